@@ -1,0 +1,37 @@
+//! Chunks: record-aligned byte ranges of input files.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What a file was when it was split: if any of it differs after reading, the input changed under the task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileIdentity {
+    pub device: u64,
+    pub inode: u64,
+    pub length: u64,
+    /// Modification time, nanoseconds since 1970.
+    pub modified_ns: i64,
+}
+
+/// A byte range of one file that begins and ends at record boundaries. For a compressed file it is the whole file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRange {
+    pub path: PathBuf,
+    pub offset: u64,
+    pub length: u64,
+    pub identity: FileIdentity,
+}
+
+/// The input of one source task: usually one range, or many small files together, in input order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    pub ranges: Vec<FileRange>,
+    /// Which contiguous part of the whole input this chunk lies in: the partition that a map-only stage writes.
+    pub part: u32,
+}
+
+impl Chunk {
+    pub fn length(&self) -> u64 {
+        self.ranges.iter().map(|r| r.length).sum()
+    }
+}

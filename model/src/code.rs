@@ -1,0 +1,126 @@
+//! Stable error codes, each with its class and a hint: one table.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// What a failure means for whoever decides what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The attempt is charged and tried again, up to the job's limit.
+    Charge,
+    /// Nobody is charged: the task runs again elsewhere.
+    Retry,
+    /// Trying again cannot help: the job fails at once.
+    Fatal,
+}
+
+macro_rules! codes {
+    ($($variant:ident $text:literal $class:ident $hint:literal;)*) => {
+        /// What went wrong, as scripts and people name it. The text form never changes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "&'static str")]
+        pub enum Code { $($variant,)* }
+        impl Code {
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+            pub fn as_str(self) -> &'static str { match self { $(Code::$variant => $text,)* } }
+            pub fn class(self) -> Class { match self { $(Code::$variant => Class::$class,)* } }
+            /// What to do about it.
+            pub fn hint(self) -> &'static str { match self { $(Code::$variant => $hint,)* } }
+        }
+    };
+}
+
+codes! {
+    // Inputs and outputs.
+    InputNotFound "INPUT_NOT_FOUND" Fatal "check the path; a glob that matches nothing is an error";
+    InputUnreadable "INPUT_UNREADABLE" Fatal "give regular files or folders that this user may read";
+    InputNotShared "INPUT_NOT_SHARED" Fatal "every worker must see the input at this path; or copy it into the cluster with `windrow data put`";
+    InputMalformed "INPUT_MALFORMED" Fatal "the file does not have the framing that the job declares";
+    InputChanged "INPUT_CHANGED" Fatal "keep inputs as they are while a job reads them";
+    InputCorrupt "INPUT_CORRUPT" Fatal "the compressed file is damaged or cut off";
+    OutputExists "OUTPUT_EXISTS" Fatal "choose another folder, or pass --overwrite";
+    OutputNotOurs "OUTPUT_NOT_OURS" Fatal "--overwrite replaces only an empty folder or one that holds a Windrow output";
+    OutputInsideInput "OUTPUT_INSIDE_INPUT" Fatal "write the output outside of the folders that the job reads";
+    OutputInUse "OUTPUT_IN_USE" Fatal "another job writes to this folder; wait for it or cancel it";
+    OutputNotShared "OUTPUT_NOT_SHARED" Fatal "every worker must see the output folder; or write a dataset (windrow://NAME)";
+    OutputFailed "OUTPUT_FAILED" Fatal "look at the folder and the free space of its disk";
+    DatasetNotFound "DATASET_NOT_FOUND" Fatal "`windrow data ls` lists the datasets of the cluster";
+    DatasetExists "DATASET_EXISTS" Fatal "choose another name, or pass --overwrite";
+    // User code and records.
+    UserError "USER_ERROR" Charge "the job's function returned an error for this record";
+    UserPanic "USER_PANIC" Charge "the job's function panicked on this record";
+    RecordMalformed "RECORD_MALFORMED" Charge "the record does not parse as the type that the job declares";
+    RecordNotUtf8 "RECORD_NOT_UTF8" Charge "read the input with `bytes_lines`, or convert it to UTF-8";
+    RecordTooLarge "RECORD_TOO_LARGE" Charge "keys may have up to 16 MiB and values up to 1 GiB";
+    FieldNotRepresentable "FIELD_NOT_REPRESENTABLE" Charge "a field holds a tab or a newline: use `tsv(..).escaped()` or another sink";
+    CollectTooLarge "COLLECT_TOO_LARGE" Fatal "write large results to a sink and collect only what the driver needs";
+    // Executors.
+    ExecutorCrashed "EXECUTOR_CRASHED" Charge "the job's process died; its last lines of stderr are below";
+    OutOfMemory "OUT_OF_MEMORY" Charge "give the worker more memory, or the job fewer slots";
+    TaskTimeout "TASK_TIMEOUT" Charge "the task made no progress; look for an endless loop at this record";
+    ExecutorProtocol "EXECUTOR_PROTOCOL_ERROR" Charge "the job's process answered what no Windrow job answers: does it write to file descriptor 3?";
+    ExecFailed "EXEC_FAILED" Fatal "the binary does not start on the worker: `ldd` shows missing libraries";
+    PlanMismatch "PLAN_MISMATCH" Fatal "the plan must depend on nothing but the job's parameters";
+    NotAJob "NOT_A_JOB" Fatal "submit a program whose main calls `windrow::main`";
+    BadBinary "BAD_BINARY" Fatal "build the job for the workers' machine: an ELF executable of the same architecture";
+    PlanInvalid "PLAN_INVALID" Fatal "the job's plan cannot be run as it is";
+    // Cluster.
+    WorkerLost "WORKER_LOST" Retry "the worker was killed or cut off; its work runs again elsewhere";
+    FetchFailed "FETCH_FAILED" Retry "the worker that holds this data does not answer";
+    SegmentCorrupt "SEGMENT_CORRUPT" Retry "a block's checksum does not match: the map runs again";
+    StaleAttempt "STALE_ATTEMPT" Retry "this attempt was given up; its result is not used";
+    NoSpace "NO_SPACE" Charge "free space on the worker's data folder";
+    IoError "IO_ERROR" Charge "look at the disk that holds this path";
+    Unschedulable "UNSCHEDULABLE" Fatal "no worker can run this job: start one with enough slots and memory";
+    Cancelled "CANCELLED" Fatal "the job was cancelled";
+    DeadlineExceeded "DEADLINE_EXCEEDED" Fatal "the job took longer than its --timeout";
+    JobNotFound "JOB_NOT_FOUND" Fatal "`windrow job list` lists the jobs that the coordinator knows";
+    WorkerNotFound "WORKER_NOT_FOUND" Fatal "`windrow worker list` lists the workers";
+    // Reaching each other.
+    Unreachable "UNREACHABLE" Retry "is the coordinator running? `windrow up` starts one";
+    Unauthorised "UNAUTHORISED" Fatal "pass the coordinator's token with --token-file";
+    VersionMismatch "VERSION_MISMATCH" Fatal "use binaries of the same Windrow version";
+    DataDirInUse "DATA_DIR_IN_USE" Fatal "another process uses this folder; give each its own --data-dir";
+    JournalCorrupt "JOURNAL_CORRUPT" Fatal "restore the data folder from a copy, or start on a new one";
+    Insecure "INSECURE" Fatal "give --tls-cert, --tls-key and --tls-ca, or say --insecure";
+    BadRequest "BAD_REQUEST" Fatal "the message is not valid";
+    Interrupted "INTERRUPTED" Fatal "the run was interrupted";
+    Internal "INTERNAL" Charge "this is a bug in Windrow: please report it with this message";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+impl From<Code> for &'static str {
+    fn from(c: Code) -> &'static str {
+        c.as_str()
+    }
+}
+impl FromStr for Code {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        Code::ALL.iter().copied().find(|c| c.as_str() == s).ok_or_else(|| format!("`{s}` is no error code"))
+    }
+}
+impl TryFrom<String> for Code {
+    type Error = String;
+    fn try_from(s: String) -> Result<Self, String> {
+        s.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_reads_back_and_has_a_hint() {
+        for c in Code::ALL {
+            assert_eq!(c.as_str().parse::<Code>().unwrap(), *c);
+            assert!(!c.hint().is_empty());
+        }
+    }
+}

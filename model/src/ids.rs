@@ -1,0 +1,186 @@
+//! Names of jobs, stages, tasks, attempts and nodes, each with one text form.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use uuid::Uuid;
+
+/// A text that is no identifier of the expected kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a {kind}")]
+pub struct ParseIdError {
+    pub kind: &'static str,
+    pub text: String,
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// From the sixteen bytes of its wire form.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                $name(Uuid::from_bytes(bytes))
+            }
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0.simple())
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+        impl FromStr for $name {
+            type Err = ParseIdError;
+            fn from_str(s: &str) -> Result<Self, ParseIdError> {
+                s.strip_prefix($prefix)
+                    .and_then(|s| Uuid::try_parse(s).ok())
+                    .map($name)
+                    .ok_or_else(|| ParseIdError { kind: $kind, text: s.to_string() })
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = ParseIdError;
+            fn try_from(s: String) -> Result<Self, ParseIdError> {
+                s.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// One submission. Made by the client (UUID v7, so ids sort by time), which makes a retried submit the same job.
+    JobId, "job-", "job id"
+}
+uuid_id! {
+    /// A worker's data folder: the same after a restart of the daemon on that folder.
+    WorkerId, "worker-", "worker id"
+}
+
+macro_rules! number_id {
+    ($(#[$doc:meta])* $name:ident($t:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub $t);
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+number_id! {
+    /// A stage of a plan: its position in the plan's list.
+    StageId(u32)
+}
+number_id! {
+    /// One life of a coordinator: grows with every start on the same data folder.
+    Epoch(u64)
+}
+number_id! {
+    /// One life of a worker daemon: grows with every start on the same data folder.
+    Incarnation(u64)
+}
+
+/// One output of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Port {
+    pub stage: StageId,
+    pub output: u32,
+}
+
+/// One stage at one chunk or one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TaskId {
+    pub job: JobId,
+    pub stage: StageId,
+    pub index: u32,
+}
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.job, self.stage, self.index)
+    }
+}
+
+/// One execution of a task: what fences late messages. Two attempts are the same only if the coordinator's
+/// epoch and the worker's incarnation are, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    pub task: TaskId,
+    /// Counts from zero over all attempts of this task.
+    pub number: u32,
+    pub epoch: Epoch,
+    pub incarnation: Incarnation,
+}
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.task, self.number)
+    }
+}
+
+/// BLAKE3 of some content: its name in an artifact store, or the identity of a plan.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(pub [u8; 32]);
+impl Digest {
+    pub fn of(bytes: &[u8]) -> Self {
+        Digest(*blake3::hash(bytes).as_bytes())
+    }
+}
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+impl FromStr for Digest {
+    type Err = ParseIdError;
+    fn from_str(s: &str) -> Result<Self, ParseIdError> {
+        blake3::Hash::from_hex(s)
+            .map(|h| Digest(*h.as_bytes()))
+            .map_err(|_| ParseIdError { kind: "digest", text: s.to_string() })
+    }
+}
+impl TryFrom<String> for Digest {
+    type Error = ParseIdError;
+    fn try_from(s: String) -> Result<Self, ParseIdError> {
+        s.parse()
+    }
+}
+impl From<Digest> for String {
+    fn from(d: Digest) -> String {
+        d.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_one_text_form() {
+        let job = JobId(Uuid::from_u128(7));
+        assert_eq!(job.to_string().parse::<JobId>().unwrap(), job);
+        assert!("worker-00000000000000000000000000000007".parse::<JobId>().is_err());
+        let digest = Digest::of(b"x");
+        assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+    }
+}

@@ -1,0 +1,113 @@
+//! A job: what was submitted, and how it stands.
+
+use crate::counters::Counters;
+use crate::failure::Failure;
+use crate::ids::{Digest, JobId};
+use crate::plan::Plan;
+use serde::{Deserialize, Serialize};
+
+/// Limits and wishes of one submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobOptions {
+    /// Overrides every `Partitions::Auto` of the plan.
+    pub partitions: Option<u32>,
+    /// Exact size of chunks in bytes; chosen from input and slots if absent.
+    pub chunk_bytes: Option<u64>,
+    /// Larger runs first; equal ones share the slots fairly.
+    pub priority: i32,
+    /// At most this many slots at a time.
+    pub slots_max: Option<u32>,
+    /// Failed attempts of one task before the job fails.
+    pub attempts_max: u32,
+    /// The job fails if it is not done this long after it was submitted.
+    pub timeout_ms: Option<u64>,
+}
+
+impl Default for JobOptions {
+    fn default() -> Self {
+        JobOptions { partitions: None, chunk_bytes: None, priority: 0, slots_max: None, attempts_max: 4, timeout_ms: None }
+    }
+}
+
+/// All that a cluster needs to run a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    pub id: JobId,
+    pub name: String,
+    /// Which of the binary's jobs this is: the type's name.
+    pub program: String,
+    /// The job's parameters as JSON: what `plan` is called on in every process.
+    pub params: String,
+    pub plan: Plan,
+    /// The binary, in the artifact store.
+    pub binary: Digest,
+    pub options: JobOptions,
+}
+
+/// Life of a job: `planning → running → committing → done`, or `failed` or `cancelled` from any of the first three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    Planning,
+    Running,
+    Committing,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+impl JobState {
+    pub fn is_final(self) -> bool {
+        matches!(self, JobState::Done | JobState::Failed | JobState::Cancelled)
+    }
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobState::Planning => "planning",
+            JobState::Running => "running",
+            JobState::Committing => "committing",
+            JobState::Done => "done",
+            JobState::Failed => "failed",
+            JobState::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// `failed` counts failed attempts that were charged; the others count tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskTotals {
+    pub total: u64,
+    pub done: u64,
+    pub running: u64,
+    pub failed: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageStatus {
+    pub label: String,
+    pub tasks: TaskTotals,
+    /// Input bytes of tasks that are done, and of all tasks (zero while unknown).
+    pub bytes_done: u64,
+    pub bytes_total: u64,
+}
+
+/// How a job stands, for pages, lists and progress lines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobStatus {
+    pub id: JobId,
+    pub name: String,
+    pub state: JobState,
+    pub stages: Vec<StageStatus>,
+    pub tasks: TaskTotals,
+    /// Attempts started so far.
+    pub attempts: u64,
+    pub counters: Counters,
+    /// Why it failed, or what it waits for.
+    pub error: Option<Failure>,
+    pub waiting: Option<String>,
+    /// Output folders.
+    pub outputs: Vec<String>,
+    /// Milliseconds since 1970, by the coordinator's wall clock; for display only.
+    pub submitted_unix_ms: u64,
+    /// Milliseconds from submit to end, or until now.
+    pub elapsed_ms: u64,
+}

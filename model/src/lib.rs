@@ -1,0 +1,41 @@
+//! The words of the domain as types, in the order of a job's life.
+//!
+//! A *job* is one submission of a *plan*: a graph of *stages* joined by shuffles. A stage is run as
+//! like *tasks*, one for each *chunk* of input or each *partition* of a shuffle; every execution of
+//! a task is an *attempt*. A map output holds one *segment* for each partition that it feeds.
+//!
+//! This crate knows nothing of clocks, files, sockets or threads: it only names things.
+
+pub mod chunk;
+pub mod code;
+pub mod counters;
+pub mod dataset;
+pub mod failure;
+pub mod ids;
+pub mod job;
+pub mod manifest;
+pub mod node;
+pub mod plan;
+pub mod segment;
+pub mod task;
+pub mod time;
+pub mod units;
+
+pub use chunk::{Chunk, FileIdentity, FileRange};
+pub use code::{Class, Code};
+pub use counters::Counters;
+pub use failure::{Failure, RecordPlace};
+pub use ids::{
+    AttemptId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId,
+};
+pub use job::{JobOptions, JobSpec, JobState, JobStatus, StageStatus, TaskTotals};
+pub use manifest::{Manifest, Part};
+pub use node::{NodeInfo, WorkerState, WorkerStatus};
+pub use plan::{
+    Collect, Compression, Framing, Input, Order, Output, Partitioner, Partitions, Plan, PlanError, Side, SinkSpec,
+    SourceSpec, Stage,
+};
+pub use segment::{Segment, SegmentRef};
+pub use task::{OutputReport, PartReport, Task, TaskInput, TaskOutput, TaskReport};
+pub use time::Time;
+pub use units::ByteSize;

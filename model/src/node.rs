@@ -1,0 +1,38 @@
+//! What a worker says of itself, and how it stands.
+
+use crate::ids::{Incarnation, WorkerId};
+use serde::{Deserialize, Serialize};
+
+/// What a worker says when it registers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    pub worker: WorkerId,
+    pub incarnation: Incarnation,
+    /// Where other workers fetch from: `http://127.0.0.1:4711`.
+    pub address: String,
+    pub host: String,
+    pub slots: u32,
+    pub memory_bytes: u64,
+    pub version: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    Live,
+    Draining,
+    Lost,
+}
+
+/// A worker as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    pub id: WorkerId,
+    pub address: String,
+    pub host: String,
+    pub state: WorkerState,
+    pub slots: u32,
+    pub running: u32,
+    pub memory_bytes: u64,
+    pub version: String,
+}

@@ -1,0 +1,78 @@
+//! Sizes in bytes: parsed and printed in one place.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A number of bytes. Text: `B`, `kB`/`MB`/`GB`/`TB` are powers of 1000, `KiB`/`MiB`/`GiB`/`TiB` powers of 1024;
+/// a bare number is bytes.
+///
+/// ```
+/// use windrow_model::ByteSize;
+/// assert_eq!("256MB".parse::<ByteSize>().unwrap(), ByteSize(256_000_000));
+/// assert_eq!("1.5 GiB".parse::<ByteSize>().unwrap(), ByteSize(3 << 29));
+/// assert_eq!(ByteSize(3 << 29).to_string(), "1.5 GiB");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ByteSize(pub u64);
+
+/// A text that is no size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a size: write a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as 256MB")]
+pub struct ParseSizeError(pub String);
+
+const UNITS: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+    ("B", 1),
+];
+
+impl FromStr for ByteSize {
+    type Err = ParseSizeError;
+    fn from_str(s: &str) -> Result<Self, ParseSizeError> {
+        let bad = || ParseSizeError(s.to_string());
+        let (number, unit) = UNITS
+            .iter()
+            .find_map(|(name, size)| s.strip_suffix(name).map(|n| (n.trim_end(), *size)))
+            .unwrap_or((s, 1));
+        if let Ok(n) = number.parse::<u64>() {
+            return n.checked_mul(unit).map(ByteSize).ok_or_else(bad);
+        }
+        let digits = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let value = number.parse::<f64>().ok().filter(|_| digits).ok_or_else(bad)? * unit as f64;
+        if value > u64::MAX as f64 {
+            return Err(bad());
+        }
+        Ok(ByteSize(value as u64))
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, size) = UNITS[..4].iter().find(|(_, size)| self.0 >= *size).unwrap_or(&("B", 1));
+        let tenths = (self.0 as u128 * 10 / *size as u128) as u64;
+        if tenths % 10 == 0 || *size == 1 {
+            write!(f, "{} {name}", tenths / 10)
+        } else {
+            write!(f, "{}.{} {name}", tenths / 10, tenths % 10)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_sizes_are_refused() {
+        for s in ["", "MB", "-1MB", "1e3", "99999999999TiB", "12 Mb", "nan", "1.2.3MB"] {
+            assert!(s.parse::<ByteSize>().is_err(), "{s}");
+        }
+    }
+}

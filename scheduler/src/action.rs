@@ -1,0 +1,28 @@
+//! Everything the scheduler can ask for: plain data, done by whoever drives it.
+
+use windrow_model::{AttemptId, JobId, JobStatus, PartReport, Task, WorkerId};
+
+/// One part of an output that is staged and waits for the job's commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedPart {
+    /// The task's number is the part's number.
+    pub task: u32,
+    pub attempt: AttemptId,
+    pub part: PartReport,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// List and cut the inputs, check and stage the outputs; answered by `Planned` or `PlanFailed`.
+    PlanJob { job: JobId },
+    Assign { worker: WorkerId, task: Box<Task> },
+    /// Stop this attempt and forget its files.
+    Revoke { worker: WorkerId, attempt: AttemptId },
+    /// This attempt is the task's one winner: publish its parts, then answer `Published`.
+    Grant { worker: WorkerId, attempt: AttemptId },
+    /// Every part is staged: make the outputs visible; answered by `Committed` or `CommitFailed`.
+    CommitJob { job: JobId, parts: Vec<StagedPart> },
+    /// The job is over, however: remove staging folders, tell `workers` to drop its files and executors, keep its
+    /// final status. Comes exactly once per job, and last.
+    JobEnded { job: JobId, status: Box<JobStatus>, workers: Vec<WorkerId> },
+}
