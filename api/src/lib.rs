@@ -1,1 +1,4 @@
 //! windrow
+
+pub mod client;
+pub mod report;
