@@ -167,7 +167,8 @@ impl Workers {
 impl State {
     /// A session began. A new life of a worker fences the old one, whose attempts and outputs are lost with it. The
     /// same life may begin a new session: then its finished outputs are still there, but what was said in between may
-    /// not have arrived, so what runs there is given back.
+    /// not have arrived, so what runs there is given back. (A `Revoke` may be among what did not arrive: a worker gives
+    /// up by itself what it ran in an earlier session.)
     pub fn handle_joined(&mut self, node: NodeInfo) {
         let id = node.worker;
         if let Some(known) = self.workers.get(id) {
