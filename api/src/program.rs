@@ -243,7 +243,7 @@ fn describe_job(make: FromMatches, matches: &ArgMatches) -> Result<ExitCode> {
         spec: Some(spec.into()),
         sides: sides.into_iter().map(Into::into).collect(),
         env: Vec::new(),
-        protocol: Some(windrow_proto::our_range()),
+        protocol: Some(windrow_proto::own_range()),
     };
     windrow_proto::frame::write_frame(&mut std::io::stdout().lock(), &described)?;
     std::io::stdout().flush()?;
