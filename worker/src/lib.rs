@@ -1,1 +1,8 @@
-//! windrow-worker
+//! The worker.
+mod attempts;
+mod error;
+mod executor;
+mod logs;
+mod scratch;
+#[cfg(test)]
+mod testing;
