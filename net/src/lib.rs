@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod backoff;
+pub mod clients;
 pub mod clock;
 pub mod connect;
 pub mod home;
@@ -15,6 +16,7 @@ pub mod token;
 
 pub use access::{Access, Caller, RequireToken};
 pub use backoff::Backoff;
+pub use clients::hello;
 pub use clock::Clock;
 pub use connect::{Connection, channel, is_lost};
 pub use home::{Home, Record};

@@ -2,6 +2,9 @@
 
 use windrow_model::{AttemptId, JobId, JobStatus, PartReport, Task, WorkerId};
 
+/// Results for the driver by their names in `Plan::collects`: one blob for each task of the stage, in task order.
+pub type Collected = Vec<(String, Vec<Vec<u8>>)>;
+
 /// One part of an output that is staged and waits for the job's commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StagedPart {
@@ -21,8 +24,9 @@ pub enum Action {
     /// This attempt is the task's one winner: publish its parts, then answer `Published`.
     Grant { worker: WorkerId, attempt: AttemptId },
     /// Every part is staged: make the outputs visible; answered by `Committed` or `CommitFailed`.
+    /// Parts are sorted by sink, then by task.
     CommitJob { job: JobId, parts: Vec<StagedPart> },
     /// The job is over, however: remove staging folders, tell `workers` to drop its files and executors, keep its
-    /// final status. Comes exactly once per job, and last.
-    JobEnded { job: JobId, status: Box<JobStatus>, workers: Vec<WorkerId> },
+    /// final status. Comes exactly once per job, and last. `collected` is empty unless the job is done.
+    JobEnded { job: JobId, status: Box<JobStatus>, collected: Collected, workers: Vec<WorkerId> },
 }

@@ -1,0 +1,59 @@
+//! Giving a finished folder its final name: without replacing, or in exchange for the old one.
+//!
+//! `renameat2` does both in one step. File systems without its flags (some network and FUSE ones) get the closest
+//! sequence of plain renames, whose gap is told at each function.
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Whether to try the flags of `renameat2`; without them only in tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flags {
+    Try,
+    #[cfg(test)]
+    Without,
+}
+
+/// Renames a folder to a name that must be free, else `AlreadyExists`.
+///
+/// Without flags: an empty folder that somebody makes between the look and the rename is replaced; nothing else is.
+pub(crate) fn rename_new(from: &Path, to: &Path, flags: Flags) -> io::Result<()> {
+    if flags == Flags::Try {
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Err(e) if unsupported(e) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+    if to.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(from, to).map_err(|e| match e.kind() {
+        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => io::ErrorKind::AlreadyExists.into(),
+        _ => e,
+    })
+}
+
+/// Puts `new` at `place`; what was there is then at `new` (exchanged) or at `trash`.
+///
+/// Without flags: between two renames nothing is at `place`, and a crash there leaves the old folder in `trash`.
+pub(crate) fn swap(new: &Path, place: &Path, trash: &Path, flags: Flags) -> io::Result<()> {
+    if flags == Flags::Try {
+        match renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
+            Err(e) if unsupported(e) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+    fs::rename(place, trash)?;
+    fs::rename(new, place).inspect_err(|_| {
+        // Back as it was; if that fails, too, `abandon` tries it again.
+        let _ = rename_new(trash, place, flags);
+    })
+}
+
+fn unsupported(e: Errno) -> bool {
+    // NOTSUP and OPNOTSUPP are one number on Linux.
+    matches!(e, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+}
