@@ -26,14 +26,35 @@ pub enum Event {
     /// Its inputs cannot be had.
     StageFailed(AttemptId, StageError),
     /// An executor has built the plan and takes tasks.
-    ExecutorReady { job: JobId, generation: u64 },
+    ExecutorReady {
+        job: JobId,
+        generation: u64,
+    },
     /// An executor did not get as far as taking tasks. `killed`: somebody else's SIGKILL, so nobody's fault.
-    ExecutorNotStarted { job: JobId, generation: u64, failure: Failure, killed: bool },
+    ExecutorNotStarted {
+        job: JobId,
+        generation: u64,
+        failure: Failure,
+        killed: bool,
+    },
     /// An executor that was ready is gone.
-    ExecutorEnded { job: JobId, generation: u64, exit: Exit },
-    TaskDone { generation: u64, attempt: AttemptId, report: TaskReport },
+    ExecutorEnded {
+        job: JobId,
+        generation: u64,
+        exit: Exit,
+    },
+    TaskDone {
+        generation: u64,
+        attempt: AttemptId,
+        report: TaskReport,
+    },
     /// `segment`: position of the input, and of the segment in it, that could not be read.
-    TaskFailed { generation: u64, attempt: AttemptId, failure: Failure, segment: Option<(u32, u32)> },
+    TaskFailed {
+        generation: u64,
+        attempt: AttemptId,
+        failure: Failure,
+        segment: Option<(u32, u32)>,
+    },
     /// The coordinator chose this attempt as its task's winner.
     Granted(AttemptId),
     Published(AttemptId),
@@ -71,9 +92,15 @@ pub enum Action {
     /// Make the inputs local files; answered by `Staged` or `StageFailed`.
     Stage(Box<Task>),
     /// Answered by `ExecutorReady` or `ExecutorNotStarted`, later by `ExecutorEnded`.
-    StartExecutor { job: JobId, generation: u64 },
+    StartExecutor {
+        job: JobId,
+        generation: u64,
+    },
     /// `again`: an earlier executor may have left files in the attempt's folder.
-    Run { attempt: AttemptId, again: bool },
+    Run {
+        attempt: AttemptId,
+        again: bool,
+    },
     /// Ask the executor to stop this attempt; answered by its end or by `CancelOverdue`.
     Cancel(AttemptId),
     KillExecutor(JobId),
@@ -84,9 +111,15 @@ pub enum Action {
     /// Delete all files of the attempt; peers get nothing from it any more.
     Remove(AttemptId),
     /// Place these sink parts into the output's staging folder; answered by `Published` or `PublishFailed`.
-    Publish { attempt: AttemptId, sinks: Vec<(u32, u32)> },
+    Publish {
+        attempt: AttemptId,
+        sinks: Vec<(u32, u32)>,
+    },
     /// End the job's executor (`at_once`: by force) and delete all its files.
-    DropJob { job: JobId, at_once: bool },
+    DropJob {
+        job: JobId,
+        at_once: bool,
+    },
     Report(Report),
 }
 
@@ -140,7 +173,6 @@ enum Executor {
 #[derive(Debug, Default)]
 struct Job {
     executor: Executor,
-    generation: u64,
     ready: VecDeque<AttemptId>,
     /// Tasks of which one has crashed an executor: each runs alone until it is done.
     suspects: BTreeSet<TaskId>,
@@ -155,6 +187,8 @@ const KILLED_STARTS_MAX: u32 = 3;
 #[derive(Debug)]
 pub struct Attempts {
     slots: usize,
+    /// Executors started so far, over all jobs and sessions: no two have the same number.
+    generation: u64,
     jobs: BTreeMap<JobId, Job>,
     attempts: BTreeMap<AttemptId, Attempt>,
 }
@@ -162,7 +196,7 @@ pub struct Attempts {
 impl Attempts {
     /// No attempts yet; executors get at most `slots` tasks at a time.
     pub fn new(slots: u32) -> Self {
-        Attempts { slots: slots.max(1) as usize, jobs: BTreeMap::new(), attempts: BTreeMap::new() }
+        Attempts { slots: slots.max(1) as usize, generation: 0, jobs: BTreeMap::new(), attempts: BTreeMap::new() }
     }
 
     /// Whether nothing is staged, waits or runs.
@@ -470,9 +504,9 @@ impl Attempts {
                 };
                 let of_job = self.attempts.range(first..).take_while(|(id, _)| id.task.job == job);
                 if of_job.into_iter().any(|(_, a)| wanted(a)) {
-                    j.generation += 1;
-                    j.executor = Executor::Starting { generation: j.generation };
-                    out.push(Action::StartExecutor { job, generation: j.generation });
+                    self.generation += 1;
+                    j.executor = Executor::Starting { generation: self.generation };
+                    out.push(Action::StartExecutor { job, generation: self.generation });
                 }
             }
             Executor::Starting { .. } | Executor::Ready { condemned: true, .. } => {}

@@ -1,1 +1,1 @@
-mod empty{}
+mod empty {}

@@ -173,8 +173,7 @@ impl AttemptFolder {
 fn lock(root: &Path) -> Result<File, Error> {
     let path = root.join(LOCK);
     let wrong = |source| Error::DataDir { path: path.clone(), source };
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(wrong)?;
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(wrong)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {

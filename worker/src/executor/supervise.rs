@@ -61,6 +61,11 @@ impl Handle {
         let _ = self.commands.send(command);
     }
 
+    /// Whether the process is gone.
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Completes when the process is gone.
     pub async fn ended(self) {
         // The task's own panic has been printed, and the process died with it.
@@ -244,11 +249,7 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
     }
 
     /// Passes on one message; false at the end of the stream.
-    fn hear(
-        &self,
-        process: &Process,
-        message: Result<Option<v1::FromExecutor>, FrameError>,
-    ) -> Result<bool, Failure> {
+    fn hear(&self, process: &Process, message: Result<Option<v1::FromExecutor>, FrameError>) -> Result<bool, Failure> {
         let broken = |e: ConvertError| protocol(&e.to_string());
         let event = match message.map_err(|e| protocol(&e.to_string()))? {
             None => return Ok(false),
