@@ -116,10 +116,16 @@ pub fn describe(path: &Path, args: &[OsString]) -> Result<Result<Described, Exit
     if !status.success() {
         return Ok(Err(match status.code() {
             Some(code) => Exit::Passed(u8::try_from(code).unwrap_or(2)),
-            None => return Err(Failure::new(Code::ExecutorCrashed, format!("{shown} died while it built its plan: {status}"))),
+            None => {
+                return Err(Failure::new(
+                    Code::ExecutorCrashed,
+                    format!("{shown} died while it built its plan: {status}"),
+                ));
+            }
         }));
     }
-    let odd = |why: String| Failure::new(Code::NotAJob, format!("{shown} does not answer as a Windrow job does: {why}"));
+    let odd =
+        |why: String| Failure::new(Code::NotAJob, format!("{shown} does not answer as a Windrow job does: {why}"));
     let Some(described) = told.map_err(|e| odd(e.to_string()))? else {
         return Err(odd("it printed nothing; is `windrow::main` the first thing in its main?".into()));
     };

@@ -133,7 +133,7 @@ fn workers_table(workers: &[WorkerStatus]) -> String {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.iter().copied());
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
     table
 }
 
@@ -155,7 +155,9 @@ mod tests {
             id: "job-00000000000000000000000000000007".parse().unwrap(),
             name: "words".into(),
             state: JobState::Running,
-            stages: vec![StageStatus { label: "lines → map".into(), tasks, bytes_done: 1 << 20, bytes_total: 1 << 30 }],
+            stages: vec![StageStatus {
+                label: "lines → map".into(), tasks, bytes_done: 1 << 20, bytes_total: 1 << 30
+            }],
             tasks,
             attempts: 9,
             counters: Counters::default(),

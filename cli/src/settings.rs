@@ -114,7 +114,9 @@ impl Settings {
             Err(e) => return Err(Failure::new(Code::BadRequest, format!("cannot read {}: {e}", path.display()))),
         };
         let parsed = toml::from_str(&text);
-        parsed.map(Some).map_err(|e| Failure::new(Code::BadRequest, format!("{}: {}", path.display(), e.to_string().trim_end())))
+        parsed
+            .map(Some)
+            .map_err(|e| Failure::new(Code::BadRequest, format!("{}: {}", path.display(), e.to_string().trim_end())))
     }
 
     fn or(self, second: Settings) -> Settings {
@@ -160,7 +162,8 @@ mod tests {
     #[test]
     fn flags_lead_files_and_the_first_file_leads_the_second() {
         let first = read("[client]\ncoordinator = 'http://first:1'\n[worker]\nslots = 3\nmemory = '1GiB'").unwrap();
-        let second = read("[client]\ncoordinator = 'http://second:1'\ntoken-file = '/t'\n[worker]\nmemory = 5").unwrap();
+        let second =
+            read("[client]\ncoordinator = 'http://second:1'\ntoken-file = '/t'\n[worker]\nmemory = 5").unwrap();
         let both = first.or(second);
         assert_eq!(both.worker.slots, Some(3));
         assert_eq!(both.worker.memory, Some(Text(ByteSize(1 << 30))));

@@ -12,9 +12,7 @@ pub struct Stop {
 impl Stop {
     /// From now on, these signals do not kill the process.
     pub fn catch() -> Result<Stop, Failure> {
-        let catch = |kind| {
-            signal(kind).map_err(|e| Failure::new(Code::IoError, format!("cannot catch signals: {e}")))
-        };
+        let catch = |kind| signal(kind).map_err(|e| Failure::new(Code::IoError, format!("cannot catch signals: {e}")));
         Ok(Stop { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
     }
 

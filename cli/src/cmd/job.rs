@@ -45,12 +45,7 @@ pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, 
 }
 
 /// Shows a job until it is over, the user presses Ctrl-C, or the time is up. The job itself is left alone.
-pub async fn follow(
-    cluster: &Cluster,
-    id: JobId,
-    mut report: Report,
-    timeout: Option<Span>,
-) -> Result<Exit, Failure> {
+pub async fn follow(cluster: &Cluster, id: JobId, mut report: Report, timeout: Option<Span>) -> Result<Exit, Failure> {
     let watch = cluster.watch(id, |status| {
         if !status.state.is_final() {
             report.update(status);

@@ -3,10 +3,10 @@
 use super::connect;
 use super::job::follow;
 use crate::args::Submit;
+use crate::binary;
 use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::settings::{Settings, SubmitSection};
-use crate::binary;
 use windrow::client::Artifact;
 use windrow::report::{Report, Style};
 use windrow_model::{Code, Failure, JobId, JobOptions, JobSpec};

@@ -51,9 +51,10 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
     let (folder, _temporary) = match given {
         Some(folder) => (std::path::absolute(&folder).unwrap_or(folder), None),
         None => {
-            let made = tempfile::Builder::new().prefix("windrow-up-").tempdir().map_err(|e| {
-                Failure::new(Code::IoError, format!("cannot make a temporary folder: {e}"))
-            })?;
+            let made = tempfile::Builder::new()
+                .prefix("windrow-up-")
+                .tempdir()
+                .map_err(|e| Failure::new(Code::IoError, format!("cannot make a temporary folder: {e}")))?;
             (made.path().to_path_buf(), Some(made))
         }
     };

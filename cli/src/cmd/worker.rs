@@ -39,7 +39,8 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
     }
     let section = settings.worker;
     let client = settings.client.settle(args.client);
-    let tls = ServerTls::from_flags(args.tls.tls_cert.or(section.tls_cert), args.tls.tls_key.or(section.tls_key), None)?;
+    let tls =
+        ServerTls::from_flags(args.tls.tls_cert.or(section.tls_cert), args.tls.tls_key.or(section.tls_key), None)?;
     let listen = args.listen.or(section.listen).unwrap_or(LISTEN);
     let url = Access::url(client.coordinator.as_deref())?;
     let access = Access::resolve(&url, client.token_file.as_deref(), client.tls_ca.as_deref())?;
