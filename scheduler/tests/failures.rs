@@ -91,8 +91,7 @@ fn a_failed_publication_is_charged_and_another_attempt_wins() {
     h.finish(1, 0, 0);
     let (worker, first) = h.take(1, 1, 0);
     h.done(worker, &first);
-    let actions =
-        h.step(Event::PublishFailed { worker, attempt: first.attempt, failure: failure(Code::Unreachable) });
+    let actions = h.step(Event::PublishFailed { worker, attempt: first.attempt, failure: failure(Code::Unreachable) });
     assert_eq!(assigns(&actions), ["1/0@1"]);
     assert_eq!(h.status(1).tasks.failed, 1);
     assert_eq!(h.step(Event::Published { worker, attempt: first.attempt }), [], "too late");
