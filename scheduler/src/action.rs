@@ -17,38 +17,21 @@ pub struct StagedPart {
     pub part: PartReport,
 }
 
+/// One thing to do. Those of a step are to be done in their order; each names who answers, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// List and cut the inputs, check and stage the outputs; answered by `Planned` or `PlanFailed`.
-    PlanJob {
-        job: JobId,
-    },
-    Assign {
-        worker: WorkerId,
-        task: Box<Task>,
-    },
+    PlanJob { job: JobId },
+    /// Run this attempt; answered by `AttemptDone`, `AttemptFailed` or `SegmentLost`.
+    Assign { worker: WorkerId, task: Box<Task> },
     /// Stop this attempt and forget its files.
-    Revoke {
-        worker: WorkerId,
-        attempt: AttemptId,
-    },
-    /// This attempt is the task's one winner: publish its parts, then answer `Published`.
-    Grant {
-        worker: WorkerId,
-        attempt: AttemptId,
-    },
+    Revoke { worker: WorkerId, attempt: AttemptId },
+    /// This attempt is the task's one winner: publish its parts; answered by `Published` or `PublishFailed`.
+    Grant { worker: WorkerId, attempt: AttemptId },
     /// Every part is staged: make the outputs visible; answered by `Committed` or `CommitFailed`.
     /// Parts are sorted by sink, then by task.
-    CommitJob {
-        job: JobId,
-        parts: Vec<StagedPart>,
-    },
+    CommitJob { job: JobId, parts: Vec<StagedPart> },
     /// The job is over, however: remove staging folders, tell `workers` to drop its files and executors, keep its
     /// final status. Comes exactly once per job, and last. `collected` is empty unless the job is done.
-    JobEnded {
-        job: JobId,
-        status: Box<JobStatus>,
-        collected: Collected,
-        workers: Vec<WorkerId>,
-    },
+    JobEnded { job: JobId, status: Box<JobStatus>, collected: Collected, workers: Vec<WorkerId> },
 }

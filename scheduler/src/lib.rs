@@ -51,7 +51,7 @@ impl Default for Config {
         Config {
             lease_ms: 10_000,
             retry_delay_ms: 100,
-            retry_delay_max_ms: 30_000,
+            retry_delay_max_ms: 5_000,
             history_max: 1_000,
             history_collected_bytes_max: 64 << 20,
         }

@@ -183,6 +183,10 @@ impl State {
             return;
         }
         self.stop(reader.task);
+        // If it is the reader's own network that is broken, the next complaint shall not be its.
+        if let Some(task) = self.task_mut(reader.task) {
+            task.avoid(worker);
+        }
         self.retry_uncharged(reader.task);
         self.doubt(reader.task, lost, failure.code);
         self.requeue(reader.task.job);
