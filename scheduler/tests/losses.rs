@@ -265,3 +265,26 @@ fn a_complaint_about_an_older_output_only_retries_the_reader() {
     let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
     assert_eq!(assigns(&actions), ["1/0@2"]);
 }
+
+#[test]
+fn a_reader_that_cannot_fetch_is_tried_on_another_worker() {
+    let mut h = Harness::new();
+    let (worker, task, segment) = reader_and_segment(&mut h);
+    h.join(3, 1);
+    let failure = failure(Code::FetchFailed);
+    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    assert_eq!(assigns(&actions), ["1/0@3"]);
+}
+
+#[test]
+fn a_worker_that_returns_in_the_same_life_is_told_to_give_up_what_it_ran() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit(1, map_reduce(1), &[2]);
+    h.finish(1, 0, 0);
+    let attempt = h.assigned[0].1.attempt;
+    h.leave(1);
+    let again = h.join(1, 2);
+    assert_eq!(again[0], Action::Revoke { worker: worker_id(1), attempt });
+    assert_eq!(assigns(&again), ["0/0@1", "0/1@1"]);
+}
