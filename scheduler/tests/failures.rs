@@ -98,6 +98,7 @@ fn a_failed_publication_is_charged_and_another_attempt_wins() {
     let (worker, second) = h.take(1, 1, 0);
     assert_eq!(second.attempt.number, 1);
     h.done(worker, &second);
+    assert_eq!(h.step(Event::Published { worker, attempt: first.attempt }), [], "it is not the one that was granted");
     let committing = h.step(Event::Published { worker, attempt: second.attempt });
     assert!(
         matches!(&committing[..], [Action::CommitJob { parts, .. }] if parts.len() == 1 && parts[0].attempt == second.attempt),
