@@ -67,7 +67,8 @@ impl ReadAt for FileAt {
         // The file's own position moves, which nobody uses: all reads name their offset.
         match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
             Ok(at) => Ok(at.max(offset)),
-            Err(rustix::io::Errno::NXIO) => Ok(self.length.max(offset)),
+            // Only a hole is left, unless the file has become shorter: then the next read tells.
+            Err(rustix::io::Errno::NXIO) if self.file.metadata()?.len() >= self.length => Ok(self.length.max(offset)),
             // A file system that cannot tell: there may be data anywhere.
             Err(_) => Ok(offset),
         }

@@ -236,3 +236,53 @@ fn remove(path: &Path) -> io::Result<()> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Durability::NoSync;
+
+    fn stage(output: &Path, n: u8) -> (Staging, Manifest) {
+        let job = JobId::from_bytes([n; 16]);
+        let staging = Staging::create(output, job, NoSync).unwrap();
+        fs::write(staging.folder.join("part-00000"), [n]).unwrap();
+        (staging, manifest::build(job, "", "", vec![manifest::part(0, "", 1, 1, 0)]))
+    }
+
+    fn names_in(folder: &Path) -> Vec<String> {
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn without_an_atomic_exchange_an_overwrite_still_ends_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("out");
+        for n in 1..=3 {
+            let (staging, manifest) = stage(&output, n);
+            commit_with(&staging, &manifest, n > 1, NoSync, Flags::Without).unwrap();
+            commit_with(&staging, &manifest, n > 1, NoSync, Flags::Without).unwrap();
+            assert_eq!(fs::read(output.join("part-00000")).unwrap(), [n]);
+            assert_eq!(names_in(dir.path()), ["out"]);
+        }
+    }
+
+    /// Between the two renames of an exchange the old output lies in the trash, and nothing at its place.
+    #[test]
+    fn a_crash_between_two_renames_loses_neither_output() {
+        for commits in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let output = dir.path().join("out");
+            let (staging, manifest) = stage(&output, 1);
+            commit(&staging, &manifest, false, NoSync).unwrap();
+            let (staging, manifest) = stage(&output, 2);
+            fs::rename(&output, names::trash_folder(&output, staging.job)).unwrap();
+            if commits {
+                commit(&staging, &manifest, true, NoSync).unwrap();
+            } else {
+                abandon(&staging).unwrap();
+            }
+            assert_eq!(fs::read(output.join("part-00000")).unwrap(), [if commits { 2 } else { 1 }]);
+            assert_eq!(names_in(dir.path()), ["out"]);
+        }
+    }
+}

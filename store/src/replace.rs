@@ -57,3 +57,52 @@ fn unsupported(e: Errno) -> bool {
     // NOTSUP and OPNOTSUPP are one number on Linux.
     matches!(e, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(path: &Path, file: &str) {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join(file), file).unwrap();
+    }
+
+    #[test]
+    fn with_and_without_flags_a_name_that_is_taken_stays_as_it_is() {
+        for flags in [Flags::Try, Flags::Without] {
+            let dir = tempfile::tempdir().unwrap();
+            let at = |name: &str| dir.path().join(name);
+            folder(&at("new"), "a");
+            fs::create_dir(at("empty")).unwrap();
+            fs::write(at("file"), "").unwrap();
+            std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+            for taken in ["empty", "file", "link"] {
+                let e = rename_new(&at("new"), &at(taken), flags).unwrap_err();
+                assert_eq!(e.kind(), io::ErrorKind::AlreadyExists, "{flags:?} {taken}");
+            }
+            rename_new(&at("new"), &at("free"), flags).unwrap();
+            assert!(at("free/a").exists() && !at("new").exists());
+        }
+    }
+
+    #[test]
+    fn a_swap_leaves_the_new_folder_and_keeps_the_old_one() {
+        for (flags, old) in [(Flags::Try, "new"), (Flags::Without, "trash")] {
+            let dir = tempfile::tempdir().unwrap();
+            let at = |name: &str| dir.path().join(name);
+            folder(&at("new"), "b");
+            folder(&at("place"), "a");
+            swap(&at("new"), &at("place"), &at("trash"), flags).unwrap();
+            assert!(at("place/b").exists() && at(old).join("a").exists());
+        }
+    }
+
+    #[test]
+    fn a_swap_that_fails_halfway_puts_the_old_folder_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        folder(&at("place"), "a");
+        swap(&at("missing"), &at("place"), &at("trash"), Flags::Without).unwrap_err();
+        assert!(at("place/a").exists() && !at("trash").exists());
+    }
+}
