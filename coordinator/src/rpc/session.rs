@@ -95,7 +95,15 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         Said::Beat(_) => Event::WorkerBeat { worker },
         Said::Draining(_) => Event::WorkerDrains { worker },
         Said::Done(done) => {
-            Event::AttemptDone { worker, attempt: attempt(done.attempt)?, report: field(done.report, "report")? }
+            let attempt = attempt(done.attempt)?;
+            match field(done.report, "report") {
+                Ok(report) => Event::AttemptDone { worker, attempt, report },
+                // The attempt is charged for it. Without an end it would run and report the same for ever.
+                Err(status) => {
+                    let what = format!("its report is not valid: {}", windrow_net::from_status(&status).message);
+                    Event::AttemptFailed { worker, attempt, failure: Failure::new(Code::ExecutorProtocol, what) }
+                }
+            }
         }
         Said::Failed(failed) => {
             Event::AttemptFailed { worker, attempt: attempt(failed.attempt)?, failure: failure(failed.failure)? }
