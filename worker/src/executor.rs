@@ -1,0 +1,13 @@
+//! Executors: the child processes that run tasks of one job each.
+//!
+//! `spawn` forks, `process` owns the child and its pipes, `channel` the frames, `exit` tells ends apart, `supervise`
+//! is the life that they make up.
+
+pub mod channel;
+pub mod exit;
+pub mod process;
+pub mod spawn;
+pub mod supervise;
+
+pub use spawn::Spawner;
+pub use supervise::{Command, Handle, Plan};
