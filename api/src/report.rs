@@ -40,14 +40,9 @@ pub enum Progress {
 
 impl Style {
     /// Bars on a terminal, lines elsewhere.
-    pub fn detect() -> Style {
+    pub fn detect(json: bool) -> Style {
         let progress = if std::io::stderr().is_terminal() { Progress::Bars } else { Progress::Lines };
-        Style { progress, json: false }
-    }
-
-    /// The final status goes to stdout as JSON, too, if `json`.
-    pub fn with_json(self, json: bool) -> Style {
-        Style { json, ..self }
+        Style { progress, json }
     }
 }
 

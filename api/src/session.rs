@@ -1,16 +1,17 @@
 //! Where jobs run: in this process, or on a cluster. What a driver holds.
 
-use crate::client::Cluster;
+use crate::client::{Artifact, Cluster};
 use crate::error::{Error, Result};
 use crate::finished::Finished;
-use crate::flags::RunFlags;
+use crate::flags::{OutputFormat, RunFlags};
 use crate::job::{AnyJob, Job};
 use crate::local::{self, LocalOptions};
-use crate::program::{build, progress, specify};
+use crate::program::{build, specify};
+use crate::report::{Report, Style};
 use crate::task_run::Program;
-use std::cell::RefCell;
-use std::path::Path;
-use windrow_model::{Code, Digest, JobId, JobState};
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use windrow_model::{Code, Digest, JobId, JobState, JobStatus};
 
 /// Runs jobs one after the other, as the command line of the binary says where.
 ///
@@ -36,6 +37,8 @@ pub struct Session {
     name: String,
     flags: RunFlags,
     cluster: Option<Remote>,
+    /// Set once the report has shown how a job failed.
+    reported: Cell<bool>,
 }
 
 /// A connected cluster and what is known about it.
@@ -57,7 +60,7 @@ impl Session {
                 Some(Remote { runtime, cluster, binary: RefCell::new(None) })
             }
         };
-        Ok(Session { name: name.to_string(), flags, cluster })
+        Ok(Session { name: name.to_string(), flags, cluster, reported: Cell::new(false) })
     }
 
     /// Runs a job to its end and gives what it collected. Progress goes to stderr.
@@ -83,7 +86,24 @@ impl Session {
             durable: self.flags.durable,
             job: self.flags.job_options(),
         };
-        local::run(program, options, &mut progress())
+        local::run(program, options, &mut self.progress())
+    }
+
+    pub(crate) fn has_reported(&self) -> bool {
+        self.reported.get()
+    }
+
+    /// Shows one job on stderr, and at its end on stdout if that was asked for.
+    fn progress(&self) -> impl FnMut(&JobStatus) {
+        let mut report = Report::new(Style::detect(self.flags.format == OutputFormat::Json));
+        move |status: &JobStatus| {
+            if status.state.is_final() {
+                self.reported.set(status.state != JobState::Done);
+                report.finish(status)
+            } else {
+                report.update(status)
+            }
+        }
     }
 
     fn run_there(&self, job: &dyn AnyJob, remote: &Remote) -> Result<Finished> {
@@ -94,15 +114,12 @@ impl Session {
             let cluster = &remote.cluster;
             spec.binary = match known {
                 Some(digest) => digest,
-                None => cluster.upload_file(Path::new("/proc/self/exe")).await?,
+                None => cluster.upload(Artifact::File(PathBuf::from("/proc/self/exe"))).await?,
             };
             *remote.binary.borrow_mut() = Some(spec.binary);
-            for side in &sides {
-                cluster.upload(side).await?;
-            }
+            cluster.upload_all(sides.into_iter().map(Artifact::Bytes).collect()).await?;
             let id = cluster.submit(spec).await?;
-            let mut report = progress();
-            let status = cluster.watch(id, &mut report).await?;
+            let status = cluster.watch(id, self.progress()).await?;
             match (status.state, &status.error) {
                 (JobState::Done, _) => {
                     let collected = cluster.collected(id).await?;

@@ -17,7 +17,11 @@ const QUEUE_MAX: usize = 4096;
 pub(crate) type Answer<T> = oneshot::Sender<T>;
 /// A session's way to its worker: the stream ends when this is dropped. Not bounded, because the driver must not wait:
 /// the scheduler gives a worker no more tasks than it has slots, which bounds what lies here.
-pub(crate) type ToWorker = mpsc::UnboundedSender<Result<v1::ToWorker, Status>>;
+pub(crate) struct ToWorker {
+    pub messages: mpsc::UnboundedSender<Result<v1::ToWorker, Status>>,
+    /// Dropped with the rest, which ends the listening in the other direction.
+    pub _listening: oneshot::Sender<()>,
+}
 
 /// Number of a session, counted from the coordinator's start: tells the sessions of one worker apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -69,7 +69,7 @@ impl Sessions {
     pub fn send(&self, worker: WorkerId, message: v1::to_worker::Message) {
         if let Some(session) = self.live.get(&worker) {
             // A closed stream is told by `SessionEnded`.
-            let _ = session.to_worker.send(Ok(v1::ToWorker { message: Some(message) }));
+            let _ = session.to_worker.messages.send(Ok(v1::ToWorker { message: Some(message) }));
         }
     }
 

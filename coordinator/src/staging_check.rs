@@ -25,16 +25,13 @@ pub(crate) struct StagingChecks {
 }
 
 impl StagingChecks {
-    /// The questions that `worker` is asked about a job: one for each staging folder, or one about inputs alone.
+    /// The questions that `worker` is asked about a job: one for each staging folder. A job that only collects has none:
+    /// whether its inputs are there shows when its tasks open them.
     pub fn ask(&mut self, now: Time, job: JobId, worker: WorkerId, split: &SplitJob) -> Vec<v1::CheckStaging> {
         let mut inputs: Vec<Vec<u8>> = split.probes.iter().map(|p| path_to_bytes(p)).collect();
-        let mut folders: Vec<(Vec<u8>, String)> =
-            split.staging.iter().map(|s| (path_to_bytes(&s.staging.folder), s.nonce.clone())).collect();
-        if folders.is_empty() && !inputs.is_empty() {
-            folders.push((Vec::new(), String::new()));
-        }
         let mut questions = Vec::new();
-        for (folder, nonce) in folders {
+        for staged in &split.staging {
+            let (folder, nonce) = (path_to_bytes(&staged.staging.folder), staged.nonce.clone());
             self.last += 1;
             self.open.insert(self.last, Request { job, worker, until: now.plus_ms(ANSWER_MS_MAX) });
             // Inputs are looked at once, with the first folder.

@@ -403,7 +403,7 @@ impl Cluster {
         let attempt = task.attempt;
         let fails = self.broken && self.dice.percent(6);
         let event = if let Some(segment) = self.missing(&task) {
-            let code = if self.dice.percent(10) { Code::SegmentCorrupt } else { Code::FetchFailed };
+            let code = if self.dice.percent(40) { Code::SegmentCorrupt } else { Code::FetchFailed };
             Event::SegmentLost { worker: id, reader: attempt, segment, failure: failure(code) }
         } else if fails {
             let codes = [Code::FetchFailed, Code::WorkerLost, Code::UserError, Code::ExecutorCrashed];

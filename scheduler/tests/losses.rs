@@ -265,3 +265,60 @@ fn a_complaint_about_an_older_output_only_retries_the_reader() {
     let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
     assert_eq!(assigns(&actions), ["1/0@2"]);
 }
+
+#[test]
+fn a_reader_that_cannot_fetch_is_tried_on_another_worker() {
+    let mut h = Harness::new();
+    let (worker, task, segment) = reader_and_segment(&mut h);
+    h.join(3, 1);
+    let failure = failure(Code::FetchFailed);
+    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    assert_eq!(assigns(&actions), ["1/0@3"]);
+}
+
+#[test]
+fn a_worker_that_returns_in_the_same_life_is_told_to_give_up_what_it_ran() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit(1, map_reduce(1), &[2]);
+    h.finish(1, 0, 0);
+    let attempt = h.assigned[0].1.attempt;
+    h.leave(1);
+    let again = h.join(1, 2);
+    assert_eq!(again[0], Action::Revoke { worker: worker_id(1), attempt });
+    assert_eq!(assigns(&again), ["0/0@1", "0/1@1"]);
+}
+
+#[test]
+fn a_corrupt_segment_recomputes_what_its_map_needs_and_was_lost_before() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, chain(), &[1]);
+    h.step(Event::WorkerDrains { worker: worker_id(1) });
+    h.join(2, 2);
+    h.finish(1, 0, 0);
+    h.finish(1, 1, 0);
+    h.finish(1, 1, 1);
+    assert_eq!(h.leave(1), [], "nobody needs the first stage any more");
+    let (worker, task) = h.take(1, 2, 0);
+    let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
+    let (segment, failure) = (segments[0], failure(Code::SegmentCorrupt));
+    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    assert_eq!(assigns(&actions), ["0/0@2"]);
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+#[test]
+fn readers_see_the_segments_of_the_latest_run_of_a_map() {
+    let mut h = Harness::new();
+    let (worker, task, segment) = reader_and_segment(&mut h);
+    let failure = failure(Code::SegmentCorrupt);
+    h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    let (worker, map) = h.take(1, 0, 0);
+    let mut empty = report(&map);
+    empty.outputs[0] = OutputReport::Edge(vec![]);
+    h.step(Event::AttemptDone { worker, attempt: map.attempt, report: empty });
+    assert_eq!(h.take(1, 1, 0).1.inputs, [TaskInput::Segments(vec![])]);
+}

@@ -2,8 +2,8 @@
 
 use super::{Answers, artifact, field, hello, refuse};
 use crate::artifacts::Artifacts;
-use crate::mailbox::{Mailbox, Message, Report, SessionId};
-use tokio::sync::mpsc;
+use crate::mailbox::{Mailbox, Message, Report, SessionId, ToWorker};
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_model::{AttemptId, Code, Failure, NodeInfo, WorkerId};
@@ -30,14 +30,16 @@ impl v1::session_server::Session for Session {
         hello(register.protocol.as_ref())?;
         let node: NodeInfo = field(Some(register), "register")?;
         let worker = node.worker;
-        let (to_worker, receive) = mpsc::unbounded_channel();
+        let (messages, receive) = mpsc::unbounded_channel();
+        let (listening, ended) = oneshot::channel();
         // Weak: the stream ends when the driver drops its end.
-        let refused = to_worker.downgrade();
+        let refused = messages.downgrade();
+        let to_worker = ToWorker { messages, _listening: listening };
         let began = self.mailbox.try_ask(|answer| Message::SessionBegan { node, to_worker, answer }).await;
         let session = began.map_err(refuse)?;
         let mailbox = self.mailbox.clone();
         tokio::spawn(async move {
-            if let Err(status) = listen(session, worker, from_worker, &mailbox).await {
+            if let Err(status) = listen(session, worker, from_worker, ended, &mailbox).await {
                 tracing::debug!(%worker, "its session ends: {status}");
                 // If the fault is in what it said, it is told so.
                 if let Some(to_worker) = refused.upgrade() {
@@ -60,14 +62,20 @@ impl v1::session_server::Session for Session {
     }
 }
 
-/// Forwards what a worker says until its stream ends.
+/// Forwards what a worker says until its stream ends, or the driver has ended the session.
 async fn listen(
     session: SessionId,
     worker: WorkerId,
     mut from_worker: Streaming<v1::FromWorker>,
+    mut ended: oneshot::Receiver<()>,
     mailbox: &Mailbox,
 ) -> Result<(), Status> {
-    while let Some(message) = from_worker.message().await? {
+    loop {
+        let message = tokio::select! {
+            message = from_worker.message() => message?,
+            _ = &mut ended => None,
+        };
+        let Some(message) = message else { break };
         let Some(said) = message.message else {
             return Err(refuse(Failure::new(Code::BadRequest, "a message that this release does not know")));
         };
@@ -87,7 +95,15 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         Said::Beat(_) => Event::WorkerBeat { worker },
         Said::Draining(_) => Event::WorkerDrains { worker },
         Said::Done(done) => {
-            Event::AttemptDone { worker, attempt: attempt(done.attempt)?, report: field(done.report, "report")? }
+            let attempt = attempt(done.attempt)?;
+            match field(done.report, "report") {
+                Ok(report) => Event::AttemptDone { worker, attempt, report },
+                // The attempt is charged for it. Without an end it would run and report the same for ever.
+                Err(status) => {
+                    let what = format!("its report is not valid: {}", windrow_net::from_status(&status).message);
+                    Event::AttemptFailed { worker, attempt, failure: Failure::new(Code::ExecutorProtocol, what) }
+                }
+            }
         }
         Said::Failed(failed) => {
             Event::AttemptFailed { worker, attempt: attempt(failed.attempt)?, failure: failure(failed.failure)? }
