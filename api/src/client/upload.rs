@@ -2,7 +2,7 @@
 
 use super::{Cluster, answered, asking, failure};
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,8 +24,17 @@ pub enum Artifact {
 }
 
 impl Cluster {
-    /// Uploads one artifact unless the coordinator has it. Gives its digest.
-    pub async fn upload(&self, artifact: Artifact) -> Result<Digest, Failure> {
+    /// Uploads these bytes unless the coordinator has them. Gives their digest.
+    pub async fn upload(&self, bytes: &[u8]) -> Result<Digest, Failure> {
+        self.upload_one(Artifact::Bytes(bytes.to_vec())).await
+    }
+
+    /// Uploads the content of a file unless the coordinator has it. Gives its digest.
+    pub async fn upload_file(&self, path: &Path) -> Result<Digest, Failure> {
+        self.upload_one(Artifact::File(path.to_path_buf())).await
+    }
+
+    async fn upload_one(&self, artifact: Artifact) -> Result<Digest, Failure> {
         let digests = self.upload_all(vec![artifact]).await?;
         digests.first().copied().ok_or_else(|| Failure::new(Code::Internal, "an upload without a digest"))
     }
@@ -94,8 +103,7 @@ fn digest(artifact: &Artifact) -> Result<Digest, Failure> {
         Artifact::Bytes(bytes) => Ok(Digest::of(bytes)),
         Artifact::File(path) => {
             let hash = || -> std::io::Result<Digest> {
-                let mut file = File::open(path)?;
-                file.seek(SeekFrom::Start(0))?;
+                let file = File::open(path)?;
                 let mut hasher = blake3::Hasher::new();
                 hasher.update_reader(file)?;
                 Ok(Digest(*hasher.finalize().as_bytes()))
