@@ -40,9 +40,14 @@ pub enum Progress {
 
 impl Style {
     /// Bars on a terminal, lines elsewhere.
-    pub fn detect(json: bool) -> Style {
+    pub fn detect() -> Style {
         let progress = if std::io::stderr().is_terminal() { Progress::Bars } else { Progress::Lines };
-        Style { progress, json }
+        Style { progress, json: false }
+    }
+
+    /// The final status goes to stdout as JSON, too, if `json`.
+    pub fn with_json(self, json: bool) -> Style {
+        Style { json, ..self }
     }
 }
 

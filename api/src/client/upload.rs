@@ -24,8 +24,17 @@ pub enum Artifact {
 }
 
 impl Cluster {
-    /// Uploads one artifact unless the coordinator has it. Gives its digest.
-    pub async fn upload(&self, artifact: Artifact) -> Result<Digest, Failure> {
+    /// Uploads these bytes unless the coordinator has them. Gives their digest.
+    pub async fn upload(&self, bytes: &[u8]) -> Result<Digest, Failure> {
+        self.upload_one(Artifact::Bytes(bytes.to_vec())).await
+    }
+
+    /// Uploads the content of a file unless the coordinator has it. Gives its digest.
+    pub async fn upload_file(&self, path: &Path) -> Result<Digest, Failure> {
+        self.upload_one(Artifact::File(path.to_path_buf())).await
+    }
+
+    async fn upload_one(&self, artifact: Artifact) -> Result<Digest, Failure> {
         let digests = self.upload_all(vec![artifact]).await?;
         digests.first().copied().ok_or_else(|| Failure::new(Code::Internal, "an upload without a digest"))
     }

@@ -26,7 +26,7 @@ pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, 
         }
         JobVerb::Wait { client: flags, id, timeout } => {
             let cluster = connect(flags, client).await?;
-            let report = Report::new(Style::detect(format == Format::Json));
+            let report = Report::new(Style::detect().with_json(format == Format::Json));
             return follow(&cluster, id, report, timeout).await;
         }
         JobVerb::Cancel { client: flags, id } => {

@@ -53,7 +53,7 @@ pub async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exi
         }
         return Ok(Exit::Done);
     }
-    let mut report = Report::new(Style::detect(format == Format::Json));
+    let mut report = Report::new(Style::detect().with_json(format == Format::Json));
     report.started(id);
     follow(&cluster, id, report, None).await
 }
