@@ -135,7 +135,10 @@ impl Node {
                         }
                     }
                     Some(session::Event::Message(message)) => self.hear(*message),
-                    Some(session::Event::Down(_)) => self.session_lost(),
+                    Some(session::Event::Down(failure)) => {
+                        tracing::warn!("the session with the coordinator is lost: {failure}");
+                        self.session_lost();
+                    }
                     Some(session::Event::Refused(error)) => break Err(error),
                     None => break Ok(()),
                 },
@@ -329,11 +332,19 @@ impl Node {
             segments: self.staged.get(&id).map(|s| s.segments.clone()).unwrap_or_default(),
             compress: self.parts.compress,
         };
-        if again && let Err(e) = empty(&folder) {
-            // The executor says what is wrong with the folder, if anything is.
-            tracing::warn!("cannot empty {}: {e}", folder.display());
+        let run = Command::Run(id, Box::new(run));
+        let Some(executor) = self.jobs.get(&id.task.job).and_then(|j| j.executor.as_ref()) else { return };
+        if !again {
+            return executor.tell(run);
         }
-        self.tell(id.task.job, Command::Run(id, Box::new(run)));
+        let commands = executor.commands();
+        self.background.spawn_blocking(move || {
+            // The executor says what is wrong with the folder, if anything is.
+            if let Err(e) = empty(&folder) {
+                tracing::warn!("cannot empty {}: {e}", folder.display());
+            }
+            let _ = commands.send(run);
+        });
     }
 
     fn publish(&mut self, id: AttemptId, sinks: Vec<(u32, u32)>) {
