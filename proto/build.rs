@@ -12,12 +12,8 @@ const FILES: [&str; 6] = [
 ];
 
 /// Messages whose bytes are bulk data: `Bytes`, so that they are not copied on their way.
-const BULK: [&str; 4] = [
-    ".windrow.v1.Piece",
-    ".windrow.v1.SegmentPiece",
-    ".windrow.v1.ArtifactPiece",
-    ".windrow.v1.ChunkPiece",
-];
+const BULK: [&str; 4] =
+    [".windrow.v1.Piece", ".windrow.v1.SegmentPiece", ".windrow.v1.ArtifactPiece", ".windrow.v1.ChunkPiece"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {

@@ -31,7 +31,7 @@ impl From<Error> for TaskError {
 }
 impl From<EngineError> for TaskError {
     fn from(e: EngineError) -> Self {
-        Failure::new(e.code(), e.to_string()).into()
+        Failure::from(e).into()
     }
 }
 

@@ -14,3 +14,5 @@ mod share;
 mod sort;
 mod union;
 mod write;
+
+pub(crate) use collect::records_of;

@@ -18,7 +18,9 @@ impl Claims {
     /// Keeps `output` (canonical) for this job until `release`.
     pub fn claim(&self, output: &Path, job: JobId) -> Result<(), Failure> {
         let mut claims = self.map();
-        if let Some((taken, by)) = claims.iter().find(|(taken, _)| taken.starts_with(output) || output.starts_with(taken)) {
+        if let Some((taken, by)) =
+            claims.iter().find(|(taken, _)| taken.starts_with(output) || output.starts_with(taken))
+        {
             let who = if *by == job { "another output of this job".into() } else { by.to_string() };
             let what = format!("{}: {who} writes to {}", output.display(), taken.display());
             return Err(Failure::new(Code::OutputInUse, what));

@@ -62,7 +62,7 @@ pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()
     write_with(path, durability, |w| w.write_all(bytes))
 }
 
-/// Like [`write`], for bytes that are made on the way. If `fill` fails nothing is left behind.
+/// Like [`write()`], for bytes that are made on the way. If `fill` fails nothing is left behind.
 pub fn write_with<T>(
     path: &Path,
     durability: Durability,

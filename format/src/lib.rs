@@ -1,11 +1,16 @@
 //! Bytes at rest: what is agreed between binaries of different age.
 //!
-//! Where records begin and how a file is cut, what files are called, how they become durable, and what the manifest
-//! of an output says. Works on slices, readers and writers; knows nothing of jobs in flight, threads or networks.
+//! Where records begin and how a file is cut, what files are called, how they become durable, what a shuffle file and
+//! the manifest of an output look like. Works on slices, readers and writers; it maps nothing, and knows nothing of jobs
+//! in flight, threads, networks or user types.
 
+pub mod block;
 pub mod boundary;
 pub mod checksum;
+pub mod codec;
 pub mod cut;
 pub mod durable;
 pub mod manifest;
 pub mod names;
+pub mod segment;
+pub mod shuffle;

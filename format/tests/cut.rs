@@ -69,7 +69,10 @@ fn fixed_records_and_whole_files_are_cut_without_a_look_at_bytes() {
                     check(Framing::Fixed(size), &vec![0; n as usize], chunk_bytes, &[extra]);
                     check(Framing::Whole, &vec![0; n as usize], chunk_bytes, &[extra]);
                     let pieces = cut(Framing::Fixed(size), &LengthOnly(n), chunk_bytes, &[extra]).unwrap();
-                    assert_eq!(pieces, cut(Framing::Fixed(size), &vec![0; n as usize][..], chunk_bytes, &[extra]).unwrap());
+                    assert_eq!(
+                        pieces,
+                        cut(Framing::Fixed(size), &vec![0; n as usize][..], chunk_bytes, &[extra]).unwrap()
+                    );
                 }
             }
         }

@@ -32,7 +32,8 @@ fn an_output_verifies_and_its_sums_are_those_of_its_parts() {
 #[test]
 fn every_damage_is_told() {
     type Damage = fn(&Path);
-    let cases: [(Damage, fn(&ManifestError) -> bool); 6] = [
+    type Told = fn(&ManifestError) -> bool;
+    let cases: [(Damage, Told); 6] = [
         (|d| fs::remove_file(d.join("_SUCCESS")).unwrap(), |e| matches!(e, ManifestError::Missing { .. })),
         (|d| fs::write(d.join("_SUCCESS"), "").unwrap(), |e| matches!(e, ManifestError::Malformed { .. })),
         (|d| fs::remove_file(d.join("part-00001")).unwrap(), |e| matches!(e, ManifestError::PartMissing { .. })),

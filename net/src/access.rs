@@ -52,10 +52,7 @@ pub const TABLE: &[(&str, Caller)] = &[
 
 /// Who may call the RPC at this path; `None` if the table does not name it.
 pub fn caller_of(path: &str) -> Option<Caller> {
-    TABLE
-        .iter()
-        .find(|(rpc, _)| *rpc == path)
-        .map(|(_, caller)| *caller)
+    TABLE.iter().find(|(rpc, _)| *rpc == path).map(|(_, caller)| *caller)
 }
 
 /// What a client shows and checks when it connects.
@@ -70,21 +67,13 @@ pub struct Access {
 impl Access {
     /// What is known about the coordinator at `url`: the token in `token_file` if one is given, else the one that
     /// the coordinator's record names. A coordinator that nobody knows gets no token, and will refuse.
-    pub fn resolve(
-        url: &str,
-        token_file: Option<&Path>,
-        ca: Option<&Path>,
-    ) -> Result<Access, Failure> {
+    pub fn resolve(url: &str, token_file: Option<&Path>, ca: Option<&Path>) -> Result<Access, Failure> {
         let record = Home::of_user().ok().and_then(|home| home.by_url(url));
-        let ca = ca
-            .map(Path::to_path_buf)
-            .or_else(|| record.as_ref().and_then(|r| r.ca.clone()));
+        let ca = ca.map(Path::to_path_buf).or_else(|| record.as_ref().and_then(|r| r.ca.clone()));
         let token = match (token_file, record) {
             (Some(path), _) => Some(Token::read(path)?),
             // A stale record whose token file is gone is like no record.
-            (None, Some(record)) if record.token_file.exists() => {
-                Some(Token::read(&record.token_file)?)
-            }
+            (None, Some(record)) if record.token_file.exists() => Some(Token::read(&record.token_file)?),
             _ => None,
         };
         Ok(Access { token, ca })
@@ -95,12 +84,10 @@ impl Access {
         if let Some(url) = given {
             return Ok(crate::home::with_scheme(url));
         }
-        Home::of_user()?.latest().map(|r| r.url).ok_or_else(|| {
-            Failure::new(
-                Code::Unreachable,
-                "no coordinator is named, and this user has started none",
-            )
-        })
+        Home::of_user()?
+            .latest()
+            .map(|r| r.url)
+            .ok_or_else(|| Failure::new(Code::Unreachable, "no coordinator is named, and this user has started none"))
     }
 }
 
@@ -121,20 +108,11 @@ impl RequireToken {
         if caller_of(request.uri().path()) == Some(Caller::Anyone) {
             return None;
         }
-        let given = request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .map(|v| v.as_bytes());
+        let given = request.headers().get(header::AUTHORIZATION).map(|v| v.as_bytes());
         match given.and_then(|v| v.strip_prefix(b"Bearer ")) {
             Some(token) if self.token.matches(token) => None,
-            Some(_) => Some(Failure::new(
-                Code::Unauthorised,
-                "the token is not this cluster's",
-            )),
-            None => Some(Failure::new(
-                Code::Unauthorised,
-                "the call carries no token",
-            )),
+            Some(_) => Some(Failure::new(Code::Unauthorised, "the token is not this cluster's")),
+            None => Some(Failure::new(Code::Unauthorised, "the call carries no token")),
         }
     }
 }
@@ -143,10 +121,7 @@ impl<S> tower::Layer<S> for RequireToken {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded {
-            inner,
-            guard: self.clone(),
-        }
+        Guarded { inner, guard: self.clone() }
     }
 }
 
@@ -172,9 +147,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.guard.refusal(&request) {
-            Some(failure) => {
-                Either::Left(ready(Ok(crate::status::to_status(&failure).into_http())))
-            }
+            Some(failure) => Either::Left(ready(Ok(crate::status::to_status(&failure).into_http()))),
             None => Either::Right(self.inner.call(request)),
         }
     }
@@ -195,10 +168,7 @@ mod tests {
                 if let Some(rest) = line.strip_prefix("service ") {
                     service = rest.split([' ', '{']).next().unwrap();
                 } else if let Some(rest) = line.strip_prefix("rpc ") {
-                    found.push(format!(
-                        "/windrow.v1.{service}/{}",
-                        rest.split('(').next().unwrap().trim()
-                    ));
+                    found.push(format!("/windrow.v1.{service}/{}", rest.split('(').next().unwrap().trim()));
                 }
             }
         }
@@ -231,22 +201,13 @@ mod tests {
         let good = format!("Bearer {}", token.secret());
         let unlisted = ("/windrow.v1.Jobs/NotYetMade", Caller::Client);
         for (path, caller) in TABLE.iter().copied().chain([unlisted]) {
-            let open =
-                path.starts_with("/grpc.health.v1.Health/") || path == "/windrow.v1.Jobs/Hello";
+            let open = path.starts_with("/grpc.health.v1.Health/") || path == "/windrow.v1.Jobs/Hello";
             assert_eq!(caller == Caller::Anyone, open, "{path}");
-            for bad in [
-                None,
-                Some("Bearer "),
-                Some("Bearer 0123456789abcdeg"),
-                Some("0123456789abcdef"),
-            ] {
+            for bad in [None, Some("Bearer "), Some("Bearer 0123456789abcdeg"), Some("0123456789abcdef")] {
                 let refused = guard.refusal(&request(path, bad));
                 assert_eq!(refused.is_none(), open, "{path} with {bad:?}");
             }
-            assert!(
-                guard.refusal(&request(path, Some(&good))).is_none(),
-                "{path}"
-            );
+            assert!(guard.refusal(&request(path, Some(&good))).is_none(), "{path}");
         }
     }
 }

@@ -15,11 +15,7 @@ impl Backoff {
     /// Waits of about `first`, doubled with each try, and never more than `max`.
     pub fn new(first: Duration, max: Duration) -> Self {
         let first_ms = (first.as_millis() as u64).max(1);
-        Backoff {
-            first_ms,
-            max_ms: (max.as_millis() as u64).max(first_ms),
-            tries: 0,
-        }
+        Backoff { first_ms, max_ms: (max.as_millis() as u64).max(first_ms), tries: 0 }
     }
 
     /// For a peer that is expected back: 50 ms to 2 s.
@@ -29,10 +25,7 @@ impl Backoff {
 
     /// The wait before the next try.
     pub fn next_delay(&mut self) -> Duration {
-        let step = self
-            .first_ms
-            .saturating_mul(1 << self.tries.min(30))
-            .min(self.max_ms);
+        let step = self.first_ms.saturating_mul(1 << self.tries.min(30)).min(self.max_ms);
         self.tries += 1;
         let half = step / 2;
         Duration::from_millis(half + random_u64() % (step - half + 1))
@@ -65,10 +58,7 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(1000));
         for step in [100, 200, 400, 800, 1000, 1000] {
             let wait = backoff.next_delay().as_millis();
-            assert!(
-                wait >= step / 2 && wait <= step,
-                "{wait} for a step of {step}"
-            );
+            assert!(wait >= step / 2 && wait <= step, "{wait} for a step of {step}");
         }
         backoff.reset();
         assert!(backoff.next_delay().as_millis() <= 100);

@@ -33,14 +33,8 @@ pub fn transfer(connection: Connection) -> TransferClient<Connection> {
 /// Compares protocol versions with the coordinator; fails with `VERSION_MISMATCH` and both numbers. Gives the
 /// coordinator's release.
 pub async fn hello(connection: &Connection) -> Result<String, Failure> {
-    let request = v1::HelloRequest {
-        protocol: Some(windrow_proto::own_range()),
-    };
-    let reply = jobs(connection.clone())
-        .hello(request)
-        .await
-        .map_err(|status| from_status(&status))?
-        .into_inner();
+    let request = v1::HelloRequest { protocol: Some(windrow_proto::own_range()) };
+    let reply = jobs(connection.clone()).hello(request).await.map_err(|status| from_status(&status))?.into_inner();
     windrow_proto::check_range(reply.protocol.as_ref())?;
     Ok(reply.protocol.map(|p| p.release).unwrap_or_default())
 }

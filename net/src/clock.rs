@@ -14,9 +14,7 @@ impl Clock {
     /// A clock that reads zero now.
     #[allow(clippy::new_without_default)] // A default that reads the time would hide the one place that does.
     pub fn new() -> Self {
-        Clock {
-            start: Instant::now(),
-        }
+        Clock { start: Instant::now() }
     }
 
     /// Milliseconds since this clock was made.

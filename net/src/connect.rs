@@ -33,9 +33,7 @@ pub struct AddToken {
 impl Interceptor for AddToken {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(header) = &self.header {
-            request
-                .metadata_mut()
-                .insert("authorization", header.clone());
+            request.metadata_mut().insert("authorization", header.clone());
         }
         Ok(request)
     }
@@ -44,21 +42,16 @@ impl Interceptor for AddToken {
 /// Connects to `url` (`http://HOST:PORT` or `https://…`). After that, the channel connects again by itself when the
 /// connection was lost. Fails with `UNREACHABLE` and the URL if nobody answers within five seconds.
 pub async fn channel(url: &str, access: &Access) -> Result<Connection, Failure> {
-    let channel = endpoint(url, access)?.connect().await.map_err(|e| {
-        Failure::new(
-            Code::Unreachable,
-            with_causes(&format!("{url} does not answer"), e.source()),
-        )
-    })?;
+    let channel = endpoint(url, access)?
+        .connect()
+        .await
+        .map_err(|e| Failure::new(Code::Unreachable, with_causes(&format!("{url} does not answer"), e.source())))?;
     Ok(InterceptedService::new(channel, add_token(access)?))
 }
 
 /// Like [`channel`], but the connection is made with the first call: for peers that may not be up yet.
 pub fn channel_lazy(url: &str, access: &Access) -> Result<Connection, Failure> {
-    Ok(InterceptedService::new(
-        endpoint(url, access)?.connect_lazy(),
-        add_token(access)?,
-    ))
+    Ok(InterceptedService::new(endpoint(url, access)?.connect_lazy(), add_token(access)?))
 }
 
 /// True if the connection broke under this call, so that the server may or may not have done it.
@@ -67,15 +60,8 @@ pub fn is_lost(status: &Status) -> bool {
 }
 
 fn endpoint(url: &str, access: &Access) -> Result<Endpoint, Failure> {
-    let bad = |why: String| {
-        Failure::new(
-            Code::BadRequest,
-            format!("`{url}` is not the URL of a coordinator: {why}"),
-        )
-    };
-    let uri: http::Uri = url
-        .parse()
-        .map_err(|e: http::uri::InvalidUri| bad(e.to_string()))?;
+    let bad = |why: String| Failure::new(Code::BadRequest, format!("`{url}` is not the URL of a coordinator: {why}"));
+    let uri: http::Uri = url.parse().map_err(|e: http::uri::InvalidUri| bad(e.to_string()))?;
     let secure = match uri.scheme_str() {
         Some("http") => false,
         Some("https") => true,
@@ -97,12 +83,7 @@ fn endpoint(url: &str, access: &Access) -> Result<Endpoint, Failure> {
     }
     endpoint
         .tls_config(tls::client_config(access.ca.as_deref())?)
-        .map_err(|e| {
-            Failure::new(
-                Code::Unreachable,
-                with_causes("the certificates cannot be used", e.source()),
-            )
-        })
+        .map_err(|e| Failure::new(Code::Unreachable, with_causes("the certificates cannot be used", e.source())))
 }
 
 fn add_token(access: &Access) -> Result<AddToken, Failure> {

@@ -30,16 +30,8 @@ pub struct Record {
 impl Record {
     /// A record of this process, started now.
     pub fn of_this_process(url: String, token_file: PathBuf, ca: Option<PathBuf>) -> Self {
-        let started = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as u64);
-        Record {
-            url,
-            token_file,
-            ca,
-            pid: std::process::id(),
-            started,
-        }
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        Record { url, token_file, ca, pid: std::process::id(), started }
     }
 
     fn lives(&self) -> bool {
@@ -48,10 +40,7 @@ impl Record {
 
     fn file_name(&self) -> String {
         let safe = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-        format!(
-            "{}.json",
-            normal(&self.url).chars().map(safe).collect::<String>()
-        )
+        format!("{}.json", normal(&self.url).chars().map(safe).collect::<String>())
     }
 }
 
@@ -64,28 +53,17 @@ pub struct Home {
 impl Home {
     /// The folder that the environment names; an error if it names none.
     pub fn of_user() -> Result<Home, Failure> {
-        let var = |name: &str| {
-            std::env::var_os(name)
-                .filter(|v| !v.is_empty())
-                .map(PathBuf::from)
-        };
+        let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let folder = var("WINDROW_HOME")
             .or_else(|| var("XDG_STATE_HOME").map(|d| d.join("windrow")))
             .or_else(|| var("HOME").map(|d| d.join(".local/state/windrow")))
-            .ok_or_else(|| {
-                Failure::new(
-                    Code::IoError,
-                    "there is no state folder: set WINDROW_HOME or HOME",
-                )
-            })?;
+            .ok_or_else(|| Failure::new(Code::IoError, "there is no state folder: set WINDROW_HOME or HOME"))?;
         Ok(Home { folder })
     }
 
     /// This folder.
     pub fn at(folder: impl Into<PathBuf>) -> Home {
-        Home {
-            folder: folder.into(),
-        }
+        Home { folder: folder.into() }
     }
 
     /// Where it lies.
@@ -98,20 +76,12 @@ impl Home {
         let folder = self.records();
         let path = folder.join(record.file_name());
         let write = || -> std::io::Result<()> {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&folder)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
             let aside = beside(&path);
             write_private(&aside, &serde_json::to_vec_pretty(record)?)?;
             fs::rename(&aside, &path)
         };
-        write().map_err(|e| {
-            Failure::new(
-                Code::IoError,
-                format!("cannot write the record {}: {e}", path.display()),
-            )
-        })
+        write().map_err(|e| Failure::new(Code::IoError, format!("cannot write the record {}: {e}", path.display())))
     }
 
     /// Removes a coordinator's record, unless another process has replaced it by its own.
@@ -124,18 +94,13 @@ impl Home {
 
     /// The coordinator that started last: one whose process lives if there is one.
     pub fn latest(&self) -> Option<Record> {
-        self.all()
-            .into_iter()
-            .max_by_key(|r| (r.lives(), r.started))
+        self.all().into_iter().max_by_key(|r| (r.lives(), r.started))
     }
 
     /// The record of the coordinator at `url`.
     pub fn by_url(&self, url: &str) -> Option<Record> {
         let wanted = normal(url);
-        self.all()
-            .into_iter()
-            .filter(|r| normal(&r.url) == wanted)
-            .max_by_key(|r| (r.lives(), r.started))
+        self.all().into_iter().filter(|r| normal(&r.url) == wanted).max_by_key(|r| (r.lives(), r.started))
     }
 
     fn all(&self) -> Vec<Record> {
@@ -163,18 +128,12 @@ fn read(path: &Path) -> Option<Record> {
 /// A URL as it is connected to: with a scheme, without a trailing slash.
 pub fn with_scheme(url: &str) -> String {
     let url = url.trim().trim_end_matches('/');
-    if url.contains("://") {
-        url.to_string()
-    } else {
-        format!("http://{url}")
-    }
+    if url.contains("://") { url.to_string() } else { format!("http://{url}") }
 }
 
 /// URLs are the same coordinator if this is the same text.
 fn normal(url: &str) -> String {
-    with_scheme(url)
-        .to_ascii_lowercase()
-        .replace("//localhost", "//127.0.0.1")
+    with_scheme(url).to_ascii_lowercase().replace("//localhost", "//127.0.0.1")
 }
 
 #[cfg(test)]
@@ -183,13 +142,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     fn record(port: u16, pid: u32, started: u64) -> Record {
-        Record {
-            url: format!("http://127.0.0.1:{port}"),
-            token_file: "/t".into(),
-            ca: None,
-            pid,
-            started,
-        }
+        Record { url: format!("http://127.0.0.1:{port}"), token_file: "/t".into(), ca: None, pid, started }
     }
     const GONE: u32 = u32::MAX;
 
@@ -215,12 +168,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path());
         home.add(&record(8470, 1, 10)).unwrap();
-        for url in [
-            "http://127.0.0.1:8470",
-            "127.0.0.1:8470",
-            "http://localhost:8470/",
-            "localhost:8470",
-        ] {
+        for url in ["http://127.0.0.1:8470", "127.0.0.1:8470", "http://localhost:8470/", "localhost:8470"] {
             assert!(home.by_url(url).is_some(), "{url}");
         }
         assert_eq!(home.by_url("http://127.0.0.1:8471"), None);

@@ -37,9 +37,7 @@ pub async fn serve(
     tls: Option<ServerTls>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let failed = |e: tonic::transport::Error| {
-        Failure::new(Code::IoError, with_causes(&e.to_string(), e.source()))
-    };
+    let failed = |e: tonic::transport::Error| Failure::new(Code::IoError, with_causes(&e.to_string(), e.source()));
     let (_health, health_service) = tonic_health::server::health_reporter();
     let mut server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
@@ -52,9 +50,7 @@ pub async fn serve(
         server = server.tls_config(tls.config()?).map_err(failed)?;
     }
     // `serve_with_incoming` takes the socket as it is: Nagle's delay must be switched off here.
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(KEEPALIVE_INTERVAL));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL));
     let (asked, mut stop) = tokio::sync::watch::channel(false);
     let serving = server
         .layer(option_layer(token.map(RequireToken::new)))
@@ -79,8 +75,7 @@ pub async fn serve(
 pub fn url_of(addr: SocketAddr, tls: bool) -> String {
     let scheme = if tls { "https" } else { "http" };
     if addr.ip().is_unspecified() {
-        let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .unwrap_or_else(|_| "localhost".into());
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".into());
         return format!("{scheme}://{}:{}", name.trim(), addr.port());
     }
     format!("{scheme}://{addr}")
@@ -92,14 +87,8 @@ mod tests {
 
     #[test]
     fn a_server_is_reached_under_its_own_address() {
-        assert_eq!(
-            url_of("127.0.0.1:80".parse().unwrap(), false),
-            "http://127.0.0.1:80"
-        );
-        assert_eq!(
-            url_of("[::1]:443".parse().unwrap(), true),
-            "https://[::1]:443"
-        );
+        assert_eq!(url_of("127.0.0.1:80".parse().unwrap(), false), "http://127.0.0.1:80");
+        assert_eq!(url_of("[::1]:443".parse().unwrap(), true), "https://[::1]:443");
         assert!(!url_of("0.0.0.0:80".parse().unwrap(), false).contains("0.0.0.0"));
     }
 }

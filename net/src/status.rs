@@ -46,11 +46,7 @@ pub fn to_status(failure: &Failure) -> Status {
         stderr_tail: tail(&failure.stderr_tail, STDERR_BYTES).to_string(),
     };
     let json = serde_json::to_vec(&details).unwrap_or_default();
-    let summary = format!(
-        "{}: {}",
-        failure.code,
-        head(&failure.message, SUMMARY_BYTES)
-    );
+    let summary = format!("{}: {}", failure.code, head(&failure.message, SUMMARY_BYTES));
     Status::with_details(grpc_code(failure.code), summary, json.into())
 }
 
@@ -77,11 +73,7 @@ pub fn from_status(status: &Status) -> Failure {
         Grpc::InvalidArgument | Grpc::OutOfRange => Code::BadRequest,
         _ => Code::Internal,
     };
-    let said = if status.message().is_empty() {
-        status.code().description()
-    } else {
-        status.message()
-    };
+    let said = if status.message().is_empty() { status.code().description() } else { status.message() };
     Failure::new(code, with_causes(said, status.source()))
 }
 
@@ -106,16 +98,10 @@ pub(crate) fn with_causes(said: &str, mut cause: Option<&(dyn Error + 'static)>)
 fn grpc_code(code: Code) -> Grpc {
     match code {
         Code::Unauthorised => Grpc::Unauthenticated,
-        Code::JobNotFound | Code::WorkerNotFound | Code::InputNotFound | Code::DatasetNotFound => {
-            Grpc::NotFound
-        }
+        Code::JobNotFound | Code::WorkerNotFound | Code::InputNotFound | Code::DatasetNotFound => Grpc::NotFound,
         Code::OutputExists | Code::DatasetExists => Grpc::AlreadyExists,
-        Code::BadRequest | Code::PlanInvalid | Code::NotAJob | Code::BadBinary => {
-            Grpc::InvalidArgument
-        }
-        Code::VersionMismatch | Code::PlanMismatch | Code::StaleAttempt | Code::OutputInUse => {
-            Grpc::FailedPrecondition
-        }
+        Code::BadRequest | Code::PlanInvalid | Code::NotAJob | Code::BadBinary => Grpc::InvalidArgument,
+        Code::VersionMismatch | Code::PlanMismatch | Code::StaleAttempt | Code::OutputInUse => Grpc::FailedPrecondition,
         Code::Cancelled | Code::Interrupted => Grpc::Cancelled,
         Code::DeadlineExceeded => Grpc::DeadlineExceeded,
         Code::Unreachable => Grpc::Unavailable,

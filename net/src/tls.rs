@@ -28,18 +28,12 @@ impl ServerTls {
         match (cert, key) {
             (Some(cert), Some(key)) => Ok(Some(ServerTls { cert, key, ca })),
             (None, None) if ca.is_none() => Ok(None),
-            _ => Err(Failure::new(
-                Code::BadRequest,
-                "--tls-cert and --tls-key come together",
-            )),
+            _ => Err(Failure::new(Code::BadRequest, "--tls-cert and --tls-key come together")),
         }
     }
 
     pub(crate) fn config(&self) -> Result<ServerTlsConfig, Failure> {
-        Ok(
-            ServerTlsConfig::new()
-                .identity(Identity::from_pem(read(&self.cert)?, read(&self.key)?)),
-        )
+        Ok(ServerTlsConfig::new().identity(Identity::from_pem(read(&self.cert)?, read(&self.key)?)))
     }
 }
 
@@ -52,21 +46,11 @@ pub(crate) fn client_config(ca: Option<&Path>) -> Result<ClientTlsConfig, Failur
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|e| {
-        Failure::new(
-            Code::IoError,
-            format!("cannot read {}: {e}", path.display()),
-        )
-    })
+    std::fs::read(path).map_err(|e| Failure::new(Code::IoError, format!("cannot read {}: {e}", path.display())))
 }
 
 /// An address that other machines reach needs TLS and a token, unless the user says that the network is trusted.
-pub fn check_listen(
-    addr: SocketAddr,
-    tls: bool,
-    token: bool,
-    insecure: bool,
-) -> Result<(), Failure> {
+pub fn check_listen(addr: SocketAddr, tls: bool, token: bool, insecure: bool) -> Result<(), Failure> {
     if addr.ip().is_loopback() || insecure || (tls && token) {
         return Ok(());
     }
@@ -75,10 +59,7 @@ pub fn check_listen(
         (false, true) => "no TLS",
         _ => "no token",
     };
-    Err(Failure::new(
-        Code::Insecure,
-        format!("{addr} can be reached from other machines, and there is {lacks}"),
-    ))
+    Err(Failure::new(Code::Insecure, format!("{addr} can be reached from other machines, and there is {lacks}")))
 }
 
 #[cfg(test)]
@@ -110,10 +91,6 @@ mod tests {
         assert_eq!(ServerTls::from_flags(None, None, None), Ok(None));
         assert!(ServerTls::from_flags(Some("c".into()), None, None).is_err());
         assert!(ServerTls::from_flags(None, None, Some("ca".into())).is_err());
-        assert!(
-            ServerTls::from_flags(Some("c".into()), Some("k".into()), None)
-                .unwrap()
-                .is_some()
-        );
+        assert!(ServerTls::from_flags(Some("c".into()), Some("k".into()), None).unwrap().is_some());
     }
 }

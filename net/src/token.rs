@@ -31,23 +31,16 @@ impl Token {
     /// Reads the token from a file that nobody but its owner may read or write.
     pub fn read(path: &Path) -> Result<Token, Failure> {
         let file = File::open(path).map_err(|e| unreadable(path, &e.to_string()))?;
-        let meta = file
-            .metadata()
-            .map_err(|e| unreadable(path, &e.to_string()))?;
+        let meta = file.metadata().map_err(|e| unreadable(path, &e.to_string()))?;
         if !meta.is_file() {
             return Err(unreadable(path, "it is not a regular file"));
         }
         if meta.mode() & 0o077 != 0 {
-            let what = format!(
-                "others may read or write it: run `chmod 600 {}`",
-                path.display()
-            );
+            let what = format!("others may read or write it: run `chmod 600 {}`", path.display());
             return Err(unreadable(path, &what));
         }
         let mut text = String::new();
-        file.take(LENGTH_MAX)
-            .read_to_string(&mut text)
-            .map_err(|e| unreadable(path, &e.to_string()))?;
+        file.take(LENGTH_MAX).read_to_string(&mut text).map_err(|e| unreadable(path, &e.to_string()))?;
         Token::parse(&text).ok_or_else(|| unreadable(path, "it does not hold a token"))
     }
 
@@ -72,20 +65,15 @@ impl Token {
         let mut bytes = [0; 32];
         let mut filled = 0;
         while filled < bytes.len() {
-            filled += rustix::rand::getrandom(
-                &mut bytes[filled..],
-                rustix::rand::GetRandomFlags::empty(),
-            )
-            .map_err(|e| unwritable(path, &format!("the system has no random bytes: {e}")))?;
+            filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+                .map_err(|e| unwritable(path, &format!("the system has no random bytes: {e}")))?;
         }
         let secret: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         // Written aside and linked, so that a reader never sees half a token and the first of two makers wins.
         let aside = beside(path);
-        let written = write_private(&aside, secret.as_bytes()).and_then(|()| {
-            match fs::hard_link(&aside, path) {
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
-                other => other,
-            }
+        let written = write_private(&aside, secret.as_bytes()).and_then(|()| match fs::hard_link(&aside, path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+            other => other,
         });
         let _ = fs::remove_file(&aside);
         written.map_err(|e| unwritable(path, &e.to_string()))?;
@@ -102,11 +90,7 @@ impl fmt::Debug for Token {
 /// A new file of mode 0600 with these bytes; on disk for good when this returns.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -119,17 +103,11 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 }
 
 fn unreadable(path: &Path, why: &str) -> Failure {
-    Failure::new(
-        Code::Unauthorised,
-        format!("cannot read the token file {}: {why}", path.display()),
-    )
+    Failure::new(Code::Unauthorised, format!("cannot read the token file {}: {why}", path.display()))
 }
 
 fn unwritable(path: &Path, why: &str) -> Failure {
-    Failure::new(
-        Code::IoError,
-        format!("cannot make the token file {}: {why}", path.display()),
-    )
+    Failure::new(Code::IoError, format!("cannot make the token file {}: {why}", path.display()))
 }
 
 #[cfg(test)]

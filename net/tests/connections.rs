@@ -28,18 +28,12 @@ async fn start(token: Option<Token>, tls: Option<ServerTls>) -> Running {
 
 /// What the server answers to a call that it has no service for, but whose caller it judges first.
 async fn judge(url: &str, token: Option<&str>, ca: Option<&Path>) -> Code {
-    let access = Access {
-        token: token.map(|t| Token::parse(t).unwrap()),
-        ca: ca.map(Path::to_path_buf),
-    };
+    let access = Access { token: token.map(|t| Token::parse(t).unwrap()), ca: ca.map(Path::to_path_buf) };
     let connection = match channel(url, &access).await {
         Ok(connection) => connection,
         Err(failure) => return failure.code,
     };
-    let status = clients::jobs(connection)
-        .list(ListRequest {})
-        .await
-        .unwrap_err();
+    let status = clients::jobs(connection).list(ListRequest {}).await.unwrap_err();
     from_status(&status).code
 }
 
@@ -74,9 +68,7 @@ async fn nobody_at_the_address_is_unreachable_and_named() {
 #[tokio::test]
 async fn a_server_stops_although_a_client_stays_connected() {
     let running = start(None, None).await;
-    let connection = channel(&format!("http://{}", running.addr), &Access::default())
-        .await
-        .unwrap();
+    let connection = channel(&format!("http://{}", running.addr), &Access::default()).await.unwrap();
     running.stop.send(()).unwrap();
     running.task.await.unwrap().unwrap();
     drop(connection);
@@ -85,20 +77,11 @@ async fn a_server_stops_although_a_client_stays_connected() {
 #[tokio::test]
 async fn with_tls_only_a_server_of_our_authority_is_believed() {
     let folder = tempfile::tempdir().unwrap();
-    let (ours, other) = (
-        certify(folder.path(), "ours"),
-        certify(folder.path(), "other"),
-    );
+    let (ours, other) = (certify(folder.path(), "ours"), certify(folder.path(), "other"));
     let running = start(Token::parse(GOOD), Some(ours.clone())).await;
     let url = format!("https://localhost:{}", running.addr.port());
-    assert_eq!(
-        judge(&url, Some(GOOD), ours.ca.as_deref()).await,
-        Code::VersionMismatch
-    );
-    assert_eq!(
-        judge(&url, Some(GOOD), other.ca.as_deref()).await,
-        Code::Unreachable
-    );
+    assert_eq!(judge(&url, Some(GOOD), ours.ca.as_deref()).await, Code::VersionMismatch);
+    assert_eq!(judge(&url, Some(GOOD), other.ca.as_deref()).await, Code::Unreachable);
     let plain = format!("http://localhost:{}", running.addr.port());
     assert_eq!(judge(&plain, Some(GOOD), None).await, Code::Unreachable);
 }
@@ -109,10 +92,7 @@ fn certify(folder: &Path, name: &str) -> ServerTls {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let ca = rcgen::CertifiedIssuer::self_signed(params, ca_key).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
-    let cert = rcgen::CertificateParams::new(vec!["localhost".to_string()])
-        .unwrap()
-        .signed_by(&key, &ca)
-        .unwrap();
+    let cert = rcgen::CertificateParams::new(vec!["localhost".to_string()]).unwrap().signed_by(&key, &ca).unwrap();
     let write = |what: &str, text: String| {
         let path = folder.join(format!("{name}.{what}.pem"));
         std::fs::write(&path, text).unwrap();

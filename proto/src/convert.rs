@@ -36,10 +36,7 @@ pub enum ConvertError {
 
 impl ConvertError {
     pub(crate) fn invalid(field: &'static str, what: impl Into<String>) -> Self {
-        ConvertError::Invalid {
-            field,
-            what: what.into(),
-        }
+        ConvertError::Invalid { field, what: what.into() }
     }
 
     /// The stable code of this error.
@@ -74,34 +71,20 @@ pub(crate) fn required<T>(value: Option<T>, field: &'static str) -> Result<T, Co
     value.ok_or(ConvertError::Missing(field))
 }
 
-pub(crate) fn text(
-    value: String,
-    field: &'static str,
-    bytes_max: usize,
-) -> Result<String, ConvertError> {
+pub(crate) fn text(value: String, field: &'static str, bytes_max: usize) -> Result<String, ConvertError> {
     if value.len() > bytes_max {
-        return Err(ConvertError::invalid(
-            field,
-            format!("has {} bytes, more than {bytes_max}", value.len()),
-        ));
+        return Err(ConvertError::invalid(field, format!("has {} bytes, more than {bytes_max}", value.len())));
     }
     Ok(value)
 }
 
 /// Converts every item of a list that may have at most `items_max`.
-pub(crate) fn list<W, D>(
-    values: Vec<W>,
-    field: &'static str,
-    items_max: usize,
-) -> Result<Vec<D>, ConvertError>
+pub(crate) fn list<W, D>(values: Vec<W>, field: &'static str, items_max: usize) -> Result<Vec<D>, ConvertError>
 where
     D: TryFrom<W, Error = ConvertError>,
 {
     if values.len() > items_max {
-        return Err(ConvertError::invalid(
-            field,
-            format!("has {} items, more than {items_max}", values.len()),
-        ));
+        return Err(ConvertError::invalid(field, format!("has {} items, more than {items_max}", values.len())));
     }
     values.into_iter().map(D::try_from).collect()
 }

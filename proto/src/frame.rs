@@ -33,9 +33,7 @@ pub enum FrameError {
 pub fn encode_frame<M: Message>(message: &M) -> Result<Vec<u8>, FrameError> {
     let length = message.encoded_len();
     if length > FRAME_BYTES_MAX {
-        return Err(FrameError::TooLong {
-            length: length as u64,
-        });
+        return Err(FrameError::TooLong { length: length as u64 });
     }
     let mut frame = Vec::with_capacity(HEADER_BYTES + length);
     frame.extend_from_slice(&(length as u32).to_le_bytes());
@@ -96,8 +94,7 @@ impl FrameDecoder {
         };
         let length = checked_length(*header)?;
         if self.pending.len() < HEADER_BYTES + length {
-            self.pending
-                .reserve(HEADER_BYTES + length - self.pending.len());
+            self.pending.reserve(HEADER_BYTES + length - self.pending.len());
             return Ok(None);
         }
         self.pending.advance(HEADER_BYTES);
@@ -113,9 +110,7 @@ impl FrameDecoder {
 fn checked_length(header: [u8; HEADER_BYTES]) -> Result<usize, FrameError> {
     let length = u32::from_le_bytes(header) as usize;
     if length > FRAME_BYTES_MAX {
-        return Err(FrameError::TooLong {
-            length: length as u64,
-        });
+        return Err(FrameError::TooLong { length: length as u64 });
     }
     Ok(length)
 }
@@ -127,11 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn message(text: &str) -> Failure {
-        Failure {
-            code: "X".into(),
-            message: text.into(),
-            ..Default::default()
-        }
+        Failure { code: "X".into(), message: text.into(), ..Default::default() }
     }
 
     proptest! {
@@ -162,29 +153,15 @@ mod tests {
     fn a_length_beyond_the_limit_is_refused_before_its_bytes_are_there() {
         let mut decoder = FrameDecoder::new();
         decoder.push(&u32::MAX.to_le_bytes());
-        assert!(matches!(
-            decoder.next_frame::<Failure>(),
-            Err(FrameError::TooLong {
-                length: 0xffff_ffff
-            })
-        ));
-        assert!(matches!(
-            read_frame::<Failure>(&mut &[0xff; 8][..]),
-            Err(FrameError::TooLong { .. })
-        ));
+        assert!(matches!(decoder.next_frame::<Failure>(), Err(FrameError::TooLong { length: 0xffff_ffff })));
+        assert!(matches!(read_frame::<Failure>(&mut &[0xff; 8][..]), Err(FrameError::TooLong { .. })));
     }
 
     #[test]
     fn a_stream_that_ends_inside_a_frame_is_an_error() {
         let whole = encode_frame(&message("cut")).unwrap();
         for end in 1..whole.len() {
-            assert!(
-                matches!(
-                    read_frame::<Failure>(&mut &whole[..end]),
-                    Err(FrameError::Io(_))
-                ),
-                "{end}"
-            );
+            assert!(matches!(read_frame::<Failure>(&mut &whole[..end]), Err(FrameError::Io(_))), "{end}");
         }
     }
 }

@@ -15,29 +15,18 @@ pub fn release() -> &'static str {
 
 /// What this program says of itself in a first message.
 pub fn own_range() -> ProtocolRange {
-    ProtocolRange {
-        min: PROTOCOL_MIN,
-        max: PROTOCOL_MAX,
-        release: release().to_string(),
-    }
+    ProtocolRange { min: PROTOCOL_MIN, max: PROTOCOL_MAX, release: release().to_string() }
 }
 
 /// Peers agree if their ranges overlap; else `VERSION_MISMATCH`, which names both ranges and releases.
 pub fn check_range(theirs: Option<&ProtocolRange>) -> Result<(), Failure> {
     let Some(theirs) = theirs else {
-        return Err(Failure::new(
-            Code::BadRequest,
-            "the first message does not name a protocol range",
-        ));
+        return Err(Failure::new(Code::BadRequest, "the first message does not name a protocol range"));
     };
     if theirs.min <= PROTOCOL_MAX && theirs.max >= PROTOCOL_MIN {
         return Ok(());
     }
-    let name = if theirs.release.is_empty() {
-        "of unknown release"
-    } else {
-        &theirs.release
-    };
+    let name = if theirs.release.is_empty() { "of unknown release" } else { &theirs.release };
     Err(Failure::new(
         Code::VersionMismatch,
         format!(
@@ -50,11 +39,7 @@ pub fn check_range(theirs: Option<&ProtocolRange>) -> Result<(), Failure> {
 }
 
 fn span(min: u32, max: u32) -> String {
-    if min == max {
-        min.to_string()
-    } else {
-        format!("{min} to {max}")
-    }
+    if min == max { min.to_string() } else { format!("{min} to {max}") }
 }
 
 #[cfg(test)]
@@ -64,27 +49,11 @@ mod tests {
     #[test]
     fn a_peer_of_another_protocol_is_told_both_numbers() {
         assert!(check_range(Some(&own_range())).is_ok());
-        assert!(
-            check_range(Some(&ProtocolRange {
-                min: 0,
-                max: 9,
-                release: String::new()
-            }))
-            .is_ok()
-        );
-        let failure = check_range(Some(&ProtocolRange {
-            min: 7,
-            max: 9,
-            release: "3.1.0".into(),
-        }))
-        .unwrap_err();
+        assert!(check_range(Some(&ProtocolRange { min: 0, max: 9, release: String::new() })).is_ok());
+        let failure = check_range(Some(&ProtocolRange { min: 7, max: 9, release: "3.1.0".into() })).unwrap_err();
         assert_eq!(failure.code, Code::VersionMismatch);
         for part in ["protocol 1,", "7 to 9", "3.1.0", release()] {
-            assert!(
-                failure.message.contains(part),
-                "{part}: {}",
-                failure.message
-            );
+            assert!(failure.message.contains(part), "{part}: {}", failure.message);
         }
         assert_eq!(check_range(None).unwrap_err().code, Code::BadRequest);
     }

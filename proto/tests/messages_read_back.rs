@@ -13,10 +13,7 @@ fn plan() -> Plan {
         header: false,
         sample: true,
     };
-    let port = |stage, output| Port {
-        stage: StageId(stage),
-        output,
-    };
+    let port = |stage, output| Port { stage: StageId(stage), output };
     Plan {
         stages: vec![
             Stage {
@@ -37,30 +34,14 @@ fn plan() -> Plan {
             Stage {
                 label: "reduce".into(),
                 place: "src/main.rs:14".into(),
-                inputs: vec![
-                    Input::Edge {
-                        from: vec![port(0, 0)],
-                    },
-                    Input::Broadcast { from: port(0, 1) },
-                ],
+                inputs: vec![Input::Edge { from: vec![port(0, 0)] }, Input::Broadcast { from: port(0, 1) }],
                 outputs: vec![Output::Sink { sink: 0 }, Output::Broadcast],
                 deterministic: false,
             },
         ],
-        sinks: vec![SinkSpec {
-            path: "/data/out".into(),
-            format: "tsv".into(),
-            suffix: ".gz".into(),
-            overwrite: true,
-        }],
-        collects: vec![Collect {
-            name: "count".into(),
-            from: port(1, 1),
-        }],
-        sides: vec![Side {
-            digest: Digest::of(b"side"),
-            length: 4,
-        }],
+        sinks: vec![SinkSpec { path: "/data/out".into(), format: "tsv".into(), suffix: ".gz".into(), overwrite: true }],
+        collects: vec![Collect { name: "count".into(), from: port(1, 1) }],
+        sides: vec![Side { digest: Digest::of(b"side"), length: 4 }],
         fingerprint: Digest::of(b"plan"),
     }
 }
@@ -79,11 +60,7 @@ fn spec(options: JobOptions) -> JobSpec {
 
 fn attempt(n: u32) -> AttemptId {
     AttemptId {
-        task: TaskId {
-            job: JobId::from_bytes([7; 16]),
-            stage: StageId(1),
-            index: n,
-        },
+        task: TaskId { job: JobId::from_bytes([7; 16]), stage: StageId(1), index: n },
         number: 2,
         epoch: Epoch(3),
         incarnation: Incarnation(4),
@@ -162,21 +139,11 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
             state,
             stages: vec![StageStatus {
                 label: "l".into(),
-                tasks: TaskTotals {
-                    total: 4,
-                    done: 1,
-                    running: 2,
-                    failed: 1,
-                },
+                tasks: TaskTotals { total: 4, done: 1, running: 2, failed: 1 },
                 bytes_done: 7,
                 bytes_total: 9,
             }],
-            tasks: TaskTotals {
-                total: 4,
-                done: 1,
-                running: 2,
-                failed: 1,
-            },
+            tasks: TaskTotals { total: 4, done: 1, running: 2, failed: 1 },
             attempts: 5,
             counters: Counters::default(),
             error: Some(Failure::new(Code::UserError, "no")),
@@ -185,10 +152,7 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
             submitted_unix_ms: 1,
             elapsed_ms: 2,
         };
-        assert_eq!(
-            JobStatus::try_from(v1::JobStatus::from(status.clone())),
-            Ok(status)
-        );
+        assert_eq!(JobStatus::try_from(v1::JobStatus::from(status.clone())), Ok(status));
     }
     for state in [WorkerState::Live, WorkerState::Draining, WorkerState::Lost] {
         let status = WorkerStatus {
@@ -201,10 +165,7 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
             memory_bytes: 3,
             version: "0.1.0".into(),
         };
-        assert_eq!(
-            WorkerStatus::try_from(v1::WorkerStatus::from(status.clone())),
-            Ok(status)
-        );
+        assert_eq!(WorkerStatus::try_from(v1::WorkerStatus::from(status.clone())), Ok(status));
     }
     let node = NodeInfo {
         worker: WorkerId::from_bytes([1; 16]),
@@ -215,10 +176,7 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
         memory_bytes: 3,
         version: "0.1.0".into(),
     };
-    assert_eq!(
-        NodeInfo::try_from(v1::Register::from(node.clone())),
-        Ok(node)
-    );
+    assert_eq!(NodeInfo::try_from(v1::Register::from(node.clone())), Ok(node));
 }
 
 #[test]
@@ -230,68 +188,34 @@ fn what_is_missing_or_unknown_is_refused() {
         assert_eq!(error.code(), code, "{error}");
     };
     fn source(w: &mut v1::JobSpec) -> &mut v1::Source {
-        match w.plan.as_mut().unwrap().stages[0].inputs[0]
-            .kind
-            .as_mut()
-            .unwrap()
-        {
+        match w.plan.as_mut().unwrap().stages[0].inputs[0].kind.as_mut().unwrap() {
             v1::input::Kind::Source(s) => s,
             _ => unreachable!("the first input of the sample plan is a source"),
         }
     }
     fn edge(w: &mut v1::JobSpec) -> &mut v1::EdgeOutput {
-        match w.plan.as_mut().unwrap().stages[0].outputs[0]
-            .kind
-            .as_mut()
-            .unwrap()
-        {
+        match w.plan.as_mut().unwrap().stages[0].outputs[0].kind.as_mut().unwrap() {
             v1::output::Kind::Edge(e) => e,
             _ => unreachable!("the first output of the sample plan is an edge"),
         }
     }
     refused(|w| w.id = None, Code::BadRequest);
-    refused(
-        |w| w.id = Some(v1::JobId { uuid: vec![1; 15] }),
-        Code::BadRequest,
-    );
+    refused(|w| w.id = Some(v1::JobId { uuid: vec![1; 15] }), Code::BadRequest);
     refused(|w| w.program.clear(), Code::BadRequest);
     refused(|w| w.name = "x".repeat(100_000), Code::BadRequest);
     refused(|w| w.plan = None, Code::BadRequest);
     refused(
-        |w| {
-            source(w).framing = Some(v1::Framing {
-                kind: Some(v1::framing::Kind::Delimiter(256)),
-            })
-        },
+        |w| source(w).framing = Some(v1::Framing { kind: Some(v1::framing::Kind::Delimiter(256)) }),
         Code::BadRequest,
     );
-    refused(
-        |w| {
-            source(w).framing = Some(v1::Framing {
-                kind: Some(v1::framing::Kind::Fixed(0)),
-            })
-        },
-        Code::BadRequest,
-    );
+    refused(|w| source(w).framing = Some(v1::Framing { kind: Some(v1::framing::Kind::Fixed(0)) }), Code::BadRequest);
     refused(|w| source(w).framing = None, Code::BadRequest);
     refused(|w| edge(w).partitioner = 77, Code::BadRequest);
     refused(|w| edge(w).order = 0, Code::BadRequest);
-    refused(
-        |w| w.plan.as_mut().unwrap().sinks[0].suffix = "/../x".into(),
-        Code::BadRequest,
-    );
-    refused(
-        |w| w.options.as_mut().unwrap().partitions = 1_000_001,
-        Code::BadRequest,
-    );
+    refused(|w| w.plan.as_mut().unwrap().sinks[0].suffix = "/../x".into(), Code::BadRequest);
+    refused(|w| w.options.as_mut().unwrap().partitions = 1_000_001, Code::BadRequest);
     // Valid fields, but a graph that cannot run.
-    refused(
-        |w| w.plan.as_mut().unwrap().sinks.clear(),
-        Code::PlanInvalid,
-    );
-    refused(
-        |w| w.plan.as_mut().unwrap().stages.reverse(),
-        Code::PlanInvalid,
-    );
+    refused(|w| w.plan.as_mut().unwrap().sinks.clear(), Code::PlanInvalid);
+    refused(|w| w.plan.as_mut().unwrap().stages.reverse(), Code::PlanInvalid);
     assert!(JobSpec::try_from(wire_spec()).is_ok());
 }

@@ -8,9 +8,7 @@
 use crate::action::Action;
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
-use windrow_model::{
-    AttemptId, Code, Failure, OutputReport, TaskId, TaskOutput, TaskReport, WorkerId,
-};
+use windrow_model::{AttemptId, Code, Failure, OutputReport, TaskId, TaskOutput, TaskReport, WorkerId};
 
 /// How an attempt stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

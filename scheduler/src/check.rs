@@ -27,7 +27,9 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
         ensure(worker.running.len() <= slots, || format!("{} runs more than its slots", worker.info.worker))?;
         ensure(!lost || worker.publishing.is_empty(), || format!("{} is lost and publishes", worker.info.worker))?;
         let lease = state.timers.is_set(Timer::Lease(worker.info.worker));
-        ensure(lease != lost || state.config.lease_ms == u64::MAX, || format!("{}: a lease is wrong", worker.info.worker))?;
+        ensure(lease != lost || state.config.lease_ms == u64::MAX, || {
+            format!("{}: a lease is wrong", worker.info.worker)
+        })?;
     }
     ensure(at.is_empty(), || format!("attempts at workers that do not know of them: {at:?}"))?;
     let wanted = state.jobs.values().filter(|j| j.turn().is_some()).count();
@@ -79,7 +81,9 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
                 running += 1;
                 slots += u32::from(matches!(task.state, TaskState::Running(_)));
                 at.insert((run.worker, id));
-                ensure(run.attempt.epoch == state.epoch && run.attempt.task == id, || format!("task {t} runs another"))?;
+                ensure(run.attempt.epoch == state.epoch && run.attempt.task == id, || {
+                    format!("task {t} runs another")
+                })?;
                 ensure(run.attempt.number + 1 == task.attempts, || format!("task {t} runs an old attempt"))?;
                 ensure(state.workers.lives(run.worker, run.attempt.incarnation), || format!("task {t} runs nowhere"))?;
             }

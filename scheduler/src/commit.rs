@@ -8,9 +8,7 @@ use crate::action::{Action, StagedPart};
 use crate::attempt::Standing;
 use crate::state::State;
 use crate::task::Run;
-use windrow_model::{
-    AttemptId, Failure, JobId, JobState, OutputReport, TaskId, TaskReport, WorkerId,
-};
+use windrow_model::{AttemptId, Failure, JobId, JobState, OutputReport, TaskId, TaskReport, WorkerId};
 
 impl State {
     /// The report of the running attempt fits: grant it if it has parts to publish, else the task is done.

@@ -191,7 +191,9 @@ impl State {
         let mut status = job.status(self.now);
         status.error = error;
         let collected: Collected = match end {
-            JobState::Done => job.collected().into_iter().map(|(n, b)| (n, b.into_iter().map(<[u8]>::to_vec).collect())).collect(),
+            JobState::Done => {
+                job.collected().into_iter().map(|(n, b)| (n, b.into_iter().map(<[u8]>::to_vec).collect())).collect()
+            }
             _ => Vec::new(),
         };
         let workers = job.workers.iter().copied().collect();

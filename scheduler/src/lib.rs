@@ -26,7 +26,7 @@ mod task;
 mod view;
 mod worker;
 
-pub use action::{Action, Collected, StagedPart};
+pub use action::{Action, Collected, CollectedRef, StagedPart};
 pub use event::{Event, StageChunks, TaskOutputs};
 use state::State;
 use windrow_model::{Epoch, JobId, JobSpec, JobStatus, Time, WorkerId, WorkerStatus};
@@ -51,7 +51,7 @@ impl Default for Config {
         Config {
             lease_ms: 10_000,
             retry_delay_ms: 100,
-            retry_delay_max_ms: 30_000,
+            retry_delay_max_ms: 5_000,
             history_max: 1_000,
             history_collected_bytes_max: 64 << 20,
         }
@@ -110,7 +110,7 @@ impl Scheduler {
 
     /// The collected results whose stages are complete, by name, blobs in task order. Also of ended jobs, within
     /// [`Config::history_collected_bytes_max`]; [`Action::JobEnded`] always carries them.
-    pub fn collected(&self, job: JobId) -> Option<Vec<(String, Vec<&[u8]>)>> {
+    pub fn collected(&self, job: JobId) -> Option<CollectedRef<'_>> {
         self.state.collected(job)
     }
 

@@ -100,7 +100,8 @@ impl State {
         let Some(stage) = self.jobs.get(&id.job).and_then(|j| j.spec.plan.stages.get(id.stage.0 as usize)) else {
             return;
         };
-        let host = self.workers.get(worker).map_or_else(|| worker.to_string(), |w| format!("{} ({worker})", w.info.host));
+        let host =
+            self.workers.get(worker).map_or_else(|| worker.to_string(), |w| format!("{} ({worker})", w.info.host));
         let times = failures.map(|n| format!(", failed {n} times")).unwrap_or_default();
         failure.message = format!(
             "stage {} `{}` ({}), task {}, attempt {} on {host}{times}: {}",

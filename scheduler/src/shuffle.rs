@@ -77,7 +77,9 @@ impl Job {
         self.index_inputs(s);
         let inputs = self.spec.plan.stages[s].inputs.iter().map(|input| match input {
             Input::Source(_) => TaskInput::Chunk(self.stages[s].chunks[t].clone()),
-            Input::Edge { from } => TaskInput::Segments(from.iter().flat_map(|port| self.partition(*port, t)).collect()),
+            Input::Edge { from } => {
+                TaskInput::Segments(from.iter().flat_map(|port| self.partition(*port, t)).collect())
+            }
             Input::Broadcast { from } => TaskInput::Inline(self.broadcasts(*from).map(<[u8]>::to_vec).collect()),
         });
         inputs.collect()
@@ -152,7 +154,11 @@ impl State {
         let State { jobs, workers, .. } = self;
         for job in jobs.values_mut().filter(|j| j.state == JobState::Running) {
             // Readers come after what they read: a reader that is reopened makes its producers needed.
-            for s in (0..job.stages.len()).rev().filter(|s| !job.stages[*s].links.edge_readers.is_empty()).collect::<Vec<_>>() {
+            for s in (0..job.stages.len())
+                .rev()
+                .filter(|s| !job.stages[*s].links.edge_readers.is_empty())
+                .collect::<Vec<_>>()
+            {
                 if !job.is_needed(s) {
                     continue;
                 }
@@ -177,6 +183,10 @@ impl State {
             return;
         }
         self.stop(reader.task);
+        // If it is the reader's own network that is broken, the next complaint shall not be its.
+        if let Some(task) = self.task_mut(reader.task) {
+            task.avoid(worker);
+        }
         self.retry_uncharged(reader.task);
         self.doubt(reader.task, lost, failure.code);
         self.requeue(reader.task.job);

@@ -1,5 +1,6 @@
 //! The picture of the state that pages and commands show. It reads only.
 
+use crate::action::CollectedRef;
 use crate::job::Job;
 use crate::state::State;
 use windrow_model::{JobId, JobSpec, JobState, JobStatus, Port, StageStatus, TaskTotals, Time};
@@ -35,7 +36,7 @@ impl Job {
     }
 
     /// Collected results whose stages are done.
-    pub fn collected(&self) -> Vec<(String, Vec<&[u8]>)> {
+    pub fn collected(&self) -> CollectedRef<'_> {
         let done = |port: Port| self.stages.get(port.stage.0 as usize).is_some_and(|s| s.is_done());
         let collects = self.spec.plan.collects.iter().filter(|c| done(c.from));
         collects.map(|c| (c.name.clone(), self.broadcasts(c.from).collect())).collect()
@@ -79,7 +80,7 @@ impl State {
         self.jobs.get(&id).map(|j| &*j.spec).or_else(ended)
     }
 
-    pub fn collected(&self, id: JobId) -> Option<Vec<(String, Vec<&[u8]>)>> {
+    pub fn collected(&self, id: JobId) -> Option<CollectedRef<'_>> {
         match self.jobs.get(&id) {
             Some(job) => Some(job.collected()),
             None => {

@@ -7,7 +7,7 @@ use crate::action::Action;
 use crate::lease::Timer;
 use crate::state::State;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use windrow_model::{Incarnation, NodeInfo, TaskId, WorkerId, WorkerState, WorkerStatus};
+use windrow_model::{AttemptId, Incarnation, NodeInfo, TaskId, WorkerId, WorkerState, WorkerStatus};
 
 /// Lost workers that lists still show.
 const LOST_MAX: usize = 100;
@@ -19,6 +19,8 @@ pub(crate) struct Worker {
     pub running: BTreeSet<TaskId>,
     /// Tasks whose granted attempt publishes from here.
     pub publishing: BTreeSet<TaskId>,
+    /// Attempts that it ran when it was lost: should this same life return, it may run them still.
+    pub given_up: Vec<AttemptId>,
     /// Its lease was extended once because we ourselves had slept.
     pub graced: bool,
 }
@@ -82,8 +84,14 @@ impl Workers {
         let id = info.worker;
         self.lost.retain(|lost| *lost != id);
         self.unlist(id);
-        let worker =
-            Worker { info, state: WorkerState::Live, running: BTreeSet::new(), publishing: BTreeSet::new(), graced: false };
+        let worker = Worker {
+            info,
+            state: WorkerState::Live,
+            running: BTreeSet::new(),
+            publishing: BTreeSet::new(),
+            given_up: Vec::new(),
+            graced: false,
+        };
         self.all.insert(id, worker);
         self.list(id);
     }
@@ -167,18 +175,22 @@ impl Workers {
 impl State {
     /// A session began. A new life of a worker fences the old one, whose attempts and outputs are lost with it. The
     /// same life may begin a new session: then its finished outputs are still there, but what was said in between may
-    /// not have arrived, so what runs there is given back.
+    /// not have arrived, so what runs there is given back. (A `Revoke` may be among what did not arrive: a worker gives
+    /// up by itself what it ran in an earlier session.)
     pub fn handle_joined(&mut self, node: NodeInfo) {
         let id = node.worker;
         if let Some(known) = self.workers.get(id) {
             if node.incarnation < known.info.incarnation {
                 return;
             }
+            let mut given_up = known.given_up.clone();
             if self.workers.lives(id, node.incarnation) {
-                self.give_back_all(id, true);
-            } else {
+                given_up = self.give_back_all(id);
+            } else if known.info.incarnation < node.incarnation {
+                given_up.clear();
                 self.lose_worker(id);
             }
+            self.out.extend(given_up.into_iter().map(|attempt| Action::Revoke { worker: id, attempt }));
         }
         self.workers.join(node);
         self.renew_lease(id);
@@ -197,22 +209,25 @@ impl State {
             return;
         }
         self.timers.clear(Timer::Lease(id));
-        self.give_back_all(id, false);
+        let given_up = self.give_back_all(id);
         self.workers.set_state(id, WorkerState::Lost);
+        if let Some(worker) = self.workers.all.get_mut(&id) {
+            worker.given_up = given_up;
+        }
         self.reopen_lost_outputs();
     }
 
     /// Nobody is charged for attempts that were on a worker which is gone or has forgotten them.
-    fn give_back_all(&mut self, id: WorkerId, revoke: bool) {
-        let Some(worker) = self.workers.get(id) else { return };
+    fn give_back_all(&mut self, id: WorkerId) -> Vec<AttemptId> {
+        let Some(worker) = self.workers.get(id) else { return Vec::new() };
         let tasks: Vec<TaskId> = worker.running.iter().chain(&worker.publishing).copied().collect();
+        let mut given_up = Vec::new();
         for task in tasks {
             if let Some((run, _)) = self.stop(task) {
-                if revoke {
-                    self.out.push(Action::Revoke { worker: id, attempt: run.attempt });
-                }
+                given_up.push(run.attempt);
                 self.retry_uncharged(task);
             }
         }
+        given_up
     }
 }

@@ -9,6 +9,7 @@ pub mod glob;
 pub mod identity;
 pub mod list;
 pub mod output;
+pub mod prepare;
 pub mod publish;
 pub mod split;
 
@@ -18,6 +19,7 @@ pub use error::{Result, StoreError};
 pub use identity::same;
 pub use list::{InputFile, list_inputs};
 pub use output::{canonical_output, check_output};
+pub use prepare::{Prepared, prepare};
 pub use publish::{Staging, abandon, check_nonce, commit, place_part};
 pub use split::{SplitOptions, input_bytes, split};
 pub use windrow_format::durable::Durability;

@@ -122,7 +122,7 @@ fn what_is_missing_is_told() {
 fn a_file_without_permission_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let tree = Tree::new(&["a", "d/b"]);
-    fs::set_permissions(tree.root().join("a"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(tree.root().join("a"), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(tree.root().join("a")).is_ok() {
         return; // root reads everything
     }

@@ -262,15 +262,25 @@ fn an_output_in_an_input_is_refused_however_it_is_spelled() {
     symlink("in", place.path("link")).unwrap();
     let text = |name: &str| place.path(name).to_str().unwrap().to_string();
     let refused = [
-        ("in/out", "in"), ("in", "in"), ("in/x/y/out", "in"), ("link/out", "in"), ("in/out", "link"),
-        ("other/../in/out", "in"), ("nowhere/../in/out", "in"), ("in/a", "in/a"), ("in/sub/out", "i*"),
-        ("in/sub", "in/*"), ("in", "in/a"),
+        ("in/out", "in"),
+        ("in", "in"),
+        ("in/x/y/out", "in"),
+        ("link/out", "in"),
+        ("in/out", "link"),
+        ("other/../in/out", "in"),
+        ("nowhere/../in/out", "in"),
+        ("in/a", "in/a"),
+        ("in/sub/out", "i*"),
+        ("in/sub", "in/*"),
+        ("in", "in/a"),
     ];
     for (output, input) in refused {
         let result = check_output(&place.path(output), true, &[text(input)]);
         assert_eq!(code(result), Code::OutputInsideInput, "{output} in {input}");
     }
-    for (output, input) in [("out", "in"), ("in/out", "in/a"), ("in2/out", "in"), ("in/../out", "in"), ("out", "missing")] {
+    for (output, input) in
+        [("out", "in"), ("in/out", "in/a"), ("in2/out", "in"), ("in/../out", "in"), ("out", "missing")]
+    {
         check_output(&place.path(output), false, &[text(input)]).unwrap();
     }
     check_output(&place.path("out"), false, &["windrow://in".into()]).unwrap();
@@ -283,7 +293,8 @@ fn one_place_has_one_canonical_name() {
     symlink("real", place.path("link")).unwrap();
     symlink("real/later", place.path("dangling")).unwrap();
     let real = canonical_output(&place.path("real/later")).unwrap();
-    for name in ["link/later", "real/./later/", "link/../real/later", "x/../real/later", "real/later/y/..", "dangling"] {
+    for name in ["link/later", "real/./later/", "link/../real/later", "x/../real/later", "real/later/y/..", "dangling"]
+    {
         assert_eq!(canonical_output(&place.path(name)).unwrap(), real, "{name}");
     }
     let relative = canonical_output(Path::new("some/out")).unwrap();

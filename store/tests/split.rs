@@ -42,9 +42,18 @@ fn lengths(chunks: &[Chunk]) -> Vec<Vec<u64>> {
 
 #[test]
 fn small_files_share_a_chunk_and_large_ones_stand_alone() {
-    let (_dir, files) =
-        files(&[(b"a\n", false), (b"b\n", false), (b"", false), (b"cc\ncc\ncc\n", false), (b"d\n", false), (b"eee\n", false)]);
-    assert_eq!(lengths(&split(&source(LINES), &files, exact(4)).unwrap()), [vec![2, 2], vec![6], vec![3], vec![2], vec![4]]);
+    let (_dir, files) = files(&[
+        (b"a\n", false),
+        (b"b\n", false),
+        (b"", false),
+        (b"cc\ncc\ncc\n", false),
+        (b"d\n", false),
+        (b"eee\n", false),
+    ]);
+    assert_eq!(
+        lengths(&split(&source(LINES), &files, exact(4)).unwrap()),
+        [vec![2, 2], vec![6], vec![3], vec![2], vec![4]]
+    );
     assert_eq!(lengths(&split(&source(LINES), &files, exact(100)).unwrap()), [vec![2, 2, 9, 2, 4]]);
     let one_byte = split(&source(LINES), &files, exact(1)).unwrap();
     assert_eq!(one_byte.len(), 7, "one record each");
@@ -97,7 +106,8 @@ fn chunk_sizes_are_chosen_from_input_and_slots() {
         Some(list_inputs(&[path.to_str().unwrap().to_string()]).unwrap())
     };
     let options = |slots| SplitOptions { chunk_bytes: None, slots, parts: None };
-    let count = |length, slots| listed(length).map(|f| split(&source(Framing::Fixed(1)), &f, options(slots)).unwrap().len());
+    let count =
+        |length, slots| listed(length).map(|f| split(&source(Framing::Fixed(1)), &f, options(slots)).unwrap().len());
     assert_eq!(count(1 << 20, 8), Some(1));
     assert_eq!(count(24 << 20, 2), Some(6));
     assert_eq!(count(24 << 20, 1000), Some(24));

@@ -38,12 +38,12 @@ impl<V: Number<Out: ToF64>> Combiner<V> for Mean {
     }
     fn encode(&self, acc: &Self::Acc, out: &mut Vec<u8>) {
         out.extend_from_slice(&acc.count.to_le_bytes());
-        V::encode(&acc.total, out)
+        V::encode_total(&acc.total, out)
     }
     fn decode(&self, bytes: &[u8]) -> Result<Self::Acc, DecodeError> {
         let (count, total) =
             bytes.split_first_chunk::<8>().ok_or_else(|| DecodeError::new("mean", "too short"))?;
-        Ok(MeanAcc { total: V::decode(total)?, count: u64::from_le_bytes(*count) })
+        Ok(MeanAcc { total: V::decode_total(total)?, count: u64::from_le_bytes(*count) })
     }
     fn heap_bytes(&self, acc: &Self::Acc) -> usize {
         V::heap_bytes(&acc.total)

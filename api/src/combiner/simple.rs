@@ -27,8 +27,8 @@ pub trait Number: Datum {
     fn total(value: Self::Ref<'_>) -> Self::Total;
     fn add(into: &mut Self::Total, other: Self::Total);
     fn finish(total: Self::Total) -> Self::Out;
-    fn encode(total: &Self::Total, out: &mut Vec<u8>);
-    fn decode(bytes: &[u8]) -> Result<Self::Total, DecodeError>;
+    fn encode_total(total: &Self::Total, out: &mut Vec<u8>);
+    fn decode_total(bytes: &[u8]) -> Result<Self::Total, DecodeError>;
     fn heap_bytes(_: &Self::Total) -> usize {
         0
     }
@@ -49,8 +49,8 @@ macro_rules! integers {
                 }
             }
             fn finish(total: $w) -> $w { total }
-            fn encode(total: &$w, out: &mut Vec<u8>) { out.extend_from_slice(&total.to_le_bytes()) }
-            fn decode(bytes: &[u8]) -> Result<$w, DecodeError> {
+            fn encode_total(total: &$w, out: &mut Vec<u8>) { out.extend_from_slice(&total.to_le_bytes()) }
+            fn decode_total(bytes: &[u8]) -> Result<$w, DecodeError> {
                 let bytes = bytes.try_into().map_err(|_| DecodeError::new("sum", "wrong length"))?;
                 Ok(<$w>::from_le_bytes(bytes))
             }
@@ -74,8 +74,8 @@ macro_rules! floats {
             #[inline]
             fn add(into: &mut ExactSum, other: ExactSum) { into.add(other) }
             fn finish(total: ExactSum) -> f64 { total.value() }
-            fn encode(total: &ExactSum, out: &mut Vec<u8>) { total.encode(out) }
-            fn decode(bytes: &[u8]) -> Result<ExactSum, DecodeError> { ExactSum::decode(bytes) }
+            fn encode_total(total: &ExactSum, out: &mut Vec<u8>) { total.encode(out) }
+            fn decode_total(bytes: &[u8]) -> Result<ExactSum, DecodeError> { ExactSum::decode(bytes) }
             fn heap_bytes(total: &ExactSum) -> usize { total.heap_bytes() }
         }
     )*};
@@ -97,10 +97,10 @@ impl<V: Number> Combiner<V> for Sum {
         V::finish(acc)
     }
     fn encode(&self, acc: &V::Total, out: &mut Vec<u8>) {
-        V::encode(acc, out)
+        V::encode_total(acc, out)
     }
     fn decode(&self, bytes: &[u8]) -> Result<V::Total, DecodeError> {
-        V::decode(bytes)
+        V::decode_total(bytes)
     }
     fn heap_bytes(&self, acc: &V::Total) -> usize {
         V::heap_bytes(acc)
@@ -168,6 +168,6 @@ impl<V: Datum> Combiner<V> for Count {
         out.extend_from_slice(&acc.to_le_bytes())
     }
     fn decode(&self, bytes: &[u8]) -> Result<u64, DecodeError> {
-        <u64 as Number>::decode(bytes)
+        <u64 as Number>::decode_total(bytes)
     }
 }

@@ -31,7 +31,7 @@ macro_rules! float {
             fn shorten<'s, 'l: 's>(r: $t) -> $t { r }
             fn to_owned(r: $t) -> $t { r }
             #[inline]
-            fn detach<'a>(r: $t) -> Option<$t> { Some(r) }
+            fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> { Some(r) }
         }
         impl Key for $t {}
         impl IntoDatum for $t {

@@ -20,7 +20,7 @@ macro_rules! int {
             fn shorten<'s, 'l: 's>(r: $t) -> $t { r }
             fn to_owned(r: $t) -> $t { r }
             #[inline]
-            fn detach<'a>(r: $t) -> Option<$t> { Some(r) }
+            fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> { Some(r) }
             #[inline]
             fn with_bytes<X>(r: $t, _: &mut Vec<u8>, f: impl FnOnce(&[u8]) -> X) -> X {
                 f(&(r ^ $flip).to_be_bytes())
@@ -68,7 +68,7 @@ impl Datum for bool {
     fn to_owned(r: bool) -> bool {
         r
     }
-    fn detach<'a>(r: bool) -> Option<bool> {
+    fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> {
         Some(r)
     }
 }
@@ -89,7 +89,7 @@ impl Datum for () {
     }
     fn shorten<'s, 'l: 's>(_: ()) {}
     fn to_owned(_: ()) {}
-    fn detach<'a>(_: ()) -> Option<()> {
+    fn detach<'a>(_: Self::Ref<'_>) -> Option<Self::Ref<'a>> {
         Some(())
     }
 }

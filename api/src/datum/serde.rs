@@ -57,9 +57,3 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> IntoDatum for Serde<T> {
         f(&self.0)
     }
 }
-impl<T: Serialize + DeserializeOwned + Send + 'static> IntoDatum for Serde<&T> {
-    type Datum = Serde<T>;
-    fn with<X>(self, f: impl FnOnce(&T) -> X) -> X {
-        f(self.0)
-    }
-}

@@ -70,7 +70,7 @@ impl<V: Datum, C: Combiner<V>> Accumulate for Fold<V, C> {
         self.combiner.encode(acc, out)
     }
     fn decode(&self, bytes: &[u8]) -> Result<C::Acc, EngineError> {
-        self.combiner.decode(bytes).map_err(|e: DecodeError| EngineError::Decode { what: e.to_string() })
+        self.combiner.decode(bytes).map_err(|e: DecodeError| EngineError::Decode(e.to_string()))
     }
     fn heap_bytes(&self, acc: &C::Acc) -> usize {
         self.combiner.heap_bytes(acc)

@@ -13,7 +13,7 @@ use crate::values::{GROUPS_PER_CHECK, Group, GroupCursor, GroupMemory, Values};
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
-use windrow_engine::{PlainEdge, hash, partition_of};
+use windrow_engine::PlainEdge;
 use windrow_model::{Order, Partitioner, Partitions};
 
 impl<A: Key, B: Key, V: Datum> Pairs<(A, B), V> {
@@ -57,9 +57,9 @@ fn write_grouped<A: Key, B: Key, V: Datum>(
     scratch: &mut Scratch,
 ) -> Result<(), windrow_engine::EngineError> {
     let Scratch { key, value } = scratch;
-    let partitions = edge.partitions();
-    let partition = A::with_bytes(a, key, |a| partition_of(hash(a), partitions));
-    <(A, B)>::with_bytes((a, b), key, |k| V::with_bytes(v, value, |v| edge.push_to(partition, k, v)))
+    let partition = A::with_bytes(a, key, |a| edge.partition(a));
+    let pair = (A::shorten(a), B::shorten(b));
+    <(A, B)>::with_bytes(pair, key, |k| V::with_bytes(v, value, |v| edge.push_to(partition, k, v)))
 }
 
 fn decode_grouped<'a, B: Key, V: Datum>(
@@ -89,9 +89,10 @@ where
             let mut reader = Reader::new(&key, arena);
             let a = A::decode::<false>(&mut reader).map_err(undecodable)?;
             let group = Group::Prefix(&key[..key.len() - reader.left().len()]);
-            let mut values =
-                Values { cursor: &cursor, group, bytes, arena, decode: decode_grouped::<B, V>, types: PhantomData };
-            call(cx, sink, |out| (self.f)(a, &mut values, out));
+            let decode = decode_grouped::<B, V>;
+            let mut values: Values<'_, (B, V)> =
+                Values { cursor: &cursor, group, bytes, arena, decode, types: PhantomData };
+            call(cx, sink, |out| (self.f)(A::shorten(a), &mut values, out));
             cursor.skip(group)?;
             memory.reset();
             groups += 1;

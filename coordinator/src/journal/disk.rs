@@ -44,10 +44,7 @@ impl DiskStore {
         })
     }
 
-    fn transaction<T>(
-        &self,
-        body: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
-    ) -> Result<T, Error> {
+    fn transaction<T>(&self, body: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>) -> Result<T, Error> {
         let run = || {
             let txn = self.db.begin_write()?;
             let value = body(&txn)?;
@@ -68,7 +65,9 @@ impl DiskStore {
 
 fn is_corrupt(e: &redb::DatabaseError) -> bool {
     match e {
-        redb::DatabaseError::UpgradeRequired(_) | redb::DatabaseError::Storage(redb::StorageError::Corrupted(_)) => true,
+        redb::DatabaseError::UpgradeRequired(_) | redb::DatabaseError::Storage(redb::StorageError::Corrupted(_)) => {
+            true
+        }
         // What does not begin like such a file is told as invalid data.
         redb::DatabaseError::Storage(redb::StorageError::Io(e)) => e.kind() == std::io::ErrorKind::InvalidData,
         _ => false,

@@ -18,10 +18,7 @@ impl TryFrom<v1::Failure> for Failure {
     fn try_from(w: v1::Failure) -> Result<Self, ConvertError> {
         let (code, message) = match w.code.parse::<Code>() {
             Ok(code) => (code, w.message),
-            Err(_) => (
-                Code::Internal,
-                format!("{}: {}", cut(w.code, NAME_BYTES_MAX), w.message),
-            ),
+            Err(_) => (Code::Internal, format!("{}: {}", cut(w.code, NAME_BYTES_MAX), w.message)),
         };
         let place = w.place.map(RecordPlace::try_from).transpose()?;
         Ok(Failure {
@@ -55,11 +52,7 @@ impl TryFrom<v1::RecordPlace> for RecordPlace {
 }
 impl From<RecordPlace> for v1::RecordPlace {
     fn from(d: RecordPlace) -> Self {
-        v1::RecordPlace {
-            file: path_to_bytes(&d.file),
-            offset: d.offset,
-            excerpt: d.excerpt,
-        }
+        v1::RecordPlace { file: path_to_bytes(&d.file), offset: d.offset, excerpt: d.excerpt }
     }
 }
 
@@ -67,23 +60,15 @@ impl TryFrom<v1::Counters> for Counters {
     type Error = ConvertError;
     fn try_from(w: v1::Counters) -> Result<Self, ConvertError> {
         if w.values.len() > PLAN_ITEMS_MAX {
-            return Err(ConvertError::invalid(
-                "counters",
-                format!("has {} names", w.values.len()),
-            ));
+            return Err(ConvertError::invalid("counters", format!("has {} names", w.values.len())));
         }
-        let values = w
-            .values
-            .into_iter()
-            .map(|(name, n)| Ok((text(name, "counter name", NAME_BYTES_MAX)?, n)));
+        let values = w.values.into_iter().map(|(name, n)| Ok((text(name, "counter name", NAME_BYTES_MAX)?, n)));
         Ok(Counters(values.collect::<Result<_, ConvertError>>()?))
     }
 }
 impl From<Counters> for v1::Counters {
     fn from(d: Counters) -> Self {
-        v1::Counters {
-            values: d.0.into_iter().collect(),
-        }
+        v1::Counters { values: d.0.into_iter().collect() }
     }
 }
 
@@ -93,11 +78,7 @@ mod tests {
 
     #[test]
     fn an_unknown_code_still_arrives_with_its_text() {
-        let wire = v1::Failure {
-            code: "FROM_2030".into(),
-            message: "what happened".into(),
-            ..Default::default()
-        };
+        let wire = v1::Failure { code: "FROM_2030".into(), message: "what happened".into(), ..Default::default() };
         let failure = Failure::try_from(wire).unwrap();
         assert_eq!(failure.code, Code::Internal);
         assert_eq!(failure.message, "FROM_2030: what happened");
@@ -110,16 +91,10 @@ mod tests {
             offset: 9,
             excerpt: "x".into(),
         });
-        assert_eq!(
-            Failure::try_from(v1::Failure::from(failure.clone())).unwrap(),
-            failure
-        );
+        assert_eq!(Failure::try_from(v1::Failure::from(failure.clone())).unwrap(), failure);
         let mut counters = Counters::default();
         counters.add("a", 1);
         counters.add("b", u64::MAX);
-        assert_eq!(
-            Counters::try_from(v1::Counters::from(counters.clone())).unwrap(),
-            counters
-        );
+        assert_eq!(Counters::try_from(v1::Counters::from(counters.clone())).unwrap(), counters);
     }
 }

@@ -5,9 +5,7 @@ use crate::v1;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use windrow_model::{
-    AttemptId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId,
-};
+use windrow_model::{AttemptId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 
 /// A path as it travels: its bytes, whatever they mean.
 pub fn path_to_bytes(path: &Path) -> Vec<u8> {
@@ -20,10 +18,7 @@ pub fn path_from_bytes(bytes: Vec<u8>, field: &'static str) -> Result<PathBuf, C
         return Err(ConvertError::Missing(field));
     }
     if bytes.len() > PATH_BYTES_MAX {
-        return Err(ConvertError::invalid(
-            field,
-            format!("is a path of {} bytes", bytes.len()),
-        ));
+        return Err(ConvertError::invalid(field, format!("is a path of {} bytes", bytes.len())));
     }
     if bytes.contains(&0) {
         return Err(ConvertError::invalid(field, "is a path with a NUL byte"));
@@ -32,9 +27,7 @@ pub fn path_from_bytes(bytes: Vec<u8>, field: &'static str) -> Result<PathBuf, C
 }
 
 fn array<const N: usize>(bytes: &[u8], field: &'static str) -> Result<[u8; N], ConvertError> {
-    bytes.try_into().map_err(|_| {
-        ConvertError::invalid(field, format!("has {} bytes instead of {N}", bytes.len()))
-    })
+    bytes.try_into().map_err(|_| ConvertError::invalid(field, format!("has {} bytes instead of {N}", bytes.len())))
 }
 
 impl TryFrom<v1::JobId> for JobId {
@@ -45,9 +38,7 @@ impl TryFrom<v1::JobId> for JobId {
 }
 impl From<JobId> for v1::JobId {
     fn from(d: JobId) -> Self {
-        v1::JobId {
-            uuid: d.as_bytes().to_vec(),
-        }
+        v1::JobId { uuid: d.as_bytes().to_vec() }
     }
 }
 
@@ -59,9 +50,7 @@ impl TryFrom<v1::WorkerId> for WorkerId {
 }
 impl From<WorkerId> for v1::WorkerId {
     fn from(d: WorkerId) -> Self {
-        v1::WorkerId {
-            uuid: d.as_bytes().to_vec(),
-        }
+        v1::WorkerId { uuid: d.as_bytes().to_vec() }
     }
 }
 
@@ -73,29 +62,19 @@ impl TryFrom<v1::Digest> for Digest {
 }
 impl From<Digest> for v1::Digest {
     fn from(d: Digest) -> Self {
-        v1::Digest {
-            blake3: d.0.to_vec(),
-        }
+        v1::Digest { blake3: d.0.to_vec() }
     }
 }
 
 impl TryFrom<v1::TaskId> for TaskId {
     type Error = ConvertError;
     fn try_from(w: v1::TaskId) -> Result<Self, ConvertError> {
-        Ok(TaskId {
-            job: required(w.job, "task.job")?.try_into()?,
-            stage: StageId(w.stage),
-            index: w.index,
-        })
+        Ok(TaskId { job: required(w.job, "task.job")?.try_into()?, stage: StageId(w.stage), index: w.index })
     }
 }
 impl From<TaskId> for v1::TaskId {
     fn from(d: TaskId) -> Self {
-        v1::TaskId {
-            job: Some(d.job.into()),
-            stage: d.stage.0,
-            index: d.index,
-        }
+        v1::TaskId { job: Some(d.job.into()), stage: d.stage.0, index: d.index }
     }
 }
 
@@ -112,29 +91,18 @@ impl TryFrom<v1::AttemptId> for AttemptId {
 }
 impl From<AttemptId> for v1::AttemptId {
     fn from(d: AttemptId) -> Self {
-        v1::AttemptId {
-            task: Some(d.task.into()),
-            number: d.number,
-            epoch: d.epoch.0,
-            incarnation: d.incarnation.0,
-        }
+        v1::AttemptId { task: Some(d.task.into()), number: d.number, epoch: d.epoch.0, incarnation: d.incarnation.0 }
     }
 }
 
 impl TryFrom<v1::Port> for Port {
     type Error = ConvertError;
     fn try_from(w: v1::Port) -> Result<Self, ConvertError> {
-        Ok(Port {
-            stage: StageId(w.stage),
-            output: w.output,
-        })
+        Ok(Port { stage: StageId(w.stage), output: w.output })
     }
 }
 impl From<Port> for v1::Port {
     fn from(d: Port) -> Self {
-        v1::Port {
-            stage: d.stage.0,
-            output: d.output,
-        }
+        v1::Port { stage: d.stage.0, output: d.output }
     }
 }

@@ -1,8 +1,7 @@
 //! Submissions, and how jobs stand.
 
 use super::{
-    ConvertError, NAME_BYTES_MAX, PARAMS_BYTES_MAX, PATH_BYTES_MAX, PLAN_ITEMS_MAX, list, required,
-    text, wire_list,
+    ConvertError, NAME_BYTES_MAX, PARAMS_BYTES_MAX, PATH_BYTES_MAX, PLAN_ITEMS_MAX, list, required, text, wire_list,
 };
 use crate::v1;
 use windrow_model::{JobOptions, JobSpec, JobState, JobStatus, StageStatus, TaskTotals};
@@ -25,8 +24,7 @@ impl TryFrom<v1::JobOptions> for JobOptions {
             chunk_bytes: none_if_zero(w.chunk_bytes),
             priority: w.priority,
             slots_max: none_if_zero(w.slots_max),
-            attempts_max: none_if_zero(w.attempts_max)
-                .unwrap_or(JobOptions::default().attempts_max),
+            attempts_max: none_if_zero(w.attempts_max).unwrap_or(JobOptions::default().attempts_max),
             timeout_ms: none_if_zero(w.timeout_ms),
         })
     }
@@ -106,22 +104,12 @@ impl TryFrom<v1::JobState> for JobState {
 
 impl From<v1::TaskTotals> for TaskTotals {
     fn from(w: v1::TaskTotals) -> Self {
-        TaskTotals {
-            total: w.total,
-            done: w.done,
-            running: w.running,
-            failed: w.failed,
-        }
+        TaskTotals { total: w.total, done: w.done, running: w.running, failed: w.failed }
     }
 }
 impl From<TaskTotals> for v1::TaskTotals {
     fn from(d: TaskTotals) -> Self {
-        v1::TaskTotals {
-            total: d.total,
-            done: d.done,
-            running: d.running,
-            failed: d.failed,
-        }
+        v1::TaskTotals { total: d.total, done: d.done, running: d.running, failed: d.failed }
     }
 }
 
@@ -151,10 +139,7 @@ impl TryFrom<v1::JobStatus> for JobStatus {
     type Error = ConvertError;
     fn try_from(w: v1::JobStatus) -> Result<Self, ConvertError> {
         let state = w.state().try_into()?;
-        let outputs = w
-            .outputs
-            .into_iter()
-            .map(|o| text(o, "status.outputs", PATH_BYTES_MAX));
+        let outputs = w.outputs.into_iter().map(|o| text(o, "status.outputs", PATH_BYTES_MAX));
         Ok(JobStatus {
             id: required(w.id, "status.id")?.try_into()?,
             name: text(w.name, "status.name", NAME_BYTES_MAX)?,

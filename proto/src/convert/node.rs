@@ -12,10 +12,7 @@ impl TryFrom<v1::Register> for NodeInfo {
             return Err(ConvertError::Missing("register.address"));
         }
         if w.slots == 0 || w.slots > 100_000 {
-            return Err(ConvertError::invalid(
-                "register.slots",
-                format!("is {}, not from 1 to 100,000", w.slots),
-            ));
+            return Err(ConvertError::invalid("register.slots", format!("is {}, not from 1 to 100,000", w.slots)));
         }
         Ok(NodeInfo {
             worker: required(w.worker, "register.worker")?.try_into()?,

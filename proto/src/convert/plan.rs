@@ -1,13 +1,11 @@
 //! Plans: every field, then `Plan::check` for the graph.
 
 use super::{
-    ConvertError, LIST_ITEMS_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PLAN_ITEMS_MAX, list, required,
-    text, wire_list,
+    ConvertError, LIST_ITEMS_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PLAN_ITEMS_MAX, list, required, text, wire_list,
 };
 use crate::v1;
 use windrow_model::{
-    Collect, Framing, Input, Order, Output, Partitioner, Partitions, Plan, Side, SinkSpec,
-    SourceSpec, Stage,
+    Collect, Framing, Input, Order, Output, Partitioner, Partitions, Plan, Side, SinkSpec, SourceSpec, Stage,
 };
 
 impl TryFrom<v1::Plan> for Plan {
@@ -66,12 +64,8 @@ impl TryFrom<v1::Input> for Input {
         use v1::input::Kind;
         Ok(match required(w.kind, "input")? {
             Kind::Source(s) => Input::Source(s.try_into()?),
-            Kind::Edge(e) => Input::Edge {
-                from: list(e.from, "edge.from", PLAN_ITEMS_MAX)?,
-            },
-            Kind::Broadcast(p) => Input::Broadcast {
-                from: p.try_into()?,
-            },
+            Kind::Edge(e) => Input::Edge { from: list(e.from, "edge.from", PLAN_ITEMS_MAX)? },
+            Kind::Broadcast(p) => Input::Broadcast { from: p.try_into()? },
         })
     }
 }
@@ -80,9 +74,7 @@ impl From<Input> for v1::Input {
         use v1::input::Kind;
         let kind = match d {
             Input::Source(s) => Kind::Source(s.into()),
-            Input::Edge { from } => Kind::Edge(v1::EdgeInput {
-                from: wire_list(from),
-            }),
+            Input::Edge { from } => Kind::Edge(v1::EdgeInput { from: wire_list(from) }),
             Input::Broadcast { from } => Kind::Broadcast(from.into()),
         };
         v1::Input { kind: Some(kind) }
@@ -93,15 +85,9 @@ impl TryFrom<v1::Source> for SourceSpec {
     type Error = ConvertError;
     fn try_from(w: v1::Source) -> Result<Self, ConvertError> {
         if w.inputs.len() > LIST_ITEMS_MAX {
-            return Err(ConvertError::invalid(
-                "source.inputs",
-                format!("has {} items", w.inputs.len()),
-            ));
+            return Err(ConvertError::invalid("source.inputs", format!("has {} items", w.inputs.len())));
         }
-        let inputs = w
-            .inputs
-            .into_iter()
-            .map(|i| text(i, "source.inputs", PATH_BYTES_MAX));
+        let inputs = w.inputs.into_iter().map(|i| text(i, "source.inputs", PATH_BYTES_MAX));
         Ok(SourceSpec {
             inputs: inputs.collect::<Result<_, _>>()?,
             framing: required(w.framing, "source.framing")?.try_into()?,
@@ -128,9 +114,9 @@ impl TryFrom<v1::Framing> for Framing {
     fn try_from(w: v1::Framing) -> Result<Self, ConvertError> {
         use v1::framing::Kind;
         Ok(match required(w.kind, "framing")? {
-            Kind::Delimiter(b) => Framing::Delimiter(b.try_into().map_err(|_| {
-                ConvertError::invalid("framing.delimiter", format!("is {b}, not a byte"))
-            })?),
+            Kind::Delimiter(b) => Framing::Delimiter(
+                b.try_into().map_err(|_| ConvertError::invalid("framing.delimiter", format!("is {b}, not a byte")))?,
+            ),
             Kind::Fixed(0) => return Err(ConvertError::invalid("framing.fixed", "is zero")),
             Kind::Fixed(n) => Framing::Fixed(n),
             Kind::Whole(_) => Framing::Whole,
@@ -172,16 +158,8 @@ impl From<Output> for v1::Output {
     fn from(d: Output) -> Self {
         use v1::output::Kind;
         let kind = match d {
-            Output::Edge {
-                partitions,
-                partitioner,
-                order,
-                combined,
-            } => {
-                let mut edge = v1::EdgeOutput {
-                    combined,
-                    ..Default::default()
-                };
+            Output::Edge { partitions, partitioner, order, combined } => {
+                let mut edge = v1::EdgeOutput { combined, ..Default::default() };
                 edge.partitions = match partitions {
                     Partitions::Auto => 0,
                     Partitions::Count(n) => n,
@@ -213,10 +191,7 @@ fn partitioner(w: v1::Partitioner) -> Result<Partitioner, ConvertError> {
         v1::Partitioner::Same => Partitioner::Same,
         v1::Partitioner::InputPart => Partitioner::InputPart,
         v1::Partitioner::Unspecified => {
-            return Err(ConvertError::invalid(
-                "edge.partitioner",
-                "is not known here",
-            ));
+            return Err(ConvertError::invalid("edge.partitioner", "is not known here"));
         }
     })
 }
@@ -238,10 +213,7 @@ impl TryFrom<v1::Sink> for SinkSpec {
         }
         let suffix = text(w.suffix, "sink.suffix", 64)?;
         if suffix.contains(['/', '\0']) {
-            return Err(ConvertError::invalid(
-                "sink.suffix",
-                "is not part of a file name",
-            ));
+            return Err(ConvertError::invalid("sink.suffix", "is not part of a file name"));
         }
         Ok(SinkSpec {
             path: text(w.path, "sink.path", PATH_BYTES_MAX)?,
@@ -253,12 +225,7 @@ impl TryFrom<v1::Sink> for SinkSpec {
 }
 impl From<SinkSpec> for v1::Sink {
     fn from(d: SinkSpec) -> Self {
-        v1::Sink {
-            path: d.path,
-            format: d.format,
-            suffix: d.suffix,
-            overwrite: d.overwrite,
-        }
+        v1::Sink { path: d.path, format: d.format, suffix: d.suffix, overwrite: d.overwrite }
     }
 }
 
@@ -273,27 +240,18 @@ impl TryFrom<v1::Collect> for Collect {
 }
 impl From<Collect> for v1::Collect {
     fn from(d: Collect) -> Self {
-        v1::Collect {
-            name: d.name,
-            from: Some(d.from.into()),
-        }
+        v1::Collect { name: d.name, from: Some(d.from.into()) }
     }
 }
 
 impl TryFrom<v1::Side> for Side {
     type Error = ConvertError;
     fn try_from(w: v1::Side) -> Result<Self, ConvertError> {
-        Ok(Side {
-            digest: required(w.digest, "side.digest")?.try_into()?,
-            length: w.length,
-        })
+        Ok(Side { digest: required(w.digest, "side.digest")?.try_into()?, length: w.length })
     }
 }
 impl From<Side> for v1::Side {
     fn from(d: Side) -> Self {
-        v1::Side {
-            digest: Some(d.digest.into()),
-            length: d.length,
-        }
+        v1::Side { digest: Some(d.digest.into()), length: d.length }
     }
 }

@@ -1,33 +1,20 @@
 //! Chunks, segments, tasks and their reports.
 
-use super::{
-    ConvertError, LIST_ITEMS_MAX, PLAN_ITEMS_MAX, list, path_from_bytes, path_to_bytes, required,
-    wire_list,
-};
+use super::{ConvertError, LIST_ITEMS_MAX, PLAN_ITEMS_MAX, list, path_from_bytes, path_to_bytes, required, wire_list};
 use crate::v1;
 use windrow_model::{
-    Chunk, FileIdentity, FileRange, OutputReport, PartReport, Segment, SegmentRef, Task, TaskInput,
-    TaskOutput, TaskReport,
+    Chunk, FileIdentity, FileRange, OutputReport, PartReport, Segment, SegmentRef, Task, TaskInput, TaskOutput,
+    TaskReport,
 };
 
 impl From<v1::FileIdentity> for FileIdentity {
     fn from(w: v1::FileIdentity) -> Self {
-        FileIdentity {
-            device: w.device,
-            inode: w.inode,
-            length: w.length,
-            modified_ns: w.modified_ns,
-        }
+        FileIdentity { device: w.device, inode: w.inode, length: w.length, modified_ns: w.modified_ns }
     }
 }
 impl From<FileIdentity> for v1::FileIdentity {
     fn from(d: FileIdentity) -> Self {
-        v1::FileIdentity {
-            device: d.device,
-            inode: d.inode,
-            length: d.length,
-            modified_ns: d.modified_ns,
-        }
+        v1::FileIdentity { device: d.device, inode: d.inode, length: d.length, modified_ns: d.modified_ns }
     }
 }
 
@@ -35,10 +22,7 @@ impl TryFrom<v1::FileRange> for FileRange {
     type Error = ConvertError;
     fn try_from(w: v1::FileRange) -> Result<Self, ConvertError> {
         if w.offset.checked_add(w.length).is_none() {
-            return Err(ConvertError::invalid(
-                "range.length",
-                "ends beyond every file",
-            ));
+            return Err(ConvertError::invalid("range.length", "ends beyond every file"));
         }
         Ok(FileRange {
             path: path_from_bytes(w.path, "range.path")?,
@@ -62,18 +46,12 @@ impl From<FileRange> for v1::FileRange {
 impl TryFrom<v1::Chunk> for Chunk {
     type Error = ConvertError;
     fn try_from(w: v1::Chunk) -> Result<Self, ConvertError> {
-        Ok(Chunk {
-            ranges: list(w.ranges, "chunk.ranges", LIST_ITEMS_MAX)?,
-            part: w.part,
-        })
+        Ok(Chunk { ranges: list(w.ranges, "chunk.ranges", LIST_ITEMS_MAX)?, part: w.part })
     }
 }
 impl From<Chunk> for v1::Chunk {
     fn from(d: Chunk) -> Self {
-        v1::Chunk {
-            ranges: wire_list(d.ranges),
-            part: d.part,
-        }
+        v1::Chunk { ranges: wire_list(d.ranges), part: d.part }
     }
 }
 
@@ -81,10 +59,7 @@ impl TryFrom<v1::Segment> for Segment {
     type Error = ConvertError;
     fn try_from(w: v1::Segment) -> Result<Self, ConvertError> {
         if w.offset.checked_add(w.length).is_none() {
-            return Err(ConvertError::invalid(
-                "segment.length",
-                "ends beyond every file",
-            ));
+            return Err(ConvertError::invalid("segment.length", "ends beyond every file"));
         }
         Ok(Segment {
             partition: w.partition,
@@ -135,9 +110,7 @@ impl TryFrom<v1::TaskInput> for TaskInput {
         use v1::task_input::Kind;
         Ok(match required(w.kind, "task input")? {
             Kind::Chunk(c) => TaskInput::Chunk(c.try_into()?),
-            Kind::Segments(s) => {
-                TaskInput::Segments(list(s.segments, "task segments", LIST_ITEMS_MAX)?)
-            }
+            Kind::Segments(s) => TaskInput::Segments(list(s.segments, "task segments", LIST_ITEMS_MAX)?),
             Kind::Inline(i) => TaskInput::Inline(i.blobs),
         })
     }
@@ -147,9 +120,7 @@ impl From<TaskInput> for v1::TaskInput {
         use v1::task_input::Kind;
         let kind = match d {
             TaskInput::Chunk(c) => Kind::Chunk(c.into()),
-            TaskInput::Segments(s) => Kind::Segments(v1::SegmentRefs {
-                segments: wire_list(s),
-            }),
+            TaskInput::Segments(s) => Kind::Segments(v1::SegmentRefs { segments: wire_list(s) }),
             TaskInput::Inline(blobs) => Kind::Inline(v1::Inline { blobs }),
         };
         v1::TaskInput { kind: Some(kind) }
@@ -206,22 +177,12 @@ impl From<Task> for v1::Task {
 
 impl From<v1::PartReport> for PartReport {
     fn from(w: v1::PartReport) -> Self {
-        PartReport {
-            sink: w.sink,
-            bytes: w.bytes,
-            records: w.records,
-            checksum: w.checksum,
-        }
+        PartReport { sink: w.sink, bytes: w.bytes, records: w.records, checksum: w.checksum }
     }
 }
 impl From<PartReport> for v1::PartReport {
     fn from(d: PartReport) -> Self {
-        v1::PartReport {
-            sink: d.sink,
-            bytes: d.bytes,
-            records: d.records,
-            checksum: d.checksum,
-        }
+        v1::PartReport { sink: d.sink, bytes: d.bytes, records: d.records, checksum: d.checksum }
     }
 }
 
@@ -232,14 +193,8 @@ impl TryFrom<v1::OutputReport> for OutputReport {
         Ok(match required(w.kind, "output report")? {
             Kind::Edge(e) => {
                 let segments: Vec<Segment> = list(e.segments, "report.segments", LIST_ITEMS_MAX)?;
-                if segments
-                    .windows(2)
-                    .any(|w| w[0].partition >= w[1].partition)
-                {
-                    return Err(ConvertError::invalid(
-                        "report.segments",
-                        "are not in ascending order of partitions",
-                    ));
+                if segments.windows(2).any(|w| w[0].partition >= w[1].partition) {
+                    return Err(ConvertError::invalid("report.segments", "are not in ascending order of partitions"));
                 }
                 OutputReport::Edge(segments)
             }
@@ -252,9 +207,7 @@ impl From<OutputReport> for v1::OutputReport {
     fn from(d: OutputReport) -> Self {
         use v1::output_report::Kind;
         let kind = match d {
-            OutputReport::Edge(segments) => Kind::Edge(v1::EdgeReport {
-                segments: wire_list(segments),
-            }),
+            OutputReport::Edge(segments) => Kind::Edge(v1::EdgeReport { segments: wire_list(segments) }),
             OutputReport::Broadcast(blob) => Kind::Broadcast(blob),
             OutputReport::Sink(p) => Kind::Part(p.into()),
         };
@@ -274,10 +227,6 @@ impl TryFrom<v1::TaskReport> for TaskReport {
 }
 impl From<TaskReport> for v1::TaskReport {
     fn from(d: TaskReport) -> Self {
-        v1::TaskReport {
-            outputs: wire_list(d.outputs),
-            counters: Some(d.counters.into()),
-            run_ms: d.run_ms,
-        }
+        v1::TaskReport { outputs: wire_list(d.outputs), counters: Some(d.counters.into()), run_ms: d.run_ms }
     }
 }

@@ -1,0 +1,186 @@
+//! The table that folds equal keys: open addressing with linear probing, key and accumulator in the slot.
+//!
+//! A probe of a short key compares three words and touches one cache line; keys over sixteen bytes are compared in an arena once
+//! length and 96 bits of hash agree. The table keeps to a byte budget that counts slots (both arrays while it grows), key arena,
+//! accumulators' heap and the entries of the sorted drain; when it is full its owner drains it. Knows nothing of files.
+
+mod arena;
+mod pending;
+mod slots;
+
+pub use pending::Pending;
+pub use slots::Key;
+
+use crate::accumulate::Accumulate;
+use crate::partition::Router;
+use crate::sort::{self, Entry, Keys};
+use arena::Arena;
+use slots::{Slot, Slots};
+use std::mem::size_of;
+
+/// First number of slots: most tasks of a small job never need more.
+const START_SLOTS: usize = 256;
+/// Up to this size a table grows by four, then by two.
+const FAST_GROWTH_BYTES: usize = 1 << 20;
+
+/// Keys and their accumulators.
+pub struct Table<A: Accumulate> {
+    accumulate: A,
+    slots: Slots<A::Acc>,
+    arena: Arena,
+    /// Bytes that accumulators own.
+    heap: usize,
+    used: usize,
+    /// At this many keys the slots must grow.
+    used_max: usize,
+    memory: usize,
+}
+
+/// The key that was to be inserted does not fit: drain the table first.
+pub struct Full<T>(pub T);
+
+impl<A: Accumulate> Table<A> {
+    /// An empty table that keeps to `memory` bytes.
+    pub fn new(accumulate: A, memory: usize) -> std::io::Result<Self> {
+        let mut count = START_SLOTS;
+        while count > 8 && Self::cost(count) > memory {
+            count /= 2;
+        }
+        let slots = Slots::new(count)?;
+        Ok(Table { accumulate, slots, arena: Arena::new(), heap: 0, used: 0, used_max: load_max(count), memory })
+    }
+
+    /// Bytes of so many slots and of the entries that sort their keys.
+    fn cost(slots: usize) -> usize {
+        slots * size_of::<Slot<A::Acc>>() + load_max(slots) * size_of::<Entry>()
+    }
+
+    /// How values are folded.
+    pub fn accumulate(&self) -> &A {
+        &self.accumulate
+    }
+
+    /// Whether no key is in it.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Bytes of the slot array.
+    pub fn slot_bytes(&self) -> usize {
+        self.slots.len() * size_of::<Slot<A::Acc>>()
+    }
+
+    /// Folds into the key's accumulator, or adds the key. `Full` when the key is new and does not fit.
+    #[inline(always)]
+    pub fn fold(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Full<A::Acc>> {
+        match self.slots.find(key) {
+            Some(into) => {
+                let before = self.accumulate.heap_bytes(into);
+                self.accumulate.merge(into, acc);
+                let after = self.accumulate.heap_bytes(into);
+                self.heap = self.heap.wrapping_add(after).wrapping_sub(before);
+                Ok(())
+            }
+            None => self.insert(key, acc),
+        }
+    }
+
+    /// Whether accumulators have grown beyond the budget: drain the table.
+    #[inline(always)]
+    pub fn is_over(&self) -> bool {
+        self.heap > 0 && self.held(self.slots.len()) > self.memory
+    }
+
+    fn held(&self, slots: usize) -> usize {
+        Self::cost(slots) + self.arena.bytes() + self.heap
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn insert(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Full<A::Acc>> {
+        let heap = self.accumulate.heap_bytes(&acc);
+        let arena = self.arena.bytes_with(key.long());
+        // A table refuses nothing while it is empty: one key may exceed the budget.
+        if self.used > 0 && Self::cost(self.slots.len()) + arena + self.heap + heap > self.memory {
+            return Err(Full(acc));
+        }
+        if self.used >= self.used_max && !self.grow(arena + heap) {
+            return Err(Full(acc));
+        }
+        let stored = match key.long() {
+            Some(bytes) => key.stored_at(self.arena.put(bytes)),
+            None => key,
+        };
+        self.slots.insert(stored, acc);
+        self.heap += heap;
+        self.used += 1;
+        Ok(())
+    }
+
+    fn grow(&mut self, more: usize) -> bool {
+        let old = self.slots.len();
+        let factor = if self.slot_bytes() < FAST_GROWTH_BYTES { 4 } else { 2 };
+        for count in [old * factor, old * 2] {
+            // Both arrays exist while keys move; the drain's entries do not exist then, but must find room later.
+            let moving = (old + count) * size_of::<Slot<A::Acc>>();
+            if moving.max(Self::cost(count)) + more + self.heap > self.memory {
+                continue;
+            }
+            let Ok(slots) = Slots::new(count) else { return false };
+            self.slots.move_to(slots);
+            self.used_max = load_max(count);
+            return true;
+        }
+        false
+    }
+
+    /// Entries of all keys, sorted by partition and key.
+    pub(crate) fn sorted(&self, router: &Router) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(self.used);
+        for (at, key) in self.slots.keys() {
+            entries.push(Entry { prefix: crate::key::prefix(key), partition: router.of(key), at });
+        }
+        sort::by_key(&mut entries, &self.slots);
+        entries
+    }
+
+    /// The key and accumulator of an entry.
+    #[inline]
+    pub fn get(&self, at: u32) -> (&[u8], &A::Acc) {
+        self.slots.get(at)
+    }
+
+    /// Asks the processor for the slot of an entry.
+    #[inline]
+    pub fn prefetch_entry(&self, at: u32) {
+        self.slots.prefetch_at(at);
+    }
+
+    /// Drops all keys and gives the memory back, as far as the system allows.
+    pub fn release(&mut self) {
+        self.clear();
+        if let Ok(slots) = Slots::new(8) {
+            self.used_max = load_max(slots.len());
+            self.slots = slots;
+        }
+    }
+
+    /// Drops all keys and keeps the slots' memory.
+    pub fn clear(&mut self) {
+        self.slots.clear();
+        self.arena.clear();
+        (self.used, self.heap) = (0, 0);
+    }
+}
+
+impl<T> Keys for Slots<T> {
+    #[inline]
+    fn key(&self, at: u32) -> &[u8] {
+        self.get(at).0
+    }
+}
+
+/// Three quarters: beyond that linear probing meets too many strangers.
+fn load_max(slots: usize) -> usize {
+    slots / 4 * 3
+}

@@ -1,0 +1,264 @@
+//! The slot array: all unsafe code of the table.
+//!
+//! A slot is: two key words, length and table hash, accumulator. The key words of a short key (up to sixteen bytes) are its bytes
+//! padded with zeros; those of a longer key are the address of its bytes and its hash. An all-zero slot is empty.
+//!
+//! Invariants: a slot whose `meta` is not zero holds an initialised accumulator; the address in a long key's slot points to bytes
+//! that live until the slots are cleared or dropped (the caller keeps them in its arena); at least one slot is empty.
+
+use crate::hash::{hash_long, hash_short};
+use crate::key::short;
+use crate::prefetch;
+use crate::region::{Plain, Region};
+use std::mem::{MaybeUninit, needs_drop};
+use std::num::NonZeroU64;
+
+/// Longest key that is kept in its slot.
+const SHORT_MAX: usize = 16;
+
+/// A key as the table compares it.
+#[derive(Clone, Copy)]
+pub struct Key<'a> {
+    k0: u64,
+    k1: u64,
+    /// Low half: twice the length and 1. High half: low half of the table hash.
+    meta: NonZeroU64,
+    /// A long key's bytes; empty for a short one.
+    bytes: &'a [u8],
+}
+
+impl<'a> Key<'a> {
+    /// Splits and hashes a key.
+    #[inline(always)]
+    pub fn new(key: &'a [u8]) -> Self {
+        if key.len() <= SHORT_MAX { Self::new_short(key) } else { Self::new_long(key) }
+    }
+
+    /// A key of up to sixteen bytes.
+    #[inline(always)]
+    pub fn new_short(key: &[u8]) -> Self {
+        let (k0, k1) = short(key);
+        Key { k0, k1, meta: meta(hash_short(k0, k1, key.len()), key.len()), bytes: &[] }
+    }
+
+    #[inline]
+    fn new_long(key: &'a [u8]) -> Self {
+        let hash = hash_long(key);
+        Key { k0: 0, k1: hash, meta: meta(hash, key.len()), bytes: key }
+    }
+
+    /// The bytes, if they do not fit into a slot.
+    #[inline(always)]
+    pub fn long(&self) -> Option<&'a [u8]> {
+        if is_short(self.meta.get()) { None } else { Some(self.bytes) }
+    }
+
+    /// Length and hash as they stand in a slot.
+    #[inline(always)]
+    pub fn meta(&self) -> NonZeroU64 {
+        self.meta
+    }
+
+    /// The two key words of a short key, or nothing and the hash.
+    #[inline(always)]
+    pub fn words(&self) -> [u64; 2] {
+        [self.k0, self.k1]
+    }
+
+    /// What [`words`](Self::words) and [`meta`](Self::meta) were taken from; the bytes only if they are long.
+    #[inline(always)]
+    pub fn from_parts(words: [u64; 2], meta: NonZeroU64, bytes: &'a [u8]) -> Self {
+        Key { k0: words[0], k1: words[1], meta, bytes }
+    }
+
+    /// The same long key, with its bytes there.
+    pub fn stored_at<'b>(&self, bytes: &'b [u8]) -> Key<'b> {
+        Key { k0: bytes.as_ptr().expose_provenance() as u64, k1: self.k1, meta: self.meta, bytes }
+    }
+}
+
+#[inline(always)]
+fn meta(hash: u64, length: usize) -> NonZeroU64 {
+    NonZeroU64::MIN | (hash << 32 | (length as u64) << 1)
+}
+
+/// A key's length, from its slot's word.
+#[inline(always)]
+pub fn length(meta: u64) -> usize {
+    meta as u32 as usize >> 1
+}
+
+#[inline(always)]
+fn is_short(meta: u64) -> bool {
+    length(meta) <= SHORT_MAX
+}
+
+/// One key and its accumulator.
+#[repr(C)]
+pub struct Slot<T> {
+    k0: u64,
+    k1: u64,
+    meta: u64,
+    acc: MaybeUninit<T>,
+}
+
+// SAFETY: three integers and memory that may hold anything.
+unsafe impl<T> Plain for Slot<T> {}
+
+impl<T> Slot<T> {
+    #[inline(always)]
+    fn matches(&self, key: &Key<'_>) -> bool {
+        if self.meta != key.meta.get() || self.k1 != key.k1 {
+            return false;
+        }
+        if is_short(self.meta) { self.k0 == key.k0 } else { self.key() == key.bytes }
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        let length = length(self.meta);
+        let start = if length <= SHORT_MAX {
+            // The two words stand side by side in the slot.
+            std::ptr::from_ref(self).cast::<u8>()
+        } else {
+            std::ptr::with_exposed_provenance(self.k0 as usize)
+        };
+        // SAFETY: a short key's bytes are the first `length` of the slot's first sixteen, a long key's lie in the arena (see above).
+        unsafe { std::slice::from_raw_parts(start, length) }
+    }
+}
+
+/// A power of two of slots. Owns the accumulators in them, not the bytes of long keys.
+pub struct Slots<T> {
+    region: Region<Slot<T>>,
+    mask: usize,
+}
+
+// SAFETY: addresses in slots point into memory that whoever owns the slots owns too; keys are plain bytes.
+unsafe impl<T: Send> Send for Slots<T> {}
+
+impl<T> Slots<T> {
+    /// `count` empty slots; a power of two up to 2^32.
+    pub fn new(count: usize) -> std::io::Result<Self> {
+        assert!(count.is_power_of_two() && count <= 1 << 32);
+        Ok(Slots { region: Region::zeroed(count)?, mask: count - 1 })
+    }
+
+    /// Number of slots.
+    pub fn len(&self) -> usize {
+        self.mask + 1
+    }
+
+    #[inline(always)]
+    fn home(&self, meta: u64) -> usize {
+        (meta >> 32) as usize & self.mask
+    }
+
+    #[inline(always)]
+    fn slot(&self, i: usize) -> &Slot<T> {
+        // SAFETY: every index is masked, and the region holds `mask + 1` slots.
+        unsafe { self.region.as_slice().get_unchecked(i & self.mask) }
+    }
+
+    /// The accumulator of a key.
+    #[inline(always)]
+    pub fn find(&mut self, key: Key<'_>) -> Option<&mut T> {
+        let mut i = self.home(key.meta.get());
+        loop {
+            let slot = self.slot(i);
+            if slot.matches(&key) {
+                break;
+            }
+            if slot.meta == 0 {
+                return None;
+            }
+            i = (i + 1) & self.mask;
+        }
+        // SAFETY: the index is masked; a slot that matches is not empty, so its accumulator is initialised.
+        unsafe { Some(self.region.as_mut_slice().get_unchecked_mut(i).acc.assume_init_mut()) }
+    }
+
+    /// Puts a key that is not there into the first empty slot. A long key must be stored already, and outlive the slots.
+    pub fn insert(&mut self, key: Key<'_>, acc: T) {
+        self.place(Slot { k0: key.k0, k1: key.k1, meta: key.meta.get(), acc: MaybeUninit::new(acc) });
+    }
+
+    #[inline]
+    fn place(&mut self, slot: Slot<T>) {
+        let mut i = self.home(slot.meta);
+        while self.slot(i).meta != 0 {
+            i = (i + 1) & self.mask;
+        }
+        self.region.as_mut_slice()[i] = slot;
+    }
+
+    /// Moves everything to larger slots, which take the place of these.
+    pub fn move_to(&mut self, mut larger: Slots<T>) {
+        for slot in self.region.as_mut_slice() {
+            if slot.meta != 0 {
+                let acc = std::mem::replace(&mut slot.acc, MaybeUninit::uninit());
+                larger.place(Slot { k0: slot.k0, k1: slot.k1, meta: slot.meta, acc });
+                // The accumulator has moved: this slot must not drop it.
+                slot.meta = 0;
+            }
+        }
+        *self = larger;
+    }
+
+    /// All keys, each with its place.
+    pub fn keys(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let slots = self.region.as_slice().iter().enumerate();
+        slots.filter(|(_, s)| s.meta != 0).map(|(i, s)| (i as u32, s.key()))
+    }
+
+    /// What is at a place that [`keys`](Self::keys) has named.
+    #[inline]
+    pub fn get(&self, at: u32) -> (&[u8], &T) {
+        let slot = &self.region.as_slice()[at as usize];
+        assert!(slot.meta != 0, "place {at} was named by `keys`");
+        // SAFETY: the slot is not empty.
+        (slot.key(), unsafe { slot.acc.assume_init_ref() })
+    }
+
+    /// Asks for the cache line that a probe of this key reads first.
+    #[inline(always)]
+    pub fn prefetch(&self, key: Key<'_>) {
+        prefetch::read(std::ptr::from_ref(self.slot(self.home(key.meta.get()))));
+    }
+
+    /// Asks for the bytes of the long key that is in this key's home slot. The slot should be in the cache already.
+    #[inline(always)]
+    pub fn prefetch_bytes(&self, meta: u64) {
+        let slot = self.slot(self.home(meta));
+        if slot.meta == meta {
+            prefetch::read(std::ptr::without_provenance::<u8>(slot.k0 as usize));
+        }
+    }
+
+    /// Asks for the cache line of a place.
+    #[inline(always)]
+    pub fn prefetch_at(&self, at: u32) {
+        prefetch::read(std::ptr::from_ref(self.slot(at as usize)));
+    }
+
+    /// Drops the accumulators and empties all slots.
+    pub fn clear(&mut self) {
+        for slot in self.region.as_mut_slice() {
+            if slot.meta != 0 {
+                slot.meta = 0;
+                if needs_drop::<T>() {
+                    // SAFETY: the slot was not empty, and is now: the accumulator is dropped once.
+                    unsafe { slot.acc.assume_init_drop() };
+                }
+            }
+        }
+    }
+}
+
+impl<T> Drop for Slots<T> {
+    fn drop(&mut self) {
+        if needs_drop::<T>() {
+            self.clear();
+        }
+    }
+}

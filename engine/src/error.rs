@@ -1,0 +1,74 @@
+//! What can go wrong in the engine: what happened to which file, with its stable code.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use windrow_format::block::{FormatError, io_code};
+use windrow_model::{Code, Failure};
+
+/// The engine's result.
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
+
+/// An error of the engine. Failures of user code travel through it unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A call to the system failed on this path.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+    /// A file that this attempt writes or has written itself.
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: FormatError },
+    /// An input segment is damaged: which one of the list that was opened.
+    #[error("segment {index} in {}: {source}", path.display())]
+    Segment { index: usize, path: PathBuf, source: FormatError },
+    /// A record beyond the limits.
+    #[error("{0}")]
+    Record(FormatError),
+    /// Stored bytes do not decode as the type that the job declares.
+    #[error("a stored value does not decode: {0}")]
+    Decode(String),
+    /// A failure that began above the engine.
+    #[error("{0}")]
+    Failed(Failure),
+}
+
+impl EngineError {
+    /// For `map_err` on a system call.
+    pub fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
+        move |source| EngineError::Io { what, path: path.to_path_buf(), source }
+    }
+
+    /// For `map_err` on a file of our own.
+    pub fn file(path: &Path) -> impl FnOnce(FormatError) -> EngineError {
+        move |source| match source {
+            FormatError::RecordTooLarge { .. } => EngineError::Record(source),
+            source => EngineError::File { path: path.to_path_buf(), source },
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            EngineError::Io { source, .. } => io_code(source),
+            EngineError::File { source, .. } | EngineError::Segment { source, .. } | EngineError::Record(source) => {
+                source.code()
+            }
+            EngineError::Decode(_) => Code::Internal,
+            EngineError::Failed(f) => f.code,
+        }
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(e: EngineError) -> Failure {
+        match e {
+            EngineError::Failed(f) => f,
+            e => Failure::new(e.code(), e.to_string()),
+        }
+    }
+}
+
+impl From<Failure> for EngineError {
+    fn from(f: Failure) -> EngineError {
+        EngineError::Failed(f)
+    }
+}

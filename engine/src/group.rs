@@ -1,0 +1,178 @@
+//! Values of one key, kept while user code looks at all of them.
+//!
+//! A bump allocator whose bytes live until [`GroupArena::reset`]. Up to its budget it takes chunks from the heap; beyond that chunks
+//! are mapped from an unlinked file in the scratch folder, whose pages the system can write out, so that a key with 10^8 values
+//! needs disk instead of memory.
+
+mod spill_file;
+
+use crate::error::EngineError;
+use spill_file::SpillFile;
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+
+/// Smallest and largest size of a heap chunk.
+const CHUNK_BYTES: [usize; 2] = [16 << 10, 1 << 20];
+
+/// Bytes that live for a group.
+pub struct GroupArena {
+    scratch: PathBuf,
+    memory: usize,
+    /// Where the next bytes go, and how many fit there.
+    next: Cell<*mut u8>,
+    left: Cell<usize>,
+    chunks: RefCell<Chunks>,
+}
+
+#[derive(Default)]
+struct Chunks {
+    /// Empty vectors of which only the capacity is used.
+    heap: Vec<Vec<u8>>,
+    heap_bytes: usize,
+    /// How many of `heap` this group has used.
+    heap_used: usize,
+    file: Option<SpillFile>,
+    failure: Option<EngineError>,
+}
+
+// SAFETY: `next` points into a chunk that the arena owns, wherever the arena is.
+unsafe impl Send for GroupArena {}
+
+impl GroupArena {
+    /// An arena that keeps at most `memory` bytes on the heap and the rest in `scratch`. Nothing is allocated yet.
+    pub fn new(scratch: &Path, memory: usize) -> Self {
+        GroupArena {
+            scratch: scratch.to_path_buf(),
+            memory,
+            next: Cell::new(std::ptr::null_mut()),
+            left: Cell::new(0),
+            chunks: RefCell::default(),
+        }
+    }
+
+    /// Copies bytes into the arena; they stay until the arena is reset.
+    #[inline]
+    pub fn alloc(&self, bytes: &[u8]) -> &[u8] {
+        if bytes.is_empty() {
+            return &[];
+        }
+        if bytes.len() > self.left.get() {
+            self.open_chunk(bytes.len());
+        }
+        let to = self.next.get();
+        // SAFETY: `to` has `left >= bytes.len()` writable bytes behind it, in a chunk that does not move and that nobody else knows.
+        // They are handed out once, and only `reset`, which borrows the arena mutably, frees or reuses them.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+            self.next.set(to.add(bytes.len()));
+            self.left.set(self.left.get() - bytes.len());
+            std::slice::from_raw_parts(to, bytes.len())
+        }
+    }
+
+    /// Whether the scratch file could not be used. The bytes then went to the heap beyond the budget, so that what was lent stays
+    /// valid; whoever runs the task should fail it.
+    pub fn failure(&self) -> Option<EngineError> {
+        self.chunks.borrow_mut().failure.take()
+    }
+
+    /// Frees all bytes and keeps the heap chunks for the next group.
+    pub fn reset(&mut self) {
+        let chunks = self.chunks.get_mut();
+        chunks.heap_used = 0;
+        if let Some(file) = &mut chunks.file
+            && let Err(e) = file.clear()
+        {
+            chunks.failure = Some(EngineError::io("truncate a file in", &self.scratch)(e));
+            chunks.file = None;
+        }
+        // What the budget did not allow is not kept either.
+        while chunks.heap_bytes > self.memory.max(CHUNK_BYTES[0]) {
+            let Some(chunk) = chunks.heap.pop() else { break };
+            chunks.heap_bytes -= chunk.capacity();
+        }
+        self.left.set(0);
+        self.next.set(std::ptr::null_mut());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open_chunk(&self, bytes: usize) {
+        let mut chunks = self.chunks.borrow_mut();
+        let chunks = &mut *chunks;
+        while let Some(chunk) = chunks.heap.get_mut(chunks.heap_used) {
+            chunks.heap_used += 1;
+            if chunk.capacity() >= bytes {
+                return self.use_chunk(chunk.as_mut_ptr(), chunk.capacity());
+            }
+        }
+        let size = chunks.heap_bytes.clamp(CHUNK_BYTES[0], CHUNK_BYTES[1]).max(bytes);
+        if chunks.heap_bytes + size > self.memory && chunks.failure.is_none() {
+            match self.open_mapped(&mut chunks.file, bytes) {
+                Ok((start, size)) => return self.use_chunk(start, size),
+                Err(e) => chunks.failure = Some(EngineError::io("spill a group to", &self.scratch)(e)),
+            }
+        }
+        let mut chunk = Vec::with_capacity(size);
+        self.use_chunk(chunk.as_mut_ptr(), chunk.capacity());
+        chunks.heap_bytes += chunk.capacity();
+        chunks.heap.push(chunk);
+        chunks.heap_used = chunks.heap.len();
+    }
+
+    fn open_mapped(&self, file: &mut Option<SpillFile>, bytes: usize) -> std::io::Result<(*mut u8, usize)> {
+        let file = match file {
+            Some(file) => file,
+            None => file.insert(SpillFile::create(&self.scratch)?),
+        };
+        file.chunk(bytes)
+    }
+
+    fn use_chunk(&self, start: *mut u8, size: usize) {
+        self.next.set(start);
+        self.left.set(size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_stay_until_the_reset() {
+        let mut arena = GroupArena::new(Path::new("/nonexistent"), 1 << 20);
+        for round in 0..3u8 {
+            let kept: Vec<&[u8]> = (0..2000u32).map(|i| arena.alloc(&vec![round ^ i as u8; i as usize % 50])).collect();
+            for (i, bytes) in kept.iter().enumerate() {
+                assert_eq!(*bytes, vec![round ^ i as u8; i % 50]);
+            }
+            arena.reset();
+        }
+        assert!(arena.failure().is_none());
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn a_group_beyond_the_budget_lives_in_a_file() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut arena = GroupArena::new(scratch.path(), 64 << 10);
+        for _ in 0..2 {
+            let kept: Vec<&[u8]> = (0..30_000u32).map(|i| arena.alloc(&[i as u8; 1000])).collect();
+            assert!(kept.iter().enumerate().all(|(i, b)| **b == [i as u8; 1000]));
+            assert!(arena.chunks.borrow().heap_bytes <= 64 << 10);
+            let huge = vec![7; 20 << 20];
+            assert_eq!(arena.alloc(&huge), huge);
+            arena.reset();
+        }
+        assert!(arena.failure().is_none());
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "the file is unlinked");
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn a_scratch_folder_that_fails_is_told_and_loses_nothing() {
+        let arena = GroupArena::new(Path::new("/proc/nonexistent"), 0);
+        assert_eq!(arena.alloc(b"abc"), b"abc");
+        assert!(arena.failure().is_some());
+    }
+}

@@ -1,0 +1,57 @@
+//! An unlinked file whose chunks are mapped for writing.
+
+use crate::run::unique_path;
+use memmap2::{MmapMut, MmapOptions};
+use rustix::fs::{FallocateFlags, fallocate};
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+/// Smallest and largest size of a chunk: few mappings for a huge group, little disk for a small one.
+const CHUNK_BYTES: [usize; 2] = [4 << 20, 256 << 20];
+/// Mappings begin at multiples of this.
+const ALIGN: u64 = 64 << 10;
+
+/// Mapped chunks of one file that has no name.
+pub struct SpillFile {
+    file: File,
+    length: u64,
+    chunks: Vec<MmapMut>,
+}
+
+impl SpillFile {
+    /// A new file in the folder, which is made if it is not there.
+    pub fn create(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let path = unique_path(folder);
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(SpillFile { file, length: 0, chunks: Vec::new() })
+    }
+
+    /// Start and size of a new chunk of at least `bytes`. Its memory stays where it is until [`clear`](Self::clear).
+    pub fn chunk(&mut self, bytes: usize) -> io::Result<(*mut u8, usize)> {
+        let size = (self.length as usize).clamp(CHUNK_BYTES[0], CHUNK_BYTES[1]).max(bytes);
+        let offset = self.length.next_multiple_of(ALIGN);
+        // Disk is reserved now: a full disk found by a store into the mapping would be a fatal signal.
+        match fallocate(&self.file, FallocateFlags::empty(), offset, size as u64) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::OPNOTSUPP) => self.file.set_len(offset + size as u64)?,
+            Err(e) => return Err(e.into()),
+        }
+        self.length = offset + size as u64;
+        // SAFETY: the file has no name and this is its only descriptor, so nobody else writes to it or cuts it off; `clear` drops the
+        // mappings before it does.
+        let mut map = unsafe { MmapOptions::new().offset(offset).len(size).map_mut(&self.file)? };
+        let start = map.as_mut_ptr();
+        self.chunks.push(map);
+        Ok((start, size))
+    }
+
+    /// Drops all chunks and returns their disk space.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.chunks.clear();
+        self.length = 0;
+        self.file.set_len(0)
+    }
+}

@@ -1,0 +1,105 @@
+//! The loser tree (Knuth, TAOCP 3, 5.4.1): merges sorted cursors, comparing key prefixes first.
+//!
+//! Ties go to the cursor that stands first in the list, so a merge of runs in order of arrival is stable. One step costs about
+//! log2(k) comparisons of eight bytes. Knows nothing of files or memory limits.
+
+use crate::key::prefix;
+use windrow_format::block::FormatError;
+
+/// A sorted sequence of records with a current one.
+pub trait Cursor {
+    /// Steps to the next record (to the first one at the first call); false at the end.
+    fn advance(&mut self) -> Result<bool, FormatError>;
+    /// The current record. Only while `advance` says true.
+    fn record(&self) -> (&[u8], &[u8]);
+}
+
+/// A cursor's error, and which cursor of the list it was.
+#[derive(Debug)]
+pub struct At {
+    /// Position in the list that was given.
+    pub cursor: usize,
+    /// What went wrong there.
+    pub source: FormatError,
+}
+
+/// Sorted cursors as one.
+pub struct Merge<C> {
+    cursors: Vec<C>,
+    /// Prefix of each cursor's current key; of a finished one the largest.
+    heads: Vec<u64>,
+    live: Vec<bool>,
+    /// At each inner node of a heap-shaped tree: the cursor that lost there.
+    losers: Vec<u32>,
+    winner: usize,
+}
+
+impl<C: Cursor> Merge<C> {
+    /// Steps every cursor to its first record.
+    pub fn new(cursors: Vec<C>) -> Result<Self, At> {
+        let k = cursors.len();
+        let mut merge =
+            Merge { cursors, heads: vec![u64::MAX; k], live: vec![false; k], losers: vec![0; k.max(1)], winner: 0 };
+        for i in 0..k {
+            merge.step(i)?;
+        }
+        let mut winners: Vec<u32> = (0..2 * k).map(|i| i.saturating_sub(k) as u32).collect();
+        for node in (1..k).rev() {
+            let (a, b) = (winners[2 * node], winners[2 * node + 1]);
+            let (win, lose) = if merge.before(a as usize, b as usize) { (a, b) } else { (b, a) };
+            (winners[node], merge.losers[node]) = (win, lose);
+        }
+        merge.winner = winners.get(1).map_or(0, |w| *w as usize);
+        Ok(merge)
+    }
+
+    /// The cursor with the smallest record, if there is one.
+    #[inline]
+    pub fn current(&self) -> Option<&C> {
+        if self.live.get(self.winner) == Some(&true) { Some(&self.cursors[self.winner]) } else { None }
+    }
+
+    /// Steps beyond the current record, if there is one.
+    #[inline]
+    pub fn advance(&mut self) -> Result<(), At> {
+        let mut winner = self.winner;
+        if self.live.get(winner) != Some(&true) {
+            return Ok(());
+        }
+        self.step(winner)?;
+        let mut node = (winner + self.cursors.len()) / 2;
+        while node > 0 {
+            let loser = self.losers[node] as usize;
+            if self.before(loser, winner) {
+                self.losers[node] = winner as u32;
+                winner = loser;
+            }
+            node /= 2;
+        }
+        self.winner = winner;
+        Ok(())
+    }
+
+    #[inline]
+    fn step(&mut self, i: usize) -> Result<(), At> {
+        let more = self.cursors[i].advance().map_err(|source| At { cursor: i, source })?;
+        self.live[i] = more;
+        self.heads[i] = if more { prefix(self.cursors[i].record().0) } else { u64::MAX };
+        Ok(())
+    }
+
+    #[inline]
+    fn before(&self, a: usize, b: usize) -> bool {
+        let (x, y) = (self.heads[a], self.heads[b]);
+        if x != y { x < y } else { self.before_by_key(a, b) }
+    }
+
+    #[inline(never)]
+    fn before_by_key(&self, a: usize, b: usize) -> bool {
+        if !self.live[a] || !self.live[b] {
+            return self.live[a];
+        }
+        let (x, y) = (self.cursors[a].record().0, self.cursors[b].record().0);
+        x.cmp(y).then(a.cmp(&b)).is_lt()
+    }
+}

@@ -1,0 +1,115 @@
+//! Zeroed memory for large arrays: from the heap while small, mapped with huge pages when large.
+//!
+//! A large region costs nothing until it is touched, so a buffer can reserve its whole budget at once and never move again. All the
+//! unsafe views of raw memory that sorting and buffering need are here.
+
+use memmap2::{Advice, MmapMut, MmapOptions};
+use std::marker::PhantomData;
+use std::mem::{align_of, size_of};
+
+/// From this size on memory is mapped.
+const MAP_BYTES: usize = 256 << 10;
+/// Below two huge pages the zeroing of one would cost more than it saves.
+const HUGE_BYTES: usize = 4 << 20;
+
+/// Types of which every bit pattern, also all zeros, is a value.
+///
+/// # Safety
+/// Any bytes of the type's size are a valid value of it. Dropping a region drops no values.
+pub unsafe trait Plain: Sized {}
+// SAFETY: integers.
+unsafe impl Plain for u8 {}
+// SAFETY: integers.
+unsafe impl Plain for u64 {}
+
+/// A fixed array of zeroed values.
+pub struct Region<T: Plain> {
+    memory: Memory,
+    length: usize,
+    _type: PhantomData<T>,
+}
+
+enum Memory {
+    Heap(Vec<Line>),
+    Map(MmapMut),
+}
+
+/// A cache line: the heap's alignment for arrays.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u64; 8]);
+
+impl<T: Plain> Region<T> {
+    /// `length` zeroed values. A mapped region takes address space now and memory when touched.
+    pub fn zeroed(length: usize) -> std::io::Result<Self> {
+        const { assert!(align_of::<T>() <= 64) };
+        let bytes = length * size_of::<T>();
+        let memory = if bytes < MAP_BYTES || cfg!(miri) {
+            Memory::Heap(vec![Line([0; 8]); bytes.div_ceil(64)])
+        } else {
+            let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon()?;
+            if bytes >= HUGE_BYTES {
+                // Only a hint.
+                let _ = map.advise(Advice::HugePage);
+            }
+            Memory::Map(map)
+        };
+        Ok(Region { memory, length, _type: PhantomData })
+    }
+
+    /// The values.
+    #[inline]
+    pub fn as_slice(&self) -> &[T] {
+        // SAFETY: the memory holds `length` values of a plain type, is aligned to a line or a page, and lives as long as the borrow.
+        unsafe { std::slice::from_raw_parts(self.pointer().cast(), self.length) }
+    }
+
+    /// The values.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        let pointer = match &mut self.memory {
+            Memory::Heap(v) => v.as_mut_ptr().cast::<T>(),
+            Memory::Map(m) => m.as_mut_ptr().cast::<T>(),
+        };
+        // SAFETY: as above, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(pointer, self.length) }
+    }
+
+    #[inline]
+    fn pointer(&self) -> *const u8 {
+        match &self.memory {
+            Memory::Heap(v) => v.as_ptr().cast(),
+            Memory::Map(m) => m.as_ptr(),
+        }
+    }
+}
+
+/// Words as bytes.
+#[inline]
+pub fn bytes(words: &[u64]) -> &[u8] {
+    // SAFETY: any word is eight valid bytes.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 8) }
+}
+
+/// Words as bytes.
+#[inline]
+pub fn bytes_mut(words: &mut [u64]) -> &mut [u8] {
+    // SAFETY: any word is eight valid bytes, and any eight bytes a valid word.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() * 8) }
+}
+
+/// Words as values of a type whose size is a multiple of theirs.
+#[inline]
+pub fn values<T: Plain>(words: &[u64]) -> &[T] {
+    const { assert!(size_of::<T>() % 8 == 0 && size_of::<T>() > 0 && align_of::<T>() <= 8) };
+    // SAFETY: aligned, as many whole values as fit, and any bytes are a value.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() / (size_of::<T>() / 8)) }
+}
+
+/// Words as values of a type whose size is a multiple of theirs.
+#[inline]
+pub fn values_mut<T: Plain>(words: &mut [u64]) -> &mut [T] {
+    const { assert!(size_of::<T>() % 8 == 0 && size_of::<T>() > 0 && align_of::<T>() <= 8) };
+    // SAFETY: as above, exclusively; the one type that is written through this, a sort entry, has no padding.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() / (size_of::<T>() / 8)) }
+}

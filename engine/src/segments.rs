@@ -1,0 +1,250 @@
+//! The incoming side of a task: segments of many files as one sequence of pairs.
+//!
+//! [`Merged`] is in key order, ties in the order of the list; [`Concat`] is one segment after the other. Both map files and hold at
+//! most a block of each compressed segment. When that would be too much, neighbours are first merged into runs.
+
+use crate::error::{EngineError, Result};
+use crate::mapped::MappedFile;
+use crate::merge::{At, Cursor, Merge};
+use crate::run::{FAN_IN_MAX, MappedCursor, Output, unique_path};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use windrow_format::block::{FormatError, Identity};
+use windrow_format::codec::Codec;
+
+/// A segment in a local file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalSegment {
+    /// The file.
+    pub path: PathBuf,
+    /// First byte of the segment.
+    pub offset: u64,
+    /// Its bytes.
+    pub length: u64,
+    /// To which attempt, output and partition it must belong.
+    pub identity: Identity,
+}
+
+/// Pairs that are lent one after the other.
+pub trait Pairs {
+    /// The current pair; none at the end.
+    fn peek(&self) -> Option<(&[u8], &[u8])>;
+    /// Steps to the next pair. At the end nothing happens.
+    fn advance(&mut self) -> Result<()>;
+}
+
+/// What a merge reads: a segment of the list, or a run of an earlier pass.
+struct Input {
+    cursor: MappedCursor,
+    /// Position in the list; none for a run.
+    index: Option<usize>,
+    path: PathBuf,
+}
+
+impl Input {
+    fn error(index: Option<usize>, path: &Path, source: FormatError) -> EngineError {
+        match index {
+            Some(index) => EngineError::Segment { index, path: path.to_path_buf(), source },
+            None => EngineError::file(path)(source),
+        }
+    }
+}
+
+/// Segments merged by key bytes.
+pub struct Merged {
+    merge: Merge<MappedCursor>,
+    names: Vec<(Option<usize>, PathBuf)>,
+}
+
+/// Opens sorted segments as one sorted sequence; pairs with equal keys come in the order of the list. Runs of additional passes are
+/// written to `scratch` when block buffers would exceed `memory` bytes or the files a few hundred. An error names the segment.
+pub fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, memory: usize) -> Result<Merged> {
+    let mut files = Files::default();
+    let mut passes = Passes { scratch, memory, runs: Vec::new(), group: Vec::new(), group_bytes: 0 };
+    for (index, segment) in segments.into_iter().enumerate() {
+        if files.open.len() >= FAN_IN_MAX && !files.open.contains_key(&segment.path) {
+            passes.close_group()?;
+            files.open.clear();
+        }
+        let input = files.input(Some(index), segment)?;
+        passes.add(input)?;
+    }
+    drop(files);
+    passes.finish()
+}
+
+/// Mapped files, each once.
+#[derive(Default)]
+struct Files {
+    open: BTreeMap<PathBuf, Arc<MappedFile>>,
+}
+
+impl Files {
+    fn input(&mut self, index: Option<usize>, segment: LocalSegment) -> Result<Input> {
+        let LocalSegment { path, offset, length, identity } = segment;
+        let file = match self.open.get(&path) {
+            Some(file) => file.clone(),
+            None => {
+                let file = Arc::new(MappedFile::open(&path)?);
+                self.open.insert(path.clone(), file.clone());
+                file
+            }
+        };
+        let cursor = MappedCursor::new(file, offset, length, identity);
+        let cursor = cursor.map_err(|e| Input::error(index, &path, e))?;
+        Ok(Input { cursor, index, path })
+    }
+}
+
+/// Groups of neighbours that are merged into runs, pass after pass, until the rest fits.
+struct Passes<'a> {
+    scratch: &'a Path,
+    memory: usize,
+    /// Runs of the groups that are closed.
+    runs: Vec<Input>,
+    group: Vec<Input>,
+    group_bytes: usize,
+}
+
+impl Passes<'_> {
+    fn add(&mut self, input: Input) -> Result<()> {
+        let bytes = input.cursor.buffer_bytes();
+        if self.group.len() >= 2 && self.group_bytes + bytes > self.memory {
+            self.close_group()?;
+        }
+        self.group_bytes += bytes;
+        self.group.push(input);
+        Ok(())
+    }
+
+    fn close_group(&mut self) -> Result<()> {
+        self.group_bytes = 0;
+        let mut group = std::mem::take(&mut self.group);
+        match group.len() {
+            0 => {}
+            1 => self.runs.append(&mut group),
+            _ => {
+                let run = write_run(merged(group)?, self.scratch, self.memory)?;
+                self.runs.push(run);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Merged> {
+        while !self.runs.is_empty() {
+            self.close_group()?;
+            let runs = std::mem::take(&mut self.runs);
+            for run in runs {
+                if self.group.len() >= FAN_IN_MAX {
+                    self.close_group()?;
+                }
+                self.add(run)?;
+            }
+        }
+        merged(self.group)
+    }
+}
+
+fn merged(inputs: Vec<Input>) -> Result<Merged> {
+    let (mut cursors, mut names) = (Vec::with_capacity(inputs.len()), Vec::with_capacity(inputs.len()));
+    for input in inputs {
+        cursors.push(input.cursor);
+        names.push((input.index, input.path));
+    }
+    let merge = Merge::new(cursors).map_err(|e| named(&names, e))?;
+    Ok(Merged { merge, names })
+}
+
+#[cold]
+fn named(names: &[(Option<usize>, PathBuf)], e: At) -> EngineError {
+    let (index, path) = &names[e.cursor];
+    Input::error(*index, path, e.source)
+}
+
+fn write_run(mut merged: Merged, scratch: &Path, memory: usize) -> Result<Input> {
+    fs::create_dir_all(scratch).map_err(EngineError::io("create", scratch))?;
+    let path = unique_path(scratch);
+    let identity = Identity::default();
+    // Compressed: what does not fit is large, and was compressed before.
+    let write_bytes = (memory / 16).clamp(64 << 10, 1 << 20);
+    let written = Output::create(path.clone(), identity, Codec::Lz4, write_bytes).and_then(|mut out| {
+        while let Some((key, value)) = merged.peek() {
+            out.push(0, key, value)?;
+            merged.advance()?;
+        }
+        out.finish()
+    });
+    let run = written.and_then(|segments| Ok((segments, MappedFile::open(&path)?)));
+    let removed = fs::remove_file(&path).map_err(EngineError::io("remove", &path));
+    let (segments, file) = run?;
+    removed?;
+    let (offset, length) = segments.first().map_or((0, 0), |s| (s.offset, s.length));
+    let cursor = MappedCursor::new(Arc::new(file), offset, length, identity);
+    Ok(Input { cursor: cursor.map_err(EngineError::file(&path))?, index: None, path })
+}
+
+impl Pairs for Merged {
+    #[inline]
+    fn peek(&self) -> Option<(&[u8], &[u8])> {
+        self.merge.current().map(|c| c.record())
+    }
+    #[inline]
+    fn advance(&mut self) -> Result<()> {
+        self.merge.advance().map_err(|e| named(&self.names, e))
+    }
+}
+
+/// Segments one after the other.
+pub struct Concat {
+    rest: std::iter::Enumerate<std::vec::IntoIter<LocalSegment>>,
+    /// The file that was mapped last: neighbours often share it.
+    file: Option<(PathBuf, Arc<MappedFile>)>,
+    current: Option<Input>,
+}
+
+/// Opens segments as one sequence, in the order of the list and of each segment. An error names the segment.
+pub fn open_concat(segments: Vec<LocalSegment>) -> Result<Concat> {
+    let mut concat = Concat { rest: segments.into_iter().enumerate(), file: None, current: None };
+    concat.open_next()?;
+    Ok(concat)
+}
+
+impl Concat {
+    fn open_next(&mut self) -> Result<()> {
+        self.current = None;
+        for (index, segment) in self.rest.by_ref() {
+            let file = match &self.file {
+                Some((path, file)) if *path == segment.path => file.clone(),
+                _ => Arc::new(MappedFile::open(&segment.path)?),
+            };
+            self.file = Some((segment.path.clone(), file.clone()));
+            let error = |e| Input::error(Some(index), &segment.path, e);
+            let mut cursor =
+                MappedCursor::new(file, segment.offset, segment.length, segment.identity).map_err(error)?;
+            if cursor.advance().map_err(error)? {
+                self.current = Some(Input { cursor, index: Some(index), path: segment.path });
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Pairs for Concat {
+    #[inline]
+    fn peek(&self) -> Option<(&[u8], &[u8])> {
+        self.current.as_ref().map(|c| c.cursor.record())
+    }
+    #[inline]
+    fn advance(&mut self) -> Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        match current.cursor.advance() {
+            Ok(true) => Ok(()),
+            Ok(false) => self.open_next(),
+            Err(e) => Err(Input::error(current.index, &current.path, e)),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! A block: some records of one partition behind a header whose checksum also covers where they belong.
+//!
+//! ```text
+//! 0  magic 0xB7 | 1  version | 2  codec | 3  zero | 4  raw length u32 | 8  stored length u32 | 12 records u32
+//! 16 CRC-32C u32 of (bytes 0..16, identity, stored payload) | 20 stored payload
+//! record: varint key length, varint value length, key, value          numbers are little-endian
+//! ```
+//! The identity is not stored: a reader brings the one it expects, so an intact but wrong block is refused like a broken one.
+//! Owns the layout and its limits. Knows nothing of files.
+
+use crate::codec::Codec;
+use crc_fast::{CrcAlgorithm, Digest};
+use windrow_model::Code;
+
+/// Longest key, bytes.
+pub const KEY_MAX: usize = 16 << 20;
+/// Longest value, bytes.
+pub const VALUE_MAX: usize = 1 << 30;
+/// A block is closed before it grows beyond this; only a single larger record makes a larger block.
+pub const RAW_TARGET: usize = 64 << 10;
+/// Longest raw block: one record of the largest key and value with both lengths.
+pub const RAW_MAX: usize = KEY_MAX + VALUE_MAX + 10;
+/// Bytes in front of every payload.
+pub const HEADER_BYTES: usize = 20;
+
+const MAGIC: u8 = 0xB7;
+const VERSION: u8 = 1;
+const _: () = assert!(RAW_MAX + RAW_MAX / 100 + HEADER_BYTES < u32::MAX as usize);
+
+/// What is wrong with stored bytes, or with bytes that were to be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// Checksum or identity differ.
+    #[error("a block at byte {offset} is damaged or belongs to another attempt")]
+    Checksum { offset: u64 },
+    /// The bytes end inside of something.
+    #[error("the file ends too early")]
+    Truncated,
+    /// The bytes are no such file or block.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// A newer binary wrote this.
+    #[error("the format version is {found}, this binary reads {VERSION}")]
+    Version { found: u8 },
+    /// A key or value beyond the limits.
+    #[error("a {what} of {length} bytes is too large (at most {limit})")]
+    RecordTooLarge { what: &'static str, length: usize, limit: usize },
+    /// Reading or writing failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl FormatError {
+    /// The stable code of this error.
+    pub fn code(&self) -> Code {
+        match self {
+            FormatError::RecordTooLarge { .. } => Code::RecordTooLarge,
+            FormatError::Io(e) => io_code(e),
+            _ => Code::SegmentCorrupt,
+        }
+    }
+}
+
+/// The stable code of an IO error on a node's own files.
+pub fn io_code(error: &std::io::Error) -> Code {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::NoSpace,
+        _ => Code::IoError,
+    }
+}
+
+/// Where a block belongs. Covered by its checksum, never stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The job id's sixteen bytes.
+    pub job: [u8; 16],
+    /// Stage of the attempt that wrote it.
+    pub stage: u32,
+    /// Task of the attempt.
+    pub task: u32,
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// Which output of the stage.
+    pub output: u32,
+    /// Which partition of the output.
+    pub partition: u32,
+}
+
+impl Identity {
+    fn bytes(&self) -> [u8; 36] {
+        let mut b = [0; 36];
+        b[..16].copy_from_slice(&self.job);
+        let numbers = [self.stage, self.task, self.attempt, self.output, self.partition];
+        for (to, n) in b[16..].chunks_exact_mut(4).zip(numbers) {
+            to.copy_from_slice(&n.to_le_bytes());
+        }
+        b
+    }
+}
+
+/// What a block says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// How the payload is stored.
+    pub codec: Codec,
+    /// Bytes of the records.
+    pub raw_length: u32,
+    /// Bytes of the payload.
+    pub stored_length: u32,
+    /// How many records.
+    pub records: u32,
+}
+
+impl Header {
+    fn head(&self) -> [u8; 16] {
+        let mut b = [0; 16];
+        b[..4].copy_from_slice(&[MAGIC, VERSION, self.codec as u8, 0]);
+        b[4..8].copy_from_slice(&self.raw_length.to_le_bytes());
+        b[8..12].copy_from_slice(&self.stored_length.to_le_bytes());
+        b[12..16].copy_from_slice(&self.records.to_le_bytes());
+        b
+    }
+
+    /// The header's bytes for this payload, given in pieces.
+    pub fn seal(&self, identity: &Identity, payload: &[&[u8]]) -> [u8; HEADER_BYTES] {
+        let head = self.head();
+        let mut b = [0; HEADER_BYTES];
+        b[..16].copy_from_slice(&head);
+        b[16..].copy_from_slice(&checksum(&head, identity, payload).to_le_bytes());
+        b
+    }
+
+    /// Reads the header in front of `bytes` and checks what can be checked without the payload.
+    pub fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
+        let b: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(FormatError::Truncated)?;
+        if b[0] != MAGIC || b[3] != 0 {
+            return Err(FormatError::Malformed("a block does not begin with a block's magic"));
+        }
+        if b[1] != VERSION {
+            return Err(FormatError::Version { found: b[1] });
+        }
+        let number = |at: usize| u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+        let codec = Codec::from_number(b[2]).ok_or(FormatError::Malformed("a block's codec is unknown"))?;
+        let header =
+            Header { codec, raw_length: number(4), stored_length: number(8), records: number(12) };
+        if header.raw_length as usize > RAW_MAX || header.stored_length > header.raw_length {
+            return Err(FormatError::Malformed("a block's lengths are impossible"));
+        }
+        Ok(header)
+    }
+}
+
+/// The block at the start of `bytes`: its header and its stored payload, after the checksum has been verified.
+/// `offset` is only named in errors.
+pub fn open<'a>(bytes: &'a [u8], identity: &Identity, offset: u64) -> Result<(Header, &'a [u8]), FormatError> {
+    let header = Header::parse(bytes)?;
+    let payload = bytes[HEADER_BYTES..].get(..header.stored_length as usize).ok_or(FormatError::Truncated)?;
+    let head: &[u8; 16] = bytes.first_chunk().ok_or(FormatError::Truncated)?;
+    if bytes[16..HEADER_BYTES] != checksum(head, identity, &[payload]).to_le_bytes() {
+        return Err(FormatError::Checksum { offset });
+    }
+    Ok((header, payload))
+}
+
+fn checksum(head: &[u8; 16], identity: &Identity, payload: &[&[u8]]) -> u32 {
+    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    digest.update(head);
+    digest.update(&identity.bytes());
+    for piece in payload {
+        digest.update(piece);
+    }
+    digest.finalize() as u32
+}
+
+/// Refuses a key or value beyond the limits.
+#[inline]
+pub fn check_record(key: &[u8], value: &[u8]) -> Result<(), FormatError> {
+    if key.len() > KEY_MAX {
+        return Err(FormatError::RecordTooLarge { what: "key", length: key.len(), limit: KEY_MAX });
+    }
+    if value.len() > VALUE_MAX {
+        return Err(FormatError::RecordTooLarge { what: "value", length: value.len(), limit: VALUE_MAX });
+    }
+    Ok(())
+}
+
+/// Both lengths of a record as they stand in front of it, and how many bytes of the array they take.
+#[inline]
+pub fn lengths(key: usize, value: usize) -> ([u8; 10], usize) {
+    let mut b = [0u8; 10];
+    if key < 0x80 && value < 0x80 {
+        b[0] = key as u8;
+        b[1] = value as u8;
+        return (b, 2);
+    }
+    let mut at = 0;
+    for mut n in [key, value] {
+        while n >= 0x80 {
+            b[at] = n as u8 | 0x80;
+            n >>= 7;
+            at += 1;
+        }
+        b[at] = n as u8;
+        at += 1;
+    }
+    (b, at)
+}
+
+/// Where the next record's key begins, and both lengths; the bytes of both are inside of `block`.
+#[inline]
+pub fn read_lengths(block: &[u8], at: usize) -> Result<(usize, usize, usize), FormatError> {
+    let (start, key, value) = match block.get(at..at + 2) {
+        Some(&[key, value]) if (key | value) < 0x80 => (at + 2, key as usize, value as usize),
+        _ => read_long_lengths(block, at)?,
+    };
+    if block.len() - start < key + value {
+        return Err(FormatError::Malformed("a record reaches beyond its block"));
+    }
+    Ok((start, key, value))
+}
+
+#[inline(never)]
+fn read_long_lengths(block: &[u8], at: usize) -> Result<(usize, usize, usize), FormatError> {
+    let (at, key) = read_varint(block, at)?;
+    let (at, value) = read_varint(block, at)?;
+    if key > KEY_MAX || value > VALUE_MAX {
+        return Err(FormatError::Malformed("a record's length is impossible"));
+    }
+    Ok((at, key, value))
+}
+
+fn read_varint(block: &[u8], mut at: usize) -> Result<(usize, usize), FormatError> {
+    let mut n = 0usize;
+    for shift in (0..35).step_by(7) {
+        let byte = *block.get(at).ok_or(FormatError::Truncated)?;
+        at += 1;
+        n |= ((byte & 0x7f) as usize) << shift;
+        if byte < 0x80 {
+            return Ok((at, n));
+        }
+    }
+    Err(FormatError::Malformed("a record's length does not end"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_read_back() {
+        for key in [0, 1, 127, 128, 16_383, 16_384, KEY_MAX] {
+            for value in [0, 127, 128, 1 << 21, VALUE_MAX] {
+                let (b, n) = lengths(key, value);
+                let (at, v) = read_varint(&b[..n], 0).unwrap();
+                assert_eq!(v, key);
+                assert_eq!(read_varint(&b[..n], at).unwrap(), (n, value));
+            }
+        }
+    }
+
+    #[test]
+    fn an_intact_block_of_another_place_is_refused() {
+        let identity = Identity { job: [7; 16], stage: 1, task: 2, attempt: 3, output: 4, partition: 5 };
+        let payload = b"\x01\x01kv";
+        let header = Header { codec: Codec::None, raw_length: 4, stored_length: 4, records: 1 };
+        let mut block = header.seal(&identity, &[payload]).to_vec();
+        block.extend_from_slice(payload);
+        assert_eq!(open(&block, &identity, 0).unwrap(), (header, &payload[..]));
+        let others = [
+            Identity { job: [8; 16], ..identity },
+            Identity { stage: 0, ..identity },
+            Identity { task: 0, ..identity },
+            Identity { attempt: 0, ..identity },
+            Identity { output: 0, ..identity },
+            Identity { partition: 0, ..identity },
+        ];
+        for other in others {
+            assert!(matches!(open(&block, &other, 9), Err(FormatError::Checksum { offset: 9 })));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Compression of blocks: which codec a number means, and both directions with limits.
+//!
+//! It does not know what is compressed. A codec's number is written into every block header and never changes its meaning.
+
+use crate::block::FormatError;
+use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
+
+/// How a block's payload is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Codec {
+    /// As it is; readers use it where it lies.
+    #[default]
+    None = 0,
+    /// LZ4 block format without a length in front.
+    Lz4 = 1,
+}
+
+impl Codec {
+    /// The codec of a number in a block header.
+    pub fn from_number(number: u8) -> Option<Codec> {
+        match number {
+            0 => Some(Codec::None),
+            1 => Some(Codec::Lz4),
+            _ => None,
+        }
+    }
+}
+
+/// Most bytes that one stored byte of LZ4 can become: a run of 255 per length byte. A header that claims more is a lie.
+const LZ4_EXPANSION_MAX: usize = 256;
+
+/// Compresses blocks one after the other with the same scratch table.
+pub struct Compressor {
+    codec: Codec,
+    table: Option<CompressTable>,
+}
+
+impl Compressor {
+    /// The codec's table is made when the first block needs it.
+    pub fn new(codec: Codec) -> Self {
+        Compressor { codec, table: None }
+    }
+
+    /// Appends the compressed form of `raw` to `out` if that is shorter than `raw`; says which codec was used.
+    /// With [`Codec::None`] nothing is appended: the caller stores `raw` itself.
+    pub fn compress(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Codec {
+        if self.codec == Codec::None {
+            return Codec::None;
+        }
+        let start = out.len();
+        out.resize(start + get_maximum_output_size(raw.len()), 0);
+        let table = self.table.get_or_insert_with(CompressTable::large);
+        let stored = compress_into_with_table(raw, &mut out[start..], table).unwrap_or(usize::MAX);
+        if stored < raw.len() {
+            out.truncate(start + stored);
+            Codec::Lz4
+        } else {
+            out.truncate(start);
+            Codec::None
+        }
+    }
+}
+
+/// Decompresses `stored` into `out`, which becomes exactly `raw_length` bytes. Lengths are checked before anything is allocated.
+pub fn decompress(codec: Codec, stored: &[u8], raw_length: usize, out: &mut Vec<u8>) -> Result<(), FormatError> {
+    let claim_max = match codec {
+        Codec::None => stored.len(),
+        Codec::Lz4 => stored.len().saturating_mul(LZ4_EXPANSION_MAX),
+    };
+    if raw_length > claim_max || raw_length > crate::block::RAW_MAX {
+        return Err(FormatError::Malformed("a block claims to be longer than its bytes can be"));
+    }
+    match codec {
+        Codec::None => {
+            out.clear();
+            out.extend_from_slice(stored);
+        }
+        Codec::Lz4 => {
+            // A buffer that served a huge record is not kept for ordinary blocks.
+            if out.capacity() > 4 * crate::block::RAW_TARGET.max(raw_length) {
+                *out = Vec::new();
+            }
+            out.resize(raw_length, 0);
+            let length = decompress_into(stored, out)
+                .map_err(|_| FormatError::Malformed("a block does not decompress"))?;
+            out.truncate(length);
+        }
+    }
+    if out.len() != raw_length {
+        return Err(FormatError::Malformed("a block decompresses to another length than it claims"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compressed_block_reads_back() {
+        let raw: Vec<u8> = (0..100_000u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
+        let mut stored = b"before".to_vec();
+        assert_eq!(Compressor::new(Codec::Lz4).compress(&raw, &mut stored), Codec::Lz4);
+        assert!(stored.len() < raw.len());
+        let mut out = Vec::new();
+        decompress(Codec::Lz4, &stored[6..], raw.len(), &mut out).unwrap();
+        assert_eq!(out, raw);
+        assert!(decompress(Codec::Lz4, &stored[6..], raw.len() - 1, &mut out).is_err());
+        assert!(decompress(Codec::Lz4, &stored[6..], raw.len() + 1, &mut out).is_err());
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_stored_as_it_is() {
+        let mut out = Vec::new();
+        assert_eq!(Compressor::new(Codec::Lz4).compress(b"abc", &mut out), Codec::None);
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn an_absurd_length_is_refused_before_it_is_allocated() {
+        let mut out = Vec::new();
+        assert!(decompress(Codec::Lz4, b"xx", 1 << 30, &mut out).is_err());
+        assert_eq!(out.capacity(), 0);
+    }
+}

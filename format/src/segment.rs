@@ -1,0 +1,115 @@
+//! Reading one segment: block after block, each verified before its first record is lent.
+//!
+//! [`SegmentCursor`] owns a position but not the bytes, so that it can stand beside a mapped file in one struct; [`SegmentReader`]
+//! is the two together. Uncompressed blocks are read where they lie, compressed ones into one buffer of the cursor.
+
+use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity};
+use crate::codec::{self, Codec};
+
+/// A position in a segment. Every call is given the same segment's bytes.
+#[derive(Debug, Default)]
+pub struct SegmentCursor {
+    identity: Identity,
+    /// Where the next block begins.
+    next_block: usize,
+    /// Whether the current block lies in `own` rather than in the segment; positions below are relative to that.
+    decompressed: bool,
+    own: Vec<u8>,
+    at: usize,
+    end: usize,
+    records_left: u32,
+    key: usize,
+    key_length: usize,
+    value_length: usize,
+}
+
+impl SegmentCursor {
+    /// Before the first record of a segment that must belong to `identity`.
+    pub fn new(identity: Identity) -> Self {
+        SegmentCursor { identity, ..Default::default() }
+    }
+
+    /// Bytes that a cursor over this segment will need for its own: nothing for an uncompressed one.
+    pub fn buffer_bytes(segment: &[u8]) -> usize {
+        match Header::parse(segment) {
+            Ok(h) if h.codec != Codec::None => (h.raw_length as usize).max(block::RAW_TARGET),
+            _ => 0,
+        }
+    }
+
+    /// Steps to the next record; false at the end.
+    #[inline]
+    pub fn advance(&mut self, segment: &[u8]) -> Result<bool, FormatError> {
+        if self.at == self.end && !self.open_block(segment)? {
+            return Ok(false);
+        }
+        let source = if self.decompressed { &self.own[..] } else { segment };
+        let (key, key_length, value_length) = block::read_lengths(&source[..self.end], self.at)?;
+        if self.records_left == 0 {
+            return Err(FormatError::Malformed("a block holds more records than it says"));
+        }
+        self.records_left -= 1;
+        (self.key, self.key_length, self.value_length) = (key, key_length, value_length);
+        self.at = key + key_length + value_length;
+        Ok(true)
+    }
+
+    #[inline(never)]
+    fn open_block(&mut self, segment: &[u8]) -> Result<bool, FormatError> {
+        loop {
+            if self.records_left != 0 {
+                return Err(FormatError::Malformed("a block holds fewer records than it says"));
+            }
+            if self.next_block >= segment.len() {
+                return Ok(false);
+            }
+            let start = self.next_block;
+            let (header, payload) = block::open(&segment[start..], &self.identity, start as u64)?;
+            self.next_block = start + HEADER_BYTES + payload.len();
+            self.records_left = header.records;
+            self.decompressed = header.codec != Codec::None;
+            if self.decompressed {
+                codec::decompress(header.codec, payload, header.raw_length as usize, &mut self.own)?;
+                (self.at, self.end) = (0, self.own.len());
+            } else {
+                (self.at, self.end) = (start + HEADER_BYTES, self.next_block);
+            }
+            if self.at < self.end {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The current record's key and value. Only after [`advance`](Self::advance) has said true.
+    #[inline]
+    pub fn record<'a>(&'a self, segment: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let source = if self.decompressed { &self.own[..] } else { segment };
+        source[self.key..self.at].split_at(self.key_length)
+    }
+
+    /// The current record's key.
+    #[inline]
+    pub fn key<'a>(&'a self, segment: &'a [u8]) -> &'a [u8] {
+        self.record(segment).0
+    }
+}
+
+/// Records of one segment, lent one after the other.
+pub struct SegmentReader<'a> {
+    segment: &'a [u8],
+    cursor: SegmentCursor,
+}
+
+impl<'a> SegmentReader<'a> {
+    /// Over the bytes of one segment that must belong to `identity`.
+    pub fn new(segment: &'a [u8], identity: Identity) -> Self {
+        SegmentReader { segment, cursor: SegmentCursor::new(identity) }
+    }
+
+    /// The next record, until the next call.
+    #[inline]
+    #[allow(clippy::should_implement_trait)] // It lends; std's iterator cannot.
+    pub fn next(&mut self) -> Result<Option<(&[u8], &[u8])>, FormatError> {
+        Ok(if self.cursor.advance(self.segment)? { Some(self.cursor.record(self.segment)) } else { None })
+    }
+}

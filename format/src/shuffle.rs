@@ -1,0 +1,280 @@
+//! The shuffle file: what one attempt writes for one output, and how another process finds its partitions.
+//!
+//! ```text
+//! blocks, partition after partition ascending     (see `block`)
+//! index: for each partition that has records      partition u32, offset u64, length u64, records u64, raw length u64
+//! footer, 28 bytes: index offset u64, entries u32, version u32, CRC-32C u32 of (index, footer so far), magic "windrowS"
+//! ```
+//! Numbers are little-endian. The segments cover the file from byte 0 to the index without gaps.
+//! Runs (sorted spills) are the same file with the attempt's own identity.
+
+use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
+use crate::codec::{Codec, Compressor};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use windrow_model::Segment;
+
+pub use crate::segment::{SegmentCursor, SegmentReader};
+
+const MAGIC: [u8; 8] = *b"windrowS";
+const VERSION: u32 = 1;
+const ENTRY_BYTES: usize = 36;
+const FOOTER_BYTES: usize = 28;
+/// Bytes that are gathered before they are written.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// Writes a shuffle file. Memory: its write buffer, and with a codec one raw block.
+pub struct ShuffleWriter {
+    file: File,
+    identity: Identity,
+    compressor: Compressor,
+    compressed: bool,
+    /// Finished blocks, and without a codec the open one behind them.
+    out: Vec<u8>,
+    write_bytes: usize,
+    /// File offset of the first byte of `out`.
+    out_offset: u64,
+    /// With a codec: the open block's records.
+    raw: Vec<u8>,
+    /// Without a codec: where in `out` the open block's header belongs.
+    block_start: usize,
+    block_records: u32,
+    segments: Vec<Segment>,
+}
+
+impl ShuffleWriter {
+    /// A new file at `path`; the identity's partition is filled in block by block.
+    pub fn create(path: &Path, identity: Identity, codec: Codec) -> Result<Self, FormatError> {
+        Self::create_with_buffer(path, identity, codec, WRITE_BYTES)
+    }
+
+    /// The same with a smaller write buffer, for small budgets.
+    pub fn create_with_buffer(path: &Path, identity: Identity, codec: Codec, bytes: usize) -> Result<Self, FormatError> {
+        Ok(ShuffleWriter {
+            file: File::create(path)?,
+            identity,
+            compressor: Compressor::new(codec),
+            compressed: codec != Codec::None,
+            out: Vec::new(),
+            write_bytes: bytes.min(WRITE_BYTES),
+            out_offset: 0,
+            raw: Vec::new(),
+            block_start: 0,
+            block_records: 0,
+            segments: Vec::new(),
+        })
+    }
+
+    /// Most bytes that a writer with this buffer holds, one larger record aside.
+    pub fn memory_bytes(codec: Codec, buffer: usize) -> usize {
+        let block = RAW_TARGET + HEADER_BYTES;
+        buffer.min(WRITE_BYTES) + block + if codec == Codec::None { 0 } else { block + block / 64 }
+    }
+
+    /// Adds a record. Partitions never descend.
+    #[inline]
+    pub fn push(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<(), FormatError> {
+        block::check_record(key, value)?;
+        if self.segments.last().is_none_or(|s| s.partition != partition) {
+            self.open_partition(partition)?;
+        }
+        let (lengths, n) = block::lengths(key.len(), value.len());
+        let bytes = n + key.len() + value.len();
+        if self.open_bytes() + bytes > RAW_TARGET {
+            self.close_block()?;
+            if bytes > RAW_TARGET && !self.compressed {
+                return self.push_alone(&lengths[..n], key, value);
+            }
+        }
+        if self.block_records == 0 {
+            self.open_block();
+        }
+        let to = if self.compressed { &mut self.raw } else { &mut self.out };
+        to.extend_from_slice(&lengths[..n]);
+        to.extend_from_slice(key);
+        to.extend_from_slice(value);
+        self.block_records += 1;
+        Ok(())
+    }
+
+    /// Room for one block in small steps, so that a small file needs little and a large one no more than it said.
+    fn open_block(&mut self) {
+        let block = RAW_TARGET + HEADER_BYTES;
+        if self.compressed {
+            self.raw.reserve_exact(RAW_TARGET);
+        } else {
+            if self.out.capacity() - self.out.len() < block {
+                let grown = (2 * self.out.capacity()).min(self.write_bytes + block);
+                self.out.reserve_exact(block.max(grown.saturating_sub(self.out.len())));
+            }
+            self.block_start = self.out.len();
+            self.out.extend_from_slice(&[0; HEADER_BYTES]);
+        }
+    }
+
+    #[inline]
+    fn open_bytes(&self) -> usize {
+        if self.block_records == 0 {
+            0
+        } else if self.compressed {
+            self.raw.len()
+        } else {
+            self.out.len() - self.block_start - HEADER_BYTES
+        }
+    }
+
+    #[inline(never)]
+    fn open_partition(&mut self, partition: u32) -> Result<(), FormatError> {
+        self.close_block()?;
+        let last = self.segments.last().map(|s| s.partition);
+        assert!(last < Some(partition), "partitions are written in ascending order: {partition} after {last:?}");
+        let offset = self.out_offset + self.out.len() as u64;
+        self.segments.push(Segment { partition, offset, length: 0, records: 0, raw_length: 0 });
+        self.identity.partition = partition;
+        Ok(())
+    }
+
+    /// A record larger than a block, as it is: it goes to the file without being copied.
+    #[inline(never)]
+    fn push_alone(&mut self, lengths: &[u8], key: &[u8], value: &[u8]) -> Result<(), FormatError> {
+        let bytes = (lengths.len() + key.len() + value.len()) as u32;
+        let header = Header { codec: Codec::None, raw_length: bytes, stored_length: bytes, records: 1 };
+        let pieces = [lengths, key, value];
+        self.out.extend_from_slice(&header.seal(&self.identity, &pieces));
+        self.flush()?;
+        for piece in pieces {
+            self.file.write_all(piece)?;
+            self.out_offset += piece.len() as u64;
+        }
+        self.count(&header);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn close_block(&mut self) -> Result<(), FormatError> {
+        if self.block_records == 0 {
+            return Ok(());
+        }
+        let records = self.block_records;
+        self.block_records = 0;
+        let header = if self.compressed {
+            let start = self.out.len();
+            self.out.extend_from_slice(&[0; HEADER_BYTES]);
+            let codec = self.compressor.compress(&self.raw, &mut self.out);
+            if codec == Codec::None {
+                self.out.extend_from_slice(&self.raw);
+            }
+            let raw_length = self.raw.len() as u32;
+            self.raw.clear();
+            self.raw.shrink_to(2 * RAW_TARGET);
+            self.seal(start, codec, raw_length, records)
+        } else {
+            let raw_length = (self.out.len() - self.block_start - HEADER_BYTES) as u32;
+            self.seal(self.block_start, Codec::None, raw_length, records)
+        };
+        self.count(&header);
+        if self.out.len() >= self.write_bytes {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, start: usize, codec: Codec, raw_length: u32, records: u32) -> Header {
+        let stored_length = (self.out.len() - start - HEADER_BYTES) as u32;
+        let header = Header { codec, raw_length, stored_length, records };
+        let (head, payload) = self.out[start..].split_at_mut(HEADER_BYTES);
+        head.copy_from_slice(&header.seal(&self.identity, &[payload]));
+        header
+    }
+
+    fn count(&mut self, header: &Header) {
+        if let Some(s) = self.segments.last_mut() {
+            s.length += HEADER_BYTES as u64 + header.stored_length as u64;
+            s.records += header.records as u64;
+            s.raw_length += header.raw_length as u64;
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), FormatError> {
+        self.file.write_all(&self.out)?;
+        self.out_offset += self.out.len() as u64;
+        self.out.clear();
+        self.out.shrink_to(WRITE_BYTES + 2 * RAW_TARGET);
+        Ok(())
+    }
+
+    /// Writes index and footer; nothing is synced. Says where each partition lies.
+    pub fn finish(mut self) -> Result<Vec<Segment>, FormatError> {
+        self.close_block()?;
+        let index_offset = self.out_offset + self.out.len() as u64;
+        let start = self.out.len();
+        for s in &self.segments {
+            self.out.extend_from_slice(&s.partition.to_le_bytes());
+            for n in [s.offset, s.length, s.records, s.raw_length] {
+                self.out.extend_from_slice(&n.to_le_bytes());
+            }
+        }
+        self.out.extend_from_slice(&index_offset.to_le_bytes());
+        self.out.extend_from_slice(&(self.segments.len() as u32).to_le_bytes());
+        self.out.extend_from_slice(&VERSION.to_le_bytes());
+        let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &self.out[start..]) as u32;
+        self.out.extend_from_slice(&checksum.to_le_bytes());
+        self.out.extend_from_slice(&MAGIC);
+        self.flush()?;
+        Ok(self.segments)
+    }
+}
+
+/// The segments of a whole shuffle file, checked: ascending, without gaps, as the checksum says. Blocks are checked when read.
+pub fn read_index(file: &[u8]) -> Result<Vec<Segment>, FormatError> {
+    let body = file.len().checked_sub(FOOTER_BYTES).ok_or(FormatError::Truncated)?;
+    let footer = &file[body..];
+    if footer[20..] != MAGIC {
+        return Err(FormatError::Malformed("it does not end as a shuffle file does"));
+    }
+    let index_offset = le_u64(&footer[..8]);
+    let entries = le_u32(&footer[8..12]) as usize;
+    let index_bytes = entries as u64 * ENTRY_BYTES as u64;
+    if index_offset.checked_add(index_bytes) != Some(body as u64) {
+        return Err(FormatError::Malformed("its index does not lie where the footer says"));
+    }
+    let index = &file[index_offset as usize..];
+    let summed = &index[..index_bytes as usize + 16];
+    if crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, summed) as u32 != le_u32(&footer[16..20]) {
+        return Err(FormatError::Checksum { offset: index_offset });
+    }
+    let version = le_u32(&footer[12..16]);
+    if version != VERSION {
+        return Err(FormatError::Version { found: version.min(255) as u8 });
+    }
+    let mut segments: Vec<Segment> = Vec::with_capacity(entries);
+    let mut offset = 0u64;
+    for e in index[..index_bytes as usize].chunks_exact(ENTRY_BYTES) {
+        let segment = Segment {
+            partition: le_u32(&e[..4]),
+            offset: le_u64(&e[4..12]),
+            length: le_u64(&e[12..20]),
+            records: le_u64(&e[20..28]),
+            raw_length: le_u64(&e[28..36]),
+        };
+        let ascends = segments.last().is_none_or(|s| s.partition < segment.partition);
+        if !ascends || segment.offset != offset || segment.length == 0 {
+            return Err(FormatError::Malformed("its index is not in order"));
+        }
+        offset = offset.checked_add(segment.length).ok_or(FormatError::Truncated)?;
+        segments.push(segment);
+    }
+    if offset != index_offset {
+        return Err(FormatError::Malformed("its segments do not fill it"));
+    }
+    Ok(segments)
+}
+
+fn le_u32(b: &[u8]) -> u32 {
+    u32::from_le_bytes([b[0], b[1], b[2], b[3]])
+}
+
+fn le_u64(b: &[u8]) -> u64 {
+    le_u32(b) as u64 | (le_u32(&b[4..]) as u64) << 32
+}

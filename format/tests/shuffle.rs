@@ -1,0 +1,151 @@
+//! Promises of the shuffle file: what was written is read, what was damaged or belongs elsewhere is refused.
+
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use windrow_format::block::{FormatError, Identity, KEY_MAX};
+use windrow_format::codec::Codec;
+use windrow_format::shuffle::{SegmentReader, ShuffleWriter, read_index};
+use windrow_model::{Code, Segment};
+
+type Record = (u32, Vec<u8>, Vec<u8>);
+
+fn identity() -> Identity {
+    Identity { job: *b"sixteen bytes id", stage: 1, task: 2, attempt: 3, output: 0, partition: 0 }
+}
+
+fn write(records: &[Record], codec: Codec) -> (Vec<u8>, Vec<Segment>) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut writer = ShuffleWriter::create(file.path(), identity(), codec).unwrap();
+    for (partition, key, value) in records {
+        writer.push(*partition, key, value).unwrap();
+    }
+    let segments = writer.finish().unwrap();
+    (std::fs::read(file.path()).unwrap(), segments)
+}
+
+fn read(file: &[u8]) -> Result<Vec<Record>, FormatError> {
+    let mut records = Vec::new();
+    for s in read_index(file)? {
+        let bytes = &file[s.offset as usize..(s.offset + s.length) as usize];
+        let mut reader = SegmentReader::new(bytes, Identity { partition: s.partition, ..identity() });
+        let before = records.len();
+        while let Some((key, value)) = reader.next()? {
+            records.push((s.partition, key.to_vec(), value.to_vec()));
+        }
+        assert_eq!((records.len() - before) as u64, s.records);
+    }
+    Ok(records)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn what_was_written_is_read(
+        mut records in prop::collection::vec(
+            (0u32..6, prop::collection::vec(any::<u8>(), 0..200), prop::collection::vec(0u8..4, 0..2000)), 0..300),
+        compressed: bool,
+    ) {
+        records.sort_by_key(|r| r.0);
+        let (file, segments) = write(&records, if compressed { Codec::Lz4 } else { Codec::None });
+        prop_assert_eq!(&read_index(&file).unwrap(), &segments);
+        prop_assert_eq!(&read(&file).unwrap(), &records);
+        let mut raw = BTreeMap::new();
+        for (p, k, v) in &records {
+            *raw.entry(*p).or_insert(0u64) += k.len() as u64 + v.len() as u64;
+        }
+        prop_assert!(segments.iter().map(|s| s.partition).eq(raw.keys().copied()));
+        prop_assert!(segments.iter().all(|s| s.raw_length >= raw[&s.partition]));
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(read_index(&bytes).is_err());
+        prop_assert!(bytes.is_empty() || SegmentReader::new(&bytes, identity()).next().is_err());
+    }
+}
+
+fn small() -> Vec<Record> {
+    let text = |i: u32| (i / 4, format!("key{i}").into_bytes(), b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".to_vec());
+    (0..12).map(text).collect()
+}
+
+#[test]
+fn every_flipped_bit_and_every_cut_is_detected() {
+    for codec in [Codec::None, Codec::Lz4] {
+        let (file, _) = write(&small(), codec);
+        for at in 0..file.len() {
+            for bit in 0..8 {
+                let mut damaged = file.clone();
+                damaged[at] ^= 1 << bit;
+                let error = read(&damaged).expect_err("damage is found");
+                assert_eq!(error.code(), Code::SegmentCorrupt, "byte {at} bit {bit}");
+            }
+            assert!(read(&file[..at]).is_err(), "cut at {at}");
+        }
+    }
+}
+
+#[test]
+fn an_intact_segment_of_another_attempt_is_refused() {
+    let (file, segments) = write(&small(), Codec::Lz4);
+    let s = segments[1];
+    let bytes = &file[s.offset as usize..(s.offset + s.length) as usize];
+    let right = Identity { partition: s.partition, ..identity() };
+    assert!(SegmentReader::new(bytes, right).next().unwrap().is_some());
+    for wrong in [Identity { attempt: 4, ..right }, Identity { partition: 0, ..right }, Identity { job: [0; 16], ..right }] {
+        assert!(matches!(SegmentReader::new(bytes, wrong).next(), Err(FormatError::Checksum { .. })));
+    }
+}
+
+#[test]
+fn a_file_without_records_has_no_segments() {
+    let (file, segments) = write(&[], Codec::None);
+    assert_eq!((file.len(), segments.len()), (28, 0));
+    assert!(read(&file).unwrap().is_empty());
+}
+
+#[test]
+fn records_larger_than_a_block_and_empty_ones_are_kept() {
+    let mut noise = 1u64;
+    let mut large: Vec<u8> = Vec::new();
+    while large.len() < 3 << 20 {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        large.push((noise >> 56) as u8);
+    }
+    let records = vec![
+        (0, vec![], vec![]),
+        (0, b"a".to_vec(), vec![]),
+        (0, b"b".to_vec(), large.clone()),
+        (1, large[..1 << 20].to_vec(), vec![]),
+        (1, b"x".to_vec(), vec![0; 5 << 20]),
+        (7, b"".to_vec(), b"v".to_vec()),
+    ];
+    for codec in [Codec::None, Codec::Lz4] {
+        assert!(read(&write(&records, codec).0).unwrap() == records);
+    }
+}
+
+#[test]
+fn a_key_beyond_the_limit_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut writer = ShuffleWriter::create(file.path(), identity(), Codec::None).unwrap();
+    let error = writer.push(0, &vec![0; KEY_MAX + 1], b"").unwrap_err();
+    assert_eq!(error.code(), Code::RecordTooLarge);
+    writer.push(0, &vec![0; KEY_MAX], b"").unwrap();
+}
+
+/// Files of every released version must read for ever. This one also pins what this version writes.
+#[test]
+fn the_bytes_of_version_1_never_change() {
+    let records: Vec<Record> =
+        vec![(2, b"apple".to_vec(), b"1".to_vec()), (2, b"pear".to_vec(), vec![7; 200]), (5, vec![], b"x".to_vec())];
+    let (file, _) = write(&records, Codec::None);
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shuffle-1");
+    if std::env::var_os("WINDROW_WRITE_GOLDEN").is_some() {
+        std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
+        std::fs::write(&golden, &file).unwrap();
+    }
+    let golden = std::fs::read(golden).unwrap();
+    assert_eq!(file, golden);
+    assert_eq!(read(&golden).unwrap(), records);
+}
