@@ -11,7 +11,7 @@ use crate::executor::{self, Command, Spawner, supervise};
 use crate::job::JobSetup;
 use crate::logs::Logs;
 use crate::outputs::Outputs;
-use crate::publish::publish;
+use crate::publish::{check_setup, check_shared, publish};
 use crate::scratch::Scratch;
 use crate::session::{self, Up};
 use crate::staging::{Staged, Staging};
@@ -242,10 +242,9 @@ impl Node {
         let Some(session) = &self.session else { return };
         let outgoing = session.outgoing.clone();
         self.background.spawn_blocking(move || {
-            let folder = windrow_proto::convert::path_from_bytes(check.folder, "folder").map_err(Failure::from);
-            let checked = folder.and_then(|f| windrow_store::check_nonce(&f, &check.nonce).map_err(Failure::from));
-            let failure = checked.err().map(Into::into);
-            let answer = v1::StagingChecked { request: check.request, failure };
+            let request = check.request;
+            let failure = check_shared(check).err().map(Into::into);
+            let answer = v1::StagingChecked { request, failure };
             // If the session is over, so is the question.
             let _ = outgoing.send(v1::FromWorker { message: Some(from_worker::Message::StagingChecked(answer)) });
         });
@@ -454,7 +453,12 @@ async fn plan(
     for side in &setup.sides {
         sides.push(path_to_bytes(&artifacts.get(*side, &coordinator).await?));
     }
-    std::fs::create_dir_all(&folder).map_err(|e| crate::error::disk_failure("make", &folder, 0, &e))?;
+    let made = folder.clone();
+    let prepared = tokio::task::spawn_blocking(move || {
+        check_setup(&setup.staging)?;
+        std::fs::create_dir_all(&made).map_err(|e| crate::error::disk_failure("make", &made, 0, &e))
+    });
+    prepared.await.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string())))?;
     let message = v1::ExecutorSetup {
         protocol: windrow_proto::PROTOCOL_MAX,
         program: setup.program,

@@ -15,9 +15,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use windrow_model::{
-    AttemptId, Chunk, Code, Digest, FileRange, Incarnation, Segment, SegmentRef, TaskInput, WorkerId,
-};
+use windrow_model::{AttemptId, Chunk, Code, Digest, FileRange, Incarnation, Segment, SegmentRef, TaskInput, WorkerId};
 use windrow_net::{Access, channel, clients, from_status, serve::serve};
 use windrow_proto::v1;
 use windrow_store::identity;

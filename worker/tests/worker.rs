@@ -100,6 +100,7 @@ fn setup(program: &str, staging: Option<&Path>) -> Option<v1::JobSetup> {
         sink: 0,
         path: windrow_proto::convert::path_to_bytes(path),
         suffix: ".txt".into(),
+        nonce: "n0".into(),
     };
     Some(v1::JobSetup {
         job: Some(job().into()),
@@ -267,6 +268,7 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
             request: 5,
             folder: windrow_proto::convert::path_to_bytes(&staging),
             nonce: nonce.into(),
+            inputs: vec![],
         }));
         match a.hear().await {
             From::StagingChecked(checked) => assert!(checked.request == 5 && checked.failure.is_none() == fine),

@@ -81,13 +81,7 @@ fn kills(group: Option<&PathBuf>) -> u64 {
 }
 
 /// What the end of an executor means. `ours`: this worker killed it or asked it to end.
-pub fn explain(
-    status: ExitStatus,
-    was_ready: bool,
-    ours: bool,
-    memory: &MemoryWatch,
-    stderr_tail: String,
-) -> Exit {
+pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryWatch, stderr_tail: String) -> Exit {
     let (code, message, own_doing) = match (status.code(), status.signal()) {
         _ if ours => (Code::Cancelled, "the worker ended the job's process".to_string(), false),
         (Some(n), _) if CANNOT_START.contains(&n) && !was_ready => {

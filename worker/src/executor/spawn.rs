@@ -107,7 +107,10 @@ fn check_header(binary: &Path) -> Result<(), Failure> {
         Ok(bytes)
     };
     let wrong = |what: &str| {
-        Err(Failure::new(Code::ExecFailed, format!("cannot execute the job's binary {}: it is {what}", binary.display())))
+        Err(Failure::new(
+            Code::ExecFailed,
+            format!("cannot execute the job's binary {}: it is {what}", binary.display()),
+        ))
     };
     let theirs = header(binary).map_err(|e| exec_failure(binary, &e))?;
     if theirs.starts_with(b"#!") {
