@@ -199,11 +199,6 @@ impl Attempts {
         Attempts { slots: slots.max(1) as usize, generation: 0, jobs: BTreeMap::new(), attempts: BTreeMap::new() }
     }
 
-    /// Whether nothing is staged, waits or runs.
-    pub fn is_idle(&self) -> bool {
-        self.attempts.values().all(|a| matches!(a.state, State::Done | State::Granted | State::Published))
-    }
-
     /// Whether no job has anything here.
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
@@ -212,15 +207,6 @@ impl Attempts {
     /// The task of an attempt that is here.
     pub fn task(&self, attempt: AttemptId) -> Option<&Task> {
         self.attempts.get(&attempt).map(|a| &*a.task)
-    }
-
-    /// The attempts that the job's executor works on now.
-    pub fn running(&self, job: JobId) -> impl Iterator<Item = AttemptId> + '_ {
-        let running = match self.jobs.get(&job).map(|j| &j.executor) {
-            Some(Executor::Ready { running, .. }) => Some(running),
-            _ => None,
-        };
-        running.into_iter().flatten().copied()
     }
 
     /// Takes in one event; the actions are to be performed in order.

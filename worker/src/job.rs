@@ -11,6 +11,8 @@ pub struct StagingFolder {
     pub sink: u32,
     pub path: PathBuf,
     pub suffix: String,
+    /// What a file `nonce` in it holds; empty if nobody asks.
+    pub nonce: String,
 }
 
 /// A job's setup, checked.
@@ -46,5 +48,5 @@ fn staging_folder(w: v1::StagingFolder) -> Result<StagingFolder, ConvertError> {
     if w.suffix.contains('/') {
         return Err(ConvertError::Invalid { field: "staging.suffix", what: "holds a slash".into() });
     }
-    Ok(StagingFolder { sink: w.sink, path, suffix: w.suffix })
+    Ok(StagingFolder { sink: w.sink, path, suffix: w.suffix, nonce: w.nonce })
 }

@@ -23,6 +23,8 @@ mod session;
 mod staging;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod transfer_tests;
 mod writer;
 
 pub use config::Config;

@@ -11,7 +11,7 @@ use crate::executor::{self, Command, Spawner, supervise};
 use crate::job::JobSetup;
 use crate::logs::Logs;
 use crate::outputs::Outputs;
-use crate::publish::publish;
+use crate::publish::{check_setup, check_shared, publish};
 use crate::scratch::Scratch;
 use crate::session::{self, Up};
 use crate::staging::{Staged, Staging};
@@ -135,7 +135,10 @@ impl Node {
                         }
                     }
                     Some(session::Event::Message(message)) => self.hear(*message),
-                    Some(session::Event::Down(_)) => self.session_lost(),
+                    Some(session::Event::Down(failure)) => {
+                        tracing::warn!("the session with the coordinator is lost: {failure}");
+                        self.session_lost();
+                    }
                     Some(session::Event::Refused(error)) => break Err(error),
                     None => break Ok(()),
                 },
@@ -239,10 +242,9 @@ impl Node {
         let Some(session) = &self.session else { return };
         let outgoing = session.outgoing.clone();
         self.background.spawn_blocking(move || {
-            let folder = windrow_proto::convert::path_from_bytes(check.folder, "folder").map_err(Failure::from);
-            let checked = folder.and_then(|f| windrow_store::check_nonce(&f, &check.nonce).map_err(Failure::from));
-            let failure = checked.err().map(Into::into);
-            let answer = v1::StagingChecked { request: check.request, failure };
+            let request = check.request;
+            let failure = check_shared(check).err().map(Into::into);
+            let answer = v1::StagingChecked { request, failure };
             // If the session is over, so is the question.
             let _ = outgoing.send(v1::FromWorker { message: Some(from_worker::Message::StagingChecked(answer)) });
         });
@@ -329,11 +331,19 @@ impl Node {
             segments: self.staged.get(&id).map(|s| s.segments.clone()).unwrap_or_default(),
             compress: self.parts.compress,
         };
-        if again && let Err(e) = empty(&folder) {
-            // The executor says what is wrong with the folder, if anything is.
-            tracing::warn!("cannot empty {}: {e}", folder.display());
+        let run = Command::Run(id, Box::new(run));
+        let Some(executor) = self.jobs.get(&id.task.job).and_then(|j| j.executor.as_ref()) else { return };
+        if !again {
+            return executor.tell(run);
         }
-        self.tell(id.task.job, Command::Run(id, Box::new(run)));
+        let commands = executor.commands();
+        self.background.spawn_blocking(move || {
+            // The executor says what is wrong with the folder, if anything is.
+            if let Err(e) = empty(&folder) {
+                tracing::warn!("cannot empty {}: {e}", folder.display());
+            }
+            let _ = commands.send(run);
+        });
     }
 
     fn publish(&mut self, id: AttemptId, sinks: Vec<(u32, u32)>) {
@@ -443,7 +453,12 @@ async fn plan(
     for side in &setup.sides {
         sides.push(path_to_bytes(&artifacts.get(*side, &coordinator).await?));
     }
-    std::fs::create_dir_all(&folder).map_err(|e| crate::error::disk_failure("make", &folder, 0, &e))?;
+    let made = folder.clone();
+    let prepared = tokio::task::spawn_blocking(move || {
+        check_setup(&setup.staging)?;
+        std::fs::create_dir_all(&made).map_err(|e| crate::error::disk_failure("make", &made, 0, &e))
+    });
+    prepared.await.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string())))?;
     let message = v1::ExecutorSetup {
         protocol: windrow_proto::PROTOCOL_MAX,
         program: setup.program,

@@ -37,7 +37,7 @@ pub struct Scratch {
     root: PathBuf,
     worker: WorkerId,
     incarnation: Mutex<Incarnation>,
-    _lock: File,
+    lock: File,
 }
 
 impl Scratch {
@@ -66,7 +66,7 @@ impl Scratch {
             }
         };
         let last = read_number::<u64>(&root.join(INCARNATION))?.unwrap_or(0);
-        let scratch = Scratch { root, worker, incarnation: Mutex::new(Incarnation(last)), _lock: lock };
+        let scratch = Scratch { root, worker, incarnation: Mutex::new(Incarnation(last)), lock };
         scratch.set_aside().map_err(wrong(&scratch.root))?;
         Ok(scratch)
     }
@@ -74,11 +74,6 @@ impl Scratch {
     /// The worker that this folder is.
     pub fn worker(&self) -> WorkerId {
         self.worker
-    }
-
-    /// The incarnation that was begun last.
-    pub fn incarnation(&self) -> Incarnation {
-        *self.incarnation.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Begins a new incarnation; no later one has the same number, whatever dies when.
@@ -140,6 +135,13 @@ impl Scratch {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Scratch {
+    /// Closing the file would not do: a child that is just being forked has it, too, until it executes its binary.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 }
 

@@ -9,8 +9,8 @@ use windrow_model::{ByteSize, Code, Failure};
 
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
-/// The exit code of a dynamic loader that does not find a library.
-const LOADER_FAILED: i32 = 127;
+/// Exit codes of a dynamic loader that does not find a library, and of whoever else cannot start a program.
+const CANNOT_START: [i32; 2] = [126, 127];
 
 /// Counts of processes that the kernel killed for want of memory, and the peak of one executor.
 #[derive(Debug)]
@@ -81,14 +81,15 @@ fn kills(group: Option<&PathBuf>) -> u64 {
 }
 
 /// What the end of an executor means. `ours`: this worker killed it or asked it to end.
-pub fn explain(status: ExitStatus, ours: bool, memory: &MemoryWatch, stderr_tail: String) -> Exit {
+pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryWatch, stderr_tail: String) -> Exit {
     let (code, message, own_doing) = match (status.code(), status.signal()) {
         _ if ours => (Code::Cancelled, "the worker ended the job's process".to_string(), false),
-        (Some(LOADER_FAILED), _) if stderr_tail.contains("shared librar") => {
-            (Code::ExecFailed, "the job's binary does not start: a library is missing".to_string(), true)
+        (Some(n), _) if CANNOT_START.contains(&n) && !was_ready => {
+            (Code::ExecFailed, "the job's binary does not start; `ldd` shows what is missing".to_string(), true)
         }
         (Some(0), _) => {
-            (Code::ExecutorCrashed, "the job's process exited with code 0 before its task was done".to_string(), true)
+            let when = if was_ready { "before its task was done" } else { "before it was ready for tasks" };
+            (Code::ExecutorCrashed, format!("the job's process exited with code 0 {when}"), true)
         }
         (Some(n), _) => (Code::ExecutorCrashed, format!("the job's process exited with code {n}"), true),
         (_, Some(SIGABRT)) if stderr_tail.contains("memory allocation of") => {
@@ -135,7 +136,7 @@ mod tests {
 
     fn end(wait_status: i32, stderr: &str) -> Exit {
         let memory = MemoryWatch { group: None, kills_before: u64::MAX, peak_bytes: 0 };
-        explain(ExitStatus::from_raw(wait_status), false, &memory, stderr.to_string())
+        explain(ExitStatus::from_raw(wait_status), true, false, &memory, stderr.to_string())
     }
 
     #[test]
@@ -145,14 +146,14 @@ mod tests {
         assert!(end(0, "").failure.message.contains("before its task was done"));
         assert!(end(11, "").own_doing && !end(9, "").own_doing);
         assert_eq!(end(6, "memory allocation of 10 bytes failed").failure.code, Code::OutOfMemory);
-        assert_eq!(end(127 << 8, "error while loading shared libraries: x").failure.code, Code::ExecFailed);
+        assert_eq!(end(127 << 8, "").failure.code, Code::ExecutorCrashed, "once ready, it had been started");
         assert_eq!(end(1 << 8, "last words").failure.stderr_tail, "last words");
     }
 
     #[test]
     fn a_kill_for_want_of_memory_names_limit_and_peak() {
         let memory = MemoryWatch { group: None, kills_before: 0, peak_bytes: u64::MAX / 2 };
-        let exit = explain(ExitStatus::from_raw(9), false, &memory, String::new());
+        let exit = explain(ExitStatus::from_raw(9), true, false, &memory, String::new());
         assert_eq!(exit.failure.code, Code::OutOfMemory);
         assert!(exit.failure.message.contains("limit") && exit.failure.message.contains("peak"));
         assert!(!exit.own_doing, "nobody can be named");

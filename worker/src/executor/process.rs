@@ -4,6 +4,7 @@
 //! else for as long as this file sends signals. Knows nothing of tasks or frames.
 
 use super::exit::MemoryWatch;
+use super::pidfd::PidFd;
 use super::spawn::Spawned;
 use crate::logs::{SharedLog, Stream};
 use rustix::process::{Pid, Signal};
@@ -12,8 +13,6 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
@@ -27,7 +26,7 @@ const DRAIN_BYTES: usize = 256 << 10;
 pub struct Process {
     child: Child,
     pid: Pid,
-    pidfd: AsyncFd<OwnedFd>,
+    pidfd: PidFd,
     taps: [Arc<Tap>; 2],
     readers: Vec<JoinHandle<()>>,
     pub memory: MemoryWatch,
@@ -43,7 +42,7 @@ impl Process {
             Arc::new(Tap::new(stdout.into(), Stream::Stdout, log)?),
             Arc::new(Tap::new(stderr.into(), Stream::Stderr, log)?),
         ];
-        let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
+        let pidfd = PidFd::new(pidfd)?;
         let readers = taps.iter().map(|tap| tokio::spawn(tap.clone().drive())).collect();
         let child = guard.defuse();
         let memory = MemoryWatch::start();
@@ -52,7 +51,7 @@ impl Process {
 
     /// Completes when the process has ended; it is not waited for yet. May be dropped and called again.
     pub async fn exited(&self) -> io::Result<()> {
-        self.pidfd.readable().await.map(|_| ())
+        self.pidfd.ended().await
     }
 
     /// Kills it and everything that it started.

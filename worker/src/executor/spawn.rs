@@ -8,6 +8,8 @@
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
+use std::fs::File;
+use std::io::Read;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -28,6 +30,8 @@ const SOCKET_FD: RawFd = 3;
 const ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "LANG", "TMPDIR", "RUST_BACKTRACE", "WINDROW_LOG"];
 /// Executors are the first to go when the machine runs out of memory: the daemon must live to tell.
 const OOM_SCORE_ADJ: &str = "500";
+/// As far as the machine's number.
+const ELF_HEADER_BYTES: u64 = 20;
 const BUSY_TRIES: u32 = 20;
 const BUSY_WAIT: Duration = Duration::from_millis(5);
 
@@ -80,6 +84,7 @@ impl Spawner {
 }
 
 fn spawn(binary: &Path, folder: &Path) -> Result<Spawned, Failure> {
+    check_header(binary)?;
     let mut tries = 0;
     loop {
         match try_spawn(binary, folder) {
@@ -91,6 +96,34 @@ fn spawn(binary: &Path, folder: &Path) -> Result<Spawned, Failure> {
             }
             other => return other.map_err(|e| exec_failure(binary, &e)),
         }
+    }
+}
+
+/// The C library hands whatever the kernel does not take to a shell; a binary of another machine must not end there.
+fn check_header(binary: &Path) -> Result<(), Failure> {
+    let header = |path: &Path| -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(ELF_HEADER_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let wrong = |what: &str| {
+        Err(Failure::new(
+            Code::ExecFailed,
+            format!("cannot execute the job's binary {}: it is {what}", binary.display()),
+        ))
+    };
+    let theirs = header(binary).map_err(|e| exec_failure(binary, &e))?;
+    if theirs.starts_with(b"#!") {
+        return Ok(());
+    }
+    if !theirs.starts_with(b"\x7fELF") {
+        return wrong("neither an ELF file nor a script");
+    }
+    // Class and byte order, then the machine. Without /proc there is nothing to compare with.
+    let machine = |h: &[u8]| Some((h.get(4..6)?.to_vec(), h.get(18..20)?.to_vec()));
+    match header(Path::new("/proc/self/exe")) {
+        Ok(ours) if machine(&ours) != machine(&theirs) => wrong("for some other machine than this worker's"),
+        _ => Ok(()),
     }
 }
 

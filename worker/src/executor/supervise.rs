@@ -61,6 +61,11 @@ impl Handle {
         let _ = self.commands.send(command);
     }
 
+    /// For commands from elsewhere. While a clone lives, dropping the handle does not end the executor.
+    pub fn commands(&self) -> mpsc::UnboundedSender<Command> {
+        self.commands.clone()
+    }
+
     /// Whether the process is gone.
     pub fn has_ended(&self) -> bool {
         self.task.is_finished()
@@ -173,7 +178,7 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
         if failure.is_some() {
             process.kill();
         }
-        let exit = self.explain(&mut process).await;
+        let exit = self.explain(&mut process, false).await;
         Err(match failure {
             Some(failure) => NotStarted { failure: self.with_stderr(failure), killed: false },
             None => NotStarted { killed: !exit.own_doing && !exit.ours, failure: exit.failure },
@@ -241,7 +246,7 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
         if wrong.is_some() || self.ours {
             process.kill();
         }
-        let exit = self.explain(process).await;
+        let exit = self.explain(process, true).await;
         match wrong {
             Some(failure) => Exit { failure: self.with_stderr(failure), own_doing: true, ours: false },
             None => exit,
@@ -275,9 +280,9 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
         Event::TaskFailed { generation: self.generation, attempt, failure: self.with_stderr(failure), segment }
     }
 
-    async fn explain(&self, process: &mut Process) -> Exit {
+    async fn explain(&self, process: &mut Process, was_ready: bool) -> Exit {
         match process.finish().await {
-            Ok(status) => exit::explain(status, self.ours, &process.memory, self.log.lock().stderr_tail()),
+            Ok(status) => exit::explain(status, was_ready, self.ours, &process.memory, self.log.lock().stderr_tail()),
             Err(e) => {
                 let message = format!("cannot wait for the process of {}: {e}", self.job);
                 Exit { failure: Failure::new(Code::IoError, message), own_doing: false, ours: self.ours }
