@@ -408,8 +408,10 @@ impl Attempts {
     }
 
     fn granted(&mut self, id: AttemptId, out: &mut Vec<Action>) {
-        let Some(a) = self.attempts.get_mut(&id) else {
-            let failure = Failure::new(Code::StaleAttempt, format!("attempt {id} is not on this worker any more"));
+        // Every grant is answered; one for an attempt that is not done here was meant for another life of it.
+        let done = |a: &&mut Attempt| matches!(a.state, State::Done | State::Granted | State::Published);
+        let Some(a) = self.attempts.get_mut(&id).filter(done) else {
+            let failure = Failure::new(Code::StaleAttempt, format!("attempt {id} is not done on this worker"));
             return out.push(Action::Report(Report::PublishFailed(id, failure)));
         };
         match a.state {
