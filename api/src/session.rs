@@ -10,7 +10,7 @@ use crate::program::{build, specify};
 use crate::report::{Report, Style};
 use crate::task_run::Program;
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
+use std::path::Path;
 use windrow_model::{Code, Digest, JobId, JobState, JobStatus};
 
 /// Runs jobs one after the other, as the command line of the binary says where.
@@ -95,7 +95,7 @@ impl Session {
 
     /// Shows one job on stderr, and at its end on stdout if that was asked for.
     fn progress(&self) -> impl FnMut(&JobStatus) {
-        let mut report = Report::new(Style::detect(self.flags.format == OutputFormat::Json));
+        let mut report = Report::new(Style::detect().with_json(self.flags.format == OutputFormat::Json));
         move |status: &JobStatus| {
             if status.state.is_final() {
                 self.reported.set(status.state != JobState::Done);
@@ -114,7 +114,7 @@ impl Session {
             let cluster = &remote.cluster;
             spec.binary = match known {
                 Some(digest) => digest,
-                None => cluster.upload(Artifact::File(PathBuf::from("/proc/self/exe"))).await?,
+                None => cluster.upload_file(Path::new("/proc/self/exe")).await?,
             };
             *remote.binary.borrow_mut() = Some(spec.binary);
             cluster.upload_all(sides.into_iter().map(Artifact::Bytes).collect()).await?;

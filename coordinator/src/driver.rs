@@ -12,13 +12,14 @@ use crate::sessions::Sessions;
 use crate::split::{SplitJob, StagedSink, abandon};
 use crate::staging_check::StagingChecks;
 use crate::watchers::Watchers;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use windrow_model::{Code, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId};
 use windrow_net::Clock;
 use windrow_proto::v1;
-use windrow_scheduler::{Event, Scheduler};
+use windrow_scheduler::{Collected, Event, Scheduler};
 
 /// Messages taken in before deadlines are looked at again.
 const BATCH_MAX: usize = 256;
@@ -199,8 +200,8 @@ impl Driver {
             return;
         }
         let (program, binary) = (spec.program.clone(), spec.binary);
-        if !self.active.contains_key(&job) {
-            self.active.insert(job, ActiveJob::default());
+        if let Entry::Vacant(new) = self.active.entry(job) {
+            new.insert(ActiveJob::default());
             self.step(Event::Submitted { spec, unix_ms: unix_ms() });
         }
         // The step may have ended it at once, and then its end is on the way to the journal.
@@ -251,7 +252,7 @@ impl Driver {
         all.into_values().collect()
     }
 
-    fn collected(&self, job: JobId) -> Result<Vec<(String, Vec<Vec<u8>>)>, Failure> {
+    fn collected(&self, job: JobId) -> Result<Collected, Failure> {
         let status = self.status(job)?;
         match (status.state, status.error) {
             (JobState::Done, _) => {}

@@ -110,6 +110,7 @@ async fn what_is_wrong_with_a_job_is_told_with_its_code() {
         end.error.unwrap().code
     };
     assert_eq!(end_of(spec(2, &place.dir.path().join("no"), &place.output())).await, Code::InputNotFound);
+    assert_eq!(end_of(spec(5, &place.input(), std::path::Path::new("out"))).await, Code::BadRequest);
     fs::create_dir(place.output()).unwrap();
     assert_eq!(end_of(place.spec(3)).await, Code::OutputExists);
     fs::remove_dir(place.output()).unwrap();
@@ -151,5 +152,31 @@ async fn a_job_waits_for_no_worker_that_leaves_without_an_answer() {
     drop(silent);
     worker.work_until_dropped(spec.id).await;
     assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_is_not_valid_counts_against_its_attempt() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    client.upload(b"binary").await;
+    let mut spec = place.spec(1);
+    spec.options.attempts_max = 2;
+    client.submit(&spec).await.unwrap();
+    let segment = |partition| v1::Segment { partition, ..Default::default() };
+    let edge = v1::EdgeReport { segments: vec![segment(1), segment(0)] };
+    let report = v1::TaskReport {
+        outputs: vec![v1::OutputReport { kind: Some(v1::output_report::Kind::Edge(edge)) }],
+        ..Default::default()
+    };
+    for _ in 0..2 {
+        let attempt = Some(worker.next_task().await.attempt.into());
+        worker.say(Say::Done(v1::AttemptDone { attempt, report: Some(report.clone()) }));
+    }
+    let end = client.end_of(spec.id).await;
+    assert_eq!((end.state, end.tasks.failed), (JobState::Failed, 2));
+    assert_eq!(end.error.unwrap().code, Code::ExecutorProtocol);
     coordinator.stop().await;
 }

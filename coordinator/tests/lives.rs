@@ -78,6 +78,31 @@ async fn a_restarted_coordinator_lists_what_has_ended_and_what_it_interrupted() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logs_come_from_every_worker_that_answers() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    // One has logs, nobody is at the other's address.
+    let address = serve_logs(b"what it wrote").await;
+    let mut one = FakeWorker::join(&coordinator, v1::Register { address, ..register(1, 1) }).await.unwrap();
+    let mut two = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
+    let mut spec = place.spec(1);
+    spec.options.chunk_bytes = Some(1);
+    client.submit(&spec).await.unwrap();
+    tokio::join!(one.work_until_dropped(spec.id), two.work_until_dropped(spec.id));
+    let request = v1::LogsRequest { id: Some(spec.id.into()) };
+    let mut pieces = client.0.logs(request).await.unwrap().into_inner();
+    let piece = pieces.message().await.unwrap().unwrap();
+    assert_eq!((piece.worker, &piece.data[..]), (Some(one.id.into()), &b"what it wrote"[..]));
+    assert!(pieces.message().await.unwrap().is_none());
+    let unknown = v1::LogsRequest { id: Some(JobId::from_bytes([9; 16]).into()) };
+    let mut pieces = client.0.logs(unknown).await.unwrap().into_inner();
+    assert_eq!(failure(pieces.message().await.unwrap_err()).code, Code::JobNotFound);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_coordinators_do_not_share_a_data_folder() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;

@@ -49,7 +49,9 @@ pub fn summary(status: &JobStatus) -> String {
         JobState::Cancelled => format!("cancelled after {elapsed}"),
         state => format!("{} for {elapsed}", state.as_str()),
     };
-    let _ = write!(text, ", {} tasks", number(status.tasks.done));
+    if status.tasks.done > 0 {
+        let _ = write!(text, ", {} tasks", number(status.tasks.done));
+    }
     let count = |name| status.counters.get(name);
     for (what, records, bytes) in
         [("read", names::RECORDS_READ, names::BYTES_READ), ("written", names::RECORDS_WRITTEN, names::BYTES_WRITTEN)]
@@ -66,7 +68,8 @@ pub fn summary(status: &JobStatus) -> String {
             let _ = write!(text, "\n  output: {output}");
         }
     }
-    if let Some(error) = &status.error {
+    // Of a job that was cancelled, the first word has said it all.
+    if let Some(error) = status.error.as_ref().filter(|_| status.state != JobState::Cancelled) {
         let _ = write!(text, "\n{}", failure_text(error));
     }
     text
@@ -106,7 +109,7 @@ pub fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -78,10 +78,9 @@ pub async fn serve(
     // Every coordinator has a token: it is made here if there is none.
     check_listen(plan.listen, plan.tls.is_some(), true, plan.insecure)?;
     let folder = &plan.data_dir;
-    std::fs::create_dir_all(folder)
+    let data_dir = std::fs::create_dir_all(folder)
         .and_then(|()| folder.canonicalize())
         .map_err(|e| Failure::new(Code::IoError, format!("cannot make {}: {e}", folder.display())))?;
-    let data_dir = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
     let token_file = plan.token_file.unwrap_or_else(|| data_dir.join("token"));
     let token_file = std::path::absolute(&token_file).unwrap_or(token_file);
     let token = Token::read_or_make(&token_file)?;

@@ -324,3 +324,37 @@ impl Place {
         names
     }
 }
+
+/// A worker's other service, with the same log for every job. Answers its address.
+pub async fn serve_logs(text: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let routes = tonic::service::Routes::new(v1::transfer_server::TransferServer::new(Logs(text)));
+    tokio::spawn(windrow_net::serve(listener, routes, Token::parse(TOKEN), None, std::future::pending()));
+    url
+}
+
+struct Logs(&'static [u8]);
+
+type Reply<T> = Result<tonic::Response<T>, Status>;
+type OneAnswer<T> = tokio_stream::Once<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl v1::transfer_server::Transfer for Logs {
+    type FetchSegmentsStream = OneAnswer<v1::SegmentPiece>;
+    type ReadLogsStream = OneAnswer<v1::LogChunk>;
+    type GetChunkStream = OneAnswer<v1::Piece>;
+    async fn read_logs(&self, _: tonic::Request<v1::ReadLogsRequest>) -> Reply<Self::ReadLogsStream> {
+        let chunk = v1::LogChunk { attempt: None, data: self.0.to_vec() };
+        Ok(tonic::Response::new(tokio_stream::once(Ok(chunk))))
+    }
+    async fn fetch_segments(&self, _: tonic::Request<v1::FetchSegmentsRequest>) -> Reply<Self::FetchSegmentsStream> {
+        Err(Status::unimplemented("only logs"))
+    }
+    async fn put_chunk(&self, _: tonic::Request<Streaming<v1::ChunkPiece>>) -> Reply<v1::PutChunkReply> {
+        Err(Status::unimplemented("only logs"))
+    }
+    async fn get_chunk(&self, _: tonic::Request<v1::GetChunkRequest>) -> Reply<Self::GetChunkStream> {
+        Err(Status::unimplemented("only logs"))
+    }
+}
