@@ -73,7 +73,7 @@ pub enum Event {
 pub enum StageError {
     Failed(Failure),
     /// This segment is nowhere: the coordinator has it computed again.
-    SegmentLost(SegmentRef, Failure),
+    SegmentLost(Box<SegmentRef>, Failure),
 }
 
 /// How an executor ended.
@@ -229,7 +229,7 @@ impl Attempts {
                     let report = match error {
                         StageError::Failed(failure) => Report::Failed(id, failure),
                         StageError::SegmentLost(segment, failure) => {
-                            Report::SegmentLost { reader: id, segment, failure }
+                            Report::SegmentLost { reader: id, segment: *segment, failure }
                         }
                     };
                     self.forget(id, &mut out);
