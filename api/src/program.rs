@@ -2,17 +2,15 @@
 //! same binary is started.
 
 use crate::error::{Error, Result};
-use crate::finished::Finished;
-use crate::flags::{OutputFormat, RunFlags};
+use crate::flags::RunFlags;
 use crate::flow::{Built, Flow};
 use crate::job::{AnyJob, Job};
-use crate::report::{Report, Style};
 use crate::session::Session;
 use clap::{ArgMatches, Command, FromArgMatches};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use windrow_model::{Code, Digest, Failure, JobId, JobSpec, JobStatus};
+use windrow_model::{Code, Digest, Failure, JobId, JobSpec};
 use windrow_proto::v1;
 
 /// The worker starts a job binary with this argument.
@@ -211,13 +209,15 @@ fn run_job(make: FromMatches, matches: &ArgMatches) -> Result<ExitCode> {
         print!("{}", crate::explain::explain(&built.plan));
         return Ok(ExitCode::SUCCESS);
     }
-    let format = flags.format;
     let session = Session::open(&binary_name(), flags)?;
-    match session.run_any(&*job) {
-        Ok(finished) => {
-            print_finished(&finished, format)?;
-            Ok(ExitCode::SUCCESS)
-        }
+    told(&session, session.run_any(&*job).map(drop))
+}
+
+/// The exit code of a run; an error that the report has shown already is not shown again.
+fn told(session: &Session, result: Result<()>) -> Result<ExitCode> {
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(e) if session.has_reported() => Ok(ExitCode::from(exit_code(e.code()))),
         Err(e) => Err(e),
     }
 }
@@ -225,8 +225,7 @@ fn run_job(make: FromMatches, matches: &ArgMatches) -> Result<ExitCode> {
 fn drive(run: &Drive, matches: &ArgMatches) -> Result<ExitCode> {
     let flags = RunFlags::from_arg_matches(matches)?;
     let session = Session::open(&binary_name(), flags)?;
-    run(matches, &session)?;
-    Ok(ExitCode::SUCCESS)
+    told(&session, run(matches, &session))
 }
 
 /// Answers `windrow submit`: the job as data, in one frame on stdout.
@@ -286,22 +285,3 @@ pub(crate) fn print_failure(failure: &Failure) {
     eprintln!("  hint: {}", failure.code.hint());
 }
 
-fn print_finished(finished: &Finished, format: OutputFormat) -> Result<()> {
-    if format == OutputFormat::Json {
-        serde_json::to_writer(std::io::stdout().lock(), &finished.status)?;
-        println!();
-    }
-    Ok(())
-}
-
-/// Progress of one run on stderr.
-pub(crate) fn progress() -> impl FnMut(&JobStatus) {
-    let mut report = Report::new(Style::detect());
-    move |status: &JobStatus| {
-        if status.state.is_final() {
-            report.finish(status)
-        } else {
-            report.update(status)
-        }
-    }
-}

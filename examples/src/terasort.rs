@@ -92,7 +92,7 @@ fn validate(args: Validate) -> Result<()> {
         }
         for n in 0..length / RECORD as u64 {
             file.read_exact(&mut record)?;
-            if record[..KEY] < last {
+            if record[..KEY] < last[..] {
                 return Err(Error::msg(format!("record {n} of {} is out of order", part.path().display())));
             }
             last.copy_from_slice(&record[..KEY]);
