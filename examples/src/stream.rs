@@ -29,7 +29,7 @@ struct Stream {
 fn pairs(lines: &Records<Vec<u8>>) -> Pairs<Vec<u8>, Option<Vec<u8>>> {
     lines.map(|line, out| match line.iter().position(|b| *b == b'\t') {
         Some(tab) => out.emit(&line[..tab], Some(&line[tab + 1..])),
-        None => out.emit(line, None),
+        None => out.emit(line, None::<&[u8]>),
     })
 }
 
