@@ -53,7 +53,7 @@ echo "coordinator $url" >&2
 "$target/release/windrow" --no-config worker list --coordinator "$url"
 
 # Globs are the engine's to expand, so they stay quoted. The names are sources of this project and, where cargo keeps
-# them unpacked, of everything that it depends on: real text, the same for everybody who builds this version.
+# them unpacked, of everything that it depends on: real text, much the same for everybody who builds this version.
 registry=${CARGO_HOME:-$HOME/.cargo}/registry/src
 set -- "$root/*/src/**/*.rs" "$root/README.md" "$root/docs"
 for crate in "$registry"/*/*/src; do
