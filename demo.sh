@@ -37,7 +37,8 @@ export WINDROW_HOME
 unset WINDROW_COORDINATOR WINDROW_TOKEN_FILE WINDROW_CONFIG WINDROW_LISTEN WINDROW_DATA_DIR WINDROW_SLOTS WINDROW_MEMORY
 
 say 'starting a coordinator and two workers'
-"$target/release/windrow" --no-config up --workers 2 --data-dir "$scratch/cluster" >"$scratch/up.out" 2>"$scratch/up.err" &
+"$target/release/windrow" --no-config up --workers 2 --data-dir "$scratch/cluster" \
+    >"$scratch/up.out" 2>"$scratch/up.err" &
 cluster=$!
 url=
 while [ -z "$url" ]; do
@@ -71,7 +72,8 @@ started=$(date +%s)
 ended=$(date +%s)
 
 say 'the ten most frequent words'
-cat "$output"/part-* | LC_ALL=C sort -t "$(printf '\t')" -k2,2nr -k1,1 | awk -F '\t' 'NR <= 10 { printf "%10d  %s\n", $2, $1 }'
+cat "$output"/part-* | LC_ALL=C sort -t "$(printf '\t')" -k2,2nr -k1,1 |
+    awk -F '\t' 'NR <= 10 { printf "%10d  %s\n", $2, $1 }'
 
 say "about $((ended - started)) s from submit to the finished output in $output"
 ls -l "$output" >&2
