@@ -36,7 +36,7 @@ pub struct Table<A: Accumulate> {
     memory: usize,
 }
 
-/// The key that was to be inserted does not fit: drain the table first.
+/// The key that was to be inserted does not fit, or the system gives no more memory: drain the table first.
 pub struct Full<T>(pub T);
 
 impl<A: Accumulate> Table<A> {
@@ -47,7 +47,15 @@ impl<A: Accumulate> Table<A> {
             count /= 2;
         }
         let slots = Slots::new(count)?;
-        Ok(Table { accumulate, slots, arena: Arena::new(), heap: 0, used: 0, used_max: load_max(count), memory })
+        Ok(Table {
+            accumulate,
+            slots,
+            arena: Arena::new(),
+            heap: 0,
+            used: 0,
+            used_max: load_max(count),
+            memory,
+        })
     }
 
     /// Bytes of so many slots and of the entries that sort their keys.
@@ -108,7 +116,10 @@ impl<A: Accumulate> Table<A> {
             return Err(Full(acc));
         }
         let stored = match key.long() {
-            Some(bytes) => key.stored_at(self.arena.put(bytes)),
+            Some(bytes) => match self.arena.put(bytes) {
+                Ok(stored) => key.stored_at(stored),
+                Err(_) => return Err(Full(acc)),
+            },
             None => key,
         };
         self.slots.insert(stored, acc);
@@ -119,14 +130,20 @@ impl<A: Accumulate> Table<A> {
 
     fn grow(&mut self, more: usize) -> bool {
         let old = self.slots.len();
-        let factor = if self.slot_bytes() < FAST_GROWTH_BYTES { 4 } else { 2 };
+        let factor = if self.slot_bytes() < FAST_GROWTH_BYTES {
+            4
+        } else {
+            2
+        };
         for count in [old * factor, old * 2] {
             // Both arrays exist while keys move; the drain's entries do not exist then, but must find room later.
             let moving = (old + count) * size_of::<Slot<A::Acc>>();
             if moving.max(Self::cost(count)) + more + self.heap > self.memory {
                 continue;
             }
-            let Ok(slots) = Slots::new(count) else { return false };
+            let Ok(slots) = Slots::new(count) else {
+                return false;
+            };
             self.slots.move_to(slots);
             self.used_max = load_max(count);
             return true;
@@ -138,7 +155,11 @@ impl<A: Accumulate> Table<A> {
     pub(crate) fn sorted(&self, router: &Router) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(self.used);
         for (at, key) in self.slots.keys() {
-            entries.push(Entry { prefix: crate::key::prefix(key), partition: router.of(key), at });
+            entries.push(Entry {
+                prefix: crate::key::prefix(key),
+                partition: router.of(key),
+                at,
+            });
         }
         sort::by_key(&mut entries, &self.slots);
         entries
@@ -150,10 +171,15 @@ impl<A: Accumulate> Table<A> {
         self.slots.get(at)
     }
 
-    /// Asks the processor for the slot of an entry.
+    /// Asks the processor for entries that are read soon, those after the `i`th.
     #[inline]
-    pub fn prefetch_entry(&self, at: u32) {
-        self.slots.prefetch_at(at);
+    pub fn prefetch_ahead(&self, entries: &[Entry], i: usize) {
+        if let Some(e) = entries.get(i + sort::PREFETCH) {
+            self.slots.prefetch_at(e.at);
+        }
+        if let Some(e) = entries.get(i + sort::PREFETCH / 2) {
+            self.slots.prefetch_bytes_at(e.at);
+        }
     }
 
     /// Drops all keys and gives the memory back, as far as the system allows.
@@ -177,6 +203,14 @@ impl<T> Keys for Slots<T> {
     #[inline]
     fn key(&self, at: u32) -> &[u8] {
         self.get(at).0
+    }
+    #[inline]
+    fn prefetch(&self, at: u32) {
+        self.prefetch_at(at);
+    }
+    #[inline]
+    fn prefetch_key(&self, at: u32) {
+        self.prefetch_bytes_at(at);
     }
 }
 

@@ -52,7 +52,12 @@ mod tests {
             (114, 0xc2c9f29fb9b9283e),
         ];
         for (n, expected) in golden {
-            assert_eq!(hash(&text[..n]), expected, "{n} bytes: {:#x}", hash(&text[..n]));
+            assert_eq!(
+                hash(&text[..n]),
+                expected,
+                "{n} bytes: {:#x}",
+                hash(&text[..n])
+            );
         }
     }
 

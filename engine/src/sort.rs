@@ -28,10 +28,31 @@ unsafe impl Plain for Entry {}
 pub trait Keys {
     /// The key of the entry with this `at`.
     fn key(&self, at: u32) -> &[u8];
+    /// Asks the processor for what [`prefetch_key`](Self::prefetch_key) reads.
+    fn prefetch(&self, _at: u32) {}
+    /// Asks the processor for the key's bytes.
+    fn prefetch_key(&self, _at: u32) {}
+}
+
+/// How many entries ahead of the one in use their keys are fetched, in two steps.
+pub const PREFETCH: usize = 16;
+
+/// The entry's key, while those of the entries behind it are on their way.
+#[inline]
+fn key_ahead<'k, K: Keys>(entries: &[Entry], i: usize, keys: &'k K) -> &'k [u8] {
+    if let Some(e) = entries.get(i + PREFETCH) {
+        keys.prefetch(e.at);
+    }
+    if let Some(e) = entries.get(i + PREFETCH / 2) {
+        keys.prefetch_key(e.at);
+    }
+    keys.key(entries[i].at)
 }
 
 /// Up to here the standard library sorts.
 const SMALL: usize = 96;
+/// Up to here entries that hold the same are compared by their whole keys.
+const TIES_DIRECT: usize = 3;
 /// Most buckets of one level: their heads must stay in the first cache.
 const BITS_MAX: u32 = 10;
 
@@ -72,7 +93,7 @@ enum Level {
 
 fn sort<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
     if entries.len() <= SMALL {
-        return entries.sort_unstable_by(|a, b| compare(a, b, level, keys));
+        return sort_small(entries, level, keys);
     }
     let (mut low, mut high) = ((u32::MAX, u64::MAX), (0, 0));
     let (mut partition_low, mut partition_high) = (u32::MAX, 0);
@@ -86,53 +107,113 @@ fn sort<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
     high.0 = partition_high;
     let bits = (entries.len() / 32).ilog2().clamp(1, BITS_MAX);
     if low.0 != high.0 {
-        // Partition and prefix as one number, so that one pass uses both when there are few partitions.
-        let whole = |e: &Entry| (e.partition as u128) << 64 | e.prefix as u128;
-        let (from, to) = ((low.0 as u128) << 64, (high.0 as u128) << 64 | u64::MAX as u128);
+        // One pass uses both when there are few partitions.
+        let (from, to) = (
+            (low.0 as u128) << 64,
+            (high.0 as u128) << 64 | u64::MAX as u128,
+        );
         let shift = (128 - (to - from).leading_zeros()).saturating_sub(bits);
-        split(entries, 1 << bits, |e| ((whole(e) - from) >> shift) as usize, |part| sort(part, level, keys));
+        split(
+            entries,
+            1 << bits,
+            |e| ((whole(e) - from) >> shift) as usize,
+            |part| sort(part, level, keys),
+        );
     } else if low.1 != high.1 {
         let from = low.1;
         let shift = (64 - (high.1 - from).leading_zeros()).saturating_sub(bits);
-        split(entries, 1 << bits, |e| ((e.prefix - from) >> shift) as usize, |part| sort(part, level, keys));
+        split(
+            entries,
+            1 << bits,
+            |e| ((e.prefix - from) >> shift) as usize,
+            |part| sort(part, level, keys),
+        );
     } else if let Some(next) = deeper(entries, level, keys) {
         reload(entries, next, keys);
         sort(entries, next, keys);
     }
 }
 
+/// By what the entries hold first: keys are only looked at where that is equal.
+fn sort_small<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
+    entries.sort_unstable_by_key(whole);
+    for equal in entries.chunk_by_mut(|a, b| whole(a) == whole(b)) {
+        match equal.len() {
+            1 => {}
+            2..=TIES_DIRECT => equal.sort_unstable_by(|a, b| compare(a, b, level, keys)),
+            _ => {
+                if let Some(next) = deeper(equal, level, keys) {
+                    reload(equal, next, keys);
+                    sort_small(equal, next, keys);
+                }
+            }
+        }
+    }
+}
+
+/// Partition and prefix as one number.
+#[inline]
+fn whole(e: &Entry) -> u128 {
+    (e.partition as u128) << 64 | e.prefix as u128
+}
+
 /// The level after this one, for entries that this one does not tell apart.
 fn deeper<K: Keys>(entries: &[Entry], level: Level, keys: &K) -> Option<Level> {
     match level {
         Level::Bytes(depth) => {
-            let longer = entries.iter().any(|e| keys.key(e.at).len() > depth + 8);
-            Some(if longer { Level::Bytes(depth + 8) } else { Level::Length })
+            Some(common(entries, depth + 8, keys).map_or(Level::Length, Level::Bytes))
         }
         Level::Length => Some(Level::Arrival),
         Level::Arrival => None,
     }
 }
 
+/// The first depth from `depth` on, in steps of eight, where the keys are not all alike; none if they are to their ends.
+fn common<K: Keys>(entries: &[Entry], depth: usize, keys: &K) -> Option<usize> {
+    let first = keys.key(entries[0].at);
+    let mut found = usize::MAX;
+    for i in 0..entries.len() {
+        let key = key_ahead(entries, i, keys);
+        let end = found.min(first.len().max(key.len()));
+        let differs = |at: &usize| prefix_at(first, *at) != prefix_at(key, *at);
+        found = found.min((depth..end).step_by(8).find(differs).unwrap_or(usize::MAX));
+        if found == depth {
+            break;
+        }
+    }
+    if found == usize::MAX {
+        None
+    } else {
+        Some(found)
+    }
+}
+
 fn reload<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
-    for e in entries {
-        e.prefix = match level {
-            Level::Bytes(depth) => prefix_at(keys.key(e.at), depth),
-            Level::Length => keys.key(e.at).len() as u64,
-            Level::Arrival => e.at as u64,
+    for i in 0..entries.len() {
+        entries[i].prefix = match level {
+            Level::Bytes(depth) => prefix_at(key_ahead(entries, i, keys), depth),
+            Level::Length => key_ahead(entries, i, keys).len() as u64,
+            Level::Arrival => entries[i].at as u64,
         };
     }
 }
 
+/// Of two entries that hold the same.
 #[inline]
 fn compare<K: Keys>(a: &Entry, b: &Entry, level: Level, keys: &K) -> Ordering {
-    (a.partition, a.prefix).cmp(&(b.partition, b.prefix)).then_with(|| match level {
+    match level {
         Level::Bytes(_) => keys.key(a.at).cmp(keys.key(b.at)).then(a.at.cmp(&b.at)),
         Level::Length | Level::Arrival => a.at.cmp(&b.at),
-    })
+    }
 }
 
 /// Permutes the entries into buckets by `digit`, in place, and calls `then` on each bucket.
-fn split(entries: &mut [Entry], buckets: usize, digit: impl Fn(&Entry) -> usize, mut then: impl FnMut(&mut [Entry])) {
+fn split(
+    entries: &mut [Entry],
+    buckets: usize,
+    digit: impl Fn(&Entry) -> usize,
+    mut then: impl FnMut(&mut [Entry]),
+) {
     let mut ends = [0usize; 1 << BITS_MAX];
     let mut heads = [0usize; 1 << BITS_MAX];
     let (ends, heads) = (&mut ends[..buckets], &mut heads[..buckets]);
@@ -181,12 +262,21 @@ mod tests {
 
     fn check(keys: Vec<Vec<u8>>, partitions: u32) {
         let part = |i: usize| (i as u32).wrapping_mul(2_654_435_761) % partitions;
-        let make = |i: usize| Entry { prefix: prefix(&keys[i]), partition: part(i), at: i as u32 };
+        let make = |i: usize| Entry {
+            prefix: prefix(&keys[i]),
+            partition: part(i),
+            at: i as u32,
+        };
         let mut entries: Vec<Entry> = (0..keys.len()).map(make).collect();
         by_key(&mut entries, &keys);
         let mut expected: Vec<usize> = (0..keys.len()).collect();
         expected.sort_by_key(|i| (part(*i), &keys[*i]));
-        assert!(entries.iter().map(|e| e.at as usize).eq(expected.iter().copied()));
+        assert!(
+            entries
+                .iter()
+                .map(|e| e.at as usize)
+                .eq(expected.iter().copied())
+        );
         by_arrival(&mut entries);
         expected.sort_by_key(|i| (part(*i), *i));
         assert!(entries.iter().map(|e| e.at as usize).eq(expected));
@@ -205,10 +295,22 @@ mod tests {
 
     #[test]
     fn keys_with_long_common_beginnings_and_many_equal_keys_sort() {
-        let key = |i: u32| format!("https://example.org/{}/{}", i % 17, "x".repeat(i as usize % 5)).into_bytes();
+        let key = |i: u32| {
+            format!(
+                "https://example.org/{}/{}",
+                i % 17,
+                "x".repeat(i as usize % 5)
+            )
+            .into_bytes()
+        };
         check((0..20_000).map(key).collect(), 1);
         check(vec![b"same".to_vec(); 5000], 3);
         check((0..5000).map(|i| vec![0; i % 30]).collect(), 1);
-        check((0..50_000u64).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes().to_vec()).collect(), 1000);
+        check(
+            (0..50_000u64)
+                .map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes().to_vec())
+                .collect(),
+            1000,
+        );
     }
 }

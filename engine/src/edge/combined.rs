@@ -12,9 +12,7 @@ use windrow_format::block::{self, FormatError};
 use windrow_model::Order;
 
 /// From this size of its slots on, a table is reached through rings that hide the misses.
-const RING_BYTES: usize = 4 << 20;
-/// How many slots ahead of the one that is written are fetched.
-const PREFETCH: usize = 12;
+const RING_BYTES: usize = 1 << 20;
 
 /// One pair for each distinct key, sorted by partition and key.
 pub struct CombinedEdge<A: Accumulate> {
@@ -30,10 +28,24 @@ impl<A: Accumulate> CombinedEdge<A> {
     /// An edge without pairs. Files appear when they are needed.
     pub fn new(spec: EdgeSpec, accumulate: A) -> Result<Self> {
         let shares = Shares::of(&spec);
-        let table = Table::new(accumulate, shares.data).map_err(EngineError::io("reserve memory for", &spec.file))?;
-        let runs = Runs::new(spec.folder.clone(), spec.identity, spec.codec, Order::Key, shares.write);
+        let table = Table::new(accumulate, shares.data)
+            .map_err(EngineError::io("reserve memory for", &spec.file))?;
+        let runs = Runs::new(
+            spec.folder.clone(),
+            spec.identity,
+            spec.codec,
+            Order::Key,
+            shares.write,
+        );
         let router = Router::new(spec.partitioning.clone());
-        Ok(CombinedEdge { router, shares, table, pending: Pending::new(), runs, spec })
+        Ok(CombinedEdge {
+            router,
+            shares,
+            table,
+            pending: Pending::new(),
+            runs,
+            spec,
+        })
     }
 
     /// Folds a value into its key's accumulator.
@@ -46,7 +58,11 @@ impl<A: Accumulate> CombinedEdge<A> {
         } else if let Err(Full(acc)) = self.table.fold(Key::new(key), acc) {
             return self.fold_after_spill(key, acc);
         }
-        if self.table.is_over() { self.spill() } else { Ok(()) }
+        if self.table.is_over() {
+            self.spill()
+        } else {
+            Ok(())
+        }
     }
 
     #[cold]
@@ -56,7 +72,11 @@ impl<A: Accumulate> CombinedEdge<A> {
         self.spill()?;
         // An empty table refuses nothing unless the system refuses memory.
         let folded = self.table.fold(Key::new(key), acc);
-        folded.map_err(|Full(_)| EngineError::io("reserve memory for", &self.spec.file)(std::io::ErrorKind::OutOfMemory.into()))
+        folded.map_err(|Full(_)| {
+            EngineError::io("reserve memory for", &self.spec.file)(
+                std::io::ErrorKind::OutOfMemory.into(),
+            )
+        })
     }
 
     #[cold]
@@ -81,9 +101,17 @@ impl<A: Accumulate> CombinedEdge<A> {
                 Err(refused) => self.fold_after_spill(refused.key.as_slice(), refused.acc)?,
             }
         }
-        let EdgeSpec { file, identity, codec, .. } = self.spec.clone();
+        let EdgeSpec {
+            file,
+            identity,
+            codec,
+            ..
+        } = self.spec.clone();
         let segments = if self.runs.fit(self.shares.merge) {
-            let memory = Drained { entries: self.table.sorted(&self.router), table: &self.table };
+            let memory = Drained {
+                entries: self.table.sorted(&self.router),
+                table: &self.table,
+            };
             let mut out = Output::create(file, identity, codec, self.shares.write)?;
             if self.runs.is_empty() {
                 write_all(&self.table, &memory.entries, &mut out)?;
@@ -98,19 +126,22 @@ impl<A: Accumulate> CombinedEdge<A> {
             let mut folded = Folded::new(self.table.accumulate());
             self.runs.reduce(self.shares.merge_alone, &mut folded)?;
             let mut out = Output::create(file, identity, codec, self.shares.write)?;
-            self.runs.merge(None::<&Drained<'_, A>>, &mut folded, &mut out)?;
+            self.runs
+                .merge(None::<&Drained<'_, A>>, &mut folded, &mut out)?;
             out.finish()?
         };
-        Ok(EdgeResult { segments, runs: self.runs.written(), spilled_bytes: self.runs.bytes() })
+        Ok(EdgeResult {
+            segments,
+            runs: self.runs.written(),
+            spilled_bytes: self.runs.bytes(),
+        })
     }
 }
 
 fn write_all<A: Accumulate>(table: &Table<A>, entries: &[Entry], out: &mut Output) -> Result<()> {
     let mut value = Vec::new();
     for (i, entry) in entries.iter().enumerate() {
-        if let Some(ahead) = entries.get(i + PREFETCH) {
-            table.prefetch_entry(ahead.at);
-        }
+        table.prefetch_ahead(entries, i);
         let (key, acc) = table.get(entry.at);
         value.clear();
         table.accumulate().encode(acc, &mut value);
@@ -130,7 +161,13 @@ struct Folded<'a, A: Accumulate> {
 
 impl<'a, A: Accumulate> Folded<'a, A> {
     fn new(accumulate: &'a A) -> Self {
-        Folded { accumulate, partition: 0, key: Vec::new(), acc: None, value: Vec::new() }
+        Folded {
+            accumulate,
+            partition: 0,
+            key: Vec::new(),
+            acc: None,
+            value: Vec::new(),
+        }
     }
 }
 
@@ -176,7 +213,12 @@ impl<A: Accumulate> Sorted for Drained<'_, A> {
         &self.entries
     }
     fn cursor<'a>(&'a self, entries: &'a [Entry]) -> DrainedCursor<'a, A> {
-        DrainedCursor { table: self.table, entries, next: 0, value: Vec::new() }
+        DrainedCursor {
+            table: self.table,
+            entries,
+            next: 0,
+            value: Vec::new(),
+        }
     }
 }
 
@@ -189,16 +231,21 @@ struct DrainedCursor<'a, A: Accumulate> {
 
 impl<A: Accumulate> Cursor for DrainedCursor<'_, A> {
     fn advance(&mut self) -> Result<bool, FormatError> {
-        if let Some(ahead) = self.entries.get(self.next + PREFETCH) {
-            self.table.prefetch_entry(ahead.at);
-        }
-        let Some(entry) = self.entries.get(self.next) else { return Ok(false) };
+        self.table.prefetch_ahead(self.entries, self.next);
+        let Some(entry) = self.entries.get(self.next) else {
+            return Ok(false);
+        };
         self.next += 1;
         self.value.clear();
-        self.table.accumulate().encode(self.table.get(entry.at).1, &mut self.value);
+        self.table
+            .accumulate()
+            .encode(self.table.get(entry.at).1, &mut self.value);
         Ok(true)
     }
     fn record(&self) -> (&[u8], &[u8]) {
-        (self.table.get(self.entries[self.next - 1].at).0, &self.value)
+        (
+            self.table.get(self.entries[self.next - 1].at).0,
+            &self.value,
+        )
     }
 }
