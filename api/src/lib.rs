@@ -1,1 +1,98 @@
-//! windrow
+//! Windrow: distributed map/reduce jobs in Rust. One binary of yours runs a job in its own process on all cores, or on a
+//! cluster, with the same code and the same bytes as a result.
+//!
+//! ```no_run
+//! use windrow::prelude::*;
+//!
+//! /// Count words.
+//! #[derive(clap::Args, Serialize, Deserialize)]
+//! struct WordCount {
+//!     input: Vec<String>,
+//!     #[arg(long)]
+//!     output: String,
+//! }
+//!
+//! impl Job for WordCount {
+//!     fn plan(&self, flow: &Flow) -> Result<()> {
+//!         flow.read(lines(&self.input))
+//!             .map(|line, out| for word in line.split_ascii_whitespace() { out.emit(word, 1u64) })
+//!             .combine(Sum)
+//!             .write(tsv(&self.output))
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode { windrow::main::<WordCount>() }
+//! ```
+//!
+//! * [`Job`] is what you write; [`Flow`] is where its plan begins; [`Records`] and [`Pairs`] are what operations hang on.
+//! * Records are *borrowed*: functions see `&str`, not `String`; what they emit is copied once, into the engine's buffers
+//!   ([`Datum`], [`IntoDatum`]).
+//! * Closures never travel. Every process of a job runs the same binary and builds the same plan, and a fingerprint
+//!   proves it; so a plan depends on nothing but the job's parameters.
+//! * A record function that returns an error or panics fails its task with the file and byte offset of the record.
+
+mod arena;
+mod chain;
+mod codec;
+mod combiner;
+mod context;
+mod counter;
+mod datum;
+mod edge_in;
+mod edge_out;
+mod emitter;
+mod error;
+mod executor;
+mod explain;
+mod finished;
+mod flags;
+mod flow;
+mod job;
+mod local;
+mod op;
+mod program;
+mod records;
+mod session;
+mod side;
+mod sink;
+mod source;
+mod task_run;
+mod values;
+
+pub mod client;
+pub mod prelude;
+pub mod report;
+pub mod testing;
+
+pub use arena::Arena;
+pub use combiner::{Combiner, Count, ExactSum, Max, Mean, MeanAcc, Min, Number, Sum, TopK};
+pub use counter::Counter;
+pub use datum::{Datum, DecodeError, IntoDatum, Key, Reader, Scalar, Serde};
+pub use emitter::Emitter;
+pub use error::{Error, Outcome, Result};
+pub use finished::Finished;
+pub use flags::{OutputFormat, RunFlags};
+pub use flow::Flow;
+pub use job::Job;
+pub use program::{Program, main};
+pub use records::{Pairs, Records};
+pub use session::Session;
+pub use side::Side;
+pub use sink::{Compression, FieldWriter, Fields, Sink};
+pub use source::{Block, Framing, RecordSink, Source};
+pub use values::Values;
+pub use windrow_model::{Code, Failure, JobOptions, JobState, JobStatus};
+
+/// Sources by name, with their options.
+pub mod sources {
+    pub use crate::source::{
+        BytesLines, CsvSource, FixedSource, JsonlSource, Lines, PlacedLines, WholeFiles, bytes_lines, csv, fixed, jsonl,
+        lines, whole_files,
+    };
+}
+/// Sinks by name, with their options.
+pub mod sinks {
+    pub use crate::sink::{
+        CsvSink, FixedSink, JsonlSink, TextSink, TsvSink, csv_sink, fixed_sink, jsonl_sink, text, tsv,
+    };
+}

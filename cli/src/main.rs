@@ -1,1 +1,73 @@
-fn main() {}
+//! The `windrow` binary: parses, settles settings, runs one verb, exits with its code.
+
+mod args;
+mod binary;
+mod cmd;
+mod exit;
+mod output;
+mod settings;
+mod signals;
+
+use args::{Args, Verb};
+use clap::Parser;
+use exit::Exit;
+use output::Format;
+use settings::Settings;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+use windrow_model::Failure;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    log_to_stderr(&args.verb);
+    // Before settings are read, only the flag can say how a failure is shown.
+    let asked = args.format.unwrap_or(Format::Table);
+    let (format, result) = match Settings::load(args.config.as_deref(), args.no_config) {
+        Err(failure) => (asked, Ok(Exit::usage(&failure, asked))),
+        Ok(settings) => {
+            let format = args.format.or(settings.client.format).unwrap_or(Format::Table);
+            (format, run(args.verb, settings, format))
+        }
+    };
+    result.unwrap_or_else(|failure| Exit::of_failure(&failure, format)).into()
+}
+
+fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Submit(args) => client(cmd::submit::run(args, settings, format)),
+        Verb::Job(args) => client(cmd::job::run(args, settings, format)),
+        Verb::Worker(args) => match args.verb {
+            Some(verb) => client(cmd::worker::manage(verb, settings, format)),
+            None => daemon(cmd::worker::run(args.run, settings)),
+        },
+        Verb::Coordinator(args) => daemon(cmd::coordinator::run(args, settings)),
+        Verb::Up(args) => daemon(cmd::up::run(args, settings)),
+        Verb::Completion { shell } => Ok(cmd::completion::run(shell)),
+    }
+}
+
+/// One thread is enough to wait for answers, and starts fastest.
+fn client(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(exit::no_runtime)?;
+    let result = runtime.block_on(work);
+    // A read of a file that is still under way must not hold up the exit.
+    runtime.shutdown_background();
+    result
+}
+
+fn daemon(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(exit::no_runtime)?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+/// `WINDROW_LOG` says what is logged (`debug`, `windrow_worker=trace`, …); daemons say what they do, clients do not.
+fn log_to_stderr(verb: &Verb) {
+    let usual = match verb {
+        Verb::Coordinator(_) | Verb::Worker(_) => "info",
+        _ => "warn",
+    };
+    let filter = EnvFilter::try_from_env("WINDROW_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

@@ -1,1 +1,87 @@
-//! windrow-coordinator
+//! The coordinator: takes jobs, splits their inputs, gives tasks to workers, and makes outputs visible.
+//!
+//! All decisions are the scheduler's, all state has one owner (`driver.rs`), all calls come in through `rpc/`. What may
+//! not be forgotten is in the journal before anybody is told of it. It runs no user code and moves no records.
+
+mod act;
+mod artifacts;
+mod claims;
+mod commit;
+mod config;
+mod driver;
+mod error;
+mod journal;
+mod lock;
+mod logs;
+mod mailbox;
+mod recover;
+mod rpc;
+mod sessions;
+mod split;
+mod staging_check;
+mod watchers;
+
+pub use config::Config;
+pub use error::Error;
+pub use journal::{DiskStore, JobRecord, JobStore, MemoryStore};
+
+use artifacts::Artifacts;
+use driver::{Driver, Start};
+use journal::Journal;
+use lock::DataDirLock;
+use mailbox::Mailbox;
+use std::future::Future;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// Runs a coordinator on a listener that is bound already, until `shutdown` completes. Its record of jobs is in
+/// `config.data_dir`, which no other coordinator may use meanwhile.
+pub async fn run(config: Config, incoming: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let data_dir = config.data_dir.clone();
+    std::fs::create_dir_all(&data_dir).map_err(Error::data_dir(&data_dir, "make the data folder"))?;
+    let _lock = DataDirLock::take(&data_dir)?;
+    let store = DiskStore::open(&data_dir.join("journal.redb"))?;
+    run_on(config, Box::new(store), incoming, shutdown).await
+}
+
+/// Like [`run`], with a store of the caller's and without the lock on the data folder: for tests.
+pub async fn run_on(
+    config: Config,
+    mut store: Box<dyn JobStore>,
+    incoming: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let artifacts = Artifacts::open(config.data_dir.join("artifacts"))?;
+    let recovered = recover::recover(&mut *store)?;
+    let (journal, journal_thread) = Journal::start(store)?;
+    let (mailbox, messages) = Mailbox::new();
+    let start = Start { epoch: recovered.epoch, lease_ms: config.lease_ms, past: recovered.past, journal };
+    let (stop, stopped) = oneshot::channel();
+    let mut driver = tokio::spawn(Driver::new(start, mailbox.clone()).run(messages, stopped));
+
+    let routes = rpc::routes(&config, mailbox, artifacts);
+    let (end_serving, serving_ends) = oneshot::channel::<()>();
+    let serving = windrow_net::serve(incoming, routes, config.token, config.tls, async {
+        // A dropped sender is an end, too.
+        let _ = serving_ends.await;
+    });
+    tokio::pin!(serving, shutdown);
+
+    let served = tokio::select! {
+        served = &mut serving => Some(served),
+        ended = &mut driver => return Err(Error::Driver(ended.err().map_or("it returned".into(), |e| e.to_string()))),
+        () = &mut shutdown => None,
+    };
+    // The driver first: it ends the streams that serving would wait for.
+    let _ = stop.send(());
+    let _ = end_serving.send(());
+    let served = match served {
+        Some(served) => served,
+        None => serving.await,
+    };
+    driver.await.map_err(|e| Error::Driver(e.to_string()))?;
+    // Blocks at most for one transaction: nothing new can come in.
+    let joined = tokio::task::spawn_blocking(|| journal_thread.join()).await;
+    joined.map_err(|e| Error::Driver(format!("the journal: {e}")))?;
+    served.map_err(Error::Serve)
+}

@@ -1,8 +1,16 @@
-//! Bytes at rest, agreed between binaries of different age: what one process writes to a disk and another reads.
+//! Bytes at rest: what is agreed between binaries of different age.
 //!
-//! Works on slices and writers only: it maps nothing, waits for nothing and knows no user type.
+//! Where records begin and how a file is cut, what files are called, how they become durable, what a shuffle file and
+//! the manifest of an output look like. Works on slices, readers and writers; it maps nothing, and knows nothing of jobs
+//! in flight, threads, networks or user types.
 
 pub mod block;
+pub mod boundary;
+pub mod checksum;
 pub mod codec;
+pub mod cut;
+pub mod durable;
+pub mod manifest;
+pub mod names;
 pub mod segment;
 pub mod shuffle;

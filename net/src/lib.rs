@@ -1,1 +1,37 @@
-//! windrow-net
+//! Connecting and being connected to: channels, servers, tokens, TLS, and the user's state folder.
+//!
+//! Every process that opens or accepts a connection does it through this crate, so limits, keepalive and the
+//! question "who may call this" have one answer. It knows nothing of what a service does with a call.
+
+pub mod access;
+pub mod backoff;
+pub mod clients;
+pub mod clock;
+pub mod connect;
+pub mod home;
+pub mod serve;
+pub mod status;
+pub mod tls;
+pub mod token;
+
+pub use access::{Access, Caller, RequireToken};
+pub use backoff::Backoff;
+pub use clients::hello;
+pub use clock::Clock;
+pub use connect::{Connection, channel, is_lost};
+pub use home::{Home, Record};
+pub use serve::serve;
+pub use status::{from_status, to_status};
+pub use tls::{ServerTls, check_listen};
+pub use token::Token;
+
+/// No message of ours is larger than this, encoded. Give it to every generated client and server
+/// (`max_decoding_message_size`), whose own limit of 4 MiB a plan of many thousand chunks would pass.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// HTTP/2 flow control: one stream fills a fast link with this much in flight (the default of 64 KiB does not).
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+/// The same for all streams of a connection together.
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Headers and trailers together. A failure with its last lines of stderr travels in trailers.
+pub(crate) const HEADER_BYTES_MAX: u32 = 64 << 10;

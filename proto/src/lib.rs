@@ -1,1 +1,18 @@
-//! windrow-proto
+//! Bytes in motion: the messages between processes, and the way between them and the domain's types.
+//!
+//! `v1` is generated from `windrow/v1/*.proto`. Everything that comes from outside goes through `convert`, which
+//! validates; nothing else in the project builds a domain type from a message. This crate opens no socket.
+
+pub mod convert;
+pub mod frame;
+mod version;
+
+pub use convert::ConvertError;
+pub use frame::{FRAME_BYTES_MAX, FrameDecoder, FrameError, encode_frame, read_frame, write_frame};
+pub use version::{PROTOCOL_MAX, PROTOCOL_MIN, check_range, own_range, release};
+
+/// Generated messages, clients and servers.
+#[allow(clippy::all, missing_docs)]
+pub mod v1 {
+    tonic::include_proto!("windrow.v1");
+}

@@ -11,13 +11,18 @@ pub struct StageChunks {
     pub chunks: Vec<Chunk>,
 }
 
+/// One thing that has happened. Events of one worker's session are to be handed over in the order in which they were
+/// said; beyond that any may come late, twice or never.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A client submits; the same id again is the same job.
+    /// A client submits; the same id again is the same job and has no effect. (Whether it was submitted with the same
+    /// content is for the driver to compare: see `Scheduler::spec`.)
     Submitted { spec: Box<JobSpec>, unix_ms: u64 },
     /// Inputs are listed and cut, outputs are staged: answer to `Action::PlanJob`.
     Planned { job: JobId, input_bytes: u64, stages: Vec<StageChunks> },
+    /// The other answer to `Action::PlanJob`.
     PlanFailed { job: JobId, failure: Failure },
+    /// A client cancels; without effect once the job commits.
     Cancelled { job: JobId },
 
     /// A worker's session began (or began again: a new incarnation fences the old one).
@@ -29,16 +34,20 @@ pub enum Event {
     /// It shall get no new tasks; `WorkerLeft` follows when it is gone.
     WorkerDrains { worker: WorkerId },
 
+    /// The attempt has finished; its segments can be fetched from its worker.
     AttemptDone { worker: WorkerId, attempt: AttemptId, report: TaskReport },
+    /// The attempt is over without a result.
     AttemptFailed { worker: WorkerId, attempt: AttemptId, failure: Failure },
     /// The parts of a granted attempt are in the output's staging folder.
     Published { worker: WorkerId, attempt: AttemptId },
+    /// The granted attempt could not publish: it is over.
     PublishFailed { worker: WorkerId, attempt: AttemptId, failure: Failure },
     /// A segment that `reader` needs cannot be had from its holder. The reader's attempt is over.
     SegmentLost { worker: WorkerId, reader: AttemptId, segment: SegmentRef, failure: Failure },
 
     /// Answers to `Action::CommitJob`.
     Committed { job: JobId },
+    /// The outputs are not visible, and will not be.
     CommitFailed { job: JobId, failure: Failure },
 
     /// Time has come to `Scheduler::next_deadline`.

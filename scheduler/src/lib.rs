@@ -1,5 +1,122 @@
 //! Who does what next: a pure state machine.
+//!
+//! [`Scheduler::step`] takes the time and one [`Event`] and answers with [`Action`]s; whoever drives it does them and
+//! reports back with further events. It owns the life of jobs, stages, tasks, attempts and leases. It knows nothing of
+//! clocks, sockets, files, threads or randomness: the same events at the same times give the same actions.
+//!
+//! A job goes `planning → running → committing → done`, or to `failed` or `cancelled` from there. Its stages are
+//! separated by barriers: a stage's tasks are queued when every stage that it reads is done. A task is run as attempts,
+//! at most one at a time; what is heard of any other attempt is late and has no effect.
+
 pub mod action;
 pub mod event;
-pub use action::{Action, StagedPart};
-pub use event::{Event, StageChunks};
+
+mod assign;
+mod attempt;
+mod check;
+mod commit;
+mod job;
+mod lease;
+mod queue;
+mod retry;
+mod shuffle;
+mod stage;
+mod state;
+mod task;
+mod view;
+mod worker;
+
+pub use action::{Action, Collected, CollectedRef, StagedPart};
+pub use event::{Event, StageChunks, TaskOutputs};
+use state::State;
+use windrow_model::{Epoch, JobId, JobSpec, JobStatus, Time, WorkerId, WorkerStatus};
+
+/// Limits of a scheduler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// A worker of which nothing was heard for this long is lost. `u64::MAX`: never (in-process runs).
+    pub lease_ms: u64,
+    /// First delay of a task that failed several times in a row without anyone being charged; doubles each time.
+    pub retry_delay_ms: u64,
+    /// The longest such delay.
+    pub retry_delay_max_ms: u64,
+    /// Ended jobs whose status is kept.
+    pub history_max: usize,
+    /// Bytes of collected results that are kept of all ended jobs together; the oldest are forgotten first.
+    pub history_collected_bytes_max: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            lease_ms: 10_000,
+            retry_delay_ms: 100,
+            retry_delay_max_ms: 5_000,
+            history_max: 1_000,
+            history_collected_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// The state machine. See the crate's documentation.
+pub struct Scheduler {
+    state: State,
+}
+
+impl Scheduler {
+    /// A scheduler without jobs and workers. `epoch` must be larger than that of every scheduler before it whose
+    /// attempts may still run: it fences them.
+    pub fn new(config: Config, epoch: Epoch) -> Self {
+        Scheduler { state: State::new(config, epoch) }
+    }
+
+    /// Takes in one event and says what is to be done, in this order. Costs a few tree operations per event and per
+    /// assigned task, except for the loss of a worker or of an output, which looks at every task of the jobs that run.
+    ///
+    /// `now` may not go back; if it does, the latest time seen is used.
+    pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
+        self.state.step(now, event)
+    }
+
+    /// When `step` wants to be called with [`Event::Tick`] at the latest.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.state.timers.next()
+    }
+
+    /// How a job stands; `None` if it is unknown or forgotten.
+    pub fn status(&self, job: JobId, now: Time) -> Option<JobStatus> {
+        self.state.status(job, now)
+    }
+
+    /// How every known job stands, by job id (which is the order of submission for ids made by clients).
+    pub fn statuses(&self, now: Time) -> Vec<JobStatus> {
+        self.state.statuses(now)
+    }
+
+    /// Every worker that lives, and the last ones that were lost.
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        self.state.workers.statuses()
+    }
+
+    /// Where other workers fetch from; `None` for a worker that is unknown or lost.
+    pub fn worker_address(&self, worker: WorkerId) -> Option<&str> {
+        self.state.workers.live(worker).map(|w| w.info.address.as_str())
+    }
+
+    /// What was submitted under this id, while the job is known.
+    pub fn spec(&self, job: JobId) -> Option<&JobSpec> {
+        self.state.spec(job)
+    }
+
+    /// The collected results whose stages are complete, by name, blobs in task order. Also of ended jobs, within
+    /// [`Config::history_collected_bytes_max`]; [`Action::JobEnded`] always carries them.
+    pub fn collected(&self, job: JobId) -> Option<CollectedRef<'_>> {
+        self.state.collected(job)
+    }
+
+    /// Checks every invariant of the state; the text says which one is broken. Costs a look at every task. Debug
+    /// builds call it from `step` as often as keeps its cost per step constant.
+    pub fn check(&self) -> Result<(), String> {
+        check::check(&self.state)
+    }
+}

@@ -1,1 +1,25 @@
-//! windrow-store
+//! Bytes outside of the cluster: the inputs that a job names and the outputs that it leaves.
+//!
+//! Lists and identifies input files, splits them into chunks, and makes outputs appear as a whole. Synchronous, on
+//! local (or mounted) file systems: callers on an async runtime use a blocking thread. Knows nothing of workers,
+//! messages or what is in a record.
+
+pub mod error;
+pub mod glob;
+pub mod identity;
+pub mod list;
+pub mod output;
+pub mod prepare;
+pub mod publish;
+pub mod split;
+
+mod replace;
+
+pub use error::{Result, StoreError};
+pub use identity::same;
+pub use list::{InputFile, list_inputs};
+pub use output::{canonical_output, check_output};
+pub use prepare::{Prepared, prepare};
+pub use publish::{Staging, abandon, check_nonce, commit, place_part};
+pub use split::{SplitOptions, input_bytes, split};
+pub use windrow_format::durable::Durability;

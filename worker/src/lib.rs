@@ -1,1 +1,137 @@
-//! windrow-worker
+//! The worker: one daemon per node. It does all waiting and moving (session, staging, shuffle, publishing) and
+//! supervises executors, which do all computing. It never runs user code, and maps nothing.
+//!
+//! `node` owns the state, with the pure `attempts` as its core; `session` is the line to the coordinator, `serve` and
+//! `fetch` are the two sides of the shuffle, `executor` is the child process.
+
+mod artifacts;
+mod attempts;
+mod chunks;
+mod config;
+mod error;
+mod executor;
+mod fetch;
+mod job;
+mod lease;
+mod logs;
+mod node;
+mod outputs;
+mod publish;
+mod scratch;
+mod serve;
+mod session;
+mod staging;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod transfer_tests;
+mod writer;
+
+pub use config::Config;
+pub use error::Error;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use windrow_model::{Incarnation, NodeInfo, WorkerId};
+use windrow_net::Clock;
+use windrow_net::serve::{serve, url_of};
+
+/// A peer that sends nothing for so long while segments are fetched is taken to be gone.
+const FETCH_PROGRESS_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Runs a worker: serves peers on `listener`, registers with the coordinator (which need not be there yet), and runs
+/// what it assigns.
+///
+/// `on_registered` is called after the first registration. When `shutdown` completes the worker takes no new tasks,
+/// finishes those that run, and serves its outputs for as long as they are needed, but for no longer than 60 seconds.
+///
+/// # Errors
+/// The data folder cannot be used or is another worker's (`DATA_DIR_IN_USE`), the port fails, or the coordinator
+/// refuses this worker (`UNAUTHORISED`, `VERSION_MISMATCH`). A coordinator that does not answer is no error.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+    on_registered: impl FnOnce(WorkerId),
+) -> Result<(), Error> {
+    let address = listener.local_addr().map_err(Error::System)?;
+    let folder = config.data_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || scratch::Scratch::open(&folder)).await;
+    let scratch = Arc::new(opened.map_err(|e| Error::System(e.into()))??);
+    let sweeper = scratch.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(e) = sweeper.sweep() {
+            tracing::warn!("cannot delete files of an earlier start: {e}");
+        }
+    });
+
+    let outputs = outputs::Outputs::default();
+    let logs = logs::Logs::default();
+    let node = NodeInfo {
+        worker: scratch.worker(),
+        incarnation: Incarnation(0),
+        address: config.advertised.clone().unwrap_or_else(|| url_of(address, config.tls.is_some())),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        slots: config.slots.max(1),
+        memory_bytes: config.memory_bytes,
+        version: windrow_proto::release().to_string(),
+    };
+    let service = serve::TransferService {
+        worker: node.worker,
+        outputs: outputs.clone(),
+        logs: logs.clone(),
+        chunks: chunks::Chunks::new(scratch.clone()),
+    };
+    let staging = Arc::new(staging::Staging {
+        worker: node.worker,
+        scratch: scratch.clone(),
+        outputs: outputs.clone(),
+        fetcher: fetch::Fetcher::new(config.access.clone(), FETCH_PROGRESS_DEADLINE),
+    });
+    let parts = node::Parts {
+        slots: node.slots,
+        memory_bytes: config.memory_bytes,
+        // Between processes of one machine compressing costs more than it saves.
+        compress: !address.ip().is_loopback(),
+        scratch: scratch.clone(),
+        outputs,
+        logs,
+        spawner: executor::Spawner::start().map_err(Error::System)?,
+        clock: Clock::new(),
+    };
+    let clock = parts.clock;
+
+    let config = Arc::new(config);
+    let (events, session_events) = mpsc::unbounded_channel();
+    let session = session::Session { config: config.clone(), scratch, node, clock, events };
+    let _session = AbortOnDrop(tokio::spawn(session.run()));
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let routes = tonic::service::Routes::new(service.into_server());
+    let serving = serve(listener, routes, config.access.token.clone(), config.tls.clone(), async {
+        let _ = stopped.await;
+    });
+    let working = async {
+        let result = node::Node::new(parts, staging).run(session_events, shutdown, on_registered).await;
+        drop(stop);
+        result
+    };
+    let mut working = std::pin::pin!(working);
+    tokio::select! {
+        result = &mut working => result,
+        served = serving => match served {
+            Ok(()) => working.await,
+            Err(failure) => Err(Error::Serve(failure)),
+        },
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

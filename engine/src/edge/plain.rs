@@ -46,6 +46,12 @@ impl PlainEdge {
         self.push_to(self.router.of(key), key, value)
     }
 
+    /// The partition that a pair with this key goes to.
+    #[inline]
+    pub fn partition(&self, key: &[u8]) -> u32 {
+        self.router.of(key)
+    }
+
     /// Adds a pair to this partition.
     #[inline]
     pub fn push_to(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<()> {

@@ -1,0 +1,53 @@
+//! Memory for what decoding cannot borrow from the bytes: unescaped strings, serde values, lists. Everything in it lives
+//! until the arena is reset, which its owner does between records or groups.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+
+/// Owner of decoded values. Handing out shared references while more is added is sound because values are boxed and
+/// never moved or dropped before `reset`, which needs `&mut self`.
+#[derive(Default)]
+pub struct Arena {
+    values: RefCell<Vec<Box<dyn Any>>>,
+    used: Cell<bool>,
+}
+
+impl Arena {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps a value and lends it.
+    pub fn keep<T: 'static>(&self, value: T) -> &T {
+        let boxed: Box<T> = Box::new(value);
+        let pointer: *const T = &*boxed;
+        self.values.borrow_mut().push(boxed);
+        self.used.set(true);
+        // SAFETY: the box's content does not move when the vector grows, and is dropped only in `reset` or `drop`, which
+        // need exclusive access and so end every reference given out here.
+        unsafe { &*pointer }
+    }
+
+    /// Drops everything; costs one comparison if nothing was kept.
+    #[inline]
+    pub fn reset(&mut self) {
+        if self.used.get() {
+            self.values.get_mut().clear();
+            self.used.set(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_values_stay_where_they_are() {
+        let mut arena = Arena::new();
+        let kept: Vec<&String> = (0..100).map(|i| arena.keep(i.to_string())).collect();
+        assert!(kept.iter().enumerate().all(|(i, s)| **s == i.to_string()));
+        arena.reset();
+        assert_eq!(arena.keep(7u8), &7);
+    }
+}

@@ -1,0 +1,106 @@
+//! Fused operations: a chain pulls its input once and pushes every record through to one receiver.
+
+use crate::context::{TaskCx, TaskResult};
+use crate::datum::Datum;
+use crate::emitter::{Emitter, Push};
+use crate::error::{Outcome, Result};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use windrow_model::{Input, Partitions, Port};
+
+/// Records of one family, made from a task's inputs.
+pub(crate) trait Chain<R: Datum>: Send + Sync {
+    fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<R>) -> TaskResult<()>;
+}
+
+/// A chain and what a stage made of it reads.
+pub(crate) struct Branch<R: Datum> {
+    pub inputs: Vec<Input>,
+    pub chain: Arc<dyn Chain<R>>,
+    pub label: String,
+    /// Partitions of the edges that it reads; none for a source.
+    pub partitions: Option<Partitions>,
+    pub deterministic: bool,
+    /// The ports that it reads, if reading them as they are is all that it does.
+    pub direct: Option<Vec<Port>>,
+}
+
+impl<R: Datum> Clone for Branch<R> {
+    fn clone(&self) -> Self {
+        Branch {
+            inputs: self.inputs.clone(),
+            chain: self.chain.clone(),
+            label: self.label.clone(),
+            partitions: self.partitions,
+            deterministic: self.deterministic,
+            direct: self.direct.clone(),
+        }
+    }
+}
+
+impl<R: Datum> Branch<R> {
+    /// This branch with one more operation.
+    pub fn then<O: Datum>(&self, op: &str, chain: Arc<dyn Chain<O>>) -> Branch<O> {
+        Branch {
+            inputs: self.inputs.clone(),
+            chain,
+            label: format!("{} → {op}", self.label),
+            partitions: self.partitions,
+            deterministic: self.deterministic,
+            direct: None,
+        }
+    }
+}
+
+/// One operation on each record, fused with what comes before it.
+pub(crate) struct Step<R: Datum, O: Datum, F> {
+    pub before: Arc<dyn Chain<R>>,
+    pub f: Arc<F>,
+    pub types: PhantomData<fn(R) -> O>,
+}
+
+impl<R: Datum, O: Datum, F> Chain<O> for Step<R, O, F>
+where
+    F: Fn(&TaskCx<'_>, R::Ref<'_>, &mut dyn Push<O>) + Send + Sync,
+{
+    fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<O>) -> TaskResult<()> {
+        struct StepSink<'s, 't, R, O: Datum, F> {
+            f: &'s F,
+            cx: &'s TaskCx<'t>,
+            sink: &'s mut dyn Push<O>,
+            types: PhantomData<fn(R)>,
+        }
+        impl<R: Datum, O: Datum, F> Push<R> for StepSink<'_, '_, R, O, F>
+        where
+            F: Fn(&TaskCx<'_>, R::Ref<'_>, &mut dyn Push<O>),
+        {
+            #[inline]
+            fn push(&mut self, r: R::Ref<'_>) {
+                (self.f)(self.cx, r, self.sink)
+            }
+        }
+        self.before.run(cx, &mut StepSink { f: &*self.f, cx, sink, types: PhantomData::<fn(R)> })
+    }
+}
+
+/// Calls a user's function that emits, and records its error against the current record.
+#[inline]
+pub(crate) fn call<O: Datum, X: Outcome>(
+    cx: &TaskCx<'_>,
+    sink: &mut dyn Push<O>,
+    f: impl FnOnce(&mut Emitter<'_, O>) -> X,
+) {
+    let result: Result<()> = f(&mut Emitter::new(sink)).into_result();
+    if let Err(e) = result {
+        user_error(cx, e);
+    }
+}
+
+#[cold]
+pub(crate) fn user_error(cx: &TaskCx<'_>, e: crate::error::Error) {
+    let mut failure = e.into_failure();
+    if failure.place.is_none() {
+        failure.place = cx.place();
+    }
+    cx.fail(failure)
+}

@@ -1,0 +1,101 @@
+//! Folding the values of a key: the trait, and the combiners that come with the engine.
+
+mod exact_sum;
+mod mean;
+mod simple;
+mod top_k;
+
+pub use exact_sum::ExactSum;
+pub use mean::{Mean, MeanAcc};
+pub use simple::{Count, Max, Min, Number, Sum};
+pub use top_k::TopK;
+
+use crate::datum::{Datum, DecodeError, IntoDatum};
+
+/// Folds values into an accumulator, in any grouping and any order: `merge` must be associative and commutative, or the
+/// result depends on how the input was cut.
+///
+/// The accumulator lives as it is in the engine's tables; `encode` and `decode` are called only where it is spilled or
+/// moved to another process.
+///
+/// ```
+/// use windrow::prelude::*;
+/// use windrow::DecodeError;
+///
+/// /// Whether all values of a key are true.
+/// struct All;
+/// impl Combiner<bool> for All {
+///     type Acc = bool;
+///     type Out = bool;
+///     fn create(&self, v: bool) -> bool { v }
+///     fn merge(&self, into: &mut bool, other: bool) { *into &= other }
+///     fn finish(&self, acc: bool) -> bool { acc }
+///     fn encode(&self, acc: &bool, out: &mut Vec<u8>) { out.push(*acc as u8) }
+///     fn decode(&self, bytes: &[u8]) -> Result<bool, DecodeError> { Ok(bytes == [1]) }
+/// }
+/// fn all(pairs: &Pairs<String, bool>) -> Pairs<String, bool> { pairs.combine(All) }
+/// ```
+pub trait Combiner<V: Datum>: Send + Sync + 'static {
+    type Acc: Send + 'static;
+    /// What `finish` makes: anything that can be emitted.
+    type Out: IntoDatum;
+    /// The accumulator of one value.
+    fn create(&self, value: V::Ref<'_>) -> Self::Acc;
+    fn merge(&self, into: &mut Self::Acc, other: Self::Acc);
+    fn finish(&self, acc: Self::Acc) -> Self::Out;
+    fn encode(&self, acc: &Self::Acc, out: &mut Vec<u8>);
+    fn decode(&self, bytes: &[u8]) -> Result<Self::Acc, DecodeError>;
+    /// Bytes that the accumulator holds outside of itself, so that memory can be bounded.
+    fn heap_bytes(&self, _: &Self::Acc) -> usize {
+        0
+    }
+}
+
+macro_rules! tuple_combiner {
+    ($($C:ident $i:tt),*) => {
+        /// Several combiners over the same values in one pass.
+        impl<V: Datum, $($C: Combiner<V>),*> Combiner<V> for ($($C,)*) {
+            type Acc = ($($C::Acc,)*);
+            type Out = ($($C::Out,)*);
+            fn create(&self, value: V::Ref<'_>) -> Self::Acc {
+                ($(self.$i.create(V::shorten(value)),)*)
+            }
+            fn merge(&self, into: &mut Self::Acc, other: Self::Acc) {
+                $(self.$i.merge(&mut into.$i, other.$i);)*
+            }
+            fn finish(&self, acc: Self::Acc) -> Self::Out {
+                ($(self.$i.finish(acc.$i),)*)
+            }
+            fn encode(&self, acc: &Self::Acc, out: &mut Vec<u8>) {
+                $(
+                    let at = out.len();
+                    out.extend_from_slice(&[0; 4]);
+                    self.$i.encode(&acc.$i, out);
+                    let length = (out.len() - at - 4) as u32;
+                    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+                )*
+            }
+            fn decode(&self, mut bytes: &[u8]) -> Result<Self::Acc, DecodeError> {
+                Ok(($({
+                    let (part, rest) = part(bytes)?;
+                    bytes = rest;
+                    let _ = bytes;
+                    self.$i.decode(part)?
+                },)*))
+            }
+            fn heap_bytes(&self, acc: &Self::Acc) -> usize {
+                0 $(+ self.$i.heap_bytes(&acc.$i))*
+            }
+        }
+    };
+}
+tuple_combiner!(A 0, B 1);
+tuple_combiner!(A 0, B 1, C 2);
+tuple_combiner!(A 0, B 1, C 2, D 3);
+
+/// One part of a combined accumulator: a 4-byte little-endian length, then the bytes.
+fn part(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
+    let short = || DecodeError::new("accumulator", "too short");
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(short)?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)
+}

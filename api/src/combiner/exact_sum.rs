@@ -1,0 +1,293 @@
+//! A sum of doubles that is exact until it is read, so that its value does not depend on the order of the addends.
+//!
+//! Numbers whose bits lie between 2^-96 and 2^30 (nearly all that are summed in practice) are added to a 128-bit
+//! fixed-point window. What does not fit goes to a wide accumulator that spans the whole range of a double, in 32-bit
+//! digits kept in 64-bit words so that carries can wait (Kulisch's long accumulator). Reading rounds once, to nearest,
+//! ties to even.
+
+use crate::datum::DecodeError;
+
+/// The window's unit is 2^-WINDOW_SCALE.
+const WINDOW_SCALE: i32 = 96;
+/// Addends may use so many bits of the window; the rest is room for their number.
+const WINDOW_BITS: i32 = 126;
+/// 2^-1074 is the smallest double; the wide accumulator's digit `i` weighs 2^(32 i - 1074 - 14), rounded down to digits.
+const WIDE_SCALE: i32 = 1088;
+const WIDE_DIGITS: usize = 70;
+
+#[derive(Clone, Debug)]
+struct Wide {
+    digits: [i64; WIDE_DIGITS],
+    /// Additions since carries were last propagated.
+    pending: u32,
+}
+
+/// Exact sum of any number of doubles. Infinities and NaN behave as in floating point.
+#[derive(Clone, Debug, Default)]
+pub struct ExactSum {
+    window: i128,
+    wide: Option<Box<Wide>>,
+    /// Sum of the addends that are not finite; 0 if there was none.
+    special: f64,
+}
+
+/// `mantissa * 2^exponent == value` for a finite value.
+fn split(value: f64) -> (i64, i32) {
+    let bits = value.to_bits();
+    let fraction = (bits & ((1 << 52) - 1)) as i64;
+    let exponent = ((bits >> 52) & 0x7FF) as i32;
+    let (mantissa, exponent) = if exponent == 0 { (fraction, -1074) } else { (fraction | 1 << 52, exponent - 1075) };
+    (if value.is_sign_negative() { -mantissa } else { mantissa }, exponent)
+}
+
+impl Wide {
+    fn new() -> Box<Wide> {
+        Box::new(Wide { digits: [0; WIDE_DIGITS], pending: 0 })
+    }
+
+    /// Adds `value * 2^exponent`, for exponents of at least -1088.
+    fn add(&mut self, value: i128, exponent: i32) {
+        let shift = (exponent + WIDE_SCALE) as usize;
+        let (mut digit, bit) = (shift / 32, shift % 32);
+        let sign = if value < 0 { -1 } else { 1 };
+        let mut rest = value.unsigned_abs();
+        // The first piece is what fits below the next digit; then whole digits follow.
+        let low = (rest as u32 as u64) << bit;
+        self.digits[digit] += sign * (low as u32 as i64);
+        let mut carry = low >> 32;
+        rest >>= 32;
+        while rest != 0 || carry != 0 {
+            digit += 1;
+            let piece = ((rest as u32 as u64) << bit) + carry;
+            self.digits[digit] += sign * (piece as u32 as i64);
+            carry = piece >> 32;
+            rest >>= 32;
+        }
+        self.pending += 1;
+        if self.pending == 1 << 30 {
+            self.carry();
+        }
+    }
+
+    /// Makes every digit but the last lie in 0..2^32.
+    fn carry(&mut self) {
+        for i in 0..WIDE_DIGITS - 1 {
+            let carry = self.digits[i] >> 32;
+            self.digits[i] -= carry << 32;
+            self.digits[i + 1] += carry;
+        }
+        self.pending = 0;
+    }
+
+    fn value(mut self: Box<Self>) -> f64 {
+        self.carry();
+        let negative = self.digits[WIDE_DIGITS - 1] < 0;
+        if negative {
+            self.digits.iter_mut().for_each(|d| *d = -*d);
+            self.carry();
+        }
+        let Some(top) = self.digits.iter().rposition(|d| *d != 0) else { return 0.0 };
+        // The highest 128 bits hold all that rounding to 53 needs, plus one sticky bit for what lies below them.
+        let mut head: u128 = 0;
+        for i in 0..4 {
+            let digit = top.checked_sub(i).map_or(0, |at| self.digits[at]);
+            head = head << 32 | digit as u128;
+        }
+        let sticky = top >= 4 && self.digits[..top - 3].iter().any(|d| *d != 0);
+        let exponent = 32 * (top as i32 - 3) - WIDE_SCALE;
+        let magnitude = scaled(head, sticky, exponent);
+        if negative { -magnitude } else { magnitude }
+    }
+}
+
+/// `head * 2^exponent` (plus less than one unit if `sticky`), rounded once.
+fn scaled(head: u128, sticky: bool, exponent: i32) -> f64 {
+    if head == 0 {
+        return 0.0;
+    }
+    let top = 127 - head.leading_zeros() as i32;
+    // The unit of the result: 53 bits below the top, but never finer than the smallest subnormal.
+    let unit = (top + exponent - 52).max(-1074);
+    let drop = unit - exponent;
+    let (mut kept, above, tie) = if drop <= 0 {
+        // An exact shift to the left fits into 53 bits.
+        ((head << -drop) as u64, false, false)
+    } else if drop > 127 {
+        (0, true, false)
+    } else {
+        let rest = head & ((1u128 << drop) - 1);
+        let half = 1u128 << (drop - 1);
+        ((head >> drop) as u64, rest > half || (rest == half && sticky), rest == half && !sticky)
+    };
+    if above || (tie && kept & 1 == 1) {
+        kept += 1;
+    }
+    // In two steps, so that neither power of two leaves the range of a double.
+    let first = unit.clamp(-500, 500);
+    let second = (unit - first).clamp(-600, 600);
+    let third = unit - first - second;
+    kept as f64 * 2f64.powi(third) * 2f64.powi(second) * 2f64.powi(first)
+}
+
+impl ExactSum {
+    /// The sum of one number.
+    #[inline]
+    pub fn of(value: f64) -> Self {
+        if !value.is_finite() {
+            return ExactSum { special: value, ..Self::default() };
+        }
+        let (mantissa, exponent) = split(value);
+        let shift = exponent + WINDOW_SCALE;
+        // 53 bits of mantissa, moved by at most 73, use at most 126.
+        if (0..=WINDOW_BITS - 53).contains(&shift) {
+            return ExactSum { window: (mantissa as i128) << shift, wide: None, special: 0.0 };
+        }
+        if mantissa == 0 {
+            return Self::default();
+        }
+        let mut wide = Wide::new();
+        wide.add(mantissa as i128, exponent);
+        ExactSum { window: 0, wide: Some(wide), special: 0.0 }
+    }
+
+    /// Adds another sum.
+    #[inline]
+    pub fn add(&mut self, other: ExactSum) {
+        match self.window.checked_add(other.window) {
+            Some(sum) if other.wide.is_none() && other.special == 0.0 => self.window = sum,
+            _ => self.add_slow(other),
+        }
+    }
+
+    #[cold]
+    fn add_slow(&mut self, other: ExactSum) {
+        self.special += other.special;
+        if let Some(theirs) = other.wide {
+            let mut theirs = theirs;
+            match &mut self.wide {
+                None => self.wide = Some(theirs),
+                Some(ours) => {
+                    ours.carry();
+                    theirs.carry();
+                    ours.digits.iter_mut().zip(&theirs.digits).for_each(|(a, b)| *a += b);
+                    ours.carry();
+                }
+            }
+        }
+        match self.window.checked_add(other.window) {
+            Some(sum) => self.window = sum,
+            None => {
+                let wide = self.wide.get_or_insert_with(Wide::new);
+                wide.add(self.window, -WINDOW_SCALE);
+                wide.add(other.window, -WINDOW_SCALE);
+                self.window = 0;
+            }
+        }
+    }
+
+    /// The sum, rounded to the nearest double.
+    pub fn value(self) -> f64 {
+        if self.special != 0.0 {
+            return self.special;
+        }
+        match self.wide {
+            None => {
+                let magnitude = scaled(self.window.unsigned_abs(), false, -WINDOW_SCALE);
+                if self.window < 0 { -magnitude } else { magnitude }
+            }
+            Some(mut wide) => {
+                wide.add(self.window, -WINDOW_SCALE);
+                wide.value()
+            }
+        }
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.wide.as_ref().map_or(0, |_| size_of::<Wide>())
+    }
+
+    /// Sixteen bytes of window; then, only if needed, the special sum and the digits.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.window.to_le_bytes());
+        if self.wide.is_some() || self.special != 0.0 {
+            out.extend_from_slice(&self.special.to_le_bytes());
+            if let Some(wide) = &self.wide {
+                let mut wide = wide.clone();
+                wide.carry();
+                wide.digits.iter().for_each(|d| out.extend_from_slice(&d.to_le_bytes()));
+            }
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let wrong = || DecodeError::new("float sum", "wrong length");
+        let (window, rest) = bytes.split_first_chunk::<16>().ok_or_else(wrong)?;
+        let mut sum = ExactSum { window: i128::from_le_bytes(*window), ..Self::default() };
+        let Some((special, digits)) = rest.split_first_chunk::<8>() else {
+            return if rest.is_empty() { Ok(sum) } else { Err(wrong()) };
+        };
+        sum.special = f64::from_le_bytes(*special);
+        if !digits.is_empty() {
+            let (words, left) = digits.as_chunks::<8>();
+            if words.len() != WIDE_DIGITS || !left.is_empty() {
+                return Err(wrong());
+            }
+            let mut wide = Wide::new();
+            wide.digits.iter_mut().zip(words).for_each(|(d, w)| *d = i64::from_le_bytes(*w));
+            sum.wide = Some(wide);
+        }
+        Ok(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sum(values: &[f64]) -> f64 {
+        let mut total = ExactSum::default();
+        values.iter().for_each(|v| total.add(ExactSum::of(*v)));
+        let mut bytes = Vec::new();
+        total.encode(&mut bytes);
+        let back = ExactSum::decode(&bytes).unwrap().value();
+        assert!(back.to_bits() == total.clone().value().to_bits() || back.is_nan());
+        total.value()
+    }
+
+    #[test]
+    fn sums_that_floating_point_gets_wrong() {
+        assert_eq!(sum(&[1e100, 1.0, -1e100]), 1.0);
+        assert_eq!(sum(&[0.1; 10]), 1.0);
+        assert_eq!(sum(&[1e308, 1e308, -1e308]), 1e308);
+        assert_eq!(sum(&[f64::MIN_POSITIVE / 4.0, 1e-320]), f64::MIN_POSITIVE / 4.0 + 1e-320);
+        assert_eq!(sum(&[f64::INFINITY, 1.0]), f64::INFINITY);
+        assert!(sum(&[f64::INFINITY, f64::NEG_INFINITY]).is_nan());
+        assert_eq!(sum(&[]), 0.0);
+        assert_eq!(sum(&[f64::MAX, f64::MAX]), f64::INFINITY);
+    }
+
+    proptest! {
+        #[test]
+        fn one_number_comes_back(v in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+            prop_assert_eq!(sum(&[v]), v);
+            prop_assert_eq!(sum(&[v, v, -v]), v);
+        }
+
+        #[test]
+        fn two_numbers_are_rounded_once(a in any::<f64>(), b in any::<f64>()) {
+            prop_assume!(a.is_finite() && b.is_finite());
+            prop_assert_eq!(sum(&[a, b]), a + b);
+        }
+
+        #[test]
+        fn the_order_does_not_matter(mut values in prop::collection::vec(-1e30f64..1e30, 0..40), seed in any::<u64>()) {
+            let forward = sum(&values);
+            let n = values.len().max(1);
+            for i in 0..values.len() {
+                values.swap(i, (seed as usize).wrapping_mul(i + 7) % n);
+            }
+            prop_assert_eq!(sum(&values).to_bits(), forward.to_bits());
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Sum, Min, Max and Count.
+
+use super::{Combiner, ExactSum};
+use crate::arena::Arena;
+use crate::datum::{Datum, DecodeError, IntoDatum, Reader, Scalar};
+
+/// Adds numbers up. Integers are widened to 64 (or 128) bits, so `emit(word, 1)` does not overflow soon; a sum that
+/// leaves its width fails the task instead of wrapping around. Float sums are exact until the end and rounded once, so they
+/// do not depend on the order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum;
+/// Keeps the smallest value.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Min;
+/// Keeps the largest value.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Max;
+/// Counts values, whatever they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count;
+
+/// Numbers that can be summed.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a number", label = "cannot be summed")]
+pub trait Number: Datum {
+    type Total: Send + 'static;
+    type Out: IntoDatum;
+    fn total(value: Self::Ref<'_>) -> Self::Total;
+    fn add(into: &mut Self::Total, other: Self::Total);
+    fn finish(total: Self::Total) -> Self::Out;
+    fn encode_total(total: &Self::Total, out: &mut Vec<u8>);
+    fn decode_total(bytes: &[u8]) -> Result<Self::Total, DecodeError>;
+    fn heap_bytes(_: &Self::Total) -> usize {
+        0
+    }
+}
+
+macro_rules! integers {
+    ($($t:ty => $w:ty),*) => {$(
+        impl Number for $t {
+            type Total = $w;
+            type Out = $w;
+            #[inline]
+            fn total(value: $t) -> $w { value as $w }
+            #[inline]
+            fn add(into: &mut $w, other: $w) {
+                match into.checked_add(other) {
+                    Some(sum) => *into = sum,
+                    None => overflow(stringify!($w)),
+                }
+            }
+            fn finish(total: $w) -> $w { total }
+            fn encode_total(total: &$w, out: &mut Vec<u8>) { out.extend_from_slice(&total.to_le_bytes()) }
+            fn decode_total(bytes: &[u8]) -> Result<$w, DecodeError> {
+                let bytes = bytes.try_into().map_err(|_| DecodeError::new("sum", "wrong length"))?;
+                Ok(<$w>::from_le_bytes(bytes))
+            }
+        }
+    )*};
+}
+integers!(u8 => u64, u16 => u64, u32 => u64, u64 => u64, u128 => u128, i8 => i64, i16 => i64, i32 => i64, i64 => i64, i128 => i128);
+
+#[cold]
+fn overflow(width: &str) -> ! {
+    panic!("a sum does not fit into {width}: emit wider numbers")
+}
+
+macro_rules! floats {
+    ($($t:ty),*) => {$(
+        impl Number for $t {
+            type Total = ExactSum;
+            type Out = f64;
+            #[inline]
+            fn total(value: $t) -> ExactSum { ExactSum::of(value as f64) }
+            #[inline]
+            fn add(into: &mut ExactSum, other: ExactSum) { into.add(other) }
+            fn finish(total: ExactSum) -> f64 { total.value() }
+            fn encode_total(total: &ExactSum, out: &mut Vec<u8>) { total.encode(out) }
+            fn decode_total(bytes: &[u8]) -> Result<ExactSum, DecodeError> { ExactSum::decode(bytes) }
+            fn heap_bytes(total: &ExactSum) -> usize { total.heap_bytes() }
+        }
+    )*};
+}
+floats!(f32, f64);
+
+impl<V: Number> Combiner<V> for Sum {
+    type Acc = V::Total;
+    type Out = V::Out;
+    #[inline]
+    fn create(&self, value: V::Ref<'_>) -> V::Total {
+        V::total(value)
+    }
+    #[inline]
+    fn merge(&self, into: &mut V::Total, other: V::Total) {
+        V::add(into, other)
+    }
+    fn finish(&self, acc: V::Total) -> V::Out {
+        V::finish(acc)
+    }
+    fn encode(&self, acc: &V::Total, out: &mut Vec<u8>) {
+        V::encode_total(acc, out)
+    }
+    fn decode(&self, bytes: &[u8]) -> Result<V::Total, DecodeError> {
+        V::decode_total(bytes)
+    }
+    fn heap_bytes(&self, acc: &V::Total) -> usize {
+        V::heap_bytes(acc)
+    }
+}
+
+/// Decodes a number that borrows nothing.
+fn number<V: Scalar>(bytes: &[u8]) -> Result<V, DecodeError> {
+    let arena = Arena::new();
+    V::decode::<true>(&mut Reader::new(bytes, &arena))
+}
+
+macro_rules! extreme {
+    ($name:ident, $order:pat) => {
+        impl<V: Scalar + IntoDatum> Combiner<V> for $name {
+            type Acc = V;
+            type Out = V;
+            #[inline]
+            fn create(&self, value: V) -> V {
+                value
+            }
+            #[inline]
+            fn merge(&self, into: &mut V, other: V) {
+                if matches!(order(*into, other), $order) {
+                    *into = other
+                }
+            }
+            fn finish(&self, acc: V) -> V {
+                acc
+            }
+            fn encode(&self, acc: &V, out: &mut Vec<u8>) {
+                V::encode::<true>(*acc, out)
+            }
+            fn decode(&self, bytes: &[u8]) -> Result<V, DecodeError> {
+                number(bytes)
+            }
+        }
+    };
+}
+extreme!(Min, std::cmp::Ordering::Greater);
+extreme!(Max, std::cmp::Ordering::Less);
+
+/// The order of the encoded bytes, which is total for floats, too. Numbers are encoded without the scratch vectors.
+#[inline]
+fn order<V: Scalar>(a: V, b: V) -> std::cmp::Ordering {
+    let (mut x, mut y) = (Vec::new(), Vec::new());
+    V::with_bytes(a, &mut x, |a| V::with_bytes(b, &mut y, |b| a.cmp(b)))
+}
+
+impl<V: Datum> Combiner<V> for Count {
+    type Acc = u64;
+    type Out = u64;
+    #[inline]
+    fn create(&self, _: V::Ref<'_>) -> u64 {
+        1
+    }
+    #[inline]
+    fn merge(&self, into: &mut u64, other: u64) {
+        *into += other
+    }
+    fn finish(&self, acc: u64) -> u64 {
+        acc
+    }
+    fn encode(&self, acc: &u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&acc.to_le_bytes())
+    }
+    fn decode(&self, bytes: &[u8]) -> Result<u64, DecodeError> {
+        <u64 as Number>::decode_total(bytes)
+    }
+}

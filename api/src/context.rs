@@ -1,0 +1,250 @@
+//! What a running task can see and touch: its inputs as local files, its folder, its memory, and where it stands.
+
+use crate::error::Error;
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use windrow_engine::{EdgeSpec, EngineError, LocalSegment, Partitioning};
+use windrow_format::block::Identity;
+use windrow_format::codec::Codec;
+use windrow_model::counters::names;
+use windrow_model::{Chunk, Code, Counters, Failure, Order, RecordPlace, Task, TaskInput, TaskOutput};
+
+/// Why an attempt ended without a result.
+#[derive(Debug)]
+pub struct TaskError {
+    pub failure: Failure,
+    /// The input segment that could not be read: (input, position).
+    pub segment: Option<(usize, usize)>,
+}
+
+impl From<Failure> for TaskError {
+    fn from(failure: Failure) -> Self {
+        TaskError { failure, segment: None }
+    }
+}
+impl From<Error> for TaskError {
+    fn from(e: Error) -> Self {
+        e.into_failure().into()
+    }
+}
+impl From<EngineError> for TaskError {
+    fn from(e: EngineError) -> Self {
+        Failure::from(e).into()
+    }
+}
+
+pub(crate) type TaskResult<T> = Result<T, TaskError>;
+
+/// One attempt, from the inside. Lives on the thread that runs it.
+pub(crate) struct TaskCx<'t> {
+    pub task: &'t Task,
+    /// For outputs and temporary files; belongs to this attempt alone.
+    pub folder: &'t Path,
+    /// For each input: its segments as local files, if it has any.
+    pub segments: Vec<Vec<LocalSegment>>,
+    /// Bytes that the task may hold.
+    pub memory: usize,
+    pub codec: Codec,
+    /// Whether this is a sampling stage: its source reads windows only.
+    pub sample: bool,
+    pub cancelled: &'t AtomicBool,
+    stop: Cell<bool>,
+    error: RefCell<Option<TaskError>>,
+    range: Cell<usize>,
+    offset: Cell<u64>,
+    in_record: Cell<bool>,
+    pub counters: RefCell<Counters>,
+}
+
+impl<'t> TaskCx<'t> {
+    pub fn new(
+        task: &'t Task,
+        folder: &'t Path,
+        segments: Vec<Vec<LocalSegment>>,
+        memory: usize,
+        codec: Codec,
+        sample: bool,
+        cancelled: &'t AtomicBool,
+    ) -> Self {
+        TaskCx {
+            task,
+            folder,
+            segments,
+            memory,
+            codec,
+            sample,
+            cancelled,
+            stop: Cell::new(false),
+            error: RefCell::new(None),
+            range: Cell::new(0),
+            offset: Cell::new(0),
+            in_record: Cell::new(false),
+            counters: RefCell::default(),
+        }
+    }
+
+    /// Records the first error and makes every loop end soon.
+    pub fn fail(&self, e: impl Into<TaskError>) {
+        let mut error = self.error.borrow_mut();
+        if error.is_none() {
+            *error = Some(e.into());
+        }
+        self.stop.set(true);
+    }
+
+    /// Loops ask this once per record.
+    #[inline]
+    pub fn stopped(&self) -> bool {
+        self.stop.get()
+    }
+
+    /// Asked once per block: has the attempt been revoked?
+    pub fn check_cancelled(&self) {
+        if self.cancelled.load(Ordering::Relaxed) {
+            self.fail(Failure::new(Code::StaleAttempt, "the attempt was revoked"));
+        }
+    }
+
+    /// The error that was recorded, if any.
+    pub fn outcome(&self) -> TaskResult<()> {
+        match self.error.borrow_mut().take() {
+            Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+
+    /// Says which record is being worked on: two stores.
+    #[inline]
+    pub fn at_record(&self, range: usize, offset: u64) {
+        self.range.set(range);
+        self.offset.set(offset);
+        self.in_record.set(true);
+    }
+    pub fn after_records(&self) {
+        self.in_record.set(false);
+    }
+
+    /// Where the current record lies, with its first bytes if they can be read.
+    pub fn place(&self) -> Option<RecordPlace> {
+        if !self.in_record.get() {
+            return None;
+        }
+        let range = self.chunk()?.ranges.get(self.range.get())?;
+        let offset = self.offset.get();
+        Some(RecordPlace { excerpt: excerpt(&range.path, offset), file: range.path.clone(), offset })
+    }
+
+    pub fn chunk(&self) -> Option<&'t Chunk> {
+        self.task.inputs.iter().find_map(|i| match i {
+            TaskInput::Chunk(c) => Some(c),
+            _ => None,
+        })
+    }
+
+    /// Inline blobs of a broadcast input.
+    pub fn inline(&self, input: usize) -> &'t [Vec<u8>] {
+        match &self.task.inputs[input] {
+            TaskInput::Inline(blobs) => blobs,
+            _ => &[],
+        }
+    }
+
+    pub fn input_segments(&self, input: usize) -> Vec<LocalSegment> {
+        self.segments.get(input).cloned().unwrap_or_default()
+    }
+
+    /// Bytes for merging inputs; the rest is for outputs.
+    pub fn merge_memory(&self) -> usize {
+        self.memory / 4
+    }
+
+    /// What an edge output needs to be written.
+    pub fn edge(&self, output: usize, order: Order, partitioning: impl FnOnce(u32) -> Partitioning) -> EdgeSpec {
+        let partitions = match self.task.outputs[output] {
+            TaskOutput::Edge { partitions } => partitions,
+            _ => 1,
+        };
+        EdgeSpec {
+            folder: self.folder.to_path_buf(),
+            file: self.folder.join(windrow_format::names::edge_file(output as u32)),
+            identity: identity(self.task, output as u32),
+            partitioning: partitioning(partitions),
+            order,
+            codec: self.codec,
+            memory: self.memory / 2,
+        }
+    }
+
+    pub fn count(&self, name: &str, n: u64) {
+        if n > 0 {
+            self.counters.borrow_mut().add(name, n);
+        }
+    }
+
+    pub fn count_edge(&self, result: &windrow_engine::EdgeResult) {
+        self.count(names::RECORDS_SHUFFLED, result.segments.iter().map(|s| s.records).sum());
+        self.count(names::BYTES_SHUFFLED, result.segments.iter().map(|s| s.length).sum());
+        self.count(names::RUNS_SPILLED, result.runs);
+        self.count(names::BYTES_SPILLED, result.spilled_bytes);
+    }
+}
+
+/// What the blocks of this task's output are checked against.
+pub(crate) fn identity(task: &Task, output: u32) -> Identity {
+    segment_identity(&task.attempt, output, 0)
+}
+
+/// Identity of a segment of a finished attempt.
+pub(crate) fn segment_identity(attempt: &windrow_model::AttemptId, output: u32, partition: u32) -> Identity {
+    Identity {
+        job: *attempt.task.job.as_bytes(),
+        stage: attempt.task.stage.0,
+        task: attempt.task.index,
+        attempt: attempt.number,
+        output,
+        partition,
+    }
+}
+
+fn excerpt(path: &PathBuf, offset: u64) -> String {
+    use std::io::{Read, Seek, SeekFrom};
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        file.take(120).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let compressed = crate::source::compression_of(path).is_some();
+    let bytes = if compressed { Vec::new() } else { read().unwrap_or_default() };
+    let line = bytes.split(|b| *b == b'\n').next().unwrap_or(&[]);
+    line.escape_ascii().to_string()
+}
+
+thread_local! {
+    static USER_COUNTERS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` with fresh user counters and returns what it counted. Nests, because a pool thread that waits inside one task
+/// may run another.
+pub(crate) fn with_user_counters<X>(f: impl FnOnce() -> X) -> (X, Vec<u64>) {
+    let outer = USER_COUNTERS.with_borrow_mut(std::mem::take);
+    let result = f();
+    let counted = USER_COUNTERS.with_borrow_mut(|c| std::mem::replace(c, outer));
+    (result, counted)
+}
+
+pub(crate) fn add_user_counter(index: usize, n: u64) {
+    USER_COUNTERS.with_borrow_mut(|c| {
+        if c.len() <= index {
+            c.resize(index + 1, 0);
+        }
+        c[index] = c[index].saturating_add(n);
+    })
+}
+
+/// What every task of a job shares in one process.
+#[derive(Clone)]
+pub(crate) struct StageFn(pub Arc<dyn Fn(&TaskCx<'_>) -> TaskResult<Vec<windrow_model::OutputReport>> + Send + Sync>);

@@ -1,0 +1,137 @@
+//! What can be a record, a key or a value: types whose bytes sort as they do.
+//!
+//! The owned type names a family (`String`, `(String, u64)`); user functions see its borrowed form, `Datum::Ref`
+//! (`&str`, `(&str, u64)`). One encoding serves keys and values: comparing encoded bytes with `memcmp` compares the
+//! values, and two values are equal exactly if their bytes are. The engine below sees only those bytes.
+
+mod bytes;
+mod float;
+mod int;
+mod list;
+mod option;
+mod reverse;
+mod serde;
+mod text;
+mod tuple;
+
+pub use self::list::Scalar;
+pub use self::serde::Serde;
+
+use crate::arena::Arena;
+
+/// Bytes that are no encoding of the expected type: the file was written by another program or is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot decode a {kind}: {what}")]
+pub struct DecodeError {
+    pub kind: &'static str,
+    pub what: String,
+}
+
+impl DecodeError {
+    pub fn new(kind: &'static str, what: impl Into<String>) -> Self {
+        DecodeError { kind, what: what.into() }
+    }
+}
+
+/// Cursor over encoded bytes, with an arena for what has no place in them.
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    pub arena: &'a Arena,
+}
+
+impl<'a> Reader<'a> {
+    #[inline]
+    pub fn new(bytes: &'a [u8], arena: &'a Arena) -> Self {
+        Reader { bytes, arena }
+    }
+    /// The next `n` bytes.
+    #[inline]
+    pub fn take(&mut self, n: usize, kind: &'static str) -> Result<&'a [u8], DecodeError> {
+        if n > self.bytes.len() {
+            return Err(DecodeError::new(kind, format!("{n} bytes expected, {} left", self.bytes.len())));
+        }
+        let (head, tail) = self.bytes.split_at(n);
+        self.bytes = tail;
+        Ok(head)
+    }
+    /// All that is left.
+    #[inline]
+    pub fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.bytes)
+    }
+    #[inline]
+    pub fn left(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// A type that records are made of.
+///
+/// ```
+/// use windrow::{Arena, Datum, Reader};
+/// let mut bytes = Vec::new();
+/// <(String, u32)>::encode::<true>(("hay", 7), &mut bytes);
+/// let arena = Arena::new();
+/// assert_eq!(<(String, u32)>::decode::<true>(&mut Reader::new(&bytes, &arena)).unwrap(), ("hay", 7));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a record type",
+    label = "not a record type",
+    note = "record types: integers, floats, bool, `String` (seen as `&str`), `Vec<u8>` (`&[u8]`), `[u8; N]`, vectors of numbers, `Option`, `Reverse`, tuples of those, and `Serde<T>` for any serde type"
+)]
+pub trait Datum: Sized + Send + 'static {
+    /// What user functions receive.
+    type Ref<'a>: Copy;
+    /// Whether a decoded `Ref` may point into the bytes or the arena; numbers do not.
+    const BORROWS: bool;
+
+    /// Appends the order-preserving bytes. `LAST`: nothing follows in this key or value, so no terminator is needed.
+    fn encode<const LAST: bool>(r: Self::Ref<'_>, out: &mut Vec<u8>);
+    /// Reads what `encode` with the same `LAST` wrote.
+    fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<Self::Ref<'a>, DecodeError>;
+    /// The identity: says that `Ref` is covariant, which the compiler cannot know of an associated type.
+    fn shorten<'s, 'l: 's>(r: Self::Ref<'l>) -> Self::Ref<'s>;
+    fn to_owned(r: Self::Ref<'_>) -> Self;
+
+    /// The same value with another lifetime, if it borrows nothing (`BORROWS` is false).
+    #[inline]
+    fn detach<'a>(_: Self::Ref<'_>) -> Option<Self::Ref<'a>> {
+        None
+    }
+
+    /// Lends the whole encoding; families whose borrowed form already is the encoding copy nothing.
+    #[inline]
+    fn with_bytes<X>(r: Self::Ref<'_>, scratch: &mut Vec<u8>, f: impl FnOnce(&[u8]) -> X) -> X {
+        scratch.clear();
+        Self::encode::<true>(r, scratch);
+        f(scratch)
+    }
+}
+
+/// A datum that may be a key: all but serde values, whose bytes do not sort as they do.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key",
+    label = "not a key",
+    note = "keys: integers, floats (NaN sorts last), bool, `String`, `Vec<u8>`, `[u8; N]`, vectors of numbers, `Option`, `Reverse`, and tuples of those"
+)]
+pub trait Key: Datum {}
+
+/// What can be emitted: leads from the borrowed type to its family, so that `out.emit(word, 1u64)` alone tells the
+/// compiler that the output is made of `(String, u64)`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be emitted",
+    label = "cannot be emitted",
+    note = "emit numbers, `&str` or `String`, `&[u8]` or `Vec<u8>`, `&[u8; N]`, slices of numbers, `Option` and tuples of those, or `Serde(value)` for a serde type"
+)]
+pub trait IntoDatum {
+    type Datum: Datum;
+    /// Lends the borrowed form.
+    fn with<X>(self, f: impl FnOnce(<Self::Datum as Datum>::Ref<'_>) -> X) -> X;
+}
+
+/// The encoding of one datum, alone.
+pub fn encoded<D: Datum>(r: D::Ref<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    D::encode::<true>(r, &mut out);
+    out
+}

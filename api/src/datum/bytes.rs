@@ -1,0 +1,127 @@
+//! Byte strings. Last in a key they are their own encoding; otherwise `00` becomes `00 FF` and `00 00` ends them, which
+//! keeps the order and makes no string a prefix of another.
+
+use super::{Datum, DecodeError, IntoDatum, Key, Reader};
+use memchr::memchr;
+
+pub(super) fn escape(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut rest = bytes;
+    while let Some(at) = memchr(0, rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&[0, 0xFF]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.extend_from_slice(&[0, 0]);
+}
+
+pub(super) fn unescape<'a>(reader: &mut Reader<'a>, kind: &'static str) -> Result<&'a [u8], DecodeError> {
+    let bytes = reader.left();
+    let mut plain: Option<Vec<u8>> = None;
+    let mut from = 0;
+    loop {
+        let at = from + memchr(0, &bytes[from..]).ok_or_else(|| DecodeError::new(kind, "no terminator"))?;
+        match bytes.get(at + 1) {
+            Some(0) => {
+                reader.take(at + 2, kind)?;
+                return Ok(match plain {
+                    None => &bytes[..at],
+                    Some(mut p) => {
+                        p.extend_from_slice(&bytes[from..at]);
+                        reader.arena.keep(p)
+                    }
+                });
+            }
+            Some(0xFF) => {
+                let p = plain.get_or_insert_default();
+                p.extend_from_slice(&bytes[from..=at]);
+                from = at + 2;
+            }
+            _ => return Err(DecodeError::new(kind, "a zero byte that is neither escaped nor a terminator")),
+        }
+    }
+}
+
+impl Datum for Vec<u8> {
+    type Ref<'a> = &'a [u8];
+    const BORROWS: bool = true;
+    #[inline]
+    fn encode<const LAST: bool>(r: &[u8], out: &mut Vec<u8>) {
+        if LAST { out.extend_from_slice(r) } else { escape(r, out) }
+    }
+    #[inline]
+    fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
+        if LAST { Ok(reader.rest()) } else { unescape(reader, "byte string") }
+    }
+    #[inline]
+    fn shorten<'s, 'l: 's>(r: &'l [u8]) -> &'s [u8] {
+        r
+    }
+    fn to_owned(r: &[u8]) -> Vec<u8> {
+        r.to_vec()
+    }
+    #[inline]
+    fn with_bytes<X>(r: &[u8], _: &mut Vec<u8>, f: impl FnOnce(&[u8]) -> X) -> X {
+        f(r)
+    }
+}
+impl Key for Vec<u8> {}
+
+impl IntoDatum for &[u8] {
+    type Datum = Vec<u8>;
+    #[inline]
+    fn with<X>(self, f: impl FnOnce(&[u8]) -> X) -> X {
+        f(self)
+    }
+}
+impl IntoDatum for Vec<u8> {
+    type Datum = Vec<u8>;
+    fn with<X>(self, f: impl FnOnce(&[u8]) -> X) -> X {
+        f(&self)
+    }
+}
+impl IntoDatum for &Vec<u8> {
+    type Datum = Vec<u8>;
+    fn with<X>(self, f: impl FnOnce(&[u8]) -> X) -> X {
+        f(self)
+    }
+}
+
+impl<const N: usize> Datum for [u8; N] {
+    type Ref<'a> = &'a [u8; N];
+    const BORROWS: bool = true;
+    #[inline]
+    fn encode<const LAST: bool>(r: &[u8; N], out: &mut Vec<u8>) {
+        out.extend_from_slice(r)
+    }
+    #[inline]
+    fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<&'a [u8; N], DecodeError> {
+        Ok(reader.take(N, "byte array")?.try_into().expect("take gave as many bytes"))
+    }
+    #[inline]
+    fn shorten<'s, 'l: 's>(r: &'l [u8; N]) -> &'s [u8; N] {
+        r
+    }
+    fn to_owned(r: &[u8; N]) -> [u8; N] {
+        *r
+    }
+    #[inline]
+    fn with_bytes<X>(r: &[u8; N], _: &mut Vec<u8>, f: impl FnOnce(&[u8]) -> X) -> X {
+        f(r)
+    }
+}
+impl<const N: usize> Key for [u8; N] {}
+impl<const N: usize> IntoDatum for &[u8; N] {
+    type Datum = [u8; N];
+    #[inline]
+    fn with<X>(self, f: impl FnOnce(&[u8; N]) -> X) -> X {
+        f(self)
+    }
+}
+impl<const N: usize> IntoDatum for [u8; N] {
+    type Datum = [u8; N];
+    #[inline]
+    fn with<X>(self, f: impl FnOnce(&[u8; N]) -> X) -> X {
+        f(&self)
+    }
+}

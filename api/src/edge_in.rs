@@ -1,0 +1,98 @@
+//! The start of a stage that reads edges: segments back into records.
+
+use crate::arena::Arena;
+use crate::chain::Chain;
+use crate::context::{TaskCx, TaskError, TaskResult};
+use crate::datum::{Datum, DecodeError, Reader};
+use crate::emitter::Push;
+use std::marker::PhantomData;
+use windrow_engine::{EngineError, Pairs as EnginePairs, open_concat, open_merged};
+use windrow_model::counters::names;
+use windrow_model::{Code, Failure, Order};
+
+/// A decoding error is a bug or damage that checksums did not see; nobody's record is to blame.
+pub(crate) fn undecodable(e: DecodeError) -> TaskError {
+    Failure::new(Code::Internal, format!("a shuffled record does not decode: {e}")).into()
+}
+
+/// An engine error about a segment of this input, told with its place.
+pub(crate) fn of_input(e: EngineError, input: usize) -> TaskError {
+    let segment = match &e {
+        EngineError::Segment { index, .. } => Some((input, *index)),
+        _ => None,
+    };
+    TaskError { segment, ..TaskError::from(e) }
+}
+
+/// Opens an input's segments: merged by key, or one after the other.
+pub(crate) fn open(cx: &TaskCx<'_>, input: usize, order: Order) -> TaskResult<Box<dyn EnginePairs>> {
+    let segments = cx.input_segments(input);
+    let opened: Result<Box<dyn EnginePairs>, EngineError> = match order {
+        Order::Key => open_merged(segments, cx.folder, cx.merge_memory()).map(|m| Box::new(m) as _),
+        Order::Arrival => open_concat(segments).map(|c| Box::new(c) as _),
+    };
+    opened.map_err(|e| of_input(e, input))
+}
+
+/// Steps an input's cursor.
+#[inline]
+pub(crate) fn advance(pairs: &mut dyn EnginePairs, input: usize) -> TaskResult<()> {
+    pairs.advance().map_err(|e| of_input(e, input))
+}
+
+/// Reads an edge's pairs as they lie.
+pub(crate) struct ReadPairs<K, V> {
+    pub order: Order,
+    pub types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K: Datum, V: Datum> Chain<(K, V)> for ReadPairs<K, V> {
+    fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, V)>) -> TaskResult<()> {
+        let mut pairs = open(cx, 0, self.order)?;
+        let mut arena = Arena::new();
+        let mut read = 0u64;
+        while let Some((key, value)) = pairs.peek() {
+            let k = K::decode::<true>(&mut Reader::new(key, &arena)).map_err(undecodable)?;
+            let v = V::decode::<true>(&mut Reader::new(value, &arena)).map_err(undecodable)?;
+            sink.push((k, v));
+            arena.reset();
+            if cx.stopped() {
+                break;
+            }
+            read += 1;
+            if read.is_multiple_of(4096) {
+                cx.check_cancelled();
+            }
+            advance(&mut *pairs, 0)?;
+        }
+        cx.count(names::RECORDS_READ, read);
+        Ok(())
+    }
+}
+
+/// Reads an edge's records that have no key.
+pub(crate) struct ReadRecords<R> {
+    pub types: PhantomData<fn() -> R>,
+}
+
+impl<R: Datum> Chain<R> for ReadRecords<R> {
+    fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<R>) -> TaskResult<()> {
+        let mut pairs = open(cx, 0, Order::Arrival)?;
+        let mut arena = Arena::new();
+        let mut read = 0u64;
+        while let Some((_, value)) = pairs.peek() {
+            sink.push(R::decode::<true>(&mut Reader::new(value, &arena)).map_err(undecodable)?);
+            arena.reset();
+            if cx.stopped() {
+                break;
+            }
+            read += 1;
+            if read.is_multiple_of(4096) {
+                cx.check_cancelled();
+            }
+            advance(&mut *pairs, 0)?;
+        }
+        cx.count(names::RECORDS_READ, read);
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! The end of a stage that feeds another: records into an edge's shuffle file.
+
+use crate::chain::Branch;
+use crate::context::{TaskCx, TaskResult};
+use crate::datum::{Datum, Key};
+use crate::emitter::Push;
+use crate::flow::Flow;
+use crate::records::{Pairs, Records};
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
+use windrow_engine::{EngineError, Partitioning, PlainEdge};
+use windrow_model::counters::names;
+use windrow_model::{Input, Order, Output, OutputReport, Partitioner, Partitions, Port};
+
+/// How one collection is laid out for its reader.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    pub partitions: Partitions,
+    pub partitioner: Partitioner,
+    pub order: Order,
+}
+
+/// Buffers for a key and a value on their way into an edge.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+}
+
+/// Pushes records into an edge as `write` encodes them.
+struct EdgeSink<'c, 't, R, W> {
+    edge: PlainEdge,
+    write: &'c W,
+    scratch: Scratch,
+    cx: &'c TaskCx<'t>,
+    emitted: u64,
+    types: PhantomData<fn(R)>,
+}
+
+impl<R: Datum, W> Push<R> for EdgeSink<'_, '_, R, W>
+where
+    W: Fn(&mut PlainEdge, R::Ref<'_>, &mut Scratch) -> Result<(), EngineError>,
+{
+    #[inline]
+    fn push(&mut self, r: R::Ref<'_>) {
+        self.emitted += 1;
+        if let Err(e) = (self.write)(&mut self.edge, r, &mut self.scratch) {
+            self.cx.fail(e);
+        }
+    }
+}
+
+/// Which partition of an edge a task's records go to, for partitioners that look at no more than the key.
+pub(crate) fn partitioning(cx: &TaskCx<'_>, partitioner: Partitioner, partitions: u32) -> Partitioning {
+    match partitioner {
+        Partitioner::Same => Partitioning::Fixed(cx.task.attempt.task.index),
+        Partitioner::InputPart => Partitioning::Fixed(cx.chunk().map_or(0, |c| c.part)),
+        // A range partitioner is made from a sample by `sort`, which does not come here.
+        Partitioner::Hash | Partitioner::Range => Partitioning::Hash(partitions),
+    }
+}
+
+/// Runs a chain into the edge that is output `output` of the task.
+pub(crate) fn run_into_edge<R: Datum, W>(
+    cx: &TaskCx<'_>,
+    chain: &dyn crate::chain::Chain<R>,
+    output: usize,
+    order: Order,
+    partitioning: impl FnOnce(u32) -> Partitioning,
+    write: &W,
+) -> TaskResult<OutputReport>
+where
+    W: Fn(&mut PlainEdge, R::Ref<'_>, &mut Scratch) -> Result<(), EngineError>,
+{
+    let edge = PlainEdge::new(cx.edge(output, order, partitioning))?;
+    let types = PhantomData::<fn(R)>;
+    let mut sink = EdgeSink { edge, write, scratch: Scratch::default(), cx, emitted: 0, types };
+    chain.run(cx, &mut sink)?;
+    cx.outcome()?;
+    cx.count(names::RECORDS_EMITTED, sink.emitted);
+    let result = sink.edge.finish()?;
+    cx.count_edge(&result);
+    Ok(OutputReport::Edge(result.segments))
+}
+
+/// Adds, for every branch, a stage that writes its records into an edge of this layout. Returns the ports in order.
+pub(crate) fn edge_stages<R: Datum, W>(
+    records: &Records<R>,
+    op: &str,
+    at: &Location<'_>,
+    layout: impl Fn(&Branch<R>) -> Layout,
+    write: W,
+) -> Vec<Port>
+where
+    W: Fn(&mut PlainEdge, R::Ref<'_>, &mut Scratch) -> Result<(), EngineError> + Send + Sync + 'static,
+{
+    let write = Arc::new(write);
+    let add = |branch: &Branch<R>| {
+        let Layout { partitions, partitioner, order } = layout(branch);
+        let (chain, write) = (branch.chain.clone(), write.clone());
+        let output = Output::Edge { partitions, partitioner, order, combined: false };
+        let stage = records.flow.add_stage(branch, op, at, vec![], vec![output], move |cx| {
+            let by = |n| self::partitioning(cx, partitioner, n);
+            Ok(vec![run_into_edge(cx, &*chain, 0, order, by, &*write)?])
+        });
+        Port { stage, output: 0 }
+    };
+    records.branches.iter().map(add).collect()
+}
+
+/// Encodes a pair; the value as bytes behind the key's.
+#[inline]
+pub(crate) fn write_pair<K: Datum, V: Datum>(
+    edge: &mut PlainEdge,
+    (k, v): (K::Ref<'_>, V::Ref<'_>),
+    scratch: &mut Scratch,
+) -> Result<(), EngineError> {
+    let Scratch { key, value } = scratch;
+    K::with_bytes(k, key, |k| V::with_bytes(v, value, |v| edge.push(k, v)))
+}
+
+/// Encodes a record without a key.
+#[inline]
+pub(crate) fn write_record<R: Datum>(
+    edge: &mut PlainEdge,
+    r: R::Ref<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), EngineError> {
+    R::with_bytes(r, &mut scratch.value, |v| edge.push(&[], v))
+}
+
+/// The ports of these pairs, partitioned by the hash of their keys and sorted by key: shuffled, unless they already lie
+/// so, and then only written where they are. Made once per collection and number of partitions.
+pub(crate) fn keyed_ports<K: Key, V: Datum>(
+    pairs: &Pairs<K, V>,
+    partitions: Partitions,
+    op: &str,
+    at: &Location<'_>,
+) -> Vec<Port> {
+    let in_place = pairs.keyed == Some(partitions);
+    pairs.flow.shared_edge(pairs.node, format!("keyed {partitions:?}"), || {
+        let direct: Option<Vec<Port>> = pairs.branches.iter().map(|b| b.direct.clone()).collect::<Option<Vec<_>>>().map(|p| p.concat());
+        match direct {
+            Some(ports) if in_place => ports,
+            _ => {
+                let partitioner = if in_place { Partitioner::Same } else { Partitioner::Hash };
+                let layout = |_: &_| Layout { partitions, partitioner, order: Order::Key };
+                edge_stages(pairs, op, at, layout, write_pair::<K, V>)
+            }
+        }
+    })
+}
+
+/// A branch that reads these ports.
+pub(crate) fn reading<R: Datum>(
+    flow: &Flow,
+    ports: Vec<Vec<Port>>,
+    partitions: Partitions,
+    label: &str,
+    direct: bool,
+    chain: Arc<dyn crate::chain::Chain<R>>,
+) -> Branch<R> {
+    let _ = flow;
+    Branch {
+        direct: direct.then(|| ports.concat()),
+        inputs: ports.into_iter().map(|from| Input::Edge { from }).collect(),
+        chain,
+        label: label.to_string(),
+        partitions: Some(partitions),
+        deterministic: true,
+    }
+}

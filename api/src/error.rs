@@ -1,0 +1,89 @@
+//! The error that users see and return: a code, a sentence, and where.
+
+use std::fmt;
+use windrow_model::{Code, Failure};
+
+/// What a job, or a function in it, fails with. Any `std::error::Error` turns into one with `?`, so functions of a job
+/// return `windrow::Result<()>` and use `?` freely.
+///
+/// ```
+/// fn parse(field: &str) -> windrow::Result<u32> {
+///     Ok(field.parse::<u32>()?)
+/// }
+/// assert_eq!(parse("x").unwrap_err().code().as_str(), "USER_ERROR");
+/// ```
+pub struct Error(Box<Failure>);
+
+/// `Result` with Windrow's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of the user's code with a message of its own.
+    pub fn msg(message: impl fmt::Display) -> Self {
+        Error::new(Code::UserError, message.to_string())
+    }
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Error(Box::new(Failure::new(code, message)))
+    }
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+    pub fn failure(&self) -> &Failure {
+        &self.0
+    }
+    pub fn into_failure(self) -> Failure {
+        *self.0
+    }
+    pub(crate) fn from_failure(failure: Failure) -> Self {
+        Error(Box::new(failure))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<E: std::error::Error + 'static> From<E> for Error {
+    fn from(e: E) -> Self {
+        let any: &(dyn std::error::Error + 'static) = &e;
+        if let Some(failure) = any.downcast_ref::<Failure>() {
+            return Error::from_failure(failure.clone());
+        }
+        let mut message = e.to_string();
+        let mut source = e.source();
+        while let Some(s) = source {
+            message = format!("{message}: {s}");
+            source = s.source();
+        }
+        Error::new(Code::UserError, message)
+    }
+}
+
+/// What a record function may return: nothing, or a result whose error fails the record.
+#[diagnostic::on_unimplemented(
+    message = "a record function must return `()` or `windrow::Result<()>`, not `{Self}`",
+    note = "did you mean to `out.push(..)` the value?"
+)]
+pub trait Outcome {
+    fn into_result(self) -> Result<()>;
+}
+impl Outcome for () {
+    #[inline]
+    fn into_result(self) -> Result<()> {
+        Ok(())
+    }
+}
+// One concrete error type, so that `?` and a bare `Ok(())` infer inside closures.
+impl Outcome for Result<()> {
+    #[inline]
+    fn into_result(self) -> Result<()> {
+        self
+    }
+}

@@ -1,0 +1,181 @@
+//! The child process of a worker: frames in, engine tasks, frames out.
+//!
+//! It speaks over an inherited socket (file descriptor 3), holds no credential and opens no connection. It ends when the
+//! socket does.
+
+use crate::context::{TaskError, segment_identity};
+use crate::error::{Error, Result};
+use crate::flow::Flow;
+use crate::program::Registry;
+use crate::task_run::{Program, Setting};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use windrow_engine::LocalSegment;
+use windrow_format::codec::Codec;
+use windrow_model::{AttemptId, Code, Digest, Failure, Task, TaskInput};
+use windrow_proto::frame::{read_frame, write_frame};
+use windrow_proto::v1::{self, from_executor, to_executor};
+
+/// Version of the frames that this executor speaks.
+const PROTOCOL: u32 = 1;
+
+type Replies = Arc<Mutex<UnixStream>>;
+
+/// Serves the worker until it closes the socket.
+pub(crate) fn run(registry: &Registry) -> ExitCode {
+    // SAFETY: the worker starts this mode with its socket as file descriptor 3, which nothing else in this process owns
+    // or knows: this is the first thing that `main` does.
+    let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(3) });
+    match serve(registry, socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("windrow executor: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(registry: &Registry, mut socket: UnixStream) -> Result<()> {
+    let replies: Replies = Arc::new(Mutex::new(socket.try_clone()?));
+    let Some(v1::ToExecutor { message: Some(to_executor::Message::Setup(setup)) }) = read_frame(&mut socket)? else {
+        return Err(Error::new(Code::ExecutorProtocol, "the worker did not begin with a setup"));
+    };
+    let threads = (setup.threads as usize).max(1);
+    let memory = setup.memory_bytes as usize / threads;
+    let program = match build(registry, &setup) {
+        Ok(program) => Arc::new(program),
+        Err(e) => {
+            let failure = Some(e.into_failure().into());
+            return send(&replies, from_executor::Message::SetupFailed(v1::SetupFailed { failure }));
+        }
+    };
+    let fingerprint = Some(program.plan.fingerprint.into());
+    send(&replies, from_executor::Message::Ready(v1::ExecutorReady { protocol: PROTOCOL, fingerprint }))?;
+
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("task-{i}")).build()?;
+    let running: Arc<Mutex<HashMap<AttemptId, Arc<AtomicBool>>>> = Arc::default();
+    while let Some(v1::ToExecutor { message }) = read_frame(&mut socket)? {
+        match message {
+            Some(to_executor::Message::Run(run)) => {
+                let order = Order::try_from(run)?;
+                let cancelled = Arc::new(AtomicBool::new(false));
+                lock(&running).insert(order.task.attempt, cancelled.clone());
+                let (program, replies, running) = (program.clone(), replies.clone(), running.clone());
+                pool.spawn_fifo(move || {
+                    let attempt = order.task.attempt;
+                    let answer = order.execute(&program, memory, &cancelled);
+                    lock(&running).remove(&attempt);
+                    if send(&replies, answer).is_err() {
+                        // The worker is gone, and with it the reason to be here.
+                        std::process::exit(1);
+                    }
+                });
+            }
+            Some(to_executor::Message::Cancel(cancel)) => {
+                let attempt: AttemptId = cancel.attempt.unwrap_or_default().try_into().map_err(bad)?;
+                if let Some(cancelled) = lock(&running).get(&attempt) {
+                    cancelled.store(true, Ordering::Relaxed);
+                }
+            }
+            _ => return Err(Error::new(Code::ExecutorProtocol, "an unexpected message from the worker")),
+        }
+    }
+    // The worker closed the socket: whatever still runs is not wanted.
+    std::process::exit(0)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A panic of user code is caught before it could poison a lock; no state here can be half changed.
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn send(replies: &Replies, message: from_executor::Message) -> Result<()> {
+    Ok(write_frame(&mut *lock(replies), &v1::FromExecutor { message: Some(message) })?)
+}
+
+fn bad(e: impl std::fmt::Display) -> Error {
+    Error::new(Code::ExecutorProtocol, e.to_string())
+}
+
+fn build(registry: &Registry, setup: &v1::ExecutorSetup) -> Result<Program> {
+    if setup.protocol != PROTOCOL {
+        let message = format!("the worker speaks executor protocol {}, this binary {PROTOCOL}", setup.protocol);
+        return Err(Error::new(Code::VersionMismatch, message));
+    }
+    let job = registry.from_params(&setup.program, &setup.params)?;
+    let sides = setup.sides.iter().map(|path| path_of(path)).collect();
+    let flow = Flow::new(PathBuf::from("/"), false, Some(sides));
+    job.plan(&flow)?;
+    let built = flow.build()?;
+    let expected: Digest = setup.fingerprint.clone().unwrap_or_default().try_into().map_err(bad)?;
+    if built.plan.fingerprint != expected {
+        let message = format!("the plan's fingerprint was {expected} at submit, and is {} here", built.plan.fingerprint);
+        return Err(Error::new(Code::PlanMismatch, message));
+    }
+    Ok(Program { plan: built.plan, functions: built.functions, counters: built.counters })
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// One attempt as the worker ordered it.
+struct Order {
+    task: Task,
+    folder: PathBuf,
+    segments: Vec<Vec<LocalSegment>>,
+    codec: Codec,
+}
+
+impl TryFrom<v1::RunTask> for Order {
+    type Error = Error;
+    fn try_from(run: v1::RunTask) -> Result<Order> {
+        let task: Task = run.task.unwrap_or_default().try_into().map_err(bad)?;
+        let mut segments: Vec<Vec<LocalSegment>> = vec![Vec::new(); task.inputs.len()];
+        for local in run.segments {
+            let input = local.input as usize;
+            let Some(TaskInput::Segments(refs)) = task.inputs.get(input) else {
+                return Err(bad(format!("input {input} of {} has no segments", task.attempt)));
+            };
+            if refs.len() != local.segments.len() {
+                return Err(bad(format!("{} of {} segments are staged", local.segments.len(), refs.len())));
+            }
+            segments[input] = refs
+                .iter()
+                .zip(&local.segments)
+                .map(|(r, l)| LocalSegment {
+                    path: path_of(&l.path),
+                    offset: l.offset,
+                    length: r.segment.length,
+                    identity: segment_identity(&r.attempt, r.output, r.segment.partition),
+                })
+                .collect();
+        }
+        let codec = if run.compress { Codec::Lz4 } else { Codec::None };
+        Ok(Order { task, folder: path_of(&run.folder), segments, codec })
+    }
+}
+
+impl Order {
+    fn execute(self, program: &Program, memory: usize, cancelled: &AtomicBool) -> from_executor::Message {
+        let Order { task, folder, segments, codec } = self;
+        let folder: &Path = &folder;
+        let attempt = Some(task.attempt.into());
+        match program.run(&task, Setting { folder, segments, memory, codec, cancelled }) {
+            Ok(report) => from_executor::Message::Done(v1::TaskDone { attempt, report: Some(report.into()) }),
+            Err(TaskError { failure, segment }) => from_executor::Message::Failed(v1::TaskFailed {
+                attempt,
+                failure: Some(Failure::into(failure)),
+                segment: segment
+                    .map(|(input, index)| v1::SegmentPosition { input: input as u32, index: index as u32 }),
+            }),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A plan as text.
+
+use std::fmt::Write;
+use windrow_model::{Framing, Input, Order, Output, Partitioner, Partitions, Plan};
+
+/// One paragraph for each stage: what it does, what it reads and what it feeds.
+pub(crate) fn explain(plan: &Plan) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    for (i, stage) in plan.stages.iter().enumerate() {
+        let _ = writeln!(text, "stage {i}: {}   ({})", stage.label, stage.place);
+        for input in &stage.inputs {
+            let _ = match input {
+                Input::Source(s) => writeln!(
+                    text,
+                    "    reads {}{} {}",
+                    if s.sample { "windows of " } else { "" },
+                    s.inputs.join(" "),
+                    framing(s.framing)
+                ),
+                Input::Edge { from } => {
+                    let from: Vec<String> = from.iter().map(|p| format!("stage {}", p.stage)).collect();
+                    writeln!(text, "    reads its partition of {}", from.join(", "))
+                }
+                Input::Broadcast { from } => writeln!(text, "    reads all of stage {} (broadcast)", from.stage),
+            };
+        }
+        for output in &stage.outputs {
+            let _ = match output {
+                Output::Edge { partitions, partitioner, order, combined } => writeln!(
+                    text,
+                    "    shuffles {}{}{}, {}",
+                    partitioned(*partitioner),
+                    match order {
+                        Order::Key => ", sorted by key",
+                        Order::Arrival => ", in order of arrival",
+                    },
+                    if *combined { ", combined" } else { "" },
+                    match partitions {
+                        Partitions::Auto => "default partitions".to_string(),
+                        Partitions::Count(n) => format!("{n} partitions"),
+                    }
+                ),
+                Output::Broadcast => writeln!(text, "    broadcasts"),
+                Output::Sink { sink } => {
+                    let sink = &plan.sinks[*sink as usize];
+                    writeln!(text, "    writes {} to {}", sink.format, sink.path)
+                }
+            };
+        }
+    }
+    for collect in &plan.collects {
+        let _ = writeln!(text, "collects `{}` from stage {}", collect.name, collect.from.stage);
+    }
+    let _ = writeln!(text, "fingerprint {}", plan.fingerprint);
+    text
+}
+
+fn framing(framing: Framing) -> String {
+    match framing {
+        Framing::Delimiter(b'\n') => "by lines".to_string(),
+        Framing::Delimiter(b) => format!("by records that end with byte {b}"),
+        Framing::Fixed(n) => format!("by records of {n} bytes"),
+        Framing::Whole => "by whole files".to_string(),
+    }
+}
+
+fn partitioned(by: Partitioner) -> &'static str {
+    match by {
+        Partitioner::Hash => "by hash",
+        Partitioner::Range => "by key ranges",
+        Partitioner::Same => "in place",
+        Partitioner::InputPart => "by input part",
+    }
+}

@@ -1,0 +1,226 @@
+//! The plan under construction: what `Job::plan` is given.
+
+use crate::chain::Branch;
+use crate::context::{StageFn, TaskCx, TaskResult};
+use crate::counter::Counter;
+use crate::datum::Datum;
+use crate::error::{Error, Result};
+use crate::records::Records;
+use crate::side::{Side, SideSlot};
+use crate::source::Source;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use windrow_model::{
+    Code, Collect, Digest, Input, Output, OutputReport, Plan, Port, SinkSpec, SourceSpec, Stage, StageId,
+};
+
+/// A graph of stages being built. Every process of a job builds the same one from the same parameters.
+///
+/// Handles made from it (`Records`, `Pairs`) are deliberately not `Send`: capturing one in a record function does not
+/// compile.
+#[derive(Clone)]
+pub struct Flow(pub(crate) Rc<Draft>);
+
+#[derive(Default)]
+pub(crate) struct Draft {
+    stages: RefCell<Vec<Stage>>,
+    functions: RefCell<Vec<StageFn>>,
+    sinks: RefCell<Vec<SinkSpec>>,
+    collects: RefCell<Vec<Collect>>,
+    counters: RefCell<Vec<String>>,
+    sides: RefCell<Vec<SideSlot>>,
+    /// Side values by content, when they were made elsewhere (in an executor).
+    given_sides: Option<Vec<PathBuf>>,
+    hasher: RefCell<blake3::Hasher>,
+    /// Edges that exist already: the same records shuffled the same way are shuffled once.
+    edges: RefCell<BTreeMap<(u64, String), Vec<Port>>>,
+    next_node: Cell<u64>,
+    /// What relative paths are relative to.
+    base: PathBuf,
+    overwrite: bool,
+}
+
+/// A finished plan with the functions that run its stages.
+pub(crate) struct Built {
+    pub plan: Plan,
+    pub functions: Vec<StageFn>,
+    /// Names of the user's counters by index.
+    pub counters: Vec<String>,
+    /// Encoded side values, if they were made here.
+    pub sides: Vec<Vec<u8>>,
+}
+
+/// Where the user's program called the operation.
+pub(crate) fn place(at: &Location<'_>) -> String {
+    format!("{}:{}", at.file(), at.line())
+}
+
+impl Flow {
+    pub(crate) fn new(base: PathBuf, overwrite: bool, given_sides: Option<Vec<PathBuf>>) -> Self {
+        Flow(Rc::new(Draft { base, overwrite, given_sides, ..Draft::default() }))
+    }
+
+    /// Reads records from files: `flow.read(lines(&self.input))`.
+    #[track_caller]
+    pub fn read<S: Source>(&self, source: S) -> Records<S::Item> {
+        let spec = self.source_spec(source.inputs(), source.framing(), source.has_header());
+        let label = source.name();
+        self.fingerprint(&["read", &label, std::any::type_name::<S>(), &place(Location::caller())]);
+        let branch = Branch {
+            inputs: vec![Input::Source(spec)],
+            chain: Arc::new(crate::source::SourceChain { source: Arc::new(source) }),
+            label,
+            partitions: None,
+            deterministic: true,
+            direct: None,
+        };
+        Records::new(self, vec![branch], None)
+    }
+
+    fn source_spec(&self, inputs: Vec<String>, framing: windrow_model::Framing, header: bool) -> SourceSpec {
+        self.fingerprint(&inputs.iter().map(String::as_str).collect::<Vec<_>>());
+        let inputs = inputs.into_iter().map(|i| self.absolute(&i)).collect();
+        SourceSpec { inputs, framing, decompress: true, header, sample: false }
+    }
+
+    /// A counter of the job: `let bad = flow.counter("bad lines")`, then `bad.add(1)` in record functions.
+    pub fn counter(&self, name: &str) -> Counter {
+        let mut counters = self.0.counters.borrow_mut();
+        let index = counters.iter().position(|n| n == name).unwrap_or_else(|| {
+            counters.push(name.to_string());
+            counters.len() - 1
+        });
+        Counter::new(index)
+    }
+
+    /// A value that is made once, where the job is submitted, and can be used in every task.
+    ///
+    /// Errors of `make` fail the submission.
+    pub fn side<T, E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<Side<T>>
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
+        Error: From<E>,
+    {
+        let index = self.0.sides.borrow().len();
+        let slot = match &self.0.given_sides {
+            Some(files) => {
+                let file = files.get(index).ok_or_else(|| {
+                    Error::new(Code::PlanMismatch, format!("side value {index} did not exist at submit"))
+                })?;
+                let bytes = std::fs::read(file)
+                    .map_err(|e| Error::new(Code::IoError, format!("side value {}: {e}", file.display())))?;
+                SideSlot::of(bytes)
+            }
+            None => {
+                let mut bytes = Vec::new();
+                crate::codec::encode(&make()?, &mut bytes);
+                SideSlot::of(bytes)
+            }
+        };
+        let side = Side::new(slot.bytes.clone());
+        self.fingerprint(&["side", std::any::type_name::<T>(), &slot.digest.to_string()]);
+        self.0.sides.borrow_mut().push(slot);
+        Ok(side)
+    }
+
+    pub(crate) fn node(&self) -> u64 {
+        let node = self.0.next_node.get();
+        self.0.next_node.set(node + 1);
+        node
+    }
+
+    pub(crate) fn fingerprint(&self, parts: &[&str]) {
+        let mut hasher = self.0.hasher.borrow_mut();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+    }
+
+    pub(crate) fn absolute(&self, path: &str) -> String {
+        if path.contains("://") {
+            return path.to_string();
+        }
+        self.0.base.join(path).to_string_lossy().into_owned()
+    }
+
+    /// The ports of an edge that was made before from the same records in the same way, or those that `make` gives.
+    pub(crate) fn shared_edge(&self, node: u64, how: String, make: impl FnOnce() -> Vec<Port>) -> Vec<Port> {
+        let key = (node, how);
+        let known = self.0.edges.borrow().get(&key).cloned();
+        known.unwrap_or_else(|| {
+            let ports = make();
+            self.0.edges.borrow_mut().insert(key, ports.clone());
+            ports
+        })
+    }
+
+    /// Ends a branch: adds the stage that runs it into these outputs.
+    pub(crate) fn add_stage<R: Datum>(
+        &self,
+        branch: &Branch<R>,
+        op: &str,
+        at: &Location<'_>,
+        more_inputs: Vec<Input>,
+        outputs: Vec<Output>,
+        run: impl Fn(&TaskCx<'_>) -> TaskResult<Vec<OutputReport>> + Send + Sync + 'static,
+    ) -> StageId {
+        let mut stages = self.0.stages.borrow_mut();
+        let stage = Stage {
+            label: format!("{} → {op}", branch.label),
+            place: place(at),
+            inputs: branch.inputs.iter().cloned().chain(more_inputs).collect(),
+            outputs,
+            deterministic: branch.deterministic,
+        };
+        let reads: Vec<Port> = stage.reads().collect();
+        let shape = format!("{reads:?} {:?} {}", stage.outputs, std::any::type_name::<R>());
+        self.fingerprint(&[&stage.label, &stage.place, &shape]);
+        stages.push(stage);
+        self.0.functions.borrow_mut().push(StageFn(Arc::new(run)));
+        StageId(stages.len() as u32 - 1)
+    }
+
+    pub(crate) fn add_sink(&self, path: &str, format: &str, suffix: &str) -> u32 {
+        self.fingerprint(&["sink", path, format, suffix]);
+        let mut sinks = self.0.sinks.borrow_mut();
+        sinks.push(SinkSpec {
+            path: self.absolute(path),
+            format: format.to_string(),
+            suffix: suffix.to_string(),
+            overwrite: self.0.overwrite,
+        });
+        sinks.len() as u32 - 1
+    }
+
+    pub(crate) fn add_collect(&self, name: &str, from: Port) {
+        self.fingerprint(&["collect", name]);
+        self.0.collects.borrow_mut().push(Collect { name: name.to_string(), from });
+    }
+
+    /// Checks and closes the plan.
+    pub(crate) fn build(self) -> Result<Built> {
+        let draft = &self.0;
+        let digest = Digest(*draft.hasher.borrow().finalize().as_bytes());
+        let plan = Plan {
+            stages: draft.stages.take(),
+            sinks: draft.sinks.take(),
+            collects: draft.collects.take(),
+            sides: draft
+                .sides
+                .borrow()
+                .iter()
+                .map(|s| windrow_model::Side { digest: s.digest, length: s.bytes.len() as u64 })
+                .collect(),
+            fingerprint: digest,
+        };
+        plan.check().map_err(|e| Error::new(Code::PlanInvalid, e.to_string()))?;
+        let sides = draft.sides.take().into_iter().map(|s| s.bytes.to_vec()).collect();
+        draft.edges.take();
+        Ok(Built { plan, functions: draft.functions.take(), counters: draft.counters.take(), sides })
+    }
+}

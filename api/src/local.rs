@@ -1,0 +1,343 @@
+//! A job in this process: the cluster's scheduler and engine, with one node and threads for its slots.
+//!
+//! No retries here, and no isolation: a panic fails the job with its record, a crash takes the process along.
+
+use crate::context::{TaskError, segment_identity};
+use crate::error::{Error, Result};
+use crate::finished::Finished;
+use crate::task_run::{Program, Setting};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use windrow_engine::LocalSegment;
+use windrow_format::codec::Codec;
+use windrow_format::durable::Durability;
+use windrow_format::{manifest, names};
+use windrow_model::{
+    AttemptId, Code, Digest, Epoch, Failure, Incarnation, JobId, JobOptions, JobSpec, JobState, JobStatus, NodeInfo,
+    Task, TaskInput, TaskReport, Time, WorkerId,
+};
+use windrow_scheduler::{Action, Config, Event, Scheduler, StageChunks, StagedPart};
+use windrow_store::Staging;
+
+/// How a local run is done.
+pub(crate) struct LocalOptions {
+    pub name: String,
+    pub threads: usize,
+    pub memory_bytes: u64,
+    pub scratch: Option<PathBuf>,
+    pub durable: bool,
+    pub job: JobOptions,
+}
+
+/// Progress is shown so often while nothing else happens.
+const REPORT_EVERY: Duration = Duration::from_millis(200);
+
+/// What the loop waits for.
+enum Message {
+    Event(Event),
+    Interrupted,
+}
+
+/// Runs a built job to its end. `progress` gets its status now and then, and last the final one.
+pub(crate) fn run(
+    program: Program,
+    options: LocalOptions,
+    progress: &mut dyn FnMut(&JobStatus),
+) -> Result<Finished> {
+    let job = JobId(uuid::Uuid::now_v7());
+    let scratch = Scratch::create(&program, &options, job)?;
+    let (sender, messages) = channel();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .thread_name(|i| format!("task-{i}"))
+        .build()
+        .map_err(|e| Error::new(Code::Internal, format!("cannot start {} threads: {e}", options.threads)))?;
+    watch_signals(sender.clone())?;
+    let durability = if options.durable { Durability::Sync } else { Durability::NoSync };
+    let run = Run {
+        job,
+        program: Arc::new(program),
+        folder: scratch.0.clone(),
+        memory: (options.memory_bytes / options.threads as u64) as usize,
+        durability,
+        started: Instant::now(),
+        scheduler: Scheduler::new(Config { lease_ms: u64::MAX, ..Config::default() }, Epoch(1)),
+        sender,
+        pool,
+        stagings: Vec::new(),
+        attempts: HashMap::new(),
+        ended: None,
+    };
+    run.drive(options, messages, progress)
+}
+
+struct Run {
+    job: JobId,
+    program: Arc<Program>,
+    folder: PathBuf,
+    /// Bytes for each task.
+    memory: usize,
+    durability: Durability,
+    started: Instant,
+    scheduler: Scheduler,
+    sender: Sender<Message>,
+    pool: rayon::ThreadPool,
+    stagings: Vec<Staging>,
+    /// Set to stop an attempt.
+    attempts: HashMap<AttemptId, Arc<AtomicBool>>,
+    ended: Option<Finished>,
+}
+
+const WORKER: WorkerId = WorkerId(uuid::Uuid::nil());
+
+impl Run {
+    fn now(&self) -> Time {
+        Time(self.started.elapsed().as_millis() as u64)
+    }
+
+    fn drive(
+        mut self,
+        options: LocalOptions,
+        messages: Receiver<Message>,
+        progress: &mut dyn FnMut(&JobStatus),
+    ) -> Result<Finished> {
+        let spec = JobSpec {
+            id: self.job,
+            name: options.name,
+            program: String::new(),
+            params: String::new(),
+            plan: self.program.plan.clone(),
+            binary: Digest([0; 32]),
+            options: JobOptions { attempts_max: 1, ..options.job },
+        };
+        let unix_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis());
+        let node = NodeInfo {
+            worker: WORKER,
+            incarnation: Incarnation(1),
+            address: String::new(),
+            host: String::new(),
+            slots: options.threads as u32,
+            memory_bytes: options.memory_bytes,
+            version: String::new(),
+        };
+        self.handle(Event::WorkerJoined { node });
+        self.handle(Event::Submitted { spec: Box::new(spec), unix_ms: unix_ms as u64 });
+        let mut interrupted = false;
+        let mut reported: Option<Instant> = None;
+        while self.ended.is_none() {
+            if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+                reported = Some(Instant::now());
+                if let Some(status) = self.scheduler.status(self.job, self.now()) {
+                    progress(&status);
+                }
+            }
+            let deadline = self.scheduler.next_deadline().map(|at| Duration::from_millis(at.since_ms(self.now()) + 1));
+            match messages.recv_timeout(deadline.unwrap_or(REPORT_EVERY).min(REPORT_EVERY)) {
+                Ok(Message::Event(event)) => self.handle(event),
+                Ok(Message::Interrupted) => {
+                    interrupted = true;
+                    self.attempts.values().for_each(|a| a.store(true, Ordering::Relaxed));
+                    self.handle(Event::Cancelled { job: self.job });
+                }
+                Err(RecvTimeoutError::Timeout) => self.handle(Event::Tick),
+                // The loop holds a sender itself.
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        // Tasks that were revoked must be gone before their folder is.
+        drop(self.pool);
+        let finished = self.ended.ok_or_else(|| Error::new(Code::Internal, "the run ended without a result"))?;
+        progress(&finished.status);
+        match (finished.status.state, &finished.status.error) {
+            (JobState::Done, _) => Ok(finished),
+            _ if interrupted => Err(Error::new(Code::Interrupted, "interrupted")),
+            (_, Some(failure)) => Err(Error::from_failure(failure.clone())),
+            (state, None) => Err(Error::new(Code::Cancelled, format!("the job is {}", state.as_str()))),
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        for action in self.scheduler.step(self.now(), event) {
+            self.act(action);
+        }
+    }
+
+    /// Reports back to this loop, from wherever the work was done.
+    fn tell(&self, event: Event) {
+        // The receiver lives as long as the loop; after it nobody needs the answer.
+        let _ = self.sender.send(Message::Event(event));
+    }
+
+    fn act(&mut self, action: Action) {
+        let job = self.job;
+        match action {
+            Action::PlanJob { .. } => {
+                let options = self.scheduler.spec(job).map(|s| s.options.clone()).unwrap_or_default();
+                let slots = self.pool.current_num_threads() as u32;
+                match windrow_store::prepare(job, &self.program.plan, &options, slots, self.durability) {
+                    Ok(prepared) => {
+                        self.stagings = prepared.stagings;
+                        let stages = prepared.stages.into_iter().map(|(stage, chunks)| StageChunks { stage, chunks });
+                        self.tell(Event::Planned { job, input_bytes: prepared.input_bytes, stages: stages.collect() })
+                    }
+                    Err(e) => self.tell(Event::PlanFailed { job, failure: e.into() }),
+                }
+            }
+            Action::Assign { task, .. } => self.start(*task),
+            Action::Revoke { attempt, .. } => {
+                if let Some(known) = self.attempts.get(&attempt) {
+                    known.store(true, Ordering::Relaxed);
+                }
+            }
+            Action::Grant { attempt, .. } => match self.publish(attempt) {
+                Ok(()) => self.tell(Event::Published { worker: WORKER, attempt }),
+                Err(failure) => self.tell(Event::PublishFailed { worker: WORKER, attempt, failure }),
+            },
+            Action::CommitJob { parts, .. } => match self.commit(parts) {
+                Ok(()) => self.tell(Event::Committed { job }),
+                Err(failure) => self.tell(Event::CommitFailed { job, failure }),
+            },
+            Action::JobEnded { status, collected, .. } => {
+                if status.state != JobState::Done {
+                    for staging in &self.stagings {
+                        if let Err(e) = windrow_store::abandon(staging) {
+                            tracing::warn!("{e}");
+                        }
+                    }
+                }
+                self.ended = Some(Finished { status: *status, collected });
+            }
+        }
+    }
+
+    fn start(&mut self, task: Task) {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        self.attempts.insert(task.attempt, cancelled.clone());
+        let (program, sender, memory) = (self.program.clone(), self.sender.clone(), self.memory);
+        let root = self.folder.clone();
+        self.pool.spawn_fifo(move || {
+            let attempt = task.attempt;
+            let event = match execute(&program, &task, &root, memory, &cancelled) {
+                Ok(report) => Event::AttemptDone { worker: WORKER, attempt, report },
+                Err(e) => Event::AttemptFailed { worker: WORKER, attempt, failure: e.failure },
+            };
+            // If the loop is gone, so is the job.
+            let _ = sender.send(Message::Event(event));
+        });
+    }
+
+    fn publish(&mut self, attempt: AttemptId) -> Result<(), Failure> {
+        let outputs = &self.program.plan.stage(attempt.task.stage).outputs;
+        for output in outputs {
+            if let windrow_model::Output::Sink { sink } = output {
+                let from = self.folder.join(names::attempt_folder(&attempt)).join(names::sink_file(*sink));
+                let suffix = &self.program.plan.sinks[*sink as usize].suffix;
+                let staging = &self.stagings[*sink as usize];
+                windrow_store::place_part(&staging.folder, attempt.task.index, suffix, &from, self.durability)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, parts: Vec<StagedPart>) -> Result<(), Failure> {
+        let spec = self.scheduler.spec(self.job);
+        let name = spec.map(|s| s.name.clone()).unwrap_or_default();
+        for (index, (sink, staging)) in self.program.plan.sinks.iter().zip(&self.stagings).enumerate() {
+            let mine = parts.iter().filter(|p| p.part.sink == index as u32);
+            let listed = mine
+                .map(|p| manifest::part(p.task, &sink.suffix, p.part.bytes, p.part.records, p.part.checksum))
+                .collect();
+            let manifest = manifest::build(self.job, &name, &sink.format, listed);
+            windrow_store::commit(staging, &manifest, sink.overwrite, self.durability)?;
+        }
+        Ok(())
+    }
+}
+
+fn execute(
+    program: &Program,
+    task: &Task,
+    root: &Path,
+    memory: usize,
+    cancelled: &AtomicBool,
+) -> Result<TaskReport, TaskError> {
+    let folder = root.join(names::attempt_folder(&task.attempt));
+    std::fs::create_dir_all(&folder)
+        .map_err(|e| Failure::new(Code::IoError, format!("{}: {e}", folder.display())))?;
+    let segments = task.inputs.iter().map(|input| match input {
+        TaskInput::Segments(refs) => refs
+            .iter()
+            .map(|r| LocalSegment {
+                path: root.join(names::attempt_folder(&r.attempt)).join(names::edge_file(r.output)),
+                offset: r.segment.offset,
+                length: r.segment.length,
+                identity: segment_identity(&r.attempt, r.output, r.segment.partition),
+            })
+            .collect(),
+        _ => Vec::new(),
+    });
+    let setting = Setting { folder: &folder, segments: segments.collect(), memory, codec: Codec::None, cancelled };
+    program.run(task, setting)
+}
+
+/// The run's folder for temporary files; removed with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Beside the first output, since that disk must have room anyway, unless a place was given.
+    fn create(program: &Program, options: &LocalOptions, job: JobId) -> Result<Scratch> {
+        let beside = || {
+            let sink = program.plan.sinks.first()?;
+            let parent = Path::new(&sink.path).parent()?;
+            // The nearest folder that exists: what lies between is made when the output is staged.
+            parent.ancestors().find(|a| a.is_dir()).map(Path::to_path_buf)
+        };
+        let parent = options.scratch.clone().or_else(beside).unwrap_or_else(std::env::temp_dir);
+        let folder = parent.join(format!(".windrow-{}", job));
+        std::fs::create_dir_all(&folder).map_err(|e| {
+            let message = format!("cannot make the folder for temporary files {}: {e}", folder.display());
+            Error::new(Code::IoError, message)
+        })?;
+        Ok(Scratch(folder))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!("temporary files stay in {}: {e}", self.0.display());
+        }
+    }
+}
+
+/// Turns Ctrl-C and SIGTERM into messages, so that a run cleans up after itself.
+fn watch_signals(sender: Sender<Message>) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(Code::Internal, format!("cannot watch for signals: {e}")))?;
+    let watch = move || {
+        runtime.block_on(async {
+            let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+                return;
+            };
+            loop {
+                tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
+                if sender.send(Message::Interrupted).is_err() {
+                    // The run is over, and a signal means what it means by default.
+                    std::process::exit(130);
+                }
+            }
+        })
+    };
+    std::thread::Builder::new()
+        .name("signals".to_string())
+        .spawn(watch)
+        .map_err(|e| Error::new(Code::Internal, format!("cannot watch for signals: {e}")))?;
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! The operations, one file each.
+
+mod cogroup;
+mod collect;
+mod combine;
+mod distinct;
+mod filter;
+mod group;
+mod join;
+mod map;
+mod partition_by;
+mod reduce;
+mod share;
+mod sort;
+mod union;
+mod write;
+
+pub(crate) use collect::records_of;

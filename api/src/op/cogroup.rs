@@ -1,0 +1,95 @@
+//! `cogroup`: two collections by key, side by side.
+
+use crate::chain::{Chain, call};
+use crate::context::{TaskCx, TaskResult};
+use crate::datum::{Datum, Key, Reader};
+use crate::edge_in::undecodable;
+use crate::edge_out::{keyed_ports, reading};
+use crate::emitter::{Emitter, Push};
+use crate::error::Outcome;
+use crate::records::{Pairs, Records};
+use crate::values::{GROUPS_PER_CHECK, Group, GroupCursor, GroupMemory, Values, decode_value};
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
+use windrow_model::Partitions;
+
+impl<K: Key, V: Datum> Pairs<K, V> {
+    /// Calls `f` once for every key of either side, with its values on both (one of them may be none). Keys come in
+    /// order. A side that is already partitioned by this key is not shuffled again.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn count_both(a: &Pairs<String, u64>, b: &Pairs<String, u64>) -> Pairs<String, (u64, u64)> {
+    ///     a.cogroup(b, |key, left, right, out| {
+    ///         out.emit(key, (left.count(), right.count()))
+    ///     })
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn cogroup<W: Datum, O: Datum, X: Outcome>(
+        &self,
+        other: &Pairs<K, W>,
+        f: impl Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Values<'_, W>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
+    ) -> Records<O> {
+        let at = Location::caller();
+        let partitions = self.keyed.or(other.keyed).unwrap_or(Partitions::Auto);
+        let left = keyed_ports(self, partitions, "shuffle", at);
+        let right = keyed_ports(other, partitions, "shuffle", at);
+        let chain = CoGroup { f, types: PhantomData::<fn(K, V, W) -> O> };
+        let branch = reading(&self.flow, vec![left, right], partitions, "cogroup", false, Arc::new(chain));
+        Records::new(&self.flow, vec![branch], None)
+    }
+}
+
+struct CoGroup<K, V, W, O, F> {
+    f: F,
+    types: PhantomData<fn(K, V, W) -> O>,
+}
+
+impl<K: Key, V: Datum, W: Datum, O: Datum, X: Outcome, F> Chain<O> for CoGroup<K, V, W, O, F>
+where
+    F: Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Values<'_, W>, &mut Emitter<'_, O>) -> X + Send + Sync,
+{
+    fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<O>) -> TaskResult<()> {
+        for_each_key::<K, V, W>(cx, |k, left, right| call(cx, sink, |out| (self.f)(k, left, right, out)))
+    }
+}
+
+/// Walks two inputs in key order and calls `f` for every key of either.
+pub(super) fn for_each_key<K: Key, V: Datum, W: Datum>(
+    cx: &TaskCx<'_>,
+    mut f: impl FnMut(K::Ref<'_>, &mut Values<'_, V>, &mut Values<'_, W>),
+) -> TaskResult<()> {
+    let (left, right) = (GroupCursor::open(cx, 0)?, GroupCursor::open(cx, 1)?);
+    let mut memory = GroupMemory::new(cx);
+    let mut key = Vec::new();
+    let mut groups = 0u64;
+    while !cx.stopped() {
+        let smaller = left.with_key(|l| right.with_key(|r| match (l, r) {
+            (Some(l), Some(r)) => Some(l <= r),
+            (Some(_), None) => Some(true),
+            (None, Some(_)) => Some(false),
+            (None, None) => None,
+        }));
+        match smaller {
+            Some(true) => left.next_key(&mut key),
+            Some(false) => right.next_key(&mut key),
+            None => break,
+        };
+        let GroupMemory { bytes, arena } = &memory;
+        let k = K::decode::<true>(&mut Reader::new(&key, arena)).map_err(undecodable)?;
+        let group = Group::Key(&key);
+        let mut vs = Values { cursor: &left, group, bytes, arena, decode: decode_value::<V>, types: PhantomData };
+        let mut ws = Values { cursor: &right, group, bytes, arena, decode: decode_value::<W>, types: PhantomData };
+        f(k, &mut vs, &mut ws);
+        left.skip(group)?;
+        right.skip(group)?;
+        memory.reset();
+        groups += 1;
+        if groups.is_multiple_of(GROUPS_PER_CHECK) {
+            cx.check_cancelled();
+        }
+    }
+    Ok(())
+}

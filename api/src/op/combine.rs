@@ -1,0 +1,156 @@
+//! `combine`: values of a key folded on both sides of a shuffle.
+
+use crate::arena::Arena;
+use crate::chain::Chain;
+use crate::combiner::Combiner;
+use crate::context::{TaskCx, TaskResult};
+use crate::datum::{Datum, DecodeError, IntoDatum, Key, Reader};
+use crate::edge_in::{advance, open, undecodable};
+use crate::edge_out::{partitioning, reading};
+use crate::emitter::Push;
+use crate::records::{Pairs, Records};
+use crate::values::GROUPS_PER_CHECK;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
+use windrow_engine::{Accumulate, CombinedEdge, EngineError};
+use windrow_model::counters::names;
+use windrow_model::{Order, Output, OutputReport, Partitioner, Partitions, Port};
+
+impl<K: Key, V: Datum> Pairs<K, V> {
+    /// Folds all values of each key with a combiner: `Sum`, `Min`, `Max`, `Count`, `Mean`, `TopK`, a tuple of them, or
+    /// your own. Values are folded where they are emitted, so only one accumulator per key and task is shuffled. Keys
+    /// come out in order; the result stays partitioned by them.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn stats(readings: &Pairs<String, f64>) -> Pairs<String, (f64, f64, f64)> {
+    ///     readings.combine((Min, Mean, Max))
+    /// }
+    /// # let got = windrow::testing::run(["a 1", "a 3"], |lines| stats(&lines.map(|l, out| {
+    /// #     let (k, v) = l.split_once(' ').unwrap();
+    /// #     out.emit(k, v.parse::<f64>().unwrap())
+    /// # })));
+    /// # assert_eq!(got.unwrap(), [("a".to_string(), (1.0, 2.0, 3.0))]);
+    /// ```
+    #[track_caller]
+    pub fn combine<C: Combiner<V>>(&self, combiner: C) -> Pairs<K, <C::Out as IntoDatum>::Datum> {
+        let at = Location::caller();
+        let combiner = Arc::new(combiner);
+        let partitions = self.keyed.unwrap_or(Partitions::Auto);
+        let partitioner = if self.keyed.is_some() { Partitioner::Same } else { Partitioner::Hash };
+        let mut ports = Vec::new();
+        for branch in self.branches.iter() {
+            let (chain, combiner) = (branch.chain.clone(), combiner.clone());
+            let output = Output::Edge { partitions, partitioner, order: Order::Key, combined: true };
+            let stage = self.flow.add_stage(branch, "combine", at, vec![], vec![output], move |cx| {
+                Ok(vec![fold_into_edge::<K, V, C>(cx, &*chain, partitioner, combiner.clone())?])
+            });
+            ports.push(Port { stage, output: 0 });
+        }
+        let chain = Combined { combiner, types: PhantomData::<fn() -> (K, V)> };
+        let branch = reading(&self.flow, vec![ports], partitions, "combined", false, Arc::new(chain));
+        Records::new(&self.flow, vec![branch], Some(partitions))
+    }
+}
+
+/// A combiner as the engine's tables see it.
+struct Fold<V, C> {
+    combiner: Arc<C>,
+    types: PhantomData<fn(V)>,
+}
+
+impl<V: Datum, C: Combiner<V>> Accumulate for Fold<V, C> {
+    type Acc = C::Acc;
+    #[inline]
+    fn merge(&self, into: &mut C::Acc, other: C::Acc) {
+        self.combiner.merge(into, other)
+    }
+    fn encode(&self, acc: &C::Acc, out: &mut Vec<u8>) {
+        self.combiner.encode(acc, out)
+    }
+    fn decode(&self, bytes: &[u8]) -> Result<C::Acc, EngineError> {
+        self.combiner.decode(bytes).map_err(|e: DecodeError| EngineError::Decode(e.to_string()))
+    }
+    fn heap_bytes(&self, acc: &C::Acc) -> usize {
+        self.combiner.heap_bytes(acc)
+    }
+}
+
+struct FoldSink<'c, 't, K, V: Datum, C: Combiner<V>> {
+    edge: CombinedEdge<Fold<V, C>>,
+    combiner: &'c C,
+    key: Vec<u8>,
+    cx: &'c TaskCx<'t>,
+    emitted: u64,
+    types: PhantomData<fn(K)>,
+}
+
+impl<K: Key, V: Datum, C: Combiner<V>> Push<(K, V)> for FoldSink<'_, '_, K, V, C> {
+    #[inline]
+    fn push(&mut self, (k, v): (K::Ref<'_>, V::Ref<'_>)) {
+        self.emitted += 1;
+        let (edge, combiner) = (&mut self.edge, self.combiner);
+        if let Err(e) = K::with_bytes(k, &mut self.key, |k| edge.push(k, combiner.create(v))) {
+            self.cx.fail(e);
+        }
+    }
+}
+
+fn fold_into_edge<K: Key, V: Datum, C: Combiner<V>>(
+    cx: &TaskCx<'_>,
+    chain: &dyn Chain<(K, V)>,
+    partitioner: Partitioner,
+    combiner: Arc<C>,
+) -> TaskResult<OutputReport> {
+    let spec = cx.edge(0, Order::Key, |n| partitioning(cx, partitioner, n));
+    let edge = CombinedEdge::new(spec, Fold { combiner: combiner.clone(), types: PhantomData })?;
+    let types = PhantomData::<fn(K)>;
+    let mut sink = FoldSink { edge, combiner: &*combiner, key: Vec::new(), cx, emitted: 0, types };
+    chain.run(cx, &mut sink)?;
+    cx.outcome()?;
+    cx.count(names::RECORDS_EMITTED, sink.emitted);
+    let result = sink.edge.finish()?;
+    cx.count_edge(&result);
+    Ok(OutputReport::Edge(result.segments))
+}
+
+/// Reads accumulators in key order, merges those of one key and finishes them.
+struct Combined<K, V, C> {
+    combiner: Arc<C>,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> for Combined<K, V, C> {
+    fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, <C::Out as IntoDatum>::Datum)>) -> TaskResult<()> {
+        let mut pairs = open(cx, 0, Order::Key)?;
+        let mut arena = Arena::new();
+        let mut key = Vec::new();
+        let (mut groups, mut read) = (0u64, 0u64);
+        while !cx.stopped() {
+            let Some((k, value)) = pairs.peek() else { break };
+            key.clear();
+            key.extend_from_slice(k);
+            let mut acc = self.combiner.decode(value).map_err(undecodable)?;
+            advance(&mut *pairs, 0)?;
+            read += 1;
+            while let Some((k, value)) = pairs.peek().filter(|(k, _)| **k == key[..]) {
+                let _ = k;
+                self.combiner.merge(&mut acc, self.combiner.decode(value).map_err(undecodable)?);
+                advance(&mut *pairs, 0)?;
+                read += 1;
+            }
+            let k = K::decode::<true>(&mut Reader::new(&key, &arena)).map_err(undecodable)?;
+            self.combiner.finish(acc).with(|v| {
+                sink.push((K::shorten(k), <<C::Out as IntoDatum>::Datum as Datum>::shorten(v)))
+            });
+            arena.reset();
+            groups += 1;
+            if groups.is_multiple_of(GROUPS_PER_CHECK) {
+                cx.check_cancelled();
+            }
+        }
+        cx.count(names::RECORDS_READ, read);
+        Ok(())
+    }
+}

@@ -1,0 +1,23 @@
+//! `filter`: keeps some records.
+
+use crate::datum::Datum;
+use crate::records::Records;
+
+impl<R: Datum> Records<R> {
+    /// Keeps the records for which `f` is true.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn long(lines: &Records<String>) -> Records<String> {
+    ///     lines.filter(|line| line.len() > 3)
+    /// }
+    /// # assert_eq!(windrow::testing::run(["abc", "abcd"], |l| long(&l)).unwrap(), ["abcd"]);
+    /// ```
+    pub fn filter(&self, f: impl Fn(R::Ref<'_>) -> bool + Send + Sync + 'static) -> Records<R> {
+        self.step("filter", true, move |_, r, sink| {
+            if f(r) {
+                sink.push(r)
+            }
+        })
+    }
+}

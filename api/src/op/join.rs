@@ -1,0 +1,90 @@
+//! `join` and `left_join`: pairs of values with equal keys.
+
+use super::cogroup::for_each_key;
+use crate::chain::Chain;
+use crate::context::{TaskCx, TaskResult};
+use crate::datum::{Datum, Key};
+use crate::edge_out::{keyed_ports, reading};
+use crate::emitter::Push;
+use crate::records::{Pairs, Records};
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
+use windrow_model::Partitions;
+
+impl<K: Key, V: Datum> Pairs<K, V> {
+    /// Every pair of a value here and a value there with the same key; keys in order, then this side's order, then the
+    /// other's. The values of one key on the other side are held in memory (beyond a budget, in a mapped file), so put
+    /// the side with fewer values per key there. The result stays partitioned by the key.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn with_names(orders: &Pairs<u32, u64>, names: &Pairs<u32, String>) -> Pairs<u32, (u64, String)> {
+    ///     orders.join(names)
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn join<W: Datum>(&self, other: &Pairs<K, W>) -> Pairs<K, (V, W)> {
+        let chain = Join { types: PhantomData::<fn() -> (K, V, W)> };
+        joined(self, other, "join", Location::caller(), Arc::new(chain))
+    }
+
+    /// As `join`, and once with `None` every value here whose key the other side does not have.
+    #[track_caller]
+    pub fn left_join<W: Datum>(&self, other: &Pairs<K, W>) -> Pairs<K, (V, Option<W>)> {
+        let chain = LeftJoin { types: PhantomData::<fn() -> (K, V, W)> };
+        joined(self, other, "left_join", Location::caller(), Arc::new(chain))
+    }
+}
+
+fn joined<K: Key, V: Datum, W: Datum, O: Datum>(
+    left: &Pairs<K, V>,
+    right: &Pairs<K, W>,
+    op: &str,
+    at: &Location<'_>,
+    chain: Arc<dyn Chain<(K, O)>>,
+) -> Pairs<K, O> {
+    let partitions = left.keyed.or(right.keyed).unwrap_or(Partitions::Auto);
+    let ports = vec![keyed_ports(left, partitions, "shuffle", at), keyed_ports(right, partitions, "shuffle", at)];
+    let branch = reading(&left.flow, ports, partitions, op, false, chain);
+    Records::new(&left.flow, vec![branch], Some(partitions))
+}
+
+struct Join<K, V, W> {
+    types: PhantomData<fn() -> (K, V, W)>,
+}
+
+impl<K: Key, V: Datum, W: Datum> Chain<(K, (V, W))> for Join<K, V, W> {
+    fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, (V, W))>) -> TaskResult<()> {
+        for_each_key::<K, V, W>(cx, |k, left, right| {
+            let held: Vec<W::Ref<'_>> = right.collect();
+            if !held.is_empty() {
+                left.each(|v| {
+                    for w in &held {
+                        sink.push((K::shorten(k), (V::shorten(v), W::shorten(*w))))
+                    }
+                })
+            }
+        })
+    }
+}
+
+struct LeftJoin<K, V, W> {
+    types: PhantomData<fn() -> (K, V, W)>,
+}
+
+impl<K: Key, V: Datum, W: Datum> Chain<(K, (V, Option<W>))> for LeftJoin<K, V, W> {
+    fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, (V, Option<W>))>) -> TaskResult<()> {
+        for_each_key::<K, V, W>(cx, |k, left, right| {
+            let held: Vec<W::Ref<'_>> = right.collect();
+            left.each(|v| {
+                if held.is_empty() {
+                    sink.push((K::shorten(k), (V::shorten(v), None)))
+                }
+                for w in &held {
+                    sink.push((K::shorten(k), (V::shorten(v), Some(W::shorten(*w)))))
+                }
+            })
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! `map` and its relatives: one record in, any number out, fused with what comes before.
+
+use crate::chain::call;
+use crate::datum::{Datum, IntoDatum};
+use crate::emitter::Emitter;
+use crate::error::Outcome;
+use crate::records::{Pairs, Records};
+
+impl<R: Datum> Records<R> {
+    /// Calls `f` on each record with an emitter; it may emit any number of records, borrowed or owned. What is emitted
+    /// decides the type of the result. `f` returns `()` or `windrow::Result<()>`; an error fails the record.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn words(lines: &Records<String>) -> Pairs<String, u64> {
+    ///     lines.map(|line, out| for word in line.split_ascii_whitespace() { out.emit(word, 1u64) })
+    /// }
+    /// # let got = windrow::testing::run(["a b a"], |lines| words(&lines));
+    /// # assert_eq!(got.unwrap(), [("a".to_string(), 1), ("b".to_string(), 1), ("a".to_string(), 1)]);
+    /// ```
+    pub fn map<O: Datum, X: Outcome>(
+        &self,
+        f: impl Fn(R::Ref<'_>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
+    ) -> Records<O> {
+        self.step("map", false, move |cx, r, sink| call(cx, sink, |out| f(r, out)))
+    }
+
+    /// Calls `f` on each record and emits what the iterator gives. Its items cannot borrow from the record: `map` with
+    /// `out.extend(…)` can.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn lengths(lines: &Records<String>) -> Records<u64> {
+    ///     lines.flat_map(|line| line.split(' ').map(str::len).collect::<Vec<_>>())
+    /// }
+    /// # assert_eq!(windrow::testing::run(["a bcd"], |l| lengths(&l)).unwrap(), [1, 3]);
+    /// ```
+    pub fn flat_map<I>(
+        &self,
+        f: impl Fn(R::Ref<'_>) -> I + Send + Sync + 'static,
+    ) -> Records<<I::Item as IntoDatum>::Datum>
+    where
+        I: IntoIterator<Item: IntoDatum>,
+    {
+        self.step("flat_map", false, move |_, r, sink| {
+            for item in f(r) {
+                item.with(|r| sink.push(r))
+            }
+        })
+    }
+
+    /// Pairs each record with a key made from it.
+    pub fn key_by<K: IntoDatum>(
+        &self,
+        f: impl Fn(R::Ref<'_>) -> K + Send + Sync + 'static,
+    ) -> Pairs<K::Datum, R> {
+        self.step("key_by", false, move |_, r, sink| f(r).with(|k| {
+            sink.push((<K::Datum as Datum>::shorten(k), R::shorten(r)))
+        }))
+    }
+}
+
+impl<K: Datum, V: Datum> Pairs<K, V> {
+    /// Replaces each value; keys, and how they are partitioned, stay.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn halves(counts: &Pairs<String, u64>) -> Pairs<String, f64> {
+    ///     counts.map_values(|n| n as f64 / 2.0)
+    /// }
+    /// ```
+    pub fn map_values<T: IntoDatum>(
+        &self,
+        f: impl Fn(V::Ref<'_>) -> T + Send + Sync + 'static,
+    ) -> Pairs<K, T::Datum> {
+        self.step("map_values", true, move |_, (k, v), sink| f(v).with(|t| {
+            sink.push((K::shorten(k), <T::Datum as Datum>::shorten(t)))
+        }))
+    }
+
+    /// The keys alone.
+    pub fn keys(&self) -> Records<K> {
+        self.step("keys", false, |_, (k, _), sink| sink.push(k))
+    }
+
+    /// The values alone.
+    pub fn values(&self) -> Records<V> {
+        self.step("values", false, |_, (_, v), sink| sink.push(v))
+    }
+}

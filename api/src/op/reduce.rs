@@ -1,0 +1,76 @@
+//! `reduce`: all values of a key, streamed to a function.
+
+use crate::chain::{Chain, call};
+use crate::context::{TaskCx, TaskResult};
+use crate::datum::{Datum, Key, Reader};
+use crate::edge_in::undecodable;
+use crate::edge_out::{keyed_ports, reading};
+use crate::emitter::{Emitter, Push};
+use crate::error::Outcome;
+use crate::records::{Pairs, Records};
+use crate::values::{GROUPS_PER_CHECK, Group, GroupCursor, GroupMemory, Values, decode_value};
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
+use windrow_model::Partitions;
+
+impl<K: Key, V: Datum> Pairs<K, V> {
+    /// Calls `f` once for every key with all its values. Keys come in order; values in input order. Use `combine` where
+    /// values can be folded: it moves far less data.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn longest(pairs: &Pairs<String, String>) -> Pairs<String, String> {
+    ///     pairs.reduce(|key, values, out| {
+    ///         if let Some(value) = values.max_by_key(|v| v.len()) { out.emit(key, value) }
+    ///     })
+    /// }
+    /// # let got = windrow::testing::run(["a bb", "a c", "b d"], |lines| longest(&lines.map(|l, out| {
+    /// #     if let Some((k, v)) = l.split_once(' ') { out.emit(k, v) }
+    /// # }))).unwrap();
+    /// # assert_eq!(got, [("a".to_string(), "bb".to_string()), ("b".to_string(), "d".to_string())]);
+    /// ```
+    #[track_caller]
+    pub fn reduce<O: Datum, X: Outcome>(
+        &self,
+        f: impl Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
+    ) -> Records<O> {
+        let partitions = self.keyed.unwrap_or(Partitions::Auto);
+        let ports = keyed_ports(self, partitions, "shuffle", Location::caller());
+        let chain = Reduce { f, types: PhantomData::<fn(K, V) -> O> };
+        let branch = reading(&self.flow, vec![ports], partitions, "reduce", false, Arc::new(chain));
+        Records::new(&self.flow, vec![branch], None)
+    }
+}
+
+struct Reduce<K, V, O, F> {
+    f: F,
+    types: PhantomData<fn(K, V) -> O>,
+}
+
+impl<K: Key, V: Datum, O: Datum, X: Outcome, F> Chain<O> for Reduce<K, V, O, F>
+where
+    F: Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Emitter<'_, O>) -> X + Send + Sync,
+{
+    fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<O>) -> TaskResult<()> {
+        let cursor = GroupCursor::open(cx, 0)?;
+        let mut memory = GroupMemory::new(cx);
+        let mut key = Vec::new();
+        let mut groups = 0u64;
+        while cursor.next_key(&mut key) && !cx.stopped() {
+            let GroupMemory { bytes, arena } = &memory;
+            let k = K::decode::<true>(&mut Reader::new(&key, arena)).map_err(undecodable)?;
+            let group = Group::Key(&key);
+            let mut values =
+                Values { cursor: &cursor, group, bytes, arena, decode: decode_value::<V>, types: PhantomData };
+            call(cx, sink, |out| (self.f)(k, &mut values, out));
+            cursor.skip(group)?;
+            memory.reset();
+            groups += 1;
+            if groups.is_multiple_of(GROUPS_PER_CHECK) {
+                cx.check_cancelled();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! `sort`: a total order over all partitions, by sampling.
+//!
+//! A sample of the keys gives splitters; each partition takes one range of keys and is sorted by itself (TeraSort,
+//! O'Malley 2008). The sample is chosen by position: in files, the records that begin in small windows at fixed
+//! distances; in shuffled data, every so-many-th record of a partition. So it depends on nothing but the input.
+
+use super::collect::records_of;
+use crate::chain::{Branch, Chain};
+use crate::context::{TaskCx, TaskResult};
+use crate::datum::{Datum, Key};
+use crate::edge_in::ReadPairs;
+use crate::edge_out::{reading, run_into_edge, write_pair};
+use crate::emitter::{Push, PushFn};
+use crate::flow::Flow;
+use crate::records::{Pairs, Records};
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
+use windrow_engine::Partitioning;
+use windrow_model::{Input, Order, Output, OutputReport, Partitioner, Partitions, Port};
+
+/// Keys that one task's sample holds at most; when it is full, every second one goes and the stride doubles.
+const SAMPLE_MAX: usize = 8192;
+/// Longer keys are cut off in the sample: a splitter needs no more.
+const SAMPLE_KEY_MAX: usize = 256;
+
+impl<K: Key, V: Datum> Pairs<K, V> {
+    /// Sorts all pairs by key over all partitions: each part is sorted, and no key of a part is smaller than one of the
+    /// part before. Equal keys stay in input order, in one part.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn by_length(lines: &Records<String>) -> Records<String> {
+    ///     lines.map(|l, out| out.emit(l.len(), l)).sort().values()
+    /// }
+    /// # assert_eq!(windrow::testing::run(["ccc", "a", "bb"], |l| by_length(&l)).unwrap(), ["a", "bb", "ccc"]);
+    /// ```
+    #[track_caller]
+    pub fn sort(&self) -> Pairs<K, V> {
+        let at = Location::caller();
+        let partitions = Partitions::Auto;
+        // First all samples, then the stages that need them: every one of them reads every sample.
+        let sampled: Vec<(Branch<(K, V)>, Port)> = self.branches.iter().map(|b| sample(&self.flow, b, at)).collect();
+        let samples: Vec<Port> = sampled.iter().map(|(_, port)| *port).collect();
+        let mut ports = Vec::new();
+        for (branch, _) in sampled {
+            let chain = branch.chain.clone();
+            let first = branch.inputs.len();
+            let inputs = samples.iter().map(|from| Input::Broadcast { from: *from }).collect::<Vec<_>>();
+            let output = Output::Edge { partitions, partitioner: Partitioner::Range, order: Order::Key, combined: false };
+            let count = inputs.len();
+            let stage = self.flow.add_stage(&branch, "sort", at, inputs, vec![output], move |cx| {
+                let by = |n| Partitioning::Range(Arc::new(splitters(cx, first..first + count, n)));
+                Ok(vec![run_into_edge(cx, &*chain, 0, Order::Key, by, &write_pair::<K, V>)?])
+            });
+            ports.push(Port { stage, output: 0 });
+        }
+        let chain = ReadPairs { order: Order::Key, types: PhantomData::<fn() -> (K, V)> };
+        let branch = reading(&self.flow, vec![ports], partitions, "sorted", false, Arc::new(chain));
+        Records::new(&self.flow, vec![branch], None)
+    }
+}
+
+/// Samples a branch's keys. Gives the branch that the sort then reads: the same one if it reads files (they are sampled
+/// in windows), or what the sampling stage materialised.
+fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<'_>) -> (Branch<(K, V)>, Port) {
+    let chain = branch.chain.clone();
+    let Some(partitions) = branch.partitions else {
+        let mut windows = branch.clone();
+        for input in &mut windows.inputs {
+            if let Input::Source(source) = input {
+                source.sample = true;
+            }
+        }
+        let stage = flow.add_stage(&windows, "sample", at, vec![], vec![Output::Broadcast], move |cx| {
+            let mut sample = Sample::default();
+            chain.run(cx, &mut PushFn::<(K, V), _>::new(|(k, _)| sample.add::<K>(k)))?;
+            cx.outcome()?;
+            Ok(vec![sample.report()])
+        });
+        return (branch.clone(), Port { stage, output: 0 });
+    };
+    let edge = Output::Edge { partitions, partitioner: Partitioner::Same, order: Order::Arrival, combined: false };
+    let stage = flow.add_stage(branch, "sample", at, vec![], vec![edge, Output::Broadcast], move |cx| {
+        let sampling = Sampling { before: chain.clone(), sample: Default::default() };
+        let by = |_| Partitioning::Fixed(cx.task.attempt.task.index);
+        let edge = run_into_edge(cx, &sampling, 0, Order::Arrival, by, &write_pair::<K, V>)?;
+        let sample = sampling.sample.into_inner().unwrap_or_else(|e| e.into_inner());
+        Ok(vec![edge, sample.report()])
+    });
+    let chain = ReadPairs { order: Order::Arrival, types: PhantomData::<fn() -> (K, V)> };
+    let ports = vec![Port { stage, output: 0 }];
+    (reading(flow, vec![ports], partitions, "sampled", false, Arc::new(chain)), Port { stage, output: 1 })
+}
+
+/// Every so-many-th key of a task.
+#[derive(Default)]
+struct Sample {
+    keys: Vec<Vec<u8>>,
+    seen: u64,
+    stride_log2: u32,
+}
+
+impl Sample {
+    fn add<K: Key>(&mut self, k: K::Ref<'_>) {
+        if self.seen.is_multiple_of(1 << self.stride_log2) {
+            let mut key = crate::datum::encoded::<K>(k);
+            key.truncate(SAMPLE_KEY_MAX);
+            self.keys.push(key);
+            if self.keys.len() == SAMPLE_MAX {
+                let mut i = 0;
+                self.keys.retain(|_| {
+                    i += 1;
+                    i % 2 == 1
+                });
+                self.stride_log2 += 1;
+            }
+        }
+        self.seen += 1;
+    }
+    /// The keys, each with a weight: the stride.
+    fn report(self) -> OutputReport {
+        let mut out = Vec::new();
+        for key in &self.keys {
+            out.extend_from_slice(&(key.len() as u32 + 4).to_le_bytes());
+            out.extend_from_slice(&self.stride_log2.to_le_bytes());
+            out.extend_from_slice(key);
+        }
+        OutputReport::Broadcast(out)
+    }
+}
+
+/// A chain that samples what passes.
+struct Sampling<K, V: Datum> where K: Datum {
+    before: Arc<dyn Chain<(K, V)>>,
+    sample: std::sync::Mutex<Sample>,
+}
+
+impl<K: Key, V: Datum> Chain<(K, V)> for Sampling<K, V> {
+    fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, V)>) -> TaskResult<()> {
+        let mut sample = self.sample.lock().unwrap_or_else(|e| e.into_inner());
+        self.before.run(cx, &mut PushFn::<(K, V), _>::new(|(k, v)| {
+            sample.add::<K>(K::shorten(k));
+            sink.push((k, v))
+        }))
+    }
+}
+
+/// The bounds between `partitions` ranges of about equal weight.
+fn splitters(cx: &TaskCx<'_>, inputs: std::ops::Range<usize>, partitions: u32) -> Vec<Vec<u8>> {
+    let mut keys: Vec<(&[u8], u64)> = Vec::new();
+    for input in inputs {
+        for blob in cx.inline(input) {
+            for record in records_of(blob) {
+                if let Some((stride, key)) = record.split_first_chunk::<4>() {
+                    keys.push((key, 1u64.checked_shl(u32::from_le_bytes(*stride)).unwrap_or(u64::MAX)));
+                }
+            }
+        }
+    }
+    keys.sort_unstable();
+    let total: u128 = keys.iter().map(|(_, w)| *w as u128).sum();
+    let mut bounds: Vec<Vec<u8>> = Vec::new();
+    let mut weight = 0u128;
+    for (key, w) in keys {
+        let next = (bounds.len() as u128 + 1) * total / partitions as u128;
+        if weight >= next && bounds.len() + 1 < partitions as usize {
+            bounds.push(key.to_vec());
+        }
+        weight += w as u128;
+    }
+    bounds
+}

@@ -1,0 +1,52 @@
+//! Collections of records: what operations hang on.
+
+use crate::chain::{Branch, Step};
+use crate::context::TaskCx;
+use crate::datum::Datum;
+use crate::emitter::Push;
+use crate::flow::Flow;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+use windrow_model::Partitions;
+
+/// A distributed collection of records, as a plan: nothing is computed before the job runs. Cheap to clone.
+///
+/// Operations that look at one record at a time (`map`, `filter`, …) are fused into the loop that reads the input;
+/// operations on keys (`combine`, `reduce`, `join`, `sort`, …) shuffle. A collection that is used twice is computed
+/// twice unless it is `share`d; the same collection shuffled the same way is shuffled once.
+pub struct Records<R: Datum> {
+    pub(crate) flow: Flow,
+    pub(crate) branches: Rc<Vec<Branch<R>>>,
+    /// Set if partition `i` holds exactly the keys that hash to it, of so many partitions.
+    pub(crate) keyed: Option<Partitions>,
+    pub(crate) node: u64,
+}
+
+/// Records that have a key.
+pub type Pairs<K, V> = Records<(K, V)>;
+
+impl<R: Datum> Clone for Records<R> {
+    fn clone(&self) -> Self {
+        Records { flow: self.flow.clone(), branches: self.branches.clone(), keyed: self.keyed, node: self.node }
+    }
+}
+
+impl<R: Datum> Records<R> {
+    pub(crate) fn new(flow: &Flow, branches: Vec<Branch<R>>, keyed: Option<Partitions>) -> Self {
+        Records { flow: flow.clone(), branches: Rc::new(branches), keyed, node: flow.node() }
+    }
+
+    /// One more fused operation on every branch.
+    pub(crate) fn step<O: Datum, F>(&self, op: &str, keeps_keys: bool, f: F) -> Records<O>
+    where
+        F: Fn(&TaskCx<'_>, R::Ref<'_>, &mut dyn Push<O>) + Send + Sync + 'static,
+    {
+        let f = Arc::new(f);
+        let branches = self.branches.iter().map(|b| {
+            let step = Step { before: b.chain.clone(), f: f.clone(), types: PhantomData::<fn(R) -> O> };
+            b.then(op, Arc::new(step))
+        });
+        Records::new(&self.flow, branches.collect(), self.keyed.filter(|_| keeps_keys))
+    }
+}

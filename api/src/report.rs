@@ -1,0 +1,166 @@
+//! Statuses of a job become what a person sees: its id, progress while it runs, and a summary at the end.
+//!
+//! It takes statuses in and decides nothing; it reads no clock (a status says how long the job runs). All of it goes to
+//! stderr, except the final status as JSON, which is data.
+
+mod json;
+mod pace;
+mod text;
+
+pub use json::{failure_json, job_json, worker_json};
+pub use text::{failure_text, number, seconds, summary};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use pace::Pace;
+use std::io::{IsTerminal, Write};
+use windrow_model::{JobId, JobState, JobStatus};
+
+/// Least time between two plain lines.
+const LINE_INTERVAL_MS: u64 = 1_000;
+
+/// How a job is shown while it runs, and after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// What goes to stderr while the job runs.
+    pub progress: Progress,
+    /// The final status goes to stdout as JSON.
+    pub json: bool,
+}
+
+/// What goes to stderr while a job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// One bar for each stage, redrawn in place.
+    Bars,
+    /// A line when something changed, at most one a second.
+    Lines,
+    /// Nothing, not even the id; failures are still told.
+    Quiet,
+}
+
+impl Style {
+    /// Bars on a terminal, lines elsewhere.
+    pub fn detect() -> Style {
+        let progress = if std::io::stderr().is_terminal() { Progress::Bars } else { Progress::Lines };
+        Style { progress, json: false }
+    }
+
+    /// The final status goes to stdout as JSON, too, if `json`.
+    pub fn with_json(self, json: bool) -> Style {
+        Style { json, ..self }
+    }
+}
+
+/// Shows one job.
+pub struct Report {
+    style: Style,
+    out: Box<dyn Write + Send>,
+    named: bool,
+    paces: Vec<Pace>,
+    bars: Option<(MultiProgress, Vec<ProgressBar>)>,
+    line: String,
+    line_at_ms: Option<u64>,
+}
+
+impl Report {
+    /// A report to stderr.
+    pub fn new(style: Style) -> Report {
+        Report::to(style, Box::new(std::io::stderr()))
+    }
+
+    fn to(style: Style, out: Box<dyn Write + Send>) -> Report {
+        Report { style, out, named: false, paces: Vec::new(), bars: None, line: String::new(), line_at_ms: None }
+    }
+
+    /// Names the job, once: the first line.
+    pub fn started(&mut self, id: JobId) {
+        if !self.named && self.style.progress != Progress::Quiet {
+            self.say(&format!("job {id}"));
+        }
+        self.named = true;
+    }
+
+    /// Shows how the job stands now.
+    pub fn update(&mut self, status: &JobStatus) {
+        self.started(status.id);
+        self.paces.resize(status.stages.len(), Pace::default());
+        for (pace, stage) in self.paces.iter_mut().zip(&status.stages) {
+            pace.see(stage, status.elapsed_ms);
+        }
+        match self.style.progress {
+            Progress::Bars => self.draw(status),
+            Progress::Lines => self.print_line(status),
+            Progress::Quiet => {}
+        }
+    }
+
+    /// Shows the end: what was done, or why not. With JSON, prints the status on stdout.
+    pub fn finish(&mut self, status: &JobStatus) {
+        self.started(status.id);
+        if let Some((all, _)) = self.bars.take() {
+            let _ = all.clear();
+        }
+        if self.style.progress != Progress::Quiet || status.state != JobState::Done {
+            self.say(&summary(status));
+        }
+        if self.style.json {
+            let mut stdout = std::io::stdout().lock();
+            let _ = writeln!(stdout, "{:#}", job_json(status));
+            let _ = stdout.flush();
+        }
+    }
+
+    /// Says something between two drawings of the bars.
+    pub fn note(&mut self, text: &str) {
+        match &self.bars {
+            Some((all, _)) => {
+                let _ = all.println(text);
+            }
+            None => self.say(text),
+        }
+    }
+
+    fn draw(&mut self, status: &JobStatus) {
+        let (all, bars) = self.bars.get_or_insert_with(|| (MultiProgress::new(), Vec::new()));
+        while bars.len() < status.stages.len() {
+            let bar = ProgressBar::new(1);
+            if let Ok(style) = ProgressStyle::with_template("  {prefix}  [{bar:20}] {wide_msg}") {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bars.push(all.add(bar));
+        }
+        let width = status.stages.iter().map(|s| s.label.chars().count()).max().unwrap_or(0).min(32);
+        for ((bar, stage), pace) in bars.iter().zip(&status.stages).zip(&self.paces) {
+            let label: String = stage.label.chars().take(width).collect();
+            bar.set_length(stage.tasks.total.max(1));
+            bar.set_position(stage.tasks.done);
+            bar.set_prefix(format!("{label:width$}"));
+            bar.set_message(match &status.waiting {
+                Some(waiting) if stage.tasks.running == 0 && stage.tasks.done < stage.tasks.total => waiting.clone(),
+                _ => text::progress(stage, pace),
+            });
+        }
+    }
+
+    fn print_line(&mut self, status: &JobStatus) {
+        if status.state.is_final() {
+            return;
+        }
+        let line = text::line(status, &self.paces);
+        let due = self.line_at_ms.is_none_or(|at| status.elapsed_ms.saturating_sub(at) >= LINE_INTERVAL_MS);
+        if line != self.line && due {
+            self.say(&line);
+            self.line = line;
+            self.line_at_ms = Some(status.elapsed_ms);
+        }
+    }
+
+    /// A closed stderr must not end the job, so errors are dropped.
+    fn say(&mut self, text: &str) {
+        let _ = writeln!(self.out, "{text}");
+        let _ = self.out.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests;

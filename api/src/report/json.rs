@@ -1,0 +1,68 @@
+//! Jobs, failures and workers as JSON: the shape that scripts rely on. Fields are added, never renamed.
+
+use serde_json::{Value, json};
+use windrow_model::{Failure, JobStatus, TaskTotals, WorkerState, WorkerStatus};
+
+/// A job: `id, name, state, stages, tasks{total, done, running, failed}, attempts, error{code, message, hint, …}`, …
+pub fn job_json(status: &JobStatus) -> Value {
+    let stages = status.stages.iter().map(|stage| {
+        json!({
+            "label": stage.label,
+            "tasks": totals(&stage.tasks),
+            "bytes_done": stage.bytes_done,
+            "bytes_total": stage.bytes_total,
+        })
+    });
+    json!({
+        "id": status.id.to_string(),
+        "name": status.name,
+        "state": status.state.as_str(),
+        "stages": stages.collect::<Vec<_>>(),
+        "tasks": totals(&status.tasks),
+        "attempts": status.attempts,
+        "counters": status.counters.0,
+        "error": status.error.as_ref().map(failure_json),
+        "waiting": status.waiting,
+        "outputs": status.outputs,
+        "submitted_unix_ms": status.submitted_unix_ms,
+        "elapsed_ms": status.elapsed_ms,
+    })
+}
+
+/// A failure: `code, message, hint, record{file, offset, excerpt} | null, stderr`.
+pub fn failure_json(failure: &Failure) -> Value {
+    let record = failure
+        .place
+        .as_ref()
+        .map(|place| json!({ "file": place.file.to_string_lossy(), "offset": place.offset, "excerpt": place.excerpt }));
+    json!({
+        "code": failure.code.as_str(),
+        "message": failure.message,
+        "hint": failure.code.hint(),
+        "record": record,
+        "stderr": failure.stderr_tail,
+    })
+}
+
+/// A worker: `id, address, host, state, slots, running, memory_bytes, version`.
+pub fn worker_json(worker: &WorkerStatus) -> Value {
+    let state = match worker.state {
+        WorkerState::Live => "live",
+        WorkerState::Draining => "draining",
+        WorkerState::Lost => "lost",
+    };
+    json!({
+        "id": worker.id.to_string(),
+        "address": worker.address,
+        "host": worker.host,
+        "state": state,
+        "slots": worker.slots,
+        "running": worker.running,
+        "memory_bytes": worker.memory_bytes,
+        "version": worker.version,
+    })
+}
+
+fn totals(tasks: &TaskTotals) -> Value {
+    json!({ "total": tasks.total, "done": tasks.done, "running": tasks.running, "failed": tasks.failed })
+}

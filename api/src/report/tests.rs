@@ -1,0 +1,126 @@
+use super::*;
+use std::sync::{Arc, Mutex};
+use windrow_model::{Code, Counters, Failure, RecordPlace, StageStatus, TaskTotals};
+
+fn status(elapsed_ms: u64, done: u64) -> JobStatus {
+    let tasks = TaskTotals { total: 10, done, running: 10 - done, failed: 0 };
+    JobStatus {
+        id: "job-00000000000000000000000000000007".parse().unwrap(),
+        name: "words".into(),
+        state: if done == 10 { JobState::Done } else { JobState::Running },
+        stages: vec![StageStatus {
+            label: "lines → map".into(), tasks, bytes_done: done << 20, bytes_total: 10 << 20
+        }],
+        tasks,
+        attempts: 10,
+        counters: Counters::default(),
+        error: None,
+        waiting: None,
+        outputs: vec!["/data/out".into()],
+        submitted_unix_ms: 0,
+        elapsed_ms,
+    }
+}
+
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn shown(progress: Progress, statuses: &[JobStatus]) -> String {
+    let page = Page::default();
+    let mut report = Report::to(Style { progress, json: false }, Box::new(page.clone()));
+    for status in statuses {
+        report.update(status);
+    }
+    report.finish(statuses.last().unwrap());
+    String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn the_id_comes_first_and_lines_come_at_most_once_a_second() {
+    let mut statuses: Vec<_> = (0..40).map(|i| status(i * 100, i / 5)).collect();
+    let mut done = status(4_000, 10);
+    done.counters.add(windrow_model::counters::names::RECORDS_READ, 1_234_567);
+    done.counters.add("bad lines", 3);
+    statuses.push(done);
+    let text = shown(Progress::Lines, &statuses);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "job job-00000000000000000000000000000007",
+            "running; stage 0 (lines → map): 0/10 tasks, 10 running",
+            "running; stage 0 (lines → map): 2/10 tasks, 8 running, 2 MiB/s, 4.0 s left",
+            "running; stage 0 (lines → map): 4/10 tasks, 6 running, 2 MiB/s, 3.0 s left",
+            "running; stage 0 (lines → map): 6/10 tasks, 4 running, 2 MiB/s, 2.0 s left",
+            "done in 4.0 s, 10 tasks, 1,234,567 records (0 B) read",
+            "  bad lines: 3",
+            "  output: /data/out",
+        ]
+    );
+}
+
+#[test]
+fn a_failure_names_its_cause_its_record_and_the_next_step() {
+    let mut failed = status(1_500, 3);
+    failed.state = JobState::Failed;
+    let mut error = Failure::new(Code::UserPanic, "stage 0, task 4: index out of bounds").at(RecordPlace {
+        file: "/data/in.txt".into(),
+        offset: 4096,
+        excerpt: "a,b,c".into(),
+    });
+    error.stderr_tail = "thread main panicked\nnote: x\n".into();
+    failed.error = Some(error);
+    let text = shown(Progress::Quiet, &[failed]);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "failed after 1.5 s, 3 tasks",
+            "error USER_PANIC: stage 0, task 4: index out of bounds",
+            "  record at /data/in.txt:4096: a,b,c",
+            "  last lines of its stderr:",
+            "    | thread main panicked",
+            "    | note: x",
+            "  hint: the job's function panicked on this record",
+        ]
+    );
+}
+
+#[test]
+fn quiet_is_quiet_about_what_went_well() {
+    assert_eq!(shown(Progress::Quiet, &[status(10, 10)]), "");
+}
+
+#[test]
+fn the_json_of_a_job_has_the_fields_that_scripts_read() {
+    let mut job = status(5, 3);
+    job.error = Some(Failure::new(Code::OutputExists, "it exists"));
+    let value = job_json(&job);
+    for field in ["id", "name", "state", "stages", "tasks", "attempts", "error"] {
+        assert!(value.get(field).is_some(), "{field}");
+    }
+    assert_eq!(value["tasks"], serde_json::json!({"total": 10, "done": 3, "running": 7, "failed": 0}));
+    assert_eq!(value["error"]["code"], "OUTPUT_EXISTS");
+    assert_eq!(value["error"]["message"], "it exists");
+    assert_eq!(value["state"], "running");
+    assert!(job_json(&status(5, 10))["error"].is_null());
+}
+
+#[test]
+fn times_and_numbers_read_well() {
+    for (ms, text) in
+        [(0, "0 ms"), (999, "999 ms"), (1_049, "1.0 s"), (200_000, "3 min 20 s"), (7_500_000, "2 h 5 min")]
+    {
+        assert_eq!(seconds(ms), text);
+    }
+    assert_eq!(number(7), "7");
+    assert_eq!(number(1_000), "1,000");
+}

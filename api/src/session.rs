@@ -1,0 +1,133 @@
+//! Where jobs run: in this process, or on a cluster. What a driver holds.
+
+use crate::client::{Artifact, Cluster};
+use crate::error::{Error, Result};
+use crate::finished::Finished;
+use crate::flags::{OutputFormat, RunFlags};
+use crate::job::{AnyJob, Job};
+use crate::local::{self, LocalOptions};
+use crate::program::{build, specify};
+use crate::report::{Report, Style};
+use crate::task_run::Program;
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use windrow_model::{Code, Digest, JobId, JobState, JobStatus};
+
+/// Runs jobs one after the other, as the command line of the binary says where.
+///
+/// ```no_run
+/// use windrow::prelude::*;
+/// # #[derive(clap::Args, Serialize, Deserialize)] struct Round { shift: f64 }
+/// # impl Job for Round { fn plan(&self, _: &Flow) -> Result<()> { Ok(()) } }
+/// # #[derive(clap::Args)] struct Args {}
+/// /// Runs rounds until the result stands still.
+/// fn drive(_: Args, session: &Session) -> Result<()> {
+///     let mut shift = 1.0;
+///     while shift > 1e-6 {
+///         let done = session.run(&Round { shift })?;
+///         shift = done.collected::<f64>("shift")?.into_iter().sum();
+///     }
+///     Ok(())
+/// }
+/// fn main() -> std::process::ExitCode {
+///     windrow::Program::new().internal_job::<Round>().driver("", drive).run()
+/// }
+/// ```
+pub struct Session {
+    name: String,
+    flags: RunFlags,
+    cluster: Option<Remote>,
+    /// Set once the report has shown how a job failed.
+    reported: Cell<bool>,
+}
+
+/// A connected cluster and what is known about it.
+struct Remote {
+    runtime: tokio::runtime::Runtime,
+    cluster: Cluster,
+    /// This program in the cluster's artifact store, once it is there.
+    binary: RefCell<Option<Digest>>,
+}
+
+impl Session {
+    pub(crate) fn open(name: &str, flags: RunFlags) -> Result<Session> {
+        let cluster = match &flags.cluster {
+            None => None,
+            Some(url) => {
+                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+                let url = (url != "auto").then_some(url.as_str());
+                let cluster = runtime.block_on(Cluster::connect(url, flags.token_file.as_deref()))?;
+                Some(Remote { runtime, cluster, binary: RefCell::new(None) })
+            }
+        };
+        Ok(Session { name: name.to_string(), flags, cluster, reported: Cell::new(false) })
+    }
+
+    /// Runs a job to its end and gives what it collected. Progress goes to stderr.
+    pub fn run<J: Job>(&self, job: &J) -> Result<Finished> {
+        self.run_any(job)
+    }
+
+    pub(crate) fn run_any(&self, job: &dyn AnyJob) -> Result<Finished> {
+        match &self.cluster {
+            None => self.run_here(job),
+            Some(remote) => self.run_there(job, remote),
+        }
+    }
+
+    fn run_here(&self, job: &dyn AnyJob) -> Result<Finished> {
+        let built = build(job, self.flags.overwrite)?;
+        let program = Program { plan: built.plan, functions: built.functions, counters: built.counters };
+        let options = LocalOptions {
+            name: self.name.clone(),
+            threads: self.flags.threads(),
+            memory_bytes: self.flags.memory_bytes(),
+            scratch: self.flags.scratch.clone(),
+            durable: self.flags.durable,
+            job: self.flags.job_options(),
+        };
+        local::run(program, options, &mut self.progress())
+    }
+
+    pub(crate) fn has_reported(&self) -> bool {
+        self.reported.get()
+    }
+
+    /// Shows one job on stderr, and at its end on stdout if that was asked for.
+    fn progress(&self) -> impl FnMut(&JobStatus) {
+        let mut report = Report::new(Style::detect().with_json(self.flags.format == OutputFormat::Json));
+        move |status: &JobStatus| {
+            if status.state.is_final() {
+                self.reported.set(status.state != JobState::Done);
+                report.finish(status)
+            } else {
+                report.update(status)
+            }
+        }
+    }
+
+    fn run_there(&self, job: &dyn AnyJob, remote: &Remote) -> Result<Finished> {
+        let (mut spec, sides) = specify(job, &self.name, &self.flags)?;
+        spec.id = JobId(uuid::Uuid::now_v7());
+        let known = *remote.binary.borrow();
+        remote.runtime.block_on(async {
+            let cluster = &remote.cluster;
+            spec.binary = match known {
+                Some(digest) => digest,
+                None => cluster.upload_file(Path::new("/proc/self/exe")).await?,
+            };
+            *remote.binary.borrow_mut() = Some(spec.binary);
+            cluster.upload_all(sides.into_iter().map(Artifact::Bytes).collect()).await?;
+            let id = cluster.submit(spec).await?;
+            let status = cluster.watch(id, self.progress()).await?;
+            match (status.state, &status.error) {
+                (JobState::Done, _) => {
+                    let collected = cluster.collected(id).await?;
+                    Ok(Finished { status, collected })
+                }
+                (_, Some(failure)) => Err(Error::from_failure(failure.clone())),
+                (state, None) => Err(Error::new(Code::Cancelled, format!("the job is {}", state.as_str()))),
+            }
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! Formats of outputs: records into the bytes of a part file.
+
+mod csv;
+mod field;
+mod fixed;
+mod jsonl;
+mod part;
+mod text;
+mod tsv;
+
+pub use csv::{CsvSink, csv_sink};
+pub use field::{FieldWriter, Fields};
+pub use fixed::{FixedSink, fixed_sink};
+pub use jsonl::{JsonlSink, jsonl_sink};
+pub(crate) use part::PartWriter;
+pub use text::{TextSink, text};
+pub use tsv::{TsvSink, tsv};
+
+use crate::datum::Datum;
+use crate::error::Result;
+pub use windrow_model::Compression;
+
+/// Turns records into a part's bytes. Implement it for a format of your own.
+pub trait Sink<R: Datum>: Send + Sync + 'static {
+    /// The output folder.
+    fn path(&self) -> &str;
+    /// A word for people and the manifest.
+    fn format(&self) -> &str;
+    fn compression(&self) -> Compression {
+        Compression::None
+    }
+    /// Ends part names; follows from the compression.
+    fn suffix(&self) -> &str {
+        match self.compression() {
+            Compression::None => "",
+            Compression::Gzip => ".gz",
+            Compression::Zstd => ".zst",
+            Compression::Bzip2 => ".bz2",
+        }
+    }
+    /// Appends one record.
+    fn write(&self, record: R::Ref<'_>, out: &mut Vec<u8>) -> Result<()>;
+}
+
+macro_rules! compressible {
+    ($t:ty) => {
+        impl $t {
+            /// Compresses every part; names end in `.gz`, `.zst` or `.bz2`.
+            pub fn compressed(mut self, compression: $crate::sink::Compression) -> Self {
+                self.compression = compression;
+                self
+            }
+        }
+    };
+}
+pub(crate) use compressible;

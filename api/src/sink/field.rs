@@ -1,0 +1,193 @@
+//! Records as fields of a text line.
+
+use crate::datum::{Datum, Scalar};
+use crate::error::{Error, Result};
+use std::cmp::Reverse;
+use std::io::Write;
+use windrow_model::Code;
+
+/// Records that are a row of text fields: numbers, strings, bytes, and tuples of those, flattened.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be written as fields of a text line",
+    note = "write numbers, strings, bytes and tuples of those; or use `jsonl_sink` for serde values"
+)]
+pub trait Fields: Datum {
+    fn fields(r: Self::Ref<'_>, out: &mut FieldWriter<'_>) -> Result<()>;
+}
+
+/// How fields are kept apart.
+pub(crate) enum Quoting {
+    /// A field that holds the separator or a newline is an error.
+    Refuse,
+    /// `\t`, `\n`, `\r` and `\\` are written for them.
+    Escape,
+    /// RFC 4180: quotes around fields that need them.
+    Csv,
+}
+
+/// Appends fields to a line.
+pub struct FieldWriter<'o> {
+    out: &'o mut Vec<u8>,
+    separator: u8,
+    quoting: Quoting,
+    first: bool,
+}
+
+impl<'o> FieldWriter<'o> {
+    pub(crate) fn new(out: &'o mut Vec<u8>, separator: u8, quoting: Quoting) -> Self {
+        FieldWriter { out, separator, quoting, first: true }
+    }
+    fn next(&mut self) {
+        if !self.first {
+            self.out.push(self.separator);
+        }
+        self.first = false;
+    }
+    /// A field of arbitrary bytes.
+    pub fn bytes(&mut self, field: &[u8]) -> Result<()> {
+        self.next();
+        let special = |b: &u8| *b == self.separator || *b == b'\n';
+        match self.quoting {
+            Quoting::Refuse => {
+                if memchr::memchr2(self.separator, b'\n', field).is_some() {
+                    let shown = field[..field.len().min(80)].escape_ascii();
+                    let message = format!("a field holds a separator or a newline: `{shown}`");
+                    return Err(Error::new(Code::FieldNotRepresentable, message));
+                }
+                self.out.extend_from_slice(field);
+            }
+            Quoting::Escape => {
+                for b in field {
+                    match b {
+                        b'\t' => self.out.extend_from_slice(b"\\t"),
+                        b'\n' => self.out.extend_from_slice(b"\\n"),
+                        b'\r' => self.out.extend_from_slice(b"\\r"),
+                        b'\\' => self.out.extend_from_slice(b"\\\\"),
+                        b => self.out.push(*b),
+                    }
+                }
+            }
+            Quoting::Csv => {
+                if field.iter().any(|b| special(b) || matches!(b, b'"' | b'\r')) {
+                    self.out.push(b'"');
+                    for b in field {
+                        if *b == b'"' {
+                            self.out.push(b'"');
+                        }
+                        self.out.push(*b);
+                    }
+                    self.out.push(b'"');
+                } else {
+                    self.out.extend_from_slice(field);
+                }
+            }
+        }
+        Ok(())
+    }
+    /// A field whose text needs no quoting.
+    pub fn display(&mut self, value: impl std::fmt::Display) -> Result<()> {
+        self.next();
+        write!(self.out, "{value}").map_err(Error::from)
+    }
+    /// An unsigned number, without the formatting machinery.
+    #[inline]
+    pub fn unsigned(&mut self, mut value: u64) {
+        self.next();
+        let mut digits = [0u8; 20];
+        let mut at = 20;
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[at..]);
+    }
+}
+
+macro_rules! unsigned {
+    ($($t:ty),*) => {$(
+        impl Fields for $t {
+            #[inline]
+            fn fields(r: $t, out: &mut FieldWriter<'_>) -> Result<()> {
+                out.unsigned(r as u64);
+                Ok(())
+            }
+        }
+    )*};
+}
+unsigned!(u8, u16, u32, u64);
+macro_rules! display {
+    ($($t:ty),*) => {$(
+        impl Fields for $t {
+            fn fields(r: $t, out: &mut FieldWriter<'_>) -> Result<()> { out.display(r) }
+        }
+    )*};
+}
+display!(u128, i8, i16, i32, i64, i128, f32, f64, bool);
+
+impl Fields for () {
+    fn fields(_: (), _: &mut FieldWriter<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+impl Fields for String {
+    #[inline]
+    fn fields(r: &str, out: &mut FieldWriter<'_>) -> Result<()> {
+        out.bytes(r.as_bytes())
+    }
+}
+impl Fields for Vec<u8> {
+    #[inline]
+    fn fields(r: &[u8], out: &mut FieldWriter<'_>) -> Result<()> {
+        out.bytes(r)
+    }
+}
+impl<const N: usize> Fields for [u8; N] {
+    fn fields(r: &[u8; N], out: &mut FieldWriter<'_>) -> Result<()> {
+        out.bytes(r)
+    }
+}
+/// Numbers separated by commas, in one field.
+impl<T: Scalar + std::fmt::Display> Fields for Vec<T> {
+    fn fields(r: &[T], out: &mut FieldWriter<'_>) -> Result<()> {
+        let mut text = Vec::new();
+        for (i, v) in r.iter().enumerate() {
+            write!(text, "{}{v}", if i == 0 { "" } else { "," })?;
+        }
+        out.bytes(&text)
+    }
+}
+/// An absent value is an empty field.
+impl<T: Fields> Fields for Option<T> {
+    fn fields(r: Option<T::Ref<'_>>, out: &mut FieldWriter<'_>) -> Result<()> {
+        match r {
+            Some(r) => T::fields(r, out),
+            None => out.bytes(&[]),
+        }
+    }
+}
+impl<T: Fields + crate::datum::Key> Fields for Reverse<T> {
+    fn fields(r: Reverse<T::Ref<'_>>, out: &mut FieldWriter<'_>) -> Result<()> {
+        T::fields(r.0, out)
+    }
+}
+macro_rules! tuple {
+    ($($T:ident $t:ident),*) => {
+        impl<$($T: Fields),*> Fields for ($($T,)*) {
+            #[inline]
+            fn fields(r: Self::Ref<'_>, out: &mut FieldWriter<'_>) -> Result<()> {
+                let ($($t,)*) = r;
+                $($T::fields($t, out)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+tuple!(A a, B b);
+tuple!(A a, B b, C c);
+tuple!(A a, B b, C c, D d);
+tuple!(A a, B b, C c, D d, E e);
+tuple!(A a, B b, C c, D d, E e, G g);

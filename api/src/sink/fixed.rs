@@ -1,0 +1,54 @@
+//! Records back to back.
+
+use super::{Compression, Sink};
+use crate::datum::Datum;
+use crate::error::{Error, Result};
+use windrow_model::Code;
+
+/// Writes byte strings of `length` bytes back to back; another length is `FIELD_NOT_REPRESENTABLE`.
+pub fn fixed_sink(path: impl Into<String>, length: usize) -> FixedSink {
+    FixedSink { path: path.into(), length }
+}
+
+/// See [`fixed_sink`].
+pub struct FixedSink {
+    path: String,
+    length: usize,
+}
+
+impl FixedSink {
+    fn check(&self, length: usize) -> Result<()> {
+        if length == self.length {
+            return Ok(());
+        }
+        let message = format!("a record of {length} bytes in a sink of {}-byte records", self.length);
+        Err(Error::new(Code::FieldNotRepresentable, message))
+    }
+}
+
+macro_rules! fixed_of {
+    ($t:ty, |$r:ident, $out:ident| $length:expr, $append:expr) => {
+        impl Sink<$t> for FixedSink {
+            fn path(&self) -> &str {
+                &self.path
+            }
+            fn format(&self) -> &str {
+                "fixed"
+            }
+            fn compression(&self) -> Compression {
+                Compression::None
+            }
+            #[inline]
+            fn write(&self, $r: <$t as Datum>::Ref<'_>, $out: &mut Vec<u8>) -> Result<()> {
+                self.check($length)?;
+                $append;
+                Ok(())
+            }
+        }
+    };
+}
+fixed_of!(Vec<u8>, |r, out| r.len(), out.extend_from_slice(r));
+fixed_of!((Vec<u8>, Vec<u8>), |r, out| r.0.len() + r.1.len(), {
+    out.extend_from_slice(r.0);
+    out.extend_from_slice(r.1);
+});

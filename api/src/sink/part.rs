@@ -1,0 +1,82 @@
+//! One part file while it is written: buffered, compressed if asked, checksummed as it goes.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use windrow_format::checksum::Crc32cWriter;
+use windrow_model::{Code, Compression, Failure, PartReport};
+
+/// Bytes that are collected before they are handed on.
+const BUFFER_BYTES: usize = 256 << 10;
+
+enum Encoder {
+    None(Crc32cWriter<File>),
+    Gzip(flate2::write::GzEncoder<Crc32cWriter<File>>),
+    Zstd(zstd::stream::write::Encoder<'static, Crc32cWriter<File>>),
+    Bzip2(bzip2::write::BzEncoder<Crc32cWriter<File>>),
+}
+
+pub(crate) struct PartWriter {
+    path: PathBuf,
+    encoder: Encoder,
+    buffer: Vec<u8>,
+    records: u64,
+}
+
+impl PartWriter {
+    pub fn create(path: &Path, compression: Compression) -> Result<Self, Failure> {
+        let failed = |e: io::Error| failure(path, e);
+        let file = Crc32cWriter::new(File::create(path).map_err(failed)?);
+        let encoder = match compression {
+            Compression::None => Encoder::None(file),
+            Compression::Gzip => Encoder::Gzip(flate2::write::GzEncoder::new(file, flate2::Compression::default())),
+            Compression::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(file, 3).map_err(failed)?),
+            Compression::Bzip2 => Encoder::Bzip2(bzip2::write::BzEncoder::new(file, bzip2::Compression::default())),
+        };
+        Ok(PartWriter { path: path.to_path_buf(), encoder, buffer: Vec::with_capacity(BUFFER_BYTES + 4096), records: 0 })
+    }
+
+    /// Where the next record is appended.
+    #[inline]
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// A record is complete.
+    #[inline]
+    pub fn record(&mut self) -> Result<(), Failure> {
+        self.records += 1;
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        let written = match &mut self.encoder {
+            Encoder::None(w) => w.write_all(&self.buffer),
+            Encoder::Gzip(w) => w.write_all(&self.buffer),
+            Encoder::Zstd(w) => w.write_all(&self.buffer),
+            Encoder::Bzip2(w) => w.write_all(&self.buffer),
+        };
+        self.buffer.clear();
+        written.map_err(|e| failure(&self.path, e))
+    }
+
+    pub fn finish(mut self, sink: u32) -> Result<PartReport, Failure> {
+        self.flush()?;
+        let file = match self.encoder {
+            Encoder::None(w) => Ok(w),
+            Encoder::Gzip(w) => w.finish(),
+            Encoder::Zstd(w) => w.finish(),
+            Encoder::Bzip2(w) => w.finish(),
+        };
+        let file = file.map_err(|e| failure(&self.path, e))?;
+        Ok(PartReport { sink, bytes: file.bytes(), records: self.records, checksum: file.crc32c() })
+    }
+}
+
+fn failure(path: &Path, e: io::Error) -> Failure {
+    let code = match e.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::NoSpace,
+        _ => Code::IoError,
+    };
+    Failure::new(code, format!("{}: {e}", path.display()))
+}

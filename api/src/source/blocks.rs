@@ -1,0 +1,184 @@
+//! A range of a file as blocks of whole records: mapped where it lies, or decompressed piece by piece.
+
+use super::Block;
+use crate::context::{TaskCx, TaskResult};
+use memchr::{memchr, memrchr};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use windrow_engine::MappedFile;
+use windrow_model::{Code, Compression, Failure, FileRange, Framing};
+
+/// About so many bytes are handed on at a time: large enough that its cost vanishes, small enough to stay in cache.
+const BLOCK_BYTES: usize = 1 << 20;
+/// A record of a compressed file has to be held in memory as a whole.
+const RECORD_MAX: usize = 1 << 30;
+/// In a sampling stage, windows of this many bytes are read …
+const WINDOW_BYTES: u64 = 8 << 10;
+/// … so many times over all inputs, and at this distance at least.
+const WINDOWS: u64 = 512;
+const WINDOW_DISTANCE_MIN: u64 = 64 << 10;
+
+/// How a file is compressed, by its name.
+pub fn compression_of(path: &Path) -> Option<Compression> {
+    match path.extension()?.to_str()? {
+        "gz" => Some(Compression::Gzip),
+        "zst" => Some(Compression::Zstd),
+        "bz2" => Some(Compression::Bzip2),
+        _ => None,
+    }
+}
+
+fn io_failure(path: &Path, e: io::Error) -> Failure {
+    let code = if e.kind() == io::ErrorKind::NotFound { Code::InputChanged } else { Code::InputUnreadable };
+    Failure::new(code, format!("{}: {e}", path.display()))
+}
+
+/// Calls `f` with every block of the range until it says false.
+pub(super) fn each_block(
+    cx: &TaskCx<'_>,
+    range: &FileRange,
+    framing: Framing,
+    header: bool,
+    f: &mut dyn FnMut(Block<'_>) -> bool,
+) -> TaskResult<()> {
+    check_same(range)?;
+    match compression_of(&range.path) {
+        Some(compression) => decompressed(range, compression, framing, header, f)?,
+        None => mapped(cx, range, framing, header, f)?,
+    }
+    // What was read must be what was split: a file that changed meanwhile gives no result.
+    check_same(range)
+}
+
+fn check_same(range: &FileRange) -> TaskResult<()> {
+    let now = windrow_store::identity::of_path(&range.path).map_err(|e| io_failure(&range.path, e))?;
+    if now == range.identity {
+        return Ok(());
+    }
+    let message = format!("{} changed: it was {:?}, and is {now:?}", range.path.display(), range.identity);
+    Err(Failure::new(Code::InputChanged, message).into())
+}
+
+/// The end of the record that holds the byte before `at`, in bytes that begin and end with records.
+fn record_end(bytes: &[u8], framing: Framing, at: usize) -> usize {
+    if at >= bytes.len() {
+        return bytes.len();
+    }
+    match framing {
+        Framing::Delimiter(d) => memchr(d, &bytes[at.max(1) - 1..]).map_or(bytes.len(), |i| at.max(1) + i),
+        Framing::Fixed(n) => (at.div_ceil(n as usize) * n as usize).min(bytes.len()),
+        Framing::Whole => bytes.len(),
+    }
+}
+
+fn mapped(
+    cx: &TaskCx<'_>,
+    range: &FileRange,
+    framing: Framing,
+    header: bool,
+    f: &mut dyn FnMut(Block<'_>) -> bool,
+) -> TaskResult<()> {
+    let map = MappedFile::open(&range.path)?;
+    let (start, end) = (range.offset as usize, (range.offset + range.length) as usize);
+    let bytes = map.get(start..end).ok_or_else(|| {
+        Failure::new(Code::InputChanged, format!("{} has become shorter", range.path.display()))
+    })?;
+    let head = if header { &map[..record_end(&map, framing, 1)] } else { &[] };
+    let mut give = |from: usize, to: usize| {
+        f(Block { bytes: &bytes[from..to], offset: range.offset + from as u64, path: &range.path, head })
+    };
+    if cx.sample && framing != Framing::Whole {
+        let distance = (cx.task.job_input_bytes / WINDOWS).max(WINDOW_DISTANCE_MIN);
+        let window = if distance == WINDOW_DISTANCE_MIN { distance } else { WINDOW_BYTES };
+        let mut at = range.offset.div_ceil(distance) * distance;
+        if distance == window {
+            at = range.offset;
+        }
+        while at < range.offset + range.length {
+            let from = if at == range.offset { 0 } else { record_end(bytes, framing, (at - range.offset) as usize) };
+            let to = record_end(bytes, framing, (at + window - range.offset) as usize);
+            if from < to && !give(from, to) {
+                break;
+            }
+            at = (at / distance + 1) * distance;
+        }
+        return Ok(());
+    }
+    let mut from = 0;
+    while from < bytes.len() {
+        let to = record_end(bytes, framing, from + BLOCK_BYTES);
+        if !give(from, to) {
+            break;
+        }
+        from = to;
+    }
+    Ok(())
+}
+
+fn decompressed(
+    range: &FileRange,
+    compression: Compression,
+    framing: Framing,
+    header: bool,
+    f: &mut dyn FnMut(Block<'_>) -> bool,
+) -> TaskResult<()> {
+    let path = &range.path;
+    let file = File::open(path).map_err(|e| io_failure(path, e))?;
+    let file = io::BufReader::with_capacity(256 << 10, file);
+    let mut reader: Box<dyn Read> = match compression {
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(file).map_err(|e| io_failure(path, e))?),
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
+        Compression::None => Box::new(file),
+    };
+    let mut head = Vec::new();
+    let mut buffer: Vec<u8> = Vec::new();
+    let mut offset = 0u64;
+    let mut wanted = BLOCK_BYTES;
+    loop {
+        let corrupt = |e: io::Error| {
+            Failure::new(Code::InputCorrupt, format!("{} at byte {offset} of its content: {e}", path.display()))
+        };
+        let missing = (wanted - buffer.len()) as u64;
+        let at_end = (&mut reader).take(missing).read_to_end(&mut buffer).map_err(corrupt)? < missing as usize;
+        let whole = if at_end { buffer.len() } else { last_record_end(&buffer, framing) };
+        if whole == 0 && !at_end {
+            // Not one whole record yet.
+            wanted *= 2;
+            if wanted > 2 * RECORD_MAX {
+                let message = format!("{}: the record at byte {offset} is longer than 1 GiB", path.display());
+                return Err(Failure::new(Code::RecordTooLarge, message).into());
+            }
+            continue;
+        }
+        if header && offset == 0 {
+            head = buffer[..record_end(&buffer[..whole], framing, 1)].to_vec();
+        }
+        if let (Framing::Fixed(n), true) = (framing, at_end)
+            && whole % n as usize != 0
+        {
+            let message = format!("{} does not hold a whole number of {n}-byte records", path.display());
+            return Err(Failure::new(Code::InputMalformed, message).into());
+        }
+        let block = Block { bytes: &buffer[..whole], offset, path, head: &head };
+        if whole > 0 && !f(block) {
+            return Ok(());
+        }
+        offset += whole as u64;
+        buffer.drain(..whole);
+        if at_end {
+            return Ok(());
+        }
+        wanted = BLOCK_BYTES.max(buffer.len() + BLOCK_BYTES / 2);
+    }
+}
+
+/// The end of the last whole record.
+fn last_record_end(bytes: &[u8], framing: Framing) -> usize {
+    match framing {
+        Framing::Delimiter(d) => memrchr(d, bytes).map_or(0, |i| i + 1),
+        Framing::Fixed(n) => bytes.len() / n as usize * n as usize,
+        Framing::Whole => 0,
+    }
+}

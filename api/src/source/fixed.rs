@@ -1,0 +1,38 @@
+//! Records of a fixed length.
+
+use super::lines::IntoInputs;
+use super::{Block, Framing, RecordSink, Source};
+use crate::error::Result;
+
+/// Byte strings of `length` bytes, back to back. A file that is no whole number of them is `INPUT_MALFORMED`.
+pub fn fixed(inputs: impl IntoInputs, length: u32) -> FixedSource {
+    FixedSource { inputs: inputs.into_inputs(), length: length.max(1) }
+}
+
+/// See [`fixed`].
+pub struct FixedSource {
+    inputs: Vec<String>,
+    length: u32,
+}
+
+impl Source for FixedSource {
+    type Item = Vec<u8>;
+    fn inputs(&self) -> Vec<String> {
+        self.inputs.clone()
+    }
+    fn framing(&self) -> Framing {
+        Framing::Fixed(self.length)
+    }
+    fn name(&self) -> String {
+        format!("fixed({})", self.length)
+    }
+    fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, Vec<u8>>) -> Result<()> {
+        let length = self.length as usize;
+        for (i, record) in block.bytes.chunks_exact(length).enumerate() {
+            if !out.push(i * length, record) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

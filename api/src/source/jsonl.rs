@@ -1,0 +1,52 @@
+//! One JSON value a line.
+
+use super::lines::IntoInputs;
+use super::{Block, Framing, RecordSink, Source};
+use crate::datum::Serde;
+use crate::error::{Error, Result};
+use memchr::memchr;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+use windrow_model::Code;
+
+/// Each line parsed as a `T`; empty lines are skipped. A line that does not parse is `RECORD_MALFORMED` with its place.
+pub fn jsonl<T>(inputs: impl IntoInputs) -> JsonlSource<T> {
+    JsonlSource { inputs: inputs.into_inputs(), types: PhantomData }
+}
+
+/// See [`jsonl`].
+pub struct JsonlSource<T> {
+    inputs: Vec<String>,
+    types: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> Source for JsonlSource<T> {
+    type Item = Serde<T>;
+    fn inputs(&self) -> Vec<String> {
+        self.inputs.clone()
+    }
+    fn framing(&self) -> Framing {
+        Framing::Delimiter(b'\n')
+    }
+    fn name(&self) -> String {
+        "jsonl".to_string()
+    }
+    fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, Serde<T>>) -> Result<()> {
+        let mut from = 0;
+        while from < block.bytes.len() {
+            let end = memchr(b'\n', &block.bytes[from..]).map_or(block.bytes.len(), |i| from + i);
+            let line = &block.bytes[from..end];
+            if !line.trim_ascii().is_empty() {
+                out.at(from);
+                let value: T = serde_json::from_slice(line)
+                    .map_err(|e| Error::new(Code::RecordMalformed, format!("the line is no such JSON: {e}")))?;
+                if !out.push(from, &value) {
+                    break;
+                }
+            }
+            from = end + 1;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! One attempt, from a task and local files to a report: the same in a local run and in an executor.
+
+use crate::context::{StageFn, TaskCx, TaskError, with_user_counters};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+use windrow_engine::LocalSegment;
+use windrow_format::codec::Codec;
+use windrow_model::{Code, Failure, Input, Plan, Task, TaskReport};
+
+/// A job's code in this process.
+pub(crate) struct Program {
+    pub plan: Plan,
+    pub functions: Vec<StageFn>,
+    pub counters: Vec<String>,
+}
+
+/// Where and with what an attempt runs.
+pub(crate) struct Setting<'s> {
+    pub folder: &'s Path,
+    /// For each input of the task: its segments, if it has any.
+    pub segments: Vec<Vec<LocalSegment>>,
+    pub memory: usize,
+    pub codec: Codec,
+    pub cancelled: &'s AtomicBool,
+}
+
+impl Program {
+    /// Runs one task on this thread.
+    pub fn run(&self, task: &Task, setting: Setting<'_>) -> Result<TaskReport, TaskError> {
+        let id = task.stage();
+        let Some(function) = self.functions.get(id.0 as usize) else {
+            return Err(Failure::new(Code::PlanMismatch, format!("the plan has no stage {id}")).into());
+        };
+        let reads = self.plan.stage(id).inputs.iter();
+        let sample = reads.clone().any(|i| matches!(i, Input::Source(s) if s.sample));
+        let Setting { folder, segments, memory, codec, cancelled } = setting;
+        let cx = TaskCx::new(task, folder, segments, memory, codec, sample, cancelled);
+        let started = Instant::now();
+        let (result, counted) = with_user_counters(|| catch_unwind(AssertUnwindSafe(|| (function.0)(&cx))));
+        let outputs = match result {
+            Ok(result) => {
+                // What a record function recorded came first, whatever the loops around it then made of it.
+                cx.outcome()?;
+                result?
+            }
+            Err(payload) => {
+                let failure = Failure::new(Code::UserPanic, panic_message(&*payload));
+                return Err(Failure { place: cx.place(), ..failure }.into());
+            }
+        };
+        let mut counters = cx.counters.take();
+        for (name, n) in self.counters.iter().zip(counted) {
+            counters.add(name, n);
+        }
+        Ok(TaskReport { outputs, counters, run_ms: started.elapsed().as_millis() as u64 })
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|s| s.to_string());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.unwrap_or_else(|| "no message".to_string()))
+}

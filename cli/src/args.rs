@@ -1,0 +1,346 @@
+//! Every verb and flag. Each is defined once; help, completion and the environment variables come from here.
+//!
+//! A flag that can also stand in a settings file is an `Option`, and has its default where the file is asked: in the
+//! verb. `settings.rs` lists the same keys by section.
+
+use crate::output::Format;
+use clap::{Parser, Subcommand};
+use serde::Deserialize;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use windrow_model::{ByteSize, JobId, WorkerId};
+
+/// Distributed map/reduce: submit jobs, watch them, and run clusters.
+#[derive(Parser, Debug)]
+#[command(
+    name = "windrow",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Exit codes: 0 done; 1 job failed; 2 usage; 3 unreachable or not authorised; 4 cancelled; 5 timed out; 130 interrupted.
+Settings: flag, then WINDROW_* environment, then --config FILE, then $XDG_CONFIG_HOME/windrow/config.toml, then default.
+
+  windrow up --workers 4                              a cluster on this machine, until Ctrl-C
+  windrow submit ./wordcount -- books/ --output out   run a job on it"
+)]
+pub struct Args {
+    /// Settings file (TOML: sections client, submit, coordinator, worker, up; keys as the flags)
+    #[arg(long, global = true, value_name = "FILE", env = "WINDROW_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Read no settings file, not even this user's
+    #[arg(long, global = true, conflicts_with = "config")]
+    pub no_config: bool,
+    /// How results are printed on stdout [default: table]
+    #[arg(short = 'o', long, global = true, value_name = "FORMAT", env = "WINDROW_FORMAT", value_enum)]
+    pub format: Option<Format>,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Run a job binary on a cluster, and watch it
+    Submit(Submit),
+    /// List, inspect, wait for and cancel jobs
+    Job(Job),
+    /// Run a worker; or list and drain workers
+    Worker(Worker),
+    /// Run a coordinator
+    Coordinator(Coordinator),
+    /// Run a cluster on this machine: a coordinator and worker processes, until Ctrl-C
+    Up(Up),
+    /// Print a completion script for a shell
+    Completion { shell: clap_complete::Shell },
+}
+
+/// How a coordinator is found and trusted.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub struct Client {
+    /// URL of the coordinator [default: the latest that this user started]
+    #[arg(long, value_name = "URL", env = "WINDROW_COORDINATOR")]
+    pub coordinator: Option<String>,
+    /// File with the cluster's token [default: found by URL in this user's state folder]
+    #[arg(long, value_name = "FILE", env = "WINDROW_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Certificate (PEM) of the authority that signed the coordinator's
+    #[arg(long, value_name = "FILE", env = "WINDROW_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+pub struct Submit {
+    #[command(flatten)]
+    pub client: Client,
+    /// Print the job's id on stdout and leave, instead of watching
+    #[arg(long)]
+    pub detach: bool,
+    /// The job's name in lists [default: the binary's]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Jobs of a larger priority run first [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub priority: Option<i32>,
+    /// Use at most this many slots of the cluster at a time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_slots: Option<u32>,
+    /// Fail the job if it is not done after this time, such as 90s, 15m or 2h
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Span>,
+    /// Partitions of every shuffle that does not say [default: one for 32 MiB of input]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub partitions: Option<u32>,
+    /// Exact size of input chunks, such as 64MiB [default: from input and slots]
+    #[arg(long, value_name = "SIZE")]
+    pub chunk_size: Option<ByteSize>,
+    /// Replace output folders that hold a Windrow output, or nothing
+    #[arg(long)]
+    pub overwrite: bool,
+    /// The job: a program whose main calls `windrow::main`
+    #[arg(value_name = "BIN")]
+    pub binary: PathBuf,
+    /// The job's own arguments
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<std::ffi::OsString>,
+}
+
+#[derive(clap::Args, Debug)]
+pub struct Job {
+    #[command(subcommand)]
+    pub verb: JobVerb,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum JobVerb {
+    /// All jobs that the coordinator knows, the latest first
+    List {
+        #[command(flatten)]
+        client: Client,
+    },
+    /// How a job stands
+    Get {
+        #[command(flatten)]
+        client: Client,
+        /// The job's id: job-…
+        id: JobId,
+    },
+    /// Watch a job to its end; exits as `submit` would
+    Wait {
+        #[command(flatten)]
+        client: Client,
+        /// Stop waiting (exit code 5) after this time; the job goes on
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<Span>,
+        /// The job's id: job-…
+        id: JobId,
+    },
+    /// End a job; its outputs do not appear
+    Cancel {
+        #[command(flatten)]
+        client: Client,
+        /// The job's id: job-…
+        id: JobId,
+    },
+    /// What the job's tasks wrote to stdout and stderr
+    Logs {
+        #[command(flatten)]
+        client: Client,
+        /// The job's id: job-…
+        id: JobId,
+    },
+}
+
+/// Certificates of a server of ours.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub struct Tls {
+    /// Certificate chain (PEM) to serve TLS with
+    #[arg(long, value_name = "FILE", env = "WINDROW_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate
+    #[arg(long, value_name = "FILE", env = "WINDROW_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+pub struct Coordinator {
+    /// Address to listen on; port 0 picks one [default: 127.0.0.1:8470]
+    #[arg(long, value_name = "ADDR", env = "WINDROW_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Folder for its journal and artifacts
+    #[arg(long, value_name = "DIR", env = "WINDROW_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// File with the cluster's token; made if it does not exist [default: `token` in the data folder]
+    #[arg(long, value_name = "FILE", env = "WINDROW_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub tls: Tls,
+    /// Certificate (PEM) of the authority that signed it, for this user's tools
+    #[arg(long, value_name = "FILE", env = "WINDROW_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+    /// Listen on an address that other machines reach although there is no TLS
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Worker {
+    #[command(subcommand)]
+    pub verb: Option<WorkerVerb>,
+    #[command(flatten)]
+    pub run: WorkerRun,
+}
+
+#[derive(clap::Args, Debug)]
+pub struct WorkerRun {
+    #[command(flatten)]
+    pub client: Client,
+    /// Folder for staged inputs and results; keep it on an SSD
+    #[arg(long, value_name = "DIR", env = "WINDROW_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Tasks at a time, which is also computing threads [default: the number of cores]
+    #[arg(long, value_name = "N", env = "WINDROW_SLOTS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub slots: Option<u32>,
+    /// Memory for the data of tasks, such as 4GiB [default: half of this machine's]
+    #[arg(long, value_name = "SIZE", env = "WINDROW_MEMORY")]
+    pub memory: Option<ByteSize>,
+    /// Address where other workers fetch from this one; port 0 picks one [default: 127.0.0.1:0]
+    #[arg(long, value_name = "ADDR", env = "WINDROW_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// URL under which other workers reach this one [default: from the address]
+    #[arg(long, value_name = "URL", env = "WINDROW_ADVERTISE")]
+    pub advertise: Option<String>,
+    #[command(flatten)]
+    pub tls: Tls,
+    /// Listen on an address that other machines reach although there is no TLS
+    #[arg(long)]
+    pub insecure: bool,
+    /// Die when this process, which must be the parent, does
+    #[arg(long, hide = true, value_name = "PID")]
+    pub die_with: Option<i32>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum WorkerVerb {
+    /// All workers that the coordinator knows
+    List {
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Let a worker finish what it runs, and give it nothing new
+    Drain {
+        #[command(flatten)]
+        client: Client,
+        /// The worker's id: worker-…
+        id: WorkerId,
+    },
+}
+
+#[derive(clap::Args, Debug)]
+pub struct Up {
+    /// Worker processes [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub workers: Option<u32>,
+    /// Tasks at a time of each worker [default: its share of the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub slots: Option<u32>,
+    /// Memory of each worker, such as 4GiB [default: its share of half of this machine's]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<ByteSize>,
+    /// Folder for everything; kept at the end [default: a temporary one, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the coordinator, on loopback; port 0 picks one [default: 127.0.0.1:0]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// A length of time: `250ms`, `90s`, `15m`, `2h`; a bare number is seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub ms: u64,
+}
+
+impl FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Span, String> {
+        let bad = || format!("`{text}` is not a time: write a number with ms, s, m or h, such as 90s");
+        let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+        let (number, unit) = units
+            .iter()
+            .find_map(|(name, ms)| text.strip_suffix(name).map(|number| (number.trim_end(), *ms)))
+            .unwrap_or((text, 1_000));
+        let ms = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(bad)?;
+        if ms == 0 {
+            return Err("a time must be more than nothing".to_string());
+        }
+        Ok(Span { ms })
+    }
+}
+
+/// A value that stands in a settings file as text or as a number, and is read like the flag's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text<T>(pub T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(std::marker::PhantomData<T>);
+        impl<T: FromStr<Err: fmt::Display>> serde::de::Visitor<'_> for Visitor<T> {
+            type Value = Text<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a number")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Text<T>, E> {
+                text.parse().map(Text).map_err(E::custom)
+            }
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Text<T>, E> {
+                self.visit_str(&number.to_string())
+            }
+        }
+        deserializer.deserialize_any(Visitor(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        for (text, ms) in [("250ms", 250), ("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000), ("3", 3_000)] {
+            assert_eq!(text.parse::<Span>().unwrap().ms, ms, "{text}");
+        }
+        for text in ["", "s", "-1s", "1d", "0s", "1.5h", "99999999999999999999h"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn arguments_after_the_dashes_are_the_jobs_own() {
+        let args = Args::try_parse_from(["windrow", "submit", "--name", "n", "./bin", "--", "in", "--output", "-o"]);
+        let Verb::Submit(submit) = args.unwrap().verb else { panic!("not submit") };
+        assert_eq!(submit.args, ["in", "--output", "-o"]);
+        assert_eq!(submit.name.as_deref(), Some("n"));
+        assert!(Args::try_parse_from(["windrow", "submit", "./bin", "in"]).is_err());
+    }
+
+    #[test]
+    fn a_worker_runs_unless_it_is_told_to_manage() {
+        let parse = |args: &[&str]| {
+            let args = Args::try_parse_from(["windrow", "worker"].iter().chain(args)).unwrap();
+            let Verb::Worker(worker) = args.verb else { panic!("not worker") };
+            worker
+        };
+        let run = parse(&["--coordinator", "http://x:1", "--data-dir", "d", "--slots", "2", "--memory", "1GiB"]);
+        assert!(run.verb.is_none());
+        assert_eq!(run.run.memory, Some(ByteSize(1 << 30)));
+        assert!(matches!(parse(&["list"]).verb, Some(WorkerVerb::List { .. })));
+    }
+}

@@ -1,0 +1,160 @@
+//! Job binaries: is this file one, of this machine and this version; and what job does it describe.
+
+use crate::exit::Exit;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use windrow_model::{Code, Failure, JobSpec};
+use windrow_proto::{FrameError, read_frame, v1};
+
+/// A job binary holds this, followed by the version of its interface.
+const MARKER: &[u8] = b"windrow-job-marker:v";
+/// The version of the interface between `submit` and a job binary.
+const MARKER_VERSION: &[u8] = b"1";
+/// The first argument that makes a job binary print its job.
+const DESCRIBE: &str = "__windrow-describe";
+
+/// ELF, 64 bit, little endian; then the type (executable or position independent) and the machine.
+const ELF_START: [u8; 6] = [0x7f, b'E', b'L', b'F', 2, 1];
+const ELF_TYPES: [u16; 2] = [2, 3];
+#[cfg(target_arch = "x86_64")]
+const ELF_MACHINE: u16 = 62;
+#[cfg(target_arch = "aarch64")]
+const ELF_MACHINE: u16 = 183;
+
+/// A job as its binary describes it.
+pub struct Described {
+    /// Without id and binary.
+    pub spec: JobSpec,
+    /// Contents of the plan's side values.
+    pub sides: Vec<Vec<u8>>,
+}
+
+/// The file as an absolute path, if it is a job binary of this machine and version.
+pub fn check(path: &Path) -> Result<PathBuf, Failure> {
+    let shown = path.display();
+    let bad = |why: String| Failure::new(Code::BadBinary, format!("{shown} {why}"));
+    let path = path.canonicalize().map_err(|e| bad(format!("cannot be read: {e}")))?;
+    if !path.is_file() {
+        return Err(bad("is not a regular file".into()));
+    }
+    let mut file = File::open(&path).map_err(|e| bad(format!("cannot be read: {e}")))?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(64).read_to_end(&mut bytes).map_err(|e| bad(format!("cannot be read: {e}")))?;
+    check_elf(&bytes).map_err(|why| bad(why.into()))?;
+    file.read_to_end(&mut bytes).map_err(|e| bad(format!("cannot be read: {e}")))?;
+    match marker_versions(&bytes) {
+        Found::Ours => Ok(path),
+        Found::Nothing => Err(Failure::new(Code::NotAJob, format!("{shown} is a program, but not a Windrow job"))),
+        Found::Other(version) => Err(Failure::new(
+            Code::VersionMismatch,
+            format!(
+                "{shown} was built for version {version} of the interface for jobs, this program speaks version {}",
+                String::from_utf8_lossy(MARKER_VERSION)
+            ),
+        )),
+    }
+}
+
+fn check_elf(head: &[u8]) -> Result<(), &'static str> {
+    let half = |at: usize| head.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    if !head.starts_with(&ELF_START[..4]) {
+        return Err("is not an ELF executable");
+    }
+    if !head.starts_with(&ELF_START) || half(18) != Some(ELF_MACHINE) {
+        return Err("is an ELF file of another machine");
+    }
+    if !half(16).is_some_and(|kind| ELF_TYPES.contains(&kind)) {
+        return Err("is an ELF file, but not an executable");
+    }
+    Ok(())
+}
+
+#[derive(Debug, PartialEq)]
+enum Found {
+    Ours,
+    Other(String),
+    Nothing,
+}
+
+/// The marker's version. Ours wins over others, which may stand in the binary by chance (as they do in this one).
+fn marker_versions(bytes: &[u8]) -> Found {
+    let mut other = None;
+    for at in memchr::memmem::find_iter(bytes, MARKER) {
+        let rest = &bytes[at + MARKER.len()..];
+        let digits = &rest[..rest.iter().take(9).take_while(|b| b.is_ascii_digit()).count()];
+        if digits == MARKER_VERSION {
+            return Found::Ours;
+        }
+        if !digits.is_empty() {
+            other = Some(String::from_utf8_lossy(digits).into_owned());
+        }
+    }
+    other.map_or(Found::Nothing, Found::Other)
+}
+
+/// Runs the binary to learn its job. What it says on stderr goes to the user as it is; if it fails, its exit code is
+/// ours.
+pub fn describe(path: &Path, args: &[OsString]) -> Result<Result<Described, Exit>, Failure> {
+    let shown = path.display();
+    let mut command = Command::new(path);
+    command.arg(DESCRIBE).args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| {
+        let what = match e.kind() {
+            ErrorKind::PermissionDenied => format!("{shown} may not be executed: run `chmod +x {shown}`"),
+            _ => format!("{shown} does not start: {e}"),
+        };
+        Failure::new(Code::BadBinary, what)
+    })?;
+    let told: Result<Option<v1::Describe>, FrameError> = match child.stdout.take() {
+        Some(mut stdout) => read_frame(&mut stdout),
+        None => Ok(None),
+    };
+    let status = child.wait().map_err(|e| Failure::new(Code::IoError, format!("lost sight of {shown}: {e}")))?;
+    if !status.success() {
+        return Ok(Err(match status.code() {
+            Some(code) => Exit::Passed(u8::try_from(code).unwrap_or(2)),
+            None => {
+                return Err(Failure::new(
+                    Code::ExecutorCrashed,
+                    format!("{shown} died while it built its plan: {status}"),
+                ));
+            }
+        }));
+    }
+    let odd =
+        |why: String| Failure::new(Code::NotAJob, format!("{shown} does not answer as a Windrow job does: {why}"));
+    let Some(described) = told.map_err(|e| odd(e.to_string()))? else {
+        return Err(odd("it printed nothing; is `windrow::main` the first thing in its main?".into()));
+    };
+    windrow_proto::check_range(described.protocol.as_ref())?;
+    let spec = described.spec.ok_or_else(|| odd("there is no job in it".into()))?;
+    let spec = JobSpec::try_from(spec)?;
+    Ok(Ok(Described { spec, sides: described.sides.into_iter().map(|side| side.to_vec()).collect() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_marker_tells_the_version() {
+        assert_eq!(marker_versions(b"..windrow-job-marker:v1\0.."), Found::Ours);
+        assert_eq!(marker_versions(b"..windrow-job-marker:v12.."), Found::Other("12".into()));
+        assert_eq!(marker_versions(b"windrow-job-marker:v2 windrow-job-marker:v1"), Found::Ours);
+        assert_eq!(marker_versions(b"windrow-job-marker:v"), Found::Nothing);
+        assert_eq!(marker_versions(b"nothing"), Found::Nothing);
+    }
+
+    #[test]
+    fn this_test_is_an_executable_of_this_machine_and_its_source_is_not() {
+        let head = |path: &Path| std::fs::read(path).unwrap()[..64].to_vec();
+        assert_eq!(check_elf(&head(&std::env::current_exe().unwrap())), Ok(()));
+        assert!(check_elf(&head(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/binary.rs"))).is_err());
+        let mut other = head(&std::env::current_exe().unwrap());
+        other[18] ^= 0xff;
+        assert_eq!(check_elf(&other), Err("is an ELF file of another machine"));
+    }
+}

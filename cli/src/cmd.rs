@@ -1,0 +1,24 @@
+//! One verb, one file.
+
+pub mod completion;
+pub mod coordinator;
+pub mod job;
+pub mod submit;
+pub mod up;
+pub mod worker;
+
+use crate::args::Client;
+use crate::settings::ClientSection;
+use windrow::client::Cluster;
+use windrow_model::{Code, Failure};
+
+/// Connects as flags and settings say.
+async fn connect(flags: Client, settings: ClientSection) -> Result<Cluster, Failure> {
+    let client = settings.settle(flags);
+    Cluster::connect_with(client.coordinator.as_deref(), client.token_file.as_deref(), client.tls_ca.as_deref()).await
+}
+
+/// A setting without which a verb cannot start.
+fn needed<T>(value: Option<T>, flag: &str) -> Result<T, Failure> {
+    value.ok_or_else(|| Failure::new(Code::BadRequest, format!("{flag} is missing")))
+}

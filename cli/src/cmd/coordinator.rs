@@ -1,0 +1,137 @@
+//! `windrow coordinator`: runs one, and tells its user's tools where it is for as long as it takes jobs.
+
+use super::needed;
+use crate::args::Coordinator;
+use crate::exit::Exit;
+use crate::output;
+use crate::settings::Settings;
+use crate::signals::Stop;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use windrow_coordinator::Config;
+use windrow_model::{Code, Failure};
+use windrow_net::serve::url_of;
+use windrow_net::{Access, Home, Record, ServerTls, Token, channel, check_listen, hello};
+
+/// Where a coordinator listens unless told otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8470);
+/// Between two questions to ourselves whether we answer yet.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A coordinator that is about to run.
+pub struct Plan {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    /// Default: in the data folder.
+    pub token_file: Option<PathBuf>,
+    pub tls: Option<ServerTls>,
+    pub insecure: bool,
+}
+
+/// Where a coordinator is, once it takes jobs.
+pub struct Ready {
+    pub url: String,
+    pub token_file: PathBuf,
+}
+
+/// Runs a coordinator until SIGINT or SIGTERM.
+pub async fn run(args: Coordinator, settings: Settings) -> Result<Exit, Failure> {
+    let section = settings.coordinator;
+    let tls = ServerTls::from_flags(
+        args.tls.tls_cert.or(section.tls_cert),
+        args.tls.tls_key.or(section.tls_key),
+        args.tls_ca.or(section.tls_ca),
+    )?;
+    let plan = Plan {
+        listen: args.listen.or(section.listen).unwrap_or(LISTEN),
+        data_dir: needed(args.data_dir.or(section.data_dir), "--data-dir")?,
+        token_file: args.token_file.or(section.token_file),
+        tls,
+        insecure: args.insecure || section.insecure.unwrap_or(false),
+    };
+    let mut stop = Stop::catch()?;
+    let (ready, told) = oneshot::channel();
+    let tell = async {
+        if let Ok(Ready { url, .. }) = told.await {
+            output::put(&format!("coordinator {url}"));
+        }
+        // What runs is the coordinator; this only talks.
+        std::future::pending::<()>().await
+    };
+    tokio::select! {
+        done = serve(plan, ready, async move { stop.asked().await }) => done.map(|()| Exit::Done),
+        () = tell => Ok(Exit::Done),
+    }
+}
+
+/// Runs a coordinator until `shutdown`. Says so on `ready` when it takes jobs, and keeps its record until it ends.
+pub async fn serve(
+    plan: Plan,
+    ready: oneshot::Sender<Ready>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    // Every coordinator has a token: it is made here if there is none.
+    check_listen(plan.listen, plan.tls.is_some(), true, plan.insecure)?;
+    let folder = &plan.data_dir;
+    let data_dir = std::fs::create_dir_all(folder)
+        .and_then(|()| folder.canonicalize())
+        .map_err(|e| Failure::new(Code::IoError, format!("cannot make {}: {e}", folder.display())))?;
+    let token_file = plan.token_file.unwrap_or_else(|| data_dir.join("token"));
+    let token_file = std::path::absolute(&token_file).unwrap_or(token_file);
+    let token = Token::read_or_make(&token_file)?;
+    let in_use = |e: std::io::Error| Failure::new(Code::IoError, format!("cannot listen on {}: {e}", plan.listen));
+    let listener = TcpListener::bind(plan.listen).await.map_err(in_use)?;
+    let addr = listener.local_addr().map_err(in_use)?;
+    let url = url_of(addr, plan.tls.is_some());
+    let ca = plan.tls.as_ref().and_then(|tls| tls.ca.clone()).map(|ca| std::path::absolute(&ca).unwrap_or(ca));
+    let record = Record::of_this_process(url.clone(), token_file.clone(), ca.clone());
+
+    let access = Access { token: Some(token.clone()), ca };
+    let answers = answers(addr, plan.tls.is_some(), access);
+    let config = Config { token: Some(token), tls: plan.tls, ..Config::new(data_dir) };
+    let mut running = pin!(windrow_coordinator::run(config, listener, shutdown));
+    tokio::select! {
+        ended = &mut running => return ended.map_err(Failure::from),
+        () = answers => {}
+    }
+    // A state folder that cannot be written costs comfort, not the cluster.
+    let home = Home::of_user().and_then(|home| home.add(&record).map(|()| home));
+    if let Err(failure) = &home {
+        output::say(&format!("warning: tools will not find this coordinator by themselves: {failure}"));
+    }
+    // Whoever asked may have gone; the coordinator runs all the same.
+    let _ = ready.send(Ready { url, token_file });
+    let ended = running.await.map_err(Failure::from);
+    if let Ok(home) = home {
+        home.remove(&record);
+    }
+    ended
+}
+
+/// Completes when the server at `addr` answers. The socket is bound before the journal is read, so a connection alone
+/// proves nothing.
+async fn answers(addr: SocketAddr, tls: bool, access: Access) {
+    let own = match addr.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    let url = url_of(SocketAddr::new(own, addr.port()), tls);
+    loop {
+        let answer = match channel(&url, &access).await {
+            Ok(connection) => hello(&connection).await.map(|_| ()),
+            Err(failure) => Err(failure),
+        };
+        match answer {
+            Ok(()) => return,
+            // The certificate need not be for this address: that it was shown is the answer.
+            Err(failure) if tls && failure.message.contains("certificate") => return,
+            Err(_) => tokio::time::sleep(PROBE_INTERVAL).await,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `windrow job`: list, get, wait, cancel, logs; and following a job to its end, which `submit` does, too.
+
+use super::connect;
+use crate::args::{Job, JobVerb, Span};
+use crate::exit::Exit;
+use crate::output::{self, Format};
+use crate::settings::Settings;
+use serde_json::{Value, json};
+use std::time::Duration;
+use windrow::client::{Cluster, LogPiece};
+use windrow::report::{Report, Style};
+use windrow_model::{AttemptId, Code, Failure, JobId};
+
+/// Runs one of them.
+pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, Failure> {
+    let client = settings.client;
+    match args.verb {
+        JobVerb::List { client: flags } => {
+            let mut jobs = connect(flags, client).await?.list().await?;
+            // Ids begin with the time at which they were made.
+            jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
+            output::jobs(&jobs, format);
+        }
+        JobVerb::Get { client: flags, id } => {
+            output::job(&connect(flags, client).await?.get(id).await?, format);
+        }
+        JobVerb::Wait { client: flags, id, timeout } => {
+            let cluster = connect(flags, client).await?;
+            let report = Report::new(Style::detect().with_json(format == Format::Json));
+            return follow(&cluster, id, report, timeout).await;
+        }
+        JobVerb::Cancel { client: flags, id } => {
+            connect(flags, client).await?.cancel(id).await?;
+            output::say(&format!("{id} is being cancelled"));
+        }
+        JobVerb::Logs { client: flags, id } => {
+            let cluster = connect(flags, client).await?;
+            match format {
+                Format::Table => logs_text(&cluster, id).await?,
+                Format::Json => logs_json(&cluster, id).await?,
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows a job until it is over, the user presses Ctrl-C, or the time is up. The job itself is left alone.
+pub async fn follow(cluster: &Cluster, id: JobId, mut report: Report, timeout: Option<Span>) -> Result<Exit, Failure> {
+    let watch = cluster.watch(id, |status| {
+        if !status.state.is_final() {
+            report.update(status);
+        }
+    });
+    let late = async {
+        match timeout {
+            Some(span) => tokio::time::sleep(Duration::from_millis(span.ms)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        watched = watch => {
+            let status = watched?;
+            report.finish(&status);
+            Ok(Exit::of_job(&status))
+        }
+        _ = tokio::signal::ctrl_c() => {
+            drop(report);
+            let url = cluster.url();
+            output::say(&format!(
+                "\nleft {id}, which goes on\n  watch:  windrow job wait --coordinator {url} {id}\n  cancel: windrow job cancel --coordinator {url} {id}"
+            ));
+            Ok(Exit::Interrupted)
+        }
+        () = late => {
+            drop(report);
+            Err(Failure::new(Code::DeadlineExceeded, format!("{id} is not over yet, and goes on")))
+        }
+    }
+}
+
+/// Each attempt's output after a line that names it.
+async fn logs_text(cluster: &Cluster, id: JobId) -> Result<(), Failure> {
+    let mut shown: Option<AttemptId> = None;
+    let mut line_open = false;
+    cluster
+        .logs(id, |piece| {
+            if shown != Some(piece.attempt) {
+                let end = if line_open { "\n" } else { "" };
+                let worker = piece.worker.map(|w| format!(" on {w}")).unwrap_or_default();
+                output::put_bytes(format!("{end}== {}{worker} ==\n", name(&piece)).as_bytes());
+                shown = Some(piece.attempt);
+            }
+            output::put_bytes(&piece.data);
+            line_open = piece.data.last().map_or(line_open, |b| *b != b'\n');
+        })
+        .await
+}
+
+/// An array with one object for each attempt.
+async fn logs_json(cluster: &Cluster, id: JobId) -> Result<(), Failure> {
+    let mut logs: Vec<(AttemptId, Value, Vec<u8>)> = Vec::new();
+    cluster
+        .logs(id, |piece| match logs.iter_mut().find(|(attempt, _, _)| *attempt == piece.attempt) {
+            Some((_, _, data)) => data.extend_from_slice(&piece.data),
+            None => {
+                let head = json!({
+                    "stage": piece.attempt.task.stage.0,
+                    "task": piece.attempt.task.index,
+                    "attempt": piece.attempt.number,
+                    "worker": piece.worker.map(|w| w.to_string()),
+                });
+                logs.push((piece.attempt, head, piece.data));
+            }
+        })
+        .await?;
+    let all = logs.into_iter().map(|(_, mut head, data)| {
+        head["text"] = String::from_utf8_lossy(&data).into();
+        head
+    });
+    output::put_json(&all.collect());
+    Ok(())
+}
+
+fn name(piece: &LogPiece) -> String {
+    let task = piece.attempt.task;
+    format!("stage {} task {} attempt {}", task.stage, task.index, piece.attempt.number)
+}

@@ -1,0 +1,78 @@
+//! `windrow submit`: a job binary becomes a job on a cluster.
+
+use super::connect;
+use super::job::follow;
+use crate::args::Submit;
+use crate::binary;
+use crate::exit::Exit;
+use crate::output::{self, Format};
+use crate::settings::{Settings, SubmitSection};
+use windrow::client::Artifact;
+use windrow::report::{Report, Style};
+use windrow_model::{Code, Failure, JobId, JobOptions, JobSpec};
+
+/// Checks the binary, asks it for its job, uploads what the cluster lacks, submits, and watches.
+pub async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exit, Failure> {
+    let path = match binary::check(&args.binary) {
+        Ok(path) => path,
+        // Another version of the binary is a mistake in what was typed; another one of the coordinator is not.
+        Err(failure) => return Ok(Exit::usage(&failure, format)),
+    };
+    // The plan is built while the connection is made.
+    let describing = {
+        let (path, job_args) = (path.clone(), args.args.clone());
+        tokio::task::spawn_blocking(move || binary::describe(&path, &job_args))
+    };
+    let connecting = connect(args.client.clone(), settings.client);
+    let (described, connected) = tokio::join!(describing, connecting);
+    let described = described.map_err(|e| Failure::new(Code::Internal, format!("describing ended early: {e}")))?;
+    let described = match described {
+        Ok(Ok(described)) => described,
+        Ok(Err(exit)) => return Ok(exit),
+        Err(failure) if failure.code == Code::VersionMismatch => return Ok(Exit::usage(&failure, format)),
+        Err(failure) => return Err(failure),
+    };
+    let cluster = connected?;
+
+    let mut artifacts = vec![Artifact::File(path)];
+    artifacts.extend(described.sides.into_iter().map(Artifact::Bytes));
+    let digests = cluster.upload_all(artifacts).await?;
+    let mut spec = described.spec;
+    spec.binary = digests.first().copied().ok_or_else(|| Failure::new(Code::Internal, "an upload without a digest"))?;
+    if digests[1..].iter().ne(spec.plan.sides.iter().map(|side| &side.digest)) {
+        return Err(Failure::new(Code::PlanInvalid, "the job's side values are not those of its plan"));
+    }
+    spec.id = JobId(uuid::Uuid::now_v7());
+    settle(&mut spec, &args, settings.submit);
+
+    let id = cluster.submit(spec).await?;
+    if args.detach {
+        match format {
+            Format::Table => output::put(&id.to_string()),
+            Format::Json => output::put_json(&serde_json::json!({ "id": id.to_string() })),
+        }
+        return Ok(Exit::Done);
+    }
+    let mut report = Report::new(Style::detect().with_json(format == Format::Json));
+    report.started(id);
+    follow(&cluster, id, report, None).await
+}
+
+/// Flags lead settings, settings lead what the job's own arguments said.
+fn settle(spec: &mut JobSpec, args: &Submit, settings: SubmitSection) {
+    if let Some(name) = &args.name {
+        spec.name = name.clone();
+    }
+    let own = spec.options.clone();
+    spec.options = JobOptions {
+        partitions: args.partitions.or(own.partitions).or(settings.partitions),
+        chunk_bytes: args.chunk_size.map(|s| s.0.max(1)).or(own.chunk_bytes).or(settings.chunk_size.map(|s| s.0.0)),
+        priority: args.priority.or(settings.priority).unwrap_or(own.priority),
+        slots_max: args.max_slots.or(settings.max_slots).or(own.slots_max),
+        attempts_max: own.attempts_max,
+        timeout_ms: args.timeout.or(settings.timeout.map(|t| t.0)).map(|span| span.ms).or(own.timeout_ms),
+    };
+    if args.overwrite {
+        spec.plan.sinks.iter_mut().for_each(|sink| sink.overwrite = true);
+    }
+}

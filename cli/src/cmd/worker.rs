@@ -1,0 +1,86 @@
+//! `windrow worker`: runs one; or lists and drains them.
+
+use super::{connect, needed};
+use crate::args::{WorkerRun, WorkerVerb};
+use crate::exit::Exit;
+use crate::output::{self, Format};
+use crate::settings::Settings;
+use crate::signals::Stop;
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use tokio::net::TcpListener;
+use windrow_model::{Code, Failure};
+use windrow_net::{Access, ServerTls, check_listen};
+use windrow_worker::Config;
+
+/// Where a worker listens unless told otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Lists or drains.
+pub async fn manage(verb: WorkerVerb, settings: Settings, format: Format) -> Result<Exit, Failure> {
+    match verb {
+        WorkerVerb::List { client } => {
+            let mut workers = connect(client, settings.client).await?.workers().await?;
+            workers.sort_by_key(|worker| worker.id);
+            output::workers(&workers, format);
+        }
+        WorkerVerb::Drain { client, id } => {
+            connect(client, settings.client).await?.drain(id).await?;
+            output::say(&format!("{id} finishes what it runs and gets nothing new"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Runs a worker until SIGINT or SIGTERM, or until its coordinator refuses it.
+pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
+    if let Some(parent) = args.die_with {
+        die_with(parent)?;
+    }
+    let section = settings.worker;
+    let client = settings.client.settle(args.client);
+    let tls =
+        ServerTls::from_flags(args.tls.tls_cert.or(section.tls_cert), args.tls.tls_key.or(section.tls_key), None)?;
+    let listen = args.listen.or(section.listen).unwrap_or(LISTEN);
+    let url = Access::url(client.coordinator.as_deref())?;
+    let access = Access::resolve(&url, client.token_file.as_deref(), client.tls_ca.as_deref())?;
+    check_listen(listen, tls.is_some(), access.token.is_some(), args.insecure || section.insecure.unwrap_or(false))?;
+    let config = Config {
+        coordinator_url: url,
+        data_dir: needed(args.data_dir.or(section.data_dir), "--data-dir")?,
+        slots: args.slots.or(section.slots).unwrap_or_else(cores),
+        memory_bytes: args.memory.or(section.memory.map(|m| m.0)).map_or_else(half_of_memory, |m| m.0),
+        advertised: args.advertise.or(section.advertise),
+        access,
+        tls,
+    };
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|e| Failure::new(Code::IoError, format!("cannot listen on {listen}: {e}")))?;
+    let mut stop = Stop::catch()?;
+    let registered = |id| output::put(&format!("worker {id}"));
+    windrow_worker::run(config, listener, async move { stop.asked().await }, registered).await?;
+    Ok(Exit::Done)
+}
+
+/// The kernel kills this process when its parent dies; a parent that is dead already is no parent any more.
+fn die_with(parent: i32) -> Result<(), Failure> {
+    let set = set_parent_process_death_signal(Some(Signal::KILL));
+    set.map_err(|e| Failure::new(Code::IoError, format!("cannot be tied to process {parent}: {e}")))?;
+    match getppid().map(|pid| pid.as_raw_nonzero().get()) {
+        Some(pid) if pid == parent => Ok(()),
+        _ => Err(Failure::new(Code::Interrupted, format!("process {parent}, which started this worker, is gone"))),
+    }
+}
+
+/// Cores that this process may use.
+pub fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+}
+
+/// Half of the machine's memory; a gigabyte where that cannot be told.
+pub fn half_of_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map_or(1 << 30, |kib| kib * 1024 / 2)
+}

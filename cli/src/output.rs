@@ -1,0 +1,178 @@
+//! Results on stdout, as a table for people or as JSON for scripts; talk on stderr. It decides nothing.
+
+use clap::ValueEnum;
+use comfy_table::{Table, presets};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::io::Write;
+use windrow::report::{failure_json, failure_text, job_json, number, seconds, summary, worker_json};
+use windrow_model::{ByteSize, Failure, JobStatus, WorkerState, WorkerStatus};
+
+/// Who reads the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// People.
+    Table,
+    /// Scripts.
+    Json,
+}
+
+/// One line or more on stdout, at once. A reader that has gone away is no reason to fail.
+pub fn put(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{text}");
+    let _ = stdout.flush();
+}
+
+/// Bytes as they are.
+pub fn put_bytes(bytes: &[u8]) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(bytes);
+    let _ = stdout.flush();
+}
+
+/// JSON on stdout.
+pub fn put_json(value: &Value) {
+    put(&format!("{value:#}"));
+}
+
+/// A line for the person at the terminal.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Why it did not work: for people on stderr; for scripts also as `{"error": …}` on stdout.
+pub fn failure(failure: &Failure, format: Format) {
+    say(&failure_text(failure));
+    if format == Format::Json {
+        put_json(&json!({ "error": failure_json(failure) }));
+    }
+}
+
+/// A list of jobs.
+pub fn jobs(jobs: &[JobStatus], format: Format) {
+    match format {
+        Format::Json => put_json(&jobs.iter().map(job_json).collect()),
+        Format::Table => put(&jobs_table(jobs)),
+    }
+}
+
+/// One job.
+pub fn job(job: &JobStatus, format: Format) {
+    match format {
+        Format::Json => put_json(&job_json(job)),
+        Format::Table => put(&job_text(job)),
+    }
+}
+
+/// A list of workers.
+pub fn workers(workers: &[WorkerStatus], format: Format) {
+    match format {
+        Format::Json => put_json(&workers.iter().map(worker_json).collect()),
+        Format::Table => put(&workers_table(workers)),
+    }
+}
+
+fn jobs_table(jobs: &[JobStatus]) -> String {
+    let mut table = table(&["JOB", "NAME", "STATE", "TASKS", "RUNNING", "FAILED", "TIME", "ERROR"]);
+    for job in jobs {
+        table.add_row([
+            job.id.to_string(),
+            job.name.clone(),
+            job.state.as_str().to_string(),
+            format!("{}/{}", number(job.tasks.done), number(job.tasks.total)),
+            number(job.tasks.running),
+            number(job.tasks.failed),
+            seconds(job.elapsed_ms),
+            job.error.as_ref().map(|e| e.code.to_string()).unwrap_or_default(),
+        ]);
+    }
+    plain(&table)
+}
+
+fn job_text(job: &JobStatus) -> String {
+    let mut stages = table(&["STAGE", "TASKS", "RUNNING", "FAILED", "INPUT"]);
+    for stage in &job.stages {
+        stages.add_row([
+            stage.label.clone(),
+            format!("{}/{}", number(stage.tasks.done), number(stage.tasks.total)),
+            number(stage.tasks.running),
+            number(stage.tasks.failed),
+            match stage.bytes_total {
+                0 => String::new(),
+                total => format!("{} of {}", ByteSize(stage.bytes_done), ByteSize(total)),
+            },
+        ]);
+    }
+    let waiting = job.waiting.as_ref().map(|w| format!("\nwaits: {w}")).unwrap_or_default();
+    format!("{} {}{waiting}\n{}\n{}", job.id, job.name, plain(&stages), summary(job))
+}
+
+fn workers_table(workers: &[WorkerStatus]) -> String {
+    let mut table = table(&["WORKER", "STATE", "HOST", "ADDRESS", "SLOTS", "RUNNING", "MEMORY", "VERSION"]);
+    for worker in workers {
+        let state = match worker.state {
+            WorkerState::Live => "live",
+            WorkerState::Draining => "draining",
+            WorkerState::Lost => "lost",
+        };
+        table.add_row([
+            worker.id.to_string(),
+            state.to_string(),
+            worker.host.clone(),
+            worker.address.clone(),
+            worker.slots.to_string(),
+            worker.running.to_string(),
+            ByteSize(worker.memory_bytes).to_string(),
+            worker.version.clone(),
+        ]);
+    }
+    plain(&table)
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    table
+}
+
+/// Without the blanks that pad a table on both sides.
+fn plain(table: &Table) -> String {
+    let lines = table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_string());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_model::{Counters, JobState, StageStatus, TaskTotals};
+
+    #[test]
+    fn tables_begin_with_the_id_and_hold_what_people_look_for() {
+        let tasks = TaskTotals { total: 1200, done: 7, running: 2, failed: 1 };
+        let status = JobStatus {
+            id: "job-00000000000000000000000000000007".parse().unwrap(),
+            name: "words".into(),
+            state: JobState::Running,
+            stages: vec![StageStatus {
+                label: "lines → map".into(), tasks, bytes_done: 1 << 20, bytes_total: 1 << 30
+            }],
+            tasks,
+            attempts: 9,
+            counters: Counters::default(),
+            error: None,
+            waiting: Some("waiting for workers".into()),
+            outputs: Vec::new(),
+            submitted_unix_ms: 0,
+            elapsed_ms: 61_000,
+        };
+        let table = jobs_table(std::slice::from_ref(&status));
+        let row = table.lines().nth(1).unwrap();
+        assert!(row.starts_with("job-00000000000000000000000000000007"), "{table}");
+        assert!(row.contains("7/1,200") && row.contains("1 min 1 s"), "{table}");
+        let text = job_text(&status);
+        assert!(text.contains("1 MiB of 1 GiB") && text.contains("waiting for workers"), "{text}");
+        assert_eq!(jobs_table(&[]).lines().count(), 1);
+    }
+}

@@ -1,0 +1,199 @@
+//! Settings files: what stands in `--config` and in the user's own file, by section. A flag (or its environment
+//! variable) wins over the first file, the first over the second; defaults are the verbs' own.
+//!
+//! An unknown key is an error that names its line: a setting that is misspelt must not be silently without effect.
+
+use crate::args::{Client, Span, Text};
+use crate::output::Format;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use windrow_model::{ByteSize, Code, Failure};
+
+/// A section: every key optional, unknown ones refused, the first of two files leading.
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($key:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        pub struct $name { $(pub $key: Option<$type>,)* }
+        impl $name {
+            fn or(self, second: Self) -> Self {
+                $name { $($key: self.$key.or(second.$key),)* }
+            }
+        }
+    };
+}
+
+section! {
+    /// For everything that talks to a coordinator.
+    ClientSection {
+        coordinator: String,
+        token_file: PathBuf,
+        tls_ca: PathBuf,
+        format: Format,
+    }
+}
+section! {
+    /// Options of jobs that do not say.
+    SubmitSection {
+        priority: i32,
+        max_slots: u32,
+        timeout: Text<Span>,
+        partitions: u32,
+        chunk_size: Text<ByteSize>,
+    }
+}
+section! {
+    /// `windrow coordinator`.
+    CoordinatorSection {
+        listen: SocketAddr,
+        data_dir: PathBuf,
+        token_file: PathBuf,
+        tls_cert: PathBuf,
+        tls_key: PathBuf,
+        tls_ca: PathBuf,
+        insecure: bool,
+    }
+}
+section! {
+    /// `windrow worker`.
+    WorkerSection {
+        data_dir: PathBuf,
+        slots: u32,
+        memory: Text<ByteSize>,
+        listen: SocketAddr,
+        advertise: String,
+        tls_cert: PathBuf,
+        tls_key: PathBuf,
+        insecure: bool,
+    }
+}
+section! {
+    /// `windrow up`.
+    UpSection {
+        workers: u32,
+        slots: u32,
+        memory: Text<ByteSize>,
+        data_dir: PathBuf,
+        listen: SocketAddr,
+    }
+}
+
+/// What the files say.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    pub client: ClientSection,
+    pub submit: SubmitSection,
+    pub coordinator: CoordinatorSection,
+    pub worker: WorkerSection,
+    pub up: UpSection,
+}
+
+impl Settings {
+    /// Reads the named file, which must exist, and the user's, which need not.
+    pub fn load(named: Option<&Path>, none: bool) -> Result<Settings, Failure> {
+        if none {
+            return Ok(Settings::default());
+        }
+        let named = match named {
+            Some(path) => Settings::read(path)?
+                .ok_or_else(|| Failure::new(Code::BadRequest, format!("there is no file {}", path.display())))?,
+            None => Settings::default(),
+        };
+        let user = user_file().map(|path| Settings::read(&path)).transpose()?.flatten();
+        Ok(named.or(user.unwrap_or_default()))
+    }
+
+    /// Nothing if the file does not exist.
+    fn read(path: &Path) -> Result<Option<Settings>, Failure> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Failure::new(Code::BadRequest, format!("cannot read {}: {e}", path.display()))),
+        };
+        let parsed = toml::from_str(&text);
+        parsed
+            .map(Some)
+            .map_err(|e| Failure::new(Code::BadRequest, format!("{}: {}", path.display(), e.to_string().trim_end())))
+    }
+
+    fn or(self, second: Settings) -> Settings {
+        Settings {
+            client: self.client.or(second.client),
+            submit: self.submit.or(second.submit),
+            coordinator: self.coordinator.or(second.coordinator),
+            worker: self.worker.or(second.worker),
+            up: self.up.or(second.up),
+        }
+    }
+}
+
+impl ClientSection {
+    /// How to reach the coordinator: flags first.
+    pub fn settle(self, flags: Client) -> Client {
+        Client {
+            coordinator: flags.coordinator.or(self.coordinator),
+            token_file: flags.token_file.or(self.token_file),
+            tls_ca: flags.tls_ca.or(self.tls_ca),
+        }
+    }
+}
+
+/// `$XDG_CONFIG_HOME/windrow/config.toml`, or the same under `~/.config`.
+fn user_file() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let folder = var("XDG_CONFIG_HOME").or_else(|| var("HOME").map(|home| home.join(".config")))?;
+    Some(folder.join("windrow/config.toml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        Settings::read(&path).map(|found| found.unwrap()).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn flags_lead_files_and_the_first_file_leads_the_second() {
+        let first = read("[client]\ncoordinator = 'http://first:1'\n[worker]\nslots = 3\nmemory = '1GiB'").unwrap();
+        let second =
+            read("[client]\ncoordinator = 'http://second:1'\ntoken-file = '/t'\n[worker]\nmemory = 5").unwrap();
+        let both = first.or(second);
+        assert_eq!(both.worker.slots, Some(3));
+        assert_eq!(both.worker.memory, Some(Text(ByteSize(1 << 30))));
+        let flags = Client { tls_ca: Some("/ca".into()), ..Client::default() };
+        let client = both.client.settle(flags);
+        assert_eq!(client.coordinator.as_deref(), Some("http://first:1"));
+        assert_eq!(client.token_file, Some("/t".into()));
+        assert_eq!(client.tls_ca, Some("/ca".into()));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line() {
+        for (text, parts) in [
+            ("[worker]\nslots = 2\nslotz = 3\n", ["line 3", "slotz"]),
+            ("\n[wurker]\nslots = 2\n", ["line 2", "wurker"]),
+            ("[submit]\nchunk-size = '12 parsecs'\n", ["line 2", "12 parsecs"]),
+            ("[worker]\nslots = 'many'\n", ["line 2", "slots"]),
+        ] {
+            let message = read(text).unwrap_err();
+            for part in parts {
+                assert!(message.contains(part), "{part} is not in {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_and_times_are_written_as_in_flags() {
+        let settings = read("[submit]\ntimeout = '15m'\nchunk-size = 1024\n[client]\nformat = 'json'").unwrap();
+        assert_eq!(settings.submit.timeout, Some(Text(Span { ms: 900_000 })));
+        assert_eq!(settings.submit.chunk_size, Some(Text(ByteSize(1024))));
+        assert_eq!(settings.client.format, Some(Format::Json));
+    }
+}

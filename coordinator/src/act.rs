@@ -1,0 +1,190 @@
+//! What the scheduler asks for, done: one arm for each action. Whatever may take time goes to a blocking thread, which
+//! answers with a message.
+
+use crate::commit::commit_job;
+use crate::driver::Driver;
+use crate::journal::JobRecord;
+use crate::mailbox::Message;
+use crate::split::{SplitJob, StagedSink, abandon, split_job};
+use std::collections::BTreeSet;
+use windrow_model::{Code, Failure, JobId, JobSpec, JobStatus, Task, TaskInput, WorkerId, WorkerState};
+use windrow_proto::convert::path_to_bytes;
+use windrow_proto::v1::{self, to_worker::Message as Tell};
+use windrow_scheduler::{Action, Event, StagedPart};
+
+impl Driver {
+    /// Does one action. Events that follow at once are put in `follow`.
+    pub fn act(&mut self, action: Action) {
+        match action {
+            Action::PlanJob { job } => self.start_split(job),
+            Action::Assign { worker, task } => self.assign(worker, *task),
+            Action::Revoke { worker, attempt } => {
+                self.sessions.send(worker, Tell::Revoke(v1::Revoke { attempt: Some(attempt.into()) }));
+            }
+            Action::Grant { worker, attempt } => {
+                self.sessions.send(worker, Tell::Grant(v1::Grant { attempt: Some(attempt.into()) }));
+            }
+            Action::CommitJob { job, parts } => self.start_commit(job, parts),
+            Action::JobEnded { job, status, workers, .. } => self.end(job, *status, &workers),
+        }
+    }
+
+    fn start_split(&mut self, job: JobId) {
+        let Some(spec) = self.scheduler.spec(job).cloned() else { return };
+        let live = self.scheduler.workers();
+        let slots = live.iter().filter(|w| w.state == WorkerState::Live).map(|w| w.slots).sum();
+        let (claims, mailbox) = (self.claims.clone(), self.mailbox.clone());
+        tokio::spawn(async move {
+            let split = tokio::task::spawn_blocking(move || split_job(&spec, slots, &claims)).await;
+            let result = split.unwrap_or_else(|e| Err(bug("splitting", &e)));
+            mailbox.send(Message::Split { job, result }).await;
+        });
+    }
+
+    /// The job is split: every worker is asked whether it sees the files.
+    pub fn handle_split(&mut self, job: JobId, result: Result<SplitJob, Failure>) {
+        let split = match result {
+            Ok(split) => split,
+            Err(failure) => {
+                self.end_of_unknown(job, Vec::new());
+                return self.step(Event::PlanFailed { job, failure });
+            }
+        };
+        let Some(active) = self.active.get_mut(&job) else {
+            return self.end_of_unknown(job, split.staging);
+        };
+        active.staging = split.staging.clone();
+        let now = self.clock.now();
+        for worker in self.sessions.workers() {
+            for question in self.checks.ask(now, job, worker, &split) {
+                self.sessions.send(worker, Tell::CheckStaging(question));
+            }
+        }
+        active.split = Some(split);
+        self.plan_if_checked(job);
+    }
+
+    /// The first task may run when nobody's answer is awaited any more.
+    pub fn plan_if_checked(&mut self, job: JobId) {
+        if !self.checks.is_done(job) {
+            return;
+        }
+        if let Some(split) = self.active.get_mut(&job).and_then(|active| active.split.take()) {
+            self.step(Event::Planned { job, input_bytes: split.input_bytes, stages: split.stages });
+        }
+    }
+
+    /// A job that ended while it was split: what came of it goes away.
+    fn end_of_unknown(&mut self, job: JobId, staging: Vec<StagedSink>) {
+        if !self.active.contains_key(&job) {
+            self.claims.release(job);
+            remove(staging);
+        }
+    }
+
+    fn assign(&mut self, worker: WorkerId, task: Task) {
+        let job = task.attempt.task.job;
+        self.ran.entry(job).or_default().insert(worker);
+        let setup = match self.sessions.needs_setup(worker, job) {
+            true => self.setup(job),
+            false => None,
+        };
+        let peers = self.peers(&task);
+        self.sessions.send(worker, Tell::Assign(v1::Assign { task: Some(task.into()), setup, peers }));
+    }
+
+    /// What executors of a job need.
+    fn setup(&self, job: JobId) -> Option<v1::JobSetup> {
+        let spec = self.scheduler.spec(job)?;
+        let staged = self.active.get(&job)?.staging.iter().zip(&spec.plan.sinks).enumerate();
+        let staging = staged.map(|(sink, (staged, spec))| v1::StagingFolder {
+            sink: sink as u32,
+            path: path_to_bytes(&staged.staging.folder),
+            suffix: spec.suffix.clone(),
+            nonce: staged.nonce.clone(),
+        });
+        Some(v1::JobSetup {
+            job: Some(job.into()),
+            name: spec.name.clone(),
+            program: spec.program.clone(),
+            params: spec.params.clone(),
+            binary: Some(spec.binary.into()),
+            fingerprint: Some(spec.plan.fingerprint.into()),
+            sides: spec.plan.sides.iter().map(|s| (*s).into()).collect(),
+            staging: staging.collect(),
+        })
+    }
+
+    /// Where the task's segments are.
+    fn peers(&self, task: &Task) -> Vec<v1::Peer> {
+        let segments = task.inputs.iter().flat_map(|input| match input {
+            TaskInput::Segments(segments) => &segments[..],
+            TaskInput::Chunk(_) | TaskInput::Inline(_) => &[],
+        });
+        let holders: BTreeSet<WorkerId> = segments.map(|s| s.worker).collect();
+        let peer = |w: WorkerId| {
+            Some(v1::Peer { worker: Some(w.into()), address: self.scheduler.worker_address(w)?.to_string() })
+        };
+        holders.into_iter().filter_map(peer).collect()
+    }
+
+    fn start_commit(&mut self, job: JobId, parts: Vec<StagedPart>) {
+        let (Some(spec), Some(active)) = (self.scheduler.spec(job), self.active.get(&job)) else { return };
+        let JobSpec { name, plan, .. } = spec;
+        let (name, sinks, staging) = (name.clone(), plan.sinks.clone(), active.staging.clone());
+        let mailbox = self.mailbox.clone();
+        tokio::spawn(async move {
+            let run = move || commit_job(job, &name, &sinks, &staging, &parts);
+            let result = tokio::task::spawn_blocking(run).await.unwrap_or_else(|e| Err(bug("committing", &e)));
+            mailbox.send(Message::Committed { job, result }).await;
+        });
+    }
+
+    fn end(&mut self, job: JobId, status: JobStatus, workers: &[WorkerId]) {
+        self.checks.forget(job);
+        self.claims.release(job);
+        let told: BTreeSet<WorkerId> =
+            self.sessions.forget_job(job).into_iter().chain(workers.iter().copied()).collect();
+        for worker in told {
+            self.sessions.send(worker, Tell::DropJob(v1::DropJob { job: Some(job.into()) }));
+        }
+        remove(self.active.remove(&job).map(|active| active.staging).unwrap_or_default());
+
+        let record = self.scheduler.spec(job).map(|spec| JobRecord {
+            status: status.clone(),
+            program: spec.program.clone(),
+            binary: spec.binary,
+        });
+        self.ending.insert(job, status);
+        let mailbox = self.mailbox.clone();
+        let done = Box::new(move |recorded: Result<(), Failure>| {
+            // The job has ended all the same; only the next life of this coordinator will not know how.
+            if let Err(failure) = recorded {
+                tracing::error!(%job, "the end of a job is not recorded: {failure}");
+            }
+            mailbox.blocking_send(Message::EndRecorded { job });
+        });
+        match record {
+            Some(record) => self.journal.record(record, done),
+            None => tracing::error!(%job, "a job ended that the scheduler does not know"),
+        }
+        self.forget_old_runs();
+    }
+
+    /// Who ran what is kept for as many jobs as lists show.
+    fn forget_old_runs(&mut self) {
+        while self.ran.len() > crate::driver::PAST_MAX {
+            self.ran.pop_first();
+        }
+    }
+}
+
+fn remove(staging: Vec<StagedSink>) {
+    if !staging.is_empty() {
+        tokio::task::spawn_blocking(move || abandon(staging.iter().map(|s| &s.staging)));
+    }
+}
+
+fn bug(what: &str, e: &tokio::task::JoinError) -> Failure {
+    Failure::new(Code::Internal, format!("{what} the job panicked: {e}"))
+}

@@ -1,0 +1,33 @@
+//! The end of a job: its outputs become visible, each as a whole. Blocks on the file system.
+
+use crate::split::StagedSink;
+use windrow_format::durable::Durability;
+use windrow_format::manifest;
+use windrow_model::{Code, Failure, JobId, SinkSpec};
+use windrow_scheduler::StagedPart;
+use windrow_store::publish;
+
+/// Commits every output of a job. May be repeated: an output that this job has committed stays as it is.
+pub(crate) fn commit_job(
+    job: JobId,
+    name: &str,
+    sinks: &[SinkSpec],
+    staging: &[StagedSink],
+    parts: &[StagedPart],
+) -> Result<(), Failure> {
+    for (index, (sink, staged)) in sinks.iter().zip(staging).enumerate() {
+        let mut own: Vec<&StagedPart> = parts.iter().filter(|p| p.part.sink as usize == index).collect();
+        own.sort_by_key(|p| p.task);
+        // Parts that are missing would be lost records: nobody may ever see such an output.
+        if let Some(gap) = own.iter().enumerate().find(|(i, p)| p.task as usize != *i) {
+            return Err(Failure::new(Code::Internal, format!("{}: part {} is missing", sink.path, gap.0)));
+        }
+        let listed = own
+            .iter()
+            .map(|p| manifest::part(p.task, &sink.suffix, p.part.bytes, p.part.records, p.part.checksum))
+            .collect();
+        let manifest = manifest::build(job, name, &sink.format, listed);
+        publish::commit(&staged.staging, &manifest, sink.overwrite, Durability::Sync)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! Settings of a coordinator.
+
+use std::path::PathBuf;
+use windrow_net::{ServerTls, Token};
+
+/// What a coordinator needs to know to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its folder: lock, journal, artifacts. Made if absent; two coordinators never share one.
+    pub data_dir: PathBuf,
+    /// A worker of which nothing is heard for so long is lost.
+    pub lease_ms: u64,
+    /// What every call but `Hello` and health must carry; without one, anybody may call.
+    pub token: Option<Token>,
+    /// Certificates; without them, connections are plain.
+    pub tls: Option<ServerTls>,
+}
+
+impl Config {
+    /// How long a worker may be silent, unless told otherwise.
+    pub const LEASE_MS: u64 = 10_000;
+
+    /// The defaults on this data folder: no token, no TLS.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Config { data_dir: data_dir.into(), lease_ms: Self::LEASE_MS, token: None, tls: None }
+    }
+}

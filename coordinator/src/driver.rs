@@ -1,0 +1,354 @@
+//! The one owner of the scheduler: takes a message, steps the scheduler, does what it asks (`act.rs`), and sleeps until
+//! the next message or deadline. Everything in it happens on one task and never waits for anything else.
+//!
+//! ```text
+//! rpc, threads ── Message ──▶ Driver ── Event ──▶ Scheduler ── Action ──▶ act.rs ──▶ workers, threads, journal
+//! ```
+
+use crate::claims::Claims;
+use crate::journal::{JobRecord, Journal};
+use crate::mailbox::{Mailbox, Message, Report, SessionId, ToWorker};
+use crate::sessions::Sessions;
+use crate::split::{SplitJob, StagedSink, abandon};
+use crate::staging_check::StagingChecks;
+use crate::watchers::Watchers;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot, watch};
+use windrow_model::{Code, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId};
+use windrow_net::Clock;
+use windrow_proto::v1;
+use windrow_scheduler::{Collected, Event, Scheduler};
+
+/// Messages taken in before deadlines are looked at again.
+const BATCH_MAX: usize = 256;
+/// A worker whose stream broke may come back within this time, and loses nothing.
+const GRACE_MS: u64 = 500;
+/// Ended jobs that are listed.
+pub(crate) const PAST_MAX: usize = 10_000;
+
+/// What the driver knows of a job that has not ended, beside the scheduler.
+#[derive(Default)]
+pub(crate) struct ActiveJob {
+    /// Set when the job is split; moves into `Planned` when all workers have agreed.
+    pub split: Option<SplitJob>,
+    pub staging: Vec<StagedSink>,
+}
+
+pub(crate) struct Driver {
+    pub scheduler: Scheduler,
+    pub clock: Clock,
+    pub epoch: Epoch,
+    pub lease_ms: u64,
+    pub mailbox: Mailbox,
+    pub journal: Journal,
+    pub sessions: Sessions,
+    pub checks: StagingChecks,
+    pub claims: Claims,
+    pub watchers: Watchers,
+    pub active: BTreeMap<JobId, ActiveJob>,
+    /// Final status of jobs that have ended and are recorded, from this life and earlier ones.
+    pub past: BTreeMap<JobId, JobStatus>,
+    /// Final status of jobs whose end is being recorded.
+    pub ending: BTreeMap<JobId, JobStatus>,
+    /// Who ran something of a job; of ended jobs only while the scheduler remembers them.
+    pub ran: BTreeMap<JobId, BTreeSet<WorkerId>>,
+    /// Events that follow from actions.
+    pub follow: VecDeque<Event>,
+}
+
+/// What a driver begins with.
+pub(crate) struct Start {
+    pub epoch: Epoch,
+    pub lease_ms: u64,
+    pub past: BTreeMap<JobId, JobStatus>,
+    pub journal: Journal,
+}
+
+impl Driver {
+    pub fn new(start: Start, mailbox: Mailbox) -> Self {
+        let config = windrow_scheduler::Config { lease_ms: start.lease_ms, ..Default::default() };
+        Driver {
+            scheduler: Scheduler::new(config, start.epoch),
+            clock: Clock::new(),
+            epoch: start.epoch,
+            lease_ms: start.lease_ms,
+            mailbox,
+            journal: start.journal,
+            sessions: Sessions::default(),
+            checks: StagingChecks::default(),
+            claims: Claims::default(),
+            watchers: Watchers::default(),
+            active: BTreeMap::new(),
+            past: start.past,
+            ending: BTreeMap::new(),
+            ran: BTreeMap::new(),
+            follow: VecDeque::new(),
+        }
+    }
+
+    /// Runs until `stop`. Then every session and every watcher's stream ends, and what was staged is removed.
+    pub async fn run(mut self, mut messages: mpsc::Receiver<Message>, mut stop: oneshot::Receiver<()>) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let deadline = self.next_deadline();
+            let wake = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep(Duration::from_millis(at.since_ms(self.clock.now()))).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = &mut stop => break,
+                _ = messages.recv_many(&mut batch, BATCH_MAX) => {}
+                () = wake => {}
+            }
+            for message in batch.drain(..) {
+                self.handle(message);
+            }
+            self.handle_deadlines();
+            self.look_for_watchers();
+        }
+        let staged: Vec<StagedSink> = self.active.into_values().flat_map(|job| job.staging).collect();
+        if !staged.is_empty() {
+            let removed = tokio::task::spawn_blocking(move || abandon(staged.iter().map(|s| &s.staging))).await;
+            if let Err(e) = removed {
+                tracing::warn!("removing staging folders: {e}");
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let all = [
+            self.scheduler.next_deadline(),
+            self.sessions.next_deadline(),
+            self.checks.next_deadline(),
+            self.watchers.next_deadline(),
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    fn handle_deadlines(&mut self) {
+        let now = self.clock.now();
+        while let Some(worker) = self.sessions.pop_gone(now) {
+            self.step(Event::WorkerLeft { worker });
+        }
+        while let Some((job, failure)) = self.checks.pop_overdue(now) {
+            self.step(Event::PlanFailed { job, failure });
+        }
+        if self.scheduler.next_deadline().is_some_and(|at| at <= now) {
+            self.step(Event::Tick);
+        }
+    }
+
+    fn look_for_watchers(&mut self) {
+        let now = self.clock.now();
+        let (scheduler, ending) = (&self.scheduler, &self.ending);
+        // The end of a job is told when it is recorded, not before.
+        self.watchers.look(now, |job| if ending.contains_key(&job) { None } else { scheduler.status(job, now) });
+    }
+
+    /// Gives the scheduler an event and does what it asks for, and what follows from that.
+    pub fn step(&mut self, event: Event) {
+        self.follow.push_back(event);
+        while let Some(event) = self.follow.pop_front() {
+            for action in self.scheduler.step(self.clock.now(), event) {
+                self.act(action);
+            }
+        }
+        self.watchers.touch();
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Submit { spec, answer } => self.handle_submit(spec, answer),
+            Message::Cancel { job, answer } => drop(answer.send(self.handle_cancel(job))),
+            Message::Watch { job, answer } => drop(answer.send(self.watch(job))),
+            Message::Get { job, answer } => drop(answer.send(self.status(job))),
+            Message::List { answer } => drop(answer.send(self.list())),
+            Message::Collected { job, answer } => drop(answer.send(self.collected(job))),
+            Message::Workers { answer } => drop(answer.send(self.scheduler.workers())),
+            Message::DrainWorker { worker, answer } => drop(answer.send(self.handle_drain(worker))),
+            Message::LogHolders { job, answer } => drop(answer.send(self.log_holders(job))),
+            Message::SessionBegan { node, to_worker, answer } => {
+                let began = self.handle_session_began(node, to_worker);
+                let _ = answer.send(began);
+            }
+            Message::FromWorker { session, worker, report } => self.handle_report(session, worker, report),
+            Message::SessionEnded { session, worker } => self.handle_session_ended(session, worker),
+            Message::Split { job, result } => self.handle_split(job, result),
+            Message::Committed { job, result: Ok(()) } => self.step(Event::Committed { job }),
+            Message::Committed { job, result: Err(failure) } => self.step(Event::CommitFailed { job, failure }),
+            Message::EndRecorded { job } => {
+                if let Some(status) = self.ending.remove(&job) {
+                    self.watchers.finish(job, status.clone());
+                    self.past.insert(job, status);
+                    if self.past.len() > PAST_MAX {
+                        self.past.pop_first();
+                    }
+                }
+            }
+            Message::SubmitNotRecorded { job } => self.step(Event::Cancelled { job }),
+        }
+    }
+
+    fn handle_submit(&mut self, spec: Box<JobSpec>, answer: oneshot::Sender<Result<(), Failure>>) {
+        let job = spec.id;
+        if self.past.contains_key(&job) || self.ending.contains_key(&job) {
+            let _ = answer.send(Ok(()));
+            return;
+        }
+        let (program, binary) = (spec.program.clone(), spec.binary);
+        if let Entry::Vacant(new) = self.active.entry(job) {
+            new.insert(ActiveJob::default());
+            self.step(Event::Submitted { spec, unix_ms: unix_ms() });
+        }
+        // The step may have ended it at once, and then its end is on the way to the journal.
+        let Some(status) = self.scheduler.status(job, self.clock.now()).filter(|s| !s.state.is_final()) else {
+            let _ = answer.send(Ok(()));
+            return;
+        };
+        // Splitting goes on meanwhile: a job that cannot be recorded is cancelled before anybody was told of it.
+        let mailbox = self.mailbox.clone();
+        let done = Box::new(move |recorded: Result<(), Failure>| {
+            if recorded.is_err() {
+                mailbox.blocking_send(Message::SubmitNotRecorded { job });
+            }
+            let _ = answer.send(recorded);
+        });
+        self.journal.record(JobRecord { status, program, binary }, done);
+    }
+
+    fn handle_cancel(&mut self, job: JobId) -> Result<(), Failure> {
+        self.status(job)?;
+        self.step(Event::Cancelled { job });
+        Ok(())
+    }
+
+    fn status(&self, job: JobId) -> Result<JobStatus, Failure> {
+        let known = self.past.get(&job).cloned().or_else(|| self.scheduler.status(job, self.clock.now()));
+        known.ok_or_else(|| Failure::new(Code::JobNotFound, format!("there is no {job}")))
+    }
+
+    fn watch(&mut self, job: JobId) -> Result<watch::Receiver<JobStatus>, Failure> {
+        let mut status = self.status(job)?;
+        if self.past.contains_key(&job) {
+            // Nobody will write to this one: it has one value, and ends.
+            return Ok(watch::channel(status).1);
+        }
+        if self.ending.contains_key(&job) {
+            // The end is told when it is recorded.
+            status.state = JobState::Committing;
+        }
+        Ok(self.watchers.watch(job, status))
+    }
+
+    fn list(&self) -> Vec<JobStatus> {
+        let mut all = self.past.clone();
+        for status in self.scheduler.statuses(self.clock.now()) {
+            all.entry(status.id).or_insert(status);
+        }
+        all.into_values().collect()
+    }
+
+    fn collected(&self, job: JobId) -> Result<Collected, Failure> {
+        let status = self.status(job)?;
+        match (status.state, status.error) {
+            (JobState::Done, _) => {}
+            (_, Some(failure)) => return Err(failure),
+            (state, None) => {
+                return Err(Failure::new(Code::BadRequest, format!("{job} is {}, not done", state.as_str())));
+            }
+        }
+        let kept = self.scheduler.collected(job).ok_or_else(|| {
+            Failure::new(Code::JobNotFound, format!("the results of {job} are no longer kept: ask right after its end"))
+        })?;
+        Ok(kept.into_iter().map(|(n, blobs)| (n, blobs.into_iter().map(<[u8]>::to_vec).collect())).collect())
+    }
+
+    fn log_holders(&self, job: JobId) -> Result<Vec<(WorkerId, String)>, Failure> {
+        self.status(job)?;
+        let workers = self.ran.get(&job).into_iter().flatten();
+        Ok(workers.filter_map(|w| Some((*w, self.scheduler.worker_address(*w)?.to_string()))).collect())
+    }
+
+    fn handle_drain(&mut self, worker: WorkerId) -> Result<(), Failure> {
+        if self.scheduler.worker_address(worker).is_none() {
+            return Err(Failure::new(Code::WorkerNotFound, format!("there is no {worker}")));
+        }
+        self.sessions.set_draining(worker);
+        self.step(Event::WorkerDrains { worker });
+        self.sessions.send(worker, v1::to_worker::Message::Drain(v1::Drain {}));
+        Ok(())
+    }
+
+    fn handle_session_began(&mut self, node: NodeInfo, to_worker: ToWorker) -> Result<SessionId, Failure> {
+        let worker = node.worker;
+        let Some(session) = self.sessions.begin(worker, node.incarnation, to_worker) else {
+            return Err(Failure::new(Code::StaleAttempt, format!("a later life of {worker} has registered")));
+        };
+        // What an older session was asked will not be answered in this one.
+        self.drop_checks_of(worker);
+        let registered =
+            v1::Registered { protocol: Some(windrow_proto::own_range()), epoch: self.epoch.0, lease_ms: self.lease_ms };
+        self.sessions.send(worker, v1::to_worker::Message::Registered(registered));
+        self.step(Event::WorkerJoined { node });
+        Ok(session)
+    }
+
+    fn handle_report(&mut self, session: SessionId, worker: WorkerId, report: Report) {
+        if !self.sessions.is_current(worker, session) {
+            return;
+        }
+        if self.scheduler.worker_address(worker).is_none() {
+            // Its lease ran out while its stream stayed open. It must register again to be of use.
+            self.sessions.end(worker);
+            self.drop_checks_of(worker);
+            return;
+        }
+        match report {
+            Report::Event(event) => {
+                if matches!(*event, Event::WorkerDrains { .. }) {
+                    self.sessions.set_draining(worker);
+                }
+                self.step(*event);
+            }
+            Report::StagingChecked { request, failure } => {
+                self.step(Event::WorkerBeat { worker });
+                match (self.checks.answered(request, worker), failure) {
+                    (Some(job), None) => self.plan_if_checked(job),
+                    (Some(job), Some(mut failure)) => {
+                        self.checks.forget(job);
+                        failure.message = format!("{worker}: {}", failure.message);
+                        self.step(Event::PlanFailed { job, failure });
+                    }
+                    (None, _) => {}
+                }
+            }
+        }
+    }
+
+    fn handle_session_ended(&mut self, session: SessionId, worker: WorkerId) {
+        if !self.sessions.is_current(worker, session) {
+            return;
+        }
+        let running = self.scheduler.workers().iter().find(|w| w.id == worker).map_or(0, |w| w.running);
+        let at_once = self.sessions.is_draining(worker) && running == 0;
+        self.sessions.end(worker);
+        self.drop_checks_of(worker);
+        let grace = if at_once { 0 } else { GRACE_MS.min(self.lease_ms / 4) };
+        self.sessions.leaves_at(worker, self.clock.now().plus_ms(grace));
+    }
+
+    fn drop_checks_of(&mut self, worker: WorkerId) {
+        for job in self.checks.worker_gone(worker) {
+            self.plan_if_checked(job);
+        }
+    }
+}
+
+/// Milliseconds since 1970, for display only.
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}

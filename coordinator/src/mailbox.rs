@@ -1,0 +1,139 @@
+//! What the driver is told and asked: a closed list of messages, and the handle that sends them.
+//!
+//! The queue is bounded: whoever reads messages from the network waits here when the driver is behind. The driver
+//! itself never waits for anybody, so nobody can wait in a circle.
+
+use crate::split::SplitJob;
+use tokio::sync::{mpsc, oneshot, watch};
+use tonic::Status;
+use windrow_model::{Code, Failure, JobId, JobSpec, JobStatus, NodeInfo, WorkerId, WorkerStatus};
+use windrow_proto::v1;
+use windrow_scheduler::{Collected, Event};
+
+/// Messages that wait for the driver at most.
+const QUEUE_MAX: usize = 4096;
+
+/// Where an answer goes. Nobody minds if it is no longer awaited.
+pub(crate) type Answer<T> = oneshot::Sender<T>;
+/// A session's way to its worker: the stream ends when this is dropped. Not bounded, because the driver must not wait:
+/// the scheduler gives a worker no more tasks than it has slots, which bounds what lies here.
+pub(crate) struct ToWorker {
+    pub messages: mpsc::UnboundedSender<Result<v1::ToWorker, Status>>,
+    /// Dropped with the rest, which ends the listening in the other direction.
+    pub _listening: oneshot::Sender<()>,
+}
+
+/// Number of a session, counted from the coordinator's start: tells the sessions of one worker apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SessionId(pub u64);
+
+pub(crate) enum Message {
+    // From clients.
+    Submit {
+        spec: Box<JobSpec>,
+        answer: Answer<Result<(), Failure>>,
+    },
+    Cancel {
+        job: JobId,
+        answer: Answer<Result<(), Failure>>,
+    },
+    Watch {
+        job: JobId,
+        answer: Answer<Result<watch::Receiver<JobStatus>, Failure>>,
+    },
+    Get {
+        job: JobId,
+        answer: Answer<Result<JobStatus, Failure>>,
+    },
+    List {
+        answer: Answer<Vec<JobStatus>>,
+    },
+    Collected {
+        job: JobId,
+        answer: Answer<Result<Collected, Failure>>,
+    },
+    Workers {
+        answer: Answer<Vec<WorkerStatus>>,
+    },
+    DrainWorker {
+        worker: WorkerId,
+        answer: Answer<Result<(), Failure>>,
+    },
+    /// Addresses of the workers that ran something of a job and still live.
+    LogHolders {
+        job: JobId,
+        answer: Answer<Result<Vec<(WorkerId, String)>, Failure>>,
+    },
+    // From workers.
+    SessionBegan {
+        node: NodeInfo,
+        to_worker: ToWorker,
+        answer: Answer<Result<SessionId, Failure>>,
+    },
+    FromWorker {
+        session: SessionId,
+        worker: WorkerId,
+        report: Report,
+    },
+    SessionEnded {
+        session: SessionId,
+        worker: WorkerId,
+    },
+    // From what the driver itself has set going.
+    Split {
+        job: JobId,
+        result: Result<SplitJob, Failure>,
+    },
+    Committed {
+        job: JobId,
+        result: Result<(), Failure>,
+    },
+    /// The final status of a job is durable.
+    EndRecorded {
+        job: JobId,
+    },
+    /// A job that was submitted could not be recorded.
+    SubmitNotRecorded {
+        job: JobId,
+    },
+}
+
+/// What a worker reports.
+pub(crate) enum Report {
+    Event(Box<Event>),
+    StagingChecked { request: u64, failure: Option<Failure> },
+}
+
+/// The driver's address.
+#[derive(Clone)]
+pub(crate) struct Mailbox(mpsc::Sender<Message>);
+
+impl Mailbox {
+    /// A mailbox, and what the driver reads.
+    pub fn new() -> (Mailbox, mpsc::Receiver<Message>) {
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        (Mailbox(sender), receiver)
+    }
+
+    /// Waits until there is room. False if the driver has ended.
+    pub async fn send(&self, message: Message) -> bool {
+        self.0.send(message).await.is_ok()
+    }
+
+    /// The same for threads that may block.
+    pub fn blocking_send(&self, message: Message) -> bool {
+        self.0.blocking_send(message).is_ok()
+    }
+
+    /// Asks, and waits for the answer.
+    pub async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Message) -> Result<T, Failure> {
+        let (answer, answered) = oneshot::channel();
+        self.send(question(answer)).await;
+        answered.await.map_err(|_| Failure::new(Code::Unreachable, "the coordinator is stopping"))
+    }
+
+    /// Like `ask`, for questions that may be answered with a failure.
+    pub async fn try_ask<T>(&self, question: impl FnOnce(Answer<Result<T, Failure>>) -> Message) -> Result<T, Failure> {
+        self.ask(question).await?
+    }
+}

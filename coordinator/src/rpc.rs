@@ -1,0 +1,59 @@
+//! The two services: they validate, convert, ask the driver, and answer. They hold no state.
+
+mod artifact;
+mod job;
+mod session;
+
+use crate::artifacts::Artifacts;
+use crate::config::Config;
+use crate::mailbox::Mailbox;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tonic::service::Routes;
+use windrow_model::Failure;
+use windrow_net::{Access, MESSAGE_BYTES_MAX};
+use windrow_proto::v1::jobs_server::JobsServer;
+use windrow_proto::v1::session_server::SessionServer;
+use windrow_proto::{ConvertError, v1};
+
+/// Bytes of bulk data in one message.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+/// Messages of bulk data that wait for a slow receiver.
+pub(crate) const PIECES_MAX: usize = 8;
+
+/// A stream of answers that a task or thread fills.
+pub(crate) type Answers<T> = ReceiverStream<Result<T, Status>>;
+
+/// Both services, with limits on their messages.
+pub(crate) fn routes(config: &Config, mailbox: Mailbox, artifacts: Artifacts) -> Routes {
+    let access = Access { token: config.token.clone(), ca: config.tls.as_ref().and_then(|tls| tls.ca.clone()) };
+    let jobs = job::Jobs { mailbox: mailbox.clone(), artifacts: artifacts.clone(), access };
+    let session = session::Session { mailbox, artifacts };
+    Routes::new(
+        JobsServer::new(jobs).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(
+        SessionServer::new(session)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX),
+    )
+}
+
+pub(crate) fn refuse(failure: Failure) -> Status {
+    windrow_net::to_status(&failure)
+}
+
+/// A required field of a request, as a domain type.
+pub(crate) fn field<W, D>(value: Option<W>, name: &'static str) -> Result<D, Status>
+where
+    D: TryFrom<W, Error = ConvertError>,
+{
+    let converted = value.ok_or(ConvertError::Missing(name)).and_then(D::try_from);
+    converted.map_err(|e| refuse(e.into()))
+}
+
+/// The answer to a first message: our own range, if it meets theirs.
+pub(crate) fn hello(theirs: Option<&v1::ProtocolRange>) -> Result<v1::ProtocolRange, Status> {
+    windrow_proto::check_range(theirs).map_err(refuse)?;
+    Ok(windrow_proto::own_range())
+}

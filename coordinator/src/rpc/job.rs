@@ -1,0 +1,137 @@
+//! The service for clients.
+
+use super::{Answers, PIECE_BYTES, PIECES_MAX, artifact, field, hello, refuse};
+use crate::artifacts::Artifacts;
+use crate::logs::send_logs;
+use crate::mailbox::{Mailbox, Message};
+use futures_util::StreamExt;
+use futures_util::stream::Map;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
+use tonic::{Request, Response, Status, Streaming};
+use windrow_model::{Code, Digest, Failure, JobId, JobSpec, JobStatus};
+use windrow_net::Access;
+use windrow_proto::v1;
+
+/// Digests in one question.
+const DIGESTS_MAX: usize = 10_000;
+
+pub(crate) struct Jobs {
+    pub mailbox: Mailbox,
+    pub artifacts: Artifacts,
+    /// How workers are reached.
+    pub access: Access,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl v1::jobs_server::Jobs for Jobs {
+    async fn hello(&self, request: Request<v1::HelloRequest>) -> Reply<v1::HelloReply> {
+        let protocol = hello(request.into_inner().protocol.as_ref())?;
+        Ok(Response::new(v1::HelloReply { protocol: Some(protocol) }))
+    }
+
+    async fn missing_artifacts(
+        &self,
+        request: Request<v1::MissingArtifactsRequest>,
+    ) -> Reply<v1::MissingArtifactsReply> {
+        let digests = request.into_inner().digests;
+        if digests.len() > DIGESTS_MAX {
+            let what = format!("a question about {} artifacts, more than {DIGESTS_MAX}", digests.len());
+            return Err(refuse(Failure::new(Code::BadRequest, what)));
+        }
+        let digests = digests.into_iter().map(|d| field(Some(d), "digest")).collect::<Result<Vec<Digest>, _>>()?;
+        let missing = digests.into_iter().filter(|d| !self.artifacts.has(*d)).map(Into::into).collect();
+        Ok(Response::new(v1::MissingArtifactsReply { missing }))
+    }
+
+    async fn put_artifact(&self, request: Request<Streaming<v1::ArtifactPiece>>) -> Reply<v1::PutArtifactReply> {
+        artifact::receive(&self.artifacts, request.into_inner()).await?;
+        Ok(Response::new(v1::PutArtifactReply {}))
+    }
+
+    async fn submit(&self, request: Request<v1::SubmitRequest>) -> Reply<v1::SubmitReply> {
+        let spec: JobSpec = field(request.into_inner().spec, "spec")?;
+        let job = spec.id;
+        let sides = spec.plan.sides.iter().map(|s| s.digest);
+        if let Some(missing) = std::iter::once(spec.binary).chain(sides).find(|d| !self.artifacts.has(*d)) {
+            let what = format!("the artifact {missing} that the job needs was not uploaded");
+            return Err(refuse(Failure::new(Code::BadBinary, what)));
+        }
+        let spec = Box::new(spec);
+        self.mailbox.try_ask(|answer| Message::Submit { spec, answer }).await.map_err(refuse)?;
+        Ok(Response::new(v1::SubmitReply { id: Some(job.into()) }))
+    }
+
+    type WatchStream = Map<WatchStream<JobStatus>, fn(JobStatus) -> Result<v1::JobStatus, Status>>;
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Reply<Self::WatchStream> {
+        let job: JobId = field(request.into_inner().id, "id")?;
+        let statuses = self.mailbox.try_ask(|answer| Message::Watch { job, answer }).await.map_err(refuse)?;
+        Ok(Response::new(WatchStream::new(statuses).map(|status| Ok(status.into()))))
+    }
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Reply<v1::JobStatus> {
+        let job: JobId = field(request.into_inner().id, "id")?;
+        let status = self.mailbox.try_ask(|answer| Message::Get { job, answer }).await.map_err(refuse)?;
+        Ok(Response::new(status.into()))
+    }
+
+    async fn list(&self, _: Request<v1::ListRequest>) -> Reply<v1::ListReply> {
+        let jobs = self.mailbox.ask(|answer| Message::List { answer }).await.map_err(refuse)?;
+        Ok(Response::new(v1::ListReply { jobs: jobs.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn cancel(&self, request: Request<v1::CancelRequest>) -> Reply<v1::CancelReply> {
+        let job: JobId = field(request.into_inner().id, "id")?;
+        self.mailbox.try_ask(|answer| Message::Cancel { job, answer }).await.map_err(refuse)?;
+        Ok(Response::new(v1::CancelReply {}))
+    }
+
+    type CollectedStream = Answers<v1::CollectedBlob>;
+
+    async fn collected(&self, request: Request<v1::CollectedRequest>) -> Reply<Self::CollectedStream> {
+        let job: JobId = field(request.into_inner().id, "id")?;
+        let collected = self.mailbox.try_ask(|answer| Message::Collected { job, answer }).await.map_err(refuse)?;
+        let (send, receive) = mpsc::channel(PIECES_MAX);
+        tokio::spawn(async move {
+            for (name, blobs) in collected {
+                for (task, blob) in blobs.into_iter().enumerate() {
+                    let message =
+                        |data: &[u8]| v1::CollectedBlob { name: name.clone(), task: task as u32, data: data.to_vec() };
+                    // An empty blob is a result, too.
+                    if blob.is_empty() && send.send(Ok(message(&[]))).await.is_err() {
+                        return;
+                    }
+                    for piece in blob.chunks(PIECE_BYTES) {
+                        if send.send(Ok(message(piece))).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receive)))
+    }
+
+    type LogsStream = Answers<v1::LogPiece>;
+
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Reply<Self::LogsStream> {
+        let job: JobId = field(request.into_inner().id, "id")?;
+        let (send, receive) = mpsc::channel(PIECES_MAX);
+        tokio::spawn(send_logs(job, self.mailbox.clone(), self.access.clone(), send));
+        Ok(Response::new(ReceiverStream::new(receive)))
+    }
+
+    async fn workers(&self, _: Request<v1::WorkersRequest>) -> Reply<v1::WorkersReply> {
+        let workers = self.mailbox.ask(|answer| Message::Workers { answer }).await.map_err(refuse)?;
+        Ok(Response::new(v1::WorkersReply { workers: workers.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn drain_worker(&self, request: Request<v1::DrainWorkerRequest>) -> Reply<v1::DrainWorkerReply> {
+        let worker = field(request.into_inner().id, "id")?;
+        self.mailbox.try_ask(|answer| Message::DrainWorker { worker, answer }).await.map_err(refuse)?;
+        Ok(Response::new(v1::DrainWorkerReply {}))
+    }
+}

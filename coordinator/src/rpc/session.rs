@@ -1,0 +1,127 @@
+//! The service for workers: one stream in each direction for as long as a worker lives.
+
+use super::{Answers, artifact, field, hello, refuse};
+use crate::artifacts::Artifacts;
+use crate::mailbox::{Mailbox, Message, Report, SessionId, ToWorker};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use windrow_model::{AttemptId, Code, Failure, NodeInfo, WorkerId};
+use windrow_proto::v1::{self, from_worker::Message as Said};
+use windrow_scheduler::Event;
+
+pub(crate) struct Session {
+    pub mailbox: Mailbox,
+    pub artifacts: Artifacts,
+}
+
+#[tonic::async_trait]
+impl v1::session_server::Session for Session {
+    type ConnectStream = UnboundedReceiverStream<Result<v1::ToWorker, Status>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<v1::FromWorker>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let mut from_worker = request.into_inner();
+        let Some(Said::Register(register)) = from_worker.message().await?.and_then(|m| m.message) else {
+            return Err(refuse(Failure::new(Code::BadRequest, "a session begins with `Register`")));
+        };
+        hello(register.protocol.as_ref())?;
+        let node: NodeInfo = field(Some(register), "register")?;
+        let worker = node.worker;
+        let (messages, receive) = mpsc::unbounded_channel();
+        let (listening, ended) = oneshot::channel();
+        // Weak: the stream ends when the driver drops its end.
+        let refused = messages.downgrade();
+        let to_worker = ToWorker { messages, _listening: listening };
+        let began = self.mailbox.try_ask(|answer| Message::SessionBegan { node, to_worker, answer }).await;
+        let session = began.map_err(refuse)?;
+        let mailbox = self.mailbox.clone();
+        tokio::spawn(async move {
+            if let Err(status) = listen(session, worker, from_worker, ended, &mailbox).await {
+                tracing::debug!(%worker, "its session ends: {status}");
+                // If the fault is in what it said, it is told so.
+                if let Some(to_worker) = refused.upgrade() {
+                    let _ = to_worker.send(Err(status));
+                }
+            }
+            mailbox.send(Message::SessionEnded { session, worker }).await;
+        });
+        Ok(Response::new(UnboundedReceiverStream::new(receive)))
+    }
+
+    type GetArtifactStream = Answers<v1::Piece>;
+
+    async fn get_artifact(
+        &self,
+        request: Request<v1::GetArtifactRequest>,
+    ) -> Result<Response<Self::GetArtifactStream>, Status> {
+        let digest = field(request.into_inner().digest, "digest")?;
+        Ok(Response::new(artifact::send(&self.artifacts, digest)?))
+    }
+}
+
+/// Forwards what a worker says until its stream ends, or the driver has ended the session.
+async fn listen(
+    session: SessionId,
+    worker: WorkerId,
+    mut from_worker: Streaming<v1::FromWorker>,
+    mut ended: oneshot::Receiver<()>,
+    mailbox: &Mailbox,
+) -> Result<(), Status> {
+    loop {
+        let message = tokio::select! {
+            message = from_worker.message() => message?,
+            _ = &mut ended => None,
+        };
+        let Some(message) = message else { break };
+        let Some(said) = message.message else {
+            return Err(refuse(Failure::new(Code::BadRequest, "a message that this release does not know")));
+        };
+        let report = report(worker, said)?;
+        if !mailbox.send(Message::FromWorker { session, worker, report }).await {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
+    let attempt = |a: Option<v1::AttemptId>| field::<_, AttemptId>(a, "attempt");
+    let failure = |f: Option<v1::Failure>| field::<_, Failure>(f, "failure");
+    let event = match said {
+        Said::Register(_) => return Err(refuse(Failure::new(Code::BadRequest, "a session registers once"))),
+        Said::Beat(_) => Event::WorkerBeat { worker },
+        Said::Draining(_) => Event::WorkerDrains { worker },
+        Said::Done(done) => {
+            let attempt = attempt(done.attempt)?;
+            match field(done.report, "report") {
+                Ok(report) => Event::AttemptDone { worker, attempt, report },
+                // The attempt is charged for it. Without an end it would run and report the same for ever.
+                Err(status) => {
+                    let what = format!("its report is not valid: {}", windrow_net::from_status(&status).message);
+                    Event::AttemptFailed { worker, attempt, failure: Failure::new(Code::ExecutorProtocol, what) }
+                }
+            }
+        }
+        Said::Failed(failed) => {
+            Event::AttemptFailed { worker, attempt: attempt(failed.attempt)?, failure: failure(failed.failure)? }
+        }
+        Said::Published(published) => Event::Published { worker, attempt: attempt(published.attempt)? },
+        Said::PublishFailed(failed) => {
+            Event::PublishFailed { worker, attempt: attempt(failed.attempt)?, failure: failure(failed.failure)? }
+        }
+        Said::SegmentLost(lost) => Event::SegmentLost {
+            worker,
+            reader: attempt(lost.reader)?,
+            segment: field(lost.segment, "segment")?,
+            failure: failure(lost.failure)?,
+        },
+        Said::StagingChecked(checked) => {
+            let failure = checked.failure.map(|f| failure(Some(f))).transpose()?;
+            return Ok(Report::StagingChecked { request: checked.request, failure });
+        }
+    };
+    Ok(Report::Event(Box::new(event)))
+}

@@ -1,0 +1,102 @@
+//! The sessions of workers: one at a time for each, and what was said in it.
+//!
+//! It knows nothing of what a worker does; it forgets everything of a session that ends.
+
+use crate::mailbox::{SessionId, ToWorker};
+use std::collections::{BTreeMap, BTreeSet};
+use windrow_model::{Incarnation, JobId, Time, WorkerId};
+use windrow_proto::v1;
+
+struct Session {
+    id: SessionId,
+    incarnation: Incarnation,
+    to_worker: ToWorker,
+    /// Jobs whose setup this worker has got.
+    set_up: BTreeSet<JobId>,
+    draining: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Sessions {
+    live: BTreeMap<WorkerId, Session>,
+    /// Workers whose session has ended, and when they count as gone if they do not return.
+    leaving: BTreeMap<WorkerId, Time>,
+    last_id: u64,
+}
+
+impl Sessions {
+    /// Begins a session; an older one of the same worker ends. `None` if a later life of this worker is here.
+    pub fn begin(&mut self, worker: WorkerId, incarnation: Incarnation, to_worker: ToWorker) -> Option<SessionId> {
+        if self.live.get(&worker).is_some_and(|s| s.incarnation > incarnation) {
+            return None;
+        }
+        self.last_id += 1;
+        let id = SessionId(self.last_id);
+        self.leaving.remove(&worker);
+        self.live.insert(worker, Session { id, incarnation, to_worker, set_up: BTreeSet::new(), draining: false });
+        Some(id)
+    }
+
+    /// Whether this is the worker's session, and not an older one.
+    pub fn is_current(&self, worker: WorkerId, id: SessionId) -> bool {
+        self.live.get(&worker).is_some_and(|s| s.id == id)
+    }
+
+    /// Ends a session; its stream ends with it.
+    pub fn end(&mut self, worker: WorkerId) {
+        self.live.remove(&worker);
+    }
+
+    /// The worker counts as gone at `at`, if it does not return before.
+    pub fn leaves_at(&mut self, worker: WorkerId, at: Time) {
+        self.leaving.insert(worker, at);
+    }
+
+    /// When the next worker counts as gone.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.leaving.values().min().copied()
+    }
+
+    /// A worker that counts as gone now.
+    pub fn pop_gone(&mut self, now: Time) -> Option<WorkerId> {
+        let gone = self.leaving.iter().find(|(_, at)| **at <= now).map(|(worker, _)| *worker)?;
+        self.leaving.remove(&gone);
+        Some(gone)
+    }
+
+    /// Sends to a worker. Without a session this does nothing: what the worker had is given to others when it counts
+    /// as gone, or anew when it returns.
+    pub fn send(&self, worker: WorkerId, message: v1::to_worker::Message) {
+        if let Some(session) = self.live.get(&worker) {
+            // A closed stream is told by `SessionEnded`.
+            let _ = session.to_worker.messages.send(Ok(v1::ToWorker { message: Some(message) }));
+        }
+    }
+
+    /// True once for each job and session: the job's setup goes with this message.
+    pub fn needs_setup(&mut self, worker: WorkerId, job: JobId) -> bool {
+        self.live.get_mut(&worker).is_some_and(|s| s.set_up.insert(job))
+    }
+
+    /// The job is over: everybody who has got its setup.
+    pub fn forget_job(&mut self, job: JobId) -> Vec<WorkerId> {
+        self.live.iter_mut().filter_map(|(worker, s)| s.set_up.remove(&job).then_some(*worker)).collect()
+    }
+
+    /// This worker said that it will end.
+    pub fn set_draining(&mut self, worker: WorkerId) {
+        if let Some(session) = self.live.get_mut(&worker) {
+            session.draining = true;
+        }
+    }
+
+    /// Whether the worker said that it will end.
+    pub fn is_draining(&self, worker: WorkerId) -> bool {
+        self.live.get(&worker).is_some_and(|s| s.draining)
+    }
+
+    /// Every worker with a session.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
+        self.live.keys().copied()
+    }
+}

@@ -1,0 +1,194 @@
+//! Who may talk to a coordinator, and what outlives whom.
+
+mod support;
+
+use support::*;
+use windrow_coordinator::Config;
+use windrow_model::*;
+use windrow_net::{Access, Token, clients, connect};
+use windrow_proto::v1::{self, from_worker::Message as Say};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_token_only_hello_is_answered() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    for token in [None, Token::parse("another-token-of-some-length")] {
+        let connection = connect::channel(&coordinator.url, &Access { token, ca: None }).await.unwrap();
+        let mut client = clients::jobs(connection.clone());
+        let hello = v1::HelloRequest { protocol: Some(windrow_proto::own_range()) };
+        assert!(client.hello(hello).await.is_ok());
+        assert_eq!(failure(client.list(v1::ListRequest {}).await.unwrap_err()).code, Code::Unauthorised);
+        let register = v1::FromWorker { message: Some(Say::Register(register(1, 1))) };
+        let refused = clients::session(connection).connect(tokio_stream::iter([register])).await;
+        assert_eq!(failure(refused.unwrap_err()).code, Code::Unauthorised);
+    }
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_protocol_is_refused_with_both_numbers() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let protocol = Some(v1::ProtocolRange { min: 7, max: 8, release: "9.9.9".into() });
+    let mut client = coordinator.client().await;
+    let refused = failure(client.0.hello(v1::HelloRequest { protocol: protocol.clone() }).await.unwrap_err());
+    assert_eq!(refused.code, Code::VersionMismatch);
+    assert!(refused.message.contains("7 to 8") && refused.message.contains("protocol 1,"), "{refused}");
+    let worker = FakeWorker::join(&coordinator, v1::Register { protocol, ..register(1, 1) }).await;
+    assert_eq!(worker.err().unwrap().code, Code::VersionMismatch);
+    assert!(client.workers().await.is_empty());
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_coordinator_lists_what_has_ended_and_what_it_interrupted() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    client.upload(b"binary").await;
+    let done = place.spec(1);
+    client.submit(&done).await.unwrap();
+    worker.work_until_dropped(done.id).await;
+    let before = client.end_of(done.id).await;
+    let cut = spec(2, &place.input(), &place.dir.path().join("out2"));
+    client.submit(&cut).await.unwrap();
+    worker.next_task().await;
+    coordinator.stop().await;
+    // Its session ended with it.
+    assert!(worker.hear().await.is_none());
+
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    assert_eq!(worker.registered.epoch, 2);
+    let jobs = client.list().await;
+    assert_eq!(jobs.len(), 2);
+    assert_eq!(jobs[0], before);
+    assert_eq!((jobs[1].id, jobs[1].state), (cut.id, JobState::Failed));
+    assert_eq!(jobs[1].error.as_ref().unwrap().code, Code::Interrupted);
+    // A repeated submit is still the same job, and nothing runs again.
+    assert_eq!(client.submit(&done).await, Ok(done.id));
+    assert_eq!(client.end_of(done.id).await, before);
+    // The binary is still there.
+    let again = spec(3, &place.input(), &place.dir.path().join("out2"));
+    assert_eq!(client.submit(&again).await, Ok(again.id));
+    coordinator.stop().await;
+    assert_eq!(place.names(), ["data", "in.txt", "out"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_come_from_every_worker_that_answers() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    // One has logs, nobody is at the other's address.
+    let address = serve_logs(b"what it wrote").await;
+    let mut one = FakeWorker::join(&coordinator, v1::Register { address, ..register(1, 1) }).await.unwrap();
+    let mut two = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
+    let mut spec = place.spec(1);
+    spec.options.chunk_bytes = Some(1);
+    client.submit(&spec).await.unwrap();
+    tokio::join!(one.work_until_dropped(spec.id), two.work_until_dropped(spec.id));
+    let request = v1::LogsRequest { id: Some(spec.id.into()) };
+    let mut pieces = client.0.logs(request).await.unwrap().into_inner();
+    let piece = pieces.message().await.unwrap().unwrap();
+    assert_eq!((piece.worker, &piece.data[..]), (Some(one.id.into()), &b"what it wrote"[..]));
+    assert!(pieces.message().await.unwrap().is_none());
+    let unknown = v1::LogsRequest { id: Some(JobId::from_bytes([9; 16]).into()) };
+    let mut pieces = client.0.logs(unknown).await.unwrap().into_inner();
+    assert_eq!(failure(pieces.message().await.unwrap_err()).code, Code::JobNotFound);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_coordinators_do_not_share_a_data_folder() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let _ = coordinator.client().await.list().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let second = windrow_coordinator::run(Config::new(place.data()), listener, std::future::pending());
+    let error = soon("a refusal", second).await.unwrap_err();
+    assert_eq!(error.code(), Code::DataDirInUse);
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_work_of_a_worker_that_dies_goes_to_another() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut dying = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let spec = place.spec(1);
+    client.submit(&spec).await.unwrap();
+    let lost = dying.next_task().await;
+    drop(dying);
+    let mut other = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
+    let again = other.next_task().await;
+    assert_eq!(again.attempt.task, lost.attempt.task);
+    other.done(&again);
+    other.work_until_dropped(spec.id).await;
+    let end = client.end_of(spec.id).await;
+    assert_eq!((end.state, end.tasks.failed), (JobState::Done, 0));
+    client.until_workers(|w| w.len() == 2 && w[0].state == WorkerState::Lost && w[1].state == WorkerState::Live).await;
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_returns_at_once_is_told_its_work_anew() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let spec = place.spec(1);
+    client.submit(&spec).await.unwrap();
+    let first = worker.next_task().await;
+    // A second session of the same life ends the first one.
+    let mut back = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    while worker.hear().await.is_some() {}
+    let again = back.next_task().await;
+    assert_eq!(again.attempt.task, first.attempt.task);
+    assert!(back.setups.contains_key(&spec.id), "a new session gets the job's setup again");
+    // An earlier life of the worker comes too late.
+    let late = FakeWorker::join(&coordinator, register(1, 0)).await;
+    assert_eq!(late.err().unwrap().code, Code::StaleAttempt);
+    back.done(&again);
+    back.work_until_dropped(spec.id).await;
+    assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_worker_gets_nothing_new_and_leaves_at_once() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    client.0.drain_worker(v1::DrainWorkerRequest { id: Some(worker.id.into()) }).await.unwrap();
+    client.until_workers(|w| w[0].state == WorkerState::Draining).await;
+    worker.say(Say::Draining(v1::Draining {}));
+    drop(worker);
+    client.until_workers(|w| w[0].state == WorkerState::Lost).await;
+    let unknown = v1::DrainWorkerRequest { id: Some(WorkerId::from_bytes([9; 16]).into()) };
+    assert_eq!(failure(client.0.drain_worker(unknown).await.unwrap_err()).code, Code::WorkerNotFound);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_falls_silent_is_lost_and_must_register_again() {
+    let place = Place::new();
+    let config = Config { lease_ms: 200, token: Token::parse(TOKEN), ..Config::new(place.data()) };
+    let coordinator = Coordinator::start_with(config).await;
+    let mut client = coordinator.client().await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    client.until_workers(|w| w[0].state == WorkerState::Lost).await;
+    worker.say(Say::Beat(v1::Beat {}));
+    assert!(worker.hear().await.is_none());
+    FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    client.until_workers(|w| w[0].state == WorkerState::Live).await;
+    coordinator.stop().await;
+}

@@ -1,0 +1,360 @@
+//! A coordinator in this process, a client of it, and a worker that does as told without running anything.
+
+#![allow(dead_code)] // Each test file uses its part.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Status, Streaming};
+use windrow_coordinator::{Config, Error};
+use windrow_model::*;
+use windrow_net::{Access, Connection, Token, clients, connect};
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Told};
+
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// Nothing here takes so long unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waiting for {what}"))
+}
+
+pub struct Coordinator {
+    pub url: String,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<Result<(), Error>>,
+}
+
+impl Coordinator {
+    pub async fn start(data_dir: &Path) -> Coordinator {
+        Self::start_with(Config { token: Token::parse(TOKEN), ..Config::new(data_dir) }).await
+    }
+    pub async fn start_with(config: Config) -> Coordinator {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(windrow_coordinator::run(config, listener, async {
+            let _ = stopped.await;
+        }));
+        Coordinator { url, stop, running }
+    }
+    pub async fn stop(self) {
+        self.stop.send(()).unwrap();
+        soon("the coordinator to stop", self.running).await.unwrap().unwrap();
+    }
+    pub async fn connect(&self) -> Connection {
+        connect::channel(&self.url, &Access { token: Token::parse(TOKEN), ca: None }).await.unwrap()
+    }
+    pub async fn client(&self) -> Client {
+        Client(clients::jobs(self.connect().await))
+    }
+}
+
+pub fn failure(status: Status) -> Failure {
+    windrow_net::from_status(&status)
+}
+
+pub struct Client(pub v1::jobs_client::JobsClient<Connection>);
+
+impl Client {
+    pub async fn upload(&mut self, bytes: &'static [u8]) -> Digest {
+        let digest = Digest::of(bytes);
+        let first = v1::ArtifactPiece { digest: Some(digest.into()), data: bytes[..1].to_vec().into() };
+        let rest = v1::ArtifactPiece { digest: None, data: bytes[1..].to_vec().into() };
+        self.0.put_artifact(tokio_stream::iter([first, rest])).await.unwrap();
+        digest
+    }
+    pub async fn submit(&mut self, spec: &JobSpec) -> Result<JobId, Failure> {
+        let request = v1::SubmitRequest { spec: Some(spec.clone().into()) };
+        let reply = soon("submit", self.0.submit(request)).await.map_err(failure)?.into_inner();
+        Ok(reply.id.unwrap().try_into().unwrap())
+    }
+    /// The statuses until the job's end.
+    pub async fn watch(&mut self, job: JobId) -> Vec<JobStatus> {
+        let mut stream = self.0.watch(v1::WatchRequest { id: Some(job.into()) }).await.unwrap().into_inner();
+        let mut seen = Vec::new();
+        while let Some(status) = soon("a status", stream.message()).await.unwrap() {
+            seen.push(status.try_into().unwrap());
+        }
+        seen
+    }
+    pub async fn end_of(&mut self, job: JobId) -> JobStatus {
+        self.watch(job).await.pop().unwrap()
+    }
+    pub async fn get(&mut self, job: JobId) -> Result<JobStatus, Failure> {
+        let status = self.0.get(v1::GetRequest { id: Some(job.into()) }).await.map_err(failure)?.into_inner();
+        Ok(status.try_into().unwrap())
+    }
+    pub async fn list(&mut self) -> Vec<JobStatus> {
+        let jobs = self.0.list(v1::ListRequest {}).await.unwrap().into_inner().jobs;
+        jobs.into_iter().map(|j| j.try_into().unwrap()).collect()
+    }
+    pub async fn workers(&mut self) -> Vec<WorkerStatus> {
+        let workers = self.0.workers(v1::WorkersRequest {}).await.unwrap().into_inner().workers;
+        workers.into_iter().map(|w| w.try_into().unwrap()).collect()
+    }
+    /// Asks again until the list of workers is as wanted. For what has no event to wait for.
+    pub async fn until_workers(&mut self, wanted: impl Fn(&[WorkerStatus]) -> bool) {
+        soon("workers", async {
+            while !wanted(&self.workers().await) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+    pub async fn cancel(&mut self, job: JobId) -> Result<(), Failure> {
+        self.0.cancel(v1::CancelRequest { id: Some(job.into()) }).await.map(drop).map_err(failure)
+    }
+    pub async fn collected(&mut self, job: JobId) -> Result<Vec<v1::CollectedBlob>, Failure> {
+        let request = v1::CollectedRequest { id: Some(job.into()) };
+        let mut stream = self.0.collected(request).await.map_err(failure)?.into_inner();
+        let mut blobs = Vec::new();
+        while let Some(blob) = stream.message().await.map_err(failure)? {
+            blobs.push(blob);
+        }
+        Ok(blobs)
+    }
+}
+
+/// Reads lines, shuffles, writes one output and collects a number of each reduce task.
+pub fn spec(id: u8, input: &Path, output: &Path) -> JobSpec {
+    let port = |stage, output| Port { stage: StageId(stage), output };
+    let text = |p: &Path| p.to_str().unwrap().to_string();
+    let source = SourceSpec {
+        inputs: vec![text(input)],
+        framing: Framing::Delimiter(b'\n'),
+        decompress: true,
+        header: false,
+        sample: false,
+    };
+    let edge = Output::Edge {
+        partitions: Partitions::Count(2),
+        partitioner: Partitioner::Hash,
+        order: Order::Key,
+        combined: false,
+    };
+    let stage = |label: &str, inputs, outputs| Stage {
+        label: label.into(),
+        place: "test.rs:1".into(),
+        inputs,
+        outputs,
+        deterministic: true,
+    };
+    JobSpec {
+        id: JobId::from_bytes([id; 16]),
+        name: format!("job {id}"),
+        program: "Test".into(),
+        params: "{}".into(),
+        plan: Plan {
+            stages: vec![
+                stage("map", vec![Input::Source(source)], vec![edge]),
+                stage(
+                    "reduce",
+                    vec![Input::Edge { from: vec![port(0, 0)] }],
+                    vec![Output::Sink { sink: 0 }, Output::Broadcast],
+                ),
+            ],
+            sinks: vec![SinkSpec { path: text(output), format: "text".into(), suffix: "".into(), overwrite: false }],
+            collects: vec![Collect { name: "n".into(), from: port(1, 1) }],
+            sides: vec![],
+            fingerprint: Digest::of(b"plan"),
+        },
+        binary: Digest::of(b"binary"),
+        options: JobOptions::default(),
+    }
+}
+
+pub const PART: &[u8] = b"a line\n";
+
+/// A session that is spoken by hand.
+pub struct FakeWorker {
+    pub id: WorkerId,
+    say: mpsc::UnboundedSender<v1::FromWorker>,
+    hear: Streaming<v1::ToWorker>,
+    pub setups: BTreeMap<JobId, v1::JobSetup>,
+    pub dropped: Vec<JobId>,
+    pub revoked: Vec<AttemptId>,
+    pub registered: v1::Registered,
+}
+
+pub fn register(id: u8, incarnation: u64) -> v1::Register {
+    NodeInfo {
+        worker: WorkerId::from_bytes([id; 16]),
+        incarnation: Incarnation(incarnation),
+        address: "http://127.0.0.1:1".into(),
+        host: "test".into(),
+        slots: 2,
+        memory_bytes: 1 << 30,
+        version: "0.1.0".into(),
+    }
+    .into()
+}
+
+impl FakeWorker {
+    pub async fn join(coordinator: &Coordinator, register: v1::Register) -> Result<FakeWorker, Failure> {
+        let id = WorkerId::try_from(register.worker.clone().unwrap()).unwrap();
+        let (say, said) = mpsc::unbounded_channel();
+        say.send(v1::FromWorker { message: Some(Say::Register(register)) }).unwrap();
+        let mut client = clients::session(coordinator.connect().await);
+        let connected = soon("a session", client.connect(UnboundedReceiverStream::new(said))).await;
+        let mut hear = connected.map_err(failure)?.into_inner();
+        let Some(Told::Registered(registered)) = soon("registered", hear.message()).await.unwrap().unwrap().message
+        else {
+            panic!("the first message is not `Registered`");
+        };
+        let (setups, dropped, revoked) = Default::default();
+        Ok(FakeWorker { id, say, hear, setups, dropped, revoked, registered })
+    }
+
+    pub fn say(&self, message: Say) {
+        let _ = self.say.send(v1::FromWorker { message: Some(message) });
+    }
+
+    /// The next message; `None` when the coordinator has ended the session.
+    pub async fn hear(&mut self) -> Option<Told> {
+        let message = soon("a message", self.hear.message()).await.ok()??.message.unwrap();
+        match &message {
+            Told::Assign(assign) => {
+                let setup = assign.setup.clone();
+                self.setups.extend(setup.map(|s| (s.job.clone().unwrap().try_into().unwrap(), s)));
+            }
+            Told::DropJob(drop) => self.dropped.push(drop.job.clone().unwrap().try_into().unwrap()),
+            Told::Revoke(revoke) => self.revoked.push(revoke.attempt.clone().unwrap().try_into().unwrap()),
+            _ => {}
+        }
+        Some(message)
+    }
+
+    /// The next task. Answers questions about staging on the way.
+    pub async fn next_task(&mut self) -> Task {
+        loop {
+            match self.hear().await.expect("the session ended") {
+                Told::Assign(assign) => return assign.task.unwrap().try_into().unwrap(),
+                Told::CheckStaging(check) => self.check_staging(check),
+                _ => {}
+            }
+        }
+    }
+
+    pub fn check_staging(&self, check: v1::CheckStaging) {
+        let folder = PathBuf::from(std::ffi::OsString::from_vec(check.folder));
+        assert_eq!(std::fs::read_to_string(folder.join("nonce")).unwrap(), check.nonce);
+        for input in check.inputs {
+            assert!(PathBuf::from(std::ffi::OsString::from_vec(input)).is_file());
+        }
+        self.say(Say::StagingChecked(v1::StagingChecked { request: check.request, failure: None }));
+    }
+
+    pub fn done(&self, task: &Task) {
+        let report = TaskReport {
+            outputs: task.outputs.iter().map(|o| output_report(o, task)).collect(),
+            counters: Counters::default(),
+            run_ms: 1,
+        };
+        self.say(Say::Done(v1::AttemptDone { attempt: Some(task.attempt.into()), report: Some(report.into()) }));
+    }
+
+    /// Does what it is told until this job is dropped.
+    pub async fn work_until_dropped(&mut self, job: JobId) {
+        while !self.dropped.contains(&job) {
+            match self.hear().await.expect("the session ended") {
+                Told::Assign(assign) => self.done(&assign.task.unwrap().try_into().unwrap()),
+                Told::CheckStaging(check) => self.check_staging(check),
+                Told::Grant(grant) => self.publish(grant.attempt.unwrap().try_into().unwrap()),
+                _ => {}
+            }
+        }
+    }
+
+    pub fn publish(&self, attempt: AttemptId) {
+        let folder = self.setups[&attempt.task.job].staging[0].path.clone();
+        let folder = PathBuf::from(std::ffi::OsString::from_vec(folder));
+        std::fs::write(folder.join(format!("part-{:05}", attempt.task.index)), PART).unwrap();
+        self.say(Say::Published(v1::Published { attempt: Some(attempt.into()) }));
+    }
+}
+
+fn output_report(output: &TaskOutput, task: &Task) -> OutputReport {
+    match output {
+        TaskOutput::Edge { partitions } => OutputReport::Edge(
+            (0..*partitions)
+                .map(|partition| Segment { partition, offset: 0, length: 10, records: 1, raw_length: 10 })
+                .collect(),
+        ),
+        TaskOutput::Broadcast => OutputReport::Broadcast(vec![task.attempt.task.index as u8]),
+        TaskOutput::Sink { sink } => {
+            OutputReport::Sink(PartReport { sink: *sink, bytes: PART.len() as u64, records: 1, checksum: 7 })
+        }
+    }
+}
+
+/// A folder with an input file in it, and a data folder.
+pub struct Place {
+    pub dir: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("in.txt"), "one\ntwo\n").unwrap();
+        Place { dir }
+    }
+    pub fn input(&self) -> PathBuf {
+        self.dir.path().join("in.txt")
+    }
+    pub fn output(&self) -> PathBuf {
+        self.dir.path().join("out")
+    }
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+    pub fn spec(&self, id: u8) -> JobSpec {
+        spec(id, &self.input(), &self.output())
+    }
+    /// What lies beside the input: hidden folders that were left behind show here.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.dir.path()).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// A worker's other service, with the same log for every job. Answers its address.
+pub async fn serve_logs(text: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let routes = tonic::service::Routes::new(v1::transfer_server::TransferServer::new(Logs(text)));
+    tokio::spawn(windrow_net::serve(listener, routes, Token::parse(TOKEN), None, std::future::pending()));
+    url
+}
+
+struct Logs(&'static [u8]);
+
+type Reply<T> = Result<tonic::Response<T>, Status>;
+type OneAnswer<T> = tokio_stream::Once<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl v1::transfer_server::Transfer for Logs {
+    type FetchSegmentsStream = OneAnswer<v1::SegmentPiece>;
+    type ReadLogsStream = OneAnswer<v1::LogChunk>;
+    type GetChunkStream = OneAnswer<v1::Piece>;
+    async fn read_logs(&self, _: tonic::Request<v1::ReadLogsRequest>) -> Reply<Self::ReadLogsStream> {
+        let chunk = v1::LogChunk { attempt: None, data: self.0.to_vec() };
+        Ok(tonic::Response::new(tokio_stream::once(Ok(chunk))))
+    }
+    async fn fetch_segments(&self, _: tonic::Request<v1::FetchSegmentsRequest>) -> Reply<Self::FetchSegmentsStream> {
+        Err(Status::unimplemented("only logs"))
+    }
+    async fn put_chunk(&self, _: tonic::Request<Streaming<v1::ChunkPiece>>) -> Reply<v1::PutChunkReply> {
+        Err(Status::unimplemented("only logs"))
+    }
+    async fn get_chunk(&self, _: tonic::Request<v1::GetChunkRequest>) -> Reply<Self::GetChunkStream> {
+        Err(Status::unimplemented("only logs"))
+    }
+}

@@ -1,0 +1,49 @@
+//! The most frequent runs of N words within a line.
+//!
+//! `ngrams INPUT... --n N --top K --output DIR` → `count<TAB>words`, most frequent first, equals by their bytes
+
+use windrow::prelude::*;
+
+/// Find the most frequent n-grams.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct NGrams {
+    /// Files, folders or globs
+    #[arg(required = true)]
+    input: Vec<String>,
+    /// Words in a row
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    n: u32,
+    /// How many to keep
+    #[arg(long, default_value_t = 100)]
+    top: usize,
+    /// Folder to write
+    #[arg(long)]
+    output: String,
+}
+
+impl Job for NGrams {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        let n = self.n as usize;
+        flow.read(lines(&self.input))
+            .map(move |line, out| {
+                let words: Vec<&str> = line.split_ascii_whitespace().collect();
+                for gram in words.windows(n) {
+                    out.emit(gram.join(" "), 1u64)
+                }
+            })
+            .combine(Sum)
+            // The largest of (count, reversed words): most frequent, then first in the alphabet.
+            .map(|(gram, count), out| out.emit((), (count, Reverse(gram))))
+            .combine(TopK(self.top))
+            .map(|(_, best), out| {
+                for (count, Reverse(gram)) in best {
+                    out.emit(*count, gram)
+                }
+            })
+            .write(tsv(&self.output))
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    windrow::main::<NGrams>()
+}

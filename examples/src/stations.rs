@@ -1,0 +1,73 @@
+//! Minimum, mean and maximum of a billion readings: lines `name;temperature` → `name<TAB>min<TAB>mean<TAB>max`.
+//!
+//! `stations INPUT... --output DIR`
+
+use windrow::prelude::*;
+
+/// Aggregate temperature readings by station.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Stations {
+    /// Files, folders or globs
+    #[arg(required = true)]
+    input: Vec<String>,
+    /// Folder to write
+    #[arg(long)]
+    output: String,
+}
+
+/// A reading with one decimal as tenths of a degree: whole numbers add up exactly.
+fn tenths(text: &[u8]) -> Option<i32> {
+    let (negative, digits) = match text.split_first()? {
+        (b'-', rest) => (true, rest),
+        _ => (false, text),
+    };
+    let (whole, tenth) = match digits {
+        [whole @ .., b'.', tenth] => (whole, *tenth),
+        whole => (whole, b'0'),
+    };
+    let mut value = 0i32;
+    for digit in whole.iter().chain([&tenth]) {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add((digit - b'0') as i32)?;
+    }
+    (!whole.is_empty()).then_some(if negative { -value } else { value })
+}
+
+impl Job for Stations {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        flow.read(bytes_lines(&self.input))
+            .map(|line, out| {
+                let parsed = line.iter().position(|b| *b == b';').and_then(|at| Some((&line[..at], tenths(&line[at + 1..])?)));
+                let (name, value) = parsed.ok_or_else(|| Error::msg("the line is not `name;temperature`"))?;
+                out.emit(name, value);
+                Ok(())
+            })
+            .combine((Min, Mean, Max))
+            .map_values(|(min, mean, max)| {
+                let decimal = |tenths: i32| format!("{:.1}", tenths as f64 / 10.0);
+                (decimal(min), format!("{:.6}", mean / 10.0), decimal(max))
+            })
+            .write(tsv(&self.output))
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    windrow::main::<Stations>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tenths;
+
+    #[test]
+    fn readings_are_tenths() {
+        assert_eq!(tenths(b"-12.3"), Some(-123));
+        assert_eq!(tenths(b"0.0"), Some(0));
+        assert_eq!(tenths(b"7"), Some(70));
+        assert_eq!(tenths(b"x"), None);
+        assert_eq!(tenths(b""), None);
+        assert_eq!(tenths(b"-"), None);
+    }
+}

@@ -1,0 +1,33 @@
+//! Counts words: `word<TAB>n`, words split at ASCII white space, case kept.
+//!
+//! `wordcount INPUT... --output DIR`
+
+use windrow::prelude::*;
+
+/// Count words.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct WordCount {
+    /// Files, folders or globs
+    #[arg(required = true)]
+    input: Vec<String>,
+    /// Folder to write
+    #[arg(long)]
+    output: String,
+}
+
+impl Job for WordCount {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        flow.read(lines(&self.input))
+            .map(|line, out| {
+                for word in line.split_ascii_whitespace() {
+                    out.emit(word, 1u64)
+                }
+            })
+            .combine(Sum)
+            .write(tsv(&self.output))
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    windrow::main::<WordCount>()
+}

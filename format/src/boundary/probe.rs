@@ -1,0 +1,82 @@
+//! Finding boundaries one after the other in one file.
+//!
+//! Keeps the bytes that it read last, so that cuts closer to each other than a window cost one read together, and
+//! reads more at a time the longer a record turns out to be.
+
+use super::ReadAt;
+use std::io;
+use windrow_model::Framing;
+
+/// The first read around a cut: most records end within it.
+const WINDOW_BYTES_MIN: usize = 16 << 10;
+/// Reads grow up to this within a long record.
+const WINDOW_BYTES_MAX: usize = 1 << 20;
+
+/// Record boundaries of one file; see [`next_record_start`](super::next_record_start).
+pub struct Boundaries<'f, F: ?Sized> {
+    framing: Framing,
+    file: &'f F,
+    /// Bytes of the file from `window_at` on.
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl<'f, F: ReadAt + ?Sized> Boundaries<'f, F> {
+    pub fn new(framing: Framing, file: &'f F) -> Self {
+        Boundaries { framing, file, window: Vec::new(), window_at: 0 }
+    }
+
+    /// Bytes of the file.
+    pub fn length(&self) -> u64 {
+        self.file.length()
+    }
+
+    /// The smallest record start that is not before `at`.
+    pub fn next(&mut self, at: u64) -> io::Result<u64> {
+        let length = self.file.length();
+        if at == 0 || at >= length {
+            return Ok(at.min(length));
+        }
+        match self.framing {
+            Framing::Whole => Ok(length),
+            Framing::Fixed(0) => Err(io::Error::new(io::ErrorKind::InvalidInput, "records of zero bytes")),
+            Framing::Fixed(n) => Ok(at.checked_next_multiple_of(n as u64).map_or(length, |b| b.min(length))),
+            Framing::Delimiter(b) => Ok(self.find(b, at - 1)?.map_or(length, |p| p + 1)),
+        }
+    }
+
+    /// The first position of `byte` that is not before `from`.
+    fn find(&mut self, byte: u8, mut from: u64) -> io::Result<Option<u64>> {
+        let length = self.file.length();
+        let mut read_bytes = WINDOW_BYTES_MIN;
+        while from < length {
+            if !(self.window_at..self.window_at + self.window.len() as u64).contains(&from) {
+                self.read(from, read_bytes.min(usize::try_from(length - from).unwrap_or(usize::MAX)))?;
+                read_bytes = (read_bytes * 4).min(WINDOW_BYTES_MAX);
+            }
+            let skip = (from - self.window_at) as usize;
+            if let Some(i) = memchr::memchr(byte, &self.window[skip..]) {
+                return Ok(Some(from + i as u64));
+            }
+            from = self.window_at + self.window.len() as u64;
+            if byte != 0 && from < length {
+                from = self.file.skip_zeros(from)?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&mut self, at: u64, bytes: usize) -> io::Result<()> {
+        self.window.resize(bytes, 0);
+        self.window_at = at;
+        let read = self.file.read_at(at, &mut self.window);
+        self.window.truncate(*read.as_ref().unwrap_or(&0));
+        match read? {
+            0 => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("the file ends at {at} instead of {}", self.file.length()),
+            )),
+            _ => Ok(()),
+        }
+    }
+}

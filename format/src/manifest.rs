@@ -1,0 +1,146 @@
+//! `_SUCCESS`: an output describes itself.
+//!
+//! Written as the last file of an output; whoever finds it may rely on the parts that it lists, and can verify them
+//! byte by byte without the cluster that made them.
+
+use crate::checksum::Crc32c;
+use crate::durable::{self, Durability};
+use crate::names;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use windrow_model::{Code, JobId, Manifest, Part};
+
+/// No manifest is larger: a million parts take about a tenth of it.
+const MANIFEST_BYTES_MAX: u64 = 1 << 30;
+
+/// An output that is not what its manifest says, or has none.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    #[error("{path}: no `_SUCCESS`, so this is no finished output")]
+    Missing { path: PathBuf },
+    #[error("{path}: not a manifest: {what}")]
+    Malformed { path: PathBuf, what: String },
+    #[error("{path}: written by a newer Windrow (format {found}, this one reads up to {known})")]
+    Newer { path: PathBuf, found: u32, known: u32 },
+    #[error("{path}: the manifest lists it, but it is not there")]
+    PartMissing { path: PathBuf },
+    #[error("{path}: has {found} bytes; the manifest says {expected}")]
+    PartSize { path: PathBuf, found: u64, expected: u64 },
+    #[error("{path}: has checksum {found}; the manifest says {expected}")]
+    PartChecksum { path: PathBuf, found: String, expected: String },
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl ManifestError {
+    /// What it means for a job that wanted this output.
+    pub fn code(&self) -> Code {
+        Code::OutputFailed
+    }
+}
+
+/// A manifest entry for a part file.
+pub fn part(index: u32, suffix: &str, bytes: u64, records: u64, crc32c: u32) -> Part {
+    Part { name: names::part(index, suffix), bytes, records, crc32c: format!("{crc32c:08x}") }
+}
+
+/// The manifest of a job's output: sums follow from the parts.
+pub fn build(job: JobId, name: &str, format: &str, parts: Vec<Part>) -> Manifest {
+    Manifest {
+        version: Manifest::VERSION,
+        job,
+        name: name.to_string(),
+        format: format.to_string(),
+        records: parts.iter().map(|p| p.records).sum(),
+        bytes: parts.iter().map(|p| p.bytes).sum(),
+        parts,
+    }
+}
+
+/// Writes `_SUCCESS` into a folder, whole or not at all.
+pub fn write(folder: &Path, manifest: &Manifest, durability: Durability) -> io::Result<()> {
+    let mut json = serde_json::to_vec_pretty(manifest)?;
+    json.push(b'\n');
+    durable::write(&folder.join(names::SUCCESS), &json, durability)
+}
+
+/// Reads the manifest of an output; does not look at the parts.
+pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
+    let path = folder.join(names::SUCCESS);
+    let malformed = |what: String| ManifestError::Malformed { path: path.clone(), what };
+    let meta = match fs::symlink_metadata(&path) {
+        Ok(meta) => meta,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(ManifestError::Missing { path: folder.into() });
+        }
+        Err(source) => return Err(ManifestError::Io { path, source }),
+    };
+    // A look before the open: whatever lies there under this name must not block us.
+    if !meta.is_file() || meta.len() > MANIFEST_BYTES_MAX {
+        return Err(malformed(format!("{} bytes, regular file: {}", meta.len(), meta.is_file())));
+    }
+    let json = fs::read(&path).map_err(|source| ManifestError::Io { path: path.clone(), source })?;
+    // The version first: a newer manifest may have other fields.
+    #[derive(serde::Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let Version { version } = serde_json::from_slice(&json).map_err(|e| malformed(e.to_string()))?;
+    if version > Manifest::VERSION {
+        return Err(ManifestError::Newer { path, found: version, known: Manifest::VERSION });
+    }
+    let manifest: Manifest = serde_json::from_slice(&json).map_err(|e| malformed(e.to_string()))?;
+    // Part names are joined to the folder: one with a slash in it would lead out of it.
+    match manifest.parts.iter().find(|p| names::parse_part(&p.name).is_none()) {
+        Some(foreign) => Err(malformed(format!("`{}` is no part's name", foreign.name))),
+        None => Ok(manifest),
+    }
+}
+
+/// Checks that every listed part is a regular file of its size. Costs one look per part.
+pub fn verify_sizes(folder: &Path, manifest: &Manifest) -> Result<(), ManifestError> {
+    for part in &manifest.parts {
+        let path = folder.join(&part.name);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_file() && meta.len() == part.bytes => {}
+            Ok(meta) if meta.is_file() => {
+                return Err(ManifestError::PartSize { path, found: meta.len(), expected: part.bytes });
+            }
+            Ok(_) => return Err(ManifestError::PartMissing { path }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(ManifestError::PartMissing { path }),
+            Err(source) => return Err(ManifestError::Io { path, source }),
+        }
+    }
+    Ok(())
+}
+
+/// Reads every part of an output again and compares sizes and checksums.
+pub fn verify(folder: &Path) -> Result<Manifest, ManifestError> {
+    let manifest = read(folder)?;
+    verify_sizes(folder, &manifest)?;
+    for part in &manifest.parts {
+        let path = folder.join(&part.name);
+        let found = checksum_of(&path).map_err(|source| ManifestError::Io { path: path.clone(), source })?;
+        let found = format!("{found:08x}");
+        if found != part.crc32c {
+            return Err(ManifestError::PartChecksum { path, found, expected: part.crc32c.clone() });
+        }
+    }
+    Ok(manifest)
+}
+
+/// CRC-32C of a whole file.
+pub fn checksum_of(path: &Path) -> io::Result<u32> {
+    let mut file = File::open(path)?;
+    let mut crc = Crc32c::new();
+    let mut buf = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buf) {
+            Ok(0) => return Ok(crc.value()),
+            Ok(n) => crc.update(&buf[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Every file name that Windrow makes: made and parsed here, and nowhere else.
+//!
+//! Three places: an output (parts, `_SUCCESS`), hidden folders beside it (staging, trash), and a worker's scratch
+//! folder (one folder for each attempt, with its inputs and outputs). Text only: touches no file.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use windrow_model::{AttemptId, Digest, JobId};
+
+/// The manifest: the last file of an output to appear in it.
+pub const SUCCESS: &str = "_SUCCESS";
+/// In a staging folder: random text that tells whether two machines see the same folder.
+pub const NONCE: &str = "nonce";
+/// What an executor wrote to stdout and stderr.
+pub const EXECUTOR_LOG: &str = "executor.log";
+
+const PART: &str = "part-";
+const STAGING: &str = ".windrow-";
+const TRASH: &str = ".windrow-trash-";
+/// Longest name that local file systems take.
+const NAME_BYTES_MAX: usize = 255;
+
+/// `part-00007.gz`. Names sort bytewise in part order for up to 100,000 parts; beyond, the manifest has the order.
+pub fn part(index: u32, suffix: &str) -> String {
+    format!("{PART}{index:05}{suffix}")
+}
+
+/// Index and suffix of a part file's name.
+pub fn parse_part(name: &str) -> Option<(u32, &str)> {
+    let rest = name.strip_prefix(PART)?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, suffix) = rest.split_at(digits);
+    let index = number.parse().ok()?;
+    (part(index, suffix) == name).then_some((index, suffix))
+}
+
+/// The hidden folder beside an output in which a job collects its parts: `.NAME.windrow-job-…`.
+pub fn staging_folder(output: &Path, job: JobId) -> PathBuf {
+    beside(output, STAGING, job)
+}
+
+/// The hidden folder beside an output to which the old output goes while a new one takes its place.
+pub fn trash_folder(output: &Path, job: JobId) -> PathBuf {
+    beside(output, TRASH, job)
+}
+
+/// Whose staging folder this name is.
+pub fn parse_staging(name: &OsStr) -> Option<JobId> {
+    parse_hidden(name, STAGING)
+}
+
+/// Whose trash this name is.
+pub fn parse_trash(name: &OsStr) -> Option<JobId> {
+    parse_hidden(name, TRASH)
+}
+
+fn beside(output: &Path, infix: &str, job: JobId) -> PathBuf {
+    let name = output.file_name().unwrap_or_default().as_bytes();
+    let tail = format!("{infix}{job}");
+    let room = NAME_BYTES_MAX - 1 - tail.len();
+    let mut hidden = b".".to_vec();
+    if name.len() <= room {
+        hidden.extend(name);
+    } else {
+        // Outputs that differ only behind the cut must not share a folder.
+        let digest = Digest::of(name).to_string();
+        hidden.extend(&name[..room - 16]);
+        hidden.extend(&digest.as_bytes()[..16]);
+    }
+    hidden.extend(tail.as_bytes());
+    output.with_file_name(OsString::from_vec(hidden))
+}
+
+fn parse_hidden(name: &OsStr, infix: &str) -> Option<JobId> {
+    let name = name.as_bytes().strip_prefix(b".")?;
+    let at = memchr::memmem::rfind(name, infix.as_bytes())?;
+    std::str::from_utf8(&name[at + infix.len()..]).ok()?.parse().ok()
+}
+
+/// A name that no reader takes for a finished file, for something that will be renamed to `name`.
+pub fn temporary(name: &OsStr, unique: u64) -> OsString {
+    let mut hidden = b".".to_vec();
+    hidden.extend(&name.as_bytes()[..name.len().min(NAME_BYTES_MAX - 22)]);
+    hidden.extend(format!(".tmp-{unique:016x}").as_bytes());
+    OsString::from_vec(hidden)
+}
+
+/// True for names that [`temporary`] makes.
+pub fn is_temporary(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.first() == Some(&b'.')
+        && memchr::memmem::rfind(name, b".tmp-")
+            .map(|at| &name[at + 5..])
+            .is_some_and(|n| n.len() == 16 && n.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// The folder of all scratch files of a job on one node.
+pub fn job_folder(job: JobId) -> String {
+    job.to_string()
+}
+
+/// An attempt's scratch folder inside its job's: `STAGE-TASK-ATTEMPT`.
+pub fn attempt_folder(attempt: &AttemptId) -> String {
+    format!("{}-{}-{}", attempt.task.stage, attempt.task.index, attempt.number)
+}
+
+/// Stage, task and attempt of a scratch folder's name.
+pub fn parse_attempt_folder(name: &str) -> Option<(u32, u32, u32)> {
+    let mut numbers = name.split('-').map(|n| n.parse::<u32>().ok());
+    let found = (numbers.next()??, numbers.next()??, numbers.next()??);
+    (format!("{}-{}-{}", found.0, found.1, found.2) == name).then_some(found)
+}
+
+/// What an attempt wrote to stderr.
+pub fn attempt_log(attempt: &AttemptId) -> String {
+    format!("{}.log", attempt_folder(attempt))
+}
+
+/// Stage, task and attempt of a log's name.
+pub fn parse_attempt_log(name: &str) -> Option<(u32, u32, u32)> {
+    parse_attempt_folder(name.strip_suffix(".log")?)
+}
+
+/// In an attempt's folder: the shuffle file of its output number `output`.
+pub fn edge_file(output: u32) -> String {
+    format!("edge-{output}")
+}
+
+/// Output number of a shuffle file's name.
+pub fn parse_edge_file(name: &str) -> Option<u32> {
+    numbered(name, "edge-")
+}
+
+/// In an attempt's folder: the part file of its output number `output`.
+pub fn sink_file(output: u32) -> String {
+    format!("sink-{output}")
+}
+
+/// Output number of a part file's scratch name.
+pub fn parse_sink_file(name: &str) -> Option<u32> {
+    numbered(name, "sink-")
+}
+
+/// In an attempt's folder: the segments that were fetched for its input number `input`.
+pub fn input_file(input: u32) -> String {
+    format!("input-{input}")
+}
+
+/// In an attempt's folder: sorted run number `run`.
+pub fn run_file(run: u32) -> String {
+    format!("run-{run}")
+}
+
+fn numbered(name: &str, prefix: &str) -> Option<u32> {
+    let number: u32 = name.strip_prefix(prefix)?.parse().ok()?;
+    (format!("{prefix}{number}") == name).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> JobId {
+        JobId::from_bytes([7; 16])
+    }
+
+    #[test]
+    fn part_names_read_back_and_sort() {
+        for (index, suffix) in [(0, ""), (7, ".gz"), (99_999, ""), (123_456, ".tsv")] {
+            assert_eq!(parse_part(&part(index, suffix)), Some((index, suffix)));
+        }
+        assert_eq!(part(0, ""), "part-00000");
+        for foreign in ["part-", "part-0", "part-000001", "part-x", "Part-00000", "part-+0001", "part-99999999999"] {
+            assert_eq!(parse_part(foreign), None, "{foreign}");
+        }
+        assert!((0..9_999).all(|i| part(i, "") < part(i + 1, "")));
+    }
+
+    #[test]
+    fn hidden_folders_lie_beside_the_output_and_name_their_job() {
+        let staging = staging_folder(Path::new("/data/out"), job());
+        assert_eq!(staging, Path::new(&format!("/data/.out.windrow-{}", job())));
+        assert_eq!(parse_staging(staging.file_name().unwrap()), Some(job()));
+        let trash = trash_folder(Path::new("/data/out"), job());
+        assert_eq!(parse_trash(trash.file_name().unwrap()), Some(job()));
+        assert_eq!(parse_staging(trash.file_name().unwrap()), None);
+        assert_eq!(parse_staging(OsStr::new(".bashrc")), None);
+    }
+
+    #[test]
+    fn the_longest_names_still_have_room_and_stay_apart() {
+        let a = staging_folder(Path::new(&format!("/d/{}a", "x".repeat(254))), job());
+        let b = staging_folder(Path::new(&format!("/d/{}b", "x".repeat(254))), job());
+        assert_ne!(a, b);
+        assert_eq!(a.file_name().unwrap().len(), 255);
+        assert_eq!(parse_staging(a.file_name().unwrap()), Some(job()));
+        assert!(temporary(OsStr::new(&"x".repeat(255)), 1).len() <= 255);
+    }
+
+    #[test]
+    fn temporary_names_are_known_as_such() {
+        assert!(is_temporary(&temporary(OsStr::new("part-00000"), 0xabc)));
+        assert!(!is_temporary(OsStr::new("part-00000")));
+        assert!(!is_temporary(OsStr::new(".x.tmp-12")));
+    }
+
+    #[test]
+    fn scratch_names_read_back() {
+        assert_eq!(parse_attempt_folder("1-20-3"), Some((1, 20, 3)));
+        assert_eq!(parse_attempt_log("1-20-3.log"), Some((1, 20, 3)));
+        for foreign in ["1-2", "1-2-3-4", "01-2-3", "1-2--3", ""] {
+            assert_eq!(parse_attempt_folder(foreign), None, "{foreign}");
+        }
+        assert_eq!(parse_edge_file(&edge_file(4)), Some(4));
+        assert_eq!(parse_sink_file(&sink_file(4)), Some(4));
+        assert_eq!(parse_sink_file("sink-+4"), None);
+    }
+}

@@ -1,0 +1,66 @@
+//! An output describes itself, and whatever differs from the description is told.
+
+use std::fs;
+use std::path::Path;
+use windrow_format::checksum::crc32c;
+use windrow_format::durable::Durability::NoSync;
+use windrow_format::manifest::{self, ManifestError};
+use windrow_model::{JobId, Manifest};
+
+fn output(folder: &Path) -> Manifest {
+    let contents: [&[u8]; 3] = [b"a\t1\n", b"", b"b\t2\nc\t3\n"];
+    let mut parts = Vec::new();
+    for (i, bytes) in contents.iter().enumerate() {
+        let records = bytes.iter().filter(|b| **b == b'\n').count() as u64;
+        let part = manifest::part(i as u32, "", bytes.len() as u64, records, crc32c(bytes));
+        fs::write(folder.join(&part.name), bytes).unwrap();
+        parts.push(part);
+    }
+    let manifest = manifest::build(JobId::from_bytes([1; 16]), "wordcount", "tsv", parts);
+    manifest::write(folder, &manifest, NoSync).unwrap();
+    manifest
+}
+
+#[test]
+fn an_output_verifies_and_its_sums_are_those_of_its_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let manifest = output(dir.path());
+    assert_eq!((manifest.bytes, manifest.records), (12, 3));
+    assert_eq!(manifest::verify(dir.path()).unwrap(), manifest);
+}
+
+#[test]
+fn every_damage_is_told() {
+    type Damage = fn(&Path);
+    type Told = fn(&ManifestError) -> bool;
+    let cases: [(Damage, Told); 6] = [
+        (|d| fs::remove_file(d.join("_SUCCESS")).unwrap(), |e| matches!(e, ManifestError::Missing { .. })),
+        (|d| fs::write(d.join("_SUCCESS"), "").unwrap(), |e| matches!(e, ManifestError::Malformed { .. })),
+        (|d| fs::remove_file(d.join("part-00001")).unwrap(), |e| matches!(e, ManifestError::PartMissing { .. })),
+        (|d| fs::write(d.join("part-00002"), "b\t2\n").unwrap(), |e| matches!(e, ManifestError::PartSize { .. })),
+        (|d| fs::write(d.join("part-00000"), "a\t2\n").unwrap(), |e| matches!(e, ManifestError::PartChecksum { .. })),
+        (
+            |d| {
+                let text = fs::read_to_string(d.join("_SUCCESS")).unwrap();
+                fs::write(d.join("_SUCCESS"), text.replace("\"version\": 1", "\"version\": 9")).unwrap();
+            },
+            |e| matches!(e, ManifestError::Newer { found: 9, .. }),
+        ),
+    ];
+    for (i, (damage, expected)) in cases.iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        output(dir.path());
+        damage(dir.path());
+        let e = manifest::verify(dir.path()).unwrap_err();
+        assert!(expected(&e), "case {i}: {e}");
+    }
+}
+
+#[test]
+fn a_part_name_cannot_lead_out_of_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    output(dir.path());
+    let text = fs::read_to_string(dir.path().join("_SUCCESS")).unwrap();
+    fs::write(dir.path().join("_SUCCESS"), text.replace("part-00000", "../part-00000")).unwrap();
+    assert!(matches!(manifest::read(dir.path()), Err(ManifestError::Malformed { .. })));
+}

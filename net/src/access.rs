@@ -1,0 +1,213 @@
+//! Who may call what: one table of RPCs, the layer that enforces it, and where a caller's token comes from.
+//!
+//! A cluster has one token; whoever holds it is a member, so the table has two answers today: anyone, or members. The
+//! kind of member is written down for people and for the day when tokens differ.
+
+use crate::home::Home;
+use crate::token::Token;
+use futures_util::future::Either;
+use http::{Request, Response, header};
+use std::future::{Ready, ready};
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
+use windrow_model::{Code, Failure};
+
+/// Who a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// No token needed: what must work before one is known.
+    Anyone,
+    /// A user's tool.
+    Client,
+    /// A worker that talks to its coordinator.
+    Worker,
+    /// A worker or the coordinator that talks to a worker.
+    Peer,
+}
+
+/// Every RPC and who may call it. What is not listed is for members only.
+pub const TABLE: &[(&str, Caller)] = &[
+    ("/grpc.health.v1.Health/Check", Caller::Anyone),
+    ("/grpc.health.v1.Health/List", Caller::Anyone),
+    ("/grpc.health.v1.Health/Watch", Caller::Anyone),
+    ("/windrow.v1.Jobs/Hello", Caller::Anyone),
+    ("/windrow.v1.Jobs/MissingArtifacts", Caller::Client),
+    ("/windrow.v1.Jobs/PutArtifact", Caller::Client),
+    ("/windrow.v1.Jobs/Submit", Caller::Client),
+    ("/windrow.v1.Jobs/Watch", Caller::Client),
+    ("/windrow.v1.Jobs/Get", Caller::Client),
+    ("/windrow.v1.Jobs/List", Caller::Client),
+    ("/windrow.v1.Jobs/Cancel", Caller::Client),
+    ("/windrow.v1.Jobs/Collected", Caller::Client),
+    ("/windrow.v1.Jobs/Logs", Caller::Client),
+    ("/windrow.v1.Jobs/Workers", Caller::Client),
+    ("/windrow.v1.Jobs/DrainWorker", Caller::Client),
+    ("/windrow.v1.Session/Connect", Caller::Worker),
+    ("/windrow.v1.Session/GetArtifact", Caller::Worker),
+    ("/windrow.v1.Transfer/FetchSegments", Caller::Peer),
+    ("/windrow.v1.Transfer/ReadLogs", Caller::Peer),
+    ("/windrow.v1.Transfer/PutChunk", Caller::Peer),
+    ("/windrow.v1.Transfer/GetChunk", Caller::Peer),
+];
+
+/// Who may call the RPC at this path; `None` if the table does not name it.
+pub fn caller_of(path: &str) -> Option<Caller> {
+    TABLE.iter().find(|(rpc, _)| *rpc == path).map(|(_, caller)| *caller)
+}
+
+/// What a client shows and checks when it connects.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Sent with every call.
+    pub token: Option<Token>,
+    /// The authority that must have signed the server's certificate; the system's own if absent.
+    pub ca: Option<PathBuf>,
+}
+
+impl Access {
+    /// What is known about the coordinator at `url`: the token in `token_file` if one is given, else the one that
+    /// the coordinator's record names. A coordinator that nobody knows gets no token, and will refuse.
+    pub fn resolve(url: &str, token_file: Option<&Path>, ca: Option<&Path>) -> Result<Access, Failure> {
+        let record = Home::of_user().ok().and_then(|home| home.by_url(url));
+        let ca = ca.map(Path::to_path_buf).or_else(|| record.as_ref().and_then(|r| r.ca.clone()));
+        let token = match (token_file, record) {
+            (Some(path), _) => Some(Token::read(path)?),
+            // A stale record whose token file is gone is like no record.
+            (None, Some(record)) if record.token_file.exists() => Some(Token::read(&record.token_file)?),
+            _ => None,
+        };
+        Ok(Access { token, ca })
+    }
+
+    /// The URL of a coordinator: the one given, else the latest that this user started.
+    pub fn url(given: Option<&str>) -> Result<String, Failure> {
+        if let Some(url) = given {
+            return Ok(crate::home::with_scheme(url));
+        }
+        Home::of_user()?
+            .latest()
+            .map(|r| r.url)
+            .ok_or_else(|| Failure::new(Code::Unreachable, "no coordinator is named, and this user has started none"))
+    }
+}
+
+/// A tower layer that lets a call through if the table says anyone, or if it carries the token.
+#[derive(Clone, Debug)]
+pub struct RequireToken {
+    token: Token,
+}
+
+impl RequireToken {
+    /// Calls must carry this token.
+    pub fn new(token: Token) -> Self {
+        RequireToken { token }
+    }
+
+    /// What is wrong with this call, if anything.
+    fn refusal<B>(&self, request: &Request<B>) -> Option<Failure> {
+        if caller_of(request.uri().path()) == Some(Caller::Anyone) {
+            return None;
+        }
+        let given = request.headers().get(header::AUTHORIZATION).map(|v| v.as_bytes());
+        match given.and_then(|v| v.strip_prefix(b"Bearer ")) {
+            Some(token) if self.token.matches(token) => None,
+            Some(_) => Some(Failure::new(Code::Unauthorised, "the token is not this cluster's")),
+            None => Some(Failure::new(Code::Unauthorised, "the call carries no token")),
+        }
+    }
+}
+
+impl<S> tower::Layer<S> for RequireToken {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { inner, guard: self.clone() }
+    }
+}
+
+/// A service behind [`RequireToken`].
+#[derive(Clone, Debug)]
+pub struct Guarded<S> {
+    inner: S,
+    guard: RequireToken,
+}
+
+impl<S, B, R> tower::Service<Request<B>> for Guarded<S>
+where
+    S: tower::Service<Request<B>, Response = Response<R>>,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Either<Ready<Result<S::Response, S::Error>>, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.guard.refusal(&request) {
+            Some(failure) => Either::Left(ready(Ok(crate::status::to_status(&failure).into_http()))),
+            None => Either::Right(self.inner.call(request)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The path of every RPC in the protocol's source files.
+    fn rpcs() -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/windrow/v1");
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let mut service = "";
+            for line in text.lines().map(str::trim) {
+                if let Some(rest) = line.strip_prefix("service ") {
+                    service = rest.split([' ', '{']).next().unwrap();
+                } else if let Some(rest) = line.strip_prefix("rpc ") {
+                    found.push(format!("/windrow.v1.{service}/{}", rest.split('(').next().unwrap().trim()));
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_rpc_of_the_protocol_has_a_row_and_every_row_an_rpc() {
+        let rpcs = rpcs();
+        assert!(rpcs.len() > 10);
+        for rpc in &rpcs {
+            assert!(caller_of(rpc).is_some(), "{rpc} is not in the table");
+        }
+        for (row, _) in TABLE.iter().filter(|(row, _)| row.starts_with("/windrow.")) {
+            assert!(rpcs.iter().any(|rpc| rpc == row), "{row} is no RPC");
+        }
+    }
+
+    #[test]
+    fn only_health_and_hello_need_no_token() {
+        let token = Token::parse("0123456789abcdef").unwrap();
+        let guard = RequireToken::new(token.clone());
+        let request = |path: &str, header: Option<&str>| {
+            let mut request = Request::builder().uri(path);
+            if let Some(header) = header {
+                request = request.header("authorization", header);
+            }
+            request.body(()).unwrap()
+        };
+        let good = format!("Bearer {}", token.secret());
+        let unlisted = ("/windrow.v1.Jobs/NotYetMade", Caller::Client);
+        for (path, caller) in TABLE.iter().copied().chain([unlisted]) {
+            let open = path.starts_with("/grpc.health.v1.Health/") || path == "/windrow.v1.Jobs/Hello";
+            assert_eq!(caller == Caller::Anyone, open, "{path}");
+            for bad in [None, Some("Bearer "), Some("Bearer 0123456789abcdeg"), Some("0123456789abcdef")] {
+                let refused = guard.refusal(&request(path, bad));
+                assert_eq!(refused.is_none(), open, "{path} with {bad:?}");
+            }
+            assert!(guard.refusal(&request(path, Some(&good))).is_none(), "{path}");
+        }
+    }
+}

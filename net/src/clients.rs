@@ -1,0 +1,40 @@
+//! Generated clients over one of our connections, with our message size limits; and the first call of every client.
+
+use crate::MESSAGE_BYTES_MAX;
+use crate::connect::Connection;
+use crate::status::from_status;
+use windrow_model::Failure;
+use windrow_proto::v1;
+use windrow_proto::v1::jobs_client::JobsClient;
+use windrow_proto::v1::session_client::SessionClient;
+use windrow_proto::v1::transfer_client::TransferClient;
+
+/// Client → coordinator.
+pub fn jobs(connection: Connection) -> JobsClient<Connection> {
+    JobsClient::new(connection)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Worker → coordinator.
+pub fn session(connection: Connection) -> SessionClient<Connection> {
+    SessionClient::new(connection)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Worker → worker, coordinator → worker.
+pub fn transfer(connection: Connection) -> TransferClient<Connection> {
+    TransferClient::new(connection)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Compares protocol versions with the coordinator; fails with `VERSION_MISMATCH` and both numbers. Gives the
+/// coordinator's release.
+pub async fn hello(connection: &Connection) -> Result<String, Failure> {
+    let request = v1::HelloRequest { protocol: Some(windrow_proto::own_range()) };
+    let reply = jobs(connection.clone()).hello(request).await.map_err(|status| from_status(&status))?.into_inner();
+    windrow_proto::check_range(reply.protocol.as_ref())?;
+    Ok(reply.protocol.map(|p| p.release).unwrap_or_default())
+}

@@ -1,0 +1,188 @@
+//! The user's state folder: one record per running coordinator, so that tools of the same user find it by themselves.
+//!
+//! `$WINDROW_HOME`, else `$XDG_STATE_HOME/windrow`, else `~/.local/state/windrow`; mode 0700. A record is a JSON file,
+//! written when a coordinator takes jobs and removed when it stops cleanly. After a kill it stays; records whose
+//! process is gone are looked at last.
+
+use crate::token::{beside, write_private};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use windrow_model::{Code, Failure};
+
+/// A running coordinator as tools of the same user find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// `http://127.0.0.1:8470`
+    pub url: String,
+    /// File that holds the coordinator's token.
+    pub token_file: PathBuf,
+    /// Certificate of the authority that signed the coordinator's, if it speaks TLS.
+    pub ca: Option<PathBuf>,
+    /// Its process.
+    pub pid: u32,
+    /// Milliseconds since 1970 when it began to take jobs.
+    pub started: u64,
+}
+
+impl Record {
+    /// A record of this process, started now.
+    pub fn of_this_process(url: String, token_file: PathBuf, ca: Option<PathBuf>) -> Self {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        Record { url, token_file, ca, pid: std::process::id(), started }
+    }
+
+    fn lives(&self) -> bool {
+        Path::new("/proc").join(self.pid.to_string()).exists()
+    }
+
+    fn file_name(&self) -> String {
+        let safe = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        format!("{}.json", normal(&self.url).chars().map(safe).collect::<String>())
+    }
+}
+
+/// The state folder of one user.
+#[derive(Clone, Debug)]
+pub struct Home {
+    folder: PathBuf,
+}
+
+impl Home {
+    /// The folder that the environment names; an error if it names none.
+    pub fn of_user() -> Result<Home, Failure> {
+        let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let folder = var("WINDROW_HOME")
+            .or_else(|| var("XDG_STATE_HOME").map(|d| d.join("windrow")))
+            .or_else(|| var("HOME").map(|d| d.join(".local/state/windrow")))
+            .ok_or_else(|| Failure::new(Code::IoError, "there is no state folder: set WINDROW_HOME or HOME"))?;
+        Ok(Home { folder })
+    }
+
+    /// This folder.
+    pub fn at(folder: impl Into<PathBuf>) -> Home {
+        Home { folder: folder.into() }
+    }
+
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes a coordinator's record; it replaces an earlier one of the same URL.
+    pub fn add(&self, record: &Record) -> Result<(), Failure> {
+        let folder = self.records();
+        let path = folder.join(record.file_name());
+        let write = || -> std::io::Result<()> {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+            let aside = beside(&path);
+            write_private(&aside, &serde_json::to_vec_pretty(record)?)?;
+            fs::rename(&aside, &path)
+        };
+        write().map_err(|e| Failure::new(Code::IoError, format!("cannot write the record {}: {e}", path.display())))
+    }
+
+    /// Removes a coordinator's record, unless another process has replaced it by its own.
+    pub fn remove(&self, record: &Record) {
+        let path = self.records().join(record.file_name());
+        if read(&path).is_some_and(|found| found.pid == record.pid) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// The coordinator that started last: one whose process lives if there is one.
+    pub fn latest(&self) -> Option<Record> {
+        self.all().into_iter().max_by_key(|r| (r.lives(), r.started))
+    }
+
+    /// The record of the coordinator at `url`.
+    pub fn by_url(&self, url: &str) -> Option<Record> {
+        let wanted = normal(url);
+        self.all().into_iter().filter(|r| normal(&r.url) == wanted).max_by_key(|r| (r.lives(), r.started))
+    }
+
+    fn all(&self) -> Vec<Record> {
+        let Ok(entries) = fs::read_dir(self.records()) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .map(|e| e.path())
+            .filter(|p| p.extension().is_some_and(|e| e == "json"))
+            .filter_map(|p| read(&p))
+            .collect()
+    }
+
+    fn records(&self) -> PathBuf {
+        self.folder.join("coordinators")
+    }
+}
+
+/// Nothing if the file is gone or is no record: a damaged record must not keep the user from a running coordinator.
+fn read(path: &Path) -> Option<Record> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// A URL as it is connected to: with a scheme, without a trailing slash.
+pub fn with_scheme(url: &str) -> String {
+    let url = url.trim().trim_end_matches('/');
+    if url.contains("://") { url.to_string() } else { format!("http://{url}") }
+}
+
+/// URLs are the same coordinator if this is the same text.
+fn normal(url: &str) -> String {
+    with_scheme(url).to_ascii_lowercase().replace("//localhost", "//127.0.0.1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn record(port: u16, pid: u32, started: u64) -> Record {
+        Record { url: format!("http://127.0.0.1:{port}"), token_file: "/t".into(), ca: None, pid, started }
+    }
+    const GONE: u32 = u32::MAX;
+
+    #[test]
+    fn the_latest_living_coordinator_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path().join("state"));
+        assert_eq!(home.latest(), None);
+        let me = std::process::id();
+        home.add(&record(1, me, 10)).unwrap();
+        home.add(&record(2, me, 20)).unwrap();
+        home.add(&record(3, GONE, 30)).unwrap();
+        assert_eq!(home.latest().unwrap().url, "http://127.0.0.1:2");
+        home.remove(&record(2, me, 20));
+        assert_eq!(home.latest().unwrap().url, "http://127.0.0.1:1");
+        home.remove(&record(1, me, 10));
+        assert_eq!(home.latest().unwrap().url, "http://127.0.0.1:3");
+        assert_eq!(fs::metadata(home.folder()).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_coordinator_is_found_however_its_url_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        home.add(&record(8470, 1, 10)).unwrap();
+        for url in ["http://127.0.0.1:8470", "127.0.0.1:8470", "http://localhost:8470/", "localhost:8470"] {
+            assert!(home.by_url(url).is_some(), "{url}");
+        }
+        assert_eq!(home.by_url("http://127.0.0.1:8471"), None);
+    }
+
+    #[test]
+    fn a_record_that_another_process_replaced_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        home.add(&record(1, 100, 10)).unwrap();
+        home.add(&record(1, 200, 20)).unwrap();
+        home.remove(&record(1, 100, 10));
+        assert_eq!(home.latest().unwrap().pid, 200);
+        fs::write(dir.path().join("coordinators/broken.json"), b"{").unwrap();
+        assert_eq!(home.latest().unwrap().pid, 200);
+    }
+}

@@ -1,0 +1,161 @@
+//! `Failure` ↔ `tonic::Status`: the one place where a code of ours becomes a code of gRPC, and back.
+//!
+//! The whole failure travels as JSON in the status' details, so a client prints what the coordinator knew. Long texts
+//! are cut (the last lines of stderr are what tells), because details travel in HTTP trailers, which have a limit.
+
+use serde::{Deserialize, Serialize};
+use std::error::Error;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use tonic::{Code as Grpc, Status};
+use windrow_model::{Code, Failure, RecordPlace};
+
+/// Bytes of each text that are kept. Three of them, as JSON and then base64, fit into the limit for headers.
+const MESSAGE_BYTES: usize = 4 << 10;
+const EXCERPT_BYTES: usize = 1 << 10;
+const STDERR_BYTES: usize = 8 << 10;
+/// gRPC's own message is for tools that do not read details.
+const SUMMARY_BYTES: usize = 512;
+
+/// A failure as it stands in a status' details. Paths are bytes: a file name need not be UTF-8.
+#[derive(Serialize, Deserialize)]
+struct Details {
+    code: String,
+    message: String,
+    place: Option<Place>,
+    stderr_tail: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Place {
+    file: Vec<u8>,
+    offset: u64,
+    excerpt: String,
+}
+
+/// The status that tells a caller of this failure.
+pub fn to_status(failure: &Failure) -> Status {
+    let details = Details {
+        code: failure.code.as_str().to_string(),
+        message: head(&failure.message, MESSAGE_BYTES).to_string(),
+        place: failure.place.as_ref().map(|p| Place {
+            file: p.file.as_os_str().as_bytes().to_vec(),
+            offset: p.offset,
+            excerpt: head(&p.excerpt, EXCERPT_BYTES).to_string(),
+        }),
+        stderr_tail: tail(&failure.stderr_tail, STDERR_BYTES).to_string(),
+    };
+    let json = serde_json::to_vec(&details).unwrap_or_default();
+    let summary = format!("{}: {}", failure.code, head(&failure.message, SUMMARY_BYTES));
+    Status::with_details(grpc_code(failure.code), summary, json.into())
+}
+
+/// The failure that a status tells of; one that no Windrow program made is named by what gRPC says.
+pub fn from_status(status: &Status) -> Failure {
+    if let Ok(details) = serde_json::from_slice::<Details>(status.details()) {
+        return Failure {
+            // A newer peer's code that this program does not know: the message still says it.
+            code: details.code.parse().unwrap_or(Code::Internal),
+            message: details.message,
+            place: details.place.map(|p| RecordPlace {
+                file: OsString::from_vec(p.file).into(),
+                offset: p.offset,
+                excerpt: p.excerpt,
+            }),
+            stderr_tail: details.stderr_tail,
+        };
+    }
+    let code = match status.code() {
+        _ if broke(status) => Code::Unreachable,
+        Grpc::Unavailable | Grpc::Cancelled | Grpc::DeadlineExceeded => Code::Unreachable,
+        Grpc::Unauthenticated | Grpc::PermissionDenied => Code::Unauthorised,
+        Grpc::Unimplemented => Code::VersionMismatch,
+        Grpc::InvalidArgument | Grpc::OutOfRange => Code::BadRequest,
+        _ => Code::Internal,
+    };
+    let said = if status.message().is_empty() { status.code().description() } else { status.message() };
+    Failure::new(code, with_causes(said, status.source()))
+}
+
+/// True if the connection broke under the call: no answer of the server, so the same call may be tried again.
+pub(crate) fn broke(status: &Status) -> bool {
+    status.details().is_empty() && (status.code() == Grpc::Unavailable || status.source().is_some())
+}
+
+/// `said`, and why, and why that, without saying the same twice.
+pub(crate) fn with_causes(said: &str, mut cause: Option<&(dyn Error + 'static)>) -> String {
+    let mut text = said.to_string();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn grpc_code(code: Code) -> Grpc {
+    match code {
+        Code::Unauthorised => Grpc::Unauthenticated,
+        Code::JobNotFound | Code::WorkerNotFound | Code::InputNotFound | Code::DatasetNotFound => Grpc::NotFound,
+        Code::OutputExists | Code::DatasetExists => Grpc::AlreadyExists,
+        Code::BadRequest | Code::PlanInvalid | Code::NotAJob | Code::BadBinary => Grpc::InvalidArgument,
+        Code::VersionMismatch | Code::PlanMismatch | Code::StaleAttempt | Code::OutputInUse => Grpc::FailedPrecondition,
+        Code::Cancelled | Code::Interrupted => Grpc::Cancelled,
+        Code::DeadlineExceeded => Grpc::DeadlineExceeded,
+        Code::Unreachable => Grpc::Unavailable,
+        Code::NoSpace | Code::OutOfMemory | Code::Unschedulable => Grpc::ResourceExhausted,
+        Code::SegmentCorrupt | Code::JournalCorrupt => Grpc::DataLoss,
+        Code::Internal => Grpc::Internal,
+        _ => Grpc::Aborted,
+    }
+}
+
+fn head(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+fn tail(text: &str, bytes: usize) -> &str {
+    &text[text.ceil_char_boundary(text.len().saturating_sub(bytes))..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_arrives_as_it_was_sent() {
+        for code in Code::ALL {
+            let mut failure = Failure::new(*code, "stage 1, task 7: no room").at(RecordPlace {
+                file: OsString::from_vec(b"/data/\xff\xfe".to_vec()).into(),
+                offset: 1 << 40,
+                excerpt: "naïve \"line\"\t".into(),
+            });
+            failure.stderr_tail = "thread panicked\nat src/main.rs".into();
+            let status = to_status(&failure);
+            assert_eq!(from_status(&status), failure);
+            assert!(!broke(&status), "{code} was answered by a server");
+        }
+    }
+
+    #[test]
+    fn of_a_long_text_the_telling_end_arrives() {
+        let mut failure = Failure::new(Code::UserPanic, "é".repeat(100_000));
+        failure.stderr_tail = format!("{}the end", "ü".repeat(100_000));
+        let status = to_status(&failure);
+        assert!(status.details().len() < 20_000);
+        let arrived = from_status(&status);
+        assert!(arrived.message.starts_with("éé"));
+        assert!(arrived.stderr_tail.ends_with("the end"));
+    }
+
+    #[test]
+    fn a_status_that_is_not_ours_is_named_by_its_grpc_code() {
+        let code = |grpc| from_status(&Status::new(grpc, "x")).code;
+        assert_eq!(code(Grpc::Unavailable), Code::Unreachable);
+        assert_eq!(code(Grpc::Unauthenticated), Code::Unauthorised);
+        assert_eq!(code(Grpc::Unimplemented), Code::VersionMismatch);
+        assert_eq!(code(Grpc::Internal), Code::Internal);
+    }
+}

@@ -1,0 +1,150 @@
+//! The secret that proves a caller belongs to the cluster: 32 random bytes as hex, in a file that only its owner reads.
+//!
+//! It is made once, on a coordinator's first start. It is never printed: `Debug` hides it.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use subtle::ConstantTimeEq;
+use windrow_model::{Code, Failure};
+
+/// Longest token that is accepted from a file.
+const LENGTH_MAX: u64 = 4096;
+
+/// A cluster's token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Reads the token from `path`, or makes one there if the file does not exist. Two processes that do this at the
+    /// same time get the same token.
+    pub fn read_or_make(path: &Path) -> Result<Token, Failure> {
+        match fs::symlink_metadata(path) {
+            Ok(_) => Token::read(path),
+            Err(e) if e.kind() == ErrorKind::NotFound => Token::make(path),
+            Err(e) => Err(unreadable(path, &e.to_string())),
+        }
+    }
+
+    /// Reads the token from a file that nobody but its owner may read or write.
+    pub fn read(path: &Path) -> Result<Token, Failure> {
+        let file = File::open(path).map_err(|e| unreadable(path, &e.to_string()))?;
+        let meta = file.metadata().map_err(|e| unreadable(path, &e.to_string()))?;
+        if !meta.is_file() {
+            return Err(unreadable(path, "it is not a regular file"));
+        }
+        if meta.mode() & 0o077 != 0 {
+            let what = format!("others may read or write it: run `chmod 600 {}`", path.display());
+            return Err(unreadable(path, &what));
+        }
+        let mut text = String::new();
+        file.take(LENGTH_MAX).read_to_string(&mut text).map_err(|e| unreadable(path, &e.to_string()))?;
+        Token::parse(&text).ok_or_else(|| unreadable(path, "it does not hold a token"))
+    }
+
+    /// A token from its text form: printable ASCII without spaces.
+    pub fn parse(text: &str) -> Option<Token> {
+        let text = text.trim();
+        let printable = text.bytes().all(|b| b.is_ascii_graphic());
+        (text.len() >= 16 && printable).then(|| Token(text.to_string()))
+    }
+
+    /// The secret itself, for a request's metadata.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+
+    /// Compares in a time that tells nothing about where the two differ.
+    pub fn matches(&self, given: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(given).into()
+    }
+
+    fn make(path: &Path) -> Result<Token, Failure> {
+        let mut bytes = [0; 32];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+                .map_err(|e| unwritable(path, &format!("the system has no random bytes: {e}")))?;
+        }
+        let secret: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        // Written aside and linked, so that a reader never sees half a token and the first of two makers wins.
+        let aside = beside(path);
+        let written = write_private(&aside, secret.as_bytes()).and_then(|()| match fs::hard_link(&aside, path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        });
+        let _ = fs::remove_file(&aside);
+        written.map_err(|e| unwritable(path, &e.to_string()))?;
+        Token::read(path)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// A new file of mode 0600 with these bytes; on disk for good when this returns.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let _ = fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// A name in the same folder that no other process uses.
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.new", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn unreadable(path: &Path, why: &str) -> Failure {
+    Failure::new(Code::Unauthorised, format!("cannot read the token file {}: {why}", path.display()))
+}
+
+fn unwritable(path: &Path, why: &str) -> Failure {
+    Failure::new(Code::IoError, format!("cannot make the token file {}: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_token_is_made_once_and_only_its_owner_may_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let made = Token::read_or_make(&path).unwrap();
+        assert_eq!(made.secret().len(), 64);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(Token::read_or_make(&path).unwrap(), made);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_token_that_others_may_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        Token::read_or_make(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let failure = Token::read(&path).unwrap_err();
+        assert_eq!(failure.code, Code::Unauthorised);
+        assert!(failure.message.contains("chmod 600"));
+    }
+
+    #[test]
+    fn only_the_same_bytes_match_and_debug_tells_nothing() {
+        let token = Token::parse("0123456789abcdef0123").unwrap();
+        assert!(token.matches(b"0123456789abcdef0123"));
+        assert!(!token.matches(b"0123456789abcdef012"));
+        assert!(!token.matches(b"0123456789abcdef0124"));
+        assert!(!format!("{token:?}").contains("0123"));
+        assert!(Token::parse("short").is_none());
+        assert!(Token::parse("0123456789 abcdef0123").is_none());
+    }
+}

@@ -1,0 +1,106 @@
+//! A real server on loopback, and clients with the right token, the wrong one, and none.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+use windrow_model::{Code, Failure};
+use windrow_net::{Access, ServerTls, Token, channel, clients, from_status, serve};
+use windrow_proto::v1::ListRequest;
+
+struct Running {
+    addr: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), Failure>>,
+}
+
+async fn start(token: Option<Token>, tls: Option<ServerTls>) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(serve(listener, Routes::default(), token, tls, async {
+        let _ = stopped.await;
+    }));
+    Running { addr, stop, task }
+}
+
+/// What the server answers to a call that it has no service for, but whose caller it judges first.
+async fn judge(url: &str, token: Option<&str>, ca: Option<&Path>) -> Code {
+    let access = Access { token: token.map(|t| Token::parse(t).unwrap()), ca: ca.map(Path::to_path_buf) };
+    let connection = match channel(url, &access).await {
+        Ok(connection) => connection,
+        Err(failure) => return failure.code,
+    };
+    let status = clients::jobs(connection).list(ListRequest {}).await.unwrap_err();
+    from_status(&status).code
+}
+
+const GOOD: &str = "0123456789abcdef";
+const BAD: &str = "0123456789abcdee";
+
+#[tokio::test]
+async fn a_call_without_the_token_goes_nowhere() {
+    let running = start(Token::parse(GOOD), None).await;
+    let url = format!("http://{}", running.addr);
+    assert_eq!(judge(&url, None, None).await, Code::Unauthorised);
+    assert_eq!(judge(&url, Some(BAD), None).await, Code::Unauthorised);
+    // Let through, to a service that is not there.
+    assert_eq!(judge(&url, Some(GOOD), None).await, Code::VersionMismatch);
+    running.stop.send(()).unwrap();
+    running.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn nobody_at_the_address_is_unreachable_and_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let failure = channel(&url, &Access::default()).await.unwrap_err();
+    assert_eq!(failure.code, Code::Unreachable);
+    assert!(failure.message.contains(&url), "{}", failure.message);
+    for bad in ["ftp://x:1", "nonsense", "http://"] {
+        assert!(channel(bad, &Access::default()).await.is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_stops_although_a_client_stays_connected() {
+    let running = start(None, None).await;
+    let connection = channel(&format!("http://{}", running.addr), &Access::default()).await.unwrap();
+    running.stop.send(()).unwrap();
+    running.task.await.unwrap().unwrap();
+    drop(connection);
+}
+
+#[tokio::test]
+async fn with_tls_only_a_server_of_our_authority_is_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, other) = (certify(folder.path(), "ours"), certify(folder.path(), "other"));
+    let running = start(Token::parse(GOOD), Some(ours.clone())).await;
+    let url = format!("https://localhost:{}", running.addr.port());
+    assert_eq!(judge(&url, Some(GOOD), ours.ca.as_deref()).await, Code::VersionMismatch);
+    assert_eq!(judge(&url, Some(GOOD), other.ca.as_deref()).await, Code::Unreachable);
+    let plain = format!("http://localhost:{}", running.addr.port());
+    assert_eq!(judge(&plain, Some(GOOD), None).await, Code::Unreachable);
+}
+
+fn certify(folder: &Path, name: &str) -> ServerTls {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let ca = rcgen::CertifiedIssuer::self_signed(params, ca_key).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let cert = rcgen::CertificateParams::new(vec!["localhost".to_string()]).unwrap().signed_by(&key, &ca).unwrap();
+    let write = |what: &str, text: String| {
+        let path = folder.join(format!("{name}.{what}.pem"));
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    ServerTls {
+        cert: write("cert", cert.pem()),
+        key: write("key", key.serialize_pem()),
+        ca: Some(write("ca", ca.pem())),
+    }
+}

@@ -1,0 +1,94 @@
+//! The one place where messages become domain types and back.
+//!
+//! `TryFrom<wire> for domain` validates: what is required is there, numbers lie in range, names are known, lists and
+//! texts keep to limits. `From<domain> for wire` cannot fail. A message that does not pass is a `ConvertError`, which is
+//! a `Failure` with code `BAD_REQUEST`, or `PLAN_INVALID` for a plan whose graph cannot be run.
+
+mod failure;
+mod ids;
+mod job;
+mod node;
+mod plan;
+mod task;
+
+pub use ids::{path_from_bytes, path_to_bytes};
+
+use windrow_model::{Code, Failure, PlanError};
+
+/// A message that is no valid value of the domain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConvertError {
+    /// A required field is absent.
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    /// A field has a value that its type does not have.
+    #[error("`{field}` {what}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it, as the rest of a sentence.
+        what: String,
+    },
+    /// The plan's fields are valid, its graph is not.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+impl ConvertError {
+    pub(crate) fn invalid(field: &'static str, what: impl Into<String>) -> Self {
+        ConvertError::Invalid { field, what: what.into() }
+    }
+
+    /// The stable code of this error.
+    pub fn code(&self) -> Code {
+        match self {
+            ConvertError::Plan(_) => Code::PlanInvalid,
+            _ => Code::BadRequest,
+        }
+    }
+}
+
+impl From<ConvertError> for Failure {
+    fn from(e: ConvertError) -> Failure {
+        Failure::new(e.code(), e.to_string())
+    }
+}
+
+/// Names, labels, addresses.
+pub(crate) const NAME_BYTES_MAX: usize = 4 << 10;
+/// Paths: Linux takes no longer ones.
+pub(crate) const PATH_BYTES_MAX: usize = 4 << 10;
+/// Texts for people: messages, tails of logs.
+pub(crate) const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Parameters of a job.
+pub(crate) const PARAMS_BYTES_MAX: usize = 16 << 20;
+/// Stages, sinks, ports, side values of one plan.
+pub(crate) const PLAN_ITEMS_MAX: usize = 10_000;
+/// Segments, chunks, inputs: one per task or per file. The size of a message limits them before that.
+pub(crate) const LIST_ITEMS_MAX: usize = 4_000_000;
+
+pub(crate) fn required<T>(value: Option<T>, field: &'static str) -> Result<T, ConvertError> {
+    value.ok_or(ConvertError::Missing(field))
+}
+
+pub(crate) fn text(value: String, field: &'static str, bytes_max: usize) -> Result<String, ConvertError> {
+    if value.len() > bytes_max {
+        return Err(ConvertError::invalid(field, format!("has {} bytes, more than {bytes_max}", value.len())));
+    }
+    Ok(value)
+}
+
+/// Converts every item of a list that may have at most `items_max`.
+pub(crate) fn list<W, D>(values: Vec<W>, field: &'static str, items_max: usize) -> Result<Vec<D>, ConvertError>
+where
+    D: TryFrom<W, Error = ConvertError>,
+{
+    if values.len() > items_max {
+        return Err(ConvertError::invalid(field, format!("has {} items, more than {items_max}", values.len())));
+    }
+    values.into_iter().map(D::try_from).collect()
+}
+
+pub(crate) fn wire_list<D, W: From<D>>(values: Vec<D>) -> Vec<W> {
+    values.into_iter().map(W::from).collect()
+}

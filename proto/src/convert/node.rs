@@ -1,0 +1,84 @@
+//! Workers: what they say of themselves, and how they stand.
+
+use super::{ConvertError, NAME_BYTES_MAX, required, text};
+use crate::v1;
+use windrow_model::{Incarnation, NodeInfo, WorkerState, WorkerStatus};
+
+impl TryFrom<v1::Register> for NodeInfo {
+    type Error = ConvertError;
+    /// Does not look at the protocol range: `check_range` comes first.
+    fn try_from(w: v1::Register) -> Result<Self, ConvertError> {
+        if w.address.is_empty() {
+            return Err(ConvertError::Missing("register.address"));
+        }
+        if w.slots == 0 || w.slots > 100_000 {
+            return Err(ConvertError::invalid("register.slots", format!("is {}, not from 1 to 100,000", w.slots)));
+        }
+        Ok(NodeInfo {
+            worker: required(w.worker, "register.worker")?.try_into()?,
+            incarnation: Incarnation(w.incarnation),
+            address: text(w.address, "register.address", NAME_BYTES_MAX)?,
+            host: text(w.host, "register.host", NAME_BYTES_MAX)?,
+            slots: w.slots,
+            memory_bytes: w.memory_bytes,
+            version: text(w.release, "register.release", NAME_BYTES_MAX)?,
+        })
+    }
+}
+impl From<NodeInfo> for v1::Register {
+    fn from(d: NodeInfo) -> Self {
+        v1::Register {
+            protocol: Some(crate::own_range()),
+            worker: Some(d.worker.into()),
+            incarnation: d.incarnation.0,
+            address: d.address,
+            host: d.host,
+            slots: d.slots,
+            memory_bytes: d.memory_bytes,
+            release: d.version,
+        }
+    }
+}
+
+impl TryFrom<v1::WorkerStatus> for WorkerStatus {
+    type Error = ConvertError;
+    fn try_from(w: v1::WorkerStatus) -> Result<Self, ConvertError> {
+        let state = match w.state() {
+            v1::WorkerState::Live => WorkerState::Live,
+            v1::WorkerState::Draining => WorkerState::Draining,
+            v1::WorkerState::Lost => WorkerState::Lost,
+            v1::WorkerState::Unspecified => {
+                return Err(ConvertError::invalid("worker.state", "is not known here"));
+            }
+        };
+        Ok(WorkerStatus {
+            id: required(w.id, "worker.id")?.try_into()?,
+            address: text(w.address, "worker.address", NAME_BYTES_MAX)?,
+            host: text(w.host, "worker.host", NAME_BYTES_MAX)?,
+            state,
+            slots: w.slots,
+            running: w.running,
+            memory_bytes: w.memory_bytes,
+            version: text(w.version, "worker.version", NAME_BYTES_MAX)?,
+        })
+    }
+}
+impl From<WorkerStatus> for v1::WorkerStatus {
+    fn from(d: WorkerStatus) -> Self {
+        let state = match d.state {
+            WorkerState::Live => v1::WorkerState::Live,
+            WorkerState::Draining => v1::WorkerState::Draining,
+            WorkerState::Lost => v1::WorkerState::Lost,
+        };
+        v1::WorkerStatus {
+            id: Some(d.id.into()),
+            address: d.address,
+            host: d.host,
+            state: state.into(),
+            slots: d.slots,
+            running: d.running,
+            memory_bytes: d.memory_bytes,
+            version: d.version,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Chunks, segments, tasks and their reports.
+
+use super::{ConvertError, LIST_ITEMS_MAX, PLAN_ITEMS_MAX, list, path_from_bytes, path_to_bytes, required, wire_list};
+use crate::v1;
+use windrow_model::{
+    Chunk, FileIdentity, FileRange, OutputReport, PartReport, Segment, SegmentRef, Task, TaskInput, TaskOutput,
+    TaskReport,
+};
+
+impl From<v1::FileIdentity> for FileIdentity {
+    fn from(w: v1::FileIdentity) -> Self {
+        FileIdentity { device: w.device, inode: w.inode, length: w.length, modified_ns: w.modified_ns }
+    }
+}
+impl From<FileIdentity> for v1::FileIdentity {
+    fn from(d: FileIdentity) -> Self {
+        v1::FileIdentity { device: d.device, inode: d.inode, length: d.length, modified_ns: d.modified_ns }
+    }
+}
+
+impl TryFrom<v1::FileRange> for FileRange {
+    type Error = ConvertError;
+    fn try_from(w: v1::FileRange) -> Result<Self, ConvertError> {
+        if w.offset.checked_add(w.length).is_none() {
+            return Err(ConvertError::invalid("range.length", "ends beyond every file"));
+        }
+        Ok(FileRange {
+            path: path_from_bytes(w.path, "range.path")?,
+            offset: w.offset,
+            length: w.length,
+            identity: required(w.identity, "range.identity")?.into(),
+        })
+    }
+}
+impl From<FileRange> for v1::FileRange {
+    fn from(d: FileRange) -> Self {
+        v1::FileRange {
+            path: path_to_bytes(&d.path),
+            offset: d.offset,
+            length: d.length,
+            identity: Some(d.identity.into()),
+        }
+    }
+}
+
+impl TryFrom<v1::Chunk> for Chunk {
+    type Error = ConvertError;
+    fn try_from(w: v1::Chunk) -> Result<Self, ConvertError> {
+        Ok(Chunk { ranges: list(w.ranges, "chunk.ranges", LIST_ITEMS_MAX)?, part: w.part })
+    }
+}
+impl From<Chunk> for v1::Chunk {
+    fn from(d: Chunk) -> Self {
+        v1::Chunk { ranges: wire_list(d.ranges), part: d.part }
+    }
+}
+
+impl TryFrom<v1::Segment> for Segment {
+    type Error = ConvertError;
+    fn try_from(w: v1::Segment) -> Result<Self, ConvertError> {
+        if w.offset.checked_add(w.length).is_none() {
+            return Err(ConvertError::invalid("segment.length", "ends beyond every file"));
+        }
+        Ok(Segment {
+            partition: w.partition,
+            offset: w.offset,
+            length: w.length,
+            records: w.records,
+            raw_length: w.raw_length,
+        })
+    }
+}
+impl From<Segment> for v1::Segment {
+    fn from(d: Segment) -> Self {
+        v1::Segment {
+            partition: d.partition,
+            offset: d.offset,
+            length: d.length,
+            records: d.records,
+            raw_length: d.raw_length,
+        }
+    }
+}
+
+impl TryFrom<v1::SegmentRef> for SegmentRef {
+    type Error = ConvertError;
+    fn try_from(w: v1::SegmentRef) -> Result<Self, ConvertError> {
+        Ok(SegmentRef {
+            worker: required(w.worker, "segment.worker")?.try_into()?,
+            attempt: required(w.attempt, "segment.attempt")?.try_into()?,
+            output: w.output,
+            segment: required(w.segment, "segment.segment")?.try_into()?,
+        })
+    }
+}
+impl From<SegmentRef> for v1::SegmentRef {
+    fn from(d: SegmentRef) -> Self {
+        v1::SegmentRef {
+            worker: Some(d.worker.into()),
+            attempt: Some(d.attempt.into()),
+            output: d.output,
+            segment: Some(d.segment.into()),
+        }
+    }
+}
+
+impl TryFrom<v1::TaskInput> for TaskInput {
+    type Error = ConvertError;
+    fn try_from(w: v1::TaskInput) -> Result<Self, ConvertError> {
+        use v1::task_input::Kind;
+        Ok(match required(w.kind, "task input")? {
+            Kind::Chunk(c) => TaskInput::Chunk(c.try_into()?),
+            Kind::Segments(s) => TaskInput::Segments(list(s.segments, "task segments", LIST_ITEMS_MAX)?),
+            Kind::Inline(i) => TaskInput::Inline(i.blobs),
+        })
+    }
+}
+impl From<TaskInput> for v1::TaskInput {
+    fn from(d: TaskInput) -> Self {
+        use v1::task_input::Kind;
+        let kind = match d {
+            TaskInput::Chunk(c) => Kind::Chunk(c.into()),
+            TaskInput::Segments(s) => Kind::Segments(v1::SegmentRefs { segments: wire_list(s) }),
+            TaskInput::Inline(blobs) => Kind::Inline(v1::Inline { blobs }),
+        };
+        v1::TaskInput { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<v1::TaskOutput> for TaskOutput {
+    type Error = ConvertError;
+    fn try_from(w: v1::TaskOutput) -> Result<Self, ConvertError> {
+        use v1::task_output::Kind;
+        Ok(match required(w.kind, "task output")? {
+            Kind::EdgePartitions(0) => {
+                return Err(ConvertError::invalid("edge_partitions", "is zero"));
+            }
+            Kind::EdgePartitions(partitions) => TaskOutput::Edge { partitions },
+            Kind::Broadcast(_) => TaskOutput::Broadcast,
+            Kind::Sink(sink) => TaskOutput::Sink { sink },
+        })
+    }
+}
+impl From<TaskOutput> for v1::TaskOutput {
+    fn from(d: TaskOutput) -> Self {
+        use v1::task_output::Kind;
+        let kind = match d {
+            TaskOutput::Edge { partitions } => Kind::EdgePartitions(partitions),
+            TaskOutput::Broadcast => Kind::Broadcast(v1::Empty {}),
+            TaskOutput::Sink { sink } => Kind::Sink(sink),
+        };
+        v1::TaskOutput { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<v1::Task> for Task {
+    type Error = ConvertError;
+    fn try_from(w: v1::Task) -> Result<Self, ConvertError> {
+        Ok(Task {
+            attempt: required(w.attempt, "task.attempt")?.try_into()?,
+            inputs: list(w.inputs, "task.inputs", PLAN_ITEMS_MAX)?,
+            outputs: list(w.outputs, "task.outputs", PLAN_ITEMS_MAX)?,
+            job_input_bytes: w.job_input_bytes,
+        })
+    }
+}
+impl From<Task> for v1::Task {
+    fn from(d: Task) -> Self {
+        v1::Task {
+            attempt: Some(d.attempt.into()),
+            inputs: wire_list(d.inputs),
+            outputs: wire_list(d.outputs),
+            job_input_bytes: d.job_input_bytes,
+        }
+    }
+}
+
+impl From<v1::PartReport> for PartReport {
+    fn from(w: v1::PartReport) -> Self {
+        PartReport { sink: w.sink, bytes: w.bytes, records: w.records, checksum: w.checksum }
+    }
+}
+impl From<PartReport> for v1::PartReport {
+    fn from(d: PartReport) -> Self {
+        v1::PartReport { sink: d.sink, bytes: d.bytes, records: d.records, checksum: d.checksum }
+    }
+}
+
+impl TryFrom<v1::OutputReport> for OutputReport {
+    type Error = ConvertError;
+    fn try_from(w: v1::OutputReport) -> Result<Self, ConvertError> {
+        use v1::output_report::Kind;
+        Ok(match required(w.kind, "output report")? {
+            Kind::Edge(e) => {
+                let segments: Vec<Segment> = list(e.segments, "report.segments", LIST_ITEMS_MAX)?;
+                if segments.windows(2).any(|w| w[0].partition >= w[1].partition) {
+                    return Err(ConvertError::invalid("report.segments", "are not in ascending order of partitions"));
+                }
+                OutputReport::Edge(segments)
+            }
+            Kind::Broadcast(blob) => OutputReport::Broadcast(blob),
+            Kind::Part(p) => OutputReport::Sink(p.into()),
+        })
+    }
+}
+impl From<OutputReport> for v1::OutputReport {
+    fn from(d: OutputReport) -> Self {
+        use v1::output_report::Kind;
+        let kind = match d {
+            OutputReport::Edge(segments) => Kind::Edge(v1::EdgeReport { segments: wire_list(segments) }),
+            OutputReport::Broadcast(blob) => Kind::Broadcast(blob),
+            OutputReport::Sink(p) => Kind::Part(p.into()),
+        };
+        v1::OutputReport { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<v1::TaskReport> for TaskReport {
+    type Error = ConvertError;
+    fn try_from(w: v1::TaskReport) -> Result<Self, ConvertError> {
+        Ok(TaskReport {
+            outputs: list(w.outputs, "report.outputs", PLAN_ITEMS_MAX)?,
+            counters: w.counters.unwrap_or_default().try_into()?,
+            run_ms: w.run_ms,
+        })
+    }
+}
+impl From<TaskReport> for v1::TaskReport {
+    fn from(d: TaskReport) -> Self {
+        v1::TaskReport { outputs: wire_list(d.outputs), counters: Some(d.counters.into()), run_ms: d.run_ms }
+    }
+}

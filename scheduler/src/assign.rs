@@ -1,0 +1,112 @@
+//! Which task gets the next free slot, and on which worker.
+//!
+//! The queue says whose turn it is. Within a job, earlier stages come first (they unblock the others), then lower
+//! tasks. A task goes to the worker that holds more than half of the bytes it reads, if that has a free slot, else to
+//! the emptiest one; and not to one that it failed on while there is another, even if that one is busy now: a broken
+//! worker always has free slots.
+
+use crate::action::Action;
+use crate::state::State;
+use crate::task::Run;
+use crate::worker::Workers;
+use std::collections::BTreeMap;
+use windrow_model::{AttemptId, JobId, StageId, Task, TaskId, TaskInput, WorkerId};
+
+/// Tasks that wait for another worker and are looked at before their turn passes.
+const PICKY_SCAN: usize = 32;
+/// Workers among which the one with the most local bytes is chosen if they are equally empty.
+const TIES_MAX: usize = 64;
+
+impl State {
+    /// Gives out slots until there are none or no one wants one.
+    pub fn assign(&mut self) {
+        let mut passed = Vec::new();
+        while self.workers.free().next().is_some()
+            && let Some(id) = self.queue.first()
+        {
+            match self.next_task(id) {
+                Some((s, t)) => {
+                    self.start_attempt(id, s, t);
+                    self.requeue(id);
+                }
+                None => {
+                    self.queue.set(id, None);
+                    passed.push(id);
+                }
+            }
+        }
+        passed.into_iter().for_each(|id| self.requeue(id));
+    }
+
+    /// The job's next task that some free worker may run.
+    fn next_task(&self, id: JobId) -> Option<(usize, usize)> {
+        let job = self.jobs.get(&id)?;
+        job.runnable.iter().find_map(|s| {
+            let stage = &job.stages[*s];
+            let picky = stage.picky.iter().take(PICKY_SCAN);
+            let suited = picky.copied().find(|t| suits(&self.workers, &stage.tasks[*t].avoid));
+            suited.or_else(|| stage.waiting.first().copied()).map(|t| (*s, t))
+        })
+    }
+
+    fn start_attempt(&mut self, id: JobId, s: usize, t: usize) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let inputs = job.inputs(s, t);
+        let task = &job.stages[s].tasks[t];
+        let (local, bytes) = bytes_by_holder(&inputs);
+        let Some(worker) = pick(&self.workers, &local, bytes, &task.avoid) else { return };
+        let Some(incarnation) = self.workers.get(worker).map(|w| w.info.incarnation) else { return };
+        let name = TaskId { job: id, stage: StageId(s as u32), index: t as u32 };
+        let attempt = AttemptId { task: name, number: task.attempts, epoch: self.epoch, incarnation };
+        let outputs = job.stages[s].outputs.clone();
+        let told = Task { attempt, inputs, outputs, job_input_bytes: job.input_bytes };
+        // Broadcasts are the same for every task of the stage: they are no measure of its progress.
+        let bytes = told.inputs.iter().map(bytes_of).sum();
+        job.begin(s, t, Run { worker, attempt }, bytes);
+        self.workers.start(worker, name);
+        self.out.push(Action::Assign { worker, task: Box::new(told) });
+    }
+}
+
+fn bytes_of(input: &TaskInput) -> u64 {
+    match input {
+        TaskInput::Chunk(chunk) => chunk.length(),
+        TaskInput::Segments(segments) => segments.iter().map(|s| s.segment.length).sum(),
+        TaskInput::Inline(_) => 0,
+    }
+}
+
+/// A free worker may run a task with these to avoid, or no other worker ever could.
+fn suits(workers: &Workers, avoid: &[WorkerId]) -> bool {
+    workers.free().any(|(_, w)| !avoid.contains(&w)) || !workers.any_takes_tasks(avoid)
+}
+
+fn bytes_by_holder(inputs: &[TaskInput]) -> (BTreeMap<WorkerId, u64>, u64) {
+    let mut local: BTreeMap<WorkerId, u64> = BTreeMap::new();
+    for input in inputs {
+        if let TaskInput::Segments(segments) = input {
+            for s in segments {
+                *local.entry(s.worker).or_default() += s.segment.length;
+            }
+        }
+    }
+    let bytes = local.values().sum();
+    (local, bytes)
+}
+
+/// The free worker for a task that reads `bytes`, of which each holder has its share in `local`.
+fn pick(workers: &Workers, local: &BTreeMap<WorkerId, u64>, bytes: u64, avoid: &[WorkerId]) -> Option<WorkerId> {
+    let most = local.iter().find(|(_, n)| **n > bytes / 2).map(|(w, _)| *w);
+    if let Some(holder) = most.filter(|w| workers.is_free(*w) && !avoid.contains(w)) {
+        return Some(holder);
+    }
+    let mut suited = workers.free().filter(|(_, w)| !avoid.contains(w)).peekable();
+    let Some((emptiest, first)) = suited.peek().copied() else {
+        return workers.free().next().map(|(_, w)| w);
+    };
+    if local.is_empty() {
+        return Some(first);
+    }
+    let ties = suited.take_while(|(load, _)| *load == emptiest).take(TIES_MAX).map(|(_, w)| w);
+    ties.max_by_key(|w| (local.get(w).copied().unwrap_or(0), std::cmp::Reverse(*w)))
+}

@@ -1,0 +1,102 @@
+//! The fence: only the current attempt of a task is listened to.
+//!
+//! An attempt is named by task, number, epoch and incarnation. It is current if exactly it is what the task runs or
+//! publishes, on the worker that speaks. Everything else is late: it has no effect, and a late result is answered with
+//! `Revoke`, so that its files are deleted. A repeated report of the attempt whose outputs were taken is no reason to
+//! delete those.
+
+use crate::action::Action;
+use crate::state::State;
+use crate::task::{Run, Task, TaskState};
+use windrow_model::{AttemptId, Code, Failure, OutputReport, TaskId, TaskOutput, TaskReport, WorkerId};
+
+/// How an attempt stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Running,
+    Publishing,
+    /// It is over, and what it made is in use.
+    Taken,
+    Stale,
+}
+
+impl State {
+    pub fn task(&self, id: TaskId) -> Option<&Task> {
+        self.jobs.get(&id.job)?.stages.get(id.stage.0 as usize)?.tasks.get(id.index as usize)
+    }
+
+    pub fn task_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+        self.jobs.get_mut(&id.job)?.stages.get_mut(id.stage.0 as usize)?.tasks.get_mut(id.index as usize)
+    }
+
+    pub fn standing(&self, worker: WorkerId, attempt: AttemptId) -> Standing {
+        let Some(task) = self.task(attempt.task) else { return Standing::Stale };
+        let current = Run { worker, attempt };
+        match &task.state {
+            TaskState::Running(run) if *run == current => Standing::Running,
+            TaskState::Publishing(run, _) if *run == current => Standing::Publishing,
+            _ if task.is_done() && task.held.as_ref().is_some_and(|h| h.attempt == attempt) => Standing::Taken,
+            _ if task.published.iter().any(|p| p.attempt == attempt) => Standing::Taken,
+            _ => Standing::Stale,
+        }
+    }
+
+    /// Whatever this life of a worker says shows that it lives.
+    pub fn heard(&mut self, worker: WorkerId, attempt: AttemptId) {
+        if attempt.epoch == self.epoch && self.workers.lives(worker, attempt.incarnation) {
+            self.renew_lease(worker);
+        }
+    }
+
+    /// Ends the attempt that runs or publishes and frees what it took. The task is in no queue then: the caller puts
+    /// it into one, or marks it finished.
+    pub fn stop(&mut self, id: TaskId) -> Option<(Run, Option<Box<TaskReport>>)> {
+        let job = self.jobs.get_mut(&id.job)?;
+        let (run, report) = job.end_attempt(id.stage.0 as usize, id.index as usize)?;
+        self.workers.release(run.worker, id);
+        self.requeue(id.job);
+        Some((run, report))
+    }
+
+    pub fn handle_done(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
+        self.heard(worker, attempt);
+        match self.standing(worker, attempt) {
+            Standing::Stale => self.out.push(Action::Revoke { worker, attempt }),
+            Standing::Publishing | Standing::Taken => {}
+            Standing::Running => {
+                let fits = match self.jobs.get(&attempt.task.job) {
+                    Some(job) => fits(&report, &job.stages[attempt.task.stage.0 as usize].outputs),
+                    None => Ok(()),
+                };
+                match fits {
+                    Ok(()) => self.take_report(worker, attempt, report),
+                    Err(what) => {
+                        let message = format!("the report does not fit the stage: {what}");
+                        self.attempt_failed(worker, attempt, Failure::new(Code::ExecutorProtocol, message));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What everything else relies on when it looks into a report.
+fn fits(report: &TaskReport, outputs: &[TaskOutput]) -> Result<(), String> {
+    if report.outputs.len() != outputs.len() {
+        return Err(format!("{} outputs, expected {}", report.outputs.len(), outputs.len()));
+    }
+    for (i, (got, expected)) in report.outputs.iter().zip(outputs).enumerate() {
+        match (got, expected) {
+            (OutputReport::Edge(segments), TaskOutput::Edge { partitions }) => {
+                let ascending = segments.windows(2).all(|w| w[0].partition < w[1].partition);
+                if !ascending || segments.last().is_some_and(|s| s.partition >= *partitions) {
+                    return Err(format!("output {i} does not list its {partitions} partitions in order"));
+                }
+            }
+            (OutputReport::Broadcast(_), TaskOutput::Broadcast) => {}
+            (OutputReport::Sink(part), TaskOutput::Sink { sink }) if part.sink == *sink => {}
+            _ => return Err(format!("output {i} is of another kind")),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Invariants: what holds between any two steps.
+//!
+//! It reads the whole state and says what is broken; it repairs nothing.
+
+use crate::job::Job;
+use crate::lease::Timer;
+use crate::shuffle::is_held;
+use crate::state::State;
+use crate::task::TaskState;
+use std::collections::BTreeSet;
+use windrow_model::{JobState, StageId, TaskId, WorkerState};
+
+pub(crate) fn check(state: &State) -> Result<(), String> {
+    let mut at = BTreeSet::new();
+    for (id, job) in &state.jobs {
+        check_job(state, job, &mut at).map_err(|e| format!("{id}: {e}"))?;
+        ensure(state.queue.get(*id) == job.turn(), || format!("{id}: its place in the queue is stale"))?;
+        ensure(!state.history.contains_key(id), || format!("{id}: both live and ended"))?;
+    }
+    ensure(state.history.len() <= state.config.history_max, || "the history is too long".into())?;
+    for (_, worker) in state.workers.iter() {
+        for task in worker.running.iter().chain(&worker.publishing) {
+            ensure(at.remove(&(worker.info.worker, *task)), || format!("{task} is not at {}", worker.info.worker))?;
+        }
+        let lost = worker.state == WorkerState::Lost;
+        let slots = if lost { 0 } else { worker.info.slots as usize };
+        ensure(worker.running.len() <= slots, || format!("{} runs more than its slots", worker.info.worker))?;
+        ensure(!lost || worker.publishing.is_empty(), || format!("{} is lost and publishes", worker.info.worker))?;
+        let lease = state.timers.is_set(Timer::Lease(worker.info.worker));
+        ensure(lease != lost || state.config.lease_ms == u64::MAX, || {
+            format!("{}: a lease is wrong", worker.info.worker)
+        })?;
+    }
+    ensure(at.is_empty(), || format!("attempts at workers that do not know of them: {at:?}"))?;
+    let wanted = state.jobs.values().filter(|j| j.turn().is_some()).count();
+    ensure(wanted == state.queue.len(), || "the queue holds ended jobs".into())?;
+    for timer in state.timers.iter() {
+        if let Timer::Delay(task) = timer {
+            let delayed = state.task(task).is_some_and(|t| matches!(t.state, TaskState::Delayed));
+            ensure(delayed, || format!("{task} has a delay and is not delayed"))?;
+        }
+    }
+    state.workers.check()
+}
+
+type AtWorkers = BTreeSet<(windrow_model::WorkerId, TaskId)>;
+
+fn check_job(state: &State, job: &Job, at: &mut AtWorkers) -> Result<(), String> {
+    let done = job.stages.iter().filter(|s| s.is_done()).count();
+    ensure(done == job.stages_done, || format!("{done} stages are done, not {}", job.stages_done))?;
+    ensure(job.spec.options.slots_max.is_none_or(|max| job.slots <= max), || "more slots than its limit".into())?;
+    ensure(!job.state.is_final(), || "ended and still live".into())?;
+    if job.state == JobState::Committing {
+        ensure(done == job.stages.len() && job.slots == 0, || "commits and is not finished".into())?;
+    }
+    let mut slots = 0;
+    for s in 0..job.stages.len() {
+        slots += check_stage(state, job, s, at).map_err(|e| format!("stage {s}: {e}"))?;
+    }
+    ensure(slots == job.slots, || format!("{slots} attempts run, not {}", job.slots))
+}
+
+fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result<u32, String> {
+    let stage = &job.stages[s];
+    let undone = stage.links.producers.iter().filter(|p| !job.stages[**p].is_done()).count();
+    ensure(undone == stage.blocked_by, || format!("blocked by {undone}, not {}", stage.blocked_by))?;
+    ensure(stage.is_runnable() == job.runnable.contains(&s), || "runnable is stale".into())?;
+    ensure(stage.waiting.is_disjoint(&stage.picky), || "a task waits twice".into())?;
+    let needed = job.state == JobState::Running && job.is_needed(s);
+    let (mut done, mut running, mut slots, mut waiting) = (0, 0, 0, 0);
+    for (t, task) in stage.tasks.iter().enumerate() {
+        let id = TaskId { job: job.spec.id, stage: StageId(s as u32), index: t as u32 };
+        match &task.state {
+            TaskState::Waiting => {
+                waiting += 1;
+                let queue = if task.avoid.is_empty() { &stage.waiting } else { &stage.picky };
+                ensure(queue.contains(&t), || format!("task {t} waits in no queue"))?;
+            }
+            TaskState::Delayed => ensure(state.timers.is_set(Timer::Delay(id)), || format!("task {t} waits for ever"))?,
+            TaskState::Running(run) | TaskState::Publishing(run, _) => {
+                running += 1;
+                slots += u32::from(matches!(task.state, TaskState::Running(_)));
+                at.insert((run.worker, id));
+                ensure(run.attempt.epoch == state.epoch && run.attempt.task == id, || {
+                    format!("task {t} runs another")
+                })?;
+                ensure(run.attempt.number + 1 == task.attempts, || format!("task {t} runs an old attempt"))?;
+                ensure(state.workers.lives(run.worker, run.attempt.incarnation), || format!("task {t} runs nowhere"))?;
+            }
+            TaskState::Done => {
+                done += 1;
+                ensure(!needed || is_held(task, &state.workers), || format!("task {t} is lost and still needed"))?;
+                ensure(task.held.is_some() && task.counted, || format!("task {t} is done without outputs"))?;
+                ensure(stage.has_sink() != task.published.is_empty(), || format!("task {t} is done and unpublished"))?;
+            }
+        }
+        let one_winner = task.published.windows(2).all(|w| w[0].attempt == w[1].attempt);
+        ensure(one_winner, || format!("task {t} has two winners"))?;
+        ensure(task.failures < job.spec.options.attempts_max.max(1), || format!("task {t} failed too often"))?;
+    }
+    ensure(done == stage.done, || format!("{done} tasks are done, not {}", stage.done))?;
+    ensure(running == stage.running, || format!("{running} attempts, not {}", stage.running))?;
+    ensure(waiting == stage.waiting.len() + stage.picky.len(), || "a queue holds a task that does not wait".into())?;
+    Ok(slots)
+}
+
+fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(broken()) }
+}

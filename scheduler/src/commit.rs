@@ -1,0 +1,86 @@
+//! One attempt per task is granted; when all parts are staged the job commits.
+//!
+//! A granted attempt is the task's one winner unless it fails or its worker is lost before it has published. Parts that
+//! are published stay, even when the task is run again because other outputs of it were lost: they are in a staging
+//! folder, not on the worker.
+
+use crate::action::{Action, StagedPart};
+use crate::attempt::Standing;
+use crate::state::State;
+use crate::task::Run;
+use windrow_model::{AttemptId, Failure, JobId, JobState, OutputReport, TaskId, TaskReport, WorkerId};
+
+impl State {
+    /// The report of the running attempt fits: grant it if it has parts to publish, else the task is done.
+    pub fn take_report(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
+        let id = attempt.task;
+        let (s, t) = (id.stage.0 as usize, id.index as usize);
+        let Some(job) = self.jobs.get_mut(&id.job) else { return };
+        if job.stages[s].has_sink() && job.stages[s].tasks[t].published.is_empty() {
+            job.publish(s, t, Run { worker, attempt }, report);
+            self.workers.publish(worker, id);
+            self.out.push(Action::Grant { worker, attempt });
+            self.requeue(id.job);
+        } else if let Some((run, _)) = self.stop(id) {
+            self.finish(id, run, report);
+        }
+    }
+
+    pub fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId) {
+        self.heard(worker, attempt);
+        if self.standing(worker, attempt) != Standing::Publishing {
+            return;
+        }
+        let id = attempt.task;
+        let Some((run, Some(report))) = self.stop(id) else { return };
+        let parts = report.outputs.iter().filter_map(|o| match o {
+            OutputReport::Sink(part) => Some(StagedPart { task: id.index, attempt, part: part.clone() }),
+            OutputReport::Edge(_) | OutputReport::Broadcast(_) => None,
+        });
+        let parts = parts.collect();
+        if let Some(task) = self.task_mut(id) {
+            task.published = parts;
+        }
+        self.finish(id, run, *report);
+    }
+
+    fn finish(&mut self, id: TaskId, run: Run, report: TaskReport) {
+        let s = id.stage.0 as usize;
+        let Some(job) = self.jobs.get_mut(&id.job) else { return };
+        if job.finish(s, id.index as usize, run, report) {
+            self.drop_needless_reruns(id.job, s);
+            self.advance(id.job);
+        }
+        self.requeue(id.job);
+    }
+
+    /// Commits the job if every stage is done. Without outputs there is nothing to commit.
+    pub fn advance(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.state == JobState::Running && job.stages_done == job.stages.len() {
+            if job.spec.plan.sinks.is_empty() {
+                self.end_job(id, JobState::Done, None);
+            } else {
+                job.state = JobState::Committing;
+                let mut parts: Vec<StagedPart> =
+                    job.stages.iter().flat_map(|s| &s.tasks).flat_map(|t| t.published.iter().cloned()).collect();
+                parts.sort_by_key(|p| (p.part.sink, p.task));
+                self.timers.clear(crate::lease::Timer::Timeout(id));
+                self.out.push(Action::CommitJob { job: id, parts });
+            }
+        }
+        self.requeue(id);
+    }
+
+    pub fn handle_committed(&mut self, id: JobId) {
+        if self.jobs.get(&id).is_some_and(|j| j.state == JobState::Committing) {
+            self.end_job(id, JobState::Done, None);
+        }
+    }
+
+    pub fn handle_commit_failed(&mut self, id: JobId, failure: Failure) {
+        if self.jobs.get(&id).is_some_and(|j| j.state == JobState::Committing) {
+            self.end_job(id, JobState::Failed, Some(failure));
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Life of a job: `planning → running → committing → done`, or `failed` or `cancelled` from there.
+//!
+//! It owns when a job moves on and how it ends; stages and tasks move by themselves. It knows nothing of what a
+//! failure means.
+
+use crate::action::{Action, Collected};
+use crate::event::StageChunks;
+use crate::lease::Timer;
+use crate::queue::Turn;
+use crate::stage::Stage;
+use crate::state::{Ended, State};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use windrow_model::{
+    Chunk, Code, Counters, Failure, JobId, JobSpec, JobState, Output, Partitions, StageId, TaskOutput, Time, WorkerId,
+};
+
+/// As in `Plan::check`, for the count that the options give.
+const PARTITIONS_MAX: u32 = 1_000_000;
+
+/// A job that has not ended.
+pub(crate) struct Job {
+    pub spec: Box<JobSpec>,
+    /// Place in the order of submission.
+    pub seq: u64,
+    /// Planning, running or committing.
+    pub state: JobState,
+    pub submitted: Time,
+    pub submitted_unix_ms: u64,
+    pub input_bytes: u64,
+    /// As in the plan; empty while planning.
+    pub stages: Vec<Stage>,
+    pub stages_done: usize,
+    /// Stages with a task that could be given to a worker now.
+    pub runnable: BTreeSet<usize>,
+    /// Running attempts.
+    pub slots: u32,
+    /// Attempts started so far.
+    pub attempts: u64,
+    pub counters: Counters,
+    /// Everyone who ever got an attempt.
+    pub workers: BTreeSet<WorkerId>,
+}
+
+impl Job {
+    fn new(spec: Box<JobSpec>, seq: u64, submitted: Time, submitted_unix_ms: u64) -> Self {
+        Job {
+            spec,
+            seq,
+            state: JobState::Planning,
+            submitted,
+            submitted_unix_ms,
+            input_bytes: 0,
+            stages: Vec::new(),
+            stages_done: 0,
+            runnable: BTreeSet::new(),
+            slots: 0,
+            attempts: 0,
+            counters: Counters::default(),
+            workers: BTreeSet::new(),
+        }
+    }
+
+    /// Its place in the queue; `None` if it has no use for a slot now.
+    pub fn turn(&self) -> Option<Turn> {
+        let options = &self.spec.options;
+        let wants = self.state == JobState::Running
+            && !self.runnable.is_empty()
+            && options.slots_max.is_none_or(|max| self.slots < max);
+        wants.then_some(Turn { priority: Reverse(options.priority), slots: self.slots, seq: self.seq })
+    }
+
+    /// Makes the stages and tasks.
+    fn start(&mut self, input_bytes: u64, found: Vec<StageChunks>) -> Result<(), Failure> {
+        let wrong = |what: String| Failure::new(Code::Internal, format!("the inputs were split wrongly: {what}"));
+        let mut found: BTreeMap<StageId, Vec<Chunk>> = found.into_iter().map(|s| (s.stage, s.chunks)).collect();
+        let plan = &self.spec.plan;
+        let auto = self.spec.options.partitions.unwrap_or(Partitions::Auto.resolve(input_bytes));
+        let count = |p: Partitions| match p {
+            Partitions::Auto => auto,
+            Partitions::Count(n) => n,
+        };
+        for (at, stage) in plan.stages.iter().enumerate() {
+            let id = StageId(at as u32);
+            let outputs = stage.outputs.iter().map(|o| match o {
+                Output::Edge { partitions, .. } => TaskOutput::Edge { partitions: count(*partitions) },
+                Output::Broadcast => TaskOutput::Broadcast,
+                Output::Sink { sink } => TaskOutput::Sink { sink: *sink },
+            });
+            let edge = stage.inputs.iter().find_map(|i| match i {
+                windrow_model::Input::Edge { from } => from.first(),
+                _ => None,
+            });
+            let (tasks, chunks) = if stage.source().is_some() {
+                let chunks = found.remove(&id).ok_or_else(|| wrong(format!("no chunks for stage {id}")))?;
+                (chunks.len(), chunks)
+            } else {
+                let partitions = edge.map(|port| match plan.output(*port) {
+                    Output::Edge { partitions, .. } => count(*partitions),
+                    Output::Broadcast | Output::Sink { .. } => 0,
+                });
+                (partitions.unwrap_or(0) as usize, Vec::new())
+            };
+            self.stages.push(Stage::new(plan, at, outputs.collect(), tasks, chunks));
+        }
+        if let Some(stage) = found.keys().next() {
+            return Err(wrong(format!("stage {stage} has no source")));
+        }
+        self.input_bytes = input_bytes;
+        self.state = JobState::Running;
+        for s in 0..self.stages.len() {
+            if self.stages[s].tasks.is_empty() {
+                self.stage_finished(s);
+            } else if self.stages[s].is_runnable() {
+                self.runnable.insert(s);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    pub fn handle_submitted(&mut self, spec: Box<JobSpec>, unix_ms: u64) {
+        let id = spec.id;
+        if self.jobs.contains_key(&id) || self.history.contains_key(&id) {
+            return;
+        }
+        self.submitted += 1;
+        let wrong = match (spec.plan.check(), spec.options.partitions) {
+            (Err(e), _) => Some(e.to_string()),
+            (Ok(()), Some(n)) if n == 0 || n > PARTITIONS_MAX => {
+                Some(format!("the number of partitions must be from 1 to {PARTITIONS_MAX}, not {n}"))
+            }
+            (Ok(()), _) => None,
+        };
+        if let Some(ms) = spec.options.timeout_ms {
+            self.timers.set(Timer::Timeout(id), self.now.plus_ms(ms));
+        }
+        self.jobs.insert(id, Job::new(spec, self.submitted, self.now, unix_ms));
+        match wrong {
+            Some(what) => self.end_job(id, JobState::Failed, Some(Failure::new(Code::PlanInvalid, what))),
+            None => self.out.push(Action::PlanJob { job: id }),
+        }
+    }
+
+    pub fn handle_planned(&mut self, id: JobId, input_bytes: u64, found: Vec<StageChunks>) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Planning) else { return };
+        match job.start(input_bytes, found) {
+            Ok(()) => self.advance(id),
+            Err(failure) => self.end_job(id, JobState::Failed, Some(failure)),
+        }
+    }
+
+    pub fn handle_plan_failed(&mut self, id: JobId, failure: Failure) {
+        if self.jobs.get(&id).is_some_and(|j| j.state == JobState::Planning) {
+            self.end_job(id, JobState::Failed, Some(failure));
+        }
+    }
+
+    /// A commit under way wins over a cancel: the outputs may be visible already.
+    pub fn handle_cancelled(&mut self, id: JobId) {
+        if self.jobs.get(&id).is_some_and(|j| j.state != JobState::Committing) {
+            self.end_job(id, JobState::Cancelled, Some(Failure::new(Code::Cancelled, "the job was cancelled")));
+        }
+    }
+
+    pub fn job_timed_out(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id).filter(|j| j.state != JobState::Committing) else { return };
+        let limit = job.spec.options.timeout_ms.unwrap_or(0);
+        let failure = Failure::new(Code::DeadlineExceeded, format!("the job was not done after {limit} ms"));
+        self.end_job(id, JobState::Failed, Some(failure));
+    }
+
+    /// Stops what runs of the job, drops its state and says how it ended.
+    pub fn end_job(&mut self, id: JobId, end: JobState, error: Option<Failure>) {
+        assert!(end.is_final(), "a job ends in a final state");
+        let Some(mut job) = self.jobs.remove(&id) else { return };
+        for stage in &job.stages {
+            for run in stage.tasks.iter().filter_map(|t| t.run()) {
+                self.workers.release(run.worker, run.attempt.task);
+                self.out.push(Action::Revoke { worker: run.worker, attempt: run.attempt });
+            }
+        }
+        let delays: Vec<Timer> = self.timers.delays(id).collect();
+        delays.into_iter().for_each(|t| self.timers.clear(t));
+        self.timers.clear(Timer::Timeout(id));
+        self.queue.set(id, None);
+
+        job.stages.iter_mut().for_each(|s| s.running = 0);
+        job.state = end;
+        let mut status = job.status(self.now);
+        status.error = error;
+        let collected: Collected = match end {
+            JobState::Done => {
+                job.collected().into_iter().map(|(n, b)| (n, b.into_iter().map(<[u8]>::to_vec).collect())).collect()
+            }
+            _ => Vec::new(),
+        };
+        let workers = job.workers.iter().copied().collect();
+        let (spec, kept) = (job.spec, Some(collected.clone()));
+        self.out.push(Action::JobEnded { job: id, status: Box::new(status.clone()), collected, workers });
+        self.remember(id, Ended { spec, status, collected: kept });
+    }
+}

@@ -1,0 +1,76 @@
+//! Whose turn it is: jobs in the order in which they get the next free slot. Higher priority first; among equals the
+//! one with the fewest running slots; among those the one submitted first. It knows nothing of tasks and workers.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use windrow_model::JobId;
+
+/// A job's place: smaller is sooner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Turn {
+    pub priority: Reverse<i32>,
+    pub slots: u32,
+    pub seq: u64,
+}
+
+/// Jobs that could use a slot now.
+#[derive(Default)]
+pub(crate) struct Queue {
+    turns: BTreeMap<JobId, Turn>,
+    order: BTreeSet<(Turn, JobId)>,
+}
+
+impl Queue {
+    /// Puts a job to its place, or takes it out.
+    pub fn set(&mut self, job: JobId, turn: Option<Turn>) {
+        if self.get(job) == turn {
+            return;
+        }
+        if let Some(old) = self.turns.remove(&job) {
+            self.order.remove(&(old, job));
+        }
+        if let Some(new) = turn {
+            self.turns.insert(job, new);
+            self.order.insert((new, job));
+        }
+    }
+
+    pub fn get(&self, job: JobId) -> Option<Turn> {
+        self.turns.get(&job).copied()
+    }
+
+    pub fn first(&self) -> Option<JobId> {
+        self.order.first().map(|(_, job)| *job)
+    }
+
+    pub fn len(&self) -> usize {
+        self.turns.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_model::JobId;
+
+    fn job(n: u8) -> JobId {
+        JobId::from_bytes([n; 16])
+    }
+
+    #[test]
+    fn priority_goes_before_share_and_share_before_age() {
+        let mut queue = Queue::default();
+        let turn = |priority, slots, seq| Some(Turn { priority: Reverse(priority), slots, seq });
+        queue.set(job(1), turn(0, 0, 1));
+        queue.set(job(2), turn(5, 9, 2));
+        queue.set(job(3), turn(5, 3, 3));
+        queue.set(job(4), turn(5, 3, 4));
+        let mut order = Vec::new();
+        while let Some(next) = queue.first() {
+            order.push(next);
+            queue.set(next, None);
+        }
+        assert_eq!(order, [job(3), job(4), job(2), job(1)]);
+        assert_eq!(queue.len(), 0);
+    }
+}

@@ -1,0 +1,112 @@
+//! What a failure means: charge the task, run it elsewhere, or fail the job.
+//!
+//! The class of a failure is a property of its code. Charged failures count towards the job's limit. Uncharged ones do
+//! not, but several in a row delay the task, doubling each time, so that a cluster that cannot make progress does not
+//! spin.
+
+use crate::lease::Timer;
+use crate::state::State;
+use crate::task::TaskState;
+use windrow_model::{AttemptId, Class, Failure, JobState, TaskId, WorkerId};
+
+/// Uncharged failures in a row that are retried at once.
+const AT_ONCE: u32 = 2;
+
+impl State {
+    pub fn handle_failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
+        self.heard(worker, attempt);
+        self.attempt_failed(worker, attempt, failure);
+    }
+
+    /// Parts that cannot be published are the task's failure, whatever the reason.
+    pub fn handle_publish_failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
+        self.heard(worker, attempt);
+        let class = match failure.code.class() {
+            Class::Fatal => Class::Fatal,
+            Class::Charge | Class::Retry => Class::Charge,
+        };
+        self.failed(worker, attempt, failure, class);
+    }
+
+    pub fn attempt_failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
+        let class = failure.code.class();
+        self.failed(worker, attempt, failure, class);
+    }
+
+    fn failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure, class: Class) {
+        let id = attempt.task;
+        if self.task(id).and_then(|t| t.run()).is_none_or(|r| r.worker != worker || r.attempt != attempt) {
+            return;
+        }
+        self.stop(id);
+        if let Some(task) = self.task_mut(id) {
+            task.avoid(worker);
+        }
+        match class {
+            Class::Fatal => self.fail_job(worker, attempt, failure, None),
+            Class::Retry => self.retry_uncharged(id),
+            Class::Charge => self.charge(worker, attempt, failure),
+        }
+    }
+
+    fn charge(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
+        let (s, t) = (attempt.task.stage.0 as usize, attempt.task.index as usize);
+        let Some(job) = self.jobs.get_mut(&attempt.task.job) else { return };
+        let stage = &mut job.stages[s];
+        stage.failed += 1;
+        stage.tasks[t].uncharged = 0;
+        stage.tasks[t].failures += 1;
+        let failures = stage.tasks[t].failures;
+        if failures >= job.spec.options.attempts_max.max(1) {
+            self.fail_job(worker, attempt, failure, Some(failures));
+        } else {
+            job.enqueue(s, t);
+            self.requeue(attempt.task.job);
+        }
+    }
+
+    /// Puts a task whose attempt has ended back into its queue, or delays it, and charges nobody.
+    pub fn retry_uncharged(&mut self, id: TaskId) {
+        let (first, longest) = (self.config.retry_delay_ms, self.config.retry_delay_max_ms);
+        let Some(job) = self.jobs.get_mut(&id.job) else { return };
+        let (s, t) = (id.stage.0 as usize, id.index as usize);
+        let task = &mut job.stages[s].tasks[t];
+        task.uncharged += 1;
+        if task.uncharged <= AT_ONCE {
+            job.enqueue(s, t);
+            self.requeue(id.job);
+        } else {
+            let doublings = (task.uncharged - AT_ONCE - 1).min(32);
+            let delay_ms = first.saturating_mul(1 << doublings).min(longest);
+            task.state = TaskState::Delayed;
+            // A delay must end, even if it was configured not to.
+            let due = self.now.plus_ms(delay_ms).min(windrow_model::Time(u64::MAX - 1));
+            self.timers.set(Timer::Delay(id), due);
+        }
+    }
+
+    pub fn delay_is_over(&mut self, id: TaskId) {
+        if self.task(id).is_some_and(|t| matches!(t.state, TaskState::Delayed))
+            && let Some(job) = self.jobs.get_mut(&id.job)
+        {
+            job.enqueue(id.stage.0 as usize, id.index as usize);
+            self.requeue(id.job);
+        }
+    }
+
+    /// The job fails with this failure, which then says where it happened.
+    fn fail_job(&mut self, worker: WorkerId, attempt: AttemptId, mut failure: Failure, failures: Option<u32>) {
+        let id = attempt.task;
+        let Some(stage) = self.jobs.get(&id.job).and_then(|j| j.spec.plan.stages.get(id.stage.0 as usize)) else {
+            return;
+        };
+        let host =
+            self.workers.get(worker).map_or_else(|| worker.to_string(), |w| format!("{} ({worker})", w.info.host));
+        let times = failures.map(|n| format!(", failed {n} times")).unwrap_or_default();
+        failure.message = format!(
+            "stage {} `{}` ({}), task {}, attempt {} on {host}{times}: {}",
+            id.stage, stage.label, stage.place, id.index, attempt.number, failure.message
+        );
+        self.end_job(id.job, JobState::Failed, Some(failure));
+    }
+}

@@ -1,0 +1,242 @@
+//! Who holds which segment, and what a loss reopens.
+//!
+//! Segments lie on the worker whose attempt made them and are lost with it. A task is run again if its segments are
+//! lost while a stage that reads them is not done; if that reopens a stage that was done, the stages that it reads must
+//! have their segments too, and so on up the plan. Readers that run are left alone: they may have fetched already.
+//! Broadcasts travel in reports and are never lost.
+
+use crate::action::Action;
+use crate::job::Job;
+use crate::lease::Timer;
+use crate::state::State;
+use crate::task::{Task, TaskState};
+use crate::worker::Workers;
+use windrow_model::{
+    AttemptId, Code, Failure, Input, JobId, JobState, OutputReport, Port, Segment, SegmentRef, StageId, TaskId,
+    TaskInput, TaskOutput, WorkerId,
+};
+
+/// Readers that cannot get a segment before it counts as lost although its holder lives.
+const COMPLAINTS_MAX: u32 = 2;
+
+/// The segments of one output of a done stage by partition: compressed rows, in task order within a row.
+pub(crate) struct PortIndex {
+    /// Where each partition's entries begin; one more at the end.
+    starts: Vec<usize>,
+    /// Task, and position in its report's list.
+    entries: Vec<(u32, u32)>,
+    /// Of all segments.
+    pub bytes: u64,
+}
+
+impl PortIndex {
+    /// Two passes over all segments: this is done once per port, so that a reader costs only its own segments.
+    fn new(tasks: &[Task], output: usize, partitions: u32) -> Self {
+        let mut starts = vec![0usize; partitions as usize + 1];
+        let mut bytes = 0;
+        for segment in tasks.iter().flat_map(|t| segments(t, output)) {
+            starts[segment.partition as usize + 1] += 1;
+            bytes += segment.length;
+        }
+        for i in 1..starts.len() {
+            starts[i] += starts[i - 1];
+        }
+        let mut entries = vec![(0, 0); starts.last().copied().unwrap_or(0)];
+        let mut next = starts.clone();
+        for (t, task) in tasks.iter().enumerate() {
+            for (i, segment) in segments(task, output).iter().enumerate() {
+                let at = &mut next[segment.partition as usize];
+                entries[*at] = (t as u32, i as u32);
+                *at += 1;
+            }
+        }
+        PortIndex { starts, entries, bytes }
+    }
+
+    fn partition(&self, partition: usize) -> &[(u32, u32)] {
+        &self.entries[self.starts[partition]..self.starts[partition + 1]]
+    }
+}
+
+/// What a finished task wrote for one edge.
+fn segments(task: &Task, output: usize) -> &[Segment] {
+    match task.held.as_ref().and_then(|h| h.outputs.get(output)) {
+        Some(OutputReport::Edge(segments)) => segments,
+        _ => &[],
+    }
+}
+
+/// Whether a done task's segments can be had, as far as is known.
+pub(crate) fn is_held(task: &Task, workers: &Workers) -> bool {
+    task.held.as_ref().is_some_and(|h| workers.lives(h.worker, h.attempt.incarnation))
+}
+
+impl Job {
+    /// What a task of an unblocked stage reads, in the order of the stage's inputs.
+    pub fn inputs(&mut self, s: usize, t: usize) -> Vec<TaskInput> {
+        self.index_inputs(s);
+        let inputs = self.spec.plan.stages[s].inputs.iter().map(|input| match input {
+            Input::Source(_) => TaskInput::Chunk(self.stages[s].chunks[t].clone()),
+            Input::Edge { from } => {
+                TaskInput::Segments(from.iter().flat_map(|port| self.partition(*port, t)).collect())
+            }
+            Input::Broadcast { from } => TaskInput::Inline(self.broadcasts(*from).map(<[u8]>::to_vec).collect()),
+        });
+        inputs.collect()
+    }
+
+    /// The finished blobs of a broadcast, in task order.
+    pub fn broadcasts(&self, port: Port) -> impl Iterator<Item = &[u8]> {
+        let tasks = &self.stages[port.stage.0 as usize].tasks;
+        tasks.iter().filter_map(move |t| match t.held.as_ref()?.outputs.get(port.output as usize)? {
+            OutputReport::Broadcast(blob) => Some(blob.as_slice()),
+            OutputReport::Edge(_) | OutputReport::Sink(_) => None,
+        })
+    }
+
+    fn partition(&self, port: Port, partition: usize) -> impl Iterator<Item = SegmentRef> {
+        let output = port.output as usize;
+        let stage = &self.stages[port.stage.0 as usize];
+        let entries = stage.index[output].as_ref().map_or(&[][..], |index| index.partition(partition));
+        entries.iter().filter_map(move |(t, i)| {
+            let task = &stage.tasks[*t as usize];
+            let held = task.held.as_ref()?;
+            let segment = segments(task, output)[*i as usize];
+            Some(SegmentRef { worker: held.worker, attempt: held.attempt, output: port.output, segment })
+        })
+    }
+
+    /// Makes the indexes that are missing for the edges that a stage reads.
+    fn index_inputs(&mut self, s: usize) {
+        let edges = self.spec.plan.stages[s].inputs.iter().flat_map(|i| match i {
+            Input::Edge { from } => &from[..],
+            Input::Source(_) | Input::Broadcast { .. } => &[],
+        });
+        let mut bytes = 0;
+        for port in edges {
+            let output = port.output as usize;
+            let stage = &mut self.stages[port.stage.0 as usize];
+            if stage.index[output].is_none()
+                && let TaskOutput::Edge { partitions } = stage.outputs[output]
+            {
+                assert!(stage.is_done(), "readers wait until a stage is done");
+                stage.index[output] = Some(PortIndex::new(&stage.tasks, output, partitions));
+            }
+            bytes += stage.index[output].as_ref().map_or(0, |index| index.bytes);
+        }
+        // The sum of a source stage comes from its chunks and stays.
+        self.stages[s].bytes_total = self.stages[s].bytes_total.max(bytes);
+    }
+
+    /// Runs a done task again, and whatever that needs and is not there any more.
+    fn reopen(&mut self, s: usize, t: usize, workers: &Workers) {
+        let mut list = vec![(s, t)];
+        while let Some((s, t)) = list.pop() {
+            if !self.stages[s].tasks[t].is_done() || !self.unfinish(s, t) {
+                continue;
+            }
+            for p in &self.stages[s].links.edge_producers {
+                let tasks = self.stages[*p].tasks.iter().enumerate();
+                list.extend(tasks.filter(|(_, t)| t.is_done() && !is_held(t, workers)).map(|(i, _)| (*p, i)));
+            }
+        }
+    }
+
+    /// Whether a stage that is not done reads segments of this one.
+    pub fn is_needed(&self, s: usize) -> bool {
+        self.stages[s].links.edge_readers.iter().any(|r| !self.stages[*r].is_done())
+    }
+}
+
+impl State {
+    /// After a worker was lost: runs again what lay only there and is still needed.
+    pub fn reopen_lost_outputs(&mut self) {
+        let State { jobs, workers, .. } = self;
+        for job in jobs.values_mut().filter(|j| j.state == JobState::Running) {
+            // Readers come after what they read: a reader that is reopened makes its producers needed.
+            for s in (0..job.stages.len())
+                .rev()
+                .filter(|s| !job.stages[*s].links.edge_readers.is_empty())
+                .collect::<Vec<_>>()
+            {
+                if !job.is_needed(s) {
+                    continue;
+                }
+                for t in 0..job.stages[s].tasks.len() {
+                    let task = &job.stages[s].tasks[t];
+                    if task.is_done() && !is_held(task, workers) {
+                        job.reopen(s, t, workers);
+                    }
+                }
+            }
+        }
+        let running: Vec<JobId> = self.jobs.keys().copied().collect();
+        running.into_iter().for_each(|id| self.requeue(id));
+    }
+
+    /// The reader's attempt is over, uncharged. The map that wrote the segment runs again if its block is corrupt, if
+    /// its holder is gone, or if this was not the first complaint.
+    pub fn handle_segment_lost(&mut self, worker: WorkerId, reader: AttemptId, lost: SegmentRef, failure: Failure) {
+        self.heard(worker, reader);
+        let runs = |t: &Task| matches!(&t.state, TaskState::Running(r) if r.worker == worker && r.attempt == reader);
+        if !self.task(reader.task).is_some_and(runs) {
+            return;
+        }
+        self.stop(reader.task);
+        // If it is the reader's own network that is broken, the next complaint shall not be its.
+        if let Some(task) = self.task_mut(reader.task) {
+            task.avoid(worker);
+        }
+        self.retry_uncharged(reader.task);
+        self.doubt(reader.task, lost, failure.code);
+        self.requeue(reader.task.job);
+    }
+
+    fn doubt(&mut self, reader: TaskId, lost: SegmentRef, code: Code) {
+        let State { jobs, workers, .. } = self;
+        let map = lost.attempt.task;
+        let (s, t) = (map.stage.0 as usize, map.index as usize);
+        let Some(job) = jobs.get_mut(&reader.job).filter(|_| map.job == reader.job) else { return };
+        if !job.stages[reader.stage.0 as usize].links.edge_producers.contains(&s) {
+            return;
+        }
+        let Some(task) = job.stages[s].tasks.get_mut(t) else { return };
+        if !task.is_done() || task.held.as_ref().is_none_or(|h| h.attempt != lost.attempt) {
+            return;
+        }
+        task.complaints += 1;
+        let gone = !is_held(task, workers);
+        if code == Code::SegmentCorrupt || gone || task.complaints >= COMPLAINTS_MAX {
+            if !gone {
+                task.avoid(lost.worker);
+            }
+            job.reopen(s, t, workers);
+        }
+    }
+
+    /// After a stage has finished: tasks that were run again for its sake and have not finished are done as they are.
+    /// Otherwise the loss of a worker at the end of the last stage would cost its whole share of the maps.
+    pub fn drop_needless_reruns(&mut self, id: JobId, finished: usize) {
+        let mut list = vec![finished];
+        while let Some(s) = list.pop() {
+            let Some(job) = self.jobs.get(&id) else { return };
+            let producers = job.stages[s].links.edge_producers.iter().copied();
+            let reruns: Vec<(usize, usize)> = producers
+                .filter(|p| !job.stages[*p].is_done() && !job.is_needed(*p))
+                .flat_map(|p| job.stages[p].tasks.iter().enumerate().map(move |(t, task)| (p, t, task)))
+                .filter(|(_, _, task)| task.held.is_some() && !task.is_done())
+                .map(|(p, t, _)| (p, t))
+                .collect();
+            for (p, t) in reruns {
+                let task = TaskId { job: id, stage: StageId(p as u32), index: t as u32 };
+                self.timers.clear(Timer::Delay(task));
+                if let Some((run, _)) = self.stop(task) {
+                    self.out.push(Action::Revoke { worker: run.worker, attempt: run.attempt });
+                }
+                if self.jobs.get_mut(&id).is_some_and(|job| job.mark_done(p, t)) {
+                    list.push(p);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Life of a stage: blocked → open → done, and open again when outputs are lost.
+//!
+//! A stage is blocked while a stage that it reads is not done, and done when all of its tasks are. A stage without
+//! tasks (a source without chunks) is done from the start. It owns the queues and counts of its tasks; every change of
+//! a task's state goes through the functions here, so that they agree. It knows nothing of workers' slots.
+
+use crate::event::TaskOutputs;
+use crate::job::Job;
+use crate::shuffle::PortIndex;
+use crate::task::{Run, Task, TaskState};
+use std::collections::BTreeSet;
+use windrow_model::{Chunk, Input, OutputReport, Plan, StageId, TaskOutput, TaskReport};
+
+/// Who reads whom, by positions of stages, each named once.
+#[derive(Default)]
+pub(crate) struct Links {
+    pub producers: Vec<usize>,
+    pub readers: Vec<usize>,
+    /// Those linked by segments, which can be lost; broadcasts cannot.
+    pub edge_producers: Vec<usize>,
+    pub edge_readers: Vec<usize>,
+}
+
+pub(crate) struct Stage {
+    pub tasks: Vec<Task>,
+    /// One for each task of a source stage; empty for others.
+    pub chunks: Vec<Chunk>,
+    pub outputs: Vec<TaskOutput>,
+    pub links: Links,
+    /// Producing stages that are not done.
+    pub blocked_by: usize,
+    /// Tasks that wait for any worker.
+    pub waiting: BTreeSet<usize>,
+    /// Tasks that wait and would rather not run on a worker that they failed on.
+    pub picky: BTreeSet<usize>,
+    pub done: usize,
+    /// Attempts that run or publish.
+    pub running: usize,
+    /// Attempts that failed and were charged.
+    pub failed: u64,
+    pub bytes_done: u64,
+    pub bytes_total: u64,
+    /// For each output, who holds which segment: made when a reader first needs it.
+    pub index: Vec<Option<PortIndex>>,
+}
+
+impl Stage {
+    /// `tasks` is the number of tasks, `chunks` has one for each if it is a source stage.
+    pub fn new(plan: &Plan, at: usize, outputs: Vec<TaskOutput>, tasks: usize, chunks: Vec<Chunk>) -> Self {
+        let stage = &plan.stages[at];
+        let once = |set: BTreeSet<usize>| -> Vec<usize> { set.into_iter().collect() };
+        let edges_of = |reader: usize| {
+            plan.stages[reader].inputs.iter().flat_map(|i| match i {
+                Input::Edge { from } => &from[..],
+                Input::Source(_) | Input::Broadcast { .. } => &[],
+            })
+        };
+        let readers: Vec<usize> = plan.readers(StageId(at as u32)).map(|r| r.0 as usize).collect();
+        let reads_edge = |r: &usize| edges_of(*r).any(|p| p.stage.0 as usize == at);
+        let links = Links {
+            producers: once(stage.reads().map(|p| p.stage.0 as usize).collect()),
+            edge_readers: readers.iter().copied().filter(reads_edge).collect(),
+            readers,
+            edge_producers: once(edges_of(at).map(|p| p.stage.0 as usize).collect()),
+        };
+        Stage {
+            tasks: std::iter::repeat_with(Task::new).take(tasks).collect(),
+            bytes_total: chunks.iter().map(Chunk::length).sum(),
+            chunks,
+            blocked_by: links.producers.len(),
+            links,
+            waiting: (0..tasks).collect(),
+            picky: BTreeSet::new(),
+            done: 0,
+            running: 0,
+            failed: 0,
+            bytes_done: 0,
+            index: outputs.iter().map(|_| None).collect(),
+            outputs,
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.done == self.tasks.len()
+    }
+
+    pub fn has_sink(&self) -> bool {
+        self.outputs.iter().any(|o| matches!(o, TaskOutput::Sink { .. }))
+    }
+
+    /// Whether a task could be given to a worker now.
+    pub fn is_runnable(&self) -> bool {
+        self.blocked_by == 0 && !(self.waiting.is_empty() && self.picky.is_empty())
+    }
+}
+
+impl Job {
+    /// The task waits for a worker.
+    pub fn enqueue(&mut self, s: usize, t: usize) {
+        let stage = &mut self.stages[s];
+        let task = &mut stage.tasks[t];
+        task.state = TaskState::Waiting;
+        if task.avoid.is_empty() { &mut stage.waiting } else { &mut stage.picky }.insert(t);
+        self.note_runnable(s);
+    }
+
+    /// The waiting task gets an attempt.
+    pub fn begin(&mut self, s: usize, t: usize, run: Run, bytes: u64) {
+        self.dequeue(s, t);
+        let stage = &mut self.stages[s];
+        stage.running += 1;
+        let task = &mut stage.tasks[t];
+        assert!(matches!(task.state, TaskState::Waiting), "only a waiting task gets an attempt");
+        task.attempts += 1;
+        task.bytes = bytes;
+        task.state = TaskState::Running(run);
+        self.slots += 1;
+        self.attempts += 1;
+        self.workers.insert(run.worker);
+    }
+
+    /// The running attempt is granted: it gives its slot back.
+    pub fn publish(&mut self, s: usize, t: usize, run: Run, report: TaskReport) {
+        self.stages[s].tasks[t].state = TaskState::Publishing(run, Box::new(report));
+        self.slots -= 1;
+    }
+
+    /// Ends the attempt that runs or publishes, if there is one. The task is in no queue then: the caller puts it
+    /// into one, marks it finished, or sets its timer.
+    pub fn end_attempt(&mut self, s: usize, t: usize) -> Option<(Run, Option<Box<TaskReport>>)> {
+        let stage = &mut self.stages[s];
+        let task = &mut stage.tasks[t];
+        let run = task.run()?;
+        stage.running -= 1;
+        match std::mem::replace(&mut task.state, TaskState::Delayed) {
+            TaskState::Publishing(_, report) => Some((run, Some(report))),
+            _ => {
+                self.slots -= 1;
+                Some((run, None))
+            }
+        }
+    }
+
+    /// The attempt's outputs are the task's. Its counters are added unless an earlier attempt's were, and broadcasts
+    /// stay those of the first attempt, which readers may have used. True if this completes the stage.
+    pub fn finish(&mut self, s: usize, t: usize, run: Run, report: TaskReport) -> bool {
+        let task = &mut self.stages[s].tasks[t];
+        let mut outputs = report.outputs;
+        if let Some(before) = task.held.take() {
+            for (new, old) in outputs.iter_mut().zip(before.outputs) {
+                if let OutputReport::Broadcast(_) = old {
+                    *new = old;
+                }
+            }
+        }
+        task.held = Some(TaskOutputs { worker: run.worker, attempt: run.attempt, outputs });
+        task.complaints = 0;
+        task.uncharged = 0;
+        if !std::mem::replace(&mut task.counted, true) {
+            self.counters.merge(&report.counters);
+        }
+        self.mark_done(s, t)
+    }
+
+    /// The task counts as done. True if this completes the stage.
+    pub fn mark_done(&mut self, s: usize, t: usize) -> bool {
+        self.dequeue(s, t);
+        let stage = &mut self.stages[s];
+        stage.tasks[t].state = TaskState::Done;
+        stage.bytes_done += stage.tasks[t].bytes;
+        stage.done += 1;
+        if stage.is_done() {
+            self.stage_finished(s);
+        }
+        self.stages[s].is_done()
+    }
+
+    /// Unblocks the readers of a stage that is done now.
+    pub fn stage_finished(&mut self, s: usize) {
+        self.stages_done += 1;
+        for i in 0..self.stages[s].links.readers.len() {
+            let reader = self.stages[s].links.readers[i];
+            self.stages[reader].blocked_by -= 1;
+            self.note_runnable(reader);
+        }
+    }
+
+    /// A done task must run again. True if the stage was done before; its readers are blocked then.
+    pub fn unfinish(&mut self, s: usize, t: usize) -> bool {
+        let stage = &mut self.stages[s];
+        assert!(stage.tasks[t].is_done(), "only a done task is reopened");
+        let was_done = stage.is_done();
+        stage.done -= 1;
+        stage.bytes_done -= stage.tasks[t].bytes;
+        stage.tasks[t].complaints = 0;
+        if was_done {
+            stage.index.fill_with(|| None);
+            self.stages_done -= 1;
+            for i in 0..self.stages[s].links.readers.len() {
+                let reader = self.stages[s].links.readers[i];
+                self.stages[reader].blocked_by += 1;
+                self.note_runnable(reader);
+            }
+        }
+        self.enqueue(s, t);
+        was_done
+    }
+
+    fn dequeue(&mut self, s: usize, t: usize) {
+        let stage = &mut self.stages[s];
+        let _was_queued = stage.waiting.remove(&t) || stage.picky.remove(&t);
+        self.note_runnable(s);
+    }
+
+    fn note_runnable(&mut self, s: usize) {
+        if self.stages[s].is_runnable() {
+            self.runnable.insert(s);
+        } else {
+            self.runnable.remove(&s);
+        }
+    }
+}

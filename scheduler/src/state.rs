@@ -1,0 +1,143 @@
+//! All that the scheduler remembers, and the dispatch of events to those who decide.
+//!
+//! It owns jobs, workers, timers and the queue, in ordered maps only, and the actions of the step that runs. It
+//! decides nothing itself.
+
+use crate::action::{Action, Collected};
+use crate::event::Event;
+use crate::job::Job;
+use crate::lease::Timers;
+use crate::queue::Queue;
+use crate::worker::Workers;
+use crate::{Config, check};
+use std::collections::{BTreeMap, VecDeque};
+use windrow_model::{Epoch, JobId, JobSpec, JobStatus, Time};
+
+/// What is kept of a job that has ended.
+pub(crate) struct Ended {
+    pub spec: Box<JobSpec>,
+    pub status: JobStatus,
+    /// Forgotten sooner than the rest.
+    pub collected: Option<Collected>,
+}
+
+pub(crate) struct State {
+    pub config: Config,
+    pub epoch: Epoch,
+    pub now: Time,
+    pub jobs: BTreeMap<JobId, Job>,
+    pub history: BTreeMap<JobId, Ended>,
+    /// Ended jobs, oldest first.
+    ended: VecDeque<JobId>,
+    /// Ended jobs whose collected results are kept, oldest first, and the bytes of those.
+    collected: VecDeque<(JobId, u64)>,
+    collected_bytes: u64,
+    pub workers: Workers,
+    pub timers: Timers,
+    pub queue: Queue,
+    /// Jobs submitted so far.
+    pub submitted: u64,
+    /// Actions of the step that runs.
+    pub out: Vec<Action>,
+    /// Steps since the invariants were checked.
+    unchecked: usize,
+}
+
+impl State {
+    pub fn new(config: Config, epoch: Epoch) -> Self {
+        State {
+            config,
+            epoch,
+            now: Time::default(),
+            jobs: BTreeMap::new(),
+            history: BTreeMap::new(),
+            ended: VecDeque::new(),
+            collected: VecDeque::new(),
+            collected_bytes: 0,
+            workers: Workers::default(),
+            timers: Timers::default(),
+            queue: Queue::default(),
+            submitted: 0,
+            out: Vec::new(),
+            unchecked: 0,
+        }
+    }
+
+    pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
+        self.now = self.now.max(now);
+        self.dispatch(event);
+        self.expire();
+        self.assign();
+        if cfg!(debug_assertions) {
+            self.check_now_and_then();
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Submitted { spec, unix_ms } => self.handle_submitted(spec, unix_ms),
+            Event::Planned { job, input_bytes, stages } => self.handle_planned(job, input_bytes, stages),
+            Event::PlanFailed { job, failure } => self.handle_plan_failed(job, failure),
+            Event::Cancelled { job } => self.handle_cancelled(job),
+            Event::WorkerJoined { node } => self.handle_joined(node),
+            Event::WorkerLeft { worker } => self.lose_worker(worker),
+            Event::WorkerBeat { worker } => self.renew_lease(worker),
+            Event::WorkerDrains { worker } => self.handle_drains(worker),
+            Event::AttemptDone { worker, attempt, report } => self.handle_done(worker, attempt, report),
+            Event::AttemptFailed { worker, attempt, failure } => self.handle_failed(worker, attempt, failure),
+            Event::Published { worker, attempt } => self.handle_published(worker, attempt),
+            Event::PublishFailed { worker, attempt, failure } => self.handle_publish_failed(worker, attempt, failure),
+            Event::SegmentLost { worker, reader, segment, failure } => {
+                self.handle_segment_lost(worker, reader, segment, failure)
+            }
+            Event::Committed { job } => self.handle_committed(job),
+            Event::CommitFailed { job, failure } => self.handle_commit_failed(job, failure),
+            Event::Tick => {}
+        }
+    }
+
+    /// Puts the job to its place in the queue after its tasks have changed.
+    pub fn requeue(&mut self, id: JobId) {
+        self.queue.set(id, self.jobs.get(&id).and_then(Job::turn));
+    }
+
+    /// Keeps what is to be known of a job that has ended, and forgets what is too much.
+    pub fn remember(&mut self, id: JobId, ended: Ended) {
+        let bytes = ended.collected.iter().flatten().flat_map(|(_, blobs)| blobs).map(|b| b.len() as u64).sum();
+        self.history.insert(id, ended);
+        self.ended.push_back(id);
+        self.collected.push_back((id, bytes));
+        self.collected_bytes += bytes;
+        while self.collected_bytes > self.config.history_collected_bytes_max
+            && let Some((oldest, bytes)) = self.collected.pop_front()
+        {
+            self.collected_bytes -= bytes;
+            if let Some(ended) = self.history.get_mut(&oldest) {
+                ended.collected = None;
+            }
+        }
+        while self.ended.len() > self.config.history_max
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.history.remove(&oldest);
+            if self.collected.front().is_some_and(|(id, _)| *id == oldest)
+                && let Some((_, bytes)) = self.collected.pop_front()
+            {
+                self.collected_bytes -= bytes;
+            }
+        }
+    }
+
+    /// Checks the invariants as often as keeps the cost per step constant: after every step in small states.
+    fn check_now_and_then(&mut self) {
+        let tasks: usize = self.jobs.values().flat_map(|j| &j.stages).map(|s| s.tasks.len()).sum();
+        self.unchecked += 1;
+        if self.unchecked * 16 >= tasks {
+            self.unchecked = 0;
+            if let Err(broken) = check::check(self) {
+                panic!("the scheduler's state is broken: {broken}");
+            }
+        }
+    }
+}

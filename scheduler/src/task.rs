@@ -1,0 +1,93 @@
+//! Life of a task, and its budget of failures.
+//!
+//! ```text
+//!          ┌──────── failed, lost, revoked ────────┐
+//!          ▼                                       │
+//! waiting ─┬─▶ running ─┬─▶ publishing ─▶ done ────┤ outputs lost
+//!    ▲     │            └──── no sink ─────▲       │
+//!    └── delayed ◀── failed too often in a row ◀───┘
+//! ```
+//! It owns what is known of the task's attempts and outputs; queues and counts belong to its stage.
+
+use crate::action::StagedPart;
+use crate::event::TaskOutputs;
+use windrow_model::{AttemptId, TaskReport, WorkerId};
+
+/// An attempt and where it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub worker: WorkerId,
+    pub attempt: AttemptId,
+}
+
+pub(crate) enum TaskState {
+    /// In one of its stage's queues.
+    Waiting,
+    /// In no queue until its timer is due.
+    Delayed,
+    /// Takes a slot.
+    Running(Run),
+    /// Granted: the task's one winner, unless it fails or its worker is lost. Takes no slot.
+    Publishing(Run, Box<TaskReport>),
+    Done,
+}
+
+pub(crate) struct Task {
+    pub state: TaskState,
+    /// Attempts started so far: the number of the next one.
+    pub attempts: u32,
+    /// Failed attempts that were charged.
+    pub failures: u32,
+    /// Attempts in a row that ended without anyone being charged.
+    pub uncharged: u32,
+    /// Workers that it failed on.
+    pub avoid: Vec<WorkerId>,
+    /// Readers that could not get its output from a worker that lives.
+    pub complaints: u32,
+    /// Its counters are in the job's sums.
+    pub counted: bool,
+    /// Bytes of input of the latest attempt.
+    pub bytes: u64,
+    /// What the last finished attempt made. Kept while the task is run again, since broadcasts are never lost.
+    pub held: Option<TaskOutputs>,
+    /// Parts in the staging folders: they stay even if the task is run again for a lost segment.
+    pub published: Vec<StagedPart>,
+}
+
+/// More workers than this are not avoided: whatever is wrong then is not the worker.
+const AVOID_MAX: usize = 16;
+
+impl Task {
+    pub fn new() -> Self {
+        Task {
+            state: TaskState::Waiting,
+            attempts: 0,
+            failures: 0,
+            uncharged: 0,
+            avoid: Vec::new(),
+            complaints: 0,
+            counted: false,
+            bytes: 0,
+            held: None,
+            published: Vec::new(),
+        }
+    }
+
+    /// The attempt that runs or publishes.
+    pub fn run(&self) -> Option<Run> {
+        match &self.state {
+            TaskState::Running(run) | TaskState::Publishing(run, _) => Some(*run),
+            TaskState::Waiting | TaskState::Delayed | TaskState::Done => None,
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, TaskState::Done)
+    }
+
+    pub fn avoid(&mut self, worker: WorkerId) {
+        if self.avoid.len() < AVOID_MAX && !self.avoid.contains(&worker) {
+            self.avoid.push(worker);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The picture of the state that pages and commands show. It reads only.
+
+use crate::action::CollectedRef;
+use crate::job::Job;
+use crate::state::State;
+use windrow_model::{JobId, JobSpec, JobState, JobStatus, Port, StageStatus, TaskTotals, Time};
+
+impl Job {
+    /// How the job stands at `now`. Costs a look at each stage, not at each task.
+    pub fn status(&self, now: Time) -> JobStatus {
+        let stages: Vec<StageStatus> = match self.state {
+            _ if self.stages.is_empty() => self.spec.plan.stages.iter().map(|s| named(&s.label)).collect(),
+            _ => self.stages.iter().zip(&self.spec.plan.stages).map(|(s, plan)| s.status(&plan.label)).collect(),
+        };
+        let mut tasks = TaskTotals::default();
+        for stage in &stages {
+            tasks.total += stage.tasks.total;
+            tasks.done += stage.tasks.done;
+            tasks.running += stage.tasks.running;
+            tasks.failed += stage.tasks.failed;
+        }
+        JobStatus {
+            id: self.spec.id,
+            name: self.spec.name.clone(),
+            state: self.state,
+            stages,
+            tasks,
+            attempts: self.attempts,
+            counters: self.counters.clone(),
+            error: None,
+            waiting: None,
+            outputs: self.spec.plan.sinks.iter().map(|s| s.path.clone()).collect(),
+            submitted_unix_ms: self.submitted_unix_ms,
+            elapsed_ms: now.since_ms(self.submitted),
+        }
+    }
+
+    /// Collected results whose stages are done.
+    pub fn collected(&self) -> CollectedRef<'_> {
+        let done = |port: Port| self.stages.get(port.stage.0 as usize).is_some_and(|s| s.is_done());
+        let collects = self.spec.plan.collects.iter().filter(|c| done(c.from));
+        collects.map(|c| (c.name.clone(), self.broadcasts(c.from).collect())).collect()
+    }
+}
+
+impl crate::stage::Stage {
+    fn status(&self, label: &str) -> StageStatus {
+        let tasks = TaskTotals {
+            total: self.tasks.len() as u64,
+            done: self.done as u64,
+            running: self.running as u64,
+            failed: self.failed,
+        };
+        StageStatus { tasks, bytes_done: self.bytes_done, bytes_total: self.bytes_total, ..named(label) }
+    }
+}
+
+fn named(label: &str) -> StageStatus {
+    StageStatus { label: label.to_string(), ..StageStatus::default() }
+}
+
+impl State {
+    pub fn status(&self, id: JobId, now: Time) -> Option<JobStatus> {
+        match self.jobs.get(&id) {
+            Some(job) => Some(JobStatus { waiting: self.waits_for(job), ..job.status(now) }),
+            None => self.history.get(&id).map(|ended| ended.status.clone()),
+        }
+    }
+
+    pub fn statuses(&self, now: Time) -> Vec<JobStatus> {
+        let ended = self.history.values().map(|e| e.status.clone());
+        let live = self.jobs.values().map(|j| JobStatus { waiting: self.waits_for(j), ..j.status(now) });
+        let mut all: Vec<JobStatus> = ended.chain(live).collect();
+        all.sort_by_key(|s| s.id);
+        all
+    }
+
+    pub fn spec(&self, id: JobId) -> Option<&JobSpec> {
+        let ended = || self.history.get(&id).map(|e| &*e.spec);
+        self.jobs.get(&id).map(|j| &*j.spec).or_else(ended)
+    }
+
+    pub fn collected(&self, id: JobId) -> Option<CollectedRef<'_>> {
+        match self.jobs.get(&id) {
+            Some(job) => Some(job.collected()),
+            None => {
+                let kept = self.history.get(&id)?.collected.as_ref()?;
+                Some(kept.iter().map(|(n, blobs)| (n.clone(), blobs.iter().map(Vec::as_slice).collect())).collect())
+            }
+        }
+    }
+
+    /// Why nothing runs although something could.
+    fn waits_for(&self, job: &Job) -> Option<String> {
+        let stuck = job.state == JobState::Running && job.slots == 0 && !job.runnable.is_empty();
+        if !stuck || self.workers.any_takes_tasks(&[]) {
+            return None;
+        }
+        let any = self.workers.iter().any(|(id, _)| self.workers.live(id).is_some());
+        Some(match any {
+            true => "no worker takes new tasks: every one drains or has no slots".to_string(),
+            false => "no worker is registered: start one with `windrow worker`".to_string(),
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! Workers as seen from here: slots, incarnation, drain, and an order by load of those that take tasks.
+//!
+//! A worker is `live → draining → lost`, or `live → lost`; a new incarnation starts over. It owns who runs what; it
+//! knows nothing of jobs beyond the ids of their tasks.
+
+use crate::action::Action;
+use crate::lease::Timer;
+use crate::state::State;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use windrow_model::{AttemptId, Incarnation, NodeInfo, TaskId, WorkerId, WorkerState, WorkerStatus};
+
+/// Lost workers that lists still show.
+const LOST_MAX: usize = 100;
+
+pub(crate) struct Worker {
+    pub info: NodeInfo,
+    pub state: WorkerState,
+    /// Tasks with an attempt here that takes a slot.
+    pub running: BTreeSet<TaskId>,
+    /// Tasks whose granted attempt publishes from here.
+    pub publishing: BTreeSet<TaskId>,
+    /// Attempts that it ran when it was lost: should this same life return, it may run them still.
+    pub given_up: Vec<AttemptId>,
+    /// Its lease was extended once because we ourselves had slept.
+    pub graced: bool,
+}
+
+impl Worker {
+    /// How full it is, comparable among workers; `None` if it takes no task now.
+    fn load(&self) -> Option<u64> {
+        let (running, slots) = (self.running.len() as u64, u64::from(self.info.slots));
+        (self.state == WorkerState::Live && running < slots).then(|| (running << 32) / slots)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Workers {
+    all: BTreeMap<WorkerId, Worker>,
+    /// Those that take tasks, emptiest first.
+    free: BTreeSet<(u64, WorkerId)>,
+    lost: VecDeque<WorkerId>,
+}
+
+impl Workers {
+    pub fn get(&self, id: WorkerId) -> Option<&Worker> {
+        self.all.get(&id)
+    }
+
+    /// A worker that lives, draining or not.
+    pub fn live(&self, id: WorkerId) -> Option<&Worker> {
+        self.all.get(&id).filter(|w| w.state != WorkerState::Lost)
+    }
+
+    pub fn live_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.all.get_mut(&id).filter(|w| w.state != WorkerState::Lost)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.all.iter().map(|(id, w)| (*id, w))
+    }
+
+    /// What this life of the worker made can still be had.
+    pub fn lives(&self, id: WorkerId, incarnation: Incarnation) -> bool {
+        self.live(id).is_some_and(|w| w.info.incarnation == incarnation)
+    }
+
+    /// The emptiest first.
+    pub fn free(&self) -> impl Iterator<Item = (u64, WorkerId)> + '_ {
+        self.free.iter().copied()
+    }
+
+    pub fn is_free(&self, id: WorkerId) -> bool {
+        self.all.get(&id).is_some_and(|w| w.load().is_some())
+    }
+
+    /// Whether any worker takes tasks, now or when a slot becomes free, leaving out those to `avoid`.
+    pub fn any_takes_tasks(&self, avoid: &[WorkerId]) -> bool {
+        let takes = |w: &Worker| w.state == WorkerState::Live && w.info.slots > 0;
+        self.all.iter().any(|(id, w)| takes(w) && !avoid.contains(id))
+    }
+
+    /// Registers a life of a worker that has nothing running.
+    pub fn join(&mut self, info: NodeInfo) {
+        let id = info.worker;
+        self.lost.retain(|lost| *lost != id);
+        self.unlist(id);
+        let worker = Worker {
+            info,
+            state: WorkerState::Live,
+            running: BTreeSet::new(),
+            publishing: BTreeSet::new(),
+            given_up: Vec::new(),
+            graced: false,
+        };
+        self.all.insert(id, worker);
+        self.list(id);
+    }
+
+    pub fn set_state(&mut self, id: WorkerId, state: WorkerState) {
+        self.change(id, |w| w.state = state);
+        if state == WorkerState::Lost && self.all.contains_key(&id) {
+            self.lost.retain(|lost| *lost != id);
+            self.lost.push_back(id);
+            if self.lost.len() > LOST_MAX
+                && let Some(oldest) = self.lost.pop_front()
+            {
+                self.all.remove(&oldest);
+            }
+        }
+    }
+
+    pub fn start(&mut self, id: WorkerId, task: TaskId) {
+        self.change(id, |w| assert!(w.running.insert(task), "a task has one attempt at a time"));
+    }
+
+    /// The attempt keeps its worker but not its slot.
+    pub fn publish(&mut self, id: WorkerId, task: TaskId) {
+        self.change(id, |w| {
+            w.running.remove(&task);
+            w.publishing.insert(task);
+        });
+    }
+
+    pub fn release(&mut self, id: WorkerId, task: TaskId) {
+        self.change(id, |w| {
+            w.running.remove(&task);
+            w.publishing.remove(&task);
+        });
+    }
+
+    pub fn statuses(&self) -> Vec<WorkerStatus> {
+        let status = |w: &Worker| WorkerStatus {
+            id: w.info.worker,
+            address: w.info.address.clone(),
+            host: w.info.host.clone(),
+            state: w.state,
+            slots: w.info.slots,
+            running: w.running.len() as u32,
+            memory_bytes: w.info.memory_bytes,
+            version: w.info.version.clone(),
+        };
+        self.all.values().map(status).collect()
+    }
+
+    /// The order by load holds exactly the workers that take tasks.
+    pub fn check(&self) -> Result<(), String> {
+        let free: BTreeSet<_> = self.all.iter().filter_map(|(id, w)| Some((w.load()?, *id))).collect();
+        if free != self.free {
+            return Err("the order of workers by load is stale".into());
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
+        self.unlist(id);
+        if let Some(w) = self.all.get_mut(&id) {
+            change(w);
+        }
+        self.list(id);
+    }
+
+    fn unlist(&mut self, id: WorkerId) {
+        if let Some(load) = self.all.get(&id).and_then(Worker::load) {
+            self.free.remove(&(load, id));
+        }
+    }
+
+    fn list(&mut self, id: WorkerId) {
+        if let Some(load) = self.all.get(&id).and_then(Worker::load) {
+            self.free.insert((load, id));
+        }
+    }
+}
+
+impl State {
+    /// A session began. A new life of a worker fences the old one, whose attempts and outputs are lost with it. The
+    /// same life may begin a new session: then its finished outputs are still there, but what was said in between may
+    /// not have arrived, so what runs there is given back. (A `Revoke` may be among what did not arrive: a worker gives
+    /// up by itself what it ran in an earlier session.)
+    pub fn handle_joined(&mut self, node: NodeInfo) {
+        let id = node.worker;
+        if let Some(known) = self.workers.get(id) {
+            if node.incarnation < known.info.incarnation {
+                return;
+            }
+            let mut given_up = known.given_up.clone();
+            if self.workers.lives(id, node.incarnation) {
+                given_up = self.give_back_all(id);
+            } else if known.info.incarnation < node.incarnation {
+                given_up.clear();
+                self.lose_worker(id);
+            }
+            self.out.extend(given_up.into_iter().map(|attempt| Action::Revoke { worker: id, attempt }));
+        }
+        self.workers.join(node);
+        self.renew_lease(id);
+    }
+
+    pub fn handle_drains(&mut self, id: WorkerId) {
+        self.renew_lease(id);
+        if self.workers.live(id).is_some() {
+            self.workers.set_state(id, WorkerState::Draining);
+        }
+    }
+
+    /// Its session ended, or its lease ran out.
+    pub fn lose_worker(&mut self, id: WorkerId) {
+        if self.workers.live(id).is_none() {
+            return;
+        }
+        self.timers.clear(Timer::Lease(id));
+        let given_up = self.give_back_all(id);
+        self.workers.set_state(id, WorkerState::Lost);
+        if let Some(worker) = self.workers.all.get_mut(&id) {
+            worker.given_up = given_up;
+        }
+        self.reopen_lost_outputs();
+    }
+
+    /// Nobody is charged for attempts that were on a worker which is gone or has forgotten them.
+    fn give_back_all(&mut self, id: WorkerId) -> Vec<AttemptId> {
+        let Some(worker) = self.workers.get(id) else { return Vec::new() };
+        let tasks: Vec<TaskId> = worker.running.iter().chain(&worker.publishing).copied().collect();
+        let mut given_up = Vec::new();
+        for task in tasks {
+            if let Some((run, _)) = self.stop(task) {
+                given_up.push(run.attempt);
+                self.retry_uncharged(task);
+            }
+        }
+        given_up
+    }
+}

@@ -1,0 +1,541 @@
+//! Random plans on a simulated cluster whose workers crash, return, drain and fall silent, and whose messages come late,
+//! twice or never. Then everything heals, and every job must end.
+//!
+//! The simulation has the files: it knows which attempt's segments exist on which life of a worker, and which parts are
+//! staged. It checks what the scheduler cannot know: that a task reads exactly what its producers wrote, that what is
+//! committed was granted and staged, once per task, and that no worker ever has more attempts than slots.
+
+mod support;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use support::*;
+use windrow_model::*;
+use windrow_scheduler::{Action, Config, Event, Scheduler, StagedPart};
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+    fn percent(&mut self, p: usize) -> bool {
+        self.below(100) < p
+    }
+}
+
+/// Chains, joins, unions, broadcasts, sinks and collects over edges of one or two partition counts.
+fn random_plan(dice: &mut Dice) -> (Plan, Vec<u32>) {
+    let counts = [1 + dice.below(4) as u32, 1 + dice.below(3) as u32];
+    let mut stages: Vec<Stage> = Vec::new();
+    let mut edges: Vec<((u32, u32), u32)> = Vec::new();
+    let mut broadcasts = Vec::new();
+    let mut chunk_counts = Vec::new();
+    let mut sinks = 0;
+    for s in 0..2 + dice.below(5) as u32 {
+        let mut inputs = Vec::new();
+        let is_source = edges.is_empty() || dice.percent(15);
+        if is_source {
+            inputs.push(source());
+            chunk_counts.push(dice.below(6) as u32);
+        } else {
+            let count = edges[dice.below(edges.len())].1;
+            let alike: Vec<(u32, u32)> = edges.iter().filter(|(_, n)| *n == count).map(|(p, _)| *p).collect();
+            for _ in 0..1 + dice.below(2) {
+                let from: Vec<_> = (0..1 + dice.below(2)).map(|_| alike[dice.below(alike.len())]).collect();
+                inputs.push(edge_from(&from));
+            }
+        }
+        if !broadcasts.is_empty() && dice.percent(30) {
+            let (from, output) = broadcasts[dice.below(broadcasts.len())];
+            inputs.push(broadcast_from(from, output));
+        }
+        let mut outputs = Vec::new();
+        for _ in 0..1 + dice.below(2) {
+            let here = (s, outputs.len() as u32);
+            match dice.below(10) {
+                0..=1 => {
+                    broadcasts.push(here);
+                    outputs.push(Output::Broadcast);
+                }
+                2..=4 if !is_source => {
+                    outputs.push(sink(sinks));
+                    sinks += 1;
+                }
+                _ => {
+                    let count = counts[dice.below(2)];
+                    edges.push((here, count));
+                    outputs.push(edge(count));
+                }
+            }
+        }
+        stages.push(stage(&format!("s{s}"), inputs, outputs));
+    }
+    if broadcasts.is_empty() {
+        stages[0].outputs.push(Output::Broadcast);
+        broadcasts.push((0, stages[0].outputs.len() as u32 - 1));
+    }
+    let mut plan = plan(stages);
+    let (s, o) = broadcasts[dice.below(broadcasts.len())];
+    plan.collects.push(Collect { name: "c".into(), from: port(s, o) });
+    plan.check().expect("the generator makes valid plans");
+    (plan, chunk_counts)
+}
+
+/// Whether this task writes anything for this partition: the same in every attempt.
+fn writes(stage: StageId, index: u32, output: u32, partition: u32) -> bool {
+    !(stage.0 * 7 + index * 5 + output * 3 + partition).is_multiple_of(4)
+}
+
+fn sparse_report(task: &Task) -> TaskReport {
+    let mut full = report(task);
+    let id = task.attempt.task;
+    for (o, output) in full.outputs.iter_mut().enumerate() {
+        if let OutputReport::Edge(segments) = output {
+            segments.retain(|s| writes(id.stage, id.index, o as u32, s.partition));
+        }
+    }
+    full
+}
+
+#[derive(Default)]
+struct Node {
+    up: bool,
+    incarnation: u64,
+    slots: u32,
+    /// Told by the scheduler, not yet looked at.
+    inbox: VecDeque<Action>,
+    running: BTreeMap<AttemptId, Task>,
+    /// Attempts whose files are here.
+    files: BTreeSet<AttemptId>,
+    granted: BTreeSet<AttemptId>,
+    /// Said to the scheduler, in order, not yet arrived.
+    outbox: VecDeque<Event>,
+}
+
+struct Cluster {
+    dice: Dice,
+    scheduler: Scheduler,
+    now: Time,
+    nodes: BTreeMap<WorkerId, Node>,
+    /// Arrives some time, in any order: duplicates, and what dead workers had said.
+    late: Vec<Event>,
+    /// Answers of the driver.
+    answers: Vec<Event>,
+    plans: BTreeMap<JobId, (Plan, Vec<u32>)>,
+    staged: BTreeSet<AttemptId>,
+    ended: BTreeMap<JobId, JobStatus>,
+    cancelled: BTreeSet<JobId>,
+    user_errors: bool,
+    broken: bool,
+}
+
+impl Cluster {
+    fn new(seed: u64, user_errors: bool) -> Self {
+        let config = Config { lease_ms: 1_000, ..Config::default() };
+        Cluster {
+            dice: Dice(seed),
+            scheduler: Scheduler::new(config, Epoch(3)),
+            now: Time(0),
+            nodes: BTreeMap::new(),
+            late: Vec::new(),
+            answers: Vec::new(),
+            plans: BTreeMap::new(),
+            staged: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+            user_errors,
+            broken: true,
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let actions = self.scheduler.step(self.now, event);
+        self.scheduler.check().expect("the invariants hold");
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::PlanJob { job } => {
+                let (plan, counts) = &self.plans[&job];
+                let sources = plan.stages.iter().enumerate().filter(|(_, s)| s.source().is_some());
+                let stages = sources.zip(counts).map(|((i, _), n)| chunks(i as u32, *n)).collect();
+                self.answers.push(Event::Planned { job, input_bytes: 1, stages });
+            }
+            Action::Assign { worker, ref task } => {
+                self.check_inputs(task);
+                assert!(!self.ended.contains_key(&task.attempt.task.job), "nothing is assigned after the end");
+                self.nodes.get_mut(&worker).expect("it joined").inbox.push_back(action);
+            }
+            Action::Revoke { worker, .. } | Action::Grant { worker, .. } => {
+                self.nodes.get_mut(&worker).expect("it joined").inbox.push_back(action);
+            }
+            Action::CommitJob { job, parts } => {
+                self.check_commit(job, &parts);
+                self.answers.push(Event::Committed { job });
+            }
+            Action::JobEnded { job, status, collected, .. } => {
+                if status.state == JobState::Done {
+                    self.check_done(job, &status, &collected);
+                }
+                assert!(self.ended.insert(job, *status).is_none(), "a job ends once");
+            }
+        }
+    }
+
+    fn tasks_of(&self, job: JobId, stage: StageId) -> u32 {
+        let (plan, counts) = &self.plans[&job];
+        match plan.partitions(stage, 0) {
+            Some(n) => n,
+            None => {
+                let nth = plan.stages[..stage.0 as usize].iter().filter(|s| s.source().is_some()).count();
+                counts[nth]
+            }
+        }
+    }
+
+    /// A task reads its partition of every task of every port, in order, whatever happened before.
+    fn check_inputs(&self, task: &Task) {
+        let id = task.attempt.task;
+        for (input, got) in self.plans[&id.job].0.stage(id.stage).inputs.iter().zip(&task.inputs) {
+            match (input, got) {
+                (Input::Source(_), TaskInput::Chunk(chunk)) => assert_eq!(chunk.part, id.index),
+                (Input::Edge { from }, TaskInput::Segments(segments)) => {
+                    let all = from.iter().flat_map(|p| (0..self.tasks_of(id.job, p.stage)).map(move |t| (*p, t)));
+                    let expected = all.filter(|(p, t)| writes(p.stage, *t, p.output, id.index));
+                    let got = segments.iter().map(|s| {
+                        assert_eq!((s.attempt.task.job, s.segment.partition), (id.job, id.index));
+                        (Port { stage: s.attempt.task.stage, output: s.output }, s.attempt.task.index)
+                    });
+                    assert!(got.eq(expected), "{task:?}");
+                }
+                (Input::Broadcast { from }, TaskInput::Inline(blobs)) => {
+                    assert_eq!(*blobs, self.blobs(id.job, *from), "{task:?}");
+                }
+                _ => panic!("{input:?} as {got:?}"),
+            }
+        }
+    }
+
+    fn blobs(&self, job: JobId, from: Port) -> Vec<Vec<u8>> {
+        let tasks = 0..self.tasks_of(job, from.stage);
+        tasks.map(|index| blob(TaskId { job, stage: from.stage, index })).collect()
+    }
+
+    /// Every task of every sink has exactly one part, and its attempt was granted and has published.
+    fn check_commit(&self, job: JobId, parts: &[StagedPart]) {
+        let mut expected = BTreeSet::new();
+        for (s, stage) in self.plans[&job].0.stages.iter().enumerate() {
+            for output in &stage.outputs {
+                if let Output::Sink { sink } = output {
+                    expected.extend((0..self.tasks_of(job, StageId(s as u32))).map(|t| (*sink, t)));
+                }
+            }
+        }
+        let got: BTreeSet<_> = parts.iter().map(|p| (p.part.sink, p.task)).collect();
+        assert_eq!(got.len(), parts.len(), "a part twice");
+        assert_eq!(got, expected);
+        assert!(parts.iter().all(|p| self.staged.contains(&p.attempt)), "a part that is not staged");
+    }
+
+    fn check_done(&self, job: JobId, status: &JobStatus, collected: &[(String, Vec<Vec<u8>>)]) {
+        assert_eq!(status.tasks.done, status.tasks.total);
+        assert_eq!(status.counters.get("tasks"), status.tasks.total, "counters are added once");
+        let from = self.plans[&job].0.collects[0].from;
+        assert_eq!(*collected, [("c".to_string(), self.blobs(job, from))]);
+    }
+
+    /// One thing happens.
+    fn turn(&mut self) {
+        let ids: Vec<WorkerId> = self.nodes.keys().copied().collect();
+        let one = ids[self.dice.below(ids.len())];
+        match self.dice.below(if self.broken { 115 } else { 95 }) {
+            0..25 => self.receive(one),
+            25..45 => self.work(one),
+            45..75 => self.deliver(one),
+            75..80 => self.deliver_late(),
+            80..88 => self.answer(),
+            88..92 => self.beat(one),
+            92..95 => {
+                self.now = self.now.plus_ms(self.dice.next() % 60);
+                self.step(Event::Tick);
+            }
+            95..100 => self.crash(one),
+            100..109 => self.start(one),
+            109..110 => self.step(Event::WorkerDrains { worker: one }),
+            // The session breaks and begins again: what the worker said is lost, and either it had given up what it
+            // ran, or what it was told still arrives.
+            110..112 if self.nodes[&one].up => {
+                let gives_up = self.dice.percent(50);
+                let node = self.nodes.get_mut(&one).expect("it is there");
+                if gives_up {
+                    node.inbox.clear();
+                    node.running.clear();
+                }
+                node.outbox.clear();
+                self.join(one);
+            }
+            112..113 if self.dice.percent(5) => {
+                let jobs: Vec<JobId> = self.plans.keys().copied().collect();
+                let job = jobs[self.dice.below(jobs.len())];
+                self.cancelled.insert(job);
+                self.step(Event::Cancelled { job });
+            }
+            // A long silence: leases run out.
+            _ if self.dice.percent(5) => {
+                self.now = self.now.plus_ms(700);
+                self.step(Event::Tick);
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self) {
+        if !self.answers.is_empty() {
+            let event = self.answers.remove(self.dice.below(self.answers.len()));
+            self.step(event);
+        }
+    }
+
+    fn beat(&mut self, id: WorkerId) {
+        if self.nodes[&id].up {
+            self.step(Event::WorkerBeat { worker: id });
+            let lost = self.scheduler.workers().iter().any(|w| w.id == id && w.state == WorkerState::Lost);
+            // As a worker whose session is refused does; its attempts have been killed with its lease.
+            if lost {
+                self.crash_files(id, false);
+                self.join(id);
+            }
+        }
+    }
+
+    fn join(&mut self, id: WorkerId) {
+        let node = &self.nodes[&id];
+        let info = NodeInfo { slots: node.slots, ..node_info(id, node.incarnation) };
+        self.step(Event::WorkerJoined { node: info });
+    }
+
+    fn start(&mut self, id: WorkerId) {
+        let node = self.nodes.get_mut(&id).expect("it is there");
+        if !node.up {
+            node.up = true;
+            node.incarnation += 1;
+            self.join(id);
+        }
+    }
+
+    fn crash_files(&mut self, id: WorkerId, files: bool) {
+        let node = self.nodes.get_mut(&id).expect("it is there");
+        node.inbox.clear();
+        node.running.clear();
+        node.granted.clear();
+        if files {
+            node.files.clear();
+        }
+        let said: Vec<Event> = node.outbox.drain(..).collect();
+        for event in said {
+            if self.dice.percent(50) {
+                self.late.push(event);
+            }
+        }
+    }
+
+    fn crash(&mut self, id: WorkerId) {
+        if self.nodes[&id].up {
+            self.crash_files(id, true);
+            self.nodes.get_mut(&id).expect("it is there").up = false;
+            // Else it is found out by its lease, or by its next life.
+            if self.dice.percent(60) {
+                self.step(Event::WorkerLeft { worker: id });
+            }
+        }
+    }
+
+    /// The worker looks at what it was told.
+    fn receive(&mut self, id: WorkerId) {
+        let node = self.nodes.get_mut(&id).expect("it is there");
+        let Some(action) = node.inbox.pop_front().filter(|_| node.up) else { return };
+        match action {
+            Action::Assign { task, .. } => {
+                // What was assigned to an earlier life arrives in none.
+                if task.attempt.incarnation == Incarnation(node.incarnation) {
+                    node.running.insert(task.attempt, *task);
+                    assert!(node.running.len() <= node.slots as usize, "more attempts than slots");
+                }
+            }
+            Action::Revoke { attempt, .. } => {
+                node.running.remove(&attempt);
+                node.files.remove(&attempt);
+                node.granted.remove(&attempt);
+            }
+            Action::Grant { attempt, .. } => {
+                if node.files.contains(&attempt) {
+                    node.granted.insert(attempt);
+                }
+            }
+            other => panic!("{other:?} is not for a worker"),
+        }
+    }
+
+    /// The worker gets something done.
+    fn work(&mut self, id: WorkerId) {
+        if !self.nodes[&id].up {
+            return;
+        }
+        if let Some(attempt) = self.nodes[&id].granted.first().copied() {
+            return self.publish(id, attempt);
+        }
+        let running = &self.nodes[&id].running;
+        if running.is_empty() {
+            return;
+        }
+        let nth = self.dice.below(running.len());
+        let Some(task) = self.nodes[&id].running.values().nth(nth).cloned() else { return };
+        let attempt = task.attempt;
+        let fails = self.broken && self.dice.percent(6);
+        let event = if let Some(segment) = self.missing(&task) {
+            let code = if self.dice.percent(40) { Code::SegmentCorrupt } else { Code::FetchFailed };
+            Event::SegmentLost { worker: id, reader: attempt, segment, failure: failure(code) }
+        } else if fails {
+            let codes = [Code::FetchFailed, Code::WorkerLost, Code::UserError, Code::ExecutorCrashed];
+            let code = codes[self.dice.below(if self.user_errors { 4 } else { 2 })];
+            Event::AttemptFailed { worker: id, attempt, failure: failure(code) }
+        } else {
+            Event::AttemptDone { worker: id, attempt, report: sparse_report(&task) }
+        };
+        let node = self.nodes.get_mut(&id).expect("it is there");
+        node.running.remove(&attempt);
+        if matches!(event, Event::AttemptDone { .. }) {
+            node.files.insert(attempt);
+        }
+        node.outbox.push_back(event);
+    }
+
+    fn publish(&mut self, id: WorkerId, attempt: AttemptId) {
+        let fails = self.broken && self.user_errors && self.dice.percent(5);
+        let node = self.nodes.get_mut(&id).expect("it is there");
+        node.granted.remove(&attempt);
+        node.outbox.push_back(if fails {
+            Event::PublishFailed { worker: id, attempt, failure: failure(Code::IoError) }
+        } else {
+            self.staged.insert(attempt);
+            Event::Published { worker: id, attempt }
+        });
+    }
+
+    /// A segment that is not where it should be, or cannot be fetched just now.
+    fn missing(&mut self, task: &Task) -> Option<SegmentRef> {
+        let segments: Vec<SegmentRef> = task
+            .inputs
+            .iter()
+            .filter_map(|i| if let TaskInput::Segments(s) = i { Some(s) } else { None })
+            .flatten()
+            .copied()
+            .collect();
+        let gone = |s: &&SegmentRef| {
+            let node = &self.nodes[&s.worker];
+            !node.up || !node.files.contains(&s.attempt)
+        };
+        if let Some(gone) = segments.iter().find(gone) {
+            return Some(*gone);
+        }
+        let flaky = self.broken && !segments.is_empty() && self.dice.percent(5);
+        flaky.then(|| segments[self.dice.below(segments.len())])
+    }
+
+    /// The scheduler hears what a worker said, perhaps once more later.
+    fn deliver(&mut self, id: WorkerId) {
+        if let Some(event) = self.nodes.get_mut(&id).and_then(|n| n.outbox.pop_front()) {
+            if self.broken && self.dice.percent(10) {
+                self.late.push(event.clone());
+            }
+            self.step(event);
+        }
+    }
+
+    fn deliver_late(&mut self) {
+        if !self.late.is_empty() {
+            let event = self.late.swap_remove(self.dice.below(self.late.len()));
+            self.step(event);
+        }
+    }
+
+    /// Nothing fails any more: the jobs must get through.
+    fn heal(&mut self) {
+        self.broken = false;
+        let ids: Vec<WorkerId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            self.crash(id);
+            self.start(id);
+        }
+        let mut turns = 0;
+        while self.ended.len() < self.plans.len() {
+            self.turn();
+            turns += 1;
+            assert!(turns < 60_000, "no progress: {:#?}", self.scheduler.statuses(self.now));
+        }
+    }
+}
+
+fn node_info(id: WorkerId, incarnation: u64) -> NodeInfo {
+    node(id.as_bytes()[0], 1, incarnation)
+}
+
+fn run(seed: u64, user_errors: bool) {
+    let mut c = Cluster::new(seed, user_errors);
+    for n in 1..=2 + c.dice.below(4) as u8 {
+        let slots = 1 + c.dice.below(3) as u32;
+        c.nodes.insert(worker_id(n), Node { slots, ..Node::default() });
+        if c.dice.percent(80) {
+            c.start(worker_id(n));
+        }
+    }
+    let jobs = 1 + c.dice.below(3) as u8;
+    for n in 1..=jobs {
+        let (plan, chunk_counts) = random_plan(&mut c.dice);
+        let options = JobOptions {
+            priority: c.dice.below(2) as i32,
+            slots_max: c.dice.percent(30).then_some(2),
+            ..JobOptions::default()
+        };
+        c.plans.insert(job_id(n), (plan.clone(), chunk_counts));
+        c.step(Event::Submitted { spec: Box::new(spec(n, plan, options)), unix_ms: 0 });
+        for _ in 0..c.dice.below(200) {
+            c.turn();
+        }
+    }
+    for _ in 0..c.dice.below(2_000) {
+        c.turn();
+    }
+    c.heal();
+    for (job, status) in &c.ended {
+        let may_fail = user_errors && status.state == JobState::Failed;
+        let was_cancelled = c.cancelled.contains(job) && status.state == JobState::Cancelled;
+        assert!(status.state == JobState::Done || may_fail || was_cancelled, "{status:#?}");
+        let over = c.scheduler.workers().iter().all(|w| w.running == 0);
+        assert!(over, "slots are free again");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_loss_of_workers_or_messages_fails_a_job(seed in any::<u64>()) {
+        run(seed, false);
+    }
+
+    #[test]
+    fn jobs_end_whatever_fails(seed in any::<u64>()) {
+        run(seed, true);
+    }
+}

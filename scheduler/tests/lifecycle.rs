@@ -1,0 +1,215 @@
+//! A job from submission to its end, without faults.
+
+mod support;
+use support::*;
+use windrow_model::*;
+use windrow_scheduler::{Action, Config, Event};
+
+#[test]
+fn a_job_maps_reduces_commits_and_ends_once() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    assert_eq!(assigns(&h.submit(1, map_reduce(2), &[3])), ["0/0@1", "0/1@1"]);
+    assert_eq!(assigns(&h.finish(1, 0, 1)), ["0/2@1"]);
+    assert_eq!(assigns(&h.finish(1, 0, 0)), [""; 0], "the reduce waits for every map");
+    assert_eq!(assigns(&h.finish(1, 0, 2)), ["1/0@1", "1/1@1"]);
+
+    let (worker, first) = h.take(1, 1, 0);
+    assert_eq!(h.done(worker, &first), [Action::Grant { worker, attempt: first.attempt }]);
+    assert_eq!(h.status(1).tasks, TaskTotals { total: 5, done: 3, running: 2, failed: 0 });
+    assert_eq!(h.finish(1, 1, 1).len(), 1, "only its grant: the first part is not published");
+    let committing = h.step(Event::Published { worker, attempt: first.attempt });
+    let [Action::CommitJob { parts, .. }] = &committing[..] else { panic!("{committing:?}") };
+    assert_eq!(parts.iter().map(|p| p.task).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(h.status(1).state, JobState::Committing);
+
+    let ended = h.commit(1);
+    let [Action::JobEnded { status, workers, .. }] = &ended[..] else { panic!("{ended:?}") };
+    assert_eq!((status.state, status.attempts), (JobState::Done, 5));
+    assert_eq!(status.counters.get("tasks"), 5);
+    assert_eq!(status.outputs, ["/out0"]);
+    assert_eq!(*workers, [worker_id(1)]);
+    assert_eq!(h.commit(1), []);
+    assert_eq!(h.status(1), **status, "its status stays");
+}
+
+#[test]
+fn a_reader_gets_its_partition_of_every_port_in_order() {
+    let mut h = Harness::new();
+    h.join(1, 8);
+    let union = plan(vec![
+        stage("left", vec![source()], vec![edge(2)]),
+        stage("right", vec![source()], vec![Output::Broadcast, edge(2)]),
+        stage("join", vec![edge_from(&[(1, 1), (0, 0)]), broadcast_from(1, 0)], vec![sink(0)]),
+    ]);
+    h.submit(1, union, &[2, 3]);
+    // Finished out of order; left/0 leaves partition 1 out.
+    let (worker, task) = h.take(1, 0, 0);
+    let mut sparse = report(&task);
+    sparse.outputs[0] = OutputReport::Edge(vec![segment(0)]);
+    for (s, i) in [(1, 2), (0, 1), (1, 0), (1, 1)] {
+        h.finish(1, s, i);
+    }
+    h.step(Event::AttemptDone { worker, attempt: task.attempt, report: sparse });
+    let read = |task: &Task| {
+        let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
+        let name = |s: &SegmentRef| (s.attempt.task.stage.0, s.output, s.attempt.task.index, s.segment.partition);
+        segments.iter().map(name).collect::<Vec<_>>()
+    };
+    let (_, zero) = h.take(1, 2, 0);
+    assert_eq!(read(&zero), [(1, 1, 0, 0), (1, 1, 1, 0), (1, 1, 2, 0), (0, 0, 0, 0), (0, 0, 1, 0)]);
+    assert_eq!(zero.inputs[1], TaskInput::Inline(vec![vec![1, 0], vec![1, 1], vec![1, 2]]));
+    let (_, one) = h.take(1, 2, 1);
+    assert_eq!(read(&one), [(1, 1, 0, 1), (1, 1, 1, 1), (1, 1, 2, 1), (0, 0, 1, 1)]);
+    assert_eq!(one.job_input_bytes, 500);
+    assert_eq!(h.status(1).stages[2].bytes_total, 90);
+}
+
+#[test]
+fn a_source_without_chunks_is_done_and_its_readers_still_run() {
+    let mut h = Harness::new();
+    h.join(1, 4);
+    assert_eq!(assigns(&h.submit(1, map_reduce(2), &[0])), ["1/0@1", "1/1@1"]);
+    let (_, task) = &h.assigned[0];
+    assert_eq!(task.inputs, [TaskInput::Segments(vec![])]);
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+#[test]
+fn a_job_without_sinks_ends_without_a_commit_and_brings_its_results() {
+    let mut h = Harness::new();
+    h.join(1, 4);
+    h.submit(1, map_only(), &[2]);
+    h.finish(1, 0, 1);
+    assert_eq!(h.scheduler.collected(job_id(1)), Some(vec![]), "not complete yet");
+    let ended = h.finish(1, 0, 0);
+    let [Action::JobEnded { collected, .. }] = &ended[..] else { panic!("{ended:?}") };
+    assert_eq!(*collected, [("all".to_string(), vec![vec![0, 0], vec![0, 1]])]);
+    assert_eq!(h.scheduler.collected(job_id(1)), Some(vec![("all".to_string(), vec![&[0, 0][..], &[0, 1]])]));
+}
+
+#[test]
+fn a_job_without_any_chunk_and_sink_ends_when_it_is_planned() {
+    let mut h = Harness::new();
+    let ended = h.submit(1, map_only(), &[0]);
+    assert!(matches!(&ended[..], [Action::JobEnded { status, .. }] if status.state == JobState::Done), "{ended:?}");
+}
+
+#[test]
+fn auto_partitions_follow_the_input_unless_the_job_says_how_many() {
+    let auto = || {
+        plan(vec![
+            stage("map", vec![source()], vec![edge_of(Partitions::Auto)]),
+            stage("reduce", vec![edge_from(&[(0, 0)])], vec![sink(0)]),
+        ])
+    };
+    let mut h = Harness::new();
+    h.join(1, 8);
+    h.submit_with(1, auto(), &[1], JobOptions { partitions: Some(3), ..JobOptions::default() });
+    assert_eq!(h.assigned[0].1.outputs, [TaskOutput::Edge { partitions: 3 }]);
+    assert_eq!(h.status(1).stages[1].tasks.total, 3);
+
+    h.step(Event::Submitted { spec: Box::new(spec(2, auto(), JobOptions::default())), unix_ms: 0 });
+    h.step(Event::Planned { job: job_id(2), input_bytes: 100 << 20, stages: vec![chunks(0, 1)] });
+    assert_eq!(h.status(2).stages[1].tasks.total, 4);
+}
+
+#[test]
+fn an_invalid_plan_fails_at_submit() {
+    let mut h = Harness::new();
+    let bad = plan(vec![stage("map", vec![source()], vec![edge(1)])]);
+    let submitted = Event::Submitted { spec: Box::new(spec(1, bad, JobOptions::default())), unix_ms: 0 };
+    let ended = h.step(submitted);
+    let [Action::JobEnded { status, .. }] = &ended[..] else { panic!("{ended:?}") };
+    assert_eq!(status.error.as_ref().map(|e| e.code), Some(Code::PlanInvalid));
+}
+
+#[test]
+fn the_same_submit_again_is_the_same_job() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, map_only(), &[1]);
+    let again = || Event::Submitted { spec: Box::new(spec(1, map_only(), JobOptions::default())), unix_ms: 9 };
+    assert_eq!(h.step(again()), []);
+    h.finish_all();
+    assert_eq!(h.step(again()), [], "also after its end");
+}
+
+#[test]
+fn a_failed_plan_and_a_failed_commit_fail_the_job() {
+    let mut h = Harness::new();
+    h.join(1, 4);
+    h.step(Event::Submitted { spec: Box::new(spec(1, map_only(), JobOptions::default())), unix_ms: 0 });
+    h.step(Event::PlanFailed { job: job_id(1), failure: failure(Code::InputNotFound) });
+    assert_eq!(h.ended[&job_id(1)].error.as_ref().map(|e| e.code), Some(Code::InputNotFound));
+
+    h.submit(2, map_reduce(1), &[1]);
+    h.finish_all();
+    h.step(Event::CommitFailed { job: job_id(2), failure: failure(Code::OutputExists) });
+    assert_eq!(h.ended[&job_id(2)].error.as_ref().map(|e| e.code), Some(Code::OutputExists));
+}
+
+#[test]
+fn a_cancelled_job_revokes_what_runs_and_frees_its_slots() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit(1, map_reduce(1), &[3]);
+    h.submit(2, map_only(), &[2]);
+    let running: Vec<AttemptId> = h.assigned.iter().map(|(_, t)| t.attempt).collect();
+    let actions = h.step(Event::Cancelled { job: job_id(1) });
+    let revoke = |attempt| Action::Revoke { worker: worker_id(1), attempt };
+    assert_eq!(actions[..2], [revoke(running[0]), revoke(running[1])]);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Cancelled);
+    assert_eq!(h.running(), ["0/0@1", "0/1@1"], "the other job's");
+    let late = h.step(Event::AttemptDone { worker: worker_id(1), attempt: running[0], report: TaskReport::default() });
+    assert_eq!(late, [revoke(running[0])]);
+}
+
+#[test]
+fn a_commit_wins_over_a_cancel_and_a_deadline() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit_with(1, map_reduce(1), &[1], JobOptions { timeout_ms: Some(50), ..JobOptions::default() });
+    h.finish_all();
+    assert_eq!(h.step(Event::Cancelled { job: job_id(1) }), []);
+    assert_eq!(h.scheduler.next_deadline(), None);
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+#[test]
+fn a_job_that_takes_longer_than_its_timeout_fails() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit_with(1, map_reduce(1), &[1], JobOptions { timeout_ms: Some(50), ..JobOptions::default() });
+    assert_eq!(h.scheduler.next_deadline(), Some(Time(50)));
+    assert_eq!(h.tick().len(), 2, "a revoke and the end");
+    let status = &h.ended[&job_id(1)];
+    assert_eq!((status.elapsed_ms, status.error.as_ref().map(|e| e.code)), (50, Some(Code::DeadlineExceeded)));
+}
+
+#[test]
+fn a_job_says_that_it_waits_for_workers() {
+    let mut h = Harness::new();
+    h.submit(1, map_only(), &[1]);
+    assert!(h.status(1).waiting.is_some_and(|w| w.contains("windrow worker")));
+    h.join(1, 1);
+    assert_eq!(h.status(1).waiting, None);
+}
+
+#[test]
+fn the_history_is_bounded_in_jobs_and_in_bytes_of_results() {
+    let config = Config { lease_ms: u64::MAX, history_max: 2, history_collected_bytes_max: 3, ..Config::default() };
+    let mut h = Harness::with(config);
+    h.join(1, 1);
+    for n in 1..=3 {
+        h.submit(n, map_only(), &[1]);
+        h.finish_all();
+    }
+    assert_eq!(h.scheduler.statuses(h.now).iter().map(|s| s.id).collect::<Vec<_>>(), [job_id(2), job_id(3)]);
+    assert_eq!(h.scheduler.collected(job_id(2)), None, "forgotten");
+    assert!(h.scheduler.collected(job_id(3)).is_some());
+    assert!(h.scheduler.spec(job_id(2)).is_some());
+}

@@ -1,0 +1,324 @@
+//! Workers that die, come back or fall silent, and segments that cannot be had.
+
+mod support;
+use support::*;
+use windrow_model::*;
+use windrow_scheduler::{Action, Config, Event};
+
+/// a → b → c, one partition each, `a` with `maps` chunks.
+fn chain() -> Plan {
+    plan(vec![
+        stage("a", vec![source()], vec![edge(2)]),
+        stage("bb", vec![edge_from(&[(0, 0)])], vec![edge(2)]),
+        stage("ccc", vec![edge_from(&[(1, 0)])], vec![sink(0)]),
+    ])
+}
+
+#[test]
+fn attempts_of_a_lost_worker_run_elsewhere_and_nobody_is_charged() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit_with(1, map_only(), &[2], JobOptions { attempts_max: 1, ..JobOptions::default() });
+    let (worker, old) = (h.assigned[0].0, h.assigned[0].1.clone());
+    h.join(2, 2);
+    assert_eq!(assigns(&h.leave(1)), ["0/0@2", "0/1@2"]);
+    assert_eq!(h.status(1).tasks.failed, 0);
+    assert_eq!(h.done(worker, &old), [Action::Revoke { worker, attempt: old.attempt }]);
+    h.finish_all();
+    assert_eq!(h.ended[&job_id(1)].attempts, 4);
+}
+
+#[test]
+fn lost_outputs_are_recomputed_up_the_plan_and_counted_once() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit(1, chain(), &[2]);
+    h.finish(1, 0, 0);
+    h.finish(1, 0, 1);
+    h.finish(1, 1, 0);
+    h.finish(1, 1, 1);
+    assert_eq!(h.running(), ["2/0@1", "2/1@1"]);
+    h.finish(1, 2, 0);
+    h.join(2, 4);
+    // Everything but the published part 0 was on worker 1.
+    assert_eq!(assigns(&h.leave(1)), ["0/0@2", "0/1@2"]);
+    let status = h.status(1);
+    assert_eq!(status.stages.iter().map(|s| s.tasks.done).collect::<Vec<_>>(), [0, 0, 1]);
+    assert_eq!(status.stages[0].bytes_done, 0);
+    h.finish(1, 0, 0);
+    assert_eq!(assigns(&h.finish(1, 0, 1)), ["1/0@2", "1/1@2"]);
+    h.finish(1, 1, 0);
+    assert_eq!(assigns(&h.finish(1, 1, 1)), ["2/1@2"], "part 0 stays");
+    h.finish(1, 2, 1);
+    h.commit(1);
+    let status = &h.ended[&job_id(1)];
+    assert_eq!((status.state, status.counters.get("tasks"), status.attempts), (JobState::Done, 6, 11));
+}
+
+#[test]
+fn outputs_that_nobody_needs_any_more_are_not_recomputed_until_someone_does() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, chain(), &[1]);
+    h.finish(1, 0, 0);
+    h.join(2, 1);
+    h.step(Event::WorkerDrains { worker: worker_id(1) });
+    let done = (h.take(1, 1, 0), h.take(1, 1, 1));
+    assert_eq!([done.0.0, done.1.0], [worker_id(1), worker_id(2)], "the first went where its segment is");
+    h.step(Event::AttemptFailed { worker: done.0.0, attempt: done.0.1.attempt, failure: failure(Code::IoError) });
+    h.done(done.1.0, &done.1.1);
+    h.finish(1, 1, 0);
+    assert_eq!(h.running(), ["2/0@2"]);
+    // The map's output is gone, but both of its readers are done.
+    assert_eq!(h.leave(1), []);
+    assert_eq!(h.status(1).stages[0].tasks.done, 1);
+    // Now they are needed again, and with them the map.
+    h.join(3, 2);
+    assert_eq!(assigns(&h.leave(2)), ["0/0@3"]);
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+#[test]
+fn running_readers_are_left_alone_and_waiting_ones_wait() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, map_reduce(2), &[1]);
+    h.join(2, 1);
+    h.finish(1, 0, 0);
+    assert_eq!(h.running(), ["1/0@1", "1/1@2"]);
+    h.leave(1);
+    assert_eq!(h.running(), ["1/1@2"], "the map waits for the slot");
+    assert_eq!(assigns(&h.finish(1, 1, 1)), ["0/0@2"], "before the reader that needs it");
+    assert_eq!(assigns(&h.finish(1, 0, 0)), ["1/0@2"]);
+}
+
+#[test]
+fn a_rerun_that_nobody_needs_any_more_is_dropped() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, map_reduce(1), &[2]);
+    h.join(2, 1);
+    h.finish(1, 0, 0);
+    h.finish(1, 0, 1);
+    let (reader, task) = h.take(1, 1, 0);
+    let holder = if reader == worker_id(1) { 2 } else { 1 };
+    h.join(3, 1);
+    let rerun = h.leave(holder);
+    assert_eq!(assigns(&rerun).len(), 1, "its map runs again: {rerun:?}");
+    h.done(reader, &task);
+    let actions = h.step(Event::Published { worker: reader, attempt: task.attempt });
+    assert!(matches!(&actions[..], [Action::Revoke { .. }, Action::CommitJob { .. }]), "{actions:?}");
+}
+
+#[test]
+fn a_granted_attempt_that_had_not_published_is_run_again() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, map_reduce(1), &[1]);
+    h.finish(1, 0, 0);
+    let (worker, first) = h.take(1, 1, 0);
+    h.done(worker, &first);
+    h.join(2, 1);
+    assert_eq!(assigns(&h.leave(1)), ["0/0@2"]);
+    assert_eq!(h.step(Event::Published { worker, attempt: first.attempt }), [], "its worker was given up");
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+#[test]
+fn a_part_that_is_published_stays_when_its_task_runs_again_for_a_lost_segment() {
+    let both = plan(vec![
+        stage("a", vec![source()], vec![edge(1)]),
+        stage("b", vec![edge_from(&[(0, 0)])], vec![sink(0), edge(1)]),
+        stage("c", vec![edge_from(&[(1, 1)])], vec![sink(1)]),
+    ]);
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, both, &[1]);
+    h.finish(1, 0, 0);
+    let (worker, first) = h.take(1, 1, 0);
+    h.done(worker, &first);
+    h.step(Event::Published { worker, attempt: first.attempt });
+    h.join(2, 1);
+    h.leave(1);
+    let actions = h.finish_all();
+    let grants = actions.iter().filter(|a| matches!(a, Action::Grant { .. })).count();
+    assert_eq!(grants, 1, "only the last stage's: {actions:?}");
+    let Some(Action::CommitJob { parts, .. }) = actions.last() else { panic!("{actions:?}") };
+    assert_eq!(parts[0].attempt, first.attempt);
+    assert_eq!(parts.iter().map(|p| p.part.sink).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn a_new_incarnation_fences_the_old_one() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit(1, map_reduce(1), &[2]);
+    h.finish(1, 0, 0);
+    let (worker, old) = h.take(1, 0, 1);
+    let again = h.join_as(1, 2, 2);
+    assert_eq!(assigns(&again), ["0/0@1", "0/1@1"], "its output and its attempt are lost");
+    assert_eq!(h.done(worker, &old), [Action::Revoke { worker, attempt: old.attempt }]);
+    assert_eq!(h.join_as(1, 2, 1), [], "the old one is no more");
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+#[test]
+fn a_new_session_of_the_same_life_keeps_outputs_and_gives_attempts_back() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit(1, map_reduce(1), &[2]);
+    h.finish(1, 0, 0);
+    let attempt = h.assigned[0].1.attempt;
+    let again = h.join(1, 2);
+    assert_eq!(again[0], Action::Revoke { worker: worker_id(1), attempt });
+    assert_eq!(assigns(&again), ["0/1@1"]);
+}
+
+#[test]
+fn a_silent_worker_is_lost_when_its_lease_runs_out() {
+    let mut h = Harness::with(Config { lease_ms: 1_000, ..Config::default() });
+    h.join(1, 1);
+    h.submit(1, map_only(), &[1]);
+    h.now = Time(900);
+    h.step(Event::WorkerBeat { worker: worker_id(1) });
+    assert_eq!(h.scheduler.next_deadline(), Some(Time(1_900)));
+    h.tick();
+    assert_eq!(h.scheduler.workers()[0].state, WorkerState::Lost);
+    assert_eq!(h.scheduler.worker_address(worker_id(1)), None);
+    h.step(Event::WorkerBeat { worker: worker_id(1) });
+    assert_eq!(h.scheduler.next_deadline(), None, "a lost worker must join again");
+    assert!(h.status(1).waiting.is_some());
+    h.assigned.clear();
+    assert_eq!(assigns(&h.join(2, 1)), ["0/0@2"]);
+}
+
+#[test]
+fn our_own_long_sleep_costs_no_worker_but_only_once() {
+    let mut h = Harness::with(Config { lease_ms: 1_000, ..Config::default() });
+    h.join(1, 1);
+    h.now = Time(60_000);
+    h.step(Event::Tick);
+    assert_eq!(h.scheduler.workers()[0].state, WorkerState::Live);
+    h.now = Time(120_000);
+    h.step(Event::Tick);
+    assert_eq!(h.scheduler.workers()[0].state, WorkerState::Lost);
+}
+
+/// Maps on worker 1, the reader on worker 2; the reader's task and the first segment it reads.
+fn reader_and_segment(h: &mut Harness) -> (WorkerId, Task, SegmentRef) {
+    h.join(1, 1);
+    h.submit(1, map_reduce(1), &[1]);
+    h.step(Event::WorkerDrains { worker: worker_id(1) });
+    h.join(2, 1);
+    h.finish(1, 0, 0);
+    next_reader(h)
+}
+
+fn next_reader(h: &mut Harness) -> (WorkerId, Task, SegmentRef) {
+    let (worker, task) = h.take(1, 1, 0);
+    let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
+    let segment = segments[0];
+    (worker, task, segment)
+}
+
+#[test]
+fn the_second_complaint_about_a_segment_runs_the_map_again() {
+    let mut h = Harness::new();
+    let (worker, task, segment) = reader_and_segment(&mut h);
+    let lost = |task: &Task, segment| Event::SegmentLost {
+        worker,
+        reader: task.attempt,
+        segment,
+        failure: failure(Code::FetchFailed),
+    };
+    assert_eq!(assigns(&h.step(lost(&task, segment))), ["1/0@2"]);
+    assert_eq!(h.step(lost(&task, segment)), [], "said twice");
+    let (_, task, segment) = next_reader(&mut h);
+    assert_eq!(assigns(&h.step(lost(&task, segment))), ["0/0@2"]);
+    assert_eq!(h.status(1).tasks.failed, 0);
+    assert_eq!(assigns(&h.finish(1, 0, 0)), ["1/0@2"]);
+    let (_, _, again) = next_reader(&mut h);
+    assert_eq!((again.worker, again.attempt.number), (worker_id(2), 1));
+}
+
+#[test]
+fn a_corrupt_segment_runs_the_map_again_at_once() {
+    let mut h = Harness::new();
+    let (worker, task, segment) = reader_and_segment(&mut h);
+    let failure = failure(Code::SegmentCorrupt);
+    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    assert_eq!(assigns(&actions), ["0/0@2"]);
+}
+
+#[test]
+fn a_complaint_about_an_older_output_only_retries_the_reader() {
+    let mut h = Harness::new();
+    let (worker, task, mut segment) = reader_and_segment(&mut h);
+    segment.attempt.number = 7;
+    let failure = failure(Code::SegmentCorrupt);
+    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    assert_eq!(assigns(&actions), ["1/0@2"]);
+}
+
+#[test]
+fn a_reader_that_cannot_fetch_is_tried_on_another_worker() {
+    let mut h = Harness::new();
+    let (worker, task, segment) = reader_and_segment(&mut h);
+    h.join(3, 1);
+    let failure = failure(Code::FetchFailed);
+    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    assert_eq!(assigns(&actions), ["1/0@3"]);
+}
+
+#[test]
+fn a_worker_that_returns_in_the_same_life_is_told_to_give_up_what_it_ran() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit(1, map_reduce(1), &[2]);
+    h.finish(1, 0, 0);
+    let attempt = h.assigned[0].1.attempt;
+    h.leave(1);
+    let again = h.join(1, 2);
+    assert_eq!(again[0], Action::Revoke { worker: worker_id(1), attempt });
+    assert_eq!(assigns(&again), ["0/0@1", "0/1@1"]);
+}
+
+#[test]
+fn a_corrupt_segment_recomputes_what_its_map_needs_and_was_lost_before() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, chain(), &[1]);
+    h.step(Event::WorkerDrains { worker: worker_id(1) });
+    h.join(2, 2);
+    h.finish(1, 0, 0);
+    h.finish(1, 1, 0);
+    h.finish(1, 1, 1);
+    assert_eq!(h.leave(1), [], "nobody needs the first stage any more");
+    let (worker, task) = h.take(1, 2, 0);
+    let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
+    let (segment, failure) = (segments[0], failure(Code::SegmentCorrupt));
+    let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    assert_eq!(assigns(&actions), ["0/0@2"]);
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+#[test]
+fn readers_see_the_segments_of_the_latest_run_of_a_map() {
+    let mut h = Harness::new();
+    let (worker, task, segment) = reader_and_segment(&mut h);
+    let failure = failure(Code::SegmentCorrupt);
+    h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+    let (worker, map) = h.take(1, 0, 0);
+    let mut empty = report(&map);
+    empty.outputs[0] = OutputReport::Edge(vec![]);
+    h.step(Event::AttemptDone { worker, attempt: map.attempt, report: empty });
+    assert_eq!(h.take(1, 1, 0).1.inputs, [TaskInput::Segments(vec![])]);
+}

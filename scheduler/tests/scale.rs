@@ -1,0 +1,58 @@
+//! Cost per event does not grow with the number of tasks.
+
+mod support;
+use support::*;
+use windrow_model::*;
+use windrow_scheduler::{Action, Config, Event, Scheduler};
+
+/// No time is asserted: with anything quadratic in it this test would not end within a day.
+#[test]
+fn a_hundred_thousand_tasks_on_a_hundred_workers_run_through() {
+    let mut scheduler = Scheduler::new(Config::default(), Epoch(1));
+    let mut now = 0;
+    let mut step = |event| {
+        now += 1;
+        scheduler.step(Time(now / 100), event)
+    };
+    let mut inbox = std::collections::VecDeque::new();
+    for n in 0..100 {
+        inbox.extend(step(Event::WorkerJoined { node: node(n, 8, 1) }));
+    }
+    let job = spec(1, map_reduce(1_000), JobOptions::default());
+    inbox.extend(step(Event::Submitted { spec: Box::new(job), unix_ms: 0 }));
+    let (mut assigned, mut ended) = (0, None);
+    while let Some(action) = inbox.pop_front() {
+        let event = match action {
+            Action::PlanJob { job } => Event::Planned { job, input_bytes: 1, stages: vec![chunks(0, 99_000)] },
+            Action::Assign { worker, task } => {
+                assigned += 1;
+                let mut report = report_of_three(&task);
+                report.counters.add("n", 1);
+                Event::AttemptDone { worker, attempt: task.attempt, report }
+            }
+            Action::Grant { worker, attempt } => Event::Published { worker, attempt },
+            Action::CommitJob { job, .. } => Event::Committed { job },
+            Action::JobEnded { status, .. } => {
+                ended = Some(status);
+                continue;
+            }
+            Action::Revoke { .. } => panic!("nothing is late here"),
+        };
+        inbox.extend(step(event));
+    }
+    let status = ended.expect("the job ends");
+    assert_eq!((assigned, status.state, status.counters.get("n")), (100_000, JobState::Done, 100_000));
+}
+
+/// Three segments a map, whatever the number of partitions.
+fn report_of_three(task: &Task) -> TaskReport {
+    let of = |output: &TaskOutput| match output {
+        TaskOutput::Edge { partitions } => {
+            let first = task.attempt.task.index % (partitions - 2);
+            OutputReport::Edge((first..first + 3).map(segment).collect())
+        }
+        TaskOutput::Broadcast => OutputReport::Broadcast(Vec::new()),
+        TaskOutput::Sink { sink } => OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 }),
+    };
+    TaskReport { outputs: task.outputs.iter().map(of).collect(), ..TaskReport::default() }
+}

@@ -1,0 +1,89 @@
+//! Who gets the next slot, and where.
+
+mod support;
+use support::*;
+use windrow_model::*;
+use windrow_scheduler::Event;
+
+fn slots_of(h: &Harness, n: u8) -> usize {
+    h.assigned.iter().filter(|(_, t)| t.attempt.task.job == job_id(n)).count()
+}
+
+#[test]
+fn equal_jobs_share_the_slots_fairly() {
+    let mut h = Harness::new();
+    h.submit(1, map_only(), &[20]);
+    h.submit(2, map_only(), &[20]);
+    h.submit(3, map_only(), &[1]);
+    h.join(1, 6);
+    assert_eq!([slots_of(&h, 1), slots_of(&h, 2), slots_of(&h, 3)], [3, 2, 1]);
+    for i in 0..3 {
+        h.finish(1, 0, i);
+    }
+    assert_eq!([slots_of(&h, 1), slots_of(&h, 2)], [3, 2], "the third has no more tasks");
+    h.finish(3, 0, 0);
+    assert_eq!([slots_of(&h, 1), slots_of(&h, 2)], [3, 3]);
+}
+
+#[test]
+fn a_job_of_higher_priority_goes_first_and_takes_every_free_slot() {
+    let mut h = Harness::new();
+    h.submit(1, map_only(), &[10]);
+    h.submit_with(2, map_only(), &[3], JobOptions { priority: 1, ..JobOptions::default() });
+    h.join(1, 4);
+    assert_eq!([slots_of(&h, 1), slots_of(&h, 2)], [1, 3]);
+}
+
+#[test]
+fn a_job_never_has_more_slots_than_its_limit() {
+    let mut h = Harness::new();
+    h.submit_with(1, map_only(), &[10], JobOptions { priority: 1, slots_max: Some(2), ..JobOptions::default() });
+    h.submit(2, map_only(), &[10]);
+    h.join(1, 5);
+    assert_eq!([slots_of(&h, 1), slots_of(&h, 2)], [2, 3]);
+    h.finish(1, 0, 0);
+    assert_eq!([slots_of(&h, 1), slots_of(&h, 2)], [2, 3]);
+}
+
+#[test]
+fn tasks_go_to_the_emptiest_worker() {
+    let mut h = Harness::new();
+    h.join(1, 4);
+    h.join(2, 2);
+    h.submit(1, map_only(), &[4]);
+    assert_eq!(h.running(), ["0/0@1", "0/1@2", "0/2@1", "0/3@1"]);
+}
+
+#[test]
+fn a_reader_goes_where_most_of_its_bytes_are() {
+    let mut h = Harness::new();
+    for n in 1..=3 {
+        h.join(n, 4);
+    }
+    h.submit(1, map_reduce(3), &[3]);
+    for i in 0..3 {
+        // Map i, on worker i + 1, writes most of partition 2 - i.
+        let (worker, task) = h.take(1, 0, i);
+        let long = |p: u32| Segment { length: if p + i == 2 { 1_000 } else { 10 }, ..segment(p) };
+        let mut report = report(&task);
+        report.outputs[0] = OutputReport::Edge((0..3).map(long).collect());
+        h.step(Event::AttemptDone { worker, attempt: task.attempt, report });
+    }
+    assert_eq!(h.running(), ["1/0@3", "1/1@2", "1/2@1"]);
+    assert_eq!(h.status(1).stages[1].bytes_total, 3_060);
+}
+
+#[test]
+fn a_draining_worker_gets_no_new_tasks_and_keeps_its_outputs() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit(1, map_reduce(1), &[2]);
+    h.step(Event::WorkerDrains { worker: worker_id(1) });
+    h.finish(1, 0, 0);
+    h.finish(1, 0, 1);
+    assert_eq!(h.running(), [""; 0]);
+    assert!(h.status(1).waiting.is_some_and(|w| w.contains("drains")));
+    assert_eq!(assigns(&h.join(2, 1)), ["1/0@2"]);
+    assert_eq!(h.scheduler.workers()[0].state, WorkerState::Draining);
+    assert!(h.scheduler.worker_address(worker_id(1)).is_some());
+}

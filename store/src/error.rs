@@ -1,0 +1,43 @@
+//! What can go wrong with inputs and outputs: a stable code, and a message that names the path.
+
+use std::io;
+use std::path::Path;
+use windrow_format::manifest::ManifestError;
+use windrow_model::{Code, Failure};
+
+/// A failure of this crate; becomes a [`Failure`] as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct StoreError {
+    pub code: Code,
+    pub message: String,
+}
+
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+impl StoreError {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        StoreError { code, message: message.into() }
+    }
+
+    /// An operation on an output's path that failed: a full disk is told from everything else.
+    pub(crate) fn output(path: &Path, what: &str, source: &io::Error) -> Self {
+        let code = match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::NoSpace,
+            _ => Code::OutputFailed,
+        };
+        StoreError::new(code, format!("{}: {what}: {source}", path.display()))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(e: StoreError) -> Failure {
+        Failure::new(e.code, e.message)
+    }
+}
+
+impl From<ManifestError> for StoreError {
+    fn from(e: ManifestError) -> StoreError {
+        StoreError::new(e.code(), e.to_string())
+    }
+}

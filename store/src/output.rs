@@ -1,0 +1,123 @@
+//! May this path become a job's output?
+//!
+//! Asked before the first task runs, so that nobody computes for an hour to learn that the folder is taken. Only
+//! looks; `publish` makes and moves things, and asks the decisive questions again.
+
+use crate::error::{Result, StoreError};
+use crate::list;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use windrow_format::manifest;
+use windrow_model::Code;
+
+/// Links in a row before a path counts as a loop, as in the kernel.
+const LINKS_MAX: u32 = 40;
+
+/// Refuses an output that exists (with `overwrite`: one that is neither empty nor a Windrow output), that lies in or
+/// is one of `inputs` (as the user named them), or that holds one of them.
+pub fn check_output(path: &Path, overwrite: bool, inputs: &[String]) -> Result<()> {
+    let output = canonical_output(path)?;
+    for input in inputs {
+        // What is wrong with the inputs themselves is told when they are listed.
+        for root in list::roots(input, &mut |_, _, _| {}) {
+            if let Ok(root) = fs::canonicalize(&root) {
+                check_apart(path, &output, &root)?;
+            }
+        }
+    }
+    check_free(path, overwrite)
+}
+
+fn check_apart(path: &Path, output: &Path, input: &Path) -> Result<()> {
+    let how = if output == input {
+        "is an input, too"
+    } else if output.starts_with(input) {
+        "lies inside an input"
+    } else if input.starts_with(output) {
+        "holds an input"
+    } else {
+        return Ok(());
+    };
+    let message = format!("{}: the output {how}: {}", path.display(), input.display());
+    Err(StoreError::new(Code::OutputInsideInput, message))
+}
+
+/// The existing state of the output's path, without regard to inputs.
+pub(crate) fn check_free(path: &Path, overwrite: bool) -> Result<()> {
+    // Without a trailing slash, which would follow a link.
+    let bare: PathBuf = path.components().collect();
+    match bare.symlink_metadata() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(StoreError::output(path, "cannot look at it", &e)),
+        Ok(_) if !overwrite => {
+            return Err(StoreError::new(Code::OutputExists, format!("{}: the output exists", path.display())));
+        }
+        Ok(_) => {}
+    }
+    let not_ours = |what: &str| {
+        Err(StoreError::new(Code::OutputNotOurs, format!("{}: {what}; it is left as it is", path.display())))
+    };
+    match fs::metadata(&bare) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return not_ours("a symbolic link that leads nowhere"),
+        Err(e) => return Err(StoreError::output(path, "cannot look at it", &e)),
+        Ok(meta) if !meta.is_dir() => return not_ours("not a folder"),
+        Ok(_) => {}
+    }
+    let first = fs::read_dir(&bare).and_then(|mut d| d.next().transpose());
+    if first.map_err(|e| StoreError::output(path, "cannot look into it", &e))?.is_none() {
+        return Ok(());
+    }
+    match manifest::read(&bare) {
+        Ok(_) => Ok(()),
+        Err(e) => not_ours(&format!("it holds something that is no Windrow output ({e})")),
+    }
+}
+
+/// One name for one output: absolute, through every symbolic link and `..`, also where nothing exists yet. Two jobs
+/// write to the same place exactly if these are equal.
+pub fn canonical_output(path: &Path) -> Result<PathBuf> {
+    let fail = |e: io::Error| StoreError::output(path, "cannot resolve the path", &e);
+    let mut resolved = match path.is_absolute() {
+        true => PathBuf::from("/"),
+        false => std::env::current_dir().and_then(fs::canonicalize).map_err(fail)?,
+    };
+    let mut links = 0;
+    // Names still to go, the next one last.
+    let mut rest: Vec<OsString> = names_backwards(path);
+    while let Some(name) = rest.pop() {
+        if name == ".." {
+            // `resolved` has no links in it, so its parent is what the text says.
+            resolved.pop();
+            continue;
+        }
+        let next = resolved.join(&name);
+        match next.symlink_metadata() {
+            Ok(meta) if meta.is_symlink() => {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(fail(io::Error::other("too many symbolic links")));
+                }
+                let target = fs::read_link(&next).map_err(fail)?;
+                if target.is_absolute() {
+                    resolved = PathBuf::from("/");
+                }
+                rest.extend(names_backwards(&target));
+            }
+            Ok(_) => resolved = next,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => resolved = next,
+            Err(e) => return Err(fail(e)),
+        }
+    }
+    Ok(resolved)
+}
+
+fn names_backwards(path: &Path) -> Vec<OsString> {
+    let name = |c: Component| match c {
+        Component::Normal(n) => Some(n.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    };
+    path.components().rev().filter_map(name).collect()
+}

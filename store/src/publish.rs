@@ -1,0 +1,288 @@
+//! An output appears as a whole, or not at all.
+//!
+//! ```text
+//! create ──▶ .NAME.windrow-JOB/ + nonce ──place_part──▶ + parts ──commit──▶ + _SUCCESS, − nonce ──rename──▶ NAME/
+//!                      └───────────── abandon: the folder is gone ◀─────────────┘
+//! ```
+//! The staging folder lies beside the output, so the last step is one rename. Every step may be repeated after a
+//! crash at any point: names follow from the output and the job, and an output that this job has committed is known
+//! by the job id in its manifest.
+
+use crate::error::{Result, StoreError};
+use crate::output::{canonical_output, check_free};
+use crate::replace::{self, Flags};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use windrow_format::durable::{self, Durability};
+use windrow_format::{manifest, names};
+use windrow_model::{Code, JobId, Manifest};
+
+/// Where a job collects the parts of one output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staging {
+    /// Where the output will be: through symbolic links, so that staging lies on the same file system.
+    pub output: PathBuf,
+    /// The hidden folder beside it.
+    pub folder: PathBuf,
+    pub job: JobId,
+}
+
+impl Staging {
+    /// The names only: for a folder that was made before a restart. Touches nothing.
+    pub fn at(output: &Path, job: JobId) -> Result<Staging> {
+        let output = canonical_output(output)?;
+        if output.file_name().is_none() {
+            return Err(StoreError::new(Code::OutputFailed, "the root folder is no output"));
+        }
+        Ok(Staging { folder: names::staging_folder(&output, job), output, job })
+    }
+
+    /// Makes the folder, the folders that it lies in, and its nonce. What this job has made before is kept.
+    pub fn create(output: &Path, job: JobId, durability: Durability) -> Result<Staging> {
+        let staging = Staging::at(output, job)?;
+        create_folders(&staging.folder, durability)
+            .and_then(|()| write_nonce(&staging.folder, durability))
+            .map_err(|e| StoreError::output(&staging.folder, "cannot make the staging folder", &e))?;
+        Ok(staging)
+    }
+
+    /// The random text in the folder; whoever sees the same text sees the same folder.
+    pub fn nonce(&self) -> Result<String> {
+        fs::read_to_string(self.folder.join(names::NONCE))
+            .map_err(|e| StoreError::output(&self.folder, "cannot read the nonce", &e))
+    }
+}
+
+/// Like `create_dir_all`, and every new name survives a power cut.
+fn create_folders(folder: &Path, durability: Durability) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Ok(()) => durable::sync_folder(durable::parent(folder), durability),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && folder.parent().is_some() => {
+            create_folders(durable::parent(folder), durability)?;
+            create_folders(folder, durability)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn write_nonce(folder: &Path, durability: Durability) -> io::Result<()> {
+    let path = folder.join(names::NONCE);
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let nonce = format!("{:032x}", u128::from_ne_bytes(durable::random()?));
+    durable::write(&path, nonce.as_bytes(), durability)
+}
+
+/// Asked on every worker before the first task: is this the folder that the coordinator sees?
+pub fn check_nonce(folder: &Path, nonce: &str) -> Result<()> {
+    let what = match fs::read_to_string(folder.join(names::NONCE)) {
+        Ok(found) if found == nonce => return Ok(()),
+        Ok(_) => "another folder of the same name".to_string(),
+        Err(e) => e.to_string(),
+    };
+    let message = format!("{}: the coordinator's staging folder is not here: {what}", folder.display());
+    Err(StoreError::new(Code::OutputNotShared, message))
+}
+
+/// Moves an attempt's part file into a staging folder under its part name (from another file system: copies it).
+/// May be repeated, also after the file has moved; a part that is there already is replaced.
+pub fn place_part(
+    staging_folder: &Path,
+    part_index: u32,
+    suffix: &str,
+    source: &Path,
+    durability: Durability,
+) -> Result<()> {
+    let part = staging_folder.join(names::part(part_index, suffix));
+    let fail = |e: io::Error| StoreError::output(&part, "cannot place the part", &e);
+    match move_part(source, &part, durability) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if !staging_folder.is_dir() {
+                Err(StoreError::output(staging_folder, "the staging folder is gone", &e))
+            } else if part.is_file() {
+                // Moved by an earlier call whose answer was lost, perhaps before the folder was durable.
+                durable::sync_folder(staging_folder, durability).map_err(fail)
+            } else {
+                let message = format!("{}: the attempt's part file is gone: {e}", source.display());
+                Err(StoreError::new(Code::IoError, message))
+            }
+        }
+        Err(e) => Err(fail(e)),
+    }
+}
+
+fn move_part(source: &Path, part: &Path, durability: Durability) -> io::Result<()> {
+    durable::sync_path(source, durability)?;
+    match fs::rename(source, part) {
+        Ok(()) => durable::sync_folder(durable::parent(part), durability),
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => copy_part(source, part, durability),
+        Err(e) => Err(e),
+    }
+}
+
+fn copy_part(source: &Path, part: &Path, durability: Durability) -> io::Result<()> {
+    let mut from = File::open(source)?;
+    durable::write_with(part, durability, |to| io::copy(&mut from, to))?;
+    // The scratch folder goes away as a whole; a file that stays in it until then costs only space.
+    let _ = fs::remove_file(source);
+    Ok(())
+}
+
+/// Makes the output visible, whole: checks the parts, writes `_SUCCESS`, syncs, renames. With `overwrite` the old
+/// output is exchanged and then deleted. May be repeated after a crash or a success.
+pub fn commit(staging: &Staging, manifest: &Manifest, overwrite: bool, durability: Durability) -> Result<()> {
+    commit_with(staging, manifest, overwrite, durability, Flags::Try)
+}
+
+fn commit_with(
+    staging: &Staging,
+    manifest: &Manifest,
+    overwrite: bool,
+    durability: Durability,
+    flags: Flags,
+) -> Result<()> {
+    assert_eq!(staging.job, manifest.job, "a job commits its own manifest");
+    let Staging { output, folder, job } = staging;
+    let trash = names::trash_folder(output, *job);
+    if !is_committed(staging) {
+        seal(folder, manifest, durability)?;
+        // A look first for the clearer message; the rename decides.
+        check_free(output, overwrite)?;
+        let placed = match replace::rename_new(folder, output, flags) {
+            Err(e) if overwrite && e.kind() == io::ErrorKind::AlreadyExists => {
+                replace::swap(folder, output, &trash, flags)
+            }
+            other => other,
+        };
+        placed.map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => {
+                StoreError::new(Code::OutputExists, format!("{}: the output exists", output.display()))
+            }
+            _ => StoreError::output(output, &format!("cannot be renamed from {}", folder.display()), &e),
+        })?;
+    }
+    durable::sync_folder(durable::parent(output), durability)
+        .map_err(|e| StoreError::output(output, "cannot sync the folder that it lies in", &e))?;
+    // The output stands; what is left of the old one is hidden, and no reason to call the job failed.
+    let _ = remove(folder);
+    let _ = remove(&trash);
+    Ok(())
+}
+
+/// True if the output is there and is this job's, or was until another output took its place.
+fn is_committed(staging: &Staging) -> bool {
+    let job_of = |folder: &Path| manifest::read(folder).ok().map(|m| m.job);
+    job_of(&staging.output) == Some(staging.job)
+        // In the staging folder a manifest of another job can only be the output that ours was exchanged for.
+        || job_of(&staging.folder).is_some_and(|job| job != staging.job)
+}
+
+/// Makes the staging folder exactly what readers will see.
+fn seal(folder: &Path, manifest: &Manifest, durability: Durability) -> Result<()> {
+    let fail = |e: io::Error| StoreError::output(folder, "cannot finish the output", &e);
+    manifest::verify_sizes(folder, manifest)?;
+    let listed: BTreeSet<&OsStr> = manifest.parts.iter().map(|p| OsStr::new(p.name.as_str())).collect();
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        // The nonce goes, and whatever half-copied parts dead workers left.
+        if !listed.contains(&*entry.file_name()) {
+            remove(&entry.path()).map_err(fail)?;
+        }
+    }
+    for part in &manifest.parts {
+        durable::sync_path(&folder.join(&part.name), durability).map_err(fail)?;
+    }
+    manifest::write(folder, manifest, durability).map_err(fail)
+}
+
+/// Deletes what a job that will not commit has staged. May be repeated, also after a commit.
+pub fn abandon(staging: &Staging) -> Result<()> {
+    let fail = |e: io::Error| StoreError::output(&staging.folder, "cannot remove the staging folder", &e);
+    let trash = names::trash_folder(&staging.output, staging.job);
+    if trash.symlink_metadata().is_ok() {
+        // A commit died between two renames: the old output gets its place back, if that is free.
+        match replace::rename_new(&trash, &staging.output, Flags::Try) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => remove(&trash).map_err(fail)?,
+            Err(e) => return Err(fail(e)),
+        }
+    }
+    // A worker that has not heard of it yet may place one more part while we delete.
+    let mut removed = remove(&staging.folder);
+    for _ in 0..3 {
+        match &removed {
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => removed = remove(&staging.folder),
+            _ => break,
+        }
+    }
+    removed.map_err(fail)
+}
+
+/// Removes a file or a folder with all that is in it; nothing there is fine.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Durability::NoSync;
+
+    fn stage(output: &Path, n: u8) -> (Staging, Manifest) {
+        let job = JobId::from_bytes([n; 16]);
+        let staging = Staging::create(output, job, NoSync).unwrap();
+        fs::write(staging.folder.join("part-00000"), [n]).unwrap();
+        (staging, manifest::build(job, "", "", vec![manifest::part(0, "", 1, 1, 0)]))
+    }
+
+    fn names_in(folder: &Path) -> Vec<String> {
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn without_an_atomic_exchange_an_overwrite_still_ends_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("out");
+        for n in 1..=3 {
+            let (staging, manifest) = stage(&output, n);
+            commit_with(&staging, &manifest, n > 1, NoSync, Flags::Without).unwrap();
+            commit_with(&staging, &manifest, n > 1, NoSync, Flags::Without).unwrap();
+            assert_eq!(fs::read(output.join("part-00000")).unwrap(), [n]);
+            assert_eq!(names_in(dir.path()), ["out"]);
+        }
+    }
+
+    /// Between the two renames of an exchange the old output lies in the trash, and nothing at its place.
+    #[test]
+    fn a_crash_between_two_renames_loses_neither_output() {
+        for commits in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let output = dir.path().join("out");
+            let (staging, manifest) = stage(&output, 1);
+            commit(&staging, &manifest, false, NoSync).unwrap();
+            let (staging, manifest) = stage(&output, 2);
+            fs::rename(&output, names::trash_folder(&output, staging.job)).unwrap();
+            if commits {
+                commit(&staging, &manifest, true, NoSync).unwrap();
+            } else {
+                abandon(&staging).unwrap();
+            }
+            assert_eq!(fs::read(output.join("part-00000")).unwrap(), [if commits { 2 } else { 1 }]);
+            assert_eq!(names_in(dir.path()), ["out"]);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Giving a finished folder its final name: without replacing, or in exchange for the old one.
+//!
+//! `renameat2` does both in one step. File systems without its flags (some network and FUSE ones) get the closest
+//! sequence of plain renames, whose gap is told at each function.
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Whether to try the flags of `renameat2`; without them only in tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flags {
+    Try,
+    #[cfg(test)]
+    Without,
+}
+
+/// Renames a folder to a name that must be free, else `AlreadyExists`.
+///
+/// Without flags: an empty folder that somebody makes between the look and the rename is replaced; nothing else is.
+pub(crate) fn rename_new(from: &Path, to: &Path, flags: Flags) -> io::Result<()> {
+    if flags == Flags::Try {
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Err(e) if unsupported(e) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+    if to.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(from, to).map_err(|e| match e.kind() {
+        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => io::ErrorKind::AlreadyExists.into(),
+        _ => e,
+    })
+}
+
+/// Puts `new` at `place`; what was there is then at `new` (exchanged) or at `trash`.
+///
+/// Without flags: between two renames nothing is at `place`, and a crash there leaves the old folder in `trash`.
+pub(crate) fn swap(new: &Path, place: &Path, trash: &Path, flags: Flags) -> io::Result<()> {
+    if flags == Flags::Try {
+        match renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
+            Err(e) if unsupported(e) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+    fs::rename(place, trash)?;
+    fs::rename(new, place).inspect_err(|_| {
+        // Back as it was; if that fails, too, `abandon` tries it again.
+        let _ = rename_new(trash, place, flags);
+    })
+}
+
+fn unsupported(e: Errno) -> bool {
+    // NOTSUP and OPNOTSUPP are one number on Linux.
+    matches!(e, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(path: &Path, file: &str) {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join(file), file).unwrap();
+    }
+
+    #[test]
+    fn with_and_without_flags_a_name_that_is_taken_stays_as_it_is() {
+        for flags in [Flags::Try, Flags::Without] {
+            let dir = tempfile::tempdir().unwrap();
+            let at = |name: &str| dir.path().join(name);
+            folder(&at("new"), "a");
+            fs::create_dir(at("empty")).unwrap();
+            fs::write(at("file"), "").unwrap();
+            std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+            for taken in ["empty", "file", "link"] {
+                let e = rename_new(&at("new"), &at(taken), flags).unwrap_err();
+                assert_eq!(e.kind(), io::ErrorKind::AlreadyExists, "{flags:?} {taken}");
+            }
+            rename_new(&at("new"), &at("free"), flags).unwrap();
+            assert!(at("free/a").exists() && !at("new").exists());
+        }
+    }
+
+    #[test]
+    fn a_swap_leaves_the_new_folder_and_keeps_the_old_one() {
+        for (flags, old) in [(Flags::Try, "new"), (Flags::Without, "trash")] {
+            let dir = tempfile::tempdir().unwrap();
+            let at = |name: &str| dir.path().join(name);
+            folder(&at("new"), "b");
+            folder(&at("place"), "a");
+            swap(&at("new"), &at("place"), &at("trash"), flags).unwrap();
+            assert!(at("place/b").exists() && at(old).join("a").exists());
+        }
+    }
+
+    #[test]
+    fn a_swap_that_fails_halfway_puts_the_old_folder_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        folder(&at("place"), "a");
+        swap(&at("missing"), &at("place"), &at("trash"), Flags::Without).unwrap_err();
+        assert!(at("place/a").exists() && !at("trash").exists());
+    }
+}

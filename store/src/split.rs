@@ -1,0 +1,176 @@
+//! From input files to chunks.
+//!
+//! Two independent divisions of the same bytes. *Parts* (for a map-only stage: what becomes one part file) follow from
+//! the input alone, so the output is the same whatever the chunk size. *Chunks* (what one task reads) follow from the
+//! chunk size inside each part. Large files are cut, small ones share a chunk with their neighbours in input order.
+
+use crate::error::{Result, StoreError};
+use crate::identity;
+use crate::list::InputFile;
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io;
+use windrow_format::boundary::{FileAt, LengthOnly, needs_bytes};
+use windrow_format::cut::cut;
+use windrow_model::{Chunk, Code, FileRange, Framing, SourceSpec};
+
+/// How finely to split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SplitOptions {
+    /// Exact: a cut at the next record start after every such size. Absent: from input and slots.
+    pub chunk_bytes: Option<u64>,
+    /// Tasks that can run at the same time.
+    pub slots: u32,
+    /// Divide the whole input into this many contiguous parts, which no chunk crosses.
+    pub parts: Option<u32>,
+}
+
+/// Chosen chunk sizes lie between these.
+const CHUNK_BYTES_MIN: u64 = 1 << 20;
+const CHUNK_BYTES_MAX: u64 = 256 << 20;
+/// Chunks for each slot, so that a slow task does not leave the other slots without work at the end.
+const CHUNKS_PER_SLOT: u64 = 3;
+/// Small files in one chunk: keeps a task's description far below the limit of a message.
+const RANGES_MAX: usize = 4096;
+
+/// Bytes of all files together, as they lie on disk.
+pub fn input_bytes(files: &[InputFile]) -> u64 {
+    files.iter().fold(0, |sum, f| sum.saturating_add(f.identity.length))
+}
+
+/// Chunks in input order: together every byte of every file, none twice, each range from record start to record
+/// start. Empty files have none. A file is opened only if a cut falls inside it.
+pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions) -> Result<Vec<Chunk>> {
+    let total = input_bytes(files);
+    let adaptive = || {
+        let chunks = (options.slots.max(1) as u64).saturating_mul(CHUNKS_PER_SLOT);
+        (total / chunks).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
+    };
+    let chunk_bytes = options.chunk_bytes.unwrap_or_else(adaptive).max(1);
+    let parts = Parts { total, count: options.parts.unwrap_or(1).max(1) };
+    let mut packer = Packer { chunk_bytes, chunks: Vec::new(), open: Chunk::default(), open_bytes: 0 };
+    let mut before = 0;
+    for file in files {
+        let length = file.identity.length;
+        if length == 0 {
+            continue;
+        }
+        let framing = framing_of(source, file)?;
+        let alone = length > chunk_bytes;
+        for (offset, bytes) in pieces(framing, file, chunk_bytes, &parts.inside(before, length))? {
+            let range = FileRange { path: file.path.clone(), offset, length: bytes, identity: file.identity };
+            packer.add(range, parts.at(before + offset), alone);
+        }
+        before = before.saturating_add(length);
+    }
+    packer.close();
+    Ok(packer.chunks)
+}
+
+/// A compressed file is never cut; records of fixed size must fill their file.
+fn framing_of(source: &SourceSpec, file: &InputFile) -> Result<Framing> {
+    if source.decompress && file.compressed {
+        return Ok(Framing::Whole);
+    }
+    match source.framing {
+        Framing::Fixed(0) => Err(StoreError::new(Code::PlanInvalid, "a source of records of zero bytes")),
+        Framing::Fixed(n) if !file.identity.length.is_multiple_of(n as u64) => Err(StoreError::new(
+            Code::InputMalformed,
+            format!("{}: {} bytes are no whole number of {n}-byte records", file.path.display(), file.identity.length),
+        )),
+        other => Ok(other),
+    }
+}
+
+fn pieces(framing: Framing, file: &InputFile, chunk_bytes: u64, part_cuts: &[u64]) -> Result<Vec<(u64, u64)>> {
+    let length = file.identity.length;
+    let cuts = if length <= chunk_bytes && part_cuts.is_empty() {
+        return Ok(vec![(0, length)]);
+    } else if needs_bytes(framing) {
+        cut(framing, &FileAt::new(open(file)?, length), chunk_bytes, part_cuts)
+    } else {
+        cut(framing, &LengthOnly(length), chunk_bytes, part_cuts)
+    };
+    cuts.map_err(|e| match e.kind() {
+        io::ErrorKind::UnexpectedEof => changed(file, &e.to_string()),
+        _ => unreadable(file, &e),
+    })
+}
+
+/// Opens a listed file. It may have become anything since then: a FIFO must not block us.
+fn open(file: &InputFile) -> Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = rustix::fs::open(&file.path, flags, Mode::empty()).map_err(io::Error::from).map(File::from);
+    let opened = opened.map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => changed(file, "it is gone"),
+        _ => unreadable(file, &e),
+    })?;
+    match identity::of_file(&opened) {
+        Ok(now) if now == file.identity => Ok(opened),
+        Ok(_) => Err(changed(file, "it is not the file that was listed")),
+        Err(e) => Err(unreadable(file, &e)),
+    }
+}
+
+fn changed(file: &InputFile, what: &str) -> StoreError {
+    StoreError::new(Code::InputChanged, format!("{}: {what}", file.path.display()))
+}
+
+fn unreadable(file: &InputFile, e: &io::Error) -> StoreError {
+    StoreError::new(Code::InputUnreadable, format!("{}: {e}", file.path.display()))
+}
+
+/// The division of the whole input into contiguous parts. Part `k` begins at the first record start not before byte
+/// `k * total / count`, counted over all files in input order.
+struct Parts {
+    total: u64,
+    count: u32,
+}
+
+impl Parts {
+    /// The part that a record belongs to which starts at this byte of the whole input: the number of parts that
+    /// begin at or before it. For a record start the nominal position tells as well as the real one, because the
+    /// real one is the first record start that follows.
+    fn at(&self, byte: u64) -> u32 {
+        let nominal = ((byte as u128 + 1) * self.count as u128 - 1) / (self.total as u128).max(1);
+        nominal.min(self.count as u128 - 1) as u32
+    }
+
+    /// Where parts nominally begin inside of a file (not at its start), relative to it.
+    fn inside(&self, before: u64, length: u64) -> Vec<u64> {
+        let begin = |k: u32| (k as u128 * self.total as u128 / self.count as u128) as u64;
+        let first = self.at(before) + 1;
+        (first..self.count).map(begin).take_while(|b| *b - before < length).map(|b| b - before).collect()
+    }
+}
+
+/// Puts ranges into chunks in order.
+struct Packer {
+    chunk_bytes: u64,
+    chunks: Vec<Chunk>,
+    open: Chunk,
+    open_bytes: u64,
+}
+
+impl Packer {
+    fn add(&mut self, range: FileRange, part: u32, alone: bool) {
+        let fits = range.length <= self.chunk_bytes.saturating_sub(self.open_bytes);
+        if alone || !fits || part != self.open.part || self.open.ranges.len() == RANGES_MAX {
+            self.close();
+        }
+        self.open.part = part;
+        self.open_bytes += range.length;
+        self.open.ranges.push(range);
+        if alone {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        self.open_bytes = 0;
+        let chunk = std::mem::take(&mut self.open);
+        if !chunk.ranges.is_empty() {
+            self.chunks.push(chunk);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What users name becomes files in input order, and every bad input is told at once.
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use windrow_model::Code;
+use windrow_store::{StoreError, list_inputs};
+
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn new(files: &[&str]) -> Tree {
+        let tree = Tree(tempfile::tempdir().unwrap());
+        files.iter().for_each(|f| tree.file(f));
+        tree
+    }
+    fn root(&self) -> &Path {
+        self.0.path()
+    }
+    fn file(&self, name: &str) {
+        let path = self.root().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+    fn arguments(&self, inputs: &[&str]) -> Vec<String> {
+        inputs.iter().map(|i| format!("{}/{i}", self.root().display())).collect()
+    }
+    fn list(&self, inputs: &[&str]) -> Vec<String> {
+        let files = list_inputs(&self.arguments(inputs)).unwrap();
+        files.iter().map(|f| f.path.strip_prefix(self.root()).unwrap().to_string_lossy().into()).collect()
+    }
+    fn fail(&self, inputs: &[&str]) -> StoreError {
+        list_inputs(&self.arguments(inputs)).unwrap_err()
+    }
+    fn fifo(&self, name: &str) {
+        mknodat(CWD, self.root().join(name), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    }
+}
+
+#[test]
+fn order_is_by_argument_and_then_by_the_bytes_of_the_path() {
+    let tree = Tree::new(&["d/a/x", "d/a-b", "d/a.c", "d/B", "d/ä", "e/z", "e/10", "e/9"]);
+    assert_eq!(tree.list(&["e", "d"]), ["e/10", "e/9", "e/z", "d/B", "d/a-b", "d/a.c", "d/a/x", "d/ä"]);
+    let files = list_inputs(&tree.arguments(&["e/z", "d/B", "e/z"])).unwrap();
+    assert_eq!(files.iter().map(|f| f.argument_index).collect::<Vec<_>>(), [0, 1, 2], "named twice, read twice");
+}
+
+#[test]
+fn names_that_begin_with_underscore_or_dot_are_skipped_in_folders_only() {
+    let tree = Tree::new(&["d/part-00000", "d/_SUCCESS", "d/.x", "d/_logs/a", "d/.git/b", "d/s/_t", "_d/y"]);
+    assert_eq!(tree.list(&["d"]), ["d/part-00000"]);
+    assert_eq!(tree.list(&["_d", "d/_SUCCESS", "d/.x"]), ["_d/y", "d/_SUCCESS", "d/.x"]);
+    assert_eq!(tree.list(&["d/*"]), ["d/part-00000"]);
+    assert_eq!(tree.list(&["d/_*"]), ["d/_SUCCESS", "d/_logs/a"]);
+}
+
+#[test]
+fn globs_match_names_folders_and_deep_trees() {
+    let tree = Tree::new(&["l/1/a.log", "l/1/b.txt", "l/2/a.log", "l/2/deep/er/c.log", "l/x.log", "m/[1]", "m/1"]);
+    assert_eq!(tree.list(&["l/*/*.log"]), ["l/1/a.log", "l/2/a.log"]);
+    assert_eq!(tree.list(&["l/**/*.log"]), ["l/1/a.log", "l/2/a.log", "l/2/deep/er/c.log", "l/x.log"]);
+    assert_eq!(tree.list(&["l/**"]), ["l/1/a.log", "l/1/b.txt", "l/2/a.log", "l/2/deep/er/c.log", "l/x.log"]);
+    assert_eq!(tree.list(&["l/[13]"]), ["l/1/a.log", "l/1/b.txt"], "a folder that matches is read as a folder");
+    assert_eq!(tree.list(&["l/?"]).len(), 4);
+    assert_eq!(tree.list(&["l/**/1/.."]).len(), 5);
+    assert_eq!(tree.list(&["m/[1]"]), ["m/[1]"], "a path that exists wins over the pattern");
+    assert_eq!(tree.list(&["l/**/deep", "l/*"]).len(), 6);
+}
+
+#[test]
+fn a_path_matched_twice_by_one_glob_is_read_once() {
+    let tree = Tree::new(&["g/g/x"]);
+    assert_eq!(tree.list(&["**/g"]), ["g/g/x"]);
+}
+
+#[test]
+fn links_are_followed_and_loops_are_told() {
+    let tree = Tree::new(&["real/a", "d/b"]);
+    symlink(tree.root().join("real"), tree.root().join("d/link")).unwrap();
+    symlink(tree.root().join("real/a"), tree.root().join("d/c")).unwrap();
+    assert_eq!(tree.list(&["d"]), ["d/b", "d/c", "d/link/a"]);
+    symlink(tree.root().join("d"), tree.root().join("real/up")).unwrap();
+    let e = tree.fail(&["d"]);
+    assert_eq!(e.code, Code::InputUnreadable);
+    assert!(e.message.contains("d/link/up"), "{e}");
+}
+
+#[test]
+fn whatever_is_no_readable_file_is_refused_without_blocking() {
+    let tree = Tree::new(&["d/a"]);
+    tree.fifo("fifo");
+    let _socket = std::os::unix::net::UnixListener::bind(tree.root().join("socket")).unwrap();
+    symlink("nowhere", tree.root().join("dangling")).unwrap();
+    symlink("loop", tree.root().join("loop")).unwrap();
+    for name in ["fifo", "socket", "dangling", "loop"] {
+        let e = tree.fail(&[name]);
+        assert_eq!(e.code, Code::InputUnreadable, "{e}");
+        assert!(e.message.contains(name), "{e}");
+    }
+    assert_eq!(list_inputs(&["/dev/null".into()]).unwrap_err().code, Code::InputUnreadable);
+    tree.fifo("d/fifo");
+    symlink("nowhere", tree.root().join("d/dangling")).unwrap();
+    let e = tree.fail(&["d"]);
+    assert!(e.message.starts_with("2 bad inputs:"), "{e}");
+}
+
+#[test]
+fn what_is_missing_is_told() {
+    let tree = Tree::new(&["a"]);
+    for name in ["nothing", "a/b", "*.log", "nowhere/*", "**/x.log"] {
+        let e = tree.fail(&["a", name]);
+        assert_eq!(e.code, Code::InputNotFound, "{e}");
+        assert!(e.message.contains(name), "{e}");
+    }
+    assert_eq!(list_inputs(&["windrow://x".into()]).unwrap_err().code, Code::DatasetNotFound);
+}
+
+#[test]
+fn a_file_without_permission_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let tree = Tree::new(&["a", "d/b"]);
+    fs::set_permissions(tree.root().join("a"), fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::File::open(tree.root().join("a")).is_ok() {
+        return; // root reads everything
+    }
+    assert_eq!(tree.fail(&["a"]).code, Code::InputUnreadable);
+}
+
+#[test]
+fn the_first_twenty_bad_inputs_are_named_and_all_are_counted() {
+    let tree = Tree::new(&[]);
+    let names: Vec<String> = (0..30).map(|i| format!("missing-{i:02}")).collect();
+    let e = tree.fail(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(e.message.starts_with("30 bad inputs, the first 20:"), "{e}");
+    assert!(e.message.contains("missing-19") && !e.message.contains("missing-20"), "{e}");
+}
+
+#[test]
+fn an_empty_folder_is_no_error_and_compression_is_in_the_name() {
+    let tree = Tree::new(&["a.gz", "b.zst", "c.bz2", "d.txt", "gz"]);
+    fs::create_dir(tree.root().join("empty")).unwrap();
+    assert!(tree.list(&["empty"]).is_empty());
+    let files = list_inputs(&tree.arguments(&["?.*", "gz"])).unwrap();
+    assert_eq!(files.iter().map(|f| f.compressed).collect::<Vec<_>>(), [true, true, true, false, false]);
+    assert_eq!(files[3].identity.length, 5);
+    assert!(windrow_store::same(&files[3].path, &files[3].identity).unwrap());
+    fs::write(&files[3].path, "longer than before").unwrap();
+    assert!(!windrow_store::same(&files[3].path, &files[3].identity).unwrap());
+    fs::remove_file(&files[3].path).unwrap();
+    assert!(!windrow_store::same(&files[3].path, &files[3].identity).unwrap());
+}
+
+#[test]
+fn names_that_are_no_utf8_are_read_and_sorted_by_their_bytes() {
+    let tree = Tree::new(&["d/z", "d/a"]);
+    fs::write(tree.root().join("d").join(OsStr::from_bytes(b"\xff")), "x").unwrap();
+    for input in ["d", "d/*"] {
+        let files = list_inputs(&tree.arguments(&[input])).unwrap();
+        let last: Vec<_> = files.iter().map(|f| f.path.file_name().unwrap().as_bytes().to_vec()).collect();
+        assert_eq!(last, [b"a".to_vec(), b"z".to_vec(), b"\xff".to_vec()]);
+    }
+}

@@ -1,0 +1,302 @@
+//! Readers see no output or all of it; every step may be repeated; nothing foreign is deleted.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use windrow_format::checksum::crc32c;
+use windrow_format::manifest;
+use windrow_model::{Code, JobId, Manifest};
+use windrow_store::Durability::{NoSync, Sync};
+use windrow_store::{Result, Staging, abandon, canonical_output, check_nonce, check_output, commit, place_part};
+
+fn job(n: u8) -> JobId {
+    JobId::from_bytes([n; 16])
+}
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+    /// Stages parts of these contents as a worker would.
+    fn stage(&self, output: &Path, n: u8, contents: &[&str]) -> (Staging, Manifest) {
+        let staging = Staging::create(output, job(n), Sync).unwrap();
+        let mut parts = Vec::new();
+        for (i, text) in contents.iter().enumerate() {
+            let scratch = self.path("scratch");
+            fs::write(&scratch, text).unwrap();
+            place_part(&staging.folder, i as u32, "", &scratch, Sync).unwrap();
+            assert!(!scratch.exists());
+            parts.push(manifest::part(i as u32, "", text.len() as u64, 1, crc32c(text.as_bytes())));
+        }
+        (staging, manifest::build(job(n), "test", "text", parts))
+    }
+    fn publish(&self, output: &Path, n: u8, contents: &[&str], overwrite: bool) -> Result<()> {
+        let (staging, manifest) = self.stage(output, n, contents);
+        commit(&staging, &manifest, overwrite, Sync)
+    }
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T>) -> Code {
+    result.unwrap_err().code
+}
+
+#[test]
+fn an_output_appears_whole_with_empty_parts_and_nothing_beside_it() {
+    let place = Place::new();
+    let output = place.path("deep/er/out");
+    let (staging, manifest) = place.stage(&output, 1, &["a", "", "c"]);
+    assert!(!output.exists());
+    commit(&staging, &manifest, false, Sync).unwrap();
+    assert_eq!(manifest::verify(&output).unwrap(), manifest);
+    assert_eq!(fs::read_dir(&output).unwrap().count(), 4, "three parts and the manifest");
+    assert_eq!(fs::read_dir(place.path("deep/er")).unwrap().count(), 1);
+}
+
+#[test]
+fn every_step_may_be_repeated() {
+    let place = Place::new();
+    let output = place.path("out");
+    let (staging, manifest) = place.stage(&output, 1, &["a", "b"]);
+    let nonce = staging.nonce().unwrap();
+    assert_eq!(Staging::create(&output, job(1), Sync).unwrap(), staging);
+    assert_eq!(Staging::at(&output, job(1)).unwrap(), staging);
+    assert_eq!(staging.nonce().unwrap(), nonce, "made once");
+    place_part(&staging.folder, 1, "", &place.path("scratch"), Sync).unwrap();
+    for _ in 0..3 {
+        commit(&staging, &manifest, false, NoSync).unwrap();
+        manifest::verify(&output).unwrap();
+    }
+    abandon(&staging).unwrap();
+    abandon(&staging).unwrap();
+    manifest::verify(&output).unwrap();
+}
+
+#[test]
+fn a_commit_that_died_halfway_is_finished_by_the_next() {
+    let place = Place::new();
+    let output = place.path("out");
+    let (staging, manifest) = place.stage(&output, 1, &["a"]);
+    // Died after `_SUCCESS` was written, before the rename; a dead worker's half copy lies there, too.
+    fs::remove_file(staging.folder.join("nonce")).unwrap();
+    fs::write(staging.folder.join(".part-00000.tmp-00000000000000aa"), "ha").unwrap();
+    manifest::write(&staging.folder, &manifest, NoSync).unwrap();
+    commit(&staging, &manifest, false, Sync).unwrap();
+    assert_eq!(fs::read_dir(&output).unwrap().count(), 2);
+    // Died after the exchange, before the old output was deleted.
+    let (staging, manifest) = place.stage(&output, 2, &["b"]);
+    manifest::write(&staging.folder, &manifest, NoSync).unwrap();
+    fs::rename(&output, place.path("old")).unwrap();
+    fs::rename(&staging.folder, &output).unwrap();
+    fs::rename(place.path("old"), &staging.folder).unwrap();
+    commit(&staging, &manifest, true, Sync).unwrap();
+    assert_eq!(place.names(), ["out"]);
+    assert_eq!(fs::read_to_string(output.join("part-00000")).unwrap(), "b");
+}
+
+#[test]
+fn a_commit_that_another_output_has_replaced_is_not_repeated() {
+    let place = Place::new();
+    let output = place.path("out");
+    place.publish(&output, 1, &["a"], false).unwrap();
+    let (staging, manifest) = place.stage(&output, 2, &["a"]);
+    // Job 2 exchanges and dies; job 3 overwrites it; job 2's commit is replayed.
+    fs::remove_dir_all(&staging.folder).unwrap();
+    fs::rename(&output, &staging.folder).unwrap();
+    place.publish(&output, 3, &["c"], false).unwrap();
+    commit(&staging, &manifest, true, Sync).unwrap();
+    assert_eq!(manifest::verify(&output).unwrap().job, job(3));
+    assert_eq!(place.names(), ["out"]);
+}
+
+#[test]
+fn missing_or_damaged_parts_stop_the_commit() {
+    let place = Place::new();
+    let output = place.path("out");
+    let (staging, manifest) = place.stage(&output, 1, &["a", "b"]);
+    fs::write(staging.folder.join("part-00001"), "longer").unwrap();
+    assert_eq!(code(commit(&staging, &manifest, false, NoSync)), Code::OutputFailed);
+    fs::remove_file(staging.folder.join("part-00001")).unwrap();
+    assert_eq!(code(commit(&staging, &manifest, false, NoSync)), Code::OutputFailed);
+    assert!(!output.exists() && staging.folder.exists());
+    abandon(&staging).unwrap();
+    assert!(place.names().is_empty());
+    assert_eq!(code(commit(&staging, &manifest, false, NoSync)), Code::OutputFailed);
+}
+
+#[test]
+fn an_output_that_appears_meanwhile_is_not_replaced() {
+    let place = Place::new();
+    let output = place.path("out");
+    let made: [fn(&Path); 3] = [
+        |p| fs::create_dir(p).unwrap(),
+        |p| fs::write(p, "mine").unwrap(),
+        |p| {
+            fs::create_dir(p).unwrap();
+            fs::write(p.join("mine"), "").unwrap();
+        },
+    ];
+    for make in made {
+        let (staging, manifest) = place.stage(&output, 1, &["a"]);
+        make(&output);
+        assert_eq!(code(commit(&staging, &manifest, false, NoSync)), Code::OutputExists);
+        assert!(output.exists() && staging.folder.exists());
+        if output.is_dir() { fs::remove_dir_all(&output).unwrap() } else { fs::remove_file(&output).unwrap() }
+    }
+}
+
+#[test]
+fn overwrite_replaces_windrow_outputs_and_empty_folders_only() {
+    let place = Place::new();
+    let output = place.path("out");
+    place.publish(&output, 1, &["one"], true).unwrap();
+    place.publish(&output, 2, &["two", "more"], true).unwrap();
+    place.publish(&output, 3, &["three"], true).unwrap();
+    assert_eq!(manifest::verify(&output).unwrap().job, job(3));
+    assert_eq!(fs::read_dir(&output).unwrap().count(), 2);
+    assert_eq!(place.names(), ["out"]);
+    fs::remove_dir_all(&output).unwrap();
+    fs::create_dir(&output).unwrap();
+    place.publish(&output, 4, &["four"], true).unwrap();
+    fs::remove_file(output.join("_SUCCESS")).unwrap();
+    let (staging, manifest) = place.stage(&output, 5, &["five"]);
+    assert_eq!(code(commit(&staging, &manifest, true, NoSync)), Code::OutputNotOurs);
+    assert_eq!(fs::read_to_string(output.join("part-00000")).unwrap(), "four");
+}
+
+#[test]
+fn an_output_behind_a_link_goes_where_the_link_leads() {
+    let place = Place::new();
+    fs::create_dir(place.path("disk")).unwrap();
+    place.publish(&place.path("disk/run"), 1, &["one"], false).unwrap();
+    symlink("disk/run", place.path("latest")).unwrap();
+    place.publish(&place.path("latest"), 2, &["two"], true).unwrap();
+    assert!(place.path("latest").symlink_metadata().unwrap().is_symlink());
+    assert_eq!(manifest::verify(&place.path("disk/run")).unwrap().job, job(2));
+    assert_eq!(fs::read_dir(place.path("disk")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_part_is_placed_once_and_only_where_its_job_stages() {
+    let place = Place::new();
+    let (staging, _) = place.stage(&place.path("out"), 1, &["a"]);
+    let scratch = place.path("scratch");
+    fs::write(&scratch, "again").unwrap();
+    place_part(&staging.folder, 0, "", &scratch, NoSync).unwrap();
+    assert_eq!(fs::read_to_string(staging.folder.join("part-00000")).unwrap(), "again");
+    assert_eq!(code(place_part(&staging.folder, 1, ".gz", &scratch, NoSync)), Code::IoError);
+    fs::write(&scratch, "late").unwrap();
+    abandon(&staging).unwrap();
+    assert_eq!(code(place_part(&staging.folder, 0, "", &scratch, NoSync)), Code::OutputFailed);
+    assert!(!staging.folder.exists() && scratch.exists());
+}
+
+#[test]
+fn a_part_from_another_file_system_is_copied() {
+    let Ok(shm) = tempfile::tempdir_in("/dev/shm") else { return };
+    let place = Place::new();
+    let staging = Staging::create(&place.path("out"), job(1), NoSync).unwrap();
+    let scratch = shm.path().join("sink-0");
+    for durability in [Sync, NoSync] {
+        fs::write(&scratch, "far").unwrap();
+        place_part(&staging.folder, 7, ".gz", &scratch, durability).unwrap();
+        assert_eq!(fs::read_to_string(staging.folder.join("part-00007.gz")).unwrap(), "far");
+        assert_eq!(fs::read_dir(&staging.folder).unwrap().count(), 2, "the part and the nonce");
+        assert!(!scratch.exists());
+    }
+}
+
+#[test]
+fn a_folder_without_the_nonce_is_another_folder() {
+    let place = Place::new();
+    let staging = Staging::create(&place.path("out"), job(1), NoSync).unwrap();
+    check_nonce(&staging.folder, &staging.nonce().unwrap()).unwrap();
+    assert_eq!(code(check_nonce(&staging.folder, "other")), Code::OutputNotShared);
+    assert_eq!(code(check_nonce(&place.path("elsewhere"), "other")), Code::OutputNotShared);
+}
+
+#[test]
+fn whatever_exists_is_refused_at_submit() {
+    let place = Place::new();
+    fs::write(place.path("file"), "").unwrap();
+    fs::create_dir(place.path("empty")).unwrap();
+    fs::create_dir(place.path("full")).unwrap();
+    fs::write(place.path("full/mine"), "").unwrap();
+    fs::create_dir(place.path("spark")).unwrap();
+    fs::write(place.path("spark/_SUCCESS"), "").unwrap();
+    place.publish(&place.path("ours"), 1, &["a"], false).unwrap();
+    symlink("nowhere", place.path("dangling")).unwrap();
+    symlink("ours", place.path("link")).unwrap();
+    symlink("self", place.path("self")).unwrap();
+    for name in ["file", "empty", "full", "spark", "ours", "dangling", "link", "dangling/", "full/"] {
+        assert_eq!(code(check_output(&place.path(name), false, &[])), Code::OutputExists, "{name}");
+    }
+    for name in ["file", "full", "spark", "dangling"] {
+        assert_eq!(code(check_output(&place.path(name), true, &[])), Code::OutputNotOurs, "{name}");
+    }
+    for name in ["empty", "ours", "link", "new", "new/deeper"] {
+        check_output(&place.path(name), true, &[]).unwrap();
+    }
+    check_output(&place.path("new"), false, &[]).unwrap();
+    for name in ["self", "self/out", "file/out"] {
+        assert!(check_output(&place.path(name), false, &[]).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn an_output_in_an_input_is_refused_however_it_is_spelled() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("in/sub")).unwrap();
+    fs::write(place.path("in/a"), "").unwrap();
+    fs::create_dir(place.path("other")).unwrap();
+    symlink("in", place.path("link")).unwrap();
+    let text = |name: &str| place.path(name).to_str().unwrap().to_string();
+    let refused = [
+        ("in/out", "in"),
+        ("in", "in"),
+        ("in/x/y/out", "in"),
+        ("link/out", "in"),
+        ("in/out", "link"),
+        ("other/../in/out", "in"),
+        ("nowhere/../in/out", "in"),
+        ("in/a", "in/a"),
+        ("in/sub/out", "i*"),
+        ("in/sub", "in/*"),
+        ("in", "in/a"),
+    ];
+    for (output, input) in refused {
+        let result = check_output(&place.path(output), true, &[text(input)]);
+        assert_eq!(code(result), Code::OutputInsideInput, "{output} in {input}");
+    }
+    for (output, input) in
+        [("out", "in"), ("in/out", "in/a"), ("in2/out", "in"), ("in/../out", "in"), ("out", "missing")]
+    {
+        check_output(&place.path(output), false, &[text(input)]).unwrap();
+    }
+    check_output(&place.path("out"), false, &["windrow://in".into()]).unwrap();
+}
+
+#[test]
+fn one_place_has_one_canonical_name() {
+    let place = Place::new();
+    fs::create_dir(place.path("real")).unwrap();
+    symlink("real", place.path("link")).unwrap();
+    symlink("real/later", place.path("dangling")).unwrap();
+    let real = canonical_output(&place.path("real/later")).unwrap();
+    for name in ["link/later", "real/./later/", "link/../real/later", "x/../real/later", "real/later/y/..", "dangling"]
+    {
+        assert_eq!(canonical_output(&place.path(name)).unwrap(), real, "{name}");
+    }
+    let relative = canonical_output(Path::new("some/out")).unwrap();
+    assert_eq!(relative, std::env::current_dir().unwrap().canonicalize().unwrap().join("some/out"));
+}

@@ -1,0 +1,192 @@
+//! Chunks hold every byte once; parts follow from the input alone.
+
+use proptest::prelude::*;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use windrow_model::{Chunk, Code, Framing, SourceSpec};
+use windrow_store::{InputFile, SplitOptions, list_inputs, split};
+
+fn source(framing: Framing) -> SourceSpec {
+    SourceSpec { inputs: Vec::new(), framing, decompress: true, header: false, sample: false }
+}
+
+const LINES: Framing = Framing::Delimiter(b'\n');
+
+fn exact(chunk_bytes: u64) -> SplitOptions {
+    SplitOptions { chunk_bytes: Some(chunk_bytes), slots: 2, parts: None }
+}
+
+/// Files `0`, `1`, … with these contents; `.gz` is appended to names of those marked.
+fn files(contents: &[(&[u8], bool)]) -> (tempfile::TempDir, Vec<InputFile>) {
+    let dir = tempfile::tempdir().unwrap();
+    for (i, (bytes, gz)) in contents.iter().enumerate() {
+        fs::write(dir.path().join(format!("{i:04}{}", if *gz { ".gz" } else { "" })), bytes).unwrap();
+    }
+    let files = list_inputs(&[dir.path().to_str().unwrap().to_string()]).unwrap();
+    (dir, files)
+}
+
+fn bytes_of(chunk: &Chunk) -> Vec<u8> {
+    let mut all = Vec::new();
+    for r in &chunk.ranges {
+        let mut bytes = vec![0; r.length as usize];
+        File::open(&r.path).unwrap().read_exact_at(&mut bytes, r.offset).unwrap();
+        all.extend(bytes);
+    }
+    all
+}
+
+fn lengths(chunks: &[Chunk]) -> Vec<Vec<u64>> {
+    chunks.iter().map(|c| c.ranges.iter().map(|r| r.length).collect()).collect()
+}
+
+#[test]
+fn small_files_share_a_chunk_and_large_ones_stand_alone() {
+    let (_dir, files) = files(&[
+        (b"a\n", false),
+        (b"b\n", false),
+        (b"", false),
+        (b"cc\ncc\ncc\n", false),
+        (b"d\n", false),
+        (b"eee\n", false),
+    ]);
+    assert_eq!(
+        lengths(&split(&source(LINES), &files, exact(4)).unwrap()),
+        [vec![2, 2], vec![6], vec![3], vec![2], vec![4]]
+    );
+    assert_eq!(lengths(&split(&source(LINES), &files, exact(100)).unwrap()), [vec![2, 2, 9, 2, 4]]);
+    let one_byte = split(&source(LINES), &files, exact(1)).unwrap();
+    assert_eq!(one_byte.len(), 7, "one record each");
+    assert!(one_byte.iter().all(|c| c.ranges.len() == 1));
+}
+
+#[test]
+fn no_bytes_give_no_chunks() {
+    let (_dir, none) = files(&[]);
+    assert!(split(&source(LINES), &none, exact(1)).unwrap().is_empty());
+    let (_dir, empty) = files(&[(b"", false), (b"", true)]);
+    let parts = SplitOptions { parts: Some(7), ..exact(1) };
+    assert!(split(&source(LINES), &empty, parts).unwrap().is_empty());
+    assert!(split(&source(Framing::Fixed(100)), &empty, parts).unwrap().is_empty());
+}
+
+#[test]
+fn compressed_files_are_never_cut_unless_they_are_read_as_they_are() {
+    let (_dir, files) = files(&[(b"x\ny\nz\n", true)]);
+    let chunks = split(&source(LINES), &files, SplitOptions { parts: Some(3), ..exact(1) }).unwrap();
+    assert_eq!(lengths(&chunks), [vec![6]]);
+    assert_eq!(chunks[0].part, 0);
+    let raw = SourceSpec { decompress: false, ..source(LINES) };
+    assert_eq!(split(&raw, &files, exact(1)).unwrap().len(), 3);
+}
+
+#[test]
+fn a_file_of_broken_records_is_refused_with_its_length() {
+    let (_dir, files) = files(&[(&[0; 100], false), (&[0; 150], false)]);
+    let e = split(&source(Framing::Fixed(100)), &files, exact(1)).unwrap_err();
+    assert_eq!(e.code, Code::InputMalformed);
+    assert!(e.message.contains("0001") && e.message.contains("150"), "{e}");
+}
+
+#[test]
+fn a_file_that_changed_since_it_was_listed_is_told() {
+    let (dir, files) = files(&[(b"aaaa\nbbbb\n", false)]);
+    fs::write(dir.path().join("0000"), "aaaa\n").unwrap();
+    assert_eq!(split(&source(LINES), &files, exact(2)).unwrap_err().code, Code::InputChanged);
+    fs::remove_file(dir.path().join("0000")).unwrap();
+    assert_eq!(split(&source(LINES), &files, exact(2)).unwrap_err().code, Code::InputChanged);
+}
+
+#[test]
+fn chunk_sizes_are_chosen_from_input_and_slots() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sparse");
+    let listed = |length: u64| {
+        File::create(&path).unwrap().set_len(length).ok()?;
+        Some(list_inputs(&[path.to_str().unwrap().to_string()]).unwrap())
+    };
+    let options = |slots| SplitOptions { chunk_bytes: None, slots, parts: None };
+    let count =
+        |length, slots| listed(length).map(|f| split(&source(Framing::Fixed(1)), &f, options(slots)).unwrap().len());
+    assert_eq!(count(1 << 20, 8), Some(1));
+    assert_eq!(count(24 << 20, 2), Some(6));
+    assert_eq!(count(24 << 20, 1000), Some(24));
+    assert!(count(10 << 40, 2).is_none_or(|n| n == 40_960));
+}
+
+#[test]
+fn a_huge_sparse_file_of_lines_is_split_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sparse");
+    let file = File::create(&path).unwrap();
+    if file.set_len(10 << 40).is_err() {
+        return; // a file system without such files
+    }
+    for tib in 1..10u64 {
+        file.write_all_at(b"\n", tib << 40).unwrap();
+    }
+    let files = list_inputs(&[path.to_str().unwrap().to_string()]).unwrap();
+    let options = SplitOptions { chunk_bytes: None, slots: 8, parts: Some(2000) };
+    let chunks = split(&source(LINES), &files, options).unwrap();
+    assert_eq!(chunks.len(), 10);
+    assert_eq!(chunks.iter().map(Chunk::length).sum::<u64>(), 10 << 40);
+}
+
+#[test]
+fn a_chunk_of_many_tiny_files_stays_describable() {
+    let contents = vec![(&b"x"[..], false); 5000];
+    let (_dir, files) = files(&contents);
+    let chunks = split(&source(LINES), &files, exact(1 << 20)).unwrap();
+    assert_eq!(chunks.iter().map(|c| c.ranges.len()).collect::<Vec<_>>(), [4096, 904]);
+}
+
+fn content() -> impl Strategy<Value = (Vec<u8>, bool)> {
+    let line = prop::collection::vec(prop_oneof![Just(b'a'), Just(b'\r'), any::<u8>()], 0..12);
+    (prop::collection::vec(line, 0..12), any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(lines, last, gz)| {
+        let mut bytes = lines.join(&b'\n');
+        if last {
+            bytes.push(b'\n');
+        }
+        (bytes, gz)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+    #[test]
+    fn parts_are_the_same_whatever_the_chunk_size(
+        contents in prop::collection::vec(content(), 0..8),
+        parts in 1u32..12,
+        sizes in prop::collection::vec(prop_oneof![1u64..10, 1u64..400, Just(u64::MAX)], 3),
+        whole in prop::bool::weighted(0.2),
+    ) {
+        let borrowed: Vec<(&[u8], bool)> = contents.iter().map(|(b, gz)| (&b[..], *gz)).collect();
+        let (_dir, files) = files(&borrowed);
+        let all: Vec<u8> = contents.iter().flat_map(|(b, _)| b.clone()).collect();
+        let total = all.len() as u64;
+        let source = source(if whole { Framing::Whole } else { LINES });
+        let mut expected: Option<Vec<Vec<u8>>> = None;
+        for size in sizes.into_iter().map(Some).chain([None]) {
+            let options = SplitOptions { chunk_bytes: size, slots: 3, parts: Some(parts) };
+            let chunks = split(&source, &files, options).unwrap();
+            let mut by_part = vec![Vec::new(); parts as usize];
+            let mut at = 0u64;
+            for chunk in &chunks {
+                prop_assert!(chunk.ranges.iter().all(|r| r.length > 0));
+                prop_assert!(chunk.ranges.len() == 1 || size.is_none_or(|s| chunk.length() <= s));
+                // Each part begins at the first cut place not before its nominal position.
+                if by_part[chunk.part as usize].is_empty() {
+                    prop_assert!(at >= chunk.part as u64 * total / parts as u64);
+                }
+                prop_assert!(by_part[chunk.part as usize + 1..].iter().all(Vec::is_empty), "parts in order");
+                by_part[chunk.part as usize].extend(bytes_of(chunk));
+                at += chunk.length();
+            }
+            prop_assert_eq!(by_part.concat(), all.clone());
+            match &expected {
+                None => expected = Some(by_part),
+                Some(expected) => prop_assert_eq!(&by_part, expected),
+            }
+        }
+    }
+}

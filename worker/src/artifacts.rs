@@ -1,0 +1,118 @@
+//! Job binaries and side values: fetched once from the coordinator, verified, made executable, kept.
+//!
+//! However many tasks ask for a digest at the same time, one fetches and the others wait. A file that an earlier life
+//! of the worker left is read and verified once before it is trusted, because it was never synced.
+
+use crate::error::disk_failure;
+use crate::scratch::Scratch;
+use crate::writer::Writer;
+use std::collections::HashMap;
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::OnceCell;
+use windrow_format::durable;
+use windrow_model::{Class, Code, Digest, Failure};
+use windrow_net::{Backoff, Connection, clients, from_status};
+use windrow_proto::v1;
+
+const TRIES_MAX: u32 = 3;
+/// Without a piece for so long, the coordinator is taken to be gone.
+const PROGRESS_DEADLINE: Duration = Duration::from_secs(20);
+/// Read and execute, for the worker's user only. Nobody writes to an artifact again.
+const MODE: u32 = 0o500;
+
+/// The artifacts of this node.
+#[derive(Debug)]
+pub struct Artifacts {
+    scratch: Arc<Scratch>,
+    known: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
+}
+
+impl Artifacts {
+    /// Artifacts in this data folder.
+    pub fn new(scratch: Arc<Scratch>) -> Self {
+        Artifacts { scratch, known: Mutex::default() }
+    }
+
+    /// The path of an artifact; comes from the coordinator if it is not here yet.
+    pub async fn get(&self, digest: Digest, coordinator: &Connection) -> Result<PathBuf, Failure> {
+        let cell = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.entry(digest).or_default().clone()
+        };
+        let path = self.scratch.artifact(digest);
+        // If the one that fetches fails or is dropped, the next one tries.
+        cell.get_or_try_init(|| async {
+            let existing = path.clone();
+            if tokio::task::spawn_blocking(move || verified(&existing, digest)).await.unwrap_or(false) {
+                return Ok(());
+            }
+            let mut backoff = Backoff::reconnect();
+            loop {
+                match fetch(digest, &path, coordinator.clone()).await {
+                    Err(e) if e.code.class() == Class::Retry && backoff.tries() + 1 < TRIES_MAX => {
+                        tokio::time::sleep(backoff.next_delay()).await;
+                    }
+                    other => return other,
+                }
+            }
+        })
+        .await?;
+        Ok(path)
+    }
+}
+
+/// Whether an earlier life left a whole file of this digest.
+fn verified(path: &Path, digest: Digest) -> bool {
+    let hash = || -> io::Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new();
+        io::copy(&mut File::open(path)?, &mut hasher)?;
+        fs::set_permissions(path, Permissions::from_mode(MODE))?;
+        Ok(hasher.finalize())
+    };
+    hash().is_ok_and(|found| *found.as_bytes() == digest.0)
+}
+
+async fn fetch(digest: Digest, path: &Path, coordinator: Connection) -> Result<(), Failure> {
+    let disk = |e: &io::Error| disk_failure("write", path, 0, e);
+    let silent = |_| Failure::new(Code::Unreachable, "the coordinator stopped sending an artifact");
+    let request = v1::GetArtifactRequest { digest: Some(digest.into()) };
+    let mut client = clients::session(coordinator);
+    let answer = tokio::time::timeout(PROGRESS_DEADLINE, client.get_artifact(request)).await.map_err(silent)?;
+    let mut pieces = answer.map_err(|s| from_status(&s))?.into_inner();
+    let temporary = durable::temporary_beside(path).map_err(|e| disk(&e))?;
+    let _leftover = RemoveOnDrop(temporary.clone());
+    let new = temporary.clone();
+    let writer = Writer::start(true, move || File::create_new(new));
+    while let Some(piece) =
+        tokio::time::timeout(PROGRESS_DEADLINE, pieces.message()).await.map_err(silent)?.map_err(|s| from_status(&s))?
+    {
+        if !writer.write(piece.data).await {
+            break;
+        }
+    }
+    let written = writer.finish().await.map_err(|e| disk(&e))?;
+    if written.digest != digest {
+        let message = format!("the coordinator sent other bytes ({}) than artifact {digest}", written.digest);
+        return Err(Failure::new(Code::FetchFailed, message));
+    }
+    let place = || {
+        written.file.set_permissions(Permissions::from_mode(MODE))?;
+        // Closed before the name appears: a file that is open for writing cannot be executed.
+        drop(written);
+        fs::rename(&temporary, path)
+    };
+    place().map_err(|e| disk(&e))
+}
+
+/// Removes a temporary file that was not renamed.
+struct RemoveOnDrop(PathBuf);
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,533 @@
+//! Life of attempts on this node, as a pure state machine: events in, actions out.
+//!
+//! ```text
+//! assigned ─▶ staging ─▶ ready ─▶ running ─▶ done ─▶ granted ─▶ published
+//!                │         │ ▲      │  │
+//!                │         │ └──────┘  │   the executor died and nobody could be blamed
+//!                ▼         ▼           ▼
+//!              failed, or revoked: the attempt is forgotten and its files are deleted
+//! ```
+//! It owns which attempt is where, which job has an executor, and who is suspected of having crashed one. It knows
+//! no file, process, clock or connection: `node.rs` performs the actions and reports back with events. Whatever comes
+//! late (from an executor of an earlier generation, for an attempt that is gone) is ignored.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use windrow_model::{
+    AttemptId, Code, Failure, JobId, OutputReport, SegmentRef, Task, TaskId, TaskInput, TaskOutput, TaskReport,
+};
+
+/// Everything that can happen to attempts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The coordinator wants this attempt run here.
+    Assigned(Box<Task>),
+    /// Its inputs are local files.
+    Staged(AttemptId),
+    /// Its inputs cannot be had.
+    StageFailed(AttemptId, StageError),
+    /// An executor has built the plan and takes tasks.
+    ExecutorReady {
+        job: JobId,
+        generation: u64,
+    },
+    /// An executor did not get as far as taking tasks. `killed`: somebody else's SIGKILL, so nobody's fault.
+    ExecutorNotStarted {
+        job: JobId,
+        generation: u64,
+        failure: Failure,
+        killed: bool,
+    },
+    /// An executor that was ready is gone.
+    ExecutorEnded {
+        job: JobId,
+        generation: u64,
+        exit: Exit,
+    },
+    TaskDone {
+        generation: u64,
+        attempt: AttemptId,
+        report: TaskReport,
+    },
+    /// `segment`: position of the input, and of the segment in it, that could not be read.
+    TaskFailed {
+        generation: u64,
+        attempt: AttemptId,
+        failure: Failure,
+        segment: Option<(u32, u32)>,
+    },
+    /// The coordinator chose this attempt as its task's winner.
+    Granted(AttemptId),
+    Published(AttemptId),
+    PublishFailed(AttemptId, Failure),
+    /// The coordinator has no use for this attempt any more.
+    Revoked(AttemptId),
+    /// A running attempt that was told to stop has not done so in time.
+    CancelOverdue(AttemptId),
+    JobDropped(JobId),
+    /// The coordinator counts this worker as lost, or the worker must assume so.
+    SessionLost,
+}
+
+/// Why inputs could not be staged.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StageError {
+    Failed(Failure),
+    /// This segment is nowhere: the coordinator has it computed again.
+    SegmentLost(SegmentRef, Failure),
+}
+
+/// How an executor ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exit {
+    pub failure: Failure,
+    /// The job's own code must have done it (a fatal signal, an exit), as opposed to a kill from outside.
+    pub own_doing: bool,
+    /// This worker killed it.
+    pub ours: bool,
+}
+
+/// Everything that attempts can ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Make the inputs local files; answered by `Staged` or `StageFailed`.
+    Stage(Box<Task>),
+    /// Answered by `ExecutorReady` or `ExecutorNotStarted`, later by `ExecutorEnded`.
+    StartExecutor {
+        job: JobId,
+        generation: u64,
+    },
+    /// `again`: an earlier executor may have left files in the attempt's folder.
+    Run {
+        attempt: AttemptId,
+        again: bool,
+    },
+    /// Ask the executor to stop this attempt; answered by its end or by `CancelOverdue`.
+    Cancel(AttemptId),
+    KillExecutor(JobId),
+    /// Staged inputs are not needed any more.
+    RemoveInputs(AttemptId),
+    /// Finished: peers may fetch its outputs from now on.
+    Serve(AttemptId),
+    /// Delete all files of the attempt; peers get nothing from it any more.
+    Remove(AttemptId),
+    /// Place these sink parts into the output's staging folder; answered by `Published` or `PublishFailed`.
+    Publish {
+        attempt: AttemptId,
+        sinks: Vec<(u32, u32)>,
+    },
+    /// End the job's executor (`at_once`: by force) and delete all its files.
+    DropJob {
+        job: JobId,
+        at_once: bool,
+    },
+    Report(Report),
+}
+
+/// What the coordinator is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    Done(AttemptId, TaskReport),
+    Failed(AttemptId, Failure),
+    Published(AttemptId),
+    PublishFailed(AttemptId, Failure),
+    SegmentLost { reader: AttemptId, segment: SegmentRef, failure: Failure },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Staging,
+    Ready,
+    Running,
+    /// Revoked while it ran: its end is awaited before its files go.
+    Cancelling,
+    Done,
+    Granted,
+    Published,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    task: Box<Task>,
+    state: State,
+    /// It was given to an executor before.
+    tried: bool,
+}
+
+#[derive(Debug, Default)]
+enum Executor {
+    #[default]
+    None,
+    Starting {
+        generation: u64,
+    },
+    Ready {
+        generation: u64,
+        running: BTreeSet<AttemptId>,
+        /// It is being killed and gets no more tasks.
+        condemned: bool,
+        /// It named the attempt that brings it down, so the others are innocent.
+        blamed: bool,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Job {
+    executor: Executor,
+    ready: VecDeque<AttemptId>,
+    /// Tasks of which one has crashed an executor: each runs alone until it is done.
+    suspects: BTreeSet<TaskId>,
+    /// How often a kill from outside met an executor that was not ready yet.
+    killed_starts: u32,
+}
+
+/// A start that was killed from outside so often is reported as a failure.
+const KILLED_STARTS_MAX: u32 = 3;
+
+/// All attempts on this node.
+#[derive(Debug)]
+pub struct Attempts {
+    slots: usize,
+    /// Executors started so far, over all jobs and sessions: no two have the same number.
+    generation: u64,
+    jobs: BTreeMap<JobId, Job>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+}
+
+impl Attempts {
+    /// No attempts yet; executors get at most `slots` tasks at a time.
+    pub fn new(slots: u32) -> Self {
+        Attempts { slots: slots.max(1) as usize, generation: 0, jobs: BTreeMap::new(), attempts: BTreeMap::new() }
+    }
+
+    /// Whether no job has anything here.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// The task of an attempt that is here.
+    pub fn task(&self, attempt: AttemptId) -> Option<&Task> {
+        self.attempts.get(&attempt).map(|a| &*a.task)
+    }
+
+    /// Takes in one event; the actions are to be performed in order.
+    pub fn step(&mut self, event: Event) -> Vec<Action> {
+        let mut out = Vec::new();
+        match event {
+            Event::Assigned(task) => self.assigned(task, &mut out),
+            Event::Staged(id) => {
+                if let Some(a) = self.attempts.get_mut(&id).filter(|a| a.state == State::Staging) {
+                    a.state = State::Ready;
+                    let job = id.task.job;
+                    if let Some(j) = self.jobs.get_mut(&job) {
+                        j.ready.push_back(id);
+                    }
+                    self.dispatch(job, &mut out);
+                }
+            }
+            Event::StageFailed(id, error) => {
+                if self.attempts.get(&id).is_some_and(|a| a.state == State::Staging) {
+                    let report = match error {
+                        StageError::Failed(failure) => Report::Failed(id, failure),
+                        StageError::SegmentLost(segment, failure) => {
+                            Report::SegmentLost { reader: id, segment, failure }
+                        }
+                    };
+                    self.forget(id, &mut out);
+                    out.push(Action::Report(report));
+                }
+            }
+            Event::ExecutorReady { job, generation } => {
+                if let Some(j) = self.jobs.get_mut(&job)
+                    && matches!(j.executor, Executor::Starting { generation: g } if g == generation)
+                {
+                    j.executor =
+                        Executor::Ready { generation, running: BTreeSet::new(), condemned: false, blamed: false };
+                    self.dispatch(job, &mut out);
+                }
+            }
+            Event::ExecutorNotStarted { job, generation, failure, killed } => {
+                self.not_started(job, generation, failure, killed, &mut out)
+            }
+            Event::ExecutorEnded { job, generation, exit } => self.ended(job, generation, exit, &mut out),
+            Event::TaskDone { generation, attempt, report } => self.task_done(generation, attempt, report, &mut out),
+            Event::TaskFailed { generation, attempt, failure, segment } => {
+                self.task_failed(generation, attempt, failure, segment, &mut out)
+            }
+            Event::Granted(id) => self.granted(id, &mut out),
+            Event::Published(id) => {
+                if let Some(a) = self.attempts.get_mut(&id).filter(|a| a.state == State::Granted) {
+                    a.state = State::Published;
+                    out.push(Action::Report(Report::Published(id)));
+                }
+            }
+            Event::PublishFailed(id, failure) => {
+                if let Some(a) = self.attempts.get_mut(&id).filter(|a| a.state == State::Granted) {
+                    a.state = State::Done;
+                    out.push(Action::Report(Report::PublishFailed(id, failure)));
+                }
+            }
+            Event::Revoked(id) => self.revoked(id, &mut out),
+            Event::CancelOverdue(id) => {
+                if self.attempts.get(&id).is_some_and(|a| a.state == State::Cancelling)
+                    && let Some(j) = self.jobs.get_mut(&id.task.job)
+                    && let Executor::Ready { condemned, .. } = &mut j.executor
+                    && !std::mem::replace(condemned, true)
+                {
+                    out.push(Action::KillExecutor(id.task.job));
+                }
+            }
+            Event::JobDropped(job) => self.drop_job(job, false, &mut out),
+            Event::SessionLost => {
+                for job in self.jobs.keys().copied().collect::<Vec<_>>() {
+                    self.drop_job(job, true, &mut out);
+                }
+            }
+        }
+        out
+    }
+
+    fn assigned(&mut self, task: Box<Task>, out: &mut Vec<Action>) {
+        let id = task.attempt;
+        if self.attempts.contains_key(&id) {
+            return;
+        }
+        self.attempts.insert(id, Attempt { task: task.clone(), state: State::Staging, tried: false });
+        self.jobs.entry(id.task.job).or_default();
+        out.push(Action::Stage(task));
+        // The executor starts while inputs are staged.
+        self.dispatch(id.task.job, out);
+    }
+
+    fn not_started(&mut self, job: JobId, generation: u64, failure: Failure, killed: bool, out: &mut Vec<Action>) {
+        let Some(j) = self.jobs.get_mut(&job) else { return };
+        if !matches!(j.executor, Executor::Starting { generation: g } if g == generation) {
+            return;
+        }
+        j.executor = Executor::None;
+        if killed {
+            j.killed_starts += 1;
+            if j.killed_starts < KILLED_STARTS_MAX {
+                return self.dispatch(job, out);
+            }
+        }
+        for id in std::mem::take(&mut j.ready) {
+            self.forget(id, out);
+            out.push(Action::Report(Report::Failed(id, failure.clone())));
+        }
+        // Attempts that are still being staged start the next executor when they are ready, and fail with it.
+    }
+
+    fn ended(&mut self, job: JobId, generation: u64, exit: Exit, out: &mut Vec<Action>) {
+        let Some(j) = self.jobs.get_mut(&job) else { return };
+        let (running, condemned, blamed) = match &mut j.executor {
+            Executor::Ready { generation: g, running, condemned, blamed } if *g == generation => {
+                (std::mem::take(running), *condemned, *blamed)
+            }
+            _ => return,
+        };
+        j.executor = Executor::None;
+        let (stopped, left): (Vec<_>, Vec<_>) =
+            running.into_iter().partition(|id| self.attempts.get(id).is_none_or(|a| a.state == State::Cancelling));
+        // Whoever was told to stop may as well have been the one that crashed.
+        let alone = left.len() == 1 && stopped.is_empty();
+        let innocent = condemned || exit.ours || blamed;
+        for id in stopped {
+            self.forget(id, out);
+        }
+        for id in left.into_iter().rev() {
+            let known = alone && (exit.own_doing || self.is_suspect(id));
+            if known && !innocent {
+                self.forget(id, out);
+                out.push(Action::Report(Report::Failed(id, exit.failure.clone())));
+                continue;
+            }
+            let (Some(a), Some(j)) = (self.attempts.get_mut(&id), self.jobs.get_mut(&job)) else { continue };
+            a.state = State::Ready;
+            j.ready.push_front(id);
+            if !innocent {
+                j.suspects.insert(id.task);
+            }
+        }
+        self.dispatch(job, out);
+    }
+
+    fn task_done(&mut self, generation: u64, id: AttemptId, report: TaskReport, out: &mut Vec<Action>) {
+        if !self.finished_running(generation, id) {
+            return;
+        }
+        let Some(a) = self.attempts.get_mut(&id) else { return };
+        if a.state == State::Cancelling {
+            self.forget(id, out);
+        } else if !fits(&a.task.outputs, &report.outputs) {
+            self.forget(id, out);
+            let message = format!("attempt {id} reported outputs that are not those of its task");
+            out.push(Action::Report(Report::Failed(id, Failure::new(Code::ExecutorProtocol, message))));
+        } else {
+            a.state = State::Done;
+            if let Some(j) = self.jobs.get_mut(&id.task.job) {
+                j.suspects.remove(&id.task);
+            }
+            out.push(Action::Serve(id));
+            out.push(Action::Report(Report::Done(id, report)));
+            out.push(Action::RemoveInputs(id));
+        }
+        self.dispatch(id.task.job, out);
+    }
+
+    fn task_failed(
+        &mut self,
+        generation: u64,
+        id: AttemptId,
+        failure: Failure,
+        segment: Option<(u32, u32)>,
+        out: &mut Vec<Action>,
+    ) {
+        if !self.finished_running(generation, id) {
+            return;
+        }
+        let Some(a) = self.attempts.get(&id) else { return };
+        let cancelled = a.state == State::Cancelling;
+        let segment = segment.and_then(|(input, index)| match a.task.inputs.get(input as usize)? {
+            TaskInput::Segments(refs) => refs.get(index as usize).copied(),
+            _ => None,
+        });
+        if matches!(failure.code, Code::ExecutorCrashed | Code::OutOfMemory)
+            && let Some(j) = self.jobs.get_mut(&id.task.job)
+            && let Executor::Ready { blamed, .. } = &mut j.executor
+        {
+            *blamed = true;
+        }
+        self.forget(id, out);
+        if !cancelled {
+            out.push(Action::Report(match segment {
+                Some(segment) => Report::SegmentLost { reader: id, segment, failure },
+                None => Report::Failed(id, failure),
+            }));
+        }
+        self.dispatch(id.task.job, out);
+    }
+
+    fn granted(&mut self, id: AttemptId, out: &mut Vec<Action>) {
+        let Some(a) = self.attempts.get_mut(&id) else {
+            let failure = Failure::new(Code::StaleAttempt, format!("attempt {id} is not on this worker any more"));
+            return out.push(Action::Report(Report::PublishFailed(id, failure)));
+        };
+        match a.state {
+            State::Published => out.push(Action::Report(Report::Published(id))),
+            State::Done => {
+                let sinks: Vec<_> = (0u32..)
+                    .zip(&a.task.outputs)
+                    .filter_map(|(i, output)| match output {
+                        TaskOutput::Sink { sink } => Some((i, *sink)),
+                        _ => None,
+                    })
+                    .collect();
+                if sinks.is_empty() {
+                    a.state = State::Published;
+                    out.push(Action::Report(Report::Published(id)));
+                } else {
+                    a.state = State::Granted;
+                    out.push(Action::Publish { attempt: id, sinks });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn revoked(&mut self, id: AttemptId, out: &mut Vec<Action>) {
+        let Some(a) = self.attempts.get_mut(&id) else { return };
+        match a.state {
+            State::Running => {
+                a.state = State::Cancelling;
+                out.push(Action::Cancel(id));
+            }
+            State::Cancelling => {}
+            _ => {
+                if let Some(j) = self.jobs.get_mut(&id.task.job) {
+                    j.ready.retain(|r| *r != id);
+                }
+                self.forget(id, out);
+                self.dispatch(id.task.job, out);
+            }
+        }
+    }
+
+    fn drop_job(&mut self, job: JobId, at_once: bool, out: &mut Vec<Action>) {
+        if self.jobs.remove(&job).is_some() {
+            self.attempts.retain(|id, _| id.task.job != job);
+            out.push(Action::DropJob { job, at_once });
+        }
+    }
+
+    /// Takes the attempt off its executor, if it is of this generation and really had it.
+    fn finished_running(&mut self, generation: u64, id: AttemptId) -> bool {
+        match self.jobs.get_mut(&id.task.job).map(|j| &mut j.executor) {
+            Some(Executor::Ready { generation: g, running, .. }) if *g == generation => running.remove(&id),
+            _ => false,
+        }
+    }
+
+    fn forget(&mut self, id: AttemptId, out: &mut Vec<Action>) {
+        self.attempts.remove(&id);
+        out.push(Action::Remove(id));
+    }
+
+    fn is_suspect(&self, id: AttemptId) -> bool {
+        self.jobs.get(&id.task.job).is_some_and(|j| j.suspects.contains(&id.task))
+    }
+
+    /// Starts an executor if there is work for one, and gives it what it may have. Suspects go first and alone.
+    fn dispatch(&mut self, job: JobId, out: &mut Vec<Action>) {
+        let Some(j) = self.jobs.get_mut(&job) else { return };
+        match &mut j.executor {
+            Executor::None => {
+                let wanted = |a: &Attempt| matches!(a.state, State::Staging | State::Ready);
+                let first = AttemptId {
+                    task: TaskId { job, stage: windrow_model::StageId(0), index: 0 },
+                    number: 0,
+                    epoch: windrow_model::Epoch(0),
+                    incarnation: windrow_model::Incarnation(0),
+                };
+                let of_job = self.attempts.range(first..).take_while(|(id, _)| id.task.job == job);
+                if of_job.into_iter().any(|(_, a)| wanted(a)) {
+                    self.generation += 1;
+                    j.executor = Executor::Starting { generation: self.generation };
+                    out.push(Action::StartExecutor { job, generation: self.generation });
+                }
+            }
+            Executor::Starting { .. } | Executor::Ready { condemned: true, .. } => {}
+            Executor::Ready { running, .. } => loop {
+                let suspect_runs = running.iter().any(|id| j.suspects.contains(&id.task));
+                if suspect_runs || running.len() >= self.slots {
+                    break;
+                }
+                let suspect = j.ready.iter().position(|id| j.suspects.contains(&id.task));
+                if suspect.is_some() && !running.is_empty() {
+                    break;
+                }
+                let Some(id) = j.ready.remove(suspect.unwrap_or(0)) else { break };
+                let Some(a) = self.attempts.get_mut(&id) else { continue };
+                a.state = State::Running;
+                running.insert(id);
+                out.push(Action::Run { attempt: id, again: std::mem::replace(&mut a.tried, true) });
+            },
+        }
+    }
+}
+
+/// Whether a report has one answer of the right kind for each of the task's outputs.
+fn fits(outputs: &[TaskOutput], reports: &[OutputReport]) -> bool {
+    outputs.len() == reports.len()
+        && outputs.iter().zip(reports).all(|pair| match pair {
+            (TaskOutput::Edge { partitions }, OutputReport::Edge(segments)) => {
+                segments.iter().all(|s| s.partition < *partitions)
+            }
+            (TaskOutput::Broadcast, OutputReport::Broadcast(_)) => true,
+            (TaskOutput::Sink { sink }, OutputReport::Sink(part)) => part.sink == *sink,
+            _ => false,
+        })
+}
+
+#[cfg(test)]
+#[path = "attempts_tests.rs"]
+mod tests;

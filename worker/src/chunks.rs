@@ -1,0 +1,87 @@
+//! Chunks of datasets: files named by the digest of their content.
+//!
+//! A chunk that was acknowledged is whole and survives a power cut: verified, synced, renamed, and the folder synced,
+//! before the answer.
+
+use crate::error::disk_failure;
+use crate::scratch::Scratch;
+use crate::writer::Writer;
+use bytes::Bytes;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use windrow_format::durable::{self, Durability};
+use windrow_model::{Code, Digest, Failure};
+
+/// The chunks of this node.
+#[derive(Clone, Debug)]
+pub struct Chunks(Arc<Scratch>);
+
+/// A chunk that is arriving. Dropping it leaves nothing behind.
+#[derive(Debug)]
+pub struct Put {
+    digest: Digest,
+    path: PathBuf,
+    temporary: PathBuf,
+    writer: Option<Writer>,
+}
+
+impl Chunks {
+    /// Chunks in this data folder.
+    pub fn new(scratch: Arc<Scratch>) -> Self {
+        Chunks(scratch)
+    }
+
+    /// Begins to take in a chunk that is to have this digest.
+    pub fn begin(&self, digest: Digest) -> Result<Put, Failure> {
+        let path = self.0.chunk(digest);
+        let temporary = durable::temporary_beside(&path).map_err(|e| disk_failure("write", &path, 0, &e))?;
+        let new = temporary.clone();
+        let writer = Writer::start(true, move || File::create_new(new));
+        Ok(Put { digest, path, temporary, writer: Some(writer) })
+    }
+
+    /// A chunk that is here.
+    pub async fn open(&self, digest: Digest) -> Result<File, Failure> {
+        let path = self.0.chunk(digest);
+        let opened = tokio::task::spawn_blocking(move || File::open(path)).await.map_err(io::Error::other);
+        opened.flatten().map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Failure::new(Code::FetchFailed, format!("chunk {digest} is not on this worker")),
+            _ => Failure::new(Code::IoError, format!("cannot open chunk {digest}: {e}")),
+        })
+    }
+}
+
+impl Put {
+    /// Takes in a piece; false if the disk failed, which `finish` explains.
+    pub async fn write(&self, piece: Bytes) -> bool {
+        match &self.writer {
+            Some(writer) => writer.write(piece).await,
+            None => false,
+        }
+    }
+
+    /// Verifies what came and makes it durable.
+    pub async fn finish(mut self) -> Result<(), Failure> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let written = writer.finish().await.map_err(|e| disk_failure("write", &self.path, 0, &e))?;
+        if written.digest != self.digest {
+            let message = format!("chunk {} arrived with digest {}", self.digest, written.digest);
+            return Err(Failure::new(Code::BadRequest, message));
+        }
+        let (temporary, path) = (self.temporary.clone(), self.path.clone());
+        let synced = tokio::task::spawn_blocking(move || {
+            durable::sync_file(&written.file, Durability::Sync)?;
+            durable::rename(&temporary, &path, Durability::Sync)
+        });
+        synced.await.map_err(io::Error::other).flatten().map_err(|e| disk_failure("write", &self.path, 0, &e))
+    }
+}
+
+impl Drop for Put {
+    fn drop(&mut self) {
+        // Gone already if it was renamed.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}

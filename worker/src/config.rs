@@ -1,0 +1,23 @@
+//! What a worker is told when it starts.
+
+use std::path::PathBuf;
+use windrow_net::{Access, ServerTls};
+
+/// Settings of one worker.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `http://HOST:PORT` or `https://…`. Need not answer yet.
+    pub coordinator_url: String,
+    /// Everything that the worker writes goes here. Made if it does not exist; used by one worker at a time.
+    pub data_dir: PathBuf,
+    /// Tasks that run at a time, and computing threads.
+    pub slots: u32,
+    /// Memory that executors may use for data.
+    pub memory_bytes: u64,
+    /// URL under which other workers and the coordinator reach this one; made from the listener's address if absent.
+    pub advertised: Option<String>,
+    /// What is shown to the coordinator and to peers. Its token is also what callers of this worker must show.
+    pub access: Access,
+    /// Serve with TLS.
+    pub tls: Option<ServerTls>,
+}

@@ -1,0 +1,74 @@
+//! Why a worker does not start or has to end; and how errors of its disk become failures.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use windrow_model::{ByteSize, Code, Failure};
+
+/// Why a worker does not start, or ended although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Two workers on one folder would delete each other's files.
+    #[error("{} is in use by process {pid}", folder.display())]
+    DataDirInUse {
+        folder: PathBuf,
+        /// As the holder wrote it down; empty if it has not yet.
+        pid: String,
+    },
+    #[error("cannot use the data folder {}: {source}", path.display())]
+    DataDir { path: PathBuf, source: io::Error },
+    /// The coordinator does not want this worker, and will not later: a wrong token, another protocol version.
+    #[error("the coordinator at {url} refuses this worker: {failure}")]
+    Refused { url: String, failure: Failure },
+    /// The port for peers does not work.
+    #[error("cannot serve other workers: {0}")]
+    Serve(Failure),
+    /// The system refuses something that every process should get.
+    #[error("cannot start: {0}")]
+    System(io::Error),
+}
+
+impl Error {
+    /// The stable code of this error.
+    pub fn code(&self) -> Code {
+        match self {
+            Error::DataDirInUse { .. } => Code::DataDirInUse,
+            Error::DataDir { source, .. } if is_full(source) => Code::NoSpace,
+            Error::DataDir { .. } | Error::System(_) => Code::IoError,
+            Error::Refused { failure, .. } | Error::Serve(failure) => failure.code,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Failure {
+        match e {
+            Error::Refused { ref failure, .. } | Error::Serve(ref failure) => {
+                Failure { message: e.to_string(), ..failure.clone() }
+            }
+            _ => Failure::new(e.code(), e.to_string()),
+        }
+    }
+}
+
+fn is_full(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What an error of the disk at `path` means. A full disk is `NO_SPACE`, with what was needed and what is free.
+pub fn disk_failure(what: &str, path: &Path, need_bytes: u64, e: &io::Error) -> Failure {
+    if !is_full(e) {
+        return Failure::new(Code::IoError, format!("cannot {what} {}: {e}", path.display()));
+    }
+    let free = match free_bytes(path) {
+        Some(free) => ByteSize(free).to_string(),
+        None => "an unknown number of bytes".to_string(),
+    };
+    let need = ByteSize(need_bytes);
+    Failure::new(Code::NoSpace, format!("cannot {what} {}: {need} needed, {free} free", path.display()))
+}
+
+/// Bytes that this user may still write to the disk of `path`, or of the nearest folder above that exists.
+fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = path.ancestors().find_map(|p| rustix::fs::statvfs(p).ok())?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

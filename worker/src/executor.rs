@@ -1,0 +1,16 @@
+//! Executors: the child processes that run tasks of one job each.
+//!
+//! `spawn` forks, `process` owns the child and its pipes (`pidfd` tells of its end), `channel` the frames, `exit` tells ends apart, `supervise`
+//! is the life that they make up.
+
+pub mod channel;
+pub mod exit;
+pub mod pidfd;
+pub mod process;
+pub mod spawn;
+pub mod supervise;
+#[cfg(test)]
+mod tests;
+
+pub use spawn::Spawner;
+pub use supervise::{Command, Handle, Plan};

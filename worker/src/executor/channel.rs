@@ -1,0 +1,70 @@
+//! Frames between the worker and one executor, over the inherited socket.
+//!
+//! Reading may be given up at any point without losing a byte; writing has a task of its own, so that an executor that
+//! does not read never stops the worker from hearing it.
+
+use bytes::BytesMut;
+use std::os::unix::net::UnixStream as StdStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use windrow_proto::v1::{FromExecutor, ToExecutor};
+use windrow_proto::{FrameDecoder, FrameError, encode_frame};
+
+/// What the executor says.
+#[derive(Debug)]
+pub struct Receiver {
+    half: OwnedReadHalf,
+    decoder: FrameDecoder,
+}
+
+/// Where it is told things. Dropping it closes the direction, which asks the executor to end.
+#[derive(Debug)]
+pub struct Sender(mpsc::UnboundedSender<Vec<u8>>);
+
+/// Both ends of an executor's socket.
+pub fn open(socket: StdStream) -> std::io::Result<(Sender, Receiver)> {
+    socket.set_nonblocking(true)?;
+    let (read, write) = UnixStream::from_std(socket)?.into_split();
+    let (sender, queue) = mpsc::unbounded_channel();
+    tokio::spawn(drive_writes(write, queue));
+    Ok((Sender(sender), Receiver { half: read, decoder: FrameDecoder::new() }))
+}
+
+async fn drive_writes(mut half: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
+    while let Some(frame) = queue.recv().await {
+        // A broken socket is noticed, and told, by the reading side.
+        if half.write_all(&frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Sender {
+    /// Queues one message; it is lost if the executor is gone, which its end tells. Bounded by what is assigned.
+    pub fn send(&self, message: &ToExecutor) -> Result<(), FrameError> {
+        let _ = self.0.send(encode_frame(message)?);
+        Ok(())
+    }
+}
+
+impl Receiver {
+    /// The next message; `None` when the executor closed its end. May be dropped and called again at any time.
+    pub async fn next(&mut self) -> Result<Option<FromExecutor>, FrameError> {
+        loop {
+            if let Some(message) = self.decoder.next_frame()? {
+                return Ok(Some(message));
+            }
+            let buffer: &mut BytesMut = self.decoder.buffer();
+            match self.half.read_buf(buffer).await {
+                Ok(0) if self.decoder.is_empty() => return Ok(None),
+                Ok(0) => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
+                Ok(_) => {}
+                // A child that dies with unread frames in its socket resets it: that is an end, too.
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}

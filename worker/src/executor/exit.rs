@@ -1,0 +1,161 @@
+//! Why an executor ended, told apart: by its own exit or signal, by this worker, for want of memory, by somebody else.
+
+use crate::attempts::Exit;
+use rustix::process::Pid;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use windrow_model::{ByteSize, Code, Failure};
+
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
+/// Exit codes of a dynamic loader that does not find a library, and of whoever else cannot start a program.
+const CANNOT_START: [i32; 2] = [126, 127];
+
+/// Counts of processes that the kernel killed for want of memory, and the peak of one executor.
+#[derive(Debug)]
+pub struct MemoryWatch {
+    group: Option<PathBuf>,
+    kills_before: u64,
+    peak_bytes: u64,
+}
+
+impl MemoryWatch {
+    /// Takes the counts as they are now.
+    pub fn start() -> Self {
+        let group = own_cgroup();
+        let kills_before = kills(group.as_ref());
+        MemoryWatch { group, kills_before, peak_bytes: 0 }
+    }
+
+    /// Looks at how much memory the process has had so far.
+    pub fn sample(&mut self, pid: Pid) {
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())) else { return };
+        if let Some(kib) = field(&status, "VmHWM:") {
+            self.peak_bytes = self.peak_bytes.max(kib * 1024);
+        }
+    }
+
+    /// Limit and peak, if a kill since the start was for want of memory.
+    fn verdict(&self) -> Option<String> {
+        let limit = self.limit_bytes()?;
+        let near = self.peak_bytes >= limit - limit / 20;
+        if kills(self.group.as_ref()) <= self.kills_before && !near {
+            return None;
+        }
+        let peak = match self.peak_bytes {
+            0 => "not measured".to_string(),
+            bytes => ByteSize(bytes).to_string(),
+        };
+        Some(format!("limit {}, peak of the job's process {peak}", ByteSize(limit)))
+    }
+
+    fn limit_bytes(&self) -> Option<u64> {
+        let read = |name| std::fs::read_to_string(self.group.as_ref()?.join(name)).ok()?.trim().parse().ok();
+        let machine = || Some(field(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")? * 1024);
+        match (read("memory.max"), machine()) {
+            (Some(group), Some(machine)) => Some(u64::min(group, machine)),
+            (group, machine) => group.or(machine),
+        }
+    }
+}
+
+/// The number behind a name at the start of a line.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|l| l.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The control group (version 2) that this process and its children are in.
+fn own_cgroup() -> Option<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = text.lines().find_map(|l| l.strip_prefix("0::"))?;
+    let folder = PathBuf::from("/sys/fs/cgroup").join(path.trim_start_matches('/'));
+    folder.join("memory.events").exists().then_some(folder)
+}
+
+/// Kills of this group, or of the whole machine where groups tell nothing.
+fn kills(group: Option<&PathBuf>) -> u64 {
+    let of_group = group.and_then(|g| field(&std::fs::read_to_string(g.join("memory.events")).ok()?, "oom_kill "));
+    let of_machine = || field(&std::fs::read_to_string("/proc/vmstat").ok()?, "oom_kill ");
+    of_group.or_else(of_machine).unwrap_or(0)
+}
+
+/// What the end of an executor means. `ours`: this worker killed it or asked it to end.
+pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryWatch, stderr_tail: String) -> Exit {
+    let (code, message, own_doing) = match (status.code(), status.signal()) {
+        _ if ours => (Code::Cancelled, "the worker ended the job's process".to_string(), false),
+        (Some(n), _) if CANNOT_START.contains(&n) && !was_ready => {
+            (Code::ExecFailed, "the job's binary does not start; `ldd` shows what is missing".to_string(), true)
+        }
+        (Some(0), _) => {
+            let when = if was_ready { "before its task was done" } else { "before it was ready for tasks" };
+            (Code::ExecutorCrashed, format!("the job's process exited with code 0 {when}"), true)
+        }
+        (Some(n), _) => (Code::ExecutorCrashed, format!("the job's process exited with code {n}"), true),
+        (_, Some(SIGABRT)) if stderr_tail.contains("memory allocation of") => {
+            (Code::OutOfMemory, "the job's process could not allocate memory".to_string(), true)
+        }
+        (_, Some(SIGKILL)) => match memory.verdict() {
+            Some(numbers) => (Code::OutOfMemory, format!("the job's process ran out of memory ({numbers})"), false),
+            None => {
+                let message = "the job's process was killed by SIGKILL, which this worker did not send";
+                (Code::ExecutorCrashed, message.to_string(), false)
+            }
+        },
+        (_, Some(n)) => (Code::ExecutorCrashed, format!("the job's process was killed by {}", signal_name(n)), true),
+        _ => (Code::ExecutorCrashed, format!("the job's process ended: {status}"), true),
+    };
+    Exit { failure: Failure { stderr_tail, ..Failure::new(code, message) }, own_doing, ours }
+}
+
+/// The name that people look for.
+fn signal_name(n: i32) -> String {
+    let (name, hint) = match n {
+        1 => ("SIGHUP", ""),
+        2 => ("SIGINT", ""),
+        3 => ("SIGQUIT", ""),
+        4 => ("SIGILL", " (illegal instruction)"),
+        5 => ("SIGTRAP", ""),
+        6 => ("SIGABRT", " (abort)"),
+        7 => ("SIGBUS", " (a mapped file became shorter, or a bad access)"),
+        8 => ("SIGFPE", " (arithmetic fault)"),
+        11 => ("SIGSEGV", " (bad memory access, or too deep a recursion)"),
+        13 => ("SIGPIPE", ""),
+        15 => ("SIGTERM", ""),
+        24 => ("SIGXCPU", ""),
+        25 => ("SIGXFSZ", ""),
+        31 => ("SIGSYS", ""),
+        _ => return format!("signal {n}"),
+    };
+    format!("{name}{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(wait_status: i32, stderr: &str) -> Exit {
+        let memory = MemoryWatch { group: None, kills_before: u64::MAX, peak_bytes: 0 };
+        explain(ExitStatus::from_raw(wait_status), true, false, &memory, stderr.to_string())
+    }
+
+    #[test]
+    fn the_reasons_of_an_end_are_told_apart() {
+        assert!(end(11, "").failure.message.contains("SIGSEGV"));
+        assert!(end(3 << 8, "").failure.message.contains("code 3"));
+        assert!(end(0, "").failure.message.contains("before its task was done"));
+        assert!(end(11, "").own_doing && !end(9, "").own_doing);
+        assert_eq!(end(6, "memory allocation of 10 bytes failed").failure.code, Code::OutOfMemory);
+        assert_eq!(end(127 << 8, "").failure.code, Code::ExecutorCrashed, "once ready, it had been started");
+        assert_eq!(end(1 << 8, "last words").failure.stderr_tail, "last words");
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_names_limit_and_peak() {
+        let memory = MemoryWatch { group: None, kills_before: 0, peak_bytes: u64::MAX / 2 };
+        let exit = explain(ExitStatus::from_raw(9), true, false, &memory, String::new());
+        assert_eq!(exit.failure.code, Code::OutOfMemory);
+        assert!(exit.failure.message.contains("limit") && exit.failure.message.contains("peak"));
+        assert!(!exit.own_doing, "nobody can be named");
+    }
+}

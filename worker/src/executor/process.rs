@@ -1,0 +1,173 @@
+//! One executor as an operating system process: its output is read, its end is awaited, its whole group is killed.
+//!
+//! A process stays a zombie until it is waited for, so its number, and with it the number of its group, means nobody
+//! else for as long as this file sends signals. Knows nothing of tasks or frames.
+
+use super::exit::MemoryWatch;
+use super::pidfd::PidFd;
+use super::spawn::Spawned;
+use crate::logs::{SharedLog, Stream};
+use rustix::process::{Pid, Signal};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{Child, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+
+/// What was written before the end is read for no longer than this after it.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Bytes taken from a pipe before others get a turn.
+const DRAIN_BYTES: usize = 256 << 10;
+
+/// A child that has not been waited for.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pid: Pid,
+    pidfd: PidFd,
+    taps: [Arc<Tap>; 2],
+    readers: Vec<JoinHandle<()>>,
+    pub memory: MemoryWatch,
+    reaped: bool,
+}
+
+impl Process {
+    /// Takes over a child; its output goes to `log`. The socket is given back.
+    pub fn new(spawned: Spawned, log: &SharedLog) -> io::Result<(Process, std::os::unix::net::UnixStream)> {
+        let Spawned { child, pid, pidfd, socket, stdout, stderr } = spawned;
+        let guard = KillOnDrop(Some(child));
+        let taps = [
+            Arc::new(Tap::new(stdout.into(), Stream::Stdout, log)?),
+            Arc::new(Tap::new(stderr.into(), Stream::Stderr, log)?),
+        ];
+        let pidfd = PidFd::new(pidfd)?;
+        let readers = taps.iter().map(|tap| tokio::spawn(tap.clone().drive())).collect();
+        let child = guard.defuse();
+        let memory = MemoryWatch::start();
+        Ok((Process { child, pid, pidfd, taps, readers, memory, reaped: false }, socket))
+    }
+
+    /// Completes when the process has ended; it is not waited for yet. May be dropped and called again.
+    pub async fn exited(&self) -> io::Result<()> {
+        self.pidfd.ended().await
+    }
+
+    /// Kills it and everything that it started.
+    pub fn kill(&self) {
+        if !self.reaped {
+            // The group is gone only if the child never got as far as exec; then there is nothing to kill.
+            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        }
+    }
+
+    /// Takes in what is in the pipes now, so that a message that followed it in time also follows it in the log.
+    pub fn drain_output(&self) {
+        for tap in &self.taps {
+            let _ = tap.drain();
+        }
+    }
+
+    /// How much memory it has.
+    pub fn sample_memory(&mut self) {
+        self.memory.sample(self.pid);
+    }
+
+    /// Waits for the end, kills what it left behind, and reads its last words.
+    pub async fn finish(&mut self) -> io::Result<ExitStatus> {
+        let status = loop {
+            self.exited().await?;
+            // Grandchildren go first, while the group's number is still ours.
+            self.kill();
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            tokio::task::yield_now().await;
+        };
+        self.reaped = true;
+        let readers = std::mem::take(&mut self.readers);
+        let all = async {
+            for reader in &mut readers.into_iter() {
+                let _ = reader.await;
+            }
+        };
+        // A grandchild that left the group may hold the pipe open for ever.
+        let _ = tokio::time::timeout(LAST_WORDS, all).await;
+        Ok(status)
+    }
+}
+
+impl Drop for Process {
+    /// Nobody supervises it any more (the runtime stops): it must not outlive its supervisor.
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.kill();
+            let _ = self.child.wait();
+        }
+        for reader in &self.readers {
+            reader.abort();
+        }
+    }
+}
+
+/// Between fork and a complete [`Process`].
+struct KillOnDrop(Option<Child>);
+
+impl KillOnDrop {
+    fn defuse(mut self) -> Child {
+        self.0.take().expect("taken only here, and this consumes the guard")
+    }
+}
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// One pipe into the log. Whoever reads does it under the log's lock, so that two readers keep the order.
+#[derive(Debug)]
+struct Tap {
+    pipe: pipe::Receiver,
+    stream: Stream,
+    log: SharedLog,
+}
+
+impl Tap {
+    fn new(fd: OwnedFd, stream: Stream, log: &SharedLog) -> io::Result<Tap> {
+        Ok(Tap { pipe: pipe::Receiver::from_owned_fd(fd)?, stream, log: log.clone() })
+    }
+
+    /// Reads what is there; true if there will never be more.
+    fn drain(&self) -> io::Result<bool> {
+        let mut buffer = [0; 16 << 10];
+        let mut log = self.log.lock();
+        let mut left = DRAIN_BYTES;
+        while left > 0 {
+            match self.pipe.try_read(&mut buffer) {
+                Ok(0) => return Ok(true),
+                Ok(n) => {
+                    log.append(self.stream, &buffer[..n]);
+                    left = left.saturating_sub(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(false)
+    }
+
+    async fn drive(self: Arc<Self>) {
+        while self.pipe.readable().await.is_ok() {
+            // An error of a pipe is its end: there is nothing more to be had from it.
+            if self.drain().unwrap_or(true) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Starting an executor: the job's binary as a child process with one Unix socket and nothing else.
+//!
+//! The child gets stdin from `/dev/null`, pipes as stdout and stderr, its end of the socket as file descriptor 3, an
+//! almost empty environment, its own process group, and the kernel's promise to kill it when this worker dies. That
+//! promise hangs on the *thread* that forked, so all children are forked by one thread that lives as long as the worker.
+//! Knows nothing of what is said over the socket.
+
+use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::io::FdFlags;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use std::fs::File;
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+use std::{io, thread};
+use tokio::sync::oneshot;
+use windrow_model::{Code, Failure};
+
+/// The hidden first argument that makes a job binary an executor.
+pub const EXECUTOR_ARGUMENT: &str = "__windrow-executor";
+/// The socket's number in the child.
+const SOCKET_FD: RawFd = 3;
+/// What the child keeps of this process' environment.
+const ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "LANG", "TMPDIR", "RUST_BACKTRACE", "WINDROW_LOG"];
+/// Executors are the first to go when the machine runs out of memory: the daemon must live to tell.
+const OOM_SCORE_ADJ: &str = "500";
+/// As far as the machine's number.
+const ELF_HEADER_BYTES: u64 = 20;
+const BUSY_TRIES: u32 = 20;
+const BUSY_WAIT: Duration = Duration::from_millis(5);
+
+/// A child process that runs.
+#[derive(Debug)]
+pub struct Spawned {
+    pub child: Child,
+    pub pid: Pid,
+    /// Readable when the child has ended.
+    pub pidfd: OwnedFd,
+    pub socket: UnixStream,
+    pub stdout: ChildStdout,
+    pub stderr: ChildStderr,
+}
+
+struct Request {
+    binary: PathBuf,
+    folder: PathBuf,
+    answer: oneshot::Sender<Result<Spawned, Failure>>,
+}
+
+/// The thread that forks.
+#[derive(Clone, Debug)]
+pub struct Spawner(mpsc::Sender<Request>);
+
+impl Spawner {
+    /// Starts the thread. It ends, and with it every child, when the last clone is dropped.
+    pub fn start() -> io::Result<Spawner> {
+        let (requests, queue) = mpsc::channel::<Request>();
+        thread::Builder::new().name("spawner".into()).spawn(move || {
+            for request in queue {
+                let spawned = spawn(&request.binary, &request.folder);
+                // If nobody waits any more, dropping what came of it is wrong: the child would run on.
+                if let Err(Ok(mut orphan)) = request.answer.send(spawned) {
+                    let _ = orphan.child.kill();
+                    let _ = orphan.child.wait();
+                }
+            }
+        })?;
+        Ok(Spawner(requests))
+    }
+
+    /// Starts `binary` as an executor that works in `folder`. Returns once the binary was executed, or could not be.
+    pub async fn spawn(&self, binary: PathBuf, folder: PathBuf) -> Result<Spawned, Failure> {
+        let gone = || Failure::new(Code::Interrupted, "the worker is stopping");
+        let (answer, spawned) = oneshot::channel();
+        self.0.send(Request { binary, folder, answer }).map_err(|_| gone())?;
+        spawned.await.map_err(|_| gone())?
+    }
+}
+
+fn spawn(binary: &Path, folder: &Path) -> Result<Spawned, Failure> {
+    check_header(binary)?;
+    let mut tries = 0;
+    loop {
+        match try_spawn(binary, folder) {
+            // The file was closed after it was written, but a child that another thread forked in that moment still
+            // holds the writing end until its own exec.
+            Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
+                tries += 1;
+                thread::sleep(BUSY_WAIT);
+            }
+            other => return other.map_err(|e| exec_failure(binary, &e)),
+        }
+    }
+}
+
+/// The C library hands whatever the kernel does not take to a shell; a binary of another machine must not end there.
+fn check_header(binary: &Path) -> Result<(), Failure> {
+    let header = |path: &Path| -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(ELF_HEADER_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let wrong = |what: &str| {
+        Err(Failure::new(
+            Code::ExecFailed,
+            format!("cannot execute the job's binary {}: it is {what}", binary.display()),
+        ))
+    };
+    let theirs = header(binary).map_err(|e| exec_failure(binary, &e))?;
+    if theirs.starts_with(b"#!") {
+        return Ok(());
+    }
+    if !theirs.starts_with(b"\x7fELF") {
+        return wrong("neither an ELF file nor a script");
+    }
+    // Class and byte order, then the machine. Without /proc there is nothing to compare with.
+    let machine = |h: &[u8]| Some((h.get(4..6)?.to_vec(), h.get(18..20)?.to_vec()));
+    match header(Path::new("/proc/self/exe")) {
+        Ok(ours) if machine(&ours) != machine(&theirs) => wrong("for some other machine than this worker's"),
+        _ => Ok(()),
+    }
+}
+
+fn exec_failure(binary: &Path, e: &io::Error) -> Failure {
+    let code = match e.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        // The machine has too little of something now; it is not the binary's fault.
+        Some(rustix::io::Errno::AGAIN | rustix::io::Errno::NOMEM | rustix::io::Errno::MFILE) => Code::IoError,
+        _ => Code::ExecFailed,
+    };
+    let hint = match e.kind() {
+        io::ErrorKind::NotFound => "; `ldd` on the binary shows which interpreter or library is missing here",
+        _ => "",
+    };
+    Failure::new(code, format!("cannot execute the job's binary {}: {e}{hint}", binary.display()))
+}
+
+fn try_spawn(binary: &Path, folder: &Path) -> io::Result<Spawned> {
+    // While this placeholder lives, no descriptor that `Command` opens gets number 3, which the child overwrites.
+    let _placeholder = rustix::io::fcntl_dupfd_cloexec(io::stderr(), SOCKET_FD).ok();
+    let (socket, childs_end) = UnixStream::pair()?;
+    let childs_fd = childs_end.as_raw_fd();
+    let parent = rustix::process::getpid();
+    let mut command = Command::new(binary);
+    command
+        .arg(EXECUTOR_ARGUMENT)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .env_clear()
+        .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .process_group(0);
+    // SAFETY: the closure runs between fork and exec in a child of a process with threads: `prepare` makes system calls
+    // only, takes no lock and allocates nothing. `childs_fd` is open there, because `childs_end` lives until after spawn.
+    unsafe { command.pre_exec(move || prepare(childs_fd, parent)) };
+    let mut child = command.spawn()?;
+    drop(childs_end);
+    let taken = child.stdout.take().zip(child.stderr.take());
+    let (stdout, stderr) = taken.expect("both streams were asked for as pipes");
+    let pid = Pid::from_child(&child);
+    // A child that has gone already keeps its number until it is waited for. Failing here would leak it.
+    let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
+        Ok(pidfd) => pidfd,
+        Err(e) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(e.into());
+        }
+    };
+    // Raising is allowed to everyone; without /proc it is merely not raised.
+    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_ADJ);
+    Ok(Spawned { child, pid, pidfd, socket, stdout, stderr })
+}
+
+/// In the child, before exec: descriptors, and death with the parent. Only system calls.
+fn prepare(childs_fd: RawFd, parent: Pid) -> io::Result<()> {
+    // SAFETY: the descriptor is open; see the call.
+    let socket = unsafe { BorrowedFd::borrow_raw(childs_fd) };
+    if childs_fd == SOCKET_FD {
+        rustix::io::fcntl_setfd(socket, FdFlags::empty())?;
+    } else {
+        // SAFETY: after fork this process has one thread, so nobody else uses number 3; `into_raw_fd` below keeps it
+        // open. Whether it was open before makes no difference to dup2.
+        let mut three = unsafe { OwnedFd::from_raw_fd(SOCKET_FD) };
+        let copied = rustix::io::dup2(socket, &mut three);
+        std::mem::forget(three);
+        copied?;
+    }
+    close_others_on_exec()?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The parent may have died before the promise was made.
+    if rustix::process::getppid() != Some(parent) {
+        return Err(rustix::io::Errno::SRCH.into());
+    }
+    Ok(())
+}
+
+/// Everything that this process opens is close-on-exec, but it may have inherited more from its own parent.
+fn close_others_on_exec() -> io::Result<()> {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 2048];
+    let folder = match rustix::fs::open(c"/proc/self/fd", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+        Ok(folder) => folder,
+        // Without /proc: as many as a process usually has.
+        Err(_) => {
+            (SOCKET_FD + 1..1024).for_each(close_on_exec);
+            return Ok(());
+        }
+    };
+    let mut entries = RawDir::new(folder.as_fd(), &mut buffer);
+    while let Some(entry) = entries.next() {
+        let name = entry?;
+        let digits = name.file_name().to_bytes();
+        if digits.iter().all(u8::is_ascii_digit) {
+            let number = digits.iter().fold(0 as RawFd, |n, d| n.wrapping_mul(10).wrapping_add((d - b'0') as RawFd));
+            if number > SOCKET_FD {
+                close_on_exec(number);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn close_on_exec(number: RawFd) {
+    // SAFETY: only a flag of the descriptor is set; if it is not open, the system says so and nothing happens.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
+}

@@ -1,0 +1,345 @@
+//! The life of one executor: prepared, started, ready, given tasks, ended; each step told to the node as an event.
+//!
+//! It decides nothing about attempts: who is charged for an end is `attempts.rs`' business. Every await here also
+//! waits for the process' end and for commands, so neither a dead nor a silent executor holds anything up.
+
+use super::channel::{self, Receiver, Sender};
+use super::exit;
+use super::process::Process;
+use super::spawn::Spawner;
+use crate::attempts::{Event, Exit};
+use crate::logs::SharedLog;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use windrow_model::{AttemptId, Code, Digest, Failure, JobId};
+use windrow_proto::v1::{self, from_executor, to_executor};
+use windrow_proto::{ConvertError, FrameError};
+
+/// An executor that has not built its plan by then is given up.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// From closing the socket to SIGKILL.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// Frames that a dead executor wrote are read for no longer than this.
+const LAST_FRAMES: Duration = Duration::from_secs(1);
+const MEMORY_SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// What an executor is started from.
+#[derive(Debug)]
+pub struct Plan {
+    pub binary: PathBuf,
+    /// Where it works; exists.
+    pub folder: PathBuf,
+    pub setup: v1::ExecutorSetup,
+    pub fingerprint: Digest,
+}
+
+/// What an executor is told.
+#[derive(Debug)]
+pub enum Command {
+    Run(AttemptId, Box<v1::RunTask>),
+    Cancel(AttemptId),
+    Kill,
+    /// Close the socket, which asks it to end, and kill it if it does not.
+    Close,
+}
+
+/// An executor that was asked for; dropping this kills it.
+#[derive(Debug)]
+pub struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+    task: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Passes a command on; an executor that is gone has no use for it.
+    pub fn tell(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    /// For commands from elsewhere. While a clone lives, dropping the handle does not end the executor.
+    pub fn commands(&self) -> mpsc::UnboundedSender<Command> {
+        self.commands.clone()
+    }
+
+    /// Whether the process is gone.
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Completes when the process is gone.
+    pub async fn ended(self) {
+        // The task's own panic has been printed, and the process died with it.
+        let _ = self.task.await;
+    }
+}
+
+/// Starts an executor as soon as `plan` is there, and tells `events` of all that becomes of it.
+pub fn start(
+    job: JobId,
+    generation: u64,
+    spawner: Spawner,
+    log: SharedLog,
+    plan: impl Future<Output = Result<Plan, Failure>> + Send + 'static,
+    events: impl Fn(Event) + Send + Sync + 'static,
+) -> Handle {
+    let (commands, queue) = mpsc::unbounded_channel();
+    let task = tokio::spawn(async move {
+        let mut life = Life { job, generation, log, commands: queue, events, ours: false };
+        let (mut process, sender, receiver) = match life.begin(spawner, plan).await {
+            Ok(parts) => parts,
+            Err(NotStarted { failure, killed }) => {
+                return (life.events)(Event::ExecutorNotStarted { job, generation, failure, killed });
+            }
+        };
+        (life.events)(Event::ExecutorReady { job, generation });
+        let exit = life.serve(&mut process, sender, receiver).await;
+        (life.events)(Event::ExecutorEnded { job, generation, exit });
+    });
+    Handle { commands, task }
+}
+
+struct NotStarted {
+    failure: Failure,
+    killed: bool,
+}
+impl From<Failure> for NotStarted {
+    fn from(failure: Failure) -> Self {
+        NotStarted { failure, killed: false }
+    }
+}
+
+struct Life<E> {
+    job: JobId,
+    generation: u64,
+    log: SharedLog,
+    commands: mpsc::UnboundedReceiver<Command>,
+    events: E,
+    /// This worker killed it or asked it to end.
+    ours: bool,
+}
+
+impl<E: Fn(Event) + Send + Sync> Life<E> {
+    /// Until the executor is ready.
+    async fn begin(
+        &mut self,
+        spawner: Spawner,
+        plan: impl Future<Output = Result<Plan, Failure>>,
+    ) -> Result<(Process, Sender, Receiver), NotStarted> {
+        let mut plan = pin!(plan);
+        let plan = loop {
+            tokio::select! {
+                plan = &mut plan => break plan?,
+                command = self.commands.recv() => if ends(command.as_ref()) { return Err(cancelled().into()) },
+            }
+        };
+        let system = |e: std::io::Error| Failure::new(Code::IoError, format!("cannot watch the job's process: {e}"));
+        let spawned = spawner.spawn(plan.binary, plan.folder).await?;
+        let (mut process, socket) = Process::new(spawned, &self.log).map_err(system)?;
+        let (sender, mut receiver) = channel::open(socket).map_err(system)?;
+        let setup = v1::ToExecutor { message: Some(to_executor::Message::Setup(plan.setup)) };
+        sender.send(&setup).map_err(|e| Failure::new(Code::BadRequest, format!("the job's setup: {e}")))?;
+        let deadline = Instant::now() + READY_TIMEOUT;
+        let failure = loop {
+            tokio::select! {
+                // Its own words count more than its end, which may be there at the same time.
+                biased;
+                message = receiver.next() => match message.map(|m| m.and_then(|m| m.message)) {
+                    Ok(Some(from_executor::Message::Ready(ready))) => match check_ready(ready, plan.fingerprint) {
+                        Ok(()) => return Ok((process, sender, receiver)),
+                        Err(failure) => break Some(failure),
+                    },
+                    Ok(Some(from_executor::Message::SetupFailed(v1::SetupFailed { failure }))) => {
+                        break Some(failure_of(failure));
+                    }
+                    Ok(Some(_)) => break Some(protocol("it reports on a task before it is ready")),
+                    // It closed the socket: its end tells why, unless it lives on.
+                    Ok(None) => match timeout(CLOSE_GRACE, process.exited()).await {
+                        Ok(_) => break None,
+                        Err(_) => break Some(protocol("it closed its socket instead of getting ready")),
+                    },
+                    Err(e) => break Some(protocol(&e.to_string())),
+                },
+                _ = process.exited() => break None,
+                command = self.commands.recv() => if ends(command.as_ref()) {
+                    self.ours = true;
+                    break Some(cancelled());
+                },
+                () = sleep_until(deadline) => {
+                    let message = format!("the job's process was not ready after {} s", READY_TIMEOUT.as_secs());
+                    break Some(Failure::new(Code::TaskTimeout, message));
+                }
+            }
+        };
+        if failure.is_some() {
+            process.kill();
+        }
+        let exit = self.explain(&mut process, false).await;
+        Err(match failure {
+            Some(failure) => NotStarted { failure: self.with_stderr(failure), killed: false },
+            None => NotStarted { killed: !exit.own_doing && !exit.ours, failure: exit.failure },
+        })
+    }
+
+    /// From ready to the end.
+    async fn serve(&mut self, process: &mut Process, sender: Sender, mut receiver: Receiver) -> Exit {
+        let mut sender = Some(sender);
+        let mut close_by: Option<Instant> = None;
+        let mut sample = interval_at(Instant::now() + MEMORY_SAMPLE_EVERY, MEMORY_SAMPLE_EVERY);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let wrong: Option<Failure> = loop {
+            tokio::select! {
+                biased;
+                message = receiver.next() => match self.hear(process, message) {
+                    Ok(true) => {}
+                    Ok(false) => match timeout(CLOSE_GRACE, process.exited()).await {
+                        Ok(_) => break None,
+                        Err(_) if self.ours => break None,
+                        Err(_) => break Some(protocol("it closed its socket but lives on")),
+                    },
+                    Err(failure) => break Some(failure),
+                },
+                _ = process.exited() => {
+                    // What it said before it died still counts. Nobody else may hold its end of the socket open.
+                    process.kill();
+                    while let Ok(message) = timeout(LAST_FRAMES, receiver.next()).await {
+                        if !matches!(self.hear(process, message), Ok(true)) {
+                            break;
+                        }
+                    }
+                    break None;
+                }
+                command = self.commands.recv() => match (command, &sender) {
+                    (Some(Command::Run(attempt, run)), Some(sender)) => {
+                        self.log.lock().started(attempt);
+                        let message = v1::ToExecutor { message: Some(to_executor::Message::Run(*run)) };
+                        if let Err(e) = sender.send(&message) {
+                            let failure = Failure::new(Code::BadRequest, format!("the task of attempt {attempt}: {e}"));
+                            (self.events)(self.task_failed(attempt, failure, None));
+                        }
+                    }
+                    (Some(Command::Cancel(attempt)), Some(sender)) => {
+                        let cancel = v1::CancelTask { attempt: Some(attempt.into()) };
+                        let message = v1::ToExecutor { message: Some(to_executor::Message::Cancel(cancel)) };
+                        sender.send(&message).expect("two ids are shorter than a frame's limit");
+                    }
+                    (Some(Command::Run(..) | Command::Cancel(_)), None) => {}
+                    (Some(Command::Close), _) => {
+                        self.ours = true;
+                        sender = None;
+                        close_by = Some(Instant::now() + CLOSE_GRACE);
+                    }
+                    (Some(Command::Kill) | None, _) => {
+                        self.ours = true;
+                        break None;
+                    }
+                },
+                () = sleep_until(close_by.unwrap_or_else(Instant::now)), if close_by.is_some() => break None,
+                _ = sample.tick() => process.sample_memory(),
+            }
+        };
+        // It is dead, or condemned.
+        if wrong.is_some() || self.ours {
+            process.kill();
+        }
+        let exit = self.explain(process, true).await;
+        match wrong {
+            Some(failure) => Exit { failure: self.with_stderr(failure), own_doing: true, ours: false },
+            None => exit,
+        }
+    }
+
+    /// Passes on one message; false at the end of the stream.
+    fn hear(&self, process: &Process, message: Result<Option<v1::FromExecutor>, FrameError>) -> Result<bool, Failure> {
+        let broken = |e: ConvertError| protocol(&e.to_string());
+        let event = match message.map_err(|e| protocol(&e.to_string()))? {
+            None => return Ok(false),
+            Some(message) => match message.message {
+                Some(from_executor::Message::Done(done)) => Event::TaskDone {
+                    generation: self.generation,
+                    attempt: attempt_of(done.attempt)?,
+                    report: done.report.unwrap_or_default().try_into().map_err(broken)?,
+                },
+                Some(from_executor::Message::Failed(failed)) => {
+                    process.drain_output();
+                    let position = failed.segment.map(|s| (s.input, s.index));
+                    self.task_failed(attempt_of(failed.attempt)?, failure_of(failed.failure), position)
+                }
+                _ => return Err(protocol("it says something that only a starting executor says")),
+            },
+        };
+        (self.events)(event);
+        Ok(true)
+    }
+
+    fn task_failed(&self, attempt: AttemptId, failure: Failure, segment: Option<(u32, u32)>) -> Event {
+        Event::TaskFailed { generation: self.generation, attempt, failure: self.with_stderr(failure), segment }
+    }
+
+    async fn explain(&self, process: &mut Process, was_ready: bool) -> Exit {
+        match process.finish().await {
+            Ok(status) => exit::explain(status, was_ready, self.ours, &process.memory, self.log.lock().stderr_tail()),
+            Err(e) => {
+                let message = format!("cannot wait for the process of {}: {e}", self.job);
+                Exit { failure: Failure::new(Code::IoError, message), own_doing: false, ours: self.ours }
+            }
+        }
+    }
+
+    fn with_stderr(&self, mut failure: Failure) -> Failure {
+        if failure.stderr_tail.is_empty() {
+            failure.stderr_tail = self.log.lock().stderr_tail();
+        }
+        failure
+    }
+}
+
+/// Whether a command means that the executor is not wanted any more; so does the end of commands.
+fn ends(command: Option<&Command>) -> bool {
+    matches!(command, None | Some(Command::Kill | Command::Close))
+}
+
+fn cancelled() -> Failure {
+    Failure::new(Code::Cancelled, "the job's process was not needed any more")
+}
+
+fn protocol(what: &str) -> Failure {
+    Failure::new(Code::ExecutorProtocol, format!("the job's process broke the agreed protocol: {what}"))
+}
+
+fn attempt_of(wire: Option<v1::AttemptId>) -> Result<AttemptId, Failure> {
+    let wire = wire.ok_or_else(|| protocol("it reports without naming the attempt"))?;
+    wire.try_into().map_err(|e: ConvertError| protocol(&e.to_string()))
+}
+
+fn failure_of(wire: Option<v1::Failure>) -> Failure {
+    match wire.map(Failure::try_from) {
+        Some(Ok(failure)) => failure,
+        Some(Err(e)) => protocol(&e.to_string()),
+        None => protocol("it reports a failure without saying which"),
+    }
+}
+
+fn check_ready(ready: v1::ExecutorReady, expected: Digest) -> Result<(), Failure> {
+    let range = windrow_proto::PROTOCOL_MIN..=windrow_proto::PROTOCOL_MAX;
+    if !range.contains(&ready.protocol) {
+        let message = format!(
+            "the job's binary speaks protocol {}, this worker {} to {}",
+            ready.protocol,
+            range.start(),
+            range.end()
+        );
+        return Err(Failure::new(Code::VersionMismatch, message));
+    }
+    let wire = ready.fingerprint.ok_or_else(|| protocol("it is ready without a fingerprint"))?;
+    let found = Digest::try_from(wire).map_err(|e| protocol(&e.to_string()))?;
+    if found != expected {
+        let message = format!("the job's process made another plan ({found}) than the one submitted ({expected})");
+        return Err(Failure::new(Code::PlanMismatch, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! Promises of supervised executors, kept with a real child process that speaks the protocol without an engine.
+
+use super::{Command, Handle, Plan, Spawner, supervise};
+use crate::attempts::{Event, Exit};
+use crate::logs::Logs;
+use crate::testing::{attempt, job, task};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use windrow_model::{AttemptId, Code, Digest, OutputReport, TaskOutput};
+use windrow_proto::convert::path_to_bytes;
+use windrow_proto::v1;
+
+fn fake() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_executor.py")
+}
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    logs: Logs,
+    handle: Handle,
+    /// Children die with the thread that forked them.
+    _spawner: Spawner,
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Fixture {
+    /// Starts `binary` with a job of this name.
+    fn start(program: &str, binary: PathBuf) -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        let fingerprint = Digest::of(b"plan");
+        let setup = v1::ExecutorSetup {
+            protocol: 1,
+            program: program.into(),
+            fingerprint: Some(fingerprint.into()),
+            threads: 2,
+            ..Default::default()
+        };
+        let plan = Plan { binary, folder: folder.path().to_path_buf(), setup, fingerprint };
+        let logs = Logs::default();
+        let (post, events) = mpsc::unbounded_channel();
+        let events_in = move |event| drop(post.send(event));
+        let spawner = Spawner::start().unwrap();
+        let handle = supervise::start(job(1), 1, spawner.clone(), logs.open(job(1)), async { Ok(plan) }, events_in);
+        Fixture { folder, logs, handle, _spawner: spawner, events }
+    }
+
+    async fn next(&mut self) -> Event {
+        let event = tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await;
+        event.expect("an executor always says or does something").expect("and its supervisor tells")
+    }
+
+    async fn ready(&mut self) {
+        assert_eq!(self.next().await, Event::ExecutorReady { job: job(1), generation: 1 });
+    }
+
+    fn run(&self, id: AttemptId) {
+        let folder = self.folder.path().join(format!("out-{}", id.task.index));
+        std::fs::create_dir(&folder).unwrap();
+        let task = task(id, vec![TaskOutput::Broadcast]);
+        let run = v1::RunTask { task: Some((*task).into()), folder: path_to_bytes(&folder), ..Default::default() };
+        self.handle.tell(Command::Run(id, Box::new(run)));
+    }
+
+    async fn exit(&mut self) -> Exit {
+        match self.next().await {
+            Event::ExecutorEnded { job: j, generation: 1, exit } if j == job(1) => exit,
+            other => panic!("expected the end, got {other:?}"),
+        }
+    }
+
+    async fn not_started(&mut self) -> windrow_model::Failure {
+        match self.next().await {
+            Event::ExecutorNotStarted { failure, killed: false, .. } => failure,
+            other => panic!("expected no start, got {other:?}"),
+        }
+    }
+
+    fn output(&self) -> String {
+        self.logs.read(job(1)).iter().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect()
+    }
+}
+
+fn is_done(event: &Event, id: AttemptId) -> bool {
+    matches!(event, Event::TaskDone { attempt, report, .. }
+        if *attempt == id && report.outputs == [OutputReport::Broadcast(vec![])])
+}
+
+#[tokio::test]
+async fn tasks_run_and_closing_the_socket_ends_the_executor() {
+    let mut f = Fixture::start("copy", fake());
+    f.ready().await;
+    for i in 0..3 {
+        f.run(attempt(1, i));
+        let event = f.next().await;
+        assert!(is_done(&event, attempt(1, i)), "{event:?}");
+    }
+    f.handle.tell(Command::Close);
+    assert!(f.exit().await.ours);
+    f.handle.ended().await;
+}
+
+#[tokio::test]
+async fn the_child_gets_its_socket_and_nothing_else_of_ours() {
+    // A descriptor that an earlier process left open must not get through.
+    let leaked = std::fs::File::open("/dev/null").unwrap();
+    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
+    let mut f = Fixture::start("fds", fake());
+    f.ready().await;
+    f.run(attempt(1, 0));
+    f.next().await;
+    f.handle.tell(Command::Kill);
+    f.exit().await;
+    let output = f.output();
+    assert!(output.contains("fds [0, 1, 2, 3] env"), "{output}");
+    let folder = f.folder.path().canonicalize().unwrap();
+    assert!(output.contains(&format!("cwd {}", folder.display())), "{output}");
+    for name in ["CARGO", "USER", "WINDROW_TOKEN_FILE"] {
+        assert!(!output.contains(&format!("'{name}")), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_is_named_and_the_last_lines_of_stderr_are_told() {
+    let mut f = Fixture::start("segv", fake());
+    f.ready().await;
+    f.run(attempt(1, 0));
+    let exit = f.exit().await;
+    assert_eq!(exit.failure.code, Code::ExecutorCrashed);
+    assert!(exit.failure.message.contains("SIGSEGV"), "{}", exit.failure);
+    assert_eq!(exit.failure.stderr_tail, "about to crash");
+    assert!(exit.own_doing && !exit.ours);
+}
+
+#[tokio::test]
+async fn an_exit_code_is_told_with_twenty_lines_of_stderr() {
+    let mut f = Fixture::start("exit3", fake());
+    f.ready().await;
+    f.run(attempt(1, 0));
+    let failure = f.exit().await.failure;
+    assert!(failure.message.contains("code 3"), "{failure}");
+    assert_eq!(failure.stderr_tail.lines().count(), 20);
+    assert!(failure.stderr_tail.ends_with("line 49\nlast words"));
+}
+
+#[tokio::test]
+async fn a_kill_by_somebody_else_is_told_from_our_own() {
+    let mut f = Fixture::start("hang", fake());
+    f.ready().await;
+    let pid = find_child(f.folder.path());
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let exit = f.exit().await;
+    assert!(!exit.own_doing && !exit.ours, "{exit:?}");
+    assert!(exit.failure.message.contains("SIGKILL"), "{}", exit.failure);
+
+    let mut f = Fixture::start("hang", fake());
+    f.ready().await;
+    f.handle.tell(Command::Kill);
+    assert!(f.exit().await.ours);
+}
+
+/// The process that works in this folder.
+fn find_child(folder: &Path) -> rustix::process::Pid {
+    let folder = folder.canonicalize().unwrap();
+    let works_there = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder);
+    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse::<i32>().ok());
+    rustix::process::Pid::from_raw(pids.into_iter().find(works_there).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_flood_of_output_holds_nobody_up() {
+    let mut f = Fixture::start("flood", fake());
+    f.ready().await;
+    f.run(attempt(1, 0));
+    let event = f.next().await;
+    assert!(is_done(&event, attempt(1, 0)), "{event:?}");
+    f.handle.tell(Command::Close);
+    f.exit().await;
+    let output = f.output();
+    assert!(output.contains("bytes left out") && output.contains("done flooding"));
+    assert!(output.len() < 200_000, "{} bytes", output.len());
+}
+
+#[tokio::test]
+async fn a_failed_task_carries_what_was_written_before_it() {
+    let mut f = Fixture::start("user_error", fake());
+    f.ready().await;
+    f.run(attempt(1, 0));
+    match f.next().await {
+        Event::TaskFailed { attempt: id, failure, segment: None, .. } => {
+            assert_eq!((id, failure.code), (attempt(1, 0), Code::UserError));
+            assert_eq!(failure.stderr_tail, "the record is bad");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn garbage_on_the_socket_is_the_executors_failure() {
+    let mut f = Fixture::start("garbage", fake());
+    f.ready().await;
+    f.run(attempt(1, 0));
+    let exit = f.exit().await;
+    assert_eq!(exit.failure.code, Code::ExecutorProtocol);
+    assert!(exit.own_doing);
+}
+
+#[tokio::test]
+async fn an_executor_with_another_plan_is_refused() {
+    let failure = Fixture::start("other_plan", fake()).not_started().await;
+    assert_eq!(failure.code, Code::PlanMismatch);
+}
+
+#[tokio::test]
+async fn why_an_executor_did_not_get_ready_is_told() {
+    let failure = Fixture::start("setup_fails", fake()).not_started().await;
+    assert_eq!((failure.code, failure.message.as_str()), (Code::PlanInvalid, "no such plan"));
+    let failure = Fixture::start("dies_early", fake()).not_started().await;
+    assert_eq!(failure.code, Code::ExecutorCrashed);
+    assert!(failure.message.contains("code 5") && failure.stderr_tail == "cannot plan", "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_binary_that_cannot_be_executed_is_told_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &[u8]| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let own = std::fs::read("/proc/self/exe").unwrap();
+    let mut foreign = own[..64].to_vec();
+    foreign[18] ^= 0x55;
+    let cases = [
+        (write("noise", b"echo this would be run by a shell"), "neither"),
+        (write("foreign", &foreign), "some other machine"),
+        (write("script", b"#!/no/such/interpreter\n"), "os error 2"),
+    ];
+    for (binary, reason) in cases {
+        let failure = Fixture::start("copy", binary).not_started().await;
+        assert_eq!(failure.code, Code::ExecFailed, "{failure}");
+        assert!(failure.message.contains(reason), "{reason}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn an_executor_that_nobody_wants_any_more_is_not_started() {
+    let logs = Logs::default();
+    let (post, mut events) = mpsc::unbounded_channel();
+    let never = std::future::pending();
+    let spawner = Spawner::start().unwrap();
+    let handle = supervise::start(job(1), 1, spawner, logs.open(job(1)), never, move |e| drop(post.send(e)));
+    handle.tell(Command::Close);
+    assert!(matches!(events.recv().await, Some(Event::ExecutorNotStarted { .. })));
+    handle.ended().await;
+}

@@ -1,0 +1,190 @@
+//! Segments from one peer into one local file, one after the other.
+//!
+//! One stream per peer at a time, a few in all. A stream that breaks or stalls is tried again from the first segment
+//! that is not whole yet; what is whole is never fetched twice. What a segment's bytes mean is checked by whoever
+//! reads them: here only their number is.
+
+use crate::error::disk_failure;
+use crate::writer::Writer;
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::{Seek, SeekFrom};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use windrow_model::{Code, Failure, SegmentRef};
+use windrow_net::connect::channel_lazy;
+use windrow_net::{Access, Backoff, Connection, clients, from_status};
+use windrow_proto::v1;
+
+/// Streams at a time, over all peers.
+const STREAMS_MAX: usize = 8;
+const TRIES_MAX: u32 = 3;
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Why segments are not here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FetchError {
+    /// The segment at this position cannot be had from its holder.
+    Lost(usize, Failure),
+    /// This worker's own disk.
+    Disk(Failure),
+}
+
+/// Connections to peers.
+#[derive(Debug)]
+pub struct Fetcher {
+    access: Access,
+    peers: Mutex<HashMap<String, Arc<Peer>>>,
+    streams: Semaphore,
+    progress_deadline: Duration,
+}
+
+#[derive(Debug)]
+struct Peer {
+    connection: Connection,
+    turn: Semaphore,
+}
+
+/// How one try ended early.
+enum TryError {
+    /// Another try may help.
+    Broken(Failure),
+    /// The peer says that it does not have the segment at this position.
+    Refused(usize, Failure),
+    Disk(Failure),
+}
+
+impl Fetcher {
+    /// A peer that sends nothing for `progress_deadline` is taken to be gone.
+    pub fn new(access: Access, progress_deadline: Duration) -> Self {
+        Fetcher { access, peers: Mutex::default(), streams: Semaphore::new(STREAMS_MAX), progress_deadline }
+    }
+
+    /// Writes `segments`, in this order and without gaps, into the new file `path`.
+    pub async fn fetch(&self, address: &str, segments: &[SegmentRef], path: &Path) -> Result<(), FetchError> {
+        let peer = self.peer(address).map_err(|failure| FetchError::Lost(0, failure))?;
+        // The peer's turn first: who waits for a busy peer keeps no stream from others.
+        let _turn = peer.turn.acquire().await.expect("semaphores here are never closed");
+        let _stream = self.streams.acquire().await.expect("semaphores here are never closed");
+        let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
+        let mut whole = 0;
+        loop {
+            let before = whole;
+            match self.try_fetch(&peer, segments, path, &mut whole).await {
+                Ok(()) => return Ok(()),
+                Err(TryError::Refused(at, failure)) => return Err(FetchError::Lost(at, failure)),
+                Err(TryError::Disk(failure)) => return Err(FetchError::Disk(failure)),
+                Err(TryError::Broken(failure)) => {
+                    // A peer that gives something each time is slow, not gone.
+                    if whole > before {
+                        backoff.reset();
+                    }
+                    if backoff.tries() + 1 >= TRIES_MAX {
+                        let failure = Failure { message: format!("{address}: {}", failure.message), ..failure };
+                        return Err(FetchError::Lost(whole, failure));
+                    }
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+            }
+        }
+    }
+
+    fn peer(&self, address: &str) -> Result<Arc<Peer>, Failure> {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = peers.get(address) {
+            return Ok(peer.clone());
+        }
+        let connection = channel_lazy(address, &self.access)?;
+        let peer = Arc::new(Peer { connection, turn: Semaphore::new(1) });
+        peers.insert(address.to_string(), peer.clone());
+        Ok(peer)
+    }
+
+    /// One stream, from segment `whole` on, which counts up as segments are complete on disk.
+    async fn try_fetch(
+        &self,
+        peer: &Peer,
+        segments: &[SegmentRef],
+        path: &Path,
+        whole: &mut usize,
+    ) -> Result<(), TryError> {
+        let first = *whole;
+        let done_bytes: u64 = segments[..first].iter().map(|s| s.segment.length).sum();
+        let all_bytes: u64 = segments.iter().map(|s| s.segment.length).sum();
+        let target = path.to_path_buf();
+        let writer = Writer::start(false, move || {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(target)?;
+            file.set_len(done_bytes)?;
+            file.seek(SeekFrom::Start(done_bytes))?;
+            Ok(file)
+        });
+        let mut received = first;
+        let outcome = self.receive(peer, segments, &mut received, &writer).await;
+        if let Err(e) = writer.finish().await {
+            return Err(TryError::Disk(disk_failure("write", path, all_bytes - done_bytes, &e)));
+        }
+        *whole = received;
+        outcome
+    }
+
+    async fn receive(
+        &self,
+        peer: &Peer,
+        segments: &[SegmentRef],
+        received: &mut usize,
+        writer: &Writer,
+    ) -> Result<(), TryError> {
+        let first = *received;
+        let broken = |what: String| TryError::Broken(Failure::new(Code::FetchFailed, what));
+        let silent = |_| broken(format!("nothing came for {} s", self.progress_deadline.as_secs_f32()));
+        let lost = |s: tonic::Status| {
+            let failure = from_status(&s);
+            broken(format!("{}: {}", failure.code, failure.message))
+        };
+        let wanted = segments[first..].iter().map(|s| (*s).into()).collect();
+        let request = v1::FetchSegmentsRequest { segments: wanted };
+        let mut client = clients::transfer(peer.connection.clone());
+        let call = client.fetch_segments(request);
+        let answer = tokio::time::timeout(self.progress_deadline, call).await.map_err(silent)?;
+        let mut pieces = answer.map_err(lost)?.into_inner();
+        let mut missing = skip_empty(segments, received);
+        while *received < segments.len() {
+            let next = tokio::time::timeout(self.progress_deadline, pieces.message()).await.map_err(silent)?;
+            let Some(piece) = next.map_err(lost)? else {
+                return Err(broken("the stream ended too early".into()));
+            };
+            if let Some(failure) = piece.failure {
+                let failure = Failure::try_from(failure).unwrap_or_else(|e| e.into());
+                return Err(TryError::Refused((first + piece.index as usize).min(segments.len() - 1), failure));
+            }
+            let length = piece.data.len() as u64;
+            if first + piece.index as usize != *received || length > missing {
+                return Err(broken("the peer sent other bytes than it was asked for".into()));
+            }
+            if !writer.write(piece.data).await {
+                // Why is told by the writer.
+                return Ok(());
+            }
+            missing -= length;
+            if missing == 0 {
+                *received += 1;
+                missing = skip_empty(segments, received);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Moves on to the next segment that has bytes, and gives their number.
+fn skip_empty(segments: &[SegmentRef], at: &mut usize) -> u64 {
+    while let Some(s) = segments.get(*at) {
+        if s.segment.length > 0 {
+            return s.segment.length;
+        }
+        *at += 1;
+    }
+    0
+}

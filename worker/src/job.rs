@@ -1,0 +1,52 @@
+//! What this node needs to run tasks of one job: the setup that came with its first task.
+
+use std::path::PathBuf;
+use windrow_model::{Digest, JobId};
+use windrow_proto::convert::path_from_bytes;
+use windrow_proto::{ConvertError, v1};
+
+/// A hidden folder beside an output, where granted parts of a sink go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagingFolder {
+    pub sink: u32,
+    pub path: PathBuf,
+    pub suffix: String,
+    /// What a file `nonce` in it holds; empty if nobody asks.
+    pub nonce: String,
+}
+
+/// A job's setup, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSetup {
+    pub job: JobId,
+    pub program: String,
+    pub params: String,
+    pub binary: Digest,
+    pub fingerprint: Digest,
+    pub sides: Vec<Digest>,
+    pub staging: Vec<StagingFolder>,
+}
+
+impl TryFrom<v1::JobSetup> for JobSetup {
+    type Error = ConvertError;
+    fn try_from(w: v1::JobSetup) -> Result<Self, ConvertError> {
+        let digest = |d: Option<v1::Digest>, field| d.ok_or(ConvertError::Missing(field))?.try_into();
+        Ok(JobSetup {
+            job: w.job.ok_or(ConvertError::Missing("setup.job"))?.try_into()?,
+            program: w.program,
+            params: w.params,
+            binary: digest(w.binary, "setup.binary")?,
+            fingerprint: digest(w.fingerprint, "setup.fingerprint")?,
+            sides: w.sides.into_iter().map(|s| digest(s.digest, "side.digest")).collect::<Result<_, _>>()?,
+            staging: w.staging.into_iter().map(staging_folder).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn staging_folder(w: v1::StagingFolder) -> Result<StagingFolder, ConvertError> {
+    let path = path_from_bytes(w.path, "staging.path")?;
+    if w.suffix.contains('/') {
+        return Err(ConvertError::Invalid { field: "staging.suffix", what: "holds a slash".into() });
+    }
+    Ok(StagingFolder { sink: w.sink, path, suffix: w.suffix, nonce: w.nonce })
+}

@@ -1,0 +1,55 @@
+//! How long this worker may believe that the coordinator still counts on it.
+//!
+//! The coordinator gives the worker's tasks to others when it has not heard of it for `lease_ms`. A worker that was
+//! cut off or paused for as long must come to the same conclusion by itself: kill its attempts and publish nothing.
+//! Contact is counted from when something was *sent* that was answered later. Times are monotonic.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use windrow_model::Time;
+
+/// The lease of one session.
+#[derive(Debug)]
+pub struct Lease {
+    lease_ms: u64,
+    contact_ms: AtomicU64,
+}
+
+impl Lease {
+    /// A lease that begins now.
+    pub fn new(lease_ms: u64, now: Time) -> Self {
+        Lease { lease_ms: lease_ms.max(1), contact_ms: AtomicU64::new(now.0) }
+    }
+
+    /// The coordinator has answered, or said something, that was begun at `sent`.
+    pub fn contact(&self, sent: Time) {
+        self.contact_ms.fetch_max(sent.0, Ordering::Relaxed);
+    }
+
+    /// Whether the coordinator may have given this worker up.
+    pub fn has_run_out(&self, now: Time) -> bool {
+        now.since_ms(Time(self.contact_ms.load(Ordering::Relaxed))) >= self.lease_ms
+    }
+
+    /// Milliseconds between two beats.
+    pub fn beat_every_ms(&self) -> u64 {
+        (self.lease_ms / 3).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_runs_out_without_contact_and_an_old_answer_does_not_prolong_it() {
+        let lease = Lease::new(300, Time(1000));
+        assert!(!lease.has_run_out(Time(1299)));
+        assert!(lease.has_run_out(Time(1300)));
+        lease.contact(Time(1200));
+        assert!(!lease.has_run_out(Time(1499)));
+        lease.contact(Time(1100));
+        assert!(!lease.has_run_out(Time(1499)));
+        assert!(lease.has_run_out(Time(1500)));
+        assert_eq!(lease.beat_every_ms(), 100);
+    }
+}

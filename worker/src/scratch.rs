@@ -1,0 +1,269 @@
+//! The data folder of a worker: its lock, its name, its incarnation, and where everything else lies.
+//!
+//! ```text
+//! lock           held for as long as the worker lives; holds its process id
+//! worker         its id, made on the first start
+//! incarnation    grows with every registration
+//! artifacts/     job binaries and side values, by digest; kept
+//! chunks/        chunks of datasets, by digest; kept
+//! jobs/INCARNATION/JOB/ATTEMPT/{in,out}/    gone with the attempt, at the latest with the incarnation
+//! ```
+//! A registration begins with nothing: files of earlier incarnations are moved out of the way at once and deleted in
+//! the background, by [`Scratch::sweep`], which never leaves its own root and follows no link.
+
+use crate::error::Error;
+use rustix::fs::FlockOperation;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Mutex;
+use windrow_format::durable::{self, Durability};
+use windrow_format::names;
+use windrow_model::{AttemptId, Digest, Incarnation, JobId, WorkerId};
+
+const LOCK: &str = "lock";
+const WORKER: &str = "worker";
+const INCARNATION: &str = "incarnation";
+const ARTIFACTS: &str = "artifacts";
+const CHUNKS: &str = "chunks";
+const JOBS: &str = "jobs";
+/// Folders that a sweep deletes.
+const TRASH: &str = "trash";
+
+/// An open data folder. Nobody else can open it before this is dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    root: PathBuf,
+    worker: WorkerId,
+    incarnation: Mutex<Incarnation>,
+    lock: File,
+}
+
+impl Scratch {
+    /// Opens the folder, which is made if it does not exist. Touches no file if another process has it.
+    pub fn open(root: &Path) -> Result<Scratch, Error> {
+        let wrong = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| Error::DataDir { path, source }
+        };
+        fs::create_dir_all(root).map_err(wrong(root))?;
+        // Executors run in folders below it and get absolute paths.
+        let root = fs::canonicalize(root).map_err(wrong(root))?;
+        let lock = lock(&root)?;
+        for folder in [ARTIFACTS, CHUNKS] {
+            let path = root.join(folder);
+            fs::create_dir_all(&path).map_err(wrong(&path))?;
+            remove_temporaries(&path).map_err(wrong(&path))?;
+        }
+        let worker = match read_number::<WorkerId>(&root.join(WORKER))? {
+            Some(id) => id,
+            None => {
+                let id = WorkerId(uuid::Uuid::now_v7());
+                let path = root.join(WORKER);
+                durable::write(&path, format!("{id}\n").as_bytes(), Durability::Sync).map_err(wrong(&path))?;
+                id
+            }
+        };
+        let last = read_number::<u64>(&root.join(INCARNATION))?.unwrap_or(0);
+        let scratch = Scratch { root, worker, incarnation: Mutex::new(Incarnation(last)), lock };
+        scratch.set_aside().map_err(wrong(&scratch.root))?;
+        Ok(scratch)
+    }
+
+    /// The worker that this folder is.
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// Begins a new incarnation; no later one has the same number, whatever dies when.
+    pub fn next_incarnation(&self) -> Result<Incarnation, Error> {
+        let mut current = self.incarnation.lock().unwrap_or_else(|e| e.into_inner());
+        let next = Incarnation(current.0 + 1);
+        let path = self.root.join(INCARNATION);
+        durable::write(&path, format!("{next}\n").as_bytes(), Durability::Sync)
+            .map_err(|source| Error::DataDir { path, source })?;
+        *current = next;
+        Ok(next)
+    }
+
+    /// Where an artifact lies once it is here.
+    pub fn artifact(&self, digest: Digest) -> PathBuf {
+        self.root.join(ARTIFACTS).join(digest.to_string())
+    }
+
+    /// Where a chunk lies once it is here.
+    pub fn chunk(&self, digest: Digest) -> PathBuf {
+        self.root.join(CHUNKS).join(digest.to_string())
+    }
+
+    /// All files of a job in one incarnation.
+    pub fn job(&self, incarnation: Incarnation, job: JobId) -> PathBuf {
+        self.root.join(JOBS).join(incarnation.to_string()).join(names::job_folder(job))
+    }
+
+    /// All files of an attempt.
+    pub fn attempt(&self, attempt: &AttemptId) -> AttemptFolder {
+        let job = self.job(attempt.incarnation, attempt.task.job);
+        AttemptFolder(job.join(names::attempt_folder(attempt)))
+    }
+
+    /// Moves what earlier incarnations left out of the way: instant, however much it is.
+    fn set_aside(&self) -> io::Result<()> {
+        let trash = self.root.join(TRASH);
+        fs::create_dir_all(&trash)?;
+        let jobs = self.root.join(JOBS);
+        match fs::rename(&jobs, trash.join(format!("jobs-{}", uuid::Uuid::now_v7().simple()))) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => fs::create_dir_all(&jobs),
+        }
+    }
+
+    /// Deletes what was set aside. May take a while; nothing waits for it.
+    pub fn sweep(&self) -> io::Result<()> {
+        let trash = self.root.join(TRASH);
+        for entry in fs::read_dir(&trash)? {
+            let entry = entry?;
+            // `file_type` does not follow links: a link is removed, not what it points to.
+            let removed = match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path()),
+                false => fs::remove_file(entry.path()),
+            };
+            match removed {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Scratch {
+    /// Closing the file would not do: a child that is just being forked has it, too, until it executes its binary.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+    }
+}
+
+/// Where an attempt's files lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptFolder(PathBuf);
+
+impl AttemptFolder {
+    /// All of it.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+    /// Staged inputs.
+    pub fn inputs(&self) -> PathBuf {
+        self.0.join("in")
+    }
+    /// What the executor writes.
+    pub fn outputs(&self) -> PathBuf {
+        self.0.join("out")
+    }
+    /// The shuffle file of an output.
+    pub fn edge(&self, output: u32) -> PathBuf {
+        self.outputs().join(names::edge_file(output))
+    }
+    /// The part file of an output.
+    pub fn sink(&self, output: u32) -> PathBuf {
+        self.outputs().join(names::sink_file(output))
+    }
+}
+
+fn lock(root: &Path) -> Result<File, Error> {
+    let path = root.join(LOCK);
+    let wrong = |source| Error::DataDir { path: path.clone(), source };
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(wrong)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            file.take(32).read_to_string(&mut pid).map_err(wrong)?;
+            return Err(Error::DataDirInUse { folder: root.to_path_buf(), pid: pid.trim().to_string() });
+        }
+        Err(e) => return Err(wrong(e.into())),
+    }
+    file.set_len(0).map_err(wrong)?;
+    file.rewind().map_err(wrong)?;
+    writeln!(file, "{}", std::process::id()).map_err(wrong)?;
+    Ok(file)
+}
+
+/// Reads a file of one line; `None` if it does not exist.
+fn read_number<T: FromStr<Err: std::fmt::Display>>(path: &Path) -> Result<Option<T>, Error> {
+    let wrong = |source| Error::DataDir { path: path.to_path_buf(), source };
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let parsed = text.trim().parse::<T>();
+            parsed.map(Some).map_err(|e| wrong(io::Error::new(io::ErrorKind::InvalidData, e.to_string())))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(wrong(e)),
+    }
+}
+
+fn remove_temporaries(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if names::is_temporary(&entry.file_name()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::attempt;
+
+    #[test]
+    fn a_second_worker_on_the_folder_is_told_who_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Scratch::open(folder.path()).unwrap();
+        let error = Scratch::open(folder.path()).unwrap_err();
+        assert_eq!(error.code(), windrow_model::Code::DataDirInUse);
+        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        drop(first);
+        Scratch::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_worker_keeps_its_name_and_never_repeats_an_incarnation() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Scratch::open(folder.path()).unwrap();
+        let name = first.worker();
+        assert_eq!(first.next_incarnation().unwrap(), Incarnation(1));
+        assert_eq!(first.next_incarnation().unwrap(), Incarnation(2));
+        drop(first);
+        let second = Scratch::open(folder.path()).unwrap();
+        assert_eq!(second.worker(), name);
+        assert_eq!(second.next_incarnation().unwrap(), Incarnation(3));
+    }
+
+    #[test]
+    fn leftovers_of_a_dead_worker_go_and_nothing_outside_does() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("precious"), "x").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let kept;
+        {
+            let scratch = Scratch::open(folder.path()).unwrap();
+            let attempt = scratch.attempt(&attempt(1, 0));
+            fs::create_dir_all(attempt.outputs()).unwrap();
+            fs::write(attempt.edge(0), "old").unwrap();
+            std::os::unix::fs::symlink(outside.path(), attempt.path().join("link")).unwrap();
+            kept = scratch.artifact(Digest::of(b"binary"));
+            fs::write(&kept, "binary").unwrap();
+            fs::write(folder.path().join(ARTIFACTS).join(names::temporary("half".as_ref(), 7)), "").unwrap();
+        }
+        let scratch = Scratch::open(folder.path()).unwrap();
+        scratch.sweep().unwrap();
+        assert_eq!(fs::read_dir(folder.path().join(JOBS)).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(folder.path().join(TRASH)).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(folder.path().join(ARTIFACTS)).unwrap().count(), 1, "half a download is gone");
+        assert!(kept.exists() && outside.path().join("precious").exists());
+    }
+}

@@ -1,0 +1,213 @@
+//! The stream to the coordinator: connect, register, beat, pass messages, and again when it is lost.
+//!
+//! It runs until the coordinator refuses this worker for good. Each registration is a new incarnation, begun only when
+//! the coordinator answers at all. Beats come from a task of their own; a call of the health service on the same
+//! connection follows each, and its answer proves that the beat before it has arrived. What messages mean is the node's
+//! business.
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::lease::Lease;
+use crate::scratch::Scratch;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Streaming;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use windrow_model::{Code, Failure, Incarnation, NodeInfo};
+use windrow_net::{Backoff, Clock, Connection, channel, clients, from_status};
+use windrow_proto::v1::{self, from_worker, to_worker};
+
+/// A coordinator that accepts a connection answers a registration within this time.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where messages to the coordinator go while a session lasts.
+pub type Outgoing = mpsc::UnboundedSender<v1::FromWorker>;
+
+/// A session that has begun.
+#[derive(Debug)]
+pub struct Up {
+    pub incarnation: Incarnation,
+    pub outgoing: Outgoing,
+    /// For artifacts.
+    pub connection: Connection,
+    pub lease: Arc<Lease>,
+}
+
+/// What the node hears from its session.
+#[derive(Debug)]
+pub enum Event {
+    Up(Up),
+    Message(Box<v1::ToWorker>),
+    /// The session that began last is over.
+    Down(Failure),
+    /// There will be none.
+    Refused(Error),
+}
+
+/// How the worker introduces itself; the incarnation is filled in at each registration.
+#[derive(Debug)]
+pub struct Session {
+    pub config: Arc<Config>,
+    pub scratch: Arc<Scratch>,
+    pub node: NodeInfo,
+    pub clock: Clock,
+    pub events: mpsc::UnboundedSender<Event>,
+}
+
+enum Ended {
+    /// Try again.
+    Lost(Failure),
+    Refused(Error),
+    /// The node does not listen any more.
+    Unheard,
+}
+
+impl Session {
+    /// Keeps a session with the coordinator until it refuses.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::reconnect();
+        let mut told = false;
+        loop {
+            match self.one(&mut backoff).await {
+                Ended::Lost(failure) => {
+                    if !std::mem::replace(&mut told, backoff.tries() > 0) {
+                        tracing::warn!(coordinator = %self.config.coordinator_url, "{failure}; trying again");
+                    }
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+                Ended::Refused(error) => {
+                    let _ = self.events.send(Event::Refused(error));
+                    return;
+                }
+                Ended::Unheard => return,
+            }
+        }
+    }
+
+    /// One session, from the connection to its end.
+    async fn one(&mut self, backoff: &mut Backoff) -> Ended {
+        let connection = match channel(&self.config.coordinator_url, &self.config.access).await {
+            Ok(connection) => connection,
+            // A URL that is none will not become one.
+            Err(failure) if failure.code == Code::BadRequest => return self.refused(failure),
+            Err(failure) => return self.ended(failure),
+        };
+        self.node.incarnation = match self.scratch.next_incarnation() {
+            Ok(incarnation) => incarnation,
+            Err(error) => return Ended::Refused(error),
+        };
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        let register = from_worker::Message::Register(self.node.clone().into());
+        let _ = outgoing.send(v1::FromWorker { message: Some(register) });
+        let sent = self.clock.now();
+        let mut client = clients::session(connection.clone());
+        let greeting = async {
+            let mut incoming = client.connect(UnboundedReceiverStream::new(queue)).await?.into_inner();
+            let first = incoming.message().await?;
+            Ok::<_, tonic::Status>((incoming, first))
+        };
+        let (mut incoming, first) = match timeout(REGISTER_TIMEOUT, greeting).await {
+            Ok(Ok(greeting)) => greeting,
+            Ok(Err(status)) => return self.ended(from_status(&status)),
+            Err(_) => return self.ended(Failure::new(Code::Unreachable, "the coordinator does not answer")),
+        };
+        let registered = match first.and_then(|m| m.message) {
+            Some(to_worker::Message::Registered(registered)) => registered,
+            _ => return self.ended(Failure::new(Code::Unreachable, "the coordinator ended the registration")),
+        };
+        if let Err(failure) = windrow_proto::check_range(registered.protocol.as_ref()) {
+            return self.ended(failure);
+        }
+        backoff.reset();
+        let lease = Arc::new(Lease::new(registered.lease_ms, sent));
+        let up = Up {
+            incarnation: self.node.incarnation,
+            outgoing: outgoing.clone(),
+            connection: connection.clone(),
+            lease: lease.clone(),
+        };
+        if self.events.send(Event::Up(up)).is_err() {
+            return Ended::Unheard;
+        }
+        let beats = tokio::spawn(beat(outgoing, connection, lease.clone(), self.clock));
+        let failure = self.pump(&mut incoming, &lease, beats).await;
+        match self.events.send(Event::Down(failure.clone())) {
+            Ok(()) => self.ended(failure),
+            Err(_) => Ended::Unheard,
+        }
+    }
+
+    /// Passes messages on until the stream or the lease ends.
+    async fn pump(
+        &self,
+        incoming: &mut Streaming<v1::ToWorker>,
+        lease: &Lease,
+        beats: tokio::task::JoinHandle<()>,
+    ) -> Failure {
+        let mut beats = AbortOnDrop(beats);
+        loop {
+            tokio::select! {
+                message = incoming.message() => match message {
+                    Ok(Some(message)) => {
+                        lease.contact(self.clock.now());
+                        if self.events.send(Event::Message(Box::new(message))).is_err() {
+                            return Failure::new(Code::Interrupted, "the worker is stopping");
+                        }
+                    }
+                    Ok(None) => return Failure::new(Code::Unreachable, "the coordinator ended the session"),
+                    Err(status) => return from_status(&status),
+                },
+                _ = &mut beats.0 => {
+                    return Failure::new(Code::Unreachable, "no answer from the coordinator for as long as the lease");
+                }
+            }
+        }
+    }
+
+    /// Whether another try may end otherwise.
+    fn ended(&self, failure: Failure) -> Ended {
+        match failure.code {
+            Code::Unauthorised | Code::VersionMismatch => self.refused(failure),
+            _ => Ended::Lost(failure),
+        }
+    }
+
+    fn refused(&self, failure: Failure) -> Ended {
+        Ended::Refused(Error::Refused { url: self.config.coordinator_url.clone(), failure })
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Beats until the lease has run out. After a pause of the whole process the first tick finds that it has.
+async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clock: Clock) {
+    let period = Duration::from_millis(lease.beat_every_ms());
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = clock.now();
+        let beat = v1::FromWorker { message: Some(from_worker::Message::Beat(v1::Beat {})) };
+        if lease.has_run_out(now) || outgoing.send(beat).is_err() {
+            return;
+        }
+        let mut health = HealthClient::new(connection.clone());
+        let lease = lease.clone();
+        // Not awaited here: a slow answer must not delay the next beat. It ends with the connection at the latest.
+        tokio::spawn(async move {
+            let answer = timeout(period * 3, health.check(HealthCheckRequest { service: String::new() })).await;
+            if matches!(answer, Ok(Ok(_))) {
+                lease.contact(now);
+            }
+        });
+    }
+}

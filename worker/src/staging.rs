@@ -1,0 +1,161 @@
+//! A task's inputs as local files, before it runs.
+//!
+//! Chunks are used where they lie, if this node sees the same file that was split. Segments of this worker's own
+//! attempts are used where they lie, too; all others are fetched, one file per source worker. Nothing is mapped or
+//! parsed here.
+
+use crate::attempts::StageError;
+use crate::error::disk_failure;
+use crate::fetch::{FetchError, Fetcher};
+use crate::outputs::Outputs;
+use crate::scratch::{AttemptFolder, Scratch};
+use futures_util::future::try_join_all;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use windrow_model::{Chunk, Code, Failure, FileRange, SegmentRef, Task, TaskInput, WorkerId};
+use windrow_proto::convert::path_to_bytes;
+use windrow_proto::v1;
+use windrow_store::identity;
+
+/// What staging needs of the node.
+#[derive(Debug)]
+pub struct Staging {
+    pub worker: WorkerId,
+    pub scratch: Arc<Scratch>,
+    pub outputs: Outputs,
+    pub fetcher: Fetcher,
+}
+
+/// Inputs that are local files now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Staged {
+    /// For each input that is segments, where they lie.
+    pub segments: Vec<v1::LocalSegments>,
+    /// Files were made for it.
+    pub fetched: bool,
+}
+
+/// Segments of one peer: where each stands in the task, and the segment.
+type Wanted = Vec<((usize, usize), SegmentRef)>;
+
+impl Staging {
+    /// Makes the attempt's folders and its inputs local. May be dropped at any time.
+    pub async fn stage(&self, task: &Task, peers: &HashMap<WorkerId, String>) -> Result<Staged, StageError> {
+        let folder = self.scratch.attempt(&task.attempt);
+        let (mut staged, remote) = self.place(task)?;
+        let chunks: Vec<Chunk> = task
+            .inputs
+            .iter()
+            .filter_map(|input| match input {
+                TaskInput::Chunk(chunk) => Some(chunk.clone()),
+                _ => None,
+            })
+            .collect();
+        let fetches = !remote.is_empty();
+        let made = tokio::task::spawn_blocking({
+            let folder = folder.clone();
+            move || prepare(&folder, fetches, &chunks)
+        });
+        made.await.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string()))).map_err(StageError::Failed)?;
+        staged.fetched = fetches;
+        try_join_all(remote.iter().map(|(worker, wanted)| self.fetch(*worker, wanted, peers, &folder))).await?;
+        for (worker, wanted) in &remote {
+            let path = path_to_bytes(&peer_file(&folder, *worker));
+            let mut offset = 0;
+            for ((input, index), segment) in wanted {
+                staged.segments[*input].segments[*index] = v1::LocalSegment { path: path.clone(), offset };
+                offset += segment.segment.length;
+            }
+        }
+        Ok(staged)
+    }
+
+    /// Finds local segments, and groups the others by their holder.
+    fn place(&self, task: &Task) -> Result<(Staged, BTreeMap<WorkerId, Wanted>), StageError> {
+        let mut staged = Staged::default();
+        let mut remote: BTreeMap<WorkerId, Wanted> = BTreeMap::new();
+        let mut own = HashMap::new();
+        for (number, input) in (0u32..).zip(&task.inputs) {
+            let TaskInput::Segments(refs) = input else { continue };
+            let mut local = Vec::with_capacity(refs.len());
+            for (index, segment) in refs.iter().enumerate() {
+                if segment.worker != self.worker {
+                    remote.entry(segment.worker).or_default().push(((staged.segments.len(), index), *segment));
+                    local.push(v1::LocalSegment::default());
+                    continue;
+                }
+                let key = (segment.attempt, segment.output);
+                if !own.contains_key(&key) {
+                    let Some(holder) = self.outputs.get(&segment.attempt) else {
+                        let message = format!("attempt {} is not on this worker any more", segment.attempt);
+                        return Err(StageError::SegmentLost(*segment, Failure::new(Code::FetchFailed, message)));
+                    };
+                    own.insert(key, path_to_bytes(&holder.edge(segment.output)));
+                }
+                local.push(v1::LocalSegment { path: own[&key].clone(), offset: segment.segment.offset });
+            }
+            staged.segments.push(v1::LocalSegments { input: number, segments: local });
+        }
+        Ok((staged, remote))
+    }
+
+    async fn fetch(
+        &self,
+        worker: WorkerId,
+        wanted: &Wanted,
+        peers: &HashMap<WorkerId, String>,
+        folder: &AttemptFolder,
+    ) -> Result<(), StageError> {
+        let segments: Vec<SegmentRef> = wanted.iter().map(|w| w.1).collect();
+        let lost = |at: usize, failure| StageError::SegmentLost(segments[at.min(segments.len() - 1)], failure);
+        let Some(address) = peers.get(&worker) else {
+            return Err(lost(0, Failure::new(Code::FetchFailed, format!("nobody knows the address of {worker}"))));
+        };
+        let fetched = self.fetcher.fetch(address, &segments, &peer_file(folder, worker)).await;
+        fetched.map_err(|e| match e {
+            FetchError::Lost(at, failure) => lost(at, failure),
+            FetchError::Disk(failure) => StageError::Failed(failure),
+        })
+    }
+}
+
+/// The file for segments that came from this worker.
+fn peer_file(folder: &AttemptFolder, worker: WorkerId) -> PathBuf {
+    folder.inputs().join(worker.to_string())
+}
+
+fn prepare(folder: &AttemptFolder, fetches: bool, chunks: &[Chunk]) -> Result<(), Failure> {
+    let make = |path: &Path| fs::create_dir_all(path).map_err(|e| disk_failure("make", path, 0, &e));
+    make(&folder.outputs())?;
+    if fetches {
+        make(&folder.inputs())?;
+    }
+    chunks.iter().flat_map(|c| &c.ranges).try_for_each(check_range)
+}
+
+/// Whether this node sees the file that was split. The device's number is not compared: the same network file system
+/// has another one on each machine.
+fn check_range(range: &FileRange) -> Result<(), Failure> {
+    let path = range.path.display();
+    let now = match identity::of_path(&range.path) {
+        Ok(now) => now,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(Failure::new(Code::InputNotShared, format!("{path} is not on this worker")));
+        }
+        Err(e) => return Err(Failure::new(Code::InputUnreadable, format!("cannot look at {path}: {e}"))),
+    };
+    let then = range.identity;
+    if (now.inode, now.length, now.modified_ns) == (then.inode, then.length, then.modified_ns) {
+        return Ok(());
+    }
+    let code = match now.inode == then.inode {
+        true => Code::InputChanged,
+        // Another file under the same name: replaced since, or a file of this machine only.
+        false if now.device == then.device => Code::InputChanged,
+        false => Code::InputNotShared,
+    };
+    Err(Failure::new(code, format!("{path} is not the file that the job was split from")))
+}

@@ -1,0 +1,281 @@
+//! Promises of the shuffle between two workers: `serve.rs` on one side, `fetch.rs` and `staging.rs` on the other.
+
+use crate::attempts::StageError;
+use crate::chunks::Chunks;
+use crate::fetch::{FetchError, Fetcher};
+use crate::logs::{Logs, Stream};
+use crate::outputs::Outputs;
+use crate::scratch::Scratch;
+use crate::serve::TransferService;
+use crate::staging::Staging;
+use crate::testing::{attempt, job, task};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use windrow_model::{AttemptId, Chunk, Code, Digest, FileRange, Incarnation, Segment, SegmentRef, TaskInput, WorkerId};
+use windrow_net::{Access, channel, clients, from_status, serve::serve};
+use windrow_proto::v1;
+use windrow_store::identity;
+
+/// A worker's service on a port of its own, and what it serves.
+struct Peer {
+    _folder: tempfile::TempDir,
+    scratch: Arc<Scratch>,
+    outputs: Outputs,
+    logs: Logs,
+    url: String,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Peer {
+    async fn start() -> Peer {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
+        let (outputs, logs) = (Outputs::default(), Logs::default());
+        let service = TransferService {
+            worker: scratch.worker(),
+            outputs: outputs.clone(),
+            logs: logs.clone(),
+            chunks: Chunks::new(scratch.clone()),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let routes = tonic::service::Routes::new(service.into_server());
+        let task = tokio::spawn(async move {
+            serve(listener, routes, None, None, std::future::pending()).await.unwrap();
+        });
+        Peer { _folder: folder, scratch, outputs, logs, url, task }
+    }
+
+    /// A finished attempt whose first output holds these bytes, cut into segments of these lengths.
+    fn finished(&self, id: AttemptId, bytes: &[u8], lengths: &[u64]) -> Vec<SegmentRef> {
+        let folder = self.scratch.attempt(&id);
+        fs::create_dir_all(folder.outputs()).unwrap();
+        fs::write(folder.edge(0), bytes).unwrap();
+        self.outputs.insert(id, folder);
+        let mut offset = 0;
+        let segment = |(partition, length): (usize, &u64)| {
+            let segment =
+                Segment { partition: partition as u32, offset, length: *length, records: 1, raw_length: *length };
+            offset += length;
+            SegmentRef { worker: self.scratch.worker(), attempt: id, output: 0, segment }
+        };
+        lengths.iter().enumerate().map(segment).collect()
+    }
+
+    fn staging(&self) -> Staging {
+        Staging {
+            worker: self.scratch.worker(),
+            scratch: self.scratch.clone(),
+            outputs: self.outputs.clone(),
+            fetcher: fetcher(),
+        }
+    }
+
+    async fn client(&self) -> windrow_proto::v1::transfer_client::TransferClient<windrow_net::Connection> {
+        clients::transfer(channel(&self.url, &Access::default()).await.unwrap())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn fetcher() -> Fetcher {
+    Fetcher::new(Access::default(), Duration::from_secs(5))
+}
+
+fn noise(n: usize) -> Vec<u8> {
+    (0..n).map(|i| (i as u32).wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect()
+}
+
+#[tokio::test]
+async fn many_segments_of_any_size_arrive_in_order() {
+    let peer = Peer::start().await;
+    let bytes = noise(5 << 20);
+    let mut lengths = vec![3 << 20, 0, 1, 1 << 20];
+    lengths.extend([100; 2000]);
+    let segments = peer.finished(attempt(1, 0), &bytes, &lengths);
+    // Asked for in another order than they lie.
+    let wanted: Vec<_> = segments.iter().rev().copied().collect();
+    let target = peer.scratch.artifact(Digest::of(b"target"));
+    fetcher().fetch(&peer.url, &wanted, &target).await.unwrap();
+    let part = |s: &SegmentRef| &bytes[s.segment.offset as usize..][..s.segment.length as usize];
+    let expected: Vec<u8> = wanted.iter().flat_map(|s| part(s).to_vec()).collect();
+    assert!(fs::read(&target).unwrap() == expected);
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_not_there_is_lost_at_once() {
+    let peer = Peer::start().await;
+    let mut segments = peer.finished(attempt(1, 0), b"abcdef", &[3, 3]);
+    segments[1].attempt.incarnation = Incarnation(99);
+    let target = peer.scratch.artifact(Digest::of(b"target"));
+    let began = std::time::Instant::now();
+    match fetcher().fetch(&peer.url, &segments, &target).await {
+        Err(FetchError::Lost(1, failure)) => assert_eq!(failure.code, Code::StaleAttempt),
+        other => panic!("{other:?}"),
+    }
+    segments[0].worker = WorkerId::from_bytes([7; 16]);
+    let other_worker = fetcher().fetch(&peer.url, &segments[..1], &target).await;
+    assert!(matches!(other_worker, Err(FetchError::Lost(0, _))), "{other_worker:?}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_short_is_a_lost_segment() {
+    let peer = Peer::start().await;
+    let segments = peer.finished(attempt(1, 0), b"abcd", &[3, 3]);
+    let target = peer.scratch.artifact(Digest::of(b"target"));
+    match fetcher().fetch(&peer.url, &segments, &target).await {
+        Err(FetchError::Lost(1, failure)) => assert_eq!(failure.code, Code::FetchFailed),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_is_gone_is_tried_again_and_then_lost() {
+    let peer = Peer::start().await;
+    let segments = peer.finished(attempt(1, 0), b"abc", &[3]);
+    let target = peer.scratch.artifact(Digest::of(b"target"));
+    // A port where nobody listens.
+    let url = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    match fetcher().fetch(&url, &segments, &target).await {
+        Err(FetchError::Lost(0, failure)) => assert!(failure.message.contains(&url), "{failure}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let silent = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            held.push(socket);
+        }
+    });
+    let peer = Peer::start().await;
+    let segments = peer.finished(attempt(1, 0), b"abc", &[3]);
+    let target = peer.scratch.artifact(Digest::of(b"target"));
+    let fetched = Fetcher::new(Access::default(), Duration::from_millis(200)).fetch(&url, &segments, &target).await;
+    assert!(matches!(fetched, Err(FetchError::Lost(0, _))), "{fetched:?}");
+    silent.abort();
+}
+
+#[tokio::test]
+async fn own_segments_stay_where_they_are_and_others_are_fetched_beside() {
+    let (here, there) = (Peer::start().await, Peer::start().await);
+    let own = here.finished(attempt(1, 0), b"own-own2", &[3, 5]);
+    let other = there.finished(attempt(1, 1), b"firstsecond", &[5, 6]);
+    let mut t = task(attempt(1, 2), vec![]);
+    t.inputs.push(TaskInput::Segments(vec![other[1], own[1], other[0]]));
+    t.inputs.push(TaskInput::Segments(vec![other[0]]));
+    let peers = HashMap::from([(there.scratch.worker(), there.url.clone())]);
+    let staged = here.staging().stage(&t, &peers).await.unwrap();
+    assert!(staged.fetched);
+    let read = |input: usize, at: usize, length: usize| {
+        let place = &staged.segments[input].segments[at];
+        let path = windrow_proto::convert::path_from_bytes(place.path.clone(), "path").unwrap();
+        fs::read(path).unwrap()[place.offset as usize..][..length].to_vec()
+    };
+    assert_eq!((staged.segments[0].input, staged.segments[1].input), (1, 2));
+    assert_eq!(read(0, 0, 6), b"second");
+    assert_eq!(read(0, 1, 5), b"-own2");
+    assert_eq!(read(0, 2, 5), b"first");
+    assert_eq!(read(1, 0, 5), b"first");
+    let folder = here.scratch.attempt(&attempt(1, 2));
+    assert_eq!(fs::read_dir(folder.inputs()).unwrap().count(), 1, "one file per peer");
+}
+
+#[tokio::test]
+async fn a_segment_of_an_unknown_peer_is_lost() {
+    let (here, there) = (Peer::start().await, Peer::start().await);
+    let segments = there.finished(attempt(1, 1), b"abc", &[3]);
+    let mut t = task(attempt(1, 2), vec![]);
+    t.inputs.push(TaskInput::Segments(segments.clone()));
+    match here.staging().stage(&t, &HashMap::new()).await {
+        Err(StageError::SegmentLost(segment, _)) => assert_eq!(segment, segments[0]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_input_that_is_missing_or_has_changed_is_told_apart() {
+    let here = Peer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("input");
+    fs::write(&path, "abc").unwrap();
+    let range = FileRange { identity: identity::of_path(&path).unwrap(), path: path.clone(), offset: 0, length: 3 };
+    let stage = async |n, range: &FileRange| {
+        let mut t = task(attempt(1, n), vec![]);
+        t.inputs.push(TaskInput::Chunk(Chunk { ranges: vec![range.clone()], part: 0 }));
+        match here.staging().stage(&t, &HashMap::new()).await {
+            Ok(_) => None,
+            Err(StageError::Failed(failure)) => Some(failure.code),
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(stage(0, &range).await, None);
+    fs::write(&path, "abcd").unwrap();
+    assert_eq!(stage(1, &range).await, Some(Code::InputChanged));
+    let missing = FileRange { path: folder.path().join("missing"), ..range.clone() };
+    assert_eq!(stage(2, &missing).await, Some(Code::InputNotShared));
+    let mut elsewhere = range;
+    (elsewhere.identity.device, elsewhere.identity.inode) = (0, 0);
+    assert_eq!(stage(3, &elsewhere).await, Some(Code::InputNotShared));
+}
+
+#[tokio::test]
+async fn a_chunk_is_kept_only_if_it_is_what_it_says() {
+    let peer = Peer::start().await;
+    let mut client = peer.client().await;
+    let bytes = noise(3 << 20);
+    let digest = Digest::of(&bytes);
+    let put = |digest: Digest| {
+        let pieces: Vec<v1::ChunkPiece> = bytes
+            .chunks(1 << 20)
+            .map(|c| v1::ChunkPiece { digest: Some(digest.into()), data: Bytes::copy_from_slice(c) })
+            .collect();
+        tokio_stream::iter(pieces)
+    };
+    client.put_chunk(put(digest)).await.unwrap();
+    client.put_chunk(put(digest)).await.unwrap();
+    let mut stream = client.get_chunk(v1::GetChunkRequest { digest: Some(digest.into()) }).await.unwrap().into_inner();
+    let mut back = Vec::new();
+    while let Some(piece) = stream.message().await.unwrap() {
+        back.extend_from_slice(&piece.data);
+    }
+    assert!(back == bytes);
+
+    let wrong = Digest::of(b"something else");
+    let status = client.put_chunk(put(wrong)).await.unwrap_err();
+    assert_eq!(from_status(&status).code, Code::BadRequest);
+    let status = client.get_chunk(v1::GetChunkRequest { digest: Some(wrong.into()) }).await.unwrap_err();
+    assert_eq!(from_status(&status).code, Code::FetchFailed);
+    let folder = peer.scratch.chunk(digest);
+    assert_eq!(fs::read_dir(folder.parent().unwrap()).unwrap().count(), 1, "nothing is left of the wrong one");
+}
+
+#[tokio::test]
+async fn logs_are_read_with_their_attempts() {
+    let peer = Peer::start().await;
+    let log = peer.logs.open(job(1));
+    log.lock().started(attempt(1, 3));
+    log.lock().append(Stream::Stdout, b"hello");
+    let mut client = peer.client().await;
+    let request = v1::ReadLogsRequest { job: Some(job(1).into()) };
+    let mut stream = client.read_logs(request).await.unwrap().into_inner();
+    let chunk = stream.message().await.unwrap().unwrap();
+    assert_eq!((chunk.attempt, chunk.data), (Some(attempt(1, 3).into()), b"hello".to_vec()));
+    assert!(stream.message().await.unwrap().is_none());
+}

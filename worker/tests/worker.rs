@@ -1,0 +1,444 @@
+//! Promises of a whole worker: `windrow_worker::run` against a coordinator that a test plays, with executors that
+//! copy their input (`fake_executor.py`).
+
+use std::future::Future;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+use windrow_model::{
+    AttemptId, Chunk, Code, Digest, Epoch, Failure, FileIdentity, FileRange, Incarnation, JobId, OutputReport, Segment,
+    SegmentRef, StageId, Task, TaskId, TaskInput, TaskOutput, WorkerId,
+};
+use windrow_net::{Access, Token, serve::serve, to_status};
+use windrow_proto::v1::from_worker::Message as From;
+use windrow_proto::v1::session_server::{Session, SessionServer};
+use windrow_proto::v1::to_worker::Message as To;
+use windrow_proto::v1::{self};
+use windrow_worker::{Config, Error};
+
+const LEASE_MS: u64 = 3000;
+
+/// One registration, as the coordinator has it.
+struct Line {
+    register: v1::Register,
+    hear: Streaming<v1::FromWorker>,
+    tell: Tell,
+}
+
+type Tell = mpsc::UnboundedSender<Result<v1::ToWorker, Status>>;
+
+impl Line {
+    fn tell(&self, message: To) {
+        self.tell.send(Ok(v1::ToWorker { message: Some(message) })).unwrap();
+    }
+
+    /// The next message that is no beat.
+    async fn hear(&mut self) -> From {
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(60), self.hear.message()).await;
+            let message = next.expect("the worker answers").unwrap().expect("the worker keeps its session");
+            match message.message.unwrap() {
+                From::Beat(_) => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn worker(&self) -> WorkerId {
+        self.register.worker.clone().unwrap().try_into().unwrap()
+    }
+
+    fn attempt(&self, stage: u32, index: u32) -> AttemptId {
+        AttemptId {
+            task: TaskId { job: job(), stage: StageId(stage), index },
+            number: 0,
+            epoch: Epoch(1),
+            incarnation: Incarnation(self.register.incarnation),
+        }
+    }
+
+    fn assign(&self, task: Task, setup: Option<v1::JobSetup>, peers: Vec<v1::Peer>) {
+        self.tell(To::Assign(v1::Assign { task: Some(task.into()), setup, peers }));
+    }
+
+    async fn done(&mut self, id: AttemptId) -> Vec<OutputReport> {
+        match self.hear().await {
+            From::Done(done) => {
+                assert_eq!(AttemptId::try_from(done.attempt.unwrap()).unwrap(), id);
+                windrow_model::TaskReport::try_from(done.report.unwrap()).unwrap().outputs
+            }
+            other => panic!("expected {id} done, got {other:?}"),
+        }
+    }
+
+    async fn failed(&mut self, id: AttemptId) -> Failure {
+        match self.hear().await {
+            From::Failed(failed) => {
+                assert_eq!(AttemptId::try_from(failed.attempt.unwrap()).unwrap(), id);
+                failed.failure.unwrap().try_into().unwrap()
+            }
+            other => panic!("expected {id} failed, got {other:?}"),
+        }
+    }
+}
+
+fn job() -> JobId {
+    JobId::from_bytes([1; 16])
+}
+
+fn binary() -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_executor.py")).unwrap()
+}
+
+fn setup(program: &str, staging: Option<&Path>) -> Option<v1::JobSetup> {
+    let folder = |path: &Path| v1::StagingFolder {
+        sink: 0,
+        path: windrow_proto::convert::path_to_bytes(path),
+        suffix: ".txt".into(),
+        nonce: "n0".into(),
+    };
+    Some(v1::JobSetup {
+        job: Some(job().into()),
+        program: program.into(),
+        binary: Some(Digest::of(&binary()).into()),
+        fingerprint: Some(Digest::of(b"plan").into()),
+        staging: staging.map(folder).into_iter().collect(),
+        ..Default::default()
+    })
+}
+
+fn chunk(path: &Path) -> TaskInput {
+    let meta = std::fs::metadata(path).unwrap();
+    let identity = FileIdentity {
+        device: meta.dev(),
+        inode: meta.ino(),
+        length: meta.len(),
+        modified_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
+    };
+    let range = FileRange { path: path.to_path_buf(), offset: 0, length: meta.len(), identity };
+    TaskInput::Chunk(Chunk { ranges: vec![range], part: 0 })
+}
+
+fn task(id: AttemptId, inputs: Vec<TaskInput>, outputs: Vec<TaskOutput>) -> Task {
+    Task { attempt: id, inputs, outputs, job_input_bytes: 0 }
+}
+
+fn idle(id: AttemptId) -> Task {
+    task(id, vec![], vec![TaskOutput::Broadcast])
+}
+
+/// The service that the test plays.
+struct Coordinator {
+    lines: mpsc::UnboundedSender<Line>,
+    refuse: Arc<Mutex<Option<Failure>>>,
+}
+
+#[tonic::async_trait]
+impl Session for Coordinator {
+    type ConnectStream = UnboundedReceiverStream<Result<v1::ToWorker, Status>>;
+    type GetArtifactStream = ReceiverStream<Result<v1::Piece, Status>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<v1::FromWorker>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        if let Some(failure) = &*self.refuse.lock().unwrap() {
+            return Err(to_status(failure));
+        }
+        let mut hear = request.into_inner();
+        let Some(From::Register(register)) = hear.message().await?.and_then(|m| m.message) else {
+            panic!("the first message is the registration");
+        };
+        let (tell, stream) = mpsc::unbounded_channel();
+        let line = Line { register, hear, tell };
+        line.tell(To::Registered(v1::Registered {
+            protocol: Some(windrow_proto::own_range()),
+            epoch: 1,
+            lease_ms: LEASE_MS,
+        }));
+        let _ = self.lines.send(line);
+        Ok(Response::new(UnboundedReceiverStream::new(stream)))
+    }
+
+    async fn get_artifact(
+        &self,
+        request: Request<v1::GetArtifactRequest>,
+    ) -> Result<Response<Self::GetArtifactStream>, Status> {
+        let bytes = binary();
+        assert_eq!(Digest::try_from(request.into_inner().digest.unwrap()).unwrap(), Digest::of(&bytes));
+        let (pieces, stream) = mpsc::channel(1);
+        tokio::spawn(async move {
+            for piece in bytes.chunks(1000) {
+                let _ = pieces.send(Ok(v1::Piece { data: piece.to_vec().into() })).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// A coordinator on a port, and its workers' folders.
+struct Cluster {
+    url: String,
+    lines: mpsc::UnboundedReceiver<Line>,
+    refuse: Arc<Mutex<Option<Failure>>>,
+    folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Cluster {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Cluster::start_on(listener, None)
+    }
+
+    fn start_on(listener: TcpListener, token: Option<Token>) -> Cluster {
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (lines_in, lines) = mpsc::unbounded_channel();
+        let refuse = Arc::new(Mutex::new(None));
+        let service = Coordinator { lines: lines_in, refuse: refuse.clone() };
+        let routes = tonic::service::Routes::new(SessionServer::new(service));
+        tokio::spawn(serve(listener, routes, token, None, std::future::pending()));
+        Cluster { url, lines, refuse, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn data_dir(&self, n: u32) -> PathBuf {
+        self.folder.path().join(format!("worker-{n}"))
+    }
+
+    /// A worker that runs until the sender is used or dropped.
+    fn worker(&self, n: u32) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), Error>>) {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let run = run_worker(self.url.clone(), self.data_dir(n), async {
+            let _ = stopped.await;
+        });
+        (stop, tokio::spawn(run))
+    }
+
+    async fn line(&mut self) -> Line {
+        tokio::time::timeout(Duration::from_secs(60), self.lines.recv()).await.expect("a registration").unwrap()
+    }
+}
+
+async fn run_worker(url: String, data_dir: PathBuf, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = Config {
+        coordinator_url: url,
+        data_dir,
+        slots: 2,
+        memory_bytes: 64 << 20,
+        advertised: None,
+        access: Access::default(),
+        tls: None,
+    };
+    windrow_worker::run(config, listener, shutdown, |_| {}).await
+}
+
+/// Files of jobs in a worker's data folder.
+fn job_files(data_dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![data_dir.join("jobs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
+    let mut cluster = Cluster::start().await;
+    let (_stop_a, _a) = cluster.worker(0);
+    let mut a = cluster.line().await;
+    let (_stop_b, _b) = cluster.worker(1);
+    let mut b = cluster.line().await;
+    let staging = cluster.folder.path().join("staging");
+    std::fs::create_dir(&staging).unwrap();
+    std::fs::write(staging.join("nonce"), "n0").unwrap();
+    for (nonce, fine) in [("n0", true), ("other", false)] {
+        a.tell(To::CheckStaging(v1::CheckStaging {
+            request: 5,
+            folder: windrow_proto::convert::path_to_bytes(&staging),
+            nonce: nonce.into(),
+            inputs: vec![],
+        }));
+        match a.hear().await {
+            From::StagingChecked(checked) => assert!(checked.request == 5 && checked.failure.is_none() == fine),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    let mut segments = Vec::new();
+    let texts = ["first half ".to_string(), "second".repeat(300_000)];
+    for (line, (i, text)) in [&mut a, &mut b].into_iter().zip((0u32..).zip(&texts)) {
+        let input = cluster.folder.path().join(format!("input-{i}"));
+        std::fs::write(&input, text).unwrap();
+        let id = line.attempt(0, i);
+        line.assign(
+            task(id, vec![chunk(&input)], vec![TaskOutput::Edge { partitions: 1 }]),
+            setup("copy", Some(&staging)),
+            vec![],
+        );
+        let [OutputReport::Edge(found)] = &line.done(id).await[..] else { panic!("one edge") };
+        let segment: Segment = found[0];
+        assert_eq!(segment.length, text.len() as u64);
+        segments.push(SegmentRef { worker: line.worker(), attempt: id, output: 0, segment });
+    }
+
+    let id = a.attempt(1, 7);
+    let peer = v1::Peer { worker: b.register.worker.clone(), address: b.register.address.clone() };
+    let reduce = task(id, vec![TaskInput::Segments(segments.clone())], vec![TaskOutput::Sink { sink: 0 }]);
+    a.assign(reduce, None, vec![peer]);
+    a.done(id).await;
+    a.tell(To::Grant(v1::Grant { attempt: Some(id.into()) }));
+    assert!(matches!(a.hear().await, From::Published(p) if p.attempt == Some(id.into())));
+    let part = std::fs::read_to_string(staging.join("part-00007.txt")).unwrap();
+    assert!(part == texts.concat());
+
+    // A segment whose holder has forgotten it is named, and the reader's attempt is over.
+    b.tell(To::DropJob(v1::DropJob { job: Some(job().into()) }));
+    let again = a.attempt(1, 8);
+    let reduce = task(again, vec![TaskInput::Segments(segments.clone())], vec![TaskOutput::Sink { sink: 0 }]);
+    a.assign(reduce, None, vec![]);
+    match a.hear().await {
+        From::SegmentLost(lost) => {
+            assert_eq!(lost.reader, Some(again.into()));
+            assert_eq!(lost.segment, Some(segments[1].into()));
+        }
+        other => panic!("{other:?}"),
+    }
+    a.tell(To::DropJob(v1::DropJob { job: Some(job().into()) }));
+    // Nothing tells a coordinator when files are gone; the folder does.
+    let gone = async {
+        while !job_files(&cluster.data_dir(0)).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("files of a dropped job go");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_is_charged_to_the_task_that_crashes_and_not_to_its_neighbour() {
+    let mut cluster = Cluster::start().await;
+    let (_stop, _worker) = cluster.worker(0);
+    let mut line = cluster.line().await;
+    let (good, bad) = (line.attempt(0, 12), line.attempt(0, 13));
+    line.assign(idle(good), setup("segv_at_13", None), vec![]);
+    line.assign(idle(bad), None, vec![]);
+    line.done(good).await;
+    let failure = line.failed(bad).await;
+    assert_eq!(failure.code, Code::ExecutorCrashed);
+    assert!(failure.message.contains("SIGSEGV"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_task_that_does_not_stop_is_killed_and_its_neighbour_is_done_all_the_same() {
+    let mut cluster = Cluster::start().await;
+    let (_stop, _worker) = cluster.worker(0);
+    let mut line = cluster.line().await;
+    let (stuck, next) = (line.attempt(0, 13), line.attempt(0, 1));
+    line.assign(idle(stuck), setup("hang_at_13", None), vec![]);
+    line.assign(idle(next), None, vec![]);
+    line.done(next).await;
+    line.tell(To::Revoke(v1::Revoke { attempt: Some(stuck.into()) }));
+    let later = line.attempt(0, 2);
+    line.assign(idle(later), None, vec![]);
+    line.done(later).await;
+    line.tell(To::Grant(v1::Grant { attempt: Some(stuck.into()) }));
+    match line.hear().await {
+        From::PublishFailed(failed) => assert_eq!(failed.failure.unwrap().code, "STALE_ATTEMPT"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_lost_session_the_worker_comes_back_empty_and_newer() {
+    let mut cluster = Cluster::start().await;
+    let (stop, worker) = cluster.worker(0);
+    let mut first = cluster.line().await;
+    let id = first.attempt(0, 0);
+    first.assign(idle(id), setup("copy", None), vec![]);
+    first.done(id).await;
+    let (name, incarnation) = (first.worker(), first.register.incarnation);
+    drop(first);
+    let mut second = cluster.line().await;
+    assert_eq!(second.worker(), name);
+    assert!(second.register.incarnation > incarnation);
+    // What the old incarnation had is not known any more, the job needs its setup again, and runs.
+    second.tell(To::Grant(v1::Grant { attempt: Some(id.into()) }));
+    assert!(matches!(second.hear().await, From::PublishFailed(_)));
+    let id = second.attempt(0, 0);
+    second.assign(idle(id), None, vec![]);
+    assert_eq!(second.failed(id).await.code, Code::BadRequest);
+    second.assign(idle(id), setup("copy", None), vec![]);
+    second.done(id).await;
+    drop(stop);
+    assert!(matches!(second.hear().await, From::Draining(_)));
+    assert!(!worker.is_finished(), "its outputs may still be needed");
+    second.tell(To::DropJob(v1::DropJob { job: Some(job().into()) }));
+    worker.await.unwrap().unwrap();
+    assert!(job_files(&cluster.data_dir(0)).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beats_come_while_the_lease_lasts_and_keep_it() {
+    let mut cluster = Cluster::start().await;
+    let (_stop, _worker) = cluster.worker(0);
+    let mut line = cluster.line().await;
+    // More beats than one lease has: answers to them have kept it.
+    for _ in 0..5 {
+        let message = tokio::time::timeout(Duration::from_millis(LEASE_MS), line.hear.message()).await;
+        let message = message.expect("a beat comes in time").unwrap().unwrap();
+        assert!(matches!(message.message, Some(From::Beat(_))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_is_not_there_yet_is_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let folder = tempfile::tempdir().unwrap();
+    let worker = tokio::spawn(run_worker(format!("http://{address}"), folder.path().join("w"), std::future::pending()));
+    // Long enough for a first refused connection; the promise holds however long it is.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let listener = TcpListener::bind(address).await.unwrap();
+    let mut cluster = Cluster::start_on(listener, None);
+    cluster.line().await;
+    assert!(!worker.is_finished());
+    worker.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_for_good_ends_the_worker_with_its_reason() {
+    let cluster = Cluster::start().await;
+    let failure = Failure::new(Code::VersionMismatch, "this side speaks protocol 9");
+    *cluster.refuse.lock().unwrap() = Some(failure);
+    let (_stop, worker) = cluster.worker(0);
+    let error = worker.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::VersionMismatch);
+    assert!(error.to_string().contains("protocol 9") && error.to_string().contains(&cluster.url), "{error}");
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let token = Token::parse("0123456789abcdef0123456789abcdef").unwrap();
+    let cluster = Cluster::start_on(listener, Some(token));
+    let (_stop, worker) = cluster.worker(0);
+    assert_eq!(worker.await.unwrap().unwrap_err().code(), Code::Unauthorised);
+}
+
+#[tokio::test]
+async fn two_workers_do_not_share_a_folder() {
+    let mut cluster = Cluster::start().await;
+    let (_stop, _worker) = cluster.worker(0);
+    cluster.line().await;
+    let error = run_worker(cluster.url.clone(), cluster.data_dir(0), std::future::pending()).await.unwrap_err();
+    assert_eq!(error.code(), Code::DataDirInUse);
+}
