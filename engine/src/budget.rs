@@ -19,12 +19,7 @@ impl Budget {
     /// `limit` bytes for `slots` tasks at a time.
     pub fn new(limit_bytes: usize, slots: usize) -> Arc<Budget> {
         let slots = slots.max(1);
-        Arc::new(Budget {
-            limit: limit_bytes,
-            slots,
-            used: AtomicUsize::new(0),
-            peak: AtomicUsize::new(0),
-        })
+        Arc::new(Budget { limit: limit_bytes, slots, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) })
     }
 
     /// Bytes that one task may use for its buffers.
@@ -36,10 +31,7 @@ impl Budget {
     pub fn take(self: &Arc<Self>, bytes: usize) -> Grant {
         let used = self.used.fetch_add(bytes, Relaxed) + bytes;
         self.peak.fetch_max(used, Relaxed);
-        Grant {
-            budget: self.clone(),
-            bytes,
-        }
+        Grant { budget: self.clone(), bytes }
     }
 
     /// Bytes granted now.

@@ -29,12 +29,7 @@ impl Buffer {
     pub fn new(bytes_max: usize) -> std::io::Result<Self> {
         let bytes_max = bytes_max.min(32 << 30);
         let memory = Region::zeroed(bytes_max.min(START_BYTES) / 8 / ENTRY_WORDS * ENTRY_WORDS)?;
-        Ok(Buffer {
-            memory,
-            bytes_max,
-            data: 0,
-            entries: 0,
-        })
+        Ok(Buffer { memory, bytes_max, data: 0, entries: 0 })
     }
 
     /// Whether nothing is in it.
@@ -70,11 +65,7 @@ impl Buffer {
     #[inline(never)]
     fn grow(&mut self) -> std::io::Result<bool> {
         let old = self.memory.as_slice().len() * 8;
-        let new = if old * 4 >= STEP_BYTES {
-            self.bytes_max
-        } else {
-            (old * 4).min(self.bytes_max)
-        };
+        let new = if old * 4 >= STEP_BYTES { self.bytes_max } else { (old * 4).min(self.bytes_max) };
         let new = new / 8 / ENTRY_WORDS * ENTRY_WORDS;
         if new <= old / 8 {
             return Ok(false);

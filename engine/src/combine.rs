@@ -47,15 +47,7 @@ impl<A: Accumulate> Table<A> {
             count /= 2;
         }
         let slots = Slots::new(count)?;
-        Ok(Table {
-            accumulate,
-            slots,
-            arena: Arena::new(),
-            heap: 0,
-            used: 0,
-            used_max: load_max(count),
-            memory,
-        })
+        Ok(Table { accumulate, slots, arena: Arena::new(), heap: 0, used: 0, used_max: load_max(count), memory })
     }
 
     /// Bytes of so many slots and of the entries that sort their keys.
@@ -130,11 +122,7 @@ impl<A: Accumulate> Table<A> {
 
     fn grow(&mut self, more: usize) -> bool {
         let old = self.slots.len();
-        let factor = if self.slot_bytes() < FAST_GROWTH_BYTES {
-            4
-        } else {
-            2
-        };
+        let factor = if self.slot_bytes() < FAST_GROWTH_BYTES { 4 } else { 2 };
         for count in [old * factor, old * 2] {
             // Both arrays exist while keys move; the drain's entries do not exist then, but must find room later.
             let moving = (old + count) * size_of::<Slot<A::Acc>>();
@@ -155,11 +143,7 @@ impl<A: Accumulate> Table<A> {
     pub(crate) fn sorted(&self, router: &Router) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(self.used);
         for (at, key) in self.slots.keys() {
-            entries.push(Entry {
-                prefix: crate::key::prefix(key),
-                partition: router.of(key),
-                at,
-            });
+            entries.push(Entry { prefix: crate::key::prefix(key), partition: router.of(key), at });
         }
         sort::by_key(&mut entries, &self.slots);
         entries

@@ -64,15 +64,7 @@ impl Shares {
         let write = (spec.memory / 16).clamp(64 << 10, 1 << 20);
         let writer = ShuffleWriter::memory_bytes(spec.codec, write);
         let merge = spec.memory / 8;
-        let data = spec
-            .memory
-            .saturating_sub(writer + merge)
-            .max(spec.memory / 4);
-        Shares {
-            data,
-            merge,
-            merge_alone: spec.memory.saturating_sub(writer),
-            write,
-        }
+        let data = spec.memory.saturating_sub(writer + merge).max(spec.memory / 4);
+        Shares { data, merge, merge_alone: spec.memory.saturating_sub(writer), write }
     }
 }

@@ -13,21 +13,13 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 pub enum EngineError {
     /// A call to the system failed on this path.
     #[error("cannot {what} {}: {source}", path.display())]
-    Io {
-        what: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { what: &'static str, path: PathBuf, source: io::Error },
     /// A file that this attempt writes or has written itself.
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: FormatError },
     /// An input segment is damaged: which one of the list that was opened.
     #[error("segment {index} in {}: {source}", path.display())]
-    Segment {
-        index: usize,
-        path: PathBuf,
-        source: FormatError,
-    },
+    Segment { index: usize, path: PathBuf, source: FormatError },
     /// A record beyond the limits.
     #[error("{0}")]
     Record(FormatError),
@@ -42,21 +34,14 @@ pub enum EngineError {
 impl EngineError {
     /// For `map_err` on a system call.
     pub fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
-        move |source| EngineError::Io {
-            what,
-            path: path.to_path_buf(),
-            source,
-        }
+        move |source| EngineError::Io { what, path: path.to_path_buf(), source }
     }
 
     /// For `map_err` on a file of our own.
     pub fn file(path: &Path) -> impl FnOnce(FormatError) -> EngineError {
         move |source| match source {
             FormatError::RecordTooLarge { .. } => EngineError::Record(source),
-            source => EngineError::File {
-                path: path.to_path_buf(),
-                source,
-            },
+            source => EngineError::File { path: path.to_path_buf(), source },
         }
     }
 
@@ -64,9 +49,9 @@ impl EngineError {
     pub fn code(&self) -> Code {
         match self {
             EngineError::Io { source, .. } => io_code(source),
-            EngineError::File { source, .. }
-            | EngineError::Segment { source, .. }
-            | EngineError::Record(source) => source.code(),
+            EngineError::File { source, .. } | EngineError::Segment { source, .. } | EngineError::Record(source) => {
+                source.code()
+            }
             EngineError::Decode(_) => Code::Internal,
             EngineError::Failed(f) => f.code,
         }

@@ -108,16 +108,11 @@ impl GroupArena {
                 return self.use_chunk(chunk.as_mut_ptr(), chunk.capacity());
             }
         }
-        let size = chunks
-            .heap_bytes
-            .clamp(CHUNK_BYTES[0], CHUNK_BYTES[1])
-            .max(bytes);
+        let size = chunks.heap_bytes.clamp(CHUNK_BYTES[0], CHUNK_BYTES[1]).max(bytes);
         if chunks.heap_bytes + size > self.memory && chunks.failure.is_none() {
             match self.open_mapped(&mut chunks.file, bytes) {
                 Ok((start, size)) => return self.use_chunk(start, size),
-                Err(e) => {
-                    chunks.failure = Some(EngineError::io("spill a group to", &self.scratch)(e))
-                }
+                Err(e) => chunks.failure = Some(EngineError::io("spill a group to", &self.scratch)(e)),
             }
         }
         let mut chunk = Vec::with_capacity(size);
@@ -127,11 +122,7 @@ impl GroupArena {
         chunks.heap_used = chunks.heap.len();
     }
 
-    fn open_mapped(
-        &self,
-        file: &mut Option<SpillFile>,
-        bytes: usize,
-    ) -> std::io::Result<(*mut u8, usize)> {
+    fn open_mapped(&self, file: &mut Option<SpillFile>, bytes: usize) -> std::io::Result<(*mut u8, usize)> {
         let file = match file {
             Some(file) => file,
             None => file.insert(SpillFile::create(&self.scratch)?),
@@ -153,9 +144,7 @@ mod tests {
     fn bytes_stay_until_the_reset() {
         let mut arena = GroupArena::new(Path::new("/nonexistent"), 1 << 20);
         for round in 0..3u8 {
-            let kept: Vec<&[u8]> = (0..2000u32)
-                .map(|i| arena.alloc(&vec![round ^ i as u8; i as usize % 50]))
-                .collect();
+            let kept: Vec<&[u8]> = (0..2000u32).map(|i| arena.alloc(&vec![round ^ i as u8; i as usize % 50])).collect();
             for (i, bytes) in kept.iter().enumerate() {
                 assert_eq!(*bytes, vec![round ^ i as u8; i % 50]);
             }
@@ -170,9 +159,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let mut arena = GroupArena::new(scratch.path(), 64 << 10);
         for _ in 0..2 {
-            let kept: Vec<&[u8]> = (0..30_000u32)
-                .map(|i| arena.alloc(&[i as u8; 1000]))
-                .collect();
+            let kept: Vec<&[u8]> = (0..30_000u32).map(|i| arena.alloc(&[i as u8; 1000])).collect();
             assert!(kept.iter().enumerate().all(|(i, b)| **b == [i as u8; 1000]));
             assert!(arena.chunks.borrow().heap_bytes <= 64 << 10);
             let huge = vec![7; 20 << 20];
@@ -180,11 +167,7 @@ mod tests {
             arena.reset();
         }
         assert!(arena.failure().is_none());
-        assert_eq!(
-            std::fs::read_dir(scratch.path()).unwrap().count(),
-            0,
-            "the file is unlinked"
-        );
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "the file is unlinked");
     }
 
     #[test]

@@ -20,10 +20,7 @@ impl MappedFile {
     /// Maps the file for reading from front to back; keeps no descriptor open.
     pub fn open(path: &Path) -> Result<MappedFile> {
         let file = File::open(path).map_err(EngineError::io("open", path))?;
-        let length = file
-            .metadata()
-            .map_err(EngineError::io("read the length of", path))?
-            .len();
+        let length = file.metadata().map_err(EngineError::io("read the length of", path))?.len();
         if length == 0 {
             return Ok(MappedFile { map: None });
         }

@@ -38,24 +38,15 @@ impl<C: Cursor> Merge<C> {
     /// Steps every cursor to its first record.
     pub fn new(cursors: Vec<C>) -> Result<Self, At> {
         let k = cursors.len();
-        let mut merge = Merge {
-            cursors,
-            heads: vec![u64::MAX; k],
-            live: vec![false; k],
-            losers: vec![0; k.max(1)],
-            winner: 0,
-        };
+        let mut merge =
+            Merge { cursors, heads: vec![u64::MAX; k], live: vec![false; k], losers: vec![0; k.max(1)], winner: 0 };
         for i in 0..k {
             merge.step(i)?;
         }
         let mut winners: Vec<u32> = (0..2 * k).map(|i| i.saturating_sub(k) as u32).collect();
         for node in (1..k).rev() {
             let (a, b) = (winners[2 * node], winners[2 * node + 1]);
-            let (win, lose) = if merge.before(a as usize, b as usize) {
-                (a, b)
-            } else {
-                (b, a)
-            };
+            let (win, lose) = if merge.before(a as usize, b as usize) { (a, b) } else { (b, a) };
             (winners[node], merge.losers[node]) = (win, lose);
         }
         merge.winner = winners.get(1).map_or(0, |w| *w as usize);
@@ -65,11 +56,7 @@ impl<C: Cursor> Merge<C> {
     /// The cursor with the smallest record, if there is one.
     #[inline]
     pub fn current(&self) -> Option<&C> {
-        if self.live.get(self.winner) == Some(&true) {
-            Some(&self.cursors[self.winner])
-        } else {
-            None
-        }
+        if self.live.get(self.winner) == Some(&true) { Some(&self.cursors[self.winner]) } else { None }
     }
 
     /// Steps beyond the current record, if there is one.
@@ -95,26 +82,16 @@ impl<C: Cursor> Merge<C> {
 
     #[inline]
     fn step(&mut self, i: usize) -> Result<(), At> {
-        let more = self.cursors[i]
-            .advance()
-            .map_err(|source| At { cursor: i, source })?;
+        let more = self.cursors[i].advance().map_err(|source| At { cursor: i, source })?;
         self.live[i] = more;
-        self.heads[i] = if more {
-            prefix(self.cursors[i].record().0)
-        } else {
-            u64::MAX
-        };
+        self.heads[i] = if more { prefix(self.cursors[i].record().0) } else { u64::MAX };
         Ok(())
     }
 
     #[inline]
     fn before(&self, a: usize, b: usize) -> bool {
         let (x, y) = (self.heads[a], self.heads[b]);
-        if x != y {
-            x < y
-        } else {
-            self.before_by_key(a, b)
-        }
+        if x != y { x < y } else { self.before_by_key(a, b) }
     }
 
     #[inline(never)]

@@ -23,9 +23,7 @@ impl Partitioning {
             Partitioning::Hash(1) => 0,
             Partitioning::Hash(n) => partition_of(hash(key), *n),
             Partitioning::Fixed(p) => *p,
-            Partitioning::Range(splitters) => {
-                splitters.partition_point(|s| s.as_slice() <= key) as u32
-            }
+            Partitioning::Range(splitters) => splitters.partition_point(|s| s.as_slice() <= key) as u32,
         }
     }
 }
@@ -42,10 +40,7 @@ impl Router {
             Partitioning::Range(splitters) => splitters.iter().map(|s| prefix(s)).collect(),
             _ => Vec::new(),
         };
-        Router {
-            partitioning,
-            prefixes,
-        }
+        Router { partitioning, prefixes }
     }
 
     /// The same as [`Partitioning::of`].
@@ -70,17 +65,11 @@ mod tests {
 
     #[test]
     fn a_splitter_is_the_first_key_of_its_partition() {
-        let splitters: Vec<Vec<u8>> = ["b", "banana", "bananas12", "bananas13", "c"]
-            .map(|s| s.into())
-            .to_vec();
+        let splitters: Vec<Vec<u8>> = ["b", "banana", "bananas12", "bananas13", "c"].map(|s| s.into()).to_vec();
         let range = Partitioning::Range(Arc::new(splitters.clone()));
         let router = Router::new(range.clone());
         let others = ["", "a", "b\0", "bananas", "bananas1", "bananas14", "zebra"];
-        for key in splitters
-            .iter()
-            .map(|s| s.as_slice())
-            .chain(others.iter().map(|s| s.as_bytes()))
-        {
+        for key in splitters.iter().map(|s| s.as_slice()).chain(others.iter().map(|s| s.as_bytes())) {
             let expected = splitters.iter().filter(|s| s.as_slice() <= key).count() as u32;
             assert_eq!(range.of(key), expected);
             assert_eq!(router.of(key), expected);

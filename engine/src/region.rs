@@ -54,11 +54,7 @@ impl<T: Plain> Region<T> {
             }
             Memory::Map(map)
         };
-        Ok(Region {
-            memory,
-            length,
-            _type: PhantomData,
-        })
+        Ok(Region { memory, length, _type: PhantomData })
     }
 
     /// The values.
@@ -115,10 +111,5 @@ pub fn values<T: Plain>(words: &[u64]) -> &[T] {
 pub fn values_mut<T: Plain>(words: &mut [u64]) -> &mut [T] {
     const { assert!(size_of::<T>() % 8 == 0 && size_of::<T>() > 0 && align_of::<T>() <= 8) };
     // SAFETY: as above, exclusively; the one type that is written through this, a sort entry, has no padding.
-    unsafe {
-        std::slice::from_raw_parts_mut(
-            words.as_mut_ptr().cast(),
-            words.len() / (size_of::<T>() / 8),
-        )
-    }
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() / (size_of::<T>() / 8)) }
 }

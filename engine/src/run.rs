@@ -23,11 +23,7 @@ pub const FAN_IN_MAX: usize = 512;
 /// A path in `folder` that no other run of this process has had.
 pub fn unique_path(folder: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    folder.join(format!(
-        "run-{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Relaxed)
-    ))
+    folder.join(format!("run-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed)))
 }
 
 /// A shuffle file being written, with its path for errors.
@@ -40,18 +36,13 @@ impl Output {
     /// Creates the file.
     pub fn create(path: PathBuf, identity: Identity, codec: Codec, buffer: usize) -> Result<Self> {
         let writer = ShuffleWriter::create_with_buffer(&path, identity, codec, buffer);
-        Ok(Output {
-            writer: writer.map_err(EngineError::file(&path))?,
-            path,
-        })
+        Ok(Output { writer: writer.map_err(EngineError::file(&path))?, path })
     }
 
     /// Adds a record; partitions ascend.
     #[inline]
     pub fn push(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<()> {
-        self.writer
-            .push(partition, key, value)
-            .map_err(EngineError::file(&self.path))
+        self.writer.push(partition, key, value).map_err(EngineError::file(&self.path))
     }
 
     /// Completes the file.
@@ -70,22 +61,9 @@ pub struct MappedCursor {
 
 impl MappedCursor {
     /// Over `length` bytes at `offset`, which must belong to `identity`.
-    pub fn new(
-        file: Arc<MappedFile>,
-        offset: u64,
-        length: u64,
-        identity: Identity,
-    ) -> Result<Self, FormatError> {
-        let end = offset
-            .checked_add(length)
-            .filter(|end| *end <= file.len() as u64)
-            .ok_or(FormatError::Truncated)?;
-        Ok(MappedCursor {
-            file,
-            start: offset as usize,
-            end: end as usize,
-            cursor: SegmentCursor::new(identity),
-        })
+    pub fn new(file: Arc<MappedFile>, offset: u64, length: u64, identity: Identity) -> Result<Self, FormatError> {
+        let end = offset.checked_add(length).filter(|end| *end <= file.len() as u64).ok_or(FormatError::Truncated)?;
+        Ok(MappedCursor { file, start: offset as usize, end: end as usize, cursor: SegmentCursor::new(identity) })
     }
 
     /// Bytes of memory that it will need.
@@ -151,23 +129,8 @@ pub struct Runs {
 
 impl Runs {
     /// No runs yet; they will be written to `folder`.
-    pub fn new(
-        folder: PathBuf,
-        identity: Identity,
-        codec: Codec,
-        order: Order,
-        write_bytes: usize,
-    ) -> Self {
-        Runs {
-            folder,
-            identity,
-            codec,
-            order,
-            write_bytes,
-            list: Vec::new(),
-            written: 0,
-            bytes: 0,
-        }
+    pub fn new(folder: PathBuf, identity: Identity, codec: Codec, order: Order, write_bytes: usize) -> Self {
+        Runs { folder, identity, codec, order, write_bytes, list: Vec::new(), written: 0, bytes: 0 }
     }
 
     /// Whether nothing was spilled.
@@ -204,11 +167,7 @@ impl Runs {
         removed?;
         self.written += 1;
         self.bytes += file.len() as u64;
-        Ok(Run {
-            file: Arc::new(file),
-            path,
-            segments,
-        })
+        Ok(Run { file: Arc::new(file), path, segments })
     }
 
     /// Bytes of buffers that merging all runs at once needs.
@@ -246,9 +205,7 @@ impl Runs {
             1 => group.remove(0),
             _ => {
                 let (order, identity) = (self.order, self.identity);
-                self.write(|out| {
-                    merge_runs::<Nothing>(&group, None, identity, order, through, out)
-                })?
+                self.write(|out| merge_runs::<Nothing>(&group, None, identity, order, through, out))?
             }
         };
         self.list.push(run);
@@ -256,12 +213,7 @@ impl Runs {
     }
 
     /// Merges all runs, and what is in memory behind them, into `out`.
-    pub fn merge<M: Sorted>(
-        &self,
-        memory: Option<&M>,
-        through: &mut impl Through,
-        out: &mut Output,
-    ) -> Result<()> {
+    pub fn merge<M: Sorted>(&self, memory: Option<&M>, through: &mut impl Through, out: &mut Output) -> Result<()> {
         merge_runs(&self.list, memory, self.identity, self.order, through, out)
     }
 }
@@ -269,11 +221,7 @@ impl Runs {
 impl Run {
     fn buffer_bytes(&self) -> usize {
         // Every segment's blocks are of the same size, a record larger than a block aside.
-        if self.segments.is_empty() {
-            0
-        } else {
-            SegmentCursor::buffer_bytes(&self.file)
-        }
+        if self.segments.is_empty() { 0 } else { SegmentCursor::buffer_bytes(&self.file) }
     }
 }
 
@@ -288,11 +236,7 @@ fn merge_runs<M: Sorted>(
     let mut next = vec![0usize; runs.len()];
     let mut entries = memory.map_or(&[][..], |m| m.entries());
     loop {
-        let of_runs = runs
-            .iter()
-            .zip(&next)
-            .filter_map(|(run, at)| run.segments.get(*at))
-            .map(|s| s.partition);
+        let of_runs = runs.iter().zip(&next).filter_map(|(run, at)| run.segments.get(*at)).map(|s| s.partition);
         let Some(partition) = of_runs.chain(entries.first().map(|e| e.partition)).min() else {
             break;
         };
@@ -300,10 +244,7 @@ fn merge_runs<M: Sorted>(
         let mut paths: Vec<&Path> = Vec::new();
         for (run, at) in runs.iter().zip(&mut next) {
             if let Some(s) = run.segments.get(*at).filter(|s| s.partition == partition) {
-                let identity = Identity {
-                    partition,
-                    ..identity
-                };
+                let identity = Identity { partition, ..identity };
                 let cursor = MappedCursor::new(run.file.clone(), s.offset, s.length, identity);
                 cursors.push(Either::Run(cursor.map_err(EngineError::file(&run.path))?));
                 paths.push(&run.path);
@@ -311,22 +252,18 @@ fn merge_runs<M: Sorted>(
             }
         }
         if let Some(memory) = memory {
-            let (these, rest) =
-                entries.split_at(entries.partition_point(|e| e.partition == partition));
+            let (these, rest) = entries.split_at(entries.partition_point(|e| e.partition == partition));
             entries = rest;
             cursors.push(Either::Memory(memory.cursor(these)));
             paths.push(Path::new("memory"));
         }
         match order {
             Order::Key => {
-                let mut merge = Merge::new(cursors)
-                    .map_err(|e| EngineError::file(paths[e.cursor])(e.source))?;
+                let mut merge = Merge::new(cursors).map_err(|e| EngineError::file(paths[e.cursor])(e.source))?;
                 while let Some(cursor) = merge.current() {
                     let (key, value) = cursor.record();
                     through.record(out, partition, key, value)?;
-                    merge
-                        .advance()
-                        .map_err(|e| EngineError::file(paths[e.cursor])(e.source))?;
+                    merge.advance().map_err(|e| EngineError::file(paths[e.cursor])(e.source))?;
                 }
             }
             Order::Arrival => {

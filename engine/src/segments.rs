@@ -46,11 +46,7 @@ struct Input {
 impl Input {
     fn error(index: Option<usize>, path: &Path, source: FormatError) -> EngineError {
         match index {
-            Some(index) => EngineError::Segment {
-                index,
-                path: path.to_path_buf(),
-                source,
-            },
+            Some(index) => EngineError::Segment { index, path: path.to_path_buf(), source },
             None => EngineError::file(path)(source),
         }
     }
@@ -66,13 +62,7 @@ pub struct Merged {
 /// written to `scratch` when block buffers would exceed `memory` bytes or the files a few hundred. An error names the segment.
 pub fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, memory: usize) -> Result<Merged> {
     let mut files = Files::default();
-    let mut passes = Passes {
-        scratch,
-        memory,
-        runs: Vec::new(),
-        group: Vec::new(),
-        group_bytes: 0,
-    };
+    let mut passes = Passes { scratch, memory, runs: Vec::new(), group: Vec::new(), group_bytes: 0 };
     for (index, segment) in segments.into_iter().enumerate() {
         if files.open.len() >= FAN_IN_MAX && !files.open.contains_key(&segment.path) {
             passes.close_group()?;
@@ -93,12 +83,7 @@ struct Files {
 
 impl Files {
     fn input(&mut self, index: Option<usize>, segment: LocalSegment) -> Result<Input> {
-        let LocalSegment {
-            path,
-            offset,
-            length,
-            identity,
-        } = segment;
+        let LocalSegment { path, offset, length, identity } = segment;
         let file = match self.open.get(&path) {
             Some(file) => file.clone(),
             None => {
@@ -109,11 +94,7 @@ impl Files {
         };
         let cursor = MappedCursor::new(file, offset, length, identity);
         let cursor = cursor.map_err(|e| Input::error(index, &path, e))?;
-        Ok(Input {
-            cursor,
-            index,
-            path,
-        })
+        Ok(Input { cursor, index, path })
     }
 }
 
@@ -168,10 +149,7 @@ impl Passes<'_> {
 }
 
 fn merged(inputs: Vec<Input>) -> Result<Merged> {
-    let (mut cursors, mut names) = (
-        Vec::with_capacity(inputs.len()),
-        Vec::with_capacity(inputs.len()),
-    );
+    let (mut cursors, mut names) = (Vec::with_capacity(inputs.len()), Vec::with_capacity(inputs.len()));
     for input in inputs {
         cursors.push(input.cursor);
         names.push((input.index, input.path));
@@ -192,25 +170,20 @@ fn write_run(mut merged: Merged, scratch: &Path, memory: usize) -> Result<Input>
     let identity = Identity::default();
     // Compressed: what does not fit is large, and was compressed before.
     let write_bytes = (memory / 16).clamp(64 << 10, 1 << 20);
-    let written =
-        Output::create(path.clone(), identity, Codec::Lz4, write_bytes).and_then(|mut out| {
-            while let Some((key, value)) = merged.peek() {
-                out.push(0, key, value)?;
-                merged.advance()?;
-            }
-            out.finish()
-        });
+    let written = Output::create(path.clone(), identity, Codec::Lz4, write_bytes).and_then(|mut out| {
+        while let Some((key, value)) = merged.peek() {
+            out.push(0, key, value)?;
+            merged.advance()?;
+        }
+        out.finish()
+    });
     let run = written.and_then(|segments| Ok((segments, MappedFile::open(&path)?)));
     let removed = fs::remove_file(&path).map_err(EngineError::io("remove", &path));
     let (segments, file) = run?;
     removed?;
     let (offset, length) = segments.first().map_or((0, 0), |s| (s.offset, s.length));
     let cursor = MappedCursor::new(Arc::new(file), offset, length, identity);
-    Ok(Input {
-        cursor: cursor.map_err(EngineError::file(&path))?,
-        index: None,
-        path,
-    })
+    Ok(Input { cursor: cursor.map_err(EngineError::file(&path))?, index: None, path })
 }
 
 impl Pairs for Merged {
@@ -234,11 +207,7 @@ pub struct Concat {
 
 /// Opens segments as one sequence, in the order of the list and of each segment. An error names the segment.
 pub fn open_concat(segments: Vec<LocalSegment>) -> Result<Concat> {
-    let mut concat = Concat {
-        rest: segments.into_iter().enumerate(),
-        file: None,
-        current: None,
-    };
+    let mut concat = Concat { rest: segments.into_iter().enumerate(), file: None, current: None };
     concat.open_next()?;
     Ok(concat)
 }
@@ -254,14 +223,9 @@ impl Concat {
             self.file = Some((segment.path.clone(), file.clone()));
             let error = |e| Input::error(Some(index), &segment.path, e);
             let mut cursor =
-                MappedCursor::new(file, segment.offset, segment.length, segment.identity)
-                    .map_err(error)?;
+                MappedCursor::new(file, segment.offset, segment.length, segment.identity).map_err(error)?;
             if cursor.advance().map_err(error)? {
-                self.current = Some(Input {
-                    cursor,
-                    index: Some(index),
-                    path: segment.path,
-                });
+                self.current = Some(Input { cursor, index: Some(index), path: segment.path });
                 return Ok(());
             }
         }

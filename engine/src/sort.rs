@@ -108,26 +108,13 @@ fn sort<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
     let bits = (entries.len() / 32).ilog2().clamp(1, BITS_MAX);
     if low.0 != high.0 {
         // One pass uses both when there are few partitions.
-        let (from, to) = (
-            (low.0 as u128) << 64,
-            (high.0 as u128) << 64 | u64::MAX as u128,
-        );
+        let (from, to) = ((low.0 as u128) << 64, (high.0 as u128) << 64 | u64::MAX as u128);
         let shift = (128 - (to - from).leading_zeros()).saturating_sub(bits);
-        split(
-            entries,
-            1 << bits,
-            |e| ((whole(e) - from) >> shift) as usize,
-            |part| sort(part, level, keys),
-        );
+        split(entries, 1 << bits, |e| ((whole(e) - from) >> shift) as usize, |part| sort(part, level, keys));
     } else if low.1 != high.1 {
         let from = low.1;
         let shift = (64 - (high.1 - from).leading_zeros()).saturating_sub(bits);
-        split(
-            entries,
-            1 << bits,
-            |e| ((e.prefix - from) >> shift) as usize,
-            |part| sort(part, level, keys),
-        );
+        split(entries, 1 << bits, |e| ((e.prefix - from) >> shift) as usize, |part| sort(part, level, keys));
     } else if let Some(next) = deeper(entries, level, keys) {
         reload(entries, next, keys);
         sort(entries, next, keys);
@@ -160,9 +147,7 @@ fn whole(e: &Entry) -> u128 {
 /// The level after this one, for entries that this one does not tell apart.
 fn deeper<K: Keys>(entries: &[Entry], level: Level, keys: &K) -> Option<Level> {
     match level {
-        Level::Bytes(depth) => {
-            Some(common(entries, depth + 8, keys).map_or(Level::Length, Level::Bytes))
-        }
+        Level::Bytes(depth) => Some(common(entries, depth + 8, keys).map_or(Level::Length, Level::Bytes)),
         Level::Length => Some(Level::Arrival),
         Level::Arrival => None,
     }
@@ -181,11 +166,7 @@ fn common<K: Keys>(entries: &[Entry], depth: usize, keys: &K) -> Option<usize> {
             break;
         }
     }
-    if found == usize::MAX {
-        None
-    } else {
-        Some(found)
-    }
+    if found == usize::MAX { None } else { Some(found) }
 }
 
 fn reload<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
@@ -208,12 +189,7 @@ fn compare<K: Keys>(a: &Entry, b: &Entry, level: Level, keys: &K) -> Ordering {
 }
 
 /// Permutes the entries into buckets by `digit`, in place, and calls `then` on each bucket.
-fn split(
-    entries: &mut [Entry],
-    buckets: usize,
-    digit: impl Fn(&Entry) -> usize,
-    mut then: impl FnMut(&mut [Entry]),
-) {
+fn split(entries: &mut [Entry], buckets: usize, digit: impl Fn(&Entry) -> usize, mut then: impl FnMut(&mut [Entry])) {
     let mut ends = [0usize; 1 << BITS_MAX];
     let mut heads = [0usize; 1 << BITS_MAX];
     let (ends, heads) = (&mut ends[..buckets], &mut heads[..buckets]);
@@ -262,21 +238,12 @@ mod tests {
 
     fn check(keys: Vec<Vec<u8>>, partitions: u32) {
         let part = |i: usize| (i as u32).wrapping_mul(2_654_435_761) % partitions;
-        let make = |i: usize| Entry {
-            prefix: prefix(&keys[i]),
-            partition: part(i),
-            at: i as u32,
-        };
+        let make = |i: usize| Entry { prefix: prefix(&keys[i]), partition: part(i), at: i as u32 };
         let mut entries: Vec<Entry> = (0..keys.len()).map(make).collect();
         by_key(&mut entries, &keys);
         let mut expected: Vec<usize> = (0..keys.len()).collect();
         expected.sort_by_key(|i| (part(*i), &keys[*i]));
-        assert!(
-            entries
-                .iter()
-                .map(|e| e.at as usize)
-                .eq(expected.iter().copied())
-        );
+        assert!(entries.iter().map(|e| e.at as usize).eq(expected.iter().copied()));
         by_arrival(&mut entries);
         expected.sort_by_key(|i| (part(*i), *i));
         assert!(entries.iter().map(|e| e.at as usize).eq(expected));
@@ -295,22 +262,10 @@ mod tests {
 
     #[test]
     fn keys_with_long_common_beginnings_and_many_equal_keys_sort() {
-        let key = |i: u32| {
-            format!(
-                "https://example.org/{}/{}",
-                i % 17,
-                "x".repeat(i as usize % 5)
-            )
-            .into_bytes()
-        };
+        let key = |i: u32| format!("https://example.org/{}/{}", i % 17, "x".repeat(i as usize % 5)).into_bytes();
         check((0..20_000).map(key).collect(), 1);
         check(vec![b"same".to_vec(); 5000], 3);
         check((0..5000).map(|i| vec![0; i % 30]).collect(), 1);
-        check(
-            (0..50_000u64)
-                .map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes().to_vec())
-                .collect(),
-            1000,
-        );
+        check((0..50_000u64).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes().to_vec()).collect(), 1000);
     }
 }

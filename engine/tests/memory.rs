@@ -3,17 +3,13 @@
 
 use std::path::Path;
 use windrow_engine::{
-    Accumulate, Codec, CombinedEdge, EdgeSpec, EngineError, GroupArena, Identity, LocalSegment,
-    Pairs, Partitioning, PlainEdge, open_merged,
+    Accumulate, Codec, CombinedEdge, EdgeSpec, EngineError, GroupArena, Identity, LocalSegment, Pairs, Partitioning,
+    PlainEdge, open_merged,
 };
 use windrow_model::Order;
 
 /// Small where the code is slow.
-const BUDGET: usize = if cfg!(debug_assertions) {
-    1 << 20
-} else {
-    24 << 20
-};
+const BUDGET: usize = if cfg!(debug_assertions) { 1 << 20 } else { 24 << 20 };
 const SLACK: usize = 32 << 20;
 
 struct Sum;
@@ -26,24 +22,14 @@ impl Accumulate for Sum {
         out.extend_from_slice(&acc.to_le_bytes());
     }
     fn decode(&self, bytes: &[u8]) -> Result<u64, EngineError> {
-        bytes
-            .try_into()
-            .map(u64::from_le_bytes)
-            .map_err(|_| EngineError::Decode("eight bytes".into()))
+        bytes.try_into().map(u64::from_le_bytes).map_err(|_| EngineError::Decode("eight bytes".into()))
     }
 }
 
 fn private_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|l| l.strip_prefix("RssAnon:"))
-        .unwrap();
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse::<usize>()
-        .unwrap()
-        << 10
+    let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
 
 struct Watch {
@@ -53,53 +39,26 @@ struct Watch {
 
 impl Watch {
     fn look(&mut self) {
-        self.peak = self
-            .peak
-            .max(private_bytes() - self.start.min(private_bytes()));
+        self.peak = self.peak.max(private_bytes() - self.start.min(private_bytes()));
     }
     fn check(self, what: &str) {
         println!("{what}: {} MiB", self.peak >> 20);
-        assert!(
-            self.peak <= BUDGET + SLACK,
-            "{what} used {} MiB of {} MiB",
-            self.peak >> 20,
-            BUDGET >> 20
-        );
+        assert!(self.peak <= BUDGET + SLACK, "{what} used {} MiB of {} MiB", self.peak >> 20, BUDGET >> 20);
     }
 }
 
 fn watch() -> Watch {
-    Watch {
-        start: private_bytes(),
-        peak: 0,
-    }
+    Watch { start: private_bytes(), peak: 0 }
 }
 
 fn spec(folder: &Path, codec: Codec) -> EdgeSpec {
-    let identity = Identity {
-        job: [3; 16],
-        stage: 1,
-        task: 2,
-        attempt: 0,
-        output: 0,
-        partition: 0,
-    };
+    let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, output: 0, partition: 0 };
     let (folder, file) = (folder.join("runs"), folder.join("out"));
-    EdgeSpec {
-        folder,
-        file,
-        identity,
-        partitioning: Partitioning::Hash(4),
-        order: Order::Key,
-        codec,
-        memory: BUDGET,
-    }
+    EdgeSpec { folder, file, identity, partitioning: Partitioning::Hash(4), order: Order::Key, codec, memory: BUDGET }
 }
 
 fn next(state: &mut u64) -> u64 {
-    *state = state
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 16
 }
 
@@ -116,8 +75,7 @@ fn fifty_times_the_budget_stays_within_the_budget() {
         let mut n = 0u64;
         while pushed < 50 * BUDGET {
             let length = next(&mut state) as usize % 300;
-            edge.push(&next(&mut state).to_be_bytes(), &value[..length])
-                .unwrap();
+            edge.push(&next(&mut state).to_be_bytes(), &value[..length]).unwrap();
             pushed += 8 + length;
             n += 1;
             if n.is_multiple_of(50_000) {
@@ -132,16 +90,8 @@ fn fifty_times_the_budget_stays_within_the_budget() {
             .segments
             .iter()
             .map(|s| {
-                let identity = Identity {
-                    partition: s.partition,
-                    ..spec.identity
-                };
-                LocalSegment {
-                    path: spec.file.clone(),
-                    offset: s.offset,
-                    length: s.length,
-                    identity,
-                }
+                let identity = Identity { partition: s.partition, ..spec.identity };
+                LocalSegment { path: spec.file.clone(), offset: s.offset, length: s.length, identity }
             })
             .collect();
         let mut merged = open_merged(segments, folder.path(), BUDGET).unwrap();
@@ -165,11 +115,7 @@ fn fifty_times_the_budget_stays_within_the_budget() {
         while pushed < 50 * BUDGET {
             let key = next(&mut state) % (1 << 40);
             if long {
-                edge.push(
-                    format!("a key that does not fit into its slot {key:020}").as_bytes(),
-                    1,
-                )
-                .unwrap();
+                edge.push(format!("a key that does not fit into its slot {key:020}").as_bytes(), 1).unwrap();
                 pushed += 59;
             } else {
                 edge.push(&key.to_be_bytes(), 1).unwrap();

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use windrow_engine::{
-    Accumulate, Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Identity, LocalSegment,
-    Pairs, Partitioning, PlainEdge, open_concat, open_merged,
+    Accumulate, Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Identity, LocalSegment, Pairs, Partitioning,
+    PlainEdge, open_concat, open_merged,
 };
 use windrow_format::shuffle::{SegmentReader, read_index};
 use windrow_model::Order;
@@ -15,30 +15,9 @@ use windrow_model::Order;
 type Pair = (Vec<u8>, Vec<u8>);
 type Partitions = BTreeMap<u32, Vec<Pair>>;
 
-fn spec(
-    folder: &Path,
-    partitioning: Partitioning,
-    order: Order,
-    codec: Codec,
-    memory: usize,
-) -> EdgeSpec {
-    let identity = Identity {
-        job: [3; 16],
-        stage: 1,
-        task: 2,
-        attempt: 0,
-        output: 0,
-        partition: 0,
-    };
-    EdgeSpec {
-        folder: folder.join("runs"),
-        file: folder.join("out"),
-        identity,
-        partitioning,
-        order,
-        codec,
-        memory,
-    }
+fn spec(folder: &Path, partitioning: Partitioning, order: Order, codec: Codec, memory: usize) -> EdgeSpec {
+    let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, output: 0, partition: 0 };
+    EdgeSpec { folder: folder.join("runs"), file: folder.join("out"), identity, partitioning, order, codec, memory }
 }
 
 fn read(spec: &EdgeSpec, result: &EdgeResult) -> Partitions {
@@ -47,13 +26,7 @@ fn read(spec: &EdgeSpec, result: &EdgeResult) -> Partitions {
     let mut partitions = Partitions::new();
     for s in &result.segments {
         let bytes = &file[s.offset as usize..(s.offset + s.length) as usize];
-        let mut reader = SegmentReader::new(
-            bytes,
-            Identity {
-                partition: s.partition,
-                ..spec.identity
-            },
-        );
+        let mut reader = SegmentReader::new(bytes, Identity { partition: s.partition, ..spec.identity });
         let pairs = partitions.entry(s.partition).or_default();
         while let Some((key, value)) = reader.next().unwrap() {
             pairs.push((key.to_vec(), value.to_vec()));
@@ -94,9 +67,7 @@ impl Accumulate for Sum {
         out.extend_from_slice(&acc.to_le_bytes());
     }
     fn decode(&self, bytes: &[u8]) -> Result<u64, EngineError> {
-        let bytes = bytes
-            .try_into()
-            .map_err(|_| EngineError::Decode("eight bytes".into()))?;
+        let bytes = bytes.try_into().map_err(|_| EngineError::Decode("eight bytes".into()))?;
         Ok(u64::from_le_bytes(bytes))
     }
 }
@@ -225,35 +196,21 @@ fn more_segments_than_files_may_be_merged_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut segments = Vec::new();
     for i in 0..1300u32 {
-        let mut spec = spec(
-            folder.path(),
-            Partitioning::Fixed(0),
-            Order::Key,
-            Codec::None,
-            0,
-        );
+        let mut spec = spec(folder.path(), Partitioning::Fixed(0), Order::Key, Codec::None, 0);
         spec.file = folder.path().join(format!("in-{i}"));
         let mut edge = PlainEdge::new(spec.clone()).unwrap();
         edge.push(b"same", &i.to_be_bytes()).unwrap();
         edge.push(&(i ^ 0x155).to_be_bytes(), b"").unwrap();
         for s in edge.finish().unwrap().segments {
             let (path, identity) = (spec.file.clone(), spec.identity);
-            segments.push(LocalSegment {
-                path,
-                offset: s.offset,
-                length: s.length,
-                identity,
-            });
+            segments.push(LocalSegment { path, offset: s.offset, length: s.length, identity });
         }
     }
     let merged = drain(open_merged(segments, &folder.path().join("scratch"), 1 << 30).unwrap());
     assert_eq!(merged.len(), 2600);
     assert!(merged.is_sorted_by_key(|p| p.0.clone()));
-    let same: Vec<u32> = merged
-        .iter()
-        .filter(|p| p.0 == b"same")
-        .map(|p| u32::from_be_bytes(*p.1.first_chunk().unwrap()))
-        .collect();
+    let same: Vec<u32> =
+        merged.iter().filter(|p| p.0 == b"same").map(|p| u32::from_be_bytes(*p.1.first_chunk().unwrap())).collect();
     assert!(same.into_iter().eq(0..1300));
 }
 
@@ -262,13 +219,7 @@ fn a_damaged_segment_is_named_by_its_place_in_the_list() {
     let folder = tempfile::tempdir().unwrap();
     let mut segments = Vec::new();
     for i in 0..5u32 {
-        let mut spec = spec(
-            folder.path(),
-            Partitioning::Fixed(0),
-            Order::Key,
-            Codec::Lz4,
-            1 << 20,
-        );
+        let mut spec = spec(folder.path(), Partitioning::Fixed(0), Order::Key, Codec::Lz4, 1 << 20);
         spec.file = folder.path().join(format!("in-{i}"));
         let mut edge = PlainEdge::new(spec.clone()).unwrap();
         for n in 0..20_000u32 {
@@ -281,12 +232,7 @@ fn a_damaged_segment_is_named_by_its_place_in_the_list() {
             bytes[last] ^= 1;
             std::fs::write(&spec.file, bytes).unwrap();
         }
-        segments.push(LocalSegment {
-            path: spec.file,
-            offset: 0,
-            length: s.length,
-            identity: spec.identity,
-        });
+        segments.push(LocalSegment { path: spec.file, offset: 0, length: s.length, identity: spec.identity });
     }
     fn end(pairs: Result<impl Pairs, EngineError>) -> EngineError {
         let mut pairs = match pairs {
@@ -310,23 +256,14 @@ fn a_damaged_segment_is_named_by_its_place_in_the_list() {
         assert_eq!(e.code(), windrow_model::Code::SegmentCorrupt);
     }
     segments[1].length = 1 << 40;
-    assert!(matches!(
-        end(open_merged(segments, &scratch, 1 << 20)),
-        EngineError::Segment { index: 1, .. }
-    ));
+    assert!(matches!(end(open_merged(segments, &scratch, 1 << 20)), EngineError::Segment { index: 1, .. }));
 }
 
 #[test]
 fn tables_larger_than_the_cache_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     for memory in [3 << 20, 20 << 20, 200 << 20] {
-        let spec = spec(
-            folder.path(),
-            Partitioning::Hash(3),
-            Order::Key,
-            Codec::Lz4,
-            memory,
-        );
+        let spec = spec(folder.path(), Partitioning::Hash(3), Order::Key, Codec::Lz4, memory);
         let mut edge = CombinedEdge::new(spec.clone(), Sum).unwrap();
         let n = 400_000u64;
         for i in 0..n {
@@ -342,15 +279,8 @@ fn tables_larger_than_the_cache_lose_nothing() {
         assert_eq!(result.runs > 0, memory < 100 << 20, "{}", result.runs);
         let read = read(&spec, &result);
         let pairs: Vec<&Pair> = read.values().flatten().collect();
-        assert_eq!(
-            pairs.len() as u64,
-            n / 2 + 250 + 5 - 2,
-            "0 and 4 are of both kinds"
-        );
-        let sum: u64 = pairs
-            .iter()
-            .map(|p| u64::from_le_bytes(*p.1.first_chunk().unwrap()))
-            .sum();
+        assert_eq!(pairs.len() as u64, n / 2 + 250 + 5 - 2, "0 and 4 are of both kinds");
+        let sum: u64 = pairs.iter().map(|p| u64::from_le_bytes(*p.1.first_chunk().unwrap())).sum();
         assert_eq!(sum, n * (n - 1) / 2);
         assert!(read.values().all(|p| p.is_sorted_by(|a, b| a.0 < b.0)));
     }
@@ -359,17 +289,9 @@ fn tables_larger_than_the_cache_lose_nothing() {
 #[test]
 fn records_beyond_the_budget_and_the_limit() {
     let folder = tempfile::tempdir().unwrap();
-    let spec = spec(
-        folder.path(),
-        Partitioning::Hash(2),
-        Order::Key,
-        Codec::Lz4,
-        1 << 20,
-    );
+    let spec = spec(folder.path(), Partitioning::Hash(2), Order::Key, Codec::Lz4, 1 << 20);
     let mut edge = PlainEdge::new(spec.clone()).unwrap();
-    let huge: Vec<u8> = (0..3u32 << 20)
-        .map(|i| (i.wrapping_mul(i) >> 7) as u8)
-        .collect();
+    let huge: Vec<u8> = (0..3u32 << 20).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
     edge.push(b"k", b"1").unwrap();
     edge.push(b"k", &huge).unwrap();
     edge.push(b"k", b"3").unwrap();
@@ -406,17 +328,10 @@ fn edges_that_are_given_up_drop_what_they_hold() {
     let folder = tempfile::tempdir().unwrap();
     let count = Arc::new(());
     for n in [10, 1000, 300_000u32] {
-        let spec = spec(
-            folder.path(),
-            Partitioning::Hash(2),
-            Order::Key,
-            Codec::None,
-            100 << 20,
-        );
+        let spec = spec(folder.path(), Partitioning::Hash(2), Order::Key, Codec::None, 100 << 20);
         let mut edge = CombinedEdge::new(spec, Drops).unwrap();
         for i in 0..n {
-            edge.push(&(i % (n / 2)).to_be_bytes(), Counted(count.clone()))
-                .unwrap();
+            edge.push(&(i % (n / 2)).to_be_bytes(), Counted(count.clone())).unwrap();
         }
         assert!(Arc::strong_count(&count) > n as usize / 2);
         drop(edge);

@@ -44,11 +44,7 @@ pub enum FormatError {
     Version { found: u8 },
     /// A key or value beyond the limits.
     #[error("a {what} of {length} bytes is too large (at most {limit})")]
-    RecordTooLarge {
-        what: &'static str,
-        length: usize,
-        limit: usize,
-    },
+    RecordTooLarge { what: &'static str, length: usize, limit: usize },
     /// Reading or writing failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -94,13 +90,7 @@ impl Identity {
     fn bytes(&self) -> [u8; 36] {
         let mut b = [0; 36];
         b[..16].copy_from_slice(&self.job);
-        let numbers = [
-            self.stage,
-            self.task,
-            self.attempt,
-            self.output,
-            self.partition,
-        ];
+        let numbers = [self.stage, self.task, self.attempt, self.output, self.partition];
         for (to, n) in b[16..].chunks_exact_mut(4).zip(numbers) {
             to.copy_from_slice(&n.to_le_bytes());
         }
@@ -144,22 +134,14 @@ impl Header {
     pub fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
         let b: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(FormatError::Truncated)?;
         if b[0] != MAGIC || b[3] != 0 {
-            return Err(FormatError::Malformed(
-                "a block does not begin with a block's magic",
-            ));
+            return Err(FormatError::Malformed("a block does not begin with a block's magic"));
         }
         if b[1] != VERSION {
             return Err(FormatError::Version { found: b[1] });
         }
         let number = |at: usize| u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
-        let codec =
-            Codec::from_number(b[2]).ok_or(FormatError::Malformed("a block's codec is unknown"))?;
-        let header = Header {
-            codec,
-            raw_length: number(4),
-            stored_length: number(8),
-            records: number(12),
-        };
+        let codec = Codec::from_number(b[2]).ok_or(FormatError::Malformed("a block's codec is unknown"))?;
+        let header = Header { codec, raw_length: number(4), stored_length: number(8), records: number(12) };
         if header.raw_length as usize > RAW_MAX || header.stored_length > header.raw_length {
             return Err(FormatError::Malformed("a block's lengths are impossible"));
         }
@@ -169,15 +151,9 @@ impl Header {
 
 /// The block at the start of `bytes`: its header and its stored payload, after the checksum has been verified.
 /// `offset` is only named in errors.
-pub fn open<'a>(
-    bytes: &'a [u8],
-    identity: &Identity,
-    offset: u64,
-) -> Result<(Header, &'a [u8]), FormatError> {
+pub fn open<'a>(bytes: &'a [u8], identity: &Identity, offset: u64) -> Result<(Header, &'a [u8]), FormatError> {
     let header = Header::parse(bytes)?;
-    let payload = bytes[HEADER_BYTES..]
-        .get(..header.stored_length as usize)
-        .ok_or(FormatError::Truncated)?;
+    let payload = bytes[HEADER_BYTES..].get(..header.stored_length as usize).ok_or(FormatError::Truncated)?;
     let head: &[u8; 16] = bytes.first_chunk().ok_or(FormatError::Truncated)?;
     if bytes[16..HEADER_BYTES] != checksum(head, identity, &[payload]).to_le_bytes() {
         return Err(FormatError::Checksum { offset });
@@ -199,18 +175,10 @@ fn checksum(head: &[u8; 16], identity: &Identity, payload: &[&[u8]]) -> u32 {
 #[inline]
 pub fn check_record(key: &[u8], value: &[u8]) -> Result<(), FormatError> {
     if key.len() > KEY_MAX {
-        return Err(FormatError::RecordTooLarge {
-            what: "key",
-            length: key.len(),
-            limit: KEY_MAX,
-        });
+        return Err(FormatError::RecordTooLarge { what: "key", length: key.len(), limit: KEY_MAX });
     }
     if value.len() > VALUE_MAX {
-        return Err(FormatError::RecordTooLarge {
-            what: "value",
-            length: value.len(),
-            limit: VALUE_MAX,
-        });
+        return Err(FormatError::RecordTooLarge { what: "value", length: value.len(), limit: VALUE_MAX });
     }
     Ok(())
 }
@@ -291,55 +259,22 @@ mod tests {
 
     #[test]
     fn an_intact_block_of_another_place_is_refused() {
-        let identity = Identity {
-            job: [7; 16],
-            stage: 1,
-            task: 2,
-            attempt: 3,
-            output: 4,
-            partition: 5,
-        };
+        let identity = Identity { job: [7; 16], stage: 1, task: 2, attempt: 3, output: 4, partition: 5 };
         let payload = b"\x01\x01kv";
-        let header = Header {
-            codec: Codec::None,
-            raw_length: 4,
-            stored_length: 4,
-            records: 1,
-        };
+        let header = Header { codec: Codec::None, raw_length: 4, stored_length: 4, records: 1 };
         let mut block = header.seal(&identity, &[payload]).to_vec();
         block.extend_from_slice(payload);
         assert_eq!(open(&block, &identity, 0).unwrap(), (header, &payload[..]));
         let others = [
-            Identity {
-                job: [8; 16],
-                ..identity
-            },
-            Identity {
-                stage: 0,
-                ..identity
-            },
-            Identity {
-                task: 0,
-                ..identity
-            },
-            Identity {
-                attempt: 0,
-                ..identity
-            },
-            Identity {
-                output: 0,
-                ..identity
-            },
-            Identity {
-                partition: 0,
-                ..identity
-            },
+            Identity { job: [8; 16], ..identity },
+            Identity { stage: 0, ..identity },
+            Identity { task: 0, ..identity },
+            Identity { attempt: 0, ..identity },
+            Identity { output: 0, ..identity },
+            Identity { partition: 0, ..identity },
         ];
         for other in others {
-            assert!(matches!(
-                open(&block, &other, 9),
-                Err(FormatError::Checksum { offset: 9 })
-            ));
+            assert!(matches!(open(&block, &other, 9), Err(FormatError::Checksum { offset: 9 })));
         }
     }
 }

@@ -3,9 +3,7 @@
 //! It does not know what is compressed. A codec's number is written into every block header and never changes its meaning.
 
 use crate::block::FormatError;
-use lz4_flex::block::{
-    CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
-};
+use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
 
 /// How a block's payload is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,20 +63,13 @@ impl Compressor {
 }
 
 /// Decompresses `stored` into `out`, which becomes exactly `raw_length` bytes. Lengths are checked before anything is allocated.
-pub fn decompress(
-    codec: Codec,
-    stored: &[u8],
-    raw_length: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), FormatError> {
+pub fn decompress(codec: Codec, stored: &[u8], raw_length: usize, out: &mut Vec<u8>) -> Result<(), FormatError> {
     let claim_max = match codec {
         Codec::None => stored.len(),
         Codec::Lz4 => stored.len().saturating_mul(LZ4_EXPANSION_MAX),
     };
     if raw_length > claim_max || raw_length > crate::block::RAW_MAX {
-        return Err(FormatError::Malformed(
-            "a block claims to be longer than its bytes can be",
-        ));
+        return Err(FormatError::Malformed("a block claims to be longer than its bytes can be"));
     }
     match codec {
         Codec::None => {
@@ -91,15 +82,13 @@ pub fn decompress(
                 *out = Vec::new();
             }
             out.resize(raw_length, 0);
-            let length = decompress_into(stored, out)
-                .map_err(|_| FormatError::Malformed("a block does not decompress"))?;
+            let length =
+                decompress_into(stored, out).map_err(|_| FormatError::Malformed("a block does not decompress"))?;
             out.truncate(length);
         }
     }
     if out.len() != raw_length {
-        return Err(FormatError::Malformed(
-            "a block decompresses to another length than it claims",
-        ));
+        return Err(FormatError::Malformed("a block decompresses to another length than it claims"));
     }
     Ok(())
 }
@@ -110,14 +99,9 @@ mod tests {
 
     #[test]
     fn a_compressed_block_reads_back() {
-        let raw: Vec<u8> = (0..100_000u32)
-            .flat_map(|i| (i / 7).to_le_bytes())
-            .collect();
+        let raw: Vec<u8> = (0..100_000u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
         let mut stored = b"before".to_vec();
-        assert_eq!(
-            Compressor::new(Codec::Lz4).compress(&raw, &mut stored),
-            Codec::Lz4
-        );
+        assert_eq!(Compressor::new(Codec::Lz4).compress(&raw, &mut stored), Codec::Lz4);
         assert!(stored.len() < raw.len());
         let mut out = Vec::new();
         decompress(Codec::Lz4, &stored[6..], raw.len(), &mut out).unwrap();
@@ -129,10 +113,7 @@ mod tests {
     #[test]
     fn what_does_not_shrink_is_stored_as_it_is() {
         let mut out = Vec::new();
-        assert_eq!(
-            Compressor::new(Codec::Lz4).compress(b"abc", &mut out),
-            Codec::None
-        );
+        assert_eq!(Compressor::new(Codec::Lz4).compress(b"abc", &mut out), Codec::None);
         assert!(out.is_empty());
     }
 

@@ -26,10 +26,7 @@ pub struct SegmentCursor {
 impl SegmentCursor {
     /// Before the first record of a segment that must belong to `identity`.
     pub fn new(identity: Identity) -> Self {
-        SegmentCursor {
-            identity,
-            ..Default::default()
-        }
+        SegmentCursor { identity, ..Default::default() }
     }
 
     /// Bytes that a cursor over this segment will need for its own: nothing for an uncompressed one.
@@ -46,16 +43,10 @@ impl SegmentCursor {
         if self.at == self.end && !self.open_block(segment)? {
             return Ok(false);
         }
-        let source = if self.decompressed {
-            &self.own[..]
-        } else {
-            segment
-        };
+        let source = if self.decompressed { &self.own[..] } else { segment };
         let (key, key_length, value_length) = block::read_lengths(&source[..self.end], self.at)?;
         if self.records_left == 0 {
-            return Err(FormatError::Malformed(
-                "a block holds more records than it says",
-            ));
+            return Err(FormatError::Malformed("a block holds more records than it says"));
         }
         self.records_left -= 1;
         (self.key, self.key_length, self.value_length) = (key, key_length, value_length);
@@ -67,9 +58,7 @@ impl SegmentCursor {
     fn open_block(&mut self, segment: &[u8]) -> Result<bool, FormatError> {
         loop {
             if self.records_left != 0 {
-                return Err(FormatError::Malformed(
-                    "a block holds fewer records than it says",
-                ));
+                return Err(FormatError::Malformed("a block holds fewer records than it says"));
             }
             if self.next_block >= segment.len() {
                 return Ok(false);
@@ -80,12 +69,7 @@ impl SegmentCursor {
             self.records_left = header.records;
             self.decompressed = header.codec != Codec::None;
             if self.decompressed {
-                codec::decompress(
-                    header.codec,
-                    payload,
-                    header.raw_length as usize,
-                    &mut self.own,
-                )?;
+                codec::decompress(header.codec, payload, header.raw_length as usize, &mut self.own)?;
                 (self.at, self.end) = (0, self.own.len());
             } else {
                 (self.at, self.end) = (start + HEADER_BYTES, self.next_block);
@@ -99,11 +83,7 @@ impl SegmentCursor {
     /// The current record's key and value. Only after [`advance`](Self::advance) has said true.
     #[inline]
     pub fn record<'a>(&'a self, segment: &'a [u8]) -> (&'a [u8], &'a [u8]) {
-        let source = if self.decompressed {
-            &self.own[..]
-        } else {
-            segment
-        };
+        let source = if self.decompressed { &self.own[..] } else { segment };
         source[self.key..self.at].split_at(self.key_length)
     }
 
@@ -123,20 +103,13 @@ pub struct SegmentReader<'a> {
 impl<'a> SegmentReader<'a> {
     /// Over the bytes of one segment that must belong to `identity`.
     pub fn new(segment: &'a [u8], identity: Identity) -> Self {
-        SegmentReader {
-            segment,
-            cursor: SegmentCursor::new(identity),
-        }
+        SegmentReader { segment, cursor: SegmentCursor::new(identity) }
     }
 
     /// The next record, until the next call.
     #[inline]
     #[allow(clippy::should_implement_trait)] // It lends; std's iterator cannot.
     pub fn next(&mut self) -> Result<Option<(&[u8], &[u8])>, FormatError> {
-        Ok(if self.cursor.advance(self.segment)? {
-            Some(self.cursor.record(self.segment))
-        } else {
-            None
-        })
+        Ok(if self.cursor.advance(self.segment)? { Some(self.cursor.record(self.segment)) } else { None })
     }
 }

@@ -74,24 +74,14 @@ impl ShuffleWriter {
     /// Most bytes that a writer with this buffer holds, one larger record aside.
     pub fn memory_bytes(codec: Codec, buffer: usize) -> usize {
         let block = RAW_TARGET + HEADER_BYTES;
-        buffer.min(WRITE_BYTES)
-            + block
-            + if codec == Codec::None {
-                0
-            } else {
-                block + block / 64
-            }
+        buffer.min(WRITE_BYTES) + block + if codec == Codec::None { 0 } else { block + block / 64 }
     }
 
     /// Adds a record. Partitions never descend.
     #[inline]
     pub fn push(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<(), FormatError> {
         block::check_record(key, value)?;
-        if self
-            .segments
-            .last()
-            .is_none_or(|s| s.partition != partition)
-        {
+        if self.segments.last().is_none_or(|s| s.partition != partition) {
             self.open_partition(partition)?;
         }
         let (lengths, n) = block::lengths(key.len(), value.len());
@@ -105,11 +95,7 @@ impl ShuffleWriter {
         if self.block_records == 0 {
             self.open_block();
         }
-        let to = if self.compressed {
-            &mut self.raw
-        } else {
-            &mut self.out
-        };
+        let to = if self.compressed { &mut self.raw } else { &mut self.out };
         to.extend_from_slice(&lengths[..n]);
         to.extend_from_slice(key);
         to.extend_from_slice(value);
@@ -125,8 +111,7 @@ impl ShuffleWriter {
         } else {
             if self.out.capacity() - self.out.len() < block {
                 let grown = (2 * self.out.capacity()).min(self.write_bytes + block);
-                self.out
-                    .reserve_exact(block.max(grown.saturating_sub(self.out.len())));
+                self.out.reserve_exact(block.max(grown.saturating_sub(self.out.len())));
             }
             self.block_start = self.out.len();
             self.out.extend_from_slice(&[0; HEADER_BYTES]);
@@ -148,18 +133,9 @@ impl ShuffleWriter {
     fn open_partition(&mut self, partition: u32) -> Result<(), FormatError> {
         self.close_block()?;
         let last = self.segments.last().map(|s| s.partition);
-        assert!(
-            last < Some(partition),
-            "partitions are written in ascending order: {partition} after {last:?}"
-        );
+        assert!(last < Some(partition), "partitions are written in ascending order: {partition} after {last:?}");
         let offset = self.out_offset + self.out.len() as u64;
-        self.segments.push(Segment {
-            partition,
-            offset,
-            length: 0,
-            records: 0,
-            raw_length: 0,
-        });
+        self.segments.push(Segment { partition, offset, length: 0, records: 0, raw_length: 0 });
         self.identity.partition = partition;
         Ok(())
     }
@@ -168,15 +144,9 @@ impl ShuffleWriter {
     #[inline(never)]
     fn push_alone(&mut self, lengths: &[u8], key: &[u8], value: &[u8]) -> Result<(), FormatError> {
         let bytes = (lengths.len() + key.len() + value.len()) as u32;
-        let header = Header {
-            codec: Codec::None,
-            raw_length: bytes,
-            stored_length: bytes,
-            records: 1,
-        };
+        let header = Header { codec: Codec::None, raw_length: bytes, stored_length: bytes, records: 1 };
         let pieces = [lengths, key, value];
-        self.out
-            .extend_from_slice(&header.seal(&self.identity, &pieces));
+        self.out.extend_from_slice(&header.seal(&self.identity, &pieces));
         self.flush()?;
         for piece in pieces {
             self.file.write_all(piece)?;
@@ -217,12 +187,7 @@ impl ShuffleWriter {
 
     fn seal(&mut self, start: usize, codec: Codec, raw_length: u32, records: u32) -> Header {
         let stored_length = (self.out.len() - start - HEADER_BYTES) as u32;
-        let header = Header {
-            codec,
-            raw_length,
-            stored_length,
-            records,
-        };
+        let header = Header { codec, raw_length, stored_length, records };
         let (head, payload) = self.out[start..].split_at_mut(HEADER_BYTES);
         head.copy_from_slice(&header.seal(&self.identity, &[payload]));
         header
@@ -256,11 +221,9 @@ impl ShuffleWriter {
             }
         }
         self.out.extend_from_slice(&index_offset.to_le_bytes());
-        self.out
-            .extend_from_slice(&(self.segments.len() as u32).to_le_bytes());
+        self.out.extend_from_slice(&(self.segments.len() as u32).to_le_bytes());
         self.out.extend_from_slice(&VERSION.to_le_bytes());
-        let checksum =
-            crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &self.out[start..]) as u32;
+        let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &self.out[start..]) as u32;
         self.out.extend_from_slice(&checksum.to_le_bytes());
         self.out.extend_from_slice(&MAGIC);
         self.flush()?;
@@ -270,38 +233,25 @@ impl ShuffleWriter {
 
 /// The segments of a whole shuffle file, checked: ascending, without gaps, as the checksum says. Blocks are checked when read.
 pub fn read_index(file: &[u8]) -> Result<Vec<Segment>, FormatError> {
-    let body = file
-        .len()
-        .checked_sub(FOOTER_BYTES)
-        .ok_or(FormatError::Truncated)?;
+    let body = file.len().checked_sub(FOOTER_BYTES).ok_or(FormatError::Truncated)?;
     let footer = &file[body..];
     if footer[20..] != MAGIC {
-        return Err(FormatError::Malformed(
-            "it does not end as a shuffle file does",
-        ));
+        return Err(FormatError::Malformed("it does not end as a shuffle file does"));
     }
     let index_offset = le_u64(&footer[..8]);
     let entries = le_u32(&footer[8..12]) as usize;
     let index_bytes = entries as u64 * ENTRY_BYTES as u64;
     if index_offset.checked_add(index_bytes) != Some(body as u64) {
-        return Err(FormatError::Malformed(
-            "its index does not lie where the footer says",
-        ));
+        return Err(FormatError::Malformed("its index does not lie where the footer says"));
     }
     let index = &file[index_offset as usize..];
     let summed = &index[..index_bytes as usize + 16];
-    if crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, summed) as u32
-        != le_u32(&footer[16..20])
-    {
-        return Err(FormatError::Checksum {
-            offset: index_offset,
-        });
+    if crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, summed) as u32 != le_u32(&footer[16..20]) {
+        return Err(FormatError::Checksum { offset: index_offset });
     }
     let version = le_u32(&footer[12..16]);
     if version != VERSION {
-        return Err(FormatError::Version {
-            found: version.min(255) as u8,
-        });
+        return Err(FormatError::Version { found: version.min(255) as u8 });
     }
     let mut segments: Vec<Segment> = Vec::with_capacity(entries);
     let mut offset = 0u64;
@@ -313,15 +263,11 @@ pub fn read_index(file: &[u8]) -> Result<Vec<Segment>, FormatError> {
             records: le_u64(&e[20..28]),
             raw_length: le_u64(&e[28..36]),
         };
-        let ascends = segments
-            .last()
-            .is_none_or(|s| s.partition < segment.partition);
+        let ascends = segments.last().is_none_or(|s| s.partition < segment.partition);
         if !ascends || segment.offset != offset || segment.length == 0 {
             return Err(FormatError::Malformed("its index is not in order"));
         }
-        offset = offset
-            .checked_add(segment.length)
-            .ok_or(FormatError::Truncated)?;
+        offset = offset.checked_add(segment.length).ok_or(FormatError::Truncated)?;
         segments.push(segment);
     }
     if offset != index_offset {

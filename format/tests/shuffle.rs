@@ -10,14 +10,7 @@ use windrow_model::{Code, Segment};
 type Record = (u32, Vec<u8>, Vec<u8>);
 
 fn identity() -> Identity {
-    Identity {
-        job: *b"sixteen bytes id",
-        stage: 1,
-        task: 2,
-        attempt: 3,
-        output: 0,
-        partition: 0,
-    }
+    Identity { job: *b"sixteen bytes id", stage: 1, task: 2, attempt: 3, output: 0, partition: 0 }
 }
 
 fn write(records: &[Record], codec: Codec) -> (Vec<u8>, Vec<Segment>) {
@@ -34,13 +27,7 @@ fn read(file: &[u8]) -> Result<Vec<Record>, FormatError> {
     let mut records = Vec::new();
     for s in read_index(file)? {
         let bytes = &file[s.offset as usize..(s.offset + s.length) as usize];
-        let mut reader = SegmentReader::new(
-            bytes,
-            Identity {
-                partition: s.partition,
-                ..identity()
-            },
-        );
+        let mut reader = SegmentReader::new(bytes, Identity { partition: s.partition, ..identity() });
         let before = records.len();
         while let Some((key, value)) = reader.next()? {
             records.push((s.partition, key.to_vec(), value.to_vec()));
@@ -78,13 +65,7 @@ proptest! {
 }
 
 fn small() -> Vec<Record> {
-    let text = |i: u32| {
-        (
-            i / 4,
-            format!("key{i}").into_bytes(),
-            b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".to_vec(),
-        )
-    };
+    let text = |i: u32| (i / 4, format!("key{i}").into_bytes(), b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".to_vec());
     (0..12).map(text).collect()
 }
 
@@ -109,29 +90,12 @@ fn an_intact_segment_of_another_attempt_is_refused() {
     let (file, segments) = write(&small(), Codec::Lz4);
     let s = segments[1];
     let bytes = &file[s.offset as usize..(s.offset + s.length) as usize];
-    let right = Identity {
-        partition: s.partition,
-        ..identity()
-    };
+    let right = Identity { partition: s.partition, ..identity() };
     assert!(SegmentReader::new(bytes, right).next().unwrap().is_some());
-    for wrong in [
-        Identity {
-            attempt: 4,
-            ..right
-        },
-        Identity {
-            partition: 0,
-            ..right
-        },
-        Identity {
-            job: [0; 16],
-            ..right
-        },
-    ] {
-        assert!(matches!(
-            SegmentReader::new(bytes, wrong).next(),
-            Err(FormatError::Checksum { .. })
-        ));
+    for wrong in
+        [Identity { attempt: 4, ..right }, Identity { partition: 0, ..right }, Identity { job: [0; 16], ..right }]
+    {
+        assert!(matches!(SegmentReader::new(bytes, wrong).next(), Err(FormatError::Checksum { .. })));
     }
 }
 
@@ -147,9 +111,7 @@ fn records_larger_than_a_block_and_empty_ones_are_kept() {
     let mut noise = 1u64;
     let mut large: Vec<u8> = Vec::new();
     while large.len() < 3 << 20 {
-        noise = noise
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         large.push((noise >> 56) as u8);
     }
     let records = vec![
@@ -177,11 +139,8 @@ fn a_key_beyond_the_limit_is_refused() {
 /// Files of every released version must read for ever. This one also pins what this version writes.
 #[test]
 fn the_bytes_of_version_1_never_change() {
-    let records: Vec<Record> = vec![
-        (2, b"apple".to_vec(), b"1".to_vec()),
-        (2, b"pear".to_vec(), vec![7; 200]),
-        (5, vec![], b"x".to_vec()),
-    ];
+    let records: Vec<Record> =
+        vec![(2, b"apple".to_vec(), b"1".to_vec()), (2, b"pear".to_vec(), vec![7; 200]), (5, vec![], b"x".to_vec())];
     let (file, _) = write(&records, Codec::None);
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shuffle-1");
     if std::env::var_os("WINDROW_WRITE_GOLDEN").is_some() {

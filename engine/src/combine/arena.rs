@@ -16,11 +16,7 @@ pub struct Arena {
 impl Arena {
     /// Without memory until the first key.
     pub fn new() -> Self {
-        Arena {
-            chunks: Vec::new(),
-            at: 0,
-            bytes: 0,
-        }
+        Arena { chunks: Vec::new(), at: 0, bytes: 0 }
     }
 
     /// Bytes of all chunks.
@@ -37,9 +33,7 @@ impl Arena {
     fn chunk_for(&self, key: &[u8]) -> usize {
         match self.chunks.last() {
             Some(c) if c.as_slice().len() - self.at >= key.len() => 0,
-            _ => key
-                .len()
-                .max((self.bytes / 4).clamp(CHUNK_BYTES[0], CHUNK_BYTES[1])),
+            _ => key.len().max((self.bytes / 4).clamp(CHUNK_BYTES[0], CHUNK_BYTES[1])),
         }
     }
 

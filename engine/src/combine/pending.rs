@@ -62,23 +62,13 @@ impl ShortBytes {
 impl<T> Pending<T> {
     /// Empty rings.
     pub fn new() -> Self {
-        Pending {
-            short: [const { None }; SHORT_RING],
-            long: [const { None }; LONG_RING],
-            short_at: 0,
-            long_at: 0,
-        }
+        Pending { short: [const { None }; SHORT_RING], long: [const { None }; LONG_RING], short_at: 0, long_at: 0 }
     }
 
     /// Lets a pair wait, and folds the one that has waited longest. A key that is too long to wait is folded at once, by the caller:
     /// see [`waits`](Self::waits).
     #[inline(always)]
-    pub fn push<A: Accumulate<Acc = T>>(
-        &mut self,
-        table: &mut Table<A>,
-        key: &[u8],
-        acc: T,
-    ) -> Result<(), Refused<T>> {
+    pub fn push<A: Accumulate<Acc = T>>(&mut self, table: &mut Table<A>, key: &[u8], acc: T) -> Result<(), Refused<T>> {
         if key.len() > 16 {
             return self.push_long(table, key, acc);
         }
@@ -86,11 +76,7 @@ impl<T> Pending<T> {
         table.slots.prefetch(key);
         let place = &mut self.short[self.short_at % SHORT_RING];
         self.short_at += 1;
-        match place.replace(Short {
-            words: key.words(),
-            meta: key.meta(),
-            acc,
-        }) {
+        match place.replace(Short { words: key.words(), meta: key.meta(), acc }) {
             Some(old) => fold_short(table, old),
             None => Ok(()),
         }
@@ -119,23 +105,14 @@ impl<T> Pending<T> {
         }
         let place = &mut self.long[self.long_at % LONG_RING];
         self.long_at += 1;
-        match place.replace(Long {
-            words: key.words(),
-            meta: key.meta(),
-            acc,
-            length,
-            bytes,
-        }) {
+        match place.replace(Long { words: key.words(), meta: key.meta(), acc, length, bytes }) {
             Some(old) => fold_long(table, old),
             None => Ok(()),
         }
     }
 
     /// Folds one pair that still waits; false if none does.
-    pub fn pop<A: Accumulate<Acc = T>>(
-        &mut self,
-        table: &mut Table<A>,
-    ) -> Result<bool, Refused<T>> {
+    pub fn pop<A: Accumulate<Acc = T>>(&mut self, table: &mut Table<A>) -> Result<bool, Refused<T>> {
         if let Some(old) = self.short.iter_mut().find_map(Option::take) {
             return fold_short(table, old).map(|()| true);
         }
@@ -147,14 +124,9 @@ impl<T> Pending<T> {
 }
 
 #[inline(always)]
-fn fold_short<A: Accumulate>(
-    table: &mut Table<A>,
-    old: Short<A::Acc>,
-) -> Result<(), Refused<A::Acc>> {
+fn fold_short<A: Accumulate>(table: &mut Table<A>, old: Short<A::Acc>) -> Result<(), Refused<A::Acc>> {
     let key = Key::from_parts(old.words, old.meta, &[]);
-    table
-        .fold(key, old.acc)
-        .map_err(|Full(acc)| refuse_short(old.words, old.meta, acc))
+    table.fold(key, old.acc).map_err(|Full(acc)| refuse_short(old.words, old.meta, acc))
 }
 
 #[cold]
@@ -162,26 +134,11 @@ fn refuse_short<T>(words: [u64; 2], meta: NonZeroU64, acc: T) -> Refused<T> {
     let mut bytes = [0; LONG_MAX];
     bytes[..8].copy_from_slice(&words[0].to_le_bytes());
     bytes[8..16].copy_from_slice(&words[1].to_le_bytes());
-    Refused {
-        key: ShortBytes {
-            bytes,
-            length: super::slots::length(meta.get()),
-        },
-        acc,
-    }
+    Refused { key: ShortBytes { bytes, length: super::slots::length(meta.get()) }, acc }
 }
 
-fn fold_long<A: Accumulate>(
-    table: &mut Table<A>,
-    old: Long<A::Acc>,
-) -> Result<(), Refused<A::Acc>> {
+fn fold_long<A: Accumulate>(table: &mut Table<A>, old: Long<A::Acc>) -> Result<(), Refused<A::Acc>> {
     let length = old.length as usize;
     let key = Key::from_parts(old.words, old.meta, &old.bytes[..length]);
-    table.fold(key, old.acc).map_err(|Full(acc)| Refused {
-        key: ShortBytes {
-            bytes: old.bytes,
-            length,
-        },
-        acc,
-    })
+    table.fold(key, old.acc).map_err(|Full(acc)| Refused { key: ShortBytes { bytes: old.bytes, length }, acc })
 }

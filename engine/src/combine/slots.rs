@@ -31,44 +31,26 @@ impl<'a> Key<'a> {
     /// Splits and hashes a key.
     #[inline(always)]
     pub fn new(key: &'a [u8]) -> Self {
-        if key.len() <= SHORT_MAX {
-            Self::new_short(key)
-        } else {
-            Self::new_long(key)
-        }
+        if key.len() <= SHORT_MAX { Self::new_short(key) } else { Self::new_long(key) }
     }
 
     /// A key of up to sixteen bytes.
     #[inline(always)]
     pub fn new_short(key: &[u8]) -> Self {
         let (k0, k1) = short(key);
-        Key {
-            k0,
-            k1,
-            meta: meta(hash_short(k0, k1, key.len()), key.len()),
-            bytes: &[],
-        }
+        Key { k0, k1, meta: meta(hash_short(k0, k1, key.len()), key.len()), bytes: &[] }
     }
 
     #[inline]
     fn new_long(key: &'a [u8]) -> Self {
         let hash = hash_long(key);
-        Key {
-            k0: 0,
-            k1: hash,
-            meta: meta(hash, key.len()),
-            bytes: key,
-        }
+        Key { k0: 0, k1: hash, meta: meta(hash, key.len()), bytes: key }
     }
 
     /// The bytes, if they do not fit into a slot.
     #[inline(always)]
     pub fn long(&self) -> Option<&'a [u8]> {
-        if is_short(self.meta.get()) {
-            None
-        } else {
-            Some(self.bytes)
-        }
+        if is_short(self.meta.get()) { None } else { Some(self.bytes) }
     }
 
     /// Length and hash as they stand in a slot.
@@ -86,22 +68,12 @@ impl<'a> Key<'a> {
     /// What [`words`](Self::words) and [`meta`](Self::meta) were taken from; the bytes only if they are long.
     #[inline(always)]
     pub fn from_parts(words: [u64; 2], meta: NonZeroU64, bytes: &'a [u8]) -> Self {
-        Key {
-            k0: words[0],
-            k1: words[1],
-            meta,
-            bytes,
-        }
+        Key { k0: words[0], k1: words[1], meta, bytes }
     }
 
     /// The same long key, with its bytes there.
     pub fn stored_at<'b>(&self, bytes: &'b [u8]) -> Key<'b> {
-        Key {
-            k0: bytes.as_ptr().expose_provenance() as u64,
-            k1: self.k1,
-            meta: self.meta,
-            bytes,
-        }
+        Key { k0: bytes.as_ptr().expose_provenance() as u64, k1: self.k1, meta: self.meta, bytes }
     }
 }
 
@@ -139,11 +111,7 @@ impl<T> Slot<T> {
         if self.meta != key.meta.get() || self.k1 != key.k1 {
             return false;
         }
-        if is_short(self.meta) {
-            self.k0 == key.k0
-        } else {
-            self.key() == key.bytes
-        }
+        if is_short(self.meta) { self.k0 == key.k0 } else { self.key() == key.bytes }
     }
 
     #[inline(always)]
@@ -180,10 +148,7 @@ impl<T> Slots<T> {
     /// `count` empty slots; a power of two up to 2^32.
     pub fn new(count: usize) -> std::io::Result<Self> {
         assert!(count.is_power_of_two() && count <= 1 << 32);
-        Ok(Slots {
-            region: Region::zeroed(count)?,
-            mask: count - 1,
-        })
+        Ok(Slots { region: Region::zeroed(count)?, mask: count - 1 })
     }
 
     /// Number of slots.
@@ -217,25 +182,12 @@ impl<T> Slots<T> {
             i = (i + 1) & self.mask;
         }
         // SAFETY: the index is masked; a slot that matches is not empty, so its accumulator is initialised.
-        unsafe {
-            Some(
-                self.region
-                    .as_mut_slice()
-                    .get_unchecked_mut(i)
-                    .acc
-                    .assume_init_mut(),
-            )
-        }
+        unsafe { Some(self.region.as_mut_slice().get_unchecked_mut(i).acc.assume_init_mut()) }
     }
 
     /// Puts a key that is not there into the first empty slot. A long key must be stored already, and outlive the slots.
     pub fn insert(&mut self, key: Key<'_>, acc: T) {
-        self.place(Slot {
-            k0: key.k0,
-            k1: key.k1,
-            meta: key.meta.get(),
-            acc: MaybeUninit::new(acc),
-        });
+        self.place(Slot { k0: key.k0, k1: key.k1, meta: key.meta.get(), acc: MaybeUninit::new(acc) });
     }
 
     #[inline]
@@ -252,12 +204,7 @@ impl<T> Slots<T> {
         for slot in self.region.as_mut_slice() {
             if slot.meta != 0 {
                 let acc = std::mem::replace(&mut slot.acc, MaybeUninit::uninit());
-                larger.place(Slot {
-                    k0: slot.k0,
-                    k1: slot.k1,
-                    meta: slot.meta,
-                    acc,
-                });
+                larger.place(Slot { k0: slot.k0, k1: slot.k1, meta: slot.meta, acc });
                 // The accumulator has moved: this slot must not drop it.
                 slot.meta = 0;
             }
@@ -268,16 +215,12 @@ impl<T> Slots<T> {
     /// All keys, each with its place.
     pub fn keys(&self) -> impl Iterator<Item = (u32, &[u8])> {
         let slots = self.region.as_slice();
-        slots
-            .iter()
-            .enumerate()
-            .filter(|(_, s)| s.meta != 0)
-            .map(|(i, s)| {
-                if let Some(ahead) = slots.get(i + 16) {
-                    ahead.prefetch_bytes();
-                }
-                (i as u32, s.key())
-            })
+        slots.iter().enumerate().filter(|(_, s)| s.meta != 0).map(|(i, s)| {
+            if let Some(ahead) = slots.get(i + 16) {
+                ahead.prefetch_bytes();
+            }
+            (i as u32, s.key())
+        })
     }
 
     /// What is at a place that [`keys`](Self::keys) has named.

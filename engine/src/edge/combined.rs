@@ -28,24 +28,10 @@ impl<A: Accumulate> CombinedEdge<A> {
     /// An edge without pairs. Files appear when they are needed.
     pub fn new(spec: EdgeSpec, accumulate: A) -> Result<Self> {
         let shares = Shares::of(&spec);
-        let table = Table::new(accumulate, shares.data)
-            .map_err(EngineError::io("reserve memory for", &spec.file))?;
-        let runs = Runs::new(
-            spec.folder.clone(),
-            spec.identity,
-            spec.codec,
-            Order::Key,
-            shares.write,
-        );
+        let table = Table::new(accumulate, shares.data).map_err(EngineError::io("reserve memory for", &spec.file))?;
+        let runs = Runs::new(spec.folder.clone(), spec.identity, spec.codec, Order::Key, shares.write);
         let router = Router::new(spec.partitioning.clone());
-        Ok(CombinedEdge {
-            router,
-            shares,
-            table,
-            pending: Pending::new(),
-            runs,
-            spec,
-        })
+        Ok(CombinedEdge { router, shares, table, pending: Pending::new(), runs, spec })
     }
 
     /// Folds a value into its key's accumulator.
@@ -58,11 +44,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         } else if let Err(Full(acc)) = self.table.fold(Key::new(key), acc) {
             return self.fold_after_spill(key, acc);
         }
-        if self.table.is_over() {
-            self.spill()
-        } else {
-            Ok(())
-        }
+        if self.table.is_over() { self.spill() } else { Ok(()) }
     }
 
     #[cold]
@@ -73,9 +55,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         // An empty table refuses nothing unless the system refuses memory.
         let folded = self.table.fold(Key::new(key), acc);
         folded.map_err(|Full(_)| {
-            EngineError::io("reserve memory for", &self.spec.file)(
-                std::io::ErrorKind::OutOfMemory.into(),
-            )
+            EngineError::io("reserve memory for", &self.spec.file)(std::io::ErrorKind::OutOfMemory.into())
         })
     }
 
@@ -101,17 +81,9 @@ impl<A: Accumulate> CombinedEdge<A> {
                 Err(refused) => self.fold_after_spill(refused.key.as_slice(), refused.acc)?,
             }
         }
-        let EdgeSpec {
-            file,
-            identity,
-            codec,
-            ..
-        } = self.spec.clone();
+        let EdgeSpec { file, identity, codec, .. } = self.spec.clone();
         let segments = if self.runs.fit(self.shares.merge) {
-            let memory = Drained {
-                entries: self.table.sorted(&self.router),
-                table: &self.table,
-            };
+            let memory = Drained { entries: self.table.sorted(&self.router), table: &self.table };
             let mut out = Output::create(file, identity, codec, self.shares.write)?;
             if self.runs.is_empty() {
                 write_all(&self.table, &memory.entries, &mut out)?;
@@ -126,15 +98,10 @@ impl<A: Accumulate> CombinedEdge<A> {
             let mut folded = Folded::new(self.table.accumulate());
             self.runs.reduce(self.shares.merge_alone, &mut folded)?;
             let mut out = Output::create(file, identity, codec, self.shares.write)?;
-            self.runs
-                .merge(None::<&Drained<'_, A>>, &mut folded, &mut out)?;
+            self.runs.merge(None::<&Drained<'_, A>>, &mut folded, &mut out)?;
             out.finish()?
         };
-        Ok(EdgeResult {
-            segments,
-            runs: self.runs.written(),
-            spilled_bytes: self.runs.bytes(),
-        })
+        Ok(EdgeResult { segments, runs: self.runs.written(), spilled_bytes: self.runs.bytes() })
     }
 }
 
@@ -161,13 +128,7 @@ struct Folded<'a, A: Accumulate> {
 
 impl<'a, A: Accumulate> Folded<'a, A> {
     fn new(accumulate: &'a A) -> Self {
-        Folded {
-            accumulate,
-            partition: 0,
-            key: Vec::new(),
-            acc: None,
-            value: Vec::new(),
-        }
+        Folded { accumulate, partition: 0, key: Vec::new(), acc: None, value: Vec::new() }
     }
 }
 
@@ -213,12 +174,7 @@ impl<A: Accumulate> Sorted for Drained<'_, A> {
         &self.entries
     }
     fn cursor<'a>(&'a self, entries: &'a [Entry]) -> DrainedCursor<'a, A> {
-        DrainedCursor {
-            table: self.table,
-            entries,
-            next: 0,
-            value: Vec::new(),
-        }
+        DrainedCursor { table: self.table, entries, next: 0, value: Vec::new() }
     }
 }
 
@@ -237,15 +193,10 @@ impl<A: Accumulate> Cursor for DrainedCursor<'_, A> {
         };
         self.next += 1;
         self.value.clear();
-        self.table
-            .accumulate()
-            .encode(self.table.get(entry.at).1, &mut self.value);
+        self.table.accumulate().encode(self.table.get(entry.at).1, &mut self.value);
         Ok(true)
     }
     fn record(&self) -> (&[u8], &[u8]) {
-        (
-            self.table.get(self.entries[self.next - 1].at).0,
-            &self.value,
-        )
+        (self.table.get(self.entries[self.next - 1].at).0, &self.value)
     }
 }

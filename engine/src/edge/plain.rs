@@ -22,22 +22,9 @@ impl PlainEdge {
     /// An edge without pairs. Files appear when they are needed.
     pub fn new(spec: EdgeSpec) -> Result<Self> {
         let shares = Shares::of(&spec);
-        let buffer =
-            Buffer::new(shares.data).map_err(EngineError::io("reserve memory for", &spec.file))?;
-        let runs = Runs::new(
-            spec.folder.clone(),
-            spec.identity,
-            spec.codec,
-            spec.order,
-            shares.write,
-        );
-        Ok(PlainEdge {
-            router: Router::new(spec.partitioning.clone()),
-            shares,
-            buffer,
-            runs,
-            spec,
-        })
+        let buffer = Buffer::new(shares.data).map_err(EngineError::io("reserve memory for", &spec.file))?;
+        let runs = Runs::new(spec.folder.clone(), spec.identity, spec.codec, spec.order, shares.write);
+        Ok(PlainEdge { router: Router::new(spec.partitioning.clone()), shares, buffer, runs, spec })
     }
 
     /// Adds a pair to its key's partition.
@@ -64,13 +51,7 @@ impl PlainEdge {
 
     #[cold]
     #[inline(never)]
-    fn push_when_full(
-        &mut self,
-        failed: bool,
-        partition: u32,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<()> {
+    fn push_when_full(&mut self, failed: bool, partition: u32, key: &[u8], value: &[u8]) -> Result<()> {
         self.spill()?;
         let error = EngineError::io("reserve memory for", &self.spec.file);
         if !failed && self.buffer.push(partition, key, value).map_err(error)? {
@@ -98,27 +79,17 @@ impl PlainEdge {
             self.buffer.sort(self.spec.order);
         } else {
             self.spill()?;
-            self.buffer =
-                Buffer::new(0).map_err(EngineError::io("release memory for", &self.spec.file))?;
+            self.buffer = Buffer::new(0).map_err(EngineError::io("release memory for", &self.spec.file))?;
             self.runs.reduce(self.shares.merge_alone, &mut Copied)?;
         }
-        let mut out = Output::create(
-            self.spec.file.clone(),
-            self.spec.identity,
-            self.spec.codec,
-            self.shares.write,
-        )?;
+        let mut out = Output::create(self.spec.file.clone(), self.spec.identity, self.spec.codec, self.shares.write)?;
         if self.runs.is_empty() {
             write_all(&self.buffer, &mut out)?;
         } else {
             self.runs.merge(Some(&self.buffer), &mut Copied, &mut out)?;
         }
         let segments = out.finish()?;
-        Ok(EdgeResult {
-            segments,
-            runs: self.runs.written(),
-            spilled_bytes: self.runs.bytes(),
-        })
+        Ok(EdgeResult { segments, runs: self.runs.written(), spilled_bytes: self.runs.bytes() })
     }
 }
 
@@ -153,11 +124,7 @@ impl Sorted for Buffer {
         Buffer::entries(self)
     }
     fn cursor<'a>(&'a self, entries: &'a [Entry]) -> BufferCursor<'a> {
-        BufferCursor {
-            buffer: self,
-            entries,
-            next: 0,
-        }
+        BufferCursor { buffer: self, entries, next: 0 }
     }
 }
 

@@ -24,24 +24,14 @@ impl SpillFile {
     pub fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let path = unique_path(folder);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         fs::remove_file(&path)?;
-        Ok(SpillFile {
-            file,
-            length: 0,
-            chunks: Vec::new(),
-        })
+        Ok(SpillFile { file, length: 0, chunks: Vec::new() })
     }
 
     /// Start and size of a new chunk of at least `bytes`. Its memory stays where it is until [`clear`](Self::clear).
     pub fn chunk(&mut self, bytes: usize) -> io::Result<(*mut u8, usize)> {
-        let size = (self.length as usize)
-            .clamp(CHUNK_BYTES[0], CHUNK_BYTES[1])
-            .max(bytes);
+        let size = (self.length as usize).clamp(CHUNK_BYTES[0], CHUNK_BYTES[1]).max(bytes);
         let offset = self.length.next_multiple_of(ALIGN);
         // Disk is reserved now: a full disk found by a store into the mapping would be a fatal signal.
         match fallocate(&self.file, FallocateFlags::empty(), offset, size as u64) {
@@ -52,12 +42,7 @@ impl SpillFile {
         self.length = offset + size as u64;
         // SAFETY: the file has no name and this is its only descriptor, so nobody else writes to it or cuts it off; `clear` drops the
         // mappings before it does.
-        let mut map = unsafe {
-            MmapOptions::new()
-                .offset(offset)
-                .len(size)
-                .map_mut(&self.file)?
-        };
+        let mut map = unsafe { MmapOptions::new().offset(offset).len(size).map_mut(&self.file)? };
         let start = map.as_mut_ptr();
         self.chunks.push(map);
         Ok((start, size))
