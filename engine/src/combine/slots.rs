@@ -73,6 +73,7 @@ impl<'a> Key<'a> {
 
     /// The same long key, with its bytes there.
     pub fn stored_at<'b>(&self, bytes: &'b [u8]) -> Key<'b> {
+        assert_eq!(bytes.len(), length(self.meta.get()), "the stored bytes are the key's");
         Key { k0: bytes.as_ptr().expose_provenance() as u64, k1: self.k1, meta: self.meta, bytes }
     }
 }
@@ -140,9 +141,6 @@ pub struct Slots<T> {
     region: Region<Slot<T>>,
     mask: usize,
 }
-
-// SAFETY: addresses in slots point into memory that whoever owns the slots owns too; keys are plain bytes.
-unsafe impl<T: Send> Send for Slots<T> {}
 
 impl<T> Slots<T> {
     /// `count` empty slots; a power of two up to 2^32.

@@ -31,7 +31,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         let table = Table::new(accumulate, shares.data).map_err(EngineError::io("reserve memory for", &spec.file))?;
         let runs = Runs::new(spec.folder.clone(), spec.identity, spec.codec, Order::Key, shares.write);
         let router = Router::new(spec.partitioning.clone());
-        Ok(CombinedEdge { router, shares, table, pending: Pending::new(), runs, spec })
+        Ok(CombinedEdge { router, shares, table, pending: Pending::default(), runs, spec })
     }
 
     /// Folds a value into its key's accumulator.
