@@ -9,9 +9,11 @@ mod group;
 mod join;
 mod map;
 mod partition_by;
+mod pipe;
 mod reduce;
 mod share;
 mod sort;
+mod sort_within;
 mod union;
 mod write;
 

@@ -1,4 +1,4 @@
-//! Counts words: `word<TAB>n`, words split at ASCII white space, case kept.
+//! Counts words: `word<TAB>n`, words split at ASCII white space, case kept. Works on bytes, so any encoding will do.
 //!
 //! `wordcount INPUT... --output DIR`
 
@@ -17,9 +17,9 @@ struct WordCount {
 
 impl Job for WordCount {
     fn plan(&self, flow: &Flow) -> Result<()> {
-        flow.read(lines(&self.input))
+        flow.read(bytes_lines(&self.input))
             .map(|line, out| {
-                for word in line.split_ascii_whitespace() {
+                for word in line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
                     out.emit(word, 1u64)
                 }
             })

@@ -232,7 +232,7 @@ impl Plan {
                     },
                 }
             }
-            if sources > 1 || (sources == 1) == !partitions.is_empty() {
+            if sources > 1 || (sources == 1) != partitions.is_empty() {
                 return Err(wrong("a stage reads either one source or edges".into()));
             }
             if partitions.windows(2).any(|w| w[0] != w[1]) {

@@ -57,7 +57,7 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, size) = UNITS[..4].iter().find(|(_, size)| self.0 >= *size).unwrap_or(&("B", 1));
         let tenths = (self.0 as u128 * 10 / *size as u128) as u64;
-        if tenths % 10 == 0 || *size == 1 {
+        if tenths.is_multiple_of(10) || *size == 1 {
             write!(f, "{} {name}", tenths / 10)
         } else {
             write!(f, "{}.{} {name}", tenths / 10, tenths % 10)

@@ -73,7 +73,7 @@ pub enum Event {
 pub enum StageError {
     Failed(Failure),
     /// This segment is nowhere: the coordinator has it computed again.
-    SegmentLost(SegmentRef, Failure),
+    SegmentLost(Box<SegmentRef>, Failure),
 }
 
 /// How an executor ended.
@@ -229,7 +229,7 @@ impl Attempts {
                     let report = match error {
                         StageError::Failed(failure) => Report::Failed(id, failure),
                         StageError::SegmentLost(segment, failure) => {
-                            Report::SegmentLost { reader: id, segment, failure }
+                            Report::SegmentLost { reader: id, segment: *segment, failure }
                         }
                     };
                     self.forget(id, &mut out);
@@ -408,8 +408,10 @@ impl Attempts {
     }
 
     fn granted(&mut self, id: AttemptId, out: &mut Vec<Action>) {
-        let Some(a) = self.attempts.get_mut(&id) else {
-            let failure = Failure::new(Code::StaleAttempt, format!("attempt {id} is not on this worker any more"));
+        // Every grant is answered; one for an attempt that is not done here was meant for another life of it.
+        let done = |a: &&mut Attempt| matches!(a.state, State::Done | State::Granted | State::Published);
+        let Some(a) = self.attempts.get_mut(&id).filter(done) else {
+            let failure = Failure::new(Code::StaleAttempt, format!("attempt {id} is not done on this worker"));
             return out.push(Action::Report(Report::PublishFailed(id, failure)));
         };
         match a.state {

@@ -18,10 +18,10 @@ pub enum Error {
     DataDir { path: PathBuf, source: io::Error },
     /// The coordinator does not want this worker, and will not later: a wrong token, another protocol version.
     #[error("the coordinator at {url} refuses this worker: {failure}")]
-    Refused { url: String, failure: Failure },
+    Refused { url: String, failure: Box<Failure> },
     /// The port for peers does not work.
     #[error("cannot serve other workers: {0}")]
-    Serve(Failure),
+    Serve(Box<Failure>),
     /// The system refuses something that every process should get.
     #[error("cannot start: {0}")]
     System(io::Error),
@@ -43,7 +43,7 @@ impl From<Error> for Failure {
     fn from(e: Error) -> Failure {
         match e {
             Error::Refused { ref failure, .. } | Error::Serve(ref failure) => {
-                Failure { message: e.to_string(), ..failure.clone() }
+                Failure { message: e.to_string(), ..(**failure).clone() }
             }
             _ => Failure::new(e.code(), e.to_string()),
         }

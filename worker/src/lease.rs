@@ -20,14 +20,19 @@ impl Lease {
         Lease { lease_ms: lease_ms.max(1), contact_ms: AtomicU64::new(now.0) }
     }
 
-    /// The coordinator has answered, or said something, that was begun at `sent`.
+    /// The coordinator has answered what was sent at this time.
     pub fn contact(&self, sent: Time) {
         self.contact_ms.fetch_max(sent.0, Ordering::Relaxed);
     }
 
     /// Whether the coordinator may have given this worker up.
     pub fn has_run_out(&self, now: Time) -> bool {
-        now.since_ms(Time(self.contact_ms.load(Ordering::Relaxed))) >= self.lease_ms
+        self.left_ms(now) == 0
+    }
+
+    /// Milliseconds until it runs out, if nothing is heard until then.
+    pub fn left_ms(&self, now: Time) -> u64 {
+        self.lease_ms.saturating_sub(now.since_ms(Time(self.contact_ms.load(Ordering::Relaxed))))
     }
 
     /// Milliseconds between two beats.

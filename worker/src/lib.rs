@@ -124,7 +124,7 @@ pub async fn run(
         result = &mut working => result,
         served = serving => match served {
             Ok(()) => working.await,
-            Err(failure) => Err(Error::Serve(failure)),
+            Err(failure) => Err(Error::Serve(failure.into())),
         },
     }
 }

@@ -1,17 +1,19 @@
-//! The owner of the daemon's state: one task with a mailbox. Events come in, `attempts.rs` decides, this file acts.
+//! The owner of the daemon's state: one task with a mailbox. Events come in, `attempts.rs` decides, `act` acts.
 //!
 //! It waits for nothing but its mailbox: whatever takes time (staging, publishing, deleting, executors) runs in a task
 //! of its own and comes back as an event. What it holds beside the attempts is the means to act: the session, setups
 //! of jobs, handles of executors and stagings.
 
+mod act;
+
 use crate::artifacts::Artifacts;
-use crate::attempts::{Action, Attempts, Event, Report};
+use crate::attempts::{Attempts, Event, Report};
 use crate::error::Error;
-use crate::executor::{self, Command, Spawner, supervise};
+use crate::executor::{self, Spawner};
 use crate::job::JobSetup;
 use crate::logs::Logs;
 use crate::outputs::Outputs;
-use crate::publish::{check_setup, check_shared, publish};
+use crate::publish::check_shared;
 use crate::scratch::Scratch;
 use crate::session::{self, Up};
 use crate::staging::{Staged, Staging};
@@ -22,16 +24,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windrow_model::{AttemptId, Code, Failure, JobId, Task, WorkerId};
-use windrow_net::{Clock, Connection};
-use windrow_proto::convert::path_to_bytes;
+use windrow_net::Clock;
 use windrow_proto::v1::{self, from_worker, to_worker};
 
-/// An attempt that was told to stop and still runs after this time takes its executor with it.
-const CANCEL_GRACE: Duration = Duration::from_secs(1);
 /// A worker that was asked to end does so after this time, whatever still needs it.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// Executors and deletions that are under way at the end are awaited for so long.
@@ -72,6 +71,7 @@ struct StagingTask {
     task: JoinHandle<()>,
 }
 
+/// The daemon's state.
 #[derive(Debug)]
 pub struct Node {
     parts: Parts,
@@ -255,224 +255,4 @@ impl Node {
             self.act(action);
         }
     }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Stage(task) => self.stage(task),
-            Action::StartExecutor { job, generation } => self.start_executor(job, generation),
-            Action::Run { attempt, again } => self.run_task(attempt, again),
-            Action::Cancel(id) => {
-                self.tell(id.task.job, Command::Cancel(id));
-                self.post_later(CANCEL_GRACE, Event::CancelOverdue(id));
-            }
-            Action::KillExecutor(job) => self.tell(job, Command::Kill),
-            Action::RemoveInputs(id) => {
-                if self.staged.remove(&id).is_some_and(|s| s.fetched) {
-                    self.remove(self.parts.scratch.attempt(&id).inputs(), Vec::new(), Vec::new());
-                }
-            }
-            Action::Serve(id) => self.parts.outputs.insert(id, self.parts.scratch.attempt(&id)),
-            Action::Remove(id) => {
-                self.parts.outputs.remove(&id);
-                self.staged.remove(&id);
-                let staging = self.stagings.remove(&id).into_iter().collect();
-                self.remove(self.parts.scratch.attempt(&id).path().to_path_buf(), staging, Vec::new());
-            }
-            Action::Publish { attempt, sinks } => self.publish(attempt, sinks),
-            Action::DropJob { job, at_once } => self.drop_job(job, at_once),
-            Action::Report(report) => self.report(report),
-        }
-    }
-
-    fn stage(&mut self, task: Box<Task>) {
-        let id = task.attempt;
-        let cancel = CancellationToken::new();
-        let (staging, peers, post, cancelled) =
-            (self.staging.clone(), self.peers.clone(), self.post.clone(), cancel.clone());
-        let task = self.background.spawn(async move {
-            // Whoever cancels has forgotten the attempt: nobody waits for an answer.
-            let Some(staged) = cancelled.run_until_cancelled(staging.stage(&task, &peers)).await else { return };
-            let _ = post.send(match staged {
-                Ok(staged) => Mail::Staged(id, staged),
-                Err(error) => Mail::Attempt(Event::StageFailed(id, error)),
-            });
-        });
-        self.stagings.insert(id, StagingTask { cancel, task });
-    }
-
-    fn start_executor(&mut self, id: JobId, generation: u64) {
-        let (Some(job), Some(session)) = (self.jobs.get_mut(&id), &self.session) else { return };
-        let plan = plan(
-            job.setup.clone(),
-            job.folder.clone(),
-            self.artifacts.clone(),
-            session.connection.clone(),
-            (self.parts.slots, self.parts.memory_bytes),
-        );
-        let post = self.post.clone();
-        let events = move |event| {
-            let _ = post.send(Mail::Attempt(event));
-        };
-        let log = self.parts.logs.open(id);
-        let handle = supervise::start(id, generation, self.parts.spawner.clone(), log, plan, events);
-        if let Some(last) = job.executor.replace(handle) {
-            job.gone.retain(|h| !h.has_ended());
-            job.gone.push(last);
-        }
-    }
-
-    fn run_task(&mut self, id: AttemptId, again: bool) {
-        self.stagings.remove(&id);
-        let Some(task) = self.attempts.task(id) else { return };
-        let folder = self.parts.scratch.attempt(&id).outputs();
-        let run = v1::RunTask {
-            task: Some(task.clone().into()),
-            folder: path_to_bytes(&folder),
-            segments: self.staged.get(&id).map(|s| s.segments.clone()).unwrap_or_default(),
-            compress: self.parts.compress,
-        };
-        let run = Command::Run(id, Box::new(run));
-        let Some(executor) = self.jobs.get(&id.task.job).and_then(|j| j.executor.as_ref()) else { return };
-        if !again {
-            return executor.tell(run);
-        }
-        let commands = executor.commands();
-        self.background.spawn_blocking(move || {
-            // The executor says what is wrong with the folder, if anything is.
-            if let Err(e) = empty(&folder) {
-                tracing::warn!("cannot empty {}: {e}", folder.display());
-            }
-            let _ = commands.send(run);
-        });
-    }
-
-    fn publish(&mut self, id: AttemptId, sinks: Vec<(u32, u32)>) {
-        let (Some(job), Some(session)) = (self.jobs.get(&id.task.job), &self.session) else { return };
-        let staging = job.setup.staging.clone();
-        let folder = self.parts.scratch.attempt(&id);
-        let (lease, clock, post) = (session.lease.clone(), self.parts.clock, self.post.clone());
-        self.background.spawn_blocking(move || {
-            let published = match lease.has_run_out(clock.now()) {
-                // The coordinator may have granted another attempt since.
-                true => Err(Failure::new(Code::StaleAttempt, format!("the lease ran out before {id} was published"))),
-                false => publish(id, &folder, &sinks, &staging),
-            };
-            let _ = post.send(Mail::Attempt(match published {
-                Ok(()) => Event::Published(id),
-                Err(failure) => Event::PublishFailed(id, failure),
-            }));
-        });
-    }
-
-    fn drop_job(&mut self, id: JobId, at_once: bool) {
-        let Some(mut job) = self.jobs.remove(&id) else { return };
-        if let Some(executor) = job.executor.take() {
-            executor.tell(if at_once { Command::Kill } else { Command::Close });
-            job.gone.push(executor);
-        }
-        self.parts.outputs.remove_job(id);
-        self.parts.logs.ended(id);
-        self.staged.retain(|a, _| a.task.job != id);
-        let stagings = self.stagings.extract_if(|a, _| a.task.job == id).map(|(_, s)| s).collect();
-        self.remove(job.folder, stagings, job.gone);
-    }
-
-    /// Deletes a folder once nobody writes into it any more.
-    fn remove(&self, folder: PathBuf, stagings: Vec<StagingTask>, executors: Vec<executor::Handle>) {
-        stagings.iter().for_each(|s| s.cancel.cancel());
-        self.background.spawn(async move {
-            for staging in stagings {
-                let _ = staging.task.await;
-            }
-            for executor in executors {
-                executor.ended().await;
-            }
-            let _ = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&folder) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!("cannot delete {}: {e}", folder.display());
-                }
-                _ => {}
-            })
-            .await;
-        });
-    }
-
-    fn tell(&self, job: JobId, command: Command) {
-        if let Some(executor) = self.jobs.get(&job).and_then(|j| j.executor.as_ref()) {
-            executor.tell(command);
-        }
-    }
-
-    fn post_later(&self, delay: Duration, event: Event) {
-        let post = self.post.clone();
-        tokio::spawn(async move {
-            sleep(delay).await;
-            let _ = post.send(Mail::Attempt(event));
-        });
-    }
-
-    fn report(&self, report: Report) {
-        use from_worker::Message;
-        self.send(match report {
-            Report::Done(id, report) => {
-                Message::Done(v1::AttemptDone { attempt: Some(id.into()), report: Some(report.into()) })
-            }
-            Report::Failed(id, failure) => {
-                Message::Failed(v1::AttemptFailed { attempt: Some(id.into()), failure: Some(failure.into()) })
-            }
-            Report::Published(id) => Message::Published(v1::Published { attempt: Some(id.into()) }),
-            Report::PublishFailed(id, failure) => {
-                Message::PublishFailed(v1::PublishFailed { attempt: Some(id.into()), failure: Some(failure.into()) })
-            }
-            Report::SegmentLost { reader, segment, failure } => Message::SegmentLost(v1::SegmentLost {
-                reader: Some(reader.into()),
-                segment: Some(segment.into()),
-                failure: Some(failure.into()),
-            }),
-        });
-    }
-
-    fn send(&self, message: from_worker::Message) {
-        // Without a session there is nobody who waits for it.
-        if let Some(session) = &self.session {
-            let _ = session.outgoing.send(v1::FromWorker { message: Some(message) });
-        }
-    }
-}
-
-/// Everything that an executor of this job is started from.
-async fn plan(
-    setup: JobSetup,
-    folder: PathBuf,
-    artifacts: Arc<Artifacts>,
-    coordinator: Connection,
-    (threads, memory_bytes): (u32, u64),
-) -> Result<executor::Plan, Failure> {
-    let binary = artifacts.get(setup.binary, &coordinator).await?;
-    let mut sides = Vec::with_capacity(setup.sides.len());
-    for side in &setup.sides {
-        sides.push(path_to_bytes(&artifacts.get(*side, &coordinator).await?));
-    }
-    let made = folder.clone();
-    let prepared = tokio::task::spawn_blocking(move || {
-        check_setup(&setup.staging)?;
-        std::fs::create_dir_all(&made).map_err(|e| crate::error::disk_failure("make", &made, 0, &e))
-    });
-    prepared.await.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string())))?;
-    let message = v1::ExecutorSetup {
-        protocol: windrow_proto::PROTOCOL_MAX,
-        program: setup.program,
-        params: setup.params,
-        fingerprint: Some(setup.fingerprint.into()),
-        sides,
-        threads,
-        memory_bytes,
-    };
-    Ok(executor::Plan { binary, folder, setup: message, fingerprint: setup.fingerprint })
-}
-
-/// Deletes what an executor left that died.
-fn empty(folder: &std::path::Path) -> std::io::Result<()> {
-    std::fs::remove_dir_all(folder)?;
-    std::fs::create_dir(folder)
 }

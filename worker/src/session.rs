@@ -12,7 +12,7 @@ use crate::scratch::Scratch;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 use tonic_health::pb::HealthCheckRequest;
@@ -134,7 +134,7 @@ impl Session {
             return Ended::Unheard;
         }
         let beats = tokio::spawn(beat(outgoing, connection, lease.clone(), self.clock));
-        let failure = self.pump(&mut incoming, &lease, beats).await;
+        let failure = self.pump(&mut incoming, beats).await;
         match self.events.send(Event::Down(failure.clone())) {
             Ok(()) => self.ended(failure),
             Err(_) => Ended::Unheard,
@@ -142,18 +142,12 @@ impl Session {
     }
 
     /// Passes messages on until the stream or the lease ends.
-    async fn pump(
-        &self,
-        incoming: &mut Streaming<v1::ToWorker>,
-        lease: &Lease,
-        beats: tokio::task::JoinHandle<()>,
-    ) -> Failure {
+    async fn pump(&self, incoming: &mut Streaming<v1::ToWorker>, beats: tokio::task::JoinHandle<()>) -> Failure {
         let mut beats = AbortOnDrop(beats);
         loop {
             tokio::select! {
                 message = incoming.message() => match message {
                     Ok(Some(message)) => {
-                        lease.contact(self.clock.now());
                         if self.events.send(Event::Message(Box::new(message))).is_err() {
                             return Failure::new(Code::Interrupted, "the worker is stopping");
                         }
@@ -177,7 +171,7 @@ impl Session {
     }
 
     fn refused(&self, failure: Failure) -> Ended {
-        Ended::Refused(Error::Refused { url: self.config.coordinator_url.clone(), failure })
+        Ended::Refused(Error::Refused { url: self.config.coordinator_url.clone(), failure: failure.into() })
     }
 }
 
@@ -188,26 +182,29 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Beats until the lease has run out. After a pause of the whole process the first tick finds that it has.
+/// Beats until the lease has run out, which is also looked at when it would. After a pause of the whole process that
+/// comes first. Messages of the coordinator prolong nothing: they may have waited in the socket through the pause.
 async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clock: Clock) {
-    let period = Duration::from_millis(lease.beat_every_ms());
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let period_ms = lease.beat_every_ms();
     loop {
-        ticks.tick().await;
         let now = clock.now();
         let beat = v1::FromWorker { message: Some(from_worker::Message::Beat(v1::Beat {})) };
         if lease.has_run_out(now) || outgoing.send(beat).is_err() {
             return;
         }
         let mut health = HealthClient::new(connection.clone());
-        let lease = lease.clone();
+        let answered = lease.clone();
         // Not awaited here: a slow answer must not delay the next beat. It ends with the connection at the latest.
         tokio::spawn(async move {
-            let answer = timeout(period * 3, health.check(HealthCheckRequest { service: String::new() })).await;
+            let answer = timeout(
+                Duration::from_millis(3 * period_ms),
+                health.check(HealthCheckRequest { service: String::new() }),
+            )
+            .await;
             if matches!(answer, Ok(Ok(_))) {
-                lease.contact(now);
+                answered.contact(now);
             }
         });
+        sleep(Duration::from_millis(period_ms.min(lease.left_ms(now)).max(1))).await;
     }
 }

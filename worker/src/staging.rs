@@ -10,6 +10,7 @@ use crate::fetch::{FetchError, Fetcher};
 use crate::outputs::Outputs;
 use crate::scratch::{AttemptFolder, Scratch};
 use futures_util::future::try_join_all;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
@@ -87,15 +88,18 @@ impl Staging {
                     local.push(v1::LocalSegment::default());
                     continue;
                 }
-                let key = (segment.attempt, segment.output);
-                if !own.contains_key(&key) {
-                    let Some(holder) = self.outputs.get(&segment.attempt) else {
-                        let message = format!("attempt {} is not on this worker any more", segment.attempt);
-                        return Err(StageError::SegmentLost(*segment, Failure::new(Code::FetchFailed, message)));
-                    };
-                    own.insert(key, path_to_bytes(&holder.edge(segment.output)));
-                }
-                local.push(v1::LocalSegment { path: own[&key].clone(), offset: segment.segment.offset });
+                let path = match own.entry((segment.attempt, segment.output)) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => {
+                        let Some(holder) = self.outputs.get(&segment.attempt) else {
+                            let message = format!("attempt {} is not on this worker any more", segment.attempt);
+                            let failure = Failure::new(Code::FetchFailed, message);
+                            return Err(StageError::SegmentLost((*segment).into(), failure));
+                        };
+                        new.insert(path_to_bytes(&holder.edge(segment.output)))
+                    }
+                };
+                local.push(v1::LocalSegment { path: path.clone(), offset: segment.segment.offset });
             }
             staged.segments.push(v1::LocalSegments { input: number, segments: local });
         }
@@ -110,7 +114,7 @@ impl Staging {
         folder: &AttemptFolder,
     ) -> Result<(), StageError> {
         let segments: Vec<SegmentRef> = wanted.iter().map(|w| w.1).collect();
-        let lost = |at: usize, failure| StageError::SegmentLost(segments[at.min(segments.len() - 1)], failure);
+        let lost = |at: usize, failure| StageError::SegmentLost(segments[at.min(segments.len() - 1)].into(), failure);
         let Some(address) = peers.get(&worker) else {
             return Err(lost(0, Failure::new(Code::FetchFailed, format!("nobody knows the address of {worker}"))));
         };

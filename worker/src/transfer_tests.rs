@@ -204,7 +204,7 @@ async fn a_segment_of_an_unknown_peer_is_lost() {
     let mut t = task(attempt(1, 2), vec![]);
     t.inputs.push(TaskInput::Segments(segments.clone()));
     match here.staging().stage(&t, &HashMap::new()).await {
-        Err(StageError::SegmentLost(segment, _)) => assert_eq!(segment, segments[0]),
+        Err(StageError::SegmentLost(segment, _)) => assert_eq!(*segment, segments[0]),
         other => panic!("{other:?}"),
     }
 }
