@@ -132,4 +132,8 @@ impl Keys for Records<'_> {
     fn key(&self, at: u32) -> &[u8] {
         self.record(at).0
     }
+    #[inline]
+    fn prefetch(&self, at: u32) {
+        crate::prefetch::read(self.0[at as usize..].as_ptr());
+    }
 }

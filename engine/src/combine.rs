@@ -33,10 +33,12 @@ pub struct Table<A: Accumulate> {
     used: usize,
     /// At this many keys the slots must grow.
     used_max: usize,
+    /// Whether only the moving of keys kept the slots from growing.
+    cramped: bool,
     memory: usize,
 }
 
-/// The key that was to be inserted does not fit: drain the table first.
+/// The key that was to be inserted does not fit, or the system gives no more memory: drain the table first.
 pub struct Full<T>(pub T);
 
 impl<A: Accumulate> Table<A> {
@@ -47,7 +49,16 @@ impl<A: Accumulate> Table<A> {
             count /= 2;
         }
         let slots = Slots::new(count)?;
-        Ok(Table { accumulate, slots, arena: Arena::new(), heap: 0, used: 0, used_max: load_max(count), memory })
+        Ok(Table {
+            accumulate,
+            slots,
+            arena: Arena::new(),
+            heap: 0,
+            used: 0,
+            used_max: load_max(count),
+            cramped: false,
+            memory,
+        })
     }
 
     /// Bytes of so many slots and of the entries that sort their keys.
@@ -108,7 +119,10 @@ impl<A: Accumulate> Table<A> {
             return Err(Full(acc));
         }
         let stored = match key.long() {
-            Some(bytes) => key.stored_at(self.arena.put(bytes)),
+            Some(bytes) => match self.arena.put(bytes) {
+                Ok(stored) => key.stored_at(stored),
+                Err(_) => return Err(Full(acc)),
+            },
             None => key,
         };
         self.slots.insert(stored, acc);
@@ -126,11 +140,14 @@ impl<A: Accumulate> Table<A> {
             if moving.max(Self::cost(count)) + more + self.heap > self.memory {
                 continue;
             }
-            let Ok(slots) = Slots::new(count) else { return false };
+            let Ok(slots) = Slots::new(count) else {
+                return false;
+            };
             self.slots.move_to(slots);
             self.used_max = load_max(count);
             return true;
         }
+        self.cramped = true;
         false
     }
 
@@ -150,26 +167,46 @@ impl<A: Accumulate> Table<A> {
         self.slots.get(at)
     }
 
-    /// Asks the processor for the slot of an entry.
+    /// Asks the processor for entries that are read soon, those after the `i`th.
     #[inline]
-    pub fn prefetch_entry(&self, at: u32) {
-        self.slots.prefetch_at(at);
+    pub fn prefetch_ahead(&self, entries: &[Entry], i: usize) {
+        if let Some(e) = entries.get(i + sort::PREFETCH) {
+            self.slots.prefetch_at(e.at);
+        }
+        if let Some(e) = entries.get(i + sort::PREFETCH / 2) {
+            self.slots.prefetch_bytes_at(e.at);
+        }
+    }
+
+    /// Drops all keys and keeps the slots' memory. Slots that could not grow because both arrays would not have fitted grow now, when
+    /// there is nothing to move.
+    pub fn clear(&mut self) {
+        let more = 2 * (self.arena.bytes() + self.heap);
+        self.slots.clear();
+        self.arena.clear();
+        (self.used, self.heap) = (0, 0);
+        let count = 2 * self.slots.len();
+        if std::mem::take(&mut self.cramped) && Self::cost(count) + more <= self.memory {
+            self.release_slots();
+            if let Ok(slots) = Slots::new(count) {
+                self.used_max = load_max(count);
+                self.slots = slots;
+            }
+        }
     }
 
     /// Drops all keys and gives the memory back, as far as the system allows.
     pub fn release(&mut self) {
+        self.cramped = false;
         self.clear();
+        self.release_slots();
+    }
+
+    fn release_slots(&mut self) {
         if let Ok(slots) = Slots::new(8) {
             self.used_max = load_max(slots.len());
             self.slots = slots;
         }
-    }
-
-    /// Drops all keys and keeps the slots' memory.
-    pub fn clear(&mut self) {
-        self.slots.clear();
-        self.arena.clear();
-        (self.used, self.heap) = (0, 0);
     }
 }
 
@@ -178,9 +215,82 @@ impl<T> Keys for Slots<T> {
     fn key(&self, at: u32) -> &[u8] {
         self.get(at).0
     }
+    #[inline]
+    fn prefetch(&self, at: u32) {
+        self.prefetch_at(at);
+    }
+    #[inline]
+    fn prefetch_key(&self, at: u32) {
+        self.prefetch_bytes_at(at);
+    }
 }
 
 /// Three quarters: beyond that linear probing meets too many strangers.
 fn load_max(slots: usize) -> usize {
     slots / 4 * 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::EngineError;
+    use crate::partition::Partitioning;
+    use std::collections::BTreeMap;
+
+    struct Append;
+    impl Accumulate for Append {
+        type Acc = Vec<u32>;
+        fn merge(&self, into: &mut Vec<u32>, other: Vec<u32>) {
+            into.extend(other);
+        }
+        fn encode(&self, acc: &Vec<u32>, out: &mut Vec<u8>) {
+            out.extend(acc.iter().flat_map(|n| n.to_le_bytes()));
+        }
+        fn decode(&self, _: &[u8]) -> crate::Result<Vec<u32>> {
+            Err(EngineError::Decode("not used here".into()))
+        }
+        fn heap_bytes(&self, acc: &Vec<u32>) -> usize {
+            acc.capacity() * 4
+        }
+    }
+
+    /// Small enough for Miri, which sees the unsafe code of slots and arena.
+    #[test]
+    fn keys_of_every_length_are_folded_and_drained_in_order() {
+        let key = |i: u32| format!("{}{}", i % 311, "x".repeat(i as usize % 311 % 40)).into_bytes();
+        let mut table = Table::new(Append, 1 << 20).unwrap();
+        let mut pending = Pending::default();
+        for round in 0..2 {
+            let mut expected: BTreeMap<Vec<u8>, Vec<u32>> = BTreeMap::new();
+            for i in 0..1500u32 {
+                if round == 0 {
+                    assert!(table.fold(Key::new(&key(i)), vec![i]).is_ok());
+                } else {
+                    assert!(pending.push(&mut table, &key(i), vec![i]).is_ok());
+                }
+                expected.entry(key(i)).or_default().push(i);
+            }
+            while pending.pop(&mut table).is_ok_and(|more| more) {}
+            let entries = table.sorted(&Router::new(Partitioning::Fixed(0)));
+            let mut drained: Vec<(Vec<u8>, Vec<u32>)> =
+                entries.iter().map(|e| table.get(e.at)).map(|(k, acc)| (k.to_vec(), acc.clone())).collect();
+            drained.iter_mut().for_each(|(_, acc)| acc.sort_unstable());
+            assert_eq!(drained, expected.into_iter().collect::<Vec<_>>());
+            table.clear();
+        }
+    }
+
+    #[test]
+    fn a_full_table_says_so_and_holds_no_more_than_its_budget() {
+        for memory in [0, 20_000, 500_000] {
+            let mut table = Table::new(Append, memory).unwrap();
+            let mut kept = 0;
+            while table.fold(Key::new(format!("a key that lies in the arena {kept}").as_bytes()), vec![kept]).is_ok() {
+                kept += 1;
+            }
+            assert!(kept >= 1);
+            assert!(kept == 1 || table.held(table.slots.len()) <= memory);
+            assert!(memory == 0 || kept as usize > memory / 300, "{kept} keys in {memory} bytes");
+        }
+    }
 }

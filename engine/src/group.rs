@@ -88,7 +88,9 @@ impl GroupArena {
         }
         // What the budget did not allow is not kept either.
         while chunks.heap_bytes > self.memory.max(CHUNK_BYTES[0]) {
-            let Some(chunk) = chunks.heap.pop() else { break };
+            let Some(chunk) = chunks.heap.pop() else {
+                break;
+            };
             chunks.heap_bytes -= chunk.capacity();
         }
         self.left.set(0);

@@ -20,8 +20,7 @@ pub fn partition_of(hash: u64, n: u32) -> u32 {
 /// Table hash of a key of up to sixteen bytes, given as its two masked words and its length.
 #[inline(always)]
 pub(crate) fn hash_short(k0: u64, k1: u64, length: usize) -> u64 {
-    let m = (k0 ^ 0x9E37_79B9_7F4A_7C15) as u128
-        * (k1.wrapping_add(length as u64) ^ 0xD6E8_FEB8_6659_FD93) as u128;
+    let m = (k0 ^ 0x9E37_79B9_7F4A_7C15) as u128 * (k1.wrapping_add(length as u64) ^ 0xD6E8_FEB8_6659_FD93) as u128;
     m as u64 ^ (m >> 64) as u64
 }
 

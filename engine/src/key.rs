@@ -47,24 +47,22 @@ pub fn short(key: &[u8]) -> (u64, u64) {
 fn load16(key: &[u8]) -> [u64; 2] {
     assert!(key.len() <= 16);
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    if key.as_ptr() as usize & 4095 <= 4096 - 16 {
+    if !key.is_empty() && key.as_ptr() as usize & 4095 <= 4096 - 16 {
         let (a, b): (u64, u64);
-        // SAFETY: the sixteen bytes lie in one page, and its first byte belongs to a live slice (an empty slice's pointer may dangle,
-        // so that case is left to the copy below), so the machine may read them all. The load is hidden from the compiler, which
+        // SAFETY: the sixteen bytes lie in one page, and the first of them belongs to a live slice (an empty slice's pointer may
+        // dangle and is left to the copy below), so the machine may read them all. The load is hidden from the compiler, which
         // could not be told that bytes behind the slice are read and then masked away.
-        if !key.is_empty() {
-            unsafe {
-                std::arch::asm!(
-                    "mov {a}, qword ptr [{p}]",
-                    "mov {b}, qword ptr [{p} + 8]",
-                    p = in(reg) key.as_ptr(),
-                    a = out(reg) a,
-                    b = lateout(reg) b,
-                    options(pure, readonly, nostack, preserves_flags),
-                );
-            }
-            return [a, b];
+        unsafe {
+            std::arch::asm!(
+                "mov {a}, qword ptr [{p}]",
+                "mov {b}, qword ptr [{p} + 8]",
+                p = in(reg) key.as_ptr(),
+                a = out(reg) a,
+                b = lateout(reg) b,
+                options(pure, readonly, nostack, preserves_flags),
+            );
         }
+        return [a, b];
     }
     let mut t = [0u8; 16];
     t[..key.len()].copy_from_slice(key);

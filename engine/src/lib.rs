@@ -1,6 +1,6 @@
 //! The engine: pairs of bytes in, sorted and partitioned files out, and back, in a fixed amount of memory.
 //!
-//! A map task pushes pairs into an [edge](edge): a [buffer](buffer) or a combining [table](combine), spilled as sorted [runs](run) when
+//! A map task pushes pairs into an [edge](edge): a buffer or a combining table, spilled as sorted runs when
 //! full, merged into one shuffle file at the end. A reduce task opens its [segments] as one merged sequence and keeps the values of a
 //! key in a [group] arena while user code looks at them.
 //!
@@ -8,21 +8,21 @@
 
 pub mod accumulate;
 pub mod budget;
-pub mod buffer;
-pub mod combine;
+mod buffer;
+mod combine;
 pub mod edge;
 pub mod error;
 pub mod group;
 pub mod hash;
-pub mod key;
+mod key;
 pub mod mapped;
-pub mod merge;
+mod merge;
 pub mod partition;
 mod prefetch;
-pub mod region;
-pub mod run;
+mod region;
+mod run;
 pub mod segments;
-pub mod sort;
+mod sort;
 
 pub use accumulate::Accumulate;
 pub use budget::Budget;

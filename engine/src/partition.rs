@@ -46,7 +46,9 @@ impl Router {
     /// The same as [`Partitioning::of`].
     #[inline]
     pub(crate) fn of(&self, key: &[u8]) -> u32 {
-        let Partitioning::Range(splitters) = &self.partitioning else { return self.partitioning.of(key) };
+        let Partitioning::Range(splitters) = &self.partitioning else {
+            return self.partitioning.of(key);
+        };
         let head = prefix(key);
         let mut at = self.prefixes.partition_point(|p| *p < head);
         // Only splitters with the key's own prefix need their bytes compared.

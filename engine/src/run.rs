@@ -237,7 +237,9 @@ fn merge_runs<M: Sorted>(
     let mut entries = memory.map_or(&[][..], |m| m.entries());
     loop {
         let of_runs = runs.iter().zip(&next).filter_map(|(run, at)| run.segments.get(*at)).map(|s| s.partition);
-        let Some(partition) = of_runs.chain(entries.first().map(|e| e.partition)).min() else { break };
+        let Some(partition) = of_runs.chain(entries.first().map(|e| e.partition)).min() else {
+            break;
+        };
         let mut cursors: Vec<Either<MappedCursor, M::Cursor<'_>>> = Vec::new();
         let mut paths: Vec<&Path> = Vec::new();
         for (run, at) in runs.iter().zip(&mut next) {

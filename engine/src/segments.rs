@@ -240,7 +240,9 @@ impl Pairs for Concat {
     }
     #[inline]
     fn advance(&mut self) -> Result<()> {
-        let Some(current) = &mut self.current else { return Ok(()) };
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
         match current.cursor.advance() {
             Ok(true) => Ok(()),
             Ok(false) => self.open_next(),

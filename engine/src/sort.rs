@@ -28,10 +28,31 @@ unsafe impl Plain for Entry {}
 pub trait Keys {
     /// The key of the entry with this `at`.
     fn key(&self, at: u32) -> &[u8];
+    /// Asks the processor for what [`prefetch_key`](Self::prefetch_key) reads.
+    fn prefetch(&self, _at: u32) {}
+    /// Asks the processor for the key's bytes.
+    fn prefetch_key(&self, _at: u32) {}
+}
+
+/// How many entries ahead of the one in use their keys are fetched, in two steps.
+pub const PREFETCH: usize = 16;
+
+/// The entry's key, while those of the entries behind it are on their way.
+#[inline]
+fn key_ahead<'k, K: Keys>(entries: &[Entry], i: usize, keys: &'k K) -> &'k [u8] {
+    if let Some(e) = entries.get(i + PREFETCH) {
+        keys.prefetch(e.at);
+    }
+    if let Some(e) = entries.get(i + PREFETCH / 2) {
+        keys.prefetch_key(e.at);
+    }
+    keys.key(entries[i].at)
 }
 
 /// Up to here the standard library sorts.
 const SMALL: usize = 96;
+/// Up to here entries that hold the same are compared by their whole keys.
+const TIES_DIRECT: usize = 3;
 /// Most buckets of one level: their heads must stay in the first cache.
 const BITS_MAX: u32 = 10;
 
@@ -72,7 +93,7 @@ enum Level {
 
 fn sort<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
     if entries.len() <= SMALL {
-        return entries.sort_unstable_by(|a, b| compare(a, b, level, keys));
+        return sort_small(entries, level, keys);
     }
     let (mut low, mut high) = ((u32::MAX, u64::MAX), (0, 0));
     let (mut partition_low, mut partition_high) = (u32::MAX, 0);
@@ -86,8 +107,7 @@ fn sort<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
     high.0 = partition_high;
     let bits = (entries.len() / 32).ilog2().clamp(1, BITS_MAX);
     if low.0 != high.0 {
-        // Partition and prefix as one number, so that one pass uses both when there are few partitions.
-        let whole = |e: &Entry| (e.partition as u128) << 64 | e.prefix as u128;
+        // One pass uses both when there are few partitions.
         let (from, to) = ((low.0 as u128) << 64, (high.0 as u128) << 64 | u64::MAX as u128);
         let shift = (128 - (to - from).leading_zeros()).saturating_sub(bits);
         split(entries, 1 << bits, |e| ((whole(e) - from) >> shift) as usize, |part| sort(part, level, keys));
@@ -101,34 +121,71 @@ fn sort<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
     }
 }
 
+/// By what the entries hold first: keys are only looked at where that is equal.
+fn sort_small<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
+    entries.sort_unstable_by_key(whole);
+    for equal in entries.chunk_by_mut(|a, b| whole(a) == whole(b)) {
+        match equal.len() {
+            1 => {}
+            2..=TIES_DIRECT => equal.sort_unstable_by(|a, b| compare(a, b, level, keys)),
+            _ => {
+                if let Some(next) = deeper(equal, level, keys) {
+                    reload(equal, next, keys);
+                    sort_small(equal, next, keys);
+                }
+            }
+        }
+    }
+}
+
+/// Partition and prefix as one number.
+#[inline]
+fn whole(e: &Entry) -> u128 {
+    (e.partition as u128) << 64 | e.prefix as u128
+}
+
 /// The level after this one, for entries that this one does not tell apart.
 fn deeper<K: Keys>(entries: &[Entry], level: Level, keys: &K) -> Option<Level> {
     match level {
-        Level::Bytes(depth) => {
-            let longer = entries.iter().any(|e| keys.key(e.at).len() > depth + 8);
-            Some(if longer { Level::Bytes(depth + 8) } else { Level::Length })
-        }
+        Level::Bytes(depth) => Some(common(entries, depth + 8, keys).map_or(Level::Length, Level::Bytes)),
         Level::Length => Some(Level::Arrival),
         Level::Arrival => None,
     }
 }
 
+/// The first depth from `depth` on, in steps of eight, where the keys are not all alike; none if they are to their ends.
+fn common<K: Keys>(entries: &[Entry], depth: usize, keys: &K) -> Option<usize> {
+    let first = keys.key(entries[0].at);
+    let mut found = usize::MAX;
+    for i in 0..entries.len() {
+        let key = key_ahead(entries, i, keys);
+        let end = found.min(first.len().max(key.len()));
+        let differs = |at: &usize| prefix_at(first, *at) != prefix_at(key, *at);
+        found = found.min((depth..end).step_by(8).find(differs).unwrap_or(usize::MAX));
+        if found == depth {
+            break;
+        }
+    }
+    if found == usize::MAX { None } else { Some(found) }
+}
+
 fn reload<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
-    for e in entries {
-        e.prefix = match level {
-            Level::Bytes(depth) => prefix_at(keys.key(e.at), depth),
-            Level::Length => keys.key(e.at).len() as u64,
-            Level::Arrival => e.at as u64,
+    for i in 0..entries.len() {
+        entries[i].prefix = match level {
+            Level::Bytes(depth) => prefix_at(key_ahead(entries, i, keys), depth),
+            Level::Length => key_ahead(entries, i, keys).len() as u64,
+            Level::Arrival => entries[i].at as u64,
         };
     }
 }
 
+/// Of two entries that hold the same.
 #[inline]
 fn compare<K: Keys>(a: &Entry, b: &Entry, level: Level, keys: &K) -> Ordering {
-    (a.partition, a.prefix).cmp(&(b.partition, b.prefix)).then_with(|| match level {
+    match level {
         Level::Bytes(_) => keys.key(a.at).cmp(keys.key(b.at)).then(a.at.cmp(&b.at)),
         Level::Length | Level::Arrival => a.at.cmp(&b.at),
-    })
+    }
 }
 
 /// Permutes the entries into buckets by `digit`, in place, and calls `then` on each bucket.

@@ -9,7 +9,7 @@ use windrow_engine::{
 use windrow_model::Order;
 
 /// Small where the code is slow.
-const BUDGET: usize = if cfg!(debug_assertions) { 6 << 20 } else { 24 << 20 };
+const BUDGET: usize = if cfg!(debug_assertions) { 1 << 20 } else { 24 << 20 };
 const SLACK: usize = 32 << 20;
 
 struct Sum;

@@ -209,7 +209,8 @@ fn more_segments_than_files_may_be_merged_at_once() {
     let merged = drain(open_merged(segments, &folder.path().join("scratch"), 1 << 30).unwrap());
     assert_eq!(merged.len(), 2600);
     assert!(merged.is_sorted_by_key(|p| p.0.clone()));
-    let same: Vec<u32> = merged.iter().filter(|p| p.0 == b"same").map(|p| u32::from_be_bytes(*p.1.first_chunk().unwrap())).collect();
+    let same: Vec<u32> =
+        merged.iter().filter(|p| p.0 == b"same").map(|p| u32::from_be_bytes(*p.1.first_chunk().unwrap())).collect();
     assert!(same.into_iter().eq(0..1300));
 }
 
@@ -278,7 +279,7 @@ fn tables_larger_than_the_cache_lose_nothing() {
         assert_eq!(result.runs > 0, memory < 100 << 20, "{}", result.runs);
         let read = read(&spec, &result);
         let pairs: Vec<&Pair> = read.values().flatten().collect();
-        assert_eq!(pairs.len() as u64, n / 2 + 250 + 5);
+        assert_eq!(pairs.len() as u64, n / 2 + 250 + 5 - 2, "0 and 4 are of both kinds");
         let sum: u64 = pairs.iter().map(|p| u64::from_le_bytes(*p.1.first_chunk().unwrap())).sum();
         assert_eq!(sum, n * (n - 1) / 2);
         assert!(read.values().all(|p| p.is_sorted_by(|a, b| a.0 < b.0)));
@@ -290,7 +291,7 @@ fn records_beyond_the_budget_and_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec(folder.path(), Partitioning::Hash(2), Order::Key, Codec::Lz4, 1 << 20);
     let mut edge = PlainEdge::new(spec.clone()).unwrap();
-    let huge: Vec<u8> = (0..3u32 << 20).map(|i| (i * i >> 7) as u8).collect();
+    let huge: Vec<u8> = (0..3u32 << 20).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
     edge.push(b"k", b"1").unwrap();
     edge.push(b"k", &huge).unwrap();
     edge.push(b"k", b"3").unwrap();

@@ -141,8 +141,7 @@ impl Header {
         }
         let number = |at: usize| u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
         let codec = Codec::from_number(b[2]).ok_or(FormatError::Malformed("a block's codec is unknown"))?;
-        let header =
-            Header { codec, raw_length: number(4), stored_length: number(8), records: number(12) };
+        let header = Header { codec, raw_length: number(4), stored_length: number(8), records: number(12) };
         if header.raw_length as usize > RAW_MAX || header.stored_length > header.raw_length {
             return Err(FormatError::Malformed("a block's lengths are impossible"));
         }

@@ -82,8 +82,8 @@ pub fn decompress(codec: Codec, stored: &[u8], raw_length: usize, out: &mut Vec<
                 *out = Vec::new();
             }
             out.resize(raw_length, 0);
-            let length = decompress_into(stored, out)
-                .map_err(|_| FormatError::Malformed("a block does not decompress"))?;
+            let length =
+                decompress_into(stored, out).map_err(|_| FormatError::Malformed("a block does not decompress"))?;
             out.truncate(length);
         }
     }

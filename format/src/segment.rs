@@ -94,6 +94,9 @@ impl SegmentCursor {
     }
 }
 
+/// A key and its value, lent.
+pub type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// Records of one segment, lent one after the other.
 pub struct SegmentReader<'a> {
     segment: &'a [u8],
@@ -109,7 +112,7 @@ impl<'a> SegmentReader<'a> {
     /// The next record, until the next call.
     #[inline]
     #[allow(clippy::should_implement_trait)] // It lends; std's iterator cannot.
-    pub fn next(&mut self) -> Result<Option<(&[u8], &[u8])>, FormatError> {
+    pub fn next(&mut self) -> Result<Option<Record<'_>>, FormatError> {
         Ok(if self.cursor.advance(self.segment)? { Some(self.cursor.record(self.segment)) } else { None })
     }
 }

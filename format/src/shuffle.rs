@@ -21,6 +21,8 @@ const MAGIC: [u8; 8] = *b"windrowS";
 const VERSION: u32 = 1;
 const ENTRY_BYTES: usize = 36;
 const FOOTER_BYTES: usize = 28;
+/// Room that a block may need while it is made: LZ4 wants a tenth more than it can ever fill.
+const BLOCK_MAX: usize = HEADER_BYTES + RAW_TARGET + RAW_TARGET / 8;
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -50,7 +52,12 @@ impl ShuffleWriter {
     }
 
     /// The same with a smaller write buffer, for small budgets.
-    pub fn create_with_buffer(path: &Path, identity: Identity, codec: Codec, bytes: usize) -> Result<Self, FormatError> {
+    pub fn create_with_buffer(
+        path: &Path,
+        identity: Identity,
+        codec: Codec,
+        bytes: usize,
+    ) -> Result<Self, FormatError> {
         Ok(ShuffleWriter {
             file: File::create(path)?,
             identity,
@@ -68,8 +75,7 @@ impl ShuffleWriter {
 
     /// Most bytes that a writer with this buffer holds, one larger record aside.
     pub fn memory_bytes(codec: Codec, buffer: usize) -> usize {
-        let block = RAW_TARGET + HEADER_BYTES;
-        buffer.min(WRITE_BYTES) + block + if codec == Codec::None { 0 } else { block + block / 64 }
+        buffer.min(WRITE_BYTES) + BLOCK_MAX + if codec == Codec::None { 0 } else { RAW_TARGET }
     }
 
     /// Adds a record. Partitions never descend.
@@ -100,14 +106,13 @@ impl ShuffleWriter {
 
     /// Room for one block in small steps, so that a small file needs little and a large one no more than it said.
     fn open_block(&mut self) {
-        let block = RAW_TARGET + HEADER_BYTES;
+        if self.out.capacity() - self.out.len() < BLOCK_MAX {
+            let grown = (2 * self.out.capacity()).min(self.write_bytes + BLOCK_MAX);
+            self.out.reserve_exact(BLOCK_MAX.max(grown.saturating_sub(self.out.len())));
+        }
         if self.compressed {
             self.raw.reserve_exact(RAW_TARGET);
         } else {
-            if self.out.capacity() - self.out.len() < block {
-                let grown = (2 * self.out.capacity()).min(self.write_bytes + block);
-                self.out.reserve_exact(block.max(grown.saturating_sub(self.out.len())));
-            }
             self.block_start = self.out.len();
             self.out.extend_from_slice(&[0; HEADER_BYTES]);
         }

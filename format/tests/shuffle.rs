@@ -92,7 +92,9 @@ fn an_intact_segment_of_another_attempt_is_refused() {
     let bytes = &file[s.offset as usize..(s.offset + s.length) as usize];
     let right = Identity { partition: s.partition, ..identity() };
     assert!(SegmentReader::new(bytes, right).next().unwrap().is_some());
-    for wrong in [Identity { attempt: 4, ..right }, Identity { partition: 0, ..right }, Identity { job: [0; 16], ..right }] {
+    for wrong in
+        [Identity { attempt: 4, ..right }, Identity { partition: 0, ..right }, Identity { job: [0; 16], ..right }]
+    {
         assert!(matches!(SegmentReader::new(bytes, wrong).next(), Err(FormatError::Checksum { .. })));
     }
 }

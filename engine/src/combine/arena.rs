@@ -1,18 +1,22 @@
 //! Bytes of long keys: copied once, never moved, dropped together.
 
-/// First and largest size of a chunk.
-const CHUNK_BYTES: [usize; 2] = [4 << 10, 1 << 20];
+use crate::region::Region;
+
+/// Smallest and largest size of a chunk. In between a chunk is a quarter of what there is, so that little is reserved in vain.
+const CHUNK_BYTES: [usize; 2] = [4 << 10, 8 << 20];
 
 /// A list of chunks; bytes are added at the end of the last.
 pub struct Arena {
-    chunks: Vec<Vec<u8>>,
+    chunks: Vec<Region<u8>>,
+    /// Used bytes of the last chunk.
+    at: usize,
     bytes: usize,
 }
 
 impl Arena {
     /// Without memory until the first key.
     pub fn new() -> Self {
-        Arena { chunks: Vec::new(), bytes: 0 }
+        Arena { chunks: Vec::new(), at: 0, bytes: 0 }
     }
 
     /// Bytes of all chunks.
@@ -28,30 +32,30 @@ impl Arena {
     /// Size of the chunk that this key would need; zero if it fits into the last one.
     fn chunk_for(&self, key: &[u8]) -> usize {
         match self.chunks.last() {
-            Some(c) if c.capacity() - c.len() >= key.len() => 0,
-            _ => key.len().max(self.bytes.clamp(CHUNK_BYTES[0], CHUNK_BYTES[1])),
+            Some(c) if c.as_slice().len() - self.at >= key.len() => 0,
+            _ => key.len().max((self.bytes / 4).clamp(CHUNK_BYTES[0], CHUNK_BYTES[1])),
         }
     }
 
     /// Copies a key; the bytes stay where they are until [`clear`](Self::clear).
-    pub fn put(&mut self, key: &[u8]) -> &[u8] {
+    pub fn put(&mut self, key: &[u8]) -> std::io::Result<&[u8]> {
         let new = self.chunk_for(key);
         if new > 0 || self.chunks.is_empty() {
-            let chunk = Vec::with_capacity(new);
-            self.bytes += chunk.capacity();
-            self.chunks.push(chunk);
+            self.chunks.push(Region::zeroed(new)?);
+            self.bytes += new;
+            self.at = 0;
         }
+        let start = self.at;
+        self.at += key.len();
         let last = self.chunks.len() - 1;
-        let chunk = &mut self.chunks[last];
-        let start = chunk.len();
-        // Within its capacity: the chunk does not move.
-        chunk.extend_from_slice(key);
-        &chunk[start..]
+        let to = &mut self.chunks[last].as_mut_slice()[start..self.at];
+        to.copy_from_slice(key);
+        Ok(to)
     }
 
     /// Drops all bytes.
     pub fn clear(&mut self) {
         self.chunks.clear();
-        self.bytes = 0;
+        (self.at, self.bytes) = (0, 0);
     }
 }

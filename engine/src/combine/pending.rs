@@ -59,12 +59,14 @@ impl ShortBytes {
     }
 }
 
-impl<T> Pending<T> {
+impl<T> Default for Pending<T> {
     /// Empty rings.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Pending { short: [const { None }; SHORT_RING], long: [const { None }; LONG_RING], short_at: 0, long_at: 0 }
     }
+}
 
+impl<T> Pending<T> {
     /// Lets a pair wait, and folds the one that has waited longest. A key that is too long to wait is folded at once, by the caller:
     /// see [`waits`](Self::waits).
     #[inline(always)]
@@ -89,7 +91,12 @@ impl<T> Pending<T> {
     }
 
     #[inline(never)]
-    fn push_long<A: Accumulate<Acc = T>>(&mut self, table: &mut Table<A>, key: &[u8], acc: T) -> Result<(), Refused<T>> {
+    fn push_long<A: Accumulate<Acc = T>>(
+        &mut self,
+        table: &mut Table<A>,
+        key: &[u8],
+        acc: T,
+    ) -> Result<(), Refused<T>> {
         let mut bytes = [0; LONG_MAX];
         bytes[..key.len()].copy_from_slice(key);
         let length = key.len() as u8;

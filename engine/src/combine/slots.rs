@@ -73,6 +73,7 @@ impl<'a> Key<'a> {
 
     /// The same long key, with its bytes there.
     pub fn stored_at<'b>(&self, bytes: &'b [u8]) -> Key<'b> {
+        assert_eq!(bytes.len(), length(self.meta.get()), "the stored bytes are the key's");
         Key { k0: bytes.as_ptr().expose_provenance() as u64, k1: self.k1, meta: self.meta, bytes }
     }
 }
@@ -114,6 +115,13 @@ impl<T> Slot<T> {
         if is_short(self.meta) { self.k0 == key.k0 } else { self.key() == key.bytes }
     }
 
+    #[inline(always)]
+    fn prefetch_bytes(&self) {
+        if !is_short(self.meta) {
+            prefetch::read(std::ptr::without_provenance::<u8>(self.k0 as usize));
+        }
+    }
+
     #[inline]
     fn key(&self) -> &[u8] {
         let length = length(self.meta);
@@ -133,9 +141,6 @@ pub struct Slots<T> {
     region: Region<Slot<T>>,
     mask: usize,
 }
-
-// SAFETY: addresses in slots point into memory that whoever owns the slots owns too; keys are plain bytes.
-unsafe impl<T: Send> Send for Slots<T> {}
 
 impl<T> Slots<T> {
     /// `count` empty slots; a power of two up to 2^32.
@@ -207,8 +212,13 @@ impl<T> Slots<T> {
 
     /// All keys, each with its place.
     pub fn keys(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        let slots = self.region.as_slice().iter().enumerate();
-        slots.filter(|(_, s)| s.meta != 0).map(|(i, s)| (i as u32, s.key()))
+        let slots = self.region.as_slice();
+        slots.iter().enumerate().filter(|(_, s)| s.meta != 0).map(|(i, s)| {
+            if let Some(ahead) = slots.get(i + 16) {
+                ahead.prefetch_bytes();
+            }
+            (i as u32, s.key())
+        })
     }
 
     /// What is at a place that [`keys`](Self::keys) has named.
@@ -231,8 +241,14 @@ impl<T> Slots<T> {
     pub fn prefetch_bytes(&self, meta: u64) {
         let slot = self.slot(self.home(meta));
         if slot.meta == meta {
-            prefetch::read(std::ptr::without_provenance::<u8>(slot.k0 as usize));
+            slot.prefetch_bytes();
         }
+    }
+
+    /// Asks for the bytes of the key at a place, if they are not in the slot. The slot should be in the cache already.
+    #[inline(always)]
+    pub fn prefetch_bytes_at(&self, at: u32) {
+        self.slot(at as usize).prefetch_bytes();
     }
 
     /// Asks for the cache line of a place.

@@ -12,9 +12,7 @@ use windrow_format::block::{self, FormatError};
 use windrow_model::Order;
 
 /// From this size of its slots on, a table is reached through rings that hide the misses.
-const RING_BYTES: usize = 4 << 20;
-/// How many slots ahead of the one that is written are fetched.
-const PREFETCH: usize = 12;
+const RING_BYTES: usize = 1 << 20;
 
 /// One pair for each distinct key, sorted by partition and key.
 pub struct CombinedEdge<A: Accumulate> {
@@ -33,7 +31,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         let table = Table::new(accumulate, shares.data).map_err(EngineError::io("reserve memory for", &spec.file))?;
         let runs = Runs::new(spec.folder.clone(), spec.identity, spec.codec, Order::Key, shares.write);
         let router = Router::new(spec.partitioning.clone());
-        Ok(CombinedEdge { router, shares, table, pending: Pending::new(), runs, spec })
+        Ok(CombinedEdge { router, shares, table, pending: Pending::default(), runs, spec })
     }
 
     /// Folds a value into its key's accumulator.
@@ -56,7 +54,9 @@ impl<A: Accumulate> CombinedEdge<A> {
         self.spill()?;
         // An empty table refuses nothing unless the system refuses memory.
         let folded = self.table.fold(Key::new(key), acc);
-        folded.map_err(|Full(_)| EngineError::io("reserve memory for", &self.spec.file)(std::io::ErrorKind::OutOfMemory.into()))
+        folded.map_err(|Full(_)| {
+            EngineError::io("reserve memory for", &self.spec.file)(std::io::ErrorKind::OutOfMemory.into())
+        })
     }
 
     #[cold]
@@ -108,9 +108,7 @@ impl<A: Accumulate> CombinedEdge<A> {
 fn write_all<A: Accumulate>(table: &Table<A>, entries: &[Entry], out: &mut Output) -> Result<()> {
     let mut value = Vec::new();
     for (i, entry) in entries.iter().enumerate() {
-        if let Some(ahead) = entries.get(i + PREFETCH) {
-            table.prefetch_entry(ahead.at);
-        }
+        table.prefetch_ahead(entries, i);
         let (key, acc) = table.get(entry.at);
         value.clear();
         table.accumulate().encode(acc, &mut value);
@@ -189,10 +187,10 @@ struct DrainedCursor<'a, A: Accumulate> {
 
 impl<A: Accumulate> Cursor for DrainedCursor<'_, A> {
     fn advance(&mut self) -> Result<bool, FormatError> {
-        if let Some(ahead) = self.entries.get(self.next + PREFETCH) {
-            self.table.prefetch_entry(ahead.at);
-        }
-        let Some(entry) = self.entries.get(self.next) else { return Ok(false) };
+        self.table.prefetch_ahead(self.entries, self.next);
+        let Some(entry) = self.entries.get(self.next) else {
+            return Ok(false);
+        };
         self.next += 1;
         self.value.clear();
         self.table.accumulate().encode(self.table.get(entry.at).1, &mut self.value);

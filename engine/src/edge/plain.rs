@@ -6,11 +6,8 @@ use crate::error::{EngineError, Result};
 use crate::merge::Cursor;
 use crate::partition::Router;
 use crate::run::{Output, Runs, Sorted, Through};
-use crate::sort::Entry;
+use crate::sort::{Entry, PREFETCH};
 use windrow_format::block::{self, FormatError};
-
-/// How many records ahead of the one that is written are fetched.
-const PREFETCH: usize = 12;
 
 /// Pairs by partition, sorted or as they arrive. Equal keys keep the order of their arrival.
 pub struct PlainEdge {
@@ -85,8 +82,7 @@ impl PlainEdge {
             self.buffer = Buffer::new(0).map_err(EngineError::io("release memory for", &self.spec.file))?;
             self.runs.reduce(self.shares.merge_alone, &mut Copied)?;
         }
-        let mut out =
-            Output::create(self.spec.file.clone(), self.spec.identity, self.spec.codec, self.shares.write)?;
+        let mut out = Output::create(self.spec.file.clone(), self.spec.identity, self.spec.codec, self.shares.write)?;
         if self.runs.is_empty() {
             write_all(&self.buffer, &mut out)?;
         } else {
