@@ -140,7 +140,8 @@ pub(crate) fn keyed_ports<K: Key, V: Datum>(
 ) -> Vec<Port> {
     let in_place = pairs.keyed == Some(partitions);
     pairs.flow.shared_edge(pairs.node, format!("keyed {partitions:?}"), || {
-        let direct: Option<Vec<Port>> = pairs.branches.iter().map(|b| b.direct.clone()).collect::<Option<Vec<_>>>().map(|p| p.concat());
+        let direct: Option<Vec<Port>> =
+            pairs.branches.iter().map(|b| b.direct.clone()).collect::<Option<Vec<_>>>().map(|p| p.concat());
         match direct {
             Some(ports) if in_place => ports,
             _ => {

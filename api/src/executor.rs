@@ -116,7 +116,8 @@ fn build(registry: &Registry, setup: &v1::ExecutorSetup) -> Result<Program> {
     let built = flow.build()?;
     let expected: Digest = setup.fingerprint.clone().unwrap_or_default().try_into().map_err(bad)?;
     if built.plan.fingerprint != expected {
-        let message = format!("the plan's fingerprint was {expected} at submit, and is {} here", built.plan.fingerprint);
+        let message =
+            format!("the plan's fingerprint was {expected} at submit, and is {} here", built.plan.fingerprint);
         return Err(Error::new(Code::PlanMismatch, message));
     }
     Ok(Program { plan: built.plan, functions: built.functions, counters: built.counters })
@@ -173,8 +174,7 @@ impl Order {
             Err(TaskError { failure, segment }) => from_executor::Message::Failed(v1::TaskFailed {
                 attempt,
                 failure: Some(Failure::into(failure)),
-                segment: segment
-                    .map(|(input, index)| v1::SegmentPosition { input: input as u32, index: index as u32 }),
+                segment: segment.map(|(input, index)| v1::SegmentPosition { input: input as u32, index: index as u32 }),
             }),
         }
     }

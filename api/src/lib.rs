@@ -86,8 +86,8 @@ pub use windrow_model::{Code, Failure, JobOptions, JobState, JobStatus};
 /// Sources by name, with their options.
 pub mod sources {
     pub use crate::source::{
-        BytesLines, CsvSource, FixedSource, JsonlSource, Lines, PlacedLines, WholeFiles, bytes_lines, csv, fixed, jsonl,
-        lines, whole_files,
+        BytesLines, CsvSource, FixedSource, JsonlSource, Lines, PlacedLines, WholeFiles, bytes_lines, csv, fixed,
+        jsonl, lines, whole_files,
     };
 }
 /// Sinks by name, with their options.

@@ -8,9 +8,9 @@ use crate::finished::Finished;
 use crate::task_run::{Program, Setting};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use windrow_engine::LocalSegment;
 use windrow_format::codec::Codec;
@@ -43,11 +43,7 @@ enum Message {
 }
 
 /// Runs a built job to its end. `progress` gets its status now and then, and last the final one.
-pub(crate) fn run(
-    program: Program,
-    options: LocalOptions,
-    progress: &mut dyn FnMut(&JobStatus),
-) -> Result<Finished> {
+pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn FnMut(&JobStatus)) -> Result<Finished> {
     let job = JobId(uuid::Uuid::now_v7());
     let scratch = Scratch::create(&program, &options, job)?;
     let (sender, messages) = channel();
@@ -266,8 +262,7 @@ fn execute(
     cancelled: &AtomicBool,
 ) -> Result<TaskReport, TaskError> {
     let folder = root.join(names::attempt_folder(&task.attempt));
-    std::fs::create_dir_all(&folder)
-        .map_err(|e| Failure::new(Code::IoError, format!("{}: {e}", folder.display())))?;
+    std::fs::create_dir_all(&folder).map_err(|e| Failure::new(Code::IoError, format!("{}: {e}", folder.display())))?;
     let segments = task.inputs.iter().map(|input| match input {
         TaskInput::Segments(refs) => refs
             .iter()

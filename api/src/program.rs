@@ -31,9 +31,11 @@ pub(crate) struct Registry(Vec<(&'static str, FromParams)>);
 
 impl Registry {
     pub fn from_params(&self, program: &str, params: &str) -> Result<Box<dyn AnyJob>> {
-        let (_, make) = self.0.iter().find(|(name, _)| *name == program).ok_or_else(|| {
-            Error::new(Code::PlanMismatch, format!("this binary has no job `{program}`"))
-        })?;
+        let (_, make) = self
+            .0
+            .iter()
+            .find(|(name, _)| *name == program)
+            .ok_or_else(|| Error::new(Code::PlanMismatch, format!("this binary has no job `{program}`")))?;
         make(params)
     }
     fn add<J: Job>(&mut self) {
@@ -284,4 +286,3 @@ pub(crate) fn print_failure(failure: &Failure) {
     }
     eprintln!("  hint: {}", failure.code.hint());
 }
-

@@ -75,7 +75,11 @@ pub(crate) type DecodeValue<V> =
     for<'a> fn(&'a [u8], &'a [u8], &'a Arena) -> Result<<V as Datum>::Ref<'a>, DecodeError>;
 
 /// Plain values of a key.
-pub(crate) fn decode_value<'a, V: Datum>(_: &'a [u8], value: &'a [u8], arena: &'a Arena) -> Result<V::Ref<'a>, DecodeError> {
+pub(crate) fn decode_value<'a, V: Datum>(
+    _: &'a [u8],
+    value: &'a [u8],
+    arena: &'a Arena,
+) -> Result<V::Ref<'a>, DecodeError> {
     V::decode::<true>(&mut Reader::new(value, arena))
 }
 
@@ -134,7 +138,9 @@ impl<'g, V: Datum> Values<'g, V> {
         };
         let item = match free {
             Some(v) => v,
-            None => (self.decode)(self.bytes.alloc(suffix), self.bytes.alloc(value), self.arena).map_err(undecodable)?,
+            None => {
+                (self.decode)(self.bytes.alloc(suffix), self.bytes.alloc(value), self.arena).map_err(undecodable)?
+            }
         };
         advance(&mut **pairs, self.cursor.input)?;
         Ok(Some(item))

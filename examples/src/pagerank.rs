@@ -67,6 +67,77 @@ impl Job for PageRank {
     }
 }
 
+/// One round as a job of its own: reads the ranks of the round before, if there was one.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Round {
+    edges: Vec<String>,
+    #[arg(long)]
+    before: Option<String>,
+    #[arg(long)]
+    output: String,
+}
+
+impl Job for Round {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        let links = links(flow, &self.edges).partition_by(0);
+        let ranks = match &self.before {
+            None => start(&links),
+            Some(folder) => flow.read(lines(folder)).map(|line, out| {
+                let (node, rank) =
+                    line.split_once('\t').ok_or_else(|| Error::msg("the line is not `node<TAB>rank`"))?;
+                out.emit(node.parse::<u64>()?, rank.parse::<f64>()?);
+                Ok(())
+            }),
+        };
+        let next = round(&links, &ranks).share();
+        next.join(&ranks)
+            .map(|(_, (now, before)), out| out.emit((), (now - before).abs()))
+            .combine(Max)
+            .collect("moved");
+        next.write(tsv(&self.output))
+    }
+}
+
+/// Rank the nodes of a graph until no rank moves any more.
+#[derive(clap::Args)]
+struct Until {
+    #[command(flatten)]
+    job: PageRank,
+    /// Stop when no rank moves by more than this
+    #[arg(long)]
+    until: f64,
+}
+
+/// Runs rounds, each a job, looking at how far ranks moved in between.
+fn until(args: Until, session: &Session) -> Result<()> {
+    let PageRank { edges, rounds, output } = args.job;
+    if std::path::Path::new(&output).exists() {
+        return Err(Error::new(windrow::Code::OutputExists, format!("{output} exists")));
+    }
+    let scratch = format!("{output}.rounds");
+    let mut before = None;
+    for n in 0..rounds.max(1) {
+        let folder = format!("{scratch}/{n}");
+        let done = session.run(&Round { edges: edges.clone(), before: before.clone(), output: folder.clone() })?;
+        before = Some(folder);
+        let moved = done.collected::<((), f64)>("moved")?.into_iter().map(|(_, m)| m).fold(0.0, f64::max);
+        eprintln!("round {n}: ranks moved by at most {moved}");
+        if moved <= args.until {
+            break;
+        }
+    }
+    if let Some(last) = before {
+        std::fs::rename(last, &output)?;
+    }
+    std::fs::remove_dir_all(scratch)?;
+    Ok(())
+}
+
 fn main() -> std::process::ExitCode {
-    windrow::main::<PageRank>()
+    let program = windrow::Program::new().internal_job::<Round>();
+    if std::env::args().any(|arg| arg.starts_with("--until")) {
+        program.driver("", until).run()
+    } else {
+        program.job::<PageRank>("").run()
+    }
 }

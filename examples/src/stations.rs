@@ -39,7 +39,8 @@ impl Job for Stations {
     fn plan(&self, flow: &Flow) -> Result<()> {
         flow.read(bytes_lines(&self.input))
             .map(|line, out| {
-                let parsed = line.iter().position(|b| *b == b';').and_then(|at| Some((&line[..at], tenths(&line[at + 1..])?)));
+                let parsed =
+                    line.iter().position(|b| *b == b';').and_then(|at| Some((&line[..at], tenths(&line[at + 1..])?)));
                 let (name, value) = parsed.ok_or_else(|| Error::msg("the line is not `name;temperature`"))?;
                 out.emit(name, value);
                 Ok(())

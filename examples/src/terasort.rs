@@ -88,7 +88,10 @@ fn validate(args: Validate) -> Result<()> {
         let mut record = [0u8; RECORD];
         let length = part.metadata()?.len();
         if length % RECORD as u64 != 0 {
-            return Err(Error::msg(format!("{} has {length} bytes, no whole number of records", part.path().display())));
+            return Err(Error::msg(format!(
+                "{} has {length} bytes, no whole number of records",
+                part.path().display()
+            )));
         }
         for n in 0..length / RECORD as u64 {
             file.read_exact(&mut record)?;
@@ -97,7 +100,8 @@ fn validate(args: Validate) -> Result<()> {
             }
             last.copy_from_slice(&record[..KEY]);
             // An order-free sum: the same records in any order have the same one (FNV-1a of each).
-            let hash = record.iter().fold(0xCBF2_9CE4_8422_2325u64, |h, b| (h ^ *b as u64).wrapping_mul(0x100_0000_01B3));
+            let hash =
+                record.iter().fold(0xCBF2_9CE4_8422_2325u64, |h, b| (h ^ *b as u64).wrapping_mul(0x100_0000_01B3));
             sum = sum.wrapping_add(hash);
             records += 1;
         }

@@ -25,7 +25,14 @@ pub struct JobOptions {
 
 impl Default for JobOptions {
     fn default() -> Self {
-        JobOptions { partitions: None, chunk_bytes: None, priority: 0, slots_max: None, attempts_max: 4, timeout_ms: None }
+        JobOptions {
+            partitions: None,
+            chunk_bytes: None,
+            priority: 0,
+            slots_max: None,
+            attempts_max: 4,
+            timeout_ms: None,
+        }
     }
 }
 

@@ -25,9 +25,7 @@ pub use chunk::{Chunk, FileIdentity, FileRange};
 pub use code::{Class, Code};
 pub use counters::Counters;
 pub use failure::{Failure, RecordPlace};
-pub use ids::{
-    AttemptId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId,
-};
+pub use ids::{AttemptId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 pub use job::{JobOptions, JobSpec, JobState, JobStatus, StageStatus, TaskTotals};
 pub use manifest::{Manifest, Part};
 pub use node::{NodeInfo, WorkerState, WorkerStatus};

@@ -87,11 +87,18 @@ pub enum Input {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Output {
-    Edge { partitions: Partitions, partitioner: Partitioner, order: Order, combined: bool },
+    Edge {
+        partitions: Partitions,
+        partitioner: Partitioner,
+        order: Order,
+        combined: bool,
+    },
     /// Small bytes that travel inside the task's report: samples, results for the driver.
     Broadcast,
     /// One part of the sink with this index in `Plan::sinks`; the part's number is the task's.
-    Sink { sink: u32 },
+    Sink {
+        sink: u32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,11 +122,14 @@ impl Stage {
     }
     /// Every port that must be complete before a task of this stage can run.
     pub fn reads(&self) -> impl Iterator<Item = Port> + '_ {
-        self.inputs.iter().flat_map(|i| match i {
-            Input::Source(_) => &[][..],
-            Input::Edge { from } => &from[..],
-            Input::Broadcast { from } => std::slice::from_ref(from),
-        }).copied()
+        self.inputs
+            .iter()
+            .flat_map(|i| match i {
+                Input::Source(_) => &[][..],
+                Input::Edge { from } => &from[..],
+                Input::Broadcast { from } => std::slice::from_ref(from),
+            })
+            .copied()
     }
 }
 

@@ -37,10 +37,8 @@ impl FromStr for ByteSize {
     type Err = ParseSizeError;
     fn from_str(s: &str) -> Result<Self, ParseSizeError> {
         let bad = || ParseSizeError(s.to_string());
-        let (number, unit) = UNITS
-            .iter()
-            .find_map(|(name, size)| s.strip_suffix(name).map(|n| (n.trim_end(), *size)))
-            .unwrap_or((s, 1));
+        let (number, unit) =
+            UNITS.iter().find_map(|(name, size)| s.strip_suffix(name).map(|n| (n.trim_end(), *size))).unwrap_or((s, 1));
         if let Ok(n) = number.parse::<u64>() {
             return n.checked_mul(unit).map(ByteSize).ok_or_else(bad);
         }

@@ -24,13 +24,7 @@ pub struct Prepared {
 /// Checks outputs against inputs, lists and cuts inputs, makes staging folders. On an error nothing is left behind.
 ///
 /// `slots`: tasks that can run at once, for the default chunk size.
-pub fn prepare(
-    job: JobId,
-    plan: &Plan,
-    options: &JobOptions,
-    slots: u32,
-    durability: Durability,
-) -> Result<Prepared> {
+pub fn prepare(job: JobId, plan: &Plan, options: &JobOptions, slots: u32, durability: Durability) -> Result<Prepared> {
     let every_input: Vec<String> =
         plan.stages.iter().filter_map(|s| s.source()).flat_map(|s| s.inputs.iter().cloned()).collect();
     for (i, sink) in plan.sinks.iter().enumerate() {

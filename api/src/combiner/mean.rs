@@ -41,8 +41,7 @@ impl<V: Number<Out: ToF64>> Combiner<V> for Mean {
         V::encode_total(&acc.total, out)
     }
     fn decode(&self, bytes: &[u8]) -> Result<Self::Acc, DecodeError> {
-        let (count, total) =
-            bytes.split_first_chunk::<8>().ok_or_else(|| DecodeError::new("mean", "too short"))?;
+        let (count, total) = bytes.split_first_chunk::<8>().ok_or_else(|| DecodeError::new("mean", "too short"))?;
         Ok(MeanAcc { total: V::decode_total(total)?, count: u64::from_le_bytes(*count) })
     }
     fn heap_bytes(&self, acc: &Self::Acc) -> usize {

@@ -5,8 +5,8 @@ use crate::arena::Arena;
 use crate::datum::{DecodeError, IntoDatum, Key, Reader, Serde};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Keeps the `k` largest values of each key, in the order of their encoding (that of the value type), largest first.
 /// Equal values count each. The result is a `Serde<Vec<V>>`.

@@ -66,12 +66,14 @@ pub(super) fn for_each_key<K: Key, V: Datum, W: Datum>(
     let mut key = Vec::new();
     let mut groups = 0u64;
     while !cx.stopped() {
-        let smaller = left.with_key(|l| right.with_key(|r| match (l, r) {
-            (Some(l), Some(r)) => Some(l <= r),
-            (Some(_), None) => Some(true),
-            (None, Some(_)) => Some(false),
-            (None, None) => None,
-        }));
+        let smaller = left.with_key(|l| {
+            right.with_key(|r| match (l, r) {
+                (Some(l), Some(r)) => Some(l <= r),
+                (Some(_), None) => Some(true),
+                (None, Some(_)) => Some(false),
+                (None, None) => None,
+            })
+        });
         match smaller {
             Some(true) => left.next_key(&mut key),
             Some(false) => right.next_key(&mut key),

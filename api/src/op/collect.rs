@@ -17,9 +17,14 @@ impl<R: Datum> Records<R> {
     pub fn collect(&self, name: &str) {
         for branch in self.branches.iter() {
             let chain = branch.chain.clone();
-            let stage = self.flow.add_stage(branch, "collect", Location::caller(), vec![], vec![Output::Broadcast], move |cx| {
-                Ok(vec![blob(cx, |push| chain.run(cx, push))?])
-            });
+            let stage = self.flow.add_stage(
+                branch,
+                "collect",
+                Location::caller(),
+                vec![],
+                vec![Output::Broadcast],
+                move |cx| Ok(vec![blob(cx, |push| chain.run(cx, push))?]),
+            );
             self.flow.add_collect(name, Port { stage, output: 0 });
         }
     }

@@ -141,9 +141,9 @@ impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> 
                 read += 1;
             }
             let k = K::decode::<true>(&mut Reader::new(&key, &arena)).map_err(undecodable)?;
-            self.combiner.finish(acc).with(|v| {
-                sink.push((K::shorten(k), <<C::Out as IntoDatum>::Datum as Datum>::shorten(v)))
-            });
+            self.combiner
+                .finish(acc)
+                .with(|v| sink.push((K::shorten(k), <<C::Out as IntoDatum>::Datum as Datum>::shorten(v))));
             arena.reset();
             groups += 1;
             if groups.is_multiple_of(GROUPS_PER_CHECK) {

@@ -50,13 +50,10 @@ impl<R: Datum> Records<R> {
     }
 
     /// Pairs each record with a key made from it.
-    pub fn key_by<K: IntoDatum>(
-        &self,
-        f: impl Fn(R::Ref<'_>) -> K + Send + Sync + 'static,
-    ) -> Pairs<K::Datum, R> {
-        self.step("key_by", false, move |_, r, sink| f(r).with(|k| {
-            sink.push((<K::Datum as Datum>::shorten(k), R::shorten(r)))
-        }))
+    pub fn key_by<K: IntoDatum>(&self, f: impl Fn(R::Ref<'_>) -> K + Send + Sync + 'static) -> Pairs<K::Datum, R> {
+        self.step("key_by", false, move |_, r, sink| {
+            f(r).with(|k| sink.push((<K::Datum as Datum>::shorten(k), R::shorten(r))))
+        })
     }
 }
 
@@ -69,13 +66,10 @@ impl<K: Datum, V: Datum> Pairs<K, V> {
     ///     counts.map_values(|n| n as f64 / 2.0)
     /// }
     /// ```
-    pub fn map_values<T: IntoDatum>(
-        &self,
-        f: impl Fn(V::Ref<'_>) -> T + Send + Sync + 'static,
-    ) -> Pairs<K, T::Datum> {
-        self.step("map_values", true, move |_, (k, v), sink| f(v).with(|t| {
-            sink.push((K::shorten(k), <T::Datum as Datum>::shorten(t)))
-        }))
+    pub fn map_values<T: IntoDatum>(&self, f: impl Fn(V::Ref<'_>) -> T + Send + Sync + 'static) -> Pairs<K, T::Datum> {
+        self.step("map_values", true, move |_, (k, v), sink| {
+            f(v).with(|t| sink.push((K::shorten(k), <T::Datum as Datum>::shorten(t))))
+        })
     }
 
     /// The keys alone.

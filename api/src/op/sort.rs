@@ -19,7 +19,8 @@ use std::sync::Arc;
 use windrow_engine::Partitioning;
 use windrow_model::{Input, Order, Output, OutputReport, Partitioner, Partitions, Port};
 
-/// Keys that one task's sample holds at most; when it is full, every second one goes and the stride doubles.
+/// Keys that the sample of one partition holds at most; when it is full, every second one goes and the stride doubles.
+/// Not for files: there a task's part of the input depends on the chunk size, and windows bound the sample already.
 const SAMPLE_MAX: usize = 8192;
 /// Longer keys are cut off in the sample: a splitter needs no more.
 const SAMPLE_KEY_MAX: usize = 256;
@@ -47,7 +48,8 @@ impl<K: Key, V: Datum> Pairs<K, V> {
             let chain = branch.chain.clone();
             let first = branch.inputs.len();
             let inputs = samples.iter().map(|from| Input::Broadcast { from: *from }).collect::<Vec<_>>();
-            let output = Output::Edge { partitions, partitioner: Partitioner::Range, order: Order::Key, combined: false };
+            let output =
+                Output::Edge { partitions, partitioner: Partitioner::Range, order: Order::Key, combined: false };
             let count = inputs.len();
             let stage = self.flow.add_stage(&branch, "sort", at, inputs, vec![output], move |cx| {
                 let by = |n| Partitioning::Range(Arc::new(splitters(cx, first..first + count, n)));
@@ -73,7 +75,7 @@ fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<
             }
         }
         let stage = flow.add_stage(&windows, "sample", at, vec![], vec![Output::Broadcast], move |cx| {
-            let mut sample = Sample::default();
+            let mut sample = Sample { thin: false, ..Sample::default() };
             chain.run(cx, &mut PushFn::<(K, V), _>::new(|(k, _)| sample.add::<K>(k)))?;
             cx.outcome()?;
             Ok(vec![sample.report()])
@@ -82,7 +84,8 @@ fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<
     };
     let edge = Output::Edge { partitions, partitioner: Partitioner::Same, order: Order::Arrival, combined: false };
     let stage = flow.add_stage(branch, "sample", at, vec![], vec![edge, Output::Broadcast], move |cx| {
-        let sampling = Sampling { before: chain.clone(), sample: Default::default() };
+        let sample = Sample { thin: true, ..Sample::default() };
+        let sampling = Sampling { before: chain.clone(), sample: std::sync::Mutex::new(sample) };
         let by = |_| Partitioning::Fixed(cx.task.attempt.task.index);
         let edge = run_into_edge(cx, &sampling, 0, Order::Arrival, by, &write_pair::<K, V>)?;
         let sample = sampling.sample.into_inner().unwrap_or_else(|e| e.into_inner());
@@ -99,6 +102,7 @@ struct Sample {
     keys: Vec<Vec<u8>>,
     seen: u64,
     stride_log2: u32,
+    thin: bool,
 }
 
 impl Sample {
@@ -107,7 +111,7 @@ impl Sample {
             let mut key = crate::datum::encoded::<K>(k);
             key.truncate(SAMPLE_KEY_MAX);
             self.keys.push(key);
-            if self.keys.len() == SAMPLE_MAX {
+            if self.thin && self.keys.len() == SAMPLE_MAX {
                 let mut i = 0;
                 self.keys.retain(|_| {
                     i += 1;
@@ -131,7 +135,7 @@ impl Sample {
 }
 
 /// A chain that samples what passes.
-struct Sampling<K, V: Datum> where K: Datum {
+struct Sampling<K: Datum, V: Datum> {
     before: Arc<dyn Chain<(K, V)>>,
     sample: std::sync::Mutex<Sample>,
 }
@@ -139,10 +143,13 @@ struct Sampling<K, V: Datum> where K: Datum {
 impl<K: Key, V: Datum> Chain<(K, V)> for Sampling<K, V> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, V)>) -> TaskResult<()> {
         let mut sample = self.sample.lock().unwrap_or_else(|e| e.into_inner());
-        self.before.run(cx, &mut PushFn::<(K, V), _>::new(|(k, v)| {
-            sample.add::<K>(K::shorten(k));
-            sink.push((k, v))
-        }))
+        self.before.run(
+            cx,
+            &mut PushFn::<(K, V), _>::new(|(k, v)| {
+                sample.add::<K>(K::shorten(k));
+                sink.push((k, v))
+            }),
+        )
     }
 }
 

@@ -33,7 +33,12 @@ impl PartWriter {
             Compression::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(file, 3).map_err(failed)?),
             Compression::Bzip2 => Encoder::Bzip2(bzip2::write::BzEncoder::new(file, bzip2::Compression::default())),
         };
-        Ok(PartWriter { path: path.to_path_buf(), encoder, buffer: Vec::with_capacity(BUFFER_BYTES + 4096), records: 0 })
+        Ok(PartWriter {
+            path: path.to_path_buf(),
+            encoder,
+            buffer: Vec::with_capacity(BUFFER_BYTES + 4096),
+            records: 0,
+        })
     }
 
     /// Where the next record is appended.

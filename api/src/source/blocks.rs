@@ -13,11 +13,10 @@ use windrow_model::{Code, Compression, Failure, FileRange, Framing};
 const BLOCK_BYTES: usize = 1 << 20;
 /// A record of a compressed file has to be held in memory as a whole.
 const RECORD_MAX: usize = 1 << 30;
-/// In a sampling stage, windows of this many bytes are read …
-const WINDOW_BYTES: u64 = 8 << 10;
-/// … so many times over all inputs, and at this distance at least.
-const WINDOWS: u64 = 512;
-const WINDOW_DISTANCE_MIN: u64 = 64 << 10;
+/// In a sampling stage, windows of so many bytes are read …
+const WINDOW_BYTES: u64 = 2 << 10;
+/// … about so many times over all inputs.
+const WINDOWS: u64 = 1024;
 
 /// How a file is compressed, by its name.
 pub fn compression_of(path: &Path) -> Option<Compression> {
@@ -44,7 +43,7 @@ pub(super) fn each_block(
 ) -> TaskResult<()> {
     check_same(range)?;
     match compression_of(&range.path) {
-        Some(compression) => decompressed(range, compression, framing, header, f)?,
+        Some(compression) => decompressed(cx, range, compression, framing, header, f)?,
         None => mapped(cx, range, framing, header, f)?,
     }
     // What was read must be what was split: a file that changed meanwhile gives no result.
@@ -81,28 +80,15 @@ fn mapped(
 ) -> TaskResult<()> {
     let map = MappedFile::open(&range.path)?;
     let (start, end) = (range.offset as usize, (range.offset + range.length) as usize);
-    let bytes = map.get(start..end).ok_or_else(|| {
-        Failure::new(Code::InputChanged, format!("{} has become shorter", range.path.display()))
-    })?;
+    let bytes = map
+        .get(start..end)
+        .ok_or_else(|| Failure::new(Code::InputChanged, format!("{} has become shorter", range.path.display())))?;
     let head = if header { &map[..record_end(&map, framing, 1)] } else { &[] };
     let mut give = |from: usize, to: usize| {
         f(Block { bytes: &bytes[from..to], offset: range.offset + from as u64, path: &range.path, head })
     };
     if cx.sample && framing != Framing::Whole {
-        let distance = (cx.task.job_input_bytes / WINDOWS).max(WINDOW_DISTANCE_MIN);
-        let window = if distance == WINDOW_DISTANCE_MIN { distance } else { WINDOW_BYTES };
-        let mut at = range.offset.div_ceil(distance) * distance;
-        if distance == window {
-            at = range.offset;
-        }
-        while at < range.offset + range.length {
-            let from = if at == range.offset { 0 } else { record_end(bytes, framing, (at - range.offset) as usize) };
-            let to = record_end(bytes, framing, (at + window - range.offset) as usize);
-            if from < to && !give(from, to) {
-                break;
-            }
-            at = (at / distance + 1) * distance;
-        }
+        windows(bytes, range.offset, framing, cx.task.job_input_bytes, &mut give);
         return Ok(());
     }
     let mut from = 0;
@@ -116,7 +102,31 @@ fn mapped(
     Ok(())
 }
 
+/// Gives the records that begin in windows at fixed distances of the file: the same ones however the file is cut.
+/// `offset` is that of the first byte; false if `give` said so.
+fn windows(
+    bytes: &[u8],
+    offset: u64,
+    framing: Framing,
+    input_bytes: u64,
+    give: &mut dyn FnMut(usize, usize) -> bool,
+) -> bool {
+    let distance = (input_bytes / WINDOWS).max(WINDOW_BYTES);
+    let mut window = offset / distance * distance;
+    while window < offset + bytes.len() as u64 {
+        let inside = |at: u64| record_end(bytes, framing, at.saturating_sub(offset) as usize);
+        let (from, to) = (if window <= offset { 0 } else { inside(window) }, inside(window + WINDOW_BYTES));
+        // A window that ends before these bytes has none of them.
+        if window + WINDOW_BYTES > offset && from < to && !give(from, to) {
+            return false;
+        }
+        window += distance;
+    }
+    true
+}
+
 fn decompressed(
+    cx: &TaskCx<'_>,
     range: &FileRange,
     compression: Compression,
     framing: Framing,
@@ -161,8 +171,16 @@ fn decompressed(
             let message = format!("{} does not hold a whole number of {n}-byte records", path.display());
             return Err(Failure::new(Code::InputMalformed, message).into());
         }
-        let block = Block { bytes: &buffer[..whole], offset, path, head: &head };
-        if whole > 0 && !f(block) {
+        let bytes = &buffer[..whole];
+        let mut give = |from: usize, to: usize| {
+            f(Block { bytes: &bytes[from..to], offset: offset + from as u64, path, head: &head })
+        };
+        let go_on = if cx.sample && framing != Framing::Whole {
+            windows(bytes, offset, framing, cx.task.job_input_bytes, &mut give)
+        } else {
+            whole == 0 || give(0, whole)
+        };
+        if !go_on {
             return Ok(());
         }
         offset += whole as u64;

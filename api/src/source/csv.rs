@@ -96,7 +96,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
             let at = row.position().map_or(0, |p| p.byte() as usize);
             out.at(at);
             if header.as_ref().is_some_and(|h| h.len() != row.len()) {
-                let message = format!("a row of {} fields under a header of {}", row.len(), header.map_or(0, |h| h.len()));
+                let message =
+                    format!("a row of {} fields under a header of {}", row.len(), header.map_or(0, |h| h.len()));
                 return Err(Error::new(Code::RecordMalformed, message));
             }
             let value: T = row.deserialize(header.as_ref()).map_err(malformed)?;
