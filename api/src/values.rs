@@ -170,7 +170,11 @@ impl GroupMemory {
     pub fn new(cx: &TaskCx<'_>) -> Self {
         GroupMemory { bytes: GroupArena::new(cx.folder, cx.memory / 8), arena: Arena::new() }
     }
-    pub fn reset(&mut self) {
+    /// Frees what the group held; fails the task if its scratch file did not have room.
+    pub fn reset(&mut self, cx: &TaskCx<'_>) {
+        if let Some(e) = self.bytes.failure() {
+            cx.fail(e);
+        }
         self.bytes.reset();
         self.arena.reset();
     }

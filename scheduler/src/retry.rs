@@ -100,11 +100,15 @@ impl State {
         let Some(stage) = self.jobs.get(&id.job).and_then(|j| j.spec.plan.stages.get(id.stage.0 as usize)) else {
             return;
         };
-        let host =
-            self.workers.get(worker).map_or_else(|| worker.to_string(), |w| format!("{} ({worker})", w.info.host));
+        // A run in one process has a nameless node: where it failed is no news then.
+        let host = match self.workers.get(worker) {
+            Some(w) if w.info.host.is_empty() => String::new(),
+            Some(w) => format!(" on {} ({worker})", w.info.host),
+            None => format!(" on {worker}"),
+        };
         let times = failures.map(|n| format!(", failed {n} times")).unwrap_or_default();
         failure.message = format!(
-            "stage {} `{}` ({}), task {}, attempt {} on {host}{times}: {}",
+            "stage {} `{}` ({}), task {}, attempt {}{host}{times}: {}",
             id.stage, stage.label, stage.place, id.index, attempt.number, failure.message
         );
         self.end_job(id.job, JobState::Failed, Some(failure));

@@ -87,7 +87,7 @@ pub(super) fn for_each_key<K: Key, V: Datum, W: Datum>(
         f(k, &mut vs, &mut ws);
         left.skip(group)?;
         right.skip(group)?;
-        memory.reset();
+        memory.reset(cx);
         groups += 1;
         if groups.is_multiple_of(GROUPS_PER_CHECK) {
             cx.check_cancelled();

@@ -94,7 +94,7 @@ where
                 Values { cursor: &cursor, group, bytes, arena, decode, types: PhantomData };
             call(cx, sink, |out| (self.f)(A::shorten(a), &mut values, out));
             cursor.skip(group)?;
-            memory.reset();
+            memory.reset(cx);
             groups += 1;
             if groups.is_multiple_of(GROUPS_PER_CHECK) {
                 cx.check_cancelled();

@@ -65,7 +65,7 @@ where
                 Values { cursor: &cursor, group, bytes, arena, decode: decode_value::<V>, types: PhantomData };
             call(cx, sink, |out| (self.f)(k, &mut values, out));
             cursor.skip(group)?;
-            memory.reset();
+            memory.reset(cx);
             groups += 1;
             if groups.is_multiple_of(GROUPS_PER_CHECK) {
                 cx.check_cancelled();
