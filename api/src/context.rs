@@ -14,14 +14,14 @@ use windrow_model::{Chunk, Code, Counters, Failure, Order, RecordPlace, Task, Ta
 /// Why an attempt ended without a result.
 #[derive(Debug)]
 pub struct TaskError {
-    pub failure: Failure,
+    pub failure: Box<Failure>,
     /// The input segment that could not be read: (input, position).
     pub segment: Option<(usize, usize)>,
 }
 
 impl From<Failure> for TaskError {
     fn from(failure: Failure) -> Self {
-        TaskError { failure, segment: None }
+        TaskError { failure: Box::new(failure), segment: None }
     }
 }
 impl From<Error> for TaskError {
@@ -247,4 +247,7 @@ pub(crate) fn add_user_counter(index: usize, n: u64) {
 
 /// What every task of a job shares in one process.
 #[derive(Clone)]
-pub(crate) struct StageFn(pub Arc<dyn Fn(&TaskCx<'_>) -> TaskResult<Vec<windrow_model::OutputReport>> + Send + Sync>);
+pub(crate) struct StageFn(pub Arc<RunStage>);
+
+/// Runs one task of a stage into its outputs.
+pub(crate) type RunStage = dyn Fn(&TaskCx<'_>) -> TaskResult<Vec<windrow_model::OutputReport>> + Send + Sync;

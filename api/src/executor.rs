@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use windrow_engine::LocalSegment;
 use windrow_format::codec::Codec;
-use windrow_model::{AttemptId, Code, Digest, Failure, Task, TaskInput};
+use windrow_model::{AttemptId, Code, Digest, Task, TaskInput};
 use windrow_proto::frame::{read_frame, write_frame};
 use windrow_proto::v1::{self, from_executor, to_executor};
 
@@ -109,7 +109,7 @@ fn build(registry: &Registry, setup: &v1::ExecutorSetup) -> Result<Program> {
         let message = format!("the worker speaks executor protocol {}, this binary {PROTOCOL}", setup.protocol);
         return Err(Error::new(Code::VersionMismatch, message));
     }
-    let job = registry.from_params(&setup.program, &setup.params)?;
+    let job = registry.make(&setup.program, &setup.params)?;
     let sides = setup.sides.iter().map(|path| path_of(path)).collect();
     let flow = Flow::new(PathBuf::from("/"), false, Some(sides));
     job.plan(&flow)?;
@@ -173,7 +173,7 @@ impl Order {
             Ok(report) => from_executor::Message::Done(v1::TaskDone { attempt, report: Some(report.into()) }),
             Err(TaskError { failure, segment }) => from_executor::Message::Failed(v1::TaskFailed {
                 attempt,
-                failure: Some(Failure::into(failure)),
+                failure: Some((*failure).into()),
                 segment: segment.map(|(input, index)| v1::SegmentPosition { input: input as u32, index: index as u32 }),
             }),
         }

@@ -38,7 +38,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 
 /// What the loop waits for.
 enum Message {
-    Event(Event),
+    Event(Box<Event>),
     Interrupted,
 }
 
@@ -133,7 +133,7 @@ impl Run {
             }
             let deadline = self.scheduler.next_deadline().map(|at| Duration::from_millis(at.since_ms(self.now()) + 1));
             match messages.recv_timeout(deadline.unwrap_or(REPORT_EVERY).min(REPORT_EVERY)) {
-                Ok(Message::Event(event)) => self.handle(event),
+                Ok(Message::Event(event)) => self.handle(*event),
                 Ok(Message::Interrupted) => {
                     interrupted = true;
                     self.attempts.values().for_each(|a| a.store(true, Ordering::Relaxed));
@@ -165,7 +165,7 @@ impl Run {
     /// Reports back to this loop, from wherever the work was done.
     fn tell(&self, event: Event) {
         // The receiver lives as long as the loop; after it nobody needs the answer.
-        let _ = self.sender.send(Message::Event(event));
+        let _ = self.sender.send(Message::Event(Box::new(event)));
     }
 
     fn act(&mut self, action: Action) {
@@ -219,10 +219,10 @@ impl Run {
             let attempt = task.attempt;
             let event = match execute(&program, &task, &root, memory, &cancelled) {
                 Ok(report) => Event::AttemptDone { worker: WORKER, attempt, report },
-                Err(e) => Event::AttemptFailed { worker: WORKER, attempt, failure: e.failure },
+                Err(e) => Event::AttemptFailed { worker: WORKER, attempt, failure: *e.failure },
             };
             // If the loop is gone, so is the job.
-            let _ = sender.send(Message::Event(event));
+            let _ = sender.send(Message::Event(Box::new(event)));
         });
     }
 

@@ -30,7 +30,7 @@ type FromParams = fn(&str) -> Result<Box<dyn AnyJob>>;
 pub(crate) struct Registry(Vec<(&'static str, FromParams)>);
 
 impl Registry {
-    pub fn from_params(&self, program: &str, params: &str) -> Result<Box<dyn AnyJob>> {
+    pub fn make(&self, program: &str, params: &str) -> Result<Box<dyn AnyJob>> {
         let (_, make) = self
             .0
             .iter()
@@ -242,7 +242,7 @@ fn describe_job(make: FromMatches, matches: &ArgMatches) -> Result<ExitCode> {
     let (spec, sides) = specify(&*job, &binary_name(), &flags)?;
     let described = v1::Describe {
         spec: Some(spec.into()),
-        sides: sides.into_iter().map(Into::into).collect(),
+        sides,
         env: Vec::new(),
         protocol: Some(windrow_proto::own_range()),
     };

@@ -25,14 +25,14 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// ```
     #[track_caller]
     pub fn join<W: Datum>(&self, other: &Pairs<K, W>) -> Pairs<K, (V, W)> {
-        let chain = Join { types: PhantomData::<fn() -> (K, V, W)> };
+        let chain = Join { types: PhantomData::<fn(K, V, W)> };
         joined(self, other, "join", Location::caller(), Arc::new(chain))
     }
 
     /// As `join`, and once with `None` every value here whose key the other side does not have.
     #[track_caller]
     pub fn left_join<W: Datum>(&self, other: &Pairs<K, W>) -> Pairs<K, (V, Option<W>)> {
-        let chain = LeftJoin { types: PhantomData::<fn() -> (K, V, W)> };
+        let chain = LeftJoin { types: PhantomData::<fn(K, V, W)> };
         joined(self, other, "left_join", Location::caller(), Arc::new(chain))
     }
 }
@@ -51,7 +51,7 @@ fn joined<K: Key, V: Datum, W: Datum, O: Datum>(
 }
 
 struct Join<K, V, W> {
-    types: PhantomData<fn() -> (K, V, W)>,
+    types: PhantomData<fn(K, V, W)>,
 }
 
 impl<K: Key, V: Datum, W: Datum> Chain<(K, (V, W))> for Join<K, V, W> {
@@ -70,7 +70,7 @@ impl<K: Key, V: Datum, W: Datum> Chain<(K, (V, W))> for Join<K, V, W> {
 }
 
 struct LeftJoin<K, V, W> {
-    types: PhantomData<fn() -> (K, V, W)>,
+    types: PhantomData<fn(K, V, W)>,
 }
 
 impl<K: Key, V: Datum, W: Datum> Chain<(K, (V, Option<W>))> for LeftJoin<K, V, W> {

@@ -47,17 +47,18 @@ impl Chain<Vec<u8>> for Pipe {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<Vec<u8>>) -> TaskResult<()> {
         let failed = |e: std::io::Error| Failure::new(Code::UserError, format!("`{}`: {e}", self.command));
         let mut program = Program::start(&self.command).map_err(failed)?;
-        let mut trouble = None;
+        let mut trouble = false;
         self.before.run(
             cx,
             &mut PushFn::<Vec<u8>, _>::new(|line: &[u8]| {
                 program.to_write.extend_from_slice(line);
                 program.to_write.push(b'\n');
-                if program.to_write.len() >= PENDING_BYTES && trouble.is_none() {
-                    if let Err(e) = program.exchange(PENDING_BYTES / 2, sink) {
-                        cx.fail(failed(e));
-                        trouble = Some(());
-                    }
+                if program.to_write.len() < PENDING_BYTES || trouble {
+                    return;
+                }
+                if let Err(e) = program.exchange(PENDING_BYTES / 2, sink) {
+                    cx.fail(failed(e));
+                    trouble = true;
                 }
             }),
         )?;
