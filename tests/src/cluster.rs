@@ -1,0 +1,119 @@
+//! A cluster of processes on loopback: one coordinator and its workers, in folders of its own.
+
+use crate::program::{Daemon, Ended, command, eventually, processes_below, run};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// The processes of a cluster; they end with it.
+pub struct Cluster {
+    pub url: String,
+    folder: TempDir,
+    coordinator: Option<Daemon>,
+    workers: Vec<Option<Daemon>>,
+    ids: Vec<String>,
+}
+
+impl Cluster {
+    /// A coordinator and so many workers that have registered.
+    pub fn start(workers: usize, slots: u32) -> Cluster {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (coordinator, url) = coordinator(folder.path(), "127.0.0.1:0");
+        let mut cluster = Cluster { url, folder, coordinator: Some(coordinator), workers: Vec::new(), ids: Vec::new() };
+        (0..workers).for_each(|_| cluster.add_worker(slots));
+        cluster
+    }
+    /// One more worker.
+    pub fn add_worker(&mut self, slots: u32) {
+        let data = self.worker_folder(self.workers.len());
+        let mut command = self.windrow(["worker", "--coordinator", &self.url, "--memory", "256MiB"]);
+        command.args(["--slots", &slots.to_string(), "--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
+        let mut daemon = Daemon::start(command.env("WINDROW_LOG", "error"));
+        self.ids.push(daemon.told("worker "));
+        self.workers.push(Some(daemon));
+    }
+    pub fn worker_id(&self, index: usize) -> &str {
+        &self.ids[index]
+    }
+    pub fn worker_folder(&self, index: usize) -> PathBuf {
+        self.folder.path().join(format!("worker-{index}"))
+    }
+    /// The state folder of this cluster's user.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+    /// SIGKILL.
+    pub fn kill_worker(&mut self, index: usize) {
+        self.workers[index].take().expect("it has not been killed before").kill();
+    }
+    /// Stops the coordinator in order and starts it again on the same folder and address.
+    pub fn restart_coordinator(&mut self) {
+        let stopped = self.coordinator.take().expect("it runs").stop();
+        assert_eq!(stopped, Some(0), "the coordinator's exit code");
+        let address = self.url.trim_start_matches("http://").to_string();
+        let (coordinator, url) = coordinator(self.folder.path(), &address);
+        assert_eq!(url, self.url);
+        self.coordinator = Some(coordinator);
+    }
+    /// Stops everything in order: workers, then the coordinator; nothing of theirs is left running.
+    pub fn stop(mut self) {
+        for worker in self.workers.drain(..).flatten() {
+            assert_eq!(worker.stop(), Some(0), "a worker's exit code");
+        }
+        assert_eq!(self.coordinator.take().and_then(Daemon::stop), Some(0), "the coordinator's exit code");
+        eventually("every executor has ended", || processes_below(self.folder.path()).is_empty());
+    }
+    /// Executors that run now.
+    pub fn executors(&self) -> usize {
+        processes_below(self.folder.path()).len()
+    }
+    /// Whatever lies in the worker's folders that belongs to an attempt.
+    pub fn leftovers(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for index in 0..self.workers.len() {
+            // jobs/INCARNATION/…: the folder of the worker's life stays, and is empty.
+            for life in list(&self.worker_folder(index).join("jobs")) {
+                found.extend(list(&life));
+            }
+            found.extend(list(&self.worker_folder(index).join("trash")));
+        }
+        found
+    }
+    /// `windrow` with these arguments, as this cluster's user.
+    pub fn windrow<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = command("windrow", &self.home());
+        command.args(args);
+        command
+    }
+    /// What a `windrow` command that works prints as JSON.
+    #[track_caller]
+    pub fn json<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Value {
+        run(self.windrow(args).args(["-o", "json", "--coordinator", &self.url])).ok().json()
+    }
+    /// A job binary with `--cluster`, in `folder`.
+    pub fn job<A: AsRef<OsStr>>(&self, folder: &Path, name: &str, args: impl IntoIterator<Item = A>) -> Ended {
+        let mut command = command(name, &self.home());
+        run(command.current_dir(folder).args(args).args(["--cluster", &self.url]))
+    }
+    /// A job by `windrow submit`, which is not waited for: its id.
+    #[track_caller]
+    pub fn detach<A: AsRef<OsStr>>(&self, folder: &Path, name: &str, args: impl IntoIterator<Item = A>) -> String {
+        let mut command = self.windrow(["submit", "--detach", "--coordinator", &self.url]);
+        command.arg(crate::program::binary(name)).arg("--").args(args).current_dir(folder);
+        run(&mut command).ok().stdout.trim().to_string()
+    }
+}
+
+fn coordinator(folder: &Path, listen: &str) -> (Daemon, String) {
+    let mut command = command("windrow", &folder.join("home"));
+    command.args(["coordinator", "--listen", listen, "--data-dir"]).arg(folder.join("coordinator"));
+    let mut daemon = Daemon::start(command.env("WINDROW_LOG", "error"));
+    let url = daemon.told("coordinator ");
+    (daemon, url)
+}
+
+fn list(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).map(|entries| entries.flatten().map(|e| e.path()).collect()).unwrap_or_default()
+}

@@ -1,0 +1,121 @@
+//! Jobs that misbehave, and one that waits to be told to go on: what tests of failures run.
+
+use std::path::Path;
+use std::time::Duration;
+use windrow::prelude::*;
+
+/// Counts words, and does something bad at the word `BOOM`.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Bad {
+    /// panic, abort, segfault, exit, or stdout
+    what: String,
+    #[arg(required = true)]
+    input: Vec<String>,
+    #[arg(long)]
+    output: String,
+}
+
+impl Job for Bad {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        let what = self.what.clone();
+        flow.read(lines(&self.input))
+            .map(move |line, out| {
+                for word in line.split_ascii_whitespace() {
+                    if word == "BOOM" {
+                        misbehave(&what)
+                    }
+                    out.emit(word, 1u64)
+                }
+            })
+            .combine(Sum)
+            .write(tsv(&self.output))
+    }
+}
+
+fn misbehave(what: &str) {
+    match what {
+        "panic" => panic!("the mapper does not like this line"),
+        "abort" => std::process::abort(),
+        "segfault" => {
+            let nowhere = std::ptr::without_provenance::<u8>(64);
+            // SAFETY: not sound at all, and meant so: nothing is mapped in the first page, so this faults.
+            let byte = unsafe { nowhere.read_volatile() };
+            unreachable!("{byte} is in the first page")
+        }
+        "exit" => std::process::exit(0),
+        "stdout" => {
+            for n in 0..20_000 {
+                println!("line {n} of a job that prints far too much to its stdout, and to its stderr");
+                eprintln!("line {n} of a job that prints far too much to its stderr, and to its stdout");
+            }
+        }
+        other => panic!("no such misdeed: {other}"),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Visit {
+    user: String,
+    seconds: u64,
+}
+
+/// Seconds by user, from JSON lines.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Json {
+    #[arg(required = true)]
+    input: Vec<String>,
+    #[arg(long)]
+    output: String,
+}
+
+impl Job for Json {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        flow.read(jsonl::<Visit>(&self.input))
+            .map(|visit, out| out.emit(visit.user.as_str(), visit.seconds))
+            .combine(Sum)
+            .write(tsv(&self.output))
+    }
+}
+
+/// Counts words; at a word that begins with `gate` it says in a folder that it has come so far, and waits until there is
+/// a file `open` there.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Gate {
+    #[arg(required = true)]
+    input: Vec<String>,
+    #[arg(long)]
+    output: String,
+    #[arg(long)]
+    gate: String,
+}
+
+impl Job for Gate {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        let gate = self.gate.clone();
+        flow.read(lines(&self.input))
+            .map(move |line, out| {
+                for word in line.split_ascii_whitespace() {
+                    if word.starts_with("gate") {
+                        pass(Path::new(&gate), word)?
+                    }
+                    out.emit(word, 1u64)
+                }
+                Ok(())
+            })
+            .combine(Sum)
+            .write(tsv(&self.output))
+    }
+}
+
+fn pass(gate: &Path, word: &str) -> Result<()> {
+    eprintln!("at {word}");
+    std::fs::write(gate.join(format!("{word}.{}", std::process::id())), "")?;
+    while !gate.join("open").exists() {
+        std::thread::sleep(Duration::from_millis(5))
+    }
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    windrow::Program::new().job::<Bad>("bad").job::<Json>("json").job::<Gate>("gate").run()
+}

@@ -1,0 +1,200 @@
+//! Runs the real binaries, each in a process group of its own that never outlives the test.
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A safety net, and no promise: whatever runs longer hangs.
+pub const HANGS_AFTER: Duration = Duration::from_secs(120);
+/// A daemon that was asked to stop is killed after so long.
+const STOPS_WITHIN: Duration = Duration::from_secs(20);
+
+/// A binary of this workspace, from the folder that this test was built into.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running process has an executable");
+    let path = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps").join(name);
+    assert!(path.is_file(), "{} is missing: run `cargo build --workspace --bins` before the tests", path.display());
+    path
+}
+
+/// A command that inherits none of the caller's Windrow settings, and whose state folder is `home`.
+pub fn command(name: &str, home: &Path) -> Command {
+    let mut command = Command::new(binary(name));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("WINDROW_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("RUST_BACKTRACE").env("WINDROW_HOME", home).env("XDG_CONFIG_HOME", home.join("config"));
+    command.stdin(Stdio::null()).process_group(0);
+    command
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code; absent after a signal.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Panics with what the process said unless it ended with this code.
+    #[track_caller]
+    pub fn with(self, code: i32) -> Ended {
+        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+    /// Panics with what the process said unless it succeeded.
+    #[track_caller]
+    pub fn ok(self) -> Ended {
+        self.with(0)
+    }
+    /// Its stdout as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}\nstderr: {}", self.stdout, self.stderr))
+    }
+    /// Panics unless exactly one failure was told, with this code and each of these words.
+    #[track_caller]
+    pub fn tells(self, code: &str, words: &[&str]) -> Ended {
+        let told = self.stderr.lines().filter(|line| line.contains("error") && line.contains(code)).count();
+        assert_eq!(told, 1, "one {code} in: {}", self.stderr);
+        assert!(self.stderr.contains("hint: "), "no hint in: {}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "no `{word}` in: {}", self.stderr);
+        }
+        self
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Ended {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary exists");
+    let stdout = drain(child.stdout.take().expect("stdout is piped"));
+    let stderr = drain(child.stderr.take().expect("stderr is piped"));
+    let guard = Guard::new(&child);
+    let status = child.wait().expect("a child can be waited for");
+    drop(guard);
+    let text = |bytes: JoinHandle<Vec<u8>>| String::from_utf8_lossy(&bytes.join().expect("a reader")).into_owned();
+    Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// Runs a job binary in its own process, in `folder`, without a cluster.
+pub fn local<A: AsRef<OsStr>>(folder: &Path, name: &str, args: impl IntoIterator<Item = A>) -> Ended {
+    run(command(name, folder).current_dir(folder).args(args))
+}
+
+fn drain(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read until a failure is all there is to tell.
+        let _ = pipe.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+/// Kills a process group that hangs, unless it is dropped before.
+struct Guard {
+    over: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Guard {
+    fn new(child: &Child) -> Guard {
+        Guard::within(child, HANGS_AFTER)
+    }
+    fn within(child: &Child, limit: Duration) -> Guard {
+        let group = Pid::from_child(child);
+        let (over, ended) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            if ended.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                // It may be gone by now.
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+        });
+        Guard { over: Some(over), thread: Some(thread) }
+    }
+}
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.over.take());
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// A process that runs until it is stopped; killed with its group if the test fails.
+pub struct Daemon {
+    child: Child,
+    stdout: Option<BufReader<ChildStdout>>,
+    over: bool,
+}
+
+impl Daemon {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> Daemon {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary exists");
+        let stdout = child.stdout.take().map(BufReader::new);
+        Daemon { child, stdout, over: false }
+    }
+    /// The rest of its next line, which begins with `word`.
+    #[track_caller]
+    pub fn told(&mut self, word: &str) -> String {
+        let _guard = Guard::new(&self.child);
+        let mut line = String::new();
+        self.stdout.as_mut().expect("stdout is piped").read_line(&mut line).expect("stdout is text");
+        line.trim_end().strip_prefix(word).unwrap_or_else(|| panic!("no `{word}`: {line:?}")).trim().to_string()
+    }
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+    /// Exit code after SIGTERM; absent if it had to be killed.
+    pub fn stop(mut self) -> Option<i32> {
+        self.end(Signal::TERM)
+    }
+    /// Kills it at once.
+    pub fn kill(mut self) {
+        self.end(Signal::KILL);
+    }
+    fn end(&mut self, signal: Signal) -> Option<i32> {
+        self.over = true;
+        let _ = rustix::process::kill_process(Pid::from_child(&self.child), signal);
+        let _guard = Guard::within(&self.child, STOPS_WITHIN);
+        self.child.wait().ok().and_then(|status| status.code())
+    }
+}
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if !self.over {
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Waits until something that other processes do has happened.
+#[track_caller]
+pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < HANGS_AFTER, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Processes whose executable lies below a folder: the executors of the workers there.
+pub fn processes_below(folder: &Path) -> Vec<PathBuf> {
+    let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
+    all.flatten()
+        .filter_map(|p| std::fs::read_link(p.path().join("exe")).ok())
+        .filter(|e| e.starts_with(folder))
+        .collect()
+}

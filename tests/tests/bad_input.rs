@@ -1,0 +1,231 @@
+//! Whatever is wrong is told once, with its code and a hint; the exit code is right and no output appears.
+
+use std::path::Path;
+use tempfile::TempDir;
+use windrow_tests::cluster::Cluster;
+use windrow_tests::output::lines;
+use windrow_tests::program::{Ended, command, eventually, local, run};
+
+/// A folder with a small input `in`.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in"), "a b\nc BOOM\nd\n").unwrap();
+    folder
+}
+
+/// Nothing but these names: no output, and nothing hidden.
+#[track_caller]
+fn holds(folder: &Path, names: &[&str]) {
+    let mut found: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    found.sort();
+    assert_eq!(found, names);
+}
+
+fn wordcount(folder: &Path, args: &str) -> Ended {
+    local(folder, "wordcount", args.split(' '))
+}
+
+#[test]
+fn inputs_that_are_not_there_are_told_by_name() {
+    let folder = folder();
+    wordcount(folder.path(), "in nothing --output out").with(1).tells("INPUT_NOT_FOUND", &["/nothing"]);
+    wordcount(folder.path(), "in *.txt --output out").with(1).tells("INPUT_NOT_FOUND", &["*.txt"]);
+    holds(folder.path(), &["in"]);
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_read() {
+    let folder = folder();
+    let fifo = folder.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    wordcount(folder.path(), "fifo --output out").with(1).tells("INPUT_UNREADABLE", &["/fifo"]);
+    wordcount(folder.path(), "/dev/null --output out").with(1).tells("INPUT_UNREADABLE", &["/dev/null"]);
+    std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
+    wordcount(folder.path(), "link --output out").with(1).tells("INPUT_UNREADABLE", &["/link"]);
+    holds(folder.path(), &["fifo", "in", "link"]);
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "x\n").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0)).unwrap();
+    if std::fs::read(&secret).is_ok() {
+        return; // The superuser may read everything.
+    }
+    wordcount(folder.path(), "secret --output out").with(1).tells("INPUT_UNREADABLE", &["/secret"]);
+    holds(folder.path(), &["in", "secret"]);
+}
+
+#[test]
+fn an_output_that_is_there_or_among_the_inputs_is_left_alone() {
+    let folder = folder();
+    wordcount(folder.path(), "in --output out").ok();
+    let before = lines(&folder.path().join("out"));
+    wordcount(folder.path(), "in in --output out").with(1).tells("OUTPUT_EXISTS", &["/out"]);
+    assert_eq!(lines(&folder.path().join("out")), before);
+    wordcount(folder.path(), "in in --output out --overwrite").ok();
+    assert_ne!(lines(&folder.path().join("out")), before);
+    std::fs::create_dir(folder.path().join("mine")).unwrap();
+    std::fs::write(folder.path().join("mine/precious"), "").unwrap();
+    wordcount(folder.path(), "in --output mine --overwrite").with(1).tells("OUTPUT_NOT_OURS", &["/mine"]);
+    wordcount(folder.path(), "mine --output mine/out").with(1).tells("OUTPUT_INSIDE_INPUT", &["/mine"]);
+    holds(&folder.path().join("mine"), &["precious"]);
+    holds(folder.path(), &["in", "mine", "out"]);
+}
+
+#[test]
+fn what_is_typed_wrongly_is_two() {
+    let folder = folder();
+    for args in [
+        "in --output out --frobnicate",
+        "in",
+        "--output out",
+        "in --output out --memory lots",
+        "in --output out --partitions 0",
+        "in --output out --threads 0",
+    ] {
+        let ended = wordcount(folder.path(), args).with(2);
+        assert!(ended.stderr.contains("error:") && ended.stdout.is_empty(), "{}", ended.stderr);
+    }
+    local(folder.path(), "grep", ["(", "in", "--output", "out"]).with(1);
+    holds(folder.path(), &["in"]);
+}
+
+#[test]
+fn a_record_that_a_function_refuses_is_named() {
+    let folder = folder();
+    std::fs::write(folder.path().join("readings"), "x;1.0\ny;2.0\nbad line\nz;3\n").unwrap();
+    for chunk in ["1B", "1MB"] {
+        local(folder.path(), "stations", ["readings", "--output", "out", "--chunk-size", chunk])
+            .with(1)
+            .tells("USER_ERROR", &["readings:12", "bad line", "name;temperature"]);
+        local(folder.path(), "hostile", ["bad", "panic", "in", "--output", "out", "--chunk-size", chunk])
+            .with(1)
+            .tells("USER_PANIC", &["in:4", "c BOOM", "the mapper does not like this line"]);
+    }
+    holds(folder.path(), &["in", "readings"]);
+}
+
+#[test]
+fn a_line_that_is_not_the_json_it_should_be_is_named() {
+    let folder = folder();
+    let good = "{\"user\":\"u\",\"seconds\":3}\n";
+    for (bad, name) in [("{\"user\":\n", "cut"), ("{\"user\":\"u\"}\n", "without"), ("[]\n", "other")] {
+        std::fs::write(folder.path().join("visits"), format!("{good}\n{bad}{good}")).unwrap();
+        let place = format!("visits:{}", good.len() + 1);
+        local(folder.path(), "hostile", ["json", "visits", "--output", name])
+            .with(1)
+            .tells("RECORD_MALFORMED", &[&place]);
+    }
+    std::fs::write(folder.path().join("visits"), format!("{good}\n{good}")).unwrap();
+    local(folder.path(), "hostile", ["json", "visits", "--output", "out"]).ok();
+    assert_eq!(lines(&folder.path().join("out")), ["u\t6"]);
+    holds(folder.path(), &["in", "out", "visits"]);
+}
+
+#[test]
+fn text_that_is_not_utf8_is_named() {
+    let folder = folder();
+    std::fs::write(folder.path().join("latin"), b"good\nna\xEFve\n").unwrap();
+    wordcount(folder.path(), "latin --output out").with(1).tells("RECORD_NOT_UTF8", &["latin:5"]);
+    holds(folder.path(), &["in", "latin"]);
+}
+
+#[test]
+fn damaged_compressed_files_fail_the_job() {
+    let folder = folder();
+    let whole = zstd::encode_all(&b"one two three\n".repeat(1000)[..], 1).unwrap();
+    std::fs::write(folder.path().join("cut.zst"), &whole[..whole.len() - 5]).unwrap();
+    std::fs::write(folder.path().join("no.gz"), "this is not gzip\n").unwrap();
+    wordcount(folder.path(), "cut.zst --output out").with(1).tells("INPUT_CORRUPT", &["cut.zst"]);
+    wordcount(folder.path(), "no.gz --output out").with(1).tells("INPUT_CORRUPT", &["no.gz"]);
+    holds(folder.path(), &["cut.zst", "in", "no.gz"]);
+}
+
+#[test]
+fn only_job_binaries_are_submitted() {
+    let folder = folder();
+    let script = folder.path().join("in");
+    let script = script.to_str().unwrap();
+    for (binary, code) in [(script, "BAD_BINARY"), ("/bin/ls", "NOT_A_JOB")] {
+        let mut submit = command("windrow", folder.path());
+        run(submit.args(["submit", "--coordinator", "http://127.0.0.1:9", binary, "--", "x"]))
+            .with(2)
+            .tells(code, &[binary]);
+    }
+}
+
+#[test]
+fn a_cluster_that_is_not_there_or_not_ours_is_three() {
+    let folder = folder();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    local(folder.path(), "wordcount", ["in", "--output", "out", "--cluster", &nobody])
+        .with(3)
+        .tells("UNREACHABLE", &[&nobody]);
+    let cluster = Cluster::start(0, 1);
+    // Another user, who knows no token; and one with a wrong token.
+    local(folder.path(), "wordcount", ["in", "--output", "out", "--cluster", &cluster.url])
+        .with(3)
+        .tells("UNAUTHORISED", &[]);
+    std::fs::write(folder.path().join("token"), "0".repeat(64)).unwrap();
+    let args = ["in", "--output", "out", "--cluster", &cluster.url, "--token-file", "token"];
+    local(folder.path(), "wordcount", args).with(3).tells("UNAUTHORISED", &[]);
+    holds(folder.path(), &["in", "token"]);
+    cluster.stop();
+}
+
+#[test]
+fn a_data_folder_has_one_user() {
+    let cluster = Cluster::start(1, 1);
+    let data = cluster.worker_folder(0);
+    let second = run(cluster.windrow(["worker", "--coordinator", &cluster.url, "--data-dir"]).arg(&data));
+    second.with(1).tells("DATA_DIR_IN_USE", &[&data.to_string_lossy()]);
+    cluster.stop();
+}
+
+#[test]
+fn without_workers_a_job_waits_and_says_so_and_can_be_cancelled() {
+    let folder = folder();
+    let cluster = Cluster::start(0, 1);
+    let id = cluster.detach(folder.path(), "wordcount", ["in", "--output", "out"]);
+    eventually("the job says what it waits for", || {
+        let job = cluster.json(["job", "get", &id]);
+        job["waiting"].as_str().is_some_and(|what| what.contains("worker"))
+    });
+    run(&mut cluster.windrow(["job", "wait", "--timeout", "1ms", &id])).with(5);
+    run(&mut cluster.windrow(["job", "cancel", &id])).ok();
+    run(&mut cluster.windrow(["job", "wait", &id])).with(4);
+    assert!(!folder.path().join("out").exists());
+    cluster.stop();
+}
+
+#[test]
+fn a_cluster_survives_jobs_that_crash_its_executors() {
+    let folder = folder();
+    let cluster = Cluster::start(1, 2);
+    for (what, code) in [
+        ("panic", "USER_PANIC"),
+        ("abort", "EXECUTOR_CRASHED"),
+        ("segfault", "EXECUTOR_CRASHED"),
+        ("exit", "EXECUTOR_CRASHED"),
+    ] {
+        cluster.job(folder.path(), "hostile", ["bad", what, "in", "--output", what]).with(1).tells(code, &[]);
+        assert!(!folder.path().join(what).exists());
+    }
+    cluster.job(folder.path(), "stations", ["in", "--output", "refused"]).with(1).tells("USER_ERROR", &["in:0"]);
+    cluster
+        .job(folder.path(), "wordcount", ["nothing", "--output", "x"])
+        .with(1)
+        .tells("INPUT_NOT_FOUND", &["nothing"]);
+    // A flood of words on stdout and stderr is no harm.
+    cluster.job(folder.path(), "hostile", ["bad", "stdout", "in", "--output", "flood"]).ok();
+    assert_eq!(lines(&folder.path().join("flood")), ["BOOM\t1", "a\t1", "b\t1", "c\t1", "d\t1"]);
+    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.stop();
+}
