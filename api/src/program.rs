@@ -240,12 +240,8 @@ fn describe_job(make: FromMatches, matches: &ArgMatches) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let (spec, sides) = specify(&*job, &binary_name(), &flags)?;
-    let described = v1::Describe {
-        spec: Some(spec.into()),
-        sides,
-        env: Vec::new(),
-        protocol: Some(windrow_proto::own_range()),
-    };
+    let described =
+        v1::Describe { spec: Some(spec.into()), sides, env: Vec::new(), protocol: Some(windrow_proto::own_range()) };
     windrow_proto::frame::write_frame(&mut std::io::stdout().lock(), &described)?;
     std::io::stdout().flush()?;
     Ok(ExitCode::SUCCESS)
