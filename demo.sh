@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds Windrow, starts a cluster on this machine (a coordinator and two worker processes), counts the words of all
-# Rust sources that the build itself has fetched, shows the ten most frequent ones, and stops what it started.
+# sources that the build itself has fetched, shows the ten most frequent ones, and stops what it started.
 #
 #   sh demo.sh
 #
@@ -57,10 +57,9 @@ echo "coordinator $url" >&2
 # them unpacked, of everything that it depends on: real text, much the same for everybody who builds this version.
 registry=${CARGO_HOME:-$HOME/.cargo}/registry/src
 set -- "$root/*/src/**/*.rs" "$root/README.md" "$root/docs"
-for crate in "$registry"/*/*/src; do
-    if [ -d "$crate" ]; then
-        set -- "$@" "$registry/*/*/src/**/*.rs"
-        break
+for kind in rs md toml c h S; do
+    if [ -n "$(find "$registry" -name "*.$kind" -print 2>/dev/null | head -n 1)" ]; then
+        set -- "$@" "$registry/*/*/**/*.$kind"
     fi
 done
 

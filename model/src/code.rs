@@ -35,7 +35,7 @@ codes! {
     // Inputs and outputs.
     InputNotFound "INPUT_NOT_FOUND" Fatal "check the path; a glob that matches nothing is an error";
     InputUnreadable "INPUT_UNREADABLE" Fatal "give regular files or folders that this user may read";
-    InputNotShared "INPUT_NOT_SHARED" Fatal "every worker must see the input at this path; or copy it into the cluster with `windrow data put`";
+    InputNotShared "INPUT_NOT_SHARED" Fatal "every worker must see the input at this path: put it on storage that all of them share";
     InputMalformed "INPUT_MALFORMED" Fatal "the file does not have the framing that the job declares";
     InputChanged "INPUT_CHANGED" Fatal "keep inputs as they are while a job reads them";
     InputCorrupt "INPUT_CORRUPT" Fatal "the compressed file is damaged or cut off";
@@ -43,9 +43,9 @@ codes! {
     OutputNotOurs "OUTPUT_NOT_OURS" Fatal "--overwrite replaces only an empty folder or one that holds a Windrow output";
     OutputInsideInput "OUTPUT_INSIDE_INPUT" Fatal "write the output outside of the folders that the job reads";
     OutputInUse "OUTPUT_IN_USE" Fatal "another job writes to this folder; wait for it or cancel it";
-    OutputNotShared "OUTPUT_NOT_SHARED" Fatal "every worker must see the output folder; or write a dataset (windrow://NAME)";
+    OutputNotShared "OUTPUT_NOT_SHARED" Fatal "every worker must see the output folder: put it on storage that all of them share";
     OutputFailed "OUTPUT_FAILED" Fatal "look at the folder and the free space of its disk";
-    DatasetNotFound "DATASET_NOT_FOUND" Fatal "`windrow data ls` lists the datasets of the cluster";
+    DatasetNotFound "DATASET_NOT_FOUND" Fatal "name files, folders or globs: datasets inside the cluster do not exist yet";
     DatasetExists "DATASET_EXISTS" Fatal "choose another name, or pass --overwrite";
     // User code and records.
     UserError "USER_ERROR" Charge "the job's function returned an error for this record";
