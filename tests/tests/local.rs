@@ -115,7 +115,7 @@ fn compressed_inputs_of_one_or_more_members_read_as_what_is_in_them() {
 fn grep_gives_the_matching_lines_in_input_order() {
     let folder = folder();
     corpus::write_folder(&folder.path().join("in"), 5);
-    let regex = regex::Regex::new("Rake[0-9]*1\\b.*x").unwrap();
+    let regex = regex::Regex::new("Rake[0-9]*1\\b").unwrap();
     let (mut plain, mut placed) = (Vec::new(), Vec::new());
     for file in oracle::files(&folder.path().join("in")) {
         let text = std::fs::read_to_string(&file).unwrap();
