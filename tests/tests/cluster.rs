@@ -29,8 +29,13 @@ fn gated(folder: &Path) -> PathBuf {
     write(folder, "in", format!("gate1 a\n{}gate2 b\n{}gate3 c\n", &text[..cut], &text[cut..]));
     gate
 }
-const GATED: [&str; 10] =
-    ["gate", "in", "--output", "out", "--gate", "gate", "--chunk-size", "5kB", "--partitions", "3"];
+/// Arguments of a job on that text; it runs elsewhere, so the gate's path is whole.
+fn gated_args(gate: &Path, output: &str) -> Vec<String> {
+    let gate = gate.to_str().unwrap();
+    ["gate", "in", "--output", output, "--gate", gate, "--chunk-size", "5kB", "--partitions", "3"]
+        .map(str::to_string)
+        .to_vec()
+}
 
 #[test]
 fn wordcount_gives_the_bytes_of_one_process_on_any_number_of_workers() {
@@ -152,7 +157,7 @@ fn a_cancelled_job_ends_with_four_and_leaves_nothing() {
     let folder = folder();
     let gate = gated(folder.path());
     let cluster = Cluster::start(2, 1);
-    let id = cluster.detach(folder.path(), "hostile", GATED);
+    let id = cluster.detach(folder.path(), "hostile", gated_args(&gate, "out"));
     eventually("a task runs", || at_gate(&gate) > 0);
     assert_eq!(cluster.json(["job", "get", &id])["state"], "running");
     assert!(cluster.executors() > 0);
@@ -173,7 +178,7 @@ fn logs_hold_what_tasks_wrote() {
     let gate = gated(folder.path());
     write(&gate, "open", "");
     let cluster = Cluster::start(1, 2);
-    let id = cluster.detach(folder.path(), "hostile", GATED);
+    let id = cluster.detach(folder.path(), "hostile", gated_args(&gate, "out"));
     run(&mut cluster.windrow(["job", "wait", &id])).ok();
     let logs = cluster.json(["job", "logs", &id]);
     for word in ["at gate1", "at gate2", "at gate3"] {
@@ -210,13 +215,13 @@ fn a_worker_that_is_killed_in_the_middle_changes_no_byte() {
     let folder = folder();
     let gate = gated(folder.path());
     let mut cluster = Cluster::start(2, 1);
-    let id = cluster.detach(folder.path(), "hostile", GATED);
+    let id = cluster.detach(folder.path(), "hostile", gated_args(&gate, "out"));
     // Both workers are in the middle of a task.
     eventually("two tasks wait", || at_gate(&gate) >= 2);
     cluster.kill_worker(0);
     write(&gate, "open", "");
     run(&mut cluster.windrow(["job", "wait", &id])).ok();
-    local(folder.path(), "hostile", GATED.map(|a| if a == "out" { "local" } else { a })).ok();
+    local(folder.path(), "hostile", gated_args(&gate, "local")).ok();
     assert!(parts(&folder.path().join("out")) == parts(&folder.path().join("local")));
     let workers = cluster.json(["worker", "list"]);
     let lost = workers.as_array().unwrap().iter().find(|w| w["id"] == cluster.worker_id(0));

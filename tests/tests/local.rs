@@ -114,7 +114,7 @@ fn compressed_inputs_of_one_or_more_members_read_as_what_is_in_them() {
 fn grep_gives_the_matching_lines_in_input_order() {
     let folder = folder();
     corpus::write_folder(&folder.path().join("in"), 5);
-    let regex = regex::Regex::new("Rake[0-9]*1\\b.*x").unwrap();
+    let regex = regex::Regex::new("Rake[0-9]*1\\b").unwrap();
     let (mut plain, mut placed) = (Vec::new(), Vec::new());
     for file in oracle::files(&folder.path().join("in")) {
         let text = std::fs::read_to_string(&file).unwrap();
@@ -151,7 +151,7 @@ fn terasort_keeps_every_record_and_orders_them_over_all_parts() {
     records.sort_by_key(|record| &record[..10]);
     let expected = records.concat();
     for (i, options) in
-        ["--partitions 1", "--partitions 4 --chunk-size 30kB --threads 2", "--partitions 4 --memory 8MB", ""]
+        ["--partitions 1", "--partitions 4 --threads 2", "--partitions 4 --threads 1 --memory 8MB", "--chunk-size 30kB"]
             .iter()
             .enumerate()
     {
