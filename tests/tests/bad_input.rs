@@ -52,7 +52,7 @@ fn a_file_that_may_not_be_read_is_told() {
     let folder = folder();
     let secret = folder.path().join("secret");
     std::fs::write(&secret, "x\n").unwrap();
-    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::read(&secret).is_ok() {
         return; // The superuser may read everything.
     }

@@ -68,7 +68,7 @@ fn little_memory_changes_no_byte() {
     let mut text = String::new();
     let mut random = corpus::Random(3);
     while text.len() < 6_000_000 {
-        text += &format!("{:016x} {}\n", random.next() >> 20, random.word());
+        text += &format!("{:016x} {}\n", random.number() >> 20, random.word());
     }
     std::fs::write(folder.path().join("in"), text).unwrap();
     let much = job(folder.path(), "wordcount", "in --partitions 3 --memory 1GiB", "much");
