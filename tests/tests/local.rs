@@ -95,7 +95,8 @@ fn compressed_inputs_of_one_or_more_members_read_as_what_is_in_them() {
     let folder = folder();
     let text = corpus::text(4, 100_000);
     let expected = oracle::wordcount(&text);
-    let compressors: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [("gz", gzip), ("zst", zstd), ("bz2", bzip2)];
+    type Compress = fn(&[u8]) -> Vec<u8>;
+    let compressors: [(&str, Compress); 3] = [("gz", gzip), ("zst", zstd), ("bz2", bzip2)];
     for (suffix, compress) in compressors {
         // Members may end in the middle of a line.
         let (a, b) = text.as_bytes().split_at(41_234);
