@@ -7,7 +7,7 @@ use std::path::Path;
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn draw(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -16,7 +16,7 @@ impl Random {
     }
     /// Less than `n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        self.draw() % n
+        self.number() % n
     }
     /// A word of some thousand, a few of them far more frequent than the rest.
     pub fn word(&mut self) -> String {

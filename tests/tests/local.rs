@@ -68,7 +68,7 @@ fn little_memory_changes_no_byte() {
     let mut text = String::new();
     let mut random = corpus::Random(3);
     while text.len() < 6_000_000 {
-        text += &format!("{:016x} {}\n", random.draw() >> 20, random.word());
+        text += &format!("{:016x} {}\n", random.number() >> 20, random.word());
     }
     std::fs::write(folder.path().join("in"), text).unwrap();
     let much = job(folder.path(), "wordcount", "in --partitions 3 --memory 1GiB", "much");
@@ -152,7 +152,7 @@ fn terasort_keeps_every_record_and_orders_them_over_all_parts() {
     records.sort_by_key(|record| &record[..10]);
     let expected = records.concat();
     for (i, options) in
-        ["--partitions 1", "--partitions 4 --chunk-size 30kB --threads 2", "--partitions 4 --memory 8MB", ""]
+        ["--partitions 1", "--partitions 4 --threads 2", "--partitions 4 --threads 1 --memory 8MB", "--chunk-size 30kB"]
             .iter()
             .enumerate()
     {

@@ -60,7 +60,8 @@ fn by_key<K: Ord + Clone, V>(mut records: Vec<(K, V)>) -> Vec<(K, V)> {
 fn sides(all: &Pairs<String, i64>) -> (Pairs<String, i64>, Pairs<String, i64>) {
     (all.filter(|(_, v)| v < 0), all.filter(|(_, v)| v >= 0))
 }
-fn model_sides(pairs: &[(String, i64)]) -> (Vec<(String, i64)>, Vec<(String, i64)>) {
+type Owned = Vec<(String, i64)>;
+fn model_sides(pairs: &[(String, i64)]) -> (Owned, Owned) {
     pairs.iter().cloned().partition(|(_, v)| *v < 0)
 }
 
