@@ -7,6 +7,8 @@
 mod bytes;
 mod float;
 mod int;
+#[cfg(test)]
+mod laws;
 mod list;
 mod option;
 mod reverse;
