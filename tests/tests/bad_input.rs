@@ -131,8 +131,12 @@ fn a_line_that_is_not_the_json_it_should_be_is_named() {
 fn text_that_is_not_utf8_is_named() {
     let folder = folder();
     std::fs::write(folder.path().join("latin"), b"good\nna\xEFve\n").unwrap();
-    wordcount(folder.path(), "latin --output out").with(1).tells("RECORD_NOT_UTF8", &["latin:5"]);
-    holds(folder.path(), &["in", "latin"]);
+    local(folder.path(), "hostile", ["bad", "panic", "latin", "--output", "out"])
+        .with(1)
+        .tells("RECORD_NOT_UTF8", &["latin:5"]);
+    wordcount(folder.path(), "latin --output bytes").ok();
+    assert_eq!(std::fs::read(folder.path().join("bytes/part-00000")).unwrap(), b"good\t1\nna\xEFve\t1\n");
+    holds(folder.path(), &["bytes", "in", "latin"]);
 }
 
 #[test]
