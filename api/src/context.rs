@@ -2,14 +2,15 @@
 
 use crate::error::Error;
 use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use windrow_engine::{EdgeSpec, EngineError, LocalSegment, Partitioning};
 use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
+use windrow_format::crumbs::Slot;
 use windrow_model::counters::names;
-use windrow_model::{Chunk, Code, Counters, Failure, Order, RecordPlace, Task, TaskInput, TaskOutput};
+use windrow_model::{Chunk, Code, Counters, Failure, FileRange, Order, RecordPlace, Task, TaskInput, TaskOutput};
 
 /// Why an attempt ended without a result.
 #[derive(Debug)]
@@ -52,9 +53,8 @@ pub(crate) struct TaskCx<'t> {
     pub cancelled: &'t AtomicBool,
     stop: Cell<bool>,
     error: RefCell<Option<TaskError>>,
-    range: Cell<usize>,
-    offset: Cell<u64>,
-    in_record: Cell<bool>,
+    /// Where this thread is: seen from outside when the process dies.
+    crumbs: Slot<'static>,
     pub counters: RefCell<Counters>,
 }
 
@@ -78,9 +78,11 @@ impl<'t> TaskCx<'t> {
             cancelled,
             stop: Cell::new(false),
             error: RefCell::new(None),
-            range: Cell::new(0),
-            offset: Cell::new(0),
-            in_record: Cell::new(false),
+            crumbs: {
+                let crumbs = windrow_engine::blame::slot();
+                crumbs.begin(&task.attempt);
+                crumbs
+            },
             counters: RefCell::default(),
         }
     }
@@ -115,25 +117,22 @@ impl<'t> TaskCx<'t> {
         }
     }
 
-    /// Says which record is being worked on: two stores.
+    /// Says which file the records are of that follow.
+    pub fn at_file(&self, range: &FileRange) {
+        self.crumbs.file(&range.path, range.identity.length);
+    }
+    /// Says which record is being worked on: one store.
     #[inline]
-    pub fn at_record(&self, range: usize, offset: u64) {
-        self.range.set(range);
-        self.offset.set(offset);
-        self.in_record.set(true);
+    pub fn at_record(&self, offset: u64) {
+        self.crumbs.record(offset);
     }
     pub fn after_records(&self) {
-        self.in_record.set(false);
+        self.crumbs.no_record();
     }
 
     /// Where the current record lies, with its first bytes if they can be read.
     pub fn place(&self) -> Option<RecordPlace> {
-        if !self.in_record.get() {
-            return None;
-        }
-        let range = self.chunk()?.ranges.get(self.range.get())?;
-        let offset = self.offset.get();
-        Some(RecordPlace { excerpt: excerpt(&range.path, offset), file: range.path.clone(), offset })
+        self.crumbs.place().map(|place| windrow_store::record_place(place.file, place.offset))
     }
 
     pub fn chunk(&self) -> Option<&'t Chunk> {
@@ -191,6 +190,12 @@ impl<'t> TaskCx<'t> {
     }
 }
 
+impl Drop for TaskCx<'_> {
+    fn drop(&mut self) {
+        self.crumbs.end();
+    }
+}
+
 /// What the blocks of this task's output are checked against.
 pub(crate) fn identity(task: &Task, output: u32) -> Identity {
     segment_identity(&task.attempt, output, 0)
@@ -206,21 +211,6 @@ pub(crate) fn segment_identity(attempt: &windrow_model::AttemptId, output: u32, 
         output,
         partition,
     }
-}
-
-fn excerpt(path: &PathBuf, offset: u64) -> String {
-    use std::io::{Read, Seek, SeekFrom};
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::new();
-        file.take(120).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let compressed = crate::source::compression_of(path).is_some();
-    let bytes = if compressed { Vec::new() } else { read().unwrap_or_default() };
-    let line = bytes.split(|b| *b == b'\n').next().unwrap_or(&[]);
-    line.escape_ascii().to_string()
 }
 
 thread_local! {

@@ -33,6 +33,12 @@ pub(crate) fn run(registry: &Registry) -> ExitCode {
     // SAFETY: the worker starts this mode with its socket as file descriptor 3, which nothing else in this process owns
     // or knows: this is the first thing that `main` does.
     let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(3) });
+    // SAFETY: the same for file descriptor 4, memory that the worker looks at when this process has died.
+    let crumbs = unsafe { OwnedFd::from_raw_fd(4) };
+    if let Err(e) = windrow_engine::blame::install(&crumbs) {
+        eprintln!("windrow executor: a crash will not be told with its record: {e}");
+    }
+    drop(crumbs);
     match serve(registry, socket) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -56,6 +56,7 @@ mod session;
 mod side;
 mod sink;
 mod source;
+mod supervise;
 mod task_run;
 mod values;
 

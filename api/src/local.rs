@@ -1,6 +1,7 @@
 //! A job in this process: the cluster's scheduler and engine, with one node and threads for its slots.
 //!
-//! No retries here, and no isolation: a panic fails the job with its record, a crash takes the process along.
+//! No retries here, and no isolation: a panic fails the job with its record, and so does a crash, which takes the process along
+//! (see `supervise.rs`).
 
 use crate::context::{TaskError, segment_identity};
 use crate::error::{Error, Result};
@@ -36,6 +37,9 @@ pub(crate) struct LocalOptions {
 /// Progress is shown so often while nothing else happens.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
+/// Tasks of a run that is over are waited for no longer than this.
+const LAST_TASKS: Duration = Duration::from_secs(2);
+
 /// What the loop waits for.
 enum Message {
     Event(Box<Event>),
@@ -66,6 +70,7 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         pool,
         stagings: Vec::new(),
         attempts: HashMap::new(),
+        running: 0,
         ended: None,
     };
     run.drive(options, messages, progress)
@@ -85,6 +90,8 @@ struct Run {
     stagings: Vec<Staging>,
     /// Set to stop an attempt.
     attempts: HashMap<AttemptId, Arc<AtomicBool>>,
+    /// Tasks that were started and have not reported.
+    running: usize,
     ended: Option<Finished>,
 }
 
@@ -144,8 +151,7 @@ impl Run {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        // Tasks that were revoked must be gone before their folder is.
-        drop(self.pool);
+        self.await_tasks(&messages);
         let finished = self.ended.ok_or_else(|| Error::new(Code::Internal, "the run ended without a result"))?;
         progress(&finished.status);
         match (finished.status.state, &finished.status.error) {
@@ -156,7 +162,27 @@ impl Run {
         }
     }
 
+    /// Tasks that were revoked must be gone before their folder is. One whose function does not come back is left to the end of
+    /// the process, after which nothing is left of the folder either.
+    fn await_tasks(&mut self, messages: &Receiver<Message>) {
+        let deadline = Instant::now() + LAST_TASKS;
+        while self.running > 0 {
+            match messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Message::Event(event)) => self.note_end(&event),
+                Ok(Message::Interrupted) => return,
+                Err(_) => return tracing::warn!("{} tasks do not stop", self.running),
+            }
+        }
+    }
+
+    fn note_end(&mut self, event: &Event) {
+        if matches!(event, Event::AttemptDone { .. } | Event::AttemptFailed { .. }) {
+            self.running -= 1;
+        }
+    }
+
     fn handle(&mut self, event: Event) {
+        self.note_end(&event);
         for action in self.scheduler.step(self.now(), event) {
             self.act(action);
         }
@@ -176,6 +202,7 @@ impl Run {
                 let slots = self.pool.current_num_threads() as u32;
                 match windrow_store::prepare(job, &self.program.plan, &options, slots, self.durability) {
                     Ok(prepared) => {
+                        prepared.stagings.iter().for_each(|s| crate::supervise::litter(&s.folder));
                         self.stagings = prepared.stagings;
                         let stages = prepared.stages.into_iter().map(|(stage, chunks)| StageChunks { stage, chunks });
                         self.tell(Event::Planned { job, input_bytes: prepared.input_bytes, stages: stages.collect() })
@@ -213,6 +240,7 @@ impl Run {
     fn start(&mut self, task: Task) {
         let cancelled = Arc::new(AtomicBool::new(false));
         self.attempts.insert(task.attempt, cancelled.clone());
+        self.running += 1;
         let (program, sender, memory) = (self.program.clone(), self.sender.clone(), self.memory);
         let root = self.folder.clone();
         self.pool.spawn_fifo(move || {
@@ -293,6 +321,7 @@ impl Scratch {
         };
         let parent = options.scratch.clone().or_else(beside).unwrap_or_else(std::env::temp_dir);
         let folder = parent.join(format!(".windrow-{}", job));
+        crate::supervise::litter(&folder);
         std::fs::create_dir_all(&folder).map_err(|e| {
             let message = format!("cannot make the folder for temporary files {}: {e}", folder.display());
             Error::new(Code::IoError, message)

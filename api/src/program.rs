@@ -140,20 +140,12 @@ impl Program {
             }
         };
         let (action, matches) = self.chosen(&matches);
-        let result = match (action, describe) {
-            (Action::Job(make), false) => run_job(*make, matches),
-            (Action::Job(make), true) => describe_job(*make, matches),
-            (Action::Plain(run), false) => run(matches).map(|()| ExitCode::SUCCESS),
-            (Action::Drive(run), false) => drive(run, matches),
-            (_, true) => Err(Error::new(
-                Code::NotAJob,
-                "this command is not a job: run it by itself (a driver with --cluster URL)",
-            )),
-        };
-        result.unwrap_or_else(|e| {
-            print_failure(e.failure());
-            ExitCode::from(exit_code(e.code()))
-        })
+        match action {
+            Action::Job(_) | Action::Drive(_) if !describe && runs_here(matches) => {
+                crate::supervise::guarded(|| act(action, describe, matches))
+            }
+            _ => act(action, describe, matches),
+        }
     }
 
     fn parser(&self) -> Command {
@@ -174,6 +166,28 @@ impl Program {
             None => (&self.actions[0].2, matches),
         }
     }
+}
+
+/// Whether user code will work on records in this process.
+fn runs_here(matches: &ArgMatches) -> bool {
+    RunFlags::from_arg_matches(matches).is_ok_and(|flags| flags.cluster.is_none() && !flags.explain)
+}
+
+fn act(action: &Action, describe: bool, matches: &ArgMatches) -> ExitCode {
+    let result = match (action, describe) {
+        (Action::Job(make), false) => run_job(*make, matches),
+        (Action::Job(make), true) => describe_job(*make, matches),
+        (Action::Plain(run), false) => run(matches).map(|()| ExitCode::SUCCESS),
+        (Action::Drive(run), false) => drive(run, matches),
+        (_, true) => {
+            let message = "this command is not a job: run it by itself (a driver with --cluster URL)";
+            Err(Error::new(Code::NotAJob, message))
+        }
+    };
+    result.unwrap_or_else(|e| {
+        print_failure(e.failure());
+        ExitCode::from(exit_code(e.code()))
+    })
 }
 
 trait Augment {

@@ -8,7 +8,6 @@ mod lines;
 mod whole;
 
 pub use self::csv::{CsvSource, csv};
-pub use blocks::compression_of;
 pub use fixed::{FixedSource, fixed};
 pub use jsonl::{JsonlSource, jsonl};
 pub use lines::{BytesLines, Lines, PlacedLines, bytes_lines, lines};
@@ -79,7 +78,6 @@ pub struct Block<'b> {
 pub struct RecordSink<'s, 't, R: Datum> {
     cx: &'s TaskCx<'t>,
     sink: &'s mut dyn Push<R>,
-    range: usize,
     offset: u64,
     records: u64,
 }
@@ -88,7 +86,7 @@ impl<R: Datum> RecordSink<'_, '_, R> {
     /// Hands on a record that begins at `at` in the block. False: stop, the task is over.
     #[inline]
     pub fn push(&mut self, at: usize, record: R::Ref<'_>) -> bool {
-        self.cx.at_record(self.range, self.offset + at as u64);
+        self.cx.at_record(self.offset + at as u64);
         self.records += 1;
         self.sink.push(record);
         !self.cx.stopped()
@@ -96,7 +94,7 @@ impl<R: Datum> RecordSink<'_, '_, R> {
     /// Says where the record begins that is about to be parsed, so that an error names it.
     #[inline]
     pub fn at(&mut self, at: usize) {
-        self.cx.at_record(self.range, self.offset + at as u64);
+        self.cx.at_record(self.offset + at as u64);
     }
     /// Fails the task with an error about the record that begins at `at`.
     #[cold]
@@ -115,9 +113,10 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<S::Item>) -> TaskResult<()> {
         let Some(chunk) = cx.chunk() else { return Ok(()) };
         let (mut records, mut bytes) = (0, 0);
-        for (index, range) in chunk.ranges.iter().enumerate() {
+        for range in &chunk.ranges {
+            cx.at_file(range);
             let read = blocks::each_block(cx, range, self.source.framing(), self.source.has_header(), &mut |block| {
-                let mut out = RecordSink { cx, sink, range: index, offset: block.offset, records: 0 };
+                let mut out = RecordSink { cx, sink, offset: block.offset, records: 0 };
                 if let Err(e) = self.source.read(&block, &mut out) {
                     user_error(cx, e);
                 }

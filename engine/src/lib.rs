@@ -7,6 +7,7 @@
 //! Knows nothing of user types, networks, other processes or time: a task is a function from local files to local files.
 
 pub mod accumulate;
+pub mod blame;
 pub mod budget;
 mod buffer;
 mod combine;

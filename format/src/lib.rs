@@ -8,6 +8,7 @@ pub mod block;
 pub mod boundary;
 pub mod checksum;
 pub mod codec;
+pub mod crumbs;
 pub mod cut;
 pub mod durable;
 pub mod manifest;

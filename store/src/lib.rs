@@ -5,6 +5,7 @@
 //! messages or what is in a record.
 
 pub mod error;
+pub mod excerpt;
 pub mod glob;
 pub mod identity;
 pub mod list;
@@ -16,6 +17,7 @@ pub mod split;
 mod replace;
 
 pub use error::{Result, StoreError};
+pub use excerpt::record_place;
 pub use identity::same;
 pub use list::{InputFile, list_inputs};
 pub use output::{canonical_output, check_output};

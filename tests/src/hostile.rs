@@ -7,7 +7,7 @@ use windrow::prelude::*;
 /// Counts words, and does something bad at the word `BOOM`.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Bad {
-    /// panic, abort, segfault, exit, or stdout
+    /// panic, abort, segfault, recursion, exit, stdout, or truncate
     what: String,
     #[arg(required = true)]
     input: Vec<String>,
@@ -24,12 +24,22 @@ impl Job for Bad {
                     if word == "BOOM" {
                         misbehave(&what)
                     }
+                    if let Some(file) = word.strip_prefix("TRUNCATE:") {
+                        std::fs::File::options().write(true).open(file)?.set_len(5000)?;
+                    }
                     out.emit(word, 1u64)
                 }
+                Ok(())
             })
             .combine(Sum)
             .write(tsv(&self.output))
     }
+}
+
+/// Needs more stack than there is.
+fn recurse(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 512]);
+    if depth == u64::MAX { 0 } else { recurse(depth + 1) + frame[511] }
 }
 
 fn misbehave(what: &str) {
@@ -42,6 +52,7 @@ fn misbehave(what: &str) {
             let byte = unsafe { nowhere.read_volatile() };
             unreachable!("{byte} is in the first page")
         }
+        "recursion" => drop(std::hint::black_box(recurse(0))),
         "exit" => std::process::exit(0),
         "stdout" => {
             for n in 0..20_000 {

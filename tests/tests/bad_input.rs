@@ -107,6 +107,41 @@ fn a_record_that_a_function_refuses_is_named() {
             .with(1)
             .tells("USER_PANIC", &["in:4", "c BOOM", "the mapper does not like this line"]);
     }
+    holds(folder.path(), &["in", "readings"]);
+}
+
+#[test]
+fn a_crash_is_told_with_its_record_and_leaves_nothing() {
+    let folder = folder();
+    for (what, word) in [("abort", "SIGABRT"), ("segfault", "SIGSEGV"), ("recursion", "SIG"), ("exit", "exit(0)")] {
+        for chunk in ["1B", "1MB"] {
+            local(folder.path(), "hostile", ["bad", what, "in", "--output", "out", "--chunk-size", chunk])
+                .with(1)
+                .tells("EXECUTOR_CRASHED", &["in:4", "c BOOM", word]);
+            holds(folder.path(), &["in"]);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_shrinks_under_a_job_is_an_input_that_changed() {
+    let folder = folder();
+    let big = folder.path().join("big");
+    std::fs::write(&big, format!("TRUNCATE:{}\n{}", big.display(), "a line of text\n".repeat(100_000))).unwrap();
+    local(folder.path(), "hostile", ["bad", "truncate", "big", "--output", "out"])
+        .with(1)
+        .tells("INPUT_CHANGED", &["big"]);
+    holds(folder.path(), &["big", "in"]);
+}
+
+#[test]
+fn a_crash_on_a_cluster_is_told_with_its_record() {
+    let folder = folder();
+    let cluster = Cluster::start(1, 2);
+    for (what, word) in [("abort", "SIGABRT"), ("segfault", "SIGSEGV"), ("recursion", "SIG"), ("exit", "code 0")] {
+        let job = ["bad", what, "in", "--output", "out", "--chunk-size", "1B"];
+        cluster.job(folder.path(), "hostile", job).with(1).tells("EXECUTOR_CRASHED", &["in:4", "c BOOM", word]);
+    }
     assert!(!folder.path().join("out").exists());
 }
 

@@ -84,6 +84,8 @@ pub struct Exit {
     pub own_doing: bool,
     /// This worker killed it.
     pub ours: bool,
+    /// The attempt whose own thread did it, where that is known.
+    pub guilty: Option<AttemptId>,
 }
 
 /// Everything that attempts can ask for.
@@ -165,8 +167,6 @@ enum Executor {
         running: BTreeSet<AttemptId>,
         /// It is being killed and gets no more tasks.
         condemned: bool,
-        /// It named the attempt that brings it down, so the others are innocent.
-        blamed: bool,
     },
 }
 
@@ -240,8 +240,7 @@ impl Attempts {
                 if let Some(j) = self.jobs.get_mut(&job)
                     && matches!(j.executor, Executor::Starting { generation: g } if g == generation)
                 {
-                    j.executor =
-                        Executor::Ready { generation, running: BTreeSet::new(), condemned: false, blamed: false };
+                    j.executor = Executor::Ready { generation, running: BTreeSet::new(), condemned: false };
                     self.dispatch(job, &mut out);
                 }
             }
@@ -319,9 +318,9 @@ impl Attempts {
 
     fn ended(&mut self, job: JobId, generation: u64, exit: Exit, out: &mut Vec<Action>) {
         let Some(j) = self.jobs.get_mut(&job) else { return };
-        let (running, condemned, blamed) = match &mut j.executor {
-            Executor::Ready { generation: g, running, condemned, blamed } if *g == generation => {
-                (std::mem::take(running), *condemned, *blamed)
+        let (running, condemned) = match &mut j.executor {
+            Executor::Ready { generation: g, running, condemned } if *g == generation => {
+                (std::mem::take(running), *condemned)
             }
             _ => return,
         };
@@ -330,12 +329,16 @@ impl Attempts {
             running.into_iter().partition(|id| self.attempts.get(id).is_none_or(|a| a.state == State::Cancelling));
         // Whoever was told to stop may as well have been the one that crashed.
         let alone = left.len() == 1 && stopped.is_empty();
-        let innocent = condemned || exit.ours || blamed;
+        let guilty = exit.guilty.filter(|id| left.contains(id) || stopped.contains(id));
+        let innocent = condemned || exit.ours;
         for id in stopped {
             self.forget(id, out);
         }
         for id in left.into_iter().rev() {
-            let known = alone && (exit.own_doing || self.is_suspect(id));
+            let known = match guilty {
+                Some(guilty) => guilty == id,
+                None => alone && (exit.own_doing || self.is_suspect(id)),
+            };
             if known && !innocent {
                 self.forget(id, out);
                 out.push(Action::Report(Report::Failed(id, exit.failure.clone())));
@@ -344,7 +347,7 @@ impl Attempts {
             let (Some(a), Some(j)) = (self.attempts.get_mut(&id), self.jobs.get_mut(&job)) else { continue };
             a.state = State::Ready;
             j.ready.push_front(id);
-            if !innocent {
+            if !innocent && guilty.is_none() {
                 j.suspects.insert(id.task);
             }
         }
@@ -391,12 +394,6 @@ impl Attempts {
             TaskInput::Segments(refs) => refs.get(index as usize).copied(),
             _ => None,
         });
-        if matches!(failure.code, Code::ExecutorCrashed | Code::OutOfMemory)
-            && let Some(j) = self.jobs.get_mut(&id.task.job)
-            && let Executor::Ready { blamed, .. } = &mut j.executor
-        {
-            *blamed = true;
-        }
         self.forget(id, out);
         if !cancelled {
             out.push(Action::Report(match segment {

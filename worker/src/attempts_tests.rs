@@ -28,7 +28,12 @@ fn failed(generation: u64, i: u32, code: Code) -> Event {
     Event::TaskFailed { generation, attempt: attempt(J, i), failure: Failure::new(code, "why"), segment: None }
 }
 fn ended(generation: u64, own_doing: bool, ours: bool) -> Event {
-    let exit = Exit { failure: Failure::new(Code::ExecutorCrashed, "signal"), own_doing, ours };
+    let exit = Exit { failure: Failure::new(Code::ExecutorCrashed, "signal"), own_doing, ours, guilty: None };
+    Event::ExecutorEnded { job: job(J), generation, exit }
+}
+fn ended_by(generation: u64, i: u32) -> Event {
+    let failure = Failure::new(Code::ExecutorCrashed, "signal");
+    let exit = Exit { failure, own_doing: true, ours: false, guilty: Some(attempt(J, i)) };
     Event::ExecutorEnded { job: job(J), generation, exit }
 }
 fn start(generation: u64) -> Action {
@@ -112,13 +117,30 @@ fn a_kill_from_outside_is_charged_only_if_it_happens_again() {
 }
 
 #[test]
-fn a_crash_that_the_executor_itself_put_down_to_one_task_spares_the_others() {
+fn a_crash_is_charged_to_the_attempt_whose_thread_it_was() {
     let mut a = running(2, 2);
-    assert_eq!(reports(&a.step(failed(1, 0, Code::ExecutorCrashed))), [(attempt(J, 0), Some(Code::ExecutorCrashed))]);
-    assert_eq!(a.step(ended(1, true, false)), [start(2)]);
+    let actions = a.step(ended_by(1, 1));
+    assert_eq!(reports(&actions), [(attempt(J, 1), Some(Code::ExecutorCrashed))]);
+    assert_eq!(actions.last(), Some(&start(2)));
     a.step(Event::Assigned(task(attempt(J, 2), vec![TaskOutput::Broadcast])));
     a.step(Event::Staged(attempt(J, 2)));
-    assert_eq!(a.step(ready(2)), [run(1, true), run(2, false)], "side by side: nobody is suspected");
+    assert_eq!(a.step(ready(2)), [run(0, true), run(2, false)], "side by side: nobody is suspected");
+}
+
+#[test]
+fn a_crash_of_an_attempt_that_was_told_to_stop_is_charged_to_nobody() {
+    let mut a = running(2, 2);
+    a.step(Event::Revoked(attempt(J, 1)));
+    let actions = a.step(ended_by(1, 1));
+    assert_eq!(reports(&actions), []);
+    assert_eq!(actions, [Action::Remove(attempt(J, 1)), start(2)]);
+}
+
+#[test]
+fn a_crash_of_something_that_does_not_run_leaves_the_others_suspected() {
+    let mut a = running(2, 2);
+    assert_eq!(a.step(ended_by(1, 7)), [start(2)]);
+    assert_eq!(a.step(ready(2)), [run(0, true)], "alone");
 }
 
 #[test]

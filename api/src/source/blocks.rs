@@ -19,7 +19,7 @@ const WINDOW_BYTES: u64 = 2 << 10;
 const WINDOWS: u64 = 1024;
 
 /// How a file is compressed, by its name.
-pub fn compression_of(path: &Path) -> Option<Compression> {
+fn compression_of(path: &Path) -> Option<Compression> {
     match path.extension()?.to_str()? {
         "gz" => Some(Compression::Gzip),
         "zst" => Some(Compression::Zstd),

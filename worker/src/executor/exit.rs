@@ -5,7 +5,8 @@ use rustix::process::Pid;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use windrow_model::{ByteSize, Code, Failure};
+use windrow_format::crumbs::Place;
+use windrow_model::{AttemptId, ByteSize, Code, Failure};
 
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
@@ -105,7 +106,29 @@ pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryW
         (_, Some(n)) => (Code::ExecutorCrashed, format!("the job's process was killed by {}", signal_name(n)), true),
         _ => (Code::ExecutorCrashed, format!("the job's process ended: {status}"), true),
     };
-    Exit { failure: Failure { stderr_tail, ..Failure::new(code, message) }, own_doing, ours }
+    Exit { failure: Failure { stderr_tail, ..Failure::new(code, message) }, own_doing, ours, guilty: None }
+}
+
+/// Adds what the process's last crumb tells: which attempt's thread got the signal or called `exit`, and at which record.
+/// A process that could not get memory, or that somebody else killed, names nobody: whoever asked last is not to blame.
+pub fn blame(mut exit: Exit, attempt: AttemptId, place: Option<Place>) -> Exit {
+    if exit.ours || !exit.own_doing || exit.failure.code == Code::OutOfMemory {
+        return exit;
+    }
+    exit.guilty = Some(attempt);
+    if let Some(Place { file, offset, file_bytes }) = place {
+        let shrunk = std::fs::metadata(&file).is_ok_and(|now| now.len() < file_bytes);
+        if shrunk {
+            exit.failure.code = Code::InputChanged;
+            exit.failure.message = format!(
+                "{} has become shorter than the {file_bytes} B that it had at first: {}",
+                file.display(),
+                exit.failure.message
+            );
+        }
+        exit.failure.place = Some(windrow_store::record_place(file, offset));
+    }
+    exit
 }
 
 /// The name that people look for.

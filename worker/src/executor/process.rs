@@ -8,6 +8,7 @@ use super::pidfd::PidFd;
 use super::spawn::Spawned;
 use crate::logs::{SharedLog, Stream};
 use rustix::process::{Pid, Signal};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
+use windrow_format::crumbs;
+use windrow_model::AttemptId;
 
 /// What was written before the end is read for no longer than this after it.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -30,13 +33,14 @@ pub struct Process {
     taps: [Arc<Tap>; 2],
     readers: Vec<JoinHandle<()>>,
     pub memory: MemoryWatch,
+    crumbs: File,
     reaped: bool,
 }
 
 impl Process {
     /// Takes over a child; its output goes to `log`. The socket is given back.
     pub fn new(spawned: Spawned, log: &SharedLog) -> io::Result<(Process, std::os::unix::net::UnixStream)> {
-        let Spawned { child, pid, pidfd, socket, stdout, stderr } = spawned;
+        let Spawned { child, pid, pidfd, socket, crumbs, stdout, stderr } = spawned;
         let guard = KillOnDrop(Some(child));
         let taps = [
             Arc::new(Tap::new(stdout.into(), Stream::Stdout, log)?),
@@ -46,7 +50,7 @@ impl Process {
         let readers = taps.iter().map(|tap| tokio::spawn(tap.clone().drive())).collect();
         let child = guard.defuse();
         let memory = MemoryWatch::start();
-        Ok((Process { child, pid, pidfd, taps, readers, memory, reaped: false }, socket))
+        Ok((Process { child, pid, pidfd, taps, readers, memory, crumbs, reaped: false }, socket))
     }
 
     /// Completes when the process has ended; it is not waited for yet. May be dropped and called again.
@@ -72,6 +76,11 @@ impl Process {
     /// How much memory it has.
     pub fn sample_memory(&mut self) {
         self.memory.sample(self.pid);
+    }
+
+    /// Which attempt and record brought it down, if its own threads told. To be asked after the end.
+    pub fn last_crumb(&self) -> Option<(AttemptId, Option<crumbs::Place>)> {
+        crumbs::read_region(&self.crumbs).ok().flatten()?.at
     }
 
     /// Waits for the end, kills what it left behind, and reads its last words.

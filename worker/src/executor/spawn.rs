@@ -1,7 +1,7 @@
 //! Starting an executor: the job's binary as a child process with one Unix socket and nothing else.
 //!
-//! The child gets stdin from `/dev/null`, pipes as stdout and stderr, its end of the socket as file descriptor 3, an
-//! almost empty environment, its own process group, and the kernel's promise to kill it when this worker dies. That
+//! The child gets stdin from `/dev/null`, pipes as stdout and stderr, its end of the socket as file descriptor 3, memory
+//! for crumbs (`windrow_format::crumbs`) as 4, an almost empty environment, its own process group, and the kernel's promise to kill it when this worker dies. That
 //! promise hangs on the *thread* that forked, so all children are forked by one thread that lives as long as the worker.
 //! Knows nothing of what is said over the socket.
 
@@ -20,12 +20,17 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::oneshot;
+use windrow_format::crumbs;
 use windrow_model::{Code, Failure};
 
 /// The hidden first argument that makes a job binary an executor.
 pub const EXECUTOR_ARGUMENT: &str = "__windrow-executor";
 /// The socket's number in the child.
 const SOCKET_FD: RawFd = 3;
+/// The crumbs' number in the child.
+const CRUMBS_FD: RawFd = 4;
+/// The child's ends are moved above the numbers that it overwrites.
+const SPARE_FD: RawFd = 10;
 /// What the child keeps of this process' environment.
 const ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "LANG", "TMPDIR", "RUST_BACKTRACE", "WINDROW_LOG"];
 /// Executors are the first to go when the machine runs out of memory: the daemon must live to tell.
@@ -43,6 +48,8 @@ pub struct Spawned {
     /// Readable when the child has ended.
     pub pidfd: OwnedFd,
     pub socket: UnixStream,
+    /// Which record each of its threads is at.
+    pub crumbs: File,
     pub stdout: ChildStdout,
     pub stderr: ChildStderr,
 }
@@ -141,10 +148,13 @@ fn exec_failure(binary: &Path, e: &io::Error) -> Failure {
 }
 
 fn try_spawn(binary: &Path, folder: &Path) -> io::Result<Spawned> {
-    // While this placeholder lives, no descriptor that `Command` opens gets number 3, which the child overwrites.
-    let _placeholder = rustix::io::fcntl_dupfd_cloexec(io::stderr(), SOCKET_FD).ok();
+    // While these live, no descriptor that `Command` opens gets a number that the child overwrites.
+    let _placeholders = [SOCKET_FD, CRUMBS_FD].map(|number| rustix::io::fcntl_dupfd_cloexec(io::stderr(), number).ok());
     let (socket, childs_end) = UnixStream::pair()?;
-    let childs_fd = childs_end.as_raw_fd();
+    let childs_end = rustix::io::fcntl_dupfd_cloexec(&childs_end, SPARE_FD)?;
+    let crumbs = crumbs::region()?;
+    let childs_crumbs = rustix::io::fcntl_dupfd_cloexec(&crumbs, SPARE_FD)?;
+    let inherited = [(childs_end.as_raw_fd(), SOCKET_FD), (childs_crumbs.as_raw_fd(), CRUMBS_FD)];
     let parent = rustix::process::getpid();
     let mut command = Command::new(binary);
     command
@@ -157,10 +167,10 @@ fn try_spawn(binary: &Path, folder: &Path) -> io::Result<Spawned> {
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .process_group(0);
     // SAFETY: the closure runs between fork and exec in a child of a process with threads: `prepare` makes system calls
-    // only, takes no lock and allocates nothing. `childs_fd` is open there, because `childs_end` lives until after spawn.
-    unsafe { command.pre_exec(move || prepare(childs_fd, parent)) };
+    // only, takes no lock and allocates nothing. What is inherited is open there, because its owners live until after spawn.
+    unsafe { command.pre_exec(move || prepare(inherited, parent)) };
     let mut child = command.spawn()?;
-    drop(childs_end);
+    drop((childs_end, childs_crumbs));
     let taken = child.stdout.take().zip(child.stderr.take());
     let (stdout, stderr) = taken.expect("both streams were asked for as pipes");
     let pid = Pid::from_child(&child);
@@ -175,21 +185,19 @@ fn try_spawn(binary: &Path, folder: &Path) -> io::Result<Spawned> {
     };
     // Raising is allowed to everyone; without /proc it is merely not raised.
     let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_ADJ);
-    Ok(Spawned { child, pid, pidfd, socket, stdout, stderr })
+    Ok(Spawned { child, pid, pidfd, socket, crumbs, stdout, stderr })
 }
 
 /// In the child, before exec: descriptors, and death with the parent. Only system calls.
-fn prepare(childs_fd: RawFd, parent: Pid) -> io::Result<()> {
-    // SAFETY: the descriptor is open; see the call.
-    let socket = unsafe { BorrowedFd::borrow_raw(childs_fd) };
-    if childs_fd == SOCKET_FD {
-        rustix::io::fcntl_setfd(socket, FdFlags::empty())?;
-    } else {
-        // SAFETY: after fork this process has one thread, so nobody else uses number 3; `into_raw_fd` below keeps it
-        // open. Whether it was open before makes no difference to dup2.
-        let mut three = unsafe { OwnedFd::from_raw_fd(SOCKET_FD) };
-        let copied = rustix::io::dup2(socket, &mut three);
-        std::mem::forget(three);
+fn prepare(inherited: [(RawFd, RawFd); 2], parent: Pid) -> io::Result<()> {
+    for (from, number) in inherited {
+        // SAFETY: the descriptor is open; see the call.
+        let from = unsafe { BorrowedFd::borrow_raw(from) };
+        // SAFETY: after fork this process has one thread, so nobody else uses the number; `forget` below keeps it open.
+        // Whether it was open before makes no difference to dup2.
+        let mut to = unsafe { OwnedFd::from_raw_fd(number) };
+        let copied = rustix::io::dup2(from, &mut to);
+        std::mem::forget(to);
         copied?;
     }
     close_others_on_exec()?;
@@ -208,7 +216,7 @@ fn close_others_on_exec() -> io::Result<()> {
         Ok(folder) => folder,
         // Without /proc: as many as a process usually has.
         Err(_) => {
-            (SOCKET_FD + 1..1024).for_each(close_on_exec);
+            (CRUMBS_FD + 1..1024).for_each(close_on_exec);
             return Ok(());
         }
     };
@@ -218,7 +226,7 @@ fn close_others_on_exec() -> io::Result<()> {
         let digits = name.file_name().to_bytes();
         if digits.iter().all(u8::is_ascii_digit) {
             let number = digits.iter().fold(0 as RawFd, |n, d| n.wrapping_mul(10).wrapping_add((d - b'0') as RawFd));
-            if number > SOCKET_FD {
+            if number > CRUMBS_FD {
                 close_on_exec(number);
             }
         }

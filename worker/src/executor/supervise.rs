@@ -248,7 +248,7 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
         }
         let exit = self.explain(process, true).await;
         match wrong {
-            Some(failure) => Exit { failure: self.with_stderr(failure), own_doing: true, ours: false },
+            Some(failure) => Exit { failure: self.with_stderr(failure), own_doing: true, ours: false, guilty: None },
             None => exit,
         }
     }
@@ -282,10 +282,17 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
 
     async fn explain(&self, process: &mut Process, was_ready: bool) -> Exit {
         match process.finish().await {
-            Ok(status) => exit::explain(status, was_ready, self.ours, &process.memory, self.log.lock().stderr_tail()),
+            Ok(status) => {
+                let stderr = self.log.lock().stderr_tail();
+                let exit = exit::explain(status, was_ready, self.ours, &process.memory, stderr);
+                match process.last_crumb() {
+                    Some((attempt, place)) => exit::blame(exit, attempt, place),
+                    None => exit,
+                }
+            }
             Err(e) => {
                 let message = format!("cannot wait for the process of {}: {e}", self.job);
-                Exit { failure: Failure::new(Code::IoError, message), own_doing: false, ours: self.ours }
+                Exit { failure: Failure::new(Code::IoError, message), own_doing: false, ours: self.ours, guilty: None }
             }
         }
     }

@@ -101,7 +101,7 @@ async fn tasks_run_and_closing_the_socket_ends_the_executor() {
 }
 
 #[tokio::test]
-async fn the_child_gets_its_socket_and_nothing_else_of_ours() {
+async fn the_child_gets_its_socket_and_crumbs_and_nothing_else_of_ours() {
     // A descriptor that an earlier process left open must not get through.
     let leaked = std::fs::File::open("/dev/null").unwrap();
     rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
@@ -112,7 +112,7 @@ async fn the_child_gets_its_socket_and_nothing_else_of_ours() {
     f.handle.tell(Command::Kill);
     f.exit().await;
     let output = f.output();
-    assert!(output.contains("fds [0, 1, 2, 3] env"), "{output}");
+    assert!(output.contains("fds [0, 1, 2, 3, 4] env"), "{output}");
     let folder = f.folder.path().canonicalize().unwrap();
     assert!(output.contains(&format!("cwd {}", folder.display())), "{output}");
     for name in ["CARGO", "USER", "WINDROW_TOKEN_FILE"] {

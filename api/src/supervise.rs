@@ -1,0 +1,169 @@
+//! A local run and its guardian: two processes, so that no end of the one that runs user code is a silent one.
+//!
+//! [`guarded`] forks before anything else is started. The child goes on and runs the job; the parent waits for it. If the child
+//! dies of a signal, or user code calls `exit` in the middle, the parent names the cause with the record (`windrow_engine::blame`),
+//! removes what the run had staged (`Litter`), and ends with the exit code of a failed job. Signals that were sent to the parent
+//! alone are passed on, and the child dies with its parent.
+
+use crate::error::{Error, Result};
+use crate::program::{exit_code, print_failure};
+use rustix::process::Signal;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
+use windrow_format::crumbs;
+use windrow_model::{Code, Failure};
+
+/// Signals that ask the whole run to end.
+const PASSED_ON: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+
+/// The child, for the parent's signal handler.
+static CHILD: AtomicI32 = AtomicI32::new(0);
+/// Where this process notes what is to be removed if it dies.
+static LITTER: OnceLock<File> = OnceLock::new();
+
+/// Notes a file or folder that must not stay behind if this process dies.
+pub(crate) fn litter(path: &Path) {
+    let Some(mut file) = LITTER.get() else { return };
+    let mut line = path.as_os_str().as_bytes().to_vec();
+    line.push(0);
+    // Without the note, the path stays behind after a crash: nothing worse.
+    let _ = file.write_all(&line);
+}
+
+/// Runs `run` in a child process and answers how that ended; in this process if there are other threads already, which a fork
+/// would lose, or if the system does not fork.
+pub(crate) fn guarded(run: impl FnOnce() -> ExitCode) -> ExitCode {
+    let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
+    let (Ok(region), Ok(litter)) = (crumbs::region(), memory_file()) else { return run() };
+    if !alone {
+        return run();
+    }
+    let parent = rustix::process::getpid();
+    // SAFETY: this process has one thread, so the child's memory is as consistent as its parent's.
+    match unsafe { libc::fork() } {
+        -1 => run(),
+        0 => {
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            if rustix::process::getppid() != Some(parent) {
+                std::process::exit(exit_code(Code::Interrupted).into());
+            }
+            if let Err(e) = windrow_engine::blame::install(&region) {
+                tracing::warn!("a crash will not be told with its record: {e}");
+            }
+            // The first call in this process.
+            let _ = LITTER.set(litter);
+            let code = run();
+            windrow_engine::blame::ended();
+            code
+        }
+        child => {
+            CHILD.store(child, Ordering::Relaxed);
+            pass_signals_on();
+            ended(child, &region, &litter).unwrap_or_else(|e| {
+                print_failure(e.failure());
+                ExitCode::from(exit_code(e.code()))
+            })
+        }
+    }
+}
+
+fn memory_file() -> io::Result<File> {
+    Ok(File::from(rustix::fs::memfd_create(c"windrow-litter", rustix::fs::MemfdFlags::CLOEXEC)?))
+}
+
+/// Passes signals to the child that it does not get by itself.
+fn pass_signals_on() {
+    extern "C" fn pass_on(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        // SAFETY: `info` is valid in a handler that was set with SA_SIGINFO. `kill` may be called in a handler; the child has not
+        // been waited for while this process lives, so its number means nobody else. What a terminal sends (a positive code) goes
+        // to the whole group.
+        unsafe {
+            if (*info).si_code <= 0 {
+                libc::kill(CHILD.load(Ordering::Relaxed), signal);
+            }
+        }
+    }
+    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = pass_on;
+    for signal in PASSED_ON {
+        // SAFETY: all fields are set or zero, which is valid; the handler is async-signal-safe and has the signature that SA_SIGINFO
+        // asks for. If it fails, the signal does what it does by default, and the child dies with its parent.
+        unsafe {
+            let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+            action.sa_sigaction = handler as libc::sighandler_t;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            libc::sigaction(signal, &action, ptr::null_mut());
+        }
+    }
+}
+
+/// Waits for the child; tells of an end that was not meant.
+fn ended(child: i32, region: &File, litter: &File) -> Result<ExitCode> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a valid place for the answer, and `child` this process's own.
+        match unsafe { libc::waitpid(child, &mut status, 0) } {
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            -1 => return Err(io::Error::last_os_error().into()),
+            _ => break,
+        }
+    }
+    let last = crumbs::read_region(region)?;
+    let meant = last.as_ref().is_none_or(|last| last.ended);
+    if libc::WIFEXITED(status) && meant {
+        return Ok(ExitCode::from(libc::WEXITSTATUS(status) as u8));
+    }
+    clean(litter)?;
+    let (mut code, message) = if libc::WIFEXITED(status) {
+        (Code::ExecutorCrashed, format!("the job's own code called exit({})", libc::WEXITSTATUS(status)))
+    } else {
+        match libc::WTERMSIG(status) {
+            signal if PASSED_ON.contains(&signal) => (Code::Interrupted, "interrupted".to_string()),
+            libc::SIGKILL => {
+                (Code::OutOfMemory, "the process was killed by SIGKILL: for want of memory, or by somebody".to_string())
+            }
+            signal => (Code::ExecutorCrashed, format!("the job's own code was ended by {}", signal_name(signal))),
+        }
+    };
+    let place = last.and_then(|last| last.at).and_then(|(_, place)| place);
+    if place.as_ref().is_some_and(|p| std::fs::metadata(&p.file).is_ok_and(|now| now.len() < p.file_bytes)) {
+        code = Code::InputChanged;
+    }
+    let place = place.map(|p| windrow_store::record_place(p.file, p.offset));
+    Err(Error::from_failure(Failure { place, ..Failure::new(code, message) }))
+}
+
+/// Removes what the child had noted and not removed itself.
+fn clean(litter: &File) -> io::Result<()> {
+    let mut paths = vec![0; litter.metadata()?.len() as usize];
+    litter.read_exact_at(&mut paths, 0)?;
+    for path in paths.split(|b| *b == 0).filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(OsStr::from_bytes(path));
+        match std::fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!("temporary files stay in {}: {e}", path.display())
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn signal_name(signal: i32) -> String {
+    match signal {
+        libc::SIGSEGV => "SIGSEGV (a bad memory access, or too deep a recursion)".into(),
+        libc::SIGBUS => "SIGBUS (a mapped file became shorter, or a bad access)".into(),
+        libc::SIGILL => "SIGILL (an illegal instruction)".into(),
+        libc::SIGFPE => "SIGFPE (an arithmetic fault)".into(),
+        libc::SIGABRT => "SIGABRT (abort)".into(),
+        other => format!("signal {other}"),
+    }
+}

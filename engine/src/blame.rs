@@ -1,0 +1,188 @@
+//! Who was at which record when a fatal signal came.
+//!
+//! [`install`] maps a region for [crumbs] and puts handlers on the signals that end a process by its own doing. A handler
+//! only notes the signal and its thread's slot, puts back what was there before and lets the signal come again: the standard library's
+//! message about an overflowed stack, core dumps and the process's exit status stay as they are. Handlers run on the alternative
+//! stack that the standard library gives to every thread that it starts, so an overflowed stack is noted too.
+
+use memmap2::{MmapOptions, MmapRaw};
+use std::cell::Cell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use windrow_format::crumbs::{self, Crumbs, Slot};
+
+/// Signals by which a process's own code ends it.
+const FATAL: [i32; 7] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
+
+/// The words of the region, once it is installed.
+static REGION: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+/// What each of `FATAL` did before.
+static BEFORE: OnceLock<[libc::sigaction; FATAL.len()]> = OnceLock::new();
+/// Slots that threads which have ended gave back, and how many were ever taken.
+static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// The same for slots outside of a region.
+static FREE_PRIVATE: Mutex<Vec<Slot<'static>>> = Mutex::new(Vec::new());
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+const NO_SLOT: usize = usize::MAX;
+
+thread_local! {
+    /// For the handler: reading it initialises nothing.
+    static INDEX: Cell<usize> = const { Cell::new(NO_SLOT) };
+    static MINE: Claim = Claim::new();
+}
+
+/// Maps the region and begins to watch for fatal signals. Only the first call of a process has an effect.
+///
+/// # Errors
+/// The region is not one, or the system refuses.
+pub fn install(region: impl AsFd) -> io::Result<()> {
+    if BEFORE.get().is_some() {
+        return Ok(());
+    }
+    let length = rustix::fs::fstat(&region)?.st_size;
+    if length as usize != crumbs::BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a region of {length} bytes")));
+    }
+    let map: MmapRaw = MmapOptions::new().len(crumbs::BYTES).map_raw(&region.as_fd())?;
+    let words: *mut AtomicU64 = map.as_mut_ptr().cast();
+    // Mapped for as long as the process lives: a handler may come at any time.
+    std::mem::forget(map);
+    REGION.store(words, Ordering::Release);
+    let _ = shared();
+
+    let mut before = [const { MaybeUninit::<libc::sigaction>::zeroed() }; FATAL.len()];
+    for (signal, before) in FATAL.into_iter().zip(&mut before) {
+        // SAFETY: a pure question about the process's own state, answered into memory of the right type.
+        let asked = unsafe { libc::sigaction(signal, ptr::null(), before.as_mut_ptr()) };
+        if asked != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // SAFETY: each one was zeroed, which is a valid `sigaction`, and then filled by the system.
+    let before = before.map(|b| unsafe { b.assume_init() });
+    if BEFORE.set(before).is_err() {
+        return Ok(());
+    }
+    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = note;
+    for signal in FATAL {
+        // SAFETY: all fields are set or zero, which is valid; the handler is async-signal-safe (see there) and has the signature
+        // that SA_SIGINFO asks for.
+        let set = unsafe {
+            let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+            action.sa_sigaction = handler as libc::sighandler_t;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            libc::sigaction(signal, &action, ptr::null_mut())
+        };
+        if set != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Notes that whatever exit follows is meant.
+pub fn ended() {
+    if let Some(crumbs) = shared() {
+        crumbs.ended();
+    }
+}
+
+/// This thread's slot; of no use to anybody outside unless a region is installed.
+pub fn slot() -> Slot<'static> {
+    MINE.with(|claim| claim.slot)
+}
+
+fn shared() -> Option<Crumbs<'static>> {
+    let words = REGION.load(Ordering::Acquire);
+    if words.is_null() {
+        return None;
+    }
+    // SAFETY: `install` stored it: the start of a page-aligned mapping of `WORDS` words that is never unmapped and of which every
+    // bit pattern is a valid atomic word.
+    Crumbs::new(unsafe { std::slice::from_raw_parts(words, crumbs::WORDS) })
+}
+
+struct Claim {
+    slot: Slot<'static>,
+}
+
+impl Claim {
+    fn new() -> Claim {
+        if let Some(crumbs) = shared() {
+            let free = lock(&FREE).pop();
+            let index = free.unwrap_or_else(|| TAKEN.fetch_add(1, Ordering::Relaxed));
+            if let Some(slot) = crumbs.slot(index) {
+                INDEX.set(index);
+                return Claim { slot };
+            }
+        }
+        Claim { slot: lock(&FREE_PRIVATE).pop().unwrap_or_else(crumbs::private_slot) }
+    }
+}
+
+impl Drop for Claim {
+    /// Runs at the end of the thread, and also when the thread calls `exit`: which it does if it is still at work.
+    fn drop(&mut self) {
+        if let (Some(crumbs), true) = (shared(), self.slot.is_active() && INDEX.get() != NO_SLOT) {
+            return crumbs.crashed(0, Some(INDEX.get()));
+        }
+        self.slot.end();
+        match INDEX.replace(NO_SLOT) {
+            NO_SLOT => lock(&FREE_PRIVATE).push(self.slot),
+            index => lock(&FREE).push(index),
+        }
+    }
+}
+
+/// Nothing here panics with a lock held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The handler. Async-signal-safe: atomic loads and stores, a thread-local without lazy initialisation, and the system calls
+/// `sigaction` and `raise`, which POSIX allows here.
+extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    if let Some(crumbs) = shared() {
+        let index = INDEX.get();
+        crumbs.crashed(signal as u32, (index != NO_SLOT).then_some(index));
+    }
+    let before = FATAL.iter().position(|s| *s == signal).zip(BEFORE.get()).map(|(i, before)| &before[i]);
+    // SAFETY: `before` came from the system for this signal; without it the default is right. `info` is valid in a handler that was
+    // set with SA_SIGINFO. A fault comes again by itself when this returns; what was sent has to be sent again.
+    unsafe {
+        let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        libc::sigaction(signal, before.unwrap_or(&default), ptr::null_mut());
+        if (*info).si_code <= 0 {
+            libc::raise(signal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_without_a_region_have_slots_of_their_own() {
+        let other = std::thread::spawn(|| {
+            slot().file(std::path::Path::new("/other"), 1);
+            slot().record(2);
+            slot().place()
+        });
+        slot().no_record();
+        assert_eq!(other.join().unwrap().unwrap().offset, 2);
+        assert_eq!(slot().place(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_no_region_is_refused() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(install(&file).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}
