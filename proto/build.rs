@@ -2,13 +2,14 @@
 
 use std::error::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "windrow/v1/common.proto",
     "windrow/v1/plan.proto",
     "windrow/v1/job.proto",
     "windrow/v1/session.proto",
     "windrow/v1/transfer.proto",
     "windrow/v1/executor.proto",
+    "windrow/v1/data.proto",
 ];
 
 /// Messages whose bytes are bulk data: `Bytes`, so that they are not copied on their way.

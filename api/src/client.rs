@@ -3,10 +3,13 @@
 //! Answers are domain types, errors are [`Failure`]s. Calls that only ask fail at once when the connection is lost;
 //! `submit` and `watch` try again, because what they ask for goes on without them. Nothing here prints.
 
+mod cutting;
+mod data;
 mod submit;
 mod upload;
 mod watch;
 
+pub use data::{ChunkPlace, Put, PutOptions};
 pub use upload::Artifact;
 
 use std::path::Path;
@@ -24,6 +27,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Cluster {
     url: String,
     connection: Connection,
+    access: Access,
 }
 
 /// What one attempt wrote, as a piece of it.
@@ -58,7 +62,7 @@ impl Cluster {
         let access = Access::resolve(&url, token_file, ca)?;
         let connection = channel(&url, &access).await?;
         hello(&connection).await?;
-        Ok(Cluster { url, connection })
+        Ok(Cluster { url, connection, access })
     }
 
     /// Where the coordinator is.

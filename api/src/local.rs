@@ -7,7 +7,7 @@ use crate::context::{TaskError, segment_identity};
 use crate::error::{Error, Result};
 use crate::finished::Finished;
 use crate::task_run::{Program, Setting};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -200,7 +200,14 @@ impl Run {
             Action::PlanJob { .. } => {
                 let options = self.scheduler.spec(job).map(|s| s.options.clone()).unwrap_or_default();
                 let slots = self.pool.current_num_threads() as u32;
-                match windrow_store::prepare(job, &self.program.plan, &options, slots, self.durability) {
+                match windrow_store::prepare(
+                    job,
+                    &self.program.plan,
+                    &options,
+                    slots,
+                    self.durability,
+                    &BTreeMap::new(),
+                ) {
                     Ok(prepared) => {
                         prepared.stagings.iter().for_each(|s| crate::supervise::litter(&s.folder));
                         self.stagings = prepared.stagings;

@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use windrow_model::{ByteSize, JobId, WorkerId};
+use windrow_model::{ByteSize, Framing, JobId, WorkerId};
 
 /// Distributed map/reduce: submit jobs, watch them, and run clusters.
 #[derive(Parser, Debug)]
@@ -47,6 +47,8 @@ pub enum Verb {
     Job(Job),
     /// Run a worker; or list and drain workers
     Worker(Worker),
+    /// Put data into a cluster; list, get and remove it
+    Data(Data),
     /// Run a coordinator
     Coordinator(Coordinator),
     /// Run a cluster on this machine: a coordinator and worker processes, until Ctrl-C
@@ -148,6 +150,61 @@ pub enum JobVerb {
         client: Client,
         /// The job's id: job-…
         id: JobId,
+    },
+}
+
+#[derive(clap::Args, Debug)]
+pub struct Data {
+    #[command(subcommand)]
+    pub verb: DataVerb,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum DataVerb {
+    /// Copy files into the cluster under a name; jobs read them as windrow://NAME
+    #[command(after_help = "\
+Files are cut into chunks at record boundaries; each chunk is stored on several workers and is on disk when this ends.
+Compressed text (.gz, .zst, .bz2) is decompressed. The name appears when everything is stored, or not at all.
+
+  windrow data put 'logs/*.log' logs                   lines of text
+  windrow data put records.bin sorted --framing fixed:100")]
+    Put {
+        #[command(flatten)]
+        client: Client,
+        /// Where records begin: lines, delimiter:BYTE, fixed:BYTES, or whole (a file is never cut)
+        #[arg(long, value_name = "KIND", default_value = "lines")]
+        framing: Framing,
+        /// Bytes of a chunk, about: what one task reads
+        #[arg(long, value_name = "SIZE", default_value = "32MiB")]
+        chunk_size: ByteSize,
+        /// Copies of each chunk [default: 2, or 1 with one worker]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        replicas: Option<u32>,
+        /// Replace a dataset of this name; jobs that read the old one keep it to their end
+        #[arg(long)]
+        overwrite: bool,
+        /// Files, folders or globs, and last the name
+        #[arg(required = true, num_args = 2.., value_name = "FILES... NAME")]
+        files_and_name: Vec<String>,
+    },
+    /// All datasets; COPIES are those of the chunk that has the fewest
+    Ls {
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Copy a dataset into a new file (`-`: stdout); of whole files, into a new folder
+    Get {
+        #[command(flatten)]
+        client: Client,
+        name: String,
+        #[arg(value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Remove a dataset
+    Rm {
+        #[command(flatten)]
+        client: Client,
+        name: String,
     },
 }
 

@@ -2,6 +2,7 @@
 
 pub mod completion;
 pub mod coordinator;
+pub mod data;
 pub mod job;
 pub mod submit;
 pub mod up;

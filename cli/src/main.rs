@@ -36,6 +36,7 @@ fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> 
     match verb {
         Verb::Submit(args) => client(cmd::submit::run(args, settings, format)),
         Verb::Job(args) => client(cmd::job::run(args, settings, format)),
+        Verb::Data(args) => client(cmd::data::run(args, settings, format)),
         Verb::Worker(args) => match args.verb {
             Some(verb) => client(cmd::worker::manage(verb, settings, format)),
             None => daemon(cmd::worker::run(args.run, settings)),

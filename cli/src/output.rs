@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::Write;
 use windrow::report::{failure_json, failure_text, job_json, number, seconds, summary, worker_json};
-use windrow_model::{ByteSize, Failure, JobStatus, WorkerState, WorkerStatus};
+use windrow_model::{ByteSize, DatasetStatus, Failure, JobStatus, WorkerState, WorkerStatus};
 
 /// Who reads the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -72,6 +72,47 @@ pub fn workers(workers: &[WorkerStatus], format: Format) {
         Format::Json => put_json(&workers.iter().map(worker_json).collect()),
         Format::Table => put(&workers_table(workers)),
     }
+}
+
+/// A list of datasets.
+pub fn datasets(datasets: &[DatasetStatus], format: Format) {
+    match format {
+        Format::Json => put_json(&datasets.iter().map(dataset_json).collect()),
+        Format::Table => put(&datasets_table(datasets)),
+    }
+}
+
+fn dataset_json(d: &DatasetStatus) -> Value {
+    json!({
+        "name": d.name, "version": d.version, "framing": d.framing.to_string(), "bytes": d.bytes,
+        "chunks": d.chunks, "replicas": d.replicas, "copies_min": d.copies_min, "state": state(d),
+    })
+}
+
+/// What a user has to know of the copies.
+fn state(d: &DatasetStatus) -> &'static str {
+    match d.copies_min {
+        _ if d.chunks == 0 => "whole",
+        0 => "incomplete",
+        n if n < d.replicas => "degraded",
+        _ => "whole",
+    }
+}
+
+fn datasets_table(datasets: &[DatasetStatus]) -> String {
+    let mut table = table(&["DATASET", "VERSION", "FRAMING", "SIZE", "CHUNKS", "COPIES", "STATE"]);
+    for d in datasets {
+        table.add_row([
+            d.name.clone(),
+            d.version.to_string(),
+            d.framing.to_string(),
+            ByteSize(d.bytes).to_string(),
+            d.chunks.to_string(),
+            format!("{}/{}", d.copies_min, d.replicas),
+            state(d).to_string(),
+        ]);
+    }
+    plain(&table)
 }
 
 fn jobs_table(jobs: &[JobStatus]) -> String {

@@ -31,11 +31,15 @@ impl Driver {
 
     fn start_split(&mut self, job: JobId) {
         let Some(spec) = self.scheduler.spec(job).cloned() else { return };
+        let datasets = match self.pin_datasets(job) {
+            Ok(datasets) => datasets,
+            Err(failure) => return self.follow.push_back(Event::PlanFailed { job, failure }),
+        };
         let live = self.scheduler.workers();
         let slots = live.iter().filter(|w| w.state == WorkerState::Live).map(|w| w.slots).sum();
         let (claims, mailbox) = (self.claims.clone(), self.mailbox.clone());
         tokio::spawn(async move {
-            let split = tokio::task::spawn_blocking(move || split_job(&spec, slots, &claims)).await;
+            let split = tokio::task::spawn_blocking(move || split_job(&spec, slots, &claims, &datasets)).await;
             let result = split.unwrap_or_else(|e| Err(bug("splitting", &e)));
             mailbox.send(Message::Split { job, result }).await;
         });
@@ -69,7 +73,8 @@ impl Driver {
         if !self.checks.is_done(job) {
             return;
         }
-        if let Some(split) = self.active.get_mut(&job).and_then(|active| active.split.take()) {
+        if let Some(mut split) = self.active.get_mut(&job).and_then(|active| active.split.take()) {
+            split.stages.iter_mut().flat_map(|s| &mut s.chunks).for_each(|chunk| self.locate(chunk));
             self.step(Event::Planned { job, input_bytes: split.input_bytes, stages: split.stages });
         }
     }
@@ -90,7 +95,8 @@ impl Driver {
             false => None,
         };
         let peers = self.peers(&task);
-        self.sessions.send(worker, Tell::Assign(v1::Assign { task: Some(task.into()), setup, peers }));
+        let chunks = self.chunk_sources(&task);
+        self.sessions.send(worker, Tell::Assign(v1::Assign { task: Some(task.into()), setup, peers, chunks }));
     }
 
     /// What executors of a job need.
@@ -143,6 +149,7 @@ impl Driver {
     fn end(&mut self, job: JobId, status: JobStatus, workers: &[WorkerId]) {
         self.checks.forget(job);
         self.claims.release(job);
+        self.datasets.unpin(job);
         let told: BTreeSet<WorkerId> =
             self.sessions.forget_job(job).into_iter().chain(workers.iter().copied()).collect();
         for worker in told {
@@ -165,7 +172,7 @@ impl Driver {
             mailbox.blocking_send(Message::EndRecorded { job });
         });
         match record {
-            Some(record) => self.journal.record(record, done),
+            Some(record) => self.journal.record(record.into(), done),
             None => tracing::error!(%job, "a job ended that the scheduler does not know"),
         }
         self.forget_old_runs();

@@ -6,6 +6,8 @@
 //! ```
 
 use crate::claims::Claims;
+use crate::data::BeginPut;
+use crate::datasets::Datasets;
 use crate::journal::{JobRecord, Journal};
 use crate::mailbox::{Mailbox, Message, Report, SessionId, ToWorker};
 use crate::sessions::Sessions;
@@ -16,7 +18,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
-use windrow_model::{Code, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId};
+use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId};
 use windrow_net::Clock;
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event, Scheduler};
@@ -46,6 +48,9 @@ pub(crate) struct Driver {
     pub sessions: Sessions,
     pub checks: StagingChecks,
     pub claims: Claims,
+    pub datasets: Datasets,
+    /// Puts that begin when nothing is being deleted.
+    pub waiting_puts: Vec<BeginPut>,
     pub watchers: Watchers,
     pub active: BTreeMap<JobId, ActiveJob>,
     /// Final status of jobs that have ended and are recorded, from this life and earlier ones.
@@ -63,6 +68,7 @@ pub(crate) struct Start {
     pub epoch: Epoch,
     pub lease_ms: u64,
     pub past: BTreeMap<JobId, JobStatus>,
+    pub datasets: Vec<Dataset>,
     pub journal: Journal,
 }
 
@@ -79,6 +85,8 @@ impl Driver {
             sessions: Sessions::default(),
             checks: StagingChecks::default(),
             claims: Claims::default(),
+            datasets: Datasets::new(start.datasets),
+            waiting_puts: Vec::new(),
             watchers: Watchers::default(),
             active: BTreeMap::new(),
             past: start.past,
@@ -108,6 +116,7 @@ impl Driver {
                 self.handle(message);
             }
             self.handle_deadlines();
+            self.look_at_datasets();
             self.look_for_watchers();
         }
         let staged: Vec<StagedSink> = self.active.into_values().flat_map(|job| job.staging).collect();
@@ -125,6 +134,7 @@ impl Driver {
             self.sessions.next_deadline(),
             self.checks.next_deadline(),
             self.watchers.next_deadline(),
+            self.datasets.next_deadline(),
         ];
         all.into_iter().flatten().min()
     }
@@ -170,6 +180,7 @@ impl Driver {
             Message::Collected { job, answer } => drop(answer.send(self.collected(job))),
             Message::Workers { answer } => drop(answer.send(self.scheduler.workers())),
             Message::DrainWorker { worker, answer } => drop(answer.send(self.handle_drain(worker))),
+            Message::Data(message) => self.handle_data(message),
             Message::LogHolders { job, answer } => drop(answer.send(self.log_holders(job))),
             Message::SessionBegan { node, to_worker, answer } => {
                 let began = self.handle_session_began(node, to_worker);
@@ -217,7 +228,7 @@ impl Driver {
             }
             let _ = answer.send(recorded);
         });
-        self.journal.record(JobRecord { status, program, binary }, done);
+        self.journal.record(JobRecord { status, program, binary }.into(), done);
     }
 
     fn handle_cancel(&mut self, job: JobId) -> Result<(), Failure> {
@@ -293,6 +304,7 @@ impl Driver {
         let registered =
             v1::Registered { protocol: Some(windrow_proto::own_range()), epoch: self.epoch.0, lease_ms: self.lease_ms };
         self.sessions.send(worker, v1::to_worker::Message::Registered(registered));
+        self.datasets.worker_joined(worker);
         self.step(Event::WorkerJoined { node });
         Ok(session)
     }
@@ -313,6 +325,10 @@ impl Driver {
                     self.sessions.set_draining(worker);
                 }
                 self.step(*event);
+            }
+            Report::Chunks(report) => {
+                self.step(Event::WorkerBeat { worker });
+                self.handle_chunk_report(worker, report);
             }
             Report::StagingChecked { request, failure } => {
                 self.step(Event::WorkerBeat { worker });

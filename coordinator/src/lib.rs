@@ -8,6 +8,8 @@ mod artifacts;
 mod claims;
 mod commit;
 mod config;
+mod data;
+mod datasets;
 mod driver;
 mod error;
 mod journal;
@@ -23,7 +25,7 @@ mod watchers;
 
 pub use config::Config;
 pub use error::Error;
-pub use journal::{DiskStore, JobRecord, JobStore, MemoryStore};
+pub use journal::{DatasetChange, DiskStore, JobRecord, JobStore, MemoryStore, Record};
 
 use artifacts::Artifacts;
 use driver::{Driver, Start};
@@ -55,7 +57,13 @@ pub async fn run_on(
     let recovered = recover::recover(&mut *store)?;
     let (journal, journal_thread) = Journal::start(store)?;
     let (mailbox, messages) = Mailbox::new();
-    let start = Start { epoch: recovered.epoch, lease_ms: config.lease_ms, past: recovered.past, journal };
+    let start = Start {
+        epoch: recovered.epoch,
+        lease_ms: config.lease_ms,
+        past: recovered.past,
+        datasets: recovered.datasets,
+        journal,
+    };
     let (stop, stopped) = oneshot::channel();
     let mut driver = tokio::spawn(Driver::new(start, mailbox.clone()).run(messages, stopped));
 

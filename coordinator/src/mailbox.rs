@@ -3,6 +3,7 @@
 //! The queue is bounded: whoever reads messages from the network waits here when the driver is behind. The driver
 //! itself never waits for anybody, so nobody can wait in a circle.
 
+use crate::data::{ChunkReport, DataMessage};
 use crate::split::SplitJob;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
@@ -64,6 +65,7 @@ pub(crate) enum Message {
         job: JobId,
         answer: Answer<Result<Vec<(WorkerId, String)>, Failure>>,
     },
+    Data(DataMessage),
     // From workers.
     SessionBegan {
         node: NodeInfo,
@@ -102,6 +104,7 @@ pub(crate) enum Message {
 pub(crate) enum Report {
     Event(Box<Event>),
     StagingChecked { request: u64, failure: Option<Failure> },
+    Chunks(ChunkReport),
 }
 
 /// The driver's address.

@@ -1,20 +1,21 @@
-//! What a coordinator knows when it starts: the jobs of its earlier lives.
+//! What a coordinator knows when it starts: the jobs of its earlier lives, and the datasets.
 //!
 //! Jobs that had not ended are over: they are listed as failed with `INTERRUPTED`, and what they had staged is removed.
 
 use crate::driver::PAST_MAX;
 use crate::error::Error;
-use crate::journal::{JobRecord, JobStore};
+use crate::journal::{JobStore, Record};
 use crate::split::abandon;
 use std::collections::BTreeMap;
 use std::path::Path;
-use windrow_model::{Code, Epoch, Failure, JobId, JobState, JobStatus};
+use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus};
 use windrow_store::Staging;
 
 /// What is left of earlier lives.
 pub(crate) struct Recovered {
     pub epoch: Epoch,
     pub past: BTreeMap<JobId, JobStatus>,
+    pub datasets: Vec<Dataset>,
 }
 
 /// Begins a new life on this store.
@@ -27,16 +28,17 @@ pub(crate) fn recover(store: &mut dyn JobStore) -> Result<Recovered, Error> {
         let forgotten: Vec<JobId> = records.drain(..old).map(|r| r.status.id).collect();
         store.forget(&forgotten)?;
     }
-    let mut interrupted: Vec<JobRecord> = Vec::new();
+    let mut interrupted: Vec<Record> = Vec::new();
     for record in records.iter_mut().filter(|r| !r.status.state.is_final()) {
         interrupt(&mut record.status);
-        interrupted.push(record.clone());
+        interrupted.push(record.clone().into());
     }
     if !interrupted.is_empty() {
         tracing::warn!("{} jobs were running when the coordinator stopped", interrupted.len());
         store.write(&interrupted)?;
     }
-    Ok(Recovered { epoch, past: records.into_iter().map(|r| (r.status.id, r.status)).collect() })
+    let datasets = store.load_datasets()?;
+    Ok(Recovered { epoch, datasets, past: records.into_iter().map(|r| (r.status.id, r.status)).collect() })
 }
 
 fn interrupt(status: &mut JobStatus) {

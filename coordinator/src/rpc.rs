@@ -1,6 +1,7 @@
-//! The two services: they validate, convert, ask the driver, and answer. They hold no state.
+//! The services: they validate, convert, ask the driver, and answer. They hold no state.
 
 mod artifact;
+mod data;
 mod job;
 mod session;
 
@@ -12,6 +13,7 @@ use tonic::Status;
 use tonic::service::Routes;
 use windrow_model::Failure;
 use windrow_net::{Access, MESSAGE_BYTES_MAX};
+use windrow_proto::v1::data_server::DataServer;
 use windrow_proto::v1::jobs_server::JobsServer;
 use windrow_proto::v1::session_server::SessionServer;
 use windrow_proto::{ConvertError, v1};
@@ -24,13 +26,17 @@ pub(crate) const PIECES_MAX: usize = 8;
 /// A stream of answers that a task or thread fills.
 pub(crate) type Answers<T> = ReceiverStream<Result<T, Status>>;
 
-/// Both services, with limits on their messages.
+/// All services, with limits on their messages.
 pub(crate) fn routes(config: &Config, mailbox: Mailbox, artifacts: Artifacts) -> Routes {
     let access = Access { token: config.token.clone(), ca: config.tls.as_ref().and_then(|tls| tls.ca.clone()) };
     let jobs = job::Jobs { mailbox: mailbox.clone(), artifacts: artifacts.clone(), access };
+    let data = data::Data { mailbox: mailbox.clone() };
     let session = session::Session { mailbox, artifacts };
     Routes::new(
         JobsServer::new(jobs).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(
+        DataServer::new(data).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),
     )
     .add_service(
         SessionServer::new(session)

@@ -4,9 +4,10 @@
 //! on the file system and runs on a blocking thread.
 
 use crate::claims::Claims;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windrow_format::durable::Durability;
-use windrow_model::{Chunk, Code, Failure, JobSpec};
+use windrow_model::{Chunk, Code, Dataset, Failure, JobSpec};
 use windrow_scheduler::StageChunks;
 use windrow_store::Staging;
 
@@ -33,7 +34,12 @@ pub(crate) struct StagedSink {
 
 /// Plans a job for a cluster with this many slots. Claims stay with the job until they are released; staging folders
 /// are removed if this fails.
-pub(crate) fn split_job(spec: &JobSpec, slots: u32, claims: &Claims) -> Result<SplitJob, Failure> {
+pub(crate) fn split_job(
+    spec: &JobSpec,
+    slots: u32,
+    claims: &Claims,
+    datasets: &BTreeMap<String, Dataset>,
+) -> Result<SplitJob, Failure> {
     let inputs = spec.plan.stages.iter().filter_map(|s| s.source()).flat_map(|s| &s.inputs);
     // A relative path would mean something else here than where the job was submitted.
     let named = inputs.chain(spec.plan.sinks.iter().map(|s| &s.path));
@@ -49,7 +55,7 @@ pub(crate) fn split_job(spec: &JobSpec, slots: u32, claims: &Claims) -> Result<S
         true => Durability::Sync,
         false => Durability::NoSync,
     };
-    let prepared = windrow_store::prepare(spec.id, &spec.plan, &spec.options, slots.max(1), durability)?;
+    let prepared = windrow_store::prepare(spec.id, &spec.plan, &spec.options, slots.max(1), durability, datasets)?;
     let nonces: Result<Vec<String>, _> = prepared.stagings.iter().map(Staging::nonce).collect();
     let nonces = nonces.inspect_err(|_| abandon(&prepared.stagings))?;
     let staging = prepared.stagings.into_iter().zip(nonces).map(|(staging, nonce)| StagedSink { staging, nonce });
@@ -66,7 +72,7 @@ fn probes(stages: &[&[Chunk]]) -> Vec<PathBuf> {
     let first_and_last = |chunks: &&[Chunk]| {
         let first = chunks.first().and_then(|c| c.ranges.first());
         let last = chunks.last().and_then(|c| c.ranges.last());
-        first.into_iter().chain(last).map(|r| r.path.clone()).collect::<Vec<_>>()
+        first.into_iter().chain(last).filter(|r| r.content.is_none()).map(|r| r.path.clone()).collect::<Vec<_>>()
     };
     for path in stages.iter().flat_map(first_and_last) {
         if probes.len() < PROBES_MAX && !probes.contains(&path) {

@@ -1,5 +1,6 @@
 //! Chunks: record-aligned byte ranges of input files.
 
+use crate::ids::{Digest, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -20,6 +21,8 @@ pub struct FileRange {
     pub offset: u64,
     pub length: u64,
     pub identity: FileIdentity,
+    /// A chunk of a dataset: the worker provides a file of this content, and `path` is `windrow://NAME/NUMBER`.
+    pub content: Option<Digest>,
 }
 
 /// The input of one source task: usually one range, or many small files together, in input order.
@@ -28,6 +31,8 @@ pub struct Chunk {
     pub ranges: Vec<FileRange>,
     /// Which contiguous part of the whole input this chunk lies in: the partition that a map-only stage writes.
     pub part: u32,
+    /// Workers that have all of it: known to who decides where its task runs, and not told to others.
+    pub holders: Vec<WorkerId>,
 }
 
 impl Chunk {

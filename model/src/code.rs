@@ -45,8 +45,10 @@ codes! {
     OutputInUse "OUTPUT_IN_USE" Fatal "another job writes to this folder; wait for it or cancel it";
     OutputNotShared "OUTPUT_NOT_SHARED" Fatal "every worker must see the output folder: put it on storage that all of them share";
     OutputFailed "OUTPUT_FAILED" Fatal "look at the folder and the free space of its disk";
-    DatasetNotFound "DATASET_NOT_FOUND" Fatal "name files, folders or globs: datasets inside the cluster do not exist yet";
+    DatasetNotFound "DATASET_NOT_FOUND" Fatal "`windrow data ls` lists the datasets of a cluster; a run in one process has none";
     DatasetExists "DATASET_EXISTS" Fatal "choose another name, or pass --overwrite";
+    DatasetFraming "DATASET_FRAMING" Fatal "put the data with the framing that the job's source reads, or with `--framing whole`";
+    ChunkUnavailable "CHUNK_UNAVAILABLE" Retry "start the workers that hold the dataset; `windrow data ls` shows how many copies are there";
     // User code and records.
     UserError "USER_ERROR" Charge "the job's function returned an error for this record";
     UserPanic "USER_PANIC" Charge "the job's function panicked on this record";

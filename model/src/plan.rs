@@ -3,6 +3,8 @@
 
 use crate::ids::{Digest, Port, StageId};
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
 
 /// How many partitions an edge or a map-only output has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +60,34 @@ pub enum Framing {
     Fixed(u32),
     /// One file is one unit: never cut.
     Whole,
+}
+/// `lines`, `delimiter:N` for another byte, `fixed:N`, `whole`: as flags and lists have it.
+impl fmt::Display for Framing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Framing::Delimiter(b'\n') => f.write_str("lines"),
+            Framing::Delimiter(byte) => write!(f, "delimiter:{byte}"),
+            Framing::Fixed(bytes) => write!(f, "fixed:{bytes}"),
+            Framing::Whole => f.write_str("whole"),
+        }
+    }
+}
+impl FromStr for Framing {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |kind: &str| text.strip_prefix(kind);
+        let wrong = || format!("`{text}` is none of: lines, delimiter:BYTE, fixed:BYTES, whole");
+        match (text, number("delimiter:"), number("fixed:")) {
+            ("lines", ..) => Ok(Framing::Delimiter(b'\n')),
+            ("whole", ..) => Ok(Framing::Whole),
+            (_, Some(byte), _) => byte.parse().map(Framing::Delimiter).map_err(|_| wrong()),
+            (_, _, Some(bytes)) => match bytes.parse() {
+                Ok(n) if n > 0 => Ok(Framing::Fixed(n)),
+                _ => Err(wrong()),
+            },
+            _ => Err(wrong()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -288,5 +318,20 @@ impl Plan {
             .outputs
             .get(port.output as usize)
             .ok_or_else(|| format!("stage {} has no output {}", port.stage, port.output))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_framing_is_read_back_from_its_text() {
+        for framing in [Framing::Delimiter(b'\n'), Framing::Delimiter(b';'), Framing::Fixed(100), Framing::Whole] {
+            assert_eq!(framing.to_string().parse(), Ok(framing));
+        }
+        for wrong in ["", "line", "fixed:0", "fixed:", "fixed:-1", "delimiter:256"] {
+            assert!(wrong.parse::<Framing>().is_err(), "{wrong}");
+        }
     }
 }

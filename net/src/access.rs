@@ -23,6 +23,8 @@ pub enum Caller {
     Worker,
     /// A worker or the coordinator that talks to a worker.
     Peer,
+    /// A user's tool or a worker.
+    Member,
 }
 
 /// Every RPC and who may call it. What is not listed is for members only.
@@ -42,12 +44,16 @@ pub const TABLE: &[(&str, Caller)] = &[
     ("/windrow.v1.Jobs/Logs", Caller::Client),
     ("/windrow.v1.Jobs/Workers", Caller::Client),
     ("/windrow.v1.Jobs/DrainWorker", Caller::Client),
+    ("/windrow.v1.Data/Put", Caller::Client),
+    ("/windrow.v1.Data/List", Caller::Client),
+    ("/windrow.v1.Data/Get", Caller::Client),
+    ("/windrow.v1.Data/Remove", Caller::Client),
     ("/windrow.v1.Session/Connect", Caller::Worker),
     ("/windrow.v1.Session/GetArtifact", Caller::Worker),
     ("/windrow.v1.Transfer/FetchSegments", Caller::Peer),
     ("/windrow.v1.Transfer/ReadLogs", Caller::Peer),
-    ("/windrow.v1.Transfer/PutChunk", Caller::Peer),
-    ("/windrow.v1.Transfer/GetChunk", Caller::Peer),
+    ("/windrow.v1.Transfer/PutChunk", Caller::Member),
+    ("/windrow.v1.Transfer/GetChunk", Caller::Member),
 ];
 
 /// Who may call the RPC at this path; `None` if the table does not name it.

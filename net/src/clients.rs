@@ -5,6 +5,7 @@ use crate::connect::Connection;
 use crate::status::from_status;
 use windrow_model::Failure;
 use windrow_proto::v1;
+use windrow_proto::v1::data_client::DataClient;
 use windrow_proto::v1::jobs_client::JobsClient;
 use windrow_proto::v1::session_client::SessionClient;
 use windrow_proto::v1::transfer_client::TransferClient;
@@ -19,6 +20,13 @@ pub fn jobs(connection: Connection) -> JobsClient<Connection> {
 /// Worker → coordinator.
 pub fn session(connection: Connection) -> SessionClient<Connection> {
     SessionClient::new(connection)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Client → coordinator, about datasets.
+pub fn data(connection: Connection) -> DataClient<Connection> {
+    DataClient::new(connection)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

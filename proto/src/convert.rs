@@ -4,6 +4,7 @@
 //! texts keep to limits. `From<domain> for wire` cannot fail. A message that does not pass is a `ConvertError`, which is
 //! a `Failure` with code `BAD_REQUEST`, or `PLAN_INVALID` for a plan whose graph cannot be run.
 
+mod data;
 mod failure;
 mod ids;
 mod job;

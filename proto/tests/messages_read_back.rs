@@ -90,11 +90,16 @@ proptest! {
         use std::os::unix::ffi::OsStringExt;
         let path = PathBuf::from(std::ffi::OsString::from_vec(name));
         let identity = FileIdentity { device: 1, inode: 2, length, modified_ns };
+        let content = (part % 2 == 0).then(|| Digest::of(&part.to_le_bytes()));
         let segment = Segment { partition: index, offset, length, records: 5, raw_length: length };
         let task = Task {
             attempt: attempt(index),
             inputs: vec![
-                TaskInput::Chunk(Chunk { ranges: vec![FileRange { path, offset, length, identity }], part }),
+                TaskInput::Chunk(Chunk {
+                    ranges: vec![FileRange { path, offset, length, identity, content }],
+                    part,
+                    holders: vec![],
+                }),
                 TaskInput::Segments(vec![SegmentRef {
                     worker: WorkerId::from_bytes([9; 16]),
                     attempt: attempt(1),

@@ -1,7 +1,7 @@
 //! Which task gets the next free slot, and on which worker.
 //!
 //! The queue says whose turn it is. Within a job, earlier stages come first (they unblock the others), then lower
-//! tasks. A task goes to the worker that holds more than half of the bytes it reads, if that has a free slot, else to
+//! tasks. A task goes to a worker that holds more than half of the bytes it reads, if one of those has a free slot, else to
 //! the emptiest one; and not to one that it failed on while there is another, even if that one is busy now: a broken
 //! worker always has free slots.
 
@@ -83,21 +83,29 @@ fn suits(workers: &Workers, avoid: &[WorkerId]) -> bool {
 
 fn bytes_by_holder(inputs: &[TaskInput]) -> (BTreeMap<WorkerId, u64>, u64) {
     let mut local: BTreeMap<WorkerId, u64> = BTreeMap::new();
+    let mut bytes = 0;
     for input in inputs {
-        if let TaskInput::Segments(segments) = input {
-            for s in segments {
-                *local.entry(s.worker).or_default() += s.segment.length;
+        match input {
+            TaskInput::Segments(segments) => {
+                for s in segments {
+                    *local.entry(s.worker).or_default() += s.segment.length;
+                    bytes += s.segment.length;
+                }
             }
+            TaskInput::Chunk(chunk) => {
+                chunk.holders.iter().for_each(|w| *local.entry(*w).or_default() += chunk.length());
+                bytes += chunk.length();
+            }
+            TaskInput::Inline(_) => {}
         }
     }
-    let bytes = local.values().sum();
     (local, bytes)
 }
 
 /// The free worker for a task that reads `bytes`, of which each holder has its share in `local`.
 fn pick(workers: &Workers, local: &BTreeMap<WorkerId, u64>, bytes: u64, avoid: &[WorkerId]) -> Option<WorkerId> {
-    let most = local.iter().find(|(_, n)| **n > bytes / 2).map(|(w, _)| *w);
-    if let Some(holder) = most.filter(|w| workers.is_free(*w) && !avoid.contains(w)) {
+    let mut most = local.iter().filter(|(_, n)| **n > bytes / 2).map(|(w, _)| *w);
+    if let Some(holder) = most.find(|w| workers.is_free(*w) && !avoid.contains(w)) {
         return Some(holder);
     }
     let mut suited = workers.free().filter(|(_, w)| !avoid.contains(w)).peekable();

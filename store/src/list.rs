@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use windrow_model::{Code, FileIdentity};
+use windrow_model::{Code, Digest, FileIdentity};
 
 /// A file to read, at its place in the input order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct InputFile {
     pub argument_index: usize,
     /// Its name ends in `.gz`, `.zst` or `.bz2`.
     pub compressed: bool,
+    /// It is a chunk of a dataset, and `path` only its name.
+    pub content: Option<Digest>,
 }
 
 /// So many bad inputs are told by name.
@@ -57,7 +59,7 @@ pub fn list_inputs(inputs: &[String]) -> Result<Vec<InputFile>> {
 pub(crate) fn roots(input: &str, bad: &mut dyn FnMut(&Path, Code, String)) -> Vec<PathBuf> {
     let path = Path::new(input);
     if input.starts_with("windrow://") {
-        bad(path, Code::DatasetNotFound, "datasets live in a cluster, and this is a list of files".into());
+        bad(path, Code::DatasetNotFound, "datasets live in a cluster; here are files only".into());
         return Vec::new();
     }
     let missing = match path.symlink_metadata() {
@@ -114,7 +116,7 @@ impl Walk<'_> {
         } else {
             let compressed = is_compressed(&path);
             let identity = identity::of_metadata(&meta);
-            self.files.push(InputFile { path, identity, argument_index: self.argument, compressed });
+            self.files.push(InputFile { path, identity, argument_index: self.argument, compressed, content: None });
         }
     }
 

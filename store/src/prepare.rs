@@ -9,7 +9,11 @@ use crate::split::{SplitOptions, input_bytes, split};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windrow_format::durable::Durability;
-use windrow_model::{Chunk, Code, JobId, JobOptions, Output, Partitioner, Partitions, Plan, SinkSpec, StageId};
+use windrow_model::dataset::{SCHEME, dataset_name};
+use windrow_model::{
+    Chunk, Code, Dataset, FileIdentity, Framing, JobId, JobOptions, Output, Partitioner, Partitions, Plan, SinkSpec,
+    SourceSpec, StageId,
+};
 
 /// A job that is ready to run.
 pub struct Prepared {
@@ -23,8 +27,15 @@ pub struct Prepared {
 
 /// Checks outputs against inputs, lists and cuts inputs, makes staging folders. On an error nothing is left behind.
 ///
-/// `slots`: tasks that can run at once, for the default chunk size.
-pub fn prepare(job: JobId, plan: &Plan, options: &JobOptions, slots: u32, durability: Durability) -> Result<Prepared> {
+/// `slots`: tasks that can run at once, for the default chunk size. `datasets`: those that the plan may name.
+pub fn prepare(
+    job: JobId,
+    plan: &Plan,
+    options: &JobOptions,
+    slots: u32,
+    durability: Durability,
+    datasets: &BTreeMap<String, Dataset>,
+) -> Result<Prepared> {
     let every_input: Vec<String> =
         plan.stages.iter().filter_map(|s| s.source()).flat_map(|s| s.inputs.iter().cloned()).collect();
     for (i, sink) in plan.sinks.iter().enumerate() {
@@ -37,11 +48,9 @@ pub fn prepare(job: JobId, plan: &Plan, options: &JobOptions, slots: u32, durabi
     // The same files under the same names are listed once, and count once.
     let mut listed: BTreeMap<&[String], Vec<InputFile>> = BTreeMap::new();
     for source in plan.stages.iter().filter_map(|s| s.source()) {
-        if let Some(name) = source.inputs.iter().find(|i| i.contains("://")) {
-            return Err(StoreError::new(Code::InputNotFound, format!("{name} is neither a path nor a glob")));
-        }
+        check_framing(source, datasets)?;
         if !listed.contains_key(&source.inputs[..]) {
-            listed.insert(&source.inputs, list_inputs(&source.inputs)?);
+            listed.insert(&source.inputs, list(&source.inputs, datasets)?);
         }
     }
     let input_bytes = listed.values().map(|files| input_bytes(files)).fold(0, u64::saturating_add);
@@ -79,6 +88,51 @@ pub fn prepare(job: JobId, plan: &Plan, options: &JobOptions, slots: u32, durabi
         }
     }
     Ok(Prepared { input_bytes, stages, stagings })
+}
+
+/// Files, and chunks of datasets as files, in the order of the inputs.
+fn list(inputs: &[String], datasets: &BTreeMap<String, Dataset>) -> Result<Vec<InputFile>> {
+    let known = |input: &String| dataset_name(input).and_then(|name| datasets.get(name));
+    // One list, so that one error names everything that is wrong with it.
+    let paths: Vec<(usize, &String)> = inputs.iter().enumerate().filter(|(_, i)| known(i).is_none()).collect();
+    if let Some((_, name)) = paths.iter().find(|(_, i)| i.contains("://") && dataset_name(i).is_none()) {
+        return Err(StoreError::new(Code::InputNotFound, format!("{name} is neither a path, a glob nor a dataset")));
+    }
+    let mut files = list_inputs(&paths.iter().map(|(_, path)| (*path).clone()).collect::<Vec<_>>())?;
+    for file in &mut files {
+        file.argument_index = paths[file.argument_index].0;
+    }
+    for (argument_index, dataset) in inputs.iter().enumerate().filter_map(|(i, input)| Some((i, known(input)?))) {
+        for (number, chunk) in dataset.chunks.iter().enumerate() {
+            files.push(InputFile {
+                path: PathBuf::from(format!("{SCHEME}{}/{number:05}", dataset.name)),
+                identity: FileIdentity { length: chunk.length, ..FileIdentity::default() },
+                argument_index,
+                compressed: false,
+                content: Some(chunk.digest),
+            });
+        }
+    }
+    // Stable: within an argument the order is right already.
+    files.sort_by_key(|f| f.argument_index);
+    Ok(files)
+}
+
+/// A chunk that is a whole file suits every source; others only one that finds records where the chunk was cut, and does
+/// not ask for the start of the file.
+fn check_framing(source: &SourceSpec, datasets: &BTreeMap<String, Dataset>) -> Result<()> {
+    let named = source.inputs.iter().filter_map(|i| datasets.get(dataset_name(i)?));
+    for dataset in named.filter(|d| d.framing != Framing::Whole) {
+        if dataset.framing != source.framing || source.header {
+            let header = if source.header { " with a header in each file" } else { "" };
+            let message = format!(
+                "dataset {} was put as {}, the job reads {}{header}",
+                dataset.name, dataset.framing, source.framing
+            );
+            return Err(StoreError::new(Code::DatasetFraming, message));
+        }
+    }
+    Ok(())
 }
 
 /// The folder of a sink, which must be a path.

@@ -58,7 +58,13 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions) ->
         let framing = framing_of(source, file)?;
         let alone = length > chunk_bytes;
         for (offset, bytes) in pieces(framing, file, chunk_bytes, &parts.inside(before, length))? {
-            let range = FileRange { path: file.path.clone(), offset, length: bytes, identity: file.identity };
+            let range = FileRange {
+                path: file.path.clone(),
+                offset,
+                length: bytes,
+                identity: file.identity,
+                content: file.content,
+            };
             packer.add(range, parts.at(before + offset), alone);
         }
         before = before.saturating_add(length);
@@ -69,7 +75,8 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions) ->
 
 /// A compressed file is never cut; records of fixed size must fill their file.
 fn framing_of(source: &SourceSpec, file: &InputFile) -> Result<Framing> {
-    if source.decompress && file.compressed {
+    // A chunk of a dataset was cut when it was put.
+    if (source.decompress && file.compressed) || file.content.is_some() {
         return Ok(Framing::Whole);
     }
     match source.framing {

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 use windrow_format::durable::{self, Durability};
 use windrow_model::{Code, Digest, Failure};
 
@@ -50,6 +51,34 @@ impl Chunks {
             io::ErrorKind::NotFound => Failure::new(Code::FetchFailed, format!("chunk {digest} is not on this worker")),
             _ => Failure::new(Code::IoError, format!("cannot open chunk {digest}: {e}")),
         })
+    }
+}
+
+impl Chunks {
+    /// Where a chunk lies once it is here.
+    pub fn path(&self, digest: Digest) -> PathBuf {
+        self.0.chunk(digest)
+    }
+
+    /// Every chunk that is here. Blocks.
+    pub fn list(&self) -> io::Result<Vec<Digest>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.0.chunks())? {
+            // What has another name is on its way.
+            found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()));
+        }
+        Ok(found)
+    }
+
+    /// Deletes a chunk unless it was stored (again) after `before`. Blocks.
+    pub fn remove(&self, digest: Digest, before: SystemTime) -> io::Result<()> {
+        let path = self.0.chunk(digest);
+        match fs::metadata(&path).and_then(|meta| meta.modified()) {
+            Ok(stored) if stored > before => Ok(()),
+            Ok(_) => fs::remove_file(&path),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod logs;
 mod node;
 mod outputs;
 mod publish;
+mod replicas;
 mod scratch;
 mod serve;
 mod session;
@@ -79,17 +80,23 @@ pub async fn run(
         memory_bytes: config.memory_bytes,
         version: windrow_proto::release().to_string(),
     };
+    let chunks = chunks::Chunks::new(scratch.clone());
     let service = serve::TransferService {
         worker: node.worker,
         outputs: outputs.clone(),
         logs: logs.clone(),
-        chunks: chunks::Chunks::new(scratch.clone()),
+        chunks: chunks.clone(),
     };
     let staging = Arc::new(staging::Staging {
         worker: node.worker,
         scratch: scratch.clone(),
         outputs: outputs.clone(),
         fetcher: fetch::Fetcher::new(config.access.clone(), FETCH_PROGRESS_DEADLINE),
+        replicas: replicas::Replicas {
+            chunks,
+            access: config.access.clone(),
+            progress_deadline: FETCH_PROGRESS_DEADLINE,
+        },
     });
     let parts = node::Parts {
         slots: node.slots,

@@ -5,6 +5,7 @@
 //! of jobs, handles of executors and stagings.
 
 mod act;
+mod chunks;
 
 use crate::artifacts::Artifacts;
 use crate::attempts::{Attempts, Event, Report};
@@ -14,6 +15,7 @@ use crate::job::JobSetup;
 use crate::logs::Logs;
 use crate::outputs::Outputs;
 use crate::publish::check_shared;
+use crate::replicas::Sources;
 use crate::scratch::Scratch;
 use crate::session::{self, Up};
 use crate::staging::{Staged, Staging};
@@ -27,7 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windrow_model::{AttemptId, Code, Failure, JobId, Task, WorkerId};
+use windrow_model::{AttemptId, Code, Digest, Failure, JobId, Task, WorkerId};
 use windrow_net::Clock;
 use windrow_proto::v1::{self, from_worker, to_worker};
 
@@ -54,6 +56,10 @@ pub struct Parts {
 enum Mail {
     Attempt(Event),
     Staged(AttemptId, Staged),
+    /// Chunks of datasets that are here now.
+    ChunksHeld(Vec<Digest>),
+    ChunkNotCopied(Digest, Failure),
+    ChunksDropped,
 }
 
 #[derive(Debug)]
@@ -83,6 +89,8 @@ pub struct Node {
     jobs: HashMap<JobId, Job>,
     stagings: HashMap<AttemptId, StagingTask>,
     staged: HashMap<AttemptId, Staged>,
+    /// Where chunks are that assigned tasks need, until they are staged.
+    sources: HashMap<AttemptId, Sources>,
     post: mpsc::UnboundedSender<Mail>,
     mail: mpsc::UnboundedReceiver<Mail>,
     background: TaskTracker,
@@ -103,6 +111,7 @@ impl Node {
             jobs: HashMap::new(),
             stagings: HashMap::new(),
             staged: HashMap::new(),
+            sources: HashMap::new(),
             post,
             mail,
             background: TaskTracker::new(),
@@ -127,6 +136,7 @@ impl Node {
                 event = session.recv() => match event {
                     Some(session::Event::Up(up)) => {
                         self.session = Some(up);
+                        self.tell_chunks();
                         if let Some(on_registered) = on_registered.take() {
                             on_registered(self.parts.scratch.worker());
                         }
@@ -143,8 +153,15 @@ impl Node {
                     None => break Ok(()),
                 },
                 mail = self.mail.recv() => match mail {
-                    Some(Mail::Attempt(event)) => self.step(event),
+                    Some(Mail::Attempt(mut event)) => {
+                        self.name_place(&mut event);
+                        self.step(event)
+                    }
+                    Some(Mail::ChunksHeld(digests)) => self.chunks_held(&digests),
+                    Some(Mail::ChunkNotCopied(digest, failure)) => self.chunk_not_copied(digest, failure),
+                    Some(Mail::ChunksDropped) => self.send(from_worker::Message::ChunksDropped(v1::ChunksDropped {})),
                     Some(Mail::Staged(attempt, staged)) => {
+                        self.chunks_held(&staged.new_chunks);
                         self.staged.insert(attempt, staged);
                         self.step(Event::Staged(attempt));
                     }
@@ -180,6 +197,7 @@ impl Node {
 
     fn session_lost(&mut self) {
         self.session = None;
+        self.sources.clear();
         self.step(Event::SessionLost);
         self.peers = Arc::default();
     }
@@ -202,6 +220,8 @@ impl Node {
             }
             Some(to_worker::Message::Drain(_)) => self.drain(),
             Some(to_worker::Message::CheckStaging(check)) => self.check_staging(check),
+            Some(to_worker::Message::CopyChunk(order)) => self.copy_chunk(order),
+            Some(to_worker::Message::DropChunks(order)) => self.drop_chunks(order),
             // A newer coordinator's message, or a second greeting: nothing that could be answered.
             Some(to_worker::Message::Registered(_)) | None => {}
         }
@@ -232,7 +252,10 @@ impl Node {
             }
         });
         match (accepted, named) {
-            (Ok(task), _) => self.step(Event::Assigned(Box::new(task))),
+            (Ok(task), _) => {
+                self.sources.insert(task.attempt, chunks::sources(assign.chunks));
+                self.step(Event::Assigned(Box::new(task)))
+            }
             (Err(failure), Some(id)) => self.report(Report::Failed(id, failure)),
             (Err(failure), None) => tracing::warn!("an assignment that names no attempt: {failure}"),
         }

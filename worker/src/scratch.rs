@@ -97,6 +97,11 @@ impl Scratch {
         self.root.join(CHUNKS).join(digest.to_string())
     }
 
+    /// The folder of all chunks.
+    pub fn chunks(&self) -> PathBuf {
+        self.root.join(CHUNKS)
+    }
+
     /// All files of a job in one incarnation.
     pub fn job(&self, incarnation: Incarnation, job: JobId) -> PathBuf {
         self.root.join(JOBS).join(incarnation.to_string()).join(names::job_folder(job))

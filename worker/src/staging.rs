@@ -1,6 +1,7 @@
 //! A task's inputs as local files, before it runs.
 //!
-//! Chunks are used where they lie, if this node sees the same file that was split. Segments of this worker's own
+//! Chunks are used where they lie, if this node sees the same file that was split; those of datasets from this worker's
+//! store, after they were fetched if they are not there. Segments of this worker's own
 //! attempts are used where they lie, too; all others are fetched, one file per source worker. Nothing is mapped or
 //! parsed here.
 
@@ -8,6 +9,7 @@ use crate::attempts::StageError;
 use crate::error::disk_failure;
 use crate::fetch::{FetchError, Fetcher};
 use crate::outputs::Outputs;
+use crate::replicas::{Replicas, Sources};
 use crate::scratch::{AttemptFolder, Scratch};
 use futures_util::future::try_join_all;
 use std::collections::hash_map::Entry;
@@ -16,7 +18,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use windrow_model::{Chunk, Code, Failure, FileRange, SegmentRef, Task, TaskInput, WorkerId};
+use windrow_model::{Chunk, Code, Digest, Failure, FileRange, SegmentRef, Task, TaskInput, WorkerId};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
 use windrow_store::identity;
@@ -28,6 +30,7 @@ pub struct Staging {
     pub scratch: Arc<Scratch>,
     pub outputs: Outputs,
     pub fetcher: Fetcher,
+    pub replicas: Replicas,
 }
 
 /// Inputs that are local files now.
@@ -37,6 +40,10 @@ pub struct Staged {
     pub segments: Vec<v1::LocalSegments>,
     /// Files were made for it.
     pub fetched: bool,
+    /// The task's chunk with local files for its contents, if it has any of a dataset.
+    pub chunk: Option<Chunk>,
+    /// Contents that were not here before.
+    pub new_chunks: Vec<Digest>,
 }
 
 /// Segments of one peer: where each stands in the task, and the segment.
@@ -44,17 +51,20 @@ type Wanted = Vec<((usize, usize), SegmentRef)>;
 
 impl Staging {
     /// Makes the attempt's folders and its inputs local. May be dropped at any time.
-    pub async fn stage(&self, task: &Task, peers: &HashMap<WorkerId, String>) -> Result<Staged, StageError> {
+    pub async fn stage(
+        &self,
+        task: &Task,
+        peers: &HashMap<WorkerId, String>,
+        sources: &Sources,
+    ) -> Result<Staged, StageError> {
         let folder = self.scratch.attempt(&task.attempt);
         let (mut staged, remote) = self.place(task)?;
-        let chunks: Vec<Chunk> = task
-            .inputs
-            .iter()
-            .filter_map(|input| match input {
-                TaskInput::Chunk(chunk) => Some(chunk.clone()),
-                _ => None,
-            })
-            .collect();
+        let mut chunks: Vec<Chunk> = Vec::new();
+        for input in &task.inputs {
+            if let TaskInput::Chunk(chunk) = input {
+                chunks.push(self.localise(chunk, sources, &mut staged).await.map_err(StageError::Failed)?);
+            }
+        }
         let fetches = !remote.is_empty();
         let made = tokio::task::spawn_blocking({
             let folder = folder.clone();
@@ -72,6 +82,30 @@ impl Staging {
             }
         }
         Ok(staged)
+    }
+
+    /// The chunk with a local file for each content of a dataset.
+    async fn localise(&self, chunk: &Chunk, sources: &Sources, staged: &mut Staged) -> Result<Chunk, Failure> {
+        let mut local = chunk.clone();
+        for range in &mut local.ranges {
+            let Some(digest) = range.content else { continue };
+            let holders = sources.get(&digest).map_or(&[][..], Vec::as_slice);
+            if self.replicas.get(digest, holders).await? {
+                staged.new_chunks.push(digest);
+            }
+            range.path = self.replicas.chunks.path(digest);
+            let found = identity::of_path(&range.path)
+                .map_err(|e| Failure::new(Code::ChunkUnavailable, format!("{}: {e}", range.path.display())))?;
+            if found.length != range.identity.length {
+                let message = format!("{}: {} B instead of {}", range.path.display(), found.length, range.length);
+                return Err(Failure::new(Code::ChunkUnavailable, message));
+            }
+            range.identity = found;
+        }
+        if local != *chunk {
+            staged.chunk = Some(local.clone());
+        }
+        Ok(local)
     }
 
     /// Finds local segments, and groups the others by their holder.

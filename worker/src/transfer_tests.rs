@@ -5,6 +5,7 @@ use crate::chunks::Chunks;
 use crate::fetch::{FetchError, Fetcher};
 use crate::logs::{Logs, Stream};
 use crate::outputs::Outputs;
+use crate::replicas::Replicas;
 use crate::scratch::Scratch;
 use crate::serve::TransferService;
 use crate::staging::Staging;
@@ -72,6 +73,11 @@ impl Peer {
             scratch: self.scratch.clone(),
             outputs: self.outputs.clone(),
             fetcher: fetcher(),
+            replicas: Replicas {
+                chunks: Chunks::new(self.scratch.clone()),
+                access: Access::default(),
+                progress_deadline: Duration::from_secs(5),
+            },
         }
     }
 
@@ -181,7 +187,7 @@ async fn own_segments_stay_where_they_are_and_others_are_fetched_beside() {
     t.inputs.push(TaskInput::Segments(vec![other[1], own[1], other[0]]));
     t.inputs.push(TaskInput::Segments(vec![other[0]]));
     let peers = HashMap::from([(there.scratch.worker(), there.url.clone())]);
-    let staged = here.staging().stage(&t, &peers).await.unwrap();
+    let staged = here.staging().stage(&t, &peers, &HashMap::new()).await.unwrap();
     assert!(staged.fetched);
     let read = |input: usize, at: usize, length: usize| {
         let place = &staged.segments[input].segments[at];
@@ -203,7 +209,7 @@ async fn a_segment_of_an_unknown_peer_is_lost() {
     let segments = there.finished(attempt(1, 1), b"abc", &[3]);
     let mut t = task(attempt(1, 2), vec![]);
     t.inputs.push(TaskInput::Segments(segments.clone()));
-    match here.staging().stage(&t, &HashMap::new()).await {
+    match here.staging().stage(&t, &HashMap::new(), &HashMap::new()).await {
         Err(StageError::SegmentLost(segment, _)) => assert_eq!(*segment, segments[0]),
         other => panic!("{other:?}"),
     }
@@ -215,11 +221,17 @@ async fn an_input_that_is_missing_or_has_changed_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("input");
     fs::write(&path, "abc").unwrap();
-    let range = FileRange { identity: identity::of_path(&path).unwrap(), path: path.clone(), offset: 0, length: 3 };
+    let range = FileRange {
+        identity: identity::of_path(&path).unwrap(),
+        path: path.clone(),
+        offset: 0,
+        length: 3,
+        content: None,
+    };
     let stage = async |n, range: &FileRange| {
         let mut t = task(attempt(1, n), vec![]);
-        t.inputs.push(TaskInput::Chunk(Chunk { ranges: vec![range.clone()], part: 0 }));
-        match here.staging().stage(&t, &HashMap::new()).await {
+        t.inputs.push(TaskInput::Chunk(Chunk { ranges: vec![range.clone()], ..Chunk::default() }));
+        match here.staging().stage(&t, &HashMap::new(), &HashMap::new()).await {
             Ok(_) => None,
             Err(StageError::Failed(failure)) => Some(failure.code),
             Err(other) => panic!("{other:?}"),

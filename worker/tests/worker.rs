@@ -65,7 +65,7 @@ impl Line {
     }
 
     fn assign(&self, task: Task, setup: Option<v1::JobSetup>, peers: Vec<v1::Peer>) {
-        self.tell(To::Assign(v1::Assign { task: Some(task.into()), setup, peers }));
+        self.tell(To::Assign(v1::Assign { task: Some(task.into()), setup, peers, chunks: vec![] }));
     }
 
     async fn done(&mut self, id: AttemptId) -> Vec<OutputReport> {
@@ -122,8 +122,8 @@ fn chunk(path: &Path) -> TaskInput {
         length: meta.len(),
         modified_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
     };
-    let range = FileRange { path: path.to_path_buf(), offset: 0, length: meta.len(), identity };
-    TaskInput::Chunk(Chunk { ranges: vec![range], part: 0 })
+    let range = FileRange { path: path.to_path_buf(), offset: 0, length: meta.len(), identity, content: None };
+    TaskInput::Chunk(Chunk { ranges: vec![range], ..Chunk::default() })
 }
 
 fn task(id: AttemptId, inputs: Vec<TaskInput>, outputs: Vec<TaskOutput>) -> Task {

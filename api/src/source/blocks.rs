@@ -12,7 +12,7 @@ use windrow_model::{Code, Compression, Failure, FileRange, Framing};
 /// About so many bytes are handed on at a time: large enough that its cost vanishes, small enough to stay in cache.
 const BLOCK_BYTES: usize = 1 << 20;
 /// A record of a compressed file has to be held in memory as a whole.
-const RECORD_MAX: usize = 1 << 30;
+pub(crate) const RECORD_MAX: usize = 1 << 30;
 /// In a sampling stage, windows of so many bytes are read …
 const WINDOW_BYTES: u64 = 2 << 10;
 /// … about so many times over all inputs.
@@ -125,6 +125,21 @@ fn windows(
     true
 }
 
+/// The content of a file, decompressed if its name says that it is compressed.
+pub(crate) fn open_content(path: &Path) -> io::Result<Box<dyn Read>> {
+    open_as(path, compression_of(path).unwrap_or(Compression::None))
+}
+
+fn open_as(path: &Path, compression: Compression) -> io::Result<Box<dyn Read>> {
+    let file = io::BufReader::with_capacity(256 << 10, File::open(path)?);
+    Ok(match compression {
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
+        Compression::None => Box::new(file),
+    })
+}
+
 fn decompressed(
     cx: &TaskCx<'_>,
     range: &FileRange,
@@ -134,14 +149,7 @@ fn decompressed(
     f: &mut dyn FnMut(Block<'_>) -> bool,
 ) -> TaskResult<()> {
     let path = &range.path;
-    let file = File::open(path).map_err(|e| io_failure(path, e))?;
-    let file = io::BufReader::with_capacity(256 << 10, file);
-    let mut reader: Box<dyn Read> = match compression {
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(file).map_err(|e| io_failure(path, e))?),
-        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
-        Compression::None => Box::new(file),
-    };
+    let mut reader = open_as(path, compression).map_err(|e| io_failure(path, e))?;
     let mut head = Vec::new();
     let mut buffer: Vec<u8> = Vec::new();
     let mut offset = 0u64;

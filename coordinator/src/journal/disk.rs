@@ -1,16 +1,18 @@
 //! The store on disk: `journal.redb`, one key-value file with transactions.
 //!
 //! Table `meta`: `format` (of this file) and `epoch`. Table `jobs`: the sixteen bytes of a job id → its record as JSON,
-//! so that a later release reads what this one wrote. Every transaction is fsynced before it counts.
+//! so that a later release reads what this one wrote. Table `datasets`: the name → the dataset, likewise. Every transaction is fsynced before it counts.
 
-use super::{JobRecord, JobStore};
+use super::{DatasetChange, JobRecord, JobStore, Record};
 use crate::error::Error;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
-use windrow_model::{Epoch, JobId};
+use windrow_model::{Dataset, Epoch, JobId};
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const JOBS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("jobs");
+const DATASETS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("datasets");
 const FORMAT: u64 = 1;
 
 /// Records in a file.
@@ -54,6 +56,46 @@ impl DiskStore {
         run().map_err(|e: redb::Error| self.failed(&e))
     }
 
+    /// Every value of a table, by key.
+    fn read_all<T: DeserializeOwned>(&self, table: TableDefinition<&[u8], &[u8]>, kind: &str) -> Result<Vec<T>, Error> {
+        // Makes the table, which a reader alone cannot.
+        self.transaction(|txn| Ok(txn.open_table(table).map(drop)?))?;
+        let run = || {
+            let table = self.db.begin_read()?.open_table(table)?;
+            let mut values = Vec::new();
+            for entry in table.iter()? {
+                values.push(entry?.1.value().to_vec());
+            }
+            Ok(values)
+        };
+        let values: Vec<Vec<u8>> = run().map_err(|e: redb::Error| self.failed(&e))?;
+        let decode = |v: Vec<u8>| {
+            let path = self.path.clone();
+            serde_json::from_slice(&v).map_err(|e| Error::Journal { path, corrupt: true, what: format!("{kind}: {e}") })
+        };
+        values.into_iter().map(decode).collect()
+    }
+
+    /// Key and value of a record; no value for one that removes.
+    fn encoded(&self, record: &Record) -> Result<(Vec<u8>, Vec<u8>), Error> {
+        let failed = |what: String, e: serde_json::Error| Error::Journal {
+            path: self.path.clone(),
+            corrupt: false,
+            what: format!("{what} has no text form: {e}"),
+        };
+        match record {
+            Record::Job(job) => {
+                let id = job.status.id;
+                Ok((id.as_bytes().to_vec(), encode(job).map_err(|e| failed(format!("the record of {id}"), e))?))
+            }
+            Record::Dataset(DatasetChange::Put(dataset)) => {
+                let value = serde_json::to_vec(dataset).map_err(|e| failed(dataset.name.clone(), e))?;
+                Ok((dataset.name.clone().into_bytes(), value))
+            }
+            Record::Dataset(DatasetChange::Removed(name)) => Ok((name.clone().into_bytes(), Vec::new())),
+        }
+    }
+
     fn failed(&self, e: &redb::Error) -> Error {
         let corrupt = matches!(
             e,
@@ -91,41 +133,26 @@ impl JobStore for DiskStore {
     }
 
     fn load(&mut self) -> Result<Vec<JobRecord>, Error> {
-        // Makes the table, which a reader alone cannot.
-        self.transaction(|txn| Ok(txn.open_table(JOBS).map(drop)?))?;
-        let run = || {
-            let table = self.db.begin_read()?.open_table(JOBS)?;
-            let mut values = Vec::new();
-            for entry in table.iter()? {
-                values.push(entry?.1.value().to_vec());
-            }
-            Ok(values)
-        };
-        let values: Vec<Vec<u8>> = run().map_err(|e: redb::Error| self.failed(&e))?;
-        let decode = |v: Vec<u8>| {
-            serde_json::from_slice(&v).map_err(|e| Error::Journal {
-                path: self.path.clone(),
-                corrupt: true,
-                what: format!("a job's record: {e}"),
-            })
-        };
-        values.into_iter().map(decode).collect()
+        self.read_all(JOBS, "a job's record")
     }
 
-    fn write(&mut self, records: &[JobRecord]) -> Result<(), Error> {
-        let mut encoded = Vec::with_capacity(records.len());
-        for record in records {
-            let value = encode(record).map_err(|e| Error::Journal {
-                path: self.path.clone(),
-                corrupt: false,
-                what: format!("the record of {} has no text form: {e}", record.status.id),
-            })?;
-            encoded.push((record.status.id, value));
-        }
+    fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error> {
+        self.read_all(DATASETS, "a dataset's record")
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<(), Error> {
+        let encoded = records.iter().map(|r| self.encoded(r)).collect::<Result<Vec<_>, _>>()?;
         self.transaction(|txn| {
-            let mut table = txn.open_table(JOBS)?;
-            for (id, value) in &encoded {
-                table.insert(&id.as_bytes()[..], &value[..])?;
+            for (record, (key, value)) in records.iter().zip(&encoded) {
+                match record {
+                    Record::Job(_) => drop(txn.open_table(JOBS)?.insert(&key[..], &value[..])?),
+                    Record::Dataset(DatasetChange::Put(_)) => {
+                        txn.open_table(DATASETS)?.insert(&key[..], &value[..])?;
+                    }
+                    Record::Dataset(DatasetChange::Removed(_)) => {
+                        txn.open_table(DATASETS)?.remove(&key[..])?;
+                    }
+                }
             }
             Ok(())
         })
@@ -173,8 +200,8 @@ mod tests {
             let mut store = DiskStore::open(&path).unwrap();
             assert_eq!(store.begin_epoch().unwrap(), Epoch(1));
             assert_eq!(store.load().unwrap(), []);
-            store.write(&[record(1, JobState::Planning), record(2, JobState::Failed)]).unwrap();
-            store.write(&[record(1, JobState::Done)]).unwrap();
+            store.write(&[record(1, JobState::Planning).into(), record(2, JobState::Failed).into()]).unwrap();
+            store.write(&[record(1, JobState::Done).into()]).unwrap();
         }
         let mut store = DiskStore::open(&path).unwrap();
         assert_eq!(store.begin_epoch().unwrap(), Epoch(2));
@@ -192,8 +219,30 @@ mod tests {
         let file = std::ffi::OsString::from_vec(b"/in/\xff".to_vec()).into();
         failed.status.error =
             Some(Failure::new(Code::UserPanic, "boom").at(RecordPlace { file, offset: 3, excerpt: String::new() }));
-        store.write(&[failed]).unwrap();
+        store.write(&[failed.into()]).unwrap();
         assert_eq!(store.load().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn datasets_outlive_the_process_with_their_last_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.redb");
+        let dataset = |name: &str, version| Dataset {
+            name: name.into(),
+            version,
+            framing: windrow_model::Framing::Fixed(100),
+            replicas: 2,
+            chunks: vec![windrow_model::DatasetChunk { digest: Digest::of(b"c"), length: 300 }],
+        };
+        let put = |name, version| Record::Dataset(DatasetChange::Put(dataset(name, version)));
+        {
+            let mut store = DiskStore::open(&path).unwrap();
+            assert_eq!(store.load_datasets().unwrap(), []);
+            store.write(&[put("a", 1), put("b", 1), put("a", 2)]).unwrap();
+            store.write(&[Record::Dataset(DatasetChange::Removed("b".into())), put("c", 7)]).unwrap();
+        }
+        let mut store = DiskStore::open(&path).unwrap();
+        assert_eq!(store.load_datasets().unwrap(), [dataset("a", 2), dataset("c", 7)]);
     }
 
     #[test]

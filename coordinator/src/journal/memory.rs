@@ -1,15 +1,16 @@
 //! A store that forgets everything with its process: for tests.
 
-use super::{JobRecord, JobStore};
+use super::{DatasetChange, JobRecord, JobStore, Record};
 use crate::error::Error;
 use std::collections::BTreeMap;
-use windrow_model::{Epoch, JobId};
+use windrow_model::{Dataset, Epoch, JobId};
 
 /// Records in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     epoch: u64,
     jobs: BTreeMap<JobId, JobRecord>,
+    datasets: BTreeMap<String, Dataset>,
 }
 
 impl JobStore for MemoryStore {
@@ -20,8 +21,17 @@ impl JobStore for MemoryStore {
     fn load(&mut self) -> Result<Vec<JobRecord>, Error> {
         Ok(self.jobs.values().cloned().collect())
     }
-    fn write(&mut self, records: &[JobRecord]) -> Result<(), Error> {
-        self.jobs.extend(records.iter().map(|r| (r.status.id, r.clone())));
+    fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error> {
+        Ok(self.datasets.values().cloned().collect())
+    }
+    fn write(&mut self, records: &[Record]) -> Result<(), Error> {
+        for record in records {
+            match record {
+                Record::Job(job) => drop(self.jobs.insert(job.status.id, (**job).clone())),
+                Record::Dataset(DatasetChange::Put(d)) => drop(self.datasets.insert(d.name.clone(), d.clone())),
+                Record::Dataset(DatasetChange::Removed(name)) => drop(self.datasets.remove(name)),
+            }
+        }
         Ok(())
     }
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error> {

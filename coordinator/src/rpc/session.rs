@@ -2,6 +2,7 @@
 
 use super::{Answers, artifact, field, hello, refuse};
 use crate::artifacts::Artifacts;
+use crate::data::ChunkReport;
 use crate::mailbox::{Mailbox, Message, Report, SessionId, ToWorker};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -118,6 +119,14 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
             segment: field(lost.segment, "segment")?,
             failure: failure(lost.failure)?,
         },
+        Said::ChunksHeld(held) => {
+            let digests = held.digests.into_iter().map(|d| field(Some(d), "digest")).collect::<Result<_, _>>()?;
+            return Ok(Report::Chunks(ChunkReport::Held(digests)));
+        }
+        Said::ChunksDropped(_) => return Ok(Report::Chunks(ChunkReport::Dropped)),
+        Said::ChunkNotCopied(not) => {
+            return Ok(Report::Chunks(ChunkReport::NotCopied(field(not.digest, "digest")?, failure(not.failure)?)));
+        }
         Said::StagingChecked(checked) => {
             let failure = checked.failure.map(|f| failure(Some(f))).transpose()?;
             return Ok(Report::StagingChecked { request: checked.request, failure });

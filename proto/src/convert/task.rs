@@ -29,6 +29,7 @@ impl TryFrom<v1::FileRange> for FileRange {
             offset: w.offset,
             length: w.length,
             identity: required(w.identity, "range.identity")?.into(),
+            content: w.content.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -39,6 +40,7 @@ impl From<FileRange> for v1::FileRange {
             offset: d.offset,
             length: d.length,
             identity: Some(d.identity.into()),
+            content: d.content.map(Into::into),
         }
     }
 }
@@ -46,7 +48,7 @@ impl From<FileRange> for v1::FileRange {
 impl TryFrom<v1::Chunk> for Chunk {
     type Error = ConvertError;
     fn try_from(w: v1::Chunk) -> Result<Self, ConvertError> {
-        Ok(Chunk { ranges: list(w.ranges, "chunk.ranges", LIST_ITEMS_MAX)?, part: w.part })
+        Ok(Chunk { ranges: list(w.ranges, "chunk.ranges", LIST_ITEMS_MAX)?, part: w.part, holders: Vec::new() })
     }
 }
 impl From<Chunk> for v1::Chunk {

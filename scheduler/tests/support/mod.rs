@@ -109,8 +109,10 @@ pub fn chunks(stage: u32, n: u32) -> StageChunks {
             offset: u64::from(i) * 100,
             length: 100,
             identity: FileIdentity::default(),
+            content: None,
         }],
         part: i,
+        holders: Vec::new(),
     };
     StageChunks { stage: StageId(stage), chunks: (0..n).map(chunk).collect() }
 }

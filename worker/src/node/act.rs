@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use windrow_model::{AttemptId, Code, Failure, JobId, Task};
+use windrow_model::{AttemptId, Code, Failure, JobId, Task, TaskInput};
 use windrow_net::Connection;
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, from_worker};
@@ -53,11 +53,14 @@ impl Node {
     fn stage(&mut self, task: Box<Task>) {
         let id = task.attempt;
         let cancel = CancellationToken::new();
+        let sources = self.sources.remove(&id).unwrap_or_default();
         let (staging, peers, post, cancelled) =
             (self.staging.clone(), self.peers.clone(), self.post.clone(), cancel.clone());
         let task = self.background.spawn(async move {
             // Whoever cancels has forgotten the attempt: nobody waits for an answer.
-            let Some(staged) = cancelled.run_until_cancelled(staging.stage(&task, &peers)).await else { return };
+            let Some(staged) = cancelled.run_until_cancelled(staging.stage(&task, &peers, &sources)).await else {
+                return;
+            };
             let _ = post.send(match staged {
                 Ok(staged) => Mail::Staged(id, staged),
                 Err(error) => Mail::Attempt(Event::StageFailed(id, error)),
@@ -91,8 +94,14 @@ impl Node {
         self.stagings.remove(&id);
         let Some(task) = self.attempts.task(id) else { return };
         let folder = self.parts.scratch.attempt(&id).outputs();
+        let mut task = task.clone();
+        if let Some(local) = self.staged.get(&id).and_then(|s| s.chunk.clone())
+            && let Some(TaskInput::Chunk(chunk)) = task.inputs.iter_mut().find(|i| matches!(i, TaskInput::Chunk(_)))
+        {
+            *chunk = local;
+        }
         let run = v1::RunTask {
-            task: Some(task.clone().into()),
+            task: Some(task.into()),
             folder: path_to_bytes(&folder),
             segments: self.staged.get(&id).map(|s| s.segments.clone()).unwrap_or_default(),
             compress: self.parts.compress,

@@ -1,0 +1,240 @@
+//! Datasets: put, listed, got, removed. Chunks go straight to workers and come straight from them.
+
+use super::cutting::cut_files;
+use super::{Cluster, answered, asking, failure};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use std::collections::HashMap;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use windrow_model::{Code, DatasetStatus, Digest, Failure, Framing, WorkerId};
+use windrow_net::connect::channel_lazy;
+use windrow_net::{Connection, clients};
+use windrow_proto::v1::{self, put_reply, put_request};
+use windrow_store::list_inputs;
+
+/// Bytes of one message.
+const PIECE_BYTES: usize = 1 << 20;
+/// Chunks that are cut, but not sent.
+const CHUNKS_AHEAD: usize = 1;
+/// Chunks that are sent at the same time.
+const CHUNKS_AT_ONCE: usize = 3;
+/// Messages about chunks on their way to the coordinator.
+const PLACED_AHEAD: usize = 64;
+
+/// How a dataset is put.
+#[derive(Clone, Debug)]
+pub struct PutOptions {
+    /// What the files hold; `Whole`: each file is a chunk.
+    pub framing: Framing,
+    /// Bytes of a chunk, about.
+    pub chunk_bytes: usize,
+    /// Copies of each chunk; 0: two, or one if there is only one worker.
+    pub replicas: u32,
+    /// Replace a dataset of this name.
+    pub overwrite: bool,
+}
+
+/// What was put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    pub version: u64,
+    pub chunks: u64,
+    pub bytes: u64,
+    pub replicas: u32,
+}
+
+/// Where a chunk is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkPlace {
+    pub digest: Digest,
+    /// Bytes.
+    pub length: u64,
+    /// Workers that hold it.
+    pub addresses: Vec<String>,
+}
+
+/// A chunk as it is sent.
+struct Content {
+    digest: Digest,
+    bytes: Bytes,
+}
+
+impl Cluster {
+    /// Puts the content of files into the cluster under a name, which appears when every copy of every chunk is on disk for
+    /// good. `progress` gets the bytes that were stored so far.
+    ///
+    /// # Errors
+    /// Bad inputs; `DATASET_EXISTS`; workers that do not take a chunk. The name then stays what it was.
+    pub async fn put_dataset(
+        &self,
+        inputs: Vec<String>,
+        name: &str,
+        options: PutOptions,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Put, Failure> {
+        let files = blocking(move || Ok(list_inputs(&inputs)?)).await?;
+        let (requests, stream) = mpsc::channel(PLACED_AHEAD);
+        let say = async |message| requests.send(v1::PutRequest { message: Some(message) }).await;
+        let begin = v1::BeginPut {
+            name: name.to_string(),
+            overwrite: options.overwrite,
+            replicas: options.replicas,
+            framing: Some(options.framing.into()),
+        };
+        // There is room for the first message.
+        let _ = say(put_request::Message::Begin(begin)).await;
+        let mut client = clients::data(self.connection.clone());
+        let mut replies = answered(client.put(ReceiverStream::new(stream)).await)?;
+        let Some(put_reply::Message::Began(began)) = replies.message().await.map_err(failure)?.and_then(|m| m.message)
+        else {
+            return Err(Failure::new(Code::BadRequest, "the coordinator did not begin the put"));
+        };
+        let workers = self.workers_of(&began)?;
+        let replicas = began.replicas;
+
+        let (give, chunks) = mpsc::channel::<Content>(CHUNKS_AHEAD);
+        let cutting = tokio::task::spawn_blocking(move || {
+            cut_files(&files, options.framing, options.chunk_bytes, &mut |chunk| {
+                let content = Content { digest: Digest::of(&chunk), bytes: chunk.into() };
+                // Whoever does not listen any more knows why.
+                give.blocking_send(content).map_err(|_| Failure::new(Code::Interrupted, "the put was broken off"))
+            })
+        });
+        let mut stored = ReceiverStream::new(chunks)
+            .enumerate()
+            .map(|(number, content)| store(content, number, replicas as usize, &workers))
+            .buffered(CHUNKS_AT_ONCE);
+        let mut put = Put { version: 0, chunks: 0, bytes: 0, replicas };
+        while let Some(placed) = stored.next().await {
+            let placed = placed?;
+            put.chunks += 1;
+            put.bytes += placed.length;
+            progress(put.bytes);
+            if say(put_request::Message::Chunk(placed)).await.is_err() {
+                // The coordinator has ended the stream; its answer says why.
+                break;
+            }
+        }
+        drop(stored);
+        cutting.await.map_err(|e| Failure::new(Code::Internal, format!("cutting ended early: {e}")))??;
+        let _ = say(put_request::Message::Commit(v1::Empty {})).await;
+        match replies.message().await.map_err(failure)?.and_then(|m| m.message) {
+            Some(put_reply::Message::Committed(committed)) => Ok(Put { version: committed.version, ..put }),
+            _ => Err(Failure::new(Code::Unreachable, "the coordinator did not confirm the put; `data ls` tells")),
+        }
+    }
+
+    fn workers_of(&self, began: &v1::PutBegan) -> Result<Vec<(WorkerId, Connection)>, Failure> {
+        let connect = |peer: &v1::Peer| {
+            let worker = peer.worker.clone().ok_or_else(|| Failure::new(Code::BadRequest, "a worker without an id"))?;
+            Ok((worker.try_into()?, channel_lazy(&peer.address, &self.access)?))
+        };
+        began.workers.iter().map(connect).collect()
+    }
+
+    /// Every dataset, by name.
+    pub async fn datasets(&self) -> Result<Vec<DatasetStatus>, Failure> {
+        let mut client = clients::data(self.connection.clone());
+        let reply = answered(client.list(asking(v1::ListDatasetsRequest {})).await)?;
+        Ok(reply.datasets.into_iter().map(DatasetStatus::try_from).collect::<Result<_, _>>()?)
+    }
+
+    /// A dataset, and where its chunks are, in order.
+    pub async fn dataset(&self, name: &str) -> Result<(DatasetStatus, Vec<ChunkPlace>), Failure> {
+        let mut client = clients::data(self.connection.clone());
+        let mut stream = answered(client.get(v1::GetDatasetRequest { name: name.to_string() }).await)?;
+        let incomplete = || Failure::new(Code::BadRequest, "an incomplete answer about a dataset");
+        let first = stream.message().await.map_err(failure)?.and_then(|m| m.status).ok_or_else(incomplete)?;
+        let mut places = Vec::new();
+        while let Some(message) = stream.message().await.map_err(failure)? {
+            let chunk = message.chunk.ok_or_else(incomplete)?;
+            let digest = chunk.digest.ok_or_else(incomplete)?.try_into()?;
+            places.push(ChunkPlace { digest, length: message.length, addresses: chunk.addresses });
+        }
+        Ok((first.try_into()?, places))
+    }
+
+    /// The content of one chunk, checked against its digest, from whichever worker has it.
+    ///
+    /// # Errors
+    /// `CHUNK_UNAVAILABLE` with what each worker said.
+    pub async fn chunk(&self, place: &ChunkPlace) -> Result<Vec<u8>, Failure> {
+        let mut said = Vec::new();
+        for address in &place.addresses {
+            match self.chunk_from(address, place).await {
+                Ok(bytes) if Digest::of(&bytes) == place.digest => return Ok(bytes),
+                Ok(_) => said.push(format!("{address}: other bytes than it should hold")),
+                Err(failure) => said.push(format!("{address}: {}", failure.message)),
+            }
+        }
+        let said = if said.is_empty() { "no worker that is there has it".to_string() } else { said.join("; ") };
+        Err(Failure::new(Code::ChunkUnavailable, format!("chunk {}: {said}", place.digest)))
+    }
+
+    async fn chunk_from(&self, address: &str, place: &ChunkPlace) -> Result<Vec<u8>, Failure> {
+        let mut client = clients::transfer(channel_lazy(address, &self.access)?);
+        let request = v1::GetChunkRequest { digest: Some(place.digest.into()) };
+        let mut pieces = answered(client.get_chunk(request).await)?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.message().await.map_err(failure)? {
+            bytes.extend_from_slice(&piece.data);
+            if bytes.len() as u64 > place.length {
+                return Err(Failure::new(Code::FetchFailed, "more bytes than the chunk has"));
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Takes a name off the cluster. Jobs that read the dataset go on; then its chunks are deleted.
+    pub async fn remove_dataset(&self, name: &str) -> Result<(), Failure> {
+        let mut client = clients::data(self.connection.clone());
+        answered(client.remove(asking(v1::RemoveDatasetRequest { name: name.to_string() })).await)?;
+        Ok(())
+    }
+}
+
+/// Sends a chunk to as many workers as it is to have copies; one that does not take it is replaced by the next.
+async fn store(
+    content: Content,
+    number: usize,
+    replicas: usize,
+    workers: &[(WorkerId, Connection)],
+) -> Result<v1::PlacedChunk, Failure> {
+    let mut untried = (0..workers.len()).map(|i| &workers[(number + i) % workers.len()]);
+    let mut holders: Vec<v1::WorkerId> = Vec::new();
+    let mut said: HashMap<WorkerId, Failure> = HashMap::new();
+    while holders.len() < replicas {
+        let wave: Vec<_> = untried.by_ref().take(replicas - holders.len()).collect();
+        if wave.is_empty() {
+            let said: Vec<String> = said.iter().map(|(worker, failure)| format!("{worker}: {failure}")).collect();
+            let message = format!("a chunk has {} of {replicas} copies: {}", holders.len(), said.join("; "));
+            return Err(Failure::new(Code::ChunkUnavailable, message));
+        }
+        let sent = wave.into_iter().map(async |(worker, connection)| (*worker, send(&content, connection).await));
+        for (worker, sent) in futures_util::future::join_all(sent).await {
+            match sent {
+                Ok(()) => holders.push(worker.into()),
+                Err(failure) => drop(said.insert(worker, failure)),
+            }
+        }
+    }
+    Ok(v1::PlacedChunk { digest: Some(content.digest.into()), length: content.bytes.len() as u64, holders })
+}
+
+async fn send(content: &Content, connection: &Connection) -> Result<(), Failure> {
+    let mut digest = Some(content.digest.into());
+    let bytes = content.bytes.clone();
+    let pieces = (0..bytes.len()).step_by(PIECE_BYTES).map(move |from| {
+        let data = bytes.slice(from..bytes.len().min(from + PIECE_BYTES));
+        v1::ChunkPiece { digest: digest.take(), data }
+    });
+    let pieces: Vec<v1::ChunkPiece> = pieces.collect();
+    let mut client = clients::transfer(connection.clone());
+    answered(client.put_chunk(futures_util::stream::iter(pieces)).await)?;
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string())))
+}

@@ -1,0 +1,128 @@
+//! `windrow data`: put, ls, get, rm.
+
+use super::connect;
+use crate::args::{Data, DataVerb};
+use crate::exit::Exit;
+use crate::output::{self, Format};
+use crate::settings::Settings;
+use serde_json::json;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use windrow::client::{ChunkPlace, Cluster, PutOptions};
+use windrow_model::{ByteSize, Code, Failure, Framing};
+
+/// Runs one of them.
+pub async fn run(args: Data, settings: Settings, format: Format) -> Result<Exit, Failure> {
+    let client = settings.client;
+    match args.verb {
+        DataVerb::Put { client: flags, framing, chunk_size, replicas, overwrite, mut files_and_name } => {
+            let name = files_and_name.pop().unwrap_or_default();
+            windrow_model::dataset::check_dataset_name(&name)?;
+            let chunk_bytes = chunk_size.0.clamp(1, 1 << 30) as usize;
+            let options = PutOptions { framing, chunk_bytes, replicas: replicas.unwrap_or(0), overwrite };
+            let cluster = connect(flags, client).await?;
+            put(&cluster, files_and_name, &name, options, format).await?;
+        }
+        DataVerb::Ls { client: flags } => output::datasets(&connect(flags, client).await?.datasets().await?, format),
+        DataVerb::Get { client: flags, name, to } => {
+            get(&connect(flags, client).await?, &name, &to).await?;
+        }
+        DataVerb::Rm { client: flags, name } => {
+            connect(flags, client).await?.remove_dataset(&name).await?;
+            output::say(&format!("{name} is removed"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn put(
+    cluster: &Cluster,
+    files: Vec<String>,
+    name: &str,
+    options: PutOptions,
+    format: Format,
+) -> Result<(), Failure> {
+    let began = Instant::now();
+    let mut said = 0;
+    let put = cluster
+        .put_dataset(files, name, options, |bytes| {
+            // A line for every GiB.
+            if bytes >> 30 > said {
+                said = bytes >> 30;
+                output::say(&format!("{} stored", ByteSize(bytes)));
+            }
+        })
+        .await?;
+    match format {
+        Format::Json => output::put_json(&json!({
+            "name": name, "version": put.version, "chunks": put.chunks, "bytes": put.bytes, "replicas": put.replicas,
+        })),
+        Format::Table => output::say(&format!(
+            "windrow://{name} (version {}): {} in {} chunks, {} on workers' disks, {:.1} s",
+            put.version,
+            ByteSize(put.bytes),
+            put.chunks,
+            match put.replicas {
+                1 => "one copy".to_string(),
+                n => format!("{n} copies"),
+            },
+            began.elapsed().as_secs_f64(),
+        )),
+    }
+    Ok(())
+}
+
+async fn get(cluster: &Cluster, name: &str, to: &Path) -> Result<(), Failure> {
+    let (status, places) = cluster.dataset(name).await?;
+    if to == Path::new("-") {
+        return copy(cluster, &places, |_, bytes| io::stdout().lock().write_all(bytes), to).await;
+    }
+    if to.symlink_metadata().is_ok() {
+        return Err(Failure::new(Code::OutputExists, format!("{}: something is there already", to.display())));
+    }
+    // What is not complete has another name.
+    let mut partial = to.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let copied = match status.framing {
+        Framing::Whole => {
+            let made = fs::create_dir(&partial).map_err(|e| failed(&partial, &e));
+            let write = |number: usize, bytes: &[u8]| fs::write(partial.join(format!("{number:05}")), bytes);
+            match made {
+                Ok(()) => copy(cluster, &places, write, to).await,
+                Err(failure) => return Err(failure),
+            }
+        }
+        _ => {
+            let mut file = fs::File::create_new(&partial).map_err(|e| failed(&partial, &e))?;
+            copy(cluster, &places, |_, bytes| file.write_all(bytes), to).await
+        }
+    };
+    let renamed = copied.and_then(|()| fs::rename(&partial, to).map_err(|e| failed(to, &e)));
+    if renamed.is_err() {
+        let removed = if partial.is_dir() { fs::remove_dir_all(&partial) } else { fs::remove_file(&partial) };
+        if let Err(e) = removed {
+            output::say(&format!("{} stays behind: {e}", partial.display()));
+        }
+    }
+    renamed
+}
+
+async fn copy(
+    cluster: &Cluster,
+    places: &[ChunkPlace],
+    mut write: impl FnMut(usize, &[u8]) -> io::Result<()>,
+    to: &Path,
+) -> Result<(), Failure> {
+    for (number, place) in places.iter().enumerate() {
+        let bytes = cluster.chunk(place).await?;
+        write(number, &bytes).map_err(|e| failed(to, &e))?;
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, e: &io::Error) -> Failure {
+    Failure::new(Code::OutputFailed, format!("{}: {e}", path.display()))
+}

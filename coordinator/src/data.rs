@@ -1,0 +1,212 @@
+//! What the driver does for datasets: it asks the table (`datasets.rs`), has changes recorded, and passes orders on.
+
+use crate::datasets::{Order, PutId};
+use crate::driver::Driver;
+use crate::journal::{DatasetChange, Record};
+use crate::mailbox::{Answer, Message};
+use std::collections::BTreeMap;
+use windrow_model::dataset::dataset_name;
+use windrow_model::{Chunk, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, JobId, Task, TaskInput, WorkerId};
+use windrow_proto::v1::{self, to_worker::Message as Tell};
+
+/// What clients ask of datasets.
+pub(crate) enum DataMessage {
+    BeginPut(BeginPut),
+    /// Every chunk has its copies.
+    CommitPut {
+        put: PutId,
+        dataset: Dataset,
+        placed: Vec<(Digest, Vec<WorkerId>)>,
+        answer: Answer<Result<u64, Failure>>,
+    },
+    EndPut {
+        put: PutId,
+    },
+    /// A change is durable, or could not be made so.
+    Recorded {
+        change: DatasetChange,
+        result: Result<(), Failure>,
+        answer: Answer<Result<u64, Failure>>,
+    },
+    List {
+        answer: Answer<Vec<DatasetStatus>>,
+    },
+    Get {
+        name: String,
+        answer: Answer<Result<Places, Failure>>,
+    },
+    Remove {
+        name: String,
+        answer: Answer<Result<u64, Failure>>,
+    },
+}
+
+pub(crate) struct BeginPut {
+    pub name: String,
+    pub overwrite: bool,
+    pub replicas: u32,
+    pub answer: Answer<Result<PutStart, Failure>>,
+}
+
+/// A put that is open.
+pub(crate) struct PutStart {
+    pub id: PutId,
+    /// Who takes chunks, and where.
+    pub workers: Vec<(WorkerId, String)>,
+    pub replicas: u32,
+}
+
+/// A dataset, and the addresses of whoever holds each of its chunks.
+pub(crate) type Places = (DatasetStatus, Vec<(DatasetChunk, Vec<String>)>);
+
+/// What a worker reports of chunks.
+pub(crate) enum ChunkReport {
+    Held(Vec<Digest>),
+    Dropped,
+    NotCopied(Digest, Failure),
+}
+
+impl Driver {
+    pub fn handle_data(&mut self, message: DataMessage) {
+        match message {
+            DataMessage::BeginPut(begin) => self.waiting_puts.push(begin),
+            DataMessage::CommitPut { put, dataset, placed, answer } => {
+                for (digest, holders) in placed {
+                    holders.into_iter().for_each(|worker| self.datasets.held(worker, [digest]));
+                }
+                match self.datasets.commit_put(put, dataset) {
+                    Ok(dataset) => self.record_dataset(DatasetChange::Put(dataset), answer),
+                    Err(failure) => drop(answer.send(Err(failure))),
+                }
+            }
+            DataMessage::EndPut { put } => self.datasets.end_put(put),
+            DataMessage::Recorded { change, result, answer } => self.dataset_recorded(change, result, answer),
+            DataMessage::List { answer } => drop(answer.send(self.datasets.list())),
+            DataMessage::Get { name, answer } => drop(answer.send(self.places(&name))),
+            DataMessage::Remove { name, answer } => match self.datasets.get(&name) {
+                Ok(_) => self.record_dataset(DatasetChange::Removed(name), answer),
+                Err(failure) => drop(answer.send(Err(failure))),
+            },
+        }
+    }
+
+    fn record_dataset(&mut self, change: DatasetChange, answer: Answer<Result<u64, Failure>>) {
+        let mailbox = self.mailbox.clone();
+        let told = change.clone();
+        let done = Box::new(move |result: Result<(), Failure>| {
+            mailbox.blocking_send(Message::Data(DataMessage::Recorded { change: told, result, answer }));
+        });
+        self.journal.record(Record::Dataset(change), done);
+    }
+
+    /// The table follows the journal, in the journal's order; only then the client is told.
+    fn dataset_recorded(
+        &mut self,
+        change: DatasetChange,
+        result: Result<(), Failure>,
+        answer: Answer<Result<u64, Failure>>,
+    ) {
+        let applied = match change {
+            DatasetChange::Put(dataset) => {
+                let version = dataset.version;
+                self.datasets.recorded(dataset, result.is_ok());
+                result.map(|()| version)
+            }
+            DatasetChange::Removed(name) => result.and_then(|()| self.datasets.remove(&name)).map(|()| 0),
+        };
+        let _ = answer.send(applied);
+    }
+
+    fn places(&self, name: &str) -> Result<Places, Failure> {
+        let dataset = self.datasets.get(name)?;
+        let places = dataset.chunks.iter().map(|c| (*c, self.chunk_addresses(c.digest)));
+        Ok((self.datasets.status(dataset), places.collect()))
+    }
+
+    fn chunk_addresses(&self, digest: Digest) -> Vec<String> {
+        let address = |w| self.scheduler.worker_address(w).map(str::to_string);
+        self.datasets.holders(digest).filter_map(address).collect()
+    }
+
+    pub fn handle_chunk_report(&mut self, worker: WorkerId, report: ChunkReport) {
+        match report {
+            ChunkReport::Held(digests) => self.datasets.held(worker, digests),
+            ChunkReport::Dropped => self.datasets.dropped(worker),
+            ChunkReport::NotCopied(digest, failure) => {
+                tracing::warn!(%worker, %digest, "a copy was not made: {failure}");
+                self.datasets.not_copied(worker, digest, self.clock.now());
+            }
+        }
+    }
+
+    /// Puts that waited begin, missing copies are ordered, and what nothing refers to is dropped.
+    pub fn look_at_datasets(&mut self) {
+        let now = self.clock.now();
+        for worker in self.datasets.workers() {
+            if self.scheduler.worker_address(worker).is_none() {
+                self.datasets.worker_left(worker);
+            }
+        }
+        if !self.datasets.is_dropping() {
+            for BeginPut { name, overwrite, replicas, answer } in std::mem::take(&mut self.waiting_puts) {
+                let _ = answer.send(self.begin_put(&name, overwrite, replicas));
+            }
+        }
+        for order in self.datasets.orders(now) {
+            match order {
+                Order::Copy { worker, digest, .. } => {
+                    let addresses = self.chunk_addresses(digest);
+                    let chunk = v1::ChunkSource { digest: Some(digest.into()), addresses };
+                    self.sessions.send(worker, Tell::CopyChunk(v1::CopyChunk { chunk: Some(chunk) }));
+                }
+                Order::Drop { worker, digests } => {
+                    let digests = digests.into_iter().map(Into::into).collect();
+                    self.sessions.send(worker, Tell::DropChunks(v1::DropChunks { digests }));
+                }
+            }
+        }
+    }
+
+    fn begin_put(&mut self, name: &str, overwrite: bool, replicas: u32) -> Result<PutStart, Failure> {
+        let (id, workers, replicas) = self.datasets.begin_put(name, overwrite, replicas)?;
+        let address = |w: WorkerId| Some((w, self.scheduler.worker_address(w)?.to_string()));
+        Ok(PutStart { id, workers: workers.into_iter().filter_map(address).collect(), replicas })
+    }
+
+    /// The datasets that a job reads, kept for it until its end.
+    pub fn pin_datasets(&mut self, job: JobId) -> Result<BTreeMap<String, Dataset>, Failure> {
+        let plan = self.scheduler.spec(job).map(|spec| &spec.plan);
+        let sources = plan.into_iter().flat_map(|p| &p.stages).filter_map(|s| s.source());
+        let names: Vec<String> =
+            sources.flat_map(|s| &s.inputs).filter_map(|i| dataset_name(i)).map(str::to_string).collect();
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        self.datasets.pin(job, names.into_iter())
+    }
+
+    /// Who holds all of a chunk: where its task runs without fetching anything.
+    pub fn locate(&self, chunk: &mut Chunk) {
+        let mut contents = chunk.ranges.iter().filter_map(|r| r.content).peekable();
+        if contents.peek().is_none() {
+            return;
+        }
+        let counted = chunk.ranges.iter().filter(|r| r.content.is_some()).count();
+        let mut held: BTreeMap<WorkerId, usize> = BTreeMap::new();
+        for digest in contents {
+            self.datasets.holders(digest).for_each(|w| *held.entry(w).or_default() += 1);
+        }
+        chunk.holders = held.into_iter().filter(|(_, n)| *n == counted).map(|(w, _)| w).collect();
+    }
+
+    /// Where the task's chunks are.
+    pub fn chunk_sources(&self, task: &Task) -> Vec<v1::ChunkSource> {
+        let ranges = task.inputs.iter().flat_map(|input| match input {
+            TaskInput::Chunk(chunk) => &chunk.ranges[..],
+            TaskInput::Segments(_) | TaskInput::Inline(_) => &[],
+        });
+        let source =
+            |digest: Digest| v1::ChunkSource { digest: Some(digest.into()), addresses: self.chunk_addresses(digest) };
+        ranges.filter_map(|r| r.content).map(source).collect()
+    }
+}

@@ -1,0 +1,369 @@
+//! The table of datasets, as a pure state machine: which names there are, who holds which chunk, what refers to it, which
+//! copies are missing, which chunks nothing refers to any more.
+//!
+//! Names and chunks are also in the journal; who holds a chunk is not: workers tell it when they register. A chunk is
+//! *referenced* by every dataset that has it and by every job that reads it (which keeps its version, whatever becomes of the
+//! name). Chunks without a reference are dropped, but never while a put is open: it may be about to name them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use windrow_model::{Code, Dataset, DatasetStatus, Digest, Failure, JobId, Time, WorkerId};
+
+/// Copies that are made at the same time, over the whole cluster.
+const COPIES_MAX: usize = 4;
+/// A copy that was not reported by then is ordered again, perhaps elsewhere.
+const COPY_PATIENCE_MS: u64 = 60_000;
+/// The same for one that failed.
+const COPY_PAUSE_MS: u64 = 2_000;
+/// Copies of a chunk, if the put does not say.
+const REPLICAS: u32 = 2;
+
+/// One open put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PutId(pub u64);
+
+/// Something for a worker to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Get this chunk from one of these workers.
+    Copy { worker: WorkerId, digest: Digest, from: Vec<WorkerId> },
+    /// Delete these chunks; answered by `dropped`.
+    Drop { worker: WorkerId, digests: Vec<Digest> },
+}
+
+#[derive(Debug, Default)]
+struct Reference {
+    /// Datasets and jobs that have the chunk.
+    count: u32,
+    replicas: u32,
+}
+
+#[derive(Debug)]
+struct Put {
+    name: String,
+    overwrite: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Datasets {
+    named: BTreeMap<String, Dataset>,
+    references: BTreeMap<Digest, Reference>,
+    holders: BTreeMap<Digest, BTreeSet<WorkerId>>,
+    /// Workers that can be told to do something.
+    live: BTreeSet<WorkerId>,
+    pins: BTreeMap<JobId, Vec<Dataset>>,
+    puts: BTreeMap<PutId, Put>,
+    last_put: u64,
+    /// Names whose next version is being recorded.
+    recording: BTreeSet<String>,
+    /// Referenced chunks with fewer copies than they should have.
+    short: BTreeSet<Digest>,
+    /// Copies that were ordered: by whom they are made, and until when they are waited for.
+    copying: BTreeMap<Digest, (WorkerId, Time)>,
+    /// Workers that have not answered an order to drop.
+    dropping: BTreeMap<WorkerId, u32>,
+    /// Something happened since `orders` was asked.
+    changed: bool,
+}
+
+impl Datasets {
+    /// What the journal holds.
+    pub fn new(recorded: Vec<Dataset>) -> Self {
+        let mut table = Datasets::default();
+        for dataset in recorded {
+            table.refer(&dataset);
+            table.named.insert(dataset.name.clone(), dataset);
+        }
+        table
+    }
+
+    /// A worker is there; what it holds it tells next.
+    pub fn worker_joined(&mut self, worker: WorkerId) {
+        self.changed = true;
+        self.forget_worker(worker);
+        self.live.insert(worker);
+        // With one worker more, chunks may have one copy more.
+        self.short = self.references.keys().copied().filter(|d| self.missing(*d) > 0).collect();
+    }
+
+    /// A worker is gone, and with it its copies for now.
+    pub fn worker_left(&mut self, worker: WorkerId) {
+        self.changed = true;
+        self.forget_worker(worker);
+    }
+
+    fn forget_worker(&mut self, worker: WorkerId) {
+        self.live.remove(&worker);
+        self.dropping.remove(&worker);
+        self.copying.retain(|_, (by, _)| *by != worker);
+        let mut lost = Vec::new();
+        self.holders.retain(|digest, holders| {
+            if holders.remove(&worker) {
+                lost.push(*digest);
+            }
+            !holders.is_empty()
+        });
+        lost.into_iter().for_each(|digest| self.look_at(digest));
+    }
+
+    /// A worker has these chunks whole.
+    pub fn held(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) {
+        if !self.live.contains(&worker) {
+            return;
+        }
+        self.changed = true;
+        for digest in digests {
+            self.holders.entry(digest).or_default().insert(worker);
+            if self.copying.get(&digest).is_some_and(|(by, _)| *by == worker) {
+                self.copying.remove(&digest);
+            }
+            self.look_at(digest);
+        }
+    }
+
+    /// A worker could not make the copy that it was ordered to make.
+    pub fn not_copied(&mut self, worker: WorkerId, digest: Digest, now: Time) {
+        if let Some((by, until)) = self.copying.get_mut(&digest)
+            && *by == worker
+        {
+            *until = now.plus_ms(COPY_PAUSE_MS);
+        }
+    }
+
+    /// A worker has deleted what it was told to delete.
+    pub fn dropped(&mut self, worker: WorkerId) {
+        self.changed = true;
+        if let Some(open) = self.dropping.get_mut(&worker) {
+            *open -= 1;
+            if *open == 0 {
+                self.dropping.remove(&worker);
+            }
+        }
+    }
+
+    /// A put may begin only when nothing is being deleted: it could be what the put is about to store again.
+    pub fn is_dropping(&self) -> bool {
+        !self.dropping.is_empty()
+    }
+
+    /// Begins a put: who takes chunks, and how many copies of each are to be made.
+    pub fn begin_put(
+        &mut self,
+        name: &str,
+        overwrite: bool,
+        replicas: u32,
+    ) -> Result<(PutId, Vec<WorkerId>, u32), Failure> {
+        windrow_model::dataset::check_dataset_name(name)?;
+        self.check_free(name, overwrite)?;
+        let live = self.live.len() as u32;
+        if live == 0 {
+            return Err(Failure::new(Code::ChunkUnavailable, "there is no worker that could keep the data"));
+        }
+        if replicas > live {
+            let message = format!("{replicas} copies need as many workers, and there are {live}");
+            return Err(Failure::new(Code::BadRequest, message));
+        }
+        let replicas = if replicas == 0 { REPLICAS.min(live) } else { replicas };
+        self.last_put += 1;
+        let id = PutId(self.last_put);
+        self.puts.insert(id, Put { name: name.to_string(), overwrite });
+        Ok((id, self.live.iter().copied().collect(), replicas))
+    }
+
+    fn check_free(&self, name: &str, overwrite: bool) -> Result<(), Failure> {
+        let taken = match self.named.get(name) {
+            Some(_) if !overwrite => "there is a dataset of this name",
+            _ if self.recording.contains(name) => "another put under this name is being completed",
+            _ => return Ok(()),
+        };
+        Err(Failure::new(Code::DatasetExists, format!("{name}: {taken}")))
+    }
+
+    /// Every copy is made: gives the dataset to record. Its name is taken until `recorded`.
+    pub fn commit_put(&mut self, put: PutId, mut dataset: Dataset) -> Result<Dataset, Failure> {
+        let Some(Put { name, overwrite }) = self.puts.get(&put) else {
+            return Err(Failure::new(Code::BadRequest, "this put is not open"));
+        };
+        self.check_free(name, *overwrite)?;
+        dataset.name.clone_from(name);
+        dataset.version = self.named.get(name).map_or(0, |d| d.version) + 1;
+        self.recording.insert(name.clone());
+        Ok(dataset)
+    }
+
+    /// A dataset is durable, or could not be made so. The put stays open until `end_put`.
+    pub fn recorded(&mut self, dataset: Dataset, durable: bool) {
+        self.recording.remove(&dataset.name);
+        if durable {
+            self.refer(&dataset);
+            if let Some(old) = self.named.insert(dataset.name.clone(), dataset) {
+                self.release(&old);
+            }
+        }
+    }
+
+    /// A put is over, committed or not.
+    pub fn end_put(&mut self, put: PutId) {
+        self.changed = true;
+        self.puts.remove(&put);
+    }
+
+    /// Takes a name off the table; what it named stays as long as a job reads it.
+    pub fn remove(&mut self, name: &str) -> Result<(), Failure> {
+        let removed = self.named.remove(name).ok_or_else(|| not_found(name))?;
+        self.release(&removed);
+        Ok(())
+    }
+
+    pub fn get(&self, name: &str) -> Result<&Dataset, Failure> {
+        self.named.get(name).ok_or_else(|| not_found(name))
+    }
+
+    /// Every dataset, by name.
+    pub fn list(&self) -> Vec<DatasetStatus> {
+        self.named.values().map(|d| self.status(d)).collect()
+    }
+
+    pub fn status(&self, dataset: &Dataset) -> DatasetStatus {
+        let copies = dataset.chunks.iter().map(|c| self.copies(c.digest));
+        DatasetStatus {
+            name: dataset.name.clone(),
+            version: dataset.version,
+            framing: dataset.framing,
+            bytes: dataset.length(),
+            chunks: dataset.chunks.len() as u64,
+            replicas: dataset.replicas,
+            copies_min: copies.min().unwrap_or(dataset.replicas),
+        }
+    }
+
+    /// Workers that are there, as far as this table knows.
+    pub fn workers(&self) -> Vec<WorkerId> {
+        self.live.iter().copied().collect()
+    }
+
+    /// Who holds a chunk now.
+    pub fn holders(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
+        self.holders.get(&digest).into_iter().flatten().copied()
+    }
+
+    /// The current versions of these names, kept for a job until `unpin`.
+    pub fn pin<'n>(
+        &mut self,
+        job: JobId,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<BTreeMap<String, Dataset>, Failure> {
+        let mut pinned = BTreeMap::new();
+        for name in names {
+            let dataset = self.get(name)?;
+            if let Some((number, _)) = (0..).zip(&dataset.chunks).find(|(_, c)| self.copies(c.digest) == 0) {
+                let message = format!(
+                    "dataset {name}: no worker that is there holds chunk {number:05} of {}",
+                    dataset.chunks.len()
+                );
+                // Fatal here: the submitter can look after the workers and submit again.
+                return Err(Failure::new(Code::ChunkUnavailable, message));
+            }
+            pinned.insert(name.to_string(), dataset.clone());
+        }
+        pinned.values().for_each(|dataset| self.refer(dataset));
+        self.pins.entry(job).or_default().extend(pinned.values().cloned());
+        Ok(pinned)
+    }
+
+    /// The job is over.
+    pub fn unpin(&mut self, job: JobId) {
+        for dataset in self.pins.remove(&job).unwrap_or_default() {
+            self.release(&dataset);
+        }
+    }
+
+    /// What is to be done now: missing copies, and chunks that nothing refers to.
+    pub fn orders(&mut self, now: Time) -> Vec<Order> {
+        if !std::mem::take(&mut self.changed) && self.next_deadline().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let mut orders = Vec::new();
+        self.copying.retain(|_, (_, until)| *until > now);
+        let short: Vec<Digest> = self.short.iter().copied().filter(|d| !self.copying.contains_key(d)).collect();
+        for digest in short {
+            if self.copying.len() >= COPIES_MAX {
+                break;
+            }
+            let from: Vec<WorkerId> = self.holders(digest).collect();
+            let load = |w: &WorkerId| self.copying.values().filter(|(by, _)| by == w).count();
+            let to = self.live.iter().copied().filter(|w| !from.contains(w)).min_by_key(|w| (load(w), *w));
+            if let (Some(worker), false) = (to, from.is_empty()) {
+                self.copying.insert(digest, (worker, now.plus_ms(COPY_PATIENCE_MS)));
+                orders.push(Order::Copy { worker, digest, from });
+            }
+        }
+        if self.puts.is_empty() {
+            let mut garbage: BTreeMap<WorkerId, Vec<Digest>> = BTreeMap::new();
+            let references = &self.references;
+            self.holders.retain(|digest, holders| {
+                let kept = references.contains_key(digest);
+                if !kept {
+                    holders.iter().for_each(|w| garbage.entry(*w).or_default().push(*digest));
+                }
+                kept
+            });
+            for (worker, digests) in garbage {
+                *self.dropping.entry(worker).or_default() += 1;
+                orders.push(Order::Drop { worker, digests });
+            }
+        }
+        orders
+    }
+
+    /// When `orders` may have something new without an event.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.copying.values().map(|(_, until)| *until).min()
+    }
+
+    fn copies(&self, digest: Digest) -> u32 {
+        self.holders.get(&digest).map_or(0, |h| h.len() as u32)
+    }
+
+    fn missing(&self, digest: Digest) -> u32 {
+        let wanted = self.references.get(&digest).map_or(0, |r| r.replicas.min(self.live.len() as u32));
+        wanted.saturating_sub(self.copies(digest))
+    }
+
+    fn look_at(&mut self, digest: Digest) {
+        match self.missing(digest) {
+            0 => self.short.remove(&digest),
+            _ => self.short.insert(digest),
+        };
+    }
+
+    fn refer(&mut self, dataset: &Dataset) {
+        self.changed = true;
+        for chunk in &dataset.chunks {
+            let reference = self.references.entry(chunk.digest).or_default();
+            reference.count += 1;
+            reference.replicas = reference.replicas.max(dataset.replicas);
+            self.look_at(chunk.digest);
+        }
+    }
+
+    fn release(&mut self, dataset: &Dataset) {
+        self.changed = true;
+        for chunk in &dataset.chunks {
+            if let Some(reference) = self.references.get_mut(&chunk.digest) {
+                reference.count -= 1;
+                if reference.count == 0 {
+                    self.references.remove(&chunk.digest);
+                    self.look_at(chunk.digest);
+                }
+            }
+        }
+    }
+}
+
+fn not_found(name: &str) -> Failure {
+    Failure::new(Code::DatasetNotFound, format!("there is no dataset {name}"))
+}
+
+#[cfg(test)]
+#[path = "datasets_tests.rs"]
+mod tests;

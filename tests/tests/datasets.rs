@@ -1,0 +1,208 @@
+//! Data in a cluster: what is put comes back, jobs read it from wherever it is, and losing a worker loses nothing.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use windrow_tests::cluster::Cluster;
+use windrow_tests::output::parts;
+use windrow_tests::program::{Ended, eventually, local, run};
+use windrow_tests::{corpus, oracle};
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn write(folder: &Path, name: &str, text: impl AsRef<[u8]>) {
+    std::fs::write(folder.join(name), text).unwrap();
+}
+
+/// `windrow data …` in a folder.
+fn data(cluster: &Cluster, folder: &Path, args: &[&str]) -> Ended {
+    run(cluster.windrow(["data"]).args(args).args(["--coordinator", &cluster.url]).current_dir(folder))
+}
+
+/// What `data ls` tells of a dataset.
+fn listed(cluster: &Cluster, name: &str) -> Option<Value> {
+    let all = cluster.json(["data", "ls"]);
+    all.as_array().unwrap().iter().find(|d| d["name"] == name).cloned()
+}
+
+/// Chunk files of a worker.
+fn chunks(cluster: &Cluster, worker: usize) -> usize {
+    std::fs::read_dir(cluster.worker_folder(worker).join("chunks")).unwrap().count()
+}
+
+/// Every part of a job's run in one process.
+fn expected(folder: &Path, input: &str) -> std::collections::BTreeMap<String, Vec<u8>> {
+    local(folder, "wordcount", [input, "--partitions", "3", "--output", "expected", "--overwrite"]).ok();
+    parts(&folder.join("expected"))
+}
+
+fn wordcount(cluster: &Cluster, folder: &Path, input: &str, output: &str) -> Ended {
+    cluster.job(folder, "wordcount", [input, "--partitions", "3", "--output", output])
+}
+
+#[test]
+fn what_was_put_is_listed_comes_back_and_goes() {
+    let folder = folder();
+    let text = corpus::text(1, 200_000);
+    write(folder.path(), "a.txt", &text);
+    write(folder.path(), "b.txt", "no newline at the end");
+    let cluster = Cluster::start(2, 1);
+    data(&cluster, folder.path(), &["put", "*.txt", "texts", "--chunk-size", "20kB"]).ok();
+    let found = listed(&cluster, "texts").unwrap();
+    assert_eq!((&found["version"], &found["replicas"], &found["copies_min"]), (&1.into(), &2.into(), &2.into()));
+    assert_eq!(found["state"], "whole");
+    assert!(found["chunks"].as_u64().unwrap() > 5, "{found}");
+    assert_eq!(chunks(&cluster, 0), chunks(&cluster, 1), "both have a copy of each");
+    data(&cluster, folder.path(), &["get", "texts", "back"]).ok();
+    let back = std::fs::read_to_string(folder.path().join("back")).unwrap();
+    let ended = |text: &str| if text.ends_with('\n') { text.to_string() } else { format!("{text}\n") };
+    assert!(back == ended(&text) + "no newline at the end\n");
+    data(&cluster, folder.path(), &["get", "texts", "back"]).with(1).tells("OUTPUT_EXISTS", &["back"]);
+    data(&cluster, folder.path(), &["rm", "texts"]).ok();
+    assert_eq!(listed(&cluster, "texts"), None);
+    eventually("chunks without a name are deleted", || chunks(&cluster, 0) + chunks(&cluster, 1) == 0);
+    cluster.stop();
+}
+
+#[test]
+fn other_framings_come_back_as_they_were() {
+    let folder = folder();
+    let cluster = Cluster::start(1, 1);
+    local(folder.path(), "terasort", ["gen", "500", "records", "--seed", "3"]).ok();
+    data(&cluster, folder.path(), &["put", "records", "r", "--framing", "fixed:100", "--chunk-size", "7kB"]).ok();
+    data(&cluster, folder.path(), &["get", "r", "back"]).ok();
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert!(read("records") == read("back"));
+    assert_eq!(listed(&cluster, "r").unwrap()["replicas"], 1, "one worker, one copy");
+    let sort = ["sort", "windrow://r", "--output", "sorted", "--partitions", "3"];
+    cluster.job(folder.path(), "terasort", sort).ok();
+    local(folder.path(), "terasort", ["validate", "sorted"]).ok();
+
+    data(&cluster, folder.path(), &["put", "records", "back", "w", "--framing", "whole"]).ok();
+    data(&cluster, folder.path(), &["get", "w", "files"]).ok();
+    assert!(read("files/00000") == read("records") && read("files/00001") == read("back"));
+    cluster.stop();
+}
+
+#[test]
+fn jobs_read_datasets_from_whoever_has_them() {
+    let folder = folder();
+    corpus::write_folder(&folder.path().join("in"), 2);
+    let expected = expected(folder.path(), "in");
+    let mut cluster = Cluster::start(1, 1);
+    data(&cluster, folder.path(), &["put", "in", "texts", "--chunk-size", "3kB", "--replicas", "1"]).ok();
+    wordcount(&cluster, folder.path(), "windrow://texts", "one").ok();
+    assert!(parts(&folder.path().join("one")) == expected);
+    // Those that come have nothing, and take part all the same.
+    cluster.add_worker(2);
+    cluster.add_worker(2);
+    wordcount(&cluster, folder.path(), "windrow://texts", "three").ok();
+    assert!(parts(&folder.path().join("three")) == expected);
+    // Datasets and files together, in this order.
+    write(folder.path(), "more", "one more line\n");
+    let both = ["^", "windrow://texts", "more", "--output", "both", "--partitions", "1"];
+    cluster.job(folder.path(), "grep", both).ok();
+    let lines = parts(&folder.path().join("both"));
+    assert!(lines["part-00000"].ends_with(b"\none more line\n"));
+    cluster.stop();
+}
+
+/// A gate, a text that comes to it, and the arguments of a job that reads the text as a dataset.
+fn gated(folder: &Path, output: &str) -> (PathBuf, String, Vec<String>) {
+    let gate = folder.join("gate");
+    std::fs::create_dir(&gate).unwrap();
+    let text = format!("gate1 a\n{}", corpus::text(3, 30_000));
+    write(folder, "old", &text);
+    let path = gate.to_str().unwrap().to_string();
+    let args = ["gate", "windrow://texts", "--output", output, "--gate", &path].map(str::to_string).to_vec();
+    (gate, text, args)
+}
+
+#[test]
+fn a_running_job_keeps_the_version_that_it_reads() {
+    let folder = folder();
+    let (gate, text, args) = gated(folder.path(), "out");
+    let cluster = Cluster::start(2, 1);
+    data(&cluster, folder.path(), &["put", "old", "texts", "--chunk-size", "5kB"]).ok();
+    let id = cluster.detach(folder.path(), "hostile", args);
+    eventually("a task waits", || std::fs::read_dir(&gate).unwrap().count() >= 1);
+    write(folder.path(), "new", "something else\n");
+    data(&cluster, folder.path(), &["put", "new", "texts"]).with(1).tells("DATASET_EXISTS", &["texts"]);
+    data(&cluster, folder.path(), &["put", "new", "texts", "--overwrite"]).ok();
+    assert_eq!(listed(&cluster, "texts").unwrap()["version"], 2);
+    data(&cluster, folder.path(), &["rm", "texts"]).ok();
+    write(&gate, "open", "");
+    run(&mut cluster.windrow(["job", "wait", &id])).ok();
+    assert_eq!(windrow_tests::output::lines(&folder.path().join("out")), oracle::wordcount(&text));
+    eventually("its chunks are deleted then", || chunks(&cluster, 0) + chunks(&cluster, 1) == 0);
+    cluster.stop();
+}
+
+#[test]
+fn a_killed_worker_loses_nothing_and_its_copies_are_made_again() {
+    let folder = folder();
+    write(folder.path(), "in", corpus::text(4, 100_000));
+    let expected = expected(folder.path(), "in");
+    let mut cluster = Cluster::start(2, 1);
+    data(&cluster, folder.path(), &["put", "in", "texts", "--chunk-size", "9kB"]).ok();
+    cluster.kill_worker(0);
+    eventually("the loss is seen", || listed(&cluster, "texts").unwrap()["state"] == "degraded");
+    wordcount(&cluster, folder.path(), "windrow://texts", "out").ok();
+    assert!(parts(&folder.path().join("out")) == expected);
+    cluster.add_worker(1);
+    eventually("there are two copies again", || listed(&cluster, "texts").unwrap()["state"] == "whole");
+    assert_eq!(chunks(&cluster, 1), chunks(&cluster, 2));
+    cluster.kill_worker(1);
+    wordcount(&cluster, folder.path(), "windrow://texts", "again").ok();
+    assert!(parts(&folder.path().join("again")) == expected);
+    cluster.kill_worker(2);
+    cluster.add_worker(1);
+    eventually("no copy is left", || listed(&cluster, "texts").unwrap()["state"] == "incomplete");
+    wordcount(&cluster, folder.path(), "windrow://texts", "lost").with(1).tells("CHUNK_UNAVAILABLE", &["texts"]);
+    assert!(!folder.path().join("lost").exists());
+}
+
+#[test]
+fn datasets_outlive_the_coordinator() {
+    let folder = folder();
+    write(folder.path(), "in", corpus::text(5, 50_000));
+    let expected = expected(folder.path(), "in");
+    let mut cluster = Cluster::start(2, 1);
+    data(&cluster, folder.path(), &["put", "in", "texts", "--chunk-size", "9kB"]).ok();
+    data(&cluster, folder.path(), &["put", "in", "gone"]).ok();
+    data(&cluster, folder.path(), &["rm", "gone"]).ok();
+    cluster.restart_coordinator();
+    eventually("workers tell what they have", || listed(&cluster, "texts").unwrap()["copies_min"] == 2);
+    assert_eq!(listed(&cluster, "gone"), None);
+    wordcount(&cluster, folder.path(), "windrow://texts", "out").ok();
+    assert!(parts(&folder.path().join("out")) == expected);
+    cluster.stop();
+}
+
+#[test]
+fn what_cannot_be_is_told() {
+    let folder = folder();
+    let path = folder.path();
+    write(path, "in", "a b\n");
+    let cluster = Cluster::start(1, 1);
+    data(&cluster, path, &["put", "in", "texts"]).ok();
+    wordcount(&cluster, path, "windrow://nothing", "out").with(1).tells("DATASET_NOT_FOUND", &["nothing"]);
+    local(path, "wordcount", ["windrow://texts", "--output", "out"]).with(1).tells("DATASET_NOT_FOUND", &["texts"]);
+    let fixed = ["sort", "windrow://texts", "--output", "out"];
+    cluster.job(path, "terasort", fixed).with(1).tells("DATASET_FRAMING", &["texts", "lines", "fixed:100"]);
+    data(&cluster, path, &["put", "missing", "other"]).with(1).tells("INPUT_NOT_FOUND", &["missing"]);
+    data(&cluster, path, &["put", "in", "../x"]).with(2).tells("BAD_REQUEST", &["../x"]);
+    data(&cluster, path, &["put", "in", "other", "--framing", "fixed:3"]).with(1).tells("INPUT_MALFORMED", &["in"]);
+    data(&cluster, path, &["put", "in", "other", "--replicas", "2"]).with(1).tells("BAD_REQUEST", &["2 copies"]);
+    data(&cluster, path, &["rm", "nothing"]).with(1).tells("DATASET_NOT_FOUND", &["nothing"]);
+    data(&cluster, path, &["get", "nothing", "x"]).with(1).tells("DATASET_NOT_FOUND", &["nothing"]);
+    data(&cluster, path, &["put", "in"]).with(2);
+    assert_eq!(cluster.json(["data", "ls"]).as_array().unwrap().len(), 1);
+    assert!(!path.join("out").exists());
+    let empty = Cluster::start(0, 1);
+    data(&empty, path, &["put", "in", "texts"]).with(1).tells("CHUNK_UNAVAILABLE", &["no worker"]);
+    cluster.stop();
+    empty.stop();
+}

@@ -1,0 +1,64 @@
+//! Chunks of datasets that this worker gets from others: because a task needs one, or to have a copy more.
+
+use crate::chunks::Chunks;
+use std::collections::HashMap;
+use std::time::Duration;
+use windrow_model::{Code, Digest, Failure};
+use windrow_net::connect::channel_lazy;
+use windrow_net::{Access, clients, from_status};
+use windrow_proto::v1;
+
+/// Where chunks are: addresses of workers that hold them.
+pub type Sources = HashMap<Digest, Vec<String>>;
+
+/// The way to chunks of other workers.
+#[derive(Clone, Debug)]
+pub struct Replicas {
+    pub chunks: Chunks,
+    pub access: Access,
+    /// A peer that sends nothing for so long is taken to be gone.
+    pub progress_deadline: Duration,
+}
+
+impl Replicas {
+    /// Makes sure that a chunk is here, whole. True if it had to be fetched.
+    ///
+    /// # Errors
+    /// `CHUNK_UNAVAILABLE` with what each holder said; the disk's own.
+    pub async fn get(&self, digest: Digest, addresses: &[String]) -> Result<bool, Failure> {
+        if self.chunks.open(digest).await.is_ok() {
+            return Ok(false);
+        }
+        let mut said = Vec::new();
+        for address in addresses {
+            match self.fetch(digest, address).await {
+                Ok(()) => return Ok(true),
+                Err(failure) if failure.code == Code::NoSpace => return Err(failure),
+                Err(failure) => said.push(format!("{address}: {}", failure.message)),
+            }
+        }
+        let said = if said.is_empty() { "no worker that is there has it".to_string() } else { said.join("; ") };
+        Err(Failure::new(Code::ChunkUnavailable, format!("chunk {digest}: {said}")))
+    }
+
+    async fn fetch(&self, digest: Digest, address: &str) -> Result<(), Failure> {
+        let silent = |_| {
+            let seconds = self.progress_deadline.as_secs_f32();
+            Failure::new(Code::FetchFailed, format!("nothing came for {seconds} s"))
+        };
+        let mut client = clients::transfer(channel_lazy(address, &self.access)?);
+        let call = client.get_chunk(v1::GetChunkRequest { digest: Some(digest.into()) });
+        let answer = tokio::time::timeout(self.progress_deadline, call).await.map_err(silent)?;
+        let mut pieces = answer.map_err(|s| from_status(&s))?.into_inner();
+        let put = self.chunks.begin(digest)?;
+        loop {
+            let piece = tokio::time::timeout(self.progress_deadline, pieces.message()).await.map_err(silent)?;
+            let Some(piece) = piece.map_err(|s| from_status(&s))? else { break };
+            // Why the disk failed is told by `finish`; that pieces are missing, by the digest.
+            if !put.write(piece.data).await {
+                break;
+            }
+        }
+        put.finish().await
+    }
+}
