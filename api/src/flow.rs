@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use windrow_model::{
-    Code, Collect, Digest, Input, Output, OutputReport, Plan, Port, SinkSpec, SourceSpec, Stage, StageId,
+    Code, Collect, Digest, Framing, Input, Output, OutputReport, Plan, Port, SinkSpec, SourceSpec, Stage, StageId,
 };
 
 /// A graph of stages being built. Every process of a job builds the same one from the same parameters.
@@ -185,13 +185,14 @@ impl Flow {
         StageId(stages.len() as u32 - 1)
     }
 
-    pub(crate) fn add_sink(&self, path: &str, format: &str, suffix: &str) -> u32 {
+    pub(crate) fn add_sink(&self, path: &str, format: &str, suffix: &str, framing: Framing) -> u32 {
         self.fingerprint(&["sink", path, format, suffix]);
         let mut sinks = self.0.sinks.borrow_mut();
         sinks.push(SinkSpec {
             path: self.absolute(path),
             format: format.to_string(),
             suffix: suffix.to_string(),
+            framing,
             overwrite: self.0.overwrite,
         });
         sinks.len() as u32 - 1

@@ -17,6 +17,7 @@ use windrow_engine::LocalSegment;
 use windrow_format::codec::Codec;
 use windrow_format::durable::Durability;
 use windrow_format::{manifest, names};
+use windrow_model::dataset::dataset_name;
 use windrow_model::{
     AttemptId, Code, Digest, Epoch, Failure, Incarnation, JobId, JobOptions, JobSpec, JobState, JobStatus, NodeInfo,
     Task, TaskInput, TaskReport, Time, WorkerId,
@@ -68,7 +69,7 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         scheduler: Scheduler::new(Config { lease_ms: u64::MAX, ..Config::default() }, Epoch(1)),
         sender,
         pool,
-        stagings: Vec::new(),
+        stagings: BTreeMap::new(),
         attempts: HashMap::new(),
         running: 0,
         ended: None,
@@ -87,7 +88,8 @@ struct Run {
     scheduler: Scheduler,
     sender: Sender<Message>,
     pool: rayon::ThreadPool,
-    stagings: Vec<Staging>,
+    /// By sink.
+    stagings: BTreeMap<u32, Staging>,
     /// Set to stop an attempt.
     attempts: HashMap<AttemptId, Arc<AtomicBool>>,
     /// Tasks that were started and have not reported.
@@ -200,6 +202,11 @@ impl Run {
             Action::PlanJob { .. } => {
                 let options = self.scheduler.spec(job).map(|s| s.options.clone()).unwrap_or_default();
                 let slots = self.pool.current_num_threads() as u32;
+                if let Some(sink) = self.program.plan.sinks.iter().find(|s| dataset_name(&s.path).is_some()) {
+                    let message = format!("{}: a run in one process has no datasets; run it with --cluster", sink.path);
+                    let failure = Failure::new(Code::DatasetNotFound, message);
+                    return self.tell(Event::PlanFailed { job, failure });
+                }
                 match windrow_store::prepare(
                     job,
                     &self.program.plan,
@@ -209,8 +216,8 @@ impl Run {
                     &BTreeMap::new(),
                 ) {
                     Ok(prepared) => {
-                        prepared.stagings.iter().for_each(|s| crate::supervise::litter(&s.folder));
-                        self.stagings = prepared.stagings;
+                        prepared.stagings.iter().for_each(|(_, s)| crate::supervise::litter(&s.folder));
+                        self.stagings = prepared.stagings.into_iter().collect();
                         let stages = prepared.stages.into_iter().map(|(stage, chunks)| StageChunks { stage, chunks });
                         self.tell(Event::Planned { job, input_bytes: prepared.input_bytes, stages: stages.collect() })
                     }
@@ -233,7 +240,7 @@ impl Run {
             },
             Action::JobEnded { status, collected, .. } => {
                 if status.state != JobState::Done {
-                    for staging in &self.stagings {
+                    for staging in self.stagings.values() {
                         if let Err(e) = windrow_store::abandon(staging) {
                             tracing::warn!("{e}");
                         }
@@ -267,8 +274,10 @@ impl Run {
             if let windrow_model::Output::Sink { sink } = output {
                 let from = self.folder.join(names::attempt_folder(&attempt)).join(names::sink_file(*sink));
                 let suffix = &self.program.plan.sinks[*sink as usize].suffix;
-                let staging = &self.stagings[*sink as usize];
-                windrow_store::place_part(&staging.folder, attempt.task.index, suffix, &from, self.durability)?;
+                let folder = self.stagings.get(sink).map(|s| &s.folder);
+                let folder =
+                    folder.ok_or_else(|| Failure::new(Code::Internal, format!("sink {sink} is not staged")))?;
+                windrow_store::place_part(folder, attempt.task.index, suffix, &from, self.durability)?;
             }
         }
         Ok(())
@@ -277,8 +286,9 @@ impl Run {
     fn commit(&mut self, parts: Vec<StagedPart>) -> Result<(), Failure> {
         let spec = self.scheduler.spec(self.job);
         let name = spec.map(|s| s.name.clone()).unwrap_or_default();
-        for (index, (sink, staging)) in self.program.plan.sinks.iter().zip(&self.stagings).enumerate() {
-            let mine = parts.iter().filter(|p| p.part.sink == index as u32);
+        for (index, staging) in &self.stagings {
+            let sink = &self.program.plan.sinks[*index as usize];
+            let mine = parts.iter().filter(|p| p.part.sink == *index);
             let listed = mine
                 .map(|p| manifest::part(p.task, &sink.suffix, p.part.bytes, p.part.records, p.part.checksum))
                 .collect();

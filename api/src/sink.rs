@@ -18,7 +18,7 @@ pub use tsv::{TsvSink, tsv};
 
 use crate::datum::Datum;
 use crate::error::Result;
-pub use windrow_model::Compression;
+pub use windrow_model::{Compression, Framing};
 
 /// Turns records into a part's bytes. Implement it for a format of your own.
 pub trait Sink<R: Datum>: Send + Sync + 'static {
@@ -37,6 +37,10 @@ pub trait Sink<R: Datum>: Send + Sync + 'static {
             Compression::Zstd => ".zst",
             Compression::Bzip2 => ".bz2",
         }
+    }
+    /// Where a record begins in a part, so that a dataset of such parts can be read. By default a part is one unit.
+    fn framing(&self) -> Framing {
+        Framing::Whole
     }
     /// Appends one record.
     fn write(&self, record: R::Ref<'_>, out: &mut Vec<u8>) -> Result<()>;

@@ -24,7 +24,7 @@ impl Driver {
             Action::Grant { worker, attempt } => {
                 self.sessions.send(worker, Tell::Grant(v1::Grant { attempt: Some(attempt.into()) }));
             }
-            Action::CommitJob { job, parts } => self.start_commit(job, parts),
+            Action::CommitJob { job, parts } => drop(self.committing.insert(job, parts)),
             Action::JobEnded { job, status, workers, .. } => self.end(job, *status, &workers),
         }
     }
@@ -35,6 +35,9 @@ impl Driver {
             Ok(datasets) => datasets,
             Err(failure) => return self.follow.push_back(Event::PlanFailed { job, failure }),
         };
+        if let Err(failure) = self.begin_outputs(job) {
+            return self.follow.push_back(Event::PlanFailed { job, failure });
+        }
         let live = self.scheduler.workers();
         let slots = live.iter().filter(|w| w.state == WorkerState::Live).map(|w| w.slots).sum();
         let (claims, mailbox) = (self.claims.clone(), self.mailbox.clone());
@@ -102,11 +105,11 @@ impl Driver {
     /// What executors of a job need.
     fn setup(&self, job: JobId) -> Option<v1::JobSetup> {
         let spec = self.scheduler.spec(job)?;
-        let staged = self.active.get(&job)?.staging.iter().zip(&spec.plan.sinks).enumerate();
-        let staging = staged.map(|(sink, (staged, spec))| v1::StagingFolder {
-            sink: sink as u32,
+        let active = self.active.get(&job)?;
+        let staging = active.staging.iter().map(|staged| v1::StagingFolder {
+            sink: staged.sink,
             path: path_to_bytes(&staged.staging.folder),
-            suffix: spec.suffix.clone(),
+            suffix: spec.plan.sinks[staged.sink as usize].suffix.clone(),
             nonce: staged.nonce.clone(),
         });
         Some(v1::JobSetup {
@@ -118,6 +121,7 @@ impl Driver {
             fingerprint: Some(spec.plan.fingerprint.into()),
             sides: spec.plan.sides.iter().map(|s| (*s).into()).collect(),
             staging: staging.collect(),
+            dataset_sinks: active.outputs.keys().copied().collect(),
         })
     }
 
@@ -134,7 +138,8 @@ impl Driver {
         holders.into_iter().filter_map(peer).collect()
     }
 
-    fn start_commit(&mut self, job: JobId, parts: Vec<StagedPart>) {
+    /// Makes outputs visible that are folders.
+    pub fn start_commit(&mut self, job: JobId, parts: Vec<StagedPart>) {
         let (Some(spec), Some(active)) = (self.scheduler.spec(job), self.active.get(&job)) else { return };
         let JobSpec { name, plan, .. } = spec;
         let (name, sinks, staging) = (name.clone(), plan.sinks.clone(), active.staging.clone());
@@ -155,7 +160,10 @@ impl Driver {
         for worker in told {
             self.sessions.send(worker, Tell::DropJob(v1::DropJob { job: Some(job.into()) }));
         }
-        remove(self.active.remove(&job).map(|active| active.staging).unwrap_or_default());
+        self.committing.remove(&job);
+        let active = self.active.remove(&job).unwrap_or_default();
+        active.outputs.values().for_each(|output| self.datasets.end_put(output.put));
+        remove(active.staging);
 
         let record = self.scheduler.spec(job).map(|spec| JobRecord {
             status: status.clone(),

@@ -7,7 +7,7 @@ use windrow_model::{Code, Failure, JobId, SinkSpec};
 use windrow_scheduler::StagedPart;
 use windrow_store::publish;
 
-/// Commits every output of a job. May be repeated: an output that this job has committed stays as it is.
+/// Commits every output of a job that is a folder. May be repeated: an output that this job has committed stays as it is.
 pub(crate) fn commit_job(
     job: JobId,
     name: &str,
@@ -15,8 +15,9 @@ pub(crate) fn commit_job(
     staging: &[StagedSink],
     parts: &[StagedPart],
 ) -> Result<(), Failure> {
-    for (index, (sink, staged)) in sinks.iter().zip(staging).enumerate() {
-        let mut own: Vec<&StagedPart> = parts.iter().filter(|p| p.part.sink as usize == index).collect();
+    for staged in staging {
+        let sink = &sinks[staged.sink as usize];
+        let mut own: Vec<&StagedPart> = parts.iter().filter(|p| p.part.sink == staged.sink).collect();
         own.sort_by_key(|p| p.task);
         // Parts that are missing would be lost records: nobody may ever see such an output.
         if let Some(gap) = own.iter().enumerate().find(|(i, p)| p.task as usize != *i) {

@@ -4,10 +4,13 @@ use crate::datasets::{Order, PutId};
 use crate::driver::Driver;
 use crate::journal::{DatasetChange, Record};
 use crate::mailbox::{Answer, Message};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::dataset::dataset_name;
-use windrow_model::{Chunk, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, JobId, Task, TaskInput, WorkerId};
+use windrow_model::{
+    AttemptId, Chunk, Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, JobId, Task, TaskInput, WorkerId,
+};
 use windrow_proto::v1::{self, to_worker::Message as Tell};
+use windrow_scheduler::{Event, StagedPart};
 
 /// What clients ask of datasets.
 pub(crate) enum DataMessage {
@@ -27,6 +30,12 @@ pub(crate) enum DataMessage {
         change: DatasetChange,
         result: Result<(), Failure>,
         answer: Answer<Result<u64, Failure>>,
+    },
+    /// The same for an output of a job.
+    OutputRecorded {
+        job: JobId,
+        dataset: Dataset,
+        result: Result<(), Failure>,
     },
     List {
         answer: Answer<Vec<DatasetStatus>>,
@@ -59,6 +68,14 @@ pub(crate) struct PutStart {
 /// A dataset, and the addresses of whoever holds each of its chunks.
 pub(crate) type Places = (DatasetStatus, Vec<(DatasetChunk, Vec<String>)>);
 
+/// An output of a running job that is a dataset.
+#[derive(Debug)]
+pub(crate) struct DatasetOutput {
+    pub put: PutId,
+    /// What each granted attempt has left; empty parts are not among them.
+    pub chunks: BTreeMap<AttemptId, DatasetChunk>,
+}
+
 /// What a worker reports of chunks.
 pub(crate) enum ChunkReport {
     Held(Vec<Digest>),
@@ -81,6 +98,7 @@ impl Driver {
             }
             DataMessage::EndPut { put } => self.datasets.end_put(put),
             DataMessage::Recorded { change, result, answer } => self.dataset_recorded(change, result, answer),
+            DataMessage::OutputRecorded { job, dataset, result } => self.output_recorded(job, dataset, result),
             DataMessage::List { answer } => drop(answer.send(self.datasets.list())),
             DataMessage::Get { name, answer } => drop(answer.send(self.places(&name))),
             DataMessage::Remove { name, answer } => match self.datasets.get(&name) {
@@ -115,6 +133,115 @@ impl Driver {
             DatasetChange::Removed(name) => result.and_then(|()| self.datasets.remove(&name)).map(|()| 0),
         };
         let _ = answer.send(applied);
+    }
+
+    /// Takes the names of a job's outputs that are datasets.
+    pub fn begin_outputs(&mut self, job: JobId) -> Result<(), Failure> {
+        let sinks = self.scheduler.spec(job).map(|spec| spec.plan.sinks.clone()).unwrap_or_default();
+        for (index, sink) in (0u32..).zip(&sinks) {
+            let Some(name) = dataset_name(&sink.path) else { continue };
+            if !sink.suffix.is_empty() {
+                let message = format!("{}: a dataset holds records as they are, not compressed parts", sink.path);
+                return Err(Failure::new(Code::OutputFailed, message));
+            }
+            let put = self.datasets.begin_output(name, sink.overwrite)?;
+            match self.active.get_mut(&job) {
+                Some(active) => drop(active.outputs.insert(index, DatasetOutput { put, chunks: BTreeMap::new() })),
+                None => self.datasets.end_put(put),
+            }
+        }
+        Ok(())
+    }
+
+    /// A granted attempt has left its parts on its worker.
+    pub fn outputs_published(&mut self, worker: WorkerId, attempt: AttemptId, chunks: Vec<(u32, DatasetChunk)>) {
+        let job = attempt.task.job;
+        for (sink, chunk) in chunks {
+            let output = self.active.get_mut(&job).and_then(|active| active.outputs.get_mut(&sink));
+            // Told again, or too late.
+            if output.is_some_and(|output| output.chunks.insert(attempt, chunk).is_none()) {
+                self.datasets.keep_output(job, worker, chunk);
+            }
+        }
+    }
+
+    /// Commits jobs whose chunks have all their copies, and fails those of whose chunks there is no copy any more.
+    pub fn commit_what_is_ready(&mut self) {
+        for job in self.committing.keys().copied().collect::<Vec<_>>() {
+            let chunks =
+                || self.active.get(&job).into_iter().flat_map(|a| a.outputs.values()).flat_map(|o| o.chunks.values());
+            if let Some(lost) = chunks().find(|c| self.datasets.copies(c.digest) == 0) {
+                let message = format!("the only worker that held chunk {} of an output is gone", lost.digest);
+                self.committing.remove(&job);
+                self.step(Event::CommitFailed { job, failure: Failure::new(Code::ChunkUnavailable, message) });
+            } else if chunks().all(|c| self.datasets.missing(c.digest) == 0)
+                && let Some(parts) = self.committing.remove(&job)
+            {
+                self.order_outputs(job, &parts);
+                self.start_commit(job, parts);
+            }
+        }
+    }
+
+    /// Only what the attempts left that won, in the order of their tasks.
+    fn order_outputs(&mut self, job: JobId, parts: &[StagedPart]) {
+        let Some(active) = self.active.get_mut(&job) else { return };
+        for (sink, output) in &mut active.outputs {
+            let own = parts.iter().filter(|p| p.part.sink == *sink);
+            let won: BTreeSet<AttemptId> = own.map(|p| p.attempt).collect();
+            output.chunks.retain(|id, _| won.contains(id));
+        }
+    }
+
+    /// The folders of a job are visible; now its datasets are recorded, and then it is done.
+    pub fn record_outputs(&mut self, job: JobId) {
+        let sinks = self.scheduler.spec(job).map(|spec| spec.plan.sinks.clone()).unwrap_or_default();
+        let replicas = self.datasets.usual_replicas();
+        let mut recording = Vec::new();
+        let mut failed = None;
+        for (sink, output) in self.active.get(&job).into_iter().flat_map(|active| &active.outputs) {
+            let mut tasks: Vec<_> = output.chunks.iter().map(|(id, chunk)| (id.task.index, *chunk)).collect();
+            tasks.sort_by_key(|(task, _)| *task);
+            let dataset = Dataset {
+                name: String::new(),
+                version: 0,
+                framing: sinks[*sink as usize].framing,
+                replicas,
+                chunks: tasks.into_iter().map(|(_, chunk)| chunk).collect(),
+            };
+            match self.datasets.commit_put(output.put, dataset) {
+                Ok(dataset) => recording.push(dataset),
+                Err(failure) => failed = Some(failure),
+            }
+        }
+        if let Some(failure) = failed {
+            recording.into_iter().for_each(|dataset| self.datasets.recorded(dataset, false));
+            return self.step(Event::CommitFailed { job, failure });
+        }
+        if recording.is_empty() {
+            return self.step(Event::Committed { job });
+        }
+        if let Some(active) = self.active.get_mut(&job) {
+            active.unrecorded = recording.len();
+        }
+        for dataset in recording {
+            let (mailbox, told) = (self.mailbox.clone(), dataset.clone());
+            let done = Box::new(move |result: Result<(), Failure>| {
+                mailbox.blocking_send(Message::Data(DataMessage::OutputRecorded { job, dataset: told, result }));
+            });
+            self.journal.record(Record::Dataset(DatasetChange::Put(dataset)), done);
+        }
+    }
+
+    fn output_recorded(&mut self, job: JobId, dataset: Dataset, result: Result<(), Failure>) {
+        self.datasets.recorded(dataset, result.is_ok());
+        let Some(active) = self.active.get_mut(&job) else { return };
+        active.unrecorded = active.unrecorded.saturating_sub(1);
+        match result {
+            Ok(()) if active.unrecorded == 0 => self.step(Event::Committed { job }),
+            Ok(()) => {}
+            Err(failure) => self.step(Event::CommitFailed { job, failure }),
+        }
     }
 
     fn places(&self, name: &str) -> Result<Places, Failure> {

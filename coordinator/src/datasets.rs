@@ -6,7 +6,7 @@
 //! name). Chunks without a reference are dropped, but never while a put is open: it may be about to name them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use windrow_model::{Code, Dataset, DatasetStatus, Digest, Failure, JobId, Time, WorkerId};
+use windrow_model::{Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, JobId, Time, WorkerId};
 
 /// Copies that are made at the same time, over the whole cluster.
 const COPIES_MAX: usize = 4;
@@ -169,6 +169,37 @@ impl Datasets {
         Ok((id, self.live.iter().copied().collect(), replicas))
     }
 
+    /// Begins the output of a job: a put whose chunks appear where its tasks ran.
+    pub fn begin_output(&mut self, name: &str, overwrite: bool) -> Result<PutId, Failure> {
+        windrow_model::dataset::check_dataset_name(name)?;
+        self.check_free(name, overwrite)?;
+        if self.puts.values().any(|p| p.name == name) {
+            return Err(Failure::new(Code::DatasetExists, format!("{name}: another put under this name is open")));
+        }
+        self.last_put += 1;
+        self.puts.insert(PutId(self.last_put), Put { name: name.to_string(), overwrite });
+        Ok(PutId(self.last_put))
+    }
+
+    /// A task of the job has left this chunk on its worker. It gets its copies from now on, and stays until `unpin`.
+    pub fn keep_output(&mut self, job: JobId, worker: WorkerId, chunk: DatasetChunk) {
+        self.held(worker, [chunk.digest]);
+        let kept = Dataset {
+            name: String::new(),
+            version: 0,
+            framing: Framing::Whole,
+            replicas: REPLICAS,
+            chunks: vec![chunk],
+        };
+        self.refer(&kept);
+        self.pins.entry(job).or_default().push(kept);
+    }
+
+    /// Copies that new datasets get, with the workers that are there.
+    pub fn usual_replicas(&self) -> u32 {
+        REPLICAS.min(self.live.len() as u32).max(1)
+    }
+
     fn check_free(&self, name: &str, overwrite: bool) -> Result<(), Failure> {
         let taken = match self.named.get(name) {
             Some(_) if !overwrite => "there is a dataset of this name",
@@ -320,11 +351,13 @@ impl Datasets {
         self.copying.values().map(|(_, until)| *until).min()
     }
 
-    fn copies(&self, digest: Digest) -> u32 {
+    /// How many workers hold a chunk.
+    pub fn copies(&self, digest: Digest) -> u32 {
         self.holders.get(&digest).map_or(0, |h| h.len() as u32)
     }
 
-    fn missing(&self, digest: Digest) -> u32 {
+    /// How many more should.
+    pub fn missing(&self, digest: Digest) -> u32 {
         let wanted = self.references.get(&digest).map_or(0, |r| r.replicas.min(self.live.len() as u32));
         wanted.saturating_sub(self.copies(digest))
     }

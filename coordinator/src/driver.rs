@@ -6,7 +6,7 @@
 //! ```
 
 use crate::claims::Claims;
-use crate::data::BeginPut;
+use crate::data::{BeginPut, DatasetOutput};
 use crate::datasets::Datasets;
 use crate::journal::{JobRecord, Journal};
 use crate::mailbox::{Mailbox, Message, Report, SessionId, ToWorker};
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId};
 use windrow_net::Clock;
 use windrow_proto::v1;
-use windrow_scheduler::{Collected, Event, Scheduler};
+use windrow_scheduler::{Collected, Event, Scheduler, StagedPart};
 
 /// Messages taken in before deadlines are looked at again.
 const BATCH_MAX: usize = 256;
@@ -36,6 +36,10 @@ pub(crate) struct ActiveJob {
     /// Set when the job is split; moves into `Planned` when all workers have agreed.
     pub split: Option<SplitJob>,
     pub staging: Vec<StagedSink>,
+    /// Outputs that are datasets, by sink.
+    pub outputs: BTreeMap<u32, DatasetOutput>,
+    /// Those of them that are not recorded yet, once the commit has come so far.
+    pub unrecorded: usize,
 }
 
 pub(crate) struct Driver {
@@ -53,6 +57,8 @@ pub(crate) struct Driver {
     pub waiting_puts: Vec<BeginPut>,
     pub watchers: Watchers,
     pub active: BTreeMap<JobId, ActiveJob>,
+    /// Jobs that commit as soon as their chunks have their copies.
+    pub committing: BTreeMap<JobId, Vec<StagedPart>>,
     /// Final status of jobs that have ended and are recorded, from this life and earlier ones.
     pub past: BTreeMap<JobId, JobStatus>,
     /// Final status of jobs whose end is being recorded.
@@ -89,6 +95,7 @@ impl Driver {
             waiting_puts: Vec::new(),
             watchers: Watchers::default(),
             active: BTreeMap::new(),
+            committing: BTreeMap::new(),
             past: start.past,
             ending: BTreeMap::new(),
             ran: BTreeMap::new(),
@@ -117,6 +124,7 @@ impl Driver {
             }
             self.handle_deadlines();
             self.look_at_datasets();
+            self.commit_what_is_ready();
             self.look_for_watchers();
         }
         let staged: Vec<StagedSink> = self.active.into_values().flat_map(|job| job.staging).collect();
@@ -189,7 +197,7 @@ impl Driver {
             Message::FromWorker { session, worker, report } => self.handle_report(session, worker, report),
             Message::SessionEnded { session, worker } => self.handle_session_ended(session, worker),
             Message::Split { job, result } => self.handle_split(job, result),
-            Message::Committed { job, result: Ok(()) } => self.step(Event::Committed { job }),
+            Message::Committed { job, result: Ok(()) } => self.record_outputs(job),
             Message::Committed { job, result: Err(failure) } => self.step(Event::CommitFailed { job, failure }),
             Message::EndRecorded { job } => {
                 if let Some(status) = self.ending.remove(&job) {
@@ -325,6 +333,10 @@ impl Driver {
                     self.sessions.set_draining(worker);
                 }
                 self.step(*event);
+            }
+            Report::Published { attempt, chunks } => {
+                self.outputs_published(worker, attempt, chunks);
+                self.step(Event::Published { worker, attempt });
             }
             Report::Chunks(report) => {
                 self.step(Event::WorkerBeat { worker });

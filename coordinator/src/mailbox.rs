@@ -7,7 +7,9 @@ use crate::data::{ChunkReport, DataMessage};
 use crate::split::SplitJob;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
-use windrow_model::{Code, Failure, JobId, JobSpec, JobStatus, NodeInfo, WorkerId, WorkerStatus};
+use windrow_model::{
+    AttemptId, Code, DatasetChunk, Failure, JobId, JobSpec, JobStatus, NodeInfo, WorkerId, WorkerStatus,
+};
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event};
 
@@ -103,8 +105,16 @@ pub(crate) enum Message {
 /// What a worker reports.
 pub(crate) enum Report {
     Event(Box<Event>),
-    StagingChecked { request: u64, failure: Option<Failure> },
+    StagingChecked {
+        request: u64,
+        failure: Option<Failure>,
+    },
     Chunks(ChunkReport),
+    /// With the parts that are chunks of datasets now, by sink.
+    Published {
+        attempt: AttemptId,
+        chunks: Vec<(u32, DatasetChunk)>,
+    },
 }
 
 /// The driver's address.

@@ -8,6 +8,7 @@ use crate::journal::{JobStore, Record};
 use crate::split::abandon;
 use std::collections::BTreeMap;
 use std::path::Path;
+use windrow_model::dataset::dataset_name;
 use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus};
 use windrow_store::Staging;
 
@@ -42,7 +43,7 @@ pub(crate) fn recover(store: &mut dyn JobStore) -> Result<Recovered, Error> {
 }
 
 fn interrupt(status: &mut JobStatus) {
-    for output in &status.outputs {
+    for output in status.outputs.iter().filter(|o| dataset_name(o).is_none()) {
         match Staging::at(Path::new(output), status.id) {
             Ok(staging) => abandon([&staging]),
             Err(e) => tracing::warn!(job = %status.id, "{e}"),

@@ -7,6 +7,7 @@ use crate::claims::Claims;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windrow_format::durable::Durability;
+use windrow_model::dataset::dataset_name;
 use windrow_model::{Chunk, Code, Dataset, Failure, JobSpec};
 use windrow_scheduler::StageChunks;
 use windrow_store::Staging;
@@ -28,6 +29,7 @@ pub(crate) struct SplitJob {
 /// A staging folder and the text that proves a worker sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct StagedSink {
+    pub sink: u32,
     pub staging: Staging,
     pub nonce: String,
 }
@@ -46,19 +48,21 @@ pub(crate) fn split_job(
     if let Some(relative) = named.filter(|p| !p.contains("://")).find(|p| !Path::new(p).is_absolute()) {
         return Err(Failure::new(Code::BadRequest, format!("{relative} is not an absolute path")));
     }
-    for sink in &spec.plan.sinks {
+    let folders = || spec.plan.sinks.iter().filter(|s| dataset_name(&s.path).is_none());
+    for sink in folders() {
         claims.claim(&windrow_store::canonical_output(Path::new(&sink.path))?, spec.id)?;
     }
     // The commit makes an output's own name durable. Only folders that are new above it must be so from here on.
     let is_new = |path: &str| !Path::new(path).parent().is_some_and(Path::is_dir);
-    let durability = match spec.plan.sinks.iter().any(|sink| is_new(&sink.path)) {
+    let durability = match folders().any(|sink| is_new(&sink.path)) {
         true => Durability::Sync,
         false => Durability::NoSync,
     };
     let prepared = windrow_store::prepare(spec.id, &spec.plan, &spec.options, slots.max(1), durability, datasets)?;
-    let nonces: Result<Vec<String>, _> = prepared.stagings.iter().map(Staging::nonce).collect();
-    let nonces = nonces.inspect_err(|_| abandon(&prepared.stagings))?;
-    let staging = prepared.stagings.into_iter().zip(nonces).map(|(staging, nonce)| StagedSink { staging, nonce });
+    let nonces: Result<Vec<String>, _> = prepared.stagings.iter().map(|(_, s)| s.nonce()).collect();
+    let nonces = nonces.inspect_err(|_| abandon(prepared.stagings.iter().map(|(_, s)| s)))?;
+    let staging =
+        prepared.stagings.into_iter().zip(nonces).map(|((sink, staging), nonce)| StagedSink { sink, staging, nonce });
     Ok(SplitJob {
         input_bytes: prepared.input_bytes,
         probes: probes(&prepared.stages.iter().map(|(_, chunks)| &chunks[..]).collect::<Vec<_>>()),

@@ -86,7 +86,7 @@ codes! {
     DataDirInUse "DATA_DIR_IN_USE" Fatal "another process uses this folder; give each its own --data-dir";
     JournalCorrupt "JOURNAL_CORRUPT" Fatal "restore the data folder from a copy, or start on a new one";
     Insecure "INSECURE" Fatal "give --tls-cert, --tls-key and --tls-ca, or say --insecure";
-    BadRequest "BAD_REQUEST" Fatal "the message is not valid";
+    BadRequest "BAD_REQUEST" Fatal "what was asked for is not possible in this form";
     Interrupted "INTERRUPTED" Fatal "the run was interrupted";
     Internal "INTERNAL" Charge "this is a bug in Windrow: please report it with this message";
 }

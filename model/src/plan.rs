@@ -180,6 +180,8 @@ pub struct SinkSpec {
     pub format: String,
     /// After `part-00000`: empty, `.gz`, …
     pub suffix: String,
+    /// Where records begin in a part: how a dataset of such parts can be read.
+    pub framing: Framing,
     pub overwrite: bool,
 }
 

@@ -21,8 +21,8 @@ pub struct Prepared {
     pub input_bytes: u64,
     /// Chunks of every source stage.
     pub stages: Vec<(StageId, Vec<Chunk>)>,
-    /// Hidden folders beside the outputs, by sink.
-    pub stagings: Vec<Staging>,
+    /// Hidden folders beside the outputs that are folders, with their sinks.
+    pub stagings: Vec<(u32, Staging)>,
 }
 
 /// Checks outputs against inputs, lists and cuts inputs, makes staging folders. On an error nothing is left behind.
@@ -42,7 +42,9 @@ pub fn prepare(
         if let Some(other) = plan.sinks[..i].iter().find(|s| s.path == sink.path) {
             return Err(StoreError::new(Code::OutputInUse, format!("two outputs of the job are {}", other.path)));
         }
-        check_output(&output_path(sink)?, sink.overwrite, &every_input)?;
+        if dataset_name(&sink.path).is_none() {
+            check_output(&output_path(sink)?, sink.overwrite, &every_input)?;
+        }
     }
 
     // The same files under the same names are listed once, and count once.
@@ -74,12 +76,12 @@ pub fn prepare(
         stages.push((StageId(i as u32), chunks));
     }
 
-    let mut stagings: Vec<Staging> = Vec::new();
-    for sink in &plan.sinks {
+    let mut stagings: Vec<(u32, Staging)> = Vec::new();
+    for (index, sink) in (0u32..).zip(&plan.sinks).filter(|(_, s)| dataset_name(&s.path).is_none()) {
         match Staging::create(&output_path(sink)?, job, durability) {
-            Ok(staging) => stagings.push(staging),
+            Ok(staging) => stagings.push((index, staging)),
             Err(e) => {
-                for staging in &stagings {
+                for (_, staging) in &stagings {
                     // The error that stopped us is the one to tell; a folder that stays is found by its name later.
                     let _ = crate::publish::abandon(staging);
                 }

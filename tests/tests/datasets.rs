@@ -141,6 +141,52 @@ fn a_running_job_keeps_the_version_that_it_reads() {
 }
 
 #[test]
+fn jobs_write_datasets_that_others_read() {
+    let folder = folder();
+    let path = folder.path();
+    corpus::write_folder(&path.join("in"), 6);
+    let expected = expected(path, "in");
+    let mut cluster = Cluster::start(2, 1);
+    let write_counts = |cluster: &Cluster, extra: &[&str]| {
+        let args = ["in", "--partitions", "3", "--output", "windrow://counts"];
+        cluster.job(path, "wordcount", args.into_iter().chain(extra.iter().copied()))
+    };
+    let ended = write_counts(&cluster, &[]).ok();
+    assert!(ended.stderr.contains("windrow://counts"), "{}", ended.stderr);
+    let found = listed(&cluster, "counts").unwrap();
+    assert_eq!((&found["version"], &found["framing"], &found["state"]), (&1.into(), &"lines".into(), &"whole".into()));
+    assert_eq!(found["copies_min"], 2, "copied before the job was done");
+    data(&cluster, path, &["get", "counts", "counts"]).ok();
+    let all: Vec<u8> = expected.values().flatten().copied().collect();
+    assert!(std::fs::read(path.join("counts")).unwrap() == all, "parts in their order");
+
+    write_counts(&cluster, &[]).with(1).tells("DATASET_EXISTS", &["counts"]);
+    write_counts(&cluster, &["--overwrite"]).ok();
+    assert_eq!(listed(&cluster, "counts").unwrap()["version"], 2);
+    assert!(chunks(&cluster, 0) <= 3, "the same parts are the same chunks");
+
+    cluster.kill_worker(0);
+    cluster.job(path, "grep", [".", "windrow://counts", "--output", "read", "--partitions", "1"]).ok();
+    assert!(parts(&path.join("read"))["part-00000"] == all);
+    local(path, "wordcount", ["in", "--output", "windrow://x"]).with(1).tells("DATASET_NOT_FOUND", &["--cluster"]);
+    cluster.stop();
+}
+
+#[test]
+fn a_job_that_fails_leaves_no_dataset() {
+    let folder = folder();
+    write(folder.path(), "in", "a\nb BOOM\n");
+    let cluster = Cluster::start(1, 1);
+    let bad = ["bad", "panic", "in", "--output", "windrow://x"];
+    cluster.job(folder.path(), "hostile", bad).with(1).tells("USER_PANIC", &["in:2"]);
+    assert_eq!(listed(&cluster, "x"), None);
+    data(&cluster, folder.path(), &["put", "in", "x"]).ok();
+    let read = ["bad", "panic", "windrow://x", "--output", "out"];
+    cluster.job(folder.path(), "hostile", read).with(1).tells("USER_PANIC", &["windrow://x/00000:2", "b BOOM"]);
+    cluster.stop();
+}
+
+#[test]
 fn a_killed_worker_loses_nothing_and_its_copies_are_made_again() {
     let folder = folder();
     write(folder.path(), "in", corpus::text(4, 100_000));
@@ -195,7 +241,7 @@ fn what_cannot_be_is_told() {
     data(&cluster, path, &["put", "missing", "other"]).with(1).tells("INPUT_NOT_FOUND", &["missing"]);
     data(&cluster, path, &["put", "in", "../x"]).with(2).tells("BAD_REQUEST", &["../x"]);
     data(&cluster, path, &["put", "in", "other", "--framing", "fixed:3"]).with(1).tells("INPUT_MALFORMED", &["in"]);
-    data(&cluster, path, &["put", "in", "other", "--replicas", "2"]).with(1).tells("BAD_REQUEST", &["2 copies"]);
+    data(&cluster, path, &["put", "in", "other", "--replicas", "2"]).with(2).tells("BAD_REQUEST", &["2 copies"]);
     data(&cluster, path, &["rm", "nothing"]).with(1).tells("DATASET_NOT_FOUND", &["nothing"]);
     data(&cluster, path, &["get", "nothing", "x"]).with(1).tells("DATASET_NOT_FOUND", &["nothing"]);
     data(&cluster, path, &["put", "in"]).with(2);

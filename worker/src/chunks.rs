@@ -9,7 +9,7 @@ use crate::writer::Writer;
 use bytes::Bytes;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use windrow_format::durable::{self, Durability};
@@ -58,6 +58,27 @@ impl Chunks {
     /// Where a chunk lies once it is here.
     pub fn path(&self, digest: Digest) -> PathBuf {
         self.0.chunk(digest)
+    }
+
+    /// Keeps a file of this node as a chunk, durable when this returns; the file stays where it is, too. `None` if it is
+    /// empty. May be repeated. Blocks.
+    pub fn keep(&self, file: &Path) -> Result<Option<(Digest, u64)>, Failure> {
+        let keep = || -> io::Result<Option<(Digest, u64)>> {
+            let mut hasher = blake3::Hasher::new();
+            let opened = File::open(file)?;
+            hasher.update_reader(&opened)?;
+            let (digest, length) = (Digest(*hasher.finalize().as_bytes()), hasher.count());
+            if length == 0 {
+                return Ok(None);
+            }
+            durable::sync_file(&opened, Durability::Sync)?;
+            match fs::hard_link(file, self.0.chunk(digest)) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => durable::sync_folder(&self.0.chunks(), Durability::Sync)?,
+            }
+            Ok(Some((digest, length)))
+        };
+        keep().map_err(|e| disk_failure("keep", file, 0, &e))
     }
 
     /// Every chunk that is here. Blocks.

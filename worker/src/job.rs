@@ -25,6 +25,8 @@ pub struct JobSetup {
     pub fingerprint: Digest,
     pub sides: Vec<Digest>,
     pub staging: Vec<StagingFolder>,
+    /// Sinks whose parts become chunks of a dataset.
+    pub dataset_sinks: Vec<u32>,
 }
 
 impl TryFrom<v1::JobSetup> for JobSetup {
@@ -39,6 +41,7 @@ impl TryFrom<v1::JobSetup> for JobSetup {
             fingerprint: digest(w.fingerprint, "setup.fingerprint")?,
             sides: w.sides.into_iter().map(|s| digest(s.digest, "side.digest")).collect::<Result<_, _>>()?,
             staging: w.staging.into_iter().map(staging_folder).collect::<Result<_, _>>()?,
+            dataset_sinks: w.dataset_sinks,
         })
     }
 }

@@ -56,6 +56,8 @@ pub struct Parts {
 enum Mail {
     Attempt(Event),
     Staged(AttemptId, Staged),
+    /// The parts of an attempt are where they belong; these are chunks of datasets now.
+    Published(AttemptId, Vec<v1::PublishedChunk>),
     /// Chunks of datasets that are here now.
     ChunksHeld(Vec<Digest>),
     ChunkNotCopied(Digest, Failure),
@@ -89,6 +91,8 @@ pub struct Node {
     jobs: HashMap<JobId, Job>,
     stagings: HashMap<AttemptId, StagingTask>,
     staged: HashMap<AttemptId, Staged>,
+    /// What became of parts that went into datasets.
+    published: HashMap<AttemptId, Vec<v1::PublishedChunk>>,
     /// Where chunks are that assigned tasks need, until they are staged.
     sources: HashMap<AttemptId, Sources>,
     post: mpsc::UnboundedSender<Mail>,
@@ -112,6 +116,7 @@ impl Node {
             stagings: HashMap::new(),
             staged: HashMap::new(),
             sources: HashMap::new(),
+            published: HashMap::new(),
             post,
             mail,
             background: TaskTracker::new(),
@@ -156,6 +161,10 @@ impl Node {
                     Some(Mail::Attempt(mut event)) => {
                         self.name_place(&mut event);
                         self.step(event)
+                    }
+                    Some(Mail::Published(attempt, chunks)) => {
+                        self.published.insert(attempt, chunks);
+                        self.step(Event::Published(attempt))
                     }
                     Some(Mail::ChunksHeld(digests)) => self.chunks_held(&digests),
                     Some(Mail::ChunkNotCopied(digest, failure)) => self.chunk_not_copied(digest, failure),

@@ -2,6 +2,7 @@
 //!
 //! A part is synced, file and folder, before it is reported. Everything here blocks.
 
+use crate::chunks::Chunks;
 use crate::job::StagingFolder;
 use crate::scratch::AttemptFolder;
 use std::path::Path;
@@ -31,14 +32,27 @@ pub fn check_setup(staging: &[StagingFolder]) -> Result<(), Failure> {
     asked.into_iter().try_for_each(|s| Ok(check_nonce(&s.path, &s.nonce)?))
 }
 
-/// Places each sink part (output number, sink number) of the attempt. May be repeated.
+/// Places each sink part (output number, sink number) of the attempt: into a staging folder, or among the chunks of datasets,
+/// which are the answer. May be repeated.
 pub fn publish(
     attempt: AttemptId,
     folder: &AttemptFolder,
     sinks: &[(u32, u32)],
     staging: &[StagingFolder],
-) -> Result<(), Failure> {
+    dataset_sinks: &[u32],
+    chunks: &Chunks,
+) -> Result<Vec<v1::PublishedChunk>, Failure> {
+    let mut kept = Vec::new();
     for (output, sink) in sinks {
+        if dataset_sinks.contains(sink) {
+            let chunk = chunks.keep(&folder.sink(*output))?;
+            kept.extend(chunk.map(|(digest, length)| v1::PublishedChunk {
+                sink: *sink,
+                digest: Some(digest.into()),
+                length,
+            }));
+            continue;
+        }
         let target = staging.iter().find(|s| s.sink == *sink).ok_or_else(|| {
             Failure::new(
                 Code::BadRequest,
@@ -48,7 +62,7 @@ pub fn publish(
         let source = folder.sink(*output);
         place_part(&target.path, attempt.task.index, &target.suffix, &source, Durability::Sync)?;
     }
-    Ok(())
+    Ok(kept)
 }
 
 #[cfg(test)]
@@ -57,6 +71,7 @@ mod tests {
     use crate::scratch::Scratch;
     use crate::testing::attempt;
     use std::fs;
+    use std::sync::Arc;
 
     #[test]
     fn each_sink_part_appears_under_its_tasks_number_and_may_be_published_again() {
@@ -73,15 +88,16 @@ mod tests {
             .collect();
         let id = attempt(1, 7);
         let files = scratch.attempt(&id);
+        let chunks = Chunks::new(Arc::new(Scratch::open(&folder.path().join("other")).unwrap()));
         fs::create_dir_all(files.outputs()).unwrap();
         fs::write(files.sink(0), "for b").unwrap();
         fs::write(files.sink(2), "for a").unwrap();
         for _ in 0..2 {
-            publish(id, &files, &[(0, 1), (2, 0)], &staging).unwrap();
+            publish(id, &files, &[(0, 1), (2, 0)], &staging, &[], &chunks).unwrap();
         }
         assert_eq!(fs::read_to_string(folder.path().join("a/part-00007.tsv")).unwrap(), "for a");
         assert_eq!(fs::read_to_string(folder.path().join("b/part-00007.tsv")).unwrap(), "for b");
-        let missing = publish(id, &files, &[(0, 9)], &staging).unwrap_err();
+        let missing = publish(id, &files, &[(0, 9)], &staging, &[], &chunks).unwrap_err();
         assert_eq!(missing.code, Code::BadRequest);
     }
 

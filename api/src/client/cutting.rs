@@ -54,7 +54,7 @@ pub(super) fn cut_files(
         match framing {
             Framing::Delimiter(delimiter) if open.last().is_some_and(|last| *last != delimiter) => open.push(delimiter),
             Framing::Delimiter(_) => {}
-            Framing::Fixed(n) if open.len() % n as usize != 0 => {
+            Framing::Fixed(n) if !open.len().is_multiple_of(n as usize) => {
                 let message = format!("{path} does not hold a whole number of {n}-byte records");
                 return Err(Failure::new(Code::InputMalformed, message));
             }

@@ -20,7 +20,7 @@ impl<R: Datum> Records<R> {
     #[track_caller]
     pub fn write<S: Sink<R>>(&self, sink: S) -> Result<()> {
         let at = Location::caller();
-        let index = self.flow.add_sink(sink.path(), sink.format(), sink.suffix());
+        let index = self.flow.add_sink(sink.path(), sink.format(), sink.suffix(), sink.framing());
         let sink = Arc::new(sink);
         let of_partitions = |p: Partitions| self.branches.iter().all(|b| b.partitions == Some(p));
         let in_place = self.branches.len() == 1 && self.branches[0].partitions.is_some();

@@ -35,6 +35,9 @@ macro_rules! fixed_of {
             fn format(&self) -> &str {
                 "fixed"
             }
+            fn framing(&self) -> crate::sink::Framing {
+                crate::sink::Framing::Fixed(self.length as u32)
+            }
             fn compression(&self) -> Compression {
                 Compression::None
             }

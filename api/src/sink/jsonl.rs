@@ -25,6 +25,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Sink<Serde<T>> for JsonlS
     fn format(&self) -> &str {
         "jsonl"
     }
+    fn framing(&self) -> crate::sink::Framing {
+        crate::sink::Framing::Delimiter(b'\n')
+    }
     fn compression(&self) -> Compression {
         self.compression
     }

@@ -24,6 +24,9 @@ macro_rules! text_of {
             fn format(&self) -> &str {
                 "text"
             }
+            fn framing(&self) -> crate::sink::Framing {
+                crate::sink::Framing::Delimiter(b'\n')
+            }
             fn compression(&self) -> Compression {
                 self.compression
             }

@@ -33,6 +33,9 @@ impl<R: Fields> Sink<R> for TsvSink {
     fn format(&self) -> &str {
         "tsv"
     }
+    fn framing(&self) -> crate::sink::Framing {
+        crate::sink::Framing::Delimiter(b'\n')
+    }
     fn compression(&self) -> Compression {
         self.compression
     }

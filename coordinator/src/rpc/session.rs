@@ -7,7 +7,7 @@ use crate::mailbox::{Mailbox, Message, Report, SessionId, ToWorker};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use windrow_model::{AttemptId, Code, Failure, NodeInfo, WorkerId};
+use windrow_model::{AttemptId, Code, DatasetChunk, Failure, NodeInfo, WorkerId};
 use windrow_proto::v1::{self, from_worker::Message as Said};
 use windrow_scheduler::Event;
 
@@ -109,7 +109,13 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         Said::Failed(failed) => {
             Event::AttemptFailed { worker, attempt: attempt(failed.attempt)?, failure: failure(failed.failure)? }
         }
-        Said::Published(published) => Event::Published { worker, attempt: attempt(published.attempt)? },
+        Said::Published(published) => {
+            let chunk = |c: v1::PublishedChunk| {
+                Ok((c.sink, DatasetChunk { digest: field(c.digest, "digest")?, length: c.length }))
+            };
+            let chunks = published.chunks.into_iter().map(chunk).collect::<Result<_, Status>>()?;
+            return Ok(Report::Published { attempt: attempt(published.attempt)?, chunks });
+        }
         Said::PublishFailed(failed) => {
             Event::PublishFailed { worker, attempt: attempt(failed.attempt)?, failure: failure(failed.failure)? }
         }

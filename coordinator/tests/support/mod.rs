@@ -159,7 +159,13 @@ pub fn spec(id: u8, input: &Path, output: &Path) -> JobSpec {
                     vec![Output::Sink { sink: 0 }, Output::Broadcast],
                 ),
             ],
-            sinks: vec![SinkSpec { path: text(output), format: "text".into(), suffix: "".into(), overwrite: false }],
+            sinks: vec![SinkSpec {
+                path: text(output),
+                format: "text".into(),
+                suffix: "".into(),
+                framing: windrow_model::Framing::Whole,
+                overwrite: false,
+            }],
             collects: vec![Collect { name: "n".into(), from: port(1, 1) }],
             sides: vec![],
             fingerprint: Digest::of(b"plan"),
@@ -275,7 +281,7 @@ impl FakeWorker {
         let folder = self.setups[&attempt.task.job].staging[0].path.clone();
         let folder = PathBuf::from(std::ffi::OsString::from_vec(folder));
         std::fs::write(folder.join(format!("part-{:05}", attempt.task.index)), PART).unwrap();
-        self.say(Say::Published(v1::Published { attempt: Some(attempt.into()) }));
+        self.say(Say::Published(v1::Published { attempt: Some(attempt.into()), chunks: vec![] }));
     }
 }
 

@@ -219,13 +219,20 @@ impl TryFrom<v1::Sink> for SinkSpec {
             path: text(w.path, "sink.path", PATH_BYTES_MAX)?,
             format: text(w.format, "sink.format", 64)?,
             suffix,
+            framing: required(w.framing, "sink.framing")?.try_into()?,
             overwrite: w.overwrite,
         })
     }
 }
 impl From<SinkSpec> for v1::Sink {
     fn from(d: SinkSpec) -> Self {
-        v1::Sink { path: d.path, format: d.format, suffix: d.suffix, overwrite: d.overwrite }
+        v1::Sink {
+            path: d.path,
+            format: d.format,
+            suffix: d.suffix,
+            overwrite: d.overwrite,
+            framing: Some(d.framing.into()),
+        }
     }
 }
 

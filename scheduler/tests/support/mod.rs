@@ -70,6 +70,7 @@ pub fn plan(stages: Vec<Stage>) -> Plan {
         path: format!("/out{i}"),
         format: "tsv".into(),
         suffix: String::new(),
+        framing: windrow_model::Framing::Whole,
         overwrite: false,
     });
     Plan { stages, sinks: sinks.collect(), collects: vec![], sides: vec![], fingerprint: Digest([0; 32]) }

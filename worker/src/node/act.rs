@@ -41,6 +41,7 @@ impl Node {
             Action::Remove(id) => {
                 self.parts.outputs.remove(&id);
                 self.staged.remove(&id);
+                self.published.remove(&id);
                 let staging = self.stagings.remove(&id).into_iter().collect();
                 self.remove(self.parts.scratch.attempt(&id).path().to_path_buf(), staging, Vec::new());
             }
@@ -123,19 +124,20 @@ impl Node {
 
     fn publish(&mut self, id: AttemptId, sinks: Vec<(u32, u32)>) {
         let (Some(job), Some(session)) = (self.jobs.get(&id.task.job), &self.session) else { return };
-        let staging = job.setup.staging.clone();
+        let (staging, dataset_sinks) = (job.setup.staging.clone(), job.setup.dataset_sinks.clone());
         let folder = self.parts.scratch.attempt(&id);
+        let chunks = self.staging.replicas.chunks.clone();
         let (lease, clock, post) = (session.lease.clone(), self.parts.clock, self.post.clone());
         self.background.spawn_blocking(move || {
             let published = match lease.has_run_out(clock.now()) {
                 // The coordinator may have granted another attempt since.
                 true => Err(Failure::new(Code::StaleAttempt, format!("the lease ran out before {id} was published"))),
-                false => publish(id, &folder, &sinks, &staging),
+                false => publish(id, &folder, &sinks, &staging, &dataset_sinks, &chunks),
             };
-            let _ = post.send(Mail::Attempt(match published {
-                Ok(()) => Event::Published(id),
-                Err(failure) => Event::PublishFailed(id, failure),
-            }));
+            let _ = post.send(match published {
+                Ok(chunks) => Mail::Published(id, chunks),
+                Err(failure) => Mail::Attempt(Event::PublishFailed(id, failure)),
+            });
         });
     }
 
@@ -148,6 +150,7 @@ impl Node {
         self.parts.outputs.remove_job(id);
         self.parts.logs.ended(id);
         self.staged.retain(|a, _| a.task.job != id);
+        self.published.retain(|a, _| a.task.job != id);
         let stagings = self.stagings.extract_if(|a, _| a.task.job == id).map(|(_, s)| s).collect();
         self.remove(job.folder, stagings, job.gone);
     }
@@ -195,7 +198,10 @@ impl Node {
             Report::Failed(id, failure) => {
                 Message::Failed(v1::AttemptFailed { attempt: Some(id.into()), failure: Some(failure.into()) })
             }
-            Report::Published(id) => Message::Published(v1::Published { attempt: Some(id.into()) }),
+            Report::Published(id) => {
+                let chunks = self.published.get(&id).cloned().unwrap_or_default();
+                Message::Published(v1::Published { attempt: Some(id.into()), chunks })
+            }
             Report::PublishFailed(id, failure) => {
                 Message::PublishFailed(v1::PublishFailed { attempt: Some(id.into()), failure: Some(failure.into()) })
             }
