@@ -65,7 +65,7 @@ impl<K: Datum, V: Datum> Chain<(K, V)> for ReadPairs<K, V> {
             }
             advance(&mut *pairs, 0)?;
         }
-        cx.count(names::RECORDS_READ, read);
+        cx.count(names::RECORDS_MERGED, read);
         Ok(())
     }
 }
@@ -92,7 +92,7 @@ impl<R: Datum> Chain<R> for ReadRecords<R> {
             }
             advance(&mut *pairs, 0)?;
         }
-        cx.count(names::RECORDS_READ, read);
+        cx.count(names::RECORDS_MERGED, read);
         Ok(())
     }
 }

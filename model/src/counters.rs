@@ -28,7 +28,10 @@ impl Counters {
 
 /// Names of the counters that the engine itself keeps.
 pub mod names {
+    /// From inputs of the job.
     pub const RECORDS_READ: &str = "windrow.records_read";
+    /// From earlier stages.
+    pub const RECORDS_MERGED: &str = "windrow.records_merged";
     pub const BYTES_READ: &str = "windrow.bytes_read";
     pub const RECORDS_EMITTED: &str = "windrow.records_emitted";
     pub const RECORDS_SHUFFLED: &str = "windrow.records_shuffled";

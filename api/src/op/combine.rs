@@ -150,7 +150,7 @@ impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> 
                 cx.check_cancelled();
             }
         }
-        cx.count(names::RECORDS_READ, read);
+        cx.count(names::RECORDS_MERGED, read);
         Ok(())
     }
 }
