@@ -8,7 +8,7 @@ mod lines;
 mod whole;
 
 pub use self::csv::{CsvSource, csv};
-pub(crate) use blocks::{RECORD_MAX, open_content};
+pub(crate) use blocks::{RECORD_MAX, last_record_end, open_content};
 pub use fixed::{FixedSource, fixed};
 pub use jsonl::{JsonlSource, jsonl};
 pub use lines::{BytesLines, Lines, PlacedLines, bytes_lines, lines};

@@ -20,7 +20,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 use windrow_format::crumbs;
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Failure, signal_name};
 
 /// Signals that ask the whole run to end.
 const PASSED_ON: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
@@ -155,15 +155,4 @@ fn clean(litter: &File) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn signal_name(signal: i32) -> String {
-    match signal {
-        libc::SIGSEGV => "SIGSEGV (a bad memory access, or too deep a recursion)".into(),
-        libc::SIGBUS => "SIGBUS (a mapped file became shorter, or a bad access)".into(),
-        libc::SIGILL => "SIGILL (an illegal instruction)".into(),
-        libc::SIGFPE => "SIGFPE (an arithmetic fault)".into(),
-        libc::SIGABRT => "SIGABRT (abort)".into(),
-        other => format!("signal {other}"),
-    }
 }

@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod node;
 pub mod plan;
 pub mod segment;
+pub mod signal;
 pub mod task;
 pub mod time;
 pub mod units;
@@ -35,6 +36,7 @@ pub use plan::{
     SourceSpec, Stage,
 };
 pub use segment::{Segment, SegmentRef};
+pub use signal::signal_name;
 pub use task::{OutputReport, PartReport, Task, TaskInput, TaskOutput, TaskReport};
 pub use time::Time;
 pub use units::ByteSize;

@@ -3,8 +3,7 @@
 //! Small files share a chunk. Where a file ends without the delimiter of its last record, the delimiter is added, or the first
 //! record of the next file would become part of it. Compressed text is decompressed, since a piece of it is of no use alone.
 
-use crate::source::{RECORD_MAX, open_content};
-use memchr::memrchr;
+use crate::source::{RECORD_MAX, last_record_end, open_content};
 use std::io::Read;
 use windrow_model::{Code, Failure, Framing};
 use windrow_store::{InputFile, identity};
@@ -66,14 +65,6 @@ pub(super) fn cut_files(
     match open.is_empty() {
         true => Ok(()),
         false => give(open),
-    }
-}
-
-fn last_record_end(bytes: &[u8], framing: Framing) -> usize {
-    match framing {
-        Framing::Delimiter(d) => memrchr(d, bytes).map_or(0, |i| i + 1),
-        Framing::Fixed(n) => bytes.len() / n as usize * n as usize,
-        Framing::Whole => 0,
     }
 }
 

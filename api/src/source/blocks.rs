@@ -201,7 +201,7 @@ fn decompressed(
 }
 
 /// The end of the last whole record.
-fn last_record_end(bytes: &[u8], framing: Framing) -> usize {
+pub(crate) fn last_record_end(bytes: &[u8], framing: Framing) -> usize {
     match framing {
         Framing::Delimiter(d) => memrchr(d, bytes).map_or(0, |i| i + 1),
         Framing::Fixed(n) => bytes.len() / n as usize * n as usize,

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use windrow_format::crumbs::Place;
-use windrow_model::{AttemptId, ByteSize, Code, Failure};
+use windrow_model::{AttemptId, ByteSize, Code, Failure, signal_name};
 
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
@@ -129,28 +129,6 @@ pub fn blame(mut exit: Exit, attempt: AttemptId, place: Option<Place>) -> Exit {
         exit.failure.place = Some(windrow_store::record_place(file, offset));
     }
     exit
-}
-
-/// The name that people look for.
-fn signal_name(n: i32) -> String {
-    let (name, hint) = match n {
-        1 => ("SIGHUP", ""),
-        2 => ("SIGINT", ""),
-        3 => ("SIGQUIT", ""),
-        4 => ("SIGILL", " (illegal instruction)"),
-        5 => ("SIGTRAP", ""),
-        6 => ("SIGABRT", " (abort)"),
-        7 => ("SIGBUS", " (a mapped file became shorter, or a bad access)"),
-        8 => ("SIGFPE", " (arithmetic fault)"),
-        11 => ("SIGSEGV", " (bad memory access, or too deep a recursion)"),
-        13 => ("SIGPIPE", ""),
-        15 => ("SIGTERM", ""),
-        24 => ("SIGXCPU", ""),
-        25 => ("SIGXFSZ", ""),
-        31 => ("SIGSYS", ""),
-        _ => return format!("signal {n}"),
-    };
-    format!("{name}{hint}")
 }
 
 #[cfg(test)]
