@@ -3,6 +3,7 @@
 //! `inverted_index INPUT... --output DIR`, or `inverted_index query DIR WORD...` for the documents that hold all words.
 
 use std::io::{BufRead, BufReader};
+use windrow::DecodeError;
 use windrow::prelude::*;
 
 /// Build an inverted index (`query DIR WORD...` looks words up in one).
@@ -23,25 +24,102 @@ impl Job for Index {
                 let (doc, text) = line.split_once('\t').ok_or_else(|| Error::msg("the line is not `doc<TAB>text`"))?;
                 let doc: u64 = doc.parse()?;
                 for word in text.split_ascii_whitespace() {
-                    out.emit((word, doc), ())
+                    out.emit(word, doc)
                 }
                 Ok(())
             })
-            .group(|word, docs, out| {
-                let mut list = String::new();
-                let mut last = None;
-                docs.each(|(doc, ())| {
-                    if last != Some(doc) {
-                        if last.is_some() {
-                            list.push(',')
-                        }
-                        list += &doc.to_string();
-                        last = Some(doc);
-                    }
-                });
-                out.emit(word, list)
-            })
+            .combine(Documents)
             .write(tsv(&self.output))
+    }
+}
+
+/// Collects distinct numbers: a combiner of this job's own. Lists grow where words are emitted, so a word is hashed once
+/// and no pair is sorted.
+struct Documents;
+
+/// As they came, and in ascending order without repetition when they are stored. Most words are in one document only.
+enum List {
+    One(u64),
+    Many(Vec<u64>),
+}
+
+impl List {
+    fn as_slice(&self) -> &[u64] {
+        match self {
+            List::One(doc) => std::slice::from_ref(doc),
+            List::Many(docs) => docs,
+        }
+    }
+    fn ascending(&self) -> Vec<u64> {
+        let mut docs = self.as_slice().to_vec();
+        docs.sort_unstable();
+        docs.dedup();
+        docs
+    }
+}
+
+impl Combiner<u64> for Documents {
+    type Acc = List;
+    type Out = String;
+
+    fn create(&self, doc: u64) -> List {
+        List::One(doc)
+    }
+    fn merge(&self, into: &mut List, other: List) {
+        // A word is often repeated in its document.
+        if other.as_slice() == &into.as_slice()[into.as_slice().len() - 1..] {
+            return;
+        }
+        match into {
+            List::One(doc) => {
+                let mut docs = Vec::with_capacity(1 + other.as_slice().len());
+                docs.push(*doc);
+                docs.extend_from_slice(other.as_slice());
+                *into = List::Many(docs);
+            }
+            List::Many(docs) => docs.extend_from_slice(other.as_slice()),
+        }
+    }
+    fn finish(&self, list: List) -> String {
+        let docs: Vec<String> = list.ascending().iter().map(u64::to_string).collect();
+        docs.join(",")
+    }
+    fn encode(&self, list: &List, out: &mut Vec<u8>) {
+        // Differences in seven bits a byte, the last byte of each without the high bit.
+        let mut last = 0;
+        for doc in list.ascending() {
+            let mut difference = doc - last;
+            last = doc;
+            while difference >= 0x80 {
+                out.push(difference as u8 | 0x80);
+                difference >>= 7;
+            }
+            out.push(difference as u8);
+        }
+    }
+    fn decode(&self, bytes: &[u8]) -> Result<List, DecodeError> {
+        let wrong = || DecodeError::new("documents", "not a list of differences");
+        let (mut docs, mut last, mut difference, mut shift) = (Vec::new(), 0u64, 0u64, 0);
+        for byte in bytes {
+            difference |= u64::from(byte & 0x7f).checked_shl(shift).ok_or_else(wrong)?;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                last = last.checked_add(difference).ok_or_else(wrong)?;
+                docs.push(last);
+                (difference, shift) = (0, 0);
+            }
+        }
+        match (docs.as_slice(), shift) {
+            ([], _) | (_, 1..) => Err(wrong()),
+            ([one], 0) => Ok(List::One(*one)),
+            _ => Ok(List::Many(docs)),
+        }
+    }
+    fn heap_bytes(&self, list: &List) -> usize {
+        match list {
+            List::One(_) => 0,
+            List::Many(docs) => docs.capacity() * size_of::<u64>(),
+        }
     }
 }
 
