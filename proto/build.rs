@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "windrow/v1/common.proto",
     "windrow/v1/plan.proto",
     "windrow/v1/job.proto",
@@ -10,6 +10,7 @@ const FILES: [&str; 7] = [
     "windrow/v1/transfer.proto",
     "windrow/v1/executor.proto",
     "windrow/v1/data.proto",
+    "windrow/v1/journal.proto",
 ];
 
 /// Messages whose bytes are bulk data: `Bytes`, so that they are not copied on their way.

@@ -1,10 +1,11 @@
 //! A cluster as a client sees it: every call that a user's tool makes to a coordinator.
 //!
 //! Answers are domain types, errors are [`Failure`]s. Calls that only ask fail at once when the connection is lost;
-//! `submit` and `watch` try again, because what they ask for goes on without them. Nothing here prints.
+//! uploads, `submit` and `watch` try again, because what they ask for goes on without them. Nothing here prints.
 
 mod cutting;
 mod data;
+mod persist;
 mod submit;
 mod upload;
 mod watch;

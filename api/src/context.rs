@@ -102,8 +102,9 @@ impl<'t> TaskCx<'t> {
         self.stop.get()
     }
 
-    /// Asked once per block: has the attempt been revoked?
+    /// Asked once per block or group: has the attempt been revoked? It also shows that the task gets on.
     pub fn check_cancelled(&self) {
+        self.crumbs.step();
         if self.cancelled.load(Ordering::Relaxed) {
             self.fail(Failure::new(Code::StaleAttempt, "the attempt was revoked"));
         }
@@ -208,6 +209,7 @@ pub(crate) fn segment_identity(attempt: &windrow_model::AttemptId, output: u32, 
         stage: attempt.task.stage.0,
         task: attempt.task.index,
         attempt: attempt.number,
+        epoch: attempt.epoch.0,
         output,
         partition,
     }

@@ -24,7 +24,7 @@ use windrow_proto::frame::{read_frame, write_frame};
 use windrow_proto::v1::{self, from_executor, to_executor};
 
 /// Version of the frames that this executor speaks.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = windrow_proto::PROTOCOL_MAX;
 
 type Replies = Arc<Mutex<UnixStream>>;
 

@@ -33,6 +33,9 @@ pub struct RunFlags {
     /// Exact size of input chunks, such as 64MiB [default: from input and slots]
     #[arg(long, value_name = "SIZE")]
     pub chunk_size: Option<ByteSize>,
+    /// Set aside up to so many records that make their tasks fail, and go on without them [default: 0]
+    #[arg(long, value_name = "N")]
+    pub skip_bad_records: Option<u64>,
     /// Folder for temporary files of an in-process run [default: beside the output]
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,
@@ -56,6 +59,7 @@ impl RunFlags {
         JobOptions {
             partitions: self.partitions,
             chunk_bytes: self.chunk_size.map(|s| s.0.max(1)),
+            skip_bad_records: self.skip_bad_records.unwrap_or(0),
             ..JobOptions::default()
         }
     }

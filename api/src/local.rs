@@ -129,7 +129,7 @@ impl Run {
             memory_bytes: options.memory_bytes,
             version: String::new(),
         };
-        self.handle(Event::WorkerJoined { node });
+        self.handle(Event::WorkerJoined { node, told: Vec::new() });
         self.handle(Event::Submitted { spec: Box::new(spec), unix_ms: unix_ms as u64 });
         let mut interrupted = false;
         let mut reported: Option<Instant> = None;
@@ -234,7 +234,9 @@ impl Run {
                 Ok(()) => self.tell(Event::Published { worker: WORKER, attempt }),
                 Err(failure) => self.tell(Event::PublishFailed { worker: WORKER, attempt, failure }),
             },
-            Action::CommitJob { parts, .. } => match self.commit(parts) {
+            // A run in one process has no journal.
+            Action::Published { .. } | Action::SetAside { .. } => {}
+            Action::CommitJob { parts, bad_records, .. } => match self.commit(parts, &bad_records) {
                 Ok(()) => self.tell(Event::Committed { job }),
                 Err(failure) => self.tell(Event::CommitFailed { job, failure }),
             },
@@ -277,23 +279,24 @@ impl Run {
                 let folder = self.stagings.get(sink).map(|s| &s.folder);
                 let folder =
                     folder.ok_or_else(|| Failure::new(Code::Internal, format!("sink {sink} is not staged")))?;
-                windrow_store::place_part(folder, attempt.task.index, suffix, &from, self.durability)?;
+                windrow_store::place_part(folder, &attempt, suffix, &from, self.durability)?;
             }
         }
         Ok(())
     }
 
-    fn commit(&mut self, parts: Vec<StagedPart>) -> Result<(), Failure> {
+    fn commit(&mut self, parts: Vec<StagedPart>, bad_records: &[windrow_model::BadRecord]) -> Result<(), Failure> {
         let spec = self.scheduler.spec(self.job);
         let name = spec.map(|s| s.name.clone()).unwrap_or_default();
         for (index, staging) in &self.stagings {
             let sink = &self.program.plan.sinks[*index as usize];
-            let mine = parts.iter().filter(|p| p.part.sink == *index);
-            let listed = mine
+            let mine = || parts.iter().filter(|p| p.part.sink == *index);
+            let listed = mine()
                 .map(|p| manifest::part(p.task, &sink.suffix, p.part.bytes, p.part.records, p.part.checksum))
                 .collect();
             let manifest = manifest::build(self.job, &name, &sink.format, listed);
-            windrow_store::commit(staging, &manifest, sink.overwrite, self.durability)?;
+            let winners: Vec<_> = mine().map(|p| p.attempt).collect();
+            windrow_store::commit(staging, &manifest, &winners, bad_records, sink.overwrite, self.durability)?;
         }
         Ok(())
     }

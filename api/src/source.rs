@@ -114,9 +114,11 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<S::Item>) -> TaskResult<()> {
         let Some(chunk) = cx.chunk() else { return Ok(()) };
         let (mut records, mut bytes) = (0, 0);
-        for range in &chunk.ranges {
+        for (number, range) in (0u32..).zip(&chunk.ranges) {
             cx.at_file(range);
-            let read = blocks::each_block(cx, range, self.source.framing(), self.source.has_header(), &mut |block| {
+            let (framing, header) = (self.source.framing(), self.source.has_header());
+            let skip: Vec<u64> = chunk.skip.iter().filter(|s| s.range == number).map(|s| s.offset).collect();
+            let read = blocks::each_block(cx, range, framing, header, &skip, &mut |block| {
                 let mut out = RecordSink { cx, sink, offset: block.offset, records: 0 };
                 if let Err(e) = self.source.read(&block, &mut out) {
                     user_error(cx, e);

@@ -90,6 +90,15 @@ pub struct Submit {
     /// Fail the job if it is not done after this time, such as 90s, 15m or 2h
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Span>,
+    /// Fail an attempt that runs for longer than this [default: no limit]
+    #[arg(long, value_name = "TIME")]
+    pub task_timeout: Option<Span>,
+    /// Fail an attempt that stays at one record or group for longer than this; 0s: no limit [default: 10m]
+    #[arg(long, value_name = "TIME")]
+    pub progress_timeout: Option<Span>,
+    /// Set aside up to so many records that make their tasks fail, and go on without them [default: 0]
+    #[arg(long, value_name = "N")]
+    pub skip_bad_records: Option<u64>,
     /// Partitions of every shuffle that does not say [default: one for 32 MiB of input]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub partitions: Option<u32>,

@@ -40,6 +40,9 @@ section! {
         priority: i32,
         max_slots: u32,
         timeout: Text<Span>,
+        task_timeout: Text<Span>,
+        progress_timeout: Text<Span>,
+        skip_bad_records: u64,
         partitions: u32,
         chunk_size: Text<ByteSize>,
     }

@@ -1,16 +1,18 @@
 //! What the scheduler asks for, done: one arm for each action. Whatever may take time goes to a blocking thread, which
 //! answers with a message.
 
-use crate::commit::commit_job;
+use crate::commit::{Commit, commit_job};
 use crate::driver::Driver;
-use crate::journal::JobRecord;
+use crate::journal::{JobRecord, PublishedTask, Record};
 use crate::mailbox::Message;
 use crate::split::{SplitJob, StagedSink, abandon, split_job};
 use std::collections::BTreeSet;
-use windrow_model::{Code, Failure, JobId, JobSpec, JobStatus, Task, TaskInput, WorkerId, WorkerState};
+use windrow_model::{
+    AttemptId, Code, Failure, JobId, JobSpec, JobStatus, Task, TaskInput, TaskReport, WorkerId, WorkerState,
+};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, to_worker::Message as Tell};
-use windrow_scheduler::{Action, Event, StagedPart};
+use windrow_scheduler::{Action, Event, RestoredSplit, RestoredTask};
 
 impl Driver {
     /// Does one action. Events that follow at once are put in `follow`.
@@ -24,12 +26,17 @@ impl Driver {
             Action::Grant { worker, attempt } => {
                 self.sessions.send(worker, Tell::Grant(v1::Grant { attempt: Some(attempt.into()) }));
             }
-            Action::CommitJob { job, parts } => drop(self.committing.insert(job, parts)),
+            Action::Published { worker, attempt, report } => self.record_published(worker, attempt, *report),
+            Action::SetAside { record } => self.journal.note(Record::BadRecord(record)),
+            Action::CommitJob { job, parts, bad_records } => self.seal(job, Commit { parts, bad_records }),
             Action::JobEnded { job, status, workers, .. } => self.end(job, *status, &workers),
         }
     }
 
-    fn start_split(&mut self, job: JobId) {
+    pub fn start_split(&mut self, job: JobId) {
+        if self.waits_for_datasets(job) {
+            return self.unsplit.push(job);
+        }
         let Some(spec) = self.scheduler.spec(job).cloned() else { return };
         let datasets = match self.pin_datasets(job) {
             Ok(datasets) => datasets,
@@ -78,6 +85,10 @@ impl Driver {
         }
         if let Some(mut split) = self.active.get_mut(&job).and_then(|active| active.split.take()) {
             split.stages.iter_mut().flat_map(|s| &mut s.chunks).for_each(|chunk| self.locate(chunk));
+            let restorable =
+                RestoredSplit { epoch: self.epoch, input_bytes: split.input_bytes, stages: split.stages.clone() };
+            // Should it get lost, the inputs are cut again, and attempts on these chunks are not used.
+            self.journal.note(Record::Split(job, Box::new(restorable)));
             self.step(Event::Planned { job, input_bytes: split.input_bytes, stages: split.stages });
         }
     }
@@ -122,6 +133,8 @@ impl Driver {
             sides: spec.plan.sides.iter().map(|s| (*s).into()).collect(),
             staging: staging.collect(),
             dataset_sinks: active.outputs.keys().copied().collect(),
+            task_timeout_ms: spec.options.task_timeout_ms.unwrap_or(0),
+            progress_timeout_ms: spec.options.progress_timeout_ms.unwrap_or(0),
         })
     }
 
@@ -138,14 +151,34 @@ impl Driver {
         holders.into_iter().filter_map(peer).collect()
     }
 
+    fn record_published(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
+        let outputs = self.active.get(&attempt.task.job).into_iter().flat_map(|a| &a.outputs);
+        let chunks = outputs.filter_map(|(sink, o)| Some((*sink, *o.chunks.get(&attempt)?))).collect();
+        let task = RestoredTask { worker, attempt, report };
+        self.journal.note(Record::Published(Box::new(PublishedTask { task, chunks })));
+    }
+
+    /// Before the first output can be seen it is on record that the job is being committed: from then on it can only be
+    /// done or fail, and its parts are those that are recorded.
+    fn seal(&mut self, job: JobId, commit: Commit) {
+        let Some(spec) = self.scheduler.spec(job) else { return };
+        let (program, binary) = (spec.program.clone(), spec.binary);
+        let Some(status) = self.scheduler.status(job, self.clock.now()) else { return };
+        let mailbox = self.mailbox.clone();
+        let done = Box::new(move |result: Result<(), Failure>| {
+            mailbox.blocking_send(Message::Sealed { job, commit, result });
+        });
+        self.journal.record(JobRecord { status, program, binary }.into(), done);
+    }
+
     /// Makes outputs visible that are folders.
-    pub fn start_commit(&mut self, job: JobId, parts: Vec<StagedPart>) {
+    pub fn start_commit(&mut self, job: JobId, commit: Commit) {
         let (Some(spec), Some(active)) = (self.scheduler.spec(job), self.active.get(&job)) else { return };
         let JobSpec { name, plan, .. } = spec;
         let (name, sinks, staging) = (name.clone(), plan.sinks.clone(), active.staging.clone());
         let mailbox = self.mailbox.clone();
         tokio::spawn(async move {
-            let run = move || commit_job(job, &name, &sinks, &staging, &parts);
+            let run = move || commit_job(job, &name, &sinks, &staging, &commit);
             let result = tokio::task::spawn_blocking(run).await.unwrap_or_else(|e| Err(bug("committing", &e)));
             mailbox.send(Message::Committed { job, result }).await;
         });
@@ -153,8 +186,8 @@ impl Driver {
 
     fn end(&mut self, job: JobId, status: JobStatus, workers: &[WorkerId]) {
         self.checks.forget(job);
-        self.claims.release(job);
         self.datasets.unpin(job);
+        self.unsplit.retain(|unsplit| *unsplit != job);
         let told: BTreeSet<WorkerId> =
             self.sessions.forget_job(job).into_iter().chain(workers.iter().copied()).collect();
         for worker in told {
@@ -163,7 +196,8 @@ impl Driver {
         self.committing.remove(&job);
         let active = self.active.remove(&job).unwrap_or_default();
         active.outputs.values().for_each(|output| self.datasets.end_put(output.put));
-        remove(active.staging);
+        // They go, and their outputs are free again, when the end is recorded: until then a restart goes on with the job.
+        self.leftovers.insert(job, active.staging);
 
         let record = self.scheduler.spec(job).map(|spec| JobRecord {
             status: status.clone(),
@@ -194,7 +228,7 @@ impl Driver {
     }
 }
 
-fn remove(staging: Vec<StagedSink>) {
+pub(crate) fn remove(staging: Vec<StagedSink>) {
     if !staging.is_empty() {
         tokio::task::spawn_blocking(move || abandon(staging.iter().map(|s| &s.staging)));
     }

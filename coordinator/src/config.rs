@@ -12,6 +12,9 @@ pub struct Config {
     pub lease_ms: u64,
     /// What every call but `Hello` and health must carry; without one, anybody may call.
     pub token: Option<Token>,
+    /// The data folder goes away when this coordinator stops: jobs that run then are over, and what they staged is
+    /// removed. Otherwise they go on with the next coordinator on the folder.
+    pub temporary: bool,
     /// Certificates; without them, connections are plain.
     pub tls: Option<ServerTls>,
 }
@@ -22,6 +25,6 @@ impl Config {
 
     /// The defaults on this data folder: no token, no TLS.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Config { data_dir: data_dir.into(), lease_ms: Self::LEASE_MS, token: None, tls: None }
+        Config { data_dir: data_dir.into(), lease_ms: Self::LEASE_MS, temporary: false, token: None, tls: None }
     }
 }

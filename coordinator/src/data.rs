@@ -31,10 +31,10 @@ pub(crate) enum DataMessage {
         result: Result<(), Failure>,
         answer: Answer<Result<u64, Failure>>,
     },
-    /// The same for an output of a job.
-    OutputRecorded {
+    /// The same for the outputs of a job.
+    OutputsRecorded {
         job: JobId,
-        dataset: Dataset,
+        datasets: Vec<Dataset>,
         result: Result<(), Failure>,
     },
     List {
@@ -98,7 +98,7 @@ impl Driver {
             }
             DataMessage::EndPut { put } => self.datasets.end_put(put),
             DataMessage::Recorded { change, result, answer } => self.dataset_recorded(change, result, answer),
-            DataMessage::OutputRecorded { job, dataset, result } => self.output_recorded(job, dataset, result),
+            DataMessage::OutputsRecorded { job, datasets, result } => self.outputs_recorded(job, datasets, result),
             DataMessage::List { answer } => drop(answer.send(self.datasets.list())),
             DataMessage::Get { name, answer } => drop(answer.send(self.places(&name))),
             DataMessage::Remove { name, answer } => match self.datasets.get(&name) {
@@ -167,6 +167,10 @@ impl Driver {
 
     /// Commits jobs whose chunks have all their copies, and fails those of whose chunks there is no copy any more.
     pub fn commit_what_is_ready(&mut self) {
+        if self.awaited_until.is_some() {
+            // Whoever has the chunks may not be back yet.
+            return;
+        }
         for job in self.committing.keys().copied().collect::<Vec<_>>() {
             let chunks =
                 || self.active.get(&job).into_iter().flat_map(|a| a.outputs.values()).flat_map(|o| o.chunks.values());
@@ -175,10 +179,10 @@ impl Driver {
                 self.committing.remove(&job);
                 self.step(Event::CommitFailed { job, failure: Failure::new(Code::ChunkUnavailable, message) });
             } else if chunks().all(|c| self.datasets.missing(c.digest) == 0)
-                && let Some(parts) = self.committing.remove(&job)
+                && let Some(commit) = self.committing.remove(&job)
             {
-                self.order_outputs(job, &parts);
-                self.start_commit(job, parts);
+                self.order_outputs(job, &commit.parts);
+                self.start_commit(job, commit);
             }
         }
     }
@@ -221,25 +225,17 @@ impl Driver {
         if recording.is_empty() {
             return self.step(Event::Committed { job });
         }
-        if let Some(active) = self.active.get_mut(&job) {
-            active.unrecorded = recording.len();
-        }
-        for dataset in recording {
-            let (mailbox, told) = (self.mailbox.clone(), dataset.clone());
-            let done = Box::new(move |result: Result<(), Failure>| {
-                mailbox.blocking_send(Message::Data(DataMessage::OutputRecorded { job, dataset: told, result }));
-            });
-            self.journal.record(Record::Dataset(DatasetChange::Put(dataset)), done);
-        }
+        let (mailbox, datasets) = (self.mailbox.clone(), recording.clone());
+        let done = Box::new(move |result: Result<(), Failure>| {
+            mailbox.blocking_send(Message::Data(DataMessage::OutputsRecorded { job, datasets, result }));
+        });
+        self.journal.record(Record::Outputs(job, recording), done);
     }
 
-    fn output_recorded(&mut self, job: JobId, dataset: Dataset, result: Result<(), Failure>) {
-        self.datasets.recorded(dataset, result.is_ok());
-        let Some(active) = self.active.get_mut(&job) else { return };
-        active.unrecorded = active.unrecorded.saturating_sub(1);
+    fn outputs_recorded(&mut self, job: JobId, datasets: Vec<Dataset>, result: Result<(), Failure>) {
+        datasets.into_iter().for_each(|dataset| self.datasets.recorded(dataset, result.is_ok()));
         match result {
-            Ok(()) if active.unrecorded == 0 => self.step(Event::Committed { job }),
-            Ok(()) => {}
+            Ok(()) => self.step(Event::Committed { job }),
             Err(failure) => self.step(Event::CommitFailed { job, failure }),
         }
     }

@@ -195,6 +195,16 @@ impl Datasets {
         self.pins.entry(job).or_default().push(kept);
     }
 
+    /// Chunks that a job of an earlier life reads stay until `unpin`.
+    pub fn keep_inputs(&mut self, job: JobId, chunks: Vec<DatasetChunk>) {
+        if chunks.is_empty() {
+            return;
+        }
+        let kept = Dataset { name: String::new(), version: 0, framing: Framing::Whole, replicas: REPLICAS, chunks };
+        self.refer(&kept);
+        self.pins.entry(job).or_default().push(kept);
+    }
+
     /// Copies that new datasets get, with the workers that are there.
     pub fn usual_replicas(&self) -> u32 {
         REPLICAS.min(self.live.len() as u32).max(1)

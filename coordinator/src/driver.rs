@@ -5,11 +5,14 @@
 //! rpc, threads ── Message ──▶ Driver ── Event ──▶ Scheduler ── Action ──▶ act.rs ──▶ workers, threads, journal
 //! ```
 
+use crate::act::remove;
 use crate::claims::Claims;
+use crate::commit::Commit;
 use crate::data::{BeginPut, DatasetOutput};
 use crate::datasets::Datasets;
-use crate::journal::{JobRecord, Journal};
-use crate::mailbox::{Mailbox, Message, Report, SessionId, ToWorker};
+use crate::journal::{JobRecord, Journal, Record};
+use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
+use crate::recover::Recovered;
 use crate::sessions::Sessions;
 use crate::split::{SplitJob, StagedSink, abandon};
 use crate::staging_check::StagingChecks;
@@ -18,10 +21,10 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
-use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId};
+use windrow_model::{Code, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId};
 use windrow_net::Clock;
 use windrow_proto::v1;
-use windrow_scheduler::{Collected, Event, Scheduler, StagedPart};
+use windrow_scheduler::{Collected, Event, Scheduler};
 
 /// Messages taken in before deadlines are looked at again.
 const BATCH_MAX: usize = 256;
@@ -38,8 +41,6 @@ pub(crate) struct ActiveJob {
     pub staging: Vec<StagedSink>,
     /// Outputs that are datasets, by sink.
     pub outputs: BTreeMap<u32, DatasetOutput>,
-    /// Those of them that are not recorded yet, once the commit has come so far.
-    pub unrecorded: usize,
 }
 
 pub(crate) struct Driver {
@@ -58,52 +59,69 @@ pub(crate) struct Driver {
     pub watchers: Watchers,
     pub active: BTreeMap<JobId, ActiveJob>,
     /// Jobs that commit as soon as their chunks have their copies.
-    pub committing: BTreeMap<JobId, Vec<StagedPart>>,
+    pub committing: BTreeMap<JobId, Commit>,
     /// Final status of jobs that have ended and are recorded, from this life and earlier ones.
     pub past: BTreeMap<JobId, JobStatus>,
     /// Final status of jobs whose end is being recorded.
     pub ending: BTreeMap<JobId, JobStatus>,
     /// Who ran something of a job; of ended jobs only while the scheduler remembers them.
     pub ran: BTreeMap<JobId, BTreeSet<WorkerId>>,
+    /// Staging folders of jobs that have ended and whose end is being recorded.
+    pub leftovers: BTreeMap<JobId, Vec<StagedSink>>,
+    /// Workers that the journal has.
+    pub members: BTreeSet<WorkerId>,
+    /// Restored jobs that wait for workers until then; and those among them whose inputs are to be cut when they are over.
+    pub awaited_until: Option<Time>,
+    pub unsplit: Vec<JobId>,
+    /// Nothing outlives this coordinator.
+    pub temporary: bool,
     /// Events that follow from actions.
     pub follow: VecDeque<Event>,
 }
 
 /// What a driver begins with.
 pub(crate) struct Start {
-    pub epoch: Epoch,
+    pub recovered: Recovered,
+    pub claims: Claims,
     pub lease_ms: u64,
-    pub past: BTreeMap<JobId, JobStatus>,
-    pub datasets: Vec<Dataset>,
+    pub temporary: bool,
     pub journal: Journal,
 }
 
 impl Driver {
     pub fn new(start: Start, mailbox: Mailbox) -> Self {
         let config = windrow_scheduler::Config { lease_ms: start.lease_ms, ..Default::default() };
-        Driver {
-            scheduler: Scheduler::new(config, start.epoch),
+        let Recovered { epoch, past, running, datasets, workers } = start.recovered;
+        let mut driver = Driver {
+            scheduler: Scheduler::new(config, epoch),
             clock: Clock::new(),
-            epoch: start.epoch,
+            epoch,
             lease_ms: start.lease_ms,
             mailbox,
             journal: start.journal,
             sessions: Sessions::default(),
             checks: StagingChecks::default(),
-            claims: Claims::default(),
-            datasets: Datasets::new(start.datasets),
+            claims: start.claims,
+            datasets: Datasets::new(datasets),
             waiting_puts: Vec::new(),
             watchers: Watchers::default(),
             active: BTreeMap::new(),
             committing: BTreeMap::new(),
-            past: start.past,
+            past,
             ending: BTreeMap::new(),
+            leftovers: BTreeMap::new(),
             ran: BTreeMap::new(),
+            members: workers.into_iter().collect(),
+            awaited_until: None,
+            unsplit: Vec::new(),
+            temporary: start.temporary,
             follow: VecDeque::new(),
-        }
+        };
+        driver.restore(running);
+        driver
     }
 
-    /// Runs until `stop`. Then every session and every watcher's stream ends, and what was staged is removed.
+    /// Runs until `stop`. Then every session and every watcher's stream ends.
     pub async fn run(mut self, mut messages: mpsc::Receiver<Message>, mut stop: oneshot::Receiver<()>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
@@ -127,7 +145,11 @@ impl Driver {
             self.commit_what_is_ready();
             self.look_for_watchers();
         }
-        let staged: Vec<StagedSink> = self.active.into_values().flat_map(|job| job.staging).collect();
+        let active = self.active.into_values().flat_map(|job| job.staging);
+        let staged: Vec<StagedSink> = match self.temporary {
+            true => active.chain(self.leftovers.into_values().flatten()).collect(),
+            false => Vec::new(),
+        };
         if !staged.is_empty() {
             let removed = tokio::task::spawn_blocking(move || abandon(staged.iter().map(|s| &s.staging))).await;
             if let Err(e) = removed {
@@ -143,6 +165,7 @@ impl Driver {
             self.checks.next_deadline(),
             self.watchers.next_deadline(),
             self.datasets.next_deadline(),
+            self.awaited_until,
         ];
         all.into_iter().flatten().min()
     }
@@ -150,7 +173,11 @@ impl Driver {
     fn handle_deadlines(&mut self) {
         let now = self.clock.now();
         while let Some(worker) = self.sessions.pop_gone(now) {
+            self.forget_member(worker);
             self.step(Event::WorkerLeft { worker });
+        }
+        if self.awaited_until.is_some_and(|at| at <= now) {
+            self.stop_waiting();
         }
         while let Some((job, failure)) = self.checks.pop_overdue(now) {
             self.step(Event::PlanFailed { job, failure });
@@ -190,8 +217,8 @@ impl Driver {
             Message::DrainWorker { worker, answer } => drop(answer.send(self.handle_drain(worker))),
             Message::Data(message) => self.handle_data(message),
             Message::LogHolders { job, answer } => drop(answer.send(self.log_holders(job))),
-            Message::SessionBegan { node, to_worker, answer } => {
-                let began = self.handle_session_began(node, to_worker);
+            Message::SessionBegan { node, inventory, to_worker, answer } => {
+                let began = self.handle_session_began(node, inventory, to_worker);
                 let _ = answer.send(began);
             }
             Message::FromWorker { session, worker, report } => self.handle_report(session, worker, report),
@@ -199,7 +226,11 @@ impl Driver {
             Message::Split { job, result } => self.handle_split(job, result),
             Message::Committed { job, result: Ok(()) } => self.record_outputs(job),
             Message::Committed { job, result: Err(failure) } => self.step(Event::CommitFailed { job, failure }),
+            Message::Sealed { job, commit, result: Ok(()) } => drop(self.committing.insert(job, commit)),
+            Message::Sealed { job, result: Err(failure), .. } => self.step(Event::CommitFailed { job, failure }),
             Message::EndRecorded { job } => {
+                self.claims.release(job);
+                remove(self.leftovers.remove(&job).unwrap_or_default());
                 if let Some(status) = self.ending.remove(&job) {
                     self.watchers.finish(job, status.clone());
                     self.past.insert(job, status);
@@ -219,6 +250,7 @@ impl Driver {
             return;
         }
         let (program, binary) = (spec.program.clone(), spec.binary);
+        self.journal.note(Record::Spec(spec.clone()));
         if let Entry::Vacant(new) = self.active.entry(job) {
             new.insert(ActiveJob::default());
             self.step(Event::Submitted { spec, unix_ms: unix_ms() });
@@ -302,7 +334,12 @@ impl Driver {
         Ok(())
     }
 
-    fn handle_session_began(&mut self, node: NodeInfo, to_worker: ToWorker) -> Result<SessionId, Failure> {
+    fn handle_session_began(
+        &mut self,
+        node: NodeInfo,
+        inventory: Inventory,
+        to_worker: ToWorker,
+    ) -> Result<SessionId, Failure> {
         let worker = node.worker;
         let Some(session) = self.sessions.begin(worker, node.incarnation, to_worker) else {
             return Err(Failure::new(Code::StaleAttempt, format!("a later life of {worker} has registered")));
@@ -312,9 +349,33 @@ impl Driver {
         let registered =
             v1::Registered { protocol: Some(windrow_proto::own_range()), epoch: self.epoch.0, lease_ms: self.lease_ms };
         self.sessions.send(worker, v1::to_worker::Message::Registered(registered));
+        let Inventory { told, jobs } = inventory;
+        let named: BTreeSet<JobId> = told.iter().map(|t| t.attempt.task.job).chain(jobs.iter().copied()).collect();
+        for job in &named {
+            match self.active.contains_key(job) {
+                true => drop(self.ran.entry(*job).or_default().insert(worker)),
+                false => {
+                    let drop = v1::DropJob { job: Some((*job).into()) };
+                    self.sessions.send(worker, v1::to_worker::Message::DropJob(drop));
+                }
+            }
+        }
+        self.sessions.knows(worker, jobs, named);
         self.datasets.worker_joined(worker);
-        self.step(Event::WorkerJoined { node });
+        if self.members.insert(worker) {
+            self.journal.note(Record::Worker(worker, true));
+        }
+        self.step(Event::WorkerJoined { node, told });
+        if self.awaited_until.is_some() && self.members.iter().all(|w| self.sessions.is_live(*w)) {
+            self.all_are_back();
+        }
         Ok(session)
+    }
+
+    fn forget_member(&mut self, worker: WorkerId) {
+        if self.members.remove(&worker) {
+            self.journal.note(Record::Worker(worker, false));
+        }
     }
 
     fn handle_report(&mut self, session: SessionId, worker: WorkerId, report: Report) {
@@ -323,6 +384,7 @@ impl Driver {
         }
         if self.scheduler.worker_address(worker).is_none() {
             // Its lease ran out while its stream stayed open. It must register again to be of use.
+            self.forget_member(worker);
             self.sessions.end(worker);
             self.drop_checks_of(worker);
             return;

@@ -1,25 +1,33 @@
-//! What a coordinator may not forget: every submitted job, how every ended job ended, every dataset, and the epoch.
+//! What a coordinator may not forget: every submitted job, what is needed to go on with those that run, how every ended
+//! job ended, every dataset, its workers, and the epoch.
 //!
 //! A record is on disk for good before anybody is told of it. Writes of the same moment share one transaction: they are
-//! taken from a queue by one thread, which blocks so that nobody else has to. Behind the small trait `JobStore` lie
-//! files (`journal/disk.rs`) or memory (`journal/memory.rs`).
+//! taken from a queue by one thread, which blocks so that nobody else has to. Records that nobody waits for (workers could
+//! tell again, or it would only cost work) travel with the next one that somebody does wait for. Behind the small trait
+//! `JobStore` lie files (`journal/disk.rs`) or memory (`journal/memory.rs`).
 
 mod disk;
 mod memory;
+mod rows;
 
 pub use disk::DiskStore;
 pub use memory::MemoryStore;
 
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
-use windrow_model::{Code, Dataset, Digest, Epoch, Failure, JobId, JobStatus};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use windrow_model::{
+    BadRecord, Code, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, WorkerId,
+};
+use windrow_scheduler::{RestoredSplit, RestoredTask};
 
 /// A job, as lists show it after the coordinator has started again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
-    /// Its last known status: final, or `planning` for one that was submitted and has not ended.
+    /// Its last known status: final, `committing` for one whose commit has begun, or `planning`.
     pub status: JobStatus,
     /// Which of the binary's jobs it was.
     pub program: String,
@@ -36,21 +44,52 @@ pub enum DatasetChange {
     Removed(String),
 }
 
+/// A finished task whose parts are staged, and those that are chunks of datasets, by sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishedTask {
+    pub task: RestoredTask,
+    pub chunks: Vec<(u32, DatasetChunk)>,
+}
+
+/// What is needed to go on with a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunningJob {
+    pub spec: Box<JobSpec>,
+    pub split: Option<RestoredSplit>,
+    pub published: Vec<PublishedTask>,
+    pub bad_records: Vec<BadRecord>,
+    /// Its outputs that are datasets are recorded.
+    pub datasets_done: bool,
+}
+
 /// One thing to write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
+    /// A job's status. With a final one, everything that was needed to go on with it is forgotten.
     Job(Box<JobRecord>),
+    Spec(Box<JobSpec>),
+    Split(JobId, Box<RestoredSplit>),
+    Published(Box<PublishedTask>),
+    BadRecord(Box<BadRecord>),
     Dataset(DatasetChange),
+    /// Every output of a job that is a dataset.
+    Outputs(JobId, Vec<Dataset>),
+    /// A worker has a session, or is lost.
+    Worker(WorkerId, bool),
 }
 
-/// Tables of jobs and datasets and a counter of lives, durable as far as the implementation is.
+/// Tables of jobs, datasets and workers and a counter of lives, durable as far as the implementation is.
 pub trait JobStore: Send {
     /// Counts this life, and answers its number: larger than every one before.
     fn begin_epoch(&mut self) -> Result<Epoch, Error>;
-    /// Every record, by job id.
+    /// Every job, by id.
     fn load(&mut self) -> Result<Vec<JobRecord>, Error>;
+    /// What is needed to go on with jobs, by id.
+    fn load_running(&mut self) -> Result<Vec<RunningJob>, Error>;
     /// Every dataset, by name.
     fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error>;
+    /// Workers that had a session.
+    fn load_workers(&mut self) -> Result<Vec<WorkerId>, Error>;
     /// Stores these records in their order, new or in place of old ones, all or none of them.
     fn write(&mut self, records: &[Record]) -> Result<(), Error>;
     /// Forgets these jobs.
@@ -62,31 +101,41 @@ pub(crate) type Done = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
 /// Records in one transaction.
 const BATCH_MAX: usize = 256;
+/// A record that nobody waits for is written after this time at the latest.
+const LAZY: Duration = Duration::from_millis(100);
 
 /// The queue in front of the store.
 pub(crate) struct Journal {
-    queue: mpsc::Sender<(Record, Done)>,
+    queue: mpsc::Sender<(Record, Option<Done>)>,
 }
 
 /// The thread behind the queue. It ends when the `Journal` is dropped and everything is written.
 pub(crate) struct JournalThread(JoinHandle<()>);
 
 impl Journal {
-    /// Starts the thread.
-    pub fn start(store: Box<dyn JobStore>) -> Result<(Journal, JournalThread), Error> {
+    /// Starts the thread. The receiver gets the error if a write fails: what is on disk then is known only to the next
+    /// life that opens it, so this one must end.
+    pub fn start(store: Box<dyn JobStore>) -> Result<(Journal, JournalThread, oneshot::Receiver<Error>), Error> {
         let (queue, records) = mpsc::channel();
+        let (broken, breaks) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("journal".into())
-            .spawn(move || write_all(store, &records))
+            .spawn(move || write_all(store, &records, broken))
             .map_err(|e| Error::Driver(format!("no thread for the journal: {e}")))?;
-        Ok((Journal { queue }, JournalThread(thread)))
+        Ok((Journal { queue }, JournalThread(thread), breaks))
     }
 
     /// Returns at once; records are written in the order of these calls.
     pub fn record(&self, record: Record, done: Done) {
-        if let Err(mpsc::SendError((_, done))) = self.queue.send((record, done)) {
+        if let Err(mpsc::SendError((_, Some(done)))) = self.queue.send((record, Some(done))) {
             done(Err(Failure::new(Code::Internal, "the journal's thread has died")));
         }
+    }
+
+    /// The same for a record that nobody waits for.
+    pub fn note(&self, record: Record) {
+        // Without the thread there is nobody who could go on anyway.
+        let _ = self.queue.send((record, None));
     }
 }
 
@@ -105,13 +154,40 @@ impl JournalThread {
     }
 }
 
-fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<(Record, Done)>) {
+type Queued = (Record, Option<Done>);
+
+fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broken: oneshot::Sender<Error>) {
     while let Ok(first) = queue.recv() {
-        let more = std::iter::from_fn(|| queue.try_recv().ok()).take(BATCH_MAX - 1);
-        let (records, done): (Vec<Record>, Vec<Done>) = std::iter::once(first).chain(more).unzip();
-        let written = store.write(&records).map_err(Failure::from);
-        for done in done {
-            done(written.clone());
+        let (records, done): (Vec<Record>, Vec<Option<Done>>) = batch(first, queue).into_iter().unzip();
+        let written = store.write(&records);
+        let told = match &written {
+            Ok(()) => Ok(()),
+            Err(e) => Err(Failure::new(e.code(), e.to_string())),
+        };
+        for done in done.into_iter().flatten() {
+            done(told.clone());
+        }
+        if let Err(e) = written {
+            // A failed sync is not tried again: the system may have dropped what it could not write.
+            let _ = broken.send(e);
+            return;
         }
     }
+}
+
+/// What is written together: all that waits, and if nobody waits for any of it, what comes soon.
+fn batch(first: Queued, queue: &mpsc::Receiver<Queued>) -> Vec<Queued> {
+    let until = Instant::now() + LAZY;
+    let mut urgent = first.1.is_some();
+    let mut batch = vec![first];
+    while batch.len() < BATCH_MAX {
+        let next = match urgent {
+            true => queue.try_recv().map_err(|_| RecvTimeoutError::Timeout),
+            false => queue.recv_timeout(until.saturating_duration_since(Instant::now())),
+        };
+        let Ok(next) = next else { break };
+        urgent |= next.1.is_some();
+        batch.push(next);
+    }
+    batch
 }

@@ -17,6 +17,7 @@ mod lock;
 mod logs;
 mod mailbox;
 mod recover;
+mod restore;
 mod rpc;
 mod sessions;
 mod split;
@@ -25,9 +26,10 @@ mod watchers;
 
 pub use config::Config;
 pub use error::Error;
-pub use journal::{DatasetChange, DiskStore, JobRecord, JobStore, MemoryStore, Record};
+pub use journal::{DatasetChange, DiskStore, JobRecord, JobStore, MemoryStore, PublishedTask, Record, RunningJob};
 
 use artifacts::Artifacts;
+use claims::Claims;
 use driver::{Driver, Start};
 use journal::Journal;
 use lock::DataDirLock;
@@ -54,16 +56,11 @@ pub async fn run_on(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let artifacts = Artifacts::open(config.data_dir.join("artifacts"))?;
-    let recovered = recover::recover(&mut *store)?;
-    let (journal, journal_thread) = Journal::start(store)?;
+    let claims = Claims::default();
+    let recovered = recover::recover(&mut *store, &claims)?;
+    let (journal, journal_thread, journal_breaks) = Journal::start(store)?;
     let (mailbox, messages) = Mailbox::new();
-    let start = Start {
-        epoch: recovered.epoch,
-        lease_ms: config.lease_ms,
-        past: recovered.past,
-        datasets: recovered.datasets,
-        journal,
-    };
+    let start = Start { recovered, claims, lease_ms: config.lease_ms, temporary: config.temporary, journal };
     let (stop, stopped) = oneshot::channel();
     let mut driver = tokio::spawn(Driver::new(start, mailbox.clone()).run(messages, stopped));
 
@@ -77,6 +74,7 @@ pub async fn run_on(
 
     let served = tokio::select! {
         served = &mut serving => Some(served),
+        Ok(broken) = journal_breaks => return Err(broken),
         ended = &mut driver => return Err(Error::Driver(ended.err().map_or("it returned".into(), |e| e.to_string()))),
         () = &mut shutdown => None,
     };

@@ -3,6 +3,7 @@
 //! The queue is bounded: whoever reads messages from the network waits here when the driver is behind. The driver
 //! itself never waits for anybody, so nobody can wait in a circle.
 
+use crate::commit::Commit;
 use crate::data::{ChunkReport, DataMessage};
 use crate::split::SplitJob;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -11,7 +12,7 @@ use windrow_model::{
     AttemptId, Code, DatasetChunk, Failure, JobId, JobSpec, JobStatus, NodeInfo, WorkerId, WorkerStatus,
 };
 use windrow_proto::v1;
-use windrow_scheduler::{Collected, Event};
+use windrow_scheduler::{Collected, Event, Told};
 
 /// Messages that wait for the driver at most.
 const QUEUE_MAX: usize = 4096;
@@ -71,6 +72,7 @@ pub(crate) enum Message {
     // From workers.
     SessionBegan {
         node: NodeInfo,
+        inventory: Inventory,
         to_worker: ToWorker,
         answer: Answer<Result<SessionId, Failure>>,
     },
@@ -92,6 +94,12 @@ pub(crate) enum Message {
         job: JobId,
         result: Result<(), Failure>,
     },
+    /// It is on record that the commit of a job begins, and with it which parts are committed.
+    Sealed {
+        job: JobId,
+        commit: Commit,
+        result: Result<(), Failure>,
+    },
     /// The final status of a job is durable.
     EndRecorded {
         job: JobId,
@@ -100,6 +108,14 @@ pub(crate) enum Message {
     SubmitNotRecorded {
         job: JobId,
     },
+}
+
+/// What a worker has when its session begins.
+#[derive(Debug, Default)]
+pub(crate) struct Inventory {
+    pub told: Vec<Told>,
+    /// Jobs whose setup it has.
+    pub jobs: Vec<JobId>,
 }
 
 /// What a worker reports.

@@ -1,48 +1,112 @@
-//! What a coordinator knows when it starts: the jobs of its earlier lives, and the datasets.
+//! What a coordinator knows when it starts: the jobs of its earlier lives, the datasets, and who its workers were.
 //!
-//! Jobs that had not ended are over: they are listed as failed with `INTERRUPTED`, and what they had staged is removed.
+//! Jobs that had not ended go on. Their outputs are claimed again before anybody can submit another job to them, and
+//! their staging folders looked for: a job whose staging is gone cannot go on and is over, with `INTERRUPTED`.
 
+use crate::claims::Claims;
 use crate::driver::PAST_MAX;
 use crate::error::Error;
-use crate::journal::{JobStore, Record};
-use crate::split::abandon;
+use crate::journal::{JobRecord, JobStore, PublishedTask, Record, RunningJob};
+use crate::split::{StagedSink, abandon, find_staging};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use windrow_model::dataset::dataset_name;
-use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus};
+use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus, WorkerId};
+use windrow_scheduler::RestoredJob;
 use windrow_store::Staging;
 
 /// What is left of earlier lives.
 pub(crate) struct Recovered {
     pub epoch: Epoch,
     pub past: BTreeMap<JobId, JobStatus>,
+    /// In the order of submission.
+    pub running: Vec<RecoveredJob>,
     pub datasets: Vec<Dataset>,
+    pub workers: Vec<WorkerId>,
+}
+
+/// A job that goes on.
+pub(crate) struct RecoveredJob {
+    pub job: RestoredJob,
+    pub staging: Vec<StagedSink>,
+    /// What its finished tasks left for datasets.
+    pub published: Vec<PublishedTask>,
+    pub datasets_done: bool,
 }
 
 /// Begins a new life on this store.
-pub(crate) fn recover(store: &mut dyn JobStore) -> Result<Recovered, Error> {
+pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recovered, Error> {
     let epoch = store.begin_epoch()?;
     let mut records = store.load()?;
+    let mut rows: BTreeMap<JobId, RunningJob> = store.load_running()?.into_iter().map(|j| (j.spec.id, j)).collect();
     // Ids sort by the time of submission.
     let old = records.len().saturating_sub(PAST_MAX);
-    if old > 0 {
-        let forgotten: Vec<JobId> = records.drain(..old).map(|r| r.status.id).collect();
+    let mut forgotten: Vec<JobId> = Vec::new();
+    for _ in 0..old {
+        let oldest = records.iter().position(|r| r.status.state.is_final());
+        forgotten.extend(oldest.map(|at| records.remove(at).status.id));
+    }
+    let mut running = Vec::new();
+    let mut past = BTreeMap::new();
+    let mut over: Vec<Record> = Vec::new();
+    for mut record in records {
+        let id = record.status.id;
+        if record.status.state.is_final() {
+            past.insert(id, record.status);
+            continue;
+        }
+        let found = rows.remove(&id).ok_or_else(|| Failure::new(Code::Internal, "the journal has only its name"));
+        match found.and_then(|row| go_on(&record, row, claims)) {
+            Ok(job) => running.push(job),
+            Err(failure) => {
+                claims.release(id);
+                interrupt(&mut record.status, &failure);
+                over.push(record.clone().into());
+                past.insert(id, record.status);
+            }
+        }
+    }
+    // Rows without a record: nobody was told of those jobs.
+    forgotten.extend(rows.into_keys().filter(|id| !running.iter().any(|r: &RecoveredJob| r.job.spec.id == *id)));
+    if !forgotten.is_empty() {
         store.forget(&forgotten)?;
     }
-    let mut interrupted: Vec<Record> = Vec::new();
-    for record in records.iter_mut().filter(|r| !r.status.state.is_final()) {
-        interrupt(&mut record.status);
-        interrupted.push(record.clone().into());
+    if !over.is_empty() {
+        store.write(&over)?;
     }
-    if !interrupted.is_empty() {
-        tracing::warn!("{} jobs were running when the coordinator stopped", interrupted.len());
-        store.write(&interrupted)?;
+    if !running.is_empty() {
+        tracing::info!("{} jobs go on", running.len());
     }
-    let datasets = store.load_datasets()?;
-    Ok(Recovered { epoch, datasets, past: records.into_iter().map(|r| (r.status.id, r.status)).collect() })
+    let (datasets, workers) = (store.load_datasets()?, store.load_workers()?);
+    Ok(Recovered { epoch, past, running, datasets, workers })
 }
 
-fn interrupt(status: &mut JobStatus) {
+fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<RecoveredJob, Failure> {
+    let RunningJob { spec, split, published, bad_records, datasets_done } = row;
+    let sealed = record.status.state == JobState::Committing;
+    // A job that was not split yet has staged nothing that is needed.
+    let staging = match &split {
+        Some(_) => find_staging(&spec, claims, sealed)?,
+        None => Vec::new(),
+    };
+    let unix_ms = record.status.submitted_unix_ms;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64;
+    let job = RestoredJob {
+        spec,
+        unix_ms,
+        // A clock that was set back makes it zero, not negative.
+        elapsed_ms: now.saturating_sub(unix_ms),
+        split,
+        published: published.iter().map(|p| p.task.clone()).collect(),
+        bad_records,
+        sealed,
+    };
+    Ok(RecoveredJob { job, staging, published, datasets_done })
+}
+
+fn interrupt(status: &mut JobStatus, why: &Failure) {
+    tracing::warn!(job = %status.id, "cannot go on: {why}");
     for output in status.outputs.iter().filter(|o| dataset_name(o).is_none()) {
         match Staging::at(Path::new(output), status.id) {
             Ok(staging) => abandon([&staging]),
@@ -52,6 +116,6 @@ fn interrupt(status: &mut JobStatus) {
     status.state = JobState::Failed;
     status.waiting = None;
     status.tasks.running = 0;
-    let what = "the coordinator stopped while the job ran; look at its outputs, and submit it again";
+    let what = format!("the coordinator stopped while the job ran, and it cannot go on: {}", why.message);
     status.error = Some(Failure::new(Code::Interrupted, what));
 }

@@ -13,6 +13,8 @@ struct Session {
     to_worker: ToWorker,
     /// Jobs whose setup this worker has got.
     set_up: BTreeSet<JobId>,
+    /// Jobs of which it had something when the session began.
+    named: BTreeSet<JobId>,
     draining: bool,
 }
 
@@ -33,7 +35,8 @@ impl Sessions {
         self.last_id += 1;
         let id = SessionId(self.last_id);
         self.leaving.remove(&worker);
-        self.live.insert(worker, Session { id, incarnation, to_worker, set_up: BTreeSet::new(), draining: false });
+        let (set_up, named) = Default::default();
+        self.live.insert(worker, Session { id, incarnation, to_worker, set_up, named, draining: false });
         Some(id)
     }
 
@@ -78,9 +81,23 @@ impl Sessions {
         self.live.get_mut(&worker).is_some_and(|s| s.set_up.insert(job))
     }
 
-    /// The job is over: everybody who has got its setup.
+    /// The worker has something of the `named` jobs, and the setups of some of them.
+    pub fn knows(&mut self, worker: WorkerId, set_up: Vec<JobId>, named: BTreeSet<JobId>) {
+        if let Some(session) = self.live.get_mut(&worker) {
+            session.set_up.extend(set_up);
+            session.named = named;
+        }
+    }
+
+    /// Whether this worker has a session.
+    pub fn is_live(&self, worker: WorkerId) -> bool {
+        self.live.contains_key(&worker)
+    }
+
+    /// The job is over: everybody who may have something of it.
     pub fn forget_job(&mut self, job: JobId) -> Vec<WorkerId> {
-        self.live.iter_mut().filter_map(|(worker, s)| s.set_up.remove(&job).then_some(*worker)).collect()
+        let had = |s: &mut Session| s.set_up.remove(&job) | s.named.remove(&job);
+        self.live.iter_mut().filter_map(|(worker, s)| had(s).then_some(*worker)).collect()
     }
 
     /// This worker said that it will end.

@@ -71,6 +71,24 @@ pub(crate) fn split_job(
     })
 }
 
+/// Claims the outputs of a job of an earlier life again, and finds its staging folders. When the commit has begun they
+/// may be outputs already.
+pub(crate) fn find_staging(spec: &JobSpec, claims: &Claims, sealed: bool) -> Result<Vec<StagedSink>, Failure> {
+    let folders = (0u32..).zip(&spec.plan.sinks).filter(|(_, s)| dataset_name(&s.path).is_none());
+    let mut found = Vec::new();
+    for (sink, output) in folders {
+        let path = Path::new(&output.path);
+        claims.claim(&windrow_store::canonical_output(path)?, spec.id)?;
+        let staging = Staging::at(path, spec.id)?;
+        let nonce = match staging.nonce() {
+            Err(_) if sealed => String::new(),
+            nonce => nonce?,
+        };
+        found.push(StagedSink { sink, staging, nonce });
+    }
+    Ok(found)
+}
+
 fn probes(stages: &[&[Chunk]]) -> Vec<PathBuf> {
     let mut probes: Vec<PathBuf> = Vec::new();
     let first_and_last = |chunks: &&[Chunk]| {

@@ -6,7 +6,7 @@ use support::*;
 use windrow_coordinator::Config;
 use windrow_model::*;
 use windrow_net::{Access, Token, clients, connect};
-use windrow_proto::v1::{self, from_worker::Message as Say};
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_token_only_hello_is_answered() {
@@ -33,7 +33,7 @@ async fn another_protocol_is_refused_with_both_numbers() {
     let mut client = coordinator.client().await;
     let refused = failure(client.0.hello(v1::HelloRequest { protocol: protocol.clone() }).await.unwrap_err());
     assert_eq!(refused.code, Code::VersionMismatch);
-    assert!(refused.message.contains("7 to 8") && refused.message.contains("protocol 1,"), "{refused}");
+    assert!(refused.message.contains("7 to 8") && refused.message.contains("protocol 2,"), "{refused}");
     let worker = FakeWorker::join(&coordinator, v1::Register { protocol, ..register(1, 1) }).await;
     assert_eq!(worker.err().unwrap().code, Code::VersionMismatch);
     assert!(client.workers().await.is_empty());
@@ -41,7 +41,7 @@ async fn another_protocol_is_refused_with_both_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restarted_coordinator_lists_what_has_ended_and_what_it_interrupted() {
+async fn a_restarted_coordinator_lists_what_has_ended_and_what_goes_on() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -65,14 +65,17 @@ async fn a_restarted_coordinator_lists_what_has_ended_and_what_it_interrupted() 
     let jobs = client.list().await;
     assert_eq!(jobs.len(), 2);
     assert_eq!(jobs[0], before);
-    assert_eq!((jobs[1].id, jobs[1].state), (cut.id, JobState::Failed));
-    assert_eq!(jobs[1].error.as_ref().unwrap().code, Code::Interrupted);
+    assert_eq!((jobs[1].id, jobs[1].state), (cut.id, JobState::Running));
+    assert_eq!(client.cancel(cut.id).await, Ok(()));
+    assert_eq!(client.end_of(cut.id).await.state, JobState::Cancelled);
     // A repeated submit is still the same job, and nothing runs again.
     assert_eq!(client.submit(&done).await, Ok(done.id));
     assert_eq!(client.end_of(done.id).await, before);
     // The binary is still there.
     let again = spec(3, &place.input(), &place.dir.path().join("out2"));
     assert_eq!(client.submit(&again).await, Ok(again.id));
+    client.cancel(again.id).await.unwrap();
+    client.end_of(again.id).await;
     coordinator.stop().await;
     assert_eq!(place.names(), ["data", "in.txt", "out"]);
 }
@@ -138,7 +141,7 @@ async fn the_work_of_a_worker_that_dies_goes_to_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_returns_at_once_is_told_its_work_anew() {
+async fn a_worker_that_returns_goes_on_with_what_it_says_it_has() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -147,18 +150,92 @@ async fn a_worker_that_returns_at_once_is_told_its_work_anew() {
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
     let first = worker.next_task().await;
-    // A second session of the same life ends the first one.
+    // A second session of the same life ends the first one. It has nothing: the task comes anew, with the job's setup.
     let mut back = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     while worker.hear().await.is_some() {}
     let again = back.next_task().await;
-    assert_eq!(again.attempt.task, first.attempt.task);
+    assert_eq!((again.attempt.task, again.attempt.number), (first.attempt.task, 1));
     assert!(back.setups.contains_key(&spec.id), "a new session gets the job's setup again");
+    // A third one has it still.
+    let has = v1::Inventory { attempts: vec![held(&again, false)], jobs: vec![spec.id.into()], last: true };
+    let mut third = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
     // An earlier life of the worker comes too late.
     let late = FakeWorker::join(&coordinator, register(1, 0)).await;
     assert_eq!(late.err().unwrap().code, Code::StaleAttempt);
-    back.done(&again);
+    third.setups = back.setups;
+    third.done(&again);
+    third.work_until_dropped(spec.id).await;
+    let end = client.end_of(spec.id).await;
+    assert_eq!((end.state, end.attempts), (JobState::Done, 4));
+    coordinator.stop().await;
+}
+
+/// The coordinator stops in the middle of a job and starts again on the same folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_on_with_the_next_coordinator_and_nothing_finished_runs_again() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let spec = place.spec(1);
+    client.submit(&spec).await.unwrap();
+    let map = worker.next_task().await;
+    worker.done(&map);
+    let (first, second) = (worker.next_task().await, worker.next_task().await);
+    worker.done(&first);
+    while !matches!(worker.hear().await.unwrap(), Told::Grant(_)) {}
+    worker.publish(first.attempt);
+    soon("the first part", async {
+        while client.get(spec.id).await.unwrap().tasks.done < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    coordinator.stop().await;
+
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let status = client.get(spec.id).await.unwrap();
+    assert_eq!((status.state, status.tasks.done), (JobState::Running, 1), "what was published is on record");
+    let other = place.spec(2);
+    assert_eq!(client.submit(&other).await, Ok(other.id));
+    assert_eq!(client.end_of(other.id).await.error.unwrap().code, Code::OutputInUse);
+    let unknown = JobId::from_bytes([8; 16]);
+    let has = v1::Inventory {
+        attempts: vec![held(&map, true), held(&first, true), held(&second, false)],
+        jobs: vec![spec.id.into(), unknown.into()],
+        last: true,
+    };
+    let mut back = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
+    back.setups = worker.setups;
+    assert_eq!(client.get(spec.id).await.unwrap().tasks, TaskTotals { total: 3, done: 2, running: 1, failed: 0 });
+    back.done(&second);
     back.work_until_dropped(spec.id).await;
-    assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
+    assert!(back.dropped.contains(&unknown), "a job that nobody knows is dropped");
+    let end = client.end_of(spec.id).await;
+    assert_eq!((end.state, end.attempts), (JobState::Done, 3));
+    assert_eq!(windrow_format::manifest::read(&place.output()).unwrap().parts.len(), 2);
+    assert_eq!(place.names(), ["data", "in.txt", "out"]);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_staging_folder_is_gone_cannot_go_on() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let spec = place.spec(1);
+    client.submit(&spec).await.unwrap();
+    worker.next_task().await;
+    coordinator.stop().await;
+    let hidden = place.names().into_iter().find(|n| n.starts_with(".out.")).unwrap();
+    std::fs::remove_dir_all(place.dir.path().join(hidden)).unwrap();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let end = coordinator.client().await.end_of(spec.id).await;
+    assert_eq!((end.state, end.error.unwrap().code), (JobState::Failed, Code::Interrupted));
     coordinator.stop().await;
 }
 

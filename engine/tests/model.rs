@@ -16,7 +16,7 @@ type Pair = (Vec<u8>, Vec<u8>);
 type Partitions = BTreeMap<u32, Vec<Pair>>;
 
 fn spec(folder: &Path, partitioning: Partitioning, order: Order, codec: Codec, memory: usize) -> EdgeSpec {
-    let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, output: 0, partition: 0 };
+    let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, epoch: 1, output: 0, partition: 0 };
     EdgeSpec { folder: folder.join("runs"), file: folder.join("out"), identity, partitioning, order, codec, memory }
 }
 

@@ -80,6 +80,8 @@ pub struct Identity {
     pub task: u32,
     /// Number of the attempt.
     pub attempt: u32,
+    /// The coordinator's life in which it was started: numbers begin anew in each.
+    pub epoch: u64,
     /// Which output of the stage.
     pub output: u32,
     /// Which partition of the output.
@@ -87,11 +89,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn bytes(&self) -> [u8; 36] {
-        let mut b = [0; 36];
+    fn bytes(&self) -> [u8; 44] {
+        let mut b = [0; 44];
         b[..16].copy_from_slice(&self.job);
+        b[16..24].copy_from_slice(&self.epoch.to_le_bytes());
         let numbers = [self.stage, self.task, self.attempt, self.output, self.partition];
-        for (to, n) in b[16..].chunks_exact_mut(4).zip(numbers) {
+        for (to, n) in b[24..].chunks_exact_mut(4).zip(numbers) {
             to.copy_from_slice(&n.to_le_bytes());
         }
         b
@@ -259,7 +262,7 @@ mod tests {
 
     #[test]
     fn an_intact_block_of_another_place_is_refused() {
-        let identity = Identity { job: [7; 16], stage: 1, task: 2, attempt: 3, output: 4, partition: 5 };
+        let identity = Identity { job: [7; 16], stage: 1, task: 2, attempt: 3, epoch: 6, output: 4, partition: 5 };
         let payload = b"\x01\x01kv";
         let header = Header { codec: Codec::None, raw_length: 4, stored_length: 4, records: 1 };
         let mut block = header.seal(&identity, &[payload]).to_vec();
@@ -270,6 +273,7 @@ mod tests {
             Identity { stage: 0, ..identity },
             Identity { task: 0, ..identity },
             Identity { attempt: 0, ..identity },
+            Identity { epoch: 0, ..identity },
             Identity { output: 0, ..identity },
             Identity { partition: 0, ..identity },
         ];

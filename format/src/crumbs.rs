@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! page 0: magic, crash (0, or signal << 32 | slot + 1; signal 0 is an exit), ended
-//! then SLOTS slots of SLOT_WORDS words: active, offset, length of the file, attempt (6 words), length of the path, path
+//! then SLOTS slots of SLOT_WORDS words: active, offset, length of the file, steps, attempt (6 words), length of the path, path
 //! ```
 
 use rustix::fs::MemfdFlags;
@@ -29,7 +29,7 @@ pub const WORDS: usize = HEADER_WORDS + SLOTS * SLOT_WORDS;
 /// Bytes of the whole region.
 pub const BYTES: usize = WORDS * 8;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"wcrumb01");
+const MAGIC: u64 = u64::from_le_bytes(*b"wcrumb02");
 /// No record.
 const NOWHERE: u64 = u64::MAX;
 
@@ -39,7 +39,8 @@ const ENDED: usize = 2;
 const ACTIVE: usize = 0;
 const OFFSET: usize = 1;
 const FILE_BYTES: usize = 2;
-const ATTEMPT: usize = 3;
+const STEPS: usize = 3;
+const ATTEMPT: usize = 4;
 const ATTEMPT_WORDS: usize = 6;
 const PATH_LENGTH: usize = ATTEMPT + ATTEMPT_WORDS;
 const PATH: usize = PATH_LENGTH + 1;
@@ -139,6 +140,13 @@ impl Slot<'_> {
         self.set(OFFSET, offset);
     }
 
+    /// Something else than a record has been done: a block, a group.
+    #[inline]
+    pub fn step(&self) {
+        // Only this thread writes here.
+        self.set(STEPS, self.0[STEPS].load(Ordering::Relaxed).wrapping_add(1));
+    }
+
     /// No record is worked on.
     pub fn no_record(&self) {
         self.set(OFFSET, NOWHERE);
@@ -183,6 +191,44 @@ pub fn read_region(region: &File) -> io::Result<Option<Last>> {
     let mut bytes = vec![0; BYTES];
     region.read_exact_at(&mut bytes, 0)?;
     Ok(read(&bytes))
+}
+
+/// Where a thread is that works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Now {
+    pub attempt: AttemptId,
+    /// Changes whenever the thread gets on.
+    pub mark: (u64, u64),
+    pub place: Option<Place>,
+}
+
+/// Where the threads of a process are that still lives. What one writes just now may be mixed with what it wrote before.
+///
+/// # Errors
+/// The system's.
+pub fn read_now(region: &File) -> io::Result<Vec<Now>> {
+    let mut found = Vec::new();
+    for slot in 0..SLOTS {
+        let start = ((HEADER_WORDS + slot * SLOT_WORDS) * 8) as u64;
+        let mut head = [0; (PATH_LENGTH + 1) * 8];
+        region.read_exact_at(&mut head, start)?;
+        let words = |bytes: &[u8], i: usize| {
+            bytes.get(i * 8..).and_then(|b| b.first_chunk::<8>()).map_or(0, |b| u64::from_ne_bytes(*b))
+        };
+        if head.iter().all(|b| *b == 0) {
+            // Slots are taken in order: nobody has ever been here, nor further on.
+            break;
+        }
+        if words(&head, ACTIVE) != 1 {
+            continue;
+        }
+        let mut whole = vec![0; SLOT_WORDS * 8];
+        region.read_exact_at(&mut whole, start)?;
+        let word = |i: usize| words(&whole, i);
+        let attempt = attempt_of(std::array::from_fn(|i| word(ATTEMPT + i)));
+        found.push(Now { attempt, mark: (word(OFFSET), word(STEPS)), place: place(word) });
+    }
+    Ok(found)
 }
 
 /// The same from its bytes.

@@ -26,6 +26,17 @@ pub fn part(index: u32, suffix: &str) -> String {
     format!("{PART}{index:05}{suffix}")
 }
 
+/// In an output: the records that were set aside, as JSON lines. Absent if there are none.
+pub const BAD_RECORDS: &str = "_bad_records.jsonl";
+
+/// In a staging folder: where attempts put their parts until the commit takes those that won.
+pub const PARTS: &str = "_parts";
+
+/// A part of this attempt in [`PARTS`]: no two attempts use the same name.
+pub fn attempt_part(attempt: &AttemptId, suffix: &str) -> String {
+    format!("{}.{}", part(attempt.task.index, suffix), attempt_folder(attempt))
+}
+
 /// Index and suffix of a part file's name.
 pub fn parse_part(name: &str) -> Option<(u32, &str)> {
     let rest = name.strip_prefix(PART)?;
@@ -100,26 +111,9 @@ pub fn job_folder(job: JobId) -> String {
     job.to_string()
 }
 
-/// An attempt's scratch folder inside its job's: `STAGE-TASK-ATTEMPT`.
+/// An attempt's scratch folder inside its job's: `STAGE-TASK-ATTEMPT-EPOCH`.
 pub fn attempt_folder(attempt: &AttemptId) -> String {
-    format!("{}-{}-{}", attempt.task.stage, attempt.task.index, attempt.number)
-}
-
-/// Stage, task and attempt of a scratch folder's name.
-pub fn parse_attempt_folder(name: &str) -> Option<(u32, u32, u32)> {
-    let mut numbers = name.split('-').map(|n| n.parse::<u32>().ok());
-    let found = (numbers.next()??, numbers.next()??, numbers.next()??);
-    (format!("{}-{}-{}", found.0, found.1, found.2) == name).then_some(found)
-}
-
-/// What an attempt wrote to stderr.
-pub fn attempt_log(attempt: &AttemptId) -> String {
-    format!("{}.log", attempt_folder(attempt))
-}
-
-/// Stage, task and attempt of a log's name.
-pub fn parse_attempt_log(name: &str) -> Option<(u32, u32, u32)> {
-    parse_attempt_folder(name.strip_suffix(".log")?)
+    format!("{}-{}-{}-{}", attempt.task.stage, attempt.task.index, attempt.number, attempt.epoch)
 }
 
 /// In an attempt's folder: the shuffle file of its output number `output`.
@@ -207,11 +201,6 @@ mod tests {
 
     #[test]
     fn scratch_names_read_back() {
-        assert_eq!(parse_attempt_folder("1-20-3"), Some((1, 20, 3)));
-        assert_eq!(parse_attempt_log("1-20-3.log"), Some((1, 20, 3)));
-        for foreign in ["1-2", "1-2-3-4", "01-2-3", "1-2--3", ""] {
-            assert_eq!(parse_attempt_folder(foreign), None, "{foreign}");
-        }
         assert_eq!(parse_edge_file(&edge_file(4)), Some(4));
         assert_eq!(parse_sink_file(&sink_file(4)), Some(4));
         assert_eq!(parse_sink_file("sink-+4"), None);

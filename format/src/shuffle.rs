@@ -11,14 +11,14 @@
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
 use crate::codec::{Codec, Compressor};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use windrow_model::Segment;
 
 pub use crate::segment::{SegmentCursor, SegmentReader};
 
 const MAGIC: [u8; 8] = *b"windrowS";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const ENTRY_BYTES: usize = 36;
 const FOOTER_BYTES: usize = 28;
 /// Room that a block may need while it is made: LZ4 wants a tenth more than it can ever fill.
@@ -233,19 +233,45 @@ impl ShuffleWriter {
 
 /// The segments of a whole shuffle file, checked: ascending, without gaps, as the checksum says. Blocks are checked when read.
 pub fn read_index(file: &[u8]) -> Result<Vec<Segment>, FormatError> {
-    let body = file.len().checked_sub(FOOTER_BYTES).ok_or(FormatError::Truncated)?;
-    let footer = &file[body..];
+    let footer = file.len().checked_sub(FOOTER_BYTES).ok_or(FormatError::Truncated)?;
+    let index_offset = index_offset(&file[footer..], file.len() as u64)?;
+    segments(&file[index_offset as usize..], index_offset)
+}
+
+/// The same for a file on disk, of which only the index is read.
+pub fn read_index_of(path: &Path) -> Result<Vec<Segment>, FormatError> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut footer = [0; FOOTER_BYTES];
+    file.seek(SeekFrom::Start(length.checked_sub(FOOTER_BYTES as u64).ok_or(FormatError::Truncated)?))?;
+    file.read_exact(&mut footer)?;
+    let index_offset = index_offset(&footer, length)?;
+    file.seek(SeekFrom::Start(index_offset))?;
+    let mut tail = Vec::new();
+    file.take(length - index_offset).read_to_end(&mut tail)?;
+    if tail.len() as u64 != length - index_offset {
+        return Err(FormatError::Truncated);
+    }
+    segments(&tail, index_offset)
+}
+
+/// Where the index begins in a file of this length, if the footer fits it.
+fn index_offset(footer: &[u8], length: u64) -> Result<u64, FormatError> {
     if footer[20..] != MAGIC {
         return Err(FormatError::Malformed("it does not end as a shuffle file does"));
     }
-    let index_offset = le_u64(&footer[..8]);
-    let entries = le_u32(&footer[8..12]) as usize;
-    let index_bytes = entries as u64 * ENTRY_BYTES as u64;
-    if index_offset.checked_add(index_bytes) != Some(body as u64) {
+    let (offset, entries) = (le_u64(&footer[..8]), le_u32(&footer[8..12]));
+    let index_bytes = u64::from(entries) * ENTRY_BYTES as u64;
+    if offset.checked_add(index_bytes + FOOTER_BYTES as u64) != Some(length) {
         return Err(FormatError::Malformed("its index does not lie where the footer says"));
     }
-    let index = &file[index_offset as usize..];
-    let summed = &index[..index_bytes as usize + 16];
+    Ok(offset)
+}
+
+/// Index and footer, the end of a file from `index_offset` on.
+fn segments(tail: &[u8], index_offset: u64) -> Result<Vec<Segment>, FormatError> {
+    let (index, footer) = tail.split_at(tail.len() - FOOTER_BYTES);
+    let summed = &tail[..index.len() + 16];
     if crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, summed) as u32 != le_u32(&footer[16..20]) {
         return Err(FormatError::Checksum { offset: index_offset });
     }
@@ -253,9 +279,9 @@ pub fn read_index(file: &[u8]) -> Result<Vec<Segment>, FormatError> {
     if version != VERSION {
         return Err(FormatError::Version { found: version.min(255) as u8 });
     }
-    let mut segments: Vec<Segment> = Vec::with_capacity(entries);
+    let mut segments: Vec<Segment> = Vec::with_capacity(index.len() / ENTRY_BYTES);
     let mut offset = 0u64;
-    for e in index[..index_bytes as usize].chunks_exact(ENTRY_BYTES) {
+    for e in index.chunks_exact(ENTRY_BYTES) {
         let segment = Segment {
             partition: le_u32(&e[..4]),
             offset: le_u64(&e[4..12]),

@@ -25,12 +25,23 @@ pub struct FileRange {
     pub content: Option<Digest>,
 }
 
+/// A record of a chunk that is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SkippedRecord {
+    /// Position of its range in the chunk.
+    pub range: u32,
+    /// Of its first byte in the file (in the decompressed bytes for a compressed file).
+    pub offset: u64,
+}
+
 /// The input of one source task: usually one range, or many small files together, in input order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
     pub ranges: Vec<FileRange>,
     /// Which contiguous part of the whole input this chunk lies in: the partition that a map-only stage writes.
     pub part: u32,
+    /// Records that are left out, because they made tasks fail; ascending.
+    pub skip: Vec<SkippedRecord>,
     /// Workers that have all of it: known to who decides where its task runs, and not told to others.
     pub holders: Vec<WorkerId>,
 }

@@ -91,6 +91,15 @@ codes! {
     Internal "INTERNAL" Charge "this is a bug in Windrow: please report it with this message";
 }
 
+impl Code {
+    /// Whether a failure of this kind at a record can be the record's own.
+    pub fn may_blame_record(self) -> bool {
+        use Code::*;
+        let own = [UserError, UserPanic, RecordMalformed, RecordNotUtf8, RecordTooLarge, FieldNotRepresentable];
+        own.contains(&self) || matches!(self, ExecutorCrashed | TaskTimeout)
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -30,6 +30,8 @@ impl Counters {
 pub mod names {
     /// From inputs of the job.
     pub const RECORDS_READ: &str = "windrow.records_read";
+    /// Left out because they made tasks fail.
+    pub const RECORDS_SKIPPED: &str = "windrow.records_skipped";
     /// From earlier stages.
     pub const RECORDS_MERGED: &str = "windrow.records_merged";
     pub const BYTES_READ: &str = "windrow.bytes_read";

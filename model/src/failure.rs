@@ -1,6 +1,8 @@
 //! Why something failed, written to the person who gets it.
 
+use crate::chunk::SkippedRecord;
 use crate::code::Code;
+use crate::ids::TaskId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -13,6 +15,17 @@ pub struct RecordPlace {
     pub offset: u64,
     /// The first bytes of the record, printable.
     pub excerpt: String,
+}
+
+/// A record that made its task fail and was set aside: the job went on without it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadRecord {
+    /// Whose input it was.
+    pub task: TaskId,
+    pub record: SkippedRecord,
+    pub place: RecordPlace,
+    pub code: Code,
+    pub message: String,
 }
 
 /// One cause: a stable code, what happened, where, and what to do.

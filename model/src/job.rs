@@ -21,6 +21,17 @@ pub struct JobOptions {
     pub attempts_max: u32,
     /// The job fails if it is not done this long after it was submitted.
     pub timeout_ms: Option<u64>,
+    /// An attempt fails if it runs for so long.
+    pub task_timeout_ms: Option<u64>,
+    /// An attempt fails if it gets no further than one record, block or group for so long.
+    pub progress_timeout_ms: Option<u64>,
+    /// So many records that make their tasks fail are set aside; one more fails the job.
+    pub skip_bad_records: u64,
+}
+
+impl JobOptions {
+    /// How long an attempt may stay at one place, unless told otherwise.
+    pub const PROGRESS_TIMEOUT_MS: u64 = 600_000;
 }
 
 impl Default for JobOptions {
@@ -32,6 +43,9 @@ impl Default for JobOptions {
             slots_max: None,
             attempts_max: 4,
             timeout_ms: None,
+            task_timeout_ms: None,
+            progress_timeout_ms: Some(JobOptions::PROGRESS_TIMEOUT_MS),
+            skip_bad_records: 0,
         }
     }
 }

@@ -22,11 +22,11 @@ pub mod task;
 pub mod time;
 pub mod units;
 
-pub use chunk::{Chunk, FileIdentity, FileRange};
+pub use chunk::{Chunk, FileIdentity, FileRange, SkippedRecord};
 pub use code::{Class, Code};
 pub use counters::Counters;
 pub use dataset::{Dataset, DatasetChunk, DatasetStatus};
-pub use failure::{Failure, RecordPlace};
+pub use failure::{BadRecord, Failure, RecordPlace};
 pub use ids::{AttemptId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 pub use job::{JobOptions, JobSpec, JobState, JobStatus, StageStatus, TaskTotals};
 pub use manifest::{Manifest, Part};

@@ -82,8 +82,12 @@ proptest! {
     fn specs_read_back(
         partitions in prop::option::of(1u32..=1_000_000), chunk_bytes in prop::option::of(1u64..),
         priority: i32, slots_max in prop::option::of(1u32..), attempts_max in 1u32.., timeout_ms in prop::option::of(1u64..),
+        task_timeout_ms in prop::option::of(1u64..), progress_timeout_ms in prop::option::of(1u64..), skip_bad_records: u64,
     ) {
-        let spec = spec(JobOptions { partitions, chunk_bytes, priority, slots_max, attempts_max, timeout_ms });
+        let spec = spec(JobOptions {
+            partitions, chunk_bytes, priority, slots_max, attempts_max, timeout_ms, task_timeout_ms, progress_timeout_ms,
+            skip_bad_records,
+        });
         prop_assert_eq!(JobSpec::try_from(v1::JobSpec::from(spec.clone())), Ok(spec));
     }
 
@@ -104,6 +108,7 @@ proptest! {
                 TaskInput::Chunk(Chunk {
                     ranges: vec![FileRange { path, offset, length, identity, content }],
                     part,
+                    skip: vec![SkippedRecord { range: 0, offset }, SkippedRecord { range: 1, offset: length }],
                     holders: vec![],
                 }),
                 TaskInput::Segments(vec![SegmentRef {

@@ -1,6 +1,6 @@
 //! Everything the scheduler can ask for: plain data, done by whoever drives it.
 
-use windrow_model::{AttemptId, JobId, JobStatus, PartReport, Task, WorkerId};
+use windrow_model::{AttemptId, BadRecord, JobId, JobStatus, PartReport, Task, TaskReport, WorkerId};
 
 /// Results for the driver by their names in `Plan::collects`: one blob for each task of the stage, in task order.
 pub type Collected = Vec<(String, Vec<Vec<u8>>)>;
@@ -28,9 +28,14 @@ pub enum Action {
     Revoke { worker: WorkerId, attempt: AttemptId },
     /// This attempt is the task's one winner: publish its parts; answered by `Published` or `PublishFailed`.
     Grant { worker: WorkerId, attempt: AttemptId },
-    /// Every part is staged: make the outputs visible; answered by `Committed` or `CommitFailed`.
-    /// Parts are sorted by sink, then by task.
-    CommitJob { job: JobId, parts: Vec<StagedPart> },
+    /// The task is done and its parts are staged: whoever keeps a journal writes this down, before the `CommitJob` that
+    /// follows is begun (see `Event::Restored`).
+    Published { worker: WorkerId, attempt: AttemptId, report: Box<TaskReport> },
+    /// The job goes on without this record: whoever keeps a journal writes it down (see `Event::Restored`).
+    SetAside { record: Box<BadRecord> },
+    /// Every part is staged: make the outputs visible, with a list of the records that are missing from them; answered by
+    /// `Committed` or `CommitFailed`. Parts are sorted by sink, then by task, records by stage, task and place.
+    CommitJob { job: JobId, parts: Vec<StagedPart>, bad_records: Vec<BadRecord> },
     /// The job is over, however: remove staging folders, tell `workers` to drop its files and executors, keep its
     /// final status. Comes exactly once per job, and last. `collected` is empty unless the job is done.
     JobEnded { job: JobId, status: Box<JobStatus>, collected: Collected, workers: Vec<WorkerId> },

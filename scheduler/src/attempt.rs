@@ -43,7 +43,7 @@ impl State {
 
     /// Whatever this life of a worker says shows that it lives.
     pub fn heard(&mut self, worker: WorkerId, attempt: AttemptId) {
-        if attempt.epoch == self.epoch && self.workers.lives(worker, attempt.incarnation) {
+        if self.workers.lives(worker, attempt.incarnation) {
             self.renew_lease(worker);
         }
     }

@@ -66,7 +66,7 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
     ensure(undone == stage.blocked_by, || format!("blocked by {undone}, not {}", stage.blocked_by))?;
     ensure(stage.is_runnable() == job.runnable.contains(&s), || "runnable is stale".into())?;
     ensure(stage.waiting.is_disjoint(&stage.picky), || "a task waits twice".into())?;
-    let needed = job.state == JobState::Running && job.is_needed(s);
+    let needed = job.state == JobState::Running && !job.held && job.is_needed(s);
     let (mut done, mut running, mut slots, mut waiting) = (0, 0, 0, 0);
     for (t, task) in stage.tasks.iter().enumerate() {
         let id = TaskId { job: job.spec.id, stage: StageId(s as u32), index: t as u32 };
@@ -81,16 +81,18 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
                 running += 1;
                 slots += u32::from(matches!(task.state, TaskState::Running(_)));
                 at.insert((run.worker, id));
-                ensure(run.attempt.epoch == state.epoch && run.attempt.task == id, || {
+                ensure(run.attempt.epoch <= state.epoch && run.attempt.task == id, || {
                     format!("task {t} runs another")
                 })?;
-                ensure(run.attempt.number + 1 == task.attempts, || format!("task {t} runs an old attempt"))?;
+                ensure(run.attempt.epoch >= job.split_epoch, || format!("task {t} reads other chunks"))?;
+                ensure(run.attempt.number < task.attempts, || format!("task {t} runs an unknown attempt"))?;
                 ensure(state.workers.lives(run.worker, run.attempt.incarnation), || format!("task {t} runs nowhere"))?;
             }
             TaskState::Done => {
                 done += 1;
                 ensure(!needed || is_held(task, &state.workers), || format!("task {t} is lost and still needed"))?;
-                ensure(task.held.is_some() && task.counted, || format!("task {t} is done without outputs"))?;
+                let known = task.held.is_some() && task.counted;
+                ensure(known != task.skipped, || format!("task {t} is done without outputs"))?;
                 ensure(stage.has_sink() != task.published.is_empty(), || format!("task {t} is done and unpublished"))?;
             }
         }

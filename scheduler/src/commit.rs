@@ -33,21 +33,18 @@ impl State {
         }
         let id = attempt.task;
         let Some((run, Some(report))) = self.stop(id) else { return };
-        let parts = report.outputs.iter().filter_map(|o| match o {
-            OutputReport::Sink(part) => Some(StagedPart { task: id.index, attempt, part: part.clone() }),
-            OutputReport::Edge(_) | OutputReport::Broadcast(_) => None,
-        });
-        let parts = parts.collect();
         if let Some(task) = self.task_mut(id) {
-            task.published = parts;
+            task.published = staged_parts(attempt, &report);
         }
+        self.out.push(Action::Published { worker, attempt, report: report.clone() });
         self.finish(id, run, *report);
     }
 
     fn finish(&mut self, id: TaskId, run: Run, report: TaskReport) {
         let s = id.stage.0 as usize;
+        let life = self.workers.get(run.worker).map_or(run.attempt.incarnation, |w| w.info.incarnation);
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
-        if job.finish(s, id.index as usize, run, report) {
+        if job.finish(s, id.index as usize, run, life, report) {
             self.drop_needless_reruns(id.job, s);
             self.advance(id.job);
         }
@@ -62,11 +59,14 @@ impl State {
                 self.end_job(id, JobState::Done, None);
             } else {
                 job.state = JobState::Committing;
+                job.sealed = true;
                 let mut parts: Vec<StagedPart> =
                     job.stages.iter().flat_map(|s| &s.tasks).flat_map(|t| t.published.iter().cloned()).collect();
                 parts.sort_by_key(|p| (p.part.sink, p.task));
                 self.timers.clear(crate::lease::Timer::Timeout(id));
-                self.out.push(Action::CommitJob { job: id, parts });
+                let mut bad_records = job.bad_records.clone();
+                bad_records.sort_by_key(|bad| (bad.task, bad.record));
+                self.out.push(Action::CommitJob { job: id, parts, bad_records });
             }
         }
         self.requeue(id);
@@ -83,4 +83,13 @@ impl State {
             self.end_job(id, JobState::Failed, Some(failure));
         }
     }
+}
+
+/// The parts of an attempt that has published.
+pub(crate) fn staged_parts(attempt: AttemptId, report: &TaskReport) -> Vec<StagedPart> {
+    let parts = report.outputs.iter().filter_map(|o| match o {
+        OutputReport::Sink(part) => Some(StagedPart { task: attempt.task.index, attempt, part: part.clone() }),
+        OutputReport::Edge(_) | OutputReport::Broadcast(_) => None,
+    });
+    parts.collect()
 }

@@ -1,7 +1,7 @@
 //! Everything that can happen to the scheduler: a closed list of plain data.
 
 use windrow_model::{
-    AttemptId, Chunk, Failure, JobId, JobSpec, NodeInfo, OutputReport, SegmentRef, StageId, TaskReport, WorkerId,
+    AttemptId, BadRecord, Chunk, Epoch, Failure, JobId, JobSpec, NodeInfo, SegmentRef, StageId, TaskReport, WorkerId,
 };
 
 /// What the splitter found for one source stage.
@@ -9,6 +9,48 @@ use windrow_model::{
 pub struct StageChunks {
     pub stage: StageId,
     pub chunks: Vec<Chunk>,
+}
+
+/// An attempt that a worker has, as it says when its session begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    pub attempt: AttemptId,
+    /// What it made, if it has finished; else it runs, or waits there for its turn.
+    pub report: Option<TaskReport>,
+}
+
+/// A job of an earlier life of the driver, as far as its journal has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestoredJob {
+    pub spec: Box<JobSpec>,
+    pub unix_ms: u64,
+    /// How long it had been there before.
+    pub elapsed_ms: u64,
+    /// How its inputs were cut; without it that is done again.
+    pub split: Option<RestoredSplit>,
+    /// Finished tasks whose parts are staged.
+    pub published: Vec<RestoredTask>,
+    /// Records that were set aside.
+    pub bad_records: Vec<BadRecord>,
+    /// Its commit had begun: outputs may be visible.
+    pub sealed: bool,
+}
+
+/// The answer to an earlier `Action::PlanJob`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestoredSplit {
+    /// The life in which it was cut. Attempts of earlier ones read other chunks.
+    pub epoch: Epoch,
+    pub input_bytes: u64,
+    pub stages: Vec<StageChunks>,
+}
+
+/// What an earlier `Action::Published` said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestoredTask {
+    pub worker: WorkerId,
+    pub attempt: AttemptId,
+    pub report: TaskReport,
 }
 
 /// One thing that has happened. Events of one worker's session are to be handed over in the order in which they were
@@ -25,8 +67,9 @@ pub enum Event {
     /// A client cancels; without effect once the job commits.
     Cancelled { job: JobId },
 
-    /// A worker's session began (or began again: a new incarnation fences the old one).
-    WorkerJoined { node: NodeInfo },
+    /// A worker's session began, or began again. `told` is everything that it has: what it was thought to have and does
+    /// not name is lost. A new incarnation fences the old one, of which it may have kept finished outputs.
+    WorkerJoined { node: NodeInfo, told: Vec<Told> },
     /// Its session ended and its lease ran out, or it said goodbye.
     WorkerLeft { worker: WorkerId },
     /// It still lives.
@@ -50,14 +93,12 @@ pub enum Event {
     /// The outputs are not visible, and will not be.
     CommitFailed { job: JobId, failure: Failure },
 
+    /// A job of an earlier life. These come before anything else.
+    Restored { job: Box<RestoredJob> },
+    /// All jobs are restored. They start nothing until these workers, who had a session when the earlier life ended,
+    /// are back and have told what they have, or until `ms` have passed.
+    Awaited { workers: Vec<WorkerId>, ms: u64 },
+
     /// Time has come to `Scheduler::next_deadline`.
     Tick,
-}
-
-/// A finished output of a finished task, as the scheduler keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TaskOutputs {
-    pub worker: WorkerId,
-    pub attempt: AttemptId,
-    pub outputs: Vec<OutputReport>,
 }

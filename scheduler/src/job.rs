@@ -12,7 +12,8 @@ use crate::state::{Ended, State};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{
-    Chunk, Code, Counters, Failure, JobId, JobSpec, JobState, Output, Partitions, StageId, TaskOutput, Time, WorkerId,
+    BadRecord, Chunk, Code, Counters, Epoch, Failure, JobId, JobSpec, JobState, Output, Partitions, StageId,
+    TaskOutput, Time, WorkerId,
 };
 
 /// As in `Plan::check`, for the count that the options give.
@@ -27,7 +28,17 @@ pub(crate) struct Job {
     pub state: JobState,
     pub submitted: Time,
     pub submitted_unix_ms: u64,
+    /// How long it had been there before a restart.
+    pub elapsed_before_ms: u64,
     pub input_bytes: u64,
+    /// The life of the driver in which the inputs were cut: attempts of earlier ones read other chunks.
+    pub split_epoch: Epoch,
+    /// It was there before a restart: some of its tasks are done in ways that nobody may ever tell of.
+    pub restored: bool,
+    /// Restored, and workers that may have something of it are not back yet: nothing is started.
+    pub held: bool,
+    /// Its commit has begun once: it can only be done, or fail.
+    pub sealed: bool,
     /// As in the plan; empty while planning.
     pub stages: Vec<Stage>,
     pub stages_done: usize,
@@ -38,25 +49,33 @@ pub(crate) struct Job {
     /// Attempts started so far.
     pub attempts: u64,
     pub counters: Counters,
+    /// Records that were set aside, in the order in which they were found.
+    pub bad_records: Vec<BadRecord>,
     /// Everyone who ever got an attempt.
     pub workers: BTreeSet<WorkerId>,
 }
 
 impl Job {
-    fn new(spec: Box<JobSpec>, seq: u64, submitted: Time, submitted_unix_ms: u64) -> Self {
+    pub fn new(spec: Box<JobSpec>, seq: u64, submitted: Time, submitted_unix_ms: u64) -> Self {
         Job {
             spec,
             seq,
             state: JobState::Planning,
             submitted,
             submitted_unix_ms,
+            elapsed_before_ms: 0,
             input_bytes: 0,
+            split_epoch: Epoch::default(),
+            restored: false,
+            held: false,
+            sealed: false,
             stages: Vec::new(),
             stages_done: 0,
             runnable: BTreeSet::new(),
             slots: 0,
             attempts: 0,
             counters: Counters::default(),
+            bad_records: Vec::new(),
             workers: BTreeSet::new(),
         }
     }
@@ -65,13 +84,14 @@ impl Job {
     pub fn turn(&self) -> Option<Turn> {
         let options = &self.spec.options;
         let wants = self.state == JobState::Running
+            && !self.held
             && !self.runnable.is_empty()
             && options.slots_max.is_none_or(|max| self.slots < max);
         wants.then_some(Turn { priority: Reverse(options.priority), slots: self.slots, seq: self.seq })
     }
 
     /// Makes the stages and tasks.
-    fn start(&mut self, input_bytes: u64, found: Vec<StageChunks>) -> Result<(), Failure> {
+    pub fn start(&mut self, epoch: Epoch, input_bytes: u64, found: Vec<StageChunks>) -> Result<(), Failure> {
         let wrong = |what: String| Failure::new(Code::Internal, format!("the inputs were split wrongly: {what}"));
         let mut found: BTreeMap<StageId, Vec<Chunk>> = found.into_iter().map(|s| (s.stage, s.chunks)).collect();
         let plan = &self.spec.plan;
@@ -107,6 +127,7 @@ impl Job {
             return Err(wrong(format!("stage {stage} has no source")));
         }
         self.input_bytes = input_bytes;
+        self.split_epoch = epoch;
         self.state = JobState::Running;
         for s in 0..self.stages.len() {
             if self.stages[s].tasks.is_empty() {
@@ -144,8 +165,9 @@ impl State {
     }
 
     pub fn handle_planned(&mut self, id: JobId, input_bytes: u64, found: Vec<StageChunks>) {
+        let epoch = self.epoch;
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Planning) else { return };
-        match job.start(input_bytes, found) {
+        match job.start(epoch, input_bytes, found) {
             Ok(()) => self.advance(id),
             Err(failure) => self.end_job(id, JobState::Failed, Some(failure)),
         }
@@ -159,13 +181,13 @@ impl State {
 
     /// A commit under way wins over a cancel: the outputs may be visible already.
     pub fn handle_cancelled(&mut self, id: JobId) {
-        if self.jobs.get(&id).is_some_and(|j| j.state != JobState::Committing) {
+        if self.jobs.get(&id).is_some_and(|j| !j.sealed) {
             self.end_job(id, JobState::Cancelled, Some(Failure::new(Code::Cancelled, "the job was cancelled")));
         }
     }
 
     pub fn job_timed_out(&mut self, id: JobId) {
-        let Some(job) = self.jobs.get(&id).filter(|j| j.state != JobState::Committing) else { return };
+        let Some(job) = self.jobs.get(&id).filter(|j| !j.sealed) else { return };
         let limit = job.spec.options.timeout_ms.unwrap_or(0);
         let failure = Failure::new(Code::DeadlineExceeded, format!("the job was not done after {limit} ms"));
         self.end_job(id, JobState::Failed, Some(failure));

@@ -11,6 +11,8 @@ pub(crate) enum Timer {
     Lease(WorkerId),
     Delay(TaskId),
     Timeout(JobId),
+    /// Restored jobs wait for workers no longer.
+    Awaited,
 }
 
 /// Each timer is set at most once.
@@ -78,6 +80,7 @@ impl State {
                 Timer::Lease(worker) => self.lease_ran_out(worker, due),
                 Timer::Delay(task) => self.delay_is_over(task),
                 Timer::Timeout(job) => self.job_timed_out(job),
+                Timer::Awaited => self.stop_waiting(),
             }
         }
     }

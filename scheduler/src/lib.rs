@@ -13,11 +13,14 @@ pub mod event;
 
 mod assign;
 mod attempt;
+mod bad_records;
 mod check;
 mod commit;
 mod job;
 mod lease;
 mod queue;
+mod rejoin;
+mod restore;
 mod retry;
 mod shuffle;
 mod stage;
@@ -27,7 +30,7 @@ mod view;
 mod worker;
 
 pub use action::{Action, Collected, CollectedRef, StagedPart};
-pub use event::{Event, StageChunks, TaskOutputs};
+pub use event::{Event, RestoredJob, RestoredSplit, RestoredTask, StageChunks, Told};
 use state::State;
 use windrow_model::{Epoch, JobId, JobSpec, JobStatus, Time, WorkerId, WorkerStatus};
 

@@ -4,6 +4,8 @@
 //! not, but several in a row delay the task, doubling each time, so that a cluster that cannot make progress does not
 //! spin.
 
+use crate::action::Action;
+use crate::bad_records::Verdict;
 use crate::lease::Timer;
 use crate::state::State;
 use crate::task::TaskState;
@@ -56,7 +58,20 @@ impl State {
         stage.failed += 1;
         stage.tasks[t].uncharged = 0;
         stage.tasks[t].failures += 1;
-        let failures = stage.tasks[t].failures;
+        match job.judge_record(attempt.task, &failure) {
+            Verdict::Unknown => {}
+            Verdict::SetAside(record) => {
+                self.out.push(Action::SetAside { record: Box::new(record) });
+                job.enqueue(s, t);
+                return self.requeue(attempt.task.job);
+            }
+            Verdict::TooMany => {
+                let limit = job.spec.options.skip_bad_records;
+                let message = format!("more than {limit} bad records, the last one: {}", failure.message);
+                return self.fail_job(worker, attempt, Failure { message, ..failure }, None);
+            }
+        }
+        let failures = job.stages[s].tasks[t].failures;
         if failures >= job.spec.options.attempts_max.max(1) {
             self.fail_job(worker, attempt, failure, Some(failures));
         } else {

@@ -68,7 +68,7 @@ fn segments(task: &Task, output: usize) -> &[Segment] {
 
 /// Whether a done task's segments can be had, as far as is known.
 pub(crate) fn is_held(task: &Task, workers: &Workers) -> bool {
-    task.held.as_ref().is_some_and(|h| workers.lives(h.worker, h.attempt.incarnation))
+    task.held.as_ref().is_some_and(|h| !h.lost && workers.lives(h.worker, h.life))
 }
 
 impl Job {
@@ -135,11 +135,22 @@ impl Job {
             if !self.stages[s].tasks[t].is_done() || !self.unfinish(s, t) {
                 continue;
             }
-            for p in &self.stages[s].links.edge_producers {
+            let links = &self.stages[s].links;
+            for p in &links.producers {
+                let is_edge = links.edge_producers.contains(p);
+                let gone = |t: &Task| t.is_done() && (t.skipped || is_edge && !is_held(t, workers));
                 let tasks = self.stages[*p].tasks.iter().enumerate();
-                list.extend(tasks.filter(|(_, t)| t.is_done() && !is_held(t, workers)).map(|(i, _)| (*p, i)));
+                list.extend(tasks.filter(|(_, t)| gone(t)).map(|(i, _)| (*p, i)));
             }
         }
+    }
+
+    /// Whether a task of this stage that was never heard of must run: somebody reads it, or shall see what it makes.
+    fn is_wanted(&self, s: usize) -> bool {
+        let stage = &self.stages[s];
+        stage.has_sink()
+            || stage.links.readers.iter().any(|r| !self.stages[*r].is_done())
+            || self.spec.plan.collects.iter().any(|c| c.from.stage.0 as usize == s)
     }
 
     /// Whether a stage that is not done reads segments of this one.
@@ -152,7 +163,7 @@ impl State {
     /// After a worker was lost: runs again what lay only there and is still needed.
     pub fn reopen_lost_outputs(&mut self) {
         let State { jobs, workers, .. } = self;
-        for job in jobs.values_mut().filter(|j| j.state == JobState::Running) {
+        for job in jobs.values_mut().filter(|j| j.state == JobState::Running && !j.held) {
             // Readers come after what they read: a reader that is reopened makes its producers needed.
             for s in (0..job.stages.len())
                 .rev()
@@ -207,7 +218,8 @@ impl State {
         task.complaints += 1;
         let gone = !is_held(task, workers);
         if code == Code::SegmentCorrupt || gone || task.complaints >= COMPLAINTS_MAX {
-            if !gone {
+            if let Some(held) = task.held.as_mut().filter(|_| !gone) {
+                held.doubted = true;
                 task.avoid(lost.worker);
             }
             job.reopen(s, t, workers);
@@ -215,16 +227,22 @@ impl State {
     }
 
     /// After a stage has finished: tasks that were run again for its sake and have not finished are done as they are.
-    /// Otherwise the loss of a worker at the end of the last stage would cost its whole share of the maps.
+    /// Otherwise the loss of a worker at the end of the last stage would cost its whole share of the maps. The same goes
+    /// for tasks of a restored job of which nobody has told and that nobody reads any more.
     pub fn drop_needless_reruns(&mut self, id: JobId, finished: usize) {
         let mut list = vec![finished];
         while let Some(s) = list.pop() {
             let Some(job) = self.jobs.get(&id) else { return };
             let producers = job.stages[s].links.edge_producers.iter().copied();
+            let needless = |p: usize, task: &Task| match &task.held {
+                _ if task.is_done() => false,
+                Some(_) => true,
+                None => job.restored && !job.is_wanted(p),
+            };
             let reruns: Vec<(usize, usize)> = producers
                 .filter(|p| !job.stages[*p].is_done() && !job.is_needed(*p))
                 .flat_map(|p| job.stages[p].tasks.iter().enumerate().map(move |(t, task)| (p, t, task)))
-                .filter(|(_, _, task)| task.held.is_some() && !task.is_done())
+                .filter(|(p, _, task)| needless(*p, task))
                 .map(|(p, t, _)| (p, t))
                 .collect();
             for (p, t) in reruns {
@@ -233,7 +251,10 @@ impl State {
                 if let Some((run, _)) = self.stop(task) {
                     self.out.push(Action::Revoke { worker: run.worker, attempt: run.attempt });
                 }
-                if self.jobs.get_mut(&id).is_some_and(|job| job.mark_done(p, t)) {
+                let Some(job) = self.jobs.get_mut(&id) else { return };
+                let unheard = &mut job.stages[p].tasks[t];
+                unheard.skipped = unheard.held.is_none();
+                if job.mark_done(p, t) {
                     list.push(p);
                 }
             }

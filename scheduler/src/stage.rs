@@ -4,12 +4,11 @@
 //! tasks (a source without chunks) is done from the start. It owns the queues and counts of its tasks; every change of
 //! a task's state goes through the functions here, so that they agree. It knows nothing of workers' slots.
 
-use crate::event::TaskOutputs;
 use crate::job::Job;
 use crate::shuffle::PortIndex;
-use crate::task::{Run, Task, TaskState};
+use crate::task::{Run, Task, TaskOutputs, TaskState};
 use std::collections::BTreeSet;
-use windrow_model::{Chunk, Input, OutputReport, Plan, StageId, TaskOutput, TaskReport};
+use windrow_model::{Chunk, Incarnation, Input, OutputReport, Plan, StageId, TaskOutput, TaskReport};
 
 /// Who reads whom, by positions of stages, each named once.
 #[derive(Default)]
@@ -106,16 +105,23 @@ impl Job {
 
     /// The waiting task gets an attempt.
     pub fn begin(&mut self, s: usize, t: usize, run: Run, bytes: u64) {
+        assert!(matches!(self.stages[s].tasks[t].state, TaskState::Waiting), "only a waiting task gets an attempt");
+        self.adopt(s, t, run, bytes);
+    }
+
+    /// A task that nobody runs has this attempt, which somebody had started before.
+    pub fn adopt(&mut self, s: usize, t: usize, run: Run, bytes: u64) {
         self.dequeue(s, t);
         let stage = &mut self.stages[s];
         stage.running += 1;
         let task = &mut stage.tasks[t];
-        assert!(matches!(task.state, TaskState::Waiting), "only a waiting task gets an attempt");
-        task.attempts += 1;
+        assert!(task.waits(), "a task has one attempt at a time");
+        let attempts = task.attempts.max(run.attempt.number + 1);
+        self.attempts += u64::from(attempts - task.attempts);
+        task.attempts = attempts;
         task.bytes = bytes;
         task.state = TaskState::Running(run);
         self.slots += 1;
-        self.attempts += 1;
         self.workers.insert(run.worker);
     }
 
@@ -143,7 +149,7 @@ impl Job {
 
     /// The attempt's outputs are the task's. Its counters are added unless an earlier attempt's were, and broadcasts
     /// stay those of the first attempt, which readers may have used. True if this completes the stage.
-    pub fn finish(&mut self, s: usize, t: usize, run: Run, report: TaskReport) -> bool {
+    pub fn finish(&mut self, s: usize, t: usize, run: Run, life: Incarnation, report: TaskReport) -> bool {
         let task = &mut self.stages[s].tasks[t];
         let mut outputs = report.outputs;
         if let Some(before) = task.held.take() {
@@ -153,7 +159,8 @@ impl Job {
                 }
             }
         }
-        task.held = Some(TaskOutputs { worker: run.worker, attempt: run.attempt, outputs });
+        task.held =
+            Some(TaskOutputs { worker: run.worker, attempt: run.attempt, outputs, life, lost: false, doubted: false });
         task.complaints = 0;
         task.uncharged = 0;
         if !std::mem::replace(&mut task.counted, true) {
@@ -193,6 +200,7 @@ impl Job {
         stage.done -= 1;
         stage.bytes_done -= stage.tasks[t].bytes;
         stage.tasks[t].complaints = 0;
+        stage.tasks[t].skipped = false;
         if was_done {
             stage.index.fill_with(|| None);
             self.stages_done -= 1;

@@ -10,8 +10,8 @@ use crate::lease::Timers;
 use crate::queue::Queue;
 use crate::worker::Workers;
 use crate::{Config, check};
-use std::collections::{BTreeMap, VecDeque};
-use windrow_model::{Epoch, JobId, JobSpec, JobStatus, Time};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use windrow_model::{Epoch, JobId, JobSpec, JobStatus, Time, WorkerId};
 
 /// What is kept of a job that has ended.
 pub(crate) struct Ended {
@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub workers: Workers,
     pub timers: Timers,
     pub queue: Queue,
+    /// Workers that restored jobs wait for.
+    pub awaited: BTreeSet<WorkerId>,
     /// Jobs submitted so far.
     pub submitted: u64,
     /// Actions of the step that runs.
@@ -57,6 +59,7 @@ impl State {
             workers: Workers::default(),
             timers: Timers::default(),
             queue: Queue::default(),
+            awaited: BTreeSet::new(),
             submitted: 0,
             out: Vec::new(),
             unchecked: 0,
@@ -80,7 +83,7 @@ impl State {
             Event::Planned { job, input_bytes, stages } => self.handle_planned(job, input_bytes, stages),
             Event::PlanFailed { job, failure } => self.handle_plan_failed(job, failure),
             Event::Cancelled { job } => self.handle_cancelled(job),
-            Event::WorkerJoined { node } => self.handle_joined(node),
+            Event::WorkerJoined { node, told } => self.handle_joined(node, told),
             Event::WorkerLeft { worker } => self.lose_worker(worker),
             Event::WorkerBeat { worker } => self.renew_lease(worker),
             Event::WorkerDrains { worker } => self.handle_drains(worker),
@@ -93,6 +96,8 @@ impl State {
             }
             Event::Committed { job } => self.handle_committed(job),
             Event::CommitFailed { job, failure } => self.handle_commit_failed(job, failure),
+            Event::Restored { job } => self.handle_restored(*job),
+            Event::Awaited { workers, ms } => self.handle_awaited(workers, ms),
             Event::Tick => {}
         }
     }

@@ -10,14 +10,26 @@
 //! It owns what is known of the task's attempts and outputs; queues and counts belong to its stage.
 
 use crate::action::StagedPart;
-use crate::event::TaskOutputs;
-use windrow_model::{AttemptId, TaskReport, WorkerId};
+use windrow_model::{AttemptId, Incarnation, OutputReport, SkippedRecord, TaskReport, WorkerId};
 
 /// An attempt and where it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub worker: WorkerId,
     pub attempt: AttemptId,
+}
+
+/// What a finished attempt made, and where it lies.
+pub(crate) struct TaskOutputs {
+    pub worker: WorkerId,
+    pub attempt: AttemptId,
+    pub outputs: Vec<OutputReport>,
+    /// The life of the worker that has said that it has them.
+    pub life: Incarnation,
+    /// The worker does not have them any more.
+    pub lost: bool,
+    /// Readers could not use them: if the worker offers them again they are not taken.
+    pub doubted: bool,
 }
 
 pub(crate) enum TaskState {
@@ -38,12 +50,16 @@ pub(crate) struct Task {
     pub attempts: u32,
     /// Failed attempts that were charged.
     pub failures: u32,
+    /// The record that the last charged failure named.
+    pub last_bad: Option<SkippedRecord>,
     /// Attempts in a row that ended without anyone being charged.
     pub uncharged: u32,
     /// Workers that it failed on.
     pub avoid: Vec<WorkerId>,
     /// Readers that could not get its output from a worker that lives.
     pub complaints: u32,
+    /// It counts as done without ever having been heard of: nobody will read what it made in an earlier life.
+    pub skipped: bool,
     /// Its counters are in the job's sums.
     pub counted: bool,
     /// Bytes of input of the latest attempt.
@@ -63,9 +79,11 @@ impl Task {
             state: TaskState::Waiting,
             attempts: 0,
             failures: 0,
+            last_bad: None,
             uncharged: 0,
             avoid: Vec::new(),
             complaints: 0,
+            skipped: false,
             counted: false,
             bytes: 0,
             held: None,
@@ -83,6 +101,11 @@ impl Task {
 
     pub fn is_done(&self) -> bool {
         matches!(self.state, TaskState::Done)
+    }
+
+    /// No attempt of it is running or has been taken.
+    pub fn waits(&self) -> bool {
+        matches!(self.state, TaskState::Waiting | TaskState::Delayed)
     }
 
     pub fn avoid(&mut self, worker: WorkerId) {

@@ -31,7 +31,7 @@ impl Job {
             waiting: None,
             outputs: self.spec.plan.sinks.iter().map(|s| s.path.clone()).collect(),
             submitted_unix_ms: self.submitted_unix_ms,
-            elapsed_ms: now.since_ms(self.submitted),
+            elapsed_ms: self.elapsed_before_ms + now.since_ms(self.submitted),
         }
     }
 

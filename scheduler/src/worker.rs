@@ -3,7 +3,6 @@
 //! A worker is `live → draining → lost`, or `live → lost`; a new incarnation starts over. It owns who runs what; it
 //! knows nothing of jobs beyond the ids of their tasks.
 
-use crate::action::Action;
 use crate::lease::Timer;
 use crate::state::State;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,8 +18,6 @@ pub(crate) struct Worker {
     pub running: BTreeSet<TaskId>,
     /// Tasks whose granted attempt publishes from here.
     pub publishing: BTreeSet<TaskId>,
-    /// Attempts that it ran when it was lost: should this same life return, it may run them still.
-    pub given_up: Vec<AttemptId>,
     /// Its lease was extended once because we ourselves had slept.
     pub graced: bool,
 }
@@ -79,20 +76,13 @@ impl Workers {
         self.all.iter().any(|(id, w)| takes(w) && !avoid.contains(id))
     }
 
-    /// Registers a life of a worker that has nothing running.
+    /// Registers a life of a worker, or the same one again; what it runs stays for now.
     pub fn join(&mut self, info: NodeInfo) {
         let id = info.worker;
         self.lost.retain(|lost| *lost != id);
         self.unlist(id);
-        let worker = Worker {
-            info,
-            state: WorkerState::Live,
-            running: BTreeSet::new(),
-            publishing: BTreeSet::new(),
-            given_up: Vec::new(),
-            graced: false,
-        };
-        self.all.insert(id, worker);
+        let (running, publishing) = self.all.remove(&id).map(|w| (w.running, w.publishing)).unwrap_or_default();
+        self.all.insert(id, Worker { info, state: WorkerState::Live, running, publishing, graced: false });
         self.list(id);
     }
 
@@ -173,29 +163,6 @@ impl Workers {
 }
 
 impl State {
-    /// A session began. A new life of a worker fences the old one, whose attempts and outputs are lost with it. The
-    /// same life may begin a new session: then its finished outputs are still there, but what was said in between may
-    /// not have arrived, so what runs there is given back. (A `Revoke` may be among what did not arrive: a worker gives
-    /// up by itself what it ran in an earlier session.)
-    pub fn handle_joined(&mut self, node: NodeInfo) {
-        let id = node.worker;
-        if let Some(known) = self.workers.get(id) {
-            if node.incarnation < known.info.incarnation {
-                return;
-            }
-            let mut given_up = known.given_up.clone();
-            if self.workers.lives(id, node.incarnation) {
-                given_up = self.give_back_all(id);
-            } else if known.info.incarnation < node.incarnation {
-                given_up.clear();
-                self.lose_worker(id);
-            }
-            self.out.extend(given_up.into_iter().map(|attempt| Action::Revoke { worker: id, attempt }));
-        }
-        self.workers.join(node);
-        self.renew_lease(id);
-    }
-
     pub fn handle_drains(&mut self, id: WorkerId) {
         self.renew_lease(id);
         if self.workers.live(id).is_some() {
@@ -209,25 +176,20 @@ impl State {
             return;
         }
         self.timers.clear(Timer::Lease(id));
-        let given_up = self.give_back_all(id);
+        self.give_back(id, |_| true);
         self.workers.set_state(id, WorkerState::Lost);
-        if let Some(worker) = self.workers.all.get_mut(&id) {
-            worker.given_up = given_up;
-        }
         self.reopen_lost_outputs();
     }
 
-    /// Nobody is charged for attempts that were on a worker which is gone or has forgotten them.
-    fn give_back_all(&mut self, id: WorkerId) -> Vec<AttemptId> {
-        let Some(worker) = self.workers.get(id) else { return Vec::new() };
+    /// Nobody is charged for attempts that were on a worker which is gone or does not have them.
+    pub fn give_back(&mut self, id: WorkerId, gone: impl Fn(AttemptId) -> bool) {
+        let Some(worker) = self.workers.get(id) else { return };
         let tasks: Vec<TaskId> = worker.running.iter().chain(&worker.publishing).copied().collect();
-        let mut given_up = Vec::new();
         for task in tasks {
-            if let Some((run, _)) = self.stop(task) {
-                given_up.push(run.attempt);
+            if self.task(task).and_then(|t| t.run()).is_some_and(|run| gone(run.attempt)) {
+                self.stop(task);
                 self.retry_uncharged(task);
             }
         }
-        given_up
     }
 }

@@ -1,16 +1,20 @@
-//! Random plans on a simulated cluster whose workers crash, return, drain and fall silent, and whose messages come late,
-//! twice or never. Then everything heals, and every job must end.
+//! Random plans on a simulated cluster whose workers crash, return, drain and fall silent, whose messages come late,
+//! twice or never, and whose coordinator dies and starts again on what its journal had written. Then everything heals,
+//! and every job must end.
 //!
-//! The simulation has the files: it knows which attempt's segments exist on which life of a worker, and which parts are
-//! staged. It checks what the scheduler cannot know: that a task reads exactly what its producers wrote, that what is
-//! committed was granted and staged, once per task, and that no worker ever has more attempts than slots.
+//! The simulation has the files: it knows which attempt's segments exist on which worker, which parts are staged, which
+//! records are durable and which outputs visible. It checks what the scheduler cannot know: that a task reads exactly
+//! what its producers wrote, that what is committed was granted and staged, once per task, and the same after every
+//! restart, that nothing is run again whose parts are recorded, and that no worker ever has more attempts than slots.
 
 mod support;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event, Scheduler, StagedPart};
+use windrow_scheduler::{
+    Action, Config, Event, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks, StagedPart, Told,
+};
 
 /// SplitMix64.
 struct Dice(u64);
@@ -113,14 +117,43 @@ struct Node {
     inbox: VecDeque<Action>,
     running: BTreeMap<AttemptId, Task>,
     /// Attempts whose files are here.
-    files: BTreeSet<AttemptId>,
+    files: BTreeMap<AttemptId, TaskReport>,
     granted: BTreeSet<AttemptId>,
+    /// It has a session: otherwise what it says is lost.
+    session: bool,
     /// Said to the scheduler, in order, not yet arrived.
     outbox: VecDeque<Event>,
 }
 
+/// What the journal is told.
+enum Record {
+    Submitted(Box<JobSpec>),
+    Split(JobId, u64, Vec<StageChunks>),
+    Published(WorkerId, AttemptId, Box<TaskReport>),
+    Sealed(JobId),
+    Ended(JobId),
+}
+
+impl Node {
+    fn say(&mut self, event: Event) {
+        if self.session {
+            self.outbox.push_back(event);
+        }
+    }
+}
+
 struct Cluster {
     dice: Dice,
+    epoch: u64,
+    /// What is on disk.
+    journal: BTreeMap<JobId, RestoredJob>,
+    /// On its way there, in order.
+    unwritten: VecDeque<Record>,
+    /// Jobs whose end is on disk.
+    over: BTreeSet<JobId>,
+    /// The parts that readers see.
+    visible: BTreeMap<JobId, Vec<StagedPart>>,
+    specs: BTreeMap<JobId, JobSpec>,
     scheduler: Scheduler,
     now: Time,
     nodes: BTreeMap<WorkerId, Node>,
@@ -134,6 +167,8 @@ struct Cluster {
     cancelled: BTreeSet<JobId>,
     user_errors: bool,
     broken: bool,
+    /// The coordinator dies when this step is over.
+    must_restart: bool,
 }
 
 impl Cluster {
@@ -141,6 +176,12 @@ impl Cluster {
         let config = Config { lease_ms: 1_000, ..Config::default() };
         Cluster {
             dice: Dice(seed),
+            epoch: 3,
+            journal: BTreeMap::new(),
+            unwritten: VecDeque::new(),
+            over: BTreeSet::new(),
+            visible: BTreeMap::new(),
+            specs: BTreeMap::new(),
             scheduler: Scheduler::new(config, Epoch(3)),
             now: Time(0),
             nodes: BTreeMap::new(),
@@ -152,10 +193,18 @@ impl Cluster {
             cancelled: BTreeSet::new(),
             user_errors,
             broken: true,
+            must_restart: false,
         }
     }
 
     fn step(&mut self, event: Event) {
+        match &event {
+            Event::Submitted { spec, .. } => self.unwritten.push_back(Record::Submitted(spec.clone())),
+            Event::Planned { job, input_bytes, stages } => {
+                self.unwritten.push_back(Record::Split(*job, *input_bytes, stages.clone()));
+            }
+            _ => {}
+        }
         let actions = self.scheduler.step(self.now, event);
         self.scheduler.check().expect("the invariants hold");
         for action in actions {
@@ -174,22 +223,119 @@ impl Cluster {
             Action::Assign { worker, ref task } => {
                 self.check_inputs(task);
                 assert!(!self.ended.contains_key(&task.attempt.task.job), "nothing is assigned after the end");
+                self.check_not_recorded(task);
                 self.nodes.get_mut(&worker).expect("it joined").inbox.push_back(action);
             }
             Action::Revoke { worker, .. } | Action::Grant { worker, .. } => {
                 self.nodes.get_mut(&worker).expect("it joined").inbox.push_back(action);
             }
-            Action::CommitJob { job, parts } => {
+            Action::Published { worker, attempt, report } => {
+                self.unwritten.push_back(Record::Published(worker, attempt, report));
+            }
+            Action::SetAside { .. } => panic!("no failure here names a record"),
+            Action::CommitJob { job, parts, .. } => {
                 self.check_commit(job, &parts);
-                self.answers.push(Event::Committed { job });
+                self.unwritten.push_back(Record::Sealed(job));
+                // A crash may come here, too: then the commit has not begun.
+                if self.dice.percent(80) {
+                    self.write(usize::MAX);
+                    let seen = self.visible.entry(job).or_insert_with(|| parts.clone());
+                    assert_eq!(*seen, parts, "what was visible once does not change");
+                    self.answers.push(Event::Committed { job });
+                } else if self.broken {
+                    self.answers.clear();
+                    self.must_restart = true;
+                } else {
+                    self.write(usize::MAX);
+                    self.visible.entry(job).or_insert_with(|| parts.clone());
+                    self.answers.push(Event::Committed { job });
+                }
             }
             Action::JobEnded { job, status, collected, .. } => {
                 if status.state == JobState::Done {
                     self.check_done(job, &status, &collected);
                 }
                 assert!(self.ended.insert(job, *status).is_none(), "a job ends once");
+                self.unwritten.push_back(Record::Ended(job));
             }
         }
+    }
+
+    /// So many records get to the disk.
+    fn write(&mut self, records: usize) {
+        for record in self.unwritten.drain(..records.min(self.unwritten.len())) {
+            match record {
+                Record::Submitted(spec) => {
+                    let job = RestoredJob {
+                        spec,
+                        unix_ms: 0,
+                        elapsed_ms: 0,
+                        split: None,
+                        published: Vec::new(),
+                        bad_records: Vec::new(),
+                        sealed: false,
+                    };
+                    self.journal.entry(job.spec.id).or_insert(job);
+                }
+                Record::Split(job, input_bytes, stages) => {
+                    let job = self.journal.get_mut(&job).expect("records are written in order");
+                    job.split = Some(RestoredSplit { epoch: Epoch(self.epoch), input_bytes, stages });
+                }
+                Record::Published(worker, attempt, report) => {
+                    let job = self.journal.get_mut(&attempt.task.job).expect("records are written in order");
+                    job.published.push(RestoredTask { worker, attempt, report: *report });
+                }
+                Record::Sealed(job) => {
+                    self.journal.get_mut(&job).expect("records are written in order").sealed = true;
+                }
+                Record::Ended(job) => drop(self.over.insert(job)),
+            }
+        }
+    }
+
+    /// The coordinator dies, with all that it knew, and starts again.
+    fn restart(&mut self) {
+        self.must_restart = false;
+        let written = self.dice.below(self.unwritten.len() + 1);
+        self.write(written);
+        self.unwritten.clear();
+        self.answers.clear();
+        self.ended.retain(|job, _| self.over.contains(job));
+        let members: Vec<WorkerId> =
+            self.scheduler.workers().iter().filter(|w| w.state != WorkerState::Lost).map(|w| w.id).collect();
+        self.epoch += 1;
+        let config = Config { lease_ms: 1_000, ..Config::default() };
+        self.scheduler = Scheduler::new(config, Epoch(self.epoch));
+        let ids: Vec<WorkerId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            // What was on its way arrives, or does not.
+            while self.dice.percent(60) && !self.nodes[&id].inbox.is_empty() {
+                self.receive(id);
+            }
+            let node = self.nodes.get_mut(&id).expect("it is there");
+            node.inbox.clear();
+            node.outbox.clear();
+            node.session = false;
+        }
+        let jobs: Vec<RestoredJob> =
+            self.journal.values().filter(|j| !self.over.contains(&j.spec.id)).cloned().collect();
+        for job in jobs {
+            self.step(Event::Restored { job: Box::new(job) });
+        }
+        self.step(Event::Awaited { workers: members, ms: 500 });
+        // Whoever had submitted and got no answer asks again.
+        let lost: Vec<JobSpec> = self.specs.values().filter(|s| !self.journal.contains_key(&s.id)).cloned().collect();
+        for spec in lost {
+            self.step(Event::Submitted { spec: Box::new(spec), unix_ms: 0 });
+        }
+    }
+
+    /// A task that only writes parts is not run again once it is on record that they are staged.
+    fn check_not_recorded(&self, task: &Task) {
+        let only_sinks = task.outputs.iter().all(|o| matches!(o, TaskOutput::Sink { .. }));
+        let recorded = |job: &RestoredJob| job.published.iter().any(|p| p.attempt.task == task.attempt.task);
+        let known = self.journal.get(&task.attempt.task.job).is_some_and(recorded);
+        assert!(!(only_sinks && known), "a recorded task runs again: {task:?}");
     }
 
     fn tasks_of(&self, job: JobId, stage: StageId) -> u32 {
@@ -249,7 +395,10 @@ impl Cluster {
 
     fn check_done(&self, job: JobId, status: &JobStatus, collected: &[(String, Vec<Vec<u8>>)]) {
         assert_eq!(status.tasks.done, status.tasks.total);
-        assert_eq!(status.counters.get("tasks"), status.tasks.total, "counters are added once");
+        // What a lost worker had told an earlier life of the coordinator, and what nobody needs again, is not counted.
+        let counted = status.counters.get("tasks");
+        let all = if self.epoch == 3 { status.tasks.total } else { counted.min(status.tasks.total) };
+        assert_eq!(counted, all, "counters are added once");
         let from = self.plans[&job].0.collects[0].from;
         assert_eq!(*collected, [("c".to_string(), self.blobs(job, from))]);
     }
@@ -258,6 +407,12 @@ impl Cluster {
     fn turn(&mut self) {
         let ids: Vec<WorkerId> = self.nodes.keys().copied().collect();
         let one = ids[self.dice.below(ids.len())];
+        if self.must_restart || self.broken && self.dice.below(400) == 0 {
+            return self.restart();
+        }
+        if self.dice.percent(10) {
+            self.write(1);
+        }
         match self.dice.below(if self.broken { 115 } else { 95 }) {
             0..25 => self.receive(one),
             25..45 => self.work(one),
@@ -272,16 +427,11 @@ impl Cluster {
             95..100 => self.crash(one),
             100..109 => self.start(one),
             109..110 => self.step(Event::WorkerDrains { worker: one }),
-            // The session breaks and begins again: what the worker said is lost, and either it had given up what it
-            // ran, or what it was told still arrives.
+            // The session breaks and begins again: what both sides said last may be lost.
             110..112 if self.nodes[&one].up => {
-                let gives_up = self.dice.percent(50);
-                let node = self.nodes.get_mut(&one).expect("it is there");
-                if gives_up {
-                    node.inbox.clear();
-                    node.running.clear();
+                while self.dice.percent(50) && !self.nodes[&one].inbox.is_empty() {
+                    self.receive(one);
                 }
-                node.outbox.clear();
                 self.join(one);
             }
             112..113 if self.dice.percent(5) => {
@@ -307,21 +457,30 @@ impl Cluster {
     }
 
     fn beat(&mut self, id: WorkerId) {
-        if self.nodes[&id].up {
-            self.step(Event::WorkerBeat { worker: id });
-            let lost = self.scheduler.workers().iter().any(|w| w.id == id && w.state == WorkerState::Lost);
-            // As a worker whose session is refused does; its attempts have been killed with its lease.
-            if lost {
-                self.crash_files(id, false);
-                self.join(id);
-            }
+        if !self.nodes[&id].up {
+            return;
+        }
+        if !self.nodes[&id].session {
+            return self.join(id);
+        }
+        self.step(Event::WorkerBeat { worker: id });
+        // Its session is ended by a coordinator that counts it as lost.
+        if self.scheduler.workers().iter().any(|w| w.id == id && w.state == WorkerState::Lost) {
+            self.join(id);
         }
     }
 
+    /// It registers and tells what it has.
     fn join(&mut self, id: WorkerId) {
-        let node = &self.nodes[&id];
+        let node = self.nodes.get_mut(&id).expect("it is there");
+        node.session = true;
+        node.inbox.clear();
+        node.outbox.clear();
+        let running = node.running.keys().map(|a| Told { attempt: *a, report: None });
+        let done = node.files.iter().map(|(a, r)| Told { attempt: *a, report: Some(r.clone()) });
+        let told = running.chain(done).collect();
         let info = NodeInfo { slots: node.slots, ..node_info(id, node.incarnation) };
-        self.step(Event::WorkerJoined { node: info });
+        self.step(Event::WorkerJoined { node: info, told });
     }
 
     fn start(&mut self, id: WorkerId) {
@@ -333,12 +492,18 @@ impl Cluster {
         }
     }
 
-    fn crash_files(&mut self, id: WorkerId, files: bool) {
+    /// The process dies; its disk may be lost with it.
+    fn crash(&mut self, id: WorkerId) {
+        if !self.nodes[&id].up {
+            return;
+        }
+        let disk_lost = self.dice.percent(50);
         let node = self.nodes.get_mut(&id).expect("it is there");
+        (node.up, node.session) = (false, false);
         node.inbox.clear();
         node.running.clear();
         node.granted.clear();
-        if files {
+        if disk_lost {
             node.files.clear();
         }
         let said: Vec<Event> = node.outbox.drain(..).collect();
@@ -347,16 +512,9 @@ impl Cluster {
                 self.late.push(event);
             }
         }
-    }
-
-    fn crash(&mut self, id: WorkerId) {
-        if self.nodes[&id].up {
-            self.crash_files(id, true);
-            self.nodes.get_mut(&id).expect("it is there").up = false;
-            // Else it is found out by its lease, or by its next life.
-            if self.dice.percent(60) {
-                self.step(Event::WorkerLeft { worker: id });
-            }
+        // Else it is found out by its lease, or by its next life.
+        if self.dice.percent(60) {
+            self.step(Event::WorkerLeft { worker: id });
         }
     }
 
@@ -369,7 +527,6 @@ impl Cluster {
                 // What was assigned to an earlier life arrives in none.
                 if task.attempt.incarnation == Incarnation(node.incarnation) {
                     node.running.insert(task.attempt, *task);
-                    assert!(node.running.len() <= node.slots as usize, "more attempts than slots");
                 }
             }
             Action::Revoke { attempt, .. } => {
@@ -377,11 +534,11 @@ impl Cluster {
                 node.files.remove(&attempt);
                 node.granted.remove(&attempt);
             }
-            Action::Grant { attempt, .. } => {
-                if node.files.contains(&attempt) {
-                    node.granted.insert(attempt);
-                }
-            }
+            Action::Grant { attempt, .. } => match node.files.contains_key(&attempt) {
+                true if self.staged.contains(&attempt) => node.say(Event::Published { worker: id, attempt }),
+                true => drop(node.granted.insert(attempt)),
+                false => node.say(Event::PublishFailed { worker: id, attempt, failure: failure(Code::StaleAttempt) }),
+            },
             other => panic!("{other:?} is not for a worker"),
         }
     }
@@ -414,17 +571,17 @@ impl Cluster {
         };
         let node = self.nodes.get_mut(&id).expect("it is there");
         node.running.remove(&attempt);
-        if matches!(event, Event::AttemptDone { .. }) {
-            node.files.insert(attempt);
+        if let Event::AttemptDone { report, .. } = &event {
+            node.files.insert(attempt, report.clone());
         }
-        node.outbox.push_back(event);
+        node.say(event);
     }
 
     fn publish(&mut self, id: WorkerId, attempt: AttemptId) {
         let fails = self.broken && self.user_errors && self.dice.percent(5);
         let node = self.nodes.get_mut(&id).expect("it is there");
         node.granted.remove(&attempt);
-        node.outbox.push_back(if fails {
+        node.say(if fails {
             Event::PublishFailed { worker: id, attempt, failure: failure(Code::IoError) }
         } else {
             self.staged.insert(attempt);
@@ -443,7 +600,7 @@ impl Cluster {
             .collect();
         let gone = |s: &&SegmentRef| {
             let node = &self.nodes[&s.worker];
-            !node.up || !node.files.contains(&s.attempt)
+            !node.up || !node.files.contains_key(&s.attempt)
         };
         if let Some(gone) = segments.iter().find(gone) {
             return Some(*gone);
@@ -508,7 +665,9 @@ fn run(seed: u64, user_errors: bool) {
             ..JobOptions::default()
         };
         c.plans.insert(job_id(n), (plan.clone(), chunk_counts));
-        c.step(Event::Submitted { spec: Box::new(spec(n, plan, options)), unix_ms: 0 });
+        let spec = spec(n, plan, options);
+        c.specs.insert(spec.id, spec.clone());
+        c.step(Event::Submitted { spec: Box::new(spec), unix_ms: 0 });
         for _ in 0..c.dice.below(200) {
             c.turn();
         }

@@ -3,7 +3,7 @@
 mod support;
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event};
+use windrow_scheduler::{Action, Config, Event, Told};
 
 /// a → b → c, one partition each, `a` with `maps` chunks.
 fn chain() -> Plan {
@@ -169,15 +169,26 @@ fn a_new_incarnation_fences_the_old_one() {
 }
 
 #[test]
-fn a_new_session_of_the_same_life_keeps_outputs_and_gives_attempts_back() {
+fn a_new_session_of_the_same_life_changes_nothing_of_what_is_told() {
     let mut h = Harness::new();
     h.join(1, 2);
-    h.submit(1, map_reduce(1), &[2]);
-    h.finish(1, 0, 0);
-    let attempt = h.assigned[0].1.attempt;
-    let again = h.join(1, 2);
-    assert_eq!(again[0], Action::Revoke { worker: worker_id(1), attempt });
-    assert_eq!(assigns(&again), ["0/1@1"]);
+    h.submit(1, map_reduce(1), &[3]);
+    let (worker, first) = h.take(1, 0, 0);
+    h.done(worker, &first);
+    let (_, second) = h.take(1, 0, 1);
+    let (_, third) = h.take(1, 0, 2);
+    // The report of the second had got lost, and the third had never arrived there.
+    let again = h.join_telling(1, 2, 1, vec![told_done(&first), told_done(&second)]);
+    assert_eq!(assigns(&again), ["0/2@1"]);
+    assert_eq!(h.status(1).tasks.done, 2);
+    let (_, third_again) = h.take(1, 0, 2);
+    assert_eq!(third_again.attempt.number, 1);
+    assert_eq!(h.done(worker, &third), [Action::Revoke { worker, attempt: third.attempt }]);
+    assert_eq!(h.join_telling(1, 2, 1, vec![told_done(&first), told_done(&second), told_running(&third_again)]), []);
+    h.done(worker, &third_again);
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].attempts, 5);
 }
 
 #[test]
@@ -277,16 +288,64 @@ fn a_reader_that_cannot_fetch_is_tried_on_another_worker() {
 }
 
 #[test]
-fn a_worker_that_returns_in_the_same_life_is_told_to_give_up_what_it_ran() {
+fn a_worker_that_was_given_up_and_returns_goes_on_where_nobody_has_taken_its_place() {
+    let mut h = Harness::new();
+    h.join(1, 3);
+    h.submit(1, map_reduce(1), &[3]);
+    let (worker, first) = h.take(1, 0, 0);
+    h.done(worker, &first);
+    let tasks = [h.take(1, 0, 1).1, h.take(1, 0, 2).1];
+    h.leave(1);
+    assert_eq!(assigns(&h.join(2, 1)), ["0/0@2"]);
+    let told = vec![told_done(&first), told_running(&tasks[0]), told_running(&tasks[1])];
+    let again = h.join_telling(1, 3, 1, told);
+    assert_eq!(again, [Action::Revoke { worker, attempt: first.attempt }], "the other one runs it now");
+    assert_eq!(h.running(), ["0/0@2"]);
+    for task in &tasks {
+        h.done(worker, task);
+    }
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+#[test]
+fn a_restarted_worker_offers_its_finished_outputs_and_they_are_used() {
     let mut h = Harness::new();
     h.join(1, 2);
     h.submit(1, map_reduce(1), &[2]);
-    h.finish(1, 0, 0);
-    let attempt = h.assigned[0].1.attempt;
-    h.leave(1);
-    let again = h.join(1, 2);
-    assert_eq!(again[0], Action::Revoke { worker: worker_id(1), attempt });
-    assert_eq!(assigns(&again), ["0/0@1", "0/1@1"]);
+    let maps = [h.take(1, 0, 0).1, h.take(1, 0, 1).1];
+    let worker = worker_id(1);
+    h.done(worker, &maps[0]);
+    h.done(worker, &maps[1]);
+    assert_eq!(h.running(), ["1/0@1"]);
+    h.assigned.clear();
+    let again = h.join_telling(1, 2, 2, vec![told_done(&maps[0]), told_done(&maps[1])]);
+    assert_eq!(assigns(&again), ["1/0@1"], "no map runs again");
+    let (_, reduce) = h.take(1, 1, 0);
+    assert_eq!(reduce.attempt.incarnation, Incarnation(2));
+    // A part of an earlier life is not trusted: it may have been written to halfway.
+    h.done(worker, &reduce);
+    let again = h.join_telling(1, 2, 3, vec![told_done(&maps[0]), told_done(&maps[1]), told_done(&reduce)]);
+    assert_eq!(again[0], Action::Revoke { worker, attempt: reduce.attempt });
+    assert_eq!(assigns(&again), ["1/0@1"]);
+}
+
+#[test]
+fn an_output_that_readers_could_not_use_is_not_taken_again_when_it_is_offered_again() {
+    let mut h = Harness::new();
+    let (reader, task, segment) = reader_and_segment(&mut h);
+    h.step(Event::SegmentLost {
+        worker: reader,
+        reader: task.attempt,
+        segment,
+        failure: failure(Code::SegmentCorrupt),
+    });
+    let map = segment.attempt;
+    let holder = segment.worker;
+    let told = Told { attempt: map, report: Some(TaskReport::default()) };
+    let again = h.join_telling(holder.as_bytes()[0], 1, 1, vec![told]);
+    assert!(again.contains(&Action::Revoke { worker: holder, attempt: map }), "{again:?}");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! An output appears as a whole, or not at all.
 //!
 //! ```text
-//! create ──▶ .NAME.windrow-JOB/ + nonce ──place_part──▶ + parts ──commit──▶ + _SUCCESS, − nonce ──rename──▶ NAME/
+//! create ──▶ .NAME.windrow-JOB/ + nonce ──place_part──▶ + _parts/* ──commit──▶ + parts, + _SUCCESS, − all else ──rename──▶ NAME/
 //!                      └───────────── abandon: the folder is gone ◀─────────────┘
 //! ```
-//! The staging folder lies beside the output, so the last step is one rename. Every step may be repeated after a
-//! crash at any point: names follow from the output and the job, and an output that this job has committed is known
+//! The staging folder lies beside the output, so the last step is one rename. Every attempt places its parts under names
+//! of its own, so that an attempt which was given up and does not know it yet cannot touch those of the winner; the
+//! commit takes the winners' and removes the folder of the others. Every step may be repeated after a crash at any point: names follow from the output and the job, and an output that this job has committed is known
 //! by the job id in its manifest.
 
 use crate::error::{Result, StoreError};
@@ -18,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use windrow_format::durable::{self, Durability};
 use windrow_format::{manifest, names};
-use windrow_model::{Code, JobId, Manifest};
+use windrow_model::{AttemptId, BadRecord, Code, JobId, Manifest};
 
 /// Where a job collects the parts of one output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl Staging {
     /// Makes the folder, the folders that it lies in, and its nonce. What this job has made before is kept.
     pub fn create(output: &Path, job: JobId, durability: Durability) -> Result<Staging> {
         let staging = Staging::at(output, job)?;
-        create_folders(&staging.folder, durability)
+        create_folders(&staging.folder.join(names::PARTS), durability)
             .and_then(|()| write_nonce(&staging.folder, durability))
             .map_err(|e| StoreError::output(&staging.folder, "cannot make the staging folder", &e))?;
         Ok(staging)
@@ -89,25 +90,26 @@ pub fn check_nonce(folder: &Path, nonce: &str) -> Result<()> {
     Err(StoreError::new(Code::OutputNotShared, message))
 }
 
-/// Moves an attempt's part file into a staging folder under its part name (from another file system: copies it).
-/// May be repeated, also after the file has moved; a part that is there already is replaced.
+/// Moves an attempt's part file into a staging folder, under a name of its own (from another file system: copies it).
+/// May be repeated, also after the file has moved.
 pub fn place_part(
     staging_folder: &Path,
-    part_index: u32,
+    attempt: &AttemptId,
     suffix: &str,
     source: &Path,
     durability: Durability,
 ) -> Result<()> {
-    let part = staging_folder.join(names::part(part_index, suffix));
+    let folder = staging_folder.join(names::PARTS);
+    let part = folder.join(names::attempt_part(attempt, suffix));
     let fail = |e: io::Error| StoreError::output(&part, "cannot place the part", &e);
     match move_part(source, &part, durability) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            if !staging_folder.is_dir() {
+            if !folder.is_dir() {
                 Err(StoreError::output(staging_folder, "the staging folder is gone", &e))
             } else if part.is_file() {
                 // Moved by an earlier call whose answer was lost, perhaps before the folder was durable.
-                durable::sync_folder(staging_folder, durability).map_err(fail)
+                durable::sync_folder(&folder, durability).map_err(fail)
             } else {
                 let message = format!("{}: the attempt's part file is gone: {e}", source.display());
                 Err(StoreError::new(Code::IoError, message))
@@ -134,15 +136,47 @@ fn copy_part(source: &Path, part: &Path, durability: Durability) -> io::Result<(
     Ok(())
 }
 
-/// Makes the output visible, whole: checks the parts, writes `_SUCCESS`, syncs, renames. With `overwrite` the old
-/// output is exchanged and then deleted. May be repeated after a crash or a success.
-pub fn commit(staging: &Staging, manifest: &Manifest, overwrite: bool, durability: Durability) -> Result<()> {
-    commit_with(staging, manifest, overwrite, durability, Flags::Try)
+/// Makes the output visible, whole: takes the parts of `winners` (one for each part of the manifest), checks them,
+/// lists the records that are missing from them, writes `_SUCCESS`, syncs, renames. With `overwrite` the old output is exchanged and then deleted. May be repeated after
+/// a crash or a success, with the same winners.
+pub fn commit(
+    staging: &Staging,
+    manifest: &Manifest,
+    winners: &[AttemptId],
+    bad_records: &[BadRecord],
+    overwrite: bool,
+    durability: Durability,
+) -> Result<()> {
+    if !bad_records.is_empty() && !is_committed(staging) {
+        write_bad_records(&staging.folder, bad_records, durability)
+            .map_err(|e| StoreError::output(&staging.folder, "cannot list the bad records", &e))?;
+    }
+    commit_with(staging, manifest, winners, overwrite, durability, Flags::Try)
+}
+
+/// One line of JSON for each. Paths that are no text are written as far as they are.
+fn write_bad_records(folder: &Path, records: &[BadRecord], durability: Durability) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for bad in records {
+        let line = serde_json::json!({
+            "file": bad.place.file.to_string_lossy(),
+            "offset": bad.place.offset,
+            "record": bad.place.excerpt,
+            "code": bad.code.as_str(),
+            "message": bad.message,
+            "stage": bad.task.stage.0,
+            "task": bad.task.index,
+        });
+        serde_json::to_writer(&mut lines, &line)?;
+        lines.push(b'\n');
+    }
+    durable::write(&folder.join(names::BAD_RECORDS), &lines, durability)
 }
 
 fn commit_with(
     staging: &Staging,
     manifest: &Manifest,
+    winners: &[AttemptId],
     overwrite: bool,
     durability: Durability,
     flags: Flags,
@@ -151,6 +185,7 @@ fn commit_with(
     let Staging { output, folder, job } = staging;
     let trash = names::trash_folder(output, *job);
     if !is_committed(staging) {
+        take_winners(folder, manifest, winners)?;
         seal(folder, manifest, durability)?;
         // A look first for the clearer message; the rename decides.
         check_free(output, overwrite)?;
@@ -183,6 +218,22 @@ fn is_committed(staging: &Staging) -> bool {
         || job_of(&staging.folder).is_some_and(|job| job != staging.job)
 }
 
+/// Gives the winners' parts their names. Those that have them already got them from an earlier try.
+fn take_winners(folder: &Path, manifest: &Manifest, winners: &[AttemptId]) -> Result<()> {
+    assert_eq!(manifest.parts.len(), winners.len(), "every part has its winner");
+    for (part, winner) in manifest.parts.iter().zip(winners) {
+        let suffix = names::parse_part(&part.name).map_or("", |(_, suffix)| suffix);
+        let placed = folder.join(names::PARTS).join(names::attempt_part(winner, suffix));
+        match fs::rename(&placed, folder.join(&part.name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::output(&placed, "cannot take the part", &e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Makes the staging folder exactly what readers will see.
 fn seal(folder: &Path, manifest: &Manifest, durability: Durability) -> Result<()> {
     let fail = |e: io::Error| StoreError::output(folder, "cannot finish the output", &e);
@@ -190,8 +241,9 @@ fn seal(folder: &Path, manifest: &Manifest, durability: Durability) -> Result<()
     let listed: BTreeSet<&OsStr> = manifest.parts.iter().map(|p| OsStr::new(p.name.as_str())).collect();
     for entry in fs::read_dir(folder).map_err(fail)? {
         let entry = entry.map_err(fail)?;
-        // The nonce goes, and whatever half-copied parts dead workers left.
-        if !listed.contains(&*entry.file_name()) {
+        // The nonce goes, and the parts of those that did not win.
+        let name = entry.file_name();
+        if !listed.contains(&*name) && name != names::BAD_RECORDS {
             remove(&entry.path()).map_err(fail)?;
         }
     }
@@ -242,10 +294,19 @@ mod tests {
     use super::*;
     use Durability::NoSync;
 
+    use windrow_model::{Epoch, Incarnation, StageId, TaskId};
+
+    fn winner(n: u8) -> [AttemptId; 1] {
+        let task = TaskId { job: JobId::from_bytes([n; 16]), stage: StageId(0), index: 0 };
+        [AttemptId { task, number: 0, epoch: Epoch(1), incarnation: Incarnation(1) }]
+    }
+
     fn stage(output: &Path, n: u8) -> (Staging, Manifest) {
         let job = JobId::from_bytes([n; 16]);
         let staging = Staging::create(output, job, NoSync).unwrap();
-        fs::write(staging.folder.join("part-00000"), [n]).unwrap();
+        let source = output.with_file_name("source");
+        fs::write(&source, [n]).unwrap();
+        place_part(&staging.folder, &winner(n)[0], "", &source, NoSync).unwrap();
         (staging, manifest::build(job, "", "", vec![manifest::part(0, "", 1, 1, 0)]))
     }
 
@@ -259,8 +320,8 @@ mod tests {
         let output = dir.path().join("out");
         for n in 1..=3 {
             let (staging, manifest) = stage(&output, n);
-            commit_with(&staging, &manifest, n > 1, NoSync, Flags::Without).unwrap();
-            commit_with(&staging, &manifest, n > 1, NoSync, Flags::Without).unwrap();
+            commit_with(&staging, &manifest, &winner(n), n > 1, NoSync, Flags::Without).unwrap();
+            commit_with(&staging, &manifest, &winner(n), n > 1, NoSync, Flags::Without).unwrap();
             assert_eq!(fs::read(output.join("part-00000")).unwrap(), [n]);
             assert_eq!(names_in(dir.path()), ["out"]);
         }
@@ -273,11 +334,11 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let output = dir.path().join("out");
             let (staging, manifest) = stage(&output, 1);
-            commit(&staging, &manifest, false, NoSync).unwrap();
+            commit(&staging, &manifest, &winner(1), &[], false, NoSync).unwrap();
             let (staging, manifest) = stage(&output, 2);
             fs::rename(&output, names::trash_folder(&output, staging.job)).unwrap();
             if commits {
-                commit(&staging, &manifest, true, NoSync).unwrap();
+                commit(&staging, &manifest, &winner(2), &[], true, NoSync).unwrap();
             } else {
                 abandon(&staging).unwrap();
             }

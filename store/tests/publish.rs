@@ -4,13 +4,30 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use windrow_format::checksum::crc32c;
-use windrow_format::manifest;
-use windrow_model::{Code, JobId, Manifest};
+use windrow_format::{manifest, names};
+use windrow_model::{AttemptId, Code, Epoch, Incarnation, JobId, Manifest, StageId, TaskId};
 use windrow_store::Durability::{NoSync, Sync};
-use windrow_store::{Result, Staging, abandon, canonical_output, check_nonce, check_output, commit, place_part};
+use windrow_store::{Durability, Result, Staging, abandon, canonical_output, check_nonce, check_output, place_part};
 
 fn job(n: u8) -> JobId {
     JobId::from_bytes([n; 16])
+}
+
+fn attempt(n: u8, index: u32) -> AttemptId {
+    let task = TaskId { job: job(n), stage: StageId(0), index };
+    AttemptId { task, number: 0, epoch: Epoch(1), incarnation: Incarnation(1) }
+}
+
+/// Where an attempt's part lies before the commit.
+fn placed(staging: &Staging, n: u8, index: u32, suffix: &str) -> PathBuf {
+    staging.folder.join(names::PARTS).join(names::attempt_part(&attempt(n, index), suffix))
+}
+
+/// The first attempts win.
+fn commit(staging: &Staging, manifest: &Manifest, overwrite: bool, durability: Durability) -> Result<()> {
+    let job = manifest.job.as_bytes()[0];
+    let winners: Vec<_> = (0..manifest.parts.len()).map(|i| attempt(job, i as u32)).collect();
+    windrow_store::commit(staging, manifest, &winners, &[], overwrite, durability)
 }
 
 struct Place(tempfile::TempDir);
@@ -35,7 +52,7 @@ impl Place {
         for (i, text) in contents.iter().enumerate() {
             let scratch = self.path("scratch");
             fs::write(&scratch, text).unwrap();
-            place_part(&staging.folder, i as u32, "", &scratch, Sync).unwrap();
+            place_part(&staging.folder, &attempt(n, i as u32), "", &scratch, Sync).unwrap();
             assert!(!scratch.exists());
             parts.push(manifest::part(i as u32, "", text.len() as u64, 1, crc32c(text.as_bytes())));
         }
@@ -72,7 +89,7 @@ fn every_step_may_be_repeated() {
     assert_eq!(Staging::create(&output, job(1), Sync).unwrap(), staging);
     assert_eq!(Staging::at(&output, job(1)).unwrap(), staging);
     assert_eq!(staging.nonce().unwrap(), nonce, "made once");
-    place_part(&staging.folder, 1, "", &place.path("scratch"), Sync).unwrap();
+    place_part(&staging.folder, &attempt(1, 1), "", &place.path("scratch"), Sync).unwrap();
     for _ in 0..3 {
         commit(&staging, &manifest, false, NoSync).unwrap();
         manifest::verify(&output).unwrap();
@@ -95,6 +112,7 @@ fn a_commit_that_died_halfway_is_finished_by_the_next() {
     assert_eq!(fs::read_dir(&output).unwrap().count(), 2);
     // Died after the exchange, before the old output was deleted.
     let (staging, manifest) = place.stage(&output, 2, &["b"]);
+    fs::rename(placed(&staging, 2, 0, ""), staging.folder.join("part-00000")).unwrap();
     manifest::write(&staging.folder, &manifest, NoSync).unwrap();
     fs::rename(&output, place.path("old")).unwrap();
     fs::rename(&staging.folder, &output).unwrap();
@@ -124,7 +142,7 @@ fn missing_or_damaged_parts_stop_the_commit() {
     let place = Place::new();
     let output = place.path("out");
     let (staging, manifest) = place.stage(&output, 1, &["a", "b"]);
-    fs::write(staging.folder.join("part-00001"), "longer").unwrap();
+    fs::write(placed(&staging, 1, 1, ""), "longer").unwrap();
     assert_eq!(code(commit(&staging, &manifest, false, NoSync)), Code::OutputFailed);
     fs::remove_file(staging.folder.join("part-00001")).unwrap();
     assert_eq!(code(commit(&staging, &manifest, false, NoSync)), Code::OutputFailed);
@@ -192,13 +210,32 @@ fn a_part_is_placed_once_and_only_where_its_job_stages() {
     let (staging, _) = place.stage(&place.path("out"), 1, &["a"]);
     let scratch = place.path("scratch");
     fs::write(&scratch, "again").unwrap();
-    place_part(&staging.folder, 0, "", &scratch, NoSync).unwrap();
-    assert_eq!(fs::read_to_string(staging.folder.join("part-00000")).unwrap(), "again");
-    assert_eq!(code(place_part(&staging.folder, 1, ".gz", &scratch, NoSync)), Code::IoError);
+    place_part(&staging.folder, &attempt(1, 0), "", &scratch, NoSync).unwrap();
+    assert_eq!(fs::read_to_string(placed(&staging, 1, 0, "")).unwrap(), "again");
+    assert_eq!(code(place_part(&staging.folder, &attempt(1, 1), ".gz", &scratch, NoSync)), Code::IoError);
     fs::write(&scratch, "late").unwrap();
     abandon(&staging).unwrap();
-    assert_eq!(code(place_part(&staging.folder, 0, "", &scratch, NoSync)), Code::OutputFailed);
+    assert_eq!(code(place_part(&staging.folder, &attempt(1, 0), "", &scratch, NoSync)), Code::OutputFailed);
     assert!(!staging.folder.exists() && scratch.exists());
+}
+
+/// An attempt that was given up does not know it yet, and has made something else.
+#[test]
+fn the_winners_part_is_taken_whatever_others_have_placed_or_still_place() {
+    let place = Place::new();
+    let output = place.path("out");
+    let (staging, manifest) = place.stage(&output, 1, &["won"]);
+    let late = AttemptId { number: 1, ..attempt(1, 0) };
+    let put = |text: &str| {
+        fs::write(place.path("scratch"), text).unwrap();
+        place_part(&staging.folder, &late, "", &place.path("scratch"), NoSync)
+    };
+    put("lost").unwrap();
+    commit(&staging, &manifest, false, NoSync).unwrap();
+    assert_eq!(code(put("later")), Code::OutputFailed);
+    assert_eq!(fs::read_to_string(output.join("part-00000")).unwrap(), "won");
+    assert_eq!(fs::read_dir(&output).unwrap().count(), 2);
+    manifest::verify(&output).unwrap();
 }
 
 #[test]
@@ -209,9 +246,9 @@ fn a_part_from_another_file_system_is_copied() {
     let scratch = shm.path().join("sink-0");
     for durability in [Sync, NoSync] {
         fs::write(&scratch, "far").unwrap();
-        place_part(&staging.folder, 7, ".gz", &scratch, durability).unwrap();
-        assert_eq!(fs::read_to_string(staging.folder.join("part-00007.gz")).unwrap(), "far");
-        assert_eq!(fs::read_dir(&staging.folder).unwrap().count(), 2, "the part and the nonce");
+        place_part(&staging.folder, &attempt(1, 7), ".gz", &scratch, durability).unwrap();
+        assert_eq!(fs::read_to_string(placed(&staging, 1, 7, ".gz")).unwrap(), "far");
+        assert_eq!(fs::read_dir(staging.folder.join(names::PARTS)).unwrap().count(), 1);
         assert!(!scratch.exists());
     }
 }

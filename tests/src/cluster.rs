@@ -1,6 +1,7 @@
 //! A cluster of processes on loopback: one coordinator and its workers, in folders of its own.
 
 use crate::program::{Daemon, Ended, command, eventually, processes_below, run};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ pub struct Cluster {
     folder: TempDir,
     coordinator: Option<Daemon>,
     workers: Vec<Option<Daemon>>,
+    slots: Vec<u32>,
     ids: Vec<String>,
 }
 
@@ -21,18 +23,46 @@ impl Cluster {
     pub fn start(workers: usize, slots: u32) -> Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (coordinator, url) = coordinator(folder.path(), "127.0.0.1:0");
-        let mut cluster = Cluster { url, folder, coordinator: Some(coordinator), workers: Vec::new(), ids: Vec::new() };
+        let mut cluster = Cluster {
+            url,
+            folder,
+            coordinator: Some(coordinator),
+            workers: Vec::new(),
+            slots: Vec::new(),
+            ids: Vec::new(),
+        };
         (0..workers).for_each(|_| cluster.add_worker(slots));
         cluster
     }
     /// One more worker.
     pub fn add_worker(&mut self, slots: u32) {
-        let data = self.worker_folder(self.workers.len());
+        self.workers.push(None);
+        self.slots.push(slots);
+        self.ids.push(String::new());
+        self.start_worker(self.workers.len() - 1);
+    }
+    /// Starts a worker on its folder, again if it was killed, and waits until it has registered.
+    pub fn start_worker(&mut self, index: usize) {
+        let mut daemon = self.spawn_worker(index);
+        self.ids[index] = daemon.told("worker ");
+        self.workers[index] = Some(daemon);
+    }
+    /// The same without waiting: the coordinator may not be there.
+    pub fn start_worker_unheard(&mut self, index: usize) {
+        self.workers[index] = Some(self.spawn_worker(index));
+    }
+    fn spawn_worker(&self, index: usize) -> Daemon {
         let mut command = self.windrow(["worker", "--coordinator", &self.url, "--memory", "256MiB"]);
-        command.args(["--slots", &slots.to_string(), "--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
-        let mut daemon = Daemon::start(command.env("WINDROW_LOG", "error"));
-        self.ids.push(daemon.told("worker "));
-        self.workers.push(Some(daemon));
+        command.args(["--slots", &self.slots[index].to_string(), "--listen", "127.0.0.1:0", "--data-dir"]);
+        Daemon::start(command.arg(self.worker_folder(index)).env("WINDROW_LOG", "error"))
+    }
+    /// Whether this worker's process runs, as far as the test knows.
+    pub fn has_worker(&self, index: usize) -> bool {
+        self.workers[index].is_some()
+    }
+    /// Sends a signal to a worker's process, and only to that.
+    pub fn signal_worker(&self, index: usize, signal: Signal) {
+        self.workers[index].as_ref().expect("it runs").signal(signal);
     }
     pub fn worker_id(&self, index: usize) -> &str {
         &self.ids[index]
@@ -52,6 +82,14 @@ impl Cluster {
     pub fn restart_coordinator(&mut self) {
         let stopped = self.coordinator.take().expect("it runs").stop();
         assert_eq!(stopped, Some(0), "the coordinator's exit code");
+        self.start_coordinator();
+    }
+    /// SIGKILL.
+    pub fn kill_coordinator(&mut self) {
+        self.coordinator.take().expect("it runs").kill();
+    }
+    /// Starts it again on the same folder and address.
+    pub fn start_coordinator(&mut self) {
         let address = self.url.trim_start_matches("http://").to_string();
         let (coordinator, url) = coordinator(self.folder.path(), &address);
         assert_eq!(url, self.url);
@@ -64,6 +102,12 @@ impl Cluster {
         }
         assert_eq!(self.coordinator.take().and_then(Daemon::stop), Some(0), "the coordinator's exit code");
         eventually("every executor has ended", || processes_below(self.folder.path()).is_empty());
+    }
+    /// Kills one of the executors that run now, if there are any.
+    pub fn kill_an_executor(&self, which: u64) -> bool {
+        let all = crate::program::pids_below(self.folder.path());
+        let chosen = all.get(which as usize % all.len().max(1)).copied();
+        chosen.is_some_and(|pid| rustix::process::kill_process(pid, Signal::KILL).is_ok())
     }
     /// Executors that run now.
     pub fn executors(&self) -> usize {

@@ -7,7 +7,7 @@ use windrow::prelude::*;
 /// Counts words, and does something bad at the word `BOOM`.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Bad {
-    /// panic, abort, segfault, recursion, exit, stdout, or truncate
+    /// panic, abort, segfault, recursion, exit, hang, stdout, or truncate
     what: String,
     #[arg(required = true)]
     input: Vec<String>,
@@ -54,6 +54,9 @@ fn misbehave(what: &str) {
         }
         "recursion" => drop(std::hint::black_box(recurse(0))),
         "exit" => std::process::exit(0),
+        "hang" => loop {
+            std::hint::spin_loop()
+        },
         "stdout" => {
             for n in 0..20_000 {
                 println!("line {n} of a job that prints far too much to its stdout, and to its stderr");

@@ -11,7 +11,8 @@ pub fn parts(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     for entry in std::fs::read_dir(folder).expect("an output is a folder") {
         let path = entry.expect("a folder can be read").path();
         let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
-        if name != "_SUCCESS" {
+        // `_SUCCESS`, and perhaps a list of bad records.
+        if !name.starts_with('_') {
             parts.insert(name, std::fs::read(path).expect("a part can be read"));
         }
     }

@@ -153,6 +153,11 @@ impl Daemon {
         self.stdout.as_mut().expect("stdout is piped").read_line(&mut line).expect("stdout is text");
         line.trim_end().strip_prefix(word).unwrap_or_else(|| panic!("no `{word}`: {line:?}")).trim().to_string()
     }
+    /// Sends a signal to the process alone.
+    pub fn signal(&self, signal: Signal) {
+        // It may be gone.
+        let _ = rustix::process::kill_process(Pid::from_child(&self.child), signal);
+    }
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -192,9 +197,19 @@ pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
 
 /// Processes whose executable lies below a folder: the executors of the workers there.
 pub fn processes_below(folder: &Path) -> Vec<PathBuf> {
+    below(folder).into_iter().map(|(_, exe)| exe).collect()
+}
+
+/// The same, by process id.
+pub fn pids_below(folder: &Path) -> Vec<Pid> {
+    below(folder).into_iter().map(|(pid, _)| pid).collect()
+}
+
+fn below(folder: &Path) -> Vec<(Pid, PathBuf)> {
     let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
-    all.flatten()
-        .filter_map(|p| std::fs::read_link(p.path().join("exe")).ok())
-        .filter(|e| e.starts_with(folder))
-        .collect()
+    let process = |entry: std::fs::DirEntry| {
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        Some((pid, std::fs::read_link(entry.path().join("exe")).ok()?))
+    };
+    all.flatten().filter_map(process).filter(|(_, exe)| exe.starts_with(folder)).collect()
 }

@@ -39,7 +39,7 @@ impl Artifacts {
     }
 
     /// The path of an artifact; comes from the coordinator if it is not here yet.
-    pub async fn get(&self, digest: Digest, coordinator: &Connection) -> Result<PathBuf, Failure> {
+    pub async fn get(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<PathBuf, Failure> {
         let cell = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.entry(digest).or_default().clone()
@@ -51,6 +51,10 @@ impl Artifacts {
             if tokio::task::spawn_blocking(move || verified(&existing, digest)).await.unwrap_or(false) {
                 return Ok(());
             }
+            let Some(coordinator) = coordinator else {
+                let message = format!("artifact {digest} is not here, and the coordinator is not to be reached");
+                return Err(Failure::new(Code::Unreachable, message));
+            };
             let mut backoff = Backoff::reconnect();
             loop {
                 match fetch(digest, &path, coordinator.clone()).await {

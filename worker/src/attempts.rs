@@ -55,6 +55,12 @@ pub enum Event {
         failure: Failure,
         segment: Option<(u32, u32)>,
     },
+    /// It has run, or stayed at one place, for longer than its job allows.
+    TaskOverdue {
+        generation: u64,
+        attempt: AttemptId,
+        failure: Failure,
+    },
     /// The coordinator chose this attempt as its task's winner.
     Granted(AttemptId),
     Published(AttemptId),
@@ -64,8 +70,10 @@ pub enum Event {
     /// A running attempt that was told to stop has not done so in time.
     CancelOverdue(AttemptId),
     JobDropped(JobId),
-    /// The coordinator counts this worker as lost, or the worker must assume so.
-    SessionLost,
+    /// An earlier life of this worker has left what this attempt made.
+    Kept(AttemptId, TaskReport),
+    /// The worker ends.
+    Stopping,
 }
 
 /// Why inputs could not be staged.
@@ -153,6 +161,8 @@ struct Attempt {
     state: State,
     /// It was given to an executor before.
     tried: bool,
+    /// Set when it is done: what the coordinator is told, again in every session.
+    report: Option<TaskReport>,
 }
 
 #[derive(Debug, Default)]
@@ -178,6 +188,8 @@ struct Job {
     suspects: BTreeSet<TaskId>,
     /// How often a kill from outside met an executor that was not ready yet.
     killed_starts: u32,
+    /// The coordinator has assigned something of it to this life; it says when the job is over.
+    assigned: bool,
 }
 
 /// A start that was killed from outside so often is reported as a failure.
@@ -207,6 +219,18 @@ impl Attempts {
     /// The task of an attempt that is here.
     pub fn task(&self, attempt: AttemptId) -> Option<&Task> {
         self.attempts.get(&attempt).map(|a| &*a.task)
+    }
+
+    /// What the coordinator is to be told when a session begins: every attempt that is here, with its report once it is
+    /// done. Those that are being stopped are not named: nobody waits for them.
+    pub fn inventory(&self) -> impl Iterator<Item = (AttemptId, Option<&TaskReport>)> {
+        let told = self.attempts.iter().filter(|(_, a)| a.state != State::Cancelling);
+        told.map(|(id, a)| (*id, a.report.as_ref()))
+    }
+
+    /// What a finished attempt reported.
+    pub fn report(&self, attempt: AttemptId) -> Option<&TaskReport> {
+        self.attempts.get(&attempt)?.report.as_ref()
     }
 
     /// Takes in one event; the actions are to be performed in order.
@@ -252,6 +276,16 @@ impl Attempts {
             Event::TaskFailed { generation, attempt, failure, segment } => {
                 self.task_failed(generation, attempt, failure, segment, &mut out)
             }
+            Event::TaskOverdue { generation, attempt, failure } => {
+                let runs = |j: &Job| matches!(&j.executor, Executor::Ready { generation: g, running, .. } if *g == generation && running.contains(&attempt));
+                let here = self.jobs.get(&attempt.task.job).is_some_and(runs);
+                if let Some(a) = self.attempts.get_mut(&attempt).filter(|a| here && a.state == State::Running) {
+                    // It may not even notice that it shall stop: then its executor goes, and its neighbours run again.
+                    a.state = State::Cancelling;
+                    out.push(Action::Report(Report::Failed(attempt, failure)));
+                    out.push(Action::Cancel(attempt));
+                }
+            }
             Event::Granted(id) => self.granted(id, &mut out),
             Event::Published(id) => {
                 if let Some(a) = self.attempts.get_mut(&id).filter(|a| a.state == State::Granted) {
@@ -276,7 +310,14 @@ impl Attempts {
                 }
             }
             Event::JobDropped(job) => self.drop_job(job, false, &mut out),
-            Event::SessionLost => {
+            Event::Kept(id, report) => {
+                let task = Task { attempt: id, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes: 0 };
+                let kept = Attempt { task: Box::new(task), state: State::Done, tried: true, report: Some(report) };
+                self.attempts.insert(id, kept);
+                self.jobs.entry(id.task.job).or_default();
+                out.push(Action::Serve(id));
+            }
+            Event::Stopping => {
                 for job in self.jobs.keys().copied().collect::<Vec<_>>() {
                     self.drop_job(job, true, &mut out);
                 }
@@ -290,8 +331,8 @@ impl Attempts {
         if self.attempts.contains_key(&id) {
             return;
         }
-        self.attempts.insert(id, Attempt { task: task.clone(), state: State::Staging, tried: false });
-        self.jobs.entry(id.task.job).or_default();
+        self.attempts.insert(id, Attempt { task: task.clone(), state: State::Staging, tried: false, report: None });
+        self.jobs.entry(id.task.job).or_default().assigned = true;
         out.push(Action::Stage(task));
         // The executor starts while inputs are staged.
         self.dispatch(id.task.job, out);
@@ -367,6 +408,7 @@ impl Attempts {
             out.push(Action::Report(Report::Failed(id, Failure::new(Code::ExecutorProtocol, message))));
         } else {
             a.state = State::Done;
+            a.report = Some(report.clone());
             if let Some(j) = self.jobs.get_mut(&id.task.job) {
                 j.suspects.remove(&id.task);
             }
@@ -469,6 +511,12 @@ impl Attempts {
     fn forget(&mut self, id: AttemptId, out: &mut Vec<Action>) {
         self.attempts.remove(&id);
         out.push(Action::Remove(id));
+        let job = id.task.job;
+        // Of a job that only an earlier life knew nobody will say that it is over.
+        let left_over = self.jobs.get(&job).is_some_and(|j| !j.assigned);
+        if left_over && !self.attempts.keys().any(|a| a.task.job == job) {
+            self.drop_job(job, false, out);
+        }
     }
 
     fn is_suspect(&self, id: AttemptId) -> bool {

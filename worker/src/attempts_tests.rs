@@ -247,14 +247,26 @@ fn whatever_comes_late_is_ignored() {
 }
 
 #[test]
-fn a_lost_session_ends_everything_without_a_word() {
+fn a_worker_that_ends_drops_everything_without_a_word() {
     let mut a = running(2, 2);
     a.step(Event::Assigned(task(attempt(2, 0), vec![])));
     let drop = |n| Action::DropJob { job: job(n), at_once: true };
-    assert_eq!(a.step(Event::SessionLost), [drop(J), drop(2)]);
+    assert_eq!(a.step(Event::Stopping), [drop(J), drop(2)]);
     assert!(a.is_empty() && a.task(attempt(J, 0)).is_none());
-    a.step(Event::Assigned(task(attempt(J, 0), vec![TaskOutput::Broadcast])));
-    assert_eq!(a.step(ready(1)), [], "the executor of the earlier session is not taken for the new one");
+}
+
+#[test]
+fn a_new_session_is_told_what_runs_and_what_is_done_but_not_what_is_being_stopped() {
+    let mut a = running(3, 3);
+    a.step(done(1, 1));
+    a.step(Event::Revoked(attempt(J, 2)));
+    let told: Vec<_> = a.inventory().map(|(id, report)| (id, report.is_some())).collect();
+    assert_eq!(told, [(attempt(J, 0), false), (attempt(J, 1), true)]);
+    let kept = AttemptId { incarnation: Incarnation(0), ..attempt(2, 0) };
+    assert_eq!(a.step(Event::Kept(kept, TaskReport::default())), [Action::Serve(kept)]);
+    assert_eq!(a.inventory().count(), 3);
+    let drop = Action::DropJob { job: job(2), at_once: false };
+    assert_eq!(a.step(Event::Revoked(kept)), [Action::Remove(kept), drop], "nobody will say that its job is over");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Executors: the child processes that run tasks of one job each.
 //!
-//! `spawn` forks, `process` owns the child and its pipes (`pidfd` tells of its end), `channel` the frames, `exit` tells ends apart, `supervise`
+//! `spawn` forks, `process` owns the child and its pipes (`pidfd` tells of its end), `channel` the frames, `exit` tells ends apart, `overdue` finds tasks that
+//! do not get on, `supervise`
 //! is the life that they make up.
 
 pub mod channel;
 pub mod exit;
+pub mod overdue;
 pub mod pidfd;
 pub mod process;
 pub mod spawn;

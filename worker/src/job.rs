@@ -1,6 +1,7 @@
 //! What this node needs to run tasks of one job: the setup that came with its first task.
 
 use std::path::PathBuf;
+use std::time::Duration;
 use windrow_model::{Digest, JobId};
 use windrow_proto::convert::path_from_bytes;
 use windrow_proto::{ConvertError, v1};
@@ -15,6 +16,17 @@ pub struct StagingFolder {
     pub nonce: String,
 }
 
+/// How long an attempt may run, and how long it may stay at one place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    pub task: Option<Duration>,
+    pub progress: Option<Duration>,
+}
+
+fn limit(ms: u64) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms))
+}
+
 /// A job's setup, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobSetup {
@@ -27,6 +39,7 @@ pub struct JobSetup {
     pub staging: Vec<StagingFolder>,
     /// Sinks whose parts become chunks of a dataset.
     pub dataset_sinks: Vec<u32>,
+    pub limits: Limits,
 }
 
 impl TryFrom<v1::JobSetup> for JobSetup {
@@ -42,6 +55,7 @@ impl TryFrom<v1::JobSetup> for JobSetup {
             sides: w.sides.into_iter().map(|s| digest(s.digest, "side.digest")).collect::<Result<_, _>>()?,
             staging: w.staging.into_iter().map(staging_folder).collect::<Result<_, _>>()?,
             dataset_sinks: w.dataset_sinks,
+            limits: Limits { task: limit(w.task_timeout_ms), progress: limit(w.progress_timeout_ms) },
         })
     }
 }

@@ -1,8 +1,8 @@
 //! How long this worker may believe that the coordinator still counts on it.
 //!
 //! The coordinator gives the worker's tasks to others when it has not heard of it for `lease_ms`. A worker that was
-//! cut off or paused for as long must come to the same conclusion by itself: kill its attempts and publish nothing.
-//! Contact is counted from when something was *sent* that was answered later. Times are monotonic.
+//! cut off or paused for as long must come to the same conclusion by itself: its session is over, and in the next one it
+//! hears what is still of use. Contact is counted from when something was *sent* that was answered later. Times are monotonic.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use windrow_model::Time;

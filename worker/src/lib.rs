@@ -12,6 +12,7 @@ mod error;
 mod executor;
 mod fetch;
 mod job;
+mod kept;
 mod lease;
 mod logs;
 mod node;
@@ -62,6 +63,9 @@ pub async fn run(
     let folder = config.data_dir.clone();
     let opened = tokio::task::spawn_blocking(move || scratch::Scratch::open(&folder)).await;
     let scratch = Arc::new(opened.map_err(|e| Error::System(e.into()))??);
+    let finder = scratch.clone();
+    let kept = tokio::task::spawn_blocking(move || kept::restore(&finder)).await;
+    let kept = kept.map_err(|e| Error::System(std::io::Error::other(e)))?;
     let sweeper = scratch.clone();
     tokio::task::spawn_blocking(move || {
         if let Err(e) = sweeper.sweep() {
@@ -122,7 +126,7 @@ pub async fn run(
         let _ = stopped.await;
     });
     let working = async {
-        let result = node::Node::new(parts, staging).run(session_events, shutdown, on_registered).await;
+        let result = node::Node::new(parts, staging, kept).run(session_events, shutdown, on_registered).await;
         drop(stop);
         result
     };

@@ -19,6 +19,7 @@ use crate::replicas::Sources;
 use crate::scratch::Scratch;
 use crate::session::{self, Up};
 use crate::staging::{Staged, Staging};
+use prost::Message;
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
@@ -29,12 +30,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windrow_model::{AttemptId, Code, Digest, Failure, JobId, Task, WorkerId};
+use windrow_model::{AttemptId, Code, Digest, Failure, JobId, Task, TaskReport, WorkerId};
 use windrow_net::Clock;
 use windrow_proto::v1::{self, from_worker, to_worker};
 
 /// A worker that was asked to end does so after this time, whatever still needs it.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// Size of one message of an inventory, about.
+const INVENTORY_BYTES: usize = 256 << 10;
 /// Executors and deletions that are under way at the end are awaited for so long.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
@@ -86,7 +89,10 @@ pub struct Node {
     artifacts: Arc<Artifacts>,
     staging: Arc<Staging>,
     attempts: Attempts,
+    /// The coordinator has registered us.
     session: Option<Up>,
+    /// Where messages to the coordinator go: from the moment on at which we register.
+    outgoing: Option<session::Outgoing>,
     peers: Arc<HashMap<WorkerId, String>>,
     jobs: HashMap<JobId, Job>,
     stagings: HashMap<AttemptId, StagingTask>,
@@ -102,15 +108,16 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node without attempts.
-    pub fn new(parts: Parts, staging: Arc<Staging>) -> Node {
+    /// A node that has only what an earlier life of this worker left finished.
+    pub fn new(parts: Parts, staging: Arc<Staging>, kept: Vec<(AttemptId, TaskReport)>) -> Node {
         let (post, mail) = mpsc::unbounded_channel();
-        Node {
+        let mut node = Node {
             artifacts: Arc::new(Artifacts::new(parts.scratch.clone())),
             staging,
             attempts: Attempts::new(parts.slots),
             parts,
             session: None,
+            outgoing: None,
             peers: Arc::default(),
             jobs: HashMap::new(),
             stagings: HashMap::new(),
@@ -121,7 +128,11 @@ impl Node {
             mail,
             background: TaskTracker::new(),
             draining: false,
+        };
+        for (attempt, report) in kept {
+            node.step(Event::Kept(attempt, report));
         }
+        node
     }
 
     /// Works until `shutdown` and the drain after it are over, or the coordinator refuses this worker.
@@ -139,6 +150,7 @@ impl Node {
                 // In this order: a lost session is known before reports are sent into it.
                 biased;
                 event = session.recv() => match event {
+                    Some(session::Event::Registers(outgoing)) => self.tell_inventory(outgoing),
                     Some(session::Event::Up(up)) => {
                         self.session = Some(up);
                         self.tell_chunks();
@@ -151,8 +163,11 @@ impl Node {
                     }
                     Some(session::Event::Message(message)) => self.hear(*message),
                     Some(session::Event::Down(failure)) => {
-                        tracing::warn!("the session with the coordinator is lost: {failure}");
-                        self.session_lost();
+                        if self.session.is_some() {
+                            tracing::warn!("the session with the coordinator is lost: {failure}");
+                        }
+                        // Attempts go on: the next session is told of them.
+                        (self.session, self.outgoing) = (None, None);
                     }
                     Some(session::Event::Refused(error)) => break Err(error),
                     None => break Ok(()),
@@ -198,17 +213,34 @@ impl Node {
     }
 
     async fn stop(mut self) {
-        self.session_lost();
+        self.step(Event::Stopping);
         self.background.close();
         // What is not deleted by then is swept by the next start.
         let _ = timeout(STOP_MAX, self.background.wait()).await;
     }
 
-    fn session_lost(&mut self) {
-        self.session = None;
-        self.sources.clear();
-        self.step(Event::SessionLost);
+    /// We register: the coordinator is told what is here, and from now on whatever happens.
+    fn tell_inventory(&mut self, outgoing: session::Outgoing) {
         self.peers = Arc::default();
+        let tell = |inventory| {
+            let message = Some(from_worker::Message::Inventory(inventory));
+            let _ = outgoing.send(v1::FromWorker { message });
+        };
+        let mut next = v1::Inventory::default();
+        let mut bytes = 0;
+        for (id, report) in self.attempts.inventory() {
+            let held = v1::HeldAttempt { attempt: Some(id.into()), report: report.cloned().map(Into::into) };
+            bytes += held.encoded_len();
+            next.attempts.push(held);
+            if bytes >= INVENTORY_BYTES {
+                bytes = 0;
+                tell(std::mem::take(&mut next));
+            }
+        }
+        next.jobs = self.jobs.keys().map(|job| (*job).into()).collect();
+        next.last = true;
+        tell(next);
+        self.outgoing = Some(outgoing);
     }
 
     /// One message of the coordinator.
@@ -271,8 +303,7 @@ impl Node {
     }
 
     fn check_staging(&mut self, check: v1::CheckStaging) {
-        let Some(session) = &self.session else { return };
-        let outgoing = session.outgoing.clone();
+        let Some(outgoing) = self.outgoing.clone() else { return };
         self.background.spawn_blocking(move || {
             let request = check.request;
             let failure = check_shared(check).err().map(Into::into);

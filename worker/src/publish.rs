@@ -60,7 +60,7 @@ pub fn publish(
             )
         })?;
         let source = folder.sink(*output);
-        place_part(&target.path, attempt.task.index, &target.suffix, &source, Durability::Sync)?;
+        place_part(&target.path, &attempt, &target.suffix, &source, Durability::Sync)?;
     }
     Ok(kept)
 }
@@ -82,7 +82,7 @@ mod tests {
             .enumerate()
             .map(|(i, name)| {
                 let path = folder.path().join(name);
-                fs::create_dir(&path).unwrap();
+                fs::create_dir_all(path.join("_parts")).unwrap();
                 StagingFolder { sink: i as u32, path, suffix: ".tsv".into(), nonce: String::new() }
             })
             .collect();
@@ -95,8 +95,10 @@ mod tests {
         for _ in 0..2 {
             publish(id, &files, &[(0, 1), (2, 0)], &staging, &[], &chunks).unwrap();
         }
-        assert_eq!(fs::read_to_string(folder.path().join("a/part-00007.tsv")).unwrap(), "for a");
-        assert_eq!(fs::read_to_string(folder.path().join("b/part-00007.tsv")).unwrap(), "for b");
+        let part = windrow_format::names::attempt_part(&id, ".tsv");
+        for (sink, text) in [("a", "for a"), ("b", "for b")] {
+            assert_eq!(fs::read_to_string(folder.path().join(sink).join("_parts").join(&part)).unwrap(), text);
+        }
         let missing = publish(id, &files, &[(0, 9)], &staging, &[], &chunks).unwrap_err();
         assert_eq!(missing.code, Code::BadRequest);
     }

@@ -3,13 +3,13 @@
 //! ```text
 //! lock           held for as long as the worker lives; holds its process id
 //! worker         its id, made on the first start
-//! incarnation    grows with every registration
+//! incarnation    grows with every start
 //! artifacts/     job binaries and side values, by digest; kept
 //! chunks/        chunks of datasets, by digest; kept
-//! jobs/INCARNATION/JOB/ATTEMPT/{in,out}/    gone with the attempt, at the latest with the incarnation
+//! jobs/INCARNATION/JOB/ATTEMPT/{in,out}/    gone with the attempt
 //! ```
-//! A registration begins with nothing: files of earlier incarnations are moved out of the way at once and deleted in
-//! the background, by [`Scratch::sweep`], which never leaves its own root and follows no link.
+//! A start moves files of earlier incarnations out of the way at once. Finished outputs among them come back (`kept.rs`);
+//! the rest is deleted in the background, by [`Scratch::sweep`], which never leaves its own root and follows no link.
 
 use crate::error::Error;
 use rustix::fs::FlockOperation;
@@ -105,6 +105,18 @@ impl Scratch {
     /// All files of a job in one incarnation.
     pub fn job(&self, incarnation: Incarnation, job: JobId) -> PathBuf {
         self.root.join(JOBS).join(incarnation.to_string()).join(names::job_folder(job))
+    }
+
+    /// The folders that may hold files of a job, one for each incarnation that has left something.
+    pub fn job_folders(&self, job: JobId) -> Vec<PathBuf> {
+        let lives = fs::read_dir(self.root.join(JOBS)).into_iter().flatten().flatten();
+        lives.map(|life| life.path().join(names::job_folder(job))).collect()
+    }
+
+    /// What earlier incarnations left, since the last sweep: each entry has the layout of `jobs`.
+    pub fn set_aside_folders(&self) -> Vec<PathBuf> {
+        let trash = fs::read_dir(self.root.join(TRASH)).into_iter().flatten().flatten();
+        trash.map(|entry| entry.path()).collect()
     }
 
     /// All files of an attempt.

@@ -1,7 +1,7 @@
 //! The stream to the coordinator: connect, register, beat, pass messages, and again when it is lost.
 //!
-//! It runs until the coordinator refuses this worker for good. Each registration is a new incarnation, begun only when
-//! the coordinator answers at all. Beats come from a task of their own; a call of the health service on the same
+//! It runs until the coordinator refuses this worker for good. The incarnation is the process's: it begins when the
+//! coordinator answers for the first time, and stays when sessions break, since attempts go on without one. Beats come from a task of their own; a call of the health service on the same
 //! connection follows each, and its answer proves that the beat before it has arrived. What messages mean is the node's
 //! business.
 
@@ -31,24 +31,25 @@ pub type Outgoing = mpsc::UnboundedSender<v1::FromWorker>;
 #[derive(Debug)]
 pub struct Up {
     pub incarnation: Incarnation,
-    pub outgoing: Outgoing,
     /// For artifacts.
     pub connection: Connection,
-    pub lease: Arc<Lease>,
 }
 
 /// What the node hears from its session.
 #[derive(Debug)]
 pub enum Event {
+    /// A registration begins: what is here is to be told on this way, and from then on everything else.
+    Registers(Outgoing),
+    /// The coordinator has registered us.
     Up(Up),
     Message(Box<v1::ToWorker>),
-    /// The session that began last is over.
+    /// The registration, or the session, that began last is over.
     Down(Failure),
     /// There will be none.
     Refused(Error),
 }
 
-/// How the worker introduces itself; the incarnation is filled in at each registration.
+/// How the worker introduces itself; the incarnation is filled in at the first registration.
 #[derive(Debug)]
 pub struct Session {
     pub config: Arc<Config>,
@@ -96,13 +97,33 @@ impl Session {
             Err(failure) if failure.code == Code::BadRequest => return self.refused(failure),
             Err(failure) => return self.ended(failure),
         };
-        self.node.incarnation = match self.scratch.next_incarnation() {
-            Ok(incarnation) => incarnation,
-            Err(error) => return Ended::Refused(error),
-        };
+        if self.node.incarnation == Incarnation(0) {
+            self.node.incarnation = match self.scratch.next_incarnation() {
+                Ok(incarnation) => incarnation,
+                Err(error) => return Ended::Refused(error),
+            };
+        }
         let (outgoing, queue) = mpsc::unbounded_channel();
         let register = from_worker::Message::Register(self.node.clone().into());
         let _ = outgoing.send(v1::FromWorker { message: Some(register) });
+        if self.events.send(Event::Registers(outgoing.clone())).is_err() {
+            return Ended::Unheard;
+        }
+        let failure = self.registered(connection, outgoing, queue, backoff).await;
+        match self.events.send(Event::Down(failure.clone())) {
+            Ok(()) => self.ended(failure),
+            Err(_) => Ended::Unheard,
+        }
+    }
+
+    /// Registers, and passes messages on until the session ends.
+    async fn registered(
+        &self,
+        connection: Connection,
+        outgoing: Outgoing,
+        queue: mpsc::UnboundedReceiver<v1::FromWorker>,
+        backoff: &mut Backoff,
+    ) -> Failure {
         let sent = self.clock.now();
         let mut client = clients::session(connection.clone());
         let greeting = async {
@@ -112,33 +133,24 @@ impl Session {
         };
         let (mut incoming, first) = match timeout(REGISTER_TIMEOUT, greeting).await {
             Ok(Ok(greeting)) => greeting,
-            Ok(Err(status)) => return self.ended(from_status(&status)),
-            Err(_) => return self.ended(Failure::new(Code::Unreachable, "the coordinator does not answer")),
+            Ok(Err(status)) => return from_status(&status),
+            Err(_) => return Failure::new(Code::Unreachable, "the coordinator does not answer"),
         };
         let registered = match first.and_then(|m| m.message) {
             Some(to_worker::Message::Registered(registered)) => registered,
-            _ => return self.ended(Failure::new(Code::Unreachable, "the coordinator ended the registration")),
+            _ => return Failure::new(Code::Unreachable, "the coordinator ended the registration"),
         };
         if let Err(failure) = windrow_proto::check_range(registered.protocol.as_ref()) {
-            return self.ended(failure);
+            return failure;
         }
         backoff.reset();
         let lease = Arc::new(Lease::new(registered.lease_ms, sent));
-        let up = Up {
-            incarnation: self.node.incarnation,
-            outgoing: outgoing.clone(),
-            connection: connection.clone(),
-            lease: lease.clone(),
-        };
+        let up = Up { incarnation: self.node.incarnation, connection: connection.clone() };
         if self.events.send(Event::Up(up)).is_err() {
-            return Ended::Unheard;
+            return Failure::new(Code::Interrupted, "the worker is stopping");
         }
-        let beats = tokio::spawn(beat(outgoing, connection, lease.clone(), self.clock));
-        let failure = self.pump(&mut incoming, beats).await;
-        match self.events.send(Event::Down(failure.clone())) {
-            Ok(()) => self.ended(failure),
-            Err(_) => Ended::Unheard,
-        }
+        let beats = tokio::spawn(beat(outgoing, connection, lease, self.clock));
+        self.pump(&mut incoming, beats).await
     }
 
     /// Passes messages on until the stream or the lease ends.

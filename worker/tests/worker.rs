@@ -26,6 +26,9 @@ const LEASE_MS: u64 = 3000;
 /// One registration, as the coordinator has it.
 struct Line {
     register: v1::Register,
+    /// What it said that it has.
+    inventory: Vec<v1::HeldAttempt>,
+    jobs: Vec<v1::JobId>,
     hear: Streaming<v1::FromWorker>,
     tell: Tell,
 }
@@ -75,16 +78,6 @@ impl Line {
                 windrow_model::TaskReport::try_from(done.report.unwrap()).unwrap().outputs
             }
             other => panic!("expected {id} done, got {other:?}"),
-        }
-    }
-
-    async fn failed(&mut self, id: AttemptId) -> Failure {
-        match self.hear().await {
-            From::Failed(failed) => {
-                assert_eq!(AttemptId::try_from(failed.attempt.unwrap()).unwrap(), id);
-                failed.failure.unwrap().try_into().unwrap()
-            }
-            other => panic!("expected {id} failed, got {other:?}"),
         }
     }
 }
@@ -188,8 +181,19 @@ impl Session for Coordinator {
         let Some(From::Register(register)) = hear.message().await?.and_then(|m| m.message) else {
             panic!("the first message is the registration");
         };
+        let (mut inventory, mut jobs) = (Vec::new(), Vec::new());
+        loop {
+            let Some(From::Inventory(piece)) = hear.message().await?.and_then(|m| m.message) else {
+                panic!("then comes the inventory");
+            };
+            inventory.extend(piece.attempts);
+            jobs.extend(piece.jobs);
+            if piece.last {
+                break;
+            }
+        }
         let (tell, stream) = mpsc::unbounded_channel();
-        let line = Line { register, hear, tell };
+        let line = Line { register, inventory, jobs, hear, tell };
         line.tell(To::Registered(v1::Registered {
             protocol: Some(windrow_proto::own_range()),
             epoch: 1,
@@ -295,7 +299,7 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
     let (_stop_b, _b) = cluster.worker(1);
     let mut b = cluster.line().await;
     let staging = cluster.folder.path().join("staging");
-    std::fs::create_dir(&staging).unwrap();
+    std::fs::create_dir_all(staging.join("_parts")).unwrap();
     std::fs::write(staging.join("nonce"), "n0").unwrap();
     for (nonce, fine) in [("n0", true), ("other", false)] {
         a.tell(To::CheckStaging(v1::CheckStaging {
@@ -334,7 +338,8 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
     a.done(id).await;
     a.tell(To::Grant(v1::Grant { attempt: Some(id.into()) }));
     assert!(matches!(a.hear().await, From::Published(p) if p.attempt == Some(id.into())));
-    let part = std::fs::read_to_string(staging.join("part-00007.txt")).unwrap();
+    let part = staging.join("_parts").join(windrow_format::names::attempt_part(&id, ".txt"));
+    let part = std::fs::read_to_string(part).unwrap();
     assert!(part == texts.concat());
 
     // A segment whose holder has forgotten it is named, and the reader's attempt is over.
@@ -404,26 +409,31 @@ async fn a_revoked_task_that_does_not_stop_is_killed_and_its_neighbour_is_done_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_lost_session_the_worker_comes_back_empty_and_newer() {
+async fn after_a_lost_session_the_worker_tells_what_it_has_and_goes_on() {
     let mut cluster = Cluster::start().await;
     let (stop, worker) = cluster.worker(0);
     let mut first = cluster.line().await;
-    let id = first.attempt(0, 0);
-    first.assign(idle(id), setup("copy", None), vec![]);
+    assert!(first.inventory.is_empty() && first.jobs.is_empty());
+    let (id, stuck) = (first.attempt(0, 0), first.attempt(0, 13));
+    first.assign(idle(id), setup("hang_at_13", None), vec![]);
     first.done(id).await;
-    let (name, incarnation) = (first.worker(), first.register.incarnation);
+    first.assign(idle(stuck), None, vec![]);
+    let incarnation = first.register.incarnation;
+    // The assignment has arrived when what is asked after it is answered.
+    first.tell(To::Grant(v1::Grant { attempt: Some(id.into()) }));
+    assert!(matches!(first.hear().await, From::Published(_)));
     drop(first);
     let mut second = cluster.line().await;
-    assert_eq!(second.worker(), name);
-    assert!(second.register.incarnation > incarnation);
-    // What the old incarnation had is not known any more, the job needs its setup again, and runs.
+    assert_eq!(second.register.incarnation, incarnation, "it is the same life");
+    let told: Vec<_> = second.inventory.iter().map(|h| (h.attempt.clone().unwrap(), h.report.is_some())).collect();
+    assert_eq!(told, [(id.into(), true), (stuck.into(), false)]);
+    assert_eq!(second.jobs, [job().into()]);
+    // A grant that is repeated is answered as before, and the job's setup is still here.
     second.tell(To::Grant(v1::Grant { attempt: Some(id.into()) }));
-    assert!(matches!(second.hear().await, From::PublishFailed(_)));
-    let id = second.attempt(0, 0);
-    second.assign(idle(id), None, vec![]);
-    assert_eq!(second.failed(id).await.code, Code::BadRequest);
-    second.assign(idle(id), setup("copy", None), vec![]);
-    second.done(id).await;
+    assert!(matches!(second.hear().await, From::Published(_)));
+    let next = second.attempt(0, 1);
+    second.assign(idle(next), None, vec![]);
+    second.done(next).await;
     drop(stop);
     assert!(matches!(second.hear().await, From::Draining(_)));
     assert!(!worker.is_finished(), "its outputs may still be needed");
@@ -446,7 +456,7 @@ async fn beats_come_while_the_lease_lasts_and_keep_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_cut_off_without_a_word_gives_up_its_attempts_when_the_lease_is_over() {
+async fn a_worker_that_is_cut_off_without_a_word_registers_again_and_has_everything_still() {
     let mut cluster = Cluster::start().await;
     let (url, swallow) = proxy(cluster.url.clone()).await;
     let data_dir = cluster.data_dir(0);
@@ -456,16 +466,12 @@ async fn a_worker_that_is_cut_off_without_a_word_gives_up_its_attempts_when_the_
     let edge = vec![TaskOutput::Edge { partitions: 1 }];
     line.assign(task(id, vec![], edge), setup("copy", None), vec![]);
     line.done(id).await;
-    assert_eq!(job_files(&data_dir).len(), 1);
     swallow.send(true).unwrap();
-    // The folder tells, as the worker can tell nobody else.
-    let gone = async {
-        while !job_files(&data_dir).is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let limit = Duration::from_millis(LEASE_MS) + Duration::from_secs(5);
-    tokio::time::timeout(limit, gone).await.expect("a lease that is over ends everything");
+    tokio::time::sleep(Duration::from_millis(LEASE_MS)).await;
+    swallow.send(false).unwrap();
+    let again = cluster.line().await;
+    let told: Vec<_> = again.inventory.iter().map(|h| h.attempt.clone().unwrap()).collect();
+    assert_eq!(told, [id.into()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! Artifacts (job binaries, side values) into the coordinator's store, by content: what is there is not sent again.
 
+use super::persist::until_answered;
 use super::{Cluster, answered, asking, failure};
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -40,7 +41,7 @@ impl Cluster {
     }
 
     /// Uploads those of these artifacts that the coordinator lacks (one question for all of them). Gives their
-    /// digests in the same order.
+    /// digests in the same order. A lost connection is made again.
     pub async fn upload_all(&self, artifacts: Vec<Artifact>) -> Result<Vec<Digest>, Failure> {
         let hashing = tokio::task::spawn_blocking(move || {
             let hashed = artifacts.into_iter().map(|artifact| Ok((digest(&artifact)?, artifact)));
@@ -48,19 +49,21 @@ impl Cluster {
         });
         let hashed = hashing.await.map_err(|e| Failure::new(Code::Internal, format!("hashing ended early: {e}")))??;
         let digests: Vec<Digest> = hashed.iter().map(|(digest, _)| *digest).collect();
-        let request = v1::MissingArtifactsRequest { digests: digests.iter().map(|d| (*d).into()).collect() };
+        until_answered(async || self.put_missing(&hashed).await).await?;
+        Ok(digests)
+    }
+
+    async fn put_missing(&self, artifacts: &[(Digest, Artifact)]) -> Result<(), Failure> {
+        let digests = artifacts.iter().map(|(digest, _)| (*digest).into()).collect();
+        let request = v1::MissingArtifactsRequest { digests };
         let reply = answered(self.jobs().missing_artifacts(asking(request)).await)?;
-        let mut missing = Vec::new();
         for wire in reply.missing {
-            missing.push(Digest::try_from(wire)?);
-        }
-        for (digest, artifact) in hashed {
-            if let Some(at) = missing.iter().position(|m| *m == digest) {
-                self.put(digest, artifact).await?;
-                missing.swap_remove(at);
+            let missing = Digest::try_from(wire)?;
+            if let Some((digest, artifact)) = artifacts.iter().find(|(digest, _)| *digest == missing) {
+                self.put(*digest, artifact.clone()).await?;
             }
         }
-        Ok(digests)
+        Ok(())
     }
 
     async fn put(&self, digest: Digest, artifact: Artifact) -> Result<(), Failure> {

@@ -8,11 +8,11 @@ use windrow_net::{Backoff, Clock, from_status, is_lost};
 use windrow_proto::v1;
 
 /// A coordinator that was not heard of for so long is given up; the job may still be running.
-const SILENCE_MAX_MS: u64 = 120_000;
+const SILENCE_MAX_MS: u64 = 900_000;
 
 impl Cluster {
     /// Gives every new status of the job to `each` until it is over, and returns the last one. A lost connection is
-    /// made again, for up to two minutes.
+    /// made again, for up to a quarter of an hour.
     pub async fn watch(&self, job: JobId, mut each: impl FnMut(&JobStatus)) -> Result<JobStatus, Failure> {
         let clock = Clock::new();
         let mut heard = clock.now();

@@ -39,15 +39,37 @@ pub(super) fn each_block(
     range: &FileRange,
     framing: Framing,
     header: bool,
+    skip: &[u64],
     f: &mut dyn FnMut(Block<'_>) -> bool,
 ) -> TaskResult<()> {
     check_same(range)?;
+    let mut around = |block: Block<'_>| around_skipped(block, framing, skip, f);
+    let f: &mut dyn FnMut(Block<'_>) -> bool = if skip.is_empty() { f } else { &mut around };
     match compression_of(&range.path) {
         Some(compression) => decompressed(cx, range, compression, framing, header, f)?,
         None => mapped(cx, range, framing, header, f)?,
     }
     // What was read must be what was split: a file that changed meanwhile gives no result.
     check_same(range)
+}
+
+/// Hands on what lies between the records that begin at these offsets of the file.
+fn around_skipped(block: Block<'_>, framing: Framing, skip: &[u64], f: &mut dyn FnMut(Block<'_>) -> bool) -> bool {
+    let Block { bytes, offset, path, head } = block;
+    let mut give = |from: usize, to: usize| {
+        from == to || f(Block { bytes: &bytes[from..to], offset: offset + from as u64, path, head })
+    };
+    let mut from = 0;
+    for bad in skip.iter().filter_map(|s| s.checked_sub(offset)).map(|at| at as usize) {
+        // One that lies inside of a record that is skipped already is none.
+        if (from..bytes.len()).contains(&bad) {
+            if !give(from, bad) {
+                return false;
+            }
+            from = record_end(bytes, framing, bad + 1);
+        }
+    }
+    give(from, bytes.len())
 }
 
 fn check_same(range: &FileRange) -> TaskResult<()> {

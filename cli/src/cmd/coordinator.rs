@@ -31,6 +31,8 @@ pub struct Plan {
     pub token_file: Option<PathBuf>,
     pub tls: Option<ServerTls>,
     pub insecure: bool,
+    /// The data folder goes away at the end.
+    pub temporary: bool,
 }
 
 /// Where a coordinator is, once it takes jobs.
@@ -53,6 +55,7 @@ pub async fn run(args: Coordinator, settings: Settings) -> Result<Exit, Failure>
         token_file: args.token_file.or(section.token_file),
         tls,
         insecure: args.insecure || section.insecure.unwrap_or(false),
+        temporary: false,
     };
     let mut stop = Stop::catch()?;
     let (ready, told) = oneshot::channel();
@@ -93,7 +96,7 @@ pub async fn serve(
 
     let access = Access { token: Some(token.clone()), ca };
     let answers = answers(addr, plan.tls.is_some(), access);
-    let config = Config { token: Some(token), tls: plan.tls, ..Config::new(data_dir) };
+    let config = Config { token: Some(token), tls: plan.tls, temporary: plan.temporary, ..Config::new(data_dir) };
     let mut running = pin!(windrow_coordinator::run(config, listener, shutdown));
     tokio::select! {
         ended = &mut running => return ended.map_err(Failure::from),

@@ -2,7 +2,7 @@
 
 use super::connect;
 use super::job::follow;
-use crate::args::Submit;
+use crate::args::{Span, Submit, Text};
 use crate::binary;
 use crate::exit::Exit;
 use crate::output::{self, Format};
@@ -58,6 +58,14 @@ pub async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exi
     follow(&cluster, id, report, None).await
 }
 
+/// A limit in milliseconds; a time of zero is none.
+fn limit(flag: Option<Span>, setting: Option<Text<Span>>, own: Option<u64>) -> Option<u64> {
+    match flag.or(setting.map(|t| t.0)) {
+        Some(span) => Some(span.ms).filter(|ms| *ms > 0),
+        None => own,
+    }
+}
+
 /// Flags lead settings, settings lead what the job's own arguments said.
 fn settle(spec: &mut JobSpec, args: &Submit, settings: SubmitSection) {
     if let Some(name) = &args.name {
@@ -71,6 +79,14 @@ fn settle(spec: &mut JobSpec, args: &Submit, settings: SubmitSection) {
         slots_max: args.max_slots.or(settings.max_slots).or(own.slots_max),
         attempts_max: own.attempts_max,
         timeout_ms: args.timeout.or(settings.timeout.map(|t| t.0)).map(|span| span.ms).or(own.timeout_ms),
+        task_timeout_ms: limit(args.task_timeout, settings.task_timeout, own.task_timeout_ms),
+        progress_timeout_ms: limit(args.progress_timeout, settings.progress_timeout, own.progress_timeout_ms),
+        // What the job's own arguments allow counts as said.
+        skip_bad_records: match (args.skip_bad_records, own.skip_bad_records) {
+            (Some(said), _) => said,
+            (None, 0) => settings.skip_bad_records.unwrap_or(0),
+            (None, own) => own,
+        },
     };
     if args.overwrite {
         spec.plan.sinks.iter_mut().for_each(|sink| sink.overwrite = true);

@@ -48,7 +48,7 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
             .map_or_else(|| half_of_memory() / u64::from(workers), |m| m.0),
     };
     let given = args.data_dir.or(section.data_dir);
-    let (folder, _temporary) = match given {
+    let (folder, temporary) = match given {
         Some(folder) => (std::path::absolute(&folder).unwrap_or(folder), None),
         None => {
             let made = tempfile::Builder::new()
@@ -64,6 +64,7 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
         token_file: None,
         tls: None,
         insecure: false,
+        temporary: temporary.is_some(),
     };
     let mut stop = Stop::catch()?;
     let (ready, told) = oneshot::channel();

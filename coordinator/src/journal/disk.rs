@@ -1,19 +1,40 @@
 //! The store on disk: `journal.redb`, one key-value file with transactions.
 //!
-//! Table `meta`: `format` (of this file) and `epoch`. Table `jobs`: the sixteen bytes of a job id → its record as JSON,
-//! so that a later release reads what this one wrote. Table `datasets`: the name → the dataset, likewise. Every transaction is fsynced before it counts.
+//! ```text
+//! meta       format (of this file), epoch                     numbers
+//! jobs       job id                → its record               JSON, so that a later release reads it
+//! datasets   name                  → the dataset              JSON
+//! specs      job id                → JobSpec                  protobuf; these five only while the job runs
+//! splits     job id                → JournalSplit
+//! published  job id, stage, task   → JournalPublished
+//! bad        job id, stage, task, range, offset → BadRecord   JSON
+//! outputs    job id                                           its datasets are recorded
+//! workers    worker id                                        it had a session
+//! ```
+//! Every transaction is fsynced before it counts.
 
-use super::{DatasetChange, JobRecord, JobStore, Record};
+use super::{DatasetChange, JobRecord, JobStore, PublishedTask, Record, RunningJob, rows};
 use crate::error::Error;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use windrow_model::{Dataset, Epoch, JobId};
+use windrow_model::{BadRecord, Dataset, Epoch, JobId, WorkerId};
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const JOBS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("jobs");
 const DATASETS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("datasets");
-const FORMAT: u64 = 1;
+const SPECS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("specs");
+const SPLITS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("splits");
+const PUBLISHED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("published");
+const BAD: TableDefinition<&[u8], &[u8]> = TableDefinition::new("bad");
+const OUTPUTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("outputs");
+const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
+/// Format 1 had no running jobs, and is read.
+const FORMAT: u64 = 2;
+
+/// Key and value.
+type Entry = (Vec<u8>, Vec<u8>);
 
 /// Records in a file.
 #[derive(Debug)]
@@ -28,9 +49,10 @@ impl DiskStore {
         let journal = |corrupt: bool, what: String| Error::Journal { path: path.to_path_buf(), corrupt, what };
         let db = Database::create(path).map_err(|e| journal(is_corrupt(&e), e.to_string()))?;
         let store = DiskStore { path: path.to_path_buf(), db };
-        let found = store.meta("format", |old| old.unwrap_or(FORMAT))?;
+        // A newer one is left as it is.
+        let found = store.meta("format", |old| old.unwrap_or(FORMAT).max(FORMAT))?;
         if found != FORMAT {
-            return Err(journal(true, format!("its format is {found}, this release knows format {FORMAT}")));
+            return Err(journal(true, format!("its format is {found}, this release knows formats up to {FORMAT}")));
         }
         Ok(store)
     }
@@ -56,44 +78,50 @@ impl DiskStore {
         run().map_err(|e: redb::Error| self.failed(&e))
     }
 
-    /// Every value of a table, by key.
-    fn read_all<T: DeserializeOwned>(&self, table: TableDefinition<&[u8], &[u8]>, kind: &str) -> Result<Vec<T>, Error> {
+    /// Every entry of a table, by key.
+    fn entries(&self, table: TableDefinition<&[u8], &[u8]>) -> Result<Vec<Entry>, Error> {
         // Makes the table, which a reader alone cannot.
         self.transaction(|txn| Ok(txn.open_table(table).map(drop)?))?;
         let run = || {
             let table = self.db.begin_read()?.open_table(table)?;
-            let mut values = Vec::new();
+            let mut entries = Vec::new();
             for entry in table.iter()? {
-                values.push(entry?.1.value().to_vec());
+                let (key, value) = entry?;
+                entries.push((key.value().to_vec(), value.value().to_vec()));
             }
-            Ok(values)
+            Ok(entries)
         };
-        let values: Vec<Vec<u8>> = run().map_err(|e: redb::Error| self.failed(&e))?;
-        let decode = |v: Vec<u8>| {
-            let path = self.path.clone();
-            serde_json::from_slice(&v).map_err(|e| Error::Journal { path, corrupt: true, what: format!("{kind}: {e}") })
-        };
-        values.into_iter().map(decode).collect()
+        run().map_err(|e: redb::Error| self.failed(&e))
     }
 
-    /// Key and value of a record; no value for one that removes.
-    fn encoded(&self, record: &Record) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    /// Every value of a table of JSON.
+    fn read_all<T: DeserializeOwned>(&self, table: TableDefinition<&[u8], &[u8]>, kind: &str) -> Result<Vec<T>, Error> {
+        let decode = |v: Vec<u8>| serde_json::from_slice(&v).map_err(|e| self.corrupt(kind, &e.to_string()));
+        self.entries(table)?.into_iter().map(|(_, value)| decode(value)).collect()
+    }
+
+    fn corrupt(&self, kind: &str, what: &str) -> Error {
+        Error::Journal { path: self.path.clone(), corrupt: true, what: format!("{kind}: {what}") }
+    }
+
+    /// Values of the records that have one, in a form that is made before the transaction.
+    fn encoded(&self, record: &Record) -> Result<Vec<u8>, Error> {
         let failed = |what: String, e: serde_json::Error| Error::Journal {
             path: self.path.clone(),
             corrupt: false,
             what: format!("{what} has no text form: {e}"),
         };
-        match record {
-            Record::Job(job) => {
-                let id = job.status.id;
-                Ok((id.as_bytes().to_vec(), encode(job).map_err(|e| failed(format!("the record of {id}"), e))?))
-            }
+        Ok(match record {
+            Record::Job(job) => encode(job).map_err(|e| failed(format!("the record of {}", job.status.id), e))?,
+            Record::Spec(spec) => rows::encode_spec(spec),
+            Record::Split(_, split) => rows::encode_split(split),
+            Record::Published(published) => rows::encode_published(published),
+            Record::BadRecord(bad) => encode_bad(bad).map_err(|e| failed("a bad record".into(), e))?,
             Record::Dataset(DatasetChange::Put(dataset)) => {
-                let value = serde_json::to_vec(dataset).map_err(|e| failed(dataset.name.clone(), e))?;
-                Ok((dataset.name.clone().into_bytes(), value))
+                serde_json::to_vec(dataset).map_err(|e| failed(dataset.name.clone(), e))?
             }
-            Record::Dataset(DatasetChange::Removed(name)) => Ok((name.clone().into_bytes(), Vec::new())),
-        }
+            Record::Outputs(..) | Record::Dataset(DatasetChange::Removed(_)) | Record::Worker(..) => Vec::new(),
+        })
     }
 
     fn failed(&self, e: &redb::Error) -> Error {
@@ -127,6 +155,15 @@ fn encode(record: &JobRecord) -> Result<Vec<u8>, serde_json::Error> {
     })
 }
 
+/// As JSON, like a job's record.
+fn encode_bad(bad: &BadRecord) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(bad).or_else(|_| {
+        let mut printable = bad.clone();
+        printable.place.file = printable.place.file.to_string_lossy().into_owned().into();
+        serde_json::to_vec(&printable)
+    })
+}
+
 impl JobStore for DiskStore {
     fn begin_epoch(&mut self) -> Result<Epoch, Error> {
         self.meta("epoch", |old| old.unwrap_or(0) + 1).map(Epoch)
@@ -136,23 +173,57 @@ impl JobStore for DiskStore {
         self.read_all(JOBS, "a job's record")
     }
 
+    fn load_running(&mut self) -> Result<Vec<RunningJob>, Error> {
+        let mut jobs = BTreeMap::new();
+        for (id, spec) in self.entries(SPECS)? {
+            let spec = Box::new(rows::decode_spec(&spec).map_err(|e| self.corrupt("a job", &e))?);
+            jobs.insert(
+                id,
+                RunningJob { spec, split: None, published: Vec::new(), bad_records: Vec::new(), datasets_done: false },
+            );
+        }
+        for (id, split) in self.entries(SPLITS)? {
+            if let Some(job) = jobs.get_mut(&id) {
+                job.split = Some(rows::decode_split(&split).map_err(|e| self.corrupt("the chunks of a job", &e))?);
+            }
+        }
+        for (key, published) in self.entries(PUBLISHED)? {
+            let published: PublishedTask =
+                rows::decode_published(&published).map_err(|e| self.corrupt("a finished task", &e))?;
+            if let Some(job) = key.get(..16).and_then(|id| jobs.get_mut(id)) {
+                job.published.push(published);
+            }
+        }
+        for bad in self.read_all::<BadRecord>(BAD, "a bad record")? {
+            if let Some(job) = jobs.get_mut(&bad.task.job.as_bytes()[..]) {
+                job.bad_records.push(bad);
+            }
+        }
+        for (id, _) in self.entries(OUTPUTS)? {
+            if let Some(job) = jobs.get_mut(&id) {
+                job.datasets_done = true;
+            }
+        }
+        Ok(jobs.into_values().collect())
+    }
+
     fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error> {
         self.read_all(DATASETS, "a dataset's record")
+    }
+
+    fn load_workers(&mut self) -> Result<Vec<WorkerId>, Error> {
+        let id = |key: Vec<u8>| {
+            let bytes = <[u8; 16]>::try_from(key).map_err(|_| self.corrupt("a worker", "its id has another length"))?;
+            Ok(WorkerId::from_bytes(bytes))
+        };
+        self.entries(WORKERS)?.into_iter().map(|(key, _)| id(key)).collect()
     }
 
     fn write(&mut self, records: &[Record]) -> Result<(), Error> {
         let encoded = records.iter().map(|r| self.encoded(r)).collect::<Result<Vec<_>, _>>()?;
         self.transaction(|txn| {
-            for (record, (key, value)) in records.iter().zip(&encoded) {
-                match record {
-                    Record::Job(_) => drop(txn.open_table(JOBS)?.insert(&key[..], &value[..])?),
-                    Record::Dataset(DatasetChange::Put(_)) => {
-                        txn.open_table(DATASETS)?.insert(&key[..], &value[..])?;
-                    }
-                    Record::Dataset(DatasetChange::Removed(_)) => {
-                        txn.open_table(DATASETS)?.remove(&key[..])?;
-                    }
-                }
+            for (record, value) in records.iter().zip(&encoded) {
+                write_one(txn, record, value)?;
             }
             Ok(())
         })
@@ -160,13 +231,60 @@ impl JobStore for DiskStore {
 
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error> {
         self.transaction(|txn| {
-            let mut table = txn.open_table(JOBS)?;
             for id in jobs {
-                table.remove(&id.as_bytes()[..])?;
+                txn.open_table(JOBS)?.remove(&id.as_bytes()[..])?;
+                remove_running(txn, *id)?;
             }
             Ok(())
         })
     }
+}
+
+fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Result<(), redb::Error> {
+    match record {
+        Record::Job(job) => {
+            let id = job.status.id;
+            txn.open_table(JOBS)?.insert(&id.as_bytes()[..], value)?;
+            if job.status.state.is_final() {
+                remove_running(txn, id)?;
+            }
+        }
+        Record::Spec(spec) => drop(txn.open_table(SPECS)?.insert(&spec.id.as_bytes()[..], value)?),
+        Record::Split(id, _) => drop(txn.open_table(SPLITS)?.insert(&id.as_bytes()[..], value)?),
+        Record::Published(published) => {
+            txn.open_table(PUBLISHED)?.insert(&rows::published_key(published)[..], value)?;
+        }
+        Record::BadRecord(bad) => drop(txn.open_table(BAD)?.insert(&rows::bad_key(bad)[..], value)?),
+        Record::Dataset(DatasetChange::Put(dataset)) => {
+            txn.open_table(DATASETS)?.insert(dataset.name.as_bytes(), value)?;
+        }
+        Record::Dataset(DatasetChange::Removed(name)) => {
+            txn.open_table(DATASETS)?.remove(name.as_bytes())?;
+        }
+        Record::Outputs(job, datasets) => {
+            txn.open_table(OUTPUTS)?.insert(&job.as_bytes()[..], &[][..])?;
+            let mut table = txn.open_table(DATASETS)?;
+            for dataset in datasets {
+                let one = serde_json::to_vec(dataset).map_err(|e| redb::Error::Io(e.into()))?;
+                table.insert(dataset.name.as_bytes(), &one[..])?;
+            }
+        }
+        Record::Worker(id, true) => drop(txn.open_table(WORKERS)?.insert(&id.as_bytes()[..], &[][..])?),
+        Record::Worker(id, false) => drop(txn.open_table(WORKERS)?.remove(&id.as_bytes()[..])?),
+    }
+    Ok(())
+}
+
+/// A job that is over needs nothing to go on.
+fn remove_running(txn: &redb::WriteTransaction, job: JobId) -> Result<(), redb::Error> {
+    let id = &job.as_bytes()[..];
+    for table in [SPECS, SPLITS, OUTPUTS] {
+        txn.open_table(table)?.remove(id)?;
+    }
+    let (first, last) = rows::keys_of(job);
+    txn.open_table(PUBLISHED)?.retain_in(&first[..]..=&last[..], |_, _| false)?;
+    txn.open_table(BAD)?.retain_in(&first[..]..=&last[..], |_, _| false)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -208,6 +326,91 @@ mod tests {
         assert_eq!(store.load().unwrap(), [record(1, JobState::Done), record(2, JobState::Failed)]);
         store.forget(&[JobId::from_bytes([1; 16])]).unwrap();
         assert_eq!(store.load().unwrap(), [record(2, JobState::Failed)]);
+    }
+
+    /// Reads and collects.
+    fn plan() -> windrow_model::Plan {
+        use windrow_model::{Collect, Framing, Input, Output, Plan, Port, SourceSpec, Stage, StageId};
+        let source = SourceSpec {
+            inputs: vec!["/in".into()],
+            framing: Framing::Fixed(10),
+            decompress: false,
+            header: false,
+            sample: false,
+        };
+        let stage = Stage {
+            label: "map".into(),
+            place: "main.rs:1".into(),
+            inputs: vec![Input::Source(source)],
+            outputs: vec![Output::Broadcast],
+            deterministic: true,
+        };
+        let collects = vec![Collect { name: "c".into(), from: Port { stage: StageId(0), output: 0 } }];
+        Plan { stages: vec![stage], sinks: vec![], collects, sides: vec![], fingerprint: Digest::of(b"f") }
+    }
+
+    #[test]
+    fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
+        use windrow_model::{AttemptId, BadRecord, Incarnation, JobSpec, SkippedRecord, StageId, TaskId, TaskReport};
+        use windrow_scheduler::{RestoredSplit, RestoredTask, StageChunks};
+        let id = |n: u8| JobId::from_bytes([n; 16]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.redb");
+        let running = |n: u8| {
+            let task = TaskId { job: id(n), stage: StageId(0), index: 0 };
+            let attempt = AttemptId { task, number: 3, epoch: Epoch(1), incarnation: Incarnation(2) };
+            let place = RecordPlace { file: "/in".into(), offset: 9, excerpt: String::new() };
+            let record = SkippedRecord { range: 0, offset: 9 };
+            let chunk = windrow_model::Chunk { part: 4, skip: vec![record], ..Default::default() };
+            RunningJob {
+                spec: Box::new(JobSpec {
+                    id: id(n),
+                    name: "n".into(),
+                    program: "P".into(),
+                    params: "{}".into(),
+                    plan: plan(),
+                    binary: Digest::of(b"b"),
+                    options: Default::default(),
+                }),
+                split: Some(RestoredSplit {
+                    epoch: Epoch(7),
+                    input_bytes: 11,
+                    stages: vec![StageChunks { stage: StageId(0), chunks: vec![chunk] }],
+                }),
+                published: vec![PublishedTask {
+                    task: RestoredTask {
+                        worker: WorkerId::from_bytes([5; 16]),
+                        attempt,
+                        report: TaskReport { run_ms: 8, ..TaskReport::default() },
+                    },
+                    chunks: vec![(1, windrow_model::DatasetChunk { digest: Digest::of(b"c"), length: 3 })],
+                }],
+                bad_records: vec![BadRecord { task, record, place, code: Code::UserPanic, message: "m".into() }],
+                datasets_done: true,
+            }
+        };
+        {
+            let mut store = DiskStore::open(&path).unwrap();
+            for n in [1, 2] {
+                let job = running(n);
+                let mut records = vec![Record::Spec(job.spec), Record::Split(id(n), Box::new(job.split.unwrap()))];
+                records.push(record(n, JobState::Planning).into());
+                records.extend(job.published.into_iter().map(|p| Record::Published(Box::new(p))));
+                records.extend(job.bad_records.into_iter().map(|b| Record::BadRecord(Box::new(b))));
+                records.push(Record::Outputs(id(n), vec![]));
+                records.push(Record::Worker(WorkerId::from_bytes([n; 16]), true));
+                store.write(&records).unwrap();
+            }
+            store.write(&[Record::Worker(WorkerId::from_bytes([1; 16]), false)]).unwrap();
+        }
+        let mut store = DiskStore::open(&path).unwrap();
+        assert_eq!(store.load_running().unwrap(), [running(1), running(2)]);
+        assert_eq!(store.load_workers().unwrap(), [WorkerId::from_bytes([2; 16])]);
+        store.write(&[record(1, JobState::Done).into()]).unwrap();
+        assert_eq!(store.load_running().unwrap(), [running(2)]);
+        store.forget(&[id(2)]).unwrap();
+        assert_eq!(store.load_running().unwrap(), []);
+        assert!([PUBLISHED, BAD, SPLITS, OUTPUTS].iter().all(|table| store.entries(*table).unwrap().is_empty()));
     }
 
     #[test]

@@ -1,16 +1,24 @@
 //! A store that forgets everything with its process: for tests.
 
-use super::{DatasetChange, JobRecord, JobStore, Record};
+use super::{DatasetChange, JobRecord, JobStore, Record, RunningJob};
 use crate::error::Error;
-use std::collections::BTreeMap;
-use windrow_model::{Dataset, Epoch, JobId};
+use std::collections::{BTreeMap, BTreeSet};
+use windrow_model::{Dataset, Epoch, JobId, WorkerId};
 
 /// Records in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     epoch: u64,
     jobs: BTreeMap<JobId, JobRecord>,
+    running: BTreeMap<JobId, RunningJob>,
     datasets: BTreeMap<String, Dataset>,
+    workers: BTreeSet<WorkerId>,
+}
+
+impl MemoryStore {
+    fn put(&mut self, dataset: &Dataset) {
+        self.datasets.insert(dataset.name.clone(), dataset.clone());
+    }
 }
 
 impl JobStore for MemoryStore {
@@ -21,21 +29,59 @@ impl JobStore for MemoryStore {
     fn load(&mut self) -> Result<Vec<JobRecord>, Error> {
         Ok(self.jobs.values().cloned().collect())
     }
+    fn load_running(&mut self) -> Result<Vec<RunningJob>, Error> {
+        Ok(self.running.values().cloned().collect())
+    }
     fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error> {
         Ok(self.datasets.values().cloned().collect())
+    }
+    fn load_workers(&mut self) -> Result<Vec<WorkerId>, Error> {
+        Ok(self.workers.iter().copied().collect())
     }
     fn write(&mut self, records: &[Record]) -> Result<(), Error> {
         for record in records {
             match record {
-                Record::Job(job) => drop(self.jobs.insert(job.status.id, (**job).clone())),
-                Record::Dataset(DatasetChange::Put(d)) => drop(self.datasets.insert(d.name.clone(), d.clone())),
+                Record::Job(job) => {
+                    self.jobs.insert(job.status.id, (**job).clone());
+                    if job.status.state.is_final() {
+                        self.running.remove(&job.status.id);
+                    }
+                }
+                Record::Spec(spec) => {
+                    let job = RunningJob {
+                        spec: spec.clone(),
+                        split: None,
+                        published: Vec::new(),
+                        bad_records: Vec::new(),
+                        datasets_done: false,
+                    };
+                    self.running.entry(spec.id).or_insert(job);
+                }
+                Record::Split(id, split) => {
+                    self.running.entry(*id).and_modify(|job| job.split = Some((**split).clone()));
+                }
+                Record::Published(published) => {
+                    let id = published.task.attempt.task.job;
+                    self.running.entry(id).and_modify(|job| job.published.push((**published).clone()));
+                }
+                Record::BadRecord(bad) => {
+                    self.running.entry(bad.task.job).and_modify(|job| job.bad_records.push((**bad).clone()));
+                }
+                Record::Dataset(DatasetChange::Put(d)) => self.put(d),
                 Record::Dataset(DatasetChange::Removed(name)) => drop(self.datasets.remove(name)),
+                Record::Outputs(id, datasets) => {
+                    datasets.iter().for_each(|d| self.put(d));
+                    self.running.entry(*id).and_modify(|job| job.datasets_done = true);
+                }
+                Record::Worker(id, true) => drop(self.workers.insert(*id)),
+                Record::Worker(id, false) => drop(self.workers.remove(id)),
             }
         }
         Ok(())
     }
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error> {
         self.jobs.retain(|id, _| !jobs.contains(id));
+        self.running.retain(|id, _| !jobs.contains(id));
         Ok(())
     }
 }

@@ -3,13 +3,13 @@
 use super::{Answers, artifact, field, hello, refuse};
 use crate::artifacts::Artifacts;
 use crate::data::ChunkReport;
-use crate::mailbox::{Mailbox, Message, Report, SessionId, ToWorker};
+use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_model::{AttemptId, Code, DatasetChunk, Failure, NodeInfo, WorkerId};
 use windrow_proto::v1::{self, from_worker::Message as Said};
-use windrow_scheduler::Event;
+use windrow_scheduler::{Event, Told};
 
 pub(crate) struct Session {
     pub mailbox: Mailbox,
@@ -30,13 +30,14 @@ impl v1::session_server::Session for Session {
         };
         hello(register.protocol.as_ref())?;
         let node: NodeInfo = field(Some(register), "register")?;
+        let inventory = inventory(&mut from_worker).await?;
         let worker = node.worker;
         let (messages, receive) = mpsc::unbounded_channel();
         let (listening, ended) = oneshot::channel();
         // Weak: the stream ends when the driver drops its end.
         let refused = messages.downgrade();
         let to_worker = ToWorker { messages, _listening: listening };
-        let began = self.mailbox.try_ask(|answer| Message::SessionBegan { node, to_worker, answer }).await;
+        let began = self.mailbox.try_ask(|answer| Message::SessionBegan { node, inventory, to_worker, answer }).await;
         let session = began.map_err(refuse)?;
         let mailbox = self.mailbox.clone();
         tokio::spawn(async move {
@@ -60,6 +61,27 @@ impl v1::session_server::Session for Session {
     ) -> Result<Response<Self::GetArtifactStream>, Status> {
         let digest = field(request.into_inner().digest, "digest")?;
         Ok(Response::new(artifact::send(&self.artifacts, digest)?))
+    }
+}
+
+/// Reads what the worker has.
+async fn inventory(from_worker: &mut Streaming<v1::FromWorker>) -> Result<Inventory, Status> {
+    let mut inventory = Inventory::default();
+    loop {
+        let Some(Said::Inventory(piece)) = from_worker.message().await?.and_then(|m| m.message) else {
+            return Err(refuse(Failure::new(Code::BadRequest, "after `Register` comes an inventory")));
+        };
+        for held in piece.attempts {
+            let attempt = field(held.attempt, "held.attempt")?;
+            let report = held.report.map(|r| field(Some(r), "held.report")).transpose()?;
+            inventory.told.push(Told { attempt, report });
+        }
+        for job in piece.jobs {
+            inventory.jobs.push(field(Some(job), "inventory.jobs")?);
+        }
+        if piece.last {
+            return Ok(inventory);
+        }
     }
 }
 
@@ -92,7 +114,9 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
     let attempt = |a: Option<v1::AttemptId>| field::<_, AttemptId>(a, "attempt");
     let failure = |f: Option<v1::Failure>| field::<_, Failure>(f, "failure");
     let event = match said {
-        Said::Register(_) => return Err(refuse(Failure::new(Code::BadRequest, "a session registers once"))),
+        Said::Register(_) | Said::Inventory(_) => {
+            return Err(refuse(Failure::new(Code::BadRequest, "a session registers once")));
+        }
         Said::Beat(_) => Event::WorkerBeat { worker },
         Said::Draining(_) => Event::WorkerDrains { worker },
         Said::Done(done) => {

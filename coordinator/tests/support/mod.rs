@@ -203,9 +203,19 @@ pub fn register(id: u8, incarnation: u64) -> v1::Register {
 
 impl FakeWorker {
     pub async fn join(coordinator: &Coordinator, register: v1::Register) -> Result<FakeWorker, Failure> {
+        Self::join_with(coordinator, register, v1::Inventory { last: true, ..Default::default() }).await
+    }
+
+    /// Registers, and tells what it has.
+    pub async fn join_with(
+        coordinator: &Coordinator,
+        register: v1::Register,
+        inventory: v1::Inventory,
+    ) -> Result<FakeWorker, Failure> {
         let id = WorkerId::try_from(register.worker.clone().unwrap()).unwrap();
         let (say, said) = mpsc::unbounded_channel();
         say.send(v1::FromWorker { message: Some(Say::Register(register)) }).unwrap();
+        say.send(v1::FromWorker { message: Some(Say::Inventory(inventory)) }).unwrap();
         let mut client = clients::session(coordinator.connect().await);
         let connected = soon("a session", client.connect(UnboundedReceiverStream::new(said))).await;
         let mut hear = connected.map_err(failure)?.into_inner();
@@ -257,11 +267,7 @@ impl FakeWorker {
     }
 
     pub fn done(&self, task: &Task) {
-        let report = TaskReport {
-            outputs: task.outputs.iter().map(|o| output_report(o, task)).collect(),
-            counters: Counters::default(),
-            run_ms: 1,
-        };
+        let report = report_of(task);
         self.say(Say::Done(v1::AttemptDone { attempt: Some(task.attempt.into()), report: Some(report.into()) }));
     }
 
@@ -280,9 +286,19 @@ impl FakeWorker {
     pub fn publish(&self, attempt: AttemptId) {
         let folder = self.setups[&attempt.task.job].staging[0].path.clone();
         let folder = PathBuf::from(std::ffi::OsString::from_vec(folder));
-        std::fs::write(folder.join(format!("part-{:05}", attempt.task.index)), PART).unwrap();
+        std::fs::write(folder.join("_parts").join(windrow_format::names::attempt_part(&attempt, "")), PART).unwrap();
         self.say(Say::Published(v1::Published { attempt: Some(attempt.into()), chunks: vec![] }));
     }
+}
+
+fn report_of(task: &Task) -> TaskReport {
+    let outputs = task.outputs.iter().map(|o| output_report(o, task)).collect();
+    TaskReport { outputs, counters: Counters::default(), run_ms: 1 }
+}
+
+/// An entry of an inventory.
+pub fn held(task: &Task, done: bool) -> v1::HeldAttempt {
+    v1::HeldAttempt { attempt: Some(task.attempt.into()), report: done.then(|| report_of(task).into()) }
 }
 
 fn output_report(output: &TaskOutput, task: &Task) -> OutputReport {

@@ -26,6 +26,9 @@ impl TryFrom<v1::JobOptions> for JobOptions {
             slots_max: none_if_zero(w.slots_max),
             attempts_max: none_if_zero(w.attempts_max).unwrap_or(JobOptions::default().attempts_max),
             timeout_ms: none_if_zero(w.timeout_ms),
+            task_timeout_ms: none_if_zero(w.task_timeout_ms),
+            progress_timeout_ms: none_if_zero(w.progress_timeout_ms),
+            skip_bad_records: w.skip_bad_records,
         })
     }
 }
@@ -38,6 +41,9 @@ impl From<JobOptions> for v1::JobOptions {
             slots_max: d.slots_max.unwrap_or(0),
             attempts_max: d.attempts_max,
             timeout_ms: d.timeout_ms.unwrap_or(0),
+            task_timeout_ms: d.task_timeout_ms.unwrap_or(0),
+            progress_timeout_ms: d.progress_timeout_ms.unwrap_or(0),
+            skip_bad_records: d.skip_bad_records,
         }
     }
 }

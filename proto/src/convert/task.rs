@@ -48,12 +48,15 @@ impl From<FileRange> for v1::FileRange {
 impl TryFrom<v1::Chunk> for Chunk {
     type Error = ConvertError;
     fn try_from(w: v1::Chunk) -> Result<Self, ConvertError> {
-        Ok(Chunk { ranges: list(w.ranges, "chunk.ranges", LIST_ITEMS_MAX)?, part: w.part, holders: Vec::new() })
+        let skip = w.skip.into_iter().map(|s| windrow_model::SkippedRecord { range: s.range, offset: s.offset });
+        let ranges = list(w.ranges, "chunk.ranges", LIST_ITEMS_MAX)?;
+        Ok(Chunk { ranges, part: w.part, skip: skip.collect(), holders: Vec::new() })
     }
 }
 impl From<Chunk> for v1::Chunk {
     fn from(d: Chunk) -> Self {
-        v1::Chunk { ranges: wire_list(d.ranges), part: d.part }
+        let skip = d.skip.into_iter().map(|s| v1::SkippedRecord { range: s.range, offset: s.offset });
+        v1::Chunk { ranges: wire_list(d.ranges), part: d.part, skip: skip.collect() }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event, Scheduler, StageChunks};
+use windrow_scheduler::{Action, Config, Event, RestoredTask, Scheduler, StageChunks, Told};
 
 pub fn job_id(n: u8) -> JobId {
     JobId::from_bytes([n; 16])
@@ -113,6 +113,7 @@ pub fn chunks(stage: u32, n: u32) -> StageChunks {
             content: None,
         }],
         part: i,
+        skip: Vec::new(),
         holders: Vec::new(),
     };
     StageChunks { stage: StageId(stage), chunks: (0..n).map(chunk).collect() }
@@ -148,6 +149,8 @@ pub struct Harness {
     pub now: Time,
     pub assigned: Vec<(WorkerId, Task)>,
     pub ended: BTreeMap<JobId, JobStatus>,
+    /// What a journal would have been told of published tasks.
+    pub recorded: Vec<RestoredTask>,
 }
 
 impl Harness {
@@ -156,13 +159,26 @@ impl Harness {
     }
 
     pub fn with(config: Config) -> Self {
-        let scheduler = Scheduler::new(config, Epoch(1));
-        Harness { scheduler, now: Time(0), assigned: Vec::new(), ended: BTreeMap::new() }
+        Self::in_epoch(config, 1)
     }
 
+    pub fn in_epoch(config: Config, epoch: u64) -> Self {
+        let scheduler = Scheduler::new(config, Epoch(epoch));
+        let (assigned, ended, recorded) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Harness { scheduler, now: Time(0), assigned, ended, recorded }
+    }
+
+    /// The actions, without those that are for the journal.
     pub fn step(&mut self, event: Event) -> Vec<Action> {
-        let actions = self.scheduler.step(self.now, event);
+        let mut actions = self.scheduler.step(self.now, event);
         self.scheduler.check().expect("the invariants hold");
+        actions.retain(|action| match action {
+            Action::Published { worker, attempt, report } => {
+                self.recorded.push(RestoredTask { worker: *worker, attempt: *attempt, report: (**report).clone() });
+                false
+            }
+            _ => true,
+        });
         for action in &actions {
             match action {
                 Action::Assign { worker, task } => self.assigned.push((*worker, (**task).clone())),
@@ -181,7 +197,12 @@ impl Harness {
     }
 
     pub fn join_as(&mut self, n: u8, slots: u32, incarnation: u64) -> Vec<Action> {
-        self.step(Event::WorkerJoined { node: node(n, slots, incarnation) })
+        self.join_telling(n, slots, incarnation, Vec::new())
+    }
+
+    /// A worker registers and says what it has.
+    pub fn join_telling(&mut self, n: u8, slots: u32, incarnation: u64, told: Vec<Told>) -> Vec<Action> {
+        self.step(Event::WorkerJoined { node: node(n, slots, incarnation), told })
     }
 
     pub fn leave(&mut self, n: u8) -> Vec<Action> {
@@ -264,6 +285,14 @@ impl Harness {
 
 pub fn place(worker: WorkerId, task: &Task) -> String {
     format!("{}/{}@{}", task.attempt.task.stage, task.attempt.task.index, worker.as_bytes()[0])
+}
+
+pub fn told_running(task: &Task) -> Told {
+    Told { attempt: task.attempt, report: None }
+}
+
+pub fn told_done(task: &Task) -> Told {
+    Told { attempt: task.attempt, report: Some(report(task)) }
 }
 
 /// What an action list assigns, in order: `stage/index@worker`.

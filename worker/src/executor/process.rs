@@ -83,6 +83,11 @@ impl Process {
         crumbs::read_region(&self.crumbs).ok().flatten()?.at
     }
 
+    /// Where each of its threads is now.
+    pub fn crumbs_now(&self) -> Vec<crumbs::Now> {
+        crumbs::read_now(&self.crumbs).unwrap_or_default()
+    }
+
     /// Waits for the end, kills what it left behind, and reads its last words.
     pub async fn finish(&mut self) -> io::Result<ExitStatus> {
         let status = loop {

@@ -5,9 +5,11 @@
 
 use super::channel::{self, Receiver, Sender};
 use super::exit;
+use super::overdue::Overdue;
 use super::process::Process;
 use super::spawn::Spawner;
 use crate::attempts::{Event, Exit};
+use crate::job::Limits;
 use crate::logs::SharedLog;
 use std::future::Future;
 use std::path::PathBuf;
@@ -36,6 +38,7 @@ pub struct Plan {
     pub folder: PathBuf,
     pub setup: v1::ExecutorSetup,
     pub fingerprint: Digest,
+    pub limits: Limits,
 }
 
 /// What an executor is told.
@@ -90,14 +93,14 @@ pub fn start(
     let (commands, queue) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
         let mut life = Life { job, generation, log, commands: queue, events, ours: false };
-        let (mut process, sender, receiver) = match life.begin(spawner, plan).await {
+        let (mut process, sender, receiver, mut overdue) = match life.begin(spawner, plan).await {
             Ok(parts) => parts,
             Err(NotStarted { failure, killed }) => {
                 return (life.events)(Event::ExecutorNotStarted { job, generation, failure, killed });
             }
         };
         (life.events)(Event::ExecutorReady { job, generation });
-        let exit = life.serve(&mut process, sender, receiver).await;
+        let exit = life.serve(&mut process, sender, receiver, &mut overdue).await;
         (life.events)(Event::ExecutorEnded { job, generation, exit });
     });
     Handle { commands, task }
@@ -129,7 +132,7 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
         &mut self,
         spawner: Spawner,
         plan: impl Future<Output = Result<Plan, Failure>>,
-    ) -> Result<(Process, Sender, Receiver), NotStarted> {
+    ) -> Result<(Process, Sender, Receiver, Overdue), NotStarted> {
         let mut plan = pin!(plan);
         let plan = loop {
             tokio::select! {
@@ -150,7 +153,7 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
                 biased;
                 message = receiver.next() => match message.map(|m| m.and_then(|m| m.message)) {
                     Ok(Some(from_executor::Message::Ready(ready))) => match check_ready(ready, plan.fingerprint) {
-                        Ok(()) => return Ok((process, sender, receiver)),
+                        Ok(()) => return Ok((process, sender, receiver, Overdue::new(plan.limits))),
                         Err(failure) => break Some(failure),
                     },
                     Ok(Some(from_executor::Message::SetupFailed(v1::SetupFailed { failure }))) => {
@@ -186,7 +189,13 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
     }
 
     /// From ready to the end.
-    async fn serve(&mut self, process: &mut Process, sender: Sender, mut receiver: Receiver) -> Exit {
+    async fn serve(
+        &mut self,
+        process: &mut Process,
+        sender: Sender,
+        mut receiver: Receiver,
+        overdue: &mut Overdue,
+    ) -> Exit {
         let mut sender = Some(sender);
         let mut close_by: Option<Instant> = None;
         let mut sample = interval_at(Instant::now() + MEMORY_SAMPLE_EVERY, MEMORY_SAMPLE_EVERY);
@@ -239,7 +248,13 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
                     }
                 },
                 () = sleep_until(close_by.unwrap_or_else(Instant::now)), if close_by.is_some() => break None,
-                _ = sample.tick() => process.sample_memory(),
+                _ = sample.tick() => {
+                    process.sample_memory();
+                    for (attempt, failure) in overdue.look(std::time::Instant::now(), process.crumbs_now()) {
+                        let failure = self.with_stderr(failure);
+                        (self.events)(Event::TaskOverdue { generation: self.generation, attempt, failure });
+                    }
+                }
             }
         };
         // It is dead, or condemned.

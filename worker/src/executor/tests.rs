@@ -30,13 +30,13 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let fingerprint = Digest::of(b"plan");
         let setup = v1::ExecutorSetup {
-            protocol: 1,
+            protocol: windrow_proto::PROTOCOL_MAX,
             program: program.into(),
             fingerprint: Some(fingerprint.into()),
             threads: 2,
             ..Default::default()
         };
-        let plan = Plan { binary, folder: folder.path().to_path_buf(), setup, fingerprint };
+        let plan = Plan { binary, folder: folder.path().to_path_buf(), setup, fingerprint, limits: Default::default() };
         let logs = Logs::default();
         let (post, events) = mpsc::unbounded_channel();
         let events_in = move |event| drop(post.send(event));

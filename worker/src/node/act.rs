@@ -6,13 +6,14 @@ use crate::artifacts::Artifacts;
 use crate::attempts::{Action, Event, Report};
 use crate::executor::{self, Command, supervise};
 use crate::job::JobSetup;
+use crate::kept;
 use crate::publish::{check_setup, publish};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use windrow_model::{AttemptId, Code, Failure, JobId, Task, TaskInput};
+use windrow_model::{AttemptId, Chunk, Code, Failure, JobId, Task, TaskInput};
 use windrow_net::Connection;
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, from_worker};
@@ -34,20 +35,35 @@ impl Node {
             Action::KillExecutor(job) => self.tell(job, Command::Kill),
             Action::RemoveInputs(id) => {
                 if self.staged.remove(&id).is_some_and(|s| s.fetched) {
-                    self.remove(self.parts.scratch.attempt(&id).inputs(), Vec::new(), Vec::new());
+                    self.remove(vec![self.parts.scratch.attempt(&id).inputs()], Vec::new(), Vec::new());
                 }
             }
-            Action::Serve(id) => self.parts.outputs.insert(id, self.parts.scratch.attempt(&id)),
+            Action::Serve(id) => self.serve(id),
             Action::Remove(id) => {
                 self.parts.outputs.remove(&id);
                 self.staged.remove(&id);
                 self.published.remove(&id);
                 let staging = self.stagings.remove(&id).into_iter().collect();
-                self.remove(self.parts.scratch.attempt(&id).path().to_path_buf(), staging, Vec::new());
+                self.remove(vec![self.parts.scratch.attempt(&id).path().to_path_buf()], staging, Vec::new());
             }
             Action::Publish { attempt, sinks } => self.publish(attempt, sinks),
             Action::DropJob { job, at_once } => self.drop_job(job, at_once),
             Action::Report(report) => self.report(report),
+        }
+    }
+
+    /// Peers may fetch from it now, and so may those of a later life of this worker.
+    fn serve(&mut self, id: AttemptId) {
+        let folder = self.parts.scratch.attempt(&id);
+        self.parts.outputs.insert(id, folder.clone());
+        if let Some(report) = self.attempts.report(id).filter(|r| kept::is_worth_keeping(r)).cloned() {
+            self.background.spawn_blocking(move || {
+                // Without it the task runs again if this process dies, which is all there is to it. If the attempt is
+                // gone meanwhile, so is its folder.
+                if let Err(e) = kept::keep(folder.path(), id, report) {
+                    tracing::debug!("the report of {id} is not kept: {e}");
+                }
+            });
         }
     }
 
@@ -71,12 +87,12 @@ impl Node {
     }
 
     fn start_executor(&mut self, id: JobId, generation: u64) {
-        let (Some(job), Some(session)) = (self.jobs.get_mut(&id), &self.session) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         let plan = plan(
             job.setup.clone(),
             job.folder.clone(),
             self.artifacts.clone(),
-            session.connection.clone(),
+            self.session.as_ref().map(|s| s.connection.clone()),
             (self.parts.slots, self.parts.memory_bytes),
         );
         let post = self.post.clone();
@@ -99,7 +115,7 @@ impl Node {
         if let Some(local) = self.staged.get(&id).and_then(|s| s.chunk.clone())
             && let Some(TaskInput::Chunk(chunk)) = task.inputs.iter_mut().find(|i| matches!(i, TaskInput::Chunk(_)))
         {
-            *chunk = local;
+            *chunk = Chunk { skip: std::mem::take(&mut chunk.skip), ..local };
         }
         let run = v1::RunTask {
             task: Some(task.into()),
@@ -123,17 +139,14 @@ impl Node {
     }
 
     fn publish(&mut self, id: AttemptId, sinks: Vec<(u32, u32)>) {
-        let (Some(job), Some(session)) = (self.jobs.get(&id.task.job), &self.session) else { return };
+        let Some(job) = self.jobs.get(&id.task.job) else { return };
         let (staging, dataset_sinks) = (job.setup.staging.clone(), job.setup.dataset_sinks.clone());
         let folder = self.parts.scratch.attempt(&id);
         let chunks = self.staging.replicas.chunks.clone();
-        let (lease, clock, post) = (session.lease.clone(), self.parts.clock, self.post.clone());
+        let post = self.post.clone();
         self.background.spawn_blocking(move || {
-            let published = match lease.has_run_out(clock.now()) {
-                // The coordinator may have granted another attempt since.
-                true => Err(Failure::new(Code::StaleAttempt, format!("the lease ran out before {id} was published"))),
-                false => publish(id, &folder, &sinks, &staging, &dataset_sinks, &chunks),
-            };
+            // Should the coordinator have chosen another attempt since, this one's parts are under a name that nobody reads.
+            let published = publish(id, &folder, &sinks, &staging, &dataset_sinks, &chunks);
             let _ = post.send(match published {
                 Ok(chunks) => Mail::Published(id, chunks),
                 Err(failure) => Mail::Attempt(Event::PublishFailed(id, failure)),
@@ -142,21 +155,24 @@ impl Node {
     }
 
     fn drop_job(&mut self, id: JobId, at_once: bool) {
-        let Some(mut job) = self.jobs.remove(&id) else { return };
-        if let Some(executor) = job.executor.take() {
-            executor.tell(if at_once { Command::Kill } else { Command::Close });
-            job.gone.push(executor);
+        let mut executors = Vec::new();
+        if let Some(mut job) = self.jobs.remove(&id) {
+            executors = job.gone;
+            if let Some(executor) = job.executor.take() {
+                executor.tell(if at_once { Command::Kill } else { Command::Close });
+                executors.push(executor);
+            }
         }
         self.parts.outputs.remove_job(id);
         self.parts.logs.ended(id);
         self.staged.retain(|a, _| a.task.job != id);
         self.published.retain(|a, _| a.task.job != id);
         let stagings = self.stagings.extract_if(|a, _| a.task.job == id).map(|(_, s)| s).collect();
-        self.remove(job.folder, stagings, job.gone);
+        self.remove(self.parts.scratch.job_folders(id), stagings, executors);
     }
 
-    /// Deletes a folder once nobody writes into it any more.
-    fn remove(&self, folder: PathBuf, stagings: Vec<StagingTask>, executors: Vec<executor::Handle>) {
+    /// Deletes folders once nobody writes into them any more.
+    fn remove(&self, folders: Vec<PathBuf>, stagings: Vec<StagingTask>, executors: Vec<executor::Handle>) {
         stagings.iter().for_each(|s| s.cancel.cancel());
         self.background.spawn(async move {
             for staging in stagings {
@@ -165,11 +181,15 @@ impl Node {
             for executor in executors {
                 executor.ended().await;
             }
-            let _ = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&folder) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!("cannot delete {}: {e}", folder.display());
+            let _ = tokio::task::spawn_blocking(move || {
+                for folder in folders {
+                    match std::fs::remove_dir_all(&folder) {
+                        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                            tracing::warn!("cannot delete {}: {e}", folder.display());
+                        }
+                        _ => {}
+                    }
                 }
-                _ => {}
             })
             .await;
         });
@@ -215,8 +235,8 @@ impl Node {
 
     pub(super) fn send(&self, message: from_worker::Message) {
         // Without a session there is nobody who waits for it.
-        if let Some(session) = &self.session {
-            let _ = session.outgoing.send(v1::FromWorker { message: Some(message) });
+        if let Some(outgoing) = &self.outgoing {
+            let _ = outgoing.send(v1::FromWorker { message: Some(message) });
         }
     }
 }
@@ -226,13 +246,13 @@ async fn plan(
     setup: JobSetup,
     folder: PathBuf,
     artifacts: Arc<Artifacts>,
-    coordinator: Connection,
+    coordinator: Option<Connection>,
     (threads, memory_bytes): (u32, u64),
 ) -> Result<executor::Plan, Failure> {
-    let binary = artifacts.get(setup.binary, &coordinator).await?;
+    let binary = artifacts.get(setup.binary, coordinator.as_ref()).await?;
     let mut sides = Vec::with_capacity(setup.sides.len());
     for side in &setup.sides {
-        sides.push(path_to_bytes(&artifacts.get(*side, &coordinator).await?));
+        sides.push(path_to_bytes(&artifacts.get(*side, coordinator.as_ref()).await?));
     }
     let made = folder.clone();
     let prepared = tokio::task::spawn_blocking(move || {
@@ -249,7 +269,7 @@ async fn plan(
         threads,
         memory_bytes,
     };
-    Ok(executor::Plan { binary, folder, setup: message, fingerprint: setup.fingerprint })
+    Ok(executor::Plan { binary, folder, setup: message, fingerprint: setup.fingerprint, limits: setup.limits })
 }
 
 /// Deletes what an executor left that died.

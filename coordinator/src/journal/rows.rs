@@ -1,0 +1,102 @@
+//! What running jobs look like in the journal: protobuf, by the same conversions as on the wire.
+
+use super::PublishedTask;
+use prost::Message;
+use windrow_model::{BadRecord, DatasetChunk, Epoch, JobId, JobSpec, StageId, TaskId};
+use windrow_proto::v1;
+use windrow_scheduler::{RestoredSplit, RestoredTask, StageChunks};
+
+/// Why a row does not read.
+pub type Wrong = String;
+
+pub fn encode_spec(spec: &JobSpec) -> Vec<u8> {
+    v1::JobSpec::from(spec.clone()).encode_to_vec()
+}
+
+pub fn decode_spec(bytes: &[u8]) -> Result<JobSpec, Wrong> {
+    message::<v1::JobSpec>(bytes)?.try_into().map_err(wrong)
+}
+
+pub fn encode_split(split: &RestoredSplit) -> Vec<u8> {
+    let stage = |s: &StageChunks| v1::JournalStage {
+        stage: s.stage.0,
+        chunks: s.chunks.iter().map(|c| c.clone().into()).collect(),
+    };
+    let stages = split.stages.iter().map(stage).collect();
+    v1::JournalSplit { epoch: split.epoch.0, input_bytes: split.input_bytes, stages }.encode_to_vec()
+}
+
+pub fn decode_split(bytes: &[u8]) -> Result<RestoredSplit, Wrong> {
+    let split = message::<v1::JournalSplit>(bytes)?;
+    let stage = |s: v1::JournalStage| {
+        let chunks = s.chunks.into_iter().map(|c| c.try_into().map_err(wrong)).collect::<Result<_, _>>()?;
+        Ok::<_, Wrong>(StageChunks { stage: StageId(s.stage), chunks })
+    };
+    let stages = split.stages.into_iter().map(stage).collect::<Result<_, _>>()?;
+    Ok(RestoredSplit { epoch: Epoch(split.epoch), input_bytes: split.input_bytes, stages })
+}
+
+pub fn encode_published(published: &PublishedTask) -> Vec<u8> {
+    let PublishedTask { task, chunks } = published;
+    let chunk = |(sink, c): &(u32, DatasetChunk)| v1::PublishedChunk {
+        sink: *sink,
+        digest: Some(c.digest.into()),
+        length: c.length,
+    };
+    v1::JournalPublished {
+        worker: Some(task.worker.into()),
+        attempt: Some(task.attempt.into()),
+        report: Some(task.report.clone().into()),
+        chunks: chunks.iter().map(chunk).collect(),
+    }
+    .encode_to_vec()
+}
+
+pub fn decode_published(bytes: &[u8]) -> Result<PublishedTask, Wrong> {
+    let published = message::<v1::JournalPublished>(bytes)?;
+    let task = RestoredTask {
+        worker: published.worker.ok_or("no worker")?.try_into().map_err(wrong)?,
+        attempt: published.attempt.ok_or("no attempt")?.try_into().map_err(wrong)?,
+        report: published.report.ok_or("no report")?.try_into().map_err(wrong)?,
+    };
+    let chunk = |c: v1::PublishedChunk| {
+        let digest = c.digest.ok_or("no digest")?.try_into().map_err(wrong)?;
+        Ok::<_, Wrong>((c.sink, DatasetChunk { digest, length: c.length }))
+    };
+    Ok(PublishedTask { task, chunks: published.chunks.into_iter().map(chunk).collect::<Result<_, _>>()? })
+}
+
+/// Rows of a job sort by stage and task.
+pub fn published_key(published: &PublishedTask) -> Vec<u8> {
+    task_key(published.task.attempt.task)
+}
+
+/// And then by place.
+pub fn bad_key(bad: &BadRecord) -> Vec<u8> {
+    let mut key = task_key(bad.task);
+    key.extend_from_slice(&bad.record.range.to_be_bytes());
+    key.extend_from_slice(&bad.record.offset.to_be_bytes());
+    key
+}
+
+fn task_key(task: TaskId) -> Vec<u8> {
+    let mut key = task.job.as_bytes().to_vec();
+    key.extend_from_slice(&task.stage.0.to_be_bytes());
+    key.extend_from_slice(&task.index.to_be_bytes());
+    key
+}
+
+/// Bounds of the keys that rows of this job can have: of two keys, one that begins the other sorts first.
+pub fn keys_of(job: JobId) -> ([u8; 16], [u8; 40]) {
+    let mut last = [0xff; 40];
+    last[..16].copy_from_slice(job.as_bytes());
+    (*job.as_bytes(), last)
+}
+
+fn message<M: Message + Default>(bytes: &[u8]) -> Result<M, Wrong> {
+    M::decode(bytes).map_err(wrong)
+}
+
+fn wrong(e: impl std::fmt::Display) -> Wrong {
+    e.to_string()
+}

@@ -1,0 +1,69 @@
+//! Records that make their tasks fail, and that the job may go on without.
+//!
+//! The idea is that of Google's MapReduce (Dean and Ghemawat 2004, section 4.6): a failure names its record; the record that is
+//! named twice in a row is the culprit and is left out from then on, up to as many as the job allows.
+
+use crate::job::Job;
+use windrow_model::counters::names;
+use windrow_model::{BadRecord, Chunk, Failure, RecordPlace, SkippedRecord, TaskId};
+
+/// What a charged failure says of the record that it names.
+pub(crate) enum Verdict {
+    /// Nothing: no record, or not for certain.
+    Unknown,
+    /// It is left out from now on, and its task begins anew.
+    SetAside(BadRecord),
+    /// It would have to be left out, but the job allows no more.
+    TooMany,
+}
+
+impl Job {
+    /// The task has just been charged with this failure.
+    pub fn judge_record(&mut self, id: TaskId, failure: &Failure) -> Verdict {
+        let options = &self.spec.options;
+        if options.skip_bad_records == 0 || !failure.code.may_blame_record() {
+            return Verdict::Unknown;
+        }
+        let stage = &mut self.stages[id.stage.0 as usize];
+        let Some(chunk) = stage.chunks.get_mut(id.index as usize) else { return Verdict::Unknown };
+        let task = &mut stage.tasks[id.index as usize];
+        let record = failure.place.as_ref().and_then(|place| find(chunk, place));
+        let again = record.is_some() && task.last_bad == record;
+        task.last_bad = record;
+        let Some((record, place)) = record.zip(failure.place.clone()) else { return Verdict::Unknown };
+        if !again && task.failures < options.attempts_max.max(1) {
+            return Verdict::Unknown;
+        }
+        if self.bad_records.len() as u64 >= options.skip_bad_records {
+            return Verdict::TooMany;
+        }
+        let bad = BadRecord { task: id, record, place, code: failure.code, message: failure.message.clone() };
+        self.set_aside(bad.clone());
+        Verdict::SetAside(bad)
+    }
+
+    /// Leaves a record out of its task's chunk.
+    pub fn set_aside(&mut self, bad: BadRecord) {
+        let Some(stage) = self.stages.get_mut(bad.task.stage.0 as usize) else { return };
+        let (Some(chunk), Some(task)) =
+            (stage.chunks.get_mut(bad.task.index as usize), stage.tasks.get_mut(bad.task.index as usize))
+        else {
+            return;
+        };
+        if let Err(at) = chunk.skip.binary_search(&bad.record) {
+            chunk.skip.insert(at, bad.record);
+            // What was held against the task was the record's fault.
+            task.failures = 0;
+            task.avoid.clear();
+            self.counters.add(names::RECORDS_SKIPPED, 1);
+            self.bad_records.push(bad);
+        }
+    }
+}
+
+/// The record of the chunk that lies at this place. One that is left out already did not do it.
+fn find(chunk: &Chunk, place: &RecordPlace) -> Option<SkippedRecord> {
+    let range = chunk.ranges.iter().position(|r| r.path == place.file)?;
+    let record = SkippedRecord { range: range as u32, offset: place.offset };
+    chunk.skip.binary_search(&record).is_err().then_some(record)
+}

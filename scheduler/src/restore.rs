@@ -1,0 +1,94 @@
+//! Jobs of an earlier life of the driver go on.
+//!
+//! The journal knows what workers cannot tell again: the job, how its inputs were cut, and which parts are staged, since
+//! those lie in a shared folder and their workers may be gone. Everything else (what runs, who holds which segment) is
+//! told by workers when they are back (`rejoin.rs`). Until then a restored job starts nothing: whatever it started might
+//! be there already.
+
+use crate::action::Action;
+use crate::commit::staged_parts;
+use crate::event::{RestoredJob, RestoredTask};
+use crate::job::Job;
+use crate::lease::Timer;
+use crate::state::State;
+use crate::task::Run;
+use windrow_model::{JobId, JobState, WorkerId};
+
+impl State {
+    pub fn handle_restored(&mut self, restored: RestoredJob) {
+        let id = restored.spec.id;
+        if self.jobs.contains_key(&id) || self.history.contains_key(&id) {
+            return;
+        }
+        self.submitted += 1;
+        if let Some(ms) = restored.spec.options.timeout_ms.filter(|_| !restored.sealed) {
+            let left = ms.saturating_sub(restored.elapsed_ms);
+            self.timers.set(Timer::Timeout(id), self.now.plus_ms(left));
+        }
+        let mut job = Job::new(restored.spec, self.submitted, self.now, restored.unix_ms);
+        job.elapsed_before_ms = restored.elapsed_ms;
+        (job.restored, job.held, job.sealed) = (true, true, restored.sealed);
+        let started = restored.split.map(|split| job.start(split.epoch, split.input_bytes, split.stages));
+        if matches!(started, Some(Ok(()))) {
+            restored.bad_records.into_iter().for_each(|bad| job.set_aside(bad));
+        }
+        let parts = if matches!(started, Some(Ok(()))) { restored.published } else { Vec::new() };
+        let done: Vec<usize> = parts.into_iter().filter_map(|part| job.restore(part)).collect();
+        self.jobs.insert(id, job);
+        match started {
+            None => self.out.push(Action::PlanJob { job: id }),
+            Some(Err(failure)) => self.end_job(id, JobState::Failed, Some(failure)),
+            Some(Ok(())) => {
+                for stage in done {
+                    self.drop_needless_reruns(id, stage);
+                }
+                self.advance(id);
+            }
+        }
+    }
+
+    pub fn handle_awaited(&mut self, workers: Vec<WorkerId>, ms: u64) {
+        self.awaited = workers.into_iter().filter(|w| self.workers.live(*w).is_none()).collect();
+        if self.awaited.is_empty() {
+            self.stop_waiting();
+        } else {
+            self.timers.set(Timer::Awaited, self.now.plus_ms(ms));
+        }
+    }
+
+    /// Restored jobs go on: whoever is not back counts as lost.
+    pub fn stop_waiting(&mut self) {
+        self.timers.clear(Timer::Awaited);
+        self.awaited.clear();
+        let held: Vec<JobId> = self.jobs.iter().filter(|(_, j)| j.held).map(|(id, _)| *id).collect();
+        for id in &held {
+            if let Some(job) = self.jobs.get_mut(id) {
+                job.held = false;
+            }
+        }
+        if !held.is_empty() {
+            self.reopen_lost_outputs();
+        }
+    }
+}
+
+impl Job {
+    /// This task's parts are staged. Its stage, if that completes it.
+    fn restore(&mut self, part: RestoredTask) -> Option<usize> {
+        let RestoredTask { worker, attempt, report } = part;
+        let (s, t) = (attempt.task.stage.0 as usize, attempt.task.index as usize);
+        let stage = self.stages.get_mut(s)?;
+        let task = stage.tasks.get_mut(t).filter(|t| t.waits())?;
+        if attempt.epoch < self.split_epoch {
+            return None;
+        }
+        task.published = staged_parts(attempt, &report);
+        task.attempts = attempt.number + 1;
+        task.bytes = stage.chunks.get(t).map_or(0, |chunk| chunk.length());
+        self.attempts += 1;
+        self.workers.insert(worker);
+        // Its worker says whether it still has the rest; if it does not come back it does not.
+        let life = attempt.incarnation;
+        self.finish(s, t, Run { worker, attempt }, life, report).then_some(s)
+    }
+}

@@ -1,0 +1,105 @@
+//! Records that make their tasks fail are found, left out, and counted.
+
+mod support;
+use std::path::PathBuf;
+use support::*;
+use windrow_model::counters::names;
+use windrow_model::*;
+use windrow_scheduler::{Action, Config, Event, RestoredJob, RestoredSplit};
+
+fn skips(n: u64) -> JobOptions {
+    JobOptions { skip_bad_records: n, ..JobOptions::default() }
+}
+
+fn at(offset: u64) -> RecordPlace {
+    RecordPlace { file: PathBuf::from("/in/file"), offset, excerpt: "x".into() }
+}
+
+fn fail_at(h: &mut Harness, index: u32, code: Code, offset: u64) -> Vec<Action> {
+    let (worker, task) = h.take(1, 0, index);
+    h.step(Event::AttemptFailed { worker, attempt: task.attempt, failure: failure(code).at(at(offset)) })
+}
+
+fn skipped(h: &Harness, index: u32) -> Vec<u64> {
+    let task = h.assigned.iter().find(|(_, t)| t.attempt.task.index == index && t.attempt.task.stage.0 == 0);
+    let Some(TaskInput::Chunk(chunk)) = task.and_then(|(_, t)| t.inputs.first()) else { panic!("no chunk") };
+    chunk.skip.iter().map(|s| s.offset).collect()
+}
+
+#[test]
+fn a_record_that_fails_twice_in_a_row_is_left_out_and_not_held_against_its_task() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit_with(1, map_reduce(1), &[1], skips(2));
+    assert_eq!(fail_at(&mut h, 0, Code::UserPanic, 7).len(), 1, "it runs again: that may have been chance");
+    assert_eq!(skipped(&h, 0), [0u64; 0]);
+    let actions = fail_at(&mut h, 0, Code::UserPanic, 7);
+    assert!(matches!(&actions[0], Action::SetAside { record } if record.place == at(7)), "{actions:?}");
+    assert_eq!(skipped(&h, 0), [7]);
+    // Failures at changing places find nobody.
+    fail_at(&mut h, 0, Code::ExecutorCrashed, 3);
+    fail_at(&mut h, 0, Code::UserPanic, 50);
+    fail_at(&mut h, 0, Code::UserPanic, 50);
+    assert_eq!(skipped(&h, 0), [7, 50]);
+    h.finish(1, 0, 0);
+    let (worker, task) = h.take(1, 1, 0);
+    h.done(worker, &task);
+    let committing = h.step(Event::Published { worker, attempt: task.attempt });
+    let Some(Action::CommitJob { bad_records, .. }) = committing.last() else { panic!("{committing:?}") };
+    assert_eq!(bad_records.iter().map(|b| b.record.offset).collect::<Vec<_>>(), [7, 50]);
+    assert_eq!(h.status(1).counters.get(names::RECORDS_SKIPPED), 2);
+}
+
+#[test]
+fn one_more_than_the_job_allows_fails_it() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit_with(1, map_reduce(1), &[1], skips(1));
+    for offset in [7, 7, 8] {
+        fail_at(&mut h, 0, Code::UserError, offset);
+    }
+    fail_at(&mut h, 0, Code::UserError, 8);
+    let error = h.ended[&job_id(1)].error.clone().unwrap();
+    assert_eq!(error.code, Code::UserError);
+    assert!(error.message.contains("more than 1 bad records"), "{error}");
+}
+
+#[test]
+fn what_is_not_the_records_fault_leaves_nothing_out() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit_with(1, map_reduce(1), &[1], skips(5));
+    for _ in 0..4 {
+        fail_at(&mut h, 0, Code::NoSpace, 7);
+    }
+    assert_eq!(h.ended[&job_id(1)].error.as_ref().unwrap().code, Code::NoSpace);
+    // Without leave, a bad record fails its job as ever.
+    h.submit_with(2, map_reduce(1), &[1], JobOptions::default());
+    for _ in 0..4 {
+        let (worker, task) = h.take(2, 0, 0);
+        h.step(Event::AttemptFailed { worker, attempt: task.attempt, failure: failure(Code::UserPanic).at(at(7)) });
+    }
+    assert_eq!(h.ended[&job_id(2)].error.as_ref().unwrap().code, Code::UserPanic);
+}
+
+#[test]
+fn a_restart_knows_what_was_left_out() {
+    let record = SkippedRecord { range: 0, offset: 7 };
+    let task = TaskId { job: job_id(1), stage: StageId(0), index: 0 };
+    let bad = BadRecord { task, record, place: at(7), code: Code::UserPanic, message: "m".into() };
+    let job = RestoredJob {
+        spec: Box::new(spec(1, map_reduce(1), skips(1))),
+        unix_ms: 0,
+        elapsed_ms: 0,
+        split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages: vec![chunks(0, 1)] }),
+        published: vec![],
+        bad_records: vec![bad.clone(), bad],
+        sealed: false,
+    };
+    let mut h = Harness::in_epoch(Config::default(), 2);
+    h.step(Event::Restored { job: Box::new(job) });
+    h.step(Event::Awaited { workers: vec![], ms: 0 });
+    h.join(1, 1);
+    assert_eq!(skipped(&h, 0), [7]);
+    assert_eq!(h.status(1).counters.get(names::RECORDS_SKIPPED), 1);
+}

@@ -1,0 +1,134 @@
+//! The driver dies and starts again: jobs go on with what its journal has and what workers tell.
+
+mod support;
+use support::*;
+use windrow_model::*;
+use windrow_scheduler::{Action, Config, Event, RestoredJob, RestoredSplit};
+
+/// A job as a journal would have it.
+fn journalled(h: &Harness, plan: Plan, chunk_counts: &[u32]) -> RestoredJob {
+    let sources = plan.stages.iter().enumerate().filter(|(_, s)| s.source().is_some());
+    let stages: Vec<_> = sources.zip(chunk_counts).map(|((i, _), n)| chunks(i as u32, *n)).collect();
+    RestoredJob {
+        spec: Box::new(spec(1, plan, JobOptions::default())),
+        unix_ms: 0,
+        elapsed_ms: 1_000,
+        split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages }),
+        published: h.recorded.clone(),
+        bad_records: Vec::new(),
+        sealed: false,
+    }
+}
+
+/// The second life, which waits for these workers.
+fn restart(job: RestoredJob, awaited: &[u8]) -> (Harness, Vec<Action>) {
+    let mut h = Harness::in_epoch(Config { lease_ms: 10_000, ..Config::default() }, 2);
+    let mut actions = h.step(Event::Restored { job: Box::new(job) });
+    let workers = awaited.iter().map(|n| worker_id(*n)).collect();
+    actions.extend(h.step(Event::Awaited { workers, ms: 5_000 }));
+    (h, actions)
+}
+
+#[test]
+fn what_runs_goes_on_and_what_is_done_is_not_done_again() {
+    let mut old = Harness::new();
+    old.join(1, 4);
+    old.submit(1, map_reduce(2), &[2]);
+    let maps = [old.take(1, 0, 0).1, old.take(1, 0, 1).1];
+    maps.iter().for_each(|m| drop(old.done(worker_id(1), m)));
+    let (worker, first) = old.take(1, 1, 0);
+    let (_, second) = old.take(1, 1, 1);
+    old.done(worker, &first);
+    old.step(Event::Published { worker, attempt: first.attempt });
+
+    let (mut h, actions) = restart(journalled(&old, map_reduce(2), &[2]), &[1]);
+    assert_eq!(actions, []);
+    assert_eq!(h.status(1).tasks.done, 1);
+    let told = vec![told_done(&maps[0]), told_done(&maps[1]), told_done(&first), told_running(&second)];
+    assert_eq!(h.join_telling(1, 4, 1, told), []);
+    assert_eq!(h.status(1).tasks, TaskTotals { total: 4, done: 3, running: 1, failed: 0 });
+    assert_eq!(h.done(worker, &second), [Action::Grant { worker, attempt: second.attempt }]);
+    let committing = h.step(Event::Published { worker, attempt: second.attempt });
+    let [Action::CommitJob { parts, .. }] = &committing[..] else { panic!("{committing:?}") };
+    assert_eq!(parts.iter().map(|p| p.attempt).collect::<Vec<_>>(), [first.attempt, second.attempt]);
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].counters.get("tasks"), 4);
+    assert!(h.ended[&job_id(1)].elapsed_ms >= 1_000);
+}
+
+#[test]
+fn nothing_starts_before_the_workers_are_back_or_their_time_is_over() {
+    let old = Harness::new();
+    let (mut h, _) = restart(journalled(&old, map_reduce(1), &[2]), &[1, 2]);
+    assert_eq!(assigns(&h.join(1, 2)), [""; 0], "the other one may have it");
+    h.now = Time(5_000);
+    let ticked = h.step(Event::Tick);
+    assert_eq!(assigns(&ticked), ["0/0@1", "0/1@1"]);
+    assert_eq!(h.take(1, 0, 0).1.attempt.epoch, Epoch(2));
+    let (mut h, _) = restart(journalled(&old, map_reduce(1), &[1]), &[1]);
+    assert_eq!(assigns(&h.join(1, 1)), ["0/0@1"], "all are back");
+    let (mut h, _) = restart(journalled(&old, map_reduce(1), &[1]), &[]);
+    assert_eq!(assigns(&h.join(1, 1)), ["0/0@1"], "nobody is awaited");
+}
+
+#[test]
+fn new_jobs_do_not_wait_for_old_workers() {
+    let old = Harness::new();
+    let (mut h, _) = restart(journalled(&old, map_reduce(1), &[1]), &[1]);
+    h.join(2, 1);
+    h.submit(2, map_only(), &[1]);
+    assert_eq!(h.running(), ["0/0@2"]);
+    assert_eq!(h.take(2, 0, 0).1.attempt.task.job, job_id(2));
+}
+
+/// A job that was submitted and not cut yet is cut again, and then attempts of the earlier cut are of no use.
+#[test]
+fn attempts_that_read_other_chunks_are_revoked() {
+    let mut old = Harness::new();
+    old.join(1, 2);
+    old.submit(1, map_reduce(1), &[1]);
+    let (worker, map) = old.take(1, 0, 0);
+    let unsplit = RestoredJob { split: None, ..journalled(&old, map_reduce(1), &[1]) };
+    let (mut h, actions) = restart(unsplit, &[1]);
+    assert_eq!(actions, [Action::PlanJob { job: job_id(1) }]);
+    h.step(Event::Planned { job: job_id(1), input_bytes: 1, stages: vec![chunks(0, 1)] });
+    let told = h.join_telling(1, 2, 1, vec![told_running(&map)]);
+    assert_eq!(told[0], Action::Revoke { worker, attempt: map.attempt });
+    assert_eq!(assigns(&told), ["0/0@1"]);
+}
+
+/// Its maps are gone with their worker, and nobody needs them: every part is staged.
+#[test]
+fn a_job_whose_parts_are_all_staged_commits_at_once_and_cannot_be_cancelled() {
+    let mut old = Harness::new();
+    old.join(1, 2);
+    old.submit(1, map_reduce(1), &[3]);
+    old.finish_all();
+    let sealed = RestoredJob { sealed: true, ..journalled(&old, map_reduce(1), &[3]) };
+    let (mut h, actions) = restart(sealed, &[1]);
+    let [Action::CommitJob { parts, .. }] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(parts.len(), 1);
+    assert_eq!(h.step(Event::Cancelled { job: job_id(1) }), []);
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+#[test]
+fn a_job_that_was_being_committed_and_collects_too_runs_what_is_collected_again() {
+    let mut plan = map_reduce(1);
+    plan.stages[1].outputs.push(Output::Broadcast);
+    plan.stages.push(stage("count", vec![edge_from(&[(0, 0)])], vec![Output::Broadcast]));
+    plan.collects.push(Collect { name: "n".into(), from: port(2, 0) });
+    let mut old = Harness::new();
+    old.join(1, 4);
+    old.submit(1, plan.clone(), &[1]);
+    old.finish_all();
+    let sealed = RestoredJob { sealed: true, ..journalled(&old, plan, &[1]) };
+    let (mut h, _) = restart(sealed, &[]);
+    h.join(2, 1);
+    h.finish_all();
+    h.step(Event::Cancelled { job: job_id(1) });
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+    assert_eq!(h.scheduler.collected(job_id(1)).unwrap()[0].1.len(), 1);
+}

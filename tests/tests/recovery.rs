@@ -1,0 +1,165 @@
+//! Processes die and come back: what ran goes on, what was done is not done again, and the bytes are those of a run
+//! without faults.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use windrow_tests::cluster::Cluster;
+use windrow_tests::corpus;
+use windrow_tests::output::parts;
+use windrow_tests::program::{command, eventually, local, run};
+
+/// A job whose maps come to a gate at three places and wait there.
+struct Gated {
+    folder: TempDir,
+    gate: PathBuf,
+}
+
+impl Gated {
+    fn new() -> Gated {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = folder.path().join("gate");
+        std::fs::create_dir(&gate).unwrap();
+        let text = corpus::text(20, 30_000);
+        let cut = text.char_indices().filter(|(_, c)| *c == '\n').map(|(i, _)| i + 1).nth(300).unwrap();
+        let text = format!("gate1 a\n{}gate2 b\n{}gate3 c\n", &text[..cut], &text[cut..]);
+        std::fs::write(folder.path().join("in"), text).unwrap();
+        Gated { folder, gate }
+    }
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+    fn args(&self, output: &str) -> Vec<String> {
+        let gate = self.gate.to_str().unwrap();
+        let args = ["gate", "in", "--output", output, "--gate", gate, "--chunk-size", "5kB", "--partitions", "3"];
+        args.map(str::to_string).to_vec()
+    }
+    /// Who has come to the gate: `WORD.PID`.
+    fn there(&self) -> BTreeSet<String> {
+        std::fs::read_dir(&self.gate).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+    fn open(&self) {
+        std::fs::write(self.gate.join("open"), "").unwrap();
+    }
+    /// Opens the gate, and compares with a run of one process.
+    fn check(&self, output: &str) {
+        self.open();
+        local(self.path(), "hostile", self.args("expected")).ok();
+        assert!(parts(&self.path().join(output)) == parts(&self.path().join("expected")));
+        let hidden = std::fs::read_dir(self.path()).unwrap().flatten().map(|e| e.file_name());
+        let hidden: Vec<_> = hidden.filter(|n| n.to_string_lossy().starts_with('.')).collect();
+        assert!(hidden.is_empty(), "left behind: {hidden:?}");
+    }
+}
+
+/// Attempts and tasks of the only job.
+fn attempts(cluster: &Cluster) -> (u64, u64) {
+    let job = &cluster.json(["job", "list"])[0];
+    (job["attempts"].as_u64().unwrap(), job["tasks"]["total"].as_u64().unwrap())
+}
+
+#[test]
+fn a_coordinator_that_is_killed_comes_back_and_nobody_runs_anything_again() {
+    let job = Gated::new();
+    let mut cluster = Cluster::start(2, 2);
+    let mut submit = cluster.windrow(["submit", "--coordinator", &cluster.url]);
+    submit.arg(windrow_tests::program::binary("hostile")).arg("--").args(job.args("out")).current_dir(job.path());
+    let attached = std::thread::spawn(move || run(&mut submit));
+    // Chunks without a gate are done soon; three wait.
+    eventually("three tasks wait, the others are done", || {
+        let jobs = cluster.json(["job", "list"]);
+        job.there().len() == 3
+            && jobs[0]["tasks"]["running"] == 3
+            && jobs[0]["stages"][0]["tasks"]["done"].as_u64() > Some(2)
+    });
+    let there = job.there();
+    for _ in 0..2 {
+        cluster.kill_coordinator();
+        cluster.start_coordinator();
+        eventually("the workers are back", || cluster.json(["job", "list"])[0]["tasks"]["running"] == 3);
+    }
+    assert_eq!(job.there(), there, "the same processes wait at the same places");
+    job.open();
+    attached.join().unwrap().ok();
+    let (attempts, tasks) = attempts(&cluster);
+    assert_eq!(attempts, tasks);
+    job.check("out");
+    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.stop();
+}
+
+#[test]
+fn tasks_that_end_while_the_coordinator_is_away_are_done_when_it_is_back() {
+    let job = Gated::new();
+    let mut cluster = Cluster::start(1, 3);
+    let id = cluster.detach(job.path(), "hostile", job.args("out"));
+    eventually("three tasks wait", || job.there().len() == 3 && attempts(&cluster).0 > 5);
+    cluster.kill_coordinator();
+    job.open();
+    eventually("every map has its output", || {
+        let outputs =
+            std::process::Command::new("find").arg(cluster.worker_folder(0)).args(["-name", "report"]).output();
+        let found = String::from_utf8(outputs.unwrap().stdout).unwrap().lines().count();
+        // Some have not run yet, and wait for the coordinator.
+        found >= 3
+    });
+    cluster.start_coordinator();
+    run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
+    let (attempts, tasks) = attempts(&cluster);
+    assert_eq!(attempts, tasks);
+    job.check("out");
+    cluster.stop();
+}
+
+#[test]
+fn a_worker_that_is_killed_and_started_again_offers_what_it_had_finished() {
+    let job = Gated::new();
+    let mut cluster = Cluster::start(1, 3);
+    let id = cluster.detach(job.path(), "hostile", job.args("out"));
+    eventually("three tasks wait", || job.there().len() == 3);
+    // It has three slots: nothing else runs.
+    let before = attempts(&cluster).0;
+    assert!(before >= 3);
+    cluster.kill_worker(0);
+    cluster.start_worker(0);
+    job.open();
+    run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
+    let (attempts, tasks) = attempts(&cluster);
+    assert_eq!(attempts, tasks + 3, "only what ran when it died ran again");
+    job.check("out");
+    cluster.stop();
+}
+
+#[test]
+fn a_coordinator_that_stops_in_order_leaves_its_jobs_to_the_next_one() {
+    let job = Gated::new();
+    let mut cluster = Cluster::start(2, 1);
+    let id = cluster.detach(job.path(), "hostile", job.args("out"));
+    eventually("two tasks wait", || job.there().len() == 2);
+    cluster.restart_coordinator();
+    job.open();
+    run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
+    let (attempts, tasks) = attempts(&cluster);
+    assert_eq!(attempts, tasks);
+    job.check("out");
+    cluster.stop();
+}
+
+/// Whoever runs a cluster of one machine and ends it ends its jobs, and leaves nothing beside their outputs.
+#[test]
+fn a_cluster_that_is_up_only_for_now_takes_its_jobs_along() {
+    let job = Gated::new();
+    let home = job.path().join("home");
+    let mut up = command("windrow", &home);
+    up.args(["up", "--workers", "1", "--slots", "3"]);
+    let mut up = windrow_tests::program::Daemon::start(&mut up);
+    let url = up.told("coordinator ");
+    let mut submit = command("windrow", &home);
+    submit.args(["submit", "--detach", "--coordinator", &url]).arg(windrow_tests::program::binary("hostile"));
+    run(submit.arg("--").args(job.args("out")).current_dir(job.path())).ok();
+    eventually("three tasks wait", || job.there().len() == 3);
+    assert_eq!(up.stop(), Some(0));
+    let left = std::fs::read_dir(job.path()).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
+    let left: BTreeSet<String> = left.collect();
+    assert_eq!(left, ["gate", "home", "in"].map(str::to_string).into());
+}

@@ -1,0 +1,98 @@
+//! Attempts that run for too long, or stay at one place for too long.
+//!
+//! A thread's crumbs (`windrow_format::crumbs`) change with every record, block and group. One whose crumbs have been the
+//! same for as long as its job allows is in an endless loop, or as good as.
+
+use crate::job::Limits;
+use std::collections::HashMap;
+use std::time::Instant;
+use windrow_format::crumbs::Now;
+use windrow_model::{AttemptId, Code, Failure};
+
+#[derive(Debug)]
+struct Watched {
+    since: Instant,
+    mark: (u64, u64),
+    /// Its place has been the same from here on.
+    same_since: Instant,
+}
+
+/// The attempts of one executor, as far as they have been seen.
+#[derive(Debug)]
+pub struct Overdue {
+    limits: Limits,
+    watched: HashMap<AttemptId, Watched>,
+}
+
+impl Overdue {
+    /// Nothing has been seen yet.
+    pub fn new(limits: Limits) -> Self {
+        Overdue { limits, watched: HashMap::new() }
+    }
+
+    /// Takes in where the threads are now. Those that are overdue are told once, with the record that they are at.
+    pub fn look(&mut self, now: Instant, threads: Vec<Now>) -> Vec<(AttemptId, Failure)> {
+        self.watched.retain(|attempt, _| threads.iter().any(|t| t.attempt == *attempt));
+        let mut overdue = Vec::new();
+        for thread in threads {
+            let fresh = Watched { since: now, mark: thread.mark, same_since: now };
+            let known = self.watched.entry(thread.attempt).or_insert(fresh);
+            if known.mark != thread.mark {
+                (known.mark, known.same_since) = (thread.mark, now);
+            }
+            let over = |since: Instant, limit| Option::is_some_and(limit, |limit| now.duration_since(since) >= limit);
+            let what = if over(known.same_since, self.limits.progress) {
+                format!("the task made no progress for {} s", now.duration_since(known.same_since).as_secs())
+            } else if over(known.since, self.limits.task) {
+                format!("the task was not done after {} s", now.duration_since(known.since).as_secs())
+            } else {
+                continue;
+            };
+            // It is told again if it still runs after as long again.
+            (known.since, known.same_since) = (now, now);
+            let mut failure = Failure::new(Code::TaskTimeout, what);
+            failure.place = thread.place.map(|p| windrow_store::record_place(p.file, p.offset));
+            overdue.push((thread.attempt, failure));
+        }
+        overdue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::attempt;
+    use std::time::Duration;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(n: u32, mark: u64) -> Now {
+        Now { attempt: attempt(1, n), mark: (mark, 0), place: None }
+    }
+
+    #[test]
+    fn who_does_not_get_on_is_told_and_who_does_is_not() {
+        let start = Instant::now();
+        let mut overdue = Overdue::new(Limits { task: None, progress: Some(3 * SECOND) });
+        for second in 0..3 {
+            assert!(overdue.look(start + second * SECOND, vec![at(0, 7), at(1, u64::from(second))]).is_empty());
+        }
+        let told = overdue.look(start + 3 * SECOND, vec![at(0, 7), at(1, 9)]);
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].0, told[0].1.code), (attempt(1, 0), Code::TaskTimeout));
+        // A later attempt at the same place begins anew.
+        assert!(overdue.look(start + 4 * SECOND, vec![at(1, 10)]).is_empty());
+        assert!(overdue.look(start + 5 * SECOND, vec![at(0, 7), at(1, 11)]).is_empty());
+    }
+
+    #[test]
+    fn a_task_that_gets_on_has_a_limit_too_if_its_job_says_so() {
+        let start = Instant::now();
+        let limits = Limits { task: Some(2 * SECOND), progress: Some(60 * SECOND) };
+        let mut overdue = Overdue::new(limits);
+        let told: Vec<usize> =
+            (0..3).map(|n| overdue.look(start + n * SECOND, vec![at(0, u64::from(n))]).len()).collect();
+        assert_eq!(told, [0, 0, 1]);
+        assert!(Overdue::new(Limits::default()).look(start, vec![at(0, 0)]).is_empty());
+    }
+}

@@ -1,0 +1,125 @@
+//! Finished outputs outlive the process that served them.
+//!
+//! Beside what an attempt made for the shuffle lies its report. The next life of the worker finds it, looks whether the
+//! shuffle files are whole as far as their indexes tell (blocks carry their own checksums, which whoever reads them
+//! checks), and offers it to the coordinator. Nothing is synced: after a power cut a file may be torn, which shows, and
+//! the task runs again.
+
+use crate::scratch::Scratch;
+use prost::Message;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use windrow_format::checksum::crc32c;
+use windrow_format::durable::{self, Durability};
+use windrow_format::shuffle;
+use windrow_model::{AttemptId, OutputReport, TaskReport};
+use windrow_proto::v1;
+
+const REPORT: &str = "report";
+/// No report is larger.
+const REPORT_BYTES_MAX: u64 = 256 << 20;
+
+/// Whether a later life could offer this: parts of outputs it could not, they are placed within one life or not at all.
+pub fn is_worth_keeping(report: &TaskReport) -> bool {
+    report.outputs.iter().any(|o| matches!(o, OutputReport::Edge(_)))
+}
+
+/// Writes the report into the attempt's folder, whole or not at all.
+pub fn keep(folder: &Path, attempt: AttemptId, report: TaskReport) -> io::Result<()> {
+    let body = v1::AttemptDone { attempt: Some(attempt.into()), report: Some(report.into()) }.encode_to_vec();
+    let mut bytes = crc32c(&body).to_le_bytes().to_vec();
+    bytes.extend_from_slice(&body);
+    durable::write(&folder.join(REPORT), &bytes, Durability::NoSync)
+}
+
+/// Finished attempts of earlier lives, moved back to where they are served from.
+pub fn restore(scratch: &Scratch) -> Vec<(AttemptId, TaskReport)> {
+    let jobs = scratch.set_aside_folders().into_iter().flat_map(folders).flat_map(folders);
+    jobs.flat_map(folders).filter_map(|folder| restore_one(scratch, &folder)).collect()
+}
+
+fn restore_one(scratch: &Scratch, folder: &Path) -> Option<(AttemptId, TaskReport)> {
+    let (attempt, report) = read(&folder.join(REPORT))?;
+    let home = scratch.attempt(&attempt);
+    let whole = || {
+        let mut edges = (0u32..).zip(&report.outputs).filter_map(|(i, o)| match o {
+            OutputReport::Edge(segments) => Some((i, segments)),
+            OutputReport::Broadcast(_) | OutputReport::Sink(_) => None,
+        });
+        edges.all(|(i, segments)| {
+            let file = folder.join("out").join(windrow_format::names::edge_file(i));
+            // A task without records for an output may have written no file.
+            segments.is_empty() || shuffle::read_index_of(&file).is_ok_and(|found| found == *segments)
+        })
+    };
+    let moved = whole() && fs::create_dir_all(home.path().parent()?).is_ok() && fs::rename(folder, home.path()).is_ok();
+    moved.then_some((attempt, report))
+}
+
+fn read(path: &Path) -> Option<(AttemptId, TaskReport)> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(REPORT_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let (sum, body) = bytes.split_first_chunk::<4>()?;
+    if u32::from_le_bytes(*sum) != crc32c(body) {
+        return None;
+    }
+    let done = v1::AttemptDone::decode(body).ok()?;
+    Some((AttemptId::try_from(done.attempt?).ok()?, TaskReport::try_from(done.report?).ok()?))
+}
+
+/// The folders in a folder; links are none.
+fn folders(path: impl AsRef<Path>) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::attempt;
+    use windrow_format::block::Identity;
+    use windrow_format::codec::Codec;
+    use windrow_format::shuffle::ShuffleWriter;
+    use windrow_model::Counters;
+
+    /// A finished attempt with one shuffle file, as an executor leaves it.
+    fn finished(scratch: &Scratch, n: u32) -> (AttemptId, TaskReport) {
+        let id = attempt(1, n);
+        let folder = scratch.attempt(&id);
+        fs::create_dir_all(folder.outputs()).unwrap();
+        let mut writer = ShuffleWriter::create(&folder.edge(0), Identity::default(), Codec::None).unwrap();
+        writer.push(0, b"key", b"value").unwrap();
+        let outputs = vec![OutputReport::Edge(writer.finish().unwrap())];
+        let report = TaskReport { outputs, counters: Counters::default(), run_ms: 5 };
+        keep(folder.path(), id, report.clone()).unwrap();
+        (id, report)
+    }
+
+    #[test]
+    fn the_next_life_finds_what_is_whole_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, report, places) = {
+            let scratch = Scratch::open(folder.path()).unwrap();
+            let (whole, report) = finished(&scratch, 0);
+            let places: Vec<_> = (1..5).map(|n| scratch.attempt(&finished(&scratch, n).0)).collect();
+            (whole, report, places)
+        };
+        let cut = |path: &Path| {
+            let bytes = fs::read(path).unwrap();
+            fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
+        };
+        cut(&places[0].edge(0));
+        cut(&places[1].path().join(REPORT));
+        fs::remove_file(places[2].path().join(REPORT)).unwrap();
+        fs::remove_file(places[3].edge(0)).unwrap();
+        let scratch = Scratch::open(folder.path()).unwrap();
+        assert_eq!(restore(&scratch), [(whole, report.clone())]);
+        scratch.sweep().unwrap();
+        assert!(scratch.attempt(&whole).edge(0).exists());
+        assert!(places.iter().all(|p| !p.path().exists()));
+        drop(scratch);
+        // And the one after that.
+        assert_eq!(restore(&Scratch::open(folder.path()).unwrap()), [(whole, report)]);
+    }
+}
