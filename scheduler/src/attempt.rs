@@ -6,6 +6,7 @@
 //! delete those.
 
 use crate::action::Action;
+use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
 use windrow_model::{AttemptId, Code, Failure, OutputReport, TaskId, TaskOutput, TaskReport, WorkerId};
@@ -31,6 +32,9 @@ impl State {
 
     pub fn standing(&self, worker: WorkerId, attempt: AttemptId) -> Standing {
         let Some(task) = self.task(attempt.task) else { return Standing::Stale };
+        if planted::has(Planted::NoFence) && matches!(task.state, TaskState::Running(_)) {
+            return Standing::Running;
+        }
         let current = Run { worker, attempt };
         match &task.state {
             TaskState::Running(run) if *run == current => Standing::Running,

@@ -6,6 +6,7 @@
 
 use crate::action::{Action, StagedPart};
 use crate::attempt::Standing;
+use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
 use windrow_model::{AttemptId, Failure, JobId, JobState, OutputReport, TaskId, TaskReport, WorkerId};
@@ -16,7 +17,8 @@ impl State {
         let id = attempt.task;
         let (s, t) = (id.stage.0 as usize, id.index as usize);
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
-        if job.stages[s].has_sink() && job.stages[s].tasks[t].published.is_empty() {
+        let first = job.stages[s].tasks[t].published.is_empty() || planted::has(Planted::SecondGrant);
+        if job.stages[s].has_sink() && first {
             job.publish(s, t, Run { worker, attempt }, report);
             self.workers.publish(worker, id);
             self.out.push(Action::Grant { worker, attempt });
@@ -34,9 +36,14 @@ impl State {
         let id = attempt.task;
         let Some((run, Some(report))) = self.stop(id) else { return };
         if let Some(task) = self.task_mut(id) {
-            task.published = staged_parts(attempt, &report);
+            match planted::has(Planted::SecondGrant) {
+                true => task.published.extend(staged_parts(attempt, &report)),
+                false => task.published = staged_parts(attempt, &report),
+            }
         }
-        self.out.push(Action::Published { worker, attempt, report: report.clone() });
+        if !planted::has(Planted::UnrecordedPart) {
+            self.out.push(Action::Published { worker, attempt, report: report.clone() });
+        }
         self.finish(id, run, *report);
     }
 
@@ -66,6 +73,9 @@ impl State {
                 self.timers.clear(crate::lease::Timer::Timeout(id));
                 let mut bad_records = job.bad_records.clone();
                 bad_records.sort_by_key(|bad| (bad.task, bad.record));
+                if planted::has(Planted::CommitTwice) {
+                    self.out.push(Action::CommitJob { job: id, parts: parts.clone(), bad_records: Vec::new() });
+                }
                 self.out.push(Action::CommitJob { job: id, parts, bad_records });
             }
         }

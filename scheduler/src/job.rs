@@ -6,6 +6,7 @@
 use crate::action::{Action, Collected};
 use crate::event::StageChunks;
 use crate::lease::Timer;
+use crate::planted::{self, Planted};
 use crate::queue::Turn;
 use crate::stage::Stage;
 use crate::state::{Ended, State};
@@ -84,7 +85,7 @@ impl Job {
     pub fn turn(&self) -> Option<Turn> {
         let options = &self.spec.options;
         let wants = self.state == JobState::Running
-            && !self.held
+            && (!self.held || planted::has(Planted::NoWait))
             && !self.runnable.is_empty()
             && options.slots_max.is_none_or(|max| self.slots < max);
         wants.then_some(Turn { priority: Reverse(options.priority), slots: self.slots, seq: self.seq })
@@ -181,7 +182,7 @@ impl State {
 
     /// A commit under way wins over a cancel: the outputs may be visible already.
     pub fn handle_cancelled(&mut self, id: JobId) {
-        if self.jobs.get(&id).is_some_and(|j| !j.sealed) {
+        if self.jobs.get(&id).is_some_and(|j| !j.sealed || planted::has(Planted::CancelledCommit)) {
             self.end_job(id, JobState::Cancelled, Some(Failure::new(Code::Cancelled, "the job was cancelled")));
         }
     }

@@ -1,6 +1,7 @@
 //! Time-outs as a table: leases of workers, delays of retries, time-outs of jobs. It owns when something is due; what
 //! happens then is decided elsewhere. It reads no clock.
 
+use crate::planted::{self, Planted};
 use crate::state::State;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{JobId, StageId, TaskId, Time, WorkerId};
@@ -69,7 +70,9 @@ impl State {
     pub fn renew_lease(&mut self, worker: WorkerId) {
         if let Some(w) = self.workers.live_mut(worker) {
             w.graced = false;
-            self.timers.set(Timer::Lease(worker), self.now.plus_ms(self.config.lease_ms));
+            let forever = planted::has(Planted::NoLease);
+            let due = if forever { Time(u64::MAX - 1) } else { self.now.plus_ms(self.config.lease_ms) };
+            self.timers.set(Timer::Lease(worker), due);
         }
     }
 

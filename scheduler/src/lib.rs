@@ -10,6 +10,8 @@
 
 pub mod action;
 pub mod event;
+#[cfg_attr(not(debug_assertions), doc(hidden))]
+pub mod planted;
 
 mod assign;
 mod attempt;

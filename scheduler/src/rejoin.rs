@@ -9,6 +9,7 @@ use crate::action::Action;
 use crate::attempt::Standing;
 use crate::event::Told;
 use crate::lease::Timer;
+use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
 use std::collections::BTreeSet;
@@ -23,7 +24,9 @@ impl State {
         self.workers.join(node);
         self.renew_lease(id);
         let has: BTreeSet<AttemptId> = told.iter().map(|t| t.attempt).collect();
-        self.give_back(id, |attempt| attempt.incarnation != life || !has.contains(&attempt));
+        if !planted::has(Planted::NotGivenBack) {
+            self.give_back(id, |attempt| attempt.incarnation != life || !has.contains(&attempt));
+        }
         self.note_outputs(id, life, &has);
         for one in told {
             self.hear_told(id, life, one);
@@ -51,6 +54,7 @@ impl State {
         match (self.standing(worker, attempt), told.report) {
             (Standing::Running, Some(report)) => self.handle_done(worker, attempt, report),
             // The grant, or its answer, got lost.
+            (Standing::Publishing, Some(_)) if planted::has(Planted::GrantLost) => {}
             (Standing::Publishing, Some(_)) => self.out.push(Action::Grant { worker, attempt }),
             (Standing::Running, None) | (Standing::Taken, _) => {}
             (Standing::Publishing, None) => {
@@ -67,7 +71,7 @@ impl State {
         let Some(stage) = job.stages.get(stage.0 as usize) else { return false };
         let Some(task) = stage.tasks.get(index as usize).filter(|t| t.waits()) else { return false };
         let doubted = task.held.as_ref().is_some_and(|h| h.attempt == told.attempt && h.doubted);
-        if doubted || told.attempt.epoch < job.split_epoch {
+        if doubted || told.attempt.epoch < job.split_epoch && !planted::has(Planted::OtherCut) {
             return false;
         }
         match &told.report {

@@ -10,6 +10,7 @@ use crate::commit::staged_parts;
 use crate::event::{RestoredJob, RestoredTask};
 use crate::job::Job;
 use crate::lease::Timer;
+use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
 use windrow_model::{JobId, JobState, WorkerId};
@@ -27,7 +28,7 @@ impl State {
         }
         let mut job = Job::new(restored.spec, self.submitted, self.now, restored.unix_ms);
         job.elapsed_before_ms = restored.elapsed_ms;
-        (job.restored, job.held, job.sealed) = (true, true, restored.sealed);
+        (job.restored, job.held, job.sealed) = (true, true, restored.sealed && !planted::has(Planted::SealForgotten));
         let started = restored.split.map(|split| job.start(split.epoch, split.input_bytes, split.stages));
         if matches!(started, Some(Ok(()))) {
             restored.bad_records.into_iter().for_each(|bad| job.set_aside(bad));

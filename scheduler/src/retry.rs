@@ -7,6 +7,7 @@
 use crate::action::Action;
 use crate::bad_records::Verdict;
 use crate::lease::Timer;
+use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::TaskState;
 use windrow_model::{AttemptId, Class, Failure, JobState, TaskId, WorkerId};
@@ -87,6 +88,9 @@ impl State {
         let (s, t) = (id.stage.0 as usize, id.index as usize);
         let task = &mut job.stages[s].tasks[t];
         task.uncharged += 1;
+        if planted::has(Planted::LossCharged) {
+            task.failures += 1;
+        }
         if task.uncharged <= AT_ONCE {
             job.enqueue(s, t);
             self.requeue(id.job);
@@ -96,7 +100,9 @@ impl State {
             task.state = TaskState::Delayed;
             // A delay must end, even if it was configured not to.
             let due = self.now.plus_ms(delay_ms).min(windrow_model::Time(u64::MAX - 1));
-            self.timers.set(Timer::Delay(id), due);
+            if !planted::has(Planted::NoWake) {
+                self.timers.set(Timer::Delay(id), due);
+            }
         }
     }
 

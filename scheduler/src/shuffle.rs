@@ -8,6 +8,7 @@
 use crate::action::Action;
 use crate::job::Job;
 use crate::lease::Timer;
+use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Task, TaskState};
 use crate::worker::Workers;
@@ -46,6 +47,7 @@ impl PortIndex {
         for (t, task) in tasks.iter().enumerate() {
             for (i, segment) in segments(task, output).iter().enumerate() {
                 let at = &mut next[segment.partition as usize];
+                let t = if planted::has(Planted::Reversed) { tasks.len() - 1 - t } else { t };
                 entries[*at] = (t as u32, i as u32);
                 *at += 1;
             }
@@ -97,6 +99,7 @@ impl Job {
     fn partition(&self, port: Port, partition: usize) -> impl Iterator<Item = SegmentRef> {
         let output = port.output as usize;
         let stage = &self.stages[port.stage.0 as usize];
+        let partition = partition.saturating_sub(usize::from(planted::has(Planted::OtherPartition)));
         let entries = stage.index[output].as_ref().map_or(&[][..], |index| index.partition(partition));
         entries.iter().filter_map(move |(t, i)| {
             let task = &stage.tasks[*t as usize];

@@ -5,6 +5,7 @@
 //! a task's state goes through the functions here, so that they agree. It knows nothing of workers' slots.
 
 use crate::job::Job;
+use crate::planted::{self, Planted};
 use crate::shuffle::PortIndex;
 use crate::task::{Run, Task, TaskOutputs, TaskState};
 use std::collections::BTreeSet;
@@ -89,7 +90,8 @@ impl Stage {
 
     /// Whether a task could be given to a worker now.
     pub fn is_runnable(&self) -> bool {
-        self.blocked_by == 0 && !(self.waiting.is_empty() && self.picky.is_empty())
+        (self.blocked_by == 0 || planted::has(Planted::NoBarrier))
+            && !(self.waiting.is_empty() && self.picky.is_empty())
     }
 }
 
@@ -141,7 +143,7 @@ impl Job {
         match std::mem::replace(&mut task.state, TaskState::Delayed) {
             TaskState::Publishing(_, report) => Some((run, Some(report))),
             _ => {
-                self.slots -= 1;
+                self.slots -= u32::from(!planted::has(Planted::SlotLeaked));
                 Some((run, None))
             }
         }
@@ -163,7 +165,7 @@ impl Job {
             Some(TaskOutputs { worker: run.worker, attempt: run.attempt, outputs, life, lost: false, doubted: false });
         task.complaints = 0;
         task.uncharged = 0;
-        if !std::mem::replace(&mut task.counted, true) {
+        if !std::mem::replace(&mut task.counted, true) || planted::has(Planted::CountedTwice) {
             self.counters.merge(&report.counters);
         }
         self.mark_done(s, t)

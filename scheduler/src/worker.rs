@@ -4,6 +4,7 @@
 //! knows nothing of jobs beyond the ids of their tasks.
 
 use crate::lease::Timer;
+use crate::planted::{self, Planted};
 use crate::state::State;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{AttemptId, Incarnation, NodeInfo, TaskId, WorkerId, WorkerState, WorkerStatus};
@@ -26,6 +27,7 @@ impl Worker {
     /// How full it is, comparable among workers; `None` if it takes no task now.
     fn load(&self) -> Option<u64> {
         let (running, slots) = (self.running.len() as u64, u64::from(self.info.slots));
+        let slots = slots + u64::from(planted::has(Planted::OverSlots));
         (self.state == WorkerState::Live && running < slots).then(|| (running << 32) / slots)
     }
 }
@@ -178,7 +180,9 @@ impl State {
         self.timers.clear(Timer::Lease(id));
         self.give_back(id, |_| true);
         self.workers.set_state(id, WorkerState::Lost);
-        self.reopen_lost_outputs();
+        if !planted::has(Planted::LossUnseen) {
+            self.reopen_lost_outputs();
+        }
     }
 
     /// Nobody is charged for attempts that were on a worker which is gone or does not have them.

@@ -1,6 +1,8 @@
 //! A small harness: plans from short words, a scheduler with the attempts it has assigned, reports made up from tasks.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod cluster;
+
 use std::collections::BTreeMap;
 use windrow_model::*;
 use windrow_scheduler::{Action, Config, Event, RestoredTask, Scheduler, StageChunks, Told};

@@ -1,0 +1,99 @@
+//! Bugs to order, for the tests of the simulation: each is something that somebody could get wrong. A simulation that
+//! does not find one of them would not find it in the code either. Release builds have none of this.
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// Whatever a worker says counts for the attempt that runs now.
+    NoFence,
+    /// A published task is not recorded.
+    UnrecordedPart,
+    /// The commit is asked for twice.
+    CommitTwice,
+    /// Outputs of a lost worker count as there.
+    LossUnseen,
+    /// Attempts of lost workers are charged.
+    LossCharged,
+    /// A worker gets one task more than it has slots.
+    OverSlots,
+    /// Attempts on chunks of an earlier cut are adopted.
+    OtherCut,
+    /// A restored job begins before its workers are back.
+    NoWait,
+    /// A task whose parts are staged is granted again when it has run again.
+    SecondGrant,
+    /// A reader gets the segments of another partition.
+    OtherPartition,
+    /// A reader gets segments in reverse order.
+    Reversed,
+    /// Leases do not run out.
+    NoLease,
+    /// A delayed task is not woken.
+    NoWake,
+    /// Counters of a task that ran twice are added twice.
+    CountedTwice,
+    /// A cancel ends a job that commits.
+    CancelledCommit,
+    /// A restart forgets that the commit had begun.
+    SealForgotten,
+    /// What a worker does not name when it returns still counts as running there.
+    NotGivenBack,
+    /// A lost grant is not repeated.
+    GrantLost,
+    /// Stages do not wait for those that they read.
+    NoBarrier,
+    /// A task that failed on a worker goes back to its queue and keeps its slot.
+    SlotLeaked,
+}
+
+impl Planted {
+    /// Every bug.
+    pub const ALL: [Planted; 20] = {
+        use Planted::*;
+        [
+            NoFence,
+            UnrecordedPart,
+            CommitTwice,
+            LossUnseen,
+            LossCharged,
+            OverSlots,
+            OtherCut,
+            NoWait,
+            SecondGrant,
+            OtherPartition,
+            Reversed,
+            NoLease,
+            NoWake,
+            CountedTwice,
+            CancelledCommit,
+            SealForgotten,
+            NotGivenBack,
+            GrantLost,
+            NoBarrier,
+            SlotLeaked,
+        ]
+    };
+}
+
+#[cfg(debug_assertions)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
+}
+
+/// Schedulers on this thread have this bug from now on.
+#[cfg(debug_assertions)]
+pub fn plant(bug: Option<Planted>) {
+    PLANTED.set(bug);
+}
+
+/// Whether this bug was ordered.
+#[inline]
+pub(crate) fn has(bug: Planted) -> bool {
+    #[cfg(debug_assertions)]
+    return PLANTED.get() == Some(bug);
+    #[cfg(not(debug_assertions))]
+    {
+        let _ = bug;
+        false
+    }
+}
