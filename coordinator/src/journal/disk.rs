@@ -11,7 +11,8 @@
 //! outputs    job id                                           its datasets are recorded
 //! workers    worker id                                        it had a session
 //! ```
-//! Every transaction is fsynced before it counts.
+//! Every transaction is fsynced before it counts, in two phases: once it counts, a file that does not have it whole is a
+//! damaged file, and not one in which a crash cut off the last transaction. Every start verifies all of it.
 
 use super::{DatasetChange, JobRecord, JobStore, PublishedTask, Record, RunningJob, rows};
 use crate::error::Error;
@@ -19,6 +20,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use windrow_format::durable::{self, Durability};
 use windrow_model::{BadRecord, Dataset, Epoch, JobId, WorkerId};
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -44,10 +46,28 @@ pub struct DiskStore {
 }
 
 impl DiskStore {
-    /// Opens the file, or makes it.
+    /// Opens the file and verifies it, or makes it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let journal = |corrupt: bool, what: String| Error::Journal { path: path.to_path_buf(), corrupt, what };
-        let db = Database::create(path).map_err(|e| journal(is_corrupt(&e), e.to_string()))?;
+        // It appears whole: a file that is there and empty has lost its content.
+        if !path.exists() {
+            create(path).map_err(|e| journal(false, format!("it cannot be made: {e}")))?;
+        }
+        let mark = path.with_extension("damaged");
+        if mark.exists() {
+            let what = format!("it was found damaged; when it is restored, delete {}", mark.display());
+            return Err(journal(true, what));
+        }
+        let db = match open_verified(path) {
+            Ok(db) => db,
+            Err((corrupt, what)) => {
+                // Looking at it may have changed it: the next start shall not take what is left for all there was.
+                if corrupt && let Err(e) = durable::write(&mark, what.as_bytes(), Durability::Sync) {
+                    tracing::error!("{}: {e}", mark.display());
+                }
+                return Err(journal(corrupt, what));
+            }
+        };
         let store = DiskStore { path: path.to_path_buf(), db };
         // A newer one is left as it is.
         let found = store.meta("format", |old| old.unwrap_or(FORMAT).max(FORMAT))?;
@@ -70,7 +90,8 @@ impl DiskStore {
 
     fn transaction<T>(&self, body: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>) -> Result<T, Error> {
         let run = || {
-            let txn = self.db.begin_write()?;
+            let mut txn = self.db.begin_write()?;
+            txn.set_two_phase_commit(true);
             let value = body(&txn)?;
             txn.commit()?;
             Ok(value)
@@ -133,13 +154,50 @@ impl DiskStore {
     }
 }
 
+/// A new file with nothing in it, at its place only when it is durable.
+fn create(path: &Path) -> Result<(), redb::Error> {
+    let new = path.with_extension("new");
+    let _ = std::fs::remove_file(&new);
+    {
+        let db = Database::create(&new)?;
+        let mut txn = db.begin_write()?;
+        txn.set_two_phase_commit(true);
+        txn.open_table(META)?.insert("format", FORMAT)?;
+        txn.commit()?;
+    }
+    std::fs::rename(&new, path)?;
+    durable::sync_folder(durable::parent(path), Durability::Sync)?;
+    Ok(())
+}
+
+/// Opens a file and compares every checksum in it. Says whether its content is wrong, and what it is.
+fn open_verified(path: &Path) -> Result<Database, (bool, String)> {
+    let open = || {
+        let mut db = Database::open(path).map_err(|e| (is_corrupt(&e), e.to_string()))?;
+        match db.check_integrity() {
+            Ok(true) => Ok(db),
+            Ok(false) => Err((true, "its content does not have the checksums that it says".to_string())),
+            Err(e) => Err((is_corrupt(&e), e.to_string())),
+        }
+    };
+    // Some damage is noticed by assertions of the library.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let opened = std::panic::catch_unwind(open);
+    std::panic::set_hook(hook);
+    opened.unwrap_or_else(|_| Err((true, "its structure is broken".to_string())))
+}
+
 fn is_corrupt(e: &redb::DatabaseError) -> bool {
     match e {
         redb::DatabaseError::UpgradeRequired(_) | redb::DatabaseError::Storage(redb::StorageError::Corrupted(_)) => {
             true
         }
         // What does not begin like such a file is told as invalid data.
-        redb::DatabaseError::Storage(redb::StorageError::Io(e)) => e.kind() == std::io::ErrorKind::InvalidData,
+        redb::DatabaseError::Storage(redb::StorageError::Io(e)) => {
+            matches!(e.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
+        }
+        redb::DatabaseError::RepairAborted => true,
         _ => false,
     }
 }
@@ -457,5 +515,80 @@ mod tests {
         let error = DiskStore::open(&path).unwrap_err();
         assert_eq!(error.code(), Code::JournalCorrupt, "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), garbage);
+    }
+
+    /// Opens a damaged copy: either everything is there, or it is refused, and refused again.
+    #[track_caller]
+    fn all_or_refused(folder: &Path, bytes: &[u8], expected: &[JobRecord], what: &str) -> bool {
+        let path = folder.join("journal.redb");
+        let _ = std::fs::remove_file(path.with_extension("damaged"));
+        std::fs::write(&path, bytes).unwrap();
+        match DiskStore::open(&path) {
+            Ok(mut store) => {
+                assert_eq!(store.load().unwrap(), expected, "{what}");
+                true
+            }
+            Err(error) => {
+                assert_eq!(error.code(), Code::JournalCorrupt, "{what}: {error}");
+                assert_eq!(DiskStore::open(&path).unwrap_err().code(), Code::JournalCorrupt, "{what}: again");
+                false
+            }
+        }
+    }
+
+    /// A journal as a kill or an orderly end leaves it: every acknowledged record is in it.
+    fn journal(folder: &Path, killed: bool) -> (Vec<u8>, Vec<JobRecord>) {
+        let path = folder.join("whole.redb");
+        let mut store = DiskStore::open(&path).unwrap();
+        for n in 0..60 {
+            store.write(&[record(n, JobState::Planning).into()]).unwrap();
+            store.write(&[record(n, JobState::Done).into()]).unwrap();
+        }
+        let expected = store.load().unwrap();
+        if !killed {
+            drop(store);
+            return (std::fs::read(&path).unwrap(), expected);
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        drop(store);
+        (bytes, expected)
+    }
+
+    #[test]
+    fn a_journal_that_is_cut_anywhere_is_whole_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for killed in [true, false] {
+            let place = dir.path().join(killed.to_string());
+            std::fs::create_dir(&place).unwrap();
+            let (bytes, expected) = journal(&place, killed);
+            assert!(all_or_refused(&place, &bytes, &expected, "untouched"));
+            for at in (0..40).map(|i| bytes.len() * i / 40).chain([1, 63, 64, 511, bytes.len() - 1]) {
+                all_or_refused(&place, &bytes[..at], &expected, &format!("cut at {at}, killed: {killed}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_bit_that_flips_anywhere_is_harmless_or_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut refused, mut random) = (0, 0x9E37_79B9_7F4A_7C15u64);
+        let flips: usize = std::env::var("WINDROW_JOURNAL_FLIPS").map_or(120, |n| n.parse().expect("a number"));
+        for killed in [true, false] {
+            let place = dir.path().join(killed.to_string());
+            std::fs::create_dir(&place).unwrap();
+            let (bytes, expected) = journal(&place, killed);
+            // Most of the file is free: half of the flips go to where something is.
+            let used: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i] != 0).collect();
+            for n in 0..flips {
+                random = random.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+                let some = (random >> 20) as usize;
+                let at = if n % 2 == 0 { used[some % used.len()] } else { some % bytes.len() };
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << (random >> 61);
+                let what = format!("bit flipped in byte {at}, killed: {killed}");
+                refused += usize::from(!all_or_refused(&place, &damaged, &expected, &what));
+            }
+        }
+        assert!(refused > 0, "no flip was noticed");
     }
 }
