@@ -1,0 +1,137 @@
+//! The scheduler alone: events per second with a hundred thousand tasks on a hundred workers.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::collections::VecDeque;
+use windrow_model::*;
+use windrow_scheduler::{Action, Config, Event, Scheduler, StageChunks};
+
+const MAPS: u32 = 99_000;
+const REDUCES: u32 = 1_000;
+
+fn plan() -> Plan {
+    let source = SourceSpec {
+        inputs: vec!["/in".into()],
+        framing: Framing::Delimiter(b'\n'),
+        decompress: false,
+        header: false,
+        sample: false,
+    };
+    let edge = Output::Edge {
+        partitions: Partitions::Count(REDUCES),
+        partitioner: Partitioner::Hash,
+        order: Order::Key,
+        combined: false,
+    };
+    let stage = |label: &str, input, output| Stage {
+        label: label.into(),
+        place: "bench.rs:1".into(),
+        inputs: vec![input],
+        outputs: vec![output],
+        deterministic: true,
+    };
+    let from = vec![Port { stage: StageId(0), output: 0 }];
+    let sink = SinkSpec {
+        path: "/out".into(),
+        format: "tsv".into(),
+        suffix: String::new(),
+        framing: Framing::Whole,
+        overwrite: false,
+    };
+    Plan {
+        stages: vec![
+            stage("map", Input::Source(source), edge),
+            stage("reduce", Input::Edge { from }, Output::Sink { sink: 0 }),
+        ],
+        sinks: vec![sink],
+        collects: vec![],
+        sides: vec![],
+        fingerprint: Digest([0; 32]),
+    }
+}
+
+fn report(task: &Task) -> TaskReport {
+    let of = |output: &TaskOutput| match output {
+        // Three segments for each map: the number of segments is not what is measured.
+        TaskOutput::Edge { .. } => {
+            let mut partitions: Vec<u32> = (0..3).map(|i| (task.attempt.task.index + i * 333) % REDUCES).collect();
+            partitions.sort_unstable();
+            let segment = |partition| Segment { partition, offset: 0, length: 10, records: 1, raw_length: 10 };
+            OutputReport::Edge(partitions.into_iter().map(segment).collect())
+        }
+        TaskOutput::Broadcast => OutputReport::Broadcast(vec![]),
+        TaskOutput::Sink { sink } => OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 }),
+    };
+    TaskReport { outputs: task.outputs.iter().map(of).collect(), ..TaskReport::default() }
+}
+
+/// Runs one job through; answers the number of events.
+fn run() -> u64 {
+    let mut scheduler = Scheduler::new(Config::default(), Epoch(1));
+    let mut inbox = VecDeque::new();
+    let mut events = 0u64;
+    let mut step = |event: Event| {
+        events += 1;
+        scheduler.step(Time(events / 1000), event)
+    };
+    for n in 0..100u8 {
+        let node = NodeInfo {
+            worker: WorkerId::from_bytes([n; 16]),
+            incarnation: Incarnation(1),
+            address: "http://127.0.0.1:1".into(),
+            host: "h".into(),
+            slots: 8,
+            memory_bytes: 1 << 30,
+            version: "0".into(),
+        };
+        inbox.extend(step(Event::WorkerJoined { node, told: Vec::new() }));
+    }
+    let spec = JobSpec {
+        id: JobId::from_bytes([1; 16]),
+        name: "n".into(),
+        program: "P".into(),
+        params: "{}".into(),
+        plan: plan(),
+        binary: Digest([1; 32]),
+        options: JobOptions::default(),
+    };
+    inbox.extend(step(Event::Submitted { spec: Box::new(spec), unix_ms: 0 }));
+    while let Some(action) = inbox.pop_front() {
+        let event = match action {
+            Action::PlanJob { job } => {
+                let chunk = |i| Chunk {
+                    ranges: vec![FileRange {
+                        path: "/in/file".into(),
+                        offset: u64::from(i) * 100,
+                        length: 100,
+                        identity: FileIdentity::default(),
+                        content: None,
+                    }],
+                    part: i,
+                    ..Chunk::default()
+                };
+                let chunks = StageChunks { stage: StageId(0), chunks: (0..MAPS).map(chunk).collect() };
+                Event::Planned { job, input_bytes: 1, stages: vec![chunks] }
+            }
+            Action::Assign { worker, task } => {
+                Event::AttemptDone { worker, attempt: task.attempt, report: report(&task) }
+            }
+            Action::Grant { worker, attempt } => Event::Published { worker, attempt },
+            Action::CommitJob { job, .. } => Event::Committed { job },
+            Action::Published { .. } | Action::SetAside { .. } | Action::Revoke { .. } | Action::JobEnded { .. } => {
+                continue;
+            }
+        };
+        inbox.extend(step(event));
+    }
+    events
+}
+
+fn events(c: &mut Criterion) {
+    let count = run();
+    let mut group = c.benchmark_group("scheduler");
+    group.throughput(Throughput::Elements(count)).sample_size(10);
+    group.bench_function(format!("{} tasks, events", MAPS + REDUCES), |b| b.iter(run));
+}
+
+criterion_group!(benches, events);
+criterion_main!(benches);

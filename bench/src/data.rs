@@ -1,0 +1,148 @@
+//! Inputs from a seed: the same bytes on every machine.
+
+use crate::Result;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    fn below(&mut self, n: u64) -> u64 {
+        self.number() % n
+    }
+    /// Less than `n`, small numbers far more often than large ones.
+    fn skewed(&mut self, n: u64) -> u64 {
+        let u = (self.number() >> 11) as f64 / (1u64 << 53) as f64;
+        ((n as f64).powf(u) - 1.0) as u64
+    }
+}
+
+/// The file of this name, made if it is not there yet.
+pub fn make(folder: &Path, name: &str, mib: u64) -> Result<PathBuf> {
+    let path = folder.join(format!("{name}-{mib}"));
+    if path.exists() {
+        return Ok(path);
+    }
+    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    let unfinished = path.with_extension("tmp");
+    let mut out =
+        Counted { file: BufWriter::with_capacity(1 << 20, File::create(&unfinished).map_err(failed)?), bytes: 0 };
+    write(name, mib << 20, &mut out).and_then(|()| out.file.flush()).map_err(failed)?;
+    std::fs::rename(&unfinished, &path).map_err(failed)?;
+    Ok(path)
+}
+
+struct Counted {
+    file: BufWriter<File>,
+    bytes: u64,
+}
+
+impl Counted {
+    fn line(&mut self, line: &str) -> std::io::Result<()> {
+        self.bytes += line.len() as u64 + 1;
+        self.file.write_all(line.as_bytes())?;
+        self.file.write_all(b"\n")
+    }
+}
+
+/// Distinct words of the text.
+const WORDS: u64 = 2_000_000;
+
+fn word(rank: u64) -> String {
+    // Letters and digits that look like nothing, shorter for the frequent ones.
+    let mut mixed = Random(rank).number();
+    let length = 2 + (rank + 2).ilog2() as usize / 2;
+    (0..length)
+        .map(|_| {
+            let digit = (mixed % 36) as u32;
+            mixed /= 36;
+            char::from_digit(digit, 36).unwrap_or('0')
+        })
+        .collect()
+}
+
+fn words(random: &mut Random, n: u64) -> String {
+    let mut line = String::new();
+    for i in 0..n {
+        if i > 0 {
+            line.push(' ');
+        }
+        line += &word(random.skewed(WORDS));
+    }
+    line
+}
+
+fn write(name: &str, bytes: u64, out: &mut Counted) -> std::io::Result<()> {
+    let mut random = Random(42);
+    match name {
+        "text" => {
+            while out.bytes < bytes {
+                let n = random.below(20);
+                out.line(&words(&mut random, n))?;
+            }
+        }
+        "records" => {
+            for _ in 0..bytes / 100 {
+                let mut record = [b'.'; 100];
+                record[..8].copy_from_slice(&random.number().to_be_bytes());
+                record[8..10].copy_from_slice(&(random.number() as u16).to_be_bytes());
+                record[90..98].copy_from_slice(&random.number().to_be_bytes());
+                out.file.write_all(&record)?;
+            }
+        }
+        "readings" => {
+            while out.bytes < bytes {
+                let tenths = random.below(1999) as i64 - 999;
+                let sign = if tenths < 0 { "-" } else { "" };
+                let (whole, rest) = (tenths.abs() / 10, tenths.abs() % 10);
+                out.line(&format!("Station {};{sign}{whole}.{rest}", random.below(413)))?;
+            }
+        }
+        "customers" => {
+            out.line("customer_id,name,nation,segment")?;
+            for id in 0..customers(bytes) {
+                let name = word(id);
+                out.line(&format!("{id},{name},nation{},segment{}", random.below(25), random.below(5)))?;
+            }
+        }
+        "orders" => {
+            out.line("order_id,customer_id,cents,day")?;
+            let mut id = 0;
+            while out.bytes < bytes {
+                let customer = random.below(customers(bytes) * 11 / 10);
+                out.line(&format!("{id},{customer},{},{}", random.below(1_000_000), random.below(2500)))?;
+                id += 1;
+            }
+        }
+        "documents" => {
+            let mut doc = 0;
+            while out.bytes < bytes {
+                let text = words(&mut random, 40);
+                out.line(&format!("{doc}\t{text}"))?;
+                doc += 1;
+            }
+        }
+        "edges" => {
+            let nodes = (bytes / 140).max(10);
+            while out.bytes < bytes {
+                out.line(&format!("{} {}", random.below(nodes * 9 / 10), random.below(nodes)))?;
+            }
+        }
+        other => return Err(std::io::Error::other(format!("there is no input `{other}`"))),
+    }
+    Ok(())
+}
+
+/// An order has about 27 bytes, a customer ten orders.
+fn customers(bytes: u64) -> u64 {
+    (bytes / 270).max(10)
+}

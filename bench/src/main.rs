@@ -1,0 +1,166 @@
+//! How fast are the examples, against plain programs for the same work?
+//!
+//! `cargo run --release -p windrow-bench -- [ROW...]` makes the data, runs each row's plain program and its Windrow job in
+//! turn as processes of their own, compares what they wrote, and prints medians and ratios. Build the examples first:
+//! `cargo build --release --workspace --bins`.
+
+mod check;
+mod data;
+mod plain;
+
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+#[derive(Parser)]
+#[command(about = "Times Windrow's examples against plain programs of two threads, and compares their results")]
+struct Args {
+    #[command(subcommand)]
+    hidden: Option<Hidden>,
+    /// wordcount, terasort, stations, grep, join, index, pagerank [default: all]
+    rows: Vec<String>,
+    /// Size of each input in MiB
+    #[arg(long, default_value_t = 256)]
+    size: u64,
+    /// Timed runs of each program; one more comes first and is not counted
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Where data and outputs go; data that is there is used again
+    #[arg(long, default_value = "target/bench-data")]
+    data: PathBuf,
+    /// More arguments for the jobs, such as `--job=--memory=256MB`
+    #[arg(long, allow_hyphen_values = true)]
+    job: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Hidden {
+    /// The plain program of a row
+    #[command(hide = true)]
+    Plain { row: String, output: PathBuf, inputs: Vec<PathBuf> },
+}
+
+/// One kind of work.
+struct Row {
+    name: &'static str,
+    /// Files of the data folder that it reads.
+    inputs: &'static [&'static str],
+    /// The example, and its arguments before the inputs and between them.
+    example: &'static str,
+    args: fn(&[String]) -> Vec<String>,
+    check: check::Check,
+}
+
+const ROWS: [Row; 7] = [
+    Row { name: "wordcount", inputs: &["text"], example: "wordcount", args: plainly, check: check::same_lines },
+    Row { name: "terasort", inputs: &["records"], example: "terasort", args: sort, check: check::sorted_records },
+    Row { name: "stations", inputs: &["readings"], example: "stations", args: plainly, check: check::close_lines },
+    Row { name: "grep", inputs: &["text"], example: "grep", args: grep, check: check::same_lines },
+    Row { name: "join", inputs: &["customers", "orders"], example: "join", args: join, check: check::same_lines },
+    Row { name: "index", inputs: &["documents"], example: "inverted_index", args: plainly, check: check::same_lines },
+    Row { name: "pagerank", inputs: &["edges"], example: "pagerank", args: rounds, check: check::close_lines },
+];
+
+/// What the grep row looks for.
+pub const PATTERN: &str = "q[a-f]+7";
+
+fn plainly(inputs: &[String]) -> Vec<String> {
+    inputs.to_vec()
+}
+fn sort(inputs: &[String]) -> Vec<String> {
+    ["sort".to_string()].into_iter().chain(inputs.iter().cloned()).collect()
+}
+fn grep(inputs: &[String]) -> Vec<String> {
+    [PATTERN.to_string()].into_iter().chain(inputs.iter().cloned()).collect()
+}
+fn join(inputs: &[String]) -> Vec<String> {
+    vec!["--customers".into(), inputs[0].clone(), "--orders".into(), inputs[1].clone()]
+}
+fn rounds(inputs: &[String]) -> Vec<String> {
+    inputs.iter().cloned().chain(["--rounds".into(), "10".into()]).collect()
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match args.hidden {
+        Some(Hidden::Plain { row, output, inputs }) => plain::run(&row, &inputs, &output),
+        None => measure_all(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("windrow-bench: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, String>;
+
+fn measure_all(args: &Args) -> Result<()> {
+    if let Some(unknown) = args.rows.iter().find(|name| ROWS.iter().all(|row| row.name != **name)) {
+        return Err(format!("there is no row `{unknown}`"));
+    }
+    std::fs::create_dir_all(&args.data).map_err(|e| format!("{}: {e}", args.data.display()))?;
+    println!("{:<10} {:>8} {:>9} {:>9} {:>7}", "row", "MiB", "plain s", "windrow s", "ratio");
+    for row in ROWS.iter().filter(|row| args.rows.is_empty() || args.rows.iter().any(|name| name == row.name)) {
+        measure(args, row)?;
+    }
+    Ok(())
+}
+
+fn measure(args: &Args, row: &Row) -> Result<()> {
+    let own = std::env::current_exe().map_err(|e| e.to_string())?;
+    let example = own.with_file_name(row.example);
+    if !example.is_file() {
+        return Err(format!("{} is missing: cargo build --release --workspace --bins", example.display()));
+    }
+    let mut inputs = Vec::new();
+    for name in row.inputs {
+        inputs.push(data::make(&args.data, name, args.size)?);
+    }
+    let bytes: u64 = inputs.iter().map(|path| path.metadata().map_or(0, |m| m.len())).sum();
+    let names: Vec<String> = inputs.iter().map(|path| path.display().to_string()).collect();
+    let (expected, output) = (args.data.join("out-plain"), args.data.join("out-windrow"));
+    let plain = || {
+        let mut command = Command::new(&own);
+        command.args(["plain", row.name]).arg(&expected).args(&inputs);
+        command
+    };
+    let windrow = || {
+        let mut command = Command::new(&example);
+        command.args((row.args)(&names)).arg("--output").arg(&output).args(["--threads", "2"]).args(&args.job);
+        command
+    };
+    let (mut of_plain, mut of_windrow) = (Vec::new(), Vec::new());
+    // In turn, so that a slow moment of the machine meets both.
+    for run in 0..=args.runs {
+        let (a, b) = (timed(plain(), &expected)?, timed(windrow(), &output)?);
+        if run > 0 {
+            of_plain.push(a);
+            of_windrow.push(b);
+        }
+    }
+    (row.check)(&expected, &output).map_err(|why| format!("{}: the results differ: {why}", row.name))?;
+    let (a, b) = (median(of_plain), median(of_windrow));
+    println!("{:<10} {:>8} {:>9.2} {:>9.2} {:>7.2}", row.name, bytes >> 20, a, b, b / a);
+    Ok(())
+}
+
+/// Seconds from start to exit; the output of an earlier run is removed before.
+fn timed(mut command: Command, output: &Path) -> Result<f64> {
+    let _ = std::fs::remove_dir_all(output);
+    let start = Instant::now();
+    let ended = command.stdout(Stdio::null()).stderr(Stdio::piped()).output().map_err(|e| e.to_string())?;
+    let took: Duration = start.elapsed();
+    if !ended.status.success() {
+        return Err(format!("{command:?}: {}\n{}", ended.status, String::from_utf8_lossy(&ended.stderr)));
+    }
+    Ok(took.as_secs_f64())
+}
+
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+}
