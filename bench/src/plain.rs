@@ -159,8 +159,11 @@ fn grep(text: &[u8], out: &mut Out) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Nation and segment.
+type Group<'t> = (&'t [u8], &'t [u8]);
+
 fn join(customers: &[u8], orders: &[u8], out: &mut Out) -> std::io::Result<()> {
-    let mut of_customer: HashMap<u64, (&[u8], &[u8])> = HashMap::new();
+    let mut of_customer: HashMap<u64, Group<'_>> = HashMap::new();
     for line in lines(customers).skip(1) {
         let mut columns = line.split(|b| *b == b',');
         if let (Some(id), Some(_), Some(nation), Some(segment)) =
@@ -171,7 +174,7 @@ fn join(customers: &[u8], orders: &[u8], out: &mut Out) -> std::io::Result<()> {
     }
     let body = orders.iter().position(|b| *b == b'\n').map_or(orders, |at| &orders[at + 1..]);
     let add = |half| {
-        let mut totals: HashMap<(&[u8], &[u8]), (u64, u64)> = HashMap::new();
+        let mut totals: HashMap<Group<'_>, (u64, u64)> = HashMap::new();
         for line in lines(half) {
             let mut columns = line.split(|b| *b == b',').skip(1);
             let (Some(customer), Some(cents)) = (columns.next(), columns.next()) else { continue };

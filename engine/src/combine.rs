@@ -5,6 +5,7 @@
 //! accumulators' heap and the entries of the sorted drain; when it is full its owner drains it. Knows nothing of files.
 
 mod arena;
+pub mod history;
 mod pending;
 mod slots;
 
@@ -42,9 +43,14 @@ pub struct Table<A: Accumulate> {
 pub struct Full<T>(pub T);
 
 impl<A: Accumulate> Table<A> {
-    /// An empty table that keeps to `memory` bytes.
-    pub fn new(accumulate: A, memory: usize) -> std::io::Result<Self> {
-        let mut count = START_SLOTS;
+    /// An empty table that keeps to `memory` bytes and has room for about so many keys.
+    pub fn new(accumulate: A, memory: usize, keys: usize) -> std::io::Result<Self> {
+        // Keys of another length, or accumulators that grow, need a part of the memory as well.
+        let mut count = (keys / 3 * 4 + 1).next_power_of_two().min(1 << 32);
+        while count > START_SLOTS && Self::cost(count) > memory / 2 {
+            count /= 2;
+        }
+        count = count.max(START_SLOTS);
         while count > 8 && Self::cost(count) > memory {
             count /= 2;
         }
@@ -74,6 +80,11 @@ impl<A: Accumulate> Table<A> {
     /// Whether no key is in it.
     pub fn is_empty(&self) -> bool {
         self.used == 0
+    }
+
+    /// Number of keys.
+    pub fn keys(&self) -> usize {
+        self.used
     }
 
     /// Bytes of the slot array.
@@ -258,7 +269,7 @@ mod tests {
     #[test]
     fn keys_of_every_length_are_folded_and_drained_in_order() {
         let key = |i: u32| format!("{}{}", i % 311, "x".repeat(i as usize % 311 % 40)).into_bytes();
-        let mut table = Table::new(Append, 1 << 20).unwrap();
+        let mut table = Table::new(Append, 1 << 20, 0).unwrap();
         let mut pending = Pending::default();
         for round in 0..2 {
             let mut expected: BTreeMap<Vec<u8>, Vec<u32>> = BTreeMap::new();
@@ -282,8 +293,8 @@ mod tests {
 
     #[test]
     fn a_full_table_says_so_and_holds_no_more_than_its_budget() {
-        for memory in [0, 20_000, 500_000] {
-            let mut table = Table::new(Append, memory).unwrap();
+        for (memory, keys) in [(0, 0), (20_000, 0), (500_000, 0), (0, 1 << 20), (20_000, 1 << 20), (500_000, 100)] {
+            let mut table = Table::new(Append, memory, keys).unwrap();
             let mut kept = 0;
             while table.fold(Key::new(format!("a key that lies in the arena {kept}").as_bytes()), vec![kept]).is_ok() {
                 kept += 1;

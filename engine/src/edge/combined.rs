@@ -2,7 +2,7 @@
 
 use super::{EdgeResult, EdgeSpec, Shares};
 use crate::accumulate::Accumulate;
-use crate::combine::{Full, Key, Pending, Table};
+use crate::combine::{Full, Key, Pending, Table, history};
 use crate::error::{EngineError, Result};
 use crate::merge::Cursor;
 use crate::partition::Router;
@@ -28,7 +28,9 @@ impl<A: Accumulate> CombinedEdge<A> {
     /// An edge without pairs. Files appear when they are needed.
     pub fn new(spec: EdgeSpec, accumulate: A) -> Result<Self> {
         let shares = Shares::of(&spec);
-        let table = Table::new(accumulate, shares.data).map_err(EngineError::io("reserve memory for", &spec.file))?;
+        let keys = history::keys(&spec.identity);
+        let table =
+            Table::new(accumulate, shares.data, keys).map_err(EngineError::io("reserve memory for", &spec.file))?;
         let runs = Runs::new(spec.folder.clone(), spec.identity, spec.codec, Order::Key, shares.write);
         let router = Router::new(spec.partitioning.clone());
         Ok(CombinedEdge { router, shares, table, pending: Pending::default(), runs, spec })
@@ -82,6 +84,7 @@ impl<A: Accumulate> CombinedEdge<A> {
             }
         }
         let EdgeSpec { file, identity, codec, .. } = self.spec.clone();
+        history::note(&identity, self.table.keys());
         let segments = if self.runs.fit(self.shares.merge) {
             let memory = Drained { entries: self.table.sorted(&self.router), table: &self.table };
             let mut out = Output::create(file, identity, codec, self.shares.write)?;
