@@ -155,6 +155,7 @@ fn workers_table(workers: &[WorkerStatus]) -> String {
     for worker in workers {
         let state = match worker.state {
             WorkerState::Live => "live",
+            WorkerState::Excluded => "excluded",
             WorkerState::Draining => "draining",
             WorkerState::Lost => "lost",
         };

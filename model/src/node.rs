@@ -20,6 +20,8 @@ pub struct NodeInfo {
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {
     Live,
+    /// It gets no tasks for a while: tasks that failed there succeeded elsewhere, several times.
+    Excluded,
     Draining,
     Lost,
 }

@@ -26,6 +26,8 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
         let slots = if lost { 0 } else { worker.info.slots as usize };
         ensure(worker.running.len() <= slots, || format!("{} runs more than its slots", worker.info.worker))?;
         ensure(!lost || worker.publishing.is_empty(), || format!("{} is lost and publishes", worker.info.worker))?;
+        let waits = state.timers.is_set(Timer::Excluded(worker.info.worker));
+        ensure(waits == worker.excluded, || format!("{} is excluded for ever, or for nothing", worker.info.worker))?;
         let lease = state.timers.is_set(Timer::Lease(worker.info.worker));
         ensure(lease != lost || state.config.lease_ms == u64::MAX, || {
             format!("{}: a lease is wrong", worker.info.worker)

@@ -49,6 +49,7 @@ impl State {
 
     fn finish(&mut self, id: TaskId, run: Run, report: TaskReport) {
         let s = id.stage.0 as usize;
+        self.succeeded_on(id, run.worker);
         let life = self.workers.get(run.worker).map_or(run.attempt.incarnation, |w| w.info.incarnation);
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         if job.finish(s, id.index as usize, run, life, report) {

@@ -12,6 +12,8 @@ pub(crate) enum Timer {
     Lease(WorkerId),
     Delay(TaskId),
     Timeout(JobId),
+    /// A worker gets tasks again.
+    Excluded(WorkerId),
     /// Restored jobs wait for workers no longer.
     Awaited,
 }
@@ -83,6 +85,7 @@ impl State {
                 Timer::Lease(worker) => self.lease_ran_out(worker, due),
                 Timer::Delay(task) => self.delay_is_over(task),
                 Timer::Timeout(job) => self.job_timed_out(job),
+                Timer::Excluded(worker) => self.readmit(worker),
                 Timer::Awaited => self.stop_waiting(),
             }
         }

@@ -18,6 +18,7 @@ mod attempt;
 mod bad_records;
 mod check;
 mod commit;
+mod exclusion;
 mod job;
 mod lease;
 mod queue;
@@ -45,6 +46,10 @@ pub struct Config {
     pub retry_delay_ms: u64,
     /// The longest such delay.
     pub retry_delay_max_ms: u64,
+    /// So many tasks that failed on a worker and then succeeded on another exclude it for a while.
+    pub faults_max: u32,
+    /// How long the first time; twice as long each time after that, up to ten times.
+    pub exclusion_ms: u64,
     /// Ended jobs whose status is kept.
     pub history_max: usize,
     /// Bytes of collected results that are kept of all ended jobs together; the oldest are forgotten first.
@@ -57,6 +62,8 @@ impl Default for Config {
             lease_ms: 10_000,
             retry_delay_ms: 100,
             retry_delay_max_ms: 5_000,
+            faults_max: 3,
+            exclusion_ms: 60_000,
             history_max: 1_000,
             history_collected_bytes_max: 64 << 20,
         }

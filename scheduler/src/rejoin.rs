@@ -21,6 +21,7 @@ impl State {
         if self.workers.get(id).is_some_and(|known| life < known.info.incarnation) {
             return;
         }
+        self.timers.clear(Timer::Excluded(id));
         self.workers.join(node);
         self.renew_lease(id);
         let has: BTreeSet<AttemptId> = told.iter().map(|t| t.attempt).collect();

@@ -9,7 +9,7 @@ use crate::bad_records::Verdict;
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
-use crate::task::TaskState;
+use crate::task::{AVOID_MAX, TaskState};
 use windrow_model::{AttemptId, Class, Failure, JobState, TaskId, WorkerId};
 
 /// Uncharged failures in a row that are retried at once.
@@ -59,6 +59,9 @@ impl State {
         stage.failed += 1;
         stage.tasks[t].uncharged = 0;
         stage.tasks[t].failures += 1;
+        if stage.tasks[t].failed_on.len() < AVOID_MAX && !stage.tasks[t].failed_on.contains(&worker) {
+            stage.tasks[t].failed_on.push(worker);
+        }
         match job.judge_record(attempt.task, &failure) {
             Verdict::Unknown => {}
             Verdict::SetAside(record) => {

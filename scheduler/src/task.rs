@@ -50,6 +50,8 @@ pub(crate) struct Task {
     pub attempts: u32,
     /// Failed attempts that were charged.
     pub failures: u32,
+    /// Workers that a charged failure happened on.
+    pub failed_on: Vec<WorkerId>,
     /// The record that the last charged failure named.
     pub last_bad: Option<SkippedRecord>,
     /// Attempts in a row that ended without anyone being charged.
@@ -71,7 +73,7 @@ pub(crate) struct Task {
 }
 
 /// More workers than this are not avoided: whatever is wrong then is not the worker.
-const AVOID_MAX: usize = 16;
+pub(crate) const AVOID_MAX: usize = 16;
 
 impl Task {
     pub fn new() -> Self {
@@ -79,6 +81,7 @@ impl Task {
             state: TaskState::Waiting,
             attempts: 0,
             failures: 0,
+            failed_on: Vec::new(),
             last_bad: None,
             uncharged: 0,
             avoid: Vec::new(),

@@ -19,6 +19,12 @@ pub(crate) struct Worker {
     pub running: BTreeSet<TaskId>,
     /// Tasks whose granted attempt publishes from here.
     pub publishing: BTreeSet<TaskId>,
+    /// Tasks that failed here and succeeded elsewhere, since it was excluded last.
+    pub faults: u32,
+    /// How often it was excluded.
+    pub exclusions: u32,
+    /// It gets no tasks at present.
+    pub excluded: bool,
     /// Its lease was extended once because we ourselves had slept.
     pub graced: bool,
 }
@@ -28,7 +34,7 @@ impl Worker {
     fn load(&self) -> Option<u64> {
         let (running, slots) = (self.running.len() as u64, u64::from(self.info.slots));
         let slots = slots + u64::from(planted::has(Planted::OverSlots));
-        (self.state == WorkerState::Live && running < slots).then(|| (running << 32) / slots)
+        (self.state == WorkerState::Live && !self.excluded && running < slots).then(|| (running << 32) / slots)
     }
 }
 
@@ -74,7 +80,7 @@ impl Workers {
 
     /// Whether any worker takes tasks, now or when a slot becomes free, leaving out those to `avoid`.
     pub fn any_takes_tasks(&self, avoid: &[WorkerId]) -> bool {
-        let takes = |w: &Worker| w.state == WorkerState::Live && w.info.slots > 0;
+        let takes = |w: &Worker| w.state == WorkerState::Live && !w.excluded && w.info.slots > 0;
         self.all.iter().any(|(id, w)| takes(w) && !avoid.contains(id))
     }
 
@@ -84,7 +90,17 @@ impl Workers {
         self.lost.retain(|lost| *lost != id);
         self.unlist(id);
         let (running, publishing) = self.all.remove(&id).map(|w| (w.running, w.publishing)).unwrap_or_default();
-        self.all.insert(id, Worker { info, state: WorkerState::Live, running, publishing, graced: false });
+        let worker = Worker {
+            info,
+            state: WorkerState::Live,
+            running,
+            publishing,
+            faults: 0,
+            exclusions: 0,
+            excluded: false,
+            graced: false,
+        };
+        self.all.insert(id, worker);
         self.list(id);
     }
 
@@ -125,7 +141,7 @@ impl Workers {
             id: w.info.worker,
             address: w.info.address.clone(),
             host: w.info.host.clone(),
-            state: w.state,
+            state: if w.state == WorkerState::Live && w.excluded { WorkerState::Excluded } else { w.state },
             slots: w.info.slots,
             running: w.running.len() as u32,
             memory_bytes: w.info.memory_bytes,
@@ -143,7 +159,7 @@ impl Workers {
         Ok(())
     }
 
-    fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
+    pub fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
         self.unlist(id);
         if let Some(w) = self.all.get_mut(&id) {
             change(w);
@@ -169,6 +185,7 @@ impl State {
         self.renew_lease(id);
         if self.workers.live(id).is_some() {
             self.workers.set_state(id, WorkerState::Draining);
+            self.keep_somebody();
         }
     }
 
@@ -180,6 +197,7 @@ impl State {
         self.timers.clear(Timer::Lease(id));
         self.give_back(id, |_| true);
         self.workers.set_state(id, WorkerState::Lost);
+        self.keep_somebody();
         if !planted::has(Planted::LossUnseen) {
             self.reopen_lost_outputs();
         }

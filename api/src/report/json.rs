@@ -48,6 +48,7 @@ pub fn failure_json(failure: &Failure) -> Value {
 pub fn worker_json(worker: &WorkerStatus) -> Value {
     let state = match worker.state {
         WorkerState::Live => "live",
+        WorkerState::Excluded => "excluded",
         WorkerState::Draining => "draining",
         WorkerState::Lost => "lost",
     };

@@ -45,6 +45,7 @@ impl TryFrom<v1::WorkerStatus> for WorkerStatus {
     fn try_from(w: v1::WorkerStatus) -> Result<Self, ConvertError> {
         let state = match w.state() {
             v1::WorkerState::Live => WorkerState::Live,
+            v1::WorkerState::Excluded => WorkerState::Excluded,
             v1::WorkerState::Draining => WorkerState::Draining,
             v1::WorkerState::Lost => WorkerState::Lost,
             v1::WorkerState::Unspecified => {
@@ -67,6 +68,7 @@ impl From<WorkerStatus> for v1::WorkerStatus {
     fn from(d: WorkerStatus) -> Self {
         let state = match d.state {
             WorkerState::Live => v1::WorkerState::Live,
+            WorkerState::Excluded => v1::WorkerState::Excluded,
             WorkerState::Draining => v1::WorkerState::Draining,
             WorkerState::Lost => v1::WorkerState::Lost,
         };

@@ -1,0 +1,58 @@
+//! Workers on which tasks fail that succeed elsewhere get no tasks for a while.
+//!
+//! It is the success elsewhere that speaks against a worker: a task that fails everywhere excludes nobody. At most half of
+//! the workers are excluded at a time, and never the last one.
+
+use crate::lease::Timer;
+use crate::state::State;
+use windrow_model::{TaskId, Time, WorkerId, WorkerState};
+
+/// Exclusions become longer up to so many times the first.
+const LONGEST: u64 = 10;
+
+impl State {
+    /// A task has been finished there: whatever failed it before on other workers was theirs.
+    pub fn succeeded_on(&mut self, id: TaskId, worker: WorkerId) {
+        let failed_on = self.task_mut(id).map(|task| std::mem::take(&mut task.failed_on)).unwrap_or_default();
+        if !failed_on.contains(&worker) {
+            failed_on.into_iter().for_each(|other| self.add_fault(other));
+        }
+    }
+
+    fn add_fault(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.live_mut(id).filter(|w| !w.excluded) else { return };
+        worker.faults += 1;
+        if worker.faults < self.config.faults_max || worker.state != WorkerState::Live {
+            return;
+        }
+        let live = self.workers.iter().filter(|(_, w)| w.state == WorkerState::Live);
+        let (excluded, all) = live.fold((0, 0), |(e, n), (_, w)| (e + usize::from(w.excluded), n + 1));
+        if (excluded + 1) * 2 > all {
+            return;
+        }
+        let mut times = 0;
+        self.workers.change(id, |w| {
+            (w.faults, w.excluded) = (0, true);
+            times = w.exclusions;
+            w.exclusions += 1;
+        });
+        let ms = self.config.exclusion_ms.saturating_mul((1 << times.min(31)).min(LONGEST));
+        // An exclusion must end, even if it was configured not to.
+        self.timers.set(Timer::Excluded(id), self.now.plus_ms(ms).min(Time(u64::MAX - 1)));
+    }
+
+    /// The worker gets tasks again.
+    pub fn readmit(&mut self, id: WorkerId) {
+        self.timers.clear(Timer::Excluded(id));
+        self.workers.change(id, |w| w.excluded = false);
+    }
+
+    /// After a worker has gone: if only excluded ones are left they are better than nobody. Those that are gone
+    /// themselves are not excluded any more either.
+    pub fn keep_somebody(&mut self) {
+        let alone = !self.workers.iter().any(|(_, w)| w.state == WorkerState::Live && !w.excluded);
+        let excluded = self.workers.iter().filter(|(_, w)| w.excluded && (alone || w.state != WorkerState::Live));
+        let back: Vec<WorkerId> = excluded.map(|(id, _)| id).collect();
+        back.into_iter().for_each(|id| self.readmit(id));
+    }
+}

@@ -1,0 +1,69 @@
+//! Workers on which tasks fail that succeed elsewhere get no tasks for a while.
+
+mod support;
+use support::*;
+use windrow_model::*;
+use windrow_scheduler::{Config, Event};
+
+fn state(h: &Harness, n: u8) -> WorkerState {
+    h.scheduler.workers().iter().find(|w| w.id == worker_id(n)).unwrap().state
+}
+
+/// Tasks fail on worker 1 and are then done elsewhere, until so many have; one slot each, two workers.
+fn fail_on_the_first(h: &mut Harness, tasks: u32) {
+    h.submit(1, map_only(), &[tasks]);
+    for _ in 0..tasks * 3 {
+        let Some((worker, task)) = h.assigned.first().cloned() else { return };
+        h.assigned.remove(0);
+        if worker == worker_id(1) {
+            let failure = failure(Code::IoError);
+            h.step(Event::AttemptFailed { worker, attempt: task.attempt, failure });
+        } else {
+            h.done(worker, &task);
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_fails_what_others_can_do_is_left_out_for_a_while() {
+    let mut h = Harness::with(Config { lease_ms: u64::MAX, ..Config::default() });
+    h.join(1, 1);
+    h.join(2, 1);
+    fail_on_the_first(&mut h, 10);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+    assert_eq!((state(&h, 1), state(&h, 2)), (WorkerState::Excluded, WorkerState::Live));
+    h.submit(2, map_only(), &[2]);
+    assert_eq!(h.running(), ["0/0@2"], "it gets nothing");
+    let before = h.now;
+    h.tick();
+    assert_eq!(h.now.since_ms(before), Config::default().exclusion_ms);
+    assert_eq!(state(&h, 1), WorkerState::Live);
+    assert_eq!(h.running(), ["0/0@2", "0/1@1"]);
+}
+
+#[test]
+fn a_task_that_fails_everywhere_excludes_nobody() {
+    let mut h = Harness::new();
+    (1..=3).for_each(|n| drop(h.join(n, 1)));
+    for job in 1..=6 {
+        h.submit(job, map_only(), &[1]);
+        for _ in 0..4 {
+            h.fail(job, 0, 0, Code::ExecutorCrashed);
+        }
+        assert_eq!(h.ended[&job_id(job)].state, JobState::Failed);
+    }
+    assert!((1..=3).all(|n| state(&h, n) == WorkerState::Live));
+}
+
+#[test]
+fn the_last_worker_is_never_excluded_and_one_that_is_left_alone_is_taken_back() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.join(2, 1);
+    fail_on_the_first(&mut h, 10);
+    assert_eq!(state(&h, 1), WorkerState::Excluded);
+    h.leave(2);
+    assert_eq!(state(&h, 1), WorkerState::Live, "better than nobody");
+    h.submit(2, map_only(), &[1]);
+    assert_eq!(h.running(), ["0/0@1"]);
+}
