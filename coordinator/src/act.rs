@@ -12,7 +12,7 @@ use windrow_model::{
 };
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, to_worker::Message as Tell};
-use windrow_scheduler::{Action, Event, RestoredSplit, RestoredTask};
+use windrow_scheduler::{Action, Collected, Event, RestoredSplit, RestoredTask};
 
 impl Driver {
     /// Does one action. Events that follow at once are put in `follow`.
@@ -29,7 +29,10 @@ impl Driver {
             Action::Published { worker, attempt, report } => self.record_published(worker, attempt, *report),
             Action::SetAside { record } => self.journal.note(Record::BadRecord(record)),
             Action::CommitJob { job, parts, bad_records } => self.seal(job, Commit { parts, bad_records }),
-            Action::JobEnded { job, status, workers, .. } => self.end(job, *status, &workers),
+            Action::JobEnded { job, status, collected, workers } => {
+                self.record_collected(job, collected);
+                self.end(job, *status, &workers);
+            }
         }
     }
 
@@ -156,6 +159,16 @@ impl Driver {
         let chunks = outputs.filter_map(|(sink, o)| Some((*sink, *o.chunks.get(&attempt)?))).collect();
         let task = RestoredTask { worker, attempt, report };
         self.journal.note(Record::Published(Box::new(PublishedTask { task, chunks })));
+    }
+
+    /// With the end of the job, which is recorded next.
+    fn record_collected(&mut self, job: JobId, collected: Collected) {
+        if collected.is_empty() {
+            return;
+        }
+        let forgotten = self.results.add(job, &collected);
+        self.journal.note(Record::Collected(job, collected));
+        forgotten.into_iter().for_each(|old| self.journal.note(Record::Collected(old, Vec::new())));
     }
 
     /// Before the first output can be seen it is on record that the job is being committed: from then on it can only be

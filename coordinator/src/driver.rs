@@ -13,6 +13,7 @@ use crate::datasets::Datasets;
 use crate::journal::{JobRecord, Journal, Record};
 use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
 use crate::recover::Recovered;
+use crate::results::Results;
 use crate::sessions::Sessions;
 use crate::split::{SplitJob, StagedSink, abandon};
 use crate::staging_check::StagingChecks;
@@ -68,6 +69,8 @@ pub(crate) struct Driver {
     pub ran: BTreeMap<JobId, BTreeSet<WorkerId>>,
     /// Staging folders of jobs that have ended and whose end is being recorded.
     pub leftovers: BTreeMap<JobId, Vec<StagedSink>>,
+    /// Results of collects that the journal has.
+    pub results: Results,
     /// Workers that the journal has.
     pub members: BTreeSet<WorkerId>,
     /// Restored jobs that wait for workers until then; and those among them whose inputs are to be cut when they are over.
@@ -91,7 +94,7 @@ pub(crate) struct Start {
 impl Driver {
     pub fn new(start: Start, mailbox: Mailbox) -> Self {
         let config = windrow_scheduler::Config { lease_ms: start.lease_ms, ..Default::default() };
-        let Recovered { epoch, past, running, datasets, workers } = start.recovered;
+        let Recovered { epoch, past, running, datasets, workers, collected } = start.recovered;
         let mut driver = Driver {
             scheduler: Scheduler::new(config, epoch),
             clock: Clock::new(),
@@ -111,6 +114,7 @@ impl Driver {
             ending: BTreeMap::new(),
             leftovers: BTreeMap::new(),
             ran: BTreeMap::new(),
+            results: Results::new(collected),
             members: workers.into_iter().collect(),
             awaited_until: None,
             unsplit: Vec::new(),
@@ -311,6 +315,9 @@ impl Driver {
             (state, None) => {
                 return Err(Failure::new(Code::BadRequest, format!("{job} is {}, not done", state.as_str())));
             }
+        }
+        if let Some(earlier) = self.results.get(job) {
+            return Ok(earlier.clone());
         }
         let kept = self.scheduler.collected(job).ok_or_else(|| {
             Failure::new(Code::JobNotFound, format!("the results of {job} are no longer kept: ask right after its end"))

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use windrow_model::{
     BadRecord, Code, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, WorkerId,
 };
-use windrow_scheduler::{RestoredSplit, RestoredTask};
+use windrow_scheduler::{Collected, RestoredSplit, RestoredTask};
 
 /// A job, as lists show it after the coordinator has started again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ pub enum Record {
     Dataset(DatasetChange),
     /// Every output of a job that is a dataset.
     Outputs(JobId, Vec<Dataset>),
+    /// What the collects of a job gave; nothing: it is forgotten.
+    Collected(JobId, Collected),
     /// A worker has a session, or is lost.
     Worker(WorkerId, bool),
 }
@@ -86,6 +88,8 @@ pub trait JobStore: Send {
     fn load(&mut self) -> Result<Vec<JobRecord>, Error>;
     /// What is needed to go on with jobs, by id.
     fn load_running(&mut self) -> Result<Vec<RunningJob>, Error>;
+    /// Results of collects that are kept, by job id.
+    fn load_collected(&mut self) -> Result<Vec<(JobId, Collected)>, Error>;
     /// Every dataset, by name.
     fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error>;
     /// Workers that had a session.

@@ -18,6 +18,7 @@ mod logs;
 mod mailbox;
 mod recover;
 mod restore;
+mod results;
 mod rpc;
 mod sessions;
 mod split;

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use windrow_model::dataset::dataset_name;
 use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus, WorkerId};
-use windrow_scheduler::RestoredJob;
+use windrow_scheduler::{Collected, RestoredJob};
 use windrow_store::Staging;
 
 /// What is left of earlier lives.
@@ -24,6 +24,8 @@ pub(crate) struct Recovered {
     pub running: Vec<RecoveredJob>,
     pub datasets: Vec<Dataset>,
     pub workers: Vec<WorkerId>,
+    /// By job id.
+    pub collected: Vec<(JobId, Collected)>,
 }
 
 /// A job that goes on.
@@ -78,8 +80,8 @@ pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recov
     if !running.is_empty() {
         tracing::info!("{} jobs go on", running.len());
     }
-    let (datasets, workers) = (store.load_datasets()?, store.load_workers()?);
-    Ok(Recovered { epoch, past, running, datasets, workers })
+    let (datasets, workers, collected) = (store.load_datasets()?, store.load_workers()?, store.load_collected()?);
+    Ok(Recovered { epoch, past, running, datasets, workers, collected })
 }
 
 fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<RecoveredJob, Failure> {

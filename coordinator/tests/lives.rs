@@ -71,6 +71,7 @@ async fn a_restarted_coordinator_lists_what_has_ended_and_what_goes_on() {
     // A repeated submit is still the same job, and nothing runs again.
     assert_eq!(client.submit(&done).await, Ok(done.id));
     assert_eq!(client.end_of(done.id).await, before);
+    assert_eq!(client.collected(done.id).await.unwrap().len(), 2, "what its two tasks collected");
     // The binary is still there.
     let again = spec(3, &place.input(), &place.dir.path().join("out2"));
     assert_eq!(client.submit(&again).await, Ok(again.id));

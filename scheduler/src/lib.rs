@@ -77,7 +77,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// A scheduler without jobs and workers. `epoch` must be larger than that of every scheduler before it whose
-    /// attempts may still run: it fences them.
+    /// attempts may still run: it tells theirs from its own. Jobs of an earlier one come with [`Event::Restored`].
     pub fn new(config: Config, epoch: Epoch) -> Self {
         Scheduler { state: State::new(config, epoch) }
     }

@@ -9,6 +9,7 @@
 //! published  job id, stage, task   → JournalPublished
 //! bad        job id, stage, task, range, offset → BadRecord   JSON
 //! outputs    job id                                           its datasets are recorded
+//! collected  job id                → JournalCollected         protobuf; of jobs that are done
 //! workers    worker id                                        it had a session
 //! ```
 //! Every transaction is fsynced before it counts, in two phases: once it counts, a file that does not have it whole is a
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windrow_format::durable::{self, Durability};
 use windrow_model::{BadRecord, Dataset, Epoch, JobId, WorkerId};
+use windrow_scheduler::Collected;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const JOBS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("jobs");
@@ -31,6 +33,7 @@ const SPLITS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("splits");
 const PUBLISHED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("published");
 const BAD: TableDefinition<&[u8], &[u8]> = TableDefinition::new("bad");
 const OUTPUTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("outputs");
+const COLLECTED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("collected");
 const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
 /// Format 1 had no running jobs, and is read.
 const FORMAT: u64 = 2;
@@ -141,6 +144,7 @@ impl DiskStore {
             Record::Dataset(DatasetChange::Put(dataset)) => {
                 serde_json::to_vec(dataset).map_err(|e| failed(dataset.name.clone(), e))?
             }
+            Record::Collected(_, collected) => rows::encode_collected(collected),
             Record::Outputs(..) | Record::Dataset(DatasetChange::Removed(_)) | Record::Worker(..) => Vec::new(),
         })
     }
@@ -265,6 +269,16 @@ impl JobStore for DiskStore {
         Ok(jobs.into_values().collect())
     }
 
+    fn load_collected(&mut self) -> Result<Vec<(JobId, Collected)>, Error> {
+        let read = |(id, value): Entry| {
+            let id =
+                <[u8; 16]>::try_from(id).map_err(|_| self.corrupt("a result", "its job's id has another length"))?;
+            let collected = rows::decode_collected(&value).map_err(|e| self.corrupt("a result", &e))?;
+            Ok((JobId::from_bytes(id), collected))
+        };
+        self.entries(COLLECTED)?.into_iter().map(read).collect()
+    }
+
     fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error> {
         self.read_all(DATASETS, "a dataset's record")
     }
@@ -291,6 +305,7 @@ impl JobStore for DiskStore {
         self.transaction(|txn| {
             for id in jobs {
                 txn.open_table(JOBS)?.remove(&id.as_bytes()[..])?;
+                txn.open_table(COLLECTED)?.remove(&id.as_bytes()[..])?;
                 remove_running(txn, *id)?;
             }
             Ok(())
@@ -327,6 +342,10 @@ fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Res
                 table.insert(dataset.name.as_bytes(), &one[..])?;
             }
         }
+        Record::Collected(id, collected) if collected.is_empty() => {
+            txn.open_table(COLLECTED)?.remove(&id.as_bytes()[..])?;
+        }
+        Record::Collected(id, _) => drop(txn.open_table(COLLECTED)?.insert(&id.as_bytes()[..], value)?),
         Record::Worker(id, true) => drop(txn.open_table(WORKERS)?.insert(&id.as_bytes()[..], &[][..])?),
         Record::Worker(id, false) => drop(txn.open_table(WORKERS)?.remove(&id.as_bytes()[..])?),
     }
@@ -456,6 +475,7 @@ mod tests {
                 records.extend(job.published.into_iter().map(|p| Record::Published(Box::new(p))));
                 records.extend(job.bad_records.into_iter().map(|b| Record::BadRecord(Box::new(b))));
                 records.push(Record::Outputs(id(n), vec![]));
+                records.push(Record::Collected(id(n), vec![("c".into(), vec![vec![n], vec![]])]));
                 records.push(Record::Worker(WorkerId::from_bytes([n; 16]), true));
                 store.write(&records).unwrap();
             }
@@ -466,7 +486,12 @@ mod tests {
         assert_eq!(store.load_workers().unwrap(), [WorkerId::from_bytes([2; 16])]);
         store.write(&[record(1, JobState::Done).into()]).unwrap();
         assert_eq!(store.load_running().unwrap(), [running(2)]);
+        let collected = |n: u8| (id(n), vec![("c".to_string(), vec![vec![n], vec![]])]);
+        assert_eq!(store.load_collected().unwrap(), [collected(1), collected(2)]);
+        store.write(&[Record::Collected(id(1), vec![])]).unwrap();
+        assert_eq!(store.load_collected().unwrap(), [collected(2)]);
         store.forget(&[id(2)]).unwrap();
+        assert_eq!(store.load_collected().unwrap(), []);
         assert_eq!(store.load_running().unwrap(), []);
         assert!([PUBLISHED, BAD, SPLITS, OUTPUTS].iter().all(|table| store.entries(*table).unwrap().is_empty()));
     }

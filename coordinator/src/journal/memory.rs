@@ -4,6 +4,7 @@ use super::{DatasetChange, JobRecord, JobStore, Record, RunningJob};
 use crate::error::Error;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{Dataset, Epoch, JobId, WorkerId};
+use windrow_scheduler::Collected;
 
 /// Records in memory.
 #[derive(Debug, Default)]
@@ -13,6 +14,7 @@ pub struct MemoryStore {
     running: BTreeMap<JobId, RunningJob>,
     datasets: BTreeMap<String, Dataset>,
     workers: BTreeSet<WorkerId>,
+    collected: BTreeMap<JobId, Collected>,
 }
 
 impl MemoryStore {
@@ -31,6 +33,9 @@ impl JobStore for MemoryStore {
     }
     fn load_running(&mut self) -> Result<Vec<RunningJob>, Error> {
         Ok(self.running.values().cloned().collect())
+    }
+    fn load_collected(&mut self) -> Result<Vec<(JobId, Collected)>, Error> {
+        Ok(self.collected.iter().map(|(id, collected)| (*id, collected.clone())).collect())
     }
     fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error> {
         Ok(self.datasets.values().cloned().collect())
@@ -73,6 +78,8 @@ impl JobStore for MemoryStore {
                     datasets.iter().for_each(|d| self.put(d));
                     self.running.entry(*id).and_modify(|job| job.datasets_done = true);
                 }
+                Record::Collected(id, collected) if collected.is_empty() => drop(self.collected.remove(id)),
+                Record::Collected(id, collected) => drop(self.collected.insert(*id, collected.clone())),
                 Record::Worker(id, true) => drop(self.workers.insert(*id)),
                 Record::Worker(id, false) => drop(self.workers.remove(id)),
             }
@@ -82,6 +89,7 @@ impl JobStore for MemoryStore {
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error> {
         self.jobs.retain(|id, _| !jobs.contains(id));
         self.running.retain(|id, _| !jobs.contains(id));
+        self.collected.retain(|id, _| !jobs.contains(id));
         Ok(())
     }
 }

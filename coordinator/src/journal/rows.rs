@@ -4,7 +4,7 @@ use super::PublishedTask;
 use prost::Message;
 use windrow_model::{BadRecord, DatasetChunk, Epoch, JobId, JobSpec, StageId, TaskId};
 use windrow_proto::v1;
-use windrow_scheduler::{RestoredSplit, RestoredTask, StageChunks};
+use windrow_scheduler::{Collected, RestoredSplit, RestoredTask, StageChunks};
 
 /// Why a row does not read.
 pub type Wrong = String;
@@ -64,6 +64,17 @@ pub fn decode_published(bytes: &[u8]) -> Result<PublishedTask, Wrong> {
         Ok::<_, Wrong>((c.sink, DatasetChunk { digest, length: c.length }))
     };
     Ok(PublishedTask { task, chunks: published.chunks.into_iter().map(chunk).collect::<Result<_, _>>()? })
+}
+
+pub fn encode_collected(collected: &Collected) -> Vec<u8> {
+    let collect =
+        |(name, blobs): &(String, Vec<Vec<u8>>)| v1::JournalCollect { name: name.clone(), blobs: blobs.clone() };
+    v1::JournalCollected { collects: collected.iter().map(collect).collect() }.encode_to_vec()
+}
+
+pub fn decode_collected(bytes: &[u8]) -> Result<Collected, Wrong> {
+    let collected = message::<v1::JournalCollected>(bytes)?;
+    Ok(collected.collects.into_iter().map(|c| (c.name, c.blobs)).collect())
 }
 
 /// Rows of a job sort by stage and task.
