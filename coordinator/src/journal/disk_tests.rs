@@ -1,0 +1,252 @@
+//! What is acknowledged is there after a restart, and damage is noticed.
+
+use super::*;
+use windrow_model::{Code, Counters, Digest, Failure, JobState, JobStatus, RecordPlace, TaskTotals};
+
+fn record(n: u8, state: JobState) -> JobRecord {
+    let status = JobStatus {
+        id: JobId::from_bytes([n; 16]),
+        name: format!("job {n}"),
+        state,
+        stages: vec![],
+        tasks: TaskTotals::default(),
+        attempts: 1,
+        counters: Counters::default(),
+        error: None,
+        waiting: None,
+        outputs: vec![],
+        submitted_unix_ms: 1,
+        elapsed_ms: 2,
+    };
+    JobRecord { status, program: "P".into(), binary: Digest::of(b"b") }
+}
+
+#[test]
+fn records_and_epochs_outlive_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.redb");
+    {
+        let mut store = DiskStore::open(&path).unwrap();
+        assert_eq!(store.begin_epoch().unwrap(), Epoch(1));
+        assert_eq!(store.load().unwrap(), []);
+        store.write(&[record(1, JobState::Planning).into(), record(2, JobState::Failed).into()]).unwrap();
+        store.write(&[record(1, JobState::Done).into()]).unwrap();
+    }
+    let mut store = DiskStore::open(&path).unwrap();
+    assert_eq!(store.begin_epoch().unwrap(), Epoch(2));
+    assert_eq!(store.load().unwrap(), [record(1, JobState::Done), record(2, JobState::Failed)]);
+    store.forget(&[JobId::from_bytes([1; 16])]).unwrap();
+    assert_eq!(store.load().unwrap(), [record(2, JobState::Failed)]);
+}
+
+/// Reads and collects.
+fn plan() -> windrow_model::Plan {
+    use windrow_model::{Collect, Framing, Input, Output, Plan, Port, SourceSpec, Stage, StageId};
+    let source = SourceSpec {
+        inputs: vec!["/in".into()],
+        framing: Framing::Fixed(10),
+        decompress: false,
+        header: false,
+        sample: false,
+    };
+    let stage = Stage {
+        label: "map".into(),
+        place: "main.rs:1".into(),
+        inputs: vec![Input::Source(source)],
+        outputs: vec![Output::Broadcast],
+        deterministic: true,
+    };
+    let collects = vec![Collect { name: "c".into(), from: Port { stage: StageId(0), output: 0 } }];
+    Plan { stages: vec![stage], sinks: vec![], collects, sides: vec![], fingerprint: Digest::of(b"f") }
+}
+
+#[test]
+fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
+    use windrow_model::{AttemptId, BadRecord, Incarnation, JobSpec, SkippedRecord, StageId, TaskId, TaskReport};
+    use windrow_scheduler::{RestoredSplit, RestoredTask, StageChunks};
+    let id = |n: u8| JobId::from_bytes([n; 16]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.redb");
+    let running = |n: u8| {
+        let task = TaskId { job: id(n), stage: StageId(0), index: 0 };
+        let attempt = AttemptId { task, number: 3, epoch: Epoch(1), incarnation: Incarnation(2) };
+        let place = RecordPlace { file: "/in".into(), offset: 9, excerpt: String::new() };
+        let record = SkippedRecord { range: 0, offset: 9 };
+        let chunk = windrow_model::Chunk { part: 4, skip: vec![record], ..Default::default() };
+        RunningJob {
+            spec: Box::new(JobSpec {
+                id: id(n),
+                name: "n".into(),
+                program: "P".into(),
+                params: "{}".into(),
+                plan: plan(),
+                binary: Digest::of(b"b"),
+                options: Default::default(),
+            }),
+            split: Some(RestoredSplit {
+                epoch: Epoch(7),
+                input_bytes: 11,
+                stages: vec![StageChunks { stage: StageId(0), chunks: vec![chunk] }],
+            }),
+            published: vec![PublishedTask {
+                task: RestoredTask {
+                    worker: WorkerId::from_bytes([5; 16]),
+                    attempt,
+                    report: TaskReport { run_ms: 8, ..TaskReport::default() },
+                },
+                chunks: vec![(1, windrow_model::DatasetChunk { digest: Digest::of(b"c"), length: 3 })],
+            }],
+            bad_records: vec![BadRecord { task, record, place, code: Code::UserPanic, message: "m".into() }],
+            datasets_done: true,
+        }
+    };
+    {
+        let mut store = DiskStore::open(&path).unwrap();
+        for n in [1, 2] {
+            let job = running(n);
+            let mut records = vec![Record::Spec(job.spec), Record::Split(id(n), Box::new(job.split.unwrap()))];
+            records.push(record(n, JobState::Planning).into());
+            records.extend(job.published.into_iter().map(|p| Record::Published(Box::new(p))));
+            records.extend(job.bad_records.into_iter().map(|b| Record::BadRecord(Box::new(b))));
+            records.push(Record::Outputs(id(n), vec![]));
+            records.push(Record::Collected(id(n), vec![("c".into(), vec![vec![n], vec![]])]));
+            records.push(Record::Worker(WorkerId::from_bytes([n; 16]), true));
+            store.write(&records).unwrap();
+        }
+        store.write(&[Record::Worker(WorkerId::from_bytes([1; 16]), false)]).unwrap();
+    }
+    let mut store = DiskStore::open(&path).unwrap();
+    assert_eq!(store.load_running().unwrap(), [running(1), running(2)]);
+    assert_eq!(store.load_workers().unwrap(), [WorkerId::from_bytes([2; 16])]);
+    store.write(&[record(1, JobState::Done).into()]).unwrap();
+    assert_eq!(store.load_running().unwrap(), [running(2)]);
+    let collected = |n: u8| (id(n), vec![("c".to_string(), vec![vec![n], vec![]])]);
+    assert_eq!(store.load_collected().unwrap(), [collected(1), collected(2)]);
+    store.write(&[Record::Collected(id(1), vec![])]).unwrap();
+    assert_eq!(store.load_collected().unwrap(), [collected(2)]);
+    store.forget(&[id(2)]).unwrap();
+    assert_eq!(store.load_collected().unwrap(), []);
+    assert_eq!(store.load_running().unwrap(), []);
+    assert!([PUBLISHED, BAD, SPLITS, OUTPUTS].iter().all(|table| store.entries(*table).unwrap().is_empty()));
+}
+
+#[test]
+fn a_place_that_is_no_text_does_not_keep_a_job_from_being_recorded() {
+    use std::os::unix::ffi::OsStringExt;
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = DiskStore::open(&dir.path().join("journal.redb")).unwrap();
+    let mut failed = record(1, JobState::Failed);
+    let file = std::ffi::OsString::from_vec(b"/in/\xff".to_vec()).into();
+    failed.status.error =
+        Some(Failure::new(Code::UserPanic, "boom").at(RecordPlace { file, offset: 3, excerpt: String::new() }));
+    store.write(&[failed.into()]).unwrap();
+    assert_eq!(store.load().unwrap().len(), 1);
+}
+
+#[test]
+fn datasets_outlive_the_process_with_their_last_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.redb");
+    let dataset = |name: &str, version| Dataset {
+        name: name.into(),
+        version,
+        framing: windrow_model::Framing::Fixed(100),
+        replicas: 2,
+        chunks: vec![windrow_model::DatasetChunk { digest: Digest::of(b"c"), length: 300 }],
+    };
+    let put = |name, version| Record::Dataset(DatasetChange::Put(dataset(name, version)));
+    {
+        let mut store = DiskStore::open(&path).unwrap();
+        assert_eq!(store.load_datasets().unwrap(), []);
+        store.write(&[put("a", 1), put("b", 1), put("a", 2)]).unwrap();
+        store.write(&[Record::Dataset(DatasetChange::Removed("b".into())), put("c", 7)]).unwrap();
+    }
+    let mut store = DiskStore::open(&path).unwrap();
+    assert_eq!(store.load_datasets().unwrap(), [dataset("a", 2), dataset("c", 7)]);
+}
+
+#[test]
+fn a_file_that_is_no_journal_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.redb");
+    let garbage = vec![7u8; 10_000];
+    std::fs::write(&path, &garbage).unwrap();
+    let error = DiskStore::open(&path).unwrap_err();
+    assert_eq!(error.code(), Code::JournalCorrupt, "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), garbage);
+}
+
+/// Opens a damaged copy: either everything is there, or it is refused, and refused again.
+#[track_caller]
+fn all_or_refused(folder: &Path, bytes: &[u8], expected: &[JobRecord], what: &str) -> bool {
+    let path = folder.join("journal.redb");
+    let _ = std::fs::remove_file(path.with_extension("damaged"));
+    std::fs::write(&path, bytes).unwrap();
+    match DiskStore::open(&path) {
+        Ok(mut store) => {
+            assert_eq!(store.load().unwrap(), expected, "{what}");
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.code(), Code::JournalCorrupt, "{what}: {error}");
+            assert_eq!(DiskStore::open(&path).unwrap_err().code(), Code::JournalCorrupt, "{what}: again");
+            false
+        }
+    }
+}
+
+/// A journal as a kill or an orderly end leaves it: every acknowledged record is in it.
+fn journal(folder: &Path, killed: bool) -> (Vec<u8>, Vec<JobRecord>) {
+    let path = folder.join("whole.redb");
+    let mut store = DiskStore::open(&path).unwrap();
+    for n in 0..60 {
+        store.write(&[record(n, JobState::Planning).into()]).unwrap();
+        store.write(&[record(n, JobState::Done).into()]).unwrap();
+    }
+    let expected = store.load().unwrap();
+    if !killed {
+        drop(store);
+        return (std::fs::read(&path).unwrap(), expected);
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    drop(store);
+    (bytes, expected)
+}
+
+#[test]
+fn a_journal_that_is_cut_anywhere_is_whole_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for killed in [true, false] {
+        let place = dir.path().join(killed.to_string());
+        std::fs::create_dir(&place).unwrap();
+        let (bytes, expected) = journal(&place, killed);
+        assert!(all_or_refused(&place, &bytes, &expected, "untouched"));
+        for at in (0..40).map(|i| bytes.len() * i / 40).chain([1, 63, 64, 511, bytes.len() - 1]) {
+            all_or_refused(&place, &bytes[..at], &expected, &format!("cut at {at}, killed: {killed}"));
+        }
+    }
+}
+
+#[test]
+fn a_bit_that_flips_anywhere_is_harmless_or_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut refused, mut random) = (0, 0x9E37_79B9_7F4A_7C15u64);
+    let flips: usize = std::env::var("WINDROW_JOURNAL_FLIPS").map_or(120, |n| n.parse().expect("a number"));
+    for killed in [true, false] {
+        let place = dir.path().join(killed.to_string());
+        std::fs::create_dir(&place).unwrap();
+        let (bytes, expected) = journal(&place, killed);
+        // Most of the file is free: half of the flips go to where something is.
+        let used: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i] != 0).collect();
+        for n in 0..flips {
+            random = random.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+            let some = (random >> 20) as usize;
+            let at = if n % 2 == 0 { used[some % used.len()] } else { some % bytes.len() };
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (random >> 61);
+            let what = format!("bit flipped in byte {at}, killed: {killed}");
+            refused += usize::from(!all_or_refused(&place, &damaged, &expected, &what));
+        }
+    }
+    assert!(refused > 0, "no flip was noticed");
+}
