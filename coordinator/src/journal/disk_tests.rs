@@ -165,6 +165,27 @@ fn datasets_outlive_the_process_with_their_last_change() {
     assert_eq!(store.load_datasets().unwrap(), [dataset("a", 2), dataset("c", 7)]);
 }
 
+/// Format 1 had the same tables, without those of running jobs.
+#[test]
+fn an_older_journal_is_read_and_a_newer_one_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.redb");
+    let at = |format: u64| {
+        let store = DiskStore::open(&path).unwrap();
+        store.meta("format", |_| format).unwrap();
+    };
+    DiskStore::open(&path).unwrap().write(&[record(1, JobState::Done).into()]).unwrap();
+    at(1);
+    assert_eq!(DiskStore::open(&path).unwrap().load().unwrap(), [record(1, JobState::Done)]);
+    assert_eq!(DiskStore::open(&path).unwrap().meta("format", |old| old.unwrap()).unwrap(), FORMAT);
+    at(FORMAT + 1);
+    for _ in 0..2 {
+        let error = DiskStore::open(&path).unwrap_err();
+        assert!(error.to_string().contains("formats up to"), "{error}");
+    }
+    assert!(!path.with_extension("damaged").exists(), "it is not damaged");
+}
+
 #[test]
 fn a_file_that_is_no_journal_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
