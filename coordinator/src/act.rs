@@ -174,14 +174,19 @@ impl Driver {
     /// Before the first output can be seen it is on record that the job is being committed: from then on it can only be
     /// done or fail, and its parts are those that are recorded.
     fn seal(&mut self, job: JobId, commit: Commit) {
-        let Some(spec) = self.scheduler.spec(job) else { return };
-        let (program, binary) = (spec.program.clone(), spec.binary);
         let Some(status) = self.scheduler.status(job, self.clock.now()) else { return };
+        let Some(record) = self.record_of(job, status) else { return };
         let mailbox = self.mailbox.clone();
         let done = Box::new(move |result: Result<(), Failure>| {
             mailbox.blocking_send(Message::Sealed { job, commit, result });
         });
-        self.journal.record(JobRecord { status, program, binary }.into(), done);
+        self.journal.record(record.into(), done);
+    }
+
+    /// What the journal keeps of a job that the scheduler knows.
+    fn record_of(&self, job: JobId, status: JobStatus) -> Option<JobRecord> {
+        let spec = self.scheduler.spec(job)?;
+        Some(JobRecord { status, program: spec.program.clone(), binary: spec.binary })
     }
 
     /// Makes outputs visible that are folders.
@@ -212,11 +217,7 @@ impl Driver {
         // They go, and their outputs are free again, when the end is recorded: until then a restart goes on with the job.
         self.leftovers.insert(job, active.staging);
 
-        let record = self.scheduler.spec(job).map(|spec| JobRecord {
-            status: status.clone(),
-            program: spec.program.clone(),
-            binary: spec.binary,
-        });
+        let record = self.record_of(job, status.clone());
         self.ending.insert(job, status);
         let mailbox = self.mailbox.clone();
         let done = Box::new(move |recorded: Result<(), Failure>| {

@@ -254,9 +254,9 @@ impl Driver {
             return;
         }
         let (program, binary) = (spec.program.clone(), spec.binary);
-        self.journal.note(Record::Spec(spec.clone()));
         if let Entry::Vacant(new) = self.active.entry(job) {
             new.insert(ActiveJob::default());
+            self.journal.note(Record::Spec(spec.clone()));
             self.step(Event::Submitted { spec, unix_ms: unix_ms() });
         }
         // The step may have ended it at once, and then its end is on the way to the journal.

@@ -70,7 +70,7 @@ pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recov
         }
     }
     // Rows without a record: nobody was told of those jobs.
-    forgotten.extend(rows.into_keys().filter(|id| !running.iter().any(|r: &RecoveredJob| r.job.spec.id == *id)));
+    forgotten.extend(rows.into_keys());
     if !forgotten.is_empty() {
         store.forget(&forgotten)?;
     }

@@ -1,9 +1,19 @@
 //! Bugs to order, for the tests of the simulation: each is something that somebody could get wrong. A simulation that
 //! does not find one of them would not find it in the code either. Release builds have none of this.
 
-/// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Planted {
+macro_rules! bugs {
+    ($($(#[$what:meta])* $bug:ident,)*) => {
+        /// What goes wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Planted { $($(#[$what])* $bug,)* }
+        impl Planted {
+            /// Every bug.
+            pub const ALL: &'static [Planted] = &[$(Planted::$bug,)*];
+        }
+    };
+}
+
+bugs! {
     /// Whatever a worker says counts for the attempt that runs now.
     NoFence,
     /// A published task is not recorded.
@@ -44,35 +54,6 @@ pub enum Planted {
     NoBarrier,
     /// A task that failed on a worker goes back to its queue and keeps its slot.
     SlotLeaked,
-}
-
-impl Planted {
-    /// Every bug.
-    pub const ALL: [Planted; 20] = {
-        use Planted::*;
-        [
-            NoFence,
-            UnrecordedPart,
-            CommitTwice,
-            LossUnseen,
-            LossCharged,
-            OverSlots,
-            OtherCut,
-            NoWait,
-            SecondGrant,
-            OtherPartition,
-            Reversed,
-            NoLease,
-            NoWake,
-            CountedTwice,
-            CancelledCommit,
-            SealForgotten,
-            NotGivenBack,
-            GrantLost,
-            NoBarrier,
-            SlotLeaked,
-        ]
-    };
 }
 
 #[cfg(debug_assertions)]

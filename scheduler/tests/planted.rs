@@ -15,7 +15,7 @@ fn every_planted_bug_is_found() {
     std::panic::set_hook(Box::new(|_| {}));
     let mut missed = Vec::new();
     let mut found = Vec::new();
-    for bug in Planted::ALL {
+    for bug in Planted::ALL.iter().copied() {
         plant(Some(bug));
         let at = (0..RUNS).find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, seed % 2 == 1))).is_err());
         match at {

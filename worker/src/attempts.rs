@@ -277,8 +277,7 @@ impl Attempts {
                 self.task_failed(generation, attempt, failure, segment, &mut out)
             }
             Event::TaskOverdue { generation, attempt, failure } => {
-                let runs = |j: &Job| matches!(&j.executor, Executor::Ready { generation: g, running, .. } if *g == generation && running.contains(&attempt));
-                let here = self.jobs.get(&attempt.task.job).is_some_and(runs);
+                let here = self.running(generation, attempt.task.job).is_some_and(|r| r.contains(&attempt));
                 if let Some(a) = self.attempts.get_mut(&attempt).filter(|a| here && a.state == State::Running) {
                     // It may not even notice that it shall stop: then its executor goes, and its neighbours run again.
                     a.state = State::Cancelling;
@@ -502,9 +501,14 @@ impl Attempts {
 
     /// Takes the attempt off its executor, if it is of this generation and really had it.
     fn finished_running(&mut self, generation: u64, id: AttemptId) -> bool {
-        match self.jobs.get_mut(&id.task.job).map(|j| &mut j.executor) {
-            Some(Executor::Ready { generation: g, running, .. }) if *g == generation => running.remove(&id),
-            _ => false,
+        self.running(generation, id.task.job).is_some_and(|running| running.remove(&id))
+    }
+
+    /// What the executor of this generation runs, if it is the job's present one.
+    fn running(&mut self, generation: u64, job: JobId) -> Option<&mut BTreeSet<AttemptId>> {
+        match &mut self.jobs.get_mut(&job)?.executor {
+            Executor::Ready { generation: g, running, .. } if *g == generation => Some(running),
+            _ => None,
         }
     }
 

@@ -5,7 +5,7 @@
 //! checks), and offers it to the coordinator. Nothing is synced: after a power cut a file may be torn, which shows, and
 //! the task runs again.
 
-use crate::scratch::Scratch;
+use crate::scratch::{AttemptFolder, Scratch};
 use prost::Message;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -36,11 +36,11 @@ pub fn keep(folder: &Path, attempt: AttemptId, report: TaskReport) -> io::Result
 /// Finished attempts of earlier lives, moved back to where they are served from.
 pub fn restore(scratch: &Scratch) -> Vec<(AttemptId, TaskReport)> {
     let jobs = scratch.set_aside_folders().into_iter().flat_map(folders).flat_map(folders);
-    jobs.flat_map(folders).filter_map(|folder| restore_one(scratch, &folder)).collect()
+    jobs.flat_map(folders).filter_map(|folder| restore_one(scratch, AttemptFolder::at(folder))).collect()
 }
 
-fn restore_one(scratch: &Scratch, folder: &Path) -> Option<(AttemptId, TaskReport)> {
-    let (attempt, report) = read(&folder.join(REPORT))?;
+fn restore_one(scratch: &Scratch, folder: AttemptFolder) -> Option<(AttemptId, TaskReport)> {
+    let (attempt, report) = read(&folder.path().join(REPORT))?;
     let home = scratch.attempt(&attempt);
     let whole = || {
         let mut edges = (0u32..).zip(&report.outputs).filter_map(|(i, o)| match o {
@@ -48,12 +48,12 @@ fn restore_one(scratch: &Scratch, folder: &Path) -> Option<(AttemptId, TaskRepor
             OutputReport::Broadcast(_) | OutputReport::Sink(_) => None,
         });
         edges.all(|(i, segments)| {
-            let file = folder.join("out").join(windrow_format::names::edge_file(i));
             // A task without records for an output may have written no file.
-            segments.is_empty() || shuffle::read_index_of(&file).is_ok_and(|found| found == *segments)
+            segments.is_empty() || shuffle::read_index_of(&folder.edge(i)).is_ok_and(|found| found == *segments)
         })
     };
-    let moved = whole() && fs::create_dir_all(home.path().parent()?).is_ok() && fs::rename(folder, home.path()).is_ok();
+    let moved =
+        whole() && fs::create_dir_all(home.path().parent()?).is_ok() && fs::rename(folder.path(), home.path()).is_ok();
     moved.then_some((attempt, report))
 }
 

@@ -111,13 +111,11 @@ pub async fn run(
         outputs,
         logs,
         spawner: executor::Spawner::start().map_err(Error::System)?,
-        clock: Clock::new(),
     };
-    let clock = parts.clock;
 
     let config = Arc::new(config);
     let (events, session_events) = mpsc::unbounded_channel();
-    let session = session::Session { config: config.clone(), scratch, node, clock, events };
+    let session = session::Session { config: config.clone(), scratch, node, clock: Clock::new(), events };
     let _session = AbortOnDrop(tokio::spawn(session.run()));
 
     let (stop, stopped) = oneshot::channel::<()>();

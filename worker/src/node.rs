@@ -31,7 +31,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windrow_model::{AttemptId, Code, Digest, Failure, JobId, Task, TaskReport, WorkerId};
-use windrow_net::Clock;
 use windrow_proto::v1::{self, from_worker, to_worker};
 
 /// A worker that was asked to end does so after this time, whatever still needs it.
@@ -52,7 +51,6 @@ pub struct Parts {
     pub outputs: Outputs,
     pub logs: Logs,
     pub spawner: Spawner,
-    pub clock: Clock,
 }
 
 #[derive(Debug)]

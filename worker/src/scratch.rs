@@ -167,6 +167,10 @@ impl Drop for Scratch {
 pub struct AttemptFolder(PathBuf);
 
 impl AttemptFolder {
+    /// A folder that lies somewhere else than where this incarnation would put it.
+    pub fn at(path: PathBuf) -> AttemptFolder {
+        AttemptFolder(path)
+    }
     /// All of it.
     pub fn path(&self) -> &Path {
         &self.0

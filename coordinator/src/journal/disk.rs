@@ -35,6 +35,8 @@ const BAD: TableDefinition<&[u8], &[u8]> = TableDefinition::new("bad");
 const OUTPUTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("outputs");
 const COLLECTED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("collected");
 const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
+const TABLES: [TableDefinition<&[u8], &[u8]>; 9] =
+    [JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, BAD, OUTPUTS, COLLECTED, WORKERS];
 /// Format 1 had no running jobs, and is read.
 const FORMAT: u64 = 2;
 
@@ -77,6 +79,8 @@ impl DiskStore {
         if found != FORMAT {
             return Err(journal(true, format!("its format is {found}, this release knows formats up to {FORMAT}")));
         }
+        // Makes the tables, which a reader alone cannot.
+        store.transaction(|txn| Ok(TABLES.into_iter().try_for_each(|table| txn.open_table(table).map(drop))?))?;
         Ok(store)
     }
 
@@ -104,8 +108,6 @@ impl DiskStore {
 
     /// Every entry of a table, by key.
     fn entries(&self, table: TableDefinition<&[u8], &[u8]>) -> Result<Vec<Entry>, Error> {
-        // Makes the table, which a reader alone cannot.
-        self.transaction(|txn| Ok(txn.open_table(table).map(drop)?))?;
         let run = || {
             let table = self.db.begin_read()?.open_table(table)?;
             let mut entries = Vec::new();
