@@ -136,18 +136,49 @@ fn a_key_beyond_the_limit_is_refused() {
     writer.push(0, &vec![0; KEY_MAX], b"").unwrap();
 }
 
+fn golden(version: u32) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/shuffle-{version}"))
+}
+
+fn golden_records() -> Vec<Record> {
+    vec![(2, b"apple".to_vec(), b"1".to_vec()), (2, b"pear".to_vec(), vec![7; 200]), (5, vec![], b"x".to_vec())]
+}
+
 /// Pins what this version writes: two releases that meet in one cluster must agree on it, or refuse each other.
 #[test]
-fn the_bytes_of_version_2_never_change() {
-    let records: Vec<Record> =
-        vec![(2, b"apple".to_vec(), b"1".to_vec()), (2, b"pear".to_vec(), vec![7; 200]), (5, vec![], b"x".to_vec())];
-    let (file, _) = write(&records, Codec::None);
-    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shuffle-2");
+fn the_bytes_of_version_3_never_change() {
+    let (file, _) = write(&golden_records(), Codec::None);
     if std::env::var_os("WINDROW_WRITE_GOLDEN").is_some() {
-        std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
-        std::fs::write(&golden, &file).unwrap();
+        std::fs::write(golden(3), &file).unwrap();
     }
-    let golden = std::fs::read(golden).unwrap();
-    assert_eq!(file, golden);
-    assert_eq!(read(&golden).unwrap(), records);
+    assert_eq!(file, std::fs::read(golden(3)).unwrap());
+}
+
+#[test]
+fn files_of_every_version_are_read() {
+    for version in [2, 3] {
+        assert_eq!(read(&std::fs::read(golden(version)).unwrap()).unwrap(), golden_records());
+    }
+}
+
+#[test]
+fn a_segment_says_whether_its_keys_ascend() {
+    let keys = |n: u32| (0..n).map(|i| (0, format!("key {i:09}").into_bytes(), vec![7; 100])).collect::<Vec<Record>>();
+    let mut unsorted = keys(3000);
+    unsorted.push((0, b"key".to_vec(), vec![]));
+    // One block, and several; equal keys ascend, and so does a key that only goes on longer.
+    let mut equal = keys(1500);
+    equal.extend(std::iter::repeat_n((0, b"key 0000014990".to_vec(), vec![1; 90]), 1500));
+    for codec in [Codec::None, Codec::Lz4] {
+        for (records, sorted) in [(keys(1), true), (keys(3000), true), (equal.clone(), true), (unsorted.clone(), false)]
+        {
+            let (file, segments) = write(&records, codec);
+            let segment = &file[..segments[0].length as usize];
+            assert_eq!(windrow_format::lane::is_sorted(segment).unwrap(), sorted);
+        }
+    }
+    // Each partition by itself.
+    let (file, segments) = write(&[(0, b"b".to_vec(), vec![]), (1, b"a".to_vec(), vec![])], Codec::None);
+    let second = &file[segments[1].offset as usize..][..segments[1].length as usize];
+    assert!(windrow_format::lane::is_sorted(second).unwrap());
 }
