@@ -12,8 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use windrow_failpoint::failpoint;
 use windrow_format::block::{FormatError, Identity};
 use windrow_format::codec::Codec;
+use windrow_format::quota::Charged;
 use windrow_format::shuffle::{SegmentCursor, ShuffleWriter};
 use windrow_model::{Order, Segment};
 
@@ -48,6 +50,11 @@ impl Output {
     /// Completes the file.
     pub fn finish(self) -> Result<Vec<Segment>> {
         self.writer.finish().map_err(EngineError::file(&self.path))
+    }
+
+    /// Completes a file that is only needed for now.
+    fn finish_run(self) -> Result<(Vec<Segment>, Charged)> {
+        self.writer.finish_for_now().map_err(EngineError::file(&self.path))
     }
 }
 
@@ -113,6 +120,8 @@ struct Run {
     file: Arc<MappedFile>,
     path: PathBuf,
     segments: Vec<Segment>,
+    /// Its disk space counts for as long as it is there.
+    _charged: Charged,
 }
 
 /// The runs of one edge.
@@ -159,15 +168,16 @@ impl Runs {
         fs::create_dir_all(&self.folder).map_err(EngineError::io("create", &self.folder))?;
         let path = unique_path(&self.folder);
         let mut out = Output::create(path.clone(), self.identity, self.codec, self.write_bytes)?;
-        let filled = fill(&mut out).and_then(|()| out.finish());
-        let run = filled.and_then(|segments| Ok((segments, MappedFile::open(&path)?)));
+        let filled = failpoint!("spill").map_err(EngineError::io("write", &path)).and_then(|()| fill(&mut out));
+        let filled = filled.and_then(|()| out.finish_run());
+        let run = filled.and_then(|(segments, charged)| Ok((segments, charged, MappedFile::open(&path)?)));
         // Mapped or failed: the name has served.
         let removed = fs::remove_file(&path).map_err(EngineError::io("remove", &path));
-        let (segments, file) = run?;
+        let (segments, charged, file) = run?;
         removed?;
         self.written += 1;
         self.bytes += file.len() as u64;
-        Ok(Run { file: Arc::new(file), path, segments })
+        Ok(Run { file: Arc::new(file), path, segments, _charged: charged })
     }
 
     /// Bytes of buffers that merging all runs at once needs.
@@ -205,6 +215,7 @@ impl Runs {
             1 => group.remove(0),
             _ => {
                 let (order, identity) = (self.order, self.identity);
+                failpoint!("merge").map_err(EngineError::io("write", &self.folder))?;
                 self.write(|out| merge_runs::<Nothing>(&group, None, identity, order, through, out))?
             }
         };

@@ -13,5 +13,7 @@ pub mod cut;
 pub mod durable;
 pub mod manifest;
 pub mod names;
+pub mod quota;
 pub mod segment;
 pub mod shuffle;
+pub mod space;

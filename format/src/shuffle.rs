@@ -10,9 +10,11 @@
 
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
 use crate::codec::{Codec, Compressor};
+use crate::quota::Charged;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use windrow_failpoint::failpoint;
 use windrow_model::Segment;
 
 pub use crate::segment::{SegmentCursor, SegmentReader};
@@ -29,6 +31,7 @@ const WRITE_BYTES: usize = 1 << 20;
 /// Writes a shuffle file. Memory: its write buffer, and with a codec one raw block.
 pub struct ShuffleWriter {
     file: File,
+    charged: Charged,
     identity: Identity,
     compressor: Compressor,
     compressed: bool,
@@ -60,6 +63,7 @@ impl ShuffleWriter {
     ) -> Result<Self, FormatError> {
         Ok(ShuffleWriter {
             file: File::create(path)?,
+            charged: Charged::new(),
             identity,
             compressor: Compressor::new(codec),
             compressed: codec != Codec::None,
@@ -148,6 +152,7 @@ impl ShuffleWriter {
         let pieces = [lengths, key, value];
         self.out.extend_from_slice(&header.seal(&self.identity, &pieces));
         self.flush()?;
+        self.charged.add(u64::from(bytes))?;
         for piece in pieces {
             self.file.write_all(piece)?;
             self.out_offset += piece.len() as u64;
@@ -202,6 +207,8 @@ impl ShuffleWriter {
     }
 
     fn flush(&mut self) -> Result<(), FormatError> {
+        self.charged.add(self.out.len() as u64)?;
+        failpoint!("shuffle.write")?;
         self.file.write_all(&self.out)?;
         self.out_offset += self.out.len() as u64;
         self.out.clear();
@@ -210,7 +217,14 @@ impl ShuffleWriter {
     }
 
     /// Writes index and footer; nothing is synced. Says where each partition lies.
-    pub fn finish(mut self) -> Result<Vec<Segment>, FormatError> {
+    pub fn finish(self) -> Result<Vec<Segment>, FormatError> {
+        let (segments, charged) = self.finish_for_now()?;
+        charged.keep();
+        Ok(segments)
+    }
+
+    /// The same for a file that goes before its attempt ends: it counts until the second answer is dropped.
+    pub fn finish_for_now(mut self) -> Result<(Vec<Segment>, Charged), FormatError> {
         self.close_block()?;
         let index_offset = self.out_offset + self.out.len() as u64;
         let start = self.out.len();
@@ -227,7 +241,7 @@ impl ShuffleWriter {
         self.out.extend_from_slice(&checksum.to_le_bytes());
         self.out.extend_from_slice(&MAGIC);
         self.flush()?;
-        Ok(self.segments)
+        Ok((self.segments, self.charged))
     }
 }
 
