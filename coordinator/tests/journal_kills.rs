@@ -3,6 +3,9 @@
 //!
 //! The process that dies is this test itself, started once more with one failpoint. It acknowledges on stdout.
 
+// Without debug assertions there are no failpoints.
+#![cfg(debug_assertions)]
+
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

@@ -1,6 +1,9 @@
 //! A disk that is full at any write of an edge, a merge or a group: an error with the path and what is free, no run left,
 //! and a task that begins anew gets all its records.
 
+// Without debug assertions there are no failpoints.
+#![cfg(debug_assertions)]
+
 use std::path::Path;
 use windrow_engine::{
     Codec, EdgeSpec, EngineError, GroupArena, Identity, LocalSegment, Pairs, Partitioning, PlainEdge, open_merged,

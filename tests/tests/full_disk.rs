@@ -3,6 +3,9 @@
 //!
 //! Failpoints are the full disk of most tests; one has a real one, where it may mount a small file system.
 
+// Without debug assertions there are no failpoints.
+#![cfg(debug_assertions)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use windrow_tests::cluster::Cluster;

@@ -2,11 +2,14 @@
 //! on its folder. The job ends with its bytes, its output is there as a whole or not at all at every moment, and nothing is
 //! left beside it.
 
+// Without debug assertions there are no failpoints.
+#![cfg(debug_assertions)]
+
 use std::path::Path;
 use std::thread::JoinHandle;
 use windrow_tests::cluster::Cluster;
 use windrow_tests::corpus;
-use windrow_tests::output::parts;
+use windrow_tests::output::{concatenated, parts};
 use windrow_tests::program::{Ended, binary, eventually, local, run};
 
 /// Nothing on the way of one job is passed so often.
@@ -125,6 +128,42 @@ fn the_coordinator_dies_before_and_after_it_answers_a_submit_and_when_an_end_is_
     for (n, place) in ["submit.before-reply", "submit.replied", "job.end-recorded"].iter().enumerate() {
         assert!(coordinator_dies_at(&work, &format!("out-{n}"), &format!("{place}=kill")), "{place}");
     }
+}
+
+/// A dataset is there with all of its chunks once, or not at all.
+#[test]
+fn the_coordinator_dies_before_any_write_of_a_job_that_makes_a_dataset() {
+    let work = Work::new();
+    let mut expected = concatenated(&work.path().join("expected"));
+    expected.sort_unstable();
+    for pass in 1..PASSES_MAX {
+        let mut cluster = Cluster::start_failing(&format!("journal.before-write=kill@{pass}"), 1, 2);
+        let submitted = work.submit(&cluster, "windrow://made");
+        let died = cluster.coordinator_ends(|| submitted.is_finished()).is_some();
+        if died {
+            cluster.start_coordinator();
+        }
+        let submitted = submitted.join().unwrap();
+        if died && submitted.code == Some(3) {
+            work.submit(&cluster, "windrow://made").join().unwrap().ok();
+        } else {
+            submitted.ok();
+        }
+        if !died {
+            assert!(pass > 4, "the dataset itself is written, too: {pass}");
+            return;
+        }
+        let copy = work.path().join(format!("copy-{pass}"));
+        eventually("the dataset can be had", || {
+            let mut get = cluster.windrow(["data", "get", "--coordinator", &cluster.url, "made"]);
+            run(get.arg(&copy)).code == Some(0)
+        });
+        let mut found = std::fs::read(&copy).unwrap();
+        found.sort_unstable();
+        assert!(found == expected, "{pass}: other bytes");
+        cluster.stop();
+    }
+    panic!("passed more than {PASSES_MAX} times");
 }
 
 /// Every step of `publish::commit`, in its order.
