@@ -180,19 +180,20 @@ fn a_worker_whose_files_disappear_under_it_fails_attempts_and_does_not_panic() {
 }
 
 /// A small file system of its own, for as long as this lives.
-struct Mounted(PathBuf);
+struct Mounted(tempfile::TempDir);
 
 impl Mounted {
-    fn new(path: &Path, bytes: u64) -> Option<Mounted> {
-        std::fs::create_dir_all(path).unwrap();
+    fn new(bytes: u64) -> Option<Mounted> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
         let size = format!("size={bytes}");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).output();
-        mounted.is_ok_and(|m| m.status.success()).then(|| Mounted(path.to_path_buf()))
+        mounted.is_ok_and(|m| m.status.success()).then(|| Mounted(folder))
     }
 }
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }
 
@@ -203,15 +204,16 @@ fn a_disk_that_is_really_full_costs_attempts_and_neither_the_worker_nor_the_job(
     cluster.worker_memory = "2MiB".into();
     // Room for the binaries of two jobs, and for some small tasks.
     let [sort, count] = ["terasort", "wordcount"].map(|name| std::fs::metadata(binary(name)).unwrap().len());
-    let Some(mounted) = Mounted::new(&cluster.worker_folder(0), sort + count + (5 << 20)) else {
+    let Some(mounted) = Mounted::new(sort + count + (5 << 20)) else {
         println!("skipped: mounting is not allowed here");
         return;
     };
+    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(0)).unwrap();
     cluster.add_worker(1);
     cluster.job(folder.path(), "wordcount", ["few", "--output", "few-before"]).ok();
     let sort = ["sort", "records", "--partitions", "3", "--output"];
     let failed = cluster.job(folder.path(), "terasort", sort.iter().chain(&["out"]));
-    failed.with(1).tells("NO_SPACE", &["failed 4 times", " free", cluster.worker_folder(0).to_str().unwrap()]);
+    failed.with(1).tells("NO_SPACE", &["failed 4 times", " free", mounted.0.path().to_str().unwrap()]);
     eventually("attempt folders are gone", || cluster.leftovers().is_empty());
     cluster.job(folder.path(), "wordcount", ["few", "--output", "few-out"]).ok();
     // With a second one there is room.
@@ -220,5 +222,4 @@ fn a_disk_that_is_really_full_costs_attempts_and_neither_the_worker_nor_the_job(
     local(folder.path(), "terasort", sort.iter().chain(&["expected"])).ok();
     assert!(parts(&folder.path().join("out")) == parts(&folder.path().join("expected")));
     cluster.stop();
-    drop(mounted);
 }
