@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use windrow_engine::LocalSegment;
 use windrow_format::codec::Codec;
+use windrow_format::quota::Quota;
 use windrow_model::{AttemptId, Code, Digest, Task, TaskInput};
 use windrow_proto::frame::{read_frame, write_frame};
 use windrow_proto::v1::{self, from_executor, to_executor};
@@ -55,6 +56,10 @@ fn serve(registry: &Registry, mut socket: UnixStream) -> Result<()> {
     };
     let threads = (setup.threads as usize).max(1);
     let memory = setup.memory_bytes as usize / threads;
+    let quota_bytes = match setup.scratch_quota_bytes {
+        0 => u64::MAX,
+        bytes => bytes,
+    };
     let program = match build(registry, &setup) {
         Ok(program) => Arc::new(program),
         Err(e) => {
@@ -76,7 +81,9 @@ fn serve(registry: &Registry, mut socket: UnixStream) -> Result<()> {
                 let (program, replies, running) = (program.clone(), replies.clone(), running.clone());
                 pool.spawn_fifo(move || {
                     let attempt = order.task.attempt;
+                    let quota = Quota::new(quota_bytes).enter();
                     let answer = order.execute(&program, memory, &cancelled);
+                    drop(quota);
                     lock(&running).remove(&attempt);
                     if send(&replies, answer).is_err() {
                         // The worker is gone, and with it the reason to be here.

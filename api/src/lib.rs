@@ -49,6 +49,7 @@ mod finished;
 mod flags;
 mod flow;
 mod job;
+mod leftovers;
 mod local;
 mod op;
 mod program;

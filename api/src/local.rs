@@ -6,8 +6,10 @@
 use crate::context::{TaskError, segment_identity};
 use crate::error::{Error, Result};
 use crate::finished::Finished;
+use crate::leftovers;
 use crate::task_run::{Program, Setting};
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +64,7 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
     let run = Run {
         job,
         program: Arc::new(program),
-        folder: scratch.0.clone(),
+        folder: scratch.folder.clone(),
         memory: (options.memory_bytes / options.threads as u64) as usize,
         durability,
         started: Instant::now(),
@@ -330,7 +332,11 @@ fn execute(
 }
 
 /// The run's folder for temporary files; removed with it.
-struct Scratch(PathBuf);
+struct Scratch {
+    folder: PathBuf,
+    /// Says that it is in use.
+    _lock: Option<File>,
+}
 
 impl Scratch {
     /// Beside the first output, since that disk must have room anyway, unless a place was given.
@@ -342,20 +348,22 @@ impl Scratch {
             parent.ancestors().find(|a| a.is_dir()).map(Path::to_path_buf)
         };
         let parent = options.scratch.clone().or_else(beside).unwrap_or_else(std::env::temp_dir);
-        let folder = parent.join(format!(".windrow-{}", job));
+        leftovers::remove(&parent, &program.plan);
+        let folder = parent.join(leftovers::folder_name(job));
         crate::supervise::litter(&folder);
         std::fs::create_dir_all(&folder).map_err(|e| {
             let message = format!("cannot make the folder for temporary files {}: {e}", folder.display());
             Error::new(Code::IoError, message)
         })?;
-        Ok(Scratch(folder))
+        let lock = leftovers::lock(&folder);
+        Ok(Scratch { folder, _lock: lock })
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(e) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!("temporary files stay in {}: {e}", self.0.display());
+        if let Err(e) = std::fs::remove_dir_all(&self.folder) {
+            tracing::warn!("temporary files stay in {}: {e}", self.folder.display());
         }
     }
 }

@@ -271,6 +271,12 @@ pub struct WorkerRun {
     /// Memory for the data of tasks, such as 4GiB [default: half of this machine's]
     #[arg(long, value_name = "SIZE", env = "WINDROW_MEMORY")]
     pub memory: Option<ByteSize>,
+    /// Memory that one job's process may allocate for everything, its own code included [default: no limit]
+    #[arg(long, value_name = "SIZE", env = "WINDROW_MEMORY_LIMIT")]
+    pub memory_limit: Option<ByteSize>,
+    /// Disk that one attempt may use for what it spills and writes [default: no limit]
+    #[arg(long, value_name = "SIZE", env = "WINDROW_SCRATCH_QUOTA")]
+    pub scratch_quota: Option<ByteSize>,
     /// Address where other workers fetch from this one; port 0 picks one [default: 127.0.0.1:0]
     #[arg(long, value_name = "ADDR", env = "WINDROW_LISTEN")]
     pub listen: Option<SocketAddr>,

@@ -65,6 +65,8 @@ section! {
         data_dir: PathBuf,
         slots: u32,
         memory: Text<ByteSize>,
+        memory_limit: Text<ByteSize>,
+        scratch_quota: Text<ByteSize>,
         listen: SocketAddr,
         advertise: String,
         tls_cert: PathBuf,

@@ -6,6 +6,7 @@ use crate::driver::Driver;
 use crate::journal::{JobRecord, PublishedTask, Record};
 use crate::mailbox::Message;
 use crate::split::{SplitJob, StagedSink, abandon, split_job};
+use crate::staged::StagedNotes;
 use std::collections::BTreeSet;
 use windrow_model::{
     AttemptId, Code, Failure, JobId, JobSpec, JobStatus, Task, TaskInput, TaskReport, WorkerId, WorkerState,
@@ -50,9 +51,13 @@ impl Driver {
         }
         let live = self.scheduler.workers();
         let slots = live.iter().filter(|w| w.state == WorkerState::Live).map(|w| w.slots).sum();
-        let (claims, mailbox) = (self.claims.clone(), self.mailbox.clone());
+        let (claims, notes, mailbox) = (self.claims.clone(), self.notes.clone(), self.mailbox.clone());
         tokio::spawn(async move {
-            let split = tokio::task::spawn_blocking(move || split_job(&spec, slots, &claims, &datasets)).await;
+            let split = tokio::task::spawn_blocking(move || {
+                notes.note(&spec);
+                split_job(&spec, slots, &claims, &datasets)
+            })
+            .await;
             let result = split.unwrap_or_else(|e| Err(bug("splitting", &e)));
             mailbox.send(Message::Split { job, result }).await;
         });
@@ -100,7 +105,7 @@ impl Driver {
     fn end_of_unknown(&mut self, job: JobId, staging: Vec<StagedSink>) {
         if !self.active.contains_key(&job) {
             self.claims.release(job);
-            remove(staging);
+            remove(job, staging, self.notes.clone());
         }
     }
 
@@ -242,10 +247,12 @@ impl Driver {
     }
 }
 
-pub(crate) fn remove(staging: Vec<StagedSink>) {
-    if !staging.is_empty() {
-        tokio::task::spawn_blocking(move || abandon(staging.iter().map(|s| &s.staging)));
-    }
+/// Removes what a job has staged, and the note of it.
+pub(crate) fn remove(job: JobId, staging: Vec<StagedSink>, notes: StagedNotes) {
+    tokio::task::spawn_blocking(move || {
+        abandon(staging.iter().map(|s| &s.staging));
+        notes.forget(job);
+    });
 }
 
 fn bug(what: &str, e: &tokio::task::JoinError) -> Failure {

@@ -3,10 +3,14 @@
 //! Every function blocks; callers use a blocking thread.
 
 use crate::error::Error;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use windrow_failpoint::failpoint;
 use windrow_format::durable::{self, Durability};
+use windrow_format::space;
 use windrow_model::{Code, Digest, Failure};
 
 /// No artifact is larger.
@@ -47,9 +51,35 @@ impl Artifacts {
         self.folder.join(digest.to_string())
     }
 
-    /// Whether this artifact is here. One look at the file system.
+    /// Whether this artifact is here; if so, it stays for a while, since whoever asks is about to use it.
     pub fn has(&self, digest: Digest) -> bool {
-        self.path(digest).is_file()
+        match File::open(self.path(digest)) {
+            Ok(file) => {
+                // If it cannot be noted, it may have to be uploaded again one day.
+                let _ = file.set_modified(SystemTime::now());
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Deletes what no job in `used` needs and nobody has asked for in so long; how many there were. Uploads that are under
+    /// way are none yet.
+    pub fn collect(&self, used: &BTreeSet<Digest>, unused_for: Duration) -> io::Result<usize> {
+        let mut deleted = 0;
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let digest = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok());
+            if digest.is_none_or(|digest| used.contains(&digest)) {
+                continue;
+            }
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or(Duration::ZERO);
+            if age >= unused_for {
+                fs::remove_file(entry.path())?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
     }
 
     /// The artifact's bytes.
@@ -79,7 +109,7 @@ impl Upload {
             return Err(Failure::new(Code::BadRequest, what));
         }
         self.hasher.update(bytes);
-        self.file.write_all(bytes).map_err(|e| failed(&self.temporary, &e))
+        failpoint!("artifact.write").and_then(|()| self.file.write_all(bytes)).map_err(|e| failed(&self.temporary, &e))
     }
 
     /// Compares the digest and makes the artifact durable. Nothing is stored if it is not what was announced.
@@ -89,7 +119,8 @@ impl Upload {
             let what = format!("the upload of {} has other bytes: their digest is {found}", self.digest);
             return Err(Failure::new(Code::BadRequest, what));
         }
-        durable::sync_file(&self.file, Durability::Sync)
+        failpoint!("artifact.sync")
+            .and_then(|()| durable::sync_file(&self.file, Durability::Sync))
             .and_then(|()| durable::rename(&self.temporary, &self.path, Durability::Sync))
             .map_err(|e| failed(&self.path, &e))?;
         self.finished = true;
@@ -106,14 +137,41 @@ impl Drop for Upload {
 }
 
 fn failed(path: &Path, e: &io::Error) -> Failure {
-    let code = if e.kind() == io::ErrorKind::StorageFull { Code::NoSpace } else { Code::IoError };
-    Failure::new(code, format!("{}: {e}", path.display()))
+    let code = if space::is_full(e) { Code::NoSpace } else { Code::IoError };
+    Failure::new(code, format!("cannot store {}: {}", path.display(), space::told(e, path)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read;
+
+    #[test]
+    fn what_nobody_uses_goes_after_a_while_and_an_upload_under_way_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(dir.path().to_path_buf()).unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let [used, old, asked, new] = ["used", "old", "asked", "new"].map(|text| {
+            let digest = Digest::of(text.as_bytes());
+            let mut upload = artifacts.upload(digest).unwrap();
+            upload.write(text.as_bytes()).unwrap();
+            upload.finish().unwrap();
+            if text != "new" {
+                let file = File::open(artifacts.path(digest)).unwrap();
+                file.set_modified(SystemTime::now() - 2 * day).unwrap();
+            }
+            digest
+        });
+        let mut under_way = artifacts.upload(Digest::of(b"under way")).unwrap();
+        under_way.write(b"under").unwrap();
+        under_way.file.set_modified(SystemTime::now() - 2 * day).unwrap();
+        assert!(artifacts.has(asked));
+        assert_eq!(artifacts.collect(&[used].into(), day).unwrap(), 1);
+        assert_eq!([used, old, asked, new].map(|d| artifacts.has(d)), [true, false, true, true]);
+        under_way.write(b" way").unwrap();
+        under_way.finish().unwrap();
+        assert_eq!(artifacts.collect(&BTreeSet::new(), Duration::ZERO).unwrap(), 4);
+    }
 
     #[test]
     fn an_artifact_is_there_as_a_whole_and_as_announced_or_not_at_all() {

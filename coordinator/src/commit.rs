@@ -1,6 +1,7 @@
 //! The end of a job: its outputs become visible, each as a whole. Blocks on the file system.
 
 use crate::split::StagedSink;
+use windrow_failpoint::crashpoint;
 use windrow_format::durable::Durability;
 use windrow_format::manifest;
 use windrow_model::{BadRecord, Code, Failure, JobId, SinkSpec};
@@ -22,6 +23,7 @@ pub(crate) fn commit_job(
     staging: &[StagedSink],
     commit: &Commit,
 ) -> Result<(), Failure> {
+    crashpoint!("commit.begun");
     for staged in staging {
         let sink = &sinks[staged.sink as usize];
         let mut own: Vec<&StagedPart> = commit.parts.iter().filter(|p| p.part.sink == staged.sink).collect();
@@ -37,6 +39,7 @@ pub(crate) fn commit_job(
         let manifest = manifest::build(job, name, &sink.format, listed);
         let winners: Vec<_> = own.iter().map(|p| p.attempt).collect();
         publish::commit(&staged.staging, &manifest, &winners, &commit.bad_records, sink.overwrite, Durability::Sync)?;
+        crashpoint!("commit.one-output");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Settings of a coordinator.
 
 use std::path::PathBuf;
+use std::time::Duration;
 use windrow_net::{ServerTls, Token};
 
 /// What a coordinator needs to know to run.
@@ -15,6 +16,8 @@ pub struct Config {
     /// The data folder goes away when this coordinator stops: jobs that run then are over, and what they staged is
     /// removed. Otherwise they go on with the next coordinator on the folder.
     pub temporary: bool,
+    /// Binaries and side values that no running job uses, and that nobody has asked for in so long, are deleted.
+    pub artifacts_kept: Duration,
     /// Certificates; without them, connections are plain.
     pub tls: Option<ServerTls>,
 }
@@ -22,9 +25,18 @@ pub struct Config {
 impl Config {
     /// How long a worker may be silent, unless told otherwise.
     pub const LEASE_MS: u64 = 10_000;
+    /// How long artifacts are kept for nobody: whoever changes and submits a job all day uploads little.
+    pub const ARTIFACTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 
     /// The defaults on this data folder: no token, no TLS.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Config { data_dir: data_dir.into(), lease_ms: Self::LEASE_MS, temporary: false, token: None, tls: None }
+        Config {
+            data_dir: data_dir.into(),
+            lease_ms: Self::LEASE_MS,
+            artifacts_kept: Self::ARTIFACTS_KEPT,
+            temporary: false,
+            token: None,
+            tls: None,
+        }
     }
 }

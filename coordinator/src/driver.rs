@@ -16,13 +16,15 @@ use crate::recover::Recovered;
 use crate::results::Results;
 use crate::sessions::Sessions;
 use crate::split::{SplitJob, StagedSink, abandon};
+use crate::staged::StagedNotes;
 use crate::staging_check::StagingChecks;
 use crate::watchers::Watchers;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
-use windrow_model::{Code, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId};
+use windrow_failpoint::crashpoint;
+use windrow_model::{Code, Digest, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId};
 use windrow_net::Clock;
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event, Scheduler};
@@ -54,6 +56,7 @@ pub(crate) struct Driver {
     pub sessions: Sessions,
     pub checks: StagingChecks,
     pub claims: Claims,
+    pub notes: StagedNotes,
     pub datasets: Datasets,
     /// Puts that begin when nothing is being deleted.
     pub waiting_puts: Vec<BeginPut>,
@@ -65,6 +68,8 @@ pub(crate) struct Driver {
     pub past: BTreeMap<JobId, JobStatus>,
     /// Final status of jobs whose end is being recorded.
     pub ending: BTreeMap<JobId, JobStatus>,
+    /// Who waits for the end of a job to be recorded that they have cancelled.
+    pub cancels: BTreeMap<JobId, Vec<oneshot::Sender<Result<(), Failure>>>>,
     /// Who ran something of a job; of ended jobs only while the scheduler remembers them.
     pub ran: BTreeMap<JobId, BTreeSet<WorkerId>>,
     /// Staging folders of jobs that have ended and whose end is being recorded.
@@ -87,6 +92,7 @@ pub(crate) struct Start {
     pub recovered: Recovered,
     pub claims: Claims,
     pub lease_ms: u64,
+    pub notes: StagedNotes,
     pub temporary: bool,
     pub journal: Journal,
 }
@@ -105,6 +111,7 @@ impl Driver {
             sessions: Sessions::default(),
             checks: StagingChecks::default(),
             claims: start.claims,
+            notes: start.notes,
             datasets: Datasets::new(datasets),
             waiting_puts: Vec::new(),
             watchers: Watchers::default(),
@@ -112,6 +119,7 @@ impl Driver {
             committing: BTreeMap::new(),
             past,
             ending: BTreeMap::new(),
+            cancels: BTreeMap::new(),
             leftovers: BTreeMap::new(),
             ran: BTreeMap::new(),
             results: Results::new(collected),
@@ -212,13 +220,14 @@ impl Driver {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Submit { spec, answer } => self.handle_submit(spec, answer),
-            Message::Cancel { job, answer } => drop(answer.send(self.handle_cancel(job))),
+            Message::Cancel { job, answer } => self.handle_cancel(job, answer),
             Message::Watch { job, answer } => drop(answer.send(self.watch(job))),
             Message::Get { job, answer } => drop(answer.send(self.status(job))),
             Message::List { answer } => drop(answer.send(self.list())),
             Message::Collected { job, answer } => drop(answer.send(self.collected(job))),
             Message::Workers { answer } => drop(answer.send(self.scheduler.workers())),
             Message::DrainWorker { worker, answer } => drop(answer.send(self.handle_drain(worker))),
+            Message::ArtifactsInUse { answer } => drop(answer.send(self.artifacts_in_use())),
             Message::Data(message) => self.handle_data(message),
             Message::LogHolders { job, answer } => drop(answer.send(self.log_holders(job))),
             Message::SessionBegan { node, inventory, to_worker, answer } => {
@@ -233,13 +242,17 @@ impl Driver {
             Message::Sealed { job, commit, result: Ok(()) } => drop(self.committing.insert(job, commit)),
             Message::Sealed { job, result: Err(failure), .. } => self.step(Event::CommitFailed { job, failure }),
             Message::EndRecorded { job } => {
+                crashpoint!("job.end-recorded");
                 self.claims.release(job);
-                remove(self.leftovers.remove(&job).unwrap_or_default());
+                self.cancels.remove(&job).into_iter().flatten().for_each(|answer| drop(answer.send(Ok(()))));
+                remove(job, self.leftovers.remove(&job).unwrap_or_default(), self.notes.clone());
                 if let Some(status) = self.ending.remove(&job) {
                     self.watchers.finish(job, status.clone());
                     self.past.insert(job, status);
-                    if self.past.len() > PAST_MAX {
-                        self.past.pop_first();
+                    if self.past.len() > PAST_MAX
+                        && let Some((oldest, _)) = self.past.pop_first()
+                    {
+                        self.journal.note(Record::Forgotten(oldest));
                     }
                 }
             }
@@ -270,15 +283,25 @@ impl Driver {
             if recorded.is_err() {
                 mailbox.blocking_send(Message::SubmitNotRecorded { job });
             }
+            crashpoint!("submit.before-reply");
             let _ = answer.send(recorded);
+            crashpoint!("submit.replied");
         });
         self.journal.record(JobRecord { status, program, binary }.into(), done);
     }
 
-    fn handle_cancel(&mut self, job: JobId) -> Result<(), Failure> {
-        self.status(job)?;
+    /// Answered when it is on record, if there is anything to record: a commit that has begun wins.
+    fn handle_cancel(&mut self, job: JobId, answer: oneshot::Sender<Result<(), Failure>>) {
+        crashpoint!("cancel.begun");
+        if let Err(failure) = self.status(job) {
+            let _ = answer.send(Err(failure));
+            return;
+        }
         self.step(Event::Cancelled { job });
-        Ok(())
+        match self.ending.contains_key(&job) {
+            true => self.cancels.entry(job).or_default().push(answer),
+            false => drop(answer.send(Ok(()))),
+        }
     }
 
     fn status(&self, job: JobId) -> Result<JobStatus, Failure> {
@@ -323,6 +346,11 @@ impl Driver {
             Failure::new(Code::JobNotFound, format!("the results of {job} are no longer kept: ask right after its end"))
         })?;
         Ok(kept.into_iter().map(|(n, blobs)| (n, blobs.into_iter().map(<[u8]>::to_vec).collect())).collect())
+    }
+
+    fn artifacts_in_use(&self) -> BTreeSet<Digest> {
+        let specs = self.active.keys().filter_map(|job| self.scheduler.spec(*job));
+        specs.flat_map(|spec| std::iter::once(spec.binary).chain(spec.plan.sides.iter().map(|s| s.digest))).collect()
     }
 
     fn log_holders(&self, job: JobId) -> Result<Vec<(WorkerId, String)>, Failure> {

@@ -53,7 +53,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Error::DataDirInUse { .. } => Code::DataDirInUse,
-            Error::DataDir { source, .. } if source.kind() == io::ErrorKind::StorageFull => Code::NoSpace,
+            Error::DataDir { source, .. } if windrow_format::space::is_full(source) => Code::NoSpace,
             Error::DataDir { .. } => Code::IoError,
             Error::Journal { corrupt: true, .. } => Code::JournalCorrupt,
             Error::Journal { corrupt: false, .. } => Code::IoError,

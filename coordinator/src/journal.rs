@@ -7,6 +7,7 @@
 //! `JobStore` lie files (`journal/disk.rs`) or memory (`journal/memory.rs`).
 
 mod disk;
+mod file;
 mod memory;
 mod rows;
 
@@ -19,6 +20,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use windrow_failpoint::crashpoint;
 use windrow_model::{
     BadRecord, Code, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, WorkerId,
 };
@@ -76,6 +78,8 @@ pub enum Record {
     Outputs(JobId, Vec<Dataset>),
     /// What the collects of a job gave; nothing: it is forgotten.
     Collected(JobId, Collected),
+    /// A job that ended so long ago that it is not listed any more.
+    Forgotten(JobId),
     /// A worker has a session, or is lost.
     Worker(WorkerId, bool),
 }
@@ -163,7 +167,9 @@ type Queued = (Record, Option<Done>);
 fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broken: oneshot::Sender<Error>) {
     while let Ok(first) = queue.recv() {
         let (records, done): (Vec<Record>, Vec<Option<Done>>) = batch(first, queue).into_iter().unzip();
+        crashpoint!("journal.before-write");
         let written = store.write(&records);
+        crashpoint!("journal.written");
         let told = match &written {
             Ok(()) => Ok(()),
             Err(e) => Err(Failure::new(e.code(), e.to_string())),
@@ -171,6 +177,7 @@ fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broke
         for done in done.into_iter().flatten() {
             done(told.clone());
         }
+        crashpoint!("journal.told");
         if let Err(e) = written {
             // A failed sync is not tried again: the system may have dropped what it could not write.
             let _ = broken.send(e);

@@ -22,6 +22,7 @@ mod results;
 mod rpc;
 mod sessions;
 mod split;
+mod staged;
 mod staging_check;
 mod watchers;
 
@@ -34,8 +35,10 @@ use claims::Claims;
 use driver::{Driver, Start};
 use journal::Journal;
 use lock::DataDirLock;
-use mailbox::Mailbox;
+use mailbox::{Mailbox, Message};
+use staged::StagedNotes;
 use std::future::Future;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -59,12 +62,16 @@ pub async fn run_on(
     let artifacts = Artifacts::open(config.data_dir.join("artifacts"))?;
     let claims = Claims::default();
     let recovered = recover::recover(&mut *store, &claims)?;
+    let notes = StagedNotes::open(config.data_dir.join("staging"))?;
+    // Before anybody can submit one of those jobs once more.
+    notes.remove_others(&recovered.running.iter().map(|r| r.job.spec.id).collect());
     let (journal, journal_thread, journal_breaks) = Journal::start(store)?;
     let (mailbox, messages) = Mailbox::new();
-    let start = Start { recovered, claims, lease_ms: config.lease_ms, temporary: config.temporary, journal };
+    let start = Start { recovered, claims, lease_ms: config.lease_ms, notes, temporary: config.temporary, journal };
     let (stop, stopped) = oneshot::channel();
     let mut driver = tokio::spawn(Driver::new(start, mailbox.clone()).run(messages, stopped));
 
+    let _collector = AbortOnDrop(tokio::spawn(collect(mailbox.clone(), artifacts.clone(), config.artifacts_kept)));
     let routes = rpc::routes(&config, mailbox, artifacts);
     let (end_serving, serving_ends) = oneshot::channel::<()>();
     let serving = windrow_net::serve(incoming, routes, config.token, config.tls, async {
@@ -91,4 +98,28 @@ pub async fn run_on(
     let joined = tokio::task::spawn_blocking(|| journal_thread.join()).await;
     joined.map_err(|e| Error::Driver(format!("the journal: {e}")))?;
     served.map_err(Error::Serve)
+}
+
+/// Deletes artifacts that are no longer used, now and then.
+async fn collect(mailbox: Mailbox, artifacts: Artifacts, kept: Duration) {
+    let mut ticks = tokio::time::interval((kept / 8).max(Duration::from_millis(100)));
+    loop {
+        ticks.tick().await;
+        let Ok(used) = mailbox.ask(|answer| Message::ArtifactsInUse { answer }).await else { return };
+        let artifacts = artifacts.clone();
+        let collected = tokio::task::spawn_blocking(move || artifacts.collect(&used, kept)).await;
+        match collected {
+            Ok(Ok(0)) => {}
+            Ok(Ok(deleted)) => tracing::info!("{deleted} artifacts that nobody uses are deleted"),
+            Ok(Err(e)) => tracing::warn!("artifacts that nobody uses stay: {e}"),
+            Err(e) => tracing::warn!("artifacts that nobody uses stay: {e}"),
+        }
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }

@@ -6,10 +6,11 @@
 use crate::commit::Commit;
 use crate::data::{ChunkReport, DataMessage};
 use crate::split::SplitJob;
+use std::collections::BTreeSet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 use windrow_model::{
-    AttemptId, Code, DatasetChunk, Failure, JobId, JobSpec, JobStatus, NodeInfo, WorkerId, WorkerStatus,
+    AttemptId, Code, DatasetChunk, Digest, Failure, JobId, JobSpec, JobStatus, NodeInfo, WorkerId, WorkerStatus,
 };
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event, Told};
@@ -62,6 +63,10 @@ pub(crate) enum Message {
     DrainWorker {
         worker: WorkerId,
         answer: Answer<Result<(), Failure>>,
+    },
+    /// Binaries and side values of jobs that have not ended.
+    ArtifactsInUse {
+        answer: Answer<BTreeSet<Digest>>,
     },
     /// Addresses of the workers that ran something of a job and still live.
     LogHolders {

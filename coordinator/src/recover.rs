@@ -11,6 +11,7 @@ use crate::split::{StagedSink, abandon, find_staging};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use windrow_failpoint::crashpoint;
 use windrow_model::dataset::dataset_name;
 use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus, WorkerId};
 use windrow_scheduler::{Collected, RestoredJob};
@@ -71,12 +72,14 @@ pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recov
     }
     // Rows without a record: nobody was told of those jobs.
     forgotten.extend(rows.into_keys());
+    crashpoint!("recover.before-forget");
     if !forgotten.is_empty() {
         store.forget(&forgotten)?;
     }
     if !over.is_empty() {
         store.write(&over)?;
     }
+    crashpoint!("recover.done");
     if !running.is_empty() {
         tracing::info!("{} jobs go on", running.len());
     }

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use windrow_format::block::{FormatError, io_code};
-use windrow_model::{Code, Failure};
+use windrow_format::space;
+use windrow_model::{ByteSize, Code, Failure};
 
 /// The engine's result.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -45,6 +46,16 @@ impl EngineError {
         }
     }
 
+    /// The path whose disk has no room, if it is about that.
+    fn full_disk(&self) -> Option<&Path> {
+        match self {
+            EngineError::Io { source, path, .. } | EngineError::File { source: FormatError::Io(source), path } => {
+                space::is_full(source).then_some(path)
+            }
+            _ => None,
+        }
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         match self {
@@ -62,7 +73,11 @@ impl From<EngineError> for Failure {
     fn from(e: EngineError) -> Failure {
         match e {
             EngineError::Failed(f) => f,
-            e => Failure::new(e.code(), e.to_string()),
+            e => {
+                let free = e.full_disk().and_then(space::free_bytes);
+                let free = free.map(|bytes| format!("; {} free", ByteSize(bytes))).unwrap_or_default();
+                Failure::new(e.code(), format!("{e}{free}"))
+            }
         }
     }
 }

@@ -12,8 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use windrow_failpoint::failpoint;
 use windrow_format::block::{FormatError, Identity};
 use windrow_format::codec::Codec;
+use windrow_format::quota::Charged;
 use windrow_format::shuffle::{SegmentCursor, ShuffleWriter};
 
 /// Most runs or segment files that are merged at once: what mappings and a read-ahead each still cost little for.
@@ -123,6 +125,8 @@ pub struct Run {
     length: u64,
     /// How often its records have been merged.
     level: u32,
+    /// Its disk space counts for as long as it is there.
+    _charged: Charged,
 }
 
 impl Run {
@@ -131,13 +135,15 @@ impl Run {
         fs::create_dir_all(folder).map_err(EngineError::io("create", folder))?;
         let path = unique_path(folder);
         let mut out = Output::create(path.clone(), codec)?;
-        let filled = fill(&mut out).and_then(|()| out.writer.finish().map_err(EngineError::file(&path)));
-        let run = filled.and_then(|segments| Ok((segments, MappedFile::open(&path)?)));
+        let filled = failpoint!("spill").map_err(EngineError::io("write", &path)).and_then(|()| fill(&mut out));
+        let filled = filled.and_then(|()| out.writer.finish_for_now().map_err(EngineError::file(&path)));
+        let run = filled.and_then(|(segments, charged)| Ok((segments, charged, MappedFile::open(&path)?)));
         // Mapped or failed: the name has served.
         let removed = fs::remove_file(&path).map_err(EngineError::io("remove", &path));
-        let (segments, file) = run?;
+        let (segments, charged, file) = run?;
         removed?;
-        Ok(Run { file: Arc::new(file), path, length: segments.first().map_or(0, |s| s.length), level: 0 })
+        let length = segments.first().map_or(0, |s| s.length);
+        Ok(Run { file: Arc::new(file), path, length, level: 0, _charged: charged })
     }
 
     /// Bytes of the file.
@@ -242,6 +248,7 @@ impl Runs {
             self.list.append(&mut group);
             return Ok(());
         }
+        failpoint!("merge").map_err(EngineError::io("write", &self.folder))?;
         let mut merged = MergedRuns::new(&group)?;
         self.spill(|out| {
             while let Some((key, value)) = merged.peek() {

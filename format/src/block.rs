@@ -66,6 +66,7 @@ impl FormatError {
 /// The stable code of an IO error on a node's own files.
 pub fn io_code(error: &std::io::Error) -> Code {
     match error.kind() {
+        _ if crate::quota::is_exceeded(error) => Code::ScratchQuotaExceeded,
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::NoSpace,
         _ => Code::IoError,
     }

@@ -14,5 +14,7 @@ pub mod durable;
 pub mod lane;
 pub mod manifest;
 pub mod names;
+pub mod quota;
 pub mod segment;
 pub mod shuffle;
+pub mod space;

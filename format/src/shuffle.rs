@@ -11,9 +11,11 @@
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
 use crate::codec::{Codec, Compressor};
 use crate::lane::Lane;
+use crate::quota::Charged;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use windrow_failpoint::failpoint;
 use windrow_model::Segment;
 
 pub use crate::segment::{SegmentCursor, SegmentReader};
@@ -29,6 +31,7 @@ const GATHER_BYTES: usize = 32 << 10;
 /// Writes a shuffle file from finished blocks.
 pub struct BlockFile {
     file: BufWriter<File>,
+    charged: Charged,
     offset: u64,
     segments: Vec<Segment>,
 }
@@ -37,7 +40,7 @@ impl BlockFile {
     /// A new file at `path`.
     pub fn create(path: &Path) -> Result<Self, FormatError> {
         let file = BufWriter::with_capacity(GATHER_BYTES, File::create(path)?);
-        Ok(BlockFile { file, offset: 0, segments: Vec::new() })
+        Ok(BlockFile { file, charged: Charged::new(), offset: 0, segments: Vec::new() })
     }
 
     /// Adds a block, given in pieces. Partitions never descend.
@@ -48,6 +51,8 @@ impl BlockFile {
             self.segments.push(Segment { partition, offset: self.offset, length: 0, records: 0, raw_length: 0 });
         }
         let length = HEADER_BYTES as u64 + header.stored_length as u64;
+        self.charged.add(length)?;
+        failpoint!("shuffle.write")?;
         for piece in pieces {
             self.file.write_all(piece)?;
         }
@@ -61,7 +66,14 @@ impl BlockFile {
     }
 
     /// Writes index and footer; nothing is synced. Says where each partition lies.
-    pub fn finish(mut self) -> Result<Vec<Segment>, FormatError> {
+    pub fn finish(self) -> Result<Vec<Segment>, FormatError> {
+        let (segments, charged) = self.finish_for_now()?;
+        charged.keep();
+        Ok(segments)
+    }
+
+    /// The same for a file that goes before its attempt ends: it counts until the second answer is dropped.
+    pub fn finish_for_now(mut self) -> Result<(Vec<Segment>, Charged), FormatError> {
         let mut tail = Vec::with_capacity(self.segments.len() * ENTRY_BYTES + FOOTER_BYTES);
         for s in &self.segments {
             tail.extend_from_slice(&s.partition.to_le_bytes());
@@ -75,9 +87,10 @@ impl BlockFile {
         let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &tail) as u32;
         tail.extend_from_slice(&checksum.to_le_bytes());
         tail.extend_from_slice(&MAGIC);
+        self.charged.add(tail.len() as u64)?;
         self.file.write_all(&tail)?;
         self.file.flush()?;
-        Ok(self.segments)
+        Ok((self.segments, self.charged))
     }
 }
 
@@ -151,6 +164,12 @@ impl ShuffleWriter {
     pub fn finish(mut self) -> Result<Vec<Segment>, FormatError> {
         self.close_block()?;
         self.file.finish()
+    }
+
+    /// The same for a file that goes before its attempt ends: it counts until the second answer is dropped.
+    pub fn finish_for_now(mut self) -> Result<(Vec<Segment>, Charged), FormatError> {
+        self.close_block()?;
+        self.file.finish_for_now()
     }
 }
 

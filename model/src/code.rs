@@ -72,7 +72,8 @@ codes! {
     FetchFailed "FETCH_FAILED" Retry "the worker that holds this data does not answer";
     SegmentCorrupt "SEGMENT_CORRUPT" Retry "a block's checksum does not match: the map runs again";
     StaleAttempt "STALE_ATTEMPT" Retry "this attempt was given up; its result is not used";
-    NoSpace "NO_SPACE" Charge "free space on the worker's data folder";
+    NoSpace "NO_SPACE" Charge "make room on the disk that holds this path";
+    ScratchQuotaExceeded "SCRATCH_QUOTA_EXCEEDED" Charge "a larger --memory spills less, more tasks are smaller ones; or raise the workers' --scratch-quota";
     IoError "IO_ERROR" Charge "look at the disk that holds this path";
     Unschedulable "UNSCHEDULABLE" Fatal "no worker can run this job: start one with enough slots and memory";
     Cancelled "CANCELLED" Fatal "the job was cancelled";

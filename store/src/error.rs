@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use windrow_format::manifest::ManifestError;
+use windrow_format::space;
 use windrow_model::{Code, Failure};
 
 /// A failure of this crate; becomes a [`Failure`] as it is.
@@ -22,11 +23,8 @@ impl StoreError {
 
     /// An operation on an output's path that failed: a full disk is told from everything else.
     pub(crate) fn output(path: &Path, what: &str, source: &io::Error) -> Self {
-        let code = match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::NoSpace,
-            _ => Code::OutputFailed,
-        };
-        StoreError::new(code, format!("{}: {what}: {source}", path.display()))
+        let code = if space::is_full(source) { Code::NoSpace } else { Code::OutputFailed };
+        StoreError::new(code, format!("{}: {what}: {}", path.display(), space::told(source, path)))
     }
 }
 

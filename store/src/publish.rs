@@ -17,6 +17,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use windrow_failpoint::{crashpoint, failpoint};
 use windrow_format::durable::{self, Durability};
 use windrow_format::{manifest, names};
 use windrow_model::{AttemptId, BadRecord, Code, JobId, Manifest};
@@ -120,9 +121,13 @@ pub fn place_part(
 }
 
 fn move_part(source: &Path, part: &Path, durability: Durability) -> io::Result<()> {
+    failpoint!("publish.place")?;
     durable::sync_path(source, durability)?;
     match fs::rename(source, part) {
-        Ok(()) => durable::sync_folder(durable::parent(part), durability),
+        Ok(()) => {
+            crashpoint!("publish.placed");
+            durable::sync_folder(durable::parent(part), durability)
+        }
         Err(e) if e.kind() == io::ErrorKind::CrossesDevices => copy_part(source, part, durability),
         Err(e) => Err(e),
     }
@@ -186,10 +191,13 @@ fn commit_with(
     let trash = names::trash_folder(output, *job);
     if !is_committed(staging) {
         take_winners(folder, manifest, winners)?;
+        crashpoint!("publish.taken");
         seal(folder, manifest, durability)?;
+        crashpoint!("publish.sealed");
         // A look first for the clearer message; the rename decides.
         check_free(output, overwrite)?;
-        let placed = match replace::rename_new(folder, output, flags) {
+        let renamed = failpoint!("publish.rename").and_then(|()| replace::rename_new(folder, output, flags));
+        let placed = match renamed {
             Err(e) if overwrite && e.kind() == io::ErrorKind::AlreadyExists => {
                 replace::swap(folder, output, &trash, flags)
             }
@@ -202,10 +210,12 @@ fn commit_with(
             _ => StoreError::output(output, &format!("cannot be renamed from {}", folder.display()), &e),
         })?;
     }
+    crashpoint!("publish.renamed");
     durable::sync_folder(durable::parent(output), durability)
         .map_err(|e| StoreError::output(output, "cannot sync the folder that it lies in", &e))?;
     // The output stands; what is left of the old one is hidden, and no reason to call the job failed.
     let _ = remove(folder);
+    crashpoint!("publish.old-removed");
     let _ = remove(&trash);
     Ok(())
 }
@@ -224,7 +234,8 @@ fn take_winners(folder: &Path, manifest: &Manifest, winners: &[AttemptId]) -> Re
     for (part, winner) in manifest.parts.iter().zip(winners) {
         let suffix = names::parse_part(&part.name).map_or("", |(_, suffix)| suffix);
         let placed = folder.join(names::PARTS).join(names::attempt_part(winner, suffix));
-        match fs::rename(&placed, folder.join(&part.name)) {
+        let taken = failpoint!("publish.take").and_then(|()| fs::rename(&placed, folder.join(&part.name)));
+        match taken {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(StoreError::output(&placed, "cannot take the part", &e));
             }
@@ -245,12 +256,15 @@ fn seal(folder: &Path, manifest: &Manifest, durability: Durability) -> Result<()
         let name = entry.file_name();
         if !listed.contains(&*name) && name != names::BAD_RECORDS {
             remove(&entry.path()).map_err(fail)?;
+            crashpoint!("publish.leftover-removed");
         }
     }
     for part in &manifest.parts {
-        durable::sync_path(&folder.join(&part.name), durability).map_err(fail)?;
+        failpoint!("publish.sync")
+            .and_then(|()| durable::sync_path(&folder.join(&part.name), durability))
+            .map_err(fail)?;
     }
-    manifest::write(folder, manifest, durability).map_err(fail)
+    failpoint!("publish.manifest").and_then(|()| manifest::write(folder, manifest, durability)).map_err(fail)
 }
 
 /// Deletes what a job that will not commit has staged. May be repeated, also after a commit.
@@ -266,6 +280,7 @@ pub fn abandon(staging: &Staging) -> Result<()> {
         }
     }
     // A worker that has not heard of it yet may place one more part while we delete.
+    crashpoint!("publish.abandon");
     let mut removed = remove(&staging.folder);
     for _ in 0..3 {
         match &removed {

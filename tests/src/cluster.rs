@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
+/// Names the failpoints of a process; binaries of the `dev` profile have them.
+const FAILPOINTS: &str = "WINDROW_FAILPOINTS";
+
 /// The processes of a cluster; they end with it.
 pub struct Cluster {
     pub url: String,
@@ -16,15 +19,28 @@ pub struct Cluster {
     workers: Vec<Option<Daemon>>,
     slots: Vec<u32>,
     ids: Vec<String>,
+    /// Memory of the workers that are started from now on.
+    pub worker_memory: String,
+    /// More arguments of the workers that are started from now on.
+    pub worker_args: Vec<String>,
+    /// Failpoints of the workers (and their executors) that are started from now on.
+    pub worker_failpoints: String,
 }
 
 impl Cluster {
     /// A coordinator and so many workers that have registered.
     pub fn start(workers: usize, slots: u32) -> Cluster {
+        Cluster::start_failing("", workers, slots)
+    }
+    /// The same with failpoints in the coordinator.
+    pub fn start_failing(failpoints: &str, workers: usize, slots: u32) -> Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (coordinator, url) = coordinator(folder.path(), "127.0.0.1:0");
+        let (coordinator, url) = coordinator(folder.path(), "127.0.0.1:0", failpoints);
         let mut cluster = Cluster {
             url,
+            worker_memory: "256MiB".into(),
+            worker_args: Vec::new(),
+            worker_failpoints: String::new(),
             folder,
             coordinator: Some(coordinator),
             workers: Vec::new(),
@@ -52,9 +68,10 @@ impl Cluster {
         self.workers[index] = Some(self.spawn_worker(index));
     }
     fn spawn_worker(&self, index: usize) -> Daemon {
-        let mut command = self.windrow(["worker", "--coordinator", &self.url, "--memory", "256MiB"]);
+        let mut command = self.windrow(["worker", "--coordinator", &self.url, "--memory", &self.worker_memory]);
         command.args(["--slots", &self.slots[index].to_string(), "--listen", "127.0.0.1:0", "--data-dir"]);
-        Daemon::start(command.arg(self.worker_folder(index)).env("WINDROW_LOG", "error"))
+        command.arg(self.worker_folder(index)).args(&self.worker_args);
+        Daemon::start(command.env("WINDROW_LOG", "error").env(FAILPOINTS, &self.worker_failpoints))
     }
     /// Whether this worker's process runs, as far as the test knows.
     pub fn has_worker(&self, index: usize) -> bool {
@@ -70,6 +87,9 @@ impl Cluster {
     pub fn worker_folder(&self, index: usize) -> PathBuf {
         self.folder.path().join(format!("worker-{index}"))
     }
+    pub fn coordinator_folder(&self) -> PathBuf {
+        self.folder.path().join("coordinator")
+    }
     /// The state folder of this cluster's user.
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("home")
@@ -78,11 +98,47 @@ impl Cluster {
     pub fn kill_worker(&mut self, index: usize) {
         self.workers[index].take().expect("it has not been killed before").kill();
     }
+    fn stop_coordinator(&mut self) -> Option<i32> {
+        self.coordinator.take().expect("it runs").stop()
+    }
     /// Stops the coordinator in order and starts it again on the same folder and address.
     pub fn restart_coordinator(&mut self) {
-        let stopped = self.coordinator.take().expect("it runs").stop();
+        let stopped = self.stop_coordinator();
         assert_eq!(stopped, Some(0), "the coordinator's exit code");
         self.start_coordinator();
+    }
+    /// Waits until the coordinator has ended by itself, unless `over` comes first: its exit code, absent after a signal.
+    pub fn coordinator_ends(&mut self, mut over: impl FnMut() -> bool) -> Option<Option<i32>> {
+        let mut ended = None;
+        let coordinator = self.coordinator.as_mut().expect("it runs");
+        eventually("the coordinator or what it is asked for has ended", || {
+            // In this order: one that dies at the very end has died.
+            let is_over = over();
+            ended = coordinator.has_ended();
+            ended.is_some() || is_over
+        });
+        if ended.is_some() {
+            self.coordinator = None;
+        }
+        ended
+    }
+    /// The same for a worker.
+    pub fn worker_ends(&mut self, index: usize, mut over: impl FnMut() -> bool) -> Option<Option<i32>> {
+        let mut ended = None;
+        let worker = self.workers[index].as_mut().expect("it runs");
+        eventually("the worker or what it is asked for has ended", || {
+            let is_over = over();
+            ended = worker.has_ended();
+            ended.is_some() || is_over
+        });
+        if ended.is_some() {
+            self.workers[index] = None;
+        }
+        ended
+    }
+    /// Asks a worker to end: its exit code.
+    pub fn stop_worker(&mut self, index: usize) -> Option<i32> {
+        self.workers[index].take().expect("it runs").stop()
     }
     /// SIGKILL.
     pub fn kill_coordinator(&mut self) {
@@ -91,7 +147,7 @@ impl Cluster {
     /// Starts it again on the same folder and address.
     pub fn start_coordinator(&mut self) {
         let address = self.url.trim_start_matches("http://").to_string();
-        let (coordinator, url) = coordinator(self.folder.path(), &address);
+        let (coordinator, url) = coordinator(self.folder.path(), &address, "");
         assert_eq!(url, self.url);
         self.coordinator = Some(coordinator);
     }
@@ -150,10 +206,10 @@ impl Cluster {
     }
 }
 
-fn coordinator(folder: &Path, listen: &str) -> (Daemon, String) {
+fn coordinator(folder: &Path, listen: &str, failpoints: &str) -> (Daemon, String) {
     let mut command = command("windrow", &folder.join("home"));
     command.args(["coordinator", "--listen", listen, "--data-dir"]).arg(folder.join("coordinator"));
-    let mut daemon = Daemon::start(command.env("WINDROW_LOG", "error"));
+    let mut daemon = Daemon::start(command.env("WINDROW_LOG", "error").env(FAILPOINTS, failpoints));
     let url = daemon.told("coordinator ");
     (daemon, url)
 }

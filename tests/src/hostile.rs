@@ -1,5 +1,6 @@
 //! Jobs that misbehave, and one that waits to be told to go on: what tests of failures run.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 use windrow::prelude::*;
@@ -7,7 +8,7 @@ use windrow::prelude::*;
 /// Counts words, and does something bad at the word `BOOM`.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Bad {
-    /// panic, abort, segfault, recursion, exit, hang, stdout, or truncate
+    /// panic, abort, segfault, recursion, exit, hang, stdout, hoard, truncate, children:SECONDS or bomb:SECONDS
     what: String,
     #[arg(required = true)]
     input: Vec<String>,
@@ -42,6 +43,15 @@ fn recurse(depth: u64) -> u64 {
     if depth == u64::MAX { 0 } else { recurse(depth + 1) + frame[511] }
 }
 
+/// Starts processes that mean to outlive this one, in its session and out of it. They are known by how long they sleep.
+fn escape(seconds: &str) {
+    for how in ["exec sleep", "setsid sleep", "env -i sleep"] {
+        let background = if how == "exec sleep" { "" } else { " &" };
+        let mut command = std::process::Command::new("sh");
+        drop(command.args(["-c", &format!("{how} {seconds}{background}")]).spawn());
+    }
+}
+
 fn misbehave(what: &str) {
     match what {
         "panic" => panic!("the mapper does not like this line"),
@@ -63,7 +73,23 @@ fn misbehave(what: &str) {
                 eprintln!("line {n} of a job that prints far too much to its stderr, and to its stdout");
             }
         }
-        other => panic!("no such misdeed: {other}"),
+        "hoard" => {
+            let mut hoard = Vec::new();
+            // An end for a machine without limits.
+            while hoard.len() < 4_000 {
+                hoard.push(std::hint::black_box(vec![1u8; 1 << 20]));
+            }
+        }
+        other => match other.split_once(':') {
+            Some(("children", seconds)) => escape(seconds),
+            Some(("bomb", seconds)) => {
+                (0..150).for_each(|_| escape(seconds));
+                loop {
+                    std::thread::sleep(Duration::from_secs(1))
+                }
+            }
+            _ => panic!("no such misdeed: {other}"),
+        },
     }
 }
 
@@ -122,7 +148,8 @@ impl Job for Gate {
 }
 
 fn pass(gate: &Path, word: &str) -> Result<()> {
-    eprintln!("at {word}");
+    // In one piece: output is put down to the attempt that was started last before it came.
+    std::io::stderr().write_all(format!("at {word}\n").as_bytes())?;
     std::fs::write(gate.join(format!("{word}.{}", std::process::id())), "")?;
     while !gate.join("open").exists() {
         std::thread::sleep(Duration::from_millis(5))

@@ -161,6 +161,12 @@ impl Daemon {
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+    /// Whether it has ended by itself: with which exit code, absent after a signal.
+    pub fn has_ended(&mut self) -> Option<Option<i32>> {
+        let ended = self.child.try_wait().expect("a child can be waited for");
+        self.over |= ended.is_some();
+        ended.map(|status| status.code())
+    }
     /// Exit code after SIGTERM; absent if it had to be killed.
     pub fn stop(mut self) -> Option<i32> {
         self.end(Signal::TERM)
@@ -198,6 +204,14 @@ pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
 /// Processes whose executable lies below a folder: the executors of the workers there.
 pub fn processes_below(folder: &Path) -> Vec<PathBuf> {
     below(folder).into_iter().map(|(_, exe)| exe).collect()
+}
+
+/// Living processes with this text in their arguments: what a job has started.
+pub fn processes_with(text: &str) -> usize {
+    let Ok(all) = std::fs::read_dir("/proc") else { return 0 };
+    let arguments = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
+    let holds = |arguments: &Vec<u8>| arguments.windows(text.len()).any(|window| window == text.as_bytes());
+    all.flatten().filter_map(arguments).filter(holds).count()
 }
 
 /// The same, by process id.

@@ -6,13 +6,13 @@
 use crate::error::disk_failure;
 use crate::scratch::Scratch;
 use crate::writer::Writer;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::OnceCell;
 use windrow_format::durable;
 use windrow_model::{Class, Code, Digest, Failure};
@@ -38,8 +38,40 @@ impl Artifacts {
         Artifacts { scratch, known: Mutex::default() }
     }
 
-    /// The path of an artifact; comes from the coordinator if it is not here yet.
+    /// The path of an artifact; comes from the coordinator if it is not here yet. It stays for a while from now on.
     pub async fn get(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<PathBuf, Failure> {
+        loop {
+            let path = self.find(digest, coordinator).await?;
+            // Under the lock, so that it cannot be collected after this.
+            let _known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            match File::open(&path).and_then(|file| file.set_modified(SystemTime::now())) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                _ => return Ok(path),
+            }
+        }
+    }
+
+    /// Deletes what is not in `used` and was not asked for in so long; how many there were.
+    pub fn collect(&self, used: &BTreeSet<Digest>, unused_for: Duration) -> io::Result<usize> {
+        let mut deleted = 0;
+        for entry in fs::read_dir(self.scratch.artifacts())? {
+            let entry = entry?;
+            // What is being fetched has another name.
+            let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()) else {
+                continue;
+            };
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or(Duration::ZERO);
+            if !used.contains(&digest) && age >= unused_for {
+                fs::remove_file(entry.path())?;
+                known.remove(&digest);
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
+    }
+
+    async fn find(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<PathBuf, Failure> {
         let cell = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.entry(digest).or_default().clone()
@@ -118,5 +150,31 @@ struct RemoveOnDrop(PathBuf);
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_no_job_here_uses_goes_after_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
+        let artifacts = Artifacts::new(scratch.clone());
+        let day = Duration::from_secs(24 * 3600);
+        let [used, old, asked] = ["used", "old", "asked"].map(|text| {
+            let digest = Digest::of(text.as_bytes());
+            fs::write(scratch.artifact(digest), text).unwrap();
+            File::open(scratch.artifact(digest)).unwrap().set_modified(SystemTime::now() - 2 * day).unwrap();
+            digest
+        });
+        artifacts.get(asked, None).await.unwrap();
+        assert_eq!(artifacts.collect(&[used].into(), day).unwrap(), 1);
+        let there = [used, old, asked].map(|d| scratch.artifact(d).exists());
+        assert_eq!(there, [true, false, true]);
+        // One that was here before is looked for again.
+        assert_eq!(artifacts.collect(&[used].into(), Duration::ZERO).unwrap(), 1);
+        assert_eq!(artifacts.get(asked, None).await.unwrap_err().code, Code::Unreachable);
     }
 }

@@ -408,12 +408,13 @@ impl Attempts {
         } else {
             a.state = State::Done;
             a.report = Some(report.clone());
-            if let Some(j) = self.jobs.get_mut(&id.task.job) {
-                j.suspects.remove(&id.task);
-            }
+            let cleared = self.jobs.get_mut(&id.task.job).is_some_and(|j| j.suspects.remove(&id.task));
             out.push(Action::Serve(id));
             out.push(Action::Report(Report::Done(id, report)));
             out.push(Action::RemoveInputs(id));
+            if cleared {
+                self.renew_for_suspects(id.task.job, out);
+            }
         }
         self.dispatch(id.task.job, out);
     }
@@ -520,6 +521,19 @@ impl Attempts {
         let left_over = self.jobs.get(&job).is_some_and(|j| !j.assigned);
         if left_over && !self.attempts.keys().any(|a| a.task.job == job) {
             self.drop_job(job, false, out);
+        }
+    }
+
+    /// Suspects run alone, and each in a process of its own: what one of them has left in it is not the next one's fault.
+    fn renew_for_suspects(&mut self, job: JobId, out: &mut Vec<Action>) {
+        let Some(j) = self.jobs.get_mut(&job) else { return };
+        let more = j.ready.iter().any(|id| j.suspects.contains(&id.task));
+        if let Executor::Ready { running, condemned, .. } = &mut j.executor
+            && more
+            && running.is_empty()
+            && !std::mem::replace(condemned, true)
+        {
+            out.push(Action::KillExecutor(job));
         }
     }
 

@@ -92,8 +92,11 @@ fn when_nobody_can_be_blamed_the_suspects_run_again_alone_until_one_is() {
     let mut a = running(2, 2);
     assert_eq!(a.step(ended(1, true, false)), [start(2)], "nobody is charged");
     assert_eq!(a.step(ready(2)), [run(0, true)], "alone");
-    assert_eq!(a.step(done(2, 0)).last(), Some(&run(1, true)), "the innocent one is done, the other follows");
-    let actions = a.step(ended(2, true, false));
+    let kill = Action::KillExecutor(job(J));
+    assert_eq!(a.step(done(2, 0)).last(), Some(&kill), "the innocent one is done, the other gets a process of its own");
+    assert_eq!(a.step(ended(2, false, true)), [start(3)]);
+    assert_eq!(a.step(ready(3)), [run(1, true)]);
+    let actions = a.step(ended(3, true, false));
     assert_eq!(reports(&actions), [(attempt(J, 1), Some(Code::ExecutorCrashed))]);
 }
 
@@ -104,8 +107,10 @@ fn a_suspect_waits_for_others_and_lets_no_other_beside_it() {
     a.step(ready(2));
     a.step(Event::Assigned(task(attempt(J, 2), vec![TaskOutput::Broadcast])));
     assert_eq!(a.step(Event::Staged(attempt(J, 2))), []);
-    assert_eq!(a.step(done(2, 0)).last(), Some(&run(1, true)));
-    assert_eq!(a.step(done(2, 1)).last(), Some(&run(2, false)), "then all is as before");
+    assert_eq!(a.step(done(2, 0)).last(), Some(&Action::KillExecutor(job(J))));
+    a.step(ended(2, false, true));
+    assert_eq!(a.step(ready(3)), [run(1, true)]);
+    assert_eq!(a.step(done(3, 1)).last(), Some(&run(2, false)), "then all is as before");
 }
 
 #[test]

@@ -14,6 +14,10 @@ pub struct Config {
     pub slots: u32,
     /// Memory that executors may use for data.
     pub memory_bytes: u64,
+    /// Memory of its own, mapped files aside, that one executor may have; beyond that it gets none.
+    pub memory_limit_bytes: Option<u64>,
+    /// Disk that one attempt may use for its runs and results.
+    pub scratch_quota_bytes: Option<u64>,
     /// URL under which other workers and the coordinator reach this one; made from the listener's address if absent.
     pub advertised: Option<String>,
     /// What is shown to the coordinator and to peers. Its token is also what callers of this worker must show.

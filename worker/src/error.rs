@@ -2,7 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use windrow_model::{ByteSize, Code, Failure};
+use windrow_format::space::{is_full, told_with_need};
+use windrow_model::{Code, Failure};
 
 /// Why a worker does not start, or ended although nobody asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -50,25 +51,8 @@ impl From<Error> for Failure {
     }
 }
 
-fn is_full(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 /// What an error of the disk at `path` means. A full disk is `NO_SPACE`, with what was needed and what is free.
 pub fn disk_failure(what: &str, path: &Path, need_bytes: u64, e: &io::Error) -> Failure {
-    if !is_full(e) {
-        return Failure::new(Code::IoError, format!("cannot {what} {}: {e}", path.display()));
-    }
-    let free = match free_bytes(path) {
-        Some(free) => ByteSize(free).to_string(),
-        None => "an unknown number of bytes".to_string(),
-    };
-    let need = ByteSize(need_bytes);
-    Failure::new(Code::NoSpace, format!("cannot {what} {}: {need} needed, {free} free", path.display()))
-}
-
-/// Bytes that this user may still write to the disk of `path`, or of the nearest folder above that exists.
-fn free_bytes(path: &Path) -> Option<u64> {
-    let stat = path.ancestors().find_map(|p| rustix::fs::statvfs(p).ok())?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    let code = if is_full(e) { Code::NoSpace } else { Code::IoError };
+    Failure::new(code, format!("cannot {what} {}: {}", path.display(), told_with_need(e, path, need_bytes)))
 }

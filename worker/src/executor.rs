@@ -1,10 +1,11 @@
 //! Executors: the child processes that run tasks of one job each.
 //!
-//! `spawn` forks, `process` owns the child and its pipes (`pidfd` tells of its end), `channel` the frames, `exit` tells ends apart, `overdue` finds tasks that
-//! do not get on, `supervise`
-//! is the life that they make up.
+//! `spawn` forks, `process` owns the child and its pipes (`pidfd` tells of its end), `descendants` finds what it has started,
+//! `channel` the frames, `exit` tells ends apart, `overdue` finds tasks that do not get on, `supervise` is the life that they
+//! make up.
 
 pub mod channel;
+pub mod descendants;
 pub mod exit;
 pub mod overdue;
 pub mod pidfd;
@@ -14,5 +15,6 @@ pub mod supervise;
 #[cfg(test)]
 mod tests;
 
-pub use spawn::Spawner;
+pub use descendants::kill_leftovers;
+pub use spawn::{Owner, Spawner};
 pub use supervise::{Command, Handle, Plan};

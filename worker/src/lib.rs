@@ -68,6 +68,7 @@ pub async fn run(
     let kept = kept.map_err(|e| Error::System(std::io::Error::other(e)))?;
     let sweeper = scratch.clone();
     tokio::task::spawn_blocking(move || {
+        executor::kill_leftovers(sweeper.worker());
         if let Err(e) = sweeper.sweep() {
             tracing::warn!("cannot delete files of an earlier start: {e}");
         }
@@ -102,15 +103,17 @@ pub async fn run(
             progress_deadline: FETCH_PROGRESS_DEADLINE,
         },
     });
+    let owner = executor::Owner { worker: node.worker, memory_limit_bytes: config.memory_limit_bytes };
     let parts = node::Parts {
         slots: node.slots,
         memory_bytes: config.memory_bytes,
+        scratch_quota_bytes: config.scratch_quota_bytes,
         // Between processes of one machine compressing costs more than it saves.
         compress: !address.ip().is_loopback(),
         scratch: scratch.clone(),
         outputs,
         logs,
-        spawner: executor::Spawner::start().map_err(Error::System)?,
+        spawner: executor::Spawner::start(owner).map_err(Error::System)?,
     };
 
     let config = Arc::new(config);

@@ -45,6 +45,7 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 pub struct Parts {
     pub slots: u32,
     pub memory_bytes: u64,
+    pub scratch_quota_bytes: Option<u64>,
     /// Compress what executors write for the shuffle.
     pub compress: bool,
     pub scratch: Arc<Scratch>,
@@ -103,6 +104,8 @@ pub struct Node {
     mail: mpsc::UnboundedReceiver<Mail>,
     background: TaskTracker,
     draining: bool,
+    /// When artifacts that nobody uses were looked for.
+    collected: Option<Instant>,
 }
 
 impl Node {
@@ -126,6 +129,7 @@ impl Node {
             mail,
             background: TaskTracker::new(),
             draining: false,
+            collected: None,
         };
         for (attempt, report) in kept {
             node.step(Event::Kept(attempt, report));

@@ -92,6 +92,11 @@ impl Scratch {
         self.root.join(ARTIFACTS).join(digest.to_string())
     }
 
+    /// The folder of all artifacts.
+    pub fn artifacts(&self) -> PathBuf {
+        self.root.join(ARTIFACTS)
+    }
+
     /// Where a chunk lies once it is here.
     pub fn chunk(&self, digest: Digest) -> PathBuf {
         self.root.join(CHUNKS).join(digest.to_string())

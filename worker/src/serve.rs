@@ -14,6 +14,7 @@ use std::os::unix::fs::FileExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use windrow_failpoint::failpoint;
 use windrow_model::{AttemptId, Code, Digest, Failure, JobId, SegmentRef, WorkerId};
 use windrow_net::{MESSAGE_BYTES_MAX, to_status};
 use windrow_proto::v1;
@@ -146,6 +147,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 /// At most `length` bytes from `offset`; fewer only at the end of the file.
 fn read_at(file: &File, offset: u64, length: u64) -> io::Result<Bytes> {
+    failpoint!("serve.read")?;
     let mut data = vec![0; length.min(PIECE_BYTES as u64) as usize];
     let mut filled = 0;
     while filled < data.len() {

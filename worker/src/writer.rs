@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use windrow_failpoint::failpoint;
 use windrow_model::Digest;
 
 /// Pieces (of up to 1 MiB) on their way to the disk.
@@ -35,6 +36,7 @@ impl Writer {
             let mut file = open()?;
             let mut hasher = blake3::Hasher::new();
             while let Some(piece) = pieces.blocking_recv() {
+                failpoint!("fetched.write")?;
                 file.write_all(&piece)?;
                 if digested {
                     hasher.update(&piece);

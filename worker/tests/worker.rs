@@ -268,6 +268,8 @@ async fn run_worker(url: String, data_dir: PathBuf, shutdown: impl Future<Output
         data_dir,
         slots: 2,
         memory_bytes: 64 << 20,
+        memory_limit_bytes: None,
+        scratch_quota_bytes: None,
         advertised: None,
         access: Access::default(),
         tls: None,

@@ -3,8 +3,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use windrow_failpoint::failpoint;
+use windrow_format::block::io_code;
 use windrow_format::checksum::Crc32cWriter;
-use windrow_model::{Code, Compression, Failure, PartReport};
+use windrow_format::quota::Charged;
+use windrow_format::space::told;
+use windrow_model::{Compression, Failure, PartReport};
 
 /// Bytes that are collected before they are handed on.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -19,6 +23,7 @@ enum Encoder {
 pub(crate) struct PartWriter {
     path: PathBuf,
     encoder: Encoder,
+    charged: Charged,
     buffer: Vec<u8>,
     records: u64,
 }
@@ -36,6 +41,7 @@ impl PartWriter {
         Ok(PartWriter {
             path: path.to_path_buf(),
             encoder,
+            charged: Charged::new(),
             buffer: Vec::with_capacity(BUFFER_BYTES + 4096),
             records: 0,
         })
@@ -55,14 +61,20 @@ impl PartWriter {
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
-        let written = match &mut self.encoder {
+        let written = failpoint!("part.write").and_then(|()| match &mut self.encoder {
             Encoder::None(w) => w.write_all(&self.buffer),
             Encoder::Gzip(w) => w.write_all(&self.buffer),
             Encoder::Zstd(w) => w.write_all(&self.buffer),
             Encoder::Bzip2(w) => w.write_all(&self.buffer),
-        };
+        });
         self.buffer.clear();
-        written.map_err(|e| failure(&self.path, e))
+        let bytes = match &self.encoder {
+            Encoder::None(w) => w.bytes(),
+            Encoder::Gzip(w) => w.get_ref().bytes(),
+            Encoder::Zstd(w) => w.get_ref().bytes(),
+            Encoder::Bzip2(w) => w.get_ref().bytes(),
+        };
+        written.and_then(|()| self.charged.grow_to(bytes)).map_err(|e| failure(&self.path, e))
     }
 
     pub fn finish(mut self, sink: u32) -> Result<PartReport, Failure> {
@@ -74,14 +86,11 @@ impl PartWriter {
             Encoder::Bzip2(w) => w.finish(),
         };
         let file = file.map_err(|e| failure(&self.path, e))?;
+        self.charged.keep();
         Ok(PartReport { sink, bytes: file.bytes(), records: self.records, checksum: file.crc32c() })
     }
 }
 
 fn failure(path: &Path, e: io::Error) -> Failure {
-    let code = match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::NoSpace,
-        _ => Code::IoError,
-    };
-    Failure::new(code, format!("{}: {e}", path.display()))
+    Failure::new(io_code(&e), format!("cannot write {}: {}", path.display(), told(&e, path)))
 }

@@ -9,7 +9,7 @@ use crate::signals::Stop;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tokio::net::TcpListener;
-use windrow_model::{Code, Failure};
+use windrow_model::{ByteSize, Code, Failure};
 use windrow_net::{Access, ServerTls, check_listen};
 use windrow_worker::Config;
 
@@ -50,10 +50,17 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
         data_dir: needed(args.data_dir.or(section.data_dir), "--data-dir")?,
         slots: args.slots.or(section.slots).unwrap_or_else(cores),
         memory_bytes: args.memory.or(section.memory.map(|m| m.0)).map_or_else(half_of_memory, |m| m.0),
+        memory_limit_bytes: args.memory_limit.or(section.memory_limit.map(|m| m.0)).map(|m| m.0),
+        scratch_quota_bytes: args.scratch_quota.or(section.scratch_quota.map(|m| m.0)).map(|m| m.0),
         advertised: args.advertise.or(section.advertise),
         access,
         tls,
     };
+    if let Some(limit) = config.memory_limit_bytes.filter(|limit| *limit <= config.memory_bytes) {
+        let [limit, memory] = [limit, config.memory_bytes].map(ByteSize);
+        let message = format!("--memory-limit {limit} leaves nothing for user code beside --memory {memory}");
+        return Err(Failure::new(Code::BadRequest, message));
+    }
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|e| Failure::new(Code::IoError, format!("cannot listen on {listen}: {e}")))?;

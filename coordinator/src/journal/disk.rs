@@ -15,13 +15,16 @@
 //! Every transaction is fsynced before it counts, in two phases: once it counts, a file that does not have it whole is a
 //! damaged file, and not one in which a crash cut off the last transaction. Every start verifies all of it.
 
+use super::file::JournalFile;
 use super::{DatasetChange, JobRecord, JobStore, PublishedTask, Record, RunningJob, rows};
 use crate::error::Error;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use windrow_failpoint::{crashpoint, failpoint};
 use windrow_format::durable::{self, Durability};
+use windrow_format::space::is_full;
 use windrow_model::{BadRecord, Dataset, Epoch, JobId, WorkerId};
 use windrow_scheduler::Collected;
 
@@ -100,6 +103,7 @@ impl DiskStore {
             let mut txn = self.db.begin_write()?;
             txn.set_two_phase_commit(true);
             let value = body(&txn)?;
+            failpoint!("journal.before-commit")?;
             txn.commit()?;
             Ok(value)
         };
@@ -147,11 +151,20 @@ impl DiskStore {
                 serde_json::to_vec(dataset).map_err(|e| failed(dataset.name.clone(), e))?
             }
             Record::Collected(_, collected) => rows::encode_collected(collected),
-            Record::Outputs(..) | Record::Dataset(DatasetChange::Removed(_)) | Record::Worker(..) => Vec::new(),
+            Record::Outputs(..)
+            | Record::Dataset(DatasetChange::Removed(_))
+            | Record::Forgotten(_)
+            | Record::Worker(..) => Vec::new(),
         })
     }
 
     fn failed(&self, e: &redb::Error) -> Error {
+        if let redb::Error::Io(e) = e
+            && is_full(e)
+        {
+            let what = "write the journal, which needs more room";
+            return Error::DataDir { path: self.path.clone(), what, source: e.kind().into() };
+        }
         let corrupt = matches!(
             e,
             redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) | redb::Error::TableTypeMismatch { .. }
@@ -165,12 +178,13 @@ fn create(path: &Path) -> Result<(), redb::Error> {
     let new = path.with_extension("new");
     let _ = std::fs::remove_file(&new);
     {
-        let db = Database::create(&new)?;
+        let db = Database::builder().create_with_backend(JournalFile::create(&new)?)?;
         let mut txn = db.begin_write()?;
         txn.set_two_phase_commit(true);
         txn.open_table(META)?.insert("format", FORMAT)?;
         txn.commit()?;
     }
+    crashpoint!("journal.made");
     std::fs::rename(&new, path)?;
     durable::sync_folder(durable::parent(path), Durability::Sync)?;
     Ok(())
@@ -179,7 +193,10 @@ fn create(path: &Path) -> Result<(), redb::Error> {
 /// Opens a file and compares every checksum in it. Says whether its content is wrong, and what it is.
 fn open_verified(path: &Path) -> Result<Database, (bool, String)> {
     let open = || {
-        let mut db = Database::open(path).map_err(|e| (is_corrupt(&e), e.to_string()))?;
+        let file = JournalFile::open(path);
+        let mut db = file
+            .and_then(|file| Database::builder().create_with_backend(file))
+            .map_err(|e| (is_corrupt(&e), e.to_string()))?;
         match db.check_integrity() {
             Ok(true) => Ok(db),
             Ok(false) => Err((true, "its content does not have the checksums that it says".to_string())),
@@ -304,14 +321,7 @@ impl JobStore for DiskStore {
     }
 
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error> {
-        self.transaction(|txn| {
-            for id in jobs {
-                txn.open_table(JOBS)?.remove(&id.as_bytes()[..])?;
-                txn.open_table(COLLECTED)?.remove(&id.as_bytes()[..])?;
-                remove_running(txn, *id)?;
-            }
-            Ok(())
-        })
+        self.transaction(|txn| jobs.iter().try_for_each(|id| forget_one(txn, *id)))
     }
 }
 
@@ -348,10 +358,17 @@ fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Res
             txn.open_table(COLLECTED)?.remove(&id.as_bytes()[..])?;
         }
         Record::Collected(id, _) => drop(txn.open_table(COLLECTED)?.insert(&id.as_bytes()[..], value)?),
+        Record::Forgotten(id) => forget_one(txn, *id)?,
         Record::Worker(id, true) => drop(txn.open_table(WORKERS)?.insert(&id.as_bytes()[..], &[][..])?),
         Record::Worker(id, false) => drop(txn.open_table(WORKERS)?.remove(&id.as_bytes()[..])?),
     }
     Ok(())
+}
+
+fn forget_one(txn: &redb::WriteTransaction, job: JobId) -> Result<(), redb::Error> {
+    txn.open_table(JOBS)?.remove(&job.as_bytes()[..])?;
+    txn.open_table(COLLECTED)?.remove(&job.as_bytes()[..])?;
+    remove_running(txn, job)
 }
 
 /// A job that is over needs nothing to go on.

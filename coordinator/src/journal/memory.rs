@@ -80,6 +80,7 @@ impl JobStore for MemoryStore {
                 }
                 Record::Collected(id, collected) if collected.is_empty() => drop(self.collected.remove(id)),
                 Record::Collected(id, collected) => drop(self.collected.insert(*id, collected.clone())),
+                Record::Forgotten(id) => self.forget(&[*id])?,
                 Record::Worker(id, true) => drop(self.workers.insert(*id)),
                 Record::Worker(id, false) => drop(self.workers.remove(id)),
             }

@@ -7,9 +7,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use windrow_failpoint::failpoint;
 use windrow_format::block::Header;
 use windrow_format::codec::Codec;
 use windrow_format::lane::Sealed;
+use windrow_format::quota::Charged;
 use windrow_format::shuffle::BlockFile;
 
 /// Blocks, each with its partition.
@@ -27,6 +29,8 @@ pub struct BlockLog {
 struct Spill {
     file: File,
     path: PathBuf,
+    /// Its disk space counts for as long as it is there.
+    charged: Charged,
     length: u64,
     blocks: Vec<Spilled>,
 }
@@ -87,7 +91,7 @@ impl BlockLog {
             let options = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path);
             let file = options.map_err(EngineError::io("create", &path))?;
             fs::remove_file(&path).map_err(EngineError::io("remove", &path))?;
-            self.spill = Some(Spill { file, path, length: 0, blocks: Vec::new() });
+            self.spill = Some(Spill { file, path, charged: Charged::new(), length: 0, blocks: Vec::new() });
         }
         self.spill.as_mut().ok_or_else(|| EngineError::Decode("a spill was just opened".to_string()))
     }
@@ -143,10 +147,11 @@ impl BlockLog {
 
 impl Spill {
     fn append(&mut self, partition: u32, header: Header, pieces: &[&[u8]]) -> Result<()> {
-        let mut length = 0;
+        let length = pieces.iter().map(|p| p.len()).sum();
+        let charged = self.charged.add(length as u64);
+        charged.and_then(|()| failpoint!("spill")).map_err(EngineError::io("spill to", &self.path))?;
         for piece in pieces {
             self.file.write_all(piece).map_err(EngineError::io("spill to", &self.path))?;
-            length += piece.len();
         }
         self.blocks.push(Spilled { partition, header, offset: self.length, length });
         self.length += length as u64;

@@ -6,6 +6,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use windrow_failpoint::failpoint;
+use windrow_format::quota::Charged;
 
 /// Smallest and largest size of a chunk: few mappings for a huge group, little disk for a small one.
 const CHUNK_BYTES: [usize; 2] = [4 << 20, 256 << 20];
@@ -16,6 +18,7 @@ const ALIGN: u64 = 64 << 10;
 pub struct SpillFile {
     file: File,
     length: u64,
+    charged: Charged,
     chunks: Vec<MmapMut>,
 }
 
@@ -26,13 +29,15 @@ impl SpillFile {
         let path = unique_path(folder);
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         fs::remove_file(&path)?;
-        Ok(SpillFile { file, length: 0, chunks: Vec::new() })
+        Ok(SpillFile { file, length: 0, charged: Charged::new(), chunks: Vec::new() })
     }
 
     /// Start and size of a new chunk of at least `bytes`. Its memory stays where it is until [`clear`](Self::clear).
     pub fn chunk(&mut self, bytes: usize) -> io::Result<(*mut u8, usize)> {
         let size = (self.length as usize).clamp(CHUNK_BYTES[0], CHUNK_BYTES[1]).max(bytes);
         let offset = self.length.next_multiple_of(ALIGN);
+        self.charged.grow_to(offset + size as u64)?;
+        failpoint!("group.spill")?;
         // Disk is reserved now: a full disk found by a store into the mapping would be a fatal signal.
         match fallocate(&self.file, FallocateFlags::empty(), offset, size as u64) {
             Ok(()) => {}
@@ -52,6 +57,7 @@ impl SpillFile {
     pub fn clear(&mut self) -> io::Result<()> {
         self.chunks.clear();
         self.length = 0;
+        self.charged.clear();
         self.file.set_len(0)
     }
 }

@@ -19,14 +19,16 @@ pub struct MemoryWatch {
     group: Option<PathBuf>,
     kills_before: u64,
     peak_bytes: u64,
+    /// Of the executor alone.
+    own_limit_bytes: Option<u64>,
 }
 
 impl MemoryWatch {
     /// Takes the counts as they are now.
-    pub fn start() -> Self {
+    pub fn start(own_limit_bytes: Option<u64>) -> Self {
         let group = own_cgroup();
         let kills_before = kills(group.as_ref());
-        MemoryWatch { group, kills_before, peak_bytes: 0 }
+        MemoryWatch { group, kills_before, peak_bytes: 0, own_limit_bytes }
     }
 
     /// Looks at how much memory the process has had so far.
@@ -44,11 +46,23 @@ impl MemoryWatch {
         if kills(self.group.as_ref()) <= self.kills_before && !near {
             return None;
         }
+        Some(self.numbers(limit))
+    }
+
+    fn numbers(&self, limit: u64) -> String {
         let peak = match self.peak_bytes {
             0 => "not measured".to_string(),
             bytes => ByteSize(bytes).to_string(),
         };
-        Some(format!("limit {}, peak of the job's process {peak}", ByteSize(limit)))
+        format!("limit {}, peak of the job's process {peak}", ByteSize(limit))
+    }
+
+    /// The limit that an allocation ran into, and the peak.
+    fn own_limit(&self) -> String {
+        match self.own_limit_bytes.or_else(|| self.limit_bytes()) {
+            Some(limit) => self.numbers(limit),
+            None => "no limit is known".to_string(),
+        }
     }
 
     fn limit_bytes(&self) -> Option<u64> {
@@ -94,7 +108,7 @@ pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryW
         }
         (Some(n), _) => (Code::ExecutorCrashed, format!("the job's process exited with code {n}"), true),
         (_, Some(SIGABRT)) if stderr_tail.contains("memory allocation of") => {
-            (Code::OutOfMemory, "the job's process could not allocate memory".to_string(), true)
+            (Code::OutOfMemory, format!("the job's process could not allocate memory ({})", memory.own_limit()), true)
         }
         (_, Some(SIGKILL)) => match memory.verdict() {
             Some(numbers) => (Code::OutOfMemory, format!("the job's process ran out of memory ({numbers})"), false),
@@ -136,7 +150,7 @@ mod tests {
     use super::*;
 
     fn end(wait_status: i32, stderr: &str) -> Exit {
-        let memory = MemoryWatch { group: None, kills_before: u64::MAX, peak_bytes: 0 };
+        let memory = MemoryWatch { group: None, kills_before: u64::MAX, peak_bytes: 0, own_limit_bytes: None };
         explain(ExitStatus::from_raw(wait_status), true, false, &memory, stderr.to_string())
     }
 
@@ -153,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_kill_for_want_of_memory_names_limit_and_peak() {
-        let memory = MemoryWatch { group: None, kills_before: 0, peak_bytes: u64::MAX / 2 };
+        let memory = MemoryWatch { group: None, kills_before: 0, peak_bytes: u64::MAX / 2, own_limit_bytes: None };
         let exit = explain(ExitStatus::from_raw(9), true, false, &memory, String::new());
         assert_eq!(exit.failure.code, Code::OutOfMemory);
         assert!(exit.failure.message.contains("limit") && exit.failure.message.contains("peak"));

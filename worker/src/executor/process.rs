@@ -1,8 +1,10 @@
-//! One executor as an operating system process: its output is read, its end is awaited, its whole group is killed.
+//! One executor as an operating system process: its output is read, its end is awaited, and it is killed with all that it
+//! has started.
 //!
 //! A process stays a zombie until it is waited for, so its number, and with it the number of its group, means nobody
 //! else for as long as this file sends signals. Knows nothing of tasks or frames.
 
+use super::descendants::{self, Mark};
 use super::exit::MemoryWatch;
 use super::pidfd::PidFd;
 use super::spawn::Spawned;
@@ -29,6 +31,7 @@ const DRAIN_BYTES: usize = 256 << 10;
 pub struct Process {
     child: Child,
     pid: Pid,
+    mark: Mark,
     pidfd: PidFd,
     taps: [Arc<Tap>; 2],
     readers: Vec<JoinHandle<()>>,
@@ -40,7 +43,7 @@ pub struct Process {
 impl Process {
     /// Takes over a child; its output goes to `log`. The socket is given back.
     pub fn new(spawned: Spawned, log: &SharedLog) -> io::Result<(Process, std::os::unix::net::UnixStream)> {
-        let Spawned { child, pid, pidfd, socket, crumbs, stdout, stderr } = spawned;
+        let Spawned { child, pid, mark, memory_limit_bytes, pidfd, socket, crumbs, stdout, stderr } = spawned;
         let guard = KillOnDrop(Some(child));
         let taps = [
             Arc::new(Tap::new(stdout.into(), Stream::Stdout, log)?),
@@ -49,8 +52,8 @@ impl Process {
         let pidfd = PidFd::new(pidfd)?;
         let readers = taps.iter().map(|tap| tokio::spawn(tap.clone().drive())).collect();
         let child = guard.defuse();
-        let memory = MemoryWatch::start();
-        Ok((Process { child, pid, pidfd, taps, readers, memory, crumbs, reaped: false }, socket))
+        let memory = MemoryWatch::start(memory_limit_bytes);
+        Ok((Process { child, pid, mark, pidfd, taps, readers, memory, crumbs, reaped: false }, socket))
     }
 
     /// Completes when the process has ended; it is not waited for yet. May be dropped and called again.
@@ -92,8 +95,10 @@ impl Process {
     pub async fn finish(&mut self) -> io::Result<ExitStatus> {
         let status = loop {
             self.exited().await?;
-            // Grandchildren go first, while the group's number is still ours.
+            // What it started goes first, while the group's and the session's number is still ours.
             self.kill();
+            let (pid, mark) = (self.pid, self.mark.clone());
+            let _ = tokio::task::spawn_blocking(move || descendants::kill(pid, &mark)).await;
             if let Some(status) = self.child.try_wait()? {
                 break status;
             }
@@ -106,7 +111,7 @@ impl Process {
                 let _ = reader.await;
             }
         };
-        // A grandchild that left the group may hold the pipe open for ever.
+        // Somebody who was not found may hold the pipe open for ever.
         let _ = tokio::time::timeout(LAST_WORDS, all).await;
         Ok(status)
     }
@@ -117,6 +122,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if !self.reaped {
             self.kill();
+            descendants::kill(self.pid, &self.mark);
             let _ = self.child.wait();
         }
         for reader in &self.readers {

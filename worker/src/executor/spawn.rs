@@ -1,13 +1,16 @@
 //! Starting an executor: the job's binary as a child process with one Unix socket and nothing else.
 //!
 //! The child gets stdin from `/dev/null`, pipes as stdout and stderr, its end of the socket as file descriptor 3, memory
-//! for crumbs (`windrow_format::crumbs`) as 4, an almost empty environment, its own process group, and the kernel's promise to kill it when this worker dies. That
-//! promise hangs on the *thread* that forked, so all children are forked by one thread that lives as long as the worker.
+//! for crumbs (`windrow_format::crumbs`) as 4, an almost empty environment with a mark (`descendants.rs`), its own session, no
+//! core dumps, and the kernel's promise to kill it when this worker dies. That promise hangs on the *thread* that forked, so all
+//! children are forked by one thread that lives as long as the worker.
 //! Knows nothing of what is said over the socket.
 
+use super::descendants::{self, Mark};
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::FdFlags;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::mem::MaybeUninit;
@@ -21,7 +24,7 @@ use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::oneshot;
 use windrow_format::crumbs;
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Failure, WorkerId};
 
 /// The hidden first argument that makes a job binary an executor.
 pub const EXECUTOR_ARGUMENT: &str = "__windrow-executor";
@@ -45,6 +48,9 @@ const BUSY_WAIT: Duration = Duration::from_millis(5);
 pub struct Spawned {
     pub child: Child,
     pub pid: Pid,
+    /// What it and all that it starts has in its environment.
+    pub mark: Mark,
+    pub memory_limit_bytes: Option<u64>,
     /// Readable when the child has ended.
     pub pidfd: OwnedFd,
     pub socket: UnixStream,
@@ -52,6 +58,14 @@ pub struct Spawned {
     pub crumbs: File,
     pub stdout: ChildStdout,
     pub stderr: ChildStderr,
+}
+
+/// Whose executors they are, and what each may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    pub worker: WorkerId,
+    /// Memory of its own for one executor; mapped files do not count.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 struct Request {
@@ -66,11 +80,11 @@ pub struct Spawner(mpsc::Sender<Request>);
 
 impl Spawner {
     /// Starts the thread. It ends, and with it every child, when the last clone is dropped.
-    pub fn start() -> io::Result<Spawner> {
+    pub fn start(owner: Owner) -> io::Result<Spawner> {
         let (requests, queue) = mpsc::channel::<Request>();
         thread::Builder::new().name("spawner".into()).spawn(move || {
             for request in queue {
-                let spawned = spawn(&request.binary, &request.folder);
+                let spawned = spawn(&request.binary, &request.folder, owner);
                 // If nobody waits any more, dropping what came of it is wrong: the child would run on.
                 if let Err(Ok(mut orphan)) = request.answer.send(spawned) {
                     let _ = orphan.child.kill();
@@ -90,11 +104,11 @@ impl Spawner {
     }
 }
 
-fn spawn(binary: &Path, folder: &Path) -> Result<Spawned, Failure> {
+fn spawn(binary: &Path, folder: &Path, owner: Owner) -> Result<Spawned, Failure> {
     check_header(binary)?;
     let mut tries = 0;
     loop {
-        match try_spawn(binary, folder) {
+        match try_spawn(binary, folder, owner) {
             // The file was closed after it was written, but a child that another thread forked in that moment still
             // holds the writing end until its own exec.
             Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
@@ -147,7 +161,7 @@ fn exec_failure(binary: &Path, e: &io::Error) -> Failure {
     Failure::new(code, format!("cannot execute the job's binary {}: {e}{hint}", binary.display()))
 }
 
-fn try_spawn(binary: &Path, folder: &Path) -> io::Result<Spawned> {
+fn try_spawn(binary: &Path, folder: &Path, owner: Owner) -> io::Result<Spawned> {
     // While these live, no descriptor that `Command` opens gets a number that the child overwrites.
     let _placeholders = [SOCKET_FD, CRUMBS_FD].map(|number| rustix::io::fcntl_dupfd_cloexec(io::stderr(), number).ok());
     let (socket, childs_end) = UnixStream::pair()?;
@@ -156,6 +170,7 @@ fn try_spawn(binary: &Path, folder: &Path) -> io::Result<Spawned> {
     let childs_crumbs = rustix::io::fcntl_dupfd_cloexec(&crumbs, SPARE_FD)?;
     let inherited = [(childs_end.as_raw_fd(), SOCKET_FD), (childs_crumbs.as_raw_fd(), CRUMBS_FD)];
     let parent = rustix::process::getpid();
+    let mark = Mark::new(owner.worker);
     let mut command = Command::new(binary);
     command
         .arg(EXECUTOR_ARGUMENT)
@@ -164,11 +179,11 @@ fn try_spawn(binary: &Path, folder: &Path) -> io::Result<Spawned> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .env_clear()
-        .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
-        .process_group(0);
+        .envs(inherited_environment())
+        .env(descendants::VARIABLE, mark.value());
     // SAFETY: the closure runs between fork and exec in a child of a process with threads: `prepare` makes system calls
     // only, takes no lock and allocates nothing. What is inherited is open there, because its owners live until after spawn.
-    unsafe { command.pre_exec(move || prepare(inherited, parent)) };
+    unsafe { command.pre_exec(move || prepare(inherited, parent, owner.memory_limit_bytes)) };
     let mut child = command.spawn()?;
     drop((childs_end, childs_crumbs));
     let taken = child.stdout.take().zip(child.stderr.take());
@@ -185,11 +200,24 @@ fn try_spawn(binary: &Path, folder: &Path) -> io::Result<Spawned> {
     };
     // Raising is allowed to everyone; without /proc it is merely not raised.
     let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_ADJ);
-    Ok(Spawned { child, pid, pidfd, socket, crumbs, stdout, stderr })
+    let memory_limit_bytes = owner.memory_limit_bytes;
+    Ok(Spawned { child, pid, mark, memory_limit_bytes, pidfd, socket, crumbs, stdout, stderr })
 }
 
-/// In the child, before exec: descriptors, and death with the parent. Only system calls.
-fn prepare(inherited: [(RawFd, RawFd); 2], parent: Pid) -> io::Result<()> {
+fn inherited_environment() -> impl Iterator<Item = (&'static str, OsString)> {
+    // A test's failpoints are for executors, too.
+    let names = ENVIRONMENT.into_iter().chain(windrow_failpoint::ENABLED.then_some(windrow_failpoint::VARIABLE));
+    names.filter_map(|name| Some((name, std::env::var_os(name)?)))
+}
+
+/// In the child, before exec: a session, limits, descriptors, and death with the parent. Only system calls.
+fn prepare(inherited: [(RawFd, RawFd); 2], parent: Pid, memory_limit_bytes: Option<u64>) -> io::Result<()> {
+    rustix::process::setsid()?;
+    // A core of a process with gigabytes would fill the disk of a worker.
+    lower(Resource::Core, 0)?;
+    if let Some(bytes) = memory_limit_bytes {
+        lower(Resource::Data, bytes)?;
+    }
     for (from, number) in inherited {
         // SAFETY: the descriptor is open; see the call.
         let from = unsafe { BorrowedFd::borrow_raw(from) };
@@ -207,6 +235,11 @@ fn prepare(inherited: [(RawFd, RawFd); 2], parent: Pid) -> io::Result<()> {
         return Err(rustix::io::Errno::SRCH.into());
     }
     Ok(())
+}
+
+fn lower(resource: Resource, limit: u64) -> io::Result<()> {
+    let hard = rustix::process::getrlimit(resource).maximum.map_or(limit, |hard| hard.min(limit));
+    Ok(rustix::process::setrlimit(resource, Rlimit { current: Some(hard), maximum: Some(hard) })?)
 }
 
 /// Everything that this process opens is close-on-exec, but it may have inherited more from its own parent.

@@ -25,7 +25,8 @@ use windrow_proto::{ConvertError, FrameError};
 /// An executor that has not built its plan by then is given up.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// From closing the socket to SIGKILL.
-const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// A cancelled job is to be over two seconds later, whatever its code does.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Frames that a dead executor wrote are read for no longer than this.
 const LAST_FRAMES: Duration = Duration::from_secs(1);
 const MEMORY_SAMPLE_EVERY: Duration = Duration::from_secs(1);

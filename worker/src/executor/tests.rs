@@ -15,6 +15,10 @@ fn fake() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_executor.py")
 }
 
+fn owner() -> super::Owner {
+    super::Owner { worker: windrow_model::WorkerId(uuid::Uuid::now_v7()), memory_limit_bytes: None }
+}
+
 struct Fixture {
     folder: tempfile::TempDir,
     logs: Logs,
@@ -40,7 +44,7 @@ impl Fixture {
         let logs = Logs::default();
         let (post, events) = mpsc::unbounded_channel();
         let events_in = move |event| drop(post.send(event));
-        let spawner = Spawner::start().unwrap();
+        let spawner = Spawner::start(owner()).unwrap();
         let handle = supervise::start(job(1), 1, spawner.clone(), logs.open(job(1)), async { Ok(plan) }, events_in);
         Fixture { folder, logs, handle, _spawner: spawner, events }
     }
@@ -250,7 +254,7 @@ async fn an_executor_that_nobody_wants_any_more_is_not_started() {
     let logs = Logs::default();
     let (post, mut events) = mpsc::unbounded_channel();
     let never = std::future::pending();
-    let spawner = Spawner::start().unwrap();
+    let spawner = Spawner::start(owner()).unwrap();
     let handle = supervise::start(job(1), 1, spawner, logs.open(job(1)), never, move |e| drop(post.send(e)));
     handle.tell(Command::Close);
     assert!(matches!(events.recv().await, Some(Event::ExecutorNotStarted { .. })));

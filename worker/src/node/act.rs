@@ -11,7 +11,7 @@ use crate::publish::{check_setup, publish};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use windrow_model::{AttemptId, Chunk, Code, Failure, JobId, Task, TaskInput};
 use windrow_net::Connection;
@@ -20,6 +20,9 @@ use windrow_proto::v1::{self, from_worker};
 
 /// An attempt that was told to stop and still runs after this time takes its executor with it.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
+/// Artifacts that no job here uses are kept for so long after they were last asked for.
+const ARTIFACTS_KEPT: Duration = Duration::from_secs(24 * 3600);
+const COLLECT_EVERY: Duration = Duration::from_secs(3600);
 
 impl Node {
     /// Performs one action; what takes time is only begun.
@@ -93,7 +96,11 @@ impl Node {
             job.folder.clone(),
             self.artifacts.clone(),
             self.session.as_ref().map(|s| s.connection.clone()),
-            (self.parts.slots, self.parts.memory_bytes),
+            Share {
+                threads: self.parts.slots,
+                memory_bytes: self.parts.memory_bytes,
+                scratch_quota_bytes: self.parts.scratch_quota_bytes.unwrap_or(0),
+            },
         );
         let post = self.post.clone();
         let events = move |event| {
@@ -169,6 +176,23 @@ impl Node {
         self.published.retain(|a, _| a.task.job != id);
         let stagings = self.stagings.extract_if(|a, _| a.task.job == id).map(|(_, s)| s).collect();
         self.remove(self.parts.scratch.job_folders(id), stagings, executors);
+        self.collect_artifacts();
+    }
+
+    /// Once in a while, when a job has ended: binaries and side values that have not been used for long go.
+    fn collect_artifacts(&mut self) {
+        if self.collected.is_some_and(|at| at.elapsed() < COLLECT_EVERY) {
+            return;
+        }
+        self.collected = Some(Instant::now());
+        let setups = self.jobs.values().map(|job| &job.setup);
+        let used = setups.flat_map(|s| s.sides.iter().copied().chain([s.binary])).collect();
+        let artifacts = self.artifacts.clone();
+        self.background.spawn_blocking(move || {
+            if let Err(e) = artifacts.collect(&used, ARTIFACTS_KEPT) {
+                tracing::warn!("artifacts that nobody uses stay: {e}");
+            }
+        });
     }
 
     /// Deletes folders once nobody writes into them any more.
@@ -241,13 +265,20 @@ impl Node {
     }
 }
 
+/// What an executor may use; a quota of 0 is none.
+struct Share {
+    threads: u32,
+    memory_bytes: u64,
+    scratch_quota_bytes: u64,
+}
+
 /// Everything that an executor of this job is started from.
 async fn plan(
     setup: JobSetup,
     folder: PathBuf,
     artifacts: Arc<Artifacts>,
     coordinator: Option<Connection>,
-    (threads, memory_bytes): (u32, u64),
+    share: Share,
 ) -> Result<executor::Plan, Failure> {
     let binary = artifacts.get(setup.binary, coordinator.as_ref()).await?;
     let mut sides = Vec::with_capacity(setup.sides.len());
@@ -266,8 +297,9 @@ async fn plan(
         params: setup.params,
         fingerprint: Some(setup.fingerprint.into()),
         sides,
-        threads,
-        memory_bytes,
+        threads: share.threads,
+        memory_bytes: share.memory_bytes,
+        scratch_quota_bytes: share.scratch_quota_bytes,
     };
     Ok(executor::Plan { binary, folder, setup: message, fingerprint: setup.fingerprint, limits: setup.limits })
 }

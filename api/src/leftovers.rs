@@ -1,0 +1,109 @@
+//! What runs in one process have left whose two processes were killed together: the next run in the same place removes it.
+//!
+//! Each run locks its folder for temporary files. A folder without a lock that has been there for a while is nobody's;
+//! the staging folders of its run have its id in their names.
+
+use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use windrow_format::names;
+use windrow_model::{JobId, Plan};
+
+const PREFIX: &str = ".windrow-";
+/// A run locks its folder right after it has made it.
+const UNLOCKED_FOR: Duration = Duration::from_secs(60);
+
+/// The folder for temporary files of a run.
+pub(crate) fn folder_name(job: JobId) -> String {
+    format!("{PREFIX}{job}")
+}
+
+/// Says that the folder is in use, for as long as the answer lives. Where the file system has no such locks nothing is said,
+/// and nothing is removed.
+pub(crate) fn lock(folder: &Path) -> Option<File> {
+    let file = File::open(folder).ok()?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Some(file),
+        Err(e) => {
+            tracing::debug!("{} cannot be locked: {e}", folder.display());
+            None
+        }
+    }
+}
+
+/// Removes what dead runs have left in `parent`, and their staging folders there and beside the outputs of this plan.
+pub(crate) fn remove(parent: &Path, plan: &Plan) {
+    let dead: BTreeSet<JobId> = entries(parent).filter_map(|path| remove_dead(&path)).collect();
+    if dead.is_empty() {
+        return;
+    }
+    let beside = plan.sinks.iter().filter_map(|sink| Path::new(&sink.path).parent());
+    let places: BTreeSet<&Path> = beside.chain([parent]).collect();
+    for path in places.into_iter().flat_map(entries) {
+        let job = path.file_name().and_then(names::parse_staging);
+        if job.is_some_and(|job| dead.contains(&job)) {
+            tracing::info!("removing what a dead run has left: {}", path.display());
+            remove_all(&path);
+        }
+    }
+}
+
+/// Removes the folder if its run is dead, and says whose it was.
+fn remove_dead(path: &Path) -> Option<JobId> {
+    let job = path.file_name().and_then(OsStr::to_str)?.strip_prefix(PREFIX)?.parse::<JobId>().ok()?;
+    let meta = path.symlink_metadata().ok().filter(fs::Metadata::is_dir)?;
+    let age = meta.modified().ok()?.elapsed().unwrap_or(Duration::ZERO);
+    if age < UNLOCKED_FOR {
+        return None;
+    }
+    // Held while it is removed: two runs that begin at the same time do it once.
+    let _lock = lock(path)?;
+    remove_all(path);
+    Some(job)
+}
+
+fn remove_all(path: &Path) {
+    if let Err(e) = fs::remove_dir_all(path) {
+        tracing::warn!("files of a dead run stay in {}: {e}", path.display());
+    }
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+    use windrow_model::Digest;
+
+    #[test]
+    fn what_dead_runs_have_left_goes_and_what_others_use_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan =
+            Plan { stages: vec![], sinks: vec![], collects: vec![], sides: vec![], fingerprint: Digest::of(b"") };
+        let [dead, alive, new] = [1, 2, 3].map(|n| {
+            let job = JobId::from_bytes([n; 16]);
+            let folder = dir.path().join(folder_name(job));
+            fs::create_dir_all(folder.join("0-0-0-1")).unwrap();
+            fs::create_dir(names::staging_folder(&dir.path().join("out"), job)).unwrap();
+            if n < 3 {
+                File::open(&folder).unwrap().set_modified(SystemTime::now() - 2 * UNLOCKED_FOR).unwrap();
+            }
+            (folder, names::staging_folder(&dir.path().join("out"), job))
+        });
+        fs::create_dir(dir.path().join(".windrow-of-somebody")).unwrap();
+        let lock = lock(&alive.0).unwrap();
+        remove(dir.path(), &plan);
+        assert!(!dead.0.exists() && !dead.1.exists());
+        assert!([&alive, &new].iter().all(|(scratch, staging)| scratch.exists() && staging.exists()));
+        assert!(dir.path().join(".windrow-of-somebody").exists());
+        drop(lock);
+        remove(dir.path(), &plan);
+        assert!(!alive.0.exists() && !alive.1.exists() && new.0.exists());
+    }
+}

@@ -1,0 +1,68 @@
+//! Which jobs may have staging folders, noted in files before the folders are made: `staging/JOB`.
+//!
+//! A job is split while its submit is on the way to the journal. If the coordinator dies before the journal has it, only
+//! the note tells the next life that there is something to remove; the same holds for one that died between the record
+//! of an end and the removal. Notes survive processes, not power cuts: then a hidden folder may stay.
+
+use crate::error::Error;
+use crate::split::abandon;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use windrow_format::durable::{self, Durability};
+use windrow_model::dataset::dataset_name;
+use windrow_model::{JobId, JobSpec};
+use windrow_store::Staging;
+
+/// The folder of the notes.
+#[derive(Clone, Debug)]
+pub(crate) struct StagedNotes {
+    folder: PathBuf,
+}
+
+impl StagedNotes {
+    /// Opens the folder, or makes it.
+    pub fn open(folder: PathBuf) -> Result<Self, Error> {
+        fs::create_dir_all(&folder).map_err(Error::data_dir(&folder, "make the folder of notes"))?;
+        Ok(StagedNotes { folder })
+    }
+
+    /// Before the job's first staging folder is made.
+    pub fn note(&self, spec: &JobSpec) {
+        let outputs: Vec<&str> =
+            spec.plan.sinks.iter().map(|s| s.path.as_str()).filter(|path| dataset_name(path).is_none()).collect();
+        if outputs.is_empty() {
+            return;
+        }
+        // Each ends with a byte that no path has.
+        let text: String = outputs.iter().flat_map(|path| [path, "\0"]).collect();
+        if let Err(e) = durable::write(&self.path(spec.id), text.as_bytes(), Durability::NoSync) {
+            tracing::warn!(job = %spec.id, "what it stages is not noted: {e}");
+        }
+    }
+
+    /// When there is nothing left to remove.
+    pub fn forget(&self, job: JobId) {
+        let _ = fs::remove_file(self.path(job));
+    }
+
+    /// Removes the staging folders of all jobs but those that go on.
+    pub fn remove_others(&self, running: &BTreeSet<JobId>) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let job = entry.file_name().to_str().and_then(|name| name.parse::<JobId>().ok());
+            let Some(job) = job.filter(|job| !running.contains(job)) else { continue };
+            let text = fs::read_to_string(entry.path()).unwrap_or_default();
+            for output in text.split_terminator('\0') {
+                match Staging::at(Path::new(output), job) {
+                    Ok(staging) => abandon([&staging]),
+                    Err(e) => tracing::warn!(%job, "{e}"),
+                }
+            }
+            self.forget(job);
+        }
+    }
+
+    fn path(&self, job: JobId) -> PathBuf {
+        self.folder.join(job.to_string())
+    }
+}

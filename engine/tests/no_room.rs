@@ -1,0 +1,111 @@
+//! A disk that is full at any write of an edge, a merge or a group: an error with the path and what is free, no run left,
+//! and a task that begins anew gets all its records.
+
+// Without debug assertions there are no failpoints.
+#![cfg(debug_assertions)]
+
+use std::path::Path;
+use windrow_engine::{
+    Codec, EdgeSpec, EngineError, GroupArena, Identity, LocalSegment, Partitioning, PlainEdge, open_sorted,
+};
+use windrow_failpoint::arm;
+use windrow_format::quota::Quota;
+use windrow_model::{Code, Failure, Segment};
+
+const RECORDS: u32 = 1_500;
+/// The edge's segment is read so often at once, so that reading has to merge first.
+const TIMES: usize = 5;
+/// So little that runs are merged in passes.
+const MEMORY: usize = 64 << 10;
+
+fn spec(folder: &Path) -> EdgeSpec {
+    let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, epoch: 1, output: 0, partition: 0 };
+    let (folder, file) = (folder.join("runs"), folder.join("out"));
+    EdgeSpec { folder, file, identity, partitioning: Partitioning::Hash(1), codec: Codec::Lz4, memory: MEMORY }
+}
+
+fn write(spec: &EdgeSpec) -> Result<Vec<LocalSegment>, EngineError> {
+    let mut edge = PlainEdge::new(spec.clone());
+    let mut random = 5u64;
+    for n in 0..RECORDS {
+        // What compresses needs a buffer to be read: more runs than fit are merged in passes.
+        let mut value = [7; 300];
+        value[..200].fill_with(|| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 56) as u8
+        });
+        edge.push(&n.reverse_bits().to_be_bytes(), &value)?;
+    }
+    let segment = |s: &Segment| {
+        let identity = Identity { partition: s.partition, ..spec.identity };
+        let (offset, length, records, raw_length) = (s.offset, s.length, s.records, s.raw_length);
+        LocalSegment { path: spec.file.clone(), offset, length, records, raw_length, identity }
+    };
+    Ok(edge.finish()?.segments.iter().map(segment).collect())
+}
+
+/// Writes an edge and reads it again: how many records there are.
+fn write_and_read(folder: &Path) -> Result<u32, EngineError> {
+    let spec = spec(folder);
+    let segments: Vec<_> = write(&spec)?.into_iter().cycle().take(TIMES).collect();
+    let mut merged = open_sorted(segments, &spec.folder, MEMORY, &|| Ok(()))?.pairs;
+    let mut records = 0;
+    while merged.peek().is_some() {
+        merged.advance()?;
+        records += 1;
+    }
+    Ok(records / TIMES as u32)
+}
+
+fn runs_left(folder: &Path) -> usize {
+    std::fs::read_dir(folder.join("runs")).map_or(0, |entries| entries.count())
+}
+
+#[test]
+fn an_edge_that_finds_no_room_says_so_leaves_no_run_and_may_begin_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    for place in ["spill", "merge", "shuffle.write"] {
+        for pass in [1, 2, 5] {
+            let armed = arm(&format!("{place}=enospc@{pass}"));
+            let done = write_and_read(folder.path());
+            drop(armed);
+            let Err(error) = done else {
+                assert!(pass > 1, "{place} is not passed");
+                continue;
+            };
+            let failure = Failure::from(error);
+            assert_eq!(failure.code, Code::NoSpace, "{place}: {failure}");
+            let path = folder.path().to_str().unwrap();
+            assert!(failure.message.contains(path) && failure.message.contains(" free"), "{place}: {failure}");
+            assert_eq!(runs_left(folder.path()), 0, "{place}");
+        }
+    }
+    let armed = arm("shuffle.write=eio@3");
+    assert_eq!(write_and_read(folder.path()).unwrap_err().code(), Code::IoError);
+    drop(armed);
+    assert_eq!(write_and_read(folder.path()).unwrap(), RECORDS);
+    assert_eq!(runs_left(folder.path()), 0);
+}
+
+#[test]
+fn a_group_that_finds_no_room_says_so_and_does_not_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let _armed = arm("group.spill=enospc");
+    let arena = GroupArena::new(folder.path(), 1 << 10);
+    (0..200).for_each(|n| assert_eq!(arena.alloc(&[n; 1000]), [n; 1000]));
+    assert_eq!(arena.failure().map(|e| e.code()), Some(Code::NoSpace));
+}
+
+#[test]
+fn runs_count_against_the_quota_only_while_they_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = u64::from(RECORDS) * 300;
+    // Everything is written several times, and what has been read goes.
+    let entered = Quota::new(3 * all).enter();
+    write(&spec(folder.path())).unwrap();
+    drop(entered);
+    let _entered = Quota::new(all / 2).enter();
+    let error = write_and_read(folder.path()).unwrap_err();
+    assert_eq!(error.code(), Code::ScratchQuotaExceeded, "{error}");
+    assert!(error.to_string().contains("its quota is"), "{error}");
+}

@@ -1,0 +1,155 @@
+//! How much disk an attempt may use for its own files, and how much it uses.
+//!
+//! Sorted runs have no name while they are used, so nobody else could add them up: whoever writes counts here. An attempt
+//! is a thread; its quota is that thread's for as long as it runs.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Quota>>> = const { RefCell::new(None) };
+}
+
+/// The limit of one attempt.
+#[derive(Debug)]
+pub struct Quota {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl Quota {
+    /// Nothing is used yet.
+    pub fn new(limit: u64) -> Arc<Quota> {
+        Arc::new(Quota { limit, used: AtomicU64::new(0) })
+    }
+
+    /// Counts what this thread writes, until the answer is dropped.
+    pub fn enter(self: Arc<Self>) -> Entered {
+        Entered { before: CURRENT.replace(Some(self)) }
+    }
+}
+
+/// The thread's quota, until this is dropped.
+#[must_use]
+pub struct Entered {
+    before: Option<Arc<Quota>>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.before.take());
+    }
+}
+
+/// Bytes of one file, counted until this is dropped.
+#[derive(Debug)]
+pub struct Charged {
+    quota: Option<Arc<Quota>>,
+    bytes: u64,
+}
+
+impl Charged {
+    /// A file that has nothing yet, of the attempt that runs on this thread.
+    pub fn new() -> Charged {
+        Charged { quota: CURRENT.with_borrow(Clone::clone), bytes: 0 }
+    }
+
+    /// Counts bytes that are about to be written.
+    pub fn add(&mut self, bytes: u64) -> io::Result<()> {
+        let Some(quota) = &self.quota else { return Ok(()) };
+        let used = quota.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.bytes += bytes;
+        match used <= quota.limit {
+            true => Ok(()),
+            false => Err(io::Error::other(QuotaExceeded { used, limit: quota.limit })),
+        }
+    }
+
+    /// Counts a file that has this many bytes now.
+    pub fn grow_to(&mut self, bytes: u64) -> io::Result<()> {
+        self.add(bytes.saturating_sub(self.bytes))
+    }
+
+    /// The file has been emptied.
+    pub fn clear(&mut self) {
+        if let Some(quota) = &self.quota {
+            quota.used.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+        }
+    }
+
+    /// The file stays until the attempt's end, whatever becomes of this.
+    pub fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Default for Charged {
+    fn default() -> Self {
+        Charged::new()
+    }
+}
+
+impl Drop for Charged {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// An attempt wanted more than its quota.
+#[derive(Debug)]
+pub struct QuotaExceeded {
+    /// With what it was about to write.
+    pub used: u64,
+    pub limit: u64,
+}
+
+impl fmt::Display for QuotaExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [used, limit] = [self.used, self.limit].map(windrow_model::ByteSize);
+        write!(f, "the attempt's own files would need {used}, and its quota is {limit}")
+    }
+}
+impl std::error::Error for QuotaExceeded {}
+
+/// Whether this error is one of a quota.
+pub fn is_exceeded(e: &io::Error) -> bool {
+    e.get_ref().is_some_and(|inner| inner.is::<QuotaExceeded>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_count_until_they_are_gone_and_those_that_stay_for_good() {
+        let entered = Quota::new(100).enter();
+        let mut first = Charged::new();
+        first.add(60).unwrap();
+        let mut second = Charged::new();
+        let e = second.add(41).unwrap_err();
+        assert!(is_exceeded(&e) && e.to_string().contains("101 B") && e.to_string().contains("100 B"), "{e}");
+        drop(second);
+        first.keep();
+        let mut third = Charged::new();
+        third.grow_to(30).unwrap();
+        third.grow_to(40).unwrap();
+        third.clear();
+        third.add(40).unwrap();
+        assert!(third.add(1).is_err());
+        drop(entered);
+        Charged::new().add(u64::MAX).unwrap();
+    }
+
+    #[test]
+    fn a_task_within_a_task_has_its_own() {
+        let _outer = Quota::new(10).enter();
+        {
+            let _inner = Quota::new(1000).enter();
+            Charged::new().add(500).unwrap();
+        }
+        assert!(Charged::new().add(11).is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! A disk without room, or with errors, at each place that writes: the attempt fails with numbers, what it had begun goes
+//! away, its worker lives on, and somebody else does the task.
+//!
+//! Failpoints are the full disk of most tests; one has a real one, where it may mount a small file system.
+
+// Without debug assertions there are no failpoints.
+#![cfg(debug_assertions)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use windrow_tests::cluster::Cluster;
+use windrow_tests::corpus::Random;
+use windrow_tests::output::parts;
+use windrow_tests::program::{binary, eventually, local, run};
+
+/// A place, and a job that passes it.
+struct Place {
+    name: &'static str,
+    job: &'static str,
+    args: &'static [&'static str],
+}
+
+const COUNT: &[&str] = &["many", "--partitions", "4"];
+const PLACES: [Place; 5] = [
+    Place { name: "spill", job: "wordcount", args: COUNT },
+    Place { name: "shuffle.write", job: "wordcount", args: COUNT },
+    Place { name: "part.write", job: "wordcount", args: COUNT },
+    Place { name: "publish.place", job: "wordcount", args: COUNT },
+    // Written by the worker: segments of another one that it needs.
+    Place { name: "fetched.write", job: "wordcount", args: COUNT },
+];
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(21);
+    let many: String = (0..250_000).map(|_| format!("{:016x}\n", random.number())).collect();
+    std::fs::write(folder.path().join("many"), many).unwrap();
+    std::fs::write(folder.path().join("few"), "a b\n").unwrap();
+    local(folder.path(), "terasort", ["gen", "150000", "records"]).ok();
+    local(folder.path(), "wordcount", ["few", "--output", "expected-few"]).ok();
+    folder
+}
+
+fn expected(folder: &Path, place: &Place) -> PathBuf {
+    let path = folder.join(format!("expected-{}", place.job));
+    if !path.exists() {
+        local(folder, place.job, place.args.iter().copied().chain(["--output", path.to_str().unwrap()])).ok();
+    }
+    path
+}
+
+fn args<'a>(place: &'a Place, output: &'a str) -> impl Iterator<Item = &'a str> {
+    place.args.iter().copied().chain(["--chunk-size", "8MB", "--output", output])
+}
+
+#[test]
+fn a_task_that_finds_no_room_on_one_worker_is_done_by_another() {
+    let folder = folder();
+    for place in &PLACES {
+        let expected = expected(folder.path(), place);
+        let mut cluster = Cluster::start(0, 1);
+        cluster.worker_memory = "2MiB".into();
+        cluster.worker_failpoints = format!("{}=enospc", place.name);
+        cluster.add_worker(1);
+        cluster.worker_failpoints.clear();
+        cluster.add_worker(1);
+        let output = format!("out-{}", place.name);
+        cluster.job(folder.path(), place.job, args(place, &output)).ok();
+        assert!(parts(&folder.path().join(&output)) == parts(&expected), "{}", place.name);
+        let job = &cluster.json(["job", "list"])[0];
+        assert!(job["attempts"].as_u64() > job["tasks"]["total"].as_u64(), "{}: nothing failed: {job}", place.name);
+        eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+        // Both workers live, and end well.
+        cluster.stop();
+    }
+}
+
+#[test]
+fn a_job_that_finds_no_room_anywhere_fails_with_the_numbers_and_the_worker_does_the_next_one() {
+    let folder = folder();
+    // Nothing is fetched where there is one worker.
+    for place in PLACES.iter().filter(|place| place.name != "fetched.write") {
+        let mut cluster = Cluster::start(0, 1);
+        cluster.worker_memory = "2MiB".into();
+        // The file system of the worker recovers; that of an executor ends with it.
+        let passes = if place.name == "publish.place" { ["1", "2", "3", "4"] } else { ["1+", "", "", ""] };
+        let points = passes.iter().filter(|p| !p.is_empty()).map(|pass| format!("{}=enospc@{pass}", place.name));
+        cluster.worker_failpoints = points.collect::<Vec<_>>().join(";");
+        cluster.add_worker(1);
+        let output = format!("out-{}", place.name);
+        let failed = cluster.job(folder.path(), place.job, args(place, &output));
+        failed.with(1).tells("NO_SPACE", &["failed 4 times", " free"]);
+        assert!(!folder.path().join(&output).exists());
+        eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+        if place.name == "publish.place" || place.name == "spill" {
+            let output = format!("after-{}", place.name);
+            cluster.job(folder.path(), "wordcount", ["few", "--output", &output]).ok();
+            assert!(parts(&folder.path().join(output)) == parts(&folder.path().join("expected-few")));
+        }
+        cluster.stop();
+    }
+}
+
+#[test]
+fn an_artifact_for_which_the_coordinator_has_no_room_is_refused_and_leaves_nothing() {
+    let folder = folder();
+    for error in ["artifact.write=enospc@3", "artifact.sync=eio@1"] {
+        let cluster = Cluster::start_failing(error, 1, 1);
+        let output = format!("out-{error}");
+        let failed = cluster.job(folder.path(), "wordcount", ["few", "--output", &output]);
+        match error.contains("enospc") {
+            true => drop(failed.with(1).tells("NO_SPACE", &[" free"])),
+            false => drop(failed.with(1).tells("IO_ERROR", &["artifacts"])),
+        }
+        let stored = cluster.coordinator_folder().join("artifacts");
+        assert_eq!(std::fs::read_dir(stored).unwrap().count(), 0, "{error}");
+        cluster.job(folder.path(), "wordcount", ["few", "--output", &output]).ok();
+        assert!(parts(&folder.path().join(output)) == parts(&folder.path().join("expected-few")));
+        cluster.stop();
+    }
+}
+
+/// G3: at the commit itself the job fails, and readers see nothing of it.
+#[test]
+fn a_commit_that_finds_no_room_fails_the_job_and_shows_nothing() {
+    let folder = folder();
+    for error in ["publish.manifest=enospc", "publish.rename=eio", "publish.sync=eio", "publish.take=eio"] {
+        let cluster = Cluster::start_failing(error, 1, 1);
+        let failed = cluster.job(folder.path(), "wordcount", ["few", "--output", "out"]);
+        let code = if error.contains("enospc") { "NO_SPACE" } else { "OUTPUT_FAILED" };
+        failed.with(1).tells(code, &["out"]);
+        let left = || std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.file_name());
+        eventually("nothing is left", || left().all(|n| n != "out" && !n.to_string_lossy().starts_with('.')));
+        cluster.stop();
+    }
+}
+
+/// E3: what a disk does not give back is computed again.
+#[test]
+fn map_outputs_that_a_disk_does_not_give_back_are_made_again_elsewhere() {
+    let folder = folder();
+    let place = &PLACES[1];
+    let expected = expected(folder.path(), place);
+    let mut cluster = Cluster::start(0, 1);
+    cluster.worker_failpoints = "serve.read=eio".into();
+    cluster.add_worker(1);
+    cluster.worker_failpoints.clear();
+    cluster.add_worker(1);
+    let args = place.args.iter().chain(&["--chunk-size", "1MB", "--output", "out"]);
+    cluster.job(folder.path(), place.job, args).ok();
+    assert!(parts(&folder.path().join("out")) == parts(&expected));
+    let job = &cluster.json(["job", "list"])[0];
+    assert!(job["attempts"].as_u64() > job["tasks"]["total"].as_u64(), "nothing was read in vain: {job}");
+    cluster.stop();
+}
+
+/// E5: whoever deletes the scratch folder of a worker costs it attempts, and nobody else anything.
+#[test]
+fn a_worker_whose_files_disappear_under_it_fails_attempts_and_does_not_panic() {
+    let folder = folder();
+    let gate = folder.path().join("gate");
+    std::fs::create_dir(&gate).unwrap();
+    let text: String = (0..6).map(|n| format!("gate{n} a b c\n{}", "word ".repeat(400) + "\n")).collect();
+    std::fs::write(folder.path().join("gated"), text).unwrap();
+    let gate_args = ["gate", "gated", "--gate", gate.to_str().unwrap(), "--chunk-size", "2kB", "--output"];
+    let mut cluster = Cluster::start(2, 2);
+    let id = cluster.detach(folder.path(), "hostile", gate_args.iter().chain(&["out"]));
+    eventually("tasks wait", || std::fs::read_dir(&gate).unwrap().count() >= 4);
+    std::fs::remove_dir_all(cluster.worker_folder(0).join("jobs")).unwrap();
+    std::fs::write(gate.join("open"), "").unwrap();
+    run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
+    local(folder.path(), "hostile", gate_args.iter().chain(&["expected"])).ok();
+    assert!(parts(&folder.path().join("out")) == parts(&folder.path().join("expected")));
+    // It makes its folders again, also where there is nobody else.
+    cluster.kill_worker(1);
+    cluster.job(folder.path(), "wordcount", ["few", "--output", "after"]).ok();
+    assert_eq!(cluster.stop_worker(0), Some(0));
+    cluster.start_worker(1);
+    cluster.stop();
+}
+
+/// A small file system of its own, for as long as this lives.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn new(bytes: u64) -> Option<Mounted> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let size = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).output();
+        mounted.is_ok_and(|m| m.status.success()).then(|| Mounted(folder))
+    }
+}
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_disk_that_is_really_full_costs_attempts_and_neither_the_worker_nor_the_job() {
+    let folder = folder();
+    let mut cluster = Cluster::start(0, 1);
+    cluster.worker_memory = "2MiB".into();
+    // Room for the binaries of two jobs, and for some small tasks.
+    let [sort, count] = ["terasort", "wordcount"].map(|name| std::fs::metadata(binary(name)).unwrap().len());
+    let Some(mounted) = Mounted::new(sort + count + (5 << 20)) else {
+        println!("skipped: mounting is not allowed here");
+        return;
+    };
+    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(0)).unwrap();
+    cluster.add_worker(1);
+    cluster.job(folder.path(), "wordcount", ["few", "--output", "few-before"]).ok();
+    let sort = ["sort", "records", "--partitions", "3", "--output"];
+    let failed = cluster.job(folder.path(), "terasort", sort.iter().chain(&["out"]));
+    failed.with(1).tells("NO_SPACE", &["failed 4 times", " free", mounted.0.path().to_str().unwrap()]);
+    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.job(folder.path(), "wordcount", ["few", "--output", "few-out"]).ok();
+    // With a second one there is room.
+    cluster.add_worker(1);
+    cluster.job(folder.path(), "terasort", sort.iter().chain(&["out"])).ok();
+    local(folder.path(), "terasort", sort.iter().chain(&["expected"])).ok();
+    assert!(parts(&folder.path().join("out")) == parts(&folder.path().join("expected")));
+    cluster.stop();
+}

@@ -1,0 +1,214 @@
+//! What user code may take, and that it takes nothing along: processes, memory, scratch space, time.
+
+use rustix::process::Signal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use windrow_tests::cluster::Cluster;
+use windrow_tests::corpus;
+use windrow_tests::output::parts;
+use windrow_tests::program::{Daemon, command, eventually, local, pids_below, processes_with, run};
+
+/// A cancel takes two seconds at most; a busy machine gets some more.
+const CANCELLED_WITHIN: Duration = Duration::from_secs(5);
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bad"), "some words\nBOOM here\nmore words\n").unwrap();
+    std::fs::write(folder.path().join("good"), "some words\n").unwrap();
+    local(folder.path(), "wordcount", ["good", "--output", "expected"]).ok();
+    folder
+}
+
+/// The same cluster does its work as if nothing had been.
+#[track_caller]
+fn still_works(cluster: &Cluster, folder: &Path) {
+    cluster.job(folder, "wordcount", ["good", "--output", "after"]).ok();
+    assert!(parts(&folder.join("after")) == parts(&folder.join("expected")));
+    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+}
+
+#[track_caller]
+fn cancel(cluster: &Cluster, id: &str) -> Duration {
+    let begun = Instant::now();
+    run(&mut cluster.windrow(["job", "cancel", id, "--coordinator", &cluster.url])).ok();
+    assert_eq!(cluster.json(["job", "list"])[0]["state"], "cancelled");
+    eventually("its processes and files are gone", || cluster.executors() == 0 && cluster.leftovers().is_empty());
+    begun.elapsed()
+}
+
+#[test]
+fn what_a_task_has_started_ends_with_its_job() {
+    let folder = folder();
+    let cluster = Cluster::start(1, 1);
+    // All over the machine nobody else sleeps so long.
+    let sleeper = format!("100017.{}", std::process::id());
+    let what = format!("children:{sleeper}");
+    cluster.job(folder.path(), "hostile", ["bad", &what, "bad", "--output", "out"]).ok();
+    eventually("what it has started is gone", || processes_with(&sleeper) == 0);
+    still_works(&cluster, folder.path());
+    cluster.stop();
+}
+
+#[test]
+fn hundreds_of_processes_that_outlive_their_task_are_gone_with_a_cancel() {
+    let folder = folder();
+    let cluster = Cluster::start(1, 1);
+    let sleeper = format!("100018.{}", std::process::id());
+    let what = format!("bomb:{sleeper}");
+    let id = cluster.detach(folder.path(), "hostile", ["bad", &what, "bad", "--output", "out"]);
+    eventually("they are there", || processes_with(&sleeper) >= 400);
+    cancel(&cluster, &id);
+    eventually("they are gone", || processes_with(&sleeper) == 0);
+    still_works(&cluster, folder.path());
+    cluster.stop();
+}
+
+/// They are not tied to the worker as its executors are; its next life finds them.
+#[test]
+fn what_the_tasks_of_a_killed_worker_have_started_goes_when_it_is_back() {
+    let folder = folder();
+    let mut cluster = Cluster::start(1, 1);
+    let sleeper = format!("100019.{}", std::process::id());
+    let what = format!("bomb:{sleeper}");
+    let id = cluster.detach(folder.path(), "hostile", ["bad", &what, "bad", "--output", "out"]);
+    eventually("they are there", || processes_with(&sleeper) >= 400);
+    cluster.kill_worker(0);
+    run(&mut cluster.windrow(["job", "cancel", &id, "--coordinator", &cluster.url])).ok();
+    cluster.start_worker(0);
+    eventually("they are gone", || processes_with(&sleeper) == 0);
+    still_works(&cluster, folder.path());
+    cluster.stop();
+}
+
+#[test]
+fn a_job_that_loops_for_ever_is_cancelled_at_once() {
+    let folder = folder();
+    let cluster = Cluster::start(1, 1);
+    let id = cluster.detach(folder.path(), "hostile", ["bad", "hang", "bad", "--output", "out"]);
+    eventually("it runs", || cluster.json(["job", "list"])[0]["tasks"]["running"] == 1 && cluster.executors() == 1);
+    let took = cancel(&cluster, &id);
+    println!("cancelled after {took:?}");
+    assert!(took < CANCELLED_WITHIN, "{took:?}");
+    assert!(!folder.path().join("out").exists());
+    still_works(&cluster, folder.path());
+    cluster.stop();
+}
+
+#[test]
+fn a_job_whose_process_is_stopped_is_cancelled_at_once() {
+    let folder = folder();
+    let cluster = Cluster::start(1, 1);
+    let id = cluster.detach(folder.path(), "hostile", ["bad", "hang", "bad", "--output", "out"]);
+    eventually("it runs", || cluster.json(["job", "list"])[0]["tasks"]["running"] == 1 && cluster.executors() == 1);
+    for pid in pids_below(&cluster.worker_folder(0)) {
+        rustix::process::kill_process(pid, Signal::STOP).unwrap();
+    }
+    let took = cancel(&cluster, &id);
+    println!("cancelled after {took:?}");
+    assert!(took < CANCELLED_WITHIN, "{took:?}");
+    still_works(&cluster, folder.path());
+    cluster.stop();
+}
+
+#[test]
+fn a_job_that_is_not_done_by_its_deadline_is_ended_with_its_processes() {
+    let folder = folder();
+    let cluster = Cluster::start(1, 1);
+    let submit = ["submit", "--timeout", "1s", "--coordinator", &cluster.url];
+    let mut submit = cluster.windrow(submit);
+    submit.arg(windrow_tests::program::binary("hostile")).args(["--", "bad", "hang", "bad", "--output", "out"]);
+    run(submit.current_dir(folder.path())).with(5).tells("DEADLINE_EXCEEDED", &[]);
+    eventually("its processes and files are gone", || cluster.executors() == 0 && cluster.leftovers().is_empty());
+    still_works(&cluster, folder.path());
+    cluster.stop();
+}
+
+/// B3: nobody is killed from outside, so the process itself says what it lacked.
+#[test]
+fn a_job_that_hoards_memory_runs_into_the_workers_limit() {
+    let folder = folder();
+    let mut cluster = Cluster::start(0, 1);
+    cluster.worker_memory = "64MiB".into();
+    cluster.worker_args = ["--memory-limit", "300MiB"].map(str::to_string).to_vec();
+    cluster.add_worker(1);
+    let failed = cluster.job(folder.path(), "hostile", ["bad", "hoard", "bad", "--output", "out"]);
+    failed.with(1).tells("OUT_OF_MEMORY", &["limit 300 MiB", "peak"]);
+    still_works(&cluster, folder.path());
+    cluster.stop();
+}
+
+/// B9: the first job's attempts get no more than their share, and the second one has its space.
+#[test]
+fn an_attempt_that_writes_more_than_its_quota_fails_and_leaves_room_for_others() {
+    let folder = folder();
+    let mut random = corpus::Random(9);
+    let text: String = (0..150_000).map(|_| format!("{:016x}\n", random.number())).collect();
+    std::fs::write(folder.path().join("many"), text).unwrap();
+    let mut cluster = Cluster::start(0, 1);
+    cluster.worker_memory = "8MiB".into();
+    cluster.worker_args = ["--scratch-quota", "1MiB"].map(str::to_string).to_vec();
+    cluster.add_worker(1);
+    let failed = cluster.job(folder.path(), "wordcount", ["many", "--output", "out"]);
+    failed.with(1).tells("SCRATCH_QUOTA_EXCEEDED", &["its quota is 1 MiB", "failed 4 times"]);
+    assert!(!folder.path().join("out").exists());
+    still_works(&cluster, folder.path());
+    // Smaller tasks fit, run by run and part by part.
+    local(folder.path(), "wordcount", ["many", "--output", "whole", "--partitions", "16"]).ok();
+    let args = ["many", "--output", "small", "--partitions", "16", "--chunk-size", "100kB"];
+    cluster.job(folder.path(), "wordcount", args).ok();
+    assert!(parts(&folder.path().join("small")) == parts(&folder.path().join("whole")));
+    cluster.stop();
+}
+
+#[test]
+fn a_worker_that_is_asked_to_end_while_a_job_runs_finishes_its_task_and_ends_well() {
+    let folder = folder();
+    let gate = folder.path().join("gate");
+    std::fs::create_dir(&gate).unwrap();
+    std::fs::write(folder.path().join("gated"), "gate1 a\n").unwrap();
+    let mut cluster = Cluster::start(2, 1);
+    let args = ["gate", "gated", "--output", "out", "--gate", gate.to_str().unwrap()];
+    let id = cluster.detach(folder.path(), "hostile", args);
+    eventually("its task waits", || std::fs::read_dir(&gate).unwrap().count() == 1);
+    let runs = (0..2).find(|index| !pids_below(&cluster.worker_folder(*index)).is_empty()).unwrap();
+    cluster.signal_worker(runs, Signal::TERM);
+    eventually("it drains", || {
+        let workers = cluster.json(["worker", "list"]);
+        workers.as_array().unwrap().iter().any(|w| w["state"] == "draining")
+    });
+    std::fs::write(gate.join("open"), "").unwrap();
+    run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
+    assert_eq!(cluster.worker_ends(runs, || false), Some(Some(0)));
+    let job = &cluster.json(["job", "list"])[0];
+    assert_eq!(job["attempts"], job["tasks"]["total"], "nothing ran twice: {job}");
+    cluster.stop();
+}
+
+/// Nobody is left to clean up when the run and its guardian are killed together: the next run does.
+#[test]
+fn what_a_killed_run_of_one_process_has_left_goes_with_the_next_run() {
+    let folder = folder();
+    let gate = folder.path().join("gate");
+    std::fs::create_dir(&gate).unwrap();
+    std::fs::write(folder.path().join("gated"), "gate1 a\n").unwrap();
+    let mut command = command("hostile", folder.path());
+    command.args(["gate", "gated", "--output", "out", "--gate", gate.to_str().unwrap()]).current_dir(folder.path());
+    let killed = Daemon::start(&mut command);
+    eventually("its task waits", || std::fs::read_dir(&gate).unwrap().count() == 1);
+    // A kill of its process group.
+    drop(killed);
+    let hidden = || {
+        let all = std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.path());
+        all.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with('.')).collect::<Vec<_>>()
+    };
+    let left = hidden();
+    assert_eq!(left.len(), 2, "temporary files and a staging folder: {left:?}");
+    local(folder.path(), "wordcount", ["good", "--output", "soon"]).ok();
+    assert_eq!(hidden().len(), 2, "they might be those of a run that has just begun");
+    for path in &left {
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(600);
+        std::fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+    local(folder.path(), "wordcount", ["good", "--output", "later"]).ok();
+    assert_eq!(hidden(), Vec::<std::path::PathBuf>::new());
+}
