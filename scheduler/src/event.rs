@@ -19,6 +19,14 @@ pub struct Told {
     pub report: Option<TaskReport>,
 }
 
+/// How far a running attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub attempt: AttemptId,
+    /// Thousandths of its input.
+    pub permille: u32,
+}
+
 /// A job of an earlier life of the driver, as far as its journal has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RestoredJob {
@@ -72,8 +80,8 @@ pub enum Event {
     WorkerJoined { node: NodeInfo, told: Vec<Told> },
     /// Its session ended and its lease ran out, or it said goodbye.
     WorkerLeft { worker: WorkerId },
-    /// It still lives.
-    WorkerBeat { worker: WorkerId },
+    /// It still lives. `progress`: how far its attempts are of which that is known.
+    WorkerBeat { worker: WorkerId, progress: Vec<Progress> },
     /// It shall get no new tasks; `WorkerLeft` follows when it is gone.
     WorkerDrains { worker: WorkerId },
 

@@ -52,6 +52,14 @@ bugs! {
     GrantLost,
     /// Stages do not wait for those that they read.
     NoBarrier,
+    /// A backup may run on the worker of the slow attempt.
+    BackupBeside,
+    /// Whoever comes second of two attempts is not stopped.
+    LoserNotRevoked,
+    /// What the backup made counts as made by the first attempt.
+    NotPreferred,
+    /// A failure puts the task back into its queue although another attempt of it goes on.
+    OtherForgotten,
     /// A task that failed on a worker goes back to its queue and keeps its slot.
     SlotLeaked,
 }

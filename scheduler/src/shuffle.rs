@@ -10,7 +10,7 @@ use crate::job::Job;
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
-use crate::task::{Task, TaskState};
+use crate::task::{Run, Task, TaskState};
 use crate::worker::Workers;
 use windrow_model::{
     AttemptId, Code, Failure, Input, JobId, JobState, OutputReport, Port, Segment, SegmentRef, StageId, TaskId,
@@ -192,16 +192,19 @@ impl State {
     /// its holder is gone, or if this was not the first complaint.
     pub fn handle_segment_lost(&mut self, worker: WorkerId, reader: AttemptId, lost: SegmentRef, failure: Failure) {
         self.heard(worker, reader);
-        let runs = |t: &Task| matches!(&t.state, TaskState::Running(r) if r.worker == worker && r.attempt == reader);
+        let here = Run { worker, attempt: reader };
+        let runs = |t: &Task| matches!(t.state, TaskState::Running(_)) && t.runs().any(|run| run == here);
         if !self.task(reader.task).is_some_and(runs) {
             return;
         }
-        self.stop(reader.task);
+        let other_goes_on = self.stop_one(reader);
         // If it is the reader's own network that is broken, the next complaint shall not be its.
         if let Some(task) = self.task_mut(reader.task) {
             task.avoid(worker);
         }
-        self.retry_uncharged(reader.task);
+        if !other_goes_on {
+            self.retry_uncharged(reader.task);
+        }
         self.doubt(reader.task, lost, failure.code);
         self.requeue(reader.task.job);
     }

@@ -4,6 +4,13 @@ mod support;
 use proptest::prelude::*;
 use support::cluster::run;
 
+#[test]
+fn backups_are_a_part_of_the_simulation() {
+    let runs = (0..100).map(|seed| run(seed, false));
+    let (with, all) = runs.fold((0, 0), |(with, all), backups| (with + u64::from(backups > 0), all + backups));
+    assert!(with >= 20, "{all} backups in {with} of 100 runs");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

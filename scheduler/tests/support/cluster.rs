@@ -11,7 +11,7 @@ use super::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::*;
 use windrow_scheduler::{
-    Action, Config, Event, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks, StagedPart, Told,
+    Action, Config, Event, Progress, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks, StagedPart, Told,
 };
 
 /// SplitMix64.
@@ -77,7 +77,8 @@ fn random_plan(dice: &mut Dice) -> (Plan, Vec<u32>) {
                 }
             }
         }
-        stages.push(stage(&format!("s{s}"), inputs, outputs));
+        let deterministic = dice.percent(90);
+        stages.push(Stage { deterministic, ..stage(&format!("s{s}"), inputs, outputs) });
     }
     if broadcasts.is_empty() {
         stages[0].outputs.push(Output::Broadcast);
@@ -117,6 +118,8 @@ struct Node {
     /// Attempts whose files are here.
     files: BTreeMap<AttemptId, TaskReport>,
     granted: BTreeSet<AttemptId>,
+    /// Whatever it does takes ten times as long.
+    slow: bool,
     /// It has a session: otherwise what it says is lost.
     session: bool,
     /// Jobs of which the coordinator has heard or told in this session.
@@ -169,6 +172,8 @@ struct Cluster {
     answers: Vec<Event>,
     plans: BTreeMap<JobId, (Plan, Vec<u32>)>,
     staged: BTreeSet<AttemptId>,
+    /// What this life of the coordinator has revoked and was not told of since.
+    revoked: BTreeSet<AttemptId>,
     ended: BTreeMap<JobId, JobStatus>,
     cancelled: BTreeSet<JobId>,
     user_errors: bool,
@@ -177,9 +182,13 @@ struct Cluster {
     must_restart: bool,
 }
 
+/// Time goes slowly here: about a millisecond for each thing that happens.
+fn config() -> Config {
+    Config { lease_ms: 1_000, backup_after_ms: 20, backup_every_ms: 10, ..Config::default() }
+}
+
 impl Cluster {
     fn new(seed: u64, user_errors: bool) -> Self {
-        let config = Config { lease_ms: 1_000, ..Config::default() };
         Cluster {
             dice: Dice(seed),
             epoch: 3,
@@ -192,13 +201,14 @@ impl Cluster {
             restored: BTreeSet::new(),
             awaited: BTreeSet::new(),
             awaited_until: Time(0),
-            scheduler: Scheduler::new(config, Epoch(3)),
+            scheduler: Scheduler::new(config(), Epoch(3)),
             now: Time(0),
             nodes: BTreeMap::new(),
             late: Vec::new(),
             answers: Vec::new(),
             plans: BTreeMap::new(),
             staged: BTreeSet::new(),
+            revoked: BTreeSet::new(),
             ended: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             user_errors,
@@ -234,6 +244,7 @@ impl Cluster {
                 self.check_inputs(task);
                 assert!(!self.ended.contains_key(&task.attempt.task.job), "nothing is assigned after the end");
                 self.check_not_recorded(task);
+                self.check_slots(worker, task);
                 let job = task.attempt.task.job;
                 let waits = self.now < self.awaited_until && !self.awaited.is_empty();
                 assert!(!waits || !self.restored.contains(&job), "a restored job begins before its workers are back");
@@ -242,6 +253,9 @@ impl Cluster {
                 node.inbox.push_back(action);
             }
             Action::Revoke { worker, .. } | Action::Grant { worker, .. } => {
+                if let Action::Revoke { attempt, .. } = &action {
+                    self.revoked.insert(*attempt);
+                }
                 self.nodes.get_mut(&worker).expect("it joined").inbox.push_back(action);
             }
             Action::Published { worker, attempt, report } => {
@@ -332,8 +346,8 @@ impl Cluster {
         self.commits.clear();
         self.awaited = members.iter().copied().collect();
         self.awaited_until = self.now.plus_ms(500);
-        let config = Config { lease_ms: 1_000, ..Config::default() };
-        self.scheduler = Scheduler::new(config, Epoch(self.epoch));
+        self.revoked.clear();
+        self.scheduler = Scheduler::new(config(), Epoch(self.epoch));
         let ids: Vec<WorkerId> = self.nodes.keys().copied().collect();
         for id in ids {
             // What was on its way arrives, or does not.
@@ -367,6 +381,23 @@ impl Cluster {
         assert!(!(only_sinks && known), "a recorded task runs again: {task:?}");
     }
 
+    /// When everything is done that a worker was told, it has no more attempts than slots, and no two of one task.
+    fn check_slots(&self, worker: WorkerId, new: &Task) {
+        let node = &self.nodes[&worker];
+        let mut runs: BTreeSet<AttemptId> = node.running.keys().copied().collect();
+        for told in &node.inbox {
+            match told {
+                Action::Assign { task, .. } => drop(runs.insert(task.attempt)),
+                Action::Revoke { attempt, .. } => drop(runs.remove(attempt)),
+                Action::JobEnded { job, .. } => runs.retain(|a| a.task.job != *job),
+                _ => {}
+            }
+        }
+        runs.retain(|a| a.incarnation == new.attempt.incarnation);
+        assert!(runs.iter().all(|a| a.task != new.attempt.task), "{worker} has it already: {new:?}");
+        assert!(runs.len() < node.slots as usize, "{worker} has no slot for {new:?}: {runs:?}");
+    }
+
     fn tasks_of(&self, job: JobId, stage: StageId) -> u32 {
         let (plan, counts) = &self.plans[&job];
         match plan.partitions(stage, 0) {
@@ -389,6 +420,7 @@ impl Cluster {
                     let expected = all.filter(|(p, t)| writes(p.stage, *t, p.output, id.index));
                     let got = segments.iter().map(|s| {
                         assert_eq!((s.attempt.task.job, s.segment.partition), (id.job, id.index));
+                        assert!(!self.revoked.contains(&s.attempt), "its files are deleted: {s:?}");
                         (Port { stage: s.attempt.task.stage, output: s.output }, s.attempt.task.index)
                     });
                     assert!(got.eq(expected), "{task:?}");
@@ -502,7 +534,17 @@ impl Cluster {
         if !self.nodes[&id].session {
             return self.join(id);
         }
-        self.step(Event::WorkerBeat { worker: id });
+        let node = &self.nodes[&id];
+        let (slow, attempts): (bool, Vec<AttemptId>) = (node.slow, node.running.keys().copied().collect());
+        let mut progress = Vec::new();
+        for attempt in attempts {
+            // Of some nothing is known.
+            if self.dice.percent(70) {
+                let permille = self.dice.below(if slow { 200 } else { 1_000 }) as u32;
+                progress.push(Progress { attempt, permille });
+            }
+        }
+        self.step(Event::WorkerBeat { worker: id, progress });
         // Its session is ended by a coordinator that counts it as lost.
         if self.scheduler.workers().iter().any(|w| w.id == id && w.state == WorkerState::Lost) {
             self.join(id);
@@ -518,6 +560,7 @@ impl Cluster {
         let running = node.running.keys().map(|a| Told { attempt: *a, report: None });
         let done = node.files.iter().map(|(a, r)| Told { attempt: *a, report: Some(r.clone()) });
         let told: Vec<Told> = running.chain(done).collect();
+        self.revoked.retain(|a| told.iter().all(|t| t.attempt != *a));
         node.named = told.iter().map(|t| t.attempt.task.job).collect();
         // Jobs that nobody knows any more are dropped.
         let known = |job: &JobId| self.scheduler.status(*job, self.now).is_some_and(|s| !s.state.is_final());
@@ -598,7 +641,7 @@ impl Cluster {
 
     /// The worker gets something done.
     fn work(&mut self, id: WorkerId) {
-        if !self.nodes[&id].up {
+        if !self.nodes[&id].up || self.nodes[&id].slow && self.dice.percent(90) {
             return;
         }
         if let Some(attempt) = self.nodes[&id].granted.first().copied() {
@@ -728,12 +771,14 @@ fn node_info(id: WorkerId, incarnation: u64) -> NodeInfo {
     node(id.as_bytes()[0], 1, incarnation)
 }
 
-/// One simulated life of a cluster, from a seed. Panics if anything is not as promised.
-pub fn run(seed: u64, user_errors: bool) {
+/// One simulated life of a cluster, from a seed. Panics if anything is not as promised. Says how many backup attempts
+/// there were.
+pub fn run(seed: u64, user_errors: bool) -> u64 {
     let mut c = Cluster::new(seed, user_errors);
     for n in 1..=2 + c.dice.below(4) as u8 {
         let slots = 1 + c.dice.below(3) as u32;
-        c.nodes.insert(worker_id(n), Node { slots, ..Node::default() });
+        let slow = c.dice.percent(20);
+        c.nodes.insert(worker_id(n), Node { slots, slow, ..Node::default() });
         if c.dice.percent(80) {
             c.start(worker_id(n));
         }
@@ -744,6 +789,7 @@ pub fn run(seed: u64, user_errors: bool) {
         let options = JobOptions {
             priority: c.dice.below(2) as i32,
             slots_max: c.dice.percent(30).then_some(2),
+            backup_attempts: c.dice.percent(90),
             ..JobOptions::default()
         };
         c.plans.insert(job_id(n), (plan.clone(), chunk_counts));
@@ -765,4 +811,5 @@ pub fn run(seed: u64, user_errors: bool) {
         let over = c.scheduler.workers().iter().all(|w| w.running == 0);
         assert!(over, "slots are free again");
     }
+    c.ended.values().map(|s| s.backups).sum()
 }
