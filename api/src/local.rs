@@ -117,7 +117,7 @@ impl Run {
             params: String::new(),
             plan: self.program.plan.clone(),
             binary: Digest([0; 32]),
-            options: JobOptions { attempts_max: 1, ..options.job },
+            options: JobOptions { attempts_max: 1, backup_attempts: false, ..options.job },
         };
         let unix_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis());
         let node = NodeInfo {

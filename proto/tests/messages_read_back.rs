@@ -83,10 +83,11 @@ proptest! {
         partitions in prop::option::of(1u32..=1_000_000), chunk_bytes in prop::option::of(1u64..),
         priority: i32, slots_max in prop::option::of(1u32..), attempts_max in 1u32.., timeout_ms in prop::option::of(1u64..),
         task_timeout_ms in prop::option::of(1u64..), progress_timeout_ms in prop::option::of(1u64..), skip_bad_records: u64,
+        backup_attempts: bool,
     ) {
         let spec = spec(JobOptions {
             partitions, chunk_bytes, priority, slots_max, attempts_max, timeout_ms, task_timeout_ms, progress_timeout_ms,
-            skip_bad_records,
+            skip_bad_records, backup_attempts,
         });
         prop_assert_eq!(JobSpec::try_from(v1::JobSpec::from(spec.clone())), Ok(spec));
     }
@@ -161,6 +162,7 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
             }],
             tasks: TaskTotals { total: 4, done: 1, running: 2, failed: 1 },
             attempts: 5,
+            backups: 2,
             counters: Counters::default(),
             error: Some(Failure::new(Code::UserError, "no")),
             waiting: Some("workers".into()),

@@ -102,10 +102,19 @@ impl State {
         self.revoke_backup(attempt.task);
     }
 
+    /// This attempt is of no use: its files go, and should they be those of a task that runs again, they are gone.
+    pub fn refuse(&mut self, worker: WorkerId, attempt: AttemptId) {
+        let held = self.task_mut(attempt.task).and_then(|t| t.held.as_mut());
+        if let Some(held) = held.filter(|h| h.attempt == attempt && h.worker == worker) {
+            held.lost = true;
+        }
+        self.out.push(Action::Revoke { worker, attempt });
+    }
+
     pub fn handle_done(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
         self.heard(worker, attempt);
         match self.standing(worker, attempt) {
-            Standing::Stale => self.out.push(Action::Revoke { worker, attempt }),
+            Standing::Stale => self.refuse(worker, attempt),
             Standing::Publishing | Standing::Taken => {}
             Standing::Running => {
                 let fits = match self.jobs.get(&attempt.task.job) {

@@ -62,7 +62,7 @@ impl State {
                 self.give_back(worker, |a| a == attempt);
                 self.out.push(Action::Revoke { worker, attempt });
             }
-            (Standing::Stale, _) => self.out.push(Action::Revoke { worker, attempt }),
+            (Standing::Stale, _) => self.refuse(worker, attempt),
         }
     }
 

@@ -11,6 +11,12 @@ fn backups_are_a_part_of_the_simulation() {
     assert!(with >= 20, "{all} backups in {with} of 100 runs");
 }
 
+/// What the simulation has found once.
+#[test]
+fn an_output_that_was_refused_is_not_read_when_its_task_need_not_run_again() {
+    run(3_667_229_479_931_793_045, true);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
