@@ -235,7 +235,7 @@ impl Run {
                 Err(failure) => self.tell(Event::PublishFailed { worker: WORKER, attempt, failure }),
             },
             // A run in one process has no journal.
-            Action::Published { .. } | Action::SetAside { .. } => {}
+            Action::Published { .. } | Action::SetAside { .. } | Action::Charged { .. } => {}
             Action::CommitJob { parts, bad_records, .. } => match self.commit(parts, &bad_records) {
                 Ok(()) => self.tell(Event::Committed { job }),
                 Err(failure) => self.tell(Event::CommitFailed { job, failure }),

@@ -117,7 +117,11 @@ fn run() -> u64 {
             }
             Action::Grant { worker, attempt } => Event::Published { worker, attempt },
             Action::CommitJob { job, .. } => Event::Committed { job },
-            Action::Published { .. } | Action::SetAside { .. } | Action::Revoke { .. } | Action::JobEnded { .. } => {
+            Action::Published { .. }
+            | Action::SetAside { .. }
+            | Action::Charged { .. }
+            | Action::Revoke { .. }
+            | Action::JobEnded { .. } => {
                 continue;
             }
         };

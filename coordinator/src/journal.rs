@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use windrow_model::{
-    BadRecord, Code, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, WorkerId,
+    BadRecord, Code, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, TaskId, WorkerId,
 };
 use windrow_scheduler::{Collected, RestoredSplit, RestoredTask};
 
@@ -58,6 +58,8 @@ pub struct RunningJob {
     pub split: Option<RestoredSplit>,
     pub published: Vec<PublishedTask>,
     pub bad_records: Vec<BadRecord>,
+    /// By task, for those that have failed.
+    pub failures: Vec<(TaskId, u32)>,
     /// Its outputs that are datasets are recorded.
     pub datasets_done: bool,
 }
@@ -71,6 +73,8 @@ pub enum Record {
     Split(JobId, Box<RestoredSplit>),
     Published(Box<PublishedTask>),
     BadRecord(Box<BadRecord>),
+    /// How many failures count against a task.
+    Failures(TaskId, u32),
     Dataset(DatasetChange),
     /// Every output of a job that is a dataset.
     Outputs(JobId, Vec<Dataset>),

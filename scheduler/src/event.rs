@@ -1,7 +1,8 @@
 //! Everything that can happen to the scheduler: a closed list of plain data.
 
 use windrow_model::{
-    AttemptId, BadRecord, Chunk, Epoch, Failure, JobId, JobSpec, NodeInfo, SegmentRef, StageId, TaskReport, WorkerId,
+    AttemptId, BadRecord, Chunk, Epoch, Failure, JobId, JobSpec, NodeInfo, SegmentRef, StageId, TaskId, TaskReport,
+    WorkerId,
 };
 
 /// What the splitter found for one source stage.
@@ -40,6 +41,8 @@ pub struct RestoredJob {
     pub published: Vec<RestoredTask>,
     /// Records that were set aside.
     pub bad_records: Vec<BadRecord>,
+    /// How often tasks had failed that did.
+    pub failures: Vec<(TaskId, u32)>,
     /// Its commit had begun: outputs may be visible.
     pub sealed: bool,
 }

@@ -28,6 +28,8 @@ bugs! {
     OverSlots,
     /// Attempts on chunks of an earlier cut are adopted.
     OtherCut,
+    /// Failures are counted anew after a restart.
+    FailuresForgotten,
     /// A restored job begins before its workers are back.
     NoWait,
     /// A task whose parts are staged is granted again when it has run again.

@@ -76,6 +76,7 @@ impl State {
             Verdict::Unknown => {}
             Verdict::SetAside(record) => {
                 self.out.push(Action::SetAside { record: Box::new(record) });
+                self.out.push(Action::Charged { task: attempt.task, failures: 0 });
                 job.enqueue(s, t);
                 return self.requeue(attempt.task.job);
             }
@@ -90,6 +91,7 @@ impl State {
             self.fail_job(worker, attempt, failure, Some(failures));
         } else {
             job.enqueue(s, t);
+            self.out.push(Action::Charged { task: attempt.task, failures });
             self.requeue(attempt.task.job);
         }
     }

@@ -246,6 +246,7 @@ fn both_attempts_go_on_after_a_restart_and_one_of_them_wins() {
         split: Some(split),
         published: h.recorded,
         bad_records: vec![],
+        failures: vec![],
         sealed: false,
     };
     let mut h = Harness::in_epoch(Default::default(), 2);

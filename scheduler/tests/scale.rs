@@ -36,7 +36,7 @@ fn a_hundred_thousand_tasks_on_a_hundred_workers_run_through() {
                 ended = Some(status);
                 continue;
             }
-            Action::Published { .. } | Action::SetAside { .. } => continue,
+            Action::Published { .. } | Action::SetAside { .. } | Action::Charged { .. } => continue,
             Action::Revoke { .. } => panic!("nothing is late here"),
         };
         inbox.extend(step(event));

@@ -31,7 +31,8 @@ impl Gated {
     }
     fn args(&self, output: &str) -> Vec<String> {
         let gate = self.gate.to_str().unwrap();
-        let mut args = vec!["gate", "in", "--output", output, "--gate", gate, "--chunk-size", "5kB", "--partitions", "3"];
+        let mut args =
+            vec!["gate", "in", "--output", output, "--gate", gate, "--chunk-size", "5kB", "--partitions", "3"];
         // Whoever waits at the gate is not slow.
         args.push("--no-backup-attempts");
         args.into_iter().map(str::to_string).collect()

@@ -203,7 +203,8 @@ async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clo
     let period_ms = lease.beat_every_ms();
     loop {
         let now = clock.now();
-        let one = |(attempt, permille): (AttemptId, u32)| v1::AttemptProgress { attempt: Some(attempt.into()), permille };
+        let one =
+            |(attempt, permille): (AttemptId, u32)| v1::AttemptProgress { attempt: Some(attempt.into()), permille };
         let beat = v1::Beat { progress: progress.list().into_iter().map(one).collect() };
         let beat = v1::FromWorker { message: Some(from_worker::Message::Beat(beat)) };
         if lease.has_run_out(now) || outgoing.send(beat).is_err() {

@@ -133,6 +133,7 @@ enum Record {
     Submitted(Box<JobSpec>),
     Split(JobId, u64, Vec<StageChunks>),
     Published(WorkerId, AttemptId, Box<TaskReport>),
+    Charged(TaskId, u32),
     Sealed(JobId),
     Ended(JobId),
 }
@@ -261,6 +262,12 @@ impl Cluster {
             Action::Published { worker, attempt, report } => {
                 self.unwritten.push_back(Record::Published(worker, attempt, report));
             }
+            Action::Charged { task, failures } => {
+                let recorded = &self.journal.get(&task.job).map(|j| &j.failures[..]).unwrap_or(&[]);
+                let before = recorded.iter().filter(|(t, _)| *t == task).map(|(_, n)| *n).max();
+                assert!(before < Some(failures), "{task} failed {before:?} times before, and now {failures}");
+                self.unwritten.push_back(Record::Charged(task, failures));
+            }
             Action::SetAside { .. } => panic!("no failure here names a record"),
             Action::CommitJob { job, parts, .. } => {
                 self.check_commit(job, &parts);
@@ -312,6 +319,7 @@ impl Cluster {
                         split: None,
                         published: Vec::new(),
                         bad_records: Vec::new(),
+                        failures: Vec::new(),
                         sealed: false,
                     };
                     self.journal.entry(job.spec.id).or_insert(job);
@@ -323,6 +331,10 @@ impl Cluster {
                 Record::Published(worker, attempt, report) => {
                     let job = self.journal.get_mut(&attempt.task.job).expect("records are written in order");
                     job.published.push(RestoredTask { worker, attempt, report: *report });
+                }
+                Record::Charged(task, failures) => {
+                    let job = self.journal.get_mut(&task.job).expect("records are written in order");
+                    job.failures.push((task, failures));
                 }
                 Record::Sealed(job) => {
                     self.journal.get_mut(&job).expect("records are written in order").sealed = true;

@@ -153,6 +153,8 @@ pub struct Harness {
     pub ended: BTreeMap<JobId, JobStatus>,
     /// What a journal would have been told of published tasks.
     pub recorded: Vec<RestoredTask>,
+    /// And of charged failures.
+    pub failures: Vec<(TaskId, u32)>,
 }
 
 impl Harness {
@@ -166,8 +168,8 @@ impl Harness {
 
     pub fn in_epoch(config: Config, epoch: u64) -> Self {
         let scheduler = Scheduler::new(config, Epoch(epoch));
-        let (assigned, ended, recorded) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Harness { scheduler, now: Time(0), assigned, ended, recorded }
+        let (assigned, ended) = (Vec::new(), BTreeMap::new());
+        Harness { scheduler, now: Time(0), assigned, ended, recorded: Vec::new(), failures: Vec::new() }
     }
 
     /// The actions, without those that are for the journal.
@@ -177,6 +179,10 @@ impl Harness {
         actions.retain(|action| match action {
             Action::Published { worker, attempt, report } => {
                 self.recorded.push(RestoredTask { worker: *worker, attempt: *attempt, report: (**report).clone() });
+                false
+            }
+            Action::Charged { task, failures } => {
+                self.failures.push((*task, *failures));
                 false
             }
             _ => true,

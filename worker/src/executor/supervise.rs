@@ -276,7 +276,11 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
     }
 
     /// Passes on one message; false at the end of the stream.
-    fn hear(&mut self, process: &Process, message: Result<Option<v1::FromExecutor>, FrameError>) -> Result<bool, Failure> {
+    fn hear(
+        &mut self,
+        process: &Process,
+        message: Result<Option<v1::FromExecutor>, FrameError>,
+    ) -> Result<bool, Failure> {
         let broken = |e: ConvertError| protocol(&e.to_string());
         let event = match message.map_err(|e| protocol(&e.to_string()))? {
             None => return Ok(false),

@@ -46,7 +46,8 @@ impl Fixture {
         let (post, events) = mpsc::unbounded_channel();
         let events_in = move |event| drop(post.send(event));
         let spawner = Spawner::start().unwrap();
-        let handle = supervise::start(job(1), 1, spawner.clone(), logs.open(job(1)), watch(), async { Ok(plan) }, events_in);
+        let handle =
+            supervise::start(job(1), 1, spawner.clone(), logs.open(job(1)), watch(), async { Ok(plan) }, events_in);
         Fixture { folder, logs, handle, _spawner: spawner, events }
     }
 
