@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use windrow_engine::LocalSegment;
 use windrow_format::codec::Codec;
-use windrow_model::{Code, Failure, Input, Plan, Task, TaskReport};
+use windrow_model::{Code, Failure, Input, Plan, Task, TaskReport, input_digest};
 
 /// A job's code in this process.
 pub(crate) struct Program {
@@ -55,7 +55,11 @@ impl Program {
         for (name, n) in self.counters.iter().zip(counted) {
             counters.add(name, n);
         }
-        Ok(TaskReport { outputs, counters, run_ms: started.elapsed().as_millis() as u64 })
+        let run_ms = started.elapsed().as_millis() as u64;
+        let inputs = input_digest(&task.inputs, |stage| {
+            self.plan.stages.get(stage.0 as usize).is_none_or(|s| s.deterministic)
+        });
+        Ok(TaskReport { outputs, counters, run_ms, inputs })
     }
 }
 

@@ -39,6 +39,12 @@ impl Output {
         Ok(Output { writer: writer.map_err(EngineError::file(&path))?, path })
     }
 
+    /// The file's digests cover the keys alone.
+    pub fn digest_keys(mut self) -> Self {
+        self.writer.digest_keys();
+        self
+    }
+
     /// Adds a record; partitions ascend.
     #[inline]
     pub fn push(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<()> {

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! blocks, partition after partition ascending     (see `block`)
-//! index: for each partition that has records      partition u32, offset u64, length u64, records u64, raw length u64
+//! index: for each partition that has records      partition, digest u32, offset, length, records, raw length u64
 //! footer, 28 bytes: index offset u64, entries u32, version u32, CRC-32C u32 of (index, footer so far), magic "windrowS"
 //! ```
 //! Numbers are little-endian. The segments cover the file from byte 0 to the index without gaps.
 //! Runs (sorted spills) are the same file with the attempt's own identity.
 
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
+use crate::checksum::Crc32c;
 use crate::codec::{Codec, Compressor};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -18,13 +19,58 @@ use windrow_model::Segment;
 pub use crate::segment::{SegmentCursor, SegmentReader};
 
 const MAGIC: [u8; 8] = *b"windrowS";
-const VERSION: u32 = 2;
-const ENTRY_BYTES: usize = 36;
+const VERSION: u32 = 3;
+const ENTRY_BYTES: usize = 40;
 const FOOTER_BYTES: usize = 28;
 /// Room that a block may need while it is made: LZ4 wants a tenth more than it can ever fill.
 const BLOCK_MAX: usize = HEADER_BYTES + RAW_TARGET + RAW_TARGET / 8;
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
+
+/// Keys are gathered before they are summed: a sum costs little for each byte, and much for each call.
+const KEYS_BYTES: usize = 4 << 10;
+
+/// The digest of a segment while it is written.
+enum RecordDigest {
+    Records(Crc32c),
+    Keys(Crc32c, Vec<u8>),
+}
+
+impl RecordDigest {
+    /// Records as they are stored, however many.
+    fn records(&mut self, bytes: &[u8]) {
+        if let RecordDigest::Records(crc) = self {
+            crc.update(bytes);
+        }
+    }
+
+    /// The key of one record.
+    #[inline]
+    fn key(&mut self, key: &[u8]) {
+        if let RecordDigest::Keys(crc, keys) = self {
+            keys.extend_from_slice(&(key.len() as u32).to_le_bytes());
+            keys.extend_from_slice(key);
+            if keys.len() >= KEYS_BYTES {
+                crc.update(keys);
+                keys.clear();
+                keys.shrink_to(2 * KEYS_BYTES);
+            }
+        }
+    }
+
+    /// What it is, and begins anew.
+    fn take(&mut self) -> u32 {
+        let crc = match self {
+            RecordDigest::Records(crc) => crc,
+            RecordDigest::Keys(crc, keys) => {
+                crc.update(keys);
+                keys.clear();
+                crc
+            }
+        };
+        std::mem::take(crc).value()
+    }
+}
 
 /// Writes a shuffle file. Memory: its write buffer, and with a codec one raw block.
 pub struct ShuffleWriter {
@@ -43,6 +89,7 @@ pub struct ShuffleWriter {
     block_start: usize,
     block_records: u32,
     segments: Vec<Segment>,
+    digest: RecordDigest,
 }
 
 impl ShuffleWriter {
@@ -70,7 +117,13 @@ impl ShuffleWriter {
             block_start: 0,
             block_records: 0,
             segments: Vec::new(),
+            digest: RecordDigest::Records(Crc32c::new()),
         })
+    }
+
+    /// Digests cover the keys alone. To be said before the first record.
+    pub fn digest_keys(&mut self) {
+        self.digest = RecordDigest::Keys(Crc32c::new(), Vec::new());
     }
 
     /// Most bytes that a writer with this buffer holds, one larger record aside.
@@ -101,6 +154,7 @@ impl ShuffleWriter {
         to.extend_from_slice(key);
         to.extend_from_slice(value);
         self.block_records += 1;
+        self.digest.key(key);
         Ok(())
     }
 
@@ -131,12 +185,22 @@ impl ShuffleWriter {
 
     #[inline(never)]
     fn open_partition(&mut self, partition: u32) -> Result<(), FormatError> {
-        self.close_block()?;
+        self.close_segment()?;
         let last = self.segments.last().map(|s| s.partition);
         assert!(last < Some(partition), "partitions are written in ascending order: {partition} after {last:?}");
         let offset = self.out_offset + self.out.len() as u64;
-        self.segments.push(Segment { partition, offset, length: 0, records: 0, raw_length: 0 });
+        self.segments.push(Segment { partition, offset, length: 0, records: 0, raw_length: 0, digest: 0 });
         self.identity.partition = partition;
+        Ok(())
+    }
+
+    /// The records of a partition are complete.
+    fn close_segment(&mut self) -> Result<(), FormatError> {
+        self.close_block()?;
+        let digest = self.digest.take();
+        if let Some(last) = self.segments.last_mut() {
+            last.digest = digest;
+        }
         Ok(())
     }
 
@@ -146,6 +210,8 @@ impl ShuffleWriter {
         let bytes = (lengths.len() + key.len() + value.len()) as u32;
         let header = Header { codec: Codec::None, raw_length: bytes, stored_length: bytes, records: 1 };
         let pieces = [lengths, key, value];
+        pieces.iter().for_each(|piece| self.digest.records(piece));
+        self.digest.key(key);
         self.out.extend_from_slice(&header.seal(&self.identity, &pieces));
         self.flush()?;
         for piece in pieces {
@@ -164,6 +230,7 @@ impl ShuffleWriter {
         let records = self.block_records;
         self.block_records = 0;
         let header = if self.compressed {
+            self.digest.records(&self.raw);
             let start = self.out.len();
             self.out.extend_from_slice(&[0; HEADER_BYTES]);
             let codec = self.compressor.compress(&self.raw, &mut self.out);
@@ -175,6 +242,7 @@ impl ShuffleWriter {
             self.raw.shrink_to(2 * RAW_TARGET);
             self.seal(start, codec, raw_length, records)
         } else {
+            self.digest.records(&self.out[self.block_start + HEADER_BYTES..]);
             let raw_length = (self.out.len() - self.block_start - HEADER_BYTES) as u32;
             self.seal(self.block_start, Codec::None, raw_length, records)
         };
@@ -211,11 +279,12 @@ impl ShuffleWriter {
 
     /// Writes index and footer; nothing is synced. Says where each partition lies.
     pub fn finish(mut self) -> Result<Vec<Segment>, FormatError> {
-        self.close_block()?;
+        self.close_segment()?;
         let index_offset = self.out_offset + self.out.len() as u64;
         let start = self.out.len();
         for s in &self.segments {
             self.out.extend_from_slice(&s.partition.to_le_bytes());
+            self.out.extend_from_slice(&s.digest.to_le_bytes());
             for n in [s.offset, s.length, s.records, s.raw_length] {
                 self.out.extend_from_slice(&n.to_le_bytes());
             }
@@ -284,10 +353,11 @@ fn segments(tail: &[u8], index_offset: u64) -> Result<Vec<Segment>, FormatError>
     for e in index.chunks_exact(ENTRY_BYTES) {
         let segment = Segment {
             partition: le_u32(&e[..4]),
-            offset: le_u64(&e[4..12]),
-            length: le_u64(&e[12..20]),
-            records: le_u64(&e[20..28]),
-            raw_length: le_u64(&e[28..36]),
+            digest: le_u32(&e[4..8]),
+            offset: le_u64(&e[8..16]),
+            length: le_u64(&e[16..24]),
+            records: le_u64(&e[24..32]),
+            raw_length: le_u64(&e[32..40]),
         };
         let ascends = segments.last().is_none_or(|s| s.partition < segment.partition);
         if !ascends || segment.offset != offset || segment.length == 0 {

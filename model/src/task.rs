@@ -2,7 +2,7 @@
 
 use crate::chunk::Chunk;
 use crate::counters::Counters;
-use crate::ids::{AttemptId, StageId};
+use crate::ids::{AttemptId, Digest, StageId};
 use crate::segment::{Segment, SegmentRef};
 use serde::{Deserialize, Serialize};
 
@@ -76,4 +76,64 @@ pub struct TaskReport {
     pub counters: Counters,
     /// Milliseconds of computing in the executor.
     pub run_ms: u64,
+    /// [`input_digest`] of what it read.
+    pub inputs: u64,
+}
+
+/// Tells whether two attempts read the same from other tasks: a hash of the digests of all segments and of all broadcasts,
+/// in order. A segment of a stage that is not deterministic is the same only if it is of the same attempt. Chunks do not
+/// enter: they are the same for every attempt of a task, or the attempt is refused.
+pub fn input_digest(inputs: &[TaskInput], deterministic: impl Fn(StageId) -> bool) -> u64 {
+    let mut hash = 0;
+    for input in inputs {
+        match input {
+            TaskInput::Chunk(_) => {}
+            TaskInput::Segments(segments) => {
+                for SegmentRef { attempt, output, segment, .. } in segments {
+                    hash = mixed(hash, u64::from(*output) << 32 | u64::from(attempt.task.stage.0));
+                    hash = mixed(hash, u64::from(segment.digest) << 32 | u64::from(attempt.task.index));
+                    if !deterministic(attempt.task.stage) {
+                        hash = mixed(hash, u64::from(attempt.number));
+                        hash = mixed(mixed(hash, attempt.epoch.0), attempt.incarnation.0);
+                    }
+                }
+            }
+            TaskInput::Inline(blobs) => {
+                for blob in blobs {
+                    let content = Digest::of(blob).0;
+                    hash = mixed(hash, u64::from_le_bytes(std::array::from_fn(|i| content[i])));
+                }
+            }
+        }
+    }
+    hash
+}
+
+/// Tells whether two attempts of a task made the same for others: a hash of what [`input_digest`] of their readers depends
+/// on, and parts left aside.
+pub fn output_digest(outputs: &[OutputReport]) -> u64 {
+    let mut hash = 0;
+    for output in outputs {
+        match output {
+            OutputReport::Edge(segments) => {
+                for s in segments {
+                    hash = mixed(hash, u64::from(s.digest) << 32 | u64::from(s.partition));
+                }
+            }
+            OutputReport::Broadcast(blob) => {
+                let content = Digest::of(blob).0;
+                hash = mixed(hash, u64::from_le_bytes(std::array::from_fn(|i| content[i])));
+            }
+            OutputReport::Sink(_) => {}
+        }
+    }
+    hash
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea and Flood 2014).
+fn mixed(hash: u64, next: u64) -> u64 {
+    let z = (hash ^ next).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }

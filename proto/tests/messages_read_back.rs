@@ -102,7 +102,7 @@ proptest! {
         let path = PathBuf::from(std::ffi::OsString::from_vec(name));
         let identity = FileIdentity { device: 1, inode: 2, length, modified_ns };
         let content = (part % 2 == 0).then(|| Digest::of(&part.to_le_bytes()));
-        let segment = Segment { partition: index, offset, length, records: 5, raw_length: length };
+        let segment = Segment { partition: index, offset, length, records: 5, raw_length: length, digest: index };
         let task = Task {
             attempt: attempt(index),
             inputs: vec![
@@ -129,7 +129,7 @@ proptest! {
     #[test]
     fn reports_read_back(partitions in prop::collection::btree_set(any::<u32>(), 0..20), checksum: u32, run_ms: u64) {
         let segments = partitions.into_iter().map(|partition| Segment {
-            partition, offset: 10, length: 20, records: 3, raw_length: 40,
+            partition, offset: 10, length: 20, records: 3, raw_length: 40, digest: checksum,
         });
         let mut counters = Counters::default();
         counters.add("x", run_ms);
@@ -141,6 +141,7 @@ proptest! {
             ],
             counters,
             run_ms,
+            inputs: !run_ms,
         };
         prop_assert_eq!(TaskReport::try_from(v1::TaskReport::from(report.clone())), Ok(report));
     }

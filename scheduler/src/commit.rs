@@ -17,6 +17,9 @@ impl State {
     pub fn take_report(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
         let id = attempt.task;
         let (s, t) = (id.stage.0 as usize, id.index as usize);
+        if !self.has_read_what_is_there(worker, attempt, report.inputs) {
+            return;
+        }
         self.choose(attempt);
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let first = job.stages[s].tasks[t].published.is_empty() || planted::has(Planted::SecondGrant);
@@ -56,7 +59,11 @@ impl State {
         let now = self.now;
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         job.note_duration(s, id.index as usize, now, report.run_ms);
-        if job.finish(s, id.index as usize, run, life, report) {
+        let complete = job.finish(s, id.index as usize, run, life, report);
+        if !self.fits_its_parts(id, run.attempt) {
+            return;
+        }
+        if complete && self.settle_readers(id.job, s) {
             self.drop_needless_reruns(id.job, s);
             self.advance(id.job);
         }

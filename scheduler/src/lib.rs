@@ -22,6 +22,7 @@ mod commit;
 mod exclusion;
 mod job;
 mod lease;
+mod mixture;
 mod queue;
 mod rejoin;
 mod restore;

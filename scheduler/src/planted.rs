@@ -62,6 +62,10 @@ bugs! {
     NotPreferred,
     /// A failure puts the task back into its queue although another attempt of it goes on.
     OtherForgotten,
+    /// A task that gives another output when it runs again is not noticed.
+    MixtureUnseen,
+    /// A reader that read what was made anew since is taken.
+    StaleReaderTaken,
     /// A task that failed on a worker goes back to its queue and keeps its slot.
     SlotLeaked,
 }

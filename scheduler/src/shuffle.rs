@@ -2,7 +2,8 @@
 //!
 //! Segments lie on the worker whose attempt made them and are lost with it. A task is run again if its segments are
 //! lost while a stage that reads them is not done; if that reopens a stage that was done, the stages that it reads must
-//! have their segments too, and so on up the plan. Readers that run are left alone: they may have fetched already.
+//! have their segments too, and so on up the plan. Readers that run are left alone: they may have fetched already (`mixture.rs`
+//! has what they have read).
 //! Broadcasts travel in reports and are never lost.
 
 use crate::action::Action;
@@ -132,7 +133,7 @@ impl Job {
     }
 
     /// Runs a done task again, and whatever that needs and is not there any more.
-    fn reopen(&mut self, s: usize, t: usize, workers: &Workers) {
+    pub fn reopen(&mut self, s: usize, t: usize, workers: &Workers) {
         let mut list = vec![(s, t)];
         while let Some((s, t)) = list.pop() {
             if !self.stages[s].tasks[t].is_done() || !self.unfinish(s, t) {
@@ -242,7 +243,7 @@ impl State {
             let producers = job.stages[s].links.edge_producers.iter().copied();
             let needless = |p: usize, task: &Task| match &task.held {
                 _ if task.is_done() => false,
-                Some(_) => true,
+                Some(held) => !held.stale,
                 None => job.restored && !job.is_wanted(p),
             };
             let reruns: Vec<(usize, usize)> = producers

@@ -10,7 +10,7 @@ use crate::shuffle::PortIndex;
 use crate::speculate::{Durations, Pace};
 use crate::task::{Backup, Run, Task, TaskOutputs, TaskState};
 use std::collections::BTreeSet;
-use windrow_model::{Chunk, Incarnation, Input, OutputReport, Plan, StageId, TaskOutput, TaskReport, Time};
+use windrow_model::{Chunk, Incarnation, Input, Plan, StageId, TaskOutput, TaskReport, Time};
 
 /// Who reads whom, by positions of stages, each named once.
 #[derive(Default)]
@@ -186,20 +186,15 @@ impl Job {
         }
     }
 
-    /// The attempt's outputs are the task's. Its counters are added unless an earlier attempt's were, and broadcasts
-    /// stay those of the first attempt, which readers may have used. True if this completes the stage.
+    /// The attempt's outputs are the task's. Its counters are added unless an earlier attempt's were. True if this
+    /// completes the stage: then its readers are to be settled.
     pub fn finish(&mut self, s: usize, t: usize, run: Run, life: Incarnation, report: TaskReport) -> bool {
+        self.note_change(s, t, run.attempt, &report.outputs);
         let task = &mut self.stages[s].tasks[t];
-        let mut outputs = report.outputs;
-        if let Some(before) = task.held.take() {
-            for (new, old) in outputs.iter_mut().zip(before.outputs) {
-                if let OutputReport::Broadcast(_) = old {
-                    *new = old;
-                }
-            }
-        }
-        task.held =
-            Some(TaskOutputs { worker: run.worker, attempt: run.attempt, outputs, life, lost: false, doubted: false });
+        let outputs = report.outputs;
+        task.read = Some(report.inputs);
+        let Run { worker, attempt } = run;
+        task.held = Some(TaskOutputs { worker, attempt, outputs, life, lost: false, doubted: false, stale: false });
         task.complaints = 0;
         task.uncharged = 0;
         if !std::mem::replace(&mut task.counted, true) || planted::has(Planted::CountedTwice) {

@@ -38,6 +38,8 @@ pub(crate) struct TaskOutputs {
     pub lost: bool,
     /// Readers could not use them: if the worker offers them again they are not taken.
     pub doubted: bool,
+    /// Made from what is not there any more: the task must run again, even if nobody reads it.
+    pub stale: bool,
 }
 
 pub(crate) enum TaskState {
@@ -82,6 +84,10 @@ pub(crate) struct Task {
     pub bytes: u64,
     /// What the last finished attempt made. Kept while the task is run again, since broadcasts are never lost.
     pub held: Option<TaskOutputs>,
+    /// Digest of what that attempt had read.
+    pub read: Option<u64>,
+    /// Digests of two outputs of it that differ: of an earlier attempt, and of the last one.
+    pub changed: Option<(u64, u64)>,
     /// Parts in the staging folders: they stay even if the task is run again for a lost segment.
     pub published: Vec<StagedPart>,
 }
@@ -107,6 +113,8 @@ impl Task {
             counted: false,
             bytes: 0,
             held: None,
+            read: None,
+            changed: None,
             published: Vec::new(),
         }
     }

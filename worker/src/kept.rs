@@ -91,7 +91,7 @@ mod tests {
         let mut writer = ShuffleWriter::create(&folder.edge(0), Identity::default(), Codec::None).unwrap();
         writer.push(0, b"key", b"value").unwrap();
         let outputs = vec![OutputReport::Edge(writer.finish().unwrap())];
-        let report = TaskReport { outputs, counters: Counters::default(), run_ms: 5 };
+        let report = TaskReport { outputs, counters: Counters::default(), run_ms: 5, inputs: 6 };
         keep(folder.path(), id, report.clone()).unwrap();
         (id, report)
     }

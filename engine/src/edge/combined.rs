@@ -87,7 +87,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         history::note(&identity, self.table.keys());
         let segments = if self.runs.fit(self.shares.merge) {
             let memory = Drained { entries: self.table.sorted(&self.router), table: &self.table };
-            let mut out = Output::create(file, identity, codec, self.shares.write)?;
+            let mut out = Output::create(file, identity, codec, self.shares.write)?.digest_keys();
             if self.runs.is_empty() {
                 write_all(&self.table, &memory.entries, &mut out)?;
             } else {
@@ -100,7 +100,7 @@ impl<A: Accumulate> CombinedEdge<A> {
             self.table.release();
             let mut folded = Folded::new(self.table.accumulate());
             self.runs.reduce(self.shares.merge_alone, &mut folded)?;
-            let mut out = Output::create(file, identity, codec, self.shares.write)?;
+            let mut out = Output::create(file, identity, codec, self.shares.write)?.digest_keys();
             self.runs.merge(None::<&Drained<'_, A>>, &mut folded, &mut out)?;
             out.finish()?
         };

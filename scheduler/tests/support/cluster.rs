@@ -33,7 +33,7 @@ impl Dice {
 }
 
 /// Chains, joins, unions, broadcasts, sinks and collects over edges of one or two partition counts.
-fn random_plan(dice: &mut Dice) -> (Plan, Vec<u32>) {
+fn random_plan(dice: &mut Dice, fickle: bool) -> (Plan, Vec<u32>) {
     let counts = [1 + dice.below(4) as u32, 1 + dice.below(3) as u32];
     let mut stages: Vec<Stage> = Vec::new();
     let mut edges: Vec<((u32, u32), u32)> = Vec::new();
@@ -77,7 +77,7 @@ fn random_plan(dice: &mut Dice) -> (Plan, Vec<u32>) {
                 }
             }
         }
-        let deterministic = dice.percent(90);
+        let deterministic = !(fickle && dice.percent(20));
         stages.push(Stage { deterministic, ..stage(&format!("s{s}"), inputs, outputs) });
     }
     if broadcasts.is_empty() {
@@ -96,15 +96,23 @@ fn writes(stage: StageId, index: u32, output: u32, partition: u32) -> bool {
     !(stage.0 * 7 + index * 5 + output * 3 + partition).is_multiple_of(4)
 }
 
-fn sparse_report(task: &Task) -> TaskReport {
+/// What follows from what the task has read, unless it is `fickle`: then each attempt makes something else. And what says
+/// in the same way what it has made.
+fn sparse_report(task: &Task, plan: &Plan, fickle: bool) -> (TaskReport, u64) {
     let mut full = report(task);
-    let id = task.attempt.task;
+    let AttemptId { task: id, number, epoch, incarnation } = task.attempt;
+    full.inputs = input_digest(&task.inputs, |stage| plan.stage(stage).deterministic);
+    let mut made = Dice(full.inputs ^ u64::from(id.stage.0 << 16 | id.index)).next();
+    if fickle {
+        made = Dice(made ^ u64::from(number) ^ epoch.0 << 20 ^ incarnation.0 << 40).next();
+    }
     for (o, output) in full.outputs.iter_mut().enumerate() {
         if let OutputReport::Edge(segments) = output {
             segments.retain(|s| writes(id.stage, id.index, o as u32, s.partition));
+            segments.iter_mut().for_each(|s| s.digest = made as u32 ^ (o as u32) << 8 ^ s.partition);
         }
     }
-    full
+    (full, made)
 }
 
 #[derive(Default)]
@@ -175,6 +183,10 @@ struct Cluster {
     staged: BTreeSet<AttemptId>,
     /// What this life of the coordinator has revoked and was not told of since.
     revoked: BTreeSet<AttemptId>,
+    /// Stages whose tasks make something else in each attempt, or may.
+    fickle: BTreeSet<(JobId, StageId)>,
+    /// What each finished attempt made, and of which attempts it has read.
+    made: BTreeMap<AttemptId, (u64, Vec<AttemptId>)>,
     ended: BTreeMap<JobId, JobStatus>,
     cancelled: BTreeSet<JobId>,
     user_errors: bool,
@@ -210,6 +222,8 @@ impl Cluster {
             plans: BTreeMap::new(),
             staged: BTreeSet::new(),
             revoked: BTreeSet::new(),
+            fickle: BTreeSet::new(),
+            made: BTreeMap::new(),
             ended: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             user_errors,
@@ -464,6 +478,16 @@ impl Cluster {
         assert_eq!(got.len(), parts.len(), "a part twice");
         assert_eq!(got, expected);
         assert!(parts.iter().all(|p| self.staged.contains(&p.attempt)), "a part that is not staged");
+        // All that went into them, from whatever was written first on: of each task one output.
+        let mut list: Vec<AttemptId> = parts.iter().map(|p| p.attempt).collect();
+        let mut known: BTreeSet<AttemptId> = list.iter().copied().collect();
+        let mut used: BTreeMap<TaskId, (u64, AttemptId)> = BTreeMap::new();
+        while let Some(attempt) = list.pop() {
+            let (made, read) = &self.made[&attempt];
+            let (first, other) = *used.entry(attempt.task).or_insert((*made, attempt));
+            assert_eq!(first, *made, "a mixture of {other:?} and {attempt:?}");
+            list.extend(read.iter().copied().filter(|a| known.insert(*a)));
+        }
     }
 
     fn check_done(&self, job: JobId, status: &JobStatus, collected: &[(String, Vec<Vec<u8>>)]) {
@@ -675,7 +699,12 @@ impl Cluster {
             let code = codes[self.dice.below(if self.user_errors { 4 } else { 2 })];
             Event::AttemptFailed { worker: id, attempt, failure: failure(code) }
         } else {
-            Event::AttemptDone { worker: id, attempt, report: sparse_report(&task) }
+            let job = attempt.task.job;
+            let fickle = self.fickle.contains(&(job, attempt.task.stage));
+            let (report, made) = sparse_report(&task, &self.plans[&job].0, fickle);
+            let segments = task.inputs.iter().flat_map(|i| if let TaskInput::Segments(s) = i { &s[..] } else { &[] });
+            self.made.insert(attempt, (made, segments.map(|s| s.attempt).collect()));
+            Event::AttemptDone { worker: id, attempt, report }
         };
         let node = self.nodes.get_mut(&id).expect("it is there");
         node.running.remove(&attempt);
@@ -797,7 +826,13 @@ pub fn run(seed: u64, user_errors: bool) -> u64 {
     }
     let jobs = 1 + c.dice.below(3) as u8;
     for n in 1..=jobs {
-        let (plan, chunk_counts) = random_plan(&mut c.dice);
+        let fickle = c.dice.percent(25);
+        let (plan, chunk_counts) = random_plan(&mut c.dice, fickle);
+        for (s, stage) in plan.stages.iter().enumerate() {
+            if fickle && (!stage.deterministic || c.dice.percent(30)) {
+                c.fickle.insert((job_id(n), StageId(s as u32)));
+            }
+        }
         let options = JobOptions {
             priority: c.dice.below(2) as i32,
             slots_max: c.dice.percent(30).then_some(2),
@@ -817,7 +852,9 @@ pub fn run(seed: u64, user_errors: bool) -> u64 {
     }
     c.heal();
     for (job, status) in &c.ended {
-        let may_fail = user_errors && status.state == JobState::Failed;
+        let mixed = c.fickle.iter().any(|(j, _)| j == job)
+            && status.error.as_ref().is_some_and(|e| e.code == Code::NondeterministicTask);
+        let may_fail = (user_errors || mixed) && status.state == JobState::Failed;
         let was_cancelled = c.cancelled.contains(job) && status.state == JobState::Cancelled;
         assert!(status.state == JobState::Done || may_fail || was_cancelled, "{status:#?}");
         let over = c.scheduler.workers().iter().all(|w| w.running == 0);

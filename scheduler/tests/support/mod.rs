@@ -130,11 +130,16 @@ pub fn report(task: &Task) -> TaskReport {
     };
     let mut counters = Counters::default();
     counters.add("tasks", 1);
-    TaskReport { outputs: task.outputs.iter().map(of).collect(), counters, run_ms: 1 }
+    TaskReport {
+        outputs: task.outputs.iter().map(of).collect(),
+        counters,
+        run_ms: 1,
+        inputs: input_digest(&task.inputs, |_| true),
+    }
 }
 
 pub fn segment(partition: u32) -> Segment {
-    Segment { partition, offset: u64::from(partition) * 10, length: 10, records: 1, raw_length: 10 }
+    Segment { partition, offset: u64::from(partition) * 10, length: 10, records: 1, raw_length: 10, digest: partition }
 }
 
 pub fn blob(task: TaskId) -> Vec<u8> {
