@@ -56,9 +56,8 @@ impl Program {
             counters.add(name, n);
         }
         let run_ms = started.elapsed().as_millis() as u64;
-        let inputs = input_digest(&task.inputs, |stage| {
-            self.plan.stages.get(stage.0 as usize).is_none_or(|s| s.deterministic)
-        });
+        let inputs =
+            input_digest(&task.inputs, |stage| self.plan.stages.get(stage.0 as usize).is_none_or(|s| s.deterministic));
         Ok(TaskReport { outputs, counters, run_ms, inputs })
     }
 }

@@ -9,6 +9,8 @@ use windrow_engine::{
     Accumulate, Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Identity, LocalSegment, Pairs, Partitioning,
     PlainEdge, open_concat, open_merged,
 };
+use windrow_format::block;
+use windrow_format::checksum::Crc32c;
 use windrow_format::shuffle::{SegmentReader, read_index};
 use windrow_model::Order;
 
@@ -90,6 +92,30 @@ fn partitionings() -> impl Strategy<Value = Partitioning> {
     ]
 }
 
+fn digests(result: &EdgeResult) -> impl Iterator<Item = (u32, u32)> + '_ {
+    result.segments.iter().map(|s| (s.partition, s.digest))
+}
+
+/// Of a plain edge's segment: whatever the memory, the runs, the blocks and the codec.
+fn record_digest(pairs: &[Pair]) -> u32 {
+    let mut crc = Crc32c::new();
+    for (key, value) in pairs {
+        let (lengths, n) = block::lengths(key.len(), value.len());
+        [&lengths[..n], key, value].into_iter().for_each(|piece| crc.update(piece));
+    }
+    crc.value()
+}
+
+/// Of a combined edge's.
+fn key_digest(pairs: &[Pair]) -> u32 {
+    let mut crc = Crc32c::new();
+    for (key, _) in pairs {
+        crc.update(&(key.len() as u32).to_le_bytes());
+        crc.update(key);
+    }
+    crc.value()
+}
+
 fn codecs() -> impl Strategy<Value = Codec> {
     prop_oneof![Just(Codec::None), Just(Codec::Lz4)]
 }
@@ -118,6 +144,7 @@ proptest! {
             expected.values_mut().for_each(|p| p.sort_by(|a, b| a.0.cmp(&b.0)));
         }
         let result = edge.finish().unwrap();
+        prop_assert!(digests(&result).eq(expected.iter().map(|(p, pairs)| (*p, record_digest(pairs)))));
         prop_assert_eq!(read(&spec, &result), expected);
         prop_assert_eq!(result.runs > 0, result.spilled_bytes > 0);
         prop_assert!(memory > 0 || pairs.len() < 2 || result.runs > 1);
@@ -141,6 +168,7 @@ proptest! {
         expected.values_mut().flat_map(|p| p.values_mut()).for_each(|v| v.sort_unstable());
         let expected: Partitions = expected.into_iter().map(|(p, m)| (p, m.into_iter().collect())).collect();
         let result = edge.finish().unwrap();
+        prop_assert!(digests(&result).eq(read(&spec, &result).iter().map(|(p, pairs)| (*p, key_digest(pairs)))));
         prop_assert_eq!(read(&spec, &result), expected);
     }
 

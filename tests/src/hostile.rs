@@ -1,5 +1,6 @@
 //! Jobs that misbehave, and one that waits to be told to go on: what tests of failures run.
 
+use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::time::Duration;
 use windrow::prelude::*;
@@ -121,6 +122,38 @@ impl Job for Gate {
     }
 }
 
+/// Gives each word a number at random; whoever reduces a word that begins with `gate` waits there. Not what a job should do.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Random {
+    #[arg(required = true)]
+    input: Vec<String>,
+    #[arg(long)]
+    output: String,
+    #[arg(long)]
+    gate: String,
+}
+
+impl Job for Random {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        let gate = self.gate.clone();
+        flow.read(lines(&self.input))
+            .map(|line, out| {
+                for word in line.split_ascii_whitespace() {
+                    let random = std::hash::RandomState::new().build_hasher().finish();
+                    out.emit(word, random)
+                }
+            })
+            .reduce(move |word, numbers, out| {
+                if word.starts_with("gate") {
+                    pass(Path::new(&gate), word)?
+                }
+                out.emit(word, numbers.fold(0u64, u64::wrapping_add));
+                Ok(())
+            })
+            .write(tsv(&self.output))
+    }
+}
+
 fn pass(gate: &Path, word: &str) -> Result<()> {
     eprintln!("at {word}");
     std::fs::write(gate.join(format!("{word}.{}", std::process::id())), "")?;
@@ -131,5 +164,5 @@ fn pass(gate: &Path, word: &str) -> Result<()> {
 }
 
 fn main() -> std::process::ExitCode {
-    windrow::Program::new().job::<Bad>("bad").job::<Json>("json").job::<Gate>("gate").run()
+    windrow::Program::new().job::<Bad>("bad").job::<Json>("json").job::<Gate>("gate").job::<Random>("random").run()
 }
