@@ -10,7 +10,7 @@ use windrow_engine::{
     PlainEdge, open_concat, open_merged,
 };
 use windrow_format::block;
-use windrow_format::checksum::Crc32c;
+use windrow_format::checksum::{Crc32c, crc32c};
 use windrow_format::shuffle::{SegmentReader, read_index};
 use windrow_model::Order;
 
@@ -98,12 +98,18 @@ fn digests(result: &EdgeResult) -> impl Iterator<Item = (u32, u32)> + '_ {
 
 /// Of a plain edge's segment: whatever the memory, the runs, the blocks and the codec.
 fn record_digest(pairs: &[Pair]) -> u32 {
-    let mut crc = Crc32c::new();
+    let mut digest = Crc32c::new();
+    let mut open: Vec<u8> = Vec::new();
     for (key, value) in pairs {
         let (lengths, n) = block::lengths(key.len(), value.len());
-        [&lengths[..n], key, value].into_iter().for_each(|piece| crc.update(piece));
+        let record = [&lengths[..n], key, value].concat();
+        if !open.is_empty() && open.len() + record.len() > block::RAW_TARGET {
+            digest.update(&crc32c(&std::mem::take(&mut open)).to_le_bytes());
+        }
+        open.extend_from_slice(&record);
     }
-    crc.value()
+    digest.update(&crc32c(&open).to_le_bytes());
+    digest.value()
 }
 
 /// Of a combined edge's.

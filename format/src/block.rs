@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0  magic 0xB7 | 1  version | 2  codec | 3  zero | 4  raw length u32 | 8  stored length u32 | 12 records u32
-//! 16 CRC-32C u32 of (bytes 0..16, identity, stored payload) | 20 stored payload
+//! 16 CRC-32C u32 of (stored payload, bytes 0..16, identity) | 20 stored payload
 //! record: varint key length, varint value length, key, value          numbers are little-endian
 //! ```
 //! The identity is not stored: a reader brings the one it expects, so an intact but wrong block is refused like a broken one.
@@ -24,7 +24,7 @@ pub const RAW_MAX: usize = KEY_MAX + VALUE_MAX + 10;
 pub const HEADER_BYTES: usize = 20;
 
 const MAGIC: u8 = 0xB7;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const _: () = assert!(RAW_MAX + RAW_MAX / 100 + HEADER_BYTES < u32::MAX as usize);
 
 /// What is wrong with stored bytes, or with bytes that were to be stored.
@@ -124,13 +124,14 @@ impl Header {
         b
     }
 
-    /// The header's bytes for this payload, given in pieces.
-    pub fn seal(&self, identity: &Identity, payload: &[&[u8]]) -> [u8; HEADER_BYTES] {
+    /// The header's bytes for this payload, given in pieces, and the CRC-32C of the payload alone.
+    pub fn seal(&self, identity: &Identity, payload: &[&[u8]]) -> ([u8; HEADER_BYTES], u32) {
         let head = self.head();
+        let (checksum, payload) = checksum(&head, identity, payload);
         let mut b = [0; HEADER_BYTES];
         b[..16].copy_from_slice(&head);
-        b[16..].copy_from_slice(&checksum(&head, identity, payload).to_le_bytes());
-        b
+        b[16..].copy_from_slice(&checksum.to_le_bytes());
+        (b, payload)
     }
 
     /// Reads the header in front of `bytes` and checks what can be checked without the payload.
@@ -158,20 +159,22 @@ pub fn open<'a>(bytes: &'a [u8], identity: &Identity, offset: u64) -> Result<(He
     let header = Header::parse(bytes)?;
     let payload = bytes[HEADER_BYTES..].get(..header.stored_length as usize).ok_or(FormatError::Truncated)?;
     let head: &[u8; 16] = bytes.first_chunk().ok_or(FormatError::Truncated)?;
-    if bytes[16..HEADER_BYTES] != checksum(head, identity, &[payload]).to_le_bytes() {
+    if bytes[16..HEADER_BYTES] != checksum(head, identity, &[payload]).0.to_le_bytes() {
         return Err(FormatError::Checksum { offset });
     }
     Ok((header, payload))
 }
 
-fn checksum(head: &[u8; 16], identity: &Identity, payload: &[&[u8]]) -> u32 {
+/// The block's checksum, and that of its payload, which comes first so that both cost one pass over it.
+fn checksum(head: &[u8; 16], identity: &Identity, payload: &[&[u8]]) -> (u32, u32) {
     let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-    digest.update(head);
-    digest.update(&identity.bytes());
     for piece in payload {
         digest.update(piece);
     }
-    digest.finalize() as u32
+    let of_payload = digest.finalize() as u32;
+    digest.update(head);
+    digest.update(&identity.bytes());
+    (digest.finalize() as u32, of_payload)
 }
 
 /// Refuses a key or value beyond the limits.
@@ -265,7 +268,7 @@ mod tests {
         let identity = Identity { job: [7; 16], stage: 1, task: 2, attempt: 3, epoch: 6, output: 4, partition: 5 };
         let payload = b"\x01\x01kv";
         let header = Header { codec: Codec::None, raw_length: 4, stored_length: 4, records: 1 };
-        let mut block = header.seal(&identity, &[payload]).to_vec();
+        let mut block = header.seal(&identity, &[payload]).0.to_vec();
         block.extend_from_slice(payload);
         assert_eq!(open(&block, &identity, 0).unwrap(), (header, &payload[..]));
         let others = [

@@ -9,7 +9,7 @@
 //! Runs (sorted spills) are the same file with the attempt's own identity.
 
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
-use crate::checksum::Crc32c;
+use crate::checksum::{Crc32c, crc32c};
 use crate::codec::{Codec, Compressor};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -30,17 +30,25 @@ const WRITE_BYTES: usize = 1 << 20;
 /// Keys are gathered before they are summed: a sum costs little for each byte, and much for each call.
 const KEYS_BYTES: usize = 4 << 10;
 
-/// The digest of a segment while it is written.
+/// The digest of a segment while it is written: of its records by the checksums of its blocks, which are cut by the
+/// records' sizes alone, whatever the codec; or of its keys.
 enum RecordDigest {
     Records(Crc32c),
     Keys(Crc32c, Vec<u8>),
 }
 
 impl RecordDigest {
-    /// Records as they are stored, however many.
-    fn records(&mut self, bytes: &[u8]) {
+    /// A block whose records have this checksum.
+    fn block(&mut self, checksum: u32) {
         if let RecordDigest::Records(crc) = self {
-            crc.update(bytes);
+            crc.update(&checksum.to_le_bytes());
+        }
+    }
+
+    /// The records of a block that will be compressed.
+    fn raw_block(&mut self, records: &[u8]) {
+        if let RecordDigest::Records(_) = self {
+            self.block(crc32c(records));
         }
     }
 
@@ -210,9 +218,10 @@ impl ShuffleWriter {
         let bytes = (lengths.len() + key.len() + value.len()) as u32;
         let header = Header { codec: Codec::None, raw_length: bytes, stored_length: bytes, records: 1 };
         let pieces = [lengths, key, value];
-        pieces.iter().for_each(|piece| self.digest.records(piece));
+        let (head, checksum) = header.seal(&self.identity, &pieces);
+        self.digest.block(checksum);
         self.digest.key(key);
-        self.out.extend_from_slice(&header.seal(&self.identity, &pieces));
+        self.out.extend_from_slice(&head);
         self.flush()?;
         for piece in pieces {
             self.file.write_all(piece)?;
@@ -230,7 +239,7 @@ impl ShuffleWriter {
         let records = self.block_records;
         self.block_records = 0;
         let header = if self.compressed {
-            self.digest.records(&self.raw);
+            self.digest.raw_block(&self.raw);
             let start = self.out.len();
             self.out.extend_from_slice(&[0; HEADER_BYTES]);
             let codec = self.compressor.compress(&self.raw, &mut self.out);
@@ -240,11 +249,12 @@ impl ShuffleWriter {
             let raw_length = self.raw.len() as u32;
             self.raw.clear();
             self.raw.shrink_to(2 * RAW_TARGET);
-            self.seal(start, codec, raw_length, records)
+            self.seal(start, codec, raw_length, records).0
         } else {
-            self.digest.records(&self.out[self.block_start + HEADER_BYTES..]);
             let raw_length = (self.out.len() - self.block_start - HEADER_BYTES) as u32;
-            self.seal(self.block_start, Codec::None, raw_length, records)
+            let (header, checksum) = self.seal(self.block_start, Codec::None, raw_length, records);
+            self.digest.block(checksum);
+            header
         };
         self.count(&header);
         if self.out.len() >= self.write_bytes {
@@ -253,12 +263,13 @@ impl ShuffleWriter {
         Ok(())
     }
 
-    fn seal(&mut self, start: usize, codec: Codec, raw_length: u32, records: u32) -> Header {
+    fn seal(&mut self, start: usize, codec: Codec, raw_length: u32, records: u32) -> (Header, u32) {
         let stored_length = (self.out.len() - start - HEADER_BYTES) as u32;
         let header = Header { codec, raw_length, stored_length, records };
         let (head, payload) = self.out[start..].split_at_mut(HEADER_BYTES);
-        head.copy_from_slice(&header.seal(&self.identity, &[payload]));
-        header
+        let (bytes, checksum) = header.seal(&self.identity, &[payload]);
+        head.copy_from_slice(&bytes);
+        (header, checksum)
     }
 
     fn count(&mut self, header: &Header) {

@@ -49,6 +49,8 @@ proptest! {
         let (file, segments) = write(&records, if compressed { Codec::Lz4 } else { Codec::None });
         prop_assert_eq!(&read_index(&file).unwrap(), &segments);
         prop_assert_eq!(&read(&file).unwrap(), &records);
+        let (_, other) = write(&records, if compressed { Codec::None } else { Codec::Lz4 });
+        prop_assert!(segments.iter().map(|s| s.digest).eq(other.iter().map(|s| s.digest)), "whatever the codec");
         let mut raw = BTreeMap::new();
         for (p, k, v) in &records {
             *raw.entry(*p).or_insert(0u64) += k.len() as u64 + v.len() as u64;
@@ -138,11 +140,11 @@ fn a_key_beyond_the_limit_is_refused() {
 
 /// Pins what this version writes: two releases that meet in one cluster must agree on it, or refuse each other.
 #[test]
-fn the_bytes_of_version_2_never_change() {
+fn the_bytes_of_version_3_never_change() {
     let records: Vec<Record> =
         vec![(2, b"apple".to_vec(), b"1".to_vec()), (2, b"pear".to_vec(), vec![7; 200]), (5, vec![], b"x".to_vec())];
     let (file, _) = write(&records, Codec::None);
-    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shuffle-2");
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shuffle-3");
     if std::env::var_os("WINDROW_WRITE_GOLDEN").is_some() {
         std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
         std::fs::write(&golden, &file).unwrap();
@@ -150,4 +152,34 @@ fn the_bytes_of_version_2_never_change() {
     let golden = std::fs::read(golden).unwrap();
     assert_eq!(file, golden);
     assert_eq!(read(&golden).unwrap(), records);
+}
+
+#[test]
+fn digests_tell_records_apart_and_on_request_keys_alone() {
+    let digest = |keys_only: bool, records: &[(&str, &str)]| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = ShuffleWriter::create(file.path(), identity(), Codec::None).unwrap();
+        if keys_only {
+            writer.digest_keys();
+        }
+        records.iter().for_each(|(k, v)| writer.push(3, k.as_bytes(), v.as_bytes()).unwrap());
+        // The digest of a partition does not depend on the others.
+        writer.push(4, b"x", b"y").unwrap();
+        writer.finish().unwrap()[0].digest
+    };
+    let large = "v".repeat(70_000);
+    let base = [("a", "1"), ("b", large.as_str()), ("c", "3")];
+    for keys_only in [false, true] {
+        assert_eq!(digest(keys_only, &base), digest(keys_only, &base));
+        for other in [
+            vec![base[1], base[0], base[2]],
+            vec![base[0], base[1]],
+            vec![base[0], ("bc", large.as_str()), ("", "3")],
+            vec![base[0], ("B", large.as_str()), base[2]],
+        ] {
+            assert_ne!(digest(keys_only, &base), digest(keys_only, &other), "{keys_only}");
+        }
+        let other_value = [base[0], ("b", "2"), base[2]];
+        assert_eq!(digest(keys_only, &base) == digest(keys_only, &other_value), keys_only);
+    }
 }

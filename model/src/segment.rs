@@ -14,8 +14,8 @@ pub struct Segment {
     pub records: u64,
     /// Bytes of the records before compression.
     pub raw_length: u64,
-    /// CRC-32C of the records in order, before compression and however they are cut into blocks; on combined edges of
-    /// their keys alone, since equal accumulators may be encoded in more than one way.
+    /// A checksum of the records in order, before compression; on combined edges of their keys alone, since equal
+    /// accumulators may be encoded in more than one way.
     pub digest: u32,
 }
 

@@ -53,7 +53,7 @@ impl Job {
         }
     }
 
-    /// Readers of a stage that have read something else than what it gives now.
+    /// Readers of a stage that have read something else than what it gives now, or may have.
     fn stale_readers(&mut self, s: usize) -> Vec<Stale> {
         let mut stale = Vec::new();
         for stage in self.stages[s].links.readers.clone() {
@@ -62,6 +62,11 @@ impl Job {
                 let staged = !reader.published.is_empty();
                 let (read, granted) = match &reader.state {
                     TaskState::Publishing(_, report) => (Some(report.inputs), true),
+                    // What it has read nobody can tell any more: what it makes now tells its readers.
+                    TaskState::Done if reader.held.is_none() => {
+                        stale.push(Stale { stage, task, read: 0, now: 0, committed: false });
+                        continue;
+                    }
                     TaskState::Done => (reader.read, false),
                     _ if staged => (reader.read, false),
                     _ => continue,
@@ -109,7 +114,7 @@ impl State {
                 return false;
             }
             let task = &mut job.stages[stale.stage].tasks[stale.task];
-            task.held.iter_mut().for_each(|held| held.stale = true);
+            task.must_run = true;
             job.reopen(stale.stage, stale.task, workers);
         }
         true

@@ -242,8 +242,8 @@ impl State {
             let Some(job) = self.jobs.get(&id) else { return };
             let producers = job.stages[s].links.edge_producers.iter().copied();
             let needless = |p: usize, task: &Task| match &task.held {
-                _ if task.is_done() => false,
-                Some(held) => !held.stale,
+                _ if task.is_done() || task.must_run => false,
+                Some(_) => true,
                 None => job.restored && !job.is_wanted(p),
             };
             let reruns: Vec<(usize, usize)> = producers

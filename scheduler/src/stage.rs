@@ -194,7 +194,8 @@ impl Job {
         let outputs = report.outputs;
         task.read = Some(report.inputs);
         let Run { worker, attempt } = run;
-        task.held = Some(TaskOutputs { worker, attempt, outputs, life, lost: false, doubted: false, stale: false });
+        task.held = Some(TaskOutputs { worker, attempt, outputs, life, lost: false, doubted: false });
+        task.must_run = false;
         task.complaints = 0;
         task.uncharged = 0;
         if !std::mem::replace(&mut task.counted, true) || planted::has(Planted::CountedTwice) {

@@ -38,8 +38,6 @@ pub(crate) struct TaskOutputs {
     pub lost: bool,
     /// Readers could not use them: if the worker offers them again they are not taken.
     pub doubted: bool,
-    /// Made from what is not there any more: the task must run again, even if nobody reads it.
-    pub stale: bool,
 }
 
 pub(crate) enum TaskState {
@@ -78,6 +76,8 @@ pub(crate) struct Task {
     pub complaints: u32,
     /// It counts as done without ever having been heard of: nobody will read what it made in an earlier life.
     pub skipped: bool,
+    /// It runs again because what it had read is not there any more, or is not known: even if nobody reads what it makes.
+    pub must_run: bool,
     /// Its counters are in the job's sums.
     pub counted: bool,
     /// Bytes of input of the latest attempt.
@@ -110,6 +110,7 @@ impl Task {
             avoid: Vec::new(),
             complaints: 0,
             skipped: false,
+            must_run: false,
             counted: false,
             bytes: 0,
             held: None,
