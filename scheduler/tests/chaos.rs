@@ -17,6 +17,12 @@ fn an_output_that_was_refused_is_not_read_when_its_task_need_not_run_again() {
     run(3_667_229_479_931_793_045, true);
 }
 
+/// Another one: an output that was made from two, through a task that nobody told of after two restarts.
+#[test]
+fn a_mixture_is_found_through_what_a_restart_has_skipped() {
+    run(1_055_692_369_857_355_612, true);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -193,6 +193,44 @@ fn what_a_published_reader_has_read_is_known_after_a_restart() {
     }
 }
 
+/// The middle task's output was lost, and nobody needs it. But what it had read nobody can tell any more, and the part
+/// that was made from it is published.
+#[test]
+fn a_published_part_is_compared_through_tasks_that_nobody_tells_of() {
+    for (salt, fails) in [(7, false), (8, true)] {
+        let plan = plan(vec![
+            stage("map", vec![source()], vec![edge(1)]),
+            stage("middle", vec![edge_from(&[(0, 0)])], vec![edge(1)]),
+            stage("reduce", vec![edge_from(&[(1, 0)])], vec![sink(0)]),
+            stage("other", vec![edge_from(&[(0, 0)])], vec![sink(1)]),
+        ]);
+        let mut old = Harness::new();
+        old.join(1, 1);
+        old.submit(1, plan.clone(), &[1]);
+        done(&mut old, 1, 0, 0, 7);
+        done(&mut old, 1, 1, 0, 0);
+        done(&mut old, 1, 2, 0, 0);
+        assert_eq!(old.running(), ["3/0@1"]);
+        let restored = RestoredJob {
+            spec: Box::new(spec(1, plan, JobOptions::default())),
+            unix_ms: 0,
+            elapsed_ms: 0,
+            split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 100, stages: vec![chunks(0, 1)] }),
+            published: old.recorded,
+            bad_records: vec![],
+            failures: vec![],
+            sealed: false,
+        };
+        let mut h = Harness::in_epoch(Default::default(), 2);
+        h.step(Event::Restored { job: Box::new(restored) });
+        h.step(Event::Awaited { workers: vec![], ms: 1 });
+        h.join(2, 1);
+        done(&mut h, 1, 0, 0, salt);
+        done(&mut h, 1, 1, 0, 0);
+        assert_eq!(h.ended.contains_key(&job_id(1)), fails);
+    }
+}
+
 #[test]
 fn broadcasts_count_as_read_too() {
     let plan = plan(vec![
