@@ -282,3 +282,24 @@ fn backups_are_bounded_for_each_task_and_each_job() {
     assert_eq!(running, 7, "a tenth of the slots");
     assert_eq!(h.status(1).backups, 7);
 }
+
+#[test]
+fn a_bad_record_is_found_by_the_failures_that_count() {
+    let options = JobOptions { skip_bad_records: 1, ..JobOptions::default() };
+    let mut h = one_is_slow(map_reduce(1), options);
+    assert_eq!(wait(&mut h), ["0/1@1"]);
+    let place = RecordPlace { file: "/in/file".into(), offset: 107, excerpt: String::new() };
+    let fail = |h: &mut Harness| {
+        let (worker, task) = h.take(1, 0, 1);
+        let failure = failure(Code::UserPanic).at(place.clone());
+        h.step(Event::AttemptFailed { worker, attempt: task.attempt, failure })
+    };
+    let set_aside = |actions: &[Action]| actions.iter().any(|a| matches!(a, Action::SetAside { .. }));
+    assert_eq!(fail(&mut h), [], "the other attempt goes on");
+    assert!(!set_aside(&fail(&mut h)), "named once");
+    let actions = fail(&mut h);
+    assert!(set_aside(&actions), "named twice: {actions:?}");
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
