@@ -1,6 +1,7 @@
 //! Memory for what decoding cannot borrow from the bytes: unescaped strings, serde values, lists. Everything in it lives
 //! until the arena is reset, which its owner does between records or groups.
 
+use bumpalo::Bump;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 
@@ -9,6 +10,8 @@ use std::cell::{Cell, RefCell};
 #[derive(Default)]
 pub struct Arena {
     values: RefCell<Vec<Box<dyn Any>>>,
+    /// Lists of numbers, which need not be dropped.
+    lists: Bump,
     used: Cell<bool>,
 }
 
@@ -28,11 +31,18 @@ impl Arena {
         unsafe { &*pointer }
     }
 
+    /// Keeps a list of `count` numbers and lends it.
+    pub fn keep_list<T: Copy, E>(&self, count: usize, value: impl FnMut(usize) -> Result<T, E>) -> Result<&[T], E> {
+        self.used.set(true);
+        Ok(self.lists.alloc_slice_try_fill_with(count, value)?)
+    }
+
     /// Drops everything; costs one comparison if nothing was kept.
     #[inline]
     pub fn reset(&mut self) {
         if self.used.get() {
             self.values.get_mut().clear();
+            self.lists.reset();
             self.used.set(false);
         }
     }

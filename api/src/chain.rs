@@ -2,6 +2,7 @@
 
 use crate::context::{TaskCx, TaskResult};
 use crate::datum::Datum;
+use crate::demand::Demand;
 use crate::emitter::{Emitter, Push};
 use crate::error::{Outcome, Result};
 use std::marker::PhantomData;
@@ -23,6 +24,8 @@ pub(crate) struct Branch<R: Datum> {
     pub deterministic: bool,
     /// The ports that it reads, if reading them as they are is all that it does.
     pub direct: Option<Vec<Port>>,
+    /// Of the edges on whose order the order of its records depends.
+    pub demands: Vec<Arc<Demand>>,
 }
 
 impl<R: Datum> Clone for Branch<R> {
@@ -34,6 +37,7 @@ impl<R: Datum> Clone for Branch<R> {
             partitions: self.partitions,
             deterministic: self.deterministic,
             direct: self.direct.clone(),
+            demands: self.demands.clone(),
         }
     }
 }
@@ -48,7 +52,13 @@ impl<R: Datum> Branch<R> {
             partitions: self.partitions,
             deterministic: self.deterministic,
             direct: None,
+            demands: self.demands.clone(),
         }
+    }
+
+    /// Said by whoever ends it and depends on the order of its records.
+    pub fn need_order(&self) {
+        self.demands.iter().for_each(|d| d.need_order());
     }
 }
 

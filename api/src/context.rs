@@ -10,7 +10,7 @@ use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
 use windrow_format::crumbs::Slot;
 use windrow_model::counters::names;
-use windrow_model::{Chunk, Code, Counters, Failure, FileRange, Order, RecordPlace, Task, TaskInput, TaskOutput};
+use windrow_model::{Chunk, Code, Counters, Failure, FileRange, RecordPlace, Task, TaskInput, TaskOutput};
 
 /// Why an attempt ended without a result.
 #[derive(Debug)]
@@ -52,6 +52,7 @@ pub(crate) struct TaskCx<'t> {
     pub sample: bool,
     pub cancelled: &'t AtomicBool,
     stop: Cell<bool>,
+    any_order: Cell<bool>,
     error: RefCell<Option<TaskError>>,
     /// Where this thread is: seen from outside when the process dies.
     crumbs: Slot<'static>,
@@ -77,6 +78,7 @@ impl<'t> TaskCx<'t> {
             sample,
             cancelled,
             stop: Cell::new(false),
+            any_order: Cell::new(false),
             error: RefCell::new(None),
             crumbs: {
                 let crumbs = windrow_engine::blame::slot();
@@ -155,13 +157,34 @@ impl<'t> TaskCx<'t> {
         self.segments.get(input).cloned().unwrap_or_default()
     }
 
-    /// Bytes for merging inputs; the rest is for outputs.
-    pub fn merge_memory(&self) -> usize {
-        self.memory / 4
+    /// Whoever takes the task's records does not care about their order: said before they are made.
+    pub fn take_any_order(&self) {
+        self.any_order.set(true);
+    }
+
+    /// Whether records may come in any order.
+    pub fn any_order(&self) -> bool {
+        self.any_order.get()
+    }
+
+    /// For loops inside the engine: whether to go on.
+    pub fn alive(&self) -> Result<(), EngineError> {
+        self.check_cancelled();
+        match self.stopped() {
+            true => Err(Failure::new(Code::StaleAttempt, "the task was stopped").into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Bytes for each input that is read from segments. An edge output has half of all, an eighth is for the values of a key.
+    pub fn input_memory(&self) -> usize {
+        let inputs = self.task.inputs.iter().filter(|i| matches!(i, TaskInput::Segments(_))).count().max(1);
+        let writes = self.task.outputs.iter().any(|o| matches!(o, TaskOutput::Edge { .. }));
+        (self.memory - self.memory / 8 - if writes { self.memory / 2 } else { 0 }) / inputs
     }
 
     /// What an edge output needs to be written.
-    pub fn edge(&self, output: usize, order: Order, partitioning: impl FnOnce(u32) -> Partitioning) -> EdgeSpec {
+    pub fn edge(&self, output: usize, partitioning: impl FnOnce(u32) -> Partitioning) -> EdgeSpec {
         let partitions = match self.task.outputs[output] {
             TaskOutput::Edge { partitions } => partitions,
             _ => 1,
@@ -171,10 +194,15 @@ impl<'t> TaskCx<'t> {
             file: self.folder.join(windrow_format::names::edge_file(output as u32)),
             identity: identity(self.task, output as u32),
             partitioning: partitioning(partitions),
-            order,
             codec: self.codec,
             memory: self.memory / 2,
         }
+    }
+
+    /// Runs that an input's sorting or folding has written, and their bytes.
+    pub fn count_spilled(&self, (runs, bytes): (u64, u64)) {
+        self.count(names::RUNS_SPILLED, runs);
+        self.count(names::BYTES_SPILLED, bytes);
     }
 
     pub fn count(&self, name: &str, n: u64) {
@@ -186,8 +214,7 @@ impl<'t> TaskCx<'t> {
     pub fn count_edge(&self, result: &windrow_engine::EdgeResult) {
         self.count(names::RECORDS_SHUFFLED, result.segments.iter().map(|s| s.records).sum());
         self.count(names::BYTES_SHUFFLED, result.segments.iter().map(|s| s.length).sum());
-        self.count(names::RUNS_SPILLED, result.runs);
-        self.count(names::BYTES_SPILLED, result.spilled_bytes);
+        self.count_spilled((result.runs, result.spilled_bytes));
     }
 }
 

@@ -6,13 +6,18 @@ use crate::context::{TaskCx, TaskError, TaskResult};
 use crate::datum::{Datum, DecodeError, Reader};
 use crate::emitter::Push;
 use std::marker::PhantomData;
-use windrow_engine::{EngineError, Pairs as EnginePairs, open_concat, open_merged};
+use windrow_engine::{Concat, EngineError, Pairs as EnginePairs, open_concat, open_sorted};
 use windrow_model::counters::names;
 use windrow_model::{Code, Failure, Order};
 
 /// A decoding error is a bug or damage that checksums did not see; nobody's record is to blame.
 pub(crate) fn undecodable(e: DecodeError) -> TaskError {
     Failure::new(Code::Internal, format!("a shuffled record does not decode: {e}")).into()
+}
+
+/// The same inside of a loop of the engine.
+pub(crate) fn undecodable_there(e: DecodeError) -> EngineError {
+    EngineError::Decode(e.to_string())
 }
 
 /// An engine error about a segment of this input, told with its place.
@@ -24,14 +29,22 @@ pub(crate) fn of_input(e: EngineError, input: usize) -> TaskError {
     TaskError { segment, ..TaskError::from(e) }
 }
 
-/// Opens an input's segments: merged by key, or one after the other.
+/// Opens an input's segments: by key, or one after the other.
 pub(crate) fn open(cx: &TaskCx<'_>, input: usize, order: Order) -> TaskResult<Box<dyn EnginePairs>> {
     let segments = cx.input_segments(input);
     let opened: Result<Box<dyn EnginePairs>, EngineError> = match order {
-        Order::Key => open_merged(segments, cx.folder, cx.merge_memory()).map(|m| Box::new(m) as _),
+        Order::Key => open_sorted(segments, cx.folder, cx.input_memory(), &|| cx.alive()).map(|sorted| {
+            cx.count_spilled(sorted.spilled);
+            sorted.pairs
+        }),
         Order::Arrival => open_concat(segments).map(|c| Box::new(c) as _),
     };
     opened.map_err(|e| of_input(e, input))
+}
+
+/// An input's segments one after the other, for loops over all pairs.
+pub(crate) fn concat(cx: &TaskCx<'_>, input: usize) -> TaskResult<Concat> {
+    open_concat(cx.input_segments(input)).map_err(|e| of_input(e, input))
 }
 
 /// Steps an input's cursor.
@@ -40,7 +53,7 @@ pub(crate) fn advance(pairs: &mut dyn EnginePairs, input: usize) -> TaskResult<(
     pairs.advance().map_err(|e| of_input(e, input))
 }
 
-/// Reads an edge's pairs as they lie.
+/// Reads an edge's pairs, in this order unless any will do.
 pub(crate) struct ReadPairs<K, V> {
     pub order: Order,
     pub types: PhantomData<fn() -> (K, V)>,
@@ -48,7 +61,8 @@ pub(crate) struct ReadPairs<K, V> {
 
 impl<K: Datum, V: Datum> Chain<(K, V)> for ReadPairs<K, V> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, V)>) -> TaskResult<()> {
-        let mut pairs = open(cx, 0, self.order)?;
+        let order = if cx.any_order() { Order::Arrival } else { self.order };
+        let mut pairs = open(cx, 0, order)?;
         let mut arena = Arena::new();
         let mut read = 0u64;
         while let Some((key, value)) = pairs.peek() {

@@ -3,6 +3,7 @@
 use crate::chain::Branch;
 use crate::context::{TaskCx, TaskResult};
 use crate::datum::{Datum, Key};
+use crate::demand::{Demand, Shuffled};
 use crate::emitter::Push;
 use crate::flow::Flow;
 use crate::records::{Pairs, Records};
@@ -66,14 +67,13 @@ pub(crate) fn run_into_edge<R: Datum, W>(
     cx: &TaskCx<'_>,
     chain: &dyn crate::chain::Chain<R>,
     output: usize,
-    order: Order,
     partitioning: impl FnOnce(u32) -> Partitioning,
     write: &W,
 ) -> TaskResult<OutputReport>
 where
     W: Fn(&mut PlainEdge, R::Ref<'_>, &mut Scratch) -> Result<(), EngineError>,
 {
-    let edge = PlainEdge::new(cx.edge(output, order, partitioning))?;
+    let edge = PlainEdge::new(cx.edge(output, partitioning));
     let types = PhantomData::<fn(R)>;
     let mut sink = EdgeSink { edge, write, scratch: Scratch::default(), cx, emitted: 0, types };
     chain.run(cx, &mut sink)?;
@@ -84,29 +84,34 @@ where
     Ok(OutputReport::Edge(result.segments))
 }
 
-/// Adds, for every branch, a stage that writes its records into an edge of this layout. Returns the ports in order.
+/// Adds, for every branch, a stage that writes its records into an edge of this layout.
 pub(crate) fn edge_stages<R: Datum, W>(
     records: &Records<R>,
     op: &str,
     at: &Location<'_>,
     layout: impl Fn(&Branch<R>) -> Layout,
     write: W,
-) -> Vec<Port>
+) -> Shuffled
 where
     W: Fn(&mut PlainEdge, R::Ref<'_>, &mut Scratch) -> Result<(), EngineError> + Send + Sync + 'static,
 {
     let write = Arc::new(write);
+    let demand = Demand::new(records.branches.iter().flat_map(|b| b.demands.clone()).collect());
     let add = |branch: &Branch<R>| {
         let Layout { partitions, partitioner, order } = layout(branch);
-        let (chain, write) = (branch.chain.clone(), write.clone());
+        let (chain, write, demand) = (branch.chain.clone(), write.clone(), demand.clone());
         let output = Output::Edge { partitions, partitioner, order, combined: false };
         let stage = records.flow.add_stage(branch, op, at, vec![], vec![output], move |cx| {
             let by = |n| self::partitioning(cx, partitioner, n);
-            Ok(vec![run_into_edge(cx, &*chain, 0, order, by, &*write)?])
+            if !demand.is_ordered() {
+                cx.take_any_order();
+            }
+            Ok(vec![run_into_edge(cx, &*chain, 0, by, &*write)?])
         });
         Port { stage, output: 0 }
     };
-    records.branches.iter().map(add).collect()
+    let ports = records.branches.iter().map(add).collect();
+    Shuffled::new(ports, demand)
 }
 
 /// Encodes a pair; the value as bytes behind the key's.
@@ -130,20 +135,23 @@ pub(crate) fn write_record<R: Datum>(
     R::with_bytes(r, &mut scratch.value, |v| edge.push(&[], v))
 }
 
-/// The ports of these pairs, partitioned by the hash of their keys and sorted by key: shuffled, unless they already lie
+/// These pairs, partitioned by the hash of their keys: shuffled, unless they already lie
 /// so, and then only written where they are. Made once per collection and number of partitions.
 pub(crate) fn keyed_ports<K: Key, V: Datum>(
     pairs: &Pairs<K, V>,
     partitions: Partitions,
     op: &str,
     at: &Location<'_>,
-) -> Vec<Port> {
+) -> Shuffled {
     let in_place = pairs.keyed == Some(partitions);
     pairs.flow.shared_edge(pairs.node, format!("keyed {partitions:?}"), || {
         let direct: Option<Vec<Port>> =
             pairs.branches.iter().map(|b| b.direct.clone()).collect::<Option<Vec<_>>>().map(|p| p.concat());
         match direct {
-            Some(ports) if in_place => ports,
+            Some(ports) if in_place => {
+                let demands = pairs.branches.iter().flat_map(|b| b.demands.clone()).collect();
+                Shuffled::new(ports, Demand::new(demands))
+            }
             _ => {
                 let partitioner = if in_place { Partitioner::Same } else { Partitioner::Hash };
                 let layout = |_: &_| Layout { partitions, partitioner, order: Order::Key };
@@ -153,13 +161,14 @@ pub(crate) fn keyed_ports<K: Key, V: Datum>(
     })
 }
 
-/// A branch that reads these ports.
+/// A branch that reads these ports; the order of its records depends on that of the edges of these demands.
 pub(crate) fn reading<R: Datum>(
     flow: &Flow,
     ports: Vec<Vec<Port>>,
     partitions: Partitions,
     label: &str,
     direct: bool,
+    demands: Vec<Arc<Demand>>,
     chain: Arc<dyn crate::chain::Chain<R>>,
 ) -> Branch<R> {
     let _ = flow;
@@ -170,5 +179,6 @@ pub(crate) fn reading<R: Datum>(
         label: label.to_string(),
         partitions: Some(partitions),
         deterministic: true,
+        demands,
     }
 }

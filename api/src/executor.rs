@@ -161,6 +161,8 @@ impl TryFrom<v1::RunTask> for Order {
                     path: path_of(&l.path),
                     offset: l.offset,
                     length: r.segment.length,
+                    records: r.segment.records,
+                    raw_length: r.segment.raw_length,
                     identity: segment_identity(&r.attempt, r.output, r.segment.partition),
                 })
                 .collect();

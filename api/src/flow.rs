@@ -4,6 +4,7 @@ use crate::chain::Branch;
 use crate::context::{StageFn, TaskCx, TaskResult};
 use crate::counter::Counter;
 use crate::datum::Datum;
+use crate::demand::Shuffled;
 use crate::error::{Error, Result};
 use crate::records::Records;
 use crate::side::{Side, SideSlot};
@@ -37,7 +38,7 @@ pub(crate) struct Draft {
     given_sides: Option<Vec<PathBuf>>,
     hasher: RefCell<blake3::Hasher>,
     /// Edges that exist already: the same records shuffled the same way are shuffled once.
-    edges: RefCell<BTreeMap<(u64, String), Vec<Port>>>,
+    edges: RefCell<BTreeMap<(u64, String), Shuffled>>,
     next_node: Cell<u64>,
     /// What relative paths are relative to.
     base: PathBuf,
@@ -77,6 +78,7 @@ impl Flow {
             partitions: None,
             deterministic: true,
             direct: None,
+            demands: Vec::new(),
         };
         Records::new(self, vec![branch], None)
     }
@@ -148,14 +150,14 @@ impl Flow {
         self.0.base.join(path).to_string_lossy().into_owned()
     }
 
-    /// The ports of an edge that was made before from the same records in the same way, or those that `make` gives.
-    pub(crate) fn shared_edge(&self, node: u64, how: String, make: impl FnOnce() -> Vec<Port>) -> Vec<Port> {
+    /// An edge that was made before from the same records in the same way, or the one that `make` gives.
+    pub(crate) fn shared_edge(&self, node: u64, how: String, make: impl FnOnce() -> Shuffled) -> Shuffled {
         let key = (node, how);
         let known = self.0.edges.borrow().get(&key).cloned();
         known.unwrap_or_else(|| {
-            let ports = make();
-            self.0.edges.borrow_mut().insert(key, ports.clone());
-            ports
+            let edge = make();
+            self.0.edges.borrow_mut().insert(key, edge.clone());
+            edge
         })
     }
 

@@ -38,6 +38,7 @@ mod combiner;
 mod context;
 mod counter;
 mod datum;
+mod demand;
 mod edge_in;
 mod edge_out;
 mod emitter;

@@ -318,6 +318,8 @@ fn execute(
                 path: root.join(names::attempt_folder(&r.attempt)).join(names::edge_file(r.output)),
                 offset: r.segment.offset,
                 length: r.segment.length,
+                records: r.segment.records,
+                raw_length: r.segment.raw_length,
                 identity: segment_identity(&r.attempt, r.output, r.segment.partition),
             })
             .collect(),

@@ -6,6 +6,7 @@ mod combine;
 mod distinct;
 mod filter;
 mod group;
+mod hash_join;
 mod join;
 mod map;
 mod partition_by;

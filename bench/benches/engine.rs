@@ -1,13 +1,13 @@
-//! The engine's parts one by one: combining at several numbers of distinct keys, sorting, merging, block checksums, cuts.
+//! The engine's parts one by one: combining at several numbers of distinct keys, scattering, sorting, merging,
+//! folding, looking up, block checksums.
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::path::Path;
 use windrow_engine::{
-    Accumulate, Codec, CombinedEdge, EdgeSpec, EngineError, Identity, LocalSegment, Pairs, Partitioning, PlainEdge,
-    open_merged,
+    Accumulate, Codec, CombinedEdge, EdgeSpec, EngineError, Folder, Identity, LocalSegment, Lookup, Partitioning,
+    PlainEdge, open_concat, open_sorted,
 };
-use windrow_model::Order;
 
 const PAIRS: u64 = 1_000_000;
 const MEMORY: usize = 256 << 20;
@@ -39,7 +39,6 @@ fn spec(folder: &Path, codec: Codec, name: &str) -> EdgeSpec {
         file: folder.join(name),
         identity: Identity::default(),
         partitioning: Partitioning::Hash(8),
-        order: Order::Key,
         codec,
         memory: MEMORY,
     }
@@ -61,15 +60,15 @@ fn combine(c: &mut Criterion) {
     }
 }
 
-fn sort(c: &mut Criterion) {
+fn scatter(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut group = c.benchmark_group("sort");
+    let mut group = c.benchmark_group("scatter to 8 partitions, 32 bytes a pair");
     group.throughput(Throughput::Elements(PAIRS)).sample_size(10);
     for (name, codec) in [("plain", Codec::None), ("lz4", Codec::Lz4)] {
         let keys: Vec<[u8; 8]> = (0..PAIRS).map(|n| mixed(n).to_be_bytes()).collect();
         group.bench_function(name, |b| {
             b.iter(|| {
-                let mut edge = PlainEdge::new(spec(folder.path(), codec, "out")).expect("an edge");
+                let mut edge = PlainEdge::new(spec(folder.path(), codec, "out"));
                 keys.iter().for_each(|key| edge.push(key, &[7; 24]).expect("a pair"));
                 black_box(edge.finish().expect("a file"))
             })
@@ -77,39 +76,83 @@ fn sort(c: &mut Criterion) {
     }
 }
 
-fn merge(c: &mut Criterion) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+/// Sixteen segments of one partition; their keys ascend if `sorted`.
+fn segments(folder: &Path, sorted: bool, value: &[u8], distinct: u64) -> Vec<LocalSegment> {
     let mut segments = Vec::new();
     for i in 0..16u64 {
-        let mut spec = spec(folder.path(), Codec::None, &format!("in-{i}"));
+        let mut spec = spec(folder, Codec::None, &format!("in-{sorted}-{distinct}-{i}"));
         spec.partitioning = Partitioning::Fixed(0);
-        let mut edge = PlainEdge::new(spec.clone()).expect("an edge");
-        (0..PAIRS / 16).for_each(|n| edge.push(&mixed(n * 16 + i).to_be_bytes(), &[7; 24]).expect("a pair"));
+        let mut keys: Vec<u64> = (0..PAIRS / 16).map(|n| mixed(n * 16 + i) % distinct).collect();
+        if sorted {
+            keys.sort();
+        }
+        let mut edge = PlainEdge::new(spec.clone());
+        keys.iter().for_each(|key| edge.push(&key.to_be_bytes(), value).expect("a pair"));
         let result = edge.finish().expect("a file");
         segments.extend(result.segments.iter().map(|s| LocalSegment {
             path: spec.file.clone(),
             offset: s.offset,
             length: s.length,
+            records: s.records,
+            raw_length: s.raw_length,
             identity: spec.identity,
         }));
     }
-    let mut group = c.benchmark_group("merge");
+    segments
+}
+
+fn alive() -> Result<(), EngineError> {
+    Ok(())
+}
+
+fn read(c: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut group = c.benchmark_group("read 16 segments");
     group.throughput(Throughput::Elements(PAIRS)).sample_size(10);
-    group.bench_function("16 segments", |b| {
-        b.iter_batched(
-            || segments.clone(),
-            |segments| {
-                let mut merged = open_merged(segments, folder.path(), MEMORY).expect("segments");
+    for (name, sorted) in [("sort", false), ("merge", true)] {
+        let segments = segments(folder.path(), sorted, &[7; 24], u64::MAX);
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let sorted = open_sorted(segments.clone(), folder.path(), MEMORY, &alive).expect("segments");
+                let mut pairs = sorted.pairs;
                 let mut bytes = 0;
-                while let Some((key, value)) = merged.peek() {
+                while let Some((key, value)) = pairs.peek() {
                     bytes += key.len() + value.len();
-                    merged.advance().expect("a pair");
+                    pairs.advance().expect("a pair");
                 }
                 black_box(bytes)
-            },
-            BatchSize::PerIteration,
-        )
-    });
+            })
+        });
+    }
+    for distinct in [10_000u64, 1_000_000] {
+        let segments = segments(folder.path(), false, &1u64.to_le_bytes(), distinct);
+        group.bench_function(format!("fold, {distinct} distinct"), |b| {
+            b.iter(|| {
+                let mut folding = Folder::new(Sum, folder.path(), MEMORY, 0).expect("memory");
+                let pairs = open_concat(segments.clone()).expect("segments");
+                pairs.for_each(&alive, |key, value| folding.push(key, Sum.decode(value)?)).expect("pairs");
+                let mut sum = 0;
+                let add = |_: &Sum, _: &[u8], acc: u64| {
+                    sum += acc;
+                    Ok(())
+                };
+                folding.finish(true, add).expect("pairs");
+                black_box(sum)
+            })
+        });
+        group.bench_function(format!("look up, {distinct} distinct"), |b| {
+            let told = segments.iter().fold((0, 0), |(n, bytes), s| (n + s.records, bytes + s.raw_length));
+            let pairs = open_concat(segments.clone()).expect("segments");
+            let lookup = Lookup::build(pairs, told, folder.path(), &alive).expect("pairs");
+            b.iter(|| {
+                let mut found = 0;
+                for n in 0..PAIRS {
+                    found += u64::from(lookup.find(lookup.probe(&(mixed(n) % distinct).to_be_bytes())).is_some());
+                }
+                black_box(found)
+            })
+        });
+    }
 }
 
 fn checksum(c: &mut Criterion) {
@@ -119,5 +162,5 @@ fn checksum(c: &mut Criterion) {
     group.bench_function("crc32c of 1 MiB", |b| b.iter(|| windrow_format::checksum::crc32c(black_box(&block))));
 }
 
-criterion_group!(benches, combine, sort, merge, checksum);
+criterion_group!(benches, combine, scatter, read, checksum);
 criterion_main!(benches);

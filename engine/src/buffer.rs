@@ -1,13 +1,11 @@
-//! Records of an edge without a combiner, kept until they are sorted.
+//! Records that are kept until they are sorted.
 //!
 //! One region: records grow upwards from its start, their sort entries downwards from its end, and it is full when they meet. So
 //! the byte budget is kept exactly, whatever the records' sizes. A record is: key length u32, value length u32, key, value, padded to
 //! eight bytes. Knows nothing of files.
 
-use crate::key::prefix;
 use crate::region::{self, Region};
 use crate::sort::{self, Entry, Keys};
-use windrow_model::Order;
 
 /// First size of a buffer, bytes: most tasks of a small job never need more.
 const START_BYTES: usize = 64 << 10;
@@ -15,7 +13,7 @@ const START_BYTES: usize = 64 << 10;
 const STEP_BYTES: usize = 2 << 20;
 const ENTRY_WORDS: usize = 2;
 
-/// Partitioned records in memory.
+/// Records in memory.
 pub struct Buffer {
     memory: Region<u64>,
     bytes_max: usize,
@@ -39,7 +37,7 @@ impl Buffer {
 
     /// Adds a record; false if it does not fit (an empty buffer refuses only records beyond its budget).
     #[inline]
-    pub fn push(&mut self, partition: u32, key: &[u8], value: &[u8]) -> std::io::Result<bool> {
+    pub fn push(&mut self, key: &[u8], value: &[u8]) -> std::io::Result<bool> {
         let words = 1 + (key.len() + value.len()).div_ceil(8);
         while self.data + words + (self.entries + 1) * ENTRY_WORDS > self.memory.as_slice().len() {
             if !self.grow()? {
@@ -55,9 +53,7 @@ impl Buffer {
         to_value.copy_from_slice(value);
         self.entries += 1;
         let entry = memory.len() - self.entries * ENTRY_WORDS;
-        memory[entry] = prefix(key);
-        let entry = &mut region::values_mut::<Entry>(&mut memory[entry..])[0];
-        (entry.partition, entry.at) = (partition, at as u32);
+        region::values_mut::<Entry>(&mut memory[entry..])[0] = Entry::new(key, at as u32);
         self.data = at + words;
         Ok(true)
     }
@@ -79,15 +75,14 @@ impl Buffer {
         Ok(true)
     }
 
-    /// Sorts the entries: by partition, then in this order.
-    pub fn sort(&mut self, order: Order) {
+    /// Sorts the entries by key, equal ones by arrival.
+    pub fn sort(&mut self) {
         let (data, tail) = self.memory.as_mut_slice().split_at_mut(self.data);
         let start = tail.len() - self.entries * ENTRY_WORDS;
         let entries = region::values_mut::<Entry>(&mut tail[start..]);
-        match order {
-            Order::Key => sort::by_key(entries, &Records(data)),
-            Order::Arrival => sort::by_arrival(entries),
-        }
+        // They were added downwards: in order of arrival, sorting what is sorted costs nothing.
+        entries.reverse();
+        sort::by_key(entries, &Records(data));
     }
 
     /// All entries, in order after [`sort`](Self::sort).

@@ -4,19 +4,20 @@
 //! length and 96 bits of hash agree. The table keeps to a byte budget that counts slots (both arrays while it grows), key arena,
 //! accumulators' heap and the entries of the sorted drain; when it is full its owner drains it. Knows nothing of files.
 
-mod arena;
+pub(crate) mod arena;
+mod folding;
 pub mod history;
 mod pending;
-mod slots;
+pub(crate) mod slots;
 
-pub use pending::Pending;
-pub use slots::Key;
+pub use folding::Folding;
+pub use pending::{Refused, Waited};
 
 use crate::accumulate::Accumulate;
-use crate::partition::Router;
+use crate::error::Result;
 use crate::sort::{self, Entry, Keys};
 use arena::Arena;
-use slots::{Slot, Slots};
+use slots::{Key, Slot, Slots};
 use std::mem::size_of;
 
 /// First number of slots: most tasks of a small job never need more.
@@ -80,6 +81,11 @@ impl<A: Accumulate> Table<A> {
     /// Whether no key is in it.
     pub fn is_empty(&self) -> bool {
         self.used == 0
+    }
+
+    /// Another budget, not smaller than the one before.
+    pub fn set_memory(&mut self, memory: usize) {
+        self.memory = memory;
     }
 
     /// Number of keys.
@@ -162,31 +168,36 @@ impl<A: Accumulate> Table<A> {
         false
     }
 
-    /// Entries of all keys, sorted by partition and key.
-    pub(crate) fn sorted(&self, router: &Router) -> Vec<Entry> {
+    /// Takes all keys out, in any order, and keeps the slots' memory.
+    pub fn drain(&mut self, mut f: impl FnMut(&A, &[u8], A::Acc) -> Result<()>) -> Result<()> {
+        let accumulate = &self.accumulate;
+        let drained = self.slots.drain(|key, acc| f(accumulate, key, acc));
+        self.clear();
+        drained
+    }
+
+    /// Takes all keys out in their order, and keeps the slots' memory.
+    pub fn drain_sorted(&mut self, mut f: impl FnMut(&A, &[u8], A::Acc) -> Result<()>) -> Result<()> {
         let mut entries = Vec::with_capacity(self.used);
         for (at, key) in self.slots.keys() {
-            entries.push(Entry { prefix: crate::key::prefix(key), partition: router.of(key), at });
+            entries.push(Entry::new(key, at));
         }
         sort::by_key(&mut entries, &self.slots);
-        entries
-    }
-
-    /// The key and accumulator of an entry.
-    #[inline]
-    pub fn get(&self, at: u32) -> (&[u8], &A::Acc) {
-        self.slots.get(at)
-    }
-
-    /// Asks the processor for entries that are read soon, those after the `i`th.
-    #[inline]
-    pub fn prefetch_ahead(&self, entries: &[Entry], i: usize) {
-        if let Some(e) = entries.get(i + sort::PREFETCH) {
-            self.slots.prefetch_at(e.at);
+        for (i, entry) in entries.iter().enumerate() {
+            if let Some(e) = entries.get(i + sort::PREFETCH) {
+                self.slots.prefetch_at(e.at);
+            }
+            if let Some(e) = entries.get(i + sort::PREFETCH / 2) {
+                self.slots.prefetch_bytes_at(e.at);
+            }
+            let accumulate = &self.accumulate;
+            if let Err(e) = self.slots.take(entry.at, |key, acc| f(accumulate, key, acc)) {
+                self.clear();
+                return Err(e);
+            }
         }
-        if let Some(e) = entries.get(i + sort::PREFETCH / 2) {
-            self.slots.prefetch_bytes_at(e.at);
-        }
+        self.clear();
+        Ok(())
     }
 
     /// Drops all keys and keeps the slots' memory. Slots that could not grow because both arrays would not have fitted grow now, when
@@ -224,7 +235,7 @@ impl<A: Accumulate> Table<A> {
 impl<T> Keys for Slots<T> {
     #[inline]
     fn key(&self, at: u32) -> &[u8] {
-        self.get(at).0
+        self.key_at(at)
     }
     #[inline]
     fn prefetch(&self, at: u32) {
@@ -245,7 +256,6 @@ fn load_max(slots: usize) -> usize {
 mod tests {
     use super::*;
     use crate::error::EngineError;
-    use crate::partition::Partitioning;
     use std::collections::BTreeMap;
 
     struct Append;
@@ -269,25 +279,32 @@ mod tests {
     #[test]
     fn keys_of_every_length_are_folded_and_drained_in_order() {
         let key = |i: u32| format!("{}{}", i % 311, "x".repeat(i as usize % 311 % 40)).into_bytes();
-        let mut table = Table::new(Append, 1 << 20, 0).unwrap();
-        let mut pending = Pending::default();
-        for round in 0..2 {
+        let mut folding = Folding::new(Table::new(Append, 1 << 20, 0).unwrap());
+        for round in 0..3 {
             let mut expected: BTreeMap<Vec<u8>, Vec<u32>> = BTreeMap::new();
             for i in 0..1500u32 {
                 if round == 0 {
-                    assert!(table.fold(Key::new(&key(i)), vec![i]).is_ok());
+                    assert!(folding.fold(&key(i), vec![i]).is_ok());
                 } else {
-                    assert!(pending.push(&mut table, &key(i), vec![i]).is_ok());
+                    assert!(folding.push_waiting(&key(i), vec![i]).is_ok());
                 }
                 expected.entry(key(i)).or_default().push(i);
             }
-            while pending.pop(&mut table).is_ok_and(|more| more) {}
-            let entries = table.sorted(&Router::new(Partitioning::Fixed(0)));
-            let mut drained: Vec<(Vec<u8>, Vec<u32>)> =
-                entries.iter().map(|e| table.get(e.at)).map(|(k, acc)| (k.to_vec(), acc.clone())).collect();
-            drained.iter_mut().for_each(|(_, acc)| acc.sort_unstable());
+            assert!(folding.flush().is_none());
+            let mut drained: Vec<(Vec<u8>, Vec<u32>)> = Vec::new();
+            let take = |_: &Append, key: &[u8], mut acc: Vec<u32>| {
+                acc.sort_unstable();
+                drained.push((key.to_vec(), acc));
+                Ok(())
+            };
+            if round == 1 {
+                folding.table_mut().drain(take).unwrap();
+                drained.sort();
+            } else {
+                folding.table_mut().drain_sorted(take).unwrap();
+            }
             assert_eq!(drained, expected.into_iter().collect::<Vec<_>>());
-            table.clear();
+            assert!(folding.table().is_empty());
         }
     }
 

@@ -1,8 +1,8 @@
 //! The engine: pairs of bytes in, sorted and partitioned files out, and back, in a fixed amount of memory.
 //!
-//! A map task pushes pairs into an [edge](edge): a buffer or a combining table, spilled as sorted runs when
-//! full, merged into one shuffle file at the end. A reduce task opens its [segments] as one merged sequence and keeps the values of a
-//! key in a [group] arena while user code looks at them.
+//! A map task pushes pairs into an [edge](edge), which lays them down by partition in one shuffle file. A reduce task has all
+//! [segments] of its partition, and brings them into the form that it needs: sorted by key, folded by key ([`Folder`]), or kept to
+//! be looked up by key ([`Lookup`]). It keeps the values of a key in a [group] arena while user code looks at them.
 //!
 //! Knows nothing of user types, networks, other processes or time: a task is a function from local files to local files.
 
@@ -13,9 +13,11 @@ mod buffer;
 mod combine;
 pub mod edge;
 pub mod error;
+mod folder;
 pub mod group;
 pub mod hash;
 mod key;
+mod lookup;
 pub mod mapped;
 mod merge;
 pub mod partition;
@@ -24,15 +26,19 @@ mod region;
 mod run;
 pub mod segments;
 mod sort;
+mod sorter;
 
 pub use accumulate::Accumulate;
 pub use budget::Budget;
 pub use edge::{CombinedEdge, EdgeResult, EdgeSpec, PlainEdge};
 pub use error::{EngineError, Result};
+pub use folder::Folder;
 pub use group::GroupArena;
 pub use hash::{hash, partition_of};
+pub use lookup::Lookup;
 pub use mapped::MappedFile;
 pub use partition::Partitioning;
-pub use segments::{Concat, LocalSegment, Merged, Pairs, open_concat, open_merged};
+pub use segments::{Concat, LocalSegment, Pairs, open_concat, open_sorted};
+pub use sorter::{Sorted, Sorter};
 pub use windrow_format::block::Identity;
 pub use windrow_format::codec::Codec;

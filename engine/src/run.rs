@@ -1,13 +1,13 @@
-//! Runs: sorted spills of one edge, and their merge.
+//! Runs: sorted spills of one input, and their merge.
 //!
-//! A run is a shuffle file of the attempt itself. It is mapped and then unlinked, so that nothing is left behind whatever happens,
+//! A run is a shuffle file with a single segment. It is mapped and then unlinked, so that nothing is left behind whatever happens,
 //! and its disk space returns as soon as it has been merged. Runs stand in order of arrival, and only neighbours are merged, so that
 //! equal keys keep their order through any number of passes.
 
 use crate::error::{EngineError, Result};
 use crate::mapped::MappedFile;
 use crate::merge::{Cursor, Merge};
-use crate::sort::Entry;
+use crate::segments::Pairs;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use windrow_format::block::{FormatError, Identity};
 use windrow_format::codec::Codec;
 use windrow_format::shuffle::{SegmentCursor, ShuffleWriter};
-use windrow_model::{Order, Segment};
 
 /// Most runs or segment files that are merged at once: what mappings and a read-ahead each still cost little for.
 pub const FAN_IN_MAX: usize = 512;
@@ -26,7 +25,7 @@ pub fn unique_path(folder: &Path) -> PathBuf {
     folder.join(format!("run-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed)))
 }
 
-/// A shuffle file being written, with its path for errors.
+/// A run being written, with its path for errors.
 pub struct Output {
     writer: ShuffleWriter,
     path: PathBuf,
@@ -34,26 +33,15 @@ pub struct Output {
 
 impl Output {
     /// Creates the file.
-    pub fn create(path: PathBuf, identity: Identity, codec: Codec, buffer: usize) -> Result<Self> {
-        let writer = ShuffleWriter::create_with_buffer(&path, identity, codec, buffer);
+    fn create(path: PathBuf, codec: Codec) -> Result<Self> {
+        let writer = ShuffleWriter::create(&path, Identity::default(), codec);
         Ok(Output { writer: writer.map_err(EngineError::file(&path))?, path })
     }
 
-    /// The file's digests cover the keys alone.
-    pub fn digest_keys(mut self) -> Self {
-        self.writer.digest_keys();
-        self
-    }
-
-    /// Adds a record; partitions ascend.
+    /// Adds a record; keys ascend.
     #[inline]
-    pub fn push(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<()> {
-        self.writer.push(partition, key, value).map_err(EngineError::file(&self.path))
-    }
-
-    /// Completes the file.
-    pub fn finish(self) -> Result<Vec<Segment>> {
-        self.writer.finish().map_err(EngineError::file(&self.path))
+    pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.writer.push(0, key, value).map_err(EngineError::file(&self.path))
     }
 }
 
@@ -77,9 +65,21 @@ impl MappedCursor {
         SegmentCursor::buffer_bytes(self.segment())
     }
 
+    /// The segment's bytes.
     #[inline]
-    fn segment(&self) -> &[u8] {
+    pub fn segment(&self) -> &[u8] {
         &self.file[self.start..self.end]
+    }
+}
+
+impl MappedCursor {
+    /// Calls `f` with every record that is left, the current one not included.
+    #[inline]
+    pub fn for_each<E: From<FormatError>>(
+        &mut self,
+        f: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.cursor.for_each(&self.file[self.start..self.end], f)
     }
 }
 
@@ -94,40 +94,78 @@ impl Cursor for MappedCursor {
     }
 }
 
-/// The part of an edge that is still in memory, sorted.
-pub trait Sorted {
-    /// Walks some of its entries.
-    type Cursor<'a>: Cursor
-    where
-        Self: 'a;
-    /// All entries, in order.
-    fn entries(&self) -> &[Entry];
-    /// Over some neighbouring entries.
-    fn cursor<'a>(&'a self, entries: &'a [Entry]) -> Self::Cursor<'a>;
-}
-
-/// What happens to the merged stream on its way to a file: copied, or folded.
+/// What happens to a merged stream on its way to a file: copied, or folded.
 pub trait Through {
     /// The next record, in order.
-    fn record(&mut self, out: &mut Output, partition: u32, key: &[u8], value: &[u8]) -> Result<()>;
+    fn record(&mut self, out: &mut Output, key: &[u8], value: &[u8]) -> Result<()>;
     /// After the last one.
     fn end(&mut self, out: &mut Output) -> Result<()>;
 }
 
-/// One sorted spill.
-struct Run {
-    file: Arc<MappedFile>,
-    path: PathBuf,
-    segments: Vec<Segment>,
+/// Records go through as they are.
+pub struct Copied;
+
+impl Through for Copied {
+    #[inline]
+    fn record(&mut self, out: &mut Output, key: &[u8], value: &[u8]) -> Result<()> {
+        out.push(key, value)
+    }
+    fn end(&mut self, _: &mut Output) -> Result<()> {
+        Ok(())
+    }
 }
 
-/// The runs of one edge.
+/// One sorted spill: a mapped file that has no name any more.
+pub struct Run {
+    file: Arc<MappedFile>,
+    /// The name that it had, for errors.
+    path: PathBuf,
+    length: u64,
+    /// How often its records have been merged.
+    level: u32,
+}
+
+impl Run {
+    /// Writes a run to `folder`; says also how many bytes it takes.
+    pub fn write(folder: &Path, codec: Codec, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<Run> {
+        fs::create_dir_all(folder).map_err(EngineError::io("create", folder))?;
+        let path = unique_path(folder);
+        let mut out = Output::create(path.clone(), codec)?;
+        let filled = fill(&mut out).and_then(|()| out.writer.finish().map_err(EngineError::file(&path)));
+        let run = filled.and_then(|segments| Ok((segments, MappedFile::open(&path)?)));
+        // Mapped or failed: the name has served.
+        let removed = fs::remove_file(&path).map_err(EngineError::io("remove", &path));
+        let (segments, file) = run?;
+        removed?;
+        Ok(Run { file: Arc::new(file), path, length: segments.first().map_or(0, |s| s.length), level: 0 })
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        self.file.len() as u64
+    }
+
+    /// Where it lay.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn buffer_bytes(&self) -> usize {
+        // All blocks are of the same size, a record larger than a block aside.
+        if self.length == 0 { 0 } else { SegmentCursor::buffer_bytes(&self.file) }
+    }
+
+    /// Before its first record.
+    pub fn cursor(&self) -> Result<MappedCursor> {
+        let cursor = MappedCursor::new(self.file.clone(), 0, self.length, Identity::default());
+        cursor.map_err(EngineError::file(&self.path))
+    }
+}
+
+/// The runs of one input.
 pub struct Runs {
     folder: PathBuf,
-    identity: Identity,
     codec: Codec,
-    order: Order,
-    write_bytes: usize,
     list: Vec<Run>,
     written: u64,
     bytes: u64,
@@ -135,8 +173,8 @@ pub struct Runs {
 
 impl Runs {
     /// No runs yet; they will be written to `folder`.
-    pub fn new(folder: PathBuf, identity: Identity, codec: Codec, order: Order, write_bytes: usize) -> Self {
-        Runs { folder, identity, codec, order, write_bytes, list: Vec::new(), written: 0, bytes: 0 }
+    pub fn new(folder: &Path, codec: Codec) -> Self {
+        Runs { folder: folder.to_path_buf(), codec, list: Vec::new(), written: 0, bytes: 0 }
     }
 
     /// Whether nothing was spilled.
@@ -144,50 +182,43 @@ impl Runs {
         self.list.is_empty()
     }
 
-    /// Runs written so far, those of merge passes included.
-    pub fn written(&self) -> u64 {
-        self.written
-    }
-
-    /// Bytes written to runs so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    /// Runs written so far, those of merge passes included, and their bytes.
+    pub fn written(&self) -> (u64, u64) {
+        (self.written, self.bytes)
     }
 
     /// Writes a new run, the last in order of arrival.
     pub fn spill(&mut self, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<()> {
-        let run = self.write(fill)?;
+        let run = Run::write(&self.folder, self.codec, fill)?;
+        self.written += 1;
+        self.bytes += run.bytes();
         self.list.push(run);
         Ok(())
     }
 
-    fn write(&mut self, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<Run> {
-        fs::create_dir_all(&self.folder).map_err(EngineError::io("create", &self.folder))?;
-        let path = unique_path(&self.folder);
-        let mut out = Output::create(path.clone(), self.identity, self.codec, self.write_bytes)?;
-        let filled = fill(&mut out).and_then(|()| out.finish());
-        let run = filled.and_then(|segments| Ok((segments, MappedFile::open(&path)?)));
-        // Mapped or failed: the name has served.
-        let removed = fs::remove_file(&path).map_err(EngineError::io("remove", &path));
-        let (segments, file) = run?;
-        removed?;
-        self.written += 1;
-        self.bytes += file.len() as u64;
-        Ok(Run { file: Arc::new(file), path, segments })
-    }
-
-    /// Bytes of buffers that merging all runs at once needs.
-    pub fn merge_bytes(&self) -> usize {
-        self.list.iter().map(Run::buffer_bytes).sum()
+    /// Merges the last runs into one when there are many: every run is a mapping, of which a process has some ten thousand.
+    pub fn compact(&mut self, through: &mut impl Through) -> Result<()> {
+        loop {
+            let level = self.list.last().map_or(0, |r| r.level);
+            let alike = self.list.iter().rev().take_while(|r| r.level == level).count();
+            if alike < FAN_IN_MAX {
+                return Ok(());
+            }
+            let group = self.list.split_off(self.list.len() - alike);
+            self.merge_group(group, through)?;
+            if let Some(merged) = self.list.last_mut() {
+                merged.level = level + 1;
+            }
+        }
     }
 
     /// Whether all runs can be merged at once within `memory` bytes of buffers.
-    pub fn fit(&self, memory: usize) -> bool {
-        self.list.len() <= FAN_IN_MAX && self.merge_bytes() <= memory
+    fn fit(&self, memory: usize) -> bool {
+        self.list.len() <= FAN_IN_MAX && self.list.iter().map(Run::buffer_bytes).sum::<usize>() <= memory
     }
 
-    /// Merges neighbouring runs until the rest [fits](Self::fit).
-    pub fn reduce(&mut self, memory: usize, through: &mut impl Through) -> Result<()> {
+    /// Merges neighbouring runs until the rest can be merged at once within `memory` bytes of buffers, and gives that.
+    pub fn merge(mut self, memory: usize, through: &mut impl Through) -> Result<MergedRuns> {
         while !self.fit(memory) && self.list.len() > 2 {
             let old = std::mem::take(&mut self.list);
             let mut group: Vec<Run> = Vec::new();
@@ -203,119 +234,47 @@ impl Runs {
             }
             self.merge_group(group, through)?;
         }
-        Ok(())
+        MergedRuns::new(&self.list)
     }
 
     fn merge_group(&mut self, mut group: Vec<Run>, through: &mut impl Through) -> Result<()> {
-        let run = match group.len() {
-            1 => group.remove(0),
-            _ => {
-                let (order, identity) = (self.order, self.identity);
-                self.write(|out| merge_runs::<Nothing>(&group, None, identity, order, through, out))?
-            }
-        };
-        self.list.push(run);
-        Ok(())
-    }
-
-    /// Merges all runs, and what is in memory behind them, into `out`.
-    pub fn merge<M: Sorted>(&self, memory: Option<&M>, through: &mut impl Through, out: &mut Output) -> Result<()> {
-        merge_runs(&self.list, memory, self.identity, self.order, through, out)
-    }
-}
-
-impl Run {
-    fn buffer_bytes(&self) -> usize {
-        // Every segment's blocks are of the same size, a record larger than a block aside.
-        if self.segments.is_empty() { 0 } else { SegmentCursor::buffer_bytes(&self.file) }
-    }
-}
-
-fn merge_runs<M: Sorted>(
-    runs: &[Run],
-    memory: Option<&M>,
-    identity: Identity,
-    order: Order,
-    through: &mut impl Through,
-    out: &mut Output,
-) -> Result<()> {
-    let mut next = vec![0usize; runs.len()];
-    let mut entries = memory.map_or(&[][..], |m| m.entries());
-    loop {
-        let of_runs = runs.iter().zip(&next).filter_map(|(run, at)| run.segments.get(*at)).map(|s| s.partition);
-        let Some(partition) = of_runs.chain(entries.first().map(|e| e.partition)).min() else {
-            break;
-        };
-        let mut cursors: Vec<Either<MappedCursor, M::Cursor<'_>>> = Vec::new();
-        let mut paths: Vec<&Path> = Vec::new();
-        for (run, at) in runs.iter().zip(&mut next) {
-            if let Some(s) = run.segments.get(*at).filter(|s| s.partition == partition) {
-                let identity = Identity { partition, ..identity };
-                let cursor = MappedCursor::new(run.file.clone(), s.offset, s.length, identity);
-                cursors.push(Either::Run(cursor.map_err(EngineError::file(&run.path))?));
-                paths.push(&run.path);
-                *at += 1;
-            }
+        if group.len() == 1 {
+            self.list.append(&mut group);
+            return Ok(());
         }
-        if let Some(memory) = memory {
-            let (these, rest) = entries.split_at(entries.partition_point(|e| e.partition == partition));
-            entries = rest;
-            cursors.push(Either::Memory(memory.cursor(these)));
-            paths.push(Path::new("memory"));
-        }
-        match order {
-            Order::Key => {
-                let mut merge = Merge::new(cursors).map_err(|e| EngineError::file(paths[e.cursor])(e.source))?;
-                while let Some(cursor) = merge.current() {
-                    let (key, value) = cursor.record();
-                    through.record(out, partition, key, value)?;
-                    merge.advance().map_err(|e| EngineError::file(paths[e.cursor])(e.source))?;
-                }
+        let mut merged = MergedRuns::new(&group)?;
+        self.spill(|out| {
+            while let Some((key, value)) = merged.peek() {
+                through.record(out, key, value)?;
+                merged.advance()?;
             }
-            Order::Arrival => {
-                for (mut cursor, path) in cursors.into_iter().zip(paths) {
-                    while cursor.advance().map_err(EngineError::file(path))? {
-                        let (key, value) = cursor.record();
-                        through.record(out, partition, key, value)?;
-                    }
-                }
-            }
-        }
+            through.end(out)
+        })
     }
-    through.end(out)
 }
 
-enum Either<A, B> {
-    Run(A),
-    Memory(B),
+/// Runs as one sorted sequence; equal keys come in the order of the runs.
+pub struct MergedRuns {
+    merge: Merge<MappedCursor>,
+    paths: Vec<PathBuf>,
 }
 
-impl<A: Cursor, B: Cursor> Cursor for Either<A, B> {
+impl MergedRuns {
+    fn new(runs: &[Run]) -> Result<Self> {
+        let cursors = runs.iter().map(Run::cursor).collect::<Result<Vec<_>>>()?;
+        let paths: Vec<PathBuf> = runs.iter().map(|r| r.path.clone()).collect();
+        let merge = Merge::new(cursors).map_err(|e| EngineError::file(&paths[e.cursor])(e.source))?;
+        Ok(MergedRuns { merge, paths })
+    }
+}
+
+impl Pairs for MergedRuns {
     #[inline]
-    fn advance(&mut self) -> Result<bool, FormatError> {
-        match self {
-            Either::Run(c) => c.advance(),
-            Either::Memory(c) => c.advance(),
-        }
+    fn peek(&self) -> Option<(&[u8], &[u8])> {
+        self.merge.current().map(|c| c.record())
     }
     #[inline]
-    fn record(&self) -> (&[u8], &[u8]) {
-        match self {
-            Either::Run(c) => c.record(),
-            Either::Memory(c) => c.record(),
-        }
-    }
-}
-
-/// No part in memory.
-enum Nothing {}
-
-impl Sorted for Nothing {
-    type Cursor<'a> = MappedCursor;
-    fn entries(&self) -> &[Entry] {
-        match *self {}
-    }
-    fn cursor<'a>(&'a self, _: &'a [Entry]) -> MappedCursor {
-        match *self {}
+    fn advance(&mut self) -> Result<()> {
+        self.merge.advance().map_err(|e| EngineError::file(&self.paths[e.cursor])(e.source))
     }
 }

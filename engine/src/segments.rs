@@ -1,18 +1,23 @@
 //! The incoming side of a task: segments of many files as one sequence of pairs.
 //!
-//! [`Merged`] is in key order, ties in the order of the list; [`Concat`] is one segment after the other. Both map files and hold at
-//! most a block of each compressed segment. When that would be too much, neighbours are first merged into runs.
+//! [`Concat`] is one segment after the other. [`open_sorted`] gives them in key order, ties in the order of the list: by a merge, if
+//! each segment is sorted already, by sorting all of it otherwise. Files are mapped, and merging holds at most a block of each
+//! compressed segment; when that would be too much, neighbours are first merged into runs.
 
 use crate::error::{EngineError, Result};
 use crate::mapped::MappedFile;
 use crate::merge::{At, Cursor, Merge};
-use crate::run::{FAN_IN_MAX, MappedCursor, Output, unique_path};
+use crate::run::{FAN_IN_MAX, MappedCursor, Run};
+use crate::sorter::{Sorted, Sorter};
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windrow_format::block::{FormatError, Identity};
 use windrow_format::codec::Codec;
+use windrow_format::lane::is_sorted;
+
+/// Pairs between two questions whether to go on.
+const PAIRS_PER_CHECK: u32 = 1 << 16;
 
 /// A segment in a local file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +28,10 @@ pub struct LocalSegment {
     pub offset: u64,
     /// Its bytes.
     pub length: u64,
+    /// Its records.
+    pub records: u64,
+    /// Bytes of the records before compression, with their lengths.
+    pub raw_length: u64,
     /// To which attempt, output and partition it must belong.
     pub identity: Identity,
 }
@@ -52,13 +61,46 @@ impl Input {
     }
 }
 
+/// Opens segments in key order; pairs with equal keys come in the order of the list. Holds about `memory` bytes; what is beyond that
+/// goes to `scratch`. `alive` is asked now and then whether to go on. An error names the segment.
+pub fn open_sorted(
+    segments: Vec<LocalSegment>,
+    scratch: &Path,
+    memory: usize,
+    alive: &dyn Fn() -> Result<()>,
+) -> Result<Sorted> {
+    if all_sorted(&segments)? {
+        return Ok(Sorted { pairs: Box::new(open_merged(segments, scratch, memory)?), spilled: (0, 0) });
+    }
+    // A record costs a word of lengths, up to a word of padding and two of entry.
+    let needed = segments.iter().map(|s| s.raw_length + 32 * s.records).sum::<u64>() + (64 << 10);
+    let mut sorter = Sorter::new(scratch, memory.min(needed as usize))?;
+    open_concat(segments)?.for_each(alive, |key, value| sorter.push(key, value))?;
+    sorter.finish()
+}
+
+/// Whether every segment is sorted, as its writer has noted in its blocks.
+fn all_sorted(segments: &[LocalSegment]) -> Result<bool> {
+    let mut files = Files::default();
+    for (index, segment) in segments.iter().enumerate() {
+        if files.open.len() >= FAN_IN_MAX {
+            files.open.clear();
+        }
+        let input = files.input(Some(index), segment.clone())?;
+        if !is_sorted(input.cursor.segment()).map_err(|e| Input::error(Some(index), &input.path, e))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Segments merged by key bytes.
 pub struct Merged {
     merge: Merge<MappedCursor>,
     names: Vec<(Option<usize>, PathBuf)>,
 }
 
-/// Opens sorted segments as one sorted sequence; pairs with equal keys come in the order of the list. Runs of additional passes are
+/// Opens segments that are sorted as one sorted sequence; pairs with equal keys come in the order of the list. Runs of additional passes are
 /// written to `scratch` when block buffers would exceed `memory` bytes or the files a few hundred. An error names the segment.
 pub fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, memory: usize) -> Result<Merged> {
     let mut files = Files::default();
@@ -83,7 +125,7 @@ struct Files {
 
 impl Files {
     fn input(&mut self, index: Option<usize>, segment: LocalSegment) -> Result<Input> {
-        let LocalSegment { path, offset, length, identity } = segment;
+        let LocalSegment { path, offset, length, identity, .. } = segment;
         let file = match self.open.get(&path) {
             Some(file) => file.clone(),
             None => {
@@ -126,7 +168,7 @@ impl Passes<'_> {
             0 => {}
             1 => self.runs.append(&mut group),
             _ => {
-                let run = write_run(merged(group)?, self.scratch, self.memory)?;
+                let run = write_run(merged(group)?, self.scratch)?;
                 self.runs.push(run);
             }
         }
@@ -164,26 +206,16 @@ fn named(names: &[(Option<usize>, PathBuf)], e: At) -> EngineError {
     Input::error(*index, path, e.source)
 }
 
-fn write_run(mut merged: Merged, scratch: &Path, memory: usize) -> Result<Input> {
-    fs::create_dir_all(scratch).map_err(EngineError::io("create", scratch))?;
-    let path = unique_path(scratch);
-    let identity = Identity::default();
-    // Compressed: what does not fit is large, and was compressed before.
-    let write_bytes = (memory / 16).clamp(64 << 10, 1 << 20);
-    let written = Output::create(path.clone(), identity, Codec::Lz4, write_bytes).and_then(|mut out| {
+fn write_run(mut merged: Merged, scratch: &Path) -> Result<Input> {
+    // Compressed: what does not fit is large.
+    let run = Run::write(scratch, Codec::Lz4, |out| {
         while let Some((key, value)) = merged.peek() {
-            out.push(0, key, value)?;
+            out.push(key, value)?;
             merged.advance()?;
         }
-        out.finish()
-    });
-    let run = written.and_then(|segments| Ok((segments, MappedFile::open(&path)?)));
-    let removed = fs::remove_file(&path).map_err(EngineError::io("remove", &path));
-    let (segments, file) = run?;
-    removed?;
-    let (offset, length) = segments.first().map_or((0, 0), |s| (s.offset, s.length));
-    let cursor = MappedCursor::new(Arc::new(file), offset, length, identity);
-    Ok(Input { cursor: cursor.map_err(EngineError::file(&path))?, index: None, path })
+        Ok(())
+    })?;
+    Ok(Input { cursor: run.cursor()?, index: None, path: run.path().to_path_buf() })
 }
 
 impl Pairs for Merged {
@@ -228,6 +260,50 @@ impl Concat {
                 self.current = Some(Input { cursor, index: Some(index), path: segment.path });
                 return Ok(());
             }
+        }
+        Ok(())
+    }
+}
+
+/// Why a loop over pairs has ended early.
+enum Stop {
+    /// The segment is damaged.
+    Format(FormatError),
+    /// The function has failed.
+    Function(EngineError),
+}
+
+impl From<FormatError> for Stop {
+    fn from(e: FormatError) -> Self {
+        Stop::Format(e)
+    }
+}
+
+impl Concat {
+    /// Calls `f` with every pair that is left. `alive` is asked now and then whether to go on. Much faster than steps.
+    pub fn for_each(
+        mut self,
+        alive: &dyn Fn() -> Result<()>,
+        mut f: impl FnMut(&[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut until_check = PAIRS_PER_CHECK;
+        let mut each = |key: &[u8], value: &[u8]| {
+            f(key, value).map_err(Stop::Function)?;
+            until_check -= 1;
+            if until_check == 0 {
+                until_check = PAIRS_PER_CHECK;
+                alive().map_err(Stop::Function)?;
+            }
+            Ok(())
+        };
+        while let Some(current) = &mut self.current {
+            let (key, value) = current.cursor.record();
+            let all = each(key, value).and_then(|()| current.cursor.for_each(&mut each));
+            all.map_err(|stop| match stop {
+                Stop::Format(e) => Input::error(current.index, &current.path, e),
+                Stop::Function(e) => e,
+            })?;
+            self.open_next()?;
         }
         Ok(())
     }

@@ -19,26 +19,27 @@ struct PageRank {
     output: String,
 }
 
-fn links(flow: &Flow, edges: &[String]) -> Pairs<u64, u64> {
-    flow.read(lines(edges)).map(|line, out| {
+/// Every node that links, with the nodes that it links to. Read in every round, so it is made once.
+fn links(flow: &Flow, edges: &[String]) -> Pairs<u64, Vec<u64>> {
+    let edges: Pairs<u64, u64> = flow.read(lines(edges)).map(|line, out| {
         let mut fields = line.split_ascii_whitespace();
         let (Some(from), Some(to)) = (fields.next(), fields.next()) else {
             return Err(Error::msg("the line is not `from to`"));
         };
         out.emit(from.parse::<u64>()?, to.parse::<u64>()?);
         Ok(())
-    })
+    });
+    edges.reduce_values(|_, targets| targets.collect::<Vec<u64>>()).partition_by(0)
 }
 
 /// One round: every node gives its rank away along its edges.
-fn round(links: &Pairs<u64, u64>, ranks: &Pairs<u64, f64>) -> Pairs<u64, f64> {
+fn round(links: &Pairs<u64, Vec<u64>>, ranks: &Pairs<u64, f64>) -> Pairs<u64, f64> {
     links
-        .cogroup(ranks, |node, links, rank, out| {
-            let rank = rank.next().unwrap_or(0.0);
+        .join(ranks)
+        .map(|(node, (targets, rank)), out| {
             // Nodes that nobody links to stay known.
             out.emit(node, 0.0);
-            let targets: Vec<u64> = links.collect();
-            for to in &targets {
+            for to in targets {
                 out.emit(*to, rank / targets.len() as f64)
             }
         })
@@ -46,11 +47,11 @@ fn round(links: &Pairs<u64, u64>, ranks: &Pairs<u64, f64>) -> Pairs<u64, f64> {
         .map_values(|sum| 0.15 + 0.85 * sum)
 }
 
-fn start(links: &Pairs<u64, u64>) -> Pairs<u64, f64> {
+fn start(links: &Pairs<u64, Vec<u64>>) -> Pairs<u64, f64> {
     links
-        .map(|(from, to), out| {
+        .map(|(from, targets), out| {
             out.push(from);
-            out.push(to)
+            out.extend(targets)
         })
         .distinct()
         .map(|node, out| out.emit(node, 1.0))
@@ -58,7 +59,7 @@ fn start(links: &Pairs<u64, u64>) -> Pairs<u64, f64> {
 
 impl Job for PageRank {
     fn plan(&self, flow: &Flow) -> Result<()> {
-        let links = links(flow, &self.edges).partition_by(0);
+        let links = links(flow, &self.edges);
         let mut ranks = start(&links);
         for _ in 0..self.rounds {
             ranks = round(&links, &ranks);
@@ -79,7 +80,7 @@ struct Round {
 
 impl Job for Round {
     fn plan(&self, flow: &Flow) -> Result<()> {
-        let links = links(flow, &self.edges).partition_by(0);
+        let links = links(flow, &self.edges);
         let ranks = match &self.before {
             None => start(&links),
             Some(folder) => flow.read(lines(folder)).map(|line, out| {

@@ -1,10 +1,11 @@
 //! A block: some records of one partition behind a header whose checksum also covers where they belong.
 //!
 //! ```text
-//! 0  magic 0xB7 | 1  version | 2  codec | 3  zero | 4  raw length u32 | 8  stored length u32 | 12 records u32
-//! 16 CRC-32C u32 of (stored payload, bytes 0..16, identity) | 20 stored payload
+//! 0  magic 0xB7 | 1  version | 2  codec | 3  flags | 4  raw length u32 | 8  stored length u32 | 12 records u32
+//! 16 CRC-32C u32 of (bytes 0..16, identity, stored payload) | 20 stored payload
 //! record: varint key length, varint value length, key, value          numbers are little-endian
 //! ```
+//! Flag 1: keys ascend from the segment's first record to this block's last. The other bits are zero.
 //! The identity is not stored: a reader brings the one it expects, so an intact but wrong block is refused like a broken one.
 //! Owns the layout and its limits. Knows nothing of files.
 
@@ -24,7 +25,8 @@ pub const RAW_MAX: usize = KEY_MAX + VALUE_MAX + 10;
 pub const HEADER_BYTES: usize = 20;
 
 const MAGIC: u8 = 0xB7;
-const VERSION: u8 = 2;
+const VERSION: u8 = 1;
+const SORTED: u8 = 1;
 const _: () = assert!(RAW_MAX + RAW_MAX / 100 + HEADER_BYTES < u32::MAX as usize);
 
 /// What is wrong with stored bytes, or with bytes that were to be stored.
@@ -112,32 +114,36 @@ pub struct Header {
     pub stored_length: u32,
     /// How many records.
     pub records: u32,
+    /// Whether keys ascend from the start of the segment to the end of this block.
+    pub sorted: bool,
+    /// Checksum of the segment's records so far, in order and as they are before compression. Known to whoever writes the
+    /// segment; not stored here.
+    pub digest: u32,
 }
 
 impl Header {
     fn head(&self) -> [u8; 16] {
         let mut b = [0; 16];
-        b[..4].copy_from_slice(&[MAGIC, VERSION, self.codec as u8, 0]);
+        b[..4].copy_from_slice(&[MAGIC, VERSION, self.codec as u8, u8::from(self.sorted) * SORTED]);
         b[4..8].copy_from_slice(&self.raw_length.to_le_bytes());
         b[8..12].copy_from_slice(&self.stored_length.to_le_bytes());
         b[12..16].copy_from_slice(&self.records.to_le_bytes());
         b
     }
 
-    /// The header's bytes for this payload, given in pieces, and the CRC-32C of the payload alone.
-    pub fn seal(&self, identity: &Identity, payload: &[&[u8]]) -> ([u8; HEADER_BYTES], u32) {
+    /// The header's bytes for this payload, given in pieces.
+    pub fn seal(&self, identity: &Identity, payload: &[&[u8]]) -> [u8; HEADER_BYTES] {
         let head = self.head();
-        let (checksum, payload) = checksum(&head, identity, payload);
         let mut b = [0; HEADER_BYTES];
         b[..16].copy_from_slice(&head);
-        b[16..].copy_from_slice(&checksum.to_le_bytes());
-        (b, payload)
+        b[16..].copy_from_slice(&checksum(&head, identity, payload).to_le_bytes());
+        b
     }
 
     /// Reads the header in front of `bytes` and checks what can be checked without the payload.
     pub fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
         let b: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(FormatError::Truncated)?;
-        if b[0] != MAGIC || b[3] != 0 {
+        if b[0] != MAGIC || b[3] & !SORTED != 0 {
             return Err(FormatError::Malformed("a block does not begin with a block's magic"));
         }
         if b[1] != VERSION {
@@ -145,7 +151,8 @@ impl Header {
         }
         let number = |at: usize| u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
         let codec = Codec::from_number(b[2]).ok_or(FormatError::Malformed("a block's codec is unknown"))?;
-        let header = Header { codec, raw_length: number(4), stored_length: number(8), records: number(12) };
+        let (raw_length, stored_length, records) = (number(4), number(8), number(12));
+        let header = Header { codec, raw_length, stored_length, records, sorted: b[3] & SORTED != 0, digest: 0 };
         if header.raw_length as usize > RAW_MAX || header.stored_length > header.raw_length {
             return Err(FormatError::Malformed("a block's lengths are impossible"));
         }
@@ -159,22 +166,20 @@ pub fn open<'a>(bytes: &'a [u8], identity: &Identity, offset: u64) -> Result<(He
     let header = Header::parse(bytes)?;
     let payload = bytes[HEADER_BYTES..].get(..header.stored_length as usize).ok_or(FormatError::Truncated)?;
     let head: &[u8; 16] = bytes.first_chunk().ok_or(FormatError::Truncated)?;
-    if bytes[16..HEADER_BYTES] != checksum(head, identity, &[payload]).0.to_le_bytes() {
+    if bytes[16..HEADER_BYTES] != checksum(head, identity, &[payload]).to_le_bytes() {
         return Err(FormatError::Checksum { offset });
     }
     Ok((header, payload))
 }
 
-/// The block's checksum, and that of its payload, which comes first so that both cost one pass over it.
-fn checksum(head: &[u8; 16], identity: &Identity, payload: &[&[u8]]) -> (u32, u32) {
+fn checksum(head: &[u8; 16], identity: &Identity, payload: &[&[u8]]) -> u32 {
     let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    digest.update(head);
+    digest.update(&identity.bytes());
     for piece in payload {
         digest.update(piece);
     }
-    let of_payload = digest.finalize() as u32;
-    digest.update(head);
-    digest.update(&identity.bytes());
-    (digest.finalize() as u32, of_payload)
+    digest.finalize() as u32
 }
 
 /// Refuses a key or value beyond the limits.
@@ -267,8 +272,9 @@ mod tests {
     fn an_intact_block_of_another_place_is_refused() {
         let identity = Identity { job: [7; 16], stage: 1, task: 2, attempt: 3, epoch: 6, output: 4, partition: 5 };
         let payload = b"\x01\x01kv";
-        let header = Header { codec: Codec::None, raw_length: 4, stored_length: 4, records: 1 };
-        let mut block = header.seal(&identity, &[payload]).0.to_vec();
+        let header =
+            Header { codec: Codec::None, raw_length: 4, stored_length: 4, records: 1, sorted: true, digest: 0 };
+        let mut block = header.seal(&identity, &[payload]).to_vec();
         block.extend_from_slice(payload);
         assert_eq!(open(&block, &identity, 0).unwrap(), (header, &payload[..]));
         let others = [

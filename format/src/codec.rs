@@ -42,23 +42,19 @@ impl Compressor {
         Compressor { codec, table: None }
     }
 
-    /// Appends the compressed form of `raw` to `out` if that is shorter than `raw`; says which codec was used.
-    /// With [`Codec::None`] nothing is appended: the caller stores `raw` itself.
-    pub fn compress(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Codec {
+    /// Writes the compressed form of `raw` to `out` behind `skip` bytes if that is shorter than `raw`: says how, and how long it
+    /// is. `out` is made as long as it must be. None: `raw` itself should be stored.
+    pub fn compress_behind(&mut self, skip: usize, raw: &[u8], out: &mut Vec<u8>) -> Option<(Codec, usize)> {
         if self.codec == Codec::None {
-            return Codec::None;
+            return None;
         }
-        let start = out.len();
-        out.resize(start + get_maximum_output_size(raw.len()), 0);
+        let room = skip + get_maximum_output_size(raw.len());
+        if out.len() < room {
+            out.resize(room, 0);
+        }
         let table = self.table.get_or_insert_with(CompressTable::large);
-        let stored = compress_into_with_table(raw, &mut out[start..], table).unwrap_or(usize::MAX);
-        if stored < raw.len() {
-            out.truncate(start + stored);
-            Codec::Lz4
-        } else {
-            out.truncate(start);
-            Codec::None
-        }
+        let stored = compress_into_with_table(raw, &mut out[skip..], table).unwrap_or(usize::MAX);
+        (stored < raw.len()).then_some((Codec::Lz4, stored))
     }
 }
 
@@ -100,21 +96,21 @@ mod tests {
     #[test]
     fn a_compressed_block_reads_back() {
         let raw: Vec<u8> = (0..100_000u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
-        let mut stored = b"before".to_vec();
-        assert_eq!(Compressor::new(Codec::Lz4).compress(&raw, &mut stored), Codec::Lz4);
-        assert!(stored.len() < raw.len());
+        let mut stored = Vec::new();
+        let (codec, length) = Compressor::new(Codec::Lz4).compress_behind(6, &raw, &mut stored).unwrap();
+        assert!(codec == Codec::Lz4 && length < raw.len());
+        let stored = &stored[6..6 + length];
         let mut out = Vec::new();
-        decompress(Codec::Lz4, &stored[6..], raw.len(), &mut out).unwrap();
+        decompress(Codec::Lz4, stored, raw.len(), &mut out).unwrap();
         assert_eq!(out, raw);
-        assert!(decompress(Codec::Lz4, &stored[6..], raw.len() - 1, &mut out).is_err());
-        assert!(decompress(Codec::Lz4, &stored[6..], raw.len() + 1, &mut out).is_err());
+        assert!(decompress(Codec::Lz4, stored, raw.len() - 1, &mut out).is_err());
+        assert!(decompress(Codec::Lz4, stored, raw.len() + 1, &mut out).is_err());
     }
 
     #[test]
     fn what_does_not_shrink_is_stored_as_it_is() {
-        let mut out = Vec::new();
-        assert_eq!(Compressor::new(Codec::Lz4).compress(b"abc", &mut out), Codec::None);
-        assert!(out.is_empty());
+        assert_eq!(Compressor::new(Codec::Lz4).compress_behind(0, b"abc", &mut Vec::new()), None);
+        assert_eq!(Compressor::new(Codec::None).compress_behind(0, &[0; 999], &mut Vec::new()), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod codec;
 pub mod crumbs;
 pub mod cut;
 pub mod durable;
+pub mod lane;
 pub mod manifest;
 pub mod names;
 pub mod segment;

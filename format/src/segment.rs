@@ -80,6 +80,34 @@ impl SegmentCursor {
         }
     }
 
+    /// Calls `f` with every record that is left, the current one not included.
+    #[inline]
+    pub fn for_each<E: From<FormatError>>(
+        &mut self,
+        segment: &[u8],
+        f: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        loop {
+            let source = if self.decompressed { &self.own[..] } else { segment };
+            let block = &source[..self.end];
+            let (mut at, mut left) = (self.at, self.records_left);
+            while at < block.len() {
+                let (key, key_length, value_length) = block::read_lengths(block, at)?;
+                if left == 0 {
+                    return Err(FormatError::Malformed("a block holds more records than it says").into());
+                }
+                left -= 1;
+                at = key + key_length + value_length;
+                let (key, value) = block[key..at].split_at(key_length);
+                f(key, value)?;
+            }
+            (self.at, self.records_left) = (self.end, left);
+            if !self.open_block(segment)? {
+                return Ok(());
+            }
+        }
+    }
+
     /// The current record's key and value. Only after [`advance`](Self::advance) has said true.
     #[inline]
     pub fn record<'a>(&'a self, segment: &'a [u8]) -> (&'a [u8], &'a [u8]) {

@@ -14,8 +14,8 @@ pub struct Segment {
     pub records: u64,
     /// Bytes of the records before compression.
     pub raw_length: u64,
-    /// A checksum of the records in order, before compression; on combined edges of their keys alone, since equal
-    /// accumulators may be encoded in more than one way.
+    /// A checksum of the records in order, before compression. Zero where their order, or how far they are folded, does
+    /// not follow from the records alone.
     pub digest: u32,
 }
 

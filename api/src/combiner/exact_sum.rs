@@ -206,8 +206,28 @@ impl ExactSum {
         self.wide.as_ref().map_or(0, |_| size_of::<Wide>())
     }
 
-    /// Sixteen bytes of window; then, only if needed, the special sum and the digits.
+    /// The sum as a double, if it is one exactly and lies in the window: most that are written were folded from few numbers.
+    #[inline]
+    fn exact(&self) -> Option<f64> {
+        if self.wide.is_some() || self.special != 0.0 {
+            return None;
+        }
+        let magnitude = self.window.unsigned_abs();
+        let zeros = magnitude.trailing_zeros();
+        if 128 - magnitude.leading_zeros() > zeros + 53 {
+            return None;
+        }
+        let mantissa = if magnitude == 0 { 0 } else { (magnitude >> zeros) as u64 };
+        // Both factors are doubles, and so is their product, whose exponent is at least -WINDOW_SCALE.
+        let value = mantissa as f64 * f64::from_bits(((1023 - WINDOW_SCALE + zeros as i32 % 128) as u64) << 52);
+        Some(if self.window < 0 { -value } else { value })
+    }
+
+    /// Eight bytes of a double that is the sum, or sixteen of window; then, only if needed, the special sum and the digits.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        if let Some(value) = self.exact() {
+            return out.extend_from_slice(&value.to_le_bytes());
+        }
         out.extend_from_slice(&self.window.to_le_bytes());
         if self.wide.is_some() || self.special != 0.0 {
             out.extend_from_slice(&self.special.to_le_bytes());
@@ -221,6 +241,9 @@ impl ExactSum {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let wrong = || DecodeError::new("float sum", "wrong length");
+        if let Ok(value) = bytes.try_into() {
+            return Ok(ExactSum::of(f64::from_le_bytes(value)));
+        }
         let (window, rest) = bytes.split_first_chunk::<16>().ok_or_else(wrong)?;
         let mut sum = ExactSum { window: i128::from_le_bytes(*window), ..Self::default() };
         let Some((special, digits)) = rest.split_first_chunk::<8>() else {

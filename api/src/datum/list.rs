@@ -18,14 +18,16 @@ impl<T: Scalar> Datum for Vec<T> {
         out.push(0);
     }
     fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<&'a [T], DecodeError> {
-        let mut values: Vec<T> = Vec::new();
-        loop {
-            match reader.take(1, "list")?[0] {
-                0 => return Ok(reader.arena.keep(values)),
-                1 => values.push(T::decode::<false>(reader)?),
-                tag => return Err(DecodeError::new("list", format!("tag {tag}"))),
-            }
+        // Every number takes as many bytes as in memory.
+        let step = 1 + size_of::<T>();
+        let count = reader.left().iter().step_by(step).take_while(|tag| **tag == 1).count();
+        let bytes = reader.take(count * step, "list")?;
+        match reader.take(1, "list")?[0] {
+            0 => {}
+            tag => return Err(DecodeError::new("list", format!("tag {tag}"))),
         }
+        let arena = reader.arena;
+        arena.keep_list(count, |i| T::decode::<false>(&mut Reader::new(&bytes[i * step + 1..(i + 1) * step], arena)))
     }
     fn shorten<'s, 'l: 's>(r: &'l [T]) -> &'s [T] {
         r

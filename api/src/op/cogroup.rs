@@ -34,10 +34,10 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     ) -> Records<O> {
         let at = Location::caller();
         let partitions = self.keyed.or(other.keyed).unwrap_or(Partitions::Auto);
-        let left = keyed_ports(self, partitions, "shuffle", at);
-        let right = keyed_ports(other, partitions, "shuffle", at);
+        let left = keyed_ports(self, partitions, "shuffle", at).in_order();
+        let right = keyed_ports(other, partitions, "shuffle", at).in_order();
         let chain = CoGroup { f, types: PhantomData::<fn(K, V, W) -> O> };
-        let branch = reading(&self.flow, vec![left, right], partitions, "cogroup", false, Arc::new(chain));
+        let branch = reading(&self.flow, vec![left, right], partitions, "cogroup", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], None)
     }
 }

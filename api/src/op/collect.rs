@@ -16,6 +16,7 @@ impl<R: Datum> Records<R> {
     #[track_caller]
     pub fn collect(&self, name: &str) {
         for branch in self.branches.iter() {
+            branch.need_order();
             let chain = branch.chain.clone();
             let stage = self.flow.add_stage(
                 branch,

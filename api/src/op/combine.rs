@@ -5,7 +5,7 @@ use crate::chain::Chain;
 use crate::combiner::Combiner;
 use crate::context::{TaskCx, TaskResult};
 use crate::datum::{Datum, DecodeError, IntoDatum, Key, Reader};
-use crate::edge_in::{advance, open, undecodable};
+use crate::edge_in::{concat, of_input, undecodable_there};
 use crate::edge_out::{partitioning, reading};
 use crate::emitter::Push;
 use crate::records::{Pairs, Records};
@@ -13,7 +13,7 @@ use crate::values::GROUPS_PER_CHECK;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
-use windrow_engine::{Accumulate, CombinedEdge, EngineError};
+use windrow_engine::{Accumulate, CombinedEdge, EngineError, Folder};
 use windrow_model::counters::names;
 use windrow_model::{Order, Output, OutputReport, Partitioner, Partitions, Port};
 
@@ -49,7 +49,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
             ports.push(Port { stage, output: 0 });
         }
         let chain = Combined { combiner, types: PhantomData::<fn() -> (K, V)> };
-        let branch = reading(&self.flow, vec![ports], partitions, "combined", false, Arc::new(chain));
+        let branch = reading(&self.flow, vec![ports], partitions, "combined", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], Some(partitions))
     }
 }
@@ -103,10 +103,11 @@ fn fold_into_edge<K: Key, V: Datum, C: Combiner<V>>(
     partitioner: Partitioner,
     combiner: Arc<C>,
 ) -> TaskResult<OutputReport> {
-    let spec = cx.edge(0, Order::Key, |n| partitioning(cx, partitioner, n));
+    let spec = cx.edge(0, |n| partitioning(cx, partitioner, n));
     let edge = CombinedEdge::new(spec, Fold { combiner: combiner.clone(), types: PhantomData })?;
     let types = PhantomData::<fn(K)>;
     let mut sink = FoldSink { edge, combiner: &*combiner, key: Vec::new(), cx, emitted: 0, types };
+    cx.take_any_order();
     chain.run(cx, &mut sink)?;
     cx.outcome()?;
     cx.count(names::RECORDS_EMITTED, sink.emitted);
@@ -115,7 +116,7 @@ fn fold_into_edge<K: Key, V: Datum, C: Combiner<V>>(
     Ok(OutputReport::Edge(result.segments))
 }
 
-/// Reads accumulators in key order, merges those of one key and finishes them.
+/// Reads accumulators, folds those of one key and finishes them: in key order, unless any will do.
 struct Combined<K, V, C> {
     combiner: Arc<C>,
     types: PhantomData<fn() -> (K, V)>,
@@ -123,34 +124,30 @@ struct Combined<K, V, C> {
 
 impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> for Combined<K, V, C> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, <C::Out as IntoDatum>::Datum)>) -> TaskResult<()> {
-        let mut pairs = open(cx, 0, Order::Key)?;
-        let mut arena = Arena::new();
-        let mut key = Vec::new();
-        let (mut groups, mut read) = (0u64, 0u64);
-        while !cx.stopped() {
-            let Some((k, value)) = pairs.peek() else { break };
-            key.clear();
-            key.extend_from_slice(k);
-            let mut acc = self.combiner.decode(value).map_err(undecodable)?;
-            advance(&mut *pairs, 0)?;
+        let segments = cx.input_segments(0);
+        // If pairs were folded where they come from, there are at least as many keys as pairs in a segment; it is a guess.
+        let keys = segments.iter().map(|s| s.records).max().unwrap_or(0) as usize / 2;
+        let fold = Fold { combiner: self.combiner.clone(), types: PhantomData::<fn(V)> };
+        let mut folder = Folder::new(fold, cx.folder, cx.input_memory(), keys)?;
+        let mut read = 0u64;
+        let folded = concat(cx, 0)?.for_each(&|| cx.alive(), |key, value| {
             read += 1;
-            while let Some((k, value)) = pairs.peek().filter(|(k, _)| **k == key[..]) {
-                let _ = k;
-                self.combiner.merge(&mut acc, self.combiner.decode(value).map_err(undecodable)?);
-                advance(&mut *pairs, 0)?;
-                read += 1;
-            }
-            let k = K::decode::<true>(&mut Reader::new(&key, &arena)).map_err(undecodable)?;
+            folder.push(key, self.combiner.decode(value).map_err(undecodable_there)?)
+        });
+        folded.map_err(|e| of_input(e, 0))?;
+        cx.count(names::RECORDS_MERGED, read);
+        let mut arena = Arena::new();
+        let mut groups = 0u64;
+        let spilled = folder.finish(!cx.any_order(), |_, key, acc| {
+            let k = K::decode::<true>(&mut Reader::new(key, &arena)).map_err(undecodable_there)?;
             self.combiner
                 .finish(acc)
                 .with(|v| sink.push((K::shorten(k), <<C::Out as IntoDatum>::Datum as Datum>::shorten(v))));
             arena.reset();
             groups += 1;
-            if groups.is_multiple_of(GROUPS_PER_CHECK) {
-                cx.check_cancelled();
-            }
-        }
-        cx.count(names::RECORDS_MERGED, read);
+            if groups.is_multiple_of(GROUPS_PER_CHECK) || cx.stopped() { cx.alive() } else { Ok(()) }
+        })?;
+        cx.count_spilled(spilled);
         Ok(())
     }
 }

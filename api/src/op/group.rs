@@ -44,8 +44,9 @@ impl<A: Key, B: Key, V: Datum> Pairs<(A, B), V> {
             let layout = |_: &_| Layout { partitions, partitioner: Partitioner::Hash, order: Order::Key };
             edge_stages(self, "shuffle", at, layout, write_grouped::<A, B, V>)
         });
+        let ports = ports.in_order();
         let chain = GroupBy { f, types: PhantomData::<fn(A, B, V) -> O> };
-        let branch = reading(&self.flow, vec![ports], partitions, "group", false, Arc::new(chain));
+        let branch = reading(&self.flow, vec![ports], partitions, "group", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], None)
     }
 }

@@ -1,6 +1,7 @@
 //! `join` and `left_join`: pairs of values with equal keys.
 
 use super::cogroup::for_each_key;
+use super::hash_join;
 use crate::chain::Chain;
 use crate::context::{TaskCx, TaskResult};
 use crate::datum::{Datum, Key};
@@ -15,7 +16,8 @@ use windrow_model::Partitions;
 impl<K: Key, V: Datum> Pairs<K, V> {
     /// Every pair of a value here and a value there with the same key; keys in order, then this side's order, then the
     /// other's. The values of one key on the other side are held in memory (beyond a budget, in a mapped file), so put
-    /// the side with fewer values per key there. The result stays partitioned by the key.
+    /// the smaller side there: if what follows takes records in any order (`combine`, `distinct`) and all of a
+    /// partition's other side fits into memory, nothing is sorted. The result stays partitioned by the key.
     ///
     /// ```
     /// use windrow::prelude::*;
@@ -45,8 +47,10 @@ fn joined<K: Key, V: Datum, W: Datum, O: Datum>(
     chain: Arc<dyn Chain<(K, O)>>,
 ) -> Pairs<K, O> {
     let partitions = left.keyed.or(right.keyed).unwrap_or(Partitions::Auto);
-    let ports = vec![keyed_ports(left, partitions, "shuffle", at), keyed_ports(right, partitions, "shuffle", at)];
-    let branch = reading(&left.flow, ports, partitions, op, false, chain);
+    let (left_ports, left_demand) = keyed_ports(left, partitions, "shuffle", at).on_demand();
+    let (right_ports, right_demand) = keyed_ports(right, partitions, "shuffle", at).on_demand();
+    let (ports, demands) = (vec![left_ports, right_ports], vec![left_demand, right_demand]);
+    let branch = reading(&left.flow, ports, partitions, op, false, demands, chain);
     Records::new(&left.flow, vec![branch], Some(partitions))
 }
 
@@ -56,6 +60,13 @@ struct Join<K, V, W> {
 
 impl<K: Key, V: Datum, W: Datum> Chain<(K, (V, W))> for Join<K, V, W> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, (V, W))>) -> TaskResult<()> {
+        if hash_join::can(cx) {
+            return hash_join::run::<K, V, W>(cx, |k, v, w| {
+                if let Some(w) = w {
+                    sink.push((K::shorten(k), (V::shorten(v), W::shorten(w))))
+                }
+            });
+        }
         for_each_key::<K, V, W>(cx, |k, left, right| {
             let held: Vec<W::Ref<'_>> = right.collect();
             if !held.is_empty() {
@@ -75,6 +86,11 @@ struct LeftJoin<K, V, W> {
 
 impl<K: Key, V: Datum, W: Datum> Chain<(K, (V, Option<W>))> for LeftJoin<K, V, W> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, (V, Option<W>))>) -> TaskResult<()> {
+        if hash_join::can(cx) {
+            return hash_join::run::<K, V, W>(cx, |k, v, w| {
+                sink.push((K::shorten(k), (V::shorten(v), w.map(W::shorten))))
+            });
+        }
         for_each_key::<K, V, W>(cx, |k, left, right| {
             let held: Vec<W::Ref<'_>> = right.collect();
             left.each(|v| {

@@ -22,9 +22,9 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     #[track_caller]
     pub fn partition_by(&self, n: u32) -> Pairs<K, V> {
         let partitions = if n == 0 { Partitions::Auto } else { Partitions::Count(n) };
-        let ports = keyed_ports(self, partitions, "partition_by", Location::caller());
+        let (ports, demand) = keyed_ports(self, partitions, "partition_by", Location::caller()).on_demand();
         let chain = ReadPairs { order: Order::Key, types: PhantomData::<fn() -> (K, V)> };
-        let branch = reading(&self.flow, vec![ports], partitions, "partitioned", true, Arc::new(chain));
+        let branch = reading(&self.flow, vec![ports], partitions, "partitioned", true, vec![demand], Arc::new(chain));
         Records::new(&self.flow, vec![branch], Some(partitions))
     }
 }

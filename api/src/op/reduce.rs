@@ -2,7 +2,7 @@
 
 use crate::chain::{Chain, call};
 use crate::context::{TaskCx, TaskResult};
-use crate::datum::{Datum, Key, Reader};
+use crate::datum::{Datum, IntoDatum, Key, Reader};
 use crate::edge_in::undecodable;
 use crate::edge_out::{keyed_ports, reading};
 use crate::emitter::{Emitter, Push};
@@ -36,10 +36,39 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         f: impl Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
     ) -> Records<O> {
         let partitions = self.keyed.unwrap_or(Partitions::Auto);
-        let ports = keyed_ports(self, partitions, "shuffle", Location::caller());
+        let ports = keyed_ports(self, partitions, "shuffle", Location::caller()).in_order();
         let chain = Reduce { f, types: PhantomData::<fn(K, V) -> O> };
-        let branch = reading(&self.flow, vec![ports], partitions, "reduce", false, Arc::new(chain));
+        let branch = reading(&self.flow, vec![ports], partitions, "reduce", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], None)
+    }
+
+    /// Replaces all values of a key by one that `f` makes of them. Keys come in order, values in input order; how keys are
+    /// partitioned stays, so that a join with the result moves nothing.
+    ///
+    /// ```
+    /// use windrow::prelude::*;
+    /// fn targets(links: &Pairs<u64, u64>) -> Pairs<u64, Vec<u64>> {
+    ///     links.reduce_values(|_, targets| targets.collect::<Vec<u64>>())
+    /// }
+    /// # let got = windrow::testing::run(["1 2", "2 1", "1 3"], |lines| targets(&lines.map(|l, out| {
+    /// #     let (a, b) = l.split_once(' ').unwrap();
+    /// #     out.emit(a.parse::<u64>().unwrap(), b.parse::<u64>().unwrap())
+    /// # }))).unwrap();
+    /// # assert_eq!(got, [(1, vec![2, 3]), (2, vec![1])]);
+    /// ```
+    #[track_caller]
+    pub fn reduce_values<T: IntoDatum>(
+        &self,
+        f: impl Fn(K::Ref<'_>, &mut Values<'_, V>) -> T + Send + Sync + 'static,
+    ) -> Pairs<K, T::Datum> {
+        let partitions = self.keyed.unwrap_or(Partitions::Auto);
+        let ports = keyed_ports(self, partitions, "shuffle", Location::caller()).in_order();
+        let emit = move |key: K::Ref<'_>, values: &mut Values<'_, V>, out: &mut Emitter<'_, (K, T::Datum)>| {
+            f(K::shorten(key), values).with(|t| out.forward((K::shorten(key), <T::Datum as Datum>::shorten(t))))
+        };
+        let chain = Reduce { f: emit, types: PhantomData::<fn(K, V) -> (K, T::Datum)> };
+        let branch = reading(&self.flow, vec![ports], partitions, "reduce_values", false, vec![], Arc::new(chain));
+        Records::new(&self.flow, vec![branch], Some(partitions))
     }
 }
 

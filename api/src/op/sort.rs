@@ -53,12 +53,12 @@ impl<K: Key, V: Datum> Pairs<K, V> {
             let count = inputs.len();
             let stage = self.flow.add_stage(&branch, "sort", at, inputs, vec![output], move |cx| {
                 let by = |n| Partitioning::Range(Arc::new(splitters(cx, first..first + count, n)));
-                Ok(vec![run_into_edge(cx, &*chain, 0, Order::Key, by, &write_pair::<K, V>)?])
+                Ok(vec![run_into_edge(cx, &*chain, 0, by, &write_pair::<K, V>)?])
             });
             ports.push(Port { stage, output: 0 });
         }
         let chain = ReadPairs { order: Order::Key, types: PhantomData::<fn() -> (K, V)> };
-        let branch = reading(&self.flow, vec![ports], partitions, "sorted", false, Arc::new(chain));
+        let branch = reading(&self.flow, vec![ports], partitions, "sorted", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], None)
     }
 }
@@ -66,6 +66,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
 /// Samples a branch's keys. Gives the branch that the sort then reads: the same one if it reads files (they are sampled
 /// in windows), or what the sampling stage materialised.
 fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<'_>) -> (Branch<(K, V)>, Port) {
+    branch.need_order();
     let chain = branch.chain.clone();
     let Some(partitions) = branch.partitions else {
         let mut windows = branch.clone();
@@ -87,13 +88,13 @@ fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<
         let sample = Sample { thin: true, ..Sample::default() };
         let sampling = Sampling { before: chain.clone(), sample: std::sync::Mutex::new(sample) };
         let by = |_| Partitioning::Fixed(cx.task.attempt.task.index);
-        let edge = run_into_edge(cx, &sampling, 0, Order::Arrival, by, &write_pair::<K, V>)?;
+        let edge = run_into_edge(cx, &sampling, 0, by, &write_pair::<K, V>)?;
         let sample = sampling.sample.into_inner().unwrap_or_else(|e| e.into_inner());
         Ok(vec![edge, sample.report()])
     });
     let chain = ReadPairs { order: Order::Arrival, types: PhantomData::<fn() -> (K, V)> };
     let ports = vec![Port { stage, output: 0 }];
-    (reading(flow, vec![ports], partitions, "sampled", false, Arc::new(chain)), Port { stage, output: 1 })
+    (reading(flow, vec![ports], partitions, "sampled", false, vec![], Arc::new(chain)), Port { stage, output: 1 })
 }
 
 /// Every so-many-th key of a task.

@@ -29,9 +29,9 @@ impl<K: Key, V: Datum> Pairs<K, V> {
             };
             let one = Records::new(&self.flow, vec![branch.clone()], None);
             let layout = |_: &_| Layout { partitions, partitioner, order: Order::Key };
-            let ports = edge_stages(&one, "sort_within", at, layout, write_pair::<K, V>);
+            let ports = edge_stages(&one, "sort_within", at, layout, write_pair::<K, V>).in_order();
             let chain = ReadPairs { order: Order::Key, types: PhantomData::<fn() -> (K, V)> };
-            reading(&self.flow, vec![ports], partitions, "sorted within", false, Arc::new(chain))
+            reading(&self.flow, vec![ports], partitions, "sorted within", false, vec![], Arc::new(chain))
         });
         Records::new(&self.flow, branches.collect(), self.keyed)
     }

@@ -42,10 +42,11 @@ impl<R: Datum> Records<R> {
                 },
                 order: Order::Arrival,
             };
-            let ports: Vec<Port> = edge_stages(self, "gather", at, layout, write_record::<R>);
+            let ports: Vec<Port> = edge_stages(self, "gather", at, layout, write_record::<R>).in_order();
             let chain = ReadRecords { types: PhantomData::<fn() -> R> };
-            reading(&self.flow, vec![ports], partitions, "gathered", false, Arc::new(chain))
+            reading(&self.flow, vec![ports], partitions, "gathered", false, vec![], Arc::new(chain))
         };
+        branch.need_order();
         let chain = branch.chain.clone();
         let op = format!("write {}", sink.format());
         self.flow.add_stage(&branch, &op, at, vec![], vec![Output::Sink { sink: index }], move |cx| {

@@ -40,21 +40,21 @@ pub struct Pending<T> {
 
 /// A pair that a full table did not take.
 pub struct Refused<T> {
-    /// Its key.
-    pub key: ShortBytes,
+    /// A copy of its key, if it had been waiting; otherwise it is the key that was just pushed.
+    pub waited: Option<Waited>,
     /// Its value.
     pub acc: T,
 }
 
-/// A copy of a key that was waiting.
-pub struct ShortBytes {
+/// A copy of a key.
+pub struct Waited {
     bytes: [u8; LONG_MAX],
     length: usize,
 }
 
-impl ShortBytes {
+impl Waited {
     /// The key.
-    pub fn as_slice(&self) -> &[u8] {
+    pub fn key(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 }
@@ -136,11 +136,11 @@ fn refuse_short<T>(words: [u64; 2], meta: NonZeroU64, acc: T) -> Refused<T> {
     let mut bytes = [0; LONG_MAX];
     bytes[..8].copy_from_slice(&words[0].to_le_bytes());
     bytes[8..16].copy_from_slice(&words[1].to_le_bytes());
-    Refused { key: ShortBytes { bytes, length: super::slots::length(meta.get()) }, acc }
+    Refused { waited: Some(Waited { bytes, length: super::slots::length(meta.get()) }), acc }
 }
 
 fn fold_long<A: Accumulate>(table: &mut Table<A>, old: Long<A::Acc>) -> Result<(), Refused<A::Acc>> {
     let length = old.length as usize;
     let key = Key::from_parts(old.words, old.meta, &old.bytes[..length]);
-    table.fold(key, old.acc).map_err(|Full(acc)| Refused { key: ShortBytes { bytes: old.bytes, length }, acc })
+    table.fold(key, old.acc).map_err(|Full(acc)| Refused { waited: Some(Waited { bytes: old.bytes, length }), acc })
 }

@@ -124,7 +124,12 @@ impl<T> Slot<T> {
 
     #[inline]
     fn key(&self) -> &[u8] {
-        let length = length(self.meta);
+        self.key_of(length(self.meta))
+    }
+
+    /// The key, whose length is this; also of a slot whose `meta` has just been taken.
+    #[inline]
+    fn key_of(&self, length: usize) -> &[u8] {
         let start = if length <= SHORT_MAX {
             // The two words stand side by side in the slot.
             std::ptr::from_ref(self).cast::<u8>()
@@ -134,6 +139,16 @@ impl<T> Slot<T> {
         // SAFETY: a short key's bytes are the first `length` of the slot's first sixteen, a long key's lie in the arena (see above).
         unsafe { std::slice::from_raw_parts(start, length) }
     }
+}
+
+/// Empties a slot that is not empty.
+#[inline]
+fn take_out<T, X>(slot: &mut Slot<T>, f: impl FnOnce(&[u8], T) -> X) -> X {
+    let length = length(std::mem::replace(&mut slot.meta, 0));
+    let acc = std::mem::replace(&mut slot.acc, MaybeUninit::uninit());
+    // SAFETY: the slot was not empty, so its accumulator was initialised; it is no longer reached from the slot.
+    let acc = unsafe { acc.assume_init() };
+    f(slot.key_of(length), acc)
 }
 
 /// A power of two of slots. Owns the accumulators in them, not the bytes of long keys.
@@ -221,13 +236,49 @@ impl<T> Slots<T> {
         })
     }
 
-    /// What is at a place that [`keys`](Self::keys) has named.
+    /// The key at a place that [`keys`](Self::keys) has named.
     #[inline]
-    pub fn get(&self, at: u32) -> (&[u8], &T) {
-        let slot = &self.region.as_slice()[at as usize];
+    pub fn key_at(&self, at: u32) -> &[u8] {
+        self.region.as_slice()[at as usize].key()
+    }
+
+    /// Takes out what is at a place that [`keys`](Self::keys) has named. A long key's bytes stay in the arena.
+    #[inline]
+    pub fn take<X>(&mut self, at: u32, f: impl FnOnce(&[u8], T) -> X) -> X {
+        let slot = &mut self.region.as_mut_slice()[at as usize];
         assert!(slot.meta != 0, "place {at} was named by `keys`");
-        // SAFETY: the slot is not empty.
-        (slot.key(), unsafe { slot.acc.assume_init_ref() })
+        take_out(slot, f)
+    }
+
+    /// Takes everything out, in any order. After an error the rest is still there.
+    pub fn drain<E>(&mut self, mut f: impl FnMut(&[u8], T) -> Result<(), E>) -> Result<(), E> {
+        let slots = self.region.as_mut_slice();
+        for i in 0..slots.len() {
+            if let Some(ahead) = slots.get(i + 16) {
+                ahead.prefetch_bytes();
+            }
+            if slots[i].meta != 0 {
+                take_out(&mut slots[i], &mut f)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The accumulator of a key, to be looked at.
+    #[inline(always)]
+    pub fn get(&self, key: Key<'_>) -> Option<&T> {
+        let mut i = self.home(key.meta.get());
+        loop {
+            let slot = self.slot(i);
+            if slot.matches(&key) {
+                // SAFETY: a slot that matches is not empty, so its accumulator is initialised.
+                return Some(unsafe { slot.acc.assume_init_ref() });
+            }
+            if slot.meta == 0 {
+                return None;
+            }
+            i = (i + 1) & self.mask;
+        }
     }
 
     /// Asks for the cache line that a probe of this key reads first.

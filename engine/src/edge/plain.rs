@@ -1,30 +1,51 @@
 //! The edge that keeps every pair.
 
-use super::{EdgeResult, EdgeSpec, Shares};
-use crate::buffer::Buffer;
+use super::log::BlockLog;
+use super::{EdgeResult, EdgeSpec};
 use crate::error::{EngineError, Result};
-use crate::merge::Cursor;
-use crate::partition::Router;
-use crate::run::{Output, Runs, Sorted, Through};
-use crate::sort::{Entry, PREFETCH};
-use windrow_format::block::{self, FormatError};
+use crate::partition::{Partitioning, Router};
+use windrow_format::block::{self, HEADER_BYTES, Identity, RAW_TARGET};
+use windrow_format::codec::Compressor;
+use windrow_format::lane::Lane;
+use windrow_format::shuffle::BlockFile;
 
-/// Pairs by partition, sorted or as they arrive. Equal keys keep the order of their arrival.
+/// With many partitions and little memory blocks become smaller, but not smaller than this.
+const BLOCK_MIN: usize = 256;
+
+/// Pairs by partition, within each in the order of their arrival.
 pub struct PlainEdge {
     spec: EdgeSpec,
     router: Router,
-    shares: Shares,
-    buffer: Buffer,
-    runs: Runs,
+    compressor: Compressor,
+    /// The partition of the first lane.
+    first: u32,
+    lanes: Vec<Lane>,
+    /// An open block is closed before it grows beyond this.
+    block_bytes: usize,
+    log: BlockLog,
 }
 
 impl PlainEdge {
     /// An edge without pairs. Files appear when they are needed.
-    pub fn new(spec: EdgeSpec) -> Result<Self> {
-        let shares = Shares::of(&spec);
-        let buffer = Buffer::new(shares.data).map_err(EngineError::io("reserve memory for", &spec.file))?;
-        let runs = Runs::new(spec.folder.clone(), spec.identity, spec.codec, spec.order, shares.write);
-        Ok(PlainEdge { router: Router::new(spec.partitioning.clone()), shares, buffer, runs, spec })
+    pub fn new(spec: EdgeSpec) -> Self {
+        let (first, count) = match &spec.partitioning {
+            Partitioning::Hash(n) => (0, *n as usize),
+            Partitioning::Fixed(partition) => (*partition, 1),
+            Partitioning::Range(splitters) => (0, splitters.len() + 1),
+        };
+        let count = count.max(1);
+        let block_bytes = (spec.memory / 4 / count).clamp(BLOCK_MIN, RAW_TARGET);
+        let open = count * (block_bytes + HEADER_BYTES);
+        let log = BlockLog::new(&spec.folder, spec.memory.saturating_sub(open).max(spec.memory / 4));
+        PlainEdge {
+            router: Router::new(spec.partitioning.clone()),
+            compressor: Compressor::new(spec.codec),
+            first,
+            lanes: (0..count).map(|_| Lane::default()).collect(),
+            block_bytes,
+            log,
+            spec,
+        }
     }
 
     /// Adds a pair to its key's partition.
@@ -39,113 +60,56 @@ impl PlainEdge {
         self.router.of(key)
     }
 
-    /// Adds a pair to this partition.
+    /// Adds a pair to this partition, one that [`partition`](Self::partition) has named.
     #[inline]
     pub fn push_to(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<()> {
-        block::check_record(key, value).map_err(EngineError::Record)?;
-        match self.buffer.push(partition, key, value) {
-            Ok(true) => Ok(()),
-            full => self.push_when_full(full.is_err(), partition, key, value),
+        let at = (partition - self.first) as usize;
+        let lane = &mut self.lanes[at];
+        if lane.is_full_for(key.len(), value.len(), self.block_bytes) || key.len() + value.len() > RAW_TARGET {
+            return self.push_to_next_block(at, key, value);
         }
+        lane.push(key, value);
+        Ok(())
     }
 
     #[cold]
     #[inline(never)]
-    fn push_when_full(&mut self, failed: bool, partition: u32, key: &[u8], value: &[u8]) -> Result<()> {
-        self.spill()?;
-        let error = EngineError::io("reserve memory for", &self.spec.file);
-        if !failed && self.buffer.push(partition, key, value).map_err(error)? {
+    fn push_to_next_block(&mut self, at: usize, key: &[u8], value: &[u8]) -> Result<()> {
+        block::check_record(key, value).map_err(EngineError::Record)?;
+        self.close(at)?;
+        if key.len() + value.len() <= RAW_TARGET {
+            self.lanes[at].push(key, value);
             return Ok(());
         }
-        // A record beyond the whole budget is a run of its own, written from where the caller has it.
-        self.runs.spill(|out| out.push(partition, key, value))
+        // Written from where the caller has it.
+        let partition = self.first + at as u32;
+        let identity = Identity { partition, ..self.spec.identity };
+        let (header, head) = self.lanes[at].alone(&identity, key, value);
+        self.log.add_alone(partition, header, &[&head, key, value])
     }
 
-    fn spill(&mut self) -> Result<()> {
-        if self.buffer.is_empty() {
+    fn close(&mut self, at: usize) -> Result<()> {
+        let lane = &mut self.lanes[at];
+        if lane.is_empty() {
             return Ok(());
         }
-        self.buffer.sort(self.spec.order);
-        let buffer = &self.buffer;
-        self.runs.spill(|out| write_all(buffer, out))?;
-        self.buffer.clear();
-        Ok(())
+        let partition = self.first + at as u32;
+        let identity = Identity { partition, ..self.spec.identity };
+        let sealed = lane.seal(&identity, &mut self.compressor, self.log.buffer());
+        self.log.add(partition, sealed)
     }
 
     /// Writes the shuffle file.
     pub fn finish(mut self) -> Result<EdgeResult> {
-        let together = self.runs.fit(self.shares.merge);
-        if together {
-            self.buffer.sort(self.spec.order);
-        } else {
-            self.spill()?;
-            self.buffer = Buffer::new(0).map_err(EngineError::io("release memory for", &self.spec.file))?;
-            self.runs.reduce(self.shares.merge_alone, &mut Copied)?;
+        for at in 0..self.lanes.len() {
+            self.close(at)?;
         }
-        let mut out = Output::create(self.spec.file.clone(), self.spec.identity, self.spec.codec, self.shares.write)?;
-        if self.runs.is_empty() {
-            write_all(&self.buffer, &mut out)?;
-        } else {
-            self.runs.merge(Some(&self.buffer), &mut Copied, &mut out)?;
-        }
-        let segments = out.finish()?;
-        Ok(EdgeResult { segments, runs: self.runs.written(), spilled_bytes: self.runs.bytes() })
-    }
-}
-
-fn write_all(buffer: &Buffer, out: &mut Output) -> Result<()> {
-    let entries = buffer.entries();
-    for (i, entry) in entries.iter().enumerate() {
-        if let Some(ahead) = entries.get(i + PREFETCH) {
-            buffer.prefetch(ahead);
-        }
-        let (key, value) = buffer.record(entry);
-        out.push(entry.partition, key, value)?;
-    }
-    Ok(())
-}
-
-/// Records go through a merge as they are.
-struct Copied;
-
-impl Through for Copied {
-    #[inline]
-    fn record(&mut self, out: &mut Output, partition: u32, key: &[u8], value: &[u8]) -> Result<()> {
-        out.push(partition, key, value)
-    }
-    fn end(&mut self, _: &mut Output) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl Sorted for Buffer {
-    type Cursor<'a> = BufferCursor<'a>;
-    fn entries(&self) -> &[Entry] {
-        Buffer::entries(self)
-    }
-    fn cursor<'a>(&'a self, entries: &'a [Entry]) -> BufferCursor<'a> {
-        BufferCursor { buffer: self, entries, next: 0 }
-    }
-}
-
-/// Walks records of a sorted buffer.
-pub struct BufferCursor<'a> {
-    buffer: &'a Buffer,
-    entries: &'a [Entry],
-    next: usize,
-}
-
-impl Cursor for BufferCursor<'_> {
-    #[inline]
-    fn advance(&mut self) -> Result<bool, FormatError> {
-        self.next += 1;
-        if let Some(ahead) = self.entries.get(self.next + PREFETCH) {
-            self.buffer.prefetch(ahead);
-        }
-        Ok(self.next <= self.entries.len())
-    }
-    #[inline]
-    fn record(&self) -> (&[u8], &[u8]) {
-        self.buffer.record(&self.entries[self.next - 1])
+        self.lanes = Vec::new();
+        let path = &self.spec.file;
+        let mut file = BlockFile::create(path).map_err(EngineError::file(path))?;
+        let (runs, spilled_bytes) = self.log.spilled();
+        self.log.write(&mut file, path)?;
+        let segments = file.finish().map_err(EngineError::file(path))?;
+        Ok(EdgeResult { segments, runs, spilled_bytes })
     }
 }

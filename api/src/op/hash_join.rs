@@ -1,0 +1,97 @@
+//! A join without sorting: the right side of a partition in a hash table, the left side passing by.
+//!
+//! Lookups in a table beyond the cache wait for memory. So left pairs go by in batches: first all their slots are asked for, then all
+//! their first values, then they are joined (group prefetching; Chen, Ailamaki, Gibbons and Mowry 2004).
+
+use crate::arena::Arena;
+use crate::context::{TaskCx, TaskResult};
+use crate::datum::{Datum, Key, Reader};
+use crate::edge_in::{concat, of_input, undecodable_there};
+use windrow_engine::Lookup;
+use windrow_model::counters::names;
+
+/// Pairs of the left side that go by at once.
+const BATCH: usize = 64;
+
+/// Pairs and bytes of the right side.
+fn right_side(cx: &TaskCx<'_>) -> (u64, u64) {
+    let right = cx.input_segments(1);
+    (right.iter().map(|s| s.records).sum(), right.iter().map(|s| s.raw_length).sum())
+}
+
+/// Whether the order of records is free, and the right side fits into memory.
+pub(super) fn can(cx: &TaskCx<'_>) -> bool {
+    let (pairs, bytes) = right_side(cx);
+    // The left side needs none of its share.
+    cx.any_order() && Lookup::cost(pairs, bytes) <= 2 * cx.input_memory() as u64
+}
+
+/// Calls `f` with every left pair and each right value of its key, or once without.
+pub(super) fn run<K: Key, V: Datum, W: Datum>(
+    cx: &TaskCx<'_>,
+    mut f: impl FnMut(K::Ref<'_>, V::Ref<'_>, Option<W::Ref<'_>>),
+) -> TaskResult<()> {
+    let lookup = Lookup::build(concat(cx, 1)?, right_side(cx), cx.folder, &|| cx.alive());
+    let lookup = lookup.map_err(|e| of_input(e, 1))?;
+    let mut batch = Batch::default();
+    let mut arena = Arena::new();
+    let mut read = 0u64;
+    let mut join = |batch: &mut Batch| {
+        read += batch.places.len() as u64;
+        let probes: [_; BATCH] = std::array::from_fn(|i| batch.pair(i).map(|(key, _)| lookup.probe(key)));
+        let found = probes.map(|probe| probe.and_then(|probe| lookup.find(probe)));
+        for (i, first) in found.into_iter().enumerate() {
+            let Some((key, value)) = batch.pair(i) else { break };
+            let k = K::decode::<true>(&mut Reader::new(key, &arena)).map_err(undecodable_there)?;
+            let v = V::decode::<true>(&mut Reader::new(value, &arena)).map_err(undecodable_there)?;
+            match first {
+                None => f(k, v, None),
+                Some(first) => {
+                    for w in lookup.values(first) {
+                        let w = W::decode::<true>(&mut Reader::new(w, &arena)).map_err(undecodable_there)?;
+                        f(K::shorten(k), V::shorten(v), Some(w));
+                    }
+                }
+            }
+            arena.reset();
+        }
+        batch.clear();
+        if cx.stopped() { cx.alive() } else { Ok(()) }
+    };
+    let joined = concat(cx, 0)?.for_each(&|| cx.alive(), |key, value| {
+        batch.add(key, value);
+        if batch.places.len() == BATCH { join(&mut batch) } else { Ok(()) }
+    });
+    joined.and_then(|()| join(&mut batch)).map_err(|e| of_input(e, 0))?;
+    cx.count(names::RECORDS_MERGED, read + right_side(cx).0);
+    Ok(())
+}
+
+/// Copies of some pairs.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    /// Where each key begins, where its value begins, and where that ends.
+    places: Vec<(usize, usize, usize)>,
+}
+
+impl Batch {
+    #[inline]
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value);
+        self.places.push((start, start + key.len(), self.bytes.len()));
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.places.clear();
+    }
+
+    #[inline]
+    fn pair(&self, i: usize) -> Option<(&[u8], &[u8])> {
+        let (key, value, end) = *self.places.get(i)?;
+        Some((&self.bytes[key..value], &self.bytes[value..end]))
+    }
+}

@@ -1,0 +1,155 @@
+//! Finished blocks of an edge in the order in which they were finished: in memory, and beyond a budget in a file.
+
+use super::recycle;
+use crate::error::{EngineError, Result};
+use crate::run::unique_path;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use windrow_format::block::Header;
+use windrow_format::codec::Codec;
+use windrow_format::lane::Sealed;
+use windrow_format::shuffle::BlockFile;
+
+/// Blocks, each with its partition.
+pub struct BlockLog {
+    folder: PathBuf,
+    blocks: Vec<(u32, Sealed)>,
+    /// Memory of `blocks`.
+    bytes: usize,
+    bytes_max: usize,
+    spill: Option<Spill>,
+    runs: u64,
+}
+
+/// A file without a name: whatever happens, nothing is left behind.
+struct Spill {
+    file: File,
+    path: PathBuf,
+    length: u64,
+    blocks: Vec<Spilled>,
+}
+
+struct Spilled {
+    partition: u32,
+    header: Header,
+    offset: u64,
+    length: usize,
+}
+
+impl BlockLog {
+    /// No blocks yet; beyond `bytes_max` they go to a file in `folder`.
+    pub fn new(folder: &Path, bytes_max: usize) -> Self {
+        BlockLog { folder: folder.to_path_buf(), blocks: Vec::new(), bytes: 0, bytes_max, spill: None, runs: 0 }
+    }
+
+    /// Times that memory was full, and bytes that were written because of that.
+    pub fn spilled(&self) -> (u64, u64) {
+        (self.runs, self.spill.as_ref().map_or(0, |s| s.length))
+    }
+
+    /// A buffer for a block.
+    pub fn buffer(&self) -> Vec<u8> {
+        recycle::take()
+    }
+
+    fn keep(&self, buffer: Vec<u8>) {
+        recycle::give(buffer, self.bytes_max / 4);
+    }
+
+    /// Adds a block.
+    pub fn add(&mut self, partition: u32, sealed: Sealed) -> Result<()> {
+        let sealed = if sealed.header.codec == Codec::None { sealed } else { self.shrunk(sealed) };
+        self.bytes += sealed.memory();
+        self.blocks.push((partition, sealed));
+        if self.bytes > self.bytes_max { self.spill() } else { Ok(()) }
+    }
+
+    /// A compressed block in as many bytes as it needs.
+    fn shrunk(&mut self, sealed: Sealed) -> Sealed {
+        let small = sealed.to_exact();
+        self.keep(sealed.into_buffer());
+        small
+    }
+
+    /// Adds a block that is too large to be held.
+    pub fn add_alone(&mut self, partition: u32, header: Header, pieces: &[&[u8]]) -> Result<()> {
+        self.spill()?;
+        self.runs += 1;
+        self.opened()?.append(partition, header, pieces)
+    }
+
+    fn opened(&mut self) -> Result<&mut Spill> {
+        if self.spill.is_none() {
+            fs::create_dir_all(&self.folder).map_err(EngineError::io("create", &self.folder))?;
+            let path = unique_path(&self.folder);
+            let options = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+            let file = options.map_err(EngineError::io("create", &path))?;
+            fs::remove_file(&path).map_err(EngineError::io("remove", &path))?;
+            self.spill = Some(Spill { file, path, length: 0, blocks: Vec::new() });
+        }
+        self.spill.as_mut().ok_or_else(|| EngineError::Decode("a spill was just opened".to_string()))
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        if self.blocks.is_empty() {
+            return Ok(());
+        }
+        let blocks = std::mem::take(&mut self.blocks);
+        self.runs += 1;
+        self.bytes = 0;
+        let spill = self.opened()?;
+        for (partition, sealed) in &blocks {
+            spill.append(*partition, sealed.header, &[sealed.as_slice()])?;
+        }
+        for (_, sealed) in blocks {
+            self.keep(sealed.into_buffer());
+        }
+        Ok(())
+    }
+
+    /// Writes all blocks into a shuffle file, partition after partition, in their order within each.
+    pub fn write(mut self, file: &mut BlockFile, path: &Path) -> Result<()> {
+        let spill = self.spill.take();
+        let spilled = spill.as_ref().map_or(&[][..], |s| &s.blocks);
+        // What was spilled came before what is in memory.
+        let of_spill = spilled.iter().enumerate().map(|(i, s)| (s.partition, false, i));
+        let of_memory = self.blocks.iter().enumerate().map(|(i, (partition, _))| (*partition, true, i));
+        let mut order: Vec<(u32, bool, usize)> = of_spill.chain(of_memory).collect();
+        order.sort_unstable();
+        let mut read = Vec::new();
+        for (partition, in_memory, i) in order {
+            let written = if in_memory {
+                let sealed = &self.blocks[i].1;
+                file.append(partition, &sealed.header, &[sealed.as_slice()])
+            } else {
+                let Spilled { header, offset, length, .. } = &spilled[i];
+                read.resize(*length, 0);
+                if let Some(spill) = &spill {
+                    let error = EngineError::io("read back", &spill.path);
+                    spill.file.read_exact_at(&mut read, *offset).map_err(error)?;
+                }
+                file.append(partition, header, &[&read])
+            };
+            written.map_err(EngineError::file(path))?;
+        }
+        for (_, sealed) in std::mem::take(&mut self.blocks) {
+            self.keep(sealed.into_buffer());
+        }
+        Ok(())
+    }
+}
+
+impl Spill {
+    fn append(&mut self, partition: u32, header: Header, pieces: &[&[u8]]) -> Result<()> {
+        let mut length = 0;
+        for piece in pieces {
+            self.file.write_all(piece).map_err(EngineError::io("spill to", &self.path))?;
+            length += piece.len();
+        }
+        self.blocks.push(Spilled { partition, header, offset: self.length, length });
+        self.length += length as u64;
+        Ok(())
+    }
+}

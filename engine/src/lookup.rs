@@ -1,0 +1,172 @@
+//! All values of each key, found by hash: the side of a join that is kept in memory while the other passes by.
+//!
+//! The table's accumulator is the first and the last of a key's values; each value says which is the next, so they keep their order.
+
+use crate::combine::arena::Arena;
+use crate::combine::slots::{Key, Slot, Slots};
+use crate::error::{EngineError, Result};
+use crate::prefetch;
+use crate::region::{self, Region};
+use crate::segments::Concat;
+use std::path::Path;
+
+/// Words in front of a value: the next value of its key, and its length.
+const HEAD_WORDS: usize = 1;
+/// The last value of a key.
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy)]
+struct Chain {
+    first: u32,
+    last: u32,
+}
+
+/// Keys and their values.
+pub struct Lookup {
+    slots: Slots<Chain>,
+    /// Bytes of long keys.
+    arena: Arena,
+    values: Region<u64>,
+    used: usize,
+}
+
+/// A key on its way to its values.
+#[derive(Clone, Copy)]
+pub struct Probe<'k>(Key<'k>);
+
+impl Lookup {
+    /// Bytes that so many pairs of so many bytes can need.
+    pub fn cost(pairs: u64, bytes: u64) -> u64 {
+        let slots = Self::slots(pairs) * size_of::<Slot<Chain>>() as u64;
+        // Keys twice: in the values' bytes, where they are not, and in the arena, in chunks.
+        slots + Self::words(pairs, bytes) * 8 + bytes + bytes / 4
+    }
+
+    fn slots(pairs: u64) -> u64 {
+        (pairs / 3 * 4 + 8).next_power_of_two()
+    }
+
+    fn words(pairs: u64, bytes: u64) -> u64 {
+        pairs * (HEAD_WORDS as u64 + 1) + bytes / 8
+    }
+
+    /// Reads all pairs, at most `count` of at most `bytes`; [`cost`](Self::cost) has said that there is room. `alive` is asked now
+    /// and then whether to go on.
+    pub fn build(
+        pairs: Concat,
+        (count, bytes): (u64, u64),
+        scratch: &Path,
+        alive: &dyn Fn() -> Result<()>,
+    ) -> Result<Lookup> {
+        let error = || EngineError::io("reserve memory in", scratch);
+        let mut lookup = Lookup {
+            slots: Slots::new(Self::slots(count) as usize).map_err(error())?,
+            arena: Arena::new(),
+            values: Region::zeroed(Self::words(count, bytes) as usize).map_err(error())?,
+            used: 0,
+        };
+        let mut left = count;
+        pairs.for_each(alive, |key, value| {
+            let more = || EngineError::Decode("an input has more pairs than was told".to_string());
+            left = left.checked_sub(1).ok_or_else(more)?;
+            lookup.add(key, value).map_err(error())
+        })?;
+        Ok(lookup)
+    }
+
+    fn add(&mut self, key: &[u8], value: &[u8]) -> std::io::Result<()> {
+        let words = HEAD_WORDS + value.len().div_ceil(8);
+        let (at, end) = (self.used, self.used + words);
+        let values = self.values.as_mut_slice();
+        if end > values.len() || end >= NONE as usize {
+            return Err(std::io::ErrorKind::OutOfMemory.into());
+        }
+        values[at] = NONE as u64 | (value.len() as u64) << 32;
+        region::bytes_mut(&mut values[at + 1..end])[..value.len()].copy_from_slice(value);
+        self.used = end;
+        let at = at as u32;
+        let key = Key::new(key);
+        match self.slots.find(key) {
+            Some(chain) => {
+                let last = std::mem::replace(&mut chain.last, at) as usize;
+                values[last] = values[last] & !(NONE as u64) | at as u64;
+            }
+            None => {
+                let key = match key.long() {
+                    Some(bytes) => key.stored_at(self.arena.put(bytes)?),
+                    None => key,
+                };
+                self.slots.insert(key, Chain { first: at, last: at });
+            }
+        }
+        Ok(())
+    }
+
+    /// Hashes a key and asks the processor for its slot.
+    #[inline]
+    pub fn probe<'k>(&self, key: &'k [u8]) -> Probe<'k> {
+        let key = Key::new(key);
+        self.slots.prefetch(key);
+        Probe(key)
+    }
+
+    /// The place of a key's first value, for [`values`](Self::values); asks the processor for it.
+    #[inline]
+    pub fn find(&self, probe: Probe<'_>) -> Option<u32> {
+        let first = self.slots.get(probe.0)?.first;
+        prefetch::read(self.values.as_slice()[first as usize..].as_ptr());
+        Some(first)
+    }
+
+    /// The values of a key from a place on, in the order in which they were read.
+    #[inline]
+    pub fn values(&self, first: u32) -> impl Iterator<Item = &[u8]> {
+        let values = self.values.as_slice();
+        let mut next = first;
+        std::iter::from_fn(move || {
+            if next == NONE {
+                return None;
+            }
+            let at = next as usize;
+            let (after, length) = (values[at] as u32, (values[at] >> 32) as usize);
+            next = after;
+            Some(&region::bytes(&values[at + HEAD_WORDS..])[..length])
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segments::{LocalSegment, open_concat};
+    use std::collections::BTreeMap;
+    use windrow_format::block::Identity;
+    use windrow_format::codec::Codec;
+    use windrow_format::shuffle::ShuffleWriter;
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn every_key_has_its_values_in_order() {
+        let key = |i: u32| format!("{}{}", i % 97, "x".repeat(i as usize % 97 % 40)).into_bytes();
+        let list: Vec<(Vec<u8>, Vec<u8>)> = (0..500u32).map(|i| (key(i), vec![i as u8; i as usize % 20])).collect();
+        let mut expected: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = ShuffleWriter::create(file.path(), Identity::default(), Codec::None).unwrap();
+        for (k, v) in &list {
+            writer.push(0, k, v).unwrap();
+            expected.entry(k.clone()).or_default().push(v.clone());
+        }
+        let s = writer.finish().unwrap()[0];
+        let (path, identity) = (file.path().to_path_buf(), Identity::default());
+        let (offset, length, records, raw_length) = (s.offset, s.length, s.records, s.raw_length);
+        let segments = vec![LocalSegment { path, offset, length, records, raw_length, identity }];
+        let build = |told| Lookup::build(open_concat(segments.clone()).unwrap(), told, Path::new("/"), &|| Ok(()));
+        let lookup = build((s.records, s.raw_length)).unwrap();
+        for (k, values) in &expected {
+            let first = lookup.find(lookup.probe(k)).unwrap();
+            assert!(lookup.values(first).eq(values.iter().map(|v| &v[..])));
+        }
+        assert!(lookup.find(lookup.probe(b"none")).is_none());
+        assert!(build((3, s.raw_length)).is_err());
+    }
+}
