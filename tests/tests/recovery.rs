@@ -31,8 +31,11 @@ impl Gated {
     }
     fn args(&self, output: &str) -> Vec<String> {
         let gate = self.gate.to_str().unwrap();
-        let args = ["gate", "in", "--output", output, "--gate", gate, "--chunk-size", "5kB", "--partitions", "3"];
-        args.map(str::to_string).to_vec()
+        let mut args =
+            vec!["gate", "in", "--output", output, "--gate", gate, "--chunk-size", "5kB", "--partitions", "3"];
+        // Whoever waits at the gate is not slow.
+        args.push("--no-backup-attempts");
+        args.into_iter().map(str::to_string).collect()
     }
     /// Who has come to the gate: `WORD.PID`.
     fn there(&self) -> BTreeSet<String> {
