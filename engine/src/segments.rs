@@ -101,7 +101,9 @@ fn sort_segment(
     let mut read = 0u32;
     while let Some((header, payload)) = blocks.next_block(bytes)? {
         let block = match header.codec {
-            Codec::None => Block::Mapped(segment.file(), segment.start() + payload.start..segment.start() + payload.end),
+            Codec::None => {
+                Block::Mapped(segment.file(), segment.start() + payload.start..segment.start() + payload.end)
+            }
             codec => {
                 let mut raw = Vec::new();
                 codec::decompress(codec, &bytes[payload], header.raw_length as usize, &mut raw)?;

@@ -47,7 +47,8 @@ pub enum Block<'b> {
 impl Sorter {
     /// For about so many records. Holds `memory` bytes (half a megabyte at least), one block aside; runs are written to `folder`.
     pub fn new(folder: &Path, memory: usize, records: u64) -> Result<Self> {
-        let entries = usize::try_from(records).unwrap_or(usize::MAX).min(memory / size_of::<Entry>()).max(BLOCK_RECORDS);
+        let entries =
+            usize::try_from(records).unwrap_or(usize::MAX).min(memory / size_of::<Entry>()).max(BLOCK_RECORDS);
         let memory = memory.max(BLOCK_RECORDS * size_of::<Entry>());
         let entries = Region::zeroed(entries).map_err(EngineError::io("reserve memory in", folder))?;
         // Compressed: what does not fit is large.
