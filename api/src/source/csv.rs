@@ -70,7 +70,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
         header: &csv_crate::ByteRecord,
         out: &mut RecordSink<'_, '_, Serde<T>>,
     ) -> Result<()> {
-        let mut rows = Rows::new(header, self.delimiter);
+        let mut rows = Rows::new(header, self.delimiter, text);
         let mut skip = first;
         let mut read = |from: usize, end: usize| {
             let line = &text[from..end];
@@ -79,7 +79,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
                 return Ok(true);
             }
             out.at(from);
-            let value: T = match rows.value(line) {
+            let value: T = match rows.value(from, from + line.len()) {
                 Some(value) => value,
                 None => {
                     let mut row = csv_crate::ByteRecord::new();
@@ -135,7 +135,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
         }
         if let (Some(header), Some(text)) = (&header, plain::text(block.bytes)) {
             let first = text.lines().skip(usize::from(block.offset == 0)).find(|line| !line.is_empty());
-            if first.is_none_or(|line| Rows::new(header, self.delimiter).value::<T>(line).is_some()) {
+            let is_plain = |l: &str| Rows::new(header, self.delimiter, l).value::<T>(0, l.len()).is_some();
+            if first.is_none_or(is_plain) {
                 return self.read_plain(block.offset == 0, text, header, out);
             }
         }

@@ -5,11 +5,13 @@
 //! once for a block, and fields are told apart by their numbers. Whatever this does not know (a missing column, an alias, a
 //! nested type, a number that is none) it leaves to the csv crate, row by row, whose answer stands.
 
+use super::super::newlines::Places;
 use memchr::{memchr, memchr_iter};
 use serde::de::value::U64Deserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use std::fmt;
+use std::iter::Peekable;
 
 /// A block as text, if no row of it needs more than splitting: no quotes, and line ends that are `\n` or `\r\n`.
 pub(super) fn text(bytes: &[u8]) -> Option<&str> {
@@ -20,10 +22,12 @@ pub(super) fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 
-/// The rows of a block, one at a time.
+/// The rows of a block, from the first to the last.
 pub(super) struct Rows<'h> {
     header: &'h csv::ByteRecord,
-    delimiter: u8,
+    text: &'h str,
+    /// All delimiters of the block from the current row on: looking for them row by row would begin anew for a few bytes.
+    delimiters: Peekable<Places<'h>>,
     /// The column of each field, once a struct has asked for its fields.
     columns: Option<Vec<usize>>,
     /// Where the fields of the current row end.
@@ -33,22 +37,27 @@ pub(super) struct Rows<'h> {
 }
 
 impl<'h> Rows<'h> {
-    pub fn new(header: &'h csv::ByteRecord, delimiter: u8) -> Self {
-        Rows { header, delimiter, columns: None, ends: Vec::new(), given_up: false }
+    pub fn new(header: &'h csv::ByteRecord, delimiter: u8, text: &'h str) -> Self {
+        let delimiters = Places::of(delimiter, text.as_bytes()).peekable();
+        Rows { header, text, delimiters, columns: None, ends: Vec::new(), given_up: false }
     }
 
-    /// The value of a row; none: ask the csv crate.
-    pub fn value<T: DeserializeOwned>(&mut self, line: &str) -> Option<T> {
+    /// The value of the row from here to there, behind all rows that were asked for; none: ask the csv crate.
+    pub fn value<T: DeserializeOwned>(&mut self, from: usize, to: usize) -> Option<T> {
         if self.given_up {
             return None;
         }
         self.ends.clear();
-        self.ends.extend(super::super::newlines::Places::of(self.delimiter, line.as_bytes()));
-        self.ends.push(line.len());
+        while let Some(at) = self.delimiters.next_if(|at| *at < to) {
+            if at >= from {
+                self.ends.push(at);
+            }
+        }
+        self.ends.push(to);
         if self.ends.len() != self.header.len() {
             return None;
         }
-        let value = T::deserialize(Row { rows: self, line }).ok();
+        let value = T::deserialize(Row { rows: self, from }).ok();
         // A row that cannot be read is an error soon; a type whose first row cannot will never be.
         self.given_up = value.is_none();
         value
@@ -81,7 +90,8 @@ impl serde::de::Error for AskCsv {
 
 struct Row<'r, 'h> {
     rows: &'r mut Rows<'h>,
-    line: &'r str,
+    /// Where it begins.
+    from: usize,
 }
 
 impl<'de> Deserializer<'de> for Row<'_, '_> {
@@ -94,8 +104,9 @@ impl<'de> Deserializer<'de> for Row<'_, '_> {
         visitor: V,
     ) -> Result<V::Value, AskCsv> {
         self.rows.find(fields).ok_or(AskCsv)?;
-        let columns = self.rows.columns.as_deref().unwrap_or_default();
-        visitor.visit_map(Fields { columns, ends: &self.rows.ends, line: self.line, next: 0 })
+        let Rows { columns, ends, text, .. } = self.rows;
+        let columns = columns.as_deref().unwrap_or_default();
+        visitor.visit_map(Fields { columns, ends, text, from: self.from, next: 0 })
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, AskCsv> {
@@ -116,7 +127,8 @@ impl<'de> Deserializer<'de> for Row<'_, '_> {
 struct Fields<'r> {
     columns: &'r [usize],
     ends: &'r [usize],
-    line: &'r str,
+    text: &'r str,
+    from: usize,
     next: usize,
 }
 
@@ -137,8 +149,8 @@ impl<'de> MapAccess<'de> for Fields<'_> {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, AskCsv> {
         let column = self.columns[self.next];
         self.next += 1;
-        let start = if column == 0 { 0 } else { self.ends[column - 1] + 1 };
-        seed.deserialize(Field(&self.line[start..self.ends[column]]))
+        let start = if column == 0 { self.from } else { self.ends[column - 1] + 1 };
+        seed.deserialize(Field(&self.text[start..self.ends[column]]))
     }
 }
 
@@ -239,7 +251,7 @@ mod tests {
             let header = csv::ByteRecord::from(vec!["id", "who", "cents", "note"]);
             for line in lines {
                 // A row by itself, so that nothing is given up.
-                let got: Option<Order> = Rows::new(&header, b',').value(&line);
+                let got: Option<Order> = Rows::new(&header, b',', &line).value(0, line.len());
                 if got.is_some() {
                     prop_assert_eq!(&got, &by_csv(&header, &line));
                 }
@@ -250,19 +262,23 @@ mod tests {
     #[test]
     fn plain_rows_are_read_and_the_rest_is_left_to_csv() {
         let header = csv::ByteRecord::from(vec!["x", "id", "who", "cents", "note"]);
-        let mut rows = Rows::new(&header, b';');
+        let lines = [";7;Ann;-5;", "?;7;Ann;-5;1.5", ";7;Ann;-5", ";;Ann;-5;", ";7;Ann;-5;"];
+        let text = lines.join("\n");
+        let mut rows = Rows::new(&header, b';', &text);
+        let mut from = 0;
+        let mut next = |rows: &mut Rows<'_>| {
+            let end = text[from..].find('\n').map_or(text.len(), |i| from + i);
+            rows.value::<Order>(std::mem::replace(&mut from, end + 1), end)
+        };
         let order = |note| Order { cents: -5, name: "Ann".into(), id: Id(7), note };
-        assert_eq!(rows.value(";7;Ann;-5;"), Some(order(None)));
-        assert_eq!(rows.value("?;7;Ann;-5;1.5"), Some(order(Some(1.5))));
-        assert_eq!(rows.value::<Order>(";7;Ann;-5"), None);
-        assert_eq!(rows.value::<Order>(";;Ann;-5;"), None);
-        assert_eq!(
-            rows.value::<Order>(";7;Ann;-5;"),
-            None,
-            "one that could not be read: the csv crate is asked from now on"
-        );
-        assert_eq!(Rows::new(&header, b';').value::<Alias>(";7;Ann;-5;"), None);
-        assert_eq!(Rows::new(&header, b';').value::<(u8, u8)>(";7;Ann;-5;"), None);
+        assert_eq!(next(&mut rows), Some(order(None)));
+        assert_eq!(next(&mut rows), Some(order(Some(1.5))));
+        assert_eq!(next(&mut rows), None, "a column is missing");
+        assert_eq!(next(&mut rows), None, "no number");
+        assert_eq!(next(&mut rows), None, "one could not be read: the csv crate is asked from now on");
+        let end = lines[0].len();
+        assert_eq!(Rows::new(&header, b';', &text).value::<Alias>(0, end), None);
+        assert_eq!(Rows::new(&header, b';', &text).value::<(u8, u8)>(0, end), None);
     }
 
     #[test]
