@@ -22,6 +22,7 @@ mod merge;
 pub mod partition;
 mod pieces;
 mod prefetch;
+pub mod recycle;
 mod region;
 mod run;
 pub mod segments;

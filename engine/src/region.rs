@@ -1,8 +1,9 @@
-//! Zeroed memory for large arrays: from the heap while small, mapped with huge pages when large.
+//! Memory for large arrays: from the heap while small, mapped with huge pages when large, and used again.
 //!
 //! A large region costs nothing until it is touched, so a buffer can reserve its whole budget at once and never move again. All the
 //! unsafe views of raw memory that sorting and buffering need are here.
 
+use crate::recycle::{self, Contents};
 use memmap2::{Advice, MmapMut, MmapOptions};
 use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
@@ -22,10 +23,12 @@ unsafe impl Plain for u8 {}
 // SAFETY: integers.
 unsafe impl Plain for u64 {}
 
-/// A fixed array of zeroed values.
+/// A fixed array.
 pub struct Region<T: Plain> {
     memory: Memory,
     length: usize,
+    /// What is in it when it is dropped.
+    contents: Contents,
     _type: PhantomData<T>,
 }
 
@@ -40,8 +43,34 @@ enum Memory {
 struct Line([u64; 8]);
 
 impl<T: Plain> Region<T> {
+    /// `length` values of which nothing is known: for arrays that are written before they are read.
+    pub fn arbitrary(length: usize) -> std::io::Result<Self> {
+        Self::used(length, Contents::Arbitrary)
+    }
+
+    /// `length` values that are zero, or else what was once declared to be [empty slots](Self::declare_empty).
+    pub fn empty_slots(length: usize) -> std::io::Result<Self> {
+        Self::used(length, Contents::EmptySlots(size_of::<T>()))
+    }
+
+    /// Says that the values are those of empty slots, and may be given to a table of slots of this size.
+    pub fn declare_empty(&mut self) {
+        self.contents = Contents::EmptySlots(size_of::<T>());
+    }
+
+    fn used(length: usize, contents: Contents) -> std::io::Result<Self> {
+        let bytes = length * size_of::<T>();
+        let kept = if bytes < MAP_BYTES { None } else { recycle::take_map(bytes, contents) };
+        match kept {
+            Some(map) => {
+                Ok(Region { memory: Memory::Map(map), length, contents: Contents::Arbitrary, _type: PhantomData })
+            }
+            None => Self::zeroed(length),
+        }
+    }
+
     /// `length` zeroed values. A mapped region takes address space now and memory when touched.
-    pub fn zeroed(length: usize) -> std::io::Result<Self> {
+    fn zeroed(length: usize) -> std::io::Result<Self> {
         const { assert!(align_of::<T>() <= 64) };
         let bytes = length * size_of::<T>();
         let memory = if bytes < MAP_BYTES || cfg!(miri) {
@@ -54,7 +83,7 @@ impl<T: Plain> Region<T> {
             }
             Memory::Map(map)
         };
-        Ok(Region { memory, length, _type: PhantomData })
+        Ok(Region { memory, length, contents: Contents::Arbitrary, _type: PhantomData })
     }
 
     /// The values.
@@ -80,6 +109,14 @@ impl<T: Plain> Region<T> {
         match &self.memory {
             Memory::Heap(v) => v.as_ptr().cast(),
             Memory::Map(m) => m.as_ptr(),
+        }
+    }
+}
+
+impl<T: Plain> Drop for Region<T> {
+    fn drop(&mut self) {
+        if let Memory::Map(map) = std::mem::replace(&mut self.memory, Memory::Heap(Vec::new())) {
+            recycle::give_map(map, self.contents);
         }
     }
 }

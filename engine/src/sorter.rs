@@ -50,7 +50,7 @@ impl Sorter {
         let entries =
             usize::try_from(records).unwrap_or(usize::MAX).min(memory / size_of::<Entry>()).max(BLOCK_RECORDS);
         let memory = memory.max(BLOCK_RECORDS * size_of::<Entry>());
-        let entries = Region::zeroed(entries).map_err(EngineError::io("reserve memory in", folder))?;
+        let entries = Region::arbitrary(entries).map_err(EngineError::io("reserve memory in", folder))?;
         // Compressed: what does not fit is large.
         let runs = Runs::new(folder, Codec::Lz4);
         Ok(Sorter { memory, entries, used: 0, pieces: Pieces::default(), runs })

@@ -155,13 +155,15 @@ fn take_out<T, X>(slot: &mut Slot<T>, f: impl FnOnce(&[u8], T) -> X) -> X {
 pub struct Slots<T> {
     region: Region<Slot<T>>,
     mask: usize,
+    /// Whether every slot is known to be empty: then the memory may serve another table.
+    is_empty: bool,
 }
 
 impl<T> Slots<T> {
     /// `count` empty slots; a power of two up to 2^32.
     pub fn new(count: usize) -> std::io::Result<Self> {
         assert!(count.is_power_of_two() && count <= 1 << 32);
-        Ok(Slots { region: Region::zeroed(count)?, mask: count - 1 })
+        Ok(Slots { region: Region::empty_slots(count)?, mask: count - 1, is_empty: true })
     }
 
     /// Number of slots.
@@ -210,6 +212,7 @@ impl<T> Slots<T> {
             i = (i + 1) & self.mask;
         }
         self.region.as_mut_slice()[i] = slot;
+        self.is_empty = false;
     }
 
     /// Moves everything to larger slots, which take the place of these.
@@ -222,6 +225,7 @@ impl<T> Slots<T> {
                 slot.meta = 0;
             }
         }
+        self.is_empty = true;
         *self = larger;
     }
 
@@ -261,6 +265,7 @@ impl<T> Slots<T> {
                 take_out(&mut slots[i], &mut f)?;
             }
         }
+        self.is_empty = true;
         Ok(())
     }
 
@@ -310,6 +315,9 @@ impl<T> Slots<T> {
 
     /// Drops the accumulators and empties all slots.
     pub fn clear(&mut self) {
+        if self.is_empty {
+            return;
+        }
         for slot in self.region.as_mut_slice() {
             if slot.meta != 0 {
                 slot.meta = 0;
@@ -319,6 +327,7 @@ impl<T> Slots<T> {
                 }
             }
         }
+        self.is_empty = true;
     }
 }
 
@@ -326,6 +335,9 @@ impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
         if needs_drop::<T>() {
             self.clear();
+        }
+        if self.is_empty {
+            self.region.declare_empty();
         }
     }
 }

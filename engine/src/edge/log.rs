@@ -1,7 +1,7 @@
 //! Finished blocks of an edge in the order in which they were finished: in memory, and beyond a budget in a file.
 
-use super::recycle;
 use crate::error::{EngineError, Result};
+use crate::recycle;
 use crate::run::unique_path;
 use std::fs::{self, File};
 use std::io::Write;
@@ -60,11 +60,11 @@ impl BlockLog {
 
     /// A buffer for a block.
     pub fn buffer(&self) -> Vec<u8> {
-        recycle::take()
+        recycle::take_buffer()
     }
 
     fn keep(&self, buffer: Vec<u8>) {
-        recycle::give(buffer, self.bytes_max / 4);
+        recycle::give_buffer(buffer);
     }
 
     /// Adds a block.
