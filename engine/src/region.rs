@@ -61,6 +61,12 @@ impl<T: Plain> Region<T> {
     fn used(length: usize, contents: Contents) -> std::io::Result<Self> {
         let bytes = length * size_of::<T>();
         let kept = if bytes < MAP_BYTES { None } else { recycle::take_map(bytes, contents) };
+        // Zeroing pages that are there costs less than being given zeroed ones.
+        let kept = kept.or_else(|| {
+            let mut map = if bytes < MAP_BYTES { None } else { recycle::take_map(bytes, Contents::Arbitrary) }?;
+            map[..bytes].fill(0);
+            Some(map)
+        });
         match kept {
             Some(map) => {
                 Ok(Region { memory: Memory::Map(map), length, contents: Contents::Arbitrary, _type: PhantomData })
