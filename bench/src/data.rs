@@ -137,6 +137,23 @@ fn write(name: &str, bytes: u64, out: &mut Counted) -> std::io::Result<()> {
                 out.line(&format!("{} {}", random.below(nodes * 9 / 10), random.below(nodes)))?;
             }
         }
+        "even" | "skewed" => {
+            while out.bytes < bytes {
+                let all = (0..10).map(|_| match name == "skewed" && random.below(2) == 0 {
+                    true => "theone".to_string(),
+                    false => format!("w{:05}", random.below(100_000)),
+                });
+                out.line(&all.collect::<Vec<_>>().join(" "))?;
+            }
+        }
+        "hits" | "skewed-hits" => {
+            let mut time = 1_700_000_000u64;
+            while out.bytes < bytes {
+                time += random.below(3);
+                let user = if name == "skewed-hits" && random.below(2) == 0 { 0 } else { random.below(100_000) };
+                out.line(&format!("{time} user{user:05} /page/{}", random.below(1000)))?;
+            }
+        }
         other => return Err(std::io::Error::other(format!("there is no input `{other}`"))),
     }
     Ok(())

@@ -1,12 +1,15 @@
 //! How fast are the examples, against plain programs for the same work?
 //!
 //! `cargo run --release -p windrow-bench -- [ROW...]` makes the data, runs each row's plain program and its Windrow job in
-//! turn as processes of their own, compares what they wrote, and prints medians and ratios. Build the examples first:
+//! turn as processes of their own, compares what they wrote, and prints medians and ratios. `--cluster` compares a cluster with
+//! one process, `--skew` data with a heavy key with data without. Build the examples first:
 //! `cargo build --release --workspace --bins`.
 
 mod check;
+mod cluster;
 mod data;
 mod plain;
+mod skew;
 
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -29,6 +32,12 @@ struct Args {
     /// Where data and outputs go; data that is there is used again
     #[arg(long, default_value = "target/bench-data")]
     data: PathBuf,
+    /// Compare a cluster of two workers with one process instead, and time jobs that do next to nothing
+    #[arg(long)]
+    cluster: bool,
+    /// Compare data in which one key has half of everything with data without that
+    #[arg(long)]
+    skew: bool,
     /// More arguments for the jobs, such as `--job=--memory=256MB`
     #[arg(long, allow_hyphen_values = true)]
     job: Vec<String>,
@@ -103,19 +112,30 @@ fn measure_all(args: &Args) -> Result<()> {
         return Err(format!("there is no row `{unknown}`"));
     }
     std::fs::create_dir_all(&args.data).map_err(|e| format!("{}: {e}", args.data.display()))?;
-    println!("{:<10} {:>8} {:>9} {:>9} {:>7}", "row", "MiB", "plain s", "windrow s", "ratio");
-    for row in ROWS.iter().filter(|row| args.rows.is_empty() || args.rows.iter().any(|name| name == row.name)) {
-        measure(args, row)?;
+    let wanted = |row: &&Row| args.rows.is_empty() || args.rows.iter().any(|name| name == row.name);
+    let rows: Vec<&Row> = ROWS.iter().filter(wanted).collect();
+    if args.skew {
+        return skew::measure(args);
     }
-    Ok(())
+    if args.cluster {
+        return cluster::measure(args, &rows);
+    }
+    println!("{:<10} {:>8} {:>9} {:>9} {:>7}", "row", "MiB", "plain s", "windrow s", "ratio");
+    rows.into_iter().try_for_each(|row| measure(args, row))
+}
+
+/// A program beside this one.
+fn example(name: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name(name);
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(format!("{} is missing: cargo build --release --workspace --bins", path.display())),
+    }
 }
 
 fn measure(args: &Args, row: &Row) -> Result<()> {
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    let example = own.with_file_name(row.example);
-    if !example.is_file() {
-        return Err(format!("{} is missing: cargo build --release --workspace --bins", example.display()));
-    }
+    let example = example(row.example)?;
     let mut inputs = Vec::new();
     for name in row.inputs {
         inputs.push(data::make(&args.data, name, args.size)?);

@@ -1,0 +1,120 @@
+//! A cluster of two worker processes with a slot each, against the same job in one process with two threads; and what it costs to
+//! have a cluster do next to nothing.
+
+use crate::{Args, Result, Row, data, example, median, timed};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Tasks of the row that has many.
+const TASKS: u32 = 10_000;
+/// Jobs that a driver runs in a row.
+const JOBS: u32 = 20;
+
+/// A running cluster; ended with this.
+struct Cluster {
+    up: Child,
+    url: String,
+    home: PathBuf,
+}
+
+impl Cluster {
+    fn start(folder: &Path) -> Result<Cluster> {
+        let home = folder.join("cluster");
+        let _ = fs::remove_dir_all(&home);
+        let mut command = Command::new(example("windrow")?);
+        command.args(["up", "--no-config", "--workers", "2", "--slots", "1", "--data-dir"]).arg(home.join("data"));
+        command.env("WINDROW_HOME", home.join("state")).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut up = command.spawn().map_err(|e| format!("{command:?}: {e}"))?;
+        let lines = up.stdout.take().map(|out| BufReader::new(out).lines());
+        let url = lines.into_iter().flatten().map_while(|line| line.ok());
+        let url = url.filter_map(|line| line.strip_prefix("coordinator ").map(str::to_string)).next();
+        let cluster = Cluster { up, url: url.unwrap_or_default(), home };
+        match cluster.url.is_empty() {
+            true => Err("the cluster did not start".to_string()),
+            false => Ok(cluster),
+        }
+    }
+
+    fn command(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new(example(program)?);
+        command.env("WINDROW_HOME", self.home.join("state"));
+        Ok(command)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // As Ctrl-C: it stops its workers, too.
+        let _ = Command::new("kill").args(["-INT", &self.up.id().to_string()]).status();
+        let _ = self.up.wait();
+        let _ = fs::remove_dir_all(&self.home);
+    }
+}
+
+/// Prints a row for each kind of work, then those of the control.
+pub fn measure(args: &Args, rows: &[&Row]) -> Result<()> {
+    let data = fs::canonicalize(&args.data).map_err(|e| format!("{}: {e}", args.data.display()))?;
+    let cluster = Cluster::start(&data)?;
+    println!("{:<16} {:>8} {:>9} {:>9} {:>7}", "row", "MiB", "process s", "cluster s", "ratio");
+    rows.iter().try_for_each(|row| work(args, &data, row, &cluster))?;
+    control(args, &data, &cluster)
+}
+
+fn work(args: &Args, data: &Path, row: &Row, cluster: &Cluster) -> Result<()> {
+    let inputs: Vec<PathBuf> = row.inputs.iter().map(|n| data::make(data, n, args.size)).collect::<Result<_>>()?;
+    let names: Vec<String> = inputs.iter().map(|path| path.display().to_string()).collect();
+    let output = data.join("out-windrow");
+    let run = |place: [&str; 2]| {
+        let mut command = cluster.command(row.example)?;
+        command.args((row.args)(&names)).arg("--output").arg(&output).args(place).args(&args.job);
+        timed(command, &output)
+    };
+    let (mut of_process, mut of_cluster) = (Vec::new(), Vec::new());
+    for n in 0..=args.runs {
+        let (a, b) = (run(["--threads", "2"])?, run(["--cluster", &cluster.url])?);
+        if n > 0 {
+            of_process.push(a);
+            of_cluster.push(b);
+        }
+    }
+    let (a, b) = (median(of_process), median(of_cluster));
+    println!("{:<16} {:>8} {a:>9.2} {b:>9.2} {:>7.2}", row.name, args.size, b / a);
+    Ok(())
+}
+
+/// Jobs whose work is none.
+fn control(args: &Args, data: &Path, cluster: &Cluster) -> Result<()> {
+    let (lines, line, edges) = (data.join("lines"), data.join("line"), data.join("triangle"));
+    let text: String = (0..TASKS).map(|n| format!("{n:099}\n")).collect();
+    for (path, text) in [(&lines, text.as_str()), (&line, "one line\n"), (&edges, "1 2\n2 3\n3 1\n")] {
+        fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    let output = data.join("out-windrow");
+    let submit = |input: &Path, more: &[&str]| {
+        let mut command = cluster.command("windrow")?;
+        command.args(["submit", "--no-config", "--coordinator", &cluster.url]).arg(example("grep")?).arg("--");
+        command.arg("nothing").arg(input).arg("--output").arg(&output).args(more);
+        timed(command, &output)
+    };
+    let rounds = |n: u32| {
+        let mut command = cluster.command("pagerank")?;
+        command.arg(&edges).args(["--until=-1", "--rounds", &n.to_string(), "--cluster", &cluster.url]);
+        command.arg("--output").arg(&output);
+        timed(command, &output)
+    };
+    let times = |f: &dyn Fn() -> Result<f64>| (0..=args.runs).map(|_| f()).collect::<Result<Vec<f64>>>();
+    let seconds = |name: &str, mut all: Vec<f64>| {
+        // The first has met a cold binary.
+        all.remove(0);
+        println!("{name:<42} {:>9.3} s", median(all));
+    };
+    seconds(&format!("{TASKS} empty tasks"), times(&|| submit(&lines, &["--chunk-size", "100B"]))?);
+    seconds("`windrow submit` of one line", times(&|| submit(&line, &[]))?);
+    seconds(
+        "a job of a driver (9 tasks in 6 stages)",
+        times(&|| Ok((rounds(JOBS + 1)? - rounds(1)?) / f64::from(JOBS)))?,
+    );
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! One key with half of all pairs, against the same number of pairs without it: with a combiner (word count), and without (sessions,
+//! where all hits of a user come together).
+
+use crate::{Args, Result, data, median, timed};
+use std::process::Command;
+
+/// What is run on data without and with a key that has half of it.
+const CASES: [(&str, &str, &str, &str); 2] =
+    [("skew, combined", "wordcount", "even", "skewed"), ("skew, grouped", "sessions", "hits", "skewed-hits")];
+/// The job's partitions.
+const PARTITIONS: &str = "16";
+
+/// Prints a row for each case: seconds without skew, with it, and their ratio.
+pub fn measure(args: &Args) -> Result<()> {
+    println!("{:<16} {:>8} {:>9} {:>9} {:>7}", "row", "MiB", "even s", "skewed s", "ratio");
+    for (row, example, even, skewed) in CASES {
+        let output = args.data.join("out-windrow");
+        let run = |name: &str| {
+            let input = data::make(&args.data, name, args.size)?;
+            let mut command = Command::new(crate::example(example)?);
+            command.arg(input).arg("--output").arg(&output).args(["--threads", "2", "--partitions", PARTITIONS]);
+            command.args(&args.job);
+            timed(command, &output)
+        };
+        let (mut of_even, mut of_skewed) = (Vec::new(), Vec::new());
+        for n in 0..=args.runs {
+            let (a, b) = (run(even)?, run(skewed)?);
+            if n > 0 {
+                of_even.push(a);
+                of_skewed.push(b);
+            }
+        }
+        let (a, b) = (median(of_even), median(of_skewed));
+        println!("{row:<16} {:>8} {a:>9.2} {b:>9.2} {:>7.2}", args.size, b / a);
+    }
+    Ok(())
+}
