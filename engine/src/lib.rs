@@ -8,7 +8,6 @@
 
 pub mod accumulate;
 pub mod blame;
-pub mod budget;
 mod combine;
 pub mod edge;
 pub mod error;
@@ -30,7 +29,6 @@ mod sort;
 mod sorter;
 
 pub use accumulate::Accumulate;
-pub use budget::Budget;
 pub use edge::{CombinedEdge, EdgeResult, EdgeSpec, PlainEdge};
 pub use error::{EngineError, Result};
 pub use folder::Folder;

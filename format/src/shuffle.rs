@@ -116,9 +116,6 @@ pub struct ShuffleWriter {
 }
 
 impl ShuffleWriter {
-    /// Most bytes that a writer holds, one larger record aside.
-    pub const MEMORY_BYTES: usize = GATHER_BYTES + 3 * RAW_TARGET;
-
     /// A new file at `path`; the identity's partition is filled in block by block.
     pub fn create(path: &Path, identity: Identity, codec: Codec) -> Result<Self, FormatError> {
         Ok(ShuffleWriter {
