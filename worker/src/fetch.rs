@@ -1,8 +1,8 @@
 //! Segments from one peer into one local file, one after the other.
 //!
 //! One stream per peer at a time, a few in all. A stream that breaks or stalls is tried again from the first segment
-//! that is not whole yet; what is whole is never fetched twice. What a segment's bytes mean is checked by whoever
-//! reads them: here only their number is.
+//! that is not whole yet; what is whole is never fetched twice. A piece that was changed on its way is a broken stream. What
+//! a segment's bytes mean is checked by whoever reads them.
 
 use crate::error::disk_failure;
 use crate::writer::Writer;
@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use windrow_format::checksum::crc32c;
 use windrow_model::{Code, Failure, SegmentRef};
 use windrow_net::connect::channel_lazy;
 use windrow_net::{Access, Backoff, Connection, clients, from_status};
@@ -44,7 +45,7 @@ pub struct Fetcher {
 
 #[derive(Debug)]
 struct Peer {
-    connection: Connection,
+    connection: Mutex<Connection>,
     turn: Semaphore,
 }
 
@@ -86,6 +87,10 @@ impl Fetcher {
                         let failure = Failure { message: format!("{address}: {}", failure.message), ..failure };
                         return Err(FetchError::Lost(whole, failure));
                     }
+                    // A connection that has fallen silent stays so until its keepalive notices.
+                    let anew =
+                        channel_lazy(address, &self.access).map_err(|failure| FetchError::Lost(whole, failure))?;
+                    *peer.connection.lock().unwrap_or_else(PoisonError::into_inner) = anew;
                     tokio::time::sleep(backoff.next_delay()).await;
                 }
             }
@@ -98,7 +103,7 @@ impl Fetcher {
             return Ok(peer.clone());
         }
         let connection = channel_lazy(address, &self.access)?;
-        let peer = Arc::new(Peer { connection, turn: Semaphore::new(1) });
+        let peer = Arc::new(Peer { connection: Mutex::new(connection), turn: Semaphore::new(1) });
         peers.insert(address.to_string(), peer.clone());
         Ok(peer)
     }
@@ -146,7 +151,8 @@ impl Fetcher {
         };
         let wanted = segments[first..].iter().map(|s| (*s).into()).collect();
         let request = v1::FetchSegmentsRequest { segments: wanted };
-        let mut client = clients::transfer(peer.connection.clone());
+        let connection = peer.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut client = clients::transfer(connection);
         let call = client.fetch_segments(request);
         let answer = tokio::time::timeout(self.progress_deadline, call).await.map_err(silent)?;
         let mut pieces = answer.map_err(lost)?.into_inner();
@@ -163,6 +169,9 @@ impl Fetcher {
             let length = piece.data.len() as u64;
             if first + piece.index as usize != *received || length > missing {
                 return Err(broken("the peer sent other bytes than it was asked for".into()));
+            }
+            if piece.crc32c.is_some_and(|crc| crc != crc32c(&piece.data)) {
+                return Err(broken("bytes were changed on the way".into()));
             }
             if !writer.write(piece.data).await {
                 // Why is told by the writer.
