@@ -36,6 +36,9 @@ pub struct RunFlags {
     /// Set aside up to so many records that make their tasks fail, and go on without them [default: 0]
     #[arg(long, value_name = "N")]
     pub skip_bad_records: Option<u64>,
+    /// Give slow tasks at a stage's end no second attempt on another worker
+    #[arg(long)]
+    pub no_backup_attempts: bool,
     /// Folder for temporary files of an in-process run [default: beside the output]
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,
@@ -60,6 +63,7 @@ impl RunFlags {
             partitions: self.partitions,
             chunk_bytes: self.chunk_size.map(|s| s.0.max(1)),
             skip_bad_records: self.skip_bad_records.unwrap_or(0),
+            backup_attempts: !self.no_backup_attempts,
             ..JobOptions::default()
         }
     }

@@ -119,7 +119,7 @@ impl Run {
             params: String::new(),
             plan: self.program.plan.clone(),
             binary: Digest([0; 32]),
-            options: JobOptions { attempts_max: 1, ..options.job },
+            options: JobOptions { attempts_max: 1, backup_attempts: false, ..options.job },
         };
         let unix_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis());
         let node = NodeInfo {
@@ -237,7 +237,7 @@ impl Run {
                 Err(failure) => self.tell(Event::PublishFailed { worker: WORKER, attempt, failure }),
             },
             // A run in one process has no journal.
-            Action::Published { .. } | Action::SetAside { .. } => {}
+            Action::Published { .. } | Action::SetAside { .. } | Action::Charged { .. } => {}
             Action::CommitJob { parts, bad_records, .. } => match self.commit(parts, &bad_records) {
                 Ok(()) => self.tell(Event::Committed { job }),
                 Err(failure) => self.tell(Event::CommitFailed { job, failure }),

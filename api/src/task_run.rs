@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use windrow_engine::LocalSegment;
 use windrow_format::codec::Codec;
-use windrow_model::{Code, Failure, Input, Plan, Task, TaskReport};
+use windrow_model::{Code, Failure, Input, Output, OutputReport, Plan, Task, TaskReport, input_digest};
 
 /// A job's code in this process.
 pub(crate) struct Program {
@@ -55,7 +55,25 @@ impl Program {
         for (name, n) in self.counters.iter().zip(counted) {
             counters.add(name, n);
         }
-        Ok(TaskReport { outputs, counters, run_ms: started.elapsed().as_millis() as u64 })
+        let mut outputs = outputs;
+        forget_digests(self.plan.stage(id), &mut outputs);
+        let run_ms = started.elapsed().as_millis() as u64;
+        let inputs =
+            input_digest(&task.inputs, |stage| self.plan.stages.get(stage.0 as usize).is_none_or(|s| s.deterministic));
+        Ok(TaskReport { outputs, counters, run_ms, inputs })
+    }
+}
+
+/// A digest tells something only where the order of records follows from the records: a stage that folds or joins may
+/// write them in any order, and what a combining edge folds depends on its memory.
+fn forget_digests(stage: &windrow_model::Stage, outputs: &mut [OutputReport]) {
+    for (report, output) in outputs.iter_mut().zip(&stage.outputs) {
+        let combined = matches!(output, Output::Edge { combined: true, .. });
+        if let OutputReport::Edge(segments) = report
+            && (combined || stage.source().is_none())
+        {
+            segments.iter_mut().for_each(|s| s.digest = 0);
+        }
     }
 }
 

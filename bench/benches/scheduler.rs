@@ -55,13 +55,18 @@ fn report(task: &Task) -> TaskReport {
         TaskOutput::Edge { .. } => {
             let mut partitions: Vec<u32> = (0..3).map(|i| (task.attempt.task.index + i * 333) % REDUCES).collect();
             partitions.sort_unstable();
-            let segment = |partition| Segment { partition, offset: 0, length: 10, records: 1, raw_length: 10 };
+            let segment =
+                |partition| Segment { partition, offset: 0, length: 10, records: 1, raw_length: 10, digest: 0 };
             OutputReport::Edge(partitions.into_iter().map(segment).collect())
         }
         TaskOutput::Broadcast => OutputReport::Broadcast(vec![]),
         TaskOutput::Sink { sink } => OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 }),
     };
-    TaskReport { outputs: task.outputs.iter().map(of).collect(), ..TaskReport::default() }
+    TaskReport {
+        outputs: task.outputs.iter().map(of).collect(),
+        inputs: input_digest(&task.inputs, |_| true),
+        ..TaskReport::default()
+    }
 }
 
 /// Runs one job through; answers the number of events.
@@ -117,7 +122,11 @@ fn run() -> u64 {
             }
             Action::Grant { worker, attempt } => Event::Published { worker, attempt },
             Action::CommitJob { job, .. } => Event::Committed { job },
-            Action::Published { .. } | Action::SetAside { .. } | Action::Revoke { .. } | Action::JobEnded { .. } => {
+            Action::Published { .. }
+            | Action::SetAside { .. }
+            | Action::Charged { .. }
+            | Action::Revoke { .. }
+            | Action::JobEnded { .. } => {
                 continue;
             }
         };

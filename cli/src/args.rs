@@ -99,6 +99,9 @@ pub struct Submit {
     /// Set aside up to so many records that make their tasks fail, and go on without them [default: 0]
     #[arg(long, value_name = "N")]
     pub skip_bad_records: Option<u64>,
+    /// Give slow tasks at a stage's end no second attempt on another worker
+    #[arg(long)]
+    pub no_backup_attempts: bool,
     /// Partitions of every shuffle that does not say [default: one for 32 MiB of input]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub partitions: Option<u32>,

@@ -202,6 +202,7 @@ mod tests {
             }],
             tasks,
             attempts: 9,
+            backups: 0,
             counters: Counters::default(),
             error: None,
             waiting: Some("waiting for workers".into()),

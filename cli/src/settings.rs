@@ -43,6 +43,7 @@ section! {
         task_timeout: Text<Span>,
         progress_timeout: Text<Span>,
         skip_bad_records: u64,
+        backup_attempts: bool,
         partitions: u32,
         chunk_size: Text<ByteSize>,
     }

@@ -28,6 +28,7 @@ impl Driver {
                 self.sessions.send(worker, Tell::Grant(v1::Grant { attempt: Some(attempt.into()) }));
             }
             Action::Published { worker, attempt, report } => self.record_published(worker, attempt, *report),
+            Action::Charged { task, failures } => self.journal.note(Record::Failures(task, failures)),
             Action::SetAside { record } => self.journal.note(Record::BadRecord(record)),
             Action::CommitJob { job, parts, bad_records } => self.seal(job, Commit { parts, bad_records }),
             Action::JobEnded { job, status, collected, workers } => {

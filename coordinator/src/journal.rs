@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use windrow_failpoint::crashpoint;
 use windrow_model::{
-    BadRecord, Code, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, WorkerId,
+    BadRecord, Code, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, TaskId, WorkerId,
 };
 use windrow_scheduler::{Collected, RestoredSplit, RestoredTask};
 
@@ -60,6 +60,8 @@ pub struct RunningJob {
     pub split: Option<RestoredSplit>,
     pub published: Vec<PublishedTask>,
     pub bad_records: Vec<BadRecord>,
+    /// By task, for those that have failed.
+    pub failures: Vec<(TaskId, u32)>,
     /// Its outputs that are datasets are recorded.
     pub datasets_done: bool,
 }
@@ -73,6 +75,8 @@ pub enum Record {
     Split(JobId, Box<RestoredSplit>),
     Published(Box<PublishedTask>),
     BadRecord(Box<BadRecord>),
+    /// How many failures count against a task.
+    Failures(TaskId, u32),
     Dataset(DatasetChange),
     /// Every output of a job that is a dataset.
     Outputs(JobId, Vec<Dataset>),

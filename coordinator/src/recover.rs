@@ -88,7 +88,7 @@ pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recov
 }
 
 fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<RecoveredJob, Failure> {
-    let RunningJob { spec, split, published, bad_records, datasets_done } = row;
+    let RunningJob { spec, split, published, bad_records, failures, datasets_done } = row;
     let sealed = record.status.state == JobState::Committing;
     // A job that was not split yet has staged nothing that is needed.
     let staging = match &split {
@@ -105,6 +105,7 @@ fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<Recover
         split,
         published: published.iter().map(|p| p.task.clone()).collect(),
         bad_records,
+        failures,
         sealed,
     };
     Ok(RecoveredJob { job, staging, published, datasets_done })

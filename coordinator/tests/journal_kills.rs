@@ -28,6 +28,7 @@ fn record(n: u8) -> JobRecord {
         stages: vec![],
         tasks: TaskTotals::default(),
         attempts: 1,
+        backups: 0,
         counters: Counters::default(),
         error: None,
         waiting: None,

@@ -264,7 +264,7 @@ async fn a_worker_that_falls_silent_is_lost_and_must_register_again() {
     let mut client = coordinator.client().await;
     let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     client.until_workers(|w| w[0].state == WorkerState::Lost).await;
-    worker.say(Say::Beat(v1::Beat {}));
+    worker.say(Say::Beat(v1::Beat::default()));
     assert!(worker.hear().await.is_none());
     FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     client.until_workers(|w| w[0].state == WorkerState::Live).await;

@@ -24,6 +24,7 @@ fn ended(n: u32) -> Record {
         stages: vec![],
         tasks: totals,
         attempts: 41,
+        backups: 0,
         counters: Counters::default(),
         error: None,
         waiting: None,

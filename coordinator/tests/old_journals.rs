@@ -38,6 +38,7 @@ fn record(n: u8, state: JobState, error: Option<Failure>) -> JobRecord {
         stages: vec![],
         tasks: TaskTotals { total: 3, done: 2, ..Default::default() },
         attempts: 4,
+        backups: 0,
         counters: Counters::default(),
         error,
         waiting: None,

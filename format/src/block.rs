@@ -117,6 +117,9 @@ pub struct Header {
     pub records: u32,
     /// Whether keys ascend from the start of the segment to the end of this block.
     pub sorted: bool,
+    /// Checksum of the segment's records so far, in order and as they are before compression. Known to whoever writes the
+    /// segment; not stored here.
+    pub digest: u32,
 }
 
 impl Header {
@@ -150,7 +153,7 @@ impl Header {
         let number = |at: usize| u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
         let codec = Codec::from_number(b[2]).ok_or(FormatError::Malformed("a block's codec is unknown"))?;
         let (raw_length, stored_length, records) = (number(4), number(8), number(12));
-        let header = Header { codec, raw_length, stored_length, records, sorted: b[3] & SORTED != 0 };
+        let header = Header { codec, raw_length, stored_length, records, sorted: b[3] & SORTED != 0, digest: 0 };
         if header.raw_length as usize > RAW_MAX || header.stored_length > header.raw_length {
             return Err(FormatError::Malformed("a block's lengths are impossible"));
         }
@@ -270,7 +273,8 @@ mod tests {
     fn an_intact_block_of_another_place_is_refused() {
         let identity = Identity { job: [7; 16], stage: 1, task: 2, attempt: 3, epoch: 6, output: 4, partition: 5 };
         let payload = b"\x01\x01kv";
-        let header = Header { codec: Codec::None, raw_length: 4, stored_length: 4, records: 1, sorted: true };
+        let header =
+            Header { codec: Codec::None, raw_length: 4, stored_length: 4, records: 1, sorted: true, digest: 0 };
         let mut block = header.seal(&identity, &[payload]).to_vec();
         block.extend_from_slice(payload);
         assert_eq!(open(&block, &identity, 0).unwrap(), (header, &payload[..]));

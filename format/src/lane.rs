@@ -4,6 +4,7 @@
 //! nothing. A lane notices whether the keys of its segment ascend; readers merge such segments instead of sorting them.
 
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
+use crate::checksum::Crc32c;
 use crate::codec::{Codec, Compressor};
 
 /// First size of a lane's buffer.
@@ -54,6 +55,8 @@ pub struct Lane {
     last_at: (usize, usize),
     /// The last key of the block before.
     kept: Vec<u8>,
+    /// Of the segment's records in its sealed blocks, however they are cut.
+    digest: Crc32c,
 }
 
 /// The first eight bytes, big-endian, padded with zeros: ascends as keys do.
@@ -151,12 +154,14 @@ impl Lane {
             self.kept.extend_from_slice(&self.bytes[self.last_at.0..self.last_at.1]);
         }
         let raw_length = (self.end - HEADER_BYTES) as u32;
+        self.digest.update(&self.bytes[HEADER_BYTES..self.end]);
         let mut header = Header {
             codec: Codec::None,
             raw_length,
             stored_length: raw_length,
             records: self.records,
             sorted: !self.unsorted,
+            digest: self.digest.value(),
         };
         let compressed = compressor.compress_behind(HEADER_BYTES, &self.bytes[HEADER_BYTES..self.end], &mut spare);
         let (mut bytes, length) = match compressed {
@@ -185,7 +190,9 @@ impl Lane {
         let (lengths, n) = block::lengths(key.len(), value.len());
         let bytes = (n + key.len() + value.len()) as u32;
         let sorted = !self.unsorted;
-        let header = Header { codec: Codec::None, raw_length: bytes, stored_length: bytes, records: 1, sorted };
+        [&lengths[..n], key, value].into_iter().for_each(|piece| self.digest.update(piece));
+        let digest = self.digest.value();
+        let header = Header { codec: Codec::None, raw_length: bytes, stored_length: bytes, records: 1, sorted, digest };
         let mut head = header.seal(identity, &[&lengths[..n], key, value]).to_vec();
         head.extend_from_slice(&lengths[..n]);
         (header, head)
@@ -195,6 +202,7 @@ impl Lane {
     pub fn restart(&mut self) {
         assert!(self.records == 0, "no record is left behind");
         (self.unsorted, self.last) = (false, 0);
+        self.digest = Crc32c::new();
         self.kept.clear();
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! blocks, partition after partition ascending     (see `block`)
-//! index: for each partition that has records      partition u32, offset u64, length u64, records u64, raw length u64
+//! index: for each partition that has records      partition u32, offset, length, records, raw length u64, digest u32
 //! footer, 28 bytes: index offset u64, entries u32, version u32, CRC-32C u32 of (index, footer so far), magic "windrowS"
 //! ```
 //! Numbers are little-endian. The segments cover the file from byte 0 to the index without gaps.
@@ -21,9 +21,9 @@ use windrow_model::Segment;
 pub use crate::segment::{SegmentCursor, SegmentReader};
 
 const MAGIC: [u8; 8] = *b"windrowS";
-/// Version 2 had no flags in its blocks.
-const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
-const ENTRY_BYTES: usize = 36;
+/// Version 2 had no flags in its blocks, and up to version 3 the index had no digests.
+const VERSIONS: std::ops::RangeInclusive<u32> = 2..=4;
+const ENTRY_BYTES: usize = 40;
 const FOOTER_BYTES: usize = 28;
 /// Smaller pieces are gathered before they are written; blocks of the usual size go straight through.
 const GATHER_BYTES: usize = 32 << 10;
@@ -48,7 +48,14 @@ impl BlockFile {
         let last = self.segments.last().map(|s| s.partition);
         if last != Some(partition) {
             assert!(last < Some(partition), "partitions are written in ascending order: {partition} after {last:?}");
-            self.segments.push(Segment { partition, offset: self.offset, length: 0, records: 0, raw_length: 0 });
+            self.segments.push(Segment {
+                partition,
+                offset: self.offset,
+                length: 0,
+                records: 0,
+                raw_length: 0,
+                digest: 0,
+            });
         }
         let length = HEADER_BYTES as u64 + header.stored_length as u64;
         self.charged.add(length)?;
@@ -61,6 +68,7 @@ impl BlockFile {
             s.length += length;
             s.records += header.records as u64;
             s.raw_length += header.raw_length as u64;
+            s.digest = header.digest;
         }
         Ok(())
     }
@@ -80,6 +88,7 @@ impl BlockFile {
             for n in [s.offset, s.length, s.records, s.raw_length] {
                 tail.extend_from_slice(&n.to_le_bytes());
             }
+            tail.extend_from_slice(&s.digest.to_le_bytes());
         }
         tail.extend_from_slice(&self.offset.to_le_bytes());
         tail.extend_from_slice(&(self.segments.len() as u32).to_le_bytes());
@@ -203,11 +212,16 @@ fn index_offset(footer: &[u8], length: u64) -> Result<u64, FormatError> {
         return Err(FormatError::Malformed("it does not end as a shuffle file does"));
     }
     let (offset, entries) = (le_u64(&footer[..8]), le_u32(&footer[8..12]));
-    let index_bytes = u64::from(entries) * ENTRY_BYTES as u64;
+    let index_bytes = u64::from(entries) * entry_bytes(le_u32(&footer[12..16])) as u64;
     if offset.checked_add(index_bytes + FOOTER_BYTES as u64) != Some(length) {
         return Err(FormatError::Malformed("its index does not lie where the footer says"));
     }
     Ok(offset)
+}
+
+/// Bytes of an index entry in this version.
+fn entry_bytes(version: u32) -> usize {
+    if version < 4 { ENTRY_BYTES - 4 } else { ENTRY_BYTES }
 }
 
 /// Index and footer, the end of a file from `index_offset` on.
@@ -221,15 +235,17 @@ fn segments(tail: &[u8], index_offset: u64) -> Result<Vec<Segment>, FormatError>
     if !VERSIONS.contains(&version) {
         return Err(FormatError::Version { found: version.min(255) as u8 });
     }
-    let mut segments: Vec<Segment> = Vec::with_capacity(index.len() / ENTRY_BYTES);
+    let entry_bytes = entry_bytes(version);
+    let mut segments: Vec<Segment> = Vec::with_capacity(index.len() / entry_bytes);
     let mut offset = 0u64;
-    for e in index.chunks_exact(ENTRY_BYTES) {
+    for e in index.chunks_exact(entry_bytes) {
         let segment = Segment {
             partition: le_u32(&e[..4]),
             offset: le_u64(&e[4..12]),
             length: le_u64(&e[12..20]),
             records: le_u64(&e[20..28]),
             raw_length: le_u64(&e[28..36]),
+            digest: e.get(36..40).map_or(0, le_u32),
         };
         let ascends = segments.last().is_none_or(|s| s.partition < segment.partition);
         if !ascends || segment.offset != offset || segment.length == 0 {

@@ -56,6 +56,7 @@ codes! {
     RecordNotUtf8 "RECORD_NOT_UTF8" Charge "read the input with `bytes_lines`, or convert it to UTF-8";
     RecordTooLarge "RECORD_TOO_LARGE" Charge "keys may have up to 16 MiB and values up to 1 GiB";
     FieldNotRepresentable "FIELD_NOT_REPRESENTABLE" Charge "a field holds a tab or a newline: use `tsv(..).escaped()` or another sink";
+    NondeterministicTask "NONDETERMINISTIC_TASK" Fatal "a task must give the same for the same records: no time, no random numbers, no hash map's order, no other system";
     CollectTooLarge "COLLECT_TOO_LARGE" Fatal "write large results to a sink and collect only what the driver needs";
     // Executors.
     ExecutorCrashed "EXECUTOR_CRASHED" Charge "the job's process died; its last lines of stderr are below";

@@ -27,6 +27,8 @@ pub struct JobOptions {
     pub progress_timeout_ms: Option<u64>,
     /// So many records that make their tasks fail are set aside; one more fails the job.
     pub skip_bad_records: u64,
+    /// Slow tasks at a stage's end run a second time elsewhere, and whoever is first counts.
+    pub backup_attempts: bool,
 }
 
 impl JobOptions {
@@ -46,6 +48,7 @@ impl Default for JobOptions {
             task_timeout_ms: None,
             progress_timeout_ms: Some(JobOptions::PROGRESS_TIMEOUT_MS),
             skip_bad_records: 0,
+            backup_attempts: true,
         }
     }
 }
@@ -119,8 +122,11 @@ pub struct JobStatus {
     pub state: JobState,
     pub stages: Vec<StageStatus>,
     pub tasks: TaskTotals,
-    /// Attempts started so far.
+    /// Attempts started so far, backups among them.
     pub attempts: u64,
+    /// How many of them were backups of slow ones. (Older journals do not tell.)
+    #[serde(default)]
+    pub backups: u64,
     pub counters: Counters,
     /// Why it failed, or what it waits for.
     pub error: Option<Failure>,

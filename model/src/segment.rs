@@ -14,6 +14,9 @@ pub struct Segment {
     pub records: u64,
     /// Bytes of the records before compression.
     pub raw_length: u64,
+    /// A checksum of the records in order, before compression. Zero where their order, or how far they are folded, does
+    /// not follow from the records alone.
+    pub digest: u32,
 }
 
 /// A segment, and who holds it.

@@ -2,7 +2,7 @@
 
 use crate::chunk::Chunk;
 use crate::counters::Counters;
-use crate::ids::{AttemptId, StageId};
+use crate::ids::{AttemptId, Digest, StageId};
 use crate::segment::{Segment, SegmentRef};
 use serde::{Deserialize, Serialize};
 
@@ -76,4 +76,110 @@ pub struct TaskReport {
     pub counters: Counters,
     /// Milliseconds of computing in the executor.
     pub run_ms: u64,
+    /// [`input_digest`] of what it read.
+    pub inputs: u64,
+}
+
+/// Tells whether two attempts read the same from other tasks: a hash of the digests of all segments and of all broadcasts,
+/// in order. A segment of a stage that is not deterministic is the same only if it is of the same attempt. Chunks do not
+/// enter: they are the same for every attempt of a task, or the attempt is refused.
+pub fn input_digest(inputs: &[TaskInput], deterministic: impl Fn(StageId) -> bool) -> u64 {
+    let mut hash = 0;
+    for input in inputs {
+        match input {
+            TaskInput::Chunk(_) => {}
+            TaskInput::Segments(segments) => {
+                for SegmentRef { attempt, output, segment, .. } in segments {
+                    hash = mixed(hash, u64::from(*output) << 32 | u64::from(attempt.task.stage.0));
+                    hash = mixed(hash, u64::from(segment.digest) << 32 | u64::from(attempt.task.index));
+                    if !deterministic(attempt.task.stage) {
+                        hash = mixed(hash, u64::from(attempt.number));
+                        hash = mixed(mixed(hash, attempt.epoch.0), attempt.incarnation.0);
+                    }
+                }
+            }
+            TaskInput::Inline(blobs) => {
+                for blob in blobs {
+                    let content = Digest::of(blob).0;
+                    hash = mixed(hash, u64::from_le_bytes(std::array::from_fn(|i| content[i])));
+                }
+            }
+        }
+    }
+    hash
+}
+
+/// Tells whether two attempts of a task made the same for others: a hash of what [`input_digest`] of their readers depends
+/// on, and parts left aside.
+pub fn output_digest(outputs: &[OutputReport]) -> u64 {
+    let mut hash = 0;
+    for output in outputs {
+        match output {
+            OutputReport::Edge(segments) => {
+                for s in segments {
+                    hash = mixed(hash, u64::from(s.digest) << 32 | u64::from(s.partition));
+                }
+            }
+            OutputReport::Broadcast(blob) => {
+                let content = Digest::of(blob).0;
+                hash = mixed(hash, u64::from_le_bytes(std::array::from_fn(|i| content[i])));
+            }
+            OutputReport::Sink(_) => {}
+        }
+    }
+    hash
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea and Flood 2014).
+fn mixed(hash: u64, next: u64) -> u64 {
+    let z = (hash ^ next).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Epoch, Incarnation, JobId, TaskId, WorkerId};
+
+    fn segment(number: u32, index: u32, digest: u32) -> SegmentRef {
+        let task = TaskId { job: JobId::from_bytes([1; 16]), stage: StageId(0), index };
+        let attempt = AttemptId { task, number, epoch: Epoch(1), incarnation: Incarnation(1) };
+        let segment = Segment { partition: 3, offset: 0, length: 1, records: 1, raw_length: 1, digest };
+        SegmentRef { worker: WorkerId::from_bytes([number as u8; 16]), attempt, output: 0, segment }
+    }
+
+    #[test]
+    fn what_was_read_is_the_same_whoever_made_it_and_wherever_it_lies() {
+        let inputs = |number| [TaskInput::Segments(vec![segment(number, 0, 8), segment(0, 1, 9)])];
+        assert_eq!(input_digest(&inputs(0), |_| true), input_digest(&inputs(5), |_| true));
+        assert_ne!(input_digest(&inputs(0), |_| false), input_digest(&inputs(5), |_| false));
+        assert_eq!(input_digest(&[TaskInput::Chunk(Chunk::default())], |_| true), 0);
+    }
+
+    #[test]
+    fn whatever_readers_see_is_in_it() {
+        let digest = |segments: &[SegmentRef], blobs: &[&[u8]]| {
+            let blobs = blobs.iter().map(|b| b.to_vec()).collect();
+            input_digest(&[TaskInput::Segments(segments.to_vec()), TaskInput::Inline(blobs)], |_| true)
+        };
+        let (a, b) = (segment(0, 0, 8), segment(0, 1, 9));
+        let all = [
+            digest(&[a, b], &[b"x"]),
+            digest(&[b, a], &[b"x"]),
+            digest(&[a], &[b"x"]),
+            digest(&[segment(0, 1, 8), segment(0, 0, 9)], &[b"x"]),
+            digest(&[a, b], &[b"y"]),
+            digest(&[a, b], &[]),
+        ];
+        for (i, one) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|other| other != one), "{i}");
+        }
+        let made = |digest, blob: &[u8]| {
+            let segment = Segment { digest, ..a.segment };
+            output_digest(&[OutputReport::Edge(vec![segment]), OutputReport::Broadcast(blob.to_vec())])
+        };
+        assert!(made(1, b"x") != made(2, b"x") && made(1, b"x") != made(1, b"y") && made(1, b"x") == made(1, b"x"));
+    }
 }

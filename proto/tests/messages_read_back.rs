@@ -83,10 +83,11 @@ proptest! {
         partitions in prop::option::of(1u32..=1_000_000), chunk_bytes in prop::option::of(1u64..),
         priority: i32, slots_max in prop::option::of(1u32..), attempts_max in 1u32.., timeout_ms in prop::option::of(1u64..),
         task_timeout_ms in prop::option::of(1u64..), progress_timeout_ms in prop::option::of(1u64..), skip_bad_records: u64,
+        backup_attempts: bool,
     ) {
         let spec = spec(JobOptions {
             partitions, chunk_bytes, priority, slots_max, attempts_max, timeout_ms, task_timeout_ms, progress_timeout_ms,
-            skip_bad_records,
+            skip_bad_records, backup_attempts,
         });
         prop_assert_eq!(JobSpec::try_from(v1::JobSpec::from(spec.clone())), Ok(spec));
     }
@@ -101,7 +102,7 @@ proptest! {
         let path = PathBuf::from(std::ffi::OsString::from_vec(name));
         let identity = FileIdentity { device: 1, inode: 2, length, modified_ns };
         let content = (part % 2 == 0).then(|| Digest::of(&part.to_le_bytes()));
-        let segment = Segment { partition: index, offset, length, records: 5, raw_length: length };
+        let segment = Segment { partition: index, offset, length, records: 5, raw_length: length, digest: index };
         let task = Task {
             attempt: attempt(index),
             inputs: vec![
@@ -128,7 +129,7 @@ proptest! {
     #[test]
     fn reports_read_back(partitions in prop::collection::btree_set(any::<u32>(), 0..20), checksum: u32, run_ms: u64) {
         let segments = partitions.into_iter().map(|partition| Segment {
-            partition, offset: 10, length: 20, records: 3, raw_length: 40,
+            partition, offset: 10, length: 20, records: 3, raw_length: 40, digest: checksum,
         });
         let mut counters = Counters::default();
         counters.add("x", run_ms);
@@ -140,6 +141,7 @@ proptest! {
             ],
             counters,
             run_ms,
+            inputs: !run_ms,
         };
         prop_assert_eq!(TaskReport::try_from(v1::TaskReport::from(report.clone())), Ok(report));
     }
@@ -161,6 +163,7 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
             }],
             tasks: TaskTotals { total: 4, done: 1, running: 2, failed: 1 },
             attempts: 5,
+            backups: 2,
             counters: Counters::default(),
             error: Some(Failure::new(Code::UserError, "no")),
             waiting: Some("workers".into()),

@@ -1,6 +1,6 @@
 //! Everything the scheduler can ask for: plain data, done by whoever drives it.
 
-use windrow_model::{AttemptId, BadRecord, JobId, JobStatus, PartReport, Task, TaskReport, WorkerId};
+use windrow_model::{AttemptId, BadRecord, JobId, JobStatus, PartReport, Task, TaskId, TaskReport, WorkerId};
 
 /// Results for the driver by their names in `Plan::collects`: one blob for each task of the stage, in task order.
 pub type Collected = Vec<(String, Vec<Vec<u8>>)>;
@@ -33,6 +33,8 @@ pub enum Action {
     Published { worker: WorkerId, attempt: AttemptId, report: Box<TaskReport> },
     /// The job goes on without this record: whoever keeps a journal writes it down (see `Event::Restored`).
     SetAside { record: Box<BadRecord> },
+    /// So many failures count against the task now: whoever keeps a journal writes this down (see `Event::Restored`).
+    Charged { task: TaskId, failures: u32 },
     /// Every part is staged: make the outputs visible, with a list of the records that are missing from them; answered by
     /// `Committed` or `CommitFailed`. Parts are sorted by sink, then by task, records by stage, task and place.
     CommitJob { job: JobId, parts: Vec<StagedPart>, bad_records: Vec<BadRecord> },

@@ -6,6 +6,8 @@
 //! worker always has free slots.
 
 use crate::action::Action;
+use crate::job::Job;
+use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
 use crate::worker::Workers;
@@ -50,19 +52,53 @@ impl State {
     }
 
     fn start_attempt(&mut self, id: JobId, s: usize, t: usize) {
+        let now = self.now;
+        let avoid = match self.jobs.get(&id) {
+            Some(job) => job.stages[s].tasks[t].avoid.clone(),
+            None => return,
+        };
+        self.assign_to_one(id, s, t, &avoid, |job, run, bytes| job.begin(s, t, run, bytes, now));
+    }
+
+    /// Gives a running task a second attempt on another worker, if one has a free slot that it has not failed on.
+    pub fn start_backup(&mut self, id: JobId, s: usize, t: usize) {
+        let now = self.now;
+        let Some(task) = self.jobs.get(&id).map(|job| &job.stages[s].tasks[t]) else { return };
+        let mut avoid = task.avoid.clone();
+        if !planted::has(Planted::BackupBeside) {
+            avoid.extend(task.run().map(|run| run.worker));
+        }
+        if self.workers.free().any(|(_, w)| !avoid.contains(&w)) {
+            self.assign_to_one(id, s, t, &avoid, |job, run, _| {
+                job.add_backup(s, t, run, now);
+                job.stages[s].tasks[t].backups += 1;
+                job.backups += 1;
+            });
+        }
+    }
+
+    /// Chooses a worker and sends it the task, after `begin` has noted the attempt, which reads so many bytes.
+    fn assign_to_one(
+        &mut self,
+        id: JobId,
+        s: usize,
+        t: usize,
+        avoid: &[WorkerId],
+        begin: impl FnOnce(&mut Job, Run, u64),
+    ) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let inputs = job.inputs(s, t);
-        let task = &job.stages[s].tasks[t];
         let (local, bytes) = bytes_by_holder(&inputs);
-        let Some(worker) = pick(&self.workers, &local, bytes, &task.avoid) else { return };
+        let Some(worker) = pick(&self.workers, &local, bytes, avoid) else { return };
         let Some(incarnation) = self.workers.get(worker).map(|w| w.info.incarnation) else { return };
         let name = TaskId { job: id, stage: StageId(s as u32), index: t as u32 };
-        let attempt = AttemptId { task: name, number: task.attempts, epoch: self.epoch, incarnation };
+        let number = job.stages[s].tasks[t].attempts;
+        let attempt = AttemptId { task: name, number, epoch: self.epoch, incarnation };
         let outputs = job.stages[s].outputs.clone();
         let told = Task { attempt, inputs, outputs, job_input_bytes: job.input_bytes };
         // Broadcasts are the same for every task of the stage: they are no measure of its progress.
         let bytes = told.inputs.iter().map(bytes_of).sum();
-        job.begin(s, t, Run { worker, attempt }, bytes);
+        begin(job, Run { worker, attempt }, bytes);
         self.workers.start(worker, name);
         self.out.push(Action::Assign { worker, task: Box::new(told) });
     }

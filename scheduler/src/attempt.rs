@@ -1,4 +1,4 @@
-//! The fence: only the current attempt of a task is listened to.
+//! The fence: only the current attempt of a task is listened to, and its backup while it has one.
 //!
 //! An attempt is named by task, number, epoch and incarnation. It is current if exactly it is what the task runs or
 //! publishes, on the worker that speaks. Everything else is late: it has no effect, and a late result is answered with
@@ -37,7 +37,7 @@ impl State {
         }
         let current = Run { worker, attempt };
         match &task.state {
-            TaskState::Running(run) if *run == current => Standing::Running,
+            TaskState::Running(_) if task.runs().any(|run| run == current) => Standing::Running,
             TaskState::Publishing(run, _) if *run == current => Standing::Publishing,
             _ if task.is_done() && task.held.as_ref().is_some_and(|h| h.attempt == attempt) => Standing::Taken,
             _ if task.published.iter().any(|p| p.attempt == attempt) => Standing::Taken,
@@ -52,9 +52,10 @@ impl State {
         }
     }
 
-    /// Ends the attempt that runs or publishes and frees what it took. The task is in no queue then: the caller puts
-    /// it into one, or marks it finished.
+    /// Ends the attempt that runs or publishes and frees what it took; its backup is revoked. The task is in no queue
+    /// then: the caller puts it into one, or marks it finished.
     pub fn stop(&mut self, id: TaskId) -> Option<(Run, Option<Box<TaskReport>>)> {
+        self.revoke_backup(id);
         let job = self.jobs.get_mut(&id.job)?;
         let (run, report) = job.end_attempt(id.stage.0 as usize, id.index as usize)?;
         self.workers.release(run.worker, id);
@@ -62,10 +63,58 @@ impl State {
         Some((run, report))
     }
 
+    /// Ends one attempt of a task. False if it was the only one: then the task is in no queue, as after `stop`.
+    pub fn stop_one(&mut self, attempt: AttemptId) -> bool {
+        let id = attempt.task;
+        let Some(backup) = self.task(id).and_then(|t| t.backup.as_ref()) else {
+            self.stop(id);
+            return false;
+        };
+        if backup.run.attempt != attempt {
+            let other = backup.run.attempt;
+            self.task_mut(id).into_iter().for_each(|task| task.prefer(other));
+        }
+        self.end_backup(id);
+        true
+    }
+
+    /// The other attempt has won.
+    fn revoke_backup(&mut self, id: TaskId) {
+        if let Some(run) = self.end_backup(id)
+            && !planted::has(Planted::LoserNotRevoked)
+        {
+            self.out.push(Action::Revoke { worker: run.worker, attempt: run.attempt });
+        }
+    }
+
+    fn end_backup(&mut self, id: TaskId) -> Option<Run> {
+        let run = self.jobs.get_mut(&id.job)?.end_backup(id.stage.0 as usize, id.index as usize)?;
+        self.workers.release(run.worker, id);
+        self.requeue(id.job);
+        Some(run)
+    }
+
+    /// This attempt is the task's only one from now on.
+    pub fn choose(&mut self, attempt: AttemptId) {
+        if !planted::has(Planted::NotPreferred) {
+            self.task_mut(attempt.task).into_iter().for_each(|task| task.prefer(attempt));
+        }
+        self.revoke_backup(attempt.task);
+    }
+
+    /// This attempt is of no use: its files go, and should they be those of a task that runs again, they are gone.
+    pub fn refuse(&mut self, worker: WorkerId, attempt: AttemptId) {
+        let held = self.task_mut(attempt.task).and_then(|t| t.held.as_mut());
+        if let Some(held) = held.filter(|h| h.attempt == attempt && h.worker == worker) {
+            held.lost = true;
+        }
+        self.out.push(Action::Revoke { worker, attempt });
+    }
+
     pub fn handle_done(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
         self.heard(worker, attempt);
         match self.standing(worker, attempt) {
-            Standing::Stale => self.out.push(Action::Revoke { worker, attempt }),
+            Standing::Stale => self.refuse(worker, attempt),
             Standing::Publishing | Standing::Taken => {}
             Standing::Running => {
                 let fits = match self.jobs.get(&attempt.task.job) {

@@ -5,8 +5,9 @@
 use crate::job::Job;
 use crate::lease::Timer;
 use crate::shuffle::is_held;
+use crate::stage::Stage;
 use crate::state::State;
-use crate::task::TaskState;
+use crate::task::{Run, Task, TaskState};
 use std::collections::BTreeSet;
 use windrow_model::{JobState, StageId, TaskId, WorkerState};
 
@@ -37,9 +38,13 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
     let wanted = state.jobs.values().filter(|j| j.turn().is_some()).count();
     ensure(wanted == state.queue.len(), || "the queue holds ended jobs".into())?;
     for timer in state.timers.iter() {
-        if let Timer::Delay(task) = timer {
-            let delayed = state.task(task).is_some_and(|t| matches!(t.state, TaskState::Delayed));
-            ensure(delayed, || format!("{task} has a delay and is not delayed"))?;
+        match timer {
+            Timer::Delay(task) => {
+                let delayed = state.task(task).is_some_and(|t| matches!(t.state, TaskState::Delayed));
+                ensure(delayed, || format!("{task} has a delay and is not delayed"))?;
+            }
+            Timer::Backups(job) => ensure(state.jobs.contains_key(&job), || format!("{job} is over and gets backups"))?,
+            Timer::Lease(_) | Timer::Timeout(_) | Timer::Excluded(_) | Timer::Awaited => {}
         }
     }
     state.workers.check()
@@ -55,21 +60,27 @@ fn check_job(state: &State, job: &Job, at: &mut AtWorkers) -> Result<(), String>
     if job.state == JobState::Committing {
         ensure(done == job.stages.len() && job.slots == 0, || "commits and is not finished".into())?;
     }
-    let mut slots = 0;
+    let (mut slots, mut backups) = (0, 0);
     for s in 0..job.stages.len() {
-        slots += check_stage(state, job, s, at).map_err(|e| format!("stage {s}: {e}"))?;
+        let (more, of_them) = check_stage(state, job, s, at).map_err(|e| format!("stage {s}: {e}"))?;
+        slots += more;
+        backups += of_them;
     }
+    ensure(backups == job.backups_running, || format!("{backups} backups run, not {}", job.backups_running))?;
+    ensure(!job.watches_for_slow_tasks() || state.timers.is_set(Timer::Backups(job.spec.id)), || {
+        "nobody looks for its slow tasks".into()
+    })?;
     ensure(slots == job.slots, || format!("{slots} attempts run, not {}", job.slots))
 }
 
-fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result<u32, String> {
+fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result<(u32, u64), String> {
     let stage = &job.stages[s];
     let undone = stage.links.producers.iter().filter(|p| !job.stages[**p].is_done()).count();
     ensure(undone == stage.blocked_by, || format!("blocked by {undone}, not {}", stage.blocked_by))?;
     ensure(stage.is_runnable() == job.runnable.contains(&s), || "runnable is stale".into())?;
     ensure(stage.waiting.is_disjoint(&stage.picky), || "a task waits twice".into())?;
     let needed = job.state == JobState::Running && !job.held && job.is_needed(s);
-    let (mut done, mut running, mut slots, mut waiting) = (0, 0, 0, 0);
+    let (mut done, mut running, mut slots, mut waiting, mut backups) = (0, 0, 0, 0, 0);
     for (t, task) in stage.tasks.iter().enumerate() {
         let id = TaskId { job: job.spec.id, stage: StageId(s as u32), index: t as u32 };
         match &task.state {
@@ -89,6 +100,12 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
                 ensure(run.attempt.epoch >= job.split_epoch, || format!("task {t} reads other chunks"))?;
                 ensure(run.attempt.number < task.attempts, || format!("task {t} runs an unknown attempt"))?;
                 ensure(state.workers.lives(run.worker, run.attempt.incarnation), || format!("task {t} runs nowhere"))?;
+                if let Some(backup) = &task.backup {
+                    slots += 1;
+                    backups += 1;
+                    at.insert((backup.run.worker, id));
+                    check_backup(state, job, stage, task, backup.run).map_err(|e| format!("task {t}: {e}"))?;
+                }
             }
             TaskState::Done => {
                 done += 1;
@@ -98,6 +115,7 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
                 ensure(stage.has_sink() != task.published.is_empty(), || format!("task {t} is done and unpublished"))?;
             }
         }
+        ensure(task.backup.is_none() || task.run().is_some(), || format!("task {t} has a backup and does not run"))?;
         let one_winner = task.published.windows(2).all(|w| w[0].attempt == w[1].attempt);
         ensure(one_winner, || format!("task {t} has two winners"))?;
         ensure(task.failures < job.spec.options.attempts_max.max(1), || format!("task {t} failed too often"))?;
@@ -105,7 +123,17 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
     ensure(done == stage.done, || format!("{done} tasks are done, not {}", stage.done))?;
     ensure(running == stage.running, || format!("{running} attempts, not {}", stage.running))?;
     ensure(waiting == stage.waiting.len() + stage.picky.len(), || "a queue holds a task that does not wait".into())?;
-    Ok(slots)
+    Ok((slots, backups))
+}
+
+fn check_backup(state: &State, job: &Job, stage: &Stage, task: &Task, backup: Run) -> Result<(), String> {
+    let TaskState::Running(first) = &task.state else { return Err("it is granted and has a backup".into()) };
+    ensure(backup.worker != first.worker, || "its backup runs beside it".into())?;
+    let named = backup.attempt.task == first.attempt.task && backup.attempt.number < task.attempts;
+    ensure(named && backup.attempt != first.attempt, || "its backup is an unknown attempt".into())?;
+    ensure(backup.attempt.epoch >= job.split_epoch, || "its backup reads other chunks".into())?;
+    ensure(state.workers.lives(backup.worker, backup.attempt.incarnation), || "its backup runs nowhere".into())?;
+    ensure(job.may_have_backups(stage), || "it has a backup that its job does not want".into())
 }
 
 fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {

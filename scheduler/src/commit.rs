@@ -1,5 +1,6 @@
 //! One attempt per task is granted; when all parts are staged the job commits.
 //!
+//! Of two attempts of a task the one that reports first is taken, and the other one revoked.
 //! A granted attempt is the task's one winner unless it fails or its worker is lost before it has published. Parts that
 //! are published stay, even when the task is run again because other outputs of it were lost: they are in a staging
 //! folder, not on the worker.
@@ -16,6 +17,10 @@ impl State {
     pub fn take_report(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
         let id = attempt.task;
         let (s, t) = (id.stage.0 as usize, id.index as usize);
+        if !self.has_read_what_is_there(worker, attempt, report.inputs) {
+            return;
+        }
+        self.choose(attempt);
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let first = job.stages[s].tasks[t].published.is_empty() || planted::has(Planted::SecondGrant);
         if job.stages[s].has_sink() && first {
@@ -51,8 +56,14 @@ impl State {
         let s = id.stage.0 as usize;
         self.succeeded_on(id, run.worker);
         let life = self.workers.get(run.worker).map_or(run.attempt.incarnation, |w| w.info.incarnation);
+        let now = self.now;
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
-        if job.finish(s, id.index as usize, run, life, report) {
+        job.note_duration(s, id.index as usize, now, report.run_ms);
+        let complete = job.finish(s, id.index as usize, run, life, report);
+        if !self.fits_its_parts(id, run.attempt) {
+            return;
+        }
+        if complete && self.settle_readers(id.job, s) {
             self.drop_needless_reruns(id.job, s);
             self.advance(id.job);
         }

@@ -1,7 +1,8 @@
 //! Everything that can happen to the scheduler: a closed list of plain data.
 
 use windrow_model::{
-    AttemptId, BadRecord, Chunk, Epoch, Failure, JobId, JobSpec, NodeInfo, SegmentRef, StageId, TaskReport, WorkerId,
+    AttemptId, BadRecord, Chunk, Epoch, Failure, JobId, JobSpec, NodeInfo, SegmentRef, StageId, TaskId, TaskReport,
+    WorkerId,
 };
 
 /// What the splitter found for one source stage.
@@ -19,6 +20,14 @@ pub struct Told {
     pub report: Option<TaskReport>,
 }
 
+/// How far a running attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub attempt: AttemptId,
+    /// Thousandths of its input.
+    pub permille: u32,
+}
+
 /// A job of an earlier life of the driver, as far as its journal has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RestoredJob {
@@ -32,6 +41,8 @@ pub struct RestoredJob {
     pub published: Vec<RestoredTask>,
     /// Records that were set aside.
     pub bad_records: Vec<BadRecord>,
+    /// How often tasks had failed that did.
+    pub failures: Vec<(TaskId, u32)>,
     /// Its commit had begun: outputs may be visible.
     pub sealed: bool,
 }
@@ -72,8 +83,8 @@ pub enum Event {
     WorkerJoined { node: NodeInfo, told: Vec<Told> },
     /// Its session ended and its lease ran out, or it said goodbye.
     WorkerLeft { worker: WorkerId },
-    /// It still lives.
-    WorkerBeat { worker: WorkerId },
+    /// It still lives. `progress`: how far its attempts are of which that is known.
+    WorkerBeat { worker: WorkerId, progress: Vec<Progress> },
     /// It shall get no new tasks; `WorkerLeft` follows when it is gone.
     WorkerDrains { worker: WorkerId },
 

@@ -49,6 +49,9 @@ pub(crate) struct Job {
     pub slots: u32,
     /// Attempts started so far.
     pub attempts: u64,
+    /// Those of them that were backups, and how many of these run.
+    pub backups: u64,
+    pub backups_running: u64,
     pub counters: Counters,
     /// Records that were set aside, in the order in which they were found.
     pub bad_records: Vec<BadRecord>,
@@ -75,6 +78,8 @@ impl Job {
             runnable: BTreeSet::new(),
             slots: 0,
             attempts: 0,
+            backups: 0,
+            backups_running: 0,
             counters: Counters::default(),
             bad_records: Vec::new(),
             workers: BTreeSet::new(),
@@ -199,7 +204,7 @@ impl State {
         assert!(end.is_final(), "a job ends in a final state");
         let Some(mut job) = self.jobs.remove(&id) else { return };
         for stage in &job.stages {
-            for run in stage.tasks.iter().filter_map(|t| t.run()) {
+            for run in stage.tasks.iter().flat_map(|t| t.runs()) {
                 self.workers.release(run.worker, run.attempt.task);
                 self.out.push(Action::Revoke { worker: run.worker, attempt: run.attempt });
             }
@@ -207,6 +212,7 @@ impl State {
         let delays: Vec<Timer> = self.timers.delays(id).collect();
         delays.into_iter().for_each(|t| self.timers.clear(t));
         self.timers.clear(Timer::Timeout(id));
+        self.timers.clear(Timer::Backups(id));
         self.queue.set(id, None);
 
         job.stages.iter_mut().for_each(|s| s.running = 0);

@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     Excluded(WorkerId),
     /// Restored jobs wait for workers no longer.
     Awaited,
+    /// The job is looked through for slow tasks.
+    Backups(JobId),
 }
 
 /// Each timer is set at most once.
@@ -87,6 +89,7 @@ impl State {
                 Timer::Timeout(job) => self.job_timed_out(job),
                 Timer::Excluded(worker) => self.readmit(worker),
                 Timer::Awaited => self.stop_waiting(),
+                Timer::Backups(job) => self.look_for_slow_tasks(job),
             }
         }
     }

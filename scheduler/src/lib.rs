@@ -6,7 +6,7 @@
 //!
 //! A job goes `planning → running → committing → done`, or to `failed` or `cancelled` from there. Its stages are
 //! separated by barriers: a stage's tasks are queued when every stage that it reads is done. A task is run as attempts,
-//! at most one at a time; what is heard of any other attempt is late and has no effect.
+//! one at a time, or two while a slow one has a backup; what is heard of any other attempt is late and has no effect.
 
 pub mod action;
 pub mod event;
@@ -15,17 +15,20 @@ pub mod planted;
 
 mod assign;
 mod attempt;
+mod backup;
 mod bad_records;
 mod check;
 mod commit;
 mod exclusion;
 mod job;
 mod lease;
+mod mixture;
 mod queue;
 mod rejoin;
 mod restore;
 mod retry;
 mod shuffle;
+mod speculate;
 mod stage;
 mod state;
 mod task;
@@ -33,7 +36,7 @@ mod view;
 mod worker;
 
 pub use action::{Action, Collected, CollectedRef, StagedPart};
-pub use event::{Event, RestoredJob, RestoredSplit, RestoredTask, StageChunks, Told};
+pub use event::{Event, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks, Told};
 use state::State;
 use windrow_model::{Epoch, JobId, JobSpec, JobStatus, Time, WorkerId, WorkerStatus};
 
@@ -50,6 +53,10 @@ pub struct Config {
     pub faults_max: u32,
     /// How long the first time; twice as long each time after that, up to ten times.
     pub exclusion_ms: u64,
+    /// An attempt that has run for less gets no backup.
+    pub backup_after_ms: u64,
+    /// How often a job is looked through for tasks that need one.
+    pub backup_every_ms: u64,
     /// Ended jobs whose status is kept.
     pub history_max: usize,
     /// Bytes of collected results that are kept of all ended jobs together; the oldest are forgotten first.
@@ -64,6 +71,8 @@ impl Default for Config {
             retry_delay_max_ms: 5_000,
             faults_max: 3,
             exclusion_ms: 60_000,
+            backup_after_ms: 1_000,
+            backup_every_ms: 500,
             history_max: 1_000,
             history_collected_bytes_max: 64 << 20,
         }

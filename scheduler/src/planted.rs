@@ -28,6 +28,8 @@ bugs! {
     OverSlots,
     /// Attempts on chunks of an earlier cut are adopted.
     OtherCut,
+    /// Failures are counted anew after a restart.
+    FailuresForgotten,
     /// A restored job begins before its workers are back.
     NoWait,
     /// A task whose parts are staged is granted again when it has run again.
@@ -52,6 +54,18 @@ bugs! {
     GrantLost,
     /// Stages do not wait for those that they read.
     NoBarrier,
+    /// A backup may run on the worker of the slow attempt.
+    BackupBeside,
+    /// Whoever comes second of two attempts is not stopped.
+    LoserNotRevoked,
+    /// What the backup made counts as made by the first attempt.
+    NotPreferred,
+    /// A failure puts the task back into its queue although another attempt of it goes on.
+    OtherForgotten,
+    /// A task that gives another output when it runs again is not noticed.
+    MixtureUnseen,
+    /// A reader that read what was made anew since is taken.
+    StaleReaderTaken,
     /// A task that failed on a worker goes back to its queue and keeps its slot.
     SlotLeaked,
 }

@@ -3,7 +3,7 @@
 //! Sessions break while attempts go on, and a restarted driver knows of no attempt at all: in both cases the worker's
 //! word is the truth. What it has and is of use goes on here; what is of no use is revoked; what it was thought to have
 //! and does not name is run again. An attempt is of use if it read the chunks that the job has now, and if nobody else
-//! runs or has finished its task.
+//! has finished its task, or runs it with a backup already.
 
 use crate::action::Action;
 use crate::attempt::Standing;
@@ -11,7 +11,7 @@ use crate::event::Told;
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
-use crate::task::Run;
+use crate::task::{Run, Task};
 use std::collections::BTreeSet;
 use windrow_model::{AttemptId, Incarnation, JobState, NodeInfo, TaskId, WorkerId};
 
@@ -62,7 +62,7 @@ impl State {
                 self.give_back(worker, |a| a == attempt);
                 self.out.push(Action::Revoke { worker, attempt });
             }
-            (Standing::Stale, _) => self.out.push(Action::Revoke { worker, attempt }),
+            (Standing::Stale, _) => self.refuse(worker, attempt),
         }
     }
 
@@ -70,7 +70,9 @@ impl State {
         let TaskId { job, stage, index } = told.attempt.task;
         let Some(job) = self.jobs.get(&job).filter(|j| j.state == JobState::Running) else { return false };
         let Some(stage) = job.stages.get(stage.0 as usize) else { return false };
-        let Some(task) = stage.tasks.get(index as usize).filter(|t| t.waits()) else { return false };
+        // Beside an attempt that runs elsewhere it is a backup, as it may have been before.
+        let fits = |t: &&Task| t.waits() || t.may_have_backup_on(worker) && job.may_have_backups(stage);
+        let Some(task) = stage.tasks.get(index as usize).filter(fits) else { return false };
         let doubted = task.held.as_ref().is_some_and(|h| h.attempt == told.attempt && h.doubted);
         if doubted || told.attempt.epoch < job.split_epoch && !planted::has(Planted::OtherCut) {
             return false;
@@ -79,7 +81,9 @@ impl State {
             // Segments carry their checksums through a restart of the worker; a part is trusted within one life only.
             Some(_) => told.attempt.incarnation == life || !stage.has_sink() || !task.published.is_empty(),
             None => {
-                told.attempt.incarnation == life
+                // As long as others wait for a slot, two of a kind are for those only who were two before a restart.
+                let pays = task.waits() || job.held || self.queue.len() == 0;
+                pays && told.attempt.incarnation == life
                     && self.workers.get(worker).is_some_and(|w| w.running.len() < w.info.slots as usize)
                     && job.spec.options.slots_max.is_none_or(|max| job.slots < max)
             }
@@ -90,9 +94,13 @@ impl State {
         let id = attempt.task;
         let (s, t) = (id.stage.0 as usize, id.index as usize);
         self.timers.clear(Timer::Delay(id));
+        let now = self.now;
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let bytes = job.stages[s].chunks.get(t).map_or(0, |chunk| chunk.length());
-        job.adopt(s, t, Run { worker, attempt }, bytes);
+        match job.stages[s].tasks[t].waits() {
+            true => job.adopt(s, t, Run { worker, attempt }, bytes, now),
+            false => job.add_backup(s, t, Run { worker, attempt }, now),
+        }
         self.workers.start(worker, id);
         self.requeue(id.job);
     }

@@ -1,7 +1,7 @@
 //! Jobs of an earlier life of the driver go on.
 //!
-//! The journal knows what workers cannot tell again: the job, how its inputs were cut, and which parts are staged, since
-//! those lie in a shared folder and their workers may be gone. Everything else (what runs, who holds which segment) is
+//! The journal knows what workers cannot tell again: the job, how its inputs were cut, which parts are staged, since
+//! those lie in a shared folder and their workers may be gone, and how often tasks have failed. Everything else (what runs, who holds which segment) is
 //! told by workers when they are back (`rejoin.rs`). Until then a restored job starts nothing: whatever it started might
 //! be there already.
 
@@ -13,7 +13,7 @@ use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
-use windrow_model::{JobId, JobState, WorkerId};
+use windrow_model::{JobId, JobState, TaskId, WorkerId};
 
 impl State {
     pub fn handle_restored(&mut self, restored: RestoredJob) {
@@ -32,6 +32,9 @@ impl State {
         let started = restored.split.map(|split| job.start(split.epoch, split.input_bytes, split.stages));
         if matches!(started, Some(Ok(()))) {
             restored.bad_records.into_iter().for_each(|bad| job.set_aside(bad));
+            if !planted::has(Planted::FailuresForgotten) {
+                job.restore_failures(&restored.failures);
+            }
         }
         let parts = if matches!(started, Some(Ok(()))) { restored.published } else { Vec::new() };
         let done: Vec<usize> = parts.into_iter().filter_map(|part| job.restore(part)).collect();
@@ -74,6 +77,22 @@ impl State {
 }
 
 impl Job {
+    /// What counted against tasks still does.
+    fn restore_failures(&mut self, failures: &[(TaskId, u32)]) {
+        let most = self.spec.options.attempts_max.max(1) - 1;
+        for (id, failures) in failures {
+            let stage = self.stages.get_mut(id.stage.0 as usize);
+            if let Some(stage) = stage
+                && let Some(task) = stage.tasks.get_mut(id.index as usize)
+            {
+                // The one that would have failed the job is not recorded: the end of the job is.
+                let failures = (*failures).min(most);
+                stage.failed += u64::from(failures.saturating_sub(task.failures));
+                task.failures = failures;
+            }
+        }
+    }
+
     /// This task's parts are staged. Its stage, if that completes it.
     fn restore(&mut self, part: RestoredTask) -> Option<usize> {
         let RestoredTask { worker, attempt, report } = part;

@@ -9,7 +9,7 @@ use crate::bad_records::Verdict;
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
-use crate::task::{AVOID_MAX, TaskState};
+use crate::task::{Run, TaskState};
 use windrow_model::{AttemptId, Class, Failure, JobState, TaskId, WorkerId};
 
 /// Uncharged failures in a row that are retried at once.
@@ -38,12 +38,24 @@ impl State {
 
     fn failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure, class: Class) {
         let id = attempt.task;
-        if self.task(id).and_then(|t| t.run()).is_none_or(|r| r.worker != worker || r.attempt != attempt) {
+        let here = Run { worker, attempt };
+        if !self.task(id).is_some_and(|t| t.runs().any(|run| run == here)) {
             return;
         }
-        self.stop(id);
+        let mut other_goes_on = self.stop_one(attempt);
+        if planted::has(Planted::OtherForgotten) && other_goes_on {
+            self.stop(id);
+            other_goes_on = false;
+        }
         if let Some(task) = self.task_mut(id) {
             task.avoid(worker);
+            // Who is left decides, whatever the failure means: what is the task's own fault shows there, too.
+            if other_goes_on {
+                if class == Class::Charge {
+                    task.failed_there(worker);
+                }
+                return;
+            }
         }
         match class {
             Class::Fatal => self.fail_job(worker, attempt, failure, None),
@@ -59,13 +71,12 @@ impl State {
         stage.failed += 1;
         stage.tasks[t].uncharged = 0;
         stage.tasks[t].failures += 1;
-        if stage.tasks[t].failed_on.len() < AVOID_MAX && !stage.tasks[t].failed_on.contains(&worker) {
-            stage.tasks[t].failed_on.push(worker);
-        }
+        stage.tasks[t].failed_there(worker);
         match job.judge_record(attempt.task, &failure) {
             Verdict::Unknown => {}
             Verdict::SetAside(record) => {
                 self.out.push(Action::SetAside { record: Box::new(record) });
+                self.out.push(Action::Charged { task: attempt.task, failures: 0 });
                 job.enqueue(s, t);
                 return self.requeue(attempt.task.job);
             }
@@ -80,6 +91,7 @@ impl State {
             self.fail_job(worker, attempt, failure, Some(failures));
         } else {
             job.enqueue(s, t);
+            self.out.push(Action::Charged { task: attempt.task, failures });
             self.requeue(attempt.task.job);
         }
     }

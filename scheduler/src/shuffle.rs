@@ -2,7 +2,8 @@
 //!
 //! Segments lie on the worker whose attempt made them and are lost with it. A task is run again if its segments are
 //! lost while a stage that reads them is not done; if that reopens a stage that was done, the stages that it reads must
-//! have their segments too, and so on up the plan. Readers that run are left alone: they may have fetched already.
+//! have their segments too, and so on up the plan. Readers that run are left alone: they may have fetched already (`mixture.rs`
+//! has what they have read).
 //! Broadcasts travel in reports and are never lost.
 
 use crate::action::Action;
@@ -10,7 +11,7 @@ use crate::job::Job;
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
-use crate::task::{Task, TaskState};
+use crate::task::{Run, Task, TaskState};
 use crate::worker::Workers;
 use windrow_model::{
     AttemptId, Code, Failure, Input, JobId, JobState, OutputReport, Port, Segment, SegmentRef, StageId, TaskId,
@@ -132,7 +133,7 @@ impl Job {
     }
 
     /// Runs a done task again, and whatever that needs and is not there any more.
-    fn reopen(&mut self, s: usize, t: usize, workers: &Workers) {
+    pub fn reopen(&mut self, s: usize, t: usize, workers: &Workers) {
         let mut list = vec![(s, t)];
         while let Some((s, t)) = list.pop() {
             if !self.stages[s].tasks[t].is_done() || !self.unfinish(s, t) {
@@ -192,16 +193,19 @@ impl State {
     /// its holder is gone, or if this was not the first complaint.
     pub fn handle_segment_lost(&mut self, worker: WorkerId, reader: AttemptId, lost: SegmentRef, failure: Failure) {
         self.heard(worker, reader);
-        let runs = |t: &Task| matches!(&t.state, TaskState::Running(r) if r.worker == worker && r.attempt == reader);
+        let here = Run { worker, attempt: reader };
+        let runs = |t: &Task| matches!(t.state, TaskState::Running(_)) && t.runs().any(|run| run == here);
         if !self.task(reader.task).is_some_and(runs) {
             return;
         }
-        self.stop(reader.task);
+        let other_goes_on = self.stop_one(reader);
         // If it is the reader's own network that is broken, the next complaint shall not be its.
         if let Some(task) = self.task_mut(reader.task) {
             task.avoid(worker);
         }
-        self.retry_uncharged(reader.task);
+        if !other_goes_on {
+            self.retry_uncharged(reader.task);
+        }
         self.doubt(reader.task, lost, failure.code);
         self.requeue(reader.task.job);
     }
@@ -238,7 +242,7 @@ impl State {
             let Some(job) = self.jobs.get(&id) else { return };
             let producers = job.stages[s].links.edge_producers.iter().copied();
             let needless = |p: usize, task: &Task| match &task.held {
-                _ if task.is_done() => false,
+                _ if task.is_done() || task.must_run => false,
                 Some(_) => true,
                 None => job.restored && !job.is_wanted(p),
             };

@@ -7,9 +7,10 @@
 use crate::job::Job;
 use crate::planted::{self, Planted};
 use crate::shuffle::PortIndex;
-use crate::task::{Run, Task, TaskOutputs, TaskState};
+use crate::speculate::{Durations, Pace};
+use crate::task::{Backup, Run, Task, TaskOutputs, TaskState};
 use std::collections::BTreeSet;
-use windrow_model::{Chunk, Incarnation, Input, OutputReport, Plan, StageId, TaskOutput, TaskReport};
+use windrow_model::{Chunk, Incarnation, Input, Plan, StageId, TaskOutput, TaskReport, Time};
 
 /// Who reads whom, by positions of stages, each named once.
 #[derive(Default)]
@@ -26,6 +27,8 @@ pub(crate) struct Stage {
     /// One for each task of a source stage; empty for others.
     pub chunks: Vec<Chunk>,
     pub outputs: Vec<TaskOutput>,
+    /// Its function gives the same for the same records.
+    pub deterministic: bool,
     pub links: Links,
     /// Producing stages that are not done.
     pub blocked_by: usize,
@@ -34,12 +37,14 @@ pub(crate) struct Stage {
     /// Tasks that wait and would rather not run on a worker that they failed on.
     pub picky: BTreeSet<usize>,
     pub done: usize,
-    /// Attempts that run or publish.
+    /// Tasks with an attempt that runs or publishes.
     pub running: usize,
     /// Attempts that failed and were charged.
     pub failed: u64,
     pub bytes_done: u64,
     pub bytes_total: u64,
+    /// What its finished attempts took.
+    pub durations: Durations,
     /// For each output, who holds which segment: made when a reader first needs it.
     pub index: Vec<Option<PortIndex>>,
 }
@@ -65,6 +70,7 @@ impl Stage {
         };
         Stage {
             tasks: std::iter::repeat_with(Task::new).take(tasks).collect(),
+            deterministic: stage.deterministic,
             bytes_total: chunks.iter().map(Chunk::length).sum(),
             chunks,
             blocked_by: links.producers.len(),
@@ -75,6 +81,7 @@ impl Stage {
             running: 0,
             failed: 0,
             bytes_done: 0,
+            durations: Durations::default(),
             index: outputs.iter().map(|_| None).collect(),
             outputs,
         }
@@ -106,25 +113,55 @@ impl Job {
     }
 
     /// The waiting task gets an attempt.
-    pub fn begin(&mut self, s: usize, t: usize, run: Run, bytes: u64) {
+    pub fn begin(&mut self, s: usize, t: usize, run: Run, bytes: u64, now: Time) {
         assert!(matches!(self.stages[s].tasks[t].state, TaskState::Waiting), "only a waiting task gets an attempt");
-        self.adopt(s, t, run, bytes);
+        self.adopt(s, t, run, bytes, now);
     }
 
     /// A task that nobody runs has this attempt, which somebody had started before.
-    pub fn adopt(&mut self, s: usize, t: usize, run: Run, bytes: u64) {
+    pub fn adopt(&mut self, s: usize, t: usize, run: Run, bytes: u64, now: Time) {
         self.dequeue(s, t);
         let stage = &mut self.stages[s];
         stage.running += 1;
         let task = &mut stage.tasks[t];
-        assert!(task.waits(), "a task has one attempt at a time");
+        assert!(task.waits(), "a task has one attempt at a time, and a backup beside it");
+        task.bytes = bytes;
+        task.state = TaskState::Running(run);
+        task.pace = Pace::begin(now);
+        self.note_attempt(s, t, run);
+    }
+
+    /// The running task gets a second attempt.
+    pub fn add_backup(&mut self, s: usize, t: usize, run: Run, now: Time) {
+        let task = &mut self.stages[s].tasks[t];
+        assert!(matches!(task.state, TaskState::Running(_)) && task.backup.is_none(), "a running task has one backup");
+        task.backup = Some(Backup { run, pace: Pace::begin(now) });
+        self.backups_running += 1;
+        self.note_attempt(s, t, run);
+    }
+
+    fn note_attempt(&mut self, s: usize, t: usize, run: Run) {
+        let task = &mut self.stages[s].tasks[t];
         let attempts = task.attempts.max(run.attempt.number + 1);
         self.attempts += u64::from(attempts - task.attempts);
         task.attempts = attempts;
-        task.bytes = bytes;
-        task.state = TaskState::Running(run);
         self.slots += 1;
         self.workers.insert(run.worker);
+    }
+
+    /// Takes the backup off its task.
+    pub fn end_backup(&mut self, s: usize, t: usize) -> Option<Run> {
+        let backup = self.stages[s].tasks[t].backup.take()?;
+        self.slots -= 1;
+        self.backups_running -= 1;
+        Some(backup.run)
+    }
+
+    /// The task's attempt ends now, well. What it took is told by its report if nobody here has seen it begin.
+    pub fn note_duration(&mut self, s: usize, t: usize, now: Time, run_ms: u64) {
+        let stage = &mut self.stages[s];
+        let task = &stage.tasks[t];
+        stage.durations.add(now.since_ms(task.pace.since).max(run_ms), task.bytes);
     }
 
     /// The running attempt is granted: it gives its slot back.
@@ -149,20 +186,16 @@ impl Job {
         }
     }
 
-    /// The attempt's outputs are the task's. Its counters are added unless an earlier attempt's were, and broadcasts
-    /// stay those of the first attempt, which readers may have used. True if this completes the stage.
+    /// The attempt's outputs are the task's. Its counters are added unless an earlier attempt's were. True if this
+    /// completes the stage: then its readers are to be settled.
     pub fn finish(&mut self, s: usize, t: usize, run: Run, life: Incarnation, report: TaskReport) -> bool {
+        self.note_change(s, t, run.attempt, &report.outputs);
         let task = &mut self.stages[s].tasks[t];
-        let mut outputs = report.outputs;
-        if let Some(before) = task.held.take() {
-            for (new, old) in outputs.iter_mut().zip(before.outputs) {
-                if let OutputReport::Broadcast(_) = old {
-                    *new = old;
-                }
-            }
-        }
-        task.held =
-            Some(TaskOutputs { worker: run.worker, attempt: run.attempt, outputs, life, lost: false, doubted: false });
+        let outputs = report.outputs;
+        task.read = Some(report.inputs);
+        let Run { worker, attempt } = run;
+        task.held = Some(TaskOutputs { worker, attempt, outputs, life, lost: false, doubted: false });
+        task.must_run = false;
         task.complaints = 0;
         task.uncharged = 0;
         if !std::mem::replace(&mut task.counted, true) || planted::has(Planted::CountedTwice) {

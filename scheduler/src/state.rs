@@ -85,7 +85,7 @@ impl State {
             Event::Cancelled { job } => self.handle_cancelled(job),
             Event::WorkerJoined { node, told } => self.handle_joined(node, told),
             Event::WorkerLeft { worker } => self.lose_worker(worker),
-            Event::WorkerBeat { worker } => self.renew_lease(worker),
+            Event::WorkerBeat { worker, progress } => self.handle_beat(worker, progress),
             Event::WorkerDrains { worker } => self.handle_drains(worker),
             Event::AttemptDone { worker, attempt, report } => self.handle_done(worker, attempt, report),
             Event::AttemptFailed { worker, attempt, failure } => self.handle_failed(worker, attempt, failure),
@@ -105,6 +105,7 @@ impl State {
     /// Puts the job to its place in the queue after its tasks have changed.
     pub fn requeue(&mut self, id: JobId) {
         self.queue.set(id, self.jobs.get(&id).and_then(Job::turn));
+        self.watch_for_slow_tasks(id);
     }
 
     /// Keeps what is to be known of a job that has ended, and forgets what is too much.

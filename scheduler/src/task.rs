@@ -7,9 +7,11 @@
 //!    ▲     │            └──── no sink ─────▲       │
 //!    └── delayed ◀── failed too often in a row ◀───┘
 //! ```
+//! While it is running it may have a backup, which takes the place of the first attempt if that one is over sooner.
 //! It owns what is known of the task's attempts and outputs; queues and counts belong to its stage.
 
 use crate::action::StagedPart;
+use crate::speculate::Pace;
 use windrow_model::{AttemptId, Incarnation, OutputReport, SkippedRecord, TaskReport, WorkerId};
 
 /// An attempt and where it runs.
@@ -17,6 +19,12 @@ use windrow_model::{AttemptId, Incarnation, OutputReport, SkippedRecord, TaskRep
 pub(crate) struct Run {
     pub worker: WorkerId,
     pub attempt: AttemptId,
+}
+
+/// A second attempt of a task whose first one is slow.
+pub(crate) struct Backup {
+    pub run: Run,
+    pub pace: Pace,
 }
 
 /// What a finished attempt made, and where it lies.
@@ -37,7 +45,7 @@ pub(crate) enum TaskState {
     Waiting,
     /// In no queue until its timer is due.
     Delayed,
-    /// Takes a slot.
+    /// Takes a slot, and so does its backup.
     Running(Run),
     /// Granted: the task's one winner, unless it fails or its worker is lost. Takes no slot.
     Publishing(Run, Box<TaskReport>),
@@ -48,9 +56,15 @@ pub(crate) struct Task {
     pub state: TaskState,
     /// Attempts started so far: the number of the next one.
     pub attempts: u32,
+    /// How the attempt gets on that runs.
+    pub pace: Pace,
+    /// Runs beside that one, on another worker. Who ends first is the task's attempt, the other one is revoked.
+    pub backup: Option<Backup>,
+    /// Backups started so far.
+    pub backups: u32,
     /// Failed attempts that were charged.
     pub failures: u32,
-    /// Workers that a charged failure happened on.
+    /// Workers that a failure of the task's own happened on, charged or not.
     pub failed_on: Vec<WorkerId>,
     /// The record that the last charged failure named.
     pub last_bad: Option<SkippedRecord>,
@@ -62,24 +76,33 @@ pub(crate) struct Task {
     pub complaints: u32,
     /// It counts as done without ever having been heard of: nobody will read what it made in an earlier life.
     pub skipped: bool,
+    /// It runs again because what it had read is not there any more, or is not known: even if nobody reads what it makes.
+    pub must_run: bool,
     /// Its counters are in the job's sums.
     pub counted: bool,
     /// Bytes of input of the latest attempt.
     pub bytes: u64,
     /// What the last finished attempt made. Kept while the task is run again, since broadcasts are never lost.
     pub held: Option<TaskOutputs>,
+    /// Digest of what that attempt had read.
+    pub read: Option<u64>,
+    /// Digests of two outputs of it that differ: of an earlier attempt, and of the last one.
+    pub changed: Option<(u64, u64)>,
     /// Parts in the staging folders: they stay even if the task is run again for a lost segment.
     pub published: Vec<StagedPart>,
 }
 
 /// More workers than this are not avoided: whatever is wrong then is not the worker.
-pub(crate) const AVOID_MAX: usize = 16;
+const AVOID_MAX: usize = 16;
 
 impl Task {
     pub fn new() -> Self {
         Task {
             state: TaskState::Waiting,
             attempts: 0,
+            pace: Pace::default(),
+            backup: None,
+            backups: 0,
             failures: 0,
             failed_on: Vec::new(),
             last_bad: None,
@@ -87,9 +110,12 @@ impl Task {
             avoid: Vec::new(),
             complaints: 0,
             skipped: false,
+            must_run: false,
             counted: false,
             bytes: 0,
             held: None,
+            read: None,
+            changed: None,
             published: Vec::new(),
         }
     }
@@ -102,6 +128,26 @@ impl Task {
         }
     }
 
+    /// Every attempt that runs or publishes.
+    pub fn runs(&self) -> impl Iterator<Item = Run> {
+        self.run().into_iter().chain(self.backup.as_ref().map(|b| b.run))
+    }
+
+    /// A second attempt could run there.
+    pub fn may_have_backup_on(&self, worker: WorkerId) -> bool {
+        matches!(self.state, TaskState::Running(run) if run.worker != worker) && self.backup.is_none()
+    }
+
+    /// Exchanges the two attempts if this one is the backup.
+    pub fn prefer(&mut self, attempt: AttemptId) {
+        if let (TaskState::Running(run), Some(backup)) = (&mut self.state, &mut self.backup)
+            && backup.run.attempt == attempt
+        {
+            std::mem::swap(run, &mut backup.run);
+            std::mem::swap(&mut self.pace, &mut backup.pace);
+        }
+    }
+
     pub fn is_done(&self) -> bool {
         matches!(self.state, TaskState::Done)
     }
@@ -109,6 +155,13 @@ impl Task {
     /// No attempt of it is running or has been taken.
     pub fn waits(&self) -> bool {
         matches!(self.state, TaskState::Waiting | TaskState::Delayed)
+    }
+
+    /// A failure there was the task's or the worker's fault: who succeeds elsewhere tells whose.
+    pub fn failed_there(&mut self, worker: WorkerId) {
+        if self.failed_on.len() < AVOID_MAX && !self.failed_on.contains(&worker) {
+            self.failed_on.push(worker);
+        }
     }
 
     pub fn avoid(&mut self, worker: WorkerId) {

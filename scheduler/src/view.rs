@@ -26,6 +26,7 @@ impl Job {
             stages,
             tasks,
             attempts: self.attempts,
+            backups: self.backups,
             counters: self.counters.clone(),
             error: None,
             waiting: None,

@@ -78,6 +78,11 @@ impl Workers {
         self.all.get(&id).is_some_and(|w| w.load().is_some())
     }
 
+    /// Slots of all workers that live.
+    pub fn slots(&self) -> u64 {
+        self.all.values().filter(|w| w.state != WorkerState::Lost).map(|w| u64::from(w.info.slots)).sum()
+    }
+
     /// Whether any worker takes tasks, now or when a slot becomes free, leaving out those to `avoid`.
     pub fn any_takes_tasks(&self, avoid: &[WorkerId]) -> bool {
         let takes = |w: &Worker| w.state == WorkerState::Live && !w.excluded && w.info.slots > 0;
@@ -208,8 +213,10 @@ impl State {
         let Some(worker) = self.workers.get(id) else { return };
         let tasks: Vec<TaskId> = worker.running.iter().chain(&worker.publishing).copied().collect();
         for task in tasks {
-            if self.task(task).and_then(|t| t.run()).is_some_and(|run| gone(run.attempt)) {
-                self.stop(task);
+            let here = self.task(task).and_then(|t| t.runs().find(|run| run.worker == id));
+            if let Some(run) = here.filter(|run| gone(run.attempt))
+                && !self.stop_one(run.attempt)
+            {
                 self.retry_uncharged(task);
             }
         }

@@ -94,6 +94,7 @@ fn a_restart_knows_what_was_left_out() {
         split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages: vec![chunks(0, 1)] }),
         published: vec![],
         bad_records: vec![bad.clone(), bad],
+        failures: vec![],
         sealed: false,
     };
     let mut h = Harness::in_epoch(Config::default(), 2);

@@ -197,12 +197,12 @@ fn a_silent_worker_is_lost_when_its_lease_runs_out() {
     h.join(1, 1);
     h.submit(1, map_only(), &[1]);
     h.now = Time(900);
-    h.step(Event::WorkerBeat { worker: worker_id(1) });
+    h.step(Event::WorkerBeat { worker: worker_id(1), progress: vec![] });
     assert_eq!(h.scheduler.next_deadline(), Some(Time(1_900)));
     h.tick();
     assert_eq!(h.scheduler.workers()[0].state, WorkerState::Lost);
     assert_eq!(h.scheduler.worker_address(worker_id(1)), None);
-    h.step(Event::WorkerBeat { worker: worker_id(1) });
+    h.step(Event::WorkerBeat { worker: worker_id(1), progress: vec![] });
     assert_eq!(h.scheduler.next_deadline(), None, "a lost worker must join again");
     assert!(h.status(1).waiting.is_some());
     h.assigned.clear();
@@ -288,7 +288,7 @@ fn a_reader_that_cannot_fetch_is_tried_on_another_worker() {
 }
 
 #[test]
-fn a_worker_that_was_given_up_and_returns_goes_on_where_nobody_has_taken_its_place() {
+fn a_worker_that_was_given_up_and_returns_goes_on_and_what_it_has_done_is_not_done_again() {
     let mut h = Harness::new();
     h.join(1, 3);
     h.submit(1, map_reduce(1), &[3]);
@@ -299,8 +299,9 @@ fn a_worker_that_was_given_up_and_returns_goes_on_where_nobody_has_taken_its_pla
     assert_eq!(assigns(&h.join(2, 1)), ["0/0@2"]);
     let told = vec![told_done(&first), told_running(&tasks[0]), told_running(&tasks[1])];
     let again = h.join_telling(1, 3, 1, told);
-    assert_eq!(again, [Action::Revoke { worker, attempt: first.attempt }], "the other one runs it now");
-    assert_eq!(h.running(), ["0/0@2"]);
+    let (other, second) = (worker_id(2), AttemptId { number: 1, ..first.attempt });
+    assert_eq!(again, [Action::Revoke { worker: other, attempt: second }], "whoever ran it again may stop");
+    assert_eq!(h.running(), [""; 0]);
     for task in &tasks {
         h.done(worker, task);
     }

@@ -16,6 +16,7 @@ fn journalled(h: &Harness, plan: Plan, chunk_counts: &[u32]) -> RestoredJob {
         split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages }),
         published: h.recorded.clone(),
         bad_records: Vec::new(),
+        failures: h.failures.clone(),
         sealed: false,
     }
 }
@@ -131,4 +132,21 @@ fn a_job_that_was_being_committed_and_collects_too_runs_what_is_collected_again(
     h.commit(1);
     assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
     assert_eq!(h.scheduler.collected(job_id(1)).unwrap()[0].1.len(), 1);
+}
+
+#[test]
+fn failures_count_on_after_a_restart() {
+    let mut old = Harness::new();
+    old.join(1, 1);
+    old.submit(1, map_reduce(1), &[1]);
+    (0..2).for_each(|_| drop(old.fail(1, 0, 0, Code::UserPanic)));
+    assert_eq!(old.failures.last(), Some(&(TaskId { job: job_id(1), stage: StageId(0), index: 0 }, 2)));
+    let (mut h, _) = restart(journalled(&old, map_reduce(1), &[1]), &[1]);
+    assert_eq!(h.status(1).tasks.failed, 2);
+    h.join_as(1, 1, 2);
+    h.fail(1, 0, 0, Code::UserPanic);
+    assert!(h.ended.is_empty());
+    h.fail(1, 0, 0, Code::UserPanic);
+    let error = h.ended[&job_id(1)].error.clone().unwrap();
+    assert!(error.code == Code::UserPanic && error.message.contains("failed 4 times"), "{error}");
 }

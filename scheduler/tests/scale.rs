@@ -36,7 +36,7 @@ fn a_hundred_thousand_tasks_on_a_hundred_workers_run_through() {
                 ended = Some(status);
                 continue;
             }
-            Action::Published { .. } | Action::SetAside { .. } => continue,
+            Action::Published { .. } | Action::SetAside { .. } | Action::Charged { .. } => continue,
             Action::Revoke { .. } => panic!("nothing is late here"),
         };
         inbox.extend(step(event));
@@ -55,5 +55,9 @@ fn report_of_three(task: &Task) -> TaskReport {
         TaskOutput::Broadcast => OutputReport::Broadcast(Vec::new()),
         TaskOutput::Sink { sink } => OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 }),
     };
-    TaskReport { outputs: task.outputs.iter().map(of).collect(), ..TaskReport::default() }
+    TaskReport {
+        outputs: task.outputs.iter().map(of).collect(),
+        inputs: input_digest(&task.inputs, |_| true),
+        ..TaskReport::default()
+    }
 }

@@ -1,5 +1,6 @@
 //! Jobs that misbehave, and one that waits to be told to go on: what tests of failures run.
 
+use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -147,6 +148,38 @@ impl Job for Gate {
     }
 }
 
+/// Gives each word a number at random; whoever reduces a word that begins with `gate` waits there. Not what a job should do.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Random {
+    #[arg(required = true)]
+    input: Vec<String>,
+    #[arg(long)]
+    output: String,
+    #[arg(long)]
+    gate: String,
+}
+
+impl Job for Random {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        let gate = self.gate.clone();
+        flow.read(lines(&self.input))
+            .map(|line, out| {
+                for word in line.split_ascii_whitespace() {
+                    let random = std::hash::RandomState::new().build_hasher().finish();
+                    out.emit(word, random)
+                }
+            })
+            .reduce(move |word, numbers, out| {
+                if word.starts_with("gate") {
+                    pass(Path::new(&gate), word)?
+                }
+                out.emit(word, numbers.fold(0u64, u64::wrapping_add));
+                Ok(())
+            })
+            .write(tsv(&self.output))
+    }
+}
+
 fn pass(gate: &Path, word: &str) -> Result<()> {
     // In one piece: output is put down to the attempt that was started last before it came.
     std::io::stderr().write_all(format!("at {word}\n").as_bytes())?;
@@ -158,5 +191,5 @@ fn pass(gate: &Path, word: &str) -> Result<()> {
 }
 
 fn main() -> std::process::ExitCode {
-    windrow::Program::new().job::<Bad>("bad").job::<Json>("json").job::<Gate>("gate").run()
+    windrow::Program::new().job::<Bad>("bad").job::<Json>("json").job::<Gate>("gate").job::<Random>("random").run()
 }

@@ -223,7 +223,7 @@ fn a_segment_that_cannot_be_read_is_named() {
         worker: WorkerId::from_bytes([9; 16]),
         attempt: attempt(J, 100),
         output: 0,
-        segment: Segment { partition: 0, offset: 3, length: 4, records: 1, raw_length: 4 },
+        segment: Segment { partition: 0, offset: 3, length: 4, records: 1, raw_length: 4, digest: 0 },
     };
     let mut t = task(attempt(J, 0), vec![TaskOutput::Broadcast]);
     t.inputs.push(TaskInput::Segments(vec![segment]));

@@ -17,6 +17,7 @@ mod lease;
 mod logs;
 mod node;
 mod outputs;
+mod progress;
 mod publish;
 mod replicas;
 mod scratch;
@@ -72,6 +73,7 @@ pub async fn run(
 
     let outputs = outputs::Outputs::default();
     let logs = logs::Logs::default();
+    let progress = progress::Progress::default();
     let node = NodeInfo {
         worker: scratch.worker(),
         incarnation: Incarnation(0),
@@ -105,12 +107,13 @@ pub async fn run(
         scratch: scratch.clone(),
         outputs,
         logs,
+        progress: progress.clone(),
         spawner: executor::Spawner::start(owner).map_err(Error::System)?,
     };
 
     let config = Arc::new(config);
     let (events, session_events) = mpsc::unbounded_channel();
-    let session = session::Session { config: config.clone(), scratch, node, clock: Clock::new(), events };
+    let session = session::Session { config: config.clone(), scratch, node, clock: Clock::new(), progress, events };
     let _session = AbortOnDrop(tokio::spawn(session.run()));
 
     let (stop, stopped) = oneshot::channel::<()>();

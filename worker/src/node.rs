@@ -14,6 +14,7 @@ use crate::executor::{self, Spawner};
 use crate::job::JobSetup;
 use crate::logs::Logs;
 use crate::outputs::Outputs;
+use crate::progress::Progress;
 use crate::publish::check_shared;
 use crate::replicas::Sources;
 use crate::scratch::Scratch;
@@ -51,6 +52,7 @@ pub struct Parts {
     pub scratch: Arc<Scratch>,
     pub outputs: Outputs,
     pub logs: Logs,
+    pub progress: Progress,
     pub spawner: Spawner,
 }
 

@@ -8,6 +8,7 @@
 use crate::config::Config;
 use crate::error::Error;
 use crate::lease::Lease;
+use crate::progress::Progress;
 use crate::scratch::Scratch;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use windrow_model::{Code, Failure, Incarnation, NodeInfo};
+use windrow_model::{AttemptId, Code, Failure, Incarnation, NodeInfo};
 use windrow_net::{Backoff, Clock, Connection, channel, clients, from_status};
 use windrow_proto::v1::{self, from_worker, to_worker};
 
@@ -56,6 +57,8 @@ pub struct Session {
     pub scratch: Arc<Scratch>,
     pub node: NodeInfo,
     pub clock: Clock,
+    /// Told with each beat.
+    pub progress: Progress,
     pub events: mpsc::UnboundedSender<Event>,
 }
 
@@ -149,7 +152,7 @@ impl Session {
         if self.events.send(Event::Up(up)).is_err() {
             return Failure::new(Code::Interrupted, "the worker is stopping");
         }
-        let beats = tokio::spawn(beat(outgoing, connection, lease, self.clock));
+        let beats = tokio::spawn(beat(outgoing, connection, lease, self.clock, self.progress.clone()));
         self.pump(&mut incoming, beats).await
     }
 
@@ -196,11 +199,14 @@ impl Drop for AbortOnDrop {
 
 /// Beats until the lease has run out, which is also looked at when it would. After a pause of the whole process that
 /// comes first. Messages of the coordinator prolong nothing: they may have waited in the socket through the pause.
-async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clock: Clock) {
+async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clock: Clock, progress: Progress) {
     let period_ms = lease.beat_every_ms();
     loop {
         let now = clock.now();
-        let beat = v1::FromWorker { message: Some(from_worker::Message::Beat(v1::Beat {})) };
+        let one =
+            |(attempt, permille): (AttemptId, u32)| v1::AttemptProgress { attempt: Some(attempt.into()), permille };
+        let beat = v1::Beat { progress: progress.list().into_iter().map(one).collect() };
+        let beat = v1::FromWorker { message: Some(from_worker::Message::Beat(beat)) };
         if lease.has_run_out(now) || outgoing.send(beat).is_err() {
             return;
         }

@@ -59,8 +59,14 @@ impl Peer {
         self.outputs.insert(id, folder);
         let mut offset = 0;
         let segment = |(partition, length): (usize, &u64)| {
-            let segment =
-                Segment { partition: partition as u32, offset, length: *length, records: 1, raw_length: *length };
+            let segment = Segment {
+                partition: partition as u32,
+                offset,
+                length: *length,
+                records: 1,
+                raw_length: *length,
+                digest: 0,
+            };
             offset += length;
             SegmentRef { worker: self.scratch.worker(), attempt: id, output: 0, segment }
         };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use windrow_model::{Failure, JobStatus, TaskTotals, WorkerState, WorkerStatus};
 
-/// A job: `id, name, state, stages, tasks{total, done, running, failed}, attempts, error{code, message, hint, …}`, …
+/// A job: `id, name, state, stages, tasks{total, done, running, failed}, attempts, backups, error{code, message, hint, …}`, …
 pub fn job_json(status: &JobStatus) -> Value {
     let stages = status.stages.iter().map(|stage| {
         json!({
@@ -20,6 +20,7 @@ pub fn job_json(status: &JobStatus) -> Value {
         "stages": stages.collect::<Vec<_>>(),
         "tasks": totals(&status.tasks),
         "attempts": status.attempts,
+        "backups": status.backups,
         "counters": status.counters.0,
         "error": status.error.as_ref().map(failure_json),
         "waiting": status.waiting,

@@ -13,6 +13,7 @@ fn status(elapsed_ms: u64, done: u64) -> JobStatus {
         }],
         tasks,
         attempts: 10,
+        backups: 0,
         counters: Counters::default(),
         error: None,
         waiting: None,
@@ -104,7 +105,7 @@ fn the_json_of_a_job_has_the_fields_that_scripts_read() {
     let mut job = status(5, 3);
     job.error = Some(Failure::new(Code::OutputExists, "it exists"));
     let value = job_json(&job);
-    for field in ["id", "name", "state", "stages", "tasks", "attempts", "error"] {
+    for field in ["id", "name", "state", "stages", "tasks", "attempts", "backups", "error"] {
         assert!(value.get(field).is_some(), "{field}");
     }
     assert_eq!(value["tasks"], serde_json::json!({"total": 10, "done": 3, "running": 7, "failed": 0}));

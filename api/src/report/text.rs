@@ -52,6 +52,13 @@ pub fn summary(status: &JobStatus) -> String {
     if status.tasks.done > 0 {
         let _ = write!(text, ", {} tasks", number(status.tasks.done));
     }
+    match status.backups {
+        0 => {}
+        1 => text.push_str(", 1 backup attempt"),
+        n => {
+            let _ = write!(text, ", {} backup attempts", number(n));
+        }
+    }
     let count = |name| status.counters.get(name);
     for (what, records, bytes) in
         [("read", names::RECORDS_READ, names::BYTES_READ), ("written", names::RECORDS_WRITTEN, names::BYTES_WRITTEN)]

@@ -87,6 +87,8 @@ fn settle(spec: &mut JobSpec, args: &Submit, settings: SubmitSection) {
             (None, 0) => settings.skip_bad_records.unwrap_or(0),
             (None, own) => own,
         },
+        // Whoever says no is heard.
+        backup_attempts: !args.no_backup_attempts && own.backup_attempts && settings.backup_attempts.unwrap_or(true),
     };
     if args.overwrite {
         spec.plan.sinks.iter_mut().for_each(|sink| sink.overwrite = true);

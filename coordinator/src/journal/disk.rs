@@ -4,9 +4,10 @@
 //! meta       format (of this file), epoch                     numbers
 //! jobs       job id                → its record               JSON, so that a later release reads it
 //! datasets   name                  → the dataset              JSON
-//! specs      job id                → JobSpec                  protobuf; these five only while the job runs
+//! specs      job id                → JobSpec                  protobuf; these six only while the job runs
 //! splits     job id                → JournalSplit
 //! published  job id, stage, task   → JournalPublished
+//! failures   job id, stage, task   → how many count against it  a number
 //! bad        job id, stage, task, range, offset → BadRecord   JSON
 //! outputs    job id                                           its datasets are recorded
 //! collected  job id                → JournalCollected         protobuf; of jobs that are done
@@ -34,12 +35,13 @@ const DATASETS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("datasets")
 const SPECS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("specs");
 const SPLITS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("splits");
 const PUBLISHED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("published");
+const FAILURES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("failures");
 const BAD: TableDefinition<&[u8], &[u8]> = TableDefinition::new("bad");
 const OUTPUTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("outputs");
 const COLLECTED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("collected");
 const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
-const TABLES: [TableDefinition<&[u8], &[u8]>; 9] =
-    [JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, BAD, OUTPUTS, COLLECTED, WORKERS];
+const TABLES: [TableDefinition<&[u8], &[u8]>; 10] =
+    [JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, BAD, OUTPUTS, COLLECTED, WORKERS];
 /// Format 1 had no running jobs, and is read.
 const FORMAT: u64 = 2;
 
@@ -150,6 +152,7 @@ impl DiskStore {
             Record::Dataset(DatasetChange::Put(dataset)) => {
                 serde_json::to_vec(dataset).map_err(|e| failed(dataset.name.clone(), e))?
             }
+            Record::Failures(_, failures) => failures.to_le_bytes().to_vec(),
             Record::Collected(_, collected) => rows::encode_collected(collected),
             Record::Outputs(..)
             | Record::Dataset(DatasetChange::Removed(_))
@@ -260,7 +263,14 @@ impl JobStore for DiskStore {
             let spec = Box::new(rows::decode_spec(&spec).map_err(|e| self.corrupt("a job", &e))?);
             jobs.insert(
                 id,
-                RunningJob { spec, split: None, published: Vec::new(), bad_records: Vec::new(), datasets_done: false },
+                RunningJob {
+                    spec,
+                    split: None,
+                    published: Vec::new(),
+                    bad_records: Vec::new(),
+                    failures: Vec::new(),
+                    datasets_done: false,
+                },
             );
         }
         for (id, split) in self.entries(SPLITS)? {
@@ -278,6 +288,14 @@ impl JobStore for DiskStore {
         for bad in self.read_all::<BadRecord>(BAD, "a bad record")? {
             if let Some(job) = jobs.get_mut(&bad.task.job.as_bytes()[..]) {
                 job.bad_records.push(bad);
+            }
+        }
+        for (key, value) in self.entries(FAILURES)? {
+            let (task, count) = rows::task_of(&key)
+                .zip(<[u8; 4]>::try_from(value).ok())
+                .ok_or_else(|| self.corrupt("failures of a task", "its key or its number has another length"))?;
+            if let Some(job) = jobs.get_mut(&task.job.as_bytes()[..]) {
+                job.failures.push((task, u32::from_le_bytes(count)));
             }
         }
         for (id, _) in self.entries(OUTPUTS)? {
@@ -339,6 +357,7 @@ fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Res
         Record::Published(published) => {
             txn.open_table(PUBLISHED)?.insert(&rows::published_key(published)[..], value)?;
         }
+        Record::Failures(task, _) => drop(txn.open_table(FAILURES)?.insert(&rows::task_key(*task)[..], value)?),
         Record::BadRecord(bad) => drop(txn.open_table(BAD)?.insert(&rows::bad_key(bad)[..], value)?),
         Record::Dataset(DatasetChange::Put(dataset)) => {
             txn.open_table(DATASETS)?.insert(dataset.name.as_bytes(), value)?;
@@ -378,8 +397,9 @@ fn remove_running(txn: &redb::WriteTransaction, job: JobId) -> Result<(), redb::
         txn.open_table(table)?.remove(id)?;
     }
     let (first, last) = rows::keys_of(job);
-    txn.open_table(PUBLISHED)?.retain_in(&first[..]..=&last[..], |_, _| false)?;
-    txn.open_table(BAD)?.retain_in(&first[..]..=&last[..], |_, _| false)?;
+    for table in [PUBLISHED, FAILURES, BAD] {
+        txn.open_table(table)?.retain_in(&first[..]..=&last[..], |_, _| false)?;
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ fn record(n: u8, state: JobState) -> JobRecord {
         stages: vec![],
         tasks: TaskTotals::default(),
         attempts: 1,
+        backups: 0,
         counters: Counters::default(),
         error: None,
         waiting: None,
@@ -97,6 +98,7 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
                 chunks: vec![(1, windrow_model::DatasetChunk { digest: Digest::of(b"c"), length: 3 })],
             }],
             bad_records: vec![BadRecord { task, record, place, code: Code::UserPanic, message: "m".into() }],
+            failures: vec![(task, 3)],
             datasets_done: true,
         }
     };
@@ -108,6 +110,8 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
             records.push(record(n, JobState::Planning).into());
             records.extend(job.published.into_iter().map(|p| Record::Published(Box::new(p))));
             records.extend(job.bad_records.into_iter().map(|b| Record::BadRecord(Box::new(b))));
+            let task = job.failures[0].0;
+            records.extend([Record::Failures(task, 2), Record::Failures(task, 3)]);
             records.push(Record::Outputs(id(n), vec![]));
             records.push(Record::Collected(id(n), vec![("c".into(), vec![vec![n], vec![]])]));
             records.push(Record::Worker(WorkerId::from_bytes([n; 16]), true));
@@ -127,7 +131,7 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
     store.forget(&[id(2)]).unwrap();
     assert_eq!(store.load_collected().unwrap(), []);
     assert_eq!(store.load_running().unwrap(), []);
-    assert!([PUBLISHED, BAD, SPLITS, OUTPUTS].iter().all(|table| store.entries(*table).unwrap().is_empty()));
+    assert!([PUBLISHED, FAILURES, BAD, SPLITS, OUTPUTS].iter().all(|table| store.entries(*table).unwrap().is_empty()));
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl JobStore for MemoryStore {
                         split: None,
                         published: Vec::new(),
                         bad_records: Vec::new(),
+                        failures: Vec::new(),
                         datasets_done: false,
                     };
                     self.running.entry(spec.id).or_insert(job);
@@ -71,6 +72,12 @@ impl JobStore for MemoryStore {
                 }
                 Record::BadRecord(bad) => {
                     self.running.entry(bad.task.job).and_modify(|job| job.bad_records.push((**bad).clone()));
+                }
+                Record::Failures(task, n) => {
+                    self.running.entry(task.job).and_modify(|job| {
+                        job.failures.retain(|(t, _)| t != task);
+                        job.failures.push((*task, *n));
+                    });
                 }
                 Record::Dataset(DatasetChange::Put(d)) => self.put(d),
                 Record::Dataset(DatasetChange::Removed(name)) => drop(self.datasets.remove(name)),

@@ -90,7 +90,15 @@ pub fn bad_key(bad: &BadRecord) -> Vec<u8> {
     key
 }
 
-fn task_key(task: TaskId) -> Vec<u8> {
+/// The task of a key that is one.
+pub fn task_of(key: &[u8]) -> Option<TaskId> {
+    let (job, rest) = key.split_first_chunk::<16>()?;
+    let (stage, index) = rest.split_first_chunk::<4>()?;
+    let index = u32::from_be_bytes(index.try_into().ok()?);
+    Some(TaskId { job: JobId::from_bytes(*job), stage: StageId(u32::from_be_bytes(*stage)), index })
+}
+
+pub fn task_key(task: TaskId) -> Vec<u8> {
     let mut key = task.job.as_bytes().to_vec();
     key.extend_from_slice(&task.stage.0.to_be_bytes());
     key.extend_from_slice(&task.index.to_be_bytes());

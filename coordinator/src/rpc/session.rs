@@ -9,7 +9,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_model::{AttemptId, Code, DatasetChunk, Failure, NodeInfo, WorkerId};
 use windrow_proto::v1::{self, from_worker::Message as Said};
-use windrow_scheduler::{Event, Told};
+use windrow_scheduler::{Event, Progress, Told};
 
 pub(crate) struct Session {
     pub mailbox: Mailbox,
@@ -117,7 +117,10 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         Said::Register(_) | Said::Inventory(_) => {
             return Err(refuse(Failure::new(Code::BadRequest, "a session registers once")));
         }
-        Said::Beat(_) => Event::WorkerBeat { worker },
+        Said::Beat(beat) => {
+            let one = |p: v1::AttemptProgress| Ok(Progress { attempt: attempt(p.attempt)?, permille: p.permille });
+            Event::WorkerBeat { worker, progress: beat.progress.into_iter().map(one).collect::<Result<_, Status>>()? }
+        }
         Said::Draining(_) => Event::WorkerDrains { worker },
         Said::Done(done) => {
             let attempt = attempt(done.attempt)?;

@@ -293,7 +293,7 @@ impl FakeWorker {
 
 fn report_of(task: &Task) -> TaskReport {
     let outputs = task.outputs.iter().map(|o| output_report(o, task)).collect();
-    TaskReport { outputs, counters: Counters::default(), run_ms: 1 }
+    TaskReport { outputs, counters: Counters::default(), run_ms: 1, inputs: input_digest(&task.inputs, |_| true) }
 }
 
 /// An entry of an inventory.
@@ -305,7 +305,7 @@ fn output_report(output: &TaskOutput, task: &Task) -> OutputReport {
     match output {
         TaskOutput::Edge { partitions } => OutputReport::Edge(
             (0..*partitions)
-                .map(|partition| Segment { partition, offset: 0, length: 10, records: 1, raw_length: 10 })
+                .map(|partition| Segment { partition, offset: 0, length: 10, records: 1, raw_length: 10, digest: 0 })
                 .collect(),
         ),
         TaskOutput::Broadcast => OutputReport::Broadcast(vec![task.attempt.task.index as u8]),

@@ -29,6 +29,7 @@ impl TryFrom<v1::JobOptions> for JobOptions {
             task_timeout_ms: none_if_zero(w.task_timeout_ms),
             progress_timeout_ms: none_if_zero(w.progress_timeout_ms),
             skip_bad_records: w.skip_bad_records,
+            backup_attempts: !w.no_backup_attempts,
         })
     }
 }
@@ -44,6 +45,7 @@ impl From<JobOptions> for v1::JobOptions {
             task_timeout_ms: d.task_timeout_ms.unwrap_or(0),
             progress_timeout_ms: d.progress_timeout_ms.unwrap_or(0),
             skip_bad_records: d.skip_bad_records,
+            no_backup_attempts: !d.backup_attempts,
         }
     }
 }
@@ -153,6 +155,7 @@ impl TryFrom<v1::JobStatus> for JobStatus {
             stages: list(w.stages, "status.stages", PLAN_ITEMS_MAX)?,
             tasks: w.tasks.unwrap_or_default().into(),
             attempts: w.attempts,
+            backups: w.backups,
             counters: w.counters.unwrap_or_default().try_into()?,
             error: w.error.map(TryInto::try_into).transpose()?,
             waiting: none_if_zero(text(w.waiting, "status.waiting", NAME_BYTES_MAX)?),
@@ -171,6 +174,7 @@ impl From<JobStatus> for v1::JobStatus {
             stages: wire_list(d.stages),
             tasks: Some(d.tasks.into()),
             attempts: d.attempts,
+            backups: d.backups,
             counters: Some(d.counters.into()),
             error: d.error.map(Into::into),
             waiting: d.waiting.unwrap_or_default(),

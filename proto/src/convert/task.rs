@@ -72,6 +72,7 @@ impl TryFrom<v1::Segment> for Segment {
             length: w.length,
             records: w.records,
             raw_length: w.raw_length,
+            digest: w.digest,
         })
     }
 }
@@ -83,6 +84,7 @@ impl From<Segment> for v1::Segment {
             length: d.length,
             records: d.records,
             raw_length: d.raw_length,
+            digest: d.digest,
         }
     }
 }
@@ -227,11 +229,17 @@ impl TryFrom<v1::TaskReport> for TaskReport {
             outputs: list(w.outputs, "report.outputs", PLAN_ITEMS_MAX)?,
             counters: w.counters.unwrap_or_default().try_into()?,
             run_ms: w.run_ms,
+            inputs: w.inputs,
         })
     }
 }
 impl From<TaskReport> for v1::TaskReport {
     fn from(d: TaskReport) -> Self {
-        v1::TaskReport { outputs: wire_list(d.outputs), counters: Some(d.counters.into()), run_ms: d.run_ms }
+        v1::TaskReport {
+            outputs: wire_list(d.outputs),
+            counters: Some(d.counters.into()),
+            run_ms: d.run_ms,
+            inputs: d.inputs,
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::*;
 use windrow_scheduler::{
-    Action, Config, Event, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks, StagedPart, Told,
+    Action, Config, Event, Progress, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks, StagedPart, Told,
 };
 
 /// SplitMix64.
@@ -33,7 +33,7 @@ impl Dice {
 }
 
 /// Chains, joins, unions, broadcasts, sinks and collects over edges of one or two partition counts.
-fn random_plan(dice: &mut Dice) -> (Plan, Vec<u32>) {
+fn random_plan(dice: &mut Dice, fickle: bool) -> (Plan, Vec<u32>) {
     let counts = [1 + dice.below(4) as u32, 1 + dice.below(3) as u32];
     let mut stages: Vec<Stage> = Vec::new();
     let mut edges: Vec<((u32, u32), u32)> = Vec::new();
@@ -77,7 +77,8 @@ fn random_plan(dice: &mut Dice) -> (Plan, Vec<u32>) {
                 }
             }
         }
-        stages.push(stage(&format!("s{s}"), inputs, outputs));
+        let deterministic = !(fickle && dice.percent(20));
+        stages.push(Stage { deterministic, ..stage(&format!("s{s}"), inputs, outputs) });
     }
     if broadcasts.is_empty() {
         stages[0].outputs.push(Output::Broadcast);
@@ -95,15 +96,23 @@ fn writes(stage: StageId, index: u32, output: u32, partition: u32) -> bool {
     !(stage.0 * 7 + index * 5 + output * 3 + partition).is_multiple_of(4)
 }
 
-fn sparse_report(task: &Task) -> TaskReport {
+/// What follows from what the task has read, unless it is `fickle`: then each attempt makes something else. And what says
+/// in the same way what it has made.
+fn sparse_report(task: &Task, plan: &Plan, fickle: bool) -> (TaskReport, u64) {
     let mut full = report(task);
-    let id = task.attempt.task;
+    let AttemptId { task: id, number, epoch, incarnation } = task.attempt;
+    full.inputs = input_digest(&task.inputs, |stage| plan.stage(stage).deterministic);
+    let mut made = Dice(full.inputs ^ u64::from(id.stage.0 << 16 | id.index)).next();
+    if fickle {
+        made = Dice(made ^ u64::from(number) ^ epoch.0 << 20 ^ incarnation.0 << 40).next();
+    }
     for (o, output) in full.outputs.iter_mut().enumerate() {
         if let OutputReport::Edge(segments) = output {
             segments.retain(|s| writes(id.stage, id.index, o as u32, s.partition));
+            segments.iter_mut().for_each(|s| s.digest = made as u32 ^ (o as u32) << 8 ^ s.partition);
         }
     }
-    full
+    (full, made)
 }
 
 #[derive(Default)]
@@ -117,6 +126,8 @@ struct Node {
     /// Attempts whose files are here.
     files: BTreeMap<AttemptId, TaskReport>,
     granted: BTreeSet<AttemptId>,
+    /// Whatever it does takes ten times as long.
+    slow: bool,
     /// It has a session: otherwise what it says is lost.
     session: bool,
     /// Jobs of which the coordinator has heard or told in this session.
@@ -130,6 +141,7 @@ enum Record {
     Submitted(Box<JobSpec>),
     Split(JobId, u64, Vec<StageChunks>),
     Published(WorkerId, AttemptId, Box<TaskReport>),
+    Charged(TaskId, u32),
     Sealed(JobId),
     Ended(JobId),
 }
@@ -169,6 +181,12 @@ struct Cluster {
     answers: Vec<Event>,
     plans: BTreeMap<JobId, (Plan, Vec<u32>)>,
     staged: BTreeSet<AttemptId>,
+    /// What this life of the coordinator has revoked and was not told of since.
+    revoked: BTreeSet<AttemptId>,
+    /// Stages whose tasks make something else in each attempt, or may.
+    fickle: BTreeSet<(JobId, StageId)>,
+    /// What each finished attempt made, and of which attempts it has read.
+    made: BTreeMap<AttemptId, (u64, Vec<AttemptId>)>,
     ended: BTreeMap<JobId, JobStatus>,
     cancelled: BTreeSet<JobId>,
     user_errors: bool,
@@ -177,9 +195,13 @@ struct Cluster {
     must_restart: bool,
 }
 
+/// Time goes slowly here: about a millisecond for each thing that happens.
+fn config() -> Config {
+    Config { lease_ms: 1_000, backup_after_ms: 20, backup_every_ms: 10, ..Config::default() }
+}
+
 impl Cluster {
     fn new(seed: u64, user_errors: bool) -> Self {
-        let config = Config { lease_ms: 1_000, ..Config::default() };
         Cluster {
             dice: Dice(seed),
             epoch: 3,
@@ -192,13 +214,16 @@ impl Cluster {
             restored: BTreeSet::new(),
             awaited: BTreeSet::new(),
             awaited_until: Time(0),
-            scheduler: Scheduler::new(config, Epoch(3)),
+            scheduler: Scheduler::new(config(), Epoch(3)),
             now: Time(0),
             nodes: BTreeMap::new(),
             late: Vec::new(),
             answers: Vec::new(),
             plans: BTreeMap::new(),
             staged: BTreeSet::new(),
+            revoked: BTreeSet::new(),
+            fickle: BTreeSet::new(),
+            made: BTreeMap::new(),
             ended: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             user_errors,
@@ -234,6 +259,7 @@ impl Cluster {
                 self.check_inputs(task);
                 assert!(!self.ended.contains_key(&task.attempt.task.job), "nothing is assigned after the end");
                 self.check_not_recorded(task);
+                self.check_slots(worker, task);
                 let job = task.attempt.task.job;
                 let waits = self.now < self.awaited_until && !self.awaited.is_empty();
                 assert!(!waits || !self.restored.contains(&job), "a restored job begins before its workers are back");
@@ -242,10 +268,19 @@ impl Cluster {
                 node.inbox.push_back(action);
             }
             Action::Revoke { worker, .. } | Action::Grant { worker, .. } => {
+                if let Action::Revoke { attempt, .. } = &action {
+                    self.revoked.insert(*attempt);
+                }
                 self.nodes.get_mut(&worker).expect("it joined").inbox.push_back(action);
             }
             Action::Published { worker, attempt, report } => {
                 self.unwritten.push_back(Record::Published(worker, attempt, report));
+            }
+            Action::Charged { task, failures } => {
+                let recorded = &self.journal.get(&task.job).map(|j| &j.failures[..]).unwrap_or(&[]);
+                let before = recorded.iter().filter(|(t, _)| *t == task).map(|(_, n)| *n).max();
+                assert!(before < Some(failures), "{task} failed {before:?} times before, and now {failures}");
+                self.unwritten.push_back(Record::Charged(task, failures));
             }
             Action::SetAside { .. } => panic!("no failure here names a record"),
             Action::CommitJob { job, parts, .. } => {
@@ -298,6 +333,7 @@ impl Cluster {
                         split: None,
                         published: Vec::new(),
                         bad_records: Vec::new(),
+                        failures: Vec::new(),
                         sealed: false,
                     };
                     self.journal.entry(job.spec.id).or_insert(job);
@@ -309,6 +345,10 @@ impl Cluster {
                 Record::Published(worker, attempt, report) => {
                     let job = self.journal.get_mut(&attempt.task.job).expect("records are written in order");
                     job.published.push(RestoredTask { worker, attempt, report: *report });
+                }
+                Record::Charged(task, failures) => {
+                    let job = self.journal.get_mut(&task.job).expect("records are written in order");
+                    job.failures.push((task, failures));
                 }
                 Record::Sealed(job) => {
                     self.journal.get_mut(&job).expect("records are written in order").sealed = true;
@@ -332,8 +372,8 @@ impl Cluster {
         self.commits.clear();
         self.awaited = members.iter().copied().collect();
         self.awaited_until = self.now.plus_ms(500);
-        let config = Config { lease_ms: 1_000, ..Config::default() };
-        self.scheduler = Scheduler::new(config, Epoch(self.epoch));
+        self.revoked.clear();
+        self.scheduler = Scheduler::new(config(), Epoch(self.epoch));
         let ids: Vec<WorkerId> = self.nodes.keys().copied().collect();
         for id in ids {
             // What was on its way arrives, or does not.
@@ -367,6 +407,23 @@ impl Cluster {
         assert!(!(only_sinks && known), "a recorded task runs again: {task:?}");
     }
 
+    /// When everything is done that a worker was told, it has no more attempts than slots, and no two of one task.
+    fn check_slots(&self, worker: WorkerId, new: &Task) {
+        let node = &self.nodes[&worker];
+        let mut runs: BTreeSet<AttemptId> = node.running.keys().copied().collect();
+        for told in &node.inbox {
+            match told {
+                Action::Assign { task, .. } => drop(runs.insert(task.attempt)),
+                Action::Revoke { attempt, .. } => drop(runs.remove(attempt)),
+                Action::JobEnded { job, .. } => runs.retain(|a| a.task.job != *job),
+                _ => {}
+            }
+        }
+        runs.retain(|a| a.incarnation == new.attempt.incarnation);
+        assert!(runs.iter().all(|a| a.task != new.attempt.task), "{worker} has it already: {new:?}");
+        assert!(runs.len() < node.slots as usize, "{worker} has no slot for {new:?}: {runs:?}");
+    }
+
     fn tasks_of(&self, job: JobId, stage: StageId) -> u32 {
         let (plan, counts) = &self.plans[&job];
         match plan.partitions(stage, 0) {
@@ -389,6 +446,7 @@ impl Cluster {
                     let expected = all.filter(|(p, t)| writes(p.stage, *t, p.output, id.index));
                     let got = segments.iter().map(|s| {
                         assert_eq!((s.attempt.task.job, s.segment.partition), (id.job, id.index));
+                        assert!(!self.revoked.contains(&s.attempt), "its files are deleted: {s:?}");
                         (Port { stage: s.attempt.task.stage, output: s.output }, s.attempt.task.index)
                     });
                     assert!(got.eq(expected), "{task:?}");
@@ -420,6 +478,16 @@ impl Cluster {
         assert_eq!(got.len(), parts.len(), "a part twice");
         assert_eq!(got, expected);
         assert!(parts.iter().all(|p| self.staged.contains(&p.attempt)), "a part that is not staged");
+        // All that went into them, from whatever was written first on: of each task one output.
+        let mut list: Vec<AttemptId> = parts.iter().map(|p| p.attempt).collect();
+        let mut known: BTreeSet<AttemptId> = list.iter().copied().collect();
+        let mut used: BTreeMap<TaskId, (u64, AttemptId)> = BTreeMap::new();
+        while let Some(attempt) = list.pop() {
+            let (made, read) = &self.made[&attempt];
+            let (first, other) = *used.entry(attempt.task).or_insert((*made, attempt));
+            assert_eq!(first, *made, "a mixture of {other:?} and {attempt:?}");
+            list.extend(read.iter().copied().filter(|a| known.insert(*a)));
+        }
     }
 
     fn check_done(&self, job: JobId, status: &JobStatus, collected: &[(String, Vec<Vec<u8>>)]) {
@@ -502,7 +570,17 @@ impl Cluster {
         if !self.nodes[&id].session {
             return self.join(id);
         }
-        self.step(Event::WorkerBeat { worker: id });
+        let node = &self.nodes[&id];
+        let (slow, attempts): (bool, Vec<AttemptId>) = (node.slow, node.running.keys().copied().collect());
+        let mut progress = Vec::new();
+        for attempt in attempts {
+            // Of some nothing is known.
+            if self.dice.percent(70) {
+                let permille = self.dice.below(if slow { 200 } else { 1_000 }) as u32;
+                progress.push(Progress { attempt, permille });
+            }
+        }
+        self.step(Event::WorkerBeat { worker: id, progress });
         // Its session is ended by a coordinator that counts it as lost.
         if self.scheduler.workers().iter().any(|w| w.id == id && w.state == WorkerState::Lost) {
             self.join(id);
@@ -518,6 +596,7 @@ impl Cluster {
         let running = node.running.keys().map(|a| Told { attempt: *a, report: None });
         let done = node.files.iter().map(|(a, r)| Told { attempt: *a, report: Some(r.clone()) });
         let told: Vec<Told> = running.chain(done).collect();
+        self.revoked.retain(|a| told.iter().all(|t| t.attempt != *a));
         node.named = told.iter().map(|t| t.attempt.task.job).collect();
         // Jobs that nobody knows any more are dropped.
         let known = |job: &JobId| self.scheduler.status(*job, self.now).is_some_and(|s| !s.state.is_final());
@@ -598,7 +677,7 @@ impl Cluster {
 
     /// The worker gets something done.
     fn work(&mut self, id: WorkerId) {
-        if !self.nodes[&id].up {
+        if !self.nodes[&id].up || self.nodes[&id].slow && self.dice.percent(90) {
             return;
         }
         if let Some(attempt) = self.nodes[&id].granted.first().copied() {
@@ -620,7 +699,12 @@ impl Cluster {
             let code = codes[self.dice.below(if self.user_errors { 4 } else { 2 })];
             Event::AttemptFailed { worker: id, attempt, failure: failure(code) }
         } else {
-            Event::AttemptDone { worker: id, attempt, report: sparse_report(&task) }
+            let job = attempt.task.job;
+            let fickle = self.fickle.contains(&(job, attempt.task.stage));
+            let (report, made) = sparse_report(&task, &self.plans[&job].0, fickle);
+            let segments = task.inputs.iter().flat_map(|i| if let TaskInput::Segments(s) = i { &s[..] } else { &[] });
+            self.made.insert(attempt, (made, segments.map(|s| s.attempt).collect()));
+            Event::AttemptDone { worker: id, attempt, report }
         };
         let node = self.nodes.get_mut(&id).expect("it is there");
         node.running.remove(&attempt);
@@ -728,22 +812,31 @@ fn node_info(id: WorkerId, incarnation: u64) -> NodeInfo {
     node(id.as_bytes()[0], 1, incarnation)
 }
 
-/// One simulated life of a cluster, from a seed. Panics if anything is not as promised.
-pub fn run(seed: u64, user_errors: bool) {
+/// One simulated life of a cluster, from a seed. Panics if anything is not as promised. Says how many backup attempts
+/// there were.
+pub fn run(seed: u64, user_errors: bool) -> u64 {
     let mut c = Cluster::new(seed, user_errors);
     for n in 1..=2 + c.dice.below(4) as u8 {
         let slots = 1 + c.dice.below(3) as u32;
-        c.nodes.insert(worker_id(n), Node { slots, ..Node::default() });
+        let slow = c.dice.percent(20);
+        c.nodes.insert(worker_id(n), Node { slots, slow, ..Node::default() });
         if c.dice.percent(80) {
             c.start(worker_id(n));
         }
     }
     let jobs = 1 + c.dice.below(3) as u8;
     for n in 1..=jobs {
-        let (plan, chunk_counts) = random_plan(&mut c.dice);
+        let fickle = c.dice.percent(25);
+        let (plan, chunk_counts) = random_plan(&mut c.dice, fickle);
+        for (s, stage) in plan.stages.iter().enumerate() {
+            if fickle && (!stage.deterministic || c.dice.percent(30)) {
+                c.fickle.insert((job_id(n), StageId(s as u32)));
+            }
+        }
         let options = JobOptions {
             priority: c.dice.below(2) as i32,
             slots_max: c.dice.percent(30).then_some(2),
+            backup_attempts: c.dice.percent(90),
             ..JobOptions::default()
         };
         c.plans.insert(job_id(n), (plan.clone(), chunk_counts));
@@ -759,10 +852,13 @@ pub fn run(seed: u64, user_errors: bool) {
     }
     c.heal();
     for (job, status) in &c.ended {
-        let may_fail = user_errors && status.state == JobState::Failed;
+        let mixed = c.fickle.iter().any(|(j, _)| j == job)
+            && status.error.as_ref().is_some_and(|e| e.code == Code::NondeterministicTask);
+        let may_fail = (user_errors || mixed) && status.state == JobState::Failed;
         let was_cancelled = c.cancelled.contains(job) && status.state == JobState::Cancelled;
         assert!(status.state == JobState::Done || may_fail || was_cancelled, "{status:#?}");
         let over = c.scheduler.workers().iter().all(|w| w.running == 0);
         assert!(over, "slots are free again");
     }
+    c.ended.values().map(|s| s.backups).sum()
 }

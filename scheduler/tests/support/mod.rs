@@ -130,11 +130,16 @@ pub fn report(task: &Task) -> TaskReport {
     };
     let mut counters = Counters::default();
     counters.add("tasks", 1);
-    TaskReport { outputs: task.outputs.iter().map(of).collect(), counters, run_ms: 1 }
+    TaskReport {
+        outputs: task.outputs.iter().map(of).collect(),
+        counters,
+        run_ms: 1,
+        inputs: input_digest(&task.inputs, |_| true),
+    }
 }
 
 pub fn segment(partition: u32) -> Segment {
-    Segment { partition, offset: u64::from(partition) * 10, length: 10, records: 1, raw_length: 10 }
+    Segment { partition, offset: u64::from(partition) * 10, length: 10, records: 1, raw_length: 10, digest: partition }
 }
 
 pub fn blob(task: TaskId) -> Vec<u8> {
@@ -153,6 +158,8 @@ pub struct Harness {
     pub ended: BTreeMap<JobId, JobStatus>,
     /// What a journal would have been told of published tasks.
     pub recorded: Vec<RestoredTask>,
+    /// And of charged failures.
+    pub failures: Vec<(TaskId, u32)>,
 }
 
 impl Harness {
@@ -166,8 +173,8 @@ impl Harness {
 
     pub fn in_epoch(config: Config, epoch: u64) -> Self {
         let scheduler = Scheduler::new(config, Epoch(epoch));
-        let (assigned, ended, recorded) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Harness { scheduler, now: Time(0), assigned, ended, recorded }
+        let (assigned, ended) = (Vec::new(), BTreeMap::new());
+        Harness { scheduler, now: Time(0), assigned, ended, recorded: Vec::new(), failures: Vec::new() }
     }
 
     /// The actions, without those that are for the journal.
@@ -177,6 +184,10 @@ impl Harness {
         actions.retain(|action| match action {
             Action::Published { worker, attempt, report } => {
                 self.recorded.push(RestoredTask { worker: *worker, attempt: *attempt, report: (**report).clone() });
+                false
+            }
+            Action::Charged { task, failures } => {
+                self.failures.push((*task, *failures));
                 false
             }
             _ => true,

@@ -11,6 +11,7 @@ use super::spawn::Spawner;
 use crate::attempts::{Event, Exit};
 use crate::job::Limits;
 use crate::logs::SharedLog;
+use crate::progress::Watch;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
-use windrow_model::{AttemptId, Code, Digest, Failure, JobId};
+use windrow_model::{AttemptId, Chunk, Code, Digest, Failure, JobId};
 use windrow_proto::v1::{self, from_executor, to_executor};
 use windrow_proto::{ConvertError, FrameError};
 
@@ -45,7 +46,8 @@ pub struct Plan {
 /// What an executor is told.
 #[derive(Debug)]
 pub enum Command {
-    Run(AttemptId, Box<v1::RunTask>),
+    /// With the chunk that it reads, if it reads one.
+    Run(AttemptId, Box<v1::RunTask>, Option<Box<Chunk>>),
     Cancel(AttemptId),
     Kill,
     /// Close the socket, which asks it to end, and kill it if it does not.
@@ -88,12 +90,13 @@ pub fn start(
     generation: u64,
     spawner: Spawner,
     log: SharedLog,
+    watch: Watch,
     plan: impl Future<Output = Result<Plan, Failure>> + Send + 'static,
     events: impl Fn(Event) + Send + Sync + 'static,
 ) -> Handle {
     let (commands, queue) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
-        let mut life = Life { job, generation, log, commands: queue, events, ours: false };
+        let mut life = Life { job, generation, log, watch, commands: queue, events, ours: false };
         let (mut process, sender, receiver, mut overdue) = match life.begin(spawner, plan).await {
             Ok(parts) => parts,
             Err(NotStarted { failure, killed }) => {
@@ -121,6 +124,7 @@ struct Life<E> {
     job: JobId,
     generation: u64,
     log: SharedLog,
+    watch: Watch,
     commands: mpsc::UnboundedReceiver<Command>,
     events: E,
     /// This worker killed it or asked it to end.
@@ -224,7 +228,8 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
                     break None;
                 }
                 command = self.commands.recv() => match (command, &sender) {
-                    (Some(Command::Run(attempt, run)), Some(sender)) => {
+                    (Some(Command::Run(attempt, run, chunk)), Some(sender)) => {
+                        chunk.into_iter().for_each(|chunk| self.watch.begin(attempt, *chunk));
                         self.log.lock().started(attempt);
                         let message = v1::ToExecutor { message: Some(to_executor::Message::Run(*run)) };
                         if let Err(e) = sender.send(&message) {
@@ -251,7 +256,9 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
                 () = sleep_until(close_by.unwrap_or_else(Instant::now)), if close_by.is_some() => break None,
                 _ = sample.tick() => {
                     process.sample_memory();
-                    for (attempt, failure) in overdue.look(std::time::Instant::now(), process.crumbs_now()) {
+                    let threads = process.crumbs_now();
+                    self.watch.look(&threads);
+                    for (attempt, failure) in overdue.look(std::time::Instant::now(), threads) {
                         let failure = self.with_stderr(failure);
                         (self.events)(Event::TaskOverdue { generation: self.generation, attempt, failure });
                     }
@@ -270,7 +277,11 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
     }
 
     /// Passes on one message; false at the end of the stream.
-    fn hear(&self, process: &Process, message: Result<Option<v1::FromExecutor>, FrameError>) -> Result<bool, Failure> {
+    fn hear(
+        &mut self,
+        process: &Process,
+        message: Result<Option<v1::FromExecutor>, FrameError>,
+    ) -> Result<bool, Failure> {
         let broken = |e: ConvertError| protocol(&e.to_string());
         let event = match message.map_err(|e| protocol(&e.to_string()))? {
             None => return Ok(false),
@@ -288,6 +299,9 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
                 _ => return Err(protocol("it says something that only a starting executor says")),
             },
         };
+        if let Event::TaskDone { attempt, .. } | Event::TaskFailed { attempt, .. } = &event {
+            self.watch.end(*attempt);
+        }
         (self.events)(event);
         Ok(true)
     }

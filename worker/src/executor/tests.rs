@@ -3,6 +3,7 @@
 use super::{Command, Handle, Plan, Spawner, supervise};
 use crate::attempts::{Event, Exit};
 use crate::logs::Logs;
+use crate::progress::Watch;
 use crate::testing::{attempt, job, task};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,10 @@ use tokio::sync::mpsc;
 use windrow_model::{AttemptId, Code, Digest, OutputReport, TaskOutput};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
+
+fn watch() -> Watch {
+    Watch::new(Default::default())
+}
 
 fn fake() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_executor.py")
@@ -45,7 +50,8 @@ impl Fixture {
         let (post, events) = mpsc::unbounded_channel();
         let events_in = move |event| drop(post.send(event));
         let spawner = Spawner::start(owner()).unwrap();
-        let handle = supervise::start(job(1), 1, spawner.clone(), logs.open(job(1)), async { Ok(plan) }, events_in);
+        let handle =
+            supervise::start(job(1), 1, spawner.clone(), logs.open(job(1)), watch(), async { Ok(plan) }, events_in);
         Fixture { folder, logs, handle, _spawner: spawner, events }
     }
 
@@ -63,7 +69,7 @@ impl Fixture {
         std::fs::create_dir(&folder).unwrap();
         let task = task(id, vec![TaskOutput::Broadcast]);
         let run = v1::RunTask { task: Some((*task).into()), folder: path_to_bytes(&folder), ..Default::default() };
-        self.handle.tell(Command::Run(id, Box::new(run)));
+        self.handle.tell(Command::Run(id, Box::new(run), None));
     }
 
     async fn exit(&mut self) -> Exit {
@@ -255,7 +261,7 @@ async fn an_executor_that_nobody_wants_any_more_is_not_started() {
     let (post, mut events) = mpsc::unbounded_channel();
     let never = std::future::pending();
     let spawner = Spawner::start(owner()).unwrap();
-    let handle = supervise::start(job(1), 1, spawner, logs.open(job(1)), never, move |e| drop(post.send(e)));
+    let handle = supervise::start(job(1), 1, spawner, logs.open(job(1)), watch(), never, move |e| drop(post.send(e)));
     handle.tell(Command::Close);
     assert!(matches!(events.recv().await, Some(Event::ExecutorNotStarted { .. })));
     handle.ended().await;

@@ -7,6 +7,7 @@ use crate::attempts::{Action, Event, Report};
 use crate::executor::{self, Command, supervise};
 use crate::job::JobSetup;
 use crate::kept;
+use crate::progress::Watch;
 use crate::publish::{check_setup, publish};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -107,7 +108,8 @@ impl Node {
             let _ = post.send(Mail::Attempt(event));
         };
         let log = self.parts.logs.open(id);
-        let handle = supervise::start(id, generation, self.parts.spawner.clone(), log, plan, events);
+        let watch = Watch::new(self.parts.progress.clone());
+        let handle = supervise::start(id, generation, self.parts.spawner.clone(), log, watch, plan, events);
         if let Some(last) = job.executor.replace(handle) {
             job.gone.retain(|h| !h.has_ended());
             job.gone.push(last);
@@ -124,13 +126,17 @@ impl Node {
         {
             *chunk = Chunk { skip: std::mem::take(&mut chunk.skip), ..local };
         }
+        let chunk = task.inputs.iter().find_map(|input| match input {
+            TaskInput::Chunk(chunk) => Some(Box::new(chunk.clone())),
+            TaskInput::Segments(_) | TaskInput::Inline(_) => None,
+        });
         let run = v1::RunTask {
             task: Some(task.into()),
             folder: path_to_bytes(&folder),
             segments: self.staged.get(&id).map(|s| s.segments.clone()).unwrap_or_default(),
             compress: self.parts.compress,
         };
-        let run = Command::Run(id, Box::new(run));
+        let run = Command::Run(id, Box::new(run), chunk);
         let Some(executor) = self.jobs.get(&id.task.job).and_then(|j| j.executor.as_ref()) else { return };
         if !again {
             return executor.tell(run);

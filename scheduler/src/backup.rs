@@ -1,0 +1,108 @@
+//! Backup attempts: slow tasks at a stage's end run a second time, on another worker.
+//!
+//! Slots go to them only while no task waits for one. Which task needs a backup `speculate.rs` says; what becomes of the
+//! two attempts is decided where attempts end (`attempt.rs`).
+
+use crate::event::Progress;
+use crate::job::Job;
+use crate::lease::Timer;
+use crate::speculate::{BACKUPS_PER_TASK, allowance, is_late_stage};
+use crate::stage::Stage;
+use crate::state::State;
+use crate::task::TaskState;
+use windrow_model::{JobId, JobState, WorkerId};
+
+impl Stage {
+    /// Some of its tasks may turn out to be slow.
+    fn is_late(&self) -> bool {
+        self.running > 0 && self.blocked_by == 0 && is_late_stage(self.done, self.tasks.len())
+    }
+}
+
+impl Job {
+    /// Two attempts of a stage whose function is not one of its input would not make the same.
+    pub fn may_have_backups(&self, stage: &Stage) -> bool {
+        self.spec.options.backup_attempts && stage.deterministic
+    }
+
+    /// It has stages in which slow tasks would show.
+    pub fn watches_for_slow_tasks(&self) -> bool {
+        self.state == JobState::Running
+            && self.spec.options.backup_attempts
+            && self.stages.iter().any(|s| s.is_late() && s.deterministic)
+    }
+}
+
+impl State {
+    /// Something of the job has changed: from when on slow tasks are looked for.
+    pub fn watch_for_slow_tasks(&mut self, id: JobId) {
+        let watch = self.jobs.get(&id).is_some_and(Job::watches_for_slow_tasks);
+        if watch && !self.timers.is_set(Timer::Backups(id)) {
+            // Looking must go on, even if it was configured to be rare.
+            let due = self.now.plus_ms(self.config.backup_every_ms.max(1)).min(windrow_model::Time(u64::MAX - 1));
+            self.timers.set(Timer::Backups(id), due);
+        }
+    }
+
+    /// How far the attempts of a worker are.
+    pub fn handle_beat(&mut self, worker: WorkerId, progress: Vec<Progress>) {
+        self.renew_lease(worker);
+        let now = self.now;
+        for Progress { attempt, permille } in progress {
+            let Some(task) = self.task_mut(attempt.task) else { continue };
+            match (&task.state, &mut task.backup) {
+                (TaskState::Running(run), _) if run.attempt == attempt && run.worker == worker => {
+                    task.pace.tell(now, permille);
+                }
+                (TaskState::Running(_), Some(b)) if b.run.attempt == attempt && b.run.worker == worker => {
+                    b.pace.tell(now, permille);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Gives backups to those that will end last.
+    pub fn look_for_slow_tasks(&mut self, id: JobId) {
+        // A task that waits has the better claim to a slot.
+        if self.queue.len() == 0 && self.workers.free().next().is_some() {
+            for (s, t) in self.slow_tasks(id) {
+                let Some(job) = self.jobs.get(&id) else { break };
+                if job.spec.options.slots_max.is_some_and(|max| job.slots >= max) {
+                    break;
+                }
+                self.start_backup(id, s, t);
+            }
+        }
+        self.requeue(id);
+    }
+
+    /// As many as may have a backup now, the one that needs longest first.
+    fn slow_tasks(&self, id: JobId) -> Vec<(usize, usize)> {
+        let Some(job) = self.jobs.get(&id).filter(|j| j.state == JobState::Running && !j.held) else {
+            return Vec::new();
+        };
+        let tasks: usize = job.stages.iter().map(|s| s.tasks.len()).sum();
+        let slots = self.workers.slots();
+        let most = allowance(job.backups_running, job.backups, tasks as u64, slots);
+        if most == 0 {
+            return Vec::new();
+        }
+        let mut slow: Vec<(u64, (usize, usize))> = Vec::new();
+        for (s, stage) in job.stages.iter().enumerate().filter(|(_, s)| s.is_late() && job.may_have_backups(s)) {
+            for (t, task) in stage.tasks.iter().enumerate() {
+                let alone = matches!(task.state, TaskState::Running(_)) && task.backup.is_none();
+                if !alone || task.backups >= BACKUPS_PER_TASK {
+                    continue;
+                }
+                let Some(expected) = stage.durations.expected_ms(task.bytes) else { continue };
+                if let Some(left) = task.pace.backup_pays(self.now, expected, self.config.backup_after_ms) {
+                    slow.push((left, (s, t)));
+                }
+            }
+        }
+        slow.sort_by_key(|(left, place)| (std::cmp::Reverse(*left), *place));
+        slow.truncate(most as usize);
+        slow.into_iter().map(|(_, place)| place).collect()
+    }
+}

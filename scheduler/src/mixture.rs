@@ -1,0 +1,161 @@
+//! No result is a mixture of what two attempts of one task made.
+//!
+//! A task that runs again because its output was lost may give another one, if its function is not one of its input. Each
+//! attempt reports a digest of what it read; a reader's is compared with what can be read now: when it reports, and when
+//! a stage that it reads is complete again. Whoever has read something else runs again. If that cannot be, because its
+//! parts are granted or staged, the job fails.
+//!
+//! Digests are told again by workers after a restart, and those of tasks with staged parts are in the journal with the
+//! rest of their reports, so that this holds from one life of the driver to the next.
+
+use crate::action::Action;
+use crate::job::Job;
+use crate::planted::{self, Planted};
+use crate::state::State;
+use crate::task::TaskState;
+use windrow_model::{
+    AttemptId, Code, Failure, JobId, JobState, OutputReport, StageId, TaskId, WorkerId, input_digest, output_digest,
+};
+
+/// A task that has read what is not there any more.
+struct Stale {
+    stage: usize,
+    task: usize,
+    read: u64,
+    now: u64,
+    /// Its parts are granted or staged.
+    committed: bool,
+}
+
+impl Job {
+    /// Digest of what a task of this stage would read now; `None` if nothing, or while something of it is made again or
+    /// was never told of in this life.
+    fn readable(&mut self, s: usize, t: usize) -> Option<u64> {
+        let producers = &self.stages[s].links.producers;
+        // Only of a restored job a task may be done of which nobody has told.
+        let told = |p: usize| !self.restored || self.stages[p].tasks.iter().all(|t| t.held.is_some());
+        let whole = |p: &usize| self.stages[*p].is_done() && told(*p);
+        if producers.is_empty() || !producers.iter().all(whole) {
+            return None;
+        }
+        let inputs = self.inputs(s, t);
+        Some(input_digest(&inputs, |id: StageId| self.stages[id.0 as usize].deterministic))
+    }
+
+    /// What a task made differs from what an earlier attempt of it had made: both digests.
+    pub fn note_change(&mut self, s: usize, t: usize, attempt: AttemptId, outputs: &[OutputReport]) {
+        let deterministic = self.stages[s].deterministic;
+        let task = &mut self.stages[s].tasks[t];
+        let Some(before) = task.held.as_ref().filter(|held| held.attempt != attempt) else { return };
+        let digests = (output_digest(&before.outputs), output_digest(outputs));
+        if digests.0 != digests.1 || !deterministic {
+            task.changed = Some(digests);
+        }
+    }
+
+    /// Readers of a stage that have read something else than what it gives now, or may have.
+    fn stale_readers(&mut self, s: usize) -> Vec<Stale> {
+        let mut stale = Vec::new();
+        for stage in self.stages[s].links.readers.clone() {
+            for task in 0..self.stages[stage].tasks.len() {
+                let reader = &self.stages[stage].tasks[task];
+                let staged = !reader.published.is_empty();
+                let (read, granted) = match &reader.state {
+                    TaskState::Publishing(_, report) => (Some(report.inputs), true),
+                    // What it has read nobody can tell any more: what it makes now tells its readers.
+                    TaskState::Done if reader.held.is_none() => {
+                        stale.push(Stale { stage, task, read: 0, now: 0, committed: false });
+                        continue;
+                    }
+                    TaskState::Done => (reader.read, false),
+                    _ if staged => (reader.read, false),
+                    _ => continue,
+                };
+                let Some(now) = self.readable(stage, task) else { break };
+                if let Some(read) = read.filter(|read| *read != now && *read != 0) {
+                    stale.push(Stale { stage, task, read, now, committed: staged || granted });
+                }
+            }
+        }
+        stale
+    }
+}
+
+impl State {
+    /// Whether an attempt that reports has read what others read now. If not it runs again, and nobody is charged.
+    pub fn has_read_what_is_there(&mut self, worker: WorkerId, attempt: AttemptId, read: u64) -> bool {
+        let id = attempt.task;
+        let Some(job) = self.jobs.get_mut(&id.job) else { return true };
+        let now = job.readable(id.stage.0 as usize, id.index as usize);
+        // Zero: a job's binary of an earlier release does not tell.
+        if read == 0 || now.is_none_or(|now| now == read) || planted::has(Planted::StaleReaderTaken) {
+            return true;
+        }
+        self.out.push(Action::Revoke { worker, attempt });
+        if !self.stop_one(attempt) {
+            self.retry_uncharged(id);
+        }
+        false
+    }
+
+    /// The stage is complete, perhaps again: whoever has read something else from it runs again. False if the job has
+    /// failed instead.
+    pub fn settle_readers(&mut self, id: JobId, s: usize) -> bool {
+        let State { jobs, workers, .. } = self;
+        let Some(job) = jobs.get_mut(&id) else { return false };
+        // Of a job whose commit has begun the parts are settled; what runs again is only for what it collects.
+        if job.sealed || planted::has(Planted::MixtureUnseen) {
+            return true;
+        }
+        for stale in job.stale_readers(s) {
+            if stale.committed {
+                let failure = mixture(job, s, &stale);
+                self.end_job(id, JobState::Failed, Some(failure));
+                return false;
+            }
+            let task = &mut job.stages[stale.stage].tasks[stale.task];
+            task.must_run = true;
+            job.reopen(stale.stage, stale.task, workers);
+        }
+        true
+    }
+
+    /// A task whose parts are staged has run again for what else it makes. False if that does not fit the parts, and the
+    /// job has failed.
+    pub fn fits_its_parts(&mut self, id: TaskId, attempt: AttemptId) -> bool {
+        let Some(task) = self.task(id) else { return false };
+        let sealed = self.jobs.get(&id.job).is_some_and(|job| job.sealed);
+        let Some((before, now)) = task.changed.filter(|_| !sealed) else { return true };
+        if task.published.iter().all(|part| part.attempt == attempt) || planted::has(Planted::MixtureUnseen) {
+            return true;
+        }
+        let what = format!(
+            "task {}/{} gave another output when it ran again (digest {now:016x}, before {before:016x}), and its parts are \
+             published already",
+            id.stage, id.index
+        );
+        self.end_job(id.job, JobState::Failed, Some(Failure::new(Code::NondeterministicTask, what)));
+        false
+    }
+}
+
+fn mixture(job: &Job, s: usize, stale: &Stale) -> Failure {
+    let label = |s: usize| job.spec.plan.stages.get(s).map(|p| format!("{s} `{}` ({})", p.label, p.place));
+    let reader = format!("task {} of stage {}", stale.task, label(stale.stage).unwrap_or_default());
+    let changed = job.stages[s].tasks.iter().enumerate().find_map(|(t, task)| Some((t, task.changed?)));
+    let what = match changed {
+        Some((t, (before, now))) => format!(
+            "task {t} of stage {} gave another output when it ran again (digest {now:016x}, before {before:016x}), and \
+             {reader}, which has read the first one, is published already",
+            label(s).unwrap_or_default()
+        ),
+        None => format!(
+            "a task of stage {} gave another output when it ran again: {reader} is published already and has read digest \
+             {:016x}, it would be {:016x} now",
+            label(s).unwrap_or_default(),
+            stale.read,
+            stale.now
+        ),
+    };
+    Failure::new(Code::NondeterministicTask, what)
+}

@@ -1,0 +1,183 @@
+//! When a backup attempt of a slow task pays.
+//!
+//! Backup tasks are those of Google's MapReduce (Dean and Ghemawat 2004, section 3.6); which task gets one follows LATE
+//! (Zaharia et al., OSDI 2008): the one that will end last by the rate of its own progress, not the one that merely has
+//! run for long. A backup pays if the task would need clearly longer to its end than a fresh attempt needs altogether,
+//! judged by those of its stage that are done. It knows nothing of workers and slots.
+
+use windrow_model::Time;
+
+/// Attempts beside the first that one task may get, per life of the driver.
+pub(crate) const BACKUPS_PER_TASK: u32 = 2;
+/// In all a job may get so many, and one for every ten tasks.
+const BACKUPS_PER_JOB: u64 = 10;
+/// At the same time a job may have so many, or a tenth of all slots if that is more (LATE's cap).
+const BACKUPS_AT_ONCE: u64 = 2;
+
+/// Quarters of powers of two: enough for every number of milliseconds.
+const BUCKETS: usize = 4 * 64;
+
+/// How long an attempt has been there, and how far it was at which time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pace {
+    pub since: Time,
+    /// Thousandths of its input; 0: nothing is known.
+    permille: u32,
+    told: Time,
+}
+
+impl Pace {
+    /// An attempt that begins now, or is heard of for the first time.
+    pub fn begin(now: Time) -> Self {
+        Pace { since: now, permille: 0, told: now }
+    }
+
+    /// It is so far now.
+    pub fn tell(&mut self, now: Time, permille: u32) {
+        (self.permille, self.told) = (permille.min(1_000), now);
+    }
+
+    /// Milliseconds until it ends, if it goes on as it did. As long again as it has run so far if there is no better
+    /// guess.
+    fn left_ms(&self, now: Time) -> u64 {
+        let elapsed = now.since_ms(self.since);
+        let Some(all) = (self.told.since_ms(self.since) * 1_000).checked_div(u64::from(self.permille)) else {
+            return elapsed;
+        };
+        // Beyond its own estimate: as long again as nothing was heard of it.
+        all.checked_sub(elapsed).unwrap_or(now.since_ms(self.told))
+    }
+
+    /// How long the attempt still needs, if a backup that is expected to need `expected_ms` pays. One that has only begun
+    /// gets none: its rate says nothing yet, and it is not slow before `after_ms`.
+    pub fn backup_pays(&self, now: Time, expected_ms: u64, after_ms: u64) -> Option<u64> {
+        let elapsed = now.since_ms(self.since);
+        let left = self.left_ms(now);
+        let judged = elapsed >= after_ms && elapsed >= expected_ms / 2;
+        (judged && left > expected_ms + expected_ms / 2 && left >= after_ms).then_some(left)
+    }
+}
+
+/// What the finished attempts of a stage took: a histogram, so that a median costs the same for any number of them.
+#[derive(Default)]
+pub(crate) struct Durations {
+    counts: Vec<u32>,
+    done: u64,
+    bytes: u64,
+}
+
+impl Durations {
+    /// An attempt that read `bytes` has finished.
+    pub fn add(&mut self, ms: u64, bytes: u64) {
+        if self.counts.is_empty() {
+            self.counts.resize(BUCKETS, 0);
+        }
+        self.counts[bucket(ms)] += 1;
+        self.done += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// What an attempt on `bytes` will take: the median, and in proportion if its input is larger than the average.
+    pub fn expected_ms(&self, bytes: u64) -> Option<u64> {
+        let mut before = 0;
+        let median = self.counts.iter().position(|n| {
+            before += u64::from(*n);
+            before * 2 >= self.done
+        });
+        let ms = upper(median.filter(|_| self.done > 0)?);
+        let average = (self.bytes / self.done).max(1);
+        let scaled = u128::from(ms) * u128::from(bytes.max(average)) / u128::from(average);
+        Some(u64::try_from(scaled).unwrap_or(u64::MAX))
+    }
+}
+
+fn bucket(ms: u64) -> usize {
+    let n = ms.max(1);
+    let power = n.ilog2();
+    let quarter = if power >= 2 { n >> (power - 2) & 3 } else { n << (2 - power) & 3 };
+    4 * power as usize + quarter as usize
+}
+
+/// No duration in the bucket is longer.
+fn upper(bucket: usize) -> u64 {
+    let (power, quarter) = (bucket as u32 / 4, bucket as u128 % 4);
+    u64::try_from(((5 + quarter) << power) / 4).unwrap_or(u64::MAX)
+}
+
+/// Whether enough of a stage is done to tell who is slow.
+pub(crate) fn is_late_stage(done: usize, tasks: usize) -> bool {
+    done > 0 && done < tasks && done * 2 >= tasks
+}
+
+/// How many backups a job may begin now.
+pub(crate) fn allowance(running: u64, begun: u64, tasks: u64, slots: u64) -> u64 {
+    let at_once = BACKUPS_AT_ONCE.max(slots / 10).saturating_sub(running);
+    let in_all = (BACKUPS_PER_JOB + tasks / 10).saturating_sub(begun);
+    at_once.min(in_all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_no_more_than_a_quarter_too_wide() {
+        for ms in (1..5_000).chain([u64::from(u32::MAX), 1 << 40, u64::MAX >> 1]) {
+            let most = upper(bucket(ms));
+            assert!(most >= ms && (most - ms) * 3 <= ms.max(3), "{ms}: {most}");
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn a_larger_input_may_take_longer_and_a_smaller_one_not_less() {
+        let mut durations = Durations::default();
+        assert_eq!(durations.expected_ms(10), None);
+        [90, 100, 100, 5_000].into_iter().for_each(|ms| durations.add(ms, 10));
+        let expected = durations.expected_ms(10).unwrap();
+        assert!((100..=125).contains(&expected), "{expected}");
+        assert_eq!(durations.expected_ms(1), Some(expected));
+        assert_eq!(durations.expected_ms(30), Some(3 * expected));
+    }
+
+    #[test]
+    fn the_rate_counts_and_not_the_time_alone() {
+        // Long there, and nearly done.
+        let mut pace = Pace::begin(Time(0));
+        pace.tell(Time(10_000), 950);
+        assert_eq!(pace.backup_pays(Time(10_000), 1_000, 500), None);
+        // Not longer there than others, and slow.
+        let mut pace = Pace::begin(Time(0));
+        pace.tell(Time(900), 100);
+        assert_eq!(pace.backup_pays(Time(900), 1_000, 500), Some(8_100));
+        // Has only begun.
+        assert_eq!(pace.backup_pays(Time(900), 1_000, 1_000), None);
+        assert_eq!(pace.backup_pays(Time(900), 2_000, 500), None);
+        // Stands still: each word makes the end later.
+        pace.tell(Time(3_000), 100);
+        assert_eq!(pace.backup_pays(Time(3_000), 1_000, 500), Some(27_000));
+    }
+
+    #[test]
+    fn without_a_word_it_is_the_time() {
+        let pace = Pace::begin(Time(0));
+        assert_eq!(pace.backup_pays(Time(1_400), 1_000, 500), None);
+        assert_eq!(pace.backup_pays(Time(1_600), 1_000, 500), Some(1_600));
+        // It should be done by its last word, and nothing more came.
+        let mut pace = Pace::begin(Time(0));
+        pace.tell(Time(100), 500);
+        assert_eq!(pace.backup_pays(Time(150), 100, 50), None);
+        assert_eq!(pace.backup_pays(Time(1_000), 100, 50), Some(900));
+    }
+
+    #[test]
+    fn backups_are_few() {
+        assert!(!is_late_stage(0, 0) && !is_late_stage(0, 1) && !is_late_stage(1, 3) && !is_late_stage(3, 3));
+        assert!(is_late_stage(1, 2) && is_late_stage(2, 3));
+        assert_eq!(allowance(0, 0, 0, 4), 2);
+        assert_eq!(allowance(1, 1, 0, 4), 1);
+        assert_eq!(allowance(0, 10, 9, 4), 0);
+        assert_eq!(allowance(0, 10, 30, 400), 3);
+        assert_eq!(allowance(3, 3, 1_000, 40), 1);
+    }
+}

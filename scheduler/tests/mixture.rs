@@ -1,0 +1,255 @@
+//! Tasks that give another output when they run again: their readers run again too, or the job fails.
+
+mod support;
+use support::*;
+use windrow_model::*;
+use windrow_scheduler::{Action, Event, RestoredJob, RestoredSplit};
+
+/// As a task whose output depends on `salt`, and on what it has read.
+fn report_with(task: &Task, salt: u32) -> TaskReport {
+    let mut report = report(task);
+    let salt = salt ^ report.inputs as u32;
+    for output in &mut report.outputs {
+        if let OutputReport::Edge(segments) = output {
+            segments.iter_mut().for_each(|s| s.digest = s.partition ^ salt);
+        }
+    }
+    report
+}
+
+fn done(h: &mut Harness, n: u8, stage: u32, index: u32, salt: u32) -> (AttemptId, Vec<Action>) {
+    let (worker, task) = h.take(n, stage, index);
+    let (attempt, report) = (task.attempt, report_with(&task, salt));
+    let mut actions = h.step(Event::AttemptDone { worker, attempt, report });
+    if actions.contains(&Action::Grant { worker, attempt }) {
+        actions.extend(h.step(Event::Published { worker, attempt }));
+    }
+    (attempt, actions)
+}
+
+fn error(h: &Harness) -> Failure {
+    h.ended[&job_id(1)].error.clone().unwrap()
+}
+
+/// The only map is on worker 1, which has one slot; one reduce runs there and one on worker 2.
+fn two_reduces(plan: Plan) -> Harness {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, plan, &[1]);
+    done(&mut h, 1, 0, 0, 7);
+    h.join(2, 1);
+    assert_eq!(h.running(), ["1/0@1", "1/1@2"]);
+    h
+}
+
+#[test]
+fn the_same_output_again_costs_nobody_anything() {
+    let mut h = two_reduces(map_reduce(2));
+    h.join(3, 1);
+    assert_eq!(assigns(&h.leave(1)), ["0/0@3"]);
+    done(&mut h, 1, 0, 0, 7);
+    let (worker, task) = h.take(1, 1, 1);
+    let taken = h.step(Event::AttemptDone { worker, attempt: task.attempt, report: report_with(&task, 7) });
+    assert_eq!(taken, [Action::Grant { worker, attempt: task.attempt }]);
+}
+
+#[test]
+fn a_reader_that_runs_and_has_read_the_first_output_runs_again() {
+    let mut h = two_reduces(map_reduce(2));
+    h.join(3, 1);
+    h.leave(1);
+    done(&mut h, 1, 0, 0, 8);
+    let (worker, task) = h.take(1, 1, 1);
+    let report = report_with(&task, 7);
+    let actions = h.step(Event::AttemptDone { worker, attempt: task.attempt, report });
+    assert_eq!(actions[0], Action::Revoke { worker, attempt: task.attempt });
+    assert_eq!(assigns(&actions).len(), 1, "it runs again: {actions:?}");
+    h.finish_all();
+    h.commit(1);
+    let end = &h.ended[&job_id(1)];
+    assert_eq!((end.state, end.tasks.failed), (JobState::Done, 0));
+}
+
+#[test]
+fn a_reader_that_is_published_fails_the_job_with_both_digests() {
+    let mut h = two_reduces(map_reduce(2));
+    h.join(3, 1);
+    done(&mut h, 1, 1, 1, 0);
+    h.leave(1);
+    done(&mut h, 1, 0, 0, 8);
+    let error = error(&h);
+    assert_eq!(error.code, Code::NondeterministicTask);
+    let digest = |salt: u32| {
+        output_digest(&[OutputReport::Edge((0..2).map(|p| Segment { digest: p ^ salt, ..segment(p) }).collect())])
+    };
+    for part in [format!("{:016x}", digest(7)), format!("{:016x}", digest(8)), "task 0 of stage 0".into()] {
+        assert!(error.message.contains(&part), "no {part}: {error}");
+    }
+}
+
+#[test]
+fn a_reader_that_is_granted_fails_the_job_too() {
+    let mut h = two_reduces(map_reduce(2));
+    h.join(3, 1);
+    let (worker, task) = h.take(1, 1, 1);
+    h.done(worker, &task);
+    h.leave(1);
+    done(&mut h, 1, 0, 0, 8);
+    assert_eq!(error(&h).code, Code::NondeterministicTask);
+}
+
+/// map → middle → reduce, each with two partitions.
+fn three_stages() -> Plan {
+    plan(vec![
+        stage("map", vec![source()], vec![edge(2)]),
+        stage("middle", vec![edge_from(&[(0, 0)])], vec![edge(2)]),
+        stage("reduce", vec![edge_from(&[(1, 0)])], vec![sink(0)]),
+    ])
+}
+
+#[test]
+fn what_was_made_from_the_first_output_is_made_again_up_to_the_last_reader() {
+    let mut h = two_reduces(three_stages());
+    done(&mut h, 1, 1, 1, 0);
+    // Map and one middle task are lost; the other one is done with what the first map wrote.
+    h.join(3, 1);
+    h.leave(1);
+    let (_, actions) = done(&mut h, 1, 0, 0, 8);
+    let middles: Vec<_> = assigns(&actions).into_iter().map(|a| a[..3].to_string()).collect();
+    assert_eq!(middles, ["1/0", "1/1"], "both run, the one that was done as well");
+    done(&mut h, 1, 1, 0, 0);
+    done(&mut h, 1, 1, 1, 0);
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+#[test]
+fn outputs_of_a_stage_that_is_not_deterministic_are_never_the_same() {
+    let mut random = map_reduce(2);
+    random.stages[0].deterministic = false;
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, random.clone(), &[1]);
+    done(&mut h, 1, 0, 0, 7);
+    h.join(2, 1);
+    h.join(3, 1);
+    let (worker, task) = h.take(1, 1, 1);
+    let inputs = input_digest(&task.inputs, |_| false);
+    let report = TaskReport { inputs, ..report(&task) };
+    h.step(Event::AttemptDone { worker, attempt: task.attempt, report });
+    h.step(Event::Published { worker, attempt: task.attempt });
+    h.leave(1);
+    done(&mut h, 1, 0, 0, 7);
+    assert_eq!(error(&h).code, Code::NondeterministicTask);
+}
+
+#[test]
+fn a_task_with_published_parts_must_give_the_same_segments_again() {
+    for (salt, state) in [(7, JobState::Running), (8, JobState::Failed)] {
+        let plan = plan(vec![
+            stage("map", vec![source()], vec![edge(1)]),
+            stage("middle", vec![edge_from(&[(0, 0)])], vec![sink(0), edge(1)]),
+            stage("reduce", vec![edge_from(&[(1, 1)])], vec![sink(1)]),
+        ]);
+        let mut h = Harness::new();
+        h.join(1, 1);
+        h.submit(1, plan, &[1]);
+        done(&mut h, 1, 0, 0, 0);
+        done(&mut h, 1, 1, 0, 7);
+        h.leave(1);
+        h.join(2, 1);
+        done(&mut h, 1, 0, 0, 0);
+        done(&mut h, 1, 1, 0, salt);
+        assert_eq!(h.status(1).state, state, "{:?}", h.status(1).error);
+    }
+}
+
+#[test]
+fn what_a_published_reader_has_read_is_known_after_a_restart() {
+    for (salt, fails) in [(7, false), (8, true)] {
+        let mut old = two_reduces(map_reduce(2));
+        done(&mut old, 1, 1, 1, 0);
+        let restored = RestoredJob {
+            spec: Box::new(spec(1, map_reduce(2), JobOptions::default())),
+            unix_ms: 0,
+            elapsed_ms: 0,
+            split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 100, stages: vec![chunks(0, 1)] }),
+            published: old.recorded,
+            bad_records: vec![],
+            failures: vec![],
+            sealed: false,
+        };
+        let mut h = Harness::in_epoch(Default::default(), 2);
+        h.step(Event::Restored { job: Box::new(restored) });
+        h.step(Event::Awaited { workers: vec![], ms: 1 });
+        // Both workers are gone with the map's output.
+        h.join(3, 1);
+        done(&mut h, 1, 0, 0, salt);
+        assert_eq!(h.ended.contains_key(&job_id(1)), fails);
+        if fails {
+            assert_eq!(error(&h).code, Code::NondeterministicTask);
+        }
+    }
+}
+
+/// The middle task's output was lost, and nobody needs it. But what it had read nobody can tell any more, and the part
+/// that was made from it is published.
+#[test]
+fn a_published_part_is_compared_through_tasks_that_nobody_tells_of() {
+    for (salt, fails) in [(7, false), (8, true)] {
+        let plan = plan(vec![
+            stage("map", vec![source()], vec![edge(1)]),
+            stage("middle", vec![edge_from(&[(0, 0)])], vec![edge(1)]),
+            stage("reduce", vec![edge_from(&[(1, 0)])], vec![sink(0)]),
+            stage("other", vec![edge_from(&[(0, 0)])], vec![sink(1)]),
+        ]);
+        let mut old = Harness::new();
+        old.join(1, 1);
+        old.submit(1, plan.clone(), &[1]);
+        done(&mut old, 1, 0, 0, 7);
+        done(&mut old, 1, 1, 0, 0);
+        done(&mut old, 1, 2, 0, 0);
+        assert_eq!(old.running(), ["3/0@1"]);
+        let restored = RestoredJob {
+            spec: Box::new(spec(1, plan, JobOptions::default())),
+            unix_ms: 0,
+            elapsed_ms: 0,
+            split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 100, stages: vec![chunks(0, 1)] }),
+            published: old.recorded,
+            bad_records: vec![],
+            failures: vec![],
+            sealed: false,
+        };
+        let mut h = Harness::in_epoch(Default::default(), 2);
+        h.step(Event::Restored { job: Box::new(restored) });
+        h.step(Event::Awaited { workers: vec![], ms: 1 });
+        h.join(2, 1);
+        done(&mut h, 1, 0, 0, salt);
+        done(&mut h, 1, 1, 0, 0);
+        assert_eq!(h.ended.contains_key(&job_id(1)), fails);
+    }
+}
+
+#[test]
+fn broadcasts_count_as_read_too() {
+    let plan = plan(vec![
+        stage("sample", vec![source()], vec![Output::Broadcast, edge(1)]),
+        stage("read", vec![edge_from(&[(0, 1)]), broadcast_from(0, 0)], vec![sink(0)]),
+    ]);
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, plan, &[1]);
+    done(&mut h, 1, 0, 0, 0);
+    let (worker, reader) = h.take(1, 1, 0);
+    let TaskInput::Segments(segments) = &reader.inputs[0] else { panic!("{reader:?}") };
+    h.join(2, 1);
+    let lost = failure(Code::SegmentCorrupt);
+    h.step(Event::SegmentLost { worker, reader: reader.attempt, segment: segments[0], failure: lost });
+    let (worker, again) = h.take(1, 0, 0);
+    let mut other = report(&again);
+    other.outputs[0] = OutputReport::Broadcast(vec![99]);
+    h.step(Event::AttemptDone { worker, attempt: again.attempt, report: other });
+    let (_, reader) = h.take(1, 1, 0);
+    assert_eq!(reader.inputs[1], TaskInput::Inline(vec![vec![99]]), "with the segments of the same attempt");
+}

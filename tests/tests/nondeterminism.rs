@@ -1,0 +1,51 @@
+//! A job whose tasks give something else each time: no result is a mixture of two of its runs.
+
+use windrow_tests::cluster::Cluster;
+use windrow_tests::corpus;
+use windrow_tests::program::{eventually, run};
+
+#[test]
+fn maps_that_are_random_fail_a_job_that_has_published_something_made_from_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    std::fs::create_dir(&gate).unwrap();
+    std::fs::write(folder.path().join("in"), format!("{}gate1\n", corpus::text(20, 30_000))).unwrap();
+    // With slots enough for the lost maps beside whoever waits.
+    let mut cluster = Cluster::start(2, 2);
+    let gate_arg = gate.to_str().unwrap();
+    let args = ["random", "in", "--output", "out", "--gate", gate_arg, "--chunk-size", "5kB", "--partitions", "3"];
+    let id = cluster.detach(folder.path(), "hostile", args);
+    eventually("one reduce waits, the others are published", || {
+        let reduces = cluster.json(["job", "get", &id])["stages"][1]["tasks"].clone();
+        reduces["done"] == 2 && reduces["running"] == 1
+    });
+    // Each of the workers has maps that the last reduce needs; what they give the second time is something else.
+    cluster.kill_worker(0);
+    let wait = run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url]));
+    wait.with(1).tells("NONDETERMINISTIC_TASK", &["ran again", "digest", "published"]);
+    assert!(!folder.path().join("out").exists());
+    std::fs::write(gate.join("open"), "").unwrap();
+    eventually("attempt folders are gone", || {
+        cluster.leftovers().iter().all(|f| f.starts_with(cluster.worker_folder(0)))
+    });
+    cluster.stop();
+}
+
+/// Nobody has published anything yet: it is as if the lost tasks had run for the first time.
+#[test]
+fn maps_that_are_random_and_run_again_before_anything_is_published_fail_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    std::fs::create_dir(&gate).unwrap();
+    std::fs::write(folder.path().join("in"), format!("{}gate1\n", corpus::text(20, 30_000))).unwrap();
+    let mut cluster = Cluster::start(2, 1);
+    let gate_arg = gate.to_str().unwrap();
+    let args = ["random", "in", "--output", "out", "--gate", gate_arg, "--chunk-size", "5kB", "--partitions", "1"];
+    let id = cluster.detach(folder.path(), "hostile", args);
+    eventually("the reduce waits", || std::fs::read_dir(&gate).unwrap().count() == 1);
+    cluster.kill_worker(1);
+    std::fs::write(gate.join("open"), "").unwrap();
+    run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
+    assert!(folder.path().join("out").join("_SUCCESS").exists());
+    cluster.stop();
+}
