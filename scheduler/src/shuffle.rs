@@ -206,11 +206,11 @@ impl State {
         if !other_goes_on {
             self.retry_uncharged(reader.task);
         }
-        self.doubt(reader.task, lost, failure.code);
+        self.doubt(worker, reader.task, lost, failure.code);
         self.requeue(reader.task.job);
     }
 
-    fn doubt(&mut self, reader: TaskId, lost: SegmentRef, code: Code) {
+    fn doubt(&mut self, side: WorkerId, reader: TaskId, lost: SegmentRef, code: Code) {
         let State { jobs, workers, .. } = self;
         let map = lost.attempt.task;
         let (s, t) = (map.stage.0 as usize, map.index as usize);
@@ -230,6 +230,9 @@ impl State {
                 task.avoid(lost.worker);
             }
             job.reopen(s, t, workers);
+        }
+        if code != Code::SegmentCorrupt && !gone {
+            self.cannot_reach(reader.job, lost.worker, reader, side);
         }
     }
 

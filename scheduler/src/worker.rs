@@ -64,6 +64,10 @@ impl Workers {
         self.all.iter().map(|(id, w)| (*id, w))
     }
 
+    pub fn live_count(&self) -> usize {
+        self.all.values().filter(|w| w.state != WorkerState::Lost).count()
+    }
+
     /// What this life of the worker made can still be had.
     pub fn lives(&self, id: WorkerId, incarnation: Incarnation) -> bool {
         self.live(id).is_some_and(|w| w.info.incarnation == incarnation)
