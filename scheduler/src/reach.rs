@@ -57,6 +57,12 @@ impl Complaints {
         }
     }
 
+    /// A worker has begun a new life, perhaps at another address.
+    pub fn forget(&mut self, worker: WorkerId) {
+        self.forget_holder(worker);
+        self.sides.retain(|(h, s)| *h != worker && *s != worker);
+    }
+
     /// Nothing that lies there is to be fetched any more.
     fn forget_holder(&mut self, holder: WorkerId) {
         self.readers.retain(|(h, _)| *h != holder);

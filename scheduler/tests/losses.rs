@@ -443,3 +443,27 @@ fn two_readers_that_cannot_fetch_from_a_worker_have_everything_there_made_again_
     h.commit(1);
     assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
 }
+
+/// Readers that began before a worker was started again look for it where it was.
+#[test]
+fn a_worker_that_was_started_again_is_not_blamed_by_readers_that_do_not_know_it() {
+    let mut h = Harness::new();
+    (1..=3).for_each(|n| drop(h.join(n, 2)));
+    h.submit_with(1, map_reduce(4), &[6], JobOptions { backup_attempts: false, ..JobOptions::default() });
+    let maps: Vec<(WorkerId, Task)> = h.assigned.clone();
+    (0..6).for_each(|t| drop(h.finish(1, 0, t)));
+    let holder = worker_id(1);
+    let readers: Vec<(WorkerId, Task)> = h.assigned.iter().filter(|(w, _)| *w != holder).cloned().collect();
+    h.now = h.now.plus_ms(1);
+    let kept = maps.iter().filter(|(w, _)| *w == holder).map(|(_, task)| told_done(task)).collect();
+    h.assigned.retain(|(w, _)| *w != holder);
+    h.join_telling(1, 2, 2, kept);
+    for (worker, task) in &readers {
+        let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
+        let segment = *segments.iter().find(|s| s.worker == holder).expect("it made two maps");
+        let (reader, failure) = (task.attempt, failure(Code::FetchFailed));
+        h.step(Event::SegmentLost { worker: *worker, reader, segment, failure });
+    }
+    let state = h.scheduler.workers().iter().find(|w| w.id == holder).map(|w| w.state);
+    assert_eq!(state, Some(WorkerState::Live));
+}

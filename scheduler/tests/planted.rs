@@ -26,7 +26,8 @@ fn every_planted_bug_is_found() {
         }
     }
     plant(None);
-    let innocent = (0..INNOCENT_RUNS).find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, seed % 2 == 1))).is_err());
+    let innocent =
+        (0..INNOCENT_RUNS).find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, seed % 2 == 1))).is_err());
     let _ = std::panic::take_hook();
     assert_eq!(innocent, None, "without a bug every run passes");
     assert!(missed.is_empty(), "not found: {missed:?}; found: {found:?}");
