@@ -21,7 +21,10 @@ use windrow_proto::v1;
 
 /// Streams at a time, over all peers.
 const STREAMS_MAX: usize = 8;
-const TRIES_MAX: u32 = 3;
+/// In a row without any progress, about a second: until then the end of a peer's process is known, and is no broken link.
+const TRIES_MAX: u32 = 5;
+/// A try that has waited for a silent peer counts for so many.
+const SILENT_TRIES: u32 = 2;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
@@ -51,8 +54,8 @@ struct Peer {
 
 /// How one try ended early.
 enum TryError {
-    /// Another try may help.
-    Broken(Failure),
+    /// Another try may help. It counts for so many.
+    Broken(Failure, u32),
     /// The peer says that it does not have the segment at this position.
     Refused(usize, Failure),
     Disk(Failure),
@@ -71,19 +74,21 @@ impl Fetcher {
         let _turn = peer.turn.acquire().await.expect("semaphores here are never closed");
         let _stream = self.streams.acquire().await.expect("semaphores here are never closed");
         let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
-        let mut whole = 0;
+        let (mut whole, mut tries) = (0, 0);
         loop {
             let before = whole;
             match self.try_fetch(&peer, segments, path, &mut whole).await {
                 Ok(()) => return Ok(()),
                 Err(TryError::Refused(at, failure)) => return Err(FetchError::Lost(at, failure)),
                 Err(TryError::Disk(failure)) => return Err(FetchError::Disk(failure)),
-                Err(TryError::Broken(failure)) => {
+                Err(TryError::Broken(failure, weight)) => {
                     // A peer that gives something each time is slow, not gone.
                     if whole > before {
                         backoff.reset();
+                        tries = 0;
                     }
-                    if backoff.tries() + 1 >= TRIES_MAX {
+                    tries += weight;
+                    if tries >= TRIES_MAX {
                         let failure = Failure { message: format!("{address}: {}", failure.message), ..failure };
                         return Err(FetchError::Lost(whole, failure));
                     }
@@ -143,8 +148,10 @@ impl Fetcher {
         writer: &Writer,
     ) -> Result<(), TryError> {
         let first = *received;
-        let broken = |what: String| TryError::Broken(Failure::new(Code::FetchFailed, what));
-        let silent = |_| broken(format!("nothing came for {} s", self.progress_deadline.as_secs_f32()));
+        let failed = |what: String| Failure::new(Code::FetchFailed, what);
+        let broken = |what: String| TryError::Broken(failed(what), 1);
+        let waited = self.progress_deadline.as_secs_f32();
+        let silent = |_| TryError::Broken(failed(format!("nothing came for {waited} s")), SILENT_TRIES);
         let lost = |s: tonic::Status| {
             let failure = from_status(&s);
             broken(format!("{}: {}", failure.code, failure.message))
