@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod corpus;
 pub mod gated;
+pub mod namespaces;
 pub mod oracle;
 pub mod output;
 pub mod program;

@@ -165,7 +165,7 @@ fn damage_a_file(folder: &Path, random: &mut Random) -> bool {
     let finished = String::from_utf8(finished.unwrap().stdout).unwrap();
     let attempts: Vec<&Path> = finished.lines().filter_map(|report| Path::new(report).parent()).collect();
     let Some(attempt) = attempts.get(random.below(attempts.len().max(1) as u64) as usize) else { return false };
-    let edges = std::fs::read_dir(attempt).into_iter().flatten().flatten().map(|entry| entry.path());
+    let edges = std::fs::read_dir(attempt.join("out")).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut edges = edges.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("edge-")));
     // It may be deleted at any moment.
     let Some((edge, mut bytes)) = edges.next().and_then(|edge| Some((edge.clone(), std::fs::read(edge).ok()?))) else {
