@@ -312,7 +312,6 @@ fn execute(
     cancelled: &AtomicBool,
 ) -> Result<TaskReport, TaskError> {
     let folder = root.join(names::attempt_folder(&task.attempt));
-    std::fs::create_dir_all(&folder).map_err(|e| Failure::new(Code::IoError, format!("{}: {e}", folder.display())))?;
     let segments = task.inputs.iter().map(|input| match input {
         TaskInput::Segments(refs) => refs
             .iter()

@@ -97,19 +97,3 @@ pub fn bytes_mut(words: &mut [u64]) -> &mut [u8] {
     // SAFETY: any word is eight valid bytes, and any eight bytes a valid word.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() * 8) }
 }
-
-/// Words as values of a type whose size is a multiple of theirs.
-#[inline]
-pub fn values<T: Plain>(words: &[u64]) -> &[T] {
-    const { assert!(size_of::<T>().is_multiple_of(8) && size_of::<T>() > 0 && align_of::<T>() <= 8) };
-    // SAFETY: aligned, as many whole values as fit, and any bytes are a value.
-    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() / (size_of::<T>() / 8)) }
-}
-
-/// Words as values of a type whose size is a multiple of theirs.
-#[inline]
-pub fn values_mut<T: Plain>(words: &mut [u64]) -> &mut [T] {
-    const { assert!(size_of::<T>().is_multiple_of(8) && size_of::<T>() > 0 && align_of::<T>() <= 8) };
-    // SAFETY: as above, exclusively; the one type that is written through this, a sort entry, has no padding.
-    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() / (size_of::<T>() / 8)) }
-}

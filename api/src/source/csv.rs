@@ -1,11 +1,15 @@
 //! CSV rows as values of a serde type.
 
+mod plain;
+
 use super::lines::IntoInputs;
+use super::newlines::Places;
 use super::{Block, Framing, RecordSink, Source};
 use crate::datum::Serde;
 use crate::error::{Error, Result};
 use csv as csv_crate;
 use memchr::memchr;
+use plain::Rows;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{Chain, Read};
@@ -56,6 +60,7 @@ impl<T> CsvSource<T> {
         self.quoted_newlines = true;
         self
     }
+    /// Rows of some bytes after others that hold none.
     fn reader<'b>(&self, before: &'static [u8], bytes: &'b [u8]) -> csv_crate::Reader<Chain<&'static [u8], &'b [u8]>> {
         let mut builder = csv_crate::ReaderBuilder::new();
         builder.has_headers(false).flexible(true).delimiter(self.delimiter).from_reader(before.chain(bytes))
@@ -71,6 +76,61 @@ impl<T> CsvSource<T> {
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
+    /// Reads rows that need no more than splitting, the header's among them if they are a file's first.
+    fn read_plain(
+        &self,
+        first: bool,
+        text: &str,
+        header: &csv_crate::ByteRecord,
+        out: &mut RecordSink<'_, '_, Serde<T>>,
+    ) -> Result<()> {
+        let mut rows = Rows::new(header, self.delimiter, text);
+        let mut skip = first;
+        let mut read = |from: usize, end: usize| {
+            let line = &text[from..end];
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            if line.is_empty() || std::mem::take(&mut skip) {
+                return Ok(true);
+            }
+            out.at(from);
+            let value: T = match rows.value(from, from + line.len()) {
+                Some(value) => value,
+                None => {
+                    let mut row = csv_crate::ByteRecord::new();
+                    self.reader(before(false, line.as_bytes()), line.as_bytes())
+                        .read_byte_record(&mut row)
+                        .map_err(malformed)?;
+                    value_of(&row, Some(header))?
+                }
+            };
+            Ok(out.push(from, &value))
+        };
+        let mut from = 0;
+        for end in Places::of(b'\n', text.as_bytes()) {
+            if !read(from, end)? {
+                return Ok(());
+            }
+            from = end + 1;
+        }
+        read(from, text.len()).map(|_| ())
+    }
+}
+
+fn value_of<T: DeserializeOwned>(row: &csv_crate::ByteRecord, header: Option<&csv_crate::ByteRecord>) -> Result<T> {
+    if let Some(header) = header.filter(|h| h.len() != row.len()) {
+        let message = format!("a row of {} fields under a header of {}", row.len(), header.len());
+        return Err(Error::new(Code::RecordMalformed, message));
+    }
+    row.deserialize(header).map_err(malformed)
+}
+
+/// What to parse before these bytes, so that they are read as they are: the parser leaves a byte order mark out wherever
+/// it begins, and an empty line as well.
+fn before(first: bool, bytes: &[u8]) -> &'static [u8] {
+    if !first && bytes.starts_with(BYTE_ORDER_MARK) { b"\n" } else { b"" }
+}
 
 fn malformed(e: csv_crate::Error) -> Error {
     Error::new(Code::RecordMalformed, format!("the row is not as expected: {e}"))
@@ -101,8 +161,14 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
             }
             header = Some(row);
         }
-        // The parser takes a byte order mark for none of the data wherever it begins. An empty line it leaves out.
-        let before: &[u8] = if block.offset > 0 && block.bytes.starts_with(BYTE_ORDER_MARK) { b"\n" } else { b"" };
+        if let (Some(header), Some(text)) = (&header, plain::text(block.bytes)) {
+            let first = text.lines().skip(usize::from(block.offset == 0)).find(|line| !line.is_empty());
+            let is_plain = |l: &str| Rows::new(header, self.delimiter, l).value::<T>(0, l.len()).is_some();
+            if first.is_none_or(is_plain) {
+                return self.read_plain(block.offset == 0, text, header, out);
+            }
+        }
+        let before = before(block.offset == 0, block.bytes);
         let mut reader = self.reader(before, block.bytes);
         let mut row = csv_crate::ByteRecord::new();
         let mut skip = self.header && block.offset == 0;
@@ -118,12 +184,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
             }
             let at = place(row.position().map_or(0, |p| p.byte()));
             out.at(at);
-            if header.as_ref().is_some_and(|h| h.len() != row.len()) {
-                let message =
-                    format!("a row of {} fields under a header of {}", row.len(), header.map_or(0, |h| h.len()));
-                return Err(Error::new(Code::RecordMalformed, message));
-            }
-            let value: T = row.deserialize(header.as_ref()).map_err(malformed)?;
+            let value: T = value_of(&row, header.as_ref())?;
             if !out.push(at, &value) {
                 return Ok(());
             }

@@ -48,6 +48,11 @@ impl BlockLog {
         BlockLog { folder: folder.to_path_buf(), blocks: Vec::new(), bytes: 0, bytes_max, spill: None, runs: 0 }
     }
 
+    /// Whether no block was added.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.spill.is_none()
+    }
+
     /// Times that memory was full, and bytes that were written because of that.
     pub fn spilled(&self) -> (u64, u64) {
         (self.runs, self.spill.as_ref().map_or(0, |s| s.length))
