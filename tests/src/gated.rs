@@ -15,6 +15,7 @@ pub struct Gated {
 }
 
 impl Gated {
+    #[allow(clippy::new_without_default)] // It makes a folder.
     pub fn new() -> Gated {
         let folder = tempfile::tempdir().expect("a folder of the test's own");
         let gate = folder.path().join("gate");
@@ -30,9 +31,11 @@ impl Gated {
         std::fs::write(folder.path().join("in"), text).expect("a folder of the test's own");
         Gated { folder, gate }
     }
+    /// Its folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
+    /// Of the job, with this output.
     pub fn args(&self, output: &str) -> Vec<String> {
         let gate = self.gate.to_str().expect("a folder of the test's own");
         let mut args =
@@ -50,6 +53,7 @@ impl Gated {
             })
             .collect()
     }
+    /// Lets everybody through.
     pub fn open(&self) {
         std::fs::write(self.gate.join("open"), "").expect("a folder of the test's own");
     }

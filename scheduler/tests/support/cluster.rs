@@ -813,10 +813,12 @@ impl Cluster {
 }
 
 fn segments_of(task: &Task) -> impl Iterator<Item = SegmentRef> + '_ {
-    let segments = |input| match input {
-        &TaskInput::Segments(ref segments) => segments.as_slice(),
-        _ => &[],
-    };
+    fn segments(input: &TaskInput) -> &[SegmentRef] {
+        match input {
+            TaskInput::Segments(segments) => segments,
+            _ => &[],
+        }
+    }
     task.inputs.iter().flat_map(segments).copied()
 }
 
