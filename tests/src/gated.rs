@@ -21,12 +21,8 @@ impl Gated {
         let gate = folder.path().join("gate");
         std::fs::create_dir(&gate).expect("a folder of the test's own");
         let text = corpus::text(20, 30_000);
-        let cut = text
-            .char_indices()
-            .filter(|(_, c)| *c == '\n')
-            .map(|(i, _)| i + 1)
-            .nth(300)
-            .expect("a folder of the test's own");
+        let mut line_ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        let cut = line_ends.nth(300).expect("it has so many lines");
         let text = format!("gate1 a\n{}gate2 b\n{}gate3 c\n", &text[..cut], &text[cut..]);
         std::fs::write(folder.path().join("in"), text).expect("a folder of the test's own");
         Gated { folder, gate }
@@ -37,7 +33,7 @@ impl Gated {
     }
     /// Of the job, with this output.
     pub fn args(&self, output: &str) -> Vec<String> {
-        let gate = self.gate.to_str().expect("a folder of the test's own");
+        let gate = self.gate.to_str().expect("temporary folders have plain names");
         let mut args =
             vec!["gate", "in", "--output", output, "--gate", gate, "--chunk-size", "5kB", "--partitions", "3"];
         // Whoever waits at the gate is not slow.
