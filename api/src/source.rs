@@ -84,7 +84,11 @@ pub struct RecordSink<'s, 't, R: Datum> {
     records: u64,
 }
 
-impl<R: Datum> RecordSink<'_, '_, R> {
+impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
+    /// For the records of a block that begins at `offset`.
+    pub(crate) fn new(cx: &'s TaskCx<'t>, sink: &'s mut dyn Push<R>, offset: u64) -> Self {
+        RecordSink { cx, sink, offset, records: 0 }
+    }
     /// Hands on a record that begins at `at` in the block. False: stop, the task is over.
     #[inline]
     pub fn push(&mut self, at: usize, record: R::Ref<'_>) -> bool {
@@ -120,7 +124,7 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
             let (framing, header) = (self.source.framing(), self.source.has_header());
             let skip: Vec<u64> = chunk.skip.iter().filter(|s| s.range == number).map(|s| s.offset).collect();
             let read = blocks::each_block(cx, range, framing, header, &skip, &mut |block| {
-                let mut out = RecordSink { cx, sink, offset: block.offset, records: 0 };
+                let mut out = RecordSink::new(cx, sink, block.offset);
                 if let Err(e) = self.source.read(&block, &mut out) {
                     user_error(cx, e);
                 }

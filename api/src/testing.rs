@@ -1,14 +1,21 @@
 //! A job's parts on a few lines of input, in a unit test.
 
+use crate::context::TaskCx;
 use crate::datum::Datum;
-use crate::error::Result;
+use crate::emitter::Push;
+use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::local::{self, LocalOptions};
 use crate::records::Records;
-use crate::source::lines;
+use crate::source::{Block, RecordSink, Source, lines};
 use crate::task_run::Program;
 use std::io::Write;
-use windrow_model::JobOptions;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use windrow_format::boundary::next_record_start;
+use windrow_format::codec::Codec;
+use windrow_format::cut::cut;
+use windrow_model::{AttemptId, Epoch, Incarnation, JobId, JobOptions, StageId, Task, TaskId};
 
 /// Runs `make` on these lines, in this process, and gives every record of the result in order.
 ///
@@ -39,6 +46,47 @@ pub fn run_with<R: Datum>(
     let result = run_in(&folder, input, job, threads, memory_bytes, make);
     std::fs::remove_dir_all(&folder)?;
     result
+}
+
+/// What a source reads from a file with these bytes, in blocks that are cut as files are, at the first record start after
+/// every `block_bytes`. A source should read the same whatever the blocks.
+///
+/// ```
+/// use windrow::prelude::*;
+/// use windrow::testing::read;
+/// let source = lines("any");
+/// assert_eq!(read(&source, b"a\nb", 1).unwrap(), ["a", "b"]);
+/// assert_eq!(read(&source, b"a\nb", 1).unwrap(), read(&source, b"a\nb", u64::MAX).unwrap());
+/// ```
+pub fn read<S: Source>(source: &S, bytes: &[u8], block_bytes: u64) -> Result<Vec<S::Item>> {
+    let framing = source.framing();
+    let nobody = AttemptId {
+        task: TaskId { job: JobId::from_bytes([0; 16]), stage: StageId(0), index: 0 },
+        number: 0,
+        epoch: Epoch(0),
+        incarnation: Incarnation(0),
+    };
+    let task = Task { attempt: nobody, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes: bytes.len() as u64 };
+    let (path, cancelled) = (Path::new("input"), AtomicBool::new(false));
+    let cx = TaskCx::new(&task, path, Vec::new(), 1 << 20, Codec::None, false, &cancelled);
+    let mut records = Kept::<S::Item>(Vec::new());
+    let head_bytes = next_record_start(framing, bytes, 1)? as usize;
+    let head = if source.has_header() { &bytes[..head_bytes] } else { &[] };
+    for (offset, length) in cut(framing, bytes, block_bytes, &[])? {
+        let block = Block { bytes: &bytes[offset as usize..(offset + length) as usize], offset, path, head };
+        source.read(&block, &mut RecordSink::new(&cx, &mut records, offset))?;
+        cx.outcome().map_err(|e| Error::from_failure(*e.failure))?;
+    }
+    Ok(records.0)
+}
+
+/// Keeps every record.
+struct Kept<R>(Vec<R>);
+
+impl<R: Datum> Push<R> for Kept<R> {
+    fn push(&mut self, record: R::Ref<'_>) {
+        self.0.push(R::to_owned(record));
+    }
 }
 
 fn run_in<R: Datum>(

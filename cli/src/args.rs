@@ -239,6 +239,9 @@ pub struct Coordinator {
     /// Folder for its journal and artifacts
     #[arg(long, value_name = "DIR", env = "WINDROW_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// A worker that is silent for so long is lost, such as 30s [default: 10s]
+    #[arg(long, value_name = "TIME", env = "WINDROW_LEASE")]
+    pub lease: Option<Span>,
     /// File with the cluster's token; made if it does not exist [default: `token` in the data folder]
     #[arg(long, value_name = "FILE", env = "WINDROW_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
@@ -280,6 +283,9 @@ pub struct WorkerRun {
     /// Disk that one attempt may use for what it spills and writes [default: no limit]
     #[arg(long, value_name = "SIZE", env = "WINDROW_SCRATCH_QUOTA")]
     pub scratch_quota: Option<ByteSize>,
+    /// A worker that sends nothing for so long while this one fetches from it is given up [default: 20s]
+    #[arg(long, value_name = "TIME", env = "WINDROW_FETCH_TIMEOUT")]
+    pub fetch_timeout: Option<Span>,
     /// Address where other workers fetch from this one; port 0 picks one [default: 127.0.0.1:0]
     #[arg(long, value_name = "ADDR", env = "WINDROW_LISTEN")]
     pub listen: Option<SocketAddr>,

@@ -53,6 +53,7 @@ section! {
     CoordinatorSection {
         listen: SocketAddr,
         data_dir: PathBuf,
+        lease: Text<Span>,
         token_file: PathBuf,
         tls_cert: PathBuf,
         tls_key: PathBuf,
@@ -68,6 +69,7 @@ section! {
         memory: Text<ByteSize>,
         memory_limit: Text<ByteSize>,
         scratch_quota: Text<ByteSize>,
+        fetch_timeout: Text<Span>,
         listen: SocketAddr,
         advertise: String,
         tls_cert: PathBuf,

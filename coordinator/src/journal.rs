@@ -13,6 +13,7 @@ mod rows;
 
 pub use disk::DiskStore;
 pub use memory::MemoryStore;
+pub use rows::check_row;
 
 use crate::error::Error;
 use serde::{Deserialize, Serialize};

@@ -28,6 +28,8 @@ mod watchers;
 
 pub use config::Config;
 pub use error::Error;
+#[doc(hidden)]
+pub use journal::check_row;
 pub use journal::{DatasetChange, DiskStore, JobRecord, JobStore, MemoryStore, PublishedTask, Record, RunningJob};
 
 use artifacts::Artifacts;

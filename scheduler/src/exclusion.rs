@@ -1,4 +1,4 @@
-//! Workers on which tasks fail that succeed elsewhere get no tasks for a while.
+//! Workers on which tasks fail that succeed elsewhere get no tasks for a while; so do those that others cannot reach.
 //!
 //! It is the success elsewhere that speaks against a worker: a task that fails everywhere excludes nobody. At most half of
 //! the workers are excluded at a time, and never the last one.
@@ -22,7 +22,14 @@ impl State {
     fn add_fault(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.live_mut(id).filter(|w| !w.excluded) else { return };
         worker.faults += 1;
-        if worker.faults < self.config.faults_max || worker.state != WorkerState::Live {
+        if worker.faults >= self.config.faults_max {
+            self.exclude(id);
+        }
+    }
+
+    /// The worker gets no tasks for a while, unless too many do not already.
+    pub fn exclude(&mut self, id: WorkerId) {
+        if self.workers.live(id).is_none_or(|w| w.excluded || w.state != WorkerState::Live) {
             return;
         }
         let live = self.workers.iter().filter(|(_, w)| w.state == WorkerState::Live);

@@ -8,6 +8,7 @@ use crate::event::StageChunks;
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::queue::Turn;
+use crate::reach::Complaints;
 use crate::stage::Stage;
 use crate::state::{Ended, State};
 use std::cmp::Reverse;
@@ -57,6 +58,7 @@ pub(crate) struct Job {
     pub bad_records: Vec<BadRecord>,
     /// Everyone who ever got an attempt.
     pub workers: BTreeSet<WorkerId>,
+    pub complaints: Complaints,
 }
 
 impl Job {
@@ -83,6 +85,7 @@ impl Job {
             counters: Counters::default(),
             bad_records: Vec::new(),
             workers: BTreeSet::new(),
+            complaints: Complaints::default(),
         }
     }
 

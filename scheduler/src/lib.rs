@@ -24,6 +24,7 @@ mod job;
 mod lease;
 mod mixture;
 mod queue;
+mod reach;
 mod rejoin;
 mod restore;
 mod retry;

@@ -22,7 +22,11 @@ impl State {
             return;
         }
         self.timers.clear(Timer::Excluded(id));
-        self.workers.join(node);
+        let reborn = self.workers.get(id).is_some_and(|known| known.info.incarnation != life);
+        self.workers.join(node, self.now);
+        if reborn {
+            self.jobs.values_mut().for_each(|job| job.complaints.forget(id));
+        }
         self.renew_lease(id);
         let has: BTreeSet<AttemptId> = told.iter().map(|t| t.attempt).collect();
         if !planted::has(Planted::NotGivenBack) {

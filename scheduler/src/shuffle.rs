@@ -198,6 +198,7 @@ impl State {
         if !self.task(reader.task).is_some_and(runs) {
             return;
         }
+        let began = self.task(reader.task).map_or(self.now, |t| t.pace.since);
         let other_goes_on = self.stop_one(reader);
         // If it is the reader's own network that is broken, the next complaint shall not be its.
         if let Some(task) = self.task_mut(reader.task) {
@@ -206,21 +207,27 @@ impl State {
         if !other_goes_on {
             self.retry_uncharged(reader.task);
         }
-        self.doubt(reader.task, lost, failure.code);
+        let is_doubted = self.doubt(reader.task, lost, failure.code);
+        // Whoever was told where to fetch in an earlier life of the holder has asked at the wrong door.
+        let holder = self.workers.live(lost.worker).filter(|holder| holder.since <= began);
+        if is_doubted && holder.is_some() && failure.code != Code::SegmentCorrupt {
+            self.cannot_reach(reader.task.job, lost.worker, reader.task, worker);
+        }
         self.requeue(reader.task.job);
     }
 
-    fn doubt(&mut self, reader: TaskId, lost: SegmentRef, code: Code) {
+    /// True if it is about what the task holds now. Whoever holds nothing of it cannot be doubted.
+    fn doubt(&mut self, reader: TaskId, lost: SegmentRef, code: Code) -> bool {
         let State { jobs, workers, .. } = self;
         let map = lost.attempt.task;
         let (s, t) = (map.stage.0 as usize, map.index as usize);
-        let Some(job) = jobs.get_mut(&reader.job).filter(|_| map.job == reader.job) else { return };
+        let Some(job) = jobs.get_mut(&reader.job).filter(|_| map.job == reader.job) else { return false };
         if !job.stages[reader.stage.0 as usize].links.edge_producers.contains(&s) {
-            return;
+            return false;
         }
-        let Some(task) = job.stages[s].tasks.get_mut(t) else { return };
+        let Some(task) = job.stages[s].tasks.get_mut(t) else { return false };
         if !task.is_done() || task.held.as_ref().is_none_or(|h| h.attempt != lost.attempt) {
-            return;
+            return false;
         }
         task.complaints += 1;
         let gone = !is_held(task, workers);
@@ -231,6 +238,7 @@ impl State {
             }
             job.reopen(s, t, workers);
         }
+        !gone
     }
 
     /// After a stage has finished: tasks that were run again for its sake and have not finished are done as they are.

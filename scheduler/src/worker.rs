@@ -7,7 +7,7 @@ use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use windrow_model::{AttemptId, Incarnation, NodeInfo, TaskId, WorkerId, WorkerState, WorkerStatus};
+use windrow_model::{AttemptId, Incarnation, NodeInfo, TaskId, Time, WorkerId, WorkerState, WorkerStatus};
 
 /// Lost workers that lists still show.
 const LOST_MAX: usize = 100;
@@ -15,6 +15,8 @@ const LOST_MAX: usize = 100;
 pub(crate) struct Worker {
     pub info: NodeInfo,
     pub state: WorkerState,
+    /// When this life of it was heard of first.
+    pub since: Time,
     /// Tasks with an attempt here that takes a slot.
     pub running: BTreeSet<TaskId>,
     /// Tasks whose granted attempt publishes from here.
@@ -64,6 +66,10 @@ impl Workers {
         self.all.iter().map(|(id, w)| (*id, w))
     }
 
+    pub fn live_count(&self) -> usize {
+        self.all.values().filter(|w| w.state != WorkerState::Lost).count()
+    }
+
     /// What this life of the worker made can still be had.
     pub fn lives(&self, id: WorkerId, incarnation: Incarnation) -> bool {
         self.live(id).is_some_and(|w| w.info.incarnation == incarnation)
@@ -90,14 +96,17 @@ impl Workers {
     }
 
     /// Registers a life of a worker, or the same one again; what it runs stays for now.
-    pub fn join(&mut self, info: NodeInfo) {
+    pub fn join(&mut self, info: NodeInfo, now: Time) {
         let id = info.worker;
         self.lost.retain(|lost| *lost != id);
         self.unlist(id);
-        let (running, publishing) = self.all.remove(&id).map(|w| (w.running, w.publishing)).unwrap_or_default();
+        let before = self.all.remove(&id);
+        let since = before.as_ref().filter(|w| w.info.incarnation == info.incarnation).map_or(now, |w| w.since);
+        let (running, publishing) = before.map(|w| (w.running, w.publishing)).unwrap_or_default();
         let worker = Worker {
             info,
             state: WorkerState::Live,
+            since,
             running,
             publishing,
             faults: 0,

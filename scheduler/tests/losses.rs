@@ -382,3 +382,88 @@ fn readers_see_the_segments_of_the_latest_run_of_a_map() {
     h.step(Event::AttemptDone { worker, attempt: map.attempt, report: empty });
     assert_eq!(h.take(1, 1, 0).1.inputs, [TaskInput::Segments(vec![])]);
 }
+
+/// Two workers that reach the scheduler and not each other, with half of the maps each: whatever runs on the wrong side
+/// complains. The job ends all the same, on one of them.
+#[test]
+fn workers_that_cannot_reach_each_other_make_no_livelock() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.join(2, 1);
+    h.submit_with(1, map_reduce(4), &[4], JobOptions { backup_attempts: false, ..JobOptions::default() });
+    let mut complaints = 0;
+    while h.status(1).state == JobState::Running {
+        let Some((worker, task)) = h.assigned.first().cloned() else {
+            h.tick();
+            continue;
+        };
+        let id = task.attempt.task;
+        let segments = task.inputs.iter().flat_map(|i| match i {
+            TaskInput::Segments(all) => all.clone(),
+            _ => Vec::new(),
+        });
+        match segments.into_iter().find(|segment| segment.worker != worker) {
+            None => drop(h.finish(1, id.stage.0, id.index)),
+            Some(segment) => {
+                complaints += 1;
+                assert!(complaints < 50, "no end to complaints");
+                h.take(1, id.stage.0, id.index);
+                let failure = failure(Code::FetchFailed);
+                h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+            }
+        }
+    }
+    assert_eq!(h.status(1).state, JobState::Committing);
+    println!("{complaints} complaints");
+}
+
+#[test]
+fn two_readers_that_cannot_fetch_from_a_worker_have_everything_there_made_again_elsewhere() {
+    let mut h = Harness::new();
+    (1..=3).for_each(|n| drop(h.join(n, 2)));
+    h.submit_with(1, map_reduce(4), &[6], JobOptions { backup_attempts: false, ..JobOptions::default() });
+    (0..6).for_each(|t| drop(h.finish(1, 0, t)));
+    let holder = worker_id(1);
+    let readers: Vec<(WorkerId, Task)> = h.assigned.iter().filter(|(w, _)| *w != holder).cloned().collect();
+    let complain = |h: &mut Harness, (worker, task): &(WorkerId, Task), nth: usize| {
+        let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
+        let segment = *segments.iter().filter(|s| s.worker == holder).nth(nth).expect("it made two maps");
+        let (reader, failure) = (task.attempt, failure(Code::FetchFailed));
+        h.step(Event::SegmentLost { worker: *worker, reader, segment, failure })
+    };
+    complain(&mut h, &readers[0], 0);
+    assert_eq!(h.status(1).stages[0].tasks.done, 6, "once may be chance");
+    // Another reader on another worker, about another map.
+    let other = readers.iter().find(|(w, _)| *w != readers[0].0).expect("three workers read");
+    complain(&mut h, other, 1);
+    assert_eq!(h.status(1).stages[0].tasks.done, 4, "both of its maps");
+    let state = h.scheduler.workers().iter().find(|w| w.id == holder).map(|w| w.state);
+    assert_eq!(state, Some(WorkerState::Excluded));
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+/// Readers that began before a worker was started again look for it where it was.
+#[test]
+fn a_worker_that_was_started_again_is_not_blamed_by_readers_that_do_not_know_it() {
+    let mut h = Harness::new();
+    (1..=3).for_each(|n| drop(h.join(n, 2)));
+    h.submit_with(1, map_reduce(4), &[6], JobOptions { backup_attempts: false, ..JobOptions::default() });
+    let maps: Vec<(WorkerId, Task)> = h.assigned.clone();
+    (0..6).for_each(|t| drop(h.finish(1, 0, t)));
+    let holder = worker_id(1);
+    let readers: Vec<(WorkerId, Task)> = h.assigned.iter().filter(|(w, _)| *w != holder).cloned().collect();
+    h.now = h.now.plus_ms(1);
+    let kept = maps.iter().filter(|(w, _)| *w == holder).map(|(_, task)| told_done(task)).collect();
+    h.assigned.retain(|(w, _)| *w != holder);
+    h.join_telling(1, 2, 2, kept);
+    for (worker, task) in &readers {
+        let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
+        let segment = *segments.iter().find(|s| s.worker == holder).expect("it made two maps");
+        let (reader, failure) = (task.attempt, failure(Code::FetchFailed));
+        h.step(Event::SegmentLost { worker: *worker, reader, segment, failure });
+    }
+    let state = h.scheduler.workers().iter().find(|w| w.id == holder).map(|w| w.state);
+    assert_eq!(state, Some(WorkerState::Live));
+}

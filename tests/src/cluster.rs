@@ -1,15 +1,26 @@
 //! A cluster of processes on loopback: one coordinator and its workers, in folders of its own.
 
 use crate::program::{Daemon, Ended, command, eventually, processes_below, run};
+use crate::proxy::{Proxy, own_address};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
 /// Names the failpoints of a process; binaries of the `dev` profile have them.
 const FAILPOINTS: &str = "WINDROW_FAILPOINTS";
+
+/// The links of one worker that a test may break.
+pub struct Links {
+    /// From it to the coordinator.
+    pub session: Proxy,
+    /// From the other workers, the coordinator and clients to it.
+    pub transfer: Proxy,
+    listens: SocketAddr,
+}
 
 /// The processes of a cluster; they end with it.
 pub struct Cluster {
@@ -19,6 +30,9 @@ pub struct Cluster {
     workers: Vec<Option<Daemon>>,
     slots: Vec<u32>,
     ids: Vec<String>,
+    coordinator_args: Vec<String>,
+    /// Of each worker, if the cluster has been started with them.
+    pub links: Vec<Links>,
     /// Memory of the workers that are started from now on.
     pub worker_memory: String,
     /// More arguments of the workers that are started from now on.
@@ -34,10 +48,33 @@ impl Cluster {
     }
     /// The same with failpoints in the coordinator.
     pub fn start_failing(failpoints: &str, workers: usize, slots: u32) -> Cluster {
+        let mut cluster = Cluster::empty(failpoints, &[]);
+        (0..workers).for_each(|_| cluster.add_worker(slots));
+        cluster
+    }
+    /// Workers that talk with the coordinator and with each other through links that a test may break. A lease takes
+    /// `lease`; workers give peers up after `fetch_timeout`.
+    pub fn start_linked(workers: usize, slots: u32, lease: &str, fetch_timeout: &str) -> Cluster {
+        let mut cluster = Cluster::empty("", &["--lease", lease]);
+        cluster.worker_args = ["--fetch-timeout", fetch_timeout].map(str::to_string).to_vec();
+        let coordinator = cluster.url.trim_start_matches("http://").parse().expect("an address");
+        for _ in 0..workers {
+            let listens = own_address();
+            let (session, transfer) = (Proxy::to(coordinator), Proxy::to(listens));
+            cluster.links.push(Links { session, transfer, listens });
+            cluster.add_worker(slots);
+        }
+        cluster
+    }
+    /// A coordinator without workers.
+    fn empty(failpoints: &str, args: &[&str]) -> Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (coordinator, url) = coordinator(folder.path(), "127.0.0.1:0", failpoints);
-        let mut cluster = Cluster {
+        let coordinator_args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
+        let (coordinator, url) = coordinator(folder.path(), "127.0.0.1:0", failpoints, &coordinator_args);
+        Cluster {
             url,
+            coordinator_args,
+            links: Vec::new(),
             worker_memory: "256MiB".into(),
             worker_args: Vec::new(),
             worker_failpoints: String::new(),
@@ -46,9 +83,7 @@ impl Cluster {
             workers: Vec::new(),
             slots: Vec::new(),
             ids: Vec::new(),
-        };
-        (0..workers).for_each(|_| cluster.add_worker(slots));
-        cluster
+        }
     }
     /// One more worker.
     pub fn add_worker(&mut self, slots: u32) {
@@ -68,8 +103,15 @@ impl Cluster {
         self.workers[index] = Some(self.spawn_worker(index));
     }
     fn spawn_worker(&self, index: usize) -> Daemon {
-        let mut command = self.windrow(["worker", "--coordinator", &self.url, "--memory", &self.worker_memory]);
-        command.args(["--slots", &self.slots[index].to_string(), "--listen", "127.0.0.1:0", "--data-dir"]);
+        let mut command = self.windrow(["worker", "--memory", &self.worker_memory, "--coordinator"]);
+        match self.links.get(index) {
+            None => command.args([&self.url, "--listen", "127.0.0.1:0"]),
+            Some(links) => {
+                command.args([&links.session.url(), "--advertise", &links.transfer.url()]);
+                command.args(["--listen", &links.listens.to_string(), "--token-file"]).arg(self.token_file())
+            }
+        };
+        command.args(["--slots", &self.slots[index].to_string(), "--data-dir"]);
         command.arg(self.worker_folder(index)).args(&self.worker_args);
         Daemon::start(command.env("WINDROW_LOG", "error").env(FAILPOINTS, &self.worker_failpoints))
     }
@@ -81,6 +123,9 @@ impl Cluster {
     pub fn signal_worker(&self, index: usize, signal: Signal) {
         self.workers[index].as_ref().expect("it runs").signal(signal);
     }
+    pub fn worker_pid(&self, index: usize) -> u32 {
+        self.workers[index].as_ref().expect("it runs").pid()
+    }
     pub fn worker_id(&self, index: usize) -> &str {
         &self.ids[index]
     }
@@ -89,6 +134,10 @@ impl Cluster {
     }
     pub fn coordinator_folder(&self) -> PathBuf {
         self.folder.path().join("coordinator")
+    }
+    /// For clients and workers that reach the coordinator by another URL than its own.
+    pub fn token_file(&self) -> PathBuf {
+        self.coordinator_folder().join("token")
     }
     /// The state folder of this cluster's user.
     pub fn home(&self) -> PathBuf {
@@ -147,7 +196,7 @@ impl Cluster {
     /// Starts it again on the same folder and address.
     pub fn start_coordinator(&mut self) {
         let address = self.url.trim_start_matches("http://").to_string();
-        let (coordinator, url) = coordinator(self.folder.path(), &address, "");
+        let (coordinator, url) = coordinator(self.folder.path(), &address, "", &self.coordinator_args);
         assert_eq!(url, self.url);
         self.coordinator = Some(coordinator);
     }
@@ -206,9 +255,9 @@ impl Cluster {
     }
 }
 
-fn coordinator(folder: &Path, listen: &str, failpoints: &str) -> (Daemon, String) {
+fn coordinator(folder: &Path, listen: &str, failpoints: &str, args: &[String]) -> (Daemon, String) {
     let mut command = command("windrow", &folder.join("home"));
-    command.args(["coordinator", "--listen", listen, "--data-dir"]).arg(folder.join("coordinator"));
+    command.args(["coordinator", "--listen", listen, "--data-dir"]).arg(folder.join("coordinator")).args(args);
     let mut daemon = Daemon::start(command.env("WINDROW_LOG", "error").env(FAILPOINTS, failpoints));
     let url = daemon.told("coordinator ");
     (daemon, url)

@@ -5,6 +5,9 @@
 
 pub mod cluster;
 pub mod corpus;
+pub mod gated;
+pub mod namespaces;
 pub mod oracle;
 pub mod output;
 pub mod program;
+pub mod proxy;

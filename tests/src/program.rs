@@ -206,6 +206,13 @@ pub fn processes_below(folder: &Path) -> Vec<PathBuf> {
     below(folder).into_iter().map(|(_, exe)| exe).collect()
 }
 
+/// Memory of a process that lies in RAM.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("it runs");
+    let pages: u64 = text.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number of pages");
+    pages * rustix::param::page_size() as u64
+}
+
 /// Living processes with this text in their arguments: what a job has started.
 pub fn processes_with(text: &str) -> usize {
     let Ok(all) = std::fs::read_dir("/proc") else { return 0 };

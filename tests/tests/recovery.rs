@@ -2,64 +2,9 @@
 //! without faults.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 use windrow_tests::cluster::Cluster;
-use windrow_tests::corpus;
-use windrow_tests::output::parts;
-use windrow_tests::program::{command, eventually, local, run};
-
-/// A job whose maps come to a gate at three places and wait there.
-struct Gated {
-    folder: TempDir,
-    gate: PathBuf,
-}
-
-impl Gated {
-    fn new() -> Gated {
-        let folder = tempfile::tempdir().unwrap();
-        let gate = folder.path().join("gate");
-        std::fs::create_dir(&gate).unwrap();
-        let text = corpus::text(20, 30_000);
-        let cut = text.char_indices().filter(|(_, c)| *c == '\n').map(|(i, _)| i + 1).nth(300).unwrap();
-        let text = format!("gate1 a\n{}gate2 b\n{}gate3 c\n", &text[..cut], &text[cut..]);
-        std::fs::write(folder.path().join("in"), text).unwrap();
-        Gated { folder, gate }
-    }
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-    fn args(&self, output: &str) -> Vec<String> {
-        let gate = self.gate.to_str().unwrap();
-        let mut args =
-            vec!["gate", "in", "--output", output, "--gate", gate, "--chunk-size", "5kB", "--partitions", "3"];
-        // Whoever waits at the gate is not slow.
-        args.push("--no-backup-attempts");
-        args.into_iter().map(str::to_string).collect()
-    }
-    /// Who has come to the gate: `WORD.PID`.
-    fn there(&self) -> BTreeSet<String> {
-        std::fs::read_dir(&self.gate).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
-    }
-    fn open(&self) {
-        std::fs::write(self.gate.join("open"), "").unwrap();
-    }
-    /// Opens the gate, and compares with a run of one process.
-    fn check(&self, output: &str) {
-        self.open();
-        local(self.path(), "hostile", self.args("expected")).ok();
-        assert!(parts(&self.path().join(output)) == parts(&self.path().join("expected")));
-        let hidden = std::fs::read_dir(self.path()).unwrap().flatten().map(|e| e.file_name());
-        let hidden: Vec<_> = hidden.filter(|n| n.to_string_lossy().starts_with('.')).collect();
-        assert!(hidden.is_empty(), "left behind: {hidden:?}");
-    }
-}
-
-/// Attempts and tasks of the only job.
-fn attempts(cluster: &Cluster) -> (u64, u64) {
-    let job = &cluster.json(["job", "list"])[0];
-    (job["attempts"].as_u64().unwrap(), job["tasks"]["total"].as_u64().unwrap())
-}
+use windrow_tests::gated::{Gated, attempts};
+use windrow_tests::program::{command, eventually, run};
 
 #[test]
 fn a_coordinator_that_is_killed_comes_back_and_nobody_runs_anything_again() {

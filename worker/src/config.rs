@@ -1,6 +1,7 @@
 //! What a worker is told when it starts.
 
 use std::path::PathBuf;
+use std::time::Duration;
 use windrow_net::{Access, ServerTls};
 
 /// Settings of one worker.
@@ -18,10 +19,17 @@ pub struct Config {
     pub memory_limit_bytes: Option<u64>,
     /// Disk that one attempt may use for its runs and results.
     pub scratch_quota_bytes: Option<u64>,
+    /// A peer that sends nothing for so long while segments or chunks are fetched is taken to be gone.
+    pub fetch_timeout: Duration,
     /// URL under which other workers and the coordinator reach this one; made from the listener's address if absent.
     pub advertised: Option<String>,
     /// What is shown to the coordinator and to peers. Its token is also what callers of this worker must show.
     pub access: Access,
     /// Serve with TLS.
     pub tls: Option<ServerTls>,
+}
+
+impl Config {
+    /// How long a peer may be silent, unless told otherwise.
+    pub const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 }

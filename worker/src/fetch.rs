@@ -1,8 +1,8 @@
 //! Segments from one peer into one local file, one after the other.
 //!
 //! One stream per peer at a time, a few in all. A stream that breaks or stalls is tried again from the first segment
-//! that is not whole yet; what is whole is never fetched twice. What a segment's bytes mean is checked by whoever
-//! reads them: here only their number is.
+//! that is not whole yet; what is whole is never fetched twice. A piece that was changed on its way is a broken stream. What
+//! a segment's bytes mean is checked by whoever reads them.
 
 use crate::error::disk_failure;
 use crate::writer::Writer;
@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use windrow_format::checksum::crc32c;
 use windrow_model::{Code, Failure, SegmentRef};
 use windrow_net::connect::channel_lazy;
 use windrow_net::{Access, Backoff, Connection, clients, from_status};
@@ -20,7 +21,10 @@ use windrow_proto::v1;
 
 /// Streams at a time, over all peers.
 const STREAMS_MAX: usize = 8;
-const TRIES_MAX: u32 = 3;
+/// In a row without any progress, about a second: until then the end of a peer's process is known, and is no broken link.
+const TRIES_MAX: u32 = 5;
+/// A try that has waited for a silent peer counts for so many.
+const SILENT_TRIES: u32 = 2;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
@@ -44,14 +48,14 @@ pub struct Fetcher {
 
 #[derive(Debug)]
 struct Peer {
-    connection: Connection,
+    connection: Mutex<Connection>,
     turn: Semaphore,
 }
 
 /// How one try ended early.
 enum TryError {
-    /// Another try may help.
-    Broken(Failure),
+    /// Another try may help. It counts for so many.
+    Broken(Failure, u32),
     /// The peer says that it does not have the segment at this position.
     Refused(usize, Failure),
     Disk(Failure),
@@ -70,22 +74,28 @@ impl Fetcher {
         let _turn = peer.turn.acquire().await.expect("semaphores here are never closed");
         let _stream = self.streams.acquire().await.expect("semaphores here are never closed");
         let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
-        let mut whole = 0;
+        let (mut whole, mut tries) = (0, 0);
         loop {
             let before = whole;
             match self.try_fetch(&peer, segments, path, &mut whole).await {
                 Ok(()) => return Ok(()),
                 Err(TryError::Refused(at, failure)) => return Err(FetchError::Lost(at, failure)),
                 Err(TryError::Disk(failure)) => return Err(FetchError::Disk(failure)),
-                Err(TryError::Broken(failure)) => {
+                Err(TryError::Broken(failure, weight)) => {
                     // A peer that gives something each time is slow, not gone.
                     if whole > before {
                         backoff.reset();
+                        tries = 0;
                     }
-                    if backoff.tries() + 1 >= TRIES_MAX {
+                    tries += weight;
+                    if tries >= TRIES_MAX {
                         let failure = Failure { message: format!("{address}: {}", failure.message), ..failure };
                         return Err(FetchError::Lost(whole, failure));
                     }
+                    // A connection that has fallen silent stays so until its keepalive notices.
+                    let anew =
+                        channel_lazy(address, &self.access).map_err(|failure| FetchError::Lost(whole, failure))?;
+                    *peer.connection.lock().unwrap_or_else(PoisonError::into_inner) = anew;
                     tokio::time::sleep(backoff.next_delay()).await;
                 }
             }
@@ -98,7 +108,7 @@ impl Fetcher {
             return Ok(peer.clone());
         }
         let connection = channel_lazy(address, &self.access)?;
-        let peer = Arc::new(Peer { connection, turn: Semaphore::new(1) });
+        let peer = Arc::new(Peer { connection: Mutex::new(connection), turn: Semaphore::new(1) });
         peers.insert(address.to_string(), peer.clone());
         Ok(peer)
     }
@@ -138,15 +148,18 @@ impl Fetcher {
         writer: &Writer,
     ) -> Result<(), TryError> {
         let first = *received;
-        let broken = |what: String| TryError::Broken(Failure::new(Code::FetchFailed, what));
-        let silent = |_| broken(format!("nothing came for {} s", self.progress_deadline.as_secs_f32()));
+        let failed = |what: String| Failure::new(Code::FetchFailed, what);
+        let broken = |what: String| TryError::Broken(failed(what), 1);
+        let waited = self.progress_deadline.as_secs_f32();
+        let silent = |_| TryError::Broken(failed(format!("nothing came for {waited} s")), SILENT_TRIES);
         let lost = |s: tonic::Status| {
             let failure = from_status(&s);
             broken(format!("{}: {}", failure.code, failure.message))
         };
         let wanted = segments[first..].iter().map(|s| (*s).into()).collect();
         let request = v1::FetchSegmentsRequest { segments: wanted };
-        let mut client = clients::transfer(peer.connection.clone());
+        let connection = peer.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut client = clients::transfer(connection);
         let call = client.fetch_segments(request);
         let answer = tokio::time::timeout(self.progress_deadline, call).await.map_err(silent)?;
         let mut pieces = answer.map_err(lost)?.into_inner();
@@ -163,6 +176,9 @@ impl Fetcher {
             let length = piece.data.len() as u64;
             if first + piece.index as usize != *received || length > missing {
                 return Err(broken("the peer sent other bytes than it was asked for".into()));
+            }
+            if piece.crc32c.is_some_and(|crc| crc != crc32c(&piece.data)) {
+                return Err(broken("bytes were changed on the way".into()));
             }
             if !writer.write(piece.data).await {
                 // Why is told by the writer.

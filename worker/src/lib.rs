@@ -35,15 +35,11 @@ pub use error::Error;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use windrow_model::{Incarnation, NodeInfo, WorkerId};
 use windrow_net::Clock;
 use windrow_net::serve::{serve, url_of};
-
-/// A peer that sends nothing for so long while segments are fetched is taken to be gone.
-const FETCH_PROGRESS_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Runs a worker: serves peers on `listener`, registers with the coordinator (which need not be there yet), and runs
 /// what it assigns.
@@ -98,12 +94,8 @@ pub async fn run(
         worker: node.worker,
         scratch: scratch.clone(),
         outputs: outputs.clone(),
-        fetcher: fetch::Fetcher::new(config.access.clone(), FETCH_PROGRESS_DEADLINE),
-        replicas: replicas::Replicas {
-            chunks,
-            access: config.access.clone(),
-            progress_deadline: FETCH_PROGRESS_DEADLINE,
-        },
+        fetcher: fetch::Fetcher::new(config.access.clone(), config.fetch_timeout),
+        replicas: replicas::Replicas { chunks, access: config.access.clone(), progress_deadline: config.fetch_timeout },
     });
     let owner = executor::Owner { worker: node.worker, memory_limit_bytes: config.memory_limit_bytes };
     let parts = node::Parts {

@@ -18,6 +18,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 use windrow_format::durable::{self, Durability};
 use windrow_format::names;
 use windrow_model::{AttemptId, Digest, Incarnation, JobId, WorkerId};
@@ -30,6 +31,10 @@ const CHUNKS: &str = "chunks";
 const JOBS: &str = "jobs";
 /// Folders that a sweep deletes.
 const TRASH: &str = "trash";
+
+/// A child that a killed worker had just forked, and that has not become an executor yet, has the lock for a moment longer.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// An open data folder. Nobody else can open it before this is dropped.
 #[derive(Debug)]
@@ -202,7 +207,14 @@ fn lock(root: &Path) -> Result<File, Error> {
     let path = root.join(LOCK);
     let wrong = |source| Error::DataDir { path: path.clone(), source };
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(wrong)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    let begun = Instant::now();
+    let locked = loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < LOCK_WAIT => std::thread::sleep(LOCK_PAUSE),
+            locked => break locked,
+        }
+    };
+    match locked {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut pid = String::new();

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_failpoint::failpoint;
+use windrow_format::checksum::crc32c;
 use windrow_model::{AttemptId, Code, Digest, Failure, JobId, SegmentRef, WorkerId};
 use windrow_net::{MESSAGE_BYTES_MAX, to_status};
 use windrow_proto::v1;
@@ -217,10 +218,12 @@ impl SegmentReader {
                 Ok(data) => {
                     bytes += data.len() as u64;
                     self.done += data.len() as u64;
-                    batch.push(v1::SegmentPiece { index, data, failure: None });
+                    let crc32c = Some(crc32c(&data));
+                    batch.push(v1::SegmentPiece { index, data, failure: None, crc32c });
                 }
                 Err(failure) => {
-                    batch.push(v1::SegmentPiece { index, data: Bytes::new(), failure: Some(failure.into()) });
+                    let failure = Some(failure.into());
+                    batch.push(v1::SegmentPiece { index, data: Bytes::new(), failure, crc32c: None });
                     self.index = self.segments.len();
                 }
             }

@@ -270,6 +270,7 @@ async fn run_worker(url: String, data_dir: PathBuf, shutdown: impl Future<Output
         memory_bytes: 64 << 20,
         memory_limit_bytes: None,
         scratch_quota_bytes: None,
+        fetch_timeout: Config::FETCH_TIMEOUT,
         advertised: None,
         access: Access::default(),
         tls: None,

@@ -8,14 +8,18 @@ use super::{Block, Framing, RecordSink, Source};
 use crate::datum::Serde;
 use crate::error::{Error, Result};
 use csv as csv_crate;
+use memchr::memchr;
 use plain::Rows;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::{Chain, Read};
 use std::marker::PhantomData;
 use windrow_model::Code;
 
 /// Each row as a `T`, whose fields are found by the names in the file's first row. Quotes as in RFC 4180. Quoted fields
-/// may hold newlines only with `.quoted_newlines()`, which makes files unsplittable.
+/// may hold newlines only with `.quoted_newlines()`, which makes files unsplittable; without it they are
+/// `RECORD_MALFORMED`. So is a row that has not as many fields as the header; without one, fields that `T` does not have are
+/// left out.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -56,10 +60,22 @@ impl<T> CsvSource<T> {
         self.quoted_newlines = true;
         self
     }
-    fn reader<'b>(&self, bytes: &'b [u8]) -> csv_crate::Reader<&'b [u8]> {
-        csv_crate::ReaderBuilder::new().has_headers(false).delimiter(self.delimiter).from_reader(bytes)
+    /// Rows of some bytes after others that hold none.
+    fn reader<'b>(&self, before: &'static [u8], bytes: &'b [u8]) -> csv_crate::Reader<Chain<&'static [u8], &'b [u8]>> {
+        let mut builder = csv_crate::ReaderBuilder::new();
+        builder.has_headers(false).flexible(true).delimiter(self.delimiter).from_reader(before.chain(bytes))
+    }
+    /// A quoted newline is one whatever the block: a block may begin or end at it.
+    fn check(&self, row: &csv_crate::ByteRecord) -> Result<()> {
+        if !self.quoted_newlines && memchr(b'\n', row.as_slice()).is_some() {
+            let message = "a quoted field holds a newline, or its quote does not end: see `quoted_newlines`";
+            return Err(Error::new(Code::RecordMalformed, message));
+        }
+        Ok(())
     }
 }
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
     /// Reads rows that need no more than splitting, the header's among them if they are a file's first.
@@ -83,7 +99,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
                 Some(value) => value,
                 None => {
                     let mut row = csv_crate::ByteRecord::new();
-                    self.reader(line.as_bytes()).read_byte_record(&mut row).map_err(malformed)?;
+                    self.reader(before(false, line.as_bytes()), line.as_bytes())
+                        .read_byte_record(&mut row)
+                        .map_err(malformed)?;
                     value_of(&row, Some(header))?
                 }
             };
@@ -108,6 +126,12 @@ fn value_of<T: DeserializeOwned>(row: &csv_crate::ByteRecord, header: Option<&cs
     row.deserialize(header).map_err(malformed)
 }
 
+/// What to parse before these bytes, so that they are read as they are: the parser leaves a byte order mark out wherever
+/// it begins, and an empty line as well.
+fn before(first: bool, bytes: &[u8]) -> &'static [u8] {
+    if !first && bytes.starts_with(BYTE_ORDER_MARK) { b"\n" } else { b"" }
+}
+
 fn malformed(e: csv_crate::Error) -> Error {
     Error::new(Code::RecordMalformed, format!("the row is not as expected: {e}"))
 }
@@ -130,7 +154,11 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
         let mut header = None;
         if self.header {
             let mut row = csv_crate::ByteRecord::new();
-            self.reader(block.head).read_byte_record(&mut row).map_err(malformed)?;
+            let found = self.reader(b"", block.head).read_byte_record(&mut row).map_err(malformed)?;
+            self.check(&row)?;
+            if !found {
+                return Err(Error::new(Code::RecordMalformed, "the first line is empty: it should hold the header"));
+            }
             header = Some(row);
         }
         if let (Some(header), Some(text)) = (&header, plain::text(block.bytes)) {
@@ -140,18 +168,21 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
                 return self.read_plain(block.offset == 0, text, header, out);
             }
         }
-        let mut reader = self.reader(block.bytes);
+        let before = before(block.offset == 0, block.bytes);
+        let mut reader = self.reader(before, block.bytes);
         let mut row = csv_crate::ByteRecord::new();
         let mut skip = self.header && block.offset == 0;
         loop {
-            out.at(reader.position().byte() as usize);
+            let place = |byte: u64| (byte as usize).saturating_sub(before.len());
+            out.at(place(reader.position().byte()));
             if !reader.read_byte_record(&mut row).map_err(malformed)? {
                 return Ok(());
             }
+            self.check(&row)?;
             if std::mem::take(&mut skip) {
                 continue;
             }
-            let at = row.position().map_or(0, |p| p.byte() as usize);
+            let at = place(row.position().map_or(0, |p| p.byte()));
             out.at(at);
             let value: T = value_of(&row, header.as_ref())?;
             if !out.push(at, &value) {

@@ -23,6 +23,9 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8470
 /// Between two questions to ourselves whether we answer yet.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
+/// A shorter lease would be lost in the pauses of a busy machine.
+const LEASE_MS_MIN: u64 = 500;
+
 /// A coordinator that is about to run.
 pub struct Plan {
     pub listen: SocketAddr,
@@ -31,6 +34,8 @@ pub struct Plan {
     pub token_file: Option<PathBuf>,
     pub tls: Option<ServerTls>,
     pub insecure: bool,
+    /// A worker that is silent for so long is lost.
+    pub lease_ms: u64,
     /// The data folder goes away at the end.
     pub temporary: bool,
 }
@@ -55,8 +60,13 @@ pub async fn run(args: Coordinator, settings: Settings) -> Result<Exit, Failure>
         token_file: args.token_file.or(section.token_file),
         tls,
         insecure: args.insecure || section.insecure.unwrap_or(false),
+        lease_ms: args.lease.or(section.lease.map(|t| t.0)).map_or(Config::LEASE_MS, |t| t.ms),
         temporary: false,
     };
+    if plan.lease_ms < LEASE_MS_MIN {
+        let message = format!("--lease is {} ms; workers cannot keep to less than {LEASE_MS_MIN} ms", plan.lease_ms);
+        return Err(Failure::new(Code::BadRequest, message));
+    }
     let mut stop = Stop::catch()?;
     let (ready, told) = oneshot::channel();
     let tell = async {
@@ -96,7 +106,13 @@ pub async fn serve(
 
     let access = Access { token: Some(token.clone()), ca };
     let answers = answers(addr, plan.tls.is_some(), access);
-    let config = Config { token: Some(token), tls: plan.tls, temporary: plan.temporary, ..Config::new(data_dir) };
+    let config = Config {
+        token: Some(token),
+        tls: plan.tls,
+        temporary: plan.temporary,
+        lease_ms: plan.lease_ms,
+        ..Config::new(data_dir)
+    };
     let mut running = pin!(windrow_coordinator::run(config, listener, shutdown));
     tokio::select! {
         ended = &mut running => return ended.map_err(Failure::from),

@@ -64,6 +64,7 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
         token_file: None,
         tls: None,
         insecure: false,
+        lease_ms: windrow_coordinator::Config::LEASE_MS,
         temporary: temporary.is_some(),
     };
     let mut stop = Stop::catch()?;

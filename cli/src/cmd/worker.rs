@@ -8,6 +8,7 @@ use crate::settings::Settings;
 use crate::signals::Stop;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use windrow_model::{ByteSize, Code, Failure};
 use windrow_net::{Access, ServerTls, check_listen};
@@ -52,6 +53,10 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
         memory_bytes: args.memory.or(section.memory.map(|m| m.0)).map_or_else(half_of_memory, |m| m.0),
         memory_limit_bytes: args.memory_limit.or(section.memory_limit.map(|m| m.0)).map(|m| m.0),
         scratch_quota_bytes: args.scratch_quota.or(section.scratch_quota.map(|m| m.0)).map(|m| m.0),
+        fetch_timeout: args
+            .fetch_timeout
+            .or(section.fetch_timeout.map(|t| t.0))
+            .map_or(Config::FETCH_TIMEOUT, |t| Duration::from_millis(t.ms)),
         advertised: args.advertise.or(section.advertise),
         access,
         tls,

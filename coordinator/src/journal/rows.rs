@@ -77,6 +77,37 @@ pub fn decode_collected(bytes: &[u8]) -> Result<Collected, Wrong> {
     Ok(collected.collects.into_iter().map(|c| (c.name, c.blobs)).collect())
 }
 
+/// For fuzzers: whatever reads is written and reads the same; nothing panics.
+pub fn check_row(kind: u8, bytes: &[u8]) {
+    match kind % 5 {
+        0 => {
+            if let Ok(spec) = decode_spec(bytes) {
+                assert_eq!(decode_spec(&encode_spec(&spec)), Ok(spec));
+            }
+        }
+        1 => {
+            if let Ok(split) = decode_split(bytes) {
+                assert_eq!(decode_split(&encode_split(&split)), Ok(split));
+            }
+        }
+        2 => {
+            if let Ok(published) = decode_published(bytes) {
+                assert_eq!(decode_published(&encode_published(&published)), Ok(published));
+            }
+        }
+        3 => {
+            if let Ok(collected) = decode_collected(bytes) {
+                assert_eq!(decode_collected(&encode_collected(&collected)), Ok(collected));
+            }
+        }
+        _ => {
+            if let Some(task) = task_of(bytes) {
+                assert_eq!(task_of(&task_key(task)), Some(task));
+            }
+        }
+    }
+}
+
 /// Rows of a job sort by stage and task.
 pub fn published_key(published: &PublishedTask) -> Vec<u8> {
     task_key(published.task.attempt.task)

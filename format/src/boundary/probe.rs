@@ -34,12 +34,15 @@ impl<'f, F: ReadAt + ?Sized> Boundaries<'f, F> {
     /// The smallest record start that is not before `at`.
     pub fn next(&mut self, at: u64) -> io::Result<u64> {
         let length = self.file.length();
+        if self.framing == Framing::Fixed(0) {
+            // Also where no boundary is looked for: whoever reads the piece would have to.
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "records of zero bytes"));
+        }
         if at == 0 || at >= length {
             return Ok(at.min(length));
         }
         match self.framing {
             Framing::Whole => Ok(length),
-            Framing::Fixed(0) => Err(io::Error::new(io::ErrorKind::InvalidInput, "records of zero bytes")),
             Framing::Fixed(n) => Ok(at.checked_next_multiple_of(n as u64).map_or(length, |b| b.min(length))),
             Framing::Delimiter(b) => Ok(self.find(b, at - 1)?.map_or(length, |p| p + 1)),
         }

@@ -190,6 +190,8 @@ struct Cluster {
     ended: BTreeMap<JobId, JobStatus>,
     cancelled: BTreeSet<JobId>,
     user_errors: bool,
+    /// Who can never fetch from whom, although both are well: reader and holder.
+    cut: BTreeSet<(WorkerId, WorkerId)>,
     broken: bool,
     /// The coordinator dies when this step is over.
     must_restart: bool,
@@ -227,6 +229,7 @@ impl Cluster {
             ended: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             user_errors,
+            cut: BTreeSet::new(),
             broken: true,
             must_restart: false,
         }
@@ -691,7 +694,9 @@ impl Cluster {
         let Some(task) = self.nodes[&id].running.values().nth(nth).cloned() else { return };
         let attempt = task.attempt;
         let fails = self.broken && self.dice.percent(6);
-        let event = if let Some(segment) = self.missing(&task) {
+        let event = if let Some(segment) = self.unreachable(id, &task) {
+            Event::SegmentLost { worker: id, reader: attempt, segment, failure: failure(Code::FetchFailed) }
+        } else if let Some(segment) = self.missing(&task) {
             let code = if self.dice.percent(40) { Code::SegmentCorrupt } else { Code::FetchFailed };
             Event::SegmentLost { worker: id, reader: attempt, segment, failure: failure(code) }
         } else if fails {
@@ -726,15 +731,14 @@ impl Cluster {
         });
     }
 
+    /// A segment on the other side of a link that is cut.
+    fn unreachable(&self, reader: WorkerId, task: &Task) -> Option<SegmentRef> {
+        segments_of(task).find(|segment| self.cut.contains(&(reader, segment.worker)))
+    }
+
     /// A segment that is not where it should be, or cannot be fetched just now.
     fn missing(&mut self, task: &Task) -> Option<SegmentRef> {
-        let segments: Vec<SegmentRef> = task
-            .inputs
-            .iter()
-            .filter_map(|i| if let TaskInput::Segments(s) = i { Some(s) } else { None })
-            .flatten()
-            .copied()
-            .collect();
+        let segments: Vec<SegmentRef> = segments_of(task).collect();
         let gone = |s: &&SegmentRef| {
             let node = &self.nodes[&s.worker];
             !node.up || !node.files.contains_key(&s.attempt)
@@ -808,6 +812,16 @@ impl Cluster {
     }
 }
 
+fn segments_of(task: &Task) -> impl Iterator<Item = SegmentRef> + '_ {
+    fn segments(input: &TaskInput) -> &[SegmentRef] {
+        match input {
+            TaskInput::Segments(segments) => segments,
+            _ => &[],
+        }
+    }
+    task.inputs.iter().flat_map(segments).copied()
+}
+
 fn node_info(id: WorkerId, incarnation: u64) -> NodeInfo {
     node(id.as_bytes()[0], 1, incarnation)
 }
@@ -822,6 +836,18 @@ pub fn run(seed: u64, user_errors: bool) -> u64 {
         c.nodes.insert(worker_id(n), Node { slots, slow, ..Node::default() });
         if c.dice.percent(80) {
             c.start(worker_id(n));
+        }
+    }
+    // Dice of their own, so that all else in the run is as it would be without.
+    let mut links = Dice(!seed);
+    if links.percent(30) {
+        let nodes = c.nodes.len();
+        let reader = links.below(nodes);
+        let holder = (reader + 1 + links.below(nodes - 1)) % nodes;
+        let [reader, holder] = [reader, holder].map(|n| worker_id(n as u8 + 1));
+        c.cut.insert((reader, holder));
+        if links.percent(50) {
+            c.cut.insert((holder, reader));
         }
     }
     let jobs = 1 + c.dice.below(3) as u8;

@@ -1,0 +1,47 @@
+//! Frames between a worker and an executor.
+
+use windrow_proto::frame::{FrameDecoder, encode_frame, read_frame};
+use windrow_proto::v1::{FromExecutor, ToExecutor};
+
+/// A stream of frames, which arrives in pieces: both ways of reading it see the same messages, and what they have read
+/// is written and read back.
+pub fn frames(data: &[u8]) {
+    let Some((piece, stream)) = data.split_first() else { return };
+    let mut whole = stream;
+    let mut read = Vec::new();
+    let mut fails = false;
+    loop {
+        // Lengths are checked before anything is allocated; nothing here waits for more than there is.
+        match read_frame::<FromExecutor>(&mut whole) {
+            Ok(Some(message)) => read.push(message),
+            Ok(None) => break,
+            Err(_) => {
+                fails = true;
+                break;
+            }
+        }
+    }
+    let mut decoder = FrameDecoder::new();
+    let mut seen = Vec::new();
+    'stream: for piece in stream.chunks(usize::from(*piece).max(1)) {
+        decoder.push(piece);
+        loop {
+            match decoder.next_frame::<FromExecutor>() {
+                Ok(Some(message)) => seen.push(message),
+                Ok(None) => break,
+                Err(_) => {
+                    assert!(fails);
+                    break 'stream;
+                }
+            }
+        }
+    }
+    assert_eq!(seen, read);
+    assert!(fails || decoder.is_empty());
+    for message in read {
+        let frame = encode_frame(&message).expect("it was one before");
+        assert_eq!(read_frame::<FromExecutor>(&mut &frame[..]).ok().flatten(), Some(message));
+    }
+    // The other direction has other messages and the same frames.
+    let _ = read_frame::<ToExecutor>(&mut &stream[..]);
+}

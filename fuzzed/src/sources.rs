@@ -1,0 +1,44 @@
+//! Text as records: the same ones however the file is cut.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+use windrow::sources;
+use windrow::testing::read;
+use windrow::{Serde, Source};
+
+#[derive(Serialize, Deserialize, Debug, PartialEq)]
+struct Row {
+    name: String,
+    #[serde(default)]
+    count: Option<i64>,
+    #[serde(default)]
+    list: Vec<u32>,
+}
+
+/// In one block and in blocks of every record: the same records, or both fail.
+fn splits_change_nothing<S, T>(source: &S, bytes: &[u8])
+where
+    S: Source<Item = Serde<T>>,
+    T: Serialize + DeserializeOwned + Send + PartialEq + Debug + 'static,
+{
+    let whole = read(source, bytes, u64::MAX).ok();
+    for block_bytes in [1, 7] {
+        assert_eq!(read(source, bytes, block_bytes).ok(), whole, "in blocks of {block_bytes} bytes");
+    }
+}
+
+/// JSON lines.
+pub fn jsonl(data: &[u8]) {
+    splits_change_nothing(&sources::jsonl::<Row>("f"), data);
+}
+
+/// CSV, with and without a header.
+pub fn csv(data: &[u8]) {
+    let Some((kind, bytes)) = data.split_first() else { return };
+    match kind % 3 {
+        0 => splits_change_nothing(&sources::csv::<(String, String)>("f").no_header(), bytes),
+        1 => splits_change_nothing(&sources::csv::<Row>("f"), bytes),
+        _ => splits_change_nothing(&sources::csv::<(String, u32)>("f").delimiter(b'\t'), bytes),
+    }
+}
