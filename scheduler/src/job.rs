@@ -57,6 +57,8 @@ pub(crate) struct Job {
     pub bad_records: Vec<BadRecord>,
     /// Everyone who ever got an attempt.
     pub workers: BTreeSet<WorkerId>,
+    /// Tasks whose latest outputs were made there, by stage and number: what may be lost with a worker.
+    pub outputs_on: BTreeMap<WorkerId, BTreeSet<(usize, usize)>>,
 }
 
 impl Job {
@@ -83,6 +85,7 @@ impl Job {
             counters: Counters::default(),
             bad_records: Vec::new(),
             workers: BTreeSet::new(),
+            outputs_on: BTreeMap::new(),
         }
     }
 

@@ -313,7 +313,7 @@ pub fn run(setup: &Setup) -> Outcome {
         }
         let options = JobOptions {
             priority: c.dice.below(2) as i32,
-            slots_max: c.dice.percent(30).then_some(2),
+            slots_max: c.dice.percent(30).then_some(2 * c.scale),
             backup_attempts: c.dice.percent(90),
             ..JobOptions::default()
         };

@@ -1,6 +1,8 @@
 //! The simulation as a command: many seeds, one after the other, until so many hours of the clusters' clocks are over. A seed that
 //! fails is named, and `--seed S --trace` shows what happened in it.
 
+mod throughput;
+
 use clap::Parser;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -28,6 +30,9 @@ struct Args {
     /// The first seed; the next runs have the seeds after it.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Measure events per second instead, for 100 to 10,000 workers and 1,000 to 100,000 tasks without faults of chance.
+    #[arg(long, conflicts_with = "trace")]
+    throughput: bool,
     /// Run this seed alone, and print all that happens.
     #[arg(long)]
     trace: bool,
@@ -55,6 +60,10 @@ fn setup(args: &Args, seed: u64) -> Setup {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.throughput {
+        let _ = print_throughput(&mut io::stdout().lock());
+        return ExitCode::SUCCESS;
+    }
     if args.trace {
         let outcome = run(&setup(&args, args.seed));
         // Whoever reads only the beginning is not to be told of an error.
@@ -90,6 +99,21 @@ fn main() -> ExitCode {
     }
     let _ = sums.print(started.elapsed(), &mut io::stdout().lock());
     if sums.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print_throughput(out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{:>8} {:>8}  events per second", "workers", "tasks")?;
+    for workers in [100, 1_000, 10_000] {
+        for tasks in [1_000, 10_000, 100_000] {
+            write!(out, "{workers:>8} {tasks:>8}")?;
+            for phase in throughput::run(workers, tasks) {
+                let per_second = phase.events as f64 / phase.took.as_secs_f64().max(1e-9);
+                write!(out, "  {} {:.0}", phase.name, per_second)?;
+            }
+            writeln!(out)?;
+        }
+    }
+    Ok(())
 }
 
 /// What all runs had in them.
