@@ -45,7 +45,7 @@ fn sizes(text: &str) -> Result<RangeInclusive<u32>, String> {
     if from < 1 || to < from || to > 100_000 { Err("from 1 to 100000 workers".into()) } else { Ok(from..=to) }
 }
 
-/// The number of workers of a seed: as many runs have between one and two times the least as ten times the events allow.
+/// The number of workers of a seed: most runs are small, for one costs as much as it has workers, and some as large as it gets.
 fn size(workers: &RangeInclusive<u32>, seed: u64) -> u32 {
     let (from, to) = (f64::from(*workers.start()), f64::from(*workers.end()));
     // The seed's number between 0 and 1 (Weyl's sequence of the golden ratio), to its eighth power.
