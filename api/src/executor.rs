@@ -55,7 +55,7 @@ fn serve(registry: &Registry, mut socket: UnixStream) -> Result<()> {
         return Err(Error::new(Code::ExecutorProtocol, "the worker did not begin with a setup"));
     };
     let threads = (setup.threads as usize).max(1);
-    let memory = setup.memory_bytes as usize / threads;
+    let memory = windrow_engine::recycle::reserve(setup.memory_bytes as usize) / threads;
     let quota_bytes = match setup.scratch_quota_bytes {
         0 => u64::MAX,
         bytes => bytes,

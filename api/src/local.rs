@@ -65,7 +65,7 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         job,
         program: Arc::new(program),
         folder: scratch.folder.clone(),
-        memory: (options.memory_bytes / options.threads as u64) as usize,
+        memory: windrow_engine::recycle::reserve(options.memory_bytes as usize) / options.threads,
         durability,
         started: Instant::now(),
         scheduler: Scheduler::new(Config { lease_ms: u64::MAX, ..Config::default() }, Epoch(1)),
@@ -312,7 +312,6 @@ fn execute(
     cancelled: &AtomicBool,
 ) -> Result<TaskReport, TaskError> {
     let folder = root.join(names::attempt_folder(&task.attempt));
-    std::fs::create_dir_all(&folder).map_err(|e| Failure::new(Code::IoError, format!("{}: {e}", folder.display())))?;
     let segments = task.inputs.iter().map(|input| match input {
         TaskInput::Segments(refs) => refs
             .iter()

@@ -7,7 +7,6 @@
 mod combined;
 mod log;
 mod plain;
-mod recycle;
 
 pub use combined::CombinedEdge;
 pub use plain::PlainEdge;

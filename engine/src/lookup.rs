@@ -62,7 +62,7 @@ impl Lookup {
         let mut lookup = Lookup {
             slots: Slots::new(Self::slots(count) as usize).map_err(error())?,
             arena: Arena::new(),
-            values: Region::zeroed(Self::words(count, bytes) as usize).map_err(error())?,
+            values: Region::arbitrary(Self::words(count, bytes) as usize).map_err(error())?,
             used: 0,
         };
         let mut left = count;

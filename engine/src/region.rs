@@ -1,8 +1,9 @@
-//! Zeroed memory for large arrays: from the heap while small, mapped with huge pages when large.
+//! Memory for large arrays: from the heap while small, mapped with huge pages when large, and used again.
 //!
 //! A large region costs nothing until it is touched, so a buffer can reserve its whole budget at once and never move again. All the
 //! unsafe views of raw memory that sorting and buffering need are here.
 
+use crate::recycle::{self, Contents};
 use memmap2::{Advice, MmapMut, MmapOptions};
 use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
@@ -22,10 +23,12 @@ unsafe impl Plain for u8 {}
 // SAFETY: integers.
 unsafe impl Plain for u64 {}
 
-/// A fixed array of zeroed values.
+/// A fixed array.
 pub struct Region<T: Plain> {
     memory: Memory,
     length: usize,
+    /// What is in it when it is dropped.
+    contents: Contents,
     _type: PhantomData<T>,
 }
 
@@ -40,8 +43,40 @@ enum Memory {
 struct Line([u64; 8]);
 
 impl<T: Plain> Region<T> {
+    /// `length` values of which nothing is known: for arrays that are written before they are read.
+    pub fn arbitrary(length: usize) -> std::io::Result<Self> {
+        Self::used(length, Contents::Arbitrary)
+    }
+
+    /// `length` values that are zero, or else what was once declared to be [empty slots](Self::declare_empty).
+    pub fn empty_slots(length: usize) -> std::io::Result<Self> {
+        Self::used(length, Contents::EmptySlots(size_of::<T>()))
+    }
+
+    /// Says that the values are those of empty slots, and may be given to a table of slots of this size.
+    pub fn declare_empty(&mut self) {
+        self.contents = Contents::EmptySlots(size_of::<T>());
+    }
+
+    fn used(length: usize, contents: Contents) -> std::io::Result<Self> {
+        let bytes = length * size_of::<T>();
+        let kept = if bytes < MAP_BYTES { None } else { recycle::take_map(bytes, contents) };
+        // Zeroing pages that are there costs less than being given zeroed ones.
+        let kept = kept.or_else(|| {
+            let mut map = if bytes < MAP_BYTES { None } else { recycle::take_map(bytes, Contents::Arbitrary) }?;
+            map[..bytes].fill(0);
+            Some(map)
+        });
+        match kept {
+            Some(map) => {
+                Ok(Region { memory: Memory::Map(map), length, contents: Contents::Arbitrary, _type: PhantomData })
+            }
+            None => Self::zeroed(length),
+        }
+    }
+
     /// `length` zeroed values. A mapped region takes address space now and memory when touched.
-    pub fn zeroed(length: usize) -> std::io::Result<Self> {
+    fn zeroed(length: usize) -> std::io::Result<Self> {
         const { assert!(align_of::<T>() <= 64) };
         let bytes = length * size_of::<T>();
         let memory = if bytes < MAP_BYTES || cfg!(miri) {
@@ -54,7 +89,7 @@ impl<T: Plain> Region<T> {
             }
             Memory::Map(map)
         };
-        Ok(Region { memory, length, _type: PhantomData })
+        Ok(Region { memory, length, contents: Contents::Arbitrary, _type: PhantomData })
     }
 
     /// The values.
@@ -84,6 +119,14 @@ impl<T: Plain> Region<T> {
     }
 }
 
+impl<T: Plain> Drop for Region<T> {
+    fn drop(&mut self) {
+        if let Memory::Map(map) = std::mem::replace(&mut self.memory, Memory::Heap(Vec::new())) {
+            recycle::give_map(map, self.contents);
+        }
+    }
+}
+
 /// Words as bytes.
 #[inline]
 pub fn bytes(words: &[u64]) -> &[u8] {
@@ -96,20 +139,4 @@ pub fn bytes(words: &[u64]) -> &[u8] {
 pub fn bytes_mut(words: &mut [u64]) -> &mut [u8] {
     // SAFETY: any word is eight valid bytes, and any eight bytes a valid word.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() * 8) }
-}
-
-/// Words as values of a type whose size is a multiple of theirs.
-#[inline]
-pub fn values<T: Plain>(words: &[u64]) -> &[T] {
-    const { assert!(size_of::<T>().is_multiple_of(8) && size_of::<T>() > 0 && align_of::<T>() <= 8) };
-    // SAFETY: aligned, as many whole values as fit, and any bytes are a value.
-    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() / (size_of::<T>() / 8)) }
-}
-
-/// Words as values of a type whose size is a multiple of theirs.
-#[inline]
-pub fn values_mut<T: Plain>(words: &mut [u64]) -> &mut [T] {
-    const { assert!(size_of::<T>().is_multiple_of(8) && size_of::<T>() > 0 && align_of::<T>() <= 8) };
-    // SAFETY: as above, exclusively; the one type that is written through this, a sort entry, has no padding.
-    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() / (size_of::<T>() / 8)) }
 }

@@ -67,6 +67,16 @@ impl MappedCursor {
         SegmentCursor::buffer_bytes(self.segment())
     }
 
+    /// The file.
+    pub fn file(&self) -> &Arc<MappedFile> {
+        &self.file
+    }
+
+    /// First byte of the segment in the file.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
     /// The segment's bytes.
     #[inline]
     pub fn segment(&self) -> &[u8] {

@@ -8,16 +8,19 @@ use crate::error::{EngineError, Result};
 use crate::mapped::MappedFile;
 use crate::merge::{At, Cursor, Merge};
 use crate::run::{FAN_IN_MAX, MappedCursor, Run};
-use crate::sorter::{Sorted, Sorter};
+use crate::sorter::{Block, Sorted, Sorter};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windrow_format::block::{FormatError, Identity};
-use windrow_format::codec::Codec;
+use windrow_format::codec::{self, Codec};
 use windrow_format::lane::is_sorted;
+use windrow_format::segment::BlockCursor;
 
 /// Pairs between two questions whether to go on.
 const PAIRS_PER_CHECK: u32 = 1 << 16;
+/// Blocks between two of them.
+const BLOCKS_PER_CHECK: u32 = 64;
 
 /// A segment in a local file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,11 +75,48 @@ pub fn open_sorted(
     if all_sorted(&segments)? {
         return Ok(Sorted { pairs: Box::new(open_merged(segments, scratch, memory)?), spilled: (0, 0) });
     }
-    // A record costs a word of lengths, up to a word of padding and two of entry.
-    let needed = segments.iter().map(|s| s.raw_length + 32 * s.records).sum::<u64>() + (64 << 10);
-    let mut sorter = Sorter::new(scratch, memory.min(needed as usize))?;
-    open_concat(segments)?.for_each(alive, |key, value| sorter.push(key, value))?;
+    let mut sorter = Sorter::new(scratch, memory, segments.iter().map(|s| s.records).sum())?;
+    let mut files = Files::default();
+    for (index, segment) in segments.into_iter().enumerate() {
+        if files.open.len() >= FAN_IN_MAX {
+            files.open.clear();
+        }
+        let identity = segment.identity;
+        let input = files.input(Some(index), segment)?;
+        alive()?;
+        let added = sort_segment(&mut sorter, &input.cursor, identity, alive);
+        added.map_err(|stop| stop.at(Some(index), &input.path))?;
+    }
     sorter.finish()
+}
+
+fn sort_segment(
+    sorter: &mut Sorter,
+    segment: &MappedCursor,
+    identity: Identity,
+    alive: &dyn Fn() -> Result<()>,
+) -> Result<(), Stop> {
+    let bytes = segment.segment();
+    let mut blocks = BlockCursor::new(identity);
+    let mut read = 0u32;
+    while let Some((header, payload)) = blocks.next_block(bytes)? {
+        let block = match header.codec {
+            Codec::None => {
+                Block::Mapped(segment.file(), segment.start() + payload.start..segment.start() + payload.end)
+            }
+            codec => {
+                let mut raw = Vec::new();
+                codec::decompress(codec, &bytes[payload], header.raw_length as usize, &mut raw)?;
+                Block::Owned(raw)
+            }
+        };
+        sorter.add(block, header.records)?;
+        read += 1;
+        if read.is_multiple_of(BLOCKS_PER_CHECK) {
+            alive()?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether every segment is sorted, as its writer has noted in its blocks.
@@ -266,11 +306,26 @@ impl Concat {
 }
 
 /// Why a loop over pairs has ended early.
-enum Stop {
+pub enum Stop {
     /// The segment is damaged.
     Format(FormatError),
-    /// The function has failed.
+    /// What was done with the pairs has failed.
     Function(EngineError),
+}
+
+impl Stop {
+    fn at(self, index: Option<usize>, path: &Path) -> EngineError {
+        match self {
+            Stop::Format(e) => Input::error(index, path, e),
+            Stop::Function(e) => e,
+        }
+    }
+}
+
+impl From<EngineError> for Stop {
+    fn from(e: EngineError) -> Self {
+        Stop::Function(e)
+    }
 }
 
 impl From<FormatError> for Stop {
@@ -299,10 +354,7 @@ impl Concat {
         while let Some(current) = &mut self.current {
             let (key, value) = current.cursor.record();
             let all = each(key, value).and_then(|()| current.cursor.for_each(&mut each));
-            all.map_err(|stop| match stop {
-                Stop::Format(e) => Input::error(current.index, &current.path, e),
-                Stop::Function(e) => e,
-            })?;
+            all.map_err(|stop: Stop| stop.at(current.index, &current.path))?;
             self.open_next()?;
         }
         Ok(())

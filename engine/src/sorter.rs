@@ -1,21 +1,30 @@
-//! Pairs in any order, sorted by key in a fixed amount of memory: in a buffer, and beyond it in runs that are merged.
+//! Segments in any order, sorted by key in a fixed amount of memory.
+//!
+//! Sixteen bytes stand for each record, which stays where it lies until it is read in order. When these entries (and the blocks
+//! that had to be decompressed) fill the memory, they are written out as a sorted run; runs are merged.
 
-use crate::buffer::Buffer;
 use crate::error::{EngineError, Result};
-use crate::run::{Copied, MergedRuns, Runs};
-use crate::segments::Pairs;
-use crate::sort::PREFETCH;
-use std::path::{Path, PathBuf};
+use crate::mapped::MappedFile;
+use crate::pieces::Pieces;
+use crate::region::Region;
+use crate::run::{Copied, Runs};
+use crate::segments::{Pairs, Stop};
+use crate::sort::{self, Entry, PREFETCH};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use windrow_format::block::{self, FormatError, RAW_TARGET};
 use windrow_format::codec::Codec;
 
-/// Less would make more runs than can be merged.
-const MEMORY_MIN: usize = 64 << 10;
+/// Most records of a block: each has two lengths at least. So many entries are held however little memory there is.
+const BLOCK_RECORDS: usize = RAW_TARGET / 2;
 
-/// Takes pairs; equal keys keep the order of their arrival.
+/// Takes blocks of records; equal keys keep the order of their arrival.
 pub struct Sorter {
-    folder: PathBuf,
     memory: usize,
-    buffer: Buffer,
+    entries: Region<Entry>,
+    used: usize,
+    pieces: Pieces,
     runs: Runs,
 }
 
@@ -27,90 +36,120 @@ pub struct Sorted {
     pub spilled: (u64, u64),
 }
 
+/// A verified block: its records.
+pub enum Block<'b> {
+    /// In a mapped file.
+    Mapped(&'b Arc<MappedFile>, Range<usize>),
+    /// In memory.
+    Owned(Vec<u8>),
+}
+
 impl Sorter {
-    /// Holds `memory` bytes (64 KiB at least), one record aside; runs are written to `folder`.
-    pub fn new(folder: &Path, memory: usize) -> Result<Self> {
-        let memory = memory.max(MEMORY_MIN);
-        let buffer = Buffer::new(memory).map_err(EngineError::io("reserve memory in", folder))?;
+    /// For about so many records. Holds `memory` bytes (half a megabyte at least), one block aside; runs are written to `folder`.
+    pub fn new(folder: &Path, memory: usize, records: u64) -> Result<Self> {
+        let entries =
+            usize::try_from(records).unwrap_or(usize::MAX).min(memory / size_of::<Entry>()).max(BLOCK_RECORDS);
+        let memory = memory.max(BLOCK_RECORDS * size_of::<Entry>());
+        let entries = Region::arbitrary(entries).map_err(EngineError::io("reserve memory in", folder))?;
         // Compressed: what does not fit is large.
-        Ok(Sorter { folder: folder.to_path_buf(), memory, buffer, runs: Runs::new(folder, Codec::Lz4) })
+        let runs = Runs::new(folder, Codec::Lz4);
+        Ok(Sorter { memory, entries, used: 0, pieces: Pieces::default(), runs })
     }
 
-    /// Adds a pair.
-    #[inline]
-    pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        match self.buffer.push(key, value) {
-            Ok(true) => Ok(()),
-            full => self.push_when_full(full.is_err(), key, value),
+    /// Adds a block of so many records.
+    pub fn add(&mut self, block: Block<'_>, records: u32) -> Result<(), Stop> {
+        let count = records as usize;
+        if count > BLOCK_RECORDS {
+            return Err(FormatError::Malformed("a block has more records than a block can have").into());
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn push_when_full(&mut self, failed: bool, key: &[u8], value: &[u8]) -> Result<()> {
-        self.spill()?;
-        let error = EngineError::io("reserve memory in", &self.folder);
-        if !failed && self.buffer.push(key, value).map_err(error)? {
-            return Ok(());
+        let full = self.used * size_of::<Entry>() + self.pieces.memory() > self.memory;
+        if full || self.used + count > self.entries.as_slice().len() || !self.pieces.have_room_for(block.length()) {
+            self.spill()?;
         }
-        // A record beyond the whole budget is a run of its own, written from where the caller has it.
-        self.runs.spill(|out| out.push(key, value))?;
-        self.runs.compact(&mut Copied)
+        let base = match block {
+            Block::Mapped(file, range) => self.pieces.add_mapped(file, range),
+            Block::Owned(bytes) => self.pieces.add_owned(bytes),
+        };
+        let entries = &mut self.entries.as_mut_slice()[self.used..self.used + count];
+        let mut next = entries.iter_mut();
+        block::each_record(self.pieces.from(base), records, &mut |at, key, _| {
+            if let Some(entry) = next.next() {
+                *entry = Entry::new(key, base + at as u32);
+            }
+            Ok::<(), FormatError>(())
+        })?;
+        self.used += count;
+        Ok(())
     }
 
     fn spill(&mut self) -> Result<()> {
-        if self.buffer.is_empty() {
+        let Sorter { entries, used, pieces, runs, .. } = self;
+        if *used == 0 {
             return Ok(());
         }
-        self.buffer.sort();
-        let buffer = &self.buffer;
-        self.runs.spill(|out| {
-            let entries = buffer.entries();
+        let entries = &mut entries.as_mut_slice()[..*used];
+        sort::by_key(entries, pieces);
+        runs.spill(|out| {
             for (i, entry) in entries.iter().enumerate() {
                 if let Some(ahead) = entries.get(i + PREFETCH) {
-                    buffer.prefetch(ahead);
+                    pieces.prefetch_record(ahead.at);
                 }
-                let (key, value) = buffer.record(entry);
+                let (key, value) = pieces.record(entry.at);
                 out.push(key, value)?;
             }
             Ok(())
         })?;
-        self.buffer.clear();
-        self.runs.compact(&mut Copied)
+        *used = 0;
+        pieces.clear();
+        runs.compact(&mut Copied)
     }
 
     /// All pairs in order.
     pub fn finish(mut self) -> Result<Sorted> {
         if self.runs.is_empty() {
-            self.buffer.sort();
-            return Ok(Sorted { pairs: Box::new(Buffered { buffer: self.buffer, next: 0 }), spilled: (0, 0) });
+            let Sorter { mut entries, used, pieces, .. } = self;
+            sort::by_key(&mut entries.as_mut_slice()[..used], &pieces);
+            return Ok(Sorted { pairs: Box::new(InPlace { entries, used, pieces, next: 0 }), spilled: (0, 0) });
         }
         self.spill()?;
-        drop(self.buffer);
-        let before = self.runs.written();
-        let merged: MergedRuns = self.runs.merge(self.memory, &mut Copied)?;
-        Ok(Sorted { pairs: Box::new(merged), spilled: before })
+        let Sorter { memory, runs, .. } = self;
+        let spilled = runs.written();
+        Ok(Sorted { pairs: Box::new(runs.merge(memory, &mut Copied)?), spilled })
     }
 }
 
-/// A sorted buffer and the place in it.
-struct Buffered {
-    buffer: Buffer,
+impl Block<'_> {
+    fn length(&self) -> usize {
+        match self {
+            Block::Mapped(_, range) => range.len(),
+            Block::Owned(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// Records where they lie, their order, and the place in it.
+struct InPlace {
+    entries: Region<Entry>,
+    used: usize,
+    pieces: Pieces,
     next: usize,
 }
 
-impl Pairs for Buffered {
+impl Pairs for InPlace {
     #[inline]
     fn peek(&self) -> Option<(&[u8], &[u8])> {
-        self.buffer.entries().get(self.next).map(|e| self.buffer.record(e))
+        if self.next == self.used {
+            return None;
+        }
+        Some(self.pieces.record(self.entries.as_slice()[self.next].at))
     }
     #[inline]
     fn advance(&mut self) -> Result<()> {
-        let entries = self.buffer.entries();
+        let entries = &self.entries.as_slice()[..self.used];
         if let Some(ahead) = entries.get(self.next + PREFETCH) {
-            self.buffer.prefetch(ahead);
+            self.pieces.prefetch_record(ahead.at);
         }
-        self.next += usize::from(self.next < entries.len());
+        self.next += usize::from(self.next < self.used);
         Ok(())
     }
 }

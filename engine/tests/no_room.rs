@@ -14,7 +14,7 @@ use windrow_model::{Code, Failure, Segment};
 
 const RECORDS: u32 = 1_500;
 /// The edge's segment is read so often at once, so that reading has to merge first.
-const TIMES: usize = 5;
+const TIMES: usize = 20;
 /// So little that runs are merged in passes.
 const MEMORY: usize = 64 << 10;
 

@@ -15,6 +15,25 @@ struct Stations {
     output: String,
 }
 
+/// Name and reading of a line.
+fn reading(line: &[u8]) -> Option<(&[u8], i32)> {
+    let tenths_of = |digits: [u8; 3]| {
+        let value = digits.iter().fold(0, |value, digit| 10 * value + i32::from(digit.wrapping_sub(b'0')));
+        digits.iter().all(u8::is_ascii_digit).then_some(value)
+    };
+    // What most readings look like needs no search.
+    match *line {
+        [ref name @ .., b';', a, b'.', b] => Some((name, tenths_of([b'0', a, b])?)),
+        [ref name @ .., b';', b'-', a, b'.', b] => Some((name, -tenths_of([b'0', a, b])?)),
+        [ref name @ .., b';', a, b, b'.', c] => Some((name, tenths_of([a, b, c])?)),
+        [ref name @ .., b';', b'-', a, b, b'.', c] => Some((name, -tenths_of([a, b, c])?)),
+        _ => {
+            let at = line.iter().position(|b| *b == b';')?;
+            Some((&line[..at], tenths(&line[at + 1..])?))
+        }
+    }
+}
+
 /// A reading with one decimal as tenths of a degree: whole numbers add up exactly.
 fn tenths(text: &[u8]) -> Option<i32> {
     let (negative, digits) = match text.split_first()? {
@@ -39,9 +58,7 @@ impl Job for Stations {
     fn plan(&self, flow: &Flow) -> Result<()> {
         flow.read(bytes_lines(&self.input))
             .map(|line, out| {
-                let parsed =
-                    line.iter().position(|b| *b == b';').and_then(|at| Some((&line[..at], tenths(&line[at + 1..])?)));
-                let (name, value) = parsed.ok_or_else(|| Error::msg("the line is not `name;temperature`"))?;
+                let (name, value) = reading(line).ok_or_else(|| Error::msg("the line is not `name;temperature`"))?;
                 out.emit(name, value);
                 Ok(())
             })
@@ -60,7 +77,15 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::tenths;
+    use super::{reading, tenths};
+
+    #[test]
+    fn lines_are_names_and_readings() {
+        let lines = ["a;1.2", "a;-1.2", "Oslo;34.5", "Oslo;-34.5", ";0.0", "x;7", "x;-123.4"];
+        let names: Vec<_> = lines.iter().map(|l| reading(l.as_bytes()).unwrap()).map(|(n, t)| (n.len(), t)).collect();
+        assert_eq!(names, [(1, 12), (1, -12), (4, 345), (4, -345), (0, 0), (1, 70), (1, -1234)]);
+        assert!(["a", "a;", "a;x.1", "a;1.x", "a;-.1", ""].iter().all(|l| reading(l.as_bytes()).is_none()));
+    }
 
     #[test]
     fn readings_are_tenths() {

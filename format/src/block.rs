@@ -230,6 +230,29 @@ pub fn read_lengths(block: &[u8], at: usize) -> Result<(usize, usize, usize), Fo
     Ok((start, key, value))
 }
 
+/// Calls `f` with the place, key and value of every record of a block, of which there must be so many.
+#[inline]
+pub fn each_record<E: From<FormatError>>(
+    block: &[u8],
+    mut records: u32,
+    f: &mut impl FnMut(usize, &[u8], &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut at = 0;
+    while at < block.len() {
+        let (key, key_length, value_length) = read_lengths(block, at)?;
+        let more = || FormatError::Malformed("a block holds more records than it says");
+        records = records.checked_sub(1).ok_or_else(more)?;
+        let end = key + key_length + value_length;
+        let (key, value) = block[key..end].split_at(key_length);
+        f(at, key, value)?;
+        at = end;
+    }
+    match records {
+        0 => Ok(()),
+        _ => Err(FormatError::Malformed("a block holds fewer records than it says").into()),
+    }
+}
+
 #[inline(never)]
 fn read_long_lengths(block: &[u8], at: usize) -> Result<(usize, usize, usize), FormatError> {
     let (at, key) = read_varint(block, at)?;

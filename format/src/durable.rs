@@ -119,6 +119,19 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// Creates a file, and first its folder if there is none yet: what writes nothing then leaves nothing, and costs nothing.
+pub fn create_with_folder(path: &Path) -> io::Result<File> {
+    match File::create(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            File::create(path)
+        }
+        created => created,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@
 
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity};
 use crate::codec::{self, Codec};
+use std::ops::Range;
 
 /// A position in a segment. Every call is given the same segment's bytes.
 #[derive(Debug, Default)]
@@ -119,6 +120,31 @@ impl SegmentCursor {
     #[inline]
     pub fn key<'a>(&'a self, segment: &'a [u8]) -> &'a [u8] {
         self.record(segment).0
+    }
+}
+
+/// The blocks of a segment, each verified.
+#[derive(Debug)]
+pub struct BlockCursor {
+    identity: Identity,
+    next: usize,
+}
+
+impl BlockCursor {
+    /// Before the first block of a segment that must belong to `identity`.
+    pub fn new(identity: Identity) -> Self {
+        BlockCursor { identity, next: 0 }
+    }
+
+    /// The next block: its header, and where its payload lies. Every call is given the same segment's bytes.
+    pub fn next_block(&mut self, segment: &[u8]) -> Result<Option<(Header, Range<usize>)>, FormatError> {
+        if self.next >= segment.len() {
+            return Ok(None);
+        }
+        let (header, payload) = block::open(&segment[self.next..], &self.identity, self.next as u64)?;
+        let start = self.next + HEADER_BYTES;
+        self.next = start + payload.len();
+        Ok(Some((header, start..self.next)))
     }
 }
 

@@ -10,6 +10,7 @@
 
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
 use crate::codec::{Codec, Compressor};
+use crate::durable::create_with_folder;
 use crate::lane::Lane;
 use crate::quota::Charged;
 use std::fs::File;
@@ -37,9 +38,9 @@ pub struct BlockFile {
 }
 
 impl BlockFile {
-    /// A new file at `path`.
+    /// A new file at `path`; its folder is made if need be.
     pub fn create(path: &Path) -> Result<Self, FormatError> {
-        let file = BufWriter::with_capacity(GATHER_BYTES, File::create(path)?);
+        let file = BufWriter::with_capacity(GATHER_BYTES, create_with_folder(path)?);
         Ok(BlockFile { file, charged: Charged::new(), offset: 0, segments: Vec::new() })
     }
 

@@ -20,9 +20,10 @@ const REPORT: &str = "report";
 /// No report is larger.
 const REPORT_BYTES_MAX: u64 = 256 << 20;
 
-/// Whether a later life could offer this: parts of outputs it could not, they are placed within one life or not at all.
+/// Whether a later life could offer this: parts of outputs it could not, they are placed within one life or not at all. Of
+/// a task without records there is nothing to offer; it is run again sooner than its report is written.
 pub fn is_worth_keeping(report: &TaskReport) -> bool {
-    report.outputs.iter().any(|o| matches!(o, OutputReport::Edge(_)))
+    report.outputs.iter().any(|o| matches!(o, OutputReport::Edge(segments) if !segments.is_empty()))
 }
 
 /// Writes the report into the attempt's folder, whole or not at all.

@@ -111,6 +111,7 @@ def read_inputs(task, local):
 def run(message):
     task = parse(one(message, 1))
     folder = one(message, 2).decode()
+    os.makedirs(folder, exist_ok=True)
     assert os.listdir(folder) == [], "the folder is not empty"
     attempt = one(task, 1)
     data = read_inputs(task, message.get(3, []))

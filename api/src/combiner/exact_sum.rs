@@ -126,7 +126,12 @@ fn scaled(head: u128, sticky: bool, exponent: i32) -> f64 {
     let first = unit.clamp(-500, 500);
     let second = (unit - first).clamp(-600, 600);
     let third = unit - first - second;
-    kept as f64 * 2f64.powi(third) * 2f64.powi(second) * 2f64.powi(first)
+    kept as f64 * power_of_two(third) * power_of_two(second) * power_of_two(first)
+}
+
+/// For exponents of normal doubles.
+fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((1023 + exponent) as u64) << 52)
 }
 
 impl ExactSum {
@@ -219,7 +224,7 @@ impl ExactSum {
         }
         let mantissa = if magnitude == 0 { 0 } else { (magnitude >> zeros) as u64 };
         // Both factors are doubles, and so is their product, whose exponent is at least -WINDOW_SCALE.
-        let value = mantissa as f64 * f64::from_bits(((1023 - WINDOW_SCALE + zeros as i32 % 128) as u64) << 52);
+        let value = mantissa as f64 * power_of_two(zeros as i32 % 128 - WINDOW_SCALE);
         Some(if self.window < 0 { -value } else { value })
     }
 

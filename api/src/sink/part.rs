@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use windrow_failpoint::failpoint;
 use windrow_format::block::io_code;
 use windrow_format::checksum::Crc32cWriter;
+use windrow_format::durable::create_with_folder;
 use windrow_format::quota::Charged;
 use windrow_format::space::told;
 use windrow_model::{Compression, Failure, PartReport};
@@ -31,7 +32,7 @@ pub(crate) struct PartWriter {
 impl PartWriter {
     pub fn create(path: &Path, compression: Compression) -> Result<Self, Failure> {
         let failed = |e: io::Error| failure(path, e);
-        let file = Crc32cWriter::new(File::create(path).map_err(failed)?);
+        let file = Crc32cWriter::new(create_with_folder(path).map_err(failed)?);
         let encoder = match compression {
             Compression::None => Encoder::None(file),
             Compression::Gzip => Encoder::Gzip(flate2::write::GzEncoder::new(file, flate2::Compression::default())),

@@ -116,6 +116,7 @@ fn mapped(
     let mut from = 0;
     while from < bytes.len() {
         let to = record_end(bytes, framing, from + BLOCK_BYTES);
+        map.populate(start + from..start + to);
         if !give(from, to) {
             break;
         }

@@ -1,10 +1,14 @@
 //! CSV rows as values of a serde type.
 
+mod plain;
+
 use super::lines::IntoInputs;
+use super::newlines::Places;
 use super::{Block, Framing, RecordSink, Source};
 use crate::datum::Serde;
 use crate::error::{Error, Result};
 use csv as csv_crate;
+use plain::Rows;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -57,6 +61,53 @@ impl<T> CsvSource<T> {
     }
 }
 
+impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
+    /// Reads rows that need no more than splitting, the header's among them if they are a file's first.
+    fn read_plain(
+        &self,
+        first: bool,
+        text: &str,
+        header: &csv_crate::ByteRecord,
+        out: &mut RecordSink<'_, '_, Serde<T>>,
+    ) -> Result<()> {
+        let mut rows = Rows::new(header, self.delimiter, text);
+        let mut skip = first;
+        let mut read = |from: usize, end: usize| {
+            let line = &text[from..end];
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            if line.is_empty() || std::mem::take(&mut skip) {
+                return Ok(true);
+            }
+            out.at(from);
+            let value: T = match rows.value(from, from + line.len()) {
+                Some(value) => value,
+                None => {
+                    let mut row = csv_crate::ByteRecord::new();
+                    self.reader(line.as_bytes()).read_byte_record(&mut row).map_err(malformed)?;
+                    value_of(&row, Some(header))?
+                }
+            };
+            Ok(out.push(from, &value))
+        };
+        let mut from = 0;
+        for end in Places::of(b'\n', text.as_bytes()) {
+            if !read(from, end)? {
+                return Ok(());
+            }
+            from = end + 1;
+        }
+        read(from, text.len()).map(|_| ())
+    }
+}
+
+fn value_of<T: DeserializeOwned>(row: &csv_crate::ByteRecord, header: Option<&csv_crate::ByteRecord>) -> Result<T> {
+    if let Some(header) = header.filter(|h| h.len() != row.len()) {
+        let message = format!("a row of {} fields under a header of {}", row.len(), header.len());
+        return Err(Error::new(Code::RecordMalformed, message));
+    }
+    row.deserialize(header).map_err(malformed)
+}
+
 fn malformed(e: csv_crate::Error) -> Error {
     Error::new(Code::RecordMalformed, format!("the row is not as expected: {e}"))
 }
@@ -82,6 +133,13 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
             self.reader(block.head).read_byte_record(&mut row).map_err(malformed)?;
             header = Some(row);
         }
+        if let (Some(header), Some(text)) = (&header, plain::text(block.bytes)) {
+            let first = text.lines().skip(usize::from(block.offset == 0)).find(|line| !line.is_empty());
+            let is_plain = |l: &str| Rows::new(header, self.delimiter, l).value::<T>(0, l.len()).is_some();
+            if first.is_none_or(is_plain) {
+                return self.read_plain(block.offset == 0, text, header, out);
+            }
+        }
         let mut reader = self.reader(block.bytes);
         let mut row = csv_crate::ByteRecord::new();
         let mut skip = self.header && block.offset == 0;
@@ -95,12 +153,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
             }
             let at = row.position().map_or(0, |p| p.byte() as usize);
             out.at(at);
-            if header.as_ref().is_some_and(|h| h.len() != row.len()) {
-                let message =
-                    format!("a row of {} fields under a header of {}", row.len(), header.map_or(0, |h| h.len()));
-                return Err(Error::new(Code::RecordMalformed, message));
-            }
-            let value: T = row.deserialize(header.as_ref()).map_err(malformed)?;
+            let value: T = value_of(&row, header.as_ref())?;
             if !out.push(at, &value) {
                 return Ok(());
             }

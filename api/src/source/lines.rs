@@ -1,5 +1,6 @@
 //! Lines of text.
 
+use super::newlines::Places;
 use super::{Block, Framing, RecordSink, Source};
 use crate::error::{Error, Result};
 use memchr::{memchr, memrchr};
@@ -98,12 +99,14 @@ fn each_line(bytes: &[u8], pattern: Option<&Regex>, mut f: impl FnMut(usize, &[u
     match pattern {
         None => {
             let mut from = 0;
-            while from < bytes.len() {
-                let end = memchr(b'\n', &bytes[from..]).map_or(bytes.len(), |i| from + i);
+            for end in Places::of(b'\n', bytes) {
                 if !f(from, &bytes[from..end]) {
                     return;
                 }
                 from = end + 1;
+            }
+            if from < bytes.len() {
+                f(from, &bytes[from..]);
             }
         }
         Some(pattern) => {
@@ -158,14 +161,19 @@ impl Source for Lines {
                 return Ok(());
             }
         };
-        let mut from = 0;
-        while from < text.len() {
-            let end = memchr(b'\n', &text.as_bytes()[from..]).map_or(text.len(), |i| from + i);
+        let mut give = |from: usize, end: usize| {
             let line = &text[from..end];
-            if !out.push(from, line.strip_suffix('\r').unwrap_or(line)) {
-                break;
+            out.push(from, line.strip_suffix('\r').unwrap_or(line))
+        };
+        let mut from = 0;
+        for end in Places::of(b'\n', block.bytes) {
+            if !give(from, end) {
+                return Ok(());
             }
             from = end + 1;
+        }
+        if from < text.len() {
+            give(from, text.len());
         }
         Ok(())
     }

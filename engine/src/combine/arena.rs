@@ -41,7 +41,7 @@ impl Arena {
     pub fn put(&mut self, key: &[u8]) -> std::io::Result<&[u8]> {
         let new = self.chunk_for(key);
         if new > 0 || self.chunks.is_empty() {
-            self.chunks.push(Region::zeroed(new)?);
+            self.chunks.push(Region::arbitrary(new)?);
             self.bytes += new;
             self.at = 0;
         }

@@ -169,13 +169,15 @@ fn take_out<T, X>(slot: &mut Slot<T>, f: impl FnOnce(&[u8], T) -> X) -> X {
 pub struct Slots<T> {
     region: Region<Slot<T>>,
     mask: usize,
+    /// Whether every slot is known to be empty: then the memory may serve another table.
+    is_empty: bool,
 }
 
 impl<T> Slots<T> {
     /// `count` empty slots; a power of two up to 2^32.
     pub fn new(count: usize) -> std::io::Result<Self> {
         assert!(count.is_power_of_two() && count <= 1 << 32);
-        Ok(Slots { region: Region::zeroed(count)?, mask: count - 1 })
+        Ok(Slots { region: Region::empty_slots(count)?, mask: count - 1, is_empty: true })
     }
 
     /// Number of slots.
@@ -224,6 +226,7 @@ impl<T> Slots<T> {
             i = (i + 1) & self.mask;
         }
         self.region.as_mut_slice()[i] = slot;
+        self.is_empty = false;
     }
 
     /// Moves everything to larger slots, which take the place of these.
@@ -236,6 +239,7 @@ impl<T> Slots<T> {
                 slot.meta = 0;
             }
         }
+        self.is_empty = true;
         *self = larger;
     }
 
@@ -275,6 +279,7 @@ impl<T> Slots<T> {
                 take_out(&mut slots[i], &mut f)?;
             }
         }
+        self.is_empty = true;
         Ok(())
     }
 
@@ -324,6 +329,9 @@ impl<T> Slots<T> {
 
     /// Drops the accumulators and empties all slots.
     pub fn clear(&mut self) {
+        if self.is_empty {
+            return;
+        }
         for slot in self.region.as_mut_slice() {
             if slot.meta != 0 {
                 slot.meta = 0;
@@ -333,6 +341,7 @@ impl<T> Slots<T> {
                 }
             }
         }
+        self.is_empty = true;
     }
 }
 
@@ -340,6 +349,9 @@ impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
         if needs_drop::<T>() {
             self.clear();
+        }
+        if self.is_empty {
+            self.region.declare_empty();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Finished blocks of an edge in the order in which they were finished: in memory, and beyond a budget in a file.
 
-use super::recycle;
 use crate::error::{EngineError, Result};
+use crate::recycle;
 use crate::run::unique_path;
 use std::fs::{self, File};
 use std::io::Write;
@@ -48,6 +48,11 @@ impl BlockLog {
         BlockLog { folder: folder.to_path_buf(), blocks: Vec::new(), bytes: 0, bytes_max, spill: None, runs: 0 }
     }
 
+    /// Whether no block was added.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.spill.is_none()
+    }
+
     /// Times that memory was full, and bytes that were written because of that.
     pub fn spilled(&self) -> (u64, u64) {
         (self.runs, self.spill.as_ref().map_or(0, |s| s.length))
@@ -55,11 +60,11 @@ impl BlockLog {
 
     /// A buffer for a block.
     pub fn buffer(&self) -> Vec<u8> {
-        recycle::take()
+        recycle::take_buffer()
     }
 
     fn keep(&self, buffer: Vec<u8>) {
-        recycle::give(buffer, self.bytes_max / 4);
+        recycle::give_buffer(buffer);
     }
 
     /// Adds a block.

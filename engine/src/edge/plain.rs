@@ -99,7 +99,7 @@ impl PlainEdge {
         self.log.add(partition, sealed)
     }
 
-    /// Writes the shuffle file.
+    /// Writes the shuffle file, unless there are no pairs.
     pub fn finish(self) -> Result<EdgeResult> {
         self.finish_with(None)
     }
@@ -110,6 +110,9 @@ impl PlainEdge {
             self.close(at)?;
         }
         self.lanes = Vec::new();
+        if self.log.is_empty() {
+            return Ok(EdgeResult { segments: Vec::new(), runs: 0, spilled_bytes: 0 });
+        }
         let path = &self.spec.file;
         let mut file = BlockFile::create(path).map_err(EngineError::file(path))?;
         let (runs, spilled_bytes) = self.log.spilled();
