@@ -431,6 +431,21 @@ fn the_digest_of_a_combined_edge_is_that_of_its_pairs_however_they_went() {
     assert!(records.iter().any(|n| *n != records[0]), "they were folded to different degrees: {records:?}");
 }
 
+/// Hashes of neighbours are nearly linear: a sum that was no more than that would take these for the same.
+#[test]
+fn the_digest_of_a_combined_edge_tells_neighbours_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = |keys: [u64; 2]| {
+        let mut edge =
+            CombinedEdge::new(spec(folder.path(), Partitioning::Hash(1), Codec::None, 1 << 20), Sum).unwrap();
+        keys.iter().for_each(|key| edge.push(&key.to_be_bytes(), 1).unwrap());
+        edge.finish().unwrap().segments[0].digest
+    };
+    for n in 0..1_000 {
+        assert_ne!(digest([n, n + 3]), digest([n + 1, n + 2]), "{n}");
+    }
+}
+
 /// Distinct keys are passed on, and what repeats after them is folded again.
 #[test]
 fn folding_is_given_up_where_it_does_not_pay_and_taken_up_where_it_does() {
