@@ -56,7 +56,9 @@ impl Program {
             counters.add(name, n);
         }
         let mut outputs = outputs;
-        forget_digests(self.plan.stage(id), &mut outputs);
+        if cx.any_order() {
+            forget_digests(self.plan.stage(id), &mut outputs);
+        }
         let run_ms = started.elapsed().as_millis() as u64;
         let inputs =
             input_digest(&task.inputs, |stage| self.plan.stages.get(stage.0 as usize).is_none_or(|s| s.deterministic));
@@ -64,13 +66,15 @@ impl Program {
     }
 }
 
-/// A digest tells something only where the order of records follows from the records: a stage that folds or joins may
-/// write them in any order, and what a combining edge folds depends on its memory.
+/// A digest of records tells something only where their order follows from the records: a stage that folds or joins may
+/// write them in any order if it was told that any will do. Those that read files keep theirs, and the digest of a
+/// combining edge knows no order.
 fn forget_digests(stage: &windrow_model::Stage, outputs: &mut [OutputReport]) {
     for (report, output) in outputs.iter_mut().zip(&stage.outputs) {
         let combined = matches!(output, Output::Edge { combined: true, .. });
         if let OutputReport::Edge(segments) = report
-            && (combined || stage.source().is_none())
+            && !combined
+            && stage.source().is_none()
         {
             segments.iter_mut().for_each(|s| s.digest = 0);
         }

@@ -4,8 +4,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 use support::*;
-use windrow_coordinator::{DiskStore, JobRecord, JobStore, Record};
+use windrow_coordinator::{DiskStore, JobRecord, JobStore, PublishedTask, Record};
 use windrow_model::*;
+use windrow_scheduler::RestoredTask;
 
 /// As many as are listed, and some more.
 const JOBS: u32 = 10_050;
@@ -69,4 +70,63 @@ async fn ten_thousand_past_jobs_do_not_hold_up_a_start_and_older_ones_are_forgot
     .await;
     coordinator.stop().await;
     assert_eq!(DiskStore::open(&journal).unwrap().load().unwrap().len(), LISTED);
+}
+
+const MAPS: usize = 99_000;
+const REDUCES: u32 = 1_000;
+
+/// Half of the reduces had published.
+fn published(job: JobId, index: u32, epoch: Epoch) -> Record {
+    let attempt =
+        AttemptId { task: TaskId { job, stage: StageId(1), index }, number: 0, epoch, incarnation: Incarnation(1) };
+    let part = OutputReport::Sink(PartReport { sink: 0, bytes: 7, records: 1, checksum: 7 });
+    let report = TaskReport { outputs: vec![part, OutputReport::Broadcast(vec![1])], ..TaskReport::default() };
+    let task = RestoredTask { worker: WorkerId::from_bytes([5; 16]), attempt, report };
+    Record::Published(Box::new(PublishedTask { task, chunks: vec![] }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_a_hundred_thousand_tasks_among_ten_thousand_past_ones_does_not_hold_up_a_start() {
+    let place = Place::new();
+    std::fs::write(place.input(), "1234567\n".repeat(MAPS)).unwrap();
+    let mut spec = place.spec(255);
+    spec.options.chunk_bytes = Some(8);
+    spec.plan.stages[0].outputs = vec![Output::Edge {
+        partitions: Partitions::Count(REDUCES),
+        partitioner: Partitioner::Hash,
+        order: Order::Key,
+        combined: false,
+    }];
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    spec.binary = client.upload(b"binary").await;
+    client.submit(&spec).await.unwrap();
+    let all = MAPS as u64 + u64::from(REDUCES);
+    soon("the job to be cut", async {
+        while client.get(spec.id).await.unwrap().tasks.total != all {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    coordinator.stop().await;
+    {
+        let mut store = DiskStore::open(&place.data().join("journal.redb")).unwrap();
+        let epoch = store.load_running().unwrap()[0].split.as_ref().unwrap().epoch;
+        let past: Vec<Record> = (0..LISTED as u32).map(ended).collect();
+        past.chunks(1000).for_each(|some| store.write(some).unwrap());
+        let parts: Vec<Record> = (0..REDUCES / 2).map(|n| published(spec.id, n, epoch)).collect();
+        store.write(&parts).unwrap();
+        store.write(&[Record::Worker(WorkerId::from_bytes([5; 16]), true)]).unwrap();
+    }
+    let begun = Instant::now();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let status = client.get(spec.id).await.unwrap();
+    let answered = begun.elapsed();
+    let listed = client.list().await.len();
+    println!("answered {answered:?} after the start, and listed {listed} jobs after {:?}", begun.elapsed());
+    assert!(answered < STARTED_WITHIN, "{answered:?}");
+    assert_eq!((status.state, status.tasks.total, status.tasks.done), (JobState::Running, all, u64::from(REDUCES / 2)));
+    assert_eq!(listed, LISTED, "the oldest past one is not listed");
+    coordinator.stop().await;
 }

@@ -12,12 +12,13 @@ pub(crate) mod slots;
 
 pub use folding::Folding;
 pub use pending::{Refused, Waited};
+pub use slots::Key;
 
 use crate::accumulate::Accumulate;
 use crate::error::Result;
 use crate::sort::{self, Entry, Keys};
 use arena::Arena;
-use slots::{Key, Slot, Slots};
+use slots::{Slot, Slots};
 use std::mem::size_of;
 
 /// First number of slots: most tasks of a small job never need more.
@@ -286,7 +287,7 @@ mod tests {
                 if round == 0 {
                     assert!(folding.fold(&key(i), vec![i]).is_ok());
                 } else {
-                    assert!(folding.push_waiting(&key(i), vec![i]).is_ok());
+                    assert!(folding.push_waiting(Key::new(&key(i)), vec![i]).is_ok());
                 }
                 expected.entry(key(i)).or_default().push(i);
             }

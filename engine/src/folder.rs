@@ -1,7 +1,7 @@
 //! Accumulators in any order, folded by key in a fixed amount of memory: in a table, and beyond it in sorted runs that are merged.
 
 use crate::accumulate::Accumulate;
-use crate::combine::{Folding, Refused, Table, Waited};
+use crate::combine::{Folding, Key, Refused, Table, Waited};
 use crate::error::{EngineError, Result};
 use crate::run::{Output, Runs, Through};
 use crate::segments::Pairs;
@@ -36,7 +36,7 @@ impl<A: Accumulate> Folder<A> {
     /// Folds an accumulator into its key's.
     #[inline]
     pub fn push(&mut self, key: &[u8], acc: A::Acc) -> Result<()> {
-        match self.folding.push(key, acc) {
+        match self.folding.push(Key::new(key), acc) {
             Ok(()) if self.folding.table().is_over() => self.spill(),
             Ok(()) => Ok(()),
             Err(Refused { waited, acc }) => self.push_when_full(waited.as_ref().map_or(key, Waited::key), acc),

@@ -1,7 +1,8 @@
 //! The hash that decides a key's partition, and the one that finds it in a table.
 //!
 //! The first is rapidhash v3 with its default seed: map attempts of different binaries and machines must agree on it, so it never
-//! changes. The second lives only inside one process, is cheaper for short keys, and is not correlated with the first.
+//! changes. The second is the same in every process of one binary, which is as far as tables and the digests of combining edges need it; it is
+//! cheaper for short keys, and not correlated with the first.
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3, rapidhash_v3_inline};
 

@@ -221,6 +221,38 @@ proptest! {
         prop_assert_eq!(got, expected.into_iter().collect::<Vec<_>>());
     }
 
+    /// Nor on how the pairs are ordered; and it tells whether any key is another, or was pushed once more or less.
+    #[test]
+    fn the_digest_of_a_combined_edge_depends_neither_on_memory_nor_on_the_codec(
+        mut pairs in prop::collection::vec((keys(), any::<u8>()), 1..800),
+        partitions in 1u32..9,
+        (one, other) in (codecs(), codecs()),
+        memory in prop_oneof![Just(0usize), 1000usize..40_000, Just(8 << 20)],
+        at: prop::sample::Index,
+    ) {
+        let digest = |pairs: &[(Vec<u8>, u8)], codec, memory| {
+            let folder = tempfile::tempdir().unwrap();
+            let spec = spec(folder.path(), Partitioning::Hash(partitions), codec, memory);
+            let mut edge = CombinedEdge::new(spec, Lists).unwrap();
+            pairs.iter().for_each(|(key, value)| edge.push(key, vec![*value]).unwrap());
+            let digests: Vec<u32> = edge.finish().unwrap().segments.iter().map(|s| s.digest).collect();
+            assert!(digests.iter().all(|d| *d == digests[0]), "{digests:?}");
+            digests[0]
+        };
+        let first = digest(&pairs, one, 1 << 20);
+        prop_assert_eq!(first, digest(&pairs, other, memory));
+        pairs.reverse();
+        pairs.iter_mut().for_each(|p| p.1 = p.1.wrapping_add(1));
+        prop_assert_eq!(first, digest(&pairs, one, memory));
+        let at = at.index(pairs.len());
+        let again = pairs[at].clone();
+        pairs.push(again);
+        prop_assert_ne!(first, digest(&pairs, one, memory));
+        pairs.pop();
+        pairs[at].0.push(7);
+        prop_assert_ne!(first, digest(&pairs, one, memory));
+    }
+
     #[test]
     fn sorted_segments_are_sorted_and_ties_keep_the_order_of_the_list(
         lists in prop::collection::vec(prop::collection::vec(keys(), 0..60), 0..40),
@@ -366,6 +398,51 @@ fn tables_larger_than_the_cache_lose_nothing() {
             assert_eq!(sum, n * (n - 1) / 2);
             assert!(pairs.is_sorted_by(|a, b| a.0 < b.0));
         }
+    }
+}
+
+/// On trial, passing pairs on, and with rings: each way of a pair counts its key once.
+#[test]
+fn the_digest_of_a_combined_edge_is_that_of_its_pairs_however_they_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = |memory: usize, reverse: bool| {
+        let spec = spec(folder.path(), Partitioning::Hash(3), Codec::None, memory);
+        let mut edge = CombinedEdge::new(spec, Sum).unwrap();
+        let n = 300_000u64;
+        for i in 0..n {
+            let i = if reverse { n - 1 - i } else { i };
+            match i % 5 {
+                0 => edge.push(&(i % 100).to_be_bytes(), 1).unwrap(),
+                1 => edge.push(format!("a key that is kept in the arena {i}").as_bytes(), 1).unwrap(),
+                2 => edge.push(format!("{i:>70}").as_bytes(), 1).unwrap(),
+                _ => edge.push(&i.to_be_bytes(), 1).unwrap(),
+            }
+        }
+        let result = edge.finish().unwrap();
+        let records: u64 = result.segments.iter().map(|s| s.records).sum();
+        (result.segments[0].digest, records)
+    };
+    let (digests, records): (Vec<u32>, Vec<u64>) =
+        [(4 << 20, false), (64 << 20, true), (500 << 20, false), (100_000, true)]
+            .map(|(m, r)| digest(m, r))
+            .into_iter()
+            .unzip();
+    assert!(digests.iter().all(|d| *d == digests[0]), "{digests:?}");
+    assert!(records.iter().any(|n| *n != records[0]), "they were folded to different degrees: {records:?}");
+}
+
+/// Hashes of neighbours are nearly linear: a sum that was no more than that would take these for the same.
+#[test]
+fn the_digest_of_a_combined_edge_tells_neighbours_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = |keys: [u64; 2]| {
+        let mut edge =
+            CombinedEdge::new(spec(folder.path(), Partitioning::Hash(1), Codec::None, 1 << 20), Sum).unwrap();
+        keys.iter().for_each(|key| edge.push(&key.to_be_bytes(), 1).unwrap());
+        edge.finish().unwrap().segments[0].digest
+    };
+    for n in 0..1_000 {
+        assert_ne!(digest([n, n + 3]), digest([n + 1, n + 2]), "{n}");
     }
 }
 

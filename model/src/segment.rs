@@ -14,8 +14,8 @@ pub struct Segment {
     pub records: u64,
     /// Bytes of the records before compression.
     pub raw_length: u64,
-    /// A checksum of the records in order, before compression. Zero where their order, or how far they are folded, does
-    /// not follow from the records alone.
+    /// A checksum of the records in order, before compression; on a combining edge one of all keys of the edge. Zero where
+    /// the order of the records does not follow from the records alone.
     pub digest: u32,
 }
 

@@ -120,6 +120,11 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
         ensure(one_winner, || format!("task {t} has two winners"))?;
         ensure(task.failures < job.spec.options.attempts_max.max(1), || format!("task {t} failed too often"))?;
     }
+    let on = |t: usize, w: &windrow_model::WorkerId| job.outputs_on.get(w).is_some_and(|of| of.contains(&(s, t)));
+    let listed = stage.tasks.iter().enumerate().all(|(t, task)| task.held.as_ref().is_none_or(|h| on(t, &h.worker)));
+    let told = stage.tasks.iter().filter(|t| t.held.is_some()).count();
+    let all: usize = job.outputs_on.values().map(|of| of.range((s, 0)..(s + 1, 0)).count()).sum();
+    ensure(listed && told == stage.told && told == all, || "the list of outputs by worker is stale".into())?;
     ensure(done == stage.done, || format!("{done} tasks are done, not {}", stage.done))?;
     ensure(running == stage.running, || format!("{running} attempts, not {}", stage.running))?;
     ensure(waiting == stage.waiting.len() + stage.picky.len(), || "a queue holds a task that does not wait".into())?;

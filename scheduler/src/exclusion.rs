@@ -57,8 +57,11 @@ impl State {
     /// After a worker has gone: if only excluded ones are left they are better than nobody. Those that are gone
     /// themselves are not excluded any more either.
     pub fn keep_somebody(&mut self) {
+        if self.workers.excluded().next().is_none() {
+            return;
+        }
         let alone = !self.workers.iter().any(|(_, w)| w.state == WorkerState::Live && !w.excluded);
-        let excluded = self.workers.iter().filter(|(_, w)| w.excluded && (alone || w.state != WorkerState::Live));
+        let excluded = self.workers.excluded().filter(|(_, w)| alone || w.state != WorkerState::Live);
         let back: Vec<WorkerId> = excluded.map(|(id, _)| id).collect();
         back.into_iter().for_each(|id| self.readmit(id));
     }

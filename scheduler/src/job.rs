@@ -59,6 +59,8 @@ pub(crate) struct Job {
     /// Everyone who ever got an attempt.
     pub workers: BTreeSet<WorkerId>,
     pub complaints: Complaints,
+    /// Tasks whose latest outputs were made there, by stage and number: what may be lost with a worker.
+    pub outputs_on: BTreeMap<WorkerId, BTreeSet<(usize, usize)>>,
 }
 
 impl Job {
@@ -86,6 +88,7 @@ impl Job {
             bad_records: Vec::new(),
             workers: BTreeSet::new(),
             complaints: Complaints::default(),
+            outputs_on: BTreeMap::new(),
         }
     }
 

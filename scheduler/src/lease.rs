@@ -99,7 +99,7 @@ impl State {
     fn lease_ran_out(&mut self, worker: WorkerId, due: Time) {
         let late = self.now.since_ms(due) > self.config.lease_ms / 2;
         match self.workers.live_mut(worker) {
-            Some(w) if late && !w.graced => {
+            Some(w) if late && !w.graced && !planted::has(Planted::NoGrace) => {
                 w.graced = true;
                 self.timers.set(Timer::Lease(worker), self.now.plus_ms(self.config.lease_ms));
             }

@@ -33,7 +33,7 @@ impl Job {
     fn readable(&mut self, s: usize, t: usize) -> Option<u64> {
         let producers = &self.stages[s].links.producers;
         // Only of a restored job a task may be done of which nobody has told.
-        let told = |p: usize| !self.restored || self.stages[p].tasks.iter().all(|t| t.held.is_some());
+        let told = |p: usize| !self.restored || self.stages[p].told == self.stages[p].tasks.len();
         let whole = |p: &usize| self.stages[*p].is_done() && told(*p);
         if producers.is_empty() || !producers.iter().all(whole) {
             return None;

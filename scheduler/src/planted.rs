@@ -66,6 +66,10 @@ bugs! {
     MixtureUnseen,
     /// A reader that read what was made anew since is taken.
     StaleReaderTaken,
+    /// However often readers complain, what lies on a worker that lives counts as there.
+    ComplaintsIgnored,
+    /// Leases run out while the coordinator itself sleeps.
+    NoGrace,
     /// A task that failed on a worker goes back to its queue and keeps its slot.
     SlotLeaked,
 }

@@ -36,7 +36,7 @@ impl State {
         for one in told {
             self.hear_told(id, life, one);
         }
-        self.reopen_lost_outputs();
+        self.reopen_outputs_of(id);
         if self.awaited.remove(&id) && self.awaited.is_empty() {
             self.stop_waiting();
         }
@@ -44,10 +44,13 @@ impl State {
 
     /// Which finished outputs the worker still has.
     fn note_outputs(&mut self, id: WorkerId, life: Incarnation, has: &BTreeSet<AttemptId>) {
-        let tasks = self.jobs.values_mut().flat_map(|j| &mut j.stages).flat_map(|s| &mut s.tasks);
-        for held in tasks.filter_map(|t| t.held.as_mut()).filter(|h| h.worker == id) {
-            held.life = life;
-            held.lost = !has.contains(&held.attempt);
+        for job in self.jobs.values_mut() {
+            for (s, t) in job.outputs_on.get(&id).into_iter().flatten() {
+                if let Some(held) = &mut job.stages[*s].tasks[*t].held {
+                    held.life = life;
+                    held.lost = !has.contains(&held.attempt);
+                }
+            }
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Stage {
     /// Tasks that wait and would rather not run on a worker that they failed on.
     pub picky: BTreeSet<usize>,
     pub done: usize,
+    /// Tasks of which an output is known, also one that is lost by now.
+    pub told: usize,
     /// Tasks with an attempt that runs or publishes.
     pub running: usize,
     /// Attempts that failed and were charged.
@@ -78,6 +80,7 @@ impl Stage {
             waiting: (0..tasks).collect(),
             picky: BTreeSet::new(),
             done: 0,
+            told: 0,
             running: 0,
             failed: 0,
             bytes_done: 0,
@@ -194,7 +197,14 @@ impl Job {
         let outputs = report.outputs;
         task.read = Some(report.inputs);
         let Run { worker, attempt } = run;
-        task.held = Some(TaskOutputs { worker, attempt, outputs, life, lost: false, doubted: false });
+        let before = task.held.replace(TaskOutputs { worker, attempt, outputs, life, lost: false, doubted: false });
+        match before {
+            Some(before) if before.worker == worker => {}
+            Some(before) => drop(self.outputs_on.get_mut(&before.worker).map(|of| of.remove(&(s, t)))),
+            None => self.stages[s].told += 1,
+        }
+        self.outputs_on.entry(worker).or_default().insert((s, t));
+        let task = &mut self.stages[s].tasks[t];
         task.must_run = false;
         task.complaints = 0;
         task.uncharged = 0;

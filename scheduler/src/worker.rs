@@ -46,6 +46,7 @@ pub(crate) struct Workers {
     /// Those that take tasks, emptiest first.
     free: BTreeSet<(u64, WorkerId)>,
     lost: VecDeque<WorkerId>,
+    excluded: BTreeSet<WorkerId>,
 }
 
 impl Workers {
@@ -115,6 +116,7 @@ impl Workers {
             graced: false,
         };
         self.all.insert(id, worker);
+        self.note_exclusion(id);
         self.list(id);
     }
 
@@ -127,6 +129,7 @@ impl Workers {
                 && let Some(oldest) = self.lost.pop_front()
             {
                 self.all.remove(&oldest);
+                self.note_exclusion(oldest);
             }
         }
     }
@@ -170,6 +173,9 @@ impl Workers {
         if free != self.free {
             return Err("the order of workers by load is stale".into());
         }
+        if !self.all.iter().filter(|(_, w)| w.excluded).map(|(id, _)| id).eq(&self.excluded) {
+            return Err("the list of excluded workers is stale".into());
+        }
         Ok(())
     }
 
@@ -178,7 +184,20 @@ impl Workers {
         if let Some(w) = self.all.get_mut(&id) {
             change(w);
         }
+        self.note_exclusion(id);
         self.list(id);
+    }
+
+    fn note_exclusion(&mut self, id: WorkerId) {
+        match self.all.get(&id).is_some_and(|w| w.excluded) {
+            true => self.excluded.insert(id),
+            false => self.excluded.remove(&id),
+        };
+    }
+
+    /// Those that get no tasks for a while.
+    pub fn excluded(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.excluded.iter().filter_map(|id| Some((*id, self.all.get(id)?)))
     }
 
     fn unlist(&mut self, id: WorkerId) {
@@ -213,7 +232,7 @@ impl State {
         self.workers.set_state(id, WorkerState::Lost);
         self.keep_somebody();
         if !planted::has(Planted::LossUnseen) {
-            self.reopen_lost_outputs();
+            self.reopen_outputs_of(id);
         }
     }
 

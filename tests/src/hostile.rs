@@ -157,26 +157,68 @@ struct Random {
     output: String,
     #[arg(long)]
     gate: String,
+    /// Which edge is another each time.
+    #[arg(long, value_enum, default_value = "values")]
+    edge: RandomEdge,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum, Serialize, Deserialize)]
+enum RandomEdge {
+    /// One that keeps every pair, of a stage that reads files.
+    Values,
+    /// One that folds pairs of equal keys.
+    Combined,
+    /// One of a stage that reads shuffled data.
+    Shuffled,
+}
+
+fn at_random() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 impl Job for Random {
     fn plan(&self, flow: &Flow) -> Result<()> {
         let gate = self.gate.clone();
-        flow.read(lines(&self.input))
-            .map(|line, out| {
-                for word in line.split_ascii_whitespace() {
-                    let random = std::hash::RandomState::new().build_hasher().finish();
-                    out.emit(word, random)
-                }
-            })
-            .reduce(move |word, numbers, out| {
-                if word.starts_with("gate") {
-                    pass(Path::new(&gate), word)?
-                }
-                out.emit(word, numbers.fold(0u64, u64::wrapping_add));
-                Ok(())
-            })
-            .write(tsv(&self.output))
+        let wait = move |word: &str| match word.starts_with("gate") {
+            true => pass(Path::new(&gate), word),
+            false => Ok(()),
+        };
+        let words = flow.read(lines(&self.input));
+        match self.edge {
+            RandomEdge::Values => words
+                .map(|line, out| line.split_ascii_whitespace().for_each(|word| out.emit(word, at_random())))
+                .reduce(move |word, numbers, out| {
+                    wait(word)?;
+                    out.emit(word, numbers.fold(0u64, u64::wrapping_add));
+                    Ok(())
+                })
+                .write(tsv(&self.output)),
+            RandomEdge::Combined => words
+                .map(|line, out| {
+                    for word in line.split_ascii_whitespace() {
+                        match word.starts_with("gate") {
+                            true => out.emit(word, 1u64),
+                            false => out.emit(&*format!("{word}{}", at_random() % 8), 1u64),
+                        }
+                    }
+                })
+                .combine(Sum)
+                .map(move |(word, n), out| {
+                    wait(word)?;
+                    out.emit(word, n);
+                    Ok(())
+                })
+                .write(tsv(&self.output)),
+            RandomEdge::Shuffled => words
+                .map(|line, out| line.split_ascii_whitespace().for_each(|word| out.emit(word, 1u64)))
+                .reduce(|word, _, out| out.emit(word, at_random()))
+                .reduce(move |word, numbers, out| {
+                    wait(word)?;
+                    out.emit(word, numbers.fold(0u64, u64::wrapping_add));
+                    Ok(())
+                })
+                .write(tsv(&self.output)),
+        }
     }
 }
 

@@ -4,22 +4,23 @@ use windrow_tests::cluster::Cluster;
 use windrow_tests::corpus;
 use windrow_tests::program::{eventually, run};
 
-#[test]
-fn maps_that_are_random_fail_a_job_that_has_published_something_made_from_them() {
+/// A worker is lost when all but one of the last stage's tasks have published; what it had made is another the second time.
+fn ran_again_differently(edge: &str, stages: usize) {
     let folder = tempfile::tempdir().unwrap();
     let gate = folder.path().join("gate");
     std::fs::create_dir(&gate).unwrap();
     std::fs::write(folder.path().join("in"), format!("{}gate1\n", corpus::text(20, 30_000))).unwrap();
-    // With slots enough for the lost maps beside whoever waits.
+    // With slots enough for the lost tasks beside whoever waits.
     let mut cluster = Cluster::start(2, 2);
     let gate_arg = gate.to_str().unwrap();
     let args = ["random", "in", "--output", "out", "--gate", gate_arg, "--chunk-size", "5kB", "--partitions", "3"];
+    let args = args.into_iter().chain(["--edge", edge]);
     let id = cluster.detach(folder.path(), "hostile", args);
     eventually("one reduce waits, the others are published", || {
-        let reduces = cluster.json(["job", "get", &id])["stages"][1]["tasks"].clone();
+        let reduces = cluster.json(["job", "get", &id])["stages"][stages - 1]["tasks"].clone();
         reduces["done"] == 2 && reduces["running"] == 1
     });
-    // Each of the workers has maps that the last reduce needs; what they give the second time is something else.
+    // Each of the workers has outputs that the last reduce needs.
     cluster.kill_worker(0);
     let wait = run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url]));
     wait.with(1).tells("NONDETERMINISTIC_TASK", &["ran again", "digest", "published"]);
@@ -29,6 +30,21 @@ fn maps_that_are_random_fail_a_job_that_has_published_something_made_from_them()
         cluster.leftovers().iter().all(|f| f.starts_with(cluster.worker_folder(0)))
     });
     cluster.stop();
+}
+
+#[test]
+fn maps_that_are_random_fail_a_job_that_has_published_something_made_from_them() {
+    ran_again_differently("values", 2);
+}
+
+#[test]
+fn random_keys_of_an_edge_that_folds_fail_a_job_as_well() {
+    ran_again_differently("combined", 2);
+}
+
+#[test]
+fn reduces_that_are_random_fail_a_job_as_well() {
+    ran_again_differently("shuffled", 3);
 }
 
 /// Nobody has published anything yet: it is as if the lost tasks had run for the first time.

@@ -33,16 +33,16 @@ impl<A: Accumulate> Folding<A> {
     /// Folds a value into its key's accumulator, sooner or later. An error: the table must be drained, and the pair that it tells
     /// of (which may be an earlier one) folded again.
     #[inline]
-    pub fn push(&mut self, key: &[u8], acc: A::Acc) -> Result<(), Refused<A::Acc>> {
+    pub fn push(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Refused<A::Acc>> {
         if self.table.slot_bytes() >= RING_BYTES && Pending::<A::Acc>::waits(key.len()) {
             return self.push_waiting(key, acc);
         }
-        self.fold(key, acc).map_err(|acc| Refused { waited: None, acc })
+        self.table.fold(key, acc).map_err(|Full(acc)| Refused { waited: None, acc })
     }
 
     /// Folds a value by way of the rings.
     #[inline(always)]
-    pub fn push_waiting(&mut self, key: &[u8], acc: A::Acc) -> Result<(), Refused<A::Acc>> {
+    pub fn push_waiting(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Refused<A::Acc>> {
         self.pending.push(&mut self.table, key, acc)
     }
 

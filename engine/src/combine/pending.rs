@@ -70,11 +70,15 @@ impl<T> Pending<T> {
     /// Lets a pair wait, and folds the one that has waited longest. A key that is too long to wait is folded at once, by the caller:
     /// see [`waits`](Self::waits).
     #[inline(always)]
-    pub fn push<A: Accumulate<Acc = T>>(&mut self, table: &mut Table<A>, key: &[u8], acc: T) -> Result<(), Refused<T>> {
-        if key.len() > 16 {
-            return self.push_long(table, key, acc);
+    pub fn push<A: Accumulate<Acc = T>>(
+        &mut self,
+        table: &mut Table<A>,
+        key: Key<'_>,
+        acc: T,
+    ) -> Result<(), Refused<T>> {
+        if let Some(long) = key.long() {
+            return self.push_long(table, key, long, acc);
         }
-        let key = Key::new_short(key);
         table.slots.prefetch(key);
         let place = &mut self.short[self.short_at % SHORT_RING];
         self.short_at += 1;
@@ -94,13 +98,13 @@ impl<T> Pending<T> {
     fn push_long<A: Accumulate<Acc = T>>(
         &mut self,
         table: &mut Table<A>,
-        key: &[u8],
+        key: Key<'_>,
+        long: &[u8],
         acc: T,
     ) -> Result<(), Refused<T>> {
         let mut bytes = [0; LONG_MAX];
-        bytes[..key.len()].copy_from_slice(key);
-        let length = key.len() as u8;
-        let key = Key::new(key);
+        bytes[..long.len()].copy_from_slice(long);
+        let length = long.len() as u8;
         table.slots.prefetch(key);
         if let Some(half) = &self.long[(self.long_at + LONG_RING / 2) % LONG_RING] {
             table.slots.prefetch_bytes(half.meta.get());

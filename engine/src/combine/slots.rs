@@ -59,6 +59,20 @@ impl<'a> Key<'a> {
         self.meta
     }
 
+    /// Bytes of the key.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        length(self.meta.get())
+    }
+
+    /// What a key adds to the digest of many, in any order. A square, because the hashes of short keys that lie close together
+    /// are close to linear: their sum alone takes n and n + 3 for n + 1 and n + 2 in one case of a hundred.
+    #[inline(always)]
+    pub fn digest(&self) -> u64 {
+        let hash_first = self.meta.get().rotate_left(32);
+        hash_first.wrapping_mul(hash_first)
+    }
+
     /// The two key words of a short key, or nothing and the hash.
     #[inline(always)]
     pub fn words(&self) -> [u64; 2] {

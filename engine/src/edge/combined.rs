@@ -6,7 +6,7 @@
 
 use super::{EdgeResult, EdgeSpec, PlainEdge};
 use crate::accumulate::Accumulate;
-use crate::combine::{Folding, Refused, Table, Waited, history};
+use crate::combine::{Folding, Key, Refused, Table, Waited, history};
 use crate::error::{EngineError, Result};
 
 /// The table is on trial until it needs more than this: about what the second cache holds.
@@ -30,6 +30,8 @@ pub struct CombinedEdge<A: Accumulate> {
     passing: u64,
     /// Most keys that the table has held.
     keys: usize,
+    /// Of all keys that were pushed.
+    digest: u64,
     value: Vec<u8>,
 }
 
@@ -44,12 +46,15 @@ impl<A: Accumulate> CombinedEdge<A> {
         let table = Table::new(accumulate, if on_trial { TRIAL_BYTES } else { memory }, known);
         let table = table.map_err(EngineError::io("reserve memory for", &spec.file))?;
         let folding = Folding::new(table);
-        Ok(CombinedEdge { out, spec, folding, memory, on_trial, folded: 0, passing: 0, keys: 0, value: Vec::new() })
+        let (folded, passing, keys, digest, value) = (0, 0, 0, 0, Vec::new());
+        Ok(CombinedEdge { out, spec, folding, memory, on_trial, folded, passing, keys, digest, value })
     }
 
     /// Folds a value into its key's accumulator.
     #[inline]
     pub fn push(&mut self, key: &[u8], acc: A::Acc) -> Result<()> {
+        let hashed = Key::new(key);
+        self.digest = self.digest.wrapping_add(hashed.digest());
         if self.passing > 0 {
             self.passing -= 1;
             self.value.clear();
@@ -57,7 +62,7 @@ impl<A: Accumulate> CombinedEdge<A> {
             return self.out.push(key, &self.value);
         }
         self.folded += 1;
-        match self.folding.push(key, acc) {
+        match self.folding.push(hashed, acc) {
             Ok(()) if self.folding.table().is_over() => self.make_room(),
             Ok(()) => Ok(()),
             Err(Refused { waited, acc }) => self.push_when_full(waited.as_ref().map_or(key, Waited::key), acc),
@@ -111,7 +116,8 @@ impl<A: Accumulate> CombinedEdge<A> {
         })
     }
 
-    /// Writes the shuffle file.
+    /// Writes the shuffle file. The digest that each of its segments has is that of the edge: a sum over the keys of all pairs,
+    /// which depends neither on their order, nor on memory, nor on how far they were folded.
     pub fn finish(mut self) -> Result<EdgeResult> {
         while let Some(Refused { waited, acc }) = self.folding.flush() {
             self.push_when_full(waited.as_ref().map_or(&[], Waited::key), acc)?;
@@ -121,6 +127,7 @@ impl<A: Accumulate> CombinedEdge<A> {
             history::note(&self.spec.identity, self.keys);
         }
         drop(self.folding);
-        self.out.finish()
+        let digest = (self.digest >> 32) as u32 ^ self.digest as u32;
+        self.out.finish_with(Some(digest))
     }
 }

@@ -100,7 +100,12 @@ impl PlainEdge {
     }
 
     /// Writes the shuffle file, unless there are no pairs.
-    pub fn finish(mut self) -> Result<EdgeResult> {
+    pub fn finish(self) -> Result<EdgeResult> {
+        self.finish_with(None)
+    }
+
+    /// The same, with this digest for each segment in the place of that of its records.
+    pub(super) fn finish_with(mut self, digest: Option<u32>) -> Result<EdgeResult> {
         for at in 0..self.lanes.len() {
             self.close(at)?;
         }
@@ -112,6 +117,9 @@ impl PlainEdge {
         let mut file = BlockFile::create(path).map_err(EngineError::file(path))?;
         let (runs, spilled_bytes) = self.log.spilled();
         self.log.write(&mut file, path)?;
+        if let Some(digest) = digest {
+            file.set_digest(digest);
+        }
         let segments = file.finish().map_err(EngineError::file(path))?;
         Ok(EdgeResult { segments, runs, spilled_bytes })
     }

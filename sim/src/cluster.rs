@@ -1,0 +1,350 @@
+//! Random plans on a simulated cluster whose workers crash, return, drain and fall silent, whose links are cut in one direction,
+//! whose messages come late, twice or never, and whose coordinator dies and starts again on what its journal had written. Then everything heals,
+//! and every job must end.
+//!
+//! The simulation has the files: it knows which attempt's segments exist on which worker, which parts are staged, which
+//! records are durable and which outputs visible. It checks what the scheduler cannot know: that a task reads exactly
+//! what its producers wrote, that what is committed was granted and staged, once per task, and the same after every
+//! restart, that nothing is run again whose parts are recorded, and that no worker ever has more attempts than slots.
+
+mod checker;
+mod faults;
+mod journal;
+mod node;
+
+use crate::dice::Dice;
+use crate::samples::{chunks, job_id, node as sample_node, spec};
+use crate::workload::random_plan;
+use journal::Record;
+use node::Node;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use windrow_model::*;
+use windrow_scheduler::{Action, Config, Event, RestoredJob, Scheduler, StagedPart};
+
+/// What may go wrong beyond crashes, silence and losses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kinds {
+    /// Links that work in one direction only.
+    pub links: bool,
+    /// The coordinator is suspended for some leases.
+    pub gaps: bool,
+}
+
+/// What a run is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    pub seed: u64,
+    /// User code fails, too.
+    pub user_errors: bool,
+    pub kinds: Kinds,
+    /// Two to five, as the seed says, if no number is named.
+    pub workers: Option<u32>,
+    /// Whether to keep a line for everything that happens.
+    pub trace: bool,
+}
+
+/// What a run had in it.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Milliseconds of the cluster's clock.
+    pub ms: u64,
+    /// What the scheduler was told.
+    pub events: u64,
+    pub jobs: u64,
+    /// Of them, how many ended with an error of user code, or by a cancel.
+    pub ended_otherwise: u64,
+    pub backups: u64,
+    /// How often each kind of fault came.
+    pub faults: BTreeMap<&'static str, u64>,
+    pub trace: String,
+}
+
+struct Cluster {
+    dice: Dice,
+    /// Of faults that came later: seeds of runs without them stay the same.
+    wild: Dice,
+    kinds: Kinds,
+    config: Config,
+    /// How much larger than the usual it all is.
+    scale: u32,
+    ids: Vec<WorkerId>,
+    /// Workers that were heard since time has jumped.
+    heard: BTreeSet<WorkerId>,
+    faults: BTreeMap<&'static str, u64>,
+    events: u64,
+    unchecked: u64,
+    trace: Option<String>,
+    epoch: u64,
+    /// What is on disk.
+    journal: BTreeMap<JobId, RestoredJob>,
+    /// On its way there, in order.
+    unwritten: VecDeque<Record>,
+    /// Jobs whose end is on disk.
+    over: BTreeSet<JobId>,
+    /// The parts that readers see.
+    visible: BTreeMap<JobId, Vec<StagedPart>>,
+    specs: BTreeMap<JobId, JobSpec>,
+    /// Jobs whose commit this life of the coordinator has asked for.
+    commits: BTreeSet<JobId>,
+    /// Jobs of an earlier life, the workers that they wait for, and until when.
+    restored: BTreeSet<JobId>,
+    awaited: BTreeSet<WorkerId>,
+    awaited_until: Time,
+    scheduler: Scheduler,
+    now: Time,
+    nodes: BTreeMap<WorkerId, Node>,
+    /// Arrives some time, in any order: duplicates, and what dead workers had said.
+    late: Vec<Event>,
+    /// Answers of the driver.
+    answers: Vec<Event>,
+    plans: BTreeMap<JobId, (Plan, Vec<u32>)>,
+    staged: BTreeSet<AttemptId>,
+    /// What this life of the coordinator has revoked and was not told of since.
+    revoked: BTreeSet<AttemptId>,
+    /// Stages whose tasks make something else in each attempt, or may.
+    fickle: BTreeSet<(JobId, StageId)>,
+    /// What each finished attempt made, and of which attempts it has read.
+    made: BTreeMap<AttemptId, (u64, Vec<AttemptId>)>,
+    ended: BTreeMap<JobId, JobStatus>,
+    cancelled: BTreeSet<JobId>,
+    user_errors: bool,
+    broken: bool,
+    /// The coordinator dies when this step is over.
+    must_restart: bool,
+}
+
+/// Time goes slowly here: about a millisecond for each thing that happens, and the more workers there are the more happens
+/// until each has had its turn.
+fn config(scale: u32) -> Config {
+    Config { lease_ms: 1_000 * u64::from(scale), backup_after_ms: 20, backup_every_ms: 10, ..Config::default() }
+}
+
+impl Cluster {
+    fn new(setup: &Setup) -> Self {
+        let scale = setup.workers.map_or(1, |n| (n / 5).max(1));
+        Cluster {
+            dice: Dice(setup.seed),
+            wild: Dice(!setup.seed),
+            kinds: setup.kinds,
+            config: config(scale),
+            scale,
+            ids: Vec::new(),
+            heard: BTreeSet::new(),
+            faults: BTreeMap::new(),
+            events: 0,
+            unchecked: 0,
+            trace: setup.trace.then(String::new),
+            epoch: 3,
+            journal: BTreeMap::new(),
+            unwritten: VecDeque::new(),
+            over: BTreeSet::new(),
+            visible: BTreeMap::new(),
+            specs: BTreeMap::new(),
+            commits: BTreeSet::new(),
+            restored: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            awaited_until: Time(0),
+            scheduler: Scheduler::new(config(scale), Epoch(3)),
+            now: Time(0),
+            nodes: BTreeMap::new(),
+            late: Vec::new(),
+            answers: Vec::new(),
+            plans: BTreeMap::new(),
+            staged: BTreeSet::new(),
+            revoked: BTreeSet::new(),
+            fickle: BTreeSet::new(),
+            made: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+            user_errors: setup.user_errors,
+            broken: true,
+            must_restart: false,
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        match &event {
+            Event::Submitted { spec, .. } => self.unwritten.push_back(Record::Submitted(spec.clone())),
+            Event::Planned { job, input_bytes, stages } => {
+                self.unwritten.push_back(Record::Split(*job, *input_bytes, stages.clone()));
+            }
+            _ => {}
+        }
+        self.events += 1;
+        self.note(|now| format!("{} {event:?}", now.0));
+        let actions = self.scheduler.step(self.now, event);
+        self.unchecked += 1;
+        // A check looks at every task: in large worlds it is not made after each step.
+        if self.unchecked >= u64::from(self.scale) {
+            self.unchecked = 0;
+            self.scheduler.check().expect("the invariants hold");
+        }
+        for action in actions {
+            self.note(|_| format!("    {action:?}"));
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::PlanJob { job } => {
+                let (plan, counts) = &self.plans[&job];
+                let sources = plan.stages.iter().enumerate().filter(|(_, s)| s.source().is_some());
+                let stages = sources.zip(counts).map(|((i, _), n)| chunks(i as u32, *n)).collect();
+                self.answers.push(Event::Planned { job, input_bytes: 1, stages });
+            }
+            Action::Assign { worker, ref task } => {
+                self.check_inputs(task);
+                assert!(!self.ended.contains_key(&task.attempt.task.job), "nothing is assigned after the end");
+                self.check_not_recorded(task);
+                self.check_slots(worker, task);
+                let job = task.attempt.task.job;
+                let waits = self.now < self.awaited_until && !self.awaited.is_empty();
+                assert!(!waits || !self.restored.contains(&job), "a restored job begins before its workers are back");
+                let node = self.nodes.get_mut(&worker).expect("it joined");
+                node.named.insert(job);
+                node.inbox.push_back(action);
+            }
+            Action::Revoke { worker, .. } | Action::Grant { worker, .. } => {
+                if let Action::Revoke { attempt, .. } = &action {
+                    self.revoked.insert(*attempt);
+                }
+                self.nodes.get_mut(&worker).expect("it joined").inbox.push_back(action);
+            }
+            Action::Published { worker, attempt, report } => {
+                self.unwritten.push_back(Record::Published(worker, attempt, report));
+            }
+            Action::Charged { task, failures } => {
+                let recorded = &self.journal.get(&task.job).map(|j| &j.failures[..]).unwrap_or(&[]);
+                let before = recorded.iter().filter(|(t, _)| *t == task).map(|(_, n)| *n).max();
+                assert!(before < Some(failures), "{task} failed {before:?} times before, and now {failures}");
+                self.unwritten.push_back(Record::Charged(task, failures));
+            }
+            Action::SetAside { .. } => panic!("no failure here names a record"),
+            Action::CommitJob { job, parts, .. } => {
+                self.check_commit(job, &parts);
+                assert!(self.commits.insert(job), "a commit is asked for once");
+                self.unwritten.push_back(Record::Sealed(job));
+                // A crash may come here, too: then the commit has not begun.
+                if self.dice.percent(80) {
+                    self.write(usize::MAX);
+                    let seen = self.visible.entry(job).or_insert_with(|| parts.clone());
+                    assert_eq!(*seen, parts, "what was visible once does not change");
+                    self.answers.push(Event::Committed { job });
+                    // Or here: readers see the output, and nobody knows.
+                    self.must_restart = self.broken && self.dice.percent(30);
+                } else if self.broken {
+                    self.answers.clear();
+                    self.must_restart = true;
+                } else {
+                    self.write(usize::MAX);
+                    self.visible.entry(job).or_insert_with(|| parts.clone());
+                    self.answers.push(Event::Committed { job });
+                }
+            }
+            Action::JobEnded { job, ref status, ref collected, ref workers } => {
+                let seen = self.visible.contains_key(&job);
+                assert!(!seen || status.state == JobState::Done, "an output is visible: {status:?}");
+                for (id, node) in &mut self.nodes {
+                    if node.session && (node.named.remove(&job) || workers.contains(id)) {
+                        node.inbox.push_back(action.clone());
+                    }
+                }
+                if status.state == JobState::Done {
+                    self.check_done(job, status, collected);
+                }
+                assert!(self.ended.insert(job, (**status).clone()).is_none(), "a job ends once");
+                self.unwritten.push_back(Record::Ended(job));
+            }
+        }
+    }
+
+    fn count(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// A line of the trace, if there is one.
+    fn note(&mut self, line: impl FnOnce(Time) -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push_str(&line(self.now));
+            trace.push('\n');
+        }
+    }
+
+    fn answer(&mut self) {
+        if !self.answers.is_empty() {
+            let event = self.answers.remove(self.dice.below(self.answers.len()));
+            self.step(event);
+        }
+    }
+}
+
+fn worker(n: u32) -> WorkerId {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&n.to_be_bytes());
+    WorkerId::from_bytes(bytes)
+}
+
+fn node_info(worker: WorkerId, slots: u32, incarnation: u64) -> NodeInfo {
+    NodeInfo { worker, slots, ..sample_node(1, slots, incarnation) }
+}
+
+/// One simulated life of a cluster. Panics if anything is not as promised.
+pub fn run(setup: &Setup) -> Outcome {
+    let mut c = Cluster::new(setup);
+    let usual = 2 + c.dice.below(4) as u32;
+    for n in 1..=setup.workers.unwrap_or(usual) {
+        let slots = 1 + c.dice.below(3) as u32;
+        let slow = c.dice.percent(20);
+        c.ids.push(worker(n));
+        c.nodes.insert(worker(n), Node { slots, slow, ..Node::default() });
+        if c.dice.percent(80) {
+            c.start(worker(n));
+        }
+    }
+    let jobs = 1 + c.dice.below(3) as u8;
+    for n in 1..=jobs {
+        let fickle = c.dice.percent(25);
+        let (plan, chunk_counts) = random_plan(&mut c.dice, fickle, c.scale);
+        for (s, stage) in plan.stages.iter().enumerate() {
+            if fickle && (!stage.deterministic || c.dice.percent(30)) {
+                c.fickle.insert((job_id(n), StageId(s as u32)));
+            }
+        }
+        let options = JobOptions {
+            priority: c.dice.below(2) as i32,
+            slots_max: c.dice.percent(30).then_some(2 * c.scale),
+            backup_attempts: c.dice.percent(90),
+            ..JobOptions::default()
+        };
+        c.plans.insert(job_id(n), (plan.clone(), chunk_counts));
+        let spec = spec(n, plan, options);
+        c.specs.insert(spec.id, spec.clone());
+        c.step(Event::Submitted { spec: Box::new(spec), unix_ms: 0 });
+        for _ in 0..c.dice.below(200) as u64 * u64::from(c.scale) {
+            c.turn();
+        }
+    }
+    for _ in 0..c.dice.below(2_000) as u64 * u64::from(c.scale) {
+        c.turn();
+    }
+    c.heal();
+    let over = c.scheduler.workers().iter().all(|w| w.running == 0);
+    assert!(over, "slots are free again");
+    for (job, status) in &c.ended {
+        let mixed = c.fickle.iter().any(|(j, _)| j == job)
+            && status.error.as_ref().is_some_and(|e| e.code == Code::NondeterministicTask);
+        let may_fail = (setup.user_errors || mixed) && status.state == JobState::Failed;
+        let was_cancelled = c.cancelled.contains(job) && status.state == JobState::Cancelled;
+        assert!(status.state == JobState::Done || may_fail || was_cancelled, "{status:#?}");
+    }
+    Outcome {
+        ms: c.now.0,
+        events: c.events,
+        jobs: c.ended.len() as u64,
+        ended_otherwise: c.ended.values().filter(|s| s.state != JobState::Done).count() as u64,
+        backups: c.ended.values().map(|s| s.backups).sum(),
+        faults: c.faults,
+        trace: c.trace.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,125 @@
+//! What must hold at all times, as far as the scheduler cannot know it.
+
+use super::Cluster;
+use crate::samples::blob;
+use crate::workload::writes;
+use std::collections::{BTreeMap, BTreeSet};
+use windrow_model::*;
+use windrow_scheduler::{Action, RestoredJob, StagedPart};
+
+impl Cluster {
+    /// A task that only writes parts is not run again once it is on record that they are staged.
+    pub(crate) fn check_not_recorded(&self, task: &Task) {
+        let only_sinks = task.outputs.iter().all(|o| matches!(o, TaskOutput::Sink { .. }));
+        let recorded = |job: &RestoredJob| job.published.iter().any(|p| p.attempt.task == task.attempt.task);
+        let known = self.journal.get(&task.attempt.task.job).is_some_and(recorded);
+        assert!(!(only_sinks && known), "a recorded task runs again: {task:?}");
+    }
+
+    /// When everything is done that a worker was told, it has no more attempts than slots, and no two of one task.
+    pub(crate) fn check_slots(&self, worker: WorkerId, new: &Task) {
+        let node = &self.nodes[&worker];
+        let mut runs: BTreeSet<AttemptId> = node.running.keys().copied().collect();
+        for told in &node.inbox {
+            match told {
+                Action::Assign { task, .. } => drop(runs.insert(task.attempt)),
+                Action::Revoke { attempt, .. } => drop(runs.remove(attempt)),
+                Action::JobEnded { job, .. } => runs.retain(|a| a.task.job != *job),
+                _ => {}
+            }
+        }
+        runs.retain(|a| a.incarnation == new.attempt.incarnation);
+        assert!(runs.iter().all(|a| a.task != new.attempt.task), "{worker} has it already: {new:?}");
+        assert!(runs.len() < node.slots as usize, "{worker} has no slot for {new:?}: {runs:?}");
+    }
+
+    pub(crate) fn tasks_of(&self, job: JobId, stage: StageId) -> u32 {
+        let (plan, counts) = &self.plans[&job];
+        match plan.partitions(stage, 0) {
+            Some(n) => n,
+            None => {
+                let nth = plan.stages[..stage.0 as usize].iter().filter(|s| s.source().is_some()).count();
+                counts[nth]
+            }
+        }
+    }
+
+    /// A task reads its partition of every task of every port, in order, whatever happened before.
+    pub(crate) fn check_inputs(&self, task: &Task) {
+        let id = task.attempt.task;
+        for (input, got) in self.plans[&id.job].0.stage(id.stage).inputs.iter().zip(&task.inputs) {
+            match (input, got) {
+                (Input::Source(_), TaskInput::Chunk(chunk)) => assert_eq!(chunk.part, id.index),
+                (Input::Edge { from }, TaskInput::Segments(segments)) => {
+                    let all = from.iter().flat_map(|p| (0..self.tasks_of(id.job, p.stage)).map(move |t| (*p, t)));
+                    let expected = all.filter(|(p, t)| writes(p.stage, *t, p.output, id.index));
+                    let got = segments.iter().map(|s| {
+                        assert_eq!((s.attempt.task.job, s.segment.partition), (id.job, id.index));
+                        assert!(!self.revoked.contains(&s.attempt), "its files are deleted: {s:?}");
+                        (Port { stage: s.attempt.task.stage, output: s.output }, s.attempt.task.index)
+                    });
+                    assert!(got.eq(expected), "{task:?}");
+                }
+                (Input::Broadcast { from }, TaskInput::Inline(blobs)) => {
+                    assert_eq!(*blobs, self.blobs(id.job, *from), "{task:?}");
+                }
+                _ => panic!("{input:?} as {got:?}"),
+            }
+        }
+    }
+
+    pub(crate) fn blobs(&self, job: JobId, from: Port) -> Vec<Vec<u8>> {
+        let tasks = 0..self.tasks_of(job, from.stage);
+        tasks.map(|index| blob(TaskId { job, stage: from.stage, index })).collect()
+    }
+
+    /// Every task of every sink has exactly one part, and its attempt was granted and has published.
+    pub(crate) fn check_commit(&self, job: JobId, parts: &[StagedPart]) {
+        let mut expected = BTreeSet::new();
+        for (s, stage) in self.plans[&job].0.stages.iter().enumerate() {
+            for output in &stage.outputs {
+                if let Output::Sink { sink } = output {
+                    expected.extend((0..self.tasks_of(job, StageId(s as u32))).map(|t| (*sink, t)));
+                }
+            }
+        }
+        let got: BTreeSet<_> = parts.iter().map(|p| (p.part.sink, p.task)).collect();
+        assert_eq!(got.len(), parts.len(), "a part twice");
+        assert_eq!(got, expected);
+        assert!(parts.iter().all(|p| self.staged.contains(&p.attempt)), "a part that is not staged");
+        // All that went into them, from whatever was written first on: of each task one output.
+        let mut list: Vec<AttemptId> = parts.iter().map(|p| p.attempt).collect();
+        let mut known: BTreeSet<AttemptId> = list.iter().copied().collect();
+        let mut used: BTreeMap<TaskId, (u64, AttemptId)> = BTreeMap::new();
+        while let Some(attempt) = list.pop() {
+            let (made, read) = &self.made[&attempt];
+            let (first, other) = *used.entry(attempt.task).or_insert((*made, attempt));
+            assert_eq!(first, *made, "a mixture of {other:?} and {attempt:?}");
+            list.extend(read.iter().copied().filter(|a| known.insert(*a)));
+        }
+    }
+
+    pub(crate) fn check_done(&self, job: JobId, status: &JobStatus, collected: &[(String, Vec<Vec<u8>>)]) {
+        assert_eq!(status.tasks.done, status.tasks.total);
+        // What a lost worker had told an earlier life of the coordinator, and what nobody needs again, is not counted.
+        let counted = status.counters.get("tasks");
+        let all = if self.epoch == 3 { status.tasks.total } else { counted.min(status.tasks.total) };
+        assert_eq!(counted, all, "counters are added once");
+        let from = self.plans[&job].0.collects[0].from;
+        assert_eq!(*collected, [("c".to_string(), self.blobs(job, from))]);
+    }
+
+    /// When everything has been said and heard, nobody has anything left of jobs that are over.
+    pub(crate) fn check_clean(&mut self) {
+        let up: Vec<WorkerId> = self.nodes.iter().filter(|(_, n)| n.up && n.session).map(|(id, _)| *id).collect();
+        for id in up {
+            while !self.nodes[&id].inbox.is_empty() || !self.nodes[&id].outbox.is_empty() {
+                self.receive(id);
+                self.deliver(id);
+            }
+            let node = &self.nodes[&id];
+            let left = node.running.len() + node.files.len() + node.granted.len();
+            assert_eq!(left, 0, "left on {id}: {:?} {:?}", node.running.keys(), node.files.keys());
+        }
+    }
+}

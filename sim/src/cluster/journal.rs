@@ -1,0 +1,96 @@
+//! The coordinator's disk: records in order, of which a crash keeps a beginning.
+
+use super::Cluster;
+use windrow_model::*;
+use windrow_scheduler::{Event, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks};
+
+/// What the journal is told.
+pub(crate) enum Record {
+    Submitted(Box<JobSpec>),
+    Split(JobId, u64, Vec<StageChunks>),
+    Published(WorkerId, AttemptId, Box<TaskReport>),
+    Charged(TaskId, u32),
+    Sealed(JobId),
+    Ended(JobId),
+}
+
+impl Cluster {
+    /// So many records get to the disk.
+    pub(crate) fn write(&mut self, records: usize) {
+        for record in self.unwritten.drain(..records.min(self.unwritten.len())) {
+            match record {
+                Record::Submitted(spec) => {
+                    let job = RestoredJob {
+                        spec,
+                        unix_ms: 0,
+                        elapsed_ms: 0,
+                        split: None,
+                        published: Vec::new(),
+                        bad_records: Vec::new(),
+                        failures: Vec::new(),
+                        sealed: false,
+                    };
+                    self.journal.entry(job.spec.id).or_insert(job);
+                }
+                Record::Split(job, input_bytes, stages) => {
+                    let job = self.journal.get_mut(&job).expect("records are written in order");
+                    job.split = Some(RestoredSplit { epoch: Epoch(self.epoch), input_bytes, stages });
+                }
+                Record::Published(worker, attempt, report) => {
+                    let job = self.journal.get_mut(&attempt.task.job).expect("records are written in order");
+                    job.published.push(RestoredTask { worker, attempt, report: *report });
+                }
+                Record::Charged(task, failures) => {
+                    let job = self.journal.get_mut(&task.job).expect("records are written in order");
+                    job.failures.push((task, failures));
+                }
+                Record::Sealed(job) => {
+                    self.journal.get_mut(&job).expect("records are written in order").sealed = true;
+                }
+                Record::Ended(job) => drop(self.over.insert(job)),
+            }
+        }
+    }
+
+    /// The coordinator dies, with all that it knew, and starts again.
+    pub(crate) fn restart(&mut self) {
+        self.must_restart = false;
+        self.count("coordinator crash");
+        self.heard.clear();
+        let written = self.dice.below(self.unwritten.len() + 1);
+        self.write(written);
+        self.unwritten.clear();
+        self.answers.clear();
+        self.ended.retain(|job, _| self.over.contains(job));
+        let members: Vec<WorkerId> =
+            self.scheduler.workers().iter().filter(|w| w.state != WorkerState::Lost).map(|w| w.id).collect();
+        self.epoch += 1;
+        self.commits.clear();
+        self.awaited = members.iter().copied().collect();
+        self.awaited_until = self.now.plus_ms(self.config.lease_ms / 2);
+        self.revoked.clear();
+        self.scheduler = Scheduler::new(self.config.clone(), Epoch(self.epoch));
+        for id in self.ids.clone() {
+            // What was on its way arrives, or does not.
+            while self.dice.percent(60) && !self.nodes[&id].inbox.is_empty() {
+                self.receive(id);
+            }
+            let node = self.nodes.get_mut(&id).expect("it is there");
+            node.inbox.clear();
+            node.outbox.clear();
+            node.session = false;
+        }
+        let jobs: Vec<RestoredJob> =
+            self.journal.values().filter(|j| !self.over.contains(&j.spec.id)).cloned().collect();
+        self.restored = jobs.iter().map(|j| j.spec.id).collect();
+        for job in jobs {
+            self.step(Event::Restored { job: Box::new(job) });
+        }
+        self.step(Event::Awaited { workers: members, ms: self.config.lease_ms / 2 });
+        // Whoever had submitted and got no answer asks again.
+        let lost: Vec<JobSpec> = self.specs.values().filter(|s| !self.journal.contains_key(&s.id)).cloned().collect();
+        for spec in lost {
+            self.step(Event::Submitted { spec: Box::new(spec), unix_ms: 0 });
+        }
+    }
+}

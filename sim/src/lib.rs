@@ -1,0 +1,11 @@
+//! The real scheduler on a simulated cluster with a virtual clock: one seed is one run.
+//!
+//! It knows the scheduler's events and actions, and nothing of sockets, threads or real clocks. The command beside it runs many
+//! seeds; the scheduler's own tests take their plans and reports from [`samples`].
+
+mod cluster;
+mod dice;
+pub mod samples;
+mod workload;
+
+pub use cluster::{Kinds, Outcome, Setup, run};

@@ -1,0 +1,162 @@
+//! Plans, jobs, chunks and reports from short words, for whoever drives a scheduler by hand.
+
+use windrow_model::*;
+use windrow_scheduler::StageChunks;
+
+pub fn job_id(n: u8) -> JobId {
+    JobId::from_bytes([n; 16])
+}
+
+/// A worker by a small number.
+pub fn worker_id(n: u8) -> WorkerId {
+    WorkerId::from_bytes([n; 16])
+}
+
+/// What a worker says of itself.
+pub fn node(n: u8, slots: u32, incarnation: u64) -> NodeInfo {
+    NodeInfo {
+        worker: worker_id(n),
+        incarnation: Incarnation(incarnation),
+        address: format!("http://127.0.0.1:{}", 4000 + u32::from(n)),
+        host: format!("host{n}"),
+        slots,
+        memory_bytes: 1 << 30,
+        version: "0".into(),
+    }
+}
+
+/// An output of a stage.
+pub fn port(stage: u32, output: u32) -> Port {
+    Port { stage: StageId(stage), output }
+}
+
+/// Lines of a file.
+pub fn source() -> Input {
+    Input::Source(SourceSpec {
+        inputs: vec!["/in".into()],
+        framing: Framing::Delimiter(b'\n'),
+        decompress: false,
+        header: false,
+        sample: false,
+    })
+}
+
+/// An input from these stages and outputs.
+pub fn edge_from(ports: &[(u32, u32)]) -> Input {
+    Input::Edge { from: ports.iter().map(|(s, o)| port(*s, *o)).collect() }
+}
+
+/// A broadcast of this stage and output.
+pub fn broadcast_from(stage: u32, output: u32) -> Input {
+    Input::Broadcast { from: port(stage, output) }
+}
+
+/// An edge of so many partitions.
+pub fn edge(n: u32) -> Output {
+    edge_of(Partitions::Count(n))
+}
+
+/// An edge of these partitions.
+pub fn edge_of(partitions: Partitions) -> Output {
+    Output::Edge { partitions, partitioner: Partitioner::Hash, order: Order::Key, combined: false }
+}
+
+/// An output of the job.
+pub fn sink(sink: u32) -> Output {
+    Output::Sink { sink }
+}
+
+/// A deterministic stage.
+pub fn stage(label: &str, inputs: Vec<Input>, outputs: Vec<Output>) -> Stage {
+    Stage { label: label.into(), place: format!("src/main.rs:{}", label.len()), inputs, outputs, deterministic: true }
+}
+
+/// A plan with as many sinks as its stages feed.
+pub fn plan(stages: Vec<Stage>) -> Plan {
+    let sinks = stages.iter().flat_map(|s| &s.outputs).filter(|o| matches!(o, Output::Sink { .. })).count();
+    let sinks = (0..sinks).map(|i| SinkSpec {
+        path: format!("/out{i}"),
+        format: "tsv".into(),
+        suffix: String::new(),
+        framing: windrow_model::Framing::Whole,
+        overwrite: false,
+    });
+    Plan { stages, sinks: sinks.collect(), collects: vec![], sides: vec![], fingerprint: Digest([0; 32]) }
+}
+
+/// lines → map → reduce → sink, with `partitions` reducers.
+pub fn map_reduce(partitions: u32) -> Plan {
+    plan(vec![
+        stage("map", vec![source()], vec![edge(partitions)]),
+        stage("reduce", vec![edge_from(&[(0, 0)])], vec![sink(0)]),
+    ])
+}
+
+/// One source whose tasks give blobs to the driver: no shuffle, no commit.
+pub fn map_only() -> Plan {
+    let mut plan = plan(vec![stage("map", vec![source()], vec![Output::Broadcast])]);
+    plan.collects.push(Collect { name: "all".into(), from: port(0, 0) });
+    plan
+}
+
+/// A job of this plan.
+pub fn spec(n: u8, plan: Plan, options: JobOptions) -> JobSpec {
+    JobSpec {
+        id: job_id(n),
+        name: format!("job{n}"),
+        program: "Test".into(),
+        params: "{}".into(),
+        plan,
+        binary: Digest([1; 32]),
+        options,
+    }
+}
+
+/// So many chunks of one file for a source stage.
+pub fn chunks(stage: u32, n: u32) -> StageChunks {
+    let chunk = |i| Chunk {
+        ranges: vec![FileRange {
+            path: "/in/file".into(),
+            offset: u64::from(i) * 100,
+            length: 100,
+            identity: FileIdentity::default(),
+            content: None,
+        }],
+        part: i,
+        skip: Vec::new(),
+        holders: Vec::new(),
+    };
+    StageChunks { stage: StageId(stage), chunks: (0..n).map(chunk).collect() }
+}
+
+/// Full edges (a segment of 10 bytes for each partition), blobs that name their task, parts of 7 bytes.
+pub fn report(task: &Task) -> TaskReport {
+    let of = |output: &TaskOutput| match output {
+        TaskOutput::Edge { partitions } => OutputReport::Edge((0..*partitions).map(segment).collect()),
+        TaskOutput::Broadcast => OutputReport::Broadcast(blob(task.attempt.task)),
+        TaskOutput::Sink { sink } => OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 }),
+    };
+    let mut counters = Counters::default();
+    counters.add("tasks", 1);
+    TaskReport {
+        outputs: task.outputs.iter().map(of).collect(),
+        counters,
+        run_ms: 1,
+        inputs: input_digest(&task.inputs, |_| true),
+    }
+}
+
+/// Ten bytes of a partition.
+pub fn segment(partition: u32) -> Segment {
+    Segment { partition, offset: u64::from(partition) * 10, length: 10, records: 1, raw_length: 10, digest: partition }
+}
+
+/// What a broadcasting task makes.
+pub fn blob(task: TaskId) -> Vec<u8> {
+    vec![task.stage.0 as u8, task.index as u8]
+}
+
+/// A failure of this code.
+pub fn failure(code: Code) -> Failure {
+    Failure::new(code, "it broke")
+}

@@ -1,0 +1,78 @@
+//! No loss of processes or messages fails a job, or changes what becomes of it. `../src/cluster.rs` is the world.
+
+use proptest::prelude::*;
+use windrow_sim::{Kinds, Outcome, Setup};
+
+/// Without the faults that came later, so that seeds which found something stay what they were.
+fn run(seed: u64, user_errors: bool) -> Outcome {
+    windrow_sim::run(&Setup { seed, user_errors, kinds: Kinds::default(), workers: None, trace: false })
+}
+
+/// With everything.
+fn run_wild(seed: u64, user_errors: bool) -> Outcome {
+    let kinds = Kinds { links: true, gaps: true };
+    windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: false })
+}
+
+#[test]
+fn backups_are_a_part_of_the_simulation() {
+    let runs = (0..100).map(|seed| run(seed, false).backups);
+    let (with, all) = runs.fold((0, 0), |(with, all), backups| (with + u64::from(backups > 0), all + backups));
+    assert!(with >= 20, "{all} backups in {with} of 100 runs");
+}
+
+/// What the simulation has found once.
+#[test]
+fn an_output_that_was_refused_is_not_read_when_its_task_need_not_run_again() {
+    run(3_667_229_479_931_793_045, true);
+}
+
+/// Another one: an output that was made from two, through a task that nobody told of after two restarts.
+#[test]
+fn a_mixture_is_found_through_what_a_restart_has_skipped() {
+    run(1_055_692_369_857_355_612, true);
+}
+
+#[test]
+fn a_seed_is_a_run_to_the_byte() {
+    let kinds = Kinds { links: true, gaps: true };
+    for seed in 0..10 {
+        let setup = Setup { seed, user_errors: true, kinds, workers: None, trace: true };
+        let (first, second) = (windrow_sim::run(&setup), windrow_sim::run(&setup));
+        assert!(first.trace.lines().count() > 50);
+        assert!(first.trace == second.trace, "seed {seed} gives two traces");
+    }
+}
+
+#[test]
+fn every_kind_of_fault_comes_in_few_runs() {
+    let mut all = std::collections::BTreeMap::new();
+    for seed in 0..200 {
+        run_wild(seed, true).faults.into_iter().for_each(|(kind, n)| *all.entry(kind).or_insert(0) += n);
+    }
+    assert!(all.len() >= 13 && all.values().all(|n| *n > 5), "{all:#?}");
+}
+
+#[test]
+fn a_larger_cluster_gets_through_as_well() {
+    for seed in 0..4 {
+        let kinds = Kinds { links: true, gaps: true };
+        windrow_sim::run(&Setup { seed, user_errors: seed % 2 == 0, kinds, workers: Some(60), trace: false });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_loss_of_workers_or_messages_fails_a_job(seed in any::<u64>()) {
+        run(seed, false);
+        run_wild(seed, false);
+    }
+
+    #[test]
+    fn jobs_end_whatever_fails(seed in any::<u64>()) {
+        run(seed, true);
+        run_wild(seed, true);
+    }
+}

@@ -1,0 +1,57 @@
+//! The simulation finds every bug that is planted: whatever it did not find could be in the code, too.
+#![cfg(debug_assertions)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use windrow_scheduler::planted::{Planted, plant};
+use windrow_sim::{Kinds, Setup};
+
+/// A bug is to be found in so many runs.
+const RUNS: u64 = 1_000;
+
+/// Every second run with everything, every second without what came later.
+fn run(seed: u64, user_errors: bool) {
+    let kinds = Kinds { links: seed % 4 < 2, gaps: seed % 4 < 2 };
+    windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: false });
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    // What a run that fails has to say would fill the screen.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    let mut found = Vec::new();
+    for bug in Planted::ALL.iter().copied() {
+        plant(Some(bug));
+        let at = (0..RUNS).find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, seed % 2 == 1))).is_err());
+        match at {
+            Some(seed) => found.push((bug, seed)),
+            None => missed.push(bug),
+        }
+    }
+    plant(None);
+    let innocent = (0..RUNS).find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, seed % 2 == 1))).is_err());
+    let _ = std::panic::take_hook();
+    assert_eq!(innocent, None, "without a bug every run passes");
+    assert!(missed.is_empty(), "not found: {missed:?}; found: {found:?}");
+    println!("found, and in which run: {found:?}");
+}
+
+/// What links that are cut in one direction, and clocks that jump, are there for.
+#[test]
+fn two_bugs_are_found_by_the_new_kinds_of_faults_alone() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let first = |kinds: Kinds| {
+        let of = |seed| windrow_sim::run(&Setup { seed, user_errors: false, kinds, workers: None, trace: false });
+        (0..300).find(|seed| catch_unwind(AssertUnwindSafe(|| of(*seed))).is_err())
+    };
+    let (none, links, gaps) =
+        (Kinds::default(), Kinds { links: true, gaps: false }, Kinds { links: false, gaps: true });
+    let mut found = Vec::new();
+    for bug in [Planted::ComplaintsIgnored, Planted::NoGrace] {
+        plant(Some(bug));
+        found.push([none, links, gaps].map(|kinds| first(kinds).is_some()));
+    }
+    plant(None);
+    let _ = std::panic::take_hook();
+    assert_eq!(found, [[false, true, false], [false, false, true]]);
+}
