@@ -88,6 +88,7 @@ pub fn give_map(map: MmapMut, contents: Contents) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::region::Region;
 
     fn map(bytes: usize) -> MmapMut {
         MmapMut::map_anon(bytes).unwrap()
@@ -108,6 +109,15 @@ mod tests {
         (0..9).for_each(|_| give_map(map(size), Contents::Arbitrary));
         give_map(map(11 << 20), Contents::Arbitrary);
         assert!(kept().bytes <= 10 << 20);
+        while take_map(1, Contents::Arbitrary).or_else(|| take_map(size, Contents::Arbitrary)).is_some() {}
+        // Empty slots at the beginning of a larger mapping do not make all of it empty.
+        let words = size / 8;
+        Region::<u64>::arbitrary(words).unwrap().as_mut_slice().fill(7);
+        let mut slots = Region::<u64>::empty_slots(words / 4 * 3).unwrap();
+        assert!(slots.as_slice().iter().all(|word| *word == 0));
+        slots.declare_empty();
+        drop(slots);
+        assert!(Region::<u64>::empty_slots(words).unwrap().as_slice().iter().all(|word| *word == 0));
         assert_eq!(reserve(0), 0);
         give_map(map(size), Contents::Arbitrary);
         give_buffer(vec![0; 100]);

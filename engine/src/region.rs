@@ -122,7 +122,9 @@ impl<T: Plain> Region<T> {
 impl<T: Plain> Drop for Region<T> {
     fn drop(&mut self) {
         if let Memory::Map(map) = std::mem::replace(&mut self.memory, Memory::Heap(Vec::new())) {
-            recycle::give_map(map, self.contents);
+            // Of a mapping that was made for something larger only the beginning is known.
+            let whole = map.len() == self.length * size_of::<T>();
+            recycle::give_map(map, if whole { self.contents } else { Contents::Arbitrary });
         }
     }
 }
