@@ -120,7 +120,7 @@ fn an_artifact_for_which_the_coordinator_has_no_room_is_refused_and_leaves_nothi
     }
 }
 
-/// at the commit itself the job fails, and readers see nothing of it.
+/// At the commit itself the job fails, and readers see nothing of it.
 #[test]
 fn a_commit_that_finds_no_room_fails_the_job_and_shows_nothing() {
     let folder = folder();
@@ -135,7 +135,7 @@ fn a_commit_that_finds_no_room_fails_the_job_and_shows_nothing() {
     }
 }
 
-/// what a disk does not give back is computed again.
+/// What a disk does not give back is computed again.
 #[test]
 fn map_outputs_that_a_disk_does_not_give_back_are_made_again_elsewhere() {
     let folder = folder();
@@ -154,7 +154,7 @@ fn map_outputs_that_a_disk_does_not_give_back_are_made_again_elsewhere() {
     cluster.stop();
 }
 
-/// whoever deletes the scratch folder of a worker costs it attempts, and nobody else anything.
+/// Whoever deletes the scratch folder of a worker costs it attempts, and nobody else anything.
 #[test]
 fn a_worker_whose_files_disappear_under_it_fails_attempts_and_does_not_panic() {
     let folder = folder();

@@ -253,7 +253,7 @@ fn a_worker_dies_before_and_after_it_has_placed_a_part() {
     }
 }
 
-/// what a failed sync has lost nobody knows, so nobody goes on with it.
+/// What a failed sync has lost nobody knows, so nobody goes on with it.
 #[test]
 fn an_error_of_the_journals_disk_ends_the_coordinator_at_once_and_the_next_one_goes_on() {
     let work = Work::new();

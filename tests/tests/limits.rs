@@ -123,7 +123,7 @@ fn a_job_that_is_not_done_by_its_deadline_is_ended_with_its_processes() {
     cluster.stop();
 }
 
-/// nobody is killed from outside, so the process itself says what it lacked.
+/// Nobody is killed from outside, so the process itself says what it lacked.
 #[test]
 fn a_job_that_hoards_memory_runs_into_the_workers_limit() {
     let folder = folder();
@@ -137,7 +137,7 @@ fn a_job_that_hoards_memory_runs_into_the_workers_limit() {
     cluster.stop();
 }
 
-/// the first job's attempts get no more than their share, and the second one has its space.
+/// The first job's attempts get no more than their share, and the second one has its space.
 #[test]
 fn an_attempt_that_writes_more_than_its_quota_fails_and_leaves_room_for_others() {
     let folder = folder();
