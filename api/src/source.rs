@@ -121,6 +121,8 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
         let (mut records, mut bytes) = (0, 0);
         for (number, range) in (0u32..).zip(&chunk.ranges) {
             cx.at_file(range);
+            // From here on a signal is about this file, also between its records: it may become shorter at any moment.
+            cx.at_record(range.offset);
             let (framing, header) = (self.source.framing(), self.source.has_header());
             let skip: Vec<u64> = chunk.skip.iter().filter(|s| s.range == number).map(|s| s.offset).collect();
             let read = blocks::each_block(cx, range, framing, header, &skip, &mut |block| {
@@ -130,10 +132,10 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
                 }
                 records += out.records;
                 bytes += block.bytes.len() as u64;
-                cx.after_records();
                 cx.check_cancelled();
                 !cx.stopped()
             });
+            cx.after_records();
             read?;
             if cx.stopped() {
                 break;
