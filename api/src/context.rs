@@ -153,8 +153,8 @@ impl<'t> TaskCx<'t> {
         }
     }
 
-    pub fn input_segments(&self, input: usize) -> Vec<LocalSegment> {
-        self.segments.get(input).cloned().unwrap_or_default()
+    pub fn input_segments(&self, input: usize) -> &[LocalSegment] {
+        self.segments.get(input).map_or(&[], Vec::as_slice)
     }
 
     /// Whoever takes the task's records does not care about their order: said before they are made.
@@ -192,7 +192,7 @@ impl<'t> TaskCx<'t> {
         EdgeSpec {
             folder: self.folder.to_path_buf(),
             file: self.folder.join(windrow_format::names::edge_file(output as u32)),
-            identity: identity(self.task, output as u32),
+            identity: output_identity(&self.task.attempt, output as u32),
             partitioning: partitioning(partitions),
             codec: self.codec,
             memory: self.memory / 2,
@@ -224,13 +224,8 @@ impl Drop for TaskCx<'_> {
     }
 }
 
-/// What the blocks of this task's output are checked against.
-pub(crate) fn identity(task: &Task, output: u32) -> Identity {
-    segment_identity(&task.attempt, output, 0)
-}
-
-/// Identity of a segment of a finished attempt.
-pub(crate) fn segment_identity(attempt: &windrow_model::AttemptId, output: u32, partition: u32) -> Identity {
+/// What the blocks of an attempt's output are checked against; the partition is filled in segment by segment.
+pub(crate) fn output_identity(attempt: &windrow_model::AttemptId, output: u32) -> Identity {
     Identity {
         job: *attempt.task.job.as_bytes(),
         stage: attempt.task.stage.0,
@@ -238,7 +233,7 @@ pub(crate) fn segment_identity(attempt: &windrow_model::AttemptId, output: u32, 
         attempt: attempt.number,
         epoch: attempt.epoch.0,
         output,
-        partition,
+        partition: 0,
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn of_input(e: EngineError, input: usize) -> TaskError {
 
 /// Opens an input's segments: by key, or one after the other.
 pub(crate) fn open(cx: &TaskCx<'_>, input: usize, order: Order) -> TaskResult<Box<dyn EnginePairs>> {
-    let segments = cx.input_segments(input);
+    let segments = cx.input_segments(input).to_vec();
     let opened: Result<Box<dyn EnginePairs>, EngineError> = match order {
         Order::Key => open_sorted(segments, cx.folder, cx.input_memory(), &|| cx.alive()).map(|sorted| {
             cx.count_spilled(sorted.spilled);
@@ -44,7 +44,7 @@ pub(crate) fn open(cx: &TaskCx<'_>, input: usize, order: Order) -> TaskResult<Bo
 
 /// An input's segments one after the other, for loops over all pairs.
 pub(crate) fn concat(cx: &TaskCx<'_>, input: usize) -> TaskResult<Concat> {
-    open_concat(cx.input_segments(input)).map_err(|e| of_input(e, input))
+    open_concat(cx.input_segments(input).to_vec()).map_err(|e| of_input(e, input))
 }
 
 /// Steps an input's cursor.

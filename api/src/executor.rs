@@ -3,7 +3,7 @@
 //! It speaks over an inherited socket (file descriptor 3), holds no credential and opens no connection. It ends when the
 //! socket does.
 
-use crate::context::{TaskError, segment_identity};
+use crate::context::{TaskError, output_identity};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::program::Registry;
@@ -164,13 +164,10 @@ impl TryFrom<v1::RunTask> for Order {
             segments[input] = refs
                 .iter()
                 .zip(&local.segments)
-                .map(|(r, l)| LocalSegment {
-                    path: path_of(&l.path),
-                    offset: l.offset,
-                    length: r.segment.length,
-                    records: r.segment.records,
-                    raw_length: r.segment.raw_length,
-                    identity: segment_identity(&r.attempt, r.output, r.segment.partition),
+                .map(|(r, l)| {
+                    let identity = output_identity(&r.attempt, r.output);
+                    // It may have been fetched into a file that it shares with others.
+                    LocalSegment { offset: l.offset, ..LocalSegment::of(path_of(&l.path), &r.segment, identity) }
                 })
                 .collect();
         }

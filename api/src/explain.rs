@@ -32,8 +32,8 @@ pub(crate) fn explain(plan: &Plan) -> String {
                     "    shuffles {}{}{}, {}",
                     partitioned(*partitioner),
                     match order {
-                        Order::Key => ", sorted by key",
-                        Order::Arrival => ", in order of arrival",
+                        Order::Key => ", by key",
+                        Order::Arrival => ", by arrival",
                     },
                     if *combined { ", combined" } else { "" },
                     match partitions {

@@ -3,7 +3,7 @@
 //! No retries here, and no isolation: a panic fails the job with its record, and so does a crash, which takes the process along
 //! (see `supervise.rs`).
 
-use crate::context::{TaskError, segment_identity};
+use crate::context::{TaskError, output_identity};
 use crate::error::{Error, Result};
 use crate::finished::Finished;
 use crate::leftovers;
@@ -315,13 +315,9 @@ fn execute(
     let segments = task.inputs.iter().map(|input| match input {
         TaskInput::Segments(refs) => refs
             .iter()
-            .map(|r| LocalSegment {
-                path: root.join(names::attempt_folder(&r.attempt)).join(names::edge_file(r.output)),
-                offset: r.segment.offset,
-                length: r.segment.length,
-                records: r.segment.records,
-                raw_length: r.segment.raw_length,
-                identity: segment_identity(&r.attempt, r.output, r.segment.partition),
+            .map(|r| {
+                let path = root.join(names::attempt_folder(&r.attempt)).join(names::edge_file(r.output));
+                LocalSegment::of(path, &r.segment, output_identity(&r.attempt, r.output))
             })
             .collect(),
         _ => Vec::new(),

@@ -89,14 +89,7 @@ fn segments(folder: &Path, sorted: bool, value: &[u8], distinct: u64) -> Vec<Loc
         let mut edge = PlainEdge::new(spec.clone());
         keys.iter().for_each(|key| edge.push(&key.to_be_bytes(), value).expect("a pair"));
         let result = edge.finish().expect("a file");
-        segments.extend(result.segments.iter().map(|s| LocalSegment {
-            path: spec.file.clone(),
-            offset: s.offset,
-            length: s.length,
-            records: s.records,
-            raw_length: s.raw_length,
-            identity: spec.identity,
-        }));
+        segments.extend(result.segments.iter().map(|s| LocalSegment::of(spec.file.clone(), s, spec.identity)));
     }
     segments
 }

@@ -33,7 +33,6 @@ pub struct Table<A: Accumulate> {
     arena: Arena,
     /// Bytes that accumulators own.
     heap: usize,
-    used: usize,
     /// At this many keys the slots must grow.
     used_max: usize,
     /// Whether only the moving of keys kept the slots from growing.
@@ -57,16 +56,7 @@ impl<A: Accumulate> Table<A> {
             count /= 2;
         }
         let slots = Slots::new(count)?;
-        Ok(Table {
-            accumulate,
-            slots,
-            arena: Arena::new(),
-            heap: 0,
-            used: 0,
-            used_max: load_max(count),
-            cramped: false,
-            memory,
-        })
+        Ok(Table { accumulate, slots, arena: Arena::new(), heap: 0, used_max: load_max(count), cramped: false, memory })
     }
 
     /// Bytes of so many slots and of the entries that sort their keys.
@@ -81,7 +71,7 @@ impl<A: Accumulate> Table<A> {
 
     /// Whether no key is in it.
     pub fn is_empty(&self) -> bool {
-        self.used == 0
+        self.keys() == 0
     }
 
     /// Another budget, not smaller than the one before.
@@ -91,7 +81,7 @@ impl<A: Accumulate> Table<A> {
 
     /// Number of keys.
     pub fn keys(&self) -> usize {
-        self.used
+        self.slots.used()
     }
 
     /// Bytes of the slot array.
@@ -130,10 +120,10 @@ impl<A: Accumulate> Table<A> {
         let heap = self.accumulate.heap_bytes(&acc);
         let arena = self.arena.bytes_with(key.long());
         // A table refuses nothing while it is empty: one key may exceed the budget.
-        if self.used > 0 && Self::cost(self.slots.len()) + arena + self.heap + heap > self.memory {
+        if self.keys() > 0 && Self::cost(self.slots.len()) + arena + self.heap + heap > self.memory {
             return Err(Full(acc));
         }
-        if self.used >= self.used_max && !self.grow(arena + heap) {
+        if self.keys() >= self.used_max && !self.grow(arena + heap) {
             return Err(Full(acc));
         }
         let stored = match key.long() {
@@ -145,7 +135,6 @@ impl<A: Accumulate> Table<A> {
         };
         self.slots.insert(stored, acc);
         self.heap += heap;
-        self.used += 1;
         Ok(())
     }
 
@@ -179,7 +168,7 @@ impl<A: Accumulate> Table<A> {
 
     /// Takes all keys out in their order, and keeps the slots' memory.
     pub fn drain_sorted(&mut self, mut f: impl FnMut(&A, &[u8], A::Acc) -> Result<()>) -> Result<()> {
-        let mut entries = Vec::with_capacity(self.used);
+        let mut entries = Vec::with_capacity(self.keys());
         for (at, key) in self.slots.keys() {
             entries.push(Entry::new(key, at));
         }
@@ -207,7 +196,7 @@ impl<A: Accumulate> Table<A> {
         let more = 2 * (self.arena.bytes() + self.heap);
         self.slots.clear();
         self.arena.clear();
-        (self.used, self.heap) = (0, 0);
+        self.heap = 0;
         let count = 2 * self.slots.len();
         if std::mem::take(&mut self.cramped) && Self::cost(count) + more <= self.memory {
             self.release_slots();

@@ -157,9 +157,7 @@ mod tests {
             expected.entry(k.clone()).or_default().push(v.clone());
         }
         let s = writer.finish().unwrap()[0];
-        let (path, identity) = (file.path().to_path_buf(), Identity::default());
-        let (offset, length, records, raw_length) = (s.offset, s.length, s.records, s.raw_length);
-        let segments = vec![LocalSegment { path, offset, length, records, raw_length, identity }];
+        let segments = vec![LocalSegment::of(file.path().to_path_buf(), &s, Identity::default())];
         let build = |told| Lookup::build(open_concat(segments.clone()).unwrap(), told, Path::new("/"), &|| Ok(()));
         let lookup = build((s.records, s.raw_length)).unwrap();
         for (k, values) in &expected {

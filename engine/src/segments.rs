@@ -16,6 +16,7 @@ use windrow_format::block::{FormatError, Identity};
 use windrow_format::codec::{self, Codec};
 use windrow_format::lane::is_sorted;
 use windrow_format::segment::BlockCursor;
+use windrow_model::Segment;
 
 /// Pairs between two questions whether to go on.
 const PAIRS_PER_CHECK: u32 = 1 << 16;
@@ -37,6 +38,20 @@ pub struct LocalSegment {
     pub raw_length: u64,
     /// To which attempt, output and partition it must belong.
     pub identity: Identity,
+}
+
+impl LocalSegment {
+    /// A segment in this shuffle file of an attempt; the identity's partition is filled in.
+    pub fn of(path: PathBuf, segment: &Segment, identity: Identity) -> Self {
+        LocalSegment {
+            path,
+            offset: segment.offset,
+            length: segment.length,
+            records: segment.records,
+            raw_length: segment.raw_length,
+            identity: Identity { partition: segment.partition, ..identity },
+        }
+    }
 }
 
 /// Pairs that are lent one after the other.
@@ -72,17 +87,14 @@ pub fn open_sorted(
     memory: usize,
     alive: &dyn Fn() -> Result<()>,
 ) -> Result<Sorted> {
-    if all_sorted(&segments)? {
+    let mut files = Files::default();
+    if all_sorted(&segments, &mut files)? {
         return Ok(Sorted { pairs: Box::new(open_merged(segments, scratch, memory)?), spilled: (0, 0) });
     }
     let mut sorter = Sorter::new(scratch, memory, segments.iter().map(|s| s.records).sum())?;
-    let mut files = Files::default();
     for (index, segment) in segments.into_iter().enumerate() {
-        if files.open.len() >= FAN_IN_MAX {
-            files.open.clear();
-        }
         let identity = segment.identity;
-        let input = files.input(Some(index), segment)?;
+        let input = files.bounded_input(index, segment)?;
         alive()?;
         let added = sort_segment(&mut sorter, &input.cursor, identity, alive);
         added.map_err(|stop| stop.at(Some(index), &input.path))?;
@@ -120,13 +132,9 @@ fn sort_segment(
 }
 
 /// Whether every segment is sorted, as its writer has noted in its blocks.
-fn all_sorted(segments: &[LocalSegment]) -> Result<bool> {
-    let mut files = Files::default();
+fn all_sorted(segments: &[LocalSegment], files: &mut Files) -> Result<bool> {
     for (index, segment) in segments.iter().enumerate() {
-        if files.open.len() >= FAN_IN_MAX {
-            files.open.clear();
-        }
-        let input = files.input(Some(index), segment.clone())?;
+        let input = files.bounded_input(index, segment.clone())?;
         if !is_sorted(input.cursor.segment()).map_err(|e| Input::error(Some(index), &input.path, e))? {
             return Ok(false);
         }
@@ -164,6 +172,14 @@ struct Files {
 }
 
 impl Files {
+    /// For inputs that are done with one after the other: not too many files stay open.
+    fn bounded_input(&mut self, index: usize, segment: LocalSegment) -> Result<Input> {
+        if self.open.len() >= FAN_IN_MAX {
+            self.open.clear();
+        }
+        self.input(Some(index), segment)
+    }
+
     fn input(&mut self, index: Option<usize>, segment: LocalSegment) -> Result<Input> {
         let LocalSegment { path, offset, length, identity, .. } = segment;
         let file = match self.open.get(&path) {

@@ -43,15 +43,7 @@ fn read(spec: &EdgeSpec, result: &EdgeResult) -> Partitions {
 
 /// The segments of an edge, as its reader gets them.
 fn local(spec: &EdgeSpec, result: &EdgeResult) -> Vec<LocalSegment> {
-    let segment = |s: &windrow_model::Segment| LocalSegment {
-        path: spec.file.clone(),
-        offset: s.offset,
-        length: s.length,
-        records: s.records,
-        raw_length: s.raw_length,
-        identity: Identity { partition: s.partition, ..spec.identity },
-    };
-    result.segments.iter().map(segment).collect()
+    result.segments.iter().map(|s| LocalSegment::of(spec.file.clone(), s, spec.identity)).collect()
 }
 
 fn alive() -> Result<(), EngineError> {

@@ -10,7 +10,7 @@ use windrow_engine::{
 };
 use windrow_failpoint::arm;
 use windrow_format::quota::Quota;
-use windrow_model::{Code, Failure, Segment};
+use windrow_model::{Code, Failure};
 
 const RECORDS: u32 = 1_500;
 /// The edge's segment is read so often at once, so that reading has to merge first.
@@ -36,12 +36,8 @@ fn write(spec: &EdgeSpec) -> Result<Vec<LocalSegment>, EngineError> {
         });
         edge.push(&n.reverse_bits().to_be_bytes(), &value)?;
     }
-    let segment = |s: &Segment| {
-        let identity = Identity { partition: s.partition, ..spec.identity };
-        let (offset, length, records, raw_length) = (s.offset, s.length, s.records, s.raw_length);
-        LocalSegment { path: spec.file.clone(), offset, length, records, raw_length, identity }
-    };
-    Ok(edge.finish()?.segments.iter().map(segment).collect())
+    let result = edge.finish()?;
+    Ok(result.segments.iter().map(|s| LocalSegment::of(spec.file.clone(), s, spec.identity)).collect())
 }
 
 /// Writes an edge and reads it again: how many records there are.

@@ -31,7 +31,8 @@ pub(super) fn run<K: Key, V: Datum, W: Datum>(
     cx: &TaskCx<'_>,
     mut f: impl FnMut(K::Ref<'_>, V::Ref<'_>, Option<W::Ref<'_>>),
 ) -> TaskResult<()> {
-    let lookup = Lookup::build(concat(cx, 1)?, right_side(cx), cx.folder, &|| cx.alive());
+    let told = right_side(cx);
+    let lookup = Lookup::build(concat(cx, 1)?, told, cx.folder, &|| cx.alive());
     let lookup = lookup.map_err(|e| of_input(e, 1))?;
     let mut batch = Batch::default();
     let mut arena = Arena::new();
@@ -63,7 +64,7 @@ pub(super) fn run<K: Key, V: Datum, W: Datum>(
         if batch.places.len() == BATCH { join(&mut batch) } else { Ok(()) }
     });
     joined.and_then(|()| join(&mut batch)).map_err(|e| of_input(e, 0))?;
-    cx.count(names::RECORDS_MERGED, read + right_side(cx).0);
+    cx.count(names::RECORDS_MERGED, read + told.0);
     Ok(())
 }
 

@@ -169,20 +169,25 @@ fn take_out<T, X>(slot: &mut Slot<T>, f: impl FnOnce(&[u8], T) -> X) -> X {
 pub struct Slots<T> {
     region: Region<Slot<T>>,
     mask: usize,
-    /// Whether every slot is known to be empty: then the memory may serve another table.
-    is_empty: bool,
+    /// Slots that are not empty. Once there are none the memory may serve another table.
+    used: usize,
 }
 
 impl<T> Slots<T> {
     /// `count` empty slots; a power of two up to 2^32.
     pub fn new(count: usize) -> std::io::Result<Self> {
         assert!(count.is_power_of_two() && count <= 1 << 32);
-        Ok(Slots { region: Region::empty_slots(count)?, mask: count - 1, is_empty: true })
+        Ok(Slots { region: Region::empty_slots(count)?, mask: count - 1, used: 0 })
     }
 
     /// Number of slots.
     pub fn len(&self) -> usize {
         self.mask + 1
+    }
+
+    /// Number of keys.
+    pub fn used(&self) -> usize {
+        self.used
     }
 
     #[inline(always)]
@@ -226,7 +231,7 @@ impl<T> Slots<T> {
             i = (i + 1) & self.mask;
         }
         self.region.as_mut_slice()[i] = slot;
-        self.is_empty = false;
+        self.used += 1;
     }
 
     /// Moves everything to larger slots, which take the place of these.
@@ -239,7 +244,7 @@ impl<T> Slots<T> {
                 slot.meta = 0;
             }
         }
-        self.is_empty = true;
+        self.used = 0;
         *self = larger;
     }
 
@@ -265,6 +270,7 @@ impl<T> Slots<T> {
     pub fn take<X>(&mut self, at: u32, f: impl FnOnce(&[u8], T) -> X) -> X {
         let slot = &mut self.region.as_mut_slice()[at as usize];
         assert!(slot.meta != 0, "place {at} was named by `keys`");
+        self.used -= 1;
         take_out(slot, f)
     }
 
@@ -276,10 +282,10 @@ impl<T> Slots<T> {
                 ahead.prefetch_bytes();
             }
             if slots[i].meta != 0 {
+                self.used -= 1;
                 take_out(&mut slots[i], &mut f)?;
             }
         }
-        self.is_empty = true;
         Ok(())
     }
 
@@ -329,7 +335,7 @@ impl<T> Slots<T> {
 
     /// Drops the accumulators and empties all slots.
     pub fn clear(&mut self) {
-        if self.is_empty {
+        if self.used == 0 {
             return;
         }
         for slot in self.region.as_mut_slice() {
@@ -341,7 +347,7 @@ impl<T> Slots<T> {
                 }
             }
         }
-        self.is_empty = true;
+        self.used = 0;
     }
 }
 
@@ -350,7 +356,7 @@ impl<T> Drop for Slots<T> {
         if needs_drop::<T>() {
             self.clear();
         }
-        if self.is_empty {
+        if self.used == 0 {
             self.region.declare_empty();
         }
     }
