@@ -1,7 +1,7 @@
 //! A cluster of two worker processes with a slot each, against the same job in one process with two threads; and what it costs to
 //! have a cluster do next to nothing.
 
-use crate::{Args, Result, Row, data, example, median, timed};
+use crate::{Args, Result, Row, data, example, in_turn, median, timed};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -71,15 +71,7 @@ fn work(args: &Args, data: &Path, row: &Row, cluster: &Cluster) -> Result<()> {
         command.args((row.args)(&names)).arg("--output").arg(&output).args(place).args(&args.job);
         timed(command, &output)
     };
-    let (mut of_process, mut of_cluster) = (Vec::new(), Vec::new());
-    for n in 0..=args.runs {
-        let (a, b) = (run(["--threads", "2"])?, run(["--cluster", &cluster.url])?);
-        if n > 0 {
-            of_process.push(a);
-            of_cluster.push(b);
-        }
-    }
-    let (a, b) = (median(of_process), median(of_cluster));
+    let (a, b) = in_turn(args.runs, || run(["--threads", "2"]), || run(["--cluster", &cluster.url]))?;
     println!("{:<16} {:>8} {a:>9.2} {b:>9.2} {:>7.2}", row.name, args.size, b / a);
     Ok(())
 }

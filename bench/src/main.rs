@@ -153,19 +153,23 @@ fn measure(args: &Args, row: &Row) -> Result<()> {
         command.args((row.args)(&names)).arg("--output").arg(&output).args(["--threads", "2"]).args(&args.job);
         command
     };
-    let (mut of_plain, mut of_windrow) = (Vec::new(), Vec::new());
-    // In turn, so that a slow moment of the machine meets both.
-    for run in 0..=args.runs {
-        let (a, b) = (timed(plain(), &expected)?, timed(windrow(), &output)?);
-        if run > 0 {
-            of_plain.push(a);
-            of_windrow.push(b);
-        }
-    }
+    let (a, b) = in_turn(args.runs, || timed(plain(), &expected), || timed(windrow(), &output))?;
     (row.check)(&expected, &output).map_err(|why| format!("{}: the results differ: {why}", row.name))?;
-    let (a, b) = (median(of_plain), median(of_windrow));
     println!("{:<10} {:>8} {:>9.2} {:>9.2} {:>7.2}", row.name, bytes >> 20, a, b, b / a);
     Ok(())
+}
+
+/// Medians of two ways, run in turn, so that a slow moment of the machine meets both. The first run of each does not count.
+fn in_turn(runs: usize, a: impl Fn() -> Result<f64>, b: impl Fn() -> Result<f64>) -> Result<(f64, f64)> {
+    let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
+    for run in 0..=runs {
+        let (a, b) = (a()?, b()?);
+        if run > 0 {
+            of_a.push(a);
+            of_b.push(b);
+        }
+    }
+    Ok((median(of_a), median(of_b)))
 }
 
 /// Seconds from start to exit; the output of an earlier run is removed before.

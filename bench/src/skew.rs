@@ -1,7 +1,7 @@
 //! One key with half of all pairs, against the same number of pairs without it: with a combiner (word count), and without (sessions,
 //! where all hits of a user come together).
 
-use crate::{Args, Result, data, median, timed};
+use crate::{Args, Result, data, in_turn, timed};
 use std::process::Command;
 
 /// What is run on data without and with a key that has half of it.
@@ -22,15 +22,7 @@ pub fn measure(args: &Args) -> Result<()> {
             command.args(&args.job);
             timed(command, &output)
         };
-        let (mut of_even, mut of_skewed) = (Vec::new(), Vec::new());
-        for n in 0..=args.runs {
-            let (a, b) = (run(even)?, run(skewed)?);
-            if n > 0 {
-                of_even.push(a);
-                of_skewed.push(b);
-            }
-        }
-        let (a, b) = (median(of_even), median(of_skewed));
+        let (a, b) = in_turn(args.runs, || run(even), || run(skewed))?;
         println!("{row:<16} {:>8} {a:>9.2} {b:>9.2} {:>7.2}", args.size, b / a);
     }
     Ok(())

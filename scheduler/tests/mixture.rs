@@ -165,24 +165,30 @@ fn a_task_with_published_parts_must_give_the_same_segments_again() {
     }
 }
 
+/// A coordinator's next life, whose journal knows of the job with one chunk, and what it has published. No worker is back.
+fn next_life(plan: Plan, old: Harness) -> Harness {
+    let restored = RestoredJob {
+        spec: Box::new(spec(1, plan, JobOptions::default())),
+        unix_ms: 0,
+        elapsed_ms: 0,
+        split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 100, stages: vec![chunks(0, 1)] }),
+        published: old.recorded,
+        bad_records: vec![],
+        failures: vec![],
+        sealed: false,
+    };
+    let mut h = Harness::in_epoch(Default::default(), 2);
+    h.step(Event::Restored { job: Box::new(restored) });
+    h.step(Event::Awaited { workers: vec![], ms: 1 });
+    h
+}
+
 #[test]
 fn what_a_published_reader_has_read_is_known_after_a_restart() {
     for (salt, fails) in [(7, false), (8, true)] {
         let mut old = two_reduces(map_reduce(2));
         done(&mut old, 1, 1, 1, 0);
-        let restored = RestoredJob {
-            spec: Box::new(spec(1, map_reduce(2), JobOptions::default())),
-            unix_ms: 0,
-            elapsed_ms: 0,
-            split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 100, stages: vec![chunks(0, 1)] }),
-            published: old.recorded,
-            bad_records: vec![],
-            failures: vec![],
-            sealed: false,
-        };
-        let mut h = Harness::in_epoch(Default::default(), 2);
-        h.step(Event::Restored { job: Box::new(restored) });
-        h.step(Event::Awaited { workers: vec![], ms: 1 });
+        let mut h = next_life(map_reduce(2), old);
         // Both workers are gone with the map's output.
         h.join(3, 1);
         done(&mut h, 1, 0, 0, salt);
@@ -211,19 +217,7 @@ fn a_published_part_is_compared_through_tasks_that_nobody_tells_of() {
         done(&mut old, 1, 1, 0, 0);
         done(&mut old, 1, 2, 0, 0);
         assert_eq!(old.running(), ["3/0@1"]);
-        let restored = RestoredJob {
-            spec: Box::new(spec(1, plan, JobOptions::default())),
-            unix_ms: 0,
-            elapsed_ms: 0,
-            split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 100, stages: vec![chunks(0, 1)] }),
-            published: old.recorded,
-            bad_records: vec![],
-            failures: vec![],
-            sealed: false,
-        };
-        let mut h = Harness::in_epoch(Default::default(), 2);
-        h.step(Event::Restored { job: Box::new(restored) });
-        h.step(Event::Awaited { workers: vec![], ms: 1 });
+        let mut h = next_life(plan, old);
         h.join(2, 1);
         done(&mut h, 1, 0, 0, salt);
         done(&mut h, 1, 1, 0, 0);
