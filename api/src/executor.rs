@@ -3,6 +3,8 @@
 //! It speaks over an inherited socket (file descriptor 3), holds no credential and opens no connection. It ends when the
 //! socket does.
 
+mod threads;
+
 use crate::context::{TaskError, output_identity};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
@@ -10,6 +12,7 @@ use crate::program::Registry;
 use crate::task_run::{Program, Setting};
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::io::BufReader;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -17,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use threads::Threads;
 use windrow_engine::LocalSegment;
 use windrow_format::codec::Codec;
 use windrow_format::quota::Quota;
@@ -49,8 +53,12 @@ pub(crate) fn run(registry: &Registry) -> ExitCode {
     }
 }
 
-fn serve(registry: &Registry, mut socket: UnixStream) -> Result<()> {
+/// What an attempt's thread looks at between records.
+type Cancelled = Arc<AtomicBool>;
+
+fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
     let replies: Replies = Arc::new(Mutex::new(socket.try_clone()?));
+    let mut socket = BufReader::new(socket);
     let Some(v1::ToExecutor { message: Some(to_executor::Message::Setup(setup)) }) = read_frame(&mut socket)? else {
         return Err(Error::new(Code::ExecutorProtocol, "the worker did not begin with a setup"));
     };
@@ -61,7 +69,7 @@ fn serve(registry: &Registry, mut socket: UnixStream) -> Result<()> {
         bytes => bytes,
     };
     let program = match build(registry, &setup) {
-        Ok(program) => Arc::new(program),
+        Ok(program) => program,
         Err(e) => {
             let failure = Some(e.into_failure().into());
             return send(&replies, from_executor::Message::SetupFailed(v1::SetupFailed { failure }));
@@ -70,26 +78,28 @@ fn serve(registry: &Registry, mut socket: UnixStream) -> Result<()> {
     let fingerprint = Some(program.plan.fingerprint.into());
     send(&replies, from_executor::Message::Ready(v1::ExecutorReady { protocol: PROTOCOL, fingerprint }))?;
 
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("task-{i}")).build()?;
-    let running: Arc<Mutex<HashMap<AttemptId, Arc<AtomicBool>>>> = Arc::default();
+    let running: Arc<Mutex<HashMap<AttemptId, Cancelled>>> = Arc::default();
+    let pool = Threads::start(threads, {
+        let running = running.clone();
+        move |(order, cancelled): (Order, Cancelled)| {
+            let attempt = order.task.attempt;
+            let quota = Quota::new(quota_bytes).enter();
+            let answer = order.execute(&program, memory, &cancelled);
+            drop(quota);
+            lock(&running).remove(&attempt);
+            if send(&replies, answer).is_err() {
+                // The worker is gone, and with it the reason to be here.
+                std::process::exit(1);
+            }
+        }
+    })?;
     while let Some(v1::ToExecutor { message }) = read_frame(&mut socket)? {
         match message {
             Some(to_executor::Message::Run(run)) => {
                 let order = Order::try_from(run)?;
-                let cancelled = Arc::new(AtomicBool::new(false));
+                let cancelled = Cancelled::default();
                 lock(&running).insert(order.task.attempt, cancelled.clone());
-                let (program, replies, running) = (program.clone(), replies.clone(), running.clone());
-                pool.spawn_fifo(move || {
-                    let attempt = order.task.attempt;
-                    let quota = Quota::new(quota_bytes).enter();
-                    let answer = order.execute(&program, memory, &cancelled);
-                    drop(quota);
-                    lock(&running).remove(&attempt);
-                    if send(&replies, answer).is_err() {
-                        // The worker is gone, and with it the reason to be here.
-                        std::process::exit(1);
-                    }
-                });
+                pool.run((order, cancelled));
             }
             Some(to_executor::Message::Cancel(cancel)) => {
                 let attempt: AttemptId = cancel.attempt.unwrap_or_default().try_into().map_err(bad)?;

@@ -34,31 +34,25 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> {
     match verb {
-        Verb::Submit(args) => client(cmd::submit::run(args, settings, format)),
-        Verb::Job(args) => client(cmd::job::run(args, settings, format)),
-        Verb::Data(args) => client(cmd::data::run(args, settings, format)),
+        Verb::Submit(args) => on_one_thread(cmd::submit::run(args, settings, format)),
+        Verb::Job(args) => on_one_thread(cmd::job::run(args, settings, format)),
+        Verb::Data(args) => on_one_thread(cmd::data::run(args, settings, format)),
         Verb::Worker(args) => match args.verb {
-            Some(verb) => client(cmd::worker::manage(verb, settings, format)),
-            None => daemon(cmd::worker::run(args.run, settings)),
+            Some(verb) => on_one_thread(cmd::worker::manage(verb, settings, format)),
+            None => on_one_thread(cmd::worker::run(args.run, settings)),
         },
-        Verb::Coordinator(args) => daemon(cmd::coordinator::run(args, settings)),
-        Verb::Up(args) => daemon(cmd::up::run(args, settings)),
+        Verb::Coordinator(args) => on_one_thread(cmd::coordinator::run(args, settings)),
+        Verb::Up(args) => on_one_thread(cmd::up::run(args, settings)),
         Verb::Completion { shell } => Ok(cmd::completion::run(shell)),
     }
 }
 
-/// One thread is enough to wait for answers, and starts fastest.
-fn client(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+/// One thread is enough to wait for answers, and starts fastest. It is enough for daemons, too: they decide and pass on, what
+/// takes time has threads of its own, and a task of a job would cost a dozen wake-ups of one thread by another.
+fn on_one_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(exit::no_runtime)?;
     let result = runtime.block_on(work);
     // A read of a file that is still under way must not hold up the exit.
-    runtime.shutdown_background();
-    result
-}
-
-fn daemon(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(exit::no_runtime)?;
-    let result = runtime.block_on(work);
     runtime.shutdown_background();
     result
 }

@@ -21,6 +21,7 @@ mod progress;
 mod publish;
 mod replicas;
 mod scratch;
+mod seen;
 mod serve;
 mod session;
 mod staging;
@@ -28,6 +29,7 @@ mod staging;
 mod testing;
 #[cfg(test)]
 mod transfer_tests;
+mod transfers;
 mod writer;
 
 pub use config::Config;
@@ -46,6 +48,7 @@ use windrow_net::serve::{serve, url_of};
 ///
 /// `on_registered` is called after the first registration. When `shutdown` completes the worker takes no new tasks,
 /// finishes those that run, and serves its outputs for as long as they are needed, but for no longer than 60 seconds.
+/// Bytes that pass between workers have threads of their own, all else runs where this does: one thread is enough.
 ///
 /// # Errors
 /// The data folder cannot be used or is another worker's (`DATA_DIR_IN_USE`), the port fails, or the coordinator
@@ -90,12 +93,14 @@ pub async fn run(
         logs: logs.clone(),
         chunks: chunks.clone(),
     };
+    let transfers = transfers::Transfers::start().map_err(Error::System)?;
     let staging = Arc::new(staging::Staging {
         worker: node.worker,
         scratch: scratch.clone(),
         outputs: outputs.clone(),
         fetcher: fetch::Fetcher::new(config.access.clone(), config.fetch_timeout),
         replicas: replicas::Replicas { chunks, access: config.access.clone(), progress_deadline: config.fetch_timeout },
+        seen: Arc::default(),
     });
     let owner = executor::Owner { worker: node.worker, memory_limit_bytes: config.memory_limit_bytes };
     let parts = node::Parts {
@@ -105,6 +110,7 @@ pub async fn run(
         // Between processes of one machine compressing costs more than it saves.
         compress: !address.ip().is_loopback(),
         scratch: scratch.clone(),
+        transfers: transfers.handle(),
         outputs,
         logs,
         progress: progress.clone(),
@@ -118,8 +124,15 @@ pub async fn run(
 
     let (stop, stopped) = oneshot::channel::<()>();
     let routes = tonic::service::Routes::new(service.into_server());
-    let serving = serve(listener, routes, config.access.token.clone(), config.tls.clone(), async {
-        let _ = stopped.await;
+    let listener = listener.into_std().map_err(Error::System)?;
+    let (token, tls) = (config.access.token.clone(), config.tls.clone());
+    let serving = transfers.handle().spawn(async move {
+        // A socket belongs to the threads that have taken it on.
+        let listener = TcpListener::from_std(listener).map_err(Error::System)?;
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        serve(listener, routes, token, tls, stopped).await.map_err(|failure| Error::Serve(failure.into()))
     });
     let working = async {
         let result = node::Node::new(parts, staging, kept).run(session_events, shutdown, on_registered).await;
@@ -129,9 +142,9 @@ pub async fn run(
     let mut working = std::pin::pin!(working);
     tokio::select! {
         result = &mut working => result,
-        served = serving => match served {
-            Ok(()) => working.await,
-            Err(failure) => Err(Error::Serve(failure.into())),
+        served = serving => match served.map_err(|e| Error::System(std::io::Error::other(e))) {
+            Ok(Ok(())) => working.await,
+            Ok(Err(error)) | Err(error) => Err(error),
         },
     }
 }

@@ -26,6 +26,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -54,6 +55,8 @@ pub struct Parts {
     pub logs: Logs,
     pub progress: Progress,
     pub spawner: Spawner,
+    /// Where bytes of other workers are moved.
+    pub transfers: Handle,
 }
 
 #[derive(Debug)]

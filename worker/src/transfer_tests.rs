@@ -16,7 +16,9 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use windrow_model::{AttemptId, Chunk, Code, Digest, FileRange, Incarnation, Segment, SegmentRef, TaskInput, WorkerId};
+use windrow_model::{
+    AttemptId, Chunk, Code, Digest, FileRange, Incarnation, Segment, SegmentRef, Task, TaskInput, WorkerId,
+};
 use windrow_net::{Access, channel, clients, from_status, serve::serve};
 use windrow_proto::v1;
 use windrow_store::identity;
@@ -84,6 +86,7 @@ impl Peer {
                 access: Access::default(),
                 progress_deadline: Duration::from_secs(5),
             },
+            seen: Arc::default(),
         }
     }
 
@@ -251,6 +254,35 @@ async fn an_input_that_is_missing_or_has_changed_is_told_apart() {
     let mut elsewhere = range;
     (elsewhere.identity.device, elsewhere.identity.inode) = (0, 0);
     assert_eq!(stage(3, &elsewhere).await, Some(Code::InputNotShared));
+}
+
+#[tokio::test]
+async fn only_what_is_here_and_was_looked_at_is_staged_at_once() {
+    let (here, there) = (Peer::start().await, Peer::start().await);
+    let staging = here.staging();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let identity = identity::of_path(file.path()).unwrap();
+    let range = FileRange { path: file.path().into(), offset: 0, length: 0, identity, content: None };
+    let reads = |n, input| Task { inputs: vec![input], ..*task(attempt(1, n), vec![]) };
+    let chunk =
+        |n, range: &FileRange| reads(n, TaskInput::Chunk(Chunk { ranges: vec![range.clone()], ..Chunk::default() }));
+    assert_eq!(staging.at_once(&chunk(0, &range)), None, "nobody has looked at it");
+    let staged = staging.stage(&chunk(0, &range), &HashMap::new(), &HashMap::new()).await.unwrap();
+    assert_eq!(staging.at_once(&chunk(1, &range)), Some(Ok(staged)));
+    let mut other = range.clone();
+    other.identity.modified_ns += 1;
+    assert_eq!(staging.at_once(&chunk(2, &other)), None, "split from another file of that name");
+    let of_dataset = FileRange { content: Some(Digest::of(b"abc")), ..range };
+    assert_eq!(staging.at_once(&chunk(3, &of_dataset)), None);
+
+    let own = here.finished(attempt(1, 4), b"own-own2", &[3, 5]);
+    let other = there.finished(attempt(1, 5), b"other", &[5]);
+    let staged = staging.at_once(&reads(6, TaskInput::Segments(own.clone())));
+    assert_eq!(staged.unwrap().unwrap().segments[0].segments[1].offset, 3);
+    assert_eq!(staging.at_once(&reads(7, TaskInput::Segments(vec![own[0], other[0]]))), None);
+    here.outputs.remove(&attempt(1, 4));
+    let lost = staging.at_once(&reads(8, TaskInput::Segments(own)));
+    assert!(matches!(lost, Some(Err(StageError::SegmentLost(..)))), "{lost:?}");
 }
 
 #[tokio::test]

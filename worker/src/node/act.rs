@@ -73,20 +73,26 @@ impl Node {
 
     fn stage(&mut self, task: Box<Task>) {
         let id = task.attempt;
-        let cancel = CancellationToken::new();
+        let answer = move |staged| match staged {
+            Ok(staged) => Mail::Staged(id, staged),
+            Err(error) => Mail::Attempt(Event::StageFailed(id, error)),
+        };
         let sources = self.sources.remove(&id).unwrap_or_default();
+        if let Some(staged) = self.staging.at_once(&task) {
+            let _ = self.post.send(answer(staged));
+            return;
+        }
+        let cancel = CancellationToken::new();
         let (staging, peers, post, cancelled) =
             (self.staging.clone(), self.peers.clone(), self.post.clone(), cancel.clone());
-        let task = self.background.spawn(async move {
+        let staging = async move {
             // Whoever cancels has forgotten the attempt: nobody waits for an answer.
             let Some(staged) = cancelled.run_until_cancelled(staging.stage(&task, &peers, &sources)).await else {
                 return;
             };
-            let _ = post.send(match staged {
-                Ok(staged) => Mail::Staged(id, staged),
-                Err(error) => Mail::Attempt(Event::StageFailed(id, error)),
-            });
-        });
+            let _ = post.send(answer(staged));
+        };
+        let task = self.background.spawn_on(staging, &self.parts.transfers);
         self.stagings.insert(id, StagingTask { cancel, task });
     }
 

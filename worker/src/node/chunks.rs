@@ -30,13 +30,14 @@ impl Node {
     pub(super) fn copy_chunk(&self, order: v1::CopyChunk) {
         let Some((digest, addresses)) = order.chunk.and_then(source) else { return };
         let (replicas, post) = (self.staging.replicas.clone(), self.post.clone());
-        self.background.spawn(async move {
+        let copying = async move {
             let copied = replicas.get(digest, &addresses).await;
             let _ = post.send(match copied {
                 Ok(_) => Mail::ChunksHeld(vec![digest]),
                 Err(failure) => Mail::ChunkNotCopied(digest, failure),
             });
-        });
+        };
+        self.background.spawn_on(copying, &self.parts.transfers);
     }
 
     pub(super) fn chunk_not_copied(&self, digest: Digest, failure: Failure) {
