@@ -37,6 +37,8 @@ pub use plan::{
 };
 pub use segment::{Segment, SegmentRef};
 pub use signal::signal_name;
-pub use task::{OutputReport, PartReport, Task, TaskInput, TaskOutput, TaskReport, input_digest, output_digest};
+pub use task::{
+    InputDigest, OutputReport, PartReport, Task, TaskInput, TaskOutput, TaskReport, input_digest, output_digest,
+};
 pub use time::Time;
 pub use units::ByteSize;

@@ -84,29 +84,45 @@ pub struct TaskReport {
 /// in order. A segment of a stage that is not deterministic is the same only if it is of the same attempt. Chunks do not
 /// enter: they are the same for every attempt of a task, or the attempt is refused.
 pub fn input_digest(inputs: &[TaskInput], deterministic: impl Fn(StageId) -> bool) -> u64 {
-    let mut hash = 0;
+    let mut digest = InputDigest::default();
     for input in inputs {
         match input {
             TaskInput::Chunk(_) => {}
             TaskInput::Segments(segments) => {
-                for SegmentRef { attempt, output, segment, .. } in segments {
-                    hash = mixed(hash, u64::from(*output) << 32 | u64::from(attempt.task.stage.0));
-                    hash = mixed(hash, u64::from(segment.digest) << 32 | u64::from(attempt.task.index));
-                    if !deterministic(attempt.task.stage) {
-                        hash = mixed(hash, u64::from(attempt.number));
-                        hash = mixed(mixed(hash, attempt.epoch.0), attempt.incarnation.0);
-                    }
-                }
+                segments.iter().for_each(|s| digest.segment(s, deterministic(s.attempt.task.stage)));
             }
-            TaskInput::Inline(blobs) => {
-                for blob in blobs {
-                    let content = Digest::of(blob).0;
-                    hash = mixed(hash, u64::from_le_bytes(std::array::from_fn(|i| content[i])));
-                }
-            }
+            TaskInput::Inline(blobs) => blobs.iter().for_each(|blob| digest.blob(blob)),
         }
     }
-    hash
+    digest.get()
+}
+
+/// [`input_digest`] of inputs that come piece by piece, in the order of the stage's inputs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InputDigest(u64);
+
+impl InputDigest {
+    /// The next segment, and whether the stage that made it is deterministic.
+    pub fn segment(&mut self, segment: &SegmentRef, deterministic: bool) {
+        let SegmentRef { attempt, output, segment, .. } = segment;
+        self.0 = mixed(self.0, u64::from(*output) << 32 | u64::from(attempt.task.stage.0));
+        self.0 = mixed(self.0, u64::from(segment.digest) << 32 | u64::from(attempt.task.index));
+        if !deterministic {
+            self.0 = mixed(self.0, u64::from(attempt.number));
+            self.0 = mixed(mixed(self.0, attempt.epoch.0), attempt.incarnation.0);
+        }
+    }
+
+    /// The next blob of a broadcast.
+    pub fn blob(&mut self, blob: &[u8]) {
+        let content = Digest::of(blob).0;
+        self.0 = mixed(self.0, u64::from_le_bytes(std::array::from_fn(|i| content[i])));
+    }
+
+    /// The digest of all that came.
+    pub fn get(self) -> u64 {
+        self.0
+    }
 }
 
 /// Tells whether two attempts of a task made the same for others: a hash of what [`input_digest`] of their readers depends

@@ -30,6 +30,10 @@ pub(crate) struct Timers {
 impl Timers {
     /// Sets or moves a timer. The end of time is never.
     pub fn set(&mut self, timer: Timer, at: Time) {
+        // A lease is renewed by everything that is heard, often many times in a millisecond.
+        if self.at.get(&timer) == Some(&at) {
+            return;
+        }
         self.clear(timer);
         if at < Time(u64::MAX) {
             self.at.insert(timer, at);

@@ -14,7 +14,7 @@ use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::TaskState;
 use windrow_model::{
-    AttemptId, Code, Failure, JobId, JobState, OutputReport, StageId, TaskId, WorkerId, input_digest, output_digest,
+    AttemptId, Code, Failure, Input, InputDigest, JobId, JobState, OutputReport, TaskId, WorkerId, output_digest,
 };
 
 /// A task that has read what is not there any more.
@@ -38,8 +38,19 @@ impl Job {
         if producers.is_empty() || !producers.iter().all(whole) {
             return None;
         }
-        let inputs = self.inputs(s, t);
-        Some(input_digest(&inputs, |id: StageId| self.stages[id.0 as usize].deterministic))
+        self.index_inputs(s);
+        let mut digest = InputDigest::default();
+        for input in &self.spec.plan.stages[s].inputs {
+            match input {
+                Input::Source(_) => {}
+                Input::Edge { from } => from.iter().for_each(|port| {
+                    let deterministic = self.stages[port.stage.0 as usize].deterministic;
+                    self.partition(*port, t).for_each(|segment| digest.segment(&segment, deterministic));
+                }),
+                Input::Broadcast { from } => self.broadcasts(*from).for_each(|blob| digest.blob(blob)),
+            }
+        }
+        Some(digest.get())
     }
 
     /// What a task made differs from what an earlier attempt of it had made: both digests.

@@ -23,15 +23,17 @@ pub(crate) struct Queue {
 impl Queue {
     /// Puts a job to its place, or takes it out.
     pub fn set(&mut self, job: JobId, turn: Option<Turn>) {
-        if self.get(job) == turn {
-            return;
-        }
-        if let Some(old) = self.turns.remove(&job) {
-            self.order.remove(&(old, job));
-        }
-        if let Some(new) = turn {
-            self.turns.insert(job, new);
-            self.order.insert((new, job));
+        let before = match turn {
+            Some(new) => self.turns.insert(job, new),
+            None => self.turns.remove(&job),
+        };
+        if before != turn {
+            if let Some(old) = before {
+                self.order.remove(&(old, job));
+            }
+            if let Some(new) = turn {
+                self.order.insert((new, job));
+            }
         }
     }
 

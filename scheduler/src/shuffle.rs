@@ -97,7 +97,8 @@ impl Job {
         })
     }
 
-    fn partition(&self, port: Port, partition: usize) -> impl Iterator<Item = SegmentRef> {
+    /// The segments of one partition, in the order of the tasks that made them. The port is indexed.
+    pub fn partition(&self, port: Port, partition: usize) -> impl Iterator<Item = SegmentRef> {
         let output = port.output as usize;
         let stage = &self.stages[port.stage.0 as usize];
         let partition = partition.saturating_sub(usize::from(planted::has(Planted::OtherPartition)));
@@ -111,7 +112,7 @@ impl Job {
     }
 
     /// Makes the indexes that are missing for the edges that a stage reads.
-    fn index_inputs(&mut self, s: usize) {
+    pub fn index_inputs(&mut self, s: usize) {
         let edges = self.spec.plan.stages[s].inputs.iter().flat_map(|i| match i {
             Input::Edge { from } => &from[..],
             Input::Source(_) | Input::Broadcast { .. } => &[],

@@ -180,12 +180,21 @@ impl Workers {
     }
 
     pub fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
-        self.unlist(id);
-        if let Some(w) = self.all.get_mut(&id) {
-            change(w);
+        let Some(w) = self.all.get_mut(&id) else { return };
+        let before = (w.load(), w.excluded);
+        change(w);
+        let after = (w.load(), w.excluded);
+        if after.0 != before.0 {
+            if let Some(load) = before.0 {
+                self.free.remove(&(load, id));
+            }
+            if let Some(load) = after.0 {
+                self.free.insert((load, id));
+            }
         }
-        self.note_exclusion(id);
-        self.list(id);
+        if after.1 != before.1 {
+            self.note_exclusion(id);
+        }
     }
 
     fn note_exclusion(&mut self, id: WorkerId) {
