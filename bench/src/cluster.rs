@@ -3,9 +3,10 @@
 
 use crate::{Args, Result, Row, data, example, in_turn, median, timed};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Tasks of the row that has many.
 const TASKS: u32 = 10_000;
@@ -76,6 +77,24 @@ fn work(args: &Args, data: &Path, row: &Row, cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// A copy of a program that does the same and is another: nobody reads what comes after its end.
+fn make_new(program: &Path, copy: &Path) -> std::io::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    fs::copy(program, copy)?;
+    let mut file = fs::OpenOptions::new().append(true).open(copy)?;
+    file.write_all(&now.to_le_bytes())?;
+    // What is measured is not how long this file takes to get to the disk.
+    file.sync_all()
+}
+
+/// The number that a program prints.
+fn printed(mut command: Command) -> Result<f64> {
+    let ended = command.stderr(Stdio::piped()).output().map_err(|e| format!("{command:?}: {e}"))?;
+    let text = String::from_utf8_lossy(&ended.stdout);
+    let number = text.trim().parse().ok().filter(|_| ended.status.success());
+    number.ok_or_else(|| format!("{command:?}: {}\n{}", ended.status, String::from_utf8_lossy(&ended.stderr)))
+}
+
 /// Jobs whose work is none.
 fn control(args: &Args, data: &Path, cluster: &Cluster) -> Result<()> {
     let (lines, line, edges) = (data.join("lines"), data.join("line"), data.join("triangle"));
@@ -84,11 +103,22 @@ fn control(args: &Args, data: &Path, cluster: &Cluster) -> Result<()> {
         fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
     }
     let output = data.join("out-windrow");
-    let submit = |input: &Path, more: &[&str]| {
+    let submit_binary = |binary: &Path, input: &Path, more: &[&str]| {
         let mut command = cluster.command("windrow")?;
-        command.args(["submit", "--no-config", "--coordinator", &cluster.url]).arg(example("grep")?).arg("--");
+        command.args(["submit", "--no-config", "--coordinator", &cluster.url]).arg(binary).arg("--");
         command.arg("nothing").arg(input).arg("--output").arg(&output).args(more);
         timed(command, &output)
+    };
+    let submit = |input: &Path, more: &[&str]| submit_binary(&example("grep")?, input, more);
+    let cold = data.join("grep-of-now");
+    let submit_cold = || {
+        make_new(&example("grep")?, &cold).map_err(|e| format!("{}: {e}", cold.display()))?;
+        submit_binary(&cold, &line, &[])
+    };
+    let driver = || {
+        let mut command = cluster.command("windrow-bench-driver")?;
+        command.arg(&line).args(["--partitions", "1", "--cluster", &cluster.url]);
+        printed(command)
     };
     let rounds = |n: u32| {
         let mut command = cluster.command("pagerank")?;
@@ -104,6 +134,8 @@ fn control(args: &Args, data: &Path, cluster: &Cluster) -> Result<()> {
     };
     seconds(&format!("{TASKS} empty tasks"), times(&|| submit(&lines, &["--chunk-size", "100B"]))?);
     seconds("`windrow submit` of one line", times(&|| submit(&line, &[]))?);
+    seconds("the same, of a binary that nobody has seen", times(&submit_cold)?);
+    seconds("a job of a driver (2 tasks in 2 stages)", times(&|| Ok(driver()? / 1e3))?);
     seconds(
         "a job of a driver (9 tasks in 6 stages)",
         times(&|| Ok((rounds(JOBS + 1)? - rounds(1)?) / f64::from(JOBS)))?,
