@@ -15,6 +15,8 @@ mod job;
 mod kept;
 mod lease;
 mod logs;
+#[doc(hidden)]
+pub mod measured;
 mod node;
 mod outputs;
 mod progress;
