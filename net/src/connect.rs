@@ -4,7 +4,7 @@
 
 use crate::access::Access;
 use crate::status::{broke, with_causes};
-use crate::{CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES, tls};
+use crate::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES, tls};
 use std::error::Error;
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -77,6 +77,7 @@ fn endpoint(url: &str, access: &Access) -> Result<Endpoint, Failure> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX);
     if !secure {
         return Ok(endpoint);

@@ -33,5 +33,7 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// The same for all streams of a connection together.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Bytes of one frame: each is read, and handed on, on its own.
+pub(crate) const FRAME_BYTES_MAX: u32 = 256 << 10;
 /// Headers and trailers together. A failure with its last lines of stderr travels in trailers.
 pub(crate) const HEADER_BYTES_MAX: u32 = 64 << 10;

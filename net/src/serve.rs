@@ -6,7 +6,7 @@ use crate::access::RequireToken;
 use crate::status::with_causes;
 use crate::tls::ServerTls;
 use crate::token::Token;
-use crate::{CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES};
+use crate::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES};
 use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -45,6 +45,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX);
     if let Some(tls) = tls {
         server = server.tls_config(tls.config()?).map_err(failed)?;

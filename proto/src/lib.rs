@@ -5,6 +5,7 @@
 
 pub mod convert;
 pub mod frame;
+pub mod pieces;
 mod version;
 
 pub use convert::ConvertError;

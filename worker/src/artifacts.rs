@@ -127,7 +127,7 @@ async fn fetch(digest: Digest, path: &Path, coordinator: Connection) -> Result<(
     while let Some(piece) =
         tokio::time::timeout(PROGRESS_DEADLINE, pieces.message()).await.map_err(silent)?.map_err(|s| from_status(&s))?
     {
-        if !writer.write(piece.data).await {
+        if !writer.write(vec![piece.data]).await {
             break;
         }
     }

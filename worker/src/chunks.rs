@@ -107,7 +107,7 @@ impl Put {
     /// Takes in a piece; false if the disk failed, which `finish` explains.
     pub async fn write(&self, piece: Bytes) -> bool {
         match &self.writer {
-            Some(writer) => writer.write(piece).await,
+            Some(writer) => writer.write(vec![piece]).await,
             None => false,
         }
     }

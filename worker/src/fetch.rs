@@ -4,8 +4,12 @@
 //! that is not whole yet; what is whole is never fetched twice. A piece that was changed on its way is a broken stream. What
 //! a segment's bytes mean is checked by whoever reads them.
 
+mod incoming;
+
 use crate::error::disk_failure;
 use crate::writer::Writer;
+use bytes::Bytes;
+use incoming::Incoming;
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom};
@@ -13,10 +17,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use windrow_format::checksum::crc32c;
+use windrow_format::checksum::Crc32c;
 use windrow_model::{Code, Failure, SegmentRef};
 use windrow_net::connect::channel_lazy;
-use windrow_net::{Access, Backoff, Connection, clients, from_status};
+use windrow_net::{Access, Backoff, Connection, from_status};
+use windrow_proto::pieces::Piece;
 use windrow_proto::v1;
 
 /// Streams at a time, over all peers.
@@ -127,7 +132,11 @@ impl Fetcher {
         let target = path.to_path_buf();
         let writer = Writer::start(false, move || {
             let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(target)?;
-            file.set_len(done_bytes)?;
+            // Only what a broken try has left is cut off: ext4 sends a file that was once cut to nothing to the disk when it
+            // is closed.
+            if file.metadata()?.len() != done_bytes {
+                file.set_len(done_bytes)?;
+            }
             file.seek(SeekFrom::Start(done_bytes))?;
             Ok(file)
         });
@@ -159,39 +168,65 @@ impl Fetcher {
         let wanted = segments[first..].iter().map(|s| (*s).into()).collect();
         let request = v1::FetchSegmentsRequest { segments: wanted };
         let connection = peer.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut client = clients::transfer(connection);
-        let call = client.fetch_segments(request);
+        let call = Incoming::ask(connection, &request);
         let answer = tokio::time::timeout(self.progress_deadline, call).await.map_err(silent)?;
-        let mut pieces = answer.map_err(lost)?.into_inner();
+        let mut pieces = answer.map_err(lost)?;
         let mut missing = skip_empty(segments, received);
         while *received < segments.len() {
-            let next = tokio::time::timeout(self.progress_deadline, pieces.message()).await.map_err(silent)?;
-            let Some(piece) = next.map_err(lost)? else {
-                return Err(broken("the stream ended too early".into()));
+            // All that is here goes to the disk together.
+            let mut data = Vec::new();
+            let mut take = |piece: Piece| {
+                if let Some(failure) = piece.failure {
+                    let failure = Failure::try_from(failure).unwrap_or_else(|e| e.into());
+                    return Err(TryError::Refused((first + piece.index as usize).min(segments.len() - 1), failure));
+                }
+                let length: u64 = piece.data.iter().map(|part| part.len() as u64).sum();
+                if first + piece.index as usize != *received || length > missing {
+                    return Err(broken("the peer sent other bytes than it was asked for".into()));
+                }
+                if piece.crc32c.is_some_and(|crc| crc != checksum(&piece.data)) {
+                    return Err(broken("bytes were changed on the way".into()));
+                }
+                data.extend(piece.data);
+                missing -= length;
+                if missing == 0 {
+                    *received += 1;
+                    missing = skip_empty(segments, received);
+                }
+                Ok(())
             };
-            if let Some(failure) = piece.failure {
-                let failure = Failure::try_from(failure).unwrap_or_else(|e| e.into());
-                return Err(TryError::Refused((first + piece.index as usize).min(segments.len() - 1), failure));
-            }
-            let length = piece.data.len() as u64;
-            if first + piece.index as usize != *received || length > missing {
-                return Err(broken("the peer sent other bytes than it was asked for".into()));
-            }
-            if piece.crc32c.is_some_and(|crc| crc != crc32c(&piece.data)) {
-                return Err(broken("bytes were changed on the way".into()));
-            }
-            if !writer.write(piece.data).await {
+            let taken = loop {
+                match pieces.next_here() {
+                    Ok(None) => break Ok(()),
+                    Ok(Some(piece)) => match take(piece) {
+                        Ok(()) => {}
+                        Err(why) => break Err(why),
+                    },
+                    Err(status) => break Err(lost(status)),
+                }
+            };
+            // Also what came before something went wrong.
+            if !data.is_empty() && !writer.write(data).await {
                 // Why is told by the writer.
                 return Ok(());
             }
-            missing -= length;
-            if missing == 0 {
-                *received += 1;
-                missing = skip_empty(segments, received);
+            taken?;
+            if *received < segments.len() {
+                let more = tokio::time::timeout(self.progress_deadline, pieces.more()).await.map_err(silent)?;
+                if !more.map_err(lost)? {
+                    return Err(broken("the stream ended too early".into()));
+                }
             }
         }
         Ok(())
     }
+}
+
+/// CRC-32C of bytes that lie in several places.
+fn checksum(parts: &[Bytes]) -> u32 {
+    let mut crc = Crc32c::new();
+    parts.iter().for_each(|part| crc.update(part));
+    crc.value()
 }
 
 /// Moves on to the next segment that has bytes, and gives their number.

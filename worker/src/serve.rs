@@ -1,13 +1,16 @@
 //! What this worker gives to others: segments of finished attempts, logs, chunks.
 //!
-//! A segment is read with pread in a blocking thread, about 1 MiB at a time, and only when the last megabyte has found
+//! Files are read with pread in a blocking thread, about 1 MiB at a time, and only when the last megabyte has found
 //! its way into the stream: a slow reader costs this worker neither memory nor a thread. Who may call is decided
 //! before a call gets here.
+
+mod segments;
 
 use crate::chunks::Chunks;
 use crate::logs::Logs;
 use crate::outputs::Outputs;
 use bytes::Bytes;
+use segments::Served;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -15,8 +18,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_failpoint::failpoint;
-use windrow_format::checksum::crc32c;
-use windrow_model::{AttemptId, Code, Digest, Failure, JobId, SegmentRef, WorkerId};
+use windrow_model::{Code, Digest, Failure, JobId, WorkerId};
 use windrow_net::{MESSAGE_BYTES_MAX, to_status};
 use windrow_proto::v1;
 use windrow_proto::v1::transfer_server::{Transfer, TransferServer};
@@ -37,10 +39,11 @@ pub struct TransferService {
 
 impl TransferService {
     /// The service with its message limits.
-    pub fn into_server(self) -> TransferServer<Self> {
-        TransferServer::new(self)
+    pub fn into_server(self) -> Served {
+        let others = TransferServer::new(self.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Served::new(self, others)
     }
 }
 
@@ -56,12 +59,8 @@ impl Transfer for TransferService {
         &self,
         request: Request<v1::FetchSegmentsRequest>,
     ) -> Result<Response<Self::FetchSegmentsStream>, Status> {
-        let segments = request.into_inner().segments.into_iter().map(SegmentRef::try_from).collect::<Result<_, _>>();
-        let segments: Vec<SegmentRef> = segments.map_err(|e| to_status(&e.into()))?;
-        let (pieces, stream) = mpsc::channel(QUEUE_PIECES);
-        let reader = SegmentReader::new(self.worker, self.outputs.clone(), segments);
-        tokio::spawn(drive_segments(reader, pieces));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let _ = request;
+        Err(Status::unimplemented("this call is answered before it gets here"))
     }
 
     async fn read_logs(&self, request: Request<v1::ReadLogsRequest>) -> Result<Response<Self::ReadLogsStream>, Status> {
@@ -148,112 +147,25 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 /// At most `length` bytes from `offset`; fewer only at the end of the file.
 fn read_at(file: &File, offset: u64, length: u64) -> io::Result<Bytes> {
+    let mut data = Vec::new();
+    read_into(&mut data, file, offset, length.min(PIECE_BYTES as u64) as usize)?;
+    Ok(data.into())
+}
+
+/// Appends `length` bytes from `offset`, or as many as there are up to the end of the file: how many is told.
+fn read_into(data: &mut Vec<u8>, file: &File, offset: u64, length: usize) -> io::Result<usize> {
     failpoint!("serve.read")?;
-    let mut data = vec![0; length.min(PIECE_BYTES as u64) as usize];
-    let mut filled = 0;
-    while filled < data.len() {
-        match file.read_at(&mut data[filled..], offset + filled as u64) {
+    let start = data.len();
+    data.resize(start + length, 0);
+    let mut done = 0;
+    while done < length {
+        match file.read_at(&mut data[start + done..], offset + done as u64) {
             Ok(0) => break,
-            Ok(n) => filled += n,
+            Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
-    data.truncate(filled);
-    Ok(data.into())
-}
-
-async fn drive_segments(mut reader: SegmentReader, pieces: mpsc::Sender<Result<v1::SegmentPiece, Status>>) {
-    // The first permit is awaited before the disk is touched; the reader gives up when the peer does.
-    while let Ok(permit) = pieces.reserve().await {
-        drop(permit);
-        let (back, batch) = blocking(move || {
-            let batch = reader.next_batch();
-            (reader, batch)
-        })
-        .await;
-        reader = back;
-        if batch.is_empty() {
-            return;
-        }
-        for piece in batch {
-            let last = piece.failure.is_some();
-            if pieces.send(Ok(piece)).await.is_err() || last {
-                return;
-            }
-        }
-    }
-}
-
-/// Walks through the segments of one request.
-struct SegmentReader {
-    worker: WorkerId,
-    outputs: Outputs,
-    segments: Vec<SegmentRef>,
-    index: usize,
-    /// Bytes of the current segment that were read.
-    done: u64,
-    open: Option<((AttemptId, u32), File)>,
-}
-
-impl SegmentReader {
-    fn new(worker: WorkerId, outputs: Outputs, segments: Vec<SegmentRef>) -> Self {
-        SegmentReader { worker, outputs, segments, index: 0, done: 0, open: None }
-    }
-
-    /// About a megabyte: many small segments, or a part of a large one. Empty at the end. Blocks.
-    fn next_batch(&mut self) -> Vec<v1::SegmentPiece> {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while bytes < PIECE_BYTES as u64
-            && let Some(wanted) = self.segments.get(self.index).copied()
-        {
-            let index = self.index as u32;
-            if self.done >= wanted.segment.length {
-                self.index += 1;
-                self.done = 0;
-                continue;
-            }
-            match self.read(&wanted, PIECE_BYTES as u64 - bytes) {
-                Ok(data) => {
-                    bytes += data.len() as u64;
-                    self.done += data.len() as u64;
-                    let crc32c = Some(crc32c(&data));
-                    batch.push(v1::SegmentPiece { index, data, failure: None, crc32c });
-                }
-                Err(failure) => {
-                    let failure = Some(failure.into());
-                    batch.push(v1::SegmentPiece { index, data: Bytes::new(), failure, crc32c: None });
-                    self.index = self.segments.len();
-                }
-            }
-        }
-        batch
-    }
-
-    fn read(&mut self, wanted: &SegmentRef, length_max: u64) -> Result<Bytes, Failure> {
-        let id = wanted.attempt;
-        let unreadable = |e: io::Error| {
-            Failure::new(Code::FetchFailed, format!("cannot read output {} of {id}: {e}", wanted.output))
-        };
-        // Asked for each batch: an attempt that was revoked meanwhile is not served any further.
-        let holder =
-            self.outputs.get(&id).filter(|_| wanted.worker == self.worker).ok_or_else(|| {
-                Failure::new(Code::StaleAttempt, format!("{} does not hold attempt {id}", self.worker))
-            })?;
-        let key = (id, wanted.output);
-        if self.open.as_ref().is_none_or(|(open, _)| *open != key) {
-            let file = File::open(holder.edge(wanted.output)).map_err(unreadable)?;
-            self.open = Some((key, file));
-        }
-        let (_, file) = self.open.as_ref().expect("it was opened just now if it was not open");
-        let left = wanted.segment.length - self.done;
-        let offset = wanted.segment.offset.checked_add(self.done);
-        let offset = offset.ok_or_else(|| Failure::new(Code::BadRequest, "a segment ends beyond every file"))?;
-        let data = read_at(file, offset, left.min(length_max)).map_err(unreadable)?;
-        if data.is_empty() {
-            return Err(unreadable(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(data)
-    }
+    data.truncate(start + done);
+    Ok(done)
 }

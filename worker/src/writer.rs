@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use windrow_failpoint::failpoint;
@@ -16,7 +16,7 @@ const QUEUE_PIECES: usize = 4;
 /// A file that is being written, from its current position.
 #[derive(Debug)]
 pub struct Writer {
-    queue: mpsc::Sender<Bytes>,
+    queue: mpsc::Sender<Vec<Bytes>>,
     task: JoinHandle<io::Result<Written>>,
 }
 
@@ -31,15 +31,17 @@ pub struct Written {
 impl Writer {
     /// `open` runs in the blocking thread. The digest is computed there only if it is asked for.
     pub fn start(digested: bool, open: impl FnOnce() -> io::Result<File> + Send + 'static) -> Writer {
-        let (queue, mut pieces) = mpsc::channel::<Bytes>(QUEUE_PIECES);
+        let (queue, mut pieces) = mpsc::channel::<Vec<Bytes>>(QUEUE_PIECES);
         let task = tokio::task::spawn_blocking(move || {
             let mut file = open()?;
             let mut hasher = blake3::Hasher::new();
-            while let Some(piece) = pieces.blocking_recv() {
+            while let Some(parts) = pieces.blocking_recv() {
                 failpoint!("fetched.write")?;
-                file.write_all(&piece)?;
+                write_all(&mut file, &parts)?;
                 if digested {
-                    hasher.update(&piece);
+                    for part in &parts {
+                        hasher.update(part);
+                    }
                 }
             }
             Ok(Written { file, digest: Digest(*hasher.finalize().as_bytes()) })
@@ -47,9 +49,9 @@ impl Writer {
         Writer { queue, task }
     }
 
-    /// Hands over one piece; false if the disk failed, which `finish` explains.
-    pub async fn write(&self, piece: Bytes) -> bool {
-        self.queue.send(piece).await.is_ok()
+    /// Hands over one piece, which may be in several parts; false if the disk failed, which `finish` explains.
+    pub async fn write(&self, parts: Vec<Bytes>) -> bool {
+        self.queue.send(parts).await.is_ok()
     }
 
     /// Waits until all is written.
@@ -57,4 +59,21 @@ impl Writer {
         drop(self.queue);
         self.task.await.map_err(io::Error::other)?
     }
+}
+
+/// Writes all parts, as many of them at a time as the system takes.
+fn write_all(file: &mut File, parts: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let mut left = &mut slices[..];
+    // Empty ones would look like a file that takes nothing.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => IoSlice::advance_slices(&mut left, n),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }

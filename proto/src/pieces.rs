@@ -1,0 +1,331 @@
+//! Segments between workers as they lie on the wire, without a copy of their bytes.
+//!
+//! A stream of [`SegmentPiece`]s is, as gRPC lays it out, a sequence of messages that each follow a byte (not compressed)
+//! and a big-endian length. The usual codec copies every message into a buffer of its own, on both sides. Here the bytes of
+//! a segment are read to where they are sent from, and what has arrived is given out in slices of what was received. Either
+//! side understands one that uses the usual codec.
+
+use crate::frame::FRAME_BYTES_MAX;
+use crate::v1::{Failure, SegmentPiece};
+use bytes::Bytes;
+use prost::Message;
+use std::collections::VecDeque;
+
+/// The path of the call whose answer is such a stream.
+pub const FETCH_SEGMENTS: &str = "/windrow.v1.Transfer/FetchSegments";
+
+const PREFIX_BYTES: usize = 5;
+/// Tags of the fields of `SegmentPiece`: number and wire type.
+const INDEX: u8 = 1 << 3;
+const DATA: u8 = 2 << 3 | LENGTH_DELIMITED;
+const FAILURE: u8 = 3 << 3 | LENGTH_DELIMITED;
+const CRC32C: u8 = 4 << 3 | FIXED32;
+const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+const LENGTH_DELIMITED: u8 = 2;
+const FIXED32: u8 = 5;
+
+/// More than anything but the data takes in a piece.
+pub const PIECE_HEAD_BYTES_MAX: usize = 32;
+
+/// What cannot be a stream of pieces.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PieceError {
+    /// Compression was not asked for.
+    #[error("a message is compressed")]
+    Compressed,
+    /// Longer than any message may be.
+    #[error("a message of {0} bytes is longer than the limit of {FRAME_BYTES_MAX}")]
+    TooLong(usize),
+    /// Not a `SegmentPiece`.
+    #[error("a message is not a piece of a segment")]
+    Malformed,
+}
+
+/// A piece that has arrived.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Piece {
+    /// As in [`SegmentPiece`].
+    pub index: u32,
+    /// Its bytes, one slice after the other.
+    pub data: Vec<Bytes>,
+    /// Why there will be no more.
+    pub failure: Option<Failure>,
+    /// The checksum of its bytes.
+    pub crc32c: Option<u32>,
+}
+
+/// Appends a message to a stream.
+pub fn put_message(out: &mut Vec<u8>, message: &impl Message) {
+    let length = message.encoded_len();
+    out.reserve(PREFIX_BYTES + length);
+    put_prefix(out, length);
+    message.encode_raw(out);
+}
+
+/// Appends a piece of `length` bytes, which `fill` puts at the end of `out`.
+///
+/// # Errors
+/// That of `fill`; nothing is appended then.
+///
+/// # Panics
+/// If `fill` has put another number of bytes there.
+pub fn put_piece<E>(
+    out: &mut Vec<u8>,
+    index: u32,
+    length: usize,
+    fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    checksum: impl FnOnce(&[u8]) -> u32,
+) -> Result<(), E> {
+    let start = out.len();
+    let mut head = Vec::with_capacity(PIECE_HEAD_BYTES_MAX);
+    head.push(INDEX);
+    prost::encode_length_delimiter(index as usize, &mut head).expect("a vector grows");
+    head.push(CRC32C);
+    let crc_at = start + PREFIX_BYTES + head.len();
+    head.extend_from_slice(&[0; 4]);
+    head.push(DATA);
+    prost::encode_length_delimiter(length, &mut head).expect("a vector grows");
+    put_prefix(out, head.len() + length);
+    out.extend_from_slice(&head);
+    let data_at = out.len();
+    if let Err(e) = fill(out) {
+        out.truncate(start);
+        return Err(e);
+    }
+    assert_eq!(out.len(), data_at + length, "as many bytes as were announced");
+    let crc = checksum(&out[data_at..]);
+    out[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
+}
+
+/// Appends the end of a stream that could not go on.
+pub fn put_failure(out: &mut Vec<u8>, index: u32, failure: Failure) {
+    put_message(out, &SegmentPiece { index, data: Bytes::new(), failure: Some(failure), crc32c: None });
+}
+
+fn put_prefix(out: &mut Vec<u8>, length: usize) {
+    out.push(0);
+    out.extend_from_slice(&(length as u32).to_be_bytes());
+}
+
+/// Takes bytes as they arrive and gives out whole pieces.
+#[derive(Debug, Default)]
+pub struct PieceDecoder {
+    pending: Rope,
+}
+
+impl PieceDecoder {
+    /// Takes in bytes that arrived.
+    pub fn push(&mut self, bytes: Bytes) {
+        self.pending.push(bytes);
+    }
+
+    /// The next piece, if all of it is there.
+    ///
+    /// # Errors
+    /// Nothing more can be read from this stream.
+    pub fn next_piece(&mut self) -> Result<Option<Piece>, PieceError> {
+        let Some([compressed, length @ ..]) = self.pending.first::<PREFIX_BYTES>() else { return Ok(None) };
+        if compressed != 0 {
+            return Err(PieceError::Compressed);
+        }
+        let length = u32::from_be_bytes(length) as usize;
+        if length > FRAME_BYTES_MAX {
+            return Err(PieceError::TooLong(length));
+        }
+        if self.pending.length < PREFIX_BYTES + length {
+            return Ok(None);
+        }
+        self.pending.take(PREFIX_BYTES);
+        let message = self.pending.take(length);
+        piece(message).ok_or(PieceError::Malformed).map(Some)
+    }
+}
+
+/// Reads the fields of a `SegmentPiece`, in any order; those of later releases are left out.
+fn piece(mut message: Rope) -> Option<Piece> {
+    let mut piece = Piece::default();
+    while message.length > 0 {
+        let tag = message.varint()?;
+        match u8::try_from(tag).unwrap_or(tag as u8 & 7 | 0x80) {
+            INDEX => piece.index = message.varint()? as u32,
+            DATA => {
+                let length = message.varint()?;
+                piece.data = message.checked_take(length)?.parts.into();
+            }
+            FAILURE => {
+                let length = message.varint()?;
+                let bytes = Vec::from(message.checked_take(length)?.parts).concat();
+                piece.failure = Some(Failure::decode(&bytes[..]).ok()?);
+            }
+            CRC32C => {
+                let bytes = message.first::<4>()?;
+                message.take(4);
+                piece.crc32c = Some(u32::from_le_bytes(bytes));
+            }
+            other => match other & 7 {
+                VARINT => drop(message.varint()?),
+                FIXED64 => drop(message.checked_take(8)?),
+                FIXED32 => drop(message.checked_take(4)?),
+                LENGTH_DELIMITED => {
+                    let length = message.varint()?;
+                    message.checked_take(length)?;
+                }
+                _ => return None,
+            },
+        }
+    }
+    Some(piece)
+}
+
+/// Bytes in slices.
+#[derive(Debug, Default)]
+struct Rope {
+    parts: VecDeque<Bytes>,
+    length: usize,
+}
+
+impl Rope {
+    fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.length += bytes.len();
+            self.parts.push_back(bytes);
+        }
+    }
+
+    /// A copy of the first bytes, which stay.
+    fn first<const N: usize>(&self) -> Option<[u8; N]> {
+        if self.length < N {
+            return None;
+        }
+        let mut bytes = self.parts.iter().flatten().copied();
+        Some(std::array::from_fn(|_| bytes.next().unwrap_or_default()))
+    }
+
+    /// Takes so many bytes off, or all there are.
+    fn take(&mut self, mut length: usize) -> Rope {
+        let mut taken = Rope::default();
+        while length > 0
+            && let Some(part) = self.parts.front_mut()
+        {
+            let some = part.split_to(length.min(part.len()));
+            if part.is_empty() {
+                self.parts.pop_front();
+            }
+            length -= some.len();
+            self.length -= some.len();
+            taken.push(some);
+        }
+        taken
+    }
+
+    fn checked_take(&mut self, length: u64) -> Option<Rope> {
+        let length = usize::try_from(length).ok().filter(|n| *n <= self.length)?;
+        Some(self.take(length))
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.first::<1>()?;
+            self.take(1);
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::convert::Infallible;
+
+    fn wire(pieces: &[SegmentPiece]) -> Vec<u8> {
+        let mut out = Vec::new();
+        pieces.iter().for_each(|p| put_message(&mut out, p));
+        out
+    }
+
+    fn decoded(wire: &[u8], step: usize) -> Result<Vec<SegmentPiece>, PieceError> {
+        let (mut decoder, mut all) = (PieceDecoder::default(), Vec::new());
+        for part in wire.chunks(step) {
+            decoder.push(Bytes::copy_from_slice(part));
+            while let Some(Piece { index, data, failure, crc32c }) = decoder.next_piece()? {
+                all.push(SegmentPiece { index, data: data.concat().into(), failure, crc32c });
+            }
+        }
+        Ok(all)
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<SegmentPiece>> {
+        let failure = prop::option::of(".{0,20}")
+            .prop_map(|m| m.map(|message| Failure { code: "X".into(), message, ..Default::default() }));
+        let data = prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+        let one = (any::<u32>(), data, failure, any::<Option<u32>>())
+            .prop_map(|(index, data, failure, crc32c)| SegmentPiece { index, data, failure, crc32c });
+        prop::collection::vec(one, 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn the_usual_codec_is_understood_however_its_bytes_arrive(pieces in pieces(), step in 1usize..400) {
+            prop_assert_eq!(decoded(&wire(&pieces), step), Ok(pieces));
+        }
+
+        #[test]
+        fn the_usual_codec_understands_pieces(index in any::<u32>(), data in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut out = vec![7];
+            let put = put_piece(&mut out, index, data.len(), |out| { out.extend(&data); Ok::<_, Infallible>(()) }, |b| {
+                b.len() as u32
+            });
+            put.unwrap();
+            prop_assert_eq!(out[1], 0);
+            prop_assert_eq!(u32::from_be_bytes(out[2..6].try_into().unwrap()) as usize, out.len() - 6);
+            prop_assert!(out.len() <= 1 + PIECE_HEAD_BYTES_MAX + data.len());
+            let expected = SegmentPiece { index, crc32c: Some(data.len() as u32), data: data.into(), failure: None };
+            prop_assert_eq!(SegmentPiece::decode(&out[6..]).unwrap(), expected);
+        }
+
+        #[test]
+        fn garbage_is_refused_or_understood_as_the_usual_codec_does(
+            bytes in prop::collection::vec(any::<u8>(), 0..40), step in 1usize..9,
+        ) {
+            let mut wire = Vec::new();
+            put_prefix(&mut wire, bytes.len());
+            wire.extend(&bytes);
+            // The usual codec is stricter: it refuses groups, unknown wire types inside of what is skipped, and text that is none.
+            if let (Ok(expected), Ok(found)) = (SegmentPiece::decode(&bytes[..]), decoded(&wire, step)) {
+                prop_assert_eq!(found, [expected]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_filled_leaves_nothing_and_what_is_too_long_is_refused_at_once() {
+        let mut out = vec![1, 2];
+        assert_eq!(
+            put_piece(
+                &mut out,
+                0,
+                9,
+                |out| {
+                    out.push(5);
+                    Err(3)
+                },
+                |_| 0
+            ),
+            Err(3)
+        );
+        assert_eq!(out, [1, 2]);
+        assert_eq!(decoded(&[0, 0xff, 0, 0, 0], 1), Err(PieceError::TooLong(0xff00_0000)));
+        assert_eq!(decoded(&[1, 0, 0, 0, 0], 5), Err(PieceError::Compressed));
+        assert_eq!(decoded(&[0, 0, 0, 0, 2, DATA, 1], 7), Err(PieceError::Malformed));
+        assert_eq!(decoded(&[0, 0, 0, 0, 0], 1), Ok(vec![SegmentPiece::default()]));
+        assert_eq!(decoded(&[0, 0, 0], 1), Ok(vec![]));
+    }
+}

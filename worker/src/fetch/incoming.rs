@@ -1,0 +1,90 @@
+//! One answer to `FetchSegments`, without gRPC's codec: pieces are slices of what the connection has received.
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+use tonic::{Code, Status};
+use windrow_net::Connection;
+use windrow_proto::pieces::{FETCH_SEGMENTS, Piece, PieceDecoder, put_message};
+use windrow_proto::v1;
+
+/// Pieces as they arrive.
+pub struct Incoming {
+    body: Body,
+    decoder: PieceDecoder,
+}
+
+impl Incoming {
+    /// Asks, and waits for the beginning of the answer.
+    pub async fn ask(mut connection: Connection, request: &v1::FetchSegmentsRequest) -> Result<Incoming, Status> {
+        let mut message = Vec::new();
+        put_message(&mut message, request);
+        let mut request = http::Request::new(Body::new(Whole(Some(message.into()))));
+        *request.method_mut() = http::Method::POST;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.uri_mut() = http::Uri::from_static(FETCH_SEGMENTS);
+        let headers = request.headers_mut();
+        headers.insert(http::header::TE, http::HeaderValue::from_static("trailers"));
+        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));
+        poll_fn(|cx| Service::<http::Request<Body>>::poll_ready(&mut connection, cx))
+            .await
+            .map_err(|e| Status::from_error(e.into()))?;
+        let response = connection.call(request).await.map_err(|e| Status::from_error(e.into()))?;
+        let (parts, body) = response.into_parts();
+        told(&parts.headers)?;
+        match parts.status {
+            http::StatusCode::OK => Ok(Incoming { body: Body::new(body), decoder: PieceDecoder::default() }),
+            other => Err(Status::unavailable(format!("the peer answers with HTTP status {other}"))),
+        }
+    }
+
+    /// The next piece, if it is here already.
+    pub fn next_here(&mut self) -> Result<Option<Piece>, Status> {
+        self.decoder.next_piece().map_err(|e| Status::internal(e.to_string()))
+    }
+
+    /// Waits for more bytes; false at the end of the stream.
+    pub async fn more(&mut self) -> Result<bool, Status> {
+        loop {
+            match poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
+                None => return Ok(false),
+                Some(Err(status)) => return Err(status),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        self.decoder.push(data);
+                        return Ok(true);
+                    }
+                    Err(frame) => frame.trailers_ref().map_or(Ok(()), told)?,
+                },
+            }
+        }
+    }
+}
+
+/// What went wrong, if headers or trailers say so.
+fn told(headers: &http::HeaderMap) -> Result<(), Status> {
+    match Status::from_header_map(headers) {
+        Some(status) if status.code() != Code::Ok => Err(status),
+        _ => Ok(()),
+    }
+}
+
+/// A body of one piece.
+struct Whole(Option<Bytes>);
+
+impl http_body::Body for Whole {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(self.0.take().map(|all| Ok(Frame::data(all))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+}
