@@ -1,6 +1,7 @@
-//! Frames between a worker and an executor.
+//! Frames between a worker and an executor, and pieces of segments between workers.
 
 use windrow_proto::frame::{FrameDecoder, encode_frame, read_frame};
+use windrow_proto::pieces::{Piece, PieceDecoder};
 use windrow_proto::v1::{FromExecutor, ToExecutor};
 
 /// A stream of frames, which arrives in pieces: both ways of reading it see the same messages, and what they have read
@@ -44,4 +45,21 @@ pub fn frames(data: &[u8]) {
     }
     // The other direction has other messages and the same frames.
     let _ = read_frame::<ToExecutor>(&mut &stream[..]);
+    assert_eq!(pieces(stream, usize::from(*piece).max(1)), pieces(stream, stream.len().max(1)));
+}
+
+/// The pieces of a stream, however it is cut, and whether it is one to its end.
+fn pieces(stream: &[u8], step: usize) -> (Vec<(u32, Vec<u8>)>, bool) {
+    let (mut decoder, mut seen) = (PieceDecoder::default(), Vec::new());
+    for part in stream.chunks(step) {
+        decoder.push(part.to_vec().into());
+        loop {
+            match decoder.next_piece() {
+                Ok(Some(Piece { index, data, .. })) => seen.push((index, data.concat())),
+                Ok(None) => break,
+                Err(_) => return (seen, false),
+            }
+        }
+    }
+    (seen, true)
 }

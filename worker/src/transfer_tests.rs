@@ -16,6 +16,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use windrow_format::checksum::crc32c;
 use windrow_model::{
     AttemptId, Chunk, Code, Digest, FileRange, Incarnation, Segment, SegmentRef, Task, TaskInput, WorkerId,
 };
@@ -185,6 +186,31 @@ async fn a_peer_that_says_nothing_is_given_up() {
     let fetched = Fetcher::new(Access::default(), Duration::from_millis(200)).fetch(&url, &segments, &target).await;
     assert!(matches!(fetched, Err(FetchError::Lost(0, _))), "{fetched:?}");
     silent.abort();
+}
+
+/// Workers of another release speak through gRPC's own codec.
+#[tokio::test]
+async fn what_is_served_is_understood_by_the_usual_client() {
+    let peer = Peer::start().await;
+    let bytes = noise(3 << 20);
+    let segments = peer.finished(attempt(1, 0), &bytes, &[3, 1 << 20, (2 << 20) - 3]);
+    let gone = SegmentRef { attempt: attempt(1, 9), ..segments[0] };
+    let wanted: Vec<v1::SegmentRef> = segments.iter().chain([&gone]).map(|s| (*s).into()).collect();
+    let mut client = peer.client().await;
+    let mut pieces = client.fetch_segments(v1::FetchSegmentsRequest { segments: wanted }).await.unwrap().into_inner();
+    let mut found = vec![Vec::new(); segments.len()];
+    let failure = loop {
+        let piece = pieces.message().await.unwrap().expect("the last message tells of the missing attempt");
+        if let Some(failure) = piece.failure {
+            break (piece.index, failure.code);
+        }
+        assert_eq!(piece.crc32c, Some(crc32c(&piece.data)));
+        found[piece.index as usize].extend_from_slice(&piece.data);
+    };
+    assert_eq!(failure, (3, Code::StaleAttempt.as_str().to_string()));
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [3, 1 << 20, (2 << 20) - 3]);
+    assert_eq!(found.concat(), bytes);
+    assert!(pieces.message().await.unwrap().is_none(), "and then all is well");
 }
 
 #[tokio::test]
