@@ -12,7 +12,9 @@ pub use combined::CombinedEdge;
 pub use plain::PlainEdge;
 
 use crate::partition::Partitioning;
+use crate::resident::Residents;
 use std::path::PathBuf;
+use std::sync::Arc;
 use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
 use windrow_model::Segment;
@@ -32,6 +34,8 @@ pub struct EdgeSpec {
     pub codec: Codec,
     /// Bytes that the edge may hold, one record and a few hundred bytes for each partition aside.
     pub memory: usize,
+    /// Where the output is kept instead of in the file, if there is room.
+    pub residents: Option<Arc<Residents>>,
 }
 
 /// What an edge has written.
