@@ -74,13 +74,13 @@ impl<A: Accumulate> Table<A> {
 
     /// Bytes of so many slots and of the entries that sort their keys.
     fn cost(slots: usize) -> usize {
-        slots * size_of::<Slot<A::Acc>>() + Self::load_max(slots) * size_of::<Entry>()
+        slots * size_of::<Slot<A::Acc>>() + dense(slots) * size_of::<Entry>()
     }
 
-    /// A sparse table finds nearly every key at its first place, and empty slots cost no cache: a quarter while it is small. A large
-    /// one would cost memory: three quarters, beyond which linear probing meets too many strangers.
+    /// Keys from which on a table of so many slots should grow. A sparse one finds nearly every key at its first place, and empty
+    /// slots cost no cache: a quarter while it is small.
     fn load_max(slots: usize) -> usize {
-        if slots * size_of::<Slot<A::Acc>>() <= SPARSE_BYTES { slots / 4 } else { slots / 4 * 3 }
+        if slots * size_of::<Slot<A::Acc>>() <= SPARSE_BYTES { slots / 4 } else { dense(slots) }
     }
 
     /// How values are folded.
@@ -174,7 +174,10 @@ impl<A: Accumulate> Table<A> {
             return true;
         }
         self.cramped = true;
-        false
+        let dense = dense(old);
+        let denser = self.used_max < dense;
+        self.used_max = dense;
+        denser
     }
 
     /// Takes all keys out, in any order, and keeps the slots' memory.
@@ -239,6 +242,11 @@ impl<A: Accumulate> Table<A> {
             self.slots = slots;
         }
     }
+}
+
+/// Most keys of so many slots: beyond three quarters linear probing meets too many strangers.
+fn dense(slots: usize) -> usize {
+    slots / 4 * 3
 }
 
 impl<T> Keys for Slots<T> {

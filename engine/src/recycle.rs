@@ -40,12 +40,19 @@ pub fn reserve(memory_bytes: usize) -> usize {
     memory_bytes - kept.limit
 }
 
-/// A buffer, empty or used before.
-pub fn take_buffer() -> Vec<u8> {
+/// A buffer that was used before, or else a new one of so many bytes.
+pub fn take_buffer(bytes: usize) -> Vec<u8> {
     let mut kept = kept();
-    let buffer = kept.buffers.pop().unwrap_or_default();
-    kept.bytes -= buffer.capacity();
-    buffer
+    match kept.buffers.pop() {
+        Some(buffer) => {
+            kept.bytes -= buffer.capacity();
+            buffer
+        }
+        None => {
+            drop(kept);
+            vec![0; bytes]
+        }
+    }
 }
 
 /// Keeps a buffer if there is room.

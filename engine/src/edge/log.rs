@@ -60,9 +60,9 @@ impl BlockLog {
         (self.runs, self.spill.as_ref().map_or(0, |s| s.length))
     }
 
-    /// A buffer for a block.
-    pub fn buffer(&self) -> Vec<u8> {
-        recycle::take_buffer()
+    /// A buffer for the block after one of so many bytes.
+    pub fn buffer(&self, bytes: usize) -> Vec<u8> {
+        recycle::take_buffer(bytes)
     }
 
     fn keep(&self, buffer: Vec<u8>) {

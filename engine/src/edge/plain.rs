@@ -76,7 +76,7 @@ impl PlainEdge {
     #[inline(never)]
     fn push_to_next_block(&mut self, at: usize, key: &[u8], value: &[u8]) -> Result<()> {
         block::check_record(key, value).map_err(EngineError::Record)?;
-        self.close(at)?;
+        self.close(at, false)?;
         if key.len() + value.len() <= RAW_TARGET {
             self.lanes[at].push(key, value);
             return Ok(());
@@ -88,14 +88,16 @@ impl PlainEdge {
         self.log.add_alone(partition, header, &[&head, key, value])
     }
 
-    fn close(&mut self, at: usize) -> Result<()> {
+    /// Ends the open block. Another one follows unless it is the last of its partition.
+    fn close(&mut self, at: usize, last: bool) -> Result<()> {
         let lane = &mut self.lanes[at];
         if lane.is_empty() {
             return Ok(());
         }
         let partition = self.first + at as u32;
         let identity = Identity { partition, ..self.spec.identity };
-        let sealed = lane.seal(&identity, &mut self.compressor, self.log.buffer());
+        let memory = if last { 0 } else { lane.memory() };
+        let sealed = lane.seal(&identity, &mut self.compressor, self.log.buffer(memory));
         self.log.add(partition, sealed)
     }
 
@@ -107,7 +109,7 @@ impl PlainEdge {
     /// The same, with this digest for each segment in the place of that of its records.
     pub(super) fn finish_with(mut self, digest: Option<u32>) -> Result<EdgeResult> {
         for at in 0..self.lanes.len() {
-            self.close(at)?;
+            self.close(at, true)?;
         }
         self.lanes = Vec::new();
         if self.log.is_empty() {
