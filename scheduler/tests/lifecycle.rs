@@ -113,7 +113,7 @@ fn auto_partitions_follow_the_input_unless_the_job_says_how_many() {
 
     h.step(Event::Submitted { spec: Box::new(spec(2, auto(), JobOptions::default())), unix_ms: 0 });
     h.step(Event::Planned { job: job_id(2), input_bytes: 100 << 20, stages: vec![chunks(0, 1)] });
-    assert_eq!(h.status(2).stages[1].tasks.total, 4);
+    assert_eq!(h.status(2).stages[1].tasks.total, 7);
 }
 
 #[test]

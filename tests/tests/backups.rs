@@ -1,10 +1,19 @@
 //! A machine becomes slow: its tasks run a second time elsewhere, and the job does not wait for it.
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use windrow_tests::cluster::Cluster;
 use windrow_tests::corpus;
 use windrow_tests::output::parts;
 use windrow_tests::program::{eventually, local, pids_below, run};
+
+/// Every thread of the process is stopped.
+fn is_stopped(process: Pid) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).unwrap();
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    })
+}
 
 #[test]
 fn a_job_ends_without_an_executor_that_stands_still() {
@@ -35,6 +44,8 @@ fn a_job_ends_without_an_executor_that_stands_still() {
     let still = pids_below(&cluster.worker_folder(0));
     assert_eq!(still.len(), 1, "one executor for each worker");
     kill_process(still[0], Signal::STOP).unwrap();
+    // One of its threads takes the signal and stops the others: until then they may go on.
+    eventually("it stands still", || is_stopped(still[0]));
     std::fs::write(gate.join("open"), "").unwrap();
 
     run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
