@@ -57,6 +57,8 @@ pub(crate) struct TaskCx<'t> {
     stop: Cell<bool>,
     any_order: Cell<bool>,
     error: RefCell<Option<TaskError>>,
+    /// Files that were begun.
+    files: Cell<u64>,
     /// Where this thread is: seen from outside when the process dies.
     crumbs: Slot<'static>,
     pub counters: RefCell<Counters>,
@@ -77,6 +79,7 @@ impl<'t> TaskCx<'t> {
             stop: Cell::new(false),
             any_order: Cell::new(false),
             error: RefCell::new(None),
+            files: Cell::new(0),
             crumbs: {
                 let crumbs = windrow_engine::blame::slot();
                 crumbs.begin(&task.attempt);
@@ -119,12 +122,18 @@ impl<'t> TaskCx<'t> {
 
     /// Says which file the records are of that follow.
     pub fn at_file(&self, range: &FileRange) {
+        self.files.set(self.files.get() + 1);
         self.crumbs.file(&range.path, range.identity.length);
     }
     /// Says which record is being worked on: one store.
     #[inline]
     pub fn at_record(&self, offset: u64) {
         self.crumbs.record(offset);
+    }
+    /// How many files were begun, and which record of the last one is being worked on.
+    #[inline]
+    pub fn at(&self) -> (u64, u64) {
+        (self.files.get(), self.crumbs.offset())
     }
     pub fn after_records(&self) {
         self.crumbs.no_record();

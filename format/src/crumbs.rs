@@ -140,6 +140,12 @@ impl Slot<'_> {
         self.set(OFFSET, offset);
     }
 
+    /// Where the record begins that is worked on; a number that no record has if none is.
+    #[inline]
+    pub fn offset(&self) -> u64 {
+        self.0[OFFSET].load(Ordering::Relaxed)
+    }
+
     /// Something else than a record has been done: a block, a group.
     #[inline]
     pub fn step(&self) {

@@ -2,7 +2,8 @@
 //!
 //! A sample of the keys gives splitters; each partition takes one range of keys and is sorted by itself (TeraSort,
 //! O'Malley 2008). The sample is chosen by position: in files, the records that begin in small windows at fixed
-//! distances; in shuffled data, every so-many-th record of a partition. So it depends on nothing but the input.
+//! distances (of a record with many keys, or of a file without windows, every so-many-th key); in shuffled data, every
+//! so-many-th record of a partition. So it depends on nothing but the input.
 
 use super::collect::records_of;
 use crate::chain::{Branch, Chain};
@@ -17,11 +18,13 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 use windrow_engine::Partitioning;
-use windrow_model::{Input, Order, Output, OutputReport, Partitioner, Partitions, Port};
+use windrow_model::{Framing, Input, Order, Output, OutputReport, Partitioner, Partitions, Port};
 
-/// Keys that the sample of one partition holds at most; when it is full, every second one goes and the stride doubles.
-/// Not for files: there a task's part of the input depends on the chunk size, and windows bound the sample already.
+/// Keys that the sample of one partition, or of a file that is read whole, holds at most; when it is full, every second one
+/// goes and the stride doubles.
 const SAMPLE_MAX: usize = 8192;
+/// The same for the keys of one record of a file. A task's part of a file depends on the chunk size, a record does not.
+const RECORD_SAMPLE_MAX: usize = 16;
 /// Longer keys are cut off in the sample: a splitter needs no more.
 const SAMPLE_KEY_MAX: usize = 256;
 
@@ -70,14 +73,25 @@ fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<
     let chain = branch.chain.clone();
     let Some(partitions) = branch.partitions else {
         let mut windows = branch.clone();
+        let mut has_windows = true;
         for input in &mut windows.inputs {
             if let Input::Source(source) = input {
                 source.sample = true;
+                has_windows &= source.framing != Framing::Whole;
             }
         }
         let stage = flow.add_stage(&windows, "sample", at, vec![], vec![Output::Broadcast], move |cx| {
-            let mut sample = Sample { thin: false, ..Sample::default() };
-            chain.run(cx, &mut PushFn::<(K, V), _>::new(|(k, _)| sample.add::<K>(k)))?;
+            let mut sample = Sample::of_groups(if has_windows { RECORD_SAMPLE_MAX } else { SAMPLE_MAX });
+            let mut group = None;
+            let add = |(k, _): <(K, V) as Datum>::Ref<'_>| {
+                let (file, record) = cx.at();
+                let now = Some((file, if has_windows { record } else { 0 }));
+                if std::mem::replace(&mut group, now) != now {
+                    sample.begin_group();
+                }
+                sample.add::<K>(k)
+            };
+            chain.run(cx, &mut PushFn::<(K, V), _>::new(add))?;
             cx.outcome()?;
             Ok(vec![sample.report()])
         });
@@ -85,8 +99,8 @@ fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<
     };
     let edge = Output::Edge { partitions, partitioner: Partitioner::Same, order: Order::Arrival, combined: false };
     let stage = flow.add_stage(branch, "sample", at, vec![], vec![edge, Output::Broadcast], move |cx| {
-        let sample = Sample { thin: true, ..Sample::default() };
-        let sampling = Sampling { before: chain.clone(), sample: std::sync::Mutex::new(sample) };
+        let sample = std::sync::Mutex::new(Sample::of_groups(SAMPLE_MAX));
+        let sampling = Sampling { before: chain.clone(), sample };
         let by = |_| Partitioning::Fixed(cx.task.attempt.task.index);
         let edge = run_into_edge(cx, &sampling, 0, by, &write_pair::<K, V>)?;
         let sample = sampling.sample.into_inner().unwrap_or_else(|e| e.into_inner());
@@ -97,38 +111,50 @@ fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<
     (reading(flow, vec![ports], partitions, "sampled", false, vec![], Arc::new(chain)), Port { stage, output: 1 })
 }
 
-/// Every so-many-th key of a task.
-#[derive(Default)]
+/// Every so-many-th key of each group of them.
 struct Sample {
-    keys: Vec<Vec<u8>>,
+    /// Each with the logarithm of its stride, which is its weight.
+    keys: Vec<(u32, Vec<u8>)>,
+    /// Where the last group begins.
+    group: usize,
+    /// Keys of it that were seen.
     seen: u64,
     stride_log2: u32,
-    thin: bool,
+    group_max: usize,
 }
 
 impl Sample {
+    fn of_groups(group_max: usize) -> Self {
+        Sample { keys: Vec::new(), group: 0, seen: 0, stride_log2: 0, group_max }
+    }
+    fn begin_group(&mut self) {
+        (self.group, self.seen, self.stride_log2) = (self.keys.len(), 0, 0);
+    }
     fn add<K: Key>(&mut self, k: K::Ref<'_>) {
         if self.seen.is_multiple_of(1 << self.stride_log2) {
             let mut key = crate::datum::encoded::<K>(k);
             key.truncate(SAMPLE_KEY_MAX);
-            self.keys.push(key);
-            if self.thin && self.keys.len() == SAMPLE_MAX {
-                let mut i = 0;
-                self.keys.retain(|_| {
-                    i += 1;
-                    i % 2 == 1
-                });
-                self.stride_log2 += 1;
+            self.keys.push((self.stride_log2, key));
+            if self.keys.len() - self.group == self.group_max {
+                self.thin();
             }
         }
         self.seen += 1;
     }
-    /// The keys, each with a weight: the stride.
+    /// Every second key of the group goes.
+    fn thin(&mut self) {
+        self.stride_log2 += 1;
+        for (to, from) in (self.group..self.keys.len()).step_by(2).enumerate() {
+            self.keys.swap(self.group + to, from);
+            self.keys[self.group + to].0 = self.stride_log2;
+        }
+        self.keys.truncate(self.group + self.group_max.div_ceil(2));
+    }
     fn report(self) -> OutputReport {
         let mut out = Vec::new();
-        for key in &self.keys {
+        for (stride_log2, key) in &self.keys {
             out.extend_from_slice(&(key.len() as u32 + 4).to_le_bytes());
-            out.extend_from_slice(&self.stride_log2.to_le_bytes());
+            out.extend_from_slice(&stride_log2.to_le_bytes());
             out.extend_from_slice(key);
         }
         OutputReport::Broadcast(out)
@@ -178,4 +204,22 @@ fn splitters(cx: &TaskCx<'_>, inputs: std::ops::Range<usize>, partitions: u32) -
         weight += w as u128;
     }
     bounds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_keeps_every_so_many_th_key_with_its_weight() {
+        let mut sample = Sample::of_groups(4);
+        (0..3u64).for_each(|n| sample.add::<u64>(n));
+        sample.begin_group();
+        (10..25u64).for_each(|n| sample.add::<u64>(n));
+        let kept: Vec<(u32, u64)> =
+            sample.keys.iter().map(|(s, k)| (*s, u64::from_be_bytes(k[..].try_into().unwrap()))).collect();
+        assert_eq!(kept, [(0, 0), (0, 1), (0, 2), (3, 10), (3, 18)]);
+        let weights: u64 = kept[3..].iter().map(|(stride, _)| 1 << stride).sum();
+        assert_eq!(weights, 16, "about as many as there were");
+    }
 }

@@ -1,0 +1,89 @@
+//! What a job in one process holds stays within its `--memory`, whatever its data are like.
+
+use std::path::Path;
+use std::process::Stdio;
+use windrow_tests::output::concatenated;
+use windrow_tests::program::{Daemon, command};
+
+/// Far less than the data of any case.
+const MEMORY: u64 = 16 << 20;
+/// Stacks, arenas of the allocator, a record of each thread, and what is looked at just then.
+const SLACK: u64 = 16 << 20;
+/// Lines of the input.
+const LINES: u64 = 40;
+
+/// Anonymous memory of all processes of a group, in bytes.
+fn anonymous(group: u32) -> u64 {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let of_process = |path: &Path| {
+        let stat = std::fs::read_to_string(path.join("stat")).ok()?;
+        // Behind the name, which may hold anything: state, parent, group.
+        let its_group = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(2)?.parse::<u32>().ok()?;
+        let status = std::fs::read_to_string(path.join("status")).ok().filter(|_| its_group == group)?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    processes.filter_map(|entry| of_process(&entry.path())).sum::<u64>() << 10
+}
+
+/// Runs a shape over so many numbers, and gives the most memory that was seen.
+fn peak(shape: &str, numbers: u64) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    let step = numbers / LINES;
+    let lines: String = (0..LINES).map(|i| format!("{} {}\n", i * step, (i + 1) * step)).collect();
+    std::fs::write(folder.path().join("in"), lines).unwrap();
+    let mut job = command("extreme", folder.path());
+    job.current_dir(folder.path()).stderr(Stdio::null());
+    job.args([shape, "in", "--output", "out", "--threads", "2", "--partitions", "8", "--chunk-size", "50B"]);
+    job.args(["--memory", &MEMORY.to_string()]);
+    let mut job = Daemon::start(&mut job);
+    let mut peak = 0;
+    let code = loop {
+        peak = peak.max(anonymous(job.pid()));
+        if let Some(code) = job.has_ended() {
+            break code;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    };
+    assert_eq!(code, Some(0), "{shape}");
+    let output = concatenated(&folder.path().join("out"));
+    assert_eq!(String::from_utf8(output).unwrap(), format!("numbers\t{}\n", step * LINES), "{shape}");
+    peak
+}
+
+fn stays_within(shape: &str, numbers: u64) {
+    let idle = peak(shape, LINES);
+    let peak = peak(shape, numbers);
+    println!("{shape}: {} MiB, {} MiB with nearly nothing to do", peak >> 20, idle >> 20);
+    assert!(peak <= idle + MEMORY + SLACK, "{shape}: {} MiB", peak >> 20);
+}
+
+#[test]
+fn one_key_has_all_values() {
+    stays_within("one-key", 1_500_000);
+}
+
+#[test]
+fn no_key_comes_twice() {
+    stays_within("distinct", 4_000_000);
+}
+
+#[test]
+fn values_are_long() {
+    stays_within("long-values", 160);
+}
+
+#[test]
+fn accumulators_grow() {
+    stays_within("growing", 8_000_000);
+}
+
+#[test]
+fn a_sort_is_larger_than_memory() {
+    stays_within("sorted", 2_000_000);
+}
+
+#[test]
+fn a_join_is_larger_than_memory() {
+    stays_within("matches", 1_000_000);
+}
