@@ -92,7 +92,8 @@ fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
                 std::process::exit(1);
             }
         }
-    })?;
+    })
+    .map_err(|e| Error::new(Code::Internal, format!("cannot start {threads} threads: {e}")))?;
     while let Some(v1::ToExecutor { message }) = read_frame(&mut socket)? {
         match message {
             Some(to_executor::Message::Run(run)) => {

@@ -1,15 +1,20 @@
-//! Threads that run what they are given, in the order in which it came.
+//! The threads of a rayon pool, each of which runs one task after the other, in the order in which they came.
 //!
-//! A work-stealing pool looks around for a while before it sleeps; here tasks come one by one from a socket, and an idle
-//! core is wanted by the worker that sends the next one.
+//! A thread of the pool that has nothing to do looks around for a while before it sleeps. Tasks come one by one from a socket,
+//! and an idle core is wanted by the worker that sends the next one: so threads wait for tasks in a queue. What a user's
+//! function does in parallel with rayon stays in this pool, and so on the cores that the worker has given.
 
 use super::lock;
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::collections::VecDeque;
-use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Where work is given to the threads. They live as long as the process.
-pub struct Threads<T>(Arc<Queue<T>>);
+pub struct Threads<T> {
+    queue: Arc<Queue<T>>,
+    /// Its threads never get out of their loops.
+    _pool: ThreadPool,
+}
 
 struct Queue<T> {
     waiting: Mutex<VecDeque<T>>,
@@ -18,25 +23,24 @@ struct Queue<T> {
 
 impl<T: Send + 'static> Threads<T> {
     /// So many threads, each of which calls `work` for one thing at a time.
-    pub fn start(count: usize, work: impl Fn(T) + Send + Sync + 'static) -> io::Result<Threads<T>> {
+    pub fn start(count: usize, work: impl Fn(T) + Send + Sync + 'static) -> Result<Threads<T>, ThreadPoolBuildError> {
         let queue = Arc::new(Queue { waiting: Mutex::new(VecDeque::new()), more: Condvar::new() });
-        let work = Arc::new(work);
-        for n in 0..count {
-            let (queue, work) = (queue.clone(), work.clone());
-            std::thread::Builder::new().name(format!("task-{n}")).spawn(move || {
-                let _guard = AbortOnPanic;
-                loop {
-                    work(queue.next());
-                }
-            })?;
-        }
-        Ok(Threads(queue))
+        // Panics of user code are caught where it is called. One that gets out would leave its task without an answer for
+        // ever: rayon aborts the process then.
+        let pool = ThreadPoolBuilder::new().num_threads(count).thread_name(|n| format!("task-{n}")).build()?;
+        let waiting = queue.clone();
+        pool.spawn_broadcast(move |_| {
+            loop {
+                work(waiting.next());
+            }
+        });
+        Ok(Threads { queue, _pool: pool })
     }
 
     /// Goes to the first thread that is free.
     pub fn run(&self, what: T) {
-        lock(&self.0.waiting).push_back(what);
-        self.0.more.notify_one();
+        lock(&self.queue.waiting).push_back(what);
+        self.queue.more.notify_one();
     }
 }
 
@@ -48,17 +52,6 @@ impl<T> Queue<T> {
                 Some(next) => return next,
                 None => waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             }
-        }
-    }
-}
-
-/// Panics of user code are caught where it is called. One that gets here would leave its task without an answer for ever.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            std::process::abort();
         }
     }
 }
@@ -86,5 +79,19 @@ mod tests {
         let two = two.unwrap();
         (0..10).for_each(|_| two.run(()));
         (0..10).for_each(|_| all.recv_timeout(Duration::from_secs(60)).unwrap());
+    }
+
+    /// The pool's other threads wait in the queue, or are at work: that must not hold up parallel code in a task.
+    #[test]
+    fn a_task_may_use_the_pool_itself() {
+        let (done, all) = mpsc::channel();
+        let two = Threads::start(2, move |n: u64| {
+            let sums = rayon::join(|| (0..n).sum::<u64>(), || (n..2 * n).sum::<u64>());
+            done.send((rayon::current_num_threads(), sums.0 + sums.1)).unwrap();
+        });
+        let two = two.unwrap();
+        (0..10).for_each(|_| two.run(1000));
+        let sum = (0..2000).sum::<u64>();
+        (0..10).for_each(|_| assert_eq!(all.recv_timeout(Duration::from_secs(60)), Ok((2, sum))));
     }
 }
