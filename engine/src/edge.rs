@@ -32,6 +32,8 @@ pub struct EdgeSpec {
     pub codec: Codec,
     /// Bytes that the edge may hold, one record and a few hundred bytes for each partition aside.
     pub memory: usize,
+    /// Whether pairs come in an order that does not follow from the task's input: digests are then the same for any.
+    pub any_order: bool,
 }
 
 /// What an edge has written.

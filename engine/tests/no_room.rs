@@ -21,7 +21,15 @@ const MEMORY: usize = 64 << 10;
 fn spec(folder: &Path) -> EdgeSpec {
     let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, epoch: 1, output: 0, partition: 0 };
     let (folder, file) = (folder.join("runs"), folder.join("out"));
-    EdgeSpec { folder, file, identity, partitioning: Partitioning::Hash(1), codec: Codec::Lz4, memory: MEMORY }
+    EdgeSpec {
+        folder,
+        file,
+        identity,
+        partitioning: Partitioning::Hash(1),
+        codec: Codec::Lz4,
+        memory: MEMORY,
+        any_order: false,
+    }
 }
 
 fn write(spec: &EdgeSpec) -> Result<Vec<LocalSegment>, EngineError> {

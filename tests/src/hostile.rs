@@ -170,6 +170,8 @@ enum RandomEdge {
     Combined,
     /// One of a stage that reads shuffled data.
     Shuffled,
+    /// The same, where the reader takes its records in any order.
+    Joined,
 }
 
 fn at_random() -> u64 {
@@ -185,6 +187,22 @@ impl Job for Random {
         };
         let words = flow.read(lines(&self.input));
         match self.edge {
+            RandomEdge::Joined => {
+                let once = words
+                    .map(|line, out| line.split_ascii_whitespace().for_each(|word| out.emit(word, 1u64)))
+                    .combine(Sum);
+                let random = once.map(|(word, _), out| out.emit(word, at_random()));
+                random
+                    .join(&once)
+                    .map(|(word, (number, n)), out| out.emit(word, number.wrapping_mul(n)))
+                    .combine(Sum)
+                    .map(move |(word, n), out| {
+                        wait(word)?;
+                        out.emit(word, n);
+                        Ok(())
+                    })
+                    .write(tsv(&self.output))
+            }
             RandomEdge::Values => words
                 .map(|line, out| line.split_ascii_whitespace().for_each(|word| out.emit(word, at_random())))
                 .reduce(move |word, numbers, out| {
