@@ -280,6 +280,10 @@ pub struct WorkerRun {
     /// Memory that one job's process may allocate for everything, its own code included [default: no limit]
     #[arg(long, value_name = "SIZE", env = "WINDROW_MEMORY_LIMIT")]
     pub memory_limit: Option<ByteSize>,
+    /// Processes and threads that one job's process may have, all that it starts included, where control groups can be made
+    /// [default: 4096]
+    #[arg(long, value_name = "N", env = "WINDROW_MAX_PROCESSES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_processes: Option<u32>,
     /// Disk that one attempt may use for what it spills and writes [default: no limit]
     #[arg(long, value_name = "SIZE", env = "WINDROW_SCRATCH_QUOTA")]
     pub scratch_quota: Option<ByteSize>,

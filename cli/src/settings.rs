@@ -68,6 +68,7 @@ section! {
         slots: u32,
         memory: Text<ByteSize>,
         memory_limit: Text<ByteSize>,
+        max_processes: u32,
         scratch_quota: Text<ByteSize>,
         fetch_timeout: Text<Span>,
         listen: SocketAddr,

@@ -61,6 +61,7 @@ codes! {
     // Executors.
     ExecutorCrashed "EXECUTOR_CRASHED" Charge "the job's process died; its last lines of stderr are below";
     OutOfMemory "OUT_OF_MEMORY" Charge "give the worker more memory, or the job fewer slots";
+    TooManyProcesses "TOO_MANY_PROCESSES" Charge "start fewer processes and threads at a time, or raise the workers' --max-processes";
     TaskTimeout "TASK_TIMEOUT" Charge "the task made no progress; look for an endless loop at this record";
     ExecutorProtocol "EXECUTOR_PROTOCOL_ERROR" Charge "the job's process answered what no Windrow job answers: does it write to file descriptor 3?";
     ExecFailed "EXEC_FAILED" Fatal "the binary does not start on the worker: `ldd` shows missing libraries";

@@ -9,7 +9,7 @@ use windrow::prelude::*;
 /// Counts words, and does something bad at the word `BOOM`.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Bad {
-    /// panic, abort, segfault, recursion, exit, hang, stdout, hoard, truncate, children:SECONDS or bomb:SECONDS
+    /// panic, abort, segfault, recursion, exit, hang, stdout, hoard, truncate, children:SECONDS, bomb:SECONDS or forks:SECONDS
     what: String,
     #[arg(required = true)]
     input: Vec<String>,
@@ -85,6 +85,14 @@ fn misbehave(what: &str) {
             Some(("children", seconds)) => escape(seconds),
             Some(("bomb", seconds)) => {
                 (0..150).for_each(|_| escape(seconds));
+                loop {
+                    std::thread::sleep(Duration::from_secs(1))
+                }
+            }
+            // Each starts two of its kind and one that sleeps.
+            Some(("forks", seconds)) => {
+                let bomb = format!("f() {{ setsid env -i sleep {seconds} & f & f & wait; }}; f");
+                let _ = std::process::Command::new("sh").args(["-c", &bomb]).status();
                 loop {
                     std::thread::sleep(Duration::from_secs(1))
                 }

@@ -33,6 +33,7 @@ mod writer;
 pub use config::Config;
 pub use error::Error;
 
+use executor::Groups;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -63,8 +64,18 @@ pub async fn run(
     let finder = scratch.clone();
     let kept = tokio::task::spawn_blocking(move || kept::restore(&finder)).await;
     let kept = kept.map_err(|e| Error::System(std::io::Error::other(e)))?;
+    let (groups, left_groups) =
+        match Groups::find(scratch.worker(), config.processes_max.unwrap_or(Config::PROCESSES_MAX)) {
+            Ok((groups, left)) => (Some(groups), left),
+            Err(reason) if config.processes_max.is_some() => return Err(Error::NoGroups(reason)),
+            Err(reason) => {
+                tracing::info!("the number of processes that jobs start is not limited: {reason}");
+                (None, Vec::new())
+            }
+        };
     let sweeper = scratch.clone();
     tokio::task::spawn_blocking(move || {
+        drop(left_groups);
         executor::kill_leftovers(sweeper.worker());
         if let Err(e) = sweeper.sweep() {
             tracing::warn!("cannot delete files of an earlier start: {e}");
@@ -97,7 +108,7 @@ pub async fn run(
         fetcher: fetch::Fetcher::new(config.access.clone(), config.fetch_timeout),
         replicas: replicas::Replicas { chunks, access: config.access.clone(), progress_deadline: config.fetch_timeout },
     });
-    let owner = executor::Owner { worker: node.worker, memory_limit_bytes: config.memory_limit_bytes };
+    let owner = executor::Owner { worker: node.worker, memory_limit_bytes: config.memory_limit_bytes, groups };
     let parts = node::Parts {
         slots: node.slots,
         memory_bytes: config.memory_bytes,

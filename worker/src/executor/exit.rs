@@ -124,9 +124,9 @@ pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryW
 }
 
 /// Adds what the process's last crumb tells: which attempt's thread got the signal or called `exit`, and at which record.
-/// A process that could not get memory, or that somebody else killed, names nobody: whoever asked last is not to blame.
+/// A process that could not get memory or start another, or that somebody else killed, names nobody: whoever asked last is not to blame.
 pub fn blame(mut exit: Exit, attempt: AttemptId, place: Option<Place>) -> Exit {
-    if exit.ours || !exit.own_doing || exit.failure.code == Code::OutOfMemory {
+    if exit.ours || !exit.own_doing || [Code::OutOfMemory, Code::TooManyProcesses].contains(&exit.failure.code) {
         return exit;
     }
     exit.guilty = Some(attempt);
