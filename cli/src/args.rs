@@ -242,6 +242,9 @@ pub struct Coordinator {
     /// A worker that is silent for so long is lost, such as 30s [default: 10s]
     #[arg(long, value_name = "TIME", env = "WINDROW_LEASE")]
     pub lease: Option<Span>,
+    /// A job that no worker takes for so long fails, such as 10m [default: 1h]
+    #[arg(long, value_name = "TIME", env = "WINDROW_WAIT_FOR_WORKERS")]
+    pub wait_for_workers: Option<Span>,
     /// File with the cluster's token; made if it does not exist [default: `token` in the data folder]
     #[arg(long, value_name = "FILE", env = "WINDROW_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,

@@ -54,6 +54,7 @@ section! {
         listen: SocketAddr,
         data_dir: PathBuf,
         lease: Text<Span>,
+        wait_for_workers: Text<Span>,
         token_file: PathBuf,
         tls_cert: PathBuf,
         tls_key: PathBuf,

@@ -77,7 +77,7 @@ codes! {
     NoSpace "NO_SPACE" Charge "make room on the disk that holds this path";
     ScratchQuotaExceeded "SCRATCH_QUOTA_EXCEEDED" Charge "a larger --memory spills less, more tasks are smaller ones; or raise the workers' --scratch-quota";
     IoError "IO_ERROR" Charge "look at the disk that holds this path";
-    Unschedulable "UNSCHEDULABLE" Fatal "no worker can run this job: start one with enough slots and memory";
+    Unschedulable "UNSCHEDULABLE" Fatal "start a worker with `windrow worker`; `windrow coordinator --wait-for-workers` says how long jobs wait for one";
     Cancelled "CANCELLED" Fatal "the job was cancelled";
     DeadlineExceeded "DEADLINE_EXCEEDED" Fatal "the job took longer than its --timeout";
     JobNotFound "JOB_NOT_FOUND" Fatal "`windrow job list` lists the jobs that the coordinator knows";

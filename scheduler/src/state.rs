@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub queue: Queue,
     /// Workers that restored jobs wait for.
     pub awaited: BTreeSet<WorkerId>,
+    /// No worker takes tasks.
+    pub unserved: bool,
     /// Jobs submitted so far.
     pub submitted: u64,
     /// Actions of the step that runs.
@@ -60,6 +62,7 @@ impl State {
             timers: Timers::default(),
             queue: Queue::default(),
             awaited: BTreeSet::new(),
+            unserved: true,
             submitted: 0,
             out: Vec::new(),
             unchecked: 0,
@@ -71,6 +74,7 @@ impl State {
         self.dispatch(event);
         self.expire();
         self.assign();
+        self.note_takers();
         if cfg!(debug_assertions) {
             self.check_now_and_then();
         }
@@ -105,6 +109,7 @@ impl State {
     /// Puts the job to its place in the queue after its tasks have changed.
     pub fn requeue(&mut self, id: JobId) {
         self.queue.set(id, self.jobs.get(&id).and_then(Job::turn));
+        self.watch_unserved(id);
         self.watch_for_slow_tasks(id);
     }
 

@@ -52,6 +52,10 @@ impl Cluster {
         (0..workers).for_each(|_| cluster.add_worker(slots));
         cluster
     }
+    /// A coordinator with these arguments, alone.
+    pub fn without_workers(args: &[&str]) -> Cluster {
+        Cluster::empty("", args)
+    }
     /// Workers that talk with the coordinator and with each other through links that a test may break. A lease takes
     /// `lease`; workers give peers up after `fetch_timeout`.
     pub fn start_linked(workers: usize, slots: u32, lease: &str, fetch_timeout: &str) -> Cluster {
