@@ -408,7 +408,7 @@ impl Driver {
             v1::Registered { protocol: Some(windrow_proto::own_range()), epoch: self.epoch.0, lease_ms: self.lease_ms };
         self.sessions.send(worker, v1::to_worker::Message::Registered(registered));
         let Inventory { told, jobs } = inventory;
-        let named: BTreeSet<JobId> = told.iter().map(|t| t.attempt.task.job).chain(jobs.iter().copied()).collect();
+        let named: BTreeSet<JobId> = told.iter().map(|t| t.attempt.task.job).chain(jobs).collect();
         for job in &named {
             match self.active.contains_key(job) {
                 true => drop(self.ran.entry(*job).or_default().insert(worker)),
@@ -418,7 +418,7 @@ impl Driver {
                 }
             }
         }
-        self.sessions.knows(worker, jobs, named);
+        self.sessions.names(worker, named);
         self.datasets.worker_joined(worker);
         if self.members.insert(worker) {
             self.journal.note(Record::Worker(worker, true));

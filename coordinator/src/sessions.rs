@@ -11,7 +11,7 @@ struct Session {
     id: SessionId,
     incarnation: Incarnation,
     to_worker: ToWorker,
-    /// Jobs whose setup this worker has got.
+    /// Jobs whose setup this worker has got in this session.
     set_up: BTreeSet<JobId>,
     /// Jobs of which it had something when the session began.
     named: BTreeSet<JobId>,
@@ -81,10 +81,10 @@ impl Sessions {
         self.live.get_mut(&worker).is_some_and(|s| s.set_up.insert(job))
     }
 
-    /// The worker has something of the `named` jobs, and the setups of some of them.
-    pub fn knows(&mut self, worker: WorkerId, set_up: Vec<JobId>, named: BTreeSet<JobId>) {
+    /// The worker has something of these jobs. Their setups are sent all the same: it may have that of an earlier life,
+    /// in which outputs were staged elsewhere.
+    pub fn names(&mut self, worker: WorkerId, named: BTreeSet<JobId>) {
         if let Some(session) = self.live.get_mut(&worker) {
-            session.set_up.extend(set_up);
             session.named = named;
         }
     }

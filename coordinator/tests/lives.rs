@@ -82,6 +82,26 @@ async fn a_restarted_coordinator_lists_what_has_ended_and_what_goes_on() {
     assert_eq!(place.names(), ["data", "in.txt", "out"]);
 }
 
+/// The record of a submit was lost with its coordinator, and the job was at work by then: it is submitted again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_knows_a_job_from_an_earlier_life_gets_its_setup_again() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let job = place.spec(1);
+    let jobs = vec![job.id.into()];
+    let told = v1::Inventory { jobs, last: true, ..Default::default() };
+    let mut worker = FakeWorker::join_with(&coordinator, register(1, 1), told).await.unwrap();
+    client.submit(&job).await.unwrap();
+    worker.next_task().await;
+    assert_eq!(worker.dropped, [job.id], "what it has is of no use");
+    assert!(worker.setups.contains_key(&job.id));
+    client.cancel(job.id).await.unwrap();
+    client.end_of(job.id).await;
+    coordinator.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_come_from_every_worker_that_answers() {
     let place = Place::new();

@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windrow_model::{AttemptId, Code, Digest, Failure, JobId, Task, TaskReport, WorkerId};
+use windrow_model::{AttemptId, Code, Digest, Failure, Incarnation, JobId, Task, TaskReport, WorkerId};
 use windrow_proto::v1::{self, from_worker, to_worker};
 
 /// A worker that was asked to end does so after this time, whatever still needs it.
@@ -286,10 +286,7 @@ impl Node {
                 return Err(Failure::new(Code::StaleAttempt, format!("attempt {id} is of another incarnation")));
             }
             if let Some(setup) = assign.setup {
-                let setup = JobSetup::try_from(setup)?;
-                let folder = self.parts.scratch.job(id.incarnation, setup.job);
-                let job = Job { folder, executor: None, gone: Vec::new(), setup };
-                self.jobs.entry(job.setup.job).or_insert(job);
+                self.set_up(JobSetup::try_from(setup)?, id.incarnation);
             }
             match self.jobs.contains_key(&id.task.job) {
                 true => Ok(task),
@@ -304,6 +301,17 @@ impl Node {
             (Err(failure), Some(id)) => self.report(Report::Failed(id, failure)),
             (Err(failure), None) => tracing::warn!("an assignment that names no attempt: {failure}"),
         }
+    }
+
+    /// A coordinator that lost its record of a job begins it anew when it is submitted again, under the same name: what
+    /// is here of the first time is of no use then.
+    fn set_up(&mut self, setup: JobSetup, incarnation: Incarnation) {
+        let id = setup.job;
+        if self.jobs.get(&id).is_some_and(|job| job.setup != setup) {
+            self.step(Event::JobDropped(id));
+        }
+        let folder = self.parts.scratch.job(incarnation, id);
+        self.jobs.entry(id).or_insert(Job { folder, executor: None, gone: Vec::new(), setup });
     }
 
     fn check_staging(&mut self, check: v1::CheckStaging) {

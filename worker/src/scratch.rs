@@ -117,10 +117,23 @@ impl Scratch {
         self.root.join(JOBS).join(incarnation.to_string()).join(names::job_folder(job))
     }
 
-    /// The folders that may hold files of a job, one for each incarnation that has left something.
-    pub fn job_folders(&self, job: JobId) -> Vec<PathBuf> {
+    /// Moves all files of a job out of the way, those of every incarnation: the same job may begin anew at once. What
+    /// is returned is to be deleted; if nobody does, the next start's sweep does.
+    pub fn set_aside_job(&self, job: JobId) -> Vec<PathBuf> {
         let lives = fs::read_dir(self.root.join(JOBS)).into_iter().flatten().flatten();
-        lives.map(|life| life.path().join(names::job_folder(job))).collect()
+        let folders = lives.map(|life| life.path().join(names::job_folder(job)));
+        let moved = folders.filter_map(|folder| {
+            let aside = self.root.join(TRASH).join(format!("job-{}", uuid::Uuid::now_v7().simple()));
+            match fs::rename(&folder, &aside) {
+                Ok(()) => Some(aside),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                Err(e) => {
+                    tracing::warn!("cannot move {} away: {e}", folder.display());
+                    Some(folder)
+                }
+            }
+        });
+        moved.collect()
     }
 
     /// What earlier incarnations left, since the last sweep: each entry has the layout of `jobs`.
@@ -279,6 +292,23 @@ mod tests {
         let second = Scratch::open(folder.path()).unwrap();
         assert_eq!(second.worker(), name);
         assert_eq!(second.next_incarnation().unwrap(), Incarnation(3));
+    }
+
+    #[test]
+    fn a_job_that_is_set_aside_can_begin_anew_while_its_old_files_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Scratch::open(folder.path()).unwrap();
+        let attempt = scratch.attempt(&attempt(1, 0));
+        let job = crate::testing::attempt(1, 0).task.job;
+        assert!(scratch.set_aside_job(job).is_empty(), "there is nothing yet");
+        fs::create_dir_all(attempt.outputs()).unwrap();
+        fs::write(attempt.edge(0), "old").unwrap();
+        let aside = scratch.set_aside_job(job);
+        fs::create_dir_all(attempt.outputs()).unwrap();
+        fs::write(attempt.edge(0), "new").unwrap();
+        assert_eq!(aside.len(), 1);
+        aside.into_iter().for_each(|old| fs::remove_dir_all(old).unwrap());
+        assert_eq!(fs::read_to_string(attempt.edge(0)).unwrap(), "new");
     }
 
     #[test]

@@ -446,6 +446,29 @@ async fn after_a_lost_session_the_worker_tells_what_it_has_and_goes_on() {
     assert!(job_files(&cluster.data_dir(0)).is_empty());
 }
 
+/// A coordinator that died before a job was on record gets it again, under the same name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_job_that_begins_anew_nothing_is_kept() {
+    let mut cluster = Cluster::start().await;
+    let (_stop, _worker) = cluster.worker(0);
+    let mut first = cluster.line().await;
+    let (old, stuck) = (first.attempt(0, 0), first.attempt(0, 13));
+    first.assign(idle(old), setup("hang_at_13", None), vec![]);
+    first.done(old).await;
+    first.assign(idle(stuck), None, vec![]);
+    first.tell(To::Grant(v1::Grant { attempt: Some(old.into()) }));
+    assert!(matches!(first.hear().await, From::Published(_)));
+    drop(first);
+    let mut second = cluster.line().await;
+    let new = AttemptId { epoch: Epoch(old.epoch.0 + 1), ..old };
+    second.assign(idle(new), setup("other", None), vec![]);
+    second.done(new).await;
+    drop(second);
+    let third = cluster.line().await;
+    let told: Vec<_> = third.inventory.iter().map(|h| (h.attempt.clone().unwrap(), h.report.is_some())).collect();
+    assert_eq!(told, [(new.into(), true)]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beats_come_while_the_lease_lasts_and_keep_it() {
     let mut cluster = Cluster::start().await;

@@ -180,8 +180,14 @@ impl Node {
         self.parts.logs.ended(id);
         self.staged.retain(|a, _| a.task.job != id);
         self.published.retain(|a, _| a.task.job != id);
-        let stagings = self.stagings.extract_if(|a, _| a.task.job == id).map(|(_, s)| s).collect();
-        self.remove(self.parts.scratch.job_folders(id), stagings, executors);
+        let mut folders = self.parts.scratch.set_aside_job(id);
+        let mut stagings = Vec::new();
+        for (attempt, staging) in self.stagings.extract_if(|a, _| a.task.job == id) {
+            // It may make its folder once more before it hears that it is over.
+            folders.push(self.parts.scratch.attempt(&attempt).path().to_path_buf());
+            stagings.push(staging);
+        }
+        self.remove(folders, stagings, executors);
         self.collect_artifacts();
     }
 
