@@ -459,11 +459,11 @@ impl Driver {
                 self.step(Event::Published { worker, attempt });
             }
             Report::Chunks(report) => {
-                self.step(Event::WorkerBeat { worker, progress: Vec::new() });
+                self.step(Event::WorkerBeat { worker, progress: Vec::new(), full: None });
                 self.handle_chunk_report(worker, report);
             }
             Report::StagingChecked { request, failure } => {
-                self.step(Event::WorkerBeat { worker, progress: Vec::new() });
+                self.step(Event::WorkerBeat { worker, progress: Vec::new(), full: None });
                 match (self.checks.answered(request, worker), failure) {
                     (Some(job), None) => self.plan_if_checked(job),
                     (Some(job), Some(mut failure)) => {

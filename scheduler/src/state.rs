@@ -89,7 +89,7 @@ impl State {
             Event::Cancelled { job } => self.handle_cancelled(job),
             Event::WorkerJoined { node, told } => self.handle_joined(node, told),
             Event::WorkerLeft { worker } => self.lose_worker(worker),
-            Event::WorkerBeat { worker, progress } => self.handle_beat(worker, progress),
+            Event::WorkerBeat { worker, progress, full } => self.handle_beat(worker, progress, full),
             Event::WorkerDrains { worker } => self.handle_drains(worker),
             Event::AttemptDone { worker, attempt, report } => self.handle_done(worker, attempt, report),
             Event::AttemptFailed { worker, attempt, failure } => self.handle_failed(worker, attempt, failure),

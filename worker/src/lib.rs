@@ -20,6 +20,7 @@ mod outputs;
 mod progress;
 mod publish;
 mod replicas;
+mod room;
 mod scratch;
 mod serve;
 mod session;
@@ -124,7 +125,10 @@ pub async fn run(
 
     let config = Arc::new(config);
     let (events, session_events) = mpsc::unbounded_channel();
-    let session = session::Session { config: config.clone(), scratch, node, clock: Clock::new(), progress, events };
+    let room = room::Room::default();
+    let _room = AbortOnDrop(tokio::spawn(room.clone().watch(scratch.clone())));
+    let session =
+        session::Session { config: config.clone(), scratch, node, clock: Clock::new(), progress, room, events };
     let _session = AbortOnDrop(tokio::spawn(session.run()));
 
     let (stop, stopped) = oneshot::channel::<()>();
