@@ -45,6 +45,12 @@ pub trait Combiner<V: Datum>: Send + Sync + 'static {
     fn finish(&self, acc: Self::Acc) -> Self::Out;
     fn encode(&self, acc: &Self::Acc, out: &mut Vec<u8>);
     fn decode(&self, bytes: &[u8]) -> Result<Self::Acc, DecodeError>;
+    /// Writes what [`encode`](Self::encode) would write of the accumulator of this one value: for values that are moved without
+    /// having met another.
+    #[inline]
+    fn encode_value(&self, value: V::Ref<'_>, out: &mut Vec<u8>) {
+        self.encode(&self.create(value), out)
+    }
     /// Bytes that the accumulator holds outside of itself, so that memory can be bounded.
     fn heap_bytes(&self, _: &Self::Acc) -> usize {
         0
@@ -71,6 +77,15 @@ macro_rules! tuple_combiner {
                     let at = out.len();
                     out.extend_from_slice(&[0; 4]);
                     self.$i.encode(&acc.$i, out);
+                    let length = (out.len() - at - 4) as u32;
+                    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+                )*
+            }
+            fn encode_value(&self, value: V::Ref<'_>, out: &mut Vec<u8>) {
+                $(
+                    let at = out.len();
+                    out.extend_from_slice(&[0; 4]);
+                    self.$i.encode_value(V::shorten(value), out);
                     let length = (out.len() - at - 4) as u32;
                     out[at..at + 4].copy_from_slice(&length.to_le_bytes());
                 )*

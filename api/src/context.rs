@@ -1,11 +1,12 @@
 //! What a running task can see and touch: its inputs as local files, its folder, its memory, and where it stands.
 
 use crate::error::Error;
+use crate::task_run::Setting;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use windrow_engine::{EdgeSpec, EngineError, LocalSegment, Partitioning};
+use windrow_engine::{EdgeSpec, EngineError, LocalSegment, Partitioning, Residents};
 use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
 use windrow_format::crumbs::Slot;
@@ -48,6 +49,8 @@ pub(crate) struct TaskCx<'t> {
     /// Bytes that the task may hold.
     pub memory: usize,
     pub codec: Codec,
+    /// Where outputs for other tasks of this process may be kept.
+    residents: Option<Arc<Residents>>,
     /// Whether this is a sampling stage: its source reads windows only.
     pub sample: bool,
     pub cancelled: &'t AtomicBool,
@@ -60,21 +63,15 @@ pub(crate) struct TaskCx<'t> {
 }
 
 impl<'t> TaskCx<'t> {
-    pub fn new(
-        task: &'t Task,
-        folder: &'t Path,
-        segments: Vec<Vec<LocalSegment>>,
-        memory: usize,
-        codec: Codec,
-        sample: bool,
-        cancelled: &'t AtomicBool,
-    ) -> Self {
+    pub fn new(task: &'t Task, setting: Setting<'t>, sample: bool) -> Self {
+        let Setting { folder, segments, memory, codec, residents, cancelled } = setting;
         TaskCx {
             task,
             folder,
             segments,
             memory,
             codec,
+            residents,
             sample,
             cancelled,
             stop: Cell::new(false),
@@ -157,6 +154,14 @@ impl<'t> TaskCx<'t> {
         self.segments.get(input).map_or(&[], Vec::as_slice)
     }
 
+    /// Records of the largest segment of an input.
+    pub fn largest_segment(&self, input: usize) -> u64 {
+        match self.task.inputs.get(input) {
+            Some(TaskInput::Segments(segments)) => segments.iter().map(|s| s.segment.records).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     /// Whoever takes the task's records does not care about their order: said before they are made.
     pub fn take_any_order(&self) {
         self.any_order.set(true);
@@ -198,6 +203,7 @@ impl<'t> TaskCx<'t> {
             memory: self.memory / 2,
             // Records of files come in the order of the file whoever reads them.
             any_order: self.any_order() && self.chunk().is_none(),
+            residents: self.residents.clone(),
         }
     }
 

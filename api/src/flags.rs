@@ -27,7 +27,7 @@ pub struct RunFlags {
     /// Memory that an in-process run may hold, such as 512MB [default: half of this machine's]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
-    /// Partitions of every shuffle that does not say [default: one for 32 MiB of input]
+    /// Partitions of every shuffle that does not say [default: one for 16 MiB of input]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub partitions: Option<u32>,
     /// Exact size of input chunks, such as 64MiB [default: from input and slots]

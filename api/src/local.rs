@@ -8,21 +8,21 @@ use crate::error::{Error, Result};
 use crate::finished::Finished;
 use crate::leftovers;
 use crate::task_run::{Program, Setting};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use windrow_engine::LocalSegment;
+use windrow_engine::{LocalSegment, Residents, recycle};
 use windrow_format::codec::Codec;
 use windrow_format::durable::Durability;
 use windrow_format::{manifest, names};
 use windrow_model::dataset::dataset_name;
 use windrow_model::{
     AttemptId, Code, Digest, Epoch, Failure, Incarnation, JobId, JobOptions, JobSpec, JobState, JobStatus, NodeInfo,
-    Task, TaskInput, TaskReport, Time, WorkerId,
+    StageId, Task, TaskInput, TaskReport, Time, WorkerId,
 };
 use windrow_scheduler::{Action, Config, Event, Scheduler, StageChunks, StagedPart};
 use windrow_store::Staging;
@@ -43,6 +43,9 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// Tasks of a run that is over are waited for no longer than this.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
+/// This part of the memory is for outputs whose readers have not come yet.
+const RESIDENT_PART: usize = 4;
+
 /// What the loop waits for.
 enum Message {
     Event(Box<Event>),
@@ -60,12 +63,15 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         .build()
         .map_err(|e| Error::new(Code::Internal, format!("cannot start {} threads: {e}", options.threads)))?;
     watch_signals(sender.clone())?;
+    let memory = recycle::reserve(options.memory_bytes as usize);
+    let residents = memory / RESIDENT_PART;
     let durability = if options.durable { Durability::Sync } else { Durability::NoSync };
     let run = Run {
         job,
         program: Arc::new(program),
         folder: scratch.folder.clone(),
-        memory: windrow_engine::recycle::reserve(options.memory_bytes as usize) / options.threads,
+        memory: (memory - residents) / options.threads,
+        residents: Arc::new(Residents::new(residents)),
         durability,
         started: Instant::now(),
         scheduler: Scheduler::new(Config { lease_ms: u64::MAX, ..Config::default() }, Epoch(1)),
@@ -73,6 +79,7 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         pool,
         stagings: BTreeMap::new(),
         attempts: HashMap::new(),
+        made: BTreeMap::new(),
         running: 0,
         ended: None,
     };
@@ -85,6 +92,7 @@ struct Run {
     folder: PathBuf,
     /// Bytes for each task.
     memory: usize,
+    residents: Arc<Residents>,
     durability: Durability,
     started: Instant,
     scheduler: Scheduler,
@@ -94,6 +102,8 @@ struct Run {
     stagings: BTreeMap<u32, Staging>,
     /// Set to stop an attempt.
     attempts: HashMap<AttemptId, Arc<AtomicBool>>,
+    /// By stage, the attempts whose outputs are there.
+    made: BTreeMap<StageId, Vec<AttemptId>>,
     /// Tasks that were started and have not reported.
     running: usize,
     ended: Option<Finished>,
@@ -187,8 +197,37 @@ impl Run {
 
     fn handle(&mut self, event: Event) {
         self.note_end(&event);
+        let done = match &event {
+            Event::AttemptDone { attempt, .. } => Some(*attempt),
+            _ => None,
+        };
         for action in self.scheduler.step(self.now(), event) {
             self.act(action);
+        }
+        if let Some(attempt) = done {
+            let stage = attempt.task.stage;
+            self.made.entry(stage).or_default().push(attempt);
+            if self.scheduler.is_stage_done(self.job, stage) {
+                self.release_read_by(stage);
+            }
+        }
+    }
+
+    /// This stage is done. What nobody else reads of what it has read goes, from memory or from the disk: nothing runs again here.
+    fn release_read_by(&mut self, stage: StageId) {
+        let plan = &self.program.plan;
+        let is_done = |reader: StageId| self.scheduler.is_stage_done(self.job, reader);
+        let read: BTreeSet<StageId> = plan.stage(stage).reads().map(|port| port.stage).collect();
+        for producer in read.into_iter().filter(|producer| plan.readers(*producer).all(is_done)) {
+            let outputs = plan.stage(producer).outputs.len() as u32;
+            for attempt in self.made.remove(&producer).unwrap_or_default() {
+                for path in (0..outputs).map(|output| edge_path(&self.folder, &attempt, output)) {
+                    if !self.residents.release(&path) {
+                        // Empty outputs have no file, and what stays goes with the folder.
+                        let _ = std::fs::remove_file(path);
+                    }
+                }
+            }
         }
     }
 
@@ -260,10 +299,10 @@ impl Run {
         self.attempts.insert(task.attempt, cancelled.clone());
         self.running += 1;
         let (program, sender, memory) = (self.program.clone(), self.sender.clone(), self.memory);
-        let root = self.folder.clone();
+        let (root, residents) = (self.folder.clone(), self.residents.clone());
         self.pool.spawn_fifo(move || {
             let attempt = task.attempt;
-            let event = match execute(&program, &task, &root, memory, &cancelled) {
+            let event = match execute(&program, &task, &root, memory, &residents, &cancelled) {
                 Ok(report) => Event::AttemptDone { worker: WORKER, attempt, report },
                 Err(e) => Event::AttemptFailed { worker: WORKER, attempt, failure: *e.failure },
             };
@@ -309,21 +348,29 @@ fn execute(
     task: &Task,
     root: &Path,
     memory: usize,
+    residents: &Arc<Residents>,
     cancelled: &AtomicBool,
 ) -> Result<TaskReport, TaskError> {
     let folder = root.join(names::attempt_folder(&task.attempt));
     let segments = task.inputs.iter().map(|input| match input {
         TaskInput::Segments(refs) => refs
             .iter()
-            .map(|r| {
-                let path = root.join(names::attempt_folder(&r.attempt)).join(names::edge_file(r.output));
-                LocalSegment::of(path, &r.segment, output_identity(&r.attempt, r.output))
+            .flat_map(|r| {
+                let path = edge_path(root, &r.attempt, r.output);
+                let identity = output_identity(&r.attempt, r.output);
+                let resident = residents.find(&path, &r.segment, identity);
+                resident.unwrap_or_else(|| vec![LocalSegment::of(path, &r.segment, identity)])
             })
             .collect(),
         _ => Vec::new(),
     });
-    let setting = Setting { folder: &folder, segments: segments.collect(), memory, codec: Codec::None, cancelled };
-    program.run(task, setting)
+    let (segments, residents) = (segments.collect(), Some(residents.clone()));
+    program.run(task, Setting { folder: &folder, segments, memory, codec: Codec::None, residents, cancelled })
+}
+
+/// Where an output is, or would be if it were not kept in memory.
+fn edge_path(root: &Path, attempt: &AttemptId, output: u32) -> PathBuf {
+    root.join(names::attempt_folder(attempt)).join(names::edge_file(output))
 }
 
 /// The run's folder for temporary files; removed with it.

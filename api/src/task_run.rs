@@ -4,9 +4,10 @@ use crate::context::{StageFn, TaskCx, TaskError, with_user_counters};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
-use windrow_engine::LocalSegment;
+use windrow_engine::{LocalSegment, Residents};
 use windrow_format::codec::Codec;
 use windrow_model::{Code, Failure, Input, Output, OutputReport, Plan, Stage, Task, TaskReport, input_digest};
 
@@ -24,6 +25,8 @@ pub(crate) struct Setting<'s> {
     pub segments: Vec<Vec<LocalSegment>>,
     pub memory: usize,
     pub codec: Codec,
+    /// Where outputs for other tasks of this process may be kept.
+    pub residents: Option<Arc<Residents>>,
     pub cancelled: &'s AtomicBool,
 }
 
@@ -36,8 +39,7 @@ impl Program {
         };
         let reads = self.plan.stage(id).inputs.iter();
         let sample = reads.clone().any(|i| matches!(i, Input::Source(s) if s.sample));
-        let Setting { folder, segments, memory, codec, cancelled } = setting;
-        let cx = TaskCx::new(task, folder, segments, memory, codec, sample, cancelled);
+        let cx = TaskCx::new(task, setting, sample);
         let started = Instant::now();
         let (result, counted) = with_user_counters(|| catch_unwind(AssertUnwindSafe(|| (function.0)(&cx))));
         let outputs = match result {

@@ -9,6 +9,7 @@ use crate::local::{self, LocalOptions};
 use crate::records::Records;
 use crate::source::{Block, RecordSink, Source, lines};
 use crate::task_run::Program;
+use crate::task_run::Setting;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -68,7 +69,9 @@ pub fn read<S: Source>(source: &S, bytes: &[u8], block_bytes: u64) -> Result<Vec
     };
     let task = Task { attempt: nobody, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes: bytes.len() as u64 };
     let (path, cancelled) = (Path::new("input"), AtomicBool::new(false));
-    let cx = TaskCx::new(&task, path, Vec::new(), 1 << 20, Codec::None, false, &cancelled);
+    let (folder, codec, segments, residents) = (path, Codec::None, Vec::new(), None);
+    let setting = Setting { folder, segments, memory: 1 << 20, codec, residents, cancelled: &cancelled };
+    let cx = TaskCx::new(&task, setting, false);
     let mut records = Kept::<S::Item>(Vec::new());
     let head_bytes = next_record_start(framing, bytes, 1)? as usize;
     let head = if source.has_header() { &bytes[..head_bytes] } else { &[] };

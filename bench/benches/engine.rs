@@ -42,6 +42,7 @@ fn spec(folder: &Path, codec: Codec, name: &str) -> EdgeSpec {
         codec,
         memory: MEMORY,
         any_order: false,
+        residents: None,
     }
 }
 

@@ -102,7 +102,7 @@ pub struct Submit {
     /// Give slow tasks at a stage's end no second attempt on another worker
     #[arg(long)]
     pub no_backup_attempts: bool,
-    /// Partitions of every shuffle that does not say [default: one for 32 MiB of input]
+    /// Partitions of every shuffle that does not say [default: one for 16 MiB of input]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub partitions: Option<u32>,
     /// Exact size of input chunks, such as 64MiB [default: from input and slots]

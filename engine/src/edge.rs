@@ -12,7 +12,9 @@ pub use combined::CombinedEdge;
 pub use plain::PlainEdge;
 
 use crate::partition::Partitioning;
+use crate::resident::Residents;
 use std::path::PathBuf;
+use std::sync::Arc;
 use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
 use windrow_model::Segment;
@@ -34,6 +36,8 @@ pub struct EdgeSpec {
     pub memory: usize,
     /// Whether pairs come in an order that does not follow from the task's input: digests are then the same for any.
     pub any_order: bool,
+    /// Where the output is kept instead of in the file, if there is room.
+    pub residents: Option<Arc<Residents>>,
 }
 
 /// What an edge has written.

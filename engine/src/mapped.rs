@@ -1,19 +1,30 @@
-//! Files mapped for reading.
+//! Files mapped for reading, and what is read like them.
 //!
 //! The one place where the engine maps a file that it did not make. Its safety rests on a rule of the system around it: files of a
 //! task are complete before the task is told of them, and nobody writes to them afterwards.
 
 use crate::error::{EngineError, Result};
+use crate::recycle;
 use memmap2::{Advice, Mmap};
 use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::Path;
+use windrow_format::block::RAW_TARGET;
+use windrow_format::lane::Sealed;
 
-/// A read-only mapping of a whole file. Its pages are the page cache's, not this process's.
+/// Buffers of about the size of a block serve the next one. (A lane's buffer may have grown for one record.)
+const USUAL_MIN: usize = RAW_TARGET;
+const USUAL_MAX: usize = 2 * RAW_TARGET;
+
+/// A read-only mapping of a whole file, whose pages are the page cache's and not this process's; or blocks that never went to a file.
 #[derive(Debug)]
-pub struct MappedFile {
-    /// `None` for an empty file, which cannot be mapped.
-    map: Option<Mmap>,
+pub struct MappedFile(Bytes);
+
+#[derive(Debug)]
+enum Bytes {
+    Map(Mmap),
+    /// A buffer, of which so many bytes count. It may be used again.
+    Buffer(Vec<u8>, usize),
 }
 
 impl MappedFile {
@@ -22,20 +33,46 @@ impl MappedFile {
         let file = File::open(path).map_err(EngineError::io("open", path))?;
         let length = file.metadata().map_err(EngineError::io("read the length of", path))?.len();
         if length == 0 {
-            return Ok(MappedFile { map: None });
+            // It cannot be mapped.
+            return Ok(MappedFile(Bytes::Buffer(Vec::new(), 0)));
         }
         // SAFETY: staged inputs and the engine's own files are not written to while a task reads them. An input that the user changes
         // meanwhile yields arbitrary bytes, which every reader treats as untrusted, or the fatal signal that names the record.
         let map = unsafe { Mmap::map(&file) }.map_err(EngineError::io("map", path))?;
         // Only a hint: a kernel that does not know it reads ahead less.
         let _ = map.advise(Advice::Sequential);
-        Ok(MappedFile { map: Some(map) })
+        Ok(MappedFile(Bytes::Map(map)))
+    }
+
+    /// Blocks that are read from memory: one as it is, many copied behind each other.
+    pub(crate) fn resident(blocks: Vec<Sealed>) -> MappedFile {
+        let length = blocks.iter().map(|sealed| sealed.as_slice().len()).sum();
+        let buffer = match <[Sealed; 1]>::try_from(blocks) {
+            Ok([one]) => one.into_buffer(),
+            Err(many) => {
+                let mut all = Vec::with_capacity(length);
+                for sealed in many {
+                    all.extend_from_slice(sealed.as_slice());
+                    recycle::give_buffer(sealed.into_buffer());
+                }
+                all
+            }
+        };
+        MappedFile(Bytes::Buffer(buffer, length))
+    }
+
+    /// Bytes of memory that are this process's own.
+    pub(crate) fn memory(&self) -> usize {
+        match &self.0 {
+            Bytes::Map(_) => 0,
+            Bytes::Buffer(buffer, _) => buffer.capacity(),
+        }
     }
 
     /// Maps the pages of a range that is read next, all at once instead of sixteen with every fault. Only a hint.
     pub fn populate(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
-        if let Some(map) = &self.map {
+        if let Bytes::Map(map) = &self.0 {
             let _ = map.advise_range(Advice::PopulateRead, range.start, range.len());
         }
         #[cfg(not(target_os = "linux"))]
@@ -43,11 +80,24 @@ impl MappedFile {
     }
 }
 
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        if let Bytes::Buffer(buffer, _) = &mut self.0
+            && (USUAL_MIN..=USUAL_MAX).contains(&buffer.len())
+        {
+            recycle::give_buffer(std::mem::take(buffer));
+        }
+    }
+}
+
 impl Deref for MappedFile {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or_default()
+        match &self.0 {
+            Bytes::Map(map) => map,
+            Bytes::Buffer(buffer, length) => &buffer[..*length],
+        }
     }
 }
 

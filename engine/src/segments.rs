@@ -24,7 +24,7 @@ const PAIRS_PER_CHECK: u32 = 1 << 16;
 const BLOCKS_PER_CHECK: u32 = 64;
 
 /// A segment in a local file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct LocalSegment {
     /// The file.
     pub path: PathBuf,
@@ -38,6 +38,8 @@ pub struct LocalSegment {
     pub raw_length: u64,
     /// To which attempt, output and partition it must belong.
     pub identity: Identity,
+    /// What the file would hold, if it is in memory and not on disk.
+    pub resident: Option<Arc<MappedFile>>,
 }
 
 impl LocalSegment {
@@ -50,6 +52,7 @@ impl LocalSegment {
             records: segment.records,
             raw_length: segment.raw_length,
             identity: Identity { partition: segment.partition, ..identity },
+            resident: None,
         }
     }
 }
@@ -154,7 +157,8 @@ pub fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, memory: usize) -
     let mut files = Files::default();
     let mut passes = Passes { scratch, memory, runs: Vec::new(), group: Vec::new(), group_bytes: 0 };
     for (index, segment) in segments.into_iter().enumerate() {
-        if files.open.len() >= FAN_IN_MAX && !files.open.contains_key(&segment.path) {
+        let maps = segment.resident.is_none() && !files.open.contains_key(&segment.path);
+        if files.open.len() >= FAN_IN_MAX && maps {
             passes.close_group()?;
             files.open.clear();
         }
@@ -181,10 +185,11 @@ impl Files {
     }
 
     fn input(&mut self, index: Option<usize>, segment: LocalSegment) -> Result<Input> {
-        let LocalSegment { path, offset, length, identity, .. } = segment;
-        let file = match self.open.get(&path) {
-            Some(file) => file.clone(),
-            None => {
+        let LocalSegment { path, offset, length, identity, resident, .. } = segment;
+        let file = match (resident, self.open.get(&path)) {
+            (Some(resident), _) => resident,
+            (None, Some(file)) => file.clone(),
+            (None, None) => {
                 let file = Arc::new(MappedFile::open(&path)?);
                 self.open.insert(path.clone(), file.clone());
                 file
@@ -304,11 +309,15 @@ impl Concat {
     fn open_next(&mut self) -> Result<()> {
         self.current = None;
         for (index, segment) in self.rest.by_ref() {
-            let file = match &self.file {
-                Some((path, file)) if *path == segment.path => file.clone(),
-                _ => Arc::new(MappedFile::open(&segment.path)?),
+            let file = match (segment.resident, &self.file) {
+                (Some(resident), _) => resident,
+                (None, Some((path, file))) if *path == segment.path => file.clone(),
+                (None, _) => {
+                    let file = Arc::new(MappedFile::open(&segment.path)?);
+                    self.file = Some((segment.path.clone(), file.clone()));
+                    file
+                }
             };
-            self.file = Some((segment.path.clone(), file.clone()));
             let error = |e| Input::error(Some(index), &segment.path, e);
             let mut cursor =
                 MappedCursor::new(file, segment.offset, segment.length, segment.identity).map_err(error)?;

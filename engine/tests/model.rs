@@ -16,8 +16,16 @@ type Partitions = BTreeMap<u32, Vec<Pair>>;
 
 fn spec(folder: &Path, partitioning: Partitioning, codec: Codec, memory: usize) -> EdgeSpec {
     let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, epoch: 1, output: 0, partition: 0 };
-    let (folder, file) = (folder.join("runs"), folder.join("out"));
-    EdgeSpec { folder, file, identity, partitioning, codec, memory, any_order: false }
+    EdgeSpec {
+        folder: folder.join("runs"),
+        file: folder.join("out"),
+        identity,
+        partitioning,
+        codec,
+        memory,
+        any_order: false,
+        residents: None,
+    }
 }
 
 fn read(spec: &EdgeSpec, result: &EdgeResult) -> Partitions {

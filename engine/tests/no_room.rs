@@ -29,6 +29,7 @@ fn spec(folder: &Path) -> EdgeSpec {
         codec: Codec::Lz4,
         memory: MEMORY,
         any_order: false,
+        residents: None,
     }
 }
 

@@ -72,6 +72,35 @@ fn prefix(key: &[u8]) -> u64 {
     }
 }
 
+/// Copies a slice of the same length; a short one without a call.
+#[inline(always)]
+fn copy(to: &mut [u8], from: &[u8]) {
+    let n = from.len();
+    match n {
+        8..=16 => {
+            let (first, last) = (first_chunk::<8>(from), last_chunk::<8>(from));
+            to[..8].copy_from_slice(&first);
+            to[n - 8..].copy_from_slice(&last);
+        }
+        4..=7 => {
+            let (first, last) = (first_chunk::<4>(from), last_chunk::<4>(from));
+            to[..4].copy_from_slice(&first);
+            to[n - 4..].copy_from_slice(&last);
+        }
+        _ => to.copy_from_slice(from),
+    }
+}
+
+#[inline(always)]
+fn first_chunk<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.first_chunk().copied().unwrap_or([0; N])
+}
+
+#[inline(always)]
+fn last_chunk<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.last_chunk().copied().unwrap_or([0; N])
+}
+
 impl Lane {
     /// Whether the records of the segments come in any order: their digest then does not depend on it.
     pub fn new(any_order: bool) -> Self {
@@ -120,8 +149,8 @@ impl Lane {
         } else {
             to[..n].copy_from_slice(&lengths[..n]);
         }
-        to[n..n + key.len()].copy_from_slice(key);
-        to[n + key.len()..].copy_from_slice(value);
+        copy(&mut to[n..n + key.len()], key);
+        copy(&mut to[n + key.len()..], value);
         self.end = end;
         self.records += 1;
     }

@@ -16,7 +16,7 @@ pub enum Partitions {
 
 impl Partitions {
     /// Bytes of input that one partition of an `Auto` edge stands for.
-    pub const AUTO_BYTES: u64 = 32 << 20;
+    pub const AUTO_BYTES: u64 = 16 << 20;
     /// No `Auto` edge has more partitions than this.
     pub const AUTO_MAX: u32 = 2_000;
 

@@ -40,7 +40,7 @@ mod worker;
 pub use action::{Action, Collected, CollectedRef, StagedPart};
 pub use event::{Event, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks, Told};
 use state::State;
-use windrow_model::{Epoch, JobId, JobSpec, JobStatus, Time, WorkerId, WorkerStatus};
+use windrow_model::{Epoch, JobId, JobSpec, JobStatus, StageId, Time, WorkerId, WorkerStatus};
 
 /// Limits of a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +127,11 @@ impl Scheduler {
     /// Where other workers fetch from; `None` for a worker that is unknown or lost.
     pub fn worker_address(&self, worker: WorkerId) -> Option<&str> {
         self.state.workers.live(worker).map(|w| w.info.address.as_str())
+    }
+
+    /// Whether all tasks of a stage are done at present, as far as the job is known.
+    pub fn is_stage_done(&self, job: JobId, stage: StageId) -> bool {
+        self.state.jobs.get(&job).and_then(|j| j.stages.get(stage.0 as usize)).is_some_and(|s| s.is_done())
     }
 
     /// What was submitted under this id, while the job is known.

@@ -207,6 +207,7 @@ impl ExactSum {
         }
     }
 
+    #[inline]
     pub(crate) fn heap_bytes(&self) -> usize {
         self.wide.as_ref().map_or(0, |_| size_of::<Wide>())
     }
@@ -228,7 +229,7 @@ impl ExactSum {
         Some(if self.window < 0 { -value } else { value })
     }
 
-    /// Eight bytes of a double that is the sum, or sixteen of window; then, only if needed, the special sum and the digits.
+    /// Eight bytes of a double (one that is the sum, or the only addend), or sixteen of window; then, only if needed, the special sum and the digits.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         if let Some(value) = self.exact() {
             return out.extend_from_slice(&value.to_le_bytes());
@@ -244,11 +245,22 @@ impl ExactSum {
         }
     }
 
+    /// The same for the sum of one number.
+    #[inline]
+    pub(crate) fn encode_one(value: f64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&value.to_le_bytes())
+    }
+
+    #[inline]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let wrong = || DecodeError::new("float sum", "wrong length");
-        if let Ok(value) = bytes.try_into() {
-            return Ok(ExactSum::of(f64::from_le_bytes(value)));
+        match bytes.try_into() {
+            Ok(value) => Ok(ExactSum::of(f64::from_le_bytes(value))),
+            Err(_) => Self::decode_long(bytes),
         }
+    }
+
+    fn decode_long(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let wrong = || DecodeError::new("float sum", "wrong length");
         let (window, rest) = bytes.split_first_chunk::<16>().ok_or_else(wrong)?;
         let mut sum = ExactSum { window: i128::from_le_bytes(*window), ..Self::default() };
         let Some((special, digits)) = rest.split_first_chunk::<8>() else {
@@ -299,6 +311,9 @@ mod tests {
         #[test]
         fn one_number_comes_back(v in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
             prop_assert_eq!(sum(&[v]), v);
+            let mut bytes = Vec::new();
+            ExactSum::encode_one(v, &mut bytes);
+            prop_assert_eq!(ExactSum::decode(&bytes).unwrap().value(), v);
             prop_assert_eq!(sum(&[v, v, -v]), v);
         }
 

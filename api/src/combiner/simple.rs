@@ -29,6 +29,12 @@ pub trait Number: Datum {
     fn finish(total: Self::Total) -> Self::Out;
     fn encode_total(total: &Self::Total, out: &mut Vec<u8>);
     fn decode_total(bytes: &[u8]) -> Result<Self::Total, DecodeError>;
+    /// The stored form of the total of one value.
+    #[inline]
+    fn encode_value(value: Self::Ref<'_>, out: &mut Vec<u8>) {
+        Self::encode_total(&Self::total(value), out)
+    }
+    #[inline]
     fn heap_bytes(_: &Self::Total) -> usize {
         0
     }
@@ -49,7 +55,9 @@ macro_rules! integers {
                 }
             }
             fn finish(total: $w) -> $w { total }
+            #[inline]
             fn encode_total(total: &$w, out: &mut Vec<u8>) { out.extend_from_slice(&total.to_le_bytes()) }
+            #[inline]
             fn decode_total(bytes: &[u8]) -> Result<$w, DecodeError> {
                 let bytes = bytes.try_into().map_err(|_| DecodeError::new("sum", "wrong length"))?;
                 Ok(<$w>::from_le_bytes(bytes))
@@ -74,8 +82,13 @@ macro_rules! floats {
             #[inline]
             fn add(into: &mut ExactSum, other: ExactSum) { into.add(other) }
             fn finish(total: ExactSum) -> f64 { total.value() }
+            #[inline]
             fn encode_total(total: &ExactSum, out: &mut Vec<u8>) { total.encode(out) }
+            #[inline]
             fn decode_total(bytes: &[u8]) -> Result<ExactSum, DecodeError> { ExactSum::decode(bytes) }
+            #[inline]
+            fn encode_value(value: $t, out: &mut Vec<u8>) { ExactSum::encode_one(value as f64, out) }
+            #[inline]
             fn heap_bytes(total: &ExactSum) -> usize { total.heap_bytes() }
         }
     )*};
@@ -96,12 +109,19 @@ impl<V: Number> Combiner<V> for Sum {
     fn finish(&self, acc: V::Total) -> V::Out {
         V::finish(acc)
     }
+    #[inline]
     fn encode(&self, acc: &V::Total, out: &mut Vec<u8>) {
         V::encode_total(acc, out)
     }
+    #[inline]
     fn decode(&self, bytes: &[u8]) -> Result<V::Total, DecodeError> {
         V::decode_total(bytes)
     }
+    #[inline]
+    fn encode_value(&self, value: V::Ref<'_>, out: &mut Vec<u8>) {
+        V::encode_value(value, out)
+    }
+    #[inline]
     fn heap_bytes(&self, acc: &V::Total) -> usize {
         V::heap_bytes(acc)
     }

@@ -66,12 +66,15 @@ impl<V: Datum, C: Combiner<V>> Accumulate for Fold<V, C> {
     fn merge(&self, into: &mut C::Acc, other: C::Acc) {
         self.combiner.merge(into, other)
     }
+    #[inline]
     fn encode(&self, acc: &C::Acc, out: &mut Vec<u8>) {
         self.combiner.encode(acc, out)
     }
+    #[inline]
     fn decode(&self, bytes: &[u8]) -> Result<C::Acc, EngineError> {
         self.combiner.decode(bytes).map_err(|e: DecodeError| EngineError::Decode(e.to_string()))
     }
+    #[inline]
     fn heap_bytes(&self, acc: &C::Acc) -> usize {
         self.combiner.heap_bytes(acc)
     }
@@ -91,7 +94,8 @@ impl<K: Key, V: Datum, C: Combiner<V>> Push<(K, V)> for FoldSink<'_, '_, K, V, C
     fn push(&mut self, (k, v): (K::Ref<'_>, V::Ref<'_>)) {
         self.emitted += 1;
         let (edge, combiner) = (&mut self.edge, self.combiner);
-        if let Err(e) = K::with_bytes(k, &mut self.key, |k| edge.push(k, combiner.create(v))) {
+        let (create, encode) = (|v| combiner.create(v), |v, out: &mut Vec<u8>| combiner.encode_value(v, out));
+        if let Err(e) = K::with_bytes(k, &mut self.key, |k| edge.push_value(k, v, create, encode)) {
             self.cx.fail(e);
         }
     }
@@ -124,9 +128,8 @@ struct Combined<K, V, C> {
 
 impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> for Combined<K, V, C> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, <C::Out as IntoDatum>::Datum)>) -> TaskResult<()> {
-        let segments = cx.input_segments(0);
         // If pairs were folded where they come from, there are at least as many keys as pairs in a segment; it is a guess.
-        let keys = segments.iter().map(|s| s.records).max().unwrap_or(0) as usize / 2;
+        let keys = cx.largest_segment(0) as usize / 2;
         let fold = Fold { combiner: self.combiner.clone(), types: PhantomData::<fn(V)> };
         let mut folder = Folder::new(fold, cx.folder, cx.input_memory(), keys)?;
         let mut read = 0u64;

@@ -32,6 +32,7 @@ pub struct CombinedEdge<A: Accumulate> {
     keys: usize,
     /// Of all keys that were pushed.
     digest: u64,
+    /// A stored accumulator on its way; empty in between.
     value: Vec<u8>,
 }
 
@@ -51,17 +52,46 @@ impl<A: Accumulate> CombinedEdge<A> {
         Ok(CombinedEdge { out, spec, folding, memory, on_trial, folded, passing, keys, digest, value })
     }
 
-    /// Folds a value into its key's accumulator.
+    /// Folds an accumulator into its key's.
     #[inline]
     pub fn push(&mut self, key: &[u8], acc: A::Acc) -> Result<()> {
+        if self.passing > 0 {
+            self.folding.table().accumulate().encode(&acc, &mut self.value);
+            return self.pass(key);
+        }
+        self.fold(key, acc)
+    }
+
+    /// Folds a value, of which `create` makes an accumulator, and `encode` the stored form of one.
+    #[inline]
+    pub fn push_value<V>(
+        &mut self,
+        key: &[u8],
+        value: V,
+        create: impl FnOnce(V) -> A::Acc,
+        encode: impl FnOnce(V, &mut Vec<u8>),
+    ) -> Result<()> {
+        if self.passing > 0 {
+            encode(value, &mut self.value);
+            return self.pass(key);
+        }
+        self.fold(key, create(value))
+    }
+
+    /// Passes the pair on whose value has been encoded.
+    #[inline]
+    fn pass(&mut self, key: &[u8]) -> Result<()> {
+        self.digest = self.digest.wrapping_add(Key::new(key).digest());
+        self.passing -= 1;
+        let passed = self.out.push(key, &self.value);
+        self.value.clear();
+        passed
+    }
+
+    #[inline]
+    fn fold(&mut self, key: &[u8], acc: A::Acc) -> Result<()> {
         let hashed = Key::new(key);
         self.digest = self.digest.wrapping_add(hashed.digest());
-        if self.passing > 0 {
-            self.passing -= 1;
-            self.value.clear();
-            self.folding.table().accumulate().encode(&acc, &mut self.value);
-            return self.out.push(key, &self.value);
-        }
         self.folded += 1;
         match self.folding.push(hashed, acc) {
             Ok(()) if self.folding.table().is_over() => self.make_room(),
@@ -111,9 +141,10 @@ impl<A: Accumulate> CombinedEdge<A> {
         self.keys = self.keys.max(folding.table().keys());
         self.folded = 0;
         folding.table_mut().drain(|accumulate, key, acc| {
-            value.clear();
             accumulate.encode(&acc, value);
-            out.push(key, value)
+            let passed = out.push(key, value);
+            value.clear();
+            passed
         })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{EngineError, Result};
 use crate::recycle;
+use crate::resident::Residents;
 use crate::run::unique_path;
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,6 +14,7 @@ use windrow_format::codec::Codec;
 use windrow_format::lane::Sealed;
 use windrow_format::quota::Charged;
 use windrow_format::shuffle::BlockFile;
+use windrow_model::Segment;
 
 /// Blocks, each with its partition.
 pub struct BlockLog {
@@ -116,6 +118,20 @@ impl BlockLog {
             self.keep(sealed.into_buffer());
         }
         Ok(())
+    }
+
+    /// Keeps all blocks in memory instead of writing them, if there is room and nothing was spilled.
+    pub fn keep_resident(&mut self, residents: &Residents, path: &Path) -> Option<Vec<Segment>> {
+        if self.spill.is_some() {
+            return None;
+        }
+        match residents.keep(path, std::mem::take(&mut self.blocks)) {
+            Ok(segments) => Some(segments),
+            Err(blocks) => {
+                self.blocks = blocks;
+                None
+            }
+        }
     }
 
     /// Writes all blocks into a shuffle file, partition after partition, in their order within each.

@@ -114,6 +114,12 @@ impl PlainEdge {
             return Ok(EdgeResult { segments: Vec::new(), runs: 0, spilled_bytes: 0 });
         }
         let path = &self.spec.file;
+        if let Some(residents) = &self.spec.residents
+            && let Some(mut segments) = self.log.keep_resident(residents, path)
+        {
+            segments.iter_mut().for_each(|s| s.digest = digest.unwrap_or(s.digest));
+            return Ok(EdgeResult { segments, runs: 0, spilled_bytes: 0 });
+        }
         let mut file = BlockFile::create(path).map_err(EngineError::file(path))?;
         let (runs, spilled_bytes) = self.log.spilled();
         self.log.write(&mut file, path)?;

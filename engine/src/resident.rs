@@ -1,0 +1,221 @@
+//! Outputs of a run in one process, kept in memory for the tasks that read them.
+//!
+//! Blocks stay in the buffers in which they were made, so that nothing is copied, written or mapped. Small ones, and those of a
+//! sorted segment, which a merge reads as one, are put together. What does not fit within the limit goes to files.
+
+use crate::mapped::MappedFile;
+use crate::segments::LocalSegment;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use windrow_format::block::{Identity, RAW_TARGET};
+use windrow_format::lane::Sealed;
+use windrow_model::Segment;
+
+/// Blocks of at least this size stay where they are.
+const LARGE: usize = RAW_TARGET / 2;
+
+/// Outputs in memory, by the path of the file that each would have been.
+#[derive(Debug)]
+pub struct Residents {
+    limit: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: usize,
+    outputs: HashMap<PathBuf, Output>,
+}
+
+#[derive(Debug)]
+struct Output {
+    bytes: usize,
+    /// By ascending partition, in the order of each.
+    pieces: Vec<Piece>,
+}
+
+/// Blocks that lie one behind the other.
+#[derive(Debug)]
+struct Piece {
+    partition: u32,
+    records: u64,
+    raw_length: u64,
+    bytes: Arc<MappedFile>,
+}
+
+/// Finished blocks, each with its partition.
+pub type Blocks = Vec<(u32, Sealed)>;
+
+impl Residents {
+    /// Nothing yet, and never more than `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Residents { limit, held: Mutex::default() }
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps an output, and says what its segments are (their places are those that they would have in a file). Gives the blocks
+    /// back if there is no room.
+    pub fn keep(&self, path: &Path, mut blocks: Blocks) -> Result<Vec<Segment>, Blocks> {
+        let bytes: usize = blocks.iter().map(|(_, sealed)| sealed.memory()).sum();
+        {
+            let mut held = self.held();
+            if held.bytes + bytes > self.limit {
+                return Err(blocks);
+            }
+            held.bytes += bytes;
+        }
+        // Stable: blocks of a partition keep their order.
+        blocks.sort_by_key(|(partition, _)| *partition);
+        let segments = segments(&blocks);
+        let pieces = pieces(blocks);
+        // What was put together takes less room than the blocks did.
+        let kept = pieces.iter().map(|piece| piece.bytes.memory()).sum();
+        let mut held = self.held();
+        held.bytes = held.bytes - bytes + kept;
+        held.outputs.insert(path.to_path_buf(), Output { bytes: kept, pieces });
+        Ok(segments)
+    }
+
+    /// Where a segment of an output is, if it is kept.
+    pub fn find(&self, path: &Path, segment: &Segment, identity: Identity) -> Option<Vec<LocalSegment>> {
+        let held = self.held();
+        let pieces = &held.outputs.get(path)?.pieces;
+        let first = pieces.partition_point(|piece| piece.partition < segment.partition);
+        let mine = pieces[first..].iter().take_while(|piece| piece.partition == segment.partition);
+        let local = |piece: &Piece| LocalSegment {
+            offset: 0,
+            length: piece.bytes.len() as u64,
+            records: piece.records,
+            raw_length: piece.raw_length,
+            resident: Some(piece.bytes.clone()),
+            ..LocalSegment::of(path.to_path_buf(), segment, identity)
+        };
+        Some(mine.map(local).collect())
+    }
+
+    /// Nobody will read this output any more. Says whether it was kept here.
+    pub fn release(&self, path: &Path) -> bool {
+        let mut held = self.held();
+        let Some(output) = held.outputs.remove(path) else { return false };
+        held.bytes -= output.bytes;
+        // Its memory goes back when nobody is looking.
+        drop(held);
+        drop(output);
+        true
+    }
+}
+
+fn segments(blocks: &Blocks) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut offset = 0;
+    for (partition, sealed) in blocks {
+        if segments.last().is_none_or(|s| s.partition != *partition) {
+            let partition = *partition;
+            segments.push(Segment { partition, offset, length: 0, records: 0, raw_length: 0, digest: 0 });
+        }
+        let length = sealed.as_slice().len() as u64;
+        offset += length;
+        if let Some(s) = segments.last_mut() {
+            s.length += length;
+            s.records += sealed.header.records as u64;
+            s.raw_length += sealed.header.raw_length as u64;
+            s.digest = sealed.header.digest;
+        }
+    }
+    segments
+}
+
+fn pieces(blocks: Blocks) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut rest = blocks.into_iter().peekable();
+    while let Some((partition, sealed)) = rest.next() {
+        let mut group = vec![sealed];
+        // A block says of all of its segment so far whether it is sorted.
+        let joins = |last: &Sealed, next: &Sealed| {
+            next.header.sorted || (last.as_slice().len() < LARGE && next.as_slice().len() < LARGE)
+        };
+        while let Some((_, next)) =
+            rest.next_if(|(p, next)| *p == partition && group.last().is_some_and(|last| joins(last, next)))
+        {
+            group.push(next);
+        }
+        let records = group.iter().map(|sealed| sealed.header.records as u64).sum();
+        let raw_length = group.iter().map(|sealed| sealed.header.raw_length as u64).sum();
+        pieces.push(Piece { partition, records, raw_length, bytes: Arc::new(MappedFile::resident(group)) });
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segments::open_concat;
+    use proptest::prelude::*;
+    use windrow_format::codec::{Codec, Compressor};
+    use windrow_format::lane::Lane;
+
+    fn block(lane: &mut Lane, partition: u32, keys: &[Vec<u8>]) -> (u32, Sealed) {
+        keys.iter().for_each(|key| lane.push(key, b"v"));
+        let identity = Identity { partition, ..Identity::default() };
+        (partition, lane.seal(&identity, &mut Compressor::new(Codec::None), Vec::new()))
+    }
+
+    proptest! {
+        /// Any blocks come back in their order, by partition.
+        #[test]
+        fn what_is_kept_comes_back(list in prop::collection::vec((0u32..4, prop::collection::vec(0usize..50_000, 1..4)), 0..20)) {
+            let residents = Residents::new(usize::MAX);
+            let mut lanes: Vec<Lane> = (0..4).map(|_| Lane::default()).collect();
+            let mut expected: Vec<Vec<Vec<u8>>> = vec![Vec::new(); 4];
+            let mut blocks = Blocks::new();
+            for (partition, lengths) in list {
+                let keys: Vec<Vec<u8>> = lengths.iter().map(|n| vec![*n as u8; *n]).collect();
+                blocks.push(block(&mut lanes[partition as usize], partition, &keys));
+                expected[partition as usize].extend(keys);
+            }
+            let path = Path::new("output");
+            let segments = residents.keep(path, blocks).unwrap();
+            prop_assert!(segments.is_sorted_by_key(|s| s.partition));
+            for segment in &segments {
+                let local = residents.find(path, segment, Identity::default()).unwrap();
+                prop_assert_eq!(local.iter().map(|s| s.length).sum::<u64>(), segment.length);
+                prop_assert_eq!(local.iter().map(|s| s.records).sum::<u64>(), segment.records);
+                let mut found = Vec::new();
+                let keep = |key: &[u8], _: &[u8]| {
+                    found.push(key.to_vec());
+                    Ok(())
+                };
+                open_concat(local).unwrap().for_each(&|| Ok(()), keep).unwrap();
+                prop_assert_eq!(&found, &expected[segment.partition as usize]);
+            }
+            prop_assert_eq!(segments.len(), expected.iter().filter(|keys| !keys.is_empty()).count());
+            prop_assert!(residents.release(path) && !residents.release(path));
+            prop_assert_eq!(residents.held().bytes, 0);
+        }
+    }
+
+    #[test]
+    fn beyond_the_limit_blocks_are_given_back() {
+        let keys = vec![vec![7; 1000]];
+        let one = block(&mut Lane::default(), 0, &keys);
+        let residents = Residents::new(one.1.memory() + 10);
+        assert!(residents.keep(Path::new("first"), vec![one]).is_ok());
+        let back = residents.keep(Path::new("second"), vec![block(&mut Lane::default(), 0, &keys)]).unwrap_err();
+        assert_eq!(back.len(), 1);
+        residents.release(Path::new("first"));
+        assert!(residents.keep(Path::new("second"), back).is_ok());
+    }
+
+    #[test]
+    fn a_sorted_segment_is_one_piece() {
+        let mut lane = Lane::default();
+        let blocks = (0..9u8).map(|i| block(&mut lane, 3, &[vec![i; 60_000]])).collect();
+        let residents = Residents::new(usize::MAX);
+        let segments = residents.keep(Path::new("sorted"), blocks).unwrap();
+        assert_eq!(residents.find(Path::new("sorted"), &segments[0], Identity::default()).unwrap().len(), 1);
+    }
+}
