@@ -11,21 +11,28 @@ impl State {
     /// Looks whether somebody takes tasks, after a step that may have changed it.
     pub fn note_takers(&mut self) {
         let unserved = !self.workers.any_takes_tasks(&[]);
-        if std::mem::replace(&mut self.unserved, unserved) != unserved {
-            let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
-            jobs.into_iter().for_each(|id| self.watch_unserved(id));
+        if std::mem::replace(&mut self.unserved, unserved) == unserved {
+            return;
+        }
+        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+        for id in jobs {
+            match unserved {
+                true => self.watch_unserved(id),
+                false => self.timers.clear(Timer::Unserved(id)),
+            }
         }
     }
 
-    /// Sets or clears the time at which the job has waited for too long.
+    /// Sets or clears the time at which the job has waited for too long. None is set while somebody takes tasks.
     pub fn watch_unserved(&mut self, id: JobId) {
-        let waits = self.unserved
-            && self.jobs.get(&id).is_some_and(|job| job.slots == 0 && !job.sealed && job.turn().is_some());
+        if !self.unserved {
+            return;
+        }
         let timer = Timer::Unserved(id);
-        if !waits {
-            self.timers.clear(timer);
-        } else if !self.timers.is_set(timer) {
-            self.timers.set(timer, self.now.plus_ms(self.config.unserved_ms));
+        match self.jobs.get(&id).is_some_and(|job| job.slots == 0 && !job.sealed && job.turn().is_some()) {
+            false => self.timers.clear(timer),
+            true if self.timers.is_set(timer) => {}
+            true => self.timers.set(timer, self.now.plus_ms(self.config.unserved_ms)),
         }
     }
 

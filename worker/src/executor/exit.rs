@@ -80,12 +80,15 @@ fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// The control group (version 2) that this process and its children are in.
+/// The control group (version 2) that counts the memory of this process and its executors: its own, or the nearest one above
+/// that does.
 fn own_cgroup() -> Option<PathBuf> {
+    const ROOT: &str = "/sys/fs/cgroup";
     let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = text.lines().find_map(|l| l.strip_prefix("0::"))?;
-    let folder = PathBuf::from("/sys/fs/cgroup").join(path.trim_start_matches('/'));
-    folder.join("memory.events").exists().then_some(folder)
+    let own = PathBuf::from(ROOT).join(path.trim_start_matches('/'));
+    let groups = own.ancestors().take_while(|group| group.starts_with(ROOT));
+    groups.into_iter().find(|group| group.join("memory.events").exists()).map(PathBuf::from)
 }
 
 /// Kills of this group, or of the whole machine where groups tell nothing.
