@@ -25,6 +25,8 @@ use std::mem::size_of;
 const START_SLOTS: usize = 256;
 /// Up to this size a table grows by four, then by two.
 const FAST_GROWTH_BYTES: usize = 1 << 20;
+/// Up to this size most of the slots are empty.
+const SPARSE_BYTES: usize = 256 << 10;
 
 /// Keys and their accumulators.
 pub struct Table<A: Accumulate> {
@@ -48,6 +50,9 @@ impl<A: Accumulate> Table<A> {
     pub fn new(accumulate: A, memory: usize, keys: usize) -> std::io::Result<Self> {
         // Keys of another length, or accumulators that grow, need a part of the memory as well.
         let mut count = (keys / 3 * 4 + 1).next_power_of_two().min(1 << 32);
+        if Self::load_max(count) < keys {
+            count *= 4;
+        }
         while count > START_SLOTS && Self::cost(count) > memory / 2 {
             count /= 2;
         }
@@ -56,12 +61,26 @@ impl<A: Accumulate> Table<A> {
             count /= 2;
         }
         let slots = Slots::new(count)?;
-        Ok(Table { accumulate, slots, arena: Arena::new(), heap: 0, used_max: load_max(count), cramped: false, memory })
+        Ok(Table {
+            accumulate,
+            slots,
+            arena: Arena::new(),
+            heap: 0,
+            used_max: Self::load_max(count),
+            cramped: false,
+            memory,
+        })
     }
 
     /// Bytes of so many slots and of the entries that sort their keys.
     fn cost(slots: usize) -> usize {
-        slots * size_of::<Slot<A::Acc>>() + load_max(slots) * size_of::<Entry>()
+        slots * size_of::<Slot<A::Acc>>() + Self::load_max(slots) * size_of::<Entry>()
+    }
+
+    /// A sparse table finds nearly every key at its first place, and empty slots cost no cache: a quarter while it is small. A large
+    /// one would cost memory: three quarters, beyond which linear probing meets too many strangers.
+    fn load_max(slots: usize) -> usize {
+        if slots * size_of::<Slot<A::Acc>>() <= SPARSE_BYTES { slots / 4 } else { slots / 4 * 3 }
     }
 
     /// How values are folded.
@@ -151,7 +170,7 @@ impl<A: Accumulate> Table<A> {
                 return false;
             };
             self.slots.move_to(slots);
-            self.used_max = load_max(count);
+            self.used_max = Self::load_max(count);
             return true;
         }
         self.cramped = true;
@@ -201,7 +220,7 @@ impl<A: Accumulate> Table<A> {
         if std::mem::take(&mut self.cramped) && Self::cost(count) + more <= self.memory {
             self.release_slots();
             if let Ok(slots) = Slots::new(count) {
-                self.used_max = load_max(count);
+                self.used_max = Self::load_max(count);
                 self.slots = slots;
             }
         }
@@ -216,7 +235,7 @@ impl<A: Accumulate> Table<A> {
 
     fn release_slots(&mut self) {
         if let Ok(slots) = Slots::new(8) {
-            self.used_max = load_max(slots.len());
+            self.used_max = Self::load_max(slots.len());
             self.slots = slots;
         }
     }
@@ -235,11 +254,6 @@ impl<T> Keys for Slots<T> {
     fn prefetch_key(&self, at: u32) {
         self.prefetch_bytes_at(at);
     }
-}
-
-/// Three quarters: beyond that linear probing meets too many strangers.
-fn load_max(slots: usize) -> usize {
-    slots / 4 * 3
 }
 
 #[cfg(test)]

@@ -86,12 +86,13 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
         header: &csv_crate::ByteRecord,
         out: &mut RecordSink<'_, '_, Serde<T>>,
     ) -> Result<()> {
-        let mut rows = Rows::new(header, self.delimiter, text);
+        let mut rows = Rows::new(header, text);
         let mut skip = first;
-        let mut read = |from: usize, end: usize| {
+        let mut read = |rows: &mut Rows<'_>, from: usize, end: usize| {
             let line = &text[from..end];
             let line = line.strip_suffix('\r').unwrap_or(line);
             if line.is_empty() || std::mem::take(&mut skip) {
+                rows.skip();
                 return Ok(true);
             }
             out.at(from);
@@ -108,13 +109,17 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
             Ok(out.push(from, &value))
         };
         let mut from = 0;
-        for end in Places::of(b'\n', text.as_bytes()) {
-            if !read(from, end)? {
+        for at in Places::of([b'\n', self.delimiter], text.as_bytes()) {
+            if text.as_bytes()[at] != b'\n' {
+                rows.delimited(at);
+                continue;
+            }
+            if !read(&mut rows, from, at)? {
                 return Ok(());
             }
-            from = end + 1;
+            from = at + 1;
         }
-        read(from, text.len()).map(|_| ())
+        read(&mut rows, from, text.len()).map(|_| ())
     }
 }
 
@@ -163,7 +168,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
         }
         if let (Some(header), Some(text)) = (&header, plain::text(block.bytes)) {
             let first = text.lines().skip(usize::from(block.offset == 0)).find(|line| !line.is_empty());
-            let is_plain = |l: &str| Rows::new(header, self.delimiter, l).value::<T>(0, l.len()).is_some();
+            let is_plain = |l: &str| Rows::of_line(header, self.delimiter, l).value::<T>(0, l.len()).is_some();
             if first.is_none_or(is_plain) {
                 return self.read_plain(block.offset == 0, text, header, out);
             }

@@ -99,7 +99,7 @@ fn each_line(bytes: &[u8], pattern: Option<&Regex>, mut f: impl FnMut(usize, &[u
     match pattern {
         None => {
             let mut from = 0;
-            for end in Places::of(b'\n', bytes) {
+            for end in Places::of([b'\n'], bytes) {
                 if !f(from, &bytes[from..end]) {
                     return;
                 }
@@ -166,7 +166,7 @@ impl Source for Lines {
             out.push(from, line.strip_suffix('\r').unwrap_or(line))
         };
         let mut from = 0;
-        for end in Places::of(b'\n', block.bytes) {
+        for end in Places::of([b'\n'], block.bytes) {
             if !give(from, end) {
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! Where the line ends are, 64 bytes at a time.
+//! Where the line ends are, and delimiters, 64 bytes at a time.
 //!
 //! Lines of text are short: a search that begins anew at each line spends more on beginning than on searching. Here one pass
 //! compares 64 bytes and keeps the answers as the bits of a word (as simdjson does; Langdale and Lemire 2019).
@@ -6,10 +6,10 @@
 /// Bytes that are compared at once.
 const STEP: usize = 64;
 
-/// The places of one byte value in some bytes, ascending.
-pub(super) struct Places<'b> {
+/// The places of some byte values in some bytes, ascending.
+pub(super) struct Places<'b, const N: usize> {
     bytes: &'b [u8],
-    byte: u8,
+    values: [u8; N],
     /// Where the bits of `found` begin.
     base: usize,
     found: u64,
@@ -17,13 +17,14 @@ pub(super) struct Places<'b> {
     next: usize,
 }
 
-impl<'b> Places<'b> {
-    pub fn of(byte: u8, bytes: &'b [u8]) -> Self {
-        Places { bytes, byte, base: 0, found: 0, next: 0 }
+impl<'b, const N: usize> Places<'b, N> {
+    /// Where any of the `values` is.
+    pub fn of(values: [u8; N], bytes: &'b [u8]) -> Self {
+        Places { bytes, values, base: 0, found: 0, next: 0 }
     }
 }
 
-impl Iterator for Places<'_> {
+impl<const N: usize> Iterator for Places<'_, N> {
     type Item = usize;
     #[inline]
     fn next(&mut self) -> Option<usize> {
@@ -34,8 +35,8 @@ impl Iterator for Places<'_> {
             let rest = &self.bytes[self.next..];
             self.base = self.next;
             self.found = match rest.first_chunk::<STEP>() {
-                Some(chunk) => compare(chunk, self.byte),
-                None => rest.iter().enumerate().fold(0, |bits, (i, b)| bits | u64::from(*b == self.byte) << i),
+                Some(chunk) => compare(chunk, self.values),
+                None => each(rest, self.values),
             };
             self.next += STEP;
         }
@@ -45,25 +46,36 @@ impl Iterator for Places<'_> {
     }
 }
 
-/// A bit for each byte of the chunk that equals `byte`.
+/// A bit for each of up to 64 bytes that is one of the values.
 #[inline]
-fn compare(chunk: &[u8; STEP], byte: u8) -> u64 {
+fn each<const N: usize>(bytes: &[u8], values: [u8; N]) -> u64 {
+    bytes.iter().enumerate().fold(0, |bits, (i, b)| bits | u64::from(values.contains(b)) << i)
+}
+
+/// The same for a whole chunk.
+#[inline]
+fn compare<const N: usize>(chunk: &[u8; STEP], values: [u8; N]) -> u64 {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
-        use std::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
+        use std::arch::x86_64::{
+            __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128,
+        };
         let mut bits = 0;
         for (i, part) in chunk.as_chunks::<16>().0.iter().enumerate() {
             // SAFETY: SSE2 is part of x86-64, and `part` is sixteen readable bytes, which need no alignment.
             let equal = unsafe {
                 let part = _mm_loadu_si128(part.as_ptr().cast::<__m128i>());
-                _mm_movemask_epi8(_mm_cmpeq_epi8(part, _mm_set1_epi8(byte as i8)))
+                let any = values.iter().fold(_mm_setzero_si128(), |any, value| {
+                    _mm_or_si128(any, _mm_cmpeq_epi8(part, _mm_set1_epi8(*value as i8)))
+                });
+                _mm_movemask_epi8(any)
             };
             bits |= (equal as u16 as u64) << (16 * i);
         }
         bits
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    chunk.iter().enumerate().fold(0, |bits, (i, b)| bits | u64::from(*b == byte) << i)
+    each(chunk, values)
 }
 
 #[cfg(test)]
@@ -74,8 +86,9 @@ mod tests {
     proptest! {
         #[test]
         fn places_are_those_of_a_plain_search(bytes in prop::collection::vec(8u8..12, 0..400)) {
-            let plain: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i] == b'\n').collect();
-            prop_assert_eq!(Places::of(b'\n', &bytes).collect::<Vec<_>>(), plain);
+            let plain = |values: &[u8]| (0..bytes.len()).filter(|i| values.contains(&bytes[*i])).collect::<Vec<usize>>();
+            prop_assert_eq!(Places::of([b'\n'], &bytes).collect::<Vec<_>>(), plain(b"\n"));
+            prop_assert_eq!(Places::of([b'\n', 8], &bytes).collect::<Vec<_>>(), plain(b"\n\x08"));
         }
     }
 }

@@ -5,13 +5,10 @@
 //! once for a block, and fields are told apart by their numbers. Whatever this does not know (a missing column, an alias, a
 //! nested type, a number that is none) it leaves to the csv crate, row by row, whose answer stands.
 
-use super::super::newlines::Places;
 use memchr::{memchr, memchr_iter};
-use serde::de::value::U64Deserializer;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use std::fmt;
-use std::iter::Peekable;
 
 /// A block as text, if no row of it needs more than splitting: no quotes, and line ends that are `\n` or `\r\n`.
 pub(super) fn text(bytes: &[u8]) -> Option<&str> {
@@ -26,32 +23,50 @@ pub(super) fn text(bytes: &[u8]) -> Option<&str> {
 pub(super) struct Rows<'h> {
     header: &'h csv::ByteRecord,
     text: &'h str,
-    /// All delimiters of the block from the current row on: looking for them row by row would begin anew for a few bytes.
-    delimiters: Peekable<Places<'h>>,
     /// The column of each field, once a struct has asked for its fields.
     columns: Option<Vec<usize>>,
-    /// Where the fields of the current row end.
+    /// Where the fields of the current row end, as far as delimiters have been met.
     ends: Vec<usize>,
     /// Set when a type turned out to be none for this.
     given_up: bool,
 }
 
 impl<'h> Rows<'h> {
-    pub fn new(header: &'h csv::ByteRecord, delimiter: u8, text: &'h str) -> Self {
-        let delimiters = Places::of(delimiter, text.as_bytes()).peekable();
-        Rows { header, text, delimiters, columns: None, ends: Vec::new(), given_up: false }
+    /// Before the first row of a text.
+    pub fn new(header: &'h csv::ByteRecord, text: &'h str) -> Self {
+        Rows { header, text, columns: None, ends: Vec::new(), given_up: false }
     }
 
-    /// The value of the row from here to there, behind all rows that were asked for; none: ask the csv crate.
+    /// A row of its own, whose delimiters have been met.
+    pub fn of_line(header: &'h csv::ByteRecord, delimiter: u8, line: &'h str) -> Self {
+        let mut rows = Self::new(header, line);
+        memchr_iter(delimiter, line.as_bytes()).for_each(|at| rows.delimited(at));
+        rows
+    }
+
+    /// A delimiter is here, in the row whose value is asked for next.
+    #[inline]
+    pub fn delimited(&mut self, at: usize) {
+        self.ends.push(at);
+    }
+
+    /// The row is left out.
+    pub fn skip(&mut self) {
+        self.ends.clear();
+    }
+
+    /// The value of the row from here to there; none: ask the csv crate.
+    #[inline]
     pub fn value<T: DeserializeOwned>(&mut self, from: usize, to: usize) -> Option<T> {
+        let value = self.read(from, to);
+        self.ends.clear();
+        value
+    }
+
+    #[inline]
+    fn read<T: DeserializeOwned>(&mut self, from: usize, to: usize) -> Option<T> {
         if self.given_up {
             return None;
-        }
-        self.ends.clear();
-        while let Some(at) = self.delimiters.next_if(|at| *at < to) {
-            if at >= from {
-                self.ends.push(at);
-            }
         }
         self.ends.push(to);
         if self.ends.len() != self.header.len() {
@@ -106,7 +121,8 @@ impl<'de> Deserializer<'de> for Row<'_, '_> {
         self.rows.find(fields).ok_or(AskCsv)?;
         let Rows { columns, ends, text, .. } = self.rows;
         let columns = columns.as_deref().unwrap_or_default();
-        visitor.visit_map(Fields { columns, ends, text, from: self.from, next: 0 })
+        // As a sequence, which derived code reads without asking for names.
+        visitor.visit_seq(Fields { columns, ends, text, from: self.from, next: 0 })
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, AskCsv> {
@@ -132,25 +148,15 @@ struct Fields<'r> {
     next: usize,
 }
 
-impl<'de> MapAccess<'de> for Fields<'_> {
+impl<'de> SeqAccess<'de> for Fields<'_> {
     type Error = AskCsv;
 
     #[inline]
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, AskCsv> {
-        if self.next == self.columns.len() {
-            return Ok(None);
-        }
-        // Derived code knows fields by their numbers, too.
-        let number: U64Deserializer<AskCsv> = (self.next as u64).into_deserializer();
-        seed.deserialize(number).map(Some)
-    }
-
-    #[inline]
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, AskCsv> {
-        let column = self.columns[self.next];
+    fn next_element_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<Option<V::Value>, AskCsv> {
+        let Some(&column) = self.columns.get(self.next) else { return Ok(None) };
         self.next += 1;
         let start = if column == 0 { self.from } else { self.ends[column - 1] + 1 };
-        seed.deserialize(Field(&self.text[start..self.ends[column]]))
+        seed.deserialize(Field(&self.text[start..self.ends[column]])).map(Some)
     }
 }
 
@@ -251,7 +257,7 @@ mod tests {
             let header = csv::ByteRecord::from(vec!["id", "who", "cents", "note"]);
             for line in lines {
                 // A row by itself, so that nothing is given up.
-                let got: Option<Order> = Rows::new(&header, b',', &line).value(0, line.len());
+                let got: Option<Order> = Rows::of_line(&header, b',', &line).value(0, line.len());
                 if got.is_some() {
                     prop_assert_eq!(&got, &by_csv(&header, &line));
                 }
@@ -264,10 +270,11 @@ mod tests {
         let header = csv::ByteRecord::from(vec!["x", "id", "who", "cents", "note"]);
         let lines = [";7;Ann;-5;", "?;7;Ann;-5;1.5", ";7;Ann;-5", ";;Ann;-5;", ";7;Ann;-5;"];
         let text = lines.join("\n");
-        let mut rows = Rows::new(&header, b';', &text);
+        let mut rows = Rows::new(&header, &text);
         let mut from = 0;
         let mut next = |rows: &mut Rows<'_>| {
             let end = text[from..].find('\n').map_or(text.len(), |i| from + i);
+            (from..end).filter(|at| text.as_bytes()[*at] == b';').for_each(|at| rows.delimited(at));
             rows.value::<Order>(std::mem::replace(&mut from, end + 1), end)
         };
         let order = |note| Order { cents: -5, name: "Ann".into(), id: Id(7), note };
@@ -276,9 +283,9 @@ mod tests {
         assert_eq!(next(&mut rows), None, "a column is missing");
         assert_eq!(next(&mut rows), None, "no number");
         assert_eq!(next(&mut rows), None, "one could not be read: the csv crate is asked from now on");
-        let end = lines[0].len();
-        assert_eq!(Rows::new(&header, b';', &text).value::<Alias>(0, end), None);
-        assert_eq!(Rows::new(&header, b';', &text).value::<(u8, u8)>(0, end), None);
+        let line = || Rows::of_line(&header, b';', lines[0]);
+        assert_eq!(line().value::<Alias>(0, lines[0].len()), None);
+        assert_eq!(line().value::<(u8, u8)>(0, lines[0].len()), None);
     }
 
     #[test]
