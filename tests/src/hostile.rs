@@ -238,6 +238,8 @@ impl Job for Random {
             RandomEdge::Shuffled => words
                 .map(|line, out| line.split_ascii_whitespace().for_each(|word| out.emit(word, 1u64)))
                 .reduce(|word, _, out| out.emit(word, at_random()))
+                // Shuffled once more: every reader reads of every task.
+                .map(|(word, number), out| out.emit(word, number))
                 .reduce(move |word, numbers, out| {
                     wait(word)?;
                     out.emit(word, numbers.fold(0u64, u64::wrapping_add));
