@@ -210,6 +210,8 @@ impl<'t> TaskCx<'t> {
             partitioning: partitioning(partitions),
             codec: self.codec,
             memory: self.memory / 2,
+            // Records of files come in the order of the file whoever reads them.
+            any_order: self.any_order() && self.chunk().is_none(),
             residents: self.residents.clone(),
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use windrow_engine::{LocalSegment, Residents};
 use windrow_format::codec::Codec;
-use windrow_model::{Code, Failure, Input, Output, OutputReport, Plan, Task, TaskReport, input_digest};
+use windrow_model::{Code, Failure, Input, Output, OutputReport, Plan, Stage, Task, TaskReport, input_digest};
 
 /// A job's code in this process.
 pub(crate) struct Program {
@@ -58,27 +58,20 @@ impl Program {
             counters.add(name, n);
         }
         let mut outputs = outputs;
-        if cx.any_order() {
-            forget_digests(self.plan.stage(id), &mut outputs);
-        }
         let run_ms = started.elapsed().as_millis() as u64;
         let inputs =
             input_digest(&task.inputs, |stage| self.plan.stages.get(stage.0 as usize).is_none_or(|s| s.deterministic));
+        add_inputs(self.plan.stage(id), &mut outputs, inputs);
         Ok(TaskReport { outputs, counters, run_ms, inputs })
     }
 }
 
-/// A digest of records tells something only where their order follows from the records: a stage that folds or joins may
-/// write them in any order if it was told that any will do. Those that read files keep theirs, and the digest of a
-/// combining edge knows no order.
-fn forget_digests(stage: &windrow_model::Stage, outputs: &mut [OutputReport]) {
+/// The digest of a combining edge is that of its keys. Its values follow from what was read: so it takes that in as well.
+fn add_inputs(stage: &Stage, outputs: &mut [OutputReport], inputs: u64) {
+    let folded = (inputs >> 32) as u32 ^ inputs as u32;
     for (report, output) in outputs.iter_mut().zip(&stage.outputs) {
-        let combined = matches!(output, Output::Edge { combined: true, .. });
-        if let OutputReport::Edge(segments) = report
-            && !combined
-            && stage.source().is_none()
-        {
-            segments.iter_mut().for_each(|s| s.digest = 0);
+        if let (OutputReport::Edge(segments), Output::Edge { combined: true, .. }) = (report, output) {
+            segments.iter_mut().for_each(|s| s.digest ^= folded);
         }
     }
 }

@@ -41,6 +41,7 @@ fn spec(folder: &Path, codec: Codec, name: &str) -> EdgeSpec {
         partitioning: Partitioning::Hash(8),
         codec,
         memory: MEMORY,
+        any_order: false,
         residents: None,
     }
 }

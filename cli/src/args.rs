@@ -242,6 +242,9 @@ pub struct Coordinator {
     /// A worker that is silent for so long is lost, such as 30s [default: 10s]
     #[arg(long, value_name = "TIME", env = "WINDROW_LEASE")]
     pub lease: Option<Span>,
+    /// A job that no worker takes for so long fails, such as 10m [default: 1h]
+    #[arg(long, value_name = "TIME", env = "WINDROW_WAIT_FOR_WORKERS")]
+    pub wait_for_workers: Option<Span>,
     /// File with the cluster's token; made if it does not exist [default: `token` in the data folder]
     #[arg(long, value_name = "FILE", env = "WINDROW_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
@@ -280,6 +283,10 @@ pub struct WorkerRun {
     /// Memory that one job's process may allocate for everything, its own code included [default: no limit]
     #[arg(long, value_name = "SIZE", env = "WINDROW_MEMORY_LIMIT")]
     pub memory_limit: Option<ByteSize>,
+    /// Processes and threads that one job's process may have, all that it starts included, where control groups can be made
+    /// [default: 4096]
+    #[arg(long, value_name = "N", env = "WINDROW_MAX_PROCESSES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_processes: Option<u32>,
     /// Disk that one attempt may use for what it spills and writes [default: no limit]
     #[arg(long, value_name = "SIZE", env = "WINDROW_SCRATCH_QUOTA")]
     pub scratch_quota: Option<ByteSize>,

@@ -6,7 +6,6 @@ use crate::driver::Driver;
 use crate::journal::{JobRecord, PublishedTask, Record};
 use crate::mailbox::Message;
 use crate::split::{SplitJob, StagedSink, abandon, split_job};
-use crate::staged::StagedNotes;
 use std::collections::BTreeSet;
 use windrow_model::{
     AttemptId, Code, Failure, JobId, JobSpec, JobStatus, Task, TaskInput, TaskReport, WorkerId, WorkerState,
@@ -53,7 +52,7 @@ impl Driver {
         let live = self.scheduler.workers();
         let slots = live.iter().filter(|w| w.state == WorkerState::Live).map(|w| w.slots).sum();
         let (claims, notes, mailbox) = (self.claims.clone(), self.notes.clone(), self.mailbox.clone());
-        tokio::spawn(async move {
+        self.work.spawn(async move {
             let split = tokio::task::spawn_blocking(move || {
                 notes.note(&spec);
                 split_job(&spec, slots, &claims, &datasets)
@@ -106,7 +105,7 @@ impl Driver {
     fn end_of_unknown(&mut self, job: JobId, staging: Vec<StagedSink>) {
         if !self.active.contains_key(&job) {
             self.claims.release(job);
-            remove(job, staging, self.notes.clone());
+            self.remove(job, staging);
         }
     }
 
@@ -240,20 +239,21 @@ impl Driver {
         self.forget_old_runs();
     }
 
+    /// Removes what a job has staged, and the note of it.
+    pub fn remove(&mut self, job: JobId, staging: Vec<StagedSink>) {
+        let notes = self.notes.clone();
+        self.work.spawn_blocking(move || {
+            abandon(staging.iter().map(|s| &s.staging));
+            notes.forget(job);
+        });
+    }
+
     /// Who ran what is kept for as many jobs as lists show.
     fn forget_old_runs(&mut self) {
         while self.ran.len() > crate::driver::PAST_MAX {
             self.ran.pop_first();
         }
     }
-}
-
-/// Removes what a job has staged, and the note of it.
-pub(crate) fn remove(job: JobId, staging: Vec<StagedSink>, notes: StagedNotes) {
-    tokio::task::spawn_blocking(move || {
-        abandon(staging.iter().map(|s| &s.staging));
-        notes.forget(job);
-    });
 }
 
 fn bug(what: &str, e: &tokio::task::JoinError) -> Failure {

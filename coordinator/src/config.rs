@@ -11,6 +11,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// A worker of which nothing is heard for so long is lost.
     pub lease_ms: u64,
+    /// A job of which nothing can run for so long, because no worker takes tasks, fails.
+    pub unserved_ms: u64,
     /// What every call but `Hello` and health must carry; without one, anybody may call.
     pub token: Option<Token>,
     /// The data folder goes away when this coordinator stops: jobs that run then are over, and what they staged is
@@ -25,6 +27,8 @@ pub struct Config {
 impl Config {
     /// How long a worker may be silent, unless told otherwise.
     pub const LEASE_MS: u64 = 10_000;
+    /// How long a job waits for workers, unless told otherwise.
+    pub const UNSERVED_MS: u64 = 3_600_000;
     /// How long artifacts are kept for nobody: whoever changes and submits a job all day uploads little.
     pub const ARTIFACTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -33,6 +37,7 @@ impl Config {
         Config {
             data_dir: data_dir.into(),
             lease_ms: Self::LEASE_MS,
+            unserved_ms: Self::UNSERVED_MS,
             artifacts_kept: Self::ARTIFACTS_KEPT,
             temporary: false,
             token: None,

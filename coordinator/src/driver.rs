@@ -5,7 +5,6 @@
 //! rpc, threads ── Message ──▶ Driver ── Event ──▶ Scheduler ── Action ──▶ act.rs ──▶ workers, threads, journal
 //! ```
 
-use crate::act::remove;
 use crate::claims::Claims;
 use crate::commit::Commit;
 use crate::data::{BeginPut, DatasetOutput};
@@ -23,6 +22,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use windrow_failpoint::crashpoint;
 use windrow_model::{Code, Digest, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId};
 use windrow_net::Clock;
@@ -83,6 +83,8 @@ pub(crate) struct Driver {
     pub unsplit: Vec<JobId>,
     /// Nothing outlives this coordinator.
     pub temporary: bool,
+    /// Splits and removals under way: whatever makes or removes staging folders of jobs that have not begun to commit.
+    pub work: JoinSet<()>,
     /// Events that follow from actions.
     pub follow: VecDeque<Event>,
 }
@@ -92,6 +94,7 @@ pub(crate) struct Start {
     pub recovered: Recovered,
     pub claims: Claims,
     pub lease_ms: u64,
+    pub unserved_ms: u64,
     pub notes: StagedNotes,
     pub temporary: bool,
     pub journal: Journal,
@@ -99,7 +102,11 @@ pub(crate) struct Start {
 
 impl Driver {
     pub fn new(start: Start, mailbox: Mailbox) -> Self {
-        let config = windrow_scheduler::Config { lease_ms: start.lease_ms, ..Default::default() };
+        let config = windrow_scheduler::Config {
+            lease_ms: start.lease_ms,
+            unserved_ms: start.unserved_ms,
+            ..Default::default()
+        };
         let Recovered { epoch, past, running, datasets, workers, collected } = start.recovered;
         let mut driver = Driver {
             scheduler: Scheduler::new(config, epoch),
@@ -127,14 +134,20 @@ impl Driver {
             awaited_until: None,
             unsplit: Vec::new(),
             temporary: start.temporary,
+            work: JoinSet::new(),
             follow: VecDeque::new(),
         };
         driver.restore(running);
         driver
     }
 
-    /// Runs until `stop`. Then every session and every watcher's stream ends.
-    pub async fn run(mut self, mut messages: mpsc::Receiver<Message>, mut stop: oneshot::Receiver<()>) {
+    /// Runs until `stop`. Then every session and every watcher's stream ends, and nothing that makes staging folders is under
+    /// way. Says which jobs go on with the next life; what others have staged may go when the journal has all records.
+    pub async fn run(
+        mut self,
+        mut messages: mpsc::Receiver<Message>,
+        mut stop: oneshot::Receiver<()>,
+    ) -> BTreeSet<JobId> {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
             let deadline = self.next_deadline();
@@ -156,7 +169,15 @@ impl Driver {
             self.look_at_datasets();
             self.commit_what_is_ready();
             self.look_for_watchers();
+            while self.work.try_join_next().is_some() {}
         }
+        // Nobody waits for an answer of this driver any more.
+        drop(messages);
+        while self.work.join_next().await.is_some() {}
+        let going_on = match self.temporary {
+            true => BTreeSet::new(),
+            false => self.active.keys().copied().collect(),
+        };
         let active = self.active.into_values().flat_map(|job| job.staging);
         let staged: Vec<StagedSink> = match self.temporary {
             true => active.chain(self.leftovers.into_values().flatten()).collect(),
@@ -168,6 +189,7 @@ impl Driver {
                 tracing::warn!("removing staging folders: {e}");
             }
         }
+        going_on
     }
 
     fn next_deadline(&self) -> Option<Time> {
@@ -245,7 +267,8 @@ impl Driver {
                 crashpoint!("job.end-recorded");
                 self.claims.release(job);
                 self.cancels.remove(&job).into_iter().flatten().for_each(|answer| drop(answer.send(Ok(()))));
-                remove(job, self.leftovers.remove(&job).unwrap_or_default(), self.notes.clone());
+                let staging = self.leftovers.remove(&job).unwrap_or_default();
+                self.remove(job, staging);
                 if let Some(status) = self.ending.remove(&job) {
                     self.watchers.finish(job, status.clone());
                     self.past.insert(job, status);
@@ -436,11 +459,11 @@ impl Driver {
                 self.step(Event::Published { worker, attempt });
             }
             Report::Chunks(report) => {
-                self.step(Event::WorkerBeat { worker, progress: Vec::new() });
+                self.step(Event::WorkerBeat { worker, progress: Vec::new(), full: None });
                 self.handle_chunk_report(worker, report);
             }
             Report::StagingChecked { request, failure } => {
-                self.step(Event::WorkerBeat { worker, progress: Vec::new() });
+                self.step(Event::WorkerBeat { worker, progress: Vec::new(), full: None });
                 match (self.checks.answered(request, worker), failure) {
                     (Some(job), None) => self.plan_if_checked(job),
                     (Some(job), Some(mut failure)) => {

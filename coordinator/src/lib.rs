@@ -67,9 +67,18 @@ pub async fn run_on(
     let notes = StagedNotes::open(config.data_dir.join("staging"))?;
     // Before anybody can submit one of those jobs once more.
     notes.remove_others(&recovered.running.iter().map(|r| r.job.spec.id).collect());
-    let (journal, journal_thread, journal_breaks) = Journal::start(store)?;
+    let (journal, journal_thread, mut journal_breaks) = Journal::start(store)?;
     let (mailbox, messages) = Mailbox::new();
-    let start = Start { recovered, claims, lease_ms: config.lease_ms, notes, temporary: config.temporary, journal };
+    let remover = notes.clone();
+    let start = Start {
+        recovered,
+        claims,
+        lease_ms: config.lease_ms,
+        unserved_ms: config.unserved_ms,
+        notes,
+        temporary: config.temporary,
+        journal,
+    };
     let (stop, stopped) = oneshot::channel();
     let mut driver = tokio::spawn(Driver::new(start, mailbox.clone()).run(messages, stopped));
 
@@ -84,7 +93,7 @@ pub async fn run_on(
 
     let served = tokio::select! {
         served = &mut serving => Some(served),
-        Ok(broken) = journal_breaks => return Err(broken),
+        Ok(broken) = &mut journal_breaks => return Err(broken),
         ended = &mut driver => return Err(Error::Driver(ended.err().map_or("it returned".into(), |e| e.to_string()))),
         () = &mut shutdown => None,
     };
@@ -95,10 +104,16 @@ pub async fn run_on(
         Some(served) => served,
         None => serving.await,
     };
-    driver.await.map_err(|e| Error::Driver(e.to_string()))?;
+    let going_on = driver.await.map_err(|e| Error::Driver(e.to_string()))?;
     // Blocks at most for one transaction: nothing new can come in.
     let joined = tokio::task::spawn_blocking(|| journal_thread.join()).await;
     joined.map_err(|e| Error::Driver(format!("the journal: {e}")))?;
+    if let Ok(broken) = journal_breaks.try_recv() {
+        return Err(broken);
+    }
+    // Every end is on record now: what ended jobs have staged is of no use any more.
+    let removed = tokio::task::spawn_blocking(move || remover.remove_others(&going_on)).await;
+    removed.map_err(|e| Error::Driver(format!("removing staging folders: {e}")))?;
     served.map_err(Error::Serve)
 }
 

@@ -34,6 +34,8 @@ pub struct EdgeSpec {
     pub codec: Codec,
     /// Bytes that the edge may hold, one record and a few hundred bytes for each partition aside.
     pub memory: usize,
+    /// Whether pairs come in an order that does not follow from the task's input: digests are then the same for any.
+    pub any_order: bool,
     /// Where the output is kept instead of in the file, if there is room.
     pub residents: Option<Arc<Residents>>,
 }

@@ -53,7 +53,16 @@ fn watch() -> Watch {
 fn spec(folder: &Path, codec: Codec) -> EdgeSpec {
     let identity = Identity { job: [3; 16], stage: 1, task: 2, attempt: 0, epoch: 1, output: 0, partition: 0 };
     let (folder, file) = (folder.join("runs"), folder.join("out"));
-    EdgeSpec { folder, file, identity, partitioning: Partitioning::Hash(4), codec, memory: BUDGET, residents: None }
+    EdgeSpec {
+        folder,
+        file,
+        identity,
+        partitioning: Partitioning::Hash(4),
+        codec,
+        memory: BUDGET,
+        any_order: false,
+        residents: None,
+    }
 }
 
 fn local(spec: &EdgeSpec, result: &EdgeResult) -> Vec<LocalSegment> {

@@ -23,6 +23,7 @@ fn spec(folder: &Path, partitioning: Partitioning, codec: Codec, memory: usize) 
         partitioning,
         codec,
         memory,
+        any_order: false,
         residents: None,
     }
 }
@@ -444,6 +445,44 @@ fn the_digest_of_a_combined_edge_tells_neighbours_apart() {
     for n in 0..1_000 {
         assert_ne!(digest([n, n + 3]), digest([n + 1, n + 2]), "{n}");
     }
+}
+
+/// Where readers take any order the digests are those of the records, however they come and are cut into blocks.
+#[test]
+fn the_digests_of_an_edge_in_any_order_depend_on_its_records_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let digests = |pairs: &[Pair], memory: usize, codec: Codec| -> Vec<(u32, u32)> {
+        let spec = spec(folder.path(), Partitioning::Hash(3), codec, memory);
+        let mut edge = PlainEdge::new(EdgeSpec { any_order: true, ..spec });
+        pairs.iter().for_each(|(key, value)| edge.push(key, value).unwrap());
+        edge.finish().unwrap().segments.iter().map(|s| (s.partition, s.digest)).collect()
+    };
+    let small = (0..20_000u32).map(|i| (format!("key {}", i % 700).into_bytes(), i.to_le_bytes().to_vec()));
+    // One that is a block of its own.
+    let mut pairs: Vec<Pair> = small.chain([(b"huge".to_vec(), vec![7; 200_000])]).collect();
+    let expected = digests(&pairs, 16 << 20, Codec::None);
+    assert_eq!(expected.len(), 3);
+    for seed in 0..4u64 {
+        pairs.sort_by_key(|(key, value)| windrow_engine::hash(&[&key[..], value, &seed.to_le_bytes()].concat()));
+        assert_eq!(digests(&pairs, 16 << 20, Codec::None), expected, "{seed}");
+        assert_eq!(digests(&pairs, 1 << 20, Codec::Lz4), expected, "{seed}");
+    }
+
+    let keyed = |key: &[u8], value: &[u8]| (key.to_vec(), value.to_vec());
+    let changes: [&[Pair]; 5] = [
+        &[],
+        &[keyed(b"a", b"1"), keyed(b"b", b"2")],
+        &[keyed(b"a", b"2"), keyed(b"b", b"1")],
+        &[keyed(b"a", b"12"), keyed(b"b", b"")],
+        &[keyed(b"a", b"1"), keyed(b"a", b"1"), keyed(b"b", b"2")],
+    ];
+    let told = changes.map(|more| digests(&[&pairs[..], more].concat(), 16 << 20, Codec::None));
+    for (i, a) in told.iter().enumerate() {
+        assert!(told[..i].iter().all(|b| a != b), "{i}");
+    }
+    let huge = pairs.iter().position(|(key, _)| key == b"huge").unwrap();
+    pairs[huge].1[100_000] ^= 1;
+    assert_ne!(digests(&pairs, 16 << 20, Codec::None), expected);
 }
 
 /// Distinct keys are passed on, and what repeats after them is folded again.

@@ -28,6 +28,7 @@ fn spec(folder: &Path) -> EdgeSpec {
         partitioning: Partitioning::Hash(1),
         codec: Codec::Lz4,
         memory: MEMORY,
+        any_order: false,
         residents: None,
     }
 }

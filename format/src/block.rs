@@ -117,8 +117,8 @@ pub struct Header {
     pub records: u32,
     /// Whether keys ascend from the start of the segment to the end of this block.
     pub sorted: bool,
-    /// Checksum of the segment's records so far, in order and as they are before compression. Known to whoever writes the
-    /// segment; not stored here.
+    /// Digest of the segment's records so far, as they are before compression (see [`digest`](crate::digest)). Known to whoever
+    /// writes the segment; not stored here.
     pub digest: u32,
 }
 

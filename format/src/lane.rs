@@ -4,8 +4,8 @@
 //! nothing. A lane notices whether the keys of its segment ascend; readers merge such segments instead of sorting them.
 
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
-use crate::checksum::Crc32c;
 use crate::codec::{Codec, Compressor};
+use crate::digest::RecordDigest;
 
 /// First size of a lane's buffer.
 const START_BYTES: usize = 1 << 10;
@@ -56,7 +56,7 @@ pub struct Lane {
     /// The last key of the block before.
     kept: Vec<u8>,
     /// Of the segment's records in its sealed blocks, however they are cut.
-    digest: Crc32c,
+    digest: RecordDigest,
 }
 
 /// The first eight bytes, big-endian, padded with zeros: ascends as keys do.
@@ -102,6 +102,11 @@ fn last_chunk<const N: usize>(bytes: &[u8]) -> [u8; N] {
 }
 
 impl Lane {
+    /// Whether the records of the segments come in any order: their digest then does not depend on it.
+    pub fn new(any_order: bool) -> Self {
+        Lane { digest: RecordDigest::new(any_order), ..Lane::default() }
+    }
+
     /// Bytes of records in the open block.
     #[inline]
     pub fn open_bytes(&self) -> usize {
@@ -183,7 +188,7 @@ impl Lane {
             self.kept.extend_from_slice(&self.bytes[self.last_at.0..self.last_at.1]);
         }
         let raw_length = (self.end - HEADER_BYTES) as u32;
-        self.digest.update(&self.bytes[HEADER_BYTES..self.end]);
+        self.digest.add_block(&self.bytes[HEADER_BYTES..self.end]);
         let mut header = Header {
             codec: Codec::None,
             raw_length,
@@ -219,7 +224,7 @@ impl Lane {
         let (lengths, n) = block::lengths(key.len(), value.len());
         let bytes = (n + key.len() + value.len()) as u32;
         let sorted = !self.unsorted;
-        [&lengths[..n], key, value].into_iter().for_each(|piece| self.digest.update(piece));
+        self.digest.add_alone([&lengths[..n], key, value]);
         let digest = self.digest.value();
         let header = Header { codec: Codec::None, raw_length: bytes, stored_length: bytes, records: 1, sorted, digest };
         let mut head = header.seal(identity, &[&lengths[..n], key, value]).to_vec();
@@ -231,7 +236,7 @@ impl Lane {
     pub fn restart(&mut self) {
         assert!(self.records == 0, "no record is left behind");
         (self.unsorted, self.last) = (false, 0);
-        self.digest = Crc32c::new();
+        self.digest.restart();
         self.kept.clear();
     }
 

@@ -10,6 +10,7 @@ pub mod checksum;
 pub mod codec;
 pub mod crumbs;
 pub mod cut;
+pub mod digest;
 pub mod durable;
 pub mod lane;
 pub mod manifest;

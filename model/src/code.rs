@@ -61,6 +61,7 @@ codes! {
     // Executors.
     ExecutorCrashed "EXECUTOR_CRASHED" Charge "the job's process died; its last lines of stderr are below";
     OutOfMemory "OUT_OF_MEMORY" Charge "give the worker more memory, or the job fewer slots";
+    TooManyProcesses "TOO_MANY_PROCESSES" Charge "start fewer processes and threads at a time, or raise the workers' --max-processes";
     TaskTimeout "TASK_TIMEOUT" Charge "the task made no progress; look for an endless loop at this record";
     ExecutorProtocol "EXECUTOR_PROTOCOL_ERROR" Charge "the job's process answered what no Windrow job answers: does it write to file descriptor 3?";
     ExecFailed "EXEC_FAILED" Fatal "the binary does not start on the worker: `ldd` shows missing libraries";
@@ -76,7 +77,7 @@ codes! {
     NoSpace "NO_SPACE" Charge "make room on the disk that holds this path";
     ScratchQuotaExceeded "SCRATCH_QUOTA_EXCEEDED" Charge "a larger --memory spills less, more tasks are smaller ones; or raise the workers' --scratch-quota";
     IoError "IO_ERROR" Charge "look at the disk that holds this path";
-    Unschedulable "UNSCHEDULABLE" Fatal "no worker can run this job: start one with enough slots and memory";
+    Unschedulable "UNSCHEDULABLE" Fatal "start a worker with `windrow worker`; `windrow coordinator --wait-for-workers` says how long jobs wait for one";
     Cancelled "CANCELLED" Fatal "the job was cancelled";
     DeadlineExceeded "DEADLINE_EXCEEDED" Fatal "the job took longer than its --timeout";
     JobNotFound "JOB_NOT_FOUND" Fatal "`windrow job list` lists the jobs that the coordinator knows";

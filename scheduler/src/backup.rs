@@ -45,8 +45,9 @@ impl State {
     }
 
     /// How far the attempts of a worker are.
-    pub fn handle_beat(&mut self, worker: WorkerId, progress: Vec<Progress>) {
+    pub fn handle_beat(&mut self, worker: WorkerId, progress: Vec<Progress>, full: Option<bool>) {
         self.renew_lease(worker);
+        full.into_iter().for_each(|full| self.note_room(worker, full));
         let now = self.now;
         for Progress { attempt, permille } in progress {
             let Some(task) = self.task_mut(attempt.task) else { continue };

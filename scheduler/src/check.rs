@@ -44,6 +44,10 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
                 ensure(delayed, || format!("{task} has a delay and is not delayed"))?;
             }
             Timer::Backups(job) => ensure(state.jobs.contains_key(&job), || format!("{job} is over and gets backups"))?,
+            Timer::Unserved(job) => {
+                let waits = state.unserved && state.jobs.get(&job).is_some_and(|job| job.slots == 0);
+                ensure(waits, || format!("{job} waits for workers that it has"))?
+            }
             Timer::Lease(_) | Timer::Timeout(_) | Timer::Excluded(_) | Timer::Awaited => {}
         }
     }

@@ -83,8 +83,8 @@ pub enum Event {
     WorkerJoined { node: NodeInfo, told: Vec<Told> },
     /// Its session ended and its lease ran out, or it said goodbye.
     WorkerLeft { worker: WorkerId },
-    /// It still lives. `progress`: how far its attempts are of which that is known.
-    WorkerBeat { worker: WorkerId, progress: Vec<Progress> },
+    /// It still lives. `progress`: how far its attempts are of which that is known. `full`: whether its disk is, if it tells.
+    WorkerBeat { worker: WorkerId, progress: Vec<Progress>, full: Option<bool> },
     /// It shall get no new tasks; `WorkerLeft` follows when it is gone.
     WorkerDrains { worker: WorkerId },
 

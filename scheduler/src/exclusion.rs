@@ -1,4 +1,5 @@
-//! Workers on which tasks fail that succeed elsewhere get no tasks for a while; so do those that others cannot reach.
+//! Workers on which tasks fail that succeed elsewhere get no tasks for a while; so do those that others cannot reach, and those
+//! whose disk is full.
 //!
 //! It is the success elsewhere that speaks against a worker: a task that fails everywhere excludes nobody. At most half of
 //! the workers are excluded at a time, and never the last one.
@@ -29,12 +30,7 @@ impl State {
 
     /// The worker gets no tasks for a while, unless too many do not already.
     pub fn exclude(&mut self, id: WorkerId) {
-        if self.workers.live(id).is_none_or(|w| w.excluded || w.state != WorkerState::Live) {
-            return;
-        }
-        let live = self.workers.iter().filter(|(_, w)| w.state == WorkerState::Live);
-        let (excluded, all) = live.fold((0, 0), |(e, n), (_, w)| (e + usize::from(w.excluded), n + 1));
-        if (excluded + 1) * 2 > all {
+        if !self.may_exclude(id) {
             return;
         }
         let mut times = 0;
@@ -44,14 +40,41 @@ impl State {
             w.exclusions += 1;
         });
         let ms = self.config.exclusion_ms.saturating_mul((1 << times.min(31)).min(LONGEST));
-        // An exclusion must end, even if it was configured not to.
+        self.end_exclusion_after(id, ms);
+    }
+
+    /// A worker tells whether its disk is full. If it is, the worker gets no tasks as long as it says so, unless too many get
+    /// none already: then its tasks fail, and tell the user.
+    pub fn note_room(&mut self, id: WorkerId, full: bool) {
+        let was_full = self.workers.live(id).is_some_and(|w| w.full);
+        match (full, was_full) {
+            (true, true) => self.end_exclusion_after(id, self.config.exclusion_ms),
+            (true, false) if self.may_exclude(id) => {
+                self.workers.change(id, |w| (w.full, w.excluded) = (true, true));
+                self.end_exclusion_after(id, self.config.exclusion_ms);
+            }
+            (false, true) => self.readmit(id),
+            _ => {}
+        }
+    }
+
+    /// At most half of those that could take tasks are excluded.
+    fn may_exclude(&self, id: WorkerId) -> bool {
+        let live = self.workers.iter().filter(|(_, w)| w.state == WorkerState::Live);
+        let (excluded, all) = live.fold((0, 0), |(e, n), (_, w)| (e + usize::from(w.excluded), n + 1));
+        let could = self.workers.live(id).is_some_and(|w| !w.excluded && w.state == WorkerState::Live);
+        could && (excluded + 1) * 2 <= all
+    }
+
+    /// An exclusion must end, even if it was configured not to.
+    fn end_exclusion_after(&mut self, id: WorkerId, ms: u64) {
         self.timers.set(Timer::Excluded(id), self.now.plus_ms(ms).min(Time(u64::MAX - 1)));
     }
 
     /// The worker gets tasks again.
     pub fn readmit(&mut self, id: WorkerId) {
         self.timers.clear(Timer::Excluded(id));
-        self.workers.change(id, |w| w.excluded = false);
+        self.workers.change(id, |w| (w.full, w.excluded) = (false, false));
     }
 
     /// After a worker has gone: if only excluded ones are left they are better than nobody. Those that are gone

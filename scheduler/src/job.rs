@@ -218,6 +218,7 @@ impl State {
         let delays: Vec<Timer> = self.timers.delays(id).collect();
         delays.into_iter().for_each(|t| self.timers.clear(t));
         self.timers.clear(Timer::Timeout(id));
+        self.timers.clear(Timer::Unserved(id));
         self.timers.clear(Timer::Backups(id));
         self.queue.set(id, None);
 

@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     Excluded(WorkerId),
     /// Restored jobs wait for workers no longer.
     Awaited,
+    /// No worker takes tasks, and the job waits for that no longer.
+    Unserved(JobId),
     /// The job is looked through for slow tasks.
     Backups(JobId),
 }
@@ -93,6 +95,7 @@ impl State {
                 Timer::Timeout(job) => self.job_timed_out(job),
                 Timer::Excluded(worker) => self.readmit(worker),
                 Timer::Awaited => self.stop_waiting(),
+                Timer::Unserved(job) => self.give_up_unserved(job),
                 Timer::Backups(job) => self.look_for_slow_tasks(job),
             }
         }

@@ -33,6 +33,7 @@ mod speculate;
 mod stage;
 mod state;
 mod task;
+mod unserved;
 mod view;
 mod worker;
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub faults_max: u32,
     /// How long the first time; twice as long each time after that, up to ten times.
     pub exclusion_ms: u64,
+    /// A job of which nothing can run for so long, because no worker takes tasks, fails.
+    pub unserved_ms: u64,
     /// An attempt that has run for less gets no backup.
     pub backup_after_ms: u64,
     /// How often a job is looked through for tasks that need one.
@@ -72,6 +75,7 @@ impl Default for Config {
             retry_delay_max_ms: 5_000,
             faults_max: 3,
             exclusion_ms: 60_000,
+            unserved_ms: 3_600_000,
             backup_after_ms: 1_000,
             backup_every_ms: 500,
             history_max: 1_000,

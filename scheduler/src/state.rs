@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub queue: Queue,
     /// Workers that restored jobs wait for.
     pub awaited: BTreeSet<WorkerId>,
+    /// No worker takes tasks.
+    pub unserved: bool,
     /// Jobs submitted so far.
     pub submitted: u64,
     /// Actions of the step that runs.
@@ -60,6 +62,7 @@ impl State {
             timers: Timers::default(),
             queue: Queue::default(),
             awaited: BTreeSet::new(),
+            unserved: true,
             submitted: 0,
             out: Vec::new(),
             unchecked: 0,
@@ -71,6 +74,7 @@ impl State {
         self.dispatch(event);
         self.expire();
         self.assign();
+        self.note_takers();
         if cfg!(debug_assertions) {
             self.check_now_and_then();
         }
@@ -85,7 +89,7 @@ impl State {
             Event::Cancelled { job } => self.handle_cancelled(job),
             Event::WorkerJoined { node, told } => self.handle_joined(node, told),
             Event::WorkerLeft { worker } => self.lose_worker(worker),
-            Event::WorkerBeat { worker, progress } => self.handle_beat(worker, progress),
+            Event::WorkerBeat { worker, progress, full } => self.handle_beat(worker, progress, full),
             Event::WorkerDrains { worker } => self.handle_drains(worker),
             Event::AttemptDone { worker, attempt, report } => self.handle_done(worker, attempt, report),
             Event::AttemptFailed { worker, attempt, failure } => self.handle_failed(worker, attempt, failure),
@@ -105,6 +109,7 @@ impl State {
     /// Puts the job to its place in the queue after its tasks have changed.
     pub fn requeue(&mut self, id: JobId) {
         self.queue.set(id, self.jobs.get(&id).and_then(Job::turn));
+        self.watch_unserved(id);
         self.watch_for_slow_tasks(id);
     }
 

@@ -92,7 +92,7 @@ impl State {
     }
 
     /// Why nothing runs although something could.
-    fn waits_for(&self, job: &Job) -> Option<String> {
+    pub fn waits_for(&self, job: &Job) -> Option<String> {
         let stuck = job.state == JobState::Running && job.slots == 0 && !job.runnable.is_empty();
         if !stuck || self.workers.any_takes_tasks(&[]) {
             return None;

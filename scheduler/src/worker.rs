@@ -27,6 +27,8 @@ pub(crate) struct Worker {
     pub exclusions: u32,
     /// It gets no tasks at present.
     pub excluded: bool,
+    /// It is excluded because its disk is full.
+    pub full: bool,
     /// Its lease was extended once because we ourselves had slept.
     pub graced: bool,
 }
@@ -113,6 +115,7 @@ impl Workers {
             faults: 0,
             exclusions: 0,
             excluded: false,
+            full: false,
             graced: false,
         };
         self.all.insert(id, worker);

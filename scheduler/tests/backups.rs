@@ -104,11 +104,11 @@ fn progress_counts_and_not_the_time_alone() {
     let told = |permille| vec![Progress { attempt: task.attempt, permille }];
     // Long there, and soon done.
     h.now = Time(9_000);
-    h.step(Event::WorkerBeat { worker, progress: told(950) });
+    h.step(Event::WorkerBeat { worker, progress: told(950), full: None });
     assert_eq!(assigns(&h.tick()), [""; 0]);
     // It stands still.
     h.now = Time(60_000);
-    assert_eq!(assigns(&h.step(Event::WorkerBeat { worker, progress: told(950) })), ["0/1@1"]);
+    assert_eq!(assigns(&h.step(Event::WorkerBeat { worker, progress: told(950), full: None })), ["0/1@1"]);
 }
 
 #[test]

@@ -42,6 +42,42 @@ fn a_worker_that_fails_what_others_can_do_is_left_out_for_a_while() {
 }
 
 #[test]
+fn a_worker_whose_disk_is_full_gets_nothing_until_it_has_room() {
+    let mut h = Harness::with(Config { lease_ms: u64::MAX, ..Config::default() });
+    h.join(1, 1);
+    h.join(2, 1);
+    let beat = |h: &mut Harness, n: u8, full: bool| {
+        h.step(Event::WorkerBeat { worker: worker_id(n), progress: vec![], full: Some(full) });
+    };
+    beat(&mut h, 1, true);
+    beat(&mut h, 2, true);
+    assert_eq!((state(&h, 1), state(&h, 2)), (WorkerState::Excluded, WorkerState::Live), "somebody must tell the user");
+    h.submit(1, map_only(), &[2]);
+    assert_eq!(h.running(), ["0/0@2"]);
+    // As long as it says so.
+    for _ in 0..10 {
+        h.now = h.now.plus_ms(Config::default().exclusion_ms - 1);
+        beat(&mut h, 1, true);
+    }
+    assert_eq!(h.running(), ["0/0@2"]);
+    beat(&mut h, 1, false);
+    assert_eq!(h.running(), ["0/0@2", "0/1@1"]);
+    // One that says so and is left alone is better than nobody.
+    beat(&mut h, 1, true);
+    assert_eq!(state(&h, 1), WorkerState::Excluded);
+    h.leave(2);
+    beat(&mut h, 1, true);
+    assert_eq!(state(&h, 1), WorkerState::Live);
+    // An old release does not tell, and one that is excluded for its faults stays so whatever it tells.
+    let mut h = Harness::with(Config { lease_ms: u64::MAX, ..Config::default() });
+    h.join(1, 1);
+    h.join(2, 1);
+    fail_on_the_first(&mut h, 10);
+    beat(&mut h, 1, false);
+    assert_eq!(state(&h, 1), WorkerState::Excluded);
+}
+
+#[test]
 fn a_task_that_fails_everywhere_excludes_nobody() {
     let mut h = Harness::new();
     (1..=3).for_each(|n| drop(h.join(n, 1)));

@@ -199,6 +199,45 @@ fn a_job_says_that_it_waits_for_workers() {
     assert_eq!(h.status(1).waiting, None);
 }
 
+fn pass(h: &mut Harness, ms: u64) {
+    h.now = h.now.plus_ms(ms);
+    h.step(Event::Tick);
+}
+
+#[test]
+fn a_job_that_nobody_takes_for_too_long_fails_and_one_that_somebody_took_begins_to_wait_anew() {
+    let mut h = Harness::with(Config { lease_ms: u64::MAX, unserved_ms: 60_000, ..Config::default() });
+    h.submit(1, map_only(), &[1]);
+    pass(&mut h, 59_999);
+    h.submit(2, map_only(), &[1]);
+    assert!(h.status(1).waiting.is_some());
+    pass(&mut h, 1);
+    let failed = h.status(1);
+    assert_eq!(failed.state, JobState::Failed);
+    let error = failed.error.unwrap();
+    assert_eq!(error.code, Code::Unschedulable);
+    assert!(error.message.contains("60 s") && error.message.contains("no worker is registered"), "{error:?}");
+    // The other job's time is its own.
+    assert_eq!(h.status(2).state, JobState::Running);
+    h.join(1, 1);
+    pass(&mut h, 3_600_000);
+    assert_eq!(h.status(2).tasks.running, 1, "whatever runs is waited for");
+    h.step(Event::WorkerDrains { worker: worker_id(1) });
+    pass(&mut h, 3_600_000);
+    h.leave(1);
+    pass(&mut h, 59_999);
+    assert_eq!(h.status(2).state, JobState::Running);
+    pass(&mut h, 1);
+    assert_eq!(h.status(2).error.unwrap().code, Code::Unschedulable);
+    // One that only drains takes nothing new.
+    h.join(2, 1);
+    h.step(Event::WorkerDrains { worker: worker_id(2) });
+    h.submit(3, map_only(), &[1]);
+    assert!(h.status(3).waiting.is_some_and(|w| w.contains("drains")));
+    pass(&mut h, 60_000);
+    assert!(h.status(3).error.unwrap().message.contains("drains"));
+}
+
 #[test]
 fn the_history_is_bounded_in_jobs_and_in_bytes_of_results() {
     let config = Config { lease_ms: u64::MAX, history_max: 2, history_collected_bytes_max: 3, ..Config::default() };

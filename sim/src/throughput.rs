@@ -118,7 +118,7 @@ impl World {
                     }
                     self.step(Event::AttemptDone { worker, attempt: task.attempt, report });
                     // Workers say that they live about as often as they finish something.
-                    self.step(Event::WorkerBeat { worker, progress: Vec::new() });
+                    self.step(Event::WorkerBeat { worker, progress: Vec::new(), full: None });
                 }
                 Action::Grant { worker, attempt } => self.step(Event::Published { worker, attempt }),
                 Action::CommitJob { job, .. } => self.step(Event::Committed { job }),

@@ -52,6 +52,10 @@ impl Cluster {
         (0..workers).for_each(|_| cluster.add_worker(slots));
         cluster
     }
+    /// A coordinator with these arguments, alone.
+    pub fn without_workers(args: &[&str]) -> Cluster {
+        Cluster::empty("", args)
+    }
     /// Workers that talk with the coordinator and with each other through links that a test may break. A lease takes
     /// `lease`; workers give peers up after `fetch_timeout`.
     pub fn start_linked(workers: usize, slots: u32, lease: &str, fetch_timeout: &str) -> Cluster {
@@ -91,6 +95,19 @@ impl Cluster {
         self.slots.push(slots);
         self.ids.push(String::new());
         self.start_worker(self.workers.len() - 1);
+    }
+    /// One more with these arguments, unless this machine does not let it start.
+    pub fn add_worker_if_possible(&mut self, slots: u32, args: [&str; 2]) -> bool {
+        self.worker_args = args.map(str::to_string).to_vec();
+        self.slots.push(slots);
+        let mut daemon = self.spawn_worker(self.workers.len());
+        let Some(id) = daemon.told_if_it_starts("worker ") else {
+            self.slots.pop();
+            return false;
+        };
+        self.ids.push(id);
+        self.workers.push(Some(daemon));
+        true
     }
     /// Starts a worker on its folder, again if it was killed, and waits until it has registered.
     pub fn start_worker(&mut self, index: usize) {

@@ -9,7 +9,7 @@ use windrow::prelude::*;
 /// Counts words, and does something bad at the word `BOOM`.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Bad {
-    /// panic, abort, segfault, recursion, exit, hang, stdout, hoard, truncate, children:SECONDS or bomb:SECONDS
+    /// panic, abort, segfault, recursion, exit, hang, stdout, hoard, truncate, children:SECONDS, bomb:SECONDS or forks:SECONDS
     what: String,
     #[arg(required = true)]
     input: Vec<String>,
@@ -85,6 +85,14 @@ fn misbehave(what: &str) {
             Some(("children", seconds)) => escape(seconds),
             Some(("bomb", seconds)) => {
                 (0..150).for_each(|_| escape(seconds));
+                loop {
+                    std::thread::sleep(Duration::from_secs(1))
+                }
+            }
+            // Each starts two of its kind and one that sleeps.
+            Some(("forks", seconds)) => {
+                let bomb = format!("f() {{ setsid env -i sleep {seconds} & f & f & wait; }}; f");
+                let _ = std::process::Command::new("sh").args(["-c", &bomb]).status();
                 loop {
                     std::thread::sleep(Duration::from_secs(1))
                 }
@@ -170,6 +178,8 @@ enum RandomEdge {
     Combined,
     /// One of a stage that reads shuffled data.
     Shuffled,
+    /// The same, where the reader takes its records in any order.
+    Joined,
 }
 
 fn at_random() -> u64 {
@@ -185,6 +195,22 @@ impl Job for Random {
         };
         let words = flow.read(lines(&self.input));
         match self.edge {
+            RandomEdge::Joined => {
+                let once = words
+                    .map(|line, out| line.split_ascii_whitespace().for_each(|word| out.emit(word, 1u64)))
+                    .combine(Sum);
+                let random = once.map(|(word, _), out| out.emit(word, at_random()));
+                random
+                    .join(&once)
+                    .map(|(word, (number, n)), out| out.emit(word, number.wrapping_mul(n)))
+                    .combine(Sum)
+                    .map(move |(word, n), out| {
+                        wait(word)?;
+                        out.emit(word, n);
+                        Ok(())
+                    })
+                    .write(tsv(&self.output))
+            }
             RandomEdge::Values => words
                 .map(|line, out| line.split_ascii_whitespace().for_each(|word| out.emit(word, at_random())))
                 .reduce(move |word, numbers, out| {
@@ -212,6 +238,8 @@ impl Job for Random {
             RandomEdge::Shuffled => words
                 .map(|line, out| line.split_ascii_whitespace().for_each(|word| out.emit(word, 1u64)))
                 .reduce(|word, _, out| out.emit(word, at_random()))
+                // Shuffled once more: every reader reads of every task.
+                .map(|(word, number), out| out.emit(word, number))
                 .reduce(move |word, numbers, out| {
                     wait(word)?;
                     out.emit(word, numbers.fold(0u64, u64::wrapping_add));

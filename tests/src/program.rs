@@ -148,10 +148,16 @@ impl Daemon {
     /// The rest of its next line, which begins with `word`.
     #[track_caller]
     pub fn told(&mut self, word: &str) -> String {
+        self.told_if_it_starts(word).unwrap_or_else(|| panic!("it ended without `{word}`"))
+    }
+    /// The same, or nothing if it ends instead.
+    #[track_caller]
+    pub fn told_if_it_starts(&mut self, word: &str) -> Option<String> {
         let _guard = Guard::new(&self.child);
         let mut line = String::new();
         self.stdout.as_mut().expect("stdout is piped").read_line(&mut line).expect("stdout is text");
-        line.trim_end().strip_prefix(word).unwrap_or_else(|| panic!("no `{word}`: {line:?}")).trim().to_string()
+        let rest = |line: &str| line.trim_end().strip_prefix(word).map(|rest| rest.trim().to_string());
+        (!line.is_empty()).then(|| rest(&line).unwrap_or_else(|| panic!("no `{word}`: {line:?}")))
     }
     /// Sends a signal to the process alone.
     pub fn signal(&self, signal: Signal) {

@@ -244,6 +244,21 @@ fn without_workers_a_job_waits_and_says_so_and_can_be_cancelled() {
     cluster.stop();
 }
 
+/// The first time somebody comes in time, the second time nobody is left.
+#[test]
+fn a_job_that_no_worker_takes_for_too_long_fails_and_says_what_to_do() {
+    let folder = folder();
+    let mut cluster = Cluster::without_workers(&["--wait-for-workers", "5s"]);
+    let id = cluster.detach(folder.path(), "wordcount", ["in", "--output", "out"]);
+    cluster.add_worker(1);
+    run(&mut cluster.windrow(["job", "wait", &id])).ok();
+    cluster.kill_worker(0);
+    let failed = cluster.job(folder.path(), "wordcount", ["in", "--output", "none"]);
+    failed.with(1).tells("UNSCHEDULABLE", &["for 5 s", "windrow worker", "--wait-for-workers"]);
+    holds(folder.path(), &["in", "out"]);
+    cluster.stop();
+}
+
 #[test]
 fn a_cluster_survives_jobs_that_crash_its_executors() {
     let folder = folder();

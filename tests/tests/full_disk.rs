@@ -198,6 +198,36 @@ impl Drop for Mounted {
 }
 
 #[test]
+fn a_worker_whose_disk_is_full_says_so_and_gets_nothing_until_there_is_room() {
+    let folder = folder();
+    let mut cluster = Cluster::start(1, 1);
+    let Some(mounted) = Mounted::new(256 << 20) else {
+        println!("skipped: mounting is not allowed here");
+        return;
+    };
+    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(1)).unwrap();
+    cluster.add_worker(1);
+    let state = |cluster: &Cluster| {
+        let workers = cluster.json(["worker", "list"]);
+        let it = workers.as_array().unwrap().iter().find(|w| w["id"] == cluster.worker_id(1));
+        it.unwrap()["state"].as_str().unwrap().to_string()
+    };
+    assert_eq!(state(&cluster), "live");
+    let filler = mounted.0.path().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut file, &[1; 1 << 20]).is_ok() {}
+    drop(file);
+    eventually("it says that there is no room", || state(&cluster) == "excluded");
+    let args = ["records", "--partitions", "3", "--output", "out"];
+    cluster.job(folder.path(), "terasort", ["sort"].iter().chain(&args)).ok();
+    let job = &cluster.json(["job", "list"])[0];
+    assert_eq!((&job["attempts"], &job["tasks"]["failed"]), (&job["tasks"]["total"], &serde_json::json!(0)), "{job}");
+    std::fs::remove_file(&filler).unwrap();
+    eventually("it has room again", || state(&cluster) == "live");
+    cluster.stop();
+}
+
+#[test]
 fn a_disk_that_is_really_full_costs_attempts_and_neither_the_worker_nor_the_job() {
     let folder = folder();
     let mut cluster = Cluster::start(0, 1);

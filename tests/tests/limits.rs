@@ -80,6 +80,24 @@ fn what_the_tasks_of_a_killed_worker_have_started_goes_when_it_is_back() {
     cluster.stop();
 }
 
+/// Also one in whose processes nothing tells where they come from.
+#[test]
+fn a_fork_bomb_fails_its_job_and_takes_nothing_from_others() {
+    let folder = folder();
+    let mut cluster = Cluster::start(0, 1);
+    if !cluster.add_worker_if_possible(1, ["--max-processes", "100"]) {
+        return println!("skipped: no control groups can be made here");
+    }
+    let sleeper = format!("100020.{}", std::process::id());
+    let what = format!("forks:{sleeper}");
+    let failed = cluster.job(folder.path(), "hostile", ["bad", &what, "bad", "--output", "out"]);
+    failed.with(1).tells("TOO_MANY_PROCESSES", &["100 processes and threads", "--max-processes", "failed 4 times"]);
+    assert!(!folder.path().join("out").exists());
+    eventually("nothing of it is left", || processes_with(&sleeper) == 0 && cluster.executors() == 0);
+    still_works(&cluster, folder.path());
+    cluster.stop();
+}
+
 #[test]
 fn a_job_that_loops_for_ever_is_cancelled_at_once() {
     let folder = folder();

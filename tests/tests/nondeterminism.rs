@@ -47,6 +47,12 @@ fn reduces_that_are_random_fail_a_job_as_well() {
     ran_again_differently("shuffled", 3);
 }
 
+/// The values of a join whose records come in any order are folded, so that only what was read tells of them.
+#[test]
+fn random_values_of_a_join_in_any_order_fail_a_job_as_well() {
+    ran_again_differently("joined", 5);
+}
+
 /// Nobody has published anything yet: it is as if the lost tasks had run for the first time.
 #[test]
 fn maps_that_are_random_and_run_again_before_anything_is_published_fail_nothing() {

@@ -17,6 +17,9 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Memory of its own, mapped files aside, that one executor may have; beyond that it gets none.
     pub memory_limit_bytes: Option<u64>,
+    /// Processes and threads that one executor may have, all that it starts included. Where no control groups can be made for
+    /// that, a worker that was told a number does not start, and one that was not goes on without a limit.
+    pub processes_max: Option<u32>,
     /// Disk that one attempt may use for its runs and results.
     pub scratch_quota_bytes: Option<u64>,
     /// A peer that sends nothing for so long while segments or chunks are fetched is taken to be gone.
@@ -32,4 +35,6 @@ pub struct Config {
 impl Config {
     /// How long a peer may be silent, unless told otherwise.
     pub const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
+    /// How many processes an executor may have, unless told otherwise.
+    pub const PROCESSES_MAX: u32 = 4096;
 }

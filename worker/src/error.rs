@@ -23,6 +23,9 @@ pub enum Error {
     /// The port for peers does not work.
     #[error("cannot serve other workers: {0}")]
     Serve(Box<Failure>),
+    /// A limit on processes was asked for, and this process may not set one.
+    #[error("cannot keep to --max-processes: {0}")]
+    NoGroups(String),
     /// The system refuses something that every process should get.
     #[error("cannot start: {0}")]
     System(io::Error),
@@ -35,6 +38,7 @@ impl Error {
             Error::DataDirInUse { .. } => Code::DataDirInUse,
             Error::DataDir { source, .. } if is_full(source) => Code::NoSpace,
             Error::DataDir { .. } | Error::System(_) => Code::IoError,
+            Error::NoGroups(_) => Code::BadRequest,
             Error::Refused { failure, .. } | Error::Serve(failure) => failure.code,
         }
     }

@@ -1,12 +1,14 @@
 //! Executors: the child processes that run tasks of one job each.
 //!
 //! `spawn` forks, `process` owns the child and its pipes (`pidfd` tells of its end), `descendants` finds what it has started,
-//! `channel` the frames, `exit` tells ends apart, `overdue` finds tasks that do not get on, `supervise` is the life that they
+//! `group` bounds and ends that where it may make control groups (`hierarchy`), `channel` the frames, `exit` tells ends apart, `overdue` finds tasks that do not get on, `supervise` is the life that they
 //! make up.
 
 pub mod channel;
 pub mod descendants;
 pub mod exit;
+pub mod group;
+mod hierarchy;
 pub mod overdue;
 pub mod pidfd;
 pub mod process;
@@ -16,5 +18,6 @@ pub mod supervise;
 mod tests;
 
 pub use descendants::kill_leftovers;
+pub use group::Groups;
 pub use spawn::{Owner, Spawner};
 pub use supervise::{Command, Handle, Plan};

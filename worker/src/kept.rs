@@ -71,7 +71,7 @@ fn read(path: &Path) -> Option<(AttemptId, TaskReport)> {
     Some((AttemptId::try_from(done.attempt?).ok()?, TaskReport::try_from(done.report?).ok()?))
 }
 
-/// A report may leave digests out that the file has.
+/// The digests of a report need not be those of the file: some take in what the attempt has read.
 fn place(segment: &Segment) -> Segment {
     Segment { digest: 0, ..*segment }
 }

@@ -22,6 +22,7 @@ mod outputs;
 mod progress;
 mod publish;
 mod replicas;
+mod room;
 mod scratch;
 mod seen;
 mod serve;
@@ -37,6 +38,7 @@ mod writer;
 pub use config::Config;
 pub use error::Error;
 
+use executor::Groups;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -68,8 +70,18 @@ pub async fn run(
     let finder = scratch.clone();
     let kept = tokio::task::spawn_blocking(move || kept::restore(&finder)).await;
     let kept = kept.map_err(|e| Error::System(std::io::Error::other(e)))?;
+    let (groups, left_groups) =
+        match Groups::find(scratch.worker(), config.processes_max.unwrap_or(Config::PROCESSES_MAX)) {
+            Ok((groups, left)) => (Some(groups), left),
+            Err(reason) if config.processes_max.is_some() => return Err(Error::NoGroups(reason)),
+            Err(reason) => {
+                tracing::info!("the number of processes that jobs start is not limited: {reason}");
+                (None, Vec::new())
+            }
+        };
     let sweeper = scratch.clone();
     tokio::task::spawn_blocking(move || {
+        drop(left_groups);
         executor::kill_leftovers(sweeper.worker());
         if let Err(e) = sweeper.sweep() {
             tracing::warn!("cannot delete files of an earlier start: {e}");
@@ -104,7 +116,7 @@ pub async fn run(
         replicas: replicas::Replicas { chunks, access: config.access.clone(), progress_deadline: config.fetch_timeout },
         seen: Arc::default(),
     });
-    let owner = executor::Owner { worker: node.worker, memory_limit_bytes: config.memory_limit_bytes };
+    let owner = executor::Owner { worker: node.worker, memory_limit_bytes: config.memory_limit_bytes, groups };
     let parts = node::Parts {
         slots: node.slots,
         memory_bytes: config.memory_bytes,
@@ -121,7 +133,10 @@ pub async fn run(
 
     let config = Arc::new(config);
     let (events, session_events) = mpsc::unbounded_channel();
-    let session = session::Session { config: config.clone(), scratch, node, clock: Clock::new(), progress, events };
+    let room = room::Room::default();
+    let _room = AbortOnDrop(tokio::spawn(room.clone().watch(scratch.clone())));
+    let session =
+        session::Session { config: config.clone(), scratch, node, clock: Clock::new(), progress, room, events };
     let _session = AbortOnDrop(tokio::spawn(session.run()));
 
     let (stop, stopped) = oneshot::channel::<()>();

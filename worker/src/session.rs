@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::progress::Progress;
+use crate::room::Room;
 use crate::scratch::Scratch;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,8 +58,9 @@ pub struct Session {
     pub scratch: Arc<Scratch>,
     pub node: NodeInfo,
     pub clock: Clock,
-    /// Told with each beat.
+    /// Told with each beat, and so is the room.
     pub progress: Progress,
+    pub room: Room,
     pub events: mpsc::UnboundedSender<Event>,
 }
 
@@ -152,7 +154,8 @@ impl Session {
         if self.events.send(Event::Up(up)).is_err() {
             return Failure::new(Code::Interrupted, "the worker is stopping");
         }
-        let beats = tokio::spawn(beat(outgoing, connection, lease, self.clock, self.progress.clone()));
+        let beats =
+            tokio::spawn(beat(outgoing, connection, lease, self.clock, self.progress.clone(), self.room.clone()));
         self.pump(&mut incoming, beats).await
     }
 
@@ -199,13 +202,21 @@ impl Drop for AbortOnDrop {
 
 /// Beats until the lease has run out, which is also looked at when it would. After a pause of the whole process that
 /// comes first. Messages of the coordinator prolong nothing: they may have waited in the socket through the pause.
-async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clock: Clock, progress: Progress) {
+async fn beat(
+    outgoing: Outgoing,
+    connection: Connection,
+    lease: Arc<Lease>,
+    clock: Clock,
+    progress: Progress,
+    room: Room,
+) {
     let period_ms = lease.beat_every_ms();
     loop {
         let now = clock.now();
         let one =
             |(attempt, permille): (AttemptId, u32)| v1::AttemptProgress { attempt: Some(attempt.into()), permille };
-        let beat = v1::Beat { progress: progress.list().into_iter().map(one).collect() };
+        let no_room = room.is_full();
+        let beat = v1::Beat { progress: progress.list().into_iter().map(one).collect(), no_room };
         let beat = v1::FromWorker { message: Some(from_worker::Message::Beat(beat)) };
         if lease.has_run_out(now) || outgoing.send(beat).is_err() {
             return;

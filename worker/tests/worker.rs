@@ -269,6 +269,7 @@ async fn run_worker(url: String, data_dir: PathBuf, shutdown: impl Future<Output
         slots: 2,
         memory_bytes: 64 << 20,
         memory_limit_bytes: None,
+        processes_max: None,
         scratch_quota_bytes: None,
         fetch_timeout: Config::FETCH_TIMEOUT,
         advertised: None,

@@ -36,6 +36,8 @@ pub struct Plan {
     pub insecure: bool,
     /// A worker that is silent for so long is lost.
     pub lease_ms: u64,
+    /// A job that no worker takes for so long fails.
+    pub unserved_ms: u64,
     /// The data folder goes away at the end.
     pub temporary: bool,
 }
@@ -61,6 +63,10 @@ pub async fn run(args: Coordinator, settings: Settings) -> Result<Exit, Failure>
         tls,
         insecure: args.insecure || section.insecure.unwrap_or(false),
         lease_ms: args.lease.or(section.lease.map(|t| t.0)).map_or(Config::LEASE_MS, |t| t.ms),
+        unserved_ms: args
+            .wait_for_workers
+            .or(section.wait_for_workers.map(|t| t.0))
+            .map_or(Config::UNSERVED_MS, |t| t.ms),
         temporary: false,
     };
     if plan.lease_ms < LEASE_MS_MIN {
@@ -111,6 +117,7 @@ pub async fn serve(
         tls: plan.tls,
         temporary: plan.temporary,
         lease_ms: plan.lease_ms,
+        unserved_ms: plan.unserved_ms,
         ..Config::new(data_dir)
     };
     let mut running = pin!(windrow_coordinator::run(config, listener, shutdown));

@@ -65,6 +65,7 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
         tls: None,
         insecure: false,
         lease_ms: windrow_coordinator::Config::LEASE_MS,
+        unserved_ms: windrow_coordinator::Config::UNSERVED_MS,
         temporary: temporary.is_some(),
     };
     let mut stop = Stop::catch()?;

@@ -17,6 +17,9 @@ use windrow_worker::Config;
 /// Where a worker listens unless told otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+/// Threads of a job's process beside those of its slots, with some room.
+const OWN_THREADS: u32 = 8;
+
 /// Lists or drains.
 pub async fn manage(verb: WorkerVerb, settings: Settings, format: Format) -> Result<Exit, Failure> {
     match verb {
@@ -52,6 +55,7 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
         slots: args.slots.or(section.slots).unwrap_or_else(cores),
         memory_bytes: args.memory.or(section.memory.map(|m| m.0)).map_or_else(half_of_memory, |m| m.0),
         memory_limit_bytes: args.memory_limit.or(section.memory_limit.map(|m| m.0)).map(|m| m.0),
+        processes_max: args.max_processes.or(section.max_processes),
         scratch_quota_bytes: args.scratch_quota.or(section.scratch_quota.map(|m| m.0)).map(|m| m.0),
         fetch_timeout: args
             .fetch_timeout
@@ -64,6 +68,11 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
     if let Some(limit) = config.memory_limit_bytes.filter(|limit| *limit <= config.memory_bytes) {
         let [limit, memory] = [limit, config.memory_bytes].map(ByteSize);
         let message = format!("--memory-limit {limit} leaves nothing for user code beside --memory {memory}");
+        return Err(Failure::new(Code::BadRequest, message));
+    }
+    // A job's process has a thread for each slot and a few more.
+    if let Some(limit) = config.processes_max.filter(|limit| *limit < config.slots + OWN_THREADS) {
+        let message = format!("--max-processes {limit} is too few for the threads of {} slots", config.slots);
         return Err(Failure::new(Code::BadRequest, message));
     }
     let listener = TcpListener::bind(listen)

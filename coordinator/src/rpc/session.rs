@@ -119,7 +119,8 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         }
         Said::Beat(beat) => {
             let one = |p: v1::AttemptProgress| Ok(Progress { attempt: attempt(p.attempt)?, permille: p.permille });
-            Event::WorkerBeat { worker, progress: beat.progress.into_iter().map(one).collect::<Result<_, Status>>()? }
+            let progress = beat.progress.into_iter().map(one).collect::<Result<_, Status>>()?;
+            Event::WorkerBeat { worker, progress, full: Some(beat.no_room) }
         }
         Said::Draining(_) => Event::WorkerDrains { worker },
         Said::Done(done) => {

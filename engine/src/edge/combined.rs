@@ -41,7 +41,8 @@ impl<A: Accumulate> CombinedEdge<A> {
     pub fn new(spec: EdgeSpec, accumulate: A) -> Result<Self> {
         // A table that is drained needs room for blocks at the same time.
         let memory = spec.memory / 4 * 3;
-        let out = PlainEdge::new(EdgeSpec { memory: spec.memory - memory, ..spec.clone() });
+        // Its segments get the digest of this edge, so theirs may be the cheapest.
+        let out = PlainEdge::new(EdgeSpec { memory: spec.memory - memory, any_order: false, ..spec.clone() });
         let known = history::keys(&spec.identity);
         let on_trial = known == 0 && memory > TRIAL_BYTES;
         let table = Table::new(accumulate, if on_trial { TRIAL_BYTES } else { memory }, known);

@@ -41,7 +41,7 @@ impl PlainEdge {
             router: Router::new(spec.partitioning.clone()),
             compressor: Compressor::new(spec.codec),
             first,
-            lanes: (0..count).map(|_| Lane::default()).collect(),
+            lanes: (0..count).map(|_| Lane::new(spec.any_order)).collect(),
             block_bytes,
             log,
             spec,

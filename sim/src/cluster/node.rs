@@ -60,7 +60,7 @@ impl Cluster {
                 progress.push(Progress { attempt, permille });
             }
         }
-        self.step(Event::WorkerBeat { worker: id, progress });
+        self.step(Event::WorkerBeat { worker: id, progress, full: None });
         self.heard.insert(id);
         // Its session is ended by a coordinator that counts it as lost.
         if self.scheduler.worker_address(id).is_none() {

@@ -8,6 +8,7 @@
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use windrow_model::WorkerId;
 
 /// The variable that marks an executor and all that it starts.
@@ -87,6 +88,17 @@ fn kill_one(process: &Stat) -> bool {
     let Ok(pidfd) = pidfd_open(process.pid, PidfdFlags::empty()) else { return false };
     let same = stat(process.pid).is_some_and(|now| now.started == process.started);
     same && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
+}
+
+/// Kills a process if it lives and is in the control group with this folder; says whether it was so.
+pub(super) fn kill_member(pid: i32, group: &Path) -> bool {
+    let Some(pid) = Pid::from_raw(pid) else { return false };
+    let Some(name) = group.file_name().map(|name| format!("/{}", name.to_string_lossy())) else { return false };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
+    let is_there = stat(pid).is_some_and(|now| !now.zombie)
+        && fs::read_to_string(format!("/proc/{pid}/cgroup"))
+            .is_ok_and(|groups| groups.lines().any(|group| group.ends_with(&name)));
+    is_there && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
 }
 
 /// Whether a chain of parents leads to `ancestor`.

@@ -80,12 +80,15 @@ fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// The control group (version 2) that this process and its children are in.
+/// The control group (version 2) that counts the memory of this process and its executors: its own, or the nearest one above
+/// that does.
 fn own_cgroup() -> Option<PathBuf> {
+    const ROOT: &str = "/sys/fs/cgroup";
     let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = text.lines().find_map(|l| l.strip_prefix("0::"))?;
-    let folder = PathBuf::from("/sys/fs/cgroup").join(path.trim_start_matches('/'));
-    folder.join("memory.events").exists().then_some(folder)
+    let own = PathBuf::from(ROOT).join(path.trim_start_matches('/'));
+    let groups = own.ancestors().take_while(|group| group.starts_with(ROOT));
+    groups.into_iter().find(|group| group.join("memory.events").exists()).map(PathBuf::from)
 }
 
 /// Kills of this group, or of the whole machine where groups tell nothing.
@@ -124,9 +127,9 @@ pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryW
 }
 
 /// Adds what the process's last crumb tells: which attempt's thread got the signal or called `exit`, and at which record.
-/// A process that could not get memory, or that somebody else killed, names nobody: whoever asked last is not to blame.
+/// A process that could not get memory or start another, or that somebody else killed, names nobody: whoever asked last is not to blame.
 pub fn blame(mut exit: Exit, attempt: AttemptId, place: Option<Place>) -> Exit {
-    if exit.ours || !exit.own_doing || exit.failure.code == Code::OutOfMemory {
+    if exit.ours || !exit.own_doing || [Code::OutOfMemory, Code::TooManyProcesses].contains(&exit.failure.code) {
         return exit;
     }
     exit.guilty = Some(attempt);

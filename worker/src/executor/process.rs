@@ -6,6 +6,7 @@
 
 use super::descendants::{self, Mark};
 use super::exit::MemoryWatch;
+use super::group::Group;
 use super::pidfd::PidFd;
 use super::spawn::Spawned;
 use crate::logs::{SharedLog, Stream};
@@ -37,13 +38,14 @@ pub struct Process {
     readers: Vec<JoinHandle<()>>,
     pub memory: MemoryWatch,
     crumbs: File,
+    group: Option<Group>,
     reaped: bool,
 }
 
 impl Process {
     /// Takes over a child; its output goes to `log`. The socket is given back.
     pub fn new(spawned: Spawned, log: &SharedLog) -> io::Result<(Process, std::os::unix::net::UnixStream)> {
-        let Spawned { child, pid, mark, memory_limit_bytes, pidfd, socket, crumbs, stdout, stderr } = spawned;
+        let Spawned { child, pid, mark, memory_limit_bytes, group, pidfd, socket, crumbs, stdout, stderr } = spawned;
         let guard = KillOnDrop(Some(child));
         let taps = [
             Arc::new(Tap::new(stdout.into(), Stream::Stdout, log)?),
@@ -53,7 +55,7 @@ impl Process {
         let readers = taps.iter().map(|tap| tokio::spawn(tap.clone().drive())).collect();
         let child = guard.defuse();
         let memory = MemoryWatch::start(memory_limit_bytes);
-        Ok((Process { child, pid, mark, pidfd, taps, readers, memory, crumbs, reaped: false }, socket))
+        Ok((Process { child, pid, mark, pidfd, taps, readers, memory, crumbs, group, reaped: false }, socket))
     }
 
     /// Completes when the process has ended; it is not waited for yet. May be dropped and called again.
@@ -81,6 +83,11 @@ impl Process {
         self.memory.sample(self.pid);
     }
 
+    /// Whether it could not start a process because there were too many; says of how many. Not after [`finish`](Self::finish).
+    pub fn was_full(&self) -> Option<u32> {
+        self.group.as_ref()?.was_full()
+    }
+
     /// Which attempt and record brought it down, if its own threads told. To be asked after the end.
     pub fn last_crumb(&self) -> Option<(AttemptId, Option<crumbs::Place>)> {
         crumbs::read_region(&self.crumbs).ok().flatten()?.at
@@ -97,14 +104,22 @@ impl Process {
             self.exited().await?;
             // What it started goes first, while the group's and the session's number is still ours.
             self.kill();
-            let (pid, mark) = (self.pid, self.mark.clone());
-            let _ = tokio::task::spawn_blocking(move || descendants::kill(pid, &mark)).await;
+            let (pid, mark, group) = (self.pid, self.mark.clone(), self.group.take());
+            let killing = tokio::task::spawn_blocking(move || {
+                group.iter().for_each(Group::kill);
+                descendants::kill(pid, &mark);
+                group
+            });
+            self.group = killing.await.ok().flatten();
             if let Some(status) = self.child.try_wait()? {
                 break status;
             }
             tokio::task::yield_now().await;
         };
         self.reaped = true;
+        if let Some(group) = self.group.take() {
+            let _ = tokio::task::spawn_blocking(move || group.remove()).await;
+        }
         let readers = std::mem::take(&mut self.readers);
         let all = async {
             for reader in &mut readers.into_iter() {
@@ -122,6 +137,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if !self.reaped {
             self.kill();
+            self.group.iter().for_each(Group::kill);
             descendants::kill(self.pid, &self.mark);
             let _ = self.child.wait();
         }

@@ -3,10 +3,12 @@
 //! The child gets stdin from `/dev/null`, pipes as stdout and stderr, its end of the socket as file descriptor 3, memory
 //! for crumbs (`windrow_format::crumbs`) as 4, an almost empty environment with a mark (`descendants.rs`), its own session, no
 //! core dumps, and the kernel's promise to kill it when this worker dies. That promise hangs on the *thread* that forked, so all
-//! children are forked by one thread that lives as long as the worker.
+//! children are forked by one thread that lives as long as the worker. Where the worker may make control groups, the child is in
+//! one of its own (`group.rs`).
 //! Knows nothing of what is said over the socket.
 
 use super::descendants::{self, Mark};
+use super::group::{Group, Groups};
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
@@ -51,6 +53,8 @@ pub struct Spawned {
     /// What it and all that it starts has in its environment.
     pub mark: Mark,
     pub memory_limit_bytes: Option<u64>,
+    /// What it and all that it starts is in, if there are groups.
+    pub group: Option<Group>,
     /// Readable when the child has ended.
     pub pidfd: OwnedFd,
     pub socket: UnixStream,
@@ -61,11 +65,13 @@ pub struct Spawned {
 }
 
 /// Whose executors they are, and what each may have.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Owner {
     pub worker: WorkerId,
     /// Memory of its own for one executor; mapped files do not count.
     pub memory_limit_bytes: Option<u64>,
+    /// Where they have groups of their own.
+    pub groups: Option<Groups>,
 }
 
 struct Request {
@@ -84,7 +90,7 @@ impl Spawner {
         let (requests, queue) = mpsc::channel::<Request>();
         thread::Builder::new().name("spawner".into()).spawn(move || {
             for request in queue {
-                let spawned = spawn(&request.binary, &request.folder, owner);
+                let spawned = spawn(&request.binary, &request.folder, &owner);
                 // If nobody waits any more, dropping what came of it is wrong: the child would run on.
                 if let Err(Ok(mut orphan)) = request.answer.send(spawned) {
                     let _ = orphan.child.kill();
@@ -104,11 +110,13 @@ impl Spawner {
     }
 }
 
-fn spawn(binary: &Path, folder: &Path, owner: Owner) -> Result<Spawned, Failure> {
+fn spawn(binary: &Path, folder: &Path, owner: &Owner) -> Result<Spawned, Failure> {
     check_header(binary)?;
+    let unbounded = |e: io::Error| Failure::new(Code::IoError, format!("cannot make a control group for a job: {e}"));
+    let mut group = owner.groups.as_ref().map(Groups::make).transpose().map_err(unbounded)?;
     let mut tries = 0;
     loop {
-        match try_spawn(binary, folder, owner) {
+        match try_spawn(binary, folder, owner, &mut group) {
             // The file was closed after it was written, but a child that another thread forked in that moment still
             // holds the writing end until its own exec.
             Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
@@ -161,7 +169,7 @@ fn exec_failure(binary: &Path, e: &io::Error) -> Failure {
     Failure::new(code, format!("cannot execute the job's binary {}: {e}{hint}", binary.display()))
 }
 
-fn try_spawn(binary: &Path, folder: &Path, owner: Owner) -> io::Result<Spawned> {
+fn try_spawn(binary: &Path, folder: &Path, owner: &Owner, group: &mut Option<Group>) -> io::Result<Spawned> {
     // While these live, no descriptor that `Command` opens gets a number that the child overwrites.
     let _placeholders = [SOCKET_FD, CRUMBS_FD].map(|number| rustix::io::fcntl_dupfd_cloexec(io::stderr(), number).ok());
     let (socket, childs_end) = UnixStream::pair()?;
@@ -169,6 +177,9 @@ fn try_spawn(binary: &Path, folder: &Path, owner: Owner) -> io::Result<Spawned> 
     let crumbs = crumbs::region()?;
     let childs_crumbs = rustix::io::fcntl_dupfd_cloexec(&crumbs, SPARE_FD)?;
     let inherited = [(childs_end.as_raw_fd(), SOCKET_FD), (childs_crumbs.as_raw_fd(), CRUMBS_FD)];
+    let entrance = group.as_ref().map(Group::entrance).transpose()?;
+    let enters = entrance.as_ref().map(AsRawFd::as_raw_fd);
+    let memory_limit_bytes = owner.memory_limit_bytes;
     let parent = rustix::process::getpid();
     let mark = Mark::new(owner.worker);
     let mut command = Command::new(binary);
@@ -183,9 +194,9 @@ fn try_spawn(binary: &Path, folder: &Path, owner: Owner) -> io::Result<Spawned> 
         .env(descendants::VARIABLE, mark.value());
     // SAFETY: the closure runs between fork and exec in a child of a process with threads: `prepare` makes system calls
     // only, takes no lock and allocates nothing. What is inherited is open there, because its owners live until after spawn.
-    unsafe { command.pre_exec(move || prepare(inherited, parent, owner.memory_limit_bytes)) };
+    unsafe { command.pre_exec(move || prepare(inherited, enters, parent, memory_limit_bytes)) };
     let mut child = command.spawn()?;
-    drop((childs_end, childs_crumbs));
+    drop((childs_end, childs_crumbs, entrance));
     let taken = child.stdout.take().zip(child.stderr.take());
     let (stdout, stderr) = taken.expect("both streams were asked for as pipes");
     let pid = Pid::from_child(&child);
@@ -200,8 +211,7 @@ fn try_spawn(binary: &Path, folder: &Path, owner: Owner) -> io::Result<Spawned> 
     };
     // Raising is allowed to everyone; without /proc it is merely not raised.
     let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_ADJ);
-    let memory_limit_bytes = owner.memory_limit_bytes;
-    Ok(Spawned { child, pid, mark, memory_limit_bytes, pidfd, socket, crumbs, stdout, stderr })
+    Ok(Spawned { child, pid, mark, memory_limit_bytes, group: group.take(), pidfd, socket, crumbs, stdout, stderr })
 }
 
 fn inherited_environment() -> impl Iterator<Item = (&'static str, OsString)> {
@@ -210,8 +220,17 @@ fn inherited_environment() -> impl Iterator<Item = (&'static str, OsString)> {
     names.filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
-/// In the child, before exec: a session, limits, descriptors, and death with the parent. Only system calls.
-fn prepare(inherited: [(RawFd, RawFd); 2], parent: Pid, memory_limit_bytes: Option<u64>) -> io::Result<()> {
+/// In the child, before exec: a group, a session, limits, descriptors, and death with the parent. Only system calls.
+fn prepare(
+    inherited: [(RawFd, RawFd); 2],
+    group: Option<RawFd>,
+    parent: Pid,
+    memory_limit_bytes: Option<u64>,
+) -> io::Result<()> {
+    if let Some(entrance) = group {
+        // SAFETY: the descriptor is open; see the call.
+        rustix::io::write(unsafe { BorrowedFd::borrow_raw(entrance) }, b"0")?;
+    }
     rustix::process::setsid()?;
     // A core of a process with gigabytes would fill the disk of a worker.
     lower(Resource::Core, 0)?;

@@ -256,6 +256,9 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
                 () = sleep_until(close_by.unwrap_or_else(Instant::now)), if close_by.is_some() => break None,
                 _ = sample.tick() => {
                     process.sample_memory();
+                    if let Some(limit) = process.was_full() {
+                        break Some(too_many_processes(limit, ""));
+                    }
                     let threads = process.crumbs_now();
                     self.watch.look(&threads);
                     for (attempt, failure) in overdue.look(std::time::Instant::now(), threads) {
@@ -294,7 +297,8 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
                 Some(from_executor::Message::Failed(failed)) => {
                     process.drain_output();
                     let position = failed.segment.map(|s| (s.input, s.index));
-                    self.task_failed(attempt_of(failed.attempt)?, failure_of(failed.failure), position)
+                    let failure = or_full(process.was_full(), failure_of(failed.failure));
+                    self.task_failed(attempt_of(failed.attempt)?, failure, position)
                 }
                 _ => return Err(protocol("it says something that only a starting executor says")),
             },
@@ -311,10 +315,12 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
     }
 
     async fn explain(&self, process: &mut Process, was_ready: bool) -> Exit {
+        let full = process.was_full().filter(|_| !self.ours);
         match process.finish().await {
             Ok(status) => {
                 let stderr = self.log.lock().stderr_tail();
                 let exit = exit::explain(status, was_ready, self.ours, &process.memory, stderr);
+                let exit = Exit { failure: or_full(full, exit.failure), ..exit };
                 match process.last_crumb() {
                     Some((attempt, place)) => exit::blame(exit, attempt, place),
                     None => exit,
@@ -342,6 +348,24 @@ fn ends(command: Option<&Command>) -> bool {
 
 fn cancelled() -> Failure {
     Failure::new(Code::Cancelled, "the job's process was not needed any more")
+}
+
+/// What a job's processes fail with after one of them could not be started for their number.
+fn or_full(limit: Option<u32>, failure: Failure) -> Failure {
+    match limit {
+        Some(limit) => {
+            let too_many = too_many_processes(limit, &format!(": {}", failure.message));
+            Failure { code: too_many.code, message: too_many.message, ..failure }
+        }
+        None => failure,
+    }
+}
+
+fn too_many_processes(limit: u32, then: &str) -> Failure {
+    let message = format!(
+        "the job's process and all that it has started are {limit} processes and threads, and may not be more{then}"
+    );
+    Failure::new(Code::TooManyProcesses, message)
 }
 
 fn protocol(what: &str) -> Failure {

@@ -21,7 +21,7 @@ fn fake() -> PathBuf {
 }
 
 fn owner() -> super::Owner {
-    super::Owner { worker: windrow_model::WorkerId(uuid::Uuid::now_v7()), memory_limit_bytes: None }
+    super::Owner { worker: windrow_model::WorkerId(uuid::Uuid::now_v7()), memory_limit_bytes: None, groups: None }
 }
 
 struct Fixture {

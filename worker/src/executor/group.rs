@@ -1,0 +1,251 @@
+//! A control group for each executor, where this worker may make them (`hierarchy.rs`): a bound on its processes, and one end
+//! for all of them.
+//!
+//! An executor enters its group before it becomes the job's binary, so that whatever it starts is born there. Threads count as
+//! processes do. There is no limit on memory: pages of mapped files count for the group that touches them first, and a job's
+//! inputs and shuffle data are mapped, so a limit would measure what the kernel may drop at any time.
+
+use super::descendants::kill_member;
+use super::hierarchy;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+use windrow_model::WorkerId;
+
+/// Killed processes leave their group after a moment; so long is waited for that.
+const ROUNDS_MAX: u32 = 2_000;
+const ROUND: Duration = Duration::from_millis(2);
+
+/// How the groups of all workers begin.
+const ANYBODYS: &str = "windrow-";
+/// A group is entered as soon as it is made.
+const ENTERED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Makes groups for the executors of one worker.
+#[derive(Debug)]
+pub struct Groups {
+    base: PathBuf,
+    /// How the names of this worker's groups begin.
+    prefix: String,
+    processes_max: u32,
+}
+
+impl Groups {
+    /// Groups of at most so many processes each, and those that an earlier life of the worker has left: dropping one ends
+    /// what is in it. No other life may run. Fails with the reason where groups cannot be made.
+    pub fn find(worker: WorkerId, processes_max: u32) -> Result<(Groups, Vec<Group>), String> {
+        Groups::below(hierarchy::base()?, worker, processes_max)
+    }
+
+    fn below(base: PathBuf, worker: WorkerId, processes_max: u32) -> Result<(Groups, Vec<Group>), String> {
+        let wrong = |e: io::Error| format!("cannot make control groups in {}: {e}", base.display());
+        let prefix = format!("{ANYBODYS}{worker}.");
+        let mut left = Vec::new();
+        for entry in fs::read_dir(&base).map_err(wrong)? {
+            let entry = entry.map_err(wrong)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(&prefix) {
+                left.push(Group { folder: entry.path(), processes_max, removed: false });
+            } else if name.starts_with(ANYBODYS) && is_old(&entry) {
+                // Of a worker that was killed and did not come back. A group with processes is not removed.
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+        let groups = Groups { base: base.clone(), prefix, processes_max };
+        // Whether it works is seen by doing it.
+        drop(groups.make().map_err(wrong)?);
+        Ok((groups, left))
+    }
+
+    /// A group without processes.
+    pub fn make(&self) -> io::Result<Group> {
+        let folder = self.base.join(format!("{}{}", self.prefix, uuid::Uuid::new_v4().simple()));
+        fs::create_dir(&folder)?;
+        let group = Group { folder, processes_max: self.processes_max, removed: false };
+        fs::write(group.folder.join("pids.max"), self.processes_max.to_string())?;
+        Ok(group)
+    }
+}
+
+fn is_old(entry: &fs::DirEntry) -> bool {
+    let made = entry.metadata().and_then(|m| m.modified());
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > ENTERED_WITHIN))
+}
+
+/// A group; when it is dropped, nothing in it lives any more.
+#[derive(Debug)]
+pub struct Group {
+    folder: PathBuf,
+    processes_max: u32,
+    removed: bool,
+}
+
+impl Group {
+    /// A process of one thread that writes `0` here is in the group from then on.
+    pub fn entrance(&self) -> io::Result<File> {
+        let open = |name| File::options().write(true).open(self.folder.join(name));
+        // The first version lets a thread enter alone, which saves waiting for a grace period of the kernel: 3 to 15 ms.
+        open("tasks").or_else(|_| open("cgroup.procs"))
+    }
+
+    /// Whether a process could not be started because the group was full; says of how many.
+    pub fn was_full(&self) -> Option<u32> {
+        let events = fs::read_to_string(self.folder.join("pids.events")).ok()?;
+        let refused = events.lines().find_map(|line| line.strip_prefix("max "))?.trim();
+        (refused != "0").then_some(self.processes_max)
+    }
+
+    /// Kills everything in the group; nothing can be started there from then on.
+    pub fn kill(&self) {
+        // At once, and nobody is missed: the second version from Linux 5.14 on.
+        let at_once = fs::write(self.folder.join("cgroup.kill"), "1").is_ok();
+        // Otherwise one after the other, while nobody can start another.
+        let _ = fs::write(self.folder.join("pids.max"), "0");
+        for _ in 0..ROUNDS_MAX {
+            let living = self.members().filter(|pid| kill_member(*pid, &self.folder)).count();
+            if living == 0 {
+                return;
+            }
+            if at_once {
+                thread::sleep(ROUND);
+            }
+        }
+        tracing::warn!("processes in {} were killed and do not go", self.folder.display());
+    }
+
+    fn members(&self) -> impl Iterator<Item = i32> {
+        let procs = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
+        procs.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>().into_iter()
+    }
+
+    /// Ends what is in the group, and the group.
+    pub fn remove(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.removed, true) {
+            return;
+        }
+        self.kill();
+        for _ in 0..ROUNDS_MAX {
+            match fs::remove_dir(&self.folder) {
+                // The last one is still on its way out.
+                Err(e) if e.kind() == io::ErrorKind::ResourceBusy => thread::sleep(ROUND),
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return tracing::warn!("cannot remove the control group {}: {e}", self.folder.display());
+                }
+                _ => return,
+            }
+        }
+        tracing::warn!("the control group {} stays: something in it does not go", self.folder.display());
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Child, Command, Stdio};
+
+    /// Groups of so many processes; none where this process may not make them, which is said.
+    fn groups(worker: WorkerId, processes_max: u32) -> Option<(Groups, Vec<Group>)> {
+        Groups::find(worker, processes_max).inspect_err(|reason| eprintln!("skipped: {reason}")).ok()
+    }
+
+    fn worker() -> WorkerId {
+        WorkerId(uuid::Uuid::now_v7())
+    }
+
+    /// A shell in this group that runs a script.
+    fn shell(group: &Group, script: &str) -> Child {
+        let enter = format!("echo 0 > {}/cgroup.procs; {script}", group.folder.display());
+        let mut command = Command::new("sh");
+        command.args(["-c", &enter]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+
+    fn line(child: &mut Child) -> String {
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        line
+    }
+
+    #[test]
+    fn what_is_beyond_the_limit_is_not_started_and_all_the_rest_ends_with_the_group() {
+        let Some((groups, left)) = groups(worker(), 20) else { return };
+        assert!(left.is_empty());
+        let group = groups.make().unwrap();
+        let folder = group.folder.clone();
+        assert_eq!(group.was_full(), None);
+        // Each starts two of its kind, in sessions of their own and without an environment.
+        let bomb = "f() { setsid env -i sleep 1000 & f & f & wait; }; echo started; f";
+        let mut child = shell(&group, bomb);
+        assert_eq!(line(&mut child), "started\n");
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while group.was_full().is_none() {
+            assert!(std::time::Instant::now() < deadline, "a bomb fills any group");
+            thread::sleep(ROUND);
+        }
+        assert_eq!(group.was_full(), Some(20));
+        assert!(group.members().count() <= 20);
+        group.kill();
+        assert_eq!(group.members().filter(|pid| kill_member(*pid, &folder)).count(), 0);
+        child.wait().unwrap();
+        group.remove();
+        assert!(!folder.exists());
+        // Nobody holds the other end of its output any more.
+        child.stdout.unwrap().read_to_end(&mut Vec::new()).unwrap();
+    }
+
+    /// Whatever hierarchy limits processes here.
+    #[test]
+    fn a_group_of_the_second_version_ends_at_once() {
+        let Some(own) = hierarchy::own_group_of_second_version() else {
+            return eprintln!("skipped: there are no groups of the second version");
+        };
+        let group = Group {
+            folder: own.join(format!("windrow-test-{}", uuid::Uuid::new_v4())),
+            processes_max: 0,
+            removed: false,
+        };
+        if let Err(e) = fs::create_dir(&group.folder) {
+            return eprintln!("skipped: {e}");
+        }
+        let mut child = shell(&group, "setsid env -i sleep 1000 & echo started; wait");
+        assert_eq!(line(&mut child), "started\n");
+        let folder = group.folder.clone();
+        drop(group);
+        assert!(!folder.exists());
+        assert!(!child.wait().unwrap().success());
+        child.stdout.unwrap().read_to_end(&mut Vec::new()).unwrap();
+    }
+
+    #[test]
+    fn groups_of_an_earlier_life_are_found_and_end_with_what_is_in_them() {
+        let ours = worker();
+        let Some((groups, _)) = groups(ours, 20) else { return };
+        let (group, others) = (groups.make().unwrap(), Groups::find(worker(), 20).unwrap().0.make().unwrap());
+        let folder = group.folder.clone();
+        let mut children = [&group, &others].map(|group| shell(group, "echo started; read nothing"));
+        children.iter_mut().for_each(|child| assert_eq!(line(child), "started\n"));
+        // As if this process had been killed.
+        std::mem::forget(group);
+        let (_, left) = Groups::find(ours, 20).unwrap();
+        assert_eq!(left.iter().map(|group| &group.folder).collect::<Vec<_>>(), [&folder]);
+        drop(left);
+        assert!(!folder.exists());
+        assert!(!children[0].wait().unwrap().success());
+        assert!(children[1].try_wait().unwrap().is_none(), "it is another worker's");
+        drop(others);
+        children[1].wait().unwrap();
+    }
+}

@@ -1,0 +1,151 @@
+//! Where this worker may make control groups with a limit on processes.
+//!
+//! In the first version's `pids` hierarchy that is below its own group. In the second version only a group without processes
+//! may have groups with limits below it, the root aside: so below the root, if the worker is there, or below its own group if
+//! nobody else is in that; then it moves to a group of its own below. That is so in a service with `Delegate=yes` and in many
+//! containers. Never beside its own group: executors would escape limits that were meant for the worker and all it starts.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where the worker itself goes, if it has to make room.
+const WORKERS_OWN: &str = "windrow-worker";
+
+/// The folder below which groups with a limit on processes can be made; why there is none otherwise.
+pub fn base() -> Result<PathBuf, String> {
+    let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"));
+    let (mounts, groups) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
+    if let Some(own) = own_group(&mounts, &groups, "cgroup", "pids") {
+        return Ok(own);
+    }
+    let own = own_group(&mounts, &groups, "cgroup2", "").ok_or("this system has no control groups")?;
+    make_room(&own, std::process::id())?;
+    Ok(own)
+}
+
+/// The folder of this process' group in the hierarchy of this kind, with this controller.
+fn own_group(mounts: &str, groups: &str, kind: &str, controller: &str) -> Option<PathBuf> {
+    // hierarchy:controllers:path
+    let path = groups.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let controllers = fields.next()?;
+        controllers.split(',').any(|c| c == controller).then(|| fields.next()).flatten()
+    })?;
+    // id parent device root mount-point options [optional…] - kind source super-options
+    mounts.lines().find_map(|line| {
+        let (mount, about) = line.split_once(" - ")?;
+        let mut about = about.split(' ');
+        let right = about.next() == Some(kind)
+            && (controller.is_empty() || about.nth(1)?.split(',').any(|option| option == controller));
+        let mut mount = mount.split(' ').skip(3);
+        let (root, point) = (mount.next()?, mount.next()?);
+        let below = path.strip_prefix(root.trim_end_matches('/'))?;
+        right.then(|| Path::new(point).join(below.trim_start_matches('/')))
+    })
+}
+
+/// Sees to it that groups below `own`, of the second version, can have a limit on processes.
+fn make_room(own: &Path, process: u32) -> Result<(), String> {
+    let wrong = |what: &'static str| move |e: io::Error| format!("cannot {what} {}: {e}", own.display());
+    let names = |file: &str| fs::read_to_string(own.join(file)).map_err(wrong("read the control group"));
+    let has_pids = |text: String| text.split_ascii_whitespace().any(|name| name == "pids");
+    if !has_pids(names("cgroup.controllers")?) {
+        return Err(format!("the control group {} has no controller of processes", own.display()));
+    }
+    if has_pids(names("cgroup.subtree_control")?) {
+        return Ok(());
+    }
+    let limit = || fs::write(own.join("cgroup.subtree_control"), "+pids").map_err(wrong("have limits below"));
+    // Only the root has no type.
+    if !own.join("cgroup.type").exists() {
+        return limit();
+    }
+    if names("cgroup.procs")?.split_ascii_whitespace().any(|other| other.parse() != Ok(process)) {
+        return Err(format!("there are other processes in the control group {}", own.display()));
+    }
+    let leaf = own.join(WORKERS_OWN);
+    match fs::create_dir(&leaf) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(wrong("make groups in")(e)),
+        _ => {}
+    }
+    let enter = |group: &Path| fs::write(group.join("cgroup.procs"), process.to_string());
+    enter(&leaf).map_err(wrong("make room in"))?;
+    limit().inspect_err(|_| {
+        // As it was: what cannot be undone does no harm.
+        let _ = enter(own).and_then(|()| fs::remove_dir(&leaf));
+    })
+}
+
+/// Whatever it limits.
+#[cfg(test)]
+pub fn own_group_of_second_version() -> Option<PathBuf> {
+    let read = |path: &str| fs::read_to_string(path).ok();
+    own_group(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?, "cgroup2", "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
+39 31 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw,nsdelegate
+";
+    const UNIFIED: &str = "\
+29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 master:2 - cgroup2 cgroup2 rw,nsdelegate
+";
+
+    #[test]
+    fn the_own_group_is_found_in_both_versions() {
+        let pids = |groups| own_group(HYBRID, groups, "cgroup", "pids");
+        assert_eq!(pids("8:pids:/\n4:memory:/a\n0::/\n").unwrap(), Path::new("/sys/fs/cgroup/pids"));
+        assert_eq!(pids("4:memory:/a\n8:cpu,pids:/jobs/7\n").unwrap(), Path::new("/sys/fs/cgroup/pids/jobs/7"));
+        assert_eq!(pids("0::/jobs\n"), None);
+        let unified = |mounts, groups| own_group(mounts, groups, "cgroup2", "");
+        assert_eq!(
+            unified(UNIFIED, "0::/system.slice/windrow.service\n").unwrap(),
+            Path::new("/sys/fs/cgroup/system.slice/windrow.service")
+        );
+        assert_eq!(own_group(UNIFIED, "0::/\n", "cgroup", "pids"), None);
+        let bound = "29 22 0:26 /docker/7 /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
+        assert_eq!(unified(bound, "0::/docker/7/a\n").unwrap(), Path::new("/sys/fs/cgroup/a"));
+        assert_eq!(unified(bound, "0::/elsewhere\n"), None);
+    }
+
+    /// A folder that looks like a group of the second version.
+    fn group(kind: Option<&str>, controllers: &str, procs: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        kind.into_iter().for_each(|kind| write("cgroup.type", kind));
+        write("cgroup.controllers", controllers);
+        write("cgroup.procs", procs);
+        write("cgroup.subtree_control", "");
+        folder
+    }
+
+    #[test]
+    fn room_is_made_where_nobody_else_is() {
+        let read = |folder: &tempfile::TempDir, name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        let root = group(None, "cpu pids\n", "1\n7\n");
+        make_room(root.path(), 7).unwrap();
+        assert_eq!(read(&root, "cgroup.subtree_control"), "+pids");
+        assert!(!root.path().join(WORKERS_OWN).exists());
+
+        let alone = group(Some("domain\n"), "cpu pids\n", "7\n");
+        make_room(alone.path(), 7).unwrap();
+        assert_eq!(read(&alone, "windrow-worker/cgroup.procs"), "7");
+        assert_eq!(read(&alone, "cgroup.subtree_control"), "+pids");
+
+        let shared = group(Some("domain\n"), "cpu pids\n", "7\n8\n");
+        assert!(make_room(shared.path(), 7).unwrap_err().contains("other processes"));
+        let without = group(Some("domain\n"), "cpu\n", "7\n");
+        assert!(make_room(without.path(), 7).unwrap_err().contains("no controller"));
+        for untouched in [shared, without] {
+            assert_eq!(read(&untouched, "cgroup.subtree_control"), "");
+            assert!(!untouched.path().join(WORKERS_OWN).exists());
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Whether the disk of the data folder has room for another task: looked at now and then, told with each beat.
+//!
+//! It is looked at by a task of its own, since a disk that hangs must not hold up beats; then the last answer stands.
+
+use crate::scratch::Scratch;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A disk with less than this free, or than a 64th of it, has no room: of the two the smaller counts.
+const FREE_BYTES_MIN: u64 = 64 << 20;
+const FREE_SHARE_MIN: u64 = 64;
+/// It has room again when so many times as much is free, so that nobody comes and goes with every file.
+const FREE_AGAIN: u64 = 2;
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What is known of the disk.
+#[derive(Clone, Debug, Default)]
+pub struct Room(Arc<AtomicBool>);
+
+impl Room {
+    /// Whether there is none.
+    pub fn is_full(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+
+    /// Looks at the disk of the data folder again and again, until it is aborted.
+    pub async fn watch(self, scratch: Arc<Scratch>) {
+        loop {
+            let (room, disk) = (self.clone(), scratch.clone());
+            // A look that fails leaves it as it was.
+            let _ = tokio::task::spawn_blocking(move || room.look(&disk.chunks())).await;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn look(&self, path: &Path) {
+        let Ok(disk) = rustix::fs::statvfs(path) else { return };
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        // Some file systems do not count files.
+        let files = (disk.f_files > 0).then_some(disk.f_favail);
+        let full = is_full(self.is_full(), bytes(disk.f_bavail), bytes(disk.f_blocks), files);
+        if self.0.swap(full, Relaxed) != full {
+            let has = if full { "has no room left" } else { "has room again" };
+            tracing::warn!("the disk of {} {has}", path.display());
+        }
+    }
+}
+
+fn is_full(before: bool, free_bytes: u64, all_bytes: u64, files: Option<u64>) -> bool {
+    let needed = FREE_BYTES_MIN.min(all_bytes / FREE_SHARE_MIN) * if before { FREE_AGAIN } else { 1 };
+    free_bytes < needed || files == Some(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_full_below_a_limit_and_has_room_again_well_above_it() {
+        let (mib, tib) = (1 << 20, 1 << 40);
+        assert!(!is_full(false, 65 * mib, tib, None));
+        assert!(is_full(false, 63 * mib, tib, None));
+        assert!(is_full(true, 127 * mib, tib, None));
+        assert!(!is_full(true, 128 * mib, tib, None));
+        // A small one is not full from the beginning.
+        assert!(!is_full(false, 2 * mib, 64 * mib, None));
+        assert!(is_full(false, mib / 2, 64 * mib, None));
+        assert!(is_full(false, 65 * mib, tib, Some(0)) && !is_full(false, 65 * mib, tib, Some(1)));
+    }
+
+    #[test]
+    fn an_ordinary_disk_has_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = Room::default();
+        room.look(folder.path());
+        assert!(!room.is_full());
+        room.look(&folder.path().join("not there"));
+        assert!(!room.is_full());
+    }
+}
