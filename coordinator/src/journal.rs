@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use windrow_failpoint::crashpoint;
 use windrow_model::{
-    BadRecord, Code, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, TaskId, WorkerId,
+    BadRecord, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, TaskId, WorkerId,
 };
 use windrow_scheduler::{Collected, RestoredSplit, RestoredTask};
 
@@ -109,7 +109,8 @@ pub trait JobStore: Send {
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error>;
 }
 
-/// Called on the journal's thread when a record is durable, or will not be.
+/// Called on the journal's thread when a record is durable, or could not be written. Dropped if the thread has ended by then:
+/// the coordinator ends, too.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
 /// Records in one transaction.
@@ -140,9 +141,8 @@ impl Journal {
 
     /// Returns at once; records are written in the order of these calls.
     pub fn record(&self, record: Record, done: Done) {
-        if let Err(mpsc::SendError((_, Some(done)))) = self.queue.send((record, Some(done))) {
-            done(Err(Failure::new(Code::Internal, "the journal's thread has died")));
-        }
+        // Not called here if there is nobody: it may block, and this thread may not.
+        let _ = self.queue.send((record, Some(done)));
     }
 
     /// The same for a record that nobody waits for.
@@ -206,4 +206,63 @@ fn batch(first: Queued, queue: &mpsc::Receiver<Queued>) -> Vec<Queued> {
         batch.push(next);
     }
     batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store on a disk that gives only errors.
+    struct Broken;
+
+    fn error<T>() -> Result<T, Error> {
+        Err(Error::Driver("the disk is broken".to_string()))
+    }
+
+    impl JobStore for Broken {
+        fn begin_epoch(&mut self) -> Result<Epoch, Error> {
+            error()
+        }
+        fn load(&mut self) -> Result<Vec<JobRecord>, Error> {
+            error()
+        }
+        fn load_running(&mut self) -> Result<Vec<RunningJob>, Error> {
+            error()
+        }
+        fn load_collected(&mut self) -> Result<Vec<(JobId, Collected)>, Error> {
+            error()
+        }
+        fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error> {
+            error()
+        }
+        fn load_workers(&mut self) -> Result<Vec<WorkerId>, Error> {
+            error()
+        }
+        fn write(&mut self, _: &[Record]) -> Result<(), Error> {
+            error()
+        }
+        fn forget(&mut self, _: &[JobId]) -> Result<(), Error> {
+            error()
+        }
+    }
+
+    /// The driver's answers block, which panics in its own thread.
+    #[tokio::test]
+    async fn after_a_failed_write_answers_are_dropped_and_not_given_where_they_must_not_block() {
+        let (journal, thread, broken) = Journal::start(Box::new(Broken)).unwrap();
+        let record = || Record::Forgotten(JobId::from_bytes([1; 16]));
+        let answer = || {
+            let (answer, answered) = tokio::sync::mpsc::channel(1);
+            let done: Done = Box::new(move |result| drop(answer.blocking_send(result)));
+            (done, answered)
+        };
+        let (done, mut answered) = answer();
+        journal.record(record(), done);
+        assert!(answered.recv().await.is_some_and(|result| result.is_err()));
+        assert!(broken.await.is_ok());
+        thread.join();
+        let (done, mut answered) = answer();
+        journal.record(record(), done);
+        assert_eq!(answered.recv().await, None);
+    }
 }
