@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use windrow_format::block::{Identity, RAW_TARGET};
 use windrow_format::lane::Sealed;
+use windrow_format::shuffle::Segments;
 use windrow_model::Segment;
 
 /// Blocks of at least this size stay where they are.
@@ -70,14 +71,15 @@ impl Residents {
         }
         // Stable: blocks of a partition keep their order.
         blocks.sort_by_key(|(partition, _)| *partition);
-        let segments = segments(&blocks);
+        let mut segments = Segments::default();
+        blocks.iter().for_each(|(partition, sealed)| segments.add(*partition, &sealed.header));
         let pieces = pieces(blocks);
         // What was put together takes less room than the blocks did.
         let kept = pieces.iter().map(|piece| piece.bytes.memory()).sum();
         let mut held = self.held();
         held.bytes = held.bytes - bytes + kept;
         held.outputs.insert(path.to_path_buf(), Output { bytes: kept, pieces });
-        Ok(segments)
+        Ok(segments.into_list())
     }
 
     /// Where a segment of an output is, if it is kept.
@@ -107,26 +109,6 @@ impl Residents {
         drop(output);
         true
     }
-}
-
-fn segments(blocks: &Blocks) -> Vec<Segment> {
-    let mut segments: Vec<Segment> = Vec::new();
-    let mut offset = 0;
-    for (partition, sealed) in blocks {
-        if segments.last().is_none_or(|s| s.partition != *partition) {
-            let partition = *partition;
-            segments.push(Segment { partition, offset, length: 0, records: 0, raw_length: 0, digest: 0 });
-        }
-        let length = sealed.as_slice().len() as u64;
-        offset += length;
-        if let Some(s) = segments.last_mut() {
-            s.length += length;
-            s.records += sealed.header.records as u64;
-            s.raw_length += sealed.header.raw_length as u64;
-            s.digest = sealed.header.digest;
-        }
-    }
-    segments
 }
 
 fn pieces(blocks: Blocks) -> Vec<Piece> {

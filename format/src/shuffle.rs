@@ -29,54 +29,67 @@ const FOOTER_BYTES: usize = 28;
 /// Smaller pieces are gathered before they are written; blocks of the usual size go straight through.
 const GATHER_BYTES: usize = 32 << 10;
 
+/// The segments of blocks that lie one behind the other.
+#[derive(Debug, Default)]
+pub struct Segments {
+    offset: u64,
+    list: Vec<Segment>,
+}
+
+impl Segments {
+    /// A block follows. Partitions never descend.
+    pub fn add(&mut self, partition: u32, header: &Header) {
+        let last = self.list.last().map(|s| s.partition);
+        if last != Some(partition) {
+            assert!(last < Some(partition), "partitions are written in ascending order: {partition} after {last:?}");
+            let offset = self.offset;
+            self.list.push(Segment { partition, offset, length: 0, records: 0, raw_length: 0, digest: 0 });
+        }
+        let length = HEADER_BYTES as u64 + header.stored_length as u64;
+        self.offset += length;
+        if let Some(s) = self.list.last_mut() {
+            s.length += length;
+            s.records += header.records as u64;
+            s.raw_length += header.raw_length as u64;
+            s.digest = header.digest;
+        }
+    }
+
+    /// All of them, by ascending partition.
+    pub fn into_list(self) -> Vec<Segment> {
+        self.list
+    }
+}
+
 /// Writes a shuffle file from finished blocks.
 pub struct BlockFile {
     file: BufWriter<File>,
     charged: Charged,
-    offset: u64,
-    segments: Vec<Segment>,
+    segments: Segments,
 }
 
 impl BlockFile {
     /// A new file at `path`; its folder is made if need be.
     pub fn create(path: &Path) -> Result<Self, FormatError> {
         let file = BufWriter::with_capacity(GATHER_BYTES, create_with_folder(path)?);
-        Ok(BlockFile { file, charged: Charged::new(), offset: 0, segments: Vec::new() })
+        Ok(BlockFile { file, charged: Charged::new(), segments: Segments::default() })
     }
 
     /// Adds a block, given in pieces. Partitions never descend.
     pub fn append(&mut self, partition: u32, header: &Header, pieces: &[&[u8]]) -> Result<(), FormatError> {
-        let last = self.segments.last().map(|s| s.partition);
-        if last != Some(partition) {
-            assert!(last < Some(partition), "partitions are written in ascending order: {partition} after {last:?}");
-            self.segments.push(Segment {
-                partition,
-                offset: self.offset,
-                length: 0,
-                records: 0,
-                raw_length: 0,
-                digest: 0,
-            });
-        }
+        self.segments.add(partition, header);
         let length = HEADER_BYTES as u64 + header.stored_length as u64;
         self.charged.add(length)?;
         failpoint!("shuffle.write")?;
         for piece in pieces {
             self.file.write_all(piece)?;
         }
-        self.offset += length;
-        if let Some(s) = self.segments.last_mut() {
-            s.length += length;
-            s.records += header.records as u64;
-            s.raw_length += header.raw_length as u64;
-            s.digest = header.digest;
-        }
         Ok(())
     }
 
     /// The digest of all segments in the place of those that the blocks have told.
     pub fn set_digest(&mut self, digest: u32) {
-        self.segments.iter_mut().for_each(|s| s.digest = digest);
+        self.segments.list.iter_mut().for_each(|s| s.digest = digest);
     }
 
     /// Writes index and footer; nothing is synced. Says where each partition lies.
@@ -88,16 +101,16 @@ impl BlockFile {
 
     /// The same for a file that goes before its attempt ends: it counts until the second answer is dropped.
     pub fn finish_for_now(mut self) -> Result<(Vec<Segment>, Charged), FormatError> {
-        let mut tail = Vec::with_capacity(self.segments.len() * ENTRY_BYTES + FOOTER_BYTES);
-        for s in &self.segments {
+        let mut tail = Vec::with_capacity(self.segments.list.len() * ENTRY_BYTES + FOOTER_BYTES);
+        for s in &self.segments.list {
             tail.extend_from_slice(&s.partition.to_le_bytes());
             for n in [s.offset, s.length, s.records, s.raw_length] {
                 tail.extend_from_slice(&n.to_le_bytes());
             }
             tail.extend_from_slice(&s.digest.to_le_bytes());
         }
-        tail.extend_from_slice(&self.offset.to_le_bytes());
-        tail.extend_from_slice(&(self.segments.len() as u32).to_le_bytes());
+        tail.extend_from_slice(&self.segments.offset.to_le_bytes());
+        tail.extend_from_slice(&(self.segments.list.len() as u32).to_le_bytes());
         tail.extend_from_slice(&VERSIONS.end().to_le_bytes());
         let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &tail) as u32;
         tail.extend_from_slice(&checksum.to_le_bytes());
@@ -105,7 +118,7 @@ impl BlockFile {
         self.charged.add(tail.len() as u64)?;
         self.file.write_all(&tail)?;
         self.file.flush()?;
-        Ok((self.segments, self.charged))
+        Ok((self.segments.into_list(), self.charged))
     }
 }
 
