@@ -8,6 +8,10 @@ use super::lock;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A thread without a task looks so often for what users' functions have left to the pool (`rayon::spawn`).
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Where work is given to the threads. They live as long as the process.
 pub struct Threads<T> {
@@ -50,7 +54,15 @@ impl<T> Queue<T> {
         loop {
             match waiting.pop_front() {
                 Some(next) => return next,
-                None => waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    let woken = self.more.wait_timeout(waiting, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner);
+                    waiting = woken.0;
+                    if woken.1.timed_out() && waiting.is_empty() {
+                        drop(waiting);
+                        while rayon::yield_now() == Some(rayon::Yield::Executed) {}
+                        waiting = lock(&self.waiting);
+                    }
+                }
             }
         }
     }
@@ -60,7 +72,6 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
     use std::sync::mpsc;
-    use std::time::Duration;
 
     #[test]
     fn one_thread_keeps_the_order_and_more_of_them_run_side_by_side() {
@@ -93,5 +104,18 @@ mod tests {
         (0..10).for_each(|_| two.run(1000));
         let sum = (0..2000).sum::<u64>();
         (0..10).for_each(|_| assert_eq!(all.recv_timeout(Duration::from_secs(60)), Ok((2, sum))));
+    }
+
+    /// Another thread of the pool does it, since this one waits.
+    #[test]
+    fn what_a_task_leaves_to_the_pool_is_done_by_a_thread_without_a_task() {
+        let (done, all) = mpsc::channel();
+        let two = Threads::start(2, move |n: u64| {
+            let (left, got) = mpsc::channel();
+            rayon::spawn(move || left.send(n + 1).unwrap());
+            done.send(got.recv_timeout(Duration::from_secs(60))).unwrap();
+        });
+        two.unwrap().run(7);
+        assert_eq!(all.recv_timeout(Duration::from_secs(60)), Ok(Ok(8)));
     }
 }
