@@ -73,22 +73,10 @@ macro_rules! tuple_combiner {
                 ($(self.$i.finish(acc.$i),)*)
             }
             fn encode(&self, acc: &Self::Acc, out: &mut Vec<u8>) {
-                $(
-                    let at = out.len();
-                    out.extend_from_slice(&[0; 4]);
-                    self.$i.encode(&acc.$i, out);
-                    let length = (out.len() - at - 4) as u32;
-                    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
-                )*
+                $(put_part(out, |out| self.$i.encode(&acc.$i, out));)*
             }
             fn encode_value(&self, value: V::Ref<'_>, out: &mut Vec<u8>) {
-                $(
-                    let at = out.len();
-                    out.extend_from_slice(&[0; 4]);
-                    self.$i.encode_value(V::shorten(value), out);
-                    let length = (out.len() - at - 4) as u32;
-                    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
-                )*
+                $(put_part(out, |out| self.$i.encode_value(V::shorten(value), out));)*
             }
             fn decode(&self, mut bytes: &[u8]) -> Result<Self::Acc, DecodeError> {
                 Ok(($({
@@ -107,6 +95,16 @@ macro_rules! tuple_combiner {
 tuple_combiner!(A 0, B 1);
 tuple_combiner!(A 0, B 1, C 2);
 tuple_combiner!(A 0, B 1, C 2, D 3);
+
+/// Appends one part of a combined accumulator, as [`part`] reads it.
+#[inline]
+fn put_part(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    encode(out);
+    let length = (out.len() - at - 4) as u32;
+    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+}
 
 /// One part of a combined accumulator: a 4-byte little-endian length, then the bytes.
 fn part(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {

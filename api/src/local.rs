@@ -79,7 +79,6 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         pool,
         stagings: BTreeMap::new(),
         attempts: HashMap::new(),
-        made: BTreeMap::new(),
         running: 0,
         ended: None,
     };
@@ -102,8 +101,6 @@ struct Run {
     stagings: BTreeMap<u32, Staging>,
     /// Set to stop an attempt.
     attempts: HashMap<AttemptId, Arc<AtomicBool>>,
-    /// By stage, the attempts whose outputs are there.
-    made: BTreeMap<StageId, Vec<AttemptId>>,
     /// Tasks that were started and have not reported.
     running: usize,
     ended: Option<Finished>,
@@ -198,30 +195,26 @@ impl Run {
     fn handle(&mut self, event: Event) {
         self.note_end(&event);
         let done = match &event {
-            Event::AttemptDone { attempt, .. } => Some(*attempt),
+            Event::AttemptDone { attempt, .. } => Some(attempt.task.stage),
             _ => None,
         };
         for action in self.scheduler.step(self.now(), event) {
             self.act(action);
         }
-        if let Some(attempt) = done {
-            let stage = attempt.task.stage;
-            self.made.entry(stage).or_default().push(attempt);
-            if self.scheduler.is_stage_done(self.job, stage) {
-                self.release_read_by(stage);
-            }
+        if let Some(stage) = done.filter(|stage| self.scheduler.is_stage_done(self.job, *stage)) {
+            self.release_read_by(stage);
         }
     }
 
     /// This stage is done. What nobody else reads of what it has read goes, from memory or from the disk: nothing runs again here.
-    fn release_read_by(&mut self, stage: StageId) {
+    fn release_read_by(&self, stage: StageId) {
         let plan = &self.program.plan;
         let is_done = |reader: StageId| self.scheduler.is_stage_done(self.job, reader);
         let read: BTreeSet<StageId> = plan.stage(stage).reads().map(|port| port.stage).collect();
         for producer in read.into_iter().filter(|producer| plan.readers(*producer).all(is_done)) {
             let outputs = plan.stage(producer).outputs.len() as u32;
-            for attempt in self.made.remove(&producer).unwrap_or_default() {
-                for path in (0..outputs).map(|output| edge_path(&self.folder, &attempt, output)) {
+            for attempt in self.attempts.keys().filter(|attempt| attempt.task.stage == producer) {
+                for path in (0..outputs).map(|output| edge_path(&self.folder, attempt, output)) {
                     if !self.residents.release(&path) {
                         // Empty outputs have no file, and what stays goes with the folder.
                         let _ = std::fs::remove_file(path);

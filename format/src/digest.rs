@@ -57,7 +57,7 @@ impl RecordDigest {
     pub fn value(&self) -> u32 {
         match self {
             RecordDigest::InOrder(crc) => crc.value(),
-            RecordDigest::AnyOrder(sum) => (sum >> 32) as u32 ^ *sum as u32,
+            RecordDigest::AnyOrder(sum) => folded(*sum),
         }
     }
 
@@ -65,6 +65,11 @@ impl RecordDigest {
     pub fn restart(&mut self) {
         *self = RecordDigest::new(matches!(self, RecordDigest::AnyOrder(_)));
     }
+}
+
+/// The digest that a sum of hashes is.
+pub fn folded(sum: u64) -> u32 {
+    (sum >> 32) as u32 ^ sum as u32
 }
 
 impl Default for RecordDigest {

@@ -123,7 +123,7 @@ impl Scratch {
         let lives = fs::read_dir(self.root.join(JOBS)).into_iter().flatten().flatten();
         let folders = lives.map(|life| life.path().join(names::job_folder(job)));
         let moved = folders.filter_map(|folder| {
-            let aside = self.root.join(TRASH).join(format!("job-{}", uuid::Uuid::now_v7().simple()));
+            let aside = self.in_trash("job");
             match fs::rename(&folder, &aside) {
                 Ok(()) => Some(aside),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
@@ -153,10 +153,15 @@ impl Scratch {
         let trash = self.root.join(TRASH);
         fs::create_dir_all(&trash)?;
         let jobs = self.root.join(JOBS);
-        match fs::rename(&jobs, trash.join(format!("jobs-{}", uuid::Uuid::now_v7().simple()))) {
+        match fs::rename(&jobs, self.in_trash("jobs")) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => fs::create_dir_all(&jobs),
         }
+    }
+
+    /// A new name for what is set aside.
+    fn in_trash(&self, what: &str) -> PathBuf {
+        self.root.join(TRASH).join(format!("{what}-{}", uuid::Uuid::now_v7().simple()))
     }
 
     /// Deletes what was set aside. May take a while; nothing waits for it.

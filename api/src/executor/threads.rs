@@ -50,20 +50,14 @@ impl<T: Send + 'static> Threads<T> {
 
 impl<T> Queue<T> {
     fn next(&self) -> T {
-        let mut waiting = lock(&self.waiting);
         loop {
-            match waiting.pop_front() {
-                Some(next) => return next,
-                None => {
-                    let woken = self.more.wait_timeout(waiting, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner);
-                    waiting = woken.0;
-                    if woken.1.timed_out() && waiting.is_empty() {
-                        drop(waiting);
-                        while rayon::yield_now() == Some(rayon::Yield::Executed) {}
-                        waiting = lock(&self.waiting);
-                    }
-                }
+            let waiting = self.more.wait_timeout_while(lock(&self.waiting), LOOK_EVERY, |waiting| waiting.is_empty());
+            let (mut waiting, _) = waiting.unwrap_or_else(PoisonError::into_inner);
+            if let Some(next) = waiting.pop_front() {
+                return next;
             }
+            drop(waiting);
+            while rayon::yield_now() == Some(rayon::Yield::Executed) {}
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::PublishedTask;
 use prost::Message;
+use std::fmt::Debug;
 use windrow_model::{BadRecord, DatasetChunk, Epoch, JobId, JobSpec, StageId, TaskId};
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, RestoredSplit, RestoredTask, StageChunks};
@@ -80,31 +81,21 @@ pub fn decode_collected(bytes: &[u8]) -> Result<Collected, Wrong> {
 /// For fuzzers: whatever reads is written and reads the same; nothing panics.
 pub fn check_row(kind: u8, bytes: &[u8]) {
     match kind % 5 {
-        0 => {
-            if let Ok(spec) = decode_spec(bytes) {
-                assert_eq!(decode_spec(&encode_spec(&spec)), Ok(spec));
-            }
-        }
-        1 => {
-            if let Ok(split) = decode_split(bytes) {
-                assert_eq!(decode_split(&encode_split(&split)), Ok(split));
-            }
-        }
-        2 => {
-            if let Ok(published) = decode_published(bytes) {
-                assert_eq!(decode_published(&encode_published(&published)), Ok(published));
-            }
-        }
-        3 => {
-            if let Ok(collected) = decode_collected(bytes) {
-                assert_eq!(decode_collected(&encode_collected(&collected)), Ok(collected));
-            }
-        }
-        _ => {
-            if let Some(task) = task_of(bytes) {
-                assert_eq!(task_of(&task_key(task)), Some(task));
-            }
-        }
+        0 => check(bytes, decode_spec, encode_spec),
+        1 => check(bytes, decode_split, encode_split),
+        2 => check(bytes, decode_published, encode_published),
+        3 => check(bytes, decode_collected, encode_collected),
+        _ => check(bytes, |bytes| task_of(bytes).ok_or(()), |task| task_key(*task)),
+    }
+}
+
+fn check<T: Debug + PartialEq, E: Debug + PartialEq>(
+    bytes: &[u8],
+    decode: impl Fn(&[u8]) -> Result<T, E>,
+    encode: impl Fn(&T) -> Vec<u8>,
+) {
+    if let Ok(row) = decode(bytes) {
+        assert_eq!(decode(&encode(&row)), Ok(row));
     }
 }
 

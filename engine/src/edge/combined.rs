@@ -8,6 +8,7 @@ use super::{EdgeResult, EdgeSpec, PlainEdge};
 use crate::accumulate::Accumulate;
 use crate::combine::{Folding, Key, Refused, Table, Waited, history};
 use crate::error::{EngineError, Result};
+use windrow_format::digest;
 
 /// The table is on trial until it needs more than this: about what the second cache holds.
 const TRIAL_BYTES: usize = 1 << 20;
@@ -159,7 +160,6 @@ impl<A: Accumulate> CombinedEdge<A> {
             history::note(&self.spec.identity, self.keys);
         }
         drop(self.folding);
-        let digest = (self.digest >> 32) as u32 ^ self.digest as u32;
-        self.out.finish_with(Some(digest))
+        self.out.finish_with(Some(digest::folded(self.digest)))
     }
 }

@@ -60,27 +60,18 @@ impl BlockLog {
         (self.runs, self.spill.as_ref().map_or(0, |s| s.length))
     }
 
-    /// A buffer for the block after one of so many bytes.
-    pub fn buffer(&self, bytes: usize) -> Vec<u8> {
-        recycle::take_buffer(bytes)
-    }
-
-    fn keep(&self, buffer: Vec<u8>) {
-        recycle::give_buffer(buffer);
-    }
-
     /// Adds a block.
     pub fn add(&mut self, partition: u32, sealed: Sealed) -> Result<()> {
-        let sealed = if sealed.header.codec == Codec::None { sealed } else { self.shrunk(sealed) };
+        let sealed = if sealed.header.codec == Codec::None { sealed } else { Self::shrunk(sealed) };
         self.bytes += sealed.memory();
         self.blocks.push((partition, sealed));
         if self.bytes > self.bytes_max { self.spill() } else { Ok(()) }
     }
 
     /// A compressed block in as many bytes as it needs.
-    fn shrunk(&mut self, sealed: Sealed) -> Sealed {
+    fn shrunk(sealed: Sealed) -> Sealed {
         let small = sealed.to_exact();
-        self.keep(sealed.into_buffer());
+        recycle::give_buffer(sealed.into_buffer());
         small
     }
 
@@ -115,7 +106,7 @@ impl BlockLog {
             spill.append(*partition, sealed.header, &[sealed.as_slice()])?;
         }
         for (_, sealed) in blocks {
-            self.keep(sealed.into_buffer());
+            recycle::give_buffer(sealed.into_buffer());
         }
         Ok(())
     }
@@ -160,7 +151,7 @@ impl BlockLog {
             written.map_err(EngineError::file(path))?;
         }
         for (_, sealed) in std::mem::take(&mut self.blocks) {
-            self.keep(sealed.into_buffer());
+            recycle::give_buffer(sealed.into_buffer());
         }
         Ok(())
     }

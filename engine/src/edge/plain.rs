@@ -4,8 +4,9 @@ use super::log::BlockLog;
 use super::{EdgeResult, EdgeSpec};
 use crate::error::{EngineError, Result};
 use crate::partition::{Partitioning, Router};
+use crate::recycle;
 use windrow_format::block::{self, HEADER_BYTES, Identity, RAW_TARGET};
-use windrow_format::codec::Compressor;
+use windrow_format::codec::{Codec, Compressor};
 use windrow_format::lane::Lane;
 use windrow_format::shuffle::BlockFile;
 
@@ -96,8 +97,10 @@ impl PlainEdge {
         }
         let partition = self.first + at as u32;
         let identity = Identity { partition, ..self.spec.identity };
-        let memory = if last { 0 } else { lane.memory() };
-        let sealed = lane.seal(&identity, &mut self.compressor, self.log.buffer(memory));
+        // A compressed block goes into it.
+        let needs_none = last && self.spec.codec == Codec::None;
+        let spare = if needs_none { Vec::new() } else { recycle::take_buffer(lane.memory()) };
+        let sealed = lane.seal(&identity, &mut self.compressor, spare);
         self.log.add(partition, sealed)
     }
 
