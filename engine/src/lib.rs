@@ -20,7 +20,6 @@ pub mod mapped;
 mod merge;
 pub mod partition;
 mod pieces;
-mod prefetch;
 pub mod recycle;
 mod region;
 mod resident;

@@ -5,10 +5,10 @@
 use crate::combine::arena::Arena;
 use crate::combine::slots::{Key, Slot, Slots};
 use crate::error::{EngineError, Result};
-use crate::prefetch;
 use crate::region::{self, Region};
 use crate::segments::Concat;
 use std::path::Path;
+use windrow_format::prefetch;
 
 /// Words in front of a value: the next value of its key, and its length.
 const HEAD_WORDS: usize = 1;

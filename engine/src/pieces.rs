@@ -4,16 +4,20 @@
 //! which counts. Every piece begins at a page of its own in the common range, so that a page tells the piece.
 
 use crate::mapped::MappedFile;
-use crate::sort::Keys;
+use crate::sort::{Entry, Keys, PREFETCH};
 use std::ops::Range;
 use std::sync::Arc;
-use windrow_format::block;
+use windrow_format::{block, prefetch};
 
 const PAGE_BITS: u32 = 12;
 /// What may lie between two blocks of records: at least a header.
 const HEADER_MAX: usize = 64;
 /// Neighbouring blocks of a mapped segment are one piece up to this size.
 const MAPPED_MAX: usize = 64 << 20;
+/// Bytes of a line of the processor's caches; a smaller one costs nothing but hints.
+const LINE: usize = 64;
+/// Of longer records the processor itself finds that they are read from front to back.
+const PREFETCH_MAX: usize = 512;
 
 /// Blocks of records.
 #[derive(Default)]
@@ -118,12 +122,32 @@ impl Pieces {
         }
     }
 
-    /// Asks the processor for a record ahead of its use: the first two lines of it.
+    /// Asks the processor for records that are read soon: those behind the one at this place in an order.
     #[inline]
-    pub fn prefetch_record(&self, at: u32) {
+    pub fn prefetch_ahead(&self, entries: &[Entry], at: usize) {
+        if let Some(far) = entries.get(at + PREFETCH) {
+            self.prefetch_start(far.at);
+        }
+        if let Some(near) = entries.get(at + PREFETCH / 2) {
+            self.prefetch_rest(near.at);
+        }
+    }
+
+    /// Asks the processor for the beginning of a record, which [`prefetch_rest`](Self::prefetch_rest) reads.
+    #[inline]
+    fn prefetch_start(&self, at: u32) {
+        prefetch::read(self.from(at).as_ptr());
+    }
+
+    /// Asks the processor for what a record has behind its first line, as far as that is worth while.
+    #[inline]
+    fn prefetch_rest(&self, at: u32) {
         let bytes = self.from(at);
-        crate::prefetch::read(bytes.as_ptr());
-        crate::prefetch::read(bytes[bytes.len().min(65) - 1..].as_ptr());
+        if let Ok((key, key_length, value_length)) = block::read_lengths(bytes, 0) {
+            let end = (key + key_length + value_length).min(bytes.len()).min(PREFETCH_MAX);
+            let first_line = LINE - bytes.as_ptr().addr() % LINE;
+            (first_line..end).step_by(LINE).for_each(|at| prefetch::read(bytes[at..].as_ptr()));
+        }
     }
 }
 
@@ -134,6 +158,6 @@ impl Keys for Pieces {
     }
     #[inline]
     fn prefetch(&self, at: u32) {
-        crate::prefetch::read(self.from(at).as_ptr());
+        prefetch::read(self.from(at).as_ptr());
     }
 }

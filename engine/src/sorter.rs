@@ -9,7 +9,7 @@ use crate::pieces::Pieces;
 use crate::region::Region;
 use crate::run::{Copied, Runs};
 use crate::segments::{Pairs, Stop};
-use crate::sort::{self, Entry, PREFETCH};
+use crate::sort::{self, Entry};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,9 +91,7 @@ impl Sorter {
         sort::by_key(entries, pieces);
         runs.spill(|out| {
             for (i, entry) in entries.iter().enumerate() {
-                if let Some(ahead) = entries.get(i + PREFETCH) {
-                    pieces.prefetch_record(ahead.at);
-                }
+                pieces.prefetch_ahead(entries, i);
                 let (key, value) = pieces.record(entry.at);
                 out.push(key, value)?;
             }
@@ -146,9 +144,7 @@ impl Pairs for InPlace {
     #[inline]
     fn advance(&mut self) -> Result<()> {
         let entries = &self.entries.as_slice()[..self.used];
-        if let Some(ahead) = entries.get(self.next + PREFETCH) {
-            self.pieces.prefetch_record(ahead.at);
-        }
+        self.pieces.prefetch_ahead(entries, self.next);
         self.next += usize::from(self.next < self.used);
         Ok(())
     }

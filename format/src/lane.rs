@@ -6,9 +6,12 @@
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
 use crate::codec::{Codec, Compressor};
 use crate::digest::RecordDigest;
+use crate::prefetch;
 
 /// First size of a lane's buffer.
 const START_BYTES: usize = 1 << 10;
+/// Bytes of a line of the processor's caches; a wrong number costs nothing but hints.
+const LINE: usize = 64;
 
 /// A finished block: header and payload are the first `length` bytes.
 #[derive(Debug)]
@@ -153,6 +156,12 @@ impl Lane {
         copy(&mut to[n + key.len()..], value);
         self.end = end;
         self.records += 1;
+        // Many other lanes get records before this one does, more than the processor itself can keep track of.
+        if end - start > LINE {
+            let next = self.bytes.as_ptr().wrapping_add(end);
+            prefetch::read(next.wrapping_add(LINE));
+            prefetch::read(next.wrapping_add(2 * LINE));
+        }
     }
 
     #[cold]

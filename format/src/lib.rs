@@ -15,6 +15,7 @@ pub mod durable;
 pub mod lane;
 pub mod manifest;
 pub mod names;
+pub mod prefetch;
 pub mod quota;
 pub mod segment;
 pub mod shuffle;

@@ -8,10 +8,10 @@
 
 use crate::hash::{hash_long, hash_short};
 use crate::key::short;
-use crate::prefetch;
 use crate::region::{Plain, Region};
 use std::mem::{MaybeUninit, needs_drop};
 use std::num::NonZeroU64;
+use windrow_format::prefetch;
 
 /// Longest key that is kept in its slot.
 const SHORT_MAX: usize = 16;
