@@ -88,7 +88,7 @@ impl Sorter {
             return Ok(());
         }
         let entries = &mut entries.as_mut_slice()[..*used];
-        sort::by_key(entries, pieces);
+        sort::by_key_with_help(entries, pieces);
         runs.spill(|out| {
             for (i, entry) in entries.iter().enumerate() {
                 pieces.prefetch_ahead(entries, i);
@@ -106,7 +106,7 @@ impl Sorter {
     pub fn finish(mut self) -> Result<Sorted> {
         if self.runs.is_empty() {
             let Sorter { mut entries, used, pieces, .. } = self;
-            sort::by_key(&mut entries.as_mut_slice()[..used], &pieces);
+            sort::by_key_with_help(&mut entries.as_mut_slice()[..used], &pieces);
             return Ok(Sorted { pairs: Box::new(InPlace { entries, used, pieces, next: 0 }), spilled: (0, 0) });
         }
         self.spill()?;
