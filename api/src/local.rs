@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use windrow_engine::{LocalSegment, Residents, recycle};
+use windrow_engine::{LocalSegment, Memory, Residents, recycle};
 use windrow_format::codec::Codec;
 use windrow_format::durable::Durability;
 use windrow_format::{manifest, names};
@@ -43,9 +43,6 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// Tasks of a run that is over are waited for no longer than this.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
-/// This part of the memory is for outputs whose readers have not come yet.
-const RESIDENT_PART: usize = 4;
-
 /// What the loop waits for.
 enum Message {
     Event(Box<Event>),
@@ -63,15 +60,15 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         .build()
         .map_err(|e| Error::new(Code::Internal, format!("cannot start {} threads: {e}", options.threads)))?;
     watch_signals(sender.clone())?;
-    let memory = recycle::reserve(options.memory_bytes as usize);
-    let residents = memory / RESIDENT_PART;
+    let memory = Memory::new(usize::try_from(options.memory_bytes).unwrap_or(usize::MAX), options.threads);
+    recycle::attach(&memory);
     let durability = if options.durable { Durability::Sync } else { Durability::NoSync };
     let run = Run {
         job,
         program: Arc::new(program),
         folder: scratch.folder.clone(),
-        memory: (memory - residents) / options.threads,
-        residents: Arc::new(Residents::new(residents)),
+        residents: Arc::new(Residents::new(memory.clone())),
+        memory,
         durability,
         started: Instant::now(),
         scheduler: Scheduler::new(Config { lease_ms: u64::MAX, ..Config::default() }, Epoch(1)),
@@ -89,8 +86,7 @@ struct Run {
     job: JobId,
     program: Arc<Program>,
     folder: PathBuf,
-    /// Bytes for each task.
-    memory: usize,
+    memory: Arc<Memory>,
     residents: Arc<Residents>,
     durability: Durability,
     started: Instant,
@@ -291,11 +287,11 @@ impl Run {
         let cancelled = Arc::new(AtomicBool::new(false));
         self.attempts.insert(task.attempt, cancelled.clone());
         self.running += 1;
-        let (program, sender, memory) = (self.program.clone(), self.sender.clone(), self.memory);
+        let (program, sender, memory) = (self.program.clone(), self.sender.clone(), self.memory.clone());
         let (root, residents) = (self.folder.clone(), self.residents.clone());
         self.pool.spawn_fifo(move || {
             let attempt = task.attempt;
-            let event = match execute(&program, &task, &root, memory, &residents, &cancelled) {
+            let event = match execute(&program, &task, &root, &memory, &residents, &cancelled) {
                 Ok(report) => Event::AttemptDone { worker: WORKER, attempt, report },
                 Err(e) => Event::AttemptFailed { worker: WORKER, attempt, failure: *e.failure },
             };
@@ -340,7 +336,7 @@ fn execute(
     program: &Program,
     task: &Task,
     root: &Path,
-    memory: usize,
+    memory: &Arc<Memory>,
     residents: &Arc<Residents>,
     cancelled: &AtomicBool,
 ) -> Result<TaskReport, TaskError> {

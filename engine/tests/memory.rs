@@ -4,7 +4,7 @@
 use std::path::Path;
 use windrow_engine::{
     Accumulate, Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Folder, GroupArena, Identity, LocalSegment,
-    Partitioning, PlainEdge, open_concat, open_sorted,
+    Partitioning, PlainEdge, Share, open_concat, open_sorted,
 };
 
 /// Small where the code is slow.
@@ -59,7 +59,7 @@ fn spec(folder: &Path, codec: Codec) -> EdgeSpec {
         identity,
         partitioning: Partitioning::Hash(4),
         codec,
-        memory: BUDGET,
+        share: Share::alone(BUDGET, 2),
         any_order: false,
         residents: None,
     }
@@ -103,7 +103,7 @@ fn fifty_times_the_budget_stays_within_the_budget() {
         watch.look();
         assert_eq!(result.segments.iter().map(|s| s.records).sum::<u64>(), n);
         // The reader sorts all of it, which was spilled before.
-        let sorted = open_sorted(local(&spec, &result), folder.path(), BUDGET, &alive).unwrap();
+        let sorted = open_sorted(local(&spec, &result), folder.path(), &Share::alone(BUDGET, 1), &alive).unwrap();
         watch.look();
         assert!(sorted.spilled.0 >= 3);
         let mut merged = sorted.pairs;
@@ -142,7 +142,7 @@ fn fifty_times_the_budget_stays_within_the_budget() {
         let result = edge.finish().unwrap();
         assert!(result.runs > 5);
         watch.look();
-        let mut folder = Folder::new(Sum, folder.path(), BUDGET, 1 << 30).unwrap();
+        let mut folder = Folder::new(Sum, folder.path(), &Share::alone(BUDGET, 1), 1 << 30).unwrap();
         let mut read = 0u64;
         open_concat(local(&spec, &result))
             .unwrap()
@@ -170,7 +170,7 @@ fn fifty_times_the_budget_stays_within_the_budget() {
     }
 
     let mut watch = watch();
-    let mut arena = GroupArena::new(folder.path(), BUDGET);
+    let mut arena = GroupArena::new(folder.path(), &Share::alone(BUDGET, 1));
     for _ in 0..2 {
         for i in 0..10 * BUDGET / 1000 {
             arena.alloc(&[i as u8; 1000]);

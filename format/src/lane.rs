@@ -253,6 +253,12 @@ impl Lane {
     pub fn into_buffer(self) -> Vec<u8> {
         self.bytes
     }
+
+    /// Begins anew with a small buffer; no block may be open.
+    pub fn drop_buffer(&mut self) {
+        assert!(self.records == 0, "no record is left behind");
+        self.bytes = Vec::new();
+    }
 }
 
 /// Whether the keys of a whole segment ascend, as its last block says. Reads every header and no payload.

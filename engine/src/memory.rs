@@ -1,0 +1,429 @@
+//! Who may hold how much of a process's memory.
+//!
+//! A quarter of the limit is guaranteed: divided by the slots, and what a slot's task gets by its consumers. It is never lent, so
+//! every consumer can always work with its floor. The rest is a pool, first come, first served. A consumer that finds the pool
+//! empty is refused and spills; if another holds more of the pool and can spill, that one is asked to, and sees it when it looks next.
+//! Nobody waits for anybody. (Spark's memory manager, whose tasks wait for their least part, is the nearest relative.)
+//!
+//! What cannot spill once it is complete (a sorted input, a folded one, a table for look-ups, the values of a key) takes no more of
+//! the pool than an equal part for each running task: nobody could ask it for more back.
+
+use crate::recycle;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// This part of the limit is guaranteed to the slots.
+const GUARANTEED_PART: usize = 4;
+/// Kept outputs may have this part of the limit if there is that much; beyond it they leave as much free.
+const RESIDENT_PART: usize = 4;
+/// Used memory that waits for its next use: more than this part saves nothing.
+const RECYCLED_PART: usize = 16;
+/// Consumers ask for this part of the limit at a time …
+const STEP_PART: usize = 64;
+/// … but for no more than this.
+const STEP_MAX: usize = 1 << 20;
+
+/// The memory of one process.
+#[derive(Debug)]
+pub struct Memory {
+    limit: usize,
+    slots: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes of the pool that nobody has. Negative while a least amount is held that was not there.
+    free: isize,
+    /// Slots whose guaranteed part no task has.
+    idle: usize,
+    /// Running tasks.
+    running: usize,
+    /// Bytes of kept outputs.
+    resident: usize,
+    /// Bytes that wait for their next use.
+    recycled: usize,
+    next: u64,
+    claims: BTreeMap<u64, Held>,
+}
+
+/// What a claim has.
+#[derive(Debug)]
+struct Held {
+    task: u64,
+    bytes: usize,
+    floor: usize,
+    is_input: bool,
+    /// Whether it can spill.
+    spills: bool,
+    asked: Arc<AtomicBool>,
+}
+
+impl Held {
+    /// What so many bytes take from the pool.
+    fn of_pool(&self, bytes: usize) -> usize {
+        bytes.saturating_sub(self.floor)
+    }
+}
+
+/// Why a claim was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The pool is empty, and no other consumer that can spill holds more of it.
+    Largest,
+    /// The pool is empty, and the one that holds most of it has been asked to spill.
+    AnotherIsAsked,
+    /// A running task's inputs hold what is due to them.
+    Due,
+}
+
+impl Memory {
+    /// So many bytes for so many tasks at a time.
+    pub fn new(limit: usize, slots: usize) -> Arc<Memory> {
+        let slots = slots.max(1);
+        let memory = Memory { limit, slots, state: Mutex::default() };
+        let mut state = memory.state();
+        (state.free, state.idle) = (memory.pool() as isize, slots);
+        drop(state);
+        Arc::new(memory)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of it is complete before anything could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a slot's task has in any case.
+    fn part(&self) -> usize {
+        self.limit / GUARANTEED_PART / self.slots
+    }
+
+    /// Bytes that are not guaranteed to anybody.
+    pub fn pool(&self) -> usize {
+        self.limit - self.part() * self.slots
+    }
+
+    /// Bytes of the pool that nobody has.
+    pub fn free(&self) -> usize {
+        self.state().free.max(0) as usize
+    }
+
+    /// The share of a task that begins, with so many consumers. It ends when the share and all its claims are dropped. A task
+    /// beyond the number of slots has the pool alone.
+    pub fn begin(self: &Arc<Self>, consumers: usize) -> Share {
+        let mut state = self.state();
+        state.running += 1;
+        state.next += 1;
+        let has_slot = state.idle > 0;
+        state.idle -= usize::from(has_slot);
+        let part = if has_slot { self.part() } else { 0 };
+        Share(Arc::new(Task {
+            id: state.next,
+            memory: self.clone(),
+            has_slot,
+            floor: part / consumers.max(1),
+            left: AtomicUsize::new(part),
+            yielded: AtomicU64::new(0),
+        }))
+    }
+
+    /// Runs `f` until it has found room, at most once more after recycled memory has been given back. `f` says how much it lacks.
+    fn with_room<X>(&self, mut f: impl FnMut(&mut State) -> Result<X, usize>) -> Option<X> {
+        let mut state = self.state();
+        let lacks = match f(&mut state) {
+            Ok(x) => return Some(x),
+            Err(lacks) => lacks,
+        };
+        if lacks == 0 || state.recycled == 0 {
+            return None;
+        }
+        // It locks its own state first, then this one.
+        drop(state);
+        recycle::give_back(self, lacks);
+        f(&mut self.state()).ok()
+    }
+
+    fn grow(&self, id: u64, to: usize) -> Result<usize, bool> {
+        let step = (self.limit / STEP_PART).clamp(1, STEP_MAX);
+        let stepped = to.checked_next_multiple_of(step).unwrap_or(to);
+        let mut is_due = false;
+        let granted = self.with_room(|state| {
+            if state.exceeds_due(id, to, self.pool()) {
+                is_due = true;
+                return Err(0);
+            }
+            let fits = |state: &mut State, to| state.take(id, to, false).map(|()| to);
+            if !state.exceeds_due(id, stepped, self.pool()) && fits(state, stepped).is_ok() {
+                return Ok(stepped);
+            }
+            fits(state, to)
+        });
+        granted.ok_or(is_due)
+    }
+
+    /// Changes what kept outputs hold to what they turned out to need.
+    pub(crate) fn resize_resident(&self, from: usize, to: usize) {
+        let mut state = self.state();
+        state.resident = state.resident + to - from;
+        state.free += from as isize - to as isize;
+    }
+
+    /// As many bytes may wait for their next use, if nobody needs them.
+    pub(crate) fn recycled_max(&self) -> usize {
+        self.limit / RECYCLED_PART
+    }
+
+    /// Whether so many more bytes may wait for their next use.
+    pub(crate) fn take_recycled(&self, bytes: usize) -> bool {
+        let mut state = self.state();
+        let fits = state.free >= bytes as isize && state.recycled + bytes <= self.recycled_max();
+        if fits {
+            state.free -= bytes as isize;
+            state.recycled += bytes;
+        }
+        fits
+    }
+
+    pub(crate) fn return_recycled(&self, bytes: usize) {
+        let mut state = self.state();
+        state.free += bytes as isize;
+        state.recycled -= bytes;
+    }
+}
+
+impl State {
+    /// Whether an input would have more of the pool than is due to a running task's.
+    fn exceeds_due(&self, id: u64, to: usize, pool: usize) -> bool {
+        let Some(mine) = self.claims.get(&id).filter(|held| held.is_input) else { return false };
+        let others =
+            self.claims.iter().filter(|(other, held)| **other != id && held.is_input && held.task == mine.task);
+        let others: usize = others.map(|(_, held)| held.of_pool(held.bytes)).sum();
+        let wanted = mine.of_pool(to);
+        wanted > 0 && others + wanted > pool.saturating_sub(self.resident) / self.running.max(1)
+    }
+
+    /// Lets a claim hold so many bytes, even if they are not there if it must. An error says how many lack.
+    fn take(&mut self, id: u64, to: usize, must: bool) -> Result<(), usize> {
+        let State { free, claims, .. } = self;
+        let Some(held) = claims.get_mut(&id) else { return Ok(()) };
+        let more = held.of_pool(to) as isize - held.of_pool(held.bytes) as isize;
+        if more > *free && more > 0 && !must {
+            return Err(more.saturating_sub(*free) as usize);
+        }
+        *free -= more;
+        held.bytes = to;
+        Ok(())
+    }
+
+    fn ask_largest(&self, id: u64, to: usize) -> Refused {
+        let mine = self.claims.get(&id).map_or(0, |held| held.of_pool(to));
+        let others = self.claims.iter().filter(|(other, held)| **other != id && held.spills);
+        match others.map(|(_, held)| held).max_by_key(|held| held.of_pool(held.bytes)) {
+            Some(largest) if largest.of_pool(largest.bytes) > mine => {
+                largest.asked.store(true, Relaxed);
+                Refused::AnotherIsAsked
+            }
+            _ => Refused::Largest,
+        }
+    }
+}
+
+/// What a running task has: a guaranteed part for its consumers, and access to the pool.
+#[derive(Clone, Debug)]
+pub struct Share(Arc<Task>);
+
+#[derive(Debug)]
+struct Task {
+    id: u64,
+    memory: Arc<Memory>,
+    has_slot: bool,
+    /// For each consumer.
+    floor: usize,
+    /// What of the guaranteed part no claim has.
+    left: AtomicUsize,
+    /// Times that consumers have spilled because others asked.
+    yielded: AtomicU64,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let mut state = self.memory.state();
+        state.running -= 1;
+        state.idle += usize::from(self.has_slot);
+    }
+}
+
+impl Share {
+    /// All of a process that has so many bytes and one task with so many consumers.
+    pub fn alone(limit: usize, consumers: usize) -> Share {
+        Memory::new(limit, 1).begin(consumers)
+    }
+
+    /// A consumer that can spill at any time.
+    pub fn output(&self) -> Claim {
+        self.claim(false)
+    }
+
+    /// A consumer that cannot spill once it is complete.
+    pub fn input(&self) -> Claim {
+        self.claim(true)
+    }
+
+    fn claim(&self, is_input: bool) -> Claim {
+        let Task { id: task, memory, floor, left, .. } = &*self.0;
+        // Told to succeed always.
+        let had = left.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(*floor))).unwrap_or(0);
+        let floor = had.min(*floor);
+        let asked = Arc::new(AtomicBool::new(false));
+        let mut state = memory.state();
+        state.next += 1;
+        let id = state.next;
+        let held = Held { task: *task, bytes: 0, floor, is_input, spills: true, asked: asked.clone() };
+        state.claims.insert(id, held);
+        Claim { share: self.clone(), id, floor, held: 0, asked }
+    }
+
+    /// Times that this task's consumers have spilled because others asked.
+    pub fn yielded(&self) -> u64 {
+        self.0.yielded.load(Relaxed)
+    }
+}
+
+/// What one consumer of a task holds. It goes back when it is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    share: Share,
+    id: u64,
+    floor: usize,
+    held: usize,
+    asked: Arc<AtomicBool>,
+}
+
+impl Claim {
+    fn memory(&self) -> &Memory {
+        &self.share.0.memory
+    }
+
+    /// Bytes that it may use.
+    #[inline]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Bytes that it gets in any case.
+    pub fn floor(&self) -> usize {
+        self.floor
+    }
+
+    /// Bytes that it could hold if nobody else had any of the pool.
+    pub fn most(&self) -> usize {
+        self.floor + self.memory().pool()
+    }
+
+    /// Whether another consumer wants this one to spill.
+    #[inline]
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Relaxed)
+    }
+
+    /// Whether so many bytes may be used, asking for more if need be; false: spill.
+    #[inline]
+    pub fn cover(&mut self, bytes: usize) -> bool {
+        (bytes <= self.held || self.grow(bytes).is_ok()) && !self.is_asked()
+    }
+
+    /// Asks to hold so many bytes; may get a few more.
+    #[cold]
+    #[inline(never)]
+    pub fn grow(&mut self, to: usize) -> Result<(), Refused> {
+        self.grow_quietly(to).map_err(|is_due| match is_due {
+            true => Refused::Due,
+            false => self.memory().state().ask_largest(self.id, to),
+        })
+    }
+
+    /// The same, but asks nobody to spill. An error says whether no more is due.
+    pub fn grow_quietly(&mut self, to: usize) -> Result<(), bool> {
+        if to > self.held {
+            self.held = self.memory().grow(self.id, to)?;
+        }
+        Ok(())
+    }
+
+    /// Holds so many bytes even if they are not there: the least with which its consumer works at all.
+    pub fn force(&mut self, bytes: usize) {
+        if self.grow_quietly(bytes).is_err() {
+            // Told that it must, it does.
+            let _ = self.memory().state().take(self.id, bytes, true);
+            self.held = bytes;
+        }
+    }
+
+    /// Holds what there is, up to so many bytes; in halves of what it lacks.
+    pub fn grow_towards(&mut self, bytes: usize) {
+        let sure = self.held.max(self.floor);
+        let mut to = bytes;
+        // The floor is refused to nobody.
+        while self.grow_quietly(to).is_err() && to > sure {
+            to = sure + (to - sure) / 2;
+        }
+    }
+
+    /// Gives back all but so many bytes.
+    pub fn shrink(&mut self, to: usize) {
+        if to < self.held {
+            // Less is always there.
+            let _ = self.memory().state().take(self.id, to, true);
+            self.held = to;
+        }
+    }
+
+    /// What was asked for has been given back.
+    pub fn answer(&mut self) {
+        if self.asked.swap(false, Relaxed) {
+            self.share.0.yielded.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// From now on it cannot spill.
+    pub fn stay(&mut self) {
+        let mut state = self.share.0.memory.state();
+        if let Some(held) = state.claims.get_mut(&self.id) {
+            held.spills = false;
+        }
+        self.asked.store(false, Relaxed);
+    }
+
+    /// Passes bytes of this claim on to outputs that are kept, if they may hold them.
+    pub(crate) fn keep(&mut self, bytes: usize) -> bool {
+        let (left, id) = (self.held.saturating_sub(bytes), self.id);
+        let memory = self.memory();
+        let part = memory.limit / RESIDENT_PART;
+        let kept = memory.with_room(|state| {
+            let Some(held) = state.claims.get_mut(&id) else { return Err(0) };
+            let returned = held.of_pool(held.bytes) - held.of_pool(left);
+            let free = state.free + returned as isize - bytes as isize;
+            let is_plenty = free + state.recycled as isize >= part as isize;
+            if free < 0 || (state.resident + bytes > part && !is_plenty) {
+                return Err(free.min(0).unsigned_abs());
+            }
+            held.bytes = left;
+            state.free = free;
+            state.resident += bytes;
+            Ok(())
+        });
+        if kept.is_some() {
+            self.held = left;
+        }
+        kept.is_some()
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.shrink(0);
+        self.share.0.memory.state().claims.remove(&self.id);
+        self.share.0.left.fetch_add(self.floor, Relaxed);
+    }
+}
