@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use threads::Threads;
-use windrow_engine::{LocalSegment, Memory, recycle};
+use windrow_engine::{LocalSegment, Memory};
 use windrow_format::codec::Codec;
 use windrow_format::quota::Quota;
 use windrow_model::{AttemptId, Code, Digest, Task, TaskInput};
@@ -63,8 +63,7 @@ fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
         return Err(Error::new(Code::ExecutorProtocol, "the worker did not begin with a setup"));
     };
     let threads = (setup.threads as usize).max(1);
-    let memory = Memory::new(usize::try_from(setup.memory_bytes).unwrap_or(usize::MAX), threads);
-    recycle::attach(&memory);
+    let memory = Memory::of_process(setup.memory_bytes, threads);
     let quota_bytes = match setup.scratch_quota_bytes {
         0 => u64::MAX,
         bytes => bytes,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use windrow_engine::{LocalSegment, Memory, Residents, recycle};
+use windrow_engine::{LocalSegment, Memory, Residents};
 use windrow_format::codec::Codec;
 use windrow_format::durable::Durability;
 use windrow_format::{manifest, names};
@@ -60,8 +60,7 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         .build()
         .map_err(|e| Error::new(Code::Internal, format!("cannot start {} threads: {e}", options.threads)))?;
     watch_signals(sender.clone())?;
-    let memory = Memory::new(usize::try_from(options.memory_bytes).unwrap_or(usize::MAX), options.threads);
-    recycle::attach(&memory);
+    let memory = Memory::of_process(options.memory_bytes, options.threads);
     let durability = if options.durable { Durability::Sync } else { Durability::NoSync };
     let run = Run {
         job,

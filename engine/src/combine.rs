@@ -16,6 +16,7 @@ pub use slots::Key;
 
 use crate::accumulate::Accumulate;
 use crate::error::Result;
+use crate::heap;
 use crate::memory::Claim;
 use crate::sort::{self, Entry, Keys};
 use arena::Arena;
@@ -245,9 +246,7 @@ impl<A: Accumulate> Table<A> {
     /// would not have fitted grow now, when there is nothing to move.
     pub fn clear(&mut self) {
         let more = 2 * (self.arena.bytes() + self.heap);
-        self.slots.clear();
-        self.arena.clear();
-        self.heap = 0;
+        self.empty();
         let count = 2 * self.slots.len();
         if self.claim.is_asked() {
             self.release();
@@ -265,11 +264,15 @@ impl<A: Accumulate> Table<A> {
     /// Drops all keys and gives the memory back, as far as the system allows.
     pub fn release(&mut self) {
         self.cramped = false;
-        self.slots.clear();
-        self.arena.clear();
-        self.heap = 0;
+        self.empty();
         self.release_slots();
         self.claim.shrink(self.held(self.slots.len()));
+    }
+
+    fn empty(&mut self) {
+        self.slots.clear();
+        self.arena.clear();
+        heap::freed(std::mem::take(&mut self.heap));
     }
 
     fn release_slots(&mut self) {

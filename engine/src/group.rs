@@ -8,6 +8,7 @@ mod spill_file;
 
 use crate::error::EngineError;
 use crate::memory::{Claim, Share};
+use crate::recycle;
 use spill_file::SpillFile;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -95,6 +96,7 @@ impl GroupArena {
                 break;
             };
             chunks.heap_bytes -= chunk.capacity();
+            recycle::free_buffer(chunk);
         }
         chunks.claim.shrink(kept);
         self.left.set(0);

@@ -14,6 +14,7 @@ pub mod error;
 mod folder;
 pub mod group;
 pub mod hash;
+mod heap;
 mod key;
 mod lookup;
 pub mod mapped;

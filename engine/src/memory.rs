@@ -13,12 +13,16 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// This part of a process's memory is for what nobody counts: stacks, code's own data, what the heap has free.
+const UNCOUNTED_PART: usize = 16;
 /// This part of the limit is guaranteed to the slots.
 const GUARANTEED_PART: usize = 4;
 /// Kept outputs may have this part of the limit if there is that much; beyond it they leave as much free.
 const RESIDENT_PART: usize = 4;
-/// Used memory that waits for its next use: more than this part saves nothing.
-const RECYCLED_PART: usize = 16;
+/// Used memory that waits for its next use may have this part: it is there for whoever asks, but an idle process should be small.
+const RECYCLED_PART: usize = 4;
+/// Of what the heap has free no more than this part stays there.
+const HEAP_PART: usize = 32;
 /// Consumers ask for this part of the limit at a time …
 const STEP_PART: usize = 64;
 /// … but for no more than this.
@@ -79,6 +83,14 @@ pub enum Refused {
 }
 
 impl Memory {
+    /// The memory of this process, which may have so many bytes of its own. What waits for its next use is a part of it.
+    pub fn of_process(bytes: u64, slots: usize) -> Arc<Memory> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let memory = Memory::new(bytes - bytes / UNCOUNTED_PART, slots);
+        recycle::attach(&memory);
+        memory
+    }
+
     /// So many bytes for so many tasks at a time.
     pub fn new(limit: usize, slots: usize) -> Arc<Memory> {
         let slots = slots.max(1);
@@ -167,6 +179,11 @@ impl Memory {
         let mut state = self.state();
         state.resident = state.resident + to - from;
         state.free += from as isize - to as isize;
+    }
+
+    /// As many bytes may be free and still in the heap.
+    pub(crate) fn heap_max(&self) -> usize {
+        self.limit / HEAP_PART
     }
 
     /// As many bytes may wait for their next use, if nobody needs them.

@@ -3,6 +3,7 @@
 //! It counts as part of a process's [memory](crate::memory) from [`attach`] on; without that nothing is kept. It is what is given back
 //! first when somebody needs more. What is kept: buffers of blocks, and mapped regions, of which some are known to be empty tables.
 
+use crate::heap;
 use crate::memory::Memory;
 use memmap2::MmapMut;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,18 +77,24 @@ impl Kept {
     /// Drops memory until so many bytes less are kept, or none.
     fn drop_bytes(&mut self, bytes: usize) {
         let target = self.bytes.saturating_sub(bytes);
+        let mut freed = 0;
         while self.bytes > target {
             match self.buffers.pop() {
-                Some(buffer) => self.bytes -= buffer.capacity(),
-                None if !self.drop_oldest_map() => return,
+                Some(buffer) => {
+                    self.bytes -= buffer.capacity();
+                    freed += buffer.capacity();
+                }
+                None if !self.drop_oldest_map() => break,
                 None => {}
             }
         }
+        heap::freed(freed);
     }
 }
 
 /// From now on what is kept is a part of this memory.
 pub fn attach(memory: &Arc<Memory>) {
+    heap::keep_at_most(memory.heap_max());
     let mut kept = kept();
     let had = std::mem::take(&mut kept.granted);
     if let Some(before) = kept.memory.replace(memory.clone()) {
@@ -103,7 +110,8 @@ pub(crate) fn give_back(memory: &Memory, bytes: usize) {
     let mut kept = kept();
     if kept.memory.as_ref().is_some_and(|attached| std::ptr::eq(&**attached, memory)) {
         let spare = kept.granted.saturating_sub(kept.bytes);
-        kept.drop_bytes(bytes.saturating_sub(spare));
+        // Whoever asks will ask again.
+        kept.drop_bytes(bytes.max(memory.heap_max()).saturating_sub(spare));
         kept.settle(true);
     }
 }
@@ -125,13 +133,23 @@ pub fn take_buffer(bytes: usize) -> Vec<u8> {
 pub fn give_buffer(buffer: Vec<u8>) {
     // A buffer grows by doubling; one that has grown for a long record is of no use to others.
     if !(RAW_TARGET..=SLACK * (RAW_TARGET + HEADER_BYTES)).contains(&buffer.capacity()) {
-        return;
+        return free_buffer(buffer);
     }
     let mut kept = kept();
     if kept.has_room(buffer.capacity()) {
         kept.bytes += buffer.capacity();
         kept.buffers.push(buffer);
+    } else {
+        drop(kept);
+        free_buffer(buffer);
     }
+}
+
+/// Frees a buffer that nobody needs again.
+pub(crate) fn free_buffer(buffer: Vec<u8>) {
+    let bytes = buffer.capacity();
+    drop(buffer);
+    heap::freed(bytes);
 }
 
 /// A region of at least so many bytes with these contents, if there is one that is not much larger; one of empty slots is just
@@ -194,9 +212,9 @@ mod tests {
         assert_eq!(kept().bytes, size / 2, "what it has beyond what was asked for still counts");
         give_map(smaller.unwrap(), size / 2, Contents::Arbitrary);
         assert_eq!(kept().bytes, size);
-        (0..9).for_each(|_| give(size, Contents::Arbitrary));
-        give(11 << 20, Contents::Arbitrary);
-        assert!((size..=10 << 20).contains(&kept().bytes));
+        (0..15).for_each(|_| give(size, Contents::Arbitrary));
+        give(41 << 20, Contents::Arbitrary);
+        assert!((size..=40 << 20).contains(&kept().bytes));
         assert!(memory.free() < memory.pool());
         // Somebody needs all there is.
         let share = memory.begin(1);

@@ -8,7 +8,7 @@ use windrow_tests::program::{Daemon, command};
 /// Far less than the data of any case.
 const MEMORY: u64 = 16 << 20;
 /// Stacks, arenas of the allocator, a record of each thread, and what is looked at just then.
-const SLACK: u64 = 16 << 20;
+const SLACK: u64 = 8 << 20;
 /// Lines of the input.
 const LINES: u64 = 40;
 
