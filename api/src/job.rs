@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 /// impl Job for WordCount {
 ///     fn plan(&self, flow: &Flow) -> Result<()> {
 ///         flow.read(lines(&self.input))
-///             .map(|line, out| for word in line.split_ascii_whitespace() { out.emit(word, 1u64) })
+///             .map(|line, out| for word in words(line) { out.emit(word, 1u64) })
 ///             .combine(Sum)
 ///             .write(tsv(&self.output))
 ///     }

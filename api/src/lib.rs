@@ -15,7 +15,7 @@
 //! impl Job for WordCount {
 //!     fn plan(&self, flow: &Flow) -> Result<()> {
 //!         flow.read(lines(&self.input))
-//!             .map(|line, out| for word in line.split_ascii_whitespace() { out.emit(word, 1u64) })
+//!             .map(|line, out| for word in words(line) { out.emit(word, 1u64) })
 //!             .combine(Sum)
 //!             .write(tsv(&self.output))
 //!     }
@@ -52,6 +52,7 @@ mod job;
 mod leftovers;
 mod local;
 mod op;
+mod places;
 mod program;
 mod records;
 mod session;
@@ -61,6 +62,7 @@ mod source;
 mod supervise;
 mod task_run;
 mod values;
+mod words;
 
 pub mod client;
 pub mod prelude;
@@ -85,6 +87,7 @@ pub use sink::{Compression, FieldWriter, Fields, Sink};
 pub use source::{Block, Framing, RecordSink, Source};
 pub use values::Values;
 pub use windrow_model::{Code, Failure, JobOptions, JobState, JobStatus};
+pub use words::{Text, Words, words};
 
 /// Sources by name, with their options.
 pub mod sources {

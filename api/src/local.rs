@@ -3,11 +3,14 @@
 //! No retries here, and no isolation: a panic fails the job with its record, and so does a crash, which takes the process along
 //! (see `supervise.rs`).
 
-use crate::context::{TaskError, output_identity};
+mod outputs;
+
+use crate::context::TaskError;
 use crate::error::{Error, Result};
 use crate::finished::Finished;
 use crate::leftovers;
 use crate::task_run::{Program, Setting};
+use outputs::Outputs;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use windrow_engine::{LocalSegment, Memory, Residents};
+use windrow_engine::{Memory, Residents};
 use windrow_format::codec::Codec;
 use windrow_format::durable::Durability;
 use windrow_format::{manifest, names};
@@ -66,7 +69,7 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         job,
         program: Arc::new(program),
         folder: scratch.folder.clone(),
-        residents: Arc::new(Residents::new(memory.clone())),
+        outputs: Outputs::new(&scratch.folder, Residents::new(memory.clone())),
         memory,
         durability,
         started: Instant::now(),
@@ -86,7 +89,7 @@ struct Run {
     program: Arc<Program>,
     folder: PathBuf,
     memory: Arc<Memory>,
-    residents: Arc<Residents>,
+    outputs: Outputs,
     durability: Durability,
     started: Instant,
     scheduler: Scheduler,
@@ -189,15 +192,21 @@ impl Run {
 
     fn handle(&mut self, event: Event) {
         self.note_end(&event);
-        let done = match &event {
-            Event::AttemptDone { attempt, .. } => Some(attempt.task.stage),
+        let task = match &event {
+            Event::AttemptDone { attempt, .. } | Event::Published { attempt, .. } => Some(attempt.task),
             _ => None,
         };
         for action in self.scheduler.step(self.now(), event) {
             self.act(action);
         }
-        if let Some(stage) = done.filter(|stage| self.scheduler.is_stage_done(self.job, *stage)) {
-            self.release_read_by(stage);
+        if let Some(task) = task.filter(|task| self.scheduler.is_task_done(*task)) {
+            let holes = self.outputs.done(&self.program, task, |reader| self.scheduler.is_task_done(reader));
+            if !holes.is_empty() {
+                self.pool.spawn_fifo(|| outputs::dig(holes));
+            }
+            if self.scheduler.is_stage_done(self.job, task.stage) {
+                self.release_read_by(task.stage);
+            }
         }
     }
 
@@ -209,12 +218,7 @@ impl Run {
         for producer in read.into_iter().filter(|producer| plan.readers(*producer).all(is_done)) {
             let outputs = plan.stage(producer).outputs.len() as u32;
             for attempt in self.attempts.keys().filter(|attempt| attempt.task.stage == producer) {
-                for path in (0..outputs).map(|output| edge_path(&self.folder, attempt, output)) {
-                    if !self.residents.release(&path) {
-                        // Empty outputs have no file, and what stays goes with the folder.
-                        let _ = std::fs::remove_file(path);
-                    }
-                }
+                self.outputs.remove(attempt, outputs);
             }
         }
     }
@@ -287,7 +291,9 @@ impl Run {
         self.attempts.insert(task.attempt, cancelled.clone());
         self.running += 1;
         let (program, sender, memory) = (self.program.clone(), self.sender.clone(), self.memory.clone());
-        let (root, residents) = (self.folder.clone(), self.residents.clone());
+        let task = Arc::new(task);
+        self.outputs.started(&task);
+        let (root, residents) = (self.folder.clone(), self.outputs.residents.clone());
         self.pool.spawn_fifo(move || {
             let attempt = task.attempt;
             let event = match execute(&program, &task, &root, &memory, &residents, &cancelled) {
@@ -341,24 +347,11 @@ fn execute(
 ) -> Result<TaskReport, TaskError> {
     let folder = root.join(names::attempt_folder(&task.attempt));
     let segments = task.inputs.iter().map(|input| match input {
-        TaskInput::Segments(refs) => refs
-            .iter()
-            .flat_map(|r| {
-                let path = edge_path(root, &r.attempt, r.output);
-                let identity = output_identity(&r.attempt, r.output);
-                let resident = residents.find(&path, &r.segment, identity);
-                resident.unwrap_or_else(|| vec![LocalSegment::of(path, &r.segment, identity)])
-            })
-            .collect(),
+        TaskInput::Segments(refs) => outputs::locate(root, residents, refs),
         _ => Vec::new(),
     });
     let (segments, residents) = (segments.collect(), Some(residents.clone()));
     program.run(task, Setting { folder: &folder, segments, memory, codec: Codec::None, residents, cancelled })
-}
-
-/// Where an output is, or would be if it were not kept in memory.
-fn edge_path(root: &Path, attempt: &AttemptId, output: u32) -> PathBuf {
-    root.join(names::attempt_folder(attempt)).join(names::edge_file(output))
 }
 
 /// The run's folder for temporary files; removed with it.

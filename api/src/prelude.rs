@@ -13,5 +13,6 @@ pub use crate::side::Side;
 pub use crate::sink::{csv_sink, fixed_sink, jsonl_sink, text, tsv};
 pub use crate::source::{bytes_lines, csv, fixed, jsonl, lines, whole_files};
 pub use crate::values::Values;
+pub use crate::words::words;
 pub use serde::{Deserialize, Serialize};
 pub use std::cmp::Reverse;

@@ -5,7 +5,6 @@ mod csv;
 mod fixed;
 mod jsonl;
 mod lines;
-mod newlines;
 mod whole;
 
 pub use self::csv::{CsvSource, csv};

@@ -1,4 +1,4 @@
-//! The formats one by one: cutting files, sealing and opening blocks with each codec, frames between a worker and its executors.
+//! The formats one by one: cutting files, words of text, sealing and opening blocks with each codec, frames between a worker and its executors.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -34,6 +34,18 @@ fn splitter(c: &mut Criterion) {
             b.iter(|| cut(Framing::Delimiter(b'\n'), black_box(&file[..]), chunk as u64, &[]).expect("memory is read"))
         });
     }
+}
+
+fn words(c: &mut Criterion) {
+    let text = String::from_utf8(text(1 << 20)).expect("ASCII");
+    let mut group = c.benchmark_group("words of 1 MiB of lines");
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function("words", |b| {
+        b.iter(|| black_box(&text).lines().flat_map(windrow::words).map(str::len).sum::<usize>())
+    });
+    group.bench_function("split_ascii_whitespace", |b| {
+        b.iter(|| black_box(&text).lines().flat_map(str::split_ascii_whitespace).map(str::len).sum::<usize>())
+    });
 }
 
 /// A lane with one block of words.
@@ -102,5 +114,5 @@ fn frames(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, splitter, blocks, frames);
+criterion_group!(benches, splitter, words, blocks, frames);
 criterion_main!(benches);

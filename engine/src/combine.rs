@@ -11,7 +11,7 @@ mod pending;
 pub(crate) mod slots;
 
 pub use folding::Folding;
-pub use pending::{Refused, Waited};
+pub use pending::{Refused, Short, Waited};
 pub use slots::Key;
 
 use crate::accumulate::Accumulate;
@@ -132,13 +132,22 @@ impl<A: Accumulate> Table<A> {
     pub fn fold(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Full<A::Acc>> {
         match self.slots.find(key) {
             Some(into) => {
-                let before = self.accumulate.heap_bytes(into);
-                self.accumulate.merge(into, acc);
-                let after = self.accumulate.heap_bytes(into);
-                self.heap = self.heap.wrapping_add(after).wrapping_sub(before);
+                merge_into(&self.accumulate, &mut self.heap, into, acc);
                 Ok(())
             }
             None => self.insert(key, acc),
+        }
+    }
+
+    /// Folds into the accumulator of a short key, or gives the pair back because the key is not there.
+    #[inline(always)]
+    pub fn fold_short(&mut self, pair: Short<A::Acc>) -> Option<Short<A::Acc>> {
+        match self.slots.find_short(pair.words, pair.meta) {
+            Some(into) => {
+                merge_into(&self.accumulate, &mut self.heap, into, pair.acc);
+                None
+            }
+            None => Some(pair),
         }
     }
 
@@ -283,6 +292,13 @@ impl<A: Accumulate> Table<A> {
     }
 }
 
+#[inline(always)]
+fn merge_into<A: Accumulate>(accumulate: &A, heap: &mut usize, into: &mut A::Acc, acc: A::Acc) {
+    let before = accumulate.heap_bytes(into);
+    accumulate.merge(into, acc);
+    *heap = heap.wrapping_add(accumulate.heap_bytes(into)).wrapping_sub(before);
+}
+
 /// Most keys of so many slots: beyond three quarters linear probing meets too many strangers.
 fn dense(slots: usize) -> usize {
     slots / 4 * 3
@@ -338,7 +354,7 @@ mod tests {
                 if round == 0 {
                     assert!(folding.fold(&key(i), vec![i]).is_ok());
                 } else {
-                    assert!(folding.push_waiting(Key::new(&key(i)), vec![i]).is_ok());
+                    assert!(folding.push(Key::new(&key(i)), vec![i]).is_ok());
                 }
                 expected.entry(key(i)).or_default().push(i);
             }

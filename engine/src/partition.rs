@@ -28,11 +28,19 @@ impl Partitioning {
     }
 }
 
-/// A partitioning with the prefixes of its splitters in one array, for many keys.
+/// A partitioning for many keys: with the prefixes of its splitters in one array, and a table of where in it to look.
 pub(crate) struct Router {
     partitioning: Partitioning,
     prefixes: Vec<u64>,
+    /// For each range of prefixes, all of the same length, how many prefixes of splitters come before it; and one more.
+    before: Vec<u32>,
+    shift: u32,
 }
+
+/// So many ranges for each splitter: few have more than one.
+const RANGES_PER_SPLITTER: usize = 8;
+/// At most so many, which the second cache holds beside other things.
+const RANGES_MAX: usize = 1 << 14;
 
 impl Router {
     pub(crate) fn new(partitioning: Partitioning) -> Self {
@@ -40,7 +48,33 @@ impl Router {
             Partitioning::Range(splitters) => splitters.iter().map(|s| prefix(s)).collect(),
             _ => Vec::new(),
         };
-        Router { partitioning, prefixes }
+        let mut router = Router { partitioning, prefixes, before: Vec::new(), shift: 0 };
+        if let (Some(low), Some(high)) = (router.prefixes.first(), router.prefixes.last()) {
+            let ranges = (router.prefixes.len() * RANGES_PER_SPLITTER).min(RANGES_MAX) as u64;
+            let span = high - low;
+            while (span >> router.shift) >= ranges {
+                router.shift += 1;
+            }
+            let starts = (0..=span >> router.shift).map(|range| low + (range << router.shift));
+            router.before = starts.map(|start| router.prefixes.partition_point(|p| *p < start) as u32).collect();
+            router.before.push(router.prefixes.len() as u32);
+        }
+        router
+    }
+
+    /// How many prefixes of splitters are below this one.
+    #[inline]
+    fn below(&self, head: u64) -> usize {
+        let (Some(low), Some(high)) = (self.prefixes.first(), self.prefixes.last()) else { return 0 };
+        if head <= *low {
+            return 0;
+        }
+        if head > *high {
+            return self.prefixes.len();
+        }
+        let range = ((head - low) >> self.shift) as usize;
+        let (from, to) = (self.before[range] as usize, self.before[range + 1] as usize);
+        from + self.prefixes[from..to].partition_point(|p| *p < head)
     }
 
     /// The same as [`Partitioning::of`].
@@ -50,7 +84,7 @@ impl Router {
             return self.partitioning.of(key);
         };
         let head = prefix(key);
-        let mut at = self.prefixes.partition_point(|p| *p < head);
+        let mut at = self.below(head);
         // Only splitters with the key's own prefix need their bytes compared.
         while self.prefixes.get(at) == Some(&head) && splitters[at].as_slice() <= key {
             at += 1;
@@ -62,6 +96,29 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever the splitters, keys go where a search of all splitters would put them.
+        #[test]
+        fn a_router_knows_the_partition(
+            splitters in prop::collection::btree_set(prop::collection::vec(0u8..5, 0..12), 0..200),
+            wide in prop::collection::btree_set(any::<[u8; 9]>(), 0..200),
+            keys in prop::collection::vec(prop::collection::vec(0u8..5, 0..12), 0..50),
+            others in prop::collection::vec(any::<[u8; 9]>(), 0..50),
+        ) {
+            let wide: Vec<Vec<u8>> = wide.into_iter().map(|s| s.to_vec()).collect();
+            for splitters in [splitters.into_iter().collect(), wide] {
+                let ends: Vec<Vec<u8>> = splitters.clone();
+                let range = Partitioning::Range(Arc::new(splitters));
+                let router = Router::new(range.clone());
+                let wide = others.iter().map(|k| k.as_slice());
+                for key in keys.iter().chain(&ends).map(Vec::as_slice).chain(wide) {
+                    prop_assert_eq!(router.of(key), range.of(key));
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_splitter_is_the_first_key_of_its_partition() {

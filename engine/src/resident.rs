@@ -7,6 +7,7 @@ use crate::mapped::MappedFile;
 use crate::memory::{Claim, Memory};
 use crate::segments::LocalSegment;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use windrow_format::block::{Identity, RAW_TARGET};
@@ -42,7 +43,8 @@ struct Piece {
     partition: u32,
     records: u64,
     raw_length: u64,
-    bytes: Arc<MappedFile>,
+    /// None once nobody reads it any more.
+    bytes: Option<Arc<MappedFile>>,
 }
 
 /// Finished blocks, each with its partition.
@@ -71,7 +73,7 @@ impl Residents {
         blocks.iter().for_each(|(partition, sealed)| segments.add(*partition, &sealed.header));
         let pieces = pieces(blocks);
         // What was put together takes less room than the blocks did.
-        let kept = pieces.iter().map(|piece| piece.bytes.memory()).sum();
+        let kept = pieces.iter().map(Piece::memory).sum();
         self.memory.resize_resident(bytes, kept);
         self.held().outputs.insert(path.to_path_buf(), Output { bytes: kept, pieces });
         Ok(segments.into_list())
@@ -80,30 +82,58 @@ impl Residents {
     /// Where a segment of an output is, if it is kept.
     pub fn find(&self, path: &Path, segment: &Segment, identity: Identity) -> Option<Vec<LocalSegment>> {
         let held = self.held();
-        let pieces = &held.outputs.get(path)?.pieces;
-        let first = pieces.partition_point(|piece| piece.partition < segment.partition);
-        let mine = pieces[first..].iter().take_while(|piece| piece.partition == segment.partition);
-        let local = |piece: &Piece| LocalSegment {
-            offset: 0,
-            length: piece.bytes.len() as u64,
-            records: piece.records,
-            raw_length: piece.raw_length,
-            resident: Some(piece.bytes.clone()),
-            ..LocalSegment::of(path.to_path_buf(), segment, identity)
+        let output = held.outputs.get(path)?;
+        let local = |piece: &Piece| {
+            let bytes = piece.bytes.as_ref()?;
+            Some(LocalSegment {
+                offset: 0,
+                length: bytes.len() as u64,
+                records: piece.records,
+                raw_length: piece.raw_length,
+                resident: Some(bytes.clone()),
+                ..LocalSegment::of(path.to_path_buf(), segment, identity)
+            })
         };
-        Some(mine.map(local).collect())
+        Some(output.pieces[output.of(segment.partition)].iter().filter_map(local).collect())
+    }
+
+    /// Nobody will read this partition of an output any more. Says whether the output is kept here.
+    pub fn release_partition(&self, path: &Path, partition: u32) -> bool {
+        let mut held = self.held();
+        let Some(output) = held.outputs.get_mut(path) else { return false };
+        let mine = output.of(partition);
+        let freed: usize = output.pieces[mine.clone()].iter().map(Piece::memory).sum();
+        let gone: Vec<_> = output.pieces[mine].iter_mut().map(|piece| piece.bytes.take()).collect();
+        output.bytes -= freed;
+        // Memory goes back when nobody is looking.
+        drop(held);
+        self.memory.resize_resident(freed, 0);
+        drop(gone);
+        true
     }
 
     /// Nobody will read this output any more. Says whether it was kept here.
     pub fn release(&self, path: &Path) -> bool {
         let mut held = self.held();
         let Some(output) = held.outputs.remove(path) else { return false };
-        // Its memory goes back when nobody is looking.
         drop(held);
-        let bytes = output.bytes;
+        self.memory.resize_resident(output.bytes, 0);
         drop(output);
-        self.memory.resize_resident(bytes, 0);
         true
+    }
+}
+
+impl Output {
+    /// Where the pieces of a partition are.
+    fn of(&self, partition: u32) -> Range<usize> {
+        let first = self.pieces.partition_point(|piece| piece.partition < partition);
+        first..first + self.pieces[first..].partition_point(|piece| piece.partition == partition)
+    }
+}
+
+impl Piece {
+    fn memory(&self) -> usize {
+        self.bytes.as_ref().map_or(0, |bytes| bytes.memory())
     }
 }
 
@@ -123,7 +153,7 @@ fn pieces(blocks: Blocks) -> Vec<Piece> {
         }
         let records = group.iter().map(|sealed| sealed.header.records as u64).sum();
         let raw_length = group.iter().map(|sealed| sealed.header.raw_length as u64).sum();
-        pieces.push(Piece { partition, records, raw_length, bytes: Arc::new(MappedFile::resident(group)) });
+        pieces.push(Piece { partition, records, raw_length, bytes: Some(Arc::new(MappedFile::resident(group))) });
     }
     pieces
 }
@@ -174,7 +204,16 @@ mod tests {
                 prop_assert_eq!(&found, &expected[segment.partition as usize]);
             }
             prop_assert_eq!(segments.len(), expected.iter().filter(|keys| !keys.is_empty()).count());
+            // What has gone is gone, and nothing else.
+            prop_assert!(residents.release_partition(path, 2));
+            for segment in &segments {
+                let local = residents.find(path, segment, Identity::default()).unwrap();
+                prop_assert_eq!(local.is_empty(), segment.partition == 2);
+            }
+            (0..4).for_each(|partition| assert!(residents.release_partition(path, partition)));
+            prop_assert!(residents.held().outputs.values().all(|output| output.bytes == 0));
             prop_assert!(residents.release(path) && !residents.release(path));
+            prop_assert!(!residents.release_partition(path, 0));
             drop(claim);
             prop_assert_eq!(memory.free(), memory.pool());
         }

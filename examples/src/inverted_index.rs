@@ -23,7 +23,7 @@ impl Job for Index {
             .map(|line, out| {
                 let (doc, text) = line.split_once('\t').ok_or_else(|| Error::msg("the line is not `doc<TAB>text`"))?;
                 let doc: u64 = doc.parse()?;
-                for word in text.split_ascii_whitespace() {
+                for word in words(text) {
                     out.emit(word, doc)
                 }
                 Ok(())

@@ -26,7 +26,7 @@ impl Job for NGrams {
         let n = self.n as usize;
         flow.read(lines(&self.input))
             .map(move |line, out| {
-                let words: Vec<&str> = line.split_ascii_whitespace().collect();
+                let words: Vec<&str> = words(line).collect();
                 for gram in words.windows(n) {
                     out.emit(gram.join(" "), 1u64)
                 }

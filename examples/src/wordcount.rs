@@ -19,7 +19,7 @@ impl Job for WordCount {
     fn plan(&self, flow: &Flow) -> Result<()> {
         flow.read(bytes_lines(&self.input))
             .map(|line, out| {
-                for word in line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
+                for word in words(line) {
                     out.emit(word, 1u64)
                 }
             })

@@ -40,7 +40,7 @@ mod worker;
 pub use action::{Action, Collected, CollectedRef, StagedPart};
 pub use event::{Event, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks, Told};
 use state::State;
-use windrow_model::{Epoch, JobId, JobSpec, JobStatus, StageId, Time, WorkerId, WorkerStatus};
+use windrow_model::{Epoch, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId, WorkerStatus};
 
 /// Limits of a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +132,11 @@ impl Scheduler {
     /// Whether all tasks of a stage are done at present, as far as the job is known.
     pub fn is_stage_done(&self, job: JobId, stage: StageId) -> bool {
         self.state.jobs.get(&job).and_then(|j| j.stages.get(stage.0 as usize)).is_some_and(|s| s.is_done())
+    }
+
+    /// Whether a task is done at present, as far as the job is known.
+    pub fn is_task_done(&self, task: TaskId) -> bool {
+        self.state.task(task).is_some_and(|t| t.is_done())
     }
 
     /// What was submitted under this id, while the job is known.

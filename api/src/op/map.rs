@@ -12,10 +12,10 @@ impl<R: Datum> Records<R> {
     ///
     /// ```
     /// use windrow::prelude::*;
-    /// fn words(lines: &Records<String>) -> Pairs<String, u64> {
-    ///     lines.map(|line, out| for word in line.split_ascii_whitespace() { out.emit(word, 1u64) })
+    /// fn ones(lines: &Records<String>) -> Pairs<String, u64> {
+    ///     lines.map(|line, out| for word in words(line) { out.emit(word, 1u64) })
     /// }
-    /// # let got = windrow::testing::run(["a b a"], |lines| words(&lines));
+    /// # let got = windrow::testing::run(["a b a"], |lines| ones(&lines));
     /// # assert_eq!(got.unwrap(), [("a".to_string(), 1), ("b".to_string(), 1), ("a".to_string(), 1)]);
     /// ```
     pub fn map<O: Datum, X: Outcome>(

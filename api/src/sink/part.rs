@@ -13,6 +13,8 @@ use windrow_model::{Compression, Failure, PartReport};
 
 /// Bytes that are collected before they are handed on.
 const BUFFER_BYTES: usize = 256 << 10;
+/// They are handed on in multiples of this, a page or more: the system writes those faster.
+const ALIGN: usize = 64 << 10;
 
 enum Encoder {
     None(Crc32cWriter<File>),
@@ -58,17 +60,19 @@ impl PartWriter {
     #[inline]
     pub fn record(&mut self) -> Result<(), Failure> {
         self.records += 1;
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= BUFFER_BYTES { self.flush(self.buffer.len() / ALIGN * ALIGN) } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<(), Failure> {
+    /// Hands on so many bytes of the buffer.
+    fn flush(&mut self, bytes: usize) -> Result<(), Failure> {
+        let ready = &self.buffer[..bytes];
         let written = failpoint!("part.write").and_then(|()| match &mut self.encoder {
-            Encoder::None(w) => w.write_all(&self.buffer),
-            Encoder::Gzip(w) => w.write_all(&self.buffer),
-            Encoder::Zstd(w) => w.write_all(&self.buffer),
-            Encoder::Bzip2(w) => w.write_all(&self.buffer),
+            Encoder::None(w) => w.write_all(ready),
+            Encoder::Gzip(w) => w.write_all(ready),
+            Encoder::Zstd(w) => w.write_all(ready),
+            Encoder::Bzip2(w) => w.write_all(ready),
         });
-        self.buffer.clear();
+        self.buffer.drain(..bytes);
         let bytes = match &self.encoder {
             Encoder::None(w) => w.bytes(),
             Encoder::Gzip(w) => w.get_ref().bytes(),
@@ -79,7 +83,7 @@ impl PartWriter {
     }
 
     pub fn finish(mut self, sink: u32) -> Result<PartReport, Failure> {
-        self.flush()?;
+        self.flush(self.buffer.len())?;
         let file = match self.encoder {
             Encoder::None(w) => Ok(w),
             Encoder::Gzip(w) => w.finish(),

@@ -3,10 +3,10 @@
 mod plain;
 
 use super::lines::IntoInputs;
-use super::newlines::Places;
 use super::{Block, Framing, RecordSink, Source};
 use crate::datum::Serde;
 use crate::error::{Error, Result};
+use crate::places::Places;
 use csv as csv_crate;
 use memchr::memchr;
 use plain::Rows;

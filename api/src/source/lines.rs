@@ -1,8 +1,8 @@
 //! Lines of text.
 
-use super::newlines::Places;
 use super::{Block, Framing, RecordSink, Source};
 use crate::error::{Error, Result};
+use crate::places::Places;
 use memchr::{memchr, memrchr};
 use regex::bytes::{Regex, RegexBuilder};
 use windrow_model::Code;

@@ -1,12 +1,12 @@
 //! A table and the pairs on their way into it.
 
-use super::pending::{Pending, Refused};
+use super::pending::{Pending, Refused, Short, insert_short};
 use super::slots::Key;
 use super::{Full, Table};
 use crate::accumulate::Accumulate;
 
 /// From this size of its slots on, a table is reached through rings that hide the misses.
-const RING_BYTES: usize = 1 << 20;
+const RING_BYTES: usize = if cfg!(test) { 1 << 14 } else { 1 << 20 };
 
 /// Folds pairs into a table: at once while it is small, by way of rings when it is not.
 pub struct Folding<A: Accumulate> {
@@ -34,16 +34,37 @@ impl<A: Accumulate> Folding<A> {
     /// of (which may be an earlier one) folded again.
     #[inline]
     pub fn push(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Refused<A::Acc>> {
-        if self.table.slot_bytes() >= RING_BYTES && Pending::<A::Acc>::waits(key.len()) {
-            return self.push_waiting(key, acc);
+        match key.long() {
+            None => self.push_short(key, acc).map_or(Ok(()), |new| self.insert(new)),
+            Some(long) if self.is_large() && Pending::<A::Acc>::waits(long.len()) => {
+                self.pending.push_long(&mut self.table, key, long, acc)
+            }
+            Some(_) => self.table.fold(key, acc).map_err(|Full(acc)| Refused { waited: None, acc }),
         }
-        self.table.fold(key, acc).map_err(|Full(acc)| Refused { waited: None, acc })
     }
 
-    /// Folds a value by way of the rings.
+    /// The same for a short key, in few instructions. Gives a pair (perhaps an earlier one) whose key is not there: it is to be
+    /// [inserted](Self::insert).
     #[inline(always)]
-    pub fn push_waiting(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Refused<A::Acc>> {
-        self.pending.push(&mut self.table, key, acc)
+    pub fn push_short(&mut self, key: Key<'_>, acc: A::Acc) -> Option<Short<A::Acc>> {
+        let pair = Short::new(&key, acc);
+        if !self.is_large() {
+            return self.table.fold_short(pair);
+        }
+        self.table.slots.prefetch(key);
+        self.table.fold_short(self.pending.exchange(pair)?)
+    }
+
+    #[inline(always)]
+    fn is_large(&self) -> bool {
+        self.table.slot_bytes() >= RING_BYTES
+    }
+
+    /// Adds a pair that [`push_short`](Self::push_short) has given. An error is one of [`push`](Self::push).
+    #[cold]
+    #[inline(never)]
+    pub fn insert(&mut self, new: Short<A::Acc>) -> Result<(), Refused<A::Acc>> {
+        insert_short(&mut self.table, new)
     }
 
     /// Folds a value at once. An error gives it back: the table must be drained.

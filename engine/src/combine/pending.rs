@@ -16,10 +16,19 @@ const LONG_RING: usize = 16;
 /// Longest key that waits; a longer one costs more to copy than its miss.
 const LONG_MAX: usize = 64;
 
-struct Short<T> {
-    words: [u64; 2],
-    meta: NonZeroU64,
-    acc: T,
+/// A pair whose key is short enough for a slot.
+pub struct Short<T> {
+    pub words: [u64; 2],
+    pub meta: NonZeroU64,
+    pub acc: T,
+}
+
+impl<T> Short<T> {
+    /// Of a short key.
+    #[inline(always)]
+    pub fn new(key: &Key<'_>, acc: T) -> Self {
+        Short { words: key.words(), meta: key.meta(), acc }
+    }
 }
 
 struct Long<T> {
@@ -67,25 +76,12 @@ impl<T> Default for Pending<T> {
 }
 
 impl<T> Pending<T> {
-    /// Lets a pair wait, and folds the one that has waited longest. A key that is too long to wait is folded at once, by the caller:
-    /// see [`waits`](Self::waits).
+    /// Lets a pair with a short key wait, and gives the one that has waited longest.
     #[inline(always)]
-    pub fn push<A: Accumulate<Acc = T>>(
-        &mut self,
-        table: &mut Table<A>,
-        key: Key<'_>,
-        acc: T,
-    ) -> Result<(), Refused<T>> {
-        if let Some(long) = key.long() {
-            return self.push_long(table, key, long, acc);
-        }
-        table.slots.prefetch(key);
+    pub fn exchange(&mut self, pair: Short<T>) -> Option<Short<T>> {
         let place = &mut self.short[self.short_at % SHORT_RING];
         self.short_at += 1;
-        match place.replace(Short { words: key.words(), meta: key.meta(), acc }) {
-            Some(old) => fold_short(table, old),
-            None => Ok(()),
-        }
+        place.replace(pair)
     }
 
     /// Whether a key of this length may wait.
@@ -94,8 +90,9 @@ impl<T> Pending<T> {
         length <= LONG_MAX
     }
 
+    /// Lets a pair with a key of a length that [waits](Self::waits), and is not short, wait; folds the one that has waited longest.
     #[inline(never)]
-    fn push_long<A: Accumulate<Acc = T>>(
+    pub fn push_long<A: Accumulate<Acc = T>>(
         &mut self,
         table: &mut Table<A>,
         key: Key<'_>,
@@ -120,7 +117,8 @@ impl<T> Pending<T> {
     /// Folds one pair that still waits; false if none does.
     pub fn pop<A: Accumulate<Acc = T>>(&mut self, table: &mut Table<A>) -> Result<bool, Refused<T>> {
         if let Some(old) = self.short.iter_mut().find_map(Option::take) {
-            return fold_short(table, old).map(|()| true);
+            let new = table.fold_short(old);
+            return new.map_or(Ok(()), |new| insert_short(table, new)).map(|()| true);
         }
         if let Some(old) = self.long.iter_mut().find_map(Option::take) {
             return fold_long(table, old).map(|()| true);
@@ -129,10 +127,10 @@ impl<T> Pending<T> {
     }
 }
 
-#[inline(always)]
-fn fold_short<A: Accumulate>(table: &mut Table<A>, old: Short<A::Acc>) -> Result<(), Refused<A::Acc>> {
-    let key = Key::from_parts(old.words, old.meta, &[]);
-    table.fold(key, old.acc).map_err(|Full(acc)| refuse_short(old.words, old.meta, acc))
+/// Adds a short key that is not there.
+pub(super) fn insert_short<A: Accumulate>(table: &mut Table<A>, new: Short<A::Acc>) -> Result<(), Refused<A::Acc>> {
+    let Short { words, meta, acc } = new;
+    table.insert(Key::from_parts(words, meta, &[]), acc).map_err(|Full(acc)| refuse_short(words, meta, acc))
 }
 
 #[cold]

@@ -31,7 +31,13 @@ impl<'a> Key<'a> {
     /// Splits and hashes a key.
     #[inline(always)]
     pub fn new(key: &'a [u8]) -> Self {
-        if key.len() <= SHORT_MAX { Self::new_short(key) } else { Self::new_long(key) }
+        if Self::is_short(key) { Self::new_short(key) } else { Self::new_long(key) }
+    }
+
+    /// Whether a key is kept in its slot: up to sixteen bytes.
+    #[inline(always)]
+    pub fn is_short(key: &[u8]) -> bool {
+        key.len() <= SHORT_MAX
     }
 
     /// A key of up to sixteen bytes.
@@ -57,12 +63,6 @@ impl<'a> Key<'a> {
     #[inline(always)]
     pub fn meta(&self) -> NonZeroU64 {
         self.meta
-    }
-
-    /// Bytes of the key.
-    #[inline(always)]
-    pub fn len(&self) -> usize {
-        length(self.meta.get())
     }
 
     /// What a key adds to the digest of many, in any order. A square, because the hashes of short keys that lie close together
@@ -199,6 +199,24 @@ impl<T> Slots<T> {
     fn slot(&self, i: usize) -> &Slot<T> {
         // SAFETY: every index is masked, and the region holds `mask + 1` slots.
         unsafe { self.region.as_slice().get_unchecked(i & self.mask) }
+    }
+
+    /// The accumulator of a key of up to sixteen bytes, of which these are the parts.
+    #[inline(always)]
+    pub fn find_short(&mut self, words: [u64; 2], meta: NonZeroU64) -> Option<&mut T> {
+        let mut i = self.home(meta.get());
+        loop {
+            let slot = self.slot(i);
+            if slot.meta == meta.get() && slot.k1 == words[1] && slot.k0 == words[0] {
+                break;
+            }
+            if slot.meta == 0 {
+                return None;
+            }
+            i = (i + 1) & self.mask;
+        }
+        // SAFETY: the index is masked; the slot is not empty, so its accumulator is initialised.
+        unsafe { Some(self.region.as_mut_slice().get_unchecked_mut(i).acc.assume_init_mut()) }
     }
 
     /// The accumulator of a key.

@@ -6,7 +6,7 @@
 
 use super::{EdgeResult, EdgeSpec, PlainEdge};
 use crate::accumulate::Accumulate;
-use crate::combine::{Folding, Key, Refused, Table, Waited, history};
+use crate::combine::{Folding, Key, Refused, Short, Table, Waited, history};
 use crate::error::{EngineError, Result};
 use windrow_format::digest;
 
@@ -74,10 +74,16 @@ impl<A: Accumulate> CombinedEdge<A> {
         encode: impl FnOnce(V, &mut Vec<u8>),
     ) -> Result<()> {
         if self.passing > 0 {
-            encode(value, &mut self.value);
-            return self.pass(key);
+            return self.pass_value(key, value, encode);
         }
         self.fold(key, create(value))
+    }
+
+    /// Out of line, so that folding needs few registers.
+    #[inline(never)]
+    fn pass_value<V>(&mut self, key: &[u8], value: V, encode: impl FnOnce(V, &mut Vec<u8>)) -> Result<()> {
+        encode(value, &mut self.value);
+        self.pass(key)
     }
 
     /// Passes the pair on whose value has been encoded.
@@ -90,8 +96,23 @@ impl<A: Accumulate> CombinedEdge<A> {
         passed
     }
 
-    #[inline]
+    #[inline(always)]
     fn fold(&mut self, key: &[u8], acc: A::Acc) -> Result<()> {
+        if !Key::is_short(key) {
+            return self.fold_long(key, acc);
+        }
+        let hashed = Key::new_short(key);
+        self.digest = self.digest.wrapping_add(hashed.digest());
+        self.folded += 1;
+        match self.folding.push_short(hashed, acc) {
+            None if self.folding.table().is_over() => self.check_room(),
+            None => Ok(()),
+            Some(new) => self.insert(new),
+        }
+    }
+
+    #[inline(never)]
+    fn fold_long(&mut self, key: &[u8], acc: A::Acc) -> Result<()> {
         let hashed = Key::new(key);
         self.digest = self.digest.wrapping_add(hashed.digest());
         self.folded += 1;
@@ -99,6 +120,17 @@ impl<A: Accumulate> CombinedEdge<A> {
             Ok(()) if self.folding.table().is_over() => self.check_room(),
             Ok(()) => Ok(()),
             Err(Refused { waited, acc }) => self.push_when_full(waited.as_ref().map_or(key, Waited::key), acc),
+        }
+    }
+
+    /// Adds a key that is not there.
+    #[cold]
+    #[inline(never)]
+    fn insert(&mut self, new: Short<A::Acc>) -> Result<()> {
+        match self.folding.insert(new) {
+            Ok(()) if self.folding.table().is_over() => self.check_room(),
+            Ok(()) => Ok(()),
+            Err(Refused { waited, acc }) => self.push_when_full(waited.as_ref().map_or(&[], Waited::key), acc),
         }
     }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use windrow_failpoint::failpoint;
 use windrow_format::block::Header;
 use windrow_format::codec::Codec;
+use windrow_format::gather;
 use windrow_format::lane::Sealed;
 use windrow_format::quota::Charged;
 use windrow_format::shuffle::BlockFile;
@@ -111,9 +112,7 @@ impl BlockLog {
         self.runs += 1;
         self.bytes = 0;
         let spill = self.opened()?;
-        for (partition, sealed) in &blocks {
-            spill.append(*partition, sealed.header, &[sealed.as_slice()])?;
-        }
+        spill.append_all(&blocks)?;
         // First there is room for them, then they are kept for their next use.
         self.claim.answer();
         self.claim.shrink(self.open_bytes);
@@ -147,21 +146,28 @@ impl BlockLog {
         let of_memory = self.blocks.iter().enumerate().map(|(i, (partition, _))| (*partition, true, i));
         let mut order: Vec<(u32, bool, usize)> = of_spill.chain(of_memory).collect();
         order.sort_unstable();
+        // What was spilled and is read back, as much of it as goes into one write.
         let mut read = Vec::new();
-        for (partition, in_memory, i) in order {
-            let written = if in_memory {
-                let sealed = &self.blocks[i].1;
-                file.append(partition, &sealed.header, &[sealed.as_slice()])
-            } else {
-                let Spilled { header, offset, length, .. } = &spilled[i];
-                read.resize(*length, 0);
-                if let Some(spill) = &spill {
-                    let error = EngineError::io("read back", &spill.path);
-                    spill.file.read_exact_at(&mut read, *offset).map_err(error)?;
+        for batch in order.chunk_by(batched(|in_memory, i| if in_memory { 0 } else { spilled[i].length })) {
+            read.clear();
+            for (_, _, i) in batch.iter().filter(|(_, in_memory, _)| !in_memory) {
+                let Some(spill) = &spill else { continue };
+                let from = read.len();
+                read.resize(from + spilled[*i].length, 0);
+                let error = EngineError::io("read back", &spill.path);
+                spill.file.read_exact_at(&mut read[from..], spilled[*i].offset).map_err(error)?;
+            }
+            let mut rest = &read[..];
+            let blocks = batch.iter().map(|(partition, in_memory, i)| {
+                if *in_memory {
+                    let sealed = &self.blocks[*i].1;
+                    return (*partition, &sealed.header, sealed.as_slice());
                 }
-                file.append(partition, header, &[&read])
-            };
-            written.map_err(EngineError::file(path))?;
+                let (bytes, others) = rest.split_at(spilled[*i].length);
+                rest = others;
+                (*partition, &spilled[*i].header, bytes)
+            });
+            file.append_all(blocks).map_err(EngineError::file(path))?;
         }
         for (_, sealed) in std::mem::take(&mut self.blocks) {
             recycle::give_buffer(sealed.into_buffer());
@@ -170,7 +176,35 @@ impl BlockLog {
     }
 }
 
+/// Whether the next of some blocks belongs to the same batch: as many as need one write's bytes of memory.
+fn batched(memory: impl Fn(bool, usize) -> usize) -> impl FnMut(&(u32, bool, usize), &(u32, bool, usize)) -> bool {
+    let mut bytes = 0;
+    move |(_, in_memory, i), _| {
+        bytes += memory(*in_memory, *i);
+        let more = bytes < gather::BYTES;
+        if !more {
+            bytes = 0;
+        }
+        more
+    }
+}
+
 impl Spill {
+    fn append_all(&mut self, blocks: &[(u32, Sealed)]) -> Result<()> {
+        let length = blocks.iter().map(|(_, sealed)| sealed.as_slice().len()).sum::<usize>() as u64;
+        let charged = self.charged.add(length);
+        let ready = charged.and_then(|()| failpoint!("spill"));
+        let pieces = blocks.iter().map(|(_, sealed)| sealed.as_slice());
+        let written = ready.and_then(|()| gather::write_all(&mut self.file, pieces));
+        written.map_err(EngineError::io("spill to", &self.path))?;
+        for (partition, sealed) in blocks {
+            let length = sealed.as_slice().len();
+            self.blocks.push(Spilled { partition: *partition, header: sealed.header, offset: self.length, length });
+            self.length += length as u64;
+        }
+        Ok(())
+    }
+
     fn append(&mut self, partition: u32, header: Header, pieces: &[&[u8]]) -> Result<()> {
         let length = pieces.iter().map(|p| p.len()).sum();
         let charged = self.charged.add(length as u64);

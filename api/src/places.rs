@@ -7,7 +7,7 @@
 const STEP: usize = 64;
 
 /// The places of some byte values in some bytes, ascending.
-pub(super) struct Places<'b, const N: usize> {
+pub(crate) struct Places<'b, const N: usize> {
     bytes: &'b [u8],
     values: [u8; N],
     /// Where the bits of `found` begin.
@@ -36,7 +36,7 @@ impl<const N: usize> Iterator for Places<'_, N> {
             self.base = self.next;
             self.found = match rest.first_chunk::<STEP>() {
                 Some(chunk) => compare(chunk, self.values),
-                None => each(rest, self.values),
+                None => end(self.bytes, rest.len(), self.values),
             };
             self.next += STEP;
         }
@@ -46,7 +46,22 @@ impl<const N: usize> Iterator for Places<'_, N> {
     }
 }
 
+/// A bit for each of the last `count` bytes, of which there are fewer than 64.
+#[inline]
+fn end<const N: usize>(bytes: &[u8], count: usize, values: [u8; N]) -> u64 {
+    match bytes.last_chunk::<STEP>() {
+        // Those before them are compared once more.
+        Some(chunk) => compare(chunk, values) >> (STEP - count),
+        None => {
+            let mut chunk = [0; STEP];
+            chunk[..bytes.len()].copy_from_slice(bytes);
+            compare(&chunk, values) & ((1 << count) - 1)
+        }
+    }
+}
+
 /// A bit for each of up to 64 bytes that is one of the values.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
 #[inline]
 fn each<const N: usize>(bytes: &[u8], values: [u8; N]) -> u64 {
     bytes.iter().enumerate().fold(0, |bits, (i, b)| bits | u64::from(values.contains(b)) << i)
