@@ -210,6 +210,11 @@ impl Memory {
 }
 
 impl State {
+    /// What of the pool is due to a running task's inputs.
+    fn due(&self, pool: usize) -> usize {
+        pool.saturating_sub(self.resident) / self.running.max(1)
+    }
+
     /// Whether an input would have more of the pool than is due to a running task's.
     fn exceeds_due(&self, id: u64, to: usize, pool: usize) -> bool {
         let Some(mine) = self.claims.get(&id).filter(|held| held.is_input) else { return false };
@@ -217,7 +222,7 @@ impl State {
             self.claims.iter().filter(|(other, held)| **other != id && held.is_input && held.task == mine.task);
         let others: usize = others.map(|(_, held)| held.of_pool(held.bytes)).sum();
         let wanted = mine.of_pool(to);
-        wanted > 0 && others + wanted > pool.saturating_sub(self.resident) / self.running.max(1)
+        wanted > 0 && others + wanted > self.due(pool)
     }
 
     /// Lets a claim hold so many bytes, even if they are not there if it must. An error says how many lack.
@@ -333,9 +338,10 @@ impl Claim {
         self.floor
     }
 
-    /// Bytes that it could hold if nobody else had any of the pool.
-    pub fn most(&self) -> usize {
-        self.floor + self.memory().pool()
+    /// Bytes that an input could hold if others had no more than is due to theirs.
+    pub fn due(&self) -> usize {
+        let memory = self.memory();
+        self.floor + memory.state().due(memory.pool())
     }
 
     /// Whether another consumer wants this one to spill.

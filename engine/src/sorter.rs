@@ -73,7 +73,7 @@ impl Sorter {
             Region::arbitrary(records)
         } else {
             self.counted = BLOCK_RECORDS;
-            Region::untouched((self.claim.most() / size_of::<Entry>()).clamp(BLOCK_RECORDS, records))
+            Region::untouched((self.claim.due() / size_of::<Entry>()).clamp(BLOCK_RECORDS, records))
         };
         self.entries = entries.map_err(EngineError::io("reserve memory in", &self.folder))?;
         Ok(())
