@@ -28,7 +28,7 @@ pub fn freed(bytes: usize) {
 
 #[cold]
 fn trim() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
     // SAFETY: it may be called at any time from any thread, and gives back pages that hold nothing.
     unsafe {
         libc::malloc_trim(0);

@@ -19,8 +19,9 @@ const UNCOUNTED_PART: usize = 16;
 const GUARANTEED_PART: usize = 4;
 /// Kept outputs may have this part of the limit if there is that much; beyond it they leave as much free.
 const RESIDENT_PART: usize = 4;
-/// Used memory that waits for its next use may have this part: it is there for whoever asks, but an idle process should be small.
-const RECYCLED_PART: usize = 4;
+/// Used memory that waits for its next use may have this part. It is there for whoever asks, but a process between two tasks should
+/// not have all.
+const RECYCLED_PART: usize = 2;
 /// Of what the heap has free no more than this part stays there.
 const HEAP_PART: usize = 32;
 /// Consumers ask for this part of the limit at a time …

@@ -169,6 +169,7 @@ impl BlockLog {
             });
             file.append_all(blocks).map_err(EngineError::file(path))?;
         }
+        self.claim.shrink(0);
         for (_, sealed) in std::mem::take(&mut self.blocks) {
             recycle::give_buffer(sealed.into_buffer());
         }
