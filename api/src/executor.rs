@@ -3,13 +3,12 @@
 //! It speaks over an inherited socket (file descriptor 3), holds no credential and opens no connection. It ends when the
 //! socket does.
 
-mod threads;
-
 use crate::context::{TaskError, output_identity};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::program::Registry;
 use crate::task_run::{Program, Setting};
+use crate::threads::Threads;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::BufReader;
@@ -20,7 +19,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use threads::Threads;
 use windrow_engine::{LocalSegment, Memory};
 use windrow_format::codec::Codec;
 use windrow_format::quota::Quota;

@@ -61,6 +61,7 @@ mod sink;
 mod source;
 mod supervise;
 mod task_run;
+mod threads;
 mod values;
 mod words;
 

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::finished::Finished;
 use crate::leftovers;
 use crate::task_run::{Program, Setting};
+use crate::threads::Threads;
 use outputs::Outputs;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -46,6 +47,9 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// Tasks of a run that is over are waited for no longer than this.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
+/// A task, or a part of tidying up.
+type Work = Box<dyn FnOnce() + Send>;
+
 /// What the loop waits for.
 enum Message {
     Event(Box<Event>),
@@ -57,10 +61,7 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
     let job = JobId(uuid::Uuid::now_v7());
     let scratch = Scratch::create(&program, &options, job)?;
     let (sender, messages) = channel();
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .thread_name(|i| format!("task-{i}"))
-        .build()
+    let threads = Threads::start(options.threads, |work: Work| work())
         .map_err(|e| Error::new(Code::Internal, format!("cannot start {} threads: {e}", options.threads)))?;
     watch_signals(sender.clone())?;
     let memory = Memory::of_process(options.memory_bytes, options.threads);
@@ -75,7 +76,8 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         started: Instant::now(),
         scheduler: Scheduler::new(Config { lease_ms: u64::MAX, ..Config::default() }, Epoch(1)),
         sender,
-        pool,
+        slots: options.threads as u32,
+        threads,
         stagings: BTreeMap::new(),
         attempts: HashMap::new(),
         running: 0,
@@ -94,7 +96,8 @@ struct Run {
     started: Instant,
     scheduler: Scheduler,
     sender: Sender<Message>,
-    pool: rayon::ThreadPool,
+    slots: u32,
+    threads: Threads<Work>,
     /// By sink.
     stagings: BTreeMap<u32, Staging>,
     /// Set to stop an attempt.
@@ -202,7 +205,7 @@ impl Run {
         if let Some(task) = task.filter(|task| self.scheduler.is_task_done(*task)) {
             let holes = self.outputs.done(&self.program, task, |reader| self.scheduler.is_task_done(reader));
             if !holes.is_empty() {
-                self.pool.spawn_fifo(|| outputs::dig(holes));
+                self.threads.run(Box::new(|| outputs::dig(holes)));
             }
             if self.scheduler.is_stage_done(self.job, task.stage) {
                 self.release_read_by(task.stage);
@@ -234,7 +237,6 @@ impl Run {
         match action {
             Action::PlanJob { .. } => {
                 let options = self.scheduler.spec(job).map(|s| s.options.clone()).unwrap_or_default();
-                let slots = self.pool.current_num_threads() as u32;
                 if let Some(sink) = self.program.plan.sinks.iter().find(|s| dataset_name(&s.path).is_some()) {
                     let message = format!("{}: a run in one process has no datasets; run it with --cluster", sink.path);
                     let failure = Failure::new(Code::DatasetNotFound, message);
@@ -244,7 +246,7 @@ impl Run {
                     job,
                     &self.program.plan,
                     &options,
-                    slots,
+                    self.slots,
                     self.durability,
                     &BTreeMap::new(),
                 ) {
@@ -294,7 +296,7 @@ impl Run {
         let task = Arc::new(task);
         self.outputs.started(&task);
         let (root, residents) = (self.folder.clone(), self.outputs.residents.clone());
-        self.pool.spawn_fifo(move || {
+        self.threads.run(Box::new(move || {
             let attempt = task.attempt;
             let event = match execute(&program, &task, &root, &memory, &residents, &cancelled) {
                 Ok(report) => Event::AttemptDone { worker: WORKER, attempt, report },
@@ -302,7 +304,7 @@ impl Run {
             };
             // If the loop is gone, so is the job.
             let _ = sender.send(Message::Event(Box::new(event)));
-        });
+        }));
     }
 
     fn publish(&mut self, attempt: AttemptId) -> Result<(), Failure> {

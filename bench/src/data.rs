@@ -137,6 +137,14 @@ fn write(name: &str, bytes: u64, out: &mut Counted) -> std::io::Result<()> {
                 out.line(&format!("{} {}", random.below(nodes * 9 / 10), random.below(nodes)))?;
             }
         }
+        "numbers" => {
+            // Multiplying by an odd number permutes the numbers below a power of two.
+            let mut n = 0u64;
+            while out.bytes < bytes {
+                out.line(&format!("{:x}", n.wrapping_mul(0x9E37_79B9) % (1 << 32)))?;
+                n += 1;
+            }
+        }
         "even" | "skewed" => {
             while out.bytes < bytes {
                 let all = (0..10).map(|_| match name == "skewed" && random.below(2) == 0 {

@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 struct Args {
     #[command(subcommand)]
     hidden: Option<Hidden>,
-    /// wordcount, terasort, stations, grep, join, index, pagerank [default: all]
+    /// wordcount, terasort, stations, grep, join, index, pagerank, medians (of values that no combiner folds), distinct (words of
+    /// which none comes twice) [default: all]
     rows: Vec<String>,
     /// Size of each input in MiB
     #[arg(long, default_value_t = 256)]
@@ -61,7 +62,7 @@ struct Row {
     check: check::Check,
 }
 
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 9] = [
     Row { name: "wordcount", inputs: &["text"], example: "wordcount", args: plainly, check: check::same_lines },
     Row { name: "terasort", inputs: &["records"], example: "terasort", args: sort, check: check::sorted_records },
     Row { name: "stations", inputs: &["readings"], example: "stations", args: plainly, check: check::close_lines },
@@ -69,6 +70,14 @@ const ROWS: [Row; 7] = [
     Row { name: "join", inputs: &["customers", "orders"], example: "join", args: join, check: check::same_lines },
     Row { name: "index", inputs: &["documents"], example: "inverted_index", args: plainly, check: check::same_lines },
     Row { name: "pagerank", inputs: &["edges"], example: "pagerank", args: rounds, check: check::close_lines },
+    Row {
+        name: "medians",
+        inputs: &["edges"],
+        example: "windrow-bench-medians",
+        args: plainly,
+        check: check::same_lines,
+    },
+    Row { name: "distinct", inputs: &["numbers"], example: "wordcount", args: plainly, check: check::same_lines },
 ];
 
 /// What the grep row looks for.

@@ -25,6 +25,8 @@ pub fn run(row: &str, inputs: &[PathBuf], output: &Path) -> Result<()> {
         "join" => join(file(), files.get(1).map(Vec::as_slice).unwrap_or_default(), &mut out),
         "index" => index(file(), &mut out),
         "pagerank" => pagerank(file(), &mut out),
+        "medians" => medians(file(), &mut out),
+        "distinct" => wordcount(file(), &mut out),
         other => return Err(format!("there is no row `{other}`")),
     }
     .and_then(|()| out.flush())
@@ -244,6 +246,25 @@ fn pagerank(text: &[u8], out: &mut Out) -> std::io::Result<()> {
     }
     for (node, rank) in sorted(ranks) {
         writeln!(out, "{node}\t{rank}")?;
+    }
+    Ok(())
+}
+
+fn medians(text: &[u8], out: &mut Out) -> std::io::Result<()> {
+    let read = |half| {
+        let mut values: HashMap<u64, Vec<u64>> = HashMap::new();
+        for line in lines(half) {
+            let mut fields = fields(line).map(number);
+            if let (Some(key), Some(value)) = (fields.next(), fields.next()) {
+                values.entry(key).or_default().push(value);
+            }
+        }
+        values
+    };
+    for (key, mut values) in sorted(fold(text, read, |a, b| a.extend(b))) {
+        let count = values.len();
+        let (_, median, _) = values.select_nth_unstable((count - 1) / 2);
+        writeln!(out, "{key}\t{count}\t{median}")?;
     }
     Ok(())
 }

@@ -64,6 +64,16 @@ impl MappedFile {
         }
     }
 
+    /// Asks for a range that is read soon, as far as the file goes, without waiting. Only a hint.
+    pub fn read_ahead(&self, range: Range<usize>) {
+        if let Bytes::Map(map) = &self.0 {
+            let end = range.end.min(map.len());
+            if range.start < end {
+                let _ = map.advise_range(Advice::WillNeed, range.start, end - range.start);
+            }
+        }
+    }
+
     /// Maps the pages of a range that is read next, all at once instead of sixteen with every fault. Only a hint.
     pub fn populate(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]

@@ -69,16 +69,52 @@ fn key_ahead<'k, K: Keys>(entries: &[Entry], i: usize, keys: &'k K) -> &'k [u8] 
 const SMALL: usize = 96;
 /// Up to here entries that hold the same are compared by their whole keys.
 const TIES_DIRECT: usize = 3;
+/// From here on other threads may help: sorting takes longer than it takes one to notice.
+const HELP_MIN: usize = if cfg!(test) { 1 << 10 } else { 1 << 19 };
 /// Most buckets of one level: their heads must stay in the first cache.
 const BITS_MAX: u32 = 10;
 
-/// Sorts by key bytes, then `at`.
+/// Sorts by key bytes, then `at`. Entries come in the order of `at`.
 pub fn by_key<K: Keys>(entries: &mut [Entry], keys: &K) {
-    // Much of what is sorted was sorted before.
-    if entries.is_sorted_by(|a, b| a.prefix < b.prefix || (a.prefix == b.prefix && a.left <= b.left && b.left < MORE)) {
-        return;
+    if !are_sorted(entries) {
+        sort(entries, Level::Bytes(0), keys);
     }
-    sort(entries, Level::Bytes(0), keys);
+}
+
+/// The same, with the help of other threads of the rayon pool that have nothing to do: for an array that is large enough.
+pub fn by_key_with_help<K: Keys + Sync>(entries: &mut [Entry], keys: &K) {
+    if !are_sorted(entries) {
+        sort_with_help(entries, keys);
+    }
+}
+
+/// Much of what is sorted was sorted before.
+fn are_sorted(entries: &[Entry]) -> bool {
+    entries.is_sorted_by(|a, b| a.prefix < b.prefix || (a.prefix == b.prefix && a.left <= b.left && b.left < MORE))
+}
+
+fn sort_with_help<K: Keys + Sync>(entries: &mut [Entry], keys: &K) {
+    match spread(entries) {
+        Some((buckets, digit)) if entries.len() >= HELP_MIN => {
+            let ends = permute(entries, buckets, digit);
+            each_with_help(entries, 0, &ends[..buckets], &|part| sort_with_help(part, keys));
+        }
+        _ => sort(entries, Level::Bytes(0), keys),
+    }
+}
+
+/// Calls `f` on each bucket, of which the first begins at `start`; half of the entries on another thread if one has time.
+fn each_with_help(entries: &mut [Entry], start: usize, ends: &[usize], f: &(impl Fn(&mut [Entry]) + Sync)) {
+    if ends.len() < 2 {
+        return f(entries);
+    }
+    if entries.len() < HELP_MIN {
+        return each_bucket(entries, start, ends, f);
+    }
+    let half = ends.partition_point(|end| end - start <= entries.len() / 2).clamp(1, ends.len() - 1);
+    let middle = ends[half - 1];
+    let (left, right) = entries.split_at_mut(middle - start);
+    rayon::join(|| each_with_help(left, start, &ends[..half], f), || each_with_help(right, middle, &ends[half..], f));
 }
 
 /// What an entry's prefix holds at some depth of the sort.
@@ -94,20 +130,40 @@ fn sort<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
     if entries.len() <= SMALL {
         return sort_small(entries, level, keys);
     }
+    let Some((buckets, digit)) = spread(entries) else {
+        return match level {
+            Level::Bytes(depth) => equal_prefixes(entries, depth, keys),
+            Level::Arrival => {}
+        };
+    };
+    let ends = permute(entries, buckets, digit);
+    each_bucket(entries, 0, &ends[..buckets], |part| sort(part, level, keys));
+}
+
+/// Calls `f` on each bucket with more than one entry; the first begins at `start`.
+fn each_bucket(entries: &mut [Entry], start: usize, ends: &[usize], mut f: impl FnMut(&mut [Entry])) {
+    let mut from = 0;
+    for to in ends.iter().map(|end| end - start) {
+        if to - from > 1 {
+            f(&mut entries[from..to]);
+        }
+        from = to;
+    }
+}
+
+/// Into how many buckets these entries should be split, and which one an entry belongs to; none if all have the same prefix.
+fn spread(entries: &[Entry]) -> Option<(usize, impl Fn(&Entry) -> usize + use<>)> {
     let (mut low, mut high) = (u64::MAX, 0);
     for e in entries.iter() {
         low = low.min(e.prefix);
         high = high.max(e.prefix);
     }
-    if low == high {
-        return match level {
-            Level::Bytes(depth) => equal_prefixes(entries, depth, keys),
-            Level::Arrival => {}
-        };
+    if low >= high {
+        return None;
     }
-    let bits = (entries.len() / 32).ilog2().clamp(1, BITS_MAX);
+    let bits = (entries.len() / 32).max(1).ilog2().clamp(1, BITS_MAX);
     let shift = (64 - (high - low).leading_zeros()).saturating_sub(bits);
-    split(entries, 1 << bits, |e| ((e.prefix - low) >> shift) as usize, |part| sort(part, level, keys));
+    Some((1 << bits, move |e: &Entry| ((e.prefix - low) >> shift) as usize))
 }
 
 /// By what the entries hold first: keys are only looked at where that is equal.
@@ -183,11 +239,11 @@ fn common<K: Keys>(entries: &[Entry], depth: usize, keys: &K) -> Option<usize> {
     if found == usize::MAX { None } else { Some(found) }
 }
 
-/// Permutes the entries into buckets by `digit`, in place, and calls `then` on each bucket.
-fn split(entries: &mut [Entry], buckets: usize, digit: impl Fn(&Entry) -> usize, mut then: impl FnMut(&mut [Entry])) {
-    let mut ends = [0usize; 1 << BITS_MAX];
+/// Permutes the entries into buckets by `digit`, in place; says where each ends.
+fn permute(entries: &mut [Entry], buckets: usize, digit: impl Fn(&Entry) -> usize) -> [usize; 1 << BITS_MAX] {
+    let mut all_ends = [0usize; 1 << BITS_MAX];
     let mut heads = [0usize; 1 << BITS_MAX];
-    let (ends, heads) = (&mut ends[..buckets], &mut heads[..buckets]);
+    let (ends, heads) = (&mut all_ends[..buckets], &mut heads[..buckets]);
     for e in entries.iter() {
         ends[digit(e)] += 1;
     }
@@ -210,13 +266,7 @@ fn split(entries: &mut [Entry], buckets: usize, digit: impl Fn(&Entry) -> usize,
             heads[bucket] += 1;
         }
     }
-    let mut start = 0;
-    for end in ends.iter() {
-        if *end - start > 1 {
-            then(&mut entries[start..*end]);
-        }
-        start = *end;
-    }
+    all_ends
 }
 
 #[cfg(test)]
@@ -232,7 +282,10 @@ mod tests {
 
     fn check(keys: Vec<Vec<u8>>) {
         let mut entries: Vec<Entry> = (0..keys.len()).map(|i| Entry::new(&keys[i], i as u32)).collect();
+        let mut helped = entries.clone();
         by_key(&mut entries, &keys);
+        by_key_with_help(&mut helped, &keys);
+        assert!(helped.iter().zip(&entries).all(|(a, b)| a.at == b.at));
         let mut expected: Vec<usize> = (0..keys.len()).collect();
         expected.sort_by_key(|i| &keys[*i]);
         assert!(entries.iter().map(|e| e.at as usize).eq(expected));

@@ -118,7 +118,7 @@ impl Sorter {
         let Sorter { entries, used, pieces, runs, .. } = &mut *self;
         if *used > 0 {
             let entries = &mut entries.as_mut_slice()[..*used];
-            sort::by_key(entries, pieces);
+            sort::by_key_with_help(entries, pieces);
             runs.spill(|out| {
                 for (i, entry) in entries.iter().enumerate() {
                     pieces.prefetch_ahead(entries, i);
@@ -155,7 +155,7 @@ impl Sorter {
         if self.runs.is_empty() {
             let Sorter { mut entries, used, pieces, mut claim, .. } = self;
             claim.stay();
-            sort::by_key(&mut entries.as_mut_slice()[..used], &pieces);
+            sort::by_key_with_help(&mut entries.as_mut_slice()[..used], &pieces);
             let in_place = InPlace { entries, used, pieces, next: 0 };
             return Ok(Sorted { pairs: Box::new(Claimed { pairs: in_place, _claim: claim }), spilled: (0, 0) });
         }

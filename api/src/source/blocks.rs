@@ -11,6 +11,8 @@ use windrow_model::{Code, Compression, Failure, FileRange, Framing};
 
 /// About so many bytes are handed on at a time: large enough that its cost vanishes, small enough to stay in cache.
 const BLOCK_BYTES: usize = 1 << 20;
+/// So many bytes behind a block are on their way when it is read.
+const AHEAD_BYTES: usize = 16 << 20;
 /// A record of a compressed file has to be held in memory as a whole.
 pub(crate) const RECORD_MAX: usize = 1 << 30;
 /// In a sampling stage, windows of so many bytes are read …
@@ -113,9 +115,15 @@ fn mapped(
         windows(bytes, range.offset, framing, cx.task.job_input_bytes, &mut give);
         return Ok(());
     }
-    let mut from = 0;
+    let (mut from, mut asked) = (0, 0);
     while from < bytes.len() {
         let to = record_end(bytes, framing, from + BLOCK_BYTES);
+        // The disk goes on reading while this thread computes.
+        if asked < bytes.len() && asked < to + AHEAD_BYTES / 2 {
+            let ahead = (to + AHEAD_BYTES).min(bytes.len());
+            map.read_ahead(start + asked.max(from)..start + ahead);
+            asked = ahead;
+        }
         map.populate(start + from..start + to);
         if !give(from, to) {
             break;

@@ -1,41 +1,47 @@
 //! The threads of a rayon pool, each of which runs one task after the other, in the order in which they came.
 //!
-//! A thread of the pool that has nothing to do looks around for a while before it sleeps. Tasks come one by one from a socket,
-//! and an idle core is wanted by the worker that sends the next one: so threads wait for tasks in a queue. What a user's
-//! function does in parallel with rayon stays in this pool, and so on the cores that the worker has given.
+//! A thread of the pool that has nothing to do looks around for a while before it sleeps. Tasks come one by one (to an executor
+//! from a socket), and an idle core is wanted by whoever sends the next one: so threads wait for tasks in a queue. What a user's
+//! function does in parallel with rayon stays in this pool, and so on the cores that the job has. While such a function waits
+//! for its other half, its thread may do other work of the pool, but no other task: those are not in the pool's hands.
 
-use super::lock;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A thread without a task looks so often for what users' functions have left to the pool (`rayon::spawn`).
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Where work is given to the threads. They live as long as the process.
+/// Where work is given to the threads. When it is dropped they do what is in the queue, and end.
 pub struct Threads<T> {
     queue: Arc<Queue<T>>,
-    /// Its threads never get out of their loops.
+    /// Its threads are in their loops until the queue is closed.
     _pool: ThreadPool,
 }
 
 struct Queue<T> {
-    waiting: Mutex<VecDeque<T>>,
+    waiting: Mutex<Waiting<T>>,
     more: Condvar,
+}
+
+struct Waiting<T> {
+    tasks: VecDeque<T>,
+    closed: bool,
 }
 
 impl<T: Send + 'static> Threads<T> {
     /// So many threads, each of which calls `work` for one thing at a time.
     pub fn start(count: usize, work: impl Fn(T) + Send + Sync + 'static) -> Result<Threads<T>, ThreadPoolBuildError> {
-        let queue = Arc::new(Queue { waiting: Mutex::new(VecDeque::new()), more: Condvar::new() });
+        let waiting = Waiting { tasks: VecDeque::new(), closed: false };
+        let queue = Arc::new(Queue { waiting: Mutex::new(waiting), more: Condvar::new() });
         // Panics of user code are caught where it is called. One that gets out would leave its task without an answer for
         // ever: rayon aborts the process then.
         let pool = ThreadPoolBuilder::new().num_threads(count).thread_name(|n| format!("task-{n}")).build()?;
         let waiting = queue.clone();
         pool.spawn_broadcast(move |_| {
-            loop {
-                work(waiting.next());
+            while let Some(next) = waiting.next() {
+                work(next);
             }
         });
         Ok(Threads { queue, _pool: pool })
@@ -43,18 +49,33 @@ impl<T: Send + 'static> Threads<T> {
 
     /// Goes to the first thread that is free.
     pub fn run(&self, what: T) {
-        lock(&self.queue.waiting).push_back(what);
+        self.queue.lock().tasks.push_back(what);
         self.queue.more.notify_one();
     }
 }
 
+impl<T> Drop for Threads<T> {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.more.notify_all();
+    }
+}
+
 impl<T> Queue<T> {
-    fn next(&self) -> T {
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next one; none once the queue is closed and empty.
+    fn next(&self) -> Option<T> {
         loop {
-            let waiting = self.more.wait_timeout_while(lock(&self.waiting), LOOK_EVERY, |waiting| waiting.is_empty());
-            let (mut waiting, _) = waiting.unwrap_or_else(PoisonError::into_inner);
-            if let Some(next) = waiting.pop_front() {
-                return next;
+            let nothing = |waiting: &mut Waiting<T>| waiting.tasks.is_empty() && !waiting.closed;
+            let woken = self.more.wait_timeout_while(self.lock(), LOOK_EVERY, nothing);
+            let (mut waiting, _) = woken.unwrap_or_else(PoisonError::into_inner);
+            match waiting.tasks.pop_front() {
+                None if waiting.closed => return None,
+                None => {}
+                next => return next,
             }
             drop(waiting);
             while rayon::yield_now() == Some(rayon::Yield::Executed) {}
@@ -84,6 +105,16 @@ mod tests {
         let two = two.unwrap();
         (0..10).for_each(|_| two.run(()));
         (0..10).for_each(|_| all.recv_timeout(Duration::from_secs(60)).unwrap());
+    }
+
+    #[test]
+    fn threads_end_when_nobody_can_give_them_work_any_more() {
+        let (done, all) = mpsc::channel();
+        let two = Threads::start(2, move |n: u32| done.send(n).unwrap()).unwrap();
+        (0..100).for_each(|n| two.run(n));
+        drop(two);
+        // The channel closes with the last thread.
+        assert_eq!(all.iter().count(), 100);
     }
 
     /// The pool's other threads wait in the queue, or are at work: that must not hold up parallel code in a task.
