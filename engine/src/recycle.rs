@@ -111,8 +111,8 @@ pub(crate) fn give_back(memory: &Memory, bytes: usize) {
     let mut kept = kept();
     if kept.memory.as_ref().is_some_and(|attached| std::ptr::eq(&**attached, memory)) {
         let spare = kept.granted.saturating_sub(kept.bytes);
-        // Whoever asks will ask again.
-        let freed = kept.drop_bytes(bytes.max(memory.heap_max()).saturating_sub(spare));
+        // No more than that: whoever asks often takes what is kept as well.
+        let freed = kept.drop_bytes(bytes.saturating_sub(spare));
         kept.settle(true);
         drop(kept);
         heap::freed(freed);

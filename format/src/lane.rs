@@ -168,7 +168,10 @@ impl Lane {
     #[inline(never)]
     fn grow(&mut self, needed: usize) {
         let usual = (2 * self.bytes.len()).clamp(START_BYTES, RAW_TARGET + HEADER_BYTES);
-        self.bytes.resize(needed.max(usual), 0);
+        let length = needed.max(usual);
+        // Whoever counts memory sees as much as there is.
+        self.bytes.reserve_exact(length - self.bytes.len());
+        self.bytes.resize(length, 0);
     }
 
     #[inline]
