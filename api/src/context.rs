@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use windrow_engine::{EdgeSpec, EngineError, LocalSegment, Partitioning, Residents};
+use windrow_engine::{EdgeSpec, EngineError, LocalSegment, Partitioning, Residents, Share};
 use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
 use windrow_format::crumbs::Slot;
@@ -46,8 +46,8 @@ pub(crate) struct TaskCx<'t> {
     pub folder: &'t Path,
     /// For each input: its segments as local files, if it has any.
     pub segments: Vec<Vec<LocalSegment>>,
-    /// Bytes that the task may hold.
-    pub memory: usize,
+    /// What of the process's memory the task may hold.
+    pub share: Share,
     pub codec: Codec,
     /// Where outputs for other tasks of this process may be kept.
     residents: Option<Arc<Residents>>,
@@ -65,13 +65,14 @@ pub(crate) struct TaskCx<'t> {
 }
 
 impl<'t> TaskCx<'t> {
-    pub fn new(task: &'t Task, setting: Setting<'t>, sample: bool) -> Self {
+    /// For a task with at most so many consumers of memory at a time.
+    pub fn new(task: &'t Task, setting: Setting<'t>, consumers: usize, sample: bool) -> Self {
         let Setting { folder, segments, memory, codec, residents, cancelled } = setting;
         TaskCx {
             task,
             folder,
             segments,
-            memory,
+            share: memory.begin(consumers),
             codec,
             residents,
             sample,
@@ -190,13 +191,6 @@ impl<'t> TaskCx<'t> {
         }
     }
 
-    /// Bytes for each input that is read from segments. An edge output has half of all, an eighth is for the values of a key.
-    pub fn input_memory(&self) -> usize {
-        let inputs = self.task.inputs.iter().filter(|i| matches!(i, TaskInput::Segments(_))).count().max(1);
-        let writes = self.task.outputs.iter().any(|o| matches!(o, TaskOutput::Edge { .. }));
-        (self.memory - self.memory / 8 - if writes { self.memory / 2 } else { 0 }) / inputs
-    }
-
     /// What an edge output needs to be written.
     pub fn edge(&self, output: usize, partitioning: impl FnOnce(u32) -> Partitioning) -> EdgeSpec {
         let partitions = match self.task.outputs[output] {
@@ -209,7 +203,7 @@ impl<'t> TaskCx<'t> {
             identity: output_identity(&self.task.attempt, output as u32),
             partitioning: partitioning(partitions),
             codec: self.codec,
-            memory: self.memory / 2,
+            share: self.share.clone(),
             // Records of files come in the order of the file whoever reads them.
             any_order: self.any_order() && self.chunk().is_none(),
             residents: self.residents.clone(),

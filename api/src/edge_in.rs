@@ -33,7 +33,7 @@ pub(crate) fn of_input(e: EngineError, input: usize) -> TaskError {
 pub(crate) fn open(cx: &TaskCx<'_>, input: usize, order: Order) -> TaskResult<Box<dyn EnginePairs>> {
     let segments = cx.input_segments(input).to_vec();
     let opened: Result<Box<dyn EnginePairs>, EngineError> = match order {
-        Order::Key => open_sorted(segments, cx.folder, cx.input_memory(), &|| cx.alive()).map(|sorted| {
+        Order::Key => open_sorted(segments, cx.folder, &cx.share, &|| cx.alive()).map(|sorted| {
             cx.count_spilled(sorted.spilled);
             sorted.pairs
         }),

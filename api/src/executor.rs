@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use windrow_engine::LocalSegment;
+use windrow_engine::{LocalSegment, Memory};
 use windrow_format::codec::Codec;
 use windrow_format::quota::Quota;
 use windrow_model::{AttemptId, Code, Digest, Task, TaskInput};
@@ -61,7 +61,7 @@ fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
         return Err(Error::new(Code::ExecutorProtocol, "the worker did not begin with a setup"));
     };
     let threads = (setup.threads as usize).max(1);
-    let memory = windrow_engine::recycle::reserve(setup.memory_bytes as usize) / threads;
+    let memory = Memory::of_process(setup.memory_bytes, threads);
     let quota_bytes = match setup.scratch_quota_bytes {
         0 => u64::MAX,
         bytes => bytes,
@@ -82,7 +82,7 @@ fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
         move |(order, cancelled): (Order, Cancelled)| {
             let attempt = order.task.attempt;
             let quota = Quota::new(quota_bytes).enter();
-            let answer = order.execute(&program, memory, &cancelled);
+            let answer = order.execute(&program, &memory, &cancelled);
             drop(quota);
             lock(&running).remove(&attempt);
             if send(&replies, answer).is_err() {
@@ -186,7 +186,7 @@ impl TryFrom<v1::RunTask> for Order {
 }
 
 impl Order {
-    fn execute(self, program: &Program, memory: usize, cancelled: &AtomicBool) -> from_executor::Message {
+    fn execute(self, program: &Program, memory: &Arc<Memory>, cancelled: &AtomicBool) -> from_executor::Message {
         let Order { task, folder, segments, codec } = self;
         let folder: &Path = &folder;
         let attempt = Some(task.attempt.into());

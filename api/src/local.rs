@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use windrow_engine::{Residents, recycle};
+use windrow_engine::{Memory, Residents};
 use windrow_format::codec::Codec;
 use windrow_format::durable::Durability;
 use windrow_format::{manifest, names};
@@ -47,9 +47,6 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// Tasks of a run that is over are waited for no longer than this.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
-/// This part of the memory is for outputs whose readers have not come yet.
-const RESIDENT_PART: usize = 4;
-
 /// A task, or a part of tidying up.
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -67,15 +64,14 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
     let threads = Threads::start(options.threads, |work: Work| work())
         .map_err(|e| Error::new(Code::Internal, format!("cannot start {} threads: {e}", options.threads)))?;
     watch_signals(sender.clone())?;
-    let memory = recycle::reserve(options.memory_bytes as usize);
-    let residents = memory / RESIDENT_PART;
+    let memory = Memory::of_process(options.memory_bytes, options.threads);
     let durability = if options.durable { Durability::Sync } else { Durability::NoSync };
     let run = Run {
         job,
         program: Arc::new(program),
         folder: scratch.folder.clone(),
-        memory: (memory - residents) / options.threads,
-        outputs: Outputs::new(&scratch.folder, Residents::new(residents)),
+        outputs: Outputs::new(&scratch.folder, Residents::new(memory.clone())),
+        memory,
         durability,
         started: Instant::now(),
         scheduler: Scheduler::new(Config { lease_ms: u64::MAX, ..Config::default() }, Epoch(1)),
@@ -94,8 +90,7 @@ struct Run {
     job: JobId,
     program: Arc<Program>,
     folder: PathBuf,
-    /// Bytes for each task.
-    memory: usize,
+    memory: Arc<Memory>,
     outputs: Outputs,
     durability: Durability,
     started: Instant,
@@ -297,13 +292,13 @@ impl Run {
         let cancelled = Arc::new(AtomicBool::new(false));
         self.attempts.insert(task.attempt, cancelled.clone());
         self.running += 1;
-        let (program, sender, memory) = (self.program.clone(), self.sender.clone(), self.memory);
+        let (program, sender, memory) = (self.program.clone(), self.sender.clone(), self.memory.clone());
         let task = Arc::new(task);
         self.outputs.started(&task);
         let (root, residents) = (self.folder.clone(), self.outputs.residents.clone());
         self.threads.run(Box::new(move || {
             let attempt = task.attempt;
-            let event = match execute(&program, &task, &root, memory, &residents, &cancelled) {
+            let event = match execute(&program, &task, &root, &memory, &residents, &cancelled) {
                 Ok(report) => Event::AttemptDone { worker: WORKER, attempt, report },
                 Err(e) => Event::AttemptFailed { worker: WORKER, attempt, failure: *e.failure },
             };
@@ -348,7 +343,7 @@ fn execute(
     program: &Program,
     task: &Task,
     root: &Path,
-    memory: usize,
+    memory: &Arc<Memory>,
     residents: &Arc<Residents>,
     cancelled: &AtomicBool,
 ) -> Result<TaskReport, TaskError> {

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
-use windrow_engine::{LocalSegment, Residents};
+use windrow_engine::{LocalSegment, Memory, Residents};
 use windrow_format::codec::Codec;
+use windrow_model::counters::names;
 use windrow_model::{Code, Failure, Input, Output, OutputReport, Plan, Stage, Task, TaskReport, input_digest};
 
 /// A job's code in this process.
@@ -23,7 +24,8 @@ pub(crate) struct Setting<'s> {
     pub folder: &'s Path,
     /// For each input of the task: its segments, if it has any.
     pub segments: Vec<Vec<LocalSegment>>,
-    pub memory: usize,
+    /// The process's.
+    pub memory: &'s Arc<Memory>,
     pub codec: Codec,
     /// Where outputs for other tasks of this process may be kept.
     pub residents: Option<Arc<Residents>>,
@@ -39,7 +41,7 @@ impl Program {
         };
         let reads = self.plan.stage(id).inputs.iter();
         let sample = reads.clone().any(|i| matches!(i, Input::Source(s) if s.sample));
-        let cx = TaskCx::new(task, setting, sample);
+        let cx = TaskCx::new(task, setting, consumers(self.plan.stage(id)), sample);
         let started = Instant::now();
         let (result, counted) = with_user_counters(|| catch_unwind(AssertUnwindSafe(|| (function.0)(&cx))));
         let outputs = match result {
@@ -53,6 +55,7 @@ impl Program {
                 return Err(Failure { place: cx.place(), ..failure }.into());
             }
         };
+        cx.count(names::SPILLS_YIELDED, cx.share.yielded());
         let mut counters = cx.counters.take();
         for (name, n) in self.counters.iter().zip(counted) {
             counters.add(name, n);
@@ -64,6 +67,17 @@ impl Program {
         add_inputs(self.plan.stage(id), &mut outputs, inputs);
         Ok(TaskReport { outputs, counters, run_ms, inputs })
     }
+}
+
+/// How many consumers of memory a task may have at a time: a log for each edge, and a table if it combines; what an input is sorted,
+/// folded or looked up in; and the values of a key.
+fn consumers(stage: &Stage) -> usize {
+    let of_output = |output: &Output| match output {
+        Output::Edge { combined, .. } => 1 + usize::from(*combined),
+        _ => 0,
+    };
+    let inputs = stage.inputs.iter().filter(|input| matches!(input, Input::Edge { .. })).count();
+    stage.outputs.iter().map(of_output).sum::<usize>() + inputs + usize::from(inputs > 0)
 }
 
 /// The digest of a combining edge is that of its keys. Its values follow from what was read: so it takes that in as well.

@@ -168,7 +168,7 @@ pub(crate) struct GroupMemory {
 
 impl GroupMemory {
     pub fn new(cx: &TaskCx<'_>) -> Self {
-        GroupMemory { bytes: GroupArena::new(cx.folder, cx.memory / 8), arena: Arena::new() }
+        GroupMemory { bytes: GroupArena::new(cx.folder, &cx.share), arena: Arena::new() }
     }
     /// Frees what the group held; fails the task if its scratch file did not have room.
     pub fn reset(&mut self, cx: &TaskCx<'_>) {

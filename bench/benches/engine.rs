@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::path::Path;
 use windrow_engine::{
     Accumulate, Codec, CombinedEdge, EdgeSpec, EngineError, Folder, Identity, LocalSegment, Lookup, Partitioning,
-    PlainEdge, open_concat, open_sorted,
+    PlainEdge, Share, open_concat, open_sorted,
 };
 
 const PAIRS: u64 = 1_000_000;
@@ -40,7 +40,7 @@ fn spec(folder: &Path, codec: Codec, name: &str) -> EdgeSpec {
         identity: Identity::default(),
         partitioning: Partitioning::Hash(8),
         codec,
-        memory: MEMORY,
+        share: Share::alone(MEMORY, 2),
         any_order: false,
         residents: None,
     }
@@ -108,7 +108,8 @@ fn read(c: &mut Criterion) {
         let segments = segments(folder.path(), sorted, &[7; 24], u64::MAX);
         group.bench_function(name, |b| {
             b.iter(|| {
-                let sorted = open_sorted(segments.clone(), folder.path(), MEMORY, &alive).expect("segments");
+                let sorted =
+                    open_sorted(segments.clone(), folder.path(), &Share::alone(MEMORY, 1), &alive).expect("segments");
                 let mut pairs = sorted.pairs;
                 let mut bytes = 0;
                 while let Some((key, value)) = pairs.peek() {
@@ -123,7 +124,7 @@ fn read(c: &mut Criterion) {
         let segments = segments(folder.path(), false, &1u64.to_le_bytes(), distinct);
         group.bench_function(format!("fold, {distinct} distinct"), |b| {
             b.iter(|| {
-                let mut folding = Folder::new(Sum, folder.path(), MEMORY, 0).expect("memory");
+                let mut folding = Folder::new(Sum, folder.path(), &Share::alone(MEMORY, 1), 0).expect("memory");
                 let pairs = open_concat(segments.clone()).expect("segments");
                 pairs.for_each(&alive, |key, value| folding.push(key, Sum.decode(value)?)).expect("pairs");
                 let mut sum = 0;
@@ -138,7 +139,8 @@ fn read(c: &mut Criterion) {
         group.bench_function(format!("look up, {distinct} distinct"), |b| {
             let told = segments.iter().fold((0, 0), |(n, bytes), s| (n + s.records, bytes + s.raw_length));
             let pairs = open_concat(segments.clone()).expect("segments");
-            let lookup = Lookup::build(pairs, told, folder.path(), &alive).expect("pairs");
+            let claim = Lookup::claim(&Share::alone(MEMORY, 1), told.0, told.1).expect("memory");
+            let lookup = Lookup::build(pairs, told, claim, folder.path(), &alive).expect("pairs");
             b.iter(|| {
                 let mut found = 0;
                 for n in 0..PAIRS {

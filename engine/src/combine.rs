@@ -1,8 +1,8 @@
 //! The table that folds equal keys: open addressing with linear probing, key and accumulator in the slot.
 //!
 //! A probe of a short key compares three words and touches one cache line; keys over sixteen bytes are compared in an arena once
-//! length and 96 bits of hash agree. The table keeps to a byte budget that counts slots (both arrays while it grows), key arena,
-//! accumulators' heap and the entries of the sorted drain; when it is full its owner drains it. Knows nothing of files.
+//! length and 96 bits of hash agree. The table's claim covers slots (both arrays while it grows), key arena, accumulators' heap and
+//! the entries of the sorted drain; when it is refused more its owner drains it. Knows nothing of files.
 
 pub(crate) mod arena;
 mod folding;
@@ -16,6 +16,8 @@ pub use slots::Key;
 
 use crate::accumulate::Accumulate;
 use crate::error::Result;
+use crate::heap;
+use crate::memory::Claim;
 use crate::sort::{self, Entry, Keys};
 use arena::Arena;
 use slots::{Slot, Slots};
@@ -23,6 +25,8 @@ use std::mem::size_of;
 
 /// First number of slots: most tasks of a small job never need more.
 const START_SLOTS: usize = 256;
+/// Slots of a table that has given its memory back.
+const LEAST_SLOTS: usize = 8;
 /// Up to this size a table grows by four, then by two.
 const FAST_GROWTH_BYTES: usize = 1 << 20;
 /// Up to this size most of the slots are empty.
@@ -39,27 +43,30 @@ pub struct Table<A: Accumulate> {
     used_max: usize,
     /// Whether only the moving of keys kept the slots from growing.
     cramped: bool,
-    memory: usize,
+    /// It is told to be full beyond this, even if there is more.
+    bytes_max: usize,
+    claim: Claim,
 }
 
 /// The key that was to be inserted does not fit, or the system gives no more memory: drain the table first.
 pub struct Full<T>(pub T);
 
 impl<A: Accumulate> Table<A> {
-    /// An empty table that keeps to `memory` bytes and has room for about so many keys.
-    pub fn new(accumulate: A, memory: usize, keys: usize) -> std::io::Result<Self> {
+    /// An empty table with room for about so many keys, as far as the claim is given memory.
+    pub fn new(accumulate: A, mut claim: Claim, keys: usize) -> std::io::Result<Self> {
         // Keys of another length, or accumulators that grow, need a part of the memory as well.
         let mut count = (keys / 3 * 4 + 1).next_power_of_two().min(1 << 32);
         if Self::load_max(count) < keys {
             count *= 4;
         }
-        while count > START_SLOTS && Self::cost(count) > memory / 2 {
+        while count > START_SLOTS && claim.grow_quietly(2 * Self::cost(count)).is_err() {
             count /= 2;
         }
         count = count.max(START_SLOTS);
-        while count > 8 && Self::cost(count) > memory {
+        while count > LEAST_SLOTS && claim.grow_quietly(Self::cost(count)).is_err() {
             count /= 2;
         }
+        claim.force(Self::cost(count));
         let slots = Slots::new(count)?;
         Ok(Table {
             accumulate,
@@ -68,7 +75,8 @@ impl<A: Accumulate> Table<A> {
             heap: 0,
             used_max: Self::load_max(count),
             cramped: false,
-            memory,
+            bytes_max: usize::MAX,
+            claim,
         })
     }
 
@@ -93,9 +101,20 @@ impl<A: Accumulate> Table<A> {
         self.keys() == 0
     }
 
-    /// Another budget, not smaller than the one before.
-    pub fn set_memory(&mut self, memory: usize) {
-        self.memory = memory;
+    /// Beyond so many bytes it is full, even if there is more memory.
+    pub fn set_bytes_max(&mut self, bytes: usize) {
+        self.bytes_max = bytes;
+    }
+
+    /// What it holds, and how values are folded.
+    pub fn claim_mut(&mut self) -> (&mut Claim, &A) {
+        (&mut self.claim, &self.accumulate)
+    }
+
+    /// Whether it may hold so many bytes.
+    #[inline]
+    fn covers(&mut self, bytes: usize) -> bool {
+        bytes <= self.bytes_max && self.claim.cover(bytes)
     }
 
     /// Number of keys.
@@ -132,10 +151,16 @@ impl<A: Accumulate> Table<A> {
         }
     }
 
-    /// Whether accumulators have grown beyond the budget: drain the table.
+    /// Whether accumulators have grown beyond what is covered: see whether they [may](Self::is_covered).
     #[inline(always)]
     pub fn is_over(&self) -> bool {
-        self.heap > 0 && self.held(self.slots.len()) > self.memory
+        self.heap > 0 && self.held(self.slots.len()) > self.claim.held().min(self.bytes_max)
+    }
+
+    /// Whether what it holds may stay; otherwise drain the table.
+    #[cold]
+    pub fn is_covered(&mut self) -> bool {
+        self.covers(self.held(self.slots.len()))
     }
 
     fn held(&self, slots: usize) -> usize {
@@ -147,9 +172,13 @@ impl<A: Accumulate> Table<A> {
     fn insert(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Full<A::Acc>> {
         let heap = self.accumulate.heap_bytes(&acc);
         let arena = self.arena.bytes_with(key.long());
-        // A table refuses nothing while it is empty: one key may exceed the budget.
-        if self.keys() > 0 && Self::cost(self.slots.len()) + arena + self.heap + heap > self.memory {
-            return Err(Full(acc));
+        let needed = Self::cost(self.slots.len()) + arena + self.heap + heap;
+        if !self.covers(needed) {
+            // A table refuses nothing while it is empty: one key may exceed what there is.
+            if self.keys() > 0 {
+                return Err(Full(acc));
+            }
+            self.claim.force(needed);
         }
         if self.keys() >= self.used_max && !self.grow(arena + heap) {
             return Err(Full(acc));
@@ -172,7 +201,7 @@ impl<A: Accumulate> Table<A> {
         for count in [old * factor, old * 2] {
             // Both arrays exist while keys move; the drain's entries do not exist then, but must find room later.
             let moving = (old + count) * size_of::<Slot<A::Acc>>();
-            if moving.max(Self::cost(count)) + more + self.heap > self.memory {
+            if !self.covers(moving.max(Self::cost(count)) + more + self.heap) {
                 continue;
             }
             let Ok(slots) = Slots::new(count) else {
@@ -180,6 +209,7 @@ impl<A: Accumulate> Table<A> {
             };
             self.slots.move_to(slots);
             self.used_max = Self::load_max(count);
+            self.claim.shrink(Self::cost(count) + more + self.heap);
             return true;
         }
         self.cramped = true;
@@ -221,32 +251,41 @@ impl<A: Accumulate> Table<A> {
         Ok(())
     }
 
-    /// Drops all keys and keeps the slots' memory. Slots that could not grow because both arrays would not have fitted grow now, when
-    /// there is nothing to move.
+    /// Drops all keys and keeps the slots' memory, unless somebody has asked for it. Slots that could not grow because both arrays
+    /// would not have fitted grow now, when there is nothing to move.
     pub fn clear(&mut self) {
         let more = 2 * (self.arena.bytes() + self.heap);
-        self.slots.clear();
-        self.arena.clear();
-        self.heap = 0;
+        self.empty();
         let count = 2 * self.slots.len();
-        if std::mem::take(&mut self.cramped) && Self::cost(count) + more <= self.memory {
+        if self.claim.is_asked() {
+            self.release();
+            self.claim.answer();
+        } else if std::mem::take(&mut self.cramped) && self.covers(Self::cost(count) + more) {
             self.release_slots();
             if let Ok(slots) = Slots::new(count) {
                 self.used_max = Self::load_max(count);
                 self.slots = slots;
             }
         }
+        self.claim.shrink(self.held(self.slots.len()));
     }
 
     /// Drops all keys and gives the memory back, as far as the system allows.
     pub fn release(&mut self) {
         self.cramped = false;
-        self.clear();
+        self.empty();
         self.release_slots();
+        self.claim.shrink(self.held(self.slots.len()));
+    }
+
+    fn empty(&mut self) {
+        self.slots.clear();
+        self.arena.clear();
+        heap::freed(std::mem::take(&mut self.heap));
     }
 
     fn release_slots(&mut self) {
-        if let Ok(slots) = Slots::new(8) {
+        if let Ok(slots) = Slots::new(LEAST_SLOTS) {
             self.used_max = Self::load_max(slots.len());
             self.slots = slots;
         }
@@ -284,6 +323,7 @@ impl<T> Keys for Slots<T> {
 mod tests {
     use super::*;
     use crate::error::EngineError;
+    use crate::memory::Share;
     use std::collections::BTreeMap;
 
     struct Append;
@@ -307,7 +347,7 @@ mod tests {
     #[test]
     fn keys_of_every_length_are_folded_and_drained_in_order() {
         let key = |i: u32| format!("{}{}", i % 311, "x".repeat(i as usize % 311 % 40)).into_bytes();
-        let mut folding = Folding::new(Table::new(Append, 1 << 20, 0).unwrap());
+        let mut folding = Folding::new(Table::new(Append, Share::alone(1 << 20, 1).output(), 0).unwrap());
         for round in 0..3 {
             let mut expected: BTreeMap<Vec<u8>, Vec<u32>> = BTreeMap::new();
             for i in 0..1500u32 {
@@ -339,7 +379,7 @@ mod tests {
     #[test]
     fn a_full_table_says_so_and_holds_no_more_than_its_budget() {
         for (memory, keys) in [(0, 0), (20_000, 0), (500_000, 0), (0, 1 << 20), (20_000, 1 << 20), (500_000, 100)] {
-            let mut table = Table::new(Append, memory, keys).unwrap();
+            let mut table = Table::new(Append, Share::alone(memory, 1).output(), keys).unwrap();
             let mut kept = 0;
             while table.fold(Key::new(format!("a key that lies in the arena {kept}").as_bytes()), vec![kept]).is_ok() {
                 kept += 1;

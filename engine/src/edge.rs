@@ -1,4 +1,4 @@
-//! An outgoing edge of a task: pairs in, one shuffle file out, in a fixed amount of memory.
+//! An outgoing edge of a task: pairs in, one shuffle file out, in bounded memory.
 //!
 //! Two kinds: [`PlainEdge`] keeps every pair, [`CombinedEdge`] folds pairs of equal keys. Neither sorts: pairs go to the open block
 //! of their partition, full blocks are kept until the end or spilled, and the file has them partition after partition. Whoever reads
@@ -11,6 +11,7 @@ mod plain;
 pub use combined::CombinedEdge;
 pub use plain::PlainEdge;
 
+use crate::memory::Share;
 use crate::partition::Partitioning;
 use crate::resident::Residents;
 use std::path::PathBuf;
@@ -32,8 +33,8 @@ pub struct EdgeSpec {
     pub partitioning: Partitioning,
     /// For the file and what is spilled.
     pub codec: Codec,
-    /// Bytes that the edge may hold, one record and a few hundred bytes for each partition aside.
-    pub memory: usize,
+    /// What the edge may hold is a part of this, one record and a few hundred bytes for each partition aside.
+    pub share: Share,
     /// Whether pairs come in an order that does not follow from the task's input: digests are then the same for any.
     pub any_order: bool,
     /// Where the output is kept instead of in the file, if there is room.
@@ -45,7 +46,7 @@ pub struct EdgeSpec {
 pub struct EdgeResult {
     /// Segments of the file, by ascending partition; empty partitions have none.
     pub segments: Vec<Segment>,
-    /// Times that memory was full.
+    /// Times that blocks were written because there was no more memory for them.
     pub runs: u64,
     /// Bytes that were written because of that.
     pub spilled_bytes: u64,

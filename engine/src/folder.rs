@@ -1,8 +1,9 @@
-//! Accumulators in any order, folded by key in a fixed amount of memory: in a table, and beyond it in sorted runs that are merged.
+//! Accumulators in any order, folded by key in bounded memory: in a table, and beyond it in sorted runs that are merged.
 
 use crate::accumulate::Accumulate;
 use crate::combine::{Folding, Key, Refused, Table, Waited};
 use crate::error::{EngineError, Result};
+use crate::memory::Share;
 use crate::run::{Output, Runs, Through};
 use crate::segments::Pairs;
 use std::path::{Path, PathBuf};
@@ -14,18 +15,18 @@ const MEMORY_MIN: usize = 64 << 10;
 /// Takes accumulators, and gives one for each key.
 pub struct Folder<A: Accumulate> {
     scratch: PathBuf,
-    memory: usize,
     folding: Folding<A>,
     runs: Runs,
 }
 
 impl<A: Accumulate> Folder<A> {
-    /// Holds `memory` bytes (64 KiB at least), and expects about so many keys; runs are written to `scratch`.
-    pub fn new(accumulate: A, scratch: &Path, memory: usize, keys: usize) -> Result<Self> {
-        let memory = memory.max(MEMORY_MIN);
-        let table = Table::new(accumulate, memory, keys).map_err(EngineError::io("reserve memory in", scratch))?;
+    /// Holds what the task is given (64 KiB at least), and expects about so many keys; runs are written to `scratch`.
+    pub fn new(accumulate: A, scratch: &Path, share: &Share, keys: usize) -> Result<Self> {
+        let mut claim = share.input();
+        claim.force(MEMORY_MIN);
+        let table = Table::new(accumulate, claim, keys).map_err(EngineError::io("reserve memory in", scratch))?;
         let runs = Runs::new(scratch, Codec::Lz4);
-        Ok(Folder { scratch: scratch.to_path_buf(), memory, folding: Folding::new(table), runs })
+        Ok(Folder { scratch: scratch.to_path_buf(), folding: Folding::new(table), runs })
     }
 
     /// How values are folded.
@@ -37,10 +38,16 @@ impl<A: Accumulate> Folder<A> {
     #[inline]
     pub fn push(&mut self, key: &[u8], acc: A::Acc) -> Result<()> {
         match self.folding.push(Key::new(key), acc) {
-            Ok(()) if self.folding.table().is_over() => self.spill(),
+            Ok(()) if self.folding.table().is_over() => self.check_room(),
             Ok(()) => Ok(()),
             Err(Refused { waited, acc }) => self.push_when_full(waited.as_ref().map_or(key, Waited::key), acc),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_room(&mut self) -> Result<()> {
+        if self.folding.table_mut().is_covered() { Ok(()) } else { self.spill() }
     }
 
     #[cold]
@@ -79,6 +86,7 @@ impl<A: Accumulate> Folder<A> {
         }
         if self.runs.is_empty() {
             let table = self.folding.table_mut();
+            table.claim_mut().0.stay();
             if sorted {
                 table.drain_sorted(f)?
             } else {
@@ -89,8 +97,8 @@ impl<A: Accumulate> Folder<A> {
         self.spill()?;
         self.folding.table_mut().release();
         let spilled = self.runs.written();
-        let accumulate = self.folding.table().accumulate();
-        let mut merged = self.runs.merge(self.memory, &mut Folded::by(accumulate))?;
+        let (claim, accumulate) = self.folding.table_mut().claim_mut();
+        let mut merged = self.runs.merge(claim, &mut Folded::by(accumulate))?;
         let mut key = Vec::new();
         while let Some((k, value)) = merged.peek() {
             key.clear();

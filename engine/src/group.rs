@@ -1,12 +1,14 @@
 //! Values of one key, kept while user code looks at all of them.
 //!
-//! A bump allocator whose bytes live until [`GroupArena::reset`]. Up to its budget it takes chunks from the heap; beyond that chunks
-//! are mapped from an unlinked file in the scratch folder, whose pages the system can write out, so that a key with 10^8 values
+//! A bump allocator whose bytes live until [`GroupArena::reset`]. As long as it is given memory it takes chunks from the heap; beyond
+//! that chunks are mapped from an unlinked file in the scratch folder, whose pages the system can write out, so that a key with 10^8 values
 //! needs disk instead of memory.
 
 mod spill_file;
 
 use crate::error::EngineError;
+use crate::memory::{Claim, Share};
+use crate::recycle;
 use spill_file::SpillFile;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -17,15 +19,14 @@ const CHUNK_BYTES: [usize; 2] = [16 << 10, 1 << 20];
 /// Bytes that live for a group.
 pub struct GroupArena {
     scratch: PathBuf,
-    memory: usize,
     /// Where the next bytes go, and how many fit there.
     next: Cell<*mut u8>,
     left: Cell<usize>,
     chunks: RefCell<Chunks>,
 }
 
-#[derive(Default)]
 struct Chunks {
+    claim: Claim,
     /// Empty vectors of which only the capacity is used.
     heap: Vec<Vec<u8>>,
     heap_bytes: usize,
@@ -39,14 +40,16 @@ struct Chunks {
 unsafe impl Send for GroupArena {}
 
 impl GroupArena {
-    /// An arena that keeps at most `memory` bytes on the heap and the rest in `scratch`. Nothing is allocated yet.
-    pub fn new(scratch: &Path, memory: usize) -> Self {
+    /// An arena that keeps on the heap what the task is given memory for, and the rest in `scratch`. Nothing is allocated yet.
+    pub fn new(scratch: &Path, share: &Share) -> Self {
+        let mut claim = share.input();
+        claim.stay();
+        let chunks = Chunks { claim, heap: Vec::new(), heap_bytes: 0, heap_used: 0, file: None, failure: None };
         GroupArena {
             scratch: scratch.to_path_buf(),
-            memory,
             next: Cell::new(std::ptr::null_mut()),
             left: Cell::new(0),
-            chunks: RefCell::default(),
+            chunks: RefCell::new(chunks),
         }
     }
 
@@ -86,13 +89,16 @@ impl GroupArena {
             chunks.failure = Some(EngineError::io("truncate a file in", &self.scratch)(e));
             chunks.file = None;
         }
-        // What the budget did not allow is not kept either.
-        while chunks.heap_bytes > self.memory.max(CHUNK_BYTES[0]) {
+        // What came from the pool goes back: most groups are small.
+        let kept = chunks.claim.floor().max(CHUNK_BYTES[0]);
+        while chunks.heap_bytes > kept {
             let Some(chunk) = chunks.heap.pop() else {
                 break;
             };
             chunks.heap_bytes -= chunk.capacity();
+            recycle::free_buffer(chunk);
         }
+        chunks.claim.shrink(kept);
         self.left.set(0);
         self.next.set(std::ptr::null_mut());
     }
@@ -109,7 +115,7 @@ impl GroupArena {
             }
         }
         let size = chunks.heap_bytes.clamp(CHUNK_BYTES[0], CHUNK_BYTES[1]).max(bytes);
-        if chunks.heap_bytes + size > self.memory && chunks.failure.is_none() {
+        if !chunks.claim.cover(chunks.heap_bytes + size) && chunks.failure.is_none() {
             match self.open_mapped(&mut chunks.file, bytes) {
                 Ok((start, size)) => return self.use_chunk(start, size),
                 Err(e) => chunks.failure = Some(EngineError::io("spill a group to", &self.scratch)(e)),
@@ -140,9 +146,13 @@ impl GroupArena {
 mod tests {
     use super::*;
 
+    fn share(bytes: usize) -> Share {
+        Share::alone(bytes, 1)
+    }
+
     #[test]
     fn bytes_stay_until_the_reset() {
-        let mut arena = GroupArena::new(Path::new("/nonexistent"), 1 << 20);
+        let mut arena = GroupArena::new(Path::new("/nonexistent"), &share(1 << 20));
         for round in 0..3u8 {
             let kept: Vec<&[u8]> = (0..2000u32).map(|i| arena.alloc(&vec![round ^ i as u8; i as usize % 50])).collect();
             for (i, bytes) in kept.iter().enumerate() {
@@ -157,7 +167,7 @@ mod tests {
     #[cfg_attr(miri, ignore)]
     fn a_group_beyond_the_budget_lives_in_a_file() {
         let scratch = tempfile::tempdir().unwrap();
-        let mut arena = GroupArena::new(scratch.path(), 64 << 10);
+        let mut arena = GroupArena::new(scratch.path(), &share(64 << 10));
         for _ in 0..2 {
             let kept: Vec<&[u8]> = (0..30_000u32).map(|i| arena.alloc(&[i as u8; 1000])).collect();
             assert!(kept.iter().enumerate().all(|(i, b)| **b == [i as u8; 1000]));
@@ -173,7 +183,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore)]
     fn a_scratch_folder_that_fails_is_told_and_loses_nothing() {
-        let arena = GroupArena::new(Path::new("/proc/nonexistent"), 0);
+        let arena = GroupArena::new(Path::new("/proc/nonexistent"), &share(0));
         assert_eq!(arena.alloc(b"abc"), b"abc");
         assert!(arena.failure().is_some());
     }

@@ -1,4 +1,4 @@
-//! The engine: pairs of bytes in, sorted and partitioned files out, and back, in a fixed amount of memory.
+//! The engine: pairs of bytes in, sorted and partitioned files out, and back, in bounded memory.
 //!
 //! A map task pushes pairs into an [edge](edge), which lays them down by partition in one shuffle file. A reduce task has all
 //! [segments] of its partition, and brings them into the form that it needs: sorted by key, folded by key ([`Folder`]), or kept to
@@ -14,9 +14,11 @@ pub mod error;
 mod folder;
 pub mod group;
 pub mod hash;
+mod heap;
 mod key;
 mod lookup;
 pub mod mapped;
+pub mod memory;
 mod merge;
 pub mod partition;
 mod pieces;
@@ -36,6 +38,7 @@ pub use group::GroupArena;
 pub use hash::{hash, partition_of};
 pub use lookup::Lookup;
 pub use mapped::MappedFile;
+pub use memory::{Claim, Memory, Share};
 pub use partition::Partitioning;
 pub use resident::Residents;
 pub use segments::{Concat, LocalSegment, Pairs, open_concat, open_sorted};

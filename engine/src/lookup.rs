@@ -5,6 +5,7 @@
 use crate::combine::arena::Arena;
 use crate::combine::slots::{Key, Slot, Slots};
 use crate::error::{EngineError, Result};
+use crate::memory::{Claim, Share};
 use crate::region::{self, Region};
 use crate::segments::Concat;
 use std::path::Path;
@@ -28,6 +29,7 @@ pub struct Lookup {
     arena: Arena,
     values: Region<u64>,
     used: usize,
+    _claim: Claim,
 }
 
 /// A key on its way to its values.
@@ -35,8 +37,16 @@ pub struct Lookup {
 pub struct Probe<'k>(Key<'k>);
 
 impl Lookup {
+    /// Memory for so many pairs of so many bytes, if the task is given that much.
+    pub fn claim(share: &Share, pairs: u64, bytes: u64) -> Option<Claim> {
+        let mut claim = share.input();
+        claim.stay();
+        let cost = usize::try_from(Self::cost(pairs, bytes)).ok()?;
+        claim.grow(cost).is_ok().then_some(claim)
+    }
+
     /// Bytes that so many pairs of so many bytes can need.
-    pub fn cost(pairs: u64, bytes: u64) -> u64 {
+    fn cost(pairs: u64, bytes: u64) -> u64 {
         let slots = Self::slots(pairs) * size_of::<Slot<Chain>>() as u64;
         // Keys twice: in the values' bytes, where they are not, and in the arena, in chunks.
         slots + Self::words(pairs, bytes) * 8 + bytes + bytes / 4
@@ -50,11 +60,12 @@ impl Lookup {
         pairs * (HEAD_WORDS as u64 + 1) + bytes / 8
     }
 
-    /// Reads all pairs, at most `count` of at most `bytes`; [`cost`](Self::cost) has said that there is room. `alive` is asked now
-    /// and then whether to go on.
+    /// Reads all pairs, at most `count` of at most `bytes`, for which [`claim`](Self::claim) gave memory. `alive` is asked now and
+    /// then whether to go on.
     pub fn build(
         pairs: Concat,
         (count, bytes): (u64, u64),
+        claim: Claim,
         scratch: &Path,
         alive: &dyn Fn() -> Result<()>,
     ) -> Result<Lookup> {
@@ -64,6 +75,7 @@ impl Lookup {
             arena: Arena::new(),
             values: Region::arbitrary(Self::words(count, bytes) as usize).map_err(error())?,
             used: 0,
+            _claim: claim,
         };
         let mut left = count;
         pairs.for_each(alive, |key, value| {
@@ -158,7 +170,12 @@ mod tests {
         }
         let s = writer.finish().unwrap()[0];
         let segments = vec![LocalSegment::of(file.path().to_path_buf(), &s, Identity::default())];
-        let build = |told| Lookup::build(open_concat(segments.clone()).unwrap(), told, Path::new("/"), &|| Ok(()));
+        let share = Share::alone(1 << 20, 1);
+        let build = |told: (u64, u64)| {
+            let claim = Lookup::claim(&share, told.0, told.1).unwrap();
+            Lookup::build(open_concat(segments.clone()).unwrap(), told, claim, Path::new("/"), &|| Ok(()))
+        };
+        assert!(Lookup::claim(&share, s.records, 1 << 20).is_none());
         let lookup = build((s.records, s.raw_length)).unwrap();
         for (k, values) in &expected {
             let first = lookup.find(lookup.probe(k)).unwrap();

@@ -9,12 +9,7 @@ use memmap2::{Advice, Mmap};
 use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::Path;
-use windrow_format::block::RAW_TARGET;
 use windrow_format::lane::Sealed;
-
-/// Buffers of about the size of a block serve the next one. (A lane's buffer may have grown for one record.)
-const USUAL_MIN: usize = RAW_TARGET;
-const USUAL_MAX: usize = 2 * RAW_TARGET;
 
 /// A read-only mapping of a whole file, whose pages are the page cache's and not this process's; or blocks that never went to a file.
 #[derive(Debug)]
@@ -92,9 +87,7 @@ impl MappedFile {
 
 impl Drop for MappedFile {
     fn drop(&mut self) {
-        if let Bytes::Buffer(buffer, _) = &mut self.0
-            && (USUAL_MIN..=USUAL_MAX).contains(&buffer.len())
-        {
+        if let Bytes::Buffer(buffer, _) = &mut self.0 {
             recycle::give_buffer(std::mem::take(buffer));
         }
     }

@@ -3,6 +3,7 @@
 //! Uncompressed blocks stay in their mapped files, whose pages are not this process's; compressed ones are decompressed into memory,
 //! which counts. Every piece begins at a page of its own in the common range, so that a page tells the piece.
 
+use crate::heap;
 use crate::mapped::MappedFile;
 use crate::sort::{Entry, Keys, PREFETCH};
 use std::ops::Range;
@@ -148,6 +149,13 @@ impl Pieces {
             let first_line = LINE - bytes.as_ptr().addr() % LINE;
             (first_line..end).step_by(LINE).for_each(|at| prefetch::read(bytes[at..].as_ptr()));
         }
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        self.list.clear();
+        heap::freed(self.owned);
     }
 }
 

@@ -1,18 +1,24 @@
 //! Memory that outlives its task, so that the next one is not given fresh pages, which the system zeroes first.
 //!
-//! A part of the process's memory is set apart for it ([`reserve`]); without that nothing is kept. What is kept: buffers of blocks,
-//! and mapped regions, of which some are known to be empty tables.
+//! It counts as part of a process's [memory](crate::memory) from [`attach`] on; without that nothing is kept. It is what is given back
+//! first when somebody needs more. What is kept: buffers of blocks, and mapped regions, of which some are known to be empty tables.
 
+use crate::heap;
+use crate::memory::Memory;
 use memmap2::MmapMut;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use windrow_format::block::{HEADER_BYTES, RAW_TARGET};
 
-/// This part of all memory is set apart.
-const PART: usize = 16;
 /// A region is used for something smaller if that is at least so many times smaller, rounded up.
 const SLACK: usize = 2;
+/// Bytes are asked for, and given back, by so many at a time: buffers come and go.
+const STEP: usize = 1 << 20;
 
 struct Kept {
-    limit: usize,
+    memory: Option<Arc<Memory>>,
+    /// Bytes that count in `memory`.
+    granted: usize,
+    /// Bytes of buffers and regions, and what regions in use have beyond what was asked for.
     bytes: usize,
     buffers: Vec<Vec<u8>>,
     maps: Vec<(MmapMut, Contents)>,
@@ -27,45 +33,130 @@ pub enum Contents {
     EmptySlots(usize),
 }
 
-static KEPT: Mutex<Kept> = Mutex::new(Kept { limit: 0, bytes: 0, buffers: Vec::new(), maps: Vec::new() });
+static KEPT: Mutex<Kept> =
+    Mutex::new(Kept { memory: None, granted: 0, bytes: 0, buffers: Vec::new(), maps: Vec::new() });
 
 fn kept() -> std::sync::MutexGuard<'static, Kept> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sets a sixteenth of a process's memory apart, and says how many bytes are left for its tasks.
-pub fn reserve(memory_bytes: usize) -> usize {
-    let mut kept = kept();
-    kept.limit = memory_bytes / PART;
-    memory_bytes - kept.limit
-}
+impl Kept {
+    /// Whether so many more bytes may be kept.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let Some(memory) = &self.memory else { return false };
+        let lacks = (self.bytes + bytes).saturating_sub(self.granted);
+        if lacks == 0 {
+            return true;
+        }
+        // A whole step, or else as much as it takes.
+        let asked = [lacks.next_multiple_of(STEP), lacks].into_iter().find(|bytes| memory.take_recycled(*bytes));
+        self.granted += asked.unwrap_or(0);
+        asked.is_some()
+    }
 
-/// A buffer that was used before, or else a new one of so many bytes.
-pub fn take_buffer(bytes: usize) -> Vec<u8> {
-    let mut kept = kept();
-    match kept.buffers.pop() {
-        Some(buffer) => {
-            kept.bytes -= buffer.capacity();
-            buffer
+    /// Gives back what is granted for nothing, all of it or as much as is worth while.
+    fn settle(&mut self, all: bool) {
+        let spare = self.granted.saturating_sub(self.bytes);
+        if let Some(memory) = &self.memory
+            && spare >= if all { 1 } else { 2 * STEP }
+        {
+            memory.return_recycled(spare);
+            self.granted -= spare;
         }
-        None => {
-            drop(kept);
-            vec![0; bytes]
+    }
+
+    fn drop_oldest_map(&mut self) -> bool {
+        if self.maps.is_empty() {
+            return false;
         }
+        let (oldest, _) = self.maps.remove(0);
+        self.bytes -= oldest.len();
+        true
+    }
+
+    /// Drops memory until so many bytes less are kept, or none. Says how many of them were of the heap.
+    #[must_use]
+    fn drop_bytes(&mut self, bytes: usize) -> usize {
+        let target = self.bytes.saturating_sub(bytes);
+        let mut freed = 0;
+        while self.bytes > target {
+            match self.buffers.pop() {
+                Some(buffer) => {
+                    self.bytes -= buffer.capacity();
+                    freed += buffer.capacity();
+                }
+                None if !self.drop_oldest_map() => break,
+                None => {}
+            }
+        }
+        freed
     }
 }
 
-/// Keeps a buffer if there is room.
-pub fn give_buffer(buffer: Vec<u8>) {
+/// From now on what is kept is a part of this memory.
+pub fn attach(memory: &Arc<Memory>) {
+    heap::keep_at_most(memory.heap_max());
     let mut kept = kept();
-    if kept.bytes + buffer.capacity() <= kept.limit {
+    let had = std::mem::take(&mut kept.granted);
+    if let Some(before) = kept.memory.replace(memory.clone()) {
+        before.return_recycled(had);
+    }
+    let freed = if kept.has_room(0) { 0 } else { kept.drop_bytes(usize::MAX) };
+    drop(kept);
+    heap::freed(freed);
+}
+
+/// Somebody lacks so many bytes of this memory.
+pub(crate) fn give_back(memory: &Memory, bytes: usize) {
+    let mut kept = kept();
+    if kept.memory.as_ref().is_some_and(|attached| std::ptr::eq(&**attached, memory)) {
+        let spare = kept.granted.saturating_sub(kept.bytes);
+        // No more than that: whoever asks often takes what is kept as well.
+        let freed = kept.drop_bytes(bytes.saturating_sub(spare));
+        kept.settle(true);
+        drop(kept);
+        heap::freed(freed);
+    }
+}
+
+/// A buffer of so many bytes, or about as many: one that was used before, if it is for a block of the usual size.
+pub fn take_buffer(bytes: usize) -> Vec<u8> {
+    if bytes >= RAW_TARGET {
+        let mut kept = kept();
+        if let Some(buffer) = kept.buffers.pop() {
+            kept.bytes -= buffer.capacity();
+            kept.settle(false);
+            return buffer;
+        }
+    }
+    vec![0; bytes]
+}
+
+/// Keeps a buffer of a usual block if there is room.
+pub fn give_buffer(buffer: Vec<u8>) {
+    // A buffer grows by doubling; one that has grown for a long record is of no use to others.
+    if !(RAW_TARGET..=SLACK * (RAW_TARGET + HEADER_BYTES)).contains(&buffer.capacity()) {
+        return free_buffer(buffer);
+    }
+    let mut kept = kept();
+    if kept.has_room(buffer.capacity()) {
         kept.bytes += buffer.capacity();
         kept.buffers.push(buffer);
+    } else {
+        drop(kept);
+        free_buffer(buffer);
     }
+}
+
+/// Frees a buffer that nobody needs again.
+pub(crate) fn free_buffer(buffer: Vec<u8>) {
+    let bytes = buffer.capacity();
+    drop(buffer);
+    heap::freed(bytes);
 }
 
 /// A region of at least so many bytes with these contents, if there is one that is not much larger; one of empty slots is just
-/// as large.
+/// as large. What it has beyond that still counts here.
 pub fn take_map(bytes: usize, contents: Contents) -> Option<MmapMut> {
     let mut kept = kept();
     let fits = |(map, have): &(MmapMut, Contents)| match contents {
@@ -74,19 +165,24 @@ pub fn take_map(bytes: usize, contents: Contents) -> Option<MmapMut> {
     };
     let at = kept.maps.iter().rposition(fits)?;
     let (map, _) = kept.maps.swap_remove(at);
-    kept.bytes -= map.len();
+    kept.bytes -= bytes;
+    kept.settle(false);
     Some(map)
 }
 
-/// Keeps a region, in the place of those that have waited longest if there is no other.
-pub fn give_map(map: MmapMut, contents: Contents) {
+/// Keeps a region that was used for so many bytes, in the place of those that have waited longest if there is no other.
+pub fn give_map(map: MmapMut, used: usize, contents: Contents) {
     let mut kept = kept();
-    while kept.bytes + map.len() > kept.limit {
-        if kept.maps.is_empty() {
-            return;
+    // One that was made anew counts nowhere yet, nor does one whose rest went with an earlier memory.
+    kept.bytes = kept.bytes.saturating_sub(map.len() - used);
+    let fits = kept.memory.as_ref().is_some_and(|memory| map.len() <= memory.recycled_max());
+    if !fits {
+        return kept.settle(false);
+    }
+    while !kept.has_room(map.len()) {
+        if !kept.drop_oldest_map() {
+            return kept.settle(false);
         }
-        let (oldest, _) = kept.maps.remove(0);
-        kept.bytes -= oldest.len();
     }
     kept.bytes += map.len();
     kept.maps.push((map, contents));
@@ -101,22 +197,41 @@ mod tests {
         MmapMut::map_anon(bytes).unwrap()
     }
 
-    /// The only test that sets a part apart: everything here is the whole process's.
+    /// The only test of this crate that attaches memory: everything here is the whole process's.
     #[test]
     fn what_is_kept_fits_and_stays_within_its_part() {
-        assert_eq!(reserve(160 << 20), 150 << 20);
+        let memory = Memory::new(160 << 20, 1);
+        attach(&memory);
         let size = 4 << 20;
+        let give = |bytes, contents| give_map(map(bytes), bytes, contents);
         assert!(take_map(size, Contents::Arbitrary).is_none_or(|map| map.len() >= size));
-        give_map(map(size), Contents::EmptySlots(48));
+        give(size, Contents::EmptySlots(48));
         assert!(take_map(size, Contents::EmptySlots(32)).is_none(), "slots of another size");
         assert!(take_map(size / 2, Contents::EmptySlots(48)).is_none(), "fewer slots");
         assert!(take_map(size, Contents::EmptySlots(48)).is_some_and(|map| map.len() == size));
-        give_map(map(size), Contents::EmptySlots(48));
-        assert!(take_map(size / 2, Contents::Arbitrary).is_some(), "memory is memory");
-        (0..9).for_each(|_| give_map(map(size), Contents::Arbitrary));
-        give_map(map(11 << 20), Contents::Arbitrary);
-        assert!(kept().bytes <= 10 << 20);
-        while take_map(1, Contents::Arbitrary).or_else(|| take_map(size, Contents::Arbitrary)).is_some() {}
+        give(size, Contents::EmptySlots(48));
+        let smaller = take_map(size / 2, Contents::Arbitrary);
+        assert!(smaller.is_some(), "memory is memory");
+        assert_eq!(kept().bytes, size / 2, "what it has beyond what was asked for still counts");
+        give_map(smaller.unwrap(), size / 2, Contents::Arbitrary);
+        assert_eq!(kept().bytes, size);
+        (0..25).for_each(|_| give(size, Contents::Arbitrary));
+        give(81 << 20, Contents::Arbitrary);
+        assert!((size..=80 << 20).contains(&kept().bytes));
+        assert!(memory.free() < memory.pool());
+        // Somebody needs all there is.
+        let share = memory.begin(1);
+        let mut claim = share.output();
+        assert!(claim.cover(160 << 20));
+        assert_eq!((kept().bytes, memory.free()), (0, 0));
+        give(size, Contents::Arbitrary);
+        give_buffer(vec![0; RAW_TARGET]);
+        assert_eq!(kept().bytes, 0);
+        drop(claim);
+        give_buffer(vec![0; 100]);
+        assert_eq!(kept().bytes, 0);
+        give_buffer(vec![0; RAW_TARGET]);
+        assert!(kept().bytes > 0 && take_buffer(RAW_TARGET).len() == RAW_TARGET);
         // Empty slots at the beginning of a larger mapping do not make all of it empty.
         let words = size / 8;
         Region::<u64>::arbitrary(words).unwrap().as_mut_slice().fill(7);
@@ -125,9 +240,10 @@ mod tests {
         slots.declare_empty();
         drop(slots);
         assert!(Region::<u64>::empty_slots(words).unwrap().as_slice().iter().all(|word| *word == 0));
-        assert_eq!(reserve(0), 0);
-        give_map(map(size), Contents::Arbitrary);
-        give_buffer(vec![0; 100]);
+        attach(&Memory::new(0, 1));
+        assert_eq!((kept().bytes, memory.free()), (0, memory.pool()));
+        give(size, Contents::Arbitrary);
+        give_buffer(vec![0; RAW_TARGET]);
         assert_eq!(kept().bytes, 0);
     }
 }

@@ -58,6 +58,11 @@ impl<T: Plain> Region<T> {
         self.contents = Contents::EmptySlots(size_of::<T>());
     }
 
+    /// `length` values that are zero, in memory that is not there until it is touched (if they are many).
+    pub fn untouched(length: usize) -> std::io::Result<Self> {
+        Self::zeroed(length)
+    }
+
     fn used(length: usize, contents: Contents) -> std::io::Result<Self> {
         let bytes = length * size_of::<T>();
         let kept = if bytes < MAP_BYTES { None } else { recycle::take_map(bytes, contents) };
@@ -123,8 +128,9 @@ impl<T: Plain> Drop for Region<T> {
     fn drop(&mut self) {
         if let Memory::Map(map) = std::mem::replace(&mut self.memory, Memory::Heap(Vec::new())) {
             // Of a mapping that was made for something larger only the beginning is known.
-            let whole = map.len() == self.length * size_of::<T>();
-            recycle::give_map(map, if whole { self.contents } else { Contents::Arbitrary });
+            let used = self.length * size_of::<T>();
+            let whole = map.len() == used;
+            recycle::give_map(map, used, if whole { self.contents } else { Contents::Arbitrary });
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Outputs of a run in one process, kept in memory for the tasks that read them.
 //!
 //! Blocks stay in the buffers in which they were made, so that nothing is copied, written or mapped. Small ones, and those of a
-//! sorted segment, which a merge reads as one, are put together. What does not fit within the limit goes to files.
+//! sorted segment, which a merge reads as one, are put together. What may not be kept goes to files: see [memory](crate::memory).
 
 use crate::mapped::MappedFile;
+use crate::memory::{Claim, Memory};
 use crate::segments::LocalSegment;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -20,13 +21,12 @@ const LARGE: usize = RAW_TARGET / 2;
 /// Outputs in memory, by the path of the file that each would have been.
 #[derive(Debug)]
 pub struct Residents {
-    limit: usize,
+    memory: Arc<Memory>,
     held: Mutex<Held>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    bytes: usize,
     outputs: HashMap<PathBuf, Output>,
 }
 
@@ -51,25 +51,21 @@ struct Piece {
 pub type Blocks = Vec<(u32, Sealed)>;
 
 impl Residents {
-    /// Nothing yet, and never more than `limit` bytes.
-    pub fn new(limit: usize) -> Self {
-        Residents { limit, held: Mutex::default() }
+    /// Nothing yet. What is kept is a part of this memory.
+    pub fn new(memory: Arc<Memory>) -> Self {
+        Residents { memory, held: Mutex::default() }
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an output, and says what its segments are (their places are those that they would have in a file). Gives the blocks
-    /// back if there is no room.
-    pub fn keep(&self, path: &Path, mut blocks: Blocks) -> Result<Vec<Segment>, Blocks> {
+    /// Keeps an output, of which a claim has the bytes until now, and says what its segments are (their places are those that they
+    /// would have in a file). Gives the blocks back if there is no room.
+    pub fn keep(&self, path: &Path, mut blocks: Blocks, claim: &mut Claim) -> Result<Vec<Segment>, Blocks> {
         let bytes: usize = blocks.iter().map(|(_, sealed)| sealed.memory()).sum();
-        {
-            let mut held = self.held();
-            if held.bytes + bytes > self.limit {
-                return Err(blocks);
-            }
-            held.bytes += bytes;
+        if !claim.keep(bytes) {
+            return Err(blocks);
         }
         // Stable: blocks of a partition keep their order.
         blocks.sort_by_key(|(partition, _)| *partition);
@@ -78,9 +74,8 @@ impl Residents {
         let pieces = pieces(blocks);
         // What was put together takes less room than the blocks did.
         let kept = pieces.iter().map(Piece::memory).sum();
-        let mut held = self.held();
-        held.bytes = held.bytes - bytes + kept;
-        held.outputs.insert(path.to_path_buf(), Output { bytes: kept, pieces });
+        self.memory.resize_resident(bytes, kept);
+        self.held().outputs.insert(path.to_path_buf(), Output { bytes: kept, pieces });
         Ok(segments.into_list())
     }
 
@@ -110,9 +105,9 @@ impl Residents {
         let freed: usize = output.pieces[mine.clone()].iter().map(Piece::memory).sum();
         let gone: Vec<_> = output.pieces[mine].iter_mut().map(|piece| piece.bytes.take()).collect();
         output.bytes -= freed;
-        held.bytes -= freed;
         // Memory goes back when nobody is looking.
         drop(held);
+        self.memory.resize_resident(freed, 0);
         drop(gone);
         true
     }
@@ -121,8 +116,8 @@ impl Residents {
     pub fn release(&self, path: &Path) -> bool {
         let mut held = self.held();
         let Some(output) = held.outputs.remove(path) else { return false };
-        held.bytes -= output.bytes;
         drop(held);
+        self.memory.resize_resident(output.bytes, 0);
         drop(output);
         true
     }
@@ -181,7 +176,9 @@ mod tests {
         /// Any blocks come back in their order, by partition.
         #[test]
         fn what_is_kept_comes_back(list in prop::collection::vec((0u32..4, prop::collection::vec(0usize..50_000, 1..4)), 0..20)) {
-            let residents = Residents::new(usize::MAX);
+            let memory = Memory::new(1 << 30, 1);
+            let residents = Residents::new(memory.clone());
+            let mut claim = memory.begin(1).output();
             let mut lanes: Vec<Lane> = (0..4).map(|_| Lane::default()).collect();
             let mut expected: Vec<Vec<Vec<u8>>> = vec![Vec::new(); 4];
             let mut blocks = Blocks::new();
@@ -191,7 +188,8 @@ mod tests {
                 expected[partition as usize].extend(keys);
             }
             let path = Path::new("output");
-            let segments = residents.keep(path, blocks).unwrap();
+            claim.force(blocks.iter().map(|(_, sealed)| sealed.memory()).sum());
+            let segments = residents.keep(path, blocks, &mut claim).unwrap();
             prop_assert!(segments.is_sorted_by_key(|s| s.partition));
             for segment in &segments {
                 let local = residents.find(path, segment, Identity::default()).unwrap();
@@ -213,31 +211,54 @@ mod tests {
                 prop_assert_eq!(local.is_empty(), segment.partition == 2);
             }
             (0..4).for_each(|partition| assert!(residents.release_partition(path, partition)));
-            prop_assert_eq!(residents.held().bytes, 0);
+            prop_assert!(residents.held().outputs.values().all(|output| output.bytes == 0));
             prop_assert!(residents.release(path) && !residents.release(path));
             prop_assert!(!residents.release_partition(path, 0));
-            prop_assert_eq!(residents.held().bytes, 0);
+            drop(claim);
+            prop_assert_eq!(memory.free(), memory.pool());
         }
     }
 
+    /// A quarter is there for outputs in any case; beyond it they leave a quarter free.
     #[test]
-    fn beyond_the_limit_blocks_are_given_back() {
-        let keys = vec![vec![7; 1000]];
-        let one = block(&mut Lane::default(), 0, &keys);
-        let residents = Residents::new(one.1.memory() + 10);
-        assert!(residents.keep(Path::new("first"), vec![one]).is_ok());
-        let back = residents.keep(Path::new("second"), vec![block(&mut Lane::default(), 0, &keys)]).unwrap_err();
-        assert_eq!(back.len(), 1);
-        residents.release(Path::new("first"));
-        assert!(residents.keep(Path::new("second"), back).is_ok());
+    fn beyond_what_outputs_may_hold_blocks_are_given_back() {
+        let one = || block(&mut Lane::default(), 0, &[vec![7; 1000]]);
+        let size = one().1.memory();
+        let memory = Memory::new(16 * size, 1);
+        let residents = Residents::new(memory.clone());
+        let share = memory.begin(1);
+        let mut claim = share.output();
+        let mut kept = 0;
+        let keep = |name: &str, claim: &mut Claim| {
+            claim.force(size);
+            residents.keep(Path::new(name), vec![one()], claim).is_ok()
+        };
+        while keep(&kept.to_string(), &mut claim) {
+            kept += 1;
+        }
+        assert_eq!(kept, 8);
+        // While somebody needs more, no more than the quarter.
+        (2..kept).for_each(|n| assert!(residents.release(Path::new(&n.to_string()))));
+        let mut other = share.output();
+        other.grow(8 * size).unwrap();
+        let mut again = 0;
+        while keep(&format!("again {again}"), &mut claim) {
+            again += 1;
+        }
+        assert_eq!(again, 2);
+        drop(other);
+        assert!(keep("now", &mut claim));
     }
 
     #[test]
     fn a_sorted_segment_is_one_piece() {
         let mut lane = Lane::default();
-        let blocks = (0..9u8).map(|i| block(&mut lane, 3, &[vec![i; 60_000]])).collect();
-        let residents = Residents::new(usize::MAX);
-        let segments = residents.keep(Path::new("sorted"), blocks).unwrap();
+        let blocks: Blocks = (0..9u8).map(|i| block(&mut lane, 3, &[vec![i; 60_000]])).collect();
+        let memory = Memory::new(64 << 20, 1);
+        let residents = Residents::new(memory.clone());
+        let mut claim = memory.begin(1).output();
+        claim.force(blocks.iter().map(|(_, sealed)| sealed.memory()).sum());
+        let segments = residents.keep(Path::new("sorted"), blocks, &mut claim).unwrap();
         assert_eq!(residents.find(Path::new("sorted"), &segments[0], Identity::default()).unwrap().len(), 1);
     }
 }

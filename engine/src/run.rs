@@ -6,6 +6,7 @@
 
 use crate::error::{EngineError, Result};
 use crate::mapped::MappedFile;
+use crate::memory::Claim;
 use crate::merge::{Cursor, Merge};
 use crate::segments::Pairs;
 use std::fs;
@@ -233,8 +234,11 @@ impl Runs {
         self.list.len() <= FAN_IN_MAX && self.list.iter().map(Run::buffer_bytes).sum::<usize>() <= memory
     }
 
-    /// Merges neighbouring runs until the rest can be merged at once within `memory` bytes of buffers, and gives that.
-    pub fn merge(mut self, memory: usize, through: &mut impl Through) -> Result<MergedRuns> {
+    /// Merges neighbouring runs until the buffers for the rest are covered, and gives that. The claim must last as long.
+    pub fn merge(mut self, claim: &mut Claim, through: &mut impl Through) -> Result<MergedRuns> {
+        claim.stay();
+        claim.grow_towards(self.list.iter().map(Run::buffer_bytes).sum());
+        let memory = claim.held();
         while !self.fit(memory) && self.list.len() > 2 {
             let old = std::mem::take(&mut self.list);
             let mut group: Vec<Run> = Vec::new();

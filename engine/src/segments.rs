@@ -6,9 +6,10 @@
 
 use crate::error::{EngineError, Result};
 use crate::mapped::MappedFile;
+use crate::memory::{Claim, Share};
 use crate::merge::{At, Cursor, Merge};
 use crate::run::{FAN_IN_MAX, MappedCursor, Run};
-use crate::sorter::{Block, Sorted, Sorter};
+use crate::sorter::{Block, Claimed, Sorted, Sorter};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,19 +83,22 @@ impl Input {
     }
 }
 
-/// Opens segments in key order; pairs with equal keys come in the order of the list. Holds about `memory` bytes; what is beyond that
-/// goes to `scratch`. `alive` is asked now and then whether to go on. An error names the segment.
+/// Opens segments in key order; pairs with equal keys come in the order of the list. Holds what the task is given; what is beyond
+/// that goes to `scratch`. `alive` is asked now and then whether to go on. An error names the segment.
 pub fn open_sorted(
     segments: Vec<LocalSegment>,
     scratch: &Path,
-    memory: usize,
+    share: &Share,
     alive: &dyn Fn() -> Result<()>,
 ) -> Result<Sorted> {
     let mut files = Files::default();
     if all_sorted(&segments, &mut files)? {
-        return Ok(Sorted { pairs: Box::new(open_merged(segments, scratch, memory)?), spilled: (0, 0) });
+        let mut claim = share.input();
+        claim.stay();
+        let pairs = open_merged(segments, scratch, &mut claim)?;
+        return Ok(Sorted { pairs: Box::new(Claimed { pairs, _claim: claim }), spilled: (0, 0) });
     }
-    let mut sorter = Sorter::new(scratch, memory, segments.iter().map(|s| s.records).sum())?;
+    let mut sorter = Sorter::new(scratch, share, segments.iter().map(|s| s.records).sum())?;
     for (index, segment) in segments.into_iter().enumerate() {
         let identity = segment.identity;
         let input = files.bounded_input(index, segment)?;
@@ -152,10 +156,11 @@ pub struct Merged {
 }
 
 /// Opens segments that are sorted as one sorted sequence; pairs with equal keys come in the order of the list. Runs of additional passes are
-/// written to `scratch` when block buffers would exceed `memory` bytes or the files a few hundred. An error names the segment.
-pub fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, memory: usize) -> Result<Merged> {
+/// written to `scratch` when block buffers are not covered or the files are more than a few hundred. The claim must last as long as
+/// what is merged. An error names the segment.
+fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, claim: &mut Claim) -> Result<Merged> {
     let mut files = Files::default();
-    let mut passes = Passes { scratch, memory, runs: Vec::new(), group: Vec::new(), group_bytes: 0 };
+    let mut passes = Passes { scratch, claim, runs: Vec::new(), group: Vec::new(), group_bytes: 0 };
     for (index, segment) in segments.into_iter().enumerate() {
         let maps = segment.resident.is_none() && !files.open.contains_key(&segment.path);
         if files.open.len() >= FAN_IN_MAX && maps {
@@ -204,7 +209,7 @@ impl Files {
 /// Groups of neighbours that are merged into runs, pass after pass, until the rest fits.
 struct Passes<'a> {
     scratch: &'a Path,
-    memory: usize,
+    claim: &'a mut Claim,
     /// Runs of the groups that are closed.
     runs: Vec<Input>,
     group: Vec<Input>,
@@ -214,7 +219,7 @@ struct Passes<'a> {
 impl Passes<'_> {
     fn add(&mut self, input: Input) -> Result<()> {
         let bytes = input.cursor.buffer_bytes();
-        if self.group.len() >= 2 && self.group_bytes + bytes > self.memory {
+        if self.group.len() >= 2 && !self.claim.cover(self.group_bytes + bytes) {
             self.close_group()?;
         }
         self.group_bytes += bytes;

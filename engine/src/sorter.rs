@@ -1,29 +1,36 @@
-//! Segments in any order, sorted by key in a fixed amount of memory.
+//! Segments in any order, sorted by key in bounded memory.
 //!
-//! Sixteen bytes stand for each record, which stays where it lies until it is read in order. When these entries (and the blocks
-//! that had to be decompressed) fill the memory, they are written out as a sorted run; runs are merged.
+//! Sixteen bytes stand for each record, which stays where it lies until it is read in order. When the task is not given more memory
+//! for these entries (and the blocks that had to be decompressed), they are written out as a sorted run; runs are merged.
 
 use crate::error::{EngineError, Result};
 use crate::mapped::MappedFile;
+use crate::memory::{Claim, Share};
 use crate::pieces::Pieces;
 use crate::region::Region;
 use crate::run::{Copied, Runs};
 use crate::segments::{Pairs, Stop};
 use crate::sort::{self, Entry};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windrow_format::block::{self, FormatError, RAW_TARGET};
 use windrow_format::codec::Codec;
 
 /// Most records of a block: each has two lengths at least. So many entries are held however little memory there is.
 const BLOCK_RECORDS: usize = RAW_TARGET / 2;
+/// A sorter with less does not work at all.
+const LEAST_BYTES: usize = BLOCK_RECORDS * size_of::<Entry>();
 
 /// Takes blocks of records; equal keys keep the order of their arrival.
 pub struct Sorter {
-    memory: usize,
+    folder: PathBuf,
+    claim: Claim,
+    /// As many as there may be: what is not used is not there yet, or counts already.
     entries: Region<Entry>,
     used: usize,
+    /// Entries that count, however few are used.
+    counted: usize,
     pieces: Pieces,
     runs: Runs,
 }
@@ -45,15 +52,36 @@ pub enum Block<'b> {
 }
 
 impl Sorter {
-    /// For about so many records. Holds `memory` bytes (half a megabyte at least), one block aside; runs are written to `folder`.
-    pub fn new(folder: &Path, memory: usize, records: u64) -> Result<Self> {
-        let entries =
-            usize::try_from(records).unwrap_or(usize::MAX).min(memory / size_of::<Entry>()).max(BLOCK_RECORDS);
-        let memory = memory.max(BLOCK_RECORDS * size_of::<Entry>());
-        let entries = Region::arbitrary(entries).map_err(EngineError::io("reserve memory in", folder))?;
+    /// For about so many records. Holds what the task is given (half a megabyte at least), one block aside; runs are written to
+    /// `folder`.
+    pub fn new(folder: &Path, share: &Share, records: u64) -> Result<Self> {
+        let mut claim = share.input();
+        claim.force(LEAST_BYTES);
         // Compressed: what does not fit is large.
-        let runs = Runs::new(folder, Codec::Lz4);
-        Ok(Sorter { memory, entries, used: 0, pieces: Pieces::default(), runs })
+        let (pieces, runs) = (Pieces::default(), Runs::new(folder, Codec::Lz4));
+        let entries = Region::arbitrary(0).map_err(EngineError::io("reserve memory in", folder))?;
+        let mut sorter = Sorter { folder: folder.to_path_buf(), claim, entries, used: 0, counted: 0, pieces, runs };
+        sorter.reserve(usize::try_from(records).unwrap_or(usize::MAX).max(BLOCK_RECORDS))?;
+        Ok(sorter)
+    }
+
+    /// Makes room for so many entries, or for what may still be given.
+    fn reserve(&mut self, records: usize) -> Result<()> {
+        let bytes = records.saturating_mul(size_of::<Entry>());
+        let entries = if self.claim.grow_quietly(bytes).is_ok() {
+            self.counted = records;
+            Region::arbitrary(records)
+        } else {
+            self.counted = BLOCK_RECORDS;
+            Region::untouched((self.claim.due() / size_of::<Entry>()).clamp(BLOCK_RECORDS, records))
+        };
+        self.entries = entries.map_err(EngineError::io("reserve memory in", &self.folder))?;
+        Ok(())
+    }
+
+    /// Bytes of so many entries and of the blocks.
+    fn memory(&self, entries: usize) -> usize {
+        entries.max(self.counted) * size_of::<Entry>() + self.pieces.memory()
     }
 
     /// Adds a block of so many records.
@@ -62,9 +90,12 @@ impl Sorter {
         if count > BLOCK_RECORDS {
             return Err(FormatError::Malformed("a block has more records than a block can have").into());
         }
-        let full = self.used * size_of::<Entry>() + self.pieces.memory() > self.memory;
-        if full || self.used + count > self.entries.as_slice().len() || !self.pieces.have_room_for(block.length()) {
+        let needed = self.memory(self.used + count) + block.own_bytes();
+        let fits = self.used + count <= self.entries.as_slice().len() && self.pieces.have_room_for(block.length());
+        if !fits || !self.claim.cover(needed) {
             self.spill()?;
+            // A block is held however large it is.
+            self.claim.force(self.memory(count) + block.own_bytes());
         }
         let base = match block {
             Block::Mapped(file, range) => self.pieces.add_mapped(file, range),
@@ -82,37 +113,59 @@ impl Sorter {
         Ok(())
     }
 
+    /// Writes what there is as a run, and gives back what was asked for.
     fn spill(&mut self) -> Result<()> {
-        let Sorter { entries, used, pieces, runs, .. } = self;
-        if *used == 0 {
-            return Ok(());
+        let Sorter { entries, used, pieces, runs, .. } = &mut *self;
+        if *used > 0 {
+            let entries = &mut entries.as_mut_slice()[..*used];
+            sort::by_key_with_help(entries, pieces);
+            runs.spill(|out| {
+                for (i, entry) in entries.iter().enumerate() {
+                    pieces.prefetch_ahead(entries, i);
+                    let (key, value) = pieces.record(entry.at);
+                    out.push(key, value)?;
+                }
+                Ok(())
+            })?;
+            pieces.clear();
         }
-        let entries = &mut entries.as_mut_slice()[..*used];
-        sort::by_key_with_help(entries, pieces);
-        runs.spill(|out| {
-            for (i, entry) in entries.iter().enumerate() {
-                pieces.prefetch_ahead(entries, i);
-                let (key, value) = pieces.record(entry.at);
-                out.push(key, value)?;
-            }
-            Ok(())
-        })?;
-        *used = 0;
-        pieces.clear();
-        runs.compact(&mut Copied)
+        // Their memory has been touched.
+        self.counted = self.counted.max(std::mem::take(&mut self.used));
+        if self.claim.is_asked() {
+            self.release()?;
+            self.claim.answer();
+        }
+        self.claim.shrink(self.memory(0));
+        self.runs.compact(&mut Copied)
+    }
+
+    /// Gives the memory of entries back.
+    fn release(&mut self) -> Result<()> {
+        let entries = self.entries.as_slice().len();
+        let error = EngineError::io("reserve memory in", &self.folder);
+        self.counted = BLOCK_RECORDS;
+        // One after the other.
+        self.entries = Region::untouched(0).map_err(EngineError::io("reserve memory in", &self.folder))?;
+        self.entries = Region::untouched(entries).map_err(error)?;
+        Ok(())
     }
 
     /// All pairs in order.
     pub fn finish(mut self) -> Result<Sorted> {
         if self.runs.is_empty() {
-            let Sorter { mut entries, used, pieces, .. } = self;
+            let Sorter { mut entries, used, pieces, mut claim, .. } = self;
+            claim.stay();
             sort::by_key_with_help(&mut entries.as_mut_slice()[..used], &pieces);
-            return Ok(Sorted { pairs: Box::new(InPlace { entries, used, pieces, next: 0 }), spilled: (0, 0) });
+            let in_place = InPlace { entries, used, pieces, next: 0 };
+            return Ok(Sorted { pairs: Box::new(Claimed { pairs: in_place, _claim: claim }), spilled: (0, 0) });
         }
         self.spill()?;
-        let Sorter { memory, runs, .. } = self;
+        let Sorter { mut claim, runs, entries, .. } = self;
+        drop(entries);
         let spilled = runs.written();
-        Ok(Sorted { pairs: Box::new(runs.merge(memory, &mut Copied)?), spilled })
+        claim.shrink(0);
+        let pairs = runs.merge(&mut claim, &mut Copied)?;
+        Ok(Sorted { pairs: Box::new(Claimed { pairs, _claim: claim }), spilled })
     }
 }
 
@@ -122,6 +175,31 @@ impl Block<'_> {
             Block::Mapped(_, range) => range.len(),
             Block::Owned(bytes) => bytes.len(),
         }
+    }
+
+    /// Bytes of memory that are this process's own.
+    fn own_bytes(&self) -> usize {
+        match self {
+            Block::Mapped(..) => 0,
+            Block::Owned(bytes) => bytes.capacity(),
+        }
+    }
+}
+
+/// Pairs and the memory that they hold.
+pub(crate) struct Claimed<P> {
+    pub pairs: P,
+    pub _claim: Claim,
+}
+
+impl<P: Pairs> Pairs for Claimed<P> {
+    #[inline]
+    fn peek(&self) -> Option<(&[u8], &[u8])> {
+        self.pairs.peek()
+    }
+    #[inline]
+    fn advance(&mut self) -> Result<()> {
+        self.pairs.advance()
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use windrow_engine::{
     Accumulate, Codec, CombinedEdge, EdgeResult, EdgeSpec, EngineError, Folder, Identity, LocalSegment, Pairs,
-    Partitioning, PlainEdge, open_concat, open_sorted,
+    Partitioning, PlainEdge, Share, open_concat, open_sorted,
 };
 use windrow_format::shuffle::{SegmentReader, read_index};
 
@@ -22,7 +22,7 @@ fn spec(folder: &Path, partitioning: Partitioning, codec: Codec, memory: usize) 
         identity,
         partitioning,
         codec,
-        memory,
+        share: Share::alone(memory, 2),
         any_order: false,
         residents: None,
     }
@@ -60,7 +60,7 @@ fn alive() -> Result<(), EngineError> {
 }
 
 fn sorted(segments: Vec<LocalSegment>, scratch: &Path, memory: usize) -> Result<Vec<Pair>, EngineError> {
-    drain(open_sorted(segments, scratch, memory, &alive)?.pairs)
+    drain(open_sorted(segments, scratch, &Share::alone(memory, 1), &alive)?.pairs)
 }
 
 fn concat(segments: Vec<LocalSegment>) -> Result<Vec<Pair>, EngineError> {
@@ -86,7 +86,7 @@ fn folded<A: Accumulate>(
     memory: usize,
     by_key: bool,
 ) -> Vec<Pair> {
-    let mut folder = Folder::new(accumulate, scratch, memory, 0).unwrap();
+    let mut folder = Folder::new(accumulate, scratch, &Share::alone(memory, 1), 0).unwrap();
     let mut values: Vec<Pair> = Vec::new();
     open_concat(segments)
         .unwrap()
@@ -368,7 +368,7 @@ fn a_task_that_is_stopped_stops_reading() {
     }
     let segments = local(&spec, &edge.finish().unwrap());
     let stopped = || Err(EngineError::Decode("stopped".to_string()));
-    let e = open_sorted(segments.clone(), folder.path(), 1 << 20, &stopped).err().unwrap();
+    let e = open_sorted(segments.clone(), folder.path(), &Share::alone(1 << 20, 1), &stopped).err().unwrap();
     assert!(e.to_string().contains("stopped"));
     let e = open_concat(segments).unwrap().for_each(&stopped, |_, _| Ok(())).unwrap_err();
     assert!(e.to_string().contains("stopped"));

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use windrow_engine::{
-    Codec, EdgeSpec, EngineError, GroupArena, Identity, LocalSegment, Partitioning, PlainEdge, open_sorted,
+    Codec, EdgeSpec, EngineError, GroupArena, Identity, LocalSegment, Partitioning, PlainEdge, Share, open_sorted,
 };
 use windrow_failpoint::arm;
 use windrow_format::quota::Quota;
@@ -27,7 +27,7 @@ fn spec(folder: &Path) -> EdgeSpec {
         identity,
         partitioning: Partitioning::Hash(1),
         codec: Codec::Lz4,
-        memory: MEMORY,
+        share: Share::alone(MEMORY, 2),
         any_order: false,
         residents: None,
     }
@@ -53,7 +53,7 @@ fn write(spec: &EdgeSpec) -> Result<Vec<LocalSegment>, EngineError> {
 fn write_and_read(folder: &Path) -> Result<u32, EngineError> {
     let spec = spec(folder);
     let segments: Vec<_> = write(&spec)?.into_iter().cycle().take(TIMES).collect();
-    let mut merged = open_sorted(segments, &spec.folder, MEMORY, &|| Ok(()))?.pairs;
+    let mut merged = open_sorted(segments, &spec.folder, &Share::alone(MEMORY, 1), &|| Ok(()))?.pairs;
     let mut records = 0;
     while merged.peek().is_some() {
         merged.advance()?;
@@ -96,7 +96,7 @@ fn an_edge_that_finds_no_room_says_so_leaves_no_run_and_may_begin_anew() {
 fn a_group_that_finds_no_room_says_so_and_does_not_fault() {
     let folder = tempfile::tempdir().unwrap();
     let _armed = arm("group.spill=enospc");
-    let arena = GroupArena::new(folder.path(), 1 << 10);
+    let arena = GroupArena::new(folder.path(), &Share::alone(1 << 10, 1));
     (0..200).for_each(|n| assert_eq!(arena.alloc(&[n; 1000]), [n; 1000]));
     assert_eq!(arena.failure().map(|e| e.code()), Some(Code::NoSpace));
 }

@@ -168,7 +168,10 @@ impl Lane {
     #[inline(never)]
     fn grow(&mut self, needed: usize) {
         let usual = (2 * self.bytes.len()).clamp(START_BYTES, RAW_TARGET + HEADER_BYTES);
-        self.bytes.resize(needed.max(usual), 0);
+        let length = needed.max(usual);
+        // Whoever counts memory sees as much as there is.
+        self.bytes.reserve_exact(length - self.bytes.len());
+        self.bytes.resize(length, 0);
     }
 
     #[inline]
@@ -252,6 +255,12 @@ impl Lane {
     /// Its buffer, to be used again.
     pub fn into_buffer(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// Begins anew with a small buffer; no block may be open.
+    pub fn drop_buffer(&mut self) {
+        assert!(self.records == 0, "no record is left behind");
+        self.bytes = Vec::new();
     }
 }
 

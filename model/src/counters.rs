@@ -40,6 +40,8 @@ pub mod names {
     pub const BYTES_SHUFFLED: &str = "windrow.bytes_shuffled";
     pub const RUNS_SPILLED: &str = "windrow.runs_spilled";
     pub const BYTES_SPILLED: &str = "windrow.bytes_spilled";
+    /// Times that something was spilled because another consumer of memory, often of another task, had asked for it.
+    pub const SPILLS_YIELDED: &str = "windrow.spills_yielded";
     pub const RECORDS_WRITTEN: &str = "windrow.records_written";
     pub const BYTES_WRITTEN: &str = "windrow.bytes_written";
 }

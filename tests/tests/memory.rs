@@ -8,7 +8,7 @@ use windrow_tests::program::{Daemon, command};
 /// Far less than the data of any case.
 const MEMORY: u64 = 16 << 20;
 /// Stacks, arenas of the allocator, a record of each thread, and what is looked at just then.
-const SLACK: u64 = 16 << 20;
+const SLACK: u64 = 8 << 20;
 /// Lines of the input.
 const LINES: u64 = 40;
 
@@ -86,4 +86,23 @@ fn a_sort_is_larger_than_memory() {
 #[test]
 fn a_join_is_larger_than_memory() {
     stays_within("matches", 1_000_000);
+}
+
+/// Bytes that were spilled by a sort of about 31 MB in one task of two slots.
+fn spilled_alone(memory: &str) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in"), "0 1000000\n").unwrap();
+    let mut job = command("extreme", folder.path());
+    job.current_dir(folder.path());
+    job.args(["sorted", "in", "--output", "out", "--threads", "2", "--partitions", "8", "-o", "json"]);
+    let output = job.args(["--memory", memory]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    status["counters"]["windrow.bytes_spilled"].as_u64().unwrap_or(0)
+}
+
+#[test]
+fn a_task_has_what_no_other_uses() {
+    assert_eq!(spilled_alone("64MiB"), 0, "half of it is enough");
+    assert!(spilled_alone("16MiB") > 0);
 }

@@ -170,6 +170,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::os::unix::fs::MetadataExt;
+    use windrow_engine::Memory;
     use windrow_model::{Epoch, Incarnation, JobId, Segment, WorkerId};
 
     const PORT: Port = Port { stage: StageId(0), output: 0 };
@@ -203,7 +204,7 @@ mod tests {
             order in Just((0..12u32).collect::<Vec<_>>()).prop_shuffle(),
         ) {
             let files = files(&lengths);
-            let mut outputs = Outputs::new(Path::new("scratch"), Residents::new(0));
+            let mut outputs = Outputs::new(Path::new("scratch"), Residents::new(Memory::new(0, 1)));
             let mut gone: HashMap<PathBuf, u64> = HashMap::new();
             let mut read = Vec::new();
             for partition in order {
@@ -232,7 +233,7 @@ mod tests {
     #[test]
     fn partitions_read_in_order_go_as_they_are_read() {
         let files = files(&[vec![32 << 20; 8], vec![32 << 20; 8]]);
-        let mut outputs = Outputs::new(Path::new("scratch"), Residents::new(0));
+        let mut outputs = Outputs::new(Path::new("scratch"), Residents::new(Memory::new(0, 1)));
         let mut holes = Vec::new();
         for partition in 0..8 {
             let mine = files.iter().flatten().filter(|s| s.segment.partition == partition);

@@ -131,7 +131,7 @@ impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> 
         // If pairs were folded where they come from, there are at least as many keys as pairs in a segment; it is a guess.
         let keys = cx.largest_segment(0) as usize / 2;
         let fold = Fold { combiner: self.combiner.clone(), types: PhantomData::<fn(V)> };
-        let mut folder = Folder::new(fold, cx.folder, cx.input_memory(), keys)?;
+        let mut folder = Folder::new(fold, cx.folder, &cx.share, keys)?;
         let mut read = 0u64;
         let folded = concat(cx, 0)?.for_each(&|| cx.alive(), |key, value| {
             read += 1;

@@ -7,7 +7,7 @@ use crate::arena::Arena;
 use crate::context::{TaskCx, TaskResult};
 use crate::datum::{Datum, Key, Reader};
 use crate::edge_in::{concat, of_input, undecodable_there};
-use windrow_engine::Lookup;
+use windrow_engine::{Claim, Lookup};
 use windrow_model::counters::names;
 
 /// Pairs of the left side that go by at once.
@@ -19,20 +19,20 @@ fn right_side(cx: &TaskCx<'_>) -> (u64, u64) {
     (right.iter().map(|s| s.records).sum(), right.iter().map(|s| s.raw_length).sum())
 }
 
-/// Whether the order of records is free, and the right side fits into memory.
-pub(super) fn can(cx: &TaskCx<'_>) -> bool {
+/// Memory for the right side, if the order of records is free and there is as much. What is joined does not depend on it.
+pub(super) fn claim(cx: &TaskCx<'_>) -> Option<Claim> {
     let (pairs, bytes) = right_side(cx);
-    // The left side needs none of its share.
-    cx.any_order() && Lookup::cost(pairs, bytes) <= 2 * cx.input_memory() as u64
+    cx.any_order().then(|| Lookup::claim(&cx.share, pairs, bytes)).flatten()
 }
 
 /// Calls `f` with every left pair and each right value of its key, or once without.
 pub(super) fn run<K: Key, V: Datum, W: Datum>(
     cx: &TaskCx<'_>,
+    claim: Claim,
     mut f: impl FnMut(K::Ref<'_>, V::Ref<'_>, Option<W::Ref<'_>>),
 ) -> TaskResult<()> {
     let told = right_side(cx);
-    let lookup = Lookup::build(concat(cx, 1)?, told, cx.folder, &|| cx.alive());
+    let lookup = Lookup::build(concat(cx, 1)?, told, claim, cx.folder, &|| cx.alive());
     let lookup = lookup.map_err(|e| of_input(e, 1))?;
     let mut batch = Batch::default();
     let mut arena = Arena::new();

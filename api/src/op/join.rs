@@ -60,8 +60,8 @@ struct Join<K, V, W> {
 
 impl<K: Key, V: Datum, W: Datum> Chain<(K, (V, W))> for Join<K, V, W> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, (V, W))>) -> TaskResult<()> {
-        if hash_join::can(cx) {
-            return hash_join::run::<K, V, W>(cx, |k, v, w| {
+        if let Some(claim) = hash_join::claim(cx) {
+            return hash_join::run::<K, V, W>(cx, claim, |k, v, w| {
                 if let Some(w) = w {
                     sink.push((K::shorten(k), (V::shorten(v), W::shorten(w))))
                 }
@@ -86,8 +86,8 @@ struct LeftJoin<K, V, W> {
 
 impl<K: Key, V: Datum, W: Datum> Chain<(K, (V, Option<W>))> for LeftJoin<K, V, W> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, (V, Option<W>))>) -> TaskResult<()> {
-        if hash_join::can(cx) {
-            return hash_join::run::<K, V, W>(cx, |k, v, w| {
+        if let Some(claim) = hash_join::claim(cx) {
+            return hash_join::run::<K, V, W>(cx, claim, |k, v, w| {
                 sink.push((K::shorten(k), (V::shorten(v), w.map(W::shorten))))
             });
         }

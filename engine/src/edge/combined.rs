@@ -22,8 +22,6 @@ pub struct CombinedEdge<A: Accumulate> {
     out: PlainEdge,
     spec: EdgeSpec,
     folding: Folding<A>,
-    /// Bytes of the table after its trial.
-    memory: usize,
     on_trial: bool,
     /// Pairs folded since the table was empty.
     folded: u64,
@@ -40,17 +38,20 @@ pub struct CombinedEdge<A: Accumulate> {
 impl<A: Accumulate> CombinedEdge<A> {
     /// An edge without pairs. Files appear when they are needed.
     pub fn new(spec: EdgeSpec, accumulate: A) -> Result<Self> {
-        // A table that is drained needs room for blocks at the same time.
-        let memory = spec.memory / 4 * 3;
+        // A table that is drained needs room for blocks at the same time: they are two consumers.
+        let claim = spec.share.output();
         // Its segments get the digest of this edge, so theirs may be the cheapest.
-        let out = PlainEdge::new(EdgeSpec { memory: spec.memory - memory, any_order: false, ..spec.clone() });
+        let out = PlainEdge::new(EdgeSpec { any_order: false, ..spec.clone() });
         let known = history::keys(&spec.identity);
-        let on_trial = known == 0 && memory > TRIAL_BYTES;
-        let table = Table::new(accumulate, if on_trial { TRIAL_BYTES } else { memory }, known);
-        let table = table.map_err(EngineError::io("reserve memory for", &spec.file))?;
+        let on_trial = known == 0;
+        let table = Table::new(accumulate, claim, known);
+        let mut table = table.map_err(EngineError::io("reserve memory for", &spec.file))?;
+        if on_trial {
+            table.set_bytes_max(TRIAL_BYTES);
+        }
         let folding = Folding::new(table);
         let (folded, passing, keys, digest, value) = (0, 0, 0, 0, Vec::new());
-        Ok(CombinedEdge { out, spec, folding, memory, on_trial, folded, passing, keys, digest, value })
+        Ok(CombinedEdge { out, spec, folding, on_trial, folded, passing, keys, digest, value })
     }
 
     /// Folds an accumulator into its key's.
@@ -104,7 +105,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         self.digest = self.digest.wrapping_add(hashed.digest());
         self.folded += 1;
         match self.folding.push_short(hashed, acc) {
-            None if self.folding.table().is_over() => self.make_room(),
+            None if self.folding.table().is_over() => self.check_room(),
             None => Ok(()),
             Some(new) => self.insert(new),
         }
@@ -116,7 +117,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         self.digest = self.digest.wrapping_add(hashed.digest());
         self.folded += 1;
         match self.folding.push(hashed, acc) {
-            Ok(()) if self.folding.table().is_over() => self.make_room(),
+            Ok(()) if self.folding.table().is_over() => self.check_room(),
             Ok(()) => Ok(()),
             Err(Refused { waited, acc }) => self.push_when_full(waited.as_ref().map_or(key, Waited::key), acc),
         }
@@ -127,7 +128,7 @@ impl<A: Accumulate> CombinedEdge<A> {
     #[inline(never)]
     fn insert(&mut self, new: Short<A::Acc>) -> Result<()> {
         match self.folding.insert(new) {
-            Ok(()) if self.folding.table().is_over() => self.make_room(),
+            Ok(()) if self.folding.table().is_over() => self.check_room(),
             Ok(()) => Ok(()),
             Err(Refused { waited, acc }) => self.push_when_full(waited.as_ref().map_or(&[], Waited::key), acc),
         }
@@ -153,6 +154,12 @@ impl<A: Accumulate> CombinedEdge<A> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn check_room(&mut self) -> Result<()> {
+        if self.folding.table_mut().is_covered() { Ok(()) } else { self.make_room() }
+    }
+
     /// Ends a trial that has shown that folding pays, or drains the table.
     #[cold]
     #[inline(never)]
@@ -161,7 +168,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         if self.on_trial {
             if 4 * self.folded >= PAIRS_FOR_FOUR_KEYS * keys {
                 self.on_trial = false;
-                self.folding.table_mut().set_memory(self.memory);
+                self.folding.table_mut().set_bytes_max(usize::MAX);
                 return Ok(());
             }
             self.passing = PASSED_FOR_A_KEY * keys;

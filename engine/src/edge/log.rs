@@ -1,6 +1,7 @@
-//! Finished blocks of an edge in the order in which they were finished: in memory, and beyond a budget in a file.
+//! Finished blocks of an edge in the order in which they were finished: in memory, and beyond what the edge is given in a file.
 
 use crate::error::{EngineError, Result};
+use crate::memory::Claim;
 use crate::recycle;
 use crate::resident::Residents;
 use crate::run::unique_path;
@@ -23,7 +24,9 @@ pub struct BlockLog {
     blocks: Vec<(u32, Sealed)>,
     /// Memory of `blocks`.
     bytes: usize,
-    bytes_max: usize,
+    /// Covers it, and open blocks.
+    claim: Claim,
+    open_bytes: usize,
     spill: Option<Spill>,
     runs: u64,
 }
@@ -46,9 +49,10 @@ struct Spilled {
 }
 
 impl BlockLog {
-    /// No blocks yet; beyond `bytes_max` they go to a file in `folder`.
-    pub fn new(folder: &Path, bytes_max: usize) -> Self {
-        BlockLog { folder: folder.to_path_buf(), blocks: Vec::new(), bytes: 0, bytes_max, spill: None, runs: 0 }
+    /// No blocks yet; those that the claim does not cover, beside so many bytes for open blocks, go to a file in `folder`.
+    pub fn new(folder: &Path, mut claim: Claim, open_bytes: usize) -> Self {
+        claim.force(open_bytes);
+        BlockLog { folder: folder.to_path_buf(), blocks: Vec::new(), bytes: 0, claim, open_bytes, spill: None, runs: 0 }
     }
 
     /// Whether no block was added.
@@ -61,12 +65,17 @@ impl BlockLog {
         (self.runs, self.spill.as_ref().map_or(0, |s| s.length))
     }
 
+    /// No more blocks are open beside those that are added from now on.
+    pub fn close_all(&mut self) {
+        self.open_bytes = 0;
+    }
+
     /// Adds a block.
     pub fn add(&mut self, partition: u32, sealed: Sealed) -> Result<()> {
         let sealed = if sealed.header.codec == Codec::None { sealed } else { Self::shrunk(sealed) };
         self.bytes += sealed.memory();
         self.blocks.push((partition, sealed));
-        if self.bytes > self.bytes_max { self.spill() } else { Ok(()) }
+        if self.claim.cover(self.open_bytes + self.bytes) { Ok(()) } else { self.spill() }
     }
 
     /// A compressed block in as many bytes as it needs.
@@ -104,6 +113,9 @@ impl BlockLog {
         self.bytes = 0;
         let spill = self.opened()?;
         spill.append_all(&blocks)?;
+        // First there is room for them, then they are kept for their next use.
+        self.claim.answer();
+        self.claim.shrink(self.open_bytes);
         for (_, sealed) in blocks {
             recycle::give_buffer(sealed.into_buffer());
         }
@@ -115,7 +127,8 @@ impl BlockLog {
         if self.spill.is_some() {
             return None;
         }
-        match residents.keep(path, std::mem::take(&mut self.blocks)) {
+        self.claim.shrink(self.bytes);
+        match residents.keep(path, std::mem::take(&mut self.blocks), &mut self.claim) {
             Ok(segments) => Some(segments),
             Err(blocks) => {
                 self.blocks = blocks;
@@ -156,6 +169,7 @@ impl BlockLog {
             });
             file.append_all(blocks).map_err(EngineError::file(path))?;
         }
+        self.claim.shrink(0);
         for (_, sealed) in std::mem::take(&mut self.blocks) {
             recycle::give_buffer(sealed.into_buffer());
         }

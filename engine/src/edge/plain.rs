@@ -10,8 +10,10 @@ use windrow_format::codec::{Codec, Compressor};
 use windrow_format::lane::Lane;
 use windrow_format::shuffle::BlockFile;
 
-/// With many partitions and little memory blocks become smaller, but not smaller than this.
-const BLOCK_MIN: usize = 256;
+/// With many partitions and little memory blocks become smaller, but their buffers not smaller than this.
+const BUFFER_MIN: usize = 1 << 10;
+/// Open blocks take this part of what the edge has in any case.
+const OPEN_PART: usize = 2;
 
 /// Pairs by partition, within each in the order of their arrival.
 pub struct PlainEdge {
@@ -35,9 +37,12 @@ impl PlainEdge {
             Partitioning::Range(splitters) => (0, splitters.len() + 1),
         };
         let count = count.max(1);
-        let block_bytes = (spec.memory / 4 / count).clamp(BLOCK_MIN, RAW_TARGET);
-        let open = count * (block_bytes + HEADER_BYTES);
-        let log = BlockLog::new(&spec.folder, spec.memory.saturating_sub(open).max(spec.memory / 4));
+        let claim = spec.share.output();
+        let buffer = (claim.floor() / OPEN_PART / count).clamp(BUFFER_MIN, RAW_TARGET + HEADER_BYTES);
+        // Buffers double until they are as long as the longest block.
+        let buffer = if buffer > RAW_TARGET { buffer } else { 1 << buffer.ilog2() };
+        let block_bytes = buffer - HEADER_BYTES;
+        let log = BlockLog::new(&spec.folder, claim, count * buffer);
         PlainEdge {
             router: Router::new(spec.partitioning.clone()),
             compressor: Compressor::new(spec.codec),
@@ -80,7 +85,8 @@ impl PlainEdge {
         self.close(at, false)?;
         if key.len() + value.len() <= RAW_TARGET {
             self.lanes[at].push(key, value);
-            return Ok(());
+            // What is larger than an open block is to be does not stay open.
+            return if key.len() + value.len() > self.block_bytes { self.close(at, false) } else { Ok(()) };
         }
         // Written from where the caller has it.
         let partition = self.first + at as u32;
@@ -99,8 +105,12 @@ impl PlainEdge {
         let identity = Identity { partition, ..self.spec.identity };
         // A compressed block goes into it.
         let needs_none = last && self.spec.codec == Codec::None;
-        let spare = if needs_none { Vec::new() } else { recycle::take_buffer(lane.memory()) };
+        let usual = self.block_bytes + HEADER_BYTES;
+        let spare = if needs_none { Vec::new() } else { recycle::take_buffer(lane.memory().min(usual)) };
         let sealed = lane.seal(&identity, &mut self.compressor, spare);
+        if lane.memory() > 2 * usual {
+            lane.drop_buffer();
+        }
         self.log.add(partition, sealed)
     }
 
@@ -111,6 +121,7 @@ impl PlainEdge {
 
     /// The same, with this digest for each segment in the place of that of its records.
     pub(super) fn finish_with(mut self, digest: Option<u32>) -> Result<EdgeResult> {
+        self.log.close_all();
         for at in 0..self.lanes.len() {
             self.close(at, true)?;
         }
