@@ -17,21 +17,26 @@ struct Stations {
 
 /// Name and reading of a line.
 fn reading(line: &[u8]) -> Option<(&[u8], i32)> {
-    let tenths_of = |digits: [u8; 3]| {
-        let value = digits.iter().fold(0, |value, digit| 10 * value + i32::from(digit.wrapping_sub(b'0')));
-        digits.iter().all(u8::is_ascii_digit).then_some(value)
-    };
-    // What most readings look like needs no search.
-    match *line {
-        [ref name @ .., b';', a, b'.', b] => Some((name, tenths_of([b'0', a, b])?)),
-        [ref name @ .., b';', b'-', a, b'.', b] => Some((name, -tenths_of([b'0', a, b])?)),
-        [ref name @ .., b';', a, b, b'.', c] => Some((name, tenths_of([a, b, c])?)),
-        [ref name @ .., b';', b'-', a, b, b'.', c] => Some((name, -tenths_of([a, b, c])?)),
-        _ => {
-            let at = line.iter().position(|b| *b == b';')?;
-            Some((&line[..at], tenths(&line[at + 1..])?))
-        }
+    let read = usual(line);
+    if read.is_some() {
+        return read;
     }
+    let at = line.iter().position(|b| *b == b';')?;
+    Some((&line[..at], tenths(&line[at + 1..])?))
+}
+
+/// The same if the reading has one or two digits before the point and one behind it. Which of its four shapes it has is as good as
+/// random, so it is computed: a branch would be guessed wrong every other time.
+fn usual(line: &[u8]) -> Option<(&[u8], i32)> {
+    let [before, tens, ones, point, tenth] = *line.last_chunk::<5>()?;
+    let digit = |byte: u8| byte.wrapping_sub(b'0');
+    let has_tens = digit(tens) < 10;
+    let negative = b'-' == if has_tens { before } else { tens };
+    let end = line.len().checked_sub(4 + usize::from(has_tens) + usize::from(negative))?;
+    let hundreds = if has_tens { 100 * i32::from(digit(tens)) } else { 0 };
+    let value = hundreds + 10 * i32::from(digit(ones)) + i32::from(digit(tenth));
+    let is_usual = (line[end] == b';') & (point == b'.') & (digit(ones) < 10) & (digit(tenth) < 10);
+    is_usual.then_some((&line[..end], if negative { -value } else { value }))
 }
 
 /// A reading with one decimal as tenths of a degree: whole numbers add up exactly.
