@@ -74,16 +74,10 @@ impl<A: Accumulate> CombinedEdge<A> {
         encode: impl FnOnce(V, &mut Vec<u8>),
     ) -> Result<()> {
         if self.passing > 0 {
-            return self.pass_value(key, value, encode);
+            encode(value, &mut self.value);
+            return self.pass(key);
         }
         self.fold(key, create(value))
-    }
-
-    /// Out of line, so that folding needs few registers.
-    #[inline(never)]
-    fn pass_value<V>(&mut self, key: &[u8], value: V, encode: impl FnOnce(V, &mut Vec<u8>)) -> Result<()> {
-        encode(value, &mut self.value);
-        self.pass(key)
     }
 
     /// Passes the pair on whose value has been encoded.
