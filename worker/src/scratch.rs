@@ -6,7 +6,7 @@
 //! incarnation    grows with every start
 //! artifacts/     job binaries and side values, by digest; kept
 //! chunks/        chunks of datasets, by digest; kept
-//! jobs/INCARNATION/JOB/ATTEMPT/{in,out}/    gone with the attempt
+//! jobs/INCARNATION/JOB/ATTEMPT/             what it has written, and in `in/` what it reads; gone with the attempt
 //! ```
 //! A start moves files of earlier incarnations out of the way at once. Finished outputs among them come back (`kept.rs`);
 //! the rest is deleted in the background, by [`Scratch::sweep`], which never leaves its own root and follows no link.
@@ -207,9 +207,9 @@ impl AttemptFolder {
     pub fn inputs(&self) -> PathBuf {
         self.0.join("in")
     }
-    /// What the executor writes.
+    /// What the executor writes. No folder of its own: file systems take longer to make one than a small task takes.
     pub fn outputs(&self) -> PathBuf {
-        self.0.join("out")
+        self.0.clone()
     }
     /// The shuffle file of an output.
     pub fn edge(&self, output: u32) -> PathBuf {
