@@ -222,18 +222,23 @@ fn index(text: &[u8], out: &mut Out) -> std::io::Result<()> {
     Ok(())
 }
 
-fn pagerank(text: &[u8], out: &mut Out) -> std::io::Result<()> {
+/// Of lines with two numbers: for each first one, all second ones.
+fn lists(text: &[u8]) -> HashMap<u64, Vec<u64>> {
     let read = |half| {
-        let mut links: HashMap<u64, Vec<u64>> = HashMap::new();
+        let mut lists: HashMap<u64, Vec<u64>> = HashMap::new();
         for line in lines(half) {
-            let mut ends = fields(line).map(number);
-            if let (Some(from), Some(to)) = (ends.next(), ends.next()) {
-                links.entry(from).or_default().push(to);
+            let mut fields = fields(line).map(number);
+            if let (Some(key), Some(value)) = (fields.next(), fields.next()) {
+                lists.entry(key).or_default().push(value);
             }
         }
-        links
+        lists
     };
-    let links = fold(text, read, |a, b| a.extend(b));
+    fold(text, read, |a, b| a.extend(b))
+}
+
+fn pagerank(text: &[u8], out: &mut Out) -> std::io::Result<()> {
+    let links = lists(text);
     let mut ranks: HashMap<u64, f64> =
         links.iter().flat_map(|(f, to)| to.iter().chain([f])).map(|n| (*n, 1.0)).collect();
     for _ in 0..10 {
@@ -251,17 +256,7 @@ fn pagerank(text: &[u8], out: &mut Out) -> std::io::Result<()> {
 }
 
 fn medians(text: &[u8], out: &mut Out) -> std::io::Result<()> {
-    let read = |half| {
-        let mut values: HashMap<u64, Vec<u64>> = HashMap::new();
-        for line in lines(half) {
-            let mut fields = fields(line).map(number);
-            if let (Some(key), Some(value)) = (fields.next(), fields.next()) {
-                values.entry(key).or_default().push(value);
-            }
-        }
-        values
-    };
-    for (key, mut values) in sorted(fold(text, read, |a, b| a.extend(b))) {
+    for (key, mut values) in sorted(lists(text)) {
         let count = values.len();
         let (_, median, _) = values.select_nth_unstable((count - 1) / 2);
         writeln!(out, "{key}\t{count}\t{median}")?;

@@ -8,15 +8,14 @@ use crate::mapped::MappedFile;
 use crate::sort::{Entry, Keys, PREFETCH};
 use std::ops::Range;
 use std::sync::Arc;
-use windrow_format::{block, prefetch};
+use windrow_format::block;
+use windrow_format::prefetch::{self, LINE};
 
 const PAGE_BITS: u32 = 12;
 /// What may lie between two blocks of records: at least a header.
 const HEADER_MAX: usize = 64;
 /// Neighbouring blocks of a mapped segment are one piece up to this size.
 const MAPPED_MAX: usize = 64 << 20;
-/// Bytes of a line of the processor's caches; a smaller one costs nothing but hints.
-const LINE: usize = 64;
 /// Of longer records the processor itself finds that they are read from front to back.
 const PREFETCH_MAX: usize = 512;
 

@@ -69,7 +69,7 @@ fn key_ahead<'k, K: Keys>(entries: &[Entry], i: usize, keys: &'k K) -> &'k [u8] 
 const SMALL: usize = 96;
 /// Up to here entries that hold the same are compared by their whole keys.
 const TIES_DIRECT: usize = 3;
-/// From here on other threads may help: sorting takes longer than it takes one to notice.
+/// From here on other threads may help: sorting takes longer than it takes one to notice. (In tests they help with small ones, too.)
 const HELP_MIN: usize = if cfg!(test) { 1 << 10 } else { 1 << 19 };
 /// Most buckets of one level: their heads must stay in the first cache.
 const BITS_MAX: u32 = 10;

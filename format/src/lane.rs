@@ -6,12 +6,10 @@
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
 use crate::codec::{Codec, Compressor};
 use crate::digest::RecordDigest;
-use crate::prefetch;
+use crate::prefetch::{self, LINE};
 
 /// First size of a lane's buffer.
 const START_BYTES: usize = 1 << 10;
-/// Bytes of a line of the processor's caches; a wrong number costs nothing but hints.
-const LINE: usize = 64;
 
 /// A finished block: header and payload are the first `length` bytes.
 #[derive(Debug)]

@@ -1,5 +1,8 @@
 //! A hint to the processor that some memory is read soon. Nothing happens on machines other than x86-64.
 
+/// Bytes of a cache line on most machines; a wrong number costs nothing but hints.
+pub const LINE: usize = 64;
+
 /// Asks for the cache line at `pointer`, which need not be valid.
 #[inline(always)]
 pub fn read<T>(pointer: *const T) {

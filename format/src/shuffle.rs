@@ -78,14 +78,18 @@ impl BlockFile {
 
     /// Adds a block, given in pieces. Partitions never descend.
     pub fn append(&mut self, partition: u32, header: &Header, pieces: &[&[u8]]) -> Result<(), FormatError> {
-        self.segments.add(partition, header);
-        let length = HEADER_BYTES as u64 + header.stored_length as u64;
-        self.charged.add(length)?;
-        failpoint!("shuffle.write")?;
+        self.begin(partition, header)?;
         for piece in pieces {
             self.file.write_all(piece)?;
         }
         Ok(())
+    }
+
+    /// A block is about to be written.
+    fn begin(&mut self, partition: u32, header: &Header) -> Result<(), FormatError> {
+        self.segments.add(partition, header);
+        self.charged.add(HEADER_BYTES as u64 + header.stored_length as u64)?;
+        Ok(failpoint!("shuffle.write")?)
     }
 
     /// Adds blocks as they are stored, with few writes. Partitions never descend.
@@ -95,9 +99,7 @@ impl BlockFile {
     ) -> Result<(), FormatError> {
         let mut pieces = Vec::new();
         for (partition, header, bytes) in blocks {
-            self.segments.add(partition, header);
-            self.charged.add(bytes.len() as u64)?;
-            failpoint!("shuffle.write")?;
+            self.begin(partition, header)?;
             pieces.push(bytes);
         }
         self.file.flush()?;

@@ -5,7 +5,7 @@ use super::slots::Key;
 use super::{Full, Table};
 use crate::accumulate::Accumulate;
 
-/// From this size of its slots on, a table is reached through rings that hide the misses.
+/// From this size of its slots on, a table is reached through rings that hide the misses. (In tests small ones are, too.)
 const RING_BYTES: usize = if cfg!(test) { 1 << 14 } else { 1 << 20 };
 
 /// Folds pairs into a table: at once while it is small, by way of rings when it is not.

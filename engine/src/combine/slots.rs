@@ -201,38 +201,35 @@ impl<T> Slots<T> {
         unsafe { self.region.as_slice().get_unchecked(i & self.mask) }
     }
 
-    /// The accumulator of a key of up to sixteen bytes, of which these are the parts.
+    /// Where a key with this `meta` is, if `matches` knows its slot.
     #[inline(always)]
-    pub fn find_short(&mut self, words: [u64; 2], meta: NonZeroU64) -> Option<&mut T> {
-        let mut i = self.home(meta.get());
+    fn position(&self, meta: u64, matches: impl Fn(&Slot<T>) -> bool) -> Option<usize> {
+        let mut i = self.home(meta);
         loop {
             let slot = self.slot(i);
-            if slot.meta == meta.get() && slot.k1 == words[1] && slot.k0 == words[0] {
-                break;
+            if matches(slot) {
+                return Some(i);
             }
             if slot.meta == 0 {
                 return None;
             }
             i = (i + 1) & self.mask;
         }
-        // SAFETY: the index is masked; the slot is not empty, so its accumulator is initialised.
+    }
+
+    /// The accumulator of a key of up to sixteen bytes, of which these are the parts.
+    #[inline(always)]
+    pub fn find_short(&mut self, words: [u64; 2], meta: NonZeroU64) -> Option<&mut T> {
+        let matches = |slot: &Slot<T>| slot.meta == meta.get() && slot.k1 == words[1] && slot.k0 == words[0];
+        let i = self.position(meta.get(), matches)?;
+        // SAFETY: the index is masked; a slot that matches is not empty, so its accumulator is initialised.
         unsafe { Some(self.region.as_mut_slice().get_unchecked_mut(i).acc.assume_init_mut()) }
     }
 
     /// The accumulator of a key.
     #[inline(always)]
     pub fn find(&mut self, key: Key<'_>) -> Option<&mut T> {
-        let mut i = self.home(key.meta.get());
-        loop {
-            let slot = self.slot(i);
-            if slot.matches(&key) {
-                break;
-            }
-            if slot.meta == 0 {
-                return None;
-            }
-            i = (i + 1) & self.mask;
-        }
+        let i = self.position(key.meta.get(), |slot| slot.matches(&key))?;
         // SAFETY: the index is masked; a slot that matches is not empty, so its accumulator is initialised.
         unsafe { Some(self.region.as_mut_slice().get_unchecked_mut(i).acc.assume_init_mut()) }
     }
@@ -310,18 +307,9 @@ impl<T> Slots<T> {
     /// The accumulator of a key, to be looked at.
     #[inline(always)]
     pub fn get(&self, key: Key<'_>) -> Option<&T> {
-        let mut i = self.home(key.meta.get());
-        loop {
-            let slot = self.slot(i);
-            if slot.matches(&key) {
-                // SAFETY: a slot that matches is not empty, so its accumulator is initialised.
-                return Some(unsafe { slot.acc.assume_init_ref() });
-            }
-            if slot.meta == 0 {
-                return None;
-            }
-            i = (i + 1) & self.mask;
-        }
+        let i = self.position(key.meta.get(), |slot| slot.matches(&key))?;
+        // SAFETY: a slot that matches is not empty, so its accumulator is initialised.
+        Some(unsafe { self.slot(i).acc.assume_init_ref() })
     }
 
     /// Asks for the cache line that a probe of this key reads first.

@@ -96,8 +96,7 @@ impl<A: Accumulate> CombinedEdge<A> {
             return self.fold_long(key, acc);
         }
         let hashed = Key::new_short(key);
-        self.digest = self.digest.wrapping_add(hashed.digest());
-        self.folded += 1;
+        self.count(&hashed);
         match self.folding.push_short(hashed, acc) {
             None if self.folding.table().is_over() => self.check_room(),
             None => Ok(()),
@@ -105,26 +104,36 @@ impl<A: Accumulate> CombinedEdge<A> {
         }
     }
 
+    #[inline(always)]
+    fn count(&mut self, key: &Key<'_>) {
+        self.digest = self.digest.wrapping_add(key.digest());
+        self.folded += 1;
+    }
+
     #[inline(never)]
     fn fold_long(&mut self, key: &[u8], acc: A::Acc) -> Result<()> {
         let hashed = Key::new(key);
-        self.digest = self.digest.wrapping_add(hashed.digest());
-        self.folded += 1;
-        match self.folding.push(hashed, acc) {
-            Ok(()) if self.folding.table().is_over() => self.check_room(),
-            Ok(()) => Ok(()),
-            Err(Refused { waited, acc }) => self.push_when_full(waited.as_ref().map_or(key, Waited::key), acc),
-        }
+        self.count(&hashed);
+        let pushed = self.folding.push(hashed, acc);
+        self.settle(pushed, key)
     }
 
     /// Adds a key that is not there.
     #[cold]
     #[inline(never)]
     fn insert(&mut self, new: Short<A::Acc>) -> Result<()> {
-        match self.folding.insert(new) {
+        let inserted = self.folding.insert(new);
+        // A short key that is refused comes with a copy.
+        self.settle(inserted, &[])
+    }
+
+    /// Makes room if folding asks for it; `key` is the one that was pushed.
+    #[inline]
+    fn settle(&mut self, folded: Result<(), Refused<A::Acc>>, key: &[u8]) -> Result<()> {
+        match folded {
             Ok(()) if self.folding.table().is_over() => self.check_room(),
             Ok(()) => Ok(()),
-            Err(Refused { waited, acc }) => self.push_when_full(waited.as_ref().map_or(&[], Waited::key), acc),
+            Err(Refused { waited, acc }) => self.push_when_full(waited.as_ref().map_or(key, Waited::key), acc),
         }
     }
 
