@@ -138,6 +138,7 @@ impl Run {
             slots: options.threads as u32,
             memory_bytes: options.memory_bytes,
             version: String::new(),
+            home: None,
         };
         self.handle(Event::WorkerJoined { node, told: Vec::new() });
         self.handle(Event::Submitted { spec: Box::new(spec), unix_ms: unix_ms as u64 });

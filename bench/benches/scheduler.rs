@@ -87,6 +87,7 @@ fn run() -> u64 {
             slots: 8,
             memory_bytes: 1 << 30,
             version: "0".into(),
+            home: None,
         };
         inbox.extend(step(Event::WorkerJoined { node, told: Vec::new() }));
     }

@@ -4,6 +4,7 @@
 //! verb. `settings.rs` lists the same keys by section.
 
 use crate::output::Format;
+use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use serde::Deserialize;
 use std::fmt;
@@ -293,6 +294,9 @@ pub struct WorkerRun {
     /// A worker that sends nothing for so long while this one fetches from it is given up [default: 20s]
     #[arg(long, value_name = "TIME", env = "WINDROW_FETCH_TIMEOUT")]
     pub fetch_timeout: Option<Span>,
+    /// Fetch from workers of the same machine as from others, instead of using their files where they lie
+    #[arg(long, env = "WINDROW_FETCH_FROM_NEIGHBOURS", value_parser = FalseyValueParser::new())]
+    pub fetch_from_neighbours: bool,
     /// Address where other workers fetch from this one; port 0 picks one [default: 127.0.0.1:0]
     #[arg(long, value_name = "ADDR", env = "WINDROW_LISTEN")]
     pub listen: Option<SocketAddr>,

@@ -72,6 +72,7 @@ section! {
         max_processes: u32,
         scratch_quota: Text<ByteSize>,
         fetch_timeout: Text<Span>,
+        fetch_from_neighbours: bool,
         listen: SocketAddr,
         advertise: String,
         tls_cert: PathBuf,

@@ -154,7 +154,9 @@ impl Driver {
         });
         let holders: BTreeSet<WorkerId> = segments.map(|s| s.worker).collect();
         let peer = |w: WorkerId| {
-            Some(v1::Peer { worker: Some(w.into()), address: self.scheduler.worker_address(w)?.to_string() })
+            let address = self.scheduler.worker_address(w)?.to_string();
+            let home = self.scheduler.worker_home(w).cloned().map(Into::into);
+            Some(v1::Peer { worker: Some(w.into()), address, home })
         };
         holders.into_iter().filter_map(peer).collect()
     }

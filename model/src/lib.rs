@@ -30,7 +30,7 @@ pub use failure::{BadRecord, Failure, RecordPlace};
 pub use ids::{AttemptId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 pub use job::{JobOptions, JobSpec, JobState, JobStatus, StageStatus, TaskTotals};
 pub use manifest::{Manifest, Part};
-pub use node::{NodeInfo, WorkerState, WorkerStatus};
+pub use node::{Home, NodeInfo, WorkerState, WorkerStatus};
 pub use plan::{
     Collect, Compression, Framing, Input, Order, Output, Partitioner, Partitions, Plan, PlanError, Side, SinkSpec,
     SourceSpec, Stage,

@@ -2,6 +2,7 @@
 
 use crate::ids::{Incarnation, WorkerId};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// What a worker says when it registers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,17 @@ pub struct NodeInfo {
     pub slots: u32,
     pub memory_bytes: u64,
     pub version: String,
+    /// Absent: other workers fetch, wherever they are.
+    pub home: Option<Home>,
+}
+
+/// Where a worker's files lie: workers on the same machine that see the folder use its finished outputs in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Home {
+    /// The machine, from one boot to the next.
+    pub machine: String,
+    /// The data folder.
+    pub folder: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

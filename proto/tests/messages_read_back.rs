@@ -194,6 +194,7 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
         slots: 2,
         memory_bytes: 3,
         version: "0.1.0".into(),
+        home: Some(Home { machine: "m".into(), folder: "/data/w1".into() }),
     };
     assert_eq!(NodeInfo::try_from(v1::Register::from(node.clone())), Ok(node));
 }

@@ -40,7 +40,7 @@ mod worker;
 pub use action::{Action, Collected, CollectedRef, StagedPart};
 pub use event::{Event, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks, Told};
 use state::State;
-use windrow_model::{Epoch, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId, WorkerStatus};
+use windrow_model::{Epoch, Home, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId, WorkerStatus};
 
 /// Limits of a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +127,11 @@ impl Scheduler {
     /// Where other workers fetch from; `None` for a worker that is unknown or lost.
     pub fn worker_address(&self, worker: WorkerId) -> Option<&str> {
         self.state.workers.live(worker).map(|w| w.info.address.as_str())
+    }
+
+    /// Where a worker's files lie, if it lives and others may use them in place.
+    pub fn worker_home(&self, worker: WorkerId) -> Option<&Home> {
+        self.state.workers.live(worker).and_then(|w| w.info.home.as_ref())
     }
 
     /// Whether all tasks of a stage are done at present, as far as the job is known.

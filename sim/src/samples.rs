@@ -22,6 +22,7 @@ pub fn node(n: u8, slots: u32, incarnation: u64) -> NodeInfo {
         slots,
         memory_bytes: 1 << 30,
         version: "0".into(),
+        home: None,
     }
 }
 

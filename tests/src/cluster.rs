@@ -35,6 +35,8 @@ pub struct Cluster {
     pub links: Vec<Links>,
     /// Memory of the workers that are started from now on.
     pub worker_memory: String,
+    /// Workers that are started from now on use each other's files in place. Otherwise they fetch, as on machines of their own.
+    pub in_place: bool,
     /// More arguments of the workers that are started from now on.
     pub worker_args: Vec<String>,
     /// Failpoints of the workers (and their executors) that are started from now on.
@@ -45,6 +47,13 @@ impl Cluster {
     /// A coordinator and so many workers that have registered.
     pub fn start(workers: usize, slots: u32) -> Cluster {
         Cluster::start_failing("", workers, slots)
+    }
+    /// The same with workers that use each other's files in place.
+    pub fn start_in_place(workers: usize, slots: u32) -> Cluster {
+        let mut cluster = Cluster::empty("", &[]);
+        cluster.in_place = true;
+        (0..workers).for_each(|_| cluster.add_worker(slots));
+        cluster
     }
     /// The same with failpoints in the coordinator.
     pub fn start_failing(failpoints: &str, workers: usize, slots: u32) -> Cluster {
@@ -59,7 +68,12 @@ impl Cluster {
     /// Workers that talk with the coordinator and with each other through links that a test may break. A lease takes
     /// `lease`; workers give peers up after `fetch_timeout`.
     pub fn start_linked(workers: usize, slots: u32, lease: &str, fetch_timeout: &str) -> Cluster {
+        Cluster::start_linked_as(false, workers, slots, lease, fetch_timeout)
+    }
+    /// The same with workers that may use each other's files `in_place`.
+    pub fn start_linked_as(in_place: bool, workers: usize, slots: u32, lease: &str, fetch_timeout: &str) -> Cluster {
         let mut cluster = Cluster::empty("", &["--lease", lease]);
+        cluster.in_place = in_place;
         cluster.worker_args = ["--fetch-timeout", fetch_timeout].map(str::to_string).to_vec();
         let coordinator = cluster.url.trim_start_matches("http://").parse().expect("an address");
         for _ in 0..workers {
@@ -80,6 +94,7 @@ impl Cluster {
             coordinator_args,
             links: Vec::new(),
             worker_memory: "256MiB".into(),
+            in_place: false,
             worker_args: Vec::new(),
             worker_failpoints: String::new(),
             folder,
@@ -130,6 +145,7 @@ impl Cluster {
         };
         command.args(["--slots", &self.slots[index].to_string(), "--data-dir"]);
         command.arg(self.worker_folder(index)).args(&self.worker_args);
+        command.env("WINDROW_FETCH_FROM_NEIGHBOURS", if self.in_place { "no" } else { "yes" });
         Daemon::start(command.env("WINDROW_LOG", "error").env(FAILPOINTS, &self.worker_failpoints))
     }
     /// Whether this worker's process runs, as far as the test knows.

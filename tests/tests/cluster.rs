@@ -44,11 +44,14 @@ fn wordcount_gives_the_bytes_of_one_process_on_any_number_of_workers() {
     let args = ["in", "--partitions", "5", "--chunk-size", "4kB", "--output"];
     local(folder.path(), "wordcount", args.into_iter().chain(["local"])).ok();
     let expected = parts(&folder.path().join("local"));
-    for (workers, slots) in [(1, 2), (2, 1), (4, 1), (4, 2)] {
-        let cluster = Cluster::start(workers, slots);
-        let output = format!("out-{workers}-{slots}");
+    for (workers, slots, in_place) in [(1, 2, false), (2, 1, false), (4, 1, false), (4, 2, false), (4, 1, true)] {
+        let cluster = match in_place {
+            true => Cluster::start_in_place(workers, slots),
+            false => Cluster::start(workers, slots),
+        };
+        let output = format!("out-{workers}-{slots}-{in_place}");
         cluster.job(folder.path(), "wordcount", args.into_iter().chain([output.as_str()])).ok();
-        assert!(parts(&folder.path().join(&output)) == expected, "{workers} workers, {slots} slots");
+        assert!(parts(&folder.path().join(&output)) == expected, "{workers} workers, {slots} slots, {in_place}");
         eventually("attempt folders are gone", || cluster.leftovers().is_empty());
         cluster.stop();
     }
@@ -212,9 +215,17 @@ fn jobs_at_the_same_time_do_not_disturb_each_other() {
 
 #[test]
 fn a_worker_that_is_killed_in_the_middle_changes_no_byte() {
+    killed_in_the_middle(Cluster::start(2, 1));
+}
+
+#[test]
+fn a_neighbour_that_is_killed_in_the_middle_changes_no_byte() {
+    killed_in_the_middle(Cluster::start_in_place(2, 1));
+}
+
+fn killed_in_the_middle(mut cluster: Cluster) {
     let folder = folder();
     let gate = gated(folder.path());
-    let mut cluster = Cluster::start(2, 1);
     let id = cluster.detach(folder.path(), "hostile", gated_args(&gate, "out"));
     // Both workers are in the middle of a task.
     eventually("two tasks wait", || at_gate(&gate) >= 2);

@@ -24,6 +24,8 @@ pub struct Config {
     pub scratch_quota_bytes: Option<u64>,
     /// A peer that sends nothing for so long while segments or chunks are fetched is taken to be gone.
     pub fetch_timeout: Duration,
+    /// Fetch also from workers on the same machine, instead of using their files in place, and let them do the same.
+    pub fetch_from_neighbours: bool,
     /// URL under which other workers and the coordinator reach this one; made from the listener's address if absent.
     pub advertised: Option<String>,
     /// What is shown to the coordinator and to peers. Its token is also what callers of this worker must show.

@@ -17,6 +17,7 @@ mod lease;
 mod logs;
 #[doc(hidden)]
 pub mod measured;
+mod neighbours;
 mod node;
 mod outputs;
 mod progress;
@@ -91,6 +92,10 @@ pub async fn run(
     let outputs = outputs::Outputs::default();
     let logs = logs::Logs::default();
     let progress = progress::Progress::default();
+    let neighbours = Arc::new(match config.fetch_from_neighbours {
+        true => neighbours::Neighbours::default(),
+        false => neighbours::Neighbours::here(),
+    });
     let node = NodeInfo {
         worker: scratch.worker(),
         incarnation: Incarnation(0),
@@ -99,6 +104,7 @@ pub async fn run(
         slots: config.slots.max(1),
         memory_bytes: config.memory_bytes,
         version: windrow_proto::release().to_string(),
+        home: neighbours.home(scratch.root().to_path_buf()),
     };
     let chunks = chunks::Chunks::new(scratch.clone());
     let service = serve::TransferService {
@@ -115,6 +121,7 @@ pub async fn run(
         fetcher: fetch::Fetcher::new(config.access.clone(), config.fetch_timeout),
         replicas: replicas::Replicas { chunks, access: config.access.clone(), progress_deadline: config.fetch_timeout },
         seen: Arc::default(),
+        neighbours,
     });
     let owner = executor::Owner { worker: node.worker, memory_limit_bytes: config.memory_limit_bytes, groups };
     let parts = node::Parts {

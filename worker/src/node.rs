@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::executor::{self, Spawner};
 use crate::job::JobSetup;
 use crate::logs::Logs;
+use crate::neighbours::Whereabouts;
 use crate::outputs::Outputs;
 use crate::progress::Progress;
 use crate::publish::check_shared;
@@ -32,7 +33,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windrow_model::{AttemptId, Code, Digest, Failure, Incarnation, JobId, Task, TaskReport, WorkerId};
+use windrow_model::{AttemptId, Code, Digest, Failure, Home, Incarnation, JobId, Task, TaskReport, WorkerId};
 use windrow_proto::v1::{self, from_worker, to_worker};
 
 /// A worker that was asked to end does so after this time, whatever still needs it.
@@ -97,7 +98,7 @@ pub struct Node {
     session: Option<Up>,
     /// Where messages to the coordinator go: from the moment on at which we register.
     outgoing: Option<session::Outgoing>,
-    peers: Arc<HashMap<WorkerId, String>>,
+    peers: Arc<HashMap<WorkerId, Whereabouts>>,
     jobs: HashMap<JobId, Job>,
     stagings: HashMap<AttemptId, StagingTask>,
     staged: HashMap<AttemptId, Staged>,
@@ -278,7 +279,12 @@ impl Node {
     fn assigned(&mut self, assign: v1::Assign) {
         for peer in assign.peers {
             if let Some(worker) = peer.worker.and_then(|w| WorkerId::try_from(w).ok()) {
-                Arc::make_mut(&mut self.peers).insert(worker, peer.address);
+                // A home that is none is no reason to fail: its owner is asked over the network then.
+                let home = peer.home.and_then(|wire| Home::try_from(wire).ok());
+                let place = Whereabouts { address: peer.address, home };
+                if self.peers.get(&worker) != Some(&place) {
+                    Arc::make_mut(&mut self.peers).insert(worker, place);
+                }
             }
         }
         let Some(wire) = assign.task else { return };

@@ -76,6 +76,11 @@ impl Scratch {
         Ok(scratch)
     }
 
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The worker that this folder is.
     pub fn worker(&self) -> WorkerId {
         self.worker
@@ -114,7 +119,7 @@ impl Scratch {
 
     /// All files of a job in one incarnation.
     pub fn job(&self, incarnation: Incarnation, job: JobId) -> PathBuf {
-        self.root.join(JOBS).join(incarnation.to_string()).join(names::job_folder(job))
+        job_below(&self.root, incarnation, job)
     }
 
     /// Moves all files of a job out of the way, those of every incarnation: the same job may begin anew at once. What
@@ -144,8 +149,7 @@ impl Scratch {
 
     /// All files of an attempt.
     pub fn attempt(&self, attempt: &AttemptId) -> AttemptFolder {
-        let job = self.job(attempt.incarnation, attempt.task.job);
-        AttemptFolder(job.join(names::attempt_folder(attempt)))
+        AttemptFolder::below(&self.root, attempt)
     }
 
     /// Moves what earlier incarnations left out of the way: instant, however much it is.
@@ -195,6 +199,10 @@ impl Drop for Scratch {
 pub struct AttemptFolder(PathBuf);
 
 impl AttemptFolder {
+    /// Where an attempt lies on the worker whose data folder this is.
+    pub fn below(root: &Path, attempt: &AttemptId) -> AttemptFolder {
+        AttemptFolder(job_below(root, attempt.incarnation, attempt.task.job).join(names::attempt_folder(attempt)))
+    }
     /// A folder that lies somewhere else than where this incarnation would put it.
     pub fn at(path: PathBuf) -> AttemptFolder {
         AttemptFolder(path)
@@ -219,6 +227,15 @@ impl AttemptFolder {
     pub fn sink(&self, output: u32) -> PathBuf {
         self.outputs().join(names::sink_file(output))
     }
+}
+
+fn job_below(root: &Path, incarnation: Incarnation, job: JobId) -> PathBuf {
+    root.join(JOBS).join(incarnation.to_string()).join(names::job_folder(job))
+}
+
+/// The worker that a folder is, as far as can be seen.
+pub fn worker_of(root: &Path) -> Option<WorkerId> {
+    read_number(&root.join(WORKER)).ok().flatten()
 }
 
 fn lock(root: &Path) -> Result<File, Error> {

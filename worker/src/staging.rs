@@ -1,13 +1,13 @@
 //! A task's inputs as local files, before it runs.
 //!
 //! Chunks are used where they lie, if this node sees the same file that was split; those of datasets from this worker's
-//! store, after they were fetched if they are not there. Segments of this worker's own
-//! attempts are used where they lie, too; all others are fetched, one file per source worker. Nothing is mapped or
-//! parsed here.
+//! store, after they were fetched if they are not there. Segments of this worker's own attempts, and of its neighbours',
+//! are used where they lie, too; all others are fetched, one file per source worker. Nothing is mapped or parsed here.
 
 use crate::attempts::StageError;
 use crate::error::disk_failure;
 use crate::fetch::{FetchError, Fetcher};
+use crate::neighbours::{Neighbours, Whereabouts};
 use crate::outputs::Outputs;
 use crate::replicas::{Replicas, Sources};
 use crate::scratch::{AttemptFolder, Scratch};
@@ -19,7 +19,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use windrow_model::{Chunk, Code, Digest, Failure, FileRange, SegmentRef, Task, TaskInput, WorkerId};
+use windrow_model::{Chunk, Code, Digest, Failure, FileRange, Home, SegmentRef, Task, TaskInput, WorkerId};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
 use windrow_store::identity;
@@ -33,6 +33,7 @@ pub struct Staging {
     pub fetcher: Fetcher,
     pub replicas: Replicas,
     pub seen: Arc<Seen>,
+    pub neighbours: Arc<Neighbours>,
 }
 
 /// Inputs that are local files now.
@@ -67,24 +68,41 @@ impl Staging {
     pub async fn stage(
         &self,
         task: &Task,
-        peers: &HashMap<WorkerId, String>,
+        peers: &HashMap<WorkerId, Whereabouts>,
         sources: &Sources,
     ) -> Result<Staged, StageError> {
         let folder = self.scratch.attempt(&task.attempt);
-        let (mut staged, remote) = self.place(task)?;
+        let (mut staged, mut remote) = self.place(task)?;
         let mut chunks: Vec<Chunk> = Vec::new();
         for input in &task.inputs {
             if let TaskInput::Chunk(chunk) = input {
                 chunks.push(self.localise(chunk, sources, &mut staged).await.map_err(StageError::Failed)?);
             }
         }
-        let fetches = !remote.is_empty();
-        let made = tokio::task::spawn_blocking({
-            let (folder, seen) = (folder.clone(), self.seen.clone());
-            move || prepare(&folder, fetches, &chunks, &seen)
+        let homes: Vec<(WorkerId, Home)> =
+            remote.keys().filter_map(|w| Some((*w, peers.get(w)?.home.clone()?))).collect();
+        let looked = tokio::task::spawn_blocking({
+            let (folder, seen, neighbours) = (folder.clone(), self.seen.clone(), self.neighbours.clone());
+            move || {
+                let mut here = Vec::new();
+                for (worker, home) in homes {
+                    if let Some(wanted) = remote.get(&worker)
+                        && let Some(places) = neighbours.locate(worker, &home, wanted.iter().map(|(_, s)| s))
+                        && let Some(wanted) = remote.remove(&worker)
+                    {
+                        here.extend(wanted.into_iter().map(|(at, _)| at).zip(places));
+                    }
+                }
+                prepare(&folder, !remote.is_empty(), &chunks, &seen)?;
+                Ok((here, remote))
+            }
         });
-        made.await.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string()))).map_err(StageError::Failed)?;
-        staged.fetched = fetches;
+        let looked = looked.await.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string())));
+        let (here, remote) = looked.map_err(StageError::Failed)?;
+        staged.fetched = !remote.is_empty();
+        for ((input, index), place) in here {
+            staged.segments[input].segments[index] = place;
+        }
         try_join_all(remote.iter().map(|(worker, wanted)| self.fetch(*worker, wanted, peers, &folder))).await?;
         for (worker, wanted) in &remote {
             let path = path_to_bytes(&peer_file(&folder, *worker));
@@ -157,12 +175,12 @@ impl Staging {
         &self,
         worker: WorkerId,
         wanted: &Wanted,
-        peers: &HashMap<WorkerId, String>,
+        peers: &HashMap<WorkerId, Whereabouts>,
         folder: &AttemptFolder,
     ) -> Result<(), StageError> {
         let segments: Vec<SegmentRef> = wanted.iter().map(|w| w.1).collect();
         let lost = |at: usize, failure| StageError::SegmentLost(segments[at.min(segments.len() - 1)].into(), failure);
-        let Some(address) = peers.get(&worker) else {
+        let Some(Whereabouts { address, .. }) = peers.get(&worker) else {
             return Err(lost(0, Failure::new(Code::FetchFailed, format!("nobody knows the address of {worker}"))));
         };
         let fetched = self.fetcher.fetch(address, &segments, &peer_file(folder, worker)).await;

@@ -4,6 +4,7 @@ use crate::attempts::StageError;
 use crate::chunks::Chunks;
 use crate::fetch::{FetchError, Fetcher};
 use crate::logs::{Logs, Stream};
+use crate::neighbours::{Neighbours, Whereabouts};
 use crate::outputs::Outputs;
 use crate::replicas::Replicas;
 use crate::scratch::Scratch;
@@ -76,6 +77,17 @@ impl Peer {
         lengths.iter().enumerate().map(segment).collect()
     }
 
+    /// As a peer on another machine is known.
+    fn known_by_address(&self) -> HashMap<WorkerId, Whereabouts> {
+        HashMap::from([(self.scratch.worker(), Whereabouts { address: self.url.clone(), home: None })])
+    }
+
+    /// As a neighbour is known.
+    fn known_with_home(&self) -> HashMap<WorkerId, Whereabouts> {
+        let home = Neighbours::here().home(self.scratch.root().to_path_buf());
+        HashMap::from([(self.scratch.worker(), Whereabouts { address: self.url.clone(), home })])
+    }
+
     fn staging(&self) -> Staging {
         Staging {
             worker: self.scratch.worker(),
@@ -88,6 +100,7 @@ impl Peer {
                 progress_deadline: Duration::from_secs(5),
             },
             seen: Arc::default(),
+            neighbours: Arc::new(Neighbours::here()),
         }
     }
 
@@ -221,14 +234,10 @@ async fn own_segments_stay_where_they_are_and_others_are_fetched_beside() {
     let mut t = task(attempt(1, 2), vec![]);
     t.inputs.push(TaskInput::Segments(vec![other[1], own[1], other[0]]));
     t.inputs.push(TaskInput::Segments(vec![other[0]]));
-    let peers = HashMap::from([(there.scratch.worker(), there.url.clone())]);
+    let peers = there.known_by_address();
     let staged = here.staging().stage(&t, &peers, &HashMap::new()).await.unwrap();
     assert!(staged.fetched);
-    let read = |input: usize, at: usize, length: usize| {
-        let place = &staged.segments[input].segments[at];
-        let path = windrow_proto::convert::path_from_bytes(place.path.clone(), "path").unwrap();
-        fs::read(path).unwrap()[place.offset as usize..][..length].to_vec()
-    };
+    let read = |input: usize, at: usize, length: usize| read(&staged.segments[input].segments[at], length);
     assert_eq!((staged.segments[0].input, staged.segments[1].input), (1, 2));
     assert_eq!(read(0, 0, 6), b"second");
     assert_eq!(read(0, 1, 5), b"-own2");
@@ -236,6 +245,50 @@ async fn own_segments_stay_where_they_are_and_others_are_fetched_beside() {
     assert_eq!(read(1, 0, 5), b"first");
     let folder = here.scratch.attempt(&attempt(1, 2));
     assert_eq!(fs::read_dir(folder.inputs()).unwrap().count(), 1, "one file per peer");
+}
+
+#[tokio::test]
+async fn segments_of_a_neighbour_stay_where_they_are_and_others_are_fetched_beside() {
+    let (here, neighbour, there) = (Peer::start().await, Peer::start().await, Peer::start().await);
+    let near = neighbour.finished(attempt(1, 0), b"nearnear2", &[4, 5]);
+    let far = there.finished(attempt(1, 1), b"far", &[3]);
+    let mut t = task(attempt(1, 2), vec![]);
+    t.inputs.push(TaskInput::Segments(vec![near[1], far[0], near[0]]));
+    let mut peers = there.known_by_address();
+    peers.extend(neighbour.known_with_home());
+    let staged = here.staging().stage(&t, &peers, &HashMap::new()).await.unwrap();
+    let places = &staged.segments[0].segments;
+    assert_eq!([read(&places[0], 5), read(&places[1], 3), read(&places[2], 4)].concat(), b"near2farnear");
+    let theirs = windrow_proto::convert::path_to_bytes(&neighbour.scratch.attempt(&attempt(1, 0)).edge(0));
+    assert!(places[0].path == theirs && places[2].path == theirs && staged.fetched);
+
+    let mut t = task(attempt(1, 3), vec![]);
+    t.inputs.push(TaskInput::Segments(near));
+    let staged = here.staging().stage(&t, &peers, &HashMap::new()).await.unwrap();
+    assert!(!staged.fetched && !here.scratch.attempt(&attempt(1, 3)).path().exists(), "nothing was made for it");
+}
+
+/// Only a running worker knows what became of a file.
+#[tokio::test]
+async fn what_a_neighbour_does_not_have_any_more_is_asked_for() {
+    let (here, neighbour) = (Peer::start().await, Peer::start().await);
+    let segments = neighbour.finished(attempt(1, 0), b"abc", &[3]);
+    neighbour.outputs.remove(&attempt(1, 0));
+    fs::remove_file(neighbour.scratch.attempt(&attempt(1, 0)).edge(0)).unwrap();
+    let mut t = task(attempt(1, 2), vec![]);
+    t.inputs.push(TaskInput::Segments(segments.clone()));
+    match here.staging().stage(&t, &neighbour.known_with_home(), &HashMap::new()).await {
+        Err(StageError::SegmentLost(segment, failure)) => {
+            assert_eq!((*segment, failure.code), (segments[0], Code::StaleAttempt));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Bytes of a staged segment.
+fn read(place: &v1::LocalSegment, length: usize) -> Vec<u8> {
+    let path = windrow_proto::convert::path_from_bytes(place.path.clone(), "path").unwrap();
+    fs::read(path).unwrap()[place.offset as usize..][..length].to_vec()
 }
 
 #[tokio::test]

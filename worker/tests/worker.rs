@@ -272,6 +272,7 @@ async fn run_worker(url: String, data_dir: PathBuf, shutdown: impl Future<Output
         processes_max: None,
         scratch_quota_bytes: None,
         fetch_timeout: Config::FETCH_TIMEOUT,
+        fetch_from_neighbours: false,
         advertised: None,
         access: Access::default(),
         tls: None,
@@ -335,22 +336,26 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
         segments.push(SegmentRef { worker: line.worker(), attempt: id, output: 0, segment });
     }
 
-    let id = a.attempt(1, 7);
-    let peer = v1::Peer { worker: b.register.worker.clone(), address: b.register.address.clone() };
-    let reduce = task(id, vec![TaskInput::Segments(segments.clone())], vec![TaskOutput::Sink { sink: 0 }]);
-    a.assign(reduce, None, vec![peer]);
-    a.done(id).await;
-    a.tell(To::Grant(v1::Grant { attempt: Some(id.into()) }));
-    assert!(matches!(a.hear().await, From::Published(p) if p.attempt == Some(id.into())));
-    let part = staging.join("_parts").join(windrow_format::names::attempt_part(&id, ".txt"));
-    let part = std::fs::read_to_string(part).unwrap();
-    assert!(part == texts.concat());
+    assert!(b.register.home.is_some());
+    let far = v1::Peer { worker: b.register.worker.clone(), address: b.register.address.clone(), home: None };
+    let near = v1::Peer { home: b.register.home.clone(), ..far.clone() };
+    for (n, peer) in [(7, far.clone()), (9, near)] {
+        let id = a.attempt(1, n);
+        let reduce = task(id, vec![TaskInput::Segments(segments.clone())], vec![TaskOutput::Sink { sink: 0 }]);
+        a.assign(reduce, None, vec![peer]);
+        a.done(id).await;
+        a.tell(To::Grant(v1::Grant { attempt: Some(id.into()) }));
+        assert!(matches!(a.hear().await, From::Published(p) if p.attempt == Some(id.into())));
+        let part = staging.join("_parts").join(windrow_format::names::attempt_part(&id, ".txt"));
+        let part = std::fs::read_to_string(part).unwrap();
+        assert!(part == texts.concat());
+    }
 
     // A segment whose holder has forgotten it is named, and the reader's attempt is over.
     b.tell(To::DropJob(v1::DropJob { job: Some(job().into()) }));
     let again = a.attempt(1, 8);
     let reduce = task(again, vec![TaskInput::Segments(segments.clone())], vec![TaskOutput::Sink { sink: 0 }]);
-    a.assign(reduce, None, vec![]);
+    a.assign(reduce, None, vec![far]);
     match a.hear().await {
         From::SegmentLost(lost) => {
             assert_eq!(lost.reader, Some(again.into()));

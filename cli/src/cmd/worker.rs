@@ -61,6 +61,7 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
             .fetch_timeout
             .or(section.fetch_timeout.map(|t| t.0))
             .map_or(Config::FETCH_TIMEOUT, |t| Duration::from_millis(t.ms)),
+        fetch_from_neighbours: args.fetch_from_neighbours || section.fetch_from_neighbours.unwrap_or(false),
         advertised: args.advertise.or(section.advertise),
         access,
         tls,

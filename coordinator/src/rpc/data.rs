@@ -31,7 +31,8 @@ impl v1::data_server::Data for Data {
         let (replies, stream) = mpsc::channel(PIECES_MAX);
         let mailbox = self.mailbox.clone();
         tokio::spawn(async move {
-            let peer = |(worker, address): (WorkerId, String)| v1::Peer { worker: Some(worker.into()), address };
+            let peer =
+                |(worker, address): (WorkerId, String)| v1::Peer { worker: Some(worker.into()), address, home: None };
             let began = v1::PutBegan { workers: workers.into_iter().map(peer).collect(), replicas };
             let reply = |message| Ok(v1::PutReply { message: Some(message) });
             let _ = replies.send(reply(put_reply::Message::Began(began))).await;

@@ -197,6 +197,7 @@ pub fn register(id: u8, incarnation: u64) -> v1::Register {
         slots: 2,
         memory_bytes: 1 << 30,
         version: "0.1.0".into(),
+        home: None,
     }
     .into()
 }

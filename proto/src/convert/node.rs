@@ -1,8 +1,8 @@
 //! Workers: what they say of themselves, and how they stand.
 
-use super::{ConvertError, NAME_BYTES_MAX, required, text};
+use super::{ConvertError, NAME_BYTES_MAX, path_from_bytes, path_to_bytes, required, text};
 use crate::v1;
-use windrow_model::{Incarnation, NodeInfo, WorkerState, WorkerStatus};
+use windrow_model::{Home, Incarnation, NodeInfo, WorkerState, WorkerStatus};
 
 impl TryFrom<v1::Register> for NodeInfo {
     type Error = ConvertError;
@@ -22,6 +22,7 @@ impl TryFrom<v1::Register> for NodeInfo {
             slots: w.slots,
             memory_bytes: w.memory_bytes,
             version: text(w.release, "register.release", NAME_BYTES_MAX)?,
+            home: w.home.map(Home::try_from).transpose()?,
         })
     }
 }
@@ -36,7 +37,23 @@ impl From<NodeInfo> for v1::Register {
             slots: d.slots,
             memory_bytes: d.memory_bytes,
             release: d.version,
+            home: d.home.map(Into::into),
         }
+    }
+}
+
+impl TryFrom<v1::Home> for Home {
+    type Error = ConvertError;
+    fn try_from(w: v1::Home) -> Result<Self, ConvertError> {
+        Ok(Home {
+            machine: text(w.machine, "home.machine", NAME_BYTES_MAX)?,
+            folder: path_from_bytes(w.folder, "home.folder")?,
+        })
+    }
+}
+impl From<Home> for v1::Home {
+    fn from(d: Home) -> Self {
+        v1::Home { machine: d.machine, folder: path_to_bytes(&d.folder) }
     }
 }
 
