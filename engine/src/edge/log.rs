@@ -6,7 +6,6 @@ use crate::recycle;
 use crate::resident::Residents;
 use crate::run::unique_path;
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use windrow_failpoint::failpoint;
@@ -89,7 +88,8 @@ impl BlockLog {
     pub fn add_alone(&mut self, partition: u32, header: Header, pieces: &[&[u8]]) -> Result<()> {
         self.spill()?;
         self.runs += 1;
-        self.opened()?.append(partition, header, pieces)
+        let length = pieces.iter().map(|p| p.len()).sum();
+        self.opened()?.append(pieces.iter().copied(), std::iter::once((partition, header, length)))
     }
 
     fn opened(&mut self) -> Result<&mut Spill> {
@@ -112,7 +112,10 @@ impl BlockLog {
         self.runs += 1;
         self.bytes = 0;
         let spill = self.opened()?;
-        spill.append_all(&blocks)?;
+        spill.append(
+            blocks.iter().map(|(_, sealed)| sealed.as_slice()),
+            blocks.iter().map(|(partition, sealed)| (*partition, sealed.header, sealed.as_slice().len())),
+        )?;
         // First there is room for them, then they are kept for their next use.
         self.claim.answer();
         self.claim.shrink(self.open_bytes);
@@ -148,7 +151,16 @@ impl BlockLog {
         order.sort_unstable();
         // What was spilled and is read back, as much of it as goes into one write.
         let mut read = Vec::new();
-        for batch in order.chunk_by(batched(|in_memory, i| if in_memory { 0 } else { spilled[i].length })) {
+        let mut order = &order[..];
+        while !order.is_empty() {
+            // As many as one write takes.
+            let mut bytes = 0;
+            let last = order.iter().position(|(_, in_memory, i)| {
+                bytes += if *in_memory { 0 } else { spilled[*i].length };
+                bytes >= gather::BYTES
+            });
+            let (batch, later) = order.split_at(last.map_or(order.len(), |last| last + 1));
+            order = later;
             read.clear();
             for (_, _, i) in batch.iter().filter(|(_, in_memory, _)| !in_memory) {
                 let Some(spill) = &spill else { continue };
@@ -177,44 +189,22 @@ impl BlockLog {
     }
 }
 
-/// Whether the next of some blocks belongs to the same batch: as many as need one write's bytes of memory.
-fn batched(memory: impl Fn(bool, usize) -> usize) -> impl FnMut(&(u32, bool, usize), &(u32, bool, usize)) -> bool {
-    let mut bytes = 0;
-    move |(_, in_memory, i), _| {
-        bytes += memory(*in_memory, *i);
-        let more = bytes < gather::BYTES;
-        if !more {
-            bytes = 0;
-        }
-        more
-    }
-}
-
 impl Spill {
-    fn append_all(&mut self, blocks: &[(u32, Sealed)]) -> Result<()> {
-        let length = blocks.iter().map(|(_, sealed)| sealed.as_slice().len()).sum::<usize>() as u64;
-        let charged = self.charged.add(length);
+    /// Writes blocks that follow each other, given as what they consist of: partition, header and length of each.
+    fn append<'b>(
+        &mut self,
+        pieces: impl Iterator<Item = &'b [u8]>,
+        blocks: impl Iterator<Item = (u32, Header, usize)> + Clone,
+    ) -> Result<()> {
+        let length: usize = blocks.clone().map(|(_, _, length)| length).sum();
+        let charged = self.charged.add(length as u64);
         let ready = charged.and_then(|()| failpoint!("spill"));
-        let pieces = blocks.iter().map(|(_, sealed)| sealed.as_slice());
         let written = ready.and_then(|()| gather::write_all(&mut self.file, pieces));
         written.map_err(EngineError::io("spill to", &self.path))?;
-        for (partition, sealed) in blocks {
-            let length = sealed.as_slice().len();
-            self.blocks.push(Spilled { partition: *partition, header: sealed.header, offset: self.length, length });
+        for (partition, header, length) in blocks {
+            self.blocks.push(Spilled { partition, header, offset: self.length, length });
             self.length += length as u64;
         }
-        Ok(())
-    }
-
-    fn append(&mut self, partition: u32, header: Header, pieces: &[&[u8]]) -> Result<()> {
-        let length = pieces.iter().map(|p| p.len()).sum();
-        let charged = self.charged.add(length as u64);
-        charged.and_then(|()| failpoint!("spill")).map_err(EngineError::io("spill to", &self.path))?;
-        for piece in pieces {
-            self.file.write_all(piece).map_err(EngineError::io("spill to", &self.path))?;
-        }
-        self.blocks.push(Spilled { partition, header, offset: self.length, length });
-        self.length += length as u64;
         Ok(())
     }
 }
