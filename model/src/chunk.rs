@@ -14,6 +14,13 @@ pub struct FileIdentity {
     pub modified_ns: i64,
 }
 
+impl FileIdentity {
+    /// Whether it is the same file, perhaps seen from another machine: there a network file system has another device number.
+    pub fn is_same_anywhere(&self, other: &FileIdentity) -> bool {
+        (self.inode, self.length, self.modified_ns) == (other.inode, other.length, other.modified_ns)
+    }
+}
+
 /// A byte range of one file that begins and ends at record boundaries. For a compressed file it is the whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRange {

@@ -211,8 +211,7 @@ fn prepare(folder: &AttemptFolder, fetches: bool, chunks: &[Chunk], seen: &Seen)
     })
 }
 
-/// Whether this node sees the file that was split. The device's number is not compared: the same network file system
-/// has another one on each machine.
+/// Whether this node sees the file that was split.
 fn check_range(range: &FileRange) -> Result<(), Failure> {
     let path = range.path.display();
     let now = match identity::of_path(&range.path) {
@@ -223,7 +222,7 @@ fn check_range(range: &FileRange) -> Result<(), Failure> {
         Err(e) => return Err(Failure::new(Code::InputUnreadable, format!("cannot look at {path}: {e}"))),
     };
     let then = range.identity;
-    if (now.inode, now.length, now.modified_ns) == (then.inode, then.length, then.modified_ns) {
+    if now.is_same_anywhere(&then) {
         return Ok(());
     }
     let code = match now.inode == then.inode {

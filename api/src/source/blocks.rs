@@ -76,7 +76,7 @@ fn around_skipped(block: Block<'_>, framing: Framing, skip: &[u64], f: &mut dyn 
 
 fn check_same(range: &FileRange) -> TaskResult<()> {
     let now = windrow_store::identity::of_path(&range.path).map_err(|e| io_failure(&range.path, e))?;
-    if now == range.identity {
+    if now.is_same_anywhere(&range.identity) {
         return Ok(());
     }
     let message = format!("{} changed: it was {:?}, and is {now:?}", range.path.display(), range.identity);
@@ -237,5 +237,26 @@ pub(crate) fn last_record_end(bytes: &[u8], framing: Framing) -> usize {
         Framing::Delimiter(d) => memrchr(d, bytes).map_or(0, |i| i + 1),
         Framing::Fixed(n) => bytes.len() / n as usize * n as usize,
         Framing::Whole => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_the_same_whatever_number_its_device_has_here_and_another_one_is_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let identity = windrow_store::identity::of_path(file.path()).unwrap();
+        let range = FileRange { path: file.path().into(), offset: 0, length: 0, identity, content: None };
+        let with = |change: fn(&mut FileRange)| {
+            let mut other = range.clone();
+            change(&mut other);
+            check_same(&other)
+        };
+        with(|r| r.identity.device += 1).unwrap();
+        with(|r| r.identity.inode += 1).unwrap_err();
+        with(|r| r.identity.length += 1).unwrap_err();
+        with(|r| r.identity.modified_ns += 1).unwrap_err();
     }
 }
