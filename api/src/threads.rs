@@ -68,9 +68,10 @@ impl<T> Queue<T> {
 
     /// Waits for the next one; none once the queue is closed and empty.
     fn next(&self) -> Option<T> {
+        let mut patience = LOOK_EVERY;
         loop {
             let nothing = |waiting: &mut Waiting<T>| waiting.tasks.is_empty() && !waiting.closed;
-            let woken = self.more.wait_timeout_while(self.lock(), LOOK_EVERY, nothing);
+            let woken = self.more.wait_timeout_while(self.lock(), patience, nothing);
             let (mut waiting, _) = woken.unwrap_or_else(PoisonError::into_inner);
             match waiting.tasks.pop_front() {
                 None if waiting.closed => return None,
@@ -78,7 +79,9 @@ impl<T> Queue<T> {
                 next => return next,
             }
             drop(waiting);
-            while rayon::yield_now() == Some(rayon::Yield::Executed) {}
+            // One thing, then tasks are first again.
+            let has_helped = rayon::yield_now() == Some(rayon::Yield::Executed);
+            patience = if has_helped { Duration::ZERO } else { LOOK_EVERY };
         }
     }
 }
@@ -86,6 +89,7 @@ impl<T> Queue<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::sync::mpsc;
 
     #[test]
@@ -142,5 +146,35 @@ mod tests {
         });
         two.unwrap().run(7);
         assert_eq!(all.recv_timeout(Duration::from_secs(60)), Ok(Ok(8)));
+    }
+
+    /// Helping may go on for as long as there is something to help with.
+    #[test]
+    fn a_task_comes_before_more_help_for_another_one() {
+        fn help(ended: Arc<AtomicBool>) {
+            if !ended.load(Relaxed) {
+                rayon::spawn(move || help(ended));
+            }
+        }
+        let (done, all) = mpsc::channel();
+        let ended = Arc::new(AtomicBool::new(false));
+        let two = Threads::start(2, move |first: bool| {
+            if first {
+                help(ended.clone());
+                while !ended.load(Relaxed) {
+                    std::thread::yield_now();
+                }
+            }
+            ended.store(true, Relaxed);
+            done.send(first).unwrap();
+        });
+        let two = two.unwrap();
+        two.run(true);
+        // Time for the second thread to begin with it.
+        std::thread::sleep(5 * LOOK_EVERY);
+        two.run(false);
+        let mut both = [(); 2].map(|()| all.recv_timeout(Duration::from_secs(60)));
+        both.sort_by_key(|first| first.ok());
+        assert_eq!(both, [Ok(false), Ok(true)]);
     }
 }

@@ -152,6 +152,28 @@ fn read(c: &mut Criterion) {
     }
 }
 
+/// A partition of several times its memory, with and without a thread that has no task.
+fn sort_beyond_memory(c: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let segments = segments(folder.path(), false, &[7; 24], u64::MAX);
+    let mut group = c.benchmark_group("sort in 10 MiB");
+    group.throughput(Throughput::Elements(PAIRS)).sample_size(10);
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        let sort = || {
+            let share = Share::alone(10 << 20, 1);
+            let mut pairs = open_sorted(segments.clone(), folder.path(), &share, &alive).expect("segments").pairs;
+            let mut bytes = 0;
+            while let Some((key, value)) = pairs.peek() {
+                bytes += key.len() + value.len();
+                pairs.advance().expect("a pair");
+            }
+            black_box(bytes)
+        };
+        group.bench_function(format!("threads: {threads}"), |b| b.iter(|| pool.install(sort)));
+    }
+}
+
 fn checksum(c: &mut Criterion) {
     let block = vec![7u8; 1 << 20];
     let mut group = c.benchmark_group("checksum");
@@ -159,5 +181,5 @@ fn checksum(c: &mut Criterion) {
     group.bench_function("crc32c of 1 MiB", |b| b.iter(|| windrow_format::checksum::crc32c(black_box(&block))));
 }
 
-criterion_group!(benches, combine, scatter, read, checksum);
+criterion_group!(benches, combine, scatter, read, sort_beyond_memory, checksum);
 criterion_main!(benches);

@@ -4,23 +4,25 @@
 //! log2(k) comparisons of eight bytes. Knows nothing of files or memory limits.
 
 use crate::key::prefix;
-use windrow_format::block::FormatError;
 
 /// A sorted sequence of records with a current one.
 pub trait Cursor {
+    /// Why it cannot step.
+    type Error;
+
     /// Steps to the next record (to the first one at the first call); false at the end.
-    fn advance(&mut self) -> Result<bool, FormatError>;
+    fn advance(&mut self) -> Result<bool, Self::Error>;
     /// The current record. Only while `advance` says true.
     fn record(&self) -> (&[u8], &[u8]);
 }
 
 /// A cursor's error, and which cursor of the list it was.
 #[derive(Debug)]
-pub struct At {
+pub struct At<E> {
     /// Position in the list that was given.
     pub cursor: usize,
     /// What went wrong there.
-    pub source: FormatError,
+    pub source: E,
 }
 
 /// Sorted cursors as one.
@@ -36,7 +38,7 @@ pub struct Merge<C> {
 
 impl<C: Cursor> Merge<C> {
     /// Steps every cursor to its first record.
-    pub fn new(cursors: Vec<C>) -> Result<Self, At> {
+    pub fn new(cursors: Vec<C>) -> Result<Self, At<C::Error>> {
         let k = cursors.len();
         let mut merge =
             Merge { cursors, heads: vec![u64::MAX; k], live: vec![false; k], losers: vec![0; k.max(1)], winner: 0 };
@@ -61,7 +63,7 @@ impl<C: Cursor> Merge<C> {
 
     /// Steps beyond the current record, if there is one.
     #[inline]
-    pub fn advance(&mut self) -> Result<(), At> {
+    pub fn advance(&mut self) -> Result<(), At<C::Error>> {
         let mut winner = self.winner;
         if self.live.get(winner) != Some(&true) {
             return Ok(());
@@ -81,7 +83,7 @@ impl<C: Cursor> Merge<C> {
     }
 
     #[inline]
-    fn step(&mut self, i: usize) -> Result<(), At> {
+    fn step(&mut self, i: usize) -> Result<(), At<C::Error>> {
         let more = self.cursors[i].advance().map_err(|source| At { cursor: i, source })?;
         self.live[i] = more;
         self.heads[i] = if more { prefix(self.cursors[i].record().0) } else { u64::MAX };

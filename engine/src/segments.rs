@@ -8,7 +8,7 @@ use crate::error::{EngineError, Result};
 use crate::mapped::MappedFile;
 use crate::memory::{Claim, Share};
 use crate::merge::{At, Cursor, Merge};
-use crate::run::{FAN_IN_MAX, MappedCursor, Run};
+use crate::run::{FAN_IN_MAX, MappedCursor, RunFile};
 use crate::sorter::{Block, Claimed, Sorted, Sorter};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -267,14 +267,14 @@ fn merged(inputs: Vec<Input>) -> Result<Merged> {
 }
 
 #[cold]
-fn named(names: &[(Option<usize>, PathBuf)], e: At) -> EngineError {
+fn named(names: &[(Option<usize>, PathBuf)], e: At<FormatError>) -> EngineError {
     let (index, path) = &names[e.cursor];
     Input::error(*index, path, e.source)
 }
 
 fn write_run(mut merged: Merged, scratch: &Path) -> Result<Input> {
     // Compressed: what does not fit is large.
-    let run = Run::write(scratch, Codec::Lz4, |out| {
+    let run = RunFile::write(scratch, Codec::Lz4, |out| {
         while let Some((key, value)) = merged.peek() {
             out.push(key, value)?;
             merged.advance()?;

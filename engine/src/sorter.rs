@@ -1,7 +1,8 @@
 //! Segments in any order, sorted by key in bounded memory.
 //!
 //! Sixteen bytes stand for each record, which stays where it lies until it is read in order. When the task is not given more memory
-//! for these entries (and the blocks that had to be decompressed), they are written out as a sorted run; runs are merged.
+//! for these entries (and the blocks that had to be decompressed), they are written out as a sorted run; runs are merged. Threads
+//! without a task help to sort and to write runs.
 
 use crate::error::{EngineError, Result};
 use crate::mapped::MappedFile;
@@ -119,10 +120,11 @@ impl Sorter {
         if *used > 0 {
             let entries = &mut entries.as_mut_slice()[..*used];
             sort::by_key_with_help(entries, pieces);
-            runs.spill(|out| {
-                for (i, entry) in entries.iter().enumerate() {
-                    pieces.prefetch_ahead(entries, i);
-                    let (key, value) = pieces.record(entry.at);
+            let (order, lying) = (&*entries, &*pieces);
+            runs.spill_with_help(order.len(), &|range, out| {
+                for i in range {
+                    lying.prefetch_ahead(order, i);
+                    let (key, value) = lying.record(order[i].at);
                     out.push(key, value)?;
                 }
                 Ok(())
@@ -225,5 +227,74 @@ impl Pairs for InPlace {
         self.pieces.prefetch_ahead(entries, self.next);
         self.next += usize::from(self.next < self.used);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Pair = (Vec<u8>, Vec<u8>);
+
+    fn blocks(pairs: &[Pair]) -> impl Iterator<Item = (Vec<u8>, u32)> {
+        pairs.chunks(3000).map(|chunk| {
+            let mut bytes = Vec::new();
+            for (key, value) in chunk {
+                let (lengths, taken) = block::lengths(key.len(), value.len());
+                bytes.extend_from_slice(&lengths[..taken]);
+                bytes.extend_from_slice(key);
+                bytes.extend_from_slice(value);
+            }
+            (bytes, chunk.len() as u32)
+        })
+    }
+
+    /// Sorts with so many threads in so much memory; says also how many runs there were.
+    fn sort(pairs: &[Pair], threads: usize, memory: usize) -> (Vec<Pair>, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let sort = || {
+            let mut sorter = Sorter::new(folder.path(), &Share::alone(memory, 1), pairs.len() as u64).unwrap();
+            for (bytes, records) in blocks(pairs) {
+                assert!(sorter.add(Block::Owned(bytes), records).is_ok());
+            }
+            let Sorted { mut pairs, spilled } = sorter.finish().unwrap();
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+            let mut all = Vec::new();
+            while let Some((key, value)) = pairs.peek() {
+                all.push((key.to_vec(), value.to_vec()));
+                pairs.advance().unwrap();
+            }
+            (all, spilled.0)
+        };
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(sort)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4))]
+        #[test]
+        fn the_order_is_that_of_a_stable_sort_for_any_memory_and_threads(
+            count in 60_000u32..150_000,
+            distinct in prop_oneof![Just(1u32), 2u32..20, Just(1 << 20)],
+            seed: u32,
+            giant: bool,
+        ) {
+            let pairs: Vec<Pair> = (0..count).map(|n| {
+                let random = (n ^ seed).wrapping_mul(0x9E37_79B1).rotate_left(15).wrapping_mul(0x85EB_CA77);
+                // Half of the pairs may have one key.
+                let key = if giant && random.is_multiple_of(2) { 7 } else { (random >> 8) % distinct };
+                (key.to_be_bytes().to_vec(), n.to_be_bytes().to_vec())
+            }).collect();
+            let mut expected = pairs.clone();
+            expected.sort_by(|a, b| a.0.cmp(&b.0));
+            for threads in 1..5 {
+                let (all, runs) = sort(&pairs, threads, 0);
+                prop_assert!(all == expected, "{} threads", threads);
+                prop_assert!(runs > 1);
+            }
+            let (all, runs) = sort(&pairs, 3, 64 << 20);
+            prop_assert!(all == expected);
+            prop_assert_eq!(runs, 0);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! How much disk an attempt may use for its own files, and how much it uses.
 //!
 //! Sorted runs have no name while they are used, so nobody else could add them up: whoever writes counts here. An attempt
-//! is a thread; its quota is that thread's for as long as it runs.
+//! is a thread; its quota is that thread's for as long as it runs, and that of a thread that writes a piece for it.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -28,8 +28,18 @@ impl Quota {
 
     /// Counts what this thread writes, until the answer is dropped.
     pub fn enter(self: Arc<Self>) -> Entered {
-        Entered { before: CURRENT.replace(Some(self)) }
+        enter(Some(self))
     }
+}
+
+/// What this thread counts against, for another one that writes in its stead.
+pub fn current() -> Option<Arc<Quota>> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// Counts what this thread writes in another one's stead, until the answer is dropped.
+pub fn enter(quota: Option<Arc<Quota>>) -> Entered {
+    Entered { before: CURRENT.replace(quota) }
 }
 
 /// The thread's quota, until this is dropped.
@@ -54,7 +64,7 @@ pub struct Charged {
 impl Charged {
     /// A file that has nothing yet, of the attempt that runs on this thread.
     pub fn new() -> Charged {
-        Charged { quota: CURRENT.with_borrow(Clone::clone), bytes: 0 }
+        Charged { quota: current(), bytes: 0 }
     }
 
     /// Counts bytes that are about to be written.
