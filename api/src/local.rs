@@ -74,7 +74,7 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         memory,
         durability,
         started: Instant::now(),
-        scheduler: Scheduler::new(Config { lease_ms: u64::MAX, ..Config::default() }, Epoch(1)),
+        scheduler: Scheduler::new(Config { lease_ms: u64::MAX, ahead_per_slot: 0, ..Config::default() }, Epoch(1)),
         sender,
         slots: options.threads as u32,
         threads,

@@ -1,6 +1,7 @@
-//! Which task gets the next free slot, and on which worker.
+//! Which task gets the next free slot, and on which worker; when there is none left, which ones wait ahead of slots.
 //!
-//! The queue says whose turn it is. Within a job, earlier stages come first (they unblock the others), then lower
+//! Slots come first, over all workers. What waits on workers and what becomes of it `ahead.rs` says; who gets a place there
+//! is chosen in the same way. The queue says whose turn it is. Within a job, earlier stages come first (they unblock the others), then lower
 //! tasks. A task goes to a worker that holds more than half of the bytes it reads, if one of those has a free slot, else to
 //! the emptiest one; and not to one that it failed on while there is another, even if that one is busy now: a broken
 //! worker always has free slots.
@@ -10,25 +11,36 @@ use crate::job::Job;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
-use crate::worker::Workers;
+use crate::worker::{Seat, Workers};
 use std::collections::BTreeMap;
 use windrow_model::{AttemptId, JobId, StageId, Task, TaskId, TaskInput, WorkerId};
 
 /// Tasks that wait for another worker and are looked at before their turn passes.
-const PICKY_SCAN: usize = 32;
+pub(crate) const PICKY_SCAN: usize = 32;
 /// Workers among which the one with the most local bytes is chosen if they are equally empty.
 const TIES_MAX: usize = 64;
 
 impl State {
-    /// Gives out slots until there are none or no one wants one.
+    /// Gives out slots until there are none or no one wants one, then places ahead of them.
     pub fn assign(&mut self) {
+        self.begin_next();
+        self.give(Seat::Slot);
+        // A free slot that is left suits none of those that wait: no reason to let them wait elsewhere.
+        if self.workers.free().next().is_none() {
+            self.give(Seat::Ahead);
+        }
+    }
+
+    fn give(&mut self, seat: Seat) {
         let mut passed = Vec::new();
-        while self.workers.free().next().is_some()
-            && let Some(id) = self.queue.first()
-        {
-            match self.next_task(id) {
+        while self.workers.with(seat).next().is_some() {
+            if seat == Seat::Slot && self.move_to_free_slot() {
+                continue;
+            }
+            let Some((_, id)) = self.queue.first() else { break };
+            match self.next_task(id, seat) {
                 Some((s, t)) => {
-                    self.start_attempt(id, s, t);
+                    self.start_attempt(id, s, t, seat, None);
                     self.requeue(id);
                 }
                 None => {
@@ -40,24 +52,29 @@ impl State {
         passed.into_iter().for_each(|id| self.requeue(id));
     }
 
-    /// The job's next task that some free worker may run.
-    fn next_task(&self, id: JobId) -> Option<(usize, usize)> {
+    /// The job's next task that may get such a seat on some worker.
+    fn next_task(&self, id: JobId, seat: Seat) -> Option<(usize, usize)> {
         let job = self.jobs.get(&id)?;
         job.runnable.iter().find_map(|s| {
             let stage = &job.stages[*s];
             let picky = stage.picky.iter().take(PICKY_SCAN);
-            let suited = picky.copied().find(|t| suits(&self.workers, &stage.tasks[*t].avoid));
+            let suited = picky.copied().find(|t| suits(&self.workers, seat, &stage.tasks[*t].avoid));
             suited.or_else(|| stage.waiting.first().copied()).map(|t| (*s, t))
         })
     }
 
-    fn start_attempt(&mut self, id: JobId, s: usize, t: usize) {
-        let now = self.now;
+    /// Gives a waiting task an attempt on this worker, or on the one that suits it best.
+    pub fn start_attempt(&mut self, id: JobId, s: usize, t: usize, seat: Seat, on: Option<WorkerId>) {
+        let (now, place) = (self.now, self.placed);
         let avoid = match self.jobs.get(&id) {
             Some(job) => job.stages[s].tasks[t].avoid.clone(),
             None => return,
         };
-        self.assign_to_one(id, s, t, &avoid, |job, run, bytes| job.begin(s, t, run, bytes, now));
+        self.placed += u64::from(seat == Seat::Ahead);
+        self.assign_to_one(id, s, t, seat, on, &avoid, |job, run, bytes| match seat {
+            Seat::Slot => job.begin(s, t, run, bytes, now),
+            Seat::Ahead => job.wait_ahead(s, t, run, place, bytes, now),
+        });
     }
 
     /// Gives a running task a second attempt on another worker, if one has a free slot that it has not failed on.
@@ -69,7 +86,7 @@ impl State {
             avoid.extend(task.run().map(|run| run.worker));
         }
         if self.workers.free().any(|(_, w)| !avoid.contains(&w)) {
-            self.assign_to_one(id, s, t, &avoid, |job, run, _| {
+            self.assign_to_one(id, s, t, Seat::Slot, None, &avoid, |job, run, _| {
                 job.add_backup(s, t, run, now);
                 job.stages[s].tasks[t].backups += 1;
                 job.backups += 1;
@@ -77,19 +94,23 @@ impl State {
         }
     }
 
-    /// Chooses a worker and sends it the task, after `begin` has noted the attempt, which reads so many bytes.
+    /// Chooses a worker, if none is named, and sends it the task, after `begin` has noted the attempt, which reads so many
+    /// bytes.
+    #[allow(clippy::too_many_arguments, reason = "which task, where, and what is noted of it")]
     fn assign_to_one(
         &mut self,
         id: JobId,
         s: usize,
         t: usize,
+        seat: Seat,
+        on: Option<WorkerId>,
         avoid: &[WorkerId],
         begin: impl FnOnce(&mut Job, Run, u64),
     ) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let inputs = job.inputs(s, t);
         let (local, bytes) = bytes_by_holder(&inputs);
-        let Some(worker) = pick(&self.workers, &local, bytes, avoid) else { return };
+        let Some(worker) = on.or_else(|| pick(&self.workers, seat, &local, bytes, avoid)) else { return };
         let Some(incarnation) = self.workers.get(worker).map(|w| w.info.incarnation) else { return };
         let name = TaskId { job: id, stage: StageId(s as u32), index: t as u32 };
         let number = job.stages[s].tasks[t].attempts;
@@ -99,7 +120,10 @@ impl State {
         // Broadcasts are the same for every task of the stage: they are no measure of its progress.
         let bytes = told.inputs.iter().map(bytes_of).sum();
         begin(job, Run { worker, attempt }, bytes);
-        self.workers.start(worker, name);
+        match seat {
+            Seat::Slot => self.workers.start(worker, name),
+            Seat::Ahead => self.workers.wait(worker, name),
+        }
         self.out.push(Action::Assign { worker, task: Box::new(told) });
     }
 }
@@ -112,9 +136,9 @@ fn bytes_of(input: &TaskInput) -> u64 {
     }
 }
 
-/// A free worker may run a task with these to avoid, or no other worker ever could.
-fn suits(workers: &Workers, avoid: &[WorkerId]) -> bool {
-    workers.free().any(|(_, w)| !avoid.contains(&w)) || !workers.any_takes_tasks(avoid)
+/// A worker with such a seat may run a task with these to avoid, or no other worker ever could.
+fn suits(workers: &Workers, seat: Seat, avoid: &[WorkerId]) -> bool {
+    workers.with(seat).any(|(_, w)| !avoid.contains(&w)) || !workers.any_takes_tasks(avoid)
 }
 
 fn bytes_by_holder(inputs: &[TaskInput]) -> (BTreeMap<WorkerId, u64>, u64) {
@@ -138,15 +162,21 @@ fn bytes_by_holder(inputs: &[TaskInput]) -> (BTreeMap<WorkerId, u64>, u64) {
     (local, bytes)
 }
 
-/// The free worker for a task that reads `bytes`, of which each holder has its share in `local`.
-fn pick(workers: &Workers, local: &BTreeMap<WorkerId, u64>, bytes: u64, avoid: &[WorkerId]) -> Option<WorkerId> {
+/// The worker with such a seat for a task that reads `bytes`, of which each holder has its share in `local`.
+fn pick(
+    workers: &Workers,
+    seat: Seat,
+    local: &BTreeMap<WorkerId, u64>,
+    bytes: u64,
+    avoid: &[WorkerId],
+) -> Option<WorkerId> {
     let mut most = local.iter().filter(|(_, n)| **n > bytes / 2).map(|(w, _)| *w);
-    if let Some(holder) = most.find(|w| workers.is_free(*w) && !avoid.contains(w)) {
+    if let Some(holder) = most.find(|w| workers.has(*w, seat) && !avoid.contains(w)) {
         return Some(holder);
     }
-    let mut suited = workers.free().filter(|(_, w)| !avoid.contains(w)).peekable();
+    let mut suited = workers.with(seat).filter(|(_, w)| !avoid.contains(w)).peekable();
     let Some((emptiest, first)) = suited.peek().copied() else {
-        return workers.free().next().map(|(_, w)| w);
+        return workers.with(seat).next().map(|(_, w)| w);
     };
     if local.is_empty() {
         return Some(first);

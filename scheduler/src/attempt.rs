@@ -14,6 +14,7 @@ use windrow_model::{AttemptId, Code, Failure, OutputReport, TaskId, TaskOutput, 
 /// How an attempt stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
+    /// It runs, or waits on its worker.
     Running,
     Publishing,
     /// It is over, and what it made is in use.
@@ -38,6 +39,7 @@ impl State {
         let current = Run { worker, attempt };
         match &task.state {
             TaskState::Running(_) if task.runs().any(|run| run == current) => Standing::Running,
+            TaskState::Ahead { run, .. } if *run == current => Standing::Running,
             TaskState::Publishing(run, _) if *run == current => Standing::Publishing,
             _ if task.is_done() && task.held.as_ref().is_some_and(|h| h.attempt == attempt) => Standing::Taken,
             _ if task.published.iter().any(|p| p.attempt == attempt) => Standing::Taken,
@@ -52,7 +54,7 @@ impl State {
         }
     }
 
-    /// Ends the attempt that runs or publishes and frees what it took; its backup is revoked. The task is in no queue
+    /// Ends the attempt that is on a worker and frees what it took; its backup is revoked. The task is in no queue
     /// then: the caller puts it into one, or marks it finished.
     pub fn stop(&mut self, id: TaskId) -> Option<(Run, Option<Box<TaskReport>>)> {
         self.revoke_backup(id);
@@ -117,6 +119,7 @@ impl State {
             Standing::Stale => self.refuse(worker, attempt),
             Standing::Publishing | Standing::Taken => {}
             Standing::Running => {
+                self.has_begun(worker, attempt.task);
                 let fits = match self.jobs.get(&attempt.task.job) {
                     Some(job) => fits(&report, &job.stages[attempt.task.stage.0 as usize].outputs),
                     None => Ok(()),

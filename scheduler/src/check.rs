@@ -2,12 +2,14 @@
 //!
 //! It reads the whole state and says what is broken; it repairs nothing.
 
+use crate::assign::PICKY_SCAN;
 use crate::job::Job;
 use crate::lease::Timer;
 use crate::shuffle::is_held;
 use crate::stage::Stage;
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use windrow_model::{JobState, StageId, TaskId, WorkerState};
 
@@ -16,11 +18,13 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
     for (id, job) in &state.jobs {
         check_job(state, job, &mut at).map_err(|e| format!("{id}: {e}"))?;
         ensure(state.queue.get(*id) == job.turn(), || format!("{id}: its place in the queue is stale"))?;
+        ensure(state.ahead.get(*id) == job.turn_of_ahead(), || format!("{id}: its place among those ahead is stale"))?;
+        check_ahead(state, job).map_err(|e| format!("{id}: {e}"))?;
         ensure(!state.history.contains_key(id), || format!("{id}: both live and ended"))?;
     }
     ensure(state.history.len() <= state.config.history_max, || "the history is too long".into())?;
     for (_, worker) in state.workers.iter() {
-        for task in worker.running.iter().chain(&worker.publishing) {
+        for task in worker.running.iter().chain(&worker.ahead).chain(&worker.publishing) {
             ensure(at.remove(&(worker.info.worker, *task)), || format!("{task} is not at {}", worker.info.worker))?;
         }
         let lost = worker.state == WorkerState::Lost;
@@ -37,6 +41,8 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
     ensure(at.is_empty(), || format!("attempts at workers that do not know of them: {at:?}"))?;
     let wanted = state.jobs.values().filter(|j| j.turn().is_some()).count();
     ensure(wanted == state.queue.len(), || "the queue holds ended jobs".into())?;
+    let ahead = state.jobs.values().filter(|j| j.turn_of_ahead().is_some()).count();
+    ensure(ahead == state.ahead.len(), || "ended jobs have something ahead".into())?;
     for timer in state.timers.iter() {
         match timer {
             Timer::Delay(task) => {
@@ -59,7 +65,9 @@ type AtWorkers = BTreeSet<(windrow_model::WorkerId, TaskId)>;
 fn check_job(state: &State, job: &Job, at: &mut AtWorkers) -> Result<(), String> {
     let done = job.stages.iter().filter(|s| s.is_done()).count();
     ensure(done == job.stages_done, || format!("{done} stages are done, not {}", job.stages_done))?;
-    ensure(job.spec.options.slots_max.is_none_or(|max| job.slots <= max), || "more slots than its limit".into())?;
+    ensure(job.spec.options.slots_max.is_none_or(|max| job.slots + job.ahead.len() as u32 <= max), || {
+        "more slots than its limit".into()
+    })?;
     ensure(!job.state.is_final(), || "ended and still live".into())?;
     if job.state == JobState::Committing {
         ensure(done == job.stages.len() && job.slots == 0, || "commits and is not finished".into())?;
@@ -71,6 +79,7 @@ fn check_job(state: &State, job: &Job, at: &mut AtWorkers) -> Result<(), String>
         backups += of_them;
     }
     ensure(backups == job.backups_running, || format!("{backups} backups run, not {}", job.backups_running))?;
+    ensure(job.recalled.is_empty(), || format!("not revoked: {:?}", job.recalled))?;
     ensure(!job.watches_for_slow_tasks() || state.timers.is_set(Timer::Backups(job.spec.id)), || {
         "nobody looks for its slow tasks".into()
     })?;
@@ -84,7 +93,7 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
     ensure(stage.is_runnable() == job.runnable.contains(&s), || "runnable is stale".into())?;
     ensure(stage.waiting.is_disjoint(&stage.picky), || "a task waits twice".into())?;
     let needed = job.state == JobState::Running && !job.held && job.is_needed(s);
-    let (mut done, mut running, mut slots, mut waiting, mut backups) = (0, 0, 0, 0, 0);
+    let (mut done, mut ahead, mut running, mut slots, mut waiting, mut backups) = (0, 0, 0, 0, 0, 0);
     for (t, task) in stage.tasks.iter().enumerate() {
         let id = TaskId { job: job.spec.id, stage: StageId(s as u32), index: t as u32 };
         match &task.state {
@@ -94,16 +103,19 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
                 ensure(queue.contains(&t), || format!("task {t} waits in no queue"))?;
             }
             TaskState::Delayed => ensure(state.timers.is_set(Timer::Delay(id)), || format!("task {t} waits for ever"))?,
+            TaskState::Ahead { run, place } => {
+                ahead += 1;
+                at.insert((run.worker, id));
+                check_run(state, job, task, id, *run).map_err(|e| format!("task {t}: {e}"))?;
+                ensure(job.ahead.contains(&(s, Reverse(*place), t)), || format!("task {t} waits and is not listed"))?;
+                ensure(task.backup.is_none(), || format!("task {t} waits and has a backup"))?;
+                ensure(stage.blocked_by == 0 || job.held, || format!("task {t} waits for a slot and has no inputs"))?;
+            }
             TaskState::Running(run) | TaskState::Publishing(run, _) => {
                 running += 1;
                 slots += u32::from(matches!(task.state, TaskState::Running(_)));
                 at.insert((run.worker, id));
-                ensure(run.attempt.epoch <= state.epoch && run.attempt.task == id, || {
-                    format!("task {t} runs another")
-                })?;
-                ensure(run.attempt.epoch >= job.split_epoch, || format!("task {t} reads other chunks"))?;
-                ensure(run.attempt.number < task.attempts, || format!("task {t} runs an unknown attempt"))?;
-                ensure(state.workers.lives(run.worker, run.attempt.incarnation), || format!("task {t} runs nowhere"))?;
+                check_run(state, job, task, id, *run).map_err(|e| format!("task {t}: {e}"))?;
                 if let Some(backup) = &task.backup {
                     slots += 1;
                     backups += 1;
@@ -130,9 +142,31 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
     let all: usize = job.outputs_on.values().map(|of| of.range((s, 0)..(s + 1, 0)).count()).sum();
     ensure(listed && told == stage.told && told == all, || "the list of outputs by worker is stale".into())?;
     ensure(done == stage.done, || format!("{done} tasks are done, not {}", stage.done))?;
+    let listed = job.ahead.iter().filter(|(stage, ..)| *stage == s).count();
+    ensure(ahead == listed, || format!("{ahead} attempts wait on workers, not {listed}"))?;
     ensure(running == stage.running, || format!("{running} attempts, not {}", stage.running))?;
     ensure(waiting == stage.waiting.len() + stage.picky.len(), || "a queue holds a task that does not wait".into())?;
     Ok((slots, backups))
+}
+
+fn check_run(state: &State, job: &Job, task: &Task, id: TaskId, run: Run) -> Result<(), String> {
+    ensure(run.attempt.epoch <= state.epoch && run.attempt.task == id, || "it runs another".into())?;
+    ensure(run.attempt.epoch >= job.split_epoch, || "it reads other chunks".into())?;
+    ensure(run.attempt.number < task.attempts, || "it runs an unknown attempt".into())?;
+    ensure(state.workers.lives(run.worker, run.attempt.incarnation), || "it runs nowhere".into())
+}
+
+/// Nobody waits on a busy worker while another one that it could run on has nothing to do.
+fn check_ahead(state: &State, job: &Job) -> Result<(), String> {
+    if job.turn_of_ahead().is_none() {
+        return Ok(());
+    }
+    for (s, _, t) in job.ahead.iter().take(PICKY_SCAN) {
+        let avoid = &job.stages[*s].tasks[*t].avoid;
+        let idle = state.workers.free().find(|(_, w)| !avoid.contains(w));
+        ensure(idle.is_none(), || format!("task {s}/{t} waits on a busy worker, and {idle:?} is free"))?;
+    }
+    Ok(())
 }
 
 fn check_backup(state: &State, job: &Job, stage: &Stage, task: &Task, backup: Run) -> Result<(), String> {

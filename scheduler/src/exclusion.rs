@@ -41,6 +41,7 @@ impl State {
         });
         let ms = self.config.exclusion_ms.saturating_mul((1 << times.min(31)).min(LONGEST));
         self.end_exclusion_after(id, ms);
+        self.take_back_all(id);
     }
 
     /// A worker tells whether its disk is full. If it is, the worker gets no tasks as long as it says so, unless too many get
@@ -52,6 +53,7 @@ impl State {
             (true, false) if self.may_exclude(id) => {
                 self.workers.change(id, |w| (w.full, w.excluded) = (true, true));
                 self.end_exclusion_after(id, self.config.exclusion_ms);
+                self.take_back_all(id);
             }
             (false, true) => self.readmit(id),
             _ => {}

@@ -11,6 +11,7 @@ use crate::queue::Turn;
 use crate::reach::Complaints;
 use crate::stage::Stage;
 use crate::state::{Ended, State};
+use crate::task::Run;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{
@@ -48,7 +49,11 @@ pub(crate) struct Job {
     pub runnable: BTreeSet<usize>,
     /// Running attempts.
     pub slots: u32,
-    /// Attempts started so far.
+    /// Attempts that wait on their workers: stage, place, task. Of a stage the one that was assigned last is the first.
+    pub ahead: BTreeSet<(usize, Reverse<u64>, usize)>,
+    /// Attempts that waited on their workers and are to be revoked there.
+    pub recalled: Vec<Run>,
+    /// Attempts that could begin so far.
     pub attempts: u64,
     /// Those of them that were backups, and how many of these run.
     pub backups: u64,
@@ -81,6 +86,8 @@ impl Job {
             stages_done: 0,
             runnable: BTreeSet::new(),
             slots: 0,
+            ahead: BTreeSet::new(),
+            recalled: Vec::new(),
             attempts: 0,
             backups: 0,
             backups_running: 0,
@@ -98,8 +105,26 @@ impl Job {
         let wants = self.state == JobState::Running
             && (!self.held || planted::has(Planted::NoWait))
             && !self.runnable.is_empty()
-            && options.slots_max.is_none_or(|max| self.slots < max);
-        wants.then_some(Turn { priority: Reverse(options.priority), slots: self.slots, seq: self.seq })
+            && options.slots_max.is_none_or(|max| self.uses() < max);
+        wants.then(|| self.claim())
+    }
+
+    /// The place at which what waits of it on workers may be moved to free slots; `None` if there is nothing.
+    pub fn turn_of_ahead(&self) -> Option<Turn> {
+        let movable = !self.ahead.is_empty() && (!self.held || planted::has(Planted::HeldMoved));
+        movable.then(|| self.claim())
+    }
+
+    /// How it stands to other jobs, whether it wants anything or not.
+    pub fn claim(&self) -> Turn {
+        let attempts = self.slots + self.ahead.len() as u32;
+        Turn { priority: Reverse(self.spec.options.priority), attempts, seq: self.seq }
+    }
+
+    /// What counts towards its limit of slots: whoever waits will have one, whoever else has some then.
+    pub fn uses(&self) -> u32 {
+        let waiting = if planted::has(Planted::WaitingUncounted) { 0 } else { self.ahead.len() as u32 };
+        self.slots + waiting
     }
 
     /// Makes the stages and tasks.
@@ -208,6 +233,7 @@ impl State {
     /// Stops what runs of the job, drops its state and says how it ended.
     pub fn end_job(&mut self, id: JobId, end: JobState, error: Option<Failure>) {
         assert!(end.is_final(), "a job ends in a final state");
+        self.revoke_recalled(id);
         let Some(mut job) = self.jobs.remove(&id) else { return };
         for stage in &job.stages {
             for run in stage.tasks.iter().flat_map(|t| t.runs()) {
@@ -221,6 +247,7 @@ impl State {
         self.timers.clear(Timer::Unserved(id));
         self.timers.clear(Timer::Backups(id));
         self.queue.set(id, None);
+        self.ahead.set(id, None);
 
         job.stages.iter_mut().for_each(|s| s.running = 0);
         job.state = end;

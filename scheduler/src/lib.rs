@@ -6,13 +6,14 @@
 //!
 //! A job goes `planning → running → committing → done`, or to `failed` or `cancelled` from there. Its stages are
 //! separated by barriers: a stage's tasks are queued when every stage that it reads is done. A task is run as attempts,
-//! one at a time, or two while a slow one has a backup; what is heard of any other attempt is late and has no effect.
+//! one at a time, or two while a slow one has a backup; some wait on their worker for a slot (`ahead.rs`). What is heard of any other attempt is late and has no effect.
 
 pub mod action;
 pub mod event;
 #[cfg_attr(not(debug_assertions), doc(hidden))]
 pub mod planted;
 
+mod ahead;
 mod assign;
 mod attempt;
 mod backup;
@@ -51,6 +52,8 @@ pub struct Config {
     pub retry_delay_ms: u64,
     /// The longest such delay.
     pub retry_delay_max_ms: u64,
+    /// For each of its slots a worker gets so many attempts more, whose inputs it fetches while others run. 0: none.
+    pub ahead_per_slot: u32,
     /// So many tasks that failed on a worker and then succeeded on another exclude it for a while.
     pub faults_max: u32,
     /// How long the first time; twice as long each time after that, up to ten times.
@@ -73,6 +76,7 @@ impl Default for Config {
             lease_ms: 10_000,
             retry_delay_ms: 100,
             retry_delay_max_ms: 5_000,
+            ahead_per_slot: 1,
             faults_max: 3,
             exclusion_ms: 60_000,
             unserved_ms: 3_600_000,

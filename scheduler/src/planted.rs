@@ -72,6 +72,22 @@ bugs! {
     NoGrace,
     /// A task that failed on a worker goes back to its queue and keeps its slot.
     SlotLeaked,
+    /// A worker gets one attempt more ahead of its slots than it may.
+    OverAhead,
+    /// A slot that becomes free is given to nobody while somebody waits there for one.
+    NotBegun,
+    /// What waits on a busy worker stays there while another one has nothing to do.
+    AheadKept,
+    /// An attempt that is taken back before it has begun is not revoked.
+    AheadNotRevoked,
+    /// A worker that gets no more tasks keeps those that wait there.
+    AheadOnExcluded,
+    /// A task whose attempt waits on its worker is taken for a slow one.
+    BackupOfWaiting,
+    /// What waits does not count towards its job's limit of slots.
+    WaitingUncounted,
+    /// What waits of a restored job is moved before its workers are back.
+    HeldMoved,
 }
 
 #[cfg(debug_assertions)]

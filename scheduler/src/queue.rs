@@ -1,5 +1,5 @@
 //! Whose turn it is: jobs in the order in which they get the next free slot. Higher priority first; among equals the
-//! one with the fewest running slots; among those the one submitted first. It knows nothing of tasks and workers.
+//! one with the fewest attempts; among those the one submitted first. It knows nothing of tasks and workers.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,11 +9,21 @@ use windrow_model::JobId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Turn {
     pub priority: Reverse<i32>,
-    pub slots: u32,
+    /// Attempts that run, or wait on a worker.
+    pub attempts: u32,
     pub seq: u64,
 }
 
-/// Jobs that could use a slot now.
+impl Turn {
+    /// A job at this place goes before one at that even if work of that one is on a worker already: it has a higher
+    /// priority, or would not have more attempts if it had one of the other's. If less were enough, two equal jobs would
+    /// take turns in driving each other away.
+    pub fn beats(&self, other: &Turn) -> bool {
+        self.priority < other.priority || self.priority == other.priority && self.attempts + 2 <= other.attempts
+    }
+}
+
+/// Jobs that could use a slot now, or that have something which waits for one.
 #[derive(Default)]
 pub(crate) struct Queue {
     turns: BTreeMap<JobId, Turn>,
@@ -41,8 +51,12 @@ impl Queue {
         self.turns.get(&job).copied()
     }
 
-    pub fn first(&self) -> Option<JobId> {
-        self.order.first().map(|(_, job)| *job)
+    pub fn first(&self) -> Option<(Turn, JobId)> {
+        self.order.first().copied()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Turn, JobId)> + '_ {
+        self.order.iter().copied()
     }
 
     pub fn len(&self) -> usize {
@@ -62,17 +76,29 @@ mod tests {
     #[test]
     fn priority_goes_before_share_and_share_before_age() {
         let mut queue = Queue::default();
-        let turn = |priority, slots, seq| Some(Turn { priority: Reverse(priority), slots, seq });
+        let turn = |priority, attempts, seq| Some(Turn { priority: Reverse(priority), attempts, seq });
         queue.set(job(1), turn(0, 0, 1));
         queue.set(job(2), turn(5, 9, 2));
         queue.set(job(3), turn(5, 3, 3));
         queue.set(job(4), turn(5, 3, 4));
         let mut order = Vec::new();
-        while let Some(next) = queue.first() {
+        while let Some((_, next)) = queue.first() {
             order.push(next);
             queue.set(next, None);
         }
         assert_eq!(order, [job(3), job(4), job(2), job(1)]);
         assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn who_beats_another_is_not_beaten_by_it_afterwards() {
+        let turn = |priority, attempts| Turn { priority: Reverse(priority), attempts, seq: 0 };
+        assert!(turn(1, 100).beats(&turn(0, 1)) && !turn(0, 0).beats(&turn(1, 100)));
+        for (few, many) in (0..6).flat_map(|few| (0..6).map(move |many| (few, many))) {
+            if turn(0, few).beats(&turn(0, many)) {
+                assert!(!turn(0, many - 1).beats(&turn(0, few + 1)), "{few} and {many}");
+            }
+        }
+        assert!(!turn(0, 1).beats(&turn(0, 2)));
     }
 }

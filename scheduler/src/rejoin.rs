@@ -12,6 +12,7 @@ use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, Task};
+use crate::worker::Seat;
 use std::collections::BTreeSet;
 use windrow_model::{AttemptId, Incarnation, JobState, NodeInfo, TaskId, WorkerId};
 
@@ -56,8 +57,8 @@ impl State {
 
     fn hear_told(&mut self, worker: WorkerId, life: Incarnation, told: Told) {
         let attempt = told.attempt;
-        if self.is_of_use(worker, life, &told) {
-            self.adopt(worker, attempt);
+        if let Some(seat) = self.is_of_use(worker, life, &told) {
+            self.adopt(worker, attempt, seat);
         }
         match (self.standing(worker, attempt), told.report) {
             (Standing::Running, Some(report)) => self.handle_done(worker, attempt, report),
@@ -73,42 +74,56 @@ impl State {
         }
     }
 
-    fn is_of_use(&self, worker: WorkerId, life: Incarnation, told: &Told) -> bool {
+    /// If an attempt that is not known to be here is of use, what it has or gets.
+    fn is_of_use(&self, worker: WorkerId, life: Incarnation, told: &Told) -> Option<Seat> {
         let TaskId { job, stage, index } = told.attempt.task;
-        let Some(job) = self.jobs.get(&job).filter(|j| j.state == JobState::Running) else { return false };
-        let Some(stage) = job.stages.get(stage.0 as usize) else { return false };
-        // Beside an attempt that runs elsewhere it is a backup, as it may have been before.
-        let fits = |t: &&Task| t.waits() || t.may_have_backup_on(worker) && job.may_have_backups(stage);
-        let Some(task) = stage.tasks.get(index as usize).filter(fits) else { return false };
+        let job = self.jobs.get(&job).filter(|j| j.state == JobState::Running)?;
+        let stage = job.stages.get(stage.0 as usize)?;
+        // Beside an attempt that runs elsewhere it is a backup, as it may have been before. One that waits gives way.
+        let waits = |t: &Task| t.waits() || t.is_ahead() && t.run().is_some_and(|run| run.attempt != told.attempt);
+        let fits = |t: &&Task| waits(t) || t.may_have_backup_on(worker) && job.may_have_backups(stage);
+        let task = stage.tasks.get(index as usize).filter(fits)?;
         let doubted = task.held.as_ref().is_some_and(|h| h.attempt == told.attempt && h.doubted);
         if doubted || told.attempt.epoch < job.split_epoch && !planted::has(Planted::OtherCut) {
-            return false;
+            return None;
         }
         match &told.report {
             // Segments carry their checksums through a restart of the worker; a part is trusted within one life only.
-            Some(_) => told.attempt.incarnation == life || !stage.has_sink() || !task.published.is_empty(),
+            Some(_) => {
+                let trusted = told.attempt.incarnation == life || !stage.has_sink() || !task.published.is_empty();
+                trusted.then_some(Seat::Slot)
+            }
             None => {
                 // As long as others wait for a slot, two of a kind are for those only who were two before a restart.
-                let pays = task.waits() || job.held || self.queue.len() == 0;
-                pays && told.attempt.incarnation == life
-                    && self.workers.get(worker).is_some_and(|w| w.running.len() < w.info.slots as usize)
-                    && job.spec.options.slots_max.is_none_or(|max| job.slots < max)
+                let pays = waits(task) || job.held || self.queue.len() + self.ahead.len() == 0;
+                let allowed = task.is_ahead() || job.spec.options.slots_max.is_none_or(|max| job.uses() < max);
+                let seat = self.workers.get(worker)?.seat(self.config.ahead_per_slot)?;
+                // Who is second, or would wait here instead of there, is of use only if it runs.
+                let has_inputs = stage.blocked_by == 0 || job.held;
+                let better = seat == Seat::Slot || task.waits() && has_inputs;
+                (pays && allowed && better && told.attempt.incarnation == life).then_some(seat)
             }
         }
     }
 
-    fn adopt(&mut self, worker: WorkerId, attempt: AttemptId) {
+    fn adopt(&mut self, worker: WorkerId, attempt: AttemptId, seat: Seat) {
         let id = attempt.task;
-        let (s, t) = (id.stage.0 as usize, id.index as usize);
         self.timers.clear(Timer::Delay(id));
-        let now = self.now;
+        self.take_back(id);
+        let (s, t) = (id.stage.0 as usize, id.index as usize);
+        let (now, place, run) = (self.now, self.placed, Run { worker, attempt });
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let bytes = job.stages[s].chunks.get(t).map_or(0, |chunk| chunk.length());
-        match job.stages[s].tasks[t].waits() {
-            true => job.adopt(s, t, Run { worker, attempt }, bytes, now),
-            false => job.add_backup(s, t, Run { worker, attempt }, now),
+        match (job.stages[s].tasks[t].waits(), seat) {
+            (true, Seat::Slot) => job.adopt(s, t, run, bytes, now),
+            (true, Seat::Ahead) => job.wait_ahead(s, t, run, place, bytes, now),
+            (false, _) => job.add_backup(s, t, run, now),
         }
-        self.workers.start(worker, id);
+        match seat {
+            Seat::Slot => self.workers.start(worker, id),
+            Seat::Ahead => self.workers.wait(worker, id),
+        }
+        self.placed += 1;
         self.requeue(id.job);
     }
 }

@@ -68,6 +68,11 @@ impl State {
         for id in &held {
             if let Some(job) = self.jobs.get_mut(id) {
                 job.held = false;
+                for s in 0..job.stages.len() {
+                    if job.stages[s].blocked_by > 0 {
+                        job.recall_ahead(s);
+                    }
+                }
             }
         }
         if !held.is_empty() {

@@ -205,11 +205,11 @@ impl State {
     pub fn handle_segment_lost(&mut self, worker: WorkerId, reader: AttemptId, lost: SegmentRef, failure: Failure) {
         self.heard(worker, reader);
         let here = Run { worker, attempt: reader };
-        let runs = |t: &Task| matches!(t.state, TaskState::Running(_)) && t.runs().any(|run| run == here);
+        let runs = |t: &Task| !matches!(t.state, TaskState::Publishing(..)) && t.runs().any(|run| run == here);
         if !self.task(reader.task).is_some_and(runs) {
             return;
         }
-        let began = self.task(reader.task).map_or(self.now, |t| t.pace.since);
+        let told = self.task(reader.task).map_or(self.now, |t| t.pace.assigned);
         let other_goes_on = self.stop_one(reader);
         // If it is the reader's own network that is broken, the next complaint shall not be its.
         if let Some(task) = self.task_mut(reader.task) {
@@ -220,7 +220,7 @@ impl State {
         }
         let is_doubted = self.doubt(reader.task, lost, failure.code);
         // Whoever was told where to fetch in an earlier life of the holder has asked at the wrong door.
-        let holder = self.workers.live(lost.worker).filter(|holder| holder.since <= began);
+        let holder = self.workers.live(lost.worker).filter(|holder| holder.since <= told);
         if is_doubted && holder.is_some() && failure.code != Code::SegmentCorrupt {
             self.cannot_reach(reader.task.job, lost.worker, reader.task, worker);
         }

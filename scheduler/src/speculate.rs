@@ -20,6 +20,9 @@ const BUCKETS: usize = 4 * 64;
 /// How long an attempt has been there, and how far it was at which time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pace {
+    /// When its worker was told of it, and of where its inputs are.
+    pub assigned: Time,
+    /// When it could begin.
     pub since: Time,
     /// Thousandths of its input; 0: nothing is known.
     permille: u32,
@@ -29,7 +32,12 @@ pub(crate) struct Pace {
 impl Pace {
     /// An attempt that begins now, or is heard of for the first time.
     pub fn begin(now: Time) -> Self {
-        Pace { since: now, permille: 0, told: now }
+        Pace { assigned: now, since: now, permille: 0, told: now }
+    }
+
+    /// It has waited on its worker, and has a slot there now. Whoever waits behind another is not slow.
+    pub fn can_begin(&mut self, now: Time) {
+        *self = Pace { assigned: self.assigned, ..Pace::begin(now) };
     }
 
     /// It is so far now.

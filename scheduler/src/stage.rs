@@ -9,6 +9,7 @@ use crate::planted::{self, Planted};
 use crate::shuffle::PortIndex;
 use crate::speculate::{Durations, Pace};
 use crate::task::{Backup, Run, Task, TaskOutputs, TaskState};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use windrow_model::{Chunk, Incarnation, Input, Plan, StageId, TaskOutput, TaskReport, Time};
 
@@ -123,15 +124,40 @@ impl Job {
 
     /// A task that nobody runs has this attempt, which somebody had started before.
     pub fn adopt(&mut self, s: usize, t: usize, run: Run, bytes: u64, now: Time) {
+        self.bind(s, t, run, TaskState::Running(run), bytes, now);
+        self.stages[s].running += 1;
+        self.slots += 1;
+    }
+
+    /// The same, and the attempt waits on its worker.
+    pub fn wait_ahead(&mut self, s: usize, t: usize, run: Run, place: u64, bytes: u64, now: Time) {
+        let attempts = self.attempts;
+        self.bind(s, t, run, TaskState::Ahead { run, place }, bytes, now);
+        // It counts when it begins.
+        self.attempts = self.attempts.saturating_sub(1).max(attempts);
+        self.ahead.insert((s, Reverse(place), t));
+    }
+
+    fn bind(&mut self, s: usize, t: usize, run: Run, state: TaskState, bytes: u64, now: Time) {
         self.dequeue(s, t);
-        let stage = &mut self.stages[s];
-        stage.running += 1;
-        let task = &mut stage.tasks[t];
+        let task = &mut self.stages[s].tasks[t];
         assert!(task.waits(), "a task has one attempt at a time, and a backup beside it");
         task.bytes = bytes;
-        task.state = TaskState::Running(run);
+        task.state = state;
         task.pace = Pace::begin(now);
         self.note_attempt(s, t, run);
+    }
+
+    /// The attempt that waited on its worker has a slot there.
+    pub fn can_begin(&mut self, s: usize, t: usize, now: Time) {
+        let task = &mut self.stages[s].tasks[t];
+        let TaskState::Ahead { run, place } = task.state else { return };
+        task.state = TaskState::Running(run);
+        task.pace.can_begin(now);
+        self.ahead.remove(&(s, Reverse(place), t));
+        self.stages[s].running += 1;
+        self.slots += 1;
+        self.attempts += 1;
     }
 
     /// The running task gets a second attempt.
@@ -140,6 +166,7 @@ impl Job {
         assert!(matches!(task.state, TaskState::Running(_)) && task.backup.is_none(), "a running task has one backup");
         task.backup = Some(Backup { run, pace: Pace::begin(now) });
         self.backups_running += 1;
+        self.slots += 1;
         self.note_attempt(s, t, run);
     }
 
@@ -148,7 +175,6 @@ impl Job {
         let attempts = task.attempts.max(run.attempt.number + 1);
         self.attempts += u64::from(attempts - task.attempts);
         task.attempts = attempts;
-        self.slots += 1;
         self.workers.insert(run.worker);
     }
 
@@ -173,14 +199,19 @@ impl Job {
         self.slots -= 1;
     }
 
-    /// Ends the attempt that runs or publishes, if there is one. The task is in no queue then: the caller puts it
+    /// Ends the attempt that is on a worker, if there is one. The task is in no queue then: the caller puts it
     /// into one, marks it finished, or sets its timer.
     pub fn end_attempt(&mut self, s: usize, t: usize) -> Option<(Run, Option<Box<TaskReport>>)> {
         let stage = &mut self.stages[s];
         let task = &mut stage.tasks[t];
         let run = task.run()?;
+        let ended = std::mem::replace(&mut task.state, TaskState::Delayed);
+        if let TaskState::Ahead { place, .. } = ended {
+            self.ahead.remove(&(s, Reverse(place), t));
+            return Some((run, None));
+        }
         stage.running -= 1;
-        match std::mem::replace(&mut task.state, TaskState::Delayed) {
+        match ended {
             TaskState::Publishing(_, report) => Some((run, Some(report))),
             _ => {
                 self.slots -= u32::from(!planted::has(Planted::SlotLeaked));
@@ -252,11 +283,24 @@ impl Job {
             for i in 0..self.stages[s].links.readers.len() {
                 let reader = self.stages[s].links.readers[i];
                 self.stages[reader].blocked_by += 1;
+                self.recall_ahead(reader);
                 self.note_runnable(reader);
             }
         }
         self.enqueue(s, t);
         was_done
+    }
+
+    /// Attempts of a stage that is blocked now and that have not begun wait with their stage: not all of their inputs are
+    /// there any more.
+    pub fn recall_ahead(&mut self, s: usize) {
+        let of_stage: Vec<usize> =
+            self.ahead.range((s, Reverse(u64::MAX), 0)..).take_while(|a| a.0 == s).map(|a| a.2).collect();
+        for t in of_stage {
+            let ended = self.end_attempt(s, t);
+            self.recalled.extend(ended.map(|(run, _)| run));
+            self.enqueue(s, t);
+        }
     }
 
     fn dequeue(&mut self, s: usize, t: usize) {

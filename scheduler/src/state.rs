@@ -35,6 +35,10 @@ pub(crate) struct State {
     pub workers: Workers,
     pub timers: Timers,
     pub queue: Queue,
+    /// Jobs with attempts that wait on workers and may be moved.
+    pub ahead: Queue,
+    /// Attempts that were assigned ahead so far.
+    pub placed: u64,
     /// Workers that restored jobs wait for.
     pub awaited: BTreeSet<WorkerId>,
     /// No worker takes tasks.
@@ -50,7 +54,6 @@ pub(crate) struct State {
 impl State {
     pub fn new(config: Config, epoch: Epoch) -> Self {
         State {
-            config,
             epoch,
             now: Time::default(),
             jobs: BTreeMap::new(),
@@ -58,14 +61,17 @@ impl State {
             ended: VecDeque::new(),
             collected: VecDeque::new(),
             collected_bytes: 0,
-            workers: Workers::default(),
+            workers: Workers::new(config.ahead_per_slot),
             timers: Timers::default(),
             queue: Queue::default(),
+            ahead: Queue::default(),
+            placed: 0,
             awaited: BTreeSet::new(),
             unserved: true,
             submitted: 0,
             out: Vec::new(),
             unchecked: 0,
+            config,
         }
     }
 
@@ -106,9 +112,12 @@ impl State {
         }
     }
 
-    /// Puts the job to its place in the queue after its tasks have changed.
+    /// Puts the job to its place in the queues after its tasks have changed.
     pub fn requeue(&mut self, id: JobId) {
-        self.queue.set(id, self.jobs.get(&id).and_then(Job::turn));
+        self.revoke_recalled(id);
+        let job = self.jobs.get(&id);
+        self.queue.set(id, job.and_then(Job::turn));
+        self.ahead.set(id, job.and_then(Job::turn_of_ahead));
         self.watch_unserved(id);
         self.watch_for_slow_tasks(id);
     }

@@ -4,9 +4,10 @@
 //!          ┌──────── failed, lost, revoked ────────┐
 //!          ▼                                       │
 //! waiting ─┬─▶ running ─┬─▶ publishing ─▶ done ────┤ outputs lost
-//!    ▲     │            └──── no sink ─────▲       │
+//!    ▲     └─ ahead ─▲  └──── no sink ─────▲       │
 //!    └── delayed ◀── failed too often in a row ◀───┘
 //! ```
+//! Ahead: it is on a worker, and waits for a slot there.
 //! While it is running it may have a backup, which takes the place of the first attempt if that one is over sooner.
 //! It owns what is known of the task's attempts and outputs; queues and counts belong to its stage.
 
@@ -45,6 +46,12 @@ pub(crate) enum TaskState {
     Waiting,
     /// In no queue until its timer is due.
     Delayed,
+    /// Waits on its worker for a slot there. It has no backup.
+    Ahead {
+        run: Run,
+        /// Tells which of two was assigned later.
+        place: u64,
+    },
     /// Takes a slot, and so does its backup.
     Running(Run),
     /// Granted: the task's one winner, unless it fails or its worker is lost. Takes no slot.
@@ -120,17 +127,22 @@ impl Task {
         }
     }
 
-    /// The attempt that runs or publishes.
+    /// The attempt that is on a worker: it waits there, runs or publishes.
     pub fn run(&self) -> Option<Run> {
         match &self.state {
-            TaskState::Running(run) | TaskState::Publishing(run, _) => Some(*run),
+            TaskState::Ahead { run, .. } | TaskState::Running(run) | TaskState::Publishing(run, _) => Some(*run),
             TaskState::Waiting | TaskState::Delayed | TaskState::Done => None,
         }
     }
 
-    /// Every attempt that runs or publishes.
+    /// Every attempt that is on a worker.
     pub fn runs(&self) -> impl Iterator<Item = Run> {
         self.run().into_iter().chain(self.backup.as_ref().map(|b| b.run))
+    }
+
+    /// Its attempt waits on its worker.
+    pub fn is_ahead(&self) -> bool {
+        matches!(self.state, TaskState::Ahead { .. })
     }
 
     /// A second attempt could run there.
@@ -152,7 +164,7 @@ impl Task {
         matches!(self.state, TaskState::Done)
     }
 
-    /// No attempt of it is running or has been taken.
+    /// No attempt of it is on a worker or has been taken.
     pub fn waits(&self) -> bool {
         matches!(self.state, TaskState::Waiting | TaskState::Delayed)
     }

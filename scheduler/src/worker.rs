@@ -1,4 +1,4 @@
-//! Workers as seen from here: slots, incarnation, drain, and an order by load of those that take tasks.
+//! Workers as seen from here: slots, who waits for them, incarnation, drain, and orders by load of those that take tasks.
 //!
 //! A worker is `live → draining → lost`, or `live → lost`; a new incarnation starts over. It owns who runs what; it
 //! knows nothing of jobs beyond the ids of their tasks.
@@ -19,6 +19,8 @@ pub(crate) struct Worker {
     pub since: Time,
     /// Tasks with an attempt here that takes a slot.
     pub running: BTreeSet<TaskId>,
+    /// Tasks with an attempt here that waits for one, in the order in which they get it.
+    pub ahead: VecDeque<TaskId>,
     /// Tasks whose granted attempt publishes from here.
     pub publishing: BTreeSet<TaskId>,
     /// Tasks that failed here and succeeded elsewhere, since it was excluded last.
@@ -33,25 +35,76 @@ pub(crate) struct Worker {
     pub graced: bool,
 }
 
+/// What a task can get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seat {
+    /// It can begin.
+    Slot,
+    /// It waits behind what runs there.
+    Ahead,
+}
+
+/// What a worker has to offer. The numbers say how full it is, comparable among workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Slot(u64),
+    /// A slot, for whoever waits there already.
+    Next,
+    Ahead(u64),
+    None,
+}
+
 impl Worker {
-    /// How full it is, comparable among workers; `None` if it takes no task now.
-    fn load(&self) -> Option<u64> {
-        let (running, slots) = (self.running.len() as u64, u64::from(self.info.slots));
+    fn room(&self, ahead_per_slot: u32) -> Room {
+        let (running, ahead, slots) = (self.running.len() as u64, self.ahead.len() as u64, u64::from(self.info.slots));
+        let places = slots * u64::from(ahead_per_slot) + u64::from(planted::has(Planted::OverAhead));
         let slots = slots + u64::from(planted::has(Planted::OverSlots));
-        (self.state == WorkerState::Live && !self.excluded && running < slots).then(|| (running << 32) / slots)
+        let takes = self.state == WorkerState::Live && !self.excluded;
+        match (running < slots, ahead > 0) {
+            (true, true) => Room::Next,
+            (true, false) if takes => Room::Slot((running << 32) / slots),
+            (false, _) if takes && ahead < places => Room::Ahead((ahead << 32) / places),
+            _ => Room::None,
+        }
+    }
+
+    fn no_longer_ahead(&mut self, task: TaskId) {
+        if let Some(at) = self.ahead.iter().position(|t| *t == task) {
+            self.ahead.remove(at);
+        }
+    }
+
+    /// Whether an attempt that it tells of could have a slot now, or else could wait for one.
+    pub fn seat(&self, ahead_per_slot: u32) -> Option<Seat> {
+        let slots = self.info.slots as usize;
+        match self.running.len() < slots {
+            true if self.ahead.is_empty() => Some(Seat::Slot),
+            _ => (self.ahead.len() < slots * ahead_per_slot as usize).then_some(Seat::Ahead),
+        }
     }
 }
 
 #[derive(Default)]
 pub(crate) struct Workers {
     all: BTreeMap<WorkerId, Worker>,
+    /// For each slot of a worker so many attempts may wait there.
+    ahead_per_slot: u32,
     /// Those that take tasks, emptiest first.
     free: BTreeSet<(u64, WorkerId)>,
+    /// Those whose slots are taken, and that let others wait; the one with the fewest first.
+    places: BTreeSet<(u64, WorkerId)>,
+    /// Those with a free slot that somebody waits for there.
+    next: BTreeSet<WorkerId>,
     lost: VecDeque<WorkerId>,
     excluded: BTreeSet<WorkerId>,
 }
 
 impl Workers {
+    /// Nobody yet.
+    pub fn new(ahead_per_slot: u32) -> Self {
+        Workers { ahead_per_slot, ..Workers::default() }
+    }
+
     pub fn get(&self, id: WorkerId) -> Option<&Worker> {
         self.all.get(&id)
     }
@@ -83,8 +136,27 @@ impl Workers {
         self.free.iter().copied()
     }
 
-    pub fn is_free(&self, id: WorkerId) -> bool {
-        self.all.get(&id).is_some_and(|w| w.load().is_some())
+    /// Workers that have such a seat to give, the emptiest first.
+    pub fn with(&self, seat: Seat) -> impl Iterator<Item = (u64, WorkerId)> + '_ {
+        let list = match seat {
+            Seat::Slot => &self.free,
+            Seat::Ahead => &self.places,
+        };
+        list.iter().copied()
+    }
+
+    pub fn has(&self, id: WorkerId, seat: Seat) -> bool {
+        self.all.get(&id).is_some_and(|w| match w.room(self.ahead_per_slot) {
+            Room::Slot(_) => seat == Seat::Slot,
+            Room::Ahead(_) => seat == Seat::Ahead,
+            Room::Next | Room::None => false,
+        })
+    }
+
+    /// A worker with a free slot for whoever waits there first, and that task.
+    pub fn next(&self) -> Option<(WorkerId, TaskId)> {
+        let id = *self.next.first()?;
+        Some((id, *self.all.get(&id)?.ahead.front()?))
     }
 
     /// Slots of all workers that live.
@@ -102,15 +174,18 @@ impl Workers {
     pub fn join(&mut self, info: NodeInfo, now: Time) {
         let id = info.worker;
         self.lost.retain(|lost| *lost != id);
-        self.unlist(id);
+        if let Some(room) = self.all.get(&id).map(|w| w.room(self.ahead_per_slot)) {
+            self.unlist(id, room);
+        }
         let before = self.all.remove(&id);
         let since = before.as_ref().filter(|w| w.info.incarnation == info.incarnation).map_or(now, |w| w.since);
-        let (running, publishing) = before.map(|w| (w.running, w.publishing)).unwrap_or_default();
+        let (running, ahead, publishing) = before.map(|w| (w.running, w.ahead, w.publishing)).unwrap_or_default();
         let worker = Worker {
             info,
             state: WorkerState::Live,
             since,
             running,
+            ahead,
             publishing,
             faults: 0,
             exclusions: 0,
@@ -118,9 +193,10 @@ impl Workers {
             full: false,
             graced: false,
         };
+        let room = worker.room(self.ahead_per_slot);
         self.all.insert(id, worker);
         self.note_exclusion(id);
-        self.list(id);
+        self.list(id, room);
     }
 
     pub fn set_state(&mut self, id: WorkerId, state: WorkerState) {
@@ -141,6 +217,19 @@ impl Workers {
         self.change(id, |w| assert!(w.running.insert(task), "a task has one attempt at a time"));
     }
 
+    /// It gets the next slot that is free there once those before it have theirs.
+    pub fn wait(&mut self, id: WorkerId, task: TaskId) {
+        self.change(id, |w| w.ahead.push_back(task));
+    }
+
+    /// Whoever has waited gets a slot.
+    pub fn begin(&mut self, id: WorkerId, task: TaskId) {
+        self.change(id, |w| {
+            w.no_longer_ahead(task);
+            w.running.insert(task);
+        });
+    }
+
     /// The attempt keeps its worker but not its slot.
     pub fn publish(&mut self, id: WorkerId, task: TaskId) {
         self.change(id, |w| {
@@ -151,8 +240,9 @@ impl Workers {
 
     pub fn release(&mut self, id: WorkerId, task: TaskId) {
         self.change(id, |w| {
-            w.running.remove(&task);
-            w.publishing.remove(&task);
+            if !w.running.remove(&task) && !w.publishing.remove(&task) {
+                w.no_longer_ahead(task);
+            }
         });
     }
 
@@ -170,10 +260,25 @@ impl Workers {
         self.all.values().map(status).collect()
     }
 
-    /// The order by load holds exactly the workers that take tasks.
+    /// The orders by load hold exactly the workers that take tasks. Between two steps nobody waits for a slot that is free.
     pub fn check(&self) -> Result<(), String> {
-        let free: BTreeSet<_> = self.all.iter().filter_map(|(id, w)| Some((w.load()?, *id))).collect();
-        if free != self.free {
+        let (mut free, mut places) = (BTreeSet::new(), BTreeSet::new());
+        for (id, w) in &self.all {
+            match w.room(self.ahead_per_slot) {
+                Room::Slot(load) => drop(free.insert((load, *id))),
+                Room::Ahead(load) => drop(places.insert((load, *id))),
+                Room::Next => return Err(format!("{id} has a free slot, and {:?} waits there", w.ahead.front())),
+                Room::None => {}
+            }
+            let most = u64::from(w.info.slots) * u64::from(self.ahead_per_slot);
+            if w.ahead.len() as u64 > most {
+                return Err(format!("more wait on {id} than may"));
+            }
+            if !w.ahead.is_empty() && (w.excluded || w.state != WorkerState::Live) {
+                return Err(format!("{id} takes no tasks, and {:?} waits there", w.ahead.front()));
+            }
+        }
+        if free != self.free || places != self.places || !self.next.is_empty() {
             return Err("the order of workers by load is stale".into());
         }
         if !self.all.iter().filter(|(_, w)| w.excluded).map(|(id, _)| id).eq(&self.excluded) {
@@ -184,16 +289,12 @@ impl Workers {
 
     pub fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
         let Some(w) = self.all.get_mut(&id) else { return };
-        let before = (w.load(), w.excluded);
+        let before = (w.room(self.ahead_per_slot), w.excluded);
         change(w);
-        let after = (w.load(), w.excluded);
+        let after = (w.room(self.ahead_per_slot), w.excluded);
         if after.0 != before.0 {
-            if let Some(load) = before.0 {
-                self.free.remove(&(load, id));
-            }
-            if let Some(load) = after.0 {
-                self.free.insert((load, id));
-            }
+            self.unlist(id, before.0);
+            self.list(id, after.0);
         }
         if after.1 != before.1 {
             self.note_exclusion(id);
@@ -212,15 +313,21 @@ impl Workers {
         self.excluded.iter().filter_map(|id| Some((*id, self.all.get(id)?)))
     }
 
-    fn unlist(&mut self, id: WorkerId) {
-        if let Some(load) = self.all.get(&id).and_then(Worker::load) {
-            self.free.remove(&(load, id));
+    fn unlist(&mut self, id: WorkerId, room: Room) {
+        match room {
+            Room::Slot(load) => drop(self.free.remove(&(load, id))),
+            Room::Next => drop(self.next.remove(&id)),
+            Room::Ahead(load) => drop(self.places.remove(&(load, id))),
+            Room::None => {}
         }
     }
 
-    fn list(&mut self, id: WorkerId) {
-        if let Some(load) = self.all.get(&id).and_then(Worker::load) {
-            self.free.insert((load, id));
+    fn list(&mut self, id: WorkerId, room: Room) {
+        match room {
+            Room::Slot(load) => drop(self.free.insert((load, id))),
+            Room::Next => drop(self.next.insert(id)),
+            Room::Ahead(load) => drop(self.places.insert((load, id))),
+            Room::None => {}
         }
     }
 }
@@ -230,6 +337,7 @@ impl State {
         self.renew_lease(id);
         if self.workers.live(id).is_some() {
             self.workers.set_state(id, WorkerState::Draining);
+            self.take_back_all(id);
             self.keep_somebody();
         }
     }
@@ -248,15 +356,18 @@ impl State {
         }
     }
 
-    /// Nobody is charged for attempts that were on a worker which is gone or does not have them.
+    /// Nobody is charged for attempts that were on a worker which is gone or does not have them. Those that waited there have
+    /// not even begun: they wait again.
     pub fn give_back(&mut self, id: WorkerId, gone: impl Fn(AttemptId) -> bool) {
         let Some(worker) = self.workers.get(id) else { return };
-        let tasks: Vec<TaskId> = worker.running.iter().chain(&worker.publishing).copied().collect();
+        let tasks: Vec<TaskId> =
+            worker.running.iter().chain(&worker.ahead).chain(&worker.publishing).copied().collect();
         for task in tasks {
             let here = self.task(task).and_then(|t| t.runs().find(|run| run.worker == id));
-            if let Some(run) = here.filter(|run| gone(run.attempt))
-                && !self.stop_one(run.attempt)
-            {
+            let Some(run) = here.filter(|run| gone(run.attempt)) else { continue };
+            if self.task(task).is_some_and(|t| t.is_ahead()) {
+                self.put_back(task);
+            } else if !self.stop_one(run.attempt) {
                 self.retry_uncharged(task);
             }
         }

@@ -249,7 +249,7 @@ fn both_attempts_go_on_after_a_restart_and_one_of_them_wins() {
         failures: vec![],
         sealed: false,
     };
-    let mut h = Harness::in_epoch(Default::default(), 2);
+    let mut h = Harness::in_epoch(slots_only(), 2);
     h.step(Event::Restored { job: Box::new(restored) });
     h.step(Event::Awaited { workers: vec![worker_id(1), worker_id(2)], ms: 1_000 });
     assert_eq!(h.join_telling(2, 1, 1, vec![told_running(&slow)]), []);

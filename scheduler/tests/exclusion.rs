@@ -26,7 +26,7 @@ fn fail_on_the_first(h: &mut Harness, tasks: u32) {
 
 #[test]
 fn a_worker_that_fails_what_others_can_do_is_left_out_for_a_while() {
-    let mut h = Harness::with(Config { lease_ms: u64::MAX, ..Config::default() });
+    let mut h = Harness::with(Config { lease_ms: u64::MAX, ..slots_only() });
     h.join(1, 1);
     h.join(2, 1);
     fail_on_the_first(&mut h, 10);
@@ -43,7 +43,7 @@ fn a_worker_that_fails_what_others_can_do_is_left_out_for_a_while() {
 
 #[test]
 fn a_worker_whose_disk_is_full_gets_nothing_until_it_has_room() {
-    let mut h = Harness::with(Config { lease_ms: u64::MAX, ..Config::default() });
+    let mut h = Harness::with(Config { lease_ms: u64::MAX, ..slots_only() });
     h.join(1, 1);
     h.join(2, 1);
     let beat = |h: &mut Harness, n: u8, full: bool| {
@@ -69,7 +69,7 @@ fn a_worker_whose_disk_is_full_gets_nothing_until_it_has_room() {
     beat(&mut h, 1, true);
     assert_eq!(state(&h, 1), WorkerState::Live);
     // An old release does not tell, and one that is excluded for its faults stays so whatever it tells.
-    let mut h = Harness::with(Config { lease_ms: u64::MAX, ..Config::default() });
+    let mut h = Harness::with(Config { lease_ms: u64::MAX, ..slots_only() });
     h.join(1, 1);
     h.join(2, 1);
     fail_on_the_first(&mut h, 10);

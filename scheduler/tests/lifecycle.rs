@@ -206,7 +206,7 @@ fn pass(h: &mut Harness, ms: u64) {
 
 #[test]
 fn a_job_that_nobody_takes_for_too_long_fails_and_one_that_somebody_took_begins_to_wait_anew() {
-    let mut h = Harness::with(Config { lease_ms: u64::MAX, unserved_ms: 60_000, ..Config::default() });
+    let mut h = Harness::with(Config { lease_ms: u64::MAX, unserved_ms: 60_000, ..slots_only() });
     h.submit(1, map_only(), &[1]);
     pass(&mut h, 59_999);
     h.submit(2, map_only(), &[1]);
@@ -240,7 +240,7 @@ fn a_job_that_nobody_takes_for_too_long_fails_and_one_that_somebody_took_begins_
 
 #[test]
 fn the_history_is_bounded_in_jobs_and_in_bytes_of_results() {
-    let config = Config { lease_ms: u64::MAX, history_max: 2, history_collected_bytes_max: 3, ..Config::default() };
+    let config = Config { lease_ms: u64::MAX, history_max: 2, history_collected_bytes_max: 3, ..slots_only() };
     let mut h = Harness::with(config);
     h.join(1, 1);
     for n in 1..=3 {

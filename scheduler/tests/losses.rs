@@ -193,7 +193,7 @@ fn a_new_session_of_the_same_life_changes_nothing_of_what_is_told() {
 
 #[test]
 fn a_silent_worker_is_lost_when_its_lease_runs_out() {
-    let mut h = Harness::with(Config { lease_ms: 1_000, unserved_ms: u64::MAX, ..Config::default() });
+    let mut h = Harness::with(Config { lease_ms: 1_000, unserved_ms: u64::MAX, ..slots_only() });
     h.join(1, 1);
     h.submit(1, map_only(), &[1]);
     h.now = Time(900);
@@ -211,7 +211,7 @@ fn a_silent_worker_is_lost_when_its_lease_runs_out() {
 
 #[test]
 fn our_own_long_sleep_costs_no_worker_but_only_once() {
-    let mut h = Harness::with(Config { lease_ms: 1_000, ..Config::default() });
+    let mut h = Harness::with(Config { lease_ms: 1_000, ..slots_only() });
     h.join(1, 1);
     h.now = Time(60_000);
     h.step(Event::Tick);

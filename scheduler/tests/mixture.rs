@@ -177,7 +177,7 @@ fn next_life(plan: Plan, old: Harness) -> Harness {
         failures: vec![],
         sealed: false,
     };
-    let mut h = Harness::in_epoch(Default::default(), 2);
+    let mut h = Harness::in_epoch(slots_only(), 2);
     h.step(Event::Restored { job: Box::new(restored) });
     h.step(Event::Awaited { workers: vec![], ms: 1 });
     h

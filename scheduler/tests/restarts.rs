@@ -23,7 +23,7 @@ fn journalled(h: &Harness, plan: Plan, chunk_counts: &[u32]) -> RestoredJob {
 
 /// The second life, which waits for these workers.
 fn restart(job: RestoredJob, awaited: &[u8]) -> (Harness, Vec<Action>) {
-    let mut h = Harness::in_epoch(Config { lease_ms: 10_000, ..Config::default() }, 2);
+    let mut h = Harness::in_epoch(Config { lease_ms: 10_000, ..slots_only() }, 2);
     let mut actions = h.step(Event::Restored { job: Box::new(job) });
     let workers = awaited.iter().map(|n| worker_id(*n)).collect();
     actions.extend(h.step(Event::Awaited { workers, ms: 5_000 }));

@@ -5,7 +5,8 @@
 //! The simulation has the files: it knows which attempt's segments exist on which worker, which parts are staged, which
 //! records are durable and which outputs visible. It checks what the scheduler cannot know: that a task reads exactly
 //! what its producers wrote, that what is committed was granted and staged, once per task, and the same after every
-//! restart, that nothing is run again whose parts are recorded, and that no worker ever has more attempts than slots.
+//! restart, that nothing is run again whose parts are recorded, and that no worker ever has more attempts than
+//! slots and what may wait ahead of them.
 
 mod checker;
 mod faults;
@@ -28,6 +29,8 @@ pub struct Kinds {
     pub links: bool,
     /// The coordinator is suspended for some leases.
     pub gaps: bool,
+    /// Workers get attempts ahead of their slots. No fault, but something that faults can meet.
+    pub ahead: bool,
 }
 
 /// What a run is made from.
@@ -54,6 +57,8 @@ pub struct Outcome {
     /// Of them, how many ended with an error of user code, or by a cancel.
     pub ended_otherwise: u64,
     pub backups: u64,
+    /// Attempts that a worker got when it had as many as slots already.
+    pub ahead: u64,
     /// How often each kind of fault came.
     pub faults: BTreeMap<&'static str, u64>,
     pub trace: String,
@@ -72,6 +77,7 @@ struct Cluster {
     heard: BTreeSet<WorkerId>,
     faults: BTreeMap<&'static str, u64>,
     events: u64,
+    ahead: u64,
     unchecked: u64,
     trace: Option<String>,
     epoch: u64,
@@ -115,8 +121,10 @@ struct Cluster {
 
 /// Time goes slowly here: about a millisecond for each thing that happens, and the more workers there are the more happens
 /// until each has had its turn.
-fn config(scale: u32) -> Config {
-    Config { lease_ms: 1_000 * u64::from(scale), backup_after_ms: 20, backup_every_ms: 10, ..Config::default() }
+fn config(scale: u32, kinds: Kinds) -> Config {
+    let ahead_per_slot = if kinds.ahead { Config::default().ahead_per_slot } else { 0 };
+    let lease_ms = 1_000 * u64::from(scale);
+    Config { lease_ms, backup_after_ms: 20, backup_every_ms: 10, ahead_per_slot, ..Config::default() }
 }
 
 impl Cluster {
@@ -126,12 +134,13 @@ impl Cluster {
             dice: Dice(setup.seed),
             wild: Dice(!setup.seed),
             kinds: setup.kinds,
-            config: config(scale),
+            config: config(scale, setup.kinds),
             scale,
             ids: Vec::new(),
             heard: BTreeSet::new(),
             faults: BTreeMap::new(),
             events: 0,
+            ahead: 0,
             unchecked: 0,
             trace: setup.trace.then(String::new),
             epoch: 3,
@@ -144,7 +153,7 @@ impl Cluster {
             restored: BTreeSet::new(),
             awaited: BTreeSet::new(),
             awaited_until: Time(0),
-            scheduler: Scheduler::new(config(scale), Epoch(3)),
+            scheduler: Scheduler::new(config(scale, setup.kinds), Epoch(3)),
             now: Time(0),
             nodes: BTreeMap::new(),
             late: Vec::new(),
@@ -344,6 +353,7 @@ pub fn run(setup: &Setup) -> Outcome {
         jobs: c.ended.len() as u64,
         ended_otherwise: c.ended.values().filter(|s| s.state != JobState::Done).count() as u64,
         backups: c.ended.values().map(|s| s.backups).sum(),
+        ahead: c.ahead,
         faults: c.faults,
         trace: c.trace.unwrap_or_default(),
     }

@@ -54,7 +54,7 @@ fn size(workers: &RangeInclusive<u32>, seed: u64) -> u32 {
 }
 
 fn setup(args: &Args, seed: u64) -> Setup {
-    let kinds = Kinds { links: true, gaps: true };
+    let kinds = Kinds { links: true, gaps: true, ahead: true };
     Setup { seed, user_errors: seed % 2 == 1, kinds, workers: Some(size(&args.workers, seed)), trace: args.trace }
 }
 
@@ -125,6 +125,7 @@ struct Sums {
     jobs: u64,
     ended_otherwise: u64,
     backups: u64,
+    ahead: u64,
     workers_max: u32,
     faults: BTreeMap<&'static str, u64>,
     failures: Vec<u64>,
@@ -138,6 +139,7 @@ impl Sums {
         self.jobs += outcome.jobs;
         self.ended_otherwise += outcome.ended_otherwise;
         self.backups += outcome.backups;
+        self.ahead += outcome.ahead;
         self.workers_max = self.workers_max.max(setup.workers.unwrap_or_default());
         for (kind, n) in outcome.faults {
             *self.faults.entry(kind).or_default() += n;
@@ -159,6 +161,7 @@ impl Sums {
             self.jobs, self.ended_otherwise
         )?;
         writeln!(out, "backup attempts   {}", self.backups)?;
+        writeln!(out, "ahead of slots    {}", self.ahead)?;
         writeln!(out, "faults            {}", self.faults.values().sum::<u64>())?;
         for (kind, n) in &self.faults {
             writeln!(out, "  {n:>12}  {kind}")?;

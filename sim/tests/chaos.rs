@@ -10,7 +10,7 @@ fn run(seed: u64, user_errors: bool) -> Outcome {
 
 /// With everything.
 fn run_wild(seed: u64, user_errors: bool) -> Outcome {
-    let kinds = Kinds { links: true, gaps: true };
+    let kinds = Kinds { links: true, gaps: true, ahead: true };
     windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: false })
 }
 
@@ -19,6 +19,15 @@ fn backups_are_a_part_of_the_simulation() {
     let runs = (0..100).map(|seed| run(seed, false).backups);
     let (with, all) = runs.fold((0, 0), |(with, all), backups| (with + u64::from(backups > 0), all + backups));
     assert!(with >= 20, "{all} backups in {with} of 100 runs");
+}
+
+#[test]
+fn attempts_ahead_of_slots_are_a_part_of_the_simulation() {
+    let runs = (0..100).map(|seed| (run(seed, false).ahead, run_wild(seed, false).ahead));
+    let (without, with, all) = runs
+        .fold((0, 0, 0), |(without, with, all), (none, some)| (without + none, with + u64::from(some > 0), all + some));
+    assert_eq!(without, 0);
+    assert!(with >= 50, "{all} in {with} of 100 runs");
 }
 
 /// What the simulation has found once.
@@ -35,7 +44,7 @@ fn a_mixture_is_found_through_what_a_restart_has_skipped() {
 
 #[test]
 fn a_seed_is_a_run_to_the_byte() {
-    let kinds = Kinds { links: true, gaps: true };
+    let kinds = Kinds { links: true, gaps: true, ahead: true };
     for seed in 0..10 {
         let setup = Setup { seed, user_errors: true, kinds, workers: None, trace: true };
         let (first, second) = (windrow_sim::run(&setup), windrow_sim::run(&setup));
@@ -56,7 +65,7 @@ fn every_kind_of_fault_comes_in_few_runs() {
 #[test]
 fn a_larger_cluster_gets_through_as_well() {
     for seed in 0..4 {
-        let kinds = Kinds { links: true, gaps: true };
+        let kinds = Kinds { links: true, gaps: true, ahead: true };
         windrow_sim::run(&Setup { seed, user_errors: seed % 2 == 0, kinds, workers: Some(60), trace: false });
     }
 }

@@ -10,7 +10,7 @@ const RUNS: u64 = 1_000;
 
 /// Every second run with everything, every second without what came later.
 fn run(seed: u64, user_errors: bool) {
-    let kinds = Kinds { links: seed % 4 < 2, gaps: seed % 4 < 2 };
+    let kinds = Kinds { links: seed % 4 < 2, gaps: seed % 4 < 2, ahead: seed % 8 < 4 };
     windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: false });
 }
 
@@ -45,7 +45,7 @@ fn two_bugs_are_found_by_the_new_kinds_of_faults_alone() {
         (0..300).find(|seed| catch_unwind(AssertUnwindSafe(|| of(*seed))).is_err())
     };
     let (none, links, gaps) =
-        (Kinds::default(), Kinds { links: true, gaps: false }, Kinds { links: false, gaps: true });
+        (Kinds::default(), Kinds { links: true, ..Kinds::default() }, Kinds { gaps: true, ..Kinds::default() });
     let mut found = Vec::new();
     for bug in [Planted::ComplaintsIgnored, Planted::NoGrace] {
         plant(Some(bug));

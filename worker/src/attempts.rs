@@ -7,10 +7,15 @@
 //!                ▼         ▼           ▼
 //!              failed, or revoked: the attempt is forgotten and its files are deleted
 //! ```
+//! There may be more attempts than slots. All are staged at once; the ones that came first have the slots (`turns.rs`). The
+//! coordinator counts in the same way, so nobody has to tell it who has begun: hence one that came later waits even if the
+//! inputs of one before it take longer than its own.
+//!
 //! It owns which attempt is where, which job has an executor, and who is suspected of having crashed one. It knows
 //! no file, process, clock or connection: `node.rs` performs the actions and reports back with events. Whatever comes
 //! late (from an executor of an earlier generation, for an attempt that is gone) is ignored.
 
+use crate::turns::{Place, Turns};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{
     AttemptId, Code, Failure, JobId, OutputReport, SegmentRef, Task, TaskId, TaskInput, TaskOutput, TaskReport,
@@ -159,6 +164,8 @@ enum State {
 struct Attempt {
     task: Box<Task>,
     state: State,
+    /// Its turn, until it has run.
+    place: Option<Place>,
     /// It was given to an executor before.
     tried: bool,
     /// Set when it is done: what the coordinator is told, again in every session.
@@ -198,7 +205,8 @@ const KILLED_STARTS_MAX: u32 = 3;
 /// All attempts on this node.
 #[derive(Debug)]
 pub struct Attempts {
-    slots: usize,
+    /// Those that run or will run.
+    turns: Turns,
     /// Executors started so far, over all jobs and sessions: no two have the same number.
     generation: u64,
     jobs: BTreeMap<JobId, Job>,
@@ -206,9 +214,10 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// No attempts yet; executors get at most `slots` tasks at a time.
+    /// No attempts yet; executors together get at most `slots` tasks at a time.
     pub fn new(slots: u32) -> Self {
-        Attempts { slots: slots.max(1) as usize, generation: 0, jobs: BTreeMap::new(), attempts: BTreeMap::new() }
+        let turns = Turns::new(slots.max(1) as usize);
+        Attempts { turns, generation: 0, jobs: BTreeMap::new(), attempts: BTreeMap::new() }
     }
 
     /// Whether no job has anything here.
@@ -222,10 +231,11 @@ impl Attempts {
     }
 
     /// What the coordinator is to be told when a session begins: every attempt that is here, with its report once it is
-    /// done. Those that are being stopped are not named: nobody waits for them.
+    /// done. Those that are not come in the order of their turns. Those that are being stopped are not named: nobody waits
+    /// for them.
     pub fn inventory(&self) -> impl Iterator<Item = (AttemptId, Option<&TaskReport>)> {
-        let told = self.attempts.iter().filter(|(_, a)| a.state != State::Cancelling);
-        told.map(|(id, a)| (*id, a.report.as_ref()))
+        let done = self.attempts.iter().filter_map(|(id, a)| Some((*id, Some(a.report.as_ref()?))));
+        done.chain(self.turns.iter().map(|id| (id, None)))
     }
 
     /// What a finished attempt reported.
@@ -281,6 +291,7 @@ impl Attempts {
                 if let Some(a) = self.attempts.get_mut(&attempt).filter(|a| here && a.state == State::Running) {
                     // It may not even notice that it shall stop: then its executor goes, and its neighbours run again.
                     a.state = State::Cancelling;
+                    a.place.take().into_iter().for_each(|place| self.turns.leave(place));
                     out.push(Action::Report(Report::Failed(attempt, failure)));
                     out.push(Action::Cancel(attempt));
                 }
@@ -311,7 +322,8 @@ impl Attempts {
             Event::JobDropped(job) => self.drop_job(job, false, &mut out),
             Event::Kept(id, report) => {
                 let task = Task { attempt: id, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes: 0 };
-                let kept = Attempt { task: Box::new(task), state: State::Done, tried: true, report: Some(report) };
+                let (task, report) = (Box::new(task), Some(report));
+                let kept = Attempt { task, state: State::Done, place: None, tried: true, report };
                 self.attempts.insert(id, kept);
                 self.jobs.entry(id.task.job).or_default();
                 out.push(Action::Serve(id));
@@ -322,6 +334,11 @@ impl Attempts {
                 }
             }
         }
+        for id in self.turns.moved_up() {
+            if self.attempts.get(&id).is_some_and(|a| a.state == State::Ready) {
+                self.dispatch(id.task.job, &mut out);
+            }
+        }
         out
     }
 
@@ -330,7 +347,9 @@ impl Attempts {
         if self.attempts.contains_key(&id) {
             return;
         }
-        self.attempts.insert(id, Attempt { task: task.clone(), state: State::Staging, tried: false, report: None });
+        let place = Some(self.turns.enter(id));
+        let attempt = Attempt { task: task.clone(), state: State::Staging, place, tried: false, report: None };
+        self.attempts.insert(id, attempt);
         self.jobs.entry(id.task.job).or_default().assigned = true;
         out.push(Action::Stage(task));
         // The executor starts while inputs are staged.
@@ -407,6 +426,7 @@ impl Attempts {
             out.push(Action::Report(Report::Failed(id, Failure::new(Code::ExecutorProtocol, message))));
         } else {
             a.state = State::Done;
+            a.place.take().into_iter().for_each(|place| self.turns.leave(place));
             a.report = Some(report.clone());
             let cleared = self.jobs.get_mut(&id.task.job).is_some_and(|j| j.suspects.remove(&id.task));
             out.push(Action::Serve(id));
@@ -480,6 +500,7 @@ impl Attempts {
         match a.state {
             State::Running => {
                 a.state = State::Cancelling;
+                a.place.take().into_iter().for_each(|place| self.turns.leave(place));
                 out.push(Action::Cancel(id));
             }
             State::Cancelling => {}
@@ -496,6 +517,7 @@ impl Attempts {
     fn drop_job(&mut self, job: JobId, at_once: bool, out: &mut Vec<Action>) {
         if self.jobs.remove(&job).is_some() {
             self.attempts.retain(|id, _| id.task.job != job);
+            self.turns.leave_all(job);
             out.push(Action::DropJob { job, at_once });
         }
     }
@@ -514,7 +536,8 @@ impl Attempts {
     }
 
     fn forget(&mut self, id: AttemptId, out: &mut Vec<Action>) {
-        self.attempts.remove(&id);
+        let place = self.attempts.remove(&id).and_then(|a| a.place);
+        place.into_iter().for_each(|place| self.turns.leave(place));
         out.push(Action::Remove(id));
         let job = id.task.job;
         // Of a job that only an earlier life knew nobody will say that it is over.
@@ -543,6 +566,10 @@ impl Attempts {
 
     /// Starts an executor if there is work for one, and gives it what it may have. Suspects go first and alone.
     fn dispatch(&mut self, job: JobId, out: &mut Vec<Action>) {
+        let last = self.turns.last_with_slot();
+        let has_slot = |attempts: &BTreeMap<AttemptId, Attempt>, id: &AttemptId| {
+            attempts.get(id).is_some_and(|a| a.place.is_some() && a.place <= last)
+        };
         let Some(j) = self.jobs.get_mut(&job) else { return };
         match &mut j.executor {
             Executor::None => {
@@ -563,14 +590,16 @@ impl Attempts {
             Executor::Starting { .. } | Executor::Ready { condemned: true, .. } => {}
             Executor::Ready { running, .. } => loop {
                 let suspect_runs = running.iter().any(|id| j.suspects.contains(&id.task));
-                if suspect_runs || running.len() >= self.slots {
+                if suspect_runs || running.len() >= self.turns.slots() {
                     break;
                 }
-                let suspect = j.ready.iter().position(|id| j.suspects.contains(&id.task));
+                let suspects = |id: &AttemptId| has_slot(&self.attempts, id) && j.suspects.contains(&id.task);
+                let suspect = j.ready.iter().position(suspects);
                 if suspect.is_some() && !running.is_empty() {
                     break;
                 }
-                let Some(id) = j.ready.remove(suspect.unwrap_or(0)) else { break };
+                let next = suspect.or_else(|| j.ready.iter().position(|id| has_slot(&self.attempts, id)));
+                let Some(id) = next.and_then(|next| j.ready.remove(next)) else { break };
                 let Some(a) = self.attempts.get_mut(&id) else { continue };
                 a.state = State::Running;
                 running.insert(id);

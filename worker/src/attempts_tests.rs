@@ -80,6 +80,37 @@ fn no_more_tasks_run_at_a_time_than_there_are_slots() {
 }
 
 #[test]
+fn those_that_came_first_have_the_slots_over_all_jobs() {
+    let mut a = running(1, 1);
+    let other = task(attempt(2, 0), vec![TaskOutput::Broadcast]);
+    let start_other = Action::StartExecutor { job: job(2), generation: 2 };
+    assert_eq!(a.step(Event::Assigned(other.clone())), [Action::Stage(other), start_other], "ahead of its slot");
+    assert_eq!(a.step(Event::ExecutorReady { job: job(2), generation: 2 }), []);
+    assert_eq!(a.step(Event::Staged(attempt(2, 0))), [], "the only slot is taken");
+    let run = Action::Run { attempt: attempt(2, 0), again: false };
+    assert_eq!(a.step(done(1, 0)).last(), Some(&run), "nobody has to be asked");
+}
+
+#[test]
+fn a_slot_is_free_for_the_next_one_however_it_became_free() {
+    let drop_job = Event::JobDropped(job(J));
+    let fetched = StageError::Failed(Failure::new(Code::FetchFailed, "no"));
+    for event in [failed(1, 0, Code::UserError), Event::Revoked(attempt(J, 0)), drop_job] {
+        let mut a = running(1, 1);
+        a.step(Event::Assigned(task(attempt(2, 0), vec![TaskOutput::Broadcast])));
+        a.step(Event::ExecutorReady { job: job(2), generation: 2 });
+        a.step(Event::Staged(attempt(2, 0)));
+        let run = Action::Run { attempt: attempt(2, 0), again: false };
+        assert_eq!(a.step(event.clone()).last(), Some(&run), "{event:?}");
+    }
+    let mut a = running(1, 0);
+    (0..2).for_each(|i| drop(a.step(Event::Assigned(task(attempt(J, i), vec![TaskOutput::Broadcast])))));
+    a.step(ready(1));
+    assert_eq!(a.step(Event::Staged(attempt(J, 1))), [], "the one before it has the slot while its inputs are fetched");
+    assert_eq!(a.step(Event::StageFailed(attempt(J, 0), fetched)).last(), Some(&run(1, false)));
+}
+
+#[test]
 fn the_only_task_of_a_crashed_executor_is_charged() {
     let mut a = running(2, 1);
     let actions = a.step(ended(1, true, false));
@@ -266,12 +297,22 @@ fn a_new_session_is_told_what_runs_and_what_is_done_but_not_what_is_being_stoppe
     a.step(done(1, 1));
     a.step(Event::Revoked(attempt(J, 2)));
     let told: Vec<_> = a.inventory().map(|(id, report)| (id, report.is_some())).collect();
-    assert_eq!(told, [(attempt(J, 0), false), (attempt(J, 1), true)]);
+    assert_eq!(told, [(attempt(J, 1), true), (attempt(J, 0), false)]);
     let kept = AttemptId { incarnation: Incarnation(0), ..attempt(2, 0) };
     assert_eq!(a.step(Event::Kept(kept, TaskReport::default())), [Action::Serve(kept)]);
     assert_eq!(a.inventory().count(), 3);
     let drop = Action::DropJob { job: job(2), at_once: false };
     assert_eq!(a.step(Event::Revoked(kept)), [Action::Remove(kept), drop], "nobody will say that its job is over");
+}
+
+#[test]
+fn a_new_session_is_told_who_has_a_slot_by_the_order_of_turns() {
+    let mut a = running(1, 0);
+    for i in [3, 0, 2] {
+        a.step(Event::Assigned(task(attempt(J, i), vec![TaskOutput::Broadcast])));
+    }
+    let told: Vec<_> = a.inventory().map(|(id, _)| id.task.index).collect();
+    assert_eq!(told, [3, 0, 2]);
 }
 
 #[test]
@@ -287,13 +328,16 @@ fn any_order_of_events_keeps_the_slots_and_answers_each_attempt_at_most_once() {
         };
         let mut a = Attempts::new(2);
         let mut ended_reports = BTreeMap::<AttemptId, u32>::new();
-        let mut generation = 0;
+        let (mut generation, mut other) = (0, 0);
         for _ in 0..200 {
             let i = next(6) as u32;
-            let id = AttemptId { task: TaskId { job: job(J), stage: StageId(0), index: i }, ..attempt(J, 0) };
+            // One of another job, in whose order the slots are kept, too.
+            let of = if next(8) == 0 { 2 } else { J };
+            let id = AttemptId { task: TaskId { job: job(of), stage: StageId(0), index: i }, ..attempt(of, 0) };
             let event = match next(11) {
                 0 | 1 if !ended_reports.contains_key(&id) => Event::Assigned(task(id, vec![TaskOutput::Broadcast])),
                 2 | 3 => Event::Staged(id),
+                4 if of == 2 => Event::ExecutorReady { job: job(2), generation: other },
                 4 => ready(generation),
                 5 | 6 => done(generation, i),
                 7 => failed(generation, i, Code::UserError),
@@ -304,6 +348,7 @@ fn any_order_of_events_keeps_the_slots_and_answers_each_attempt_at_most_once() {
             };
             for action in a.step(event) {
                 match action {
+                    Action::StartExecutor { job: of, generation: g } if of == job(2) => other = g,
                     Action::StartExecutor { generation: g, .. } => {
                         assert!(g > generation, "seed {seed}");
                         generation = g;
@@ -315,6 +360,9 @@ fn any_order_of_events_keeps_the_slots_and_answers_each_attempt_at_most_once() {
                     _ => {}
                 }
             }
+            let with_slots: Vec<AttemptId> = a.turns.iter().take(2).collect();
+            let runs = a.attempts.iter().filter(|(_, a)| a.state == State::Running);
+            assert!(runs.clone().all(|(id, _)| with_slots.contains(id)), "seed {seed}: it runs out of its turn");
             if let Some(Executor::Ready { running, .. }) = a.jobs.get(&job(J)).map(|j| &j.executor) {
                 let suspects = running.iter().filter(|id| a.is_suspect(**id)).count();
                 assert!(running.len() <= 2 && (suspects == 0 || running.len() == 1), "seed {seed}");

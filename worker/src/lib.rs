@@ -34,6 +34,7 @@ mod testing;
 #[cfg(test)]
 mod transfer_tests;
 mod transfers;
+mod turns;
 mod writer;
 
 pub use config::Config;

@@ -18,9 +18,14 @@ pub struct Harness {
     pub failures: Vec<(TaskId, u32)>,
 }
 
+/// Nothing is assigned ahead of slots: what most tests promise is told by who gets a slot.
+pub fn slots_only() -> Config {
+    Config { ahead_per_slot: 0, ..Config::default() }
+}
+
 impl Harness {
     pub fn new() -> Self {
-        Self::with(Config { lease_ms: u64::MAX, ..Config::default() })
+        Self::with(Config { lease_ms: u64::MAX, ..slots_only() })
     }
 
     pub fn with(config: Config) -> Self {

@@ -16,8 +16,9 @@ impl Cluster {
         assert!(!(only_sinks && known), "a recorded task runs again: {task:?}");
     }
 
-    /// When everything is done that a worker was told, it has no more attempts than slots, and no two of one task.
-    pub(crate) fn check_slots(&self, worker: WorkerId, new: &Task) {
+    /// When everything is done that a worker was told, it has no more attempts than slots and places ahead of them, and no
+    /// two of one task.
+    pub(crate) fn check_slots(&mut self, worker: WorkerId, new: &Task) {
         let node = &self.nodes[&worker];
         let mut runs: BTreeSet<AttemptId> = node.running.keys().copied().collect();
         for told in &node.inbox {
@@ -30,7 +31,10 @@ impl Cluster {
         }
         runs.retain(|a| a.incarnation == new.attempt.incarnation);
         assert!(runs.iter().all(|a| a.task != new.attempt.task), "{worker} has it already: {new:?}");
-        assert!(runs.len() < node.slots as usize, "{worker} has no slot for {new:?}: {runs:?}");
+        let slots = node.slots as usize;
+        let most = slots * (1 + self.config.ahead_per_slot as usize);
+        assert!(runs.len() < most, "{worker} has no place for {new:?}: {runs:?}");
+        self.ahead += u64::from(runs.len() >= slots);
     }
 
     pub(crate) fn tasks_of(&self, job: JobId, stage: StageId) -> u32 {

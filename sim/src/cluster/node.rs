@@ -14,7 +14,10 @@ pub(crate) struct Node {
     pub(crate) slots: u32,
     /// Told by the scheduler, not yet looked at.
     pub(crate) inbox: VecDeque<Action>,
+    /// Attempts that it was told to run and that are not over.
     pub(crate) running: BTreeMap<AttemptId, Task>,
+    /// The same, in the order in which they came: so many have begun as there are slots, the others wait.
+    pub(crate) order: Vec<AttemptId>,
     /// Attempts whose files are here.
     pub(crate) files: BTreeMap<AttemptId, TaskReport>,
     pub(crate) granted: BTreeSet<AttemptId>,
@@ -35,6 +38,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Those that have begun.
+    fn begun(&self) -> BTreeSet<AttemptId> {
+        self.order.iter().filter(|a| self.running.contains_key(a)).take(self.slots as usize).copied().collect()
+    }
+
     fn say(&mut self, event: Event) {
         if self.session {
             self.outbox.push_back(event);
@@ -51,7 +59,7 @@ impl Cluster {
             return self.join(id);
         }
         let node = &self.nodes[&id];
-        let (slow, attempts): (bool, Vec<AttemptId>) = (node.slow, node.running.keys().copied().collect());
+        let (slow, attempts): (bool, Vec<AttemptId>) = (node.slow, node.begun().into_iter().collect());
         let mut progress = Vec::new();
         for attempt in attempts {
             // Of some nothing is known.
@@ -77,7 +85,12 @@ impl Cluster {
         node.session = true;
         node.inbox.clear();
         node.outbox.clear();
-        let running = node.running.keys().map(|a| Told { attempt: *a, report: None });
+        node.order.retain(|a| node.running.contains_key(a));
+        if !self.kinds.ahead {
+            // As it was when nobody waited: seeds stay the same.
+            node.order.sort_unstable();
+        }
+        let running = node.order.iter().map(|a| Told { attempt: *a, report: None });
         let done = node.files.iter().map(|(a, r)| Told { attempt: *a, report: Some(r.clone()) });
         let told: Vec<Told> = running.chain(done).collect();
         self.revoked.retain(|a| told.iter().all(|t| t.attempt != *a));
@@ -142,6 +155,8 @@ impl Cluster {
             Action::Assign { task, .. } => {
                 // What was assigned to an earlier life arrives in none.
                 if task.attempt.incarnation == Incarnation(node.incarnation) {
+                    node.order.retain(|a| node.running.contains_key(a));
+                    node.order.push(task.attempt);
                     node.running.insert(task.attempt, *task);
                 }
             }
@@ -176,9 +191,12 @@ impl Cluster {
         if running.is_empty() {
             return;
         }
+        let begun = self.nodes[&id].begun();
         let nth = self.dice.below(running.len());
-        let Some(task) = self.nodes[&id].running.values().nth(nth).cloned() else { return };
-        let attempt = task.attempt;
+        // Of those that wait only the fetching of their inputs can end.
+        let waiting = running.keys().filter(|a| !begun.contains(a));
+        let Some(attempt) = begun.iter().chain(waiting).nth(nth).copied() else { return };
+        let Some(task) = running.get(&attempt).cloned() else { return };
         let fails = self.broken && self.dice.percent(6);
         let event = if let Some(segment) = self.behind_a_cut(id, &task) {
             Event::SegmentLost { worker: id, reader: attempt, segment, failure: failure(Code::FetchFailed) }
@@ -187,8 +205,10 @@ impl Cluster {
             Event::SegmentLost { worker: id, reader: attempt, segment, failure: failure(code) }
         } else if fails {
             let codes = [Code::FetchFailed, Code::WorkerLost, Code::UserError, Code::ExecutorCrashed];
-            let code = codes[self.dice.below(if self.user_errors { 4 } else { 2 })];
+            let code = codes[self.dice.below(if self.user_errors && begun.contains(&attempt) { 4 } else { 2 })];
             Event::AttemptFailed { worker: id, attempt, failure: failure(code) }
+        } else if !begun.contains(&attempt) {
+            return;
         } else {
             let job = attempt.task.job;
             let fickle = self.fickle.contains(&(job, attempt.task.stage));
