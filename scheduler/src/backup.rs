@@ -6,7 +6,6 @@
 use crate::event::Progress;
 use crate::job::Job;
 use crate::lease::Timer;
-use crate::planted::{self, Planted};
 use crate::speculate::{BACKUPS_PER_TASK, allowance, is_late_stage};
 use crate::stage::Stage;
 use crate::state::State;
@@ -67,8 +66,7 @@ impl State {
     /// Gives backups to those that will end last.
     pub fn look_for_slow_tasks(&mut self, id: JobId) {
         // A task that waits has the better claim to a slot.
-        let waits = self.queue.len() + self.ahead.len() > 0 && !planted::has(Planted::BackupOfWaiting);
-        if !waits && self.workers.free().next().is_some() {
+        if self.queue.len() + self.ahead.len() == 0 && self.workers.free().next().is_some() {
             for (s, t) in self.slow_tasks(id) {
                 let Some(job) = self.jobs.get(&id) else { break };
                 if job.spec.options.slots_max.is_some_and(|max| job.uses() >= max) {
@@ -94,9 +92,7 @@ impl State {
         let mut slow: Vec<(u64, (usize, usize))> = Vec::new();
         for (s, stage) in job.stages.iter().enumerate().filter(|(_, s)| s.is_late() && job.may_have_backups(s)) {
             for (t, task) in stage.tasks.iter().enumerate() {
-                let runs = matches!(task.state, TaskState::Running(_))
-                    || task.is_ahead() && planted::has(Planted::BackupOfWaiting);
-                let alone = runs && task.backup.is_none();
+                let alone = matches!(task.state, TaskState::Running(_)) && task.backup.is_none();
                 if !alone || task.backups >= BACKUPS_PER_TASK {
                     continue;
                 }

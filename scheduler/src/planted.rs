@@ -82,8 +82,6 @@ bugs! {
     AheadNotRevoked,
     /// A worker that gets no more tasks keeps those that wait there.
     AheadOnExcluded,
-    /// A task whose attempt waits on its worker is taken for a slow one.
-    BackupOfWaiting,
     /// What waits does not count towards its job's limit of slots.
     WaitingUncounted,
     /// What waits of a restored job is moved before its workers are back.
