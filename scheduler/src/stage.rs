@@ -124,28 +124,25 @@ impl Job {
 
     /// A task that nobody runs has this attempt, which somebody had started before.
     pub fn adopt(&mut self, s: usize, t: usize, run: Run, bytes: u64, now: Time) {
-        self.bind(s, t, run, TaskState::Running(run), bytes, now);
+        self.attempts += u64::from(self.bind(s, t, run, TaskState::Running(run), bytes, now));
         self.stages[s].running += 1;
         self.slots += 1;
     }
 
-    /// The same, and the attempt waits on its worker.
+    /// The same, and the attempt waits on its worker. It counts when it begins.
     pub fn wait_ahead(&mut self, s: usize, t: usize, run: Run, place: u64, bytes: u64, now: Time) {
-        let attempts = self.attempts;
         self.bind(s, t, run, TaskState::Ahead { run, place }, bytes, now);
-        // It counts when it begins.
-        self.attempts = self.attempts.saturating_sub(1).max(attempts);
         self.ahead.insert((s, Reverse(place), t));
     }
 
-    fn bind(&mut self, s: usize, t: usize, run: Run, state: TaskState, bytes: u64, now: Time) {
+    fn bind(&mut self, s: usize, t: usize, run: Run, state: TaskState, bytes: u64, now: Time) -> bool {
         self.dequeue(s, t);
         let task = &mut self.stages[s].tasks[t];
         assert!(task.waits(), "a task has one attempt at a time, and a backup beside it");
         task.bytes = bytes;
         task.state = state;
         task.pace = Pace::begin(now);
-        self.note_attempt(s, t, run);
+        self.note_attempt(s, t, run)
     }
 
     /// The attempt that waited on its worker has a slot there.
@@ -167,15 +164,16 @@ impl Job {
         task.backup = Some(Backup { run, pace: Pace::begin(now) });
         self.backups_running += 1;
         self.slots += 1;
-        self.note_attempt(s, t, run);
+        self.attempts += u64::from(self.note_attempt(s, t, run));
     }
 
-    fn note_attempt(&mut self, s: usize, t: usize, run: Run) {
-        let task = &mut self.stages[s].tasks[t];
-        let attempts = task.attempts.max(run.attempt.number + 1);
-        self.attempts += u64::from(attempts - task.attempts);
-        task.attempts = attempts;
+    /// True if it was not known in this life of the driver.
+    fn note_attempt(&mut self, s: usize, t: usize, run: Run) -> bool {
         self.workers.insert(run.worker);
+        let task = &mut self.stages[s].tasks[t];
+        let is_new = run.attempt.number >= task.attempts;
+        task.attempts = task.attempts.max(run.attempt.number + 1);
+        is_new
     }
 
     /// Takes the backup off its task.

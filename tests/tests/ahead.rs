@@ -1,0 +1,33 @@
+//! A worker has attempts that wait for its slots: nobody sees them run, and they do not wait while another worker is free.
+
+use windrow_tests::cluster::Cluster;
+use windrow_tests::gated::{Gated, attempts};
+use windrow_tests::program::{eventually, run};
+
+#[test]
+fn what_waits_behind_a_task_that_stands_still_is_done_by_others_and_runs_once() {
+    let job = Gated::new();
+    let mut cluster = Cluster::start(1, 1);
+    let id = cluster.detach(job.path(), "hostile", job.args("out"));
+    eventually("the first map waits at the gate", || job.there().len() == 1);
+    let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    // One runs, one waits behind it; only the first one counts.
+    assert_eq!(number(&cluster.json(["job", "get", &id])["tasks"]["running"]), 1);
+    assert_eq!(number(&cluster.json(["worker", "list"])[0]["running"]), 1);
+    assert_eq!(attempts(&cluster).0, 1);
+
+    (0..3).for_each(|_| cluster.add_worker(1));
+    let maps = number(&cluster.json(["job", "get", &id])["stages"][0]["tasks"]["total"]);
+    assert!(maps > 5, "{maps} maps");
+    eventually("three maps wait at the gate, the others are done", || {
+        job.there().len() == 3 && number(&cluster.json(["job", "get", &id])["stages"][0]["tasks"]["done"]) == maps - 3
+    });
+    assert_eq!(attempts(&cluster).0, maps, "whoever was taken back had not begun");
+    job.open();
+    run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
+    let (attempts, tasks) = attempts(&cluster);
+    assert_eq!(attempts, tasks);
+    job.check("out");
+    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.stop();
+}
