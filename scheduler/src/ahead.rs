@@ -13,7 +13,7 @@
 //! Nothing of this counts against a task. What is taken back waits as it did before.
 
 use crate::action::Action;
-use crate::assign::PICKY_SCAN;
+use crate::assign::{PICKY_SCAN, suits};
 use crate::planted::{self, Planted};
 use crate::queue::Turn;
 use crate::state::State;
@@ -102,8 +102,7 @@ impl State {
         if planted::has(Planted::AheadKept) {
             return false;
         }
-        let free = |avoid: &[WorkerId]| self.workers.free().map(|(_, w)| w).find(|w| !avoid.contains(w));
-        let movable = |(turn, id)| self.ahead_for(id, turn, |avoid| free(avoid).is_some());
+        let movable = |(turn, id)| self.ahead_for(id, turn, |avoid| suits(&self.workers, Seat::Slot, avoid));
         let Some((claim, task)) = self.ahead.iter().take(PICKY_SCAN).find_map(movable) else { return false };
         if let Some((turn, id)) = self.queue.first() {
             let stage = self.jobs.get(&id).and_then(|job| job.runnable.first().copied()).unwrap_or_default();
@@ -111,9 +110,8 @@ impl State {
                 return false;
             }
         }
-        let to = self.task(task).and_then(|t| free(&t.avoid));
         self.take_back(task);
-        self.start_attempt(task.job, claim.stage, task.index as usize, Seat::Slot, to);
+        self.start_attempt(task.job, claim.stage, task.index as usize, Seat::Slot);
         self.requeue(task.job);
         true
     }

@@ -1,10 +1,12 @@
 //! Which task gets the next free slot, and on which worker; when there is none left, which ones wait ahead of slots.
 //!
-//! Slots come first, over all workers. What waits on workers and what becomes of it `ahead.rs` says; who gets a place there
-//! is chosen in the same way. The queue says whose turn it is. Within a job, earlier stages come first (they unblock the others), then lower
+//! The queue says whose turn it is. Within a job, earlier stages come first (they unblock the others), then lower
 //! tasks. A task goes to a worker that holds more than half of the bytes it reads, if one of those has a free slot, else to
 //! the emptiest one; and not to one that it failed on while there is another, even if that one is busy now: a broken
 //! worker always has free slots.
+//!
+//! Slots come first, over all workers. Who gets a place ahead of them is chosen in the same way; what becomes of those that
+//! wait there `ahead.rs` says.
 
 use crate::action::Action;
 use crate::job::Job;
@@ -40,7 +42,7 @@ impl State {
             let Some((_, id)) = self.queue.first() else { break };
             match self.next_task(id, seat) {
                 Some((s, t)) => {
-                    self.start_attempt(id, s, t, seat, None);
+                    self.start_attempt(id, s, t, seat);
                     self.requeue(id);
                 }
                 None => {
@@ -63,15 +65,15 @@ impl State {
         })
     }
 
-    /// Gives a waiting task an attempt on this worker, or on the one that suits it best.
-    pub fn start_attempt(&mut self, id: JobId, s: usize, t: usize, seat: Seat, on: Option<WorkerId>) {
+    /// Gives a waiting task an attempt on the worker that suits it best.
+    pub fn start_attempt(&mut self, id: JobId, s: usize, t: usize, seat: Seat) {
         let (now, place) = (self.now, self.placed);
         let avoid = match self.jobs.get(&id) {
             Some(job) => job.stages[s].tasks[t].avoid.clone(),
             None => return,
         };
         self.placed += u64::from(seat == Seat::Ahead);
-        self.assign_to_one(id, s, t, seat, on, &avoid, |job, run, bytes| match seat {
+        self.assign_to_one(id, s, t, seat, &avoid, |job, run, bytes| match seat {
             Seat::Slot => job.begin(s, t, run, bytes, now),
             Seat::Ahead => job.wait_ahead(s, t, run, place, bytes, now),
         });
@@ -86,7 +88,7 @@ impl State {
             avoid.extend(task.run().map(|run| run.worker));
         }
         if self.workers.free().any(|(_, w)| !avoid.contains(&w)) {
-            self.assign_to_one(id, s, t, Seat::Slot, None, &avoid, |job, run, _| {
+            self.assign_to_one(id, s, t, Seat::Slot, &avoid, |job, run, _| {
                 job.add_backup(s, t, run, now);
                 job.stages[s].tasks[t].backups += 1;
                 job.backups += 1;
@@ -94,23 +96,20 @@ impl State {
         }
     }
 
-    /// Chooses a worker, if none is named, and sends it the task, after `begin` has noted the attempt, which reads so many
-    /// bytes.
-    #[allow(clippy::too_many_arguments, reason = "which task, where, and what is noted of it")]
+    /// Chooses a worker and sends it the task, after `begin` has noted the attempt, which reads so many bytes.
     fn assign_to_one(
         &mut self,
         id: JobId,
         s: usize,
         t: usize,
         seat: Seat,
-        on: Option<WorkerId>,
         avoid: &[WorkerId],
         begin: impl FnOnce(&mut Job, Run, u64),
     ) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let inputs = job.inputs(s, t);
         let (local, bytes) = bytes_by_holder(&inputs);
-        let Some(worker) = on.or_else(|| pick(&self.workers, seat, &local, bytes, avoid)) else { return };
+        let Some(worker) = pick(&self.workers, seat, &local, bytes, avoid) else { return };
         let Some(incarnation) = self.workers.get(worker).map(|w| w.info.incarnation) else { return };
         let name = TaskId { job: id, stage: StageId(s as u32), index: t as u32 };
         let number = job.stages[s].tasks[t].attempts;
@@ -137,7 +136,7 @@ fn bytes_of(input: &TaskInput) -> u64 {
 }
 
 /// A worker with such a seat may run a task with these to avoid, or no other worker ever could.
-fn suits(workers: &Workers, seat: Seat, avoid: &[WorkerId]) -> bool {
+pub(crate) fn suits(workers: &Workers, seat: Seat, avoid: &[WorkerId]) -> bool {
     workers.with(seat).any(|(_, w)| !avoid.contains(&w)) || !workers.any_takes_tasks(avoid)
 }
 

@@ -2,13 +2,14 @@
 //!
 //! It reads the whole state and says what is broken; it repairs nothing.
 
-use crate::assign::PICKY_SCAN;
+use crate::assign::{PICKY_SCAN, suits};
 use crate::job::Job;
 use crate::lease::Timer;
 use crate::shuffle::is_held;
 use crate::stage::Stage;
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
+use crate::worker::Seat;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use windrow_model::{JobState, StageId, TaskId, WorkerState};
@@ -163,8 +164,8 @@ fn check_ahead(state: &State, job: &Job) -> Result<(), String> {
     }
     for (s, _, t) in job.ahead.iter().take(PICKY_SCAN) {
         let avoid = &job.stages[*s].tasks[*t].avoid;
-        let idle = state.workers.free().find(|(_, w)| !avoid.contains(w));
-        ensure(idle.is_none(), || format!("task {s}/{t} waits on a busy worker, and {idle:?} is free"))?;
+        let idle = state.workers.free().next().filter(|_| suits(&state.workers, Seat::Slot, avoid));
+        ensure(idle.is_none(), || format!("task {s}/{t} waits on a busy worker, and there is a free one"))?;
     }
     Ok(())
 }

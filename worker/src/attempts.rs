@@ -118,6 +118,8 @@ pub enum Action {
     },
     /// Ask the executor to stop this attempt; answered by its end or by `CancelOverdue`.
     Cancel(AttemptId),
+    /// The same for one that nobody has any use for: it may have begun just now.
+    Withdraw(AttemptId),
     KillExecutor(JobId),
     /// Staged inputs are not needed any more.
     RemoveInputs(AttemptId),
@@ -501,7 +503,7 @@ impl Attempts {
             State::Running => {
                 a.state = State::Cancelling;
                 a.place.take().into_iter().for_each(|place| self.turns.leave(place));
-                out.push(Action::Cancel(id));
+                out.push(Action::Withdraw(id));
             }
             State::Cancelling => {}
             _ => {

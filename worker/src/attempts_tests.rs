@@ -201,11 +201,11 @@ fn an_executor_that_does_not_start_fails_the_attempts_that_wait_for_it() {
 #[test]
 fn a_revoked_attempt_is_stopped_and_its_files_go_only_then() {
     let mut a = running(2, 2);
-    assert_eq!(a.step(Event::Revoked(attempt(J, 0))), [Action::Cancel(attempt(J, 0))]);
+    assert_eq!(a.step(Event::Revoked(attempt(J, 0))), [Action::Withdraw(attempt(J, 0))]);
     assert_eq!(a.step(failed(1, 0, Code::Cancelled)), [Action::Remove(attempt(J, 0))], "nobody is told");
     assert_eq!(a.step(Event::CancelOverdue(attempt(J, 0))), []);
 
-    assert_eq!(a.step(Event::Revoked(attempt(J, 1))), [Action::Cancel(attempt(J, 1))]);
+    assert_eq!(a.step(Event::Revoked(attempt(J, 1))), [Action::Withdraw(attempt(J, 1))]);
     assert_eq!(a.step(done(1, 1)), [Action::Remove(attempt(J, 1))], "too late to be done");
 }
 

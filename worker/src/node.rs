@@ -102,6 +102,8 @@ pub struct Node {
     jobs: HashMap<JobId, Job>,
     stagings: HashMap<AttemptId, StagingTask>,
     staged: HashMap<AttemptId, Staged>,
+    /// When those began that run.
+    began: HashMap<AttemptId, Instant>,
     /// What became of parts that went into datasets.
     published: HashMap<AttemptId, Vec<v1::PublishedChunk>>,
     /// Where chunks are that assigned tasks need, until they are staged.
@@ -129,6 +131,7 @@ impl Node {
             jobs: HashMap::new(),
             stagings: HashMap::new(),
             staged: HashMap::new(),
+            began: HashMap::new(),
             sources: HashMap::new(),
             published: HashMap::new(),
             post,

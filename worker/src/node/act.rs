@@ -21,6 +21,11 @@ use windrow_proto::v1::{self, from_worker};
 
 /// An attempt that was told to stop and still runs after this time takes its executor with it.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
+/// One that had only begun when it was withdrawn has this time: whoever is to run instead waited for its slot, and has it
+/// already unless it is of the same job. It is not known to be slow, so its neighbours are not to run again for it soon.
+const WITHDRAWN_GRACE: Duration = Duration::from_secs(30);
+/// It had only begun.
+const JUST_NOW: Duration = Duration::from_secs(1);
 /// Artifacts that no job here uses are kept for so long after they were last asked for.
 const ARTIFACTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 const COLLECT_EVERY: Duration = Duration::from_secs(3600);
@@ -31,10 +36,14 @@ impl Node {
         match action {
             Action::Stage(task) => self.stage(task),
             Action::StartExecutor { job, generation } => self.start_executor(job, generation),
-            Action::Run { attempt, again } => self.run_task(attempt, again),
-            Action::Cancel(id) => {
-                self.tell(id.task.job, Command::Cancel(id));
-                self.post_later(CANCEL_GRACE, Event::CancelOverdue(id));
+            Action::Run { attempt, again } => {
+                self.began.insert(attempt, Instant::now());
+                self.run_task(attempt, again);
+            }
+            Action::Cancel(id) => self.cancel(id, CANCEL_GRACE),
+            Action::Withdraw(id) => {
+                let just_now = self.began.get(&id).is_some_and(|at| at.elapsed() < JUST_NOW);
+                self.cancel(id, if just_now { WITHDRAWN_GRACE } else { CANCEL_GRACE });
             }
             Action::KillExecutor(job) => self.tell(job, Command::Kill),
             Action::RemoveInputs(id) => {
@@ -42,8 +51,12 @@ impl Node {
                     self.remove(vec![self.parts.scratch.attempt(&id).inputs()], Vec::new(), Vec::new());
                 }
             }
-            Action::Serve(id) => self.serve(id),
+            Action::Serve(id) => {
+                self.began.remove(&id);
+                self.serve(id);
+            }
             Action::Remove(id) => {
+                self.began.remove(&id);
                 self.parts.outputs.remove(&id);
                 self.staged.remove(&id);
                 self.published.remove(&id);
@@ -54,6 +67,11 @@ impl Node {
             Action::DropJob { job, at_once } => self.drop_job(job, at_once),
             Action::Report(report) => self.report(report),
         }
+    }
+
+    fn cancel(&self, id: AttemptId, grace: Duration) {
+        self.tell(id.task.job, Command::Cancel(id));
+        self.post_later(grace, Event::CancelOverdue(id));
     }
 
     /// Peers may fetch from it now, and so may those of a later life of this worker.
@@ -184,6 +202,7 @@ impl Node {
         }
         self.parts.outputs.remove_job(id);
         self.parts.logs.ended(id);
+        self.began.retain(|a, _| a.task.job != id);
         self.staged.retain(|a, _| a.task.job != id);
         self.published.retain(|a, _| a.task.job != id);
         let mut folders = self.parts.scratch.set_aside_job(id);
