@@ -1,6 +1,7 @@
 //! A worker has attempts that wait for its slots: nobody sees them run, and they do not wait while another worker is free.
 
 use windrow_tests::cluster::Cluster;
+use windrow_tests::corpus;
 use windrow_tests::gated::{Gated, attempts};
 use windrow_tests::program::{eventually, run};
 
@@ -29,5 +30,23 @@ fn what_waits_behind_a_task_that_stands_still_is_done_by_others_and_runs_once() 
     assert_eq!(attempts, tasks);
     job.check("out");
     eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.stop();
+}
+
+#[test]
+fn a_job_that_is_cancelled_while_attempts_wait_and_begin_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in"), corpus::text(7, 200_000)).unwrap();
+    let cluster = Cluster::start(2, 1);
+    for round in 0..8 {
+        let output = format!("out-{round}");
+        let args = ["in", "--chunk-size", "3kB", "--output", &output];
+        let id = cluster.detach(folder.path(), "wordcount", args);
+        // Some are done, some run, some wait: how many is left to chance.
+        eventually("it is under way", || cluster.json(["job", "get", &id])["tasks"]["done"].as_u64() > Some(2 * round));
+        // It may be over by now.
+        run(&mut cluster.windrow(["job", "cancel", &id, "--coordinator", &cluster.url]));
+        eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    }
     cluster.stop();
 }

@@ -70,6 +70,8 @@ enum Mail {
     ChunksHeld(Vec<Digest>),
     ChunkNotCopied(Digest, Failure),
     ChunksDropped,
+    /// Whoever wrote into the folders of a job that is over has ended.
+    JobQuiet(JobId),
 }
 
 #[derive(Debug)]
@@ -194,6 +196,7 @@ impl Node {
                     }
                     Some(Mail::ChunksHeld(digests)) => self.chunks_held(&digests),
                     Some(Mail::ChunkNotCopied(digest, failure)) => self.chunk_not_copied(digest, failure),
+                    Some(Mail::JobQuiet(job)) => self.sweep_job(job),
                     Some(Mail::ChunksDropped) => self.send(from_worker::Message::ChunksDropped(v1::ChunksDropped {})),
                     Some(Mail::Staged(attempt, staged)) => {
                         self.chunks_held(&staged.new_chunks);

@@ -48,7 +48,8 @@ impl Node {
             Action::KillExecutor(job) => self.tell(job, Command::Kill),
             Action::RemoveInputs(id) => {
                 if self.staged.remove(&id).is_some_and(|s| s.fetched) {
-                    self.remove(vec![self.parts.scratch.attempt(&id).inputs()], Vec::new(), Vec::new());
+                    let inputs = self.parts.scratch.attempt(&id).inputs();
+                    self.remove(id.task.job, vec![inputs], Vec::new(), Vec::new());
                 }
             }
             Action::Serve(id) => {
@@ -61,7 +62,8 @@ impl Node {
                 self.staged.remove(&id);
                 self.published.remove(&id);
                 let staging = self.stagings.remove(&id).into_iter().collect();
-                self.remove(vec![self.parts.scratch.attempt(&id).path().to_path_buf()], staging, Vec::new());
+                let folder = self.parts.scratch.attempt(&id).path().to_path_buf();
+                self.remove(id.task.job, vec![folder], staging, Vec::new());
             }
             Action::Publish { attempt, sinks } => self.publish(attempt, sinks),
             Action::DropJob { job, at_once } => self.drop_job(job, at_once),
@@ -205,15 +207,19 @@ impl Node {
         self.began.retain(|a, _| a.task.job != id);
         self.staged.retain(|a, _| a.task.job != id);
         self.published.retain(|a, _| a.task.job != id);
-        let mut folders = self.parts.scratch.set_aside_job(id);
-        let mut stagings = Vec::new();
-        for (attempt, staging) in self.stagings.extract_if(|a, _| a.task.job == id) {
-            // It may make its folder once more before it hears that it is over.
-            folders.push(self.parts.scratch.attempt(&attempt).path().to_path_buf());
-            stagings.push(staging);
-        }
-        self.remove(folders, stagings, executors);
+        let folders = self.parts.scratch.set_aside_job(id);
+        let stagings = self.stagings.extract_if(|a, _| a.task.job == id).map(|(_, staging)| staging).collect();
+        self.remove(id, folders, stagings, executors);
         self.collect_artifacts();
+    }
+
+    /// Executors and stagings may make a folder of a job that is over once more before they hear of it. Now they have ended:
+    /// what they made goes, unless the job has begun anew.
+    pub(super) fn sweep_job(&mut self, id: JobId) {
+        if !self.jobs.contains_key(&id) {
+            let folders = self.parts.scratch.set_aside_job(id);
+            self.remove(id, folders, Vec::new(), Vec::new());
+        }
     }
 
     /// Once in a while, when a job has ended: binaries and side values that have not been used for long go.
@@ -232,9 +238,10 @@ impl Node {
         });
     }
 
-    /// Deletes folders once nobody writes into them any more.
-    fn remove(&self, folders: Vec<PathBuf>, stagings: Vec<StagingTask>, executors: Vec<executor::Handle>) {
+    /// Deletes folders of a job once nobody writes into them any more.
+    fn remove(&self, job: JobId, folders: Vec<PathBuf>, stagings: Vec<StagingTask>, executors: Vec<executor::Handle>) {
         stagings.iter().for_each(|s| s.cancel.cancel());
+        let quiet = (!stagings.is_empty() || !executors.is_empty()).then(|| self.post.clone());
         self.background.spawn(async move {
             for staging in stagings {
                 let _ = staging.task.await;
@@ -253,6 +260,7 @@ impl Node {
                 }
             })
             .await;
+            quiet.into_iter().for_each(|post| drop(post.send(Mail::JobQuiet(job))));
         });
     }
 
