@@ -93,6 +93,19 @@ fn it_is_not_moved_to_a_worker_that_it_failed_on() {
 }
 
 #[test]
+fn one_that_failed_everywhere_may_be_moved_anywhere() {
+    let mut h = two_workers(6);
+    h.fail(1, 0, 0, Code::FetchFailed);
+    h.finish(1, 0, 1);
+    h.finish(1, 0, 3);
+    assert_eq!(h.running(), ["0/0@2", "0/2@1", "0/4@1", "0/5@2"]);
+    assert_eq!(assigns(&h.fail(1, 0, 0, Code::FetchFailed)), ["0/0@2"], "it waits where it failed, as everywhere");
+    h.finish(1, 0, 2);
+    let actions = h.finish(1, 0, 4);
+    assert_eq!((revokes(&actions), assigns(&actions)), (vec!["0/0@2".into()], vec!["0/0@1".into()]));
+}
+
+#[test]
 fn a_job_of_higher_priority_gets_the_next_slot_before_those_that_wait_for_it() {
     let mut h = two_workers(20);
     let high = JobOptions { priority: 1, ..JobOptions::default() };
