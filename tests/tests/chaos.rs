@@ -185,7 +185,7 @@ fn damage_a_file(folder: &Path, random: &mut Random) -> bool {
 fn one_run(folder: &Path, seed: u64, tally: &mut Tally) {
     let mut random = Random(seed);
     // Every other time as on one machine.
-    let mut cluster = Cluster::start_linked_as(seed % 2 == 0, WORKERS, 1, "1s", "1s");
+    let mut cluster = Cluster::start_linked_as(seed.is_multiple_of(2), WORKERS, 1, "1s", "1s");
     let output = |job: &Job| format!("out-{seed}-{}", job.name);
     let running: Vec<_> = JOBS.iter().map(|job| (job, submit(&cluster, folder, job, &output(job)))).collect();
     eventually("every job is known", || cluster.json(["job", "list"]).as_array().map(Vec::len) == Some(JOBS.len()));
