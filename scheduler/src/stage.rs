@@ -161,7 +161,7 @@ impl Job {
     pub fn add_backup(&mut self, s: usize, t: usize, run: Run, now: Time) {
         let task = &mut self.stages[s].tasks[t];
         assert!(matches!(task.state, TaskState::Running(_)) && task.backup.is_none(), "a running task has one backup");
-        task.backup = Some(Backup { run, pace: Pace::begin(now) });
+        task.backup = Some(Box::new(Backup { run, pace: Pace::begin(now) }));
         self.backups_running += 1;
         self.slots += 1;
         self.attempts += u64::from(self.note_attempt(s, t, run));

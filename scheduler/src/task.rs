@@ -66,7 +66,8 @@ pub(crate) struct Task {
     /// How the attempt gets on that runs.
     pub pace: Pace,
     /// Runs beside that one, on another worker. Who ends first is the task's attempt, the other one is revoked.
-    pub backup: Option<Backup>,
+    /// In a box: few tasks have one.
+    pub backup: Option<Box<Backup>>,
     /// Backups started so far.
     pub backups: u32,
     /// Failed attempts that were charged.
