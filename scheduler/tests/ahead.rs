@@ -198,8 +198,8 @@ fn waiting_on_a_worker_that_is_lost_or_gets_no_tasks_is_no_failure() {
     }
 }
 
-#[test]
-fn whose_inputs_cannot_be_fetched_while_it_waits_is_put_back_like_one_that_runs() {
+/// Two of six readers run, and one waits behind each.
+fn readers_on_two_workers() -> Harness {
     let mut h = harness();
     h.join(1, 1);
     h.join(2, 1);
@@ -207,6 +207,12 @@ fn whose_inputs_cannot_be_fetched_while_it_waits_is_put_back_like_one_that_runs(
     h.finish(1, 0, 0);
     h.finish(1, 0, 1);
     assert_eq!(h.running(), ["1/0@1", "1/1@2", "1/2@1", "1/3@2"]);
+    h
+}
+
+#[test]
+fn whose_inputs_cannot_be_fetched_while_it_waits_is_put_back_like_one_that_runs() {
+    let mut h = readers_on_two_workers();
     assert_eq!(assigns(&fetch_failed(&mut h, 1, 1, 2)), ["1/4@1"], "the place is free again");
     assert_eq!(h.status(1).tasks.failed, 0);
     h.finish_all();
@@ -216,13 +222,7 @@ fn whose_inputs_cannot_be_fetched_while_it_waits_is_put_back_like_one_that_runs(
 
 #[test]
 fn what_waits_of_a_stage_whose_inputs_are_lost_is_called_back() {
-    let mut h = harness();
-    h.join(1, 1);
-    h.join(2, 1);
-    h.submit(1, map_reduce(6), &[2]);
-    h.finish(1, 0, 0);
-    h.finish(1, 0, 1);
-    assert_eq!(h.running(), ["1/0@1", "1/1@2", "1/2@1", "1/3@2"]);
+    let mut h = readers_on_two_workers();
     let actions = h.leave(2);
     assert_eq!((revokes(&actions), assigns(&actions)), (vec!["1/2@1".into()], vec!["0/1@1".into()]));
     assert_eq!(h.running(), ["0/1@1", "1/0@1"], "the reader that runs goes on, and the map waits for its slot");

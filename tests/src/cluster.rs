@@ -52,14 +52,15 @@ impl Cluster {
     pub fn start_in_place(workers: usize, slots: u32) -> Cluster {
         let mut cluster = Cluster::empty("", &[]);
         cluster.in_place = true;
-        (0..workers).for_each(|_| cluster.add_worker(slots));
-        cluster
+        cluster.with_workers(workers, slots)
     }
     /// The same with failpoints in the coordinator.
     pub fn start_failing(failpoints: &str, workers: usize, slots: u32) -> Cluster {
-        let mut cluster = Cluster::empty(failpoints, &[]);
-        (0..workers).for_each(|_| cluster.add_worker(slots));
-        cluster
+        Cluster::empty(failpoints, &[]).with_workers(workers, slots)
+    }
+    fn with_workers(mut self, workers: usize, slots: u32) -> Cluster {
+        (0..workers).for_each(|_| self.add_worker(slots));
+        self
     }
     /// A coordinator with these arguments, alone.
     pub fn without_workers(args: &[&str]) -> Cluster {

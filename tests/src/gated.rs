@@ -53,6 +53,12 @@ impl Gated {
     pub fn open(&self) {
         std::fs::write(self.gate.join("open"), "").expect("a folder of the test's own");
     }
+    /// The same, and no task of the only job of the cluster has had a second attempt.
+    pub fn check_ran_once(&self, cluster: &Cluster, output: &str) {
+        let (attempts, tasks) = attempts(cluster);
+        assert_eq!(attempts, tasks);
+        self.check(output);
+    }
     /// Opens the gate, and compares with a run of one process.
     pub fn check(&self, output: &str) {
         self.open();

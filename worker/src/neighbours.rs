@@ -25,6 +25,21 @@ pub struct Whereabouts {
     pub home: Option<Home>,
 }
 
+/// Shuffle files that were found: many segments lie in each.
+#[derive(Debug, Default)]
+pub struct Files(HashMap<(AttemptId, u32), Vec<u8>>);
+
+impl Files {
+    /// The segment's place in its file, which is looked for once.
+    pub fn place(&mut self, segment: &SegmentRef, find: impl FnOnce() -> Option<PathBuf>) -> Option<v1::LocalSegment> {
+        let path = match self.0.entry((segment.attempt, segment.output)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(path_to_bytes(&find()?)),
+        };
+        Some(v1::LocalSegment { path: path.clone(), offset: segment.segment.offset })
+    }
+}
+
 /// Which workers are neighbours.
 #[derive(Debug, Default)]
 pub struct Neighbours {
@@ -56,19 +71,15 @@ impl Neighbours {
         if !self.is_neighbour(worker, home) {
             return None;
         }
-        let mut files: HashMap<(AttemptId, u32), Vec<u8>> = HashMap::new();
-        let mut place = |segment: &SegmentRef| {
-            let path = match files.entry((segment.attempt, segment.output)) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => {
+        let mut files = Files::default();
+        segments
+            .map(|segment| {
+                files.place(segment, || {
                     let path = AttemptFolder::below(&home.folder, &segment.attempt).edge(segment.output);
-                    rustix::fs::access(&path, rustix::fs::Access::READ_OK).ok()?;
-                    new.insert(path_to_bytes(&path))
-                }
-            };
-            Some(v1::LocalSegment { path: path.clone(), offset: segment.segment.offset })
-        };
-        segments.map(&mut place).collect()
+                    rustix::fs::access(&path, rustix::fs::Access::READ_OK).ok().map(|()| path)
+                })
+            })
+            .collect()
     }
 
     fn is_neighbour(&self, worker: WorkerId, home: &Home) -> bool {

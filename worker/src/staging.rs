@@ -7,13 +7,12 @@
 use crate::attempts::StageError;
 use crate::error::disk_failure;
 use crate::fetch::{FetchError, Fetcher};
-use crate::neighbours::{Neighbours, Whereabouts};
+use crate::neighbours::{Files, Neighbours, Whereabouts};
 use crate::outputs::Outputs;
 use crate::replicas::{Replicas, Sources};
 use crate::scratch::{AttemptFolder, Scratch};
 use crate::seen::Seen;
 use futures_util::future::try_join_all;
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
@@ -143,7 +142,7 @@ impl Staging {
     fn place(&self, task: &Task) -> Result<(Staged, BTreeMap<WorkerId, Wanted>), StageError> {
         let mut staged = Staged::default();
         let mut remote: BTreeMap<WorkerId, Wanted> = BTreeMap::new();
-        let mut own = HashMap::new();
+        let mut own = Files::default();
         for (number, input) in (0u32..).zip(&task.inputs) {
             let TaskInput::Segments(refs) = input else { continue };
             let mut local = Vec::with_capacity(refs.len());
@@ -153,18 +152,11 @@ impl Staging {
                     local.push(v1::LocalSegment::default());
                     continue;
                 }
-                let path = match own.entry((segment.attempt, segment.output)) {
-                    Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => {
-                        let Some(holder) = self.outputs.get(&segment.attempt) else {
-                            let message = format!("attempt {} is not on this worker any more", segment.attempt);
-                            let failure = Failure::new(Code::FetchFailed, message);
-                            return Err(StageError::SegmentLost((*segment).into(), failure));
-                        };
-                        new.insert(path_to_bytes(&holder.edge(segment.output)))
-                    }
-                };
-                local.push(v1::LocalSegment { path: path.clone(), offset: segment.segment.offset });
+                let holder = || Some(self.outputs.get(&segment.attempt)?.edge(segment.output));
+                local.push(own.place(segment, holder).ok_or_else(|| {
+                    let message = format!("attempt {} is not on this worker any more", segment.attempt);
+                    StageError::SegmentLost((*segment).into(), Failure::new(Code::FetchFailed, message))
+                })?);
             }
             staged.segments.push(v1::LocalSegments { input: number, segments: local });
         }
