@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::corpus;
 use crate::output::parts;
-use crate::program::local;
+use crate::program::{happens, local};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -48,6 +48,18 @@ impl Gated {
                 e.expect("a folder of the test's own").file_name().into_string().expect("a folder of the test's own")
             })
             .collect()
+    }
+    /// Waits until maps have come to so many places of the gate. More than one attempt of a task may be there: on a machine
+    /// that is busy enough a lease of a second runs out by itself.
+    #[track_caller]
+    pub fn wait_for(&self, places: usize) {
+        let mut there = BTreeSet::new();
+        let all_are_there = || {
+            there = self.there();
+            let words: BTreeSet<&str> = there.iter().filter_map(|name| name.split('.').next()).collect();
+            words.len() == places
+        };
+        assert!(happens(all_are_there), "never at {places} places of the gate, but {there:?}");
     }
     /// Lets everybody through.
     pub fn open(&self) {

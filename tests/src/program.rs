@@ -199,11 +199,19 @@ impl Drop for Daemon {
 
 /// Waits until something that other processes do has happened.
 #[track_caller]
-pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+pub fn eventually(what: &str, happened: impl FnMut() -> bool) {
+    assert!(happens(happened), "never: {what}");
+}
+
+/// Waits for the same; false if nothing has happened in a time in which anything would that does not hang.
+pub fn happens(mut happened: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
-    while !happened() {
-        assert!(start.elapsed() < HANGS_AFTER, "never: {what}");
-        std::thread::sleep(Duration::from_millis(10));
+    loop {
+        match happened() {
+            true => return true,
+            false if start.elapsed() > HANGS_AFTER => return false,
+            false => std::thread::sleep(Duration::from_millis(10)),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ fn what_waits_behind_a_task_that_stands_still_is_done_by_others_and_runs_once() 
     let job = Gated::new();
     let mut cluster = Cluster::start(1, 1);
     let id = cluster.detach(job.path(), "hostile", job.args("out"));
-    eventually("the first map waits at the gate", || job.there().len() == 1);
+    job.wait_for(1);
     let number = |value: &serde_json::Value| value.as_u64().unwrap();
     // One runs, one waits behind it; only the first one counts.
     assert_eq!(number(&cluster.json(["job", "get", &id])["tasks"]["running"]), 1);

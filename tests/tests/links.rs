@@ -70,7 +70,7 @@ fn a_worker_behind_a_silent_link_for_three_leases_is_replaced_and_does_no_harm_w
     let job = Gated::new();
     let cluster = Cluster::start_linked(2, 3, "1s", "2s");
     let attached = submit(&cluster, &cluster.url, job.path(), "hostile", job.args("out"));
-    eventually("three tasks wait", || job.there().len() == 3);
+    job.wait_for(3);
     let silent = usize::from(!has_executor(&cluster, 0));
     cluster.links[silent].session.set(Rules::silence());
     eventually("its lease is over", || state(&cluster, silent) == "lost");
@@ -181,7 +181,7 @@ fn outputs_that_two_readers_cannot_fetch_are_all_made_again_elsewhere() {
     let job = Gated::new();
     let cluster = Cluster::start_linked(3, 1, "10s", "300ms");
     let attached = submit(&cluster, &cluster.url, job.path(), "hostile", job.args("out"));
-    eventually("every worker waits", || job.there().len() == 3);
+    job.wait_for(3);
     let back = Weather { silent: true, ..Weather::default() };
     cluster.links[0].transfer.set(Rules { back, ..Rules::default() });
     job.open();
@@ -225,7 +225,7 @@ fn a_client_whose_connection_breaks_again_and_again_sees_its_job_to_the_end() {
     // The first break comes while the job's binary is uploaded.
     link.set(Rules { there: Weather { cut_after: Some(1_000_000), ..Weather::default() }, ..Rules::default() });
     let attached = submit(&cluster, &link.url(), job.path(), "hostile", job.args("out"));
-    eventually("three tasks wait", || job.there().len() == 3);
+    job.wait_for(3);
     for _ in 0..5 {
         link.cut();
         std::thread::sleep(Duration::from_millis(200));

@@ -44,7 +44,7 @@ fn a_job_gets_through_pulled_cables_and_one_way_losses() {
     submit.args(["submit", "--coordinator", &url]).arg(binary("hostile")).arg("--").args(job.args("out"));
     let mut submit = on(0, submit.current_dir(job.path()));
     let attached = std::thread::spawn(move || run(&mut submit));
-    eventually("every worker waits", || job.there().len() == 3);
+    job.wait_for(3);
     net.link(1, false);
     eventually("the first worker is lost", || state(1) == "lost");
     // Beyond three leases, in which what it ran is run elsewhere.

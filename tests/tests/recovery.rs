@@ -60,7 +60,7 @@ fn a_worker_that_is_killed_and_started_again_offers_what_it_had_finished() {
     let job = Gated::new();
     let mut cluster = Cluster::start(1, 3);
     let id = cluster.detach(job.path(), "hostile", job.args("out"));
-    eventually("three tasks wait", || job.there().len() == 3);
+    job.wait_for(3);
     // It has three slots: nothing else runs.
     let before = attempts(&cluster).0;
     assert!(before >= 3);
@@ -79,7 +79,7 @@ fn a_coordinator_that_stops_in_order_leaves_its_jobs_to_the_next_one() {
     let job = Gated::new();
     let mut cluster = Cluster::start(2, 1);
     let id = cluster.detach(job.path(), "hostile", job.args("out"));
-    eventually("two tasks wait", || job.there().len() == 2);
+    job.wait_for(2);
     cluster.restart_coordinator();
     job.open();
     run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
@@ -99,7 +99,7 @@ fn a_cluster_that_is_up_only_for_now_takes_its_jobs_along() {
     let mut submit = command("windrow", &home);
     submit.args(["submit", "--detach", "--coordinator", &url]).arg(windrow_tests::program::binary("hostile"));
     run(submit.arg("--").args(job.args("out")).current_dir(job.path())).ok();
-    eventually("three tasks wait", || job.there().len() == 3);
+    job.wait_for(3);
     assert_eq!(up.stop(), Some(0));
     let left = std::fs::read_dir(job.path()).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
     let left: BTreeSet<String> = left.collect();
