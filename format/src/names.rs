@@ -126,9 +126,9 @@ pub fn parse_edge_file(name: &str) -> Option<u32> {
     numbered(name, "edge-")
 }
 
-/// In an attempt's folder: the part file of its output number `output`.
-pub fn sink_file(output: u32) -> String {
-    format!("sink-{output}")
+/// In an attempt's folder: the part file for a sink of the plan, of which a task has at most one.
+pub fn sink_file(sink: u32) -> String {
+    format!("sink-{sink}")
 }
 
 /// Output number of a part file's scratch name.
