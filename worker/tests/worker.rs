@@ -115,7 +115,8 @@ fn chunk(path: &Path) -> TaskInput {
         length: meta.len(),
         modified_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
     };
-    let range = FileRange { path: path.to_path_buf(), offset: 0, length: meta.len(), identity, content: None };
+    let range =
+        FileRange { path: path.to_path_buf(), offset: 0, length: meta.len(), identity, content: None, local: None };
     TaskInput::Chunk(Chunk { ranges: vec![range], ..Chunk::default() })
 }
 
