@@ -5,15 +5,15 @@
 //! *referenced* by every dataset that has it and by every job that reads it (which keeps its version, whatever becomes of the
 //! name). Chunks without a reference are dropped, but never while a put is open: it may be about to name them.
 
+use crate::copies::Copies;
 use std::collections::{BTreeMap, BTreeSet};
-use windrow_model::{Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, JobId, Time, WorkerId};
+use windrow_model::{
+    Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, Incarnation, JobId, Time, WorkerId,
+};
 
-/// Copies that are made at the same time, over the whole cluster.
-const COPIES_MAX: usize = 4;
-/// A copy that was not reported by then is ordered again, perhaps elsewhere.
-const COPY_PATIENCE_MS: u64 = 60_000;
-/// The same for one that failed.
-const COPY_PAUSE_MS: u64 = 2_000;
+/// A worker tells what it holds right after it has registered. One that has not said by then that this was all never
+/// does: it could not list its chunks, or is of an earlier release.
+const TELLING_MAX_MS: u64 = 30_000;
 /// Copies of a chunk, if the put does not say.
 const REPLICAS: u32 = 2;
 
@@ -43,13 +43,29 @@ struct Put {
     overwrite: bool,
 }
 
+/// A worker that can be told to do something.
+#[derive(Debug)]
+struct Live {
+    incarnation: Incarnation,
+    /// Its disk has no room.
+    full: bool,
+    /// It has not told everything that it holds.
+    telling: Option<Telling>,
+}
+
+#[derive(Debug)]
+struct Telling {
+    until: Time,
+    /// What it has told. The rest of what it held in an earlier session counts until it has told everything.
+    told: BTreeSet<Digest>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Datasets {
     named: BTreeMap<String, Dataset>,
     references: BTreeMap<Digest, Reference>,
     holders: BTreeMap<Digest, BTreeSet<WorkerId>>,
-    /// Workers that can be told to do something.
-    live: BTreeSet<WorkerId>,
+    live: BTreeMap<WorkerId, Live>,
     pins: BTreeMap<JobId, Vec<Dataset>>,
     puts: BTreeMap<PutId, Put>,
     last_put: u64,
@@ -57,8 +73,9 @@ pub(crate) struct Datasets {
     recording: BTreeSet<String>,
     /// Referenced chunks with fewer copies than they should have.
     short: BTreeSet<Digest>,
-    /// Copies that were ordered: by whom they are made, and until when they are waited for.
-    copying: BTreeMap<Digest, (WorkerId, Time)>,
+    /// Those of them that a task waits for.
+    urgent: BTreeSet<Digest>,
+    copying: Copies,
     /// Workers that have not answered an order to drop.
     dropping: BTreeMap<WorkerId, u32>,
     /// Something happened since `orders` was asked.
@@ -76,11 +93,17 @@ impl Datasets {
         table
     }
 
-    /// A worker is there; what it holds it tells next.
-    pub fn worker_joined(&mut self, worker: WorkerId) {
+    /// A worker is there; what it holds it tells next. In the same life it still holds what it held.
+    pub fn worker_joined(&mut self, worker: WorkerId, incarnation: Incarnation, now: Time) {
         self.changed = true;
-        self.forget_worker(worker);
-        self.live.insert(worker);
+        if self.live.get(&worker).is_none_or(|known| known.incarnation != incarnation) {
+            self.forget_worker(worker);
+        }
+        // Orders may have got lost with the last session.
+        self.dropping.remove(&worker);
+        self.copying.forget_worker(worker);
+        let telling = Some(Telling { until: now.plus_ms(TELLING_MAX_MS), told: BTreeSet::new() });
+        self.live.insert(worker, Live { incarnation, full: false, telling });
         // With one worker more, chunks may have one copy more.
         self.short = self.references.keys().copied().filter(|d| self.missing(*d) > 0).collect();
     }
@@ -94,10 +117,14 @@ impl Datasets {
     fn forget_worker(&mut self, worker: WorkerId) {
         self.live.remove(&worker);
         self.dropping.remove(&worker);
-        self.copying.retain(|_, (by, _)| *by != worker);
+        self.copying.forget_worker(worker);
+        self.forget_copies(worker, |_| true);
+    }
+
+    fn forget_copies(&mut self, worker: WorkerId, are_gone: impl Fn(Digest) -> bool) {
         let mut lost = Vec::new();
         self.holders.retain(|digest, holders| {
-            if holders.remove(&worker) {
+            if are_gone(*digest) && holders.remove(&worker) {
                 lost.push(*digest);
             }
             !holders.is_empty()
@@ -107,26 +134,47 @@ impl Datasets {
 
     /// A worker has these chunks whole.
     pub fn held(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) {
-        if !self.live.contains(&worker) {
-            return;
-        }
+        let Some(live) = self.live.get_mut(&worker) else { return };
+        let mut telling = live.telling.take();
         self.changed = true;
         for digest in digests {
             self.holders.entry(digest).or_default().insert(worker);
-            if self.copying.get(&digest).is_some_and(|(by, _)| *by == worker) {
-                self.copying.remove(&digest);
-            }
+            self.copying.made(worker, digest);
             self.look_at(digest);
+            if let Some(telling) = &mut telling {
+                telling.told.insert(digest);
+            }
+        }
+        if let Some(live) = self.live.get_mut(&worker) {
+            live.telling = telling;
+        }
+    }
+
+    /// A worker has told everything that it holds.
+    pub fn told_all(&mut self, worker: WorkerId) {
+        if let Some(Telling { told, .. }) = self.live.get_mut(&worker).and_then(|live| live.telling.take()) {
+            self.changed = true;
+            self.forget_copies(worker, |digest| !told.contains(&digest));
+        }
+    }
+
+    /// A chunk that nobody seems to have may be on a worker that has not told everything yet.
+    pub fn is_being_told(&self) -> bool {
+        self.live.values().any(|live| live.telling.is_some())
+    }
+
+    /// A worker's disk has no room, or has room again.
+    pub fn note_room(&mut self, worker: WorkerId, full: bool) {
+        if let Some(live) = self.live.get_mut(&worker) {
+            self.changed |= live.full != full;
+            live.full = full;
         }
     }
 
     /// A worker could not make the copy that it was ordered to make.
-    pub fn not_copied(&mut self, worker: WorkerId, digest: Digest, now: Time) {
-        if let Some((by, until)) = self.copying.get_mut(&digest)
-            && *by == worker
-        {
-            *until = now.plus_ms(COPY_PAUSE_MS);
-        }
+    pub fn not_copied(&mut self, worker: WorkerId, digest: Digest, code: Code, now: Time) {
+        self.changed = true;
+        self.copying.refused(worker, digest, code == Code::NoSpace, now);
     }
 
     /// A worker has deleted what it was told to delete.
@@ -166,7 +214,7 @@ impl Datasets {
         self.last_put += 1;
         let id = PutId(self.last_put);
         self.puts.insert(id, Put { name: name.to_string(), overwrite });
-        Ok((id, self.live.iter().copied().collect(), replicas))
+        Ok((id, self.live.keys().copied().collect(), replicas))
     }
 
     /// Begins the output of a job: a put whose chunks appear where its tasks ran.
@@ -181,9 +229,10 @@ impl Datasets {
         Ok(PutId(self.last_put))
     }
 
-    /// A task of the job has left this chunk on its worker. It gets its copies from now on, and stays until `unpin`.
+    /// A task of the job has left this chunk on its worker. It gets its copies next, and stays until `unpin`.
     pub fn keep_output(&mut self, job: JobId, worker: WorkerId, chunk: DatasetChunk) {
         self.held(worker, [chunk.digest]);
+        self.urgent.insert(chunk.digest);
         let kept = Dataset {
             name: String::new(),
             version: 0,
@@ -279,12 +328,18 @@ impl Datasets {
 
     /// Workers that are there, as far as this table knows.
     pub fn workers(&self) -> Vec<WorkerId> {
-        self.live.iter().copied().collect()
+        self.live.keys().copied().collect()
     }
 
     /// Who holds a chunk now.
     pub fn holders(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
         self.holders.get(&digest).into_iter().flatten().copied()
+    }
+
+    /// Whether it is not known yet if there is a copy of every chunk of these datasets.
+    pub fn may_be_incomplete<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> bool {
+        let lacks = |name| self.named.get(name).is_some_and(|d| d.chunks.iter().any(|c| self.copies(c.digest) == 0));
+        self.is_being_told() && names.any(lacks)
     }
 
     /// The current versions of these names, kept for a job until `unpin`.
@@ -320,45 +375,60 @@ impl Datasets {
 
     /// What is to be done now: missing copies, and chunks that nothing refers to.
     pub fn orders(&mut self, now: Time) -> Vec<Order> {
+        for live in self.live.values_mut() {
+            let silent = live.telling.take_if(|telling| telling.until <= now).is_some();
+            self.changed |= silent;
+        }
         if !std::mem::take(&mut self.changed) && self.next_deadline().is_none_or(|at| at > now) {
             return Vec::new();
         }
         let mut orders = Vec::new();
-        self.copying.retain(|_, (_, until)| *until > now);
-        let short: Vec<Digest> = self.short.iter().copied().filter(|d| !self.copying.contains_key(d)).collect();
-        for digest in short {
-            if self.copying.len() >= COPIES_MAX {
+        self.copying.give_up_overdue(now);
+        let short = self.urgent.intersection(&self.short).chain(self.short.difference(&self.urgent));
+        for digest in short.copied() {
+            if !self.copying.has_place() {
                 break;
             }
-            let from: Vec<WorkerId> = self.holders(digest).collect();
-            let load = |w: &WorkerId| self.copying.values().filter(|(by, _)| by == w).count();
-            let to = self.live.iter().copied().filter(|w| !from.contains(w)).min_by_key(|w| (load(w), *w));
-            if let (Some(worker), false) = (to, from.is_empty()) {
-                self.copying.insert(digest, (worker, now.plus_ms(COPY_PATIENCE_MS)));
-                orders.push(Order::Copy { worker, digest, from });
+            let Some(holders) = self.holders.get(&digest) else { continue };
+            if self.copying.is_making(digest) {
+                continue;
+            }
+            let candidates = self.live.iter().filter(|(w, live)| !live.full && !holders.contains(w));
+            if let Some(worker) = self.copying.begin(digest, candidates.map(|(w, _)| *w), now) {
+                orders.push(Order::Copy { worker, digest, from: holders.iter().copied().collect() });
             }
         }
+        self.copying.note_asked(now);
         if self.puts.is_empty() {
-            let mut garbage: BTreeMap<WorkerId, Vec<Digest>> = BTreeMap::new();
-            let references = &self.references;
-            self.holders.retain(|digest, holders| {
-                let kept = references.contains_key(digest);
-                if !kept {
-                    holders.iter().for_each(|w| garbage.entry(*w).or_default().push(*digest));
-                }
-                kept
-            });
-            for (worker, digests) in garbage {
-                *self.dropping.entry(worker).or_default() += 1;
-                orders.push(Order::Drop { worker, digests });
-            }
+            orders.extend(self.drop_garbage());
         }
         orders
     }
 
+    /// Nothing is dropped on a worker that has not told everything: it could tell of a chunk just before it deletes it.
+    fn drop_garbage(&mut self) -> Vec<Order> {
+        let mut garbage: BTreeMap<WorkerId, Vec<Digest>> = BTreeMap::new();
+        let (references, live) = (&self.references, &self.live);
+        self.holders.retain(|digest, holders| {
+            if !references.contains_key(digest) {
+                let has_told = |w: &WorkerId| live.get(w).is_some_and(|live| live.telling.is_none());
+                for worker in holders.extract_if(.., |w| has_told(w)) {
+                    garbage.entry(worker).or_default().push(*digest);
+                }
+            }
+            !holders.is_empty()
+        });
+        let drop_on = |(worker, digests)| {
+            *self.dropping.entry(worker).or_default() += 1;
+            Order::Drop { worker, digests }
+        };
+        garbage.into_iter().map(drop_on).collect()
+    }
+
     /// When `orders` may have something new without an event.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.copying.values().map(|(_, until)| *until).min()
+        let told = self.live.values().filter_map(|live| live.telling.as_ref()).map(|telling| telling.until);
+        told.chain(self.copying.next_deadline()).min()
     }
 
     /// How many workers hold a chunk.
@@ -372,11 +442,23 @@ impl Datasets {
         wanted.saturating_sub(self.copies(digest))
     }
 
+    /// Whether a chunk has all the copies that can be expected: somebody has it, and who could still take it has failed to
+    /// or has no room.
+    pub fn is_settled(&self, digest: Digest) -> bool {
+        let Some(holders) = self.holders.get(&digest) else { return false };
+        let could =
+            |w: &WorkerId, live: &Live| !holders.contains(w) && !live.full && self.copying.is_expected(*w, digest);
+        self.missing(digest) == 0 || !self.live.iter().any(|(w, live)| could(w, live))
+    }
+
     fn look_at(&mut self, digest: Digest) {
-        match self.missing(digest) {
-            0 => self.short.remove(&digest),
-            _ => self.short.insert(digest),
-        };
+        if self.missing(digest) > 0 {
+            self.short.insert(digest);
+            return;
+        }
+        self.short.remove(&digest);
+        self.urgent.remove(&digest);
+        self.copying.forget(digest);
     }
 
     fn refer(&mut self, dataset: &Dataset) {
