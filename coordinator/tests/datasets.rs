@@ -22,13 +22,22 @@ fn reads(place: &Place, id: u8, name: &str) -> JobSpec {
     spec(id, std::path::Path::new(&format!("windrow://{name}")), &place.output())
 }
 
-/// Works until an attempt with parts is granted.
-async fn work_until_granted(worker: &mut FakeWorker) -> AttemptId {
+/// Works until an attempt with parts is granted, and gives the tasks that are done: the last one is that attempt's.
+async fn work_until_granted(worker: &mut FakeWorker) -> Vec<Task> {
+    let mut tasks: Vec<Task> = Vec::new();
     loop {
         match worker.hear().await.expect("the session ended") {
-            Told::Assign(assign) => worker.done(&assign.task.unwrap().try_into().unwrap()),
+            Told::Assign(assign) => {
+                let task = assign.task.unwrap().try_into().unwrap();
+                worker.done(&task);
+                tasks.push(task);
+            }
             Told::CheckStaging(check) => worker.check_staging(check),
-            Told::Grant(grant) => return grant.attempt.unwrap().try_into().unwrap(),
+            Told::Grant(grant) => {
+                let attempt: AttemptId = grant.attempt.unwrap().try_into().unwrap();
+                assert_eq!(tasks.last().unwrap().attempt, attempt);
+                return tasks;
+            }
             _ => {}
         }
     }
@@ -77,6 +86,8 @@ struct Two {
     client: Client,
     one: FakeWorker,
     two: FakeWorker,
+    /// What the first one has done; the last one made the part.
+    tasks: Vec<Task>,
 }
 
 impl Two {
@@ -88,20 +99,20 @@ impl Two {
         client.upload(b"binary").await;
         let mut one = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
         client.submit(&writes(&place, 1, "made")).await.unwrap();
-        let attempt = work_until_granted(&mut one).await;
+        let tasks = work_until_granted(&mut one).await;
         let mut two = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
         two.holds(&[], true);
         one.holds(&[], true);
-        one.publish_chunk(attempt, digest);
+        one.publish_chunk(tasks[1].attempt, digest);
         assert_eq!(two.next_order().await, ChunkOrder::Copy(digest));
-        Two { place, coordinator, client, one, two }
+        Two { place, coordinator, client, one, two, tasks }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_writes_a_dataset_is_done_when_there_are_two_copies() {
     let digest = Digest::of(b"part");
-    let Two { coordinator, mut client, one, two, place: _place } = Two::with_a_part(digest).await;
+    let Two { coordinator, mut client, one, two, place: _place, .. } = Two::with_a_part(digest).await;
     let job = JobId::from_bytes([1; 16]);
     assert_eq!(client.get(job).await.unwrap().state, JobState::Running);
     assert_eq!(listed(&coordinator, "made").await, None);
@@ -117,7 +128,7 @@ async fn a_job_that_writes_a_dataset_is_done_when_there_are_two_copies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_room_for_a_copy_holds_no_job_up() {
     let digest = Digest::of(b"part");
-    let Two { coordinator, mut client, one, two, place: _place } = Two::with_a_part(digest).await;
+    let Two { coordinator, mut client, one, two, place: _place, .. } = Two::with_a_part(digest).await;
     two.not_copied(digest, Code::NoSpace);
     assert_eq!(client.end_of(JobId::from_bytes([1; 16])).await.state, JobState::Done);
     let made = listed(&coordinator, "made").await.unwrap();
@@ -128,7 +139,7 @@ async fn a_worker_without_room_for_a_copy_holds_no_job_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_parts_are_being_copied_can_be_cancelled() {
-    let Two { coordinator, mut client, one, two, place: _place } = Two::with_a_part(Digest::of(b"part")).await;
+    let Two { coordinator, mut client, one, two, place: _place, .. } = Two::with_a_part(Digest::of(b"part")).await;
     let job = JobId::from_bytes([1; 16]);
     assert_eq!(client.cancel(job).await, Ok(()));
     assert_eq!(client.end_of(job).await.state, JobState::Cancelled);
@@ -136,37 +147,78 @@ async fn a_job_whose_parts_are_being_copied_can_be_cancelled() {
     coordinator.stop().await;
 }
 
-/// The stream of the only worker with a chunk breaks. It is back before it counts as lost, and tells what it has a while later.
+/// The stream of the only worker with a chunk breaks. It is back before it counts as lost, and what chunks it has it tells later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_breaks_while_a_part_is_copied_fails_no_job() {
     let digest = Digest::of(b"part");
-    let Two { coordinator, mut client, mut one, mut two, place: _place } = Two::with_a_part(digest).await;
-    let job = JobId::from_bytes([1; 16]);
-    let setups = std::mem::take(&mut one.setups);
-    let has = v1::Inventory { attempts: vec![], jobs: vec![job.into()], last: true };
+    let Two { coordinator, mut client, one, two, tasks, place: _place } = Two::with_a_part(digest).await;
+    let (attempt, job) = (tasks[1].attempt, tasks[1].attempt.task.job);
+    let attempts = tasks.iter().map(|task| held(task, true)).collect();
+    let has = v1::Inventory { attempts, jobs: vec![job.into()], last: true };
     let mut back = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
-    back.setups = setups;
-    // It has forgotten the attempt, so the task runs again, here or there; the chunk is there still.
+    // Whether its answer has arrived it cannot know, so it is granted again.
+    while !matches!(back.hear().await.unwrap(), Told::Grant(_)) {}
+    back.publish_chunk(attempt, digest);
+    assert_eq!(client.get(job).await.unwrap().state, JobState::Running);
     two.holds(&[digest], false);
-    let attempt = tokio::select! {
-        attempt = work_until_granted(&mut back) => { back.publish_chunk(attempt, digest); attempt }
-        attempt = work_until_granted(&mut two) => { two.publish_chunk(attempt, digest); attempt }
-    };
-    assert_eq!(attempt.task.job, job);
-    back.holds(&[digest], true);
-    assert_eq!(client.end_of(job).await.state, JobState::Done);
+    let end = client.end_of(job).await;
+    assert_eq!((end.state, end.attempts), (JobState::Done, 2), "nothing ran again");
     assert_eq!(listed(&coordinator, "made").await.unwrap().copies_min, 2);
+    drop(one);
+    coordinator.stop().await;
+}
+
+/// What it had published is on record, and that its worker has it still is told a while after that has registered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_commits_after_a_restart_waits_until_its_workers_have_told_everything() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    worker.holds(&[], true);
+    let mut spec = place.spec(1);
+    spec.plan.sinks[0].path = "windrow://made".into();
+    client.submit(&spec).await.unwrap();
+    let map = worker.next_task().await;
+    worker.done(&map);
+    let (first, second) = (worker.next_task().await, worker.next_task().await);
+    let (early, late) = (Digest::of(b"early"), Digest::of(b"late"));
+    worker.done(&first);
+    while !matches!(worker.hear().await.unwrap(), Told::Grant(_)) {}
+    worker.publish_chunk(first.attempt, early);
+    let until = async |client: &mut Client, is_so: fn(&JobStatus) -> bool| {
+        while !is_so(&client.get(spec.id).await.unwrap()) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    soon("the first part", until(&mut client, |job| job.tasks.done == 2)).await;
+    coordinator.stop().await;
+
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let attempts = vec![held(&map, true), held(&first, true), held(&second, false)];
+    let has = v1::Inventory { attempts, jobs: vec![spec.id.into()], last: true };
+    let mut worker = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
+    worker.done(&second);
+    while !matches!(worker.hear().await.unwrap(), Told::Grant(_)) {}
+    worker.publish_chunk(second.attempt, late);
+    soon("its commit", until(&mut client, |job| job.state == JobState::Committing)).await;
+    assert_eq!(listed(&coordinator, "made").await, None);
+    worker.holds(&[late, early], true);
+    assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
+    assert_eq!(listed(&coordinator, "made").await.unwrap().chunks, 2);
     coordinator.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_is_lost_before_there_is_a_copy_is_made_again() {
     let digest = Digest::of(b"part");
-    let Two { coordinator, mut client, one, mut two, place: _place } = Two::with_a_part(digest).await;
+    let Two { coordinator, mut client, one, mut two, place: _place, .. } = Two::with_a_part(digest).await;
     let job = JobId::from_bytes([1; 16]);
     drop(one);
     let again = work_until_granted(&mut two).await;
-    two.publish_chunk(again, digest);
+    two.publish_chunk(again.last().unwrap().attempt, digest);
     let end = client.end_of(job).await;
     assert_eq!((end.state, end.error), (JobState::Done, None));
     assert_eq!(end.tasks.failed, 0, "nobody is charged");
@@ -253,8 +305,8 @@ async fn a_job_that_writes_a_dataset_begins_when_nothing_is_being_deleted() {
     assert_eq!(client.end_of(other.id).await.state, JobState::Done, "one without is not held up");
     assert!(!worker.setups.contains_key(&held_up.id), "not even a task was assigned");
     worker.say(Say::ChunksDropped(v1::ChunksDropped {}));
-    let attempt = work_until_granted(&mut worker).await;
-    worker.publish_chunk(attempt, Digest::of(b"part"));
+    let tasks = work_until_granted(&mut worker).await;
+    worker.publish_chunk(tasks[1].attempt, Digest::of(b"part"));
     assert_eq!(client.end_of(held_up.id).await.state, JobState::Done);
     coordinator.stop().await;
 }
