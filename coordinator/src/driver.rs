@@ -83,7 +83,7 @@ pub(crate) struct Driver {
     pub results: Results,
     /// Workers that the journal has.
     pub members: BTreeSet<WorkerId>,
-    /// Restored jobs wait for workers until then.
+    /// Restored jobs, and others for their datasets, wait for workers of an earlier life until then.
     pub awaited_until: Option<Time>,
     /// Jobs that cannot be split yet, because of their datasets.
     pub unsplit: Vec<JobId>,

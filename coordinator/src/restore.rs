@@ -1,6 +1,7 @@
 //! Jobs of an earlier life go on: what the journal had of them is put back to where it was.
 //!
-//! They wait for the workers of that life, who say what they run and hold when they register; not for ever.
+//! They wait for the workers of that life, who say what they run and hold when they register; not for ever. So do new jobs
+//! that read datasets.
 
 use crate::driver::{ActiveJob, Driver};
 use crate::recover::RecoveredJob;
@@ -12,12 +13,11 @@ const AWAITED_MS: u64 = 6_000;
 
 impl Driver {
     pub fn restore(&mut self, jobs: Vec<RecoveredJob>) {
+        // From here on: the first thing that a job does may be to look for its datasets.
+        self.awaited_until = (!self.members.is_empty()).then(|| self.clock.now().plus_ms(AWAITED_MS));
         if jobs.is_empty() {
-            // Nobody needs what they have.
             return;
         }
-        // From here on: the first thing that a job may do is to look for its datasets.
-        self.awaited_until = (!self.members.is_empty()).then(|| self.clock.now().plus_ms(AWAITED_MS));
         for RecoveredJob { job, staging, published, datasets_done } in jobs {
             let id = job.spec.id;
             self.active.insert(id, ActiveJob { staging, ..ActiveJob::default() });

@@ -246,12 +246,20 @@ async fn a_job_whose_dataset_was_not_split_yet_waits_for_its_workers_after_a_res
 
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
+    // One that is new is no better off.
+    let mut new = reads(&place, 2, "texts");
+    new.plan.sinks[0].path.push('2');
+    client.submit(&new).await.unwrap();
     let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
-    let status = client.get(job.id).await.unwrap();
-    assert_eq!((status.state.is_final(), status.error), (false, None), "what the worker has is not known yet");
+    for id in [job.id, new.id] {
+        let status = client.get(id).await.unwrap();
+        assert_eq!((status.state.is_final(), status.error), (false, None), "what the worker has is not known yet");
+    }
     worker.holds(&[digest], true);
-    worker.work_until_dropped(job.id).await;
-    assert_eq!(client.end_of(job.id).await.state, JobState::Done);
+    for id in [job.id, new.id] {
+        worker.work_until_dropped(id).await;
+        assert_eq!(client.end_of(id).await.state, JobState::Done);
+    }
     coordinator.stop().await;
 }
 
