@@ -1,19 +1,17 @@
-//! The table of datasets, as a pure state machine: which names there are, who holds which chunk, what refers to it, which
-//! copies are missing, which chunks nothing refers to any more.
+//! The table of datasets, as a pure state machine: which names there are, what refers to which chunk, which copies are
+//! missing, which chunks nothing refers to any more.
 //!
-//! Names and chunks are also in the journal; who holds a chunk is not: workers tell it when they register. A chunk is
+//! Names and chunks are also in the journal; who holds a chunk (`holders.rs`) is not: workers tell it when they register. A chunk is
 //! *referenced* by every dataset that has it and by every job that reads it (which keeps its version, whatever becomes of the
 //! name). Chunks without a reference are dropped, but never while a put is open: it may be about to name them.
 
 use crate::copies::Copies;
+use crate::holders::Holders;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{
     Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, Incarnation, JobId, Time, WorkerId,
 };
 
-/// A worker tells what it holds right after it has registered. One that has not said by then that this was all never
-/// does: it could not list its chunks, or is of an earlier release.
-const TELLING_MAX_MS: u64 = 30_000;
 /// Copies of a chunk, if the put does not say.
 const REPLICAS: u32 = 2;
 
@@ -43,29 +41,11 @@ struct Put {
     overwrite: bool,
 }
 
-/// A worker that can be told to do something.
-#[derive(Debug)]
-struct Live {
-    incarnation: Incarnation,
-    /// Its disk has no room.
-    full: bool,
-    /// It has not told everything that it holds.
-    telling: Option<Telling>,
-}
-
-#[derive(Debug)]
-struct Telling {
-    until: Time,
-    /// What it has told. The rest of what it held in an earlier session counts until it has told everything.
-    told: BTreeSet<Digest>,
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Datasets {
     named: BTreeMap<String, Dataset>,
     references: BTreeMap<Digest, Reference>,
-    holders: BTreeMap<Digest, BTreeSet<WorkerId>>,
-    live: BTreeMap<WorkerId, Live>,
+    holders: Holders,
     pins: BTreeMap<JobId, Vec<Dataset>>,
     puts: BTreeMap<PutId, Put>,
     last_put: u64,
@@ -95,80 +75,51 @@ impl Datasets {
 
     /// A worker is there; what it holds it tells next. In the same life it still holds what it held.
     pub fn worker_joined(&mut self, worker: WorkerId, incarnation: Incarnation, now: Time) {
-        self.changed = true;
-        if self.live.get(&worker).is_none_or(|known| known.incarnation != incarnation) {
-            self.forget_worker(worker);
-        }
-        // Orders may have got lost with the last session.
-        self.dropping.remove(&worker);
-        self.copying.forget_worker(worker);
-        let telling = Some(Telling { until: now.plus_ms(TELLING_MAX_MS), told: BTreeSet::new() });
-        self.live.insert(worker, Live { incarnation, full: false, telling });
+        self.holders.joined(worker, incarnation, now);
+        self.forget_orders(worker);
         // With one worker more, chunks may have one copy more.
         self.short = self.references.keys().copied().filter(|d| self.missing(*d) > 0).collect();
     }
 
     /// A worker is gone, and with it its copies for now.
     pub fn worker_left(&mut self, worker: WorkerId) {
-        self.changed = true;
-        self.forget_worker(worker);
+        let lost = self.holders.left(worker);
+        self.forget_orders(worker);
+        lost.into_iter().for_each(|digest| self.look_at(digest));
     }
 
-    fn forget_worker(&mut self, worker: WorkerId) {
-        self.live.remove(&worker);
+    /// They have ended with the worker's session, or got lost with it.
+    fn forget_orders(&mut self, worker: WorkerId) {
+        self.changed = true;
         self.dropping.remove(&worker);
         self.copying.forget_worker(worker);
-        self.forget_copies(worker, |_| true);
-    }
-
-    fn forget_copies(&mut self, worker: WorkerId, are_gone: impl Fn(Digest) -> bool) {
-        let mut lost = Vec::new();
-        self.holders.retain(|digest, holders| {
-            if are_gone(*digest) && holders.remove(&worker) {
-                lost.push(*digest);
-            }
-            !holders.is_empty()
-        });
-        lost.into_iter().for_each(|digest| self.look_at(digest));
     }
 
     /// A worker has these chunks whole.
     pub fn held(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) {
-        let Some(live) = self.live.get_mut(&worker) else { return };
-        let mut telling = live.telling.take();
-        self.changed = true;
         for digest in digests {
-            self.holders.entry(digest).or_default().insert(worker);
-            self.copying.made(worker, digest);
-            self.look_at(digest);
-            if let Some(telling) = &mut telling {
-                telling.told.insert(digest);
+            if self.holders.held(worker, digest) {
+                self.changed = true;
+                self.copying.made(worker, digest);
+                self.look_at(digest);
             }
-        }
-        if let Some(live) = self.live.get_mut(&worker) {
-            live.telling = telling;
         }
     }
 
     /// A worker has told everything that it holds.
     pub fn told_all(&mut self, worker: WorkerId) {
-        if let Some(Telling { told, .. }) = self.live.get_mut(&worker).and_then(|live| live.telling.take()) {
-            self.changed = true;
-            self.forget_copies(worker, |digest| !told.contains(&digest));
-        }
+        self.changed = true;
+        self.holders.told_all(worker).into_iter().for_each(|digest| self.look_at(digest));
     }
 
     /// A chunk that nobody seems to have may be on a worker that has not told everything yet.
     pub fn is_being_told(&self) -> bool {
-        self.live.values().any(|live| live.telling.is_some())
+        self.holders.are_being_told()
     }
 
     /// A worker's disk has no room, or has room again.
     pub fn note_room(&mut self, worker: WorkerId, full: bool) {
-        if let Some(live) = self.live.get_mut(&worker) {
-            self.changed |= live.full != full;
-            live.full = full;
-        }
+        self.changed |= self.holders.note_room(worker, full);
     }
 
     /// A worker could not make the copy that it was ordered to make.
@@ -202,7 +153,7 @@ impl Datasets {
     ) -> Result<(PutId, Vec<WorkerId>, u32), Failure> {
         windrow_model::dataset::check_dataset_name(name)?;
         self.check_free(name, overwrite)?;
-        let live = self.live.len() as u32;
+        let live = self.holders.workers_count();
         if live == 0 {
             return Err(Failure::new(Code::ChunkUnavailable, "there is no worker that could keep the data"));
         }
@@ -214,7 +165,7 @@ impl Datasets {
         self.last_put += 1;
         let id = PutId(self.last_put);
         self.puts.insert(id, Put { name: name.to_string(), overwrite });
-        Ok((id, self.live.keys().copied().collect(), replicas))
+        Ok((id, self.holders.workers().collect(), replicas))
     }
 
     /// Begins the output of a job: a put whose chunks appear where its tasks ran.
@@ -256,7 +207,7 @@ impl Datasets {
 
     /// Copies that new datasets get, with the workers that are there.
     pub fn usual_replicas(&self) -> u32 {
-        REPLICAS.min(self.live.len() as u32).max(1)
+        REPLICAS.min(self.holders.workers_count()).max(1)
     }
 
     fn check_free(&self, name: &str, overwrite: bool) -> Result<(), Failure> {
@@ -328,12 +279,12 @@ impl Datasets {
 
     /// Workers that are there, as far as this table knows.
     pub fn workers(&self) -> Vec<WorkerId> {
-        self.live.keys().copied().collect()
+        self.holders.workers().collect()
     }
 
     /// Who holds a chunk now.
     pub fn holders(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
-        self.holders.get(&digest).into_iter().flatten().copied()
+        self.holders.of(digest)
     }
 
     /// Whether it is not known yet if there is a copy of every chunk of these datasets.
@@ -375,10 +326,7 @@ impl Datasets {
 
     /// What is to be done now: missing copies, and chunks that nothing refers to.
     pub fn orders(&mut self, now: Time) -> Vec<Order> {
-        for live in self.live.values_mut() {
-            let silent = live.telling.take_if(|telling| telling.until <= now).is_some();
-            self.changed |= silent;
-        }
+        self.changed |= self.holders.give_up_silent(now);
         if !std::mem::take(&mut self.changed) && self.next_deadline().is_none_or(|at| at > now) {
             return Vec::new();
         }
@@ -389,66 +337,44 @@ impl Datasets {
             if !self.copying.has_place() {
                 break;
             }
-            let Some(holders) = self.holders.get(&digest) else { continue };
-            if self.copying.is_making(digest) {
+            if self.copying.is_making(digest) || self.copies(digest) == 0 {
                 continue;
             }
-            let candidates = self.live.iter().filter(|(w, live)| !live.full && !holders.contains(w));
-            if let Some(worker) = self.copying.begin(digest, candidates.map(|(w, _)| *w), now) {
-                orders.push(Order::Copy { worker, digest, from: holders.iter().copied().collect() });
+            if let Some(worker) = self.copying.begin(digest, self.holders.could_take(digest), now) {
+                orders.push(Order::Copy { worker, digest, from: self.holders.of(digest).collect() });
             }
         }
         self.copying.note_asked(now);
         if self.puts.is_empty() {
-            orders.extend(self.drop_garbage());
+            for (worker, digests) in self.holders.take_garbage(|digest| self.references.contains_key(digest)) {
+                *self.dropping.entry(worker).or_default() += 1;
+                orders.push(Order::Drop { worker, digests });
+            }
         }
         orders
     }
 
-    /// Nothing is dropped on a worker that has not told everything: it could tell of a chunk just before it deletes it.
-    fn drop_garbage(&mut self) -> Vec<Order> {
-        let mut garbage: BTreeMap<WorkerId, Vec<Digest>> = BTreeMap::new();
-        let (references, live) = (&self.references, &self.live);
-        self.holders.retain(|digest, holders| {
-            if !references.contains_key(digest) {
-                let has_told = |w: &WorkerId| live.get(w).is_some_and(|live| live.telling.is_none());
-                for worker in holders.extract_if(.., |w| has_told(w)) {
-                    garbage.entry(worker).or_default().push(*digest);
-                }
-            }
-            !holders.is_empty()
-        });
-        let drop_on = |(worker, digests)| {
-            *self.dropping.entry(worker).or_default() += 1;
-            Order::Drop { worker, digests }
-        };
-        garbage.into_iter().map(drop_on).collect()
-    }
-
     /// When `orders` may have something new without an event.
     pub fn next_deadline(&self) -> Option<Time> {
-        let told = self.live.values().filter_map(|live| live.telling.as_ref()).map(|telling| telling.until);
-        told.chain(self.copying.next_deadline()).min()
+        self.holders.next_deadline().into_iter().chain(self.copying.next_deadline()).min()
     }
 
     /// How many workers hold a chunk.
     pub fn copies(&self, digest: Digest) -> u32 {
-        self.holders.get(&digest).map_or(0, |h| h.len() as u32)
+        self.holders.count(digest)
     }
 
     /// How many more should.
     pub fn missing(&self, digest: Digest) -> u32 {
-        let wanted = self.references.get(&digest).map_or(0, |r| r.replicas.min(self.live.len() as u32));
+        let wanted = self.references.get(&digest).map_or(0, |r| r.replicas.min(self.holders.workers_count()));
         wanted.saturating_sub(self.copies(digest))
     }
 
     /// Whether a chunk has all the copies that can be expected: somebody has it, and who could still take it has failed to
     /// or has no room.
     pub fn is_settled(&self, digest: Digest) -> bool {
-        let Some(holders) = self.holders.get(&digest) else { return false };
-        let could =
-            |w: &WorkerId, live: &Live| !holders.contains(w) && !live.full && self.copying.is_expected(*w, digest);
-        self.missing(digest) == 0 || !self.live.iter().any(|(w, live)| could(w, live))
+        let is_expected = |w| self.copying.is_expected(w, digest);
+        self.copies(digest) > 0 && (self.missing(digest) == 0 || !self.holders.could_take(digest).any(is_expected))
     }
 
     fn look_at(&mut self, digest: Digest) {

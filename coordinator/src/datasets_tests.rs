@@ -1,7 +1,8 @@
 //! Promises of the table of datasets.
 
 use super::*;
-use crate::copies::COPY_PAUSE_MS;
+use crate::copies::{COPY_PAUSE_MS, TRIES_MAX};
+use crate::holders::TELLING_MAX_MS;
 use windrow_model::{DatasetChunk, Framing};
 
 const NOW: Time = Time(1_000);
@@ -200,7 +201,7 @@ fn a_chunk_whose_copy_nobody_can_make_is_not_waited_for_and_copied_when_somebody
 
     keep(&mut table, 1, 2);
     let mut now = later;
-    for tries in 1..=crate::copies::TRIES_MAX {
+    for tries in 1..=TRIES_MAX {
         assert!(!table.is_settled(digest(2)), "{tries}");
         assert_eq!(table.orders(now), [copy(2, 2, 1)]);
         table.not_copied(worker(2), digest(2), Code::ChunkUnavailable, now);

@@ -13,6 +13,7 @@ mod data;
 mod datasets;
 mod driver;
 mod error;
+mod holders;
 mod journal;
 mod lock;
 mod logs;
