@@ -276,7 +276,8 @@ impl Driver {
         }
     }
 
-    /// Puts that waited begin, missing copies are ordered, and what nothing refers to is dropped.
+    /// Puts and jobs that waited begin, missing copies are ordered, and what nothing refers to is dropped: in this order, or
+    /// the next deletion would begin before whoever waits for the end of the last one.
     pub fn look_at_datasets(&mut self) {
         let now = self.clock.now();
         for worker in self.datasets.workers() {
@@ -289,6 +290,8 @@ impl Driver {
                 let _ = answer.send(self.begin_put(&name, overwrite, replicas));
             }
         }
+        self.datasets.give_up_silent(now);
+        self.split_what_waited();
         for order in self.datasets.orders(now) {
             match order {
                 Order::Copy { worker, digest, .. } => {
@@ -335,7 +338,7 @@ impl Driver {
     }
 
     /// Jobs begin that need not wait any more.
-    pub fn split_what_waited(&mut self) {
+    fn split_what_waited(&mut self) {
         for job in std::mem::take(&mut self.unsplit) {
             self.start_split(job);
         }

@@ -117,6 +117,11 @@ impl Datasets {
         self.holders.are_being_told()
     }
 
+    /// Whoever has been telling for too long is not waited for any more.
+    pub fn give_up_silent(&mut self, now: Time) {
+        self.changed |= self.holders.give_up_silent(now);
+    }
+
     /// A worker's disk has no room, or has room again.
     pub fn note_room(&mut self, worker: WorkerId, full: bool) {
         self.changed |= self.holders.note_room(worker, full);
@@ -326,7 +331,6 @@ impl Datasets {
 
     /// What is to be done now: missing copies, and chunks that nothing refers to.
     pub fn orders(&mut self, now: Time) -> Vec<Order> {
-        self.changed |= self.holders.give_up_silent(now);
         if !std::mem::take(&mut self.changed) && self.next_deadline().is_none_or(|at| at > now) {
             return Vec::new();
         }

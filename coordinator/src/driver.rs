@@ -174,7 +174,6 @@ impl Driver {
             }
             self.handle_deadlines();
             self.look_at_datasets();
-            self.split_what_waited();
             self.finish_what_is_copied();
             self.commit_what_is_ready();
             self.look_for_watchers();
