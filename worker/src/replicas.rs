@@ -21,13 +21,13 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// Makes sure that a chunk is here, whole. True if it had to be fetched.
+    /// Makes sure that a chunk is here to stay, whole. True if it had to be fetched, or was about to be deleted.
     ///
     /// # Errors
     /// `CHUNK_UNAVAILABLE` with what each holder said; the disk's own.
     pub async fn get(&self, digest: Digest, addresses: &[String]) -> Result<bool, Failure> {
-        if self.chunks.open(digest).await.is_ok() {
-            return Ok(false);
+        if let Some(is_new) = self.chunks.keep_if_here(digest).await {
+            return Ok(is_new);
         }
         let mut said = Vec::new();
         for address in addresses {

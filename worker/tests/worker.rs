@@ -40,13 +40,14 @@ impl Line {
         self.tell.send(Ok(v1::ToWorker { message: Some(message) })).unwrap();
     }
 
-    /// The next message that is no beat.
+    /// The next message that is no beat, and does not say that there are no chunks here.
     async fn hear(&mut self) -> From {
         let next = async {
             loop {
                 let message = self.hear.message().await.unwrap().expect("the worker keeps its session");
                 match message.message.unwrap() {
                     From::Beat(_) => {}
+                    From::ChunksHeld(held) => assert!(held.digests.is_empty() && held.last),
                     other => return other,
                 }
             }
@@ -480,11 +481,11 @@ async fn beats_come_while_the_lease_lasts_and_keep_it() {
     let mut cluster = Cluster::start().await;
     let (_stop, _worker) = cluster.worker(0);
     let mut line = cluster.line().await;
-    // More beats than one lease has: answers to them have kept it.
-    for _ in 0..5 {
+    // More beats than one lease has, and that there are no chunks: answers to them have kept it.
+    for _ in 0..6 {
         let message = tokio::time::timeout(Duration::from_millis(LEASE_MS), line.hear.message()).await;
         let message = message.expect("a beat comes in time").unwrap().unwrap();
-        assert!(matches!(message.message, Some(From::Beat(_))));
+        assert!(matches!(message.message, Some(From::Beat(_) | From::ChunksHeld(_))));
     }
 }
 

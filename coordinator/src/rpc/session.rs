@@ -163,7 +163,7 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         },
         Said::ChunksHeld(held) => {
             let digests = held.digests.into_iter().map(|d| field(Some(d), "digest")).collect::<Result<_, _>>()?;
-            return Ok(Report::Chunks(ChunkReport::Held(digests)));
+            return Ok(Report::Chunks(ChunkReport::Held { digests, all: held.last }));
         }
         Said::ChunksDropped(_) => return Ok(Report::Chunks(ChunkReport::Dropped)),
         Said::ChunkNotCopied(not) => {
