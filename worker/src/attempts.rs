@@ -227,6 +227,11 @@ impl Attempts {
         self.jobs.is_empty()
     }
 
+    /// Whether no attempt runs or will run.
+    pub fn nothing_runs(&self) -> bool {
+        self.turns.iter().next().is_none()
+    }
+
     /// The task of an attempt that is here.
     pub fn task(&self, attempt: AttemptId) -> Option<&Task> {
         self.attempts.get(&attempt).map(|a| &*a.task)

@@ -53,7 +53,8 @@ use windrow_net::serve::{serve, url_of};
 /// what it assigns.
 ///
 /// `on_registered` is called after the first registration. When `shutdown` completes the worker takes no new tasks,
-/// finishes those that run, and serves its outputs for as long as they are needed, but for no longer than 60 seconds.
+/// finishes those that run, and serves its outputs for as long as they are needed and the coordinator is there, but all of
+/// this for no longer than 60 seconds. A worker that the coordinator drains does not end by that.
 /// Bytes that pass between workers have threads of their own, all else runs where this does: one thread is enough.
 ///
 /// # Errors

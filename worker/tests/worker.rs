@@ -451,6 +451,51 @@ async fn after_a_lost_session_the_worker_tells_what_it_has_and_goes_on() {
     assert!(job_files(&cluster.data_dir(0)).is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_drained_by_command_goes_on_until_it_is_stopped() {
+    let mut cluster = Cluster::start().await;
+    let (stop, worker) = cluster.worker(0);
+    let mut first = cluster.line().await;
+    first.tell(To::Drain(v1::Drain {}));
+    assert!(matches!(first.hear().await, From::Draining(_)));
+    // It answers still, although it has nothing of any job.
+    first.tell(To::CheckStaging(v1::CheckStaging { request: 5, ..Default::default() }));
+    assert!(matches!(first.hear().await, From::StagingChecked(_)));
+    drop(first);
+    let mut second = cluster.line().await;
+    assert!(matches!(second.hear().await, From::Draining(_)), "the next coordinator is told as well");
+    assert!(!worker.is_finished());
+    drop(stop);
+    worker.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_asked_to_end_finishes_what_runs_also_while_its_coordinator_is_away() {
+    let mut cluster = Cluster::start().await;
+    let (stop, worker) = cluster.worker(0);
+    let mut first = cluster.line().await;
+    let id = first.attempt(0, 0);
+    first.assign(idle(id), setup("gated", None), vec![]);
+    let life = cluster.data_dir(0).join("jobs").join(id.incarnation.to_string());
+    let folder = life.join(windrow_format::names::job_folder(job()));
+    let begins = async {
+        while !folder.join("begun").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), begins).await.expect("the task begins");
+    drop(stop);
+    assert!(matches!(first.hear().await, From::Draining(_)));
+    drop(first);
+    let mut second = cluster.line().await;
+    assert_eq!(second.inventory.len(), 1, "it runs still");
+    assert!(matches!(second.hear().await, From::Draining(_)));
+    std::fs::write(folder.join("open"), "").unwrap();
+    second.done(id).await;
+    second.tell(To::DropJob(v1::DropJob { job: Some(job().into()) }));
+    worker.await.unwrap().unwrap();
+}
+
 /// A coordinator that died before a job was on record gets it again, under the same name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_job_that_begins_anew_nothing_is_kept() {
