@@ -82,10 +82,12 @@ pub async fn run(
                 (None, Vec::new())
             }
         };
-    let sweeper = scratch.clone();
+    let marks = executor::Marks::new(scratch.worker());
+    let (sweeper, leftovers) = (scratch.clone(), marks.clone());
+    // Nothing waits for it: it may take long where there are many processes, and touches nothing of this life.
     tokio::task::spawn_blocking(move || {
         drop(left_groups);
-        executor::kill_leftovers(sweeper.worker());
+        leftovers.kill_leftovers();
         if let Err(e) = sweeper.sweep() {
             tracing::warn!("cannot delete files of an earlier start: {e}");
         }
@@ -125,7 +127,7 @@ pub async fn run(
         seen: Arc::default(),
         neighbours,
     });
-    let owner = executor::Owner { worker: node.worker, memory_limit_bytes: config.memory_limit_bytes, groups };
+    let owner = executor::Owner { marks, memory_limit_bytes: config.memory_limit_bytes, groups };
     let parts = node::Parts {
         slots: node.slots,
         memory_bytes: config.memory_bytes,
