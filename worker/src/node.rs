@@ -83,6 +83,7 @@ struct Job {
     gone: Vec<executor::Handle>,
 }
 
+/// Somebody who writes into an attempt's folder: its inputs are being staged, or its outputs cleared away.
 #[derive(Debug)]
 struct StagingTask {
     cancel: CancellationToken,

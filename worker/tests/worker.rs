@@ -398,6 +398,38 @@ async fn a_crash_is_charged_to_the_task_that_crashes_and_not_to_its_neighbour() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_fetched_for_tasks_is_there_when_they_run_again_after_a_crash() {
+    let mut cluster = Cluster::start().await;
+    let (_stop_a, _a) = cluster.worker(0);
+    let mut a = cluster.line().await;
+    let (_stop_b, _b) = cluster.worker(1);
+    let mut b = cluster.line().await;
+    let input = cluster.folder.path().join("input");
+    std::fs::write(&input, "some bytes").unwrap();
+    let id = a.attempt(0, 0);
+    let map = task(id, vec![chunk(&input)], vec![TaskOutput::Edge { partitions: 1 }]);
+    a.assign(map, setup("copy", None), vec![]);
+    let [OutputReport::Edge(found)] = &a.done(id).await[..] else { panic!("one edge") };
+    let segment = SegmentRef { worker: a.worker(), attempt: id, output: 0, segment: found[0] };
+    // Without a home it is fetched.
+    let peer = v1::Peer { worker: a.register.worker.clone(), address: a.register.address.clone(), home: None };
+    for index in [0, 1] {
+        let id = b.attempt(1, index);
+        let reads = task(id, vec![TaskInput::Segments(vec![segment])], vec![TaskOutput::Broadcast]);
+        b.assign(reads, setup("segv_at_13", None), vec![peer.clone()]);
+    }
+    for _ in 0..2 {
+        match b.hear().await {
+            From::Done(done) => {
+                let report = windrow_model::TaskReport::try_from(done.report.unwrap()).unwrap();
+                assert_eq!(report.outputs, [OutputReport::Broadcast(b"some bytes".to_vec())]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_task_that_does_not_stop_is_killed_and_its_neighbour_is_done_all_the_same() {
     let mut cluster = Cluster::start().await;
     let (_stop, _worker) = cluster.worker(0);

@@ -67,11 +67,6 @@ impl Handle {
         let _ = self.commands.send(command);
     }
 
-    /// For commands from elsewhere. While a clone lives, dropping the handle does not end the executor.
-    pub fn commands(&self) -> mpsc::UnboundedSender<Command> {
-        self.commands.clone()
-    }
-
     /// Whether the process is gone.
     pub fn has_ended(&self) -> bool {
         self.task.is_finished()
