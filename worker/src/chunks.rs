@@ -5,6 +5,7 @@
 
 use crate::error::disk_failure;
 use crate::scratch::Scratch;
+use crate::temporary::TemporaryFile;
 use crate::writer::Writer;
 use bytes::Bytes;
 use std::fs::{self, File};
@@ -24,8 +25,7 @@ pub struct Chunks(Arc<Scratch>);
 pub struct Put {
     digest: Digest,
     path: PathBuf,
-    temporary: PathBuf,
-    writer: Option<Writer>,
+    writer: Writer<TemporaryFile>,
 }
 
 impl Chunks {
@@ -35,12 +35,11 @@ impl Chunks {
     }
 
     /// Begins to take in a chunk that is to have this digest.
-    pub fn begin(&self, digest: Digest) -> Result<Put, Failure> {
+    pub fn begin(&self, digest: Digest) -> Put {
         let path = self.0.chunk(digest);
-        let temporary = durable::temporary_beside(&path).map_err(|e| disk_failure("write", &path, 0, &e))?;
-        let new = temporary.clone();
-        let writer = Writer::start(true, move || File::create_new(new));
-        Ok(Put { digest, path, temporary, writer: Some(writer) })
+        let place = path.clone();
+        let writer = Writer::start(true, move || TemporaryFile::beside(&place));
+        Put { digest, path, writer }
     }
 
     /// A chunk that is here.
@@ -106,32 +105,19 @@ impl Chunks {
 impl Put {
     /// Takes in a piece; false if the disk failed, which `finish` explains.
     pub async fn write(&self, piece: Bytes) -> bool {
-        match &self.writer {
-            Some(writer) => writer.write(vec![piece]).await,
-            None => false,
-        }
+        self.writer.write(vec![piece]).await
     }
 
     /// Verifies what came and makes it durable.
-    pub async fn finish(mut self) -> Result<(), Failure> {
-        let Some(writer) = self.writer.take() else { return Ok(()) };
-        let written = writer.finish().await.map_err(|e| disk_failure("write", &self.path, 0, &e))?;
-        if written.digest != self.digest {
-            let message = format!("chunk {} arrived with digest {}", self.digest, written.digest);
+    pub async fn finish(self) -> Result<(), Failure> {
+        let Put { digest, path, writer } = self;
+        let written = writer.finish().await.map_err(|e| disk_failure("write", &path, 0, &e))?;
+        if written.digest != digest {
+            let message = format!("chunk {digest} arrived with digest {}", written.digest);
             return Err(Failure::new(Code::BadRequest, message));
         }
-        let (temporary, path) = (self.temporary.clone(), self.path.clone());
-        let synced = tokio::task::spawn_blocking(move || {
-            durable::sync_file(&written.file, Durability::Sync)?;
-            durable::rename(&temporary, &path, Durability::Sync)
-        });
-        synced.await.map_err(io::Error::other).flatten().map_err(|e| disk_failure("write", &self.path, 0, &e))
-    }
-}
-
-impl Drop for Put {
-    fn drop(&mut self) {
-        // Gone already if it was renamed.
-        let _ = fs::remove_file(&self.temporary);
+        let place = path.clone();
+        let placed = tokio::task::spawn_blocking(move || written.file.place(&place, Durability::Sync));
+        placed.await.map_err(io::Error::other).flatten().map_err(|e| disk_failure("write", &path, 0, &e))
     }
 }

@@ -29,6 +29,7 @@ mod seen;
 mod serve;
 mod session;
 mod staging;
+mod temporary;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
