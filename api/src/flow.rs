@@ -86,7 +86,7 @@ impl Flow {
     fn source_spec(&self, inputs: Vec<String>, framing: windrow_model::Framing, header: bool) -> SourceSpec {
         self.fingerprint(&inputs.iter().map(String::as_str).collect::<Vec<_>>());
         let inputs = inputs.into_iter().map(|i| self.absolute(&i)).collect();
-        SourceSpec { inputs, framing, decompress: true, header, sample: false }
+        SourceSpec { inputs, framing, header, sample: false }
     }
 
     /// A counter of the job: `let bad = flow.counter("bad lines")`, then `bad.add(1)` in record functions.

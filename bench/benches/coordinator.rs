@@ -176,7 +176,6 @@ fn spec(input: &Path, binary: Digest) -> JobSpec {
     let source = SourceSpec {
         inputs: vec![input.to_str().unwrap().to_string()],
         framing: Framing::Delimiter(b'\n'),
-        decompress: false,
         header: false,
         sample: false,
     };

@@ -11,13 +11,8 @@ const MAPS: u32 = 99_000;
 const REDUCES: u32 = 1_000;
 
 fn plan() -> Plan {
-    let source = SourceSpec {
-        inputs: vec!["/in".into()],
-        framing: Framing::Delimiter(b'\n'),
-        decompress: false,
-        header: false,
-        sample: false,
-    };
+    let source =
+        SourceSpec { inputs: vec!["/in".into()], framing: Framing::Delimiter(b'\n'), header: false, sample: false };
     let edge = Output::Edge {
         partitions: Partitions::Count(REDUCES),
         partitioner: Partitioner::Hash,

@@ -77,7 +77,8 @@ impl Driver {
         };
         active.staging = split.staging.clone();
         let now = self.clock.now();
-        for worker in self.sessions.workers() {
+        // Whoever is lost and still has a session says nothing: its tasks are others' by now.
+        for worker in self.sessions.workers().filter(|w| self.scheduler.worker_address(*w).is_some()) {
             for question in self.checks.ask(now, job, worker, &split) {
                 self.sessions.send(worker, Tell::CheckStaging(question));
             }
@@ -250,10 +251,12 @@ impl Driver {
         });
     }
 
-    /// Who ran what is kept for as many jobs as lists show.
+    /// Who ran what is kept for as many jobs as lists show, and for all that have not ended.
     fn forget_old_runs(&mut self) {
-        while self.ran.len() > crate::driver::PAST_MAX {
-            self.ran.pop_first();
+        while self.ran.len() > crate::driver::PAST_MAX + self.active.len()
+            && let Some(oldest) = self.ran.keys().find(|job| !self.active.contains_key(job)).copied()
+        {
+            self.ran.remove(&oldest);
         }
     }
 }

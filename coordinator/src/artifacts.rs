@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use windrow_failpoint::failpoint;
 use windrow_format::durable::{self, Durability};
@@ -21,6 +22,8 @@ const TEMPORARY: &str = ".new-";
 #[derive(Clone, Debug)]
 pub(crate) struct Artifacts {
     folder: PathBuf,
+    /// Held by whoever tells of an artifact or deletes one: what somebody was told of is not deleted for its old age.
+    ages: Arc<Mutex<()>>,
 }
 
 /// An artifact on its way in; gone without trace unless it is finished.
@@ -32,6 +35,7 @@ pub(crate) struct Upload {
     hasher: blake3::Hasher,
     bytes: u64,
     finished: bool,
+    ages: Arc<Mutex<()>>,
 }
 
 impl Artifacts {
@@ -44,7 +48,7 @@ impl Artifacts {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        Ok(Artifacts { folder })
+        Ok(Artifacts { folder, ages: Arc::default() })
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
@@ -53,6 +57,7 @@ impl Artifacts {
 
     /// Whether this artifact is here; if so, it stays for a while, since whoever asks is about to use it.
     pub fn has(&self, digest: Digest) -> bool {
+        let _ages = lock(&self.ages);
         match File::open(self.path(digest)) {
             Ok(file) => {
                 // If it cannot be noted, it may have to be uploaded again one day.
@@ -73,6 +78,7 @@ impl Artifacts {
             if digest.is_none_or(|digest| used.contains(&digest)) {
                 continue;
             }
+            let _ages = lock(&self.ages);
             let age = entry.metadata()?.modified()?.elapsed().unwrap_or(Duration::ZERO);
             if age >= unused_for {
                 fs::remove_file(entry.path())?;
@@ -96,7 +102,16 @@ impl Artifacts {
         let temporary = self.folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple()));
         let file = File::create_new(&temporary).map_err(|e| failed(&temporary, &e))?;
         let path = self.path(digest);
-        Ok(Upload { file, temporary, path, digest, hasher: blake3::Hasher::new(), bytes: 0, finished: false })
+        Ok(Upload {
+            file,
+            temporary,
+            path,
+            digest,
+            hasher: blake3::Hasher::new(),
+            bytes: 0,
+            finished: false,
+            ages: self.ages.clone(),
+        })
     }
 }
 
@@ -119,10 +134,10 @@ impl Upload {
             let what = format!("the upload of {} has other bytes: their digest is {found}", self.digest);
             return Err(Failure::new(Code::BadRequest, what));
         }
-        failpoint!("artifact.sync")
-            .and_then(|()| durable::sync_file(&self.file, Durability::Sync))
-            .and_then(|()| durable::rename(&self.temporary, &self.path, Durability::Sync))
-            .map_err(|e| failed(&self.path, &e))?;
+        let synced = failpoint!("artifact.sync").and_then(|()| durable::sync_file(&self.file, Durability::Sync));
+        synced.map_err(|e| failed(&self.path, &e))?;
+        let _ages = lock(&self.ages);
+        durable::rename(&self.temporary, &self.path, Durability::Sync).map_err(|e| failed(&self.path, &e))?;
         self.finished = true;
         Ok(())
     }
@@ -134,6 +149,10 @@ impl Drop for Upload {
             let _ = fs::remove_file(&self.temporary);
         }
     }
+}
+
+fn lock(ages: &Mutex<()>) -> MutexGuard<'_, ()> {
+    ages.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(path: &Path, e: &io::Error) -> Failure {
@@ -171,6 +190,24 @@ mod tests {
         under_way.write(b" way").unwrap();
         under_way.finish().unwrap();
         assert_eq!(artifacts.collect(&BTreeSet::new(), Duration::ZERO).unwrap(), 4);
+    }
+
+    #[test]
+    fn what_somebody_was_told_of_is_not_deleted_for_its_old_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(dir.path().to_path_buf()).unwrap();
+        let digest = Digest::of(b"binary");
+        let hour = Duration::from_secs(3600);
+        for _ in 0..500 {
+            let file = File::create(artifacts.path(digest)).unwrap();
+            file.set_modified(SystemTime::now() - 2 * hour).unwrap();
+            let told = std::thread::scope(|scope| {
+                let told = scope.spawn(|| artifacts.has(digest));
+                artifacts.collect(&BTreeSet::new(), hour).unwrap();
+                told.join().unwrap()
+            });
+            assert!(!told || artifacts.path(digest).exists());
+        }
     }
 
     #[test]

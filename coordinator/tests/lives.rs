@@ -2,7 +2,9 @@
 
 mod support;
 
+use std::time::Duration;
 use support::*;
+use tokio_stream::StreamExt;
 use windrow_coordinator::Config;
 use windrow_model::*;
 use windrow_net::{Access, Token, clients, connect};
@@ -274,6 +276,35 @@ async fn a_drained_worker_gets_nothing_new_and_leaves_at_once() {
     client.until_workers(|w| w[0].state == WorkerState::Lost).await;
     let unknown = v1::DrainWorkerRequest { id: Some(WorkerId::from_bytes([9; 16]).into()) };
     assert_eq!(failure(client.0.drain_worker(unknown).await.unwrap_err()).code, Code::WorkerNotFound);
+    coordinator.stop().await;
+}
+
+/// At whatever moment of its registration a worker vanishes: nobody waits for what it would say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_vanishes_while_it_registers_is_not_asked_about_jobs() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    for n in 2..=120 {
+        let inventory = v1::Inventory { last: true, ..Default::default() };
+        let said = [Say::Register(register(n, 1)), Say::Inventory(inventory)];
+        let said = said.map(|message| v1::FromWorker { message: Some(message) });
+        let (url, link) = coordinator.link().await;
+        let access = Access { token: Token::parse(TOKEN), ca: None };
+        let mut session = clients::session(connect::channel(&url, &access).await.unwrap());
+        let saying = tokio_stream::iter(said).chain(tokio_stream::pending());
+        let registering = tokio::spawn(async move { session.connect(saying).await.map(drop) });
+        tokio::time::sleep(Duration::from_micros(u64::from(n) * 20)).await;
+        link.abort();
+        let _ = registering.await;
+    }
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    client.until_workers(|all| all.iter().filter(|w| w.state == WorkerState::Live).count() == 1).await;
+    client.upload(b"binary").await;
+    let spec = place.spec(1);
+    client.submit(&spec).await.unwrap();
+    worker.work_until_dropped(spec.id).await;
+    assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
     coordinator.stop().await;
 }
 

@@ -65,7 +65,6 @@ fn spec() -> JobSpec {
     let source = SourceSpec {
         inputs: vec!["/data/in".into()],
         framing: Framing::Delimiter(b'\n'),
-        decompress: true,
         header: false,
         sample: false,
     };

@@ -3,7 +3,7 @@
 //! The table's accumulator is the first and the last of a key's values; each value says which is the next, so they keep their order.
 
 use crate::combine::arena::Arena;
-use crate::combine::slots::{Key, Slot, Slots};
+use crate::combine::slots::{Key, SLOTS_MAX, Slot, Slots};
 use crate::error::{EngineError, Result};
 use crate::memory::{Claim, Share};
 use crate::region::{self, Region};
@@ -37,8 +37,12 @@ pub struct Lookup {
 pub struct Probe<'k>(Key<'k>);
 
 impl Lookup {
-    /// Memory for so many pairs of so many bytes, if the task is given that much.
+    /// Memory for so many pairs of so many bytes, if the task is given that much, and if they are not more than a table can name.
     pub fn claim(share: &Share, pairs: u64, bytes: u64) -> Option<Claim> {
+        let most = u64::from(NONE);
+        if pairs >= most || Self::words(pairs, bytes) >= most || Self::slots(pairs) > SLOTS_MAX {
+            return None;
+        }
         let mut claim = share.input();
         claim.stay();
         let cost = usize::try_from(Self::cost(pairs, bytes)).ok()?;
@@ -176,6 +180,10 @@ mod tests {
             Lookup::build(open_concat(segments.clone()).unwrap(), told, claim, Path::new("/"), &|| Ok(()))
         };
         assert!(Lookup::claim(&share, s.records, 1 << 20).is_none());
+        // More than can be named is not begun with, whatever memory there is.
+        let boundless = Share::alone(1 << 50, 1);
+        let claims = [(1_000, 1 << 34), (1_000, 1 << 35), (1 << 33, 1 << 20), (u64::MAX, 0)];
+        assert_eq!(claims.map(|(n, bytes)| Lookup::claim(&boundless, n, bytes).is_some()), [true, false, false, false]);
         let lookup = build((s.records, s.raw_length)).unwrap();
         for (k, values) in &expected {
             let first = lookup.find(lookup.probe(k)).unwrap();

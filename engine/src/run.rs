@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use windrow_failpoint::failpoint;
 use windrow_format::codec::Codec;
-use windrow_format::quota;
+use windrow_format::{names, quota};
 
 /// Most files of runs or segments that are merged at once: what mappings and a read-ahead each still cost little for.
 pub const FAN_IN_MAX: usize = 512;
@@ -30,7 +30,7 @@ const FILES_MAX: usize = 8;
 /// A path in `folder` that no other run of this process has had.
 pub fn unique_path(folder: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    folder.join(format!("run-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed)))
+    folder.join(names::run_file(std::process::id(), NEXT.fetch_add(1, Relaxed)))
 }
 
 /// What happens to a merged stream on its way to a file: copied, or folded.

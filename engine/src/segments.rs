@@ -11,6 +11,7 @@ use crate::merge::{At, Cursor, Merge};
 use crate::run::{FAN_IN_MAX, MappedCursor, RunFile};
 use crate::sorter::{Block, Claimed, Sorted, Sorter};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windrow_format::block::{FormatError, Identity};
@@ -174,6 +175,18 @@ fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, claim: &mut Claim) -
     passes.finish()
 }
 
+/// A file that was there when this task was told of it. If it is not now, it is the segment that is lost, and not this task's fault.
+fn open_file(index: Option<usize>, path: &Path) -> Result<Arc<MappedFile>> {
+    let gone = |e: &io::Error| {
+        matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory)
+    };
+    let opened = MappedFile::open(path).map_err(|e| match e {
+        EngineError::Io { source, .. } if gone(&source) => Input::error(index, path, FormatError::Gone(source)),
+        other => other,
+    });
+    opened.map(Arc::new)
+}
+
 /// Mapped files, each once.
 #[derive(Default)]
 struct Files {
@@ -195,7 +208,7 @@ impl Files {
             (Some(resident), _) => resident,
             (None, Some(file)) => file.clone(),
             (None, None) => {
-                let file = Arc::new(MappedFile::open(&path)?);
+                let file = open_file(index, &path)?;
                 self.open.insert(path.clone(), file.clone());
                 file
             }
@@ -318,7 +331,7 @@ impl Concat {
                 (Some(resident), _) => resident,
                 (None, Some((path, file))) if *path == segment.path => file.clone(),
                 (None, _) => {
-                    let file = Arc::new(MappedFile::open(&segment.path)?);
+                    let file = open_file(Some(index), &segment.path)?;
                     self.file = Some((segment.path.clone(), file.clone()));
                     file
                 }

@@ -323,9 +323,9 @@ fn more_segments_than_files_may_be_merged_at_once() {
 }
 
 #[test]
-fn a_damaged_segment_is_named_by_its_place_in_the_list() {
+fn a_segment_that_is_damaged_or_gone_is_named_by_its_place_in_the_list() {
     let folder = tempfile::tempdir().unwrap();
-    for ascending in [true, false] {
+    for (ascending, gone) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut segments = Vec::new();
         for i in 0..5u32 {
             let mut spec = spec(folder.path(), Partitioning::Fixed(0), Codec::Lz4, 1 << 20);
@@ -335,7 +335,9 @@ fn a_damaged_segment_is_named_by_its_place_in_the_list() {
                 edge.push(&if ascending { n } else { !n }.to_be_bytes(), b"value").unwrap();
             }
             let result = edge.finish().unwrap();
-            if i == 3 {
+            if i == 3 && gone {
+                std::fs::remove_file(&spec.file).unwrap();
+            } else if i == 3 {
                 let mut bytes = std::fs::read(&spec.file).unwrap();
                 let last = result.segments[0].length as usize - 10;
                 bytes[last] ^= 1;

@@ -41,6 +41,9 @@ pub enum FormatError {
     /// The bytes are no such file or block.
     #[error("{0}")]
     Malformed(&'static str),
+    /// The file is gone, or closed to us: whoever made it makes it again.
+    #[error("the file cannot be had any more: {0}")]
+    Gone(std::io::Error),
     /// A newer binary wrote this.
     #[error("the format version is {found}, this binary reads {VERSION}")]
     Version { found: u8 },

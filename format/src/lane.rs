@@ -108,12 +108,6 @@ impl Lane {
         Lane { digest: RecordDigest::new(any_order), ..Lane::default() }
     }
 
-    /// Bytes of records in the open block.
-    #[inline]
-    pub fn open_bytes(&self) -> usize {
-        self.end.saturating_sub(HEADER_BYTES)
-    }
-
     /// Bytes of memory that it holds.
     #[inline]
     pub fn memory(&self) -> usize {

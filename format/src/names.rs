@@ -12,8 +12,6 @@ use windrow_model::{AttemptId, Digest, JobId};
 pub const SUCCESS: &str = "_SUCCESS";
 /// In a staging folder: random text that tells whether two machines see the same folder.
 pub const NONCE: &str = "nonce";
-/// What an executor wrote to stdout and stderr.
-pub const EXECUTOR_LOG: &str = "executor.log";
 
 const PART: &str = "part-";
 const STAGING: &str = ".windrow-";
@@ -59,11 +57,6 @@ pub fn trash_folder(output: &Path, job: JobId) -> PathBuf {
 /// Whose staging folder this name is.
 pub fn parse_staging(name: &OsStr) -> Option<JobId> {
     parse_hidden(name, STAGING)
-}
-
-/// Whose trash this name is.
-pub fn parse_trash(name: &OsStr) -> Option<JobId> {
-    parse_hidden(name, TRASH)
 }
 
 fn beside(output: &Path, infix: &str, job: JobId) -> PathBuf {
@@ -121,34 +114,14 @@ pub fn edge_file(output: u32) -> String {
     format!("edge-{output}")
 }
 
-/// Output number of a shuffle file's name.
-pub fn parse_edge_file(name: &str) -> Option<u32> {
-    numbered(name, "edge-")
+/// In an attempt's folder: the part file for a sink of the plan, of which a task has at most one.
+pub fn sink_file(sink: u32) -> String {
+    format!("sink-{sink}")
 }
 
-/// In an attempt's folder: the part file of its output number `output`.
-pub fn sink_file(output: u32) -> String {
-    format!("sink-{output}")
-}
-
-/// Output number of a part file's scratch name.
-pub fn parse_sink_file(name: &str) -> Option<u32> {
-    numbered(name, "sink-")
-}
-
-/// In an attempt's folder: the segments that were fetched for its input number `input`.
-pub fn input_file(input: u32) -> String {
-    format!("input-{input}")
-}
-
-/// In an attempt's folder: sorted run number `run`.
-pub fn run_file(run: u32) -> String {
-    format!("run-{run}")
-}
-
-fn numbered(name: &str, prefix: &str) -> Option<u32> {
-    let number: u32 = name.strip_prefix(prefix)?.parse().ok()?;
-    (format!("{prefix}{number}") == name).then_some(number)
+/// In a folder for what does not fit into memory: a file of the sorted run with this number in this process.
+pub fn run_file(process: u32, run: u64) -> String {
+    format!("run-{process}-{run}")
 }
 
 #[cfg(test)]
@@ -177,7 +150,7 @@ mod tests {
         assert_eq!(staging, Path::new(&format!("/data/.out.windrow-{}", job())));
         assert_eq!(parse_staging(staging.file_name().unwrap()), Some(job()));
         let trash = trash_folder(Path::new("/data/out"), job());
-        assert_eq!(parse_trash(trash.file_name().unwrap()), Some(job()));
+        assert_eq!(trash, Path::new(&format!("/data/.out.windrow-trash-{}", job())));
         assert_eq!(parse_staging(trash.file_name().unwrap()), None);
         assert_eq!(parse_staging(OsStr::new(".bashrc")), None);
     }
@@ -197,12 +170,5 @@ mod tests {
         assert!(is_temporary(&temporary(OsStr::new("part-00000"), 0xabc)));
         assert!(!is_temporary(OsStr::new("part-00000")));
         assert!(!is_temporary(OsStr::new(".x.tmp-12")));
-    }
-
-    #[test]
-    fn scratch_names_read_back() {
-        assert_eq!(parse_edge_file(&edge_file(4)), Some(4));
-        assert_eq!(parse_sink_file(&sink_file(4)), Some(4));
-        assert_eq!(parse_sink_file("sink-+4"), None);
     }
 }

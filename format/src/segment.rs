@@ -115,12 +115,6 @@ impl SegmentCursor {
         let source = if self.decompressed { &self.own[..] } else { segment };
         source[self.key..self.at].split_at(self.key_length)
     }
-
-    /// The current record's key.
-    #[inline]
-    pub fn key<'a>(&'a self, segment: &'a [u8]) -> &'a [u8] {
-        self.record(segment).0
-    }
 }
 
 /// The blocks of a segment, each verified.

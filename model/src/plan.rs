@@ -92,11 +92,10 @@ impl FromStr for Framing {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceSpec {
-    /// What the user named: files, folders, globs, `windrow://NAME`. Made absolute once, at submit.
+    /// What the user named: files, folders, globs, `windrow://NAME`. Made absolute once, at submit. `.gz`, `.zst` and `.bz2`
+    /// files are decompressed, and never cut.
     pub inputs: Vec<String>,
     pub framing: Framing,
-    /// `.gz`, `.zst` and `.bz2` files are decompressed (and then never cut).
-    pub decompress: bool,
     /// Bytes of header at the start of every file that belong to no record are found by the reader, not here; this
     /// says that the reader needs the start of the file to read any chunk of it (a CSV header).
     pub header: bool,

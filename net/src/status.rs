@@ -10,10 +10,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use tonic::{Code as Grpc, Status};
 use windrow_model::{Code, Failure, RecordPlace};
 
-/// Bytes of each text that are kept. Three of them, as JSON and then base64, fit into the limit for headers.
+/// Bytes of each text that are kept, or less if there are characters in it that take more as JSON.
 const MESSAGE_BYTES: usize = 4 << 10;
 const EXCERPT_BYTES: usize = 1 << 10;
 const STDERR_BYTES: usize = 8 << 10;
+/// Bytes of all together, as JSON. As base64 they fit into the limit for headers, beside the summary.
+const DETAILS_BYTES_MAX: usize = 40 << 10;
 /// gRPC's own message is for tools that do not read details.
 const SUMMARY_BYTES: usize = 512;
 
@@ -35,19 +37,26 @@ struct Place {
 
 /// The status that tells a caller of this failure.
 pub fn to_status(failure: &Failure) -> Status {
+    // What a crashed program leaves may be anything: a byte of zero takes six as JSON. Then less of it is told.
+    let json = (0..8).map(|halvings| details(failure, halvings)).find(|json| json.len() <= DETAILS_BYTES_MAX);
+    let json = json.unwrap_or_default();
+    let summary = format!("{}: {}", failure.code, head(&failure.message, SUMMARY_BYTES));
+    Status::with_details(grpc_code(failure.code), summary, json.into())
+}
+
+/// As JSON, with texts of a half of a half … of what is kept otherwise.
+fn details(failure: &Failure, halvings: u32) -> Vec<u8> {
     let details = Details {
         code: failure.code.as_str().to_string(),
-        message: head(&failure.message, MESSAGE_BYTES).to_string(),
+        message: head(&failure.message, MESSAGE_BYTES >> halvings).to_string(),
         place: failure.place.as_ref().map(|p| Place {
             file: p.file.as_os_str().as_bytes().to_vec(),
             offset: p.offset,
-            excerpt: head(&p.excerpt, EXCERPT_BYTES).to_string(),
+            excerpt: head(&p.excerpt, EXCERPT_BYTES >> halvings).to_string(),
         }),
-        stderr_tail: tail(&failure.stderr_tail, STDERR_BYTES).to_string(),
+        stderr_tail: tail(&failure.stderr_tail, STDERR_BYTES >> halvings).to_string(),
     };
-    let json = serde_json::to_vec(&details).unwrap_or_default();
-    let summary = format!("{}: {}", failure.code, head(&failure.message, SUMMARY_BYTES));
-    Status::with_details(grpc_code(failure.code), summary, json.into())
+    serde_json::to_vec(&details).unwrap_or_default()
 }
 
 /// The failure that a status tells of; one that no Windrow program made is named by what gRPC says.
@@ -148,6 +157,24 @@ mod tests {
         let arrived = from_status(&status);
         assert!(arrived.message.starts_with("éé"));
         assert!(arrived.stderr_tail.ends_with("the end"));
+    }
+
+    #[test]
+    fn a_failure_of_any_bytes_fits_into_the_trailers() {
+        for text in ["\0", "\u{1b}", "\"", "\\", "é", "\u{fffd}", "x"] {
+            let mut failure = Failure::new(Code::ExecutorCrashed, text.repeat(100_000)).at(RecordPlace {
+                file: OsString::from_vec(vec![b'\xff'; 4096]).into(),
+                offset: u64::MAX,
+                excerpt: text.repeat(100_000),
+            });
+            failure.stderr_tail = text.repeat(100_000);
+            let headers = to_status(&failure).into_http::<()>();
+            let bytes: usize = headers.headers().iter().map(|(k, v)| k.as_str().len() + v.len() + 32).sum();
+            assert!(bytes < crate::HEADER_BYTES_MAX as usize, "{text:?}: {bytes}");
+            let arrived = from_status(&to_status(&failure));
+            assert_eq!((arrived.code, arrived.place.unwrap().offset), (Code::ExecutorCrashed, u64::MAX));
+            assert!(arrived.stderr_tail.len() > 500 && arrived.message.len() > 500, "{text:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,6 @@ fn plan() -> Plan {
     let source = SourceSpec {
         inputs: vec!["/data/in".into(), "windrow://set".into()],
         framing: Framing::Delimiter(b'\n'),
-        decompress: true,
         header: false,
         sample: true,
     };

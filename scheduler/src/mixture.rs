@@ -14,7 +14,8 @@ use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::TaskState;
 use windrow_model::{
-    AttemptId, Code, Failure, Input, InputDigest, JobId, JobState, OutputReport, TaskId, WorkerId, output_digest,
+    AttemptId, Code, Failure, Input, InputDigest, JobId, JobState, OutputReport, TaskId, TaskInput, WorkerId,
+    input_digest, output_digest,
 };
 
 /// A task that has read what is not there any more.
@@ -38,6 +39,11 @@ impl Job {
         if producers.is_empty() || !producers.iter().all(whole) {
             return None;
         }
+        if let Some((digest, reopened)) = self.stages[s].tasks[t].told
+            && reopened == self.inputs_reopened(s)
+        {
+            return Some(digest);
+        }
         self.index_inputs(s);
         let mut digest = InputDigest::default();
         for input in &self.spec.plan.stages[s].inputs {
@@ -51,6 +57,19 @@ impl Job {
             }
         }
         Some(digest.get())
+    }
+
+    /// A task's attempt is told to read this. Kept, so that nobody has to go through all of it again when it reports.
+    pub fn note_told(&mut self, s: usize, t: usize, inputs: &[TaskInput]) {
+        if !self.stages[s].links.producers.is_empty() {
+            let digest = input_digest(inputs, |stage| self.stages[stage.0 as usize].deterministic);
+            self.stages[s].tasks[t].told = Some((digest, self.inputs_reopened(s)));
+        }
+    }
+
+    /// Grows whenever what a stage reads is made anew.
+    fn inputs_reopened(&self, s: usize) -> u64 {
+        self.stages[s].links.producers.iter().map(|p| self.stages[*p].reopened).sum()
     }
 
     /// What a task made differs from what an earlier attempt of it had made: both digests.

@@ -48,6 +48,8 @@ pub(crate) struct Stage {
     pub bytes_total: u64,
     /// What its finished attempts took.
     pub durations: Durations,
+    /// How often it was done and had to be opened again: what readers get is the same as long as this is.
+    pub reopened: u64,
     /// For each output, who holds which segment: made when a reader first needs it.
     pub index: Vec<Option<PortIndex>>,
 }
@@ -86,6 +88,7 @@ impl Stage {
             failed: 0,
             bytes_done: 0,
             durations: Durations::default(),
+            reopened: 0,
             index: outputs.iter().map(|_| None).collect(),
             outputs,
         }
@@ -276,6 +279,7 @@ impl Job {
         stage.tasks[t].complaints = 0;
         stage.tasks[t].skipped = false;
         if was_done {
+            stage.reopened += 1;
             stage.index.fill_with(|| None);
             self.stages_done -= 1;
             for i in 0..self.stages[s].links.readers.len() {

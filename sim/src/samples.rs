@@ -36,7 +36,6 @@ pub fn source() -> Input {
     Input::Source(SourceSpec {
         inputs: vec!["/in".into()],
         framing: Framing::Delimiter(b'\n'),
-        decompress: false,
         header: false,
         sample: false,
     })

@@ -5,17 +5,18 @@
 
 use crate::error::{Result, StoreError};
 use crate::list;
-use std::ffi::OsString;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use windrow_format::manifest;
+use windrow_format::{manifest, names};
 use windrow_model::Code;
 
 /// Links in a row before a path counts as a loop, as in the kernel.
 const LINKS_MAX: u32 = 40;
 
-/// Refuses an output that exists (with `overwrite`: one that is neither empty nor a Windrow output), that lies in or
+/// Refuses an output that exists (with `overwrite`: one that is neither empty nor a Windrow output and nothing else), that lies in or
 /// is one of `inputs` (as the user named them), or that holds one of them.
 pub fn check_output(path: &Path, overwrite: bool, inputs: &[String]) -> Result<()> {
     let output = canonical_output(path)?;
@@ -65,14 +66,25 @@ pub(crate) fn check_free(path: &Path, overwrite: bool) -> Result<()> {
         Ok(meta) if !meta.is_dir() => return not_ours("not a folder"),
         Ok(_) => {}
     }
-    let first = fs::read_dir(&bare).and_then(|mut d| d.next().transpose());
-    if first.map_err(|e| StoreError::output(path, "cannot look into it", &e))?.is_none() {
+    let cannot_look = |e: io::Error| StoreError::output(path, "cannot look into it", &e);
+    let mut entries = fs::read_dir(&bare).map_err(cannot_look)?.peekable();
+    if entries.peek().is_none() {
         return Ok(());
     }
-    match manifest::read(&bare) {
-        Ok(_) => Ok(()),
-        Err(e) => not_ours(&format!("it holds something that is no Windrow output ({e})")),
+    let manifest = match manifest::read(&bare) {
+        Ok(manifest) => manifest,
+        Err(e) => return not_ours(&format!("it holds something that is no Windrow output ({e})")),
+    };
+    // Whatever somebody has put beside the parts would go with them.
+    let mut ours: BTreeSet<&OsStr> = manifest.parts.iter().map(|part| OsStr::new(part.name.as_str())).collect();
+    ours.extend([names::SUCCESS, names::BAD_RECORDS].map(OsStr::new));
+    for entry in entries {
+        let name = entry.map_err(cannot_look)?.file_name();
+        if !ours.contains(&*name) && !names::is_temporary(&name) {
+            return not_ours(&format!("`{}` in it is not of the Windrow output there", name.display()));
+        }
     }
+    Ok(())
 }
 
 /// One name for one output: absolute, through every symbolic link and `..`, also where nothing exists yet. Two jobs

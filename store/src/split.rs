@@ -76,7 +76,7 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions) ->
 /// A compressed file is never cut; records of fixed size must fill their file.
 fn framing_of(source: &SourceSpec, file: &InputFile) -> Result<Framing> {
     // A chunk of a dataset was cut when it was put.
-    if (source.decompress && file.compressed) || file.content.is_some() {
+    if file.compressed || file.content.is_some() {
         return Ok(Framing::Whole);
     }
     match source.framing {

@@ -272,13 +272,22 @@ fn whatever_exists_is_refused_at_submit() {
     fs::create_dir(place.path("spark")).unwrap();
     fs::write(place.path("spark/_SUCCESS"), "").unwrap();
     place.publish(&place.path("ours"), 1, &["a"], false).unwrap();
+    for more in ["notes", "part-00001", ".hidden", "sub"] {
+        let output = place.path(&format!("ours-{more}"));
+        place.publish(&output, 1, &["a"], false).unwrap();
+        match more {
+            "sub" => fs::create_dir(output.join(more)).unwrap(),
+            _ => fs::write(output.join(more), "").unwrap(),
+        }
+    }
     symlink("nowhere", place.path("dangling")).unwrap();
     symlink("ours", place.path("link")).unwrap();
     symlink("self", place.path("self")).unwrap();
     for name in ["file", "empty", "full", "spark", "ours", "dangling", "link", "dangling/", "full/"] {
         assert_eq!(code(check_output(&place.path(name), false, &[])), Code::OutputExists, "{name}");
     }
-    for name in ["file", "full", "spark", "dangling"] {
+    let with_more = ["ours-notes", "ours-part-00001", "ours-.hidden", "ours-sub"];
+    for name in ["file", "full", "spark", "dangling"].into_iter().chain(with_more) {
         assert_eq!(code(check_output(&place.path(name), true, &[])), Code::OutputNotOurs, "{name}");
     }
     for name in ["empty", "ours", "link", "new", "new/deeper"] {

@@ -7,7 +7,7 @@ use windrow_model::{Chunk, Code, Framing, SourceSpec};
 use windrow_store::{InputFile, SplitOptions, list_inputs, split};
 
 fn source(framing: Framing) -> SourceSpec {
-    SourceSpec { inputs: Vec::new(), framing, decompress: true, header: false, sample: false }
+    SourceSpec { inputs: Vec::new(), framing, header: false, sample: false }
 }
 
 const LINES: Framing = Framing::Delimiter(b'\n');
@@ -71,13 +71,11 @@ fn no_bytes_give_no_chunks() {
 }
 
 #[test]
-fn compressed_files_are_never_cut_unless_they_are_read_as_they_are() {
+fn compressed_files_are_never_cut() {
     let (_dir, files) = files(&[(b"x\ny\nz\n", true)]);
     let chunks = split(&source(LINES), &files, SplitOptions { parts: Some(3), ..exact(1) }).unwrap();
     assert_eq!(lengths(&chunks), [vec![6]]);
     assert_eq!(chunks[0].part, 0);
-    let raw = SourceSpec { decompress: false, ..source(LINES) };
-    assert_eq!(split(&raw, &files, exact(1)).unwrap().len(), 3);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Jobs that misbehave, and one that waits to be told to go on: what tests of failures run.
+//! Jobs that misbehave, one that waits to be told to go on, and one with several outputs: what no example is.
 
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
@@ -156,6 +156,35 @@ impl Job for Gate {
     }
 }
 
+/// Writes lines with a word that is looked for, counts the words of the others, and counts those again by their number.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Several {
+    word: String,
+    #[arg(required = true)]
+    input: Vec<String>,
+    #[arg(long)]
+    found: String,
+    #[arg(long)]
+    output: String,
+    #[arg(long)]
+    numbers: String,
+}
+
+impl Job for Several {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        let all = flow.read(lines(&self.input));
+        let word = self.word.clone();
+        let has = move |line: &str| line.split_ascii_whitespace().any(|w| w == word);
+        all.filter(has.clone()).write(text(&self.found))?;
+        let words = all
+            .filter(move |line| !has(line))
+            .map(|line, out| line.split_ascii_whitespace().for_each(|word| out.emit(word, 1u64)))
+            .combine(Sum);
+        words.write(tsv(&self.output))?;
+        words.map(|(_, n), out| out.emit(n, 1u64)).combine(Sum).write(tsv(&self.numbers))
+    }
+}
+
 /// Gives each word a number at random; whoever reduces a word that begins with `gate` waits there. Not what a job should do.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Random {
@@ -261,5 +290,6 @@ fn pass(gate: &Path, word: &str) -> Result<()> {
 }
 
 fn main() -> std::process::ExitCode {
-    windrow::Program::new().job::<Bad>("bad").job::<Json>("json").job::<Gate>("gate").job::<Random>("random").run()
+    let program = windrow::Program::new().job::<Bad>("bad").job::<Json>("json").job::<Gate>("gate");
+    program.job::<Random>("random").job::<Several>("several").run()
 }

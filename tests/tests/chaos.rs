@@ -159,7 +159,8 @@ impl Broken {
     }
 }
 
-/// One bit of one finished shuffle file flips, as a bad disk would have it: whoever has opened the file has the old bytes.
+/// A finished shuffle file goes, or ends too early, or one bit of it flips, as a bad disk would have it: whoever has opened the file
+/// has the old bytes.
 fn damage_a_file(folder: &Path, random: &mut Random) -> bool {
     let finished = Command::new("find").arg(folder.join("jobs")).args(["-name", "report"]).output();
     let finished = String::from_utf8(finished.unwrap().stdout).unwrap();
@@ -172,8 +173,12 @@ fn damage_a_file(folder: &Path, random: &mut Random) -> bool {
         return false;
     };
     let at = random.below(bytes.len().max(1) as u64) as usize;
-    let Some(byte) = bytes.get_mut(at) else { return false };
-    *byte ^= 1 << random.below(8);
+    match (random.below(4), bytes.get_mut(at)) {
+        (0, _) => return std::fs::remove_file(&edge).is_ok(),
+        (1, _) => bytes.truncate(at),
+        (_, Some(byte)) => *byte ^= 1 << random.below(8),
+        (_, None) => return false,
+    }
     let damaged = edge.with_extension("damaged");
     let replaced = std::fs::write(&damaged, bytes).is_ok() && edge.exists() && std::fs::rename(&damaged, &edge).is_ok();
     if !replaced {

@@ -67,6 +67,41 @@ fn what_was_put_is_listed_comes_back_and_goes() {
 }
 
 #[test]
+fn a_job_has_several_outputs_of_several_kinds() {
+    let folder = folder();
+    let text = corpus::text(41, 60_000);
+    let word = text.split_ascii_whitespace().next().unwrap();
+    write(folder.path(), "in", &text);
+    let cluster = Cluster::start(2, 2);
+    let outputs = ["found", "words", "numbers"];
+    // In one process; in folders; the one in the middle in a dataset, which is fetched then.
+    for (run, middle) in [("here-", "here-words"), ("there-", "there-words"), ("data-", "windrow://words")] {
+        let mut args = vec!["several".to_string(), word.into(), "in".into(), "--chunk-size".into(), "5kB".into()];
+        args.extend(["--partitions".into(), "3".into(), "--output".into(), middle.into()]);
+        args.extend(["--found".into(), format!("{run}found"), "--numbers".into(), format!("{run}numbers")]);
+        match run {
+            "here-" => local(folder.path(), "hostile", &args).ok(),
+            _ => cluster.job(folder.path(), "hostile", &args).ok(),
+        };
+    }
+    let of = |name: String| parts(&folder.path().join(name));
+    for output in outputs {
+        let here = of(format!("here-{output}"));
+        assert!(here.values().any(|part| !part.is_empty()), "{output}");
+        assert!(here == of(format!("there-{output}")), "{output}");
+        match output {
+            "words" => {
+                data(&cluster, folder.path(), &["get", "words", "got"]).ok();
+                let all: Vec<u8> = here.into_values().flatten().collect();
+                assert!(std::fs::read(folder.path().join("got")).unwrap() == all);
+            }
+            _ => assert!(here == of(format!("data-{output}")), "{output}"),
+        }
+    }
+    cluster.stop();
+}
+
+#[test]
 fn other_framings_come_back_as_they_were() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);

@@ -128,10 +128,10 @@ pub enum Action {
     Serve(AttemptId),
     /// Delete all files of the attempt; peers get nothing from it any more.
     Remove(AttemptId),
-    /// Place these sink parts into the output's staging folder; answered by `Published` or `PublishFailed`.
+    /// Place the parts for these sinks into their staging folders; answered by `Published` or `PublishFailed`.
     Publish {
         attempt: AttemptId,
-        sinks: Vec<(u32, u32)>,
+        sinks: Vec<u32>,
     },
     /// End the job's executor (`at_once`: by force) and delete all its files.
     DropJob {
@@ -496,13 +496,11 @@ impl Attempts {
         match a.state {
             State::Published => out.push(Action::Report(Report::Published(id))),
             State::Done => {
-                let sinks: Vec<_> = (0u32..)
-                    .zip(&a.task.outputs)
-                    .filter_map(|(i, output)| match output {
-                        TaskOutput::Sink { sink } => Some((i, *sink)),
-                        _ => None,
-                    })
-                    .collect();
+                let sinks = a.task.outputs.iter().filter_map(|output| match output {
+                    TaskOutput::Sink { sink } => Some(*sink),
+                    TaskOutput::Edge { .. } | TaskOutput::Broadcast => None,
+                });
+                let sinks: Vec<u32> = sinks.collect();
                 if sinks.is_empty() {
                     a.state = State::Published;
                     out.push(Action::Report(Report::Published(id)));

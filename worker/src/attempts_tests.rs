@@ -75,7 +75,7 @@ fn an_attempt_goes_from_assigned_to_published() {
         TaskReport { outputs: vec![OutputReport::Edge(vec![]), OutputReport::Sink(part)], ..Default::default() };
     let expected = [Action::Serve(id), Action::Report(Report::Done(id, report.clone())), Action::RemoveInputs(id)];
     assert_eq!(a.step(Event::TaskDone { generation: 1, attempt: id, report }), expected);
-    assert_eq!(a.step(Event::Granted(id)), [Action::Publish { attempt: id, sinks: vec![(1, 4)] }]);
+    assert_eq!(a.step(Event::Granted(id)), [Action::Publish { attempt: id, sinks: vec![4] }]);
     assert_eq!(a.step(Event::Granted(id)), [], "it is being published already");
     assert_eq!(a.step(Event::Published(id)), [Action::Report(Report::Published(id))]);
     assert_eq!(a.step(Event::Granted(id)), [Action::Report(Report::Published(id))], "the answer may have been lost");

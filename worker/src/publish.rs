@@ -32,20 +32,20 @@ pub fn check_setup(staging: &[StagingFolder]) -> Result<(), Failure> {
     asked.into_iter().try_for_each(|s| Ok(check_nonce(&s.path, &s.nonce)?))
 }
 
-/// Places each sink part (output number, sink number) of the attempt: into a staging folder, or among the chunks of datasets,
-/// which are the answer. May be repeated.
+/// Places the attempt's part for each of these sinks: into a staging folder, or among the chunks of datasets, which are the
+/// answer. May be repeated.
 pub fn publish(
     attempt: AttemptId,
     folder: &AttemptFolder,
-    sinks: &[(u32, u32)],
+    sinks: &[u32],
     staging: &[StagingFolder],
     dataset_sinks: &[u32],
     chunks: &Chunks,
 ) -> Result<Vec<v1::PublishedChunk>, Failure> {
     let mut kept = Vec::new();
-    for (output, sink) in sinks {
+    for sink in sinks {
         if dataset_sinks.contains(sink) {
-            let chunk = chunks.keep(&folder.sink(*output))?;
+            let chunk = chunks.keep(&folder.sink(*sink))?;
             kept.extend(chunk.map(|(digest, length)| v1::PublishedChunk {
                 sink: *sink,
                 digest: Some(digest.into()),
@@ -59,7 +59,7 @@ pub fn publish(
                 format!("the setup of {} has no staging folder for sink {sink}", attempt.task.job),
             )
         })?;
-        let source = folder.sink(*output);
+        let source = folder.sink(*sink);
         place_part(&target.path, &attempt, &target.suffix, &source, Durability::Sync)?;
     }
     Ok(kept)
@@ -90,16 +90,16 @@ mod tests {
         let files = scratch.attempt(&id);
         let chunks = Chunks::new(Arc::new(Scratch::open(&folder.path().join("other")).unwrap()));
         fs::create_dir_all(files.outputs()).unwrap();
-        fs::write(files.sink(0), "for b").unwrap();
-        fs::write(files.sink(2), "for a").unwrap();
+        fs::write(files.sink(1), "for b").unwrap();
+        fs::write(files.sink(0), "for a").unwrap();
         for _ in 0..2 {
-            publish(id, &files, &[(0, 1), (2, 0)], &staging, &[], &chunks).unwrap();
+            publish(id, &files, &[1, 0], &staging, &[], &chunks).unwrap();
         }
         let part = windrow_format::names::attempt_part(&id, ".tsv");
         for (sink, text) in [("a", "for a"), ("b", "for b")] {
             assert_eq!(fs::read_to_string(folder.path().join(sink).join("_parts").join(&part)).unwrap(), text);
         }
-        let missing = publish(id, &files, &[(0, 9)], &staging, &[], &chunks).unwrap_err();
+        let missing = publish(id, &files, &[9], &staging, &[], &chunks).unwrap_err();
         assert_eq!(missing.code, Code::BadRequest);
     }
 

@@ -243,9 +243,9 @@ impl AttemptFolder {
     pub fn edge(&self, output: u32) -> PathBuf {
         self.outputs().join(names::edge_file(output))
     }
-    /// The part file of an output.
-    pub fn sink(&self, output: u32) -> PathBuf {
-        self.outputs().join(names::sink_file(output))
+    /// The part file for a sink.
+    pub fn sink(&self, sink: u32) -> PathBuf {
+        self.outputs().join(names::sink_file(sink))
     }
 }
 

@@ -126,9 +126,9 @@ def run(message):
         elif 2 in output:
             reports += field(1, field(2, data))
         else:
-            with open(f"{folder}/sink-{i}", "wb") as f:
-                f.write(data)
             sink = one(output, 3, 0)
+            with open(f"{folder}/sink-{sink}", "wb") as f:
+                f.write(data)
             reports += field(1, field(3, field(1, sink) + field(2, len(data)) + field(3, 1)))
     send(field(2, field(1, attempt) + field(2, reports)))
 

@@ -37,10 +37,16 @@ impl v1::session_server::Session for Session {
         // Weak: the stream ends when the driver drops its end.
         let refused = messages.downgrade();
         let to_worker = ToWorker { messages, _listening: listening };
-        let began = self.mailbox.try_ask(|answer| Message::SessionBegan { node, inventory, to_worker, answer }).await;
-        let session = began.map_err(refuse)?;
         let mailbox = self.mailbox.clone();
+        let (registers, registered) = oneshot::channel();
+        // Not here: this call ends with its connection, at any moment, and a session that has begun must be told to end.
         tokio::spawn(async move {
+            let began = mailbox.try_ask(|answer| Message::SessionBegan { node, inventory, to_worker, answer }).await;
+            let session = match began {
+                Ok(session) => session,
+                Err(failure) => return drop(registers.send(Err(failure))),
+            };
+            let _ = registers.send(Ok(()));
             if let Err(status) = listen(session, worker, from_worker, ended, &mailbox).await {
                 tracing::debug!(%worker, "its session ends: {status}");
                 // If the fault is in what it said, it is told so.
@@ -50,6 +56,8 @@ impl v1::session_server::Session for Session {
             }
             mailbox.send(Message::SessionEnded { session, worker }).await;
         });
+        let stopping = |_| Failure::new(Code::Unreachable, "the coordinator is stopping");
+        registered.await.map_err(stopping).flatten().map_err(refuse)?;
         Ok(Response::new(UnboundedReceiverStream::new(receive)))
     }
 

@@ -50,6 +50,18 @@ impl Coordinator {
     pub async fn connect(&self) -> Connection {
         connect::channel(&self.url, &Access { token: Token::parse(TOKEN), ca: None }).await.unwrap()
     }
+    /// A URL that leads here, and the link behind it: connections over it break when that is aborted.
+    pub async fn link(&self) -> (String, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let to = self.url.trim_start_matches("http://").to_string();
+        let link = async move {
+            let (mut here, _) = listener.accept().await.unwrap();
+            let mut there = tokio::net::TcpStream::connect(to).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+        };
+        (url, tokio::spawn(link))
+    }
     pub async fn client(&self) -> Client {
         Client(clients::jobs(self.connect().await))
     }
@@ -125,13 +137,8 @@ impl Client {
 pub fn spec(id: u8, input: &Path, output: &Path) -> JobSpec {
     let port = |stage, output| Port { stage: StageId(stage), output };
     let text = |p: &Path| p.to_str().unwrap().to_string();
-    let source = SourceSpec {
-        inputs: vec![text(input)],
-        framing: Framing::Delimiter(b'\n'),
-        decompress: true,
-        header: false,
-        sample: false,
-    };
+    let source =
+        SourceSpec { inputs: vec![text(input)], framing: Framing::Delimiter(b'\n'), header: false, sample: false };
     let edge = Output::Edge {
         partitions: Partitions::Count(2),
         partitioner: Partitioner::Hash,

@@ -165,6 +165,9 @@ fn take_out<T, X>(slot: &mut Slot<T>, f: impl FnOnce(&[u8], T) -> X) -> X {
     f(slot.key_of(length), acc)
 }
 
+/// No table has more slots: they are chosen by 32 bits of a hash.
+pub const SLOTS_MAX: u64 = 1 << 32;
+
 /// A power of two of slots. Owns the accumulators in them, not the bytes of long keys.
 pub struct Slots<T> {
     region: Region<Slot<T>>,
@@ -174,9 +177,9 @@ pub struct Slots<T> {
 }
 
 impl<T> Slots<T> {
-    /// `count` empty slots; a power of two up to 2^32.
+    /// `count` empty slots; a power of two up to [`SLOTS_MAX`].
     pub fn new(count: usize) -> std::io::Result<Self> {
-        assert!(count.is_power_of_two() && count <= 1 << 32);
+        assert!(count.is_power_of_two() && count as u64 <= SLOTS_MAX);
         Ok(Slots { region: Region::empty_slots(count)?, mask: count - 1, used: 0 })
     }
 

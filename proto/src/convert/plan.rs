@@ -91,7 +91,6 @@ impl TryFrom<v1::Source> for SourceSpec {
         Ok(SourceSpec {
             inputs: inputs.collect::<Result<_, _>>()?,
             framing: required(w.framing, "source.framing")?.try_into()?,
-            decompress: w.decompress,
             header: w.header,
             sample: w.sample,
         })
@@ -99,13 +98,7 @@ impl TryFrom<v1::Source> for SourceSpec {
 }
 impl From<SourceSpec> for v1::Source {
     fn from(d: SourceSpec) -> Self {
-        v1::Source {
-            inputs: d.inputs,
-            framing: Some(d.framing.into()),
-            decompress: d.decompress,
-            header: d.header,
-            sample: d.sample,
-        }
+        v1::Source { inputs: d.inputs, framing: Some(d.framing.into()), header: d.header, sample: d.sample }
     }
 }
 

@@ -181,7 +181,7 @@ impl Node {
         executor.tell(run);
     }
 
-    fn publish(&mut self, id: AttemptId, sinks: Vec<(u32, u32)>) {
+    fn publish(&mut self, id: AttemptId, sinks: Vec<u32>) {
         let Some(job) = self.jobs.get(&id.task.job) else { return };
         let (staging, dataset_sinks) = (job.setup.staging.clone(), job.setup.dataset_sinks.clone());
         let folder = self.parts.scratch.attempt(&id);
