@@ -84,6 +84,8 @@ pub(crate) enum ChunkReport {
         digests: Vec<Digest>,
         all: bool,
     },
+    /// It had these, and they are damaged.
+    Lost(Vec<Digest>),
     Dropped,
     NotCopied(Digest, Failure),
 }
@@ -267,6 +269,10 @@ impl Driver {
                 if all {
                     self.datasets.told_all(worker);
                 }
+            }
+            ChunkReport::Lost(digests) => {
+                digests.iter().for_each(|digest| tracing::error!(%worker, %digest, "a copy is damaged"));
+                self.datasets.lost(worker, &digests);
             }
             ChunkReport::Dropped => self.datasets.dropped(worker),
             ChunkReport::NotCopied(digest, failure) => {

@@ -106,6 +106,12 @@ impl Datasets {
         }
     }
 
+    /// A worker does not have these any more, although nobody has told it to delete them.
+    pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) {
+        self.changed = true;
+        self.holders.lost(worker, digests).into_iter().for_each(|digest| self.look_at(digest));
+    }
+
     /// A worker has told everything that it holds.
     pub fn told_all(&mut self, worker: WorkerId) {
         self.changed = true;

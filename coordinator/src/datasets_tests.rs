@@ -58,6 +58,18 @@ fn names(table: &Datasets) -> Vec<(String, u64, u32)> {
 }
 
 #[test]
+fn a_copy_that_is_damaged_is_made_again_from_the_other() {
+    let mut table = cluster(2);
+    put(&mut table, "set", &[1, 2], false);
+    assert_eq!(table.orders(NOW), []);
+    table.lost(worker(1), &[digest(1), digest(9)]);
+    assert_eq!(names(&table), [("set".to_string(), 1, 1)]);
+    assert_eq!(table.orders(NOW), [copy(1, 1, 2)]);
+    table.held(worker(1), [digest(1)]);
+    assert_eq!(names(&table), [("set".to_string(), 1, 2)]);
+}
+
+#[test]
 fn a_name_appears_when_it_is_recorded_and_not_before() {
     let mut table = cluster(2);
     let (id, workers, replicas) = table.begin_put("a", false, 0).unwrap();

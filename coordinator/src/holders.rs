@@ -70,6 +70,14 @@ impl Holders {
         true
     }
 
+    /// A worker does not have these chunks any more. Gives those that it was known to have.
+    pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<Digest> {
+        if let Some(telling) = self.live.get_mut(&worker).and_then(|live| live.telling.as_mut()) {
+            digests.iter().for_each(|digest| drop(telling.told.remove(digest)));
+        }
+        self.forget(worker, |digest| digests.contains(digest))
+    }
+
     /// A worker has told everything that it holds. Gives what it does not hold any more.
     pub fn told_all(&mut self, worker: WorkerId) -> Vec<Digest> {
         match self.live.get_mut(&worker).and_then(|live| live.telling.take()) {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use windrow_format::durable::{self, Durability};
@@ -24,6 +25,8 @@ use windrow_model::{Code, Digest, Failure};
 pub struct Chunks {
     scratch: Arc<Scratch>,
     doomed: Doomed,
+    /// Found to be other than their names say, and removed, since that was last asked for.
+    damaged: Arc<Mutex<Vec<Digest>>>,
 }
 
 /// Chunks that are to be deleted. Files appear under a chunk's name, and go, only while this is locked.
@@ -56,7 +59,7 @@ pub struct Put {
 impl Chunks {
     /// Chunks in this data folder.
     pub fn new(scratch: Arc<Scratch>) -> Self {
-        Chunks { scratch, doomed: Doomed::default() }
+        Chunks { scratch, doomed: Doomed::default(), damaged: Arc::default() }
     }
 
     /// Begins to take in a chunk that is to have this digest.
@@ -113,6 +116,35 @@ impl Chunks {
             chunks.path(digest).is_file().then(|| doomed.remove(&digest))
         };
         tokio::task::spawn_blocking(look).await.ok().flatten()
+    }
+
+    /// Reads a chunk that is here, and compares it with its name. One that is damaged, or cannot be read, goes. Disks lose bits: a
+    /// job must not read what nobody has looked at since it was written.
+    pub async fn is_whole(&self, digest: Digest) -> bool {
+        let chunks = self.clone();
+        tokio::task::spawn_blocking(move || chunks.check(digest)).await.unwrap_or(false)
+    }
+
+    fn check(&self, digest: Digest) -> bool {
+        let Ok(file) = File::open(self.path(digest)) else { return false };
+        let mut hasher = blake3::Hasher::new();
+        if hasher.update_reader(&file).is_ok() && *hasher.finalize().as_bytes() == digest.0 {
+            return true;
+        }
+        let _doomed = self.doomed.lock();
+        // Somebody else may have noticed it, too, and have got a good copy by now.
+        let is_it = || Ok::<_, io::Error>(fs::metadata(self.path(digest))?.ino() == file.metadata()?.ino());
+        if is_it().unwrap_or(false) {
+            tracing::error!("chunk {digest} is damaged on this disk: removed");
+            let _ = fs::remove_file(self.path(digest));
+            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
+        }
+        false
+    }
+
+    /// Chunks that were damaged, each once.
+    pub fn take_damaged(&self) -> Vec<Digest> {
+        std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Every chunk that is here to stay. Blocks.
@@ -222,6 +254,23 @@ mod tests {
         here.chunks.doom(&all);
         all.iter().for_each(|digest| here.chunks.remove(*digest).unwrap());
         assert_eq!(here.chunks.list().unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_is_not_what_its_name_says_goes_and_is_told_once() {
+        let here = Here::new();
+        let [good, bad] = [here.keep("good"), here.put("bad").await];
+        assert!(here.chunks.is_whole(good).await && here.chunks.is_whole(bad).await);
+        let path = here.chunks.path(bad);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "bat").unwrap();
+        assert!(!here.chunks.is_whole(bad).await);
+        assert!(!here.is_here(bad) && here.is_here(good));
+        assert_eq!((here.chunks.take_damaged(), here.chunks.take_damaged()), (vec![bad], vec![]));
+        assert!(!here.chunks.is_whole(bad).await, "it is not here");
+        here.put("bad").await;
+        assert!(here.chunks.is_whole(bad).await);
+        assert!(here.chunks.take_damaged().is_empty());
     }
 
     /// However a deletion and a publication interleave: what was kept is there.

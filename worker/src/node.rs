@@ -189,6 +189,8 @@ impl Node {
                 },
                 mail = self.mail.recv() => match mail {
                     Some(Mail::Attempt(mut event)) => {
+                        // Before what came of it, here as below: the coordinator is to believe what it hears last.
+                        self.tell_damaged_chunks();
                         self.name_place(&mut event);
                         self.step(event)
                     }
@@ -196,11 +198,18 @@ impl Node {
                         self.published.insert(attempt, chunks);
                         self.step(Event::Published(attempt))
                     }
-                    Some(Mail::ChunksHeld(digests)) => self.chunks_held(&digests),
-                    Some(Mail::ChunkNotCopied(digest, failure)) => self.chunk_not_copied(digest, failure),
+                    Some(Mail::ChunksHeld(digests)) => {
+                        self.tell_damaged_chunks();
+                        self.chunks_held(&digests)
+                    }
+                    Some(Mail::ChunkNotCopied(digest, failure)) => {
+                        self.tell_damaged_chunks();
+                        self.chunk_not_copied(digest, failure)
+                    }
                     Some(Mail::JobQuiet(job)) => self.sweep_job(job),
                     Some(Mail::ChunksDropped) => self.send(from_worker::Message::ChunksDropped(v1::ChunksDropped {})),
                     Some(Mail::Staged(attempt, staged)) => {
+                        self.tell_damaged_chunks();
                         self.chunks_held(&staged.new_chunks);
                         self.staged.insert(attempt, staged);
                         self.step(Event::Staged(attempt));

@@ -21,12 +21,14 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// Makes sure that a chunk is here to stay, whole. True if it had to be fetched, or was about to be deleted.
+    /// Makes sure that a chunk is here to stay, whole: one that is here is read and compared with its digest. True if it had to be fetched, or was about to be deleted.
     ///
     /// # Errors
     /// `CHUNK_UNAVAILABLE` with what each holder said; the disk's own.
     pub async fn get(&self, digest: Digest, addresses: &[String]) -> Result<bool, Failure> {
-        if let Some(is_new) = self.chunks.keep_if_here(digest).await {
+        if let Some(is_new) = self.chunks.keep_if_here(digest).await
+            && self.chunks.is_whole(digest).await
+        {
             return Ok(is_new);
         }
         let mut said = Vec::new();

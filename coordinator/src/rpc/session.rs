@@ -165,6 +165,10 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
             let digests = held.digests.into_iter().map(|d| field(Some(d), "digest")).collect::<Result<_, _>>()?;
             return Ok(Report::Chunks(ChunkReport::Held { digests, all: held.last }));
         }
+        Said::ChunksLost(lost) => {
+            let digests = lost.digests.into_iter().map(|d| field(Some(d), "digest")).collect::<Result<_, _>>()?;
+            return Ok(Report::Chunks(ChunkReport::Lost(digests)));
+        }
         Said::ChunksDropped(_) => return Ok(Report::Chunks(ChunkReport::Dropped)),
         Said::ChunkNotCopied(not) => {
             return Ok(Report::Chunks(ChunkReport::NotCopied(field(not.digest, "digest")?, failure(not.failure)?)));

@@ -31,6 +31,14 @@ impl Node {
         in_pieces(digests).for_each(|message| self.send(from_worker::Message::ChunksHeld(message)));
     }
 
+    /// Tells the coordinator which chunks turned out to be damaged: they are not here any more.
+    pub(super) fn tell_damaged_chunks(&self) {
+        let digests: Vec<_> = self.staging.replicas.chunks.take_damaged().into_iter().map(Into::into).collect();
+        if !digests.is_empty() {
+            self.send(from_worker::Message::ChunksLost(v1::ChunksLost { digests }));
+        }
+    }
+
     pub(super) fn copy_chunk(&self, order: v1::CopyChunk) {
         let Some((digest, addresses)) = order.chunk.and_then(source) else { return };
         let (replicas, post) = (self.staging.replicas.clone(), self.post.clone());
