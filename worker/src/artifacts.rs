@@ -5,6 +5,7 @@
 
 use crate::error::disk_failure;
 use crate::scratch::Scratch;
+use crate::temporary::TemporaryFile;
 use crate::writer::Writer;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, Permissions};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::OnceCell;
-use windrow_format::durable;
+use windrow_format::durable::Durability;
 use windrow_model::{Class, Code, Digest, Failure};
 use windrow_net::{Backoff, Connection, clients, from_status};
 use windrow_proto::v1;
@@ -120,10 +121,8 @@ async fn fetch(digest: Digest, path: &Path, coordinator: Connection) -> Result<(
     let mut client = clients::session(coordinator);
     let answer = tokio::time::timeout(PROGRESS_DEADLINE, client.get_artifact(request)).await.map_err(silent)?;
     let mut pieces = answer.map_err(|s| from_status(&s))?.into_inner();
-    let temporary = durable::temporary_beside(path).map_err(|e| disk(&e))?;
-    let _leftover = RemoveOnDrop(temporary.clone());
-    let new = temporary.clone();
-    let writer = Writer::start(true, move || File::create_new(new));
+    let place = path.to_path_buf();
+    let writer = Writer::start(true, move || TemporaryFile::beside(&place));
     while let Some(piece) =
         tokio::time::timeout(PROGRESS_DEADLINE, pieces.message()).await.map_err(silent)?.map_err(|s| from_status(&s))?
     {
@@ -136,21 +135,8 @@ async fn fetch(digest: Digest, path: &Path, coordinator: Connection) -> Result<(
         let message = format!("the coordinator sent other bytes ({}) than artifact {digest}", written.digest);
         return Err(Failure::new(Code::FetchFailed, message));
     }
-    let place = || {
-        written.file.set_permissions(Permissions::from_mode(MODE))?;
-        // Closed before the name appears: a file that is open for writing cannot be executed.
-        drop(written);
-        fs::rename(&temporary, path)
-    };
-    place().map_err(|e| disk(&e))
-}
-
-/// Removes a temporary file that was not renamed.
-struct RemoveOnDrop(PathBuf);
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
+    let executable = written.file.file().set_permissions(Permissions::from_mode(MODE));
+    executable.and_then(|()| written.file.place(path, Durability::NoSync)).map_err(|e| disk(&e))
 }
 
 #[cfg(test)]

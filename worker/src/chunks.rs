@@ -8,6 +8,7 @@
 
 use crate::error::disk_failure;
 use crate::scratch::Scratch;
+use crate::temporary::TemporaryFile;
 use crate::writer::Writer;
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -48,8 +49,7 @@ impl Doomed {
 pub struct Put {
     digest: Digest,
     path: PathBuf,
-    temporary: PathBuf,
-    writer: Option<Writer>,
+    writer: Writer<TemporaryFile>,
     doomed: Doomed,
 }
 
@@ -60,12 +60,11 @@ impl Chunks {
     }
 
     /// Begins to take in a chunk that is to have this digest.
-    pub fn begin(&self, digest: Digest) -> Result<Put, Failure> {
+    pub fn begin(&self, digest: Digest) -> Put {
         let path = self.scratch.chunk(digest);
-        let temporary = durable::temporary_beside(&path).map_err(|e| disk_failure("write", &path, 0, &e))?;
-        let new = temporary.clone();
-        let writer = Writer::start(true, move || File::create_new(new));
-        Ok(Put { digest, path, temporary, writer: Some(writer), doomed: self.doomed.clone() })
+        let place = path.clone();
+        let writer = Writer::start(true, move || TemporaryFile::beside(&place));
+        Put { digest, path, writer, doomed: self.doomed.clone() }
     }
 
     /// A chunk that is here.
@@ -150,35 +149,24 @@ impl Chunks {
 impl Put {
     /// Takes in a piece; false if the disk failed, which `finish` explains.
     pub async fn write(&self, piece: Bytes) -> bool {
-        match &self.writer {
-            Some(writer) => writer.write(vec![piece]).await,
-            None => false,
-        }
+        self.writer.write(vec![piece]).await
     }
 
     /// Verifies what came and makes it durable.
-    pub async fn finish(mut self) -> Result<(), Failure> {
-        let Some(writer) = self.writer.take() else { return Ok(()) };
-        let written = writer.finish().await.map_err(|e| disk_failure("write", &self.path, 0, &e))?;
-        if written.digest != self.digest {
-            let message = format!("chunk {} arrived with digest {}", self.digest, written.digest);
+    pub async fn finish(self) -> Result<(), Failure> {
+        let Put { digest, path, writer, doomed } = self;
+        let written = writer.finish().await.map_err(|e| disk_failure("write", &path, 0, &e))?;
+        if written.digest != digest {
+            let message = format!("chunk {digest} arrived with digest {}", written.digest);
             return Err(Failure::new(Code::BadRequest, message));
         }
-        let (temporary, path) = (self.temporary.clone(), self.path.clone());
-        let (doomed, digest) = (self.doomed.clone(), self.digest);
-        let synced = tokio::task::spawn_blocking(move || {
-            durable::sync_file(&written.file, Durability::Sync)?;
-            doomed.redeem(digest, || fs::rename(&temporary, &path))?;
-            path.parent().map_or(Ok(()), |folder| durable::sync_folder(folder, Durability::Sync))
+        let place = path.clone();
+        let placed = tokio::task::spawn_blocking(move || {
+            durable::sync_file(written.file.file(), Durability::Sync)?;
+            doomed.redeem(digest, || written.file.place(&place, Durability::NoSync))?;
+            place.parent().map_or(Ok(()), |folder| durable::sync_folder(folder, Durability::Sync))
         });
-        synced.await.map_err(io::Error::other).flatten().map_err(|e| disk_failure("write", &self.path, 0, &e))
-    }
-}
-
-impl Drop for Put {
-    fn drop(&mut self) {
-        // Gone already if it was renamed.
-        let _ = fs::remove_file(&self.temporary);
+        placed.await.map_err(io::Error::other).flatten().map_err(|e| disk_failure("write", &path, 0, &e))
     }
 }
 
@@ -205,7 +193,7 @@ mod tests {
         }
         async fn put(&self, text: &'static str) -> Digest {
             let digest = Digest::of(text.as_bytes());
-            let put = self.chunks.begin(digest).unwrap();
+            let put = self.chunks.begin(digest);
             assert!(put.write(Bytes::from_static(text.as_bytes())).await);
             put.finish().await.unwrap();
             digest

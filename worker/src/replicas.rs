@@ -50,7 +50,7 @@ impl Replicas {
         let call = client.get_chunk(v1::GetChunkRequest { digest: Some(digest.into()) });
         let answer = tokio::time::timeout(self.progress_deadline, call).await.map_err(silent)?;
         let mut pieces = answer.map_err(|s| from_status(&s))?.into_inner();
-        let put = self.chunks.begin(digest)?;
+        let put = self.chunks.begin(digest);
         loop {
             let piece = tokio::time::timeout(self.progress_deadline, pieces.message()).await.map_err(silent)?;
             let Some(piece) = piece.map_err(|s| from_status(&s))? else { break };
