@@ -75,6 +75,8 @@ pub(crate) struct DatasetOutput {
     pub put: PutId,
     /// What each granted attempt has left; empty parts are not among them.
     pub chunks: BTreeMap<AttemptId, DatasetChunk>,
+    /// These are of the attempts that have won, and no others come.
+    pub sealed: bool,
 }
 
 /// What a worker reports of chunks.
@@ -153,7 +155,9 @@ impl Driver {
             }
             let put = self.datasets.begin_output(name, sink.overwrite)?;
             match self.active.get_mut(&job) {
-                Some(active) => drop(active.outputs.insert(index, DatasetOutput { put, chunks: BTreeMap::new() })),
+                Some(active) => {
+                    drop(active.outputs.insert(index, DatasetOutput { put, chunks: BTreeMap::new(), sealed: false }))
+                }
                 None => self.datasets.end_put(put),
             }
         }
@@ -166,7 +170,7 @@ impl Driver {
         for (sink, chunk) in chunks.iter().copied() {
             let output = self.active.get_mut(&job).and_then(|active| active.outputs.get_mut(&sink));
             // Told again, or too late.
-            if output.is_some_and(|output| output.chunks.insert(attempt, chunk).is_none()) {
+            if output.is_some_and(|output| !output.sealed && output.chunks.insert(attempt, chunk).is_none()) {
                 self.datasets.keep_output(job, worker, chunk);
             }
         }
@@ -178,6 +182,7 @@ impl Driver {
             let own = commit.parts.iter().filter(|p| p.part.sink == *sink);
             let won: BTreeSet<AttemptId> = own.map(|p| p.attempt).collect();
             output.chunks.retain(|id, _| won.contains(id));
+            output.sealed = true;
         }
         self.committing.insert(job, commit);
     }

@@ -205,7 +205,12 @@ async fn a_job_that_commits_after_a_restart_waits_until_its_workers_have_told_ev
     worker.publish_chunk(second.attempt, late);
     soon("its commit", until(&mut client, |job| job.state == JobState::Committing)).await;
     assert_eq!(listed(&coordinator, "made").await, None);
-    worker.holds(&[late, early], true);
+    // Recorded after the beginning of the commit: that is on record, too.
+    Put::begin(&coordinator, "other").await.commit(Digest::of(b"other"), worker.id).await;
+    // Of an attempt that was given up.
+    let stale = AttemptId { number: first.attempt.number + 1, ..first.attempt };
+    worker.publish_chunk(stale, Digest::of(b"stale"));
+    worker.holds(&[late, early, Digest::of(b"other")], true);
     assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
     assert_eq!(listed(&coordinator, "made").await.unwrap().chunks, 2);
     coordinator.stop().await;
