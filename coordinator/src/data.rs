@@ -277,7 +277,10 @@ impl Driver {
             }
             ChunkReport::Lost(digests) => {
                 digests.iter().for_each(|digest| tracing::error!(%worker, %digest, "a copy is damaged"));
-                self.datasets.lost(worker, &digests);
+                for (job, digest) in self.datasets.lost(worker, &digests) {
+                    let message = format!("chunk {digest}: every copy is damaged, or on a worker that is gone");
+                    self.step(Event::InputLost { job, failure: Failure::new(Code::ChunkUnavailable, message) });
+                }
             }
             ChunkReport::Dropped => self.datasets.dropped(worker),
             ChunkReport::NotCopied(digest, failure) => {

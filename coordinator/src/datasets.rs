@@ -106,10 +106,17 @@ impl Datasets {
         }
     }
 
-    /// A worker does not have these any more, although nobody has told it to delete them.
-    pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) {
+    /// A worker does not have these any more, although nobody has told it to delete them: they are damaged. Gives the jobs for which
+    /// one was kept that nobody has any more.
+    pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<(JobId, Digest)> {
         self.changed = true;
         self.holders.lost(worker, digests).into_iter().for_each(|digest| self.look_at(digest));
+        let is_gone = |digest: &Digest| self.copies(*digest) == 0 && digests.contains(digest);
+        if self.is_being_told() || !digests.iter().any(is_gone) {
+            return Vec::new();
+        }
+        let chunks = |sets: &[Dataset]| sets.iter().flat_map(|set| &set.chunks).map(|c| c.digest).find(&is_gone);
+        self.pins.iter().filter_map(|(job, sets)| Some((*job, chunks(sets)?))).collect()
     }
 
     /// A worker has told everything that it holds.

@@ -62,11 +62,14 @@ fn a_copy_that_is_damaged_is_made_again_from_the_other() {
     let mut table = cluster(2);
     put(&mut table, "set", &[1, 2], false);
     assert_eq!(table.orders(NOW), []);
-    table.lost(worker(1), &[digest(1), digest(9)]);
+    table.pin(job(5), ["set"].into_iter()).unwrap();
+    assert_eq!(table.lost(worker(1), &[digest(1), digest(9)]), []);
     assert_eq!(names(&table), [("set".to_string(), 1, 1)]);
     assert_eq!(table.orders(NOW), [copy(1, 1, 2)]);
     table.held(worker(1), [digest(1)]);
     assert_eq!(names(&table), [("set".to_string(), 1, 2)]);
+    assert_eq!(table.lost(worker(2), &[digest(1)]), []);
+    assert_eq!(table.lost(worker(1), &[digest(1)]), [(job(5), digest(1))], "who reads it waits for nothing");
 }
 
 #[test]

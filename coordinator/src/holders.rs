@@ -73,7 +73,7 @@ impl Holders {
     /// A worker does not have these chunks any more. Gives those that it was known to have.
     pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<Digest> {
         if let Some(telling) = self.live.get_mut(&worker).and_then(|live| live.telling.as_mut()) {
-            digests.iter().for_each(|digest| drop(telling.told.remove(digest)));
+            telling.told.retain(|digest| !digests.contains(digest));
         }
         self.forget(worker, |digest| digests.contains(digest))
     }

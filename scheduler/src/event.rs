@@ -103,6 +103,8 @@ pub enum Event {
     Committed { job: JobId },
     /// The outputs are not visible, and will not be.
     CommitFailed { job: JobId, failure: Failure },
+    /// What a job reads is lost for good: it cannot be done. Of no effect once its commit has begun.
+    InputLost { job: JobId, failure: Failure },
 
     /// A job of an earlier life. These come before anything else.
     Restored { job: Box<RestoredJob> },

@@ -151,11 +151,14 @@ fn places_in_a_dataset_have_its_name_whoever_reads_it() {
         if name.parse::<u64>().unwrap() != chunk {
             (chunk, offset) = (chunk + 1, 0);
         }
-        assert_eq!((name, at), (&*format!("{chunk:05}"), &*offset.to_string()));
-        offset += text.len() as u64 + 1;
+        let at: usize = at.parse().unwrap();
+        assert_eq!(name, format!("{chunk:05}"));
+        // Empty lines do not match.
+        assert!(at >= offset, "{line}: {offset}");
+        offset = at + text.len() + 1;
         count += 1;
     }
-    assert_eq!(count, corpus::text(44, 40_000).lines().count());
+    assert_eq!(count, corpus::text(44, 40_000).lines().filter(|line| !line.is_empty()).count());
     assert!(chunk > 5);
     cluster.stop();
 }

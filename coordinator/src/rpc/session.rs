@@ -68,7 +68,7 @@ impl v1::session_server::Session for Session {
         request: Request<v1::GetArtifactRequest>,
     ) -> Result<Response<Self::GetArtifactStream>, Status> {
         let digest = field(request.into_inner().digest, "digest")?;
-        Ok(Response::new(artifact::send(&self.artifacts, digest)?))
+        Ok(Response::new(artifact::send(&self.artifacts, digest).await?))
     }
 }
 
