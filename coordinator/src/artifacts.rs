@@ -128,7 +128,9 @@ impl Artifacts {
     /// Begins to store an artifact.
     pub fn upload(&self, digest: Digest) -> Result<Upload, Failure> {
         let temporary = self.folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple()));
-        let file = File::create_new(&temporary).map_err(|e| failed(&temporary, &e))?;
+        // Somebody may have removed the folder.
+        let made = fs::create_dir_all(&self.folder).and_then(|()| File::create_new(&temporary));
+        let file = made.map_err(|e| failed(&temporary, &e))?;
         let path = self.path(digest);
         Ok(Upload {
             file,
@@ -260,6 +262,7 @@ mod tests {
             fs::write(artifacts.path(digest), damage).unwrap();
             assert_eq!(artifacts.read(digest).unwrap_err().code, Code::BadBinary);
             assert!(!artifacts.has(digest));
+            fs::remove_dir_all(dir.path()).unwrap();
         }
     }
 

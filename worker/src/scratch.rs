@@ -131,7 +131,14 @@ impl Scratch {
         let folders = lives.map(|life| life.path().join(names::job_folder(job)));
         let moved = folders.filter_map(|folder| {
             let aside = self.in_trash("job");
-            match fs::rename(&folder, &aside) {
+            let moved = match fs::rename(&folder, &aside) {
+                // The folder for it is not there, which somebody must have removed.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && folder.is_dir() => {
+                    fs::create_dir_all(self.root.join(TRASH)).and_then(|()| fs::rename(&folder, &aside))
+                }
+                other => other,
+            };
+            match moved {
                 Ok(()) => Some(aside),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                 Err(e) => {
@@ -345,6 +352,8 @@ mod tests {
         assert!(scratch.set_aside_job(job).is_empty(), "there is nothing yet");
         fs::create_dir_all(attempt.outputs()).unwrap();
         fs::write(attempt.edge(0), "old").unwrap();
+        // Whoever removes the folder for that removes nothing that matters.
+        fs::remove_dir_all(scratch.root().join(TRASH)).unwrap();
         let aside = scratch.set_aside_job(job);
         fs::create_dir_all(attempt.outputs()).unwrap();
         fs::write(attempt.edge(0), "new").unwrap();
