@@ -61,7 +61,7 @@ impl RunFlags {
     pub(crate) fn job_options(&self) -> JobOptions {
         JobOptions {
             partitions: self.partitions,
-            chunk_bytes: self.chunk_size.map(|s| s.0.max(1)),
+            chunk_bytes: self.chunk_size.map(|s| s.0),
             skip_bad_records: self.skip_bad_records.unwrap_or(0),
             backup_attempts: !self.no_backup_attempts,
             ..JobOptions::default()

@@ -85,6 +85,8 @@ fn what_is_typed_wrongly_is_two() {
         "in",
         "--output out",
         "in --output out --memory lots",
+        "in --output out --memory 0",
+        "in --output out --chunk-size 0",
         "in --output out --partitions 0",
         "in --output out --threads 0",
     ] {
