@@ -2,7 +2,7 @@
 //! same binary is started.
 
 use crate::error::{Error, Result};
-use crate::flags::RunFlags;
+use crate::flags::{OutputFormat, RunFlags};
 use crate::flow::{Built, Flow};
 use crate::job::{AnyJob, Job};
 use crate::session::Session;
@@ -145,7 +145,7 @@ impl Program {
         let (action, matches) = self.chosen(&matches);
         match action {
             Action::Job(_) | Action::Drive(_) if !describe && runs_here(matches) => {
-                crate::supervise::guarded(|| act(action, describe, matches))
+                crate::supervise::guarded(wants_json(matches), || act(action, describe, matches))
             }
             _ => act(action, describe, matches),
         }
@@ -176,6 +176,11 @@ fn runs_here(matches: &ArgMatches) -> bool {
     RunFlags::from_arg_matches(matches).is_ok_and(|flags| flags.cluster.is_none() && !flags.explain)
 }
 
+/// Whether results of these flags go to stdout as JSON.
+fn wants_json(matches: &ArgMatches) -> bool {
+    RunFlags::from_arg_matches(matches).is_ok_and(|flags| flags.format == OutputFormat::Json)
+}
+
 fn act(action: &Action, describe: bool, matches: &ArgMatches) -> ExitCode {
     let result = match (action, describe) {
         (Action::Job(make), false) => run_job(*make, matches),
@@ -189,6 +194,9 @@ fn act(action: &Action, describe: bool, matches: &ArgMatches) -> ExitCode {
     };
     result.unwrap_or_else(|e| {
         print_failure(e.failure());
+        if matches!(action, Action::Job(_) | Action::Drive(_)) && !describe && wants_json(matches) {
+            print_failure_json(e.failure());
+        }
         ExitCode::from(exit_code(e.code()))
     })
 }
@@ -268,6 +276,9 @@ fn describe_job(make: FromMatches, matches: &ArgMatches) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let (spec, sides) = specify(&*job, &binary_name(), &flags)?;
+    for (flag, instead) in flags.without_effect_in_submit() {
+        eprintln!("warning: {flag} after `--` has no effect: {instead}");
+    }
     let described =
         v1::Describe { spec: Some(spec.into()), sides, env: Vec::new(), protocol: Some(windrow_proto::own_range()) };
     windrow_proto::frame::write_frame(&mut std::io::stdout().lock(), &described)?;
@@ -300,6 +311,14 @@ pub(crate) fn exit_code(code: Code) -> u8 {
         Code::Unreachable | Code::Unauthorised | Code::VersionMismatch => 3,
         _ => 1,
     }
+}
+
+/// The end of a run that came to no job, or of which no more is known: on stdout, in the shape of a job that failed.
+pub(crate) fn print_failure_json(failure: &Failure) {
+    let end = serde_json::json!({ "state": "failed", "error": crate::report::failure_json(failure) });
+    let mut stdout = std::io::stdout().lock();
+    // A reader that has gone away is no reason to fail.
+    let _ = writeln!(stdout, "{end:#}").and_then(|()| stdout.flush());
 }
 
 /// The cause first, then what to do.
