@@ -61,11 +61,37 @@ impl RunFlags {
     pub(crate) fn job_options(&self) -> JobOptions {
         JobOptions {
             partitions: self.partitions,
-            chunk_bytes: self.chunk_size.map(|s| s.0.max(1)),
+            chunk_bytes: self.chunk_size.map(|s| s.0),
             skip_bad_records: self.skip_bad_records.unwrap_or(0),
             backup_attempts: !self.no_backup_attempts,
             ..JobOptions::default()
         }
+    }
+    /// Flags that were given and say nothing to `windrow submit`, which the job is described to; and what does.
+    pub(crate) fn without_effect_in_submit(&self) -> Vec<(&'static str, &'static str)> {
+        let own = "give it to `windrow submit` itself, before the binary";
+        let all = [
+            (
+                self.threads.is_some(),
+                "--threads",
+                "`windrow submit --max-slots` limits a job, `windrow worker --slots` a worker",
+            ),
+            (self.memory.is_some(), "--memory", "`windrow worker --memory` says what the tasks of a worker may hold"),
+            (
+                self.scratch.is_some(),
+                "--scratch",
+                "`windrow worker --data-dir` says where a worker keeps temporary files",
+            ),
+            (self.durable, "--durable", "a cluster always makes outputs safe against power cuts"),
+            (
+                self.cluster.is_some(),
+                "--cluster",
+                "`windrow submit --coordinator URL`, before the binary, names a cluster",
+            ),
+            (self.token_file.is_some(), "--token-file", own),
+            (self.format != OutputFormat::Table, "-o json", own),
+        ];
+        all.into_iter().filter_map(|(given, flag, instead)| given.then_some((flag, instead))).collect()
     }
     pub(crate) fn threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -81,4 +107,26 @@ fn half_of_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = text.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.map_or(1 << 30, |kib| kib * 1024 / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args, Command, FromArgMatches};
+
+    fn unheard(args: &[&str]) -> Vec<&'static str> {
+        let command = RunFlags::augment_args(Command::new("job").no_binary_name(true));
+        let flags = RunFlags::from_arg_matches(&command.get_matches_from(args)).unwrap();
+        flags.without_effect_in_submit().into_iter().map(|(flag, _)| flag).collect()
+    }
+
+    #[test]
+    fn flags_of_a_run_in_one_process_say_nothing_to_a_cluster() {
+        let here = "--threads 2 --memory 1GB --scratch s --durable --cluster auto --token-file t -o json";
+        let named = ["--threads", "--memory", "--scratch", "--durable", "--cluster", "--token-file", "-o json"];
+        assert_eq!(unheard(&here.split(' ').collect::<Vec<_>>()), named);
+        let everywhere =
+            "--partitions 3 --chunk-size 1MB --skip-bad-records 2 --no-backup-attempts --overwrite -o table";
+        assert!(unheard(&everywhere.split(' ').collect::<Vec<_>>()).is_empty());
+    }
 }

@@ -2,12 +2,15 @@
 //! same binary is started.
 
 use crate::error::{Error, Result};
-use crate::flags::RunFlags;
+use crate::flags::{OutputFormat, RunFlags};
 use crate::flow::{Built, Flow};
 use crate::job::{AnyJob, Job};
 use crate::session::Session;
+use crate::task_run::panic_message;
+use clap::builder::Resettable;
 use clap::{ArgMatches, Command, FromArgMatches};
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use windrow_model::{Code, Digest, Failure, JobId, JobSpec};
@@ -142,7 +145,7 @@ impl Program {
         let (action, matches) = self.chosen(&matches);
         match action {
             Action::Job(_) | Action::Drive(_) if !describe && runs_here(matches) => {
-                crate::supervise::guarded(|| act(action, describe, matches))
+                crate::supervise::guarded(wants_json(matches), || act(action, describe, matches))
             }
             _ => act(action, describe, matches),
         }
@@ -173,6 +176,11 @@ fn runs_here(matches: &ArgMatches) -> bool {
     RunFlags::from_arg_matches(matches).is_ok_and(|flags| flags.cluster.is_none() && !flags.explain)
 }
 
+/// Whether results of these flags go to stdout as JSON.
+fn wants_json(matches: &ArgMatches) -> bool {
+    RunFlags::from_arg_matches(matches).is_ok_and(|flags| flags.format == OutputFormat::Json)
+}
+
 fn act(action: &Action, describe: bool, matches: &ArgMatches) -> ExitCode {
     let result = match (action, describe) {
         (Action::Job(make), false) => run_job(*make, matches),
@@ -186,6 +194,9 @@ fn act(action: &Action, describe: bool, matches: &ArgMatches) -> ExitCode {
     };
     result.unwrap_or_else(|e| {
         print_failure(e.failure());
+        if matches!(action, Action::Job(_) | Action::Drive(_)) && !describe && wants_json(matches) {
+            print_failure_json(e.failure());
+        }
         ExitCode::from(exit_code(e.code()))
     })
 }
@@ -194,8 +205,11 @@ trait Augment {
     fn augment(command: Command) -> Command;
 }
 impl Augment for RunFlags {
+    /// Adds the flags; what the command says about itself stays the job's.
     fn augment(command: Command) -> Command {
-        <RunFlags as clap::Args>::augment_args(command)
+        let about = Resettable::from(command.get_about().cloned());
+        let long_about = Resettable::from(command.get_long_about().cloned());
+        <RunFlags as clap::Args>::augment_args(command).about(about).long_about(long_about)
     }
 }
 
@@ -212,9 +226,17 @@ fn binary_name() -> String {
 pub(crate) fn build(job: &dyn AnyJob, overwrite: bool) -> Result<Built> {
     let base = std::env::current_dir()
         .map_err(|e| Error::new(Code::IoError, format!("the current folder cannot be told: {e}")))?;
-    let flow = Flow::new(base, overwrite, None);
-    job.plan(&flow)?;
-    flow.build()
+    plan(job, Flow::new(base, overwrite, None))
+}
+
+/// Builds the job's plan. A panic in its code is an error like any other.
+fn plan(job: &dyn AnyJob, flow: Flow) -> Result<Built> {
+    // The flow is given up with the panic, so nobody sees what it left half done.
+    let made = catch_unwind(AssertUnwindSafe(|| job.plan(&flow).and_then(|()| flow.build())));
+    made.unwrap_or_else(|payload| {
+        let message = format!("the job's `plan` {}", panic_message(&*payload));
+        Err(Error::new(Code::PlanInvalid, message))
+    })
 }
 
 fn run_job(make: FromMatches, matches: &ArgMatches) -> Result<ExitCode> {
@@ -254,6 +276,9 @@ fn describe_job(make: FromMatches, matches: &ArgMatches) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let (spec, sides) = specify(&*job, &binary_name(), &flags)?;
+    for (flag, instead) in flags.without_effect_in_submit() {
+        eprintln!("warning: {flag} after `--` has no effect: {instead}");
+    }
     let described =
         v1::Describe { spec: Some(spec.into()), sides, env: Vec::new(), protocol: Some(windrow_proto::own_range()) };
     windrow_proto::frame::write_frame(&mut std::io::stdout().lock(), &described)?;
@@ -279,12 +304,21 @@ pub(crate) fn specify(job: &dyn AnyJob, name: &str, flags: &RunFlags) -> Result<
 /// The exit code of a failure that is not a job's own.
 pub(crate) fn exit_code(code: Code) -> u8 {
     match code {
+        Code::BadRequest => 2,
         Code::Cancelled => 4,
         Code::DeadlineExceeded => 5,
         Code::Interrupted => 130,
         Code::Unreachable | Code::Unauthorised | Code::VersionMismatch => 3,
         _ => 1,
     }
+}
+
+/// The end of a run that came to no job, or of which no more is known: on stdout, in the shape of a job that failed.
+pub(crate) fn print_failure_json(failure: &Failure) {
+    let end = serde_json::json!({ "state": "failed", "error": crate::report::failure_json(failure) });
+    let mut stdout = std::io::stdout().lock();
+    // A reader that has gone away is no reason to fail.
+    let _ = writeln!(stdout, "{end:#}").and_then(|()| stdout.flush());
 }
 
 /// The cause first, then what to do.
@@ -295,4 +329,70 @@ pub(crate) fn print_failure(failure: &Failure) {
         failure.stderr_tail.lines().for_each(|l| eprintln!("  | {l}"));
     }
     eprintln!("  hint: {}", failure.code.hint());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Count what there is.
+    #[derive(clap::Args, serde::Serialize, serde::Deserialize)]
+    struct Told {
+        input: Vec<String>,
+    }
+    #[derive(clap::Args, serde::Serialize, serde::Deserialize)]
+    struct Untold {
+        input: Vec<String>,
+    }
+    impl Job for Told {
+        fn plan(&self, _: &Flow) -> Result<()> {
+            Ok(())
+        }
+    }
+    impl Job for Untold {
+        fn plan(&self, _: &Flow) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Does in `plan` what its input says.
+    #[derive(clap::Args, serde::Serialize, serde::Deserialize)]
+    struct Panics {
+        what: String,
+    }
+    impl Job for Panics {
+        fn plan(&self, _: &Flow) -> Result<()> {
+            match self.what.as_str() {
+                "static" => panic!("no such thing"),
+                what => panic!("no {what}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_plan_is_an_error_with_its_text() {
+        for (what, text) in [("static", "no such thing"), ("plan", "no plan")] {
+            let error = build(&Panics { what: what.to_string() }, false).err().unwrap();
+            assert_eq!(error.code(), Code::PlanInvalid);
+            assert_eq!(error.failure().message, format!("the job's `plan` panicked: {text}"));
+            assert_eq!(exit_code(error.code()), 1);
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_job_begins_with_the_jobs_own_words() {
+        let program =
+            Program::new().job::<Told>("told").job::<Untold>("untold").driver::<Told>("driver", |_, _| Ok(()));
+        let help = |name: &str| {
+            let mut parser = program.parser();
+            parser.find_subcommand_mut(name).unwrap().render_long_help().to_string()
+        };
+        for name in ["told", "driver"] {
+            assert!(help(name).starts_with("Count what there is"), "{}", help(name));
+            assert!(help(name).contains("--threads"), "{}", help(name));
+        }
+        assert!(help("untold").starts_with("Usage:"), "{}", help("untold"));
+        let all = program.parser().render_help().to_string();
+        assert!(all.contains("Count what there is") && !all.contains("Flags of every job"), "{all}");
+    }
 }

@@ -11,7 +11,8 @@ use crate::report::{Report, Style};
 use crate::task_run::Program;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
-use windrow_model::{Code, Digest, JobId, JobState, JobStatus};
+use windrow_model::dataset::dataset_name;
+use windrow_model::{Code, Digest, Failure, JobId, JobState, JobStatus};
 
 /// Runs jobs one after the other, as the command line of the binary says where.
 ///
@@ -89,6 +90,15 @@ impl Session {
         local::run(program, options, &mut self.progress())
     }
 
+    /// Fails if no job could write to this output: it exists, and `--overwrite` was not given or would not replace it.
+    /// For drivers that compute for long before they write. It looks from this machine; the job looks again.
+    pub fn check_output(&self, path: &str) -> Result<()> {
+        if dataset_name(path).is_some() {
+            return Ok(());
+        }
+        Ok(windrow_store::check_output(Path::new(path), self.flags.overwrite, &[]).map_err(Failure::from)?)
+    }
+
     pub(crate) fn has_reported(&self) -> bool {
         self.reported.get()
     }
@@ -97,6 +107,7 @@ impl Session {
     fn progress(&self) -> impl FnMut(&JobStatus) {
         let mut report = Report::new(Style::detect().with_json(self.flags.format == OutputFormat::Json));
         move |status: &JobStatus| {
+            crate::supervise::note_status(status);
             if status.state.is_final() {
                 self.reported.set(status.state != JobState::Done);
                 report.finish(status)

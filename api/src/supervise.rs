@@ -3,10 +3,15 @@
 //! [`guarded`] forks before anything else is started. The child goes on and runs the job; the parent waits for it. If the child
 //! dies of a signal, or user code calls `exit` in the middle, the parent names the cause with the record (`windrow_engine::blame`),
 //! removes what the run had staged (`Litter`), and ends with the exit code of a failed job. Signals that were sent to the parent
-//! alone are passed on, and the child dies with its parent.
+//! alone are passed on, and the child dies with its parent. Unless the run succeeds, nothing that it has started outlives it
+//! (`orphans.rs`).
+
+mod orphans;
 
 use crate::error::{Error, Result};
-use crate::program::{exit_code, print_failure};
+use crate::program::{exit_code, print_failure, print_failure_json};
+use crate::report::job_json;
+use orphans::Family;
 use rustix::process::Signal;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -20,7 +25,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 use windrow_format::crumbs;
-use windrow_model::{Code, Failure, signal_name};
+use windrow_model::{Code, Failure, JobState, JobStatus, signal_name};
 
 /// Signals that ask the whole run to end.
 const PASSED_ON: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
@@ -29,6 +34,8 @@ const PASSED_ON: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SI
 static CHILD: AtomicI32 = AtomicI32::new(0);
 /// Where this process notes what is to be removed if it dies.
 static LITTER: OnceLock<File> = OnceLock::new();
+/// Where it notes how its job stands, if that is wanted as JSON at the end.
+static STATUS: OnceLock<File> = OnceLock::new();
 
 /// Notes a file or folder that must not stay behind if this process dies.
 pub(crate) fn litter(path: &Path) {
@@ -39,11 +46,21 @@ pub(crate) fn litter(path: &Path) {
     let _ = file.write_all(&line);
 }
 
+/// Notes how a job stands, for the case that this process dies.
+pub(crate) fn note_status(status: &JobStatus) {
+    let Some(file) = STATUS.get() else { return };
+    // What is not whole does not parse, and then there is a little less to tell.
+    if let Ok(text) = serde_json::to_vec(status) {
+        let _ = file.set_len(0);
+        let _ = file.write_all_at(&text, 0);
+    }
+}
+
 /// Runs `run` in a child process and answers how that ended; in this process if there are other threads already, which a fork
-/// would lose, or if the system does not fork.
-pub(crate) fn guarded(run: impl FnOnce() -> ExitCode) -> ExitCode {
+/// would lose, or if the system does not fork. With `json`, an end that the child cannot tell of is told on stdout, too.
+pub(crate) fn guarded(json: bool, run: impl FnOnce() -> ExitCode) -> ExitCode {
     let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
-    let (Ok(region), Ok(litter)) = (crumbs::region(), memory_file()) else { return run() };
+    let (Ok(region), Ok(litter), Ok(status)) = (crumbs::region(), memory_file(), memory_file()) else { return run() };
     if !alone {
         return run();
     }
@@ -59,17 +76,24 @@ pub(crate) fn guarded(run: impl FnOnce() -> ExitCode) -> ExitCode {
             if let Err(e) = windrow_engine::blame::install(&region) {
                 tracing::warn!("a crash will not be told with its record: {e}");
             }
-            // The first call in this process.
+            // The first calls in this process.
             let _ = LITTER.set(litter);
+            if json {
+                let _ = STATUS.set(status);
+            }
             let code = run();
             windrow_engine::blame::ended();
             code
         }
         child => {
+            let family = orphans::adopt(child);
             CHILD.store(child, Ordering::Relaxed);
             pass_signals_on();
-            ended(child, &region, &litter).unwrap_or_else(|e| {
+            ended(child, &family, &region, &litter).unwrap_or_else(|e| {
                 print_failure(e.failure());
+                if json {
+                    print_json(e.failure(), &status);
+                }
                 ExitCode::from(exit_code(e.code()))
             })
         }
@@ -80,15 +104,41 @@ fn memory_file() -> io::Result<File> {
     Ok(File::from(rustix::fs::memfd_create(c"windrow-litter", rustix::fs::MemfdFlags::CLOEXEC)?))
 }
 
+/// The job as it stood last, with this end; only the end if it had not begun, or was over.
+fn print_json(failure: &Failure, noted: &File) {
+    let read = || {
+        let mut text = vec![0; noted.metadata().ok()?.len() as usize];
+        noted.read_exact_at(&mut text, 0).ok()?;
+        serde_json::from_slice::<JobStatus>(&text).ok()
+    };
+    match read().filter(|status| !status.state.is_final()) {
+        Some(mut status) => {
+            status.state = match failure.code {
+                Code::Interrupted => JobState::Cancelled,
+                _ => JobState::Failed,
+            };
+            status.error = Some(failure.clone());
+            status.waiting = None;
+            status.tasks.running = 0;
+            status.stages.iter_mut().for_each(|stage| stage.tasks.running = 0);
+            let mut stdout = io::stdout().lock();
+            // A reader that has gone away is no reason to fail.
+            let _ = writeln!(stdout, "{:#}", job_json(&status)).and_then(|()| stdout.flush());
+        }
+        None => print_failure_json(failure),
+    }
+}
+
 /// Passes signals to the child that it does not get by itself.
 fn pass_signals_on() {
     extern "C" fn pass_on(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        // SAFETY: `info` is valid in a handler that was set with SA_SIGINFO. `kill` may be called in a handler; the child has not
-        // been waited for while this process lives, so its number means nobody else. What a terminal sends (a positive code) goes
+        // SAFETY: `info` is valid in a handler that was set with SA_SIGINFO. `kill` may be called in a handler; the number is put
+        // away right after the child has been waited for, so it means nobody else. What a terminal sends (a positive code) goes
         // to the whole group.
         unsafe {
-            if (*info).si_code <= 0 {
-                libc::kill(CHILD.load(Ordering::Relaxed), signal);
+            let child = CHILD.load(Ordering::Relaxed);
+            if (*info).si_code <= 0 && child > 0 {
+                libc::kill(child, signal);
             }
         }
     }
@@ -106,15 +156,11 @@ fn pass_signals_on() {
 }
 
 /// Waits for the child; tells of an end that was not meant.
-fn ended(child: i32, region: &File, litter: &File) -> Result<ExitCode> {
-    let mut status = 0;
-    loop {
-        // SAFETY: `status` is a valid place for the answer, and `child` this process's own.
-        match unsafe { libc::waitpid(child, &mut status, 0) } {
-            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            -1 => return Err(io::Error::last_os_error().into()),
-            _ => break,
-        }
+fn ended(child: i32, family: &Family, region: &File, litter: &File) -> Result<ExitCode> {
+    let status = wait_for(child)?;
+    CHILD.store(0, Ordering::Relaxed);
+    if !(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0) {
+        family.kill();
     }
     let last = crumbs::read_region(region)?;
     let meant = last.as_ref().is_none_or(|last| last.ended);
@@ -139,6 +185,20 @@ fn ended(child: i32, region: &File, litter: &File) -> Result<ExitCode> {
     }
     let place = place.map(|p| windrow_store::record_place(p.file, p.offset));
     Err(Error::from_failure(Failure { place, ..Failure::new(code, message) }))
+}
+
+/// Waits for the child, and for whatever was adopted and ends before it.
+fn wait_for(child: i32) -> io::Result<i32> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a valid place for the answer.
+        match unsafe { libc::waitpid(-1, &mut status, 0) } {
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            -1 => return Err(io::Error::last_os_error()),
+            ended if ended == child => return Ok(status),
+            _ => {}
+        }
+    }
 }
 
 /// Removes what the child had noted and not removed itself.

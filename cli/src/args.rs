@@ -394,6 +394,20 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
     }
 }
 
+/// A count in a settings file: it has the limits of its flag, from 1 to `MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count<const MAX: u32>(pub u32);
+
+impl<'de, const MAX: u32> Deserialize<'de> for Count<MAX> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match i64::deserialize(deserializer)? {
+            n if (1..=i64::from(MAX)).contains(&n) => Ok(Count(n as u32)),
+            n if MAX == u32::MAX => Err(serde::de::Error::custom(format!("{n} is less than 1, or far too many"))),
+            n => Err(serde::de::Error::custom(format!("{n} is not from 1 to {MAX}"))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 //!
 //! An unknown key is an error that names its line: a setting that is misspelt must not be silently without effect.
 
-use crate::args::{Client, Span, Text};
+use crate::args::{Client, Count, Span, Text};
 use crate::output::Format;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -38,13 +38,13 @@ section! {
     /// Options of jobs that do not say.
     SubmitSection {
         priority: i32,
-        max_slots: u32,
+        max_slots: Count<{ u32::MAX }>,
         timeout: Text<Span>,
         task_timeout: Text<Span>,
         progress_timeout: Text<Span>,
         skip_bad_records: u64,
         backup_attempts: bool,
-        partitions: u32,
+        partitions: Count<1_000_000>,
         chunk_size: Text<ByteSize>,
     }
 }
@@ -66,10 +66,10 @@ section! {
     /// `windrow worker`.
     WorkerSection {
         data_dir: PathBuf,
-        slots: u32,
+        slots: Count<4096>,
         memory: Text<ByteSize>,
         memory_limit: Text<ByteSize>,
-        max_processes: u32,
+        max_processes: Count<{ u32::MAX }>,
         scratch_quota: Text<ByteSize>,
         fetch_timeout: Text<Span>,
         fetch_from_neighbours: bool,
@@ -83,8 +83,8 @@ section! {
 section! {
     /// `windrow up`.
     UpSection {
-        workers: u32,
-        slots: u32,
+        workers: Count<256>,
+        slots: Count<4096>,
         memory: Text<ByteSize>,
         data_dir: PathBuf,
         listen: SocketAddr,
@@ -176,7 +176,7 @@ mod tests {
         let second =
             read("[client]\ncoordinator = 'http://second:1'\ntoken-file = '/t'\n[worker]\nmemory = 5").unwrap();
         let both = first.or(second);
-        assert_eq!(both.worker.slots, Some(3));
+        assert_eq!(both.worker.slots, Some(Count(3)));
         assert_eq!(both.worker.memory, Some(Text(ByteSize(1 << 30))));
         let flags = Client { tls_ca: Some("/ca".into()), ..Client::default() };
         let client = both.client.settle(flags);
@@ -192,6 +192,11 @@ mod tests {
             ("\n[wurker]\nslots = 2\n", ["line 2", "wurker"]),
             ("[submit]\nchunk-size = '12 parsecs'\n", ["line 2", "12 parsecs"]),
             ("[worker]\nslots = 'many'\n", ["line 2", "slots"]),
+            ("[worker]\nslots = 0\n", ["line 2", "from 1 to 4096"]),
+            ("[up]\nworkers = 0\n", ["line 2", "0 is not from 1 to 256"]),
+            ("[up]\nmemory = 0\n", ["line 2", "more than nothing"]),
+            ("[submit]\nmax-slots = 0\n", ["line 2", "less than 1"]),
+            ("[submit]\npartitions = 1000001\n", ["line 2", "from 1 to 1000000"]),
         ] {
             let message = read(text).unwrap_err();
             for part in parts {

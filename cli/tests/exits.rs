@@ -81,6 +81,9 @@ fn what_is_typed_wrongly_is_two() {
         &["worker", "--slots", "0"],
         &["coordinator"],
         &["up", "--memory", "lots"],
+        &["up", "--memory", "0"],
+        &["worker", "--memory", "0", "--coordinator", "http://127.0.0.1:1", "--data-dir", "d"],
+        &["submit", "--chunk-size", "0", "/bin/ls"],
     ] {
         let (code, stdout, stderr) = run(&home, args);
         assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");

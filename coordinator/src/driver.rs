@@ -353,8 +353,12 @@ impl Driver {
             return Ok(watch::channel(status).1);
         }
         if self.ending.contains_key(&job) {
-            // The end is told when it is recorded.
-            status.state = JobState::Committing;
+            // The end is told when it is recorded: until then, what the job did last.
+            status.state = match status.state {
+                JobState::Done => JobState::Committing,
+                _ if status.tasks.total == 0 => JobState::Planning,
+                _ => JobState::Running,
+            };
         }
         Ok(self.watchers.watch(job, status))
     }

@@ -2,7 +2,8 @@
 //!
 //! `inverted_index INPUT... --output DIR`, or `inverted_index query DIR WORD...` for the documents that hold all words.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use windrow::DecodeError;
 use windrow::prelude::*;
 
@@ -123,18 +124,26 @@ impl Combiner<u64> for Documents {
     }
 }
 
+/// Find the documents that hold all of these words.
+#[derive(clap::Args)]
+struct Query {
+    /// Output folder of an index
+    folder: String,
+    /// Words
+    #[arg(required = true)]
+    words: Vec<String>,
+}
+
 /// Prints the documents that hold every one of these words.
-fn query(folder: &str, words: &[String]) -> Result<()> {
+fn query(args: Query) -> Result<()> {
+    let parts = windrow::parts(&args.folder)?;
     let mut found: Option<Vec<u64>> = None;
-    for word in words {
+    for word in &args.words {
         let mut docs = Vec::new();
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            if !path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("part-")) {
-                continue;
-            }
-            for line in BufReader::new(std::fs::File::open(path)?).lines() {
-                if let Some((_, list)) = line?.split_once('\t').filter(|(w, _)| w == word) {
+        for part in &parts {
+            let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", part.display()));
+            for line in BufReader::new(File::open(part).map_err(failed)?).lines() {
+                if let Some((_, list)) = line.map_err(failed)?.split_once('\t').filter(|(w, _)| w == word) {
                     docs = list.split(',').map(str::parse).collect::<Result<_, _>>()?;
                 }
             }
@@ -144,20 +153,19 @@ fn query(folder: &str, words: &[String]) -> Result<()> {
             Some(before) => before.into_iter().filter(|d| docs.binary_search(d).is_ok()).collect(),
         });
     }
-    found.unwrap_or_default().iter().for_each(|doc| println!("{doc}"));
-    Ok(())
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let docs = found.unwrap_or_default();
+    let printed = docs.iter().try_for_each(|doc| writeln!(out, "{doc}")).and_then(|()| out.flush());
+    match printed {
+        // Whoever reads has seen enough.
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => Ok(printed?),
+    }
 }
 
 fn main() -> std::process::ExitCode {
-    let args: Vec<String> = std::env::args().collect();
-    match &args[..] {
-        [_, verb, folder, words @ ..] if verb == "query" && !words.is_empty() => match query(folder, words) {
-            Ok(()) => std::process::ExitCode::SUCCESS,
-            Err(e) => {
-                eprintln!("error: {e}");
-                std::process::ExitCode::FAILURE
-            }
-        },
+    match std::env::args().nth(1).as_deref() {
+        Some("query") => windrow::Program::new().command::<Query>("query", query).run(),
         _ => windrow::main::<Index>(),
     }
 }

@@ -99,6 +99,20 @@ impl Job for Round {
     }
 }
 
+/// The last round's ranks, as they are, where the user wants them.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Keep {
+    ranks: String,
+    #[arg(long)]
+    output: String,
+}
+
+impl Job for Keep {
+    fn plan(&self, flow: &Flow) -> Result<()> {
+        flow.read(bytes_lines(&self.ranks)).write(text(&self.output))
+    }
+}
+
 /// Rank the nodes of a graph until no rank moves any more.
 #[derive(clap::Args)]
 struct Until {
@@ -112,9 +126,8 @@ struct Until {
 /// Runs rounds, each a job, looking at how far ranks moved in between.
 fn until(args: Until, session: &Session) -> Result<()> {
     let PageRank { edges, rounds, output } = args.job;
-    if std::path::Path::new(&output).exists() {
-        return Err(Error::new(windrow::Code::OutputExists, format!("{output} exists")));
-    }
+    // Before the first round, not after the last.
+    session.check_output(&output)?;
     let scratch = format!("{output}.rounds");
     let mut before = None;
     for n in 0..rounds.max(1) {
@@ -127,15 +140,15 @@ fn until(args: Until, session: &Session) -> Result<()> {
             break;
         }
     }
-    if let Some(last) = before {
-        std::fs::rename(last, &output)?;
+    if let Some(ranks) = before {
+        session.run(&Keep { ranks, output })?;
     }
     std::fs::remove_dir_all(scratch)?;
     Ok(())
 }
 
 fn main() -> std::process::ExitCode {
-    let program = windrow::Program::new().internal_job::<Round>();
+    let program = windrow::Program::new().internal_job::<Round>().internal_job::<Keep>();
     if std::env::args().any(|arg| arg.starts_with("--until")) {
         program.driver("", until).run()
     } else {

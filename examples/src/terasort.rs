@@ -70,7 +70,7 @@ fn generate(args: Gen) -> Result<()> {
     Ok(())
 }
 
-/// Check that the parts are in order.
+/// Check that all parts are there, and in order.
 #[derive(clap::Args)]
 struct Validate {
     /// Output folder of a sort
@@ -78,25 +78,22 @@ struct Validate {
 }
 
 fn validate(args: Validate) -> Result<()> {
-    let mut parts: Vec<_> = std::fs::read_dir(&args.folder)?.collect::<Result<Vec<_>, _>>()?;
-    parts.retain(|p| p.file_name().to_string_lossy().starts_with("part-"));
-    parts.sort_by_key(|p| p.file_name());
     let (mut records, mut sum) = (0u64, 0u64);
     let mut last = [0u8; KEY];
-    for part in parts {
-        let mut file = std::io::BufReader::with_capacity(1 << 20, std::fs::File::open(part.path())?);
-        let mut record = [0u8; RECORD];
-        let length = part.metadata()?.len();
+    for part in windrow::parts(&args.folder)? {
+        let shown = part.display();
+        let failed = |e: std::io::Error| Error::msg(format!("{shown}: {e}"));
+        let file = std::fs::File::open(&part).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
         if length % RECORD as u64 != 0 {
-            return Err(Error::msg(format!(
-                "{} has {length} bytes, no whole number of records",
-                part.path().display()
-            )));
+            return Err(Error::msg(format!("{shown} has {length} bytes, no whole number of records")));
         }
+        let mut file = std::io::BufReader::with_capacity(1 << 20, file);
+        let mut record = [0u8; RECORD];
         for n in 0..length / RECORD as u64 {
-            file.read_exact(&mut record)?;
+            file.read_exact(&mut record).map_err(failed)?;
             if record[..KEY] < last[..] {
-                return Err(Error::msg(format!("record {n} of {} is out of order", part.path().display())));
+                return Err(Error::msg(format!("record {n} of {shown} is out of order")));
             }
             last.copy_from_slice(&record[..KEY]);
             // An order-free sum: the same records in any order have the same one (FNV-1a of each).

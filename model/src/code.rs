@@ -50,19 +50,19 @@ codes! {
     DatasetFraming "DATASET_FRAMING" Fatal "put the data with the framing that the job's source reads, or with `--framing whole`";
     ChunkUnavailable "CHUNK_UNAVAILABLE" Retry "start the workers that hold the dataset; `windrow data ls` shows how many copies are there";
     // User code and records.
-    UserError "USER_ERROR" Charge "the job's function returned an error for this record";
-    UserPanic "USER_PANIC" Charge "the job's function panicked on this record";
+    UserError "USER_ERROR" Charge "the error comes from the job's own code: look there, and at the record if one is named";
+    UserPanic "USER_PANIC" Charge "the panic comes from the job's own code: look there, and at the record if one is named";
     RecordMalformed "RECORD_MALFORMED" Charge "the record does not parse as the type that the job declares";
     RecordNotUtf8 "RECORD_NOT_UTF8" Charge "read the input with `bytes_lines`, or convert it to UTF-8";
     RecordTooLarge "RECORD_TOO_LARGE" Charge "keys may have up to 16 MiB and values up to 1 GiB";
-    FieldNotRepresentable "FIELD_NOT_REPRESENTABLE" Charge "a field holds a tab or a newline: use `tsv(..).escaped()` or another sink";
+    FieldNotRepresentable "FIELD_NOT_REPRESENTABLE" Charge "the sink has no form for this value: emit another, or use another sink (`tsv(..).escaped()` takes tabs and newlines)";
     NondeterministicTask "NONDETERMINISTIC_TASK" Fatal "a task must give the same for the same records: no time, no random numbers, no hash map's order, no other system";
     CollectTooLarge "COLLECT_TOO_LARGE" Fatal "write large results to a sink and collect only what the driver needs";
     // Executors.
-    ExecutorCrashed "EXECUTOR_CRASHED" Charge "the job's process died; its last lines of stderr are below";
+    ExecutorCrashed "EXECUTOR_CRASHED" Charge "the job's process died of its own code, or of a library in it: look at the record, if one is named, and at what it wrote to stderr";
     OutOfMemory "OUT_OF_MEMORY" Charge "give the worker more memory, or the job fewer slots";
     TooManyProcesses "TOO_MANY_PROCESSES" Charge "start fewer processes and threads at a time, or raise the workers' --max-processes";
-    TaskTimeout "TASK_TIMEOUT" Charge "the task made no progress; look for an endless loop at this record";
+    TaskTimeout "TASK_TIMEOUT" Charge "the task took longer than --task-timeout or --progress-timeout allow: look for an endless loop, at the record if one is named";
     ExecutorProtocol "EXECUTOR_PROTOCOL_ERROR" Charge "the job's process answered what no Windrow job answers: does it write to file descriptor 3?";
     ExecFailed "EXEC_FAILED" Fatal "the binary does not start on the worker: `ldd` shows missing libraries";
     PlanMismatch "PLAN_MISMATCH" Fatal "the plan must depend on nothing but the job's parameters";

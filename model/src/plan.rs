@@ -1,6 +1,10 @@
 //! The plan: a graph of stages, as data. Closures never travel: every process builds the same plan from the same
 //! binary and parameters, and the fingerprint proves it.
 
+mod check;
+
+pub use check::PlanError;
+
 use crate::ids::{Digest, Port, StageId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -208,17 +212,6 @@ pub struct Plan {
     pub fingerprint: Digest,
 }
 
-/// A plan that cannot be run; the stage's place is the user's line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    #[error("the plan has no output: write or collect something")]
-    NoOutput,
-    #[error("stage {stage} ({place}): {what}")]
-    Stage { stage: StageId, place: String, what: String },
-    #[error("{0}")]
-    Other(String),
-}
-
 impl Plan {
     pub fn stage(&self, id: StageId) -> &Stage {
         &self.stages[id.0 as usize]
@@ -243,82 +236,6 @@ impl Plan {
             },
             _ => None,
         })
-    }
-
-    /// Checks what everything else relies on: stages are in topological order, ports exist and fit their readers,
-    /// a stage has a source or edges (with equal partition counts) but not both, sinks are fed exactly once.
-    pub fn check(&self) -> Result<(), PlanError> {
-        let mut fed = vec![0u32; self.sinks.len()];
-        for (i, stage) in self.stages.iter().enumerate() {
-            let wrong = |what: String| PlanError::Stage { stage: StageId(i as u32), place: stage.place.clone(), what };
-            let mut sources = 0;
-            let mut partitions: Vec<Partitions> = Vec::new();
-            for input in &stage.inputs {
-                match input {
-                    Input::Source(_) => sources += 1,
-                    Input::Edge { from } => {
-                        if from.is_empty() {
-                            return Err(wrong("an edge without producers".into()));
-                        }
-                        for port in from {
-                            match self.port(i, *port).map_err(wrong)? {
-                                Output::Edge { partitions: p, .. } => partitions.push(*p),
-                                _ => return Err(wrong("an edge input reads an output that is no edge".into())),
-                            }
-                        }
-                    }
-                    Input::Broadcast { from } => match self.port(i, *from).map_err(wrong)? {
-                        Output::Broadcast => {}
-                        _ => return Err(wrong("a broadcast input reads an output that is no broadcast".into())),
-                    },
-                }
-            }
-            if sources > 1 || (sources == 1) != partitions.is_empty() {
-                return Err(wrong("a stage reads either one source or edges".into()));
-            }
-            if partitions.windows(2).any(|w| w[0] != w[1]) {
-                return Err(wrong("its inputs have different numbers of partitions".into()));
-            }
-            if partitions.iter().any(|p| matches!(p, Partitions::Count(0 | 1_000_001..))) {
-                return Err(wrong("the number of partitions must be from 1 to 1,000,000".into()));
-            }
-            for output in &stage.outputs {
-                if let Output::Sink { sink } = output {
-                    if sources == 1 {
-                        return Err(wrong("a sink is fed by a stage that reads edges".into()));
-                    }
-                    *fed.get_mut(*sink as usize).ok_or_else(|| wrong(format!("no sink {sink}")))? += 1;
-                }
-                if let Output::Edge { partitioner: Partitioner::InputPart, .. } = output
-                    && sources == 0
-                {
-                    return Err(wrong("only a source stage has input parts".into()));
-                }
-            }
-        }
-        if self.sinks.is_empty() && self.collects.is_empty() {
-            return Err(PlanError::NoOutput);
-        }
-        if let Some(i) = fed.iter().position(|n| *n != 1) {
-            return Err(PlanError::Other(format!("sink {i} ({}) is fed by {} outputs", self.sinks[i].path, fed[i])));
-        }
-        for c in &self.collects {
-            match self.port(self.stages.len(), c.from).map_err(PlanError::Other)? {
-                Output::Broadcast => {}
-                _ => return Err(PlanError::Other(format!("`{}` does not collect a broadcast", c.name))),
-            }
-        }
-        Ok(())
-    }
-
-    fn port(&self, before: usize, port: Port) -> Result<&Output, String> {
-        if port.stage.0 as usize >= before {
-            return Err(format!("it reads stage {}, which does not come before it", port.stage));
-        }
-        self.stages[port.stage.0 as usize]
-            .outputs
-            .get(port.output as usize)
-            .ok_or_else(|| format!("stage {} has no output {}", port.stage, port.output))
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A number of bytes. Text: `B`, `kB`/`MB`/`GB`/`TB` are powers of 1000, `KiB`/`MiB`/`GiB`/`TiB` powers of 1024;
-/// a bare number is bytes.
+/// a bare number is bytes. A text never gives a size of nothing: no flag and no setting has a use for it.
 ///
 /// ```
 /// use windrow_model::ByteSize;
@@ -18,8 +18,12 @@ pub struct ByteSize(pub u64);
 
 /// A text that is no size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a size: write a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as 256MB")]
-pub struct ParseSizeError(pub String);
+pub enum ParseSizeError {
+    #[error("`{0}` is not a size: write a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as 256MB")]
+    NoSize(String),
+    #[error("`{0}` is less than a byte: a size must be more than nothing")]
+    Nothing(String),
+}
 
 const UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
@@ -36,18 +40,22 @@ const UNITS: [(&str, u64); 9] = [
 impl FromStr for ByteSize {
     type Err = ParseSizeError;
     fn from_str(s: &str) -> Result<Self, ParseSizeError> {
-        let bad = || ParseSizeError(s.to_string());
+        let bad = || ParseSizeError::NoSize(s.to_string());
+        let some = |bytes: u64| match bytes {
+            0 => Err(ParseSizeError::Nothing(s.to_string())),
+            bytes => Ok(ByteSize(bytes)),
+        };
         let (number, unit) =
             UNITS.iter().find_map(|(name, size)| s.strip_suffix(name).map(|n| (n.trim_end(), *size))).unwrap_or((s, 1));
         if let Ok(n) = number.parse::<u64>() {
-            return n.checked_mul(unit).map(ByteSize).ok_or_else(bad);
+            return n.checked_mul(unit).ok_or_else(bad).and_then(some);
         }
         let digits = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         let value = number.parse::<f64>().ok().filter(|_| digits).ok_or_else(bad)? * unit as f64;
         if value > u64::MAX as f64 {
             return Err(bad());
         }
-        Ok(ByteSize(value as u64))
+        some(value as u64)
     }
 }
 
@@ -71,6 +79,13 @@ mod tests {
     fn bad_sizes_are_refused() {
         for s in ["", "MB", "-1MB", "1e3", "99999999999TiB", "12 Mb", "nan", "1.2.3MB"] {
             assert!(s.parse::<ByteSize>().is_err(), "{s}");
+        }
+    }
+
+    #[test]
+    fn a_size_of_nothing_is_refused() {
+        for s in ["0", "0B", "0 MiB", "0.0GB", "0.4B"] {
+            assert_eq!(s.parse::<ByteSize>(), Err(ParseSizeError::Nothing(s.to_string())));
         }
     }
 }

@@ -102,6 +102,22 @@ fn misbehave(what: &str) {
     }
 }
 
+/// Has no plan.
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Unplanned {
+    /// panic or abort
+    what: String,
+}
+
+impl Job for Unplanned {
+    fn plan(&self, _: &Flow) -> Result<()> {
+        match self.what.as_str() {
+            "abort" => std::process::abort(),
+            what => panic!("no plan for {what}"),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Visit {
     user: String,
@@ -291,5 +307,5 @@ fn pass(gate: &Path, word: &str) -> Result<()> {
 
 fn main() -> std::process::ExitCode {
     let program = windrow::Program::new().job::<Bad>("bad").job::<Json>("json").job::<Gate>("gate");
-    program.job::<Random>("random").job::<Several>("several").run()
+    program.job::<Random>("random").job::<Several>("several").job::<Unplanned>("unplanned").run()
 }

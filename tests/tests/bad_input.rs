@@ -85,13 +85,33 @@ fn what_is_typed_wrongly_is_two() {
         "in",
         "--output out",
         "in --output out --memory lots",
+        "in --output out --memory 0",
+        "in --output out --chunk-size 0",
         "in --output out --partitions 0",
         "in --output out --threads 0",
     ] {
         let ended = wordcount(folder.path(), args).with(2);
         assert!(ended.stderr.contains("error:") && ended.stdout.is_empty(), "{}", ended.stderr);
     }
-    local(folder.path(), "grep", ["(", "in", "--output", "out"]).with(1);
+    local(folder.path(), "grep", ["a(b", "in", "--output", "out"]).with(2).tells("BAD_REQUEST", &["`a(b`"]);
+    holds(folder.path(), &["in"]);
+}
+
+#[test]
+fn a_plan_that_cannot_run_is_refused_before_anything_does() {
+    let folder = folder();
+    let several = |found: &str, output: &str, numbers: &str| {
+        let args = ["several", "a", "in", "--found", found, "--output", output, "--numbers", numbers];
+        local(folder.path(), "hostile", args).with(1)
+    };
+    several("q", "q2", "q2").tells("PLAN_INVALID", &["two outputs have one place", "/q2"]);
+    several("q2/x/y", "q", "q2").tells("PLAN_INVALID", &["/q2/x/y lies inside the output", "/q2"]);
+    several("windrow://d", "q", "windrow://d").tells("PLAN_INVALID", &["windrow://d"]);
+    local(folder.path(), "hostile", ["unplanned", "this"])
+        .with(1)
+        .tells("PLAN_INVALID", &["panicked: no plan for this"]);
+    // It is described here, and then nobody is asked.
+    local(folder.path(), "hostile", ["__windrow-describe", "unplanned", "this"]).with(1).tells("PLAN_INVALID", &[]);
     holds(folder.path(), &["in"]);
 }
 

@@ -90,7 +90,7 @@ fn a_failure_names_its_cause_its_record_and_the_next_step() {
             "  last lines of its stderr:",
             "    | thread main panicked",
             "    | note: x",
-            "  hint: the job's function panicked on this record",
+            "  hint: the panic comes from the job's own code: look there, and at the record if one is named",
         ]
     );
 }

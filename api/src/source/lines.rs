@@ -69,12 +69,13 @@ pub struct BytesLines {
 pub struct PlacedLines(BytesLines);
 
 fn compile(pattern: &str) -> Result<Regex> {
-    Ok(RegexBuilder::new(pattern).multi_line(true).build()?)
+    let compiled = RegexBuilder::new(pattern).multi_line(true).build();
+    compiled.map_err(|e| Error::new(Code::BadRequest, format!("`{pattern}` is no regular expression: {e}")))
 }
 
 impl Lines {
     /// Keeps only lines that match a regular expression. Whole blocks are searched at once, which is much faster than
-    /// asking each line; `^` and `$` match at line ends.
+    /// asking each line; `^` and `$` match at line ends. What is no regular expression is `BAD_REQUEST`.
     pub fn matching(mut self, pattern: &str) -> Result<Self> {
         self.pattern = Some(compile(pattern)?);
         Ok(self)

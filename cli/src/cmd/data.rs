@@ -20,7 +20,7 @@ pub async fn run(args: Data, settings: Settings, format: Format) -> Result<Exit,
         DataVerb::Put { client: flags, framing, chunk_size, replicas, overwrite, mut files_and_name } => {
             let name = files_and_name.pop().unwrap_or_default();
             windrow_model::dataset::check_dataset_name(&name)?;
-            let chunk_bytes = chunk_size.0.clamp(1, 1 << 30) as usize;
+            let chunk_bytes = chunk_size.0.min(1 << 30) as usize;
             let options = PutOptions { framing, chunk_bytes, replicas: replicas.unwrap_or(0), overwrite };
             let cluster = connect(flags, client).await?;
             put(&cluster, files_and_name, &name, options, format).await?;

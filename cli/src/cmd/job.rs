@@ -30,8 +30,14 @@ pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, 
             return follow(&cluster, id, report, timeout).await;
         }
         JobVerb::Cancel { client: flags, id } => {
-            connect(flags, client).await?.cancel(id).await?;
-            output::say(&format!("{id} is being cancelled"));
+            let cluster = connect(flags, client).await?;
+            let before = cluster.get(id).await?.state;
+            // It may end in between, and then nothing is lost.
+            cluster.cancel(id).await?;
+            match before.is_final() {
+                true => output::say(&format!("{id} has ended already: {}", before.as_str())),
+                false => output::say(&format!("{id} is being cancelled")),
+            }
         }
         JobVerb::Logs { client: flags, id } => {
             let cluster = connect(flags, client).await?;

@@ -73,10 +73,10 @@ fn settle(spec: &mut JobSpec, args: &Submit, settings: SubmitSection) {
     }
     let own = spec.options.clone();
     spec.options = JobOptions {
-        partitions: args.partitions.or(own.partitions).or(settings.partitions),
-        chunk_bytes: args.chunk_size.map(|s| s.0.max(1)).or(own.chunk_bytes).or(settings.chunk_size.map(|s| s.0.0)),
+        partitions: args.partitions.or(own.partitions).or(settings.partitions.map(|n| n.0)),
+        chunk_bytes: args.chunk_size.map(|s| s.0).or(own.chunk_bytes).or(settings.chunk_size.map(|s| s.0.0)),
         priority: args.priority.or(settings.priority).unwrap_or(own.priority),
-        slots_max: args.max_slots.or(settings.max_slots).or(own.slots_max),
+        slots_max: args.max_slots.or(settings.max_slots.map(|n| n.0)).or(own.slots_max),
         attempts_max: own.attempts_max,
         timeout_ms: args.timeout.or(settings.timeout.map(|t| t.0)).map(|span| span.ms).or(own.timeout_ms),
         task_timeout_ms: limit(args.task_timeout, settings.task_timeout, own.task_timeout_ms),

@@ -39,9 +39,9 @@ struct Share {
 /// Runs the cluster until SIGINT or SIGTERM.
 pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
     let section = settings.up;
-    let workers = args.workers.or(section.workers).unwrap_or(1).max(1);
+    let workers = args.workers.or(section.workers.map(|n| n.0)).unwrap_or(1);
     let share = Share {
-        slots: args.slots.or(section.slots).unwrap_or((cores() / workers).max(1)),
+        slots: args.slots.or(section.slots.map(|n| n.0)).unwrap_or((cores() / workers).max(1)),
         memory_bytes: args
             .memory
             .or(section.memory.map(|m| m.0))

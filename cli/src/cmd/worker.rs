@@ -52,10 +52,10 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
     let config = Config {
         coordinator_url: url,
         data_dir: needed(args.data_dir.or(section.data_dir), "--data-dir")?,
-        slots: args.slots.or(section.slots).unwrap_or_else(cores),
+        slots: args.slots.or(section.slots.map(|n| n.0)).unwrap_or_else(cores),
         memory_bytes: args.memory.or(section.memory.map(|m| m.0)).map_or_else(half_of_memory, |m| m.0),
         memory_limit_bytes: args.memory_limit.or(section.memory_limit.map(|m| m.0)).map(|m| m.0),
-        processes_max: args.max_processes.or(section.max_processes),
+        processes_max: args.max_processes.or(section.max_processes.map(|n| n.0)),
         scratch_quota_bytes: args.scratch_quota.or(section.scratch_quota.map(|m| m.0)).map(|m| m.0),
         fetch_timeout: args
             .fetch_timeout

@@ -1,0 +1,212 @@
+//! What every plan holds that is run: checked where it is built, and again where it is submitted.
+
+use super::{Input, Output, Partitioner, Partitions, Plan};
+use crate::ids::{Port, StageId};
+use std::path::{Component, Path, PathBuf};
+
+/// A plan that cannot be run; the stage's place is the user's line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error("the plan has no output: write or collect something")]
+    NoOutput,
+    #[error("stage {stage} ({place}): {what}")]
+    Stage { stage: StageId, place: String, what: String },
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Plan {
+    /// Checks what everything else relies on: stages are in topological order, ports exist and fit their readers,
+    /// a stage has a source that names inputs, or edges (with equal partition counts), but not both, sinks are fed exactly
+    /// once, and each has a place of its own.
+    pub fn check(&self) -> Result<(), PlanError> {
+        let mut fed = vec![0u32; self.sinks.len()];
+        for (i, stage) in self.stages.iter().enumerate() {
+            let wrong = |what: String| PlanError::Stage { stage: StageId(i as u32), place: stage.place.clone(), what };
+            let mut sources = 0;
+            let mut partitions: Vec<Partitions> = Vec::new();
+            for input in &stage.inputs {
+                match input {
+                    Input::Source(source) if source.inputs.is_empty() => {
+                        return Err(wrong("it reads nothing: name at least one file, folder or glob".into()));
+                    }
+                    Input::Source(_) => sources += 1,
+                    Input::Edge { from } => {
+                        if from.is_empty() {
+                            return Err(wrong("an edge without producers".into()));
+                        }
+                        for port in from {
+                            match self.port(i, *port).map_err(wrong)? {
+                                Output::Edge { partitions: p, .. } => partitions.push(*p),
+                                _ => return Err(wrong("an edge input reads an output that is no edge".into())),
+                            }
+                        }
+                    }
+                    Input::Broadcast { from } => match self.port(i, *from).map_err(wrong)? {
+                        Output::Broadcast => {}
+                        _ => return Err(wrong("a broadcast input reads an output that is no broadcast".into())),
+                    },
+                }
+            }
+            if sources > 1 || (sources == 1) != partitions.is_empty() {
+                return Err(wrong("a stage reads either one source or edges".into()));
+            }
+            if partitions.windows(2).any(|w| w[0] != w[1]) {
+                return Err(wrong("its inputs have different numbers of partitions".into()));
+            }
+            if partitions.iter().any(|p| matches!(p, Partitions::Count(0 | 1_000_001..))) {
+                return Err(wrong("the number of partitions must be from 1 to 1,000,000".into()));
+            }
+            for output in &stage.outputs {
+                if let Output::Sink { sink } = output {
+                    if sources == 1 {
+                        return Err(wrong("a sink is fed by a stage that reads edges".into()));
+                    }
+                    *fed.get_mut(*sink as usize).ok_or_else(|| wrong(format!("no sink {sink}")))? += 1;
+                }
+                if let Output::Edge { partitioner: Partitioner::InputPart, .. } = output
+                    && sources == 0
+                {
+                    return Err(wrong("only a source stage has input parts".into()));
+                }
+            }
+        }
+        if self.sinks.is_empty() && self.collects.is_empty() {
+            return Err(PlanError::NoOutput);
+        }
+        if let Some(i) = fed.iter().position(|n| *n != 1) {
+            return Err(PlanError::Other(format!("sink {i} ({}) is fed by {} outputs", self.sinks[i].path, fed[i])));
+        }
+        self.check_sinks_apart()?;
+        for c in &self.collects {
+            match self.port(self.stages.len(), c.from).map_err(PlanError::Other)? {
+                Output::Broadcast => {}
+                _ => return Err(PlanError::Other(format!("`{}` does not collect a broadcast", c.name))),
+            }
+        }
+        Ok(())
+    }
+
+    /// By their text: two paths that only a link makes one are found when the outputs are staged.
+    fn check_sinks_apart(&self) -> Result<(), PlanError> {
+        let mut places: Vec<(PathBuf, &str)> = self.sinks.iter().map(|s| (plain(&s.path), s.path.as_str())).collect();
+        // In this order a folder comes right before what lies in it.
+        places.sort_unstable();
+        for pair in places.windows(2) {
+            let [(outer, outer_path), (inner, inner_path)] = pair else { continue };
+            let what = if inner == outer {
+                format!("two outputs have one place: {inner_path}")
+            } else if inner.starts_with(outer) {
+                format!("the output {inner_path} lies inside the output {outer_path}")
+            } else {
+                continue;
+            };
+            return Err(PlanError::Other(format!("{what}; give each a folder of its own")));
+        }
+        Ok(())
+    }
+
+    fn port(&self, before: usize, port: Port) -> Result<&Output, String> {
+        if port.stage.0 as usize >= before {
+            return Err(format!("it reads stage {}, which does not come before it", port.stage));
+        }
+        self.stages[port.stage.0 as usize]
+            .outputs
+            .get(port.output as usize)
+            .ok_or_else(|| format!("stage {} has no output {}", port.stage, port.output))
+    }
+}
+
+/// A path without `.`, and without `..` as far as its text says where that leads. (A dataset's `windrow://NAME` is one too:
+/// its name has no slash in it.)
+fn plain(path: &str) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in Path::new(path).components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Digest;
+    use crate::plan::{Framing, Order, SinkSpec, SourceSpec, Stage};
+
+    /// Reads `inputs`, and writes each of these paths.
+    fn plan(inputs: &[&str], outputs: &[&str]) -> Plan {
+        let inputs = inputs.iter().map(|i| i.to_string()).collect();
+        let source = SourceSpec { inputs, framing: Framing::Whole, header: false, sample: false };
+        let stage = |inputs, outputs| Stage {
+            label: "stage".into(),
+            place: "job.rs:1".into(),
+            inputs,
+            outputs,
+            deterministic: true,
+        };
+        let edge = Output::Edge {
+            partitions: Partitions::Auto,
+            partitioner: Partitioner::Hash,
+            order: Order::Key,
+            combined: false,
+        };
+        let from = vec![Port { stage: StageId(0), output: 0 }];
+        let sink = |path: &&str| SinkSpec {
+            path: path.to_string(),
+            format: "text".into(),
+            suffix: String::new(),
+            framing: Framing::Whole,
+            overwrite: false,
+        };
+        Plan {
+            stages: vec![
+                stage(vec![Input::Source(source)], vec![edge]),
+                stage(
+                    vec![Input::Edge { from }],
+                    (0..outputs.len() as u32).map(|sink| Output::Sink { sink }).collect(),
+                ),
+            ],
+            sinks: outputs.iter().map(sink).collect(),
+            collects: Vec::new(),
+            sides: Vec::new(),
+            fingerprint: Digest([0; 32]),
+        }
+    }
+
+    #[test]
+    fn a_source_without_inputs_is_refused_with_its_line() {
+        assert_eq!(plan(&["/in"], &["/out"]).check(), Ok(()));
+        let wrong = plan(&[], &["/out"]).check().unwrap_err().to_string();
+        assert!(wrong.contains("job.rs:1") && wrong.contains("reads nothing"), "{wrong}");
+    }
+
+    #[test]
+    fn outputs_lie_apart() {
+        for apart in
+            [["/q", "/q2"], ["/q/a", "/q/b"], ["/a/../b", "/a"], ["windrow://a", "windrow://b"], ["windrow://a", "/a"]]
+        {
+            assert_eq!(plan(&["/in"], &apart).check(), Ok(()), "{apart:?}");
+        }
+        for [one, other] in
+            [["/q", "/q"], ["/q", "/q/"], ["/q", "/a/../q/."], ["/q", "//q"], ["windrow://a", "windrow://a"]]
+        {
+            let wrong = plan(&["/in"], &[one, "/else", other]).check().unwrap_err().to_string();
+            assert!(wrong.contains("two outputs have one place"), "{wrong}");
+        }
+        for (inner, outer) in [("/q/x", "/q"), ("/q/./x/y", "/q/x"), ("/q/z/../x", "/q")] {
+            for both in [[inner, outer], [outer, inner]] {
+                let wrong = plan(&["/in"], &both).check().unwrap_err().to_string();
+                assert_eq!(
+                    wrong,
+                    format!("the output {inner} lies inside the output {outer}; give each a folder of its own")
+                );
+            }
+        }
+    }
+}
