@@ -264,4 +264,20 @@ mod tests {
         with(|r| r.identity.length += 1).unwrap_err();
         with(|r| r.identity.modified_ns += 1).unwrap_err();
     }
+
+    #[test]
+    fn a_chunk_is_the_same_file_by_its_content() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let identity = windrow_model::FileIdentity { length: 3, ..Default::default() };
+        let content = Some(windrow_model::Digest::of(b"abc"));
+        let local = Some(file.path().to_path_buf());
+        let range = FileRange { path: "windrow://set/00000".into(), offset: 0, length: 3, identity, content, local };
+        check_same(&range).unwrap_err();
+        for _ in 0..2 {
+            // Somebody has put the same once more.
+            std::fs::remove_file(file.path()).unwrap();
+            std::fs::write(file.path(), "abc").unwrap();
+            check_same(&range).unwrap();
+        }
+    }
 }
