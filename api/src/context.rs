@@ -124,7 +124,7 @@ impl<'t> TaskCx<'t> {
     /// Says which file the records are of that follow.
     pub fn at_file(&self, range: &FileRange) {
         self.files.set(self.files.get() + 1);
-        self.crumbs.file(&range.path, range.identity.length);
+        self.crumbs.file(range.file(), range.identity.length);
     }
     /// Says which record is being worked on: one store.
     #[inline]

@@ -111,6 +111,7 @@ fn run() -> (u64, Duration) {
                         length: 100,
                         identity: FileIdentity::default(),
                         content: None,
+                        local: None,
                     }],
                     part: i,
                     ..Chunk::default()

@@ -1,11 +1,15 @@
 //! Binaries and side values by content: `artifacts/DIGEST`, each file whole, verified and durable.
 //!
+//! A file is compared with its digest when it is asked for, unless it is as it was when that was done last. One that is damaged is
+//! no artifact any more: whoever submits a job with it uploads it again, and a job that runs is told.
+//!
 //! Every function blocks; callers use a blocking thread.
 
 use crate::error::Error;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -22,8 +26,15 @@ const TEMPORARY: &str = ".new-";
 #[derive(Clone, Debug)]
 pub(crate) struct Artifacts {
     folder: PathBuf,
-    /// Held by whoever tells of an artifact or deletes one: what somebody was told of is not deleted for its old age.
-    ages: Arc<Mutex<()>>,
+    seen: Seen,
+}
+
+/// What artifacts looked like when they were whole: inode, length and time of the last change. Locked by whoever tells of an
+/// artifact or deletes one: what somebody was told of is not deleted for its old age.
+type Seen = Arc<Mutex<HashMap<Digest, (u64, u64, i64, i64)>>>;
+
+fn look(meta: &fs::Metadata) -> (u64, u64, i64, i64) {
+    (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec())
 }
 
 /// An artifact on its way in; gone without trace unless it is finished.
@@ -35,7 +46,7 @@ pub(crate) struct Upload {
     hasher: blake3::Hasher,
     bytes: u64,
     finished: bool,
-    ages: Arc<Mutex<()>>,
+    seen: Seen,
 }
 
 impl Artifacts {
@@ -48,7 +59,7 @@ impl Artifacts {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        Ok(Artifacts { folder, ages: Arc::default() })
+        Ok(Artifacts { folder, seen: Arc::default() })
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
@@ -57,15 +68,31 @@ impl Artifacts {
 
     /// Whether this artifact is here; if so, it stays for a while, since whoever asks is about to use it.
     pub fn has(&self, digest: Digest) -> bool {
-        let _ages = lock(&self.ages);
-        match File::open(self.path(digest)) {
-            Ok(file) => {
-                // If it cannot be noted, it may have to be uploaded again one day.
-                let _ = file.set_modified(SystemTime::now());
-                true
+        matches!(self.find(digest), Ok(Some(_)))
+    }
+
+    /// An artifact that is here and whole. One that is damaged goes.
+    fn find(&self, digest: Digest) -> io::Result<Option<File>> {
+        let mut seen = lock(&self.seen);
+        let path = self.path(digest);
+        let mut file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        if seen.get(&digest) != Some(&look(&file.metadata()?)) {
+            let mut hasher = blake3::Hasher::new();
+            if hasher.update_reader(&file).is_err() || *hasher.finalize().as_bytes() != digest.0 {
+                tracing::error!("artifact {digest} is damaged: removed");
+                seen.remove(&digest);
+                fs::remove_file(&path)?;
+                return Ok(None);
             }
-            Err(_) => false,
         }
+        // If it cannot be noted, it may have to be uploaded again one day.
+        let _ = file.set_modified(SystemTime::now());
+        seen.insert(digest, look(&file.metadata()?));
+        file.rewind()?;
+        Ok(Some(file))
     }
 
     /// Deletes what no job in `used` needs and nobody has asked for in so long; how many there were. Uploads that are under
@@ -78,10 +105,11 @@ impl Artifacts {
             if digest.is_none_or(|digest| used.contains(&digest)) {
                 continue;
             }
-            let _ages = lock(&self.ages);
+            let mut seen = lock(&self.seen);
             let age = entry.metadata()?.modified()?.elapsed().unwrap_or(Duration::ZERO);
             if age >= unused_for {
                 fs::remove_file(entry.path())?;
+                digest.map(|digest| seen.remove(&digest));
                 deleted += 1;
             }
         }
@@ -90,17 +118,19 @@ impl Artifacts {
 
     /// The artifact's bytes.
     pub fn read(&self, digest: Digest) -> Result<File, Failure> {
-        let path = self.path(digest);
-        File::open(&path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => Failure::new(Code::BadBinary, format!("there is no artifact {digest}")),
-            _ => failed(&path, &e),
+        let found = self.find(digest).map_err(|e| failed(&self.path(digest), &e))?;
+        found.ok_or_else(|| {
+            let message = format!("there is no artifact {digest}, or it was damaged; submit the job again");
+            Failure::new(Code::BadBinary, message)
         })
     }
 
     /// Begins to store an artifact.
     pub fn upload(&self, digest: Digest) -> Result<Upload, Failure> {
         let temporary = self.folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple()));
-        let file = File::create_new(&temporary).map_err(|e| failed(&temporary, &e))?;
+        // Somebody may have removed the folder.
+        let made = fs::create_dir_all(&self.folder).and_then(|()| File::create_new(&temporary));
+        let file = made.map_err(|e| failed(&temporary, &e))?;
         let path = self.path(digest);
         Ok(Upload {
             file,
@@ -110,7 +140,7 @@ impl Artifacts {
             hasher: blake3::Hasher::new(),
             bytes: 0,
             finished: false,
-            ages: self.ages.clone(),
+            seen: self.seen.clone(),
         })
     }
 }
@@ -136,9 +166,13 @@ impl Upload {
         }
         let synced = failpoint!("artifact.sync").and_then(|()| durable::sync_file(&self.file, Durability::Sync));
         synced.map_err(|e| failed(&self.path, &e))?;
-        let _ages = lock(&self.ages);
+        let mut seen = lock(&self.seen);
         durable::rename(&self.temporary, &self.path, Durability::Sync).map_err(|e| failed(&self.path, &e))?;
         self.finished = true;
+        if let Ok(meta) = self.file.metadata() {
+            seen.insert(self.digest, look(&meta));
+        }
+        drop(seen);
         Ok(())
     }
 }
@@ -151,8 +185,8 @@ impl Drop for Upload {
     }
 }
 
-fn lock(ages: &Mutex<()>) -> MutexGuard<'_, ()> {
-    ages.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(seen: &Mutex<T>) -> MutexGuard<'_, T> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(path: &Path, e: &io::Error) -> Failure {
@@ -199,7 +233,8 @@ mod tests {
         let digest = Digest::of(b"binary");
         let hour = Duration::from_secs(3600);
         for _ in 0..500 {
-            let file = File::create(artifacts.path(digest)).unwrap();
+            fs::write(artifacts.path(digest), "binary").unwrap();
+            let file = File::open(artifacts.path(digest)).unwrap();
             file.set_modified(SystemTime::now() - 2 * hour).unwrap();
             let told = std::thread::scope(|scope| {
                 let told = scope.spawn(|| artifacts.has(digest));
@@ -207,6 +242,27 @@ mod tests {
                 told.join().unwrap()
             });
             assert!(!told || artifacts.path(digest).exists());
+        }
+    }
+
+    #[test]
+    fn a_damaged_artifact_is_none_and_may_be_uploaded_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(dir.path().to_path_buf()).unwrap();
+        let digest = Digest::of(b"binary");
+        for damage in [b"binarY".as_slice(), b"bin", b""] {
+            let mut upload = artifacts.upload(digest).unwrap();
+            upload.write(b"binary").unwrap();
+            upload.finish().unwrap();
+            for _ in 0..2 {
+                let mut bytes = Vec::new();
+                artifacts.read(digest).unwrap().read_to_end(&mut bytes).unwrap();
+                assert!(bytes == b"binary" && artifacts.has(digest));
+            }
+            fs::write(artifacts.path(digest), damage).unwrap();
+            assert_eq!(artifacts.read(digest).unwrap_err().code, Code::BadBinary);
+            assert!(!artifacts.has(digest));
+            fs::remove_dir_all(dir.path()).unwrap();
         }
     }
 

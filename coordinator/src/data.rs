@@ -1,5 +1,6 @@
 //! What the driver does for datasets: it asks the table (`datasets.rs`), has changes recorded, and passes orders on.
 
+use crate::commit::Commit;
 use crate::datasets::{Order, PutId};
 use crate::driver::Driver;
 use crate::journal::{DatasetChange, Record};
@@ -10,7 +11,7 @@ use windrow_model::{
     AttemptId, Chunk, Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, JobId, Task, TaskInput, WorkerId,
 };
 use windrow_proto::v1::{self, to_worker::Message as Tell};
-use windrow_scheduler::{Event, StagedPart};
+use windrow_scheduler::Event;
 
 /// What clients ask of datasets.
 pub(crate) enum DataMessage {
@@ -74,11 +75,19 @@ pub(crate) struct DatasetOutput {
     pub put: PutId,
     /// What each granted attempt has left; empty parts are not among them.
     pub chunks: BTreeMap<AttemptId, DatasetChunk>,
+    /// These are of the attempts that have won, and no others come.
+    pub sealed: bool,
 }
 
 /// What a worker reports of chunks.
 pub(crate) enum ChunkReport {
-    Held(Vec<Digest>),
+    /// It has these. `all`: and since it has registered it has told everything that it had.
+    Held {
+        digests: Vec<Digest>,
+        all: bool,
+    },
+    /// It had these, and they are damaged.
+    Lost(Vec<Digest>),
     Dropped,
     NotCopied(Digest, Failure),
 }
@@ -146,7 +155,9 @@ impl Driver {
             }
             let put = self.datasets.begin_output(name, sink.overwrite)?;
             match self.active.get_mut(&job) {
-                Some(active) => drop(active.outputs.insert(index, DatasetOutput { put, chunks: BTreeMap::new() })),
+                Some(active) => {
+                    drop(active.outputs.insert(index, DatasetOutput { put, chunks: BTreeMap::new(), sealed: false }))
+                }
                 None => self.datasets.end_put(put),
             }
         }
@@ -154,46 +165,51 @@ impl Driver {
     }
 
     /// A granted attempt has left its parts on its worker.
-    pub fn outputs_published(&mut self, worker: WorkerId, attempt: AttemptId, chunks: Vec<(u32, DatasetChunk)>) {
+    pub fn keep_outputs(&mut self, worker: WorkerId, attempt: AttemptId, chunks: &[(u32, DatasetChunk)]) {
         let job = attempt.task.job;
-        for (sink, chunk) in chunks {
+        for (sink, chunk) in chunks.iter().copied() {
             let output = self.active.get_mut(&job).and_then(|active| active.outputs.get_mut(&sink));
             // Told again, or too late.
-            if output.is_some_and(|output| output.chunks.insert(attempt, chunk).is_none()) {
+            if output.is_some_and(|output| !output.sealed && output.chunks.insert(attempt, chunk).is_none()) {
                 self.datasets.keep_output(job, worker, chunk);
             }
         }
     }
 
-    /// Commits jobs whose chunks have all their copies, and fails those of whose chunks there is no copy any more.
+    /// It is on record that the commit of a job begins. Its datasets have what those attempts left that won.
+    pub fn sealed(&mut self, job: JobId, commit: Commit) {
+        for (sink, output) in self.active.get_mut(&job).into_iter().flat_map(|active| &mut active.outputs) {
+            let own = commit.parts.iter().filter(|p| p.part.sink == *sink);
+            let won: BTreeSet<AttemptId> = own.map(|p| p.attempt).collect();
+            output.chunks.retain(|id, _| won.contains(id));
+            output.sealed = true;
+        }
+        self.committing.insert(job, commit);
+    }
+
+    /// Commits jobs whose chunks are there, and fails those that have lost every copy of one: of each there were as many as
+    /// could be (`publishing.rs`).
     pub fn commit_what_is_ready(&mut self) {
         if self.awaited_until.is_some() {
             // Whoever has the chunks may not be back yet.
             return;
         }
         for job in self.committing.keys().copied().collect::<Vec<_>>() {
-            let chunks =
-                || self.active.get(&job).into_iter().flat_map(|a| a.outputs.values()).flat_map(|o| o.chunks.values());
-            if let Some(lost) = chunks().find(|c| self.datasets.copies(c.digest) == 0) {
-                let message = format!("the only worker that held chunk {} of an output is gone", lost.digest);
-                self.committing.remove(&job);
-                self.step(Event::CommitFailed { job, failure: Failure::new(Code::ChunkUnavailable, message) });
-            } else if chunks().all(|c| self.datasets.missing(c.digest) == 0)
-                && let Some(commit) = self.committing.remove(&job)
-            {
-                self.order_outputs(job, &commit.parts);
-                self.start_commit(job, commit);
+            let outputs = self.active.get(&job).into_iter().flat_map(|active| active.outputs.values());
+            let mut chunks = outputs.flat_map(|output| output.chunks.values());
+            match chunks.find(|c| self.datasets.copies(c.digest) == 0).map(|lost| lost.digest) {
+                Some(_) if self.datasets.is_being_told() => {}
+                Some(lost) => {
+                    let message = format!("every worker that held chunk {lost} of an output is gone");
+                    self.committing.remove(&job);
+                    self.step(Event::CommitFailed { job, failure: Failure::new(Code::ChunkUnavailable, message) });
+                }
+                None => {
+                    if let Some(commit) = self.committing.remove(&job) {
+                        self.start_commit(job, commit);
+                    }
+                }
             }
-        }
-    }
-
-    /// Only what the attempts left that won, in the order of their tasks.
-    fn order_outputs(&mut self, job: JobId, parts: &[StagedPart]) {
-        let Some(active) = self.active.get_mut(&job) else { return };
-        for (sink, output) in &mut active.outputs {
-            let own = parts.iter().filter(|p| p.part.sink == *sink);
-            let won: BTreeSet<AttemptId> = own.map(|p| p.attempt).collect();
-            output.chunks.retain(|id, _| won.contains(id));
         }
     }
 
@@ -253,16 +269,29 @@ impl Driver {
 
     pub fn handle_chunk_report(&mut self, worker: WorkerId, report: ChunkReport) {
         match report {
-            ChunkReport::Held(digests) => self.datasets.held(worker, digests),
+            ChunkReport::Held { digests, all } => {
+                self.datasets.held(worker, digests);
+                if all {
+                    self.datasets.told_all(worker);
+                }
+            }
+            ChunkReport::Lost(digests) => {
+                digests.iter().for_each(|digest| tracing::error!(%worker, %digest, "a copy is damaged"));
+                for (job, digest) in self.datasets.lost(worker, &digests) {
+                    let message = format!("chunk {digest}: every copy is damaged, or on a worker that is gone");
+                    self.step(Event::InputLost { job, failure: Failure::new(Code::ChunkUnavailable, message) });
+                }
+            }
             ChunkReport::Dropped => self.datasets.dropped(worker),
             ChunkReport::NotCopied(digest, failure) => {
                 tracing::warn!(%worker, %digest, "a copy was not made: {failure}");
-                self.datasets.not_copied(worker, digest, self.clock.now());
+                self.datasets.not_copied(worker, digest, failure.code, self.clock.now());
             }
         }
     }
 
-    /// Puts that waited begin, missing copies are ordered, and what nothing refers to is dropped.
+    /// Puts and jobs that waited begin, missing copies are ordered, and what nothing refers to is dropped: in this order, or
+    /// the next deletion would begin before whoever waits for the end of the last one.
     pub fn look_at_datasets(&mut self) {
         let now = self.clock.now();
         for worker in self.datasets.workers() {
@@ -275,6 +304,8 @@ impl Driver {
                 let _ = answer.send(self.begin_put(&name, overwrite, replicas));
             }
         }
+        self.datasets.give_up_silent(now);
+        self.split_what_waited();
         for order in self.datasets.orders(now) {
             match order {
                 Order::Copy { worker, digest, .. } => {
@@ -298,14 +329,34 @@ impl Driver {
 
     /// The datasets that a job reads, kept for it until its end.
     pub fn pin_datasets(&mut self, job: JobId) -> Result<BTreeMap<String, Dataset>, Failure> {
+        let names = self.read_datasets(job);
+        self.datasets.pin(job, names.iter().map(String::as_str))
+    }
+
+    /// Their names.
+    pub fn read_datasets(&self, job: JobId) -> BTreeSet<String> {
         let plan = self.scheduler.spec(job).map(|spec| &spec.plan);
         let sources = plan.into_iter().flat_map(|p| &p.stages).filter_map(|s| s.source());
-        let names: Vec<String> =
-            sources.flat_map(|s| &s.inputs).filter_map(|i| dataset_name(i)).map(str::to_string).collect();
-        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
-        self.datasets.pin(job, names.into_iter())
+        sources.flat_map(|s| &s.inputs).filter_map(|i| dataset_name(i)).map(str::to_string).collect()
+    }
+
+    /// Whether a job cannot be split yet: a chunk that it reads may be on a worker that has not told so, or what it is about
+    /// to store may be what is being deleted.
+    pub fn waits_for_datasets(&self, job: JobId) -> bool {
+        let read = self.read_datasets(job);
+        let mut sinks = self.scheduler.spec(job).into_iter().flat_map(|spec| &spec.plan.sinks);
+        let writes = sinks.any(|sink| dataset_name(&sink.path).is_some());
+        !read.is_empty() && self.awaited_until.is_some()
+            || self.datasets.may_be_incomplete(read.iter().map(String::as_str))
+            || writes && self.datasets.is_dropping()
+    }
+
+    /// Jobs begin that need not wait any more.
+    fn split_what_waited(&mut self) {
+        for job in std::mem::take(&mut self.unsplit) {
+            self.start_split(job);
+        }
+        self.step_on();
     }
 
     /// Who holds all of a chunk: where its task runs without fetching anything.

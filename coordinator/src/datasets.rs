@@ -1,19 +1,17 @@
-//! The table of datasets, as a pure state machine: which names there are, who holds which chunk, what refers to it, which
-//! copies are missing, which chunks nothing refers to any more.
+//! The table of datasets, as a pure state machine: which names there are, what refers to which chunk, which copies are
+//! missing, which chunks nothing refers to any more.
 //!
-//! Names and chunks are also in the journal; who holds a chunk is not: workers tell it when they register. A chunk is
+//! Names and chunks are also in the journal; who holds a chunk (`holders.rs`) is not: workers tell it when they register. A chunk is
 //! *referenced* by every dataset that has it and by every job that reads it (which keeps its version, whatever becomes of the
 //! name). Chunks without a reference are dropped, but never while a put is open: it may be about to name them.
 
+use crate::copies::Copies;
+use crate::holders::Holders;
 use std::collections::{BTreeMap, BTreeSet};
-use windrow_model::{Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, JobId, Time, WorkerId};
+use windrow_model::{
+    Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, Incarnation, JobId, Time, WorkerId,
+};
 
-/// Copies that are made at the same time, over the whole cluster.
-const COPIES_MAX: usize = 4;
-/// A copy that was not reported by then is ordered again, perhaps elsewhere.
-const COPY_PATIENCE_MS: u64 = 60_000;
-/// The same for one that failed.
-const COPY_PAUSE_MS: u64 = 2_000;
 /// Copies of a chunk, if the put does not say.
 const REPLICAS: u32 = 2;
 
@@ -47,9 +45,7 @@ struct Put {
 pub(crate) struct Datasets {
     named: BTreeMap<String, Dataset>,
     references: BTreeMap<Digest, Reference>,
-    holders: BTreeMap<Digest, BTreeSet<WorkerId>>,
-    /// Workers that can be told to do something.
-    live: BTreeSet<WorkerId>,
+    holders: Holders,
     pins: BTreeMap<JobId, Vec<Dataset>>,
     puts: BTreeMap<PutId, Put>,
     last_put: u64,
@@ -57,8 +53,9 @@ pub(crate) struct Datasets {
     recording: BTreeSet<String>,
     /// Referenced chunks with fewer copies than they should have.
     short: BTreeSet<Digest>,
-    /// Copies that were ordered: by whom they are made, and until when they are waited for.
-    copying: BTreeMap<Digest, (WorkerId, Time)>,
+    /// Those of them that a task waits for.
+    urgent: BTreeSet<Digest>,
+    copying: Copies,
     /// Workers that have not answered an order to drop.
     dropping: BTreeMap<WorkerId, u32>,
     /// Something happened since `orders` was asked.
@@ -76,57 +73,77 @@ impl Datasets {
         table
     }
 
-    /// A worker is there; what it holds it tells next.
-    pub fn worker_joined(&mut self, worker: WorkerId) {
-        self.changed = true;
-        self.forget_worker(worker);
-        self.live.insert(worker);
+    /// A worker is there; what it holds it tells next. In the same life it still holds what it held.
+    pub fn worker_joined(&mut self, worker: WorkerId, incarnation: Incarnation, now: Time) {
+        self.holders.joined(worker, incarnation, now);
+        self.forget_orders(worker);
         // With one worker more, chunks may have one copy more.
         self.short = self.references.keys().copied().filter(|d| self.missing(*d) > 0).collect();
     }
 
     /// A worker is gone, and with it its copies for now.
     pub fn worker_left(&mut self, worker: WorkerId) {
-        self.changed = true;
-        self.forget_worker(worker);
+        let lost = self.holders.left(worker);
+        self.forget_orders(worker);
+        lost.into_iter().for_each(|digest| self.look_at(digest));
     }
 
-    fn forget_worker(&mut self, worker: WorkerId) {
-        self.live.remove(&worker);
+    /// They have ended with the worker's session, or got lost with it.
+    fn forget_orders(&mut self, worker: WorkerId) {
+        self.changed = true;
         self.dropping.remove(&worker);
-        self.copying.retain(|_, (by, _)| *by != worker);
-        let mut lost = Vec::new();
-        self.holders.retain(|digest, holders| {
-            if holders.remove(&worker) {
-                lost.push(*digest);
-            }
-            !holders.is_empty()
-        });
-        lost.into_iter().for_each(|digest| self.look_at(digest));
+        self.copying.forget_worker(worker);
     }
 
     /// A worker has these chunks whole.
     pub fn held(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) {
-        if !self.live.contains(&worker) {
-            return;
-        }
-        self.changed = true;
         for digest in digests {
-            self.holders.entry(digest).or_default().insert(worker);
-            if self.copying.get(&digest).is_some_and(|(by, _)| *by == worker) {
-                self.copying.remove(&digest);
+            if self.holders.held(worker, digest) {
+                self.changed = true;
+                self.copying.made(worker, digest);
+                self.look_at(digest);
             }
-            self.look_at(digest);
         }
     }
 
-    /// A worker could not make the copy that it was ordered to make.
-    pub fn not_copied(&mut self, worker: WorkerId, digest: Digest, now: Time) {
-        if let Some((by, until)) = self.copying.get_mut(&digest)
-            && *by == worker
-        {
-            *until = now.plus_ms(COPY_PAUSE_MS);
+    /// A worker does not have these any more, although nobody has told it to delete them: they are damaged. Gives the jobs for which
+    /// one was kept that nobody has any more.
+    pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<(JobId, Digest)> {
+        self.changed = true;
+        self.holders.lost(worker, digests).into_iter().for_each(|digest| self.look_at(digest));
+        let is_gone = |digest: &Digest| self.copies(*digest) == 0 && digests.contains(digest);
+        if self.is_being_told() || !digests.iter().any(is_gone) {
+            return Vec::new();
         }
+        let chunks = |sets: &[Dataset]| sets.iter().flat_map(|set| &set.chunks).map(|c| c.digest).find(&is_gone);
+        self.pins.iter().filter_map(|(job, sets)| Some((*job, chunks(sets)?))).collect()
+    }
+
+    /// A worker has told everything that it holds.
+    pub fn told_all(&mut self, worker: WorkerId) {
+        self.changed = true;
+        self.holders.told_all(worker).into_iter().for_each(|digest| self.look_at(digest));
+    }
+
+    /// A chunk that nobody seems to have may be on a worker that has not told everything yet.
+    pub fn is_being_told(&self) -> bool {
+        self.holders.are_being_told()
+    }
+
+    /// Whoever has been telling for too long is not waited for any more.
+    pub fn give_up_silent(&mut self, now: Time) {
+        self.changed |= self.holders.give_up_silent(now);
+    }
+
+    /// A worker's disk has no room, or has room again.
+    pub fn note_room(&mut self, worker: WorkerId, full: bool) {
+        self.changed |= self.holders.note_room(worker, full);
+    }
+
+    /// A worker could not make the copy that it was ordered to make.
+    pub fn not_copied(&mut self, worker: WorkerId, digest: Digest, code: Code, now: Time) {
+        self.changed = true;
+        self.copying.refused(worker, digest, code == Code::NoSpace, now);
     }
 
     /// A worker has deleted what it was told to delete.
@@ -154,7 +171,7 @@ impl Datasets {
     ) -> Result<(PutId, Vec<WorkerId>, u32), Failure> {
         windrow_model::dataset::check_dataset_name(name)?;
         self.check_free(name, overwrite)?;
-        let live = self.live.len() as u32;
+        let live = self.holders.workers_count();
         if live == 0 {
             return Err(Failure::new(Code::ChunkUnavailable, "there is no worker that could keep the data"));
         }
@@ -166,7 +183,7 @@ impl Datasets {
         self.last_put += 1;
         let id = PutId(self.last_put);
         self.puts.insert(id, Put { name: name.to_string(), overwrite });
-        Ok((id, self.live.iter().copied().collect(), replicas))
+        Ok((id, self.holders.workers().collect(), replicas))
     }
 
     /// Begins the output of a job: a put whose chunks appear where its tasks ran.
@@ -181,9 +198,10 @@ impl Datasets {
         Ok(PutId(self.last_put))
     }
 
-    /// A task of the job has left this chunk on its worker. It gets its copies from now on, and stays until `unpin`.
+    /// A task of the job has left this chunk on its worker. It gets its copies next, and stays until `unpin`.
     pub fn keep_output(&mut self, job: JobId, worker: WorkerId, chunk: DatasetChunk) {
         self.held(worker, [chunk.digest]);
+        self.urgent.insert(chunk.digest);
         let kept = Dataset {
             name: String::new(),
             version: 0,
@@ -207,7 +225,7 @@ impl Datasets {
 
     /// Copies that new datasets get, with the workers that are there.
     pub fn usual_replicas(&self) -> u32 {
-        REPLICAS.min(self.live.len() as u32).max(1)
+        REPLICAS.min(self.holders.workers_count()).max(1)
     }
 
     fn check_free(&self, name: &str, overwrite: bool) -> Result<(), Failure> {
@@ -279,12 +297,18 @@ impl Datasets {
 
     /// Workers that are there, as far as this table knows.
     pub fn workers(&self) -> Vec<WorkerId> {
-        self.live.iter().copied().collect()
+        self.holders.workers().collect()
     }
 
     /// Who holds a chunk now.
     pub fn holders(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
-        self.holders.get(&digest).into_iter().flatten().copied()
+        self.holders.of(digest)
+    }
+
+    /// Whether it is not known yet if there is a copy of every chunk of these datasets.
+    pub fn may_be_incomplete<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> bool {
+        let lacks = |name| self.named.get(name).is_some_and(|d| d.chunks.iter().any(|c| self.copies(c.digest) == 0));
+        self.is_being_told() && names.any(lacks)
     }
 
     /// The current versions of these names, kept for a job until `unpin`.
@@ -324,31 +348,22 @@ impl Datasets {
             return Vec::new();
         }
         let mut orders = Vec::new();
-        self.copying.retain(|_, (_, until)| *until > now);
-        let short: Vec<Digest> = self.short.iter().copied().filter(|d| !self.copying.contains_key(d)).collect();
-        for digest in short {
-            if self.copying.len() >= COPIES_MAX {
+        self.copying.give_up_overdue(now);
+        let short = self.urgent.intersection(&self.short).chain(self.short.difference(&self.urgent));
+        for digest in short.copied() {
+            if !self.copying.has_place() {
                 break;
             }
-            let from: Vec<WorkerId> = self.holders(digest).collect();
-            let load = |w: &WorkerId| self.copying.values().filter(|(by, _)| by == w).count();
-            let to = self.live.iter().copied().filter(|w| !from.contains(w)).min_by_key(|w| (load(w), *w));
-            if let (Some(worker), false) = (to, from.is_empty()) {
-                self.copying.insert(digest, (worker, now.plus_ms(COPY_PATIENCE_MS)));
-                orders.push(Order::Copy { worker, digest, from });
+            if self.copying.is_making(digest) || self.copies(digest) == 0 {
+                continue;
+            }
+            if let Some(worker) = self.copying.begin(digest, self.holders.could_take(digest), now) {
+                orders.push(Order::Copy { worker, digest, from: self.holders.of(digest).collect() });
             }
         }
+        self.copying.note_asked(now);
         if self.puts.is_empty() {
-            let mut garbage: BTreeMap<WorkerId, Vec<Digest>> = BTreeMap::new();
-            let references = &self.references;
-            self.holders.retain(|digest, holders| {
-                let kept = references.contains_key(digest);
-                if !kept {
-                    holders.iter().for_each(|w| garbage.entry(*w).or_default().push(*digest));
-                }
-                kept
-            });
-            for (worker, digests) in garbage {
+            for (worker, digests) in self.holders.take_garbage(|digest| self.references.contains_key(digest)) {
                 *self.dropping.entry(worker).or_default() += 1;
                 orders.push(Order::Drop { worker, digests });
             }
@@ -358,25 +373,35 @@ impl Datasets {
 
     /// When `orders` may have something new without an event.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.copying.values().map(|(_, until)| *until).min()
+        self.holders.next_deadline().into_iter().chain(self.copying.next_deadline()).min()
     }
 
     /// How many workers hold a chunk.
     pub fn copies(&self, digest: Digest) -> u32 {
-        self.holders.get(&digest).map_or(0, |h| h.len() as u32)
+        self.holders.count(digest)
     }
 
     /// How many more should.
     pub fn missing(&self, digest: Digest) -> u32 {
-        let wanted = self.references.get(&digest).map_or(0, |r| r.replicas.min(self.live.len() as u32));
+        let wanted = self.references.get(&digest).map_or(0, |r| r.replicas.min(self.holders.workers_count()));
         wanted.saturating_sub(self.copies(digest))
     }
 
+    /// Whether a chunk has all the copies that can be expected: somebody has it, and who could still take it has failed to
+    /// or has no room.
+    pub fn is_settled(&self, digest: Digest) -> bool {
+        let is_expected = |w| self.copying.is_expected(w, digest);
+        self.copies(digest) > 0 && (self.missing(digest) == 0 || !self.holders.could_take(digest).any(is_expected))
+    }
+
     fn look_at(&mut self, digest: Digest) {
-        match self.missing(digest) {
-            0 => self.short.remove(&digest),
-            _ => self.short.insert(digest),
-        };
+        if self.missing(digest) > 0 {
+            self.short.insert(digest);
+            return;
+        }
+        self.short.remove(&digest);
+        self.urgent.remove(&digest);
+        self.copying.forget(digest);
     }
 
     fn refer(&mut self, dataset: &Dataset) {

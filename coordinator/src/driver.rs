@@ -11,6 +11,7 @@ use crate::data::{BeginPut, DatasetOutput};
 use crate::datasets::Datasets;
 use crate::journal::{JobRecord, Journal, Record};
 use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
+use crate::publishing::Publishing;
 use crate::recover::Recovered;
 use crate::results::Results;
 use crate::sessions::Sessions;
@@ -24,7 +25,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use windrow_failpoint::crashpoint;
-use windrow_model::{Code, Digest, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId};
+use windrow_model::{
+    AttemptId, Code, Digest, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId,
+};
 use windrow_net::Clock;
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event, Scheduler};
@@ -62,7 +65,9 @@ pub(crate) struct Driver {
     pub waiting_puts: Vec<BeginPut>,
     pub watchers: Watchers,
     pub active: BTreeMap<JobId, ActiveJob>,
-    /// Jobs that commit as soon as their chunks have their copies.
+    /// Attempts that have placed their parts, which are being copied.
+    pub publishing: BTreeMap<AttemptId, Publishing>,
+    /// Jobs that commit as soon as it is known that their chunks are there.
     pub committing: BTreeMap<JobId, Commit>,
     /// Final status of jobs that have ended and are recorded, from this life and earlier ones.
     pub past: BTreeMap<JobId, JobStatus>,
@@ -78,8 +83,9 @@ pub(crate) struct Driver {
     pub results: Results,
     /// Workers that the journal has.
     pub members: BTreeSet<WorkerId>,
-    /// Restored jobs that wait for workers until then; and those among them whose inputs are to be cut when they are over.
+    /// Restored jobs, and others for their datasets, wait for workers of an earlier life until then.
     pub awaited_until: Option<Time>,
+    /// Jobs that cannot be split yet, because of their datasets.
     pub unsplit: Vec<JobId>,
     /// Nothing outlives this coordinator.
     pub temporary: bool,
@@ -123,6 +129,7 @@ impl Driver {
             waiting_puts: Vec::new(),
             watchers: Watchers::default(),
             active: BTreeMap::new(),
+            publishing: BTreeMap::new(),
             committing: BTreeMap::new(),
             past,
             ending: BTreeMap::new(),
@@ -167,6 +174,7 @@ impl Driver {
             }
             self.handle_deadlines();
             self.look_at_datasets();
+            self.finish_what_is_copied();
             self.commit_what_is_ready();
             self.look_for_watchers();
             while self.work.try_join_next().is_some() {}
@@ -210,9 +218,7 @@ impl Driver {
             self.forget_member(worker);
             self.step(Event::WorkerLeft { worker });
         }
-        if self.awaited_until.is_some_and(|at| at <= now) {
-            self.stop_waiting();
-        }
+        self.awaited_until.take_if(|at| *at <= now);
         while let Some((job, failure)) = self.checks.pop_overdue(now) {
             self.step(Event::PlanFailed { job, failure });
         }
@@ -231,6 +237,14 @@ impl Driver {
     /// Gives the scheduler an event and does what it asks for, and what follows from that.
     pub fn step(&mut self, event: Event) {
         self.follow.push_back(event);
+        self.step_on();
+    }
+
+    /// The same with the events that wait.
+    pub fn step_on(&mut self) {
+        if self.follow.is_empty() {
+            return;
+        }
         while let Some(event) = self.follow.pop_front() {
             for action in self.scheduler.step(self.clock.now(), event) {
                 self.act(action);
@@ -261,7 +275,7 @@ impl Driver {
             Message::Split { job, result } => self.handle_split(job, result),
             Message::Committed { job, result: Ok(()) } => self.record_outputs(job),
             Message::Committed { job, result: Err(failure) } => self.step(Event::CommitFailed { job, failure }),
-            Message::Sealed { job, commit, result: Ok(()) } => drop(self.committing.insert(job, commit)),
+            Message::Sealed { job, commit, result: Ok(()) } => self.sealed(job, commit),
             Message::Sealed { job, result: Err(failure), .. } => self.step(Event::CommitFailed { job, failure }),
             Message::EndRecorded { job } => {
                 crashpoint!("job.end-recorded");
@@ -423,13 +437,13 @@ impl Driver {
             }
         }
         self.sessions.names(worker, named);
-        self.datasets.worker_joined(worker);
+        self.datasets.worker_joined(worker, node.incarnation, self.clock.now());
         if self.members.insert(worker) {
             self.journal.note(Record::Worker(worker, true));
         }
         self.step(Event::WorkerJoined { node, told });
-        if self.awaited_until.is_some() && self.members.iter().all(|w| self.sessions.is_live(*w)) {
-            self.all_are_back();
+        if self.members.iter().all(|w| self.sessions.is_live(*w)) {
+            self.awaited_until = None;
         }
         Ok(session)
     }
@@ -453,15 +467,14 @@ impl Driver {
         }
         match report {
             Report::Event(event) => {
-                if matches!(*event, Event::WorkerDrains { .. }) {
-                    self.sessions.set_draining(worker);
+                match &*event {
+                    Event::WorkerDrains { .. } => self.sessions.set_draining(worker),
+                    Event::WorkerBeat { full: Some(full), .. } => self.datasets.note_room(worker, *full),
+                    _ => {}
                 }
                 self.step(*event);
             }
-            Report::Published { attempt, chunks } => {
-                self.outputs_published(worker, attempt, chunks);
-                self.step(Event::Published { worker, attempt });
-            }
+            Report::Published { attempt, chunks } => self.handle_published(worker, attempt, &chunks),
             Report::Chunks(report) => {
                 self.step(Event::WorkerBeat { worker, progress: Vec::new(), full: None });
                 self.handle_chunk_report(worker, report);

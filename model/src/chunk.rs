@@ -2,7 +2,7 @@
 
 use crate::ids::{Digest, WorkerId};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a file was when it was split: if any of it differs after reading, the input changed under the task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,6 +30,15 @@ pub struct FileRange {
     pub identity: FileIdentity,
     /// A chunk of a dataset: the worker provides a file of this content, and `path` is `windrow://NAME/NUMBER`.
     pub content: Option<Digest>,
+    /// That file, once a worker has it: no name for anybody who will read the output.
+    pub local: Option<PathBuf>,
+}
+
+impl FileRange {
+    /// The file to read.
+    pub fn file(&self) -> &Path {
+        self.local.as_deref().unwrap_or(&self.path)
+    }
 }
 
 /// A record of a chunk that is left out.

@@ -101,12 +101,13 @@ proptest! {
         let path = PathBuf::from(std::ffi::OsString::from_vec(name));
         let identity = FileIdentity { device: 1, inode: 2, length, modified_ns };
         let content = (part % 2 == 0).then(|| Digest::of(&part.to_le_bytes()));
+        let local = content.map(|_| path.clone());
         let segment = Segment { partition: index, offset, length, records: 5, raw_length: length, digest: index };
         let task = Task {
             attempt: attempt(index),
             inputs: vec![
                 TaskInput::Chunk(Chunk {
-                    ranges: vec![FileRange { path, offset, length, identity, content }],
+                    ranges: vec![FileRange { path, offset, length, identity, content, local }],
                     part,
                     skip: vec![SkippedRecord { range: 0, offset }, SkippedRecord { range: 1, offset: length }],
                     holders: vec![],

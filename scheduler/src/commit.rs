@@ -21,7 +21,9 @@ impl State {
             return;
         }
         self.choose(attempt);
+        let now = self.now;
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
+        job.note_duration(s, t, now, report.run_ms);
         let first = job.stages[s].tasks[t].published.is_empty() || planted::has(Planted::SecondGrant);
         if job.stages[s].has_sink() && first {
             job.publish(s, t, Run { worker, attempt }, report);
@@ -33,8 +35,8 @@ impl State {
         }
     }
 
+    /// No sign of life: what was published may have waited for others since.
     pub fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId) {
-        self.heard(worker, attempt);
         if self.standing(worker, attempt) != Standing::Publishing {
             return;
         }
@@ -56,9 +58,7 @@ impl State {
         let s = id.stage.0 as usize;
         self.succeeded_on(id, run.worker);
         let life = self.workers.get(run.worker).map_or(run.attempt.incarnation, |w| w.info.incarnation);
-        let now = self.now;
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
-        job.note_duration(s, id.index as usize, now, report.run_ms);
         let complete = job.finish(s, id.index as usize, run, life, report);
         if !self.fits_its_parts(id, run.attempt) {
             return;

@@ -92,7 +92,7 @@ pub enum Event {
     AttemptDone { worker: WorkerId, attempt: AttemptId, report: TaskReport },
     /// The attempt is over without a result.
     AttemptFailed { worker: WorkerId, attempt: AttemptId, failure: Failure },
-    /// The parts of a granted attempt are in the output's staging folder.
+    /// The parts of a granted attempt are in the output's staging folder, or wherever else no single worker's loss costs them.
     Published { worker: WorkerId, attempt: AttemptId },
     /// The granted attempt could not publish: it is over.
     PublishFailed { worker: WorkerId, attempt: AttemptId, failure: Failure },
@@ -103,6 +103,8 @@ pub enum Event {
     Committed { job: JobId },
     /// The outputs are not visible, and will not be.
     CommitFailed { job: JobId, failure: Failure },
+    /// What a job reads is lost for good: it cannot be done. Of no effect once its commit has begun.
+    InputLost { job: JobId, failure: Failure },
 
     /// A job of an earlier life. These come before anything else.
     Restored { job: Box<RestoredJob> },

@@ -216,6 +216,13 @@ impl State {
         }
     }
 
+    /// No attempt could ever read it.
+    pub fn handle_input_lost(&mut self, id: JobId, failure: Failure) {
+        if self.jobs.get(&id).is_some_and(|j| !j.sealed) {
+            self.end_job(id, JobState::Failed, Some(failure));
+        }
+    }
+
     /// A commit under way wins over a cancel: the outputs may be visible already.
     pub fn handle_cancelled(&mut self, id: JobId) {
         if self.jobs.get(&id).is_some_and(|j| !j.sealed || planted::has(Planted::CancelledCommit)) {

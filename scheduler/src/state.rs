@@ -106,6 +106,7 @@ impl State {
             }
             Event::Committed { job } => self.handle_committed(job),
             Event::CommitFailed { job, failure } => self.handle_commit_failed(job, failure),
+            Event::InputLost { job, failure } => self.handle_input_lost(job, failure),
             Event::Restored { job } => self.handle_restored(*job),
             Event::Awaited { workers, ms } => self.handle_awaited(workers, ms),
             Event::Tick => {}

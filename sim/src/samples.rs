@@ -121,6 +121,7 @@ pub fn chunks(stage: u32, n: u32) -> StageChunks {
             length: 100,
             identity: FileIdentity::default(),
             content: None,
+            local: None,
         }],
         part: i,
         skip: Vec::new(),

@@ -64,6 +64,7 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions) ->
                 length: bytes,
                 identity: file.identity,
                 content: file.content,
+                local: None,
             };
             packer.add(range, parts.at(before + offset), alone);
         }

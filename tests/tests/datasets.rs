@@ -101,6 +101,68 @@ fn a_job_has_several_outputs_of_several_kinds() {
     cluster.stop();
 }
 
+/// Gives a worker's chunk files other bytes, as a bad disk would have it.
+fn damage_chunks(cluster: &Cluster, worker: usize) {
+    for entry in std::fs::read_dir(cluster.worker_folder(worker).join("chunks")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_job_never_reads_a_damaged_copy_and_it_is_made_again() {
+    let folder = folder();
+    write(folder.path(), "in", corpus::text(43, 100_000));
+    let expected = expected(folder.path(), "in");
+    let cluster = Cluster::start(2, 1);
+    data(&cluster, folder.path(), &["put", "in", "set", "--chunk-size", "20kB"]).ok();
+    damage_chunks(&cluster, 0);
+    wordcount(&cluster, folder.path(), "windrow://set", "out1").ok();
+    assert!(parts(&folder.path().join("out1")) == expected);
+    // Whoever had no task for a chunk has not looked at it.
+    cluster.job(folder.path(), "grep", ["x", "windrow://set", "--output", "out2"]).ok();
+    eventually("there are two copies again", || listed(&cluster, "set").unwrap()["state"] == "whole");
+    damage_chunks(&cluster, 0);
+    damage_chunks(&cluster, 1);
+    wordcount(&cluster, folder.path(), "windrow://set", "out3").with(1).tells("CHUNK_UNAVAILABLE", &["chunk"]);
+    assert!(!folder.path().join("out3").exists());
+    let state = listed(&cluster, "set").unwrap()["state"].clone();
+    assert!(state != "whole", "{state}");
+    cluster.stop();
+}
+
+#[test]
+fn places_in_a_dataset_have_its_name_whoever_reads_it() {
+    let folder = folder();
+    write(folder.path(), "in", corpus::text(44, 40_000));
+    let cluster = Cluster::start(3, 1);
+    data(&cluster, folder.path(), &["put", "in", "set", "--chunk-size", "5kB"]).ok();
+    cluster.job(folder.path(), "grep", [".", "windrow://set", "--with-place", "--output", "out"]).ok();
+    let lines: Vec<u8> = parts(&folder.path().join("out")).into_values().flatten().collect();
+    let lines = String::from_utf8(lines).unwrap();
+    let (mut chunk, mut offset, mut count) = (0, 0, 0);
+    for line in lines.lines() {
+        let (name, rest) = line.strip_prefix("windrow://set/").unwrap().split_once(':').unwrap();
+        let (at, text) = rest.split_once(':').unwrap();
+        if name.parse::<u64>().unwrap() != chunk {
+            (chunk, offset) = (chunk + 1, 0);
+        }
+        let at: usize = at.parse().unwrap();
+        assert_eq!(name, format!("{chunk:05}"));
+        // Empty lines do not match.
+        assert!(at >= offset, "{line}: {offset}");
+        offset = at + text.len() + 1;
+        count += 1;
+    }
+    assert_eq!(count, corpus::text(44, 40_000).lines().filter(|line| !line.is_empty()).count());
+    assert!(chunk > 5);
+    cluster.stop();
+}
+
 #[test]
 fn other_framings_come_back_as_they_were() {
     let folder = folder();

@@ -1,20 +1,22 @@
 //! Job binaries and side values: fetched once from the coordinator, verified, made executable, kept.
 //!
-//! However many tasks ask for a digest at the same time, one fetches and the others wait. A file that an earlier life
-//! of the worker left is read and verified once before it is trusted, because it was never synced.
+//! However many tasks ask for a digest at the same time, one fetches and the others wait. A file is read and compared with its
+//! digest before it is trusted: one that an earlier life of the worker left, because it was never synced, and one that is not as
+//! it was when it was asked for last. What is damaged or gone comes from the coordinator again.
 
 use crate::error::disk_failure;
 use crate::scratch::Scratch;
+use crate::temporary::TemporaryFile;
 use crate::writer::Writer;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::OnceCell;
-use windrow_format::durable;
+use windrow_format::durable::Durability;
 use windrow_model::{Class, Code, Digest, Failure};
 use windrow_net::{Backoff, Connection, clients, from_status};
 use windrow_proto::v1;
@@ -29,7 +31,23 @@ const MODE: u32 = 0o500;
 #[derive(Debug)]
 pub struct Artifacts {
     scratch: Arc<Scratch>,
-    known: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
+    known: Mutex<HashMap<Digest, Known>>,
+}
+
+/// An artifact that was asked for in this life.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// Set when the file was seen to be whole.
+    whole: Arc<OnceCell<()>>,
+    /// What the file looked like when it was given out last.
+    given: Option<Look>,
+}
+
+/// What of a file changes when it is changed: inode, length, mode, and the time of its last change.
+type Look = (u64, u64, u32, i64, i64);
+
+fn look(meta: &fs::Metadata) -> Look {
+    (meta.ino(), meta.len(), meta.mode(), meta.mtime(), meta.mtime_nsec())
 }
 
 impl Artifacts {
@@ -43,12 +61,33 @@ impl Artifacts {
         loop {
             let path = self.find(digest, coordinator).await?;
             // Under the lock, so that it cannot be collected after this.
-            let _known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            match File::open(&path).and_then(|file| file.set_modified(SystemTime::now())) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                _ => return Ok(path),
+            match self.give(digest, &path) {
+                true => return Ok(path),
+                // Somebody has been at it.
+                false => drop(self.lock().remove(&digest)),
             }
         }
+    }
+
+    /// Notes that an artifact is asked for. False if it is not what was seen to be whole.
+    fn give(&self, digest: Digest, path: &Path) -> bool {
+        let mut known = self.lock();
+        let Some(known) = known.get_mut(&digest) else { return false };
+        let given = || {
+            let file = File::open(path)?;
+            if known.given.is_some_and(|given| file.metadata().is_ok_and(|meta| look(&meta) != given)) {
+                return Ok(None);
+            }
+            // If this cannot be noted, the file may be collected too soon one day.
+            let _ = file.set_modified(SystemTime::now());
+            io::Result::Ok(Some(look(&file.metadata()?)))
+        };
+        known.given = given().unwrap_or(None);
+        known.given.is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Deletes what is not in `used` and was not asked for in so long; how many there were.
@@ -60,7 +99,7 @@ impl Artifacts {
             let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()) else {
                 continue;
             };
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.lock();
             let age = entry.metadata()?.modified()?.elapsed().unwrap_or(Duration::ZERO);
             if !used.contains(&digest) && age >= unused_for {
                 fs::remove_file(entry.path())?;
@@ -72,37 +111,35 @@ impl Artifacts {
     }
 
     async fn find(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<PathBuf, Failure> {
-        let cell = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.entry(digest).or_default().clone()
-        };
+        let whole = self.lock().entry(digest).or_default().whole.clone();
         let path = self.scratch.artifact(digest);
         // If the one that fetches fails or is dropped, the next one tries.
-        cell.get_or_try_init(|| async {
-            let existing = path.clone();
-            if tokio::task::spawn_blocking(move || verified(&existing, digest)).await.unwrap_or(false) {
-                return Ok(());
-            }
-            let Some(coordinator) = coordinator else {
-                let message = format!("artifact {digest} is not here, and the coordinator is not to be reached");
-                return Err(Failure::new(Code::Unreachable, message));
-            };
-            let mut backoff = Backoff::reconnect();
-            loop {
-                match fetch(digest, &path, coordinator.clone()).await {
-                    Err(e) if e.code.class() == Class::Retry && backoff.tries() + 1 < TRIES_MAX => {
-                        tokio::time::sleep(backoff.next_delay()).await;
-                    }
-                    other => return other,
+        whole
+            .get_or_try_init(|| async {
+                let existing = path.clone();
+                if tokio::task::spawn_blocking(move || verified(&existing, digest)).await.unwrap_or(false) {
+                    return Ok(());
                 }
-            }
-        })
-        .await?;
+                let Some(coordinator) = coordinator else {
+                    let message = format!("artifact {digest} is not here, and the coordinator is not to be reached");
+                    return Err(Failure::new(Code::Unreachable, message));
+                };
+                let mut backoff = Backoff::reconnect();
+                loop {
+                    match fetch(digest, &path, coordinator.clone()).await {
+                        Err(e) if e.code.class() == Class::Retry && backoff.tries() + 1 < TRIES_MAX => {
+                            tokio::time::sleep(backoff.next_delay()).await;
+                        }
+                        other => return other,
+                    }
+                }
+            })
+            .await?;
         Ok(path)
     }
 }
 
-/// Whether an earlier life left a whole file of this digest.
+/// Whether there is a whole file of this digest.
 fn verified(path: &Path, digest: Digest) -> bool {
     let hash = || -> io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new();
@@ -120,10 +157,8 @@ async fn fetch(digest: Digest, path: &Path, coordinator: Connection) -> Result<(
     let mut client = clients::session(coordinator);
     let answer = tokio::time::timeout(PROGRESS_DEADLINE, client.get_artifact(request)).await.map_err(silent)?;
     let mut pieces = answer.map_err(|s| from_status(&s))?.into_inner();
-    let temporary = durable::temporary_beside(path).map_err(|e| disk(&e))?;
-    let _leftover = RemoveOnDrop(temporary.clone());
-    let new = temporary.clone();
-    let writer = Writer::start(true, move || File::create_new(new));
+    let place = path.to_path_buf();
+    let writer = Writer::start(true, move || TemporaryFile::beside(&place));
     while let Some(piece) =
         tokio::time::timeout(PROGRESS_DEADLINE, pieces.message()).await.map_err(silent)?.map_err(|s| from_status(&s))?
     {
@@ -136,26 +171,37 @@ async fn fetch(digest: Digest, path: &Path, coordinator: Connection) -> Result<(
         let message = format!("the coordinator sent other bytes ({}) than artifact {digest}", written.digest);
         return Err(Failure::new(Code::FetchFailed, message));
     }
-    let place = || {
-        written.file.set_permissions(Permissions::from_mode(MODE))?;
-        // Closed before the name appears: a file that is open for writing cannot be executed.
-        drop(written);
-        fs::rename(&temporary, path)
-    };
-    place().map_err(|e| disk(&e))
-}
-
-/// Removes a temporary file that was not renamed.
-struct RemoveOnDrop(PathBuf);
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
+    let executable = written.file.file().set_permissions(Permissions::from_mode(MODE));
+    executable.and_then(|()| written.file.place(path, Durability::NoSync)).map_err(|e| disk(&e))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_damaged_or_gone_is_not_given_out_and_what_is_whole_is_made_usable_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
+        let artifacts = Artifacts::new(scratch.clone());
+        let digest = Digest::of(b"binary");
+        let path = scratch.artifact(digest);
+        fs::write(&path, "binary").unwrap();
+        for _ in 0..3 {
+            assert_eq!(artifacts.get(digest, None).await.unwrap(), path);
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        artifacts.get(digest, None).await.unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, MODE);
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        // Without a coordinator there is none to get it from.
+        fs::write(&path, "binarY").unwrap();
+        assert_eq!(artifacts.get(digest, None).await.unwrap_err().code, Code::Unreachable);
+        fs::write(&path, "binary").unwrap();
+        artifacts.get(digest, None).await.unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(artifacts.get(digest, None).await.unwrap_err().code, Code::Unreachable);
+    }
 
     #[tokio::test]
     async fn what_no_job_here_uses_goes_after_a_while() {

@@ -3,7 +3,7 @@
 //! ```text
 //! assigned ─▶ staging ─▶ ready ─▶ running ─▶ done ─▶ granted ─▶ published
 //!                │         │ ▲      │  │
-//!                │         │ └──────┘  │   the executor died and nobody could be blamed
+//!                │         │ └──────┘  │   by way of clearing: the executor died and nobody could be blamed
 //!                ▼         ▼           ▼
 //!              failed, or revoked: the attempt is forgotten and its files are deleted
 //! ```
@@ -28,6 +28,8 @@ pub enum Event {
     Assigned(Box<Task>),
     /// Its inputs are local files.
     Staged(AttemptId),
+    /// What an executor that died has left of it is gone.
+    Cleared(AttemptId),
     /// Its inputs cannot be had.
     StageFailed(AttemptId, StageError),
     /// An executor has built the plan and takes tasks.
@@ -111,11 +113,10 @@ pub enum Action {
         job: JobId,
         generation: u64,
     },
-    /// `again`: an earlier executor may have left files in the attempt's folder.
-    Run {
-        attempt: AttemptId,
-        again: bool,
-    },
+    /// Give it to the executor at once: whatever is said of it later must come later there, too.
+    Run(AttemptId),
+    /// Delete what an executor that died may have left in the attempt's folder; answered by `Cleared`.
+    Clear(AttemptId),
     /// Ask the executor to stop this attempt; answered by its end or by `CancelOverdue`.
     Cancel(AttemptId),
     /// The same for one that nobody has any use for: it may have begun just now.
@@ -153,6 +154,8 @@ pub enum Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Staging,
+    /// It has been given to an executor that is gone.
+    Clearing,
     Ready,
     Running,
     /// Revoked while it ran: its end is awaited before its files go.
@@ -168,8 +171,6 @@ struct Attempt {
     state: State,
     /// Its turn, until it has run.
     place: Option<Place>,
-    /// It was given to an executor before.
-    tried: bool,
     /// Set when it is done: what the coordinator is told, again in every session.
     report: Option<TaskReport>,
 }
@@ -195,13 +196,13 @@ struct Job {
     ready: VecDeque<AttemptId>,
     /// Tasks of which one has crashed an executor: each runs alone until it is done.
     suspects: BTreeSet<TaskId>,
-    /// How often a kill from outside met an executor that was not ready yet.
+    /// How often in a row a kill from outside met an executor that was not ready yet.
     killed_starts: u32,
     /// The coordinator has assigned something of it to this life; it says when the job is over.
     assigned: bool,
 }
 
-/// A start that was killed from outside so often is reported as a failure.
+/// A start that was killed from outside so often in a row is reported as a failure.
 const KILLED_STARTS_MAX: u32 = 3;
 
 /// All attempts on this node.
@@ -225,6 +226,11 @@ impl Attempts {
     /// Whether no job has anything here.
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
+    }
+
+    /// Whether no attempt runs or will run.
+    pub fn nothing_runs(&self) -> bool {
+        self.turns.iter().next().is_none()
     }
 
     /// The task of an attempt that is here.
@@ -260,6 +266,17 @@ impl Attempts {
                     self.dispatch(job, &mut out);
                 }
             }
+            Event::Cleared(id) => {
+                if let Some(a) = self.attempts.get_mut(&id).filter(|a| a.state == State::Clearing) {
+                    a.state = State::Ready;
+                    let job = id.task.job;
+                    if let Some(j) = self.jobs.get_mut(&job) {
+                        // It came before those that have not run yet.
+                        j.ready.push_front(id);
+                    }
+                    self.dispatch(job, &mut out);
+                }
+            }
             Event::StageFailed(id, error) => {
                 if self.attempts.get(&id).is_some_and(|a| a.state == State::Staging) {
                     let report = match error {
@@ -277,6 +294,7 @@ impl Attempts {
                     && matches!(j.executor, Executor::Starting { generation: g } if g == generation)
                 {
                     j.executor = Executor::Ready { generation, running: BTreeSet::new(), condemned: false };
+                    j.killed_starts = 0;
                     self.dispatch(job, &mut out);
                 }
             }
@@ -325,7 +343,7 @@ impl Attempts {
             Event::Kept(id, report) => {
                 let task = Task { attempt: id, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes: 0 };
                 let (task, report) = (Box::new(task), Some(report));
-                let kept = Attempt { task, state: State::Done, place: None, tried: true, report };
+                let kept = Attempt { task, state: State::Done, place: None, report };
                 self.attempts.insert(id, kept);
                 self.jobs.entry(id.task.job).or_default();
                 out.push(Action::Serve(id));
@@ -350,7 +368,7 @@ impl Attempts {
             return;
         }
         let place = Some(self.turns.enter(id));
-        let attempt = Attempt { task: task.clone(), state: State::Staging, place, tried: false, report: None };
+        let attempt = Attempt { task: task.clone(), state: State::Staging, place, report: None };
         self.attempts.insert(id, attempt);
         self.jobs.entry(id.task.job).or_default().assigned = true;
         out.push(Action::Stage(task));
@@ -374,7 +392,7 @@ impl Attempts {
             self.forget(id, out);
             out.push(Action::Report(Report::Failed(id, failure.clone())));
         }
-        // Attempts that are still being staged start the next executor when they are ready, and fail with it.
+        // Attempts that are still being staged or cleared start the next executor when they are ready, and fail with it.
     }
 
     fn ended(&mut self, job: JobId, generation: u64, exit: Exit, out: &mut Vec<Action>) {
@@ -395,7 +413,7 @@ impl Attempts {
         for id in stopped {
             self.forget(id, out);
         }
-        for id in left.into_iter().rev() {
+        for id in left {
             let known = match guilty {
                 Some(guilty) => guilty == id,
                 None => alone && (exit.own_doing || self.is_suspect(id)),
@@ -406,8 +424,8 @@ impl Attempts {
                 continue;
             }
             let (Some(a), Some(j)) = (self.attempts.get_mut(&id), self.jobs.get_mut(&job)) else { continue };
-            a.state = State::Ready;
-            j.ready.push_front(id);
+            a.state = State::Clearing;
+            out.push(Action::Clear(id));
             if !innocent && guilty.is_none() {
                 j.suspects.insert(id.task);
             }
@@ -550,7 +568,8 @@ impl Attempts {
     /// Suspects run alone, and each in a process of its own: what one of them has left in it is not the next one's fault.
     fn renew_for_suspects(&mut self, job: JobId, out: &mut Vec<Action>) {
         let Some(j) = self.jobs.get_mut(&job) else { return };
-        let more = j.ready.iter().any(|id| j.suspects.contains(&id.task));
+        let waits = |a: &Attempt| matches!(a.state, State::Clearing | State::Ready);
+        let more = of_job(&self.attempts, job).any(|(id, a)| waits(a) && j.suspects.contains(&id.task));
         if let Executor::Ready { running, condemned, .. } = &mut j.executor
             && more
             && running.is_empty()
@@ -573,15 +592,8 @@ impl Attempts {
         let Some(j) = self.jobs.get_mut(&job) else { return };
         match &mut j.executor {
             Executor::None => {
-                let wanted = |a: &Attempt| matches!(a.state, State::Staging | State::Ready);
-                let first = AttemptId {
-                    task: TaskId { job, stage: windrow_model::StageId(0), index: 0 },
-                    number: 0,
-                    epoch: windrow_model::Epoch(0),
-                    incarnation: windrow_model::Incarnation(0),
-                };
-                let of_job = self.attempts.range(first..).take_while(|(id, _)| id.task.job == job);
-                if of_job.into_iter().any(|(_, a)| wanted(a)) {
+                let wanted = |a: &Attempt| matches!(a.state, State::Staging | State::Clearing | State::Ready);
+                if of_job(&self.attempts, job).any(|(_, a)| wanted(a)) {
                     self.generation += 1;
                     j.executor = Executor::Starting { generation: self.generation };
                     out.push(Action::StartExecutor { job, generation: self.generation });
@@ -603,10 +615,20 @@ impl Attempts {
                 let Some(a) = self.attempts.get_mut(&id) else { continue };
                 a.state = State::Running;
                 running.insert(id);
-                out.push(Action::Run { attempt: id, again: std::mem::replace(&mut a.tried, true) });
+                out.push(Action::Run(id));
             },
         }
     }
+}
+
+fn of_job(attempts: &BTreeMap<AttemptId, Attempt>, job: JobId) -> impl Iterator<Item = (&AttemptId, &Attempt)> {
+    let first = AttemptId {
+        task: TaskId { job, stage: windrow_model::StageId(0), index: 0 },
+        number: 0,
+        epoch: windrow_model::Epoch(0),
+        incarnation: windrow_model::Incarnation(0),
+    };
+    attempts.range(first..).take_while(move |(id, _)| id.task.job == job)
 }
 
 /// Whether a report has one answer of the right kind for each of the task's outputs.

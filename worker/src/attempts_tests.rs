@@ -39,8 +39,18 @@ fn ended_by(generation: u64, i: u32) -> Event {
 fn start(generation: u64) -> Action {
     Action::StartExecutor { job: job(J), generation }
 }
-fn run(i: u32, again: bool) -> Action {
-    Action::Run { attempt: attempt(J, i), again }
+fn run(i: u32) -> Action {
+    Action::Run(attempt(J, i))
+}
+/// The end of an executor that leaves these to run again, and all of them cleared: what is to be done beside that.
+fn end(a: &mut Attempts, event: Event, again: &[u32]) -> Vec<Action> {
+    let (clear, other): (Vec<_>, Vec<_>) = a.step(event).into_iter().partition(|x| matches!(x, Action::Clear(_)));
+    let expected: Vec<_> = again.iter().map(|i| Action::Clear(attempt(J, *i))).collect();
+    assert_eq!(clear, expected);
+    for i in again.iter().rev() {
+        assert_eq!(a.step(Event::Cleared(attempt(J, *i))), []);
+    }
+    other
 }
 fn reports(actions: &[Action]) -> Vec<(AttemptId, Option<Code>)> {
     let of = |r: &Report| match r {
@@ -59,7 +69,7 @@ fn an_attempt_goes_from_assigned_to_published() {
     assert_eq!(a.step(Event::Assigned(t.clone())), [Action::Stage(t.clone()), start(1)]);
     assert_eq!(a.step(Event::Assigned(t)), [], "a repeated assignment changes nothing");
     assert_eq!(a.step(Event::Staged(id)), []);
-    assert_eq!(a.step(ready(1)), [run(0, false)]);
+    assert_eq!(a.step(ready(1)), [run(0)]);
     let part = PartReport { sink: 4, bytes: 1, records: 1, checksum: 0 };
     let report =
         TaskReport { outputs: vec![OutputReport::Edge(vec![]), OutputReport::Sink(part)], ..Default::default() };
@@ -76,7 +86,7 @@ fn an_attempt_goes_from_assigned_to_published() {
 #[test]
 fn no_more_tasks_run_at_a_time_than_there_are_slots() {
     let mut a = running(2, 3);
-    assert_eq!(a.step(done(1, 0)).last(), Some(&run(2, false)));
+    assert_eq!(a.step(done(1, 0)).last(), Some(&run(2)));
 }
 
 #[test]
@@ -87,7 +97,7 @@ fn those_that_came_first_have_the_slots_over_all_jobs() {
     assert_eq!(a.step(Event::Assigned(other.clone())), [Action::Stage(other), start_other], "ahead of its slot");
     assert_eq!(a.step(Event::ExecutorReady { job: job(2), generation: 2 }), []);
     assert_eq!(a.step(Event::Staged(attempt(2, 0))), [], "the only slot is taken");
-    let run = Action::Run { attempt: attempt(2, 0), again: false };
+    let run = Action::Run(attempt(2, 0));
     assert_eq!(a.step(done(1, 0)).last(), Some(&run), "nobody has to be asked");
 }
 
@@ -100,14 +110,14 @@ fn a_slot_is_free_for_the_next_one_however_it_became_free() {
         a.step(Event::Assigned(task(attempt(2, 0), vec![TaskOutput::Broadcast])));
         a.step(Event::ExecutorReady { job: job(2), generation: 2 });
         a.step(Event::Staged(attempt(2, 0)));
-        let run = Action::Run { attempt: attempt(2, 0), again: false };
+        let run = Action::Run(attempt(2, 0));
         assert_eq!(a.step(event.clone()).last(), Some(&run), "{event:?}");
     }
     let mut a = running(1, 0);
     (0..2).for_each(|i| drop(a.step(Event::Assigned(task(attempt(J, i), vec![TaskOutput::Broadcast])))));
     a.step(ready(1));
     assert_eq!(a.step(Event::Staged(attempt(J, 1))), [], "the one before it has the slot while its inputs are fetched");
-    assert_eq!(a.step(Event::StageFailed(attempt(J, 0), fetched)).last(), Some(&run(1, false)));
+    assert_eq!(a.step(Event::StageFailed(attempt(J, 0), fetched)).last(), Some(&run(1)));
 }
 
 #[test]
@@ -121,12 +131,12 @@ fn the_only_task_of_a_crashed_executor_is_charged() {
 #[test]
 fn when_nobody_can_be_blamed_the_suspects_run_again_alone_until_one_is() {
     let mut a = running(2, 2);
-    assert_eq!(a.step(ended(1, true, false)), [start(2)], "nobody is charged");
-    assert_eq!(a.step(ready(2)), [run(0, true)], "alone");
+    assert_eq!(end(&mut a, ended(1, true, false), &[0, 1]), [start(2)], "nobody is charged");
+    assert_eq!(a.step(ready(2)), [run(0)], "alone");
     let kill = Action::KillExecutor(job(J));
     assert_eq!(a.step(done(2, 0)).last(), Some(&kill), "the innocent one is done, the other gets a process of its own");
     assert_eq!(a.step(ended(2, false, true)), [start(3)]);
-    assert_eq!(a.step(ready(3)), [run(1, true)]);
+    assert_eq!(a.step(ready(3)), [run(1)]);
     let actions = a.step(ended(3, true, false));
     assert_eq!(reports(&actions), [(attempt(J, 1), Some(Code::ExecutorCrashed))]);
 }
@@ -134,40 +144,40 @@ fn when_nobody_can_be_blamed_the_suspects_run_again_alone_until_one_is() {
 #[test]
 fn a_suspect_waits_for_others_and_lets_no_other_beside_it() {
     let mut a = running(3, 2);
-    a.step(ended(1, true, false));
+    end(&mut a, ended(1, true, false), &[0, 1]);
     a.step(ready(2));
     a.step(Event::Assigned(task(attempt(J, 2), vec![TaskOutput::Broadcast])));
     assert_eq!(a.step(Event::Staged(attempt(J, 2))), []);
     assert_eq!(a.step(done(2, 0)).last(), Some(&Action::KillExecutor(job(J))));
     a.step(ended(2, false, true));
-    assert_eq!(a.step(ready(3)), [run(1, true)]);
-    assert_eq!(a.step(done(3, 1)).last(), Some(&run(2, false)), "then all is as before");
+    assert_eq!(a.step(ready(3)), [run(1)]);
+    assert_eq!(a.step(done(3, 1)).last(), Some(&run(2)), "then all is as before");
 }
 
 #[test]
 fn a_kill_from_outside_is_charged_only_if_it_happens_again() {
     let mut a = running(1, 1);
-    assert_eq!(a.step(ended(1, false, false)), [start(2)]);
-    assert_eq!(a.step(ready(2)), [run(0, true)]);
+    assert_eq!(end(&mut a, ended(1, false, false), &[0]), [start(2)]);
+    assert_eq!(a.step(ready(2)), [run(0)]);
     assert_eq!(reports(&a.step(ended(2, false, false))), [(attempt(J, 0), Some(Code::ExecutorCrashed))]);
 }
 
 #[test]
 fn a_crash_is_charged_to_the_attempt_whose_thread_it_was() {
     let mut a = running(2, 2);
-    let actions = a.step(ended_by(1, 1));
+    let actions = end(&mut a, ended_by(1, 1), &[0]);
     assert_eq!(reports(&actions), [(attempt(J, 1), Some(Code::ExecutorCrashed))]);
     assert_eq!(actions.last(), Some(&start(2)));
     a.step(Event::Assigned(task(attempt(J, 2), vec![TaskOutput::Broadcast])));
     a.step(Event::Staged(attempt(J, 2)));
-    assert_eq!(a.step(ready(2)), [run(0, true), run(2, false)], "side by side: nobody is suspected");
+    assert_eq!(a.step(ready(2)), [run(0), run(2)], "side by side: nobody is suspected");
 }
 
 #[test]
 fn a_crash_of_an_attempt_that_was_told_to_stop_is_charged_to_nobody() {
     let mut a = running(2, 2);
     a.step(Event::Revoked(attempt(J, 1)));
-    let actions = a.step(ended_by(1, 1));
+    let actions = end(&mut a, ended_by(1, 1), &[0]);
     assert_eq!(reports(&actions), []);
     assert_eq!(actions, [Action::Remove(attempt(J, 1)), start(2)]);
 }
@@ -175,8 +185,8 @@ fn a_crash_of_an_attempt_that_was_told_to_stop_is_charged_to_nobody() {
 #[test]
 fn a_crash_of_something_that_does_not_run_leaves_the_others_suspected() {
     let mut a = running(2, 2);
-    assert_eq!(a.step(ended_by(1, 7)), [start(2)]);
-    assert_eq!(a.step(ready(2)), [run(0, true)], "alone");
+    assert_eq!(end(&mut a, ended_by(1, 7), &[0, 1]), [start(2)]);
+    assert_eq!(a.step(ready(2)), [run(0)], "alone");
 }
 
 #[test]
@@ -199,6 +209,42 @@ fn an_executor_that_does_not_start_fails_the_attempts_that_wait_for_it() {
 }
 
 #[test]
+fn kills_of_starting_executors_count_only_in_a_row() {
+    let mut a = running(1, 1);
+    for g in (1..).step_by(2).take(2 * KILLED_STARTS_MAX as usize) {
+        assert_eq!(end(&mut a, ended(g, false, true), &[0]), [start(g + 1)]);
+        let failure = Failure::new(Code::ExecutorCrashed, "killed");
+        let killed = Event::ExecutorNotStarted { job: job(J), generation: g + 1, failure, killed: true };
+        assert_eq!(a.step(killed), [start(g + 2)], "the first one since an executor was ready");
+        assert_eq!(a.step(ready(g + 2)), [run(0)]);
+    }
+}
+
+#[test]
+fn what_is_revoked_while_its_folder_is_cleared_is_not_run_and_kills_nobody() {
+    let mut a = running(2, 2);
+    let (clear, remove) = (|i| Action::Clear(attempt(J, i)), Action::Remove(attempt(J, 0)));
+    assert_eq!(a.step(ended(1, false, true)), [clear(0), clear(1), start(2)]);
+    assert_eq!(a.step(ready(2)), [], "what an executor has left is deleted before the next one writes");
+    assert_eq!(a.step(Event::Revoked(attempt(J, 0))), [remove], "no executor has to be told");
+    assert_eq!(a.step(Event::Cleared(attempt(J, 0))), [], "nobody waits for it");
+    assert_eq!(a.step(Event::Cleared(attempt(J, 1))), [run(1)]);
+    assert_eq!(a.step(Event::CancelOverdue(attempt(J, 0))), []);
+}
+
+#[test]
+fn a_suspect_that_is_cleared_late_gets_a_process_of_its_own_as_well() {
+    let mut a = running(2, 2);
+    a.step(ended(1, true, false));
+    a.step(ready(2));
+    assert_eq!(a.step(Event::Cleared(attempt(J, 0))), [run(0)]);
+    assert_eq!(a.step(done(2, 0)).last(), Some(&Action::KillExecutor(job(J))));
+    assert_eq!(a.step(Event::Cleared(attempt(J, 1))), []);
+    assert_eq!(a.step(ended(2, false, true)), [start(3)]);
+    assert_eq!(a.step(ready(3)), [run(1)]);
+}
+
+#[test]
 fn a_revoked_attempt_is_stopped_and_its_files_go_only_then() {
     let mut a = running(2, 2);
     assert_eq!(a.step(Event::Revoked(attempt(J, 0))), [Action::Withdraw(attempt(J, 0))]);
@@ -216,15 +262,15 @@ fn an_attempt_that_does_not_stop_takes_its_executor_with_it_and_the_neighbour_ru
     assert_eq!(a.step(Event::CancelOverdue(attempt(J, 0))), [Action::KillExecutor(job(J))]);
     a.step(Event::Assigned(task(attempt(J, 2), vec![TaskOutput::Broadcast])));
     assert_eq!(a.step(Event::Staged(attempt(J, 2))), [], "a condemned executor gets nothing more");
-    assert_eq!(a.step(ended(1, false, true)), [Action::Remove(attempt(J, 0)), start(2)]);
-    assert_eq!(a.step(ready(2)), [run(1, true), run(2, false)], "nobody is suspected");
+    assert_eq!(end(&mut a, ended(1, false, true), &[1]), [Action::Remove(attempt(J, 0)), start(2)]);
+    assert_eq!(a.step(ready(2)), [run(1), run(2)], "nobody is suspected");
 }
 
 #[test]
 fn a_crash_beside_a_revoked_attempt_charges_nobody() {
     let mut a = running(2, 2);
     a.step(Event::Revoked(attempt(J, 0)));
-    assert_eq!(a.step(ended(1, true, false)), [Action::Remove(attempt(J, 0)), start(2)]);
+    assert_eq!(end(&mut a, ended(1, true, false), &[1]), [Action::Remove(attempt(J, 0)), start(2)]);
 }
 
 #[test]
@@ -272,7 +318,7 @@ fn a_segment_that_cannot_be_read_is_named() {
 #[test]
 fn whatever_comes_late_is_ignored() {
     let mut a = running(1, 1);
-    a.step(ended(1, false, true));
+    end(&mut a, ended(1, false, true), &[0]);
     assert_eq!(a.step(done(1, 0)), [], "the executor that says so is gone");
     a.step(ready(2));
     assert_eq!(a.step(done(1, 0)), []);
@@ -334,7 +380,7 @@ fn any_order_of_events_keeps_the_slots_and_answers_each_attempt_at_most_once() {
             // One of another job, in whose order the slots are kept, too.
             let of = if next(8) == 0 { 2 } else { J };
             let id = AttemptId { task: TaskId { job: job(of), stage: StageId(0), index: i }, ..attempt(of, 0) };
-            let event = match next(11) {
+            let event = match next(12) {
                 0 | 1 if !ended_reports.contains_key(&id) => Event::Assigned(task(id, vec![TaskOutput::Broadcast])),
                 2 | 3 => Event::Staged(id),
                 4 if of == 2 => Event::ExecutorReady { job: job(2), generation: other },
@@ -344,6 +390,7 @@ fn any_order_of_events_keeps_the_slots_and_answers_each_attempt_at_most_once() {
                 8 => ended(generation, next(2) == 0, false),
                 9 => Event::Revoked(id),
                 10 => Event::CancelOverdue(id),
+                11 => Event::Cleared(id),
                 _ => continue,
             };
             for action in a.step(event) {

@@ -17,7 +17,7 @@ pub mod supervise;
 #[cfg(test)]
 mod tests;
 
-pub use descendants::kill_leftovers;
+pub use descendants::Marks;
 pub use group::Groups;
 pub use spawn::{Owner, Spawner};
 pub use supervise::{Command, Handle, Plan};

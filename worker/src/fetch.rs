@@ -11,7 +11,7 @@ use crate::writer::Writer;
 use bytes::Bytes;
 use incoming::Incoming;
 use std::collections::HashMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -154,7 +154,7 @@ impl Fetcher {
         peer: &Peer,
         segments: &[SegmentRef],
         received: &mut usize,
-        writer: &Writer,
+        writer: &Writer<File>,
     ) -> Result<(), TryError> {
         let first = *received;
         let failed = |what: String| Failure::new(Code::FetchFailed, what);

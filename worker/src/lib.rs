@@ -29,6 +29,7 @@ mod seen;
 mod serve;
 mod session;
 mod staging;
+mod temporary;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -53,7 +54,8 @@ use windrow_net::serve::{serve, url_of};
 /// what it assigns.
 ///
 /// `on_registered` is called after the first registration. When `shutdown` completes the worker takes no new tasks,
-/// finishes those that run, and serves its outputs for as long as they are needed, but for no longer than 60 seconds.
+/// finishes those that run, and serves its outputs for as long as they are needed and the coordinator is there, but all of
+/// this for no longer than 60 seconds. A worker that the coordinator drains does not end by that.
 /// Bytes that pass between workers have threads of their own, all else runs where this does: one thread is enough.
 ///
 /// # Errors
@@ -81,10 +83,12 @@ pub async fn run(
                 (None, Vec::new())
             }
         };
-    let sweeper = scratch.clone();
+    let marks = executor::Marks::new(scratch.worker());
+    let (sweeper, leftovers) = (scratch.clone(), marks.clone());
+    // Nothing waits for it: it may take long where there are many processes, and touches nothing of this life.
     tokio::task::spawn_blocking(move || {
         drop(left_groups);
-        executor::kill_leftovers(sweeper.worker());
+        leftovers.kill_leftovers();
         if let Err(e) = sweeper.sweep() {
             tracing::warn!("cannot delete files of an earlier start: {e}");
         }
@@ -124,7 +128,7 @@ pub async fn run(
         seen: Arc::default(),
         neighbours,
     });
-    let owner = executor::Owner { worker: node.worker, memory_limit_bytes: config.memory_limit_bytes, groups };
+    let owner = executor::Owner { marks, memory_limit_bytes: config.memory_limit_bytes, groups };
     let parts = node::Parts {
         slots: node.slots,
         memory_bytes: config.memory_bytes,

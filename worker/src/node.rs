@@ -83,6 +83,7 @@ struct Job {
     gone: Vec<executor::Handle>,
 }
 
+/// Somebody who writes into an attempt's folder: its inputs are being staged, or its outputs cleared away.
 #[derive(Debug)]
 struct StagingTask {
     cancel: CancellationToken,
@@ -113,6 +114,7 @@ pub struct Node {
     post: mpsc::UnboundedSender<Mail>,
     mail: mpsc::UnboundedReceiver<Mail>,
     background: TaskTracker,
+    /// It takes nothing new, and says so in each session: it was told to by the coordinator, or is asked to end.
     draining: bool,
     /// When artifacts that nobody uses were looked for.
     collected: Option<Instant>,
@@ -187,6 +189,8 @@ impl Node {
                 },
                 mail = self.mail.recv() => match mail {
                     Some(Mail::Attempt(mut event)) => {
+                        // Before what came of it, here as below: the coordinator is to believe what it hears last.
+                        self.tell_damaged_chunks();
                         self.name_place(&mut event);
                         self.step(event)
                     }
@@ -194,11 +198,18 @@ impl Node {
                         self.published.insert(attempt, chunks);
                         self.step(Event::Published(attempt))
                     }
-                    Some(Mail::ChunksHeld(digests)) => self.chunks_held(&digests),
-                    Some(Mail::ChunkNotCopied(digest, failure)) => self.chunk_not_copied(digest, failure),
+                    Some(Mail::ChunksHeld(digests)) => {
+                        self.tell_damaged_chunks();
+                        self.chunks_held(&digests)
+                    }
+                    Some(Mail::ChunkNotCopied(digest, failure)) => {
+                        self.tell_damaged_chunks();
+                        self.chunk_not_copied(digest, failure)
+                    }
                     Some(Mail::JobQuiet(job)) => self.sweep_job(job),
                     Some(Mail::ChunksDropped) => self.send(from_worker::Message::ChunksDropped(v1::ChunksDropped {})),
                     Some(Mail::Staged(attempt, staged)) => {
+                        self.tell_damaged_chunks();
                         self.chunks_held(&staged.new_chunks);
                         self.staged.insert(attempt, staged);
                         self.step(Event::Staged(attempt));
@@ -211,8 +222,10 @@ impl Node {
                 }
                 () = sleep_until(end_by.unwrap_or_else(Instant::now)), if end_by.is_some() => break Ok(()),
             }
-            // Outputs are served for as long as their job lives and the coordinator is there to need them.
-            if self.draining && (self.attempts.is_empty() || self.session.is_none()) {
+            // Outputs are served for as long as their job lives and the coordinator is there to need them. What runs goes
+            // on without it. Whoever is only drained stays until it is stopped.
+            let over = self.attempts.is_empty() || self.session.is_none() && self.attempts.nothing_runs();
+            if end_by.is_some() && over {
                 break Ok(());
             }
         };

@@ -68,7 +68,7 @@ fn permille(chunk: &Chunk, thread: &Now) -> Option<u32> {
     let place = thread.place.as_ref()?;
     let mut before = 0u64;
     for range in &chunk.ranges {
-        if range.path == place.file && (range.offset..range.offset + range.length).contains(&place.offset) {
+        if range.file() == place.file && (range.offset..range.offset + range.length).contains(&place.offset) {
             let done = u128::from(before + (place.offset - range.offset));
             return u32::try_from(done * 1_000 / u128::from(chunk.length().max(1))).ok();
         }
@@ -91,6 +91,7 @@ mod tests {
             length,
             identity: FileIdentity::default(),
             content: None,
+            local: None,
         };
         Chunk { ranges: vec![range("/a", 100, 300), range("/b", 0, 100)], ..Chunk::default() }
     }

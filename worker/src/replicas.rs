@@ -21,13 +21,15 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// Makes sure that a chunk is here, whole. True if it had to be fetched.
+    /// Makes sure that a chunk is here to stay, whole: one that is here is read and compared with its digest. True if it had to be fetched, or was about to be deleted.
     ///
     /// # Errors
     /// `CHUNK_UNAVAILABLE` with what each holder said; the disk's own.
     pub async fn get(&self, digest: Digest, addresses: &[String]) -> Result<bool, Failure> {
-        if self.chunks.open(digest).await.is_ok() {
-            return Ok(false);
+        if let Some(is_new) = self.chunks.keep_if_here(digest).await
+            && self.chunks.is_whole(digest).await
+        {
+            return Ok(is_new);
         }
         let mut said = Vec::new();
         for address in addresses {
@@ -50,7 +52,7 @@ impl Replicas {
         let call = client.get_chunk(v1::GetChunkRequest { digest: Some(digest.into()) });
         let answer = tokio::time::timeout(self.progress_deadline, call).await.map_err(silent)?;
         let mut pieces = answer.map_err(|s| from_status(&s))?.into_inner();
-        let put = self.chunks.begin(digest)?;
+        let put = self.chunks.begin(digest);
         loop {
             let piece = tokio::time::timeout(self.progress_deadline, pieces.message()).await.map_err(silent)?;
             let Some(piece) = piece.map_err(|s| from_status(&s))? else { break };

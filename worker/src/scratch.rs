@@ -29,6 +29,8 @@ const INCARNATION: &str = "incarnation";
 const ARTIFACTS: &str = "artifacts";
 const CHUNKS: &str = "chunks";
 const JOBS: &str = "jobs";
+/// Staged inputs, in an attempt's folder.
+const INPUTS: &str = "in";
 /// Folders that a sweep deletes.
 const TRASH: &str = "trash";
 
@@ -129,7 +131,14 @@ impl Scratch {
         let folders = lives.map(|life| life.path().join(names::job_folder(job)));
         let moved = folders.filter_map(|folder| {
             let aside = self.in_trash("job");
-            match fs::rename(&folder, &aside) {
+            let moved = match fs::rename(&folder, &aside) {
+                // The folder for it is not there, which somebody must have removed.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && folder.is_dir() => {
+                    fs::create_dir_all(self.root.join(TRASH)).and_then(|()| fs::rename(&folder, &aside))
+                }
+                other => other,
+            };
+            match moved {
                 Ok(()) => Some(aside),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                 Err(e) => {
@@ -213,11 +222,29 @@ impl AttemptFolder {
     }
     /// Staged inputs.
     pub fn inputs(&self) -> PathBuf {
-        self.0.join("in")
+        self.0.join(INPUTS)
     }
     /// What the executor writes. No folder of its own: file systems take longer to make one than a small task takes.
     pub fn outputs(&self) -> PathBuf {
         self.0.clone()
+    }
+    /// Deletes all that an executor has written, and leaves what was staged for it.
+    pub fn remove_outputs(&self) -> io::Result<()> {
+        let entries = match fs::read_dir(&self.0) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_name() == INPUTS {
+                continue;
+            }
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
+        }
+        Ok(())
     }
     /// The shuffle file of an output.
     pub fn edge(&self, output: u32) -> PathBuf {
@@ -325,12 +352,28 @@ mod tests {
         assert!(scratch.set_aside_job(job).is_empty(), "there is nothing yet");
         fs::create_dir_all(attempt.outputs()).unwrap();
         fs::write(attempt.edge(0), "old").unwrap();
+        // Whoever removes the folder for that removes nothing that matters.
+        fs::remove_dir_all(scratch.root().join(TRASH)).unwrap();
         let aside = scratch.set_aside_job(job);
         fs::create_dir_all(attempt.outputs()).unwrap();
         fs::write(attempt.edge(0), "new").unwrap();
         assert_eq!(aside.len(), 1);
         aside.into_iter().for_each(|old| fs::remove_dir_all(old).unwrap());
         assert_eq!(fs::read_to_string(attempt.edge(0)).unwrap(), "new");
+    }
+
+    #[test]
+    fn outputs_of_an_attempt_go_and_its_inputs_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let attempt = Scratch::open(folder.path()).unwrap().attempt(&attempt(1, 0));
+        attempt.remove_outputs().unwrap();
+        fs::create_dir_all(attempt.inputs()).unwrap();
+        fs::write(attempt.inputs().join("peer"), "fetched").unwrap();
+        fs::write(attempt.edge(0), "half").unwrap();
+        fs::create_dir_all(attempt.outputs().join("runs/0")).unwrap();
+        attempt.remove_outputs().unwrap();
+        assert_eq!(fs::read_dir(attempt.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_to_string(attempt.inputs().join("peer")).unwrap(), "fetched");
     }
 
     #[test]

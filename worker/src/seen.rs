@@ -49,6 +49,7 @@ mod tests {
             length: 1,
             identity: FileIdentity { length, ..FileIdentity::default() },
             content: None,
+            local: None,
         };
         assert!(!seen.has(&range(0, 7)));
         seen.add(&range(0, 7));

@@ -87,7 +87,7 @@ impl Transfer for TransferService {
         let first = pieces.message().await?.ok_or_else(|| bad("no chunk came"))?;
         let digest = first.digest.ok_or_else(|| bad("the first piece of a chunk names no digest"))?;
         let digest = Digest::try_from(digest).map_err(|e| to_status(&e.into()))?;
-        let put = self.chunks.begin(digest).map_err(|f| to_status(&f))?;
+        let put = self.chunks.begin(digest);
         let mut data = first.data;
         loop {
             if !put.write(data).await {

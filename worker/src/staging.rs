@@ -123,14 +123,7 @@ impl Staging {
             if self.replicas.get(digest, holders).await? {
                 staged.new_chunks.push(digest);
             }
-            range.path = self.replicas.chunks.path(digest);
-            let found = identity::of_path(&range.path)
-                .map_err(|e| Failure::new(Code::ChunkUnavailable, format!("{}: {e}", range.path.display())))?;
-            if found.length != range.identity.length {
-                let message = format!("{}: {} B instead of {}", range.path.display(), found.length, range.length);
-                return Err(Failure::new(Code::ChunkUnavailable, message));
-            }
-            range.identity = found;
+            range.local = Some(self.replicas.chunks.path(digest));
         }
         if local != *chunk {
             staged.chunk = Some(local.clone());
@@ -194,11 +187,10 @@ fn prepare(folder: &AttemptFolder, fetches: bool, chunks: &[Chunk], seen: &Seen)
     if fetches {
         make(&folder.inputs())?;
     }
-    chunks.iter().flat_map(|c| &c.ranges).try_for_each(|range| {
+    // Those with a content have been compared with that.
+    chunks.iter().flat_map(|c| &c.ranges).filter(|range| range.content.is_none()).try_for_each(|range| {
         check_range(range)?;
-        if range.content.is_none() {
-            seen.add(range);
-        }
+        seen.add(range);
         Ok(())
     })
 }

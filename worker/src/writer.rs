@@ -3,7 +3,6 @@
 //! The channel between the two is short: a sender is held back when the disk is slower than the network.
 
 use bytes::Bytes;
-use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -13,24 +12,24 @@ use windrow_model::Digest;
 /// Pieces (of up to 1 MiB) on their way to the disk.
 const QUEUE_PIECES: usize = 4;
 
-/// A file that is being written, from its current position.
+/// A file that is being written, from its current position. Dropping this drops the file once what is queued is written.
 #[derive(Debug)]
-pub struct Writer {
+pub struct Writer<F> {
     queue: mpsc::Sender<Vec<Bytes>>,
-    task: JoinHandle<io::Result<Written>>,
+    task: JoinHandle<io::Result<Written<F>>>,
 }
 
 /// A file that has been written, not synced.
 #[derive(Debug)]
-pub struct Written {
-    pub file: File,
+pub struct Written<F> {
+    pub file: F,
     /// Of what this writer wrote.
     pub digest: Digest,
 }
 
-impl Writer {
+impl<F: Write + Send + 'static> Writer<F> {
     /// `open` runs in the blocking thread. The digest is computed there only if it is asked for.
-    pub fn start(digested: bool, open: impl FnOnce() -> io::Result<File> + Send + 'static) -> Writer {
+    pub fn start(digested: bool, open: impl FnOnce() -> io::Result<F> + Send + 'static) -> Writer<F> {
         let (queue, mut pieces) = mpsc::channel::<Vec<Bytes>>(QUEUE_PIECES);
         let task = tokio::task::spawn_blocking(move || {
             let mut file = open()?;
@@ -55,14 +54,14 @@ impl Writer {
     }
 
     /// Waits until all is written.
-    pub async fn finish(self) -> io::Result<Written> {
+    pub async fn finish(self) -> io::Result<Written<F>> {
         drop(self.queue);
         self.task.await.map_err(io::Error::other)?
     }
 }
 
 /// Writes all parts, as many of them at a time as the system takes.
-fn write_all(file: &mut File, parts: &[Bytes]) -> io::Result<()> {
+fn write_all(file: &mut impl Write, parts: &[Bytes]) -> io::Result<()> {
     let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let mut left = &mut slices[..];
     // Empty ones would look like a file that takes nothing.

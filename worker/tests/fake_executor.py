@@ -189,6 +189,10 @@ def main():
             sys.stderr.flush()
             send(field(3, field(1, attempt) + field(2, failure("USER_ERROR", "bad record"))))
             continue
+        if program == "gated":
+            open("begun", "w").close()
+            while not os.path.exists("open"):
+                time.sleep(0.005)
         if program == "hang" or program == "hang_at_13" and index == 13:
             continue
         run(message)

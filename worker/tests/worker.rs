@@ -40,13 +40,14 @@ impl Line {
         self.tell.send(Ok(v1::ToWorker { message: Some(message) })).unwrap();
     }
 
-    /// The next message that is no beat.
+    /// The next message that is no beat, and does not say that there are no chunks here.
     async fn hear(&mut self) -> From {
         let next = async {
             loop {
                 let message = self.hear.message().await.unwrap().expect("the worker keeps its session");
                 match message.message.unwrap() {
                     From::Beat(_) => {}
+                    From::ChunksHeld(held) => assert!(held.digests.is_empty() && held.last),
                     other => return other,
                 }
             }
@@ -115,7 +116,8 @@ fn chunk(path: &Path) -> TaskInput {
         length: meta.len(),
         modified_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
     };
-    let range = FileRange { path: path.to_path_buf(), offset: 0, length: meta.len(), identity, content: None };
+    let range =
+        FileRange { path: path.to_path_buf(), offset: 0, length: meta.len(), identity, content: None, local: None };
     TaskInput::Chunk(Chunk { ranges: vec![range], ..Chunk::default() })
 }
 
@@ -398,6 +400,38 @@ async fn a_crash_is_charged_to_the_task_that_crashes_and_not_to_its_neighbour() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_fetched_for_tasks_is_there_when_they_run_again_after_a_crash() {
+    let mut cluster = Cluster::start().await;
+    let (_stop_a, _a) = cluster.worker(0);
+    let mut a = cluster.line().await;
+    let (_stop_b, _b) = cluster.worker(1);
+    let mut b = cluster.line().await;
+    let input = cluster.folder.path().join("input");
+    std::fs::write(&input, "some bytes").unwrap();
+    let id = a.attempt(0, 0);
+    let map = task(id, vec![chunk(&input)], vec![TaskOutput::Edge { partitions: 1 }]);
+    a.assign(map, setup("copy", None), vec![]);
+    let [OutputReport::Edge(found)] = &a.done(id).await[..] else { panic!("one edge") };
+    let segment = SegmentRef { worker: a.worker(), attempt: id, output: 0, segment: found[0] };
+    // Without a home it is fetched.
+    let peer = v1::Peer { worker: a.register.worker.clone(), address: a.register.address.clone(), home: None };
+    for index in [0, 1] {
+        let id = b.attempt(1, index);
+        let reads = task(id, vec![TaskInput::Segments(vec![segment])], vec![TaskOutput::Broadcast]);
+        b.assign(reads, setup("segv_at_13", None), vec![peer.clone()]);
+    }
+    for _ in 0..2 {
+        match b.hear().await {
+            From::Done(done) => {
+                let report = windrow_model::TaskReport::try_from(done.report.unwrap()).unwrap();
+                assert_eq!(report.outputs, [OutputReport::Broadcast(b"some bytes".to_vec())]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_task_that_does_not_stop_is_killed_and_its_neighbour_is_done_all_the_same() {
     let mut cluster = Cluster::start().await;
     let (_stop, _worker) = cluster.worker(0);
@@ -451,6 +485,51 @@ async fn after_a_lost_session_the_worker_tells_what_it_has_and_goes_on() {
     assert!(job_files(&cluster.data_dir(0)).is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_drained_by_command_goes_on_until_it_is_stopped() {
+    let mut cluster = Cluster::start().await;
+    let (stop, worker) = cluster.worker(0);
+    let mut first = cluster.line().await;
+    first.tell(To::Drain(v1::Drain {}));
+    assert!(matches!(first.hear().await, From::Draining(_)));
+    // It answers still, although it has nothing of any job.
+    first.tell(To::CheckStaging(v1::CheckStaging { request: 5, ..Default::default() }));
+    assert!(matches!(first.hear().await, From::StagingChecked(_)));
+    drop(first);
+    let mut second = cluster.line().await;
+    assert!(matches!(second.hear().await, From::Draining(_)), "the next coordinator is told as well");
+    assert!(!worker.is_finished());
+    drop(stop);
+    worker.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_asked_to_end_finishes_what_runs_also_while_its_coordinator_is_away() {
+    let mut cluster = Cluster::start().await;
+    let (stop, worker) = cluster.worker(0);
+    let mut first = cluster.line().await;
+    let id = first.attempt(0, 0);
+    first.assign(idle(id), setup("gated", None), vec![]);
+    let life = cluster.data_dir(0).join("jobs").join(id.incarnation.to_string());
+    let folder = life.join(windrow_format::names::job_folder(job()));
+    let begins = async {
+        while !folder.join("begun").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), begins).await.expect("the task begins");
+    drop(stop);
+    assert!(matches!(first.hear().await, From::Draining(_)));
+    drop(first);
+    let mut second = cluster.line().await;
+    assert_eq!(second.inventory.len(), 1, "it runs still");
+    assert!(matches!(second.hear().await, From::Draining(_)));
+    std::fs::write(folder.join("open"), "").unwrap();
+    second.done(id).await;
+    second.tell(To::DropJob(v1::DropJob { job: Some(job().into()) }));
+    worker.await.unwrap().unwrap();
+}
+
 /// A coordinator that died before a job was on record gets it again, under the same name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_job_that_begins_anew_nothing_is_kept() {
@@ -479,11 +558,11 @@ async fn beats_come_while_the_lease_lasts_and_keep_it() {
     let mut cluster = Cluster::start().await;
     let (_stop, _worker) = cluster.worker(0);
     let mut line = cluster.line().await;
-    // More beats than one lease has: answers to them have kept it.
-    for _ in 0..5 {
+    // More beats than one lease has, and that there are no chunks: answers to them have kept it.
+    for _ in 0..6 {
         let message = tokio::time::timeout(Duration::from_millis(LEASE_MS), line.hear.message()).await;
         let message = message.expect("a beat comes in time").unwrap().unwrap();
-        assert!(matches!(message.message, Some(From::Beat(_))));
+        assert!(matches!(message.message, Some(From::Beat(_) | From::ChunksHeld(_))));
     }
 }
 

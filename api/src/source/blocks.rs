@@ -75,8 +75,13 @@ fn around_skipped(block: Block<'_>, framing: Framing, skip: &[u64], f: &mut dyn 
 }
 
 fn check_same(range: &FileRange) -> TaskResult<()> {
-    let now = windrow_store::identity::of_path(&range.path).map_err(|e| io_failure(&range.path, e))?;
-    if now.is_same_anywhere(&range.identity) {
+    let now = windrow_store::identity::of_path(range.file()).map_err(|e| io_failure(&range.path, e))?;
+    // A chunk of a dataset is what it is by its content: the same may be stored once more, as another file.
+    let is_same = match range.content {
+        Some(_) => now.length == range.identity.length,
+        None => now.is_same_anywhere(&range.identity),
+    };
+    if is_same {
         return Ok(());
     }
     let message = format!("{} changed: it was {:?}, and is {now:?}", range.path.display(), range.identity);
@@ -102,7 +107,7 @@ fn mapped(
     header: bool,
     f: &mut dyn FnMut(Block<'_>) -> bool,
 ) -> TaskResult<()> {
-    let map = MappedFile::open(&range.path)?;
+    let map = MappedFile::open(range.file())?;
     let (start, end) = (range.offset as usize, (range.offset + range.length) as usize);
     let bytes = map
         .get(start..end)
@@ -248,7 +253,7 @@ mod tests {
     fn a_file_is_the_same_whatever_number_its_device_has_here_and_another_one_is_not() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let identity = windrow_store::identity::of_path(file.path()).unwrap();
-        let range = FileRange { path: file.path().into(), offset: 0, length: 0, identity, content: None };
+        let range = FileRange { path: file.path().into(), offset: 0, length: 0, identity, content: None, local: None };
         let with = |change: fn(&mut FileRange)| {
             let mut other = range.clone();
             change(&mut other);
@@ -258,5 +263,21 @@ mod tests {
         with(|r| r.identity.inode += 1).unwrap_err();
         with(|r| r.identity.length += 1).unwrap_err();
         with(|r| r.identity.modified_ns += 1).unwrap_err();
+    }
+
+    #[test]
+    fn a_chunk_is_the_same_file_by_its_content() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let identity = windrow_model::FileIdentity { length: 3, ..Default::default() };
+        let content = Some(windrow_model::Digest::of(b"abc"));
+        let local = Some(file.path().to_path_buf());
+        let range = FileRange { path: "windrow://set/00000".into(), offset: 0, length: 3, identity, content, local };
+        check_same(&range).unwrap_err();
+        for _ in 0..2 {
+            // Somebody has put the same once more.
+            std::fs::remove_file(file.path()).unwrap();
+            std::fs::write(file.path(), "abc").unwrap();
+            check_same(&range).unwrap();
+        }
     }
 }

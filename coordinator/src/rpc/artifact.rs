@@ -15,7 +15,7 @@ pub(crate) async fn receive(artifacts: &Artifacts, mut pieces: Streaming<v1::Art
     let first = pieces.message().await?;
     let first = first.ok_or_else(|| refuse(Failure::new(Code::BadRequest, "an upload without any message")))?;
     let digest: Digest = field(first.digest.clone(), "digest")?;
-    if artifacts.has(digest) {
+    if missing(artifacts, vec![digest]).await?.is_empty() {
         return Ok(());
     }
     let (send, mut receive) = mpsc::channel::<Bytes>(PIECES_MAX);
@@ -45,9 +45,26 @@ pub(crate) async fn receive(artifacts: &Artifacts, mut pieces: Streaming<v1::Art
     written.map_err(refuse)
 }
 
+/// Which of these are not here, or not whole.
+pub(crate) async fn missing(artifacts: &Artifacts, mut digests: Vec<Digest>) -> Result<Vec<Digest>, Status> {
+    let artifacts = artifacts.clone();
+    blocking(move || {
+        digests.retain(|digest| !artifacts.has(*digest));
+        digests
+    })
+    .await
+}
+
+/// Files are read as a whole there: nobody else is to wait for that.
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    let panicked = |e| refuse(Failure::new(Code::Internal, format!("reading an artifact panicked: {e}")));
+    tokio::task::spawn_blocking(read).await.map_err(panicked)
+}
+
 /// The bytes of an artifact in pieces.
-pub(crate) fn send(artifacts: &Artifacts, digest: Digest) -> Result<Answers<v1::Piece>, Status> {
-    let mut file = artifacts.read(digest).map_err(refuse)?;
+pub(crate) async fn send(artifacts: &Artifacts, digest: Digest) -> Result<Answers<v1::Piece>, Status> {
+    let artifacts = artifacts.clone();
+    let mut file = blocking(move || artifacts.read(digest)).await?.map_err(refuse)?;
     let (send, receive) = mpsc::channel(PIECES_MAX);
     tokio::task::spawn_blocking(move || {
         loop {

@@ -4,7 +4,7 @@ use super::{Answers, PIECES_MAX, field, refuse};
 use crate::data::{BeginPut, DataMessage, PutStart};
 use crate::datasets::PutId;
 use crate::mailbox::{Mailbox, Message};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_model::{Code, Dataset, DatasetChunk, Digest, Failure, Framing, WorkerId};
@@ -26,11 +26,17 @@ impl v1::data_server::Data for Data {
         };
         let framing: Framing = field(begin.framing, "framing")?;
         let v1::BeginPut { name, overwrite, replicas, .. } = begin;
-        let ask = |answer| Message::Data(DataMessage::BeginPut(BeginPut { name, overwrite, replicas, answer }));
-        let PutStart { id, workers, replicas } = self.mailbox.try_ask(ask).await.map_err(refuse)?;
+        let ask = move |answer| Message::Data(DataMessage::BeginPut(BeginPut { name, overwrite, replicas, answer }));
+        let (start, started) = oneshot::channel();
         let (replies, stream) = mpsc::channel(PIECES_MAX);
         let mailbox = self.mailbox.clone();
+        // A task of its own: this call ends with its client, even while the put waits for its begin, and what has begun must end.
         tokio::spawn(async move {
+            let PutStart { id, workers, replicas } = match mailbox.try_ask(ask).await {
+                Ok(began) => began,
+                Err(failure) => return drop(start.send(Err(failure))),
+            };
+            let _ = start.send(Ok(()));
             let peer =
                 |(worker, address): (WorkerId, String)| v1::Peer { worker: Some(worker.into()), address, home: None };
             let began = v1::PutBegan { workers: workers.into_iter().map(peer).collect(), replicas };
@@ -44,6 +50,8 @@ impl v1::data_server::Data for Data {
             mailbox.send(Message::Data(DataMessage::EndPut { put: id })).await;
             let _ = replies.send(answer).await;
         });
+        let stopping = |_| Failure::new(Code::Unreachable, "the coordinator is stopping");
+        started.await.map_err(stopping).flatten().map_err(refuse)?;
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 

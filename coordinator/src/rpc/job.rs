@@ -42,8 +42,8 @@ impl v1::jobs_server::Jobs for Jobs {
             return Err(refuse(Failure::new(Code::BadRequest, what)));
         }
         let digests = digests.into_iter().map(|d| field(Some(d), "digest")).collect::<Result<Vec<Digest>, _>>()?;
-        let missing = digests.into_iter().filter(|d| !self.artifacts.has(*d)).map(Into::into).collect();
-        Ok(Response::new(v1::MissingArtifactsReply { missing }))
+        let missing = artifact::missing(&self.artifacts, digests).await?;
+        Ok(Response::new(v1::MissingArtifactsReply { missing: missing.into_iter().map(Into::into).collect() }))
     }
 
     async fn put_artifact(&self, request: Request<Streaming<v1::ArtifactPiece>>) -> Reply<v1::PutArtifactReply> {
@@ -54,8 +54,8 @@ impl v1::jobs_server::Jobs for Jobs {
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Reply<v1::SubmitReply> {
         let spec: JobSpec = field(request.into_inner().spec, "spec")?;
         let job = spec.id;
-        let sides = spec.plan.sides.iter().map(|s| s.digest);
-        if let Some(missing) = std::iter::once(spec.binary).chain(sides).find(|d| !self.artifacts.has(*d)) {
+        let needed = std::iter::once(spec.binary).chain(spec.plan.sides.iter().map(|s| s.digest)).collect();
+        if let Some(missing) = artifact::missing(&self.artifacts, needed).await?.first() {
             let what = format!("the artifact {missing} that the job needs was not uploaded");
             return Err(refuse(Failure::new(Code::BadBinary, what)));
         }

@@ -68,7 +68,7 @@ impl v1::session_server::Session for Session {
         request: Request<v1::GetArtifactRequest>,
     ) -> Result<Response<Self::GetArtifactStream>, Status> {
         let digest = field(request.into_inner().digest, "digest")?;
-        Ok(Response::new(artifact::send(&self.artifacts, digest)?))
+        Ok(Response::new(artifact::send(&self.artifacts, digest).await?))
     }
 }
 
@@ -163,7 +163,11 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         },
         Said::ChunksHeld(held) => {
             let digests = held.digests.into_iter().map(|d| field(Some(d), "digest")).collect::<Result<_, _>>()?;
-            return Ok(Report::Chunks(ChunkReport::Held(digests)));
+            return Ok(Report::Chunks(ChunkReport::Held { digests, all: held.last }));
+        }
+        Said::ChunksLost(lost) => {
+            let digests = lost.digests.into_iter().map(|d| field(Some(d), "digest")).collect::<Result<_, _>>()?;
+            return Ok(Report::Chunks(ChunkReport::Lost(digests)));
         }
         Said::ChunksDropped(_) => return Ok(Report::Chunks(ChunkReport::Dropped)),
         Said::ChunkNotCopied(not) => {

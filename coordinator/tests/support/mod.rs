@@ -184,6 +184,13 @@ pub fn spec(id: u8, input: &Path, output: &Path) -> JobSpec {
 
 pub const PART: &[u8] = b"a line\n";
 
+/// What a worker is to do with chunks.
+#[derive(Debug, PartialEq)]
+pub enum ChunkOrder {
+    Copy(Digest),
+    Drop(Vec<Digest>),
+}
+
 /// A session that is spoken by hand.
 pub struct FakeWorker {
     pub id: WorkerId,
@@ -289,6 +296,40 @@ impl FakeWorker {
                 _ => {}
             }
         }
+    }
+
+    /// Its parts are this chunk of a dataset here.
+    pub fn publish_chunk(&self, attempt: AttemptId, digest: Digest) {
+        let chunk = v1::PublishedChunk { sink: 0, digest: Some(digest.into()), length: PART.len() as u64 };
+        self.say(Say::Published(v1::Published { attempt: Some(attempt.into()), chunks: vec![chunk] }));
+    }
+
+    /// It has these chunks; `last`: and no others.
+    pub fn holds(&self, digests: &[Digest], last: bool) {
+        let digests = digests.iter().map(|d| (*d).into()).collect();
+        self.say(Say::ChunksHeld(v1::ChunksHeld { digests, last }));
+    }
+
+    /// The next order to copy a chunk, or to drop some. Takes part in whatever else comes on the way.
+    pub async fn next_order(&mut self) -> ChunkOrder {
+        loop {
+            match self.hear().await.expect("the session ended") {
+                Told::CopyChunk(order) => {
+                    return ChunkOrder::Copy(order.chunk.unwrap().digest.unwrap().try_into().unwrap());
+                }
+                Told::DropChunks(order) => {
+                    return ChunkOrder::Drop(order.digests.into_iter().map(|d| d.try_into().unwrap()).collect());
+                }
+                Told::CheckStaging(check) => self.check_staging(check),
+                _ => {}
+            }
+        }
+    }
+
+    pub fn not_copied(&self, digest: Digest, code: Code) {
+        let failure = Failure::new(code, "for a test");
+        let said = v1::ChunkNotCopied { digest: Some(digest.into()), failure: Some(failure.into()) };
+        self.say(Say::ChunkNotCopied(said));
     }
 
     pub fn publish(&self, attempt: AttemptId) {

@@ -30,6 +30,7 @@ impl TryFrom<v1::FileRange> for FileRange {
             length: w.length,
             identity: required(w.identity, "range.identity")?.into(),
             content: w.content.map(TryInto::try_into).transpose()?,
+            local: (!w.local.is_empty()).then(|| path_from_bytes(w.local, "range.local")).transpose()?,
         })
     }
 }
@@ -41,6 +42,7 @@ impl From<FileRange> for v1::FileRange {
             length: d.length,
             identity: Some(d.identity.into()),
             content: d.content.map(Into::into),
+            local: d.local.as_deref().map(path_to_bytes).unwrap_or_default(),
         }
     }
 }

@@ -16,19 +16,51 @@ pub const VARIABLE: &str = "WINDROW_EXECUTOR";
 /// Killing is repeated until nothing is found: what is starting processes faster than that is met by its own kill.
 const ROUNDS_MAX: u32 = 1_000;
 
-/// What an executor of this worker has in its environment; no two have the same.
+/// What an executor has in its environment; no two have the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark(String);
 
 impl Mark {
-    /// A new one.
-    pub fn new(worker: WorkerId) -> Mark {
-        Mark(format!("{worker}/{}", uuid::Uuid::new_v4().simple()))
-    }
-
     /// The variable's value.
     pub fn value(&self) -> &str {
         &self.0
+    }
+}
+
+/// The marks of executors of one life of a worker: those of its other lives differ.
+#[derive(Clone, Debug)]
+pub struct Marks {
+    worker: WorkerId,
+    life: uuid::Uuid,
+}
+
+impl Marks {
+    /// A new life of this worker.
+    pub fn new(worker: WorkerId) -> Marks {
+        Marks { worker, life: uuid::Uuid::new_v4() }
+    }
+
+    /// A mark that nobody has yet.
+    pub fn next(&self) -> Mark {
+        Mark(format!("{}/{}/{}", self.worker, self.life.simple(), uuid::Uuid::new_v4().simple()))
+    }
+
+    /// Kills what executors of this worker's earlier lives have left; those of this one may run meanwhile. The worker's data
+    /// folder must be locked: no other life runs.
+    pub fn kill_leftovers(&self) {
+        let workers = format!("{VARIABLE}={}/", self.worker);
+        let this_lifes = format!("{workers}{}/", self.life.simple());
+        let is_left =
+            |pid| has_variable(pid, |v| v.starts_with(workers.as_bytes()) && !v.starts_with(this_lifes.as_bytes()));
+        // A session of one of them was begun by an executor or something below it, so all of it is.
+        let left = processes().into_iter().filter(|p| is_left(p.pid));
+        let own = stat(getpid()).map(|p| p.session);
+        let sessions: BTreeSet<i32> = left.map(|p| p.session).filter(|s| Some(*s) != own).collect();
+        // Once a session is gone its number may be that of a new executor.
+        kill_all(|p, _| {
+            is_left(p.pid)
+                || sessions.contains(&p.session) && !has_variable(p.pid, |v| v.starts_with(this_lifes.as_bytes()))
+        });
     }
 }
 
@@ -46,20 +78,10 @@ struct Stat {
 /// Kills whatever the executor `pid` with this mark has started and still runs; the executor itself is the caller's.
 pub fn kill(pid: Pid, mark: &Mark) {
     let own = pid.as_raw_nonzero().get();
+    let marked = format!("{VARIABLE}={}", mark.0);
     kill_all(|p, all| {
-        p.pid != pid
-            && (p.session == own || is_below(p, own, all) || has_mark(p.pid, &format!("{VARIABLE}={}", mark.0)))
+        p.pid != pid && (p.session == own || is_below(p, own, all) || has_variable(p.pid, |v| v == marked.as_bytes()))
     });
-}
-
-/// Kills what executors of this worker's earlier lives have left. Its data folder must be locked: no other life runs.
-pub fn kill_leftovers(worker: WorkerId) {
-    let beginning = format!("{VARIABLE}={worker}/");
-    // A session of one of them was begun by an executor or something below it, so all of it is.
-    let marked = processes().into_iter().filter(|p| has_mark(p.pid, &beginning));
-    let own = stat(getpid()).map(|p| p.session);
-    let sessions: BTreeSet<i32> = marked.map(|p| p.session).filter(|s| Some(*s) != own).collect();
-    kill_all(|p, _| sessions.contains(&p.session) || has_mark(p.pid, &beginning));
 }
 
 fn kill_all(belongs: impl Fn(&Stat, &[Stat]) -> bool) {
@@ -141,10 +163,10 @@ fn stat(pid: Pid) -> Option<Stat> {
     })
 }
 
-/// Whether its environment has a variable that begins so. Those of other users cannot be looked at, and are not ours.
-fn has_mark(pid: Pid, beginning: &str) -> bool {
+/// Whether its environment has such a variable. Those of other users cannot be looked at, and are not ours.
+fn has_variable(pid: Pid, is_it: impl Fn(&[u8]) -> bool) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment.split(|b| *b == 0).any(|variable| variable.starts_with(beginning.as_bytes()))
+    environment.split(|b| *b == 0).any(is_it)
 }
 
 #[cfg(test)]
@@ -153,29 +175,50 @@ mod tests {
     use std::io::{BufRead, BufReader};
     use std::process::{Child, Command, Stdio};
 
-    /// A shell that has started a process in a session of its own and one without environment, and says so.
-    fn family(mark: &Mark) -> Child {
-        let script = "setsid sleep 1000 & env -i sleep 1000 & echo started; read nothing";
-        let mut command = Command::new("setsid");
-        command
-            .args(["--wait", "sh", "-c", script])
-            .env(VARIABLE, mark.value())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        command.spawn().unwrap()
+    /// A shell that has started a process in a session of its own and one without environment. All end with this.
+    struct Family {
+        child: Child,
+        worker: WorkerId,
     }
 
-    fn marked(worker: WorkerId) -> usize {
-        let beginning = format!("{VARIABLE}={worker}/");
-        processes().iter().filter(|p| !p.zombie && has_mark(p.pid, &beginning)).count()
+    impl Family {
+        fn of(life: &Marks) -> Family {
+            let script = "setsid sleep 1000 & env -i sleep 1000 & echo started; read nothing";
+            let mut command = Command::new("setsid");
+            command
+                .args(["--wait", "sh", "-c", script])
+                .env(VARIABLE, life.next().value())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
+            let mut family = Family { child: command.spawn().unwrap(), worker: life.worker };
+            let mut line = String::new();
+            BufReader::new(family.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            family
+        }
+    }
+
+    impl Drop for Family {
+        fn drop(&mut self) {
+            // While the shell lives: by it the one without environment is found.
+            Marks::new(self.worker).kill_leftovers();
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// How many have a mark of this life.
+    fn marked(life: &Marks) -> usize {
+        let beginning = format!("{VARIABLE}={}/{}/", life.worker, life.life.simple());
+        let is_it = |variable: &[u8]| variable.starts_with(beginning.as_bytes());
+        processes().iter().filter(|p| !p.zombie && has_variable(p.pid, is_it)).count()
     }
 
     /// The number once it stays: what was just forked still has the environment that it is about to clear.
-    fn settled(worker: WorkerId) -> usize {
-        let (mut last, mut same) = (marked(worker), 0);
+    fn settled(life: &Marks) -> usize {
+        let (mut last, mut same) = (marked(life), 0);
         while same < 20 {
             std::thread::sleep(std::time::Duration::from_millis(10));
-            let now = marked(worker);
+            let now = marked(life);
             same = if now == last { same + 1 } else { 0 };
             last = now;
         }
@@ -183,27 +226,18 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_carries_the_mark_is_killed_and_nothing_else() {
+    fn what_earlier_lives_have_left_is_killed_and_nothing_of_this_one_or_another_worker() {
         let [ours, others] = [(); 2].map(|()| WorkerId(uuid::Uuid::now_v7()));
-        let mut families = [ours, others].map(|worker| family(&Mark::new(worker)));
-        for child in &mut families {
-            let mut line = String::new();
-            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        }
-        assert!(settled(ours) >= 2);
-        let before = settled(others);
-        assert!(before >= 2);
-        kill_leftovers(ours);
-        assert_eq!((marked(ours), marked(others)), (0, before));
-        let pid = Pid::from_child(&families[1]);
-        kill(pid, &Mark(format!("{others}/no-such-mark")));
-        assert_eq!(marked(others), 1, "all below it, and not itself: its mark is another");
-        families.iter_mut().for_each(|child| {
-            let _ = child.kill();
-            let _ = child.wait();
-        });
-        kill_leftovers(others);
-        assert_eq!(marked(others), 0);
+        let [earlier, this, other] = [ours, ours, others].map(Marks::new);
+        let families = [&earlier, &this, &other].map(Family::of);
+        let before = [&this, &other].map(settled);
+        assert!(settled(&earlier) >= 2 && before.iter().all(|n| *n >= 2));
+        this.kill_leftovers();
+        assert_eq!((marked(&earlier), [&this, &other].map(marked)), (0, before));
+        kill(Pid::from_child(&families[2].child), &Mark(format!("{others}/no-such-mark")));
+        assert_eq!(marked(&other), 1, "all below it, and not itself: its mark is another");
+        drop(families);
+        assert_eq!([&this, &other].map(marked), [0, 0]);
     }
 
     #[test]

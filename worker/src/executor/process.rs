@@ -63,7 +63,7 @@ impl Process {
         self.pidfd.ended().await
     }
 
-    /// Kills it and everything that it started.
+    /// Kills it and what it started, except what has left its process group: [`finish`](Self::finish) finds that.
     pub fn kill(&self) {
         if !self.reaped {
             // The group is gone only if the child never got as far as exec; then there is nothing to kill.

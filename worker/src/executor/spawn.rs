@@ -7,7 +7,7 @@
 //! one of its own (`group.rs`).
 //! Knows nothing of what is said over the socket.
 
-use super::descendants::{self, Mark};
+use super::descendants::{self, Mark, Marks};
 use super::group::{Group, Groups};
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::FdFlags;
@@ -26,7 +26,7 @@ use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::oneshot;
 use windrow_format::crumbs;
-use windrow_model::{Code, Failure, WorkerId};
+use windrow_model::{Code, Failure};
 
 /// The hidden first argument that makes a job binary an executor.
 pub const EXECUTOR_ARGUMENT: &str = "__windrow-executor";
@@ -67,7 +67,7 @@ pub struct Spawned {
 /// Whose executors they are, and what each may have.
 #[derive(Debug)]
 pub struct Owner {
-    pub worker: WorkerId,
+    pub marks: Marks,
     /// Memory of its own for one executor; mapped files do not count.
     pub memory_limit_bytes: Option<u64>,
     /// Where they have groups of their own.
@@ -181,7 +181,7 @@ fn try_spawn(binary: &Path, folder: &Path, owner: &Owner, group: &mut Option<Gro
     let enters = entrance.as_ref().map(AsRawFd::as_raw_fd);
     let memory_limit_bytes = owner.memory_limit_bytes;
     let parent = rustix::process::getpid();
-    let mark = Mark::new(owner.worker);
+    let mark = owner.marks.next();
     let mut command = Command::new(binary);
     command
         .arg(EXECUTOR_ARGUMENT)

@@ -1,7 +1,9 @@
 //! The life of one executor: prepared, started, ready, given tasks, ended; each step told to the node as an event.
 //!
-//! It decides nothing about attempts: who is charged for an end is `attempts.rs`' business. Every await here also
-//! waits for the process' end and for commands, so neither a dead nor a silent executor holds anything up.
+//! It decides nothing about attempts: who is charged for an end is `attempts.rs`' business. While the plan is made and while
+//! the executor lives, its end and commands are waited for at the same time, so neither a dead nor a silent one holds
+//! anything up. Commands wait while it is being forked, for as long as others that are forked before it, and for at most a
+//! second once it has closed its socket; those that come once it is dead or killed have no meaning any more.
 
 use super::channel::{self, Receiver, Sender};
 use super::exit;
@@ -25,8 +27,7 @@ use windrow_proto::{ConvertError, FrameError};
 
 /// An executor that has not built its plan by then is given up.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// From closing the socket to SIGKILL.
-/// A cancelled job is to be over two seconds later, whatever its code does.
+/// From closing the socket to SIGKILL: a cancelled job is to be over two seconds later, whatever its code does.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Frames that a dead executor wrote are read for no longer than this.
 const LAST_FRAMES: Duration = Duration::from_secs(1);
@@ -65,11 +66,6 @@ impl Handle {
     /// Passes a command on; an executor that is gone has no use for it.
     pub fn tell(&self, command: Command) {
         let _ = self.commands.send(command);
-    }
-
-    /// For commands from elsewhere. While a clone lives, dropping the handle does not end the executor.
-    pub fn commands(&self) -> mpsc::UnboundedSender<Command> {
-        self.commands.clone()
     }
 
     /// Whether the process is gone.

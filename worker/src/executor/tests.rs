@@ -21,7 +21,8 @@ fn fake() -> PathBuf {
 }
 
 fn owner() -> super::Owner {
-    super::Owner { worker: windrow_model::WorkerId(uuid::Uuid::now_v7()), memory_limit_bytes: None, groups: None }
+    let marks = super::Marks::new(windrow_model::WorkerId(uuid::Uuid::now_v7()));
+    super::Owner { marks, memory_limit_bytes: None, groups: None }
 }
 
 struct Fixture {

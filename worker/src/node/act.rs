@@ -36,10 +36,11 @@ impl Node {
         match action {
             Action::Stage(task) => self.stage(task),
             Action::StartExecutor { job, generation } => self.start_executor(job, generation),
-            Action::Run { attempt, again } => {
-                self.began.insert(attempt, Instant::now());
-                self.run_task(attempt, again);
+            Action::Run(id) => {
+                self.began.insert(id, Instant::now());
+                self.run_task(id);
             }
+            Action::Clear(id) => self.clear(id),
             Action::Cancel(id) => self.cancel(id, CANCEL_GRACE),
             Action::Withdraw(id) => {
                 let just_now = self.began.get(&id).is_some_and(|at| at.elapsed() < JUST_NOW);
@@ -142,7 +143,20 @@ impl Node {
         }
     }
 
-    fn run_task(&mut self, id: AttemptId, again: bool) {
+    fn clear(&mut self, id: AttemptId) {
+        let (folder, post) = (self.parts.scratch.attempt(&id), self.post.clone());
+        let clearing = self.background.spawn_blocking(move || {
+            // The executor says what is wrong with the folder, if anything is.
+            if let Err(e) = folder.remove_outputs() {
+                tracing::warn!("cannot empty {}: {e}", folder.path().display());
+            }
+            let _ = post.send(Mail::Attempt(Event::Cleared(id)));
+        });
+        // Like a staging it is awaited before the attempt's folder goes.
+        self.stagings.insert(id, StagingTask { cancel: CancellationToken::new(), task: clearing });
+    }
+
+    fn run_task(&mut self, id: AttemptId) {
         self.stagings.remove(&id);
         let Some(task) = self.attempts.task(id) else { return };
         let folder = self.parts.scratch.attempt(&id).outputs();
@@ -164,17 +178,7 @@ impl Node {
         };
         let run = Command::Run(id, Box::new(run), chunk);
         let Some(executor) = self.jobs.get(&id.task.job).and_then(|j| j.executor.as_ref()) else { return };
-        if !again {
-            return executor.tell(run);
-        }
-        let commands = executor.commands();
-        self.background.spawn_blocking(move || {
-            // The executor says what is wrong with the folder, if anything is.
-            if let Err(e) = empty(&folder) {
-                tracing::warn!("cannot empty {}: {e}", folder.display());
-            }
-            let _ = commands.send(run);
-        });
+        executor.tell(run);
     }
 
     fn publish(&mut self, id: AttemptId, sinks: Vec<u32>) {
@@ -347,10 +351,4 @@ async fn plan(
         scratch_quota_bytes: share.scratch_quota_bytes,
     };
     Ok(executor::Plan { binary, folder, setup: message, fingerprint: setup.fingerprint, limits: setup.limits })
-}
-
-/// Deletes what an executor left that died.
-fn empty(folder: &std::path::Path) -> std::io::Result<()> {
-    std::fs::remove_dir_all(folder)?;
-    std::fs::create_dir(folder)
 }

@@ -3,7 +3,6 @@
 use super::{Mail, Node};
 use crate::attempts::Event;
 use crate::replicas::Sources;
-use std::time::SystemTime;
 use windrow_model::{AttemptId, Chunk, Digest, Failure, TaskInput};
 use windrow_proto::v1::{self, from_worker};
 
@@ -13,17 +12,30 @@ const HELD_MAX: usize = 10_000;
 impl Node {
     /// Tells the coordinator which chunks are here, as soon as that is known.
     pub(super) fn tell_chunks(&self) {
-        let (chunks, post) = (self.staging.replicas.chunks.clone(), self.post.clone());
-        self.background.spawn_blocking(move || match chunks.list() {
-            Ok(held) => drop(post.send(Mail::ChunksHeld(held))),
-            Err(e) => tracing::error!("cannot list the chunks of datasets: {e}"),
+        let Some(outgoing) = self.outgoing.clone() else { return };
+        let chunks = self.staging.replicas.chunks.clone();
+        self.background.spawn_blocking(move || {
+            let held = match chunks.list() {
+                Ok(held) => held,
+                // The coordinator does not wait for it for ever.
+                Err(e) => return tracing::error!("cannot list the chunks of datasets: {e}"),
+            };
+            // In this session or not at all: in the next one it would not be everything.
+            for message in in_pieces(&held).chain([v1::ChunksHeld { digests: Vec::new(), last: true }]) {
+                let _ = outgoing.send(v1::FromWorker { message: Some(from_worker::Message::ChunksHeld(message)) });
+            }
         });
     }
 
     pub(super) fn chunks_held(&self, digests: &[Digest]) {
-        for some in digests.chunks(HELD_MAX) {
-            let digests = some.iter().map(|d| (*d).into()).collect();
-            self.send(from_worker::Message::ChunksHeld(v1::ChunksHeld { digests }));
+        in_pieces(digests).for_each(|message| self.send(from_worker::Message::ChunksHeld(message)));
+    }
+
+    /// Tells the coordinator which chunks turned out to be damaged: they are not here any more.
+    pub(super) fn tell_damaged_chunks(&self) {
+        let digests: Vec<_> = self.staging.replicas.chunks.take_damaged().into_iter().map(Into::into).collect();
+        if !digests.is_empty() {
+            self.send(from_worker::Message::ChunksLost(v1::ChunksLost { digests }));
         }
     }
 
@@ -48,10 +60,12 @@ impl Node {
     /// Deletes chunks, except what is stored anew from now on.
     pub(super) fn drop_chunks(&self, order: v1::DropChunks) {
         let digests: Vec<Digest> = order.digests.into_iter().filter_map(|d| d.try_into().ok()).collect();
-        let (chunks, post, ordered) = (self.staging.replicas.chunks.clone(), self.post.clone(), SystemTime::now());
+        let (chunks, post) = (self.staging.replicas.chunks.clone(), self.post.clone());
+        // Here and now: what comes after this order is after it.
+        chunks.doom(&digests);
         self.background.spawn_blocking(move || {
             for digest in digests {
-                if let Err(e) = chunks.remove(digest, ordered) {
+                if let Err(e) = chunks.remove(digest) {
                     tracing::warn!("cannot delete chunk {digest}: {e}");
                 }
             }
@@ -80,6 +94,11 @@ impl Node {
             _ => None,
         })
     }
+}
+
+fn in_pieces(digests: &[Digest]) -> impl Iterator<Item = v1::ChunksHeld> {
+    let piece = |some: &[Digest]| v1::ChunksHeld { digests: some.iter().map(|d| (*d).into()).collect(), last: false };
+    digests.chunks(HELD_MAX).map(piece)
 }
 
 /// Where the chunks of an assignment are.

@@ -1,0 +1,151 @@
+//! Which workers there are, and which of them hold which chunk, as they tell it. Pure; what chunks are for is known to
+//! `datasets.rs`.
+//!
+//! A worker that has registered is *telling* until it has told everything that it holds. Till then what it held in an earlier
+//! session of the same life counts, and what nobody seems to hold may turn up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use windrow_model::{Digest, Incarnation, Time, WorkerId};
+
+/// A worker tells what it holds right after it has registered. One that has not said by then that this was all never
+/// does: it could not list its chunks, or is of an earlier release.
+pub(crate) const TELLING_MAX_MS: u64 = 30_000;
+
+/// A worker that can be told to do something.
+#[derive(Debug)]
+struct Live {
+    incarnation: Incarnation,
+    /// Its disk has no room.
+    full: bool,
+    telling: Option<Telling>,
+}
+
+#[derive(Debug)]
+struct Telling {
+    until: Time,
+    told: BTreeSet<Digest>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Holders {
+    /// Never an empty set.
+    by_chunk: BTreeMap<Digest, BTreeSet<WorkerId>>,
+    live: BTreeMap<WorkerId, Live>,
+}
+
+impl Holders {
+    /// A worker has registered.
+    pub fn joined(&mut self, worker: WorkerId, incarnation: Incarnation, now: Time) {
+        if self.live.get(&worker).is_none_or(|known| known.incarnation != incarnation) {
+            self.left(worker);
+        }
+        let telling = Some(Telling { until: now.plus_ms(TELLING_MAX_MS), told: BTreeSet::new() });
+        self.live.insert(worker, Live { incarnation, full: false, telling });
+    }
+
+    /// A worker is gone. Gives the chunks that it held.
+    pub fn left(&mut self, worker: WorkerId) -> Vec<Digest> {
+        self.live.remove(&worker);
+        self.forget(worker, |_| true)
+    }
+
+    fn forget(&mut self, worker: WorkerId, is_gone: impl Fn(&Digest) -> bool) -> Vec<Digest> {
+        let mut lost = Vec::new();
+        self.by_chunk.retain(|digest, holders| {
+            if is_gone(digest) && holders.remove(&worker) {
+                lost.push(*digest);
+            }
+            !holders.is_empty()
+        });
+        lost
+    }
+
+    /// A worker has this chunk whole. False if it is not there.
+    pub fn held(&mut self, worker: WorkerId, digest: Digest) -> bool {
+        let Some(live) = self.live.get_mut(&worker) else { return false };
+        if let Some(telling) = &mut live.telling {
+            telling.told.insert(digest);
+        }
+        self.by_chunk.entry(digest).or_default().insert(worker);
+        true
+    }
+
+    /// A worker does not have these chunks any more. Gives those that it was known to have.
+    pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<Digest> {
+        if let Some(telling) = self.live.get_mut(&worker).and_then(|live| live.telling.as_mut()) {
+            telling.told.retain(|digest| !digests.contains(digest));
+        }
+        self.forget(worker, |digest| digests.contains(digest))
+    }
+
+    /// A worker has told everything that it holds. Gives what it does not hold any more.
+    pub fn told_all(&mut self, worker: WorkerId) -> Vec<Digest> {
+        match self.live.get_mut(&worker).and_then(|live| live.telling.take()) {
+            Some(Telling { told, .. }) => self.forget(worker, |digest| !told.contains(digest)),
+            None => Vec::new(),
+        }
+    }
+
+    /// Whoever has been telling for too long is not waited for any more. True if there was one.
+    pub fn give_up_silent(&mut self, now: Time) -> bool {
+        let silent = |live: &mut Live| live.telling.take_if(|telling| telling.until <= now).is_some();
+        self.live.values_mut().filter_map(|live| silent(live).then_some(())).count() > 0
+    }
+
+    /// When that is to be asked.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.live.values().filter_map(|live| live.telling.as_ref()).map(|telling| telling.until).min()
+    }
+
+    /// A chunk that nobody seems to hold may be on a worker that is telling.
+    pub fn are_being_told(&self) -> bool {
+        self.live.values().any(|live| live.telling.is_some())
+    }
+
+    /// A worker's disk has no room, or has room again. True if that is new.
+    pub fn note_room(&mut self, worker: WorkerId, full: bool) -> bool {
+        self.live.get_mut(&worker).is_some_and(|live| std::mem::replace(&mut live.full, full) != full)
+    }
+
+    /// Every worker that is there.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
+        self.live.keys().copied()
+    }
+
+    pub fn workers_count(&self) -> u32 {
+        self.live.len() as u32
+    }
+
+    /// Who holds a chunk.
+    pub fn of(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
+        self.by_chunk.get(&digest).into_iter().flatten().copied()
+    }
+
+    /// How many hold it.
+    pub fn count(&self, digest: Digest) -> u32 {
+        self.by_chunk.get(&digest).map_or(0, |holders| holders.len() as u32)
+    }
+
+    /// Who does not hold a chunk and has room for it.
+    pub fn could_take(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
+        let holders = self.by_chunk.get(&digest);
+        let could = move |w: &WorkerId, live: &Live| !live.full && holders.is_none_or(|holders| !holders.contains(w));
+        self.live.iter().filter(move |(w, live)| could(w, live)).map(|(w, _)| *w)
+    }
+
+    /// Takes out every copy that may be deleted of chunks that are not kept. None of a worker that is telling: it could
+    /// tell of a chunk just before it deletes it.
+    pub fn take_garbage(&mut self, is_kept: impl Fn(&Digest) -> bool) -> BTreeMap<WorkerId, Vec<Digest>> {
+        let mut garbage: BTreeMap<WorkerId, Vec<Digest>> = BTreeMap::new();
+        let has_told = |w: &WorkerId| self.live.get(w).is_some_and(|live| live.telling.is_none());
+        self.by_chunk.retain(|digest, holders| {
+            if !is_kept(digest) {
+                for worker in holders.extract_if(.., |w| has_told(w)) {
+                    garbage.entry(worker).or_default().push(*digest);
+                }
+            }
+            !holders.is_empty()
+        });
+        garbage
+    }
+}

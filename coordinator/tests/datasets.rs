@@ -1,0 +1,351 @@
+//! Datasets that jobs read and write, with workers that come and go: nothing that was acknowledged hangs on one of them.
+
+mod support;
+
+use support::*;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use windrow_model::*;
+use windrow_net::clients;
+use windrow_proto::v1::{self, from_worker::Message as Say, put_request, to_worker::Message as Told};
+
+/// Two lines in two chunks of the input are two map tasks and one reduce task, whose part is a chunk of this dataset.
+fn writes(place: &Place, id: u8, name: &str) -> JobSpec {
+    let mut spec = place.spec(id);
+    spec.plan.sinks[0].path = format!("windrow://{name}");
+    let Output::Edge { partitions, .. } = &mut spec.plan.stages[0].outputs[0] else { panic!("the first output") };
+    *partitions = Partitions::Count(1);
+    spec
+}
+
+fn reads(place: &Place, id: u8, name: &str) -> JobSpec {
+    spec(id, std::path::Path::new(&format!("windrow://{name}")), &place.output())
+}
+
+/// Works until an attempt with parts is granted, and gives the tasks that are done: the last one is that attempt's.
+async fn work_until_granted(worker: &mut FakeWorker) -> Vec<Task> {
+    let mut tasks: Vec<Task> = Vec::new();
+    loop {
+        match worker.hear().await.expect("the session ended") {
+            Told::Assign(assign) => {
+                let task = assign.task.unwrap().try_into().unwrap();
+                worker.done(&task);
+                tasks.push(task);
+            }
+            Told::CheckStaging(check) => worker.check_staging(check),
+            Told::Grant(grant) => {
+                let attempt: AttemptId = grant.attempt.unwrap().try_into().unwrap();
+                assert_eq!(tasks.last().unwrap().attempt, attempt);
+                return tasks;
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn listed(coordinator: &Coordinator, name: &str) -> Option<DatasetStatus> {
+    let mut client = clients::data(coordinator.connect().await);
+    let all = client.list(v1::ListDatasetsRequest {}).await.unwrap().into_inner().datasets;
+    all.into_iter().map(|d| d.try_into().unwrap()).find(|d: &DatasetStatus| d.name == name)
+}
+
+/// An open put, spoken by hand.
+struct Put {
+    say: mpsc::UnboundedSender<v1::PutRequest>,
+    hear: tonic::Streaming<v1::PutReply>,
+}
+
+fn begin(name: &str) -> v1::PutRequest {
+    let framing = Some(Framing::Delimiter(b'\n').into());
+    let begin = v1::BeginPut { name: name.into(), framing, overwrite: false, replicas: 1 };
+    v1::PutRequest { message: Some(put_request::Message::Begin(begin)) }
+}
+
+impl Put {
+    async fn begin(coordinator: &Coordinator, name: &str) -> Put {
+        let (say, said) = mpsc::unbounded_channel();
+        say.send(begin(name)).unwrap();
+        let mut client = clients::data(coordinator.connect().await);
+        let put = soon("the put to begin", client.put(UnboundedReceiverStream::new(said))).await.map_err(failure);
+        let mut hear = put.unwrap().into_inner();
+        soon("the put has begun", hear.message()).await.unwrap().unwrap();
+        Put { say, hear }
+    }
+    async fn commit(mut self, digest: Digest, holder: WorkerId) {
+        let chunk = v1::PlacedChunk { digest: Some(digest.into()), length: 8, holders: vec![holder.into()] };
+        for message in [put_request::Message::Chunk(chunk), put_request::Message::Commit(v1::Empty {})] {
+            self.say.send(v1::PutRequest { message: Some(message) }).unwrap();
+        }
+        soon("the commit", self.hear.message()).await.unwrap().unwrap();
+    }
+}
+
+struct Two {
+    place: Place,
+    coordinator: Coordinator,
+    client: Client,
+    one: FakeWorker,
+    two: FakeWorker,
+    /// What the first one has done; the last one made the part.
+    tasks: Vec<Task>,
+}
+
+impl Two {
+    /// Two workers, of which the first one has placed the only part of job 1: the second one is asked for a copy.
+    async fn with_a_part(digest: Digest) -> Two {
+        let place = Place::new();
+        let coordinator = Coordinator::start(&place.data()).await;
+        let mut client = coordinator.client().await;
+        client.upload(b"binary").await;
+        let mut one = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+        client.submit(&writes(&place, 1, "made")).await.unwrap();
+        let tasks = work_until_granted(&mut one).await;
+        let mut two = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
+        two.holds(&[], true);
+        one.holds(&[], true);
+        one.publish_chunk(tasks[1].attempt, digest);
+        assert_eq!(two.next_order().await, ChunkOrder::Copy(digest));
+        Two { place, coordinator, client, one, two, tasks }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_writes_a_dataset_is_done_when_there_are_two_copies() {
+    let digest = Digest::of(b"part");
+    let Two { coordinator, mut client, one, two, place: _place, .. } = Two::with_a_part(digest).await;
+    let job = JobId::from_bytes([1; 16]);
+    assert_eq!(client.get(job).await.unwrap().state, JobState::Running);
+    assert_eq!(listed(&coordinator, "made").await, None);
+    two.holds(&[digest], false);
+    assert_eq!(client.end_of(job).await.state, JobState::Done);
+    let made = listed(&coordinator, "made").await.unwrap();
+    assert_eq!((made.chunks, made.replicas, made.copies_min), (1, 2, 2));
+    drop(one);
+    coordinator.stop().await;
+}
+
+/// It waited for ever, and could not be cancelled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_room_for_a_copy_holds_no_job_up() {
+    let digest = Digest::of(b"part");
+    let Two { coordinator, mut client, one, two, place: _place, .. } = Two::with_a_part(digest).await;
+    two.not_copied(digest, Code::NoSpace);
+    assert_eq!(client.end_of(JobId::from_bytes([1; 16])).await.state, JobState::Done);
+    let made = listed(&coordinator, "made").await.unwrap();
+    assert_eq!((made.replicas, made.copies_min), (2, 1), "one copy, and another one wanted");
+    drop(one);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_parts_are_being_copied_can_be_cancelled() {
+    let Two { coordinator, mut client, one, two, place: _place, .. } = Two::with_a_part(Digest::of(b"part")).await;
+    let job = JobId::from_bytes([1; 16]);
+    assert_eq!(client.cancel(job).await, Ok(()));
+    assert_eq!(client.end_of(job).await.state, JobState::Cancelled);
+    drop((one, two));
+    coordinator.stop().await;
+}
+
+/// The stream of the only worker with a chunk breaks. It is back before it counts as lost, and what chunks it has it tells later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_breaks_while_a_part_is_copied_fails_no_job() {
+    let digest = Digest::of(b"part");
+    let Two { coordinator, mut client, one, two, tasks, place: _place } = Two::with_a_part(digest).await;
+    let (attempt, job) = (tasks[1].attempt, tasks[1].attempt.task.job);
+    let attempts = tasks.iter().map(|task| held(task, true)).collect();
+    let has = v1::Inventory { attempts, jobs: vec![job.into()], last: true };
+    let mut back = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
+    // Whether its answer has arrived it cannot know, so it is granted again.
+    while !matches!(back.hear().await.unwrap(), Told::Grant(_)) {}
+    back.publish_chunk(attempt, digest);
+    assert_eq!(client.get(job).await.unwrap().state, JobState::Running);
+    two.holds(&[digest], false);
+    let end = client.end_of(job).await;
+    assert_eq!((end.state, end.attempts), (JobState::Done, 2), "nothing ran again");
+    assert_eq!(listed(&coordinator, "made").await.unwrap().copies_min, 2);
+    drop(one);
+    coordinator.stop().await;
+}
+
+/// What it had published is on record, and that its worker has it still is told a while after that has registered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_commits_after_a_restart_waits_until_its_workers_have_told_everything() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    worker.holds(&[], true);
+    let mut spec = place.spec(1);
+    spec.plan.sinks[0].path = "windrow://made".into();
+    client.submit(&spec).await.unwrap();
+    let map = worker.next_task().await;
+    worker.done(&map);
+    let (first, second) = (worker.next_task().await, worker.next_task().await);
+    let (early, late) = (Digest::of(b"early"), Digest::of(b"late"));
+    worker.done(&first);
+    while !matches!(worker.hear().await.unwrap(), Told::Grant(_)) {}
+    worker.publish_chunk(first.attempt, early);
+    let until = async |client: &mut Client, is_so: fn(&JobStatus) -> bool| {
+        while !is_so(&client.get(spec.id).await.unwrap()) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    soon("the first part", until(&mut client, |job| job.tasks.done == 2)).await;
+    coordinator.stop().await;
+
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let attempts = vec![held(&map, true), held(&first, true), held(&second, false)];
+    let has = v1::Inventory { attempts, jobs: vec![spec.id.into()], last: true };
+    let mut worker = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
+    worker.done(&second);
+    while !matches!(worker.hear().await.unwrap(), Told::Grant(_)) {}
+    worker.publish_chunk(second.attempt, late);
+    soon("its commit", until(&mut client, |job| job.state == JobState::Committing)).await;
+    assert_eq!(listed(&coordinator, "made").await, None);
+    // Recorded after the beginning of the commit: that is on record, too.
+    Put::begin(&coordinator, "other").await.commit(Digest::of(b"other"), worker.id).await;
+    // Of an attempt that was given up.
+    let stale = AttemptId { number: first.attempt.number + 1, ..first.attempt };
+    worker.publish_chunk(stale, Digest::of(b"stale"));
+    worker.holds(&[late, early, Digest::of(b"other")], true);
+    assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
+    assert_eq!(listed(&coordinator, "made").await.unwrap().chunks, 2);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_lost_before_there_is_a_copy_is_made_again() {
+    let digest = Digest::of(b"part");
+    let Two { coordinator, mut client, one, mut two, place: _place, .. } = Two::with_a_part(digest).await;
+    let job = JobId::from_bytes([1; 16]);
+    drop(one);
+    let again = work_until_granted(&mut two).await;
+    two.publish_chunk(again.last().unwrap().attempt, digest);
+    let end = client.end_of(job).await;
+    assert_eq!((end.state, end.error), (JobState::Done, None));
+    assert_eq!(end.tasks.failed, 0, "nobody is charged");
+    let made = listed(&coordinator, "made").await.unwrap();
+    assert_eq!((made.chunks, made.copies_min), (1, 1));
+    coordinator.stop().await;
+}
+
+/// The next coordinator looked for the dataset before any worker was back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_dataset_was_not_split_yet_waits_for_its_workers_after_a_restart() {
+    let place = Place::new();
+    let digest = Digest::of(b"one\ntwo\n");
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    worker.holds(&[], true);
+    Put::begin(&coordinator, "texts").await.commit(digest, worker.id).await;
+    let job = reads(&place, 1, "texts");
+    client.submit(&job).await.unwrap();
+    // As long as nobody answers, nothing of the split is on record.
+    while !matches!(worker.hear().await.unwrap(), Told::CheckStaging(_)) {}
+    coordinator.stop().await;
+
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    // One that is new is no better off.
+    let mut new = reads(&place, 2, "texts");
+    new.plan.sinks[0].path.push('2');
+    client.submit(&new).await.unwrap();
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    for id in [job.id, new.id] {
+        let status = client.get(id).await.unwrap();
+        assert_eq!((status.state.is_final(), status.error), (false, None), "what the worker has is not known yet");
+    }
+    worker.holds(&[digest], true);
+    for id in [job.id, new.id] {
+        worker.work_until_dropped(id).await;
+        assert_eq!(client.end_of(id).await.state, JobState::Done);
+    }
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_looks_for_its_dataset_when_a_worker_that_is_back_has_told_everything() {
+    let place = Place::new();
+    let digest = Digest::of(b"one\ntwo\n");
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    worker.holds(&[], true);
+    Put::begin(&coordinator, "texts").await.commit(digest, worker.id).await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 2)).await.unwrap();
+    let job = reads(&place, 1, "texts");
+    client.submit(&job).await.unwrap();
+    assert_eq!(client.get(job.id).await.unwrap().error, None);
+    worker.holds(&[digest], true);
+    worker.work_until_dropped(job.id).await;
+    assert_eq!(client.end_of(job.id).await.state, JobState::Done);
+
+    // Told everything, and it was not among it.
+    let other = JobSpec { id: JobId::from_bytes([2; 16]), ..reads(&place, 2, "texts") };
+    let worker = FakeWorker::join(&coordinator, register(1, 3)).await.unwrap();
+    client.submit(&other).await.unwrap();
+    worker.holds(&[], true);
+    assert_eq!(client.end_of(other.id).await.error.unwrap().code, Code::ChunkUnavailable);
+    coordinator.stop().await;
+}
+
+/// A worker that is told to drop a chunk to which nothing refers.
+async fn dropping(coordinator: &Coordinator) -> (FakeWorker, Digest) {
+    let garbage = Digest::of(b"garbage");
+    let mut worker = FakeWorker::join(coordinator, register(1, 1)).await.unwrap();
+    worker.holds(&[garbage], true);
+    assert_eq!(worker.next_order().await, ChunkOrder::Drop(vec![garbage]));
+    (worker, garbage)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_writes_a_dataset_begins_when_nothing_is_being_deleted() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let (mut worker, _) = dropping(&coordinator).await;
+    let (held_up, other) = (writes(&place, 1, "made"), place.spec(2));
+    client.submit(&held_up).await.unwrap();
+    client.submit(&other).await.unwrap();
+    worker.work_until_dropped(other.id).await;
+    assert_eq!(client.end_of(other.id).await.state, JobState::Done, "one without is not held up");
+    assert!(!worker.setups.contains_key(&held_up.id), "not even a task was assigned");
+    worker.say(Say::ChunksDropped(v1::ChunksDropped {}));
+    let tasks = work_until_granted(&mut worker).await;
+    worker.publish_chunk(tasks[1].attempt, Digest::of(b"part"));
+    assert_eq!(client.end_of(held_up.id).await.state, JobState::Done);
+    coordinator.stop().await;
+}
+
+/// The put began all the same, and nobody was there to end it: nothing was deleted from then on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_is_broken_off_before_it_begins_does_not_stay_open() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let (mut worker, garbage) = dropping(&coordinator).await;
+    let mut client = clients::data(coordinator.connect().await);
+    // It waits for the answer to that order; its client does not.
+    let (say, said) = mpsc::unbounded_channel();
+    say.send(begin("broken")).unwrap();
+    let mut broken = Box::pin(client.put(UnboundedReceiverStream::new(said)));
+    let patience = std::time::Duration::from_millis(200);
+    assert!(tokio::time::timeout(patience, &mut broken).await.is_err(), "it waits");
+    drop((broken, say));
+    // On the same connection, so the coordinator has heard of the end before.
+    client.list(v1::ListDatasetsRequest {}).await.unwrap();
+    worker.say(Say::ChunksDropped(v1::ChunksDropped {}));
+    worker.holds(&[garbage], false);
+    assert_eq!(worker.next_order().await, ChunkOrder::Drop(vec![garbage]));
+    worker.say(Say::ChunksDropped(v1::ChunksDropped {}));
+    let put = Put::begin(&coordinator, "broken").await;
+    put.commit(garbage, worker.id).await;
+    assert_eq!(listed(&coordinator, "broken").await.unwrap().version, 1);
+    coordinator.stop().await;
+}

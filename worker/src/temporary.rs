@@ -1,0 +1,109 @@
+//! A file that is being made: under a temporary name until it is whole.
+//!
+//! Whoever has the file removes it, so that it does not matter who gives up first: the thread that is about to make it, or
+//! whoever asked for it.
+
+use std::fs::{self, File};
+use std::io::{self, IoSlice, Write};
+use std::path::{Path, PathBuf};
+use windrow_format::durable::{self, Durability};
+
+/// A new file. Dropping it removes it, unless it was placed.
+#[derive(Debug)]
+pub struct TemporaryFile {
+    file: File,
+    name: Name,
+}
+
+/// Removes what has this name when it is dropped.
+#[derive(Debug)]
+struct Name(PathBuf);
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        // Gone already if it was renamed.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl TemporaryFile {
+    /// Makes it in the folder of `path`, for which it is meant. Blocks.
+    pub fn beside(path: &Path) -> io::Result<TemporaryFile> {
+        let name = durable::temporary_beside(path)?;
+        let file = File::create_new(&name)?;
+        Ok(TemporaryFile { file, name: Name(name) })
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives it its name, and replaces what had it. Blocks.
+    pub fn place(self, path: &Path, durability: Durability) -> io::Result<()> {
+        durable::sync_file(&self.file, durability)?;
+        // Closed before the name appears: a file that is open for writing cannot be executed.
+        drop(self.file);
+        durable::rename(&self.name.0, path, durability)
+    }
+}
+
+impl Write for TemporaryFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.file.write_vectored(parts)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::chunks::Chunks;
+    use crate::scratch::Scratch;
+    use std::fs;
+    use std::sync::{Arc, mpsc};
+    use tokio::task::spawn_blocking;
+    use windrow_model::Digest;
+
+    /// The file of what was given up must not come into being after that and stay.
+    #[test]
+    fn what_is_given_up_before_its_file_is_made_leaves_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
+        let chunks = Chunks::new(scratch.clone());
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.max_blocking_threads(1).build().unwrap().block_on(async {
+            for pieces in 0..3 {
+                let (go, held) = mpsc::channel::<()>();
+                let busy = spawn_blocking(move || held.recv().is_err());
+                let put = chunks.begin(Digest::of(b"chunk"));
+                for _ in 0..pieces {
+                    assert!(put.write("piece".into()).await);
+                }
+                drop(put);
+                drop(go);
+                assert!(busy.await.unwrap());
+                // The only thread has done what was asked for before this.
+                spawn_blocking(|| ()).await.unwrap();
+                assert_eq!(fs::read_dir(scratch.chunks()).unwrap().count(), 0, "after {pieces} pieces");
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn what_has_other_bytes_than_its_name_says_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
+        let chunks = Chunks::new(scratch.clone());
+        for (bytes, fine) in [("chunk", true), ("other", false)] {
+            let put = chunks.begin(Digest::of(b"chunk"));
+            assert!(put.write(bytes.into()).await);
+            assert_eq!(put.finish().await.is_ok(), fine);
+            assert_eq!(fs::read_dir(scratch.chunks()).unwrap().count(), 1, "{bytes}");
+        }
+    }
+}
