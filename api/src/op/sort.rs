@@ -37,7 +37,12 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// fn by_length(lines: &Records<String>) -> Records<String> {
     ///     lines.map(|l, out| out.emit(l.len(), l)).sort().values()
     /// }
+    /// /// Records that are no pairs are keys without a value.
+    /// fn by_bytes(lines: &Records<String>) -> Records<String> {
+    ///     lines.map(|l, out| out.emit(l, ())).sort().keys()
+    /// }
     /// # assert_eq!(windrow::testing::run(["ccc", "a", "bb"], |l| by_length(&l)).unwrap(), ["a", "bb", "ccc"]);
+    /// # assert_eq!(windrow::testing::run(["c", "b", "c"], |l| by_bytes(&l)).unwrap(), ["b", "c", "c"]);
     /// ```
     #[track_caller]
     pub fn sort(&self) -> Pairs<K, V> {
