@@ -3,6 +3,7 @@
 //! `terasort gen N FILE [--seed S]`, `terasort sort INPUT... --output DIR`, `terasort validate DIR`
 
 use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 use windrow::prelude::*;
 
 const RECORD: usize = 100;
@@ -77,10 +78,29 @@ struct Validate {
     folder: String,
 }
 
+/// The parts that `_SUCCESS` lists; those that are there, if somebody has collected them without it.
+fn parts_of(folder: &str) -> Result<Vec<PathBuf>> {
+    if Path::new(folder).join("_SUCCESS").exists() {
+        return windrow::parts(folder);
+    }
+    let failed = |e: std::io::Error| Error::msg(format!("{folder}: {e}"));
+    let mut parts = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        parts.extend(path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"part-")).then_some(path));
+    }
+    if parts.is_empty() {
+        return Err(Error::msg(format!("{folder}: there is no `_SUCCESS` in it, and no part")));
+    }
+    eprintln!("{folder}: there is no `_SUCCESS` in it, so nobody knows whether these are all parts");
+    parts.sort();
+    Ok(parts)
+}
+
 fn validate(args: Validate) -> Result<()> {
     let (mut records, mut sum) = (0u64, 0u64);
     let mut last = [0u8; KEY];
-    for part in windrow::parts(&args.folder)? {
+    for part in parts_of(&args.folder)? {
         let shown = part.display();
         let failed = |e: std::io::Error| Error::msg(format!("{shown}: {e}"));
         let file = std::fs::File::open(&part).map_err(failed)?;
