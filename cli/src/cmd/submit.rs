@@ -7,9 +7,13 @@ use crate::binary;
 use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::settings::{Settings, SubmitSection};
-use windrow::client::Artifact;
+use std::time::Duration;
+use windrow::client::{Artifact, Cluster};
 use windrow::report::{Report, Style};
-use windrow_model::{Code, Failure, JobId, JobOptions, JobSpec};
+use windrow_model::{Code, Failure, JobId, JobOptions, JobSpec, JobState};
+
+/// Nobody who does not want to wait for a job waits longer for its inputs to be listed.
+const PLANNED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Checks the binary, asks it for its job, uploads what the cluster lacks, submits, and watches.
 pub async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exit, Failure> {
@@ -51,11 +55,31 @@ pub async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exi
             Format::Table => output::put(&id.to_string()),
             Format::Json => output::put_json(&serde_json::json!({ "id": id.to_string() })),
         }
-        return Ok(Exit::Done);
+        return refused_at_once(&cluster, id).await.map_or(Ok(Exit::Done), Err);
     }
     let mut report = Report::new(Style::detect().with_json(format == Format::Json));
     report.started(id);
     follow(&cluster, id, report, None).await
+}
+
+/// Why a job has failed before anything of it could run, if its inputs and outputs are looked at soon.
+async fn refused_at_once(cluster: &Cluster, id: JobId) -> Option<Failure> {
+    let (tell, planned) = tokio::sync::oneshot::channel();
+    let mut tell = Some(tell);
+    let watching = cluster.watch(id, |status| {
+        if status.state != JobState::Planning
+            && let Some(tell) = tell.take()
+        {
+            let _ = tell.send(());
+        }
+    });
+    tokio::select! {
+        biased;
+        // Whatever goes wrong here, the job goes on.
+        ended = watching => ended.ok().filter(|status| status.attempts == 0).and_then(|status| status.error),
+        _ = planned => None,
+        () = tokio::time::sleep(PLANNED_WITHIN) => None,
+    }
 }
 
 /// A limit in milliseconds; a time of zero is none.
