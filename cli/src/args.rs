@@ -93,10 +93,10 @@ pub struct Submit {
     pub timeout: Option<Span>,
     /// Fail an attempt that runs for longer than this [default: no limit]
     #[arg(long, value_name = "TIME")]
-    pub task_timeout: Option<Span>,
+    pub task_timeout: Option<Limit>,
     /// Fail an attempt that stays at one record or group for longer than this; 0s: no limit [default: 10m]
     #[arg(long, value_name = "TIME")]
-    pub progress_timeout: Option<Span>,
+    pub progress_timeout: Option<Limit>,
     /// Set aside up to so many records that make their tasks fail, and go on without them [default: 0]
     #[arg(long, value_name = "N")]
     pub skip_bad_records: Option<u64>,
@@ -357,18 +357,34 @@ pub struct Span {
 impl FromStr for Span {
     type Err = String;
     fn from_str(text: &str) -> Result<Span, String> {
-        let bad = || format!("`{text}` is not a time: write a number with ms, s, m or h, such as 90s");
-        let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-        let (number, unit) = units
-            .iter()
-            .find_map(|(name, ms)| text.strip_suffix(name).map(|number| (number.trim_end(), *ms)))
-            .unwrap_or((text, 1_000));
-        let ms = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(bad)?;
-        if ms == 0 {
-            return Err("a time must be more than nothing".to_string());
+        match milliseconds(text)? {
+            0 => Err("a time must be more than nothing".to_string()),
+            ms => Ok(Span { ms }),
         }
-        Ok(Span { ms })
     }
+}
+
+/// How long something may take; nothing: as long as it likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub ms: Option<u64>,
+}
+
+impl FromStr for Limit {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Limit, String> {
+        Ok(Limit { ms: Some(milliseconds(text)?).filter(|ms| *ms > 0) })
+    }
+}
+
+fn milliseconds(text: &str) -> Result<u64, String> {
+    let bad = || format!("`{text}` is not a time: write a number with ms, s, m or h, such as 90s");
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    let (number, unit) = units
+        .iter()
+        .find_map(|(name, ms)| text.strip_suffix(name).map(|number| (number.trim_end(), *ms)))
+        .unwrap_or((text, 1_000));
+    number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(bad)
 }
 
 /// A value that stands in a settings file as text or as a number, and is read like the flag's.
@@ -448,5 +464,18 @@ mod tests {
         assert!(run.verb.is_none());
         assert_eq!(run.run.memory, Some(ByteSize(1 << 30)));
         assert!(matches!(parse(&["list"]).verb, Some(WorkerVerb::List { .. })));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_nothing_is_none_and_a_time_of_nothing_is_no_time() {
+        assert_eq!("0s".parse(), Ok(Limit { ms: None }));
+        assert_eq!("90s".parse(), Ok(Limit { ms: Some(90_000) }));
+        assert_eq!("2m".parse(), Ok(Span { ms: 120_000 }));
+        assert!("0".parse::<Span>().is_err() && "soon".parse::<Limit>().is_err());
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! An unknown key is an error that names its line: a setting that is misspelt must not be silently without effect.
 
-use crate::args::{Client, Count, Span, Text};
+use crate::args::{Client, Count, Limit, Span, Text};
 use crate::output::Format;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -40,8 +40,8 @@ section! {
         priority: i32,
         max_slots: Count<{ u32::MAX }>,
         timeout: Text<Span>,
-        task_timeout: Text<Span>,
-        progress_timeout: Text<Span>,
+        task_timeout: Text<Limit>,
+        progress_timeout: Text<Limit>,
         skip_bad_records: u64,
         backup_attempts: bool,
         partitions: Count<1_000_000>,

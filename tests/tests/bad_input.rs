@@ -249,6 +249,25 @@ fn a_data_folder_has_one_user() {
 }
 
 #[test]
+fn who_does_not_wait_for_a_job_hears_all_the_same_that_it_cannot_be() {
+    let folder = folder();
+    let cluster = Cluster::start(1, 1);
+    let submit = |args: &[&str]| {
+        let mut command = cluster.windrow(["submit", "--detach", "--coordinator", &cluster.url]);
+        run(command.arg(windrow_tests::program::binary("wordcount")).arg("--").args(args).current_dir(folder.path()))
+    };
+    for (args, code) in
+        [(["nothing", "--output", "out"], "INPUT_NOT_FOUND"), (["in", "--output", "in"], "OUTPUT_INSIDE_INPUT")]
+    {
+        let refused = submit(&args);
+        assert!(refused.stdout.starts_with("job-"), "{}", refused.stdout);
+        refused.with(1).tells(code, &[args[0]]);
+    }
+    submit(&["in", "--output", "out"]).ok();
+    cluster.stop();
+}
+
+#[test]
 fn without_workers_a_job_waits_and_says_so_and_can_be_cancelled() {
     let folder = folder();
     let cluster = Cluster::start(0, 1);

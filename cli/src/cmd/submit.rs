@@ -2,7 +2,7 @@
 
 use super::connect;
 use super::job::follow;
-use crate::args::{Span, Submit, Text};
+use crate::args::{Limit, Submit, Text};
 use crate::binary;
 use crate::exit::Exit;
 use crate::output::{self, Format};
@@ -83,11 +83,8 @@ async fn refused_at_once(cluster: &Cluster, id: JobId) -> Option<Failure> {
 }
 
 /// A limit in milliseconds; a time of zero is none.
-fn limit(flag: Option<Span>, setting: Option<Text<Span>>, own: Option<u64>) -> Option<u64> {
-    match flag.or(setting.map(|t| t.0)) {
-        Some(span) => Some(span.ms).filter(|ms| *ms > 0),
-        None => own,
-    }
+fn limit(flag: Option<Limit>, setting: Option<Text<Limit>>, own: Option<u64>) -> Option<u64> {
+    flag.or(setting.map(|t| t.0)).map_or(own, |said| said.ms)
 }
 
 /// Flags lead settings, settings lead what the job's own arguments said.
