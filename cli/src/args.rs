@@ -465,11 +465,6 @@ mod tests {
         assert_eq!(run.run.memory, Some(ByteSize(1 << 30)));
         assert!(matches!(parse(&["list"]).verb, Some(WorkerVerb::List { .. })));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_limit_of_nothing_is_none_and_a_time_of_nothing_is_no_time() {

@@ -263,7 +263,8 @@ fn who_does_not_wait_for_a_job_hears_all_the_same_that_it_cannot_be() {
         assert!(refused.stdout.starts_with("job-"), "{}", refused.stdout);
         refused.with(1).tells(code, &[args[0]]);
     }
-    submit(&["in", "--output", "out"]).ok();
+    let id = submit(&["in", "--output", "out"]).ok().stdout;
+    run(&mut cluster.windrow(["job", "wait", id.trim()])).ok();
     cluster.stop();
 }
 
