@@ -52,6 +52,7 @@ impl Driver {
         let live = self.scheduler.workers();
         let slots = live.iter().filter(|w| w.state == WorkerState::Live).map(|w| w.slots).sum();
         let (claims, notes, mailbox) = (self.claims.clone(), self.notes.clone(), self.mailbox.clone());
+        self.splitting.insert(job);
         self.work.spawn(async move {
             let split = tokio::task::spawn_blocking(move || {
                 notes.note(&spec);
@@ -65,6 +66,7 @@ impl Driver {
 
     /// The job is split: every worker is asked whether it sees the files.
     pub fn handle_split(&mut self, job: JobId, result: Result<SplitJob, Failure>) {
+        self.splitting.remove(&job);
         let split = match result {
             Ok(split) => split,
             Err(failure) => {
@@ -243,12 +245,13 @@ impl Driver {
         self.forget_old_runs();
     }
 
-    /// Removes what a job has staged, and the note of it.
+    /// Removes what a job has staged, and the note of it, unless more may be staged for it at this moment: then that stays until
+    /// whoever does so is done, or the next start of a coordinator.
     pub fn remove(&mut self, job: JobId, staging: Vec<StagedSink>) {
-        let notes = self.notes.clone();
+        let notes = Some(self.notes.clone()).filter(|_| !self.splitting.contains(&job));
         self.work.spawn_blocking(move || {
             abandon(staging.iter().map(|s| &s.staging));
-            notes.forget(job);
+            notes.into_iter().for_each(|notes| notes.forget(job));
         });
     }
 

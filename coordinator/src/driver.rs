@@ -89,6 +89,8 @@ pub(crate) struct Driver {
     pub unsplit: Vec<JobId>,
     /// Nothing outlives this coordinator.
     pub temporary: bool,
+    /// Jobs whose inputs are being cut, and staging folders made.
+    pub splitting: BTreeSet<JobId>,
     /// Splits and removals under way: whatever makes or removes staging folders of jobs that have not begun to commit.
     pub work: JoinSet<()>,
     /// Events that follow from actions.
@@ -141,6 +143,7 @@ impl Driver {
             awaited_until: None,
             unsplit: Vec::new(),
             temporary: start.temporary,
+            splitting: BTreeSet::new(),
             work: JoinSet::new(),
             follow: VecDeque::new(),
         };
