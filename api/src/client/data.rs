@@ -106,6 +106,7 @@ impl Cluster {
             .map(|(number, content)| store(content, number, replicas as usize, &workers))
             .buffered(CHUNKS_AT_ONCE);
         let mut put = Put { version: 0, chunks: 0, bytes: 0, replicas };
+        let mut ended = false;
         while let Some(placed) = stored.next().await {
             let placed = placed?;
             put.chunks += 1;
@@ -113,11 +114,20 @@ impl Cluster {
             progress(put.bytes);
             if say(put_request::Message::Chunk(placed)).await.is_err() {
                 // The coordinator has ended the stream; its answer says why.
+                ended = true;
                 break;
             }
         }
         drop(stored);
-        cutting.await.map_err(|e| Failure::new(Code::Internal, format!("cutting ended early: {e}")))??;
+        let cut = cutting.await.map_err(|e| Failure::new(Code::Internal, format!("cutting ended early: {e}")))?;
+        if ended {
+            replies.message().await.map_err(failure)?;
+            return Err(Failure::new(
+                Code::Unreachable,
+                "the coordinator has ended the put; the name stays what it was",
+            ));
+        }
+        cut?;
         let _ = say(put_request::Message::Commit(v1::Empty {})).await;
         match replies.message().await.map_err(failure)?.and_then(|m| m.message) {
             Some(put_reply::Message::Committed(committed)) => Ok(Put { version: committed.version, ..put }),
