@@ -264,6 +264,12 @@ impl Cluster {
         }
         found
     }
+    /// Waits until nothing of any attempt is left on the workers.
+    #[track_caller]
+    pub fn wait_until_clean(&self) {
+        let is_clean = crate::program::happens(|| self.leftovers().is_empty());
+        assert!(is_clean, "never gone: {:?}, of {}", self.leftovers(), self.json(["job", "list"]));
+    }
     /// `windrow` with these arguments, as this cluster's user.
     pub fn windrow<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = command("windrow", &self.home());

@@ -27,7 +27,7 @@ fn what_waits_behind_a_task_that_stands_still_is_done_by_others_and_runs_once() 
     job.open();
     run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
     job.check_ran_once(&cluster, "out");
-    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.wait_until_clean();
     cluster.stop();
 }
 
@@ -43,8 +43,9 @@ fn a_job_that_is_cancelled_while_attempts_wait_and_begin_leaves_nothing() {
         // Some are done, some run, some wait: how many is left to chance.
         eventually("it is under way", || cluster.json(["job", "get", &id])["tasks"]["done"].as_u64() > Some(2 * round));
         // It may be over by now.
-        run(&mut cluster.windrow(["job", "cancel", &id, "--coordinator", &cluster.url]));
-        eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+        let cancelled = run(&mut cluster.windrow(["job", "cancel", &id, "--coordinator", &cluster.url]));
+        println!("{}{}", cancelled.stdout, cancelled.stderr);
+        cluster.wait_until_clean();
     }
     cluster.stop();
 }

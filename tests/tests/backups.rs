@@ -58,6 +58,6 @@ fn a_job_ends_without_an_executor_that_stands_still() {
     local(folder.path(), "hostile", args("expected")).ok();
     assert!(parts(&folder.path().join("out")) == parts(&folder.path().join("expected")));
     eventually("whoever stood still is gone", || !pids_below(&cluster.worker_folder(0)).contains(&still[0]));
-    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.wait_until_clean();
     cluster.stop();
 }

@@ -320,6 +320,6 @@ fn a_cluster_survives_jobs_that_crash_its_executors() {
     // A flood of words on stdout and stderr is no harm.
     cluster.job(folder.path(), "hostile", ["bad", "stdout", "in", "--output", "flood"]).ok();
     assert_eq!(lines(&folder.path().join("flood")), ["BOOM\t1", "a\t1", "b\t1", "c\t1", "d\t1"]);
-    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.wait_until_clean();
     cluster.stop();
 }

@@ -233,7 +233,7 @@ fn one_run(folder: &Path, seed: u64, tally: &mut Tally) {
         let there = |w: &serde_json::Value| w["state"] == "live" || w["state"] == "excluded";
         workers.as_array().is_some_and(|all| all.iter().filter(|w| there(w)).count() == WORKERS)
     });
-    eventually("every attempt's files are gone", || cluster.leftovers().is_empty());
+    cluster.wait_until_clean();
     cluster.stop();
     let entries = std::fs::read_dir(folder).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
     let hidden: Vec<String> = entries.filter(|n| n.starts_with(".out-")).collect();

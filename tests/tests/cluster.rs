@@ -52,7 +52,7 @@ fn wordcount_gives_the_bytes_of_one_process_on_any_number_of_workers() {
         let output = format!("out-{workers}-{slots}-{in_place}");
         cluster.job(folder.path(), "wordcount", args.into_iter().chain([output.as_str()])).ok();
         assert!(parts(&folder.path().join(&output)) == expected, "{workers} workers, {slots} slots, {in_place}");
-        eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+        cluster.wait_until_clean();
         cluster.stop();
     }
 }
@@ -86,7 +86,7 @@ fn every_kind_of_job_gives_the_bytes_of_one_process() {
         assert!(parts(&path.join(&here)) == parts(&path.join(&there)), "{name} {args}");
     }
     local(path, "terasort", ["validate", "there0"]).ok();
-    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.wait_until_clean();
     cluster.stop();
 }
 
@@ -168,7 +168,7 @@ fn a_cancelled_job_ends_with_four_and_leaves_nothing() {
     run(&mut cluster.windrow(["job", "wait", &id])).with(4);
     assert_eq!(cluster.json(["job", "get", &id])["state"], "cancelled");
     assert!(!folder.path().join("out").exists());
-    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.wait_until_clean();
     eventually("the job's folders beside the output are gone", || {
         !std::fs::read_dir(folder.path()).unwrap().any(|e| e.unwrap().file_name().to_string_lossy().starts_with('.'))
     });
@@ -209,7 +209,7 @@ fn jobs_at_the_same_time_do_not_disturb_each_other() {
     for n in 0..8 {
         assert_eq!(lines(&folder.path().join(format!("out{n}"))), oracle::wordcount(&corpus::text(30 + n, 10_000)));
     }
-    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.wait_until_clean();
     cluster.stop();
 }
 

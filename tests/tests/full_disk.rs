@@ -71,7 +71,7 @@ fn a_task_that_finds_no_room_on_one_worker_is_done_by_another() {
         assert!(parts(&folder.path().join(&output)) == parts(&expected), "{}", place.name);
         let job = &cluster.json(["job", "list"])[0];
         assert!(job["attempts"].as_u64() > job["tasks"]["total"].as_u64(), "{}: nothing failed: {job}", place.name);
-        eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+        cluster.wait_until_clean();
         // Both workers live, and end well.
         cluster.stop();
     }
@@ -94,7 +94,7 @@ fn a_job_that_finds_no_room_anywhere_fails_with_the_numbers_and_the_worker_does_
         let failed = cluster.job(folder.path(), place.job, args(place, &output));
         failed.with(1).tells("NO_SPACE", &["failed 4 times", " free"]);
         assert!(!folder.path().join(&output).exists());
-        eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+        cluster.wait_until_clean();
         if place.name == "publish.place" || place.name == "spill" {
             let output = format!("after-{}", place.name);
             cluster.job(folder.path(), "wordcount", ["few", "--output", &output]).ok();
@@ -247,7 +247,7 @@ fn a_disk_that_is_really_full_costs_attempts_and_neither_the_worker_nor_the_job(
     let sort = ["sort", "records", "--partitions", "3", "--output"];
     let failed = cluster.job(folder.path(), "terasort", sort.iter().chain(&["out"]));
     failed.with(1).tells("NO_SPACE", &["failed 4 times", " free", mounted.0.path().to_str().unwrap()]);
-    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.wait_until_clean();
     cluster.job(folder.path(), "wordcount", ["few", "--output", "few-out"]).ok();
     // With a second one there is room.
     cluster.add_worker(1);

@@ -24,7 +24,7 @@ fn folder() -> tempfile::TempDir {
 fn still_works(cluster: &Cluster, folder: &Path) {
     cluster.job(folder, "wordcount", ["good", "--output", "after"]).ok();
     assert!(parts(&folder.join("after")) == parts(&folder.join("expected")));
-    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.wait_until_clean();
 }
 
 #[track_caller]

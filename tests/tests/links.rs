@@ -82,7 +82,7 @@ fn a_worker_behind_a_silent_link_for_three_leases_is_replaced_and_does_no_harm_w
     attached.join().unwrap().ok();
     job.check("out");
     eventually("it is back", || state(&cluster, silent) == "live");
-    eventually("nothing of any attempt is left", || cluster.leftovers().is_empty());
+    cluster.wait_until_clean();
     cluster.stop();
 }
 

@@ -30,7 +30,7 @@ fn a_coordinator_that_is_killed_comes_back_and_nobody_runs_anything_again() {
     job.open();
     attached.join().unwrap().ok();
     job.check_ran_once(&cluster, "out");
-    eventually("attempt folders are gone", || cluster.leftovers().is_empty());
+    cluster.wait_until_clean();
     cluster.stop();
 }
 

@@ -16,7 +16,7 @@ use futures_util::future::try_join_all;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use windrow_model::{Chunk, Code, Digest, Failure, FileRange, Home, SegmentRef, Task, TaskInput, WorkerId};
 use windrow_proto::convert::path_to_bytes;
@@ -81,7 +81,7 @@ impl Staging {
         let homes: Vec<(WorkerId, Home)> =
             remote.keys().filter_map(|w| Some((*w, peers.get(w)?.home.clone()?))).collect();
         let looked = tokio::task::spawn_blocking({
-            let (folder, seen, neighbours) = (folder.clone(), self.seen.clone(), self.neighbours.clone());
+            let (seen, neighbours) = (self.seen.clone(), self.neighbours.clone());
             move || {
                 let mut here = Vec::new();
                 for (worker, home) in homes {
@@ -92,13 +92,20 @@ impl Staging {
                         here.extend(wanted.into_iter().map(|(at, _)| at).zip(places));
                     }
                 }
-                prepare(&folder, !remote.is_empty(), &chunks, &seen)?;
+                check_chunks(&chunks, &seen)?;
                 Ok((here, remote))
             }
         });
         let looked = looked.await.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string())));
         let (here, remote) = looked.map_err(StageError::Failed)?;
         staged.fetched = !remote.is_empty();
+        // Whoever writes an output makes its folder: most tasks of a large grep write none. Not in that other thread: if the job
+        // ends meanwhile this is dropped, and what is made after that nobody would remove.
+        if staged.fetched {
+            let inputs = folder.inputs();
+            let made = fs::create_dir_all(&inputs).map_err(|e| disk_failure("make", &inputs, 0, &e));
+            made.map_err(StageError::Failed)?;
+        }
         for ((input, index), place) in here {
             staged.segments[input].segments[index] = place;
         }
@@ -181,12 +188,8 @@ fn peer_file(folder: &AttemptFolder, worker: WorkerId) -> PathBuf {
     folder.inputs().join(worker.to_string())
 }
 
-fn prepare(folder: &AttemptFolder, fetches: bool, chunks: &[Chunk], seen: &Seen) -> Result<(), Failure> {
-    let make = |path: &Path| fs::create_dir_all(path).map_err(|e| disk_failure("make", path, 0, &e));
-    // Whoever writes an output makes its folder: most tasks of a large grep write none.
-    if fetches {
-        make(&folder.inputs())?;
-    }
+/// Whether this node sees the files that were split.
+fn check_chunks(chunks: &[Chunk], seen: &Seen) -> Result<(), Failure> {
     // Those with a content have been compared with that.
     chunks.iter().flat_map(|c| &c.ranges).filter(|range| range.content.is_none()).try_for_each(|range| {
         check_range(range)?;
@@ -195,7 +198,6 @@ fn prepare(folder: &AttemptFolder, fetches: bool, chunks: &[Chunk], seen: &Seen)
     })
 }
 
-/// Whether this node sees the file that was split.
 fn check_range(range: &FileRange) -> Result<(), Failure> {
     let path = range.path.display();
     let now = match identity::of_path(&range.path) {
