@@ -3,10 +3,13 @@
 //!
 //! `cargo bench -p windrow-bench --bench coordinator`
 
+mod support;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use support::{cpu, map_reduce, report};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -140,7 +143,7 @@ async fn work(connection: Connection, n: u16, slots: u32, ready: tokio::sync::on
         match message.message.unwrap() {
             Told::Assign(assign) => {
                 let task: Task = assign.task.unwrap().try_into().unwrap();
-                let report = report(&task);
+                let report = report(&task, SEGMENTS);
                 tell(Say::Done(v1::AttemptDone { attempt: Some(task.attempt.into()), report: Some(report.into()) }));
             }
             Told::CheckStaging(check) => {
@@ -151,73 +154,16 @@ async fn work(connection: Connection, n: u16, slots: u32, ready: tokio::sync::on
     }
 }
 
-fn report(task: &Task) -> TaskReport {
-    let of = |output: &TaskOutput| match output {
-        TaskOutput::Edge { partitions } => {
-            let step = partitions / SEGMENTS;
-            let mut of: Vec<u32> = (0..SEGMENTS).map(|i| (task.attempt.task.index + i * step) % partitions).collect();
-            of.sort_unstable();
-            let segment =
-                |partition| Segment { partition, offset: 0, length: 1_000, records: 10, raw_length: 1_000, digest: 1 };
-            OutputReport::Edge(of.into_iter().map(segment).collect())
-        }
-        TaskOutput::Broadcast => OutputReport::Broadcast(vec![]),
-        TaskOutput::Sink { .. } => panic!("the job has no sink"),
-    };
-    TaskReport {
-        outputs: task.outputs.iter().map(of).collect(),
-        inputs: input_digest(&task.inputs, |_| true),
-        ..TaskReport::default()
-    }
-}
-
 /// Maps and reduces; nothing is written.
 fn spec(input: &Path, binary: Digest) -> JobSpec {
-    let source = SourceSpec {
-        inputs: vec![input.to_str().unwrap().to_string()],
-        framing: Framing::Delimiter(b'\n'),
-        header: false,
-        sample: false,
-    };
-    let edge = Output::Edge {
-        partitions: Partitions::Count(REDUCES),
-        partitioner: Partitioner::Hash,
-        order: Order::Key,
-        combined: false,
-    };
-    let stage = |label: &str, input, output| Stage {
-        label: label.into(),
-        place: "bench.rs:1".into(),
-        inputs: vec![input],
-        outputs: vec![output],
-        deterministic: true,
-    };
-    let port = |stage| Port { stage: StageId(stage), output: 0 };
+    let collects = vec![Collect { name: "n".into(), from: Port { stage: StageId(1), output: 0 } }];
     JobSpec {
         id: JobId::from_bytes([1; 16]),
         name: "bench".into(),
         program: "Bench".into(),
         params: "{}".into(),
-        plan: Plan {
-            stages: vec![
-                stage("map", Input::Source(source), edge),
-                stage("reduce", Input::Edge { from: vec![port(0)] }, Output::Broadcast),
-            ],
-            sinks: vec![],
-            collects: vec![Collect { name: "n".into(), from: port(1) }],
-            sides: vec![],
-            fingerprint: Digest::of(b"plan"),
-        },
+        plan: map_reduce(input.to_str().unwrap(), REDUCES, Output::Broadcast, vec![], collects),
         binary,
         options: JobOptions { chunk_bytes: Some(9), ..JobOptions::default() },
     }
-}
-
-/// What a process has used of the cores, in its own code and in the system.
-fn cpu(process: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let (_, rest) = stat.rsplit_once(')').unwrap();
-    let ticks: u64 = rest.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
-    // The kernel's unit in this file is a hundredth of a second on every machine.
-    Duration::from_millis(ticks * 10)
 }

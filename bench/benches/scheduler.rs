@@ -1,32 +1,22 @@
 //! The scheduler alone: events per second with a hundred thousand tasks on a hundred workers, for a whole job. What makes the
 //! reports and takes the actions is not counted.
 
+mod support;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+use support::{map_reduce, report};
 use windrow_model::*;
 use windrow_scheduler::{Action, Config, Event, Scheduler, StageChunks};
 
 const MAPS: u32 = 99_000;
 const REDUCES: u32 = 1_000;
 
+/// Of each map: the number of segments is not what is measured.
+const SEGMENTS: u32 = 3;
+
 fn plan() -> Plan {
-    let source =
-        SourceSpec { inputs: vec!["/in".into()], framing: Framing::Delimiter(b'\n'), header: false, sample: false };
-    let edge = Output::Edge {
-        partitions: Partitions::Count(REDUCES),
-        partitioner: Partitioner::Hash,
-        order: Order::Key,
-        combined: false,
-    };
-    let stage = |label: &str, input, output| Stage {
-        label: label.into(),
-        place: "bench.rs:1".into(),
-        inputs: vec![input],
-        outputs: vec![output],
-        deterministic: true,
-    };
-    let from = vec![Port { stage: StageId(0), output: 0 }];
     let sink = SinkSpec {
         path: "/out".into(),
         format: "tsv".into(),
@@ -34,36 +24,7 @@ fn plan() -> Plan {
         framing: Framing::Whole,
         overwrite: false,
     };
-    Plan {
-        stages: vec![
-            stage("map", Input::Source(source), edge),
-            stage("reduce", Input::Edge { from }, Output::Sink { sink: 0 }),
-        ],
-        sinks: vec![sink],
-        collects: vec![],
-        sides: vec![],
-        fingerprint: Digest([0; 32]),
-    }
-}
-
-fn report(task: &Task) -> TaskReport {
-    let of = |output: &TaskOutput| match output {
-        // Three segments for each map: the number of segments is not what is measured.
-        TaskOutput::Edge { .. } => {
-            let mut partitions: Vec<u32> = (0..3).map(|i| (task.attempt.task.index + i * 333) % REDUCES).collect();
-            partitions.sort_unstable();
-            let segment =
-                |partition| Segment { partition, offset: 0, length: 10, records: 1, raw_length: 10, digest: 0 };
-            OutputReport::Edge(partitions.into_iter().map(segment).collect())
-        }
-        TaskOutput::Broadcast => OutputReport::Broadcast(vec![]),
-        TaskOutput::Sink { sink } => OutputReport::Sink(PartReport { sink: *sink, bytes: 7, records: 1, checksum: 0 }),
-    };
-    TaskReport {
-        outputs: task.outputs.iter().map(of).collect(),
-        inputs: input_digest(&task.inputs, |_| true),
-        ..TaskReport::default()
-    }
+    map_reduce("/in", REDUCES, Output::Sink { sink: 0 }, vec![sink], vec![])
 }
 
 /// Runs one job through; answers the number of events and the time that they took.
@@ -120,7 +81,7 @@ fn run() -> (u64, Duration) {
                 Event::Planned { job, input_bytes: 1, stages: vec![chunks] }
             }
             Action::Assign { worker, task } => {
-                Event::AttemptDone { worker, attempt: task.attempt, report: report(&task) }
+                Event::AttemptDone { worker, attempt: task.attempt, report: report(&task, SEGMENTS) }
             }
             Action::Grant { worker, attempt } => Event::Published { worker, attempt },
             Action::CommitJob { job, .. } => Event::Committed { job },

@@ -3,10 +3,13 @@
 //!
 //! `cargo bench -p windrow-bench --bench shuffle`
 
+mod support;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use support::cpu;
 use windrow_model::WorkerId;
 use windrow_worker::measured::{Offer, fetch};
 
@@ -77,13 +80,4 @@ fn measure() {
     }
     server.kill().unwrap();
     server.wait().unwrap();
-}
-
-/// What a process has used of the cores, in its own code and in the system.
-fn cpu(process: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let (_, rest) = stat.rsplit_once(')').unwrap();
-    let ticks: u64 = rest.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
-    // The kernel's unit in this file is a hundredth of a second on every machine.
-    Duration::from_millis(ticks * 10)
 }

@@ -9,14 +9,14 @@ use crate::error::Error;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use windrow_failpoint::failpoint;
 use windrow_format::durable::{self, Durability};
 use windrow_format::space;
-use windrow_model::{Code, Digest, Failure};
+use windrow_model::{Code, Digest, Failure, FileIdentity};
+use windrow_store::identity;
 
 /// No artifact is larger.
 const ARTIFACT_BYTES_MAX: u64 = 16 << 30;
@@ -29,13 +29,9 @@ pub(crate) struct Artifacts {
     seen: Seen,
 }
 
-/// What artifacts looked like when they were whole: inode, length and time of the last change. Locked by whoever tells of an
-/// artifact or deletes one: what somebody was told of is not deleted for its old age.
-type Seen = Arc<Mutex<HashMap<Digest, (u64, u64, i64, i64)>>>;
-
-fn look(meta: &fs::Metadata) -> (u64, u64, i64, i64) {
-    (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec())
-}
+/// Which files were seen to be whole. Locked by whoever tells of an artifact or deletes one: what somebody was told of is not
+/// deleted for its old age.
+type Seen = Arc<Mutex<HashMap<Digest, FileIdentity>>>;
 
 /// An artifact on its way in; gone without trace unless it is finished.
 pub(crate) struct Upload {
@@ -79,18 +75,17 @@ impl Artifacts {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        if seen.get(&digest) != Some(&look(&file.metadata()?)) {
-            let mut hasher = blake3::Hasher::new();
-            if hasher.update_reader(&file).is_err() || *hasher.finalize().as_bytes() != digest.0 {
-                tracing::error!("artifact {digest} is damaged: removed");
-                seen.remove(&digest);
-                fs::remove_file(&path)?;
-                return Ok(None);
-            }
+        let is_whole = seen.get(&digest) == Some(&identity::of_file(&file)?)
+            || Digest::of_reader(&file).is_ok_and(|(found, _)| found == digest);
+        if !is_whole {
+            tracing::error!("artifact {digest} is damaged: removed");
+            seen.remove(&digest);
+            fs::remove_file(&path)?;
+            return Ok(None);
         }
         // If it cannot be noted, it may have to be uploaded again one day.
         let _ = file.set_modified(SystemTime::now());
-        seen.insert(digest, look(&file.metadata()?));
+        seen.insert(digest, identity::of_file(&file)?);
         file.rewind()?;
         Ok(Some(file))
     }
@@ -169,8 +164,8 @@ impl Upload {
         let mut seen = lock(&self.seen);
         durable::rename(&self.temporary, &self.path, Durability::Sync).map_err(|e| failed(&self.path, &e))?;
         self.finished = true;
-        if let Ok(meta) = self.file.metadata() {
-            seen.insert(self.digest, look(&meta));
+        if let Ok(whole) = identity::of_file(&self.file) {
+            seen.insert(self.digest, whole);
         }
         drop(seen);
         Ok(())

@@ -8,10 +8,11 @@ mod session;
 use crate::artifacts::Artifacts;
 use crate::config::Config;
 use crate::mailbox::Mailbox;
+use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::service::Routes;
-use windrow_model::Failure;
+use windrow_model::{Code, Failure};
 use windrow_net::{Access, MESSAGE_BYTES_MAX};
 use windrow_proto::v1::data_server::DataServer;
 use windrow_proto::v1::jobs_server::JobsServer;
@@ -47,6 +48,12 @@ pub(crate) fn routes(config: &Config, mailbox: Mailbox, artifacts: Artifacts) ->
 
 pub(crate) fn refuse(failure: Failure) -> Status {
     windrow_net::to_status(&failure)
+}
+
+/// Waits for the beginning of what a task of its own sees to its end, whatever becomes of the call.
+pub(crate) async fn begun(begins: oneshot::Receiver<Result<(), Failure>>) -> Result<(), Status> {
+    let stopping = |_| Failure::new(Code::Unreachable, "the coordinator is stopping");
+    begins.await.map_err(stopping).flatten().map_err(refuse)
 }
 
 /// A required field of a request, as a domain type.

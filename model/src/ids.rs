@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 use uuid::Uuid;
 
@@ -140,6 +141,13 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Digest(*blake3::hash(bytes).as_bytes())
     }
+
+    /// Of all that there is to read, and how many bytes that were.
+    pub fn of_reader(reader: impl Read) -> io::Result<(Self, u64)> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(reader)?;
+        Ok((Digest(*hasher.finalize().as_bytes()), hasher.count()))
+    }
 }
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,5 +190,6 @@ mod tests {
         assert!("worker-00000000000000000000000000000007".parse::<JobId>().is_err());
         let digest = Digest::of(b"x");
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+        assert_eq!(Digest::of_reader(&b"x"[..]).unwrap(), (digest, 1));
     }
 }

@@ -108,7 +108,7 @@ impl State {
     ) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let inputs = job.inputs(s, t);
-        job.note_told(s, t, &inputs);
+        job.note_expected(s, t, &inputs);
         let (local, bytes) = bytes_by_holder(&inputs);
         let Some(worker) = pick(&self.workers, seat, &local, bytes, avoid) else { return };
         let Some(incarnation) = self.workers.get(worker).map(|w| w.info.incarnation) else { return };

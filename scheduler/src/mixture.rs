@@ -39,7 +39,7 @@ impl Job {
         if producers.is_empty() || !producers.iter().all(whole) {
             return None;
         }
-        if let Some((digest, reopened)) = self.stages[s].tasks[t].told
+        if let Some((digest, reopened)) = self.stages[s].tasks[t].expected
             && reopened == self.inputs_reopened(s)
         {
             return Some(digest);
@@ -60,10 +60,10 @@ impl Job {
     }
 
     /// A task's attempt is told to read this. Kept, so that nobody has to go through all of it again when it reports.
-    pub fn note_told(&mut self, s: usize, t: usize, inputs: &[TaskInput]) {
+    pub fn note_expected(&mut self, s: usize, t: usize, inputs: &[TaskInput]) {
         if !self.stages[s].links.producers.is_empty() {
             let digest = input_digest(inputs, |stage| self.stages[stage.0 as usize].deterministic);
-            self.stages[s].tasks[t].told = Some((digest, self.inputs_reopened(s)));
+            self.stages[s].tasks[t].expected = Some((digest, self.inputs_reopened(s)));
         }
     }
 

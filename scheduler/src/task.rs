@@ -95,7 +95,7 @@ pub(crate) struct Task {
     /// Digest of what that attempt had read.
     pub read: Option<u64>,
     /// Digest of what the latest attempt was told to read, and how often what it reads had been made anew by then.
-    pub told: Option<(u64, u64)>,
+    pub expected: Option<(u64, u64)>,
     /// Digests of two outputs of it that differ: of an earlier attempt, and of the last one.
     pub changed: Option<(u64, u64)>,
     /// Parts in the staging folders: they stay even if the task is run again for a lost segment.
@@ -125,7 +125,7 @@ impl Task {
             bytes: 0,
             held: None,
             read: None,
-            told: None,
+            expected: None,
             changed: None,
             published: Vec::new(),
         }

@@ -17,9 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::OnceCell;
 use windrow_format::durable::Durability;
-use windrow_model::{Class, Code, Digest, Failure};
+use windrow_model::{Class, Code, Digest, Failure, FileIdentity};
 use windrow_net::{Backoff, Connection, clients, from_status};
 use windrow_proto::v1;
+use windrow_store::identity;
 
 const TRIES_MAX: u32 = 3;
 /// Without a piece for so long, the coordinator is taken to be gone.
@@ -43,11 +44,11 @@ struct Known {
     given: Option<Look>,
 }
 
-/// What of a file changes when it is changed: inode, length, mode, and the time of its last change.
-type Look = (u64, u64, u32, i64, i64);
+/// What of a file changes when somebody changes it, its mode among that.
+type Look = (FileIdentity, u32);
 
 fn look(meta: &fs::Metadata) -> Look {
-    (meta.ino(), meta.len(), meta.mode(), meta.mtime(), meta.mtime_nsec())
+    (identity::of_metadata(meta), meta.mode())
 }
 
 impl Artifacts {
@@ -60,7 +61,6 @@ impl Artifacts {
     pub async fn get(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<PathBuf, Failure> {
         loop {
             let path = self.find(digest, coordinator).await?;
-            // Under the lock, so that it cannot be collected after this.
             match self.give(digest, &path) {
                 true => return Ok(path),
                 // Somebody has been at it.
@@ -69,7 +69,7 @@ impl Artifacts {
         }
     }
 
-    /// Notes that an artifact is asked for. False if it is not what was seen to be whole.
+    /// Notes that an artifact is asked for: it is not collected after this. False if it is not what was seen to be whole.
     fn give(&self, digest: Digest, path: &Path) -> bool {
         let mut known = self.lock();
         let Some(known) = known.get_mut(&digest) else { return false };
@@ -141,13 +141,12 @@ impl Artifacts {
 
 /// Whether there is a whole file of this digest.
 fn verified(path: &Path, digest: Digest) -> bool {
-    let hash = || -> io::Result<blake3::Hash> {
-        let mut hasher = blake3::Hasher::new();
-        io::copy(&mut File::open(path)?, &mut hasher)?;
+    let read = || -> io::Result<Digest> {
+        let (found, _) = Digest::of_reader(File::open(path)?)?;
         fs::set_permissions(path, Permissions::from_mode(MODE))?;
-        Ok(hasher.finalize())
+        Ok(found)
     };
-    hash().is_ok_and(|found| *found.as_bytes() == digest.0)
+    read().is_ok_and(|found| found == digest)
 }
 
 async fn fetch(digest: Digest, path: &Path, coordinator: Connection) -> Result<(), Failure> {

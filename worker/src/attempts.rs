@@ -256,27 +256,8 @@ impl Attempts {
         let mut out = Vec::new();
         match event {
             Event::Assigned(task) => self.assigned(task, &mut out),
-            Event::Staged(id) => {
-                if let Some(a) = self.attempts.get_mut(&id).filter(|a| a.state == State::Staging) {
-                    a.state = State::Ready;
-                    let job = id.task.job;
-                    if let Some(j) = self.jobs.get_mut(&job) {
-                        j.ready.push_back(id);
-                    }
-                    self.dispatch(job, &mut out);
-                }
-            }
-            Event::Cleared(id) => {
-                if let Some(a) = self.attempts.get_mut(&id).filter(|a| a.state == State::Clearing) {
-                    a.state = State::Ready;
-                    let job = id.task.job;
-                    if let Some(j) = self.jobs.get_mut(&job) {
-                        // It came before those that have not run yet.
-                        j.ready.push_front(id);
-                    }
-                    self.dispatch(job, &mut out);
-                }
-            }
+            Event::Staged(id) => self.becomes_ready(id, State::Staging, &mut out),
+            Event::Cleared(id) => self.becomes_ready(id, State::Clearing, &mut out),
             Event::StageFailed(id, error) => {
                 if self.attempts.get(&id).is_some_and(|a| a.state == State::Staging) {
                     let report = match error {
@@ -511,6 +492,20 @@ impl Attempts {
             }
             _ => {}
         }
+    }
+
+    /// The attempt may run now, if that is what it was at.
+    fn becomes_ready(&mut self, id: AttemptId, from: State, out: &mut Vec<Action>) {
+        let Some(a) = self.attempts.get_mut(&id).filter(|a| a.state == from) else { return };
+        a.state = State::Ready;
+        if let Some(j) = self.jobs.get_mut(&id.task.job) {
+            match from {
+                // It came before those that have not run yet.
+                State::Clearing => j.ready.push_front(id),
+                _ => j.ready.push_back(id),
+            }
+        }
+        self.dispatch(id.task.job, out);
     }
 
     fn revoked(&mut self, id: AttemptId, out: &mut Vec<Action>) {

@@ -14,11 +14,11 @@ use bytes::Bytes;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use windrow_format::durable::{self, Durability};
 use windrow_model::{Code, Digest, Failure};
+use windrow_store::identity;
 
 /// The chunks of this node.
 #[derive(Clone, Debug)]
@@ -91,10 +91,8 @@ impl Chunks {
     /// empty. May be repeated. Blocks.
     pub fn keep(&self, file: &Path) -> Result<Option<(Digest, u64)>, Failure> {
         let keep = || -> io::Result<Option<(Digest, u64)>> {
-            let mut hasher = blake3::Hasher::new();
             let opened = File::open(file)?;
-            hasher.update_reader(&opened)?;
-            let (digest, length) = (Digest(*hasher.finalize().as_bytes()), hasher.count());
+            let (digest, length) = Digest::of_reader(&opened)?;
             if length == 0 {
                 return Ok(None);
             }
@@ -127,14 +125,13 @@ impl Chunks {
 
     fn check(&self, digest: Digest) -> bool {
         let Ok(file) = File::open(self.path(digest)) else { return false };
-        let mut hasher = blake3::Hasher::new();
-        if hasher.update_reader(&file).is_ok() && *hasher.finalize().as_bytes() == digest.0 {
+        if Digest::of_reader(&file).is_ok_and(|(found, _)| found == digest) {
             return true;
         }
         let _doomed = self.doomed.lock();
         // Somebody else may have noticed it, too, and have got a good copy by now.
-        let is_it = || Ok::<_, io::Error>(fs::metadata(self.path(digest))?.ino() == file.metadata()?.ino());
-        if is_it().unwrap_or(false) {
+        let is_it = identity::of_file(&file).and_then(|read| identity::same(&self.path(digest), &read));
+        if is_it.unwrap_or(false) {
             tracing::error!("chunk {digest} is damaged on this disk: removed");
             let _ = fs::remove_file(self.path(digest));
             self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(digest);

@@ -187,10 +187,8 @@ impl Node {
                     Some(session::Event::Refused(error)) => break Err(error),
                     None => break Ok(()),
                 },
-                mail = self.mail.recv() => match mail {
+                mail = self.next_mail() => match mail {
                     Some(Mail::Attempt(mut event)) => {
-                        // Before what came of it, here as below: the coordinator is to believe what it hears last.
-                        self.tell_damaged_chunks();
                         self.name_place(&mut event);
                         self.step(event)
                     }
@@ -198,18 +196,11 @@ impl Node {
                         self.published.insert(attempt, chunks);
                         self.step(Event::Published(attempt))
                     }
-                    Some(Mail::ChunksHeld(digests)) => {
-                        self.tell_damaged_chunks();
-                        self.chunks_held(&digests)
-                    }
-                    Some(Mail::ChunkNotCopied(digest, failure)) => {
-                        self.tell_damaged_chunks();
-                        self.chunk_not_copied(digest, failure)
-                    }
+                    Some(Mail::ChunksHeld(digests)) => self.chunks_held(&digests),
+                    Some(Mail::ChunkNotCopied(digest, failure)) => self.chunk_not_copied(digest, failure),
                     Some(Mail::JobQuiet(job)) => self.sweep_job(job),
                     Some(Mail::ChunksDropped) => self.send(from_worker::Message::ChunksDropped(v1::ChunksDropped {})),
                     Some(Mail::Staged(attempt, staged)) => {
-                        self.tell_damaged_chunks();
                         self.chunks_held(&staged.new_chunks);
                         self.staged.insert(attempt, staged);
                         self.step(Event::Staged(attempt));
@@ -244,6 +235,14 @@ impl Node {
         self.background.close();
         // What is not deleted by then is swept by the next start.
         let _ = timeout(STOP_MAX, self.background.wait()).await;
+    }
+
+    /// The next mail. Which chunks were found to be damaged is told before what came of it: the coordinator is to believe what it
+    /// hears last.
+    async fn next_mail(&mut self) -> Option<Mail> {
+        let mail = self.mail.recv().await;
+        self.tell_damaged_chunks();
+        mail
     }
 
     /// We register: the coordinator is told what is here, and from now on whatever happens.

@@ -105,13 +105,8 @@ fn digest(artifact: &Artifact) -> Result<Digest, Failure> {
     match artifact {
         Artifact::Bytes(bytes) => Ok(Digest::of(bytes)),
         Artifact::File(path) => {
-            let hash = || -> std::io::Result<Digest> {
-                let file = File::open(path)?;
-                let mut hasher = blake3::Hasher::new();
-                hasher.update_reader(file)?;
-                Ok(Digest(*hasher.finalize().as_bytes()))
-            };
-            hash().map_err(|e| unreadable(path, &e))
+            let read = File::open(path).and_then(Digest::of_reader);
+            read.map(|(digest, _)| digest).map_err(|e| unreadable(path, &e))
         }
     }
 }

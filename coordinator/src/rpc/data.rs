@@ -1,6 +1,6 @@
 //! The service for datasets. A put is one stream: it is over, committed or not, when the stream is.
 
-use super::{Answers, PIECES_MAX, field, refuse};
+use super::{Answers, PIECES_MAX, begun, field, refuse};
 use crate::data::{BeginPut, DataMessage, PutStart};
 use crate::datasets::PutId;
 use crate::mailbox::{Mailbox, Message};
@@ -50,8 +50,7 @@ impl v1::data_server::Data for Data {
             mailbox.send(Message::Data(DataMessage::EndPut { put: id })).await;
             let _ = replies.send(answer).await;
         });
-        let stopping = |_| Failure::new(Code::Unreachable, "the coordinator is stopping");
-        started.await.map_err(stopping).flatten().map_err(refuse)?;
+        begun(started).await?;
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 

@@ -1,6 +1,6 @@
 //! The service for workers: one stream in each direction for as long as a worker lives.
 
-use super::{Answers, artifact, field, hello, refuse};
+use super::{Answers, artifact, begun, field, hello, refuse};
 use crate::artifacts::Artifacts;
 use crate::data::ChunkReport;
 use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
@@ -56,8 +56,7 @@ impl v1::session_server::Session for Session {
             }
             mailbox.send(Message::SessionEnded { session, worker }).await;
         });
-        let stopping = |_| Failure::new(Code::Unreachable, "the coordinator is stopping");
-        registered.await.map_err(stopping).flatten().map_err(refuse)?;
+        begun(registered).await?;
         Ok(Response::new(UnboundedReceiverStream::new(receive)))
     }
 
