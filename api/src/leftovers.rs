@@ -66,7 +66,7 @@ fn remove_dead(path: &Path) -> Option<JobId> {
 }
 
 fn remove_all(path: &Path) {
-    if let Err(e) = fs::remove_dir_all(path) {
+    if let Err(e) = windrow_store::remove_tree(path) {
         tracing::warn!("files of a dead run stay in {}: {e}", path.display());
     }
 }

@@ -388,7 +388,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(e) = std::fs::remove_dir_all(&self.folder) {
+        if let Err(e) = windrow_store::remove_tree(&self.folder) {
             tracing::warn!("temporary files stay in {}: {e}", self.folder.display());
         }
     }

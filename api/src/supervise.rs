@@ -207,7 +207,7 @@ fn clean(litter: &File) -> io::Result<()> {
     litter.read_exact_at(&mut paths, 0)?;
     for path in paths.split(|b| *b == 0).filter(|path| !path.is_empty()) {
         let path = PathBuf::from(OsStr::from_bytes(path));
-        match std::fs::remove_dir_all(&path) {
+        match windrow_store::remove_tree(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!("temporary files stay in {}: {e}", path.display())
             }

@@ -46,7 +46,7 @@ pub fn run_with<R: Datum>(
     let folder = std::env::temp_dir().join(format!("windrow-test-{}", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir(&folder)?;
     let result = run_in(&folder, input, job, threads, memory_bytes, make);
-    std::fs::remove_dir_all(&folder)?;
+    windrow_store::remove_tree(&folder)?;
     result
 }
 

@@ -39,7 +39,7 @@ use artifacts::Artifacts;
 use claims::Claims;
 use driver::{Driver, Start};
 use journal::Journal;
-use lock::DataDirLock;
+use lock::lock_data_dir;
 use mailbox::{Mailbox, Message};
 use staged::StagedNotes;
 use std::future::Future;
@@ -52,7 +52,7 @@ use tokio::sync::oneshot;
 pub async fn run(config: Config, incoming: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let data_dir = config.data_dir.clone();
     std::fs::create_dir_all(&data_dir).map_err(Error::data_dir(&data_dir, "make the data folder"))?;
-    let _lock = DataDirLock::take(&data_dir)?;
+    let _lock = lock_data_dir(&data_dir)?;
     let store = DiskStore::open(&data_dir.join("journal.redb"))?;
     run_on(config, Box::new(store), incoming, shutdown).await
 }

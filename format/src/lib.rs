@@ -12,6 +12,7 @@ pub mod crumbs;
 pub mod cut;
 pub mod digest;
 pub mod durable;
+pub mod folder_lock;
 pub mod gather;
 pub mod lane;
 pub mod manifest;

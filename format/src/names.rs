@@ -109,6 +109,12 @@ pub fn attempt_folder(attempt: &AttemptId) -> String {
     format!("{}-{}-{}-{}", attempt.task.stage, attempt.task.index, attempt.number, attempt.epoch)
 }
 
+/// True for names that [`attempt_folder`] makes.
+pub fn is_attempt_folder(name: &OsStr) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    name.to_str().is_some_and(|name| name.split('-').count() == 4 && name.split('-').all(is_number))
+}
+
 /// In an attempt's folder: the shuffle file of its output number `output`.
 pub fn edge_file(output: u32) -> String {
     format!("edge-{output}")
@@ -163,6 +169,17 @@ mod tests {
         assert_eq!(a.file_name().unwrap().len(), 255);
         assert_eq!(parse_staging(a.file_name().unwrap()), Some(job()));
         assert!(temporary(OsStr::new(&"x".repeat(255)), 1).len() <= 255);
+    }
+
+    #[test]
+    fn attempt_folders_are_known_by_name() {
+        let task = windrow_model::TaskId { job: job(), stage: windrow_model::StageId(3), index: 70 };
+        let (epoch, incarnation) = (windrow_model::Epoch(4), windrow_model::Incarnation(9));
+        let id = AttemptId { task, number: 1, epoch, incarnation };
+        assert!(is_attempt_folder(OsStr::new(&attempt_folder(&id))));
+        for foreign in ["", "3-70-1", "3-70-1-4-5", "3-70-1-x", "3--1-4", "run-7-1-2"] {
+            assert!(!is_attempt_folder(OsStr::new(foreign)), "{foreign}");
+        }
     }
 
     #[test]

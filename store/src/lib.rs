@@ -12,6 +12,7 @@ pub mod list;
 pub mod output;
 pub mod prepare;
 pub mod publish;
+pub mod remove_tree;
 pub mod split;
 
 mod replace;
@@ -23,5 +24,6 @@ pub use list::{InputFile, list_inputs};
 pub use output::{canonical_output, check_output};
 pub use prepare::{Prepared, prepare};
 pub use publish::{Staging, abandon, check_nonce, commit, place_part};
+pub use remove_tree::remove_tree;
 pub use split::{SplitOptions, input_bytes, split};
 pub use windrow_format::durable::Durability;

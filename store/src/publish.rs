@@ -11,6 +11,7 @@
 
 use crate::error::{Result, StoreError};
 use crate::output::{canonical_output, check_free};
+use crate::remove_tree::remove_tree;
 use crate::replace::{self, Flags};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -293,12 +294,7 @@ pub fn abandon(staging: &Staging) -> Result<()> {
 
 /// Removes a file or a folder with all that is in it; nothing there is fine.
 fn remove(path: &Path) -> io::Result<()> {
-    let removed = match path.symlink_metadata() {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(e) => Err(e),
-    };
-    match removed {
+    match remove_tree(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }

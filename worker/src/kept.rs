@@ -7,13 +7,14 @@
 
 use crate::scratch::{AttemptFolder, Scratch};
 use prost::Message;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use windrow_format::checksum::crc32c;
 use windrow_format::durable::{self, Durability};
-use windrow_format::shuffle;
-use windrow_model::{AttemptId, OutputReport, Segment, TaskReport};
+use windrow_format::{names, shuffle};
+use windrow_model::{AttemptId, JobId, OutputReport, Segment, TaskReport};
 use windrow_proto::v1;
 
 const REPORT: &str = "report";
@@ -35,9 +36,16 @@ pub fn keep(folder: &Path, attempt: AttemptId, report: TaskReport) -> io::Result
 }
 
 /// Finished attempts of earlier lives, moved back to where they are served from.
+///
+/// Registration waits for this. So only folders with the names of a life, a job and an attempt are entered: what programs
+/// of jobs have left beside them is not looked into, however much it is.
 pub fn restore(scratch: &Scratch) -> Vec<(AttemptId, TaskReport)> {
-    let jobs = scratch.set_aside_folders().into_iter().flat_map(folders).flat_map(folders);
-    jobs.flat_map(folders).filter_map(|folder| restore_one(scratch, AttemptFolder::at(folder))).collect()
+    let is_life = |name: &OsStr| name.to_str().is_some_and(|name| name.parse::<u64>().is_ok());
+    let is_job = |name: &OsStr| name.to_str().is_some_and(|name| name.parse::<JobId>().is_ok());
+    let lives = scratch.set_aside_lives().into_iter().flat_map(|folder| folders(folder, is_life));
+    let jobs = lives.flat_map(|life| folders(life, is_job));
+    let attempts = jobs.flat_map(|job| folders(job, names::is_attempt_folder));
+    attempts.filter_map(|folder| restore_one(scratch, AttemptFolder::at(folder))).collect()
 }
 
 fn restore_one(scratch: &Scratch, folder: AttemptFolder) -> Option<(AttemptId, TaskReport)> {
@@ -76,10 +84,11 @@ fn place(segment: &Segment) -> Segment {
     Segment { digest: 0, ..*segment }
 }
 
-/// The folders in a folder; links are none.
-fn folders(path: impl AsRef<Path>) -> Vec<std::path::PathBuf> {
+/// The folders with such names in a folder; links are none.
+fn folders(path: PathBuf, is_it: fn(&OsStr) -> bool) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+    let wanted = entries.filter(move |e| is_it(&e.file_name()) && e.file_type().is_ok_and(|t| t.is_dir()));
+    wanted.map(|e| e.path())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod artifacts;
 mod attempts;
 mod chunks;
 mod config;
+mod deletions;
 mod error;
 mod executor;
 mod fetch;

@@ -9,6 +9,7 @@ mod chunks;
 
 use crate::artifacts::Artifacts;
 use crate::attempts::{Attempts, Event, Report};
+use crate::deletions::Deletions;
 use crate::error::Error;
 use crate::executor::{self, Spawner};
 use crate::job::JobSetup;
@@ -114,6 +115,7 @@ pub struct Node {
     post: mpsc::UnboundedSender<Mail>,
     mail: mpsc::UnboundedReceiver<Mail>,
     background: TaskTracker,
+    deletions: Deletions,
     /// It takes nothing new, and says so in each session: it was told to by the coordinator, or is asked to end.
     draining: bool,
     /// When artifacts that nobody uses were looked for.
@@ -141,6 +143,7 @@ impl Node {
             post,
             mail,
             background: TaskTracker::new(),
+            deletions: Deletions::default(),
             draining: false,
             collected: None,
         };

@@ -1,7 +1,7 @@
 //! The data folder of a worker: its lock, its name, its incarnation, and where everything else lies.
 //!
 //! ```text
-//! lock           held for as long as the worker lives; holds its process id
+//! lock           held for as long as the worker lives, and the folder with it; holds its process id
 //! worker         its id, made on the first start
 //! incarnation    grows with every start
 //! artifacts/     job binaries and side values, by digest; kept
@@ -12,18 +12,19 @@
 //! the rest is deleted in the background, by [`Scratch::sweep`], which never leaves its own root and follows no link.
 
 use crate::error::Error;
-use rustix::fs::FlockOperation;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use windrow_format::durable::{self, Durability};
+use windrow_format::folder_lock::{FolderLock, LockError};
 use windrow_format::names;
 use windrow_model::{AttemptId, Digest, Incarnation, JobId, WorkerId};
+use windrow_store::remove_tree;
 
-const LOCK: &str = "lock";
 const WORKER: &str = "worker";
 const INCARNATION: &str = "incarnation";
 const ARTIFACTS: &str = "artifacts";
@@ -33,10 +34,11 @@ const JOBS: &str = "jobs";
 const INPUTS: &str = "in";
 /// Folders that a sweep deletes.
 const TRASH: &str = "trash";
+/// How the names of those begin that were `jobs` in an earlier life.
+const LIVES: &str = "jobs";
 
 /// A child that a killed worker had just forked, and that has not become an executor yet, has the lock for a moment longer.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// An open data folder. Nobody else can open it before this is dropped.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ pub struct Scratch {
     root: PathBuf,
     worker: WorkerId,
     incarnation: Mutex<Incarnation>,
-    lock: File,
+    _lock: FolderLock,
 }
 
 impl Scratch {
@@ -57,7 +59,10 @@ impl Scratch {
         fs::create_dir_all(root).map_err(wrong(root))?;
         // Executors run in folders below it and get absolute paths.
         let root = fs::canonicalize(root).map_err(wrong(root))?;
-        let lock = lock(&root)?;
+        let lock = FolderLock::take(&root, LOCK_WAIT).map_err(|e| match e {
+            LockError::Held { pid } => Error::DataDirInUse { folder: root.clone(), pid },
+            LockError::Io { path, source } => Error::DataDir { path, source },
+        })?;
         for folder in [ARTIFACTS, CHUNKS] {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(wrong(&path))?;
@@ -73,7 +78,7 @@ impl Scratch {
             }
         };
         let last = read_number::<u64>(&root.join(INCARNATION))?.unwrap_or(0);
-        let scratch = Scratch { root, worker, incarnation: Mutex::new(Incarnation(last)), lock };
+        let scratch = Scratch { root, worker, incarnation: Mutex::new(Incarnation(last)), _lock: lock };
         scratch.set_aside().map_err(wrong(&scratch.root))?;
         Ok(scratch)
     }
@@ -151,9 +156,10 @@ impl Scratch {
     }
 
     /// What earlier incarnations left, since the last sweep: each entry has the layout of `jobs`.
-    pub fn set_aside_folders(&self) -> Vec<PathBuf> {
+    pub fn set_aside_lives(&self) -> Vec<PathBuf> {
         let trash = fs::read_dir(self.root.join(TRASH)).into_iter().flatten().flatten();
-        trash.map(|entry| entry.path()).collect()
+        let lives = trash.filter(|entry| entry.file_name().as_bytes().starts_with(LIVES.as_bytes()));
+        lives.map(|entry| entry.path()).collect()
     }
 
     /// All files of an attempt.
@@ -166,7 +172,7 @@ impl Scratch {
         let trash = self.root.join(TRASH);
         fs::create_dir_all(&trash)?;
         let jobs = self.root.join(JOBS);
-        match fs::rename(&jobs, self.in_trash("jobs")) {
+        match fs::rename(&jobs, self.in_trash(LIVES)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => fs::create_dir_all(&jobs),
         }
@@ -177,29 +183,14 @@ impl Scratch {
         self.root.join(TRASH).join(format!("{what}-{}", uuid::Uuid::now_v7().simple()))
     }
 
-    /// Deletes what was set aside. May take a while; nothing waits for it.
+    /// Deletes what was set aside. May take a while; nothing waits for it. What cannot be deleted does not keep the rest; the
+    /// first error is returned.
     pub fn sweep(&self) -> io::Result<()> {
-        let trash = self.root.join(TRASH);
-        for entry in fs::read_dir(&trash)? {
-            let entry = entry?;
-            // `file_type` does not follow links: a link is removed, not what it points to.
-            let removed = match entry.file_type()?.is_dir() {
-                true => fs::remove_dir_all(entry.path()),
-                false => fs::remove_file(entry.path()),
-            };
-            match removed {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
+        let mut swept = Ok(());
+        for entry in fs::read_dir(self.root.join(TRASH))? {
+            swept = swept.and(remove_if_there(&entry?.path()));
         }
-        Ok(())
-    }
-}
-
-impl Drop for Scratch {
-    /// Closing the file would not do: a child that is just being forked has it, too, until it executes its binary.
-    fn drop(&mut self) {
-        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+        swept
     }
 }
 
@@ -239,10 +230,7 @@ impl AttemptFolder {
             if entry.file_name() == INPUTS {
                 continue;
             }
-            match entry.file_type()?.is_dir() {
-                true => fs::remove_dir_all(entry.path())?,
-                false => fs::remove_file(entry.path())?,
-            }
+            remove_if_there(&entry.path())?;
         }
         Ok(())
     }
@@ -256,6 +244,13 @@ impl AttemptFolder {
     }
 }
 
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match remove_tree(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 fn job_below(root: &Path, incarnation: Incarnation, job: JobId) -> PathBuf {
     root.join(JOBS).join(incarnation.to_string()).join(names::job_folder(job))
 }
@@ -263,32 +258,6 @@ fn job_below(root: &Path, incarnation: Incarnation, job: JobId) -> PathBuf {
 /// The worker that a folder is, as far as can be seen.
 pub fn worker_of(root: &Path) -> Option<WorkerId> {
     read_number(&root.join(WORKER)).ok().flatten()
-}
-
-fn lock(root: &Path) -> Result<File, Error> {
-    let path = root.join(LOCK);
-    let wrong = |source| Error::DataDir { path: path.clone(), source };
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(wrong)?;
-    let begun = Instant::now();
-    let locked = loop {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < LOCK_WAIT => std::thread::sleep(LOCK_PAUSE),
-            locked => break locked,
-        }
-    };
-    match locked {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            file.take(32).read_to_string(&mut pid).map_err(wrong)?;
-            return Err(Error::DataDirInUse { folder: root.to_path_buf(), pid: pid.trim().to_string() });
-        }
-        Err(e) => return Err(wrong(e.into())),
-    }
-    file.set_len(0).map_err(wrong)?;
-    file.rewind().map_err(wrong)?;
-    writeln!(file, "{}", std::process::id()).map_err(wrong)?;
-    Ok(file)
 }
 
 /// Reads a file of one line; `None` if it does not exist.
@@ -374,6 +343,34 @@ mod tests {
         attempt.remove_outputs().unwrap();
         assert_eq!(fs::read_dir(attempt.path()).unwrap().count(), 1);
         assert_eq!(fs::read_to_string(attempt.inputs().join("peer")).unwrap(), "fetched");
+    }
+
+    #[test]
+    fn what_programs_left_delays_no_start_and_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = attempt(1, 0);
+        {
+            let scratch = Scratch::open(folder.path()).unwrap();
+            let job = scratch.job(id.incarnation, id.task.job);
+            // A program works in its job's folder: what it leaves there lies beside its attempts.
+            for below in ["a/b/c/d/e", "0-0/report", "7-7-7-7-7"] {
+                fs::create_dir_all(job.join(below)).unwrap();
+            }
+            let mut deep = job.join("deep");
+            for _ in 0..1_000 {
+                deep.push("d");
+            }
+            fs::create_dir_all(&deep).unwrap();
+            let attempt = scratch.attempt(&id);
+            fs::create_dir_all(attempt.outputs().join("runs/0")).unwrap();
+            fs::write(attempt.edge(0), "half").unwrap();
+            attempt.remove_outputs().unwrap();
+            assert_eq!(fs::read_dir(attempt.path()).unwrap().count(), 0);
+        }
+        let scratch = Scratch::open(folder.path()).unwrap();
+        assert!(crate::kept::restore(&scratch).is_empty());
+        scratch.sweep().unwrap();
+        assert_eq!(fs::read_dir(folder.path().join(TRASH)).unwrap().count(), 0);
     }
 
     #[test]

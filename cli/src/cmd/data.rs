@@ -102,7 +102,7 @@ async fn get(cluster: &Cluster, name: &str, to: &Path) -> Result<(), Failure> {
     };
     let renamed = copied.and_then(|()| fs::rename(&partial, to).map_err(|e| failed(to, &e)));
     if renamed.is_err() {
-        let removed = if partial.is_dir() { fs::remove_dir_all(&partial) } else { fs::remove_file(&partial) };
+        let removed = windrow_store::remove_tree(&partial);
         if let Err(e) = removed {
             output::say(&format!("{} stays behind: {e}", partial.display()));
         }

@@ -246,6 +246,7 @@ impl Node {
     fn remove(&self, job: JobId, folders: Vec<PathBuf>, stagings: Vec<StagingTask>, executors: Vec<executor::Handle>) {
         stagings.iter().for_each(|s| s.cancel.cancel());
         let quiet = (!stagings.is_empty() || !executors.is_empty()).then(|| self.post.clone());
+        let deletions = self.deletions.clone();
         self.background.spawn(async move {
             for staging in stagings {
                 let _ = staging.task.await;
@@ -253,17 +254,7 @@ impl Node {
             for executor in executors {
                 executor.ended().await;
             }
-            let _ = tokio::task::spawn_blocking(move || {
-                for folder in folders {
-                    match std::fs::remove_dir_all(&folder) {
-                        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                            tracing::warn!("cannot delete {}: {e}", folder.display());
-                        }
-                        _ => {}
-                    }
-                }
-            })
-            .await;
+            deletions.remove(folders).await;
             quiet.into_iter().for_each(|post| drop(post.send(Mail::JobQuiet(job))));
         });
     }

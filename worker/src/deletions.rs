@@ -1,0 +1,42 @@
+//! Deletion of folders in the background, a few at a time: a job may leave a million entries, and a disk has one head.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use windrow_store::remove_tree;
+
+/// Trees that are deleted at the same time, each on a thread of its own.
+const AT_ONCE_MAX: usize = 2;
+
+/// The deletions of one worker.
+#[derive(Clone, Debug)]
+pub struct Deletions(Arc<Semaphore>);
+
+impl Default for Deletions {
+    fn default() -> Self {
+        Deletions(Arc::new(Semaphore::new(AT_ONCE_MAX)))
+    }
+}
+
+impl Deletions {
+    /// Deletes folders with all that is in them; completes when that is done. What cannot be deleted is logged, and deleted
+    /// by the next start's sweep.
+    pub async fn remove(&self, folders: Vec<PathBuf>) {
+        // The semaphore is never closed.
+        let Ok(_turn) = self.0.acquire().await else { return };
+        let remove = move || {
+            for folder in folders {
+                match remove_tree(&folder) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                        tracing::warn!("cannot delete {}: {e}", folder.display());
+                    }
+                    _ => {}
+                }
+            }
+        };
+        if let Err(e) = tokio::task::spawn_blocking(remove).await {
+            tracing::error!("deleting files of a job panicked: {e}");
+        }
+    }
+}
