@@ -4,8 +4,10 @@ mod blocks;
 mod csv;
 mod fixed;
 mod jsonl;
+mod line_regex;
 mod lines;
 mod whole;
+mod windows;
 
 pub use self::csv::{CsvSource, csv};
 pub(crate) use blocks::{RECORD_MAX, last_record_end, open_content};

@@ -1,6 +1,7 @@
 //! A range of a file as blocks of whole records: mapped where it lies, or decompressed piece by piece.
 
 use super::Block;
+use super::windows::windows;
 use crate::context::{TaskCx, TaskResult};
 use memchr::{memchr, memrchr};
 use std::fs::File;
@@ -15,10 +16,6 @@ const BLOCK_BYTES: usize = 1 << 20;
 const AHEAD_BYTES: usize = 16 << 20;
 /// A record of a compressed file has to be held in memory as a whole.
 pub(crate) const RECORD_MAX: usize = 1 << 30;
-/// In a sampling stage, windows of so many bytes are read …
-const WINDOW_BYTES: u64 = 2 << 10;
-/// … about so many times over all inputs.
-const WINDOWS: u64 = 1024;
 
 /// How a file is compressed, by its name.
 fn compression_of(path: &Path) -> Option<Compression> {
@@ -89,7 +86,7 @@ fn check_same(range: &FileRange) -> TaskResult<()> {
 }
 
 /// The end of the record that holds the byte before `at`, in bytes that begin and end with records.
-fn record_end(bytes: &[u8], framing: Framing, at: usize) -> usize {
+pub(super) fn record_end(bytes: &[u8], framing: Framing, at: usize) -> usize {
     if at >= bytes.len() {
         return bytes.len();
     }
@@ -136,29 +133,6 @@ fn mapped(
         from = to;
     }
     Ok(())
-}
-
-/// Gives the records that begin in windows at fixed distances of the file: the same ones however the file is cut.
-/// `offset` is that of the first byte; false if `give` said so.
-fn windows(
-    bytes: &[u8],
-    offset: u64,
-    framing: Framing,
-    input_bytes: u64,
-    give: &mut dyn FnMut(usize, usize) -> bool,
-) -> bool {
-    let distance = (input_bytes / WINDOWS).max(WINDOW_BYTES);
-    let mut window = offset / distance * distance;
-    while window < offset + bytes.len() as u64 {
-        let inside = |at: u64| record_end(bytes, framing, at.saturating_sub(offset) as usize);
-        let (from, to) = (if window <= offset { 0 } else { inside(window) }, inside(window + WINDOW_BYTES));
-        // A window that ends before these bytes has none of them.
-        if window + WINDOW_BYTES > offset && from < to && !give(from, to) {
-            return false;
-        }
-        window += distance;
-    }
-    true
 }
 
 /// The content of a file, decompressed if its name says that it is compressed.

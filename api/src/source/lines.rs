@@ -1,10 +1,10 @@
 //! Lines of text.
 
+use super::line_regex::{LineEnd, LineRegex, each_line};
 use super::{Block, Framing, RecordSink, Source};
 use crate::error::{Error, Result};
 use crate::places::Places;
-use memchr::{memchr, memrchr};
-use regex::bytes::{Regex, RegexBuilder};
+use memchr::memrchr;
 use windrow_model::Code;
 
 /// Lines of UTF-8 text, without their ends (`\n` or `\r\n`). A last line needs none. `.gz`, `.zst` and `.bz2` files are
@@ -56,36 +56,33 @@ impl IntoInputs for Vec<String> {
 /// See [`lines`].
 pub struct Lines {
     inputs: Vec<String>,
-    pattern: Option<Regex>,
+    pattern: Option<LineRegex>,
 }
 
 /// See [`bytes_lines`].
 pub struct BytesLines {
     inputs: Vec<String>,
-    pattern: Option<Regex>,
+    pattern: Option<LineRegex>,
 }
 
 /// Lines with the file and the byte offset where each begins.
 pub struct PlacedLines(BytesLines);
 
-fn compile(pattern: &str) -> Result<Regex> {
-    let compiled = RegexBuilder::new(pattern).multi_line(true).build();
-    compiled.map_err(|e| Error::new(Code::BadRequest, format!("`{pattern}` is no regular expression: {e}")))
-}
-
 impl Lines {
-    /// Keeps only lines that match a regular expression. Whole blocks are searched at once, which is much faster than
-    /// asking each line; `^` and `$` match at line ends. What is no regular expression is `BAD_REQUEST`.
+    /// Keeps only lines that match a regular expression: those that a `filter` with the same expression keeps. A line is a
+    /// text of its own, without its end, so `^` and `\A` match where it begins, `$` and `\z` where it ends, and no match
+    /// reaches over several lines. Whole blocks are searched at once, in linear time, which is much faster than a filter.
+    /// What is no regular expression is `BAD_REQUEST`.
     pub fn matching(mut self, pattern: &str) -> Result<Self> {
-        self.pattern = Some(compile(pattern)?);
+        self.pattern = Some(LineRegex::new(pattern, LineEnd::CrLf)?);
         Ok(self)
     }
 }
 
 impl BytesLines {
-    /// As [`Lines::matching`].
+    /// As [`Lines::matching`]; a `\r` before the line's end is a part of the line.
     pub fn matching(mut self, pattern: &str) -> Result<Self> {
-        self.pattern = Some(compile(pattern)?);
+        self.pattern = Some(LineRegex::new(pattern, LineEnd::Lf)?);
         Ok(self)
     }
     /// Records become `((file, offset), line)`.
@@ -94,39 +91,12 @@ impl BytesLines {
     }
 }
 
-/// Calls `f` with the offset and bytes of every line (that matches), without its `\n`, until it says false.
+/// Calls `f` with the offset and the record of every line (that matches), until it says false.
 #[inline]
-fn each_line(bytes: &[u8], pattern: Option<&Regex>, mut f: impl FnMut(usize, &[u8]) -> bool) {
+fn each_record(bytes: &[u8], pattern: Option<&LineRegex>, f: impl FnMut(usize, &[u8]) -> bool) {
     match pattern {
-        None => {
-            let mut from = 0;
-            for end in Places::of([b'\n'], bytes) {
-                if !f(from, &bytes[from..end]) {
-                    return;
-                }
-                from = end + 1;
-            }
-            if from < bytes.len() {
-                f(from, &bytes[from..]);
-            }
-        }
-        Some(pattern) => {
-            let mut from = 0;
-            while from < bytes.len() {
-                let Some(found) = pattern.find_at(bytes, from) else { return };
-                let start = memrchr(b'\n', &bytes[from..found.start()]).map_or(from, |i| from + i + 1);
-                let end = memchr(b'\n', &bytes[found.start()..]).map_or(bytes.len(), |i| found.start() + i);
-                if start >= bytes.len() {
-                    return;
-                }
-                // A match that runs over the end of the line counts only if the line has one by itself.
-                let inside = found.end() <= end || pattern.is_match(&bytes[start..end]);
-                if inside && !f(start, &bytes[start..end]) {
-                    return;
-                }
-                from = end + 1;
-            }
-        }
+        None => each_line(bytes, f),
+        Some(pattern) => pattern.each_match(bytes, f),
     }
 }
 
@@ -142,9 +112,9 @@ impl Source for Lines {
         name("lines", &self.pattern)
     }
     fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, String>) -> Result<()> {
-        if self.pattern.is_some() {
+        if let Some(pattern) = &self.pattern {
             // Only the lines that match have to be text.
-            each_line(block.bytes, self.pattern.as_ref(), |at, line| match std::str::from_utf8(without_cr(line)) {
+            pattern.each_match(block.bytes, |at, record| match std::str::from_utf8(record) {
                 Ok(line) => out.push(at, line),
                 Err(_) => {
                     out.fail(at, not_utf8());
@@ -180,15 +150,11 @@ impl Source for Lines {
     }
 }
 
-fn without_cr(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
-}
-
 fn not_utf8() -> Error {
     Error::new(Code::RecordNotUtf8, "a line is not UTF-8")
 }
 
-fn name(kind: &str, pattern: &Option<Regex>) -> String {
+fn name(kind: &str, pattern: &Option<LineRegex>) -> String {
     match pattern {
         Some(p) => format!("{kind} matching /{}/", p.as_str()),
         None => kind.to_string(),
@@ -207,7 +173,7 @@ impl Source for BytesLines {
         name("lines", &self.pattern)
     }
     fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, Vec<u8>>) -> Result<()> {
-        each_line(block.bytes, self.pattern.as_ref(), |at, line| out.push(at, line));
+        each_record(block.bytes, self.pattern.as_ref(), |at, line| out.push(at, line));
         Ok(())
     }
 }
@@ -225,44 +191,9 @@ impl Source for PlacedLines {
     }
     fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, Self::Item>) -> Result<()> {
         let file = block.path.to_string_lossy();
-        each_line(block.bytes, self.0.pattern.as_ref(), |at, line| {
+        each_record(block.bytes, self.0.pattern.as_ref(), |at, line| {
             out.push(at, ((&*file, block.offset + at as u64), line))
         });
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn collect(text: &[u8], pattern: Option<&Regex>) -> Vec<(usize, Vec<u8>)> {
-        let mut got = Vec::new();
-        each_line(text, pattern, |at, line| {
-            got.push((at, line.to_vec()));
-            true
-        });
-        got
-    }
-
-    #[test]
-    fn a_match_over_a_line_end_is_no_match_of_the_line() {
-        let pattern = compile(r"a\s*b").unwrap();
-        assert_eq!(collect(b"xa\nb\nab\n", Some(&pattern)), [(5, b"ab".to_vec())]);
-        let empty = compile("^$").unwrap();
-        assert_eq!(collect(b"a\n\nb\n", Some(&empty)), [(2, vec![])]);
-    }
-
-    proptest! {
-        #[test]
-        fn searching_blocks_finds_what_asking_each_line_finds(
-            text in "[ab\n]{0,60}",
-            pattern in prop::sample::select(vec!["a+b", "^a", "b$", "^$", "a[^c]b", "x*"]),
-        ) {
-            let pattern = compile(pattern).unwrap();
-            let want: Vec<_> = collect(text.as_bytes(), None).into_iter().filter(|(_, l)| pattern.is_match(l)).collect();
-            prop_assert_eq!(collect(text.as_bytes(), Some(&pattern)), want);
-        }
     }
 }
