@@ -8,6 +8,7 @@ pub mod block;
 pub mod boundary;
 pub mod checksum;
 pub mod codec;
+pub mod compression;
 pub mod crumbs;
 pub mod cut;
 pub mod digest;

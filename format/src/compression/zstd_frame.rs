@@ -1,0 +1,79 @@
+//! The header of a zstd frame (RFC 8878, 3.1.1): it says how much memory decompression needs before any is taken.
+
+/// No header is longer: magic, descriptor, window, dictionary id, content size.
+pub const FRAME_HEADER_MAX: usize = 18;
+
+/// What a frame's first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameHeader {
+    /// Data of which the decoder keeps so many bytes.
+    Data { window_bytes: u64 },
+    /// Bytes that a decoder jumps over.
+    Skippable,
+}
+
+/// Reads the header of a frame from its first bytes, [`FRAME_HEADER_MAX`] of them or all that there are. None: these begin no frame.
+pub fn frame_header(bytes: &[u8]) -> Option<FrameHeader> {
+    let (magic, rest) = bytes.split_first_chunk::<4>()?;
+    match magic {
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18] => return Some(FrameHeader::Skippable),
+        [0x28, 0xb5, 0x2f, 0xfd] => {}
+        _ => return None,
+    }
+    let (&descriptor, rest) = rest.split_first()?;
+    let is_single_segment = descriptor & 0x20 != 0;
+    if !is_single_segment {
+        let window = *rest.first()?;
+        let base = 1u64 << (10 + (window >> 3));
+        return Some(FrameHeader::Data { window_bytes: base + base / 8 * u64::from(window & 7) });
+    }
+    // The content is the window: its size follows the dictionary's id.
+    let content = rest.get([0, 1, 2, 4][usize::from(descriptor & 3)]..)?;
+    let window_bytes = match descriptor >> 6 {
+        0 => u64::from(*content.first()?),
+        1 => u64::from(u16::from_le_bytes(*content.first_chunk()?)) + 256,
+        2 => u64::from(u32::from_le_bytes(*content.first_chunk()?)),
+        _ => u64::from_le_bytes(*content.first_chunk()?),
+    };
+    Some(FrameHeader::Data { window_bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(bytes: &[u8]) -> Option<u64> {
+        match frame_header(bytes)? {
+            FrameHeader::Data { window_bytes } => Some(window_bytes),
+            FrameHeader::Skippable => None,
+        }
+    }
+
+    #[test]
+    fn window_is_what_the_compressor_was_given() {
+        for log in [10, 17, 20, 23, 25] {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(log).unwrap();
+            std::io::Write::write_all(&mut encoder, &[7; 100]).unwrap();
+            assert_eq!(window(&encoder.finish().unwrap()), Some(1 << log), "window log {log}");
+        }
+    }
+
+    #[test]
+    fn window_of_one_segment_is_its_content() {
+        for bytes in [0usize, 1, 255, 256, 300, 65_791, 65_792, 100_000] {
+            let packed = zstd::bulk::compress(&vec![1; bytes], 1).unwrap();
+            assert_eq!(window(&packed), Some(bytes as u64), "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn largest_windows_fit_a_number_and_short_headers_are_none() {
+        assert_eq!(window(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0xff]), Some((1 << 41) + (1 << 38) * 7));
+        let single = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe3, 1, 2, 3, 4][..], &[0xff; 8]].concat();
+        assert_eq!(window(&single), Some(u64::MAX));
+        assert!((0..single.len()).all(|cut| window(&single[..cut]).is_none()));
+        assert_eq!(frame_header(&[0x5a, 0x2a, 0x4d, 0x18]), Some(FrameHeader::Skippable));
+        assert_eq!(frame_header(b"text"), None);
+    }
+}
