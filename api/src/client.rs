@@ -80,7 +80,7 @@ impl Cluster {
 
     /// Every job that the coordinator knows.
     pub async fn list(&self) -> Result<Vec<JobStatus>, Failure> {
-        let reply = answered(self.jobs().list(asking(v1::ListRequest {})).await)?;
+        let reply = answered(self.jobs().list(asking(v1::ListRequest::default())).await)?;
         let jobs = reply.jobs.into_iter().map(JobStatus::try_from);
         Ok(jobs.collect::<Result<_, _>>()?)
     }

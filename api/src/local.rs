@@ -28,7 +28,7 @@ use windrow_model::{
     AttemptId, Code, Digest, Epoch, Failure, Incarnation, JobId, JobOptions, JobSpec, JobState, JobStatus, NodeInfo,
     StageId, Task, TaskInput, TaskReport, Time, WorkerId,
 };
-use windrow_scheduler::{Action, Config, Event, Scheduler, StageChunks, StagedPart};
+use windrow_scheduler::{Action, Collected, CollectedBlob, Config, Event, Scheduler, StageChunks, StagedPart};
 use windrow_store::Staging;
 
 /// How a local run is done.
@@ -271,7 +271,10 @@ impl Run {
                 Err(failure) => self.tell(Event::PublishFailed { worker: WORKER, attempt, failure }),
             },
             // A run in one process has no journal.
-            Action::Published { .. } | Action::SetAside { .. } | Action::Charged { .. } => {}
+            Action::Published { .. }
+            | Action::SetAside { .. }
+            | Action::Charged { .. }
+            | Action::WorkerChanged { .. } => {}
             Action::CommitJob { parts, bad_records, .. } => match self.commit(parts, &bad_records) {
                 Ok(()) => self.tell(Event::Committed { job }),
                 Err(failure) => self.tell(Event::CommitFailed { job, failure }),
@@ -284,7 +287,7 @@ impl Run {
                         }
                     }
                 }
-                self.ended = Some(Finished { status: *status, collected });
+                self.ended = Some(Finished { status: *status, collected: bytes_of(collected) });
             }
         }
     }
@@ -420,4 +423,13 @@ fn watch_signals(sender: Sender<Message>) -> Result<()> {
         .spawn(watch)
         .map_err(|e| Error::new(Code::Internal, format!("cannot watch for signals: {e}")))?;
     Ok(())
+}
+
+/// Results of a run in one process are in memory: nothing stores them elsewhere.
+fn bytes_of(collected: Collected) -> Vec<(String, Vec<Vec<u8>>)> {
+    let bytes = |blob| match blob {
+        CollectedBlob::Inline(bytes) => Some(bytes),
+        CollectedBlob::Stored(_) => None,
+    };
+    collected.into_iter().map(|(name, blobs)| (name, blobs.into_iter().filter_map(bytes).collect())).collect()
 }

@@ -88,6 +88,7 @@ fn run() -> (u64, Duration) {
             Action::Published { .. }
             | Action::SetAside { .. }
             | Action::Charged { .. }
+            | Action::WorkerChanged { .. }
             | Action::Revoke { .. }
             | Action::JobEnded { .. } => {
                 continue;

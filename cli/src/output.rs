@@ -198,7 +198,11 @@ mod tests {
             name: "words".into(),
             state: JobState::Running,
             stages: vec![StageStatus {
-                label: "lines → map".into(), tasks, bytes_done: 1 << 20, bytes_total: 1 << 30
+                label: "lines → map".into(),
+                tasks,
+                bytes_done: 1 << 20,
+                bytes_total: 1 << 30,
+                bytes_running: 0,
             }],
             tasks,
             attempts: 9,
@@ -209,6 +213,7 @@ mod tests {
             outputs: Vec::new(),
             submitted_unix_ms: 0,
             elapsed_ms: 61_000,
+            failures: Vec::new(),
         };
         let table = jobs_table(std::slice::from_ref(&status));
         let row = table.lines().nth(1).unwrap();

@@ -3,7 +3,7 @@
 
 use crate::commit::{Commit, commit_job};
 use crate::driver::Driver;
-use crate::journal::{JobRecord, PublishedTask, Record};
+use crate::journal::{JobRecord, PublishedTask, Record, spec_digest};
 use crate::mailbox::Message;
 use crate::split::{SplitJob, StagedSink, abandon, split_job};
 use std::collections::BTreeSet;
@@ -29,6 +29,17 @@ impl Driver {
             Action::Published { worker, attempt, report } => self.record_published(worker, attempt, *report),
             Action::Charged { task, failures } => self.journal.note(Record::Failures(task, failures)),
             Action::SetAside { record } => self.journal.note(Record::BadRecord(record)),
+            Action::WorkerChanged { worker, state, reason } => {
+                let reason = reason.unwrap_or_default();
+                match state {
+                    WorkerState::Excluded | WorkerState::Lost => {
+                        tracing::warn!(%worker, state = state.as_str(), reason, "worker takes no tasks");
+                    }
+                    WorkerState::Live | WorkerState::Draining => {
+                        tracing::info!(%worker, state = state.as_str(), "worker takes tasks again");
+                    }
+                }
+            }
             Action::CommitJob { job, parts, bad_records } => self.seal(job, Commit { parts, bad_records }),
             Action::JobEnded { job, status, collected, workers } => {
                 self.record_collected(job, collected);
@@ -196,7 +207,7 @@ impl Driver {
     /// What the journal keeps of a job that the scheduler knows.
     fn record_of(&self, job: JobId, status: JobStatus) -> Option<JobRecord> {
         let spec = self.scheduler.spec(job)?;
-        Some(JobRecord { status, program: spec.program.clone(), binary: spec.binary })
+        Some(JobRecord { status, program: spec.program.clone(), binary: spec.binary, spec: Some(spec_digest(spec)) })
     }
 
     /// Makes outputs visible that are folders.

@@ -9,7 +9,7 @@ use crate::claims::Claims;
 use crate::commit::Commit;
 use crate::data::{BeginPut, DatasetOutput};
 use crate::datasets::Datasets;
-use crate::journal::{JobRecord, Journal, Record};
+use crate::journal::{JobRecord, Journal, Record, spec_digest};
 use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
 use crate::publishing::Publishing;
 use crate::recover::Recovered;
@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use windrow_failpoint::crashpoint;
 use windrow_model::{
-    AttemptId, Code, Digest, Epoch, Failure, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId,
+    AttemptId, Code, Digest, Epoch, Failure, JobFilter, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId,
 };
 use windrow_net::Clock;
 use windrow_proto::v1;
@@ -262,7 +262,7 @@ impl Driver {
             Message::Cancel { job, answer } => self.handle_cancel(job, answer),
             Message::Watch { job, answer } => drop(answer.send(self.watch(job))),
             Message::Get { job, answer } => drop(answer.send(self.status(job))),
-            Message::List { answer } => drop(answer.send(self.list())),
+            Message::List { filter, answer } => drop(answer.send(self.list(&filter))),
             Message::Collected { job, answer } => drop(answer.send(self.collected(job))),
             Message::Workers { answer } => drop(answer.send(self.scheduler.workers())),
             Message::DrainWorker { worker, answer } => drop(answer.send(self.handle_drain(worker))),
@@ -306,7 +306,7 @@ impl Driver {
             let _ = answer.send(Ok(()));
             return;
         }
-        let (program, binary) = (spec.program.clone(), spec.binary);
+        let (program, binary, digest) = (spec.program.clone(), spec.binary, spec_digest(&spec));
         if let Entry::Vacant(new) = self.active.entry(job) {
             new.insert(ActiveJob::default());
             self.journal.note(Record::Spec(spec.clone()));
@@ -327,7 +327,7 @@ impl Driver {
             let _ = answer.send(recorded);
             crashpoint!("submit.replied");
         });
-        self.journal.record(JobRecord { status, program, binary }.into(), done);
+        self.journal.record(JobRecord { status, program, binary, spec: Some(digest) }.into(), done);
     }
 
     /// Answered when it is on record, if there is anything to record: a commit that has begun wins.
@@ -366,12 +366,17 @@ impl Driver {
         Ok(self.watchers.watch(job, status))
     }
 
-    fn list(&self) -> Vec<JobStatus> {
-        let mut all = self.past.clone();
-        for status in self.scheduler.statuses(self.clock.now()) {
-            all.entry(status.id).or_insert(status);
-        }
-        all.into_values().collect()
+    /// The jobs that the filter admits, by id, and how many there are beyond its limit, too.
+    fn list(&self, filter: &JobFilter) -> (Vec<JobStatus>, u64) {
+        let active = self.scheduler.statuses(self.clock.now());
+        let mut all: BTreeMap<JobId, &JobStatus> = active.iter().map(|status| (status.id, status)).collect();
+        all.extend(self.past.iter().map(|(id, status)| (*id, status)));
+        all.retain(|_, status| filter.admits(status));
+        let admitted = all.len();
+        let skipped = filter.limit.map_or(0, |limit| admitted.saturating_sub(limit as usize));
+        // Failed attempts are told of one job at a time: a list of thousands would not fit into a message.
+        let shown = all.into_values().skip(skipped).map(|s| JobStatus { failures: Vec::new(), ..s.clone() });
+        (shown.collect(), admitted as u64)
     }
 
     fn collected(&self, job: JobId) -> Result<Collected, Failure> {
@@ -383,13 +388,9 @@ impl Driver {
                 return Err(Failure::new(Code::BadRequest, format!("{job} is {}, not done", state.as_str())));
             }
         }
-        if let Some(earlier) = self.results.get(job) {
-            return Ok(earlier.clone());
-        }
-        let kept = self.scheduler.collected(job).ok_or_else(|| {
+        self.results.get(job).cloned().ok_or_else(|| {
             Failure::new(Code::JobNotFound, format!("the results of {job} are no longer kept: ask right after its end"))
-        })?;
-        Ok(kept.into_iter().map(|(n, blobs)| (n, blobs.into_iter().map(<[u8]>::to_vec).collect())).collect())
+        })
     }
 
     fn artifacts_in_use(&self) -> BTreeSet<Digest> {

@@ -36,6 +36,15 @@ pub struct JobRecord {
     pub program: String,
     /// The binary.
     pub binary: Digest,
+    /// Of the spec as it was submitted, by [`spec_digest`]: tells a repeated submit from another job with the same id.
+    /// Absent in records of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Digest>,
+}
+
+/// The digest of a spec in its form on the wire.
+pub fn spec_digest(spec: &JobSpec) -> Digest {
+    Digest::of(&rows::encode_spec(spec))
 }
 
 /// What happened to a dataset.
@@ -65,6 +74,9 @@ pub struct RunningJob {
     pub failures: Vec<(TaskId, u32)>,
     /// Its outputs that are datasets are recorded.
     pub datasets_done: bool,
+    /// How often work on the paths that the job names has begun and not come to an end: each of them is a life of the
+    /// coordinator that ended in the middle.
+    pub tries: u32,
 }
 
 /// One thing to write.
@@ -81,6 +93,8 @@ pub enum Record {
     Dataset(DatasetChange),
     /// Every output of a job that is a dataset.
     Outputs(JobId, Vec<Dataset>),
+    /// So many tries of planning, restoring or committing the job have begun without an end. 0: the last one has ended.
+    Tries(JobId, u32),
     /// What the collects of a job gave; nothing: it is forgotten.
     Collected(JobId, Collected),
     /// A job that ended so long ago that it is not listed any more.

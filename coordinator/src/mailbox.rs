@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 use windrow_model::{
-    AttemptId, Code, DatasetChunk, Digest, Failure, JobId, JobSpec, JobStatus, NodeInfo, WorkerId, WorkerStatus,
+    AttemptId, Code, DatasetChunk, Digest, Failure, JobFilter, JobId, JobSpec, JobStatus, NodeInfo, WorkerId,
+    WorkerStatus,
 };
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event, Told};
@@ -50,8 +51,10 @@ pub(crate) enum Message {
         job: JobId,
         answer: Answer<Result<JobStatus, Failure>>,
     },
+    /// Answered with the jobs by id, and how many the filter admits.
     List {
-        answer: Answer<Vec<JobStatus>>,
+        filter: JobFilter,
+        answer: Answer<(Vec<JobStatus>, u64)>,
     },
     Collected {
         job: JobId,

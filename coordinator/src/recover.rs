@@ -88,7 +88,7 @@ pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recov
 }
 
 fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<RecoveredJob, Failure> {
-    let RunningJob { spec, split, published, bad_records, failures, datasets_done } = row;
+    let RunningJob { spec, split, published, bad_records, failures, datasets_done, tries: _ } = row;
     let sealed = record.status.state == JobState::Committing;
     // A job that was not split yet has staged nothing that is needed.
     let staging = match &split {

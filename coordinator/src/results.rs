@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use windrow_model::JobId;
-use windrow_scheduler::Collected;
+use windrow_scheduler::{Collected, CollectedBlob};
 
 /// Bytes of results in the journal.
 const BYTES_MAX: u64 = 64 << 20;
@@ -33,6 +33,7 @@ impl Results {
     pub fn add(&mut self, job: JobId, collected: &Collected) -> Vec<JobId> {
         self.bytes += bytes(collected);
         self.recorded.push_back((job, bytes(collected)));
+        self.earlier.insert(job, collected.clone());
         let mut forgotten = Vec::new();
         while self.bytes > BYTES_MAX
             && let Some((oldest, bytes)) = self.recorded.pop_front()
@@ -51,7 +52,7 @@ impl Results {
 }
 
 fn bytes(collected: &Collected) -> u64 {
-    collected.iter().flat_map(|(_, blobs)| blobs).map(|blob| blob.len() as u64).sum()
+    collected.iter().flat_map(|(_, blobs)| blobs).map(CollectedBlob::length).sum()
 }
 
 #[cfg(test)]
@@ -61,7 +62,7 @@ mod tests {
     #[test]
     fn the_oldest_are_forgotten_when_there_is_too_much() {
         let id = |n: u8| JobId::from_bytes([n; 16]);
-        let of = |bytes: usize| vec![("n".to_string(), vec![vec![0; bytes]])];
+        let of = |bytes: usize| vec![("n".to_string(), vec![CollectedBlob::Inline(vec![0; bytes])])];
         let mut results = Results::new(vec![(id(1), of(10)), (id(2), of(20))]);
         assert!(results.get(id(2)).is_some() && results.get(id(9)).is_none());
         assert_eq!(results.add(id(3), &of(30)), []);

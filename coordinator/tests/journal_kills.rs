@@ -35,8 +35,9 @@ fn record(n: u8) -> JobRecord {
         outputs: vec![],
         submitted_unix_ms: 1,
         elapsed_ms: 2,
+        failures: Vec::new(),
     };
-    JobRecord { status, program: "P".into(), binary: Digest::of(b"b") }
+    JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None }
 }
 
 fn write_all(folder: &Path) -> Result<(), Error> {

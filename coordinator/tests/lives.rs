@@ -19,7 +19,7 @@ async fn without_the_token_only_hello_is_answered() {
         let mut client = clients::jobs(connection.clone());
         let hello = v1::HelloRequest { protocol: Some(windrow_proto::own_range()) };
         assert!(client.hello(hello).await.is_ok());
-        assert_eq!(failure(client.list(v1::ListRequest {}).await.unwrap_err()).code, Code::Unauthorised);
+        assert_eq!(failure(client.list(v1::ListRequest::default()).await.unwrap_err()).code, Code::Unauthorised);
         let register = v1::FromWorker { message: Some(Say::Register(register(1, 1))) };
         let refused = clients::session(connection).connect(tokio_stream::iter([register])).await;
         assert_eq!(failure(refused.unwrap_err()).code, Code::Unauthorised);

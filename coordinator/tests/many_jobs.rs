@@ -32,8 +32,9 @@ fn ended(n: u32) -> Record {
         outputs: vec![format!("/data/results/of/job/{n}")],
         submitted_unix_ms: 1_700_000_000_000 + u64::from(n),
         elapsed_ms: 1234,
+        failures: Vec::new(),
     };
-    JobRecord { status, program: "P".into(), binary: Digest::of(b"b") }.into()
+    JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None }.into()
 }
 
 #[tokio::test(flavor = "multi_thread")]

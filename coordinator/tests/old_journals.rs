@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use windrow_coordinator::{DatasetChange, DiskStore, JobRecord, JobStore, PublishedTask, Record};
 use windrow_model::*;
-use windrow_scheduler::{RestoredSplit, RestoredTask, StageChunks};
+use windrow_scheduler::{CollectedBlob, RestoredSplit, RestoredTask, StageChunks};
 
 const PIECE: usize = 64;
 
@@ -45,8 +45,9 @@ fn record(n: u8, state: JobState, error: Option<Failure>) -> JobRecord {
         outputs: vec![format!("/data/out-{n}")],
         submitted_unix_ms: 1_700_000_000_000,
         elapsed_ms: 2,
+        failures: Vec::new(),
     };
-    JobRecord { status, program: "P".into(), binary: Digest::of(b"b") }
+    JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None }
 }
 
 fn records() -> [JobRecord; 3] {
@@ -113,7 +114,7 @@ fn make_the_file_of_this_format() {
     all.push(Record::Spec(Box::new(spec())));
     all.push(Record::Split(spec().id, Box::new(split())));
     all.push(Record::Published(Box::new(published())));
-    all.push(Record::Collected(JobId::from_bytes([1; 16]), vec![("c".into(), vec![vec![7]])]));
+    all.push(Record::Collected(JobId::from_bytes([1; 16]), vec![("c".into(), vec![CollectedBlob::Inline(vec![7])])]));
     all.push(Record::Worker(WorkerId::from_bytes([5; 16]), true));
     store.write(&all).unwrap();
     store.begin_epoch().unwrap();
@@ -141,7 +142,7 @@ fn journals_of_every_format_open_with_all_that_is_in_them() {
             assert_eq!(running.len(), 1);
             assert_eq!((&*running[0].spec, &running[0].split), (&spec(), &Some(split())));
             assert_eq!(running[0].published, [published()]);
-            let collected = (JobId::from_bytes([1; 16]), vec![("c".to_string(), vec![vec![7]])]);
+            let collected = (JobId::from_bytes([1; 16]), vec![("c".to_string(), vec![CollectedBlob::Inline(vec![7])])]);
             assert_eq!(store.load_collected().unwrap(), [collected]);
             assert_eq!(store.load_workers().unwrap(), [WorkerId::from_bytes([5; 16])]);
         }

@@ -80,6 +80,8 @@ codes! {
     Unschedulable "UNSCHEDULABLE" Fatal "start a worker with `windrow worker`; `windrow coordinator --wait-for-workers` says how long jobs wait for one";
     Cancelled "CANCELLED" Fatal "the job was cancelled";
     DeadlineExceeded "DEADLINE_EXCEEDED" Fatal "the job took longer than its --timeout";
+    PlanningCrashed "PLANNING_CRASHED" Fatal "the coordinator ended twice at work on the paths of this job: look at its log and at the file systems of the inputs and outputs, then submit anew";
+    JobExists "JOB_EXISTS" Fatal "this id belongs to another job: submit under a new id";
     JobNotFound "JOB_NOT_FOUND" Fatal "`windrow job list` lists the jobs that the coordinator knows";
     WorkerNotFound "WORKER_NOT_FOUND" Fatal "`windrow worker list` lists the workers";
     // Reaching each other.

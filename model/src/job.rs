@@ -1,10 +1,14 @@
 //! A job: what was submitted, and how it stands.
 
+use crate::code::Code;
 use crate::counters::Counters;
 use crate::failure::Failure;
-use crate::ids::{Digest, JobId};
+use crate::ids::{Digest, JobId, StageId, WorkerId};
 use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
+
+/// Bytes that the collects of one job may give in all; more fails with `COLLECT_TOO_LARGE`.
+pub const COLLECT_BYTES_MAX: u64 = 1 << 30;
 
 /// Limits and wishes of one submission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +116,57 @@ pub struct StageStatus {
     /// Input bytes of tasks that are done, and of all tasks (zero while unknown).
     pub bytes_done: u64,
     pub bytes_total: u64,
+    /// Input bytes that running attempts have read, by their latest reports. Not part of `bytes_done`.
+    #[serde(default)]
+    pub bytes_running: u64,
+}
+
+/// An attempt that ended without a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    pub stage: StageId,
+    /// The number of the task in its stage.
+    pub task: u32,
+    /// The number of the attempt in its task.
+    pub attempt: u32,
+    pub worker: WorkerId,
+    /// The host of the worker; empty in a run in one process.
+    pub host: String,
+    pub code: Code,
+    pub message: String,
+    /// Whether it counts towards the failures after which the job fails.
+    pub charged: bool,
+    /// Milliseconds from submit to the failure.
+    pub after_ms: u64,
+}
+
+impl FailedAttempt {
+    /// A job lists this many of its latest failed attempts; earlier ones are only counted.
+    pub const LISTED_MAX: usize = 20;
+    /// Bytes that are kept of each message.
+    pub const MESSAGE_BYTES_MAX: usize = 512;
+}
+
+/// Which jobs a list shows. The default shows all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Jobs in one of these states; empty: in any.
+    pub states: Vec<JobState>,
+    /// Jobs whose name contains this text.
+    pub name: String,
+    /// Jobs submitted at this time or later, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// At most this many, those that were submitted last.
+    pub limit: Option<u32>,
+}
+
+impl JobFilter {
+    /// Whether a job is in the list, without regard to the limit.
+    pub fn admits(&self, job: &JobStatus) -> bool {
+        (self.states.is_empty() || self.states.contains(&job.state))
+            && job.name.contains(&self.name)
+            && job.submitted_unix_ms >= self.since_unix_ms
+    }
 }
 
 /// How a job stands, for pages, lists and progress lines.
@@ -137,4 +192,7 @@ pub struct JobStatus {
     pub submitted_unix_ms: u64,
     /// Milliseconds from submit to end, or until now.
     pub elapsed_ms: u64,
+    /// The latest attempts that failed, oldest first, at most [`FailedAttempt::LISTED_MAX`]. Empty in lists of jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<FailedAttempt>,
 }

@@ -28,7 +28,9 @@ pub use counters::Counters;
 pub use dataset::{Dataset, DatasetChunk, DatasetStatus};
 pub use failure::{BadRecord, Failure, RecordPlace};
 pub use ids::{AttemptId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
-pub use job::{JobOptions, JobSpec, JobState, JobStatus, StageStatus, TaskTotals};
+pub use job::{
+    COLLECT_BYTES_MAX, FailedAttempt, JobFilter, JobOptions, JobSpec, JobState, JobStatus, StageStatus, TaskTotals,
+};
 pub use manifest::{Manifest, Part};
 pub use node::{Home, NodeInfo, WorkerState, WorkerStatus};
 pub use plan::{
@@ -38,7 +40,8 @@ pub use plan::{
 pub use segment::{Segment, SegmentRef};
 pub use signal::signal_name;
 pub use task::{
-    InputDigest, OutputReport, PartReport, Task, TaskInput, TaskOutput, TaskReport, input_digest, output_digest,
+    InputDigest, OutputReport, PartReport, StoredBlob, Task, TaskInput, TaskOutput, TaskReport, input_digest,
+    output_digest,
 };
 pub use time::Time;
 pub use units::ByteSize;

@@ -38,6 +38,18 @@ pub enum WorkerState {
     Lost,
 }
 
+impl WorkerState {
+    /// Its name in lists and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WorkerState::Live => "live",
+            WorkerState::Excluded => "excluded",
+            WorkerState::Draining => "draining",
+            WorkerState::Lost => "lost",
+        }
+    }
+}
+
 /// A worker as lists show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
@@ -49,4 +61,7 @@ pub struct WorkerStatus {
     pub running: u32,
     pub memory_bytes: u64,
     pub version: String,
+    /// Why it is excluded, drains or is lost, if that is known.
+    #[serde(default)]
+    pub reason: Option<String>,
 }

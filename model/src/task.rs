@@ -67,6 +67,17 @@ pub enum OutputReport {
     Edge(Vec<Segment>),
     Broadcast(Vec<u8>),
     Sink(PartReport),
+    /// A broadcast that only the client reads. The driver has stored its bytes; executors never report this.
+    Stored(StoredBlob),
+}
+
+/// Where the driver has stored the bytes of a collected result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredBlob {
+    /// Of the first byte, in the file of the job's results.
+    pub offset: u64,
+    pub length: u64,
+    pub digest: Digest,
 }
 
 /// What a finished attempt answers.
@@ -138,6 +149,10 @@ pub fn output_digest(outputs: &[OutputReport]) -> u64 {
             }
             OutputReport::Broadcast(blob) => {
                 let content = Digest::of(blob).0;
+                hash = mixed(hash, u64::from_le_bytes(std::array::from_fn(|i| content[i])));
+            }
+            OutputReport::Stored(blob) => {
+                let content = blob.digest.0;
                 hash = mixed(hash, u64::from_le_bytes(std::array::from_fn(|i| content[i])));
             }
             OutputReport::Sink(_) => {}

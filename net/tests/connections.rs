@@ -33,7 +33,7 @@ async fn judge(url: &str, token: Option<&str>, ca: Option<&Path>) -> Code {
         Ok(connection) => connection,
         Err(failure) => return failure.code,
     };
-    let status = clients::jobs(connection).list(ListRequest {}).await.unwrap_err();
+    let status = clients::jobs(connection).list(ListRequest::default()).await.unwrap_err();
     from_status(&status).code
 }
 

@@ -138,6 +138,7 @@ proptest! {
                 OutputReport::Edge(segments.collect()),
                 OutputReport::Broadcast(vec![1, 2]),
                 OutputReport::Sink(PartReport { sink: 1, bytes: 2, records: 3, checksum }),
+                OutputReport::Stored(StoredBlob { offset: 4, length: 5, digest: Digest::of(b"d") }),
             ],
             counters,
             run_ms,
@@ -160,6 +161,7 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
                 tasks: TaskTotals { total: 4, done: 1, running: 2, failed: 1 },
                 bytes_done: 7,
                 bytes_total: 9,
+                bytes_running: 3,
             }],
             tasks: TaskTotals { total: 4, done: 1, running: 2, failed: 1 },
             attempts: 5,
@@ -170,6 +172,17 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
             outputs: vec!["/out".into()],
             submitted_unix_ms: 1,
             elapsed_ms: 2,
+            failures: vec![FailedAttempt {
+                stage: StageId(1),
+                task: 2,
+                attempt: 3,
+                worker: WorkerId::from_bytes([4; 16]),
+                host: "h".into(),
+                code: Code::UserPanic,
+                message: "m".into(),
+                charged: true,
+                after_ms: 5,
+            }],
         };
         assert_eq!(JobStatus::try_from(v1::JobStatus::from(status.clone())), Ok(status));
     }
@@ -183,8 +196,15 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
             running: 1,
             memory_bytes: 3,
             version: "0.1.0".into(),
+            reason: Some("its disk is full".into()),
         };
         assert_eq!(WorkerStatus::try_from(v1::WorkerStatus::from(status.clone())), Ok(status));
+    }
+    for filter in [
+        JobFilter::default(),
+        JobFilter { states: vec![Done, Failed], name: "n".into(), since_unix_ms: 4, limit: Some(5) },
+    ] {
+        assert_eq!(JobFilter::try_from(v1::ListRequest::from(filter.clone())), Ok(filter));
     }
     let node = NodeInfo {
         worker: WorkerId::from_bytes([1; 16]),

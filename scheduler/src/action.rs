@@ -1,12 +1,30 @@
 //! Everything the scheduler can ask for: plain data, done by whoever drives it.
 
-use windrow_model::{AttemptId, BadRecord, JobId, JobStatus, PartReport, Task, TaskId, TaskReport, WorkerId};
+use windrow_model::{
+    AttemptId, BadRecord, JobId, JobStatus, PartReport, StoredBlob, Task, TaskId, TaskReport, WorkerId, WorkerState,
+};
 
 /// Results for the driver by their names in `Plan::collects`: one blob for each task of the stage, in task order.
-pub type Collected = Vec<(String, Vec<Vec<u8>>)>;
+pub type Collected = Vec<(String, Vec<CollectedBlob>)>;
 
-/// The same, borrowed from the scheduler.
-pub type CollectedRef<'a> = Vec<(String, Vec<&'a [u8]>)>;
+/// What one task contributes to a collected result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CollectedBlob {
+    /// The bytes.
+    Inline(Vec<u8>),
+    /// The driver has stored them.
+    Stored(StoredBlob),
+}
+
+impl CollectedBlob {
+    /// Its length in bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            CollectedBlob::Inline(bytes) => bytes.len() as u64,
+            CollectedBlob::Stored(blob) => blob.length,
+        }
+    }
+}
 
 /// One part of an output that is staged and waits for the job's commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +56,8 @@ pub enum Action {
     /// Every part is staged: make the outputs visible, with a list of the records that are missing from them; answered by
     /// `Committed` or `CommitFailed`. Parts are sorted by sink, then by task, records by stage, task and place.
     CommitJob { job: JobId, parts: Vec<StagedPart>, bad_records: Vec<BadRecord> },
+    /// How a worker stands has changed, for the log: it is excluded, readmitted or lost. Nothing is to be done.
+    WorkerChanged { worker: WorkerId, state: WorkerState, reason: Option<String> },
     /// The job is over, however: remove staging folders, tell `workers` to drop its files and executors, keep its
     /// final status. Comes exactly once per job, and last. `collected` is empty unless the job is done.
     JobEnded { job: JobId, status: Box<JobStatus>, collected: Collected, workers: Vec<WorkerId> },

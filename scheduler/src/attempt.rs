@@ -125,7 +125,10 @@ impl State {
                     None => Ok(()),
                 };
                 match fits {
-                    Ok(()) => self.take_report(worker, attempt, report),
+                    Ok(()) => match self.check_collected(attempt.task, &report.outputs) {
+                        Ok(()) => self.take_report(worker, attempt, report),
+                        Err(failure) => self.attempt_failed(worker, attempt, failure),
+                    },
                     Err(what) => {
                         let message = format!("the report does not fit the stage: {what}");
                         self.attempt_failed(worker, attempt, Failure::new(Code::ExecutorProtocol, message));
@@ -149,7 +152,7 @@ fn fits(report: &TaskReport, outputs: &[TaskOutput]) -> Result<(), String> {
                     return Err(format!("output {i} does not list its {partitions} partitions in order"));
                 }
             }
-            (OutputReport::Broadcast(_), TaskOutput::Broadcast) => {}
+            (OutputReport::Broadcast(_) | OutputReport::Stored(_), TaskOutput::Broadcast) => {}
             (OutputReport::Sink(part), TaskOutput::Sink { sink }) if part.sink == *sink => {}
             _ => return Err(format!("output {i} is of another kind")),
         }

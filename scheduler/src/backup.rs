@@ -50,10 +50,15 @@ impl State {
         full.into_iter().for_each(|full| self.note_room(worker, full));
         let now = self.now;
         for Progress { attempt, permille } in progress {
+            let (s, t) = (attempt.task.stage.0 as usize, attempt.task.index as usize);
             let Some(task) = self.task_mut(attempt.task) else { continue };
             match (&task.state, &mut task.backup) {
                 (TaskState::Running(run), _) if run.attempt == attempt && run.worker == worker => {
                     task.pace.tell(now, permille);
+                    let read = (u128::from(task.bytes) * u128::from(permille.min(1_000)) / 1_000) as u64;
+                    if let Some(job) = self.jobs.get_mut(&attempt.task.job) {
+                        job.note_read(s, t, read);
+                    }
                 }
                 (TaskState::Running(_), Some(b)) if b.run.attempt == attempt && b.run.worker == worker => {
                     b.pace.tell(now, permille);

@@ -111,7 +111,7 @@ impl State {
 pub(crate) fn staged_parts(attempt: AttemptId, report: &TaskReport) -> Vec<StagedPart> {
     let parts = report.outputs.iter().filter_map(|o| match o {
         OutputReport::Sink(part) => Some(StagedPart { task: attempt.task.index, attempt, part: part.clone() }),
-        OutputReport::Edge(_) | OutputReport::Broadcast(_) => None,
+        OutputReport::Edge(_) | OutputReport::Broadcast(_) | OutputReport::Stored(_) => None,
     });
     parts.collect()
 }

@@ -4,6 +4,7 @@
 //! It is the success elsewhere that speaks against a worker: a task that fails everywhere excludes nobody. At most half of
 //! the workers are excluded at a time, and never the last one.
 
+use crate::action::Action;
 use crate::lease::Timer;
 use crate::state::State;
 use windrow_model::{TaskId, Time, WorkerId, WorkerState};
@@ -24,12 +25,13 @@ impl State {
         let Some(worker) = self.workers.live_mut(id).filter(|w| !w.excluded) else { return };
         worker.faults += 1;
         if worker.faults >= self.config.faults_max {
-            self.exclude(id);
+            let faults = worker.faults;
+            self.exclude(id, format!("{faults} tasks failed there that succeeded on other workers"));
         }
     }
 
     /// The worker gets no tasks for a while, unless too many do not already.
-    pub fn exclude(&mut self, id: WorkerId) {
+    pub fn exclude(&mut self, id: WorkerId, reason: String) {
         if !self.may_exclude(id) {
             return;
         }
@@ -38,7 +40,10 @@ impl State {
             (w.faults, w.excluded) = (0, true);
             times = w.exclusions;
             w.exclusions += 1;
+            w.reason = Some(reason.clone());
         });
+        let state = WorkerState::Excluded;
+        self.out.push(Action::WorkerChanged { worker: id, state, reason: Some(reason) });
         let ms = self.config.exclusion_ms.saturating_mul((1 << times.min(31)).min(LONGEST));
         self.end_exclusion_after(id, ms);
         self.take_back_all(id);
@@ -51,7 +56,13 @@ impl State {
         match (full, was_full) {
             (true, true) => self.end_exclusion_after(id, self.config.exclusion_ms),
             (true, false) if self.may_exclude(id) => {
-                self.workers.change(id, |w| (w.full, w.excluded) = (true, true));
+                let reason = "its disk is full".to_string();
+                self.workers.change(id, |w| {
+                    (w.full, w.excluded) = (true, true);
+                    w.reason = Some(reason.clone());
+                });
+                let state = WorkerState::Excluded;
+                self.out.push(Action::WorkerChanged { worker: id, state, reason: Some(reason) });
                 self.end_exclusion_after(id, self.config.exclusion_ms);
                 self.take_back_all(id);
             }
@@ -76,7 +87,17 @@ impl State {
     /// The worker gets tasks again.
     pub fn readmit(&mut self, id: WorkerId) {
         self.timers.clear(Timer::Excluded(id));
-        self.workers.change(id, |w| (w.full, w.excluded) = (false, false));
+        let excluded = self.workers.get(id).is_some_and(|w| w.excluded);
+        self.workers.change(id, |w| {
+            (w.full, w.excluded) = (false, false);
+            if excluded && w.state == WorkerState::Live {
+                w.reason = None;
+            }
+        });
+        let live = self.workers.get(id).is_some_and(|w| w.state == WorkerState::Live);
+        if excluded && live {
+            self.out.push(Action::WorkerChanged { worker: id, state: WorkerState::Live, reason: None });
+        }
     }
 
     /// After a worker has gone: if only excluded ones are left they are better than nobody. Those that are gone

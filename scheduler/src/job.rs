@@ -13,10 +13,10 @@ use crate::stage::Stage;
 use crate::state::{Ended, State};
 use crate::task::Run;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{
-    BadRecord, Chunk, Code, Counters, Epoch, Failure, JobId, JobSpec, JobState, Output, Partitions, StageId,
-    TaskOutput, Time, WorkerId,
+    BadRecord, Chunk, Code, Counters, Epoch, FailedAttempt, Failure, JobId, JobSpec, JobState, Output, Partitions,
+    StageId, TaskOutput, Time, WorkerId,
 };
 
 /// As in `Plan::check`, for the count that the options give.
@@ -59,6 +59,10 @@ pub(crate) struct Job {
     pub backups: u64,
     pub backups_running: u64,
     pub counters: Counters,
+    /// Bytes of collected results in the outputs of finished tasks.
+    pub collected_bytes: u64,
+    /// The latest attempts that failed, oldest first.
+    pub failed: VecDeque<FailedAttempt>,
     /// Records that were set aside, in the order in which they were found.
     pub bad_records: Vec<BadRecord>,
     /// Everyone who ever got an attempt.
@@ -92,6 +96,8 @@ impl Job {
             backups: 0,
             backups_running: 0,
             counters: Counters::default(),
+            collected_bytes: 0,
+            failed: VecDeque::new(),
             bad_records: Vec::new(),
             workers: BTreeSet::new(),
             complaints: Complaints::default(),
@@ -261,14 +267,12 @@ impl State {
         let mut status = job.status(self.now);
         status.error = error;
         let collected: Collected = match end {
-            JobState::Done => {
-                job.collected().into_iter().map(|(n, b)| (n, b.into_iter().map(<[u8]>::to_vec).collect())).collect()
-            }
+            JobState::Done => job.collected(),
             _ => Vec::new(),
         };
         let workers = job.workers.iter().copied().collect();
-        let (spec, kept) = (job.spec, Some(collected.clone()));
+        let spec = job.spec;
         self.out.push(Action::JobEnded { job: id, status: Box::new(status.clone()), collected, workers });
-        self.remember(id, Ended { spec, status, collected: kept });
+        self.remember(id, Ended { spec, status });
     }
 }

@@ -110,7 +110,7 @@ impl State {
                 w.graced = true;
                 self.timers.set(Timer::Lease(worker), self.now.plus_ms(self.config.lease_ms));
             }
-            Some(_) => self.lose_worker(worker),
+            Some(_) => self.lose_worker(worker, "nothing was heard of it for the time of its lease"),
             None => {}
         }
     }

@@ -19,8 +19,10 @@ mod attempt;
 mod backup;
 mod bad_records;
 mod check;
+mod collect;
 mod commit;
 mod exclusion;
+mod failed;
 mod job;
 mod lease;
 mod mixture;
@@ -38,10 +40,12 @@ mod unserved;
 mod view;
 mod worker;
 
-pub use action::{Action, Collected, CollectedRef, StagedPart};
+pub use action::{Action, Collected, CollectedBlob, StagedPart};
 pub use event::{Event, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks, Told};
 use state::State;
-use windrow_model::{Epoch, Home, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId, WorkerStatus};
+use windrow_model::{
+    COLLECT_BYTES_MAX, Epoch, Home, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId, WorkerStatus,
+};
 
 /// Limits of a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +70,8 @@ pub struct Config {
     pub backup_every_ms: u64,
     /// Ended jobs whose status is kept.
     pub history_max: usize,
-    /// Bytes of collected results that are kept of all ended jobs together; the oldest are forgotten first.
-    pub history_collected_bytes_max: u64,
+    /// Bytes that the collects of one job may give in all.
+    pub collect_bytes_max: u64,
 }
 
 impl Default for Config {
@@ -83,7 +87,7 @@ impl Default for Config {
             backup_after_ms: 1_000,
             backup_every_ms: 500,
             history_max: 1_000,
-            history_collected_bytes_max: 64 << 20,
+            collect_bytes_max: COLLECT_BYTES_MAX,
         }
     }
 }
@@ -151,12 +155,6 @@ impl Scheduler {
     /// What was submitted under this id, while the job is known.
     pub fn spec(&self, job: JobId) -> Option<&JobSpec> {
         self.state.spec(job)
-    }
-
-    /// The collected results whose stages are complete, by name, blobs in task order. Also of ended jobs, within
-    /// [`Config::history_collected_bytes_max`]; [`Action::JobEnded`] always carries them.
-    pub fn collected(&self, job: JobId) -> Option<CollectedRef<'_>> {
-        self.state.collected(job)
     }
 
     /// Checks every invariant of the state; the text says which one is broken. Costs a look at every task. Debug

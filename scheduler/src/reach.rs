@@ -108,10 +108,10 @@ impl State {
         }
         match verdict {
             Verdict::Open | Verdict::Link => {}
-            Verdict::Holder => self.exclude(holder),
+            Verdict::Holder => self.exclude(holder, "other workers cannot fetch from it".to_string()),
             Verdict::Reader => {
                 job.complaints.forget_side(side);
-                self.exclude(side);
+                self.exclude(side, "it cannot fetch from other workers".to_string());
             }
         }
     }

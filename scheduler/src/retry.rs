@@ -42,6 +42,11 @@ impl State {
         if !self.task(id).is_some_and(|t| t.runs().any(|run| run == here)) {
             return;
         }
+        let host = self.workers.get(worker).map(|w| w.info.host.clone()).unwrap_or_default();
+        let now = self.now;
+        if let Some(job) = self.jobs.get_mut(&id.job) {
+            job.note_failed(here, &host, &failure, class != Class::Retry, now);
+        }
         let mut other_goes_on = self.stop_one(attempt);
         if planted::has(Planted::OtherForgotten) && other_goes_on {
             self.stop(id);

@@ -93,7 +93,7 @@ impl Job {
         let tasks = &self.stages[port.stage.0 as usize].tasks;
         tasks.iter().filter_map(move |t| match t.held.as_ref()?.outputs.get(port.output as usize)? {
             OutputReport::Broadcast(blob) => Some(blob.as_slice()),
-            OutputReport::Edge(_) | OutputReport::Sink(_) => None,
+            OutputReport::Edge(_) | OutputReport::Sink(_) | OutputReport::Stored(_) => None,
         })
     }
 

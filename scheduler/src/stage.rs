@@ -46,6 +46,8 @@ pub(crate) struct Stage {
     pub failed: u64,
     pub bytes_done: u64,
     pub bytes_total: u64,
+    /// What running attempts have read, by their latest reports: the sum over the tasks.
+    pub bytes_running: u64,
     /// What its finished attempts took.
     pub durations: Durations,
     /// How often it was done and had to be opened again: what readers get is the same as long as this is.
@@ -77,6 +79,7 @@ impl Stage {
             tasks: std::iter::repeat_with(Task::new).take(tasks).collect(),
             deterministic: stage.deterministic,
             bytes_total: chunks.iter().map(Chunk::length).sum(),
+            bytes_running: 0,
             chunks,
             blocked_by: links.producers.len(),
             links,
@@ -140,12 +143,20 @@ impl Job {
 
     fn bind(&mut self, s: usize, t: usize, run: Run, state: TaskState, bytes: u64, now: Time) -> bool {
         self.dequeue(s, t);
+        self.note_read(s, t, 0);
         let task = &mut self.stages[s].tasks[t];
         assert!(task.waits(), "a task has one attempt at a time, and a backup beside it");
         task.bytes = bytes;
         task.state = state;
         task.pace = Pace::begin(now);
         self.note_attempt(s, t, run)
+    }
+
+    /// The running attempt of the task has read so much of its input.
+    pub fn note_read(&mut self, s: usize, t: usize, bytes: u64) {
+        let stage = &mut self.stages[s];
+        let before = std::mem::replace(&mut stage.tasks[t].bytes_read, bytes);
+        stage.bytes_running = stage.bytes_running - before + bytes;
     }
 
     /// The attempt that waited on its worker has a slot there.
@@ -203,6 +214,7 @@ impl Job {
     /// Ends the attempt that is on a worker, if there is one. The task is in no queue then: the caller puts it
     /// into one, marks it finished, or sets its timer.
     pub fn end_attempt(&mut self, s: usize, t: usize) -> Option<(Run, Option<Box<TaskReport>>)> {
+        self.note_read(s, t, 0);
         let stage = &mut self.stages[s];
         let task = &mut stage.tasks[t];
         let run = task.run()?;
@@ -225,6 +237,7 @@ impl Job {
     /// completes the stage: then its readers are to be settled.
     pub fn finish(&mut self, s: usize, t: usize, run: Run, life: Incarnation, report: TaskReport) -> bool {
         self.note_change(s, t, run.attempt, &report.outputs);
+        self.note_collected(s, t, &report.outputs);
         let task = &mut self.stages[s].tasks[t];
         let outputs = report.outputs;
         task.read = Some(report.inputs);
@@ -249,6 +262,7 @@ impl Job {
     /// The task counts as done. True if this completes the stage.
     pub fn mark_done(&mut self, s: usize, t: usize) -> bool {
         self.dequeue(s, t);
+        self.note_read(s, t, 0);
         let stage = &mut self.stages[s];
         stage.tasks[t].state = TaskState::Done;
         stage.bytes_done += stage.tasks[t].bytes;

@@ -3,7 +3,7 @@
 //! It owns jobs, workers, timers and the queue, in ordered maps only, and the actions of the step that runs. It
 //! decides nothing itself.
 
-use crate::action::{Action, Collected};
+use crate::action::Action;
 use crate::event::Event;
 use crate::job::Job;
 use crate::lease::Timers;
@@ -17,8 +17,6 @@ use windrow_model::{Epoch, JobId, JobSpec, JobStatus, Time, WorkerId};
 pub(crate) struct Ended {
     pub spec: Box<JobSpec>,
     pub status: JobStatus,
-    /// Forgotten sooner than the rest.
-    pub collected: Option<Collected>,
 }
 
 pub(crate) struct State {
@@ -29,9 +27,6 @@ pub(crate) struct State {
     pub history: BTreeMap<JobId, Ended>,
     /// Ended jobs, oldest first.
     ended: VecDeque<JobId>,
-    /// Ended jobs whose collected results are kept, oldest first, and the bytes of those.
-    collected: VecDeque<(JobId, u64)>,
-    collected_bytes: u64,
     pub workers: Workers,
     pub timers: Timers,
     pub queue: Queue,
@@ -59,8 +54,6 @@ impl State {
             jobs: BTreeMap::new(),
             history: BTreeMap::new(),
             ended: VecDeque::new(),
-            collected: VecDeque::new(),
-            collected_bytes: 0,
             workers: Workers::new(config.ahead_per_slot),
             timers: Timers::default(),
             queue: Queue::default(),
@@ -94,7 +87,7 @@ impl State {
             Event::PlanFailed { job, failure } => self.handle_plan_failed(job, failure),
             Event::Cancelled { job } => self.handle_cancelled(job),
             Event::WorkerJoined { node, told } => self.handle_joined(node, told),
-            Event::WorkerLeft { worker } => self.lose_worker(worker),
+            Event::WorkerLeft { worker } => self.lose_worker(worker, "its session ended"),
             Event::WorkerBeat { worker, progress, full } => self.handle_beat(worker, progress, full),
             Event::WorkerDrains { worker } => self.handle_drains(worker),
             Event::AttemptDone { worker, attempt, report } => self.handle_done(worker, attempt, report),
@@ -125,28 +118,12 @@ impl State {
 
     /// Keeps what is to be known of a job that has ended, and forgets what is too much.
     pub fn remember(&mut self, id: JobId, ended: Ended) {
-        let bytes = ended.collected.iter().flatten().flat_map(|(_, blobs)| blobs).map(|b| b.len() as u64).sum();
         self.history.insert(id, ended);
         self.ended.push_back(id);
-        self.collected.push_back((id, bytes));
-        self.collected_bytes += bytes;
-        while self.collected_bytes > self.config.history_collected_bytes_max
-            && let Some((oldest, bytes)) = self.collected.pop_front()
-        {
-            self.collected_bytes -= bytes;
-            if let Some(ended) = self.history.get_mut(&oldest) {
-                ended.collected = None;
-            }
-        }
         while self.ended.len() > self.config.history_max
             && let Some(oldest) = self.ended.pop_front()
         {
             self.history.remove(&oldest);
-            if self.collected.front().is_some_and(|(id, _)| *id == oldest)
-                && let Some((_, bytes)) = self.collected.pop_front()
-            {
-                self.collected_bytes -= bytes;
-            }
         }
     }
 

@@ -90,6 +90,8 @@ pub(crate) struct Task {
     pub counted: bool,
     /// Bytes of input of the latest attempt.
     pub bytes: u64,
+    /// How many of them the running attempt has read, by its latest report.
+    pub bytes_read: u64,
     /// What the last finished attempt made. Kept while the task is run again, since broadcasts are never lost.
     pub held: Option<TaskOutputs>,
     /// Digest of what that attempt had read.
@@ -123,6 +125,7 @@ impl Task {
             must_run: false,
             counted: false,
             bytes: 0,
+            bytes_read: 0,
             held: None,
             read: None,
             expected: None,

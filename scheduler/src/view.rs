@@ -1,9 +1,9 @@
 //! The picture of the state that pages and commands show. It reads only.
 
-use crate::action::CollectedRef;
+use crate::action::{Collected, CollectedBlob};
 use crate::job::Job;
 use crate::state::State;
-use windrow_model::{JobId, JobSpec, JobState, JobStatus, Port, StageStatus, TaskTotals, Time};
+use windrow_model::{JobId, JobSpec, JobState, JobStatus, OutputReport, Port, StageStatus, TaskTotals, Time};
 
 impl Job {
     /// How the job stands at `now`. Costs a look at each stage, not at each task.
@@ -33,14 +33,24 @@ impl Job {
             outputs: self.spec.plan.sinks.iter().map(|s| s.path.clone()).collect(),
             submitted_unix_ms: self.submitted_unix_ms,
             elapsed_ms: self.elapsed_before_ms + now.since_ms(self.submitted),
+            failures: self.failed.iter().cloned().collect(),
         }
     }
 
     /// Collected results whose stages are done.
-    pub fn collected(&self) -> CollectedRef<'_> {
+    pub fn collected(&self) -> Collected {
         let done = |port: Port| self.stages.get(port.stage.0 as usize).is_some_and(|s| s.is_done());
         let collects = self.spec.plan.collects.iter().filter(|c| done(c.from));
-        collects.map(|c| (c.name.clone(), self.broadcasts(c.from).collect())).collect()
+        collects.map(|c| (c.name.clone(), self.collected_from(c.from).collect())).collect()
+    }
+
+    fn collected_from(&self, port: Port) -> impl Iterator<Item = CollectedBlob> {
+        let tasks = &self.stages[port.stage.0 as usize].tasks;
+        tasks.iter().filter_map(move |t| match t.held.as_ref()?.outputs.get(port.output as usize)? {
+            OutputReport::Broadcast(bytes) => Some(CollectedBlob::Inline(bytes.clone())),
+            OutputReport::Stored(blob) => Some(CollectedBlob::Stored(*blob)),
+            OutputReport::Edge(_) | OutputReport::Sink(_) => None,
+        })
     }
 }
 
@@ -52,7 +62,13 @@ impl crate::stage::Stage {
             running: self.running as u64,
             failed: self.failed,
         };
-        StageStatus { tasks, bytes_done: self.bytes_done, bytes_total: self.bytes_total, ..named(label) }
+        StageStatus {
+            tasks,
+            bytes_done: self.bytes_done,
+            bytes_total: self.bytes_total,
+            bytes_running: self.bytes_running,
+            ..named(label)
+        }
     }
 }
 
@@ -79,16 +95,6 @@ impl State {
     pub fn spec(&self, id: JobId) -> Option<&JobSpec> {
         let ended = || self.history.get(&id).map(|e| &*e.spec);
         self.jobs.get(&id).map(|j| &*j.spec).or_else(ended)
-    }
-
-    pub fn collected(&self, id: JobId) -> Option<CollectedRef<'_>> {
-        match self.jobs.get(&id) {
-            Some(job) => Some(job.collected()),
-            None => {
-                let kept = self.history.get(&id)?.collected.as_ref()?;
-                Some(kept.iter().map(|(n, blobs)| (n.clone(), blobs.iter().map(Vec::as_slice).collect())).collect())
-            }
-        }
     }
 
     /// Why nothing runs although something could.

@@ -3,6 +3,7 @@
 //! A worker is `live → draining → lost`, or `live → lost`; a new incarnation starts over. It owns who runs what; it
 //! knows nothing of jobs beyond the ids of their tasks.
 
+use crate::action::Action;
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
@@ -31,6 +32,8 @@ pub(crate) struct Worker {
     pub excluded: bool,
     /// It is excluded because its disk is full.
     pub full: bool,
+    /// Why it is excluded, drains or is lost.
+    pub reason: Option<String>,
     /// Its lease was extended once because we ourselves had slept.
     pub graced: bool,
 }
@@ -191,6 +194,7 @@ impl Workers {
             exclusions: 0,
             excluded: false,
             full: false,
+            reason: None,
             graced: false,
         };
         let room = worker.room(self.ahead_per_slot);
@@ -256,6 +260,7 @@ impl Workers {
             running: w.running.len() as u32,
             memory_bytes: w.info.memory_bytes,
             version: w.info.version.clone(),
+            reason: w.reason.clone(),
         };
         self.all.values().map(status).collect()
     }
@@ -337,19 +342,22 @@ impl State {
         self.renew_lease(id);
         if self.workers.live(id).is_some() {
             self.workers.set_state(id, WorkerState::Draining);
+            self.workers.change(id, |w| w.reason = Some("it was told to drain, or is stopping".to_string()));
             self.take_back_all(id);
             self.keep_somebody();
         }
     }
 
-    /// Its session ended, or its lease ran out.
-    pub fn lose_worker(&mut self, id: WorkerId) {
+    /// Its session ended, or its lease ran out: the reason says which.
+    pub fn lose_worker(&mut self, id: WorkerId, reason: &str) {
         if self.workers.live(id).is_none() {
             return;
         }
         self.timers.clear(Timer::Lease(id));
         self.give_back(id, |_| true);
         self.workers.set_state(id, WorkerState::Lost);
+        self.workers.change(id, |w| w.reason = Some(reason.to_string()));
+        self.out.push(Action::WorkerChanged { worker: id, state: WorkerState::Lost, reason: Some(reason.to_string()) });
         self.keep_somebody();
         if !planted::has(Planted::LossUnseen) {
             self.reopen_outputs_of(id);

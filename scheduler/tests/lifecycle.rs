@@ -3,7 +3,7 @@
 mod support;
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event};
+use windrow_scheduler::{Action, CollectedBlob, Config, Event};
 
 #[test]
 fn a_job_maps_reduces_commits_and_ends_once() {
@@ -83,11 +83,9 @@ fn a_job_without_sinks_ends_without_a_commit_and_brings_its_results() {
     h.join(1, 4);
     h.submit(1, map_only(), &[2]);
     h.finish(1, 0, 1);
-    assert_eq!(h.scheduler.collected(job_id(1)), Some(vec![]), "not complete yet");
     let ended = h.finish(1, 0, 0);
     let [Action::JobEnded { collected, .. }] = &ended[..] else { panic!("{ended:?}") };
-    assert_eq!(*collected, [("all".to_string(), vec![vec![0, 0], vec![0, 1]])]);
-    assert_eq!(h.scheduler.collected(job_id(1)), Some(vec![("all".to_string(), vec![&[0, 0][..], &[0, 1]])]));
+    assert_eq!(*collected, [("all".to_string(), [[0, 0], [0, 1]].map(|b| CollectedBlob::Inline(b.to_vec())).to_vec())]);
 }
 
 #[test]
@@ -239,8 +237,23 @@ fn a_job_that_nobody_takes_for_too_long_fails_and_one_that_somebody_took_begins_
 }
 
 #[test]
-fn the_history_is_bounded_in_jobs_and_in_bytes_of_results() {
-    let config = Config { lease_ms: u64::MAX, history_max: 2, history_collected_bytes_max: 3, ..slots_only() };
+fn collects_beyond_the_limit_fail_the_job_before_it_is_done() {
+    for (max, end) in [(4, JobState::Done), (3, JobState::Failed)] {
+        let config = Config { lease_ms: u64::MAX, collect_bytes_max: max, ..slots_only() };
+        let mut h = Harness::with(config);
+        h.join(1, 4);
+        // Each of the two tasks collects two bytes.
+        h.submit(1, map_only(), &[2]);
+        h.finish_all();
+        let ended = &h.ended[&job_id(1)];
+        assert_eq!(ended.state, end);
+        assert_eq!(ended.error.as_ref().map(|e| e.code), (max == 3).then_some(Code::CollectTooLarge));
+    }
+}
+
+#[test]
+fn the_history_is_bounded_in_jobs() {
+    let config = Config { lease_ms: u64::MAX, history_max: 2, ..slots_only() };
     let mut h = Harness::with(config);
     h.join(1, 1);
     for n in 1..=3 {
@@ -248,7 +261,5 @@ fn the_history_is_bounded_in_jobs_and_in_bytes_of_results() {
         h.finish_all();
     }
     assert_eq!(h.scheduler.statuses(h.now).iter().map(|s| s.id).collect::<Vec<_>>(), [job_id(2), job_id(3)]);
-    assert_eq!(h.scheduler.collected(job_id(2)), None, "forgotten");
-    assert!(h.scheduler.collected(job_id(3)).is_some());
     assert!(h.scheduler.spec(job_id(2)).is_some());
 }

@@ -129,9 +129,13 @@ fn a_job_that_was_being_committed_and_collects_too_runs_what_is_collected_again(
     h.join(2, 1);
     h.finish_all();
     h.step(Event::Cancelled { job: job_id(1) });
-    h.commit(1);
+    let ended = h.commit(1);
     assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
-    assert_eq!(h.scheduler.collected(job_id(1)).unwrap()[0].1.len(), 1);
+    let collected = ended.iter().find_map(|a| match a {
+        Action::JobEnded { collected, .. } => Some(collected),
+        _ => None,
+    });
+    assert_eq!(collected.unwrap()[0].1.len(), 1);
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn a_hundred_thousand_tasks_on_a_hundred_workers_run_through() {
                 continue;
             }
             Action::Published { .. } | Action::SetAside { .. } | Action::Charged { .. } => continue,
+            Action::WorkerChanged { .. } => continue,
             Action::Revoke { .. } => panic!("nothing is late here"),
         };
         inbox.extend(step(event));

@@ -229,6 +229,7 @@ impl Cluster {
                 assert!(before < Some(failures), "{task} failed {before:?} times before, and now {failures}");
                 self.unwritten.push_back(Record::Charged(task, failures));
             }
+            Action::WorkerChanged { .. } => {}
             Action::SetAside { .. } => panic!("no failure here names a record"),
             Action::CommitJob { job, parts, .. } => {
                 self.check_commit(job, &parts);

@@ -123,8 +123,11 @@ impl World {
                 Action::Grant { worker, attempt } => self.step(Event::Published { worker, attempt }),
                 Action::CommitJob { job, .. } => self.step(Event::Committed { job }),
                 Action::JobEnded { .. } => self.ended = true,
-                Action::Published { .. } | Action::SetAside { .. } | Action::Charged { .. } | Action::Revoke { .. } => {
-                }
+                Action::Published { .. }
+                | Action::SetAside { .. }
+                | Action::Charged { .. }
+                | Action::WorkerChanged { .. }
+                | Action::Revoke { .. } => {}
             }
         }
     }

@@ -54,7 +54,7 @@ fn restore_one(scratch: &Scratch, folder: AttemptFolder) -> Option<(AttemptId, T
     let whole = || {
         let mut edges = (0u32..).zip(&report.outputs).filter_map(|(i, o)| match o {
             OutputReport::Edge(segments) => Some((i, segments)),
-            OutputReport::Broadcast(_) | OutputReport::Sink(_) => None,
+            OutputReport::Broadcast(_) | OutputReport::Sink(_) | OutputReport::Stored(_) => None,
         });
         edges.all(|(i, segments)| {
             // A task without records for an output may have written no file.

@@ -1,7 +1,7 @@
 //! Jobs, failures and workers as JSON: the shape that scripts rely on. Fields are added, never renamed.
 
 use serde_json::{Value, json};
-use windrow_model::{Failure, JobStatus, TaskTotals, WorkerState, WorkerStatus};
+use windrow_model::{FailedAttempt, Failure, JobStatus, TaskTotals, WorkerState, WorkerStatus};
 
 /// A job: `id, name, state, stages, tasks{total, done, running, failed}, attempts, backups, error{code, message, hint, …}`, …
 pub fn job_json(status: &JobStatus) -> Value {
@@ -11,6 +11,7 @@ pub fn job_json(status: &JobStatus) -> Value {
             "tasks": totals(&stage.tasks),
             "bytes_done": stage.bytes_done,
             "bytes_total": stage.bytes_total,
+            "bytes_running": stage.bytes_running,
         })
     });
     json!({
@@ -27,6 +28,22 @@ pub fn job_json(status: &JobStatus) -> Value {
         "outputs": status.outputs,
         "submitted_unix_ms": status.submitted_unix_ms,
         "elapsed_ms": status.elapsed_ms,
+        "failures": status.failures.iter().map(failed_json).collect::<Vec<_>>(),
+    })
+}
+
+/// An attempt that failed: `stage, task, attempt, worker, host, code, message, charged, after_ms`.
+fn failed_json(failed: &FailedAttempt) -> Value {
+    json!({
+        "stage": failed.stage.0,
+        "task": failed.task,
+        "attempt": failed.attempt,
+        "worker": failed.worker.to_string(),
+        "host": failed.host,
+        "code": failed.code.as_str(),
+        "message": failed.message,
+        "charged": failed.charged,
+        "after_ms": failed.after_ms,
     })
 }
 
@@ -45,7 +62,7 @@ pub fn failure_json(failure: &Failure) -> Value {
     })
 }
 
-/// A worker: `id, address, host, state, slots, running, memory_bytes, version`.
+/// A worker: `id, address, host, state, slots, running, memory_bytes, version, reason`.
 pub fn worker_json(worker: &WorkerStatus) -> Value {
     let state = match worker.state {
         WorkerState::Live => "live",
@@ -62,6 +79,7 @@ pub fn worker_json(worker: &WorkerStatus) -> Value {
         "running": worker.running,
         "memory_bytes": worker.memory_bytes,
         "version": worker.version,
+        "reason": worker.reason,
     })
 }
 

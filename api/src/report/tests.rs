@@ -9,7 +9,11 @@ fn status(elapsed_ms: u64, done: u64) -> JobStatus {
         name: "words".into(),
         state: if done == 10 { JobState::Done } else { JobState::Running },
         stages: vec![StageStatus {
-            label: "lines → map".into(), tasks, bytes_done: done << 20, bytes_total: 10 << 20
+            label: "lines → map".into(),
+            tasks,
+            bytes_done: done << 20,
+            bytes_total: 10 << 20,
+            bytes_running: 0,
         }],
         tasks,
         attempts: 10,
@@ -20,6 +24,7 @@ fn status(elapsed_ms: u64, done: u64) -> JobStatus {
         outputs: vec!["/data/out".into()],
         submitted_unix_ms: 0,
         elapsed_ms,
+        failures: Vec::new(),
     }
 }
 

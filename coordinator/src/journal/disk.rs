@@ -4,12 +4,13 @@
 //! meta       format (of this file), epoch                     numbers
 //! jobs       job id                → its record               JSON, so that a later release reads it
 //! datasets   name                  → the dataset              JSON
-//! specs      job id                → JobSpec                  protobuf; these six only while the job runs
+//! specs      job id                → JobSpec                  protobuf; these seven only while the job runs
 //! splits     job id                → JournalSplit
 //! published  job id, stage, task   → JournalPublished
 //! failures   job id, stage, task   → how many count against it  a number
 //! bad        job id, stage, task, range, offset → BadRecord   JSON
 //! outputs    job id                                           its datasets are recorded
+//! tries      job id                → tries begun without end   a number
 //! collected  job id                → JournalCollected         protobuf; of jobs that are done
 //! workers    worker id                                        it had a session
 //! ```
@@ -39,9 +40,10 @@ const FAILURES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("failures")
 const BAD: TableDefinition<&[u8], &[u8]> = TableDefinition::new("bad");
 const OUTPUTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("outputs");
 const COLLECTED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("collected");
+const TRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("tries");
 const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
-const TABLES: [TableDefinition<&[u8], &[u8]>; 10] =
-    [JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, BAD, OUTPUTS, COLLECTED, WORKERS];
+const TABLES: [TableDefinition<&[u8], &[u8]>; 11] =
+    [JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, BAD, OUTPUTS, COLLECTED, WORKERS, TRIES];
 /// Format 1 had no running jobs, and is read.
 const FORMAT: u64 = 2;
 
@@ -153,6 +155,7 @@ impl DiskStore {
                 serde_json::to_vec(dataset).map_err(|e| failed(dataset.name.clone(), e))?
             }
             Record::Failures(_, failures) => failures.to_le_bytes().to_vec(),
+            Record::Tries(_, tries) => tries.to_le_bytes().to_vec(),
             Record::Collected(_, collected) => rows::encode_collected(collected),
             Record::Outputs(..)
             | Record::Dataset(DatasetChange::Removed(_))
@@ -270,6 +273,7 @@ impl JobStore for DiskStore {
                     bad_records: Vec::new(),
                     failures: Vec::new(),
                     datasets_done: false,
+                    tries: 0,
                 },
             );
         }
@@ -296,6 +300,13 @@ impl JobStore for DiskStore {
                 .ok_or_else(|| self.corrupt("failures of a task", "its key or its number has another length"))?;
             if let Some(job) = jobs.get_mut(&task.job.as_bytes()[..]) {
                 job.failures.push((task, u32::from_le_bytes(count)));
+            }
+        }
+        for (id, value) in self.entries(TRIES)? {
+            let tries = <[u8; 4]>::try_from(value).map(u32::from_le_bytes);
+            let tries = tries.map_err(|_| self.corrupt("tries of a job", "the number has another length"))?;
+            if let Some(job) = jobs.get_mut(&id) {
+                job.tries = tries;
             }
         }
         for (id, _) in self.entries(OUTPUTS)? {
@@ -373,6 +384,8 @@ fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Res
                 table.insert(dataset.name.as_bytes(), &one[..])?;
             }
         }
+        Record::Tries(id, 0) => drop(txn.open_table(TRIES)?.remove(&id.as_bytes()[..])?),
+        Record::Tries(id, _) => drop(txn.open_table(TRIES)?.insert(&id.as_bytes()[..], value)?),
         Record::Collected(id, collected) if collected.is_empty() => {
             txn.open_table(COLLECTED)?.remove(&id.as_bytes()[..])?;
         }
@@ -393,7 +406,7 @@ fn forget_one(txn: &redb::WriteTransaction, job: JobId) -> Result<(), redb::Erro
 /// A job that is over needs nothing to go on.
 fn remove_running(txn: &redb::WriteTransaction, job: JobId) -> Result<(), redb::Error> {
     let id = &job.as_bytes()[..];
-    for table in [SPECS, SPLITS, OUTPUTS] {
+    for table in [SPECS, SPLITS, OUTPUTS, TRIES] {
         txn.open_table(table)?.remove(id)?;
     }
     let (first, last) = rows::keys_of(job);

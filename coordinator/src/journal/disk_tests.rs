@@ -2,6 +2,7 @@
 
 use super::*;
 use windrow_model::{Code, Counters, Digest, Failure, JobState, JobStatus, RecordPlace, TaskTotals};
+use windrow_scheduler::CollectedBlob;
 
 fn record(n: u8, state: JobState) -> JobRecord {
     let status = JobStatus {
@@ -18,8 +19,9 @@ fn record(n: u8, state: JobState) -> JobRecord {
         outputs: vec![],
         submitted_unix_ms: 1,
         elapsed_ms: 2,
+        failures: Vec::new(),
     };
-    JobRecord { status, program: "P".into(), binary: Digest::of(b"b") }
+    JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None }
 }
 
 #[test]
@@ -94,6 +96,7 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
             bad_records: vec![BadRecord { task, record, place, code: Code::UserPanic, message: "m".into() }],
             failures: vec![(task, 3)],
             datasets_done: true,
+            tries: 0,
         }
     };
     {
@@ -107,7 +110,10 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
             let task = job.failures[0].0;
             records.extend([Record::Failures(task, 2), Record::Failures(task, 3)]);
             records.push(Record::Outputs(id(n), vec![]));
-            records.push(Record::Collected(id(n), vec![("c".into(), vec![vec![n], vec![]])]));
+            records.push(Record::Collected(
+                id(n),
+                vec![("c".into(), vec![CollectedBlob::Inline(vec![n]), CollectedBlob::Inline(vec![])])],
+            ));
             records.push(Record::Worker(WorkerId::from_bytes([n; 16]), true));
             store.write(&records).unwrap();
         }
@@ -118,7 +124,8 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
     assert_eq!(store.load_workers().unwrap(), [WorkerId::from_bytes([2; 16])]);
     store.write(&[record(1, JobState::Done).into()]).unwrap();
     assert_eq!(store.load_running().unwrap(), [running(2)]);
-    let collected = |n: u8| (id(n), vec![("c".to_string(), vec![vec![n], vec![]])]);
+    let collected =
+        |n: u8| (id(n), vec![("c".to_string(), vec![CollectedBlob::Inline(vec![n]), CollectedBlob::Inline(vec![])])]);
     assert_eq!(store.load_collected().unwrap(), [collected(1), collected(2)]);
     store.write(&[Record::Collected(id(1), vec![])]).unwrap();
     assert_eq!(store.load_collected().unwrap(), [collected(2)]);

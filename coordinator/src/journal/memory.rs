@@ -15,6 +15,7 @@ pub struct MemoryStore {
     datasets: BTreeMap<String, Dataset>,
     workers: BTreeSet<WorkerId>,
     collected: BTreeMap<JobId, Collected>,
+    tries: BTreeMap<JobId, u32>,
 }
 
 impl MemoryStore {
@@ -50,6 +51,7 @@ impl JobStore for MemoryStore {
                     self.jobs.insert(job.status.id, (**job).clone());
                     if job.status.state.is_final() {
                         self.running.remove(&job.status.id);
+                        self.tries.remove(&job.status.id);
                     }
                 }
                 Record::Spec(spec) => {
@@ -60,6 +62,7 @@ impl JobStore for MemoryStore {
                         bad_records: Vec::new(),
                         failures: Vec::new(),
                         datasets_done: false,
+                        tries: self.tries.get(&spec.id).copied().unwrap_or(0),
                     };
                     self.running.entry(spec.id).or_insert(job);
                 }
@@ -79,6 +82,13 @@ impl JobStore for MemoryStore {
                         job.failures.push((*task, *n));
                     });
                 }
+                Record::Tries(id, tries) => {
+                    self.running.entry(*id).and_modify(|job| job.tries = *tries);
+                    match tries {
+                        0 => drop(self.tries.remove(id)),
+                        _ => drop(self.tries.insert(*id, *tries)),
+                    }
+                }
                 Record::Dataset(DatasetChange::Put(d)) => self.put(d),
                 Record::Dataset(DatasetChange::Removed(name)) => drop(self.datasets.remove(name)),
                 Record::Outputs(id, datasets) => {
@@ -97,6 +107,7 @@ impl JobStore for MemoryStore {
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error> {
         self.jobs.retain(|id, _| !jobs.contains(id));
         self.running.retain(|id, _| !jobs.contains(id));
+        self.tries.retain(|id, _| !jobs.contains(id));
         self.collected.retain(|id, _| !jobs.contains(id));
         Ok(())
     }

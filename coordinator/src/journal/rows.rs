@@ -5,7 +5,7 @@ use prost::Message;
 use std::fmt::Debug;
 use windrow_model::{BadRecord, DatasetChunk, Epoch, JobId, JobSpec, StageId, TaskId};
 use windrow_proto::v1;
-use windrow_scheduler::{Collected, RestoredSplit, RestoredTask, StageChunks};
+use windrow_scheduler::{Collected, CollectedBlob, RestoredSplit, RestoredTask, StageChunks};
 
 /// Why a row does not read.
 pub type Wrong = String;
@@ -68,14 +68,26 @@ pub fn decode_published(bytes: &[u8]) -> Result<PublishedTask, Wrong> {
 }
 
 pub fn encode_collected(collected: &Collected) -> Vec<u8> {
-    let collect =
-        |(name, blobs): &(String, Vec<Vec<u8>>)| v1::JournalCollect { name: name.clone(), blobs: blobs.clone() };
-    v1::JournalCollected { collects: collected.iter().map(collect).collect() }.encode_to_vec()
+    let collect = |(name, blobs): &(String, Vec<CollectedBlob>)| {
+        let mut row = v1::JournalCollect { name: name.clone(), ..Default::default() };
+        for blob in blobs {
+            match blob {
+                CollectedBlob::Inline(bytes) => row.blobs.push(bytes.clone()),
+                CollectedBlob::Stored(blob) => row.stored.push((*blob).into()),
+            }
+        }
+        row
+    };
+    v1::JournalCollected { collects: collected.iter().map(collect).collect(), ..Default::default() }.encode_to_vec()
 }
 
 pub fn decode_collected(bytes: &[u8]) -> Result<Collected, Wrong> {
-    let collected = message::<v1::JournalCollected>(bytes)?;
-    Ok(collected.collects.into_iter().map(|c| (c.name, c.blobs)).collect())
+    let collect = |c: v1::JournalCollect| {
+        let inline = c.blobs.into_iter().map(|bytes| Ok(CollectedBlob::Inline(bytes)));
+        let stored = c.stored.into_iter().map(|blob| Ok(CollectedBlob::Stored(blob.try_into().map_err(wrong)?)));
+        Ok((c.name, inline.chain(stored).collect::<Result<_, Wrong>>()?))
+    };
+    message::<v1::JournalCollected>(bytes)?.collects.into_iter().map(collect).collect()
 }
 
 /// For fuzzers: whatever reads is written and reads the same; nothing panics.

@@ -9,9 +9,10 @@ use futures_util::stream::Map;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
-use windrow_model::{Code, Digest, Failure, JobId, JobSpec, JobStatus};
+use windrow_model::{Code, Digest, Failure, JobFilter, JobId, JobSpec, JobStatus};
 use windrow_net::Access;
 use windrow_proto::v1;
+use windrow_scheduler::CollectedBlob;
 
 /// Digests in one question.
 const DIGESTS_MAX: usize = 10_000;
@@ -78,9 +79,10 @@ impl v1::jobs_server::Jobs for Jobs {
         Ok(Response::new(status.into()))
     }
 
-    async fn list(&self, _: Request<v1::ListRequest>) -> Reply<v1::ListReply> {
-        let jobs = self.mailbox.ask(|answer| Message::List { answer }).await.map_err(refuse)?;
-        Ok(Response::new(v1::ListReply { jobs: jobs.into_iter().map(Into::into).collect() }))
+    async fn list(&self, request: Request<v1::ListRequest>) -> Reply<v1::ListReply> {
+        let filter: JobFilter = field(Some(request.into_inner()), "list")?;
+        let (jobs, admitted) = self.mailbox.ask(|answer| Message::List { filter, answer }).await.map_err(refuse)?;
+        Ok(Response::new(v1::ListReply { jobs: jobs.into_iter().map(Into::into).collect(), admitted }))
     }
 
     async fn cancel(&self, request: Request<v1::CancelRequest>) -> Reply<v1::CancelReply> {
@@ -98,6 +100,7 @@ impl v1::jobs_server::Jobs for Jobs {
         tokio::spawn(async move {
             for (name, blobs) in collected {
                 for (task, blob) in blobs.into_iter().enumerate() {
+                    let CollectedBlob::Inline(blob) = blob else { continue };
                     let message =
                         |data: &[u8]| v1::CollectedBlob { name: name.clone(), task: task as u32, data: data.to_vec() };
                     // An empty blob is a result, too.

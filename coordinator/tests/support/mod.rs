@@ -103,7 +103,7 @@ impl Client {
         Ok(status.try_into().unwrap())
     }
     pub async fn list(&mut self) -> Vec<JobStatus> {
-        let jobs = self.0.list(v1::ListRequest {}).await.unwrap().into_inner().jobs;
+        let jobs = self.0.list(v1::ListRequest::default()).await.unwrap().into_inner().jobs;
         jobs.into_iter().map(|j| j.try_into().unwrap()).collect()
     }
     pub async fn workers(&mut self) -> Vec<WorkerStatus> {

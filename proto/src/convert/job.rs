@@ -4,7 +4,12 @@ use super::{
     ConvertError, NAME_BYTES_MAX, PARAMS_BYTES_MAX, PATH_BYTES_MAX, PLAN_ITEMS_MAX, list, required, text, wire_list,
 };
 use crate::v1;
-use windrow_model::{JobOptions, JobSpec, JobState, JobStatus, StageStatus, TaskTotals};
+use windrow_model::{
+    Code, FailedAttempt, JobFilter, JobOptions, JobSpec, JobState, JobStatus, StageId, StageStatus, TaskTotals,
+};
+
+/// States that one filter may name: each of them, and some more than once.
+const STATES_MAX: usize = 32;
 
 fn none_if_zero<T: Default + PartialEq>(value: T) -> Option<T> {
     (value != T::default()).then_some(value)
@@ -129,6 +134,7 @@ impl TryFrom<v1::StageStatus> for StageStatus {
             tasks: w.tasks.unwrap_or_default().into(),
             bytes_done: w.bytes_done,
             bytes_total: w.bytes_total,
+            bytes_running: w.bytes_running,
         })
     }
 }
@@ -139,6 +145,7 @@ impl From<StageStatus> for v1::StageStatus {
             tasks: Some(d.tasks.into()),
             bytes_done: d.bytes_done,
             bytes_total: d.bytes_total,
+            bytes_running: d.bytes_running,
         }
     }
 }
@@ -162,6 +169,7 @@ impl TryFrom<v1::JobStatus> for JobStatus {
             outputs: outputs.collect::<Result<_, _>>()?,
             submitted_unix_ms: w.submitted_unix_ms,
             elapsed_ms: w.elapsed_ms,
+            failures: list(w.failures, "status.failures", FailedAttempt::LISTED_MAX)?,
         })
     }
 }
@@ -181,6 +189,68 @@ impl From<JobStatus> for v1::JobStatus {
             outputs: d.outputs,
             submitted_unix_ms: d.submitted_unix_ms,
             elapsed_ms: d.elapsed_ms,
+            failures: wire_list(d.failures),
+        }
+    }
+}
+
+impl TryFrom<v1::FailedAttempt> for FailedAttempt {
+    type Error = ConvertError;
+    fn try_from(w: v1::FailedAttempt) -> Result<Self, ConvertError> {
+        // A later release may know codes that this one does not.
+        Ok(FailedAttempt {
+            stage: StageId(w.stage),
+            task: w.task,
+            attempt: w.attempt,
+            worker: required(w.worker, "failed.worker")?.try_into()?,
+            host: text(w.host, "failed.host", NAME_BYTES_MAX)?,
+            code: w.code.parse().unwrap_or(Code::Internal),
+            message: text(w.message, "failed.message", NAME_BYTES_MAX)?,
+            charged: w.charged,
+            after_ms: w.after_ms,
+        })
+    }
+}
+impl From<FailedAttempt> for v1::FailedAttempt {
+    fn from(d: FailedAttempt) -> Self {
+        v1::FailedAttempt {
+            stage: d.stage.0,
+            task: d.task,
+            attempt: d.attempt,
+            worker: Some(d.worker.into()),
+            host: d.host,
+            code: d.code.to_string(),
+            message: d.message,
+            charged: d.charged,
+            after_ms: d.after_ms,
+        }
+    }
+}
+
+impl TryFrom<v1::ListRequest> for JobFilter {
+    type Error = ConvertError;
+    fn try_from(w: v1::ListRequest) -> Result<Self, ConvertError> {
+        if w.states.len() > STATES_MAX {
+            return Err(ConvertError::invalid(
+                "list.states",
+                format!("has {} entries, more than {STATES_MAX}", w.states.len()),
+            ));
+        }
+        Ok(JobFilter {
+            states: w.states().map(JobState::try_from).collect::<Result<_, _>>()?,
+            name: text(w.name, "list.name", NAME_BYTES_MAX)?,
+            since_unix_ms: w.since_unix_ms,
+            limit: none_if_zero(w.limit),
+        })
+    }
+}
+impl From<JobFilter> for v1::ListRequest {
+    fn from(d: JobFilter) -> Self {
+        v1::ListRequest {
+            states: d.states.into_iter().map(|s| v1::JobState::from(s).into()).collect(),
+            name: d.name,
+            since_unix_ms: d.since_unix_ms,
+            limit: d.limit.unwrap_or(0),
         }
     }
 }

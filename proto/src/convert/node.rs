@@ -78,6 +78,7 @@ impl TryFrom<v1::WorkerStatus> for WorkerStatus {
             running: w.running,
             memory_bytes: w.memory_bytes,
             version: text(w.version, "worker.version", NAME_BYTES_MAX)?,
+            reason: Some(text(w.reason, "worker.reason", NAME_BYTES_MAX)?).filter(|reason| !reason.is_empty()),
         })
     }
 }
@@ -98,6 +99,7 @@ impl From<WorkerStatus> for v1::WorkerStatus {
             running: d.running,
             memory_bytes: d.memory_bytes,
             version: d.version,
+            reason: d.reason.unwrap_or_default(),
         }
     }
 }

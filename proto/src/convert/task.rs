@@ -3,8 +3,8 @@
 use super::{ConvertError, LIST_ITEMS_MAX, PLAN_ITEMS_MAX, list, path_from_bytes, path_to_bytes, required, wire_list};
 use crate::v1;
 use windrow_model::{
-    Chunk, FileIdentity, FileRange, OutputReport, PartReport, Segment, SegmentRef, Task, TaskInput, TaskOutput,
-    TaskReport,
+    Chunk, FileIdentity, FileRange, OutputReport, PartReport, Segment, SegmentRef, StoredBlob, Task, TaskInput,
+    TaskOutput, TaskReport,
 };
 
 impl From<v1::FileIdentity> for FileIdentity {
@@ -195,6 +195,18 @@ impl From<PartReport> for v1::PartReport {
     }
 }
 
+impl TryFrom<v1::StoredBlob> for StoredBlob {
+    type Error = ConvertError;
+    fn try_from(w: v1::StoredBlob) -> Result<Self, ConvertError> {
+        Ok(StoredBlob { offset: w.offset, length: w.length, digest: required(w.digest, "stored.digest")?.try_into()? })
+    }
+}
+impl From<StoredBlob> for v1::StoredBlob {
+    fn from(d: StoredBlob) -> Self {
+        v1::StoredBlob { offset: d.offset, length: d.length, digest: Some(d.digest.into()) }
+    }
+}
+
 impl TryFrom<v1::OutputReport> for OutputReport {
     type Error = ConvertError;
     fn try_from(w: v1::OutputReport) -> Result<Self, ConvertError> {
@@ -209,6 +221,7 @@ impl TryFrom<v1::OutputReport> for OutputReport {
             }
             Kind::Broadcast(blob) => OutputReport::Broadcast(blob),
             Kind::Part(p) => OutputReport::Sink(p.into()),
+            Kind::Stored(blob) => OutputReport::Stored(blob.try_into()?),
         })
     }
 }
@@ -219,6 +232,7 @@ impl From<OutputReport> for v1::OutputReport {
             OutputReport::Edge(segments) => Kind::Edge(v1::EdgeReport { segments: wire_list(segments) }),
             OutputReport::Broadcast(blob) => Kind::Broadcast(blob),
             OutputReport::Sink(p) => Kind::Part(p.into()),
+            OutputReport::Stored(blob) => Kind::Stored(blob.into()),
         };
         v1::OutputReport { kind: Some(kind) }
     }

@@ -16,6 +16,8 @@ pub struct Harness {
     pub recorded: Vec<RestoredTask>,
     /// And of charged failures.
     pub failures: Vec<(TaskId, u32)>,
+    /// What the log would have been told of workers.
+    pub changes: Vec<(WorkerId, WorkerState, Option<String>)>,
 }
 
 /// Nothing is assigned ahead of slots: what most tests promise is told by who gets a slot.
@@ -35,10 +37,11 @@ impl Harness {
     pub fn in_epoch(config: Config, epoch: u64) -> Self {
         let scheduler = Scheduler::new(config, Epoch(epoch));
         let (assigned, ended) = (Vec::new(), BTreeMap::new());
-        Harness { scheduler, now: Time(0), assigned, ended, recorded: Vec::new(), failures: Vec::new() }
+        let (recorded, failures, changes) = Default::default();
+        Harness { scheduler, now: Time(0), assigned, ended, recorded, failures, changes }
     }
 
-    /// The actions, without those that are for the journal.
+    /// The actions, without those that are for the journal or the log.
     pub fn step(&mut self, event: Event) -> Vec<Action> {
         let mut actions = self.scheduler.step(self.now, event);
         self.scheduler.check().expect("the invariants hold");
@@ -49,6 +52,10 @@ impl Harness {
             }
             Action::Charged { task, failures } => {
                 self.failures.push((*task, *failures));
+                false
+            }
+            Action::WorkerChanged { worker, state, reason } => {
+                self.changes.push((*worker, *state, reason.clone()));
                 false
             }
             _ => true,

@@ -5,7 +5,7 @@ use crate::samples::blob;
 use crate::workload::writes;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::*;
-use windrow_scheduler::{Action, RestoredJob, StagedPart};
+use windrow_scheduler::{Action, Collected, CollectedBlob, RestoredJob, StagedPart};
 
 impl Cluster {
     /// A task that only writes parts is not run again once it is on record that they are staged.
@@ -103,14 +103,15 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn check_done(&self, job: JobId, status: &JobStatus, collected: &[(String, Vec<Vec<u8>>)]) {
+    pub(crate) fn check_done(&self, job: JobId, status: &JobStatus, collected: &Collected) {
         assert_eq!(status.tasks.done, status.tasks.total);
         // What a lost worker had told an earlier life of the coordinator, and what nobody needs again, is not counted.
         let counted = status.counters.get("tasks");
         let all = if self.epoch == 3 { status.tasks.total } else { counted.min(status.tasks.total) };
         assert_eq!(counted, all, "counters are added once");
         let from = self.plans[&job].0.collects[0].from;
-        assert_eq!(*collected, [("c".to_string(), self.blobs(job, from))]);
+        let blobs = self.blobs(job, from).into_iter().map(CollectedBlob::Inline).collect();
+        assert_eq!(*collected, [("c".to_string(), blobs)]);
     }
 
     /// When everything has been said and heard, nobody has anything left of jobs that are over.

@@ -1,0 +1,29 @@
+//! The failed attempts of a job that its status lists.
+//!
+//! The list is bounded: the latest failures are kept, with the beginning of their messages. It decides nothing.
+
+use crate::job::Job;
+use crate::task::Run;
+use windrow_model::{FailedAttempt, Failure, Time};
+
+impl Job {
+    /// An attempt has ended with this failure.
+    pub fn note_failed(&mut self, run: Run, host: &str, failure: &Failure, charged: bool, now: Time) {
+        let id = run.attempt.task;
+        let end = failure.message.floor_char_boundary(FailedAttempt::MESSAGE_BYTES_MAX);
+        if self.failed.len() >= FailedAttempt::LISTED_MAX {
+            self.failed.pop_front();
+        }
+        self.failed.push_back(FailedAttempt {
+            stage: id.stage,
+            task: id.index,
+            attempt: run.attempt.number,
+            worker: run.worker,
+            host: host.to_string(),
+            code: failure.code,
+            message: failure.message[..end].to_string(),
+            charged,
+            after_ms: self.elapsed_before_ms + now.since_ms(self.submitted),
+        });
+    }
+}
