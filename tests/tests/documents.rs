@@ -1,0 +1,129 @@
+//! The documents and the tree agree: a path named in a document exists, and crates depend on each other only as the
+//! table in `docs/ARCHITECTURE.md` allows.
+
+use regex::Regex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// All Markdown files at the top, in `docs/` and directly inside a folder of the top level.
+fn documents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    folders.extend(top_level_folders().iter().map(|name| root().join(name)));
+    for folder in folders {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "md") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.len() >= 6, "the documents were not found: {found:?}");
+    found
+}
+
+fn top_level_folders() -> BTreeSet<String> {
+    fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|name| name != "target" && name != ".git")
+        .collect()
+}
+
+/// Paths in back quotes that begin with a folder of the top level, without patterns, placeholders and line numbers.
+fn paths_in_quotes(text: &str, folders: &BTreeSet<String>) -> Vec<String> {
+    let quoted = Regex::new(r"`([A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+/?)(?::\d+)?`").unwrap();
+    quoted
+        .captures_iter(text)
+        .map(|c| c[1].to_owned())
+        .filter(|path| folders.contains(path.split('/').next().unwrap_or_default()))
+        .collect()
+}
+
+/// Targets of Markdown links that are neither URLs nor anchors of the same page.
+fn links(text: &str) -> Vec<String> {
+    let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    link.captures_iter(text)
+        .map(|c| c[1].split('#').next().unwrap_or_default().to_owned())
+        .filter(|target| !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:"))
+        .collect()
+}
+
+#[test]
+fn every_path_named_in_a_document_exists() {
+    let folders = top_level_folders();
+    let (mut missing, mut seen) = (Vec::new(), 0);
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        let name = document.strip_prefix(root()).unwrap().display().to_string();
+        for path in paths_in_quotes(&text, &folders) {
+            seen += 1;
+            if !root().join(&path).exists() {
+                missing.push(format!("{name}: {path}"));
+            }
+        }
+        for target in links(&text) {
+            seen += 1;
+            if !document.parent().unwrap().join(&target).exists() {
+                missing.push(format!("{name}: link to {target}"));
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} paths were found: the patterns of this test are out of date");
+    assert!(missing.is_empty(), "named but not there:\n{}", missing.join("\n"));
+}
+
+/// The crates of this workspace that `manifest` names in `section`.
+fn own_dependencies(manifest: &str, section: &str) -> BTreeSet<String> {
+    let mut inside = false;
+    let mut found = BTreeSet::new();
+    for line in manifest.lines().map(str::trim) {
+        if line.starts_with('[') {
+            inside = line == format!("[{section}]");
+        } else if inside && line.starts_with("windrow") {
+            let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            found.insert(name.strip_prefix("windrow-").unwrap_or("api").to_owned());
+        }
+    }
+    found
+}
+
+/// The rows of the crates' table: crate, and what it may import.
+fn allowed_imports() -> BTreeMap<String, BTreeSet<String>> {
+    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let (_, table) = text.split_once("| Crate | Imports |").expect("the table of crates");
+    let name = Regex::new(r"[a-z]+").unwrap();
+    table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let owner = name.find(cells[1]).expect("a crate's name").as_str().to_owned();
+            let imports = name.find_iter(cells[2]).map(|m| m.as_str().to_owned()).filter(|n| n != "none").collect();
+            (owner, imports)
+        })
+        .collect()
+}
+
+#[test]
+fn crates_import_only_what_the_table_allows() {
+    let allowed = allowed_imports();
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let members = workspace.lines().find_map(|l| l.strip_prefix("members = [")).expect("the list of members");
+    let members: BTreeSet<String> = members.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert_eq!(allowed.keys().cloned().collect::<BTreeSet<_>>(), members, "the table and the workspace differ");
+    for crate_name in &members {
+        let manifest = fs::read_to_string(root().join(crate_name).join("Cargo.toml")).unwrap();
+        let used = own_dependencies(&manifest, "dependencies");
+        let excess: Vec<_> = used.difference(&allowed[crate_name]).filter(|name| *name != "failpoint").collect();
+        assert!(excess.is_empty(), "{crate_name} imports {excess:?}, which the table does not allow");
+    }
+}
