@@ -2,11 +2,13 @@
 
 mod exact_sum;
 mod mean;
+mod rounding;
 mod simple;
 mod top_k;
+mod wide;
 
 pub use exact_sum::ExactSum;
-pub use mean::{Mean, MeanAcc};
+pub use mean::{ExactTotal, Mean, MeanAcc};
 pub use simple::{Count, Max, Min, Number, Sum};
 pub use top_k::TopK;
 

@@ -248,6 +248,21 @@ pub(crate) fn output_identity(attempt: &windrow_model::AttemptId, output: u32) -
     }
 }
 
+/// A failure on its way from where no error can be returned: inside of functions that user code calls. It is taken where panics
+/// are, and no hook tells of it.
+pub(crate) struct Unwinding {
+    pub failure: Failure,
+    /// The record that is worked on is to blame.
+    pub of_record: bool,
+}
+
+impl Unwinding {
+    #[cold]
+    pub fn start(self) -> ! {
+        std::panic::resume_unwind(Box::new(self))
+    }
+}
+
 thread_local! {
     static USER_COUNTERS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }

@@ -32,6 +32,10 @@ pub(crate) struct Draft {
     functions: RefCell<Vec<StageFn>>,
     sinks: RefCell<Vec<SinkSpec>>,
     collects: RefCell<Vec<Collect>>,
+    /// Where each name of a collect was given.
+    collect_places: RefCell<BTreeMap<String, String>>,
+    /// The first mistake of a call that cannot return one.
+    mistake: RefCell<Option<Error>>,
     counters: RefCell<Vec<String>>,
     sides: RefCell<Vec<SideSlot>>,
     /// Side values by content, when they were made elsewhere (in an executor).
@@ -54,6 +58,9 @@ pub(crate) struct Built {
     /// Encoded side values, if they were made here.
     pub sides: Vec<Vec<u8>>,
 }
+
+/// Counters of the engine begin with this.
+const ENGINES_COUNTERS: &str = "windrow.";
 
 /// Where the user's program called the operation.
 pub(crate) fn place(at: &Location<'_>) -> String {
@@ -89,8 +96,15 @@ impl Flow {
         SourceSpec { inputs, framing, header, sample: false }
     }
 
-    /// A counter of the job: `let bad = flow.counter("bad lines")`, then `bad.add(1)` in record functions.
+    /// A counter of the job: `let bad = flow.counter("bad lines")`, then `bad.add(1)` in record functions. Every call with a name
+    /// gives the same counter; names that begin with `windrow.` are the engine's, and make the plan invalid.
     pub fn counter(&self, name: &str) -> Counter {
+        if name.starts_with(ENGINES_COUNTERS) {
+            let message = format!(
+                "the counter `{name}` is none of the job: names that begin with `{ENGINES_COUNTERS}` are the engine's"
+            );
+            self.mistaken(Error::new(Code::PlanInvalid, message));
+        }
         let mut counters = self.0.counters.borrow_mut();
         let index = counters.iter().position(|n| n == name).unwrap_or_else(|| {
             counters.push(name.to_string());
@@ -200,6 +214,20 @@ impl Flow {
         sinks.len() as u32 - 1
     }
 
+    /// A name for what one call collects.
+    pub(crate) fn name_collect(&self, name: &str, at: &Location<'_>) {
+        let known = self.0.collect_places.borrow_mut().insert(name.to_string(), place(at));
+        if let Some(known) = known {
+            let message = format!("two results are collected under the name `{name}`: at {known} and at {}", place(at));
+            self.mistaken(Error::new(Code::PlanInvalid, message));
+        }
+    }
+
+    /// Notes a mistake for when the plan is complete; the first one counts.
+    fn mistaken(&self, mistake: Error) {
+        self.0.mistake.borrow_mut().get_or_insert(mistake);
+    }
+
     pub(crate) fn add_collect(&self, name: &str, from: Port) {
         self.fingerprint(&["collect", name]);
         self.0.collects.borrow_mut().push(Collect { name: name.to_string(), from });
@@ -208,6 +236,9 @@ impl Flow {
     /// Checks and closes the plan.
     pub(crate) fn build(self) -> Result<Built> {
         let draft = &self.0;
+        if let Some(mistake) = draft.mistake.take() {
+            return Err(mistake);
+        }
         let digest = Digest(*draft.hasher.borrow().finalize().as_bytes());
         let plan = Plan {
             stages: draft.stages.take(),
@@ -225,5 +256,20 @@ impl Flow {
         let sides = draft.sides.take().into_iter().map(|s| s.bytes.to_vec()).collect();
         draft.edges.take();
         Ok(Built { plan, functions: draft.functions.take(), counters: draft.counters.take(), sides })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counter_with_a_name_of_the_engine_makes_the_plan_invalid() {
+        let flow = Flow::new(PathBuf::from("/"), false, None);
+        flow.counter("windrows of hay");
+        flow.counter("windrow.records_read");
+        let error = flow.build().err().unwrap();
+        assert_eq!(error.code(), Code::PlanInvalid);
+        assert!(error.failure().message.contains("`windrow.records_read`"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! Formats of outputs: records into the bytes of a part file.
 
+mod appender;
 mod csv;
 mod field;
 mod fixed;
@@ -8,6 +9,7 @@ mod part;
 mod text;
 mod tsv;
 
+pub use appender::Appender;
 pub use csv::{CsvSink, csv_sink};
 pub use field::{FieldWriter, Fields};
 pub use fixed::{FixedSink, fixed_sink};
@@ -21,6 +23,24 @@ use crate::error::Result;
 pub use windrow_model::{Compression, Framing};
 
 /// Turns records into a part's bytes. Implement it for a format of your own.
+///
+/// ```
+/// use windrow::prelude::*;
+/// use windrow::{Appender, Sink};
+///
+/// /// Words in angle brackets.
+/// struct Brackets(String);
+/// impl Sink<String> for Brackets {
+///     fn path(&self) -> &str { &self.0 }
+///     fn format(&self) -> &str { "brackets" }
+///     fn write(&self, word: &str, out: &mut Appender<'_>) -> Result<()> {
+///         out.push(b'<');
+///         out.extend_from_slice(word.as_bytes());
+///         out.push(b'>');
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Sink<R: Datum>: Send + Sync + 'static {
     /// The output folder.
     fn path(&self) -> &str;
@@ -42,8 +62,8 @@ pub trait Sink<R: Datum>: Send + Sync + 'static {
     fn framing(&self) -> Framing {
         Framing::Whole
     }
-    /// Appends one record.
-    fn write(&self, record: R::Ref<'_>, out: &mut Vec<u8>) -> Result<()>;
+    /// Appends one record. What a source would not read back as the same record is better refused.
+    fn write(&self, record: R::Ref<'_>, out: &mut Appender<'_>) -> Result<()>;
 }
 
 macro_rules! compressible {

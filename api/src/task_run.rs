@@ -1,6 +1,6 @@
 //! One attempt, from a task and local files to a report: the same in a local run and in an executor.
 
-use crate::context::{StageFn, TaskCx, TaskError, with_user_counters};
+use crate::context::{StageFn, TaskCx, TaskError, Unwinding, with_user_counters};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -51,8 +51,14 @@ impl Program {
                 result?
             }
             Err(payload) => {
-                let failure = Failure::new(Code::UserPanic, panic_message(&*payload));
-                return Err(Failure { place: cx.place(), ..failure }.into());
+                let Unwinding { failure, of_record } = match payload.downcast::<Unwinding>() {
+                    Ok(unwinding) => *unwinding,
+                    Err(panic) => {
+                        let failure = Failure::new(Code::UserPanic, panic_message(&*panic));
+                        Unwinding { failure, of_record: true }
+                    }
+                };
+                return Err(Failure { place: cx.place().filter(|_| of_record), ..failure }.into());
             }
         };
         cx.count(names::SPILLS_YIELDED, cx.share.yielded());

@@ -1,12 +1,13 @@
 //! A job's parts on a few lines of input, in a unit test.
 
 use crate::context::TaskCx;
-use crate::datum::Datum;
+use crate::datum::{Datum, IntoDatum};
 use crate::emitter::Push;
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::local::{self, LocalOptions};
 use crate::records::Records;
+use crate::sink::{Appender, Sink};
 use crate::source::{Block, RecordSink, Source, lines};
 use crate::task_run::Program;
 use crate::task_run::Setting;
@@ -83,6 +84,24 @@ pub fn read<S: Source>(source: &S, bytes: &[u8], block_bytes: u64) -> Result<Vec
         cx.outcome().map_err(|e| Error::from_failure(*e.failure))?;
     }
     Ok(records.0)
+}
+
+/// What a sink makes of these records: the bytes of one part, before any compression. What a source makes of them with
+/// [`read`] should be the records.
+///
+/// ```
+/// use windrow::prelude::*;
+/// use windrow::testing::{read, written};
+/// let part = written(&text("any"), ["a", "b"]).unwrap();
+/// assert_eq!(part, b"a\nb\n");
+/// assert_eq!(read(&lines("any"), &part, 1).unwrap(), ["a", "b"]);
+/// ```
+pub fn written<R: IntoDatum, S: Sink<R::Datum>>(sink: &S, records: impl IntoIterator<Item = R>) -> Result<Vec<u8>> {
+    let mut part = Vec::new();
+    for record in records {
+        record.with(|r| sink.write(r, &mut Appender::new(&mut part)))?;
+    }
+    Ok(part)
 }
 
 /// Keeps every record.

@@ -2,6 +2,9 @@
 //!
 //! The idea is that of Google's MapReduce (Dean and Ghemawat 2004, section 4.6): a failure names its record; the record that is
 //! named twice in a row is the culprit and is left out from then on, up to as many as the job allows.
+//!
+//! A bad record is one place of one file. Stages that read the same file each find it for themselves, and each leaves it out of its
+//! own chunk, since what one stage cannot do with a record says nothing of another; but it counts once.
 
 use crate::job::Job;
 use windrow_model::counters::names;
@@ -34,7 +37,8 @@ impl Job {
         if !again && task.failures < options.attempts_max.max(1) {
             return Verdict::Unknown;
         }
-        if self.bad_records.len() as u64 >= options.skip_bad_records {
+        let is_known = self.bad_places.contains(&(place.file.clone(), place.offset));
+        if !is_known && self.bad_places.len() as u64 >= options.skip_bad_records {
             return Verdict::TooMany;
         }
         let bad = BadRecord { task: id, record, place, code: failure.code, message: failure.message.clone() };
@@ -55,7 +59,9 @@ impl Job {
             // What was held against the task was the record's fault.
             task.failures = 0;
             task.avoid.clear();
-            self.counters.add(names::RECORDS_SKIPPED, 1);
+            if self.bad_places.insert((bad.place.file.clone(), bad.record.offset)) {
+                self.counters.add(names::RECORDS_SKIPPED, 1);
+            }
             self.bad_records.push(bad);
         }
     }

@@ -14,6 +14,7 @@ use crate::state::{Ended, State};
 use crate::task::Run;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use windrow_model::{
     BadRecord, Chunk, Code, Counters, Epoch, FailedAttempt, Failure, JobId, JobSpec, JobState, Output, Partitions,
     StageId, TaskOutput, Time, WorkerId,
@@ -65,6 +66,8 @@ pub(crate) struct Job {
     pub failed: VecDeque<FailedAttempt>,
     /// Records that were set aside, in the order in which they were found.
     pub bad_records: Vec<BadRecord>,
+    /// Where they lie: each once, however many stages read it.
+    pub bad_places: BTreeSet<(PathBuf, u64)>,
     /// Everyone who ever got an attempt.
     pub workers: BTreeSet<WorkerId>,
     pub complaints: Complaints,
@@ -99,6 +102,7 @@ impl Job {
             collected_bytes: 0,
             failed: VecDeque::new(),
             bad_records: Vec::new(),
+            bad_places: BTreeSet::new(),
             workers: BTreeSet::new(),
             complaints: Complaints::default(),
             outputs_on: BTreeMap::new(),

@@ -64,6 +64,50 @@ fn one_more_than_the_job_allows_fails_it() {
     assert!(error.message.contains("more than 1 bad records"), "{error}");
 }
 
+/// Two stages that read the same file, and one that reads both.
+fn read_twice() -> Plan {
+    plan(vec![
+        stage("sample", vec![source()], vec![edge(1)]),
+        stage("map", vec![source()], vec![edge(1)]),
+        stage("reduce", vec![edge_from(&[(0, 0), (1, 0)])], vec![sink(0)]),
+    ])
+}
+
+#[test]
+fn record_that_two_stages_read_counts_once() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit_with(1, read_twice(), &[1, 1], skips(1));
+    for stage in [0, 1] {
+        for _ in 0..2 {
+            let (worker, task) = h.take(1, stage, 0);
+            h.step(Event::AttemptFailed { worker, attempt: task.attempt, failure: failure(Code::UserPanic).at(at(7)) });
+        }
+        h.finish(1, stage, 0);
+    }
+    assert_eq!(h.status(1).counters.get(names::RECORDS_SKIPPED), 1);
+    let (worker, task) = h.take(1, 2, 0);
+    h.done(worker, &task);
+    let committing = h.step(Event::Published { worker, attempt: task.attempt });
+    let Some(Action::CommitJob { bad_records, .. }) = committing.last() else { panic!("{committing:?}") };
+    assert_eq!(bad_records.iter().map(|b| (b.task.stage.0, b.record.offset)).collect::<Vec<_>>(), [(0, 7), (1, 7)]);
+}
+
+#[test]
+fn second_bad_record_of_another_stage_is_one_too_many() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit_with(1, read_twice(), &[1, 1], skips(1));
+    for (stage, offset) in [(0, 7), (1, 8)] {
+        for _ in 0..2 {
+            let (worker, task) = h.take(1, stage, 0);
+            let failure = failure(Code::UserPanic).at(at(offset));
+            h.step(Event::AttemptFailed { worker, attempt: task.attempt, failure });
+        }
+    }
+    assert!(h.ended[&job_id(1)].error.as_ref().unwrap().message.contains("more than 1 bad records"));
+}
+
 #[test]
 fn what_is_not_the_records_fault_leaves_nothing_out() {
     let mut h = Harness::new();

@@ -13,7 +13,7 @@ use crate::error::{Result, StoreError};
 use crate::output::{canonical_output, check_free};
 use crate::remove_tree::remove_tree;
 use crate::replace::{self, Flags};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -160,10 +160,19 @@ pub fn commit(
     commit_with(staging, manifest, winners, overwrite, durability, Flags::Try)
 }
 
-/// One line of JSON for each. Paths that are no text are written as far as they are.
+/// One line of JSON for each place in the input, with what the first stage that read it said, and all stages that left it out.
+/// Paths that are no text are written as far as they are.
 fn write_bad_records(folder: &Path, records: &[BadRecord], durability: Durability) -> io::Result<()> {
+    let mut stages: BTreeMap<(&Path, u64), Vec<u32>> = BTreeMap::new();
+    for bad in records {
+        let readers = stages.entry((&bad.place.file, bad.place.offset)).or_default();
+        if !readers.contains(&bad.task.stage.0) {
+            readers.push(bad.task.stage.0);
+        }
+    }
     let mut lines = Vec::new();
     for bad in records {
+        let Some(stages) = stages.remove(&(bad.place.file.as_path(), bad.place.offset)) else { continue };
         let line = serde_json::json!({
             "file": bad.place.file.to_string_lossy(),
             "offset": bad.place.offset,
@@ -171,6 +180,7 @@ fn write_bad_records(folder: &Path, records: &[BadRecord], durability: Durabilit
             "code": bad.code.as_str(),
             "message": bad.message,
             "stage": bad.task.stage.0,
+            "stages": stages,
             "task": bad.task.index,
         });
         serde_json::to_writer(&mut lines, &line)?;

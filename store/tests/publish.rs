@@ -5,7 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use windrow_format::checksum::crc32c;
 use windrow_format::{manifest, names};
-use windrow_model::{AttemptId, Code, Epoch, Incarnation, JobId, Manifest, StageId, TaskId};
+use windrow_model::{
+    AttemptId, BadRecord, Code, Epoch, Incarnation, JobId, Manifest, RecordPlace, SkippedRecord, StageId, TaskId,
+};
 use windrow_store::Durability::{NoSync, Sync};
 use windrow_store::{Durability, Result, Staging, abandon, canonical_output, check_nonce, check_output, place_part};
 
@@ -345,4 +347,28 @@ fn one_place_has_one_canonical_name() {
     }
     let relative = canonical_output(Path::new("some/out")).unwrap();
     assert_eq!(relative, std::env::current_dir().unwrap().canonicalize().unwrap().join("some/out"));
+}
+
+#[test]
+fn bad_record_of_two_stages_is_listed_once() {
+    let place = Place::new();
+    let output = place.path("out");
+    let (staging, manifest) = place.stage(&output, 1, &["a"]);
+    let bad = |stage, offset| BadRecord {
+        task: TaskId { job: job(1), stage: StageId(stage), index: 0 },
+        record: SkippedRecord { range: 0, offset },
+        place: RecordPlace { file: "/in".into(), offset, excerpt: "x".into() },
+        code: Code::UserPanic,
+        message: format!("in stage {stage}"),
+    };
+    let records = [bad(0, 7), bad(1, 7), bad(1, 9), bad(2, 7)];
+    windrow_store::commit(&staging, &manifest, &[attempt(1, 0)], &records, false, NoSync).unwrap();
+    let listed = fs::read_to_string(output.join(names::BAD_RECORDS)).unwrap();
+    let listed: Vec<serde_json::Value> = listed.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let told: Vec<_> =
+        listed.iter().map(|l| (l["offset"].as_u64(), l["stages"].to_string(), l["message"].as_str())).collect();
+    assert_eq!(
+        told,
+        [(Some(7), "[0,1,2]".to_string(), Some("in stage 0")), (Some(9), "[1]".to_string(), Some("in stage 1"))]
+    );
 }

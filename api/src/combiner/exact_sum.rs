@@ -5,6 +5,7 @@
 //! digits kept in 64-bit words so that carries can wait (Kulisch's long accumulator). Reading rounds once, to nearest,
 //! ties to even.
 
+use super::rounding::{power_of_two, quotient};
 use crate::datum::DecodeError;
 
 /// The window's unit is 2^-WINDOW_SCALE.
@@ -79,59 +80,20 @@ impl Wide {
         self.pending = 0;
     }
 
-    fn value(mut self: Box<Self>) -> f64 {
+    /// The sign, and the magnitude in 64-bit limbs, the lowest first; its unit is 2^-WIDE_SCALE.
+    fn into_limbs(mut self: Box<Self>) -> (bool, Vec<u64>) {
         self.carry();
         let negative = self.digits[WIDE_DIGITS - 1] < 0;
         if negative {
             self.digits.iter_mut().for_each(|d| *d = -*d);
             self.carry();
         }
-        let Some(top) = self.digits.iter().rposition(|d| *d != 0) else { return 0.0 };
-        // The highest 128 bits hold all that rounding to 53 needs, plus one sticky bit for what lies below them.
-        let mut head: u128 = 0;
-        for i in 0..4 {
-            let digit = top.checked_sub(i).map_or(0, |at| self.digits[at]);
-            head = head << 32 | digit as u128;
-        }
-        let sticky = top >= 4 && self.digits[..top - 3].iter().any(|d| *d != 0);
-        let exponent = 32 * (top as i32 - 3) - WIDE_SCALE;
-        let magnitude = scaled(head, sticky, exponent);
-        if negative { -magnitude } else { magnitude }
+        // Sums of 2^64 doubles use no more than 68 digits, so the last one is below 2^32 as well.
+        (
+            negative,
+            self.digits.as_chunks::<2>().0.iter().map(|[low, high]| *low as u64 | (*high as u64) << 32).collect(),
+        )
     }
-}
-
-/// `head * 2^exponent` (plus less than one unit if `sticky`), rounded once.
-fn scaled(head: u128, sticky: bool, exponent: i32) -> f64 {
-    if head == 0 {
-        return 0.0;
-    }
-    let top = 127 - head.leading_zeros() as i32;
-    // The unit of the result: 53 bits below the top, but never finer than the smallest subnormal.
-    let unit = (top + exponent - 52).max(-1074);
-    let drop = unit - exponent;
-    let (mut kept, above, tie) = if drop <= 0 {
-        // An exact shift to the left fits into 53 bits.
-        ((head << -drop) as u64, false, false)
-    } else if drop > 127 {
-        (0, true, false)
-    } else {
-        let rest = head & ((1u128 << drop) - 1);
-        let half = 1u128 << (drop - 1);
-        ((head >> drop) as u64, rest > half || (rest == half && sticky), rest == half && !sticky)
-    };
-    if above || (tie && kept & 1 == 1) {
-        kept += 1;
-    }
-    // In two steps, so that neither power of two leaves the range of a double.
-    let first = unit.clamp(-500, 500);
-    let second = (unit - first).clamp(-600, 600);
-    let third = unit - first - second;
-    kept as f64 * power_of_two(third) * power_of_two(second) * power_of_two(first)
-}
-
-/// For exponents of normal doubles.
-fn power_of_two(exponent: i32) -> f64 {
-    f64::from_bits(((1023 + exponent) as u64) << 52)
 }
 
 impl ExactSum {
@@ -192,17 +154,24 @@ impl ExactSum {
 
     /// The sum, rounded to the nearest double.
     pub fn value(self) -> f64 {
+        self.mean(1)
+    }
+
+    /// The sum divided by a count that is not zero: rounded once, and finite if the addends are and there are as many.
+    pub fn mean(self, count: u64) -> f64 {
         if self.special != 0.0 {
             return self.special;
         }
         match self.wide {
             None => {
-                let magnitude = scaled(self.window.unsigned_abs(), false, -WINDOW_SCALE);
-                if self.window < 0 { -magnitude } else { magnitude }
+                let magnitude = self.window.unsigned_abs();
+                let limbs = [magnitude as u64, (magnitude >> 64) as u64];
+                quotient(self.window < 0, &limbs, -WINDOW_SCALE, count)
             }
             Some(mut wide) => {
                 wide.add(self.window, -WINDOW_SCALE);
-                wide.value()
+                let (negative, limbs) = wide.into_limbs();
+                quotient(negative, &limbs, -WIDE_SCALE, count)
             }
         }
     }

@@ -1,10 +1,12 @@
 //! The arithmetic mean.
 
-use super::Combiner;
 use super::simple::Number;
+use super::wide::{Wide64, Wide128};
+use super::{Combiner, ExactSum};
 use crate::datum::DecodeError;
 
-/// The mean of the values as a double; the sum behind it is exact, so the order does not matter.
+/// The mean of the values as a double: their exact sum divided by their number, rounded once. It does not depend on the
+/// order, and does not overflow.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mean;
 
@@ -14,37 +16,84 @@ pub struct MeanAcc<T> {
     count: u64,
 }
 
-/// What a mean is made from.
-pub trait ToF64 {
-    fn to_f64(self) -> f64;
+/// A total that is exact until it is divided.
+pub trait ExactTotal: Sized + Send + 'static {
+    fn add(&mut self, other: Self);
+    /// Divided by a count that is not zero, rounded once.
+    fn mean(self, count: u64) -> f64;
+    fn encode(&self, out: &mut Vec<u8>);
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
+    /// Bytes outside of itself.
+    fn heap_bytes(&self) -> usize {
+        0
+    }
 }
-macro_rules! to_f64 { ($($t:ty),*) => {$( impl ToF64 for $t { fn to_f64(self) -> f64 { self as f64 } } )*} }
-to_f64!(u64, i64, u128, i128, f64);
 
-impl<V: Number<Out: ToF64>> Combiner<V> for Mean {
-    type Acc = MeanAcc<V::Total>;
+macro_rules! integers {
+    ($($t:ty),*) => {$(
+        impl ExactTotal for $t {
+            #[inline]
+            fn add(&mut self, other: Self) {
+                <$t>::add(self, other)
+            }
+            fn mean(self, count: u64) -> f64 {
+                <$t>::mean(self, count)
+            }
+            fn encode(&self, out: &mut Vec<u8>) {
+                <$t>::encode(*self, out)
+            }
+            fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+                <$t>::decode(bytes)
+            }
+        }
+    )*};
+}
+integers!(Wide64, Wide128);
+
+impl ExactTotal for ExactSum {
+    #[inline]
+    fn add(&mut self, other: Self) {
+        ExactSum::add(self, other)
+    }
+    fn mean(self, count: u64) -> f64 {
+        ExactSum::mean(self, count)
+    }
+    fn encode(&self, out: &mut Vec<u8>) {
+        ExactSum::encode(self, out)
+    }
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        ExactSum::decode(bytes)
+    }
+    fn heap_bytes(&self) -> usize {
+        ExactSum::heap_bytes(self)
+    }
+}
+
+impl<V: Number> Combiner<V> for Mean {
+    type Acc = MeanAcc<V::Exact>;
     type Out = f64;
     #[inline]
     fn create(&self, value: V::Ref<'_>) -> Self::Acc {
-        MeanAcc { total: V::total(value), count: 1 }
+        MeanAcc { total: V::exact(value), count: 1 }
     }
     #[inline]
     fn merge(&self, into: &mut Self::Acc, other: Self::Acc) {
-        V::add(&mut into.total, other.total);
+        into.total.add(other.total);
         into.count += other.count;
     }
     fn finish(&self, acc: Self::Acc) -> f64 {
-        V::finish(acc.total).to_f64() / acc.count as f64
+        // A key has at least one value; an accumulator that was decoded is not trusted to say so.
+        acc.total.mean(acc.count.max(1))
     }
     fn encode(&self, acc: &Self::Acc, out: &mut Vec<u8>) {
         out.extend_from_slice(&acc.count.to_le_bytes());
-        V::encode_total(&acc.total, out)
+        acc.total.encode(out)
     }
     fn decode(&self, bytes: &[u8]) -> Result<Self::Acc, DecodeError> {
         let (count, total) = bytes.split_first_chunk::<8>().ok_or_else(|| DecodeError::new("mean", "too short"))?;
-        Ok(MeanAcc { total: V::decode_total(total)?, count: u64::from_le_bytes(*count) })
+        Ok(MeanAcc { total: ExactTotal::decode(total)?, count: u64::from_le_bytes(*count) })
     }
     fn heap_bytes(&self, acc: &Self::Acc) -> usize {
-        V::heap_bytes(&acc.total)
+        acc.total.heap_bytes()
     }
 }

@@ -1,12 +1,16 @@
 //! Sum, Min, Max and Count.
 
+use super::mean::ExactTotal;
+use super::wide::{Wide64, Wide128};
 use super::{Combiner, ExactSum};
 use crate::arena::Arena;
+use crate::context::Unwinding;
 use crate::datum::{Datum, DecodeError, IntoDatum, Reader, Scalar};
+use windrow_model::{Code, Failure};
 
-/// Adds numbers up. Integers are widened to 64 (or 128) bits, so `emit(word, 1)` does not overflow soon; a sum that
-/// leaves its width fails the task instead of wrapping around. Float sums are exact until the end and rounded once, so they
-/// do not depend on the order.
+/// Adds numbers up. Integers are widened to 64 (or 128) bits, so `emit(word, 1)` does not overflow soon. A key whose sum
+/// leaves that width fails the job instead of wrapping around; partial sums may leave it, so the cut of the input decides
+/// nothing. Float sums are exact until the end and rounded once, so they do not depend on the order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum;
 /// Keeps the smallest value.
@@ -24,6 +28,9 @@ pub struct Count;
 pub trait Number: Datum {
     type Total: Send + 'static;
     type Out: IntoDatum;
+    /// The total of any number of values, without any rounding: what a mean is made from.
+    type Exact: ExactTotal;
+    fn exact(value: Self::Ref<'_>) -> Self::Exact;
     fn total(value: Self::Ref<'_>) -> Self::Total;
     fn add(into: &mut Self::Total, other: Self::Total);
     fn finish(total: Self::Total) -> Self::Out;
@@ -40,11 +47,13 @@ pub trait Number: Datum {
     }
 }
 
-macro_rules! integers {
-    ($($t:ty => $w:ty),*) => {$(
+/// Numbers without a sign: no partial sum is larger than the whole, so whether one overflows does not depend on the cut.
+macro_rules! unsigned {
+    ($($t:ty => $w:ty, $exact:ident;)*) => {$(
         impl Number for $t {
             type Total = $w;
             type Out = $w;
+            type Exact = $exact;
             #[inline]
             fn total(value: $t) -> $w { value as $w }
             #[inline]
@@ -62,14 +71,53 @@ macro_rules! integers {
                 let bytes = bytes.try_into().map_err(|_| DecodeError::new("sum", "wrong length"))?;
                 Ok(<$w>::from_le_bytes(bytes))
             }
+            #[inline]
+            fn exact(value: $t) -> $exact { $exact::of_unsigned(value.into()) }
         }
     )*};
 }
-integers!(u8 => u64, u16 => u64, u32 => u64, u64 => u64, u128 => u128, i8 => i64, i16 => i64, i32 => i64, i64 => i64, i128 => i128);
+unsigned! {
+    u8 => u64, Wide64;
+    u16 => u64, Wide64;
+    u32 => u64, Wide64;
+    u64 => u64, Wide64;
+    u128 => u128, Wide128;
+}
+
+/// Numbers with a sign: the total has a word to spare, and is checked when it is read.
+macro_rules! signed {
+    ($($t:ty => $w:ty, $exact:ident;)*) => {$(
+        impl Number for $t {
+            type Total = $exact;
+            type Out = $w;
+            type Exact = $exact;
+            #[inline]
+            fn total(value: $t) -> $exact { $exact::of_signed(value.into()) }
+            #[inline]
+            fn add(into: &mut $exact, other: $exact) { into.add(other) }
+            fn finish(total: $exact) -> $w { total.signed().unwrap_or_else(|| overflow(stringify!($w))) }
+            #[inline]
+            fn encode_total(total: &$exact, out: &mut Vec<u8>) { total.encode(out) }
+            #[inline]
+            fn decode_total(bytes: &[u8]) -> Result<$exact, DecodeError> { $exact::decode(bytes) }
+            #[inline]
+            fn exact(value: $t) -> $exact { Self::total(value) }
+        }
+    )*};
+}
+signed! {
+    i8 => i64, Wide64;
+    i16 => i64, Wide64;
+    i32 => i64, Wide64;
+    i64 => i64, Wide64;
+    i128 => i128, Wide128;
+}
 
 #[cold]
 fn overflow(width: &str) -> ! {
-    panic!("a sum does not fit into {width}: emit wider numbers")
+    let message = format!("a sum does not fit into {width}: emit wider numbers");
+    // All values of the key have a part in it, not just the one that comes last.
+    Unwinding { failure: Failure::new(Code::UserError, message), of_record: false }.start()
 }
 
 macro_rules! floats {
@@ -77,6 +125,9 @@ macro_rules! floats {
         impl Number for $t {
             type Total = ExactSum;
             type Out = f64;
+            type Exact = ExactSum;
+            #[inline]
+            fn exact(value: $t) -> ExactSum { ExactSum::of(value as f64) }
             #[inline]
             fn total(value: $t) -> ExactSum { ExactSum::of(value as f64) }
             #[inline]

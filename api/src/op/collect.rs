@@ -11,10 +11,11 @@ use windrow_model::{Code, Failure, Output, OutputReport, Port};
 const BYTES_MAX: usize = 32 << 20;
 
 impl<R: Datum> Records<R> {
-    /// Brings every record to the driver under a name; `Outcome::collected` gives them. For small results: more than
+    /// Brings every record to the driver under a name, which no other result of the plan has; `Finished::collected` gives them. For small results: more than
     /// 32 MiB from one task fails with `COLLECT_TOO_LARGE`.
     #[track_caller]
     pub fn collect(&self, name: &str) {
+        self.flow.name_collect(name, Location::caller());
         for branch in self.branches.iter() {
             branch.need_order();
             let chain = branch.chain.clone();

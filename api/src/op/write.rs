@@ -7,7 +7,7 @@ use crate::edge_out::{Layout, edge_stages, reading, write_record};
 use crate::emitter::PushFn;
 use crate::error::Result;
 use crate::records::Records;
-use crate::sink::{PartWriter, Sink};
+use crate::sink::{Appender, PartWriter, Sink};
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ fn write_part<R: Datum, S: Sink<R>>(
     let path = cx.folder.join(windrow_format::names::sink_file(index));
     let mut writer = PartWriter::create(&path, sink.compression())?;
     let mut push = |r: R::Ref<'_>| {
-        let written = sink.write(r, writer.buffer()).map_err(crate::context::TaskError::from);
+        let written = sink.write(r, &mut Appender::new(writer.buffer())).map_err(crate::context::TaskError::from);
         if let Err(e) = written.and_then(|()| writer.record().map_err(Into::into)) {
             cx.fail(e)
         }

@@ -1,10 +1,14 @@
 //! Comma-separated lines with quotes where needed (RFC 4180), no header.
+//!
+//! `csv(..).no_header().quoted_newlines()` reads back what is written. Readers skip empty lines, so a lone empty field is quoted; they
+//! take an empty field for a `None`, so a `Some` that is written as one is refused.
 
 use super::field::Quoting;
-use super::{Compression, FieldWriter, Fields, Sink, compressible};
+use super::{Appender, Compression, FieldWriter, Fields, Sink, compressible};
 use crate::error::Result;
 
-/// Writes fields separated by commas, quoted where they need it.
+/// Writes fields separated by commas, quoted where they need it. A record without fields, and a `Some` of an empty field, are
+/// `FIELD_NOT_REPRESENTABLE`.
 pub fn csv_sink(path: impl Into<String>) -> CsvSink {
     CsvSink { path: path.into(), compression: Compression::None }
 }
@@ -26,9 +30,9 @@ impl<R: Fields> Sink<R> for CsvSink {
     fn compression(&self) -> Compression {
         self.compression
     }
-    fn write(&self, record: R::Ref<'_>, out: &mut Vec<u8>) -> Result<()> {
-        R::fields(record, &mut FieldWriter::new(out, b',', Quoting::Csv))?;
-        out.push(b'\n');
-        Ok(())
+    fn write(&self, record: R::Ref<'_>, out: &mut Appender<'_>) -> Result<()> {
+        let mut fields = FieldWriter::new(out, b',', Quoting::Csv);
+        R::fields(record, &mut fields)?;
+        fields.end_line()
     }
 }

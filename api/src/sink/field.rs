@@ -1,5 +1,6 @@
 //! Records as fields of a text line.
 
+use super::Appender;
 use crate::datum::{Datum, Scalar};
 use crate::error::{Error, Result};
 use std::cmp::Reverse;
@@ -25,23 +26,53 @@ pub(crate) enum Quoting {
     Csv,
 }
 
+/// Readers of text take these bytes at the start of a file for a mark, not for text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Appends fields to a line.
 pub struct FieldWriter<'o> {
-    out: &'o mut Vec<u8>,
+    out: Appender<'o>,
     separator: u8,
     quoting: Quoting,
-    first: bool,
+    fields: u32,
+    /// The last field is a string whose last byte a reader of lines would take for a part of the line's end.
+    ends_with_cr: bool,
 }
 
 impl<'o> FieldWriter<'o> {
-    pub(crate) fn new(out: &'o mut Vec<u8>, separator: u8, quoting: Quoting) -> Self {
-        FieldWriter { out, separator, quoting, first: true }
+    pub(crate) fn new(out: &'o mut Appender<'_>, separator: u8, quoting: Quoting) -> Self {
+        FieldWriter { out: out.again(), separator, quoting, fields: 0, ends_with_cr: false }
     }
+    #[inline]
     fn next(&mut self) {
-        if !self.first {
+        if self.fields > 0 {
             self.out.push(self.separator);
         }
-        self.first = false;
+        self.fields += 1;
+        self.ends_with_cr = false;
+    }
+    /// Ends the line, if a reader finds the same fields in it.
+    pub(crate) fn end_line(mut self) -> Result<()> {
+        match self.quoting {
+            Quoting::Refuse if self.ends_with_cr => {
+                return Err(refused("the last field ends with a carriage return", self.out.record()));
+            }
+            Quoting::Csv if self.fields == 0 => {
+                return Err(refused("a record without fields would be an empty line, which readers skip", b""));
+            }
+            // So would a lone empty field.
+            Quoting::Csv if self.out.record().is_empty() => self.out.extend_from_slice(b"\"\""),
+            _ => {}
+        }
+        self.out.push(b'\n');
+        Ok(())
+    }
+    /// A field of text.
+    #[inline]
+    pub fn text(&mut self, field: &str) -> Result<()> {
+        self.bytes(field.as_bytes())?;
+        self.ends_with_cr = field.ends_with('\r');
+        Ok(())
     }
     /// A field of arbitrary bytes.
     pub fn bytes(&mut self, field: &[u8]) -> Result<()> {
@@ -50,9 +81,7 @@ impl<'o> FieldWriter<'o> {
         match self.quoting {
             Quoting::Refuse => {
                 if memchr::memchr2(self.separator, b'\n', field).is_some() {
-                    let shown = field[..field.len().min(80)].escape_ascii();
-                    let message = format!("a field holds a separator or a newline: `{shown}`");
-                    return Err(Error::new(Code::FieldNotRepresentable, message));
+                    return Err(refused("a field holds a separator or a newline", field));
                 }
                 self.out.extend_from_slice(field);
             }
@@ -68,7 +97,8 @@ impl<'o> FieldWriter<'o> {
                 }
             }
             Quoting::Csv => {
-                if field.iter().any(|b| special(b) || matches!(b, b'"' | b'\r')) {
+                let is_special = |b| special(b) || matches!(b, b'"' | b'\r');
+                if field.iter().any(is_special) || field.starts_with(BYTE_ORDER_MARK) {
                     self.out.push(b'"');
                     for b in field {
                         if *b == b'"' {
@@ -81,6 +111,19 @@ impl<'o> FieldWriter<'o> {
                     self.out.extend_from_slice(field);
                 }
             }
+        }
+        Ok(())
+    }
+    /// The fields of a value that is there, as opposed to one that is absent, which is an empty field.
+    fn present(&mut self, write: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let at = self.out.record().len() + usize::from(self.fields > 0);
+        let before = self.fields;
+        write(self)?;
+        // A field with a separator in it is quoted, so that a separator says that the field is empty.
+        let first = self.out.record().get(at);
+        if matches!(self.quoting, Quoting::Csv) && (self.fields == before || first.is_none_or(|b| *b == self.separator))
+        {
+            return Err(refused("a `Some` whose field is empty would be read back as `None`", self.out.record()));
         }
         Ok(())
     }
@@ -105,6 +148,12 @@ impl<'o> FieldWriter<'o> {
         }
         self.out.extend_from_slice(&digits[at..]);
     }
+}
+
+#[cold]
+fn refused(what: &str, shown: &[u8]) -> Error {
+    let shown = shown[..shown.len().min(80)].escape_ascii();
+    Error::new(Code::FieldNotRepresentable, format!("{what}: `{shown}`"))
 }
 
 macro_rules! unsigned {
@@ -136,7 +185,7 @@ impl Fields for () {
 impl Fields for String {
     #[inline]
     fn fields(r: &str, out: &mut FieldWriter<'_>) -> Result<()> {
-        out.bytes(r.as_bytes())
+        out.text(r)
     }
 }
 impl Fields for Vec<u8> {
@@ -160,11 +209,11 @@ impl<T: Scalar + std::fmt::Display> Fields for Vec<T> {
         out.bytes(&text)
     }
 }
-/// An absent value is an empty field.
+/// An absent value is an empty field. (CSV has no form for a value that is there and whose field is empty.)
 impl<T: Fields> Fields for Option<T> {
     fn fields(r: Option<T::Ref<'_>>, out: &mut FieldWriter<'_>) -> Result<()> {
         match r {
-            Some(r) => T::fields(r, out),
+            Some(r) => out.present(|out| T::fields(r, out)),
             None => out.bytes(&[]),
         }
     }

@@ -1,11 +1,12 @@
 //! Records back to back.
 
-use super::{Compression, Sink};
+use super::{Appender, Compression, Sink};
 use crate::datum::Datum;
 use crate::error::{Error, Result};
 use windrow_model::Code;
 
-/// Writes byte strings of `length` bytes back to back; another length is `FIELD_NOT_REPRESENTABLE`.
+/// Writes byte strings of `length` bytes back to back; another length is `FIELD_NOT_REPRESENTABLE`. A plan with a length of 0, or
+/// of 4 GiB or more, is invalid.
 pub fn fixed_sink(path: impl Into<String>, length: usize) -> FixedSink {
     FixedSink { path: path.into(), length }
 }
@@ -36,13 +37,14 @@ macro_rules! fixed_of {
                 "fixed"
             }
             fn framing(&self) -> crate::sink::Framing {
-                crate::sink::Framing::Fixed(self.length as u32)
+                // What no framing can say is none, which the plan's check refuses.
+                crate::sink::Framing::Fixed(u32::try_from(self.length).unwrap_or(0))
             }
             fn compression(&self) -> Compression {
                 Compression::None
             }
             #[inline]
-            fn write(&self, $r: <$t as Datum>::Ref<'_>, $out: &mut Vec<u8>) -> Result<()> {
+            fn write(&self, $r: <$t as Datum>::Ref<'_>, $out: &mut Appender<'_>) -> Result<()> {
                 self.check($length)?;
                 $append;
                 Ok(())

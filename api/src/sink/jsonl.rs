@@ -1,12 +1,15 @@
 //! One JSON value a line.
 
-use super::{Compression, Sink, compressible};
+use super::{Appender, Compression, Sink, compressible};
 use crate::datum::Serde;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::json;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use windrow_model::Code;
 
-/// Writes each `Serde<T>` as one line of JSON.
+/// Writes each `Serde<T>` as one line of JSON. What JSON has no form for is `FIELD_NOT_REPRESENTABLE`: NaN and infinities, a
+/// `Some` of nothing, maps whose keys are no strings or numbers, and more than 127 levels.
 pub fn jsonl_sink(path: impl Into<String>) -> JsonlSink {
     JsonlSink { path: path.into(), compression: Compression::None }
 }
@@ -31,8 +34,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Sink<Serde<T>> for JsonlS
     fn compression(&self) -> Compression {
         self.compression
     }
-    fn write(&self, record: &T, out: &mut Vec<u8>) -> Result<()> {
-        serde_json::to_writer(&mut *out, record)?;
+    fn write(&self, record: &T, out: &mut Appender<'_>) -> Result<()> {
+        json::write(record, &mut *out).map_err(|e| Error::new(Code::FieldNotRepresentable, e.to_string()))?;
         out.push(b'\n');
         Ok(())
     }

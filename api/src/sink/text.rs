@@ -1,22 +1,53 @@
 //! Lines of text.
 
-use super::{Compression, Sink, compressible};
-use crate::error::Result;
+use super::{Appender, Compression, Sink, compressible};
+use crate::error::{Error, Result};
+use memchr::memchr;
+use windrow_model::Code;
 
-/// Writes each string or byte string and a newline, as it is.
+/// Writes each string or byte string and a newline. A record that would be read back as another one is
+/// `FIELD_NOT_REPRESENTABLE`, unless `.verbatim()`: one that holds a newline, and a string (which `lines` reads) that ends with a
+/// carriage return.
 pub fn text(path: impl Into<String>) -> TextSink {
-    TextSink { path: path.into(), compression: Compression::None }
+    TextSink { path: path.into(), verbatim: false, compression: Compression::None }
 }
 
 /// See [`text`].
 pub struct TextSink {
     path: String,
+    verbatim: bool,
     compression: Compression,
 }
 compressible!(TextSink);
 
+impl TextSink {
+    /// Writes records as they are: one with newlines in it becomes several lines.
+    pub fn verbatim(mut self) -> Self {
+        self.verbatim = true;
+        self
+    }
+
+    #[inline]
+    fn append(&self, record: &[u8], is_string: bool, out: &mut Appender<'_>) -> Result<()> {
+        let is_line = memchr(b'\n', record).is_none() && !(is_string && record.ends_with(b"\r"));
+        if !is_line && !self.verbatim {
+            return Err(no_line(record));
+        }
+        out.extend_from_slice(record);
+        out.push(b'\n');
+        Ok(())
+    }
+}
+
+#[cold]
+fn no_line(record: &[u8]) -> Error {
+    let shown = record[..record.len().min(80)].escape_ascii();
+    let message = format!("a record is no line, since it holds a newline or ends with a carriage return: `{shown}`");
+    Error::new(Code::FieldNotRepresentable, message)
+}
+
 macro_rules! text_of {
-    ($t:ty) => {
+    ($t:ty, $is_string:literal) => {
         impl Sink<$t> for TextSink {
             fn path(&self) -> &str {
                 &self.path
@@ -31,13 +62,11 @@ macro_rules! text_of {
                 self.compression
             }
             #[inline]
-            fn write(&self, record: <$t as crate::datum::Datum>::Ref<'_>, out: &mut Vec<u8>) -> Result<()> {
-                out.extend_from_slice(record.as_ref());
-                out.push(b'\n');
-                Ok(())
+            fn write(&self, record: <$t as crate::datum::Datum>::Ref<'_>, out: &mut Appender<'_>) -> Result<()> {
+                self.append(record.as_ref(), $is_string, out)
             }
         }
     };
 }
-text_of!(String);
-text_of!(Vec<u8>);
+text_of!(String, true);
+text_of!(Vec<u8>, false);

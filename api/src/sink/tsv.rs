@@ -1,11 +1,12 @@
 //! Tab-separated lines.
 
 use super::field::Quoting;
-use super::{Compression, FieldWriter, Fields, Sink, compressible};
+use super::{Appender, Compression, FieldWriter, Fields, Sink, compressible};
 use crate::error::Result;
 
 /// Writes `key<TAB>value<LF>`; tuples are flattened into more fields. A field that holds a tab or a newline is
-/// `FIELD_NOT_REPRESENTABLE`, unless `.escaped()`.
+/// `FIELD_NOT_REPRESENTABLE`, unless `.escaped()`; so is a string with a carriage return at the end of the line, which readers of
+/// lines take off. An absent value is an empty field.
 pub fn tsv(path: impl Into<String>) -> TsvSink {
     TsvSink { path: path.into(), escaped: false, compression: Compression::None }
 }
@@ -40,10 +41,10 @@ impl<R: Fields> Sink<R> for TsvSink {
         self.compression
     }
     #[inline]
-    fn write(&self, record: R::Ref<'_>, out: &mut Vec<u8>) -> Result<()> {
+    fn write(&self, record: R::Ref<'_>, out: &mut Appender<'_>) -> Result<()> {
         let quoting = if self.escaped { Quoting::Escape } else { Quoting::Refuse };
-        R::fields(record, &mut FieldWriter::new(out, b'\t', quoting))?;
-        out.push(b'\n');
-        Ok(())
+        let mut fields = FieldWriter::new(out, b'\t', quoting);
+        R::fields(record, &mut fields)?;
+        fields.end_line()
     }
 }

@@ -4,9 +4,10 @@ use super::lines::IntoInputs;
 use super::{Block, Framing, RecordSink, Source};
 use crate::error::Result;
 
-/// Byte strings of `length` bytes, back to back. A file that is no whole number of them is `INPUT_MALFORMED`.
+/// Byte strings of `length` bytes, back to back. A file that is no whole number of them is `INPUT_MALFORMED`; a plan with a
+/// length of 0 is invalid.
 pub fn fixed(inputs: impl IntoInputs, length: u32) -> FixedSource {
-    FixedSource { inputs: inputs.into_inputs(), length: length.max(1) }
+    FixedSource { inputs: inputs.into_inputs(), length }
 }
 
 /// See [`fixed`].
@@ -28,7 +29,7 @@ impl Source for FixedSource {
     }
     fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, Vec<u8>>) -> Result<()> {
         let length = self.length as usize;
-        for (i, record) in block.bytes.chunks_exact(length).enumerate() {
+        for (i, record) in block.bytes.chunks_exact(length.max(1)).enumerate() {
             if !out.push(i * length, record) {
                 break;
             }

@@ -1,6 +1,6 @@
 //! What every plan holds that is run: checked where it is built, and again where it is submitted.
 
-use super::{Input, Output, Partitioner, Partitions, Plan};
+use super::{Framing, Input, Output, Partitioner, Partitions, Plan, SourceSpec};
 use crate::ids::{Port, StageId};
 use std::path::{Component, Path, PathBuf};
 
@@ -29,6 +29,9 @@ impl Plan {
                 match input {
                     Input::Source(source) if source.inputs.is_empty() => {
                         return Err(wrong("it reads nothing: name at least one file, folder or glob".into()));
+                    }
+                    Input::Source(SourceSpec { framing: Framing::Fixed(0), .. }) => {
+                        return Err(wrong("it reads records of 0 bytes: give them a length of at least 1".into()));
                     }
                     Input::Source(_) => sources += 1,
                     Input::Edge { from } => {
@@ -63,6 +66,9 @@ impl Plan {
                         return Err(wrong("a sink is fed by a stage that reads edges".into()));
                     }
                     *fed.get_mut(*sink as usize).ok_or_else(|| wrong(format!("no sink {sink}")))? += 1;
+                    if self.sinks[*sink as usize].framing == Framing::Fixed(0) {
+                        return Err(wrong("it writes records of a length that is not from 1 to 4,294,967,295".into()));
+                    }
                 }
                 if let Output::Edge { partitioner: Partitioner::InputPart, .. } = output
                     && sources == 0
@@ -137,7 +143,7 @@ fn plain(path: &str) -> PathBuf {
 mod tests {
     use super::*;
     use crate::ids::Digest;
-    use crate::plan::{Framing, Order, SinkSpec, SourceSpec, Stage};
+    use crate::plan::{Order, SinkSpec, Stage};
 
     /// Reads `inputs`, and writes each of these paths.
     fn plan(inputs: &[&str], outputs: &[&str]) -> Plan {
@@ -184,6 +190,19 @@ mod tests {
         assert_eq!(plan(&["/in"], &["/out"]).check(), Ok(()));
         let wrong = plan(&[], &["/out"]).check().unwrap_err().to_string();
         assert!(wrong.contains("job.rs:1") && wrong.contains("reads nothing"), "{wrong}");
+    }
+
+    #[test]
+    fn records_of_no_bytes_are_refused_with_their_line() {
+        let mut reads = plan(&["/in"], &["/out"]);
+        let Input::Source(source) = &mut reads.stages[0].inputs[0] else { panic!("no source") };
+        source.framing = Framing::Fixed(0);
+        let mut writes = plan(&["/in"], &["/out"]);
+        writes.sinks[0].framing = Framing::Fixed(0);
+        for (plan, what) in [(reads, "it reads records of 0 bytes"), (writes, "it writes records of a length")] {
+            let wrong = plan.check().unwrap_err().to_string();
+            assert!(wrong.contains("job.rs:1") && wrong.contains(what), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,0 +1,85 @@
+//! The end of a part, to which a sink appends a record. What was appended before is out of its reach.
+
+use std::io::{self, Write};
+
+/// Takes the bytes of one record. It has the methods of a vector that append, and no others.
+///
+/// ```compile_fail
+/// fn shorten(out: &mut windrow::Appender<'_>) {
+///     out.truncate(0)
+/// }
+/// ```
+pub struct Appender<'b> {
+    buffer: &'b mut Vec<u8>,
+    /// Where the record begins.
+    start: usize,
+}
+
+impl<'b> Appender<'b> {
+    /// For one record behind the others.
+    #[inline]
+    pub(crate) fn new(buffer: &'b mut Vec<u8>) -> Self {
+        let start = buffer.len();
+        Appender { buffer, start }
+    }
+    /// The same record for a shorter time.
+    #[inline]
+    pub(crate) fn again(&mut self) -> Appender<'_> {
+        Appender { buffer: self.buffer, start: self.start }
+    }
+    /// Appends one byte.
+    #[inline]
+    pub fn push(&mut self, byte: u8) {
+        self.buffer.push(byte)
+    }
+    /// Appends bytes.
+    #[inline]
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes)
+    }
+    /// The bytes of this record so far.
+    #[inline]
+    pub fn record(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+}
+
+impl Extend<u8> for Appender<'_> {
+    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+        self.buffer.extend(bytes)
+    }
+}
+
+/// Never fails.
+impl Write for Appender<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appended_bytes_follow_what_is_there() {
+        let mut buffer = b"before\n".to_vec();
+        let mut out = Appender::new(&mut buffer);
+        out.extend_from_slice(b"ke");
+        out.push(b'y');
+        write!(out, "={}", 7).unwrap();
+        out.extend([b'\n']);
+        assert_eq!(out.record(), b"key=7\n");
+        assert_eq!(buffer, b"before\nkey=7\n");
+    }
+}

@@ -1,0 +1,5 @@
+//! Values stay what they are, from source to sink and back.
+
+mod numbers;
+mod plans;
+mod round_trips;
