@@ -29,7 +29,7 @@ use windrow_model::{
     StageId, Task, TaskInput, TaskReport, Time, WorkerId,
 };
 use windrow_scheduler::{Action, Collected, CollectedBlob, Config, Event, Scheduler, StageChunks, StagedPart};
-use windrow_store::Staging;
+use windrow_store::{Staging, Steps};
 
 /// How a local run is done.
 pub(crate) struct LocalOptions {
@@ -250,6 +250,7 @@ impl Run {
                     self.slots,
                     self.durability,
                     &BTreeMap::new(),
+                    &Steps::default(),
                 ) {
                     Ok(prepared) => {
                         prepared.stagings.iter().for_each(|(_, s)| crate::supervise::litter(&s.folder));

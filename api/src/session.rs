@@ -96,7 +96,8 @@ impl Session {
         if dataset_name(path).is_some() {
             return Ok(());
         }
-        Ok(windrow_store::check_output(Path::new(path), self.flags.overwrite, &[]).map_err(Failure::from)?)
+        Ok(windrow_store::check_output(Path::new(path), self.flags.overwrite, &[], &windrow_store::Steps::default())
+            .map_err(Failure::from)?)
     }
 
     pub(crate) fn has_reported(&self) -> bool {

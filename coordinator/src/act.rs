@@ -13,6 +13,7 @@ use windrow_model::{
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 use windrow_scheduler::{Action, Collected, Event, RestoredSplit, RestoredTask};
+use windrow_store::Steps;
 
 impl Driver {
     /// Does one action. Events that follow at once are put in `follow`.
@@ -67,7 +68,7 @@ impl Driver {
         self.work.spawn(async move {
             let split = tokio::task::spawn_blocking(move || {
                 notes.note(&spec);
-                split_job(&spec, slots, &claims, &datasets)
+                split_job(&spec, slots, &claims, &datasets, &Steps::default())
             })
             .await;
             let result = split.unwrap_or_else(|e| Err(bug("splitting", &e)));

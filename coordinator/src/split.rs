@@ -10,7 +10,7 @@ use windrow_format::durable::Durability;
 use windrow_model::dataset::dataset_name;
 use windrow_model::{Chunk, Code, Dataset, Failure, JobSpec};
 use windrow_scheduler::StageChunks;
-use windrow_store::Staging;
+use windrow_store::{Staging, Steps};
 
 /// Input files that workers are asked about: the first and last of a source say whether its file system is there.
 const PROBES_MAX: usize = 16;
@@ -41,6 +41,7 @@ pub(crate) fn split_job(
     slots: u32,
     claims: &Claims,
     datasets: &BTreeMap<String, Dataset>,
+    steps: &Steps,
 ) -> Result<SplitJob, Failure> {
     let inputs = spec.plan.stages.iter().filter_map(|s| s.source()).flat_map(|s| &s.inputs);
     // A relative path would mean something else here than where the job was submitted.
@@ -49,6 +50,11 @@ pub(crate) fn split_job(
         return Err(Failure::new(Code::BadRequest, format!("{relative} is not an absolute path")));
     }
     let folders = || spec.plan.sinks.iter().filter(|s| dataset_name(&s.path).is_none());
+    // Before the claim: a folder that cannot become an output keeps no other job from writing into it.
+    for sink in folders() {
+        steps.step(Path::new(&sink.path))?;
+        windrow_store::check_free(Path::new(&sink.path), sink.overwrite)?;
+    }
     for sink in folders() {
         claims.claim(&windrow_store::canonical_output(Path::new(&sink.path))?, spec.id)?;
     }
@@ -58,7 +64,8 @@ pub(crate) fn split_job(
         true => Durability::Sync,
         false => Durability::NoSync,
     };
-    let prepared = windrow_store::prepare(spec.id, &spec.plan, &spec.options, slots.max(1), durability, datasets)?;
+    let prepared =
+        windrow_store::prepare(spec.id, &spec.plan, &spec.options, slots.max(1), durability, datasets, steps)?;
     let nonces: Result<Vec<String>, _> = prepared.stagings.iter().map(|(_, s)| s.nonce()).collect();
     let nonces = nonces.inspect_err(|_| abandon(prepared.stagings.iter().map(|(_, s)| s)))?;
     let staging =

@@ -26,13 +26,28 @@ pub fn cut<F: ReadAt + ?Sized>(
     chunk_bytes: u64,
     extra_cuts: &[u64],
 ) -> io::Result<Vec<(u64, u64)>> {
+    let mut pieces = Vec::new();
+    cut_each(framing, file, chunk_bytes, extra_cuts, &mut |offset, length| {
+        pieces.push((offset, length));
+        Ok(())
+    })?;
+    Ok(pieces)
+}
+
+/// Like [`cut`], and gives each range to `give`, which may end the work with an error.
+pub fn cut_each<F: ReadAt + ?Sized>(
+    framing: Framing,
+    file: &F,
+    chunk_bytes: u64,
+    extra_cuts: &[u64],
+    give: &mut dyn FnMut(u64, u64) -> io::Result<()>,
+) -> io::Result<()> {
     let length = file.length();
     let chunk_bytes = chunk_bytes.max(1);
     let mut extra = extra_cuts.to_vec();
     extra.sort_unstable();
     let mut extra = extra.into_iter().peekable();
     let mut boundaries = Boundaries::new(framing, file);
-    let mut pieces = Vec::new();
     let mut start = 0;
     while start < length {
         // Every wish up to `start` has this same cut, because record starts are monotone in the wish: skip them.
@@ -41,8 +56,8 @@ pub fn cut<F: ReadAt + ?Sized>(
         let wish = extra.peek().map_or(nominal, |e| nominal.min(*e));
         let end = boundaries.next(wish)?;
         assert!(end > start && end <= length, "a boundary after {wish} in {length} bytes is {end}");
-        pieces.push((start, end - start));
+        give(start, end - start)?;
         start = end;
     }
-    Ok(pieces)
+    Ok(())
 }

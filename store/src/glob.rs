@@ -4,6 +4,8 @@
 //! a set, `**` as a whole name for any folders, none included. Names that begin with `.` or `_` match only a pattern
 //! that begins with the same character, as they are skipped in folders, too. A `[` without `]` is itself.
 
+use crate::error::Result;
+use crate::steps::Steps;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -21,8 +23,8 @@ pub fn is_hidden(name: &OsStr) -> bool {
 }
 
 /// All existing paths that match, in bytewise order, each once. `unreadable` hears of folders that had to be looked
-/// into and could not be. `**` does not go through symbolic links, so it ends.
-pub fn expand(pattern: &str, unreadable: &mut dyn FnMut(&Path, io::Error)) -> Vec<PathBuf> {
+/// into and could not be. Every entry is a step. `**` does not go through symbolic links, so it ends.
+pub fn expand(pattern: &str, steps: &Steps, unreadable: &mut dyn FnMut(&Path, io::Error)) -> Result<Vec<PathBuf>> {
     let root = if pattern.starts_with('/') { PathBuf::from("/") } else { PathBuf::new() };
     let mut found = vec![root];
     let mut names = pattern.split('/').filter(|n| !n.is_empty()).peekable();
@@ -30,8 +32,9 @@ pub fn expand(pattern: &str, unreadable: &mut dyn FnMut(&Path, io::Error)) -> Ve
         let last = names.peek().is_none();
         let mut next = Vec::new();
         for base in &found {
+            steps.step(base)?;
             match name {
-                "**" => descend(base, last, &mut next, unreadable),
+                "**" => descend(base, last, steps, &mut next, unreadable)?,
                 _ if !is_pattern(name) => {
                     let path = base.join(name);
                     // Dangling links stay in: they are an error that names them, not a pattern without match.
@@ -39,35 +42,48 @@ pub fn expand(pattern: &str, unreadable: &mut dyn FnMut(&Path, io::Error)) -> Ve
                         next.push(path);
                     }
                 }
-                _ => matching(base, name, &mut next, unreadable),
+                _ => matching(base, name, steps, &mut next, unreadable)?,
             }
         }
         next.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
         next.dedup();
         found = next;
     }
-    found
+    Ok(found)
 }
 
-fn matching(base: &Path, pattern: &str, next: &mut Vec<PathBuf>, unreadable: &mut dyn FnMut(&Path, io::Error)) {
+fn matching(
+    base: &Path,
+    pattern: &str,
+    steps: &Steps,
+    next: &mut Vec<PathBuf>,
+    unreadable: &mut dyn FnMut(&Path, io::Error),
+) -> Result<()> {
     // Not a folder (`data/*/x` where `data/a` is a file): simply no match.
     if folder_of(base).metadata().is_ok_and(|m| m.is_dir()) {
-        for name in names_in(base, unreadable) {
+        for name in names_in(base, steps, unreadable)? {
             if matches(pattern, &name) {
                 next.push(base.join(name));
             }
         }
     }
+    Ok(())
 }
 
 /// The folder itself and all below it; with `files`, everything below it instead.
-fn descend(base: &Path, files: bool, next: &mut Vec<PathBuf>, unreadable: &mut dyn FnMut(&Path, io::Error)) {
+fn descend(
+    base: &Path,
+    files: bool,
+    steps: &Steps,
+    next: &mut Vec<PathBuf>,
+    unreadable: &mut dyn FnMut(&Path, io::Error),
+) -> Result<()> {
     let mut folders = match folder_of(base).metadata() {
         Ok(m) if m.is_dir() => vec![base.to_path_buf()],
-        _ => return,
+        _ => return Ok(()),
     };
     while let Some(folder) = folders.pop() {
-        for name in names_in(&folder, unreadable) {
+        for name in names_in(&folder, steps, unreadable)? {
             if is_hidden(&name) {
                 continue;
             }
@@ -82,18 +98,33 @@ fn descend(base: &Path, files: bool, next: &mut Vec<PathBuf>, unreadable: &mut d
             next.push(folder);
         }
     }
+    Ok(())
 }
 
 fn folder_of(base: &Path) -> &Path {
     if base.as_os_str().is_empty() { Path::new(".") } else { base }
 }
 
-fn names_in(base: &Path, unreadable: &mut dyn FnMut(&Path, io::Error)) -> Vec<OsString> {
-    let names = fs::read_dir(folder_of(base)).and_then(|d| d.map(|e| Ok(e?.file_name())).collect());
-    names.unwrap_or_else(|e| {
-        unreadable(base, e);
-        Vec::new()
-    })
+fn names_in(base: &Path, steps: &Steps, unreadable: &mut dyn FnMut(&Path, io::Error)) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    let entries = match fs::read_dir(folder_of(base)) {
+        Ok(entries) => entries,
+        Err(e) => {
+            unreadable(base, e);
+            return Ok(names);
+        }
+    };
+    for entry in entries {
+        steps.step(base)?;
+        match entry {
+            Ok(entry) => names.push(entry.file_name()),
+            Err(e) => {
+                unreadable(base, e);
+                return Ok(Vec::new());
+            }
+        }
+    }
+    Ok(names)
 }
 
 /// True if one name matches one part of a pattern.

@@ -14,16 +14,20 @@ pub mod prepare;
 pub mod publish;
 pub mod remove_tree;
 pub mod split;
+pub mod steps;
 
+mod folders;
 mod replace;
+mod walk;
 
 pub use error::{Result, StoreError};
 pub use excerpt::record_place;
 pub use identity::same;
 pub use list::{InputFile, list_inputs};
-pub use output::{canonical_output, check_output};
+pub use output::{canonical_output, check_free, check_output};
 pub use prepare::{Prepared, prepare};
 pub use publish::{Staging, abandon, check_nonce, commit, place_part};
 pub use remove_tree::remove_tree;
 pub use split::{SplitOptions, input_bytes, split};
+pub use steps::Steps;
 pub use windrow_format::durable::Durability;

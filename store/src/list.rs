@@ -6,12 +6,10 @@
 
 use crate::error::{Result, StoreError};
 use crate::glob;
-use crate::identity;
-use rustix::fs::{Access, AtFlags, CWD, accessat};
-use std::fs::{self, Metadata};
+use crate::steps::Steps;
+use crate::walk::Walk;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use windrow_model::{Code, Digest, FileIdentity};
 
@@ -34,15 +32,16 @@ const TOLD_MAX: usize = 20;
 /// All files of all inputs, in input order. If any input is bad the error names the first twenty of them.
 ///
 /// A path that exists is taken literally even if it has wildcards in it. A file that is named twice is read twice.
-pub fn list_inputs(inputs: &[String]) -> Result<Vec<InputFile>> {
+/// Every entry that it looks at is a step.
+pub fn list_inputs(inputs: &[String], steps: &Steps) -> Result<Vec<InputFile>> {
     let mut bad = Bad::default();
     let mut files = Vec::new();
     for (argument, input) in inputs.iter().enumerate() {
         let first = files.len();
-        let roots = roots(input, &mut |path, code, what| bad.add(path, code, what));
-        let mut walk = Walk { argument, files: &mut files, bad: &mut bad, ancestors: Vec::new() };
+        let roots = roots(input, steps, &mut |path, code, what| bad.add(path, code, what))?;
+        let mut walk = Walk::new(argument, &mut files, &mut bad, steps);
         for root in &roots {
-            walk.visit(root.clone());
+            walk.run(root.clone())?;
         }
         files[first..].sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
         if roots.len() > 1 {
@@ -56,30 +55,31 @@ pub fn list_inputs(inputs: &[String]) -> Result<Vec<InputFile>> {
 }
 
 /// What an input stands for before folders are opened: the path itself, or what a glob matches.
-pub(crate) fn roots(input: &str, bad: &mut dyn FnMut(&Path, Code, String)) -> Vec<PathBuf> {
+pub(crate) fn roots(input: &str, steps: &Steps, bad: &mut dyn FnMut(&Path, Code, String)) -> Result<Vec<PathBuf>> {
     let path = Path::new(input);
     if input.starts_with("windrow://") {
         bad(path, Code::DatasetNotFound, "datasets live in a cluster; here are files only".into());
-        return Vec::new();
+        return Ok(Vec::new());
     }
+    steps.step(path)?;
     let missing = match path.symlink_metadata() {
-        Ok(_) => return vec![path.to_path_buf()],
+        Ok(_) => return Ok(vec![path.to_path_buf()]),
         Err(e) => e,
     };
     if !glob::is_pattern(input) {
         let (code, what) = describe(&missing);
         bad(path, code, what);
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let mut unreadable = false;
-    let found = glob::expand(input, &mut |folder, e| {
+    let found = glob::expand(input, steps, &mut |folder, e| {
         unreadable = true;
         bad(folder, Code::InputUnreadable, e.to_string());
-    });
+    })?;
     if found.is_empty() && !unreadable {
         bad(path, Code::InputNotFound, "matches nothing".into());
     }
-    found
+    Ok(found)
 }
 
 /// Whether a file's name says that it is compressed.
@@ -87,73 +87,7 @@ pub fn is_compressed(path: &Path) -> bool {
     path.extension().is_some_and(|e| ["gz", "zst", "bz2"].iter().any(|c| e == *c))
 }
 
-struct Walk<'a> {
-    argument: usize,
-    files: &'a mut Vec<InputFile>,
-    bad: &'a mut Bad,
-    /// Device and inode of the folders that we are in: a link to one of them would never end.
-    ancestors: Vec<(u64, u64)>,
-}
-
-impl Walk<'_> {
-    fn visit(&mut self, path: PathBuf) {
-        let meta = match fs::metadata(&path) {
-            Ok(meta) => meta,
-            Err(e) => {
-                let (code, what) = match path.symlink_metadata() {
-                    Ok(link) if link.is_symlink() => (Code::InputUnreadable, format!("a symbolic link: {e}")),
-                    _ => describe(&e),
-                };
-                return self.bad.add(&path, code, what);
-            }
-        };
-        if meta.is_dir() {
-            self.folder(path, (meta.dev(), meta.ino()));
-        } else if let Some(kind) = unfit(&meta) {
-            self.bad.add(&path, Code::InputUnreadable, format!("{kind}, not a regular file"));
-        } else if let Err(e) = accessat(CWD, &path, Access::READ_OK, AtFlags::EACCESS) {
-            self.bad.add(&path, Code::InputUnreadable, io::Error::from(e).to_string());
-        } else {
-            let compressed = is_compressed(&path);
-            let identity = identity::of_metadata(&meta);
-            self.files.push(InputFile { path, identity, argument_index: self.argument, compressed, content: None });
-        }
-    }
-
-    fn folder(&mut self, path: PathBuf, id: (u64, u64)) {
-        if self.ancestors.contains(&id) {
-            let what = "a symbolic link to a folder that it lies in".into();
-            return self.bad.add(&path, Code::InputUnreadable, what);
-        }
-        // Names are all read before any is followed: one open folder at a time, however deep the tree.
-        let names = fs::read_dir(&path).and_then(|d| d.map(|e| Ok(e?.file_name())).collect::<io::Result<Vec<_>>>());
-        match names {
-            Err(e) => self.bad.add(&path, Code::InputUnreadable, e.to_string()),
-            Ok(names) => {
-                self.ancestors.push(id);
-                for name in names.iter().filter(|n| !glob::is_hidden(n)) {
-                    self.visit(path.join(name));
-                }
-                self.ancestors.pop();
-            }
-        }
-    }
-}
-
-fn unfit(meta: &Metadata) -> Option<&'static str> {
-    let kind = meta.file_type();
-    if kind.is_file() {
-        None
-    } else if kind.is_fifo() {
-        Some("a FIFO")
-    } else if kind.is_socket() {
-        Some("a socket")
-    } else {
-        Some("a device")
-    }
-}
-
-fn describe(e: &io::Error) -> (Code, String) {
+pub(crate) fn describe(e: &io::Error) -> (Code, String) {
     match e.kind() {
         io::ErrorKind::NotFound => (Code::InputNotFound, "no such file or folder".into()),
         io::ErrorKind::NotADirectory => (Code::InputNotFound, e.to_string()),
@@ -163,14 +97,14 @@ fn describe(e: &io::Error) -> (Code, String) {
 
 /// Bad inputs: the first ones by name, the others counted.
 #[derive(Default)]
-struct Bad {
+pub(crate) struct Bad {
     code: Option<Code>,
     told: Vec<String>,
     count: usize,
 }
 
 impl Bad {
-    fn add(&mut self, path: &Path, code: Code, what: String) {
+    pub fn add(&mut self, path: &Path, code: Code, what: String) {
         self.code.get_or_insert(code);
         self.count += 1;
         if self.told.len() < TOLD_MAX {

@@ -5,6 +5,7 @@
 
 use crate::error::{Result, StoreError};
 use crate::list;
+use crate::steps::Steps;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -18,11 +19,12 @@ const LINKS_MAX: u32 = 40;
 
 /// Refuses an output that exists (with `overwrite`: one that is neither empty nor a Windrow output and nothing else), that lies in or
 /// is one of `inputs` (as the user named them), or that holds one of them.
-pub fn check_output(path: &Path, overwrite: bool, inputs: &[String]) -> Result<()> {
+pub fn check_output(path: &Path, overwrite: bool, inputs: &[String], steps: &Steps) -> Result<()> {
     let output = canonical_output(path)?;
     for input in inputs {
         // What is wrong with the inputs themselves is told when they are listed.
-        for root in list::roots(input, &mut |_, _, _| {}) {
+        for root in list::roots(input, steps, &mut |_, _, _| {})? {
+            steps.step(&root)?;
             if let Ok(root) = fs::canonicalize(&root) {
                 check_apart(path, &output, &root)?;
             }
@@ -46,7 +48,7 @@ fn check_apart(path: &Path, output: &Path, input: &Path) -> Result<()> {
 }
 
 /// The existing state of the output's path, without regard to inputs.
-pub(crate) fn check_free(path: &Path, overwrite: bool) -> Result<()> {
+pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
     // Without a trailing slash, which would follow a link.
     let bare: PathBuf = path.components().collect();
     match bare.symlink_metadata() {

@@ -6,6 +6,7 @@ use crate::list::{InputFile, list_inputs};
 use crate::output::check_output;
 use crate::publish::Staging;
 use crate::split::{SplitOptions, input_bytes, split};
+use crate::steps::Steps;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windrow_format::durable::Durability;
@@ -27,7 +28,8 @@ pub struct Prepared {
 
 /// Checks outputs against inputs, lists and cuts inputs, makes staging folders. On an error nothing is left behind.
 ///
-/// `slots`: tasks that can run at once, for the default chunk size. `datasets`: those that the plan may name.
+/// `slots`: tasks that can run at once, for the default chunk size. `datasets`: those that the plan may name. `steps`: bounds the
+/// work, and lets another thread end it.
 pub fn prepare(
     job: JobId,
     plan: &Plan,
@@ -35,6 +37,7 @@ pub fn prepare(
     slots: u32,
     durability: Durability,
     datasets: &BTreeMap<String, Dataset>,
+    steps: &Steps,
 ) -> Result<Prepared> {
     let every_input: Vec<String> =
         plan.stages.iter().filter_map(|s| s.source()).flat_map(|s| s.inputs.iter().cloned()).collect();
@@ -43,7 +46,7 @@ pub fn prepare(
             return Err(StoreError::new(Code::OutputInUse, format!("two outputs of the job are {}", other.path)));
         }
         if dataset_name(&sink.path).is_none() {
-            check_output(&output_path(sink)?, sink.overwrite, &every_input)?;
+            check_output(&output_path(sink)?, sink.overwrite, &every_input, steps)?;
         }
     }
 
@@ -52,7 +55,7 @@ pub fn prepare(
     for source in plan.stages.iter().filter_map(|s| s.source()) {
         check_framing(source, datasets)?;
         if !listed.contains_key(&source.inputs[..]) {
-            listed.insert(&source.inputs, list(&source.inputs, datasets)?);
+            listed.insert(&source.inputs, list(&source.inputs, datasets, steps)?);
         }
     }
     let input_bytes = listed.values().map(|files| input_bytes(files)).fold(0, u64::saturating_add);
@@ -72,13 +75,14 @@ pub fn prepare(
             source,
             &listed[&source.inputs[..]],
             SplitOptions { chunk_bytes: options.chunk_bytes, slots, parts },
+            steps,
         )?;
         stages.push((StageId(i as u32), chunks));
     }
 
     let mut stagings: Vec<(u32, Staging)> = Vec::new();
     for (index, sink) in (0u32..).zip(&plan.sinks).filter(|(_, s)| dataset_name(&s.path).is_none()) {
-        match Staging::create(&output_path(sink)?, job, durability) {
+        match steps.step(Path::new(&sink.path)).and_then(|()| Staging::create(&output_path(sink)?, job, durability)) {
             Ok(staging) => stagings.push((index, staging)),
             Err(e) => {
                 for (_, staging) in &stagings {
@@ -93,14 +97,14 @@ pub fn prepare(
 }
 
 /// Files, and chunks of datasets as files, in the order of the inputs.
-fn list(inputs: &[String], datasets: &BTreeMap<String, Dataset>) -> Result<Vec<InputFile>> {
+fn list(inputs: &[String], datasets: &BTreeMap<String, Dataset>, steps: &Steps) -> Result<Vec<InputFile>> {
     let known = |input: &String| dataset_name(input).and_then(|name| datasets.get(name));
     // One list, so that one error names everything that is wrong with it.
     let paths: Vec<(usize, &String)> = inputs.iter().enumerate().filter(|(_, i)| known(i).is_none()).collect();
     if let Some((_, name)) = paths.iter().find(|(_, i)| i.contains("://") && dataset_name(i).is_none()) {
         return Err(StoreError::new(Code::InputNotFound, format!("{name} is neither a path, a glob nor a dataset")));
     }
-    let mut files = list_inputs(&paths.iter().map(|(_, path)| (*path).clone()).collect::<Vec<_>>())?;
+    let mut files = list_inputs(&paths.iter().map(|(_, path)| (*path).clone()).collect::<Vec<_>>(), steps)?;
     for file in &mut files {
         file.argument_index = paths[file.argument_index].0;
     }

@@ -10,6 +10,7 @@
 //! by the job id in its manifest.
 
 use crate::error::{Result, StoreError};
+use crate::folders;
 use crate::output::{canonical_output, check_free};
 use crate::remove_tree::remove_tree;
 use crate::replace::{self, Flags};
@@ -46,7 +47,7 @@ impl Staging {
     /// Makes the folder, the folders that it lies in, and its nonce. What this job has made before is kept.
     pub fn create(output: &Path, job: JobId, durability: Durability) -> Result<Staging> {
         let staging = Staging::at(output, job)?;
-        create_folders(&staging.folder.join(names::PARTS), durability)
+        folders::create(&staging.folder.join(names::PARTS), durability)
             .and_then(|()| write_nonce(&staging.folder, durability))
             .map_err(|e| StoreError::output(&staging.folder, "cannot make the staging folder", &e))?;
         Ok(staging)
@@ -56,19 +57,6 @@ impl Staging {
     pub fn nonce(&self) -> Result<String> {
         fs::read_to_string(self.folder.join(names::NONCE))
             .map_err(|e| StoreError::output(&self.folder, "cannot read the nonce", &e))
-    }
-}
-
-/// Like `create_dir_all`, and every new name survives a power cut.
-fn create_folders(folder: &Path, durability: Durability) -> io::Result<()> {
-    match fs::create_dir(folder) {
-        Ok(()) => durable::sync_folder(durable::parent(folder), durability),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && folder.parent().is_some() => {
-            create_folders(durable::parent(folder), durability)?;
-            create_folders(folder, durability)
-        }
-        Err(e) => Err(e),
     }
 }
 

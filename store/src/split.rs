@@ -7,11 +7,13 @@
 use crate::error::{Result, StoreError};
 use crate::identity;
 use crate::list::InputFile;
+use crate::steps::Steps;
 use rustix::fs::{Mode, OFlags};
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
-use windrow_format::boundary::{FileAt, LengthOnly, needs_bytes};
-use windrow_format::cut::cut;
+use windrow_format::boundary::{FileAt, LengthOnly, ReadAt, needs_bytes};
+use windrow_format::cut::cut_each;
 use windrow_model::{Chunk, Code, FileRange, Framing, SourceSpec};
 
 /// How finely to split.
@@ -40,7 +42,7 @@ pub fn input_bytes(files: &[InputFile]) -> u64 {
 
 /// Chunks in input order: together every byte of every file, none twice, each range from record start to record
 /// start. Empty files have none. A file is opened only if a cut falls inside it.
-pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions) -> Result<Vec<Chunk>> {
+pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, steps: &Steps) -> Result<Vec<Chunk>> {
     let total = input_bytes(files);
     let adaptive = || {
         let chunks = (options.slots.max(1) as u64).saturating_mul(CHUNKS_PER_SLOT);
@@ -51,13 +53,14 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions) ->
     let mut packer = Packer { chunk_bytes, chunks: Vec::new(), open: Chunk::default(), open_bytes: 0 };
     let mut before = 0;
     for file in files {
+        steps.step(&file.path)?;
         let length = file.identity.length;
         if length == 0 {
             continue;
         }
         let framing = framing_of(source, file)?;
         let alone = length > chunk_bytes;
-        for (offset, bytes) in pieces(framing, file, chunk_bytes, &parts.inside(before, length))? {
+        each_piece(framing, file, chunk_bytes, &parts.inside(before, length), steps, &mut |offset, bytes| {
             let range = FileRange {
                 path: file.path.clone(),
                 offset,
@@ -67,7 +70,7 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions) ->
                 local: None,
             };
             packer.add(range, parts.at(before + offset), alone);
-        }
+        })?;
         before = before.saturating_add(length);
     }
     packer.close();
@@ -90,19 +93,64 @@ fn framing_of(source: &SourceSpec, file: &InputFile) -> Result<Framing> {
     }
 }
 
-fn pieces(framing: Framing, file: &InputFile, chunk_bytes: u64, part_cuts: &[u64]) -> Result<Vec<(u64, u64)>> {
+/// Gives each piece of a file. Between two of them, and between two reads, the work may end.
+fn each_piece(
+    framing: Framing,
+    file: &InputFile,
+    chunk_bytes: u64,
+    part_cuts: &[u64],
+    steps: &Steps,
+    give: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
     let length = file.identity.length;
-    let cuts = if length <= chunk_bytes && part_cuts.is_empty() {
-        return Ok(vec![(0, length)]);
-    } else if needs_bytes(framing) {
-        cut(framing, &FileAt::new(open(file)?, length), chunk_bytes, part_cuts)
-    } else {
-        cut(framing, &LengthOnly(length), chunk_bytes, part_cuts)
+    if length <= chunk_bytes && part_cuts.is_empty() {
+        give(0, length);
+        return Ok(());
+    }
+    // The code that cuts knows only errors of the system: what ended it is kept beside them.
+    let ended = RefCell::new(None);
+    let check = |allowed: Result<()>| {
+        allowed.map_err(|e| {
+            *ended.borrow_mut() = Some(e);
+            io::Error::other("the work was ended")
+        })
     };
-    cuts.map_err(|e| match e.kind() {
-        io::ErrorKind::UnexpectedEof => changed(file, &e.to_string()),
-        _ => unreadable(file, &e),
+    let mut each = |offset, bytes| {
+        check(steps.step(&file.path).and_then(|()| steps.listed(&file.path)))?;
+        give(offset, bytes);
+        Ok(())
+    };
+    let cut = match needs_bytes(framing) {
+        true => {
+            let at = SteppedFile { file: FileAt::new(open(file)?, length), step: &|| check(steps.step(&file.path)) };
+            cut_each(framing, &at, chunk_bytes, part_cuts, &mut each)
+        }
+        false => cut_each(framing, &LengthOnly(length), chunk_bytes, part_cuts, &mut each),
+    };
+    cut.map_err(|e| match (ended.take(), e.kind()) {
+        (Some(ended), _) => ended,
+        (None, io::ErrorKind::UnexpectedEof) => changed(file, &e.to_string()),
+        (None, _) => unreadable(file, &e),
     })
+}
+
+/// A file whose every read is a step.
+struct SteppedFile<'a> {
+    file: FileAt,
+    step: &'a dyn Fn() -> io::Result<()>,
+}
+
+impl ReadAt for SteppedFile<'_> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        (self.step)()?;
+        self.file.read_at(offset, buf)
+    }
+    fn length(&self) -> u64 {
+        self.file.length()
+    }
+    fn skip_zeros(&self, offset: u64) -> io::Result<u64> {
+        self.file.skip_zeros(offset)
+    }
 }
 
 /// Opens a listed file. It may have become anything since then: a FIFO must not block us.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use windrow_model::Code;
-use windrow_store::{StoreError, list_inputs};
+use windrow_store::{Steps, StoreError, list_inputs};
 
 struct Tree(tempfile::TempDir);
 
@@ -29,11 +29,11 @@ impl Tree {
         inputs.iter().map(|i| format!("{}/{i}", self.root().display())).collect()
     }
     fn list(&self, inputs: &[&str]) -> Vec<String> {
-        let files = list_inputs(&self.arguments(inputs)).unwrap();
+        let files = list_inputs(&self.arguments(inputs), &Steps::default()).unwrap();
         files.iter().map(|f| f.path.strip_prefix(self.root()).unwrap().to_string_lossy().into()).collect()
     }
     fn fail(&self, inputs: &[&str]) -> StoreError {
-        list_inputs(&self.arguments(inputs)).unwrap_err()
+        list_inputs(&self.arguments(inputs), &Steps::default()).unwrap_err()
     }
     fn fifo(&self, name: &str) {
         mknodat(CWD, self.root().join(name), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
@@ -44,7 +44,7 @@ impl Tree {
 fn order_is_by_argument_and_then_by_the_bytes_of_the_path() {
     let tree = Tree::new(&["d/a/x", "d/a-b", "d/a.c", "d/B", "d/ä", "e/z", "e/10", "e/9"]);
     assert_eq!(tree.list(&["e", "d"]), ["e/10", "e/9", "e/z", "d/B", "d/a-b", "d/a.c", "d/a/x", "d/ä"]);
-    let files = list_inputs(&tree.arguments(&["e/z", "d/B", "e/z"])).unwrap();
+    let files = list_inputs(&tree.arguments(&["e/z", "d/B", "e/z"]), &Steps::default()).unwrap();
     assert_eq!(files.iter().map(|f| f.argument_index).collect::<Vec<_>>(), [0, 1, 2], "named twice, read twice");
 }
 
@@ -100,7 +100,7 @@ fn whatever_is_no_readable_file_is_refused_without_blocking() {
         assert_eq!(e.code, Code::InputUnreadable, "{e}");
         assert!(e.message.contains(name), "{e}");
     }
-    assert_eq!(list_inputs(&["/dev/null".into()]).unwrap_err().code, Code::InputUnreadable);
+    assert_eq!(list_inputs(&["/dev/null".into()], &Steps::default()).unwrap_err().code, Code::InputUnreadable);
     tree.fifo("d/fifo");
     symlink("nowhere", tree.root().join("d/dangling")).unwrap();
     let e = tree.fail(&["d"]);
@@ -115,7 +115,7 @@ fn what_is_missing_is_told() {
         assert_eq!(e.code, Code::InputNotFound, "{e}");
         assert!(e.message.contains(name), "{e}");
     }
-    assert_eq!(list_inputs(&["windrow://x".into()]).unwrap_err().code, Code::DatasetNotFound);
+    assert_eq!(list_inputs(&["windrow://x".into()], &Steps::default()).unwrap_err().code, Code::DatasetNotFound);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn an_empty_folder_is_no_error_and_compression_is_in_the_name() {
     let tree = Tree::new(&["a.gz", "b.zst", "c.bz2", "d.txt", "gz"]);
     fs::create_dir(tree.root().join("empty")).unwrap();
     assert!(tree.list(&["empty"]).is_empty());
-    let files = list_inputs(&tree.arguments(&["?.*", "gz"])).unwrap();
+    let files = list_inputs(&tree.arguments(&["?.*", "gz"]), &Steps::default()).unwrap();
     assert_eq!(files.iter().map(|f| f.compressed).collect::<Vec<_>>(), [true, true, true, false, false]);
     assert_eq!(files[3].identity.length, 5);
     assert!(windrow_store::same(&files[3].path, &files[3].identity).unwrap());
@@ -158,7 +158,7 @@ fn names_that_are_no_utf8_are_read_and_sorted_by_their_bytes() {
     let tree = Tree::new(&["d/z", "d/a"]);
     fs::write(tree.root().join("d").join(OsStr::from_bytes(b"\xff")), "x").unwrap();
     for input in ["d", "d/*"] {
-        let files = list_inputs(&tree.arguments(&[input])).unwrap();
+        let files = list_inputs(&tree.arguments(&[input]), &Steps::default()).unwrap();
         let last: Vec<_> = files.iter().map(|f| f.path.file_name().unwrap().as_bytes().to_vec()).collect();
         assert_eq!(last, [b"a".to_vec(), b"z".to_vec(), b"\xff".to_vec()]);
     }

@@ -9,7 +9,9 @@ use windrow_model::{
     AttemptId, BadRecord, Code, Epoch, Incarnation, JobId, Manifest, RecordPlace, SkippedRecord, StageId, TaskId,
 };
 use windrow_store::Durability::{NoSync, Sync};
-use windrow_store::{Durability, Result, Staging, abandon, canonical_output, check_nonce, check_output, place_part};
+use windrow_store::{
+    Durability, Result, Staging, Steps, abandon, canonical_output, check_nonce, check_output, place_part,
+};
 
 fn job(n: u8) -> JobId {
     JobId::from_bytes([n; 16])
@@ -286,18 +288,18 @@ fn whatever_exists_is_refused_at_submit() {
     symlink("ours", place.path("link")).unwrap();
     symlink("self", place.path("self")).unwrap();
     for name in ["file", "empty", "full", "spark", "ours", "dangling", "link", "dangling/", "full/"] {
-        assert_eq!(code(check_output(&place.path(name), false, &[])), Code::OutputExists, "{name}");
+        assert_eq!(code(check_output(&place.path(name), false, &[], &Steps::default())), Code::OutputExists, "{name}");
     }
     let with_more = ["ours-notes", "ours-part-00001", "ours-.hidden", "ours-sub"];
     for name in ["file", "full", "spark", "dangling"].into_iter().chain(with_more) {
-        assert_eq!(code(check_output(&place.path(name), true, &[])), Code::OutputNotOurs, "{name}");
+        assert_eq!(code(check_output(&place.path(name), true, &[], &Steps::default())), Code::OutputNotOurs, "{name}");
     }
     for name in ["empty", "ours", "link", "new", "new/deeper"] {
-        check_output(&place.path(name), true, &[]).unwrap();
+        check_output(&place.path(name), true, &[], &Steps::default()).unwrap();
     }
-    check_output(&place.path("new"), false, &[]).unwrap();
+    check_output(&place.path("new"), false, &[], &Steps::default()).unwrap();
     for name in ["self", "self/out", "file/out"] {
-        assert!(check_output(&place.path(name), false, &[]).is_err(), "{name}");
+        assert!(check_output(&place.path(name), false, &[], &Steps::default()).is_err(), "{name}");
     }
 }
 
@@ -323,15 +325,15 @@ fn an_output_in_an_input_is_refused_however_it_is_spelled() {
         ("in", "in/a"),
     ];
     for (output, input) in refused {
-        let result = check_output(&place.path(output), true, &[text(input)]);
+        let result = check_output(&place.path(output), true, &[text(input)], &Steps::default());
         assert_eq!(code(result), Code::OutputInsideInput, "{output} in {input}");
     }
     for (output, input) in
         [("out", "in"), ("in/out", "in/a"), ("in2/out", "in"), ("in/../out", "in"), ("out", "missing")]
     {
-        check_output(&place.path(output), false, &[text(input)]).unwrap();
+        check_output(&place.path(output), false, &[text(input)], &Steps::default()).unwrap();
     }
-    check_output(&place.path("out"), false, &["windrow://in".into()]).unwrap();
+    check_output(&place.path("out"), false, &["windrow://in".into()], &Steps::default()).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use windrow_model::{Chunk, Code, Framing, SourceSpec};
-use windrow_store::{InputFile, SplitOptions, list_inputs, split};
+use windrow_store::{InputFile, SplitOptions, Steps, list_inputs, split};
 
 fn source(framing: Framing) -> SourceSpec {
     SourceSpec { inputs: Vec::new(), framing, header: false, sample: false }
@@ -22,7 +22,7 @@ fn files(contents: &[(&[u8], bool)]) -> (tempfile::TempDir, Vec<InputFile>) {
     for (i, (bytes, gz)) in contents.iter().enumerate() {
         fs::write(dir.path().join(format!("{i:04}{}", if *gz { ".gz" } else { "" })), bytes).unwrap();
     }
-    let files = list_inputs(&[dir.path().to_str().unwrap().to_string()]).unwrap();
+    let files = list_inputs(&[dir.path().to_str().unwrap().to_string()], &Steps::default()).unwrap();
     (dir, files)
 }
 
@@ -51,11 +51,11 @@ fn small_files_share_a_chunk_and_large_ones_stand_alone() {
         (b"eee\n", false),
     ]);
     assert_eq!(
-        lengths(&split(&source(LINES), &files, exact(4)).unwrap()),
+        lengths(&split(&source(LINES), &files, exact(4), &Steps::default()).unwrap()),
         [vec![2, 2], vec![6], vec![3], vec![2], vec![4]]
     );
-    assert_eq!(lengths(&split(&source(LINES), &files, exact(100)).unwrap()), [vec![2, 2, 9, 2, 4]]);
-    let one_byte = split(&source(LINES), &files, exact(1)).unwrap();
+    assert_eq!(lengths(&split(&source(LINES), &files, exact(100), &Steps::default()).unwrap()), [vec![2, 2, 9, 2, 4]]);
+    let one_byte = split(&source(LINES), &files, exact(1), &Steps::default()).unwrap();
     assert_eq!(one_byte.len(), 7, "one record each");
     assert!(one_byte.iter().all(|c| c.ranges.len() == 1));
 }
@@ -63,17 +63,17 @@ fn small_files_share_a_chunk_and_large_ones_stand_alone() {
 #[test]
 fn no_bytes_give_no_chunks() {
     let (_dir, none) = files(&[]);
-    assert!(split(&source(LINES), &none, exact(1)).unwrap().is_empty());
+    assert!(split(&source(LINES), &none, exact(1), &Steps::default()).unwrap().is_empty());
     let (_dir, empty) = files(&[(b"", false), (b"", true)]);
     let parts = SplitOptions { parts: Some(7), ..exact(1) };
-    assert!(split(&source(LINES), &empty, parts).unwrap().is_empty());
-    assert!(split(&source(Framing::Fixed(100)), &empty, parts).unwrap().is_empty());
+    assert!(split(&source(LINES), &empty, parts, &Steps::default()).unwrap().is_empty());
+    assert!(split(&source(Framing::Fixed(100)), &empty, parts, &Steps::default()).unwrap().is_empty());
 }
 
 #[test]
 fn compressed_files_are_never_cut() {
     let (_dir, files) = files(&[(b"x\ny\nz\n", true)]);
-    let chunks = split(&source(LINES), &files, SplitOptions { parts: Some(3), ..exact(1) }).unwrap();
+    let chunks = split(&source(LINES), &files, SplitOptions { parts: Some(3), ..exact(1) }, &Steps::default()).unwrap();
     assert_eq!(lengths(&chunks), [vec![6]]);
     assert_eq!(chunks[0].part, 0);
 }
@@ -81,7 +81,7 @@ fn compressed_files_are_never_cut() {
 #[test]
 fn a_file_of_broken_records_is_refused_with_its_length() {
     let (_dir, files) = files(&[(&[0; 100], false), (&[0; 150], false)]);
-    let e = split(&source(Framing::Fixed(100)), &files, exact(1)).unwrap_err();
+    let e = split(&source(Framing::Fixed(100)), &files, exact(1), &Steps::default()).unwrap_err();
     assert_eq!(e.code, Code::InputMalformed);
     assert!(e.message.contains("0001") && e.message.contains("150"), "{e}");
 }
@@ -90,9 +90,9 @@ fn a_file_of_broken_records_is_refused_with_its_length() {
 fn a_file_that_changed_since_it_was_listed_is_told() {
     let (dir, files) = files(&[(b"aaaa\nbbbb\n", false)]);
     fs::write(dir.path().join("0000"), "aaaa\n").unwrap();
-    assert_eq!(split(&source(LINES), &files, exact(2)).unwrap_err().code, Code::InputChanged);
+    assert_eq!(split(&source(LINES), &files, exact(2), &Steps::default()).unwrap_err().code, Code::InputChanged);
     fs::remove_file(dir.path().join("0000")).unwrap();
-    assert_eq!(split(&source(LINES), &files, exact(2)).unwrap_err().code, Code::InputChanged);
+    assert_eq!(split(&source(LINES), &files, exact(2), &Steps::default()).unwrap_err().code, Code::InputChanged);
 }
 
 #[test]
@@ -101,11 +101,12 @@ fn chunk_sizes_are_chosen_from_input_and_slots() {
     let path = dir.path().join("sparse");
     let listed = |length: u64| {
         File::create(&path).unwrap().set_len(length).ok()?;
-        Some(list_inputs(&[path.to_str().unwrap().to_string()]).unwrap())
+        Some(list_inputs(&[path.to_str().unwrap().to_string()], &Steps::default()).unwrap())
     };
     let options = |slots| SplitOptions { chunk_bytes: None, slots, parts: None };
-    let count =
-        |length, slots| listed(length).map(|f| split(&source(Framing::Fixed(1)), &f, options(slots)).unwrap().len());
+    let count = |length, slots| {
+        listed(length).map(|f| split(&source(Framing::Fixed(1)), &f, options(slots), &Steps::default()).unwrap().len())
+    };
     assert_eq!(count(1 << 20, 8), Some(1));
     assert_eq!(count(24 << 20, 2), Some(6));
     assert_eq!(count(24 << 20, 1000), Some(24));
@@ -123,9 +124,9 @@ fn a_huge_sparse_file_of_lines_is_split_at_once() {
     for tib in 1..10u64 {
         file.write_all_at(b"\n", tib << 40).unwrap();
     }
-    let files = list_inputs(&[path.to_str().unwrap().to_string()]).unwrap();
+    let files = list_inputs(&[path.to_str().unwrap().to_string()], &Steps::default()).unwrap();
     let options = SplitOptions { chunk_bytes: None, slots: 8, parts: Some(2000) };
-    let chunks = split(&source(LINES), &files, options).unwrap();
+    let chunks = split(&source(LINES), &files, options, &Steps::default()).unwrap();
     assert_eq!(chunks.len(), 10);
     assert_eq!(chunks.iter().map(Chunk::length).sum::<u64>(), 10 << 40);
 }
@@ -134,7 +135,7 @@ fn a_huge_sparse_file_of_lines_is_split_at_once() {
 fn a_chunk_of_many_tiny_files_stays_describable() {
     let contents = vec![(&b"x"[..], false); 5000];
     let (_dir, files) = files(&contents);
-    let chunks = split(&source(LINES), &files, exact(1 << 20)).unwrap();
+    let chunks = split(&source(LINES), &files, exact(1 << 20), &Steps::default()).unwrap();
     assert_eq!(chunks.iter().map(|c| c.ranges.len()).collect::<Vec<_>>(), [4096, 904]);
 }
 
@@ -166,7 +167,7 @@ proptest! {
         let mut expected: Option<Vec<Vec<u8>>> = None;
         for size in sizes.into_iter().map(Some).chain([None]) {
             let options = SplitOptions { chunk_bytes: size, slots: 3, parts: Some(parts) };
-            let chunks = split(&source, &files, options).unwrap();
+            let chunks = split(&source, &files, options, &Steps::default()).unwrap();
             let mut by_part = vec![Vec::new(); parts as usize];
             let mut at = 0u64;
             for chunk in &chunks {

@@ -79,7 +79,8 @@ mod tests {
         for (i, content) in contents.iter().enumerate() {
             std::fs::write(folder.path().join(format!("{i:03}")), content).unwrap();
         }
-        let files = list_inputs(&[folder.path().to_str().unwrap().to_string()]).unwrap();
+        let files =
+            list_inputs(&[folder.path().to_str().unwrap().to_string()], &windrow_store::Steps::default()).unwrap();
         let mut chunks = Vec::new();
         cut_files(&files, framing, chunk_bytes, &mut |chunk| {
             chunks.push(chunk);

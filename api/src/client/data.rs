@@ -11,7 +11,7 @@ use windrow_model::{Code, DatasetStatus, Digest, Failure, Framing, WorkerId};
 use windrow_net::connect::channel_lazy;
 use windrow_net::{Connection, clients};
 use windrow_proto::v1::{self, put_reply, put_request};
-use windrow_store::list_inputs;
+use windrow_store::{Steps, list_inputs};
 
 /// Bytes of one message.
 const PIECE_BYTES: usize = 1 << 20;
@@ -73,7 +73,7 @@ impl Cluster {
         options: PutOptions,
         mut progress: impl FnMut(u64),
     ) -> Result<Put, Failure> {
-        let files = blocking(move || Ok(list_inputs(&inputs)?)).await?;
+        let files = blocking(move || Ok(list_inputs(&inputs, &Steps::default())?)).await?;
         let (requests, stream) = mpsc::channel(PLACED_AHEAD);
         let say = async |message| requests.send(v1::PutRequest { message: Some(message) }).await;
         let begin = v1::BeginPut {

@@ -1,0 +1,217 @@
+//! From a named path to the files in and below it, in depth-first order and without recursion.
+//!
+//! Symbolic links are followed: a folder to which several paths lead is listed once for each of them. Links that lead back to a
+//! folder that they lie in, and folders to which very many paths lead, are errors: their listing would never end, or be
+//! exponential in the depth of the tree.
+
+use crate::error::{Result, StoreError};
+use crate::glob;
+use crate::identity;
+use crate::list::{Bad, InputFile, describe, is_compressed};
+use crate::steps::Steps;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
+use std::vec::IntoIter;
+use windrow_model::Code;
+
+/// Paths that may lead to one folder.
+const PATHS_PER_FOLDER_MAX: u32 = 64;
+
+/// Device and inode of a folder.
+type FolderId = (u64, u64);
+
+/// An open folder of the walk: the way back, and what is still to visit in it.
+struct Frame {
+    id: FolderId,
+    path: PathBuf,
+    names: IntoIter<OsString>,
+}
+
+/// One walk for each argument.
+pub(crate) struct Walk<'a> {
+    pub argument: usize,
+    pub files: &'a mut Vec<InputFile>,
+    pub bad: &'a mut Bad,
+    pub steps: &'a Steps,
+    frames: Vec<Frame>,
+    /// How often each folder was entered.
+    entered: HashMap<FolderId, u32>,
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(argument: usize, files: &'a mut Vec<InputFile>, bad: &'a mut Bad, steps: &'a Steps) -> Self {
+        Walk { argument, files, bad, steps, frames: Vec::new(), entered: HashMap::new() }
+    }
+
+    /// Adds every file in and below `root`. What is wrong with one path is noted in `bad`; an error ends the whole work.
+    pub fn run(&mut self, root: PathBuf) -> Result<()> {
+        self.visit(root)?;
+        while let Some(frame) = self.frames.last_mut() {
+            match frame.names.next() {
+                Some(name) => {
+                    let path = frame.path.join(name);
+                    self.visit(path)?;
+                }
+                None => drop(self.frames.pop()),
+            }
+        }
+        Ok(())
+    }
+
+    fn visit(&mut self, path: PathBuf) -> Result<()> {
+        self.steps.step(&path)?;
+        let meta = match fs::metadata(&path) {
+            Ok(meta) => meta,
+            Err(e) => {
+                let (code, what) = match path.symlink_metadata() {
+                    Ok(link) if link.is_symlink() => (Code::InputUnreadable, format!("a symbolic link: {e}")),
+                    _ => describe(&e),
+                };
+                self.bad.add(&path, code, what);
+                return Ok(());
+            }
+        };
+        if meta.is_dir() {
+            return self.enter(path, (meta.dev(), meta.ino()));
+        }
+        if let Some(kind) = unfit(&meta) {
+            self.bad.add(&path, Code::InputUnreadable, format!("{kind}, not a regular file"));
+        } else if let Err(e) = accessat(CWD, &path, Access::READ_OK, AtFlags::EACCESS) {
+            self.bad.add(&path, Code::InputUnreadable, io::Error::from(e).to_string());
+        } else {
+            self.steps.listed(&path)?;
+            let compressed = is_compressed(&path);
+            let identity = identity::of_metadata(&meta);
+            self.files.push(InputFile { path, identity, argument_index: self.argument, compressed, content: None });
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, path: PathBuf, id: FolderId) -> Result<()> {
+        if self.frames.iter().any(|frame| frame.id == id) {
+            let what = "a symbolic link to a folder that it lies in".into();
+            self.bad.add(&path, Code::InputUnreadable, what);
+            return Ok(());
+        }
+        let entered = self.entered.entry(id).or_default();
+        *entered += 1;
+        if *entered > PATHS_PER_FOLDER_MAX {
+            let what = format!(
+                "{}: more than {PATHS_PER_FOLDER_MAX} paths lead to this folder, through symbolic links",
+                path.display()
+            );
+            return Err(StoreError::new(Code::InputUnreadable, what));
+        }
+        // Names are all read before any is followed: one open folder at a time, however deep the tree.
+        let mut names = Vec::new();
+        let mut entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(e) => {
+                self.bad.add(&path, Code::InputUnreadable, e.to_string());
+                return Ok(());
+            }
+        };
+        loop {
+            match entries.next() {
+                None => break,
+                Some(Err(e)) => {
+                    self.bad.add(&path, Code::InputUnreadable, e.to_string());
+                    return Ok(());
+                }
+                Some(Ok(entry)) => {
+                    self.steps.step(&path)?;
+                    let name = entry.file_name();
+                    if !glob::is_hidden(&name) {
+                        names.push(name);
+                    }
+                }
+            }
+        }
+        self.frames.push(Frame { id, path, names: names.into_iter() });
+        Ok(())
+    }
+}
+
+fn unfit(meta: &Metadata) -> Option<&'static str> {
+    let kind = meta.file_type();
+    if kind.is_file() {
+        None
+    } else if kind.is_fifo() {
+        Some("a FIFO")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else {
+        Some("a device")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list::list_inputs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    fn text(path: &Path) -> String {
+        path.to_str().unwrap().to_string()
+    }
+
+    #[test]
+    fn folder_behind_two_links_is_listed_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("in/real")).unwrap();
+        fs::write(at("in/real/f"), "x").unwrap();
+        symlink("real", at("in/link")).unwrap();
+        let files = list_inputs(&[text(&at("in"))], &Steps::default()).unwrap();
+        let names: Vec<_> = files.iter().map(|f| f.path.strip_prefix(at("in")).unwrap().to_path_buf()).collect();
+        assert_eq!(names, [Path::new("link/f"), Path::new("real/f")]);
+    }
+
+    /// Each folder has two links to the next one: 2^30 paths lead to the last.
+    #[test]
+    fn diamond_of_links_is_refused_after_few_steps() {
+        let dir = tempfile::tempdir().unwrap();
+        for level in 0..30 {
+            let folder = dir.path().join(format!("d{level}"));
+            fs::create_dir(&folder).unwrap();
+            for side in ["a", "b"] {
+                symlink(format!("../d{}", level + 1), folder.join(side)).unwrap();
+            }
+        }
+        fs::create_dir(dir.path().join("d30")).unwrap();
+        let steps = Steps::default();
+        let e = list_inputs(&[text(&dir.path().join("d0"))], &steps).unwrap_err();
+        assert!(e.code == Code::InputUnreadable && e.message.contains("/d0/"), "{e}");
+        assert!(steps.taken() < 40 * 64 * 8, "{} steps", steps.taken());
+    }
+
+    #[test]
+    fn cancelled_walk_ends_at_its_next_step() {
+        let dir = tempfile::tempdir().unwrap();
+        (0..10).for_each(|n| fs::write(dir.path().join(n.to_string()), "x").unwrap());
+        let steps = Steps::default();
+        steps.cancel();
+        assert_eq!(list_inputs(&[text(dir.path())], &steps).unwrap_err().code, Code::Cancelled);
+        assert_eq!(steps.taken(), 1);
+        let pattern = format!("{}/*", text(dir.path()));
+        assert_eq!(list_inputs(&[pattern], &steps).unwrap_err().code, Code::Cancelled);
+    }
+
+    #[test]
+    fn tree_as_deep_as_paths_can_be_is_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut deep = dir.path().to_path_buf();
+        while deep.as_os_str().len() < 3_900 {
+            deep.push("d");
+        }
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("f"), "x").unwrap();
+        assert_eq!(list_inputs(&[text(dir.path())], &Steps::default()).unwrap().len(), 1);
+    }
+}
