@@ -291,6 +291,9 @@ pub struct WorkerRun {
     /// Disk that one attempt may use for what it spills and writes [default: no limit]
     #[arg(long, value_name = "SIZE", env = "WINDROW_SCRATCH_QUOTA")]
     pub scratch_quota: Option<ByteSize>,
+    /// When asked to end, stay at most this long for what runs here and for running jobs that may read its outputs [default: 60s]
+    #[arg(long, value_name = "TIME", env = "WINDROW_STOP_TIMEOUT")]
+    pub stop_timeout: Option<Span>,
     /// A worker that sends nothing for so long while this one fetches from it is given up [default: 20s]
     #[arg(long, value_name = "TIME", env = "WINDROW_FETCH_TIMEOUT")]
     pub fetch_timeout: Option<Span>,

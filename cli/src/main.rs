@@ -4,6 +4,7 @@ mod args;
 mod binary;
 mod cmd;
 mod exit;
+mod init;
 mod output;
 mod settings;
 mod signals;
@@ -19,6 +20,10 @@ use windrow_model::Failure;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let is_daemon = matches!(args.verb, Verb::Coordinator(_) | Verb::Worker(_) | Verb::Up(_));
+    if is_daemon && let Some(code) = init::run() {
+        return code;
+    }
     log_to_stderr(&args.verb);
     // Before settings are read, only the flag can say how a failure is shown.
     let asked = args.format.unwrap_or(Format::Table);

@@ -71,6 +71,7 @@ section! {
         memory_limit: Text<ByteSize>,
         max_processes: Count<{ u32::MAX }>,
         scratch_quota: Text<ByteSize>,
+        stop_timeout: Text<Span>,
         fetch_timeout: Text<Span>,
         fetch_from_neighbours: bool,
         listen: SocketAddr,

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use windrow_failpoint::crashpoint;
 use windrow_model::{
     AttemptId, Code, Digest, Epoch, Failure, JobFilter, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId,
+    WorkerState, WorkerStatus,
 };
 use windrow_net::Clock;
 use windrow_proto::v1;
@@ -264,13 +265,13 @@ impl Driver {
             Message::Get { job, answer } => drop(answer.send(self.status(job))),
             Message::List { filter, answer } => drop(answer.send(self.list(&filter))),
             Message::Collected { job, answer } => drop(answer.send(self.collected(job))),
-            Message::Workers { answer } => drop(answer.send(self.scheduler.workers())),
+            Message::Workers { answer } => drop(answer.send(self.workers())),
             Message::DrainWorker { worker, answer } => drop(answer.send(self.handle_drain(worker))),
             Message::ArtifactsInUse { answer } => drop(answer.send(self.artifacts_in_use())),
             Message::Data(message) => self.handle_data(message),
             Message::LogHolders { job, answer } => drop(answer.send(self.log_holders(job))),
-            Message::SessionBegan { node, inventory, to_worker, answer } => {
-                let began = self.handle_session_began(node, inventory, to_worker);
+            Message::SessionBegan { node, life, inventory, to_worker, answer } => {
+                let began = self.handle_session_began(node, life, inventory, to_worker);
                 let _ = answer.send(began);
             }
             Message::FromWorker { session, worker, report } => self.handle_report(session, worker, report),
@@ -404,11 +405,22 @@ impl Driver {
         Ok(workers.filter_map(|w| Some((*w, self.scheduler.worker_address(*w)?.to_string()))).collect())
     }
 
+    /// Workers as lists show them. Why one drains that is asked to end, only its session knows.
+    fn workers(&self) -> Vec<WorkerStatus> {
+        let mut workers = self.scheduler.workers();
+        for worker in workers.iter_mut().filter(|w| w.state == WorkerState::Draining) {
+            if let Some(waits_for) = self.sessions.waits_for(worker.id) {
+                worker.reason = Some(waits_for);
+            }
+        }
+        workers
+    }
+
     fn handle_drain(&mut self, worker: WorkerId) -> Result<(), Failure> {
         if self.scheduler.worker_address(worker).is_none() {
             return Err(Failure::new(Code::WorkerNotFound, format!("there is no {worker}")));
         }
-        self.sessions.set_draining(worker);
+        self.sessions.set_draining(worker, v1::Draining::default());
         self.step(Event::WorkerDrains { worker });
         self.sessions.send(worker, v1::to_worker::Message::Drain(v1::Drain {}));
         Ok(())
@@ -417,12 +429,20 @@ impl Driver {
     fn handle_session_began(
         &mut self,
         node: NodeInfo,
+        life: u64,
         inventory: Inventory,
         to_worker: ToWorker,
     ) -> Result<SessionId, Failure> {
         let worker = node.worker;
-        let Some(session) = self.sessions.begin(worker, node.incarnation, to_worker) else {
-            return Err(Failure::new(Code::StaleAttempt, format!("a later life of {worker} has registered")));
+        let Some(session) = self.sessions.begin(worker, node.incarnation, life, to_worker) else {
+            let other = self.scheduler.worker_address(worker).unwrap_or("an unknown address").to_string();
+            let message = format!(
+                "another process is registered as {worker}, at {other}: one of the two runs on a copy of the other's data folder"
+            );
+            tracing::warn!("a worker at {} is refused: {message}", node.address);
+            // Releases that do not tell their life know the other code, and try again.
+            let code = if life == 0 { Code::StaleAttempt } else { Code::DataDirInUse };
+            return Err(Failure::new(code, message));
         };
         // What an older session was asked will not be answered in this one.
         self.drop_checks_of(worker);
@@ -470,11 +490,13 @@ impl Driver {
             return;
         }
         match report {
+            Report::Draining(said) => {
+                self.sessions.set_draining(worker, said);
+                self.step(Event::WorkerDrains { worker });
+            }
             Report::Event(event) => {
-                match &*event {
-                    Event::WorkerDrains { .. } => self.sessions.set_draining(worker),
-                    Event::WorkerBeat { full: Some(full), .. } => self.datasets.note_room(worker, *full),
-                    _ => {}
+                if let Event::WorkerBeat { full: Some(full), .. } = &*event {
+                    self.datasets.note_room(worker, *full);
                 }
                 self.step(*event);
             }

@@ -80,6 +80,8 @@ pub(crate) enum Message {
     // From workers.
     SessionBegan {
         node: NodeInfo,
+        /// Of the worker's process; 0 if its release does not tell.
+        life: u64,
         inventory: Inventory,
         to_worker: ToWorker,
         answer: Answer<Result<SessionId, Failure>>,
@@ -129,6 +131,8 @@ pub(crate) struct Inventory {
 /// What a worker reports.
 pub(crate) enum Report {
     Event(Box<Event>),
+    /// It ends, and waits for this.
+    Draining(v1::Draining),
     StagingChecked {
         request: u64,
         failure: Option<Failure>,

@@ -10,12 +10,15 @@ use windrow_proto::v1;
 struct Session {
     id: SessionId,
     incarnation: Incarnation,
+    /// Of the worker's process; 0 if its release does not tell.
+    life: u64,
     to_worker: ToWorker,
     /// Jobs whose setup this worker has got in this session.
     set_up: BTreeSet<JobId>,
     /// Jobs of which it had something when the session began.
     named: BTreeSet<JobId>,
-    draining: bool,
+    /// It said that it will end, and what it waits for.
+    draining: Option<v1::Draining>,
 }
 
 #[derive(Default)]
@@ -27,16 +30,27 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// Begins a session; an older one of the same worker ends. `None` if a later life of this worker is here.
-    pub fn begin(&mut self, worker: WorkerId, incarnation: Incarnation, to_worker: ToWorker) -> Option<SessionId> {
-        if self.live.get(&worker).is_some_and(|s| s.incarnation > incarnation) {
+    /// Begins a session; an older one of the same worker ends. `None` if another process is registered as this worker, with a
+    /// later incarnation or the same one.
+    pub fn begin(
+        &mut self,
+        worker: WorkerId,
+        incarnation: Incarnation,
+        life: u64,
+        to_worker: ToWorker,
+    ) -> Option<SessionId> {
+        let is_taken = |s: &Session| match s.incarnation == incarnation {
+            true => s.life != life && s.life != 0 && life != 0,
+            false => s.incarnation > incarnation,
+        };
+        if self.live.get(&worker).is_some_and(is_taken) {
             return None;
         }
         self.last_id += 1;
         let id = SessionId(self.last_id);
         self.leaving.remove(&worker);
         let (set_up, named) = Default::default();
-        self.live.insert(worker, Session { id, incarnation, to_worker, set_up, named, draining: false });
+        self.live.insert(worker, Session { id, incarnation, life, to_worker, set_up, named, draining: None });
         Some(id)
     }
 
@@ -101,15 +115,27 @@ impl Sessions {
     }
 
     /// This worker said that it will end.
-    pub fn set_draining(&mut self, worker: WorkerId) {
+    pub fn set_draining(&mut self, worker: WorkerId, said: v1::Draining) {
         if let Some(session) = self.live.get_mut(&worker) {
-            session.draining = true;
+            session.draining = Some(said);
         }
+    }
+
+    /// What a worker that is asked to end waits for, if it waits for anything.
+    pub fn waits_for(&self, worker: WorkerId) -> Option<String> {
+        let v1::Draining { running, unpublished, served, stops_in_ms } = self.live.get(&worker)?.draining?;
+        (running.max(unpublished).max(served) > 0).then(|| {
+            format!(
+                "it stops when {running} tasks have run, {unpublished} have published their parts, and the jobs are over \
+                 that may read the outputs of {served}; {} s after it said so at the latest",
+                stops_in_ms / 1_000
+            )
+        })
     }
 
     /// Whether the worker said that it will end.
     pub fn is_draining(&self, worker: WorkerId) -> bool {
-        self.live.get(&worker).is_some_and(|s| s.draining)
+        self.live.get(&worker).is_some_and(|s| s.draining.is_some())
     }
 
     /// Every worker with a session.

@@ -271,11 +271,50 @@ async fn a_drained_worker_gets_nothing_new_and_leaves_at_once() {
     let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     client.0.drain_worker(v1::DrainWorkerRequest { id: Some(worker.id.into()) }).await.unwrap();
     client.until_workers(|w| w[0].state == WorkerState::Draining).await;
-    worker.say(Say::Draining(v1::Draining {}));
+    worker.say(Say::Draining(v1::Draining::default()));
     drop(worker);
     client.until_workers(|w| w[0].state == WorkerState::Lost).await;
     let unknown = v1::DrainWorkerRequest { id: Some(WorkerId::from_bytes([9; 16]).into()) };
     assert_eq!(failure(client.0.drain_worker(unknown).await.unwrap_err()).code, Code::WorkerNotFound);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_never_hold_one_worker_id() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let as_life = |incarnation, life| v1::Register { life, ..register(1, incarnation) };
+    let code = |joined: Result<FakeWorker, Failure>| joined.err().map(|failure| failure.code);
+    let first = FakeWorker::join(&coordinator, as_life(3, 7)).await.unwrap();
+    // Copies of its folder that were made while it ran, and before.
+    for (incarnation, life) in [(3, 8), (2, 9)] {
+        let refused = FakeWorker::join(&coordinator, as_life(incarnation, life)).await;
+        assert_eq!(code(refused), Some(Code::DataDirInUse));
+    }
+    let again = FakeWorker::join(&coordinator, as_life(3, 7)).await.unwrap();
+    drop(first);
+    // A restart: the process before it is told when it comes back, and does not take the id again.
+    let later = FakeWorker::join(&coordinator, as_life(4, 10)).await.unwrap();
+    drop(again);
+    assert_eq!(code(FakeWorker::join(&coordinator, as_life(3, 7)).await), Some(Code::DataDirInUse));
+    client.until_workers(|w| w.len() == 1 && w[0].state == WorkerState::Live).await;
+    drop(later);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn list_says_what_a_stopping_worker_waits_for() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    worker.say(Say::Draining(v1::Draining { running: 2, unpublished: 1, served: 5, stops_in_ms: 60_000 }));
+    let told = |w: &WorkerStatus| {
+        w.reason.as_ref().is_some_and(|reason| reason.contains("2 tasks") && reason.contains("60 s"))
+    };
+    client.until_workers(|w| w[0].state == WorkerState::Draining && told(&w[0])).await;
+    drop(worker);
     coordinator.stop().await;
 }
 

@@ -80,7 +80,7 @@ fn an_attempt_goes_from_assigned_to_published() {
     assert_eq!(a.step(Event::Published(id)), [Action::Report(Report::Published(id))]);
     assert_eq!(a.step(Event::Granted(id)), [Action::Report(Report::Published(id))], "the answer may have been lost");
     assert_eq!(a.step(Event::JobDropped(job(J))), [Action::DropJob { job: job(J), at_once: false }]);
-    assert!(a.is_empty());
+    assert!(a.jobs.is_empty());
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn a_worker_that_ends_drops_everything_without_a_word() {
     a.step(Event::Assigned(task(attempt(2, 0), vec![])));
     let drop = |n| Action::DropJob { job: job(n), at_once: true };
     assert_eq!(a.step(Event::Stopping), [drop(J), drop(2)]);
-    assert!(a.is_empty() && a.task(attempt(J, 0)).is_none());
+    assert!(a.jobs.is_empty() && a.task(attempt(J, 0)).is_none());
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub struct Config {
     pub processes_max: Option<u32>,
     /// Disk that one attempt may use for its runs and results.
     pub scratch_quota_bytes: Option<u64>,
+    /// A worker that is asked to end does so after this time, whatever still needs it.
+    pub stop_timeout: Duration,
     /// A peer that sends nothing for so long while segments or chunks are fetched is taken to be gone.
     pub fetch_timeout: Duration,
     /// Fetch also from workers on the same machine, instead of using their files in place, and let them do the same.
@@ -37,6 +39,8 @@ pub struct Config {
 impl Config {
     /// How long a peer may be silent, unless told otherwise.
     pub const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
+    /// How long a worker that is asked to end stays for what needs it, unless told otherwise.
+    pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
     /// How many processes an executor may have, unless told otherwise.
     pub const PROCESSES_MAX: u32 = 4096;
 }

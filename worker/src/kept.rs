@@ -40,6 +40,9 @@ pub fn keep(folder: &Path, attempt: AttemptId, report: TaskReport) -> io::Result
 /// Registration waits for this. So only folders with the names of a life, a job and an attempt are entered: what programs
 /// of jobs have left beside them is not looked into, however much it is.
 pub fn restore(scratch: &Scratch) -> Vec<(AttemptId, TaskReport)> {
+    if scratch.is_copy() {
+        return Vec::new();
+    }
     let is_life = |name: &OsStr| name.to_str().is_some_and(|name| name.parse::<u64>().is_ok());
     let is_job = |name: &OsStr| name.to_str().is_some_and(|name| name.parse::<JobId>().is_ok());
     let lives = scratch.set_aside_lives().into_iter().flat_map(|folder| folders(folder, is_life));

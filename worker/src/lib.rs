@@ -20,6 +20,7 @@ mod logs;
 pub mod measured;
 mod neighbours;
 mod node;
+mod origin;
 mod outputs;
 mod progress;
 mod publish;
@@ -56,7 +57,7 @@ use windrow_net::serve::{serve, url_of};
 ///
 /// `on_registered` is called after the first registration. When `shutdown` completes the worker takes no new tasks,
 /// finishes those that run, and serves its outputs for as long as they are needed and the coordinator is there, but all of
-/// this for no longer than 60 seconds. A worker that the coordinator drains does not end by that.
+/// this for no longer than `stop_timeout`. A worker that the coordinator drains does not end by that.
 /// Bytes that pass between workers have threads of their own, all else runs where this does: one thread is enough.
 ///
 /// # Errors
@@ -75,15 +76,16 @@ pub async fn run(
     let finder = scratch.clone();
     let kept = tokio::task::spawn_blocking(move || kept::restore(&finder)).await;
     let kept = kept.map_err(|e| Error::System(std::io::Error::other(e)))?;
-    let (groups, left_groups) =
-        match Groups::find(scratch.worker(), config.processes_max.unwrap_or(Config::PROCESSES_MAX)) {
-            Ok((groups, left)) => (Some(groups), left),
-            Err(reason) if config.processes_max.is_some() => return Err(Error::NoGroups(reason)),
-            Err(reason) => {
-                tracing::info!("the number of processes that jobs start is not limited: {reason}");
-                (None, Vec::new())
-            }
-        };
+    let processes_max = config.processes_max.unwrap_or(Config::PROCESSES_MAX);
+    let (groups, left_groups) = Groups::find(scratch.worker(), processes_max, &scratch.groups());
+    let groups = match groups {
+        Ok(groups) => Some(groups),
+        Err(reason) if config.processes_max.is_some() => return Err(Error::NoGroups(reason)),
+        Err(reason) => {
+            tracing::info!("the number of processes that jobs start is not limited: {reason}");
+            None
+        }
+    };
     let marks = executor::Marks::new(scratch.worker());
     let (sweeper, leftovers) = (scratch.clone(), marks.clone());
     // Nothing waits for it: it may take long where there are many processes, and touches nothing of this life.
@@ -134,6 +136,7 @@ pub async fn run(
         slots: node.slots,
         memory_bytes: config.memory_bytes,
         scratch_quota_bytes: config.scratch_quota_bytes,
+        stop_timeout: config.stop_timeout,
         // Between processes of one machine compressing costs more than it saves.
         compress: !address.ip().is_loopback(),
         scratch: scratch.clone(),
@@ -145,11 +148,12 @@ pub async fn run(
     };
 
     let config = Arc::new(config);
+    let life = u64::from_ne_bytes(windrow_format::durable::random().map_err(Error::System)?);
     let (events, session_events) = mpsc::unbounded_channel();
     let room = room::Room::default();
     let _room = AbortOnDrop(tokio::spawn(room.clone().watch(scratch.clone())));
     let session =
-        session::Session { config: config.clone(), scratch, node, clock: Clock::new(), progress, room, events };
+        session::Session { config: config.clone(), scratch, node, life, clock: Clock::new(), progress, room, events };
     let _session = AbortOnDrop(tokio::spawn(session.run()));
 
     let (stop, stopped) = oneshot::channel::<()>();

@@ -8,7 +8,7 @@ mod act;
 mod chunks;
 
 use crate::artifacts::Artifacts;
-use crate::attempts::{Attempts, Event, Report};
+use crate::attempts::{Attempts, Event, Needs, Report};
 use crate::deletions::Deletions;
 use crate::error::Error;
 use crate::executor::{self, Spawner};
@@ -37,8 +37,6 @@ use tokio_util::task::TaskTracker;
 use windrow_model::{AttemptId, Code, Digest, Failure, Home, Incarnation, JobId, Task, TaskReport, WorkerId};
 use windrow_proto::v1::{self, from_worker, to_worker};
 
-/// A worker that was asked to end does so after this time, whatever still needs it.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// Size of one message of an inventory, about.
 const INVENTORY_BYTES: usize = 256 << 10;
 /// Executors and deletions that are under way at the end are awaited for so long.
@@ -50,6 +48,8 @@ pub struct Parts {
     pub slots: u32,
     pub memory_bytes: u64,
     pub scratch_quota_bytes: Option<u64>,
+    /// A worker that was asked to end does so after this time, whatever still needs it.
+    pub stop_timeout: Duration,
     /// Compress what executors write for the shuffle.
     pub compress: bool,
     pub scratch: Arc<Scratch>,
@@ -118,6 +118,8 @@ pub struct Node {
     deletions: Deletions,
     /// It takes nothing new, and says so in each session: it was told to by the coordinator, or is asked to end.
     draining: bool,
+    /// It is asked to end, and waits for this.
+    waits_for: Option<Needs>,
     /// When artifacts that nobody uses were looked for.
     collected: Option<Instant>,
 }
@@ -145,6 +147,7 @@ impl Node {
             background: TaskTracker::new(),
             deletions: Deletions::default(),
             draining: false,
+            waits_for: None,
             collected: None,
         };
         for (attempt, report) in kept {
@@ -175,8 +178,10 @@ impl Node {
                         if let Some(on_registered) = on_registered.take() {
                             on_registered(self.parts.scratch.worker());
                         }
-                        if self.draining {
-                            self.send(from_worker::Message::Draining(v1::Draining {}));
+                        // If it is to end, it says so below, with what it waits for.
+                        self.waits_for = None;
+                        if self.draining && end_by.is_none() {
+                            self.send(from_worker::Message::Draining(v1::Draining::default()));
                         }
                     }
                     Some(session::Event::Message(message)) => self.hear(*message),
@@ -211,15 +216,16 @@ impl Node {
                     None => break Ok(()),
                 },
                 () = &mut shutdown, if end_by.is_none() => {
-                    end_by = Some(Instant::now() + DRAIN_MAX);
-                    self.drain();
+                    end_by = Some(Instant::now() + self.parts.stop_timeout);
+                    self.draining = true;
                 }
                 () = sleep_until(end_by.unwrap_or_else(Instant::now)), if end_by.is_some() => break Ok(()),
             }
             // Outputs are served for as long as their job lives and the coordinator is there to need them. What runs goes
-            // on without it. Whoever is only drained stays until it is stopped.
-            let over = self.attempts.is_empty() || self.session.is_none() && self.attempts.nothing_runs();
-            if end_by.is_some() && over {
+            // on without it. A worker that is only drained stays until it is stopped.
+            if let Some(end_by) = end_by
+                && self.nothing_needs_it(end_by)
+            {
                 break Ok(());
             }
         };
@@ -229,8 +235,34 @@ impl Node {
 
     fn drain(&mut self) {
         if !std::mem::replace(&mut self.draining, true) {
-            self.send(from_worker::Message::Draining(v1::Draining {}));
+            self.send(from_worker::Message::Draining(v1::Draining::default()));
         }
+    }
+
+    /// Whether a worker that is to end may do so now. What it waits for is logged and told to the coordinator, whenever that
+    /// changes.
+    fn nothing_needs_it(&mut self, end_by: Instant) -> bool {
+        let needs = self.attempts.needs();
+        let over = needs.is_nothing() || self.session.is_none() && self.attempts.nothing_runs();
+        if self.waits_for == Some(needs) {
+            return over;
+        }
+        self.waits_for = Some(needs);
+        let Needs { running, unpublished, served } = needs;
+        let seconds = end_by.saturating_duration_since(Instant::now()).as_secs();
+        if !over {
+            tracing::info!(
+                "ends when {running} tasks have run, {unpublished} have published their parts, and the jobs are over that \
+                 may read the outputs of {served}; in {seconds} s at the latest"
+            );
+        }
+        self.send(from_worker::Message::Draining(v1::Draining {
+            running: running as u64,
+            unpublished: unpublished as u64,
+            served: served as u64,
+            stops_in_ms: seconds * 1_000,
+        }));
+        over
     }
 
     async fn stop(mut self) {

@@ -3,6 +3,8 @@
 //! ```text
 //! lock           held for as long as the worker lives, and the folder with it; holds its process id
 //! worker         its id, made on the first start
+//! origin         what tells this folder from a copy of it (`origin.rs`)
+//! groups         where control groups of executors were made last
 //! incarnation    grows with every start
 //! artifacts/     job binaries and side values, by digest; kept
 //! chunks/        chunks of datasets, by digest; kept
@@ -12,6 +14,7 @@
 //! the rest is deleted in the background, by [`Scratch::sweep`], which never leaves its own root and follows no link.
 
 use crate::error::Error;
+use crate::origin;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -27,6 +30,8 @@ use windrow_store::remove_tree;
 
 const WORKER: &str = "worker";
 const INCARNATION: &str = "incarnation";
+/// The folder in which control groups were made last.
+const GROUPS: &str = "groups";
 const ARTIFACTS: &str = "artifacts";
 const CHUNKS: &str = "chunks";
 const JOBS: &str = "jobs";
@@ -45,6 +50,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(1);
 pub struct Scratch {
     root: PathBuf,
     worker: WorkerId,
+    is_copy: bool,
     incarnation: Mutex<Incarnation>,
     _lock: FolderLock,
 }
@@ -68,7 +74,9 @@ impl Scratch {
             fs::create_dir_all(&path).map_err(wrong(&path))?;
             remove_temporaries(&path).map_err(wrong(&path))?;
         }
-        let worker = match read_number::<WorkerId>(&root.join(WORKER))? {
+        let known = read_number::<WorkerId>(&root.join(WORKER))?;
+        let copied_from = known.filter(|_| origin::is_copy(&root).unwrap_or(false));
+        let worker = match known.filter(|_| copied_from.is_none()) {
             Some(id) => id,
             None => {
                 let id = WorkerId(uuid::Uuid::now_v7());
@@ -77,8 +85,17 @@ impl Scratch {
                 id
             }
         };
+        if let Some(original) = copied_from {
+            let folder = root.display();
+            tracing::warn!(
+                "{folder} is a copy of the data folder of worker {original}: it is worker {worker} from now on"
+            );
+        }
+        // After the id: if this process dies in between, the folder gets another one.
+        origin::record(&root).map_err(wrong(&root))?;
         let last = read_number::<u64>(&root.join(INCARNATION))?.unwrap_or(0);
-        let scratch = Scratch { root, worker, incarnation: Mutex::new(Incarnation(last)), _lock: lock };
+        let is_copy = copied_from.is_some();
+        let scratch = Scratch { root, worker, is_copy, incarnation: Mutex::new(Incarnation(last)), _lock: lock };
         scratch.set_aside().map_err(wrong(&scratch.root))?;
         Ok(scratch)
     }
@@ -91,6 +108,16 @@ impl Scratch {
     /// The worker that this folder is.
     pub fn worker(&self) -> WorkerId {
         self.worker
+    }
+
+    /// Whether this start gave a copied folder an id of its own: finished outputs in it belong to another worker.
+    pub fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
+    /// Where it is noted which control groups this worker makes.
+    pub fn groups(&self) -> PathBuf {
+        self.root.join(GROUPS)
     }
 
     /// Begins a new incarnation; no later one has the same number, whatever dies when.
@@ -310,6 +337,25 @@ mod tests {
         let second = Scratch::open(folder.path()).unwrap();
         assert_eq!(second.worker(), name);
         assert_eq!(second.next_incarnation().unwrap(), Incarnation(3));
+    }
+
+    #[test]
+    fn copied_data_folder_gets_an_id_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let [original, copy] = ["original", "copy"].map(|name| dir.path().join(name));
+        let first = Scratch::open(&original).unwrap();
+        first.next_incarnation().unwrap();
+        fs::create_dir_all(&copy).unwrap();
+        for file in [WORKER, INCARNATION, "origin"] {
+            fs::copy(original.join(file), copy.join(file)).unwrap();
+        }
+        let second = Scratch::open(&copy).unwrap();
+        assert!(second.worker() != first.worker() && second.is_copy());
+        let (ids, is_copy) = ([first.worker(), second.worker()], first.is_copy());
+        drop((first, second));
+        let again = [&original, &copy].map(|folder| Scratch::open(folder).unwrap());
+        assert_eq!([again[0].worker(), again[1].worker()], ids);
+        assert!(!is_copy && again.iter().all(|scratch| !scratch.is_copy()));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct Session {
     pub config: Arc<Config>,
     pub scratch: Arc<Scratch>,
     pub node: NodeInfo,
+    /// Random, of this process.
+    pub life: u64,
     pub clock: Clock,
     /// Told with each beat, and so is the room.
     pub progress: Progress,
@@ -109,7 +111,8 @@ impl Session {
             };
         }
         let (outgoing, queue) = mpsc::unbounded_channel();
-        let register = from_worker::Message::Register(self.node.clone().into());
+        let register = v1::Register { life: self.life, ..self.node.clone().into() };
+        let register = from_worker::Message::Register(register);
         let _ = outgoing.send(v1::FromWorker { message: Some(register) });
         if self.events.send(Event::Registers(outgoing.clone())).is_err() {
             return Ended::Unheard;
@@ -183,7 +186,9 @@ impl Session {
     /// Whether another try may end otherwise.
     fn ended(&self, failure: Failure) -> Ended {
         match failure.code {
-            Code::Unauthorised | Code::VersionMismatch => self.refused(failure),
+            // Another process has this worker's id: a copy of the data folder. Neither waiting nor a new id would be right here,
+            // since the finished outputs in it are known by the id.
+            Code::Unauthorised | Code::VersionMismatch | Code::DataDirInUse => self.refused(failure),
             _ => Ended::Lost(failure),
         }
     }

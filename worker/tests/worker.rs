@@ -251,8 +251,17 @@ impl Cluster {
 
     /// A worker that runs until the sender is used or dropped.
     fn worker(&self, n: u32) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), Error>>) {
+        self.worker_that_stays(n, Config::STOP_TIMEOUT)
+    }
+
+    /// One that stays for so long after it was asked to end, if something needs it.
+    fn worker_that_stays(
+        &self,
+        n: u32,
+        stop_timeout: Duration,
+    ) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), Error>>) {
         let (stop, stopped) = oneshot::channel::<()>();
-        let run = run_worker(self.url.clone(), self.data_dir(n), async {
+        let run = run_worker_for(self.url.clone(), self.data_dir(n), stop_timeout, async {
             let _ = stopped.await;
         });
         (stop, tokio::spawn(run))
@@ -264,6 +273,15 @@ impl Cluster {
 }
 
 async fn run_worker(url: String, data_dir: PathBuf, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    run_worker_for(url, data_dir, Config::STOP_TIMEOUT, shutdown).await
+}
+
+async fn run_worker_for(
+    url: String,
+    data_dir: PathBuf,
+    stop_timeout: Duration,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = Config {
         coordinator_url: url,
@@ -273,6 +291,7 @@ async fn run_worker(url: String, data_dir: PathBuf, shutdown: impl Future<Output
         memory_limit_bytes: None,
         processes_max: None,
         scratch_quota_bytes: None,
+        stop_timeout,
         fetch_timeout: Config::FETCH_TIMEOUT,
         fetch_from_neighbours: false,
         advertised: None,
@@ -530,6 +549,40 @@ async fn a_worker_that_is_asked_to_end_finishes_what_runs_also_while_its_coordin
     worker.await.unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_worker_ends_at_once_when_nothing_needs_it() {
+    let mut cluster = Cluster::start().await;
+    let (stop, worker) = cluster.worker(0);
+    let mut line = cluster.line().await;
+    // Its job goes on, but its result is in its report, and it is published.
+    let id = line.attempt(0, 0);
+    line.assign(idle(id), setup("copy", None), vec![]);
+    line.done(id).await;
+    drop(stop);
+    let ended = tokio::time::timeout(Config::STOP_TIMEOUT / 2, worker).await;
+    ended.expect("it does not wait for the end of the job").unwrap().unwrap();
+    assert!(matches!(line.hear().await, From::Draining(said) if said.running + said.unpublished + said.served == 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_worker_says_what_it_waits_for_and_for_how_long() {
+    let mut cluster = Cluster::start().await;
+    let (stop, worker) = cluster.worker_that_stays(0, Duration::from_secs(2));
+    let mut line = cluster.line().await;
+    let id = line.attempt(0, 0);
+    let input = cluster.folder.path().join("input");
+    std::fs::write(&input, "some bytes").unwrap();
+    line.assign(task(id, vec![chunk(&input)], vec![TaskOutput::Edge { partitions: 1 }]), setup("copy", None), vec![]);
+    line.done(id).await;
+    drop(stop);
+    match line.hear().await {
+        From::Draining(said) => assert_eq!((said.running, said.unpublished, said.served), (0, 0, 1)),
+        other => panic!("{other:?}"),
+    }
+    assert!(!worker.is_finished(), "another task may read the segment");
+    tokio::time::timeout(Duration::from_secs(40), worker).await.expect("not for ever").unwrap().unwrap();
+}
+
 /// A coordinator that died before a job was on record gets it again, under the same name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_job_that_begins_anew_nothing_is_kept() {
@@ -610,6 +663,11 @@ async fn a_refusal_for_good_ends_the_worker_with_its_reason() {
     let error = worker.await.unwrap().unwrap_err();
     assert_eq!(error.code(), Code::VersionMismatch);
     assert!(error.to_string().contains("protocol 9") && error.to_string().contains(&cluster.url), "{error}");
+
+    // Another process is registered as this worker.
+    *cluster.refuse.lock().unwrap() = Some(Failure::new(Code::DataDirInUse, "a copy of the folder"));
+    let (_stop, worker) = cluster.worker(1);
+    assert_eq!(worker.await.unwrap().unwrap_err().code(), Code::DataDirInUse);
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let token = Token::parse("0123456789abcdef0123456789abcdef").unwrap();

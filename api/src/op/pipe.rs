@@ -5,21 +5,31 @@ use crate::context::{TaskCx, TaskResult};
 use crate::emitter::{Push, PushFn};
 use crate::records::Records;
 use memchr::memchr;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::Errno;
-use std::os::fd::AsFd;
+use rustix::io::{Errno, ioctl_fionread};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use windrow_model::{Code, Failure};
 
 /// Bytes that wait for the program before it is looked at again.
 const PENDING_BYTES: usize = 64 << 10;
+/// A process that holds the output of a command that has ended is killed when it has written nothing for so long.
+const SILENT_MAX: Duration = Duration::from_secs(5);
 
 impl Records<Vec<u8>> {
     /// Runs `command` with `/bin/sh`, once in each task: every record is a line on its stdin, every line of its stdout a
     /// record. What it writes to stderr is kept with the task's output. A program that ends with another status than 0
     /// fails the task; one that stops reading early does not.
+    ///
+    /// The command has ended when its shell has. Processes that it leaves in the background and that hold its stdout are read
+    /// for as long as they write, and killed with its process group after five seconds without a byte. One that has written
+    /// since the shell ended and is killed fails the task, because its records would be missing: end such a command with
+    /// `wait`.
     ///
     /// ```
     /// use windrow::prelude::*;
@@ -81,19 +91,39 @@ struct Program {
     to_write: Vec<u8>,
     partial: Vec<u8>,
     at_end: bool,
+    /// Readable when the shell has ended.
+    shell: OwnedFd,
+    shell_ended: bool,
+    waited: bool,
 }
 
 impl Program {
     fn start(command: &str) -> std::io::Result<Program> {
         let mut shell = Command::new("/bin/sh");
-        let mut child = shell.args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        // A group of its own, by which all that it starts can be killed.
+        shell.args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        let mut child = shell.spawn()?;
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).inspect_err(|_| {
+            let _ = child.kill();
+            let _ = child.wait();
+        })?;
         let missing = || std::io::Error::other("a pipe is missing");
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         for fd in [stdin.as_fd(), stdout.as_fd()] {
             fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
         }
-        Ok(Program { child, stdin: Some(stdin), stdout, to_write: Vec::new(), partial: Vec::new(), at_end: false })
+        Ok(Program {
+            child,
+            stdin: Some(stdin),
+            stdout,
+            to_write: Vec::new(),
+            partial: Vec::new(),
+            at_end: false,
+            shell: pidfd,
+            shell_ended: false,
+            waited: false,
+        })
     }
 
     /// Writes until no more than `keep` bytes wait, and reads whatever comes meanwhile.
@@ -101,7 +131,7 @@ impl Program {
         let mut written = 0;
         while self.to_write.len() - written > keep {
             let Some(stdin) = &self.stdin else { break };
-            let mut fds = vec![PollFd::new(stdin, PollFlags::OUT)];
+            let mut fds = vec![PollFd::new(stdin, PollFlags::OUT), PollFd::new(&self.shell, PollFlags::IN)];
             if !self.at_end {
                 fds.push(PollFd::new(&self.stdout, PollFlags::IN));
             }
@@ -110,8 +140,12 @@ impl Program {
                 Err(e) => return Err(e.into()),
             }
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-            if ready.get(1) == Some(&true) {
+            if ready.get(2) == Some(&true) {
                 self.read(sink)?;
+            }
+            if ready[1] && !ready[0] {
+                // What it has left in the background may hold the pipe, and reads nothing.
+                self.stdin = None;
             }
             if let (true, Some(stdin)) = (ready[0], &self.stdin) {
                 match rustix::io::write(stdin, &self.to_write[written..]) {
@@ -133,8 +167,8 @@ impl Program {
         Ok(())
     }
 
-    /// One read; whole lines go on.
-    fn read(&mut self, sink: &mut dyn Push<Vec<u8>>) -> std::io::Result<()> {
+    /// One read; whole lines go on. Returns the number of bytes.
+    fn read(&mut self, sink: &mut dyn Push<Vec<u8>>) -> std::io::Result<usize> {
         let mut buffer = [0u8; 64 << 10];
         match rustix::io::read(&self.stdout, &mut buffer[..]) {
             Ok(0) => self.at_end = true,
@@ -151,34 +185,123 @@ impl Program {
                     bytes = &bytes[end + 1..];
                 }
                 self.partial.extend_from_slice(bytes);
+                return Ok(n);
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
-        Ok(())
+        Ok(0)
     }
 
     /// Closes stdin, reads the rest, and waits.
     fn finish(&mut self, sink: &mut dyn Push<Vec<u8>>) -> std::io::Result<std::process::ExitStatus> {
         self.stdin = None;
-        while !self.at_end {
-            match poll(&mut [PollFd::new(&self.stdout, PollFlags::IN)], None) {
-                Ok(_) => self.read(sink)?,
+        while !self.at_end && !self.shell_ended {
+            let mut fds = [PollFd::new(&self.stdout, PollFlags::IN), PollFd::new(&self.shell, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Ok(_) => {
+                    let [output, shell] = fds.map(|fd| !fd.revents().is_empty());
+                    self.shell_ended = shell;
+                    if output {
+                        self.read(sink)?;
+                    }
+                }
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
         }
+        self.read_what_is_left(sink)?;
         if !self.partial.is_empty() {
             sink.push(&self.partial);
         }
+        self.waited = true;
         self.child.wait()
+    }
+
+    /// The shell has ended, and so has all that writes to its output, unless it has left something in the background.
+    fn read_what_is_left(&mut self, sink: &mut dyn Push<Vec<u8>>) -> std::io::Result<()> {
+        // What is in the pipe now may be the shell's own.
+        let mut left_by_shell = ioctl_fionread(&self.stdout)?;
+        let mut written_since = false;
+        let mut deadline = Instant::now() + SILENT_MAX;
+        while !self.at_end {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = Timespec::try_from(left).unwrap_or_default();
+            let mut output = [PollFd::new(&self.stdout, PollFlags::IN)];
+            match poll(&mut output, Some(&wait)) {
+                Ok(0) => {
+                    self.kill_group();
+                    let killed = "it has ended, but a process that it has left in the background holds its stdout, wrote to \
+                                  it, and was silent for 5 s: end the command with `wait`";
+                    return if written_since { Err(std::io::Error::other(killed)) } else { Ok(()) };
+                }
+                Ok(_) => {
+                    let n = self.read(sink)? as u64;
+                    written_since |= n > left_by_shell;
+                    left_by_shell = left_by_shell.saturating_sub(n);
+                    deadline = Instant::now() + SILENT_MAX;
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of the group is that of the shell, which is not waited for yet: no other group has it.
+    fn kill_group(&self) {
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // After `finish` the child is gone already and both calls do nothing.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // After `finish` the number may be another's.
+        if !self.waited {
+            self.kill_group();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::run;
+
+    fn piped(command: &str) -> crate::Result<Vec<Vec<u8>>> {
+        run(["a", "b"], |lines| lines.map(|line: &str, out| out.push(line.as_bytes())).pipe(command))
+    }
+
+    #[test]
+    fn background_process_that_holds_stdout_ends_with_its_command() {
+        let told = format!("windrow-{}", uuid::Uuid::now_v7().simple());
+        let command = format!("sh -c 'sleep 1000; : {told}' & cat");
+        assert_eq!(piped(&command).unwrap(), [b"a".to_vec(), b"b".to_vec()]);
+        let left = std::process::Command::new("pgrep").args(["-f", &told]).output();
+        assert!(left.is_ok_and(|found| found.stdout.is_empty()), "the process group is killed");
+    }
+
+    #[test]
+    fn late_lines_of_a_background_process_are_read() {
+        let lines = piped("(sleep 0.3; echo late) & cat").unwrap();
+        assert_eq!(lines, [b"a".to_vec(), b"b".to_vec(), b"late".to_vec()]);
+    }
+
+    #[test]
+    fn background_writer_that_is_killed_fails_the_task() {
+        let error = piped("(sleep 0.3; echo late; sleep 1000) & cat").unwrap_err();
+        assert!(error.to_string().contains("left in the background"), "{error}");
+    }
+
+    #[test]
+    fn background_reader_of_stdin_does_not_block_a_command_that_ended() {
+        let many = vec!["0123456789abcdef0123456789abcdef"; 20_000];
+        // The process keeps the reading end and never reads.
+        let all = run(many, |lines| {
+            lines
+                .map(|line: &str, out| out.push(line.as_bytes()))
+                .pipe("exec 9<&0; sleep 20 <&9 >/dev/null 2>&1 & exit 0")
+        });
+        assert_eq!(all.unwrap(), Vec::<Vec<u8>>::new());
     }
 }

@@ -57,6 +57,10 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
         memory_limit_bytes: args.memory_limit.or(section.memory_limit.map(|m| m.0)).map(|m| m.0),
         processes_max: args.max_processes.or(section.max_processes.map(|n| n.0)),
         scratch_quota_bytes: args.scratch_quota.or(section.scratch_quota.map(|m| m.0)).map(|m| m.0),
+        stop_timeout: args
+            .stop_timeout
+            .or(section.stop_timeout.map(|t| t.0))
+            .map_or(Config::STOP_TIMEOUT, |t| Duration::from_millis(t.ms)),
         fetch_timeout: args
             .fetch_timeout
             .or(section.fetch_timeout.map(|t| t.0))

@@ -29,6 +29,7 @@ impl v1::session_server::Session for Session {
             return Err(refuse(Failure::new(Code::BadRequest, "a session begins with `Register`")));
         };
         hello(register.protocol.as_ref())?;
+        let life = register.life;
         let node: NodeInfo = field(Some(register), "register")?;
         let inventory = inventory(&mut from_worker).await?;
         let worker = node.worker;
@@ -41,7 +42,8 @@ impl v1::session_server::Session for Session {
         let (registers, registered) = oneshot::channel();
         // Not here: this call ends with its connection, at any moment, and a session that has begun must be told to end.
         tokio::spawn(async move {
-            let began = mailbox.try_ask(|answer| Message::SessionBegan { node, inventory, to_worker, answer }).await;
+            let began =
+                mailbox.try_ask(|answer| Message::SessionBegan { node, life, inventory, to_worker, answer }).await;
             let session = match began {
                 Ok(session) => session,
                 Err(failure) => return drop(registers.send(Err(failure))),
@@ -129,7 +131,7 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
             let progress = beat.progress.into_iter().map(one).collect::<Result<_, Status>>()?;
             Event::WorkerBeat { worker, progress, full: Some(beat.no_room) }
         }
-        Said::Draining(_) => Event::WorkerDrains { worker },
+        Said::Draining(said) => return Ok(Report::Draining(said)),
         Said::Done(done) => {
             let attempt = attempt(done.attempt)?;
             match field(done.report, "report") {

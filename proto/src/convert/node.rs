@@ -38,6 +38,7 @@ impl From<NodeInfo> for v1::Register {
             memory_bytes: d.memory_bytes,
             release: d.version,
             home: d.home.map(Into::into),
+            life: 0,
         }
     }
 }

@@ -7,11 +7,15 @@
 
 use super::descendants::kill_member;
 use super::hierarchy;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+use windrow_format::durable::{self, Durability};
 use windrow_model::WorkerId;
 
 /// Killed processes leave their group after a moment; so long is waited for that.
@@ -34,21 +38,31 @@ pub struct Groups {
 
 impl Groups {
     /// Groups of at most so many processes each, and those that an earlier life of the worker has left: dropping one ends
-    /// what is in it. No other life may run. Fails with the reason where groups cannot be made.
-    pub fn find(worker: WorkerId, processes_max: u32) -> Result<(Groups, Vec<Group>), String> {
-        Groups::below(hierarchy::base()?, worker, processes_max)
+    /// what is in it. No other life may run. The reason is returned where groups cannot be made.
+    ///
+    /// `note` is a file that says where they were made last: a worker that was started elsewhere then (another session, another
+    /// service) had its groups below another one.
+    pub fn find(worker: WorkerId, processes_max: u32, note: &Path) -> (Result<Groups, String>, Vec<Group>) {
+        let before = fs::read(note).map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
+        let base = hierarchy::base();
+        let bases: BTreeSet<PathBuf> = base.iter().cloned().chain(before).collect();
+        let left = bases.iter().flat_map(|base| own_in(base, &prefix(worker))).collect();
+        let groups = base.and_then(|base| Groups::below(base, worker, processes_max));
+        if let Ok(groups) = &groups
+            && let Err(e) = durable::write(note, groups.base.as_os_str().as_bytes(), Durability::NoSync)
+        {
+            tracing::warn!("cannot note in {} where control groups are made: {e}", note.display());
+        }
+        (groups, left)
     }
 
-    fn below(base: PathBuf, worker: WorkerId, processes_max: u32) -> Result<(Groups, Vec<Group>), String> {
+    fn below(base: PathBuf, worker: WorkerId, processes_max: u32) -> Result<Groups, String> {
         let wrong = |e: io::Error| format!("cannot make control groups in {}: {e}", base.display());
-        let prefix = format!("{ANYBODYS}{worker}.");
-        let mut left = Vec::new();
+        let prefix = prefix(worker);
         for entry in fs::read_dir(&base).map_err(wrong)? {
             let entry = entry.map_err(wrong)?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(&prefix) {
-                left.push(Group { folder: entry.path(), processes_max, removed: false });
-            } else if name.starts_with(ANYBODYS) && is_old(&entry) {
+            if name.starts_with(ANYBODYS) && !name.starts_with(&prefix) && is_old(&entry) {
                 // Of a worker that was killed and did not come back. A group with processes is not removed.
                 let _ = fs::remove_dir(entry.path());
             }
@@ -56,7 +70,7 @@ impl Groups {
         let groups = Groups { base: base.clone(), prefix, processes_max };
         // Whether it works is seen by doing it.
         drop(groups.make().map_err(wrong)?);
-        Ok((groups, left))
+        Ok(groups)
     }
 
     /// A group without processes.
@@ -67,6 +81,17 @@ impl Groups {
         fs::write(group.folder.join("pids.max"), self.processes_max.to_string())?;
         Ok(group)
     }
+}
+
+fn prefix(worker: WorkerId) -> String {
+    format!("{ANYBODYS}{worker}.")
+}
+
+/// The groups in a folder whose names begin like this: a worker's own.
+fn own_in(base: &Path, prefix: &str) -> Vec<Group> {
+    let entries = fs::read_dir(base).into_iter().flatten().flatten();
+    let own = entries.filter(|e| e.file_name().as_bytes().starts_with(prefix.as_bytes()));
+    own.map(|e| Group { folder: e.path(), processes_max: 0, removed: false }).collect()
 }
 
 fn is_old(entry: &fs::DirEntry) -> bool {
@@ -158,7 +183,9 @@ mod tests {
 
     /// Groups of so many processes; none where this process may not make them, which is said.
     fn groups(worker: WorkerId, processes_max: u32) -> Option<(Groups, Vec<Group>)> {
-        Groups::find(worker, processes_max).inspect_err(|reason| eprintln!("skipped: {reason}")).ok()
+        let folder = tempfile::tempdir().unwrap();
+        let (groups, left) = Groups::find(worker, processes_max, &folder.path().join("note"));
+        groups.map(|groups| (groups, left)).inspect_err(|reason| eprintln!("skipped: {reason}")).ok()
     }
 
     fn worker() -> WorkerId {
@@ -233,13 +260,13 @@ mod tests {
     fn groups_of_an_earlier_life_are_found_and_end_with_what_is_in_them() {
         let ours = worker();
         let Some((groups, _)) = groups(ours, 20) else { return };
-        let (group, others) = (groups.make().unwrap(), Groups::find(worker(), 20).unwrap().0.make().unwrap());
+        let (group, others) = (groups.make().unwrap(), self::groups(worker(), 20).unwrap().0.make().unwrap());
         let folder = group.folder.clone();
         let mut children = [&group, &others].map(|group| shell(group, "echo started; read nothing"));
         children.iter_mut().for_each(|child| assert_eq!(line(child), "started\n"));
         // As if this process had been killed.
         std::mem::forget(group);
-        let (_, left) = Groups::find(ours, 20).unwrap();
+        let (_, left) = self::groups(ours, 20).unwrap();
         assert_eq!(left.iter().map(|group| &group.folder).collect::<Vec<_>>(), [&folder]);
         drop(left);
         assert!(!folder.exists());
@@ -247,5 +274,26 @@ mod tests {
         assert!(children[1].try_wait().unwrap().is_none(), "it is another worker's");
         drop(others);
         children[1].wait().unwrap();
+    }
+
+    #[test]
+    fn groups_below_an_earlier_base_are_found_by_the_note() {
+        let ours = worker();
+        let Some((groups, _)) = self::groups(ours, 20) else { return };
+        // As if the worker had been started in another group then.
+        let before = groups.base.join(format!("windrow-test-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&before).unwrap();
+        let left = before.join(format!("{}earlier", groups.prefix));
+        let foreign = before.join("windrow-other.group");
+        [&left, &foreign].into_iter().for_each(|folder| fs::create_dir(folder).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let note = folder.path().join("note");
+        fs::write(&note, before.as_os_str().as_bytes()).unwrap();
+        let (_, found) = Groups::find(ours, 20, &note);
+        assert_eq!(found.iter().map(|group| &group.folder).collect::<Vec<_>>(), [&left]);
+        drop(found);
+        assert!(!left.exists() && foreign.exists());
+        assert_eq!(fs::read(&note).unwrap(), groups.base.as_os_str().as_bytes());
+        [foreign, before].into_iter().for_each(|folder| fs::remove_dir(folder).unwrap());
     }
 }

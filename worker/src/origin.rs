@@ -1,0 +1,81 @@
+//! Whether a data folder is the one in which its worker id was made, or a copy of that.
+//!
+//! A copy carries the id of a worker that may still run. Two workers with one id would take each other's place at the
+//! coordinator, and kill each other's executors on one machine. So the file `origin` holds what a copy cannot have: inode
+//! number and birth time of the folder. Renaming the folder, and a restart of its machine, change neither. An image of a whole
+//! file system has both: then the coordinator refuses the worker that comes late.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+use windrow_format::durable::{self, Durability};
+
+const ORIGIN: &str = "origin";
+
+/// Inode number, and birth in nanoseconds since 1970; 0 where the file system does not tell.
+type Folder = (u64, u128);
+
+/// Whether the folder is a copy. One without a record is of an earlier release, or new, and is none.
+pub fn is_copy(root: &Path) -> io::Result<bool> {
+    let recorded = match fs::read_to_string(root.join(ORIGIN)) {
+        Ok(text) => parse(&text),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    let now = look(root)?;
+    Ok(recorded.is_some_and(|then| differs(then, now)))
+}
+
+/// Records that the id in the folder was made for it.
+pub fn record(root: &Path) -> io::Result<()> {
+    let (inode, born_ns) = look(root)?;
+    durable::write(&root.join(ORIGIN), format!("{inode} {born_ns}\n").as_bytes(), Durability::Sync)
+}
+
+/// Some file systems number their files anew at each mount, and some tell no birth times: what differs must differ in all that
+/// is told.
+fn differs(then: Folder, now: Folder) -> bool {
+    let other_birth = then.1 != now.1 || then.1 == 0 || now.1 == 0;
+    then.0 != now.0 && other_birth
+}
+
+fn look(root: &Path) -> io::Result<Folder> {
+    let meta = fs::metadata(root)?;
+    let born = meta.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    Ok((meta.ino(), born.map_or(0, |at| at.as_nanos())))
+}
+
+fn parse(text: &str) -> Option<Folder> {
+    let (inode, born_ns) = text.trim().split_once(' ')?;
+    Some((inode.parse().ok()?, born_ns.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copied_folder_is_told_from_a_moved_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let [original, copy, moved] = ["original", "copy", "moved"].map(|name| dir.path().join(name));
+        [&original, &copy].into_iter().for_each(|folder| fs::create_dir(folder).unwrap());
+        assert!(!is_copy(&original).unwrap(), "a folder without a record");
+        record(&original).unwrap();
+        fs::copy(original.join(ORIGIN), copy.join(ORIGIN)).unwrap();
+        assert!(is_copy(&copy).unwrap() && !is_copy(&original).unwrap());
+        fs::rename(&original, &moved).unwrap();
+        assert!(!is_copy(&moved).unwrap());
+        record(&copy).unwrap();
+        assert!(!is_copy(&copy).unwrap());
+    }
+
+    #[test]
+    fn folder_differs_only_by_number_and_birth_together() {
+        assert!(differs((1, 10), (2, 20)));
+        assert!(differs((1, 0), (2, 0)), "no birth is told");
+        assert!(!differs((1, 10), (2, 10)), "numbered anew at a mount");
+        assert!(!differs((1, 10), (1, 20)) && !differs((1, 0), (1, 0)));
+    }
+}
