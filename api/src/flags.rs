@@ -11,6 +11,15 @@ pub enum OutputFormat {
     Json,
 }
 
+/// What is done with text inputs that are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InputCompression {
+    /// gzip, zstd and bzip2 are decompressed, by magic bytes or suffix; other formats are refused
+    Auto,
+    /// Inputs are read as they are stored
+    None,
+}
+
 /// Flags of every job binary.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Windrow")]
@@ -33,6 +42,9 @@ pub struct RunFlags {
     /// Exact size of input chunks, such as 64MiB [default: from input and slots]
     #[arg(long, value_name = "SIZE")]
     pub chunk_size: Option<ByteSize>,
+    /// What to do with compressed text inputs: decompress them, or read them as they are stored
+    #[arg(long, value_name = "KIND", value_enum, default_value_t = InputCompression::Auto)]
+    pub compression: InputCompression,
     /// Set aside up to so many records that make their tasks fail, and go on without them [default: 0]
     #[arg(long, value_name = "N")]
     pub skip_bad_records: Option<u64>,
@@ -64,6 +76,7 @@ impl RunFlags {
             chunk_bytes: self.chunk_size.map(|s| s.0),
             skip_bad_records: self.skip_bad_records.unwrap_or(0),
             backup_attempts: !self.no_backup_attempts,
+            decompress: self.compression == InputCompression::Auto,
             ..JobOptions::default()
         }
     }
@@ -103,7 +116,7 @@ impl RunFlags {
 }
 
 /// Half of the machine's memory; a gigabyte where that cannot be told.
-fn half_of_memory() -> u64 {
+pub(crate) fn half_of_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = text.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.map_or(1 << 30, |kib| kib * 1024 / 2)
@@ -125,8 +138,7 @@ mod tests {
         let here = "--threads 2 --memory 1GB --scratch s --durable --cluster auto --token-file t -o json";
         let named = ["--threads", "--memory", "--scratch", "--durable", "--cluster", "--token-file", "-o json"];
         assert_eq!(unheard(&here.split(' ').collect::<Vec<_>>()), named);
-        let everywhere =
-            "--partitions 3 --chunk-size 1MB --skip-bad-records 2 --no-backup-attempts --overwrite -o table";
+        let everywhere = "--partitions 3 --chunk-size 1MB --skip-bad-records 2 --no-backup-attempts --overwrite --compression none -o table";
         assert!(unheard(&everywhere.split(' ').collect::<Vec<_>>()).is_empty());
     }
 }

@@ -75,7 +75,13 @@ impl Flow {
     /// Reads records from files: `flow.read(lines(&self.input))`.
     #[track_caller]
     pub fn read<S: Source>(&self, source: S) -> Records<S::Item> {
-        let spec = self.source_spec(source.inputs(), source.framing(), source.has_header());
+        let spec = SourceSpec {
+            inputs: self.inputs(source.inputs()),
+            framing: source.framing(),
+            header: source.has_header(),
+            sample: false,
+            as_is: !source.is_text(),
+        };
         let label = source.name();
         self.fingerprint(&["read", &label, std::any::type_name::<S>(), &place(Location::caller())]);
         let branch = Branch {
@@ -90,10 +96,9 @@ impl Flow {
         Records::new(self, vec![branch], None)
     }
 
-    fn source_spec(&self, inputs: Vec<String>, framing: windrow_model::Framing, header: bool) -> SourceSpec {
+    fn inputs(&self, inputs: Vec<String>) -> Vec<String> {
         self.fingerprint(&inputs.iter().map(String::as_str).collect::<Vec<_>>());
-        let inputs = inputs.into_iter().map(|i| self.absolute(&i)).collect();
-        SourceSpec { inputs, framing, header, sample: false }
+        inputs.into_iter().map(|i| self.absolute(&i)).collect()
     }
 
     /// A counter of the job: `let bad = flow.counter("bad lines")`, then `bad.add(1)` in record functions. Every call with a name

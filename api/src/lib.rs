@@ -80,7 +80,7 @@ pub use datum::{Datum, DecodeError, IntoDatum, Key, Reader, Scalar, Serde};
 pub use emitter::Emitter;
 pub use error::{Error, Outcome, Result};
 pub use finished::Finished;
-pub use flags::{OutputFormat, RunFlags};
+pub use flags::{InputCompression, OutputFormat, RunFlags};
 pub use flow::Flow;
 pub use job::Job;
 pub use parts::parts;

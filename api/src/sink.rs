@@ -51,12 +51,7 @@ pub trait Sink<R: Datum>: Send + Sync + 'static {
     }
     /// Ends part names; follows from the compression.
     fn suffix(&self) -> &str {
-        match self.compression() {
-            Compression::None => "",
-            Compression::Gzip => ".gz",
-            Compression::Zstd => ".zst",
-            Compression::Bzip2 => ".bz2",
-        }
+        windrow_format::compression::suffix(self.compression())
     }
     /// Where a record begins in a part, so that a dataset of such parts can be read. By default a part is one unit.
     fn framing(&self) -> Framing {

@@ -2,18 +2,23 @@
 
 mod blocks;
 mod csv;
+mod decoder;
 mod fixed;
 mod jsonl;
 mod line_regex;
 mod lines;
+mod open;
+mod room;
 mod whole;
 mod windows;
 
 pub use self::csv::{CsvSource, csv};
-pub(crate) use blocks::{RECORD_MAX, last_record_end, open_content};
+pub(crate) use blocks::{RECORD_MAX, last_record_end};
+pub(crate) use decoder::failure_of;
 pub use fixed::{FixedSource, fixed};
 pub use jsonl::{JsonlSource, jsonl};
 pub use lines::{BytesLines, Lines, PlacedLines, bytes_lines, lines};
+pub(crate) use open::{open_as_stored, open_text};
 pub use whole::{WholeFiles, whole_files};
 pub use windrow_model::Framing;
 
@@ -22,9 +27,13 @@ use crate::context::{TaskCx, TaskResult};
 use crate::datum::Datum;
 use crate::emitter::Push;
 use crate::error::{Error, Result};
+use blocks::Format;
 use std::path::Path;
 use std::sync::Arc;
 use windrow_model::counters::names;
+
+/// UTF-8 that says so: at the start of a text it is no part of it.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A format of input. It declares how its files are cut (`framing`), and turns a block of whole records into records.
 ///
@@ -58,6 +67,12 @@ pub trait Source: Send + Sync + 'static {
     fn has_header(&self) -> bool {
         false
     }
+    /// Whether files hold text: what is compressed is then decompressed, and never cut; formats that cannot be read are refused; a
+    /// UTF-8 byte order mark at the start of a file belongs to no record. Otherwise blocks are what is stored. By default text is
+    /// what has a delimiter.
+    fn is_text(&self) -> bool {
+        matches!(self.framing(), Framing::Delimiter(_))
+    }
     /// A word for plans and pages.
     fn name(&self) -> String {
         let name = std::any::type_name::<Self>();
@@ -72,6 +87,8 @@ pub struct Block<'b> {
     pub bytes: &'b [u8],
     /// Offset of the first byte in the file (decompressed).
     pub offset: u64,
+    /// Whether its first record is the first one of the file.
+    pub is_start: bool,
     pub path: &'b Path,
     /// The file's first record with its end, if the source says that it has a header.
     pub head: &'b [u8],
@@ -103,6 +120,11 @@ impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
     pub fn at(&mut self, at: usize) {
         self.cx.at_record(self.offset + at as u64);
     }
+    /// Says that an error is about the start of the file.
+    #[cold]
+    pub(crate) fn at_start_of_file(&mut self) {
+        self.cx.at_record(0);
+    }
     /// Fails the task with an error about the record that begins at `at`.
     #[cold]
     pub fn fail(&mut self, at: usize, error: Error) {
@@ -124,9 +146,13 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
             cx.at_file(range);
             // From here on a signal is about this file, also between its records: it may become shorter at any moment.
             cx.at_record(range.offset);
-            let (framing, header) = (self.source.framing(), self.source.has_header());
+            let format = Format {
+                framing: self.source.framing(),
+                has_header: self.source.has_header(),
+                is_text: self.source.is_text(),
+            };
             let skip: Vec<u64> = chunk.skip.iter().filter(|s| s.range == number).map(|s| s.offset).collect();
-            let read = blocks::each_block(cx, range, framing, header, &skip, &mut |block| {
+            let read = blocks::each_block(cx, range, format, &skip, &mut |block| {
                 let mut out = RecordSink::new(cx, sink, block.offset);
                 if let Err(e) = self.source.read(&block, &mut out) {
                     user_error(cx, e);

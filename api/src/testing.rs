@@ -8,7 +8,7 @@ use crate::flow::Flow;
 use crate::local::{self, LocalOptions};
 use crate::records::Records;
 use crate::sink::{Appender, Sink};
-use crate::source::{Block, RecordSink, Source, lines};
+use crate::source::{BYTE_ORDER_MARK, Block, RecordSink, Source, lines};
 use crate::task_run::Program;
 use crate::task_run::Setting;
 use std::io::Write;
@@ -62,6 +62,16 @@ pub fn run_with<R: Datum>(
 /// assert_eq!(read(&source, b"a\nb", 1).unwrap(), read(&source, b"a\nb", u64::MAX).unwrap());
 /// ```
 pub fn read<S: Source>(source: &S, bytes: &[u8], block_bytes: u64) -> Result<Vec<S::Item>> {
+    let (records, error) = read_until_error(source, bytes, block_bytes);
+    error.map_or(Ok(records), |(_, error)| Err(error))
+}
+
+/// The records before the first error, and that with the place of its record in the file.
+pub(crate) fn read_until_error<S: Source>(
+    source: &S,
+    bytes: &[u8],
+    block_bytes: u64,
+) -> (Vec<S::Item>, Option<(u64, Error)>) {
     let framing = source.framing();
     let nobody = AttemptId {
         task: TaskId { job: JobId::from_bytes([0; 16]), stage: StageId(0), index: 0 },
@@ -76,14 +86,24 @@ pub fn read<S: Source>(source: &S, bytes: &[u8], block_bytes: u64) -> Result<Vec
     let setting = Setting { folder, segments, memory, codec, residents, cancelled: &cancelled };
     let cx = TaskCx::new(&task, setting, 0, false);
     let mut records = Kept::<S::Item>(Vec::new());
-    let head_bytes = next_record_start(framing, bytes, 1)? as usize;
-    let head = if source.has_header() { &bytes[..head_bytes] } else { &[] };
-    for (offset, length) in cut(framing, bytes, block_bytes, &[])? {
-        let block = Block { bytes: &bytes[offset as usize..(offset + length) as usize], offset, path, head };
-        source.read(&block, &mut RecordSink::new(&cx, &mut records, offset))?;
-        cx.outcome().map_err(|e| Error::from_failure(*e.failure))?;
-    }
-    Ok(records.0)
+    let first = if source.is_text() && bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    let mut blocks = || {
+        let head_bytes = next_record_start(framing, bytes, 1)? as usize;
+        let head = if source.has_header() { &bytes[first.min(head_bytes)..head_bytes] } else { &[] };
+        for (offset, length) in cut(framing, bytes, block_bytes, &[])? {
+            let from = (offset as usize).max(first);
+            let bytes = &bytes[from..(offset + length) as usize];
+            if bytes.is_empty() {
+                continue;
+            }
+            let block = Block { bytes, offset: from as u64, is_start: from == first, path, head };
+            source.read(&block, &mut RecordSink::new(&cx, &mut records, block.offset))?;
+            cx.outcome().map_err(|e| Error::from_failure(*e.failure))?;
+        }
+        Ok(())
+    };
+    let error = blocks().err().map(|error| (cx.at().1, error));
+    (records.0, error)
 }
 
 /// What a sink makes of these records: the bytes of one part, before any compression. What a source makes of them with

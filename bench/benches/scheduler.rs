@@ -73,6 +73,7 @@ fn run() -> (u64, Duration) {
                         identity: FileIdentity::default(),
                         content: None,
                         local: None,
+                        as_is: false,
                     }],
                     part: i,
                     ..Chunk::default()

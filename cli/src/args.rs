@@ -103,6 +103,9 @@ pub struct Submit {
     /// Give slow tasks at a stage's end no second attempt on another worker
     #[arg(long)]
     pub no_backup_attempts: bool,
+    /// What to do with compressed text inputs: decompress them, or read them as they are stored [default: auto]
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub compression: Option<windrow::InputCompression>,
     /// Partitions of every shuffle that does not say [default: one for 16 MiB of input]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub partitions: Option<u32>,
@@ -177,7 +180,7 @@ pub enum DataVerb {
     /// Copy files into the cluster under a name; jobs read them as windrow://NAME
     #[command(after_help = "\
 Files are cut into chunks at record boundaries; each chunk is stored on several workers and is on disk when this ends.
-Compressed text (.gz, .zst, .bz2) is decompressed. The name appears when everything is stored, or not at all.
+Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole files are stored as they are. The name appears when everything is stored, or not at all.
 
   windrow data put 'logs/*.log' logs                   lines of text
   windrow data put records.bin sorted --framing fixed:100")]
@@ -196,6 +199,9 @@ Compressed text (.gz, .zst, .bz2) is decompressed. The name appears when everyth
         /// Replace a dataset of this name; jobs that read the old one keep it to their end
         #[arg(long)]
         overwrite: bool,
+        /// What to do with compressed text: decompress it, or store it as it is
+        #[arg(long, value_name = "KIND", value_enum, default_value_t = windrow::InputCompression::Auto)]
+        compression: windrow::InputCompression,
         /// Files, folders or globs, and last the name
         #[arg(required = true, num_args = 2.., value_name = "FILES... NAME")]
         files_and_name: Vec<String>,

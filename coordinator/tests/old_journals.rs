@@ -68,6 +68,7 @@ fn spec() -> JobSpec {
         framing: Framing::Delimiter(b'\n'),
         header: false,
         sample: false,
+        as_is: false,
     };
     let stage = Stage {
         label: "map".into(),

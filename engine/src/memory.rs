@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const UNCOUNTED_PART: usize = 16;
 /// This part of the limit is guaranteed to the slots.
 const GUARANTEED_PART: usize = 4;
+/// What can neither spill nor wait may hold so much in any case: a decoder's tables, an ordinary window, a block.
+const HELD_MIN: usize = 16 << 20;
 /// Kept outputs may have this part of the limit if there is that much; beyond it they leave as much free.
 const RESIDENT_PART: usize = 4;
 /// Used memory that waits for its next use may have this part. It is there for whoever asks, but a process between two tasks should
@@ -119,6 +121,21 @@ impl Memory {
     /// Bytes that are not guaranteed to anybody.
     pub fn pool(&self) -> usize {
         self.limit - self.part() * self.slots
+    }
+
+    /// As many bytes each slot's task may hold of what can neither spill nor wait. It follows from the limit and the slots alone, so
+    /// that what is refused does not depend on what else runs.
+    fn held_max(&self) -> usize {
+        (self.pool() / self.slots).max(HELD_MIN)
+    }
+
+    /// The least memory of a process with as many slots in which a task may hold so many bytes.
+    fn bytes_for(&self, held: usize) -> u64 {
+        // What `pool` and `of_process` leave out, and what they lose in dividing.
+        let pool = held as u128 * self.slots as u128;
+        let limit = pool * GUARANTEED_PART as u128 / (GUARANTEED_PART as u128 - 1) + self.slots as u128 + 1;
+        let bytes = limit * UNCOUNTED_PART as u128 / (UNCOUNTED_PART as u128 - 1) + 1;
+        u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(1 << 20).saturating_mul(1 << 20)
     }
 
     /// Bytes of the pool that nobody has.

@@ -260,3 +260,42 @@ fn greedy_threads_stay_below_the_limit_together() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert_eq!((held.load(SeqCst), memory.free()), (0, memory.pool()));
 }
+
+#[test]
+fn what_cannot_spill_holds_an_equal_part_of_the_pool() {
+    for slots in [1, 2, 3, 8] {
+        for held in [20u64 << 20, 129 << 20, 2 << 30] {
+            let refused = Memory::of_process(16 << 20, slots).begin(1).fixed().hold(held);
+            let needed = refused.unwrap_err();
+            assert_eq!(needed % (1 << 20), 0, "a number that can be typed");
+            let memory = Memory::of_process(needed, slots);
+            let shares: Vec<_> = (0..slots).map(|_| memory.begin(1)).collect();
+            let claims: Vec<_> = shares.iter().map(|share| (share.fixed(), share.output())).collect();
+            let mut all = claims;
+            for (fixed, _) in &mut all {
+                fixed.hold(held).expect("with the memory that was named");
+            }
+            for (_, output) in &mut all {
+                assert!(output.cover(output.floor()), "floors are not lent");
+            }
+            let less = needed - needed / 8;
+            Memory::of_process(less, slots).begin(1).fixed().hold(held).unwrap_err();
+        }
+    }
+}
+
+#[test]
+fn what_is_held_is_taken_from_others_and_given_back() {
+    let memory = Memory::new(64 << 20, 1);
+    let share = memory.begin(1);
+    let mut fixed = share.fixed();
+    let free = memory.free();
+    fixed.hold(40 << 20).unwrap();
+    assert_eq!(free - memory.free(), 40 << 20);
+    fixed.hold(1 << 20).unwrap();
+    assert_eq!(free - memory.free(), 1 << 20);
+    drop(fixed);
+    assert_eq!(memory.free(), free);
+    // Little is never refused: a decoder needs it.
+    Memory::new(1 << 20, 4).begin(1).fixed().hold(16 << 20).unwrap();
+}

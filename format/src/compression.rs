@@ -11,6 +11,7 @@ mod zstd_frame;
 
 pub use zstd_frame::{FRAME_HEADER_MAX, FrameHeader, frame_header};
 
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use windrow_model::Compression;
@@ -23,6 +24,12 @@ pub const HEAD_BYTES: usize = 512;
 pub struct Unsupported {
     /// As people call it: `xz`, `a zip archive`.
     pub format: &'static str,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is not supported as text", self.format)
+    }
 }
 
 /// Ends the name of a file that is written with this compression.

@@ -8,6 +8,14 @@ use windrow::testing::read;
 use windrow::{Serde, Source};
 
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Strict {
+    name: String,
+    #[serde(alias = "number")]
+    count: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize, Debug, PartialEq)]
 struct Row {
     name: String,
     #[serde(default)]
@@ -33,6 +41,17 @@ pub fn jsonl(data: &[u8]) {
     splits_change_nothing(&sources::jsonl::<Row>("f"), data);
 }
 
+/// Rows that are split here and rows that the csv crate reads: the same records, or the same error.
+fn plain_changes_nothing<T>(source: impl Fn() -> sources::CsvSource<T>, bytes: &[u8])
+where
+    T: Serialize + DeserializeOwned + Send + PartialEq + Debug + 'static,
+{
+    for block_bytes in [1, u64::MAX] {
+        let all = |source| read(&source, bytes, block_bytes).map_err(|e| e.failure().message.clone());
+        assert_eq!(all(source()), all(source().never_plain()), "in blocks of {block_bytes} bytes");
+    }
+}
+
 /// CSV, with and without a header.
 pub fn csv(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
@@ -41,4 +60,7 @@ pub fn csv(data: &[u8]) {
         1 => splits_change_nothing(&sources::csv::<Row>("f"), bytes),
         _ => splits_change_nothing(&sources::csv::<(String, u32)>("f").delimiter(b'\t'), bytes),
     }
+    plain_changes_nothing(|| sources::csv::<Row>("f"), bytes);
+    plain_changes_nothing(|| sources::csv::<Strict>("f"), bytes);
+    plain_changes_nothing(|| sources::csv::<Strict>("f").quoted_newlines(), bytes);
 }

@@ -21,7 +21,7 @@ impl FileIdentity {
     }
 }
 
-/// A byte range of one file that begins and ends at record boundaries. For a compressed file it is the whole file.
+/// A byte range of one file that begins and ends at record boundaries. For a compressed file of text it is the whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRange {
     pub path: PathBuf,
@@ -32,6 +32,8 @@ pub struct FileRange {
     pub content: Option<Digest>,
     /// That file, once a worker has it: no name for anybody who will read the output.
     pub local: Option<PathBuf>,
+    /// The bytes are records as they are stored, also for readers of text: they are never decompressed.
+    pub as_is: bool,
 }
 
 impl FileRange {

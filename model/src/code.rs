@@ -39,6 +39,8 @@ codes! {
     InputMalformed "INPUT_MALFORMED" Fatal "the file does not have the framing that the job declares";
     InputChanged "INPUT_CHANGED" Fatal "keep inputs as they are while a job reads them";
     InputCorrupt "INPUT_CORRUPT" Fatal "the compressed file is damaged or cut off";
+    InputUnsupported "INPUT_UNSUPPORTED" Fatal "convert the file to text, gzip, zstd or bzip2 first; --compression none reads it as it is stored";
+    DecompressionLimit "DECOMPRESSION_LIMIT" Fatal "give the run or the worker the --memory that the message names, or fewer --threads or --slots";
     OutputExists "OUTPUT_EXISTS" Fatal "choose another folder, or pass --overwrite";
     OutputNotOurs "OUTPUT_NOT_OURS" Fatal "--overwrite replaces only an empty folder or one that holds a Windrow output";
     OutputInsideInput "OUTPUT_INSIDE_INPUT" Fatal "write the output outside of the folders that the job reads";

@@ -33,6 +33,8 @@ pub struct JobOptions {
     pub skip_bad_records: u64,
     /// Slow tasks at a stage's end run a second time elsewhere, and whoever is first counts.
     pub backup_attempts: bool,
+    /// Text inputs that are compressed are decompressed; otherwise all are read as they are stored.
+    pub decompress: bool,
 }
 
 impl JobOptions {
@@ -53,6 +55,7 @@ impl Default for JobOptions {
             progress_timeout_ms: Some(JobOptions::PROGRESS_TIMEOUT_MS),
             skip_bad_records: 0,
             backup_attempts: true,
+            decompress: true,
         }
     }
 }

@@ -96,8 +96,7 @@ impl FromStr for Framing {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceSpec {
-    /// What the user named: files, folders, globs, `windrow://NAME`. Made absolute once, at submit. `.gz`, `.zst` and `.bz2`
-    /// files are decompressed, and never cut.
+    /// What the user named: files, folders, globs, `windrow://NAME`. Made absolute once, at submit.
     pub inputs: Vec<String>,
     pub framing: Framing,
     /// Bytes of header at the start of every file that belong to no record are found by the reader, not here; this
@@ -105,6 +104,8 @@ pub struct SourceSpec {
     pub header: bool,
     /// If set, a task reads only sample windows of its chunk (see the engine), for range partitioning.
     pub sample: bool,
+    /// If set, files are read as they are stored. Otherwise they are text: what is compressed is decompressed, and never cut.
+    pub as_is: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

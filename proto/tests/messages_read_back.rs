@@ -11,6 +11,7 @@ fn plan() -> Plan {
         framing: Framing::Delimiter(b'\n'),
         header: false,
         sample: true,
+        as_is: true,
     };
     let port = |stage, output| Port { stage: StageId(stage), output };
     Plan {
@@ -86,7 +87,7 @@ proptest! {
     ) {
         let spec = spec(JobOptions {
             partitions, chunk_bytes, priority, slots_max, attempts_max, timeout_ms, task_timeout_ms, progress_timeout_ms,
-            skip_bad_records, backup_attempts,
+            skip_bad_records, backup_attempts, decompress: priority > 0,
         });
         prop_assert_eq!(JobSpec::try_from(v1::JobSpec::from(spec.clone())), Ok(spec));
     }
@@ -107,7 +108,7 @@ proptest! {
             attempt: attempt(index),
             inputs: vec![
                 TaskInput::Chunk(Chunk {
-                    ranges: vec![FileRange { path, offset, length, identity, content, local }],
+                    ranges: vec![FileRange { path, offset, length, identity, content, local, as_is: part % 3 == 0 }],
                     part,
                     skip: vec![SkippedRecord { range: 0, offset }, SkippedRecord { range: 1, offset: length }],
                     holders: vec![],

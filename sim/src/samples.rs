@@ -38,6 +38,7 @@ pub fn source() -> Input {
         framing: Framing::Delimiter(b'\n'),
         header: false,
         sample: false,
+        as_is: false,
     })
 }
 
@@ -122,6 +123,7 @@ pub fn chunks(stage: u32, n: u32) -> StageChunks {
             identity: FileIdentity::default(),
             content: None,
             local: None,
+            as_is: false,
         }],
         part: i,
         skip: Vec::new(),

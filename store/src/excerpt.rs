@@ -2,25 +2,28 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use windrow_model::RecordPlace;
+use windrow_format::compression::{self, HEAD_BYTES};
+use windrow_model::{Compression, RecordPlace};
 
 const EXCERPT_BYTES: u64 = 120;
-/// Files of which a byte offset is not one of their content.
-const COMPRESSED: [&[u8]; 3] = [b"gz", b"zst", b"bz2"];
 
 /// Where a record lies, with its first bytes if they can be read: no more than its first line, printable.
 pub fn record_place(file: PathBuf, offset: u64) -> RecordPlace {
-    let compressed = file.extension().is_some_and(|e| COMPRESSED.contains(&e.as_bytes()));
     // A message without an excerpt is better than none.
-    let bytes = if compressed { Vec::new() } else { first_bytes(&file, offset).unwrap_or_default() };
+    let bytes = first_bytes(&file, offset).unwrap_or_default();
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
     RecordPlace { excerpt: line.escape_ascii().to_string(), file, offset }
 }
 
 fn first_bytes(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
+    let mut head = Vec::new();
+    (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    if matches!(compression::of_text(path, &head), Ok(compression) if compression != Compression::None) {
+        // The offset is one of its content.
+        return Ok(Vec::new());
+    }
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
     file.take(EXCERPT_BYTES).read_to_end(&mut bytes)?;
@@ -42,5 +45,8 @@ mod tests {
         let packed = folder.path().join("in.gz");
         std::fs::write(&packed, b"bytes of no record").unwrap();
         assert_eq!(record_place(packed, 0).excerpt, "");
+        let unnamed = folder.path().join("packed");
+        std::fs::write(&unnamed, b"\x1f\x8b\x08 bytes of no record").unwrap();
+        assert_eq!(record_place(unnamed, 4).excerpt, "");
     }
 }

@@ -28,6 +28,6 @@ pub use output::{canonical_output, check_free, check_output};
 pub use prepare::{Prepared, prepare};
 pub use publish::{Staging, abandon, check_nonce, commit, place_part};
 pub use remove_tree::remove_tree;
-pub use split::{SplitOptions, input_bytes, split};
+pub use split::{SplitOptions, input_bytes, split, unsupported};
 pub use steps::Steps;
 pub use windrow_format::durable::Durability;

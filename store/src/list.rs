@@ -20,8 +20,8 @@ pub struct InputFile {
     pub identity: FileIdentity,
     /// Which of the named inputs it came from.
     pub argument_index: usize,
-    /// Its name ends in `.gz`, `.zst` or `.bz2`.
-    pub compressed: bool,
+    /// Its bytes are records as they are: it was cut when it was put, and has no beginning that could say how it is stored.
+    pub as_is: bool,
     /// It is a chunk of a dataset, and `path` only its name.
     pub content: Option<Digest>,
 }
@@ -80,11 +80,6 @@ pub(crate) fn roots(input: &str, steps: &Steps, bad: &mut dyn FnMut(&Path, Code,
         bad(path, Code::InputNotFound, "matches nothing".into());
     }
     Ok(found)
-}
-
-/// Whether a file's name says that it is compressed.
-pub fn is_compressed(path: &Path) -> bool {
-    path.extension().is_some_and(|e| ["gz", "zst", "bz2"].iter().any(|c| e == *c))
 }
 
 pub(crate) fn describe(e: &io::Error) -> (Code, String) {

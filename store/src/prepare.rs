@@ -74,7 +74,7 @@ pub fn prepare(
         let chunks = split(
             source,
             &listed[&source.inputs[..]],
-            SplitOptions { chunk_bytes: options.chunk_bytes, slots, parts },
+            SplitOptions { chunk_bytes: options.chunk_bytes, slots, parts, as_is: !options.decompress },
             steps,
         )?;
         stages.push((StageId(i as u32), chunks));
@@ -114,7 +114,7 @@ fn list(inputs: &[String], datasets: &BTreeMap<String, Dataset>, steps: &Steps) 
                 path: PathBuf::from(format!("{SCHEME}{}/{number:05}", dataset.name)),
                 identity: FileIdentity { length: chunk.length, ..FileIdentity::default() },
                 argument_index,
-                compressed: false,
+                as_is: dataset.framing != Framing::Whole,
                 content: Some(chunk.digest),
             });
         }

@@ -12,9 +12,11 @@ use rustix::fs::{Mode, OFlags};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use windrow_format::boundary::{FileAt, LengthOnly, ReadAt, needs_bytes};
+use windrow_format::compression::{self, HEAD_BYTES, Unsupported};
 use windrow_format::cut::cut_each;
-use windrow_model::{Chunk, Code, FileRange, Framing, SourceSpec};
+use windrow_model::{Chunk, Code, Compression, FileRange, Framing, SourceSpec};
 
 /// How finely to split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct SplitOptions {
     pub slots: u32,
     /// Divide the whole input into this many contiguous parts, which no chunk crosses.
     pub parts: Option<u32>,
+    /// Nothing is decompressed, so everything may be cut.
+    pub as_is: bool,
 }
 
 /// Chosen chunk sizes lie between these.
@@ -59,8 +63,10 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, st
             continue;
         }
         let framing = framing_of(source, file)?;
+        let as_is = source.as_is || options.as_is || file.as_is;
         let alone = length > chunk_bytes;
-        each_piece(framing, file, chunk_bytes, &parts.inside(before, length), steps, &mut |offset, bytes| {
+        let cuts = parts.inside(before, length);
+        each_piece(framing, as_is, file, chunk_bytes, &cuts, steps, &mut |offset, bytes| {
             let range = FileRange {
                 path: file.path.clone(),
                 offset,
@@ -68,6 +74,7 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, st
                 identity: file.identity,
                 content: file.content,
                 local: None,
+                as_is: options.as_is || file.as_is,
             };
             packer.add(range, parts.at(before + offset), alone);
         })?;
@@ -77,25 +84,35 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, st
     Ok(packer.chunks)
 }
 
-/// A compressed file is never cut; records of fixed size must fill their file.
+/// Records of fixed size must fill their file.
 fn framing_of(source: &SourceSpec, file: &InputFile) -> Result<Framing> {
     // A chunk of a dataset was cut when it was put.
-    if file.compressed || file.content.is_some() {
+    if file.content.is_some() {
         return Ok(Framing::Whole);
     }
     match source.framing {
         Framing::Fixed(0) => Err(StoreError::new(Code::PlanInvalid, "a source of records of zero bytes")),
         Framing::Fixed(n) if !file.identity.length.is_multiple_of(n as u64) => Err(StoreError::new(
             Code::InputMalformed,
-            format!("{}: {} bytes are no whole number of {n}-byte records", file.path.display(), file.identity.length),
+            format!(
+                "{}: {} bytes are no whole number of {n}-byte records{}",
+                file.path.display(),
+                file.identity.length,
+                match compression::of_text(&file.path, b"") {
+                    Ok(Compression::None) => "",
+                    _ => " (files of such records are read as they are stored, never decompressed)",
+                }
+            ),
         )),
         other => Ok(other),
     }
 }
 
-/// Gives each piece of a file. Between two of them, and between two reads, the work may end.
+/// Gives each piece of a file. Between two of them, and between two reads, the work may end. A compressed file of text is one piece;
+/// its reader finds out in the same way that it is compressed.
 fn each_piece(
     framing: Framing,
+    as_is: bool,
     file: &InputFile,
     chunk_bytes: u64,
     part_cuts: &[u64],
@@ -122,7 +139,10 @@ fn each_piece(
     };
     let cut = match needs_bytes(framing) {
         true => {
-            let at = SteppedFile { file: FileAt::new(open(file)?, length), step: &|| check(steps.step(&file.path)) };
+            let opened = FileAt::new(open(file)?, length);
+            let is_cut = as_is || compression_of(file, &opened)? == Compression::None;
+            let framing = if is_cut { framing } else { Framing::Whole };
+            let at = SteppedFile { file: opened, step: &|| check(steps.step(&file.path)) };
             cut_each(framing, &at, chunk_bytes, part_cuts, &mut each)
         }
         false => cut_each(framing, &LengthOnly(length), chunk_bytes, part_cuts, &mut each),
@@ -151,6 +171,22 @@ impl ReadAt for SteppedFile<'_> {
     fn skip_zeros(&self, offset: u64) -> io::Result<u64> {
         self.file.skip_zeros(offset)
     }
+}
+
+fn compression_of(file: &InputFile, opened: &FileAt) -> Result<Compression> {
+    let (mut head, mut filled) = ([0; HEAD_BYTES], 0);
+    while filled < head.len() {
+        match opened.read_at(filled as u64, &mut head[filled..]).map_err(|e| unreadable(file, &e))? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    compression::of_text(&file.path, &head[..filled]).map_err(|e| unsupported(&file.path, e))
+}
+
+/// The error about a file that text cannot be read from.
+pub fn unsupported(path: &Path, unsupported: Unsupported) -> StoreError {
+    StoreError::new(Code::InputUnsupported, format!("{}: {unsupported}", path.display()))
 }
 
 /// Opens a listed file. It may have become anything since then: a FIFO must not block us.

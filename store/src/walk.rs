@@ -7,7 +7,7 @@
 use crate::error::{Result, StoreError};
 use crate::glob;
 use crate::identity;
-use crate::list::{Bad, InputFile, describe, is_compressed};
+use crate::list::{Bad, InputFile, describe};
 use crate::steps::Steps;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::collections::HashMap;
@@ -85,9 +85,8 @@ impl<'a> Walk<'a> {
             self.bad.add(&path, Code::InputUnreadable, io::Error::from(e).to_string());
         } else {
             self.steps.listed(&path)?;
-            let compressed = is_compressed(&path);
             let identity = identity::of_metadata(&meta);
-            self.files.push(InputFile { path, identity, argument_index: self.argument, compressed, content: None });
+            self.files.push(InputFile { path, identity, argument_index: self.argument, as_is: false, content: None });
         }
         Ok(())
     }

@@ -7,13 +7,13 @@ use windrow_model::{Chunk, Code, Framing, SourceSpec};
 use windrow_store::{InputFile, SplitOptions, Steps, list_inputs, split};
 
 fn source(framing: Framing) -> SourceSpec {
-    SourceSpec { inputs: Vec::new(), framing, header: false, sample: false }
+    SourceSpec { inputs: Vec::new(), framing, header: false, sample: false, as_is: false }
 }
 
 const LINES: Framing = Framing::Delimiter(b'\n');
 
 fn exact(chunk_bytes: u64) -> SplitOptions {
-    SplitOptions { chunk_bytes: Some(chunk_bytes), slots: 2, parts: None }
+    SplitOptions { chunk_bytes: Some(chunk_bytes), slots: 2, ..SplitOptions::default() }
 }
 
 /// Files `0`, `1`, … with these contents; `.gz` is appended to names of those marked.
@@ -79,6 +79,26 @@ fn compressed_files_are_never_cut() {
 }
 
 #[test]
+fn magic_bytes_make_a_file_compressed_only_for_text() {
+    let (_dir, files) = files(&[(b"\x1f\x8b\x08\ny\nz\n", false)]);
+    let cuts = |source: &SourceSpec, options| lengths(&split(source, &files, options, &Steps::default()).unwrap());
+    assert_eq!(cuts(&source(LINES), exact(1)), [vec![8]]);
+    let cut = [vec![4], vec![2], vec![2]];
+    assert_eq!(cuts(&source(LINES), SplitOptions { as_is: true, ..exact(1) }), cut);
+    assert_eq!(cuts(&SourceSpec { as_is: true, ..source(LINES) }, exact(1)), cut);
+    assert_eq!(cuts(&source(Framing::Fixed(4)), exact(4)), [vec![4], vec![4]]);
+}
+
+#[test]
+fn unsupported_formats_are_refused_as_text_when_they_are_cut() {
+    let (_dir, files) = files(&[(b"\xfd7zXZ\0\n\n\n", false)]);
+    let e = split(&source(LINES), &files, exact(1), &Steps::default()).unwrap_err();
+    assert!(e.code == Code::InputUnsupported && e.message.contains("0000: xz is not supported"), "{e}");
+    split(&source(LINES), &files, SplitOptions { as_is: true, ..exact(1) }, &Steps::default()).unwrap();
+    split(&source(Framing::Fixed(1)), &files, exact(1), &Steps::default()).unwrap();
+}
+
+#[test]
 fn a_file_of_broken_records_is_refused_with_its_length() {
     let (_dir, files) = files(&[(&[0; 100], false), (&[0; 150], false)]);
     let e = split(&source(Framing::Fixed(100)), &files, exact(1), &Steps::default()).unwrap_err();
@@ -103,7 +123,7 @@ fn chunk_sizes_are_chosen_from_input_and_slots() {
         File::create(&path).unwrap().set_len(length).ok()?;
         Some(list_inputs(&[path.to_str().unwrap().to_string()], &Steps::default()).unwrap())
     };
-    let options = |slots| SplitOptions { chunk_bytes: None, slots, parts: None };
+    let options = |slots| SplitOptions { slots, ..SplitOptions::default() };
     let count = |length, slots| {
         listed(length).map(|f| split(&source(Framing::Fixed(1)), &f, options(slots), &Steps::default()).unwrap().len())
     };
@@ -125,7 +145,7 @@ fn a_huge_sparse_file_of_lines_is_split_at_once() {
         file.write_all_at(b"\n", tib << 40).unwrap();
     }
     let files = list_inputs(&[path.to_str().unwrap().to_string()], &Steps::default()).unwrap();
-    let options = SplitOptions { chunk_bytes: None, slots: 8, parts: Some(2000) };
+    let options = SplitOptions { slots: 8, parts: Some(2000), ..SplitOptions::default() };
     let chunks = split(&source(LINES), &files, options, &Steps::default()).unwrap();
     assert_eq!(chunks.len(), 10);
     assert_eq!(chunks.iter().map(Chunk::length).sum::<u64>(), 10 << 40);
@@ -166,7 +186,7 @@ proptest! {
         let source = source(if whole { Framing::Whole } else { LINES });
         let mut expected: Option<Vec<Vec<u8>>> = None;
         for size in sizes.into_iter().map(Some).chain([None]) {
-            let options = SplitOptions { chunk_bytes: size, slots: 3, parts: Some(parts) };
+            let options = SplitOptions { chunk_bytes: size, slots: 3, parts: Some(parts), as_is: false };
             let chunks = split(&source, &files, options, &Steps::default()).unwrap();
             let mut by_part = vec![Vec::new(); parts as usize];
             let mut at = 0u64;

@@ -92,6 +92,7 @@ mod tests {
             identity: FileIdentity::default(),
             content: None,
             local: None,
+            as_is: false,
         };
         Chunk { ranges: vec![range("/a", 100, 300), range("/b", 0, 100)], ..Chunk::default() }
     }

@@ -50,6 +50,7 @@ mod tests {
             identity: FileIdentity { length, ..FileIdentity::default() },
             content: None,
             local: None,
+            as_is: false,
         };
         assert!(!seen.has(&range(0, 7)));
         seen.add(&range(0, 7));

@@ -326,6 +326,7 @@ async fn an_input_that_is_missing_or_has_changed_is_told_apart() {
         length: 3,
         content: None,
         local: None,
+        as_is: false,
     };
     let stage = async |n, range: &FileRange| {
         let mut t = task(attempt(1, n), vec![]);
@@ -352,7 +353,15 @@ async fn only_what_is_here_and_was_looked_at_is_staged_at_once() {
     let staging = here.staging();
     let file = tempfile::NamedTempFile::new().unwrap();
     let identity = identity::of_path(file.path()).unwrap();
-    let range = FileRange { path: file.path().into(), offset: 0, length: 0, identity, content: None, local: None };
+    let range = FileRange {
+        path: file.path().into(),
+        offset: 0,
+        length: 0,
+        identity,
+        content: None,
+        local: None,
+        as_is: false,
+    };
     let reads = |n, input| Task { inputs: vec![input], ..*task(attempt(1, n), vec![]) };
     let chunk =
         |n, range: &FileRange| reads(n, TaskInput::Chunk(Chunk { ranges: vec![range.clone()], ..Chunk::default() }));

@@ -116,8 +116,15 @@ fn chunk(path: &Path) -> TaskInput {
         length: meta.len(),
         modified_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
     };
-    let range =
-        FileRange { path: path.to_path_buf(), offset: 0, length: meta.len(), identity, content: None, local: None };
+    let range = FileRange {
+        path: path.to_path_buf(),
+        offset: 0,
+        length: meta.len(),
+        identity,
+        content: None,
+        local: None,
+        as_is: false,
+    };
     TaskInput::Chunk(Chunk { ranges: vec![range], ..Chunk::default() })
 }
 

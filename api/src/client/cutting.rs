@@ -1,32 +1,36 @@
 //! Files into the chunks of a dataset: one pass over all of them, whole records only.
 //!
 //! Small files share a chunk. Where a file ends without the delimiter of its last record, the delimiter is added, or the first
-//! record of the next file would become part of it. Compressed text is decompressed, since a piece of it is of no use alone.
+//! record of the next file would become part of it. Compressed text is decompressed, since a piece of it is of no use alone, and
+//! loses its byte order mark. Records of fixed size and whole files are stored as they are.
 
-use crate::source::{RECORD_MAX, last_record_end, open_content};
+use crate::flags::half_of_memory;
+use crate::source::{RECORD_MAX, failure_of, last_record_end, open_as_stored, open_text};
 use std::io::Read;
 use windrow_model::{Code, Failure, Framing};
 use windrow_store::{InputFile, identity};
 
 /// Gives every chunk, in input order, to `give`. A chunk has about `chunk_bytes`: the whole records of so many bytes, or one
-/// record that is longer. With [`Framing::Whole`] each file is a chunk. Blocks.
+/// record that is longer. With [`Framing::Whole`] each file is a chunk. Text is decompressed if `decompress` says so. Blocks.
 ///
 /// # Errors
 /// A file that cannot be read, changes meanwhile, or does not hold whole records; what `give` says.
 pub(super) fn cut_files(
     files: &[InputFile],
     framing: Framing,
+    decompress: bool,
     chunk_bytes: usize,
     give: &mut dyn FnMut(Vec<u8>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut open: Vec<u8> = Vec::new();
     for file in files {
         let path = file.path.display();
-        let unreadable = |e: std::io::Error| match file.compressed {
-            true => Failure::new(Code::InputCorrupt, format!("{path}: {e}")),
-            false => Failure::new(Code::InputUnreadable, format!("{path}: {e}")),
-        };
-        let mut content = open_content(&file.path).map_err(unreadable)?;
+        let unreadable = |e: std::io::Error| failure_of(e, &path.to_string());
+        let mut content = match framing {
+            Framing::Delimiter(_) if decompress => open_text(&file.path, half_of_memory()),
+            _ => open_as_stored(&file.path),
+        }
+        .map_err(unreadable)?;
         let mut wanted = chunk_bytes;
         loop {
             let missing = wanted.saturating_sub(open.len()).max(1);
@@ -82,7 +86,7 @@ mod tests {
         let files =
             list_inputs(&[folder.path().to_str().unwrap().to_string()], &windrow_store::Steps::default()).unwrap();
         let mut chunks = Vec::new();
-        cut_files(&files, framing, chunk_bytes, &mut |chunk| {
+        cut_files(&files, framing, true, chunk_bytes, &mut |chunk| {
             chunks.push(chunk);
             Ok(())
         })?;

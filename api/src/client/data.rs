@@ -33,6 +33,8 @@ pub struct PutOptions {
     pub replicas: u32,
     /// Replace a dataset of this name.
     pub overwrite: bool,
+    /// Decompress text that is compressed.
+    pub decompress: bool,
 }
 
 /// What was put.
@@ -95,7 +97,7 @@ impl Cluster {
 
         let (give, chunks) = mpsc::channel::<Content>(CHUNKS_AHEAD);
         let cutting = tokio::task::spawn_blocking(move || {
-            cut_files(&files, options.framing, options.chunk_bytes, &mut |chunk| {
+            cut_files(&files, options.framing, options.decompress, options.chunk_bytes, &mut |chunk| {
                 let content = Content { digest: Digest::of(&chunk), bytes: chunk.into() };
                 // Whoever does not listen any more knows why.
                 give.blocking_send(content).map_err(|_| Failure::new(Code::Interrupted, "the put was broken off"))

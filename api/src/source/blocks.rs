@@ -1,14 +1,18 @@
 //! A range of a file as blocks of whole records: mapped where it lies, or decompressed piece by piece.
 
-use super::Block;
+use super::decoder::{Decoder, failure_of};
+use super::room::Room;
 use super::windows::windows;
+use super::{BYTE_ORDER_MARK, Block};
 use crate::context::{TaskCx, TaskResult};
 use memchr::{memchr, memrchr};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use windrow_engine::MappedFile;
+use windrow_format::compression::{HEAD_BYTES, of_content, of_text};
 use windrow_model::{Code, Compression, Failure, FileRange, Framing};
+use windrow_store::unsupported;
 
 /// About so many bytes are handed on at a time: large enough that its cost vanishes, small enough to stay in cache.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -17,46 +21,71 @@ const AHEAD_BYTES: usize = 16 << 20;
 /// A record of a compressed file has to be held in memory as a whole.
 pub(crate) const RECORD_MAX: usize = 1 << 30;
 
-/// How a file is compressed, by its name.
-fn compression_of(path: &Path) -> Option<Compression> {
-    match path.extension()?.to_str()? {
-        "gz" => Some(Compression::Gzip),
-        "zst" => Some(Compression::Zstd),
-        "bz2" => Some(Compression::Bzip2),
-        _ => None,
-    }
-}
-
 fn io_failure(path: &Path, e: io::Error) -> Failure {
     let code = if e.kind() == io::ErrorKind::NotFound { Code::InputChanged } else { Code::InputUnreadable };
     Failure::new(code, format!("{}: {e}", path.display()))
+}
+
+/// What a source says of its files.
+#[derive(Clone, Copy)]
+pub(super) struct Format {
+    pub framing: Framing,
+    /// Every block needs the first record of its file.
+    pub has_header: bool,
+    /// What is compressed is decompressed, and a byte order mark is left out.
+    pub is_text: bool,
 }
 
 /// Calls `f` with every block of the range until it says false.
 pub(super) fn each_block(
     cx: &TaskCx<'_>,
     range: &FileRange,
-    framing: Framing,
-    header: bool,
+    format: Format,
     skip: &[u64],
     f: &mut dyn FnMut(Block<'_>) -> bool,
 ) -> TaskResult<()> {
     check_same(range)?;
-    let mut around = |block: Block<'_>| around_skipped(block, framing, skip, f);
+    let mut around = |block: Block<'_>| around_skipped(block, format.framing, skip, f);
     let f: &mut dyn FnMut(Block<'_>) -> bool = if skip.is_empty() { f } else { &mut around };
-    match compression_of(&range.path) {
-        Some(compression) => decompressed(cx, range, compression, framing, header, f)?,
-        None => mapped(cx, range, framing, header, f)?,
+    let map = MappedFile::open(range.file())?;
+    match compression_of(range, format, &map)? {
+        Compression::None => mapped(cx, range, format, &map, f)?,
+        compression => {
+            drop(map);
+            decompressed(cx, range, compression, format, f)?
+        }
     }
     // What was read must be what was split: a file that changed meanwhile gives no result.
     check_same(range)
 }
 
+/// How the file of a range is stored: found out in the same way as by the splitter, which has not cut what is compressed.
+fn compression_of(range: &FileRange, format: Format, map: &[u8]) -> TaskResult<Compression> {
+    if range.as_is || !format.is_text {
+        return Ok(Compression::None);
+    }
+    let head = &map[..map.len().min(HEAD_BYTES)];
+    let compression = of_text(&range.path, head).map_err(|e| Failure::from(unsupported(&range.path, e)))?;
+    if compression != Compression::None && (range.offset, range.length) != (0, range.identity.length) {
+        let message = format!("{} is compressed, and was cut as if it were not", range.path.display());
+        return Err(Failure::new(Code::InputMalformed, message).into());
+    }
+    Ok(compression)
+}
+
+/// Where the records of a file begin: behind a byte order mark, if it is text. Pieces of a dataset that was put as records are no
+/// beginnings of files.
+fn first_record(range: &FileRange, format: Format, content: &[u8]) -> usize {
+    let is_beginning = format.is_text && !(range.as_is && range.content.is_some());
+    if is_beginning && content.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 }
+}
+
 /// Hands on what lies between the records that begin at these offsets of the file.
 fn around_skipped(block: Block<'_>, framing: Framing, skip: &[u64], f: &mut dyn FnMut(Block<'_>) -> bool) -> bool {
-    let Block { bytes, offset, path, head } = block;
+    let Block { bytes, offset, is_start, path, head } = block;
     let mut give = |from: usize, to: usize| {
-        from == to || f(Block { bytes: &bytes[from..to], offset: offset + from as u64, path, head })
+        let is_start = is_start && from == 0;
+        from == to || f(Block { bytes: &bytes[from..to], offset: offset + from as u64, is_start, path, head })
     };
     let mut from = 0;
     for bad in skip.iter().filter_map(|s| s.checked_sub(offset)).map(|at| at as usize) {
@@ -100,18 +129,23 @@ pub(super) fn record_end(bytes: &[u8], framing: Framing, at: usize) -> usize {
 fn mapped(
     cx: &TaskCx<'_>,
     range: &FileRange,
-    framing: Framing,
-    header: bool,
+    format: Format,
+    map: &MappedFile,
     f: &mut dyn FnMut(Block<'_>) -> bool,
 ) -> TaskResult<()> {
-    let map = MappedFile::open(range.file())?;
+    let framing = format.framing;
     let (start, end) = (range.offset as usize, (range.offset + range.length) as usize);
     let bytes = map
         .get(start..end)
         .ok_or_else(|| Failure::new(Code::InputChanged, format!("{} has become shorter", range.path.display())))?;
-    let head = if header { &map[..record_end(&map, framing, 1)] } else { &[] };
+    let first = if start == 0 || format.has_header { first_record(range, format, map) } else { 0 };
+    let head = if format.has_header { &map[first..record_end(map, framing, 1).max(first)] } else { &[] };
+    let first = if start == 0 { first } else { 0 };
     let mut give = |from: usize, to: usize| {
-        f(Block { bytes: &bytes[from..to], offset: range.offset + from as u64, path: &range.path, head })
+        let from = from.max(first);
+        let is_start = start == 0 && from == first;
+        let offset = range.offset + from as u64;
+        from >= to || f(Block { bytes: &bytes[from..to], offset, is_start, path: &range.path, head })
     };
     if cx.sample && framing != Framing::Whole {
         windows(bytes, range.offset, framing, cx.task.job_input_bytes, &mut give);
@@ -135,78 +169,76 @@ fn mapped(
     Ok(())
 }
 
-/// The content of a file, decompressed if its name says that it is compressed.
-pub(crate) fn open_content(path: &Path) -> io::Result<Box<dyn Read>> {
-    open_as(path, compression_of(path).unwrap_or(Compression::None))
-}
-
-fn open_as(path: &Path, compression: Compression) -> io::Result<Box<dyn Read>> {
-    let file = io::BufReader::with_capacity(256 << 10, File::open(path)?);
-    Ok(match compression {
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
-        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
-        Compression::None => Box::new(file),
-    })
-}
-
 fn decompressed(
     cx: &TaskCx<'_>,
     range: &FileRange,
     compression: Compression,
-    framing: Framing,
-    header: bool,
+    format: Format,
     f: &mut dyn FnMut(Block<'_>) -> bool,
 ) -> TaskResult<()> {
-    let path = &range.path;
-    let mut reader = open_as(path, compression).map_err(|e| io_failure(path, e))?;
+    let (path, framing) = (&range.path, format.framing);
+    let file = File::open(range.file()).map_err(|e| io_failure(path, e))?;
+    let mut content = Decoder::new(file, compression, Room::new(cx.share.fixed()));
     let mut head = Vec::new();
     let mut buffer: Vec<u8> = Vec::new();
     let mut offset = 0u64;
     let mut wanted = BLOCK_BYTES;
     loop {
-        let corrupt = |e: io::Error| {
-            Failure::new(Code::InputCorrupt, format!("{} at byte {offset} of its content: {e}", path.display()))
-        };
-        let missing = (wanted - buffer.len()) as u64;
-        let at_end = (&mut reader).take(missing).read_to_end(&mut buffer).map_err(corrupt)? < missing as usize;
+        let place = || format!("{} at byte {offset} of its content", path.display());
+        let held = content.grant().hold_block(wanted as u64);
+        held.map_err(|e| Failure::new(e.code, format!("{}: {}", place(), e.message)))?;
+        buffer.reserve_exact(wanted.saturating_sub(buffer.len()));
+        let missing = wanted.saturating_sub(buffer.len()) as u64;
+        let read = content.by_ref().take(missing).read_to_end(&mut buffer);
+        let at_end = read.map_err(|e| failure_of(e, &place()))? < missing as usize;
+        if offset == 0 {
+            let head = &buffer[..buffer.len().min(HEAD_BYTES)];
+            of_content(head).map_err(|e| Failure::from(unsupported(path, e)))?;
+        }
         let whole = if at_end { buffer.len() } else { last_record_end(&buffer, framing) };
         if whole == 0 && !at_end {
             // Not one whole record yet.
-            wanted *= 2;
-            if wanted > 2 * RECORD_MAX {
+            if wanted > RECORD_MAX {
                 let message = format!("{}: the record at byte {offset} is longer than 1 GiB", path.display());
                 return Err(Failure::new(Code::RecordTooLarge, message).into());
             }
+            wanted = (wanted * 2).min(RECORD_MAX + 1);
+            cx.check_cancelled();
+            if cx.stopped() {
+                return Ok(());
+            }
             continue;
         }
-        if header && offset == 0 {
-            head = buffer[..record_end(&buffer[..whole], framing, 1)].to_vec();
-        }
-        if let (Framing::Fixed(n), true) = (framing, at_end)
-            && whole % n as usize != 0
-        {
-            let message = format!("{} does not hold a whole number of {n}-byte records", path.display());
-            return Err(Failure::new(Code::InputMalformed, message).into());
-        }
         let bytes = &buffer[..whole];
+        let first = if offset == 0 { first_record(range, format, bytes) } else { 0 };
+        let begins = &bytes[first..];
+        let first_head = match format.has_header && offset == 0 {
+            true => &begins[..record_end(bytes, framing, 1).saturating_sub(first)],
+            false => &[],
+        };
+        if !at_end {
+            head.extend_from_slice(first_head);
+        }
+        let head = if at_end && offset == 0 { first_head } else { &head };
         let mut give = |from: usize, to: usize| {
-            f(Block { bytes: &bytes[from..to], offset: offset + from as u64, path, head: &head })
+            let from = from.max(first);
+            let is_start = offset == 0 && from == first;
+            from >= to || f(Block { bytes: &bytes[from..to], offset: offset + from as u64, is_start, path, head })
         };
         let go_on = if cx.sample && framing != Framing::Whole {
             windows(bytes, offset, framing, cx.task.job_input_bytes, &mut give)
         } else {
-            whole == 0 || give(0, whole)
+            give(0, whole)
         };
-        if !go_on {
+        if !go_on || at_end {
             return Ok(());
         }
         offset += whole as u64;
         buffer.drain(..whole);
-        if at_end {
-            return Ok(());
-        }
         wanted = BLOCK_BYTES.max(buffer.len() + BLOCK_BYTES / 2);
+        if buffer.capacity() > 4 * wanted {
+            buffer.shrink_to(wanted);
+        }
     }
 }
 
@@ -227,7 +259,15 @@ mod tests {
     fn a_file_is_the_same_whatever_number_its_device_has_here_and_another_one_is_not() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let identity = windrow_store::identity::of_path(file.path()).unwrap();
-        let range = FileRange { path: file.path().into(), offset: 0, length: 0, identity, content: None, local: None };
+        let range = FileRange {
+            path: file.path().into(),
+            offset: 0,
+            length: 0,
+            identity,
+            content: None,
+            local: None,
+            as_is: false,
+        };
         let with = |change: fn(&mut FileRange)| {
             let mut other = range.clone();
             change(&mut other);
@@ -245,7 +285,15 @@ mod tests {
         let identity = windrow_model::FileIdentity { length: 3, ..Default::default() };
         let content = Some(windrow_model::Digest::of(b"abc"));
         let local = Some(file.path().to_path_buf());
-        let range = FileRange { path: "windrow://set/00000".into(), offset: 0, length: 3, identity, content, local };
+        let range = FileRange {
+            path: "windrow://set/00000".into(),
+            offset: 0,
+            length: 3,
+            identity,
+            content,
+            local,
+            as_is: true,
+        };
         check_same(&range).unwrap_err();
         for _ in 0..2 {
             // Somebody has put the same once more.

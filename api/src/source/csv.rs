@@ -1,9 +1,12 @@
 //! CSV rows as values of a serde type.
 
 mod plain;
+mod quotes;
+#[cfg(test)]
+mod tests;
 
 use super::lines::IntoInputs;
-use super::{Block, Framing, RecordSink, Source};
+use super::{BYTE_ORDER_MARK, Block, Framing, RecordSink, Source};
 use crate::datum::Serde;
 use crate::error::{Error, Result};
 use crate::places::Places;
@@ -18,8 +21,9 @@ use windrow_model::Code;
 
 /// Each row as a `T`, whose fields are found by the names in the file's first row. Quotes as in RFC 4180. Quoted fields
 /// may hold newlines only with `.quoted_newlines()`, which makes files unsplittable; without it they are
-/// `RECORD_MALFORMED`. So is a row that has not as many fields as the header; without one, fields that `T` does not have are
-/// left out.
+/// `RECORD_MALFORMED`. So are a quote that never ends, and a row that has not as many fields as the header; without one, fields
+/// that `T` does not have are left out. Empty lines are no rows. What a row is does not depend on whether it, or another one, has
+/// quotes.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -32,7 +36,7 @@ use windrow_model::Code;
 /// ```
 pub fn csv<T>(inputs: impl IntoInputs) -> CsvSource<T> {
     let inputs = inputs.into_inputs();
-    CsvSource { inputs, delimiter: b',', header: true, quoted_newlines: false, types: PhantomData }
+    CsvSource { inputs, delimiter: b',', header: true, quoted_newlines: false, plain: true, types: PhantomData }
 }
 
 /// See [`csv`].
@@ -41,6 +45,8 @@ pub struct CsvSource<T> {
     delimiter: u8,
     header: bool,
     quoted_newlines: bool,
+    /// Rows that need no more than splitting are split here.
+    plain: bool,
     types: PhantomData<fn() -> T>,
 }
 
@@ -60,34 +66,53 @@ impl<T> CsvSource<T> {
         self.quoted_newlines = true;
         self
     }
-    /// Rows of some bytes after others that hold none.
-    fn reader<'b>(&self, before: &'static [u8], bytes: &'b [u8]) -> csv_crate::Reader<Chain<&'static [u8], &'b [u8]>> {
-        let mut builder = csv_crate::ReaderBuilder::new();
-        builder.has_headers(false).flexible(true).delimiter(self.delimiter).from_reader(before.chain(bytes))
+    /// Leaves every row to the csv crate, which is slower and must not read anything else: for tests and fuzzers.
+    #[doc(hidden)]
+    pub fn never_plain(mut self) -> Self {
+        self.plain = false;
+        self
     }
+    /// Rows of these bytes.
+    fn reader<'b>(&self, bytes: &'b [u8]) -> csv_crate::Reader<Chain<&'static [u8], &'b [u8]>> {
+        let mut builder = csv_crate::ReaderBuilder::new();
+        builder.has_headers(false).flexible(true).delimiter(self.delimiter).from_reader(before(bytes).chain(bytes))
+    }
+    /// A row that was read from the first of these bytes on, `rest` of them if it is the last.
+    ///
     /// A quoted newline is one whatever the block: a block may begin or end at it.
-    fn check(&self, row: &csv_crate::ByteRecord) -> Result<()> {
-        if !self.quoted_newlines && memchr(b'\n', row.as_slice()).is_some() {
-            let message = "a quoted field holds a newline, or its quote does not end: see `quoted_newlines`";
-            return Err(Error::new(Code::RecordMalformed, message));
+    fn check(&self, row: &csv_crate::ByteRecord, rest: Option<&[u8]>) -> Result<()> {
+        let message = if rest.is_some_and(|rest| quotes::never_end(self.delimiter, rest)) {
+            "a quote that is opened in this row never ends"
+        } else if !self.quoted_newlines && memchr(b'\n', row.as_slice()).is_some() {
+            "a quoted field holds a newline, or its quote never ends: see `quoted_newlines`"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(Code::RecordMalformed, message))
+    }
+    /// The names of the columns.
+    fn header(&self, head: &[u8]) -> Result<csv_crate::ByteRecord> {
+        let (mut reader, mut row) = (self.reader(head), csv_crate::ByteRecord::new());
+        if !reader.read_byte_record(&mut row).map_err(|e| malformed(e, None))? {
+            return Err(Error::new(Code::RecordMalformed, "the first line is empty: it should hold the header"));
         }
-        Ok(())
+        let is_last = place(&reader, head) == head.len();
+        self.check(&row, is_last.then_some(head))?;
+        Ok(row)
     }
 }
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
 impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
-    /// Reads rows that need no more than splitting, the header's among them if they are a file's first.
+    /// Reads rows that need no more than splitting. The first one is left out if it is the header.
     fn read_plain(
         &self,
-        first: bool,
-        text: &str,
+        has_header: bool,
+        rows: &mut Rows<'_>,
         header: &csv_crate::ByteRecord,
         out: &mut RecordSink<'_, '_, Serde<T>>,
     ) -> Result<()> {
-        let mut rows = Rows::new(header, text);
-        let mut skip = first;
+        let text = rows.text();
+        let mut skip = has_header;
         let mut read = |rows: &mut Rows<'_>, from: usize, end: usize| {
             let line = &text[from..end];
             let line = line.strip_suffix('\r').unwrap_or(line);
@@ -100,9 +125,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
                 Some(value) => value,
                 None => {
                     let mut row = csv_crate::ByteRecord::new();
-                    self.reader(before(false, line.as_bytes()), line.as_bytes())
-                        .read_byte_record(&mut row)
-                        .map_err(malformed)?;
+                    self.reader(line.as_bytes()).read_byte_record(&mut row).map_err(|e| malformed(e, Some(header)))?;
                     value_of(&row, Some(header))?
                 }
             };
@@ -114,12 +137,43 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
                 rows.delimited(at);
                 continue;
             }
-            if !read(&mut rows, from, at)? {
+            if !read(rows, from, at)? {
                 return Ok(());
             }
             from = at + 1;
         }
-        read(&mut rows, from, text.len()).map(|_| ())
+        read(rows, from, text.len()).map(|_| ())
+    }
+
+    /// Reads rows of any kind. The first one is left out if it is the header.
+    fn read_rows(
+        &self,
+        has_header: bool,
+        bytes: &[u8],
+        header: Option<&csv_crate::ByteRecord>,
+        out: &mut RecordSink<'_, '_, Serde<T>>,
+    ) -> Result<()> {
+        let (mut reader, mut row) = (self.reader(bytes), csv_crate::ByteRecord::new());
+        let mut skip = has_header;
+        loop {
+            let rest = &bytes[place(&reader, bytes)..];
+            // Empty lines are jumped over with the row that follows them.
+            let blank = rest.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+            let (at, rest) = (bytes.len() - rest.len() + blank, &rest[blank..]);
+            out.at(at);
+            if !reader.read_byte_record(&mut row).map_err(|e| malformed(e, header))? {
+                return Ok(());
+            }
+            let is_last = place(&reader, bytes) == bytes.len();
+            self.check(&row, is_last.then_some(rest))?;
+            if std::mem::take(&mut skip) {
+                continue;
+            }
+            let value: T = value_of(&row, header)?;
+            if !out.push(at, &value) {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -128,17 +182,34 @@ fn value_of<T: DeserializeOwned>(row: &csv_crate::ByteRecord, header: Option<&cs
         let message = format!("a row of {} fields under a header of {}", row.len(), header.len());
         return Err(Error::new(Code::RecordMalformed, message));
     }
-    row.deserialize(header).map_err(malformed)
+    row.deserialize(header).map_err(|e| malformed(e, header))
+}
+
+/// Where a reader of these bytes is.
+fn place(reader: &csv_crate::Reader<Chain<&'static [u8], &[u8]>>, bytes: &[u8]) -> usize {
+    (reader.position().byte() as usize).saturating_sub(before(bytes).len())
 }
 
 /// What to parse before these bytes, so that they are read as they are: the parser leaves a byte order mark out wherever
-/// it begins, and an empty line as well.
-fn before(first: bool, bytes: &[u8]) -> &'static [u8] {
-    if !first && bytes.starts_with(BYTE_ORDER_MARK) { b"\n" } else { b"" }
+/// it begins, and an empty line as well. The one at the start of a file is not in them.
+fn before(bytes: &[u8]) -> &'static [u8] {
+    if bytes.starts_with(BYTE_ORDER_MARK) { b"\n" } else { b"" }
 }
 
-fn malformed(e: csv_crate::Error) -> Error {
-    Error::new(Code::RecordMalformed, format!("the row is not as expected: {e}"))
+/// Without the parser's own place: it counts from the start of a block, or of one row. The record's place is that of the error.
+fn malformed(e: csv_crate::Error, header: Option<&csv_crate::ByteRecord>) -> Error {
+    let what = match e.kind() {
+        csv_crate::ErrorKind::Deserialize { err, .. } => {
+            let name = |field: u64| Some(header?.get(field as usize)?.escape_ascii().to_string());
+            match err.field().map(|field| (field + 1, name(field))) {
+                None => err.kind().to_string(),
+                Some((number, None)) => format!("field {number}: {}", err.kind()),
+                Some((number, Some(name))) => format!("field {number} ({name}): {}", err.kind()),
+            }
+        }
+        _ => e.to_string(),
+    };
+    Error::new(Code::RecordMalformed, format!("the row is not as expected: {what}"))
 }
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
@@ -155,44 +226,32 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
     fn name(&self) -> String {
         "csv".to_string()
     }
+    fn is_text(&self) -> bool {
+        true
+    }
     fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, Serde<T>>) -> Result<()> {
-        let mut header = None;
-        if self.header {
-            let mut row = csv_crate::ByteRecord::new();
-            let found = self.reader(b"", block.head).read_byte_record(&mut row).map_err(malformed)?;
-            self.check(&row)?;
-            if !found {
-                return Err(Error::new(Code::RecordMalformed, "the first line is empty: it should hold the header"));
-            }
-            header = Some(row);
+        if matches!(self.delimiter, b'\n' | b'\r' | b'"') {
+            let message = format!("`{}` cannot delimit fields", self.delimiter.escape_ascii());
+            return Err(Error::new(Code::BadRequest, message));
         }
-        if let (Some(header), Some(text)) = (&header, plain::text(block.bytes)) {
-            let first = text.lines().skip(usize::from(block.offset == 0)).find(|line| !line.is_empty());
-            let is_plain = |l: &str| Rows::of_line(header, self.delimiter, l).value::<T>(0, l.len()).is_some();
-            if first.is_none_or(is_plain) {
-                return self.read_plain(block.offset == 0, text, header, out);
-            }
-        }
-        let before = before(block.offset == 0, block.bytes);
-        let mut reader = self.reader(before, block.bytes);
-        let mut row = csv_crate::ByteRecord::new();
-        let mut skip = self.header && block.offset == 0;
-        loop {
-            let place = |byte: u64| (byte as usize).saturating_sub(before.len());
-            out.at(place(reader.position().byte()));
-            if !reader.read_byte_record(&mut row).map_err(malformed)? {
-                return Ok(());
-            }
-            self.check(&row)?;
-            if std::mem::take(&mut skip) {
-                continue;
-            }
-            let at = place(row.position().map_or(0, |p| p.byte()));
-            out.at(at);
-            let value: T = value_of(&row, header.as_ref())?;
-            if !out.push(at, &value) {
-                return Ok(());
+        let has_header = self.header && block.is_start;
+        let header = match self.header {
+            true => Some(self.header(block.head).inspect_err(|_| out.at_start_of_file())?),
+            false => None,
+        };
+        if let Some(header) = &header
+            && self.plain
+            && let Some(text) = plain::text(block.bytes, self.delimiter)
+        {
+            let first = text.lines().filter(|line| !line.is_empty()).nth(usize::from(has_header));
+            let rows = first.map(|first| Rows::of::<T>(header, self.delimiter, text, first));
+            match rows {
+                // There is no row.
+                None => return Ok(()),
+                Some(Some(mut rows)) => return self.read_plain(has_header, &mut rows, header, out),
+                Some(None) => {}
             }
         }
+        self.read_rows(has_header, block.bytes, header.as_ref(), out)
     }
 }

@@ -15,6 +15,16 @@ pub fn jsonl<T>(inputs: impl IntoInputs) -> JsonlSource<T> {
     JsonlSource { inputs: inputs.into_inputs(), types: PhantomData }
 }
 
+/// Without the parser's line: it counts from the start of the record, which is always its first.
+fn malformed(e: &serde_json::Error) -> Error {
+    let (text, place) = (e.to_string(), format!(" at line {} column {}", e.line(), e.column()));
+    let what = match text.strip_suffix(&place) {
+        Some(what) => format!("{what} at column {}", e.column()),
+        None => text,
+    };
+    Error::new(Code::RecordMalformed, format!("the line is no such JSON: {what}"))
+}
+
 /// See [`jsonl`].
 pub struct JsonlSource<T> {
     inputs: Vec<String>,
@@ -39,8 +49,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for JsonlSource<T>
             let line = &block.bytes[from..end];
             if !line.trim_ascii().is_empty() {
                 out.at(from);
-                let value: T = serde_json::from_slice(line)
-                    .map_err(|e| Error::new(Code::RecordMalformed, format!("the line is no such JSON: {e}")))?;
+                let value: T = serde_json::from_slice(line).map_err(|e| malformed(&e))?;
                 if !out.push(from, &value) {
                     break;
                 }

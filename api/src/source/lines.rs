@@ -7,15 +7,16 @@ use crate::places::Places;
 use memchr::memrchr;
 use windrow_model::Code;
 
-/// Lines of UTF-8 text, without their ends (`\n` or `\r\n`). A last line needs none. `.gz`, `.zst` and `.bz2` files are
-/// decompressed. A line that is not UTF-8 fails the job with its place: `bytes_lines` takes anything.
+/// Lines of UTF-8 text, without their ends (`\n` or `\r\n`). A last line needs none. Files that are compressed with gzip, zstd or
+/// bzip2 are decompressed. A line that is not UTF-8 fails the job with its place: `bytes_lines` takes anything.
 pub fn lines(inputs: impl IntoInputs) -> Lines {
     Lines { inputs: inputs.into_inputs(), pattern: None }
 }
 
-/// Lines as bytes, without their `\n`; everything else stays.
+/// Lines as bytes, without their `\n`; everything else stays. Files are decompressed as for [`lines`], and a byte order mark
+/// at the start of a file is no part of its first line; see [`BytesLines::raw`].
 pub fn bytes_lines(inputs: impl IntoInputs) -> BytesLines {
-    BytesLines { inputs: inputs.into_inputs(), pattern: None }
+    BytesLines { inputs: inputs.into_inputs(), pattern: None, is_raw: false }
 }
 
 /// What sources take as inputs: a path, or several.
@@ -63,6 +64,7 @@ pub struct Lines {
 pub struct BytesLines {
     inputs: Vec<String>,
     pattern: Option<LineRegex>,
+    is_raw: bool,
 }
 
 /// Lines with the file and the byte offset where each begins.
@@ -84,6 +86,11 @@ impl BytesLines {
     pub fn matching(mut self, pattern: &str) -> Result<Self> {
         self.pattern = Some(LineRegex::new(pattern, LineEnd::Lf)?);
         Ok(self)
+    }
+    /// Reads files as they are stored: nothing is decompressed, refused as no text, or left out.
+    pub fn raw(mut self) -> Self {
+        self.is_raw = true;
+        self
     }
     /// Records become `((file, offset), line)`.
     pub fn with_place(self) -> PlacedLines {
@@ -169,6 +176,9 @@ impl Source for BytesLines {
     fn framing(&self) -> Framing {
         Framing::Delimiter(b'\n')
     }
+    fn is_text(&self) -> bool {
+        !self.is_raw
+    }
     fn name(&self) -> String {
         name("lines", &self.pattern)
     }
@@ -185,6 +195,9 @@ impl Source for PlacedLines {
     }
     fn framing(&self) -> Framing {
         self.0.framing()
+    }
+    fn is_text(&self) -> bool {
+        self.0.is_text()
     }
     fn name(&self) -> String {
         name("lines with place", &self.0.pattern)

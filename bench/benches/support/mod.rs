@@ -12,6 +12,7 @@ pub fn map_reduce(input: &str, reduces: u32, last: Output, sinks: Vec<SinkSpec>,
         framing: Framing::Delimiter(b'\n'),
         header: false,
         sample: false,
+        as_is: false,
     };
     let edge = Output::Edge {
         partitions: Partitions::Count(reduces),

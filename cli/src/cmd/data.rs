@@ -17,11 +17,12 @@ use windrow_model::{ByteSize, Code, Failure, Framing};
 pub async fn run(args: Data, settings: Settings, format: Format) -> Result<Exit, Failure> {
     let client = settings.client;
     match args.verb {
-        DataVerb::Put { client: flags, framing, chunk_size, replicas, overwrite, mut files_and_name } => {
+        DataVerb::Put { client: flags, framing, chunk_size, replicas, overwrite, compression, mut files_and_name } => {
             let name = files_and_name.pop().unwrap_or_default();
             windrow_model::dataset::check_dataset_name(&name)?;
             let chunk_bytes = chunk_size.0.min(1 << 30) as usize;
-            let options = PutOptions { framing, chunk_bytes, replicas: replicas.unwrap_or(0), overwrite };
+            let decompress = compression == windrow::InputCompression::Auto;
+            let options = PutOptions { framing, chunk_bytes, replicas: replicas.unwrap_or(0), overwrite, decompress };
             let cluster = connect(flags, client).await?;
             put(&cluster, files_and_name, &name, options, format).await?;
         }

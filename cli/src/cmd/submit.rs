@@ -108,6 +108,7 @@ fn settle(spec: &mut JobSpec, args: &Submit, settings: SubmitSection) {
             (None, 0) => settings.skip_bad_records.unwrap_or(0),
             (None, own) => own,
         },
+        decompress: args.compression.map_or(own.decompress, |kind| kind == windrow::InputCompression::Auto),
         // Whoever says no is heard.
         backup_attempts: !args.no_backup_attempts && own.backup_attempts && settings.backup_attempts.unwrap_or(true),
     };

@@ -45,7 +45,13 @@ fn records_and_epochs_outlive_the_process() {
 /// Reads and collects.
 fn plan() -> windrow_model::Plan {
     use windrow_model::{Collect, Framing, Input, Output, Plan, Port, SourceSpec, Stage, StageId};
-    let source = SourceSpec { inputs: vec!["/in".into()], framing: Framing::Fixed(10), header: false, sample: false };
+    let source = SourceSpec {
+        inputs: vec!["/in".into()],
+        framing: Framing::Fixed(10),
+        header: false,
+        sample: false,
+        as_is: false,
+    };
     let stage = Stage {
         label: "map".into(),
         place: "main.rs:1".into(),

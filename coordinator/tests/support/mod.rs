@@ -137,8 +137,13 @@ impl Client {
 pub fn spec(id: u8, input: &Path, output: &Path) -> JobSpec {
     let port = |stage, output| Port { stage: StageId(stage), output };
     let text = |p: &Path| p.to_str().unwrap().to_string();
-    let source =
-        SourceSpec { inputs: vec![text(input)], framing: Framing::Delimiter(b'\n'), header: false, sample: false };
+    let source = SourceSpec {
+        inputs: vec![text(input)],
+        framing: Framing::Delimiter(b'\n'),
+        header: false,
+        sample: false,
+        as_is: false,
+    };
     let edge = Output::Edge {
         partitions: Partitions::Count(2),
         partitioner: Partitioner::Hash,

@@ -51,16 +51,25 @@ impl Share {
         self.claim(true)
     }
 
+    /// Memory that can neither spill nor wait for others: see [`Claim::hold`]. It has no floor.
+    pub fn fixed(&self) -> Claim {
+        self.claim_with(0, false, false)
+    }
+
     fn claim(&self, is_input: bool) -> Claim {
-        let Task { id: task, memory, floor, left, .. } = &*self.0;
+        let Task { floor, left, .. } = &*self.0;
         // Told to succeed always.
         let had = left.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(*floor))).unwrap_or(0);
-        let floor = had.min(*floor);
+        self.claim_with(had.min(*floor), is_input, true)
+    }
+
+    fn claim_with(&self, floor: usize, is_input: bool, spills: bool) -> Claim {
+        let Task { id: task, memory, .. } = &*self.0;
         let asked = Arc::new(AtomicBool::new(false));
         let mut state = memory.state();
         state.next += 1;
         let id = state.next;
-        let held = Held { task: *task, bytes: 0, floor, is_input, spills: true, asked: asked.clone() };
+        let held = Held { task: *task, bytes: 0, floor, is_input, spills, asked: asked.clone() };
         state.claims.insert(id, held);
         Claim { share: self.clone(), id, floor, held: 0, asked }
     }
@@ -140,6 +149,28 @@ impl Claim {
             let _ = self.memory().state().take(self.id, bytes, true);
             self.held = bytes;
         }
+    }
+
+    /// Holds exactly so many bytes, if a task may hold so many of what can neither spill nor wait: an equal part of the pool for each slot.
+    /// Others find less of the pool then, and spill.
+    ///
+    /// # Errors
+    /// The least memory of the process, in bytes, with which it may.
+    pub fn hold(&mut self, bytes: u64) -> Result<(), u64> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if bytes > self.memory().held_max() {
+            return Err(self.memory().bytes_for(bytes));
+        }
+        self.shrink(bytes);
+        if bytes > self.held {
+            let id = self.id;
+            if self.memory().with_room(|state| state.take(id, bytes, false)).is_none() {
+                // Told that it must, it does.
+                let _ = self.memory().state().take(id, bytes, true);
+            }
+            self.held = bytes;
+        }
+        Ok(())
     }
 
     /// Holds what there is, up to so many bytes; in halves of what it lacks.

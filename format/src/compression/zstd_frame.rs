@@ -6,10 +6,20 @@ pub const FRAME_HEADER_MAX: usize = 18;
 /// What a frame's first bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameHeader {
-    /// Data of which the decoder keeps so many bytes.
-    Data { window_bytes: u64 },
+    /// Data that may refer back to so many bytes before; of which there are so many, if that is known.
+    Data { window_bytes: u64, content_bytes: Option<u64> },
     /// Bytes that a decoder jumps over.
     Skippable,
+}
+
+impl FrameHeader {
+    /// Bytes of output that a decoder keeps.
+    pub fn kept_bytes(self) -> u64 {
+        match self {
+            FrameHeader::Data { window_bytes, content_bytes } => content_bytes.unwrap_or(u64::MAX).min(window_bytes),
+            FrameHeader::Skippable => 0,
+        }
+    }
 }
 
 /// Reads the header of a frame from its first bytes, [`FRAME_HEADER_MAX`] of them or all that there are. None: these begin no frame.
@@ -20,22 +30,26 @@ pub fn frame_header(bytes: &[u8]) -> Option<FrameHeader> {
         [0x28, 0xb5, 0x2f, 0xfd] => {}
         _ => return None,
     }
-    let (&descriptor, rest) = rest.split_first()?;
+    let (&descriptor, mut rest) = rest.split_first()?;
     let is_single_segment = descriptor & 0x20 != 0;
+    let mut window_bytes = None;
     if !is_single_segment {
-        let window = *rest.first()?;
+        let (window, behind) = rest.split_first()?;
         let base = 1u64 << (10 + (window >> 3));
-        return Some(FrameHeader::Data { window_bytes: base + base / 8 * u64::from(window & 7) });
+        window_bytes = Some(base + base / 8 * u64::from(window & 7));
+        rest = behind;
     }
-    // The content is the window: its size follows the dictionary's id.
+    // The size of the content follows the dictionary's id.
     let content = rest.get([0, 1, 2, 4][usize::from(descriptor & 3)]..)?;
-    let window_bytes = match descriptor >> 6 {
-        0 => u64::from(*content.first()?),
-        1 => u64::from(u16::from_le_bytes(*content.first_chunk()?)) + 256,
-        2 => u64::from(u32::from_le_bytes(*content.first_chunk()?)),
-        _ => u64::from_le_bytes(*content.first_chunk()?),
+    let content_bytes = match descriptor >> 6 {
+        0 if !is_single_segment => None,
+        0 => Some(u64::from(*content.first()?)),
+        1 => Some(u64::from(u16::from_le_bytes(*content.first_chunk()?)) + 256),
+        2 => Some(u64::from(u32::from_le_bytes(*content.first_chunk()?))),
+        _ => Some(u64::from_le_bytes(*content.first_chunk()?)),
     };
-    Some(FrameHeader::Data { window_bytes })
+    // Of a single segment the content is the window.
+    Some(FrameHeader::Data { window_bytes: window_bytes.or(content_bytes)?, content_bytes })
 }
 
 #[cfg(test)]
@@ -44,7 +58,7 @@ mod tests {
 
     fn window(bytes: &[u8]) -> Option<u64> {
         match frame_header(bytes)? {
-            FrameHeader::Data { window_bytes } => Some(window_bytes),
+            FrameHeader::Data { window_bytes, .. } => Some(window_bytes),
             FrameHeader::Skippable => None,
         }
     }
@@ -65,6 +79,15 @@ mod tests {
             let packed = zstd::bulk::compress(&vec![1; bytes], 1).unwrap();
             assert_eq!(window(&packed), Some(bytes as u64), "{bytes} bytes");
         }
+    }
+
+    #[test]
+    fn small_content_needs_no_more_than_itself() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(25).unwrap();
+        encoder.set_pledged_src_size(Some(3)).unwrap();
+        std::io::Write::write_all(&mut encoder, b"abc").unwrap();
+        assert_eq!(frame_header(&encoder.finish().unwrap()).unwrap().kept_bytes(), 3);
     }
 
     #[test]

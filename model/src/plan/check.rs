@@ -148,7 +148,7 @@ mod tests {
     /// Reads `inputs`, and writes each of these paths.
     fn plan(inputs: &[&str], outputs: &[&str]) -> Plan {
         let inputs = inputs.iter().map(|i| i.to_string()).collect();
-        let source = SourceSpec { inputs, framing: Framing::Whole, header: false, sample: false };
+        let source = SourceSpec { inputs, framing: Framing::Whole, header: false, sample: false, as_is: false };
         let stage = |inputs, outputs| Stage {
             label: "stage".into(),
             place: "job.rs:1".into(),

@@ -35,6 +35,7 @@ impl TryFrom<v1::JobOptions> for JobOptions {
             progress_timeout_ms: none_if_zero(w.progress_timeout_ms),
             skip_bad_records: w.skip_bad_records,
             backup_attempts: !w.no_backup_attempts,
+            decompress: !w.no_decompression,
         })
     }
 }
@@ -51,6 +52,7 @@ impl From<JobOptions> for v1::JobOptions {
             progress_timeout_ms: d.progress_timeout_ms.unwrap_or(0),
             skip_bad_records: d.skip_bad_records,
             no_backup_attempts: !d.backup_attempts,
+            no_decompression: !d.decompress,
         }
     }
 }

@@ -93,12 +93,14 @@ impl TryFrom<v1::Source> for SourceSpec {
             framing: required(w.framing, "source.framing")?.try_into()?,
             header: w.header,
             sample: w.sample,
+            as_is: w.as_is,
         })
     }
 }
 impl From<SourceSpec> for v1::Source {
     fn from(d: SourceSpec) -> Self {
-        v1::Source { inputs: d.inputs, framing: Some(d.framing.into()), header: d.header, sample: d.sample }
+        let SourceSpec { inputs, framing, header, sample, as_is } = d;
+        v1::Source { inputs, framing: Some(framing.into()), header, sample, as_is }
     }
 }
 

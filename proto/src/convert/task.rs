@@ -31,6 +31,7 @@ impl TryFrom<v1::FileRange> for FileRange {
             identity: required(w.identity, "range.identity")?.into(),
             content: w.content.map(TryInto::try_into).transpose()?,
             local: (!w.local.is_empty()).then(|| path_from_bytes(w.local, "range.local")).transpose()?,
+            as_is: w.as_is,
         })
     }
 }
@@ -43,6 +44,7 @@ impl From<FileRange> for v1::FileRange {
             identity: Some(d.identity.into()),
             content: d.content.map(Into::into),
             local: d.local.as_deref().map(path_to_bytes).unwrap_or_default(),
+            as_is: d.as_is,
         }
     }
 }

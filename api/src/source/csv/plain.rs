@@ -4,16 +4,22 @@
 //! The csv crate looks at every column of every row, and compares its name with those of the fields. Here the columns are found
 //! once for a block, and fields are told apart by their numbers. Whatever this does not know (a missing column, an alias, a
 //! nested type, a number that is none) it leaves to the csv crate, row by row, whose answer stands.
+//!
+//! There is one judgement, the csv crate's. So the type itself is asked once for a block, with the names of all columns as the csv
+//! crate gives them: only if it takes each field from one column and ignores the other columns are its rows read here. It does not if a
+//! name occurs twice, if two names mean the same field, or if it denies fields that it does not have.
 
 use memchr::{memchr, memchr_iter};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use std::fmt;
 
-/// A block as text, if no row of it needs more than splitting: no quotes, and line ends that are `\n` or `\r\n`.
-pub(super) fn text(bytes: &[u8]) -> Option<&str> {
+/// A block as text, if no row of it needs more than splitting: no quotes, a delimiter that is a character, and line ends that are
+/// `\n` or `\r\n`.
+pub(super) fn text(bytes: &[u8], delimiter: u8) -> Option<&str> {
     let ends_lines = |at: usize| bytes.get(at + 1).is_none_or(|next| *next == b'\n');
-    if memchr(b'"', bytes).is_some() || !memchr_iter(b'\r', bytes).all(ends_lines) {
+    if !delimiter.is_ascii() || memchr(b'"', bytes).is_some() || !memchr_iter(b'\r', bytes).all(ends_lines) {
         return None;
     }
     std::str::from_utf8(bytes).ok()
@@ -21,27 +27,38 @@ pub(super) fn text(bytes: &[u8]) -> Option<&str> {
 
 /// The rows of a block, from the first to the last.
 pub(super) struct Rows<'h> {
-    header: &'h csv::ByteRecord,
     text: &'h str,
-    /// The column of each field, once a struct has asked for its fields.
-    columns: Option<Vec<usize>>,
+    /// How many columns a row has.
+    width: usize,
+    /// The column of each field of the struct, in its own order.
+    columns: Vec<usize>,
     /// Where the fields of the current row end, as far as delimiters have been met.
     ends: Vec<usize>,
-    /// Set when a type turned out to be none for this.
+    /// Set when a row turned out to be none for this.
     given_up: bool,
 }
 
 impl<'h> Rows<'h> {
-    /// Before the first row of a text.
-    pub fn new(header: &'h csv::ByteRecord, text: &'h str) -> Self {
-        Rows { header, text, columns: None, ends: Vec::new(), given_up: false }
+    /// Before the first row of a text, if the rows of a `T` can be read here. `first` is one of its rows: the one that the type is asked
+    /// with.
+    pub fn of<T: DeserializeOwned>(
+        header: &csv::ByteRecord,
+        delimiter: u8,
+        text: &'h str,
+        first: &str,
+    ) -> Option<Rows<'h>> {
+        let names: Vec<&str> = header.iter().map(|name| std::str::from_utf8(name).ok()).collect::<Option<_>>()?;
+        let values: Vec<&str> = first.split(char::from(delimiter)).collect();
+        let mut columns = Vec::new();
+        if values.len() == names.len() {
+            T::deserialize(Asking { names: &names, values: &values, columns: &mut columns }).ok()?;
+        }
+        (!columns.is_empty()).then(|| Rows { text, width: names.len(), columns, ends: Vec::new(), given_up: false })
     }
 
-    /// A row of its own, whose delimiters have been met.
-    pub fn of_line(header: &'h csv::ByteRecord, delimiter: u8, line: &'h str) -> Self {
-        let mut rows = Self::new(header, line);
-        memchr_iter(delimiter, line.as_bytes()).for_each(|at| rows.delimited(at));
-        rows
+    /// What the rows are of.
+    pub fn text(&self) -> &'h str {
+        self.text
     }
 
     /// A delimiter is here, in the row whose value is asked for next.
@@ -69,21 +86,13 @@ impl<'h> Rows<'h> {
             return None;
         }
         self.ends.push(to);
-        if self.ends.len() != self.header.len() {
+        if self.ends.len() != self.width {
             return None;
         }
         let value = T::deserialize(Row { rows: self, from }).ok();
         // A row that cannot be read is an error soon; a type whose first row cannot will never be.
         self.given_up = value.is_none();
         value
-    }
-
-    fn find(&mut self, fields: &[&str]) -> Option<&[usize]> {
-        if self.columns.is_none() {
-            let column = |field: &&str| self.header.iter().position(|name| name == field.as_bytes());
-            self.columns = Some(fields.iter().map(column).collect::<Option<Vec<usize>>>()?);
-        }
-        self.columns.as_deref()
     }
 }
 
@@ -103,6 +112,90 @@ impl serde::de::Error for AskCsv {
     }
 }
 
+/// Asks a type which columns are its fields: all names are shown to it, with the values of one row.
+struct Asking<'a> {
+    names: &'a [&'a str],
+    values: &'a [&'a str],
+    /// The answer, in the order of the type's fields.
+    columns: &'a mut Vec<usize>,
+}
+
+impl<'de> Deserializer<'de> for Asking<'_> {
+    type Error = AskCsv;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, AskCsv> {
+        for field in fields {
+            let column = self.names.iter().position(|name| name == field).ok_or(AskCsv)?;
+            self.columns.push(column);
+        }
+        visitor.visit_map(Columns { names: self.names, values: self.values, fields, next: 0 })
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, AskCsv> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, AskCsv> {
+        Err(AskCsv)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple
+        tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// Every column by its name. Those that are not called like a field have to be ignored.
+struct Columns<'a> {
+    names: &'a [&'a str],
+    values: &'a [&'a str],
+    fields: &'a [&'static str],
+    next: usize,
+}
+
+impl<'de> MapAccess<'de> for Columns<'_> {
+    type Error = AskCsv;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, AskCsv> {
+        let Some(name) = self.names.get(self.next) else { return Ok(None) };
+        seed.deserialize(StrDeserializer::new(name)).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, AskCsv> {
+        let column = self.next;
+        self.next += 1;
+        match self.fields.contains(&self.names[column]) {
+            true => seed.deserialize(Field(self.values[column])),
+            false => seed.deserialize(Ignored),
+        }
+    }
+}
+
+/// A value that may only be ignored.
+struct Ignored;
+
+impl<'de> Deserializer<'de> for Ignored {
+    type Error = AskCsv;
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, AskCsv> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, AskCsv> {
+        Err(AskCsv)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+        seq tuple tuple_struct map struct enum identifier
+    }
+}
+
 struct Row<'r, 'h> {
     rows: &'r mut Rows<'h>,
     /// Where it begins.
@@ -115,12 +208,10 @@ impl<'de> Deserializer<'de> for Row<'_, '_> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        fields: &'static [&'static str],
+        _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, AskCsv> {
-        self.rows.find(fields).ok_or(AskCsv)?;
         let Rows { columns, ends, text, .. } = self.rows;
-        let columns = columns.as_deref().unwrap_or_default();
         // As a sequence, which derived code reads without asking for names.
         visitor.visit_seq(Fields { columns, ends, text, from: self.from, next: 0 })
     }
@@ -234,14 +325,6 @@ mod tests {
         note: Option<f64>,
     }
 
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    #[allow(dead_code)]
-    struct Alias {
-        #[serde(alias = "who")]
-        name: String,
-    }
-
     fn by_csv<T: DeserializeOwned>(header: &csv::ByteRecord, line: &str) -> Option<T> {
         let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(line.as_bytes());
         let mut row = csv::ByteRecord::new();
@@ -249,15 +332,22 @@ mod tests {
         read.then(|| row.deserialize(Some(header)).ok()).flatten()
     }
 
+    /// The first of some lines under a header; the text has no other.
+    fn one<T: DeserializeOwned>(header: &csv::ByteRecord, delimiter: u8, line: &str) -> Option<T> {
+        let mut rows = Rows::of::<T>(header, delimiter, line, line)?;
+        memchr_iter(delimiter, line.as_bytes()).for_each(|at| rows.delimited(at));
+        rows.value(0, line.len())
+    }
+
     proptest! {
         #[test]
         fn what_is_read_is_what_the_csv_crate_reads(
-            lines in prop::collection::vec("(-?[0-9]{1,3}|x|),[a-z ]{0,3},[0-9+.]{0,3},(-?[0-9.]{0,3}|1e3|)(,y)?", 1..20),
+            lines in prop::collection::vec("(-?[0-9]{1,3}|x|),[a-z ]{0,3},[0-9+.]{0,3},(-?[0-9.]{0,3}|1e3)(,y)?", 1..20),
         ) {
             let header = csv::ByteRecord::from(vec!["id", "who", "cents", "note"]);
             for line in lines {
                 // A row by itself, so that nothing is given up.
-                let got: Option<Order> = Rows::of_line(&header, b',', &line).value(0, line.len());
+                let got: Option<Order> = one(&header, b',', &line);
                 if got.is_some() {
                     prop_assert_eq!(&got, &by_csv(&header, &line));
                 }
@@ -270,7 +360,7 @@ mod tests {
         let header = csv::ByteRecord::from(vec!["x", "id", "who", "cents", "note"]);
         let lines = [";7;Ann;-5;", "?;7;Ann;-5;1.5", ";7;Ann;-5", ";;Ann;-5;", ";7;Ann;-5;"];
         let text = lines.join("\n");
-        let mut rows = Rows::new(&header, &text);
+        let mut rows = Rows::of::<Order>(&header, b';', &text, lines[0]).unwrap();
         let mut from = 0;
         let mut next = |rows: &mut Rows<'_>| {
             let end = text[from..].find('\n').map_or(text.len(), |i| from + i);
@@ -283,17 +373,39 @@ mod tests {
         assert_eq!(next(&mut rows), None, "a column is missing");
         assert_eq!(next(&mut rows), None, "no number");
         assert_eq!(next(&mut rows), None, "one could not be read: the csv crate is asked from now on");
-        let line = || Rows::of_line(&header, b';', lines[0]);
-        assert_eq!(line().value::<Alias>(0, lines[0].len()), None);
-        assert_eq!(line().value::<(u8, u8)>(0, lines[0].len()), None);
+        assert_eq!(one::<(u8, u8)>(&header, b';', lines[0]), None);
+    }
+
+    #[test]
+    fn columns_that_the_type_judges_itself_are_left_to_csv() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Strict {
+            name: String,
+        }
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Loose {
+            #[serde(alias = "who")]
+            name: String,
+        }
+        let read = |names: &[&str], line: &str| {
+            let header = csv::ByteRecord::from(names.to_vec());
+            (one::<Strict>(&header, b',', line), one::<Loose>(&header, b',', line))
+        };
+        assert_eq!(read(&["name"], "a").0, Some(Strict { name: "a".into() }));
+        assert_eq!(read(&["name", "x"], "a,b").0, None, "it denies the other column");
+        assert_eq!(read(&["name", "name"], "a,b").0, None, "a name occurs twice");
+        assert_eq!(read(&["who"], "a").1, None, "an alias");
+        assert_eq!(read(&["name", "who"], "a,b").1, None, "two names of one field");
     }
 
     #[test]
     fn quotes_and_strange_line_ends_are_not_plain() {
-        assert!(text(b"a,b\r\nc,d\n").is_some());
-        assert!(text(b"a,b\r").is_some());
-        assert!(text(b"a,\"b\"\n").is_none());
-        assert!(text(b"a,b\rc,d\n").is_none());
-        assert!(text(b"a,\xff\n").is_none());
+        assert!(text(b"a,b\r\nc,d\n", b',').is_some());
+        assert!(text(b"a,b\r", b',').is_some());
+        assert!(text(b"a,\"b\"\n", b',').is_none());
+        assert!(text(b"a,b\rc,d\n", b',').is_none());
+        assert!(text(b"a,\xff\n", b',').is_none());
+        assert!(text(b"a,b\n", 0xa7).is_none());
     }
 }

@@ -1,0 +1,55 @@
+//! The content of a whole file, outside of a job: what `data put` stores.
+
+use super::BYTE_ORDER_MARK;
+use super::decoder::{Decoder, Grant};
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+use windrow_format::compression::{HEAD_BYTES, Unsupported, of_content, of_text};
+use windrow_model::{ByteSize, Code, Compression, Failure};
+
+/// Memory of a process that decompresses one file at a time.
+struct Limit(u64);
+
+impl Grant for Limit {
+    fn hold(&mut self, bytes: u64) -> Result<(), Failure> {
+        if bytes <= self.0 {
+            return Ok(());
+        }
+        let message = format!("decompressing needs {}, and half of this machine's memory is less", ByteSize(bytes));
+        Err(Failure::new(Code::DecompressionLimit, message))
+    }
+}
+
+/// The bytes of a file as they are stored.
+pub(crate) fn open_as_stored(path: &Path) -> io::Result<Box<dyn Read>> {
+    Ok(Box::new(io::BufReader::with_capacity(256 << 10, File::open(path)?)))
+}
+
+/// The text of a file: decompressed, without a byte order mark. Holds no more than so many bytes of memory.
+///
+/// # Errors
+/// Those of [`failure_of`](super::decoder::failure_of).
+pub(crate) fn open_text(path: &Path, memory_bytes: u64) -> io::Result<Box<dyn Read>> {
+    let mut file = File::open(path)?;
+    let mut head = Vec::new();
+    (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    file.rewind()?;
+    let carried = |e: Unsupported| io::Error::other(Failure::new(Code::InputUnsupported, e.to_string()));
+    match of_text(path, &head).map_err(carried)? {
+        Compression::None => Ok(Box::new(without_mark(io::BufReader::with_capacity(256 << 10, file))?.1)),
+        compression => {
+            let (head, content) = without_mark(Decoder::new(file, compression, Limit(memory_bytes)))?;
+            of_content(&head).map_err(carried)?;
+            Ok(Box::new(content))
+        }
+    }
+}
+
+/// The first bytes of some text, and all of it without a byte order mark.
+fn without_mark<R: Read>(mut text: R) -> io::Result<(Vec<u8>, impl Read)> {
+    let mut head = Vec::new();
+    text.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    let rest = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head).to_vec();
+    Ok((head, io::Cursor::new(rest).chain(text)))
+}

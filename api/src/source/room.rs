@@ -1,0 +1,74 @@
+//! What a task holds of memory while it reads a compressed file: the decoder's window, and the block that is decompressed.
+//!
+//! Neither can spill, and nothing waits for it: what is more than an equal part for each slot is refused, with the `--memory` that
+//! would do. How much a file becomes when it is decompressed does not matter, only how much of it has to be there at a time.
+
+use super::decoder::Grant;
+use windrow_engine::Claim;
+use windrow_model::{ByteSize, Code, Failure};
+
+/// The memory of one decoder and its block.
+pub(super) struct Room {
+    claim: Claim,
+    decoder_bytes: u64,
+    block_bytes: u64,
+}
+
+impl Room {
+    pub fn new(claim: Claim) -> Self {
+        Room { claim, decoder_bytes: 0, block_bytes: 0 }
+    }
+
+    /// The block has room for so many bytes.
+    pub fn hold_block(&mut self, bytes: u64) -> Result<(), Failure> {
+        self.block_bytes = bytes;
+        self.hold("a record of this length, with what decompresses it,")
+    }
+
+    fn hold(&mut self, what: &str) -> Result<(), Failure> {
+        let bytes = self.decoder_bytes.saturating_add(self.block_bytes);
+        self.claim.hold(bytes).map_err(|memory_bytes| {
+            let message = format!(
+                "{what} needs {} of memory: give --memory {}MiB, or run fewer tasks at a time",
+                ByteSize(bytes),
+                memory_bytes >> 20,
+            );
+            Failure::new(Code::DecompressionLimit, message)
+        })
+    }
+}
+
+impl Grant for Room {
+    fn hold(&mut self, bytes: u64) -> Result<(), Failure> {
+        self.decoder_bytes = bytes;
+        Room::hold(self, "decompressing it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_engine::Memory;
+
+    #[test]
+    fn refusal_names_the_memory_that_is_enough() {
+        let room = |bytes| Room::new(Memory::of_process(bytes, 2).begin(1).fixed());
+        let failure = Grant::hold(&mut room(128 << 20), 1 << 31).unwrap_err();
+        assert_eq!(failure.code, Code::DecompressionLimit);
+        assert!(failure.message.starts_with("decompressing it needs 2 GiB"), "{failure}");
+        let (_, named) = failure.message.split_once("--memory ").unwrap();
+        let (size, _) = named.split_once(',').unwrap();
+        let enough: ByteSize = size.parse().unwrap();
+        Grant::hold(&mut room(enough.0), 1 << 31).unwrap();
+        Grant::hold(&mut room(enough.0 - (64 << 20)), 1 << 31).unwrap_err();
+    }
+
+    #[test]
+    fn window_and_block_count_together() {
+        let mut room = Room::new(Memory::of_process(256 << 20, 1).begin(1).fixed());
+        Grant::hold(&mut room, 128 << 20).unwrap();
+        room.hold_block(1 << 20).unwrap();
+        let failure = room.hold_block(128 << 20).unwrap_err();
+        assert!(failure.message.starts_with("a record of this length"), "{failure}");
+    }
+}
