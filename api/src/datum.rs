@@ -20,6 +20,7 @@ pub use self::list::Scalar;
 pub use self::serde::Serde;
 
 use crate::arena::Arena;
+use crate::wire::Forms;
 
 /// Bytes that are no encoding of the expected type: the file was written by another program or is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +95,9 @@ pub trait Datum: Sized + Send + 'static {
     /// The identity: says that `Ref` is covariant, which the compiler cannot know of an associated type.
     fn shorten<'s, 'l: 's>(r: Self::Ref<'l>) -> Self::Ref<'s>;
     fn to_owned(r: Self::Ref<'_>) -> Self;
+
+    /// Adds the serde types that it is made of. A plan asks for them before anything runs.
+    fn forms(_: &mut Forms) {}
 
     /// The same value with another lifetime, if it borrows nothing (`BORROWS` is false).
     #[inline]

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::records::Records;
 use crate::side::{Side, SideSlot};
 use crate::source::Source;
+use crate::wire::Forms;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::Location;
@@ -138,7 +139,8 @@ impl Flow {
             }
             None => {
                 let mut bytes = Vec::new();
-                crate::codec::encode(&make()?, &mut bytes);
+                crate::wire::encode(&make()?, &mut bytes)
+                    .map_err(|e| Error::new(Code::PlanInvalid, format!("a side value cannot travel: {e}")))?;
                 SideSlot::of(bytes)
             }
         };
@@ -201,6 +203,14 @@ impl Flow {
         let reads: Vec<Port> = stage.reads().collect();
         let shape = format!("{reads:?} {:?} {}", stage.outputs, std::any::type_name::<R>());
         self.fingerprint(&[&stage.label, &stage.place, &shape]);
+        let mut forms = Forms::default();
+        R::forms(&mut forms);
+        forms.named.iter().for_each(|(name, form)| self.fingerprint(&["form", name, form]));
+        if let Some((name, why)) = forms.broken {
+            let message =
+                format!("{op} at {}: values of type `{name}` do not come back from serde: one {why}", place(at));
+            self.mistaken(Error::new(Code::PlanInvalid, message));
+        }
         stages.push(stage);
         self.0.functions.borrow_mut().push(StageFn(Arc::new(run)));
         StageId(stages.len() as u32 - 1)
@@ -267,6 +277,22 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn side_value_that_does_not_come_back_is_refused_with_its_type() {
+        let flow = Flow::new(PathBuf::from("/"), false, None);
+        let side = flow.side(|| std::io::Result::Ok((Some(None::<u8>), serde_json::json!([1, null])))).unwrap();
+        assert_eq!(*side.get(), (Some(None), serde_json::json!([1, null])));
+        #[derive(serde::Serialize, serde::Deserialize)]
+        struct Lost {
+            #[serde(skip_serializing)]
+            #[allow(dead_code, reason = "it is never read back")]
+            gone: u8,
+        }
+        let error = flow.side(|| std::io::Result::Ok(Lost { gone: 1 })).err().unwrap();
+        assert_eq!(error.code(), Code::PlanInvalid);
+        assert!(error.failure().message.contains("Lost"), "{error}");
+    }
 
     #[test]
     fn counter_with_a_name_of_the_engine_makes_the_plan_invalid() {

@@ -1,9 +1,11 @@
 //! What a user writes: a job.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flow::Flow;
+use crate::json;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use windrow_model::Code;
 
 /// A job: parameters that are command-line arguments and travel as data, and a plan that follows from them alone.
 ///
@@ -44,6 +46,27 @@ pub trait Job: clap::Args + Serialize + DeserializeOwned + 'static {
     }
 }
 
+/// The parameters as JSON. They are read back once, so that no process of the job gets others than this one.
+fn parameters<J: Job>(job: &J) -> Result<String> {
+    let lost = |why: String| {
+        let of = std::any::type_name::<J>();
+        Error::new(Code::PlanInvalid, format!("the parameters of `{of}` do not come back from JSON: {why}"))
+    };
+    let text = |job: &J| {
+        let mut text = Vec::new();
+        json::write(job, &mut text).map_err(|e| lost(e.to_string()))?;
+        String::from_utf8(text).map_err(|e| lost(e.to_string()))
+    };
+    let sent = text(job)?;
+    let back = text(&serde_json::from_str(&sent).map_err(|e| lost(e.to_string()))?)?;
+    // Maps and sets may come back in another order.
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).map_err(|e| lost(e.to_string()));
+    match sent == back || value(&sent)? == value(&back)? {
+        true => Ok(sent),
+        false => Err(lost(format!("`{sent}` becomes `{back}`"))),
+    }
+}
+
 /// A job whose type is not known statically.
 pub(crate) trait AnyJob {
     fn plan(&self, flow: &Flow) -> Result<()>;
@@ -60,6 +83,40 @@ impl<J: Job> AnyJob for J {
         std::any::type_name::<J>()
     }
     fn params(&self) -> Result<String> {
-        Ok(serde_json::to_string(self)?)
+        parameters(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use std::collections::BTreeMap;
+
+    #[derive(clap::Args, Default, Serialize, Deserialize)]
+    struct Shift {
+        by: Option<f64>,
+        #[arg(skip)]
+        #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+        of: BTreeMap<u32, String>,
+        #[arg(skip)]
+        #[serde(skip_deserializing)]
+        lost: u8,
+    }
+    impl Job for Shift {
+        fn plan(&self, _: &Flow) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn parameters_come_back_from_json_or_are_refused() {
+        let of = BTreeMap::from([(7, "x".to_string())]);
+        assert_eq!(parameters(&Shift { by: Some(0.1), of, lost: 0 }).unwrap(), r#"{"by":0.1,"of":{"7":"x"},"lost":0}"#);
+        for wrong in [Shift { by: Some(f64::NAN), ..Shift::default() }, Shift { lost: 1, ..Shift::default() }] {
+            let error = parameters(&wrong).unwrap_err();
+            assert_eq!(error.code(), Code::PlanInvalid);
+            assert!(error.failure().message.contains("Shift"), "{error}");
+        }
     }
 }

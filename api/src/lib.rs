@@ -33,7 +33,6 @@
 
 mod arena;
 mod chain;
-mod codec;
 mod combiner;
 mod context;
 mod counter;
@@ -66,6 +65,7 @@ mod task_run;
 mod threads;
 mod values;
 mod watched;
+mod wire;
 mod words;
 
 pub mod client;
@@ -92,6 +92,7 @@ pub use sink::{Appender, Compression, FieldWriter, Fields, Sink};
 pub use source::{Block, Framing, RecordSink, Source};
 pub use values::Values;
 pub use windrow_model::{Code, Failure, JobOptions, JobState, JobStatus};
+pub use wire::Forms;
 pub use words::{Text, Words, words};
 
 /// Sources by name, with their options.

@@ -43,7 +43,7 @@ impl<T: serde::de::DeserializeOwned> Side<T> {
     }
     /// The value; decoded by the first caller in each process.
     pub fn get(&self) -> &T {
-        self.value.get_or_init(|| match crate::codec::decode(&self.bytes) {
+        self.value.get_or_init(|| match crate::wire::decode(&self.bytes) {
             Ok(v) => v,
             Err(e) => panic!("side value of type {}: {e}", std::any::type_name::<T>()),
         })

@@ -57,7 +57,7 @@ codes! {
     RecordMalformed "RECORD_MALFORMED" Charge "the record does not parse as the type that the job declares";
     RecordNotUtf8 "RECORD_NOT_UTF8" Charge "read the input with `bytes_lines`, or convert it to UTF-8";
     RecordTooLarge "RECORD_TOO_LARGE" Charge "keys may have up to 16 MiB and values up to 1 GiB";
-    FieldNotRepresentable "FIELD_NOT_REPRESENTABLE" Charge "the sink has no form for this value: emit another, or use another sink (`tsv(..).escaped()` takes tabs and newlines)";
+    FieldNotRepresentable "FIELD_NOT_REPRESENTABLE" Charge "nothing here has a form for this value: emit another, or use another sink (`tsv(..).escaped()` takes tabs and newlines)";
     NondeterministicTask "NONDETERMINISTIC_TASK" Fatal "a task must give the same for the same records: no time, no random numbers, no hash map's order, no other system";
     CollectTooLarge "COLLECT_TOO_LARGE" Fatal "write large results to a sink and collect only what the driver needs";
     // Executors.

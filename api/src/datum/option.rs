@@ -1,6 +1,7 @@
 //! `Option`: a tag byte, `None` first.
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
+use crate::wire::Forms;
 
 impl<T: Datum> Datum for Option<T> {
     type Ref<'a> = Option<T::Ref<'a>>;
@@ -23,6 +24,9 @@ impl<T: Datum> Datum for Option<T> {
     }
     fn shorten<'s, 'l: 's>(r: Option<T::Ref<'l>>) -> Option<T::Ref<'s>> {
         r.map(T::shorten)
+    }
+    fn forms(forms: &mut Forms) {
+        T::forms(forms)
     }
     fn to_owned(r: Option<T::Ref<'_>>) -> Option<T> {
         r.map(T::to_owned)

@@ -1,12 +1,19 @@
-//! Any serde type as a value, through bincode.
+//! Any serde type as a value, in the form that is right for it.
 
 use super::bytes::{escape, unescape};
 use super::{Datum, DecodeError, IntoDatum, Reader};
-use crate::codec;
+use crate::context::Unwinding;
+use crate::wire::{self, Forms};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use windrow_model::{Code, Failure};
 
 /// A serde value as a record or value (not as a key: its bytes do not sort as it does). Functions see `&T`.
+///
+/// Every value comes back as it was, whatever attributes its type has. A type whose values cannot makes the plan invalid; a value
+/// that cannot (one that `Serialize` refuses, a variant of an `untagged` enum that reads as another one) fails its record with
+/// `FIELD_NOT_REPRESENTABLE`. Types that read exactly what they write are moved fastest: those without `flatten`, `untagged`,
+/// `tag`, `alias`, `skip_serializing_if` and fields of type `serde_json::Value`.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -31,26 +38,40 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Datum for Serde<T> {
     const BORROWS: bool = true;
     fn encode<const LAST: bool>(r: &T, out: &mut Vec<u8>) {
         if LAST {
-            codec::encode(r, out)
+            written(r, out)
         } else {
             let mut bytes = Vec::new();
-            codec::encode(r, &mut bytes);
+            written(r, &mut bytes);
             escape(&bytes, out)
         }
     }
     fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<&'a T, DecodeError> {
         let bytes = if LAST { reader.rest() } else { unescape(reader, "serde value")? };
-        Ok(reader.arena.keep(codec::decode(bytes)?))
+        Ok(reader.arena.keep(wire::decode(bytes)?))
     }
     fn shorten<'s, 'l: 's>(r: &'l T) -> &'s T {
         r
     }
+    fn forms(forms: &mut Forms) {
+        forms.add::<T>()
+    }
     fn to_owned(r: &T) -> Self {
         let mut bytes = Vec::new();
-        codec::encode(r, &mut bytes);
-        Serde(codec::decode(&bytes).expect("bincode reads what it wrote of the same type"))
+        let copied = wire::encode(r, &mut bytes).map_err(|e| e.to_string());
+        match copied.and_then(|()| wire::decode(&bytes).map_err(|e| e.to_string())) {
+            Ok(copy) => Serde(copy),
+            Err(e) => panic!("{e}"),
+        }
     }
 }
+
+/// Appends a value; one that has no form fails the record that is worked on.
+fn written<T: Serialize + DeserializeOwned + 'static>(value: &T, out: &mut Vec<u8>) {
+    if let Err(e) = wire::encode(value, out) {
+        Unwinding { failure: Failure::new(Code::FieldNotRepresentable, e.to_string()), of_record: true }.start()
+    }
+}
+
 impl<T: Serialize + DeserializeOwned + Send + 'static> IntoDatum for Serde<T> {
     type Datum = Serde<T>;
     fn with<X>(self, f: impl FnOnce(&T) -> X) -> X {

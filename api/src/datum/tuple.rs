@@ -1,6 +1,7 @@
 //! Tuples: their parts one after the other; only the last one may do without a terminator.
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
+use crate::wire::Forms;
 
 macro_rules! lend {
     ($f:ident; $($T:ident $t:ident),*) => { $f(($(<$T::Datum as Datum>::shorten($t),)*)) };
@@ -24,6 +25,10 @@ macro_rules! tuple {
             fn shorten<'s, 'l: 's>(r: Self::Ref<'l>) -> Self::Ref<'s> {
                 let ($($t,)* $l) = r;
                 ($($T::shorten($t),)* $L::shorten($l))
+            }
+            fn forms(forms: &mut Forms) {
+                $($T::forms(forms);)*
+                $L::forms(forms)
             }
             fn to_owned(r: Self::Ref<'_>) -> Self {
                 let ($($t,)* $l) = r;

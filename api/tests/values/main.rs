@@ -3,3 +3,4 @@
 mod numbers;
 mod plans;
 mod round_trips;
+mod serde_types;

@@ -1,0 +1,103 @@
+//! The tagged form: every value says what it is, so that a reader may ask (`deserialize_any`), and structs and enums go by names.
+//!
+//! It is that of the whole serde data model, which JSON, CBOR and MessagePack are not: `Some(None)`, `Some(())` and `NaN` are
+//! themselves, keys of maps are of any type, and the bits of a float stay. It calls itself human-readable, because what serde buffers
+//! for `flatten`, `untagged` and `tag` is read as if it came from such a form whatever it came from.
+//!
+//! ```text
+//! value    = tag, content
+//! integers = 05 (not negative) or 06 (negative: the complement), then 7 bits a byte, low ones first, the last one without 80
+//! floats   = 07 and 4 bytes, 08 and 8 bytes, little-endian       char = 09, as an integer
+//! text     = 0A, length as an integer, UTF-8                      bytes = 0B, length, bytes
+//! nothing  = 00 (unit), 03 (none)       some = 04, value          bool = 01 false, 02 true
+//! list     = 0C, values, 0F             map = 0D, keys and values by turns, 0F (a struct is a map of its fields' names)
+//! variant  = 0E, its name as a text, value (a unit, its only value, a list or a map)
+//! ```
+
+mod read;
+mod same;
+mod write;
+
+pub(super) use write::encode;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Display;
+
+/// Values inside of values; more are an error, since reading them takes stack.
+const LEVELS_MAX: u32 = 256;
+
+mod tag {
+    pub const UNIT: u8 = 0;
+    pub const FALSE: u8 = 1;
+    pub const TRUE: u8 = 2;
+    pub const NONE: u8 = 3;
+    pub const SOME: u8 = 4;
+    pub const INTEGER: u8 = 5;
+    pub const NEGATIVE: u8 = 6;
+    pub const F32: u8 = 7;
+    pub const F64: u8 = 8;
+    pub const CHAR: u8 = 9;
+    pub const TEXT: u8 = 10;
+    pub const BYTES: u8 = 11;
+    pub const LIST: u8 = 12;
+    pub const MAP: u8 = 13;
+    pub const VARIANT: u8 = 14;
+    pub const END: u8 = 15;
+}
+
+/// What went wrong: a part of a sentence.
+#[derive(Debug)]
+pub(super) struct TaggedError(String);
+
+impl TaggedError {
+    fn new(what: impl Into<String>) -> Self {
+        TaggedError(what.into())
+    }
+}
+impl Display for TaggedError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for TaggedError {}
+impl serde::ser::Error for TaggedError {
+    fn custom<T: Display>(what: T) -> Self {
+        TaggedError::new(what.to_string())
+    }
+}
+impl serde::de::Error for TaggedError {
+    fn custom<T: Display>(what: T) -> Self {
+        TaggedError::new(what.to_string())
+    }
+}
+
+/// Reads one value, which is all there is.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaggedError> {
+    let mut reader = read::Reader::new(bytes);
+    let value = T::deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// Whether the value that was written as these bytes comes back: what is read from them is written in the same way, but for the order
+/// of entries and elements, which sets and maps do not keep. Why not: a part of a sentence.
+pub(super) fn verify<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), String> {
+    let lost = |what: TaggedError| format!("cannot be read back from what it serializes to: {what}");
+    let back: T = decode(bytes).map_err(lost)?;
+    let mut again = Vec::with_capacity(bytes.len());
+    encode(&back, &mut again).map_err(lost)?;
+    match again == bytes || same::digest(&again) == same::digest(bytes) {
+        true => Ok(()),
+        false => {
+            Err("is another one after it was serialized and read back, as its type would do with JSON".to_string())
+        }
+    }
+}
+
+/// The same for a value that has not been written yet.
+pub(super) fn returns<T: Serialize + DeserializeOwned>(value: &T) -> Result<(), String> {
+    let mut bytes = Vec::new();
+    encode(value, &mut bytes).map_err(|e| format!("does not serialize: {e}"))?;
+    verify::<T>(&bytes)
+}
