@@ -3,14 +3,18 @@
 //! Answers are domain types, errors are [`Failure`]s. Calls that only ask fail at once when the connection is lost;
 //! uploads, `submit` and `watch` try again, because what they ask for goes on without them. Nothing here prints.
 
+mod backup;
 mod cutting;
 mod data;
+mod orphans;
 mod persist;
 mod submit;
 mod upload;
 mod watch;
 
+pub use backup::BackupPart;
 pub use data::{ChunkPlace, Put, PutOptions};
+pub use orphans::{Orphan, Orphans, ScrubStatus, UnjoinedWorker};
 pub use upload::Artifact;
 
 use std::path::Path;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use windrow_model::{ByteSize, Framing, JobId, WorkerId};
+use windrow_model::{ByteSize, ClusterId, Framing, JobId, WorkerId};
 
 /// Distributed map/reduce: submit jobs, watch them, and run clusters.
 #[derive(Parser, Debug)]
@@ -50,7 +50,7 @@ pub enum Verb {
     Worker(Worker),
     /// Put data into a cluster; list, get and remove it
     Data(Data),
-    /// Run a coordinator
+    /// Run a coordinator; or back one up and restore it
     Coordinator(Coordinator),
     /// Run a cluster on this machine: a coordinator and worker processes, until Ctrl-C
     Up(Up),
@@ -210,6 +210,37 @@ Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole fil
     Ls {
         #[command(flatten)]
         client: Client,
+        /// Instead: chunks that nothing refers to, and workers whose folders wait to join
+        #[arg(long)]
+        orphans: bool,
+    },
+    /// Make a dataset of chunks that nothing refers to, or let a worker's data folder join the cluster
+    #[command(after_help = "\
+  windrow data ls --orphans                            what there is
+  windrow data adopt found 4bf5122f… 084fed08…         these chunks, in this order, are dataset `found`
+  windrow data adopt --worker worker-…                 a folder of an earlier release belongs to this cluster")]
+    Adopt {
+        #[command(flatten)]
+        client: Client,
+        /// A worker whose data folder has joined no cluster
+        #[arg(
+            long,
+            value_name = "ID",
+            conflicts_with = "name_and_chunks",
+            required_unless_present = "name_and_chunks"
+        )]
+        worker: Option<WorkerId>,
+        /// Where records begin in the chunks
+        #[arg(long, value_name = "KIND", default_value = "lines")]
+        framing: Framing,
+        /// The new dataset's name, and digests of its chunks in order
+        #[arg(num_args = 2.., value_name = "NAME CHUNKS...")]
+        name_and_chunks: Vec<String>,
+    },
+    /// How far each worker is with reading its chunks and comparing them with their digests
+    Scrub {
+        #[command(flatten)]
+        client: Client,
     },
     /// Copy a dataset into a new file (`-`: stdout); of whole files, into a new folder
     Get {
@@ -239,7 +270,43 @@ pub struct Tls {
 }
 
 #[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Coordinator {
+    #[command(subcommand)]
+    pub verb: Option<CoordinatorVerb>,
+    #[command(flatten)]
+    pub run: CoordinatorRun,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum CoordinatorVerb {
+    /// Copy a running coordinator's journal, the artifacts of its jobs and the token into a new folder
+    Backup {
+        #[command(flatten)]
+        client: Client,
+        /// The folder, which must not exist
+        #[arg(value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Make a data folder from a backup; or admit the older journal that lies in it
+    #[command(after_help = "\
+The coordinator must not run. Its next life is above every epoch that was reached since the copy was made, and workers that have
+seen newer journals are admitted. Chunks that the journal does not know become orphans: `windrow data ls --orphans`.")]
+    Restore {
+        /// The data folder of the coordinator
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+        /// The cluster's id, if the journal is of a release that knew none
+        #[arg(long, value_name = "ID")]
+        cluster: Option<ClusterId>,
+        /// A folder that `windrow coordinator backup` made [default: the journal in the data folder]
+        #[arg(value_name = "BACKUP")]
+        from: Option<PathBuf>,
+    },
+}
+
+#[derive(clap::Args, Debug)]
+pub struct CoordinatorRun {
     /// Address to listen on; port 0 picks one [default: 127.0.0.1:8470]
     #[arg(long, value_name = "ADDR", env = "WINDROW_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -252,6 +319,12 @@ pub struct Coordinator {
     /// A job that no worker takes for so long fails, such as 10m [default: 1h]
     #[arg(long, value_name = "TIME", env = "WINDROW_WAIT_FOR_WORKERS")]
     pub wait_for_workers: Option<Span>,
+    /// Chunks on workers that nothing refers to, and whose deletion nothing has ordered, are kept for so long [default: 24h]
+    #[arg(long, value_name = "TIME", env = "WINDROW_ORPHANS_KEPT")]
+    pub orphans_kept: Option<Span>,
+    /// So many of them go to the workers' trash in an hour, at most [default: 1000]
+    #[arg(long, value_name = "N", env = "WINDROW_ORPHANS_PER_HOUR", value_parser = clap::value_parser!(u32).range(1..))]
+    pub orphans_per_hour: Option<u32>,
     /// File with the cluster's token; made if it does not exist [default: `token` in the data folder]
     #[arg(long, value_name = "FILE", env = "WINDROW_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
@@ -303,6 +376,15 @@ pub struct WorkerRun {
     /// A worker that sends nothing for so long while this one fetches from it is given up [default: 20s]
     #[arg(long, value_name = "TIME", env = "WINDROW_FETCH_TIMEOUT")]
     pub fetch_timeout: Option<Span>,
+    /// Every chunk of a dataset here is read and compared with its digest once in this time [default: 168h]
+    #[arg(long, value_name = "TIME", env = "WINDROW_SCRUB_PERIOD")]
+    pub scrub_period: Option<Span>,
+    /// Bytes in a second that are read for that, at most [default: 32MiB]
+    #[arg(long, value_name = "SIZE", env = "WINDROW_SCRUB_RATE")]
+    pub scrub_rate: Option<ByteSize>,
+    /// Chunks that nothing refers to stay in the trash for so long before they are deleted [default: 24h]
+    #[arg(long, value_name = "TIME", env = "WINDROW_TRASH_KEPT")]
+    pub trash_kept: Option<Span>,
     /// Fetch from workers of the same machine as from others, instead of using their files where they lie
     #[arg(long, env = "WINDROW_FETCH_FROM_NEIGHBOURS", value_parser = FalseyValueParser::new())]
     pub fetch_from_neighbours: bool,

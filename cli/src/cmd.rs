@@ -1,9 +1,11 @@
 //! One verb, one file.
 
+pub mod backup;
 pub mod completion;
 pub mod coordinator;
 pub mod data;
 pub mod job;
+pub mod orphans;
 pub mod submit;
 pub mod up;
 pub mod worker;

@@ -46,7 +46,10 @@ fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> 
             Some(verb) => on_one_thread(cmd::worker::manage(verb, settings, format)),
             None => on_one_thread(cmd::worker::run(args.run, settings)),
         },
-        Verb::Coordinator(args) => on_one_thread(cmd::coordinator::run(args, settings)),
+        Verb::Coordinator(args) => match args.verb {
+            Some(verb) => on_one_thread(cmd::backup::run(verb, settings, format)),
+            None => on_one_thread(cmd::coordinator::run(args.run, settings)),
+        },
         Verb::Up(args) => on_one_thread(cmd::up::run(args, settings)),
         Verb::Completion { shell } => Ok(cmd::completion::run(shell)),
     }

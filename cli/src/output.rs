@@ -173,14 +173,14 @@ fn workers_table(workers: &[WorkerStatus]) -> String {
     plain(&table)
 }
 
-fn table(header: &[&str]) -> Table {
+pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
     table
 }
 
 /// Without the blanks that pad a table on both sides.
-fn plain(table: &Table) -> String {
+pub fn plain(table: &Table) -> String {
     let lines = table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_string());
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -226,7 +226,6 @@ impl Driver {
 
     fn end(&mut self, job: JobId, status: JobStatus, workers: &[WorkerId]) {
         self.checks.forget(job);
-        self.datasets.unpin(job);
         self.forget_publishing(job);
         self.unsplit.retain(|unsplit| *unsplit != job);
         let told: BTreeSet<WorkerId> =

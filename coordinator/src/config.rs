@@ -1,5 +1,6 @@
 //! Settings of a coordinator.
 
+use crate::orphans::OrphanRule;
 use std::path::PathBuf;
 use std::time::Duration;
 use windrow_net::{ServerTls, Token};
@@ -20,6 +21,8 @@ pub struct Config {
     pub temporary: bool,
     /// Binaries and side values that no running job uses, and that nobody has asked for in so long, are deleted.
     pub artifacts_kept: Duration,
+    /// What becomes of chunks on workers that nothing refers to, and whose deletion nothing has ordered.
+    pub orphans: OrphanRule,
     /// Certificates; without them, connections are plain.
     pub tls: Option<ServerTls>,
 }
@@ -40,6 +43,7 @@ impl Config {
             unserved_ms: Self::UNSERVED_MS,
             artifacts_kept: Self::ARTIFACTS_KEPT,
             temporary: false,
+            orphans: OrphanRule::default(),
             token: None,
             tls: None,
         }

@@ -1,14 +1,15 @@
 //! What the driver does for datasets: it asks the table (`datasets.rs`), has changes recorded, and passes orders on.
 
 use crate::commit::Commit;
-use crate::datasets::{Order, PutId};
+use crate::datasets::{Order, Orphan, PutId};
 use crate::driver::Driver;
 use crate::journal::{DatasetChange, Record};
 use crate::mailbox::{Answer, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::dataset::dataset_name;
 use windrow_model::{
-    AttemptId, Chunk, Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, JobId, Task, TaskInput, WorkerId,
+    AttemptId, Chunk, ClusterId, Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, JobId, Task,
+    TaskInput, Time, WorkerId,
 };
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 use windrow_scheduler::Event;
@@ -38,8 +39,9 @@ pub(crate) enum DataMessage {
         datasets: Vec<Dataset>,
         result: Result<(), Failure>,
     },
+    /// With what an operator should know.
     List {
-        answer: Answer<Vec<DatasetStatus>>,
+        answer: Answer<(Vec<DatasetStatus>, Vec<String>)>,
     },
     Get {
         name: String,
@@ -49,7 +51,44 @@ pub(crate) enum DataMessage {
         name: String,
         answer: Answer<Result<u64, Failure>>,
     },
+    Orphans {
+        answer: Answer<OrphanList>,
+    },
+    /// Makes a dataset of orphans.
+    AdoptChunks {
+        name: String,
+        framing: Framing,
+        digests: Vec<Digest>,
+        answer: Answer<Result<u64, Failure>>,
+    },
+    /// Lets a worker's folder join.
+    AdoptWorker {
+        worker: WorkerId,
+        answer: Answer<Result<u64, Failure>>,
+    },
+    Scrubs {
+        answer: Answer<Vec<(WorkerId, v1::ScrubProgress)>>,
+    },
 }
+
+/// What nothing refers to, and workers that wait to join.
+pub(crate) struct OrphanList {
+    pub chunks: Vec<Orphan>,
+    pub unjoined: Vec<(WorkerId, String, u64)>,
+}
+
+/// A put that commits when its workers have told that they hold what they are said to hold.
+pub(crate) struct CommitPut {
+    pub put: PutId,
+    pub dataset: Dataset,
+    pub placed: Vec<(Digest, Vec<WorkerId>)>,
+    pub answer: Answer<Result<u64, Failure>>,
+    /// Then it is refused.
+    pub until: Time,
+}
+
+/// A worker tells of a chunk before it answers whoever stored it there, but on another connection, which may have to be made anew.
+const PLACED_WAIT_MS: u64 = 30_000;
 
 pub(crate) struct BeginPut {
     pub name: String,
@@ -64,6 +103,7 @@ pub(crate) struct PutStart {
     /// Who takes chunks, and where.
     pub workers: Vec<(WorkerId, String)>,
     pub replicas: u32,
+    pub cluster: ClusterId,
 }
 
 /// A dataset, and the addresses of whoever holds each of its chunks.
@@ -84,9 +124,15 @@ pub(crate) enum ChunkReport {
     /// It has these. `all`: and since it has registered it has told everything that it had.
     Held {
         digests: Vec<Digest>,
+        /// Bytes of each, or nothing.
+        lengths: Vec<u64>,
         all: bool,
     },
-    /// It had these, and they are damaged.
+    Trashed {
+        digests: Vec<Digest>,
+        lengths: Vec<u64>,
+    },
+    /// It had these, and they are damaged or gone.
     Lost(Vec<Digest>),
     Dropped,
     NotCopied(Digest, Failure),
@@ -97,18 +143,37 @@ impl Driver {
         match message {
             DataMessage::BeginPut(begin) => self.waiting_puts.push(begin),
             DataMessage::CommitPut { put, dataset, placed, answer } => {
-                for (digest, holders) in placed {
-                    holders.into_iter().for_each(|worker| self.datasets.held(worker, [digest]));
-                }
-                match self.datasets.commit_put(put, dataset) {
-                    Ok(dataset) => self.record_dataset(DatasetChange::Put(dataset), answer),
-                    Err(failure) => drop(answer.send(Err(failure))),
-                }
+                let until = self.clock.now().plus_ms(PLACED_WAIT_MS);
+                self.placing_puts.push(CommitPut { put, dataset, placed, answer, until });
             }
             DataMessage::EndPut { put } => self.datasets.end_put(put),
             DataMessage::Recorded { change, result, answer } => self.dataset_recorded(change, result, answer),
             DataMessage::OutputsRecorded { job, datasets, result } => self.outputs_recorded(job, datasets, result),
-            DataMessage::List { answer } => drop(answer.send(self.datasets.list())),
+            DataMessage::List { answer } => drop(answer.send((self.datasets.list(), self.membership.notices()))),
+            DataMessage::Orphans { answer } => {
+                let unjoined = self.membership.unjoined().map(|(w, host, n)| (w, host.to_string(), n)).collect();
+                let chunks = self.datasets.orphans(self.clock.now());
+                let _ = answer.send(OrphanList { chunks, unjoined });
+            }
+            DataMessage::AdoptChunks { name, framing, digests, answer } => {
+                match self.datasets.adopt(&name, framing, &digests) {
+                    Ok(dataset) => {
+                        tracing::info!(dataset = %name, chunks = digests.len(), "orphans are adopted as a dataset");
+                        self.record_dataset(DatasetChange::Put(dataset), answer);
+                    }
+                    Err(failure) => drop(answer.send(Err(failure))),
+                }
+            }
+            DataMessage::AdoptWorker { worker, answer } => {
+                let adopted = self.membership.adopt(worker);
+                if adopted.is_ok() {
+                    tracing::info!(%worker, "an operator lets the worker's data folder join this cluster");
+                }
+                let _ = answer.send(adopted.map(|()| 0));
+            }
+            DataMessage::Scrubs { answer } => {
+                let _ = answer.send(self.scrubs.iter().map(|(worker, progress)| (*worker, *progress)).collect());
+            }
             DataMessage::Get { name, answer } => drop(answer.send(self.places(&name))),
             DataMessage::Remove { name, answer } => match self.datasets.get(&name) {
                 Ok(_) => self.record_dataset(DatasetChange::Removed(name), answer),
@@ -133,15 +198,65 @@ impl Driver {
         result: Result<(), Failure>,
         answer: Answer<Result<u64, Failure>>,
     ) {
+        if result.is_ok() {
+            self.count_changes(1);
+        }
         let applied = match change {
             DatasetChange::Put(dataset) => {
                 let version = dataset.version;
+                tracing::info!(dataset = %dataset.name, version, chunks = dataset.chunks.len(), "a dataset is recorded");
                 self.datasets.recorded(dataset, result.is_ok());
                 result.map(|()| version)
             }
-            DatasetChange::Removed(name) => result.and_then(|()| self.datasets.remove(&name)).map(|()| 0),
+            DatasetChange::Removed(name) => {
+                tracing::info!(dataset = %name, "a dataset is removed; its chunks go when no job reads them");
+                result.and_then(|()| self.datasets.remove(&name)).map(|()| 0)
+            }
         };
         let _ = answer.send(applied);
+    }
+
+    /// The journal has recorded so many changes more; every worker is told, so that it knows an older journal from this one.
+    fn count_changes(&mut self, changes: u64) {
+        self.revision += changes;
+        let message = v1::Revision { revision: self.revision };
+        for worker in self.sessions.workers() {
+            self.sessions.send(worker, Tell::Revision(message));
+        }
+    }
+
+    /// Puts commit whose copies are known to be there, and those are refused that wait for too long.
+    fn commit_what_is_placed(&mut self) {
+        let now = self.clock.now();
+        for commit in std::mem::take(&mut self.placing_puts) {
+            let CommitPut { put, dataset, placed, answer, until } = commit;
+            let committed = match self.datasets.check_placed(put, &placed) {
+                Some(Ok(())) => self.datasets.commit_put(put, dataset),
+                Some(Err(failure)) => Err(failure),
+                None if until > now => {
+                    self.placing_puts.push(CommitPut { put, dataset, placed, answer, until });
+                    continue;
+                }
+                None => {
+                    let what = match self.datasets.not_there(&placed) {
+                        Some((digest, worker)) => {
+                            format!("{worker} does not have chunk {digest}, which is said to be there")
+                        }
+                        None => "a chunk is not where it is said to be".to_string(),
+                    };
+                    Err(Failure::new(Code::BadRequest, what))
+                }
+            };
+            match committed {
+                Ok(dataset) => self.record_dataset(DatasetChange::Put(dataset), answer),
+                Err(failure) => drop(answer.send(Err(failure))),
+            }
+        }
+    }
+
+    /// When a put that waits for its copies is refused.
+    pub fn placing_deadline(&self) -> Option<Time> {
+        self.placing_puts.iter().map(|commit| commit.until).min()
     }
 
     /// Takes the names of a job's outputs that are datasets.
@@ -249,6 +364,9 @@ impl Driver {
     }
 
     fn outputs_recorded(&mut self, job: JobId, datasets: Vec<Dataset>, result: Result<(), Failure>) {
+        if result.is_ok() {
+            self.count_changes(1);
+        }
         datasets.into_iter().for_each(|dataset| self.datasets.recorded(dataset, result.is_ok()));
         match result {
             Ok(()) => self.step(Event::Committed { job }),
@@ -269,17 +387,21 @@ impl Driver {
 
     pub fn handle_chunk_report(&mut self, worker: WorkerId, report: ChunkReport) {
         match report {
-            ChunkReport::Held { digests, all } => {
+            ChunkReport::Held { digests, lengths, all } => {
+                self.datasets.note_lengths(digests.iter().copied().zip(lengths));
                 self.datasets.held(worker, digests);
                 if all {
                     self.datasets.told_all(worker);
                 }
             }
+            ChunkReport::Trashed { digests, lengths } => {
+                self.datasets.note_lengths(digests.iter().copied().zip(lengths));
+                self.datasets.trashed(worker, digests);
+            }
             ChunkReport::Lost(digests) => {
-                digests.iter().for_each(|digest| tracing::error!(%worker, %digest, "a copy is damaged"));
-                for (job, digest) in self.datasets.lost(worker, &digests) {
-                    let message = format!("chunk {digest}: every copy is damaged, or on a worker that is gone");
-                    self.step(Event::InputLost { job, failure: Failure::new(Code::ChunkUnavailable, message) });
+                for digest in self.datasets.lost(worker, &digests) {
+                    let copies = self.datasets.copies(digest);
+                    tracing::error!(%worker, %digest, copies, "a copy of a chunk is damaged or gone");
                 }
             }
             ChunkReport::Dropped => self.datasets.dropped(worker),
@@ -296,7 +418,8 @@ impl Driver {
         let now = self.clock.now();
         for worker in self.datasets.workers() {
             if self.scheduler.worker_address(worker).is_none() {
-                self.datasets.worker_left(worker);
+                self.datasets.worker_left(worker, now);
+                self.scrubs.remove(&worker);
             }
         }
         if !self.datasets.is_dropping() {
@@ -305,7 +428,9 @@ impl Driver {
             }
         }
         self.datasets.give_up_silent(now);
+        self.commit_what_is_placed();
         self.split_what_waited();
+        self.fail_what_lacks_chunks();
         for order in self.datasets.orders(now) {
             match order {
                 Order::Copy { worker, digest, .. } => {
@@ -314,17 +439,46 @@ impl Driver {
                     self.sessions.send(worker, Tell::CopyChunk(v1::CopyChunk { chunk: Some(chunk) }));
                 }
                 Order::Drop { worker, digests } => {
-                    let digests = digests.into_iter().map(Into::into).collect();
-                    self.sessions.send(worker, Tell::DropChunks(v1::DropChunks { digests }));
+                    tracing::info!(%worker, chunks = digests.len(), "chunks are deleted, as recorded changes order it");
+                    self.send_drop(worker, digests, true);
+                }
+                Order::Trash { worker, digests } => {
+                    let chunks = digests.len();
+                    tracing::warn!(%worker, chunks, "chunks to which nothing has referred for long go to the trash");
+                    self.send_drop(worker, digests, false);
                 }
             }
+        }
+        let unrecorded = self.datasets.take_unrecorded();
+        if !unrecorded.is_empty() {
+            self.journal.note(Record::Dropped(unrecorded));
+        }
+    }
+
+    fn send_drop(&self, worker: WorkerId, digests: Vec<Digest>, ordered: bool) {
+        let digests = digests.into_iter().map(Into::into).collect();
+        let order = v1::DropChunks { digests, ordered, revision: self.revision };
+        self.sessions.send(worker, Tell::DropChunks(order));
+    }
+
+    /// Jobs that read a chunk of which no copy is left cannot go on.
+    fn fail_what_lacks_chunks(&mut self) {
+        if self.awaited_until.is_some() {
+            // Whoever has the chunks may not be back yet.
+            return;
+        }
+        for (job, digest) in self.datasets.take_lacking() {
+            let message = format!("chunk {digest}: every copy is damaged, gone, or on a worker that is gone");
+            tracing::error!(%job, %digest, "no copy is left of a chunk that the job reads");
+            self.step(Event::InputLost { job, failure: Failure::new(Code::ChunkUnavailable, message) });
         }
     }
 
     fn begin_put(&mut self, name: &str, overwrite: bool, replicas: u32) -> Result<PutStart, Failure> {
         let (id, workers, replicas) = self.datasets.begin_put(name, overwrite, replicas)?;
         let address = |w: WorkerId| Some((w, self.scheduler.worker_address(w)?.to_string()));
-        Ok(PutStart { id, workers: workers.into_iter().filter_map(address).collect(), replicas })
+        let workers = workers.into_iter().filter_map(address).collect();
+        Ok(PutStart { id, workers, replicas, cluster: self.membership.cluster })
     }
 
     /// The datasets that a job reads, kept for it until its end.

@@ -3,10 +3,15 @@
 //!
 //! Names and chunks are also in the journal; who holds a chunk (`holders.rs`) is not: workers tell it when they register. A chunk is
 //! *referenced* by every dataset that has it and by every job that reads it (which keeps its version, whatever becomes of the
-//! name). Chunks without a reference are dropped, but never while a put is open: it may be about to name them.
+//! name).
+//!
+//! A chunk whose last reference was taken by a recorded change (`data rm`, an overwrite, the end of a job) is *ordered* to be
+//! deleted, and goes at once. Any other chunk without a reference is an orphan (`orphans.rs`). Nothing is deleted while a put is
+//! open, since it may be about to name it, nor while a worker has seen a newer journal than this one.
 
 use crate::copies::Copies;
 use crate::holders::Holders;
+use crate::orphans::{OrphanRule, Orphans};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{
     Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, Incarnation, JobId, Time, WorkerId,
@@ -26,6 +31,8 @@ pub(crate) enum Order {
     Copy { worker: WorkerId, digest: Digest, from: Vec<WorkerId> },
     /// Delete these chunks; answered by `dropped`.
     Drop { worker: WorkerId, digests: Vec<Digest> },
+    /// Put these chunks into the trash; answered by `dropped`.
+    Trash { worker: WorkerId, digests: Vec<Digest> },
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +46,29 @@ struct Reference {
 struct Put {
     name: String,
     overwrite: bool,
+    /// Workers that its client was told of; none for the output of a job.
+    offered: BTreeSet<WorkerId>,
+}
+
+/// A dataset, or a part of one, that stays for a job.
+#[derive(Debug)]
+struct Pin {
+    dataset: Dataset,
+    /// The job reads it, and cannot go on without.
+    is_input: bool,
+}
+
+/// A chunk to which nothing refers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Orphan {
+    pub digest: Digest,
+    /// Bytes, if a worker has told.
+    pub length: Option<u64>,
+    pub holders: Vec<WorkerId>,
+    pub trashed: Vec<WorkerId>,
+    /// For how long it has been one, and how much longer it is kept.
+    pub for_ms: u64,
+    pub kept_ms: u64,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +76,18 @@ pub(crate) struct Datasets {
     named: BTreeMap<String, Dataset>,
     references: BTreeMap<Digest, Reference>,
     holders: Holders,
-    pins: BTreeMap<JobId, Vec<Dataset>>,
+    pins: BTreeMap<JobId, Vec<Pin>>,
+    orphans: Orphans,
+    /// Chunks without a reference whose deletion recorded changes have ordered.
+    ordered: BTreeSet<Digest>,
+    /// Those of them that are held.
+    doomed: BTreeSet<Digest>,
+    /// Those of them that the journal does not have yet.
+    unrecorded: Vec<Digest>,
+    /// Nothing is deleted on the word of this journal.
+    frozen: bool,
+    /// A chunk that a job reads may have lost its last copy.
+    may_lack: bool,
     puts: BTreeMap<PutId, Put>,
     last_put: u64,
     /// Names whose next version is being recorded.
@@ -64,8 +105,9 @@ pub(crate) struct Datasets {
 
 impl Datasets {
     /// What the journal holds.
-    pub fn new(recorded: Vec<Dataset>) -> Self {
-        let mut table = Datasets::default();
+    pub fn new(recorded: Vec<Dataset>, dropped: Vec<Digest>, rule: OrphanRule) -> Self {
+        let ordered = dropped.into_iter().collect();
+        let mut table = Datasets { orphans: Orphans::new(rule), ordered, ..Datasets::default() };
         for dataset in recorded {
             table.refer(&dataset);
             table.named.insert(dataset.name.clone(), dataset);
@@ -76,14 +118,29 @@ impl Datasets {
     /// A worker is there; what it holds it tells next. In the same life it still holds what it held.
     pub fn worker_joined(&mut self, worker: WorkerId, incarnation: Incarnation, now: Time) {
         self.holders.joined(worker, incarnation, now);
+        self.orphans.worker_left(worker);
         self.forget_orders(worker);
         // With one worker more, chunks may have one copy more.
         self.short = self.references.keys().copied().filter(|d| self.missing(*d) > 0).collect();
     }
 
+    /// Workers of an earlier life of this coordinator are expected back.
+    pub fn expect_workers(&mut self, now: Time) {
+        self.holders.expect_workers(now);
+    }
+
+    /// All workers of an earlier life are back.
+    pub fn all_are_back(&mut self) {
+        self.changed = true;
+        self.may_lack = true;
+        self.holders.all_are_back();
+    }
+
     /// A worker is gone, and with it its copies for now.
-    pub fn worker_left(&mut self, worker: WorkerId) {
-        let lost = self.holders.left(worker);
+    pub fn worker_left(&mut self, worker: WorkerId, now: Time) {
+        self.may_lack = true;
+        let lost = self.holders.left(worker, now);
+        self.orphans.worker_left(worker);
         self.forget_orders(worker);
         lost.into_iter().for_each(|digest| self.look_at(digest));
     }
@@ -101,28 +158,79 @@ impl Datasets {
             if self.holders.held(worker, digest) {
                 self.changed = true;
                 self.copying.made(worker, digest);
+                self.orphans.not_trashed(worker, digest);
                 self.look_at(digest);
             }
         }
     }
 
-    /// A worker does not have these any more, although nobody has told it to delete them: they are damaged. Gives the jobs for which
-    /// one was kept that nobody has any more.
-    pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<(JobId, Digest)> {
-        self.changed = true;
-        self.holders.lost(worker, digests).into_iter().for_each(|digest| self.look_at(digest));
-        let is_gone = |digest: &Digest| self.copies(*digest) == 0 && digests.contains(digest);
-        if self.is_being_told() || !digests.iter().any(is_gone) {
-            return Vec::new();
+    /// Bytes of chunks that a worker has told of.
+    pub fn note_lengths(&mut self, lengths: impl IntoIterator<Item = (Digest, u64)>) {
+        for (digest, length) in lengths {
+            if !self.references.contains_key(&digest) {
+                self.orphans.note_length(digest, length);
+            }
         }
-        let chunks = |sets: &[Dataset]| sets.iter().flat_map(|set| &set.chunks).map(|c| c.digest).find(&is_gone);
-        self.pins.iter().filter_map(|(job, sets)| Some((*job, chunks(sets)?))).collect()
+    }
+
+    /// A worker has these chunks in its trash.
+    pub fn trashed(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) {
+        if !self.holders.is_live(worker) {
+            return;
+        }
+        self.changed = true;
+        digests.into_iter().for_each(|digest| self.orphans.trashed(worker, digest));
+    }
+
+    /// A worker does not have these any more, although no order to delete them was given: they are damaged or gone. Gives those that
+    /// it was known to have.
+    pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<Digest> {
+        self.changed = true;
+        self.may_lack = true;
+        let lost = self.holders.lost(worker, digests);
+        lost.iter().for_each(|digest| self.look_at(*digest));
+        lost
     }
 
     /// A worker has told everything that it holds.
     pub fn told_all(&mut self, worker: WorkerId) {
         self.changed = true;
+        self.may_lack = true;
         self.holders.told_all(worker).into_iter().for_each(|digest| self.look_at(digest));
+    }
+
+    /// Jobs that read a chunk of which no copy is left, each with that chunk. Nothing is said of chunks that a worker may still
+    /// tell of, or may bring back.
+    pub fn take_lacking(&mut self) -> Vec<(JobId, Digest)> {
+        if self.is_being_told() || !std::mem::take(&mut self.may_lack) {
+            return Vec::new();
+        }
+        let is_gone = |digest: &Digest| {
+            self.copies(*digest) == 0
+                && !self.holders.may_return(*digest)
+                && self.orphans.in_trash(*digest).next().is_none()
+        };
+        let chunks = |pins: &[Pin]| {
+            let inputs = pins.iter().filter(|pin| pin.is_input);
+            inputs.flat_map(|pin| &pin.dataset.chunks).map(|c| c.digest).find(&is_gone)
+        };
+        self.pins.iter().filter_map(|(job, pins)| Some((*job, chunks(pins)?))).collect()
+    }
+
+    /// Whether anything is deleted in this life.
+    pub fn set_frozen(&mut self, frozen: bool) {
+        self.changed |= self.frozen != frozen;
+        self.frozen = frozen;
+    }
+
+    /// Whether the journal knows a chunk.
+    pub fn is_known(&self, digest: &Digest) -> bool {
+        self.references.contains_key(digest)
+    }
+
+    /// Chunks whose deletion was ordered since this was last called, for the journal.
+    pub fn take_unrecorded(&mut self) -> Vec<Digest> {
+        std::mem::take(&mut self.unrecorded)
     }
 
     /// A chunk that nobody seems to have may be on a worker that has not told everything yet.
@@ -132,7 +240,9 @@ impl Datasets {
 
     /// Whoever has been telling for too long is not waited for any more.
     pub fn give_up_silent(&mut self, now: Time) {
-        self.changed |= self.holders.give_up_silent(now);
+        let gave_up = self.holders.give_up_silent(now) | self.holders.give_up_absent(now);
+        self.changed |= gave_up;
+        self.may_lack |= gave_up;
     }
 
     /// A worker's disk has no room, or has room again.
@@ -182,8 +292,10 @@ impl Datasets {
         let replicas = if replicas == 0 { REPLICAS.min(live) } else { replicas };
         self.last_put += 1;
         let id = PutId(self.last_put);
-        self.puts.insert(id, Put { name: name.to_string(), overwrite });
-        Ok((id, self.holders.workers().collect(), replicas))
+        let offered: BTreeSet<WorkerId> = self.holders.workers().collect();
+        let workers = offered.iter().copied().collect();
+        self.puts.insert(id, Put { name: name.to_string(), overwrite, offered });
+        Ok((id, workers, replicas))
     }
 
     /// Begins the output of a job: a put whose chunks appear where its tasks ran.
@@ -194,7 +306,8 @@ impl Datasets {
             return Err(Failure::new(Code::DatasetExists, format!("{name}: another put under this name is open")));
         }
         self.last_put += 1;
-        self.puts.insert(PutId(self.last_put), Put { name: name.to_string(), overwrite });
+        let put = Put { name: name.to_string(), overwrite, offered: BTreeSet::new() };
+        self.puts.insert(PutId(self.last_put), put);
         Ok(PutId(self.last_put))
     }
 
@@ -210,7 +323,7 @@ impl Datasets {
             chunks: vec![chunk],
         };
         self.refer(&kept);
-        self.pins.entry(job).or_default().push(kept);
+        self.pins.entry(job).or_default().push(Pin { dataset: kept, is_input: false });
     }
 
     /// Chunks that a job of an earlier life reads stay until `unpin`.
@@ -218,9 +331,10 @@ impl Datasets {
         if chunks.is_empty() {
             return;
         }
+        self.may_lack = true;
         let kept = Dataset { name: String::new(), version: 0, framing: Framing::Whole, replicas: REPLICAS, chunks };
         self.refer(&kept);
-        self.pins.entry(job).or_default().push(kept);
+        self.pins.entry(job).or_default().push(Pin { dataset: kept, is_input: true });
     }
 
     /// Copies that new datasets get, with the workers that are there.
@@ -237,9 +351,42 @@ impl Datasets {
         Err(Failure::new(Code::DatasetExists, format!("{name}: {taken}")))
     }
 
+    /// Whether the copies that a put's client tells of are there, by the word of the workers that hold them. `None`: not yet known.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` for a worker that the client was not told of; `CHUNK_UNAVAILABLE` if every worker that a chunk is said to be
+    /// on has left.
+    pub fn check_placed(&self, put: PutId, placed: &[(Digest, Vec<WorkerId>)]) -> Option<Result<(), Failure>> {
+        let Some(put) = self.puts.get(&put) else {
+            return Some(Err(Failure::new(Code::BadRequest, "this put is not open")));
+        };
+        let mut is_known = true;
+        for (digest, holders) in placed {
+            if let Some(stranger) = holders.iter().find(|w| !put.offered.contains(w)) {
+                let message = format!("chunk {digest} is said to be on {stranger}, which takes no chunk of this put");
+                return Some(Err(Failure::new(Code::BadRequest, message)));
+            }
+            let mut live = holders.iter().filter(|w| self.holders.is_live(**w)).peekable();
+            if live.peek().is_none() {
+                let message = format!("chunk {digest}: every worker that it was stored on has left since");
+                return Some(Err(Failure::new(Code::ChunkUnavailable, message)));
+            }
+            is_known &= live.all(|w| self.holders.has(*w, *digest));
+        }
+        is_known.then_some(Ok(()))
+    }
+
+    /// The first chunk that a worker is said to have and does not tell of.
+    pub fn not_there(&self, placed: &[(Digest, Vec<WorkerId>)]) -> Option<(Digest, WorkerId)> {
+        placed.iter().find_map(|(digest, holders)| {
+            let lacks = |w: &&WorkerId| self.holders.is_live(**w) && !self.holders.has(**w, *digest);
+            Some((*digest, *holders.iter().find(lacks)?))
+        })
+    }
+
     /// Every copy is made: gives the dataset to record. Its name is taken until `recorded`.
     pub fn commit_put(&mut self, put: PutId, mut dataset: Dataset) -> Result<Dataset, Failure> {
-        let Some(Put { name, overwrite }) = self.puts.get(&put) else {
+        let Some(Put { name, overwrite, .. }) = self.puts.get(&put) else {
             return Err(Failure::new(Code::BadRequest, "this put is not open"));
         };
         self.check_free(name, *overwrite)?;
@@ -331,14 +478,15 @@ impl Datasets {
             pinned.insert(name.to_string(), dataset.clone());
         }
         pinned.values().for_each(|dataset| self.refer(dataset));
-        self.pins.entry(job).or_default().extend(pinned.values().cloned());
+        let pins = pinned.values().map(|dataset| Pin { dataset: dataset.clone(), is_input: true });
+        self.pins.entry(job).or_default().extend(pins);
         Ok(pinned)
     }
 
-    /// The job is over.
+    /// It is on record that the job is over.
     pub fn unpin(&mut self, job: JobId) {
-        for dataset in self.pins.remove(&job).unwrap_or_default() {
-            self.release(&dataset);
+        for pin in self.pins.remove(&job).unwrap_or_default() {
+            self.release(&pin.dataset);
         }
     }
 
@@ -354,7 +502,14 @@ impl Datasets {
             if !self.copying.has_place() {
                 break;
             }
-            if self.copying.is_making(digest) || self.copies(digest) == 0 {
+            if self.copying.is_making(digest) {
+                continue;
+            }
+            if self.copies(digest) == 0 {
+                // What is in a trash comes back.
+                if let Some(worker) = self.copying.begin(digest, self.orphans.in_trash(digest), now) {
+                    orders.push(Order::Copy { worker, digest, from: Vec::new() });
+                }
                 continue;
             }
             if let Some(worker) = self.copying.begin(digest, self.holders.could_take(digest), now) {
@@ -362,18 +517,92 @@ impl Datasets {
             }
         }
         self.copying.note_asked(now);
-        if self.puts.is_empty() {
-            for (worker, digests) in self.holders.take_garbage(|digest| self.references.contains_key(digest)) {
-                *self.dropping.entry(worker).or_default() += 1;
-                orders.push(Order::Drop { worker, digests });
-            }
+        self.orphans.stamp(now);
+        if self.puts.is_empty() && !self.frozen {
+            self.delete(now, &mut orders);
         }
         orders
     }
 
+    /// What was ordered to be deleted goes; orphans whose time is over go to the trash.
+    fn delete(&mut self, now: Time, orders: &mut Vec<Order>) {
+        let mut dropped: BTreeMap<WorkerId, Vec<Digest>> = BTreeMap::new();
+        for digest in self.doomed.iter().copied().collect::<Vec<_>>() {
+            for worker in self.holders.take(digest) {
+                dropped.entry(worker).or_default().push(digest);
+            }
+            if self.copies(digest) == 0 {
+                self.doomed.remove(&digest);
+                self.orphans.forget_length(digest);
+            }
+        }
+        let mut trashed: BTreeMap<WorkerId, Vec<Digest>> = BTreeMap::new();
+        for digest in self.orphans.due(now) {
+            let workers = self.holders.take(digest);
+            if !workers.is_empty() || self.copies(digest) == 0 {
+                self.orphans.went(digest, now);
+            }
+            self.look_at(digest);
+            workers.into_iter().for_each(|worker| trashed.entry(worker).or_default().push(digest));
+        }
+        let drops = dropped.into_iter().map(|(worker, digests)| Order::Drop { worker, digests });
+        let trashes = trashed.into_iter().map(|(worker, digests)| Order::Trash { worker, digests });
+        for order in drops.chain(trashes) {
+            if let Order::Drop { worker, .. } | Order::Trash { worker, .. } = &order {
+                *self.dropping.entry(*worker).or_default() += 1;
+            }
+            orders.push(order);
+        }
+    }
+
+    /// Every chunk to which nothing refers and whose deletion nothing has ordered.
+    pub fn orphans(&self, now: Time) -> Vec<Orphan> {
+        let in_trash = self.orphans.all_trashed().filter(|digest| !self.references.contains_key(digest));
+        let all: BTreeSet<Digest> = self.orphans.all().chain(in_trash).collect();
+        let orphan = |digest| {
+            let (for_ms, kept_ms) = self.orphans.ages(digest, now);
+            Orphan {
+                digest,
+                length: self.orphans.length(digest),
+                holders: self.holders.of(digest).collect(),
+                trashed: self.orphans.in_trash(digest).collect(),
+                for_ms,
+                kept_ms,
+            }
+        };
+        all.into_iter().map(orphan).filter(|o| !o.holders.is_empty() || !o.trashed.is_empty()).collect()
+    }
+
+    /// Orphans as the chunks of a dataset that is to be recorded next, under a name that is free.
+    ///
+    /// # Errors
+    /// `DATASET_EXISTS`; `CHUNK_UNAVAILABLE` for what is no orphan here.
+    pub fn adopt(&mut self, name: &str, framing: Framing, digests: &[Digest]) -> Result<Dataset, Failure> {
+        windrow_model::dataset::check_dataset_name(name)?;
+        self.check_free(name, false)?;
+        let chunk = |digest: &Digest| {
+            let is_here = self.copies(*digest) > 0 || self.orphans.in_trash(*digest).next().is_some();
+            let length = self.orphans.length(*digest).filter(|_| is_here && !self.references.contains_key(digest));
+            let missing = || {
+                let message =
+                    format!("chunk {digest} is no orphan; `windrow data ls --orphans` lists those that are there");
+                Failure::new(Code::ChunkUnavailable, message)
+            };
+            Ok(DatasetChunk { digest: *digest, length: length.ok_or_else(missing)? })
+        };
+        let chunks = digests.iter().map(chunk).collect::<Result<Vec<_>, Failure>>()?;
+        if chunks.is_empty() {
+            return Err(Failure::new(Code::BadRequest, "no chunk is named"));
+        }
+        self.recording.insert(name.to_string());
+        let version = self.named.get(name).map_or(0, |d| d.version) + 1;
+        Ok(Dataset { name: name.to_string(), version, framing, replicas: self.usual_replicas(), chunks })
+    }
+
     /// When `orders` may have something new without an event.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.holders.next_deadline().into_iter().chain(self.copying.next_deadline()).min()
+        let orphans = self.orphans.next_deadline().filter(|_| !self.frozen && self.puts.is_empty());
+        self.holders.next_deadline().into_iter().chain(self.copying.next_deadline()).chain(orphans).min()
     }
 
     /// How many workers hold a chunk.
@@ -395,6 +624,13 @@ impl Datasets {
     }
 
     fn look_at(&mut self, digest: Digest) {
+        let is_garbage = self.copies(digest) > 0 && !self.references.contains_key(&digest);
+        let is_ordered = self.ordered.contains(&digest);
+        match is_garbage && is_ordered {
+            true => self.doomed.insert(digest),
+            false => self.doomed.remove(&digest),
+        };
+        self.orphans.note(digest, is_garbage && !is_ordered);
         if self.missing(digest) > 0 {
             self.short.insert(digest);
             return;
@@ -410,10 +646,12 @@ impl Datasets {
             let reference = self.references.entry(chunk.digest).or_default();
             reference.count += 1;
             reference.replicas = reference.replicas.max(dataset.replicas);
+            self.ordered.remove(&chunk.digest);
             self.look_at(chunk.digest);
         }
     }
 
+    /// A recorded change takes these references.
     fn release(&mut self, dataset: &Dataset) {
         self.changed = true;
         for chunk in &dataset.chunks {
@@ -421,6 +659,8 @@ impl Datasets {
                 reference.count -= 1;
                 if reference.count == 0 {
                     self.references.remove(&chunk.digest);
+                    self.ordered.insert(chunk.digest);
+                    self.unrecorded.push(chunk.digest);
                     self.look_at(chunk.digest);
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::copies::{COPY_PAUSE_MS, TRIES_MAX};
-use crate::holders::TELLING_MAX_MS;
+use crate::holders::{ABSENCE_MS, TELLING_MAX_MS};
 use windrow_model::{DatasetChunk, Framing};
 
 const NOW: Time = Time(1_000);
@@ -53,6 +53,14 @@ fn put(table: &mut Datasets, name: &str, chunks: &[u8], overwrite: bool) -> u64 
     table.end_put(id);
     version
 }
+/// A coordinator that starts with dataset `a` of chunk 1, and with these deletions in its journal.
+fn with_one_dataset(dropped: &[u8]) -> Datasets {
+    let a = Dataset { name: "a".into(), version: 4, ..dataset(&[1]) };
+    Datasets::new(vec![a], dropped.iter().map(|n| digest(*n)).collect(), OrphanRule::default())
+}
+fn trash_of(n: u8, chunks: &[u8]) -> Order {
+    Order::Trash { worker: worker(n), digests: chunks.iter().map(|c| digest(*c)).collect() }
+}
 fn names(table: &Datasets) -> Vec<(String, u64, u32)> {
     table.list().into_iter().map(|d| (d.name, d.version, d.copies_min)).collect()
 }
@@ -63,13 +71,17 @@ fn a_copy_that_is_damaged_is_made_again_from_the_other() {
     put(&mut table, "set", &[1, 2], false);
     assert_eq!(table.orders(NOW), []);
     table.pin(job(5), ["set"].into_iter()).unwrap();
-    assert_eq!(table.lost(worker(1), &[digest(1), digest(9)]), []);
+    assert_eq!(table.lost(worker(1), &[digest(1), digest(9)]), [digest(1)]);
+    assert_eq!(table.take_lacking(), []);
     assert_eq!(names(&table), [("set".to_string(), 1, 1)]);
     assert_eq!(table.orders(NOW), [copy(1, 1, 2)]);
     table.held(worker(1), [digest(1)]);
     assert_eq!(names(&table), [("set".to_string(), 1, 2)]);
-    assert_eq!(table.lost(worker(2), &[digest(1)]), []);
-    assert_eq!(table.lost(worker(1), &[digest(1)]), [(job(5), digest(1))], "who reads it waits for nothing");
+    table.lost(worker(2), &[digest(1)]);
+    assert_eq!(table.take_lacking(), []);
+    table.lost(worker(1), &[digest(1)]);
+    assert_eq!(table.take_lacking(), [(job(5), digest(1))], "who reads it waits for nothing");
+    assert_eq!(table.take_lacking(), [], "told once");
 }
 
 #[test]
@@ -90,7 +102,7 @@ fn a_name_appears_when_it_is_recorded_and_not_before() {
 }
 
 #[test]
-fn what_was_not_recorded_is_not_there_and_its_chunks_go() {
+fn what_was_not_recorded_is_not_there_and_its_chunks_are_orphans() {
     let mut table = cluster(1);
     let (id, ..) = table.begin_put("a", false, 1).unwrap();
     table.held(worker(1), [digest(1)]);
@@ -99,7 +111,10 @@ fn what_was_not_recorded_is_not_there_and_its_chunks_go() {
     table.recorded(lost, false);
     table.end_put(id);
     assert_eq!(names(&table), []);
-    assert_eq!(table.orders(NOW), [Order::Drop { worker: worker(1), digests: vec![digest(1)] }]);
+    assert_eq!(table.orders(NOW), [], "no change that is recorded orders it");
+    let over = NOW.plus_ms(OrphanRule::default().kept_ms);
+    assert_eq!(table.next_deadline(), Some(over));
+    assert_eq!(table.orders(over), [Order::Trash { worker: worker(1), digests: vec![digest(1)] }]);
     assert!(table.is_dropping());
     table.dropped(worker(1));
     assert!(!table.is_dropping());
@@ -124,7 +139,7 @@ fn a_lost_copy_is_made_again_where_there_is_none() {
     let mut table = cluster(3);
     put(&mut table, "a", &[1, 2], false);
     assert_eq!(table.orders(NOW), []);
-    table.worker_left(worker(2));
+    table.worker_left(worker(2), NOW);
     assert_eq!(table.orders(NOW), [copy(3, 1, 1), copy(3, 2, 1)]);
     assert_eq!(table.orders(NOW), [], "ordered once");
     table.held(worker(3), [digest(1)]);
@@ -133,17 +148,19 @@ fn a_lost_copy_is_made_again_where_there_is_none() {
     assert_eq!(table.next_deadline(), Some(NOW.plus_ms(COPY_PAUSE_MS)));
     assert_eq!(table.orders(NOW.plus_ms(COPY_PAUSE_MS)), [copy(3, 2, 1)]);
     table.held(worker(3), [digest(2)]);
-    assert_eq!((names(&table)[0].2, table.next_deadline()), (2, None));
+    assert_eq!((names(&table)[0].2, table.next_deadline()), (2, Some(NOW.plus_ms(ABSENCE_MS))));
+    table.give_up_silent(NOW.plus_ms(ABSENCE_MS));
+    assert_eq!(table.next_deadline(), None);
 }
 
 #[test]
 fn a_worker_that_returns_offers_its_copies_again() {
-    let mut table = Datasets::new(vec![Dataset { name: "a".into(), version: 4, ..dataset(&[1]) }]);
+    let mut table = with_one_dataset(&[9]);
     assert_eq!(names(&table), [("a".to_string(), 4, 0)]);
     assert_eq!(table.pin(job(1), ["a"].into_iter()).unwrap_err().code, Code::ChunkUnavailable);
     join(&mut table, 1, &[1, 9]);
     assert!(table.pin(job(1), ["a"].into_iter()).is_ok());
-    assert_eq!(table.orders(NOW), [drop_of(1, &[9])]);
+    assert_eq!(table.orders(NOW), [drop_of(1, &[9])], "a deletion that the journal has goes on");
     join(&mut table, 2, &[]);
     assert_eq!(table.orders(NOW), [copy(2, 1, 1)], "with a second worker there can be a second copy");
     table.worker_joined(worker(1), Incarnation(2), NOW);
@@ -176,6 +193,9 @@ fn who_never_tells_everything_is_not_waited_for_for_ever() {
     table.worker_joined(worker(1), Incarnation(1), NOW);
     table.held(worker(1), [digest(1)]);
     assert_eq!(table.orders(NOW), [], "it might tell of a chunk that it is about to delete");
+    table.keep_inputs(job(1), vec![DatasetChunk { digest: digest(1), length: 10 }]);
+    table.unpin(job(1));
+    assert_eq!(table.orders(NOW), []);
     let until = NOW.plus_ms(TELLING_MAX_MS);
     assert_eq!(table.next_deadline(), Some(until));
     table.give_up_silent(until);
@@ -246,4 +266,132 @@ fn copies_that_a_task_waits_for_come_first() {
     join(&mut table, 2, &[]);
     keep(&mut table, 1, 9);
     assert_eq!(table.orders(NOW), [copy(2, 9, 1), copy(2, 1, 1), copy(2, 2, 1), copy(2, 3, 1)]);
+}
+
+/// The fault: a coordinator on another data folder had every chunk of every worker deleted within two seconds.
+#[test]
+fn chunks_that_no_recorded_change_deletes_stay_for_a_day() {
+    let mut table = with_one_dataset(&[]);
+    join(&mut table, 1, &[1, 7, 8, 9]);
+    assert_eq!(table.orders(NOW), []);
+    assert_eq!(table.orphans(NOW).iter().map(|o| o.digest).collect::<Vec<_>>(), [7, 8, 9].map(digest));
+    let over = NOW.plus_ms(OrphanRule::default().kept_ms);
+    // One that is referred to meanwhile is no orphan.
+    put(&mut table, "b", &[8], false);
+    assert_eq!(table.orders(Time(over.0 - 1)), []);
+    assert_eq!(table.orders(over), [trash_of(1, &[7, 9])]);
+    assert_eq!(table.next_deadline(), None);
+}
+
+#[test]
+fn nothing_is_deleted_while_a_worker_knows_a_newer_journal() {
+    let mut table = with_one_dataset(&[8]);
+    table.set_frozen(true);
+    join(&mut table, 1, &[1, 8, 9]);
+    let over = NOW.plus_ms(OrphanRule::default().kept_ms);
+    table.remove("a").unwrap();
+    assert_eq!(table.orders(NOW), []);
+    assert_eq!(table.orders(over), []);
+    assert_eq!(table.next_deadline(), None);
+    table.set_frozen(false);
+    assert_eq!(table.orders(over), [drop_of(1, &[1, 8]), trash_of(1, &[9])]);
+}
+
+#[test]
+fn deletions_are_told_to_the_journal_once_and_end_with_a_new_reference() {
+    let mut table = cluster(2);
+    put(&mut table, "a", &[1, 2], false);
+    put(&mut table, "b", &[2, 3], false);
+    table.remove("a").unwrap();
+    assert_eq!((table.take_unrecorded(), table.take_unrecorded()), (vec![digest(1)], vec![]));
+    // Before its deletion gets anywhere it is stored again.
+    put(&mut table, "a", &[1], false);
+    assert_eq!(table.orders(NOW), []);
+    table.remove("a").unwrap();
+    assert_eq!(table.orders(NOW), [drop_of(1, &[1]), drop_of(2, &[1])]);
+    // A worker that was away brings it back: the order still stands.
+    join(&mut table, 3, &[1]);
+    assert_eq!(table.orders(NOW), [drop_of(3, &[1])]);
+}
+
+#[test]
+fn chunk_in_a_trash_comes_back_when_a_dataset_needs_it() {
+    let mut table = with_one_dataset(&[]);
+    table.worker_joined(worker(1), Incarnation(1), NOW);
+    table.trashed(worker(1), [digest(1), digest(5)]);
+    table.told_all(worker(1));
+    let back = Order::Copy { worker: worker(1), digest: digest(1), from: vec![] };
+    assert_eq!(table.orders(NOW), [back]);
+    table.held(worker(1), [digest(1)]);
+    assert_eq!(names(&table)[0].2, 1);
+    let orphans = table.orphans(NOW);
+    assert_eq!(
+        orphans.iter().map(|o| (o.digest, o.trashed.clone())).collect::<Vec<_>>(),
+        [(digest(5), vec![worker(1)])]
+    );
+}
+
+#[test]
+fn orphans_are_adopted_with_their_lengths() {
+    let mut table = cluster(1);
+    table.note_lengths([(digest(1), 11), (digest(2), 22)]);
+    table.held(worker(1), [digest(1), digest(2), digest(3)]);
+    let adopt = |table: &mut Datasets, chunks: &[u8]| {
+        let digests: Vec<Digest> = chunks.iter().map(|n| digest(*n)).collect();
+        table.adopt("found", Framing::Whole, &digests)
+    };
+    assert_eq!(adopt(&mut table, &[1, 3]).unwrap_err().code, Code::ChunkUnavailable, "its length is not known");
+    assert_eq!(adopt(&mut table, &[9]).unwrap_err().code, Code::ChunkUnavailable);
+    assert_eq!(adopt(&mut table, &[]).unwrap_err().code, Code::BadRequest);
+    let found = adopt(&mut table, &[2, 1]).unwrap();
+    assert_eq!(found.chunks.iter().map(|c| c.length).collect::<Vec<_>>(), [22, 11]);
+    assert_eq!(adopt(&mut table, &[1]).unwrap_err().code, Code::DatasetExists);
+    table.recorded(found, true);
+    assert_eq!(names(&table), [("found".to_string(), 1, 1)]);
+    assert_eq!(table.orphans(NOW).len(), 1);
+}
+
+/// The fault: a job that reads a chunk whose files are gone tried for ever.
+#[test]
+fn job_lacks_a_chunk_only_when_no_worker_may_still_have_it() {
+    let mut table = cluster(2);
+    put(&mut table, "a", &[1], false);
+    table.pin(job(1), ["a"].into_iter()).unwrap();
+    // One worker restarts, and the file of the other one is gone.
+    table.worker_left(worker(2), NOW);
+    table.lost(worker(1), &[digest(1)]);
+    assert_eq!(table.take_lacking(), []);
+    let later = NOW.plus_ms(ABSENCE_MS);
+    assert_eq!(table.next_deadline(), Some(later));
+    table.give_up_silent(later);
+    assert_eq!(table.take_lacking(), [(job(1), digest(1))]);
+    // It is back, and tells what it has.
+    table.worker_joined(worker(2), Incarnation(2), later);
+    assert_eq!(table.take_lacking(), []);
+    join(&mut table, 2, &[1]);
+    assert_eq!(table.take_lacking(), []);
+    table.lost(worker(2), &[digest(1)]);
+    assert_eq!(table.take_lacking(), [(job(1), digest(1))]);
+}
+
+#[test]
+fn put_is_refused_whose_copies_are_not_where_it_says() {
+    let mut table = cluster(2);
+    let (put, ..) = table.begin_put("a", false, 2).unwrap();
+    let placed = |workers: &[u8]| vec![(digest(1), workers.iter().map(|n| worker(*n)).collect::<Vec<_>>())];
+    let code = |checked: Option<Result<(), Failure>>| checked.map(|c| c.map_err(|failure| failure.code));
+    assert_eq!(code(table.check_placed(put, &placed(&[1, 9]))), Some(Err(Code::BadRequest)), "there is no such worker");
+    assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), None);
+    assert_eq!(table.not_there(&placed(&[1, 2])), Some((digest(1), worker(1))));
+    table.held(worker(1), [digest(1)]);
+    assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), None);
+    table.held(worker(2), [digest(1)]);
+    assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), Some(Ok(())));
+    // One that dies after it has stored the chunk leaves a copy less.
+    table.worker_left(worker(2), NOW);
+    assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), Some(Ok(())));
+    table.worker_left(worker(1), NOW);
+    assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), Some(Err(Code::ChunkUnavailable)));
+    table.end_put(put);
+    assert_eq!(code(table.check_placed(put, &[])), Some(Err(Code::BadRequest)));
 }

@@ -7,10 +7,12 @@
 
 use crate::claims::Claims;
 use crate::commit::Commit;
-use crate::data::{BeginPut, DatasetOutput};
+use crate::data::{BeginPut, CommitPut, DatasetOutput};
 use crate::datasets::Datasets;
-use crate::journal::{JobRecord, Journal, Record, spec_digest};
+use crate::journal::{Identity, JobRecord, Journal, Record, spec_digest};
 use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
+use crate::membership::{Membership, Verdict};
+use crate::orphans::OrphanRule;
 use crate::publishing::Publishing;
 use crate::recover::Recovered;
 use crate::results::Results;
@@ -64,6 +66,16 @@ pub(crate) struct Driver {
     pub datasets: Datasets,
     /// Puts that begin when nothing is being deleted.
     pub waiting_puts: Vec<BeginPut>,
+    /// Puts that commit when the workers have told that they hold the chunks.
+    pub placing_puts: Vec<CommitPut>,
+    /// Whose folders belong to this cluster.
+    pub membership: Membership,
+    /// Of this life, for workers.
+    pub nonce: u64,
+    /// Changes of datasets that the journal has recorded.
+    pub revision: u64,
+    /// How far workers are with reading their chunks.
+    pub scrubs: BTreeMap<WorkerId, v1::ScrubProgress>,
     pub watchers: Watchers,
     pub active: BTreeMap<JobId, ActiveJob>,
     /// Attempts that have placed their parts, which are being copied.
@@ -106,6 +118,7 @@ pub(crate) struct Start {
     pub unserved_ms: u64,
     pub notes: StagedNotes,
     pub temporary: bool,
+    pub orphans: OrphanRule,
     pub journal: Journal,
 }
 
@@ -116,7 +129,8 @@ impl Driver {
             unserved_ms: start.unserved_ms,
             ..Default::default()
         };
-        let Recovered { epoch, past, running, datasets, workers, collected } = start.recovered;
+        let Recovered { epoch, identity, past, running, datasets, workers, collected } = start.recovered;
+        let Identity { cluster, lineage, revision, dropped } = identity;
         let mut driver = Driver {
             scheduler: Scheduler::new(config, epoch),
             clock: Clock::new(),
@@ -128,8 +142,13 @@ impl Driver {
             checks: StagingChecks::default(),
             claims: start.claims,
             notes: start.notes,
-            datasets: Datasets::new(datasets),
+            datasets: Datasets::new(datasets, dropped, start.orphans),
             waiting_puts: Vec::new(),
+            placing_puts: Vec::new(),
+            nonce: lineage.0.get(&epoch).map_or(0, |life| life.nonce),
+            membership: Membership::new(cluster, lineage),
+            revision,
+            scrubs: BTreeMap::new(),
             watchers: Watchers::default(),
             active: BTreeMap::new(),
             publishing: BTreeMap::new(),
@@ -211,6 +230,7 @@ impl Driver {
             self.checks.next_deadline(),
             self.watchers.next_deadline(),
             self.datasets.next_deadline(),
+            self.placing_deadline(),
             self.awaited_until,
         ];
         all.into_iter().flatten().min()
@@ -269,6 +289,12 @@ impl Driver {
             Message::DrainWorker { worker, answer } => drop(answer.send(self.handle_drain(worker))),
             Message::ArtifactsInUse { answer } => drop(answer.send(self.artifacts_in_use())),
             Message::Data(message) => self.handle_data(message),
+            Message::Backup { answer } => {
+                let artifacts = self.artifacts_in_use();
+                self.journal.snapshot(Box::new(move |snapshot| {
+                    let _ = answer.send(snapshot.map(|snapshot| (artifacts, snapshot)));
+                }));
+            }
             Message::LogHolders { job, answer } => drop(answer.send(self.log_holders(job))),
             Message::SessionBegan { node, life, inventory, to_worker, answer } => {
                 let began = self.handle_session_began(node, life, inventory, to_worker);
@@ -283,6 +309,8 @@ impl Driver {
             Message::Sealed { job, result: Err(failure), .. } => self.step(Event::CommitFailed { job, failure }),
             Message::EndRecorded { job } => {
                 crashpoint!("job.end-recorded");
+                // Only what is on record orders the deletion of chunks.
+                self.datasets.unpin(job);
                 self.claims.release(job);
                 self.cancels.remove(&job).into_iter().flatten().for_each(|answer| drop(answer.send(Ok(()))));
                 let staging = self.leftovers.remove(&job).unwrap_or_default();
@@ -434,6 +462,7 @@ impl Driver {
         to_worker: ToWorker,
     ) -> Result<SessionId, Failure> {
         let worker = node.worker;
+        self.admit(&node, &inventory)?;
         let Some(session) = self.sessions.begin(worker, node.incarnation, life, to_worker) else {
             let other = self.scheduler.worker_address(worker).unwrap_or("an unknown address").to_string();
             let message = format!(
@@ -446,10 +475,16 @@ impl Driver {
         };
         // What an older session was asked will not be answered in this one.
         self.drop_checks_of(worker);
-        let registered =
-            v1::Registered { protocol: Some(windrow_proto::own_range()), epoch: self.epoch.0, lease_ms: self.lease_ms };
+        let registered = v1::Registered {
+            protocol: Some(windrow_proto::own_range()),
+            epoch: self.epoch.0,
+            lease_ms: self.lease_ms,
+            cluster: Some(self.membership.cluster.into()),
+            nonce: self.nonce,
+            revision: self.revision,
+        };
         self.sessions.send(worker, v1::to_worker::Message::Registered(registered));
-        let Inventory { told, jobs } = inventory;
+        let Inventory { told, jobs, .. } = inventory;
         let named: BTreeSet<JobId> = told.iter().map(|t| t.attempt.task.job).chain(jobs).collect();
         for job in &named {
             match self.active.contains_key(job) {
@@ -468,8 +503,38 @@ impl Driver {
         self.step(Event::WorkerJoined { node, told });
         if self.members.iter().all(|w| self.sessions.is_live(*w)) {
             self.awaited_until = None;
+            self.datasets.all_are_back();
         }
         Ok(session)
+    }
+
+    /// Whether a worker's folder belongs to this cluster. While one has seen a newer journal, nothing is deleted.
+    fn admit(&mut self, node: &NodeInfo, inventory: &Inventory) -> Result<(), Failure> {
+        let Inventory { folder, chunks, .. } = inventory;
+        let is_known = |digest: &Digest| self.datasets.is_known(digest);
+        let verdict = self.membership.judge(node, *folder, chunks, self.revision, is_known);
+        self.datasets.set_frozen(self.membership.is_behind());
+        match verdict {
+            Verdict::Admitted => {
+                if folder.cluster.is_none() {
+                    let (worker, chunks) = (node.worker, folder.chunks);
+                    tracing::info!(%worker, host = %node.host, chunks, "a worker's data folder joins the cluster");
+                }
+                Ok(())
+            }
+            Verdict::Refused { failure, is_news, above } => {
+                if is_news {
+                    let (worker, code) = (node.worker, failure.code);
+                    let hint = code.hint();
+                    tracing::error!(%worker, host = %node.host, %code, "a worker is refused: {}; {hint}", failure.message);
+                }
+                if let Some(epoch) = above.filter(|_| is_news) {
+                    tracing::error!(%epoch, "the next start of this coordinator begins above what the worker has seen: restart it");
+                    self.journal.note(Record::RestoreAbove(epoch));
+                }
+                Err(failure)
+            }
+        }
     }
 
     fn forget_member(&mut self, worker: WorkerId) {
@@ -494,11 +559,13 @@ impl Driver {
                 self.sessions.set_draining(worker, said);
                 self.step(Event::WorkerDrains { worker });
             }
-            Report::Event(event) => {
-                if let Event::WorkerBeat { full: Some(full), .. } = &*event {
-                    self.datasets.note_room(worker, *full);
+            Report::Event(event) => self.step(*event),
+            Report::Beat { progress, full, scrub } => {
+                self.datasets.note_room(worker, full);
+                if let Some(scrub) = scrub {
+                    self.scrubs.insert(worker, scrub);
                 }
-                self.step(*event);
+                self.step(Event::WorkerBeat { worker, progress, full: Some(full) });
             }
             Report::Published { attempt, chunks } => self.handle_published(worker, attempt, &chunks),
             Report::Chunks(report) => {

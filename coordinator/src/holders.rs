@@ -10,6 +10,8 @@ use windrow_model::{Digest, Incarnation, Time, WorkerId};
 /// A worker tells what it holds right after it has registered. One that has not said by then that this was all never
 /// does: it could not list its chunks, or is of an earlier release.
 pub(crate) const TELLING_MAX_MS: u64 = 30_000;
+/// A worker that has gone may come back with its chunks: for so long a chunk that only it held is not taken to be lost.
+pub(crate) const ABSENCE_MS: u64 = 60_000;
 
 /// A worker that can be told to do something.
 #[derive(Debug)]
@@ -31,22 +33,62 @@ pub(crate) struct Holders {
     /// Never an empty set.
     by_chunk: BTreeMap<Digest, BTreeSet<WorkerId>>,
     live: BTreeMap<WorkerId, Live>,
+    /// What workers held that have gone, and until when they are expected back.
+    gone: BTreeMap<WorkerId, (Time, BTreeSet<Digest>)>,
+    /// Until then workers of an earlier life are expected, which may hold anything.
+    expected_until: Option<Time>,
 }
 
 impl Holders {
     /// A worker has registered.
     pub fn joined(&mut self, worker: WorkerId, incarnation: Incarnation, now: Time) {
         if self.live.get(&worker).is_none_or(|known| known.incarnation != incarnation) {
-            self.left(worker);
+            self.left(worker, now);
         }
+        // It tells now what it has.
+        self.gone.remove(&worker);
         let telling = Some(Telling { until: now.plus_ms(TELLING_MAX_MS), told: BTreeSet::new() });
         self.live.insert(worker, Live { incarnation, full: false, telling });
     }
 
     /// A worker is gone. Gives the chunks that it held.
-    pub fn left(&mut self, worker: WorkerId) -> Vec<Digest> {
+    pub fn left(&mut self, worker: WorkerId, now: Time) -> Vec<Digest> {
         self.live.remove(&worker);
-        self.forget(worker, |_| true)
+        let held = self.forget(worker, |_| true);
+        if !held.is_empty() {
+            self.gone.insert(worker, (now.plus_ms(ABSENCE_MS), held.iter().copied().collect()));
+        }
+        held
+    }
+
+    /// Workers that have been away for too long are not expected back. True if there was one.
+    pub fn give_up_absent(&mut self, now: Time) -> bool {
+        let before = self.gone.len();
+        self.gone.retain(|_, (until, _)| *until > now);
+        self.expected_until.take_if(|until| *until <= now).is_some() | (self.gone.len() < before)
+    }
+
+    /// Workers of an earlier life are expected back.
+    pub fn expect_workers(&mut self, now: Time) {
+        self.expected_until = Some(now.plus_ms(ABSENCE_MS));
+    }
+
+    pub fn all_are_back(&mut self) {
+        self.expected_until = None;
+    }
+
+    /// Whether a worker that is expected back held this chunk.
+    pub fn may_return(&self, digest: Digest) -> bool {
+        self.expected_until.is_some() || self.gone.values().any(|(_, held)| held.contains(&digest))
+    }
+
+    /// Whether this worker holds this chunk, by its own word.
+    pub fn has(&self, worker: WorkerId, digest: Digest) -> bool {
+        self.by_chunk.get(&digest).is_some_and(|holders| holders.contains(&worker))
+    }
+
+    pub fn is_live(&self, worker: WorkerId) -> bool {
+        self.live.contains_key(&worker)
     }
 
     fn forget(&mut self, worker: WorkerId, is_gone: impl Fn(&Digest) -> bool) -> Vec<Digest> {
@@ -94,7 +136,8 @@ impl Holders {
 
     /// When that is to be asked.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.live.values().filter_map(|live| live.telling.as_ref()).map(|telling| telling.until).min()
+        let telling = self.live.values().filter_map(|live| live.telling.as_ref()).map(|telling| telling.until);
+        telling.chain(self.gone.values().map(|(until, _)| *until)).chain(self.expected_until).min()
     }
 
     /// A chunk that nobody seems to hold may be on a worker that is telling.
@@ -133,19 +176,15 @@ impl Holders {
         self.live.iter().filter(move |(w, live)| could(w, live)).map(|(w, _)| *w)
     }
 
-    /// Takes out every copy that may be deleted of chunks that are not kept. None of a worker that is telling: it could
-    /// tell of a chunk just before it deletes it.
-    pub fn take_garbage(&mut self, is_kept: impl Fn(&Digest) -> bool) -> BTreeMap<WorkerId, Vec<Digest>> {
-        let mut garbage: BTreeMap<WorkerId, Vec<Digest>> = BTreeMap::new();
+    /// Takes out every copy of a chunk that may be deleted. None of a worker that is telling: it could tell of the chunk just
+    /// before it deletes it.
+    pub fn take(&mut self, digest: Digest) -> Vec<WorkerId> {
+        let Some(holders) = self.by_chunk.get_mut(&digest) else { return Vec::new() };
         let has_told = |w: &WorkerId| self.live.get(w).is_some_and(|live| live.telling.is_none());
-        self.by_chunk.retain(|digest, holders| {
-            if !is_kept(digest) {
-                for worker in holders.extract_if(.., |w| has_told(w)) {
-                    garbage.entry(worker).or_default().push(*digest);
-                }
-            }
-            !holders.is_empty()
-        });
-        garbage
+        let taken = holders.extract_if(.., |w| has_told(w)).collect();
+        if holders.is_empty() {
+            self.by_chunk.remove(&digest);
+        }
+        taken
     }
 }

@@ -16,14 +16,16 @@ pub use memory::MemoryStore;
 pub use rows::check_row;
 
 use crate::error::Error;
+use crate::lineage::Lineage;
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use windrow_failpoint::crashpoint;
 use windrow_model::{
-    BadRecord, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, TaskId, WorkerId,
+    BadRecord, ClusterId, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, TaskId, WorkerId,
 };
 use windrow_scheduler::{Collected, RestoredSplit, RestoredTask};
 
@@ -79,6 +81,19 @@ pub struct RunningJob {
     pub tries: u32,
 }
 
+/// Which journal it is, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Made when the journal began its first life.
+    pub cluster: ClusterId,
+    /// The present life is the last one.
+    pub lineage: Lineage,
+    /// How many changes of datasets are recorded.
+    pub revision: u64,
+    /// Chunks that recorded changes have ordered to be deleted.
+    pub dropped: Vec<Digest>,
+}
+
 /// One thing to write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
@@ -101,12 +116,19 @@ pub enum Record {
     Forgotten(JobId),
     /// A worker has a session, or is lost.
     Worker(WorkerId, bool),
+    /// Nothing refers to these chunks since recorded changes: they may be deleted wherever they turn up.
+    Dropped(Vec<Digest>),
+    /// The next life is above this epoch, and stands in for all lives below it: a worker has seen it, and the journal was
+    /// restored.
+    RestoreAbove(Epoch),
 }
 
 /// Tables of jobs, datasets and workers and a counter of lives, durable as far as the implementation is.
 pub trait JobStore: Send {
     /// Counts this life, and answers its number: larger than every one before.
     fn begin_epoch(&mut self) -> Result<Epoch, Error>;
+    /// Which journal this is. Only after `begin_epoch`.
+    fn identity(&mut self) -> Result<Identity, Error>;
     /// Every job, by id.
     fn load(&mut self) -> Result<Vec<JobRecord>, Error>;
     /// What is needed to go on with jobs, by id.
@@ -121,7 +143,16 @@ pub trait JobStore: Send {
     fn write(&mut self, records: &[Record]) -> Result<(), Error>;
     /// Forgets these jobs.
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error>;
+    /// All rows as they are now, to be read by another thread while this store goes on.
+    fn snapshot(&mut self) -> Result<Snapshot, Error>;
 }
+
+/// Takes rows: table, key and value.
+pub type TakeRow<'a> = &'a mut dyn FnMut(&str, &[u8], &[u8]) -> io::Result<()>;
+/// Gives every row of a journal as it was at one moment. Blocks.
+pub type Snapshot = Box<dyn FnOnce(TakeRow<'_>) -> io::Result<()> + Send>;
+/// Called on the journal's thread when it has come to a request for a snapshot.
+pub(crate) type TakeSnapshot = Box<dyn FnOnce(Result<Snapshot, Failure>) + Send>;
 
 /// Called on the journal's thread when a record is durable, or could not be written. Dropped if the thread has ended by then:
 /// the coordinator ends, too.
@@ -134,7 +165,13 @@ const LAZY: Duration = Duration::from_millis(100);
 
 /// The queue in front of the store.
 pub(crate) struct Journal {
-    queue: mpsc::Sender<(Record, Option<Done>)>,
+    queue: mpsc::Sender<Queued>,
+}
+
+enum Queued {
+    Record(Record, Option<Done>),
+    /// Of everything that was queued before.
+    Snapshot(TakeSnapshot),
 }
 
 /// The thread behind the queue. It ends when the `Journal` is dropped and everything is written.
@@ -156,13 +193,25 @@ impl Journal {
     /// Returns at once; records are written in the order of these calls.
     pub fn record(&self, record: Record, done: Done) {
         // Not called here if there is nobody: it may block, and this thread may not.
-        let _ = self.queue.send((record, Some(done)));
+        let _ = self.queue.send(Queued::Record(record, Some(done)));
     }
 
     /// The same for a record that nobody waits for.
     pub fn note(&self, record: Record) {
         // Without the thread there is nobody who could go on anyway.
-        let _ = self.queue.send((record, None));
+        let _ = self.queue.send(Queued::Record(record, None));
+    }
+
+    /// Takes a copy of all that was recorded before this call. Returns at once.
+    pub fn snapshot(&self, take: TakeSnapshot) {
+        let _ = self.queue.send(Queued::Snapshot(take));
+    }
+}
+
+impl Record {
+    /// Whether this counts in the journal's revision.
+    pub fn changes_datasets(&self) -> bool {
+        matches!(self, Record::Dataset(_) | Record::Outputs(..))
     }
 }
 
@@ -181,13 +230,14 @@ impl JournalThread {
     }
 }
 
-type Queued = (Record, Option<Done>);
+type Waiting = (Record, Option<Done>);
 
 fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broken: oneshot::Sender<Error>) {
     while let Ok(first) = queue.recv() {
-        let (records, done): (Vec<Record>, Vec<Option<Done>>) = batch(first, queue).into_iter().unzip();
+        let (batch, snapshot) = batch(first, queue);
+        let (records, done): (Vec<Record>, Vec<Option<Done>>) = batch.into_iter().unzip();
         crashpoint!("journal.before-write");
-        let written = store.write(&records);
+        let written = if records.is_empty() { Ok(()) } else { store.write(&records) };
         crashpoint!("journal.written");
         let told = match &written {
             Ok(()) => Ok(()),
@@ -202,12 +252,19 @@ fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broke
             let _ = broken.send(e);
             return;
         }
+        if let Some(take) = snapshot {
+            take(store.snapshot().map_err(Failure::from));
+        }
     }
 }
 
-/// What is written together: all that waits, and if nobody waits for any of it, what comes soon.
-fn batch(first: Queued, queue: &mpsc::Receiver<Queued>) -> Vec<Queued> {
+/// What is written together: all that waits, and if nobody waits for any of it, what comes soon. A snapshot comes after it.
+fn batch(first: Queued, queue: &mpsc::Receiver<Queued>) -> (Vec<Waiting>, Option<TakeSnapshot>) {
     let until = Instant::now() + LAZY;
+    let first = match first {
+        Queued::Record(record, done) => (record, done),
+        Queued::Snapshot(take) => return (Vec::new(), Some(take)),
+    };
     let mut urgent = first.1.is_some();
     let mut batch = vec![first];
     while batch.len() < BATCH_MAX {
@@ -215,11 +272,16 @@ fn batch(first: Queued, queue: &mpsc::Receiver<Queued>) -> Vec<Queued> {
             true => queue.try_recv().map_err(|_| RecvTimeoutError::Timeout),
             false => queue.recv_timeout(until.saturating_duration_since(Instant::now())),
         };
-        let Ok(next) = next else { break };
-        urgent |= next.1.is_some();
-        batch.push(next);
+        match next {
+            Ok(Queued::Record(record, done)) => {
+                urgent |= done.is_some();
+                batch.push((record, done));
+            }
+            Ok(Queued::Snapshot(take)) => return (batch, Some(take)),
+            Err(_) => break,
+        }
     }
-    batch
+    (batch, None)
 }
 
 #[cfg(test)]
@@ -235,6 +297,9 @@ mod tests {
 
     impl JobStore for Broken {
         fn begin_epoch(&mut self) -> Result<Epoch, Error> {
+            error()
+        }
+        fn identity(&mut self) -> Result<Identity, Error> {
             error()
         }
         fn load(&mut self) -> Result<Vec<JobRecord>, Error> {
@@ -256,6 +321,9 @@ mod tests {
             error()
         }
         fn forget(&mut self, _: &[JobId]) -> Result<(), Error> {
+            error()
+        }
+        fn snapshot(&mut self) -> Result<Snapshot, Error> {
             error()
         }
     }

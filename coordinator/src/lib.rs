@@ -5,6 +5,7 @@
 
 mod act;
 mod artifacts;
+mod backup;
 mod claims;
 mod commit;
 mod config;
@@ -12,12 +13,16 @@ mod copies;
 mod data;
 mod datasets;
 mod driver;
+mod dump;
 mod error;
 mod holders;
 mod journal;
+mod lineage;
 mod lock;
 mod logs;
 mod mailbox;
+mod membership;
+mod orphans;
 mod publishing;
 mod recover;
 mod restore;
@@ -29,11 +34,16 @@ mod staged;
 mod staging_check;
 mod watchers;
 
+pub use backup::{DUMP, Restored, restore};
 pub use config::Config;
 pub use error::Error;
 #[doc(hidden)]
 pub use journal::check_row;
-pub use journal::{DatasetChange, DiskStore, JobRecord, JobStore, MemoryStore, PublishedTask, Record, RunningJob};
+pub use journal::{
+    DatasetChange, DiskStore, Identity, JobRecord, JobStore, MemoryStore, PublishedTask, Record, RunningJob,
+};
+pub use lineage::{Life, Lineage};
+pub use orphans::OrphanRule;
 
 use artifacts::Artifacts;
 use claims::Claims;
@@ -80,6 +90,7 @@ pub async fn run_on(
         unserved_ms: config.unserved_ms,
         notes,
         temporary: config.temporary,
+        orphans: config.orphans,
         journal,
     };
     let (stop, stopped) = oneshot::channel();

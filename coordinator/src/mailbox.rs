@@ -5,16 +5,17 @@
 
 use crate::commit::Commit;
 use crate::data::{ChunkReport, DataMessage};
+use crate::journal::Snapshot;
 use crate::split::SplitJob;
 use std::collections::BTreeSet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 use windrow_model::{
-    AttemptId, Code, DatasetChunk, Digest, Failure, JobFilter, JobId, JobSpec, JobStatus, NodeInfo, WorkerId,
+    AttemptId, Code, DatasetChunk, Digest, Failure, Folder, JobFilter, JobId, JobSpec, JobStatus, NodeInfo, WorkerId,
     WorkerStatus,
 };
 use windrow_proto::v1;
-use windrow_scheduler::{Collected, Event, Told};
+use windrow_scheduler::{Collected, Event, Progress, Told};
 
 /// Messages that wait for the driver at most.
 const QUEUE_MAX: usize = 4096;
@@ -77,6 +78,10 @@ pub(crate) enum Message {
         answer: Answer<Result<Vec<(WorkerId, String)>, Failure>>,
     },
     Data(DataMessage),
+    /// A copy of the journal with all that was acknowledged before, and the artifacts of jobs that have not ended.
+    Backup {
+        answer: Answer<Result<(BTreeSet<Digest>, Snapshot), Failure>>,
+    },
     // From workers.
     SessionBegan {
         node: NodeInfo,
@@ -126,6 +131,9 @@ pub(crate) struct Inventory {
     pub told: Vec<Told>,
     /// Jobs whose setup it has.
     pub jobs: Vec<JobId>,
+    pub folder: Folder,
+    /// Chunks of a folder that has joined no cluster.
+    pub chunks: Vec<Digest>,
 }
 
 /// What a worker reports.
@@ -133,6 +141,11 @@ pub(crate) enum Report {
     Event(Box<Event>),
     /// It ends, and waits for this.
     Draining(v1::Draining),
+    Beat {
+        progress: Vec<Progress>,
+        full: bool,
+        scrub: Option<v1::ScrubProgress>,
+    },
     StagingChecked {
         request: u64,
         failure: Option<Failure>,

@@ -6,7 +6,7 @@
 use crate::claims::Claims;
 use crate::driver::PAST_MAX;
 use crate::error::Error;
-use crate::journal::{JobRecord, JobStore, PublishedTask, Record, RunningJob};
+use crate::journal::{Identity, JobRecord, JobStore, PublishedTask, Record, RunningJob};
 use crate::split::{StagedSink, abandon, find_staging};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,6 +20,7 @@ use windrow_store::Staging;
 /// What is left of earlier lives.
 pub(crate) struct Recovered {
     pub epoch: Epoch,
+    pub identity: Identity,
     pub past: BTreeMap<JobId, JobStatus>,
     /// In the order of submission.
     pub running: Vec<RecoveredJob>,
@@ -41,6 +42,9 @@ pub(crate) struct RecoveredJob {
 /// Begins a new life on this store.
 pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recovered, Error> {
     let epoch = store.begin_epoch()?;
+    let identity = store.identity()?;
+    let (cluster, revision) = (identity.cluster, identity.revision);
+    tracing::info!(%cluster, %epoch, revision, "a life of the journal begins");
     let mut records = store.load()?;
     let mut rows: BTreeMap<JobId, RunningJob> = store.load_running()?.into_iter().map(|j| (j.spec.id, j)).collect();
     // Ids sort by the time of submission.
@@ -84,7 +88,7 @@ pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recov
         tracing::info!("{} jobs go on", running.len());
     }
     let (datasets, workers, collected) = (store.load_datasets()?, store.load_workers()?, store.load_collected()?);
-    Ok(Recovered { epoch, past, running, datasets, workers, collected })
+    Ok(Recovered { epoch, identity, past, running, datasets, workers, collected })
 }
 
 fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<RecoveredJob, Failure> {

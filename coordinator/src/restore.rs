@@ -14,7 +14,11 @@ const AWAITED_MS: u64 = 6_000;
 impl Driver {
     pub fn restore(&mut self, jobs: Vec<RecoveredJob>) {
         // From here on: the first thing that a job does may be to look for its datasets.
-        self.awaited_until = (!self.members.is_empty()).then(|| self.clock.now().plus_ms(AWAITED_MS));
+        let now = self.clock.now();
+        if !self.members.is_empty() {
+            self.awaited_until = Some(now.plus_ms(AWAITED_MS));
+            self.datasets.expect_workers(now);
+        }
         if jobs.is_empty() {
             return;
         }

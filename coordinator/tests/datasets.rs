@@ -71,12 +71,17 @@ impl Put {
         soon("the put has begun", hear.message()).await.unwrap().unwrap();
         Put { say, hear }
     }
-    async fn commit(mut self, digest: Digest, holder: WorkerId) {
+    /// The worker that is said to hold it says so, too.
+    async fn commit(self, digest: Digest, holder: &FakeWorker) {
+        holder.holds(&[digest], false);
+        self.try_commit(digest, holder.id).await.unwrap();
+    }
+    async fn try_commit(mut self, digest: Digest, holder: WorkerId) -> Result<(), Failure> {
         let chunk = v1::PlacedChunk { digest: Some(digest.into()), length: 8, holders: vec![holder.into()] };
         for message in [put_request::Message::Chunk(chunk), put_request::Message::Commit(v1::Empty {})] {
             self.say.send(v1::PutRequest { message: Some(message) }).unwrap();
         }
-        soon("the commit", self.hear.message()).await.unwrap().unwrap();
+        soon("the commit", self.hear.message()).await.map_err(failure).map(drop)
     }
 }
 
@@ -154,7 +159,7 @@ async fn a_session_that_breaks_while_a_part_is_copied_fails_no_job() {
     let Two { coordinator, mut client, one, two, tasks, place: _place } = Two::with_a_part(digest).await;
     let (attempt, job) = (tasks[1].attempt, tasks[1].attempt.task.job);
     let attempts = tasks.iter().map(|task| held(task, true)).collect();
-    let has = v1::Inventory { attempts, jobs: vec![job.into()], last: true };
+    let has = v1::Inventory { attempts, jobs: vec![job.into()], last: true, ..Default::default() };
     let mut back = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
     // Whether its answer has arrived it cannot know, so it is granted again.
     while !matches!(back.hear().await.unwrap(), Told::Grant(_)) {}
@@ -198,7 +203,7 @@ async fn a_job_that_commits_after_a_restart_waits_until_its_workers_have_told_ev
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
     let attempts = vec![held(&map, true), held(&first, true), held(&second, false)];
-    let has = v1::Inventory { attempts, jobs: vec![spec.id.into()], last: true };
+    let has = v1::Inventory { attempts, jobs: vec![spec.id.into()], last: true, ..Default::default() };
     let mut worker = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
     worker.done(&second);
     while !matches!(worker.hear().await.unwrap(), Told::Grant(_)) {}
@@ -206,7 +211,7 @@ async fn a_job_that_commits_after_a_restart_waits_until_its_workers_have_told_ev
     soon("its commit", until(&mut client, |job| job.state == JobState::Committing)).await;
     assert_eq!(listed(&coordinator, "made").await, None);
     // Recorded after the beginning of the commit: that is on record, too.
-    Put::begin(&coordinator, "other").await.commit(Digest::of(b"other"), worker.id).await;
+    Put::begin(&coordinator, "other").await.commit(Digest::of(b"other"), &worker).await;
     // Of an attempt that was given up.
     let stale = AttemptId { number: first.attempt.number + 1, ..first.attempt };
     worker.publish_chunk(stale, Digest::of(b"stale"));
@@ -242,7 +247,7 @@ async fn a_job_whose_dataset_was_not_split_yet_waits_for_its_workers_after_a_res
     client.upload(b"binary").await;
     let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     worker.holds(&[], true);
-    Put::begin(&coordinator, "texts").await.commit(digest, worker.id).await;
+    Put::begin(&coordinator, "texts").await.commit(digest, &worker).await;
     let job = reads(&place, 1, "texts");
     client.submit(&job).await.unwrap();
     // As long as nobody answers, nothing of the split is on record.
@@ -277,7 +282,7 @@ async fn a_job_looks_for_its_dataset_when_a_worker_that_is_back_has_told_everyth
     client.upload(b"binary").await;
     let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     worker.holds(&[], true);
-    Put::begin(&coordinator, "texts").await.commit(digest, worker.id).await;
+    Put::begin(&coordinator, "texts").await.commit(digest, &worker).await;
     let mut worker = FakeWorker::join(&coordinator, register(1, 2)).await.unwrap();
     let job = reads(&place, 1, "texts");
     client.submit(&job).await.unwrap();
@@ -295,11 +300,14 @@ async fn a_job_looks_for_its_dataset_when_a_worker_that_is_back_has_told_everyth
     coordinator.stop().await;
 }
 
-/// A worker that is told to drop a chunk to which nothing refers.
+/// A worker that is ordered to delete the chunk of a dataset that is removed.
 async fn dropping(coordinator: &Coordinator) -> (FakeWorker, Digest) {
     let garbage = Digest::of(b"garbage");
     let mut worker = FakeWorker::join(coordinator, register(1, 1)).await.unwrap();
-    worker.holds(&[garbage], true);
+    worker.holds(&[], true);
+    Put::begin(coordinator, "garbage").await.commit(garbage, &worker).await;
+    let mut client = clients::data(coordinator.connect().await);
+    client.remove(v1::RemoveDatasetRequest { name: "garbage".into() }).await.unwrap();
     assert_eq!(worker.next_order().await, ChunkOrder::Drop(vec![garbage]));
     (worker, garbage)
 }
@@ -345,7 +353,64 @@ async fn a_put_that_is_broken_off_before_it_begins_does_not_stay_open() {
     assert_eq!(worker.next_order().await, ChunkOrder::Drop(vec![garbage]));
     worker.say(Say::ChunksDropped(v1::ChunksDropped {}));
     let put = Put::begin(&coordinator, "broken").await;
-    put.commit(garbage, worker.id).await;
+    put.commit(garbage, &worker).await;
     assert_eq!(listed(&coordinator, "broken").await.unwrap().version, 1);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn put_is_refused_that_names_a_worker_which_does_not_exist() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    worker.holds(&[], true);
+    let digest = Digest::of(b"texts");
+    let put = Put::begin(&coordinator, "texts").await;
+    let refused = put.try_commit(digest, WorkerId::from_bytes([9; 16])).await.unwrap_err();
+    assert_eq!(refused.code, Code::BadRequest);
+    // A worker that has not told of the chunk is waited for, and when it does the put is whole.
+    let put = Put::begin(&coordinator, "texts").await;
+    let mut commit = Box::pin(put.try_commit(digest, worker.id));
+    let patience = std::time::Duration::from_millis(200);
+    assert!(tokio::time::timeout(patience, &mut commit).await.is_err(), "it waits");
+    assert_eq!(listed(&coordinator, "texts").await, None);
+    worker.holds(&[digest], false);
+    commit.await.unwrap();
+    assert_eq!(listed(&coordinator, "texts").await.unwrap().copies_min, 1);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn worker_that_has_seen_a_newer_journal_is_refused_until_a_restore() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let v1::Registered { cluster, epoch, nonce, revision, .. } = worker.registered.clone();
+    worker.holds(&[], true);
+    Put::begin(&coordinator, "texts").await.commit(Digest::of(b"texts"), &worker).await;
+    let folder = v1::Folder { cluster: cluster.clone(), epoch, nonce, revision: revision + 1, chunks: 0 };
+    let seen = |folder: &v1::Folder| v1::Register { folder: Some(folder.clone()), ..register(1, 2) };
+    FakeWorker::join(&coordinator, seen(&folder)).await.unwrap();
+    for newer in [
+        v1::Folder { revision: revision + 2, ..folder.clone() },
+        v1::Folder { epoch: epoch + 1, ..folder.clone() },
+        v1::Folder { nonce: nonce + 1, ..folder.clone() },
+    ] {
+        let refused = FakeWorker::join(&coordinator, seen(&newer)).await.err().unwrap();
+        assert_eq!(refused.code, Code::JournalBehind, "{newer:?}");
+    }
+    let other = v1::Folder { cluster: Some(ClusterId::from_bytes([9; 16]).into()), ..folder.clone() };
+    assert_eq!(FakeWorker::join(&coordinator, seen(&other)).await.err().unwrap().code, Code::ClusterMismatch);
+    let old = v1::Register { folder: None, ..register(3, 1) };
+    assert_eq!(FakeWorker::join(&coordinator, old).await.err().unwrap().code, Code::VersionMismatch);
+    coordinator.stop().await;
+
+    // A restore leaps over what workers have seen.
+    windrow_coordinator::restore(&place.data(), None, None).unwrap();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let far = v1::Folder { epoch: epoch + 50, nonce: 1, revision: 99, ..folder };
+    let back = FakeWorker::join(&coordinator, seen(&far)).await.unwrap();
+    assert!(back.registered.epoch > far.epoch);
+    assert_eq!(back.registered.cluster, cluster);
     coordinator.stop().await;
 }

@@ -181,7 +181,12 @@ async fn a_worker_that_returns_goes_on_with_what_it_says_it_has() {
     assert_eq!((again.attempt.task, again.attempt.number), (first.attempt.task, 1));
     assert!(back.setups.contains_key(&spec.id), "a new session gets the job's setup again");
     // A third one has it still.
-    let has = v1::Inventory { attempts: vec![held(&again, false)], jobs: vec![spec.id.into()], last: true };
+    let has = v1::Inventory {
+        attempts: vec![held(&again, false)],
+        jobs: vec![spec.id.into()],
+        last: true,
+        ..Default::default()
+    };
     let mut third = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
     // An earlier life of the worker comes too late.
     let late = FakeWorker::join(&coordinator, register(1, 0)).await;
@@ -230,6 +235,7 @@ async fn a_job_goes_on_with_the_next_coordinator_and_nothing_finished_runs_again
         attempts: vec![held(&map, true), held(&first, true), held(&second, false)],
         jobs: vec![spec.id.into(), unknown.into()],
         last: true,
+        ..Default::default()
     };
     let mut back = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
     back.setups = worker.setups;

@@ -71,6 +71,10 @@ uuid_id! {
     /// A worker's data folder: the same after a restart of the daemon on that folder.
     WorkerId, "worker-", "worker id"
 }
+uuid_id! {
+    /// A cluster: made once, with the journal of its coordinator, and kept in the data folder of every worker that has joined.
+    ClusterId, "cluster-", "cluster id"
+}
 
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident($t:ty)) => {

@@ -7,6 +7,7 @@
 //! This crate knows nothing of clocks, files, sockets or threads: it only names things.
 
 pub mod chunk;
+pub mod cluster;
 pub mod code;
 pub mod counters;
 pub mod dataset;
@@ -23,11 +24,12 @@ pub mod time;
 pub mod units;
 
 pub use chunk::{Chunk, FileIdentity, FileRange, SkippedRecord};
+pub use cluster::{Folder, Seen};
 pub use code::{Class, Code};
 pub use counters::Counters;
 pub use dataset::{Dataset, DatasetChunk, DatasetStatus};
 pub use failure::{BadRecord, Failure, RecordPlace};
-pub use ids::{AttemptId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
+pub use ids::{AttemptId, ClusterId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 pub use job::{
     COLLECT_BYTES_MAX, FailedAttempt, JobFilter, JobOptions, JobSpec, JobState, JobStatus, StageStatus, TaskTotals,
 };

@@ -112,6 +112,13 @@ impl Cluster {
         self.ids.push(String::new());
         self.start_worker(self.workers.len() - 1);
     }
+    /// One more that is not waited for: it may be refused.
+    pub fn add_worker_unheard(&mut self, slots: u32) {
+        self.slots.push(slots);
+        self.ids.push(String::new());
+        let daemon = self.spawn_worker(self.workers.len());
+        self.workers.push(Some(daemon));
+    }
     /// One more with these arguments, unless this machine does not let it start.
     pub fn add_worker_if_possible(&mut self, slots: u32, args: [&str; 2]) -> bool {
         self.worker_args = args.map(str::to_string).to_vec();
@@ -188,6 +195,13 @@ impl Cluster {
     pub fn restart_coordinator(&mut self) {
         let stopped = self.stop_coordinator();
         assert_eq!(stopped, Some(0), "the coordinator's exit code");
+        self.start_coordinator();
+    }
+    /// The same with something done to its folder in between.
+    pub fn restart_coordinator_after(&mut self, change: impl FnOnce()) {
+        let stopped = self.stop_coordinator();
+        assert_eq!(stopped, Some(0), "the coordinator's exit code");
+        change();
         self.start_coordinator();
     }
     /// Waits until the coordinator has ended by itself, unless `over` comes first: its exit code, absent after a signal.

@@ -1,49 +1,119 @@
 //! Chunks of datasets: files named by the digest of their content.
 //!
+//! ```text
+//! chunks/DIGEST              a chunk that this worker holds
+//! chunks-trash/DIGEST-TIME   nothing referred to it for long; deleted after its time (`trash.rs`), or taken back
+//! chunks-damaged/DIGEST      it did not read as its name says; kept until a whole copy is here, since disks also err for a while
+//! ```
 //! A chunk that was acknowledged is whole and survives a power cut: verified, synced, renamed, and the folder synced,
 //! before the answer.
 //!
 //! Deleting takes a while, and what is to be deleted may be stored again meanwhile. So an order to delete *dooms* chunks,
-//! whoever stores one or finds it here redeems it, and only what is still doomed when its turn comes is deleted.
+//! whoever stores one or finds it here redeems it, and only what is still doomed when its turn comes goes.
+//!
+//! What becomes of chunks on this side is *news* for the coordinator: it counts on copies that it was told of.
 
 use crate::error::disk_failure;
 use crate::scratch::Scratch;
 use crate::temporary::TemporaryFile;
+use crate::trash;
 use crate::writer::Writer;
 use bytes::Bytes;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
 use windrow_format::durable::{self, Durability};
 use windrow_model::{Code, Digest, Failure};
 use windrow_store::identity;
+
+/// Folders beside that of the chunks.
+const TRASH: &str = "chunks-trash";
+const DAMAGED: &str = "chunks-damaged";
+
+/// A chunk, and its bytes.
+pub type Measured = (Digest, u64);
 
 /// The chunks of this node.
 #[derive(Clone, Debug)]
 pub struct Chunks {
     scratch: Arc<Scratch>,
-    doomed: Doomed,
-    /// Found to be other than their names say, and removed, since that was last asked for.
-    damaged: Arc<Mutex<Vec<Digest>>>,
+    shelf: Shelf,
 }
 
-/// Chunks that are to be deleted. Files appear under a chunk's name, and go, only while this is locked.
-#[derive(Clone, Debug, Default)]
-struct Doomed(Arc<Mutex<HashSet<Digest>>>);
+/// What the coordinator should hear of chunks, in the order in which it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It is here to stay, with so many bytes.
+    Held(Digest, u64),
+    /// It was here, and is damaged or gone.
+    Lost(Digest),
+    /// It is in the trash.
+    Trashed(Digest, u64),
+}
 
-impl Doomed {
-    fn lock(&self) -> MutexGuard<'_, HashSet<Digest>> {
+/// What is known of the files. They appear under a chunk's name, and go, only while this is locked.
+#[derive(Clone, Debug, Default)]
+struct Shelf(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// There is news.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// To be deleted, or put into the trash.
+    doomed: HashMap<Digest, Doom>,
+    /// What the coordinator takes to be here.
+    told: HashSet<Digest>,
+    /// When each chunk in the trash came there.
+    trash: HashMap<Digest, u64>,
+    news: Vec<News>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doom {
+    Delete,
+    Trash,
+}
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nobody leaves it half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a chunk's file appear: it stays, whatever was to be deleted.
-    fn redeem<T>(&self, digest: Digest, store: impl FnOnce() -> T) -> T {
-        let mut doomed = self.lock();
-        doomed.remove(&digest);
-        store()
+    fn redeem(&self, digest: Digest, length: u64, store: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut state = self.lock();
+        state.doomed.remove(&digest);
+        store()?;
+        state.held(digest, length);
+        drop(state);
+        self.0.changed.notify_one();
+        Ok(())
+    }
+
+    /// The coordinator counts on a chunk that is not here, or not whole.
+    fn lost(&self, mut state: MutexGuard<'_, State>, digest: Digest) {
+        if state.told.remove(&digest) {
+            state.news.push(News::Lost(digest));
+            drop(state);
+            self.0.changed.notify_one();
+        }
+    }
+}
+
+impl State {
+    fn held(&mut self, digest: Digest, length: u64) {
+        self.told.insert(digest);
+        self.news.push(News::Held(digest, length));
     }
 }
 
@@ -52,14 +122,20 @@ impl Doomed {
 pub struct Put {
     digest: Digest,
     path: PathBuf,
+    damaged: PathBuf,
     writer: Writer<TemporaryFile>,
-    doomed: Doomed,
+    shelf: Shelf,
 }
 
 impl Chunks {
-    /// Chunks in this data folder.
+    /// Chunks in this data folder. Blocks.
     pub fn new(scratch: Arc<Scratch>) -> Self {
-        Chunks { scratch, doomed: Doomed::default(), damaged: Arc::default() }
+        let chunks = Chunks { scratch, shelf: Shelf::default() };
+        let mut state = chunks.shelf.lock();
+        let entries = fs::read_dir(chunks.trash_folder()).into_iter().flatten().flatten();
+        state.trash.extend(entries.filter_map(|entry| trash::parse(entry.file_name().to_str()?)));
+        drop(state);
+        chunks
     }
 
     /// Begins to take in a chunk that is to have this digest.
@@ -67,17 +143,36 @@ impl Chunks {
         let path = self.scratch.chunk(digest);
         let place = path.clone();
         let writer = Writer::start(true, move || TemporaryFile::beside(&place));
-        Put { digest, path, writer, doomed: self.doomed.clone() }
+        Put { digest, path, damaged: self.damaged(digest), writer, shelf: self.shelf.clone() }
     }
 
     /// A chunk that is here.
     pub async fn open(&self, digest: Digest) -> Result<File, Failure> {
-        let path = self.scratch.chunk(digest);
-        let opened = tokio::task::spawn_blocking(move || File::open(path)).await.map_err(io::Error::other);
+        let chunks = self.clone();
+        let open = move || {
+            let opened = File::open(chunks.path(digest));
+            if opened.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+                chunks.note_missing(digest);
+            }
+            opened
+        };
+        let opened = tokio::task::spawn_blocking(open).await.map_err(io::Error::other);
         opened.flatten().map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => Failure::new(Code::FetchFailed, format!("chunk {digest} is not on this worker")),
             _ => Failure::new(Code::IoError, format!("cannot open chunk {digest}: {e}")),
         })
+    }
+
+    /// It was looked for and is not here.
+    fn note_missing(&self, digest: Digest) {
+        let state = self.shelf.lock();
+        // Looked at again: it may have been stored meanwhile.
+        if !self.path(digest).exists() {
+            if state.told.contains(&digest) {
+                tracing::error!("chunk {digest} is gone from this disk, and nothing has ordered that");
+            }
+            self.shelf.lost(state, digest);
+        }
     }
 }
 
@@ -85,6 +180,14 @@ impl Chunks {
     /// Where a chunk lies once it is here.
     pub fn path(&self, digest: Digest) -> PathBuf {
         self.scratch.chunk(digest)
+    }
+
+    fn trash_folder(&self) -> PathBuf {
+        self.scratch.root().join(TRASH)
+    }
+
+    fn damaged(&self, digest: Digest) -> PathBuf {
+        self.scratch.root().join(DAMAGED).join(digest.to_string())
     }
 
     /// Keeps a file of this node as a chunk, durable when this returns; the file stays where it is, too. `None` if it is
@@ -97,82 +200,262 @@ impl Chunks {
                 return Ok(None);
             }
             durable::sync_file(&opened, Durability::Sync)?;
-            match self.doomed.redeem(digest, || fs::hard_link(file, self.scratch.chunk(digest))) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                _ => durable::sync_folder(&self.scratch.chunks(), Durability::Sync)?,
-            }
+            let link = || match fs::hard_link(file, self.scratch.chunk(digest)) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                linked => linked,
+            };
+            self.shelf.redeem(digest, length, link)?;
+            durable::sync_folder(&self.scratch.chunks(), Durability::Sync)?;
             Ok(Some((digest, length)))
         };
         keep().map_err(|e| disk_failure("keep", file, 0, &e))
     }
 
-    /// If a chunk is here, it stays. True if it was to be deleted.
+    /// If a chunk is here, it stays; what is in the trash comes back. True if it was to be deleted.
     pub async fn keep_if_here(&self, digest: Digest) -> Option<bool> {
         let chunks = self.clone();
         let look = move || {
-            let mut doomed = chunks.doomed.lock();
-            chunks.path(digest).is_file().then(|| doomed.remove(&digest))
+            let mut state = chunks.shelf.lock();
+            if chunks.path(digest).is_file() {
+                return Some(state.doomed.remove(&digest).is_some());
+            }
+            if let Some(since) = state.trash.remove(&digest) {
+                let from = chunks.trash_folder().join(trash::name(digest, since));
+                match durable::rename(&from, &chunks.path(digest), Durability::Sync) {
+                    Ok(()) => {
+                        tracing::info!("chunk {digest} comes back from the trash");
+                        let length = chunks.path(digest).metadata().map_or(0, |metadata| metadata.len());
+                        state.held(digest, length);
+                        return Some(true);
+                    }
+                    Err(e) => tracing::warn!("chunk {digest} cannot be taken out of the trash: {e}"),
+                }
+            }
+            drop(state);
+            chunks.note_missing(digest);
+            None
         };
         tokio::task::spawn_blocking(look).await.ok().flatten()
     }
 
-    /// Reads a chunk that is here, and compares it with its name. One that is damaged, or cannot be read, goes. Disks lose bits: a
-    /// job must not read what nobody has looked at since it was written.
+    /// Reads a chunk that is here, and compares it with its name. One that is damaged, or cannot be read, is set aside. Disks lose
+    /// bits: a job must not read what nobody has looked at since it was written.
     pub async fn is_whole(&self, digest: Digest) -> bool {
         let chunks = self.clone();
-        tokio::task::spawn_blocking(move || chunks.check(digest)).await.unwrap_or(false)
+        tokio::task::spawn_blocking(move || chunks.check(digest, |file| file)).await.unwrap_or(false)
     }
 
-    fn check(&self, digest: Digest) -> bool {
-        let Ok(file) = File::open(self.path(digest)) else { return false };
-        if Digest::of_reader(&file).is_ok_and(|(found, _)| found == digest) {
+    /// The same, read through what `wrap` makes of the file. Blocks.
+    pub fn check<R: Read>(&self, digest: Digest, wrap: impl FnOnce(File) -> R) -> bool {
+        let path = self.path(digest);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.note_missing(digest);
+                return false;
+            }
+            Err(e) => {
+                tracing::error!("chunk {digest} cannot be opened: {e}");
+                self.shelf.lost(self.shelf.lock(), digest);
+                return false;
+            }
+        };
+        let opened = identity::of_file(&file);
+        let read = Digest::of_reader(wrap(file));
+        if read.as_ref().is_ok_and(|(found, _)| *found == digest) {
             return true;
         }
-        let _doomed = self.doomed.lock();
+        let state = self.shelf.lock();
         // Somebody else may have noticed it, too, and have got a good copy by now.
-        let is_it = identity::of_file(&file).and_then(|read| identity::same(&self.path(digest), &read));
+        let is_it = opened.and_then(|opened| identity::same(&path, &opened));
         if is_it.unwrap_or(false) {
-            tracing::error!("chunk {digest} is damaged on this disk: removed");
-            let _ = fs::remove_file(self.path(digest));
-            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
+            let why = read.map_or_else(|e| e.to_string(), |(found, _)| format!("it reads as {found}"));
+            tracing::error!("chunk {digest} is damaged on this disk and set aside: {why}");
+            // It is not deleted: if there is no other copy, most of it is better than nothing.
+            let aside = self.damaged(digest);
+            if let Err(e) = make_parent(&aside).and_then(|()| fs::rename(&path, &aside)) {
+                tracing::error!("chunk {digest} cannot be set aside: {e}");
+            }
+            self.shelf.lost(state, digest);
         }
         false
     }
 
-    /// Chunks that were damaged, each once.
-    pub fn take_damaged(&self) -> Vec<Digest> {
-        std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Looks once more at what was set aside: a disk that gave errors may read again. Blocks.
+    pub fn check_damaged(&self) -> io::Result<()> {
+        for digest in digests_in(&self.scratch.root().join(DAMAGED))? {
+            let path = self.damaged(digest);
+            let Ok((found, length)) = File::open(&path).and_then(|file| Digest::of_reader(&file)) else { continue };
+            if found != digest || self.path(digest).exists() {
+                continue;
+            }
+            self.shelf.redeem(digest, length, || durable::rename(&path, &self.path(digest), Durability::Sync))?;
+            tracing::info!("chunk {digest} reads as it should again");
+        }
+        Ok(())
     }
 
-    /// Every chunk that is here to stay. Blocks.
-    pub fn list(&self) -> io::Result<Vec<Digest>> {
+    /// What is new for the coordinator, in order.
+    pub fn take_news(&self) -> Vec<News> {
+        std::mem::take(&mut self.shelf.lock().news)
+    }
+
+    /// Waits for news.
+    pub async fn has_news(&self) {
+        self.shelf.0.changed.notified().await;
+    }
+
+    /// Every chunk that is here to stay with its length, and those in the trash. From then on the coordinator counts on them. Blocks.
+    pub fn list(&self) -> io::Result<(Vec<Measured>, Vec<Measured>)> {
         // First: what is deleted while this looks is not told. What is redeemed then, whoever stores it tells.
-        let doomed = self.doomed.lock().clone();
+        let doomed: HashSet<Digest> = self.shelf.lock().doomed.keys().copied().collect();
         let mut found = Vec::new();
         for entry in fs::read_dir(self.scratch.chunks())? {
+            let entry = entry?;
             // What has another name is on its way.
-            found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()));
+            if let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok())
+                && !doomed.contains(&digest)
+                && let Ok(metadata) = entry.metadata()
+            {
+                found.push((digest, metadata.len()));
+            }
         }
-        found.retain(|digest| !doomed.contains(digest));
-        Ok(found)
+        let mut state = self.shelf.lock();
+        state.told.extend(found.iter().map(|(digest, _)| *digest));
+        let trashed: Vec<(Digest, u64)> = state.trash.iter().map(|(digest, since)| (*digest, *since)).collect();
+        drop(state);
+        let length = |(digest, since): (Digest, u64)| {
+            let file = self.trash_folder().join(trash::name(digest, since));
+            Some((digest, file.metadata().ok()?.len()))
+        };
+        Ok((found, trashed.into_iter().filter_map(length).collect()))
     }
 
-    /// These are to be deleted; each is with `remove`, unless it is stored again before.
-    pub fn doom(&self, digests: &[Digest]) {
-        self.doomed.lock().extend(digests);
+    /// Compares what lies here with what the coordinator was told: what is gone is told, what has appeared is told if it is whole.
+    /// Gives every chunk with its length, by digest. Blocks.
+    pub fn compare(&self) -> io::Result<Vec<(Digest, u64)>> {
+        let before: HashSet<Digest> = self.shelf.lock().told.clone();
+        let mut here = Vec::new();
+        for digest in digests_in(&self.scratch.chunks())? {
+            if let Ok(metadata) = self.path(digest).metadata() {
+                here.push((digest, metadata.len()));
+            }
+        }
+        let listed: HashSet<Digest> = here.iter().map(|(digest, _)| *digest).collect();
+        before.difference(&listed).for_each(|digest| self.note_missing(*digest));
+        for (digest, length) in &here {
+            let is_new = {
+                let state = self.shelf.lock();
+                !state.told.contains(digest) && !state.doomed.contains_key(digest)
+            };
+            if is_new && self.check(*digest, |file| file) {
+                let state = self.shelf.lock();
+                if !state.doomed.contains_key(digest) && !state.told.contains(digest) {
+                    drop(state);
+                    self.shelf.redeem(*digest, *length, || Ok(()))?;
+                }
+            }
+        }
+        here.sort_unstable();
+        Ok(here)
     }
 
-    /// Deletes a chunk if it is still doomed. Blocks.
+    /// These are to go; each does with `remove`, unless it is stored again before.
+    pub fn doom(&self, digests: &[Digest], doom: Doom) {
+        self.shelf.lock().doomed.extend(digests.iter().map(|digest| (*digest, doom)));
+    }
+
+    /// These stay after all.
+    pub fn forgive(&self, digests: &[Digest]) {
+        let mut state = self.shelf.lock();
+        digests.iter().for_each(|digest| _ = state.doomed.remove(digest));
+    }
+
+    /// Deletes a chunk, or puts it into the trash, if it is still doomed. Blocks.
     pub fn remove(&self, digest: Digest) -> io::Result<()> {
-        let mut doomed = self.doomed.lock();
-        if !doomed.remove(&digest) {
-            return Ok(());
-        }
-        match fs::remove_file(self.path(digest)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
+        let mut state = self.shelf.lock();
+        let Some(doom) = state.doomed.remove(&digest) else { return Ok(()) };
+        state.told.remove(&digest);
+        let path = self.path(digest);
+        match doom {
+            Doom::Delete => {
+                if let Some(since) = state.trash.remove(&digest) {
+                    gone(fs::remove_file(self.trash_folder().join(trash::name(digest, since))))?;
+                }
+                gone(fs::remove_file(self.damaged(digest)))?;
+                gone(fs::remove_file(path))
+            }
+            Doom::Trash => {
+                let Ok(metadata) = path.metadata() else { return Ok(()) };
+                let since = unix_ms();
+                let place = self.trash_folder().join(trash::name(digest, since));
+                make_parent(&place)?;
+                gone(durable::rename(&path, &place, Durability::Sync))?;
+                state.trash.insert(digest, since);
+                state.news.push(News::Trashed(digest, metadata.len()));
+                drop(state);
+                self.shelf.0.changed.notify_one();
+                Ok(())
+            }
         }
     }
+
+    /// Deletes what has been in the trash for `kept_ms`, if this process has been up for long enough to trust its clock. How many.
+    /// Blocks.
+    pub fn empty_trash(&self, up_ms: u64, kept_ms: u64) -> usize {
+        let now = unix_ms();
+        let mut deleted = 0;
+        let all: Vec<(Digest, u64)> = self.shelf.lock().trash.iter().map(|(d, since)| (*d, *since)).collect();
+        for (digest, since) in all {
+            let mut state = self.shelf.lock();
+            // It may have come back meanwhile.
+            if !trash::is_over(since, now, up_ms, kept_ms) || state.trash.get(&digest) != Some(&since) {
+                continue;
+            }
+            match gone(fs::remove_file(self.trash_folder().join(trash::name(digest, since)))) {
+                Ok(()) => {
+                    state.trash.remove(&digest);
+                    deleted += 1;
+                }
+                Err(e) => tracing::warn!("chunk {digest} cannot be deleted from the trash: {e}"),
+            }
+        }
+        deleted
+    }
+}
+
+/// Whether a folder has chunks.
+pub fn any_in(folder: &Path) -> io::Result<bool> {
+    Ok(!digests_in(folder)?.is_empty())
+}
+
+/// Names of chunks in a folder, which need not be there.
+fn digests_in(folder: &Path) -> io::Result<Vec<Digest>> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()));
+    }
+    Ok(found)
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(durable::parent(path))
+}
+
+/// What is not there need not go.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }
 
 impl Put {
@@ -183,7 +466,7 @@ impl Put {
 
     /// Verifies what came and makes it durable.
     pub async fn finish(self) -> Result<(), Failure> {
-        let Put { digest, path, writer, doomed } = self;
+        let Put { digest, path, damaged, writer, shelf } = self;
         let written = writer.finish().await.map_err(|e| disk_failure("write", &path, 0, &e))?;
         if written.digest != digest {
             let message = format!("chunk {digest} arrived with digest {}", written.digest);
@@ -192,7 +475,10 @@ impl Put {
         let place = path.clone();
         let placed = tokio::task::spawn_blocking(move || {
             durable::sync_file(written.file.file(), Durability::Sync)?;
-            doomed.redeem(digest, || written.file.place(&place, Durability::NoSync))?;
+            let length = written.file.file().metadata()?.len();
+            shelf.redeem(digest, length, || written.file.place(&place, Durability::NoSync))?;
+            // A whole copy is here.
+            gone(fs::remove_file(damaged))?;
             place.parent().map_or(Ok(()), |folder| durable::sync_folder(folder, Durability::Sync))
         });
         placed.await.map_err(io::Error::other).flatten().map_err(|e| disk_failure("write", &path, 0, &e))
@@ -217,6 +503,8 @@ mod tests {
         /// Keeps a file of a task's as a chunk.
         fn keep(&self, text: &str) -> Digest {
             let file = self.folder.path().join("part");
+            // A new one: the last one is linked to as a chunk.
+            let _ = fs::remove_file(&file);
             fs::write(&file, text).unwrap();
             self.chunks.keep(&file).unwrap().unwrap().0
         }
@@ -226,6 +514,13 @@ mod tests {
             assert!(put.write(Bytes::from_static(text.as_bytes())).await);
             put.finish().await.unwrap();
             digest
+        }
+        fn listed(&self) -> Vec<Digest> {
+            self.chunks.list().unwrap().0.into_iter().map(|(digest, _)| digest).collect()
+        }
+        fn lost(&self) -> Vec<Digest> {
+            let lost = |news| if let News::Lost(digest) = news { Some(digest) } else { None };
+            self.chunks.take_news().into_iter().filter_map(lost).collect()
         }
         fn is_here(&self, digest: Digest) -> bool {
             self.chunks.path(digest).is_file()
@@ -237,8 +532,8 @@ mod tests {
     async fn what_is_stored_again_or_found_after_an_order_to_delete_stays() {
         let here = Here::new();
         let all = [here.keep("kept"), here.keep("put"), here.keep("found"), here.keep("gone")];
-        here.chunks.doom(&all);
-        assert_eq!(here.chunks.list().unwrap(), [], "nobody is told of what is about to go");
+        here.chunks.doom(&all, Doom::Delete);
+        assert_eq!(here.listed(), [], "nobody is told of what is about to go");
         here.keep("kept");
         here.put("put").await;
         assert_eq!(here.chunks.keep_if_here(all[2]).await, Some(true));
@@ -246,11 +541,11 @@ mod tests {
         assert_eq!(all.map(|digest| here.is_here(digest)), [true, true, true, false]);
         assert_eq!(here.chunks.keep_if_here(all[3]).await, None);
         assert_eq!(here.chunks.keep_if_here(all[0]).await, Some(false));
-        assert_eq!(here.chunks.list().unwrap().len(), 3);
+        assert_eq!(here.listed().len(), 3);
         // The next order is another one.
-        here.chunks.doom(&all);
+        here.chunks.doom(&all, Doom::Delete);
         all.iter().for_each(|digest| here.chunks.remove(*digest).unwrap());
-        assert_eq!(here.chunks.list().unwrap(), []);
+        assert_eq!(here.listed(), []);
     }
 
     #[tokio::test]
@@ -263,11 +558,13 @@ mod tests {
         fs::write(&path, "bat").unwrap();
         assert!(!here.chunks.is_whole(bad).await);
         assert!(!here.is_here(bad) && here.is_here(good));
-        assert_eq!((here.chunks.take_damaged(), here.chunks.take_damaged()), (vec![bad], vec![]));
+        assert_eq!((here.lost(), here.lost()), (vec![bad], vec![]));
+        assert_eq!(fs::read_to_string(here.chunks.damaged(bad)).unwrap(), "bat", "set aside, not deleted");
         assert!(!here.chunks.is_whole(bad).await, "it is not here");
         here.put("bad").await;
         assert!(here.chunks.is_whole(bad).await);
-        assert!(here.chunks.take_damaged().is_empty());
+        assert!(here.lost().is_empty());
+        assert!(!here.chunks.damaged(bad).exists(), "a whole copy is here");
     }
 
     /// However a deletion and a publication interleave: what was kept is there.
@@ -276,12 +573,75 @@ mod tests {
         let here = Here::new();
         let digest = here.keep("same bytes again");
         for _ in 0..200 {
-            here.chunks.doom(&[digest]);
+            here.chunks.doom(&[digest], Doom::Delete);
             std::thread::scope(|scope| {
                 scope.spawn(|| here.chunks.remove(digest).unwrap());
                 here.keep("same bytes again");
             });
             assert!(here.is_here(digest));
         }
+    }
+
+    #[tokio::test]
+    async fn missing_chunk_is_told_by_whatever_looks_for_it() {
+        let here = Here::new();
+        let all = ["opened", "kept", "checked", "compared", "there"].map(|text| here.keep(text));
+        here.chunks.take_news();
+        all[..4].iter().for_each(|digest| fs::remove_file(here.chunks.path(*digest)).unwrap());
+        assert!(here.chunks.open(all[0]).await.is_err());
+        assert_eq!(here.lost(), [all[0]]);
+        assert_eq!(here.chunks.keep_if_here(all[1]).await, None);
+        assert_eq!(here.lost(), [all[1]]);
+        assert!(!here.chunks.is_whole(all[2]).await);
+        assert_eq!(here.lost(), [all[2]]);
+        assert_eq!(here.chunks.compare().unwrap(), [(all[4], 5)]);
+        assert_eq!(here.lost(), [all[3]]);
+        here.chunks.compare().unwrap();
+        assert!(here.chunks.open(all[0]).await.is_err());
+        assert_eq!(here.chunks.take_news(), [], "each once");
+        // What an operator puts back is told, if it is whole.
+        fs::write(here.chunks.path(all[3]), "compared").unwrap();
+        fs::write(here.chunks.path(all[2]), "other").unwrap();
+        here.chunks.compare().unwrap();
+        assert_eq!(here.chunks.take_news(), [News::Held(all[3], 8)]);
+    }
+
+    #[tokio::test]
+    async fn trash_keeps_a_chunk_until_its_time_and_gives_it_back() {
+        let here = Here::new();
+        let [back, over] = [here.keep("back"), here.keep("over!")];
+        here.chunks.take_news();
+        here.chunks.doom(&[back, over], Doom::Trash);
+        [back, over].iter().for_each(|digest| here.chunks.remove(*digest).unwrap());
+        assert_eq!(here.chunks.take_news(), [News::Trashed(back, 4), News::Trashed(over, 5)]);
+        assert!(!here.is_here(back) && !here.is_here(over));
+        // Another life of the worker knows it.
+        let chunks = Chunks::new(here.chunks.scratch.clone());
+        let (held, mut trashed) = chunks.list().unwrap();
+        trashed.sort_by_key(|(_, length)| *length);
+        assert_eq!((held, trashed), (vec![], vec![(back, 4), (over, 5)]));
+        assert_eq!(chunks.keep_if_here(back).await, Some(true));
+        assert!(here.is_here(back) && chunks.is_whole(back).await);
+        assert_eq!(chunks.empty_trash(u64::MAX, 1 << 40), 0);
+        assert_eq!(chunks.empty_trash(u64::MAX, 0), 1);
+        assert_eq!(chunks.keep_if_here(over).await, None);
+        assert!(here.is_here(back));
+    }
+
+    #[test]
+    fn chunk_set_aside_comes_back_when_it_reads_again() {
+        let here = Here::new();
+        let digest = here.keep("flaky");
+        let path = here.chunks.path(digest);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "fla").unwrap();
+        assert!(!here.chunks.check(digest, |file| file));
+        here.chunks.check_damaged().unwrap();
+        assert!(!here.is_here(digest));
+        fs::write(here.chunks.damaged(digest), "flaky").unwrap();
+        here.chunks.take_news();
+        here.chunks.check_damaged().unwrap();
+        assert_eq!(here.chunks.take_news(), [News::Held(digest, 5)]);
+        assert!(here.is_here(digest));
     }
 }

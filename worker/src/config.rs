@@ -28,6 +28,12 @@ pub struct Config {
     pub fetch_timeout: Duration,
     /// Fetch also from workers on the same machine, instead of using their files in place, and let them do the same.
     pub fetch_from_neighbours: bool,
+    /// Every chunk of a dataset that this worker holds is read and compared with its digest once in this time.
+    pub scrub_period: Duration,
+    /// Bytes in a second that are read for that, at most.
+    pub scrub_bytes_per_s: u64,
+    /// Chunks that nothing refers to stay in the trash for so long before they are deleted.
+    pub trash_kept: Duration,
     /// URL under which other workers and the coordinator reach this one; made from the listener's address if absent.
     pub advertised: Option<String>,
     /// What is shown to the coordinator and to peers. Its token is also what callers of this worker must show.
@@ -41,6 +47,12 @@ impl Config {
     pub const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
     /// How long a worker that is asked to end stays for what needs it, unless told otherwise.
     pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+    /// In which time everything is read once, unless told otherwise.
+    pub const SCRUB_PERIOD: Duration = Duration::from_secs(7 * 24 * 3600);
+    /// How fast, unless told otherwise.
+    pub const SCRUB_BYTES_PER_S: u64 = 32 << 20;
+    /// How long chunks stay in the trash, unless told otherwise.
+    pub const TRASH_KEPT: Duration = Duration::from_secs(24 * 3600);
     /// How many processes an executor may have, unless told otherwise.
     pub const PROCESSES_MAX: u32 = 4096;
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use windrow_format::space::{is_full, told_with_need};
-use windrow_model::{Code, Failure};
+use windrow_model::{ClusterId, Code, Failure};
 
 /// Why a worker does not start, or ended although nobody asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,9 @@ pub enum Error {
     },
     #[error("cannot use the data folder {}: {source}", path.display())]
     DataDir { path: PathBuf, source: io::Error },
+    /// The disk with the chunks is not this folder's.
+    #[error("{} holds chunks of {chunks}, the data folder belongs to {cluster}: is the right disk mounted?", folder.display())]
+    OtherClustersChunks { folder: PathBuf, chunks: ClusterId, cluster: ClusterId },
     /// The coordinator does not want this worker, and will not later: a wrong token, another protocol version.
     #[error("the coordinator at {url} refuses this worker: {failure}")]
     Refused { url: String, failure: Box<Failure> },
@@ -38,6 +41,7 @@ impl Error {
             Error::DataDirInUse { .. } => Code::DataDirInUse,
             Error::DataDir { source, .. } if is_full(source) => Code::NoSpace,
             Error::DataDir { .. } | Error::System(_) => Code::IoError,
+            Error::OtherClustersChunks { .. } => Code::ClusterMismatch,
             Error::NoGroups(_) => Code::BadRequest,
             Error::Refused { failure, .. } | Error::Serve(failure) => failure.code,
         }

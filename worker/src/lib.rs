@@ -18,15 +18,18 @@ mod lease;
 mod logs;
 #[doc(hidden)]
 pub mod measured;
+mod membership;
 mod neighbours;
 mod node;
 mod origin;
 mod outputs;
+mod pace;
 mod progress;
 mod publish;
 mod replicas;
 mod room;
 mod scratch;
+mod scrub;
 mod seen;
 mod serve;
 mod session;
@@ -37,6 +40,7 @@ mod testing;
 #[cfg(test)]
 mod transfer_tests;
 mod transfers;
+mod trash;
 mod turns;
 mod writer;
 
@@ -114,12 +118,27 @@ pub async fn run(
         version: windrow_proto::release().to_string(),
         home: neighbours.home(scratch.root().to_path_buf()),
     };
-    let chunks = chunks::Chunks::new(scratch.clone());
+    let finder = scratch.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        Ok::<_, Error>((membership::Membership::open(&finder)?, chunks::Chunks::new(finder)))
+    });
+    let (membership, chunks) = opened.await.map_err(|e| Error::System(e.into()))??;
+    let membership = Arc::new(membership);
+    let settings = scrub::Settings {
+        pace: pace::Pace {
+            period_ms: config.scrub_period.as_millis() as u64,
+            bytes_per_s_max: config.scrub_bytes_per_s,
+        },
+        trash_kept_ms: config.trash_kept.as_millis() as u64,
+    };
+    let root = scratch.root().to_path_buf();
+    let scrub = scrub::Scrub::start(chunks.clone(), membership.clone(), root, settings).map_err(Error::System)?;
     let service = serve::TransferService {
         worker: node.worker,
         outputs: outputs.clone(),
         logs: logs.clone(),
         chunks: chunks.clone(),
+        membership: membership.clone(),
     };
     let transfers = transfers::Transfers::start().map_err(Error::System)?;
     let staging = Arc::new(staging::Staging {
@@ -127,7 +146,11 @@ pub async fn run(
         scratch: scratch.clone(),
         outputs: outputs.clone(),
         fetcher: fetch::Fetcher::new(config.access.clone(), config.fetch_timeout),
-        replicas: replicas::Replicas { chunks, access: config.access.clone(), progress_deadline: config.fetch_timeout },
+        replicas: replicas::Replicas {
+            chunks: chunks.clone(),
+            access: config.access.clone(),
+            progress_deadline: config.fetch_timeout,
+        },
         seen: Arc::default(),
         neighbours,
     });
@@ -140,6 +163,7 @@ pub async fn run(
         // Between processes of one machine compressing costs more than it saves.
         compress: !address.ip().is_loopback(),
         scratch: scratch.clone(),
+        membership: membership.clone(),
         transfers: transfers.handle(),
         outputs,
         logs,
@@ -152,8 +176,20 @@ pub async fn run(
     let (events, session_events) = mpsc::unbounded_channel();
     let room = room::Room::default();
     let _room = AbortOnDrop(tokio::spawn(room.clone().watch(scratch.clone())));
-    let session =
-        session::Session { config: config.clone(), scratch, node, life, clock: Clock::new(), progress, room, events };
+    let session = session::Session {
+        config: config.clone(),
+        scratch,
+        node,
+        life,
+        clock: Clock::new(),
+        progress,
+        room,
+        scrub: scrub.progress.clone(),
+        chunks,
+        membership,
+        has_joined: false,
+        events,
+    };
     let _session = AbortOnDrop(tokio::spawn(session.run()));
 
     let (stop, stopped) = oneshot::channel::<()>();

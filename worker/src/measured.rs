@@ -4,6 +4,7 @@ use crate::chunks::Chunks;
 use crate::error::Error;
 use crate::fetch::{FetchError, Fetcher};
 use crate::logs::Logs;
+use crate::membership::Membership;
 use crate::outputs::Outputs;
 use crate::scratch::Scratch;
 use crate::serve::TransferService;
@@ -34,7 +35,9 @@ impl Offer {
         file.flush().map_err(failed)?;
         outputs.insert(attempt(), place);
         let chunks = Chunks::new(scratch.clone());
-        Ok(Offer { service: TransferService { worker: scratch.worker(), outputs, logs: Logs::default(), chunks } })
+        let membership = Arc::new(Membership::open(&scratch)?);
+        let logs = Logs::default();
+        Ok(Offer { service: TransferService { worker: scratch.worker(), outputs, logs, chunks, membership } })
     }
 
     /// Whose segments they are.

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::executor::{self, Spawner};
 use crate::job::JobSetup;
 use crate::logs::Logs;
+use crate::membership::Membership;
 use crate::neighbours::Whereabouts;
 use crate::outputs::Outputs;
 use crate::progress::Progress;
@@ -53,6 +54,7 @@ pub struct Parts {
     /// Compress what executors write for the shuffle.
     pub compress: bool,
     pub scratch: Arc<Scratch>,
+    pub membership: Arc<Membership>,
     pub outputs: Outputs,
     pub logs: Logs,
     pub progress: Progress,
@@ -122,6 +124,8 @@ pub struct Node {
     waits_for: Option<Needs>,
     /// When artifacts that nobody uses were looked for.
     collected: Option<Instant>,
+    /// Changes of datasets that the journal has recorded, as far as this session has told.
+    revision: u64,
 }
 
 impl Node {
@@ -149,6 +153,7 @@ impl Node {
             draining: false,
             waits_for: None,
             collected: None,
+            revision: 0,
         };
         for (attempt, report) in kept {
             node.step(Event::Kept(attempt, report));
@@ -171,8 +176,9 @@ impl Node {
                 // In this order: a lost session is known before reports are sent into it.
                 biased;
                 event = session.recv() => match event {
-                    Some(session::Event::Registers(outgoing)) => self.tell_inventory(outgoing),
+                    Some(session::Event::Registers(outgoing, unjoined)) => self.tell_inventory(outgoing, unjoined),
                     Some(session::Event::Up(up)) => {
+                        self.revision = up.revision;
                         self.session = Some(up);
                         self.tell_chunks();
                         if let Some(on_registered) = on_registered.take() {
@@ -195,7 +201,7 @@ impl Node {
                     Some(session::Event::Refused(error)) => break Err(error),
                     None => break Ok(()),
                 },
-                mail = self.next_mail() => match mail {
+                mail = self.mail.recv() => match self.tell_chunk_news_first(mail) {
                     Some(Mail::Attempt(mut event)) => {
                         self.name_place(&mut event);
                         self.step(event)
@@ -215,6 +221,7 @@ impl Node {
                     }
                     None => break Ok(()),
                 },
+                () = self.staging.replicas.chunks.has_news() => self.tell_chunk_news(),
                 () = &mut shutdown, if end_by.is_none() => {
                     end_by = Some(Instant::now() + self.parts.stop_timeout);
                     self.draining = true;
@@ -272,16 +279,14 @@ impl Node {
         let _ = timeout(STOP_MAX, self.background.wait()).await;
     }
 
-    /// The next mail. Which chunks were found to be damaged is told before what came of it: the coordinator is to believe what it
-    /// hears last.
-    async fn next_mail(&mut self) -> Option<Mail> {
-        let mail = self.mail.recv().await;
-        self.tell_damaged_chunks();
+    /// What became of chunks is told before what came of that: the coordinator is to believe what it hears last.
+    fn tell_chunk_news_first(&self, mail: Option<Mail>) -> Option<Mail> {
+        self.tell_chunk_news();
         mail
     }
 
     /// We register: the coordinator is told what is here, and from now on whatever happens.
-    fn tell_inventory(&mut self, outgoing: session::Outgoing) {
+    fn tell_inventory(&mut self, outgoing: session::Outgoing, unjoined: Vec<Digest>) {
         self.peers = Arc::default();
         let tell = |inventory| {
             let message = Some(from_worker::Message::Inventory(inventory));
@@ -297,6 +302,10 @@ impl Node {
                 bytes = 0;
                 tell(std::mem::take(&mut next));
             }
+        }
+        for digests in unjoined.chunks(chunks::DIGESTS_MAX) {
+            let chunks = digests.iter().map(|digest| (*digest).into()).collect();
+            tell(v1::Inventory { chunks, ..Default::default() });
         }
         next.jobs = self.jobs.keys().map(|job| (*job).into()).collect();
         next.last = true;
@@ -324,6 +333,7 @@ impl Node {
             Some(to_worker::Message::CheckStaging(check)) => self.check_staging(check),
             Some(to_worker::Message::CopyChunk(order)) => self.copy_chunk(order),
             Some(to_worker::Message::DropChunks(order)) => self.drop_chunks(order),
+            Some(to_worker::Message::Revision(v1::Revision { revision })) => self.learn_revision(revision),
             // A newer coordinator's message, or a second greeting: nothing that could be answered.
             Some(to_worker::Message::Registered(_)) | None => {}
         }

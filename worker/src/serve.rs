@@ -8,17 +8,19 @@ mod segments;
 
 use crate::chunks::Chunks;
 use crate::logs::Logs;
+use crate::membership::Membership;
 use crate::outputs::Outputs;
 use bytes::Bytes;
 use segments::Served;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_failpoint::failpoint;
-use windrow_model::{Code, Digest, Failure, JobId, WorkerId};
+use windrow_model::{ClusterId, Code, Digest, Failure, JobId, WorkerId};
 use windrow_net::{MESSAGE_BYTES_MAX, to_status};
 use windrow_proto::v1;
 use windrow_proto::v1::transfer_server::{Transfer, TransferServer};
@@ -35,6 +37,7 @@ pub struct TransferService {
     pub outputs: Outputs,
     pub logs: Logs,
     pub chunks: Chunks,
+    pub membership: Arc<Membership>,
 }
 
 impl TransferService {
@@ -87,6 +90,8 @@ impl Transfer for TransferService {
         let first = pieces.message().await?.ok_or_else(|| bad("no chunk came"))?;
         let digest = first.digest.ok_or_else(|| bad("the first piece of a chunk names no digest"))?;
         let digest = Digest::try_from(digest).map_err(|e| to_status(&e.into()))?;
+        let cluster = first.cluster.map(ClusterId::try_from).transpose().map_err(|e| to_status(&e.into()))?;
+        self.membership.check(cluster).map_err(|failure| to_status(&failure))?;
         let put = self.chunks.begin(digest);
         let mut data = first.data;
         loop {
@@ -106,6 +111,7 @@ impl Transfer for TransferService {
         let digest = request.into_inner().digest.ok_or_else(|| bad("no digest is given"))?;
         let digest = Digest::try_from(digest).map_err(|e| to_status(&e.into()))?;
         let mut file = self.chunks.open(digest).await.map_err(|f| to_status(&f))?;
+        let chunks = self.chunks.clone();
         let (pieces, stream) = mpsc::channel(QUEUE_PIECES);
         tokio::spawn(async move {
             let mut offset = 0;
@@ -124,7 +130,10 @@ impl Transfer for TransferService {
                     }
                     Err(e) => {
                         let failure = Failure::new(Code::IoError, format!("cannot read chunk {digest}: {e}"));
-                        return permit.send(Err(to_status(&failure)));
+                        permit.send(Err(to_status(&failure)));
+                        // The whole of it, so that the coordinator hears what this copy is worth.
+                        chunks.is_whole(digest).await;
+                        return;
                     }
                 }
             }

@@ -5,12 +5,15 @@
 //! connection follows each, and its answer proves that the beat before it has arrived. What messages mean is the node's
 //! business.
 
+use crate::chunks::Chunks;
 use crate::config::Config;
 use crate::error::Error;
 use crate::lease::Lease;
+use crate::membership::{Known, Membership};
 use crate::progress::Progress;
 use crate::room::Room;
 use crate::scratch::Scratch;
+use crate::scrub;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -19,7 +22,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use windrow_model::{AttemptId, Code, Failure, Incarnation, NodeInfo};
+use windrow_model::{AttemptId, ClusterId, Code, Digest, Epoch, Failure, Folder, Incarnation, NodeInfo, Seen};
 use windrow_net::{Backoff, Clock, Connection, channel, clients, from_status};
 use windrow_proto::v1::{self, from_worker, to_worker};
 
@@ -35,13 +38,16 @@ pub struct Up {
     pub incarnation: Incarnation,
     /// For artifacts.
     pub connection: Connection,
+    /// Changes of datasets that the coordinator's journal has recorded.
+    pub revision: u64,
 }
 
 /// What the node hears from its session.
 #[derive(Debug)]
 pub enum Event {
-    /// A registration begins: what is here is to be told on this way, and from then on everything else.
-    Registers(Outgoing),
+    /// A registration begins: what is here is to be told on this way, and from then on everything else. With the chunks of a folder
+    /// that has joined no cluster.
+    Registers(Outgoing, Vec<Digest>),
     /// The coordinator has registered us.
     Up(Up),
     Message(Box<v1::ToWorker>),
@@ -63,6 +69,11 @@ pub struct Session {
     /// Told with each beat, and so is the room.
     pub progress: Progress,
     pub room: Room,
+    pub scrub: scrub::Progress,
+    pub chunks: Chunks,
+    pub membership: Arc<Membership>,
+    /// A coordinator has registered this process: if another one takes its place, that is waited for to end.
+    pub has_joined: bool,
     pub events: mpsc::UnboundedSender<Event>,
 }
 
@@ -83,7 +94,14 @@ impl Session {
             match self.one(&mut backoff).await {
                 Ended::Lost(failure) => {
                     if !std::mem::replace(&mut told, backoff.tries() > 0) {
-                        tracing::warn!(coordinator = %self.config.coordinator_url, "{failure}; trying again");
+                        let coordinator = &self.config.coordinator_url;
+                        match failure.code {
+                            Code::ClusterMismatch | Code::JournalBehind => {
+                                let hint = failure.code.hint();
+                                tracing::error!(%coordinator, "{failure}; {hint}; trying again");
+                            }
+                            _ => tracing::warn!(%coordinator, "{failure}; trying again"),
+                        }
                     }
                     tokio::time::sleep(backoff.next_delay()).await;
                 }
@@ -110,23 +128,55 @@ impl Session {
                 Err(error) => return Ended::Refused(error),
             };
         }
+        let (folder, unjoined) = match self.folder().await {
+            Ok(folder) => folder,
+            Err(failure) => return self.ended(failure),
+        };
         let (outgoing, queue) = mpsc::unbounded_channel();
-        let register = v1::Register { life: self.life, ..self.node.clone().into() };
-        let register = from_worker::Message::Register(register);
-        let _ = outgoing.send(v1::FromWorker { message: Some(register) });
-        if self.events.send(Event::Registers(outgoing.clone())).is_err() {
+        let register = v1::Register { life: self.life, folder: Some(folder.into()), ..self.node.clone().into() };
+        let _ = outgoing.send(v1::FromWorker { message: Some(from_worker::Message::Register(register)) });
+        if self.events.send(Event::Registers(outgoing.clone(), unjoined)).is_err() {
             return Ended::Unheard;
         }
         let failure = self.registered(connection, outgoing, queue, backoff).await;
+        self.membership.set_in_session(false);
         match self.events.send(Event::Down(failure.clone())) {
             Ok(()) => self.ended(failure),
             Err(_) => Ended::Unheard,
         }
     }
 
+    /// What the data folder knows of its cluster. With its chunks, if that is nothing.
+    async fn folder(&self) -> Result<(Folder, Vec<Digest>), Failure> {
+        let Known { cluster, seen } = self.membership.known();
+        if cluster.is_some() {
+            return Ok((Folder { cluster, seen, chunks: 0 }, Vec::new()));
+        }
+        let chunks = self.chunks.clone();
+        let listed = tokio::task::spawn_blocking(move || chunks.list()).await.map_err(std::io::Error::other).flatten();
+        // A folder that cannot be listed is not an empty one.
+        let unlisted = |e| Failure::new(Code::IoError, format!("cannot list the chunks of datasets: {e}"));
+        let (held, _) = listed.map_err(unlisted)?;
+        let digests: Vec<Digest> = held.into_iter().map(|(digest, _)| digest).collect();
+        Ok((Folder { cluster, seen, chunks: digests.len() as u64 }, digests))
+    }
+
+    /// The folder belongs to this coordinator's cluster: durable before anything that it orders is done.
+    async fn join(&self, registered: &v1::Registered) -> Result<(), Failure> {
+        let Some(cluster) = registered.cluster.clone() else {
+            let what = "the coordinator's release knows no cluster ids, without which its orders to delete chunks do not count";
+            return Err(Failure::new(Code::VersionMismatch, what));
+        };
+        let cluster = ClusterId::try_from(cluster)?;
+        let seen = Seen { epoch: Epoch(registered.epoch), nonce: registered.nonce, revision: registered.revision };
+        let membership = self.membership.clone();
+        let joined = tokio::task::spawn_blocking(move || membership.join(cluster, seen)).await;
+        joined.map_err(|e| Failure::new(Code::Internal, e.to_string())).flatten()
+    }
+
     /// Registers, and passes messages on until the session ends.
     async fn registered(
-        &self,
+        &mut self,
         connection: Connection,
         outgoing: Outgoing,
         queue: mpsc::UnboundedReceiver<v1::FromWorker>,
@@ -151,14 +201,20 @@ impl Session {
         if let Err(failure) = windrow_proto::check_range(registered.protocol.as_ref()) {
             return failure;
         }
+        if let Err(failure) = self.join(&registered).await {
+            return failure;
+        }
+        self.membership.set_in_session(true);
+        self.has_joined = true;
         backoff.reset();
         let lease = Arc::new(Lease::new(registered.lease_ms, sent));
-        let up = Up { incarnation: self.node.incarnation, connection: connection.clone() };
+        let revision = registered.revision;
+        let up = Up { incarnation: self.node.incarnation, connection: connection.clone(), revision };
         if self.events.send(Event::Up(up)).is_err() {
             return Failure::new(Code::Interrupted, "the worker is stopping");
         }
-        let beats =
-            tokio::spawn(beat(outgoing, connection, lease, self.clock, self.progress.clone(), self.room.clone()));
+        let told = Told { progress: self.progress.clone(), room: self.room.clone(), scrub: self.scrub.clone() };
+        let beats = tokio::spawn(beat(outgoing, connection, lease, self.clock, told));
         self.pump(&mut incoming, beats).await
     }
 
@@ -189,6 +245,13 @@ impl Session {
             // Another process has this worker's id: a copy of the data folder. Neither waiting nor a new id would be right here,
             // since the finished outputs in it are known by the id.
             Code::Unauthorised | Code::VersionMismatch | Code::DataDirInUse => self.refused(failure),
+            // A coordinator on a wrong or old data folder is put right, and then this worker is needed again; a folder that has to be
+            // adopted first waits for that. One that never was in the cluster should not seem to work.
+            Code::ClusterMismatch | Code::JournalBehind
+                if !self.has_joined && self.membership.known().cluster.is_some() =>
+            {
+                self.refused(failure)
+            }
             _ => Ended::Lost(failure),
         }
     }
@@ -205,23 +268,24 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Beats until the lease has run out, which is also looked at when it would. After a pause of the whole process that
-/// comes first. Messages of the coordinator prolong nothing: they may have waited in the socket through the pause.
-async fn beat(
-    outgoing: Outgoing,
-    connection: Connection,
-    lease: Arc<Lease>,
-    clock: Clock,
+/// What each beat tells.
+struct Told {
     progress: Progress,
     room: Room,
-) {
+    scrub: scrub::Progress,
+}
+
+/// Beats until the lease has run out, which is also looked at when it would. After a pause of the whole process that
+/// comes first. Messages of the coordinator prolong nothing: they may have waited in the socket through the pause.
+async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clock: Clock, told: Told) {
     let period_ms = lease.beat_every_ms();
     loop {
         let now = clock.now();
         let one =
             |(attempt, permille): (AttemptId, u32)| v1::AttemptProgress { attempt: Some(attempt.into()), permille };
-        let no_room = room.is_full();
-        let beat = v1::Beat { progress: progress.list().into_iter().map(one).collect(), no_room };
+        let no_room = told.room.is_full();
+        let progress = told.progress.list().into_iter().map(one).collect();
+        let beat = v1::Beat { progress, no_room, scrub: Some(told.scrub.get()) };
         let beat = v1::FromWorker { message: Some(from_worker::Message::Beat(beat)) };
         if lease.has_run_out(now) || outgoing.send(beat).is_err() {
             return;

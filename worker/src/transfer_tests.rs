@@ -4,6 +4,7 @@ use crate::attempts::StageError;
 use crate::chunks::Chunks;
 use crate::fetch::{FetchError, Fetcher};
 use crate::logs::{Logs, Stream};
+use crate::membership::Membership;
 use crate::neighbours::{Neighbours, Whereabouts};
 use crate::outputs::Outputs;
 use crate::replicas::Replicas;
@@ -49,6 +50,7 @@ impl Peer {
             outputs: outputs.clone(),
             logs: logs.clone(),
             chunks: Chunks::new(scratch.clone()),
+            membership: Arc::new(Membership::open(&scratch).unwrap()),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -393,7 +395,7 @@ async fn a_chunk_is_kept_only_if_it_is_what_it_says() {
     let put = |digest: Digest| {
         let pieces: Vec<v1::ChunkPiece> = bytes
             .chunks(1 << 20)
-            .map(|c| v1::ChunkPiece { digest: Some(digest.into()), data: Bytes::copy_from_slice(c) })
+            .map(|c| v1::ChunkPiece { digest: Some(digest.into()), data: Bytes::copy_from_slice(c), cluster: None })
             .collect();
         tokio_stream::iter(pieces)
     };

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 use windrow_model::{
-    AttemptId, Chunk, Code, Digest, Epoch, Failure, FileIdentity, FileRange, Incarnation, JobId, OutputReport, Segment,
-    SegmentRef, StageId, Task, TaskId, TaskInput, TaskOutput, WorkerId,
+    AttemptId, Chunk, ClusterId, Code, Digest, Epoch, Failure, FileIdentity, FileRange, Incarnation, JobId,
+    OutputReport, Segment, SegmentRef, StageId, Task, TaskId, TaskInput, TaskOutput, WorkerId,
 };
 use windrow_net::{Access, Token, serve::serve, to_status};
 use windrow_proto::v1::from_worker::Message as From;
@@ -207,6 +207,9 @@ impl Session for Coordinator {
             protocol: Some(windrow_proto::own_range()),
             epoch: 1,
             lease_ms: LEASE_MS,
+            cluster: Some(ClusterId::from_bytes([7; 16]).into()),
+            nonce: 1,
+            revision: 0,
         }));
         let _ = self.lines.send(line);
         Ok(Response::new(UnboundedReceiverStream::new(stream)))
@@ -300,6 +303,9 @@ async fn run_worker_for(
         scratch_quota_bytes: None,
         stop_timeout,
         fetch_timeout: Config::FETCH_TIMEOUT,
+        scrub_period: Config::SCRUB_PERIOD,
+        scrub_bytes_per_s: Config::SCRUB_BYTES_PER_S,
+        trash_kept: Config::TRASH_KEPT,
         fetch_from_neighbours: false,
         advertised: None,
         access: Access::default(),

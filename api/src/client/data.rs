@@ -94,6 +94,7 @@ impl Cluster {
         };
         let workers = self.workers_of(&began)?;
         let replicas = began.replicas;
+        let cluster = began.cluster.clone();
 
         let (give, chunks) = mpsc::channel::<Content>(CHUNKS_AHEAD);
         let cutting = tokio::task::spawn_blocking(move || {
@@ -105,7 +106,7 @@ impl Cluster {
         });
         let mut stored = ReceiverStream::new(chunks)
             .enumerate()
-            .map(|(number, content)| store(content, number, replicas as usize, &workers))
+            .map(|(number, content)| store(content, cluster.clone(), number, replicas as usize, &workers))
             .buffered(CHUNKS_AT_ONCE);
         let mut put = Put { version: 0, chunks: 0, bytes: 0, replicas };
         let mut ended = false;
@@ -147,9 +148,15 @@ impl Cluster {
 
     /// Every dataset, by name.
     pub async fn datasets(&self) -> Result<Vec<DatasetStatus>, Failure> {
+        Ok(self.datasets_and_notices().await?.0)
+    }
+
+    /// The same, with what an operator should know: workers that were refused, a journal that is old.
+    pub async fn datasets_and_notices(&self) -> Result<(Vec<DatasetStatus>, Vec<String>), Failure> {
         let mut client = clients::data(self.connection.clone());
         let reply = answered(client.list(asking(v1::ListDatasetsRequest {})).await)?;
-        Ok(reply.datasets.into_iter().map(DatasetStatus::try_from).collect::<Result<_, _>>()?)
+        let datasets = reply.datasets.into_iter().map(DatasetStatus::try_from).collect::<Result<_, _>>()?;
+        Ok((datasets, reply.notices))
     }
 
     /// A dataset, and where its chunks are, in order.
@@ -209,6 +216,7 @@ impl Cluster {
 /// Sends a chunk to as many workers as it is to have copies; one that does not take it is replaced by the next.
 async fn store(
     content: Content,
+    cluster: Option<v1::ClusterId>,
     number: usize,
     replicas: usize,
     workers: &[(WorkerId, Connection)],
@@ -223,7 +231,9 @@ async fn store(
             let message = format!("a chunk has {} of {replicas} copies: {}", holders.len(), said.join("; "));
             return Err(Failure::new(Code::ChunkUnavailable, message));
         }
-        let sent = wave.into_iter().map(async |(worker, connection)| (*worker, send(&content, connection).await));
+        let sent = wave
+            .into_iter()
+            .map(async |(worker, connection)| (*worker, send(&content, cluster.clone(), connection).await));
         for (worker, sent) in futures_util::future::join_all(sent).await {
             match sent {
                 Ok(()) => holders.push(worker.into()),
@@ -234,12 +244,12 @@ async fn store(
     Ok(v1::PlacedChunk { digest: Some(content.digest.into()), length: content.bytes.len() as u64, holders })
 }
 
-async fn send(content: &Content, connection: &Connection) -> Result<(), Failure> {
+async fn send(content: &Content, mut cluster: Option<v1::ClusterId>, connection: &Connection) -> Result<(), Failure> {
     let mut digest = Some(content.digest.into());
     let bytes = content.bytes.clone();
     let pieces = (0..bytes.len()).step_by(PIECE_BYTES).map(move |from| {
         let data = bytes.slice(from..bytes.len().min(from + PIECE_BYTES));
-        v1::ChunkPiece { digest: digest.take(), data }
+        v1::ChunkPiece { digest: digest.take(), data, cluster: cluster.take() }
     });
     let pieces: Vec<v1::ChunkPiece> = pieces.collect();
     let mut client = clients::transfer(connection.clone());

@@ -1,7 +1,7 @@
 //! `windrow coordinator`: runs one, and tells its user's tools where it is for as long as it takes jobs.
 
 use super::needed;
-use crate::args::Coordinator;
+use crate::args::CoordinatorRun;
 use crate::exit::Exit;
 use crate::output;
 use crate::settings::Settings;
@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use windrow_coordinator::Config;
+use windrow_coordinator::{Config, OrphanRule};
 use windrow_model::{Code, Failure};
 use windrow_net::serve::url_of;
 use windrow_net::{Access, Home, Record, ServerTls, Token, channel, check_listen, hello};
@@ -38,6 +38,8 @@ pub struct Plan {
     pub lease_ms: u64,
     /// A job that no worker takes for so long fails.
     pub unserved_ms: u64,
+    /// What becomes of chunks that nothing refers to.
+    pub orphans: OrphanRule,
     /// The data folder goes away at the end.
     pub temporary: bool,
 }
@@ -49,7 +51,7 @@ pub struct Ready {
 }
 
 /// Runs a coordinator until SIGINT or SIGTERM.
-pub async fn run(args: Coordinator, settings: Settings) -> Result<Exit, Failure> {
+pub async fn run(args: CoordinatorRun, settings: Settings) -> Result<Exit, Failure> {
     let section = settings.coordinator;
     let tls = ServerTls::from_flags(
         args.tls.tls_cert.or(section.tls_cert),
@@ -67,6 +69,16 @@ pub async fn run(args: Coordinator, settings: Settings) -> Result<Exit, Failure>
             .wait_for_workers
             .or(section.wait_for_workers.map(|t| t.0))
             .map_or(Config::UNSERVED_MS, |t| t.ms),
+        orphans: OrphanRule {
+            kept_ms: args
+                .orphans_kept
+                .or(section.orphans_kept.map(|t| t.0))
+                .map_or(OrphanRule::default().kept_ms, |t| t.ms),
+            per_hour: args
+                .orphans_per_hour
+                .or(section.orphans_per_hour.map(|n| n.0))
+                .unwrap_or(OrphanRule::default().per_hour),
+        },
         temporary: false,
     };
     if plan.lease_ms < LEASE_MS_MIN {
@@ -116,6 +128,7 @@ pub async fn serve(
         token: Some(token),
         tls: plan.tls,
         temporary: plan.temporary,
+        orphans: plan.orphans,
         lease_ms: plan.lease_ms,
         unserved_ms: plan.unserved_ms,
         ..Config::new(data_dir)

@@ -1,6 +1,6 @@
 //! `windrow data`: put, ls, get, rm.
 
-use super::connect;
+use super::{connect, orphans};
 use crate::args::{Data, DataVerb};
 use crate::exit::Exit;
 use crate::output::{self, Format};
@@ -26,7 +26,22 @@ pub async fn run(args: Data, settings: Settings, format: Format) -> Result<Exit,
             let cluster = connect(flags, client).await?;
             put(&cluster, files_and_name, &name, options, format).await?;
         }
-        DataVerb::Ls { client: flags } => output::datasets(&connect(flags, client).await?.datasets().await?, format),
+        DataVerb::Ls { client: flags, orphans: true } => {
+            orphans::list(&connect(flags, client).await?.orphans().await?, format);
+        }
+        DataVerb::Ls { client: flags, orphans: false } => {
+            let (datasets, notices) = connect(flags, client).await?.datasets_and_notices().await?;
+            notices.iter().for_each(|notice| output::say(&format!("note: {notice}")));
+            output::datasets(&datasets, format);
+        }
+        DataVerb::Adopt { client: flags, worker: Some(worker), .. } => {
+            connect(flags, client).await?.adopt_worker(worker).await?;
+            output::say(&format!("the data folder of {worker} joins when the worker registers next"));
+        }
+        DataVerb::Adopt { client: flags, worker: None, framing, name_and_chunks } => {
+            orphans::adopt(&connect(flags, client).await?, framing, &name_and_chunks).await?;
+        }
+        DataVerb::Scrub { client: flags } => orphans::scrubs(&connect(flags, client).await?.scrubs().await?, format),
         DataVerb::Get { client: flags, name, to } => {
             get(&connect(flags, client).await?, &name, &to).await?;
         }

@@ -65,6 +65,18 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
             .fetch_timeout
             .or(section.fetch_timeout.map(|t| t.0))
             .map_or(Config::FETCH_TIMEOUT, |t| Duration::from_millis(t.ms)),
+        scrub_period: args
+            .scrub_period
+            .or(section.scrub_period.map(|t| t.0))
+            .map_or(Config::SCRUB_PERIOD, |t| Duration::from_millis(t.ms)),
+        scrub_bytes_per_s: args
+            .scrub_rate
+            .or(section.scrub_rate.map(|rate| rate.0))
+            .map_or(Config::SCRUB_BYTES_PER_S, |rate| rate.0),
+        trash_kept: args
+            .trash_kept
+            .or(section.trash_kept.map(|t| t.0))
+            .map_or(Config::TRASH_KEPT, |t| Duration::from_millis(t.ms)),
         fetch_from_neighbours: args.fetch_from_neighbours || section.fetch_from_neighbours.unwrap_or(false),
         advertised: args.advertise.or(section.advertise),
         access,

@@ -1,7 +1,10 @@
 //! The store on disk: `journal.redb`, one key-value file with transactions.
 //!
 //! ```text
-//! meta       format (of this file), epoch                     numbers
+//! meta       format (of this file), epoch, revision, restored numbers
+//! cluster    id                    → the cluster's id         16 bytes
+//! lives      epoch                 → nonce, revision when it began, whether it is the first after a restore
+//! dropped    digest                → the revision             chunks that may be deleted wherever they turn up
 //! jobs       job id                → its record               JSON, so that a later release reads it
 //! datasets   name                  → the dataset              JSON
 //! specs      job id                → JobSpec                  protobuf; these seven only while the job runs
@@ -18,16 +21,17 @@
 //! damaged file, and not one in which a crash cut off the last transaction. Every start verifies all of it.
 
 use super::file::JournalFile;
-use super::{DatasetChange, JobRecord, JobStore, PublishedTask, Record, RunningJob, rows};
+use super::{DatasetChange, Identity, JobRecord, JobStore, PublishedTask, Record, RunningJob, Snapshot, rows};
 use crate::error::Error;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use crate::lineage::{Life, Lineage};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windrow_failpoint::{crashpoint, failpoint};
 use windrow_format::durable::{self, Durability};
 use windrow_format::space::is_full;
-use windrow_model::{BadRecord, Dataset, Epoch, JobId, WorkerId};
+use windrow_model::{BadRecord, ClusterId, Dataset, Digest, Epoch, JobId, WorkerId};
 use windrow_scheduler::Collected;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -42,8 +46,21 @@ const OUTPUTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("outputs");
 const COLLECTED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("collected");
 const TRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("tries");
 const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
-const TABLES: [TableDefinition<&[u8], &[u8]>; 11] =
-    [JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, BAD, OUTPUTS, COLLECTED, WORKERS, TRIES];
+const CLUSTER: TableDefinition<&[u8], &[u8]> = TableDefinition::new("cluster");
+const LIVES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("lives");
+const DROPPED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("dropped");
+const TABLES: [TableDefinition<&[u8], &[u8]>; 14] = [
+    JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, BAD, OUTPUTS, COLLECTED, WORKERS, TRIES, CLUSTER, LIVES,
+    DROPPED,
+];
+/// The key of the cluster's id.
+const CLUSTER_ID: &[u8] = b"id";
+/// Lives that are remembered; and deletions, for workers that come back after a long time.
+const LIVES_MAX: u64 = 10_000;
+const DROPPED_MAX: u64 = 100_000;
+/// Epochs between the copy of a journal and its first life after it was restored; and that life's epoch is no less than the seconds
+/// since 1970, so that two restores of one copy have different ones.
+const RESTORE_LEAP: u64 = 1 << 20;
 /// Format 1 had no running jobs, and is read.
 const FORMAT: u64 = 2;
 
@@ -63,7 +80,7 @@ impl DiskStore {
         let journal = |corrupt: bool, what: String| Error::Journal { path: path.to_path_buf(), corrupt, what };
         // It appears whole: a file that is there and empty has lost its content.
         if !path.exists() {
-            create(path).map_err(|e| journal(false, format!("it cannot be made: {e}")))?;
+            create(path, |_| Ok(())).map_err(|e| journal(false, format!("it cannot be made: {e}")))?;
         }
         let mark = path.with_extension("damaged");
         if mark.exists() {
@@ -160,6 +177,8 @@ impl DiskStore {
             Record::Outputs(..)
             | Record::Dataset(DatasetChange::Removed(_))
             | Record::Forgotten(_)
+            | Record::Dropped(_)
+            | Record::RestoreAbove(_)
             | Record::Worker(..) => Vec::new(),
         })
     }
@@ -179,8 +198,11 @@ impl DiskStore {
     }
 }
 
-/// A new file with nothing in it, at its place only when it is durable.
-fn create(path: &Path) -> Result<(), redb::Error> {
+/// A new file with what `fill` writes, at its place only when it is durable.
+fn create(
+    path: &Path,
+    fill: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+) -> Result<(), redb::Error> {
     let new = path.with_extension("new");
     let _ = std::fs::remove_file(&new);
     {
@@ -188,6 +210,7 @@ fn create(path: &Path) -> Result<(), redb::Error> {
         let mut txn = db.begin_write()?;
         txn.set_two_phase_commit(true);
         txn.open_table(META)?.insert("format", FORMAT)?;
+        fill(&txn)?;
         txn.commit()?;
     }
     crashpoint!("journal.made");
@@ -253,7 +276,47 @@ fn encode_bad(bad: &BadRecord) -> Result<Vec<u8>, serde_json::Error> {
 
 impl JobStore for DiskStore {
     fn begin_epoch(&mut self) -> Result<Epoch, Error> {
-        self.meta("epoch", |old| old.unwrap_or(0) + 1).map(Epoch)
+        let nonce = durable::random::<8>().map_err(|e| self.failed(&redb::Error::Io(e)))?;
+        let new = ClusterId(uuid::Uuid::now_v7());
+        self.transaction(|txn| {
+            let mut meta = txn.open_table(META)?;
+            let number = |name: &str| Ok::<_, redb::Error>(meta.get(name)?.map_or(0, |v| v.value()));
+            let (epoch, revision, restored) = (number("epoch")? + 1, number("revision")?, number("restored")?);
+            meta.insert("epoch", epoch)?;
+            meta.insert("restored", 0)?;
+            let mut cluster = txn.open_table(CLUSTER)?;
+            if cluster.get(CLUSTER_ID)?.is_none() {
+                cluster.insert(CLUSTER_ID, &new.as_bytes()[..])?;
+            }
+            let life = rows::encode_life(&Life { nonce: u64::from_le_bytes(nonce), revision, restored: restored != 0 });
+            let mut lives = txn.open_table(LIVES)?;
+            lives.insert(&epoch.to_be_bytes()[..], &life[..])?;
+            while lives.len()? > LIVES_MAX {
+                lives.pop_first()?;
+            }
+            forget_oldest_drops(txn)?;
+            Ok(Epoch(epoch))
+        })
+    }
+
+    fn identity(&mut self) -> Result<Identity, Error> {
+        let id = |(_, value): &Entry| <[u8; 16]>::try_from(&value[..]).ok().map(ClusterId::from_bytes);
+        let cluster = self.entries(CLUSTER)?.first().and_then(id);
+        let cluster = cluster.ok_or_else(|| self.corrupt("the cluster's id", "it is not there, or no id"))?;
+        let mut lineage = Lineage::default();
+        for (key, value) in self.entries(LIVES)? {
+            let (epoch, life) = <[u8; 8]>::try_from(key)
+                .ok()
+                .zip(rows::decode_life(&value))
+                .ok_or_else(|| self.corrupt("a life", "its row has another length"))?;
+            lineage.0.insert(Epoch(u64::from_be_bytes(epoch)), life);
+        }
+        let digest = |key: Vec<u8>| {
+            let bytes = <[u8; 32]>::try_from(key);
+            bytes.map(Digest).map_err(|_| self.corrupt("a deletion", "its digest has another length"))
+        };
+        let dropped = self.entries(DROPPED)?.into_iter().map(|(key, _)| digest(key)).collect::<Result<_, _>>()?;
+        Ok(Identity { cluster, lineage, revision: self.meta("revision", |old| old.unwrap_or(0))?, dropped })
     }
 
     fn load(&mut self) -> Result<Vec<JobRecord>, Error> {
@@ -345,12 +408,93 @@ impl JobStore for DiskStore {
             for (record, value) in records.iter().zip(&encoded) {
                 write_one(txn, record, value)?;
             }
+            let changes = records.iter().filter(|record| record.changes_datasets()).count() as u64;
+            if changes > 0 {
+                let mut meta = txn.open_table(META)?;
+                let revision = meta.get("revision")?.map_or(0, |v| v.value());
+                meta.insert("revision", revision + changes)?;
+            }
             Ok(())
         })
     }
 
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error> {
         self.transaction(|txn| jobs.iter().try_for_each(|id| forget_one(txn, *id)))
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, Error> {
+        let txn = self.db.begin_read().map_err(|e| self.failed(&e.into()))?;
+        Ok(Box::new(move |take| {
+            let other = |e: redb::Error| std::io::Error::other(e.to_string());
+            let meta = txn.open_table(META).map_err(|e| other(e.into()))?;
+            for row in meta.iter().map_err(|e| other(e.into()))? {
+                let (key, value) = row.map_err(|e| other(e.into()))?;
+                take(META.name(), key.value().as_bytes(), &value.value().to_le_bytes())?;
+            }
+            for table in TABLES {
+                let rows = txn.open_table(table).map_err(|e| other(e.into()))?;
+                for row in rows.iter().map_err(|e| other(e.into()))? {
+                    let (key, value) = row.map_err(|e| other(e.into()))?;
+                    take(table.name(), key.value(), value.value())?;
+                }
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// Rows that a restored journal begins with.
+impl DiskStore {
+    /// A new journal at `path`, where there is none, with these rows: table, key, value. It appears when all of them are durable.
+    ///
+    /// # Errors
+    /// A table that this release does not know; the disk's own.
+    pub(crate) fn import(path: &Path, rows: &[(String, Vec<u8>, Vec<u8>)]) -> Result<(), Error> {
+        let failed = |what: String| Error::Journal { path: path.to_path_buf(), corrupt: false, what };
+        let unknown = |name: &str| name != META.name() && TABLES.iter().all(|table| table.name() != name);
+        if let Some((name, ..)) = rows.iter().find(|(name, ..)| unknown(name)) {
+            return Err(failed(format!("the backup has a table {name}, which this release does not know")));
+        }
+        create(path, |txn| {
+            for (name, key, value) in rows {
+                match TABLES.iter().find(|table| table.name() == name) {
+                    Some(table) => drop(txn.open_table(*table)?.insert(&key[..], &value[..])?),
+                    None => {
+                        let key = std::str::from_utf8(key).map_err(|e| redb::Error::Corrupted(e.to_string()))?;
+                        let number = value.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+                        txn.open_table(META)?.insert(key, number)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+        .map_err(|e| failed(format!("it cannot be made: {e}")))
+    }
+
+    /// Makes the next life stand in for all that followed on the moment that this journal is of: its epoch is above every one that was
+    /// reached since, no deletion is ordered any more, and a journal without a cluster's id gets this one.
+    ///
+    /// # Errors
+    /// Another cluster's id is there already.
+    pub(crate) fn mark_restored(&mut self, unix_s: u64, cluster: Option<ClusterId>) -> Result<(), Error> {
+        let found = self.entries(CLUSTER)?.into_iter().next().map(|(_, value)| value);
+        if let (Some(found), Some(given)) = (&found, cluster)
+            && found[..] != given.as_bytes()[..]
+        {
+            let what = format!("the journal has another cluster's id than {given}");
+            return Err(Error::Journal { path: self.path.clone(), corrupt: false, what });
+        }
+        self.transaction(|txn| {
+            let mut meta = txn.open_table(META)?;
+            let last = meta.get("epoch")?.map_or(0, |v| v.value());
+            meta.insert("epoch", unix_s.max(last + RESTORE_LEAP))?;
+            meta.insert("restored", 1)?;
+            txn.open_table(DROPPED)?.retain(|_, _| false)?;
+            if let Some(cluster) = cluster {
+                txn.open_table(CLUSTER)?.insert(CLUSTER_ID, &cluster.as_bytes()[..])?;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -372,6 +516,7 @@ fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Res
         Record::BadRecord(bad) => drop(txn.open_table(BAD)?.insert(&rows::bad_key(bad)[..], value)?),
         Record::Dataset(DatasetChange::Put(dataset)) => {
             txn.open_table(DATASETS)?.insert(dataset.name.as_bytes(), value)?;
+            keep_chunks(txn, dataset)?;
         }
         Record::Dataset(DatasetChange::Removed(name)) => {
             txn.open_table(DATASETS)?.remove(name.as_bytes())?;
@@ -382,6 +527,7 @@ fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Res
             for dataset in datasets {
                 let one = serde_json::to_vec(dataset).map_err(|e| redb::Error::Io(e.into()))?;
                 table.insert(dataset.name.as_bytes(), &one[..])?;
+                keep_chunks(txn, dataset)?;
             }
         }
         Record::Tries(id, 0) => drop(txn.open_table(TRIES)?.remove(&id.as_bytes()[..])?),
@@ -391,8 +537,50 @@ fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Res
         }
         Record::Collected(id, _) => drop(txn.open_table(COLLECTED)?.insert(&id.as_bytes()[..], value)?),
         Record::Forgotten(id) => forget_one(txn, *id)?,
+        Record::Dropped(digests) => {
+            let revision = txn.open_table(META)?.get("revision")?.map_or(0, |v| v.value());
+            let mut table = txn.open_table(DROPPED)?;
+            for digest in digests {
+                table.insert(&digest.0[..], &revision.to_le_bytes()[..])?;
+            }
+        }
+        Record::RestoreAbove(epoch) => {
+            let mut meta = txn.open_table(META)?;
+            let last = meta.get("epoch")?.map_or(0, |v| v.value());
+            meta.insert("epoch", last.max(epoch.0))?;
+            meta.insert("restored", 1)?;
+        }
         Record::Worker(id, true) => drop(txn.open_table(WORKERS)?.insert(&id.as_bytes()[..], &[][..])?),
         Record::Worker(id, false) => drop(txn.open_table(WORKERS)?.remove(&id.as_bytes()[..])?),
+    }
+    Ok(())
+}
+
+/// What a dataset has is not to be deleted any more.
+fn keep_chunks(txn: &redb::WriteTransaction, dataset: &Dataset) -> Result<(), redb::Error> {
+    let mut table = txn.open_table(DROPPED)?;
+    for chunk in &dataset.chunks {
+        table.remove(&chunk.digest.0[..])?;
+    }
+    Ok(())
+}
+
+/// A chunk whose deletion is forgotten, and that turns up after all, is an orphan.
+fn forget_oldest_drops(txn: &redb::WriteTransaction) -> Result<(), redb::Error> {
+    let mut table = txn.open_table(DROPPED)?;
+    let extra = table.len()?.saturating_sub(DROPPED_MAX);
+    if extra == 0 {
+        return Ok(());
+    }
+    let mut all = Vec::new();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        let revision = value.value().first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        all.push((revision, key.value().to_vec()));
+    }
+    all.sort_unstable();
+    for (_, key) in all.into_iter().take(extra as usize) {
+        table.remove(&key[..])?;
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! A store that forgets everything with its process: for tests.
 
-use super::{DatasetChange, JobRecord, JobStore, Record, RunningJob};
+use super::{DatasetChange, Identity, JobRecord, JobStore, Record, RunningJob, Snapshot};
 use crate::error::Error;
+use crate::lineage::{Life, Lineage};
 use std::collections::{BTreeMap, BTreeSet};
-use windrow_model::{Dataset, Epoch, JobId, WorkerId};
+use windrow_model::{ClusterId, Dataset, Digest, Epoch, JobId, WorkerId};
 use windrow_scheduler::Collected;
 
 /// Records in memory.
@@ -16,10 +17,15 @@ pub struct MemoryStore {
     workers: BTreeSet<WorkerId>,
     collected: BTreeMap<JobId, Collected>,
     tries: BTreeMap<JobId, u32>,
+    cluster: Option<ClusterId>,
+    lineage: Lineage,
+    revision: u64,
+    dropped: BTreeSet<Digest>,
 }
 
 impl MemoryStore {
     fn put(&mut self, dataset: &Dataset) {
+        dataset.chunks.iter().for_each(|chunk| _ = self.dropped.remove(&chunk.digest));
         self.datasets.insert(dataset.name.clone(), dataset.clone());
     }
 }
@@ -27,7 +33,15 @@ impl MemoryStore {
 impl JobStore for MemoryStore {
     fn begin_epoch(&mut self) -> Result<Epoch, Error> {
         self.epoch += 1;
+        let nonce = uuid::Uuid::now_v7().as_u64_pair().1;
+        let life = Life { nonce, revision: self.revision, restored: false };
+        self.lineage.0.insert(Epoch(self.epoch), life);
         Ok(Epoch(self.epoch))
+    }
+    fn identity(&mut self) -> Result<Identity, Error> {
+        let cluster = *self.cluster.get_or_insert_with(|| ClusterId(uuid::Uuid::now_v7()));
+        let dropped = self.dropped.iter().copied().collect();
+        Ok(Identity { cluster, lineage: self.lineage.clone(), revision: self.revision, dropped })
     }
     fn load(&mut self) -> Result<Vec<JobRecord>, Error> {
         Ok(self.jobs.values().cloned().collect())
@@ -46,6 +60,7 @@ impl JobStore for MemoryStore {
     }
     fn write(&mut self, records: &[Record]) -> Result<(), Error> {
         for record in records {
+            self.revision += u64::from(record.changes_datasets());
             match record {
                 Record::Job(job) => {
                     self.jobs.insert(job.status.id, (**job).clone());
@@ -100,6 +115,8 @@ impl JobStore for MemoryStore {
                 Record::Forgotten(id) => self.forget(&[*id])?,
                 Record::Worker(id, true) => drop(self.workers.insert(*id)),
                 Record::Worker(id, false) => drop(self.workers.remove(id)),
+                Record::Dropped(digests) => self.dropped.extend(digests),
+                Record::RestoreAbove(epoch) => self.epoch = self.epoch.max(epoch.0),
             }
         }
         Ok(())
@@ -110,5 +127,8 @@ impl JobStore for MemoryStore {
         self.tries.retain(|id, _| !jobs.contains(id));
         self.collected.retain(|id, _| !jobs.contains(id));
         Ok(())
+    }
+    fn snapshot(&mut self) -> Result<Snapshot, Error> {
+        Err(Error::Driver("a journal in memory is not copied".to_string()))
     }
 }

@@ -1,6 +1,7 @@
 //! What running jobs look like in the journal: protobuf, by the same conversions as on the wire.
 
 use super::PublishedTask;
+use crate::lineage::Life;
 use prost::Message;
 use std::fmt::Debug;
 use windrow_model::{BadRecord, DatasetChunk, Epoch, JobId, JobSpec, StageId, TaskId};
@@ -88,6 +89,22 @@ pub fn decode_collected(bytes: &[u8]) -> Result<Collected, Wrong> {
         Ok((c.name, inline.chain(stored).collect::<Result<_, Wrong>>()?))
     };
     message::<v1::JournalCollected>(bytes)?.collects.into_iter().map(collect).collect()
+}
+
+pub fn encode_life(life: &Life) -> [u8; 17] {
+    let mut row = [0; 17];
+    row[..8].copy_from_slice(&life.nonce.to_le_bytes());
+    row[8..16].copy_from_slice(&life.revision.to_le_bytes());
+    row[16] = life.restored.into();
+    row
+}
+
+pub fn decode_life(row: &[u8]) -> Option<Life> {
+    let (nonce, rest) = row.split_first_chunk::<8>()?;
+    let (revision, rest) = rest.split_first_chunk::<8>()?;
+    let &[restored] = rest else { return None };
+    let [nonce, revision] = [nonce, revision].map(|bytes| u64::from_le_bytes(*bytes));
+    Some(Life { nonce, revision, restored: restored != 0 })
 }
 
 /// For fuzzers: whatever reads is written and reads the same; nothing panics.

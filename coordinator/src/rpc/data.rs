@@ -1,14 +1,17 @@
 //! The service for datasets. A put is one stream: it is over, committed or not, when the stream is.
 
-use super::{Answers, PIECES_MAX, begun, field, refuse};
-use crate::data::{BeginPut, DataMessage, PutStart};
+use super::{Answers, PIECE_BYTES, PIECES_MAX, begun, field, refuse};
+use crate::data::{BeginPut, DataMessage, OrphanList, PutStart};
 use crate::datasets::PutId;
 use crate::mailbox::{Mailbox, Message};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_model::{Code, Dataset, DatasetChunk, Digest, Failure, Framing, WorkerId};
-use windrow_proto::v1::{self, put_reply, put_request};
+use windrow_proto::v1::{self, adopt_request, put_reply, put_request};
+
+/// Orphans in one answer.
+const ORPHANS_MAX: usize = 100_000;
 
 pub(crate) struct Data {
     pub mailbox: Mailbox,
@@ -32,14 +35,15 @@ impl v1::data_server::Data for Data {
         let mailbox = self.mailbox.clone();
         // A task of its own: this call ends with its client, even while the put waits for its begin, and what has begun must end.
         tokio::spawn(async move {
-            let PutStart { id, workers, replicas } = match mailbox.try_ask(ask).await {
+            let PutStart { id, workers, replicas, cluster } = match mailbox.try_ask(ask).await {
                 Ok(began) => began,
                 Err(failure) => return drop(start.send(Err(failure))),
             };
             let _ = start.send(Ok(()));
             let peer =
                 |(worker, address): (WorkerId, String)| v1::Peer { worker: Some(worker.into()), address, home: None };
-            let began = v1::PutBegan { workers: workers.into_iter().map(peer).collect(), replicas };
+            let workers = workers.into_iter().map(peer).collect();
+            let began = v1::PutBegan { workers, replicas, cluster: Some(cluster.into()) };
             let reply = |message| Ok(v1::PutReply { message: Some(message) });
             let _ = replies.send(reply(put_reply::Message::Began(began))).await;
             let dataset = Dataset { name: String::new(), version: 0, framing, replicas, chunks: Vec::new() };
@@ -55,8 +59,10 @@ impl v1::data_server::Data for Data {
     }
 
     async fn list(&self, _: Request<v1::ListDatasetsRequest>) -> Result<Response<v1::ListDatasetsReply>, Status> {
-        let listed = self.mailbox.ask(|answer| Message::Data(DataMessage::List { answer })).await.map_err(refuse)?;
-        Ok(Response::new(v1::ListDatasetsReply { datasets: listed.into_iter().map(Into::into).collect() }))
+        let asked = self.mailbox.ask(|answer| Message::Data(DataMessage::List { answer })).await;
+        let (listed, notices) = asked.map_err(refuse)?;
+        let datasets = listed.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ListDatasetsReply { datasets, notices }))
     }
 
     async fn get(&self, request: Request<v1::GetDatasetRequest>) -> Result<Response<Self::GetStream>, Status> {
@@ -88,6 +94,76 @@ impl v1::data_server::Data for Data {
         let removed = self.mailbox.try_ask(|answer| Message::Data(DataMessage::Remove { name, answer })).await;
         removed.map_err(refuse)?;
         Ok(Response::new(v1::RemoveDatasetReply {}))
+    }
+
+    async fn list_orphans(&self, _: Request<v1::ListOrphansRequest>) -> Result<Response<v1::ListOrphansReply>, Status> {
+        let asked = self.mailbox.ask(|answer| Message::Data(DataMessage::Orphans { answer })).await;
+        let OrphanList { mut chunks, unjoined } = asked.map_err(refuse)?;
+        let left_off = chunks.len().saturating_sub(ORPHANS_MAX) as u64;
+        chunks.truncate(ORPHANS_MAX);
+        let chunks = chunks.into_iter().map(|orphan| v1::OrphanChunk {
+            digest: Some(orphan.digest.into()),
+            length: orphan.length.unwrap_or(0),
+            holders: orphan.holders.into_iter().map(Into::into).collect(),
+            trashed: orphan.trashed.into_iter().map(Into::into).collect(),
+            for_ms: orphan.for_ms,
+            kept_ms: orphan.kept_ms,
+        });
+        let unjoined = unjoined.into_iter().map(|(worker, host, chunks)| v1::UnjoinedWorker {
+            worker: Some(worker.into()),
+            host,
+            chunks,
+        });
+        let reply = v1::ListOrphansReply { chunks: chunks.collect(), left_off, unjoined: unjoined.collect() };
+        Ok(Response::new(reply))
+    }
+
+    async fn adopt(&self, request: Request<v1::AdoptRequest>) -> Result<Response<v1::AdoptReply>, Status> {
+        let adopted = match request.into_inner().what {
+            Some(adopt_request::What::Worker(worker)) => {
+                let worker = field(Some(worker), "worker")?;
+                self.mailbox.try_ask(|answer| Message::Data(DataMessage::AdoptWorker { worker, answer })).await
+            }
+            Some(adopt_request::What::Chunks(v1::AdoptChunks { name, framing, digests })) => {
+                let framing = field(framing, "framing")?;
+                let digests = digests.into_iter().map(|d| field(Some(d), "digest")).collect::<Result<_, _>>()?;
+                let ask = |answer| Message::Data(DataMessage::AdoptChunks { name, framing, digests, answer });
+                self.mailbox.try_ask(ask).await
+            }
+            None => return Err(bad("neither chunks nor a worker are named")),
+        };
+        Ok(Response::new(v1::AdoptReply { version: adopted.map_err(refuse)? }))
+    }
+
+    async fn list_scrubs(&self, _: Request<v1::ListScrubsRequest>) -> Result<Response<v1::ListScrubsReply>, Status> {
+        let scrubs = self.mailbox.ask(|answer| Message::Data(DataMessage::Scrubs { answer })).await.map_err(refuse)?;
+        let status = |(worker, progress): (WorkerId, _)| v1::ScrubStatus {
+            worker: Some(worker.into()),
+            progress: Some(progress),
+        };
+        Ok(Response::new(v1::ListScrubsReply { scrubs: scrubs.into_iter().map(status).collect() }))
+    }
+
+    type BackupStream = Answers<v1::BackupPiece>;
+
+    async fn backup(&self, _: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        let (send, stream) = mpsc::channel(PIECES_MAX);
+        let (artifacts, snapshot) = self.mailbox.try_ask(|answer| Message::Backup { answer }).await.map_err(refuse)?;
+        let first = v1::BackupPiece { artifacts: artifacts.into_iter().map(Into::into).collect(), data: Vec::new() };
+        tokio::task::spawn_blocking(move || {
+            if send.blocking_send(Ok(first)).is_err() {
+                return;
+            }
+            let give = |data: Vec<u8>| {
+                let piece = v1::BackupPiece { artifacts: Vec::new(), data };
+                send.blocking_send(Ok(piece)).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
+            };
+            // A client that has gone needs no answer.
+            if let Err(e) = crate::dump::write(snapshot, PIECE_BYTES, give) {
+                let _ = send.blocking_send(Err(refuse(Failure::new(Code::IoError, e.to_string()))));
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 

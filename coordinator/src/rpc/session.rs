@@ -7,9 +7,12 @@ use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use windrow_model::{AttemptId, Code, DatasetChunk, Failure, NodeInfo, WorkerId};
+use windrow_model::{AttemptId, Code, DatasetChunk, Digest, Failure, NodeInfo, WorkerId};
 use windrow_proto::v1::{self, from_worker::Message as Said};
 use windrow_scheduler::{Event, Progress, Told};
+
+/// Chunks of an unjoined folder that are looked at.
+const UNJOINED_CHUNKS_MAX: usize = 1_000_000;
 
 pub(crate) struct Session {
     pub mailbox: Mailbox,
@@ -30,8 +33,13 @@ impl v1::session_server::Session for Session {
         };
         hello(register.protocol.as_ref())?;
         let life = register.life;
+        let Some(folder) = register.folder.clone() else {
+            let what =
+                "the worker's release knows no cluster ids, without which it may delete chunks that it should keep";
+            return Err(refuse(Failure::new(Code::VersionMismatch, what)));
+        };
         let node: NodeInfo = field(Some(register), "register")?;
-        let inventory = inventory(&mut from_worker).await?;
+        let inventory = Inventory { folder: field(Some(folder), "folder")?, ..inventory(&mut from_worker).await? };
         let worker = node.worker;
         let (messages, receive) = mpsc::unbounded_channel();
         let (listening, ended) = oneshot::channel();
@@ -85,6 +93,12 @@ async fn inventory(from_worker: &mut Streaming<v1::FromWorker>) -> Result<Invent
             let report = held.report.map(|r| field(Some(r), "held.report")).transpose()?;
             inventory.told.push(Told { attempt, report });
         }
+        for digest in piece.chunks {
+            if inventory.chunks.len() >= UNJOINED_CHUNKS_MAX {
+                break;
+            }
+            inventory.chunks.push(field(Some(digest), "inventory.chunks")?);
+        }
         for job in piece.jobs {
             inventory.jobs.push(field(Some(job), "inventory.jobs")?);
         }
@@ -129,7 +143,7 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         Said::Beat(beat) => {
             let one = |p: v1::AttemptProgress| Ok(Progress { attempt: attempt(p.attempt)?, permille: p.permille });
             let progress = beat.progress.into_iter().map(one).collect::<Result<_, Status>>()?;
-            Event::WorkerBeat { worker, progress, full: Some(beat.no_room) }
+            return Ok(Report::Beat { progress, full: beat.no_room, scrub: beat.scrub });
         }
         Said::Draining(said) => return Ok(Report::Draining(said)),
         Said::Done(done) => {
@@ -163,12 +177,15 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
             failure: failure(lost.failure)?,
         },
         Said::ChunksHeld(held) => {
-            let digests = held.digests.into_iter().map(|d| field(Some(d), "digest")).collect::<Result<_, _>>()?;
-            return Ok(Report::Chunks(ChunkReport::Held { digests, all: held.last }));
+            let digests = digests(held.digests)?;
+            return Ok(Report::Chunks(ChunkReport::Held { digests, lengths: held.lengths, all: held.last }));
+        }
+        Said::ChunksTrashed(trashed) => {
+            let digests = digests(trashed.digests)?;
+            return Ok(Report::Chunks(ChunkReport::Trashed { digests, lengths: trashed.lengths }));
         }
         Said::ChunksLost(lost) => {
-            let digests = lost.digests.into_iter().map(|d| field(Some(d), "digest")).collect::<Result<_, _>>()?;
-            return Ok(Report::Chunks(ChunkReport::Lost(digests)));
+            return Ok(Report::Chunks(ChunkReport::Lost(digests(lost.digests)?)));
         }
         Said::ChunksDropped(_) => return Ok(Report::Chunks(ChunkReport::Dropped)),
         Said::ChunkNotCopied(not) => {
@@ -180,4 +197,8 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         }
     };
     Ok(Report::Event(Box::new(event)))
+}
+
+fn digests(wire: Vec<v1::Digest>) -> Result<Vec<Digest>, Status> {
+    wire.into_iter().map(|digest| field(Some(digest), "digest")).collect()
 }

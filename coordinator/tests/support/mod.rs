@@ -208,7 +208,7 @@ pub struct FakeWorker {
 }
 
 pub fn register(id: u8, incarnation: u64) -> v1::Register {
-    NodeInfo {
+    let node = NodeInfo {
         worker: WorkerId::from_bytes([id; 16]),
         incarnation: Incarnation(incarnation),
         address: "http://127.0.0.1:1".into(),
@@ -217,8 +217,8 @@ pub fn register(id: u8, incarnation: u64) -> v1::Register {
         memory_bytes: 1 << 30,
         version: "0.1.0".into(),
         home: None,
-    }
-    .into()
+    };
+    v1::Register { folder: Some(Folder::default().into()), ..node.into() }
 }
 
 impl FakeWorker {
@@ -312,7 +312,7 @@ impl FakeWorker {
     /// It has these chunks; `last`: and no others.
     pub fn holds(&self, digests: &[Digest], last: bool) {
         let digests = digests.iter().map(|d| (*d).into()).collect();
-        self.say(Say::ChunksHeld(v1::ChunksHeld { digests, last }));
+        self.say(Say::ChunksHeld(v1::ChunksHeld { digests, last, lengths: Vec::new() }));
     }
 
     /// The next order to copy a chunk, or to drop some. Takes part in whatever else comes on the way.

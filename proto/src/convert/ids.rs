@@ -5,7 +5,7 @@ use crate::v1;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use windrow_model::{AttemptId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
+use windrow_model::{AttemptId, ClusterId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 
 /// A path as it travels: its bytes, whatever they mean.
 pub fn path_to_bytes(path: &Path) -> Vec<u8> {
@@ -51,6 +51,18 @@ impl TryFrom<v1::WorkerId> for WorkerId {
 impl From<WorkerId> for v1::WorkerId {
     fn from(d: WorkerId) -> Self {
         v1::WorkerId { uuid: d.as_bytes().to_vec() }
+    }
+}
+
+impl TryFrom<v1::ClusterId> for ClusterId {
+    type Error = ConvertError;
+    fn try_from(w: v1::ClusterId) -> Result<Self, ConvertError> {
+        Ok(ClusterId::from_bytes(array(&w.uuid, "cluster id")?))
+    }
+}
+impl From<ClusterId> for v1::ClusterId {
+    fn from(d: ClusterId) -> Self {
+        v1::ClusterId { uuid: d.as_bytes().to_vec() }
     }
 }
 

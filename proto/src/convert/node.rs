@@ -2,7 +2,7 @@
 
 use super::{ConvertError, NAME_BYTES_MAX, path_from_bytes, path_to_bytes, required, text};
 use crate::v1;
-use windrow_model::{Home, Incarnation, NodeInfo, WorkerState, WorkerStatus};
+use windrow_model::{Epoch, Folder, Home, Incarnation, NodeInfo, Seen, WorkerState, WorkerStatus};
 
 impl TryFrom<v1::Register> for NodeInfo {
     type Error = ConvertError;
@@ -39,6 +39,7 @@ impl From<NodeInfo> for v1::Register {
             release: d.version,
             home: d.home.map(Into::into),
             life: 0,
+            folder: None,
         }
     }
 }
@@ -55,6 +56,21 @@ impl TryFrom<v1::Home> for Home {
 impl From<Home> for v1::Home {
     fn from(d: Home) -> Self {
         v1::Home { machine: d.machine, folder: path_to_bytes(&d.folder) }
+    }
+}
+
+impl TryFrom<v1::Folder> for Folder {
+    type Error = ConvertError;
+    fn try_from(w: v1::Folder) -> Result<Self, ConvertError> {
+        let cluster = w.cluster.map(TryInto::try_into).transpose()?;
+        let seen = Seen { epoch: Epoch(w.epoch), nonce: w.nonce, revision: w.revision };
+        Ok(Folder { cluster, seen, chunks: w.chunks })
+    }
+}
+impl From<Folder> for v1::Folder {
+    fn from(d: Folder) -> Self {
+        let Folder { cluster, seen: Seen { epoch, nonce, revision }, chunks } = d;
+        v1::Folder { cluster: cluster.map(Into::into), epoch: epoch.0, nonce, revision, chunks }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::{Mail, Node};
 use crate::attempts::Event;
+use crate::chunks::{Doom, News};
 use crate::replicas::Sources;
 use windrow_model::{AttemptId, Chunk, Digest, Failure, TaskInput};
 use windrow_proto::v1::{self, from_worker};
 
 /// Digests in one message.
-const HELD_MAX: usize = 10_000;
+pub(super) const DIGESTS_MAX: usize = 10_000;
 
 impl Node {
     /// Tells the coordinator which chunks are here, as soon as that is known.
@@ -15,28 +16,43 @@ impl Node {
         let Some(outgoing) = self.outgoing.clone() else { return };
         let chunks = self.staging.replicas.chunks.clone();
         self.background.spawn_blocking(move || {
-            let held = match chunks.list() {
-                Ok(held) => held,
+            let (held, trashed) = match chunks.list() {
+                Ok(listed) => listed,
                 // The coordinator does not wait for it for ever.
                 Err(e) => return tracing::error!("cannot list the chunks of datasets: {e}"),
             };
+            let last = from_worker::Message::ChunksHeld(v1::ChunksHeld { last: true, ..Default::default() });
+            let news = trashed.into_iter().map(|(digest, length)| News::Trashed(digest, length));
+            let news: Vec<News> =
+                news.chain(held.into_iter().map(|(digest, length)| News::Held(digest, length))).collect();
             // In this session or not at all: in the next one it would not be everything.
-            for message in in_pieces(&held).chain([v1::ChunksHeld { digests: Vec::new(), last: true }]) {
-                let _ = outgoing.send(v1::FromWorker { message: Some(from_worker::Message::ChunksHeld(message)) });
+            for message in in_messages(&news).chain([last]) {
+                let _ = outgoing.send(v1::FromWorker { message: Some(message) });
             }
         });
     }
 
     pub(super) fn chunks_held(&self, digests: &[Digest]) {
-        in_pieces(digests).for_each(|message| self.send(from_worker::Message::ChunksHeld(message)));
+        for some in digests.chunks(DIGESTS_MAX) {
+            let digests = some.iter().map(|digest| (*digest).into()).collect();
+            self.send(from_worker::Message::ChunksHeld(v1::ChunksHeld { digests, ..Default::default() }));
+        }
     }
 
-    /// Tells the coordinator which chunks turned out to be damaged: they are not here any more.
-    pub(super) fn tell_damaged_chunks(&self) {
-        let digests: Vec<_> = self.staging.replicas.chunks.take_damaged().into_iter().map(Into::into).collect();
-        if !digests.is_empty() {
-            self.send(from_worker::Message::ChunksLost(v1::ChunksLost { digests }));
-        }
+    /// Tells the coordinator what became of chunks since this was last called.
+    pub(super) fn tell_chunk_news(&self) {
+        in_messages(&self.staging.replicas.chunks.take_news()).for_each(|message| self.send(message));
+    }
+
+    /// Kept in the folder, so that an older journal is known as one in every later life, too.
+    pub(super) fn learn_revision(&mut self, revision: u64) {
+        self.revision = self.revision.max(revision);
+        let membership = self.parts.membership.clone();
+        self.background.spawn_blocking(move || {
+            if let Err(failure) = membership.learn(revision) {
+                tracing::warn!("how far the journal is cannot be noted: {failure}");
+            }
+        });
     }
 
     pub(super) fn copy_chunk(&self, order: v1::CopyChunk) {
@@ -57,16 +73,39 @@ impl Node {
         self.send(from_worker::Message::ChunkNotCopied(message));
     }
 
-    /// Deletes chunks, except what is stored anew from now on.
-    pub(super) fn drop_chunks(&self, order: v1::DropChunks) {
+    /// Deletes chunks, or puts them into the trash, except what is stored anew from now on. Not on the word of a journal that is
+    /// behind what this worker knows.
+    pub(super) fn drop_chunks(&mut self, order: v1::DropChunks) {
         let digests: Vec<Digest> = order.digests.into_iter().filter_map(|d| d.try_into().ok()).collect();
         let (chunks, post) = (self.staging.replicas.chunks.clone(), self.post.clone());
+        let (revision, count) = (order.revision, digests.len());
+        if revision < self.revision {
+            tracing::error!(
+                revision,
+                known = self.revision,
+                "an older journal orders {count} chunks to be deleted: they stay"
+            );
+            self.chunks_held(&digests);
+            let _ = post.send(Mail::ChunksDropped);
+            return;
+        }
+        self.revision = revision;
+        let doom = if order.ordered { Doom::Delete } else { Doom::Trash };
+        tracing::info!("{count} chunks: {}", if order.ordered { "deleted, as ordered" } else { "into the trash" });
         // Here and now: what comes after this order is after it.
-        chunks.doom(&digests);
+        chunks.doom(&digests, doom);
+        let membership = self.parts.membership.clone();
         self.background.spawn_blocking(move || {
-            for digest in digests {
-                if let Err(e) = chunks.remove(digest) {
-                    tracing::warn!("cannot delete chunk {digest}: {e}");
+            if let Err(failure) = membership.learn(revision) {
+                // What is deleted on the word of a journal has to be known to be of it.
+                tracing::error!("{count} chunks stay, since how far the journal is cannot be noted: {failure}");
+                chunks.forgive(&digests);
+                let _ = post.send(Mail::ChunksHeld(digests));
+            } else {
+                for digest in digests {
+                    if let Err(e) = chunks.remove(digest) {
+                        tracing::warn!("cannot delete chunk {digest}: {e}");
+                    }
                 }
             }
             let _ = post.send(Mail::ChunksDropped);
@@ -96,9 +135,25 @@ impl Node {
     }
 }
 
-fn in_pieces(digests: &[Digest]) -> impl Iterator<Item = v1::ChunksHeld> {
-    let piece = |some: &[Digest]| v1::ChunksHeld { digests: some.iter().map(|d| (*d).into()).collect(), last: false };
-    digests.chunks(HELD_MAX).map(piece)
+/// As messages, in order: neighbours of a kind share one.
+fn in_messages(news: &[News]) -> impl Iterator<Item = from_worker::Message> {
+    let is_alike = |a: &News, b: &News| std::mem::discriminant(a) == std::mem::discriminant(b);
+    news.chunk_by(is_alike).flat_map(|alike| alike.chunks(DIGESTS_MAX)).map(|alike| {
+        let digest = |news: &News| match *news {
+            News::Held(digest, _) | News::Lost(digest) | News::Trashed(digest, _) => digest.into(),
+        };
+        let length = |news: &News| match *news {
+            News::Held(_, length) | News::Trashed(_, length) => length,
+            News::Lost(_) => 0,
+        };
+        let digests = alike.iter().map(digest).collect();
+        let lengths = alike.iter().map(length).collect();
+        match alike.first() {
+            Some(News::Lost(_)) => from_worker::Message::ChunksLost(v1::ChunksLost { digests }),
+            Some(News::Trashed(..)) => from_worker::Message::ChunksTrashed(v1::ChunksTrashed { digests, lengths }),
+            _ => from_worker::Message::ChunksHeld(v1::ChunksHeld { digests, last: false, lengths }),
+        }
+    })
 }
 
 /// Where the chunks of an assignment are.

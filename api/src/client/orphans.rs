@@ -1,0 +1,123 @@
+//! What operators see and do of chunks that nothing refers to, of workers that wait to join, and of scrubs.
+
+use super::{Cluster, answered, asking};
+use windrow_model::{Digest, Failure, Framing, WorkerId};
+use windrow_net::clients;
+use windrow_proto::v1::{self, adopt_request::What};
+
+/// A chunk to which nothing refers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    pub digest: Digest,
+    /// Bytes; 0: not known.
+    pub length: u64,
+    /// Workers that hold it.
+    pub holders: Vec<WorkerId>,
+    /// Workers that have it in the trash.
+    pub trashed: Vec<WorkerId>,
+    /// For how long it has been one, in milliseconds.
+    pub for_ms: u64,
+    /// How much longer it stays, in milliseconds.
+    pub kept_ms: u64,
+}
+
+/// A worker whose data folder has joined no cluster, and holds chunks that the journal does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnjoinedWorker {
+    pub worker: WorkerId,
+    pub host: String,
+    pub chunks: u64,
+}
+
+/// Orphans and workers that wait to join.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orphans {
+    pub chunks: Vec<Orphan>,
+    /// How many more chunks there are.
+    pub left_off: u64,
+    pub unjoined: Vec<UnjoinedWorker>,
+}
+
+/// How far a worker is with reading its chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubStatus {
+    pub worker: WorkerId,
+    pub bytes_done: u64,
+    pub bytes_total: u64,
+    /// Complete passes, and the end of the last one (milliseconds since 1970).
+    pub passes: u64,
+    pub last_unix_ms: u64,
+    /// Copies that were found to be damaged, or gone.
+    pub damaged: u64,
+    pub gone: u64,
+}
+
+impl Cluster {
+    /// What nothing refers to.
+    pub async fn orphans(&self) -> Result<Orphans, Failure> {
+        let mut client = clients::data(self.connection.clone());
+        let reply = answered(client.list_orphans(asking(v1::ListOrphansRequest {})).await)?;
+        let workers = |all: Vec<v1::WorkerId>| all.into_iter().map(WorkerId::try_from).collect::<Result<Vec<_>, _>>();
+        let mut orphans = Orphans { left_off: reply.left_off, ..Orphans::default() };
+        for chunk in reply.chunks {
+            orphans.chunks.push(Orphan {
+                digest: chunk.digest.unwrap_or_default().try_into()?,
+                length: chunk.length,
+                holders: workers(chunk.holders)?,
+                trashed: workers(chunk.trashed)?,
+                for_ms: chunk.for_ms,
+                kept_ms: chunk.kept_ms,
+            });
+        }
+        for unjoined in reply.unjoined {
+            orphans.unjoined.push(UnjoinedWorker {
+                worker: unjoined.worker.unwrap_or_default().try_into()?,
+                host: unjoined.host,
+                chunks: unjoined.chunks,
+            });
+        }
+        Ok(orphans)
+    }
+
+    /// Makes a dataset of orphans, in this order. Gives its version.
+    ///
+    /// # Errors
+    /// `DATASET_EXISTS`; `CHUNK_UNAVAILABLE` for what is no orphan.
+    pub async fn adopt_chunks(&self, name: &str, framing: Framing, digests: &[Digest]) -> Result<u64, Failure> {
+        let digests = digests.iter().map(|digest| (*digest).into()).collect();
+        let chunks = v1::AdoptChunks { name: name.to_string(), framing: Some(framing.into()), digests };
+        self.adopt(What::Chunks(chunks)).await
+    }
+
+    /// Lets a worker's data folder join the cluster; it does when the worker registers next, within seconds.
+    ///
+    /// # Errors
+    /// `WORKER_NOT_FOUND` if it does not wait for that; `CLUSTER_MISMATCH` if it belongs to another cluster.
+    pub async fn adopt_worker(&self, worker: WorkerId) -> Result<(), Failure> {
+        self.adopt(What::Worker(worker.into())).await.map(drop)
+    }
+
+    async fn adopt(&self, what: What) -> Result<u64, Failure> {
+        let mut client = clients::data(self.connection.clone());
+        Ok(answered(client.adopt(asking(v1::AdoptRequest { what: Some(what) })).await)?.version)
+    }
+
+    /// How far workers are with reading their chunks.
+    pub async fn scrubs(&self) -> Result<Vec<ScrubStatus>, Failure> {
+        let mut client = clients::data(self.connection.clone());
+        let reply = answered(client.list_scrubs(asking(v1::ListScrubsRequest {})).await)?;
+        let status = |scrub: v1::ScrubStatus| {
+            let p = scrub.progress.unwrap_or_default();
+            Ok(ScrubStatus {
+                worker: scrub.worker.unwrap_or_default().try_into()?,
+                bytes_done: p.bytes_done,
+                bytes_total: p.bytes_total,
+                passes: p.passes,
+                last_unix_ms: p.last_unix_ms,
+                damaged: p.damaged,
+                gone: p.gone,
+            })
+        };
+        reply.scrubs.into_iter().map(status).collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! `windrow coordinator backup` and `restore`.
+
+use super::connect;
+use crate::args::CoordinatorVerb;
+use crate::exit::Exit;
+use crate::output::{Format, put_json, say};
+use crate::settings::Settings;
+use serde_json::json;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use windrow::client::{BackupPart, Cluster};
+use windrow_coordinator::DUMP;
+use windrow_model::{Code, Digest, Failure};
+
+/// Runs one of them.
+pub async fn run(verb: CoordinatorVerb, settings: Settings, format: Format) -> Result<Exit, Failure> {
+    match verb {
+        CoordinatorVerb::Backup { client, to } => {
+            let cluster = connect(client, settings.client).await?;
+            let bytes = backup(&cluster, &to).await?;
+            match format {
+                Format::Json => put_json(&json!({ "folder": to.to_string_lossy(), "journal_bytes": bytes })),
+                Format::Table => {
+                    say(&format!("{} has the journal ({bytes} bytes) and what running jobs need", to.display()))
+                }
+            }
+        }
+        CoordinatorVerb::Restore { data_dir, cluster, from } => {
+            let restored = windrow_coordinator::restore(&data_dir, from.as_deref(), cluster).map_err(Failure::from)?;
+            match format {
+                Format::Json => put_json(&json!({
+                    "datasets": restored.datasets, "jobs": restored.jobs, "running": restored.running,
+                })),
+                Format::Table => say(&format!(
+                    "{} has {} datasets and {} jobs, {} of which had not ended: start the coordinator on it",
+                    data_dir.display(),
+                    restored.datasets,
+                    restored.jobs,
+                    restored.running,
+                )),
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Writes everything into a folder beside, which gets its name when it is whole and durable. Gives the bytes of the journal.
+async fn backup(cluster: &Cluster, to: &Path) -> Result<u64, Failure> {
+    if to.symlink_metadata().is_ok() {
+        return Err(Failure::new(Code::OutputExists, format!("{}: something is there already", to.display())));
+    }
+    let mut partial = to.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    // What an earlier backup left that was broken off.
+    match fs::remove_dir_all(&partial) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&partial, &e)),
+        _ => {}
+    }
+    let made = write_all(cluster, &partial).await.and_then(|bytes| {
+        let named = fs::rename(&partial, to).map_err(|e| failed(to, &e));
+        named.and_then(|()| sync(parent(to)).map_err(|e| failed(to, &e))).map(|()| bytes)
+    });
+    if made.is_err() {
+        let _ = fs::remove_dir_all(&partial);
+    }
+    made
+}
+
+async fn write_all(cluster: &Cluster, folder: &Path) -> Result<u64, Failure> {
+    let artifacts = folder.join("artifacts");
+    let mut private = DirBuilder::new();
+    private.mode(0o700);
+    for made in [folder, &artifacts] {
+        private.create(made).map_err(|e| failed(made, &e))?;
+    }
+    let dump = folder.join(DUMP);
+    let mut journal = create(&dump).map_err(|e| failed(&dump, &e))?;
+    let mut bytes = 0;
+    let mut artifact: Option<(Digest, PathBuf, File)> = None;
+    let taken = cluster.backup(|part| match part {
+        BackupPart::Journal(data) => {
+            bytes += data.len() as u64;
+            journal.write_all(&data).map_err(|e| failed(&dump, &e))
+        }
+        BackupPart::Artifact(digest, data) => {
+            if artifact.as_ref().is_none_or(|(open, ..)| *open != digest) {
+                if let Some((_, path, file)) = artifact.take() {
+                    file.sync_all().map_err(|e| failed(&path, &e))?;
+                }
+                let path = artifacts.join(digest.to_string());
+                let file = create(&path).map_err(|e| failed(&path, &e))?;
+                artifact = Some((digest, path, file));
+            }
+            let (_, path, file) =
+                artifact.as_mut().ok_or_else(|| Failure::new(Code::Internal, "no artifact is open"))?;
+            file.write_all(&data).map_err(|e| failed(path, &e))
+        }
+    });
+    taken.await?;
+    if let Some((_, path, file)) = artifact {
+        file.sync_all().map_err(|e| failed(&path, &e))?;
+    }
+    journal.sync_all().map_err(|e| failed(&dump, &e))?;
+    if let Some(token) = cluster.token() {
+        let path = folder.join("token");
+        let written = create(&path).and_then(|mut file| {
+            writeln!(file, "{}", token.secret())?;
+            file.sync_all()
+        });
+        written.map_err(|e| failed(&path, &e))?;
+    }
+    for made in [&artifacts, folder] {
+        sync(made).map_err(|e| failed(made, &e))?;
+    }
+    Ok(bytes)
+}
+
+/// A new file that only its owner reads: it holds jobs and the token.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn failed(path: &Path, e: &io::Error) -> Failure {
+    Failure::new(Code::OutputFailed, format!("{}: {e}", path.display()))
+}

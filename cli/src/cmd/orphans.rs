@@ -1,0 +1,106 @@
+//! `windrow data ls --orphans`, `data adopt` and `data scrub`: what operators see and do of chunks.
+
+use crate::output::{Format, plain, put, put_json, say, table};
+use serde_json::{Value, json};
+use windrow::client::{Cluster, Orphans, ScrubStatus};
+use windrow_model::{ByteSize, Code, Digest, Failure, Framing, WorkerId};
+
+/// Chunks that nothing refers to, and workers that wait to join.
+pub fn list(orphans: &Orphans, format: Format) {
+    match format {
+        Format::Json => put_json(&as_json(orphans)),
+        Format::Table => {
+            let mut lines = table(&["CHUNK", "SIZE", "HELD BY", "IN TRASH OF", "FOR", "KEPT FOR"]);
+            for chunk in &orphans.chunks {
+                lines.add_row([
+                    chunk.digest.to_string(),
+                    ByteSize(chunk.length).to_string(),
+                    workers(&chunk.holders),
+                    workers(&chunk.trashed),
+                    hours(chunk.for_ms),
+                    hours(chunk.kept_ms),
+                ]);
+            }
+            put(&plain(&lines));
+            if orphans.left_off > 0 {
+                say(&format!("{} more chunks are not listed", orphans.left_off));
+            }
+            for worker in &orphans.unjoined {
+                say(&format!(
+                    "{} on {} waits to join with {} chunks: `windrow data adopt --worker {}`",
+                    worker.worker, worker.host, worker.chunks, worker.worker
+                ));
+            }
+        }
+    }
+}
+
+fn as_json(orphans: &Orphans) -> Value {
+    let names = |workers: &[WorkerId]| workers.iter().map(|w| Value::from(w.to_string())).collect::<Vec<_>>();
+    let chunks = orphans.chunks.iter().map(|chunk| {
+        json!({
+            "digest": chunk.digest.to_string(), "bytes": chunk.length, "workers": names(&chunk.holders),
+            "trash": names(&chunk.trashed), "for_ms": chunk.for_ms, "kept_ms": chunk.kept_ms,
+        })
+    });
+    let unjoined = orphans
+        .unjoined
+        .iter()
+        .map(|worker| json!({ "worker": worker.worker.to_string(), "host": worker.host, "chunks": worker.chunks }));
+    json!({
+        "chunks": chunks.collect::<Vec<_>>(), "left_off": orphans.left_off,
+        "unjoined": unjoined.collect::<Vec<_>>(),
+    })
+}
+
+fn workers(ids: &[WorkerId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn hours(ms: u64) -> String {
+    format!("{:.1} h", ms as f64 / 3_600_000.0)
+}
+
+/// A dataset of orphans: its name, and digests in order.
+pub async fn adopt(cluster: &Cluster, framing: Framing, name_and_chunks: &[String]) -> Result<(), Failure> {
+    let Some((name, chunks)) = name_and_chunks.split_first() else {
+        return Err(Failure::new(Code::BadRequest, "neither a name nor chunks are given"));
+    };
+    let digest = |text: &String| {
+        text.parse::<Digest>()
+            .map_err(|_| Failure::new(Code::BadRequest, format!("`{text}` is not the digest of a chunk")))
+    };
+    let digests = chunks.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
+    let version = cluster.adopt_chunks(name, framing, &digests).await?;
+    say(&format!("windrow://{name} (version {version}) has {} chunks that were orphans", digests.len()));
+    Ok(())
+}
+
+/// How far workers are with reading their chunks.
+pub fn scrubs(scrubs: &[ScrubStatus], format: Format) {
+    match format {
+        Format::Json => {
+            let all = scrubs.iter().map(|s| {
+                json!({
+                    "worker": s.worker.to_string(), "bytes_done": s.bytes_done, "bytes_total": s.bytes_total,
+                    "passes": s.passes, "last_unix_ms": s.last_unix_ms, "damaged": s.damaged, "gone": s.gone,
+                })
+            });
+            put_json(&all.collect());
+        }
+        Format::Table => {
+            let mut lines = table(&["WORKER", "READ", "OF", "PASSES", "DAMAGED", "GONE"]);
+            for s in scrubs {
+                lines.add_row([
+                    s.worker.to_string(),
+                    ByteSize(s.bytes_done).to_string(),
+                    ByteSize(s.bytes_total).to_string(),
+                    s.passes.to_string(),
+                    s.damaged.to_string(),
+                    s.gone.to_string(),
+                ]);
+            }
+            put(&plain(&lines));
+        }
+    }
+}

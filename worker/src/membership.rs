@@ -1,0 +1,249 @@
+//! The cluster that a data folder belongs to, and the newest state of its journal that this worker has seen.
+//!
+//! ```text
+//! cluster          the cluster's id, epoch, nonce and revision of the journal; replaced as a whole, and synced
+//! chunks/cluster   the id once more: chunks may lie on a disk of their own
+//! ```
+//! An order to delete chunks counts only if it comes from this cluster and from a journal that is not behind: what a newer journal
+//! knows, an older one takes for garbage. The files are durable before any such order is carried out.
+
+use crate::chunks;
+use crate::error::Error;
+use crate::scratch::Scratch;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use windrow_format::durable::{self, Durability};
+use windrow_model::{ClusterId, Code, Epoch, Failure, Seen};
+
+const FILE: &str = "cluster";
+
+/// What a folder knows of its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// `None`: it has joined no cluster yet.
+    pub cluster: Option<ClusterId>,
+    pub seen: Seen,
+}
+
+/// The membership of an open data folder.
+#[derive(Debug)]
+pub struct Membership {
+    file: PathBuf,
+    chunks_mark: PathBuf,
+    known: Mutex<Known>,
+    /// A coordinator of the cluster has this worker's session.
+    in_session: AtomicBool,
+}
+
+impl Membership {
+    /// What the folder says. Blocks.
+    ///
+    /// # Errors
+    /// A file that does not read; chunks of another cluster than the folder's (`CLUSTER_MISMATCH`).
+    pub fn open(scratch: &Scratch) -> Result<Membership, Error> {
+        let (file, mark) = (scratch.root().join(FILE), scratch.chunks().join(FILE));
+        let wrong = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| Error::DataDir { path, source }
+        };
+        let of_folder = read(&file, parse).map_err(wrong(&file))?;
+        let of_chunks = read(&mark, |text| text.trim().parse::<ClusterId>().ok()).map_err(wrong(&mark))?;
+        let known = match (of_folder, of_chunks) {
+            (Some(Known { cluster: Some(folder), .. }), Some(chunks)) if folder != chunks => {
+                return Err(Error::OtherClustersChunks { folder: scratch.chunks(), chunks, cluster: folder });
+            }
+            (Some(_), None) if chunks::any_in(&scratch.chunks()).map_err(wrong(&mark))? => {
+                tracing::warn!(
+                    "{} holds chunks without a cluster's id, as if it were another folder's: it has to join again",
+                    scratch.chunks().display()
+                );
+                Known::default()
+            }
+            (Some(known), _) => known,
+            (None, chunks) => Known { cluster: chunks, seen: Seen::default() },
+        };
+        Ok(Membership { file, chunks_mark: mark, known: Mutex::new(known), in_session: AtomicBool::new(false) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // It is replaced as a whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known now.
+    pub fn known(&self) -> Known {
+        *self.lock()
+    }
+
+    /// A coordinator has registered this worker: it is durable when this returns. Blocks.
+    ///
+    /// # Errors
+    /// `CLUSTER_MISMATCH`; `JOURNAL_BEHIND` for a journal that is older than what was seen before; the disk's own.
+    pub fn join(&self, cluster: ClusterId, now: Seen) -> Result<(), Failure> {
+        let mut known = self.lock();
+        let before = *known;
+        if let Some(own) = before.cluster
+            && own != cluster
+        {
+            let message = format!("the data folder belongs to {own}, the coordinator's journal is of {cluster}");
+            return Err(Failure::new(Code::ClusterMismatch, message));
+        }
+        let Seen { epoch, nonce, revision } = before.seen;
+        if now.epoch < epoch || now.epoch == epoch && (now.nonce != nonce || now.revision < revision) && nonce != 0 {
+            let message = format!(
+                "the coordinator's journal is in epoch {} with {} changes of datasets, this worker has seen epoch {epoch} and {revision}",
+                now.epoch, now.revision
+            );
+            return Err(Failure::new(Code::JournalBehind, message));
+        }
+        let next = Known { cluster: Some(cluster), seen: now };
+        if next == before {
+            return Ok(());
+        }
+        if before.cluster.is_none() || !self.chunks_mark.exists() {
+            let mark = durable::write(&self.chunks_mark, format!("{cluster}\n").as_bytes(), Durability::Sync);
+            mark.map_err(|e| unwritten(&self.chunks_mark, &e))?;
+        }
+        self.write(next)?;
+        if before.cluster.is_none() {
+            tracing::info!(%cluster, "the data folder joins the cluster");
+        }
+        *known = next;
+        Ok(())
+    }
+
+    /// The journal has recorded so many changes. Durable when this returns. Blocks.
+    pub fn learn(&self, revision: u64) -> Result<(), Failure> {
+        let mut known = self.lock();
+        if revision > known.seen.revision {
+            let next = Known { seen: Seen { revision, ..known.seen }, ..*known };
+            self.write(next)?;
+            *known = next;
+        }
+        Ok(())
+    }
+
+    fn write(&self, known: Known) -> Result<(), Failure> {
+        let Known { cluster, seen: Seen { epoch, nonce, revision } } = known;
+        let cluster = cluster.map(|id| id.to_string()).unwrap_or_default();
+        let text = format!("{cluster}\nepoch {epoch}\nnonce {nonce}\nrevision {revision}\n");
+        durable::write(&self.file, text.as_bytes(), Durability::Sync).map_err(|e| unwritten(&self.file, &e))
+    }
+
+    /// Whether this cluster's coordinator has this worker's session now.
+    pub fn is_in_session(&self) -> bool {
+        self.in_session.load(Ordering::Acquire)
+    }
+
+    pub fn set_in_session(&self, in_session: bool) {
+        self.in_session.store(in_session, Ordering::Release);
+    }
+
+    /// Refuses what comes for another cluster. Whoever names none is taken to mean this one.
+    pub fn check(&self, cluster: Option<ClusterId>) -> Result<(), Failure> {
+        match (cluster, self.known().cluster) {
+            (Some(theirs), Some(own)) if theirs != own => {
+                let message = format!("this worker belongs to {own}, what came is for {theirs}");
+                Err(Failure::new(Code::ClusterMismatch, message))
+            }
+            (Some(theirs), None) => {
+                let message = format!("this worker has joined no cluster, what came is for {theirs}");
+                Err(Failure::new(Code::ClusterMismatch, message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn unwritten(path: &Path, e: &io::Error) -> Failure {
+    crate::error::disk_failure("write", path, 0, e)
+}
+
+/// A small file; `None` if there is none.
+fn read<T>(path: &Path, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<Option<T>> {
+    match fs::read_to_string(path) {
+        Ok(text) => match parse(&text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not what a worker writes there")),
+        },
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn parse(text: &str) -> Option<Known> {
+    let mut lines = text.lines();
+    let cluster = Some(lines.next()?.parse().ok()?);
+    let mut number = |name: &str| lines.next()?.strip_prefix(name)?.trim().parse::<u64>().ok();
+    let seen = Seen { epoch: Epoch(number("epoch")?), nonce: number("nonce")?, revision: number("revision")? };
+    Some(Known { cluster, seen })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: ClusterId = ClusterId(uuid::Uuid::from_u128(1));
+    const OTHER: ClusterId = ClusterId(uuid::Uuid::from_u128(2));
+
+    fn open(folder: &Path) -> Result<Membership, Error> {
+        Membership::open(&Scratch::open(folder).unwrap())
+    }
+    fn seen(epoch: u64, nonce: u64, revision: u64) -> Seen {
+        Seen { epoch: Epoch(epoch), nonce, revision }
+    }
+    fn code(joined: Result<(), Failure>) -> Option<Code> {
+        joined.err().map(|failure| failure.code)
+    }
+
+    #[test]
+    fn folder_keeps_its_cluster_and_the_newest_journal_it_has_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let member = open(folder.path()).unwrap();
+        assert_eq!(member.known(), Known::default());
+        assert_eq!(code(member.join(OURS, seen(3, 9, 4))), None);
+        member.learn(6).unwrap();
+        member.learn(5).unwrap();
+        drop(member);
+        let member = open(folder.path()).unwrap();
+        assert_eq!(member.known(), Known { cluster: Some(OURS), seen: seen(3, 9, 6) });
+        assert_eq!(code(member.join(OTHER, seen(9, 1, 99))), Some(Code::ClusterMismatch));
+        for behind in [seen(2, 1, 99), seen(3, 9, 5), seen(3, 8, 6)] {
+            assert_eq!(code(member.join(OURS, behind)), Some(Code::JournalBehind), "{behind:?}");
+        }
+        // A restored journal is above in its epoch and may have fewer changes.
+        assert_eq!(code(member.join(OURS, seen(100, 7, 2))), None);
+        assert_eq!(open(folder.path()).unwrap().known().seen, seen(100, 7, 2));
+    }
+
+    #[test]
+    fn chunks_of_another_cluster_are_noticed_before_anything_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path()).unwrap().join(OURS, seen(1, 1, 0)).unwrap();
+        let chunks = folder.path().join("chunks");
+        fs::write(chunks.join(FILE), format!("{OTHER}\n")).unwrap();
+        assert_eq!(open(folder.path()).unwrap_err().code(), Code::ClusterMismatch);
+        // A disk with chunks that no cluster has marked: they have to join anew.
+        fs::remove_file(chunks.join(FILE)).unwrap();
+        assert_eq!(open(folder.path()).unwrap().known().cluster, Some(OURS), "an empty disk is no other one");
+        fs::write(chunks.join(windrow_model::Digest::of(b"x").to_string()), "x").unwrap();
+        assert_eq!(open(folder.path()).unwrap().known(), Known::default());
+        // The mark of the chunks alone is enough.
+        fs::write(chunks.join(FILE), format!("{OURS}\n")).unwrap();
+        fs::remove_file(folder.path().join(FILE)).unwrap();
+        assert_eq!(open(folder.path()).unwrap().known(), Known { cluster: Some(OURS), seen: Seen::default() });
+    }
+
+    #[test]
+    fn damaged_membership_is_an_error_and_not_a_new_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path()).unwrap());
+        for text in ["", "cluster-", "cluster-00000000000000000000000000000001\nepoch x\n"] {
+            fs::write(folder.path().join(FILE), text).unwrap();
+            assert!(matches!(open(folder.path()), Err(Error::DataDir { .. })), "{text}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! How fast the scrub reads: one pass over everything in a period, and never more bytes in a second than is allowed. Pure.
+
+/// The rate of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Everything is read once in this time, if the rate allows it.
+    pub period_ms: u64,
+    /// Bytes in a second, at most.
+    pub bytes_per_s_max: u64,
+}
+
+/// A pass aims at this part of its period, so that it is over in time although disks are busy.
+const AIM_PERCENT: u64 = 90;
+
+impl Pace {
+    /// How long to pause when `done` of `total` bytes have been read in `elapsed_ms`.
+    pub fn pause_ms(&self, done: u64, total: u64, elapsed_ms: u64) -> u64 {
+        let share = |whole_ms: u64| (u128::from(whole_ms) * u128::from(done)).checked_div(total.into()).unwrap_or(0);
+        let by_period = share(self.period_ms.saturating_mul(AIM_PERCENT) / 100);
+        let by_rate = u128::from(done) * 1_000 / u128::from(self.bytes_per_s_max.max(1));
+        let due = by_period.max(by_rate).saturating_sub(elapsed_ms.into());
+        u64::try_from(due).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn pass_is_spread_over_its_period() {
+        let pace = Pace { period_ms: 1_000, bytes_per_s_max: u64::MAX };
+        assert_eq!(pace.pause_ms(500, 1_000, 0), 450);
+        assert_eq!(pace.pause_ms(500, 1_000, 400), 50);
+        assert_eq!(pace.pause_ms(500, 1_000, 500), 0);
+        assert_eq!(pace.pause_ms(0, 0, 0), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_bytes_are_read_in_a_time_than_allowed(
+            pieces in prop::collection::vec(1u64..5_000_000, 1..50), rate in 1u64..10_000_000, period_ms in 0u64..100_000,
+        ) {
+            let pace = Pace { period_ms, bytes_per_s_max: rate };
+            let total: u64 = pieces.iter().sum();
+            let (mut done, mut now) = (0, 0);
+            for piece in pieces {
+                done += piece;
+                now += pace.pause_ms(done, total, now);
+                prop_assert!(u128::from(done) * 1_000 <= u128::from(rate) * u128::from(now + 1), "{} in {} ms", done, now);
+            }
+        }
+    }
+}

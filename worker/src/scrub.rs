@@ -1,0 +1,214 @@
+//! The scrub: a thread that reads every chunk of this worker once in a period and compares it with its digest, no faster than it
+//! may. It also looks now and then whether the files are there, and deletes what has been in the trash for its time.
+//!
+//! What it finds is news for the coordinator (`chunks.rs`), which has copies made again. Where it was is kept in the data folder:
+//! a worker that is started again goes on there.
+
+use crate::chunks::Chunks;
+use crate::membership::Membership;
+use crate::pace::Pace;
+use rustix::fs::{Advice, fadvise};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use windrow_format::durable::{self, Durability};
+use windrow_model::Digest;
+use windrow_proto::v1::ScrubProgress;
+
+const FILE: &str = "scrub";
+/// Between two looks at which files are there.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Between two notes of how far a pass is.
+const NOTE_EVERY: Duration = Duration::from_secs(10);
+
+/// How often and how fast.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub pace: Pace,
+    /// Chunks stay in the trash for so long.
+    pub trash_kept_ms: u64,
+}
+
+/// How far it is.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<Mutex<ScrubProgress>>);
+
+impl Progress {
+    pub fn get(&self) -> ScrubProgress {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn change(&self, change: impl FnOnce(&mut ScrubProgress)) -> ScrubProgress {
+        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut progress);
+        *progress
+    }
+}
+
+/// The running thread; it ends soon after this is dropped, and is not waited for: a disk may hold it up.
+#[derive(Debug)]
+pub struct Scrub {
+    pub progress: Progress,
+    _stop: Sender<()>,
+}
+
+impl Scrub {
+    /// Starts the thread.
+    pub fn start(chunks: Chunks, membership: Arc<Membership>, root: PathBuf, settings: Settings) -> io::Result<Scrub> {
+        let (stop, stopped) = channel();
+        let progress = Progress::default();
+        let file = root.join(FILE);
+        let thread =
+            Thread { chunks, membership, file, settings, progress: progress.clone(), stopped, began: Instant::now() };
+        std::thread::Builder::new().name("scrub".into()).spawn(move || drop(thread.run()))?;
+        Ok(Scrub { progress, _stop: stop })
+    }
+}
+
+struct Thread {
+    chunks: Chunks,
+    membership: Arc<Membership>,
+    file: PathBuf,
+    settings: Settings,
+    progress: Progress,
+    stopped: Receiver<()>,
+    began: Instant,
+}
+
+/// The worker ends.
+struct Stopped;
+
+impl Thread {
+    fn run(self) -> Result<(), Stopped> {
+        let mut after = self.read_note();
+        loop {
+            let began = Instant::now();
+            after = self.pass(after.take())?;
+            let period = Duration::from_millis(self.settings.pace.period_ms);
+            // The period of the next pass begins when this one's is over; meanwhile files are looked for.
+            while began.elapsed() < period {
+                self.pause((period - began.elapsed()).min(LOOK_EVERY))?;
+                self.look();
+            }
+            self.pause(Duration::from_millis(10))?;
+        }
+    }
+
+    fn pause(&self, time: Duration) -> Result<(), Stopped> {
+        match self.stopped.recv_timeout(time) {
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            _ => Err(Stopped),
+        }
+    }
+
+    /// Which files are there; and what was in the trash for its time goes, if a coordinator of this cluster is there to know better.
+    fn look(&self) -> Vec<(Digest, u64)> {
+        if self.membership.is_in_session() {
+            let up_ms = self.began.elapsed().as_millis() as u64;
+            let deleted = self.chunks.empty_trash(up_ms, self.settings.trash_kept_ms);
+            if deleted > 0 {
+                tracing::info!("{deleted} chunks that nothing refers to are deleted from the trash");
+            }
+        }
+        self.chunks.compare().unwrap_or_else(|e| {
+            tracing::error!("cannot list the chunks of datasets: {e}");
+            Vec::new()
+        })
+    }
+
+    /// One pass over everything that is here, from behind `after` on. Gives where the next one begins: at the beginning.
+    fn pass(&self, after: Option<Digest>) -> Result<Option<Digest>, Stopped> {
+        let all = self.look();
+        let total: u64 = all.iter().map(|(_, length)| length).sum();
+        let (read_before, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(digest, _)| Some(*digest) <= after);
+        let skipped: u64 = read_before.iter().map(|(_, length)| length).sum();
+        self.progress.change(|p| (p.bytes_done, p.bytes_total) = (skipped, total));
+        if let Err(e) = self.chunks.check_damaged() {
+            tracing::error!("cannot look at damaged chunks again: {e}");
+        }
+        let (began, mut done) = (Instant::now(), 0);
+        let (mut noted, mut looked) = (Instant::now(), Instant::now());
+        for (digest, length) in rest {
+            let was_here = self.chunks.path(digest).exists();
+            let whole = self.chunks.check(digest, |file| {
+                let _ = fadvise(&file, 0, None, Advice::Sequential);
+                Paced { file, thread: self, began, done, total, read: 0 }
+            });
+            done += length;
+            self.progress.change(|p| {
+                p.bytes_done += length;
+                // One that was deleted meanwhile is neither.
+                p.damaged += u64::from(!whole && was_here);
+                p.gone += u64::from(!whole && !was_here);
+            });
+            let pause = self.settings.pace.pause_ms(done, total, began.elapsed().as_millis() as u64);
+            self.pause(Duration::from_millis(pause))?;
+            if noted.elapsed() >= NOTE_EVERY {
+                noted = Instant::now();
+                self.write_note(Some(digest));
+            }
+            if looked.elapsed() >= LOOK_EVERY {
+                looked = Instant::now();
+                self.look();
+            }
+        }
+        self.progress.change(|p| {
+            p.passes += 1;
+            p.last_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64);
+        });
+        self.write_note(None);
+        Ok(None)
+    }
+
+    /// Where it is: only the cost of reading again depends on it.
+    fn write_note(&self, after: Option<Digest>) {
+        let p = self.progress.get();
+        let after = after.map(|digest| digest.to_string()).unwrap_or_default();
+        let text = format!("{} {} {} {}\n{after}\n", p.passes, p.last_unix_ms, p.damaged, p.gone);
+        if let Err(e) = durable::write(&self.file, text.as_bytes(), Durability::NoSync) {
+            tracing::debug!("how far the scrub is cannot be noted: {e}");
+        }
+    }
+
+    fn read_note(&self) -> Option<Digest> {
+        let text = fs::read_to_string(&self.file).ok()?;
+        let mut lines = text.lines();
+        let numbers: Vec<u64> = lines.next()?.split(' ').map_while(|n| n.parse().ok()).collect();
+        let &[passes, last_unix_ms, damaged, gone] = &numbers[..] else { return None };
+        self.progress.change(|p| *p = ScrubProgress { passes, last_unix_ms, damaged, gone, ..*p });
+        lines.next()?.parse().ok()
+    }
+}
+
+/// Reads a file no faster than it may. Its pages leave the cache afterwards, but for those that are mapped.
+struct Paced<'a> {
+    file: File,
+    thread: &'a Thread,
+    began: Instant,
+    /// Bytes of the pass before this file, and of it.
+    done: u64,
+    total: u64,
+    read: u64,
+}
+
+impl Read for Paced<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let elapsed_ms = self.began.elapsed().as_millis() as u64;
+        let pause = self.thread.settings.pace.pause_ms(self.done + self.read, self.total, elapsed_ms);
+        // A stop is noticed after the chunk: what was not read whole is not judged.
+        if pause > 0 {
+            std::thread::sleep(Duration::from_millis(pause.min(1_000)));
+        }
+        let read = self.file.read(buffer)?;
+        self.read += read as u64;
+        Ok(read)
+    }
+}
+
+impl Drop for Paced<'_> {
+    fn drop(&mut self) {
+        let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
+    }
+}
