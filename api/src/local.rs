@@ -381,7 +381,7 @@ impl Scratch {
         leftovers::remove(&parent, &program.plan);
         let folder = parent.join(leftovers::folder_name(job));
         crate::supervise::litter(&folder);
-        std::fs::create_dir_all(&folder).map_err(|e| {
+        windrow_format::private::create_folders(&folder).map_err(|e| {
             let message = format!("cannot make the folder for temporary files {}: {e}", folder.display());
             Error::new(Code::IoError, message)
         })?;

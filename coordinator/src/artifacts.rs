@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use windrow_failpoint::failpoint;
 use windrow_format::durable::{self, Durability};
+use windrow_format::private;
 use windrow_format::space;
 use windrow_model::{Code, Digest, Failure, FileIdentity};
 use windrow_store::identity;
@@ -48,7 +49,7 @@ pub(crate) struct Upload {
 impl Artifacts {
     /// Opens the folder, or makes it, and removes what broken uploads left.
     pub fn open(folder: PathBuf) -> Result<Self, Error> {
-        fs::create_dir_all(&folder).map_err(Error::data_dir(&folder, "make the folder of artifacts"))?;
+        private::create_folders(&folder).map_err(Error::data_dir(&folder, "make the folder of artifacts"))?;
         let entries = fs::read_dir(&folder).map_err(Error::data_dir(&folder, "read the folder of artifacts"))?;
         for entry in entries.flatten() {
             if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
@@ -124,7 +125,7 @@ impl Artifacts {
     pub fn upload(&self, digest: Digest) -> Result<Upload, Failure> {
         let temporary = self.folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple()));
         // Somebody may have removed the folder.
-        let made = fs::create_dir_all(&self.folder).and_then(|()| File::create_new(&temporary));
+        let made = private::create_folders(&self.folder).and_then(|()| private::create_new(&temporary));
         let file = made.map_err(|e| failed(&temporary, &e))?;
         let path = self.path(digest);
         Ok(Upload {

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use windrow_format::durable::{self, Durability};
+use windrow_format::private;
 use windrow_model::dataset::dataset_name;
 use windrow_model::{JobId, JobSpec};
 use windrow_store::Staging;
@@ -23,7 +24,7 @@ pub(crate) struct StagedNotes {
 impl StagedNotes {
     /// Opens the folder, or makes it.
     pub fn open(folder: PathBuf) -> Result<Self, Error> {
-        fs::create_dir_all(&folder).map_err(Error::data_dir(&folder, "make the folder of notes"))?;
+        private::create_folders(&folder).map_err(Error::data_dir(&folder, "make the folder of notes"))?;
         Ok(StagedNotes { folder })
     }
 
@@ -36,7 +37,7 @@ impl StagedNotes {
         }
         // Each ends with a byte that no path has.
         let text: String = outputs.iter().flat_map(|path| [path, "\0"]).collect();
-        if let Err(e) = durable::write(&self.path(spec.id), text.as_bytes(), Durability::NoSync) {
+        if let Err(e) = durable::write_private(&self.path(spec.id), text.as_bytes(), Durability::NoSync) {
             tracing::warn!(job = %spec.id, "what it stages is not noted: {e}");
         }
     }

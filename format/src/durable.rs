@@ -3,7 +3,7 @@
 //! A rename without both fsyncs may leave an empty or missing file after a power cut. The only fsync outside of the
 //! journal. Knows names and bytes, not what they mean.
 
-use crate::names;
+use crate::{names, private};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -62,14 +62,28 @@ pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()
     write_with(path, durability, |w| w.write_all(bytes))
 }
 
+/// Like [`write()`], for a file that only its owner may read: what lies in data folders.
+pub fn write_private(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+    write_as(private::options(), path, durability, |w| w.write_all(bytes))
+}
+
 /// Like [`write()`], for bytes that are made on the way. If `fill` fails nothing is left behind.
 pub fn write_with<T>(
     path: &Path,
     durability: Durability,
     fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
 ) -> io::Result<T> {
+    write_as(File::options(), path, durability, fill)
+}
+
+fn write_as<T>(
+    options: OpenOptions,
+    path: &Path,
+    durability: Durability,
+    fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
+) -> io::Result<T> {
     let temp = temporary_beside(path)?;
-    let written = fill_new(&temp, durability, fill).and_then(|value| {
+    let written = fill_new(options, &temp, durability, fill).and_then(|value| {
         fs::rename(&temp, path)?;
         Ok(value)
     });
@@ -87,11 +101,12 @@ pub fn write_with<T>(
 }
 
 fn fill_new<T>(
+    mut options: OpenOptions,
     temp: &Path,
     durability: Durability,
     fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
 ) -> io::Result<T> {
-    let file = OpenOptions::new().write(true).create_new(true).open(temp)?;
+    let file = options.write(true).create_new(true).open(temp)?;
     let mut writer = BufWriter::with_capacity(1 << 16, file);
     let value = fill(&mut writer)?;
     let file = writer.into_inner().map_err(|e| e.into_error())?;
@@ -119,14 +134,16 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Creates a file, and first its folder if there is none yet: what writes nothing then leaves nothing, and costs nothing.
+/// Creates a private file, and first its folder if there is none yet: what writes nothing then leaves nothing, and costs
+/// nothing.
 pub fn create_with_folder(path: &Path) -> io::Result<File> {
-    match File::create(path) {
+    let create = || private::options().write(true).create(true).truncate(true).open(path);
+    match create() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
+                private::create_folders(folder)?;
             }
-            File::create(path)
+            create()
         }
         created => created,
     }

@@ -5,15 +5,16 @@
 //! lock no folders (NFS), and against releases that lock only the file. The system releases both when the process ends,
 //! however it ends; the file stays.
 
+use crate::private;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 const PAUSE: Duration = Duration::from_millis(20);
 const PID_BYTES_MAX: u64 = 32;
 
@@ -74,7 +75,7 @@ fn try_lock(folder: &Path, path: &Path) -> io::Result<Option<FolderLock>> {
         Err(Errno::BADF | Errno::INVAL | Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => None,
         Err(e) => return Err(e.into()),
     };
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let file = private::options().read(true).write(true).create(true).truncate(false).open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => return Ok(None),

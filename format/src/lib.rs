@@ -19,6 +19,7 @@ pub mod lane;
 pub mod manifest;
 pub mod names;
 pub mod prefetch;
+pub mod private;
 pub mod quota;
 pub mod segment;
 pub mod shuffle;

@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use windrow_failpoint::{crashpoint, failpoint};
 use windrow_format::durable::{self, Durability};
-use windrow_format::{manifest, names};
+use windrow_format::{manifest, names, private};
 use windrow_model::{AttemptId, BadRecord, Code, JobId, Manifest};
 
 /// Where a job collects the parts of one output.
@@ -111,6 +111,8 @@ pub fn place_part(
 
 fn move_part(source: &Path, part: &Path, durability: Durability) -> io::Result<()> {
     failpoint!("publish.place")?;
+    // In the scratch folder it was its owner's alone.
+    private::open_to_readers(source)?;
     durable::sync_path(source, durability)?;
     match fs::rename(source, part) {
         Ok(()) => {

@@ -13,7 +13,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use windrow_format::checksum::crc32c;
 use windrow_format::durable::{self, Durability};
-use windrow_format::{names, shuffle};
+use windrow_format::{names, private, shuffle};
 use windrow_model::{AttemptId, JobId, OutputReport, Segment, TaskReport};
 use windrow_proto::v1;
 
@@ -32,7 +32,7 @@ pub fn keep(folder: &Path, attempt: AttemptId, report: TaskReport) -> io::Result
     let body = v1::AttemptDone { attempt: Some(attempt.into()), report: Some(report.into()) }.encode_to_vec();
     let mut bytes = crc32c(&body).to_le_bytes().to_vec();
     bytes.extend_from_slice(&body);
-    durable::write(&folder.join(REPORT), &bytes, Durability::NoSync)
+    durable::write_private(&folder.join(REPORT), &bytes, Durability::NoSync)
 }
 
 /// Finished attempts of earlier lives, moved back to where they are served from.
@@ -66,8 +66,9 @@ fn restore_one(scratch: &Scratch, folder: AttemptFolder) -> Option<(AttemptId, T
                     .is_ok_and(|found| found.iter().map(place).eq(segments.iter().map(place)))
         })
     };
-    let moved =
-        whole() && fs::create_dir_all(home.path().parent()?).is_ok() && fs::rename(folder.path(), home.path()).is_ok();
+    let moved = whole()
+        && private::create_folders(home.path().parent()?).is_ok()
+        && fs::rename(folder.path(), home.path()).is_ok();
     moved.then_some((attempt, report))
 }
 

@@ -24,7 +24,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use windrow_format::durable::{self, Durability};
 use windrow_format::folder_lock::{FolderLock, LockError};
-use windrow_format::names;
+use windrow_format::{names, private};
 use windrow_model::{AttemptId, Digest, Incarnation, JobId, WorkerId};
 use windrow_store::remove_tree;
 
@@ -62,16 +62,17 @@ impl Scratch {
             let path = path.to_path_buf();
             move |source| Error::DataDir { path, source }
         };
-        fs::create_dir_all(root).map_err(wrong(root))?;
+        private::create_folders(root).map_err(wrong(root))?;
         // Executors run in folders below it and get absolute paths.
         let root = fs::canonicalize(root).map_err(wrong(root))?;
         let lock = FolderLock::take(&root, LOCK_WAIT).map_err(|e| match e {
             LockError::Held { pid } => Error::DataDirInUse { folder: root.clone(), pid },
             LockError::Io { path, source } => Error::DataDir { path, source },
         })?;
+        private::tighten(&root, &[ARTIFACTS, CHUNKS]).map_err(wrong(&root))?;
         for folder in [ARTIFACTS, CHUNKS] {
             let path = root.join(folder);
-            fs::create_dir_all(&path).map_err(wrong(&path))?;
+            private::create_folders(&path).map_err(wrong(&path))?;
             remove_temporaries(&path).map_err(wrong(&path))?;
         }
         let known = read_number::<WorkerId>(&root.join(WORKER))?;
@@ -81,7 +82,7 @@ impl Scratch {
             None => {
                 let id = WorkerId(uuid::Uuid::now_v7());
                 let path = root.join(WORKER);
-                durable::write(&path, format!("{id}\n").as_bytes(), Durability::Sync).map_err(wrong(&path))?;
+                durable::write_private(&path, format!("{id}\n").as_bytes(), Durability::Sync).map_err(wrong(&path))?;
                 id
             }
         };
@@ -125,7 +126,7 @@ impl Scratch {
         let mut current = self.incarnation.lock().unwrap_or_else(|e| e.into_inner());
         let next = Incarnation(current.0 + 1);
         let path = self.root.join(INCARNATION);
-        durable::write(&path, format!("{next}\n").as_bytes(), Durability::Sync)
+        durable::write_private(&path, format!("{next}\n").as_bytes(), Durability::Sync)
             .map_err(|source| Error::DataDir { path, source })?;
         *current = next;
         Ok(next)
@@ -166,7 +167,7 @@ impl Scratch {
             let moved = match fs::rename(&folder, &aside) {
                 // The folder for it is not there, which somebody must have removed.
                 Err(e) if e.kind() == io::ErrorKind::NotFound && folder.is_dir() => {
-                    fs::create_dir_all(self.root.join(TRASH)).and_then(|()| fs::rename(&folder, &aside))
+                    private::create_folders(&self.root.join(TRASH)).and_then(|()| fs::rename(&folder, &aside))
                 }
                 other => other,
             };
@@ -197,11 +198,11 @@ impl Scratch {
     /// Moves what earlier incarnations left out of the way: instant, however much it is.
     fn set_aside(&self) -> io::Result<()> {
         let trash = self.root.join(TRASH);
-        fs::create_dir_all(&trash)?;
+        private::create_folders(&trash)?;
         let jobs = self.root.join(JOBS);
         match fs::rename(&jobs, self.in_trash(LIVES)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => fs::create_dir_all(&jobs),
+            _ => private::create_folders(&jobs),
         }
     }
 

@@ -14,10 +14,10 @@ use crate::scratch::{AttemptFolder, Scratch};
 use crate::seen::Seen;
 use futures_util::future::try_join_all;
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use windrow_format::private;
 use windrow_model::{Chunk, Code, Digest, Failure, FileRange, Home, SegmentRef, Task, TaskInput, WorkerId};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
@@ -103,7 +103,7 @@ impl Staging {
         // ends meanwhile this is dropped, and what is made after that nobody would remove.
         if staged.fetched {
             let inputs = folder.inputs();
-            let made = fs::create_dir_all(&inputs).map_err(|e| disk_failure("make", &inputs, 0, &e));
+            let made = private::create_folders(&inputs).map_err(|e| disk_failure("make", &inputs, 0, &e));
             made.map_err(StageError::Failed)?;
         }
         for ((input, index), place) in here {

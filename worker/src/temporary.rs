@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 use windrow_format::durable::{self, Durability};
+use windrow_format::private;
 
 /// A new file. Dropping it removes it, unless it was placed.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl TemporaryFile {
     /// Makes it in the folder of `path`, for which it is meant. Blocks.
     pub fn beside(path: &Path) -> io::Result<TemporaryFile> {
         let name = durable::temporary_beside(path)?;
-        let file = File::create_new(&name)?;
+        let file = private::create_new(&name)?;
         Ok(TemporaryFile { file, name: Name(name) })
     }
 

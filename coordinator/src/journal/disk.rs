@@ -91,7 +91,7 @@ impl DiskStore {
             Ok(db) => db,
             Err((corrupt, what)) => {
                 // Looking at it may have changed it: the next start shall not take what is left for all there was.
-                if corrupt && let Err(e) = durable::write(&mark, what.as_bytes(), Durability::Sync) {
+                if corrupt && let Err(e) = durable::write_private(&mark, what.as_bytes(), Durability::Sync) {
                     tracing::error!("{}: {e}", mark.display());
                 }
                 return Err(journal(corrupt, what));

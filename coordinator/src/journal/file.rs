@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use windrow_failpoint::failpoint;
+use windrow_format::private;
 
 /// An open file.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub struct JournalFile(FileBackend);
 impl JournalFile {
     /// A file that must not exist yet.
     pub fn create(path: &Path) -> Result<Self, DatabaseError> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let file = private::create_new(path)?;
         FileBackend::new(file).map(JournalFile)
     }
 

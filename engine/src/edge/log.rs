@@ -13,6 +13,7 @@ use windrow_format::block::Header;
 use windrow_format::codec::Codec;
 use windrow_format::gather;
 use windrow_format::lane::Sealed;
+use windrow_format::private;
 use windrow_format::quota::Charged;
 use windrow_format::shuffle::BlockFile;
 use windrow_model::Segment;
@@ -94,10 +95,9 @@ impl BlockLog {
 
     fn opened(&mut self) -> Result<&mut Spill> {
         if self.spill.is_none() {
-            fs::create_dir_all(&self.folder).map_err(EngineError::io("create", &self.folder))?;
+            private::create_folders(&self.folder).map_err(EngineError::io("create", &self.folder))?;
             let path = unique_path(&self.folder);
-            let options = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-            let file = options.map_err(EngineError::io("create", &path))?;
+            let file = private::create_new(&path).map_err(EngineError::io("create", &path))?;
             fs::remove_file(&path).map_err(EngineError::io("remove", &path))?;
             self.spill = Some(Spill { file, path, charged: Charged::new(), length: 0, blocks: Vec::new() });
         }

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use windrow_failpoint::failpoint;
+use windrow_format::private;
 use windrow_format::quota::Charged;
 
 /// Smallest and largest size of a chunk: few mappings for a huge group, little disk for a small one.
@@ -25,9 +26,9 @@ pub struct SpillFile {
 impl SpillFile {
     /// A new file in the folder, which is made if it is not there.
     pub fn create(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        private::create_folders(folder)?;
         let path = unique_path(folder);
-        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        let file = private::create_new(&path)?;
         fs::remove_file(&path)?;
         Ok(SpillFile { file, length: 0, charged: Charged::new(), chunks: Vec::new() })
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use windrow_failpoint::failpoint;
 use windrow_format::block::{FormatError, Identity};
 use windrow_format::codec::Codec;
+use windrow_format::private;
 use windrow_format::quota::Charged;
 use windrow_format::shuffle::{SegmentCursor, ShuffleWriter};
 
@@ -109,7 +110,7 @@ pub struct RunFile {
 impl RunFile {
     /// Writes a file to `folder`; keys ascend.
     pub fn write(folder: &Path, codec: Codec, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<RunFile> {
-        fs::create_dir_all(folder).map_err(EngineError::io("create", folder))?;
+        private::create_folders(folder).map_err(EngineError::io("create", folder))?;
         let path = unique_path(folder);
         let mut out = Output::create(path.clone(), codec)?;
         let filled = failpoint!("spill").map_err(EngineError::io("write", &path)).and_then(|()| fill(&mut out));

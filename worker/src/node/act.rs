@@ -328,7 +328,7 @@ async fn plan(
     let checked = tokio::task::spawn_blocking(move || check_setup(&setup.staging)).await;
     checked.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string())))?;
     // Here and not there: if the job ends meanwhile this is dropped, and what is made after that nobody would remove.
-    std::fs::create_dir_all(&folder).map_err(|e| crate::error::disk_failure("make", &folder, 0, &e))?;
+    windrow_format::private::create_folders(&folder).map_err(|e| crate::error::disk_failure("make", &folder, 0, &e))?;
     let message = v1::ExecutorSetup {
         protocol: windrow_proto::PROTOCOL_MAX,
         program: setup.program,
