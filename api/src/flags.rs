@@ -27,9 +27,12 @@ pub struct RunFlags {
     /// Run on a cluster: its coordinator's URL, or `auto` for the latest one started by this user [default: in this process]
     #[arg(long, value_name = "URL")]
     pub cluster: Option<String>,
-    /// File with the coordinator's token, if this user's state folder does not know it
+    /// File with the coordinator's token [default: WINDROW_TOKEN_FILE, else this user's state folder]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Certificate (PEM) of the authority that signed the coordinator's [default: WINDROW_TLS_CA, else this user's state folder, else the machine's own]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
     /// Threads of an in-process run [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub threads: Option<u32>,
@@ -102,6 +105,7 @@ impl RunFlags {
                 "`windrow submit --coordinator URL`, before the binary, names a cluster",
             ),
             (self.token_file.is_some(), "--token-file", own),
+            (self.tls_ca.is_some(), "--tls-ca", own),
             (self.format != OutputFormat::Table, "-o json", own),
         ];
         all.into_iter().filter_map(|(given, flag, instead)| given.then_some((flag, instead))).collect()
@@ -135,8 +139,9 @@ mod tests {
 
     #[test]
     fn flags_of_a_run_in_one_process_say_nothing_to_a_cluster() {
-        let here = "--threads 2 --memory 1GB --scratch s --durable --cluster auto --token-file t -o json";
-        let named = ["--threads", "--memory", "--scratch", "--durable", "--cluster", "--token-file", "-o json"];
+        let here = "--threads 2 --memory 1GB --scratch s --durable --cluster auto --token-file t --tls-ca c -o json";
+        let named =
+            ["--threads", "--memory", "--scratch", "--durable", "--cluster", "--token-file", "--tls-ca", "-o json"];
         assert_eq!(unheard(&here.split(' ').collect::<Vec<_>>()), named);
         let everywhere = "--partitions 3 --chunk-size 1MB --skip-bad-records 2 --no-backup-attempts --overwrite --compression none -o table";
         assert!(unheard(&everywhere.split(' ').collect::<Vec<_>>()).is_empty());

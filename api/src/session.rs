@@ -10,7 +10,7 @@ use crate::program::{build, specify};
 use crate::report::{Report, Style};
 use crate::task_run::Program;
 use std::cell::{Cell, RefCell};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use windrow_model::dataset::dataset_name;
 use windrow_model::{Code, Digest, Failure, JobId, JobState, JobStatus};
 
@@ -50,6 +50,13 @@ struct Remote {
     binary: RefCell<Option<Digest>>,
 }
 
+/// What a flag names, else what the environment does. Where a job runs is never the environment's to say; how its
+/// cluster is trusted is, as with `windrow`.
+fn named(flag: &Option<PathBuf>, variable: &str) -> Option<PathBuf> {
+    let from_environment = || std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    flag.clone().or_else(from_environment)
+}
+
 impl Session {
     pub(crate) fn open(name: &str, flags: RunFlags) -> Result<Session> {
         let cluster = match &flags.cluster {
@@ -57,7 +64,10 @@ impl Session {
             Some(url) => {
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
                 let url = (url != "auto").then_some(url.as_str());
-                let cluster = runtime.block_on(Cluster::connect(url, flags.token_file.as_deref()))?;
+                let (token_file, ca) =
+                    (named(&flags.token_file, "WINDROW_TOKEN_FILE"), named(&flags.tls_ca, "WINDROW_TLS_CA"));
+                let connecting = Cluster::connect_with(url, token_file.as_deref(), ca.as_deref());
+                let cluster = runtime.block_on(connecting)?;
                 Some(Remote { runtime, cluster, binary: RefCell::new(None) })
             }
         };

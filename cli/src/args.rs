@@ -54,8 +54,37 @@ pub enum Verb {
     Coordinator(Coordinator),
     /// Run a cluster on this machine: a coordinator and worker processes, until Ctrl-C
     Up(Up),
+    /// Make certificates for the machines of a cluster
+    Tls(Certify),
     /// Print a completion script for a shell
     Completion { shell: clap_complete::Shell },
+}
+
+#[derive(clap::Args, Debug)]
+pub struct Certify {
+    #[command(subcommand)]
+    pub verb: TlsVerb,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum TlsVerb {
+    /// Make an authority (ca.pem, ca.key) and a certificate for each host (NAME.pem, NAME.key) in a folder
+    ///
+    /// An authority that is in the folder already signs for the new hosts, too. Files that are there are never replaced.
+    /// Prints the files that it has made.
+    Init(TlsInit),
+}
+
+#[derive(clap::Args, Debug)]
+pub struct TlsInit {
+    /// The folder; it is made if it is not there
+    pub dir: PathBuf,
+    /// A machine: all names and addresses in the URLs under which others reach it. The first one names its files
+    #[arg(long, value_name = "NAME[,NAME...]", required = true)]
+    pub host: Vec<String>,
+    /// How long the hosts' certificates are valid; the authority is for ten years
+    #[arg(long, value_name = "N", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
 }
 
 /// How a coordinator is found and trusted.

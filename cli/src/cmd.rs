@@ -7,6 +7,7 @@ pub mod data;
 pub mod job;
 pub mod orphans;
 pub mod submit;
+pub mod tls;
 pub mod up;
 pub mod worker;
 

@@ -51,6 +51,7 @@ fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> 
             None => on_one_thread(cmd::coordinator::run(args.run, settings)),
         },
         Verb::Up(args) => on_one_thread(cmd::up::run(args, settings)),
+        Verb::Tls(args) => cmd::tls::run(args.verb),
         Verb::Completion { shell } => Ok(cmd::completion::run(shell)),
     }
 }
