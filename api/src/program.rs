@@ -309,6 +309,7 @@ pub(crate) fn exit_code(code: Code) -> u8 {
         Code::DeadlineExceeded => 5,
         Code::Interrupted => 130,
         Code::Unreachable | Code::Unauthorised | Code::VersionMismatch => 3,
+        Code::CertificateNotTrusted | Code::CertificateWrongName | Code::CertificateExpired => 3,
         _ => 1,
     }
 }

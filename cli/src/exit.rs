@@ -36,6 +36,7 @@ impl Exit {
         match code {
             Code::BadBinary | Code::NotAJob | Code::Insecure | Code::BadRequest => Exit::Usage,
             Code::Unreachable | Code::Unauthorised | Code::VersionMismatch => Exit::Unreachable,
+            Code::CertificateNotTrusted | Code::CertificateWrongName | Code::CertificateExpired => Exit::Unreachable,
             Code::Cancelled => Exit::Cancelled,
             Code::DeadlineExceeded => Exit::TimedOut,
             Code::Interrupted => Exit::Interrupted,
@@ -92,6 +93,9 @@ mod tests {
             (Code::Insecure, 2),
             (Code::Unreachable, 3),
             (Code::Unauthorised, 3),
+            (Code::CertificateNotTrusted, 3),
+            (Code::CertificateWrongName, 3),
+            (Code::CertificateExpired, 3),
             (Code::Cancelled, 4),
             (Code::DeadlineExceeded, 5),
             (Code::Interrupted, 130),

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use windrow_model::{ByteSize, Code, Failure};
+use windrow_net::{SETTING_BYTES_MAX, read_setting_text};
 
 /// A section: every key optional, unknown ones refused, the first of two files leading.
 macro_rules! section {
@@ -125,7 +126,7 @@ impl Settings {
 
     /// Nothing if the file does not exist.
     fn read(path: &Path) -> Result<Option<Settings>, Failure> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match read_setting_text(path, SETTING_BYTES_MAX) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Failure::new(Code::BadRequest, format!("cannot read {}: {e}", path.display()))),

@@ -14,7 +14,7 @@ pub struct Config {
     pub lease_ms: u64,
     /// A job of which nothing can run for so long, because no worker takes tasks, fails.
     pub unserved_ms: u64,
-    /// What every call but `Hello` and health must carry; without one, anybody may call.
+    /// What callers of all but `Hello` and health must have; without one, every caller is answered.
     pub token: Option<Token>,
     /// The data folder goes away when this coordinator stops: jobs that run then are over, and what they staged is
     /// removed. Otherwise they go on with the next coordinator on the folder.
@@ -23,8 +23,10 @@ pub struct Config {
     pub artifacts_kept: Duration,
     /// What becomes of chunks on workers that nothing refers to, and whose deletion nothing has ordered.
     pub orphans: OrphanRule,
-    /// Certificates; without them, connections are plain.
+    /// Certificates; without them, both ends of a connection prove that they have the token.
     pub tls: Option<ServerTls>,
+    /// Takes tokens that are sent in the clear, too.
+    pub insecure: bool,
 }
 
 impl Config {
@@ -46,6 +48,7 @@ impl Config {
             orphans: OrphanRule::default(),
             token: None,
             tls: None,
+            insecure: false,
         }
     }
 }

@@ -56,13 +56,17 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use windrow_format::private;
+use windrow_net::{Role, Server};
 
 /// Runs a coordinator on a listener that is bound already, until `shutdown` completes. Its record of jobs is in
 /// `config.data_dir`, which no other coordinator may use meanwhile.
 pub async fn run(config: Config, incoming: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let data_dir = config.data_dir.clone();
-    std::fs::create_dir_all(&data_dir).map_err(Error::data_dir(&data_dir, "make the data folder"))?;
+    private::create_folders(&data_dir).map_err(Error::data_dir(&data_dir, "make the data folder"))?;
     let _lock = lock_data_dir(&data_dir)?;
+    let close = Error::data_dir(&data_dir, "close the data folder to other users");
+    private::tighten(&data_dir, &["artifacts", "staging"]).map_err(close)?;
     let store = DiskStore::open(&data_dir.join("journal.redb"))?;
     run_on(config, Box::new(store), incoming, shutdown).await
 }
@@ -99,7 +103,8 @@ pub async fn run_on(
     let _collector = AbortOnDrop(tokio::spawn(collect(mailbox.clone(), artifacts.clone(), config.artifacts_kept)));
     let routes = rpc::routes(&config, mailbox, artifacts);
     let (end_serving, serving_ends) = oneshot::channel::<()>();
-    let serving = windrow_net::serve(incoming, routes, config.token, config.tls, async {
+    let server = Server { insecure: config.insecure, ..Server::new(Role::Coordinator, config.token, config.tls) };
+    let serving = windrow_net::serve(incoming, routes, server, async {
         // A dropped sender is an end, too.
         let _ = serving_ends.await;
     });

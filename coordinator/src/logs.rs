@@ -4,7 +4,8 @@ use crate::mailbox::{Mailbox, Message};
 use tokio::sync::mpsc;
 use tonic::Status;
 use windrow_model::{Failure, JobId, WorkerId};
-use windrow_net::{Access, clients, connect, from_status, to_status};
+use windrow_net::connect::channel_to;
+use windrow_net::{Access, Role, clients, from_status, to_status};
 use windrow_proto::v1;
 
 /// Sends all logs of a job. A worker that does not answer has its logs left out; if none answers, that is an error.
@@ -40,7 +41,7 @@ async fn send_logs_of(
     access: &Access,
     to: &mpsc::Sender<Result<v1::LogPiece, Status>>,
 ) -> Result<(), Failure> {
-    let mut client = clients::transfer(connect::channel(address, access).await?);
+    let mut client = clients::transfer(channel_to(Role::Worker, address, access).await?);
     let request = v1::ReadLogsRequest { job: Some(job.into()) };
     let mut chunks = client.read_logs(request).await.map_err(|s| from_status(&s))?.into_inner();
     while let Some(chunk) = chunks.message().await.map_err(|s| from_status(&s))? {

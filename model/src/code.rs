@@ -88,7 +88,10 @@ codes! {
     WorkerNotFound "WORKER_NOT_FOUND" Fatal "`windrow worker list` lists the workers";
     // Reaching each other.
     Unreachable "UNREACHABLE" Retry "is the coordinator running? `windrow up` starts one";
-    Unauthorised "UNAUTHORISED" Fatal "pass the coordinator's token with --token-file";
+    Unauthorised "UNAUTHORISED" Fatal "pass the coordinator's token with --token-file, and look at what listens at its address";
+    CertificateNotTrusted "CERTIFICATE_NOT_TRUSTED" Fatal "pass the certificate of the authority that signed the server's with --tls-ca";
+    CertificateWrongName "CERTIFICATE_WRONG_NAME" Fatal "use a name that the certificate has in the URL, or make a certificate with this one (`windrow tls init DIR --host NAME`)";
+    CertificateExpired "CERTIFICATE_EXPIRED" Fatal "renew the certificate, or set this machine's clock";
     VersionMismatch "VERSION_MISMATCH" Fatal "use binaries of the same Windrow version";
     DataDirInUse "DATA_DIR_IN_USE" Fatal "another process uses this folder; give each its own --data-dir";
     JournalCorrupt "JOURNAL_CORRUPT" Fatal "restore it from a backup with `windrow coordinator restore`; do not start on an empty folder: the chunks on the workers belong to this journal";

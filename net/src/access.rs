@@ -3,13 +3,17 @@
 //! A cluster has one token; whoever holds it is a member, so the table has two answers today: anyone, or members. The
 //! kind of member is written down for people and for the day when tokens differ.
 
+use crate::admission::Ticket;
 use crate::home::Home;
+use crate::small_body::SmallBody;
 use crate::token::Token;
 use futures_util::future::Either;
 use http::{Request, Response, header};
 use std::future::{Ready, ready};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use tonic::body::Body;
 use windrow_model::{Code, Failure};
 
 /// Who a call is for.
@@ -64,7 +68,7 @@ pub fn caller_of(path: &str) -> Option<Caller> {
 /// What a client shows and checks when it connects.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// Sent with every call.
+    /// Proven on every connection; sent only to a server with a trusted certificate.
     pub token: Option<Token>,
     /// The authority that must have signed the server's certificate; the system's own if absent.
     pub ca: Option<PathBuf>,
@@ -97,28 +101,42 @@ impl Access {
     }
 }
 
-/// A tower layer that lets a call through if the table says anyone, or if it carries the token.
+/// A tower layer that lets a call through if the table says anyone, if its connection has proven the token, or if it
+/// carries the token on a server that takes it so. It judges by headers: of a call that is refused no body is read, of one
+/// for anyone no more than [`crate::UNPROVEN_BYTES_MAX`] bytes.
 #[derive(Clone, Debug)]
 pub struct RequireToken {
-    token: Token,
+    token: Option<Token>,
+    takes_bearer: bool,
 }
 
 impl RequireToken {
-    /// Calls must carry this token.
-    pub fn new(token: Token) -> Self {
-        RequireToken { token }
+    /// Callers must have this token, if it is one. In headers it is taken only with `takes_bearer`: where the connection
+    /// hides it, or where the operator has said that nobody listens.
+    pub fn new(token: Option<Token>, takes_bearer: bool) -> Self {
+        RequireToken { token, takes_bearer }
     }
 
-    /// What is wrong with this call, if anything.
-    fn refusal<B>(&self, request: &Request<B>) -> Option<Failure> {
-        if caller_of(request.uri().path()) == Some(Caller::Anyone) {
-            return None;
+    /// Whether the caller is a member; what to say if not.
+    fn judge<B>(&self, request: &Request<B>, ticket: Option<&Ticket>) -> Result<(), Failure> {
+        let Some(token) = &self.token else { return Ok(()) };
+        if ticket.is_some_and(Ticket::is_proven) {
+            return Ok(());
         }
         let given = request.headers().get(header::AUTHORIZATION).map(|v| v.as_bytes());
         match given.and_then(|v| v.strip_prefix(b"Bearer ")) {
-            Some(token) if self.token.matches(token) => None,
-            Some(_) => Some(Failure::new(Code::Unauthorised, "the token is not this cluster's")),
-            None => Some(Failure::new(Code::Unauthorised, "the call carries no token")),
+            Some(_) if !self.takes_bearer => Err(Failure::new(
+                Code::VersionMismatch,
+                "the caller sends its token in the clear, as an older release does; this one proves it instead",
+            )),
+            Some(given) if token.matches(given) => {
+                if let Some(ticket) = ticket {
+                    ticket.prove();
+                }
+                Ok(())
+            }
+            Some(_) => Err(Failure::new(Code::Unauthorised, "the token is not this cluster's")),
+            None => Err(Failure::new(Code::Unauthorised, "the caller does not prove that it has the cluster's token")),
         }
     }
 }
@@ -138,9 +156,9 @@ pub struct Guarded<S> {
     guard: RequireToken,
 }
 
-impl<S, B, R> tower::Service<Request<B>> for Guarded<S>
+impl<S, R> tower::Service<Request<Body>> for Guarded<S>
 where
-    S: tower::Service<Request<B>, Response = Response<R>>,
+    S: tower::Service<Request<Body>, Response = Response<R>>,
     R: Default,
 {
     type Response = S::Response;
@@ -151,10 +169,22 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.guard.refusal(&request) {
-            Some(failure) => Either::Left(ready(Ok(crate::status::to_status(&failure).into_http()))),
-            None => Either::Right(self.inner.call(request)),
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let ticket = request.extensions().get::<Arc<Ticket>>().cloned();
+        if let Some(ticket) = &ticket {
+            ticket.note_call();
+        }
+        match self.guard.judge(&request, ticket.as_deref()) {
+            Ok(()) => Either::Right(self.inner.call(request)),
+            Err(_) if caller_of(request.uri().path()) == Some(Caller::Anyone) => {
+                Either::Right(self.inner.call(request.map(|body| Body::new(SmallBody::new(body)))))
+            }
+            Err(failure) => {
+                if let Some(ticket) = &ticket {
+                    ticket.refuse(&failure);
+                }
+                Either::Left(ready(Ok(crate::status::to_status(&failure).into_http())))
+            }
         }
     }
 }
@@ -162,6 +192,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::{Admission, Limits};
 
     /// The path of every RPC in the protocol's source files.
     fn rpcs() -> Vec<String> {
@@ -195,25 +226,38 @@ mod tests {
 
     #[test]
     fn only_health_and_hello_need_no_token() {
-        let token = Token::parse("0123456789abcdef").unwrap();
-        let guard = RequireToken::new(token.clone());
-        let request = |path: &str, header: Option<&str>| {
-            let mut request = Request::builder().uri(path);
-            if let Some(header) = header {
-                request = request.header("authorization", header);
-            }
-            request.body(()).unwrap()
-        };
-        let good = format!("Bearer {}", token.secret());
         let unlisted = ("/windrow.v1.Jobs/NotYetMade", Caller::Client);
         for (path, caller) in TABLE.iter().copied().chain([unlisted]) {
             let open = path.starts_with("/grpc.health.v1.Health/") || path == "/windrow.v1.Jobs/Hello";
             assert_eq!(caller == Caller::Anyone, open, "{path}");
-            for bad in [None, Some("Bearer "), Some("Bearer 0123456789abcdeg"), Some("0123456789abcdef")] {
-                let refused = guard.refusal(&request(path, bad));
-                assert_eq!(refused.is_none(), open, "{path} with {bad:?}");
-            }
-            assert!(guard.refusal(&request(path, Some(&good))).is_none(), "{path}");
         }
+    }
+
+    fn judged(takes_bearer: bool, header: Option<&str>, ticket: Option<&Ticket>) -> Option<Code> {
+        let guard = RequireToken::new(Token::parse("0123456789abcdef"), takes_bearer);
+        let mut request = Request::builder().uri("/windrow.v1.Jobs/List");
+        if let Some(header) = header {
+            request = request.header("authorization", header);
+        }
+        guard.judge(&request.body(()).unwrap(), ticket).err().map(|failure| failure.code)
+    }
+
+    #[test]
+    fn token_in_a_header_counts_only_where_it_is_hidden() {
+        let good = Some("Bearer 0123456789abcdef");
+        assert_eq!(judged(true, good, None), None);
+        assert_eq!(judged(false, good, None), Some(Code::VersionMismatch));
+        for bad in [None, Some("Bearer "), Some("Bearer 0123456789abcdeg"), Some("0123456789abcdef")] {
+            assert_eq!(judged(true, bad, None), Some(Code::Unauthorised), "{bad:?}");
+            assert!(judged(false, bad, None).is_some(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn proof_of_a_connection_holds_for_its_calls() {
+        let ticket = Admission::new(Limits::default()).admit([127, 0, 0, 1].into());
+        assert_eq!(judged(false, None, Some(&ticket)), Some(Code::Unauthorised));
+        assert_eq!(judged(true, Some("Bearer 0123456789abcdef"), Some(&ticket)), None);
+        assert_eq!(judged(false, None, Some(&ticket)), None);
     }
 }

@@ -1,10 +1,12 @@
-//! A channel from a URL: time-outs, keepalive, windows, and the token on every call.
+//! A channel from a URL: time-outs, keepalive, windows, and what shows that the caller has the token.
 //!
 //! It does not retry: who calls knows what a lost answer means ([`is_lost`] tells that one was lost).
 
 use crate::access::Access;
+use crate::dial::{DialError, Dialer};
 use crate::status::{broke, with_causes};
-use crate::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES, tls};
+use crate::token_key::Role;
+use crate::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES};
 use std::error::Error;
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -14,17 +16,16 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use windrow_model::{Code, Failure};
 
-/// A peer that does not answer the TCP (and TLS) handshake for so long is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An idle connection is asked this often whether the peer still lives …
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// … and given up when there is no answer for so long.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A channel that adds the token to every call: what generated clients are made from. Cheap to clone.
+/// A channel that generated clients are made from. Cheap to clone.
 pub type Connection = InterceptedService<Channel, AddToken>;
 
-/// Adds `authorization: Bearer TOKEN`.
+/// Adds `authorization: Bearer TOKEN` to calls whose server has shown a trusted certificate: a proxy that ends TLS
+/// passes calls on, but not the connection's own proof. Without a certificate the token is never sent.
 #[derive(Clone, Debug)]
 pub struct AddToken {
     header: Option<MetadataValue<Ascii>>,
@@ -39,19 +40,38 @@ impl Interceptor for AddToken {
     }
 }
 
-/// Connects to `url` (`http://HOST:PORT` or `https://…`). After that, the channel connects again by itself when the
-/// connection was lost. Fails with `UNREACHABLE` and the URL if nobody answers within five seconds.
+/// Connects to the coordinator at `url` (`http://HOST:PORT` or `https://…`). After that, the channel connects again by
+/// itself when the connection was lost.
+///
+/// # Errors
+/// `UNREACHABLE` and the URL if no Windrow server answers within five seconds; `UNAUTHORISED` if what answers does not
+/// have the token; one of `CERTIFICATE_NOT_TRUSTED`, `CERTIFICATE_WRONG_NAME` and `CERTIFICATE_EXPIRED`; `BAD_REQUEST`
+/// for a URL that is none, or of the wrong scheme.
 pub async fn channel(url: &str, access: &Access) -> Result<Connection, Failure> {
-    let channel = endpoint(url, access)?
-        .connect()
-        .await
-        .map_err(|e| Failure::new(Code::Unreachable, with_causes(&format!("{url} does not answer"), e.source())))?;
-    Ok(InterceptedService::new(channel, add_token(access)?))
+    channel_to(Role::Coordinator, url, access).await
 }
 
-/// Like [`channel`], but the connection is made with the first call: for peers that may not be up yet.
+/// [`channel`], to a server of this role.
+///
+/// # Errors
+/// As [`channel`].
+pub async fn channel_to(role: Role, url: &str, access: &Access) -> Result<Connection, Failure> {
+    let target = Target::of(role, url, access)?;
+    let channel = target.endpoint.connect_with_connector(target.dialer).await.map_err(|e| {
+        dial_failure(&e).unwrap_or_else(|| {
+            Failure::new(Code::Unreachable, with_causes(&format!("{url} does not answer"), e.source()))
+        })
+    })?;
+    Ok(InterceptedService::new(channel, target.token))
+}
+
+/// A channel to the worker at `url`; the connection is made with the first call: the peer may not be up yet.
+///
+/// # Errors
+/// Those of the URL and the certificates' files.
 pub fn channel_lazy(url: &str, access: &Access) -> Result<Connection, Failure> {
-    Ok(InterceptedService::new(endpoint(url, access)?.connect_lazy(), add_token(access)?))
+    let target = Target::of(Role::Worker, url, access)?;
+    Ok(InterceptedService::new(target.endpoint.connect_with_connector_lazy(target.dialer), target.token))
 }
 
 /// True if the connection broke under this call, so that the server may or may not have done it.
@@ -59,43 +79,57 @@ pub fn is_lost(status: &Status) -> bool {
     broke(status)
 }
 
-fn endpoint(url: &str, access: &Access) -> Result<Endpoint, Failure> {
-    let bad = |why: String| Failure::new(Code::BadRequest, format!("`{url}` is not the URL of a coordinator: {why}"));
-    let uri: http::Uri = url.parse().map_err(|e: http::uri::InvalidUri| bad(e.to_string()))?;
-    let secure = match uri.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
-        _ => return Err(bad("it begins with neither http:// nor https://".into())),
-    };
-    let endpoint = Endpoint::from_shared(url.to_string())
-        .map_err(|e| bad(with_causes(&e.to_string(), e.source())))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .tcp_keepalive(Some(KEEPALIVE_INTERVAL))
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .http2_max_header_list_size(HEADER_BYTES_MAX);
-    if !secure {
-        return Ok(endpoint);
+/// What the dialer said, if it is a cause of this error.
+pub(crate) fn dial_failure(error: &(dyn Error + 'static)) -> Option<Failure> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(DialError(failure)) = error.downcast_ref() {
+            return Some(failure.clone());
+        }
+        cause = error.source();
     }
-    endpoint
-        .tls_config(tls::client_config(access.ca.as_deref())?)
-        .map_err(|e| Failure::new(Code::Unreachable, with_causes("the certificates cannot be used", e.source())))
+    None
 }
 
-fn add_token(access: &Access) -> Result<AddToken, Failure> {
-    let header = match &access.token {
-        None => None,
-        Some(token) => {
-            let mut value = MetadataValue::try_from(format!("Bearer {}", token.secret()))
-                .map_err(|_| Failure::new(Code::Unauthorised, "the token is not printable text"))?;
-            value.set_sensitive(true);
-            Some(value)
+struct Target {
+    endpoint: Endpoint,
+    dialer: Dialer,
+    token: AddToken,
+}
+
+impl Target {
+    fn of(role: Role, url: &str, access: &Access) -> Result<Target, Failure> {
+        let bad = |why: String| {
+            Failure::new(Code::BadRequest, format!("`{url}` is not the URL of a {}: {why}", role.as_str()))
+        };
+        let uri: http::Uri = url.parse().map_err(|e: http::uri::InvalidUri| bad(e.to_string()))?;
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(bad("it begins with neither http:// nor https://".into())),
+        };
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(bad("it names no host".into()));
         }
-    };
-    Ok(AddToken { header })
+        let endpoint = Endpoint::from_shared(url.to_string())
+            .map_err(|e| bad(with_causes(&e.to_string(), e.source())))?
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
+            .http2_max_header_list_size(HEADER_BYTES_MAX);
+        let token = match &access.token {
+            Some(token) if secure => {
+                let mut value = MetadataValue::try_from(format!("Bearer {}", token.secret()))
+                    .map_err(|_| Failure::new(Code::Unauthorised, "the token is not printable text"))?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+            _ => None,
+        };
+        let dialer = Dialer::new(&uri, secure, role, access)?;
+        Ok(Target { endpoint, dialer, token: AddToken { header: token } })
+    }
 }

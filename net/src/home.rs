@@ -4,6 +4,7 @@
 //! written when a coordinator takes jobs and removed when it stops cleanly. After a kill it stays; records whose
 //! process is gone are looked at last.
 
+use crate::setting_file::{SETTING_BYTES_MAX, read_setting};
 use crate::token::{beside, write_private};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -122,7 +123,7 @@ impl Home {
 
 /// Nothing if the file is gone or is no record: a damaged record must not keep the user from a running coordinator.
 fn read(path: &Path) -> Option<Record> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_slice(&read_setting(path, SETTING_BYTES_MAX).ok()?).ok()
 }
 
 /// A URL as it is connected to: with a scheme, without a trailing slash.

@@ -3,27 +3,41 @@
 //! Every process that opens or accepts a connection does it through this crate, so limits, keepalive and the
 //! question "who may call this" have one answer. It knows nothing of what a service does with a call.
 
+mod accept;
 pub mod access;
+mod admission;
 pub mod backoff;
 pub mod clients;
 pub mod clock;
 pub mod connect;
+mod dial;
+mod handshake;
 pub mod home;
+mod link;
+mod refusals;
+mod sealed;
 pub mod serve;
+pub mod setting_file;
+mod small_body;
 pub mod status;
 pub mod tls;
 pub mod token;
+mod token_key;
 
 pub use access::{Access, Caller, RequireToken};
+pub use admission::Limits;
 pub use backoff::Backoff;
 pub use clients::hello;
 pub use clock::Clock;
 pub use connect::{Connection, channel, is_lost};
 pub use home::{Home, Record};
-pub use serve::serve;
+pub use serve::{Server, serve};
+pub use setting_file::{SETTING_BYTES_MAX, read_setting, read_setting_text};
+pub use small_body::UNPROVEN_BYTES_MAX;
 pub use status::{from_status, to_status};
 pub use tls::{ServerTls, check_listen};
 pub use token::Token;
+pub use token_key::Role;
 
 /// No message of ours is larger than this, encoded. Give it to every generated client and server
 /// (`max_decoding_message_size`), whose own limit of 4 MiB a plan of many thousand chunks would pass.

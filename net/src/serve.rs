@@ -1,74 +1,137 @@
 //! A gRPC server on a listener that is already bound: limits, keepalive, health, the token, and an end.
 //!
-//! It does not know the services it carries.
+//! It does not know the services it carries. Connections whose callers have proven the token and all others go to two
+//! servers of HTTP/2 with the same services: what a caller may make this process hold depends on what it has proven.
 
+use crate::accept::{Exits, accept};
 use crate::access::RequireToken;
+use crate::admission::{Admission, Limits};
+use crate::handshake::Handshake;
 use crate::status::with_causes;
 use crate::tls::ServerTls;
 use crate::token::Token;
+use crate::token_key::Role;
 use crate::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES};
 use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tower::util::option_layer;
 use windrow_model::{Code, Failure};
 
 /// Calls at a time on one connection; more wait.
 const STREAMS_MAX: u32 = 1024;
+/// The same, and bytes under way and in headers, for callers that have proven nothing. A connection of theirs makes this
+/// process hold less than 200 KB.
+const UNPROVEN_STREAMS_MAX: u32 = 8;
+const UNPROVEN_WINDOW_BYTES: u32 = (64 << 10) - 1;
+const UNPROVEN_FRAME_BYTES: u32 = 16 << 10;
+const UNPROVEN_HEADER_BYTES: u32 = 8 << 10;
 /// A client is asked this often whether it still lives …
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// … and its calls end when there is no answer for so long.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls that still run this long after the end was asked for are cut off.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// Connections that are accepted and wait for their server.
+const WAITING_MAX: usize = 16;
+
+/// What a server is, and whom it answers.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// What callers take it for.
+    pub role: Role,
+    /// Calls must come from a caller that has it; without one, all calls are answered.
+    pub token: Option<Token>,
+    /// Its certificate.
+    pub tls: Option<ServerTls>,
+    /// Takes tokens that are sent in the clear, too: for tools that know nothing of proofs.
+    pub insecure: bool,
+    /// For callers that have proven nothing.
+    pub limits: Limits,
+}
+
+impl Server {
+    /// With the limits that this process' descriptors allow.
+    pub fn new(role: Role, token: Option<Token>, tls: Option<ServerTls>) -> Server {
+        Server { role, token, tls, insecure: false, limits: Limits::of_this_process() }
+    }
+}
 
 /// Serves `routes` (and health) until `shutdown` completes, then lets running calls finish for two seconds. With a
-/// token, calls without it are refused as the table in [`crate::access`] says. Message size limits belong to the
-/// services themselves: see [`crate::MESSAGE_BYTES_MAX`].
+/// token, calls of others are refused as the table in [`crate::access`] says, before anything of their bodies is read.
+/// Message size limits belong to the services themselves: see [`crate::MESSAGE_BYTES_MAX`].
+///
+/// # Errors
+/// The certificate's files cannot be used.
 pub async fn serve(
     listener: TcpListener,
     routes: Routes,
-    token: Option<Token>,
-    tls: Option<ServerTls>,
+    server: Server,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let failed = |e: tonic::transport::Error| Failure::new(Code::IoError, with_causes(&e.to_string(), e.source()));
+    tokio::pin!(shutdown);
+    let (role, token, tls) = (server.role, server.token.clone(), server.tls.clone());
+    // It reads files, on storage that may not answer.
+    let reading = tokio::task::spawn_blocking(move || Handshake::new(role, token, tls.as_ref()));
+    let handshake = tokio::select! {
+        read = reading => read.map_err(|e| Failure::new(Code::Internal, e.to_string())).flatten()?,
+        () = &mut shutdown => return Ok(()),
+    };
     let (_health, health_service) = tonic_health::server::health_reporter();
-    let mut server = Server::builder()
+    let routes = routes.add_service(health_service);
+    let guard = RequireToken::new(server.token, server.tls.is_some() || server.insecure);
+    let ((proven, proven_queue), (unproven, unproven_queue)) = (mpsc::channel(WAITING_MAX), mpsc::channel(WAITING_MAX));
+    let (asked, stop) = watch::channel(false);
+    let stopped = |mut stop: watch::Receiver<bool>| async move {
+        // A closed channel is an end, too.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let failed = |e: tonic::transport::Error| Failure::new(Code::IoError, with_causes(&e.to_string(), e.source()));
+    let wide = http2()
         .max_concurrent_streams(STREAMS_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
-        .http2_max_header_list_size(HEADER_BYTES_MAX);
-    if let Some(tls) = tls {
-        server = server.tls_config(tls.config()?).map_err(failed)?;
-    }
-    // `serve_with_incoming` takes the socket as it is: Nagle's delay must be switched off here.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL));
-    let (asked, mut stop) = tokio::sync::watch::channel(false);
-    let serving = server
-        .layer(option_layer(token.map(RequireToken::new)))
-        .add_routes(routes.add_service(health_service))
-        .serve_with_incoming_shutdown(incoming, async move {
-            // A closed channel is an end, too.
-            let _ = stop.wait_for(|stop| *stop).await;
-        });
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .layer(guard.clone())
+        .add_routes(routes.clone())
+        .serve_with_incoming_shutdown(ReceiverStream::new(proven_queue), stopped(stop.clone()));
+    let narrow = http2()
+        .max_concurrent_streams(UNPROVEN_STREAMS_MAX)
+        .initial_stream_window_size(UNPROVEN_WINDOW_BYTES)
+        .initial_connection_window_size(UNPROVEN_WINDOW_BYTES)
+        .max_frame_size(UNPROVEN_FRAME_BYTES)
+        .http2_max_header_list_size(UNPROVEN_HEADER_BYTES)
+        .layer(guard)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(ReceiverStream::new(unproven_queue), stopped(stop.clone()));
+    let accepting = accept(listener, Admission::new(server.limits), handshake, Exits { proven, unproven });
+    let accepting = async {
+        tokio::select! {
+            () = accepting => {}
+            () = stopped(stop) => {}
+        }
+        Ok(())
+    };
     let end = async {
         shutdown.await;
         let _ = asked.send(true);
         tokio::time::sleep(SHUTDOWN_GRACE).await;
     };
     tokio::select! {
-        served = serving => served.map_err(failed),
+        served = async { tokio::try_join!(wide, narrow, accepting) } => served.map(|_| ()).map_err(failed),
         () = end => Ok(()),
     }
+}
+
+fn http2() -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
 }
 
 /// The URL under which others reach a server that listens on `addr`. One that listens on every address is named by

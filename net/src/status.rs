@@ -74,6 +74,9 @@ pub fn from_status(status: &Status) -> Failure {
             stderr_tail: details.stderr_tail,
         };
     }
+    if let Some(failure) = status.source().and_then(crate::connect::dial_failure) {
+        return failure;
+    }
     let code = match status.code() {
         _ if broke(status) => Code::Unreachable,
         Grpc::Unavailable | Grpc::Cancelled | Grpc::DeadlineExceeded => Code::Unreachable,
@@ -107,6 +110,7 @@ pub(crate) fn with_causes(said: &str, mut cause: Option<&(dyn Error + 'static)>)
 fn grpc_code(code: Code) -> Grpc {
     match code {
         Code::Unauthorised => Grpc::Unauthenticated,
+        Code::CertificateNotTrusted | Code::CertificateWrongName | Code::CertificateExpired => Grpc::Unavailable,
         Code::JobNotFound | Code::WorkerNotFound | Code::InputNotFound | Code::DatasetNotFound => Grpc::NotFound,
         Code::OutputExists | Code::DatasetExists => Grpc::AlreadyExists,
         Code::BadRequest | Code::PlanInvalid | Code::NotAJob | Code::BadBinary => Grpc::InvalidArgument,

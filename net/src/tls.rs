@@ -1,11 +1,23 @@
-//! Certificates: loading them, and the rule when they must be there.
+//! Certificates: loading them for a server, whom a caller trusts, and the rule when they must be there.
 //!
-//! rustls with aws-lc-rs, through tonic. What a connection carries is none of this file's business.
+//! rustls with aws-lc-rs. What a connection carries is none of this file's business.
 
+use crate::setting_file::{SETTING_BYTES_MAX, read_setting};
+use rustls::client::{ClientConfig, Resumption};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ServerConfig;
+use rustls::{Error as TlsError, RootCertStore};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+use std::sync::{Arc, OnceLock};
 use windrow_model::{Code, Failure};
+
+/// What a caller with a token and a server with a certificate agree on (ALPN): a proof, then HTTP/2.
+pub(crate) const PROVEN: &[u8] = b"windrow-token/1";
+/// HTTP/2 from the first byte; calls carry the token. For other tools, and for proxies that end TLS.
+pub(crate) const HTTP2: &[u8] = b"h2";
 
 /// Files of a server that speaks TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,21 +44,88 @@ impl ServerTls {
         }
     }
 
-    pub(crate) fn config(&self) -> Result<ServerTlsConfig, Failure> {
-        Ok(ServerTlsConfig::new().identity(Identity::from_pem(read(&self.cert)?, read(&self.key)?)))
+    /// How a server with these files answers handshakes.
+    pub(crate) fn config(&self) -> Result<ServerConfig, Failure> {
+        let chain = certificates(&self.cert)?;
+        let unusable = |path: &Path, why: String| {
+            Failure::new(Code::BadRequest, format!("cannot use the TLS key {}: {why}", path.display()))
+        };
+        let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?)
+            .map_err(|e| unusable(&self.key, format!("it is no private key in PEM: {e}")))?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(tls_failed)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|e| unusable(&self.key, format!("it does not belong to {}: {e}", self.cert.display())))?;
+        config.alpn_protocols = vec![PROVEN.to_vec(), HTTP2.to_vec()];
+        config.send_tls13_tickets = 0;
+        Ok(config)
     }
 }
 
-/// What a client checks a server's certificate against.
-pub(crate) fn client_config(ca: Option<&Path>) -> Result<ClientTlsConfig, Failure> {
-    Ok(match ca {
-        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
-        None => ClientTlsConfig::new().with_enabled_roots(),
-    })
+/// How a caller checks a server with a certificate: against the authority in `ca`, or against those that this machine
+/// trusts. Only with a token does it offer to prove that it has one.
+pub(crate) fn client_config(ca: Option<&Path>, proves: bool) -> Result<ClientConfig, Failure> {
+    let roots = match ca {
+        Some(ca) => own_roots(ca)?,
+        None => public_roots()?,
+    };
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(tls_failed)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = match proves {
+        true => vec![PROVEN.to_vec(), HTTP2.to_vec()],
+        false => vec![HTTP2.to_vec()],
+    };
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+fn own_roots(ca: &Path) -> Result<Arc<RootCertStore>, Failure> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots
+            .add(certificate)
+            .map_err(|e| Failure::new(Code::BadRequest, format!("cannot use the authority {}: {e}", ca.display())))?;
+    }
+    Ok(Arc::new(roots))
+}
+
+/// What this machine trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR` or the system's own store), read once.
+fn public_roots() -> Result<Arc<RootCertStore>, Failure> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let roots = ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    });
+    if roots.is_empty() {
+        let message = "this machine has no certificates of public authorities, and no --tls-ca is given";
+        return Err(Failure::new(Code::CertificateNotTrusted, message));
+    }
+    Ok(roots.clone())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let bytes = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(Failure::new(Code::BadRequest, format!("{} has no certificate in PEM", path.display()))),
+        Err(e) => Err(Failure::new(Code::BadRequest, format!("{} is not PEM: {e}", path.display()))),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|e| Failure::new(Code::IoError, format!("cannot read {}: {e}", path.display())))
+    read_setting(path, SETTING_BYTES_MAX)
+        .map_err(|e| Failure::new(Code::IoError, format!("cannot read {}: {e}", path.display())))
+}
+
+pub(crate) fn tls_failed(e: TlsError) -> Failure {
+    Failure::new(Code::Internal, format!("TLS cannot be set up: {e}"))
 }
 
 /// An address that other machines reach needs TLS and a token, unless the user says that the network is trusted.

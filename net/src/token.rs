@@ -2,8 +2,9 @@
 //!
 //! It is made once, on a coordinator's first start. It is never printed: `Debug` hides it.
 
+use crate::setting_file::open_regular;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -30,17 +31,17 @@ impl Token {
 
     /// Reads the token from a file that nobody but its owner may read or write.
     pub fn read(path: &Path) -> Result<Token, Failure> {
-        let file = File::open(path).map_err(|e| unreadable(path, &e.to_string()))?;
+        let file = open_regular(path).map_err(|e| unreadable(path, &e.to_string()))?;
         let meta = file.metadata().map_err(|e| unreadable(path, &e.to_string()))?;
-        if !meta.is_file() {
-            return Err(unreadable(path, "it is not a regular file"));
-        }
         if meta.mode() & 0o077 != 0 {
             let what = format!("others may read or write it: run `chmod 600 {}`", path.display());
             return Err(unreadable(path, &what));
         }
         let mut text = String::new();
-        file.take(LENGTH_MAX).read_to_string(&mut text).map_err(|e| unreadable(path, &e.to_string()))?;
+        file.take(LENGTH_MAX + 1).read_to_string(&mut text).map_err(|e| unreadable(path, &e.to_string()))?;
+        if text.len() as u64 > LENGTH_MAX {
+            return Err(unreadable(path, &format!("it has more than {LENGTH_MAX} bytes")));
+        }
         Token::parse(&text).ok_or_else(|| unreadable(path, "it does not hold a token"))
     }
 
@@ -51,7 +52,7 @@ impl Token {
         (text.len() >= 16 && printable).then(|| Token(text.to_string()))
     }
 
-    /// The secret itself, for a request's metadata.
+    /// The secret itself: for what follows from it, and for the metadata of calls under a trusted certificate.
     pub fn secret(&self) -> &str {
         &self.0
     }
@@ -135,6 +136,17 @@ mod tests {
         let failure = Token::read(&path).unwrap_err();
         assert_eq!(failure.code, Code::Unauthorised);
         assert!(failure.message.contains("chmod 600"));
+    }
+
+    #[test]
+    fn pipe_in_place_of_a_token_is_an_error_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        for failure in [Token::read(&path).unwrap_err(), Token::read_or_make(&path).unwrap_err()] {
+            assert!(failure.message.contains("not a regular file"), "{failure}");
+        }
     }
 
     #[test]

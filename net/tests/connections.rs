@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use windrow_model::{Code, Failure};
-use windrow_net::{Access, ServerTls, Token, channel, clients, from_status, serve};
+use windrow_net::{Access, Role, Server, ServerTls, Token, channel, clients, from_status, serve};
 use windrow_proto::v1::ListRequest;
 
 struct Running {
@@ -20,7 +20,8 @@ async fn start(token: Option<Token>, tls: Option<ServerTls>) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let task = tokio::spawn(serve(listener, Routes::default(), token, tls, async {
+    let server = Server::new(Role::Coordinator, token, tls);
+    let task = tokio::spawn(serve(listener, Routes::default(), server, async {
         let _ = stopped.await;
     }));
     Running { addr, stop, task }
@@ -81,18 +82,59 @@ async fn with_tls_only_a_server_of_our_authority_is_believed() {
     let running = start(Token::parse(GOOD), Some(ours.clone())).await;
     let url = format!("https://localhost:{}", running.addr.port());
     assert_eq!(judge(&url, Some(GOOD), ours.ca.as_deref()).await, Code::VersionMismatch);
-    assert_eq!(judge(&url, Some(GOOD), other.ca.as_deref()).await, Code::Unreachable);
+    assert_eq!(judge(&url, Some(BAD), ours.ca.as_deref()).await, Code::Unauthorised);
+    assert_eq!(judge(&url, None, ours.ca.as_deref()).await, Code::Unauthorised);
+    assert_eq!(judge(&url, Some(GOOD), other.ca.as_deref()).await, Code::CertificateNotTrusted);
+    let by_number = format!("https://127.0.0.1:{}", running.addr.port());
+    assert_eq!(judge(&by_number, Some(GOOD), ours.ca.as_deref()).await, Code::CertificateWrongName);
+    // The other scheme is a mistake in the URL, and named as that.
     let plain = format!("http://localhost:{}", running.addr.port());
-    assert_eq!(judge(&plain, Some(GOOD), None).await, Code::Unreachable);
+    assert_eq!(judge(&plain, Some(GOOD), None).await, Code::BadRequest);
+    let sealed = start(Token::parse(GOOD), None).await;
+    let secure = format!("https://localhost:{}", sealed.addr.port());
+    assert_eq!(judge(&secure, Some(GOOD), ours.ca.as_deref()).await, Code::BadRequest);
+}
+
+#[tokio::test]
+async fn expired_certificate_is_named_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = certify_until(folder.path(), "old", Some(2001));
+    let running = start(Token::parse(GOOD), Some(old.clone())).await;
+    let url = format!("https://localhost:{}", running.addr.port());
+    assert_eq!(judge(&url, Some(GOOD), old.ca.as_deref()).await, Code::CertificateExpired);
+}
+
+/// A tool that knows nothing of proofs, or a proxy that ends TLS, sends the token in a header.
+#[tokio::test]
+async fn header_with_the_token_is_taken_under_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = certify(folder.path(), "ours");
+    let running = start(Token::parse(GOOD), Some(ours.clone())).await;
+    let access = Access { token: None, ca: ours.ca };
+    let connection = channel(&format!("https://localhost:{}", running.addr.port()), &access).await.unwrap();
+    for (token, code) in [(BAD, Code::Unauthorised), (GOOD, Code::VersionMismatch)] {
+        let mut request = tonic::Request::new(ListRequest::default());
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let status = clients::jobs(connection.clone()).list(request).await.unwrap_err();
+        assert_eq!(from_status(&status).code, code);
+    }
 }
 
 fn certify(folder: &Path, name: &str) -> ServerTls {
+    certify_until(folder, name, None)
+}
+
+fn certify_until(folder: &Path, name: &str, until_year: Option<i32>) -> ServerTls {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let ca = rcgen::CertifiedIssuer::self_signed(params, ca_key).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
-    let cert = rcgen::CertificateParams::new(vec!["localhost".to_string()]).unwrap().signed_by(&key, &ca).unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_string()]).unwrap();
+    if let Some(year) = until_year {
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    }
+    let cert = params.signed_by(&key, &ca).unwrap();
     let write = |what: &str, text: String| {
         let path = folder.join(format!("{name}.{what}.pem"));
         std::fs::write(&path, text).unwrap();

@@ -36,10 +36,12 @@ pub struct Config {
     pub trash_kept: Duration,
     /// URL under which other workers and the coordinator reach this one; made from the listener's address if absent.
     pub advertised: Option<String>,
-    /// What is shown to the coordinator and to peers. Its token is also what callers of this worker must show.
+    /// What is proven to the coordinator and to peers. Its token is also what callers of this worker must have.
     pub access: Access,
     /// Serve with TLS.
     pub tls: Option<ServerTls>,
+    /// Takes tokens that are sent in the clear, too.
+    pub insecure: bool,
 }
 
 impl Config {

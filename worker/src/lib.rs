@@ -53,8 +53,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use windrow_model::{Incarnation, NodeInfo, WorkerId};
-use windrow_net::Clock;
 use windrow_net::serve::{serve, url_of};
+use windrow_net::{Clock, Role, Server};
 
 /// Runs a worker: serves peers on `listener`, registers with the coordinator (which need not be there yet), and runs
 /// what it assigns.
@@ -195,14 +195,17 @@ pub async fn run(
     let (stop, stopped) = oneshot::channel::<()>();
     let routes = tonic::service::Routes::new(service.into_server());
     let listener = listener.into_std().map_err(Error::System)?;
-    let (token, tls) = (config.access.token.clone(), config.tls.clone());
+    let server = Server {
+        insecure: config.insecure,
+        ..Server::new(Role::Worker, config.access.token.clone(), config.tls.clone())
+    };
     let serving = transfers.handle().spawn(async move {
         // A socket belongs to the threads that have taken it on.
         let listener = TcpListener::from_std(listener).map_err(Error::System)?;
         let stopped = async {
             let _ = stopped.await;
         };
-        serve(listener, routes, token, tls, stopped).await.map_err(|failure| Error::Serve(failure.into()))
+        serve(listener, routes, server, stopped).await.map_err(|failure| Error::Serve(failure.into()))
     });
     let working = async {
         let result = node::Node::new(parts, staging, kept).run(session_events, shutdown, on_registered).await;

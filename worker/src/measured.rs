@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use windrow_model::{AttemptId, Epoch, Failure, Incarnation, JobId, Segment, SegmentRef, StageId, TaskId, WorkerId};
-use windrow_net::Access;
+use windrow_net::{Access, Role, Server};
 
 /// A worker that has finished one attempt, whose output others fetch.
 pub struct Offer {
@@ -48,7 +48,7 @@ impl Offer {
     /// Serves until the process ends.
     pub async fn serve(self, listener: TcpListener) -> Result<(), Failure> {
         let routes = tonic::service::Routes::new(self.service.into_server());
-        windrow_net::serve::serve(listener, routes, None, None, std::future::pending()).await
+        windrow_net::serve(listener, routes, Server::new(Role::Worker, None, None), std::future::pending()).await
     }
 }
 

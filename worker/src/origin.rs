@@ -31,7 +31,7 @@ pub fn is_copy(root: &Path) -> io::Result<bool> {
 /// Records that the id in the folder was made for it.
 pub fn record(root: &Path) -> io::Result<()> {
     let (inode, born_ns) = look(root)?;
-    durable::write(&root.join(ORIGIN), format!("{inode} {born_ns}\n").as_bytes(), Durability::Sync)
+    durable::write_private(&root.join(ORIGIN), format!("{inode} {born_ns}\n").as_bytes(), Durability::Sync)
 }
 
 /// Some file systems number their files anew at each mount, and some tell no birth times: what differs must differ in all that

@@ -120,7 +120,11 @@ impl Session {
             Ok(connection) => connection,
             // A URL that is none will not become one.
             Err(failure) if failure.code == Code::BadRequest => return self.refused(failure),
-            Err(failure) => return self.ended(failure),
+            // It was the right coordinator once: another program has its port, and may go again.
+            Err(failure) if self.node.incarnation != Incarnation(0) => return Ended::Lost(failure),
+            // A file of certificates that cannot be read, a certificate that does not fit, another token.
+            Err(failure) if failure.code != Code::Unreachable => return self.refused(failure),
+            Err(failure) => return Ended::Lost(failure),
         };
         if self.node.incarnation == Incarnation(0) {
             self.node.incarnation = match self.scratch.next_incarnation() {

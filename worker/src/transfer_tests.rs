@@ -24,7 +24,7 @@ use windrow_format::checksum::crc32c;
 use windrow_model::{
     AttemptId, Chunk, Code, Digest, FileRange, Incarnation, Segment, SegmentRef, Task, TaskInput, WorkerId,
 };
-use windrow_net::{Access, channel, clients, from_status, serve::serve};
+use windrow_net::{Access, Role, Server, channel, clients, from_status, serve::serve};
 use windrow_proto::v1;
 use windrow_store::identity;
 
@@ -62,7 +62,7 @@ impl Peer {
         });
         let routes = tonic::service::Routes::new(counted);
         let task = tokio::spawn(async move {
-            serve(listener, routes, None, None, std::future::pending()).await.unwrap();
+            serve(listener, routes, Server::new(Role::Worker, None, None), std::future::pending()).await.unwrap();
         });
         Peer { _folder: folder, scratch, outputs, logs, url, asked, task }
     }

@@ -14,7 +14,7 @@ use windrow_model::{
     AttemptId, Chunk, ClusterId, Code, Digest, Epoch, Failure, FileIdentity, FileRange, Incarnation, JobId,
     OutputReport, Segment, SegmentRef, StageId, Task, TaskId, TaskInput, TaskOutput, WorkerId,
 };
-use windrow_net::{Access, Token, serve::serve, to_status};
+use windrow_net::{Access, Role, Server, Token, serve::serve, to_status};
 use windrow_proto::v1::from_worker::Message as From;
 use windrow_proto::v1::session_server::{Session, SessionServer};
 use windrow_proto::v1::to_worker::Message as To;
@@ -251,7 +251,7 @@ impl Cluster {
         let refuse = Arc::new(Mutex::new(None));
         let service = Coordinator { lines: lines_in, refuse: refuse.clone() };
         let routes = tonic::service::Routes::new(SessionServer::new(service));
-        tokio::spawn(serve(listener, routes, token, None, std::future::pending()));
+        tokio::spawn(serve(listener, routes, Server::new(Role::Coordinator, token, None), std::future::pending()));
         Cluster { url, lines, refuse, folder: tempfile::tempdir().unwrap() }
     }
 
@@ -310,6 +310,7 @@ async fn run_worker_for(
         advertised: None,
         access: Access::default(),
         tls: None,
+        insecure: false,
     };
     windrow_worker::run(config, listener, shutdown, |_| {}).await
 }

@@ -6,8 +6,10 @@ use crate::exit::Exit;
 use crate::output;
 use crate::settings::Settings;
 use crate::signals::Stop;
+use std::fs::DirBuilder;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
@@ -109,12 +111,22 @@ pub async fn serve(
     // Every coordinator has a token: it is made here if there is none.
     check_listen(plan.listen, plan.tls.is_some(), true, plan.insecure)?;
     let folder = &plan.data_dir;
-    let data_dir = std::fs::create_dir_all(folder)
+    let data_dir = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
         .and_then(|()| folder.canonicalize())
         .map_err(|e| Failure::new(Code::IoError, format!("cannot make {}: {e}", folder.display())))?;
     let token_file = plan.token_file.unwrap_or_else(|| data_dir.join("token"));
     let token_file = std::path::absolute(&token_file).unwrap_or(token_file);
-    let token = Token::read_or_make(&token_file)?;
+    let mut shutdown = pin!(shutdown);
+    let named = token_file.clone();
+    // On storage that may not answer: a signal still ends the wait.
+    let reading = tokio::task::spawn_blocking(move || Token::read_or_make(&named));
+    let token = tokio::select! {
+        read = reading => read.map_err(|e| Failure::new(Code::Internal, e.to_string())).flatten()?,
+        () = &mut shutdown => return Ok(()),
+    };
     let in_use = |e: std::io::Error| Failure::new(Code::IoError, format!("cannot listen on {}: {e}", plan.listen));
     let listener = TcpListener::bind(plan.listen).await.map_err(in_use)?;
     let addr = listener.local_addr().map_err(in_use)?;
@@ -127,6 +139,7 @@ pub async fn serve(
     let config = Config {
         token: Some(token),
         tls: plan.tls,
+        insecure: plan.insecure,
         temporary: plan.temporary,
         orphans: plan.orphans,
         lease_ms: plan.lease_ms,
@@ -169,7 +182,7 @@ async fn answers(addr: SocketAddr, tls: bool, access: Access) {
         match answer {
             Ok(()) => return,
             // The certificate need not be for this address: that it was shown is the answer.
-            Err(failure) if tls && failure.message.contains("certificate") => return,
+            Err(Failure { code: Code::CertificateWrongName | Code::CertificateNotTrusted, .. }) if tls => return,
             Err(_) => tokio::time::sleep(PROBE_INTERVAL).await,
         }
     }

@@ -48,7 +48,8 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
     let listen = args.listen.or(section.listen).unwrap_or(LISTEN);
     let url = Access::url(client.coordinator.as_deref())?;
     let access = Access::resolve(&url, client.token_file.as_deref(), client.tls_ca.as_deref())?;
-    check_listen(listen, tls.is_some(), access.token.is_some(), args.insecure || section.insecure.unwrap_or(false))?;
+    let insecure = args.insecure || section.insecure.unwrap_or(false);
+    check_listen(listen, tls.is_some(), access.token.is_some(), insecure)?;
     let config = Config {
         coordinator_url: url,
         data_dir: needed(args.data_dir.or(section.data_dir), "--data-dir")?,
@@ -81,6 +82,7 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
         advertised: args.advertise.or(section.advertise),
         access,
         tls,
+        insecure,
     };
     if let Some(limit) = config.memory_limit_bytes.filter(|limit| *limit <= config.memory_bytes) {
         let [limit, memory] = [limit, config.memory_bytes].map(ByteSize);

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Status, Streaming};
 use windrow_coordinator::{Config, Error};
 use windrow_model::*;
-use windrow_net::{Access, Connection, Token, clients, connect};
+use windrow_net::{Access, Connection, Role, Server, Token, clients, connect};
 use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Told};
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -406,7 +406,8 @@ pub async fn serve_logs(text: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let routes = tonic::service::Routes::new(v1::transfer_server::TransferServer::new(Logs(text)));
-    tokio::spawn(windrow_net::serve(listener, routes, Token::parse(TOKEN), None, std::future::pending()));
+    let server = Server::new(Role::Worker, Token::parse(TOKEN), None);
+    tokio::spawn(windrow_net::serve(listener, routes, server, std::future::pending()));
     url
 }
 

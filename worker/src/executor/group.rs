@@ -49,7 +49,7 @@ impl Groups {
         let left = bases.iter().flat_map(|base| own_in(base, &prefix(worker))).collect();
         let groups = base.and_then(|base| Groups::below(base, worker, processes_max));
         if let Ok(groups) = &groups
-            && let Err(e) = durable::write(note, groups.base.as_os_str().as_bytes(), Durability::NoSync)
+            && let Err(e) = durable::write_private(note, groups.base.as_os_str().as_bytes(), Durability::NoSync)
         {
             tracing::warn!("cannot note in {} where control groups are made: {e}", note.display());
         }

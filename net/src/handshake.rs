@@ -1,0 +1,68 @@
+//! A server's side of the beginning of a connection: whether it is TLS, and whether the caller proves the token.
+//!
+//! What begins as TLS gets a handshake with the server's certificate, or with the key that follows from the token
+//! (`crate::sealed`); with either the caller's proof comes first inside. What begins otherwise is HTTP/2 in the clear,
+//! in which no call but greeting and health is answered; a server with a certificate closes it.
+
+use crate::link::Wire;
+use crate::sealed;
+use crate::sealed::SEALED;
+use crate::tls::{PROVEN, ServerTls, tls_failed};
+use crate::token::Token;
+use crate::token_key::{EXPORTER_LABEL, PROOF_BYTES, Role, proves};
+use rustls::server::ServerConfig;
+use std::io;
+use std::sync::Arc;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use windrow_model::Failure;
+
+/// The first byte of a TLS handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// How a server begins its connections.
+#[derive(Clone)]
+pub(crate) struct Handshake {
+    token: Option<Token>,
+    acceptor: Option<TlsAcceptor>,
+    certified: bool,
+}
+
+impl Handshake {
+    /// For a server of this role. Without a token nothing has to be proven.
+    pub fn new(role: Role, token: Option<Token>, tls: Option<&ServerTls>) -> Result<Handshake, Failure> {
+        let config: Option<ServerConfig> = match (tls, &token) {
+            (Some(tls), _) => Some(tls.config()?),
+            (None, Some(token)) => Some(sealed::server_config(token, role).map_err(tls_failed)?),
+            (None, None) => None,
+        };
+        let acceptor = config.map(|config| TlsAcceptor::from(Arc::new(config)));
+        Ok(Handshake { token, acceptor, certified: tls.is_some() })
+    }
+
+    /// The connection as HTTP/2 goes on, and whether its caller has proven that it has the token.
+    pub async fn take(&self, stream: TcpStream) -> io::Result<(Wire, bool)> {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let Some(acceptor) = self.acceptor.as_ref().filter(|_| first[0] == TLS_HANDSHAKE) else {
+            return match self.certified {
+                true => Err(io::ErrorKind::InvalidData.into()),
+                false => Ok((Wire::Plain(stream), self.token.is_none())),
+            };
+        };
+        let mut stream = acceptor.accept(stream).await?;
+        let proof_follows = stream.get_ref().1.alpn_protocol().is_some_and(|name| name == SEALED || name == PROVEN);
+        let mut proven = self.token.is_none();
+        if proof_follows {
+            let mut given = [0; PROOF_BYTES];
+            stream.read_exact(&mut given).await?;
+            let exported = stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None);
+            let exported = exported.map_err(io::Error::other)?;
+            proven |= self.token.as_ref().is_some_and(|token| proves(token, &exported, &given));
+        }
+        Ok((Wire::Tls(Box::new(stream)), proven))
+    }
+}

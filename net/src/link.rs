@@ -1,0 +1,122 @@
+//! The bytes of a connection that a server has accepted, and its end when its account says so.
+
+use crate::admission::Ticket;
+use rustix::net::sockopt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::transport::server::Connected;
+
+/// The kernel asks after an idle peer this often.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+
+/// Sets what every connection of ours has: no delay of small messages, and the kernel's keepalive.
+pub(crate) fn prepare(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
+    Ok(stream)
+}
+
+/// Plain or TLS.
+pub(crate) enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection with its account.
+pub(crate) struct Link {
+    wire: Wire,
+    ticket: Arc<Ticket>,
+    /// Only while nothing is proven: connections that stay are not asked at each read.
+    closing: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl Link {
+    pub fn new(wire: Wire, ticket: Arc<Ticket>) -> Link {
+        let closing = (!ticket.is_proven()).then(|| Box::pin(ticket.close().clone().cancelled_owned()));
+        Link { wire, ticket, closing }
+    }
+
+    /// An error if the connection has to be closed. Wakes the reader and the writer when that comes about.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(closing) = &mut self.closing else { return Ok(()) };
+        if self.ticket.is_proven() {
+            self.closing = None;
+            return Ok(());
+        }
+        match closing.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl Connected for Link {
+    type ConnectInfo = Arc<Ticket>;
+
+    fn connect_info(&self) -> Arc<Ticket> {
+        self.ticket.clone()
+    }
+}
+
+macro_rules! either {
+    ($self:ident, $io:ident => $does:expr) => {
+        match &mut $self.get_mut().wire {
+            Wire::Plain(io) => {
+                let $io = Pin::new(io);
+                $does
+            }
+            Wire::Tls(io) => {
+                let $io = Pin::new(io);
+                $does
+            }
+        }
+    };
+}
+
+impl AsyncRead for Link {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        either!(self, io => io.poll_read(cx, into))
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        either!(self, io => io.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        either!(self, io => io.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.wire {
+            Wire::Plain(io) => io.is_write_vectored(),
+            Wire::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        either!(self, io => io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, io => io.poll_shutdown(cx))
+    }
+}

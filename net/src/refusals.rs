@@ -1,0 +1,59 @@
+//! Callers that are refused, in the log: who and why, and no more lines than a person can read.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A line in so long; the others are counted.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// The refusals of one server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusals(Arc<Mutex<Pace>>);
+
+#[derive(Debug, Default)]
+struct Pace {
+    last: Option<Instant>,
+    untold: u64,
+}
+
+impl Pace {
+    /// How many were left out since the last line, if it is time for one.
+    fn next_line(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.duration_since(last) < INTERVAL) {
+            self.untold += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+impl Refusals {
+    /// Logs that a caller from `peer` was refused.
+    pub fn note(&self, peer: IpAddr, why: &dyn std::fmt::Display) {
+        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner).next_line(Instant::now());
+        match line {
+            Some(0) => tracing::warn!(%peer, "a caller is refused: {why}"),
+            Some(untold) => tracing::warn!(%peer, untold, "a caller is refused: {why}"),
+            None => tracing::debug!(%peer, "a caller is refused: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flood_of_refusals_is_one_line_with_their_number() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        assert_eq!(pace.next_line(start), Some(0));
+        for _ in 0..1000 {
+            assert_eq!(pace.next_line(start + INTERVAL / 2), None);
+        }
+        assert_eq!(pace.next_line(start + INTERVAL), Some(1000));
+        assert_eq!(pace.next_line(start + 2 * INTERVAL), Some(0));
+    }
+}

@@ -1,0 +1,197 @@
+//! What callers can take from a server before they have proven anything: connections, time, bytes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tonic::Code as Grpc;
+use tonic::service::Routes;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use windrow_model::Code;
+use windrow_net::{
+    Access, Connection, Limits, Role, Server, Token, UNPROVEN_BYTES_MAX, channel, clients, from_status, serve,
+};
+use windrow_proto::v1::{ListRequest, PutRequest};
+
+const TOKEN: &str = "0123456789abcdef";
+/// Against a test that hangs; nothing here takes that long.
+const HANG: Duration = Duration::from_secs(60);
+
+fn short() -> Limits {
+    Limits {
+        connections_max: 12,
+        connections_per_address_max: 8,
+        handshake: Duration::from_millis(200),
+        idle: Duration::from_millis(400),
+        lifetime: Duration::from_millis(800),
+    }
+}
+
+async fn start(limits: Limits) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = Server { limits, ..Server::new(Role::Coordinator, Token::parse(TOKEN), None) };
+    tokio::spawn(serve(listener, Routes::default(), server, std::future::pending()));
+    addr
+}
+
+async fn connect(addr: SocketAddr, token: Option<&str>) -> Connection {
+    let access = Access { token: token.and_then(Token::parse), ca: None };
+    channel(&format!("http://{addr}"), &access).await.unwrap()
+}
+
+/// That a call of a member comes through, to a service that is not there.
+async fn is_answered(connection: &Connection) -> bool {
+    let status = clients::jobs(connection.clone()).list(ListRequest::default()).await.unwrap_err();
+    from_status(&status).code == Code::VersionMismatch
+}
+
+/// Waits for the server to close it.
+async fn closed(stream: &mut TcpStream) {
+    let mut bytes = [0; 4096];
+    let ends = async { while matches!(stream.read(&mut bytes).await, Ok(1..)) {} };
+    tokio::time::timeout(HANG, ends).await.expect("the server closes the connection");
+}
+
+#[tokio::test]
+async fn flood_of_idle_connections_leaves_a_place_for_members() {
+    // No deadline helps here: only the number does.
+    let hour = Duration::from_secs(3600);
+    let addr = start(Limits { handshake: hour, idle: hour, lifetime: hour, ..short() }).await;
+    let member = connect(addr, Some(TOKEN)).await;
+    assert!(is_answered(&member).await);
+    let mut idle = Vec::new();
+    for _ in 0..50 {
+        idle.push(TcpStream::connect(addr).await.unwrap());
+    }
+    // The oldest are closed, and the member's connection, which is older than all of them, is not.
+    for stream in &mut idle[..42] {
+        closed(stream).await;
+    }
+    assert!(is_answered(&member).await);
+    assert!(is_answered(&connect(addr, Some(TOKEN)).await).await);
+}
+
+#[tokio::test]
+async fn connection_that_says_nothing_is_closed() {
+    let addr = start(short()).await;
+    closed(&mut TcpStream::connect(addr).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn unfinished_tls_handshake_is_closed() {
+    let addr = start(short()).await;
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    // The head of a record that never comes.
+    stream.write_all(&[0x16, 3, 1, 1, 0]).await.unwrap();
+    closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn slow_beginning_of_http2_is_closed() {
+    let addr = start(short()).await;
+    let (mut from, mut to) = TcpStream::connect(addr).await.unwrap().into_split();
+    let drip = async {
+        for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().cycle() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if to.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let ends = async { while matches!(from.read(&mut [0; 4096]).await, Ok(1..)) {} };
+    tokio::time::timeout(HANG, async {
+        tokio::select! { () = drip => {}, () = ends => {} }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn caller_that_keeps_asking_for_health_is_closed_in_the_end() {
+    let addr = start(short()).await;
+    let (mut from, mut to) = TcpStream::connect(addr).await.unwrap().into_split();
+    to.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let pings = async {
+        while to.write_all(&ping).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ends = async { while matches!(from.read(&mut [0; 4096]).await, Ok(1..)) {} };
+    tokio::time::timeout(HANG, async {
+        tokio::select! { () = pings => {}, () = ends => {} }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn member_has_no_deadline() {
+    let addr = start(short()).await;
+    // A channel that was closed would connect again, and be counted here.
+    let counting = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let by_way_of = counting.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    tokio::spawn(async move {
+        while let Ok((mut caller, _)) = counting.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let mut server = TcpStream::connect(addr).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut caller, &mut server).await });
+        }
+    });
+    let member = connect(by_way_of, Some(TOKEN)).await;
+    assert!(is_answered(&member).await);
+    tokio::time::sleep(2 * short().lifetime).await;
+    assert!(is_answered(&member).await);
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn message_of_a_stranger_is_bounded() {
+    let addr = start(Limits::default()).await;
+    let ask = |connection, bytes| async move {
+        let request = HealthCheckRequest { service: "x".repeat(bytes) };
+        HealthClient::new(connection).check(request).await.unwrap_err().code()
+    };
+    let stranger = connect(addr, None).await;
+    assert_eq!(ask(stranger.clone(), UNPROVEN_BYTES_MAX - 64).await, Grpc::NotFound);
+    assert_eq!(ask(stranger.clone(), UNPROVEN_BYTES_MAX + 1).await, Grpc::ResourceExhausted);
+    assert_eq!(ask(stranger, 16 << 20).await, Grpc::ResourceExhausted);
+    assert_eq!(ask(connect(addr, Some(TOKEN)).await, UNPROVEN_BYTES_MAX + 1).await, Grpc::NotFound);
+}
+
+#[tokio::test]
+async fn refusal_comes_before_the_body() {
+    let addr = start(Limits::default()).await;
+    let stranger = connect(addr, None).await;
+    // A body that never comes.
+    let put = clients::data(stranger.clone()).put(tokio_stream::pending::<PutRequest>()).await;
+    assert_eq!(from_status(&put.err().unwrap()).code, Code::Unauthorised);
+    // The connection is not spoilt by that.
+    assert!(windrow_net::hello(&stranger).await.is_err_and(|failure| failure.code == Code::VersionMismatch));
+}
+
+/// What the server's first frame says of streams (3) and windows (4) of this connection.
+#[tokio::test]
+async fn stranger_gets_few_streams_and_small_windows() {
+    let addr = start(Limits::default()).await;
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], 4, "a frame of settings");
+    let mut settings = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut settings).await.unwrap();
+    let value = |id: u16| {
+        let found = settings.chunks(6).find(|s| s[..2] == id.to_be_bytes());
+        found.map(|s| u32::from_be_bytes(s[2..].try_into().unwrap()))
+    };
+    assert_eq!(value(3), Some(8));
+    assert!(value(4).unwrap_or(65_535) < 64 << 10);
+    assert!(value(6).unwrap() <= 8 << 10);
+}
