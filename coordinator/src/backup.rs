@@ -33,7 +33,7 @@ pub struct Restored {
 /// # Errors
 /// A coordinator runs on the folder; a journal is there beside the one in the backup; there is none at all; the backup is damaged.
 pub fn restore(data_dir: &Path, backup: Option<&Path>, cluster: Option<ClusterId>) -> Result<Restored, Error> {
-    fs::create_dir_all(data_dir).map_err(Error::data_dir(data_dir, "make the data folder"))?;
+    windrow_format::private::create_folders(data_dir).map_err(Error::data_dir(data_dir, "make the data folder"))?;
     let _lock = lock_data_dir(data_dir)?;
     let journal = data_dir.join(JOURNAL);
     let is_there = journal.try_exists().map_err(Error::data_dir(&journal, "look for the journal"))?;
@@ -75,7 +75,7 @@ fn import(journal: &Path, data_dir: &Path, backup: &Path) -> Result<(), Error> {
 }
 
 fn copy_files(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::create_dir_all(to).map_err(Error::data_dir(to, "make the folder"))?;
+    windrow_format::private::create_folders(to).map_err(Error::data_dir(to, "make the folder"))?;
     let entries = match fs::read_dir(from) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(Error::data_dir(from, "list the backup"))?,
@@ -93,7 +93,7 @@ fn copy_one(from: &Path, to: &PathBuf) -> Result<(), Error> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         bytes => bytes.map_err(Error::data_dir(from, "read the backup"))?,
     };
-    durable::write(to, &bytes, Durability::Sync).map_err(Error::data_dir(to, "write the file"))?;
+    durable::write_private(to, &bytes, Durability::Sync).map_err(Error::data_dir(to, "write the file"))?;
     let mode = fs::metadata(from).map_err(Error::data_dir(from, "look at the backup"))?.permissions();
     fs::set_permissions(to, mode).map_err(Error::data_dir(to, "set the mode of the file"))
 }

@@ -443,7 +443,7 @@ fn digests_in(folder: &Path) -> io::Result<Vec<Digest>> {
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(durable::parent(path))
+    windrow_format::private::create_folders(durable::parent(path))
 }
 
 /// What is not there need not go.

@@ -104,7 +104,7 @@ impl Membership {
             return Ok(());
         }
         if before.cluster.is_none() || !self.chunks_mark.exists() {
-            let mark = durable::write(&self.chunks_mark, format!("{cluster}\n").as_bytes(), Durability::Sync);
+            let mark = durable::write_private(&self.chunks_mark, format!("{cluster}\n").as_bytes(), Durability::Sync);
             mark.map_err(|e| unwritten(&self.chunks_mark, &e))?;
         }
         self.write(next)?;
@@ -130,7 +130,7 @@ impl Membership {
         let Known { cluster, seen: Seen { epoch, nonce, revision } } = known;
         let cluster = cluster.map(|id| id.to_string()).unwrap_or_default();
         let text = format!("{cluster}\nepoch {epoch}\nnonce {nonce}\nrevision {revision}\n");
-        durable::write(&self.file, text.as_bytes(), Durability::Sync).map_err(|e| unwritten(&self.file, &e))
+        durable::write_private(&self.file, text.as_bytes(), Durability::Sync).map_err(|e| unwritten(&self.file, &e))
     }
 
     /// Whether this cluster's coordinator has this worker's session now.

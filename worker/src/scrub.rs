@@ -167,7 +167,7 @@ impl Thread {
         let p = self.progress.get();
         let after = after.map(|digest| digest.to_string()).unwrap_or_default();
         let text = format!("{} {} {} {}\n{after}\n", p.passes, p.last_unix_ms, p.damaged, p.gone);
-        if let Err(e) = durable::write(&self.file, text.as_bytes(), Durability::NoSync) {
+        if let Err(e) = durable::write_private(&self.file, text.as_bytes(), Durability::NoSync) {
             tracing::debug!("how far the scrub is cannot be noted: {e}");
         }
     }
