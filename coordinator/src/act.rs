@@ -3,17 +3,18 @@
 
 use crate::commit::{Commit, commit_job};
 use crate::driver::Driver;
-use crate::journal::{JobRecord, PublishedTask, Record, spec_digest};
+use crate::job_view::Past;
+use crate::journal::{Durable, JobRecord, PublishedTask, Record, spec_digest};
 use crate::mailbox::Message;
 use crate::split::{SplitJob, StagedSink, abandon, split_job};
 use std::collections::BTreeSet;
+use windrow_failpoint::crashpoint;
 use windrow_model::{
     AttemptId, Code, Failure, JobId, JobSpec, JobStatus, Task, TaskInput, TaskReport, WorkerId, WorkerState,
 };
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 use windrow_scheduler::{Action, Collected, Event, RestoredSplit, RestoredTask};
-use windrow_store::Steps;
 
 impl Driver {
     /// Does one action. Events that follow at once are put in `follow`.
@@ -53,25 +54,58 @@ impl Driver {
         if self.waits_for_datasets(job) {
             return self.unsplit.push(job);
         }
-        let Some(spec) = self.scheduler.spec(job).cloned() else { return };
-        let datasets = match self.pin_datasets(job) {
-            Ok(datasets) => datasets,
+        match self.pin_datasets(job) {
+            Ok(datasets) => self.active.get_mut(&job).into_iter().for_each(|active| active.datasets = datasets.clone()),
             Err(failure) => return self.follow.push_back(Event::PlanFailed { job, failure }),
-        };
+        }
         if let Err(failure) = self.begin_outputs(job) {
             return self.follow.push_back(Event::PlanFailed { job, failure });
         }
+        self.try_split(job);
+    }
+
+    /// A try is on record before it begins, so that a job which ends the coordinator is not tried without end. The record of a
+    /// submit follows the one of its first try, in the journal's order: nothing has to be waited for then.
+    fn try_split(&mut self, job: JobId) {
+        let Some(active) = self.active.get_mut(&job) else { return };
+        active.tries += 1;
+        let record = Record::Tries(job, active.tries);
+        if !active.is_queued {
+            self.journal.note(record);
+            return self.split(job);
+        }
+        let mailbox = self.mailbox.clone();
+        let done = Box::new(move |result| {
+            mailbox.blocking_send(Message::MaySplit { job, result });
+        });
+        self.journal.record(record, done);
+    }
+
+    /// Lists and cuts inputs, and stages outputs, on a thread.
+    pub fn split(&mut self, job: JobId) {
+        let Some(active) = self.active.get_mut(&job) else { return };
+        let Some(spec) = self.scheduler.spec(job).cloned() else { return };
+        let datasets = std::mem::take(&mut active.datasets);
         let live = self.scheduler.workers();
         let slots = live.iter().filter(|w| w.state == WorkerState::Live).map(|w| w.slots).sum();
         let (claims, notes, mailbox) = (self.claims.clone(), self.notes.clone(), self.mailbox.clone());
+        let (steps, planners) = (active.steps.clone(), self.planners.clone());
         self.splitting.insert(job);
         self.work.spawn(async move {
-            let split = tokio::task::spawn_blocking(move || {
+            let (own, late_claims) = (steps.clone(), claims.clone());
+            let plan = move || {
+                crashpoint!("plan.begun");
                 notes.note(&spec);
-                split_job(&spec, slots, &claims, &datasets, &Steps::default())
-            })
-            .await;
-            let result = split.unwrap_or_else(|e| Err(bug("splitting", &e)));
+                split_job(&spec, slots, &claims, &datasets, &own)
+            };
+            // Given up meanwhile: the job has ended, and nothing of it may stay.
+            let late = move |result: Result<SplitJob, Failure>| {
+                late_claims.release(job);
+                if let Ok(split) = result {
+                    abandon(split.staging.iter().map(|s| &s.staging));
+                }
+            };
+            let result = planners.run(&steps, plan, late).await.flatten();
             mailbox.send(Message::Split { job, result }).await;
         });
     }
@@ -90,6 +124,8 @@ impl Driver {
             return self.end_of_unknown(job, split.staging);
         };
         active.staging = split.staging.clone();
+        active.tries = 0;
+        self.journal.note(Record::Tries(job, 0));
         let now = self.clock.now();
         // Whoever is lost and still has a session says nothing: its tasks are others' by now.
         for worker in self.sessions.workers().filter(|w| self.scheduler.worker_address(*w).is_some()) {
@@ -111,7 +147,13 @@ impl Driver {
             let restorable =
                 RestoredSplit { epoch: self.epoch, input_bytes: split.input_bytes, stages: split.stages.clone() };
             // Should it get lost, the inputs are cut again, and attempts on these chunks are not used.
-            self.journal.note(Record::Split(job, Box::new(restorable)));
+            let mailbox = self.mailbox.clone();
+            let done = Box::new(move |result: Result<Durable, Failure>| {
+                if let Ok(durable) = result {
+                    mailbox.blocking_send(Message::SplitRecorded { job, durable });
+                }
+            });
+            self.journal.note_then(Record::Split(job, Box::new(restorable)), done);
             self.step(Event::Planned { job, input_bytes: split.input_bytes, stages: split.stages });
         }
     }
@@ -198,8 +240,12 @@ impl Driver {
     fn seal(&mut self, job: JobId, commit: Commit) {
         let Some(status) = self.scheduler.status(job, self.clock.now()) else { return };
         let Some(record) = self.record_of(job, status) else { return };
+        if let Some(active) = self.active.get_mut(&job) {
+            active.tries += 1;
+            self.journal.note(Record::Tries(job, active.tries));
+        }
         let mailbox = self.mailbox.clone();
-        let done = Box::new(move |result: Result<(), Failure>| {
+        let done = Box::new(move |result: Result<Durable, Failure>| {
             mailbox.blocking_send(Message::Sealed { job, commit, result });
         });
         self.journal.record(record.into(), done);
@@ -208,7 +254,13 @@ impl Driver {
     /// What the journal keeps of a job that the scheduler knows.
     fn record_of(&self, job: JobId, status: JobStatus) -> Option<JobRecord> {
         let spec = self.scheduler.spec(job)?;
-        Some(JobRecord { status, program: spec.program.clone(), binary: spec.binary, spec: Some(spec_digest(spec)) })
+        Some(JobRecord {
+            status,
+            program: spec.program.clone(),
+            binary: spec.binary,
+            spec: Some(spec_digest(spec)),
+            collects: Some(!spec.plan.collects.is_empty()),
+        })
     }
 
     /// Makes outputs visible that are folders.
@@ -235,24 +287,27 @@ impl Driver {
         }
         self.committing.remove(&job);
         let active = self.active.remove(&job).unwrap_or_default();
+        active.steps.cancel();
         active.outputs.values().for_each(|output| self.datasets.end_put(output.put));
         // They go, and their outputs are free again, when the end is recorded: until then a restart goes on with the job.
         self.leftovers.insert(job, active.staging);
 
-        let record = self.record_of(job, status.clone());
-        self.ending.insert(job, status);
+        let Some(record) = self.record_of(job, status.clone()) else {
+            return tracing::error!(%job, "a job ended that the scheduler does not know");
+        };
+        let JobStatus { name, state, tasks, attempts, elapsed_ms, error, .. } = &status;
+        let code = error.as_ref().map_or("", |e| e.code.as_str());
+        let (state, done, total) = (state.as_str(), tasks.done, tasks.total);
+        tracing::info!(%job, ?name, state, code, tasks = done, of = total, attempts, elapsed_ms, "job ended");
+        self.ending.insert(job);
+        let past = Box::new(Past { status, spec: record.spec, collects: record.collects });
         let mailbox = self.mailbox.clone();
-        let done = Box::new(move |recorded: Result<(), Failure>| {
-            // The job has ended all the same; only the next life of this coordinator will not know how.
-            if let Err(failure) = recorded {
-                tracing::error!(%job, "the end of a job is not recorded: {failure}");
-            }
-            mailbox.blocking_send(Message::EndRecorded { job });
+        let done = Box::new(move |recorded: Result<Durable, Failure>| match recorded {
+            Ok(durable) => drop(mailbox.blocking_send(Message::EndRecorded { job, past, durable })),
+            // This life ends with its journal; the next one goes on with the job.
+            Err(failure) => tracing::error!(%job, "the end of a job is not recorded: {failure}"),
         });
-        match record {
-            Some(record) => self.journal.record(record.into(), done),
-            None => tracing::error!(%job, "a job ended that the scheduler does not know"),
-        }
+        self.journal.record(record.into(), done);
         self.forget_old_runs();
     }
 

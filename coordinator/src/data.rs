@@ -3,7 +3,7 @@
 use crate::commit::Commit;
 use crate::datasets::{Order, Orphan, PutId};
 use crate::driver::Driver;
-use crate::journal::{DatasetChange, Record};
+use crate::journal::{DatasetChange, Durable, Record};
 use crate::mailbox::{Answer, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::dataset::dataset_name;
@@ -185,7 +185,8 @@ impl Driver {
     fn record_dataset(&mut self, change: DatasetChange, answer: Answer<Result<u64, Failure>>) {
         let mailbox = self.mailbox.clone();
         let told = change.clone();
-        let done = Box::new(move |result: Result<(), Failure>| {
+        let done = Box::new(move |result: Result<Durable, Failure>| {
+            let result = result.map(|_| ());
             mailbox.blocking_send(Message::Data(DataMessage::Recorded { change: told, result, answer }));
         });
         self.journal.record(Record::Dataset(change), done);
@@ -357,7 +358,8 @@ impl Driver {
             return self.step(Event::Committed { job });
         }
         let (mailbox, datasets) = (self.mailbox.clone(), recording.clone());
-        let done = Box::new(move |result: Result<(), Failure>| {
+        let done = Box::new(move |result: Result<Durable, Failure>| {
+            let result = result.map(|_| ());
             mailbox.blocking_send(Message::Data(DataMessage::OutputsRecorded { job, datasets, result }));
         });
         self.journal.record(Record::Outputs(job, recording), done);

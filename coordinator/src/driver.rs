@@ -9,10 +9,12 @@ use crate::claims::Claims;
 use crate::commit::Commit;
 use crate::data::{BeginPut, CommitPut, DatasetOutput};
 use crate::datasets::Datasets;
-use crate::journal::{Identity, JobRecord, Journal, Record, spec_digest};
+use crate::job_view::{JobView, Past};
+use crate::journal::{Durable, Identity, JobRecord, Journal, Record, spec_digest};
 use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
 use crate::membership::{Membership, Verdict};
 use crate::orphans::OrphanRule;
+use crate::planning::Planners;
 use crate::publishing::Publishing;
 use crate::recover::Recovered;
 use crate::results::Results;
@@ -21,24 +23,27 @@ use crate::split::{SplitJob, StagedSink, abandon};
 use crate::staged::StagedNotes;
 use crate::staging_check::StagingChecks;
 use crate::watchers::Watchers;
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use windrow_failpoint::crashpoint;
 use windrow_model::{
-    AttemptId, Code, Digest, Epoch, Failure, JobFilter, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time, WorkerId,
-    WorkerState, WorkerStatus,
+    AttemptId, Code, Dataset, Digest, Epoch, Failure, JobFilter, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time,
+    WorkerId, WorkerState, WorkerStatus,
 };
 use windrow_net::Clock;
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event, Scheduler};
+use windrow_store::Steps;
 
 /// Messages taken in before deadlines are looked at again.
 const BATCH_MAX: usize = 256;
 /// A worker whose stream broke may come back within this time, and loses nothing.
 const GRACE_MS: u64 = 500;
+/// How long a stop waits for work on file systems.
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(5);
 /// Ended jobs that are listed.
 pub(crate) const PAST_MAX: usize = 10_000;
 
@@ -50,6 +55,14 @@ pub(crate) struct ActiveJob {
     pub staging: Vec<StagedSink>,
     /// Outputs that are datasets, by sink.
     pub outputs: BTreeMap<u32, DatasetOutput>,
+    /// The datasets that it reads, as they were when it was submitted; until it is split.
+    pub datasets: BTreeMap<String, Dataset>,
+    /// Ends the planning.
+    pub steps: Arc<Steps>,
+    /// Tries of work on its paths that the journal has, and that have not ended.
+    pub tries: u32,
+    /// The journal has it, or gets it with what is recorded next.
+    pub is_queued: bool,
 }
 
 pub(crate) struct Driver {
@@ -82,10 +95,10 @@ pub(crate) struct Driver {
     pub publishing: BTreeMap<AttemptId, Publishing>,
     /// Jobs that commit as soon as it is known that their chunks are there.
     pub committing: BTreeMap<JobId, Commit>,
-    /// Final status of jobs that have ended and are recorded, from this life and earlier ones.
-    pub past: BTreeMap<JobId, JobStatus>,
-    /// Final status of jobs whose end is being recorded.
-    pub ending: BTreeMap<JobId, JobStatus>,
+    /// What calls are answered.
+    pub view: JobView,
+    /// Jobs whose end is being recorded.
+    pub ending: BTreeSet<JobId>,
     /// Who waits for the end of a job to be recorded that they have cancelled.
     pub cancels: BTreeMap<JobId, Vec<oneshot::Sender<Result<(), Failure>>>>,
     /// Who ran something of a job; of ended jobs only while the scheduler remembers them.
@@ -104,6 +117,7 @@ pub(crate) struct Driver {
     pub temporary: bool,
     /// Jobs whose inputs are being cut, and staging folders made.
     pub splitting: BTreeSet<JobId>,
+    pub planners: Planners,
     /// Splits and removals under way: whatever makes or removes staging folders of jobs that have not begun to commit.
     pub work: JoinSet<()>,
     /// Events that follow from actions.
@@ -153,8 +167,8 @@ impl Driver {
             active: BTreeMap::new(),
             publishing: BTreeMap::new(),
             committing: BTreeMap::new(),
-            past,
-            ending: BTreeMap::new(),
+            view: JobView::new(past, running.iter().map(|r| (r.job.spec.id, r.state())).collect()),
+            ending: BTreeSet::new(),
             cancels: BTreeMap::new(),
             leftovers: BTreeMap::new(),
             ran: BTreeMap::new(),
@@ -164,6 +178,7 @@ impl Driver {
             unsplit: Vec::new(),
             temporary: start.temporary,
             splitting: BTreeSet::new(),
+            planners: Planners::default(),
             work: JoinSet::new(),
             follow: VecDeque::new(),
         };
@@ -204,7 +219,18 @@ impl Driver {
         }
         // Nobody waits for an answer of this driver any more.
         drop(messages);
-        while self.work.join_next().await.is_some() {}
+        for (job, active) in &self.active {
+            active.steps.cancel();
+            if active.tries > 0 {
+                // A stop is no crash.
+                self.journal.note(Record::Tries(*job, active.tries.saturating_sub(1)));
+            }
+        }
+        let ended = async { while self.work.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_MAX, ended).await.is_err() {
+            tracing::warn!(threads = self.work.len(), "a file system does not answer: stopping without its threads");
+            self.work.detach_all();
+        }
         let going_on = match self.temporary {
             true => BTreeSet::new(),
             false => self.active.keys().copied().collect(),
@@ -215,9 +241,11 @@ impl Driver {
             false => Vec::new(),
         };
         if !staged.is_empty() {
-            let removed = tokio::task::spawn_blocking(move || abandon(staged.iter().map(|s| &s.staging))).await;
-            if let Err(e) = removed {
-                tracing::warn!("removing staging folders: {e}");
+            let removing = tokio::task::spawn_blocking(move || abandon(staged.iter().map(|s| &s.staging)));
+            match tokio::time::timeout(STOP_MAX, removing).await {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => tracing::warn!("removing staging folders: {e}"),
+                Err(_) => tracing::warn!("removing staging folders takes too long: they stay"),
             }
         }
         going_on
@@ -253,9 +281,8 @@ impl Driver {
 
     fn look_for_watchers(&mut self) {
         let now = self.clock.now();
-        let (scheduler, ending) = (&self.scheduler, &self.ending);
-        // The end of a job is told when it is recorded, not before.
-        self.watchers.look(now, |job| if ending.contains_key(&job) { None } else { scheduler.status(job, now) });
+        let (scheduler, view) = (&self.scheduler, &self.view);
+        self.watchers.look(now, |job| view.status(job, || scheduler.status(job, now)));
     }
 
     /// Gives the scheduler an event and does what it asks for, and what follows from that.
@@ -305,107 +332,125 @@ impl Driver {
             Message::Split { job, result } => self.handle_split(job, result),
             Message::Committed { job, result: Ok(()) } => self.record_outputs(job),
             Message::Committed { job, result: Err(failure) } => self.step(Event::CommitFailed { job, failure }),
-            Message::Sealed { job, commit, result: Ok(()) } => self.sealed(job, commit),
+            Message::MaySplit { job, result: Ok(_) } => self.split(job),
+            Message::MaySplit { job, result: Err(failure) } => self.step(Event::PlanFailed { job, failure }),
+            Message::SplitRecorded { job, durable } => {
+                self.view.advance(job, JobState::Running, durable);
+                self.watchers.touch();
+            }
+            Message::Sealed { job, commit, result: Ok(durable) } => {
+                self.view.advance(job, JobState::Committing, durable);
+                self.watchers.touch();
+                self.sealed(job, commit);
+            }
             Message::Sealed { job, result: Err(failure), .. } => self.step(Event::CommitFailed { job, failure }),
-            Message::EndRecorded { job } => {
-                crashpoint!("job.end-recorded");
-                // Only what is on record orders the deletion of chunks.
-                self.datasets.unpin(job);
-                self.claims.release(job);
-                self.cancels.remove(&job).into_iter().flatten().for_each(|answer| drop(answer.send(Ok(()))));
-                let staging = self.leftovers.remove(&job).unwrap_or_default();
-                self.remove(job, staging);
-                if let Some(status) = self.ending.remove(&job) {
-                    self.watchers.finish(job, status.clone());
-                    self.past.insert(job, status);
-                    if self.past.len() > PAST_MAX
-                        && let Some((oldest, _)) = self.past.pop_first()
-                    {
-                        self.journal.note(Record::Forgotten(oldest));
-                    }
+            Message::EndRecorded { job, past, durable } => self.end_recorded(job, *past, durable),
+            Message::SubmitRecorded { job, answer, durable } => {
+                if self.active.contains_key(&job) || self.ending.contains(&job) {
+                    self.view.advance(job, JobState::Planning, durable);
+                    self.watchers.touch();
                 }
+                crashpoint!("submit.before-reply");
+                let _ = answer.send(Ok(()));
+                crashpoint!("submit.replied");
             }
             Message::SubmitNotRecorded { job } => self.step(Event::Cancelled { job }),
         }
     }
 
+    /// The end of a job is durable: it is told, and what the job had is free again.
+    fn end_recorded(&mut self, job: JobId, past: Past, durable: Durable) {
+        crashpoint!("job.end-recorded");
+        // Only what is on record orders the deletion of chunks.
+        self.datasets.unpin(job);
+        self.claims.release(job);
+        let status = past.status.clone();
+        self.ending.remove(&job);
+        self.view.end(job, past, durable);
+        self.cancels.remove(&job).into_iter().flatten().for_each(|answer| drop(answer.send(Ok(()))));
+        let staging = self.leftovers.remove(&job).unwrap_or_default();
+        self.remove(job, staging);
+        self.watchers.finish(job, status);
+        if self.view.past_count() > PAST_MAX
+            && let Some(oldest) = self.view.forget_oldest(|_| true)
+        {
+            self.journal.note(Record::Forgotten(oldest));
+        }
+    }
+
     fn handle_submit(&mut self, spec: Box<JobSpec>, answer: oneshot::Sender<Result<(), Failure>>) {
         let job = spec.id;
-        if self.past.contains_key(&job) || self.ending.contains_key(&job) {
-            let _ = answer.send(Ok(()));
-            return;
+        let digest = spec_digest(&spec);
+        if self.spec_digest_of(job).is_some_and(|known| known != digest) {
+            let what = format!("{job} was submitted with another plan, other parameters or other options");
+            return drop(answer.send(Err(Failure::new(Code::JobExists, what))));
         }
-        let (program, binary, digest) = (spec.program.clone(), spec.binary, spec_digest(&spec));
-        if let Entry::Vacant(new) = self.active.entry(job) {
-            new.insert(ActiveJob::default());
+        let (program, binary) = (spec.program.clone(), spec.binary);
+        let is_known = self.view.past(job).is_some() || self.ending.contains(&job) || self.active.contains_key(&job);
+        if !is_known {
+            self.active.insert(job, ActiveJob::default());
+            tracing::info!(%job, name = ?spec.name, program = ?spec.program, "job submitted");
             self.journal.note(Record::Spec(spec.clone()));
             self.step(Event::Submitted { spec, unix_ms: unix_ms() });
         }
-        // The step may have ended it at once, and then its end is on the way to the journal.
-        let Some(status) = self.scheduler.status(job, self.clock.now()).filter(|s| !s.state.is_final()) else {
-            let _ = answer.send(Ok(()));
-            return;
-        };
         // Splitting goes on meanwhile: a job that cannot be recorded is cancelled before anybody was told of it.
         let mailbox = self.mailbox.clone();
-        let done = Box::new(move |recorded: Result<(), Failure>| {
-            if recorded.is_err() {
+        let done = Box::new(move |recorded: Result<Durable, Failure>| match recorded {
+            Ok(durable) => drop(mailbox.blocking_send(Message::SubmitRecorded { job, answer, durable })),
+            Err(failure) => {
                 mailbox.blocking_send(Message::SubmitNotRecorded { job });
+                let _ = answer.send(Err(failure));
             }
-            crashpoint!("submit.before-reply");
-            let _ = answer.send(recorded);
-            crashpoint!("submit.replied");
         });
-        self.journal.record(JobRecord { status, program, binary, spec: Some(digest) }.into(), done);
+        let status = self.scheduler.status(job, self.clock.now()).filter(|s| !s.state.is_final());
+        match (self.active.get_mut(&job), status) {
+            (Some(active), Some(status)) if !is_known => {
+                active.is_queued = true;
+                self.journal
+                    .record(JobRecord { status, program, binary, spec: Some(digest), collects: None }.into(), done);
+            }
+            // What is recorded of it is on the way to the journal, or there: also the end of one that the step has ended at once.
+            _ => self.journal.after_all(done),
+        }
+    }
+
+    /// What a known job was submitted with.
+    fn spec_digest_of(&self, job: JobId) -> Option<Digest> {
+        match self.view.past(job) {
+            Some(past) => past.spec,
+            None => self.scheduler.spec(job).map(spec_digest),
+        }
     }
 
     /// Answered when it is on record, if there is anything to record: a commit that has begun wins.
     fn handle_cancel(&mut self, job: JobId, answer: oneshot::Sender<Result<(), Failure>>) {
         crashpoint!("cancel.begun");
-        if let Err(failure) = self.status(job) {
-            let _ = answer.send(Err(failure));
-            return;
+        let now = self.clock.now();
+        if self.view.past(job).is_none() && self.scheduler.status(job, now).is_none() {
+            return drop(answer.send(Err(Failure::new(Code::JobNotFound, format!("there is no {job}")))));
         }
         self.step(Event::Cancelled { job });
-        match self.ending.contains_key(&job) {
+        match self.ending.contains(&job) {
             true => self.cancels.entry(job).or_default().push(answer),
             false => drop(answer.send(Ok(()))),
         }
     }
 
     fn status(&self, job: JobId) -> Result<JobStatus, Failure> {
-        let known = self.past.get(&job).cloned().or_else(|| self.scheduler.status(job, self.clock.now()));
-        known.ok_or_else(|| Failure::new(Code::JobNotFound, format!("there is no {job}")))
+        self.view.find(job, || self.scheduler.status(job, self.clock.now()))
     }
 
     fn watch(&mut self, job: JobId) -> Result<watch::Receiver<JobStatus>, Failure> {
-        let mut status = self.status(job)?;
-        if self.past.contains_key(&job) {
+        let status = self.status(job)?;
+        if self.view.past(job).is_some() {
             // Nobody will write to this one: it has one value, and ends.
             return Ok(watch::channel(status).1);
-        }
-        if self.ending.contains_key(&job) {
-            // The end is told when it is recorded: until then, what the job did last.
-            status.state = match status.state {
-                JobState::Done => JobState::Committing,
-                _ if status.tasks.total == 0 => JobState::Planning,
-                _ => JobState::Running,
-            };
         }
         Ok(self.watchers.watch(job, status))
     }
 
-    /// The jobs that the filter admits, by id, and how many there are beyond its limit, too.
     fn list(&self, filter: &JobFilter) -> (Vec<JobStatus>, u64) {
-        let active = self.scheduler.statuses(self.clock.now());
-        let mut all: BTreeMap<JobId, &JobStatus> = active.iter().map(|status| (status.id, status)).collect();
-        all.extend(self.past.iter().map(|(id, status)| (*id, status)));
-        all.retain(|_, status| filter.admits(status));
-        let admitted = all.len();
-        let skipped = filter.limit.map_or(0, |limit| admitted.saturating_sub(limit as usize));
-        // Failed attempts are told of one job at a time: a list of thousands would not fit into a message.
-        let shown = all.into_values().skip(skipped).map(|s| JobStatus { failures: Vec::new(), ..s.clone() });
-        (shown.collect(), admitted as u64)
+        self.view.list(filter, self.scheduler.statuses(self.clock.now()))
     }
 
     fn collected(&self, job: JobId) -> Result<Collected, Failure> {
@@ -416,6 +461,9 @@ impl Driver {
             (state, None) => {
                 return Err(Failure::new(Code::BadRequest, format!("{job} is {}, not done", state.as_str())));
             }
+        }
+        if self.view.past(job).is_some_and(|past| past.collects == Some(false)) {
+            return Ok(Vec::new());
         }
         self.results.get(job).cloned().ok_or_else(|| {
             Failure::new(Code::JobNotFound, format!("the results of {job} are no longer kept: ask right after its end"))

@@ -42,6 +42,9 @@ pub struct JobRecord {
     /// Absent in records of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Digest>,
+    /// Whether it collects anything. Absent in records of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collects: Option<bool>,
 }
 
 /// The digest of a spec in its form on the wire.
@@ -153,10 +156,23 @@ pub type TakeRow<'a> = &'a mut dyn FnMut(&str, &[u8], &[u8]) -> io::Result<()>;
 pub type Snapshot = Box<dyn FnOnce(TakeRow<'_>) -> io::Result<()> + Send>;
 /// Called on the journal's thread when it has come to a request for a snapshot.
 pub(crate) type TakeSnapshot = Box<dyn FnOnce(Result<Snapshot, Failure>) + Send>;
+/// Proof that a record and all before it are on disk for good. Only the journal's thread makes one: whoever needs it to change
+/// what calls are answered cannot do so too early.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Durable(());
 
 /// Called on the journal's thread when a record is durable, or could not be written. Dropped if the thread has ended by then:
 /// the coordinator ends, too.
-pub(crate) type Done = Box<dyn FnOnce(Result<(), Failure>) + Send>;
+pub(crate) type Done = Box<dyn FnOnce(Result<Durable, Failure>) + Send>;
+
+/// What waits in the queue.
+struct Waiting {
+    /// Absent: only what came before is waited for.
+    record: Option<Record>,
+    done: Option<Done>,
+    /// It is written at once, and not with what comes soon.
+    urgent: bool,
+}
 
 /// Records in one transaction.
 const BATCH_MAX: usize = 256;
@@ -169,7 +185,7 @@ pub(crate) struct Journal {
 }
 
 enum Queued {
-    Record(Record, Option<Done>),
+    Entry(Waiting),
     /// Of everything that was queued before.
     Snapshot(TakeSnapshot),
 }
@@ -193,13 +209,27 @@ impl Journal {
     /// Returns at once; records are written in the order of these calls.
     pub fn record(&self, record: Record, done: Done) {
         // Not called here if there is nobody: it may block, and this thread may not.
-        let _ = self.queue.send(Queued::Record(record, Some(done)));
+        self.send(Some(record), Some(done), true);
+    }
+
+    /// Calls `done` when everything is durable that was given before.
+    pub fn after_all(&self, done: Done) {
+        self.send(None, Some(done), true);
+    }
+
+    /// For a record that is not waited for, but whose writing is to be known.
+    pub fn note_then(&self, record: Record, done: Done) {
+        self.send(Some(record), Some(done), false);
     }
 
     /// The same for a record that nobody waits for.
     pub fn note(&self, record: Record) {
         // Without the thread there is nobody who could go on anyway.
-        let _ = self.queue.send(Queued::Record(record, None));
+        self.send(Some(record), None, false);
+    }
+
+    fn send(&self, record: Option<Record>, done: Option<Done>, urgent: bool) {
+        let _ = self.queue.send(Queued::Entry(Waiting { record, done, urgent }));
     }
 
     /// Takes a copy of all that was recorded before this call. Returns at once.
@@ -230,20 +260,23 @@ impl JournalThread {
     }
 }
 
-type Waiting = (Record, Option<Done>);
-
 fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broken: oneshot::Sender<Error>) {
     while let Ok(first) = queue.recv() {
         let (batch, snapshot) = batch(first, queue);
-        let (records, done): (Vec<Record>, Vec<Option<Done>>) = batch.into_iter().unzip();
+        let (mut records, mut done) = (Vec::new(), Vec::new());
+        for waiting in batch {
+            records.extend(waiting.record);
+            done.extend(waiting.done);
+        }
         crashpoint!("journal.before-write");
+        // What was given before a record that is absent is written already.
         let written = if records.is_empty() { Ok(()) } else { store.write(&records) };
         crashpoint!("journal.written");
         let told = match &written {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Durable(())),
             Err(e) => Err(Failure::new(e.code(), e.to_string())),
         };
-        for done in done.into_iter().flatten() {
+        for done in done {
             done(told.clone());
         }
         crashpoint!("journal.told");
@@ -262,10 +295,10 @@ fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broke
 fn batch(first: Queued, queue: &mpsc::Receiver<Queued>) -> (Vec<Waiting>, Option<TakeSnapshot>) {
     let until = Instant::now() + LAZY;
     let first = match first {
-        Queued::Record(record, done) => (record, done),
+        Queued::Entry(waiting) => waiting,
         Queued::Snapshot(take) => return (Vec::new(), Some(take)),
     };
-    let mut urgent = first.1.is_some();
+    let mut urgent = first.urgent;
     let mut batch = vec![first];
     while batch.len() < BATCH_MAX {
         let next = match urgent {
@@ -273,9 +306,9 @@ fn batch(first: Queued, queue: &mpsc::Receiver<Queued>) -> (Vec<Waiting>, Option
             false => queue.recv_timeout(until.saturating_duration_since(Instant::now())),
         };
         match next {
-            Ok(Queued::Record(record, done)) => {
-                urgent |= done.is_some();
-                batch.push((record, done));
+            Ok(Queued::Entry(waiting)) => {
+                urgent |= waiting.urgent;
+                batch.push(waiting);
             }
             Ok(Queued::Snapshot(take)) => return (batch, Some(take)),
             Err(_) => break,
@@ -345,6 +378,6 @@ mod tests {
         thread.join();
         let (done, mut answered) = answer();
         journal.record(record(), done);
-        assert_eq!(answered.recv().await, None);
+        assert!(answered.recv().await.is_none());
     }
 }

@@ -16,6 +16,7 @@ mod driver;
 mod dump;
 mod error;
 mod holders;
+mod job_view;
 mod journal;
 mod lineage;
 mod lock;
@@ -23,6 +24,7 @@ mod logs;
 mod mailbox;
 mod membership;
 mod orphans;
+mod planning;
 mod publishing;
 mod recover;
 mod restore;
@@ -40,7 +42,8 @@ pub use error::Error;
 #[doc(hidden)]
 pub use journal::check_row;
 pub use journal::{
-    DatasetChange, DiskStore, Identity, JobRecord, JobStore, MemoryStore, PublishedTask, Record, RunningJob,
+    DatasetChange, DiskStore, Identity, JobRecord, JobStore, MemoryStore, PublishedTask, Record, RunningJob, Snapshot,
+    TakeRow,
 };
 pub use lineage::{Life, Lineage};
 pub use orphans::OrphanRule;
@@ -131,8 +134,11 @@ pub async fn run_on(
         return Err(broken);
     }
     // Every end is on record now: what ended jobs have staged is of no use any more.
-    let removed = tokio::task::spawn_blocking(move || remover.remove_others(&going_on)).await;
-    removed.map_err(|e| Error::Driver(format!("removing staging folders: {e}")))?;
+    let removing = tokio::task::spawn_blocking(move || remover.remove_others(&going_on));
+    match tokio::time::timeout(driver::STOP_MAX, removing).await {
+        Ok(removed) => removed.map_err(|e| Error::Driver(format!("removing staging folders: {e}")))?,
+        Err(_) => tracing::warn!("removing staging folders takes too long: the next start goes on with it"),
+    }
     served.map_err(Error::Serve)
 }
 

@@ -5,7 +5,8 @@
 
 use crate::commit::Commit;
 use crate::data::{ChunkReport, DataMessage};
-use crate::journal::Snapshot;
+use crate::job_view::Past;
+use crate::journal::{Durable, Snapshot};
 use crate::split::SplitJob;
 use std::collections::BTreeSet;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -109,15 +110,33 @@ pub(crate) enum Message {
         job: JobId,
         result: Result<(), Failure>,
     },
+    /// A try of planning a job is on record: it may begin.
+    MaySplit {
+        job: JobId,
+        result: Result<Durable, Failure>,
+    },
+    /// It is on record how the inputs of a job were cut.
+    SplitRecorded {
+        job: JobId,
+        durable: Durable,
+    },
     /// It is on record that the commit of a job begins, and with it which parts are committed.
     Sealed {
         job: JobId,
         commit: Commit,
-        result: Result<(), Failure>,
+        result: Result<Durable, Failure>,
     },
     /// The final status of a job is durable.
     EndRecorded {
         job: JobId,
+        past: Box<Past>,
+        durable: Durable,
+    },
+    /// A submit is on record, this one or an earlier one of the same job.
+    SubmitRecorded {
+        job: JobId,
+        answer: Answer<Result<(), Failure>>,
+        durable: Durable,
     },
     /// A job that was submitted could not be recorded.
     SubmitNotRecorded {

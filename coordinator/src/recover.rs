@@ -2,10 +2,15 @@
 //!
 //! Jobs that had not ended go on. Their outputs are claimed again before anybody can submit another job to them, and
 //! their staging folders looked for: a job whose staging is gone cannot go on and is over, with `INTERRUPTED`.
+//!
+//! Work on the paths of a job may end the process (a bug, a file system that makes it hang until it is killed). So each try is
+//! recorded before it begins and again when it has ended; a job with [`TRIES_MAX`] tries without an end is over, with
+//! `PLANNING_CRASHED`, and its paths are not touched again.
 
 use crate::claims::Claims;
 use crate::driver::PAST_MAX;
 use crate::error::Error;
+use crate::job_view::Past;
 use crate::journal::{Identity, JobRecord, JobStore, PublishedTask, Record, RunningJob};
 use crate::split::{StagedSink, abandon, find_staging};
 use std::collections::BTreeMap;
@@ -17,11 +22,16 @@ use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus, W
 use windrow_scheduler::{Collected, RestoredJob};
 use windrow_store::Staging;
 
+/// Tries of planning or restoring a job that may end with the coordinator.
+const TRIES_MAX: u32 = 2;
+/// The same for its commit, which may be interrupted more often by what has nothing to do with it: its outputs are nearly there.
+const COMMIT_TRIES_MAX: u32 = 5;
+
 /// What is left of earlier lives.
 pub(crate) struct Recovered {
     pub epoch: Epoch,
     pub identity: Identity,
-    pub past: BTreeMap<JobId, JobStatus>,
+    pub past: BTreeMap<JobId, Past>,
     /// In the order of submission.
     pub running: Vec<RecoveredJob>,
     pub datasets: Vec<Dataset>,
@@ -37,6 +47,19 @@ pub(crate) struct RecoveredJob {
     /// What its finished tasks left for datasets.
     pub published: Vec<PublishedTask>,
     pub datasets_done: bool,
+    /// Tries of work on its paths that have not ended.
+    pub tries: u32,
+}
+
+impl RecoveredJob {
+    /// The last state that the journal has.
+    pub fn state(&self) -> JobState {
+        match (&self.job.split, self.job.sealed) {
+            (_, true) => JobState::Committing,
+            (Some(_), false) => JobState::Running,
+            (None, false) => JobState::Planning,
+        }
+    }
 }
 
 /// Begins a new life on this store.
@@ -57,23 +80,68 @@ pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recov
     let mut running = Vec::new();
     let mut past = BTreeMap::new();
     let mut over: Vec<Record> = Vec::new();
+    let mut going_on: Vec<(JobRecord, RunningJob)> = Vec::new();
     for mut record in records {
         let id = record.status.id;
         if record.status.state.is_final() {
-            past.insert(id, record.status);
+            past.insert(id, Past { status: record.status, spec: record.spec, collects: record.collects });
             continue;
         }
-        let found = rows.remove(&id).ok_or_else(|| Failure::new(Code::Internal, "the journal has only its name"));
-        match found.and_then(|row| go_on(&record, row, claims)) {
-            Ok(job) => running.push(job),
-            Err(failure) => {
-                claims.release(id);
-                interrupt(&mut record.status, &failure);
+        match rows.remove(&id) {
+            Some(row) => going_on.push((record, row)),
+            None => {
+                let failure = Failure::new(Code::Internal, "the journal has only its name");
+                interrupt(&mut record.status, Code::Interrupted, &failure);
                 over.push(record.clone().into());
-                past.insert(id, record.status);
+                past.insert(id, Past { status: record.status, spec: record.spec, collects: record.collects });
             }
         }
     }
+    // All tries at once if none has ended a coordinator before; else one after the other, which tells whose it was.
+    let fresh = |row: &RunningJob| row.tries == 0 && touches_paths(row);
+    let begun: Vec<Record> =
+        going_on.iter().filter(|(_, row)| fresh(row)).map(|(_, row)| Record::Tries(row.spec.id, 1)).collect();
+    if !begun.is_empty() {
+        store.write(&begun)?;
+    }
+    let mut ended: Vec<Record> = Vec::new();
+    for (mut record, row) in going_on {
+        let (id, tries) = (record.status.id, row.tries);
+        let max = match record.status.state {
+            JobState::Committing => COMMIT_TRIES_MAX,
+            _ => TRIES_MAX,
+        };
+        if tries >= max {
+            let what = format!("the coordinator ended {tries} times while it worked on the paths of the job");
+            interrupt(&mut record.status, Code::PlanningCrashed, &Failure::new(Code::PlanningCrashed, what));
+            over.push(record.clone().into());
+            past.insert(id, Past { status: record.status, spec: record.spec, collects: record.collects });
+            continue;
+        }
+        let alone = tries > 0 && touches_paths(&row);
+        if alone {
+            store.write(&[Record::Tries(id, tries + 1)])?;
+        }
+        let was_fresh = fresh(&row);
+        crashpoint!("recover.job");
+        match go_on(&record, row, claims) {
+            Ok(job) => running.push(job),
+            Err(failure) => {
+                claims.release(id);
+                remove_staging(&record.status);
+                interrupt(&mut record.status, Code::Interrupted, &failure);
+                over.push(record.clone().into());
+                past.insert(id, Past { status: record.status, spec: record.spec, collects: record.collects });
+            }
+        }
+        // Of a commit the tries count on: it is what comes next.
+        if alone {
+            store.write(&[Record::Tries(id, tries)])?;
+        } else if was_fresh {
+            ended.push(Record::Tries(id, 0));
+        }
+    }
+    over.extend(ended);
     // Rows without a record: nobody was told of those jobs.
     forgotten.extend(rows.into_keys());
     crashpoint!("recover.before-forget");
@@ -91,8 +159,13 @@ pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recov
     Ok(Recovered { epoch, identity, past, running, datasets, workers, collected })
 }
 
+/// A job that was not split has nothing that is looked for.
+fn touches_paths(row: &RunningJob) -> bool {
+    row.split.is_some()
+}
+
 fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<RecoveredJob, Failure> {
-    let RunningJob { spec, split, published, bad_records, failures, datasets_done, tries: _ } = row;
+    let RunningJob { spec, split, published, bad_records, failures, datasets_done, tries } = row;
     let sealed = record.status.state == JobState::Committing;
     // A job that was not split yet has staged nothing that is needed.
     let staging = match &split {
@@ -112,20 +185,24 @@ fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<Recover
         failures,
         sealed,
     };
-    Ok(RecoveredJob { job, staging, published, datasets_done })
+    Ok(RecoveredJob { job, staging, published, datasets_done, tries })
 }
 
-fn interrupt(status: &mut JobStatus, why: &Failure) {
-    tracing::warn!(job = %status.id, "cannot go on: {why}");
+fn remove_staging(status: &JobStatus) {
     for output in status.outputs.iter().filter(|o| dataset_name(o).is_none()) {
         match Staging::at(Path::new(output), status.id) {
             Ok(staging) => abandon([&staging]),
             Err(e) => tracing::warn!(job = %status.id, "{e}"),
         }
     }
+}
+
+/// The job is over. Touches no path.
+fn interrupt(status: &mut JobStatus, code: Code, why: &Failure) {
+    tracing::warn!(job = %status.id, code = code.as_str(), reason = ?why.message, "job cannot go on");
     status.state = JobState::Failed;
     status.waiting = None;
     status.tasks.running = 0;
     let what = format!("the coordinator stopped while the job ran, and it cannot go on: {}", why.message);
-    status.error = Some(Failure::new(Code::Interrupted, what));
+    status.error = Some(Failure::new(code, what));
 }

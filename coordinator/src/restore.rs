@@ -22,9 +22,9 @@ impl Driver {
         if jobs.is_empty() {
             return;
         }
-        for RecoveredJob { job, staging, published, datasets_done } in jobs {
+        for RecoveredJob { job, staging, published, datasets_done, tries } in jobs {
             let id = job.spec.id;
-            self.active.insert(id, ActiveJob { staging, ..ActiveJob::default() });
+            self.active.insert(id, ActiveJob { staging, tries, is_queued: true, ..ActiveJob::default() });
             self.keep_inputs(id, &job);
             let has_split = job.split.is_some();
             self.step(Event::Restored { job: Box::new(job) });

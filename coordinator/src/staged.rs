@@ -9,11 +9,15 @@ use crate::split::abandon;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use windrow_failpoint::crashpoint;
 use windrow_format::durable::{self, Durability};
 use windrow_format::private;
 use windrow_model::dataset::dataset_name;
 use windrow_model::{JobId, JobSpec};
 use windrow_store::Staging;
+
+/// Removals that may end with the process.
+const TRIES_MAX: u32 = 2;
 
 /// The folder of the notes.
 #[derive(Clone, Debug)]
@@ -47,23 +51,47 @@ impl StagedNotes {
         let _ = fs::remove_file(self.path(job));
     }
 
-    /// Removes the staging folders of all jobs but those that go on.
+    /// Removes the staging folders of all jobs but those that go on. A note whose removal has ended the process twice is
+    /// dropped: the hidden folder may stay then.
     pub fn remove_others(&self, running: &BTreeSet<JobId>) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let job = entry.file_name().to_str().and_then(|name| name.parse::<JobId>().ok());
-            let Some(job) = job.filter(|job| !running.contains(job)) else { continue };
-            let text = fs::read_to_string(entry.path()).unwrap_or_default();
+            let name = entry.file_name();
+            let Some((job, tries)) = name.to_str().and_then(parse) else { continue };
+            if running.contains(&job) {
+                continue;
+            }
+            if tries >= TRIES_MAX {
+                tracing::warn!(%job, tries, "the removal of its staging folders ended the coordinator: they stay");
+                let _ = fs::remove_file(entry.path());
+                continue;
+            }
+            // Before its paths are touched.
+            let trying = self.folder.join(format!("{job}.{}", tries + 1));
+            if let Err(e) = fs::rename(entry.path(), &trying) {
+                tracing::warn!(%job, "its staging folders stay: {e}");
+                continue;
+            }
+            let text = fs::read_to_string(&trying).unwrap_or_default();
+            crashpoint!("staged.removing");
             for output in text.split_terminator('\0') {
                 match Staging::at(Path::new(output), job) {
                     Ok(staging) => abandon([&staging]),
                     Err(e) => tracing::warn!(%job, "{e}"),
                 }
             }
-            self.forget(job);
+            let _ = fs::remove_file(&trying);
         }
     }
 
     fn path(&self, job: JobId) -> PathBuf {
         self.folder.join(job.to_string())
+    }
+}
+
+/// `JOB`, or `JOB.TRIES`.
+fn parse(name: &str) -> Option<(JobId, u32)> {
+    match name.split_once('.') {
+        Some((job, tries)) => Some((job.parse().ok()?, tries.parse().ok()?)),
+        None => Some((name.parse().ok()?, 0)),
     }
 }

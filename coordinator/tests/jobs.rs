@@ -40,6 +40,26 @@ async fn a_job_runs_from_submit_to_a_visible_output() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn job_without_collects_has_empty_results() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    client.upload(b"binary").await;
+    let mut spec = place.spec(1);
+    spec.plan.collects.clear();
+    spec.plan.stages[1].outputs.truncate(1);
+    client.submit(&spec).await.unwrap();
+    worker.work_until_dropped(spec.id).await;
+    assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
+    assert_eq!(client.collected(spec.id).await, Ok(vec![]));
+    coordinator.stop().await;
+    let coordinator = Coordinator::start(&place.data()).await;
+    assert_eq!(coordinator.client().await.collected(spec.id).await, Ok(vec![]));
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_submit_that_is_repeated_is_the_same_job() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;

@@ -37,7 +37,7 @@ fn record(n: u8) -> JobRecord {
         elapsed_ms: 2,
         failures: Vec::new(),
     };
-    JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None }
+    JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None, collects: None }
 }
 
 fn write_all(folder: &Path) -> Result<(), Error> {

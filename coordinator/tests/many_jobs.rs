@@ -34,7 +34,7 @@ fn ended(n: u32) -> Record {
         elapsed_ms: 1234,
         failures: Vec::new(),
     };
-    JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None }.into()
+    JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None, collects: None }.into()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,9 @@
 //! shows another thread whether the work gets on or hangs in a call of the file system.
 
 use crate::error::{Result, StoreError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use windrow_model::Code;
 
 /// Entries of folders that one job may look at.
@@ -21,6 +22,8 @@ pub struct Steps {
     cancelled: AtomicBool,
     taken: AtomicU64,
     listed_bytes: AtomicU64,
+    /// What the latest step was about.
+    place: Mutex<PathBuf>,
     steps_max: u64,
     listed_bytes_max: u64,
 }
@@ -38,6 +41,7 @@ impl Steps {
             cancelled: AtomicBool::new(false),
             taken: AtomicU64::new(0),
             listed_bytes: AtomicU64::new(0),
+            place: Mutex::new(PathBuf::new()),
             steps_max,
             listed_bytes_max,
         }
@@ -58,9 +62,20 @@ impl Steps {
         self.taken.load(Ordering::Relaxed)
     }
 
+    /// The path of the latest step: where the work hangs, if it does.
+    pub fn place(&self) -> PathBuf {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Before `path` is looked at: fails if the work was cancelled, or has looked at too much.
     pub fn step(&self, path: &Path) -> Result<()> {
         let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+        // In place: most steps are taken for files of one folder, and allocate nothing here.
+        {
+            let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+            place.as_mut_os_string().clear();
+            place.as_mut_os_string().push(path);
+        }
         if self.is_cancelled() {
             return Err(StoreError::new(Code::Cancelled, format!("{}: the job was cancelled here", path.display())));
         }

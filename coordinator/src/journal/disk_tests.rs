@@ -21,7 +21,7 @@ fn record(n: u8, state: JobState) -> JobRecord {
         elapsed_ms: 2,
         failures: Vec::new(),
     };
-    JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None }
+    JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None, collects: None }
 }
 
 #[test]

@@ -43,6 +43,16 @@ impl Coordinator {
         }));
         Coordinator { url, stop, running }
     }
+    /// On a store of the test's.
+    pub async fn start_on(config: Config, store: Box<dyn windrow_coordinator::JobStore>) -> Coordinator {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(windrow_coordinator::run_on(config, store, listener, async {
+            let _ = stopped.await;
+        }));
+        Coordinator { url, stop, running }
+    }
     pub async fn stop(self) {
         self.stop.send(()).unwrap();
         soon("the coordinator to stop", self.running).await.unwrap().unwrap();

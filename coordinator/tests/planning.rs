@@ -1,0 +1,167 @@
+//! Planning that crashes, hangs or is cancelled harms its own job and no other.
+
+mod support;
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use support::*;
+use windrow_coordinator::{Config, DiskStore, JobStore, Record};
+use windrow_model::*;
+use windrow_net::Token;
+
+/// What lives of a coordinator leave that end while they plan a job: its tries, without an end.
+fn leave(place: &Place, spec: &JobSpec, tries: u32) {
+    std::fs::create_dir_all(place.data()).unwrap();
+    let mut store = DiskStore::open(&place.data().join("journal.redb")).unwrap();
+    let status = JobStatus {
+        id: spec.id,
+        name: spec.name.clone(),
+        state: JobState::Planning,
+        stages: vec![],
+        tasks: TaskTotals::default(),
+        attempts: 0,
+        backups: 0,
+        counters: Counters::default(),
+        error: None,
+        waiting: None,
+        outputs: spec.plan.sinks.iter().map(|s| s.path.clone()).collect(),
+        submitted_unix_ms: 1,
+        elapsed_ms: 0,
+        failures: vec![],
+    };
+    let record = windrow_coordinator::JobRecord {
+        status,
+        program: spec.program.clone(),
+        binary: spec.binary,
+        spec: None,
+        collects: None,
+    };
+    store.write(&[Record::Spec(Box::new(spec.clone())), Record::Tries(spec.id, tries), record.into()]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn job_whose_planning_crashed_twice_is_not_tried_again() {
+    let place = Place::new();
+    let spec = place.spec(1);
+    leave(&place, &spec, 2);
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let job = client.get(spec.id).await.unwrap();
+    assert_eq!((job.state, job.error.unwrap().code), (JobState::Failed, Code::PlanningCrashed));
+    assert_eq!(place.names(), ["data", "in.txt"], "nothing is staged");
+    coordinator.stop().await;
+    // The end is durable.
+    let coordinator = Coordinator::start(&place.data()).await;
+    let error = coordinator.client().await.get(spec.id).await.unwrap().error.unwrap();
+    assert_eq!(error.code, Code::PlanningCrashed);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn job_whose_planning_crashed_once_is_tried_again() {
+    let place = Place::new();
+    let spec = place.spec(1);
+    leave(&place, &spec, 1);
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    worker.work_until_dropped(spec.id).await;
+    assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
+    coordinator.stop().await;
+}
+
+/// Clean stops are no crashes, however many there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_while_a_job_is_planned_do_not_count() {
+    let place = Place::new();
+    let spec = place.spec(1);
+    // Its planning waits for a worker that never answers: it has begun to stage, and no try of it is open any more.
+    for life in 0..4 {
+        let coordinator = Coordinator::start(&place.data()).await;
+        let mut client = coordinator.client().await;
+        client.upload(b"binary").await;
+        if life == 0 {
+            client.submit(&spec).await.unwrap();
+        }
+        assert!(!client.get(spec.id).await.unwrap().state.is_final(), "life {life}");
+        coordinator.stop().await;
+    }
+    let mut store = DiskStore::open(&place.data().join("journal.redb")).unwrap();
+    assert!(store.load_running().unwrap()[0].tries <= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_in_procfs_fails_its_job_alone() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    for (n, path) in (1u8..).zip(["/proc/x", "/proc/self/x/y", "/dev/null/x", "/sys/x"]) {
+        let spec = spec(n, &place.input(), Path::new(path));
+        client.submit(&spec).await.unwrap();
+        let end = client.end_of(spec.id).await;
+        assert_eq!((end.state, end.error.unwrap().code), (JobState::Failed, Code::OutputFailed), "{path}");
+    }
+    coordinator.stop().await;
+}
+
+/// A diamond of links, and one that is large enough to be listed for a while.
+fn many_folders(place: &Place) -> std::path::PathBuf {
+    let root = place.dir.path().join("many");
+    for level in 0..6 {
+        let folder = root.join(format!("d{level}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        for side in ["a", "b"] {
+            symlink(format!("../d{}", level + 1), folder.join(side)).unwrap();
+        }
+    }
+    let last = root.join("d6");
+    std::fs::create_dir_all(&last).unwrap();
+    (0..3_000).for_each(|n| std::fs::write(last.join(n.to_string()), "x\n").unwrap());
+    root.join("d0")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancel_ends_the_planning_and_stop_does_not_wait_for_it() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let input = many_folders(&place);
+    let mut slow = spec(1, &input, &place.output());
+    // As many cuts as there are bytes.
+    slow.options.chunk_bytes = Some(1);
+    client.submit(&slow).await.unwrap();
+    assert_eq!(client.get(slow.id).await.unwrap().state, JobState::Planning);
+    client.cancel(slow.id).await.unwrap();
+    assert_eq!(client.end_of(slow.id).await.state, JobState::Cancelled);
+    let again = JobSpec { id: JobId::from_bytes([2; 16]), ..slow };
+    client.submit(&again).await.unwrap();
+    coordinator.stop().await;
+    assert_eq!(place.names(), ["data", "in.txt", "many"], "nothing stays staged");
+}
+
+/// The folder that all outputs lie in is refused as an output before anything is claimed.
+#[tokio::test(flavor = "multi_thread")]
+async fn existing_folder_as_output_does_not_block_other_jobs() {
+    let place = Place::new();
+    let config = Config { token: Token::parse(TOKEN), ..Config::new(place.data()) };
+    let coordinator = Coordinator::start_with(config).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let good = place.spec(1);
+    for n in 10..30 {
+        // Its inputs take longer to list than the other job takes.
+        let parent = spec(n, &place.input(), place.dir.path());
+        client.submit(&parent).await.unwrap();
+    }
+    client.submit(&good).await.unwrap();
+    worker.work_until_dropped(good.id).await;
+    assert_eq!(client.end_of(good.id).await.state, JobState::Done);
+    for n in 10..30 {
+        assert_eq!(client.end_of(JobId::from_bytes([n; 16])).await.error.unwrap().code, Code::OutputExists);
+    }
+    coordinator.stop().await;
+}
