@@ -72,19 +72,33 @@ pub(crate) fn read_until_error<S: Source>(
     bytes: &[u8],
     block_bytes: u64,
 ) -> (Vec<S::Item>, Option<(u64, Error)>) {
-    let framing = source.framing();
+    with_cx(bytes.len() as u64, |cx| read_in(cx, source, bytes, block_bytes))
+}
+
+/// Calls `f` with the inside of a task that has no inputs.
+pub(crate) fn with_cx<X>(job_input_bytes: u64, f: impl FnOnce(&TaskCx<'_>) -> X) -> X {
     let nobody = AttemptId {
         task: TaskId { job: JobId::from_bytes([0; 16]), stage: StageId(0), index: 0 },
         number: 0,
         epoch: Epoch(0),
         incarnation: Incarnation(0),
     };
-    let task = Task { attempt: nobody, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes: bytes.len() as u64 };
+    let task = Task { attempt: nobody, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes };
     let (path, cancelled) = (Path::new("input"), AtomicBool::new(false));
     let (folder, codec, segments, residents) = (path, Codec::None, Vec::new(), None);
     let memory = &Memory::new(1 << 20, 1);
     let setting = Setting { folder, segments, memory, codec, residents, cancelled: &cancelled };
     let cx = TaskCx::new(&task, setting, 0, false);
+    f(&cx)
+}
+
+fn read_in<S: Source>(
+    cx: &TaskCx<'_>,
+    source: &S,
+    bytes: &[u8],
+    block_bytes: u64,
+) -> (Vec<S::Item>, Option<(u64, Error)>) {
+    let (framing, path) = (source.framing(), Path::new("input"));
     let mut records = Kept::<S::Item>(Vec::new());
     let first = if source.is_text() && bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     let mut blocks = || {
@@ -97,7 +111,7 @@ pub(crate) fn read_until_error<S: Source>(
                 continue;
             }
             let block = Block { bytes, offset: from as u64, is_start: from == first, path, head };
-            source.read(&block, &mut RecordSink::new(&cx, &mut records, block.offset))?;
+            source.read(&block, &mut RecordSink::new(cx, &mut records, block.offset))?;
             cx.outcome().map_err(|e| Error::from_failure(*e.failure))?;
         }
         Ok(())

@@ -165,6 +165,11 @@ fn byte_order_mark_is_no_part_of_the_first_record() {
         let ends: Vec<&str> = found.iter().map(|line| line.rsplit_once('/').unwrap().1).collect();
         assert_eq!(ends, ["marked:3:foo", "marked:7:foo", "packed:3:foo", "packed:7:foo"]);
     }
+    // A record that begins with one comes back also as the first one of a part.
+    local(folder.path(), "grep", ["^\\x{feff}foo", "marked", "--output", "once"]).ok();
+    local(folder.path(), "grep", ["^\\x{feff}foo", "once", "--output", "twice"]).ok();
+    let twice = concatenated(&folder.path().join("twice"));
+    assert_eq!(twice, b"\xef\xbb\xbf\xef\xbb\xbffoo\n");
 }
 
 #[test]

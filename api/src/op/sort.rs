@@ -137,9 +137,10 @@ impl Sample {
     }
     fn add<K: Key>(&mut self, k: K::Ref<'_>) {
         if self.seen.is_multiple_of(1 << self.stride_log2) {
-            let mut key = crate::datum::encoded::<K>(k);
-            key.truncate(SAMPLE_KEY_MAX);
-            self.keys.push((self.stride_log2, key));
+            let key = crate::datum::encoded::<K>(k);
+            // A copy of the part: what is cut off would stay in memory.
+            let part = &key[..key.len().min(SAMPLE_KEY_MAX)];
+            self.keys.push((self.stride_log2, part.to_vec()));
             if self.keys.len() - self.group == self.group_max {
                 self.thin();
             }
@@ -214,6 +215,14 @@ fn splitters(cx: &TaskCx<'_>, inputs: std::ops::Range<usize>, partitions: u32) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sample_of_long_keys_holds_no_more_than_their_parts() {
+        let mut sample = Sample::of_groups(16);
+        let key = "x".repeat(1 << 20);
+        (0..8).for_each(|_| sample.add::<String>(&key));
+        assert!(sample.keys.iter().all(|(_, key)| key.capacity() <= 2 * SAMPLE_KEY_MAX));
+    }
 
     #[test]
     fn a_group_keeps_every_so_many_th_key_with_its_weight() {

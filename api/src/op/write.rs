@@ -12,7 +12,8 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 use windrow_model::counters::names;
-use windrow_model::{Order, Output, OutputReport, Partitioner, Partitions, Port};
+use windrow_model::dataset::dataset_name;
+use windrow_model::{Framing, Order, Output, OutputReport, Partitioner, Partitions, Port};
 
 impl<R: Datum> Records<R> {
     /// Writes every record with a sink: `tsv`, `text`, `jsonl`, `csv`, `fixed` or your own. The folder appears as a whole when the
@@ -63,7 +64,8 @@ fn write_part<R: Datum, S: Sink<R>>(
     run: impl FnOnce(&mut PushFn<R, &mut dyn FnMut(R::Ref<'_>)>) -> TaskResult<()>,
 ) -> TaskResult<OutputReport> {
     let path = cx.folder.join(windrow_format::names::sink_file(index));
-    let mut writer = PartWriter::create(&path, sink.compression())?;
+    let is_text_file = matches!(sink.framing(), Framing::Delimiter(_)) && dataset_name(sink.path()).is_none();
+    let mut writer = PartWriter::create(&path, sink.compression(), is_text_file)?;
     let mut push = |r: R::Ref<'_>| {
         let written = sink.write(r, &mut Appender::new(writer.buffer())).map_err(crate::context::TaskError::from);
         if let Err(e) = written.and_then(|()| writer.record().map_err(Into::into)) {

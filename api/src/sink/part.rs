@@ -1,5 +1,6 @@
 //! One part file while it is written: buffered, compressed if asked, checksummed as it goes.
 
+use crate::source::BYTE_ORDER_MARK;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -29,10 +30,13 @@ pub(crate) struct PartWriter {
     charged: Charged,
     buffer: Vec<u8>,
     records: u64,
+    /// Its readers take a byte order mark at its start for none of its text.
+    has_marks: bool,
 }
 
 impl PartWriter {
-    pub fn create(path: &Path, compression: Compression) -> Result<Self, Failure> {
+    /// `has_marks`: the part is a file of text by itself, and no piece of a dataset.
+    pub fn create(path: &Path, compression: Compression, has_marks: bool) -> Result<Self, Failure> {
         let failed = |e: io::Error| failure(path, e);
         let file = Crc32cWriter::new(create_with_folder(path).map_err(failed)?);
         let encoder = match compression {
@@ -47,6 +51,7 @@ impl PartWriter {
             charged: Charged::new(),
             buffer: Vec::with_capacity(BUFFER_BYTES + 4096),
             records: 0,
+            has_marks,
         })
     }
 
@@ -59,6 +64,10 @@ impl PartWriter {
     /// A record is complete.
     #[inline]
     pub fn record(&mut self) -> Result<(), Failure> {
+        if self.records == 0 && self.has_marks && self.buffer.starts_with(BYTE_ORDER_MARK) {
+            // Of two marks the second one is text.
+            self.buffer.splice(0..0, BYTE_ORDER_MARK.iter().copied());
+        }
         self.records += 1;
         if self.buffer.len() >= BUFFER_BYTES { self.flush(self.buffer.len() / ALIGN * ALIGN) } else { Ok(()) }
     }

@@ -183,14 +183,16 @@ fn decompressed(
     let mut buffer: Vec<u8> = Vec::new();
     let mut offset = 0u64;
     let mut wanted = BLOCK_BYTES;
+    let placed = |offset: u64, e: Failure| {
+        Failure::new(e.code, format!("{} at byte {offset} of its content: {}", path.display(), e.message))
+    };
+    content.grant().hold_block(wanted as u64).map_err(|e| placed(0, e))?;
     loop {
-        let place = || format!("{} at byte {offset} of its content", path.display());
-        let held = content.grant().hold_block(wanted as u64);
-        held.map_err(|e| Failure::new(e.code, format!("{}: {}", place(), e.message)))?;
         buffer.reserve_exact(wanted.saturating_sub(buffer.len()));
         let missing = wanted.saturating_sub(buffer.len()) as u64;
         let read = content.by_ref().take(missing).read_to_end(&mut buffer);
-        let at_end = read.map_err(|e| failure_of(e, &place()))? < missing as usize;
+        let at_end = read.map_err(|e| failure_of(e, &format!("{} at byte {offset} of its content", path.display())))?
+            < missing as usize;
         if offset == 0 {
             let head = &buffer[..buffer.len().min(HEAD_BYTES)];
             of_content(head).map_err(|e| Failure::from(unsupported(path, e)))?;
@@ -202,7 +204,8 @@ fn decompressed(
                 let message = format!("{}: the record at byte {offset} is longer than 1 GiB", path.display());
                 return Err(Failure::new(Code::RecordTooLarge, message).into());
             }
-            wanted = (wanted * 2).min(RECORD_MAX + 1);
+            let grown = content.grant().grow_block(wanted, (wanted * 2).min(RECORD_MAX + 1));
+            wanted = grown.map_err(|e| placed(offset, e))?;
             cx.check_cancelled();
             if cx.stopped() {
                 return Ok(());
@@ -239,6 +242,8 @@ fn decompressed(
         if buffer.capacity() > 4 * wanted {
             buffer.shrink_to(wanted);
         }
+        let held = content.grant().hold_block(buffer.capacity().max(wanted) as u64);
+        held.map_err(|e| placed(offset, e))?;
     }
 }
 
@@ -301,5 +306,65 @@ mod tests {
             std::fs::write(file.path(), "abc").unwrap();
             check_same(&range).unwrap();
         }
+    }
+
+    const TEXT: Format = Format { framing: Framing::Delimiter(b'\n'), has_header: false, is_text: true };
+
+    fn range_of(path: &Path) -> FileRange {
+        let identity = windrow_store::identity::of_path(path).unwrap();
+        let length = identity.length;
+        FileRange { path: path.into(), offset: 0, length, identity, content: None, local: None, as_is: false }
+    }
+
+    /// The bytes of all blocks, and the offset of the first.
+    fn read(range: &FileRange, format: Format) -> Result<(Vec<u8>, u64), Code> {
+        let (mut all, mut first) = (Vec::new(), None);
+        let read = crate::testing::with_cx(range.length, |cx| {
+            each_block(cx, range, format, &[], &mut |block| {
+                assert_eq!(block.is_start, first.is_none());
+                first.get_or_insert(block.offset);
+                all.extend_from_slice(block.bytes);
+                true
+            })
+        });
+        read.map(|()| (all, first.unwrap_or(0))).map_err(|e| e.failure.code)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn only_text_is_decompressed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.gz");
+        let packed = gzip(b"a\nb\n");
+        std::fs::write(&path, &packed).unwrap();
+        let range = range_of(&path);
+        assert_eq!(read(&range, TEXT), Ok((b"a\nb\n".to_vec(), 0)));
+        for framing in [Framing::Whole, Framing::Fixed(1), Framing::Delimiter(b'\n')] {
+            let format = Format { framing, has_header: false, is_text: false };
+            assert_eq!(read(&range, format), Ok((packed.clone(), 0)), "{framing}");
+        }
+        assert_eq!(read(&FileRange { as_is: true, ..range.clone() }, TEXT), Ok((packed.clone(), 0)));
+        let cut = FileRange { length: range.length - 1, ..range };
+        assert_eq!(read(&cut, TEXT), Err(Code::InputMalformed), "a splitter that does not know better");
+    }
+
+    #[test]
+    fn mark_is_left_out_where_a_file_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let marked = b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n";
+        std::fs::write(&path, marked).unwrap();
+        let range = range_of(&path);
+        assert_eq!(read(&range, TEXT), Ok((marked[3..].to_vec(), 3)));
+        assert_eq!(read(&FileRange { as_is: true, ..range.clone() }, TEXT), Ok((marked[3..].to_vec(), 3)));
+        // A whole file in a dataset begins like a file, a piece of one does not.
+        let chunk = FileRange { content: Some(windrow_model::Digest::of(marked)), local: Some(path), ..range };
+        assert_eq!(read(&chunk, TEXT), Ok((marked[3..].to_vec(), 3)));
+        assert_eq!(read(&FileRange { as_is: true, ..chunk }, TEXT), Ok((marked.to_vec(), 0)));
     }
 }

@@ -7,6 +7,9 @@ use super::decoder::Grant;
 use windrow_engine::Claim;
 use windrow_model::{ByteSize, Code, Failure};
 
+/// A block that is too small grows by so many bytes at least.
+const MORE_MIN: usize = 256 << 10;
+
 /// The memory of one decoder and its block.
 pub(super) struct Room {
     claim: Claim,
@@ -23,6 +26,21 @@ impl Room {
     pub fn hold_block(&mut self, bytes: u64) -> Result<(), Failure> {
         self.block_bytes = bytes;
         self.hold("a record of this length, with what decompresses it,")
+    }
+
+    /// The block grows, up to so many bytes: says how many it has room for. It is refused when there is hardly more than it has.
+    pub fn grow_block(&mut self, from: usize, to: usize) -> Result<usize, Failure> {
+        let mut more = to - from;
+        let mut refusal = None;
+        loop {
+            match self.hold_block((from + more) as u64) {
+                Ok(()) => return Ok(from + more),
+                // The first one names the memory with which it goes on for long.
+                Err(e) if more <= MORE_MIN => return Err(refusal.unwrap_or(e)),
+                Err(e) => _ = refusal.get_or_insert(e),
+            }
+            more /= 2;
+        }
     }
 
     fn hold(&mut self, what: &str) -> Result<(), Failure> {
@@ -61,6 +79,23 @@ mod tests {
         let enough: ByteSize = size.parse().unwrap();
         Grant::hold(&mut room(enough.0), 1 << 31).unwrap();
         Grant::hold(&mut room(enough.0 - (64 << 20)), 1 << 31).unwrap_err();
+    }
+
+    #[test]
+    fn block_grows_as_far_as_there_is_memory() {
+        // Forty-five mebibytes, of which the decoder has five.
+        let mut room = Room::new(Memory::of_process(128 << 20, 2).begin(1).fixed());
+        Grant::hold(&mut room, 5 << 20).unwrap();
+        let mut block = 1 << 20;
+        let refusal = loop {
+            match room.grow_block(block, block * 2) {
+                Ok(bytes) => block = bytes,
+                Err(refusal) => break refusal,
+            }
+        };
+        assert!((39 << 20..=40 << 20).contains(&block), "{block}");
+        let needed = refusal.message.split_once("needs ").unwrap().1;
+        assert!(needed.starts_with("84") || needed.starts_with("85"), "twice what there was: {needed}");
     }
 
     #[test]
