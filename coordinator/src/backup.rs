@@ -10,7 +10,7 @@ use crate::journal::{DiskStore, JobStore};
 use crate::lock::lock_data_dir;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use windrow_format::durable::{self, Durability};
 use windrow_model::ClusterId;
@@ -88,12 +88,10 @@ fn copy_files(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 /// A missing file is left out: an artifact can be uploaded again, and a token made.
-fn copy_one(from: &Path, to: &PathBuf) -> Result<(), Error> {
+fn copy_one(from: &Path, to: &Path) -> Result<(), Error> {
     let bytes = match fs::read(from) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         bytes => bytes.map_err(Error::data_dir(from, "read the backup"))?,
     };
-    durable::write_private(to, &bytes, Durability::Sync).map_err(Error::data_dir(to, "write the file"))?;
-    let mode = fs::metadata(from).map_err(Error::data_dir(from, "look at the backup"))?.permissions();
-    fs::set_permissions(to, mode).map_err(Error::data_dir(to, "set the mode of the file"))
+    durable::write_private(to, &bytes, Durability::Sync).map_err(Error::data_dir(to, "write the file"))
 }

@@ -12,13 +12,16 @@
 use crate::copies::Copies;
 use crate::holders::Holders;
 use crate::orphans::{OrphanRule, Orphans};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{
     Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, Incarnation, JobId, Time, WorkerId,
 };
 
 /// Copies of a chunk, if the put does not say.
 const REPLICAS: u32 = 2;
+
+/// Deletions that are remembered for workers which are away.
+const ORDERED_MAX: usize = 100_000;
 
 /// One open put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +83,8 @@ pub(crate) struct Datasets {
     orphans: Orphans,
     /// Chunks without a reference whose deletion recorded changes have ordered.
     ordered: BTreeSet<Digest>,
+    /// Those that this life has ordered, the oldest first; some may be referred to again.
+    ordered_last: VecDeque<Digest>,
     /// Those of them that are held.
     doomed: BTreeSet<Digest>,
     /// Those of them that the journal does not have yet.
@@ -647,6 +652,7 @@ impl Datasets {
             reference.count += 1;
             reference.replicas = reference.replicas.max(dataset.replicas);
             self.ordered.remove(&chunk.digest);
+            self.orphans.forget_length(chunk.digest);
             self.look_at(chunk.digest);
         }
     }
@@ -654,12 +660,22 @@ impl Datasets {
     /// A recorded change takes these references.
     fn release(&mut self, dataset: &Dataset) {
         self.changed = true;
+        while self.ordered_last.len() > ORDERED_MAX
+            && let Some(oldest) = self.ordered_last.pop_front()
+        {
+            // Should it turn up after all, it is an orphan.
+            if !self.doomed.contains(&oldest) {
+                self.ordered.remove(&oldest);
+            }
+        }
         for chunk in &dataset.chunks {
             if let Some(reference) = self.references.get_mut(&chunk.digest) {
                 reference.count -= 1;
                 if reference.count == 0 {
                     self.references.remove(&chunk.digest);
-                    self.ordered.insert(chunk.digest);
+                    if self.ordered.insert(chunk.digest) {
+                        self.ordered_last.push_back(chunk.digest);
+                    }
                     self.unrecorded.push(chunk.digest);
                     self.look_at(chunk.digest);
                 }

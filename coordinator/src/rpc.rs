@@ -8,7 +8,8 @@ mod session;
 use crate::artifacts::Artifacts;
 use crate::config::Config;
 use crate::mailbox::Mailbox;
-use tokio::sync::oneshot;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::service::Routes;
@@ -31,7 +32,7 @@ pub(crate) type Answers<T> = ReceiverStream<Result<T, Status>>;
 pub(crate) fn routes(config: &Config, mailbox: Mailbox, artifacts: Artifacts) -> Routes {
     let access = Access { token: config.token.clone(), ca: config.tls.as_ref().and_then(|tls| tls.ca.clone()) };
     let jobs = job::Jobs { mailbox: mailbox.clone(), artifacts: artifacts.clone(), access };
-    let data = data::Data { mailbox: mailbox.clone() };
+    let data = data::Data { mailbox: mailbox.clone(), backups: Arc::new(Semaphore::new(1)) };
     let session = session::Session { mailbox, artifacts };
     Routes::new(
         JobsServer::new(jobs).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),

@@ -62,6 +62,8 @@ struct Shelf(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
+    /// Apart from the rest, which is locked while files are renamed: the control thread takes it and must not wait for a disk.
+    news: Mutex<Vec<News>>,
     /// There is news.
     changed: Notify,
 }
@@ -74,7 +76,6 @@ struct State {
     told: HashSet<Digest>,
     /// When each chunk in the trash came there.
     trash: HashMap<Digest, u64>,
-    news: Vec<News>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,26 +95,26 @@ impl Shelf {
         let mut state = self.lock();
         state.doomed.remove(&digest);
         store()?;
-        state.held(digest, length);
-        drop(state);
-        self.0.changed.notify_one();
+        self.held(&mut state, digest, length);
         Ok(())
     }
 
+    fn held(&self, state: &mut State, digest: Digest, length: u64) {
+        state.told.insert(digest);
+        self.tell(News::Held(digest, length));
+    }
+
     /// The coordinator counts on a chunk that is not here, or not whole.
-    fn lost(&self, mut state: MutexGuard<'_, State>, digest: Digest) {
+    fn lost(&self, state: &mut State, digest: Digest) {
         if state.told.remove(&digest) {
-            state.news.push(News::Lost(digest));
-            drop(state);
-            self.0.changed.notify_one();
+            self.tell(News::Lost(digest));
         }
     }
-}
 
-impl State {
-    fn held(&mut self, digest: Digest, length: u64) {
-        self.told.insert(digest);
-        self.news.push(News::Held(digest, length));
+    /// Called while the state is locked, so that news comes in the order of what happened.
+    fn tell(&self, news: News) {
+        self.0.news.lock().unwrap_or_else(PoisonError::into_inner).push(news);
+        self.0.changed.notify_one();
     }
 }
 
@@ -165,13 +166,13 @@ impl Chunks {
 
     /// It was looked for and is not here.
     fn note_missing(&self, digest: Digest) {
-        let state = self.shelf.lock();
+        let mut state = self.shelf.lock();
         // Looked at again: it may have been stored meanwhile.
         if !self.path(digest).exists() {
             if state.told.contains(&digest) {
                 tracing::error!("chunk {digest} is gone from this disk, and nothing has ordered that");
             }
-            self.shelf.lost(state, digest);
+            self.shelf.lost(&mut state, digest);
         }
     }
 }
@@ -225,7 +226,7 @@ impl Chunks {
                     Ok(()) => {
                         tracing::info!("chunk {digest} comes back from the trash");
                         let length = chunks.path(digest).metadata().map_or(0, |metadata| metadata.len());
-                        state.held(digest, length);
+                        chunks.shelf.held(&mut state, digest, length);
                         return Some(true);
                     }
                     Err(e) => tracing::warn!("chunk {digest} cannot be taken out of the trash: {e}"),
@@ -256,7 +257,7 @@ impl Chunks {
             }
             Err(e) => {
                 tracing::error!("chunk {digest} cannot be opened: {e}");
-                self.shelf.lost(self.shelf.lock(), digest);
+                self.shelf.lost(&mut self.shelf.lock(), digest);
                 return false;
             }
         };
@@ -265,7 +266,7 @@ impl Chunks {
         if read.as_ref().is_ok_and(|(found, _)| *found == digest) {
             return true;
         }
-        let state = self.shelf.lock();
+        let mut state = self.shelf.lock();
         // Somebody else may have noticed it, too, and have got a good copy by now.
         let is_it = opened.and_then(|opened| identity::same(&path, &opened));
         if is_it.unwrap_or(false) {
@@ -276,7 +277,7 @@ impl Chunks {
             if let Err(e) = make_parent(&aside).and_then(|()| fs::rename(&path, &aside)) {
                 tracing::error!("chunk {digest} cannot be set aside: {e}");
             }
-            self.shelf.lost(state, digest);
+            self.shelf.lost(&mut state, digest);
         }
         false
     }
@@ -297,7 +298,7 @@ impl Chunks {
 
     /// What is new for the coordinator, in order.
     pub fn take_news(&self) -> Vec<News> {
-        std::mem::take(&mut self.shelf.lock().news)
+        std::mem::take(&mut *self.shelf.0.news.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits for news.
@@ -392,9 +393,7 @@ impl Chunks {
                 make_parent(&place)?;
                 gone(durable::rename(&path, &place, Durability::Sync))?;
                 state.trash.insert(digest, since);
-                state.news.push(News::Trashed(digest, metadata.len()));
-                drop(state);
-                self.shelf.0.changed.notify_one();
+                self.shelf.tell(News::Trashed(digest, metadata.len()));
                 Ok(())
             }
         }
@@ -422,11 +421,6 @@ impl Chunks {
         }
         deleted
     }
-}
-
-/// Whether a folder has chunks.
-pub fn any_in(folder: &Path) -> io::Result<bool> {
-    Ok(!digests_in(folder)?.is_empty())
 }
 
 /// Names of chunks in a folder, which need not be there.

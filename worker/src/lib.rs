@@ -7,6 +7,7 @@
 mod artifacts;
 mod attempts;
 mod chunks;
+mod chunks_mark;
 mod config;
 mod deletions;
 mod error;

@@ -1,13 +1,13 @@
 //! The cluster that a data folder belongs to, and the newest state of its journal that this worker has seen.
 //!
 //! ```text
-//! cluster          the cluster's id, epoch, nonce and revision of the journal; replaced as a whole, and synced
-//! chunks/cluster   the id once more: chunks may lie on a disk of their own
+//! cluster    the cluster's id, epoch, nonce and revision of the journal; replaced as a whole, and synced
+//! chunks/    marked with the id once more (`chunks_mark.rs`)
 //! ```
 //! An order to delete chunks counts only if it comes from this cluster and from a journal that is not behind: what a newer journal
 //! knows, an older one takes for garbage. The files are durable before any such order is carried out.
 
-use crate::chunks;
+use crate::chunks_mark;
 use crate::error::Error;
 use crate::scratch::Scratch;
 use std::fs;
@@ -32,7 +32,7 @@ pub struct Known {
 #[derive(Debug)]
 pub struct Membership {
     file: PathBuf,
-    chunks_mark: PathBuf,
+    chunks: PathBuf,
     known: Mutex<Known>,
     /// A coordinator of the cluster has this worker's session.
     in_session: AtomicBool,
@@ -44,28 +44,22 @@ impl Membership {
     /// # Errors
     /// A file that does not read; chunks of another cluster than the folder's (`CLUSTER_MISMATCH`).
     pub fn open(scratch: &Scratch) -> Result<Membership, Error> {
-        let (file, mark) = (scratch.root().join(FILE), scratch.chunks().join(FILE));
+        let (file, chunks) = (scratch.root().join(FILE), scratch.chunks());
         let wrong = |path: &Path| {
             let path = path.to_path_buf();
             move |source| Error::DataDir { path, source }
         };
-        let of_folder = read(&file, parse).map_err(wrong(&file))?;
-        let of_chunks = read(&mark, |text| text.trim().parse::<ClusterId>().ok()).map_err(wrong(&mark))?;
+        let of_folder = read(&file).map_err(wrong(&file))?;
+        let of_chunks = chunks_mark::read(&chunks).map_err(wrong(&chunks))?;
         let known = match (of_folder, of_chunks) {
-            (Some(Known { cluster: Some(folder), .. }), Some(chunks)) if folder != chunks => {
-                return Err(Error::OtherClustersChunks { folder: scratch.chunks(), chunks, cluster: folder });
+            (Some(Known { cluster: Some(folder), .. }), Some(marked)) if folder != marked => {
+                return Err(Error::OtherClustersChunks { folder: chunks, chunks: marked, cluster: folder });
             }
-            (Some(_), None) if chunks::any_in(&scratch.chunks()).map_err(wrong(&mark))? => {
-                tracing::warn!(
-                    "{} holds chunks without a cluster's id, as if it were another folder's: it has to join again",
-                    scratch.chunks().display()
-                );
-                Known::default()
-            }
+            // Copies of folders lose marks.
             (Some(known), _) => known,
-            (None, chunks) => Known { cluster: chunks, seen: Seen::default() },
+            (None, marked) => Known { cluster: marked, seen: Seen::default() },
         };
-        Ok(Membership { file, chunks_mark: mark, known: Mutex::new(known), in_session: AtomicBool::new(false) })
+        Ok(Membership { file, chunks, known: Mutex::new(known), in_session: AtomicBool::new(false) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -100,12 +94,9 @@ impl Membership {
             return Err(Failure::new(Code::JournalBehind, message));
         }
         let next = Known { cluster: Some(cluster), seen: now };
+        chunks_mark::write(&self.chunks, cluster).map_err(|e| unwritten(&self.chunks, &e))?;
         if next == before {
             return Ok(());
-        }
-        if before.cluster.is_none() || !self.chunks_mark.exists() {
-            let mark = durable::write_private(&self.chunks_mark, format!("{cluster}\n").as_bytes(), Durability::Sync);
-            mark.map_err(|e| unwritten(&self.chunks_mark, &e))?;
         }
         self.write(next)?;
         if before.cluster.is_none() {
@@ -162,11 +153,11 @@ fn unwritten(path: &Path, e: &io::Error) -> Failure {
     crate::error::disk_failure("write", path, 0, e)
 }
 
-/// A small file; `None` if there is none.
-fn read<T>(path: &Path, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<Option<T>> {
+/// What the file says; `None` if there is none.
+fn read(path: &Path) -> io::Result<Option<Known>> {
     match fs::read_to_string(path) {
         Ok(text) => match parse(&text) {
-            Some(value) => Ok(Some(value)),
+            Some(known) => Ok(Some(known)),
             None => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not what a worker writes there")),
         },
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -224,17 +215,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path()).unwrap().join(OURS, seen(1, 1, 0)).unwrap();
         let chunks = folder.path().join("chunks");
-        fs::write(chunks.join(FILE), format!("{OTHER}\n")).unwrap();
+        if chunks_mark::read(&chunks).unwrap().is_none() {
+            // A file system without attributes has no marks.
+            return;
+        }
+        chunks_mark::write(&chunks, OTHER).unwrap();
         assert_eq!(open(folder.path()).unwrap_err().code(), Code::ClusterMismatch);
-        // A disk with chunks that no cluster has marked: they have to join anew.
-        fs::remove_file(chunks.join(FILE)).unwrap();
-        assert_eq!(open(folder.path()).unwrap().known().cluster, Some(OURS), "an empty disk is no other one");
-        fs::write(chunks.join(windrow_model::Digest::of(b"x").to_string()), "x").unwrap();
-        assert_eq!(open(folder.path()).unwrap().known(), Known::default());
+        chunks_mark::write(&chunks, OURS).unwrap();
+        assert_eq!(open(folder.path()).unwrap().known().cluster, Some(OURS));
         // The mark of the chunks alone is enough.
-        fs::write(chunks.join(FILE), format!("{OURS}\n")).unwrap();
         fs::remove_file(folder.path().join(FILE)).unwrap();
         assert_eq!(open(folder.path()).unwrap().known(), Known { cluster: Some(OURS), seen: Seen::default() });
+    }
+
+    #[test]
+    fn what_comes_for_another_cluster_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let member = open(folder.path()).unwrap();
+        assert_eq!((code(member.check(None)), code(member.check(Some(OURS)))), (None, Some(Code::ClusterMismatch)));
+        member.join(OURS, seen(1, 1, 0)).unwrap();
+        assert_eq!((code(member.check(None)), code(member.check(Some(OURS)))), (None, None));
+        assert_eq!(code(member.check(Some(OTHER))), Some(Code::ClusterMismatch));
     }
 
     #[test]

@@ -29,6 +29,9 @@ use windrow_proto::v1::{self, from_worker, to_worker};
 /// A coordinator that accepts a connection answers a registration within this time.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Between two registrations of a folder that has joined no cluster and whose chunks are not known.
+const UNJOINED_PAUSE: Duration = Duration::from_secs(3);
+
 /// Where messages to the coordinator go while a session lasts.
 pub type Outgoing = mpsc::UnboundedSender<v1::FromWorker>;
 
@@ -103,7 +106,11 @@ impl Session {
                             _ => tracing::warn!(%coordinator, "{failure}; trying again"),
                         }
                     }
-                    tokio::time::sleep(backoff.next_delay()).await;
+                    let pause = backoff.next_delay();
+                    // It sends the names of all its chunks each time, and what it waits for is a person.
+                    let is_unjoined =
+                        failure.code == Code::ClusterMismatch && self.membership.known().cluster.is_none();
+                    tokio::time::sleep(if is_unjoined { pause.max(UNJOINED_PAUSE) } else { pause }).await;
                 }
                 Ended::Refused(error) => {
                     let _ = self.events.send(Event::Refused(error));

@@ -282,3 +282,80 @@ fn a_bit_that_flips_anywhere_is_harmless_or_noticed() {
     }
     assert!(refused > 0, "no flip was noticed");
 }
+
+fn dataset(name: &str, chunks: &[u8]) -> Dataset {
+    use windrow_model::{DatasetChunk, Framing};
+    let chunks = chunks.iter().map(|n| DatasetChunk { digest: Digest([*n; 32]), length: 1 }).collect();
+    Dataset { name: name.into(), version: 1, framing: Framing::Whole, replicas: 1, chunks }
+}
+
+#[test]
+fn journal_keeps_one_cluster_id_its_lives_and_what_it_ordered() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.redb");
+    let cluster;
+    {
+        let mut store = DiskStore::open(&path).unwrap();
+        store.begin_epoch().unwrap();
+        cluster = store.identity().unwrap().cluster;
+        let put = |name, chunks| Record::Dataset(DatasetChange::Put(dataset(name, chunks)));
+        store
+            .write(&[put("a", &[1, 2]), Record::Outputs(JobId::from_bytes([1; 16]), vec![dataset("b", &[3])])])
+            .unwrap();
+        store.write(&[Record::Dataset(DatasetChange::Removed("a".into()))]).unwrap();
+        store.write(&[Record::Dropped(vec![Digest([1; 32]), Digest([2; 32])])]).unwrap();
+        // One of them is in a dataset again.
+        store.write(&[put("c", &[2])]).unwrap();
+    }
+    let mut store = DiskStore::open(&path).unwrap();
+    assert_eq!(store.begin_epoch().unwrap(), Epoch(2));
+    let identity = store.identity().unwrap();
+    assert_eq!((identity.cluster, identity.revision), (cluster, 4));
+    assert_eq!(identity.dropped, [Digest([1; 32])]);
+    let lives: Vec<_> =
+        identity.lineage.0.iter().map(|(epoch, life)| (epoch.0, life.revision, life.restored)).collect();
+    assert_eq!(lives, [(1, 0, false), (2, 4, false)]);
+    let nonces: std::collections::BTreeSet<u64> = identity.lineage.0.values().map(|life| life.nonce).collect();
+    assert_eq!(nonces.len(), 2);
+}
+
+#[test]
+fn restored_journal_begins_above_all_lives_and_orders_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("journal.redb"), dir.path().join("copy.redb"));
+    let mut store = DiskStore::open(&path).unwrap();
+    store.begin_epoch().unwrap();
+    store.write(&[record(1, JobState::Done).into(), Record::Dropped(vec![Digest([1; 32])])]).unwrap();
+    store.write(&[Record::Dataset(DatasetChange::Put(dataset("a", &[2])))]).unwrap();
+    let cluster = store.identity().unwrap().cluster;
+    let mut rows = Vec::new();
+    let take = store.snapshot().unwrap();
+    // What is written after it is not in it.
+    store.write(&[record(2, JobState::Done).into()]).unwrap();
+    take(&mut |table, key, value| {
+        rows.push((table.to_string(), key.to_vec(), value.to_vec()));
+        Ok(())
+    })
+    .unwrap();
+    DiskStore::import(&copy, &rows).unwrap();
+    let mut copied = DiskStore::open(&copy).unwrap();
+    assert_eq!(copied.load().unwrap(), [record(1, JobState::Done)]);
+    let other = copied.mark_restored(5_000_000, Some(ClusterId::from_bytes([9; 16])));
+    assert!(other.is_err(), "it is another cluster's");
+    copied.mark_restored(5_000_000, Some(cluster)).unwrap();
+    assert_eq!(copied.begin_epoch().unwrap(), Epoch(5_000_001));
+    let identity = copied.identity().unwrap();
+    assert_eq!((identity.cluster, identity.revision, identity.dropped), (cluster, 1, vec![]));
+    assert!(identity.lineage.is_restored());
+    // A clock that is wrong does no harm.
+    copied.mark_restored(7, None).unwrap();
+    assert!(copied.begin_epoch().unwrap() > Epoch(5_000_001 + 1_000_000));
+    // A worker has seen a later life: the next one is above it, and restored, too.
+    copied.write(&[Record::RestoreAbove(Epoch(90_000_000))]).unwrap();
+    assert_eq!(copied.begin_epoch().unwrap(), Epoch(90_000_001));
+    assert!(copied.identity().unwrap().lineage.is_restored());
+    assert_eq!(copied.begin_epoch().unwrap(), Epoch(90_000_002));
+    assert!(!copied.identity().unwrap().lineage.is_restored());
+    let unknown = [("table of a later release".to_string(), vec![], vec![])];
+    assert!(DiskStore::import(&dir.path().join("no.redb"), &unknown).is_err());
+}

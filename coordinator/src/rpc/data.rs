@@ -4,7 +4,9 @@ use super::{Answers, PIECE_BYTES, PIECES_MAX, begun, field, refuse};
 use crate::data::{BeginPut, DataMessage, OrphanList, PutStart};
 use crate::datasets::PutId;
 use crate::mailbox::{Mailbox, Message};
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_model::{Code, Dataset, DatasetChunk, Digest, Failure, Framing, WorkerId};
@@ -13,8 +15,13 @@ use windrow_proto::v1::{self, adopt_request, put_reply, put_request};
 /// Orphans in one answer.
 const ORPHANS_MAX: usize = 100_000;
 
+/// A client that takes nothing of its backup for so long has gone.
+const BACKUP_PATIENCE: Duration = Duration::from_secs(60);
+
 pub(crate) struct Data {
     pub mailbox: Mailbox,
+    /// One at a time.
+    pub backups: Arc<Semaphore>,
 }
 
 #[tonic::async_trait]
@@ -147,20 +154,31 @@ impl v1::data_server::Data for Data {
     type BackupStream = Answers<v1::BackupPiece>;
 
     async fn backup(&self, _: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        let Ok(only) = self.backups.clone().try_acquire_owned() else {
+            return Err(bad("another backup is being taken"));
+        };
         let (send, stream) = mpsc::channel(PIECES_MAX);
         let (artifacts, snapshot) = self.mailbox.try_ask(|answer| Message::Backup { answer }).await.map_err(refuse)?;
-        let first = v1::BackupPiece { artifacts: artifacts.into_iter().map(Into::into).collect(), data: Vec::new() };
+        let artifacts = artifacts.into_iter().map(Into::into).collect();
+        let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
-            if send.blocking_send(Ok(first)).is_err() {
-                return;
-            }
-            let give = |data: Vec<u8>| {
-                let piece = v1::BackupPiece { artifacts: Vec::new(), data };
-                send.blocking_send(Ok(piece)).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
+            let _only = only;
+            // The journal's file cannot reuse what the snapshot needs: a client that reads nothing is given up.
+            let give = |piece: Result<v1::BackupPiece, Status>| {
+                let sent = runtime.block_on(tokio::time::timeout(BACKUP_PATIENCE, send.send(piece)));
+                let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+                sent.map_err(|_| gone())?.map_err(|_| gone())
             };
-            // A client that has gone needs no answer.
-            if let Err(e) = crate::dump::write(snapshot, PIECE_BYTES, give) {
-                let _ = send.blocking_send(Err(refuse(Failure::new(Code::IoError, e.to_string()))));
+            let taken = give(Ok(v1::BackupPiece { artifacts, data: Vec::new() })).and_then(|()| {
+                let piece = |data| give(Ok(v1::BackupPiece { artifacts: Vec::new(), data }));
+                crate::dump::write(snapshot, PIECE_BYTES, piece)
+            });
+            match taken {
+                Ok(()) => tracing::info!("a backup of the journal was taken"),
+                Err(e) => {
+                    tracing::warn!("a backup of the journal was broken off: {e}");
+                    let _ = give(Err(refuse(Failure::new(Code::IoError, e.to_string()))));
+                }
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
