@@ -1,6 +1,7 @@
 //! Fused operations: a chain pulls its input once and pushes every record through to one receiver.
 
 use crate::context::{TaskCx, TaskResult};
+use crate::culprit::Op;
 use crate::datum::Datum;
 use crate::demand::Demand;
 use crate::emitter::{Emitter, Push};
@@ -66,6 +67,7 @@ impl<R: Datum> Branch<R> {
 pub(crate) struct Step<R: Datum, O: Datum, F> {
     pub before: Arc<dyn Chain<R>>,
     pub f: Arc<F>,
+    pub op: Op,
     pub types: PhantomData<fn(R) -> O>,
 }
 
@@ -76,6 +78,7 @@ where
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<O>) -> TaskResult<()> {
         struct StepSink<'s, 't, R, O: Datum, F> {
             f: &'s F,
+            op: Op,
             cx: &'s TaskCx<'t>,
             sink: &'s mut dyn Push<O>,
             types: PhantomData<fn(R)>,
@@ -86,10 +89,10 @@ where
         {
             #[inline]
             fn push(&mut self, r: R::Ref<'_>) {
-                (self.f)(self.cx, r, self.sink)
+                self.cx.in_op(self.op, || (self.f)(self.cx, r, self.sink))
             }
         }
-        self.before.run(cx, &mut StepSink { f: &*self.f, cx, sink, types: PhantomData::<fn(R)> })
+        self.before.run(cx, &mut StepSink { f: &*self.f, op: self.op, cx, sink, types: PhantomData::<fn(R)> })
     }
 }
 
@@ -97,20 +100,21 @@ where
 #[inline]
 pub(crate) fn call<O: Datum, X: Outcome>(
     cx: &TaskCx<'_>,
+    op: Op,
     sink: &mut dyn Push<O>,
     f: impl FnOnce(&mut Emitter<'_, O>) -> X,
 ) {
-    let result: Result<()> = f(&mut Emitter::new(sink)).into_result();
+    let result: Result<()> = cx.in_op(op, || f(&mut Emitter::new(sink)).into_result());
     if let Err(e) = result {
-        user_error(cx, e);
+        user_error(cx, op, e);
     }
 }
 
 #[cold]
-pub(crate) fn user_error(cx: &TaskCx<'_>, e: crate::error::Error) {
+pub(crate) fn user_error(cx: &TaskCx<'_>, op: Op, e: crate::error::Error) {
     let mut failure = e.into_failure();
     if failure.place.is_none() {
         failure.place = cx.place();
     }
-    cx.fail(failure)
+    cx.fail_in(op, failure)
 }

@@ -1,8 +1,11 @@
 //! What a running task can see and touch: its inputs as local files, its folder, its memory, and where it stands.
 
+use crate::culprit::{self, AtKey, AtRecord, Culprit, Note, Op, Passing};
+use crate::datum::Datum;
 use crate::error::Error;
 use crate::task_run::Setting;
 use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +60,9 @@ pub(crate) struct TaskCx<'t> {
     stop: Cell<bool>,
     any_order: Cell<bool>,
     error: RefCell<Option<TaskError>>,
+    /// Of that error, and of a panic that has passed.
+    failed: RefCell<Culprit>,
+    unwound: RefCell<Culprit>,
     /// Files that were begun.
     files: Cell<u64>,
     /// Where this thread is: seen from outside when the process dies.
@@ -80,6 +86,8 @@ impl<'t> TaskCx<'t> {
             stop: Cell::new(false),
             any_order: Cell::new(false),
             error: RefCell::new(None),
+            failed: RefCell::default(),
+            unwound: RefCell::default(),
             files: Cell::new(0),
             crumbs: {
                 let crumbs = windrow_engine::blame::slot();
@@ -97,6 +105,62 @@ impl<'t> TaskCx<'t> {
             *error = Some(e.into());
         }
         self.stop.set(true);
+    }
+
+    /// Records the first error of user code, and of which operation.
+    #[cold]
+    pub fn fail_in(&self, op: Op, e: impl Into<TaskError>) {
+        if self.error.borrow().is_none() {
+            culprit::change(&self.failed, op);
+        }
+        self.fail(e)
+    }
+
+    /// Runs a function of the user, so that a panic of it names its operation.
+    #[inline(always)]
+    pub fn in_op<X>(&self, op: Op, f: impl FnOnce() -> X) -> X {
+        self.noting(op, f)
+    }
+
+    /// Runs what works on a key, so that panics and recorded errors of user code in it name the key.
+    #[inline(always)]
+    pub fn working_on_key<K: Datum, X>(&self, key: &[u8], f: impl FnOnce() -> X) -> X {
+        self.working_on(AtKey::<K>(key, PhantomData), f)
+    }
+
+    /// The same for a record.
+    #[inline(always)]
+    pub fn working_on_record<R: Datum, X>(&self, r: R::Ref<'_>, f: impl FnOnce() -> X) -> X {
+        self.working_on(AtRecord::<R>(r), f)
+    }
+
+    #[inline(always)]
+    fn working_on<X>(&self, at: impl Note, f: impl FnOnce() -> X) -> X {
+        let result = self.noting(at, f);
+        if self.stopped() {
+            culprit::change(&self.failed, at);
+        }
+        result
+    }
+
+    #[inline(always)]
+    fn noting<X>(&self, note: impl Note, f: impl FnOnce() -> X) -> X {
+        let passing = Passing::new(&self.unwound, note);
+        let result = f();
+        passing.keep();
+        result
+    }
+
+    /// A failure of this task, with what is known of the operation that it is of.
+    pub fn explained(&self, mut failure: Failure) -> Failure {
+        failure.message += &self.failed.borrow().suffix();
+        failure
+    }
+
+    /// The same for a panic.
+    pub fn explained_panic(&self, mut failure: Failure) -> Failure {
+        failure.message += &self.unwound.borrow().suffix();
+        failure
     }
 
     /// Loops ask this once per record.

@@ -21,6 +21,7 @@ pub use self::serde::Serde;
 
 use crate::arena::Arena;
 use crate::wire::Forms;
+use std::fmt;
 
 /// Bytes that are no encoding of the expected type: the file was written by another program or is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +97,13 @@ pub trait Datum: Sized + Send + 'static {
     fn shorten<'s, 'l: 's>(r: Self::Ref<'l>) -> Self::Ref<'s>;
     fn to_owned(r: Self::Ref<'_>) -> Self;
 
+    /// Writes the value for people, with everything but plain text escaped; ends early if `out` takes no more. Errors name keys and
+    /// records with it.
+    fn show(r: Self::Ref<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        let mut bytes = Vec::new();
+        Self::encode::<true>(r, &mut bytes);
+        bytes::show(&bytes, out)
+    }
     /// Adds the serde types that it is made of. A plan asks for them before anything runs.
     fn forms(_: &mut Forms) {}
 

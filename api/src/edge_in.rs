@@ -68,7 +68,7 @@ impl<K: Datum, V: Datum> Chain<(K, V)> for ReadPairs<K, V> {
         while let Some((key, value)) = pairs.peek() {
             let k = K::decode::<true>(&mut Reader::new(key, &arena)).map_err(undecodable)?;
             let v = V::decode::<true>(&mut Reader::new(value, &arena)).map_err(undecodable)?;
-            sink.push((k, v));
+            cx.working_on_key::<K, _>(key, || sink.push((k, v)));
             arena.reset();
             if cx.stopped() {
                 break;
@@ -95,7 +95,8 @@ impl<R: Datum> Chain<R> for ReadRecords<R> {
         let mut arena = Arena::new();
         let mut read = 0u64;
         while let Some((_, value)) = pairs.peek() {
-            sink.push(R::decode::<true>(&mut Reader::new(value, &arena)).map_err(undecodable)?);
+            let r = R::decode::<true>(&mut Reader::new(value, &arena)).map_err(undecodable)?;
+            cx.working_on_record::<R, _>(R::shorten(r), || sink.push(R::shorten(r)));
             arena.reset();
             if cx.stopped() {
                 break;

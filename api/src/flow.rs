@@ -3,6 +3,7 @@
 use crate::chain::Branch;
 use crate::context::{StageFn, TaskCx, TaskResult};
 use crate::counter::Counter;
+use crate::culprit::Op;
 use crate::datum::Datum;
 use crate::demand::Shuffled;
 use crate::error::{Error, Result};
@@ -84,10 +85,11 @@ impl Flow {
             as_is: !source.is_text(),
         };
         let label = source.name();
+        let op = Op::here("read");
         self.fingerprint(&["read", &label, std::any::type_name::<S>(), &place(Location::caller())]);
         let branch = Branch {
             inputs: vec![Input::Source(spec)],
-            chain: Arc::new(crate::source::SourceChain { source: Arc::new(source) }),
+            chain: Arc::new(crate::source::SourceChain { source: Arc::new(source), op }),
             label,
             partitions: None,
             deterministic: true,

@@ -36,6 +36,7 @@ mod chain;
 mod combiner;
 mod context;
 mod counter;
+mod culprit;
 mod datum;
 mod demand;
 mod edge_in;

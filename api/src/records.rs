@@ -2,6 +2,7 @@
 
 use crate::chain::{Branch, Step};
 use crate::context::TaskCx;
+use crate::culprit::Op;
 use crate::datum::Datum;
 use crate::emitter::Push;
 use crate::flow::Flow;
@@ -38,14 +39,14 @@ impl<R: Datum> Records<R> {
     }
 
     /// One more fused operation on every branch.
-    pub(crate) fn step<O: Datum, F>(&self, op: &str, keeps_keys: bool, f: F) -> Records<O>
+    pub(crate) fn step<O: Datum, F>(&self, op: Op, keeps_keys: bool, f: F) -> Records<O>
     where
         F: Fn(&TaskCx<'_>, R::Ref<'_>, &mut dyn Push<O>) + Send + Sync + 'static,
     {
         let f = Arc::new(f);
         let branches = self.branches.iter().map(|b| {
-            let step = Step { before: b.chain.clone(), f: f.clone(), types: PhantomData::<fn(R) -> O> };
-            b.then(op, Arc::new(step))
+            let step = Step { before: b.chain.clone(), f: f.clone(), op, types: PhantomData::<fn(R) -> O> };
+            b.then(op.name, Arc::new(step))
         });
         Records::new(&self.flow, branches.collect(), self.keyed.filter(|_| keeps_keys))
     }

@@ -24,6 +24,7 @@ pub use windrow_model::Framing;
 
 use crate::chain::{Chain, user_error};
 use crate::context::{TaskCx, TaskResult};
+use crate::culprit::Op;
 use crate::datum::Datum;
 use crate::emitter::Push;
 use crate::error::{Error, Result};
@@ -98,14 +99,15 @@ pub struct Block<'b> {
 pub struct RecordSink<'s, 't, R: Datum> {
     cx: &'s TaskCx<'t>,
     sink: &'s mut dyn Push<R>,
+    op: Op,
     offset: u64,
     records: u64,
 }
 
 impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
     /// For the records of a block that begins at `offset`.
-    pub(crate) fn new(cx: &'s TaskCx<'t>, sink: &'s mut dyn Push<R>, offset: u64) -> Self {
-        RecordSink { cx, sink, offset, records: 0 }
+    pub(crate) fn new(cx: &'s TaskCx<'t>, sink: &'s mut dyn Push<R>, op: Op, offset: u64) -> Self {
+        RecordSink { cx, sink, op, offset, records: 0 }
     }
     /// Hands on a record that begins at `at` in the block. False: stop, the task is over.
     #[inline]
@@ -129,13 +131,14 @@ impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
     #[cold]
     pub fn fail(&mut self, at: usize, error: Error) {
         self.at(at);
-        user_error(self.cx, error)
+        user_error(self.cx, self.op, error)
     }
 }
 
 /// Runs a source over the task's chunk.
 pub(crate) struct SourceChain<S> {
     pub source: Arc<S>,
+    pub op: Op,
 }
 
 impl<S: Source> Chain<S::Item> for SourceChain<S> {
@@ -153,9 +156,9 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
             };
             let skip: Vec<u64> = chunk.skip.iter().filter(|s| s.range == number).map(|s| s.offset).collect();
             let read = blocks::each_block(cx, range, format, &skip, &mut |block| {
-                let mut out = RecordSink::new(cx, sink, block.offset);
-                if let Err(e) = self.source.read(&block, &mut out) {
-                    user_error(cx, e);
+                let mut out = RecordSink::new(cx, sink, self.op, block.offset);
+                if let Err(e) = cx.in_op(self.op, || self.source.read(&block, &mut out)) {
+                    user_error(cx, self.op, e);
                 }
                 records += out.records;
                 bytes += block.bytes.len() as u64;

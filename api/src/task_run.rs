@@ -47,8 +47,8 @@ impl Program {
         let outputs = match result {
             Ok(result) => {
                 // What a record function recorded came first, whatever the loops around it then made of it.
-                cx.outcome()?;
-                result?
+                let explained = |e: TaskError| TaskError { failure: Box::new(cx.explained(*e.failure)), ..e };
+                cx.outcome().and(result).map_err(explained)?
             }
             Err(payload) => {
                 let Unwinding { failure, of_record } = match payload.downcast::<Unwinding>() {
@@ -58,7 +58,8 @@ impl Program {
                         Unwinding { failure, of_record: true }
                     }
                 };
-                return Err(Failure { place: cx.place().filter(|_| of_record), ..failure }.into());
+                let place = cx.place().filter(|_| of_record);
+                return Err(cx.explained_panic(Failure { place, ..failure }).into());
             }
         };
         cx.count(names::SPILLS_YIELDED, cx.share.yielded());

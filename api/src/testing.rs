@@ -1,6 +1,7 @@
 //! A job's parts on a few lines of input, in a unit test.
 
 use crate::context::TaskCx;
+use crate::culprit::Op;
 use crate::datum::{Datum, IntoDatum};
 use crate::emitter::Push;
 use crate::error::{Error, Result};
@@ -98,7 +99,7 @@ fn read_in<S: Source>(
     bytes: &[u8],
     block_bytes: u64,
 ) -> (Vec<S::Item>, Option<(u64, Error)>) {
-    let (framing, path) = (source.framing(), Path::new("input"));
+    let (op, framing, path) = (Op::here("read"), source.framing(), Path::new("input"));
     let mut records = Kept::<S::Item>(Vec::new());
     let first = if source.is_text() && bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     let mut blocks = || {
@@ -111,7 +112,7 @@ fn read_in<S: Source>(
                 continue;
             }
             let block = Block { bytes, offset: from as u64, is_start: from == first, path, head };
-            source.read(&block, &mut RecordSink::new(cx, &mut records, block.offset))?;
+            source.read(&block, &mut RecordSink::new(cx, &mut records, op, block.offset))?;
             cx.outcome().map_err(|e| Error::from_failure(*e.failure))?;
         }
         Ok(())

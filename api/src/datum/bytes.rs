@@ -3,6 +3,7 @@
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 use memchr::memchr;
+use std::fmt;
 
 /// Where the first zero byte is. Short strings are many: eight bytes at a time, without a call.
 #[inline]
@@ -72,6 +73,11 @@ fn unescape_zeros<'a>(reader: &mut Reader<'a>, kind: &'static str) -> Result<&'a
     }
 }
 
+/// Bytes for people: as the literal that they are in a program.
+pub(super) fn show(bytes: &[u8], out: &mut dyn fmt::Write) -> fmt::Result {
+    write!(out, "b\"{}\"", bytes.escape_ascii())
+}
+
 impl Datum for Vec<u8> {
     type Ref<'a> = &'a [u8];
     const BORROWS: bool = true;
@@ -89,6 +95,9 @@ impl Datum for Vec<u8> {
     }
     fn to_owned(r: &[u8]) -> Vec<u8> {
         r.to_vec()
+    }
+    fn show(r: &[u8], out: &mut dyn fmt::Write) -> fmt::Result {
+        show(r, out)
     }
     #[inline]
     fn with_bytes<X>(r: &[u8], _: &mut Vec<u8>, f: impl FnOnce(&[u8]) -> X) -> X {
@@ -134,6 +143,9 @@ impl<const N: usize> Datum for [u8; N] {
     }
     fn to_owned(r: &[u8; N]) -> [u8; N] {
         *r
+    }
+    fn show(r: &[u8; N], out: &mut dyn fmt::Write) -> fmt::Result {
+        show(r, out)
     }
     #[inline]
     fn with_bytes<X>(r: &[u8; N], _: &mut Vec<u8>, f: impl FnOnce(&[u8]) -> X) -> X {

@@ -30,6 +30,7 @@ macro_rules! float {
             #[inline]
             fn shorten<'s, 'l: 's>(r: $t) -> $t { r }
             fn to_owned(r: $t) -> $t { r }
+            fn show(r: Self::Ref<'_>, out: &mut dyn std::fmt::Write) -> std::fmt::Result { write!(out, "{r}") }
             #[inline]
             fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> { Some(r) }
         }

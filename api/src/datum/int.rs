@@ -19,6 +19,7 @@ macro_rules! int {
             #[inline]
             fn shorten<'s, 'l: 's>(r: $t) -> $t { r }
             fn to_owned(r: $t) -> $t { r }
+            fn show(r: Self::Ref<'_>, out: &mut dyn std::fmt::Write) -> std::fmt::Result { write!(out, "{r}") }
             #[inline]
             fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> { Some(r) }
             #[inline]
@@ -68,6 +69,9 @@ impl Datum for bool {
     fn to_owned(r: bool) -> bool {
         r
     }
+    fn show(r: bool, out: &mut dyn std::fmt::Write) -> std::fmt::Result {
+        write!(out, "{r}")
+    }
     fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> {
         Some(r)
     }
@@ -89,6 +93,9 @@ impl Datum for () {
     }
     fn shorten<'s, 'l: 's>(_: ()) {}
     fn to_owned(_: ()) {}
+    fn show(_: (), out: &mut dyn std::fmt::Write) -> std::fmt::Result {
+        out.write_str("()")
+    }
     fn detach<'a>(_: Self::Ref<'_>) -> Option<Self::Ref<'a>> {
         Some(())
     }

@@ -1,6 +1,7 @@
 //! Vectors of numbers: each element after a `01`, and a `00` at the end, so that a prefix sorts first.
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
+use std::fmt;
 
 /// Numbers that vectors can hold. Not `u8`: a vector of those is a byte string.
 pub trait Scalar: Key + Copy + Sync + for<'a> Datum<Ref<'a> = Self> {}
@@ -34,6 +35,14 @@ impl<T: Scalar> Datum for Vec<T> {
     }
     fn to_owned(r: &[T]) -> Vec<T> {
         r.to_vec()
+    }
+    fn show(r: &[T], out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("[")?;
+        for (i, v) in r.iter().enumerate() {
+            out.write_str(if i == 0 { "" } else { ", " })?;
+            T::show(*v, out)?;
+        }
+        out.write_str("]")
     }
 }
 impl<T: Scalar> Key for Vec<T> {}

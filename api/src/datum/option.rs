@@ -2,6 +2,7 @@
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 use crate::wire::Forms;
+use std::fmt;
 
 impl<T: Datum> Datum for Option<T> {
     type Ref<'a> = Option<T::Ref<'a>>;
@@ -24,6 +25,16 @@ impl<T: Datum> Datum for Option<T> {
     }
     fn shorten<'s, 'l: 's>(r: Option<T::Ref<'l>>) -> Option<T::Ref<'s>> {
         r.map(T::shorten)
+    }
+    fn show(r: Option<T::Ref<'_>>, out: &mut dyn fmt::Write) -> fmt::Result {
+        match r {
+            None => out.write_str("None"),
+            Some(r) => {
+                out.write_str("Some(")?;
+                T::show(r, out)?;
+                out.write_str(")")
+            }
+        }
     }
     fn forms(forms: &mut Forms) {
         T::forms(forms)

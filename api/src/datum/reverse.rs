@@ -2,6 +2,7 @@
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 use std::cmp::Reverse;
+use std::fmt;
 
 impl<T: Key> Datum for Reverse<T> {
     type Ref<'a> = Reverse<T::Ref<'a>>;
@@ -25,6 +26,9 @@ impl<T: Key> Datum for Reverse<T> {
     }
     fn to_owned(r: Self::Ref<'_>) -> Self {
         Reverse(T::to_owned(r.0))
+    }
+    fn show(r: Self::Ref<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        T::show(r.0, out)
     }
 }
 impl<T: Key> Key for Reverse<T> {}

@@ -6,6 +6,7 @@ use crate::context::Unwinding;
 use crate::wire::{self, Forms};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::{fmt, io};
 use windrow_model::{Code, Failure};
 
 /// A serde value as a record or value (not as a key: its bytes do not sort as it does). Functions see `&T`.
@@ -51,6 +52,20 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Datum for Serde<T> {
     }
     fn shorten<'s, 'l: 's>(r: &'l T) -> &'s T {
         r
+    }
+    /// As JSON, as far as it is any.
+    fn show(r: &T, out: &mut dyn fmt::Write) -> fmt::Result {
+        struct Text<'o>(&'o mut dyn fmt::Write);
+        impl io::Write for Text<'_> {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let taken = bytes.utf8_chunks().try_for_each(|chunk| self.0.write_str(chunk.valid()));
+                taken.map(|()| bytes.len()).map_err(io::Error::other)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        serde_json::to_writer(Text(out), r).map_err(|_| fmt::Error)
     }
     fn forms(forms: &mut Forms) {
         forms.add::<T>()

@@ -3,6 +3,7 @@
 use super::bytes::{escape, unescape};
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 use std::borrow::Cow;
+use std::fmt;
 
 /// Most strings are short and ASCII, which is cheaper to find out than that they are UTF-8.
 #[inline]
@@ -31,6 +32,9 @@ impl Datum for String {
     }
     fn to_owned(r: &str) -> String {
         r.to_string()
+    }
+    fn show(r: &str, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "{r:?}")
     }
     #[inline]
     fn with_bytes<X>(r: &str, _: &mut Vec<u8>, f: impl FnOnce(&[u8]) -> X) -> X {

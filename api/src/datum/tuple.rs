@@ -2,6 +2,7 @@
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 use crate::wire::Forms;
+use std::fmt;
 
 macro_rules! lend {
     ($f:ident; $($T:ident $t:ident),*) => { $f(($(<$T::Datum as Datum>::shorten($t),)*)) };
@@ -25,6 +26,16 @@ macro_rules! tuple {
             fn shorten<'s, 'l: 's>(r: Self::Ref<'l>) -> Self::Ref<'s> {
                 let ($($t,)* $l) = r;
                 ($($T::shorten($t),)* $L::shorten($l))
+            }
+            fn show(r: Self::Ref<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+                let ($($t,)* $l) = r;
+                out.write_str("(")?;
+                $(
+                    $T::show($t, out)?;
+                    out.write_str(", ")?;
+                )*
+                $L::show($l, out)?;
+                out.write_str(")")
             }
             fn forms(forms: &mut Forms) {
                 $($T::forms(forms);)*

@@ -2,6 +2,7 @@
 
 use crate::chain::{Chain, call};
 use crate::context::{TaskCx, TaskResult};
+use crate::culprit::Op;
 use crate::datum::{Datum, Key, Reader};
 use crate::edge_in::undecodable;
 use crate::edge_out::{keyed_ports, reading};
@@ -10,7 +11,6 @@ use crate::error::Outcome;
 use crate::records::{Pairs, Records};
 use crate::values::{GROUPS_PER_CHECK, Group, GroupCursor, GroupMemory, Values, decode_value};
 use std::marker::PhantomData;
-use std::panic::Location;
 use std::sync::Arc;
 use windrow_model::Partitions;
 
@@ -32,11 +32,11 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         other: &Pairs<K, W>,
         f: impl Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Values<'_, W>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
     ) -> Records<O> {
-        let at = Location::caller();
+        let op = Op::here("cogroup");
         let partitions = self.keyed.or(other.keyed).unwrap_or(Partitions::Auto);
-        let left = keyed_ports(self, partitions, "shuffle", at).in_order();
-        let right = keyed_ports(other, partitions, "shuffle", at).in_order();
-        let chain = CoGroup { f, types: PhantomData::<fn(K, V, W) -> O> };
+        let left = keyed_ports(self, partitions, "shuffle", op.at).in_order();
+        let right = keyed_ports(other, partitions, "shuffle", op.at).in_order();
+        let chain = CoGroup { f, op, types: PhantomData::<fn(K, V, W) -> O> };
         let branch = reading(&self.flow, vec![left, right], partitions, "cogroup", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], None)
     }
@@ -44,6 +44,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
 
 struct CoGroup<K, V, W, O, F> {
     f: F,
+    op: Op,
     types: PhantomData<fn(K, V, W) -> O>,
 }
 
@@ -52,7 +53,7 @@ where
     F: Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Values<'_, W>, &mut Emitter<'_, O>) -> X + Send + Sync,
 {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<O>) -> TaskResult<()> {
-        for_each_key::<K, V, W>(cx, |k, left, right| call(cx, sink, |out| (self.f)(k, left, right, out)))
+        for_each_key::<K, V, W>(cx, |k, left, right| call(cx, self.op, sink, |out| (self.f)(k, left, right, out)))
     }
 }
 
@@ -84,7 +85,7 @@ pub(super) fn for_each_key<K: Key, V: Datum, W: Datum>(
         let group = Group::Key(&key);
         let mut vs = Values { cursor: &left, group, bytes, arena, decode: decode_value::<V>, types: PhantomData };
         let mut ws = Values { cursor: &right, group, bytes, arena, decode: decode_value::<W>, types: PhantomData };
-        f(k, &mut vs, &mut ws);
+        cx.working_on_key::<K, _>(&key, || f(k, &mut vs, &mut ws));
         left.skip(group)?;
         right.skip(group)?;
         memory.reset(cx);

@@ -4,6 +4,7 @@ use crate::arena::Arena;
 use crate::chain::Chain;
 use crate::combiner::Combiner;
 use crate::context::{TaskCx, TaskResult};
+use crate::culprit::Op;
 use crate::datum::{Datum, DecodeError, IntoDatum, Key, Reader};
 use crate::edge_in::{concat, of_input, undecodable_there};
 use crate::edge_out::{partitioning, reading};
@@ -11,7 +12,6 @@ use crate::emitter::Push;
 use crate::records::{Pairs, Records};
 use crate::values::GROUPS_PER_CHECK;
 use std::marker::PhantomData;
-use std::panic::Location;
 use std::sync::Arc;
 use windrow_engine::{Accumulate, CombinedEdge, EngineError, Folder};
 use windrow_model::counters::names;
@@ -35,7 +35,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// ```
     #[track_caller]
     pub fn combine<C: Combiner<V>>(&self, combiner: C) -> Pairs<K, <C::Out as IntoDatum>::Datum> {
-        let at = Location::caller();
+        let op = Op::here("combine");
         let combiner = Arc::new(combiner);
         let partitions = self.keyed.unwrap_or(Partitions::Auto);
         let partitioner = if self.keyed.is_some() { Partitioner::Same } else { Partitioner::Hash };
@@ -43,12 +43,12 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         for branch in self.branches.iter() {
             let (chain, combiner) = (branch.chain.clone(), combiner.clone());
             let output = Output::Edge { partitions, partitioner, order: Order::Key, combined: true };
-            let stage = self.flow.add_stage(branch, "combine", at, vec![], vec![output], move |cx| {
-                Ok(vec![fold_into_edge::<K, V, C>(cx, &*chain, partitioner, combiner.clone())?])
+            let stage = self.flow.add_stage(branch, "combine", op.at, vec![], vec![output], move |cx| {
+                Ok(vec![fold_into_edge::<K, V, C>(cx, op, &*chain, partitioner, combiner.clone())?])
             });
             ports.push(Port { stage, output: 0 });
         }
-        let chain = Combined { combiner, types: PhantomData::<fn() -> (K, V)> };
+        let chain = Combined { combiner, op, types: PhantomData::<fn() -> (K, V)> };
         let branch = reading(&self.flow, vec![ports], partitions, "combined", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], Some(partitions))
     }
@@ -83,6 +83,7 @@ impl<V: Datum, C: Combiner<V>> Accumulate for Fold<V, C> {
 struct FoldSink<'c, 't, K, V: Datum, C: Combiner<V>> {
     edge: CombinedEdge<Fold<V, C>>,
     combiner: &'c C,
+    op: Op,
     key: Vec<u8>,
     cx: &'c TaskCx<'t>,
     emitted: u64,
@@ -95,7 +96,9 @@ impl<K: Key, V: Datum, C: Combiner<V>> Push<(K, V)> for FoldSink<'_, '_, K, V, C
         self.emitted += 1;
         let (edge, combiner) = (&mut self.edge, self.combiner);
         let (create, encode) = (|v| combiner.create(v), |v, out: &mut Vec<u8>| combiner.encode_value(v, out));
-        if let Err(e) = K::with_bytes(k, &mut self.key, |k| edge.push_value(k, v, create, encode)) {
+        let push = || K::with_bytes(k, &mut self.key, |k| edge.push_value(k, v, create, encode));
+        let pushed = self.cx.in_op(self.op, push);
+        if let Err(e) = pushed {
             self.cx.fail(e);
         }
     }
@@ -103,6 +106,7 @@ impl<K: Key, V: Datum, C: Combiner<V>> Push<(K, V)> for FoldSink<'_, '_, K, V, C
 
 fn fold_into_edge<K: Key, V: Datum, C: Combiner<V>>(
     cx: &TaskCx<'_>,
+    op: Op,
     chain: &dyn Chain<(K, V)>,
     partitioner: Partitioner,
     combiner: Arc<C>,
@@ -110,7 +114,7 @@ fn fold_into_edge<K: Key, V: Datum, C: Combiner<V>>(
     let spec = cx.edge(0, |n| partitioning(cx, partitioner, n));
     let edge = CombinedEdge::new(spec, Fold { combiner: combiner.clone(), types: PhantomData })?;
     let types = PhantomData::<fn(K)>;
-    let mut sink = FoldSink { edge, combiner: &*combiner, key: Vec::new(), cx, emitted: 0, types };
+    let mut sink = FoldSink { edge, combiner: &*combiner, op, key: Vec::new(), cx, emitted: 0, types };
     cx.take_any_order();
     chain.run(cx, &mut sink)?;
     cx.outcome()?;
@@ -123,6 +127,7 @@ fn fold_into_edge<K: Key, V: Datum, C: Combiner<V>>(
 /// Reads accumulators, folds those of one key and finishes them: in key order, unless any will do.
 struct Combined<K, V, C> {
     combiner: Arc<C>,
+    op: Op,
     types: PhantomData<fn() -> (K, V)>,
 }
 
@@ -135,7 +140,8 @@ impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> 
         let mut read = 0u64;
         let folded = concat(cx, 0)?.for_each(&|| cx.alive(), |key, value| {
             read += 1;
-            folder.push(key, self.combiner.decode(value).map_err(undecodable_there)?)
+            // No key is named: pairs wait for each other, so it may be another one that is merged here.
+            cx.in_op(self.op, || folder.push(key, self.combiner.decode(value).map_err(undecodable_there)?))
         });
         folded.map_err(|e| of_input(e, 0))?;
         cx.count(names::RECORDS_MERGED, read);
@@ -143,9 +149,10 @@ impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> 
         let mut groups = 0u64;
         let spilled = folder.finish(!cx.any_order(), |_, key, acc| {
             let k = K::decode::<true>(&mut Reader::new(key, &arena)).map_err(undecodable_there)?;
-            self.combiner
-                .finish(acc)
-                .with(|v| sink.push((K::shorten(k), <<C::Out as IntoDatum>::Datum as Datum>::shorten(v))));
+            cx.working_on_key::<K, _>(key, || {
+                let finished = cx.in_op(self.op, || self.combiner.finish(acc));
+                finished.with(|v| sink.push((K::shorten(k), <<C::Out as IntoDatum>::Datum as Datum>::shorten(v))))
+            });
             arena.reset();
             groups += 1;
             if groups.is_multiple_of(GROUPS_PER_CHECK) || cx.stopped() { cx.alive() } else { Ok(()) }

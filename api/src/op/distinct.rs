@@ -1,6 +1,7 @@
 //! `distinct`: every record once.
 
 use crate::combiner::Combiner;
+use crate::culprit::Op;
 use crate::datum::{DecodeError, Key};
 use crate::records::Records;
 
@@ -32,7 +33,7 @@ impl<K: Key> Records<K> {
     /// ```
     #[track_caller]
     pub fn distinct(&self) -> Records<K> {
-        let pairs = self.step::<(K, ()), _>("distinct", false, |_, r, sink| sink.push((r, ())));
+        let pairs = self.step::<(K, ()), _>(Op::here("distinct"), false, |_, r, sink| sink.push((r, ())));
         pairs.combine(Once).keys()
     }
 }

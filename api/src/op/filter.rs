@@ -1,5 +1,6 @@
 //! `filter`: keeps some records.
 
+use crate::culprit::Op;
 use crate::datum::Datum;
 use crate::records::Records;
 
@@ -13,8 +14,9 @@ impl<R: Datum> Records<R> {
     /// }
     /// # assert_eq!(windrow::testing::run(["abc", "abcd"], |l| long(&l)).unwrap(), ["abcd"]);
     /// ```
+    #[track_caller]
     pub fn filter(&self, f: impl Fn(R::Ref<'_>) -> bool + Send + Sync + 'static) -> Records<R> {
-        self.step("filter", true, move |_, r, sink| {
+        self.step(Op::here("filter"), true, move |_, r, sink| {
             if f(r) {
                 sink.push(r)
             }

@@ -3,6 +3,7 @@
 use crate::arena::Arena;
 use crate::chain::{Chain, call};
 use crate::context::{TaskCx, TaskResult};
+use crate::culprit::Op;
 use crate::datum::{Datum, DecodeError, Key, Reader};
 use crate::edge_in::undecodable;
 use crate::edge_out::{Layout, Scratch, edge_stages, reading};
@@ -11,7 +12,6 @@ use crate::error::Outcome;
 use crate::records::{Pairs, Records};
 use crate::values::{GROUPS_PER_CHECK, Group, GroupCursor, GroupMemory, Values};
 use std::marker::PhantomData;
-use std::panic::Location;
 use std::sync::Arc;
 use windrow_engine::PlainEdge;
 use windrow_model::{Order, Partitioner, Partitions};
@@ -38,14 +38,14 @@ impl<A: Key, B: Key, V: Datum> Pairs<(A, B), V> {
         &self,
         f: impl Fn(A::Ref<'_>, &mut Values<'_, (B, V)>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
     ) -> Records<O> {
-        let at = Location::caller();
+        let op = Op::here("group");
         let partitions = Partitions::Auto;
         let ports = self.flow.shared_edge(self.node, "grouped".to_string(), || {
             let layout = |_: &_| Layout { partitions, partitioner: Partitioner::Hash, order: Order::Key };
-            edge_stages(self, "shuffle", at, layout, write_grouped::<A, B, V>)
+            edge_stages(self, "shuffle", op.at, layout, write_grouped::<A, B, V>)
         });
         let ports = ports.in_order();
-        let chain = GroupBy { f, types: PhantomData::<fn(A, B, V) -> O> };
+        let chain = GroupBy { f, op, types: PhantomData::<fn(A, B, V) -> O> };
         let branch = reading(&self.flow, vec![ports], partitions, "group", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], None)
     }
@@ -73,6 +73,7 @@ fn decode_grouped<'a, B: Key, V: Datum>(
 
 struct GroupBy<A, B, V, O, F> {
     f: F,
+    op: Op,
     types: PhantomData<fn(A, B, V) -> O>,
 }
 
@@ -89,11 +90,14 @@ where
             let GroupMemory { bytes, arena } = &memory;
             let mut reader = Reader::new(&key, arena);
             let a = A::decode::<false>(&mut reader).map_err(undecodable)?;
-            let group = Group::Prefix(&key[..key.len() - reader.left().len()]);
+            let first = &key[..key.len() - reader.left().len()];
+            let group = Group::Prefix(first);
             let decode = decode_grouped::<B, V>;
             let mut values: Values<'_, (B, V)> =
                 Values { cursor: &cursor, group, bytes, arena, decode, types: PhantomData };
-            call(cx, sink, |out| (self.f)(A::shorten(a), &mut values, out));
+            cx.working_on_key::<A, _>(first, || {
+                call(cx, self.op, sink, |out| (self.f)(A::shorten(a), &mut values, out))
+            });
             cursor.skip(group)?;
             memory.reset(cx);
             groups += 1;

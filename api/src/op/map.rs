@@ -1,6 +1,7 @@
 //! `map` and its relatives: one record in, any number out, fused with what comes before.
 
 use crate::chain::call;
+use crate::culprit::Op;
 use crate::datum::{Datum, IntoDatum};
 use crate::emitter::Emitter;
 use crate::error::Outcome;
@@ -18,11 +19,13 @@ impl<R: Datum> Records<R> {
     /// # let got = windrow::testing::run(["a b a"], |lines| ones(&lines));
     /// # assert_eq!(got.unwrap(), [("a".to_string(), 1), ("b".to_string(), 1), ("a".to_string(), 1)]);
     /// ```
+    #[track_caller]
     pub fn map<O: Datum, X: Outcome>(
         &self,
         f: impl Fn(R::Ref<'_>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
     ) -> Records<O> {
-        self.step("map", false, move |cx, r, sink| call(cx, sink, |out| f(r, out)))
+        let op = Op::here("map");
+        self.step(op, false, move |cx, r, sink| call(cx, op, sink, |out| f(r, out)))
     }
 
     /// Calls `f` on each record and emits what the iterator gives. Its items cannot borrow from the record: `map` with
@@ -35,6 +38,7 @@ impl<R: Datum> Records<R> {
     /// }
     /// # assert_eq!(windrow::testing::run(["a bcd"], |l| lengths(&l)).unwrap(), [1, 3]);
     /// ```
+    #[track_caller]
     pub fn flat_map<I>(
         &self,
         f: impl Fn(R::Ref<'_>) -> I + Send + Sync + 'static,
@@ -42,7 +46,7 @@ impl<R: Datum> Records<R> {
     where
         I: IntoIterator<Item: IntoDatum>,
     {
-        self.step("flat_map", false, move |_, r, sink| {
+        self.step(Op::here("flat_map"), false, move |_, r, sink| {
             for item in f(r) {
                 item.with(|r| sink.push(r))
             }
@@ -50,8 +54,9 @@ impl<R: Datum> Records<R> {
     }
 
     /// Pairs each record with a key made from it.
+    #[track_caller]
     pub fn key_by<K: IntoDatum>(&self, f: impl Fn(R::Ref<'_>) -> K + Send + Sync + 'static) -> Pairs<K::Datum, R> {
-        self.step("key_by", false, move |_, r, sink| {
+        self.step(Op::here("key_by"), false, move |_, r, sink| {
             f(r).with(|k| sink.push((<K::Datum as Datum>::shorten(k), R::shorten(r))))
         })
     }
@@ -66,19 +71,22 @@ impl<K: Datum, V: Datum> Pairs<K, V> {
     ///     counts.map_values(|n| n as f64 / 2.0)
     /// }
     /// ```
+    #[track_caller]
     pub fn map_values<T: IntoDatum>(&self, f: impl Fn(V::Ref<'_>) -> T + Send + Sync + 'static) -> Pairs<K, T::Datum> {
-        self.step("map_values", true, move |_, (k, v), sink| {
+        self.step(Op::here("map_values"), true, move |_, (k, v), sink| {
             f(v).with(|t| sink.push((K::shorten(k), <T::Datum as Datum>::shorten(t))))
         })
     }
 
     /// The keys alone.
+    #[track_caller]
     pub fn keys(&self) -> Records<K> {
-        self.step("keys", false, |_, (k, _), sink| sink.push(k))
+        self.step(Op::here("keys"), false, |_, (k, _), sink| sink.push(k))
     }
 
     /// The values alone.
+    #[track_caller]
     pub fn values(&self) -> Records<V> {
-        self.step("values", false, |_, (_, v), sink| sink.push(v))
+        self.step(Op::here("values"), false, |_, (_, v), sink| sink.push(v))
     }
 }

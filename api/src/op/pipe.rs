@@ -2,6 +2,7 @@
 
 use crate::chain::Chain;
 use crate::context::{TaskCx, TaskResult};
+use crate::culprit::Op;
 use crate::emitter::{Push, PushFn};
 use crate::records::Records;
 use memchr::memchr;
@@ -38,10 +39,12 @@ impl Records<Vec<u8>> {
     /// }
     /// # assert_eq!(windrow::testing::run(["a", "b"], |l| upper(&l)).unwrap(), [b"A".to_vec(), b"B".to_vec()]);
     /// ```
+    #[track_caller]
     pub fn pipe(&self, command: &str) -> Records<Vec<u8>> {
+        let op = Op::here("pipe");
         self.flow.fingerprint(&["pipe", command]);
         let branches = self.branches.iter().map(|b| {
-            let pipe = Pipe { before: b.chain.clone(), command: command.to_string() };
+            let pipe = Pipe { before: b.chain.clone(), op, command: command.to_string() };
             b.then("pipe", Arc::new(pipe))
         });
         Records::new(&self.flow, branches.collect(), None)
@@ -50,12 +53,14 @@ impl Records<Vec<u8>> {
 
 struct Pipe {
     before: Arc<dyn Chain<Vec<u8>>>,
+    op: Op,
     command: String,
 }
 
 impl Chain<Vec<u8>> for Pipe {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<Vec<u8>>) -> TaskResult<()> {
-        let failed = |e: std::io::Error| Failure::new(Code::UserError, format!("`{}`: {e}", self.command));
+        let at = format!("(`pipe` at {}:{})", self.op.at.file(), self.op.at.line());
+        let failed = |e: std::io::Error| Failure::new(Code::UserError, format!("`{}`: {e} {at}", self.command));
         let mut program = Program::start(&self.command).map_err(failed)?;
         let mut trouble = false;
         self.before.run(
@@ -78,7 +83,7 @@ impl Chain<Vec<u8>> for Pipe {
         if status.success() {
             return Ok(());
         }
-        Err(Failure::new(Code::UserError, format!("`{}` ended with {status}", self.command)).into())
+        Err(Failure::new(Code::UserError, format!("`{}` ended with {status} {at}", self.command)).into())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::chain::{Chain, call};
 use crate::context::{TaskCx, TaskResult};
+use crate::culprit::Op;
 use crate::datum::{Datum, IntoDatum, Key, Reader};
 use crate::edge_in::undecodable;
 use crate::edge_out::{keyed_ports, reading};
@@ -10,7 +11,6 @@ use crate::error::Outcome;
 use crate::records::{Pairs, Records};
 use crate::values::{GROUPS_PER_CHECK, Group, GroupCursor, GroupMemory, Values, decode_value};
 use std::marker::PhantomData;
-use std::panic::Location;
 use std::sync::Arc;
 use windrow_model::Partitions;
 
@@ -35,9 +35,10 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         &self,
         f: impl Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
     ) -> Records<O> {
+        let op = Op::here("reduce");
         let partitions = self.keyed.unwrap_or(Partitions::Auto);
-        let ports = keyed_ports(self, partitions, "shuffle", Location::caller()).in_order();
-        let chain = Reduce { f, types: PhantomData::<fn(K, V) -> O> };
+        let ports = keyed_ports(self, partitions, "shuffle", op.at).in_order();
+        let chain = Reduce { f, op, types: PhantomData::<fn(K, V) -> O> };
         let branch = reading(&self.flow, vec![ports], partitions, "reduce", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], None)
     }
@@ -61,12 +62,13 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         &self,
         f: impl Fn(K::Ref<'_>, &mut Values<'_, V>) -> T + Send + Sync + 'static,
     ) -> Pairs<K, T::Datum> {
+        let op = Op::here("reduce_values");
         let partitions = self.keyed.unwrap_or(Partitions::Auto);
-        let ports = keyed_ports(self, partitions, "shuffle", Location::caller()).in_order();
+        let ports = keyed_ports(self, partitions, "shuffle", op.at).in_order();
         let emit = move |key: K::Ref<'_>, values: &mut Values<'_, V>, out: &mut Emitter<'_, (K, T::Datum)>| {
             f(K::shorten(key), values).with(|t| out.forward((K::shorten(key), <T::Datum as Datum>::shorten(t))))
         };
-        let chain = Reduce { f: emit, types: PhantomData::<fn(K, V) -> (K, T::Datum)> };
+        let chain = Reduce { f: emit, op, types: PhantomData::<fn(K, V) -> (K, T::Datum)> };
         let branch = reading(&self.flow, vec![ports], partitions, "reduce_values", false, vec![], Arc::new(chain));
         Records::new(&self.flow, vec![branch], Some(partitions))
     }
@@ -74,6 +76,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
 
 struct Reduce<K, V, O, F> {
     f: F,
+    op: Op,
     types: PhantomData<fn(K, V) -> O>,
 }
 
@@ -92,7 +95,7 @@ where
             let group = Group::Key(&key);
             let mut values =
                 Values { cursor: &cursor, group, bytes, arena, decode: decode_value::<V>, types: PhantomData };
-            call(cx, sink, |out| (self.f)(k, &mut values, out));
+            cx.working_on_key::<K, _>(&key, || call(cx, self.op, sink, |out| (self.f)(k, &mut values, out)));
             cursor.skip(group)?;
             memory.reset(cx);
             groups += 1;

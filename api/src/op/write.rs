@@ -1,6 +1,7 @@
 //! `write`: records into the part files of an output folder.
 
 use crate::context::{TaskCx, TaskResult};
+use crate::culprit::Op;
 use crate::datum::Datum;
 use crate::edge_in::ReadRecords;
 use crate::edge_out::{Layout, edge_stages, reading, write_record};
@@ -9,7 +10,6 @@ use crate::error::Result;
 use crate::records::Records;
 use crate::sink::{Appender, PartWriter, Sink};
 use std::marker::PhantomData;
-use std::panic::Location;
 use std::sync::Arc;
 use windrow_model::counters::names;
 use windrow_model::dataset::dataset_name;
@@ -20,7 +20,8 @@ impl<R: Datum> Records<R> {
     /// job commits. Always `Ok`: the plan is checked when it is complete.
     #[track_caller]
     pub fn write<S: Sink<R>>(&self, sink: S) -> Result<()> {
-        let at = Location::caller();
+        let here = Op::here("write");
+        let at = here.at;
         let index = self.flow.add_sink(sink.path(), sink.format(), sink.suffix(), sink.framing());
         let sink = Arc::new(sink);
         let of_partitions = |p: Partitions| self.branches.iter().all(|b| b.partitions == Some(p));
@@ -51,7 +52,7 @@ impl<R: Datum> Records<R> {
         let chain = branch.chain.clone();
         let op = format!("write {}", sink.format());
         self.flow.add_stage(&branch, &op, at, vec![], vec![Output::Sink { sink: index }], move |cx| {
-            Ok(vec![write_part(cx, index, &*sink, |push| chain.run(cx, push))?])
+            Ok(vec![write_part(cx, here, index, &*sink, |push| chain.run(cx, push))?])
         });
         Ok(())
     }
@@ -59,6 +60,7 @@ impl<R: Datum> Records<R> {
 
 fn write_part<R: Datum, S: Sink<R>>(
     cx: &TaskCx<'_>,
+    op: Op,
     index: u32,
     sink: &S,
     run: impl FnOnce(&mut PushFn<R, &mut dyn FnMut(R::Ref<'_>)>) -> TaskResult<()>,
@@ -67,10 +69,12 @@ fn write_part<R: Datum, S: Sink<R>>(
     let is_text_file = matches!(sink.framing(), Framing::Delimiter(_)) && dataset_name(sink.path()).is_none();
     let mut writer = PartWriter::create(&path, sink.compression(), is_text_file)?;
     let mut push = |r: R::Ref<'_>| {
-        let written = sink.write(r, &mut Appender::new(writer.buffer())).map_err(crate::context::TaskError::from);
-        if let Err(e) = written.and_then(|()| writer.record().map_err(Into::into)) {
-            cx.fail(e)
-        }
+        cx.working_on_record::<R, _>(R::shorten(r), || {
+            match cx.in_op(op, || sink.write(R::shorten(r), &mut Appender::new(writer.buffer()))) {
+                Ok(()) => writer.record().unwrap_or_else(|e| cx.fail(e)),
+                Err(e) => cx.fail_in(op, e),
+            }
+        })
     };
     run(&mut PushFn::new(&mut push as &mut dyn FnMut(R::Ref<'_>)))?;
     cx.outcome()?;
@@ -78,4 +82,66 @@ fn write_part<R: Datum, S: Sink<R>>(
     cx.count(names::RECORDS_WRITTEN, part.records);
     cx.count(names::BYTES_WRITTEN, part.bytes);
     Ok(OutputReport::Sink(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Flow;
+    use crate::local::{self, LocalOptions};
+    use crate::source::lines;
+    use crate::task_run::Program;
+    use windrow_model::{Code, Failure, JobOptions};
+
+    /// Writes words, but for some.
+    struct Picky(String);
+    impl Sink<(String, u64)> for Picky {
+        fn path(&self) -> &str {
+            &self.0
+        }
+        fn format(&self) -> &str {
+            "words"
+        }
+        fn write(&self, (word, _): (&str, u64), out: &mut Appender<'_>) -> Result<()> {
+            assert!(word != "panic", "boom");
+            if word == "error" {
+                return Err(crate::error::Error::msg("boom"));
+            }
+            out.extend_from_slice(word.as_bytes());
+            Ok(())
+        }
+    }
+
+    fn write(words: &str) -> (std::result::Result<(), Failure>, u32) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("in"), words).unwrap();
+        let flow = Flow::new(folder.path().to_path_buf(), false, None);
+        let words = flow.read(lines("in")).map(|l, out| out.emit(l, l.len()));
+        let line = line!() + 1;
+        words.write(Picky("out".to_string())).unwrap();
+        let built = flow.build().unwrap();
+        let program = Program { plan: built.plan, functions: built.functions, counters: built.counters };
+        let options = LocalOptions {
+            name: "test".to_string(),
+            threads: 1,
+            memory_bytes: 64 << 20,
+            scratch: Some(folder.path().to_path_buf()),
+            durable: false,
+            job: JobOptions::default(),
+        };
+        let ended = local::run(program, options, &mut |_| {});
+        (ended.map(drop).map_err(|e| e.into_failure()), line)
+    }
+
+    #[test]
+    fn failing_sink_is_told_with_its_record_and_line() {
+        assert_eq!(write("a\nb\n").0, Ok(()));
+        for (word, code) in [("panic", Code::UserPanic), ("error", Code::UserError)] {
+            let (failed, line) = write(&format!("a\n{word}\n"));
+            let failure = failed.unwrap_err();
+            assert_eq!(failure.code, code);
+            let suffix = format!("boom (in `write` at {}:{line}, record (\"{word}\", 5))", file!());
+            assert!(failure.message.ends_with(&suffix), "{}", failure.message);
+        }
+    }
 }

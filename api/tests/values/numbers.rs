@@ -53,14 +53,14 @@ fn partial_sums_may_leave_the_range_of_the_whole() {
 
 #[test]
 fn sum_beyond_its_width_fails_whatever_the_cut() {
-    let beyond = |result: std::result::Result<String, String>| {
+    let beyond = |result: std::result::Result<String, String>, key: &str| {
         let message = result.unwrap_err();
-        assert!(message.contains("a sum does not fit into"), "{message}");
+        assert!(message.contains("a sum does not fit into") && message.contains(key), "{message}");
     };
-    beyond(of_one_key(&texts([i64::MAX, 1]), parsed!(i64, Sum)).map(|v| v.to_string()));
-    beyond(of_one_key(&texts([i64::MIN, -1]), parsed!(i64, Sum)).map(|v| v.to_string()));
-    beyond(of_one_key(&texts([u64::MAX, 1]), parsed!(u64, Sum)).map(|v| v.to_string()));
-    beyond(of_one_key(&texts([i128::MAX, 1]), parsed!(i128, Sum)).map(|v| v.to_string()));
+    beyond(of_one_key(&texts([i64::MAX, 1]), parsed!(i64, Sum)).map(|v| v.to_string()), "key \"key\"");
+    beyond(of_one_key(&texts([i64::MIN, -1]), parsed!(i64, Sum)).map(|v| v.to_string()), "key \"key\"");
+    beyond(of_one_key(&texts([u64::MAX, 1]), parsed!(u64, Sum)).map(|v| v.to_string()), "`combine` at ");
+    beyond(of_one_key(&texts([i128::MAX, 1]), parsed!(i128, Sum)).map(|v| v.to_string()), "key \"key\"");
 }
 
 #[test]
