@@ -1,21 +1,21 @@
 //! A plan as text.
 
 use std::fmt::Write;
-use windrow_model::{Framing, Input, Order, Output, Partitioner, Partitions, Plan};
+use windrow_model::{Escape, Framing, Input, Order, Output, Partitioner, Partitions, Plan};
 
 /// One paragraph for each stage: what it does, what it reads and what it feeds.
 pub(crate) fn explain(plan: &Plan) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     for (i, stage) in plan.stages.iter().enumerate() {
-        let _ = writeln!(text, "stage {i}: {}   ({})", stage.label, stage.place);
+        let _ = writeln!(text, "stage {i}: {}   ({})", stage.label.escaped(), stage.place.escaped());
         for input in &stage.inputs {
             let _ = match input {
                 Input::Source(s) => writeln!(
                     text,
                     "    reads {}{} {}",
                     if s.sample { "windows of " } else { "" },
-                    s.inputs.join(" "),
+                    s.inputs.iter().map(|input| input.escaped().to_string()).collect::<Vec<_>>().join(" "),
                     framing(s.framing)
                 ),
                 Input::Edge { from } => {
@@ -44,13 +44,13 @@ pub(crate) fn explain(plan: &Plan) -> String {
                 Output::Broadcast => writeln!(text, "    broadcasts"),
                 Output::Sink { sink } => {
                     let sink = &plan.sinks[*sink as usize];
-                    writeln!(text, "    writes {} to {}", sink.format, sink.path)
+                    writeln!(text, "    writes {} to {}", sink.format.escaped(), sink.path.escaped())
                 }
             };
         }
     }
     for collect in &plan.collects {
-        let _ = writeln!(text, "collects `{}` from stage {}", collect.name, collect.from.stage);
+        let _ = writeln!(text, "collects `{}` from stage {}", collect.name.escaped(), collect.from.stage);
     }
     let _ = writeln!(text, "fingerprint {}", plan.fingerprint);
     text

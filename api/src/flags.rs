@@ -1,6 +1,7 @@
 //! What `windrow::main` adds to a job's command line.
 
 use clap::ValueEnum;
+use clap::builder::NonEmptyStringValueParser;
 use std::path::PathBuf;
 use windrow_model::{ByteSize, JobOptions};
 
@@ -25,7 +26,7 @@ pub enum InputCompression {
 #[command(next_help_heading = "Windrow")]
 pub struct RunFlags {
     /// Run on a cluster: its coordinator's URL, or `auto` for the latest one started by this user [default: in this process]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     pub cluster: Option<String>,
     /// File with the coordinator's token [default: WINDROW_TOKEN_FILE, else this user's state folder]
     #[arg(long, value_name = "FILE")]
@@ -71,6 +72,140 @@ pub struct RunFlags {
     pub format: OutputFormat,
 }
 
+/// How a job comes to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// In this process.
+    Here,
+    /// With `--cluster`.
+    Cluster,
+    /// By `windrow submit`, which asks this binary for the job: the flags stand behind `--`.
+    Submitted,
+}
+
+impl Run {
+    fn no_effect(self) -> &'static str {
+        match self {
+            Run::Here => "has no effect without --cluster",
+            Run::Cluster => "has no effect with --cluster",
+            Run::Submitted => "after `--` has no effect",
+        }
+    }
+}
+
+/// In which runs a flag has an effect. The guide has the same as a table, and a test compares the two.
+pub(crate) struct Reach {
+    /// Without dashes, as clap names it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the guide's table is compared by it"))]
+    pub flag: &'static str,
+    /// As warnings name it.
+    shown: &'static str,
+    given: fn(&RunFlags) -> bool,
+    pub runs: &'static [Run],
+    /// What has the effect where the flag has none.
+    instead: &'static str,
+}
+
+const EVERYWHERE: &[Run] = &[Run::Here, Run::Cluster, Run::Submitted];
+
+/// Every flag of [`RunFlags`].
+pub(crate) const REACH: &[Reach] = &[
+    Reach {
+        flag: "cluster",
+        shown: "--cluster",
+        given: |f| f.cluster.is_some(),
+        runs: &[Run::Here, Run::Cluster],
+        instead: "`windrow submit --coordinator URL`, before the binary, names a cluster",
+    },
+    Reach {
+        flag: "token-file",
+        shown: "--token-file",
+        given: |f| f.token_file.is_some(),
+        runs: &[Run::Cluster],
+        instead: "it is for runs with --cluster; `windrow submit` has one of its own, before the binary",
+    },
+    Reach {
+        flag: "tls-ca",
+        shown: "--tls-ca",
+        given: |f| f.tls_ca.is_some(),
+        runs: &[Run::Cluster],
+        instead: "it is for runs with --cluster; `windrow submit` has one of its own, before the binary",
+    },
+    Reach {
+        flag: "threads",
+        shown: "--threads",
+        given: |f| f.threads.is_some(),
+        runs: &[Run::Here],
+        instead: "`windrow submit --max-slots` limits a job, `windrow worker --slots` a worker",
+    },
+    Reach {
+        flag: "memory",
+        shown: "--memory",
+        given: |f| f.memory.is_some(),
+        runs: &[Run::Here],
+        instead: "`windrow worker --memory` says what the tasks of a worker may hold",
+    },
+    Reach {
+        flag: "partitions",
+        shown: "--partitions",
+        given: |f| f.partitions.is_some(),
+        runs: EVERYWHERE,
+        instead: "",
+    },
+    Reach {
+        flag: "chunk-size",
+        shown: "--chunk-size",
+        given: |f| f.chunk_size.is_some(),
+        runs: EVERYWHERE,
+        instead: "",
+    },
+    Reach {
+        flag: "compression",
+        shown: "--compression",
+        given: |f| f.compression != InputCompression::Auto,
+        runs: EVERYWHERE,
+        instead: "",
+    },
+    Reach {
+        flag: "skip-bad-records",
+        shown: "--skip-bad-records",
+        given: |f| f.skip_bad_records.is_some(),
+        runs: EVERYWHERE,
+        instead: "",
+    },
+    Reach {
+        flag: "no-backup-attempts",
+        shown: "--no-backup-attempts",
+        given: |f| f.no_backup_attempts,
+        // In one process there are none anyway.
+        runs: EVERYWHERE,
+        instead: "",
+    },
+    Reach {
+        flag: "scratch",
+        shown: "--scratch",
+        given: |f| f.scratch.is_some(),
+        runs: &[Run::Here],
+        instead: "`windrow worker --data-dir` says where a worker keeps temporary files",
+    },
+    Reach { flag: "overwrite", shown: "--overwrite", given: |f| f.overwrite, runs: EVERYWHERE, instead: "" },
+    Reach {
+        flag: "durable",
+        shown: "--durable",
+        given: |f| f.durable,
+        runs: &[Run::Here],
+        instead: "a cluster always makes outputs safe against power cuts",
+    },
+    Reach { flag: "explain", shown: "--explain", given: |f| f.explain, runs: EVERYWHERE, instead: "" },
+    Reach {
+        flag: "format",
+        shown: "-o json",
+        given: |f| f.format != OutputFormat::Table,
+        runs: &[Run::Here, Run::Cluster],
+        instead: "give it to `windrow submit` itself, before the binary",
+    },
+];
+
 impl RunFlags {
     /// The part that belongs to the job itself, wherever it runs.
     pub(crate) fn job_options(&self) -> JobOptions {
@@ -83,32 +218,21 @@ impl RunFlags {
             ..JobOptions::default()
         }
     }
-    /// Flags that were given and say nothing to `windrow submit`, which the job is described to; and what does.
-    pub(crate) fn without_effect_in_submit(&self) -> Vec<(&'static str, &'static str)> {
-        let own = "give it to `windrow submit` itself, before the binary";
-        let all = [
-            (
-                self.threads.is_some(),
-                "--threads",
-                "`windrow submit --max-slots` limits a job, `windrow worker --slots` a worker",
-            ),
-            (self.memory.is_some(), "--memory", "`windrow worker --memory` says what the tasks of a worker may hold"),
-            (
-                self.scratch.is_some(),
-                "--scratch",
-                "`windrow worker --data-dir` says where a worker keeps temporary files",
-            ),
-            (self.durable, "--durable", "a cluster always makes outputs safe against power cuts"),
-            (
-                self.cluster.is_some(),
-                "--cluster",
-                "`windrow submit --coordinator URL`, before the binary, names a cluster",
-            ),
-            (self.token_file.is_some(), "--token-file", own),
-            (self.tls_ca.is_some(), "--tls-ca", own),
-            (self.format != OutputFormat::Table, "-o json", own),
-        ];
-        all.into_iter().filter_map(|(given, flag, instead)| given.then_some((flag, instead))).collect()
+    /// Says which of the flags that were given have no effect in such a run.
+    pub(crate) fn warn_without_effect(&self, run: Run) {
+        for reach in self.without_effect(run) {
+            eprintln!("warning: {} {}: {}", reach.shown, run.no_effect(), reach.instead);
+        }
+    }
+    fn without_effect(&self, run: Run) -> impl Iterator<Item = &'static Reach> {
+        REACH.iter().filter(move |reach| !reach.runs.contains(&run) && (reach.given)(self))
+    }
+    /// How the jobs of these flags run, when `submit` does not ask.
+    pub(crate) fn run(&self) -> Run {
+        match self.cluster {
+            Some(_) => Run::Cluster,
+            None => Run::Here,
+        }
     }
     pub(crate) fn threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -130,20 +254,55 @@ pub(crate) fn half_of_memory() -> u64 {
 mod tests {
     use super::*;
     use clap::{Args, Command, FromArgMatches};
+    use std::collections::{BTreeMap, BTreeSet};
 
-    fn unheard(args: &[&str]) -> Vec<&'static str> {
+    fn unheard(run: Run, args: &str) -> Vec<&'static str> {
         let command = RunFlags::augment_args(Command::new("job").no_binary_name(true));
-        let flags = RunFlags::from_arg_matches(&command.get_matches_from(args)).unwrap();
-        flags.without_effect_in_submit().into_iter().map(|(flag, _)| flag).collect()
+        let flags = RunFlags::from_arg_matches(&command.get_matches_from(args.split(' '))).unwrap();
+        flags.without_effect(run).map(|reach| reach.shown).collect()
     }
 
     #[test]
-    fn flags_of_a_run_in_one_process_say_nothing_to_a_cluster() {
-        let here = "--threads 2 --memory 1GB --scratch s --durable --cluster auto --token-file t --tls-ca c -o json";
+    fn flags_without_effect_are_known_for_each_run() {
+        let here = "--cluster auto --token-file t --tls-ca c --threads 2 --memory 1GB --scratch s --durable -o json";
         let named =
-            ["--threads", "--memory", "--scratch", "--durable", "--cluster", "--token-file", "--tls-ca", "-o json"];
-        assert_eq!(unheard(&here.split(' ').collect::<Vec<_>>()), named);
-        let everywhere = "--partitions 3 --chunk-size 1MB --skip-bad-records 2 --no-backup-attempts --overwrite --compression none -o table";
-        assert!(unheard(&everywhere.split(' ').collect::<Vec<_>>()).is_empty());
+            ["--cluster", "--token-file", "--tls-ca", "--threads", "--memory", "--scratch", "--durable", "-o json"];
+        assert_eq!(unheard(Run::Submitted, here), named);
+        assert_eq!(unheard(Run::Cluster, here), ["--threads", "--memory", "--scratch", "--durable"]);
+        assert_eq!(unheard(Run::Here, here), ["--token-file", "--tls-ca"]);
+        let everywhere = "--partitions 3 --chunk-size 1MB --skip-bad-records 2 --no-backup-attempts --overwrite --explain --compression none -o table";
+        for run in [Run::Submitted, Run::Cluster, Run::Here] {
+            assert!(unheard(run, everywhere).is_empty());
+        }
+    }
+
+    /// The rows of the guide's table that have something in the columns of job binaries: the flag, and in which runs it is
+    /// said to have an effect.
+    fn guide() -> BTreeMap<String, [String; 4]> {
+        let guide = include_str!("../../docs/GUIDE.md");
+        let table = guide.split("\n## Flags\n").nth(1).expect("the guide has a section `Flags`");
+        let rows = table.lines().skip_while(|l| !l.starts_with("| `--")).take_while(|l| l.starts_with('|'));
+        let cells = rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_string()).collect());
+        let named = cells.map(|cells: Vec<String>| {
+            let flag = cells[0].split('`').nth(1).expect("a flag").trim_start_matches("--").to_string();
+            (flag, [1, 2, 3, 4].map(|i| cells[i].clone()))
+        });
+        named.filter(|(_, runs)| runs.iter().any(|said| said != "–")).collect()
+    }
+
+    #[test]
+    fn the_guide_has_every_flag_of_job_binaries_and_where_it_acts() {
+        let command = RunFlags::augment_args(Command::new("job"));
+        let flags: BTreeSet<String> = command.get_arguments().map(|a| a.get_long().unwrap().to_string()).collect();
+        let reached: BTreeSet<String> = REACH.iter().map(|reach| reach.flag.to_string()).collect();
+        assert_eq!(flags, reached, "every flag of RunFlags has its line in REACH");
+        let guide = guide();
+        assert_eq!(guide.keys().cloned().collect::<BTreeSet<_>>(), flags, "the table in docs/GUIDE.md");
+        for reach in REACH {
+            let said = |run| if reach.runs.contains(&run) { "yes" } else { "warned" };
+            let driver = if reach.runs.iter().any(|run| *run != Run::Submitted) { "yes" } else { "warned" };
+            let expected = [said(Run::Here), said(Run::Cluster), driver, said(Run::Submitted)];
+            assert_eq!(guide[reach.flag], expected, "--{} in docs/GUIDE.md", reach.flag);
+        }
     }
 }

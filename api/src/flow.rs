@@ -18,7 +18,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use windrow_model::{
-    Code, Collect, Digest, Framing, Input, Output, OutputReport, Plan, Port, SinkSpec, SourceSpec, Stage, StageId,
+    Code, Collect, Digest, Escape, Framing, Input, Output, OutputReport, Plan, Port, SinkSpec, SourceSpec, Stage,
+    StageId,
 };
 
 /// A graph of stages being built. Every process of a job builds the same one from the same parameters.
@@ -136,7 +137,7 @@ impl Flow {
                     Error::new(Code::PlanMismatch, format!("side value {index} did not exist at submit"))
                 })?;
                 let bytes = std::fs::read(file)
-                    .map_err(|e| Error::new(Code::IoError, format!("side value {}: {e}", file.display())))?;
+                    .map_err(|e| Error::new(Code::IoError, format!("side value {}: {e}", file.escaped())))?;
                 SideSlot::of(bytes)
             }
             None => {
@@ -166,11 +167,16 @@ impl Flow {
         }
     }
 
+    /// An empty path stays empty, and is refused with the plan: it must not become the current folder.
     pub(crate) fn absolute(&self, path: &str) -> String {
-        if path.contains("://") {
+        if path.is_empty() || path.contains("://") {
             return path.to_string();
         }
-        self.0.base.join(path).to_string_lossy().into_owned()
+        self.0.base.join(path).into_os_string().into_string().unwrap_or_else(|joined| {
+            let message = format!("{}: the current folder is not UTF-8: give absolute paths", joined.escaped());
+            self.mistaken(Error::new(Code::BadRequest, message));
+            path.to_string()
+        })
     }
 
     /// An edge that was made before from the same records in the same way, or the one that `make` gives.
@@ -241,7 +247,7 @@ impl Flow {
     }
 
     /// Notes a mistake for when the plan is complete; the first one counts.
-    fn mistaken(&self, mistake: Error) {
+    pub(crate) fn mistaken(&self, mistake: Error) {
         self.0.mistake.borrow_mut().get_or_insert(mistake);
     }
 
@@ -269,7 +275,7 @@ impl Flow {
                 .collect(),
             fingerprint: digest,
         };
-        plan.check().map_err(|e| Error::new(Code::PlanInvalid, e.to_string()))?;
+        plan.check().map_err(|e| Error::new(e.code(), e.to_string()))?;
         let sides = draft.sides.take().into_iter().map(|s| s.bytes.to_vec()).collect();
         draft.edges.take();
         Ok(Built { plan, functions: draft.functions.take(), counters: draft.counters.take(), sides })

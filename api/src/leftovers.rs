@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use windrow_format::names;
-use windrow_model::{JobId, Plan};
+use windrow_model::{Escape, JobId, Plan};
 
 const PREFIX: &str = ".windrow-";
 /// A run locks its folder right after it has made it.
@@ -28,7 +28,7 @@ pub(crate) fn lock(folder: &Path) -> Option<File> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Some(file),
         Err(e) => {
-            tracing::debug!("{} cannot be locked: {e}", folder.display());
+            tracing::debug!("{} cannot be locked: {e}", folder.escaped());
             None
         }
     }
@@ -45,7 +45,7 @@ pub(crate) fn remove(parent: &Path, plan: &Plan) {
     for path in places.into_iter().flat_map(entries) {
         let job = path.file_name().and_then(names::parse_staging);
         if job.is_some_and(|job| dead.contains(&job)) {
-            tracing::info!("removing what a dead run has left: {}", path.display());
+            tracing::info!("removing what a dead run has left: {}", path.escaped());
             remove_all(&path);
         }
     }
@@ -66,8 +66,8 @@ fn remove_dead(path: &Path) -> Option<JobId> {
 }
 
 fn remove_all(path: &Path) {
-    if let Err(e) = windrow_store::remove_tree(path) {
-        tracing::warn!("files of a dead run stay in {}: {e}", path.display());
+    if let Err(e) = windrow_store::remove_staging(path) {
+        tracing::warn!("files of a dead run stay in {}: {e}", path.escaped());
     }
 }
 

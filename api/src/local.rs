@@ -25,8 +25,8 @@ use windrow_format::durable::Durability;
 use windrow_format::{manifest, names};
 use windrow_model::dataset::dataset_name;
 use windrow_model::{
-    AttemptId, Code, Digest, Epoch, Failure, Incarnation, JobId, JobOptions, JobSpec, JobState, JobStatus, NodeInfo,
-    StageId, Task, TaskInput, TaskReport, Time, WorkerId,
+    AttemptId, Code, Digest, Epoch, Escape, Failure, Incarnation, JobId, JobOptions, JobSpec, JobState, JobStatus,
+    NodeInfo, StageId, Task, TaskInput, TaskReport, Time, WorkerId,
 };
 use windrow_scheduler::{Action, Collected, CollectedBlob, Config, Event, Scheduler, StageChunks, StagedPart};
 use windrow_store::{Staging, Steps};
@@ -382,7 +382,7 @@ impl Scratch {
         let folder = parent.join(leftovers::folder_name(job));
         crate::supervise::litter(&folder);
         windrow_format::private::create_folders(&folder).map_err(|e| {
-            let message = format!("cannot make the folder for temporary files {}: {e}", folder.display());
+            let message = format!("cannot make the folder for temporary files {}: {e}", folder.escaped());
             Error::new(Code::IoError, message)
         })?;
         let lock = leftovers::lock(&folder);
@@ -393,7 +393,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(e) = windrow_store::remove_tree(&self.folder) {
-            tracing::warn!("temporary files stay in {}: {e}", self.folder.display());
+            tracing::warn!("temporary files stay in {}: {e}", self.folder.escaped());
         }
     }
 }

@@ -1,20 +1,23 @@
 //! What a job binary can be: one job, several under subcommands, or a driver that runs them; and every role in which the
 //! same binary is started.
 
+use crate::describe::describe;
+use crate::end::{self, exit_code, print_failure};
 use crate::error::{Error, Result};
 use crate::flags::{OutputFormat, RunFlags};
 use crate::flow::{Built, Flow};
 use crate::job::{AnyJob, Job};
-use crate::session::Session;
+use crate::report::job_json;
+use crate::session::{Explained, Session};
+use crate::supervise::JsonEnd;
 use crate::task_run::panic_message;
+use crate::{stdout, usage};
 use clap::builder::Resettable;
 use clap::{ArgMatches, Command, FromArgMatches};
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use windrow_model::{Code, Digest, Failure, JobId, JobSpec};
-use windrow_proto::v1;
+use windrow_model::{Code, Escape, JobState};
 
 /// The worker starts a job binary with this argument.
 const EXECUTOR: &str = "__windrow-executor";
@@ -125,6 +128,7 @@ impl Program {
     /// Does what the command line says. Must be the first thing in `main`: executors run the same `main`.
     pub fn run(self) -> ExitCode {
         std::hint::black_box(&MARKER);
+        crate::panics::tell_escaped();
         let mut args: Vec<std::ffi::OsString> = std::env::args_os().collect();
         let mode = args.get(1).and_then(|a| a.to_str()).unwrap_or_default();
         if mode == EXECUTOR {
@@ -134,18 +138,24 @@ impl Program {
         if describe {
             args.remove(1);
         }
-        let matches = match self.parser().try_get_matches_from(args) {
+        let matches = match self.parser().try_get_matches_from(&args) {
             Ok(matches) => matches,
             Err(e) => {
-                // Help goes to stdout and is a success; everything else is a usage error.
-                let _ = e.print();
-                return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+                let answered = usage::answer(e, &args, |args| self.parser().try_get_matches_from(args).err());
+                return ExitCode::from(answered.unwrap_or_else(|failure| {
+                    print_failure(&failure);
+                    exit_code(failure.code)
+                }));
             }
         };
         let (action, matches) = self.chosen(&matches);
         match action {
             Action::Job(_) | Action::Drive(_) if !describe && runs_here(matches) => {
-                crate::supervise::guarded(wants_json(matches), || act(action, describe, matches))
+                let end = wants_json(matches).then_some(match action {
+                    Action::Drive(_) => JsonEnd::Driver,
+                    _ => JsonEnd::Job,
+                });
+                crate::supervise::guarded(end, || act(action, describe, matches))
             }
             _ => act(action, describe, matches),
         }
@@ -181,24 +191,49 @@ fn wants_json(matches: &ArgMatches) -> bool {
     RunFlags::from_arg_matches(matches).is_ok_and(|flags| flags.format == OutputFormat::Json)
 }
 
+/// Does it, and answers with the exit code. A result that could not be written is a failure, too.
 fn act(action: &Action, describe: bool, matches: &ArgMatches) -> ExitCode {
-    let result = match (action, describe) {
+    let json = matches!(action, Action::Job(_) | Action::Drive(_)) && !describe && wants_json(matches);
+    let reserved = if json { stdout::reserve().map_err(Error::from_failure) } else { Ok(()) };
+    let result = reserved.and_then(|()| match (action, describe) {
         (Action::Job(make), false) => run_job(*make, matches),
         (Action::Job(make), true) => describe_job(*make, matches),
-        (Action::Plain(run), false) => run(matches).map(|()| ExitCode::SUCCESS),
+        (Action::Plain(run), false) => command(run, matches),
         (Action::Drive(run), false) => drive(run, matches),
         (_, true) => {
             let message = "this command is not a job: run it by itself (a driver with --cluster URL)";
             Err(Error::new(Code::NotAJob, message))
         }
-    };
-    result.unwrap_or_else(|e| {
+    });
+    let code = result.unwrap_or_else(|e| {
         print_failure(e.failure());
-        if matches!(action, Action::Job(_) | Action::Drive(_)) && !describe && wants_json(matches) {
-            print_failure_json(e.failure());
+        if json {
+            // The program fails anyway.
+            let _ = end::print_json(&end::no_job_json(e.failure()));
         }
-        ExitCode::from(exit_code(e.code()))
-    })
+        exit_code(e.code())
+    });
+    match stdout::flush() {
+        Err(failure) if code == 0 => {
+            print_failure(&failure);
+            ExitCode::from(exit_code(failure.code))
+        }
+        _ => ExitCode::from(code),
+    }
+}
+
+fn describe_job(make: FromMatches, matches: &ArgMatches) -> Result<u8> {
+    let flags = RunFlags::from_arg_matches(matches)?;
+    describe(&*make(matches)?, &binary_name(), &flags)?;
+    Ok(0)
+}
+
+fn command(run: &Plain, matches: &ArgMatches) -> Result<u8> {
+    let ran = catch_unwind(AssertUnwindSafe(|| run(matches)));
+    ran.unwrap_or_else(|payload| {
+        Err(Error::new(Code::UserPanic, format!("the command {}", panic_message(&*payload))))
+    })?;
+    Ok(0)
 }
 
 trait Augment {
@@ -220,7 +255,7 @@ pub fn main<J: Job>() -> ExitCode {
 
 fn binary_name() -> String {
     let name = std::env::args_os().next().map(PathBuf::from);
-    name.and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned())).unwrap_or_else(|| "job".to_string())
+    name.and_then(|p| Some(p.file_name()?.escaped().to_string())).unwrap_or_else(|| "job".to_string())
 }
 
 pub(crate) fn build(job: &dyn AnyJob, overwrite: bool) -> Result<Built> {
@@ -239,97 +274,66 @@ fn plan(job: &dyn AnyJob, flow: Flow) -> Result<Built> {
     })
 }
 
-fn run_job(make: FromMatches, matches: &ArgMatches) -> Result<ExitCode> {
+fn run_job(make: FromMatches, matches: &ArgMatches) -> Result<u8> {
     let flags = RunFlags::from_arg_matches(matches)?;
     let job = make(matches)?;
     if flags.explain {
-        let built = build(&*job, flags.overwrite)?;
-        print!("{}", crate::explain::explain(&built.plan));
-        return Ok(ExitCode::SUCCESS);
+        explain(&build(&*job, flags.overwrite)?, flags.format)?;
+        return Ok(0);
     }
+    let json = flags.format == OutputFormat::Json;
     let session = Session::open(&binary_name(), flags)?;
-    told(&session, session.run_any(&*job).map(drop))
+    let ran = session.run_any(&*job).map(drop);
+    if json && let Some(status) = session.ended().first() {
+        // One document, also if something went wrong after the job.
+        let mut status = status.clone();
+        if let (JobState::Done, Err(e)) = (status.state, &ran) {
+            (status.state, status.error) = (JobState::Failed, Some(e.failure().clone()));
+        }
+        end::print_json(&job_json(&status))?;
+        return Ok(told(&session, &ran));
+    }
+    ran.map(|()| 0).or_else(|e| if session.has_reported() { Ok(exit_code(e.code())) } else { Err(e) })
 }
 
-/// The exit code of a run; an error that the report has shown already is not shown again.
-fn told(session: &Session, result: Result<()>) -> Result<ExitCode> {
-    match result {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(e) if session.has_reported() => Ok(ExitCode::from(exit_code(e.code()))),
-        Err(e) => Err(e),
+/// A plan as text, or as JSON that holds the text.
+pub(crate) fn explain(built: &Built, format: OutputFormat) -> Result<()> {
+    let text = crate::explain::explain(&built.plan);
+    match format {
+        OutputFormat::Table => Ok(stdout::put(text.as_bytes()).map(drop)?),
+        OutputFormat::Json => Ok(end::print_json(&serde_json::json!({ "explain": text }))?),
     }
 }
 
-fn drive(run: &Drive, matches: &ArgMatches) -> Result<ExitCode> {
+/// The exit code of a run. An error is told on stderr, unless the report has shown it already.
+fn told(session: &Session, ran: &Result<()>) -> u8 {
+    let Err(e) = ran else { return 0 };
+    if !session.has_reported() {
+        print_failure(e.failure());
+    }
+    exit_code(e.code())
+}
+
+/// Runs the driver's function. With `--explain` it comes as far as its first job.
+fn drive(run: &Drive, matches: &ArgMatches) -> Result<u8> {
     let flags = RunFlags::from_arg_matches(matches)?;
+    let json = flags.format == OutputFormat::Json;
     let session = Session::open(&binary_name(), flags)?;
-    told(&session, run(matches, &session))
-}
-
-/// Answers `windrow submit`: the job as data, in one frame on stdout.
-fn describe_job(make: FromMatches, matches: &ArgMatches) -> Result<ExitCode> {
-    let flags = RunFlags::from_arg_matches(matches)?;
-    let job = make(matches)?;
-    if flags.explain {
-        let built = build(&*job, flags.overwrite)?;
-        print!("{}", crate::explain::explain(&built.plan));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let (spec, sides) = specify(&*job, &binary_name(), &flags)?;
-    for (flag, instead) in flags.without_effect_in_submit() {
-        eprintln!("warning: {flag} after `--` has no effect: {instead}");
-    }
-    let described =
-        v1::Describe { spec: Some(spec.into()), sides, env: Vec::new(), protocol: Some(windrow_proto::own_range()) };
-    windrow_proto::frame::write_frame(&mut std::io::stdout().lock(), &described)?;
-    std::io::stdout().flush()?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A job as it is submitted, but for its id and its binary; and its side values.
-pub(crate) fn specify(job: &dyn AnyJob, name: &str, flags: &RunFlags) -> Result<(JobSpec, Vec<Vec<u8>>)> {
-    let built = build(job, flags.overwrite)?;
-    let spec = JobSpec {
-        id: JobId(uuid::Uuid::nil()),
-        name: name.to_string(),
-        program: job.program().to_string(),
-        params: job.params()?,
-        plan: built.plan,
-        binary: Digest([0; 32]),
-        options: flags.job_options(),
+    // What the function leaves half done is its own.
+    let ran = match catch_unwind(AssertUnwindSafe(|| run(matches, &session))) {
+        Ok(ran) => ran,
+        Err(payload) if payload.is::<Explained>() => {
+            eprintln!(
+                "this is the driver's first job; what it does next depends on its result, so the driver ends here"
+            );
+            return Ok(0);
+        }
+        Err(payload) => Err(Error::new(Code::UserPanic, format!("the driver {}", panic_message(&*payload)))),
     };
-    Ok((spec, built.sides))
-}
-
-/// The exit code of a failure that is not a job's own.
-pub(crate) fn exit_code(code: Code) -> u8 {
-    match code {
-        Code::BadRequest => 2,
-        Code::Cancelled => 4,
-        Code::DeadlineExceeded => 5,
-        Code::Interrupted => 130,
-        Code::Unreachable | Code::Unauthorised | Code::VersionMismatch => 3,
-        Code::CertificateNotTrusted | Code::CertificateWrongName | Code::CertificateExpired => 3,
-        _ => 1,
+    if json {
+        end::print_json(&end::driver_json(&session.ended(), ran.as_ref().err().map(Error::failure)))?;
     }
-}
-
-/// The end of a run that came to no job, or of which no more is known: on stdout, in the shape of a job that failed.
-pub(crate) fn print_failure_json(failure: &Failure) {
-    let end = serde_json::json!({ "state": "failed", "error": crate::report::failure_json(failure) });
-    let mut stdout = std::io::stdout().lock();
-    // A reader that has gone away is no reason to fail.
-    let _ = writeln!(stdout, "{end:#}").and_then(|()| stdout.flush());
-}
-
-/// The cause first, then what to do.
-pub(crate) fn print_failure(failure: &Failure) {
-    eprintln!("error: {failure}");
-    if !failure.stderr_tail.is_empty() {
-        eprintln!("  last lines of the task's stderr:");
-        failure.stderr_tail.lines().for_each(|l| eprintln!("  | {l}"));
-    }
-    eprintln!("  hint: {}", failure.code.hint());
+    Ok(told(&session, &ran))
 }
 
 #[cfg(test)]

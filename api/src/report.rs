@@ -10,10 +10,11 @@ mod text;
 pub use json::{failure_json, job_json, worker_json};
 pub use text::{failure_text, number, seconds, summary};
 
+use crate::stdout;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pace::Pace;
 use std::io::{IsTerminal, Write};
-use windrow_model::{JobId, JobState, JobStatus};
+use windrow_model::{Escape, Failure, JobId, JobState, JobStatus};
 
 /// Least time between two plain lines.
 const LINE_INTERVAL_MS: u64 = 1_000;
@@ -95,18 +96,25 @@ impl Report {
     }
 
     /// Shows the end: what was done, or why not. With JSON, prints the status on stdout.
-    pub fn finish(&mut self, status: &JobStatus) {
+    ///
+    /// # Errors
+    /// The JSON cannot be written.
+    pub fn finish(&mut self, status: &JobStatus) -> Result<(), Failure> {
+        self.finish_quietly(status);
+        match self.style.json {
+            true => stdout::put_line(&format!("{:#}", job_json(status))).map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// The same on stderr alone.
+    pub(crate) fn finish_quietly(&mut self, status: &JobStatus) {
         self.started(status.id);
         if let Some((all, _)) = self.bars.take() {
             let _ = all.clear();
         }
         if self.style.progress != Progress::Quiet || status.state != JobState::Done {
             self.say(&summary(status));
-        }
-        if self.style.json {
-            let mut stdout = std::io::stdout().lock();
-            let _ = writeln!(stdout, "{:#}", job_json(status));
-            let _ = stdout.flush();
         }
     }
 
@@ -129,14 +137,17 @@ impl Report {
             }
             bars.push(all.add(bar));
         }
-        let width = status.stages.iter().map(|s| s.label.chars().count()).max().unwrap_or(0).min(32);
-        for ((bar, stage), pace) in bars.iter().zip(&status.stages).zip(&self.paces) {
-            let label: String = stage.label.chars().take(width).collect();
+        let labels: Vec<String> = status.stages.iter().map(|s| s.label.escaped().to_string()).collect();
+        let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).min(32);
+        for (((bar, stage), pace), label) in bars.iter().zip(&status.stages).zip(&self.paces).zip(labels) {
+            let label: String = label.chars().take(width).collect();
             bar.set_length(stage.tasks.total.max(1));
             bar.set_position(stage.tasks.done);
             bar.set_prefix(format!("{label:width$}"));
             bar.set_message(match &status.waiting {
-                Some(waiting) if stage.tasks.running == 0 && stage.tasks.done < stage.tasks.total => waiting.clone(),
+                Some(waiting) if stage.tasks.running == 0 && stage.tasks.done < stage.tasks.total => {
+                    waiting.escaped().to_string()
+                }
                 _ => text::progress(stage, pace),
             });
         }

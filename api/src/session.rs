@@ -1,12 +1,13 @@
 //! Where jobs run: in this process, or on a cluster. What a driver holds.
 
 use crate::client::{Artifact, Cluster};
+use crate::describe::specify;
 use crate::error::{Error, Result};
 use crate::finished::Finished;
 use crate::flags::{OutputFormat, RunFlags};
 use crate::job::{AnyJob, Job};
 use crate::local::{self, LocalOptions};
-use crate::program::{build, specify};
+use crate::program::{build, explain};
 use crate::report::{Report, Style};
 use crate::task_run::Program;
 use std::cell::{Cell, RefCell};
@@ -40,7 +41,12 @@ pub struct Session {
     cluster: Option<Remote>,
     /// Set once the report has shown how a job failed.
     reported: Cell<bool>,
+    /// Each job that has begun, as it stood last.
+    statuses: RefCell<Vec<JobStatus>>,
 }
+
+/// What a driver that only explains ends with, at its first job: it cannot go on without a result, and must not.
+pub(crate) struct Explained;
 
 /// A connected cluster and what is known about it.
 struct Remote {
@@ -59,7 +65,9 @@ fn named(flag: &Option<PathBuf>, variable: &str) -> Option<PathBuf> {
 
 impl Session {
     pub(crate) fn open(name: &str, flags: RunFlags) -> Result<Session> {
+        flags.warn_without_effect(flags.run());
         let cluster = match &flags.cluster {
+            _ if flags.explain => None,
             None => None,
             Some(url) => {
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -71,15 +79,21 @@ impl Session {
                 Some(Remote { runtime, cluster, binary: RefCell::new(None) })
             }
         };
-        Ok(Session { name: name.to_string(), flags, cluster, reported: Cell::new(false) })
+        Ok(Session { name: name.to_string(), flags, cluster, reported: Cell::new(false), statuses: RefCell::default() })
     }
 
-    /// Runs a job to its end and gives what it collected. Progress goes to stderr.
+    /// Runs a job to its end and gives what it collected. Progress goes to stderr. With `--explain` the plan is printed
+    /// instead, and the driver ends here: this call does not return then.
     pub fn run<J: Job>(&self, job: &J) -> Result<Finished> {
         self.run_any(job)
     }
 
     pub(crate) fn run_any(&self, job: &dyn AnyJob) -> Result<Finished> {
+        if self.flags.explain {
+            explain(&build(job, self.flags.overwrite)?, self.flags.format)?;
+            // Past whatever the driver does with errors, and through its destructors.
+            std::panic::resume_unwind(Box::new(Explained));
+        }
         match &self.cluster {
             None => self.run_here(job),
             Some(remote) => self.run_there(job, remote),
@@ -103,7 +117,7 @@ impl Session {
     /// Fails if no job could write to this output: it exists, and `--overwrite` was not given or would not replace it.
     /// For drivers that compute for long before they write. It looks from this machine; the job looks again.
     pub fn check_output(&self, path: &str) -> Result<()> {
-        if dataset_name(path).is_some() {
+        if self.flags.explain || dataset_name(path).is_some() {
             return Ok(());
         }
         Ok(windrow_store::check_output(Path::new(path), self.flags.overwrite, &[], &windrow_store::Steps::default())
@@ -114,14 +128,32 @@ impl Session {
         self.reported.get()
     }
 
-    /// Shows one job on stderr, and at its end on stdout if that was asked for.
+    /// The jobs that have ended.
+    pub(crate) fn ended(&self) -> Vec<JobStatus> {
+        self.statuses.borrow().iter().filter(|status| status.state.is_final()).cloned().collect()
+    }
+
+    /// Keeps how a job stands now.
+    fn note(&self, status: &JobStatus) {
+        let mut statuses = self.statuses.borrow_mut();
+        match statuses.last_mut().filter(|last| last.id == status.id) {
+            Some(last) => last.clone_from(status),
+            None => statuses.push(status.clone()),
+        }
+        crate::supervise::note_statuses(&statuses);
+    }
+
+    /// Shows one job on stderr.
     fn progress(&self) -> impl FnMut(&JobStatus) {
-        let mut report = Report::new(Style::detect().with_json(self.flags.format == OutputFormat::Json));
+        let mut report = Report::new(Style::detect());
+        let json = self.flags.format == OutputFormat::Json;
         move |status: &JobStatus| {
-            crate::supervise::note_status(status);
+            if json {
+                self.note(status);
+            }
             if status.state.is_final() {
                 self.reported.set(status.state != JobState::Done);
-                report.finish(status)
+                report.finish_quietly(status)
             } else {
                 report.update(status)
             }
@@ -131,6 +163,7 @@ impl Session {
     fn run_there(&self, job: &dyn AnyJob, remote: &Remote) -> Result<Finished> {
         let (mut spec, sides) = specify(job, &self.name, &self.flags)?;
         spec.id = JobId(uuid::Uuid::now_v7());
+        let collects = !spec.plan.collects.is_empty();
         let known = *remote.binary.borrow();
         remote.runtime.block_on(async {
             let cluster = &remote.cluster;
@@ -144,7 +177,7 @@ impl Session {
             let status = cluster.watch(id, self.progress()).await?;
             match (status.state, &status.error) {
                 (JobState::Done, _) => {
-                    let collected = cluster.collected(id).await?;
+                    let collected = if collects { cluster.collected(id).await? } else { Default::default() };
                     Ok(Finished { status, collected })
                 }
                 (_, Some(failure)) => Err(Error::from_failure(failure.clone())),

@@ -8,8 +8,8 @@
 
 mod orphans;
 
+use crate::end::{self, exit_code, print_failure};
 use crate::error::{Error, Result};
-use crate::program::{exit_code, print_failure, print_failure_json};
 use crate::report::job_json;
 use orphans::Family;
 use rustix::process::Signal;
@@ -25,7 +25,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 use windrow_format::crumbs;
-use windrow_model::{Code, Failure, JobState, JobStatus, signal_name};
+use windrow_model::{Code, Escape, Failure, JobState, JobStatus, signal_name};
 
 /// Signals that ask the whole run to end.
 const PASSED_ON: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
@@ -46,11 +46,20 @@ pub(crate) fn litter(path: &Path) {
     let _ = file.write_all(&line);
 }
 
-/// Notes how a job stands, for the case that this process dies.
-pub(crate) fn note_status(status: &JobStatus) {
+/// What is told on stdout, as JSON, of an end that the run cannot tell of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JsonEnd {
+    /// The job.
+    Job,
+    /// The driver, with its jobs.
+    Driver,
+}
+
+/// Notes how jobs stand, for the case that this process dies: the last one runs, or was the last.
+pub(crate) fn note_statuses(statuses: &[JobStatus]) {
     let Some(file) = STATUS.get() else { return };
     // What is not whole does not parse, and then there is a little less to tell.
-    if let Ok(text) = serde_json::to_vec(status) {
+    if let Ok(text) = serde_json::to_vec(statuses) {
         let _ = file.set_len(0);
         let _ = file.write_all_at(&text, 0);
     }
@@ -58,7 +67,7 @@ pub(crate) fn note_status(status: &JobStatus) {
 
 /// Runs `run` in a child process and answers how that ended; in this process if there are other threads already, which a fork
 /// would lose, or if the system does not fork. With `json`, an end that the child cannot tell of is told on stdout, too.
-pub(crate) fn guarded(json: bool, run: impl FnOnce() -> ExitCode) -> ExitCode {
+pub(crate) fn guarded(json: Option<JsonEnd>, run: impl FnOnce() -> ExitCode) -> ExitCode {
     let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
     let (Ok(region), Ok(litter), Ok(status)) = (crumbs::region(), memory_file(), memory_file()) else { return run() };
     if !alone {
@@ -78,7 +87,7 @@ pub(crate) fn guarded(json: bool, run: impl FnOnce() -> ExitCode) -> ExitCode {
             }
             // The first calls in this process.
             let _ = LITTER.set(litter);
-            if json {
+            if json.is_some() {
                 let _ = STATUS.set(status);
             }
             let code = run();
@@ -91,8 +100,9 @@ pub(crate) fn guarded(json: bool, run: impl FnOnce() -> ExitCode) -> ExitCode {
             pass_signals_on();
             ended(child, &family, &region, &litter).unwrap_or_else(|e| {
                 print_failure(e.failure());
-                if json {
-                    print_json(e.failure(), &status);
+                if let Some(json) = json {
+                    // The run has failed anyway.
+                    let _ = end::print_json(&end_json(json, e.failure(), &status));
                 }
                 ExitCode::from(exit_code(e.code()))
             })
@@ -105,27 +115,27 @@ fn memory_file() -> io::Result<File> {
 }
 
 /// The job as it stood last, with this end; only the end if it had not begun, or was over.
-fn print_json(failure: &Failure, noted: &File) {
+fn end_json(json: JsonEnd, failure: &Failure, noted: &File) -> serde_json::Value {
     let read = || {
         let mut text = vec![0; noted.metadata().ok()?.len() as usize];
         noted.read_exact_at(&mut text, 0).ok()?;
-        serde_json::from_slice::<JobStatus>(&text).ok()
+        serde_json::from_slice::<Vec<JobStatus>>(&text).ok()
     };
-    match read().filter(|status| !status.state.is_final()) {
-        Some(mut status) => {
-            status.state = match failure.code {
-                Code::Interrupted => JobState::Cancelled,
-                _ => JobState::Failed,
-            };
-            status.error = Some(failure.clone());
-            status.waiting = None;
-            status.tasks.running = 0;
-            status.stages.iter_mut().for_each(|stage| stage.tasks.running = 0);
-            let mut stdout = io::stdout().lock();
-            // A reader that has gone away is no reason to fail.
-            let _ = writeln!(stdout, "{:#}", job_json(&status)).and_then(|()| stdout.flush());
-        }
-        None => print_failure_json(failure),
+    let mut statuses = read().unwrap_or_default();
+    let cut_off = statuses.last_mut().filter(|status| !status.state.is_final()).map(|status| {
+        status.state = match failure.code {
+            Code::Interrupted => JobState::Cancelled,
+            _ => JobState::Failed,
+        };
+        status.error = Some(failure.clone());
+        status.waiting = None;
+        status.tasks.running = 0;
+        status.stages.iter_mut().for_each(|stage| stage.tasks.running = 0);
+        job_json(status)
+    });
+    match json {
+        JsonEnd::Job => cut_off.unwrap_or_else(|| end::no_job_json(failure)),
+        JsonEnd::Driver => end::driver_json(&statuses, Some(failure)),
     }
 }
 
@@ -207,9 +217,9 @@ fn clean(litter: &File) -> io::Result<()> {
     litter.read_exact_at(&mut paths, 0)?;
     for path in paths.split(|b| *b == 0).filter(|path| !path.is_empty()) {
         let path = PathBuf::from(OsStr::from_bytes(path));
-        match windrow_store::remove_tree(&path) {
+        match windrow_store::remove_staging(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("temporary files stay in {}: {e}", path.display())
+                tracing::warn!("temporary files stay in {}: {e}", path.escaped())
             }
             _ => {}
         }

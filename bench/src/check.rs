@@ -1,6 +1,7 @@
 //! Whether two outputs are the same result.
 
 use std::path::Path;
+use windrow::Escape;
 use windrow_format::manifest;
 
 /// Compares the plain program's output with Windrow's; the text says what differs.
@@ -9,7 +10,7 @@ pub type Check = fn(&Path, &Path) -> Result<(), String>;
 /// All parts of an output, in order.
 fn whole(output: &Path) -> Result<Vec<u8>, String> {
     let mut names: Vec<_> = std::fs::read_dir(output)
-        .map_err(|e| format!("{}: {e}", output.display()))?
+        .map_err(|e| format!("{}: {e}", output.escaped()))?
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("part-")))
@@ -17,7 +18,7 @@ fn whole(output: &Path) -> Result<Vec<u8>, String> {
     names.sort();
     let mut bytes = Vec::new();
     for name in names {
-        bytes.extend(std::fs::read(&name).map_err(|e| format!("{}: {e}", name.display()))?);
+        bytes.extend(std::fs::read(&name).map_err(|e| format!("{}: {e}", name.escaped()))?);
     }
     Ok(bytes)
 }

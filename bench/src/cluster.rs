@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
+use windrow::Escape;
 
 /// Tasks of the row that has many.
 const TASKS: u32 = 10_000;
@@ -56,7 +57,7 @@ impl Drop for Cluster {
 
 /// Prints a row for each kind of work, then those of the control.
 pub fn measure(args: &Args, rows: &[&Row]) -> Result<()> {
-    let data = fs::canonicalize(&args.data).map_err(|e| format!("{}: {e}", args.data.display()))?;
+    let data = fs::canonicalize(&args.data).map_err(|e| format!("{}: {e}", args.data.escaped()))?;
     let cluster = Cluster::start(&data)?;
     println!("{:<16} {:>8} {:>9} {:>9} {:>7}", "row", "MiB", "process s", "cluster s", "ratio");
     rows.iter().try_for_each(|row| work(args, &data, row, &cluster))?;
@@ -65,7 +66,7 @@ pub fn measure(args: &Args, rows: &[&Row]) -> Result<()> {
 
 fn work(args: &Args, data: &Path, row: &Row, cluster: &Cluster) -> Result<()> {
     let inputs: Vec<PathBuf> = row.inputs.iter().map(|n| data::make(data, n, args.size)).collect::<Result<_>>()?;
-    let names: Vec<String> = inputs.iter().map(|path| path.display().to_string()).collect();
+    let names: Vec<String> = inputs.iter().map(|path| path.escaped().to_string()).collect();
     let output = data.join("out-windrow");
     let run = |place: [&str; 2]| {
         let mut command = cluster.command(row.example)?;
@@ -100,7 +101,7 @@ fn control(args: &Args, data: &Path, cluster: &Cluster) -> Result<()> {
     let (lines, line, edges) = (data.join("lines"), data.join("line"), data.join("triangle"));
     let text: String = (0..TASKS).map(|n| format!("{n:099}\n")).collect();
     for (path, text) in [(&lines, text.as_str()), (&line, "one line\n"), (&edges, "1 2\n2 3\n3 1\n")] {
-        fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+        fs::write(path, text).map_err(|e| format!("{}: {e}", path.escaped()))?;
     }
     let output = data.join("out-windrow");
     let submit_binary = |binary: &Path, input: &Path, more: &[&str]| {
@@ -112,7 +113,7 @@ fn control(args: &Args, data: &Path, cluster: &Cluster) -> Result<()> {
     let submit = |input: &Path, more: &[&str]| submit_binary(&example("grep")?, input, more);
     let cold = data.join("grep-of-now");
     let submit_cold = || {
-        make_new(&example("grep")?, &cold).map_err(|e| format!("{}: {e}", cold.display()))?;
+        make_new(&example("grep")?, &cold).map_err(|e| format!("{}: {e}", cold.escaped()))?;
         submit_binary(&cold, &line, &[])
     };
     let driver = || {

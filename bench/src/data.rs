@@ -4,6 +4,7 @@ use crate::Result;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use windrow::Escape;
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 struct Random(u64);
@@ -32,7 +33,7 @@ pub fn make(folder: &Path, name: &str, mib: u64) -> Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
-    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    let failed = |e: std::io::Error| format!("{}: {e}", path.escaped());
     let unfinished = path.with_extension("tmp");
     let mut out =
         Counted { file: BufWriter::with_capacity(1 << 20, File::create(&unfinished).map_err(failed)?), bytes: 0 };

@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
+use windrow::Escape;
 
 #[derive(Parser)]
 #[command(about = "Times Windrow's examples against plain programs of two threads, and compares their results")]
@@ -120,7 +121,7 @@ fn measure_all(args: &Args) -> Result<()> {
     if let Some(unknown) = args.rows.iter().find(|name| ROWS.iter().all(|row| row.name != **name)) {
         return Err(format!("there is no row `{unknown}`"));
     }
-    std::fs::create_dir_all(&args.data).map_err(|e| format!("{}: {e}", args.data.display()))?;
+    std::fs::create_dir_all(&args.data).map_err(|e| format!("{}: {e}", args.data.escaped()))?;
     let wanted = |row: &&Row| args.rows.is_empty() || args.rows.iter().any(|name| name == row.name);
     let rows: Vec<&Row> = ROWS.iter().filter(wanted).collect();
     if args.skew {
@@ -138,7 +139,7 @@ fn example(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name(name);
     match path.is_file() {
         true => Ok(path),
-        false => Err(format!("{} is missing: cargo build --release --workspace --bins", path.display())),
+        false => Err(format!("{} is missing: cargo build --release --workspace --bins", path.escaped())),
     }
 }
 
@@ -150,7 +151,7 @@ fn measure(args: &Args, row: &Row) -> Result<()> {
         inputs.push(data::make(&args.data, name, args.size)?);
     }
     let bytes: u64 = inputs.iter().map(|path| path.metadata().map_or(0, |m| m.len())).sum();
-    let names: Vec<String> = inputs.iter().map(|path| path.display().to_string()).collect();
+    let names: Vec<String> = inputs.iter().map(|path| path.escaped().to_string()).collect();
     let (expected, output) = (args.data.join("out-plain"), args.data.join("out-windrow"));
     let plain = || {
         let mut command = Command::new(&own);

@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use windrow::Escape;
 
 /// Runs a row on its inputs; the result is `output/part-00000`.
 pub fn run(row: &str, inputs: &[PathBuf], output: &Path) -> Result<()> {
     let mut files = Vec::new();
     for input in inputs {
-        files.push(std::fs::read(input).map_err(|e| format!("{}: {e}", input.display()))?);
+        files.push(std::fs::read(input).map_err(|e| format!("{}: {e}", input.escaped()))?);
     }
     let file = || files.first().map(Vec::as_slice).unwrap_or_default();
     std::fs::create_dir_all(output).map_err(|e| e.to_string())?;

@@ -4,7 +4,7 @@
 //! verb. `settings.rs` lists the same keys by section.
 
 use crate::output::Format;
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use clap::{Parser, Subcommand};
 use serde::Deserialize;
 use std::fmt;
@@ -91,7 +91,7 @@ pub struct TlsInit {
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct Client {
     /// URL of the coordinator [default: the latest that this user started]
-    #[arg(long, value_name = "URL", env = "WINDROW_COORDINATOR")]
+    #[arg(long, value_name = "URL", env = "WINDROW_COORDINATOR", value_parser = NonEmptyStringValueParser::new())]
     pub coordinator: Option<String>,
     /// File with the cluster's token [default: found by URL in this user's state folder]
     #[arg(long, value_name = "FILE", env = "WINDROW_TOKEN_FILE")]
@@ -109,7 +109,7 @@ pub struct Submit {
     #[arg(long)]
     pub detach: bool,
     /// The job's name in lists [default: the binary's]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
     /// Jobs of a larger priority run first [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -232,7 +232,7 @@ Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole fil
         #[arg(long, value_name = "KIND", value_enum, default_value_t = windrow::InputCompression::Auto)]
         compression: windrow::InputCompression,
         /// Files, folders or globs, and last the name
-        #[arg(required = true, num_args = 2.., value_name = "FILES... NAME")]
+        #[arg(required = true, num_args = 2.., value_name = "FILES... NAME", value_parser = NonEmptyStringValueParser::new())]
         files_and_name: Vec<String>,
     },
     /// All datasets; COPIES are those of the chunk that has the fewest
@@ -421,7 +421,7 @@ pub struct WorkerRun {
     #[arg(long, value_name = "ADDR", env = "WINDROW_LISTEN")]
     pub listen: Option<SocketAddr>,
     /// URL under which other workers reach this one [default: from the address]
-    #[arg(long, value_name = "URL", env = "WINDROW_ADVERTISE")]
+    #[arg(long, value_name = "URL", env = "WINDROW_ADVERTISE", value_parser = NonEmptyStringValueParser::new())]
     pub advertise: Option<String>,
     #[command(flatten)]
     pub tls: Tls,
@@ -548,6 +548,7 @@ impl<'de, const MAX: u32> Deserialize<'de> for Count<MAX> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use std::collections::BTreeSet;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -592,5 +593,41 @@ mod tests {
         assert_eq!("90s".parse(), Ok(Limit { ms: Some(90_000) }));
         assert_eq!("2m".parse(), Ok(Span { ms: 120_000 }));
         assert!("0".parse::<Span>().is_err() && "soon".parse::<Limit>().is_err());
+    }
+
+    /// Flags of `submit` in the guide's table, and what the table says of settings.
+    fn guide() -> (BTreeSet<String>, BTreeSet<String>) {
+        let guide = include_str!("../../docs/GUIDE.md");
+        let table = guide.split("\n## Flags\n").nth(1).expect("the guide has a section `Flags`");
+        let rows = table.lines().skip_while(|l| !l.starts_with("| `--")).take_while(|l| l.starts_with('|'));
+        let (mut flags, mut settings) = (BTreeSet::new(), BTreeSet::new());
+        for row in rows {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            let flag = cells[0].split('`').nth(1).expect("a flag").trim_start_matches("--");
+            if cells[5] == "yes" {
+                flags.insert(flag.to_string());
+            } else {
+                assert_eq!(cells[5], "–", "{row}");
+            }
+            settings.extend(cells[6].split('`').nth(1).map(str::to_string));
+        }
+        (flags, settings)
+    }
+
+    #[test]
+    fn the_guide_has_every_flag_and_setting_of_submit() {
+        let mut command = Args::command();
+        command.build();
+        let submit = command.find_subcommand("submit").unwrap();
+        let long = submit.get_arguments().filter_map(|a| a.get_long()).filter(|long| *long != "help");
+        let flags: BTreeSet<String> = long.map(str::to_string).collect();
+        let mut settings = BTreeSet::new();
+        for (section, keys) in crate::settings::SECTIONS.iter().filter(|(name, _)| ["client", "submit"].contains(name))
+        {
+            settings.extend(keys.iter().map(|key| format!("{section}.{}", key.replace('_', "-"))));
+        }
+        let (told_flags, told_settings) = guide();
+        assert_eq!(told_flags, flags, "the table in docs/GUIDE.md");
+        assert_eq!(told_settings, settings, "the table in docs/GUIDE.md");
     }
 }

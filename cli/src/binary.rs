@@ -1,12 +1,14 @@
 //! Job binaries: is this file one, of this machine and this version; and what job does it describe.
 
 use crate::exit::Exit;
+use rustix::fs::{MemfdFlags, memfd_create};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use windrow_model::{Code, Failure, JobSpec};
+use windrow_model::{Code, Escape, Failure, JobSpec};
 use windrow_proto::{FrameError, read_frame, v1};
 
 /// A job binary holds this, followed by the version of its interface.
@@ -24,17 +26,24 @@ const ELF_MACHINE: u16 = 62;
 #[cfg(target_arch = "aarch64")]
 const ELF_MACHINE: u16 = 183;
 
-/// A job as its binary describes it.
-pub struct Described {
-    /// Without id and binary.
-    pub spec: JobSpec,
-    /// Contents of the plan's side values.
-    pub sides: Vec<Vec<u8>>,
+/// Names the file descriptor of the file that the binary answers in.
+const ANSWER_FD: &str = "WINDROW_DESCRIBE_FD";
+
+/// What a binary answers.
+pub enum Described {
+    Job {
+        /// Without id and binary.
+        spec: Box<JobSpec>,
+        /// Contents of the plan's side values.
+        sides: Vec<Vec<u8>>,
+    },
+    /// The plan as text: the job's own arguments ask for no more.
+    Explained(String),
 }
 
 /// The file as an absolute path, if it is a job binary of this machine and version.
 pub fn check(path: &Path) -> Result<PathBuf, Failure> {
-    let shown = path.display();
+    let shown = path.escaped();
     let bad = |why: String| Failure::new(Code::BadBinary, format!("{shown} {why}"));
     let path = path.canonicalize().map_err(|e| bad(format!("cannot be read: {e}")))?;
     if !path.is_file() {
@@ -96,11 +105,17 @@ fn marker_versions(bytes: &[u8]) -> Found {
 }
 
 /// Runs the binary to learn its job. What it says on stderr goes to the user as it is; if it fails, its exit code is
-/// ours.
+/// ours. It answers in a file of its own, so what its code prints is no part of the answer; a binary of an earlier release
+/// answers on stdout.
 pub fn describe(path: &Path, args: &[OsString]) -> Result<Result<Described, Exit>, Failure> {
-    let shown = path.display();
+    let shown = path.escaped();
+    let no_file = |e: io::Error| Failure::new(Code::IoError, format!("cannot make a file in memory: {e}"));
+    // The first is inherited under its number, and read from its beginning: the binary opens it anew.
+    let mut answer = memory_file(MemfdFlags::empty()).map_err(no_file)?;
+    let mut stdout = memory_file(MemfdFlags::CLOEXEC).map_err(no_file)?;
     let mut command = Command::new(path);
-    command.arg(DESCRIBE).args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.arg(DESCRIBE).args(args).env(ANSWER_FD, answer.as_raw_fd().to_string());
+    command.stdin(Stdio::null()).stdout(stdout.try_clone().map_err(no_file)?);
     let mut child = command.spawn().map_err(|e| {
         let what = match e.kind() {
             ErrorKind::PermissionDenied => format!("{shown} may not be executed: run `chmod +x {shown}`"),
@@ -108,10 +123,6 @@ pub fn describe(path: &Path, args: &[OsString]) -> Result<Result<Described, Exit
         };
         Failure::new(Code::BadBinary, what)
     })?;
-    let told: Result<Option<v1::Describe>, FrameError> = match child.stdout.take() {
-        Some(mut stdout) => read_frame(&mut stdout),
-        None => Ok(None),
-    };
     let status = child.wait().map_err(|e| Failure::new(Code::IoError, format!("lost sight of {shown}: {e}")))?;
     if !status.success() {
         return Ok(Err(match status.code() {
@@ -126,13 +137,42 @@ pub fn describe(path: &Path, args: &[OsString]) -> Result<Result<Described, Exit
     }
     let odd =
         |why: String| Failure::new(Code::NotAJob, format!("{shown} does not answer as a Windrow job does: {why}"));
-    let Some(described) = told.map_err(|e| odd(e.to_string()))? else {
+    let mut described = read_answer(&mut answer).map_err(|e| odd(e.to_string()))?;
+    if described.is_none() {
+        stdout.rewind().map_err(no_file)?;
+        described = read_answer(&mut stdout).map_err(|e| odd(e.to_string()))?;
+    }
+    let Some((described, sides)) = described else {
         return Err(odd("it printed nothing; is `windrow::main` the first thing in its main?".into()));
     };
     windrow_proto::check_range(described.protocol.as_ref())?;
+    if !described.explained.is_empty() {
+        return Ok(Ok(Described::Explained(described.explained)));
+    }
     let spec = described.spec.ok_or_else(|| odd("there is no job in it".into()))?;
-    let spec = JobSpec::try_from(spec)?;
-    Ok(Ok(Described { spec, sides: described.sides.into_iter().map(|side| side.to_vec()).collect() }))
+    Ok(Ok(Described::Job { spec: Box::new(JobSpec::try_from(spec)?), sides }))
+}
+
+fn memory_file(flags: MemfdFlags) -> io::Result<File> {
+    Ok(File::from(memfd_create(c"windrow-describe", flags)?))
+}
+
+/// What was described, and the contents of its side values.
+type Answer = (v1::Describe, Vec<Vec<u8>>);
+
+/// A frame, and the side values that follow it or lie in it.
+fn read_answer(from: &mut impl Read) -> Result<Option<Answer>, FrameError> {
+    let Some(mut described) = read_frame::<v1::Describe>(from)? else { return Ok(None) };
+    let mut sides = std::mem::take(&mut described.sides);
+    for length in &described.side_lengths {
+        let mut side = Vec::new();
+        // It grows with what there is, whatever the frame says.
+        if from.take(*length).read_to_end(&mut side)? as u64 != *length {
+            return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
+        }
+        sides.push(side);
+    }
+    Ok(Some((described, sides)))
 }
 
 #[cfg(test)]
@@ -146,6 +186,19 @@ mod tests {
         assert_eq!(marker_versions(b"windrow-job-marker:v2 windrow-job-marker:v1"), Found::Ours);
         assert_eq!(marker_versions(b"windrow-job-marker:v"), Found::Nothing);
         assert_eq!(marker_versions(b"nothing"), Found::Nothing);
+    }
+
+    #[test]
+    fn side_values_follow_the_frame_or_lie_in_it() {
+        let frame = |described: &v1::Describe| windrow_proto::frame::encode_frame(described).unwrap();
+        let inside = v1::Describe { sides: vec![b"one".to_vec()], ..Default::default() };
+        assert_eq!(read_answer(&mut &frame(&inside)[..]).unwrap().unwrap().1, [b"one"]);
+        let behind = v1::Describe { side_lengths: vec![3, 0, 2], ..Default::default() };
+        let answer = [frame(&behind), b"onexy".to_vec()].concat();
+        assert_eq!(read_answer(&mut &answer[..]).unwrap().unwrap().1, [&b"one"[..], b"", b"xy"]);
+        assert!(read_answer(&mut &answer[..answer.len() - 1]).is_err());
+        let endless = v1::Describe { side_lengths: vec![u64::MAX], ..Default::default() };
+        assert!(read_answer(&mut &frame(&endless)[..]).is_err());
     }
 
     #[test]

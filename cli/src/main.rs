@@ -5,6 +5,7 @@ mod binary;
 mod cmd;
 mod exit;
 mod init;
+mod log;
 mod output;
 mod settings;
 mod signals;
@@ -14,17 +15,21 @@ use clap::Parser;
 use exit::Exit;
 use output::Format;
 use settings::Settings;
+use std::ffi::OsString;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 use windrow_model::Failure;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let given: Vec<OsString> = std::env::args_os().collect();
+    let args = match Args::try_parse_from(&given) {
+        Ok(args) => args,
+        Err(e) => return refused(e, &given),
+    };
     let is_daemon = matches!(args.verb, Verb::Coordinator(_) | Verb::Worker(_) | Verb::Up(_));
     if is_daemon && let Some(code) = init::run() {
         return code;
     }
-    log_to_stderr(&args.verb);
+    log::to_stderr(usual_log(&args.verb));
     // Before settings are read, only the flag can say how a failure is shown.
     let asked = args.format.unwrap_or(Format::Table);
     let (format, result) = match Settings::load(args.config.as_deref(), args.no_config) {
@@ -35,6 +40,14 @@ fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|failure| Exit::of_failure(&failure, format)).into()
+}
+
+/// Help, or why the command line is refused.
+fn refused(error: clap::Error, given: &[OsString]) -> ExitCode {
+    match windrow::usage::answer(error, given, |args| Args::try_parse_from(args).err()) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => Exit::of_failure(&failure, Format::Table).into(),
+    }
 }
 
 fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> {
@@ -52,7 +65,7 @@ fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> 
         },
         Verb::Up(args) => on_one_thread(cmd::up::run(args, settings)),
         Verb::Tls(args) => cmd::tls::run(args.verb),
-        Verb::Completion { shell } => Ok(cmd::completion::run(shell)),
+        Verb::Completion { shell } => cmd::completion::run(shell),
     }
 }
 
@@ -66,12 +79,10 @@ fn on_one_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Ex
     result
 }
 
-/// `WINDROW_LOG` says what is logged (`debug`, `windrow_worker=trace`, …); daemons say what they do, clients do not.
-fn log_to_stderr(verb: &Verb) {
-    let usual = match verb {
+/// What is logged by default: daemons say what they do, clients do not.
+fn usual_log(verb: &Verb) -> &'static str {
+    match verb {
         Verb::Coordinator(_) | Verb::Worker(_) => "info",
         _ => "warn",
-    };
-    let filter = EnvFilter::try_from_env("WINDROW_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    }
 }

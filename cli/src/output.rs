@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::Write;
 use windrow::report::{failure_json, failure_text, job_json, number, seconds, summary, worker_json};
-use windrow_model::{ByteSize, DatasetStatus, Failure, JobStatus, WorkerState, WorkerStatus};
+use windrow::stdout;
+use windrow_model::{ByteSize, DatasetStatus, Escape, Failure, JobStatus, WorkerState, WorkerStatus};
 
 /// Who reads the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -19,39 +20,42 @@ pub enum Format {
 }
 
 /// One line or more on stdout, at once. A reader that has gone away is no reason to fail.
-pub fn put(text: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = writeln!(stdout, "{text}");
-    let _ = stdout.flush();
+pub fn put(text: &str) -> Result<(), Failure> {
+    stdout::put_line(&printable(text)).map(drop)
 }
 
-/// Bytes as they are.
-pub fn put_bytes(bytes: &[u8]) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(bytes);
-    let _ = stdout.flush();
+/// The same lines without control characters: whatever a caller has not escaped.
+fn printable(text: &str) -> String {
+    text.lines().map(|line| line.escaped_lines().to_string()).collect::<Vec<_>>().join("\n")
+}
+
+/// Bytes as they are. False: their reader has gone away.
+pub fn put_bytes(bytes: &[u8]) -> Result<bool, Failure> {
+    stdout::put(bytes)
 }
 
 /// JSON on stdout.
-pub fn put_json(value: &Value) {
-    put(&format!("{value:#}"));
+pub fn put_json(value: &Value) -> Result<(), Failure> {
+    stdout::put_line(&format!("{value:#}")).map(drop)
 }
 
 /// A line for the person at the terminal.
 pub fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    // Nothing is left to complain to.
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(text));
 }
 
 /// Why it did not work: for people on stderr; for scripts also as `{"error": …}` on stdout.
 pub fn failure(failure: &Failure, format: Format) {
     say(&failure_text(failure));
     if format == Format::Json {
-        put_json(&json!({ "error": failure_json(failure) }));
+        // The program fails anyway.
+        let _ = put_json(&json!({ "error": failure_json(failure) }));
     }
 }
 
 /// A list of jobs.
-pub fn jobs(jobs: &[JobStatus], format: Format) {
+pub fn jobs(jobs: &[JobStatus], format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => put_json(&jobs.iter().map(job_json).collect()),
         Format::Table => put(&jobs_table(jobs)),
@@ -59,7 +63,7 @@ pub fn jobs(jobs: &[JobStatus], format: Format) {
 }
 
 /// One job.
-pub fn job(job: &JobStatus, format: Format) {
+pub fn job(job: &JobStatus, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => put_json(&job_json(job)),
         Format::Table => put(&job_text(job)),
@@ -67,7 +71,7 @@ pub fn job(job: &JobStatus, format: Format) {
 }
 
 /// A list of workers.
-pub fn workers(workers: &[WorkerStatus], format: Format) {
+pub fn workers(workers: &[WorkerStatus], format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => put_json(&workers.iter().map(worker_json).collect()),
         Format::Table => put(&workers_table(workers)),
@@ -75,7 +79,7 @@ pub fn workers(workers: &[WorkerStatus], format: Format) {
 }
 
 /// A list of datasets.
-pub fn datasets(datasets: &[DatasetStatus], format: Format) {
+pub fn datasets(datasets: &[DatasetStatus], format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => put_json(&datasets.iter().map(dataset_json).collect()),
         Format::Table => put(&datasets_table(datasets)),
@@ -103,7 +107,7 @@ fn datasets_table(datasets: &[DatasetStatus]) -> String {
     let mut table = table(&["DATASET", "VERSION", "FRAMING", "SIZE", "CHUNKS", "COPIES", "STATE"]);
     for d in datasets {
         table.add_row([
-            d.name.clone(),
+            one_line(&d.name),
             d.version.to_string(),
             d.framing.to_string(),
             ByteSize(d.bytes).to_string(),
@@ -120,7 +124,7 @@ fn jobs_table(jobs: &[JobStatus]) -> String {
     for job in jobs {
         table.add_row([
             job.id.to_string(),
-            job.name.clone(),
+            one_line(&job.name),
             job.state.as_str().to_string(),
             format!("{}/{}", number(job.tasks.done), number(job.tasks.total)),
             number(job.tasks.running),
@@ -136,7 +140,7 @@ fn job_text(job: &JobStatus) -> String {
     let mut stages = table(&["STAGE", "TASKS", "RUNNING", "FAILED", "INPUT"]);
     for stage in &job.stages {
         stages.add_row([
-            stage.label.clone(),
+            one_line(&stage.label),
             format!("{}/{}", number(stage.tasks.done), number(stage.tasks.total)),
             number(stage.tasks.running),
             number(stage.tasks.failed),
@@ -146,8 +150,8 @@ fn job_text(job: &JobStatus) -> String {
             },
         ]);
     }
-    let waiting = job.waiting.as_ref().map(|w| format!("\nwaits: {w}")).unwrap_or_default();
-    format!("{} {}{waiting}\n{}\n{}", job.id, job.name, plain(&stages), summary(job))
+    let waiting = job.waiting.as_ref().map(|w| format!("\nwaits: {}", w.escaped())).unwrap_or_default();
+    format!("{} {}{waiting}\n{}\n{}", job.id, job.name.escaped(), plain(&stages), summary(job))
 }
 
 fn workers_table(workers: &[WorkerStatus]) -> String {
@@ -162,15 +166,20 @@ fn workers_table(workers: &[WorkerStatus]) -> String {
         table.add_row([
             worker.id.to_string(),
             state.to_string(),
-            worker.host.clone(),
-            worker.address.clone(),
+            one_line(&worker.host),
+            one_line(&worker.address),
             worker.slots.to_string(),
             worker.running.to_string(),
             ByteSize(worker.memory_bytes).to_string(),
-            worker.version.clone(),
+            one_line(&worker.version),
         ]);
     }
     plain(&table)
+}
+
+/// A name from outside in a cell.
+pub fn one_line(name: &str) -> String {
+    name.escaped().to_string()
 }
 
 pub fn table(header: &[&str]) -> Table {

@@ -8,7 +8,7 @@ use crate::output::Format;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use windrow_model::{ByteSize, Code, Failure};
+use windrow_model::{ByteSize, Code, Escape, Failure};
 use windrow_net::{SETTING_BYTES_MAX, read_setting_text};
 
 /// A section: every key optional, unknown ones refused, the first of two files leading.
@@ -19,6 +19,9 @@ macro_rules! section {
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
         pub struct $name { $(pub $key: Option<$type>,)* }
         impl $name {
+            /// As fields are named; in files with `-` for `_`.
+            const KEYS: &[&str] = &[$(stringify!($key),)*];
+
             fn or(self, second: Self) -> Self {
                 $name { $($key: self.$key.or(second.$key),)* }
             }
@@ -117,7 +120,7 @@ impl Settings {
         }
         let named = match named {
             Some(path) => Settings::read(path)?
-                .ok_or_else(|| Failure::new(Code::BadRequest, format!("there is no file {}", path.display())))?,
+                .ok_or_else(|| Failure::new(Code::BadRequest, format!("there is no file {}", path.escaped())))?,
             None => Settings::default(),
         };
         let user = user_file().map(|path| Settings::read(&path)).transpose()?.flatten();
@@ -129,12 +132,17 @@ impl Settings {
         let text = match read_setting_text(path, SETTING_BYTES_MAX) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Failure::new(Code::BadRequest, format!("cannot read {}: {e}", path.display()))),
+            Err(e) => return Err(Failure::new(Code::BadRequest, format!("cannot read {}: {e}", path.escaped()))),
         };
-        let parsed = toml::from_str(&text);
-        parsed
-            .map(Some)
-            .map_err(|e| Failure::new(Code::BadRequest, format!("{}: {}", path.display(), e.to_string().trim_end())))
+        let wrong = |what: String| Failure::new(Code::BadRequest, format!("{}: {what}", path.escaped()));
+        let parsed: Settings = toml::from_str(&text).map_err(|e| {
+            let misplaced: String = misplaced(&text).map(|hint| format!("\n{hint}")).collect();
+            wrong(format!("{}{misplaced}", e.to_string().trim_end()))
+        })?;
+        match empty(&text).next() {
+            Some(key) => Err(wrong(format!("{key} is empty: give it a value, or leave it out"))),
+            None => Ok(Some(parsed)),
+        }
     }
 
     fn or(self, second: Settings) -> Settings {
@@ -157,6 +165,48 @@ impl ClientSection {
             tls_ca: flags.tls_ca.or(self.tls_ca),
         }
     }
+}
+
+/// Sections with their keys.
+pub const SECTIONS: [(&str, &[&str]); 5] = [
+    ("client", ClientSection::KEYS),
+    ("submit", SubmitSection::KEYS),
+    ("coordinator", CoordinatorSection::KEYS),
+    ("worker", WorkerSection::KEYS),
+    ("up", UpSection::KEYS),
+];
+
+/// Every key that stands in a section that does not have it, or in none, with those that do.
+fn misplaced(text: &str) -> impl Iterator<Item = String> {
+    let has = |keys: &[&str], key: &str| keys.iter().any(|known| known.replace('_', "-") == key);
+    entries(text).into_iter().filter_map(move |(section, key, _)| {
+        let known = SECTIONS.iter().filter(|(name, _)| Some(*name) == section.as_deref());
+        let owners = SECTIONS.iter().filter(|(_, keys)| has(keys, &key)).map(|(name, _)| format!("[{name}]"));
+        let owners: Vec<String> = owners.collect();
+        let wrong = !known.into_iter().any(|(_, keys)| has(keys, &key)) && !owners.is_empty();
+        let place = section.map_or("no section".to_string(), |section| format!("[{section}]"));
+        wrong.then(|| format!("`{key}` is in {place}; it belongs in {}", owners.join(" or ")))
+    })
+}
+
+/// Every key whose value is an empty text: it would be the current folder, or no name.
+fn empty(text: &str) -> impl Iterator<Item = String> {
+    let entries = entries(text).into_iter().filter(|(_, _, value)| value.as_str() == Some(""));
+    entries.map(|(section, key, _)| format!("`{key}` in [{}]", section.unwrap_or_default()))
+}
+
+/// Section, key and value of everything in the file, as far as it is TOML.
+fn entries(text: &str) -> Vec<(Option<String>, String, toml::Value)> {
+    let mut entries = Vec::new();
+    for (name, value) in toml::from_str::<toml::Table>(text).unwrap_or_default() {
+        match value {
+            toml::Value::Table(section) => {
+                entries.extend(section.into_iter().map(|(key, value)| (Some(name.clone()), key, value)));
+            }
+            value => entries.push((None, name, value)),
+        }
+    }
+    entries
 }
 
 /// `$XDG_CONFIG_HOME/windrow/config.toml`, or the same under `~/.config`.
@@ -209,6 +259,32 @@ mod tests {
             for part in parts {
                 assert!(message.contains(part), "{part} is not in {message}");
             }
+        }
+    }
+
+    #[test]
+    fn key_in_a_wrong_section_names_the_right_one() {
+        for (text, hint) in [
+            ("[coordinator]\nslots = 2\n", "`slots` is in [coordinator]; it belongs in [worker] or [up]"),
+            ("[worker]\ntoken-file = 't'\n", "`token-file` is in [worker]; it belongs in [client] or [coordinator]"),
+            ("coordinator = 'http://x:1'\n", "`coordinator` is in no section; it belongs in [client]"),
+            ("[wurker]\nslots = 2\n", "`slots` is in [wurker]; it belongs in [worker] or [up]"),
+        ] {
+            let message = read(text).unwrap_err();
+            assert!(message.contains(hint), "{hint} is not in {message}");
+        }
+        assert!(!read("[worker]\nslots = 0\n").unwrap_err().contains("belongs"));
+    }
+
+    #[test]
+    fn empty_values_are_refused_by_their_keys() {
+        for (text, key) in [
+            ("[worker]\ndata-dir = ''\n", "`data-dir` in [worker] is empty"),
+            ("[client]\ntoken-file = \"\"\n", "`token-file` in [client] is empty"),
+            ("[client]\ncoordinator = ''\n", "`coordinator` in [client] is empty"),
+        ] {
+            let message = read(text).unwrap_err();
+            assert!(message.contains(key), "{key} is not in {message}");
         }
     }
 

@@ -16,7 +16,7 @@ use windrow_failpoint::failpoint;
 use windrow_format::durable::{self, Durability};
 use windrow_format::private;
 use windrow_format::space;
-use windrow_model::{Code, Digest, Failure, FileIdentity};
+use windrow_model::{Code, Digest, Escape, Failure, FileIdentity};
 use windrow_store::identity;
 
 /// No artifact is larger.
@@ -187,7 +187,7 @@ fn lock<T>(seen: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn failed(path: &Path, e: &io::Error) -> Failure {
     let code = if space::is_full(e) { Code::NoSpace } else { Code::IoError };
-    Failure::new(code, format!("cannot store {}: {}", path.display(), space::told(e, path)))
+    Failure::new(code, format!("cannot store {}: {}", path.escaped(), space::told(e, path)))
 }
 
 #[cfg(test)]

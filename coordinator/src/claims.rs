@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use windrow_model::{Code, Failure, JobId};
+use windrow_model::{Code, Escape, Failure, JobId};
 
 /// The canonical output folders of all running jobs. Shared by the threads that plan jobs; held only for a look.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ impl Claims {
             claims.iter().find(|(taken, _)| taken.starts_with(output) || output.starts_with(taken))
         {
             let who = if *by == job { "another output of this job".into() } else { by.to_string() };
-            let what = format!("{}: {who} writes to {}", output.display(), taken.display());
+            let what = format!("{}: {who} writes to {}", output.escaped(), taken.escaped());
             return Err(Failure::new(Code::OutputInUse, what));
         }
         claims.insert(output.to_path_buf(), job);

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Escape, Failure};
 
 /// A coordinator that cannot go on. What goes wrong with one job or one call is a `Failure` and stays there.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another process holds the data folder's lock.
-    #[error("{}: in use by another coordinator (process {pid})", .path.display())]
+    #[error("{}: in use by another coordinator (process {pid})", .path.escaped())]
     DataDirInUse {
         /// The data folder.
         path: PathBuf,
@@ -16,7 +16,7 @@ pub enum Error {
         pid: String,
     },
     /// Something in the data folder cannot be made, read or written.
-    #[error("{}: cannot {what}: {source}", .path.display())]
+    #[error("{}: cannot {what}: {source}", .path.escaped())]
     DataDir {
         /// The file or folder.
         path: PathBuf,
@@ -26,7 +26,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The journal is there but does not read.
-    #[error("{}: the journal cannot be used: {what}", .path.display())]
+    #[error("{}: the journal cannot be used: {what}", .path.escaped())]
     Journal {
         /// The journal's file.
         path: PathBuf,

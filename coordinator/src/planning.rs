@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Escape, Failure};
 use windrow_store::Steps;
 
 /// Without any step for so long, a plan is given up.
@@ -83,7 +83,7 @@ impl Planners {
                     self.abandoned.fetch_add(1, Ordering::SeqCst);
                 }
                 let (path, seconds) = (steps.place(), self.stall.as_secs());
-                let what = format!("{}: the file system has not answered for {seconds} s", path.display());
+                let what = format!("{}: the file system has not answered for {seconds} s", path.escaped());
                 return Err(Failure::new(Code::InputUnreadable, what));
             }
         }

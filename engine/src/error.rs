@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use windrow_format::block::{FormatError, io_code};
 use windrow_format::space;
-use windrow_model::{ByteSize, Code, Failure};
+use windrow_model::{ByteSize, Code, Escape, Failure};
 
 /// The engine's result.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -13,13 +13,13 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// A call to the system failed on this path.
-    #[error("cannot {what} {}: {source}", path.display())]
+    #[error("cannot {what} {}: {source}", path.escaped())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
     /// A file that this attempt writes or has written itself.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", path.escaped())]
     File { path: PathBuf, source: FormatError },
     /// An input segment is damaged: which one of the list that was opened.
-    #[error("segment {index} in {}: {source}", path.display())]
+    #[error("segment {index} in {}: {source}", path.escaped())]
     Segment { index: usize, path: PathBuf, source: FormatError },
     /// A record beyond the limits.
     #[error("{0}")]

@@ -4,8 +4,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
-use windrow::DecodeError;
 use windrow::prelude::*;
+use windrow::{DecodeError, Escape};
 
 /// Build an inverted index (`query DIR WORD...` looks words up in one).
 #[derive(clap::Args, Serialize, Deserialize)]
@@ -141,7 +141,7 @@ fn query(args: Query) -> Result<()> {
     for word in &args.words {
         let mut docs = Vec::new();
         for part in &parts {
-            let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", part.display()));
+            let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", part.escaped()));
             for line in BufReader::new(File::open(part).map_err(failed)?).lines() {
                 if let Some((_, list)) = line.map_err(failed)?.split_once('\t').filter(|(w, _)| w == word) {
                     docs = list.split(',').map(str::parse).collect::<Result<_, _>>()?;

@@ -3,6 +3,7 @@
 //!
 //! `stream INPUT... --mapper CMD [--combiner CMD] [--reducer CMD] --output DIR`
 
+use clap::builder::NonEmptyStringValueParser;
 use windrow::prelude::*;
 
 /// Run programs as mapper, combiner and reducer.
@@ -12,13 +13,13 @@ struct Stream {
     #[arg(required = true)]
     input: Vec<String>,
     /// Shell command: input lines to `key<TAB>value` lines
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     mapper: String,
     /// Shell command: sorted `key<TAB>value` lines of one part of the input to fewer of the same kind
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     combiner: Option<String>,
     /// Shell command: sorted `key<TAB>value` lines to output lines
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reducer: Option<String>,
     /// Folder to write
     #[arg(long)]

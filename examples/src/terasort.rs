@@ -4,6 +4,7 @@
 
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use windrow::Escape;
 use windrow::prelude::*;
 
 const RECORD: usize = 100;
@@ -101,7 +102,7 @@ fn validate(args: Validate) -> Result<()> {
     let (mut records, mut sum) = (0u64, 0u64);
     let mut last = [0u8; KEY];
     for part in parts_of(&args.folder)? {
-        let shown = part.display();
+        let shown = part.escaped();
         let failed = |e: std::io::Error| Error::msg(format!("{shown}: {e}"));
         let file = std::fs::File::open(&part).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();

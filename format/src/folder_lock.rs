@@ -13,6 +13,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use windrow_model::Escape;
 
 pub(crate) const LOCK: &str = "lock";
 const PAUSE: Duration = Duration::from_millis(20);
@@ -28,7 +29,7 @@ pub enum LockError {
         pid: String,
     },
     /// The lock file cannot be used.
-    #[error("cannot lock {}: {source}", path.display())]
+    #[error("cannot lock {}: {source}", path.escaped())]
     Io { path: PathBuf, source: io::Error },
 }
 

@@ -13,6 +13,9 @@ pub const SUCCESS: &str = "_SUCCESS";
 /// In a staging folder: random text that tells whether two machines see the same folder.
 pub const NONCE: &str = "nonce";
 
+/// In a staging folder: the path of the first of the folders that were made for the output to lie in, if there were any.
+pub const MADE: &str = "made";
+
 const PART: &str = "part-";
 const STAGING: &str = ".windrow-";
 const TRASH: &str = ".windrow-trash-";

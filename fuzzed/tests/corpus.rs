@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use windrow_fuzzed::TARGETS;
+use windrow_model::Escape;
 
 #[test]
 fn every_kept_input_is_taken() {
@@ -12,7 +13,7 @@ fn every_kept_input_is_taken() {
             let path = entry.unwrap().path();
             let bytes = std::fs::read(&path).unwrap();
             let taken = std::panic::catch_unwind(|| target(&bytes));
-            assert!(taken.is_ok(), "{} breaks a promise; its message is above", path.display());
+            assert!(taken.is_ok(), "{} breaks a promise; its message is above", path.escaped());
             inputs += 1;
         }
         assert!(inputs > 3, "{name} has {inputs} inputs");

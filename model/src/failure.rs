@@ -2,6 +2,7 @@
 
 use crate::chunk::SkippedRecord;
 use crate::code::Code;
+use crate::escape::Escape;
 use crate::ids::TaskId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 /// Where in the input the record lies that a failure is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordPlace {
+    #[serde(with = "crate::path_text::as_text")]
     pub file: PathBuf,
     /// Byte offset of the record's first byte (in the decompressed bytes for a compressed file).
     pub offset: u64,
@@ -48,13 +50,14 @@ impl Failure {
     }
 }
 
+/// For people: text from outside is escaped.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)?;
+        write!(f, "{}: {}", self.code, self.message.escaped_lines())?;
         if let Some(p) = &self.place {
-            write!(f, " (record at {}:{}", p.file.display(), p.offset)?;
+            write!(f, " (record at {}:{}", p.file.escaped(), p.offset)?;
             if !p.excerpt.is_empty() {
-                write!(f, ": {}", p.excerpt)?;
+                write!(f, ": {}", p.excerpt.escaped())?;
             }
             write!(f, ")")?;
         }

@@ -11,11 +11,13 @@ pub mod cluster;
 pub mod code;
 pub mod counters;
 pub mod dataset;
+pub mod escape;
 pub mod failure;
 pub mod ids;
 pub mod job;
 pub mod manifest;
 pub mod node;
+pub mod path_text;
 pub mod plan;
 pub mod segment;
 pub mod signal;
@@ -28,6 +30,7 @@ pub use cluster::{Folder, Seen};
 pub use code::{Class, Code};
 pub use counters::Counters;
 pub use dataset::{Dataset, DatasetChunk, DatasetStatus};
+pub use escape::{Escape, Escaped};
 pub use failure::{BadRecord, Failure, RecordPlace};
 pub use ids::{AttemptId, ClusterId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 pub use job::{
@@ -35,6 +38,7 @@ pub use job::{
 };
 pub use manifest::{Manifest, Part};
 pub use node::{Home, NodeInfo, WorkerState, WorkerStatus};
+pub use path_text::{path_text, text_path};
 pub use plan::{
     Collect, Compression, Framing, Input, Order, Output, Partitioner, Partitions, Plan, PlanError, Side, SinkSpec,
     SourceSpec, Stage,

@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Escape, Failure};
 
 /// A running coordinator as tools of the same user find it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl Home {
             write_private(&aside, &serde_json::to_vec_pretty(record)?)?;
             fs::rename(&aside, &path)
         };
-        write().map_err(|e| Failure::new(Code::IoError, format!("cannot write the record {}: {e}", path.display())))
+        write().map_err(|e| Failure::new(Code::IoError, format!("cannot write the record {}: {e}", path.escaped())))
     }
 
     /// Removes a coordinator's record, unless another process has replaced it by its own.

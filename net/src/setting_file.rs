@@ -49,6 +49,7 @@ pub fn read_setting_text(path: &Path, bytes_max: u64) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use windrow_model::Escape;
 
     #[test]
     fn pipes_devices_and_folders_are_refused_at_once() {
@@ -58,7 +59,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         for path in [fifo.as_path(), Path::new("/dev/zero"), Path::new("/dev/null"), dir.path()] {
             let error = read_setting(path, 100).unwrap_err();
-            assert_eq!(error.to_string(), "it is not a regular file", "{}", path.display());
+            assert_eq!(error.to_string(), "it is not a regular file", "{}", path.escaped());
         }
     }
 

@@ -12,7 +12,7 @@ use rustls::{Error as TlsError, RootCertStore};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Escape, Failure};
 
 /// What a caller with a token and a server with a certificate agree on (ALPN): a proof, then HTTP/2.
 pub(crate) const PROVEN: &[u8] = b"windrow-token/1";
@@ -48,7 +48,7 @@ impl ServerTls {
     pub(crate) fn config(&self) -> Result<ServerConfig, Failure> {
         let chain = certificates(&self.cert)?;
         let unusable = |path: &Path, why: String| {
-            Failure::new(Code::BadRequest, format!("cannot use the TLS key {}: {why}", path.display()))
+            Failure::new(Code::BadRequest, format!("cannot use the TLS key {}: {why}", path.escaped()))
         };
         let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?)
             .map_err(|e| unusable(&self.key, format!("it is no private key in PEM: {e}")))?;
@@ -57,7 +57,7 @@ impl ServerTls {
             .map_err(tls_failed)?
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .map_err(|e| unusable(&self.key, format!("it does not belong to {}: {e}", self.cert.display())))?;
+            .map_err(|e| unusable(&self.key, format!("it does not belong to {}: {e}", self.cert.escaped())))?;
         config.alpn_protocols = vec![PROVEN.to_vec(), HTTP2.to_vec()];
         config.send_tls13_tickets = 0;
         Ok(config)
@@ -89,7 +89,7 @@ fn own_roots(ca: &Path) -> Result<Arc<RootCertStore>, Failure> {
     for certificate in certificates(ca)? {
         roots
             .add(certificate)
-            .map_err(|e| Failure::new(Code::BadRequest, format!("cannot use the authority {}: {e}", ca.display())))?;
+            .map_err(|e| Failure::new(Code::BadRequest, format!("cannot use the authority {}: {e}", ca.escaped())))?;
     }
     Ok(Arc::new(roots))
 }
@@ -114,14 +114,14 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(Failure::new(Code::BadRequest, format!("{} has no certificate in PEM", path.display()))),
-        Err(e) => Err(Failure::new(Code::BadRequest, format!("{} is not PEM: {e}", path.display()))),
+        Ok(_) => Err(Failure::new(Code::BadRequest, format!("{} has no certificate in PEM", path.escaped()))),
+        Err(e) => Err(Failure::new(Code::BadRequest, format!("{} is not PEM: {e}", path.escaped()))),
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     read_setting(path, SETTING_BYTES_MAX)
-        .map_err(|e| Failure::new(Code::IoError, format!("cannot read {}: {e}", path.display())))
+        .map_err(|e| Failure::new(Code::IoError, format!("cannot read {}: {e}", path.escaped())))
 }
 
 pub(crate) fn tls_failed(e: TlsError) -> Failure {

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Escape, Failure};
 
 /// Longest token that is accepted from a file.
 const LENGTH_MAX: u64 = 4096;
@@ -34,7 +34,7 @@ impl Token {
         let file = open_regular(path).map_err(|e| unreadable(path, &e.to_string()))?;
         let meta = file.metadata().map_err(|e| unreadable(path, &e.to_string()))?;
         if meta.mode() & 0o077 != 0 {
-            let what = format!("others may read or write it: run `chmod 600 {}`", path.display());
+            let what = format!("others may read or write it: run `chmod 600 {}`", path.escaped());
             return Err(unreadable(path, &what));
         }
         let mut text = String::new();
@@ -104,11 +104,11 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 }
 
 fn unreadable(path: &Path, why: &str) -> Failure {
-    Failure::new(Code::Unauthorised, format!("cannot read the token file {}: {why}", path.display()))
+    Failure::new(Code::Unauthorised, format!("cannot read the token file {}: {why}", path.escaped()))
 }
 
 fn unwritable(path: &Path, why: &str) -> Failure {
-    Failure::new(Code::IoError, format!("cannot make the token file {}: {why}", path.display()))
+    Failure::new(Code::IoError, format!("cannot make the token file {}: {why}", path.escaped()))
 }
 
 #[cfg(test)]

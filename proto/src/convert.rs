@@ -43,7 +43,7 @@ impl ConvertError {
     /// The stable code of this error.
     pub fn code(&self) -> Code {
         match self {
-            ConvertError::Plan(_) => Code::PlanInvalid,
+            ConvertError::Plan(e) => e.code(),
             _ => Code::BadRequest,
         }
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use windrow_format::manifest::ManifestError;
 use windrow_format::space;
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Escape, Failure};
 
 /// A failure of this crate; becomes a [`Failure`] as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,7 @@ impl StoreError {
     /// An operation on an output's path that failed: a full disk is told from everything else.
     pub(crate) fn output(path: &Path, what: &str, source: &io::Error) -> Self {
         let code = if space::is_full(source) { Code::NoSpace } else { Code::OutputFailed };
-        StoreError::new(code, format!("{}: {what}: {}", path.display(), space::told(source, path)))
+        StoreError::new(code, format!("{}: {what}: {}", path.escaped(), space::told(source, path)))
     }
 }
 

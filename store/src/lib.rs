@@ -26,7 +26,7 @@ pub use identity::same;
 pub use list::{InputFile, list_inputs};
 pub use output::{canonical_output, check_free, check_output};
 pub use prepare::{Prepared, prepare};
-pub use publish::{Staging, abandon, check_nonce, commit, place_part};
+pub use publish::{Staging, abandon, check_nonce, commit, place_part, remove_staging};
 pub use remove_tree::remove_tree;
 pub use split::{SplitOptions, input_bytes, split, unsupported};
 pub use steps::Steps;

@@ -7,11 +7,11 @@
 use crate::error::{Result, StoreError};
 use crate::glob;
 use crate::steps::Steps;
-use crate::walk::Walk;
+use crate::walk::{Skipped, Walk};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use windrow_model::{Code, Digest, FileIdentity};
+use windrow_model::{Code, Digest, Escape, FileIdentity};
 
 /// A file to read, at its place in the input order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,14 @@ pub struct InputFile {
 /// So many bad inputs are told by name.
 const TOLD_MAX: usize = 20;
 
+/// What is wrong with a folder of which nothing is read.
+const ALL_SKIPPED: &str =
+    "every file in it is skipped: names that begin with `_` or `.` are only read where they are named";
+
 /// All files of all inputs, in input order. If any input is bad the error names the first twenty of them.
 ///
+/// An empty path is bad, and so is an input of which every file is skipped. An empty folder is not, nor is the finished
+/// output of a job that wrote nothing.
 /// A path that exists is taken literally even if it has wildcards in it. A file that is named twice is read twice.
 /// Every entry that it looks at is a step.
 pub fn list_inputs(inputs: &[String], steps: &Steps) -> Result<Vec<InputFile>> {
@@ -39,9 +45,13 @@ pub fn list_inputs(inputs: &[String], steps: &Steps) -> Result<Vec<InputFile>> {
     for (argument, input) in inputs.iter().enumerate() {
         let first = files.len();
         let roots = roots(input, steps, &mut |path, code, what| bad.add(path, code, what))?;
+        let bad_before = bad.count;
         let mut walk = Walk::new(argument, &mut files, &mut bad, steps);
         for root in &roots {
             walk.run(root.clone())?;
+        }
+        if walk.skipped == Skipped::Some && walk.files.len() == first && walk.bad.count == bad_before {
+            bad.add(Path::new(input), Code::InputNotFound, ALL_SKIPPED.into());
         }
         files[first..].sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
         if roots.len() > 1 {
@@ -57,6 +67,10 @@ pub fn list_inputs(inputs: &[String], steps: &Steps) -> Result<Vec<InputFile>> {
 /// What an input stands for before folders are opened: the path itself, or what a glob matches.
 pub(crate) fn roots(input: &str, steps: &Steps, bad: &mut dyn FnMut(&Path, Code, String)) -> Result<Vec<PathBuf>> {
     let path = Path::new(input);
+    if input.is_empty() {
+        bad(path, Code::BadRequest, "an input path is empty: was a variable not set?".into());
+        return Ok(Vec::new());
+    }
     if input.starts_with("windrow://") {
         bad(path, Code::DatasetNotFound, "datasets live in a cluster; here are files only".into());
         return Ok(Vec::new());
@@ -103,7 +117,10 @@ impl Bad {
         self.code.get_or_insert(code);
         self.count += 1;
         if self.told.len() < TOLD_MAX {
-            self.told.push(format!("{}: {what}", path.display()));
+            self.told.push(match path.as_os_str().is_empty() {
+                true => what,
+                false => format!("{}: {what}", path.escaped()),
+            });
         }
     }
 

@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use windrow_format::{manifest, names};
-use windrow_model::Code;
+use windrow_model::{Code, Escape};
 
 /// Links in a row before a path counts as a loop, as in the kernel.
 const LINKS_MAX: u32 = 40;
@@ -43,7 +43,7 @@ fn check_apart(path: &Path, output: &Path, input: &Path) -> Result<()> {
     } else {
         return Ok(());
     };
-    let message = format!("{}: the output {how}: {}", path.display(), input.display());
+    let message = format!("{}: the output {how}: {}", path.escaped(), input.escaped());
     Err(StoreError::new(Code::OutputInsideInput, message))
 }
 
@@ -55,12 +55,12 @@ pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(StoreError::output(path, "cannot look at it", &e)),
         Ok(_) if !overwrite => {
-            return Err(StoreError::new(Code::OutputExists, format!("{}: the output exists", path.display())));
+            return Err(StoreError::new(Code::OutputExists, format!("{}: the output exists", path.escaped())));
         }
         Ok(_) => {}
     }
     let not_ours = |what: &str| {
-        Err(StoreError::new(Code::OutputNotOurs, format!("{}: {what}; it is left as it is", path.display())))
+        Err(StoreError::new(Code::OutputNotOurs, format!("{}: {what}; it is left as it is", path.escaped())))
     };
     match fs::metadata(&bare) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return not_ours("a symbolic link that leads nowhere"),
@@ -83,7 +83,7 @@ pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
     for entry in entries {
         let name = entry.map_err(cannot_look)?.file_name();
         if !ours.contains(&*name) && !names::is_temporary(&name) {
-            return not_ours(&format!("`{}` in it is not of the Windrow output there", name.display()));
+            return not_ours(&format!("`{}` in it is not of the Windrow output there", name.escaped()));
         }
     }
     Ok(())
@@ -92,6 +92,9 @@ pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
 /// One name for one output: absolute, through every symbolic link and `..`, also where nothing exists yet. Two jobs
 /// write to the same place exactly if these are equal.
 pub fn canonical_output(path: &Path) -> Result<PathBuf> {
+    if path.as_os_str().is_empty() {
+        return Err(StoreError::new(Code::BadRequest, "an output path is empty: was a variable not set?"));
+    }
     let fail = |e: io::Error| StoreError::output(path, "cannot resolve the path", &e);
     let mut resolved = match path.is_absolute() {
         true => PathBuf::from("/"),

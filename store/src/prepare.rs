@@ -82,7 +82,10 @@ pub fn prepare(
 
     let mut stagings: Vec<(u32, Staging)> = Vec::new();
     for (index, sink) in (0u32..).zip(&plan.sinks).filter(|(_, s)| dataset_name(&s.path).is_none()) {
-        match steps.step(Path::new(&sink.path)).and_then(|()| Staging::create(&output_path(sink)?, job, durability)) {
+        match steps
+            .step(Path::new(&sink.path))
+            .and_then(|()| Staging::create_with(&output_path(sink)?, job, durability, &stagings))
+        {
             Ok(staging) => stagings.push((index, staging)),
             Err(e) => {
                 for (_, staging) in &stagings {

@@ -18,11 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use windrow_failpoint::{crashpoint, failpoint};
 use windrow_format::durable::{self, Durability};
 use windrow_format::{manifest, names, private};
-use windrow_model::{AttemptId, BadRecord, Code, JobId, Manifest};
+use windrow_model::{AttemptId, BadRecord, Code, Escape, JobId, Manifest, path_text};
 
 /// Where a job collects the parts of one output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,12 +45,33 @@ impl Staging {
         Ok(Staging { folder: names::staging_folder(&output, job), output, job })
     }
 
-    /// Makes the folder, the folders that it lies in, and its nonce. What this job has made before is kept.
+    /// Makes the folder, the folders that it lies in (and notes which), and its nonce. What this job has made before is kept.
     pub fn create(output: &Path, job: JobId, durability: Durability) -> Result<Staging> {
+        Staging::create_with(output, job, durability, &[])
+    }
+
+    /// The same for one of several outputs of a job: a folder that was made for one of the `others` was made for this one, too.
+    pub(crate) fn create_with(
+        output: &Path,
+        job: JobId,
+        durability: Durability,
+        others: &[(u32, Staging)],
+    ) -> Result<Staging> {
         let staging = Staging::at(output, job)?;
-        folders::create(&staging.folder.join(names::PARTS), durability)
-            .and_then(|()| write_nonce(&staging.folder, durability))
-            .map_err(|e| StoreError::output(&staging.folder, "cannot make the staging folder", &e))?;
+        let fail = |e: io::Error| StoreError::output(&staging.folder, "cannot make the staging folder", &e);
+        let made = folders::create(&staging.folder.join(names::PARTS), durability).map_err(fail)?;
+        let by_others =
+            || others.iter().find_map(|(_, other)| made_for(&other.folder).filter(|m| output_in(&staging, m)));
+        let first = by_others().or_else(|| made.clone().filter(|made| output_in(&staging, made)));
+        let noted = first.map_or(Ok(()), |first| {
+            durable::write(&staging.folder.join(names::MADE), first.as_os_str().as_bytes(), durability)
+        });
+        noted.and_then(|()| write_nonce(&staging.folder, durability)).map_err(|e| {
+            // The error that stopped us is the one to tell.
+            let _ = remove(&staging.folder);
+            made.iter().for_each(|first| folders::remove_empty(durable::parent(&staging.folder), first));
+            fail(e)
+        })?;
         Ok(staging)
     }
 
@@ -58,6 +80,16 @@ impl Staging {
         fs::read_to_string(self.folder.join(names::NONCE))
             .map_err(|e| StoreError::output(&self.folder, "cannot read the nonce", &e))
     }
+}
+
+/// Whether a folder is one that the output lies in.
+fn output_in(staging: &Staging, folder: &Path) -> bool {
+    durable::parent(&staging.folder).starts_with(folder)
+}
+
+/// The first of the folders that were made for a staging folder to lie in.
+fn made_for(folder: &Path) -> Option<PathBuf> {
+    fs::read(folder.join(names::MADE)).ok().map(|path| PathBuf::from(OsStr::from_bytes(&path)))
 }
 
 fn write_nonce(folder: &Path, durability: Durability) -> io::Result<()> {
@@ -76,7 +108,7 @@ pub fn check_nonce(folder: &Path, nonce: &str) -> Result<()> {
         Ok(_) => "another folder of the same name".to_string(),
         Err(e) => e.to_string(),
     };
-    let message = format!("{}: the coordinator's staging folder is not here: {what}", folder.display());
+    let message = format!("{}: the coordinator's staging folder is not here: {what}", folder.escaped());
     Err(StoreError::new(Code::OutputNotShared, message))
 }
 
@@ -101,7 +133,7 @@ pub fn place_part(
                 // Moved by an earlier call whose answer was lost, perhaps before the folder was durable.
                 durable::sync_folder(&folder, durability).map_err(fail)
             } else {
-                let message = format!("{}: the attempt's part file is gone: {e}", source.display());
+                let message = format!("{}: the attempt's part file is gone: {e}", source.escaped());
                 Err(StoreError::new(Code::IoError, message))
             }
         }
@@ -151,7 +183,7 @@ pub fn commit(
 }
 
 /// One line of JSON for each place in the input, with what the first stage that read it said, and all stages that left it out.
-/// Paths that are no text are written as far as they are.
+/// A path that is not UTF-8 is written as `path_text` says.
 fn write_bad_records(folder: &Path, records: &[BadRecord], durability: Durability) -> io::Result<()> {
     let mut stages: BTreeMap<(&Path, u64), Vec<u32>> = BTreeMap::new();
     for bad in records {
@@ -164,7 +196,7 @@ fn write_bad_records(folder: &Path, records: &[BadRecord], durability: Durabilit
     for bad in records {
         let Some(stages) = stages.remove(&(bad.place.file.as_path(), bad.place.offset)) else { continue };
         let line = serde_json::json!({
-            "file": bad.place.file.to_string_lossy(),
+            "file": path_text(&bad.place.file),
             "offset": bad.place.offset,
             "record": bad.place.excerpt,
             "code": bad.code.as_str(),
@@ -206,9 +238,9 @@ fn commit_with(
         };
         placed.map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => {
-                StoreError::new(Code::OutputExists, format!("{}: the output exists", output.display()))
+                StoreError::new(Code::OutputExists, format!("{}: the output exists", output.escaped()))
             }
-            _ => StoreError::output(output, &format!("cannot be renamed from {}", folder.display()), &e),
+            _ => StoreError::output(output, &format!("cannot be renamed from {}", folder.escaped()), &e),
         })?;
     }
     crashpoint!("publish.renamed");
@@ -268,7 +300,7 @@ fn seal(folder: &Path, manifest: &Manifest, durability: Durability) -> Result<()
     failpoint!("publish.manifest").and_then(|()| manifest::write(folder, manifest, durability)).map_err(fail)
 }
 
-/// Deletes what a job that will not commit has staged. May be repeated, also after a commit.
+/// Deletes what a job that will not commit has staged, and the folders that were made for it. May be repeated, also after a commit.
 pub fn abandon(staging: &Staging) -> Result<()> {
     let fail = |e: io::Error| StoreError::output(&staging.folder, "cannot remove the staging folder", &e);
     let trash = names::trash_folder(&staging.output, staging.job);
@@ -282,14 +314,22 @@ pub fn abandon(staging: &Staging) -> Result<()> {
     }
     // A worker that has not heard of it yet may place one more part while we delete.
     crashpoint!("publish.abandon");
-    let mut removed = remove(&staging.folder);
+    remove_staging(&staging.folder).map_err(fail)
+}
+
+/// Removes a staging folder, and the folders that were made for it, unless something else is in them by now.
+pub fn remove_staging(folder: &Path) -> io::Result<()> {
+    let made = made_for(folder);
+    let mut removed = remove(folder);
     for _ in 0..3 {
         match &removed {
-            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => removed = remove(&staging.folder),
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => removed = remove(folder),
             _ => break,
         }
     }
-    removed.map_err(fail)
+    removed?;
+    made.iter().for_each(|first| folders::remove_empty(durable::parent(folder), first));
+    Ok(())
 }
 
 /// Removes a file or a folder with all that is in it; nothing there is fine.

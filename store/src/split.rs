@@ -16,7 +16,7 @@ use std::path::Path;
 use windrow_format::boundary::{FileAt, LengthOnly, ReadAt, needs_bytes};
 use windrow_format::compression::{self, HEAD_BYTES, Unsupported};
 use windrow_format::cut::cut_each;
-use windrow_model::{Chunk, Code, Compression, FileRange, Framing, SourceSpec};
+use windrow_model::{Chunk, Code, Compression, Escape, FileRange, Framing, SourceSpec};
 
 /// How finely to split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,7 +96,7 @@ fn framing_of(source: &SourceSpec, file: &InputFile) -> Result<Framing> {
             Code::InputMalformed,
             format!(
                 "{}: {} bytes are no whole number of {n}-byte records{}",
-                file.path.display(),
+                file.path.escaped(),
                 file.identity.length,
                 match compression::of_text(&file.path, b"") {
                     Ok(Compression::None) => "",
@@ -186,7 +186,7 @@ fn compression_of(file: &InputFile, opened: &FileAt) -> Result<Compression> {
 
 /// The error about a file that text cannot be read from.
 pub fn unsupported(path: &Path, unsupported: Unsupported) -> StoreError {
-    StoreError::new(Code::InputUnsupported, format!("{}: {unsupported}", path.display()))
+    StoreError::new(Code::InputUnsupported, format!("{}: {unsupported}", path.escaped()))
 }
 
 /// Opens a listed file. It may have become anything since then: a FIFO must not block us.
@@ -205,11 +205,11 @@ fn open(file: &InputFile) -> Result<File> {
 }
 
 fn changed(file: &InputFile, what: &str) -> StoreError {
-    StoreError::new(Code::InputChanged, format!("{}: {what}", file.path.display()))
+    StoreError::new(Code::InputChanged, format!("{}: {what}", file.path.escaped()))
 }
 
 fn unreadable(file: &InputFile, e: &io::Error) -> StoreError {
-    StoreError::new(Code::InputUnreadable, format!("{}: {e}", file.path.display()))
+    StoreError::new(Code::InputUnreadable, format!("{}: {e}", file.path.escaped()))
 }
 
 /// The division of the whole input into contiguous parts. Part `k` begins at the first record start not before byte

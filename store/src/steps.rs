@@ -7,7 +7,7 @@ use crate::error::{Result, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use windrow_model::Code;
+use windrow_model::{Code, Escape};
 
 /// Entries of folders that one job may look at.
 const STEPS_MAX: u64 = 50_000_000;
@@ -77,10 +77,10 @@ impl Steps {
             place.as_mut_os_string().push(path);
         }
         if self.is_cancelled() {
-            return Err(StoreError::new(Code::Cancelled, format!("{}: the job was cancelled here", path.display())));
+            return Err(StoreError::new(Code::Cancelled, format!("{}: the job was cancelled here", path.escaped())));
         }
         if taken >= self.steps_max {
-            let what = format!("{}: the job names more than {} files and folders", path.display(), self.steps_max);
+            let what = format!("{}: the job names more than {} files and folders", path.escaped(), self.steps_max);
             return Err(StoreError::new(Code::InputUnreadable, what));
         }
         Ok(())
@@ -91,7 +91,7 @@ impl Steps {
         let bytes = FILE_BYTES + path.as_os_str().len() as u64;
         if self.listed_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.listed_bytes_max {
             let max = self.listed_bytes_max;
-            let what = format!("{}: the list of inputs takes more than {max} bytes of memory", path.display());
+            let what = format!("{}: the list of inputs takes more than {max} bytes of memory", path.escaped());
             return Err(StoreError::new(Code::InputUnreadable, what));
         }
         Ok(())

@@ -17,7 +17,8 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::vec::IntoIter;
-use windrow_model::Code;
+use windrow_format::names::SUCCESS;
+use windrow_model::{Code, Escape};
 
 /// Paths that may lead to one folder.
 const PATHS_PER_FOLDER_MAX: u32 = 64;
@@ -32,12 +33,22 @@ struct Frame {
     names: IntoIter<OsString>,
 }
 
+/// What was passed over in folders because of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Skipped {
+    None,
+    Some,
+    /// The manifest of a finished output, beside whatever else.
+    Manifest,
+}
+
 /// One walk for each argument.
 pub(crate) struct Walk<'a> {
     pub argument: usize,
     pub files: &'a mut Vec<InputFile>,
     pub bad: &'a mut Bad,
     pub steps: &'a Steps,
+    pub skipped: Skipped,
     frames: Vec<Frame>,
     /// How often each folder was entered.
     entered: HashMap<FolderId, u32>,
@@ -45,7 +56,7 @@ pub(crate) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub fn new(argument: usize, files: &'a mut Vec<InputFile>, bad: &'a mut Bad, steps: &'a Steps) -> Self {
-        Walk { argument, files, bad, steps, frames: Vec::new(), entered: HashMap::new() }
+        Walk { argument, files, bad, steps, skipped: Skipped::None, frames: Vec::new(), entered: HashMap::new() }
     }
 
     /// Adds every file in and below `root`. What is wrong with one path is noted in `bad`; an error ends the whole work.
@@ -102,7 +113,7 @@ impl<'a> Walk<'a> {
         if *entered > PATHS_PER_FOLDER_MAX {
             let what = format!(
                 "{}: more than {PATHS_PER_FOLDER_MAX} paths lead to this folder, through symbolic links",
-                path.display()
+                path.escaped()
             );
             return Err(StoreError::new(Code::InputUnreadable, what));
         }
@@ -125,8 +136,11 @@ impl<'a> Walk<'a> {
                 Some(Ok(entry)) => {
                     self.steps.step(&path)?;
                     let name = entry.file_name();
-                    if !glob::is_hidden(&name) {
-                        names.push(name);
+                    match glob::is_hidden(&name) {
+                        false => names.push(name),
+                        true if name == SUCCESS => self.skipped = Skipped::Manifest,
+                        true if self.skipped == Skipped::None => self.skipped = Skipped::Some,
+                        true => {}
                     }
                 }
             }

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use windrow_model::Code;
+use windrow_model::{Code, Escape};
 use windrow_store::{Steps, StoreError, list_inputs};
 
 struct Tree(tempfile::TempDir);
@@ -26,7 +26,7 @@ impl Tree {
         fs::write(path, name).unwrap();
     }
     fn arguments(&self, inputs: &[&str]) -> Vec<String> {
-        inputs.iter().map(|i| format!("{}/{i}", self.root().display())).collect()
+        inputs.iter().map(|i| format!("{}/{i}", self.root().escaped())).collect()
     }
     fn list(&self, inputs: &[&str]) -> Vec<String> {
         let files = list_inputs(&self.arguments(inputs), &Steps::default()).unwrap();
@@ -161,4 +161,44 @@ fn names_that_are_no_utf8_are_read_and_sorted_by_their_bytes() {
         let last: Vec<_> = files.iter().map(|f| f.path.file_name().unwrap().as_bytes().to_vec()).collect();
         assert_eq!(last, [b"a".to_vec(), b"z".to_vec(), b"\xff".to_vec()]);
     }
+}
+
+#[test]
+fn an_empty_path_is_no_folder() {
+    let e = list_inputs(&[String::new()], &Steps::default()).unwrap_err();
+    assert_eq!((e.code, e.message.as_str()), (Code::BadRequest, "an input path is empty: was a variable not set?"));
+    let e = windrow_store::check_output(Path::new(""), true, &[], &Steps::default()).unwrap_err();
+    assert_eq!(e.code, Code::BadRequest);
+}
+
+#[test]
+fn input_of_which_every_file_is_skipped_is_an_error() {
+    let tree = Tree::new(&[]);
+    for path in ["hidden/_x", "hidden/.y", "deep/a/_z", "below/_folder/f", "finished/_SUCCESS", "mixed/_x", "mixed/f"] {
+        tree.file(path);
+    }
+    fs::create_dir(tree.root().join("empty")).unwrap();
+    for input in ["hidden", "deep", "below", "hidden/", "d*"] {
+        let e = tree.fail(&[input]);
+        assert_eq!(e.code, Code::InputNotFound, "{input}");
+        assert!(e.message.contains("every file in it is skipped") && e.message.contains(input), "{e}");
+    }
+    assert!(tree.list(&["empty", "finished"]).is_empty());
+    assert_eq!(tree.list(&["mixed"]), ["mixed/f"]);
+    assert_eq!(tree.list(&["hidden/_x"]), ["hidden/_x"], "what is named is read");
+}
+
+#[test]
+fn names_in_messages_are_escaped_and_distinct() {
+    let tree = Tree::new(&[]);
+    let e = tree.fail(&["a\nFAKE\u{1b}[31m"]);
+    assert!(e.message.contains(r"a\nFAKE\x1b[31m") && !e.message.contains('\n'), "{e}");
+    let mut told = std::collections::BTreeSet::new();
+    for byte in [0xfe, 0xff] {
+        let name = std::ffi::OsStr::from_bytes(&[b'x', byte]).to_owned();
+        symlink("nowhere", tree.root().join(&name)).unwrap();
+        told.insert(tree.fail(&["*"]).message);
+        fs::remove_file(tree.root().join(&name)).unwrap();
+    }
+    assert_eq!(told.len(), 2, "{told:?}");
 }

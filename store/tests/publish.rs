@@ -374,3 +374,62 @@ fn bad_record_of_two_stages_is_listed_once() {
         [(Some(7), "[0,1,2]".to_string(), Some("in stage 0")), (Some(9), "[1]".to_string(), Some("in stage 1"))]
     );
 }
+
+#[test]
+fn folders_made_for_an_abandoned_output_go_with_it() {
+    let place = Place::new();
+    let output = place.path("new/deep/out");
+    let staging = Staging::create(&output, job(1), NoSync).unwrap();
+    abandon(&staging).unwrap();
+    assert!(place.names().is_empty(), "{:?}", place.names());
+    // A second job that stages beside it keeps what it needs, and what existed before stays.
+    fs::create_dir(place.path("old")).unwrap();
+    let first = Staging::create(&place.path("old/new/a"), job(1), NoSync).unwrap();
+    let second = Staging::create(&place.path("old/new/b"), job(2), NoSync).unwrap();
+    abandon(&first).unwrap();
+    assert!(second.folder.is_dir());
+    abandon(&second).unwrap();
+    assert!(place.path("old").is_dir());
+}
+
+#[test]
+fn folder_made_for_two_outputs_goes_with_the_last() {
+    let place = Place::new();
+    fs::write(place.path("in"), "x").unwrap();
+    let sink = |path: &str| windrow_model::SinkSpec {
+        path: place.path(path).to_str().unwrap().into(),
+        format: "text".into(),
+        suffix: String::new(),
+        framing: windrow_model::Framing::Whole,
+        overwrite: false,
+    };
+    let plan = windrow_model::Plan {
+        stages: vec![],
+        sinks: vec![sink("new/a"), sink("new/b")],
+        collects: vec![],
+        sides: vec![],
+        fingerprint: windrow_model::Digest([0; 32]),
+    };
+    let (options, datasets) = (windrow_model::JobOptions::default(), Default::default());
+    let prepared = windrow_store::prepare(job(1), &plan, &options, 1, NoSync, &datasets, &Steps::default()).unwrap();
+    assert_eq!(prepared.stagings.len(), 2);
+    prepared.stagings.iter().for_each(|(_, staging)| abandon(staging).unwrap());
+    assert_eq!(place.names(), ["in"]);
+}
+
+#[test]
+fn committed_output_keeps_the_folders_that_were_made_for_it() {
+    let place = Place::new();
+    let output = place.path("new/out");
+    let (staging, manifest) = place.stage(&output, 1, &["x"]);
+    commit(&staging, &manifest, false, NoSync).unwrap();
+    abandon(&staging).unwrap();
+    assert_eq!(names_in(&output), ["_SUCCESS", "part-00000"]);
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

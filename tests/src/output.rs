@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use windrow_model::Escape;
 
 /// Every part by name, after its manifest was verified.
 #[track_caller]
 pub fn parts(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let manifest = windrow_format::manifest::verify(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let manifest = windrow_format::manifest::verify(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.escaped()));
     let mut parts = BTreeMap::new();
     for entry in std::fs::read_dir(folder).expect("an output is a folder") {
         let path = entry.expect("a folder can be read").path();

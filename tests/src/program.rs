@@ -10,6 +10,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use windrow_model::Escape;
 
 /// A safety net, and no promise: whatever runs longer hangs.
 pub const HANGS_AFTER: Duration = Duration::from_secs(120);
@@ -20,7 +21,7 @@ const STOPS_WITHIN: Duration = Duration::from_secs(20);
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running process has an executable");
     let path = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps").join(name);
-    assert!(path.is_file(), "{} is missing: run `cargo build --workspace --bins` before the tests", path.display());
+    assert!(path.is_file(), "{} is missing: run `cargo build --workspace --bins` before the tests", path.escaped());
     path
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use tempfile::TempDir;
+use windrow_model::Escape;
 use windrow_tests::cluster::Cluster;
 use windrow_tests::output::lines;
 use windrow_tests::program::{Ended, command, eventually, local, run};
@@ -147,7 +148,7 @@ fn a_crash_is_told_with_its_record_and_leaves_nothing() {
 fn a_file_that_shrinks_under_a_job_is_an_input_that_changed() {
     let folder = folder();
     let big = folder.path().join("big");
-    std::fs::write(&big, format!("TRUNCATE:{}\n{}", big.display(), "a line of text\n".repeat(100_000))).unwrap();
+    std::fs::write(&big, format!("TRUNCATE:{}\n{}", big.escaped(), "a line of text\n".repeat(100_000))).unwrap();
     local(folder.path(), "hostile", ["bad", "truncate", "big", "--output", "out"])
         .with(1)
         .tells("INPUT_CHANGED", &["big"]);

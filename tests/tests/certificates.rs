@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
+use windrow_model::Escape;
 use windrow_tests::program::{Daemon, Ended, binary, command, run};
 
 /// The commands of the section `On several machines`: one each, without comments.
@@ -32,15 +33,15 @@ impl Machines {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("words"), "to be or not to be\n").unwrap();
         let place = |command: String| {
-            let path = |name: &str| folder.path().join(name).display().to_string();
+            let path = |name: &str| folder.path().join(name).escaped().to_string();
             command
                 .replace("/var/lib/windrow", &path("coordinator"))
                 .replace("/ssd/windrow", &path("worker"))
                 .replace("10.0.0.1", "127.0.0.1")
                 .replace("10.0.0.2", "127.0.0.2")
                 .replace("127.0.0.2:8471", &format!("127.0.0.2:{}", free_port("127.0.0.2")))
-                .replace("./job", &binary("wordcount").display().to_string())
-                .replace("./driver", &binary("pagerank").display().to_string())
+                .replace("./job", &binary("wordcount").escaped().to_string())
+                .replace("./driver", &binary("pagerank").escaped().to_string())
         };
         let port = free_port("127.0.0.1");
         let commands = recipe().into_iter().map(|c| place(c).replace(":8470", &format!(":{port}"))).collect();
@@ -49,7 +50,7 @@ impl Machines {
 
     /// The only command of the recipe that begins so, with other arguments for `ARGS`.
     fn command(&self, begins: &str, args: &str) -> Command {
-        let binary = |name: &str| binary(name).display().to_string();
+        let binary = |name: &str| binary(name).escaped().to_string();
         let begins = begins.replace("./driver", &binary("pagerank"));
         let found: Vec<_> = self.commands.iter().filter(|c| c.starts_with(&begins)).collect();
         assert_eq!(found.len(), 1, "{begins} in {:?}", self.commands);

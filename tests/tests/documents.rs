@@ -5,6 +5,7 @@ use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use windrow_model::Escape;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -62,7 +63,7 @@ fn every_path_named_in_a_document_exists() {
     let (mut missing, mut seen) = (Vec::new(), 0);
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
-        let name = document.strip_prefix(root()).unwrap().display().to_string();
+        let name = document.strip_prefix(root()).unwrap().escaped().to_string();
         for path in paths_in_quotes(&text, &folders) {
             seen += 1;
             if !root().join(&path).exists() {

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use tempfile::TempDir;
+use windrow_model::Escape;
 use windrow_tests::output::{concatenated, keys_ascend, lines, parts, sorted};
 use windrow_tests::program::local;
 use windrow_tests::{corpus, oracle};
@@ -126,7 +127,7 @@ fn grep_gives_the_matching_lines_in_input_order() {
             if regex.is_match(bare) {
                 plain.push(bare.to_string());
                 let path = std::path::absolute(&file).unwrap();
-                placed.push(format!("{}:{offset}:{bare}", path.display()));
+                placed.push(format!("{}:{offset}:{bare}", path.escaped()));
             }
             offset += line.len();
         }

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
+use windrow_model::Escape;
 use windrow_tests::cluster::Cluster;
 use windrow_tests::program::{Daemon, binary, command, eventually, run};
 
@@ -152,7 +153,7 @@ fn is_private(folder: &Path) -> usize {
             true => *mode == 0o700,
             false => mode & 0o077 == 0,
         };
-        assert!(fine, "{} has mode {mode:o}", path.display());
+        assert!(fine, "{} has mode {mode:o}", path.escaped());
     }
     found.len()
 }
@@ -169,7 +170,7 @@ fn data_folders_are_closed_to_other_users() {
     eventually("three tasks wait", || job.there().len() == 3);
     let folders = [cluster.coordinator_folder(), cluster.worker_folder(0), cluster.worker_folder(1), cluster.home()];
     for folder in &folders {
-        assert!(is_private(folder) > 1, "{}", folder.display());
+        assert!(is_private(folder) > 1, "{}", folder.escaped());
     }
     job.open();
     run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
@@ -178,7 +179,7 @@ fn data_folders_are_closed_to_other_users() {
     let umask = u32::from_str_radix(umask.trim(), 8).unwrap();
     for (path, mode, is_folder) in modes(&job.path().join("out")) {
         let all = if is_folder { 0o777 } else { 0o666 };
-        assert_eq!(mode, all & !umask, "{}", path.display());
+        assert_eq!(mode, all & !umask, "{}", path.escaped());
     }
     // A folder of an earlier release is closed when it is used again.
     cluster.kill_coordinator();

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use windrow_model::Escape;
 use windrow_store::remove_tree;
 
 /// Trees that are deleted at the same time, each on a thread of its own.
@@ -29,7 +30,7 @@ impl Deletions {
             for folder in folders {
                 match remove_tree(&folder) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                        tracing::warn!("cannot delete {}: {e}", folder.display());
+                        tracing::warn!("cannot delete {}: {e}", folder.escaped());
                     }
                     _ => {}
                 }

@@ -3,22 +3,22 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use windrow_format::space::{is_full, told_with_need};
-use windrow_model::{ClusterId, Code, Failure};
+use windrow_model::{ClusterId, Code, Escape, Failure};
 
 /// Why a worker does not start, or ended although nobody asked it to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Two workers on one folder would delete each other's files.
-    #[error("{} is in use by process {pid}", folder.display())]
+    #[error("{} is in use by process {pid}", folder.escaped())]
     DataDirInUse {
         folder: PathBuf,
         /// As the holder wrote it down; empty if it has not yet.
         pid: String,
     },
-    #[error("cannot use the data folder {}: {source}", path.display())]
+    #[error("cannot use the data folder {}: {source}", path.escaped())]
     DataDir { path: PathBuf, source: io::Error },
     /// The disk with the chunks is not this folder's.
-    #[error("{} holds chunks of {chunks}, the data folder belongs to {cluster}: is the right disk mounted?", folder.display())]
+    #[error("{} holds chunks of {chunks}, the data folder belongs to {cluster}: is the right disk mounted?", folder.escaped())]
     OtherClustersChunks { folder: PathBuf, chunks: ClusterId, cluster: ClusterId },
     /// The coordinator does not want this worker, and will not later: a wrong token, another protocol version.
     #[error("the coordinator at {url} refuses this worker: {failure}")]
@@ -62,5 +62,5 @@ impl From<Error> for Failure {
 /// What an error of the disk at `path` means. A full disk is `NO_SPACE`, with what was needed and what is free.
 pub fn disk_failure(what: &str, path: &Path, need_bytes: u64, e: &io::Error) -> Failure {
     let code = if is_full(e) { Code::NoSpace } else { Code::IoError };
-    Failure::new(code, format!("cannot {what} {}: {}", path.display(), told_with_need(e, path, need_bytes)))
+    Failure::new(code, format!("cannot {what} {}: {}", path.escaped(), told_with_need(e, path, need_bytes)))
 }

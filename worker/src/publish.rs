@@ -6,7 +6,7 @@ use crate::chunks::Chunks;
 use crate::job::StagingFolder;
 use crate::scratch::AttemptFolder;
 use std::path::Path;
-use windrow_model::{AttemptId, Code, Failure};
+use windrow_model::{AttemptId, Code, Escape, Failure};
 use windrow_proto::convert::path_from_bytes;
 use windrow_proto::v1;
 use windrow_store::{Durability, check_nonce, place_part};
@@ -19,7 +19,7 @@ pub fn check_shared(question: v1::CheckStaging) -> Result<(), Failure> {
     for input in question.inputs {
         let path = path_from_bytes(input, "check.inputs")?;
         if !Path::exists(&path) {
-            let message = format!("{} is not on this worker", path.display());
+            let message = format!("{} is not on this worker", path.escaped());
             return Err(Failure::new(Code::InputNotShared, message));
         }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
+use windrow_model::Escape;
 
 /// A disk with less than this free, or than a 64th of it, has no room: of the two the smaller counts.
 const FREE_BYTES_MIN: u64 = 64 << 20;
@@ -43,7 +44,7 @@ impl Room {
         let full = is_full(self.is_full(), bytes(disk.f_bavail), bytes(disk.f_blocks), files);
         if self.0.swap(full, Relaxed) != full {
             let has = if full { "has no room left" } else { "has room again" };
-            tracing::warn!("the disk of {} {has}", path.display());
+            tracing::warn!("the disk of {} {has}", path.escaped());
         }
     }
 }

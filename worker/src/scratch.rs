@@ -25,7 +25,7 @@ use std::time::Duration;
 use windrow_format::durable::{self, Durability};
 use windrow_format::folder_lock::{FolderLock, LockError};
 use windrow_format::{names, private};
-use windrow_model::{AttemptId, Digest, Incarnation, JobId, WorkerId};
+use windrow_model::{AttemptId, Digest, Escape, Incarnation, JobId, WorkerId};
 use windrow_store::remove_tree;
 
 const WORKER: &str = "worker";
@@ -87,7 +87,7 @@ impl Scratch {
             }
         };
         if let Some(original) = copied_from {
-            let folder = root.display();
+            let folder = root.escaped();
             tracing::warn!(
                 "{folder} is a copy of the data folder of worker {original}: it is worker {worker} from now on"
             );
@@ -175,7 +175,7 @@ impl Scratch {
                 Ok(()) => Some(aside),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                 Err(e) => {
-                    tracing::warn!("cannot move {} away: {e}", folder.display());
+                    tracing::warn!("cannot move {} away: {e}", folder.escaped());
                     Some(folder)
                 }
             }

@@ -18,7 +18,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use windrow_format::private;
-use windrow_model::{Chunk, Code, Digest, Failure, FileRange, Home, SegmentRef, Task, TaskInput, WorkerId};
+use windrow_model::{Chunk, Code, Digest, Escape, Failure, FileRange, Home, SegmentRef, Task, TaskInput, WorkerId};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
 use windrow_store::identity;
@@ -199,7 +199,7 @@ fn check_chunks(chunks: &[Chunk], seen: &Seen) -> Result<(), Failure> {
 }
 
 fn check_range(range: &FileRange) -> Result<(), Failure> {
-    let path = range.path.display();
+    let path = range.path.escaped();
     let now = match identity::of_path(&range.path) {
         Ok(now) => now,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

@@ -7,7 +7,7 @@
 use crate::flags::half_of_memory;
 use crate::source::{RECORD_MAX, failure_of, last_record_end, open_as_stored, open_text};
 use std::io::Read;
-use windrow_model::{Code, Failure, Framing};
+use windrow_model::{Code, Escape, Failure, Framing};
 use windrow_store::{InputFile, identity};
 
 /// Gives every chunk, in input order, to `give`. A chunk has about `chunk_bytes`: the whole records of so many bytes, or one
@@ -24,7 +24,7 @@ pub(super) fn cut_files(
 ) -> Result<(), Failure> {
     let mut open: Vec<u8> = Vec::new();
     for file in files {
-        let path = file.path.display();
+        let path = file.path.escaped();
         let unreadable = |e: std::io::Error| failure_of(e, &path.to_string());
         let mut content = match framing {
             Framing::Delimiter(_) if decompress => open_text(&file.path, half_of_memory()),

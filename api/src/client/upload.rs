@@ -7,7 +7,7 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use windrow_model::{Code, Digest, Failure};
+use windrow_model::{Code, Digest, Escape, Failure};
 use windrow_proto::v1;
 
 /// Bytes of one message of an upload.
@@ -112,7 +112,7 @@ fn digest(artifact: &Artifact) -> Result<Digest, Failure> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Code::IoError, format!("cannot read {}: {error}", path.display()))
+    Failure::new(Code::IoError, format!("cannot read {}: {error}", path.escaped()))
 }
 
 #[cfg(test)]

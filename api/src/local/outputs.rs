@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windrow_engine::{LocalSegment, Residents};
 use windrow_format::names;
-use windrow_model::{AttemptId, Input, Port, SegmentRef, StageId, Task, TaskId, TaskInput};
+use windrow_model::{AttemptId, Escape, Input, Port, SegmentRef, StageId, Task, TaskId, TaskInput};
 
 /// So much is given back at once.
 const SWEEP_BYTES: u64 = 64 << 20;
@@ -144,7 +144,7 @@ pub(super) fn dig(holes: Vec<Hole>) {
         let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         if let Err(e) = fallocate(&file, flags, from, to - from) {
-            return tracing::debug!("{}: {e}", path.display());
+            return tracing::debug!("{}: {e}", path.escaped());
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::chain::Chain;
 use crate::context::{TaskCx, TaskResult};
 use crate::culprit::Op;
 use crate::emitter::{Push, PushFn};
+use crate::error::Error;
 use crate::records::Records;
 use memchr::memchr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,7 +26,7 @@ const SILENT_MAX: Duration = Duration::from_secs(5);
 impl Records<Vec<u8>> {
     /// Runs `command` with `/bin/sh`, once in each task: every record is a line on its stdin, every line of its stdout a
     /// record. What it writes to stderr is kept with the task's output. A program that ends with another status than 0
-    /// fails the task; one that stops reading early does not.
+    /// fails the task; one that stops reading early does not. An empty command is `BAD_REQUEST` when the plan is built.
     ///
     /// The command has ended when its shell has. Processes that it leaves in the background and that hold its stdout are read
     /// for as long as they write, and killed with its process group after five seconds without a byte. One that has written
@@ -43,6 +44,9 @@ impl Records<Vec<u8>> {
     pub fn pipe(&self, command: &str) -> Records<Vec<u8>> {
         let op = Op::here("pipe");
         self.flow.fingerprint(&["pipe", command]);
+        if command.trim().is_empty() {
+            self.flow.mistaken(Error::new(Code::BadRequest, "`pipe` has an empty command: was a variable not set?"));
+        }
         let branches = self.branches.iter().map(|b| {
             let pipe = Pipe { before: b.chain.clone(), op, command: command.to_string() };
             b.then("pipe", Arc::new(pipe))

@@ -1,7 +1,7 @@
 //! Jobs, failures and workers as JSON: the shape that scripts rely on. Fields are added, never renamed.
 
 use serde_json::{Value, json};
-use windrow_model::{FailedAttempt, Failure, JobStatus, TaskTotals, WorkerState, WorkerStatus};
+use windrow_model::{FailedAttempt, Failure, JobStatus, TaskTotals, WorkerState, WorkerStatus, path_text};
 
 /// A job: `id, name, state, stages, tasks{total, done, running, failed}, attempts, backups, error{code, message, hint, …}`, …
 pub fn job_json(status: &JobStatus) -> Value {
@@ -52,7 +52,7 @@ pub fn failure_json(failure: &Failure) -> Value {
     let record = failure
         .place
         .as_ref()
-        .map(|place| json!({ "file": place.file.to_string_lossy(), "offset": place.offset, "excerpt": place.excerpt }));
+        .map(|place| json!({ "file": path_text(&place.file), "offset": place.offset, "excerpt": place.excerpt }));
     json!({
         "code": failure.code.as_str(),
         "message": failure.message,

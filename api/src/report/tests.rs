@@ -45,7 +45,7 @@ fn shown(progress: Progress, statuses: &[JobStatus]) -> String {
     for status in statuses {
         report.update(status);
     }
-    report.finish(statuses.last().unwrap());
+    report.finish(statuses.last().unwrap()).unwrap();
     String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
 }
 

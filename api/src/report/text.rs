@@ -3,18 +3,18 @@
 use super::pace::Pace;
 use std::fmt::Write;
 use windrow_model::counters::names;
-use windrow_model::{ByteSize, Failure, JobState, JobStatus, StageStatus};
+use windrow_model::{ByteSize, Escape, Failure, JobState, JobStatus, StageStatus};
 
 /// One plain line for the whole job: its state and the stages that are at work.
 pub(super) fn line(status: &JobStatus, paces: &[Pace]) -> String {
     let mut line = status.state.as_str().to_string();
     for (i, (stage, pace)) in status.stages.iter().zip(paces).enumerate() {
         if stage.tasks.running > 0 || (stage.tasks.done > 0 && stage.tasks.done < stage.tasks.total) {
-            let _ = write!(line, "; stage {i} ({}): {}", stage.label, progress(stage, pace));
+            let _ = write!(line, "; stage {i} ({}): {}", stage.label.escaped(), progress(stage, pace));
         }
     }
     if let Some(waiting) = &status.waiting {
-        let _ = write!(line, "; {waiting}");
+        let _ = write!(line, "; {}", waiting.escaped());
     }
     line
 }
@@ -68,11 +68,11 @@ pub fn summary(status: &JobStatus) -> String {
         }
     }
     for (name, n) in status.counters.0.iter().filter(|(name, _)| !name.starts_with("windrow.")) {
-        let _ = write!(text, "\n  {name}: {}", number(*n));
+        let _ = write!(text, "\n  {}: {}", name.escaped(), number(*n));
     }
     if status.state == JobState::Done {
         for output in &status.outputs {
-            let _ = write!(text, "\n  output: {output}");
+            let _ = write!(text, "\n  output: {}", output.escaped());
         }
     }
     // Of a job that was cancelled, the first word has said it all.
@@ -82,19 +82,19 @@ pub fn summary(status: &JobStatus) -> String {
     text
 }
 
-/// A failure as a person reads it: what, where, the last words of the process, and what to do.
+/// A failure as a person reads it: what, where, the last words of the process, and what to do. Text from outside is escaped.
 pub fn failure_text(failure: &Failure) -> String {
-    let mut text = format!("error {}: {}", failure.code, failure.message);
+    let mut text = format!("error {}: {}", failure.code, failure.message.escaped_lines());
     if let Some(place) = &failure.place {
-        let _ = write!(text, "\n  record at {}:{}", place.file.display(), place.offset);
+        let _ = write!(text, "\n  record at {}:{}", place.file.escaped(), place.offset);
         if !place.excerpt.is_empty() {
-            let _ = write!(text, ": {}", place.excerpt);
+            let _ = write!(text, ": {}", place.excerpt.escaped());
         }
     }
     if !failure.stderr_tail.trim().is_empty() {
         text.push_str("\n  last lines of its stderr:");
         for line in failure.stderr_tail.trim_end().lines() {
-            let _ = write!(text, "\n    | {line}");
+            let _ = write!(text, "\n    | {}", line.escaped_lines());
         }
     }
     let _ = write!(text, "\n  hint: {}", failure.code.hint());

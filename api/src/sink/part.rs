@@ -10,7 +10,7 @@ use windrow_format::checksum::Crc32cWriter;
 use windrow_format::durable::create_with_folder;
 use windrow_format::quota::Charged;
 use windrow_format::space::told;
-use windrow_model::{Compression, Failure, PartReport};
+use windrow_model::{Compression, Escape, Failure, PartReport};
 
 /// Bytes that are collected before they are handed on.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -106,5 +106,5 @@ impl PartWriter {
 }
 
 fn failure(path: &Path, e: io::Error) -> Failure {
-    Failure::new(io_code(&e), format!("cannot write {}: {}", path.display(), told(&e, path)))
+    Failure::new(io_code(&e), format!("cannot write {}: {}", path.escaped(), told(&e, path)))
 }

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use windrow_engine::MappedFile;
 use windrow_format::compression::{HEAD_BYTES, of_content, of_text};
-use windrow_model::{Code, Compression, Failure, FileRange, Framing};
+use windrow_model::{Code, Compression, Escape, Failure, FileRange, Framing};
 use windrow_store::unsupported;
 
 /// About so many bytes are handed on at a time: large enough that its cost vanishes, small enough to stay in cache.
@@ -23,7 +23,7 @@ pub(crate) const RECORD_MAX: usize = 1 << 30;
 
 fn io_failure(path: &Path, e: io::Error) -> Failure {
     let code = if e.kind() == io::ErrorKind::NotFound { Code::InputChanged } else { Code::InputUnreadable };
-    Failure::new(code, format!("{}: {e}", path.display()))
+    Failure::new(code, format!("{}: {e}", path.escaped()))
 }
 
 /// What a source says of its files.
@@ -67,7 +67,7 @@ fn compression_of(range: &FileRange, format: Format, map: &[u8]) -> TaskResult<C
     let head = &map[..map.len().min(HEAD_BYTES)];
     let compression = of_text(&range.path, head).map_err(|e| Failure::from(unsupported(&range.path, e)))?;
     if compression != Compression::None && (range.offset, range.length) != (0, range.identity.length) {
-        let message = format!("{} is compressed, and was cut as if it were not", range.path.display());
+        let message = format!("{} is compressed, and was cut as if it were not", range.path.escaped());
         return Err(Failure::new(Code::InputMalformed, message).into());
     }
     Ok(compression)
@@ -110,7 +110,7 @@ fn check_same(range: &FileRange) -> TaskResult<()> {
     if is_same {
         return Ok(());
     }
-    let message = format!("{} changed: it was {:?}, and is {now:?}", range.path.display(), range.identity);
+    let message = format!("{} changed: it was {:?}, and is {now:?}", range.path.escaped(), range.identity);
     Err(Failure::new(Code::InputChanged, message).into())
 }
 
@@ -137,7 +137,7 @@ fn mapped(
     let (start, end) = (range.offset as usize, (range.offset + range.length) as usize);
     let bytes = map
         .get(start..end)
-        .ok_or_else(|| Failure::new(Code::InputChanged, format!("{} has become shorter", range.path.display())))?;
+        .ok_or_else(|| Failure::new(Code::InputChanged, format!("{} has become shorter", range.path.escaped())))?;
     let first = if start == 0 || format.has_header { first_record(range, format, map) } else { 0 };
     let head = if format.has_header { &map[first..record_end(map, framing, 1).max(first)] } else { &[] };
     let first = if start == 0 { first } else { 0 };
@@ -184,14 +184,14 @@ fn decompressed(
     let mut offset = 0u64;
     let mut wanted = BLOCK_BYTES;
     let placed = |offset: u64, e: Failure| {
-        Failure::new(e.code, format!("{} at byte {offset} of its content: {}", path.display(), e.message))
+        Failure::new(e.code, format!("{} at byte {offset} of its content: {}", path.escaped(), e.message))
     };
     content.grant().hold_block(wanted as u64).map_err(|e| placed(0, e))?;
     loop {
         buffer.reserve_exact(wanted.saturating_sub(buffer.len()));
         let missing = wanted.saturating_sub(buffer.len()) as u64;
         let read = content.by_ref().take(missing).read_to_end(&mut buffer);
-        let at_end = read.map_err(|e| failure_of(e, &format!("{} at byte {offset} of its content", path.display())))?
+        let at_end = read.map_err(|e| failure_of(e, &format!("{} at byte {offset} of its content", path.escaped())))?
             < missing as usize;
         if offset == 0 {
             let head = &buffer[..buffer.len().min(HEAD_BYTES)];
@@ -201,7 +201,7 @@ fn decompressed(
         if whole == 0 && !at_end {
             // Not one whole record yet.
             if wanted > RECORD_MAX {
-                let message = format!("{}: the record at byte {offset} is longer than 1 GiB", path.display());
+                let message = format!("{}: the record at byte {offset} is longer than 1 GiB", path.escaped());
                 return Err(Failure::new(Code::RecordTooLarge, message).into());
             }
             let grown = content.grant().grow_block(wanted, (wanted * 2).min(RECORD_MAX + 1));

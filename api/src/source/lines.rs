@@ -5,7 +5,7 @@ use super::{Block, Framing, RecordSink, Source};
 use crate::error::{Error, Result};
 use crate::places::Places;
 use memchr::memrchr;
-use windrow_model::Code;
+use windrow_model::{Code, path_text};
 
 /// Lines of UTF-8 text, without their ends (`\n` or `\r\n`). A last line needs none. Files that are compressed with gzip, zstd or
 /// bzip2 are decompressed. A line that is not UTF-8 fails the job with its place: `bytes_lines` takes anything.
@@ -92,7 +92,7 @@ impl BytesLines {
         self.is_raw = true;
         self
     }
-    /// Records become `((file, offset), line)`.
+    /// Records become `((file, offset), line)`. A path that is not UTF-8 is given as [`path_text`](crate::path_text) says.
     pub fn with_place(self) -> PlacedLines {
         PlacedLines(self)
     }
@@ -203,7 +203,7 @@ impl Source for PlacedLines {
         name("lines with place", &self.0.pattern)
     }
     fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, Self::Item>) -> Result<()> {
-        let file = block.path.to_string_lossy();
+        let file = path_text(block.path);
         each_record(block.bytes, self.0.pattern.as_ref(), |at, line| {
             out.push(at, ((&*file, block.offset + at as u64), line))
         });

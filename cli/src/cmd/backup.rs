@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use windrow::client::{BackupPart, Cluster};
 use windrow_coordinator::DUMP;
-use windrow_model::{Code, Digest, Failure};
+use windrow_model::{Code, Digest, Escape, Failure, path_text};
 
 /// Runs one of them.
 pub async fn run(verb: CoordinatorVerb, settings: Settings, format: Format) -> Result<Exit, Failure> {
@@ -21,9 +21,9 @@ pub async fn run(verb: CoordinatorVerb, settings: Settings, format: Format) -> R
             let cluster = connect(client, settings.client).await?;
             let bytes = backup(&cluster, &to).await?;
             match format {
-                Format::Json => put_json(&json!({ "folder": to.to_string_lossy(), "journal_bytes": bytes })),
+                Format::Json => put_json(&json!({ "folder": path_text(&to), "journal_bytes": bytes }))?,
                 Format::Table => {
-                    say(&format!("{} has the journal ({bytes} bytes) and what running jobs need", to.display()))
+                    say(&format!("{} has the journal ({bytes} bytes) and what running jobs need", to.escaped()))
                 }
             }
         }
@@ -32,10 +32,10 @@ pub async fn run(verb: CoordinatorVerb, settings: Settings, format: Format) -> R
             match format {
                 Format::Json => put_json(&json!({
                     "datasets": restored.datasets, "jobs": restored.jobs, "running": restored.running,
-                })),
+                }))?,
                 Format::Table => say(&format!(
                     "{} has {} datasets and {} jobs, {} of which had not ended: start the coordinator on it",
-                    data_dir.display(),
+                    data_dir.escaped(),
                     restored.datasets,
                     restored.jobs,
                     restored.running,
@@ -49,7 +49,7 @@ pub async fn run(verb: CoordinatorVerb, settings: Settings, format: Format) -> R
 /// Writes everything into a folder beside, which gets its name when it is whole and durable. Gives the bytes of the journal.
 async fn backup(cluster: &Cluster, to: &Path) -> Result<u64, Failure> {
     if to.symlink_metadata().is_ok() {
-        return Err(Failure::new(Code::OutputExists, format!("{}: something is there already", to.display())));
+        return Err(Failure::new(Code::OutputExists, format!("{}: something is there already", to.escaped())));
     }
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");
@@ -132,5 +132,5 @@ fn sync(folder: &Path) -> io::Result<()> {
 }
 
 fn failed(path: &Path, e: &io::Error) -> Failure {
-    Failure::new(Code::OutputFailed, format!("{}: {e}", path.display()))
+    Failure::new(Code::OutputFailed, format!("{}: {e}", path.escaped()))
 }

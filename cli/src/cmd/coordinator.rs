@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use windrow_coordinator::{Config, OrphanRule};
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Escape, Failure};
 use windrow_net::serve::url_of;
 use windrow_net::{Access, Home, Record, ServerTls, Token, channel, check_listen, hello};
 
@@ -91,14 +91,14 @@ pub async fn run(args: CoordinatorRun, settings: Settings) -> Result<Exit, Failu
     let (ready, told) = oneshot::channel();
     let tell = async {
         if let Ok(Ready { url, .. }) = told.await {
-            output::put(&format!("coordinator {url}"));
+            output::put(&format!("coordinator {url}"))?;
         }
         // What runs is the coordinator; this only talks.
-        std::future::pending::<()>().await
+        std::future::pending().await
     };
     tokio::select! {
         done = serve(plan, ready, async move { stop.asked().await }) => done.map(|()| Exit::Done),
-        () = tell => Ok(Exit::Done),
+        said = tell => said,
     }
 }
 
@@ -116,7 +116,7 @@ pub async fn serve(
         .mode(0o700)
         .create(folder)
         .and_then(|()| folder.canonicalize())
-        .map_err(|e| Failure::new(Code::IoError, format!("cannot make {}: {e}", folder.display())))?;
+        .map_err(|e| Failure::new(Code::IoError, format!("cannot make {}: {e}", folder.escaped())))?;
     let token_file = plan.token_file.unwrap_or_else(|| data_dir.join("token"));
     let token_file = std::path::absolute(&token_file).unwrap_or(token_file);
     let mut shutdown = pin!(shutdown);

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use windrow::client::{ChunkPlace, Cluster, PutOptions};
-use windrow_model::{ByteSize, Code, Failure, Framing};
+use windrow_model::{ByteSize, Code, Escape, Failure, Framing};
 
 /// Runs one of them.
 pub async fn run(args: Data, settings: Settings, format: Format) -> Result<Exit, Failure> {
@@ -27,12 +27,12 @@ pub async fn run(args: Data, settings: Settings, format: Format) -> Result<Exit,
             put(&cluster, files_and_name, &name, options, format).await?;
         }
         DataVerb::Ls { client: flags, orphans: true } => {
-            orphans::list(&connect(flags, client).await?.orphans().await?, format);
+            orphans::list(&connect(flags, client).await?.orphans().await?, format)?;
         }
         DataVerb::Ls { client: flags, orphans: false } => {
             let (datasets, notices) = connect(flags, client).await?.datasets_and_notices().await?;
-            notices.iter().for_each(|notice| output::say(&format!("note: {notice}")));
-            output::datasets(&datasets, format);
+            notices.iter().for_each(|notice| output::say(&format!("note: {}", notice.escaped())));
+            output::datasets(&datasets, format)?;
         }
         DataVerb::Adopt { client: flags, worker: Some(worker), .. } => {
             connect(flags, client).await?.adopt_worker(worker).await?;
@@ -41,13 +41,13 @@ pub async fn run(args: Data, settings: Settings, format: Format) -> Result<Exit,
         DataVerb::Adopt { client: flags, worker: None, framing, name_and_chunks } => {
             orphans::adopt(&connect(flags, client).await?, framing, &name_and_chunks).await?;
         }
-        DataVerb::Scrub { client: flags } => orphans::scrubs(&connect(flags, client).await?.scrubs().await?, format),
+        DataVerb::Scrub { client: flags } => orphans::scrubs(&connect(flags, client).await?.scrubs().await?, format)?,
         DataVerb::Get { client: flags, name, to } => {
             get(&connect(flags, client).await?, &name, &to).await?;
         }
         DataVerb::Rm { client: flags, name } => {
             connect(flags, client).await?.remove_dataset(&name).await?;
-            output::say(&format!("{name} is removed"));
+            output::say(&format!("{} is removed", name.escaped()));
         }
     }
     Ok(Exit::Done)
@@ -74,7 +74,7 @@ async fn put(
     match format {
         Format::Json => output::put_json(&json!({
             "name": name, "version": put.version, "chunks": put.chunks, "bytes": put.bytes, "replicas": put.replicas,
-        })),
+        }))?,
         Format::Table => output::say(&format!(
             "windrow://{name} (version {}): {} in {} chunks, {} on workers' disks, {:.1} s",
             put.version,
@@ -93,10 +93,10 @@ async fn put(
 async fn get(cluster: &Cluster, name: &str, to: &Path) -> Result<(), Failure> {
     let (status, places) = cluster.dataset(name).await?;
     if to == Path::new("-") {
-        return copy(cluster, &places, |_, bytes| io::stdout().lock().write_all(bytes), to).await;
+        return to_stdout(cluster, &places).await;
     }
     if to.symlink_metadata().is_ok() {
-        return Err(Failure::new(Code::OutputExists, format!("{}: something is there already", to.display())));
+        return Err(Failure::new(Code::OutputExists, format!("{}: something is there already", to.escaped())));
     }
     // What is not complete has another name.
     let mut partial = to.as_os_str().to_owned();
@@ -120,10 +120,20 @@ async fn get(cluster: &Cluster, name: &str, to: &Path) -> Result<(), Failure> {
     if renamed.is_err() {
         let removed = windrow_store::remove_tree(&partial);
         if let Err(e) = removed {
-            output::say(&format!("{} stays behind: {e}", partial.display()));
+            output::say(&format!("{} stays behind: {e}", partial.escaped()));
         }
     }
     renamed
+}
+
+/// Stops when the reader has gone away.
+async fn to_stdout(cluster: &Cluster, places: &[ChunkPlace]) -> Result<(), Failure> {
+    for place in places {
+        if !output::put_bytes(&cluster.chunk(place).await?)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn copy(
@@ -140,5 +150,5 @@ async fn copy(
 }
 
 fn failed(path: &Path, e: &io::Error) -> Failure {
-    Failure::new(Code::OutputFailed, format!("{}: {e}", path.display()))
+    Failure::new(Code::OutputFailed, format!("{}: {e}", path.escaped()))
 }

@@ -6,10 +6,11 @@ use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::settings::Settings;
 use serde_json::{Value, json};
+use std::io::IsTerminal;
 use std::time::Duration;
 use windrow::client::{Cluster, LogPiece};
 use windrow::report::{Report, Style};
-use windrow_model::{AttemptId, Code, Failure, JobId};
+use windrow_model::{AttemptId, Code, Escape, Failure, JobId};
 
 /// Runs one of them.
 pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, Failure> {
@@ -19,10 +20,10 @@ pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, 
             let mut jobs = connect(flags, client).await?.list().await?;
             // Ids begin with the time at which they were made.
             jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
-            output::jobs(&jobs, format);
+            output::jobs(&jobs, format)?;
         }
         JobVerb::Get { client: flags, id } => {
-            output::job(&connect(flags, client).await?.get(id).await?, format);
+            output::job(&connect(flags, client).await?.get(id).await?, format)?;
         }
         JobVerb::Wait { client: flags, id, timeout } => {
             let cluster = connect(flags, client).await?;
@@ -66,7 +67,7 @@ pub async fn follow(cluster: &Cluster, id: JobId, mut report: Report, timeout: O
     tokio::select! {
         watched = watch => {
             let status = watched?;
-            report.finish(&status);
+            report.finish(&status)?;
             Ok(Exit::of_job(&status))
         }
         _ = tokio::signal::ctrl_c() => {
@@ -84,22 +85,46 @@ pub async fn follow(cluster: &Cluster, id: JobId, mut report: Report, timeout: O
     }
 }
 
-/// Each attempt's output after a line that names it.
+/// Each attempt's output after a line that names it: as it is, but for control characters where stdout is a terminal.
 async fn logs_text(cluster: &Cluster, id: JobId) -> Result<(), Failure> {
     let mut shown: Option<AttemptId> = None;
     let mut line_open = false;
-    cluster
+    let terminal = std::io::stdout().is_terminal();
+    let mut written = Ok(true);
+    let mut put = |bytes: &[u8]| {
+        if written == Ok(true) {
+            written = output::put_bytes(bytes);
+        }
+    };
+    let logs = cluster
         .logs(id, |piece| {
             if shown != Some(piece.attempt) {
                 let end = if line_open { "\n" } else { "" };
                 let worker = piece.worker.map(|w| format!(" on {w}")).unwrap_or_default();
-                output::put_bytes(format!("{end}== {}{worker} ==\n", name(&piece)).as_bytes());
+                put(format!("{end}== {}{worker} ==\n", name(&piece)).as_bytes());
                 shown = Some(piece.attempt);
             }
-            output::put_bytes(&piece.data);
+            match terminal {
+                true => put(printable(&piece.data).as_bytes()),
+                false => put(&piece.data),
+            }
             line_open = piece.data.last().map_or(line_open, |b| *b != b'\n');
         })
-        .await
+        .await;
+    written?;
+    logs
+}
+
+/// The same lines without control characters.
+fn printable(bytes: &[u8]) -> String {
+    bytes.split_inclusive(|b| *b == b'\n').map(printable_line).collect()
+}
+
+fn printable_line(line: &[u8]) -> String {
+    match line.strip_suffix(b"\n") {
+        Some(line) => format!("{}\n", line.escaped()),
+        None => line.escaped().to_string(),
+    }
 }
 
 /// An array with one object for each attempt.
@@ -123,8 +148,7 @@ async fn logs_json(cluster: &Cluster, id: JobId) -> Result<(), Failure> {
         head["text"] = String::from_utf8_lossy(&data).into();
         head
     });
-    output::put_json(&all.collect());
-    Ok(())
+    output::put_json(&all.collect())
 }
 
 fn name(piece: &LogPiece) -> String {

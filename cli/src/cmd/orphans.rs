@@ -3,10 +3,10 @@
 use crate::output::{Format, plain, put, put_json, say, table};
 use serde_json::{Value, json};
 use windrow::client::{Cluster, Orphans, ScrubStatus};
-use windrow_model::{ByteSize, Code, Digest, Failure, Framing, WorkerId};
+use windrow_model::{ByteSize, Code, Digest, Escape, Failure, Framing, WorkerId};
 
 /// Chunks that nothing refers to, and workers that wait to join.
-pub fn list(orphans: &Orphans, format: Format) {
+pub fn list(orphans: &Orphans, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => put_json(&as_json(orphans)),
         Format::Table => {
@@ -21,16 +21,20 @@ pub fn list(orphans: &Orphans, format: Format) {
                     hours(chunk.kept_ms),
                 ]);
             }
-            put(&plain(&lines));
+            put(&plain(&lines))?;
             if orphans.left_off > 0 {
                 say(&format!("{} more chunks are not listed", orphans.left_off));
             }
             for worker in &orphans.unjoined {
                 say(&format!(
                     "{} on {} waits to join with {} chunks: `windrow data adopt --worker {}`",
-                    worker.worker, worker.host, worker.chunks, worker.worker
+                    worker.worker,
+                    worker.host.escaped(),
+                    worker.chunks,
+                    worker.worker
                 ));
             }
+            Ok(())
         }
     }
 }
@@ -72,12 +76,12 @@ pub async fn adopt(cluster: &Cluster, framing: Framing, name_and_chunks: &[Strin
     };
     let digests = chunks.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
     let version = cluster.adopt_chunks(name, framing, &digests).await?;
-    say(&format!("windrow://{name} (version {version}) has {} chunks that were orphans", digests.len()));
+    say(&format!("windrow://{} (version {version}) has {} chunks that were orphans", name.escaped(), digests.len()));
     Ok(())
 }
 
 /// How far workers are with reading their chunks.
-pub fn scrubs(scrubs: &[ScrubStatus], format: Format) {
+pub fn scrubs(scrubs: &[ScrubStatus], format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => {
             let all = scrubs.iter().map(|s| {
@@ -86,7 +90,7 @@ pub fn scrubs(scrubs: &[ScrubStatus], format: Format) {
                     "passes": s.passes, "last_unix_ms": s.last_unix_ms, "damaged": s.damaged, "gone": s.gone,
                 })
             });
-            put_json(&all.collect());
+            put_json(&all.collect())
         }
         Format::Table => {
             let mut lines = table(&["WORKER", "READ", "OF", "PASSES", "DAMAGED", "GONE"]);
@@ -100,7 +104,7 @@ pub fn scrubs(scrubs: &[ScrubStatus], format: Format) {
                     s.gone.to_string(),
                 ]);
             }
-            put(&plain(&lines));
+            put(&plain(&lines))
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::connect;
 use super::job::follow;
 use crate::args::{Limit, Submit, Text};
-use crate::binary;
+use crate::binary::{self, Described};
 use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::settings::{Settings, SubmitSection};
@@ -36,12 +36,21 @@ pub async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exi
         Err(failure) if failure.code == Code::VersionMismatch => return Ok(Exit::usage(&failure, format)),
         Err(failure) => return Err(failure),
     };
+    let (mut spec, sides) = match described {
+        Described::Job { spec, sides } => (*spec, sides),
+        Described::Explained(plan) => {
+            match format {
+                Format::Table => output::put(plan.trim_end())?,
+                Format::Json => output::put_json(&serde_json::json!({ "explain": plan }))?,
+            }
+            return Ok(Exit::Done);
+        }
+    };
     let cluster = connected?;
 
     let mut artifacts = vec![Artifact::File(path)];
-    artifacts.extend(described.sides.into_iter().map(Artifact::Bytes));
+    artifacts.extend(sides.into_iter().map(Artifact::Bytes));
     let digests = cluster.upload_all(artifacts).await?;
-    let mut spec = described.spec;
     spec.binary = digests.first().copied().ok_or_else(|| Failure::new(Code::Internal, "an upload without a digest"))?;
     if digests[1..].iter().ne(spec.plan.sides.iter().map(|side| &side.digest)) {
         return Err(Failure::new(Code::PlanInvalid, "the job's side values are not those of its plan"));
@@ -52,8 +61,8 @@ pub async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exi
     let id = cluster.submit(spec).await?;
     if args.detach {
         match format {
-            Format::Table => output::put(&id.to_string()),
-            Format::Json => output::put_json(&serde_json::json!({ "id": id.to_string() })),
+            Format::Table => output::put(&id.to_string())?,
+            Format::Json => output::put_json(&serde_json::json!({ "id": id.to_string() }))?,
         }
         return refused_at_once(&cluster, id).await.map_or(Ok(Exit::Done), Err);
     }

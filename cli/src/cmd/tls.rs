@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Escape, Failure};
 use windrow_net::{SETTING_BYTES_MAX, read_setting_text};
 
 /// The subject of every authority that is made here. A certificate names its authority by it, and by the key.
@@ -35,7 +35,7 @@ struct Host {
 pub fn run(verb: TlsVerb) -> Result<Exit, Failure> {
     let TlsVerb::Init(args) = verb;
     for path in init(&args)? {
-        output::put(&path.display().to_string());
+        output::put(&path.escaped().to_string())?;
     }
     Ok(Exit::Done)
 }
@@ -45,7 +45,7 @@ pub fn run(verb: TlsVerb) -> Result<Exit, Failure> {
 fn init(args: &TlsInit) -> Result<Vec<PathBuf>, Failure> {
     let hosts = args.host.iter().map(|host| Host::of(host, &args.dir)).collect::<Result<Vec<_>, _>>()?;
     if let Some(taken) = hosts.iter().flat_map(|host| [&host.cert, &host.key]).find(|p| p.symlink_metadata().is_ok()) {
-        let message = format!("{} exists, and is not replaced: remove it, or name another folder", taken.display());
+        let message = format!("{} exists, and is not replaced: remove it, or name another folder", taken.escaped());
         return Err(Failure::new(Code::BadRequest, message));
     }
     DirBuilder::new().recursive(true).mode(0o700).create(&args.dir).map_err(|e| failed("make", &args.dir, &e))?;
@@ -55,7 +55,7 @@ fn init(args: &TlsInit) -> Result<Vec<PathBuf>, Failure> {
         (true, true) => {
             let text = read_setting_text(&key, SETTING_BYTES_MAX).map_err(|e| failed("read", &key, &e))?;
             KeyPair::from_pem(&text)
-                .map_err(|e| Failure::new(Code::BadRequest, format!("{} is no key in PEM: {e}", key.display())))?
+                .map_err(|e| Failure::new(Code::BadRequest, format!("{} is no key in PEM: {e}", key.escaped())))?
         }
         (false, false) => {
             let pair = KeyPair::generate().map_err(unmade)?;
@@ -67,7 +67,7 @@ fn init(args: &TlsInit) -> Result<Vec<PathBuf>, Failure> {
         }
         (has_cert, _) => {
             let (there, gone) = if has_cert { (&cert, &key) } else { (&key, &cert) };
-            let message = format!("{} is there without {}", there.display(), gone.display());
+            let message = format!("{} is there without {}", there.escaped(), gone.escaped());
             return Err(Failure::new(Code::BadRequest, message));
         }
     };
@@ -150,14 +150,14 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
     });
     written.map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => {
-            Failure::new(Code::BadRequest, format!("{} exists, and is not replaced", path.display()))
+            Failure::new(Code::BadRequest, format!("{} exists, and is not replaced", path.escaped()))
         }
         _ => failed("write", path, &e),
     })
 }
 
 fn failed(verb: &str, path: &Path, e: &std::io::Error) -> Failure {
-    Failure::new(Code::IoError, format!("cannot {verb} {}: {e}", path.display()))
+    Failure::new(Code::IoError, format!("cannot {verb} {}: {e}", path.escaped()))
 }
 
 fn unmade(e: rcgen::Error) -> Failure {
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(mode(&folder.path().join("tls")), 0o700);
         for path in &made {
             let expected = if path.extension().unwrap() == "key" { 0o600 } else { 0o644 & mode(path) };
-            assert_eq!(mode(path), expected, "{}", path.display());
+            assert_eq!(mode(path), expected, "{}", path.escaped());
         }
         let contents = || made.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>();
         let before = contents();

@@ -124,7 +124,7 @@ async fn cluster(
         Ok(result) => result?,
         Err(_) => return Err(Failure::new(Code::WorkerLost, "the workers do not register")),
     }
-    output::put(&format!("coordinator {}", ready.url));
+    output::put(&format!("coordinator {}", ready.url))?;
     watch(children, lines).await
 }
 

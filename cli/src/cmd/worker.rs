@@ -26,7 +26,7 @@ pub async fn manage(verb: WorkerVerb, settings: Settings, format: Format) -> Res
         WorkerVerb::List { client } => {
             let mut workers = connect(client, settings.client).await?.workers().await?;
             workers.sort_by_key(|worker| worker.id);
-            output::workers(&workers, format);
+            output::workers(&workers, format)?;
         }
         WorkerVerb::Drain { client, id } => {
             connect(client, settings.client).await?.drain(id).await?;
@@ -98,9 +98,22 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
         .await
         .map_err(|e| Failure::new(Code::IoError, format!("cannot listen on {listen}: {e}")))?;
     let mut stop = Stop::catch()?;
-    let registered = |id| output::put(&format!("worker {id}"));
-    windrow_worker::run(config, listener, async move { stop.asked().await }, registered).await?;
-    Ok(Exit::Done)
+    // A worker that cannot say that it is there stops: what started it waits for that line.
+    let (unheard, silent) = tokio::sync::oneshot::channel();
+    let registered = |id| {
+        if let Err(failure) = output::put(&format!("worker {id}")) {
+            let _ = unheard.send(failure);
+        }
+    };
+    let mut failed = None;
+    let shutdown = async {
+        tokio::select! {
+            () = stop.asked() => {}
+            Ok(failure) = silent => failed = Some(failure),
+        }
+    };
+    windrow_worker::run(config, listener, shutdown, registered).await?;
+    failed.map_or(Ok(Exit::Done), Err)
 }
 
 /// The kernel kills this process when its parent dies; a parent that is dead already is no parent any more.

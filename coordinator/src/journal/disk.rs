@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use windrow_failpoint::{crashpoint, failpoint};
 use windrow_format::durable::{self, Durability};
 use windrow_format::space::is_full;
-use windrow_model::{BadRecord, ClusterId, Dataset, Digest, Epoch, JobId, WorkerId};
+use windrow_model::{BadRecord, ClusterId, Dataset, Digest, Epoch, Escape, JobId, WorkerId};
 use windrow_scheduler::Collected;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -84,7 +84,7 @@ impl DiskStore {
         }
         let mark = path.with_extension("damaged");
         if mark.exists() {
-            let what = format!("it was found damaged; when it is restored, delete {}", mark.display());
+            let what = format!("it was found damaged; when it is restored, delete {}", mark.escaped());
             return Err(journal(true, what));
         }
         let db = match open_verified(path) {
@@ -92,7 +92,7 @@ impl DiskStore {
             Err((corrupt, what)) => {
                 // Looking at it may have changed it: the next start shall not take what is left for all there was.
                 if corrupt && let Err(e) = durable::write_private(&mark, what.as_bytes(), Durability::Sync) {
-                    tracing::error!("{}: {e}", mark.display());
+                    tracing::error!("{}: {e}", mark.escaped());
                 }
                 return Err(journal(corrupt, what));
             }
@@ -254,24 +254,14 @@ fn is_corrupt(e: &redb::DatabaseError) -> bool {
     }
 }
 
-/// As JSON. Paths are bytes and JSON is text: the place of a failure is kept in its printable form.
+/// As JSON. The path of a failed record is kept as its text, without loss.
 fn encode(record: &JobRecord) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec(record).or_else(|_| {
-        let mut printable = record.clone();
-        if let Some(place) = printable.status.error.as_mut().and_then(|e| e.place.as_mut()) {
-            place.file = place.file.to_string_lossy().into_owned().into();
-        }
-        serde_json::to_vec(&printable)
-    })
+    serde_json::to_vec(record)
 }
 
 /// As JSON, like a job's record.
 fn encode_bad(bad: &BadRecord) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec(bad).or_else(|_| {
-        let mut printable = bad.clone();
-        printable.place.file = printable.place.file.to_string_lossy().into_owned().into();
-        serde_json::to_vec(&printable)
-    })
+    serde_json::to_vec(bad)
 }
 
 impl JobStore for DiskStore {

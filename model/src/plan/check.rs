@@ -1,6 +1,7 @@
 //! What every plan holds that is run: checked where it is built, and again where it is submitted.
 
 use super::{Framing, Input, Output, Partitioner, Partitions, Plan, SourceSpec};
+use crate::code::Code;
 use crate::ids::{Port, StageId};
 use std::path::{Component, Path, PathBuf};
 
@@ -9,15 +10,29 @@ use std::path::{Component, Path, PathBuf};
 pub enum PlanError {
     #[error("the plan has no output: write or collect something")]
     NoOutput,
+    #[error("stage {stage} ({place}): an input path is empty: was a variable not set?")]
+    EmptyInput { stage: StageId, place: String },
+    #[error("an output path is empty: was a variable not set?")]
+    EmptyOutput,
     #[error("stage {stage} ({place}): {what}")]
     Stage { stage: StageId, place: String, what: String },
     #[error("{0}")]
     Other(String),
 }
 
+impl PlanError {
+    /// An empty path is a mistake in what was typed; everything else is one of the job's code.
+    pub fn code(&self) -> Code {
+        match self {
+            PlanError::EmptyInput { .. } | PlanError::EmptyOutput => Code::BadRequest,
+            _ => Code::PlanInvalid,
+        }
+    }
+}
+
 impl Plan {
     /// Checks what everything else relies on: stages are in topological order, ports exist and fit their readers,
-    /// a stage has a source that names inputs, or edges (with equal partition counts), but not both, sinks are fed exactly
+    /// a stage has a source that names inputs (none of them empty), or edges (with equal partition counts), but not both, sinks are fed exactly
     /// once, and each has a place of its own.
     pub fn check(&self) -> Result<(), PlanError> {
         let mut fed = vec![0u32; self.sinks.len()];
@@ -32,6 +47,9 @@ impl Plan {
                     }
                     Input::Source(SourceSpec { framing: Framing::Fixed(0), .. }) => {
                         return Err(wrong("it reads records of 0 bytes: give them a length of at least 1".into()));
+                    }
+                    Input::Source(source) if source.inputs.iter().any(String::is_empty) => {
+                        return Err(PlanError::EmptyInput { stage: StageId(i as u32), place: stage.place.clone() });
                     }
                     Input::Source(_) => sources += 1,
                     Input::Edge { from } => {
@@ -82,6 +100,9 @@ impl Plan {
         }
         if let Some(i) = fed.iter().position(|n| *n != 1) {
             return Err(PlanError::Other(format!("sink {i} ({}) is fed by {} outputs", self.sinks[i].path, fed[i])));
+        }
+        if self.sinks.iter().any(|sink| sink.path.is_empty()) {
+            return Err(PlanError::EmptyOutput);
         }
         self.check_sinks_apart()?;
         for c in &self.collects {

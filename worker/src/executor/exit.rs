@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use windrow_format::crumbs::Place;
-use windrow_model::{AttemptId, ByteSize, Code, Failure, signal_name};
+use windrow_model::{AttemptId, ByteSize, Code, Escape, Failure, signal_name};
 
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
@@ -139,7 +139,7 @@ pub fn blame(mut exit: Exit, attempt: AttemptId, place: Option<Place>) -> Exit {
             exit.failure.code = Code::InputChanged;
             exit.failure.message = format!(
                 "{} has become shorter than the {file_bytes} B that it had at first: {}",
-                file.display(),
+                file.escaped(),
                 exit.failure.message
             );
         }

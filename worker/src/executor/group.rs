@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use windrow_format::durable::{self, Durability};
-use windrow_model::WorkerId;
+use windrow_model::{Escape, WorkerId};
 
 /// Killed processes leave their group after a moment; so long is waited for that.
 const ROUNDS_MAX: u32 = 2_000;
@@ -51,13 +51,13 @@ impl Groups {
         if let Ok(groups) = &groups
             && let Err(e) = durable::write_private(note, groups.base.as_os_str().as_bytes(), Durability::NoSync)
         {
-            tracing::warn!("cannot note in {} where control groups are made: {e}", note.display());
+            tracing::warn!("cannot note in {} where control groups are made: {e}", note.escaped());
         }
         (groups, left)
     }
 
     fn below(base: PathBuf, worker: WorkerId, processes_max: u32) -> Result<Groups, String> {
-        let wrong = |e: io::Error| format!("cannot make control groups in {}: {e}", base.display());
+        let wrong = |e: io::Error| format!("cannot make control groups in {}: {e}", base.escaped());
         let prefix = prefix(worker);
         for entry in fs::read_dir(&base).map_err(wrong)? {
             let entry = entry.map_err(wrong)?;
@@ -137,7 +137,7 @@ impl Group {
                 thread::sleep(ROUND);
             }
         }
-        tracing::warn!("processes in {} were killed and do not go", self.folder.display());
+        tracing::warn!("processes in {} were killed and do not go", self.folder.escaped());
     }
 
     fn members(&self) -> impl Iterator<Item = i32> {
@@ -160,12 +160,12 @@ impl Group {
                 // The last one is still on its way out.
                 Err(e) if e.kind() == io::ErrorKind::ResourceBusy => thread::sleep(ROUND),
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return tracing::warn!("cannot remove the control group {}: {e}", self.folder.display());
+                    return tracing::warn!("cannot remove the control group {}: {e}", self.folder.escaped());
                 }
                 _ => return,
             }
         }
-        tracing::warn!("the control group {} stays: something in it does not go", self.folder.display());
+        tracing::warn!("the control group {} stays: something in it does not go", self.folder.escaped());
     }
 }
 
@@ -194,7 +194,7 @@ mod tests {
 
     /// A shell in this group that runs a script.
     fn shell(group: &Group, script: &str) -> Child {
-        let enter = format!("echo 0 > {}/cgroup.procs; {script}", group.folder.display());
+        let enter = format!("echo 0 > {}/cgroup.procs; {script}", group.folder.escaped());
         let mut command = Command::new("sh");
         command.args(["-c", &enter]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn().unwrap()

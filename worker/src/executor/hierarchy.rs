@@ -8,6 +8,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use windrow_model::Escape;
 
 /// Where the worker itself goes, if it has to make room.
 const WORKERS_OWN: &str = "windrow-worker";
@@ -47,11 +48,11 @@ fn own_group(mounts: &str, groups: &str, kind: &str, controller: &str) -> Option
 
 /// Sees to it that groups below `own`, of the second version, can have a limit on processes.
 fn make_room(own: &Path, process: u32) -> Result<(), String> {
-    let wrong = |what: &'static str| move |e: io::Error| format!("cannot {what} {}: {e}", own.display());
+    let wrong = |what: &'static str| move |e: io::Error| format!("cannot {what} {}: {e}", own.escaped());
     let names = |file: &str| fs::read_to_string(own.join(file)).map_err(wrong("read the control group"));
     let has_pids = |text: String| text.split_ascii_whitespace().any(|name| name == "pids");
     if !has_pids(names("cgroup.controllers")?) {
-        return Err(format!("the control group {} has no controller of processes", own.display()));
+        return Err(format!("the control group {} has no controller of processes", own.escaped()));
     }
     if has_pids(names("cgroup.subtree_control")?) {
         return Ok(());
@@ -62,7 +63,7 @@ fn make_room(own: &Path, process: u32) -> Result<(), String> {
         return limit();
     }
     if names("cgroup.procs")?.split_ascii_whitespace().any(|other| other.parse() != Ok(process)) {
-        return Err(format!("there are other processes in the control group {}", own.display()));
+        return Err(format!("there are other processes in the control group {}", own.escaped()));
     }
     let leaf = own.join(WORKERS_OWN);
     match fs::create_dir(&leaf) {

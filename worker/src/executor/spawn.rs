@@ -26,7 +26,7 @@ use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::oneshot;
 use windrow_format::crumbs;
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Escape, Failure};
 
 /// The hidden first argument that makes a job binary an executor.
 pub const EXECUTOR_ARGUMENT: &str = "__windrow-executor";
@@ -138,7 +138,7 @@ fn check_header(binary: &Path) -> Result<(), Failure> {
     let wrong = |what: &str| {
         Err(Failure::new(
             Code::ExecFailed,
-            format!("cannot execute the job's binary {}: it is {what}", binary.display()),
+            format!("cannot execute the job's binary {}: it is {what}", binary.escaped()),
         ))
     };
     let theirs = header(binary).map_err(|e| exec_failure(binary, &e))?;
@@ -166,7 +166,7 @@ fn exec_failure(binary: &Path, e: &io::Error) -> Failure {
         io::ErrorKind::NotFound => "; `ldd` on the binary shows which interpreter or library is missing here",
         _ => "",
     };
-    Failure::new(code, format!("cannot execute the job's binary {}: {e}{hint}", binary.display()))
+    Failure::new(code, format!("cannot execute the job's binary {}: {e}{hint}", binary.escaped()))
 }
 
 fn try_spawn(binary: &Path, folder: &Path, owner: &Owner, group: &mut Option<Group>) -> io::Result<Spawned> {

@@ -8,7 +8,7 @@ use crate::testing::{attempt, job, task};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use windrow_model::{AttemptId, Code, Digest, OutputReport, TaskOutput};
+use windrow_model::{AttemptId, Code, Digest, Escape, OutputReport, TaskOutput};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
 
@@ -125,7 +125,7 @@ async fn the_child_gets_its_socket_and_crumbs_and_nothing_else_of_ours() {
     let output = f.output();
     assert!(output.contains("fds [0, 1, 2, 3, 4] env"), "{output}");
     let folder = f.folder.path().canonicalize().unwrap();
-    assert!(output.contains(&format!("cwd {}", folder.display())), "{output}");
+    assert!(output.contains(&format!("cwd {}", folder.escaped())), "{output}");
     for name in ["CARGO", "USER", "WINDROW_TOKEN_FILE"] {
         assert!(!output.contains(&format!("'{name}")), "{output}");
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use windrow_model::{AttemptId, Chunk, Code, Failure, JobId, Task, TaskInput};
+use windrow_model::{AttemptId, Chunk, Code, Escape, Failure, JobId, Task, TaskInput};
 use windrow_net::Connection;
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, from_worker};
@@ -148,7 +148,7 @@ impl Node {
         let clearing = self.background.spawn_blocking(move || {
             // The executor says what is wrong with the folder, if anything is.
             if let Err(e) = folder.remove_outputs() {
-                tracing::warn!("cannot empty {}: {e}", folder.path().display());
+                tracing::warn!("cannot empty {}: {e}", folder.path().escaped());
             }
             let _ = post.send(Mail::Attempt(Event::Cleared(id)));
         });

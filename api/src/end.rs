@@ -1,0 +1,53 @@
+//! How a program of ours ends that has not done what it should: its exit code, and what people and scripts are told.
+
+use crate::report::{failure_json, job_json};
+use crate::stdout;
+use serde_json::{Value, json};
+use windrow_model::{Code, Escape, Failure, JobStatus};
+
+/// The exit code of a failure that is not a job's own.
+pub(crate) fn exit_code(code: Code) -> u8 {
+    match code {
+        Code::BadRequest => 2,
+        Code::Cancelled => 4,
+        Code::DeadlineExceeded => 5,
+        Code::Interrupted => 130,
+        Code::Unreachable | Code::Unauthorised | Code::VersionMismatch => 3,
+        Code::CertificateNotTrusted | Code::CertificateWrongName | Code::CertificateExpired => 3,
+        _ => 1,
+    }
+}
+
+/// The cause first, then what to do.
+pub(crate) fn print_failure(failure: &Failure) {
+    eprintln!("error: {failure}");
+    if !failure.stderr_tail.is_empty() {
+        eprintln!("  last lines of the task's stderr:");
+        failure.stderr_tail.lines().for_each(|l| eprintln!("  | {}", l.escaped_lines()));
+    }
+    eprintln!("  hint: {}", failure.code.hint());
+}
+
+/// The end of a run that came to no job, or of which no more is known, in the shape of a job that failed.
+pub(crate) fn no_job_json(failure: &Failure) -> Value {
+    json!({ "state": "failed", "error": failure_json(failure) })
+}
+
+/// The end of a driver: its jobs in the order in which they ran, and what it failed with.
+pub(crate) fn driver_json(jobs: &[JobStatus], failure: Option<&Failure>) -> Value {
+    let state = match failure.map(|failure| failure.code) {
+        None => "done",
+        Some(Code::Cancelled | Code::Interrupted) => "cancelled",
+        Some(_) => "failed",
+    };
+    let jobs: Vec<Value> = jobs.iter().map(job_json).collect();
+    json!({ "state": state, "jobs": jobs, "error": failure.map(failure_json) })
+}
+
+/// A result as JSON on standard output.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
+    stdout::put_line(&format!("{value:#}")).map(drop)
+}

@@ -1,0 +1,73 @@
+//! A job is the same job in one process, with `--cluster` and by `windrow submit`.
+
+use std::path::Path;
+use windrow_tests::cluster::Cluster;
+use windrow_tests::output::lines;
+use windrow_tests::program::{binary, command, local, run};
+
+/// More than a frame may have.
+const SIDE_BYTES: usize = 70_000_000;
+
+#[test]
+fn side_value_of_any_size_reaches_every_task() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in"), "a\n").unwrap();
+    let args =
+        |output: &'static str| ["side", "in", "--side-bytes", "70000000", "--output", output].map(str::to_string);
+    let wrote = |output: &str| assert_eq!(lines(&folder.path().join(output)), [format!("a\t{SIDE_BYTES}")]);
+    local(folder.path(), "printer", args("here")).ok();
+    wrote("here");
+    let cluster = Cluster::start(1, 1);
+    cluster.job(folder.path(), "printer", args("there")).ok();
+    wrote("there");
+    let mut submit = cluster.windrow(["submit", "--coordinator", &cluster.url]);
+    run(submit.arg(binary("printer")).arg("--").args(args("submitted")).current_dir(folder.path())).ok();
+    wrote("submitted");
+    cluster.stop();
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn explain_runs_writes_and_asks_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in"), "a\n").unwrap();
+    std::fs::create_dir(folder.path().join("r.0")).unwrap();
+    let rounds = ["rounds", "in", "--output", "r", "--marker", "m", "--explain"];
+    let nowhere = "http://127.0.0.1:1";
+    for more in [&[][..], &["--cluster", nowhere], &["-o", "json"]] {
+        let explained = local(folder.path(), "printer", rounds.iter().chain(more)).ok();
+        let text = match more {
+            ["-o", "json"] => explained.json()["explain"].as_str().unwrap().to_string(),
+            _ => explained.stdout,
+        };
+        assert!(text.contains("stage 0") && text.contains("/r.0") && !text.contains("/r.1"), "{text}");
+        assert!(explained.stderr.contains("the driver ends here"), "{}", explained.stderr);
+    }
+    let plain = local(folder.path(), "wordcount", ["in", "--output", "o", "--explain"]).ok().stdout;
+    let mut submit = command("windrow", folder.path());
+    submit.args(["submit", "--coordinator", nowhere]).arg(binary("wordcount"));
+    submit.args(["--", "in", "--output", "o", "--explain"]).current_dir(folder.path());
+    assert_eq!(run(&mut submit).ok().stdout, plain);
+    assert_eq!(names_in(folder.path()), ["in", "r.0"]);
+}
+
+#[test]
+fn flags_without_effect_are_named_with_what_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in"), "a\n").unwrap();
+    let cluster = Cluster::start(1, 1);
+    let there = cluster.job(folder.path(), "wordcount", ["in", "--output", "o", "--threads", "2", "--durable"]).ok();
+    for told in ["--threads has no effect with --cluster: `windrow submit --max-slots`", "--durable has no effect"] {
+        assert!(there.stderr.contains(told), "no `{told}` in {}", there.stderr);
+    }
+    let here = local(folder.path(), "wordcount", ["in", "--output", "h", "--token-file", "t", "--threads", "2"]).ok();
+    assert!(here.stderr.contains("--token-file has no effect without --cluster"), "{}", here.stderr);
+    assert!(!here.stderr.contains("--threads has"), "{}", here.stderr);
+    cluster.stop();
+}
