@@ -254,7 +254,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
         #[test]
         fn search_keeps_the_lines_that_a_filter_keeps(pattern in pattern(), text in text()) {
             for end in [LineEnd::Lf, LineEnd::CrLf] {

@@ -135,7 +135,7 @@ fn file() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(700))]
     #[test]
     fn plain_rows_and_the_csv_crate_judge_alike(bytes in file()) {
         judged_alike::<Row>(&bytes)?;
