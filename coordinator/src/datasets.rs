@@ -259,6 +259,9 @@ impl Datasets {
     pub fn not_copied(&mut self, worker: WorkerId, digest: Digest, code: Code, now: Time) {
         self.changed = true;
         self.copying.refused(worker, digest, code == Code::NoSpace, now);
+        // Nor has it the chunk in its trash, from where it would have come back.
+        self.orphans.not_trashed(worker, digest);
+        self.may_lack = true;
     }
 
     /// A worker has deleted what it was told to delete.

@@ -135,6 +135,8 @@ impl Chunks {
         let mut state = chunks.shelf.lock();
         let entries = fs::read_dir(chunks.trash_folder()).into_iter().flatten().flatten();
         state.trash.extend(entries.filter_map(|entry| trash::parse(entry.file_name().to_str()?)));
+        // What is here now is what the coordinator will be told of; what appears later is looked at first.
+        state.told.extend(digests_in(&chunks.scratch.chunks()).into_iter().flatten());
         drop(state);
         chunks
     }

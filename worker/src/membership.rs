@@ -13,7 +13,7 @@ use crate::scratch::Scratch;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use windrow_format::durable::{self, Durability};
 use windrow_model::{ClusterId, Code, Epoch, Failure, Seen};
@@ -34,6 +34,8 @@ pub struct Membership {
     file: PathBuf,
     chunks: PathBuf,
     known: Mutex<Known>,
+    /// Changes that the journal of this session has recorded.
+    heard: AtomicU64,
     /// A coordinator of the cluster has this worker's session.
     in_session: AtomicBool,
 }
@@ -59,7 +61,13 @@ impl Membership {
             (Some(known), _) => known,
             (None, marked) => Known { cluster: marked, seen: Seen::default() },
         };
-        Ok(Membership { file, chunks, known: Mutex::new(known), in_session: AtomicBool::new(false) })
+        Ok(Membership {
+            file,
+            chunks,
+            known: Mutex::new(known),
+            heard: AtomicU64::new(0),
+            in_session: AtomicBool::new(false),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -94,21 +102,37 @@ impl Membership {
             return Err(Failure::new(Code::JournalBehind, message));
         }
         let next = Known { cluster: Some(cluster), seen: now };
-        chunks_mark::write(&self.chunks, cluster).map_err(|e| unwritten(&self.chunks, &e))?;
+        if let Err(e) = chunks_mark::write(&self.chunks, cluster) {
+            tracing::warn!("{} cannot be marked with the cluster's id: {e}", self.chunks.display());
+        }
         if next == before {
             return Ok(());
         }
-        self.write(next)?;
+        match self.write(next) {
+            // A full disk is no reason to leave the cluster; without the note an older journal may not be known as one.
+            Err(failure) if before.cluster.is_some() => {
+                tracing::warn!("how far the journal is cannot be noted: {failure}")
+            }
+            written => written?,
+        }
         if before.cluster.is_none() {
             tracing::info!(%cluster, "the data folder joins the cluster");
         }
         *known = next;
+        // Of an earlier session, perhaps with a journal that was restored since.
+        self.heard.store(now.revision, Ordering::Release);
         Ok(())
     }
 
-    /// The journal has recorded so many changes. Durable when this returns. Blocks.
-    pub fn learn(&self, revision: u64) -> Result<(), Failure> {
+    /// The journal has recorded so many changes: to be noted by `learn`. Returns at once.
+    pub fn hear(&self, revision: u64) {
+        self.heard.fetch_max(revision, Ordering::AcqRel);
+    }
+
+    /// Notes how many changes were heard of. Durable when this returns; calls that wait for each other share one write. Blocks.
+    pub fn learn(&self) -> Result<(), Failure> {
         let mut known = self.lock();
+        let revision = self.heard.load(Ordering::Acquire);
         if revision > known.seen.revision {
             let next = Known { seen: Seen { revision, ..known.seen }, ..*known };
             self.write(next)?;
@@ -196,8 +220,9 @@ mod tests {
         let member = open(folder.path()).unwrap();
         assert_eq!(member.known(), Known::default());
         assert_eq!(code(member.join(OURS, seen(3, 9, 4))), None);
-        member.learn(6).unwrap();
-        member.learn(5).unwrap();
+        member.hear(6);
+        member.hear(5);
+        member.learn().unwrap();
         drop(member);
         let member = open(folder.path()).unwrap();
         assert_eq!(member.known(), Known { cluster: Some(OURS), seen: seen(3, 9, 6) });

@@ -48,8 +48,9 @@ impl Node {
     pub(super) fn learn_revision(&mut self, revision: u64) {
         self.revision = self.revision.max(revision);
         let membership = self.parts.membership.clone();
+        membership.hear(revision);
         self.background.spawn_blocking(move || {
-            if let Err(failure) = membership.learn(revision) {
+            if let Err(failure) = membership.learn() {
                 tracing::warn!("how far the journal is cannot be noted: {failure}");
             }
         });
@@ -95,16 +96,23 @@ impl Node {
         // Here and now: what comes after this order is after it.
         chunks.doom(&digests, doom);
         let membership = self.parts.membership.clone();
+        membership.hear(revision);
         self.background.spawn_blocking(move || {
-            if let Err(failure) = membership.learn(revision) {
-                // What is deleted on the word of a journal has to be known to be of it.
-                tracing::error!("{count} chunks stay, since how far the journal is cannot be noted: {failure}");
-                chunks.forgive(&digests);
-                let _ = post.send(Mail::ChunksHeld(digests));
-            } else {
-                for digest in digests {
-                    if let Err(e) = chunks.remove(digest) {
-                        tracing::warn!("cannot delete chunk {digest}: {e}");
+            match membership.learn() {
+                // A full disk: the deletion is what makes room.
+                Err(failure) if !order.ordered => {
+                    tracing::error!("{count} chunks stay, since how far the journal is cannot be noted: {failure}");
+                    chunks.forgive(&digests);
+                    let _ = post.send(Mail::ChunksHeld(digests));
+                }
+                learned => {
+                    if let Err(failure) = learned {
+                        tracing::warn!("how far the journal is cannot be noted: {failure}");
+                    }
+                    for digest in digests {
+                        if let Err(e) = chunks.remove(digest) {
+                            tracing::warn!("cannot delete chunk {digest}: {e}");
+                        }
                     }
                 }
             }
