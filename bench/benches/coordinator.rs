@@ -119,7 +119,7 @@ async fn work(connection: Connection, n: u16, slots: u32, ready: tokio::sync::on
     };
     let (say, said) = mpsc::unbounded_channel();
     let tell = |message| drop(say.send(v1::FromWorker { message: Some(message) }));
-    tell(Say::Register(node.into()));
+    tell(Say::Register(v1::Register { folder: Some(v1::Folder::default()), ..node.into() }));
     tell(Say::Inventory(v1::Inventory { last: true, ..Default::default() }));
     let health = HealthClient::new(connection.clone());
     let mut hear = clients::session(connection).connect(UnboundedReceiverStream::new(said)).await.unwrap().into_inner();

@@ -436,6 +436,7 @@ impl Driver {
         for order in self.datasets.orders(now) {
             match order {
                 Order::Copy { worker, digest, .. } => {
+                    tracing::debug!(%worker, %digest, "a copy of a chunk is ordered");
                     let addresses = self.chunk_addresses(digest);
                     let chunk = v1::ChunkSource { digest: Some(digest.into()), addresses };
                     self.sessions.send(worker, Tell::CopyChunk(v1::CopyChunk { chunk: Some(chunk) }));
