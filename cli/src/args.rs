@@ -402,6 +402,9 @@ pub struct WorkerRun {
     /// When asked to end, stay at most this long for what runs here and for running jobs that may read its outputs [default: 60s]
     #[arg(long, value_name = "TIME", env = "WINDROW_STOP_TIMEOUT")]
     pub stop_timeout: Option<Span>,
+    /// An input or output whose file system does not answer for so long costs the task an error [default: 60s]
+    #[arg(long, value_name = "TIME", env = "WINDROW_STORAGE_TIMEOUT")]
+    pub storage_timeout: Option<Span>,
     /// A worker that sends nothing for so long while this one fetches from it is given up [default: 20s]
     #[arg(long, value_name = "TIME", env = "WINDROW_FETCH_TIMEOUT")]
     pub fetch_timeout: Option<Span>,

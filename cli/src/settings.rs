@@ -78,6 +78,7 @@ section! {
         max_processes: Count<{ u32::MAX }>,
         scratch_quota: Text<ByteSize>,
         stop_timeout: Text<Span>,
+        storage_timeout: Text<Span>,
         fetch_timeout: Text<Span>,
         scrub_period: Text<Span>,
         scrub_rate: Text<ByteSize>,

@@ -5,7 +5,8 @@
 //!                     NAME=ACTION[@PASS][;…]
 //! ```
 //! The action is done at the given pass of the process through the place, counted from 1; with `@PASS+` at that one and
-//! all later ones; without either at every one. Actions: `kill` (SIGKILL), `abort`, `panic`, `sleep(MS)`, and errors of
+//! all later ones; without either at every one. Actions: `kill` (SIGKILL), `abort`, `panic`, `sleep(MS)`, `hang` (a call of a
+//! file system that never returns), and errors of
 //! the system: `enospc`, `eio` or `error(NUMBER)`.
 //!
 //! They exist where debug assertions do, so in binaries of cargo's `dev` profile. Elsewhere both macros are constants: no

@@ -57,6 +57,9 @@ fn perform(name: &str, act: Act) -> io::Result<()> {
             std::thread::sleep(time);
             Ok(())
         }
+        Act::Hang => loop {
+            std::thread::park();
+        },
         Act::Error(number) => Err(io::Error::from_raw_os_error(number)),
     }
 }

@@ -9,6 +9,8 @@ pub enum Act {
     Abort,
     Panic,
     Sleep(Duration),
+    /// Never goes on.
+    Hang,
     /// An error number of the system.
     Error(i32),
 }
@@ -47,6 +49,7 @@ fn point(text: &str) -> Result<Point, String> {
         "kill" => Act::Kill,
         "abort" => Act::Abort,
         "panic" => Act::Panic,
+        "hang" => Act::Hang,
         "enospc" => Act::Error(rustix::io::Errno::NOSPC.raw_os_error()),
         "eio" => Act::Error(rustix::io::Errno::IO.raw_os_error()),
         _ => match (argument("sleep"), argument("error")) {

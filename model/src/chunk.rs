@@ -12,12 +12,22 @@ pub struct FileIdentity {
     pub length: u64,
     /// Modification time, nanoseconds since 1970.
     pub modified_ns: i64,
+    /// Time of the last change of the content or of what is known of the file, nanoseconds since 1970. It cannot be set back. 0: not
+    /// known, as in records of earlier releases.
+    #[serde(default)]
+    pub changed_ns: i64,
 }
 
 impl FileIdentity {
     /// Whether it is the same file, perhaps seen from another machine: there a network file system has another device number.
     pub fn is_same_anywhere(&self, other: &FileIdentity) -> bool {
-        (self.inode, self.length, self.modified_ns) == (other.inode, other.length, other.modified_ns)
+        let unchanged = self.changed_ns == other.changed_ns || self.changed_ns == 0 || other.changed_ns == 0;
+        (self.inode, self.length, self.modified_ns) == (other.inode, other.length, other.modified_ns) && unchanged
+    }
+
+    /// Whether it is the same file, seen from the same machine.
+    pub fn is_same(&self, other: &FileIdentity) -> bool {
+        self.device == other.device && self.is_same_anywhere(other)
     }
 }
 

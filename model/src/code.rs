@@ -76,6 +76,7 @@ codes! {
     FetchFailed "FETCH_FAILED" Retry "the worker that holds this data does not answer";
     SegmentCorrupt "SEGMENT_CORRUPT" Retry "a block's checksum does not match: the map runs again";
     StaleAttempt "STALE_ATTEMPT" Retry "this attempt was given up; its result is not used";
+    StorageTimeout "STORAGE_TIMEOUT" Charge "the file system that holds this path does not answer: look at its mount and its server";
     NoSpace "NO_SPACE" Charge "make room on the disk that holds this path";
     ScratchQuotaExceeded "SCRATCH_QUOTA_EXCEEDED" Charge "a larger --memory spills less, more tasks are smaller ones; or raise the workers' --scratch-quota";
     IoError "IO_ERROR" Charge "look at the disk that holds this path";

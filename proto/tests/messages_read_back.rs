@@ -100,7 +100,7 @@ proptest! {
     ) {
         use std::os::unix::ffi::OsStringExt;
         let path = PathBuf::from(std::ffi::OsString::from_vec(name));
-        let identity = FileIdentity { device: 1, inode: 2, length, modified_ns };
+        let identity = FileIdentity { device: 1, inode: 2, length, modified_ns, changed_ns: modified_ns ^ 1 };
         let content = (part % 2 == 0).then(|| Digest::of(&part.to_le_bytes()));
         let local = content.map(|_| path.clone());
         let segment = Segment { partition: index, offset, length, records: 5, raw_length: length, digest: index };

@@ -1,7 +1,9 @@
 //! The first bytes of a record, for messages about it.
 
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use windrow_format::compression::{self, HEAD_BYTES};
 use windrow_model::{Compression, RecordPlace};
@@ -17,7 +19,11 @@ pub fn record_place(file: PathBuf, offset: u64) -> RecordPlace {
 }
 
 fn first_bytes(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    // Whatever is at the path now: a FIFO would wait for a writer.
+    let mut file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(Vec::new());
+    }
     let mut head = Vec::new();
     (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
     if matches!(compression::of_text(path, &head), Ok(compression) if compression != Compression::None) {
@@ -42,6 +48,9 @@ mod tests {
         assert_eq!(record_place(path.clone(), 6).excerpt, "second\\xff\\tline");
         assert_eq!(record_place(path, 600).excerpt, "");
         assert_eq!(record_place(folder.path().join("none"), 0).excerpt, "");
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert_eq!(record_place(fifo, 0).excerpt, "", "it is not waited for");
         let packed = folder.path().join("in.gz");
         std::fs::write(&packed, b"bytes of no record").unwrap();
         assert_eq!(record_place(packed, 0).excerpt, "");

@@ -198,7 +198,7 @@ fn open(file: &InputFile) -> Result<File> {
         _ => unreadable(file, &e),
     })?;
     match identity::of_file(&opened) {
-        Ok(now) if now == file.identity => Ok(opened),
+        Ok(now) if now.is_same(&file.identity) => Ok(opened),
         Ok(_) => Err(changed(file, "it is not the file that was listed")),
         Err(e) => Err(unreadable(file, &e)),
     }

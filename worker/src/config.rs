@@ -24,6 +24,8 @@ pub struct Config {
     pub scratch_quota_bytes: Option<u64>,
     /// A worker that is asked to end does so after this time, whatever still needs it.
     pub stop_timeout: Duration,
+    /// A file system that holds inputs or outputs and does not answer for so long costs the attempt an error.
+    pub storage_timeout: Duration,
     /// A peer that sends nothing for so long while segments or chunks are fetched is taken to be gone.
     pub fetch_timeout: Duration,
     /// Fetch also from workers on the same machine, instead of using their files in place, and let them do the same.

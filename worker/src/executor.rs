@@ -1,7 +1,7 @@
 //! Executors: the child processes that run tasks of one job each.
 //!
 //! `spawn` forks, `process` owns the child and its pipes (`pidfd` tells of its end), `descendants` finds what it has started,
-//! `group` bounds and ends that where it may make control groups (`hierarchy`), `channel` the frames, `exit` tells ends apart, `overdue` finds tasks that do not get on, `supervise` is the life that they
+//! `group` bounds and ends that where it may make control groups (`hierarchy`), `channel` the frames, `exit` tells ends apart, `overdue` finds tasks that do not get on, `place` shows the record that they are at, `supervise` is the life that they
 //! make up.
 
 pub mod channel;
@@ -11,6 +11,7 @@ pub mod group;
 mod hierarchy;
 pub mod overdue;
 pub mod pidfd;
+pub mod place;
 pub mod process;
 pub mod spawn;
 pub mod supervise;
@@ -19,5 +20,6 @@ mod tests;
 
 pub use descendants::Marks;
 pub use group::Groups;
+pub use place::LOOK_MAX;
 pub use spawn::{Owner, Spawner};
 pub use supervise::{Command, Handle, Plan};

@@ -56,6 +56,7 @@ use tokio::sync::{mpsc, oneshot};
 use windrow_model::{Incarnation, NodeInfo, WorkerId};
 use windrow_net::serve::{serve, url_of};
 use windrow_net::{Clock, Role, Server};
+use windrow_store::StorageCalls;
 
 /// Runs a worker: serves peers on `listener`, registers with the coordinator (which need not be there yet), and runs
 /// what it assigns.
@@ -154,6 +155,7 @@ pub async fn run(
         },
         seen: Arc::default(),
         neighbours,
+        storage: StorageCalls::new(config.storage_timeout),
     });
     let owner = executor::Owner { marks, memory_limit_bytes: config.memory_limit_bytes, groups };
     let parts = node::Parts {

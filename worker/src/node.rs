@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windrow_model::{AttemptId, Code, Digest, Failure, Home, Incarnation, JobId, Task, TaskReport, WorkerId};
 use windrow_proto::v1::{self, from_worker, to_worker};
+use windrow_store::StorageCalls;
 
 /// Size of one message of an inventory, about.
 const INVENTORY_BYTES: usize = 256 << 10;
@@ -118,6 +119,8 @@ pub struct Node {
     mail: mpsc::UnboundedReceiver<Mail>,
     background: TaskTracker,
     deletions: Deletions,
+    /// Of records, for messages.
+    looks: StorageCalls,
     /// It takes nothing new, and says so in each session: it was told to by the coordinator, or is asked to end.
     draining: bool,
     /// It is asked to end, and waits for this.
@@ -150,6 +153,7 @@ impl Node {
             mail,
             background: TaskTracker::new(),
             deletions: Deletions::default(),
+            looks: StorageCalls::new(executor::LOOK_MAX),
             draining: false,
             waits_for: None,
             collected: None,
@@ -388,9 +392,10 @@ impl Node {
 
     fn check_staging(&mut self, check: v1::CheckStaging) {
         let Some(outgoing) = self.outgoing.clone() else { return };
-        self.background.spawn_blocking(move || {
+        let storage = self.staging.storage.clone();
+        self.background.spawn(async move {
             let request = check.request;
-            let failure = check_shared(check).err().map(Into::into);
+            let failure = check_shared(check, &storage).await.err().map(Into::into);
             let answer = v1::StagingChecked { request, failure };
             // If the session is over, so is the question.
             let _ = outgoing.send(v1::FromWorker { message: Some(from_worker::Message::StagingChecked(answer)) });

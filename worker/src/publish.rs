@@ -1,24 +1,32 @@
 //! Staging folders of outputs: are they the coordinator's, and the parts of a granted attempt into them.
 //!
-//! A part is synced, file and folder, before it is reported. Everything here blocks.
+//! A part is synced, file and folder, before it is reported. The folders lie on storage of the user, which may not answer: each use
+//! of it has a limit and a thread of its own.
 
 use crate::chunks::Chunks;
-use crate::job::StagingFolder;
+use crate::job::{JobSetup, StagingFolder};
 use crate::scratch::AttemptFolder;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use windrow_failpoint::failpoint;
 use windrow_model::{AttemptId, Code, Escape, Failure};
 use windrow_proto::convert::path_from_bytes;
 use windrow_proto::v1;
-use windrow_store::{Durability, check_nonce, place_part};
+use windrow_store::{Durability, Progress, StorageCalls, check_nonce, place_part};
 
 /// Whether this node sees the coordinator's staging folder (none: an empty path) and the job's inputs.
-pub fn check_shared(question: v1::CheckStaging) -> Result<(), Failure> {
+pub async fn check_shared(question: v1::CheckStaging, storage: &StorageCalls) -> Result<(), Failure> {
     if !question.folder.is_empty() {
-        check_nonce(&path_from_bytes(question.folder, "check.folder")?, &question.nonce)?;
+        let folder = path_from_bytes(question.folder, "check.folder")?;
+        check_folder(folder, question.nonce, storage).await?;
     }
     for input in question.inputs {
         let path = path_from_bytes(input, "check.inputs")?;
-        if !Path::exists(&path) {
+        let asked = path.clone();
+        let is_there = move |_: &Progress| -> Result<bool, Failure> {
+            Ok(failpoint!("input.probe").is_ok() && Path::exists(&asked))
+        };
+        if !storage.run(&path, is_there).await? {
             let message = format!("{} is not on this worker", path.escaped());
             return Err(Failure::new(Code::InputNotShared, message));
         }
@@ -27,23 +35,52 @@ pub fn check_shared(question: v1::CheckStaging) -> Result<(), Failure> {
 }
 
 /// Whether the folders of a job's setup are the coordinator's, as far as it says how to tell.
-pub fn check_setup(staging: &[StagingFolder]) -> Result<(), Failure> {
-    let asked = staging.iter().filter(|s| !s.nonce.is_empty());
-    asked.into_iter().try_for_each(|s| Ok(check_nonce(&s.path, &s.nonce)?))
+pub async fn check_setup(staging: &[StagingFolder], storage: &StorageCalls) -> Result<(), Failure> {
+    for folder in staging.iter().filter(|s| !s.nonce.is_empty()) {
+        check_folder(folder.path.clone(), folder.nonce.clone(), storage).await?;
+    }
+    Ok(())
+}
+
+async fn check_folder(folder: PathBuf, nonce: String, storage: &StorageCalls) -> Result<(), Failure> {
+    let path = folder.clone();
+    storage.run(&path, move |_| Ok(check_nonce(&folder, &nonce)?)).await
+}
+
+/// How long one part may take to be copied to another file system and synced there.
+const PLACE_MAX: Duration = Duration::from_secs(600);
+
+/// Like [`place_parts`], on storage that may not answer. If the limit passes, a part may still appear later, under its attempt's own
+/// name: it counts only if this attempt is granted again.
+pub async fn publish(
+    attempt: AttemptId,
+    folder: AttemptFolder,
+    sinks: Vec<u32>,
+    setup: &JobSetup,
+    chunks: Chunks,
+    storage: &StorageCalls,
+) -> Result<Vec<v1::PublishedChunk>, Failure> {
+    let (staging, dataset_sinks) = (setup.staging.clone(), setup.dataset_sinks.clone());
+    let target = staging.iter().find(|s| sinks.contains(&s.sink)).map_or(folder.path(), |s| &s.path).to_path_buf();
+    let place =
+        move |progress: &Progress| place_parts(attempt, &folder, &sinks, &staging, &dataset_sinks, &chunks, progress);
+    storage.for_writes(PLACE_MAX).run(&target, place).await
 }
 
 /// Places the attempt's part for each of these sinks: into a staging folder, or among the chunks of datasets, which are the
-/// answer. May be repeated.
-pub fn publish(
+/// answer. May be repeated. Blocks.
+fn place_parts(
     attempt: AttemptId,
     folder: &AttemptFolder,
     sinks: &[u32],
     staging: &[StagingFolder],
     dataset_sinks: &[u32],
     chunks: &Chunks,
+    progress: &Progress,
 ) -> Result<Vec<v1::PublishedChunk>, Failure> {
     let mut kept = Vec::new();
     for sink in sinks {
+        progress.tick();
         if dataset_sinks.contains(sink) {
             let chunk = chunks.keep(&folder.sink(*sink))?;
             kept.extend(chunk.map(|(digest, length)| v1::PublishedChunk {
@@ -93,34 +130,36 @@ mod tests {
         fs::write(files.sink(1), "for b").unwrap();
         fs::write(files.sink(0), "for a").unwrap();
         for _ in 0..2 {
-            publish(id, &files, &[1, 0], &staging, &[], &chunks).unwrap();
+            place_parts(id, &files, &[1, 0], &staging, &[], &chunks, &Progress::default()).unwrap();
         }
         let part = windrow_format::names::attempt_part(&id, ".tsv");
         for (sink, text) in [("a", "for a"), ("b", "for b")] {
             assert_eq!(fs::read_to_string(folder.path().join(sink).join("_parts").join(&part)).unwrap(), text);
         }
-        let missing = publish(id, &files, &[9], &staging, &[], &chunks).unwrap_err();
+        let missing = place_parts(id, &files, &[9], &staging, &[], &chunks, &Progress::default()).unwrap_err();
         assert_eq!(missing.code, Code::BadRequest);
     }
 
-    #[test]
-    fn a_folder_of_this_machine_only_is_told_before_anything_runs() {
+    #[tokio::test]
+    async fn a_folder_of_this_machine_only_is_told_before_anything_runs() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("nonce"), "here").unwrap();
-        let setup = |nonce: &str| {
+        let storage = StorageCalls::default();
+        let setup = async |nonce: &str| {
             let path = folder.path().to_path_buf();
-            check_setup(&[StagingFolder { sink: 0, path, suffix: String::new(), nonce: nonce.into() }])
+            let staging = StagingFolder { sink: 0, path, suffix: String::new(), nonce: nonce.into() };
+            check_setup(&[staging], &storage).await
         };
-        assert_eq!(setup(""), Ok(()));
-        assert_eq!(setup("here"), Ok(()));
-        assert_eq!(setup("there").unwrap_err().code, Code::OutputNotShared);
+        assert_eq!(setup("").await, Ok(()));
+        assert_eq!(setup("here").await, Ok(()));
+        assert_eq!(setup("there").await.unwrap_err().code, Code::OutputNotShared);
 
         let bytes = windrow_proto::convert::path_to_bytes;
-        let ask = |inputs: &[&Path]| {
+        let ask = async |inputs: &[&Path]| {
             let inputs = inputs.iter().map(|p| bytes(p)).collect();
-            check_shared(v1::CheckStaging { inputs, ..Default::default() })
+            check_shared(v1::CheckStaging { inputs, ..Default::default() }, &storage).await
         };
-        assert_eq!(ask(&[folder.path()]), Ok(()));
-        assert_eq!(ask(&[folder.path(), &folder.path().join("gone")]).unwrap_err().code, Code::InputNotShared);
+        assert_eq!(ask(&[folder.path()]).await, Ok(()));
+        assert_eq!(ask(&[folder.path(), &folder.path().join("gone")]).await.unwrap_err().code, Code::InputNotShared);
     }
 }

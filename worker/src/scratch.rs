@@ -346,6 +346,8 @@ mod tests {
         let [original, copy] = ["original", "copy"].map(|name| dir.path().join(name));
         let first = Scratch::open(&original).unwrap();
         first.next_incarnation().unwrap();
+        // Not within the same tick of the file system's clock.
+        std::thread::sleep(Duration::from_millis(50));
         fs::create_dir_all(&copy).unwrap();
         for file in [WORKER, INCARNATION, "origin"] {
             fs::copy(original.join(file), copy.join(file)).unwrap();

@@ -17,11 +17,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use windrow_failpoint::failpoint;
 use windrow_format::private;
 use windrow_model::{Chunk, Code, Digest, Escape, Failure, FileRange, Home, SegmentRef, Task, TaskInput, WorkerId};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
-use windrow_store::identity;
+use windrow_store::{Progress, StorageCalls, identity};
 
 /// What staging needs of the node.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Staging {
     pub replicas: Replicas,
     pub seen: Arc<Seen>,
     pub neighbours: Arc<Neighbours>,
+    /// For what is not this worker's own: inputs and outputs.
+    pub storage: StorageCalls,
 }
 
 /// Inputs that are local files now.
@@ -81,7 +84,7 @@ impl Staging {
         let homes: Vec<(WorkerId, Home)> =
             remote.keys().filter_map(|w| Some((*w, peers.get(w)?.home.clone()?))).collect();
         let looked = tokio::task::spawn_blocking({
-            let (seen, neighbours) = (self.seen.clone(), self.neighbours.clone());
+            let neighbours = self.neighbours.clone();
             move || {
                 let mut here = Vec::new();
                 for (worker, home) in homes {
@@ -92,12 +95,12 @@ impl Staging {
                         here.extend(wanted.into_iter().map(|(at, _)| at).zip(places));
                     }
                 }
-                check_chunks(&chunks, &seen)?;
-                Ok((here, remote))
+                (here, remote)
             }
         });
-        let looked = looked.await.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string())));
+        let looked = looked.await.map_err(|e| Failure::new(Code::Internal, e.to_string()));
         let (here, remote) = looked.map_err(StageError::Failed)?;
+        self.check_chunks(chunks).await.map_err(StageError::Failed)?;
         staged.fetched = !remote.is_empty();
         // Whoever writes an output makes its folder: most tasks of a large grep write none. Not in that other thread: if the job
         // ends meanwhile this is dropped, and what is made after that nobody would remove.
@@ -119,6 +122,25 @@ impl Staging {
             }
         }
         Ok(staged)
+    }
+
+    /// Whether this node sees the files that were split. Their storage may not answer.
+    async fn check_chunks(&self, chunks: Vec<Chunk>) -> Result<(), Failure> {
+        // Those with a content have been compared with that.
+        let is_file = |range: &FileRange| range.content.is_none() && !self.seen.has(range);
+        let ranges: Vec<FileRange> = chunks.into_iter().flat_map(|c| c.ranges).filter(is_file).collect();
+        let Some(first) = ranges.first().map(|range| range.path.clone()) else { return Ok(()) };
+        let seen = self.seen.clone();
+        let check = move |progress: &Progress| {
+            let look = |range: &FileRange| {
+                check_range(range)?;
+                seen.add(range);
+                progress.tick();
+                Ok(())
+            };
+            ranges.iter().try_for_each(look)
+        };
+        self.storage.run(&first, check).await
     }
 
     /// The chunk with a local file for each content of a dataset.
@@ -188,18 +210,9 @@ fn peer_file(folder: &AttemptFolder, worker: WorkerId) -> PathBuf {
     folder.inputs().join(worker.to_string())
 }
 
-/// Whether this node sees the files that were split.
-fn check_chunks(chunks: &[Chunk], seen: &Seen) -> Result<(), Failure> {
-    // Those with a content have been compared with that.
-    chunks.iter().flat_map(|c| &c.ranges).filter(|range| range.content.is_none()).try_for_each(|range| {
-        check_range(range)?;
-        seen.add(range);
-        Ok(())
-    })
-}
-
 fn check_range(range: &FileRange) -> Result<(), Failure> {
     let path = range.path.escaped();
+    failpoint!("input.look").map_err(|e| Failure::new(Code::InputUnreadable, format!("cannot look at {path}: {e}")))?;
     let now = match identity::of_path(&range.path) {
         Ok(now) => now,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

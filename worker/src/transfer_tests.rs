@@ -113,6 +113,7 @@ impl Peer {
             },
             seen: Arc::default(),
             neighbours: Arc::new(Neighbours::here()),
+            storage: Default::default(),
         }
     }
 

@@ -115,6 +115,7 @@ fn chunk(path: &Path) -> TaskInput {
         inode: meta.ino(),
         length: meta.len(),
         modified_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
+        changed_ns: meta.ctime() * 1_000_000_000 + meta.ctime_nsec(),
     };
     let range = FileRange {
         path: path.to_path_buf(),
@@ -302,6 +303,7 @@ async fn run_worker_for(
         processes_max: None,
         scratch_quota_bytes: None,
         stop_timeout,
+        storage_timeout: Duration::from_secs(60),
         fetch_timeout: Config::FETCH_TIMEOUT,
         scrub_period: Config::SCRUB_PERIOD,
         scrub_bytes_per_s: Config::SCRUB_BYTES_PER_S,

@@ -282,6 +282,8 @@ mod tests {
         with(|r| r.identity.inode += 1).unwrap_err();
         with(|r| r.identity.length += 1).unwrap_err();
         with(|r| r.identity.modified_ns += 1).unwrap_err();
+        with(|r| r.identity.changed_ns += 1).unwrap_err();
+        with(|r| r.identity.changed_ns = 0).unwrap();
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use windrow_model::{ByteSize, Code, Failure};
 use windrow_net::{Access, ServerTls, check_listen};
+use windrow_store::StorageCalls;
 use windrow_worker::Config;
 
 /// Where a worker listens unless told otherwise.
@@ -62,6 +63,10 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
             .stop_timeout
             .or(section.stop_timeout.map(|t| t.0))
             .map_or(Config::STOP_TIMEOUT, |t| Duration::from_millis(t.ms)),
+        storage_timeout: args
+            .storage_timeout
+            .or(section.storage_timeout.map(|t| t.0))
+            .map_or(StorageCalls::LIMIT, |t| Duration::from_millis(t.ms)),
         fetch_timeout: args
             .fetch_timeout
             .or(section.fetch_timeout.map(|t| t.0))

@@ -9,12 +9,24 @@ use windrow_model::{
 
 impl From<v1::FileIdentity> for FileIdentity {
     fn from(w: v1::FileIdentity) -> Self {
-        FileIdentity { device: w.device, inode: w.inode, length: w.length, modified_ns: w.modified_ns }
+        FileIdentity {
+            device: w.device,
+            inode: w.inode,
+            length: w.length,
+            modified_ns: w.modified_ns,
+            changed_ns: w.changed_ns,
+        }
     }
 }
 impl From<FileIdentity> for v1::FileIdentity {
     fn from(d: FileIdentity) -> Self {
-        v1::FileIdentity { device: d.device, inode: d.inode, length: d.length, modified_ns: d.modified_ns }
+        v1::FileIdentity {
+            device: d.device,
+            inode: d.inode,
+            length: d.length,
+            modified_ns: d.modified_ns,
+            changed_ns: d.changed_ns,
+        }
     }
 }
 

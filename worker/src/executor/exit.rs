@@ -1,11 +1,11 @@
 //! Why an executor ended, told apart: by its own exit or signal, by this worker, for want of memory, by somebody else.
 
+use super::place::Seen;
 use crate::attempts::Exit;
 use rustix::process::Pid;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use windrow_format::crumbs::Place;
 use windrow_model::{AttemptId, ByteSize, Code, Escape, Failure, signal_name};
 
 const SIGABRT: i32 = 6;
@@ -128,22 +128,21 @@ pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryW
 
 /// Adds what the process's last crumb tells: which attempt's thread got the signal or called `exit`, and at which record.
 /// A process that could not get memory or start another, or that somebody else killed, names nobody: whoever asked last is not to blame.
-pub fn blame(mut exit: Exit, attempt: AttemptId, place: Option<Place>) -> Exit {
+pub fn blame(mut exit: Exit, attempt: AttemptId, seen: Option<Seen>) -> Exit {
     if exit.ours || !exit.own_doing || [Code::OutOfMemory, Code::TooManyProcesses].contains(&exit.failure.code) {
         return exit;
     }
     exit.guilty = Some(attempt);
-    if let Some(Place { file, offset, file_bytes }) = place {
-        let shrunk = std::fs::metadata(&file).is_ok_and(|now| now.len() < file_bytes);
-        if shrunk {
+    if let Some(Seen { record, shrunk_from }) = seen {
+        if let Some(file_bytes) = shrunk_from {
             exit.failure.code = Code::InputChanged;
             exit.failure.message = format!(
                 "{} has become shorter than the {file_bytes} B that it had at first: {}",
-                file.escaped(),
+                record.file.escaped(),
                 exit.failure.message
             );
         }
-        exit.failure.place = Some(windrow_store::record_place(file, offset));
+        exit.failure.place = Some(record);
     }
     exit
 }

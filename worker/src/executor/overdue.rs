@@ -6,7 +6,7 @@
 use crate::job::Limits;
 use std::collections::HashMap;
 use std::time::Instant;
-use windrow_format::crumbs::Now;
+use windrow_format::crumbs::{Now, Place};
 use windrow_model::{AttemptId, Code, Failure};
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Overdue {
     }
 
     /// Takes in where the threads are now. Those that are overdue are told once, with the record that they are at.
-    pub fn look(&mut self, now: Instant, threads: Vec<Now>) -> Vec<(AttemptId, Failure)> {
+    pub fn look(&mut self, now: Instant, threads: Vec<Now>) -> Vec<(AttemptId, Failure, Option<Place>)> {
         self.watched.retain(|attempt, _| threads.iter().any(|t| t.attempt == *attempt));
         let mut overdue = Vec::new();
         for thread in threads {
@@ -50,9 +50,7 @@ impl Overdue {
             };
             // It is told again if it still runs after as long again.
             (known.since, known.same_since) = (now, now);
-            let mut failure = Failure::new(Code::TaskTimeout, what);
-            failure.place = thread.place.map(|p| windrow_store::record_place(p.file, p.offset));
-            overdue.push((thread.attempt, failure));
+            overdue.push((thread.attempt, Failure::new(Code::TaskTimeout, what), thread.place));
         }
         overdue
     }

@@ -8,6 +8,7 @@
 use super::channel::{self, Receiver, Sender};
 use super::exit;
 use super::overdue::Overdue;
+use super::place::look_at;
 use super::process::Process;
 use super::spawn::Spawner;
 use crate::attempts::{Event, Exit};
@@ -17,13 +18,16 @@ use crate::progress::Watch;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use windrow_format::crumbs::Place;
 use windrow_model::{AttemptId, Chunk, Code, Digest, Failure, JobId};
 use windrow_proto::v1::{self, from_executor, to_executor};
 use windrow_proto::{ConvertError, FrameError};
+use windrow_store::StorageCalls;
 
 /// An executor that has not built its plan by then is given up.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,6 +46,8 @@ pub struct Plan {
     pub setup: v1::ExecutorSetup,
     pub fingerprint: Digest,
     pub limits: Limits,
+    /// For looks at inputs, by `place::look_at`.
+    pub looks: StorageCalls,
 }
 
 /// What an executor is told.
@@ -92,7 +98,8 @@ pub fn start(
 ) -> Handle {
     let (commands, queue) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
-        let mut life = Life { job, generation, log, watch, commands: queue, events, ours: false };
+        let (looks, events) = (StorageCalls::default(), Arc::new(events));
+        let mut life = Life { job, generation, log, watch, commands: queue, looks, events, ours: false };
         let (mut process, sender, receiver, mut overdue) = match life.begin(spawner, plan).await {
             Ok(parts) => parts,
             Err(NotStarted { failure, killed }) => {
@@ -122,12 +129,13 @@ struct Life<E> {
     log: SharedLog,
     watch: Watch,
     commands: mpsc::UnboundedReceiver<Command>,
-    events: E,
+    looks: StorageCalls,
+    events: Arc<E>,
     /// This worker killed it or asked it to end.
     ours: bool,
 }
 
-impl<E: Fn(Event) + Send + Sync> Life<E> {
+impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
     /// Until the executor is ready.
     async fn begin(
         &mut self,
@@ -141,6 +149,7 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
                 command = self.commands.recv() => if ends(command.as_ref()) { return Err(cancelled().into()) },
             }
         };
+        self.looks = plan.looks;
         let system = |e: std::io::Error| Failure::new(Code::IoError, format!("cannot watch the job's process: {e}"));
         let spawned = spawner.spawn(plan.binary, plan.folder).await?;
         let (mut process, socket) = Process::new(spawned, &self.log).map_err(system)?;
@@ -257,9 +266,8 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
                     }
                     let threads = process.crumbs_now();
                     self.watch.look(&threads);
-                    for (attempt, failure) in overdue.look(std::time::Instant::now(), threads) {
-                        let failure = self.with_stderr(failure);
-                        (self.events)(Event::TaskOverdue { generation: self.generation, attempt, failure });
+                    for (attempt, failure, place) in overdue.look(std::time::Instant::now(), threads) {
+                        self.tell_overdue(attempt, self.with_stderr(failure), place);
                     }
                 }
             }
@@ -310,6 +318,17 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
         Event::TaskFailed { generation: self.generation, attempt, failure: self.with_stderr(failure), segment }
     }
 
+    /// The record is looked up first, which the executor need not wait for.
+    fn tell_overdue(&self, attempt: AttemptId, mut failure: Failure, place: Option<Place>) {
+        let (events, looks, generation) = (self.events.clone(), self.looks.clone(), self.generation);
+        tokio::spawn(async move {
+            if let Some(place) = place {
+                failure.place = Some(look_at(place, &looks).await.record);
+            }
+            events(Event::TaskOverdue { generation, attempt, failure });
+        });
+    }
+
     async fn explain(&self, process: &mut Process, was_ready: bool) -> Exit {
         let full = process.was_full().filter(|_| !self.ours);
         match process.finish().await {
@@ -318,7 +337,8 @@ impl<E: Fn(Event) + Send + Sync> Life<E> {
                 let exit = exit::explain(status, was_ready, self.ours, &process.memory, stderr);
                 let exit = Exit { failure: or_full(full, exit.failure), ..exit };
                 match process.last_crumb() {
-                    Some((attempt, place)) => exit::blame(exit, attempt, place),
+                    Some((attempt, Some(place))) => exit::blame(exit, attempt, Some(look_at(place, &self.looks).await)),
+                    Some((attempt, None)) => exit::blame(exit, attempt, None),
                     None => exit,
                 }
             }

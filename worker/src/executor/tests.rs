@@ -46,7 +46,14 @@ impl Fixture {
             threads: 2,
             ..Default::default()
         };
-        let plan = Plan { binary, folder: folder.path().to_path_buf(), setup, fingerprint, limits: Default::default() };
+        let plan = Plan {
+            binary,
+            folder: folder.path().to_path_buf(),
+            setup,
+            fingerprint,
+            limits: Default::default(),
+            looks: Default::default(),
+        };
         let logs = Logs::default();
         let (post, events) = mpsc::unbounded_channel();
         let events_in = move |event| drop(post.send(event));

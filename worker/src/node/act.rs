@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use windrow_model::{AttemptId, Chunk, Code, Escape, Failure, JobId, Task, TaskInput};
+use windrow_model::{AttemptId, Chunk, Escape, Failure, JobId, Task, TaskInput};
 use windrow_net::Connection;
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, from_worker};
+use windrow_store::StorageCalls;
 
 /// An attempt that was told to stop and still runs after this time takes its executor with it.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
@@ -124,6 +125,7 @@ impl Node {
             job.folder.clone(),
             self.artifacts.clone(),
             self.session.as_ref().map(|s| s.connection.clone()),
+            [self.staging.storage.clone(), self.looks.clone()],
             Share {
                 threads: self.parts.slots,
                 memory_bytes: self.parts.memory_bytes,
@@ -183,13 +185,13 @@ impl Node {
 
     fn publish(&mut self, id: AttemptId, sinks: Vec<u32>) {
         let Some(job) = self.jobs.get(&id.task.job) else { return };
-        let (staging, dataset_sinks) = (job.setup.staging.clone(), job.setup.dataset_sinks.clone());
+        let (setup, storage) = (job.setup.clone(), self.staging.storage.clone());
         let folder = self.parts.scratch.attempt(&id);
         let chunks = self.staging.replicas.chunks.clone();
         let post = self.post.clone();
-        self.background.spawn_blocking(move || {
+        self.background.spawn(async move {
             // Should the coordinator have chosen another attempt since, this one's parts are under a name that nobody reads.
-            let published = publish(id, &folder, &sinks, &staging, &dataset_sinks, &chunks);
+            let published = publish(id, folder, sinks, &setup, chunks, &storage).await;
             let _ = post.send(match published {
                 Ok(chunks) => Mail::Published(id, chunks),
                 Err(failure) => Mail::Attempt(Event::PublishFailed(id, failure)),
@@ -318,6 +320,7 @@ async fn plan(
     folder: PathBuf,
     artifacts: Arc<Artifacts>,
     coordinator: Option<Connection>,
+    [storage, looks]: [StorageCalls; 2],
     share: Share,
 ) -> Result<executor::Plan, Failure> {
     let binary = artifacts.get(setup.binary, coordinator.as_ref()).await?;
@@ -325,8 +328,7 @@ async fn plan(
     for side in &setup.sides {
         sides.push(path_to_bytes(&artifacts.get(*side, coordinator.as_ref()).await?));
     }
-    let checked = tokio::task::spawn_blocking(move || check_setup(&setup.staging)).await;
-    checked.unwrap_or_else(|e| Err(Failure::new(Code::Internal, e.to_string())))?;
+    check_setup(&setup.staging, &storage).await?;
     // Here and not there: if the job ends meanwhile this is dropped, and what is made after that nobody would remove.
     windrow_format::private::create_folders(&folder).map_err(|e| crate::error::disk_failure("make", &folder, 0, &e))?;
     let message = v1::ExecutorSetup {
@@ -339,5 +341,6 @@ async fn plan(
         memory_bytes: share.memory_bytes,
         scratch_quota_bytes: share.scratch_quota_bytes,
     };
-    Ok(executor::Plan { binary, folder, setup: message, fingerprint: setup.fingerprint, limits: setup.limits })
+    let (fingerprint, limits) = (setup.fingerprint, setup.limits);
+    Ok(executor::Plan { binary, folder, setup: message, fingerprint, limits, looks })
 }

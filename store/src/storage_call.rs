@@ -1,0 +1,263 @@
+//! Calls of file systems that may never return.
+//!
+//! A call that touches a dead network file system hangs, and nothing ends it: not a signal, not a deadline. So each such call of
+//! a daemon runs on a thread of its own. When it makes no progress for as long as its limit, the caller gets `STORAGE_TIMEOUT`,
+//! which names the path, and the thread is abandoned: it ends when the call returns, if it ever does. Abandoned threads are
+//! counted by the mount that their path lies on. A mount with as many as it may have is taken to be dead: calls on it fail at once
+//! until one of its threads has returned. Mounts are told by the text of the path and of the system's list, which touches none.
+
+use crate::error::{Result, StoreError};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use windrow_model::{Code, Escape};
+
+/// Threads that are abandoned on one mount, at most.
+pub const ABANDONED_PER_MOUNT_MAX: usize = 8;
+/// Stack of a thread for one call.
+const STACK_BYTES: usize = 1 << 20;
+
+/// How far a call is, for calls that take long and still get on. A call that touches one path need not look at it.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// The call has got on.
+    pub fn tick(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The calls of one process. Clones share their count.
+#[derive(Clone, Debug)]
+pub struct StorageCalls {
+    /// A call without progress for so long is abandoned.
+    limit: Duration,
+    abandoned: Arc<Mutex<BTreeMap<PathBuf, usize>>>,
+}
+
+impl StorageCalls {
+    /// How long a call may make no progress, unless told otherwise.
+    pub const LIMIT: Duration = Duration::from_secs(60);
+
+    /// No calls yet; each is abandoned after `limit` without progress.
+    pub fn new(limit: Duration) -> StorageCalls {
+        StorageCalls { limit, abandoned: Arc::default() }
+    }
+
+    /// The same calls for writing: those may take `limit` without progress, or the usual time if that is longer. A file system
+    /// that answers still needs minutes to take a large file to its disk.
+    pub fn for_writes(&self, limit: Duration) -> StorageCalls {
+        // Tests with a short limit want it here, too.
+        let limit = if self.limit < StorageCalls::LIMIT { self.limit } else { limit.max(self.limit) };
+        StorageCalls { limit, abandoned: self.abandoned.clone() }
+    }
+
+    /// Threads that have been abandoned and have not ended, on all mounts.
+    pub fn abandoned(&self) -> usize {
+        self.lock().values().sum()
+    }
+
+    /// Runs `call`, which touches `path` and may touch others, on a thread of its own.
+    ///
+    /// # Errors
+    /// `STORAGE_TIMEOUT` if it makes no progress for the limit, or at once if the mount has too many abandoned threads; then
+    /// `call` may still run, or run to its end later. `IO_ERROR` if no thread can be started, `INTERNAL` if `call` panics. May be
+    /// dropped: a thread that still runs then counts as abandoned.
+    pub async fn run<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+        &self,
+        path: &Path,
+        call: impl FnOnce(&Progress) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let mount = mount_of(path);
+        let failed = |code, what: String| E::from(StoreError::new(code, format!("{}: {what}", path.escaped())));
+        if self.lock().get(&mount).is_some_and(|n| *n >= ABANDONED_PER_MOUNT_MAX) {
+            let what = format!("{ABANDONED_PER_MOUNT_MAX} calls on {} have not returned", mount.escaped());
+            return Err(failed(Code::StorageTimeout, what));
+        }
+        let (answer, mut answered) = oneshot::channel();
+        let (progress, state) = (Progress::default(), Arc::new(AtomicU8::new(WAITED_FOR)));
+        let (ticks, guard) = (progress.clone(), Waiting { calls: self.clone(), mount, state });
+        let end = Ends { calls: self.clone(), mount: guard.mount.clone(), state: guard.state.clone() };
+        let thread = thread::Builder::new().name("storage".into()).stack_size(STACK_BYTES).spawn(move || {
+            let end = end;
+            let result = call(&ticks);
+            // Before the caller hears of it: a thread whose answer is there is not abandoned.
+            drop(end);
+            let _ = answer.send(result);
+        });
+        thread.map_err(|e| failed(Code::IoError, format!("cannot start a thread to use it: {e}")))?;
+        let mut seen = progress.count();
+        loop {
+            match timeout(self.limit, &mut answered).await {
+                Ok(Ok(result)) => return result,
+                Ok(Err(_)) => return Err(failed(Code::Internal, "using it panicked".to_string())),
+                Err(_) if progress.count() != seen => seen = progress.count(),
+                Err(_) => break,
+            }
+        }
+        drop(guard);
+        let seconds = self.limit.as_secs_f32();
+        Err(failed(Code::StorageTimeout, format!("the file system has not answered for {seconds} s")))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, usize>> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// States of a call, which change only while the count is locked.
+const WAITED_FOR: u8 = 0;
+const ABANDONED: u8 = 1;
+const ENDED: u8 = 2;
+
+/// The caller of a call: if it goes before the thread has ended, the thread is abandoned.
+struct Waiting {
+    calls: StorageCalls,
+    mount: PathBuf,
+    state: Arc<AtomicU8>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut abandoned = self.calls.lock();
+        if self.state.load(Ordering::Relaxed) == WAITED_FOR {
+            self.state.store(ABANDONED, Ordering::Relaxed);
+            *abandoned.entry(std::mem::take(&mut self.mount)).or_default() += 1;
+        }
+    }
+}
+
+/// The thread of a call: counted no more when it ends, also by a panic.
+struct Ends {
+    calls: StorageCalls,
+    mount: PathBuf,
+    state: Arc<AtomicU8>,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let mut abandoned = self.calls.lock();
+        if self.state.swap(ENDED, Ordering::Relaxed) == ABANDONED
+            && let Some(n) = abandoned.get_mut(&self.mount)
+        {
+            *n -= 1;
+            if *n == 0 {
+                abandoned.remove(&self.mount);
+            }
+        }
+    }
+}
+
+impl Default for StorageCalls {
+    fn default() -> Self {
+        StorageCalls::new(StorageCalls::LIMIT)
+    }
+}
+
+/// The mount point that a path lies below, links aside.
+fn mount_of(path: &Path) -> PathBuf {
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    longest_mount(&mounts, path).unwrap_or_else(|| PathBuf::from("/"))
+}
+
+/// id parent device root MOUNT-POINT options… with octal escapes for what separates.
+fn longest_mount(mounts: &[u8], path: &Path) -> Option<PathBuf> {
+    let points = mounts.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
+    let points = points.map(|point| PathBuf::from(OsString::from_vec(unescaped(point))));
+    points.filter(|point| path.starts_with(point)).max_by_key(|point| point.as_os_str().len())
+}
+
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| *first == b'\\');
+        let byte = octal.and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[3..] } else { after };
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    const SHORT: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn hanging_call_costs_its_caller_a_named_error() {
+        let calls = StorageCalls::new(SHORT);
+        let path = Path::new("/nowhere/input");
+        // A FIFO without a writer would do the same: nothing but the other side ends it.
+        let mut returns = Vec::new();
+        for n in 0..ABANDONED_PER_MOUNT_MAX {
+            let (goes_on, waits) = mpsc::channel::<()>();
+            returns.push(goes_on);
+            let hangs = calls.run(path, move |_| Ok::<_, StoreError>(waits.recv().is_ok())).await.unwrap_err();
+            assert!(hangs.code == Code::StorageTimeout && hangs.message.contains("/nowhere/input"), "{hangs}");
+            assert_eq!(calls.abandoned(), n + 1);
+        }
+        // Now nothing on that mount is tried, and its thread is not started.
+        let (ran, runs) = mpsc::channel::<()>();
+        let refused = calls.run(path, move |_| Ok::<_, StoreError>(ran.send(()).is_ok())).await.unwrap_err();
+        assert!(refused.code == Code::StorageTimeout && refused.message.contains("have not returned"), "{refused}");
+        assert!(runs.recv().is_err());
+        assert_eq!(
+            calls.run(Path::new("/proc/self/stat"), |_| Ok::<_, StoreError>(7)).await.unwrap(),
+            7,
+            "another mount"
+        );
+        // The file system is back.
+        drop(returns);
+        while calls.abandoned() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(calls.run(path, |_| Ok::<_, StoreError>(8)).await.unwrap(), 8);
+    }
+
+    #[tokio::test]
+    async fn slow_call_that_gets_on_is_not_abandoned() {
+        let calls = StorageCalls::new(Duration::from_millis(200));
+        let slow = |progress: &Progress| {
+            for _ in 0..30 {
+                thread::sleep(Duration::from_millis(20));
+                progress.tick();
+            }
+            Ok::<_, StoreError>("done")
+        };
+        assert_eq!(calls.run(Path::new("/"), slow).await.unwrap(), "done");
+    }
+
+    #[tokio::test]
+    async fn panic_in_a_call_is_an_error() {
+        let failed = StorageCalls::default().run(Path::new("/x"), |_| -> Result<()> { panic!("in a call") }).await;
+        assert_eq!(failed.unwrap_err().code, Code::Internal);
+    }
+
+    #[test]
+    fn mount_of_a_path_is_the_deepest_above_it() {
+        let mounts = b"\
+22 1 254:0 / / rw - ext4 /dev/vda rw
+31 22 0:28 / /mnt rw - tmpfs tmpfs rw
+35 31 0:32 / /mnt/far\\040away rw - nfs4 host:/ rw
+";
+        let of = |path: &str| longest_mount(mounts, Path::new(path)).unwrap();
+        assert_eq!(of("/mnt/far away/in/a"), Path::new("/mnt/far away"));
+        assert_eq!(of("/mnt/far"), Path::new("/mnt"));
+        assert_eq!(of("/mntx"), Path::new("/"));
+    }
+}

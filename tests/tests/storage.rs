@@ -1,0 +1,78 @@
+//! File systems that do not answer: a call of one costs its attempt an error, and no daemon waits for it.
+//!
+//! The failpoint action `hang` is such a file system: nothing ends the call.
+
+// Without debug assertions there are no failpoints.
+#![cfg(debug_assertions)]
+
+use windrow_tests::cluster::Cluster;
+use windrow_tests::output::parts;
+use windrow_tests::program::{binary, local, run};
+
+/// What workers use of the user's storage, one place each.
+const PLACES: [&str; 2] = ["input.look", "publish.place"];
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let many: String = (0..20_000).map(|n| format!("word{}\n", n % 100)).collect();
+    std::fs::write(folder.path().join("many"), many).unwrap();
+    local(folder.path(), "wordcount", ["many", "--partitions", "4", "--output", "expected"]).ok();
+    folder
+}
+
+fn states(cluster: &Cluster) -> Vec<String> {
+    let workers = cluster.json(["worker", "list"]);
+    workers.as_array().unwrap().iter().map(|w| w["state"].as_str().unwrap().to_string()).collect()
+}
+
+#[test]
+fn storage_that_hangs_on_one_worker_costs_attempts_and_no_worker() {
+    let folder = folder();
+    for place in PLACES {
+        let mut cluster = Cluster::start(0, 1);
+        cluster.worker_args = ["--storage-timeout", "300ms"].map(str::to_string).to_vec();
+        cluster.worker_failpoints = format!("{place}=hang");
+        cluster.add_worker(1);
+        cluster.worker_failpoints.clear();
+        cluster.add_worker(1);
+        let output = format!("out-{place}");
+        let args = ["many", "--partitions", "4", "--chunk-size", "20kB", "--output", &output];
+        cluster.job(folder.path(), "wordcount", args).ok();
+        assert!(parts(&folder.path().join(&output)) == parts(&folder.path().join("expected")), "{place}");
+        let job = &cluster.json(["job", "list"])[0];
+        assert!(job["attempts"].as_u64() > job["tasks"]["total"].as_u64(), "{place}: nothing failed: {job}");
+        assert!(states(&cluster).iter().all(|state| state != "lost"), "{place}: the worker beats all the time");
+        // It ends although its threads hang.
+        cluster.stop();
+    }
+}
+
+#[test]
+fn storage_that_hangs_everywhere_fails_the_job_with_its_path() {
+    let folder = folder();
+    let mut cluster = Cluster::start(0, 1);
+    cluster.worker_args = ["--storage-timeout", "300ms"].map(str::to_string).to_vec();
+    cluster.worker_failpoints = "input.look=hang".into();
+    cluster.add_worker(1);
+    let failed = cluster.job(folder.path(), "wordcount", ["many", "--output", "out"]);
+    failed.with(1).tells("STORAGE_TIMEOUT", &["/many"]);
+    assert!(!folder.path().join("out").exists());
+    assert_eq!(states(&cluster), ["live"]);
+    cluster.stop();
+}
+
+#[test]
+fn excerpt_from_storage_that_hangs_holds_up_no_worker() {
+    let folder = folder();
+    let mut cluster = Cluster::start(0, 1);
+    cluster.worker_failpoints = "excerpt.read=hang".into();
+    cluster.add_worker(1);
+    std::fs::write(folder.path().join("in"), "a b\nnever BOOM\n").unwrap();
+    let mut command = cluster.windrow(["submit", "--coordinator", &cluster.url, "--progress-timeout", "1s"]);
+    command.arg(binary("hostile")).args(["--", "bad", "hang", "in", "--output", "out"]);
+    let failed = run(command.current_dir(folder.path()));
+    // The record is named, and not shown.
+    failed.with(1).tells("TASK_TIMEOUT", &["made no progress", "/in"]);
+    assert_eq!(states(&cluster), ["live"]);
+    cluster.stop();
+}
