@@ -51,8 +51,11 @@ pub type Collected = Vec<(String, Vec<Vec<u8>>)>;
 
 impl Cluster {
     /// Connects to the coordinator at `url`, or to the latest that this user started. The token comes from
-    /// `token_file`, or is found in the user's state folder. Fails with `UNREACHABLE`, `UNAUTHORISED` (at the first
-    /// call that needs the token) or `VERSION_MISMATCH`.
+    /// `token_file`, or is found in the user's state folder.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`, `UNAUTHORISED` (there is no token, or the other side does not have it), `VERSION_MISMATCH`, and
+    /// `CERTIFICATE_NOT_TRUSTED`, `CERTIFICATE_WRONG_NAME` or `CERTIFICATE_EXPIRED`.
     pub async fn connect(url: Option<&str>, token_file: Option<&Path>) -> Result<Cluster, Failure> {
         Cluster::connect_with(url, token_file, None).await
     }
@@ -67,6 +70,8 @@ impl Cluster {
         let access = Access::resolve(&url, token_file, ca)?;
         let connection = channel(&url, &access).await?;
         hello(&connection).await?;
+        // After that: it tells apart that nothing is there, or that it is of another release.
+        access.require_token(&url)?;
         Ok(Cluster { url, connection, access })
     }
 

@@ -98,7 +98,7 @@ codes! {
     JournalCorrupt "JOURNAL_CORRUPT" Fatal "restore it from a backup with `windrow coordinator restore`; do not start on an empty folder: the chunks on the workers belong to this journal";
     ClusterMismatch "CLUSTER_MISMATCH" Fatal "the worker's data folder holds another cluster's data: start the coordinator on the right --data-dir (is its disk mounted?), or the worker on another folder; nothing was deleted";
     JournalBehind "JOURNAL_BEHIND" Fatal "workers have seen a newer journal: start the coordinator on its newest data folder; only if that is lost, admit this one with `windrow coordinator restore`; nothing was deleted";
-    Insecure "INSECURE" Fatal "give --tls-cert, --tls-key and --tls-ca, or say --insecure";
+    Insecure "INSECURE" Fatal "make certificates with `windrow tls init`, give --tls-cert, --tls-key and --tls-ca; or say --insecure";
     BadRequest "BAD_REQUEST" Fatal "what was asked for is not possible in this form";
     Interrupted "INTERRUPTED" Fatal "the run was interrupted";
     Internal "INTERNAL" Charge "this is a bug in Windrow: please report it with this message";

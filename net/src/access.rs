@@ -52,6 +52,10 @@ pub const TABLE: &[(&str, Caller)] = &[
     ("/windrow.v1.Data/List", Caller::Client),
     ("/windrow.v1.Data/Get", Caller::Client),
     ("/windrow.v1.Data/Remove", Caller::Client),
+    ("/windrow.v1.Data/ListOrphans", Caller::Client),
+    ("/windrow.v1.Data/Adopt", Caller::Client),
+    ("/windrow.v1.Data/ListScrubs", Caller::Client),
+    ("/windrow.v1.Data/Backup", Caller::Client),
     ("/windrow.v1.Session/Connect", Caller::Worker),
     ("/windrow.v1.Session/GetArtifact", Caller::Worker),
     ("/windrow.v1.Transfer/FetchSegments", Caller::Peer),
@@ -76,7 +80,7 @@ pub struct Access {
 
 impl Access {
     /// What is known about the coordinator at `url`: the token in `token_file` if one is given, else the one that
-    /// the coordinator's record names. A coordinator that nobody knows gets no token, and will refuse.
+    /// the coordinator's record names.
     pub fn resolve(url: &str, token_file: Option<&Path>, ca: Option<&Path>) -> Result<Access, Failure> {
         let record = Home::of_user().ok().and_then(|home| home.by_url(url));
         let ca = ca.map(Path::to_path_buf).or_else(|| record.as_ref().and_then(|r| r.ca.clone()));
@@ -87,6 +91,16 @@ impl Access {
             _ => None,
         };
         Ok(Access { token, ca })
+    }
+
+    /// Fails with `UNAUTHORISED` without a token: then nothing that answers at `url` can be told from a program that has the
+    /// coordinator's port, and would be sent jobs, or give a worker tasks.
+    pub fn require_token(&self, url: &str) -> Result<(), Failure> {
+        if self.token.is_some() {
+            return Ok(());
+        }
+        let message = format!("no token is known for the coordinator at {url}, so what answers there is not trusted");
+        Err(Failure::new(Code::Unauthorised, message))
     }
 
     /// The URL of a coordinator: the one given, else the latest that this user started.

@@ -88,6 +88,11 @@ fn recipe_of_the_document_makes_a_cluster() {
     std::fs::write(machines.folder.path().join("edges"), "1 2\n2 1\n").unwrap();
     machines.run("./driver", "edges --rounds 2 --output ranks").ok();
     assert_eq!(std::fs::read_to_string(machines.folder.path().join("ranks/part-00000")).unwrap().lines().count(), 2);
+    // The environment says the same to a driver.
+    let mut driver = command("pagerank", &machines.folder.path().join("stranger"));
+    driver.args(["edges", "--rounds", "2", "--output", "ranks-2", "--cluster", &url]);
+    driver.env("WINDROW_TOKEN_FILE", "token").env("WINDROW_TLS_CA", "tls/ca.pem");
+    run(driver.current_dir(machines.folder.path())).ok();
     // Mistakes, each with its own answer.
     let list_with = |token: &str, url: &str, more: &[&str], roots: Option<&Path>| {
         let mut command = command("windrow", &machines.folder.path().join("stranger"));

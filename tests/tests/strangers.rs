@@ -193,6 +193,44 @@ fn data_folders_are_closed_to_other_users() {
 }
 
 #[test]
+fn temporary_files_of_a_run_in_one_process_are_private() {
+    let job = windrow_tests::gated::Gated::new();
+    // Of all modes a umask of nothing gives the widest.
+    let mut command = Command::new("sh");
+    command.process_group(0).args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(binary("hostile"));
+    command.args(job.args("out")).args(["--threads", "3", "--memory", "8MiB"]).current_dir(job.path());
+    let running = std::thread::spawn(move || run(&mut command));
+    eventually("three tasks wait", || job.there().len() == 3);
+    let names = || std::fs::read_dir(job.path()).unwrap().map(|entry| entry.unwrap());
+    let scratch: Vec<_> = names().filter(|e| e.file_name().to_string_lossy().starts_with(".windrow-job")).collect();
+    assert_eq!(scratch.len(), 1);
+    is_private(&scratch[0].path());
+    job.open();
+    running.join().unwrap().ok();
+    for (path, mode, is_folder) in modes(&job.path().join("out")) {
+        assert_eq!(mode, if is_folder { 0o777 } else { 0o666 }, "{}", path.display());
+    }
+}
+
+#[test]
+fn program_without_a_token_trusts_nothing() {
+    let folder = words();
+    // It says yes to everything, as a server of HTTP/2 that has the port; it is not even asked.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut worker = command("windrow", folder.path());
+    worker.args(["worker", "--data-dir"]).arg(folder.path().join("data")).args(["--coordinator", &url]);
+    run(&mut worker).with(3).tells("UNAUTHORISED", &["no token"]);
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "the worker has connected");
+    // A real one is greeted, and then sent nothing.
+    let cluster = Cluster::without_workers(&[]);
+    let mut list = command("windrow", folder.path());
+    run(list.args(["job", "list", "--coordinator", &cluster.url])).with(3).tells("UNAUTHORISED", &["no token"]);
+    cluster.stop();
+}
+
+#[test]
 fn pipe_as_a_setting_is_an_error_of_every_program() {
     let folder = words();
     let pipe = folder.path().join("pipe");
@@ -200,6 +238,10 @@ fn pipe_as_a_setting_is_an_error_of_every_program() {
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let (pipe, data) = (pipe.to_str().unwrap(), folder.path().join("data"));
     let data = data.to_str().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let token = token.to_str().unwrap();
     let at = ["--coordinator", "http://127.0.0.1:9"];
     let under_tls = ["--coordinator", "https://127.0.0.1:9"];
     let coordinator = ["coordinator", "--listen", "127.0.0.1:0", "--data-dir", data];
@@ -208,7 +250,7 @@ fn pipe_as_a_setting_is_an_error_of_every_program() {
         ("windrow", [&coordinator[..], &["--token-file", pipe]].concat()),
         ("windrow", [&coordinator[..], &["--tls-cert", pipe, "--tls-key", pipe]].concat()),
         ("windrow", [&worker[..], &at, &["--token-file", pipe]].concat()),
-        ("windrow", [&worker[..], &under_tls, &["--tls-ca", pipe]].concat()),
+        ("windrow", [&worker[..], &under_tls, &["--token-file", token, "--tls-ca", pipe]].concat()),
         ("windrow", [&["job", "list"][..], &at, &["--token-file", pipe]].concat()),
         ("windrow", [&["job", "list"][..], &under_tls, &["--tls-ca", pipe]].concat()),
         ("windrow", vec!["--config", pipe, "job", "list"]),

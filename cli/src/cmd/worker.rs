@@ -99,6 +99,9 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
         let message = format!("--max-processes {limit} is too few for the threads of {} slots", config.slots);
         return Err(Failure::new(Code::BadRequest, message));
     }
+    if !insecure {
+        config.access.require_token(&config.coordinator_url)?;
+    }
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|e| Failure::new(Code::IoError, format!("cannot listen on {listen}: {e}")))?;
