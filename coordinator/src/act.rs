@@ -14,7 +14,7 @@ use windrow_model::{
 };
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, to_worker::Message as Tell};
-use windrow_scheduler::{Action, Collected, Event, RestoredSplit, RestoredTask};
+use windrow_scheduler::{Action, Event, RestoredSplit, RestoredTask};
 
 impl Driver {
     /// Does one action. Events that follow at once are put in `follow`.
@@ -43,10 +43,7 @@ impl Driver {
                 }
             }
             Action::CommitJob { job, parts, bad_records } => self.seal(job, Commit { parts, bad_records }),
-            Action::JobEnded { job, status, collected, workers } => {
-                self.record_collected(job, collected);
-                self.end(job, *status, &workers);
-            }
+            Action::JobEnded { job, status, collected, workers } => self.job_ended(job, *status, collected, workers),
         }
     }
 
@@ -225,16 +222,6 @@ impl Driver {
         self.journal.note(Record::Published(Box::new(PublishedTask { task, chunks })));
     }
 
-    /// With the end of the job, which is recorded next.
-    fn record_collected(&mut self, job: JobId, collected: Collected) {
-        if collected.is_empty() {
-            return;
-        }
-        let forgotten = self.results.add(job, &collected);
-        self.journal.note(Record::Collected(job, collected));
-        forgotten.into_iter().for_each(|old| self.journal.note(Record::Collected(old, Vec::new())));
-    }
-
     /// Before the first output can be seen it is on record that the job is being committed: from then on it can only be
     /// done or fail, and its parts are those that are recorded.
     fn seal(&mut self, job: JobId, commit: Commit) {
@@ -276,7 +263,7 @@ impl Driver {
         });
     }
 
-    fn end(&mut self, job: JobId, status: JobStatus, workers: &[WorkerId]) {
+    pub fn end(&mut self, job: JobId, status: JobStatus, workers: &[WorkerId]) {
         self.checks.forget(job);
         self.forget_publishing(job);
         self.unsplit.retain(|unsplit| *unsplit != job);

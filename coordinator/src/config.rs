@@ -23,6 +23,10 @@ pub struct Config {
     pub artifacts_kept: Duration,
     /// What becomes of chunks on workers that nothing refers to, and whose deletion nothing has ordered.
     pub orphans: OrphanRule,
+    /// Collected results are kept for so long after the end of their job.
+    pub results_kept: Duration,
+    /// Bytes of the collected results of all jobs together.
+    pub results_bytes_max: u64,
     /// Certificates; without them, both ends of a connection prove that they have the token.
     pub tls: Option<ServerTls>,
     /// Takes tokens that are sent in the clear, too.
@@ -37,6 +41,11 @@ impl Config {
     /// How long artifacts are kept for nobody: whoever changes and submits a job all day uploads little.
     pub const ARTIFACTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 
+    /// How long collected results are kept, unless told otherwise.
+    pub const RESULTS_KEPT: Duration = Duration::from_secs(24 * 3600);
+    /// How many bytes they take at most, unless told otherwise.
+    pub const RESULTS_BYTES_MAX: u64 = 16 << 30;
+
     /// The defaults on this data folder: no token, no TLS.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Config {
@@ -44,6 +53,8 @@ impl Config {
             lease_ms: Self::LEASE_MS,
             unserved_ms: Self::UNSERVED_MS,
             artifacts_kept: Self::ARTIFACTS_KEPT,
+            results_kept: Self::RESULTS_KEPT,
+            results_bytes_max: Self::RESULTS_BYTES_MAX,
             temporary: false,
             orphans: OrphanRule::default(),
             token: None,

@@ -17,6 +17,7 @@ use crate::orphans::OrphanRule;
 use crate::planning::Planners;
 use crate::publishing::Publishing;
 use crate::recover::Recovered;
+use crate::result_files::ResultFiles;
 use crate::results::Results;
 use crate::sessions::Sessions;
 use crate::split::{SplitJob, StagedSink, abandon};
@@ -63,6 +64,8 @@ pub(crate) struct ActiveJob {
     pub tries: u32,
     /// The journal has it, or gets it with what is recorded next.
     pub is_queued: bool,
+    /// Bytes of collected blobs that are not stored.
+    pub inline_bytes: usize,
 }
 
 pub(crate) struct Driver {
@@ -105,8 +108,13 @@ pub(crate) struct Driver {
     pub ran: BTreeMap<JobId, BTreeSet<WorkerId>>,
     /// Staging folders of jobs that have ended and whose end is being recorded.
     pub leftovers: BTreeMap<JobId, Vec<StagedSink>>,
-    /// Results of collects that the journal has.
+    /// Collected results that are kept.
     pub results: Results,
+    /// And the bytes of those that are large.
+    pub files: ResultFiles,
+    /// How often it is looked for results whose time is over, and when next.
+    pub expiry_ms: u64,
+    pub expiry_at: Time,
     /// Workers that the journal has.
     pub members: BTreeSet<WorkerId>,
     /// Restored jobs, and others for their datasets, wait for workers of an earlier life until then.
@@ -133,6 +141,9 @@ pub(crate) struct Start {
     pub notes: StagedNotes,
     pub temporary: bool,
     pub orphans: OrphanRule,
+    pub results_kept: Duration,
+    pub results_bytes_max: u64,
+    pub files: ResultFiles,
     pub journal: Journal,
 }
 
@@ -172,7 +183,10 @@ impl Driver {
             cancels: BTreeMap::new(),
             leftovers: BTreeMap::new(),
             ran: BTreeMap::new(),
-            results: Results::new(collected),
+            results: Results::new(collected, start.results_bytes_max, start.results_kept.as_millis() as u64),
+            files: start.files,
+            expiry_ms: (start.results_kept.as_millis() as u64 / 8).clamp(20, 60_000),
+            expiry_at: Time(0),
             members: workers.into_iter().collect(),
             awaited_until: None,
             unsplit: Vec::new(),
@@ -260,6 +274,7 @@ impl Driver {
             self.datasets.next_deadline(),
             self.placing_deadline(),
             self.awaited_until,
+            self.results.next_expiry_unix_ms().map(|_| self.expiry_at),
         ];
         all.into_iter().flatten().min()
     }
@@ -271,6 +286,10 @@ impl Driver {
             self.step(Event::WorkerLeft { worker });
         }
         self.awaited_until.take_if(|at| *at <= now);
+        if self.expiry_at <= now {
+            self.expire_results();
+            self.expiry_at = now.plus_ms(self.expiry_ms);
+        }
         while let Some((job, failure)) = self.checks.pop_overdue(now) {
             self.step(Event::PlanFailed { job, failure });
         }
@@ -314,6 +333,7 @@ impl Driver {
             Message::Collected { job, answer } => drop(answer.send(self.collected(job))),
             Message::Workers { answer } => drop(answer.send(self.workers())),
             Message::DrainWorker { worker, answer } => drop(answer.send(self.handle_drain(worker))),
+            Message::KnownTasks { answer } => drop(answer.send(self.known_tasks())),
             Message::ArtifactsInUse { answer } => drop(answer.send(self.artifacts_in_use())),
             Message::Data(message) => self.handle_data(message),
             Message::Backup { answer } => {
@@ -344,6 +364,11 @@ impl Driver {
                 self.sealed(job, commit);
             }
             Message::Sealed { job, result: Err(failure), .. } => self.step(Event::CommitFailed { job, failure }),
+            Message::ResultStored { worker, attempt, report, result } => {
+                self.result_stored(worker, attempt, *report, result);
+            }
+            Message::CollectedStored { ended, result } => self.collected_stored(*ended, result),
+            Message::Fetched { job } => self.fetched(job),
             Message::EndRecorded { job, past, durable } => self.end_recorded(job, *past, durable),
             Message::SubmitRecorded { job, answer, durable } => {
                 if self.active.contains_key(&job) || self.ending.contains(&job) {
@@ -370,12 +395,11 @@ impl Driver {
         self.cancels.remove(&job).into_iter().flatten().for_each(|answer| drop(answer.send(Ok(()))));
         let staging = self.leftovers.remove(&job).unwrap_or_default();
         self.remove(job, staging);
-        self.watchers.finish(job, status);
-        if self.view.past_count() > PAST_MAX
-            && let Some(oldest) = self.view.forget_oldest(|_| true)
-        {
-            self.journal.note(Record::Forgotten(oldest));
+        if self.results.get(job).is_none() {
+            self.files.remove(job);
         }
+        self.watchers.finish(job, status);
+        self.forget_old_jobs();
     }
 
     fn handle_submit(&mut self, spec: Box<JobSpec>, answer: oneshot::Sender<Result<(), Failure>>) {
@@ -465,9 +489,16 @@ impl Driver {
         if self.view.past(job).is_some_and(|past| past.collects == Some(false)) {
             return Ok(Vec::new());
         }
-        self.results.get(job).cloned().ok_or_else(|| {
-            Failure::new(Code::JobNotFound, format!("the results of {job} are no longer kept: ask right after its end"))
-        })
+        self.results
+            .get(job)
+            .map(|result| result.collected.clone())
+            .ok_or_else(|| Failure::new(Code::JobNotFound, format!("the result of {job} is not kept any more")))
+    }
+
+    fn known_tasks(&self) -> BTreeMap<JobId, u64> {
+        let now = self.clock.now();
+        let tasks = |job: &JobId| self.scheduler.status(*job, now).map_or(0, |status| status.tasks.total);
+        self.active.keys().map(|job| (*job, tasks(job))).collect()
     }
 
     fn artifacts_in_use(&self) -> BTreeSet<Digest> {
@@ -532,7 +563,11 @@ impl Driver {
             revision: self.revision,
         };
         self.sessions.send(worker, v1::to_worker::Message::Registered(registered));
-        let Inventory { told, jobs, .. } = inventory;
+        let Inventory { told, jobs, dropped, .. } = inventory;
+        for job in dropped {
+            let drop = v1::DropJob { job: Some(job.into()) };
+            self.sessions.send(worker, v1::to_worker::Message::DropJob(drop));
+        }
         let named: BTreeSet<JobId> = told.iter().map(|t| t.attempt.task.job).chain(jobs).collect();
         for job in &named {
             match self.active.contains_key(job) {
@@ -607,7 +642,10 @@ impl Driver {
                 self.sessions.set_draining(worker, said);
                 self.step(Event::WorkerDrains { worker });
             }
-            Report::Event(event) => self.step(*event),
+            Report::Event(event) => match *event {
+                Event::AttemptDone { worker, attempt, report } => self.attempt_done(worker, attempt, report),
+                event => self.step(event),
+            },
             Report::Beat { progress, full, scrub } => {
                 self.datasets.note_room(worker, full);
                 if let Some(scrub) = scrub {
@@ -655,6 +693,6 @@ impl Driver {
 }
 
 /// Milliseconds since 1970, for display only.
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }

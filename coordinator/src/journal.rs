@@ -52,6 +52,17 @@ pub fn spec_digest(spec: &JobSpec) -> Digest {
     Digest::of(&rows::encode_spec(spec))
 }
 
+/// The result of a job that is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptResult {
+    /// Small blobs themselves; of others, where their bytes are stored.
+    pub collected: Collected,
+    /// When the job ended, by the wall clock: results are kept for a time that goes on while no coordinator runs.
+    pub ended_unix_ms: u64,
+    /// A client has read all of it.
+    pub fetched: bool,
+}
+
 /// What happened to a dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DatasetChange {
@@ -113,8 +124,10 @@ pub enum Record {
     Outputs(JobId, Vec<Dataset>),
     /// So many tries of planning, restoring or committing the job have begun without an end. 0: the last one has ended.
     Tries(JobId, u32),
-    /// What the collects of a job gave; nothing: it is forgotten.
-    Collected(JobId, Collected),
+    /// What the collects of a job gave.
+    Collected(JobId, Box<KeptResult>),
+    /// It is not kept any more.
+    ResultForgotten(JobId),
     /// A job that ended so long ago that it is not listed any more.
     Forgotten(JobId),
     /// A worker has a session, or is lost.
@@ -137,7 +150,7 @@ pub trait JobStore: Send {
     /// What is needed to go on with jobs, by id.
     fn load_running(&mut self) -> Result<Vec<RunningJob>, Error>;
     /// Results of collects that are kept, by job id.
-    fn load_collected(&mut self) -> Result<Vec<(JobId, Collected)>, Error>;
+    fn load_collected(&mut self) -> Result<Vec<(JobId, KeptResult)>, Error>;
     /// Every dataset, by name.
     fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error>;
     /// Workers that had a session.
@@ -341,7 +354,7 @@ mod tests {
         fn load_running(&mut self) -> Result<Vec<RunningJob>, Error> {
             error()
         }
-        fn load_collected(&mut self) -> Result<Vec<(JobId, Collected)>, Error> {
+        fn load_collected(&mut self) -> Result<Vec<(JobId, KeptResult)>, Error> {
             error()
         }
         fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error> {

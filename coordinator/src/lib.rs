@@ -7,6 +7,7 @@ mod act;
 mod artifacts;
 mod backup;
 mod claims;
+mod collecting;
 mod commit;
 mod config;
 mod copies;
@@ -28,6 +29,7 @@ mod planning;
 mod publishing;
 mod recover;
 mod restore;
+mod result_files;
 mod results;
 mod rpc;
 mod sessions;
@@ -42,8 +44,8 @@ pub use error::Error;
 #[doc(hidden)]
 pub use journal::check_row;
 pub use journal::{
-    DatasetChange, DiskStore, Identity, JobRecord, JobStore, MemoryStore, PublishedTask, Record, RunningJob, Snapshot,
-    TakeRow,
+    DatasetChange, DiskStore, Identity, JobRecord, JobStore, KeptResult, MemoryStore, PublishedTask, Record,
+    RunningJob, Snapshot, TakeRow,
 };
 pub use lineage::{Life, Lineage};
 pub use orphans::OrphanRule;
@@ -54,6 +56,7 @@ use driver::{Driver, Start};
 use journal::Journal;
 use lock::lock_data_dir;
 use mailbox::{Mailbox, Message};
+use result_files::ResultFiles;
 use staged::StagedNotes;
 use std::future::Future;
 use std::time::Duration;
@@ -87,6 +90,9 @@ pub async fn run_on(
     let notes = StagedNotes::open(config.data_dir.join("staging"))?;
     // Before anybody can submit one of those jobs once more.
     notes.remove_others(&recovered.running.iter().map(|r| r.job.spec.id).collect());
+    let has_results = recovered.collected.iter().map(|(job, _)| *job);
+    let known = has_results.chain(recovered.running.iter().map(|r| r.job.spec.id)).collect();
+    let files = ResultFiles::open(config.data_dir.join("results"), &known)?;
     let (journal, journal_thread, mut journal_breaks) = Journal::start(store)?;
     let (mailbox, messages) = Mailbox::new();
     let remover = notes.clone();
@@ -97,6 +103,9 @@ pub async fn run_on(
         unserved_ms: config.unserved_ms,
         notes,
         temporary: config.temporary,
+        results_kept: config.results_kept,
+        results_bytes_max: config.results_bytes_max,
+        files: files.clone(),
         orphans: config.orphans,
         journal,
     };
@@ -104,7 +113,7 @@ pub async fn run_on(
     let mut driver = tokio::spawn(Driver::new(start, mailbox.clone()).run(messages, stopped));
 
     let _collector = AbortOnDrop(tokio::spawn(collect(mailbox.clone(), artifacts.clone(), config.artifacts_kept)));
-    let routes = rpc::routes(&config, mailbox, artifacts);
+    let routes = rpc::routes(&config, mailbox, artifacts, files);
     let (end_serving, serving_ends) = oneshot::channel::<()>();
     let server = Server { insecure: config.insecure, ..Server::new(Role::Coordinator, config.token, config.tls) };
     let serving = windrow_net::serve(incoming, routes, server, async {

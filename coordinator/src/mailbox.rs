@@ -3,17 +3,18 @@
 //! The queue is bounded: whoever reads messages from the network waits here when the driver is behind. The driver
 //! itself never waits for anybody, so nobody can wait in a circle.
 
+use crate::collecting::EndedJob;
 use crate::commit::Commit;
 use crate::data::{ChunkReport, DataMessage};
 use crate::job_view::Past;
 use crate::journal::{Durable, Snapshot};
 use crate::split::SplitJob;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 use windrow_model::{
-    AttemptId, Code, DatasetChunk, Digest, Failure, Folder, JobFilter, JobId, JobSpec, JobStatus, NodeInfo, WorkerId,
-    WorkerStatus,
+    AttemptId, Code, DatasetChunk, Digest, Failure, Folder, JobFilter, JobId, JobSpec, JobStatus, NodeInfo, StoredBlob,
+    TaskReport, WorkerId, WorkerStatus,
 };
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event, Progress, Told};
@@ -73,6 +74,10 @@ pub(crate) enum Message {
     ArtifactsInUse {
         answer: Answer<BTreeSet<Digest>>,
     },
+    /// How many tasks each job has that has not ended.
+    KnownTasks {
+        answer: Answer<BTreeMap<JobId, u64>>,
+    },
     /// Addresses of the workers that ran something of a job and still live.
     LogHolders {
         job: JobId,
@@ -126,6 +131,22 @@ pub(crate) enum Message {
         commit: Commit,
         result: Result<Durable, Failure>,
     },
+    /// What an attempt has collected is stored, or cannot be.
+    ResultStored {
+        worker: WorkerId,
+        attempt: AttemptId,
+        report: Box<TaskReport>,
+        result: Result<Vec<StoredBlob>, Failure>,
+    },
+    /// The same for what a job that is done had not stored before.
+    CollectedStored {
+        ended: Box<EndedJob>,
+        result: Result<Vec<StoredBlob>, Failure>,
+    },
+    /// A client has read the result of a job.
+    Fetched {
+        job: JobId,
+    },
     /// The final status of a job is durable.
     EndRecorded {
         job: JobId,
@@ -150,6 +171,8 @@ pub(crate) struct Inventory {
     pub told: Vec<Told>,
     /// Jobs whose setup it has.
     pub jobs: Vec<JobId>,
+    /// Jobs of which it has something, and that were not known when it told so: nothing else is kept of them.
+    pub dropped: Vec<JobId>,
     pub folder: Folder,
     /// Chunks of a folder that has joined no cluster.
     pub chunks: Vec<Digest>,

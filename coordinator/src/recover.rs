@@ -8,18 +8,18 @@
 //! `PLANNING_CRASHED`, and its paths are not touched again.
 
 use crate::claims::Claims;
-use crate::driver::PAST_MAX;
+use crate::driver::{PAST_MAX, unix_ms};
 use crate::error::Error;
 use crate::job_view::Past;
-use crate::journal::{Identity, JobRecord, JobStore, PublishedTask, Record, RunningJob};
+use crate::journal::{Identity, JobRecord, JobStore, KeptResult, PublishedTask, Record, RunningJob};
 use crate::split::{StagedSink, abandon, find_staging};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use windrow_failpoint::crashpoint;
 use windrow_model::dataset::dataset_name;
 use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus, WorkerId};
-use windrow_scheduler::{Collected, RestoredJob};
+use windrow_scheduler::RestoredJob;
 use windrow_store::Staging;
 
 /// Tries of planning or restoring a job that may end with the coordinator.
@@ -37,7 +37,7 @@ pub(crate) struct Recovered {
     pub datasets: Vec<Dataset>,
     pub workers: Vec<WorkerId>,
     /// By job id.
-    pub collected: Vec<(JobId, Collected)>,
+    pub collected: Vec<(JobId, KeptResult)>,
 }
 
 /// A job that goes on.
@@ -71,10 +71,14 @@ pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recov
     let mut records = store.load()?;
     let mut rows: BTreeMap<JobId, RunningJob> = store.load_running()?.into_iter().map(|j| (j.spec.id, j)).collect();
     // Ids sort by the time of submission.
+    let mut collected = store.load_collected()?;
+    let waits: BTreeSet<JobId> = collected.iter().filter(|(_, r)| !r.fetched).map(|(job, _)| *job).collect();
     let old = records.len().saturating_sub(PAST_MAX);
     let mut forgotten: Vec<JobId> = Vec::new();
     for _ in 0..old {
-        let oldest = records.iter().position(|r| r.status.state.is_final());
+        // Those whose result waits for its client go last.
+        let may_go = |r: &JobRecord| r.status.state.is_final() && !waits.contains(&r.status.id);
+        let oldest = records.iter().position(may_go);
         forgotten.extend(oldest.map(|at| records.remove(at).status.id));
     }
     let mut running = Vec::new();
@@ -155,7 +159,11 @@ pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recov
     if !running.is_empty() {
         tracing::info!("{} jobs go on", running.len());
     }
-    let (datasets, workers, collected) = (store.load_datasets()?, store.load_workers()?, store.load_collected()?);
+    let (datasets, workers) = (store.load_datasets()?, store.load_workers()?);
+    // Rows of earlier releases do not say when their job ended.
+    let now = unix_ms();
+    collected.iter_mut().filter(|(_, r)| r.ended_unix_ms == 0).for_each(|(_, r)| r.ended_unix_ms = now);
+    collected.retain(|(job, _)| past.contains_key(job));
     Ok(Recovered { epoch, identity, past, running, datasets, workers, collected })
 }
 

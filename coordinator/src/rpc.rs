@@ -3,11 +3,13 @@
 mod artifact;
 mod data;
 mod job;
+mod result;
 mod session;
 
 use crate::artifacts::Artifacts;
 use crate::config::Config;
 use crate::mailbox::Mailbox;
+use crate::result_files::ResultFiles;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,9 +31,9 @@ pub(crate) const PIECES_MAX: usize = 8;
 pub(crate) type Answers<T> = ReceiverStream<Result<T, Status>>;
 
 /// All services, with limits on their messages.
-pub(crate) fn routes(config: &Config, mailbox: Mailbox, artifacts: Artifacts) -> Routes {
+pub(crate) fn routes(config: &Config, mailbox: Mailbox, artifacts: Artifacts, files: ResultFiles) -> Routes {
     let access = Access { token: config.token.clone(), ca: config.tls.as_ref().and_then(|tls| tls.ca.clone()) };
-    let jobs = job::Jobs { mailbox: mailbox.clone(), artifacts: artifacts.clone(), access };
+    let jobs = job::Jobs { mailbox: mailbox.clone(), artifacts: artifacts.clone(), files, access };
     let data = data::Data { mailbox: mailbox.clone(), backups: Arc::new(Semaphore::new(1)) };
     let session = session::Session { mailbox, artifacts };
     Routes::new(

@@ -4,10 +4,11 @@ mod support;
 
 use std::sync::{Arc, Condvar, Mutex};
 use support::*;
-use windrow_coordinator::{Config, Error, Identity, JobRecord, JobStore, MemoryStore, Record, RunningJob, Snapshot};
+use windrow_coordinator::{
+    Config, Error, Identity, JobRecord, JobStore, KeptResult, MemoryStore, Record, RunningJob, Snapshot,
+};
 use windrow_model::*;
 use windrow_net::Token;
-use windrow_scheduler::Collected;
 
 /// Says which records are held back.
 type Which = fn(&Record) -> bool;
@@ -74,7 +75,7 @@ impl JobStore for Slow {
     fn load_running(&mut self) -> Result<Vec<RunningJob>, Error> {
         self.0.load_running()
     }
-    fn load_collected(&mut self) -> Result<Vec<(JobId, Collected)>, Error> {
+    fn load_collected(&mut self) -> Result<Vec<(JobId, KeptResult)>, Error> {
         self.0.load_collected()
     }
     fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error> {
@@ -271,5 +272,51 @@ async fn jobs_are_listed_by_state_name_and_number() {
     assert_eq!(listed(JobFilter { limit: Some(1), ..cancelled }).await, ("job 4".into(), 2));
     assert_eq!(listed(JobFilter { name: "b 3".into(), ..all.clone() }).await, ("job 3".into(), 1));
     assert_eq!(listed(JobFilter { since_unix_ms: u64::MAX, ..all }).await, (String::new(), 0));
+    coordinator.stop().await;
+}
+
+fn is_try(record: &Record) -> bool {
+    matches!(record, Record::Tries(_, tries) if *tries > 0)
+}
+
+/// A try that is not on record could end life after life of the coordinator.
+#[tokio::test(flavor = "multi_thread")]
+async fn second_planning_begins_when_its_try_is_durable() {
+    let (place, gate) = (Place::new(), Arc::new(Gate::default()));
+    let spec = place.spec(1);
+    let mut store = MemoryStore::default();
+    let status = JobStatus {
+        id: spec.id,
+        name: spec.name.clone(),
+        state: JobState::Planning,
+        stages: vec![],
+        tasks: TaskTotals::default(),
+        attempts: 0,
+        backups: 0,
+        counters: Counters::default(),
+        error: None,
+        waiting: None,
+        outputs: vec![],
+        submitted_unix_ms: 1,
+        elapsed_ms: 0,
+        failures: vec![],
+    };
+    let program = spec.program.clone();
+    let record = JobRecord { status, program, binary: spec.binary, spec: None, collects: None };
+    store.write(&[Record::Spec(Box::new(spec.clone())), Record::Tries(spec.id, 1), record.into()]).unwrap();
+    std::fs::create_dir_all(place.data()).unwrap();
+    gate.hold(is_try);
+    let config = Config { token: Token::parse(TOKEN), ..Config::new(place.data()) };
+    let coordinator = Coordinator::start_on(config, Box::new(Slow(store, gate.clone()))).await;
+    gate.reached().await;
+    assert_eq!(place.names(), ["data", "in.txt"], "nothing is staged yet");
+    gate.open();
+    soon("the staging folder", async {
+        while place.names().len() < 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    coordinator.client().await.cancel(spec.id).await.unwrap();
     coordinator.stop().await;
 }

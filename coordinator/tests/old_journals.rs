@@ -2,7 +2,7 @@
 //! 64 bytes, after its offset, and last their length.
 
 use std::path::{Path, PathBuf};
-use windrow_coordinator::{DatasetChange, DiskStore, JobRecord, JobStore, PublishedTask, Record};
+use windrow_coordinator::{DatasetChange, DiskStore, JobRecord, JobStore, KeptResult, PublishedTask, Record};
 use windrow_model::*;
 use windrow_scheduler::{CollectedBlob, RestoredSplit, RestoredTask, StageChunks};
 
@@ -102,6 +102,12 @@ fn published() -> PublishedTask {
     PublishedTask { task: RestoredTask { worker: WorkerId::from_bytes([5; 16]), attempt, report }, chunks: vec![] }
 }
 
+/// Rows of this format that were written first do not say when their job ended.
+fn result() -> KeptResult {
+    let collected = vec![("c".to_string(), vec![CollectedBlob::Inline(vec![7])])];
+    KeptResult { collected, ended_unix_ms: 0, fetched: false }
+}
+
 /// Writes the file of the present format. For whoever has raised the number: the files of older formats stay as they are.
 #[test]
 #[ignore = "makes a file that is kept"]
@@ -115,7 +121,7 @@ fn make_the_file_of_this_format() {
     all.push(Record::Spec(Box::new(spec())));
     all.push(Record::Split(spec().id, Box::new(split())));
     all.push(Record::Published(Box::new(published())));
-    all.push(Record::Collected(JobId::from_bytes([1; 16]), vec![("c".into(), vec![CollectedBlob::Inline(vec![7])])]));
+    all.push(Record::Collected(JobId::from_bytes([1; 16]), Box::new(result())));
     all.push(Record::Worker(WorkerId::from_bytes([5; 16]), true));
     store.write(&all).unwrap();
     store.begin_epoch().unwrap();
@@ -143,7 +149,7 @@ fn journals_of_every_format_open_with_all_that_is_in_them() {
             assert_eq!(running.len(), 1);
             assert_eq!((&*running[0].spec, &running[0].split), (&spec(), &Some(split())));
             assert_eq!(running[0].published, [published()]);
-            let collected = (JobId::from_bytes([1; 16]), vec![("c".to_string(), vec![CollectedBlob::Inline(vec![7])])]);
+            let collected = (JobId::from_bytes([1; 16]), result());
             assert_eq!(store.load_collected().unwrap(), [collected]);
             assert_eq!(store.load_workers().unwrap(), [WorkerId::from_bytes([5; 16])]);
         }

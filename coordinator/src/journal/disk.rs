@@ -21,7 +21,9 @@
 //! damaged file, and not one in which a crash cut off the last transaction. Every start verifies all of it.
 
 use super::file::JournalFile;
-use super::{DatasetChange, Identity, JobRecord, JobStore, PublishedTask, Record, RunningJob, Snapshot, rows};
+use super::{
+    DatasetChange, Identity, JobRecord, JobStore, KeptResult, PublishedTask, Record, RunningJob, Snapshot, rows,
+};
 use crate::error::Error;
 use crate::lineage::{Life, Lineage};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle};
@@ -32,7 +34,6 @@ use windrow_failpoint::{crashpoint, failpoint};
 use windrow_format::durable::{self, Durability};
 use windrow_format::space::is_full;
 use windrow_model::{BadRecord, ClusterId, Dataset, Digest, Epoch, Escape, JobId, WorkerId};
-use windrow_scheduler::Collected;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const JOBS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("jobs");
@@ -173,10 +174,11 @@ impl DiskStore {
             }
             Record::Failures(_, failures) => failures.to_le_bytes().to_vec(),
             Record::Tries(_, tries) => tries.to_le_bytes().to_vec(),
-            Record::Collected(_, collected) => rows::encode_collected(collected),
+            Record::Collected(_, result) => rows::encode_collected(result),
             Record::Outputs(..)
             | Record::Dataset(DatasetChange::Removed(_))
             | Record::Forgotten(_)
+            | Record::ResultForgotten(_)
             | Record::Dropped(_)
             | Record::RestoreAbove(_)
             | Record::Worker(..) => Vec::new(),
@@ -370,7 +372,7 @@ impl JobStore for DiskStore {
         Ok(jobs.into_values().collect())
     }
 
-    fn load_collected(&mut self) -> Result<Vec<(JobId, Collected)>, Error> {
+    fn load_collected(&mut self) -> Result<Vec<(JobId, KeptResult)>, Error> {
         let read = |(id, value): Entry| {
             let id =
                 <[u8; 16]>::try_from(id).map_err(|_| self.corrupt("a result", "its job's id has another length"))?;
@@ -522,7 +524,7 @@ fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Res
         }
         Record::Tries(id, 0) => drop(txn.open_table(TRIES)?.remove(&id.as_bytes()[..])?),
         Record::Tries(id, _) => drop(txn.open_table(TRIES)?.insert(&id.as_bytes()[..], value)?),
-        Record::Collected(id, collected) if collected.is_empty() => {
+        Record::ResultForgotten(id) => {
             txn.open_table(COLLECTED)?.remove(&id.as_bytes()[..])?;
         }
         Record::Collected(id, _) => drop(txn.open_table(COLLECTED)?.insert(&id.as_bytes()[..], value)?),

@@ -1,7 +1,7 @@
 //! What is acknowledged is there after a restart, and damage is noticed.
 
 use super::*;
-use windrow_model::{Code, Counters, Digest, Failure, JobState, JobStatus, RecordPlace, TaskTotals};
+use windrow_model::{Code, Counters, Digest, Failure, JobState, JobStatus, RecordPlace, StoredBlob, TaskTotals};
 use windrow_scheduler::CollectedBlob;
 
 fn record(n: u8, state: JobState) -> JobRecord {
@@ -40,6 +40,14 @@ fn records_and_epochs_outlive_the_process() {
     assert_eq!(store.load().unwrap(), [record(1, JobState::Done), record(2, JobState::Failed)]);
     store.forget(&[JobId::from_bytes([1; 16])]).unwrap();
     assert_eq!(store.load().unwrap(), [record(2, JobState::Failed)]);
+}
+
+/// A result with a small blob, and with two that are stored.
+fn result(n: u8) -> KeptResult {
+    let stored = |offset| CollectedBlob::Stored(StoredBlob { offset, length: 9, digest: Digest::of(b"blob") });
+    let collected =
+        vec![("c".to_string(), vec![CollectedBlob::Inline(vec![n])]), ("d".to_string(), vec![stored(0), stored(9)])];
+    KeptResult { collected, ended_unix_ms: 5, fetched: n == 2 }
 }
 
 /// Reads and collects.
@@ -116,10 +124,7 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
             let task = job.failures[0].0;
             records.extend([Record::Failures(task, 2), Record::Failures(task, 3)]);
             records.push(Record::Outputs(id(n), vec![]));
-            records.push(Record::Collected(
-                id(n),
-                vec![("c".into(), vec![CollectedBlob::Inline(vec![n]), CollectedBlob::Inline(vec![])])],
-            ));
+            records.push(Record::Collected(id(n), Box::new(result(n))));
             records.push(Record::Worker(WorkerId::from_bytes([n; 16]), true));
             store.write(&records).unwrap();
         }
@@ -130,10 +135,9 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
     assert_eq!(store.load_workers().unwrap(), [WorkerId::from_bytes([2; 16])]);
     store.write(&[record(1, JobState::Done).into()]).unwrap();
     assert_eq!(store.load_running().unwrap(), [running(2)]);
-    let collected =
-        |n: u8| (id(n), vec![("c".to_string(), vec![CollectedBlob::Inline(vec![n]), CollectedBlob::Inline(vec![])])]);
+    let collected = |n: u8| (id(n), result(n));
     assert_eq!(store.load_collected().unwrap(), [collected(1), collected(2)]);
-    store.write(&[Record::Collected(id(1), vec![])]).unwrap();
+    store.write(&[Record::ResultForgotten(id(1))]).unwrap();
     assert_eq!(store.load_collected().unwrap(), [collected(2)]);
     store.forget(&[id(2)]).unwrap();
     assert_eq!(store.load_collected().unwrap(), []);

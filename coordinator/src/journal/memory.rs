@@ -1,11 +1,10 @@
 //! A store that forgets everything with its process: for tests.
 
-use super::{DatasetChange, Identity, JobRecord, JobStore, Record, RunningJob, Snapshot};
+use super::{DatasetChange, Identity, JobRecord, JobStore, KeptResult, Record, RunningJob, Snapshot};
 use crate::error::Error;
 use crate::lineage::{Life, Lineage};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{ClusterId, Dataset, Digest, Epoch, JobId, WorkerId};
-use windrow_scheduler::Collected;
 
 /// Records in memory.
 #[derive(Debug, Default)]
@@ -15,7 +14,7 @@ pub struct MemoryStore {
     running: BTreeMap<JobId, RunningJob>,
     datasets: BTreeMap<String, Dataset>,
     workers: BTreeSet<WorkerId>,
-    collected: BTreeMap<JobId, Collected>,
+    collected: BTreeMap<JobId, KeptResult>,
     tries: BTreeMap<JobId, u32>,
     cluster: Option<ClusterId>,
     lineage: Lineage,
@@ -49,7 +48,7 @@ impl JobStore for MemoryStore {
     fn load_running(&mut self) -> Result<Vec<RunningJob>, Error> {
         Ok(self.running.values().cloned().collect())
     }
-    fn load_collected(&mut self) -> Result<Vec<(JobId, Collected)>, Error> {
+    fn load_collected(&mut self) -> Result<Vec<(JobId, KeptResult)>, Error> {
         Ok(self.collected.iter().map(|(id, collected)| (*id, collected.clone())).collect())
     }
     fn load_datasets(&mut self) -> Result<Vec<Dataset>, Error> {
@@ -110,8 +109,8 @@ impl JobStore for MemoryStore {
                     datasets.iter().for_each(|d| self.put(d));
                     self.running.entry(*id).and_modify(|job| job.datasets_done = true);
                 }
-                Record::Collected(id, collected) if collected.is_empty() => drop(self.collected.remove(id)),
-                Record::Collected(id, collected) => drop(self.collected.insert(*id, collected.clone())),
+                Record::ResultForgotten(id) => drop(self.collected.remove(id)),
+                Record::Collected(id, result) => drop(self.collected.insert(*id, (**result).clone())),
                 Record::Forgotten(id) => self.forget(&[*id])?,
                 Record::Worker(id, true) => drop(self.workers.insert(*id)),
                 Record::Worker(id, false) => drop(self.workers.remove(id)),

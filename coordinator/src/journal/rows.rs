@@ -1,12 +1,12 @@
 //! What running jobs look like in the journal: protobuf, by the same conversions as on the wire.
 
-use super::PublishedTask;
+use super::{KeptResult, PublishedTask};
 use crate::lineage::Life;
 use prost::Message;
 use std::fmt::Debug;
 use windrow_model::{BadRecord, DatasetChunk, Epoch, JobId, JobSpec, StageId, TaskId};
 use windrow_proto::v1;
-use windrow_scheduler::{Collected, CollectedBlob, RestoredSplit, RestoredTask, StageChunks};
+use windrow_scheduler::{CollectedBlob, RestoredSplit, RestoredTask, StageChunks};
 
 /// Why a row does not read.
 pub type Wrong = String;
@@ -68,7 +68,7 @@ pub fn decode_published(bytes: &[u8]) -> Result<PublishedTask, Wrong> {
     Ok(PublishedTask { task, chunks: published.chunks.into_iter().map(chunk).collect::<Result<_, _>>()? })
 }
 
-pub fn encode_collected(collected: &Collected) -> Vec<u8> {
+pub fn encode_collected(result: &KeptResult) -> Vec<u8> {
     let collect = |(name, blobs): &(String, Vec<CollectedBlob>)| {
         let mut row = v1::JournalCollect { name: name.clone(), ..Default::default() };
         for blob in blobs {
@@ -79,16 +79,23 @@ pub fn encode_collected(collected: &Collected) -> Vec<u8> {
         }
         row
     };
-    v1::JournalCollected { collects: collected.iter().map(collect).collect(), ..Default::default() }.encode_to_vec()
+    v1::JournalCollected {
+        collects: result.collected.iter().map(collect).collect(),
+        ended_unix_ms: result.ended_unix_ms,
+        fetched: result.fetched,
+    }
+    .encode_to_vec()
 }
 
-pub fn decode_collected(bytes: &[u8]) -> Result<Collected, Wrong> {
+pub fn decode_collected(bytes: &[u8]) -> Result<KeptResult, Wrong> {
     let collect = |c: v1::JournalCollect| {
         let inline = c.blobs.into_iter().map(|bytes| Ok(CollectedBlob::Inline(bytes)));
         let stored = c.stored.into_iter().map(|blob| Ok(CollectedBlob::Stored(blob.try_into().map_err(wrong)?)));
         Ok((c.name, inline.chain(stored).collect::<Result<_, Wrong>>()?))
     };
-    message::<v1::JournalCollected>(bytes)?.collects.into_iter().map(collect).collect()
+    let v1::JournalCollected { collects, ended_unix_ms, fetched } = message(bytes)?;
+    let collected = collects.into_iter().map(collect).collect::<Result<_, Wrong>>()?;
+    Ok(KeptResult { collected, ended_unix_ms, fetched })
 }
 
 pub fn encode_life(life: &Life) -> [u8; 17] {

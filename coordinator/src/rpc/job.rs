@@ -1,9 +1,11 @@
 //! The service for clients.
 
-use super::{Answers, PIECE_BYTES, PIECES_MAX, artifact, field, hello, refuse};
+use super::result::send_result;
+use super::{Answers, PIECES_MAX, artifact, field, hello, refuse};
 use crate::artifacts::Artifacts;
 use crate::logs::send_logs;
 use crate::mailbox::{Mailbox, Message};
+use crate::result_files::ResultFiles;
 use futures_util::StreamExt;
 use futures_util::stream::Map;
 use tokio::sync::mpsc;
@@ -12,7 +14,6 @@ use tonic::{Request, Response, Status, Streaming};
 use windrow_model::{Code, Digest, Failure, JobFilter, JobId, JobSpec, JobStatus};
 use windrow_net::Access;
 use windrow_proto::v1;
-use windrow_scheduler::CollectedBlob;
 
 /// Digests in one question.
 const DIGESTS_MAX: usize = 10_000;
@@ -20,6 +21,7 @@ const DIGESTS_MAX: usize = 10_000;
 pub(crate) struct Jobs {
     pub mailbox: Mailbox,
     pub artifacts: Artifacts,
+    pub files: ResultFiles,
     /// How workers are reached.
     pub access: Access,
 }
@@ -97,24 +99,7 @@ impl v1::jobs_server::Jobs for Jobs {
         let job: JobId = field(request.into_inner().id, "id")?;
         let collected = self.mailbox.try_ask(|answer| Message::Collected { job, answer }).await.map_err(refuse)?;
         let (send, receive) = mpsc::channel(PIECES_MAX);
-        tokio::spawn(async move {
-            for (name, blobs) in collected {
-                for (task, blob) in blobs.into_iter().enumerate() {
-                    let CollectedBlob::Inline(blob) = blob else { continue };
-                    let message =
-                        |data: &[u8]| v1::CollectedBlob { name: name.clone(), task: task as u32, data: data.to_vec() };
-                    // An empty blob is a result, too.
-                    if blob.is_empty() && send.send(Ok(message(&[]))).await.is_err() {
-                        return;
-                    }
-                    for piece in blob.chunks(PIECE_BYTES) {
-                        if send.send(Ok(message(piece))).await.is_err() {
-                            return;
-                        }
-                    }
-                }
-            }
-        });
+        tokio::spawn(send_result(job, collected, self.files.clone(), self.mailbox.clone(), send));
         Ok(Response::new(ReceiverStream::new(receive)))
     }
 

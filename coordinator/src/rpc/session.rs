@@ -4,10 +4,13 @@ use super::{Answers, artifact, begun, field, hello, refuse};
 use crate::artifacts::Artifacts;
 use crate::data::ChunkReport;
 use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use windrow_model::{AttemptId, Code, DatasetChunk, Digest, Failure, NodeInfo, WorkerId};
+use windrow_model::{
+    AttemptId, Code, DatasetChunk, Digest, Failure, JobId, NodeInfo, OutputReport, TaskReport, WorkerId,
+};
 use windrow_proto::v1::{self, from_worker::Message as Said};
 use windrow_scheduler::{Event, Progress, Told};
 
@@ -39,7 +42,8 @@ impl v1::session_server::Session for Session {
             return Err(refuse(Failure::new(Code::VersionMismatch, what)));
         };
         let node: NodeInfo = field(Some(register), "register")?;
-        let inventory = Inventory { folder: field(Some(folder), "folder")?, ..inventory(&mut from_worker).await? };
+        let inventory =
+            Inventory { folder: field(Some(folder), "folder")?, ..inventory(&mut from_worker, &self.mailbox).await? };
         let worker = node.worker;
         let (messages, receive) = mpsc::unbounded_channel();
         let (listening, ended) = oneshot::channel();
@@ -81,28 +85,88 @@ impl v1::session_server::Session for Session {
     }
 }
 
+/// Jobs in one inventory that the coordinator does not know: all of them are dropped.
+const UNKNOWN_JOBS_MAX: usize = 10_000;
+/// Attempts of one task that a worker may have: earlier ones whose outputs are still there, and the current one.
+const ATTEMPTS_PER_TASK_MAX: u64 = 4;
+
+/// Takes in an inventory piece by piece. What it keeps is bounded by the tasks of the jobs that run: attempts of other jobs are
+/// counted by their job alone, which the worker is told to drop.
+#[derive(Default)]
+struct Intake {
+    inventory: Inventory,
+    /// Tasks of each job that has not ended.
+    known: BTreeMap<JobId, u64>,
+    kept: BTreeMap<JobId, u64>,
+    unknown: BTreeSet<JobId>,
+}
+
+impl Intake {
+    fn attempt(&mut self, held: v1::HeldAttempt) -> Result<(), Status> {
+        let attempt: AttemptId = field(held.attempt, "held.attempt")?;
+        let job = attempt.task.job;
+        // A job that is not cut yet has no use for attempts of an earlier cut.
+        let Some(tasks) = self.known.get(&job).filter(|tasks| **tasks > 0) else { return self.unknown(job) };
+        let kept = self.kept.entry(job).or_default();
+        *kept += 1;
+        if *kept > tasks.saturating_mul(ATTEMPTS_PER_TASK_MAX) {
+            let what = format!("an inventory with more attempts of {job} than its {tasks} tasks can have");
+            return Err(refuse(Failure::new(Code::BadRequest, what)));
+        }
+        let report = held.report.map(|r| field(Some(r), "held.report")).transpose()?;
+        if report.as_ref().is_some_and(claims_storage) {
+            let what = "an inventory with a report that only the coordinator makes";
+            return Err(refuse(Failure::new(Code::BadRequest, what)));
+        }
+        self.inventory.told.push(Told { attempt, report });
+        Ok(())
+    }
+
+    fn job(&mut self, job: JobId) -> Result<(), Status> {
+        match self.known.contains_key(&job) {
+            true => {
+                if !self.inventory.jobs.contains(&job) {
+                    self.inventory.jobs.push(job);
+                }
+                Ok(())
+            }
+            false => self.unknown(job),
+        }
+    }
+
+    fn unknown(&mut self, job: JobId) -> Result<(), Status> {
+        self.unknown.insert(job);
+        if self.unknown.len() > UNKNOWN_JOBS_MAX {
+            let what = format!("an inventory with more than {UNKNOWN_JOBS_MAX} jobs that are not known here");
+            return Err(refuse(Failure::new(Code::BadRequest, what)));
+        }
+        Ok(())
+    }
+}
+
 /// Reads what the worker has.
-async fn inventory(from_worker: &mut Streaming<v1::FromWorker>) -> Result<Inventory, Status> {
-    let mut inventory = Inventory::default();
+async fn inventory(from_worker: &mut Streaming<v1::FromWorker>, mailbox: &Mailbox) -> Result<Inventory, Status> {
+    let known = mailbox.ask(|answer| Message::KnownTasks { answer }).await.map_err(refuse)?;
+    let mut intake = Intake { known, ..Intake::default() };
     loop {
         let Some(Said::Inventory(piece)) = from_worker.message().await?.and_then(|m| m.message) else {
             return Err(refuse(Failure::new(Code::BadRequest, "after `Register` comes an inventory")));
         };
         for held in piece.attempts {
-            let attempt = field(held.attempt, "held.attempt")?;
-            let report = held.report.map(|r| field(Some(r), "held.report")).transpose()?;
-            inventory.told.push(Told { attempt, report });
+            intake.attempt(held)?;
         }
         for digest in piece.chunks {
-            if inventory.chunks.len() >= UNJOINED_CHUNKS_MAX {
+            if intake.inventory.chunks.len() >= UNJOINED_CHUNKS_MAX {
                 break;
             }
-            inventory.chunks.push(field(Some(digest), "inventory.chunks")?);
+            intake.inventory.chunks.push(field(Some(digest), "inventory.chunks")?);
         }
         for job in piece.jobs {
-            inventory.jobs.push(field(Some(job), "inventory.jobs")?);
+            intake.job(field(Some(job), "inventory.jobs")?)?;
         }
         if piece.last {
+            let Intake { mut inventory, unknown, .. } = intake;
+            inventory.dropped = unknown.into_iter().collect();
             return Ok(inventory);
         }
     }
@@ -133,6 +197,11 @@ async fn listen(
     Ok(())
 }
 
+/// Only the coordinator itself makes such reports.
+fn claims_storage(report: &TaskReport) -> bool {
+    report.outputs.iter().any(|output| matches!(output, OutputReport::Stored(_)))
+}
+
 fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
     let attempt = |a: Option<v1::AttemptId>| field::<_, AttemptId>(a, "attempt");
     let failure = |f: Option<v1::Failure>| field::<_, Failure>(f, "failure");
@@ -149,6 +218,10 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         Said::Done(done) => {
             let attempt = attempt(done.attempt)?;
             match field(done.report, "report") {
+                Ok(report) if claims_storage(&report) => {
+                    let what = "its report says that the coordinator has stored its results";
+                    Event::AttemptFailed { worker, attempt, failure: Failure::new(Code::ExecutorProtocol, what) }
+                }
                 Ok(report) => Event::AttemptDone { worker, attempt, report },
                 // The attempt is charged for it. Without an end it would run and report the same for ever.
                 Err(status) => {

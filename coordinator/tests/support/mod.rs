@@ -355,7 +355,7 @@ impl FakeWorker {
     }
 }
 
-fn report_of(task: &Task) -> TaskReport {
+pub fn report_of(task: &Task) -> TaskReport {
     let outputs = task.outputs.iter().map(|o| output_report(o, task)).collect();
     TaskReport { outputs, counters: Counters::default(), run_ms: 1, inputs: input_digest(&task.inputs, |_| true) }
 }

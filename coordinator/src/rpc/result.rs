@@ -1,0 +1,66 @@
+//! A collected result as a stream: its small blobs from memory, the others from their file, piece by piece.
+
+use super::{PIECE_BYTES, PIECES_MAX, refuse};
+use crate::mailbox::{Mailbox, Message};
+use crate::result_files::ResultFiles;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tonic::Status;
+use windrow_model::{Code, Failure, JobId};
+use windrow_proto::v1;
+use windrow_scheduler::{Collected, CollectedBlob};
+
+type Send = mpsc::Sender<Result<v1::CollectedBlob, Status>>;
+
+/// Sends all of it. When the client has taken the last piece, the driver is told that the result was read.
+pub(super) async fn send_result(job: JobId, collected: Collected, files: ResultFiles, mailbox: Mailbox, send: Send) {
+    let own = send.clone();
+    let sent = tokio::task::spawn_blocking(move || send_all(job, &collected, &files, &own)).await;
+    match sent {
+        Ok(Ok(true)) => {
+            // Nothing waits in the channel any more. A client that has gone is an error here.
+            if send.reserve_many(PIECES_MAX).await.is_ok() {
+                mailbox.send(Message::Fetched { job }).await;
+            }
+        }
+        Ok(Ok(false)) => {}
+        Ok(Err(failure)) => drop(send.send(Err(refuse(failure))).await),
+        Err(e) => {
+            let failure = Failure::new(Code::Internal, format!("reading a result panicked: {e}"));
+            let _ = send.send(Err(refuse(failure))).await;
+        }
+    }
+}
+
+/// False if the client has gone.
+fn send_all(job: JobId, collected: &Collected, files: &ResultFiles, send: &Send) -> Result<bool, Failure> {
+    for (name, blobs) in collected {
+        for (task, blob) in (0..).zip(blobs) {
+            let give = |data: Bytes| {
+                let piece = v1::CollectedBlob { name: name.clone(), task, data: data.to_vec() };
+                send.blocking_send(Ok(piece)).is_ok()
+            };
+            // An empty blob is a result, too.
+            if blob.length() == 0 {
+                if !give(Bytes::new()) {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let mut goes_on = true;
+            match blob {
+                CollectedBlob::Inline(bytes) => {
+                    goes_on = bytes.chunks(PIECE_BYTES).all(|b| give(Bytes::copy_from_slice(b)))
+                }
+                CollectedBlob::Stored(blob) => files.read(job, blob, PIECE_BYTES, &mut |data| {
+                    goes_on = give(data);
+                    goes_on
+                })?,
+            }
+            if !goes_on {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
