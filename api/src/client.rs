@@ -19,7 +19,7 @@ pub use upload::Artifact;
 
 use std::path::Path;
 use std::time::Duration;
-use windrow_model::{AttemptId, Code, Failure, JobId, JobStatus, WorkerId, WorkerStatus};
+use windrow_model::{AttemptId, Code, Failure, JobFilter, JobId, JobStatus, WorkerId, WorkerStatus};
 use windrow_net::{Access, Connection, channel, clients, from_status, hello};
 use windrow_proto::v1;
 use windrow_proto::v1::jobs_client::JobsClient;
@@ -89,9 +89,14 @@ impl Cluster {
 
     /// Every job that the coordinator knows.
     pub async fn list(&self) -> Result<Vec<JobStatus>, Failure> {
-        let reply = answered(self.jobs().list(asking(v1::ListRequest::default())).await)?;
+        Ok(self.list_some(JobFilter::default()).await?.0)
+    }
+
+    /// Jobs that the filter admits, and how many it admits without its limit. Failed attempts are not among what is told of each.
+    pub async fn list_some(&self, filter: JobFilter) -> Result<(Vec<JobStatus>, u64), Failure> {
+        let reply = answered(self.jobs().list(asking(v1::ListRequest::from(filter))).await)?;
         let jobs = reply.jobs.into_iter().map(JobStatus::try_from);
-        Ok(jobs.collect::<Result<_, _>>()?)
+        Ok((jobs.collect::<Result<_, _>>()?, reply.admitted))
     }
 
     /// Asks for a job's end. It is over when its status says so; a job that is over stays as it is.

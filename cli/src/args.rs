@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use windrow_model::{ByteSize, ClusterId, Framing, JobId, WorkerId};
+use windrow_model::{ByteSize, ClusterId, Framing, JobId, JobState, WorkerId};
 
 /// Distributed map/reduce: submit jobs, watch them, and run clusters.
 #[derive(Parser, Debug)]
@@ -160,10 +160,22 @@ pub struct Job {
 
 #[derive(Subcommand, Debug)]
 pub enum JobVerb {
-    /// All jobs that the coordinator knows, the latest first
+    /// Jobs that the coordinator knows, the latest first
     List {
         #[command(flatten)]
         client: Client,
+        /// Only jobs in this state; may be repeated
+        #[arg(long = "state", value_name = "STATE", value_enum)]
+        states: Vec<StateName>,
+        /// Only jobs whose name contains this text
+        #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+        name: Option<String>,
+        /// Only jobs that were submitted within this time, such as 2h
+        #[arg(long, value_name = "TIME")]
+        since: Option<Span>,
+        /// At most this many, those that were submitted last
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
     },
     /// How a job stands
     Get {
@@ -196,6 +208,30 @@ pub enum JobVerb {
         /// The job's id: job-…
         id: JobId,
     },
+}
+
+/// A state of jobs, as lists show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum StateName {
+    Planning,
+    Running,
+    Committing,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+impl From<StateName> for JobState {
+    fn from(name: StateName) -> JobState {
+        match name {
+            StateName::Planning => JobState::Planning,
+            StateName::Running => JobState::Running,
+            StateName::Committing => JobState::Committing,
+            StateName::Done => JobState::Done,
+            StateName::Failed => JobState::Failed,
+            StateName::Cancelled => JobState::Cancelled,
+        }
+    }
 }
 
 #[derive(clap::Args, Debug)]

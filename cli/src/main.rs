@@ -3,6 +3,7 @@
 mod args;
 mod binary;
 mod cmd;
+mod date;
 mod exit;
 mod init;
 mod log;

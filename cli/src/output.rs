@@ -1,5 +1,6 @@
 //! Results on stdout, as a table for people or as JSON for scripts; talk on stderr. It decides nothing.
 
+use crate::date::utc;
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use serde::Deserialize;
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use windrow::report::{failure_json, failure_text, job_json, number, seconds, summary, worker_json};
 use windrow::stdout;
-use windrow_model::{ByteSize, DatasetStatus, Escape, Failure, JobStatus, WorkerState, WorkerStatus};
+use windrow_model::{ByteSize, DatasetStatus, Escape, FailedAttempt, Failure, JobStatus, WorkerState, WorkerStatus};
 
 /// Who reads the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -120,12 +121,13 @@ fn datasets_table(datasets: &[DatasetStatus]) -> String {
 }
 
 fn jobs_table(jobs: &[JobStatus]) -> String {
-    let mut table = table(&["JOB", "NAME", "STATE", "TASKS", "RUNNING", "FAILED", "TIME", "ERROR"]);
+    let mut table = table(&["JOB", "NAME", "STATE", "SUBMITTED", "TASKS", "RUNNING", "FAILED", "TIME", "ERROR"]);
     for job in jobs {
         table.add_row([
             job.id.to_string(),
             one_line(&job.name),
             job.state.as_str().to_string(),
+            utc(job.submitted_unix_ms),
             format!("{}/{}", number(job.tasks.done), number(job.tasks.total)),
             number(job.tasks.running),
             number(job.tasks.failed),
@@ -151,11 +153,33 @@ fn job_text(job: &JobStatus) -> String {
         ]);
     }
     let waiting = job.waiting.as_ref().map(|w| format!("\nwaits: {}", w.escaped())).unwrap_or_default();
-    format!("{} {}{waiting}\n{}\n{}", job.id, job.name.escaped(), plain(&stages), summary(job))
+    let submitted = utc(job.submitted_unix_ms);
+    let failures = match &job.failures[..] {
+        [] => String::new(),
+        failures => format!("\n{}", plain(&failures_table(failures))),
+    };
+    let head = format!("{} {}\nsubmitted {submitted}{waiting}", job.id, job.name.escaped());
+    format!("{head}\n{}{failures}\n{}", plain(&stages), summary(job))
+}
+
+/// The latest failed attempts of a job, also of one that goes on.
+fn failures_table(failures: &[FailedAttempt]) -> Table {
+    let mut table = table(&["FAILED ATTEMPT", "AFTER", "HOST", "COUNTS", "CODE", "WHY"]);
+    for failed in failures {
+        table.add_row([
+            format!("stage {} task {} attempt {}", failed.stage, failed.task, failed.attempt),
+            seconds(failed.after_ms),
+            one_line(&failed.host),
+            if failed.charged { "yes" } else { "no" }.to_string(),
+            failed.code.to_string(),
+            one_line(&failed.message),
+        ]);
+    }
+    table
 }
 
 fn workers_table(workers: &[WorkerStatus]) -> String {
-    let mut table = table(&["WORKER", "STATE", "HOST", "ADDRESS", "SLOTS", "RUNNING", "MEMORY", "VERSION"]);
+    let mut table = table(&["WORKER", "STATE", "HOST", "ADDRESS", "SLOTS", "RUNNING", "MEMORY", "VERSION", "WHY"]);
     for worker in workers {
         let state = match worker.state {
             WorkerState::Live => "live",
@@ -172,6 +196,7 @@ fn workers_table(workers: &[WorkerStatus]) -> String {
             worker.running.to_string(),
             ByteSize(worker.memory_bytes).to_string(),
             one_line(&worker.version),
+            one_line(worker.reason.as_deref().unwrap_or_default()),
         ]);
     }
     plain(&table)
@@ -220,16 +245,53 @@ mod tests {
             error: None,
             waiting: Some("waiting for workers".into()),
             outputs: Vec::new(),
-            submitted_unix_ms: 0,
+            submitted_unix_ms: 1_795_996_530_000,
             elapsed_ms: 61_000,
-            failures: Vec::new(),
+            failures: vec![FailedAttempt {
+                stage: windrow_model::StageId(0),
+                task: 3,
+                attempt: 1,
+                worker: "worker-00000000000000000000000000000001".parse().unwrap(),
+                host: "host\nFAKE".into(),
+                code: windrow_model::Code::UserPanic,
+                message: "panicked: boom".into(),
+                charged: true,
+                after_ms: 4_000,
+            }],
         };
         let table = jobs_table(std::slice::from_ref(&status));
         let row = table.lines().nth(1).unwrap();
         assert!(row.starts_with("job-00000000000000000000000000000007"), "{table}");
         assert!(row.contains("7/1,200") && row.contains("1 min 1 s"), "{table}");
+        assert!(row.contains("2026-11-29 23:55:30Z"), "{table}");
         let text = job_text(&status);
         assert!(text.contains("1 MiB of 1 GiB") && text.contains("waiting for workers"), "{text}");
+        for told in [
+            "submitted 2026-11-29 23:55:30Z",
+            "stage 0 task 3 attempt 1",
+            "USER_PANIC",
+            "panicked: boom",
+            r"host\nFAKE",
+        ] {
+            assert!(text.contains(told), "no {told} in {text}");
+        }
         assert_eq!(jobs_table(&[]).lines().count(), 1);
+    }
+
+    #[test]
+    fn an_excluded_worker_is_listed_with_its_reason() {
+        let worker = WorkerStatus {
+            id: "worker-00000000000000000000000000000001".parse().unwrap(),
+            address: "http://a:1".into(),
+            host: "a".into(),
+            state: WorkerState::Excluded,
+            slots: 1,
+            running: 0,
+            memory_bytes: 1,
+            version: "0".into(),
+            reason: Some("its disk is full\nFAKE".into()),
+        };
+        let table = workers_table(&[worker]);
+        assert!(table.contains(r"its disk is full\nFAKE") && table.lines().count() == 2, "{table}");
     }
 }

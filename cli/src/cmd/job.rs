@@ -7,20 +7,27 @@ use crate::output::{self, Format};
 use crate::settings::Settings;
 use serde_json::{Value, json};
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use windrow::client::{Cluster, LogPiece};
 use windrow::report::{Report, Style};
-use windrow_model::{AttemptId, Code, Escape, Failure, JobId};
+use windrow_model::{AttemptId, Code, Escape, Failure, JobFilter, JobId};
 
 /// Runs one of them.
 pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, Failure> {
     let client = settings.client;
     match args.verb {
-        JobVerb::List { client: flags } => {
-            let mut jobs = connect(flags, client).await?.list().await?;
+        JobVerb::List { client: flags, states, name, since, limit } => {
+            let since_unix_ms = since.map_or(0, |span| unix_ms().saturating_sub(span.ms));
+            let states = states.into_iter().map(Into::into).collect();
+            let filter = JobFilter { states, name: name.unwrap_or_default(), since_unix_ms, limit };
+            let (mut jobs, admitted) = connect(flags, client).await?.list_some(filter).await?;
             // Ids begin with the time at which they were made.
             jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
             output::jobs(&jobs, format)?;
+            let left_off = admitted.saturating_sub(jobs.len() as u64);
+            if left_off > 0 {
+                output::say(&format!("{left_off} earlier jobs are not listed"));
+            }
         }
         JobVerb::Get { client: flags, id } => {
             output::job(&connect(flags, client).await?.get(id).await?, format)?;
@@ -49,6 +56,11 @@ pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, 
         }
     }
     Ok(Exit::Done)
+}
+
+/// Milliseconds since 1970, by this machine's clock.
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Shows a job until it is over, the user presses Ctrl-C, or the time is up. The job itself is left alone.
