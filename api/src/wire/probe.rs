@@ -20,6 +20,7 @@ use maker::{Answers, Maker, Run, Stop, Way};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::TypeId;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs of one type at most; an enum of as many variants needs as many.
 const RUNS_MAX: usize = 4096;
@@ -38,6 +39,11 @@ pub(super) fn form_of<T: Serialize + DeserializeOwned + 'static>() -> Form {
         // It asks what is there, and takes whatever that is.
         return Form::Tagged { verify: false };
     }
+    // A type may take made-up data for impossible, and panic: then it cannot be tried.
+    catch_unwind(AssertUnwindSafe(tried::<T>)).unwrap_or(Form::Tagged { verify: true })
+}
+
+fn tried<T: Serialize + DeserializeOwned + 'static>() -> Form {
     let mut trial = Trial { root: Node::default(), runs: 0, returned: 0, unfit: None, lost: None };
     let ended = trial.all_runs::<T>(Way::InRow).and_then(|()| trial.all_runs::<T>(Way::ByName));
     match (ended, trial.unfit, trial.lost) {

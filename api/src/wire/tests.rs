@@ -256,6 +256,27 @@ impl<'de> Deserialize<'de> for Lopsided {
     }
 }
 
+/// Panics at what it takes for impossible.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+struct Strict(String);
+impl From<String> for Strict {
+    fn from(text: String) -> Self {
+        assert!(text.len() > 1, "too short");
+        Strict(text)
+    }
+}
+impl From<Strict> for String {
+    fn from(strict: Strict) -> String {
+        strict.0
+    }
+}
+
+#[test]
+fn type_that_panics_at_made_up_data_is_tagged() {
+    returns("tagged, verified", [Strict("long".into())]);
+}
+
 #[test]
 fn types_that_cannot_be_tried_out_are_tagged() {
     let deep = (0..100).fold(List { next: None }, |list, _| List { next: Some(Box::new(list)) });
