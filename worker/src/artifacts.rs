@@ -23,6 +23,8 @@ use windrow_proto::v1;
 use windrow_store::identity;
 
 const TRIES_MAX: u32 = 3;
+/// An artifact that was changed so often in a row while it was asked for is not waited for.
+const CHANGES_MAX: u32 = 10;
 /// Without a piece for so long, the coordinator is taken to be gone.
 const PROGRESS_DEADLINE: Duration = Duration::from_secs(20);
 /// Read and execute, for the worker's user only. Nobody writes to an artifact again.
@@ -33,6 +35,22 @@ const MODE: u32 = 0o500;
 pub struct Artifacts {
     scratch: Arc<Scratch>,
     known: Mutex<HashMap<Digest, Known>>,
+}
+
+/// An artifact that was compared with its digest, opened.
+#[derive(Clone, Debug)]
+pub struct Executable {
+    /// Where it lies, or lay: what the program sees as its own name.
+    pub path: PathBuf,
+    pub file: Arc<File>,
+}
+
+impl Executable {
+    /// A file that needs no comparison.
+    #[cfg(test)]
+    pub fn at(path: PathBuf) -> io::Result<Executable> {
+        Ok(Executable { file: Arc::new(File::open(&path)?), path })
+    }
 }
 
 /// An artifact that was asked for in this life.
@@ -59,20 +77,27 @@ impl Artifacts {
 
     /// The path of an artifact; comes from the coordinator if it is not here yet. It stays for a while from now on.
     pub async fn get(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<PathBuf, Failure> {
-        loop {
-            let path = self.find(digest, coordinator).await?;
-            match self.give(digest, &path) {
-                true => return Ok(path),
-                // Somebody has been at it.
-                false => drop(self.lock().remove(&digest)),
-            }
-        }
+        Ok(self.open(digest, coordinator).await?.path)
     }
 
-    /// Notes that an artifact is asked for: it is not collected after this. False if it is not what was seen to be whole.
-    fn give(&self, digest: Digest, path: &Path) -> bool {
+    /// Like [`Artifacts::get`], with the file that was compared with the digest: what is at its path later may be another one.
+    pub async fn open(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<Executable, Failure> {
+        for _ in 0..CHANGES_MAX {
+            let path = self.find(digest, coordinator).await?;
+            match self.give(digest, &path) {
+                Some(file) => return Ok(Executable { path, file: Arc::new(file) }),
+                // It was changed since it was compared.
+                None => drop(self.lock().remove(&digest)),
+            }
+        }
+        let message = format!("artifact {digest} changes again and again in this worker's data folder");
+        Err(Failure::new(Code::IoError, message))
+    }
+
+    /// Notes that an artifact is asked for: it is not collected after this. `None` if it is not what was seen to be whole.
+    fn give(&self, digest: Digest, path: &Path) -> Option<File> {
         let mut known = self.lock();
-        let Some(known) = known.get_mut(&digest) else { return false };
+        let known = known.get_mut(&digest)?;
         let given = || {
             let file = File::open(path)?;
             if known.given.is_some_and(|given| file.metadata().is_ok_and(|meta| look(&meta) != given)) {
@@ -80,10 +105,12 @@ impl Artifacts {
             }
             // If this cannot be noted, the file may be collected too soon one day.
             let _ = file.set_modified(SystemTime::now());
-            io::Result::Ok(Some(look(&file.metadata()?)))
+            let now = look(&file.metadata()?);
+            io::Result::Ok(Some((file, now)))
         };
-        known.given = given().unwrap_or(None);
-        known.given.is_some()
+        let (file, now) = given().ok().flatten()?;
+        known.given = Some(now);
+        Some(file)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Known>> {
@@ -117,7 +144,9 @@ impl Artifacts {
         whole
             .get_or_try_init(|| async {
                 let existing = path.clone();
-                if tokio::task::spawn_blocking(move || verified(&existing, digest)).await.unwrap_or(false) {
+                let seen = tokio::task::spawn_blocking(move || verified(&existing, digest)).await.ok().flatten();
+                if let Some(seen) = seen {
+                    self.lock().entry(digest).or_default().given = Some(seen);
                     return Ok(());
                 }
                 let Some(coordinator) = coordinator else {
@@ -130,23 +159,31 @@ impl Artifacts {
                         Err(e) if e.code.class() == Class::Retry && backoff.tries() + 1 < TRIES_MAX => {
                             tokio::time::sleep(backoff.next_delay()).await;
                         }
-                        other => return other,
+                        other => break other?,
                     }
                 }
+                // What was written is read once more: from here on its look is known.
+                let fetched = path.clone();
+                let seen = tokio::task::spawn_blocking(move || verified(&fetched, digest)).await.ok().flatten();
+                let damaged = || Failure::new(Code::FetchFailed, format!("artifact {digest} is not what was written"));
+                self.lock().entry(digest).or_default().given = Some(seen.ok_or_else(damaged)?);
+                Ok(())
             })
             .await?;
         Ok(path)
     }
 }
 
-/// Whether there is a whole file of this digest.
-fn verified(path: &Path, digest: Digest) -> bool {
-    let read = || -> io::Result<Digest> {
-        let (found, _) = Digest::of_reader(File::open(path)?)?;
-        fs::set_permissions(path, Permissions::from_mode(MODE))?;
-        Ok(found)
+/// What a whole file of this digest looks like, if there is one: the same before it was read and after.
+fn verified(path: &Path, digest: Digest) -> Option<Look> {
+    let read = || -> io::Result<Option<Look>> {
+        let file = File::open(path)?;
+        file.set_permissions(Permissions::from_mode(MODE))?;
+        let before = look(&file.metadata()?);
+        let (found, _) = Digest::of_reader(&file)?;
+        Ok((found == digest && look(&file.metadata()?) == before).then_some(before))
     };
-    read().is_ok_and(|found| found == digest)
+    read().ok().flatten()
 }
 
 async fn fetch(digest: Digest, path: &Path, coordinator: Connection) -> Result<(), Failure> {
@@ -200,6 +237,24 @@ mod tests {
         artifacts.get(digest, None).await.unwrap();
         fs::remove_file(&path).unwrap();
         assert_eq!(artifacts.get(digest, None).await.unwrap_err().code, Code::Unreachable);
+    }
+
+    #[tokio::test]
+    async fn opened_artifact_stays_what_was_compared() {
+        use std::io::Read;
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
+        let artifacts = Artifacts::new(scratch.clone());
+        let digest = Digest::of(b"binary");
+        let path = scratch.artifact(digest);
+        fs::write(&path, "binary").unwrap();
+        let opened = artifacts.open(digest, None).await.unwrap();
+        fs::write(folder.path().join("other"), "other!").unwrap();
+        fs::rename(folder.path().join("other"), &path).unwrap();
+        let mut text = String::new();
+        opened.file.as_ref().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "binary");
+        assert_eq!(artifacts.open(digest, None).await.unwrap_err().code, Code::Unreachable);
     }
 
     #[tokio::test]

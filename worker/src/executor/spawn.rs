@@ -9,14 +9,15 @@
 
 use super::descendants::{self, Mark, Marks};
 use super::group::{Group, Groups};
+use crate::artifacts::Executable;
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ const ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "LANG", "TMPDIR", "RUST_BACKTRAC
 /// Executors are the first to go when the machine runs out of memory: the daemon must live to tell.
 const OOM_SCORE_ADJ: &str = "500";
 /// As far as the machine's number.
-const ELF_HEADER_BYTES: u64 = 20;
+const ELF_HEADER_BYTES: usize = 20;
 const BUSY_TRIES: u32 = 20;
 const BUSY_WAIT: Duration = Duration::from_millis(5);
 
@@ -75,7 +76,7 @@ pub struct Owner {
 }
 
 struct Request {
-    binary: PathBuf,
+    binary: Executable,
     folder: PathBuf,
     answer: oneshot::Sender<Result<Spawned, Failure>>,
 }
@@ -102,7 +103,7 @@ impl Spawner {
     }
 
     /// Starts `binary` as an executor that works in `folder`. Returns once the binary was executed, or could not be.
-    pub async fn spawn(&self, binary: PathBuf, folder: PathBuf) -> Result<Spawned, Failure> {
+    pub async fn spawn(&self, binary: Executable, folder: PathBuf) -> Result<Spawned, Failure> {
         let gone = || Failure::new(Code::Interrupted, "the worker is stopping");
         let (answer, spawned) = oneshot::channel();
         self.0.send(Request { binary, folder, answer }).map_err(|_| gone())?;
@@ -110,49 +111,49 @@ impl Spawner {
     }
 }
 
-fn spawn(binary: &Path, folder: &Path, owner: &Owner) -> Result<Spawned, Failure> {
-    check_header(binary)?;
+fn spawn(binary: &Executable, folder: &Path, owner: &Owner) -> Result<Spawned, Failure> {
+    let is_script = check_header(binary)?;
     let unbounded = |e: io::Error| Failure::new(Code::IoError, format!("cannot make a control group for a job: {e}"));
     let mut group = owner.groups.as_ref().map(Groups::make).transpose().map_err(unbounded)?;
     let mut tries = 0;
     loop {
-        match try_spawn(binary, folder, owner, &mut group) {
+        match try_spawn(binary, is_script, folder, owner, &mut group) {
             // The file was closed after it was written, but a child that another thread forked in that moment still
             // holds the writing end until its own exec.
             Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
                 tries += 1;
                 thread::sleep(BUSY_WAIT);
             }
-            other => return other.map_err(|e| exec_failure(binary, &e)),
+            other => return other.map_err(|e| exec_failure(&binary.path, &e)),
         }
     }
 }
 
-/// The C library hands whatever the kernel does not take to a shell; a binary of another machine must not end there.
-fn check_header(binary: &Path) -> Result<(), Failure> {
-    let header = |path: &Path| -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(ELF_HEADER_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
+/// Whether it is a script. The C library hands whatever the kernel does not take to a shell; a binary of another machine must not end there.
+fn check_header(binary: &Executable) -> Result<bool, Failure> {
+    let header = |file: &File| -> io::Result<Vec<u8>> {
+        let mut bytes = [0; ELF_HEADER_BYTES];
+        let read = file.read_at(&mut bytes, 0)?;
+        Ok(bytes[..read].to_vec())
     };
     let wrong = |what: &str| {
         Err(Failure::new(
             Code::ExecFailed,
-            format!("cannot execute the job's binary {}: it is {what}", binary.escaped()),
+            format!("cannot execute the job's binary {}: it is {what}", binary.path.escaped()),
         ))
     };
-    let theirs = header(binary).map_err(|e| exec_failure(binary, &e))?;
+    let theirs = header(&binary.file).map_err(|e| exec_failure(&binary.path, &e))?;
     if theirs.starts_with(b"#!") {
-        return Ok(());
+        return Ok(true);
     }
     if !theirs.starts_with(b"\x7fELF") {
         return wrong("neither an ELF file nor a script");
     }
     // Class and byte order, then the machine. Without /proc there is nothing to compare with.
     let machine = |h: &[u8]| Some((h.get(4..6)?.to_vec(), h.get(18..20)?.to_vec()));
-    match header(Path::new("/proc/self/exe")) {
+    match File::open("/proc/self/exe").and_then(|own| header(&own)) {
         Ok(ours) if machine(&ours) != machine(&theirs) => wrong("for some other machine than this worker's"),
-        _ => Ok(()),
+        _ => Ok(false),
     }
 }
 
@@ -169,7 +170,13 @@ fn exec_failure(binary: &Path, e: &io::Error) -> Failure {
     Failure::new(code, format!("cannot execute the job's binary {}: {e}{hint}", binary.escaped()))
 }
 
-fn try_spawn(binary: &Path, folder: &Path, owner: &Owner, group: &mut Option<Group>) -> io::Result<Spawned> {
+fn try_spawn(
+    binary: &Executable,
+    is_script: bool,
+    folder: &Path,
+    owner: &Owner,
+    group: &mut Option<Group>,
+) -> io::Result<Spawned> {
     // While these live, no descriptor that `Command` opens gets a number that the child overwrites.
     let _placeholders = [SOCKET_FD, CRUMBS_FD].map(|number| rustix::io::fcntl_dupfd_cloexec(io::stderr(), number).ok());
     let (socket, childs_end) = UnixStream::pair()?;
@@ -182,8 +189,15 @@ fn try_spawn(binary: &Path, folder: &Path, owner: &Owner, group: &mut Option<Gro
     let memory_limit_bytes = owner.memory_limit_bytes;
     let parent = rustix::process::getpid();
     let mark = owner.marks.next();
-    let mut command = Command::new(binary);
+    // The very file that was compared with its digest, whatever is at its path by now. An interpreter opens a script by its name.
+    let program = rustix::io::fcntl_dupfd_cloexec(&*binary.file, SPARE_FD)?;
+    let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    let mut command = match !is_script && by_descriptor.exists() {
+        true => Command::new(by_descriptor),
+        false => Command::new(&binary.path),
+    };
     command
+        .arg0(&binary.path)
         .arg(EXECUTOR_ARGUMENT)
         .current_dir(folder)
         .stdin(Stdio::null())
@@ -196,7 +210,7 @@ fn try_spawn(binary: &Path, folder: &Path, owner: &Owner, group: &mut Option<Gro
     // only, takes no lock and allocates nothing. What is inherited is open there, because its owners live until after spawn.
     unsafe { command.pre_exec(move || prepare(inherited, enters, parent, memory_limit_bytes)) };
     let mut child = command.spawn()?;
-    drop((childs_end, childs_crumbs, entrance));
+    drop((childs_end, childs_crumbs, entrance, program));
     let taken = child.stdout.take().zip(child.stderr.take());
     let (stdout, stderr) = taken.expect("both streams were asked for as pipes");
     let pid = Pid::from_child(&child);

@@ -11,6 +11,7 @@ use super::overdue::Overdue;
 use super::place::look_at;
 use super::process::Process;
 use super::spawn::Spawner;
+use crate::artifacts::Executable;
 use crate::attempts::{Event, Exit};
 use crate::job::Limits;
 use crate::logs::SharedLog;
@@ -40,7 +41,7 @@ const MEMORY_SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// What an executor is started from.
 #[derive(Debug)]
 pub struct Plan {
-    pub binary: PathBuf,
+    pub binary: Executable,
     /// Where it works; exists.
     pub folder: PathBuf,
     pub setup: v1::ExecutorSetup,

@@ -1,6 +1,7 @@
 //! Promises of supervised executors, kept with a real child process that speaks the protocol without an engine.
 
 use super::{Command, Handle, Plan, Spawner, supervise};
+use crate::artifacts::Executable;
 use crate::attempts::{Event, Exit};
 use crate::logs::Logs;
 use crate::progress::Watch;
@@ -47,7 +48,7 @@ impl Fixture {
             ..Default::default()
         };
         let plan = Plan {
-            binary,
+            binary: Executable::at(binary).unwrap(),
             folder: folder.path().to_path_buf(),
             setup,
             fingerprint,

@@ -323,7 +323,7 @@ async fn plan(
     [storage, looks]: [StorageCalls; 2],
     share: Share,
 ) -> Result<executor::Plan, Failure> {
-    let binary = artifacts.get(setup.binary, coordinator.as_ref()).await?;
+    let binary = artifacts.open(setup.binary, coordinator.as_ref()).await?;
     let mut sides = Vec::with_capacity(setup.sides.len());
     for side in &setup.sides {
         sides.push(path_to_bytes(&artifacts.get(*side, coordinator.as_ref()).await?));
