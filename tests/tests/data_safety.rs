@@ -181,6 +181,31 @@ fn folder_without_an_id_waits_for_an_operator_if_no_chunk_is_known() {
     cluster.stop();
 }
 
+#[test]
+fn orphans_go_to_the_trash_after_their_time_and_come_back_when_adopted() {
+    let folder = folder();
+    let mut cluster = Cluster::without_workers(&["--orphans-kept", "1s", "--orphans-per-hour", "5"]);
+    unpack("worker", &cluster.worker_folder(0));
+    let before = chunks(&cluster, 0);
+    cluster.add_worker_unheard(1);
+    notice(&cluster, folder.path(), "1 workers have folders with chunks that this journal does not know");
+    let listed = cluster.json(["data", "ls", "--orphans"]);
+    data(&cluster, folder.path(), &["adopt", "--worker", listed["unjoined"][0]["worker"].as_str().unwrap()]).ok();
+    let trash = cluster.worker_folder(0).join("chunks-trash");
+    let in_trash = || fs::read_dir(&trash).map_or(0, |files| files.count());
+    eventually("as many as may in an hour are in the trash", || in_trash() == 5);
+    assert_eq!(chunks(&cluster, 0).len(), 2);
+    eventually("and all are listed", || orphans(&cluster).len() == 7);
+    let digests: Vec<&str> = before.keys().map(String::as_str).collect();
+    data(&cluster, folder.path(), &[&["adopt", "found"], &digests[..]].concat()).ok();
+    eventually("they come back", || state(&cluster, "found") == "whole");
+    assert!(chunks(&cluster, 0) == before);
+    assert_eq!(in_trash(), 0);
+    data(&cluster, folder.path(), &["get", "found", "back"]).ok();
+    assert_eq!(fs::read(folder.path().join("back")).unwrap(), before.into_values().collect::<Vec<_>>().concat());
+    cluster.stop();
+}
+
 /// A file that a test deletes or changes under a living worker.
 fn chunk_file(cluster: &Cluster, worker: usize, digest: &str) -> PathBuf {
     cluster.worker_folder(worker).join("chunks").join(digest)
