@@ -583,6 +583,8 @@ impl Driver {
         if self.members.insert(worker) {
             self.journal.note(Record::Worker(worker, true));
         }
+        let (host, address, slots) = (&node.host, &node.address, node.slots);
+        tracing::info!(%worker, ?host, ?address, slots, attempts = told.len(), "worker joined");
         self.step(Event::WorkerJoined { node, told });
         if self.members.iter().all(|w| self.sessions.is_live(*w)) {
             self.awaited_until = None;
