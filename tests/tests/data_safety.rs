@@ -226,6 +226,32 @@ fn job_that_reads_a_chunk_which_is_gone_everywhere_fails_at_once() {
 }
 
 #[test]
+fn chunk_that_goes_while_a_task_waits_for_its_slot_is_read_from_another_copy() {
+    let folder = folder();
+    let path = folder.path();
+    let gate = path.join("gate");
+    fs::create_dir(&gate).unwrap();
+    let text = format!("gate1 a\n{}", corpus::text(77, 60_000));
+    fs::write(path.join("in"), &text).unwrap();
+    let cluster = Cluster::start(2, 1);
+    data(&cluster, path, &["put", "in", "texts", "--chunk-size", "9kB"]).ok();
+    // It keeps its chunks, and gets no task.
+    run(cluster.windrow(["worker", "drain", "--coordinator", &cluster.url]).arg(cluster.worker_id(1))).ok();
+    let id = cluster.detach(
+        path,
+        "hostile",
+        ["gate", "windrow://texts", "--output", "out", "--gate", gate.to_str().unwrap()],
+    );
+    eventually("a task waits at the gate", || fs::read_dir(&gate).unwrap().count() >= 1);
+    // Beside that task another one waits for its slot, whose input was looked at before.
+    chunks(&cluster, 0).keys().for_each(|digest| fs::remove_file(chunk_file(&cluster, 0, digest)).unwrap());
+    fs::write(gate.join("open"), "").unwrap();
+    run(&mut cluster.windrow(["job", "wait", &id])).ok();
+    assert_eq!(windrow_tests::output::lines(&path.join("out")), oracle::wordcount(&text));
+    cluster.stop();
+}
+
+#[test]
 fn chunk_that_is_gone_from_one_worker_is_made_again_by_whoever_reads_it() {
     let folder = folder();
     let text = corpus::text(74, 60_000);

@@ -74,6 +74,8 @@ enum Mail {
     ChunksHeld(Vec<Digest>),
     ChunkNotCopied(Digest, Failure),
     ChunksDropped,
+    /// A task failed at its input, which is a chunk of a dataset: whether that is whole is known now.
+    ChunksLookedAt(Box<Event>),
     /// Whoever wrote into the folders of a job that is over has ended.
     JobQuiet(JobId),
 }
@@ -206,10 +208,13 @@ impl Node {
                     None => break Ok(()),
                 },
                 mail = self.mail.recv() => match self.tell_chunk_news_first(mail) {
-                    Some(Mail::Attempt(mut event)) => {
-                        self.name_place(&mut event);
-                        self.step(event)
+                    Some(Mail::Attempt(event)) => {
+                        if let Some(mut event) = self.look_at_chunks_first(event) {
+                            self.name_place(&mut event);
+                            self.step(event)
+                        }
                     }
+                    Some(Mail::ChunksLookedAt(event)) => self.step(*event),
                     Some(Mail::Published(attempt, chunks)) => {
                         self.published.insert(attempt, chunks);
                         self.step(Event::Published(attempt))

@@ -4,7 +4,7 @@ use super::{Mail, Node};
 use crate::attempts::Event;
 use crate::chunks::{Doom, News};
 use crate::replicas::Sources;
-use windrow_model::{AttemptId, Chunk, Digest, Failure, TaskInput};
+use windrow_model::{AttemptId, Chunk, Code, Digest, Failure, TaskInput};
 use windrow_proto::v1::{self, from_worker};
 
 /// Digests in one message.
@@ -118,6 +118,29 @@ impl Node {
             }
             let _ = post.send(Mail::ChunksDropped);
         });
+    }
+
+    /// A task that could not read its input, or found it to be another file, may have lost a chunk under its feet since it was
+    /// staged. Then the job is not to blame, and another copy may do: the failure is `CHUNK_UNAVAILABLE`, and the coordinator is
+    /// told. Looking takes a while; the event comes back as mail.
+    pub(super) fn look_at_chunks_first(&self, event: Event) -> Option<Event> {
+        let Event::TaskFailed { attempt, failure, .. } = &event else { return Some(event) };
+        let ranges = self.chunk_of(*attempt).map_or(&[][..], |chunk| &chunk.ranges);
+        let digests: Vec<Digest> = ranges.iter().filter_map(|range| range.content).collect();
+        if digests.is_empty() || !matches!(failure.code, Code::InputChanged | Code::InputUnreadable) {
+            return Some(event);
+        }
+        let (chunks, post, mut event) = (self.staging.replicas.chunks.clone(), self.post.clone(), event);
+        self.name_place(&mut event);
+        self.background.spawn_blocking(move || {
+            let lost = digests.into_iter().find(|digest| !chunks.check(*digest, |file| file));
+            if let (Some(digest), Event::TaskFailed { failure, .. }) = (lost, &mut event) {
+                failure.code = Code::ChunkUnavailable;
+                failure.message = format!("chunk {digest} went while a task read it: {}", failure.message);
+            }
+            let _ = post.send(Mail::ChunksLookedAt(Box::new(event)));
+        });
+        None
     }
 
     /// A failure in a chunk is told with the dataset's name, not with that of the file which happens to hold it.
