@@ -140,7 +140,7 @@ impl Run {
             version: String::new(),
             home: None,
         };
-        self.handle(Event::WorkerJoined { node, told: Vec::new() });
+        self.handle(Event::WorkerJoined { node, told: Vec::new(), left: Vec::new() });
         self.handle(Event::Submitted { spec: Box::new(spec), unix_ms: unix_ms as u64 });
         let mut interrupted = false;
         let mut reported: Option<Instant> = None;
@@ -275,6 +275,7 @@ impl Run {
             Action::Published { .. }
             | Action::SetAside { .. }
             | Action::Charged { .. }
+            | Action::Uncharged { .. }
             | Action::WorkerChanged { .. } => {}
             Action::CommitJob { parts, bad_records, .. } => match self.commit(parts, &bad_records) {
                 Ok(()) => self.tell(Event::Committed { job }),

@@ -50,7 +50,7 @@ fn run() -> (u64, Duration) {
             version: "0".into(),
             home: None,
         };
-        inbox.extend(step(Event::WorkerJoined { node, told: Vec::new() }));
+        inbox.extend(step(Event::WorkerJoined { node, told: Vec::new(), left: Vec::new() }));
     }
     let spec = JobSpec {
         id: JobId::from_bytes([1; 16]),
@@ -90,6 +90,7 @@ fn run() -> (u64, Duration) {
             | Action::SetAside { .. }
             | Action::Charged { .. }
             | Action::WorkerChanged { .. }
+            | Action::Uncharged { .. }
             | Action::Revoke { .. }
             | Action::JobEnded { .. } => {
                 continue;

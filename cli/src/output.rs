@@ -258,6 +258,7 @@ mod tests {
                 charged: true,
                 after_ms: 4_000,
             }],
+            left_out: Vec::new(),
         };
         let table = jobs_table(std::slice::from_ref(&status));
         let row = table.lines().nth(1).unwrap();

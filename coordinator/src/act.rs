@@ -7,6 +7,7 @@ use crate::job_view::Past;
 use crate::journal::{Durable, JobRecord, PublishedTask, Record, spec_digest};
 use crate::mailbox::Message;
 use crate::split::{SplitJob, StagedSink, abandon, split_job};
+use crate::staging_check::Checked;
 use std::collections::BTreeSet;
 use windrow_failpoint::crashpoint;
 use windrow_model::{
@@ -30,6 +31,7 @@ impl Driver {
             }
             Action::Published { worker, attempt, report } => self.record_published(worker, attempt, *report),
             Action::Charged { task, failures } => self.journal.note(Record::Failures(task, failures)),
+            Action::Uncharged { task, counts } => self.journal.note(Record::Uncharged(task, counts)),
             Action::SetAside { record } => self.journal.note(Record::BadRecord(record)),
             Action::WorkerChanged { worker, state, reason } => {
                 let reason = reason.unwrap_or_default();
@@ -136,9 +138,12 @@ impl Driver {
 
     /// The first task may run when nobody's answer is awaited any more.
     pub fn plan_if_checked(&mut self, job: JobId) {
-        if !self.checks.is_done(job) {
-            return;
-        }
+        let left_out = match self.checks.take_checked(job) {
+            Some(Checked::Passed(left_out)) => left_out,
+            Some(Checked::Failed(failure)) => return self.step(Event::PlanFailed { job, failure }),
+            None => return,
+        };
+        left_out.into_iter().for_each(|(worker, failure)| self.leave_out(job, worker, failure));
         if let Some(mut split) = self.active.get_mut(&job).and_then(|active| active.split.take()) {
             split.stages.iter_mut().flat_map(|s| &mut s.chunks).for_each(|chunk| self.locate(chunk));
             let restorable =
@@ -153,6 +158,12 @@ impl Driver {
             self.journal.note_then(Record::Split(job, Box::new(restorable)), done);
             self.step(Event::Planned { job, input_bytes: split.input_bytes, stages: split.stages });
         }
+    }
+
+    /// The job gives nothing to a worker that does not see its files.
+    pub fn leave_out(&mut self, job: JobId, worker: WorkerId, failure: Failure) {
+        tracing::warn!(%job, %worker, "the worker is left out of the job: {failure}");
+        self.step(Event::LeftOut { job, worker, failure });
     }
 
     /// A job that ended while it was split: what came of it goes away.

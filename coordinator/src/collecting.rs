@@ -46,7 +46,7 @@ impl Driver {
             return self.step(Event::AttemptFailed { worker, attempt, failure });
         }
         // It lives: the scheduler hears nothing else of it meanwhile.
-        self.step(Event::WorkerBeat { worker, progress: Vec::new(), full: None });
+        self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
         let mailbox = self.mailbox.clone();
         let done = Box::new(move |result| {
             let report = Box::new(report);

@@ -22,7 +22,7 @@ use crate::results::Results;
 use crate::sessions::Sessions;
 use crate::split::{SplitJob, StagedSink, abandon};
 use crate::staged::StagedNotes;
-use crate::staging_check::StagingChecks;
+use crate::staging_check::{Answer, StagingChecks};
 use crate::watchers::Watchers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -290,8 +290,8 @@ impl Driver {
             self.expire_results();
             self.expiry_at = now.plus_ms(self.expiry_ms);
         }
-        while let Some((job, failure)) = self.checks.pop_overdue(now) {
-            self.step(Event::PlanFailed { job, failure });
+        while let Some(job) = self.checks.pop_overdue(now) {
+            self.plan_if_checked(job);
         }
         if self.scheduler.next_deadline().is_some_and(|at| at <= now) {
             self.step(Event::Tick);
@@ -563,7 +563,7 @@ impl Driver {
             revision: self.revision,
         };
         self.sessions.send(worker, v1::to_worker::Message::Registered(registered));
-        let Inventory { told, jobs, dropped, .. } = inventory;
+        let Inventory { told, jobs, dropped, left, .. } = inventory;
         for job in dropped {
             let drop = v1::DropJob { job: Some(job.into()) };
             self.sessions.send(worker, v1::to_worker::Message::DropJob(drop));
@@ -585,7 +585,7 @@ impl Driver {
         }
         let (host, address, slots) = (&node.host, &node.address, node.slots);
         tracing::info!(%worker, ?host, ?address, slots, attempts = told.len(), "worker joined");
-        self.step(Event::WorkerJoined { node, told });
+        self.step(Event::WorkerJoined { node, told, left });
         if self.members.iter().all(|w| self.sessions.is_live(*w)) {
             self.awaited_until = None;
             self.datasets.all_are_back();
@@ -648,28 +648,25 @@ impl Driver {
                 Event::AttemptDone { worker, attempt, report } => self.attempt_done(worker, attempt, report),
                 event => self.step(event),
             },
-            Report::Beat { progress, full, scrub } => {
+            Report::Beat { progress, lists_all, full, scrub } => {
                 self.datasets.note_room(worker, full);
                 if let Some(scrub) = scrub {
                     self.scrubs.insert(worker, scrub);
                 }
-                self.step(Event::WorkerBeat { worker, progress, full: Some(full) });
+                self.step(Event::WorkerBeat { worker, progress, lists_all, full: Some(full) });
             }
             Report::Published { attempt, chunks } => self.handle_published(worker, attempt, &chunks),
             Report::Chunks(report) => {
-                self.step(Event::WorkerBeat { worker, progress: Vec::new(), full: None });
+                self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
                 self.handle_chunk_report(worker, report);
             }
             Report::StagingChecked { request, failure } => {
-                self.step(Event::WorkerBeat { worker, progress: Vec::new(), full: None });
-                match (self.checks.answered(request, worker), failure) {
-                    (Some(job), None) => self.plan_if_checked(job),
-                    (Some(job), Some(mut failure)) => {
-                        self.checks.forget(job);
-                        failure.message = format!("{worker}: {}", failure.message);
-                        self.step(Event::PlanFailed { job, failure });
-                    }
-                    (None, _) => {}
+                self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
+                match self.checks.answered(request, worker, failure) {
+                    Some(Answer::Counted(job)) => self.plan_if_checked(job),
+                    Some(Answer::TakenIn(job)) => self.step(Event::TakenIn { job, worker }),
+                    Some(Answer::LeftOut(job, failure)) => self.leave_out(job, worker, failure),
+                    None => {}
                 }
             }
         }

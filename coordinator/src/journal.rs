@@ -27,7 +27,7 @@ use windrow_failpoint::crashpoint;
 use windrow_model::{
     BadRecord, ClusterId, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, TaskId, WorkerId,
 };
-use windrow_scheduler::{Collected, RestoredSplit, RestoredTask};
+use windrow_scheduler::{Collected, Counts, RestoredSplit, RestoredTask};
 
 /// A job, as lists show it after the coordinator has started again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +88,8 @@ pub struct RunningJob {
     pub bad_records: Vec<BadRecord>,
     /// By task, for those that have failed.
     pub failures: Vec<(TaskId, u32)>,
+    /// By task, how often attempts ended without a charge.
+    pub uncharged: Vec<(TaskId, Counts)>,
     /// Its outputs that are datasets are recorded.
     pub datasets_done: bool,
     /// How often work on the paths that the job names has begun and not come to an end: each of them is a life of the
@@ -119,6 +121,8 @@ pub enum Record {
     BadRecord(Box<BadRecord>),
     /// How many failures count against a task.
     Failures(TaskId, u32),
+    /// How often attempts of a task have ended without a charge; none: it is forgotten.
+    Uncharged(TaskId, Counts),
     Dataset(DatasetChange),
     /// Every output of a job that is a dataset.
     Outputs(JobId, Vec<Dataset>),

@@ -17,7 +17,7 @@ use windrow_model::{
     TaskReport, WorkerId, WorkerStatus,
 };
 use windrow_proto::v1;
-use windrow_scheduler::{Collected, Event, Progress, Told};
+use windrow_scheduler::{Collected, Event, Left, Progress, Told};
 
 /// Messages that wait for the driver at most.
 const QUEUE_MAX: usize = 4096;
@@ -176,6 +176,8 @@ pub(crate) struct Inventory {
     pub folder: Folder,
     /// Chunks of a folder that has joined no cluster.
     pub chunks: Vec<Digest>,
+    /// What its last life ran when that ended.
+    pub left: Vec<Left>,
 }
 
 /// What a worker reports.
@@ -185,6 +187,7 @@ pub(crate) enum Report {
     Draining(v1::Draining),
     Beat {
         progress: Vec<Progress>,
+        lists_all: bool,
         full: bool,
         scrub: Option<v1::ScrubProgress>,
     },

@@ -17,7 +17,7 @@ pub(crate) struct Publishing {
 impl Driver {
     /// A granted attempt has placed its parts. May be told again.
     pub fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId, chunks: &[(u32, DatasetChunk)]) {
-        self.step(Event::WorkerBeat { worker, progress: Vec::new(), full: None });
+        self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
         self.keep_outputs(worker, attempt, chunks);
         let digests = chunks.iter().map(|(_, chunk)| chunk.digest).collect();
         // One that is of no use any more waits, too: the scheduler will not listen to it.

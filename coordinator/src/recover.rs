@@ -173,7 +173,7 @@ fn touches_paths(row: &RunningJob) -> bool {
 }
 
 fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<RecoveredJob, Failure> {
-    let RunningJob { spec, split, published, bad_records, failures, datasets_done, tries } = row;
+    let RunningJob { spec, split, published, bad_records, failures, uncharged, datasets_done, tries } = row;
     let sealed = record.status.state == JobState::Committing;
     // A job that was not split yet has staged nothing that is needed.
     let staging = match &split {
@@ -191,6 +191,7 @@ fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<Recover
         published: published.iter().map(|p| p.task.clone()).collect(),
         bad_records,
         failures,
+        uncharged,
         sealed,
     };
     Ok(RecoveredJob { job, staging, published, datasets_done, tries })

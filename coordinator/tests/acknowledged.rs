@@ -300,6 +300,7 @@ async fn second_planning_begins_when_its_try_is_durable() {
         submitted_unix_ms: 1,
         elapsed_ms: 0,
         failures: vec![],
+        left_out: Vec::new(),
     };
     let program = spec.program.clone();
     let record = JobRecord { status, program, binary: spec.binary, spec: None, collects: None };

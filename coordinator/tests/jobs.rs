@@ -140,6 +140,30 @@ async fn what_is_wrong_with_a_job_is_told_with_its_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn worker_without_the_output_is_left_out_if_another_sees_it() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    let mut blind = FakeWorker::join(&coordinator, register(7, 1)).await.unwrap();
+    let mut sees = FakeWorker::join(&coordinator, register(8, 1)).await.unwrap();
+    client.upload(b"binary").await;
+    let spec = place.spec(1);
+    client.submit(&spec).await.unwrap();
+    let Some(Told::CheckStaging(check)) = blind.hear().await else { panic!("no question about staging") };
+    let failure = Failure::new(Code::OutputNotShared, "no such folder");
+    blind.say(Say::StagingChecked(v1::StagingChecked { request: check.request, failure: Some(failure.into()) }));
+    sees.work_until_dropped(spec.id).await;
+    let end = client.end_of(spec.id).await;
+    assert_eq!(end.state, JobState::Done);
+    assert_eq!(
+        end.left_out.iter().map(|l| (l.worker, l.code)).collect::<Vec<_>>(),
+        [(blind.id, Code::OutputNotShared)]
+    );
+    assert!(blind.setups.is_empty(), "it was given nothing");
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_does_not_see_the_output_fails_the_job_before_its_first_task() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;

@@ -36,6 +36,7 @@ fn record(n: u8) -> JobRecord {
         submitted_unix_ms: 1,
         elapsed_ms: 2,
         failures: Vec::new(),
+        left_out: Vec::new(),
     };
     JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None, collects: None }
 }

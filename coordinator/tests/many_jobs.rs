@@ -33,6 +33,7 @@ fn ended(n: u32) -> Record {
         submitted_unix_ms: 1_700_000_000_000 + u64::from(n),
         elapsed_ms: 1234,
         failures: Vec::new(),
+        left_out: Vec::new(),
     };
     JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None, collects: None }.into()
 }

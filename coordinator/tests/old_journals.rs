@@ -46,6 +46,7 @@ fn record(n: u8, state: JobState, error: Option<Failure>) -> JobRecord {
         submitted_unix_ms: 1_700_000_000_000,
         elapsed_ms: 2,
         failures: Vec::new(),
+        left_out: Vec::new(),
     };
     JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None, collects: None }
 }

@@ -28,6 +28,7 @@ fn leave(place: &Place, spec: &JobSpec, tries: u32) {
         submitted_unix_ms: 1,
         elapsed_ms: 0,
         failures: vec![],
+        left_out: Vec::new(),
     };
     let record = windrow_coordinator::JobRecord {
         status,

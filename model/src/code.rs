@@ -65,6 +65,7 @@ codes! {
     OutOfMemory "OUT_OF_MEMORY" Charge "give the worker more memory, or the job fewer slots";
     TooManyProcesses "TOO_MANY_PROCESSES" Charge "start fewer processes and threads at a time, or raise the workers' --max-processes";
     TaskTimeout "TASK_TIMEOUT" Charge "the task took longer than --task-timeout or --progress-timeout allow: look for an endless loop, at the record if one is named";
+    PoisonTask "POISON_TASK" Charge "workers die while they run this task: look at its input and at what the job's code does to other processes; `--skip-bad-records` leaves out a record that is named";
     ExecutorProtocol "EXECUTOR_PROTOCOL_ERROR" Charge "the job's process answered what no Windrow job answers: does it write to file descriptor 3?";
     ExecFailed "EXEC_FAILED" Fatal "the binary does not start on the worker: `ldd` shows missing libraries";
     PlanMismatch "PLAN_MISMATCH" Fatal "the plan must depend on nothing but the job's parameters";
@@ -109,7 +110,7 @@ impl Code {
     pub fn may_blame_record(self) -> bool {
         use Code::*;
         let own = [UserError, UserPanic, RecordMalformed, RecordNotUtf8, RecordTooLarge, FieldNotRepresentable];
-        own.contains(&self) || matches!(self, ExecutorCrashed | TaskTimeout)
+        own.contains(&self) || matches!(self, ExecutorCrashed | TaskTimeout | PoisonTask)
     }
 }
 

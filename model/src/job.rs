@@ -150,6 +150,21 @@ impl FailedAttempt {
     pub const MESSAGE_BYTES_MAX: usize = 512;
 }
 
+/// A worker that a job leaves out, because it does not see the job's files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    pub worker: WorkerId,
+    /// The host of the worker.
+    pub host: String,
+    pub code: Code,
+    pub message: String,
+}
+
+impl LeftOut {
+    /// A job lists this many of them.
+    pub const LISTED_MAX: usize = 20;
+}
+
 /// Which jobs a list shows. The default shows all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobFilter {
@@ -198,4 +213,7 @@ pub struct JobStatus {
     /// The latest attempts that failed, oldest first, at most [`FailedAttempt::LISTED_MAX`]. Empty in lists of jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<FailedAttempt>,
+    /// Workers that get nothing of the job, at most [`LeftOut::LISTED_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
 }

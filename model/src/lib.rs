@@ -34,7 +34,8 @@ pub use escape::{Escape, Escaped};
 pub use failure::{BadRecord, Failure, RecordPlace};
 pub use ids::{AttemptId, ClusterId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 pub use job::{
-    COLLECT_BYTES_MAX, FailedAttempt, JobFilter, JobOptions, JobSpec, JobState, JobStatus, StageStatus, TaskTotals,
+    COLLECT_BYTES_MAX, FailedAttempt, JobFilter, JobOptions, JobSpec, JobState, JobStatus, LeftOut, StageStatus,
+    TaskTotals,
 };
 pub use manifest::{Manifest, Part};
 pub use node::{Home, NodeInfo, WorkerState, WorkerStatus};

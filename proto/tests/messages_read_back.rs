@@ -184,6 +184,12 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
                 charged: true,
                 after_ms: 5,
             }],
+            left_out: vec![LeftOut {
+                worker: WorkerId::from_bytes([3; 16]),
+                host: "h".into(),
+                code: Code::InputNotShared,
+                message: "gone".into(),
+            }],
         };
         assert_eq!(JobStatus::try_from(v1::JobStatus::from(status.clone())), Ok(status));
     }

@@ -1,5 +1,6 @@
 //! Everything the scheduler can ask for: plain data, done by whoever drives it.
 
+use crate::uncharged::Counts;
 use windrow_model::{
     AttemptId, BadRecord, JobId, JobStatus, PartReport, StoredBlob, Task, TaskId, TaskReport, WorkerId, WorkerState,
 };
@@ -53,6 +54,9 @@ pub enum Action {
     SetAside { record: Box<BadRecord> },
     /// So many failures count against the task now: whoever keeps a journal writes this down (see `Event::Restored`).
     Charged { task: TaskId, failures: u32 },
+    /// How often attempts of the task have ended without a charge, by cause; none: forget it. A driver with a journal records
+    /// it (see `Event::Restored`).
+    Uncharged { task: TaskId, counts: Counts },
     /// Every part is staged: make the outputs visible, with a list of the records that are missing from them; answered by
     /// `Committed` or `CommitFailed`. Parts are sorted by sink, then by task, records by stage, task and place.
     CommitJob { job: JobId, parts: Vec<StagedPart>, bad_records: Vec<BadRecord> },

@@ -14,6 +14,7 @@
 
 use crate::action::Action;
 use crate::assign::{PICKY_SCAN, suits};
+use crate::left_out::Shunned;
 use crate::planted::{self, Planted};
 use crate::queue::Turn;
 use crate::state::State;
@@ -68,7 +69,7 @@ impl State {
         let own = Claim { turn: job.claim(), job: task.job, stage: task.stage.0 as usize };
         let outdone_by = |id| {
             let waits = self.queue.get(id).and_then(|turn| self.claim_on(id, turn, worker));
-            let ahead = self.ahead.get(id).and_then(|turn| self.ahead_for(id, turn, |avoid| !avoid.contains(&worker)));
+            let ahead = self.ahead.get(id).and_then(|turn| self.ahead_for(id, turn, |shunned| !shunned.has(&worker)));
             waits.is_some_and(|c| c.goes_before(&own)) || ahead.is_some_and(|(c, _)| c.goes_before(&own))
         };
         let first = [self.queue.first(), self.ahead.first()];
@@ -79,6 +80,9 @@ impl State {
     fn claim_on(&self, id: JobId, turn: Turn, worker: WorkerId) -> Option<Claim> {
         let job = self.jobs.get(&id)?;
         let stage = *job.runnable.first()?;
+        if job.left_out.contains_key(&worker) {
+            return None;
+        }
         let of = &job.stages[stage];
         let mut picky = of.picky.iter().take(PICKY_SCAN).map(|t| &of.tasks[*t].avoid);
         let suits = !of.waiting.is_empty() || picky.any(|avoid| !avoid.contains(&worker));
@@ -87,9 +91,9 @@ impl State {
 
     /// Of what waits of a job on workers, the one of the earliest stage that was assigned last and may go where it is to: the
     /// one that would wait longest, and of which least has been fetched.
-    fn ahead_for(&self, id: JobId, turn: Turn, may: impl Fn(&[WorkerId]) -> bool) -> Option<(Claim, TaskId)> {
+    fn ahead_for(&self, id: JobId, turn: Turn, may: impl Fn(Shunned) -> bool) -> Option<(Claim, TaskId)> {
         let job = self.jobs.get(&id)?;
-        let suited = job.ahead.iter().take(PICKY_SCAN).find(|(s, _, t)| may(&job.stages[*s].tasks[*t].avoid));
+        let suited = job.ahead.iter().take(PICKY_SCAN).find(|(s, _, t)| may(job.shunned(*s, *t)));
         suited.map(|(s, _, t)| {
             let task = TaskId { job: id, stage: StageId(*s as u32), index: *t as u32 };
             (Claim { turn, job: id, stage: *s }, task)
@@ -102,7 +106,7 @@ impl State {
         if planted::has(Planted::AheadKept) {
             return false;
         }
-        let movable = |(turn, id)| self.ahead_for(id, turn, |avoid| suits(&self.workers, Seat::Slot, avoid));
+        let movable = |(turn, id)| self.ahead_for(id, turn, |shunned| suits(&self.workers, Seat::Slot, shunned));
         let Some((claim, task)) = self.ahead.iter().take(PICKY_SCAN).find_map(movable) else { return false };
         if let Some((turn, id)) = self.queue.first() {
             let stage = self.jobs.get(&id).and_then(|job| job.runnable.first().copied()).unwrap_or_default();

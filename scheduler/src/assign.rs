@@ -10,6 +10,7 @@
 
 use crate::action::Action;
 use crate::job::Job;
+use crate::left_out::Shunned;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
@@ -26,6 +27,7 @@ impl State {
     /// Gives out slots until there are none or no one wants one, then places ahead of them.
     pub fn assign(&mut self) {
         self.begin_next();
+        self.assign_suspects();
         self.give(Seat::Slot);
         // A free slot that is left suits none of those that wait: no reason to let them wait elsewhere.
         if self.workers.free().next().is_none() {
@@ -60,8 +62,9 @@ impl State {
         job.runnable.iter().find_map(|s| {
             let stage = &job.stages[*s];
             let picky = stage.picky.iter().take(PICKY_SCAN);
-            let suited = picky.copied().find(|t| suits(&self.workers, seat, &stage.tasks[*t].avoid));
-            suited.or_else(|| stage.waiting.first().copied()).map(|t| (*s, t))
+            let suited = picky.copied().find(|t| suits(&self.workers, seat, job.shunned(*s, *t)));
+            let any = || stage.waiting.first().copied().filter(|t| suits(&self.workers, seat, job.shunned(*s, *t)));
+            suited.or_else(any).map(|t| (*s, t))
         })
     }
 
@@ -73,22 +76,30 @@ impl State {
             None => return,
         };
         self.placed += u64::from(seat == Seat::Ahead);
-        self.assign_to_one(id, s, t, seat, &avoid, |job, run, bytes| match seat {
+        self.assign_to_one(id, s, t, Choice::Best(seat, &avoid), |job, run, bytes| match seat {
             Seat::Slot => job.begin(s, t, run, bytes, now),
             Seat::Ahead => job.wait_ahead(s, t, run, place, bytes, now),
         });
     }
 
+    /// The same on this worker, which is kept for the task.
+    pub fn start_attempt_on(&mut self, id: JobId, s: usize, t: usize, worker: WorkerId) {
+        let now = self.now;
+        self.assign_to_one(id, s, t, Choice::This(worker), |job, run, bytes| job.begin(s, t, run, bytes, now));
+    }
+
     /// Gives a running task a second attempt on another worker, if one has a free slot that it has not failed on.
     pub fn start_backup(&mut self, id: JobId, s: usize, t: usize) {
         let now = self.now;
-        let Some(task) = self.jobs.get(&id).map(|job| &job.stages[s].tasks[t]) else { return };
+        let Some(job) = self.jobs.get(&id) else { return };
+        let task = &job.stages[s].tasks[t];
         let mut avoid = task.avoid.clone();
+        avoid.extend(job.left_out.keys());
         if !planted::has(Planted::BackupBeside) {
             avoid.extend(task.run().map(|run| run.worker));
         }
         if self.workers.free().any(|(_, w)| !avoid.contains(&w)) {
-            self.assign_to_one(id, s, t, Seat::Slot, &avoid, |job, run, _| {
+            self.assign_to_one(id, s, t, Choice::Best(Seat::Slot, &avoid), |job, run, _| {
                 job.add_backup(s, t, run, now);
                 job.stages[s].tasks[t].backups += 1;
                 job.backups += 1;
@@ -97,20 +108,19 @@ impl State {
     }
 
     /// Chooses a worker and sends it the task, after `begin` has noted the attempt, which reads so many bytes.
-    fn assign_to_one(
-        &mut self,
-        id: JobId,
-        s: usize,
-        t: usize,
-        seat: Seat,
-        avoid: &[WorkerId],
-        begin: impl FnOnce(&mut Job, Run, u64),
-    ) {
+    fn assign_to_one(&mut self, id: JobId, s: usize, t: usize, choice: Choice, begin: impl FnOnce(&mut Job, Run, u64)) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let inputs = job.inputs(s, t);
         job.note_expected(s, t, &inputs);
-        let (local, bytes) = bytes_by_holder(&inputs);
-        let Some(worker) = pick(&self.workers, seat, &local, bytes, avoid) else { return };
+        let (worker, seat) = match choice {
+            Choice::This(worker) => (Some(worker), Seat::Slot),
+            Choice::Best(seat, avoid) => {
+                let (local, bytes) = bytes_by_holder(&inputs);
+                let shunned = Shunned { job: &job.left_out, task: avoid };
+                (pick(&self.workers, seat, &local, bytes, shunned), seat)
+            }
+        };
+        let Some(worker) = worker else { return };
         let Some(incarnation) = self.workers.get(worker).map(|w| w.info.incarnation) else { return };
         let name = TaskId { job: id, stage: StageId(s as u32), index: t as u32 };
         let number = job.stages[s].tasks[t].attempts;
@@ -128,6 +138,20 @@ impl State {
     }
 }
 
+/// Where an attempt goes.
+enum Choice<'a> {
+    /// To the worker that suits best among those with such a seat, to one of these only if there is no other.
+    Best(Seat, &'a [WorkerId]),
+    This(WorkerId),
+}
+
+impl Job {
+    /// Where a task does not go.
+    pub fn shunned(&self, s: usize, t: usize) -> Shunned<'_> {
+        Shunned { job: &self.left_out, task: &self.stages[s].tasks[t].avoid }
+    }
+}
+
 fn bytes_of(input: &TaskInput) -> u64 {
     match input {
         TaskInput::Chunk(chunk) => chunk.length(),
@@ -136,9 +160,18 @@ fn bytes_of(input: &TaskInput) -> u64 {
     }
 }
 
-/// A worker with such a seat may run a task with these to avoid, or no other worker ever could.
-pub(crate) fn suits(workers: &Workers, seat: Seat, avoid: &[WorkerId]) -> bool {
-    workers.with(seat).any(|(_, w)| !avoid.contains(&w)) || !workers.any_takes_tasks(avoid)
+/// A worker with such a seat may run a task that shuns these, or no other worker ever could.
+pub(crate) fn suits(workers: &Workers, seat: Seat, shunned: Shunned) -> bool {
+    let mut with = workers.with(seat);
+    if shunned.job.is_empty() && shunned.task.is_empty() {
+        return with.next().is_some();
+    }
+    let mut any = false;
+    let suited = with.any(|(_, w)| {
+        any |= !shunned.never(&w);
+        !shunned.has(&w)
+    });
+    suited || any && !workers.any_takes_tasks(|w| shunned.has(w))
 }
 
 fn bytes_by_holder(inputs: &[TaskInput]) -> (BTreeMap<WorkerId, u64>, u64) {
@@ -168,15 +201,15 @@ fn pick(
     seat: Seat,
     local: &BTreeMap<WorkerId, u64>,
     bytes: u64,
-    avoid: &[WorkerId],
+    shunned: Shunned,
 ) -> Option<WorkerId> {
     let mut most = local.iter().filter(|(_, n)| **n > bytes / 2).map(|(w, _)| *w);
-    if let Some(holder) = most.find(|w| workers.has(*w, seat) && !avoid.contains(w)) {
+    if let Some(holder) = most.find(|w| workers.has(*w, seat) && !shunned.has(w)) {
         return Some(holder);
     }
-    let mut suited = workers.with(seat).filter(|(_, w)| !avoid.contains(w)).peekable();
+    let mut suited = workers.with(seat).filter(|(_, w)| !shunned.has(w)).peekable();
     let Some((emptiest, first)) = suited.peek().copied() else {
-        return workers.with(seat).next().map(|(_, w)| w);
+        return workers.with(seat).map(|(_, w)| w).find(|w| !shunned.never(w));
     };
     if local.is_empty() {
         return Some(first);

@@ -49,21 +49,19 @@ impl State {
         self.renew_lease(worker);
         full.into_iter().for_each(|full| self.note_room(worker, full));
         let now = self.now;
-        for Progress { attempt, permille } in progress {
+        for progress in &progress {
+            let Progress { attempt, permille, .. } = *progress;
             let (s, t) = (attempt.task.stage.0 as usize, attempt.task.index as usize);
             let Some(task) = self.task_mut(attempt.task) else { continue };
-            match (&task.state, &mut task.backup) {
-                (TaskState::Running(run), _) if run.attempt == attempt && run.worker == worker => {
-                    task.pace.tell(now, permille);
-                    let read = (u128::from(task.bytes) * u128::from(permille.min(1_000)) / 1_000) as u64;
-                    if let Some(job) = self.jobs.get_mut(&attempt.task.job) {
-                        job.note_read(s, t, read);
-                    }
-                }
-                (TaskState::Running(_), Some(b)) if b.run.attempt == attempt && b.run.worker == worker => {
-                    b.pace.tell(now, permille);
-                }
-                _ => {}
+            let first = matches!(task.state, TaskState::Running(run) if run.worker == worker && run.attempt == attempt);
+            let bytes = task.bytes;
+            match task.pace_on(worker) {
+                Some((run, pace)) if run.attempt == attempt => pace.tell(now, progress),
+                _ => continue,
+            }
+            if first && let Some(job) = self.jobs.get_mut(&attempt.task.job) {
+                let read = (u128::from(bytes) * u128::from(permille.min(1_000)) / 1_000) as u64;
+                job.note_read(s, t, read);
             }
         }
     }
@@ -98,7 +96,7 @@ impl State {
         for (s, stage) in job.stages.iter().enumerate().filter(|(_, s)| s.is_late() && job.may_have_backups(s)) {
             for (t, task) in stage.tasks.iter().enumerate() {
                 let alone = matches!(task.state, TaskState::Running(_)) && task.backup.is_none();
-                if !alone || task.backups >= BACKUPS_PER_TASK {
+                if !alone || task.is_suspect() || task.backups >= BACKUPS_PER_TASK {
                     continue;
                 }
                 let Some(expected) = stage.durations.expected_ms(task.bytes) else { continue };

@@ -8,7 +8,7 @@
 
 use crate::job::Job;
 use windrow_model::counters::names;
-use windrow_model::{BadRecord, Chunk, Failure, RecordPlace, SkippedRecord, TaskId};
+use windrow_model::{BadRecord, Chunk, Digest, Failure, FileRange, RecordPlace, SkippedRecord, TaskId};
 
 /// What a charged failure says of the record that it names.
 pub(crate) enum Verdict {
@@ -67,9 +67,15 @@ impl Job {
     }
 }
 
+/// Whether a place lies in this range. The next life of a worker that was killed names the file that holds a dataset's chunk.
+pub(crate) fn is_of(range: &FileRange, place: &RecordPlace) -> bool {
+    let holds = |digest: Digest| place.file.file_name().is_some_and(|name| *name == *digest.to_string());
+    range.path == place.file || range.content.is_some_and(holds)
+}
+
 /// The record of the chunk that lies at this place. One that is left out already did not do it.
 fn find(chunk: &Chunk, place: &RecordPlace) -> Option<SkippedRecord> {
-    let range = chunk.ranges.iter().position(|r| r.path == place.file)?;
+    let range = chunk.ranges.iter().position(|r| is_of(r, place))?;
     let record = SkippedRecord { range: range as u32, offset: place.offset };
     chunk.skip.binary_search(&record).is_err().then_some(record)
 }

@@ -32,6 +32,11 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
         let slots = if lost { 0 } else { worker.info.slots as usize };
         ensure(worker.running.len() <= slots, || format!("{} runs more than its slots", worker.info.worker))?;
         ensure(!lost || worker.publishing.is_empty(), || format!("{} is lost and publishes", worker.info.worker))?;
+        let alone = worker.alone.filter(|_| worker.running.len() + worker.ahead.len() > 0);
+        if let Some(task) = alone.filter(|task| worker.running.contains(task)) {
+            let only = worker.running.len() == 1 && worker.ahead.is_empty();
+            ensure(only, || format!("the suspect {task} is not alone on {}", worker.info.worker))?;
+        }
         let waits = state.timers.is_set(Timer::Excluded(worker.info.worker));
         ensure(waits == worker.excluded, || format!("{} is excluded for ever, or for nothing", worker.info.worker))?;
         let lease = state.timers.is_set(Timer::Lease(worker.info.worker));
@@ -52,7 +57,7 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
             }
             Timer::Backups(job) => ensure(state.jobs.contains_key(&job), || format!("{job} is over and gets backups"))?,
             Timer::Unserved(job) => {
-                let waits = state.unserved && state.jobs.get(&job).is_some_and(|job| job.slots == 0);
+                let waits = state.jobs.get(&job).is_some_and(|job| job.slots == 0 && state.is_unserved(job));
                 ensure(waits, || format!("{job} waits for workers that it has"))?
             }
             Timer::Lease(_) | Timer::Timeout(_) | Timer::Excluded(_) | Timer::Awaited => {}
@@ -84,6 +89,10 @@ fn check_job(state: &State, job: &Job, at: &mut AtWorkers) -> Result<(), String>
     ensure(!job.watches_for_slow_tasks() || state.timers.is_set(Timer::Backups(job.spec.id)), || {
         "nobody looks for its slow tasks".into()
     })?;
+    ensure(job.suspects.is_empty() != state.suspicious.contains(&job.spec.id), || {
+        "its suspects are not listed".into()
+    })?;
+    ensure(job.left_out.is_empty() != state.partial.contains(&job.spec.id), || "who is left out is not listed".into())?;
     ensure(slots == job.slots, || format!("{slots} attempts run, not {}", job.slots))
 }
 
@@ -100,8 +109,12 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
         match &task.state {
             TaskState::Waiting => {
                 waiting += 1;
-                let queue = if task.avoid.is_empty() { &stage.waiting } else { &stage.picky };
-                ensure(queue.contains(&t), || format!("task {t} waits in no queue"))?;
+                let queued = match task.is_suspect() {
+                    true => job.suspects.contains(&(s, t)),
+                    false if task.avoid.is_empty() => stage.waiting.contains(&t),
+                    false => stage.picky.contains(&t),
+                };
+                ensure(queued, || format!("task {t} waits in no queue"))?;
             }
             TaskState::Delayed => ensure(state.timers.is_set(Timer::Delay(id)), || format!("task {t} waits for ever"))?,
             TaskState::Ahead { run, place } => {
@@ -146,7 +159,10 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
     let listed = job.ahead.iter().filter(|(stage, ..)| *stage == s).count();
     ensure(ahead == listed, || format!("{ahead} attempts wait on workers, not {listed}"))?;
     ensure(running == stage.running, || format!("{running} attempts, not {}", stage.running))?;
-    ensure(waiting == stage.waiting.len() + stage.picky.len(), || "a queue holds a task that does not wait".into())?;
+    let suspects = job.suspects.range((s, 0)..(s + 1, 0)).count();
+    ensure(waiting == stage.waiting.len() + stage.picky.len() + suspects, || {
+        "a queue holds a task that does not wait".into()
+    })?;
     Ok((slots, backups))
 }
 
@@ -163,8 +179,8 @@ fn check_ahead(state: &State, job: &Job) -> Result<(), String> {
         return Ok(());
     }
     for (s, _, t) in job.ahead.iter().take(PICKY_SCAN) {
-        let avoid = &job.stages[*s].tasks[*t].avoid;
-        let idle = state.workers.free().next().filter(|_| suits(&state.workers, Seat::Slot, avoid));
+        let shunned = job.shunned(*s, *t);
+        let idle = state.workers.free().next().filter(|_| suits(&state.workers, Seat::Slot, shunned));
         ensure(idle.is_none(), || format!("task {s}/{t} waits on a busy worker, and there is a free one"))?;
     }
     Ok(())

@@ -26,7 +26,7 @@ impl State {
         job.note_duration(s, t, now, report.run_ms);
         let first = job.stages[s].tasks[t].published.is_empty() || planted::has(Planted::SecondGrant);
         if job.stages[s].has_sink() && first {
-            job.publish(s, t, Run { worker, attempt }, report);
+            job.publish(s, t, Run { worker, attempt }, report, now);
             self.workers.publish(worker, id);
             self.out.push(Action::Grant { worker, attempt });
             self.requeue(id.job);
@@ -57,6 +57,7 @@ impl State {
     fn finish(&mut self, id: TaskId, run: Run, report: TaskReport) {
         let s = id.stage.0 as usize;
         self.succeeded_on(id, run.worker);
+        self.settle_ledger(id);
         let life = self.workers.get(run.worker).map_or(run.attempt.incarnation, |w| w.info.incarnation);
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let complete = job.finish(s, id.index as usize, run, life, report);

@@ -1,8 +1,9 @@
 //! Everything that can happen to the scheduler: a closed list of plain data.
 
+use crate::uncharged::Counts;
 use windrow_model::{
-    AttemptId, BadRecord, Chunk, Epoch, Failure, JobId, JobSpec, NodeInfo, SegmentRef, StageId, TaskId, TaskReport,
-    WorkerId,
+    AttemptId, BadRecord, Chunk, Epoch, Failure, JobId, JobSpec, NodeInfo, RecordPlace, SegmentRef, StageId, TaskId,
+    TaskReport, WorkerId,
 };
 
 /// What the splitter found for one source stage.
@@ -20,12 +21,23 @@ pub struct Told {
     pub report: Option<TaskReport>,
 }
 
-/// How far a running attempt is.
+/// An attempt of an earlier life of a worker, and where it was when that life ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Left {
+    pub attempt: AttemptId,
+    pub place: Option<RecordPlace>,
+}
+
+/// How far an attempt on a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     pub attempt: AttemptId,
-    /// Thousandths of its input.
+    /// Thousandths of its input; 0: not known.
     pub permille: u32,
+    /// Changes whenever it gets on; 0: not known.
+    pub mark: u64,
+    /// It has not begun.
+    pub waits: bool,
 }
 
 /// A job of an earlier life of the driver, as far as its journal has it.
@@ -43,6 +55,8 @@ pub struct RestoredJob {
     pub bad_records: Vec<BadRecord>,
     /// How often tasks had failed that did.
     pub failures: Vec<(TaskId, u32)>,
+    /// How often attempts of tasks had ended without a charge, for those where any had.
+    pub uncharged: Vec<(TaskId, Counts)>,
     /// Its commit had begun: outputs may be visible.
     pub sealed: bool,
 }
@@ -79,12 +93,14 @@ pub enum Event {
     Cancelled { job: JobId },
 
     /// A worker's session began, or began again. `told` is everything that it has: what it was thought to have and does
-    /// not name is lost. A new incarnation fences the old one, of which it may have kept finished outputs.
-    WorkerJoined { node: NodeInfo, told: Vec<Told> },
+    /// not name is lost. A new incarnation fences the old one, of which it may have kept finished outputs. `left`: what its
+    /// last life ran when that ended, as far as it can tell.
+    WorkerJoined { node: NodeInfo, told: Vec<Told>, left: Vec<Left> },
     /// Its session ended and its lease ran out, or it said goodbye.
     WorkerLeft { worker: WorkerId },
-    /// It still lives. `progress`: how far its attempts are of which that is known. `full`: whether its disk is, if it tells.
-    WorkerBeat { worker: WorkerId, progress: Vec<Progress>, full: Option<bool> },
+    /// It still lives. `progress`: how far its attempts are; `lists_all`: no others are there. `full`: whether its disk is,
+    /// if it tells.
+    WorkerBeat { worker: WorkerId, progress: Vec<Progress>, lists_all: bool, full: Option<bool> },
     /// It shall get no new tasks; `WorkerLeft` follows when it is gone.
     WorkerDrains { worker: WorkerId },
 
@@ -98,6 +114,11 @@ pub enum Event {
     PublishFailed { worker: WorkerId, attempt: AttemptId, failure: Failure },
     /// A segment that `reader` needs cannot be had from its holder. The reader's attempt is over.
     SegmentLost { worker: WorkerId, reader: AttemptId, segment: SegmentRef, failure: Failure },
+
+    /// A worker does not see the files of a job. Also before the job is planned.
+    LeftOut { job: JobId, worker: WorkerId, failure: Failure },
+    /// It does.
+    TakenIn { job: JobId, worker: WorkerId },
 
     /// Answers to `Action::CommitJob`.
     Committed { job: JobId },

@@ -30,6 +30,16 @@ impl State {
         }
     }
 
+    /// A reader found an output of this worker damaged.
+    pub fn note_damage(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.live_mut(id).filter(|w| !w.excluded) else { return };
+        worker.damaged += 1;
+        let damaged = worker.damaged;
+        if damaged >= self.config.damaged_max {
+            self.exclude(id, format!("{damaged} of its shuffle files were found damaged: look at its disk and memory"));
+        }
+    }
+
     /// The worker gets no tasks for a while, unless too many do not already.
     pub fn exclude(&mut self, id: WorkerId, reason: String) {
         if !self.may_exclude(id) {
@@ -37,7 +47,7 @@ impl State {
         }
         let mut times = 0;
         self.workers.change(id, |w| {
-            (w.faults, w.excluded) = (0, true);
+            (w.faults, w.damaged, w.excluded) = (0, 0, true);
             times = w.exclusions;
             w.exclusions += 1;
             w.reason = Some(reason.clone());

@@ -16,8 +16,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use windrow_model::{
-    BadRecord, Chunk, Code, Counters, Epoch, FailedAttempt, Failure, JobId, JobSpec, JobState, Output, Partitions,
-    StageId, TaskOutput, Time, WorkerId,
+    BadRecord, Chunk, Code, Counters, Epoch, FailedAttempt, Failure, Incarnation, JobId, JobSpec, JobState, Output,
+    Partitions, StageId, TaskOutput, Time, WorkerId,
 };
 
 /// As in `Plan::check`, for the count that the options give.
@@ -71,6 +71,12 @@ pub(crate) struct Job {
     /// Everyone who ever got an attempt.
     pub workers: BTreeSet<WorkerId>,
     pub complaints: Complaints,
+    /// Suspects that wait for a worker of their own: stage and task.
+    pub suspects: BTreeSet<(usize, usize)>,
+    /// Lives of workers that were lost, and the tasks (stage, number) that they had, until they are back.
+    pub losses: BTreeMap<WorkerId, Vec<(Incarnation, usize, usize)>>,
+    /// Workers that do not see the job's files, and what they said.
+    pub left_out: BTreeMap<WorkerId, Failure>,
     /// Tasks whose latest outputs were made there, by stage and number: what may be lost with a worker.
     pub outputs_on: BTreeMap<WorkerId, BTreeSet<(usize, usize)>>,
 }
@@ -105,6 +111,9 @@ impl Job {
             bad_places: BTreeSet::new(),
             workers: BTreeSet::new(),
             complaints: Complaints::default(),
+            suspects: BTreeSet::new(),
+            losses: BTreeMap::new(),
+            left_out: BTreeMap::new(),
             outputs_on: BTreeMap::new(),
         }
     }
@@ -117,6 +126,11 @@ impl Job {
             && !self.runnable.is_empty()
             && options.slots_max.is_none_or(|max| self.uses() < max);
         wants.then(|| self.claim())
+    }
+
+    /// Something of it could run if there were workers.
+    pub fn wants_workers(&self) -> bool {
+        self.turn().is_some() || self.suspects_ready().next().is_some()
     }
 
     /// The place at which what waits of it on workers may be moved to free slots; `None` if there is nothing.
@@ -265,10 +279,13 @@ impl State {
         self.timers.clear(Timer::Backups(id));
         self.queue.set(id, None);
         self.ahead.set(id, None);
+        self.suspicious.remove(&id);
+        self.partial.remove(&id);
 
         job.stages.iter_mut().for_each(|s| s.running = 0);
         job.state = end;
         let mut status = job.status(self.now);
+        status.left_out = self.list_left_out(&job);
         status.error = error;
         let collected: Collected = match end {
             JobState::Done => job.collected(),

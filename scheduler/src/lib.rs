@@ -25,6 +25,8 @@ mod exclusion;
 mod failed;
 mod job;
 mod lease;
+mod left_out;
+mod limits;
 mod mixture;
 mod queue;
 mod reach;
@@ -35,14 +37,17 @@ mod shuffle;
 mod speculate;
 mod stage;
 mod state;
+mod suspects;
 mod task;
+mod uncharged;
 mod unserved;
 mod view;
 mod worker;
 
 pub use action::{Action, Collected, CollectedBlob, StagedPart};
-pub use event::{Event, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks, Told};
+pub use event::{Event, Left, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks, Told};
 use state::State;
+pub use uncharged::{Cause, Counts};
 use windrow_model::{
     COLLECT_BYTES_MAX, Epoch, Home, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId, WorkerStatus,
 };
@@ -62,6 +67,21 @@ pub struct Config {
     pub faults_max: u32,
     /// How long the first time; twice as long each time after that, up to ten times.
     pub exclusion_ms: u64,
+    /// A task that was on this number of workers when they were lost runs alone.
+    pub suspect_after: u32,
+    /// How long the charge of such a task waits for what the lost worker's next life tells.
+    pub poison_wait_ms: u64,
+    /// An attempt that a live worker does not list for so long is not there.
+    pub delivery_ms: u64,
+    /// An attempt that has a slot and is not begun after so long is given up.
+    pub begin_ms: u64,
+    /// A granted attempt that has not published after so long is given up.
+    pub publish_ms: u64,
+    /// Workers enforce the time-outs of attempts. The scheduler does so too, this much later, or a quarter of the time-out
+    /// if that is more.
+    pub limit_margin_ms: u64,
+    /// This number of damaged outputs of one worker excludes it for a while.
+    pub damaged_max: u32,
     /// A job of which nothing can run for so long, because no worker takes tasks, fails.
     pub unserved_ms: u64,
     /// An attempt that has run for less gets no backup.
@@ -83,6 +103,13 @@ impl Default for Config {
             ahead_per_slot: 1,
             faults_max: 3,
             exclusion_ms: 60_000,
+            suspect_after: 3,
+            poison_wait_ms: 10_000,
+            delivery_ms: 30_000,
+            begin_ms: 3_600_000,
+            publish_ms: 3_600_000,
+            limit_margin_ms: 10_000,
+            damaged_max: 3,
             unserved_ms: 3_600_000,
             backup_after_ms: 1_000,
             backup_every_ms: 500,

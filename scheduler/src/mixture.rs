@@ -13,6 +13,7 @@ use crate::job::Job;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::TaskState;
+use crate::uncharged::Cause;
 use windrow_model::{
     AttemptId, Code, Failure, Input, InputDigest, JobId, JobState, OutputReport, TaskId, TaskInput, WorkerId,
     input_digest, output_digest,
@@ -122,8 +123,11 @@ impl State {
             return true;
         }
         self.out.push(Action::Revoke { worker, attempt });
+        let what = "what it had read was made anew meanwhile";
         if !self.stop_one(attempt) {
-            self.retry_uncharged(id);
+            self.retry_uncharged(worker, attempt, Cause::InputReplaced, what);
+        } else if let Err(failure) = self.count_uncharged(worker, attempt, Cause::InputReplaced, what) {
+            self.fail_job(worker, attempt, failure, None);
         }
         false
     }

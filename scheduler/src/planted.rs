@@ -86,6 +86,20 @@ bugs! {
     WaitingUncounted,
     /// What waits of a restored job is moved before its workers are back.
     HeldMoved,
+    /// Attempts that are not charged have no bound.
+    NoBound,
+    /// A task whose workers were lost runs beside others.
+    SuspectShares,
+    /// A task that loses the worker which it has for itself is not charged.
+    SuspectUncharged,
+    /// A restart forgets how often attempts ended without a charge.
+    CountsForgotten,
+    /// The time-outs of attempts are left to their workers.
+    LimitsTrusted,
+    /// An attempt that its worker does not list counts as there.
+    DeliveryTrusted,
+    /// A worker that does not see the files of a job gets tasks of it.
+    LeftOutForgotten,
 }
 
 #[cfg(debug_assertions)]

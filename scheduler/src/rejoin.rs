@@ -7,17 +7,18 @@
 
 use crate::action::Action;
 use crate::attempt::Standing;
-use crate::event::Told;
+use crate::event::{Left, Told};
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, Task};
+use crate::uncharged::Cause;
 use crate::worker::Seat;
 use std::collections::BTreeSet;
 use windrow_model::{AttemptId, Incarnation, JobState, NodeInfo, TaskId, WorkerId};
 
 impl State {
-    pub fn handle_joined(&mut self, node: NodeInfo, told: Vec<Told>) {
+    pub fn handle_joined(&mut self, node: NodeInfo, told: Vec<Told>, left: Vec<Left>) {
         let (id, life) = (node.worker, node.incarnation);
         if self.workers.get(id).is_some_and(|known| life < known.info.incarnation) {
             return;
@@ -31,7 +32,16 @@ impl State {
         self.renew_lease(id);
         let has: BTreeSet<AttemptId> = told.iter().map(|t| t.attempt).collect();
         if !planted::has(Planted::NotGivenBack) {
-            self.give_back(id, |attempt| attempt.incarnation != life || !has.contains(&attempt));
+            self.give_back(id, |attempt| match attempt.incarnation == life {
+                false => Some((Cause::WorkerLost, "its worker has begun a new life")),
+                true if has.contains(&attempt) => None,
+                true => Some((Cause::Undelivered, "its worker does not have it")),
+            });
+        }
+        self.pardon(id, life);
+        match reborn {
+            true => self.hear_left(id, left),
+            false => self.forgive_pending(id),
         }
         self.note_outputs(id, life, &has);
         for one in told {
@@ -67,7 +77,8 @@ impl State {
             (Standing::Publishing, Some(_)) => self.out.push(Action::Grant { worker, attempt }),
             (Standing::Running, None) | (Standing::Taken, _) => {}
             (Standing::Publishing, None) => {
-                self.give_back(worker, |a| a == attempt);
+                let undelivered = (Cause::Undelivered, "its worker does not have the report that it had");
+                self.give_back(worker, |a| (a == attempt).then_some(undelivered));
                 self.out.push(Action::Revoke { worker, attempt });
             }
             (Standing::Stale, _) => self.refuse(worker, attempt),

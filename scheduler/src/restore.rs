@@ -13,6 +13,7 @@ use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
+use crate::uncharged::Counts;
 use windrow_model::{JobId, JobState, TaskId, WorkerId};
 
 impl State {
@@ -34,6 +35,9 @@ impl State {
             restored.bad_records.into_iter().for_each(|bad| job.set_aside(bad));
             if !planted::has(Planted::FailuresForgotten) {
                 job.restore_failures(&restored.failures);
+            }
+            if !planted::has(Planted::CountsForgotten) {
+                job.restore_uncharged(&restored.uncharged, self.config.suspect_after);
             }
         }
         let parts = if matches!(started, Some(Ok(()))) { restored.published } else { Vec::new() };
@@ -94,6 +98,17 @@ impl Job {
                 let failures = (*failures).min(most);
                 stage.failed += u64::from(failures.saturating_sub(task.failures));
                 task.failures = failures;
+            }
+        }
+    }
+
+    /// So do the bounds of what is not charged.
+    fn restore_uncharged(&mut self, uncharged: &[(TaskId, Counts)], suspect_after: u32) {
+        for (id, counts) in uncharged.iter().filter(|(_, counts)| !counts.is_empty()) {
+            let (s, t) = (id.stage.0 as usize, id.index as usize);
+            if let Some(task) = self.stages.get_mut(s).and_then(|stage| stage.tasks.get_mut(t)) {
+                task.ledger.get_or_insert_default().restore(counts, suspect_after);
+                self.requeue_waiting(s, t);
             }
         }
     }

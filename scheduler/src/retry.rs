@@ -1,15 +1,17 @@
 //! What a failure means: charge the task, run it elsewhere, or fail the job.
 //!
-//! The class of a failure is a property of its code. Charged failures count towards the job's limit. Uncharged ones do
-//! not, but several in a row delay the task, doubling each time, so that a cluster that cannot make progress does not
-//! spin.
+//! The class of a failure is a property of its code. Charged failures count towards the job's limit. Uncharged ones have a
+//! bound by cause (`uncharged.rs`), and several in a row delay the task, doubling each time, so that a cluster that cannot
+//! make progress does not spin.
 
 use crate::action::Action;
 use crate::bad_records::Verdict;
 use crate::lease::Timer;
+use crate::left_out::is_not_shared;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, TaskState};
+use crate::uncharged::Cause;
 use windrow_model::{AttemptId, Class, Failure, JobState, TaskId, WorkerId};
 
 /// Uncharged failures in a row that are retried at once.
@@ -44,8 +46,9 @@ impl State {
         }
         let host = self.workers.get(worker).map(|w| w.info.host.clone()).unwrap_or_default();
         let now = self.now;
+        let unseen = is_not_shared(failure.code) && class == Class::Fatal;
         if let Some(job) = self.jobs.get_mut(&id.job) {
-            job.note_failed(here, &host, &failure, class != Class::Retry, now);
+            job.note_failed(here, &host, &failure, class != Class::Retry && !unseen, now);
         }
         let mut other_goes_on = self.stop_one(attempt);
         if planted::has(Planted::OtherForgotten) && other_goes_on {
@@ -54,6 +57,10 @@ impl State {
         }
         if let Some(task) = self.task_mut(id) {
             task.avoid(worker);
+            // The worker does not see the job's files. Others may.
+            if unseen {
+                return self.failed_for_worker(worker, attempt, failure, other_goes_on);
+            }
             // Who is left decides, whatever the failure means: what is the task's own fault shows there, too.
             if other_goes_on {
                 if class == Class::Charge {
@@ -64,25 +71,38 @@ impl State {
         }
         match class {
             Class::Fatal => self.fail_job(worker, attempt, failure, None),
-            Class::Retry => self.retry_uncharged(id),
-            Class::Charge => self.charge(worker, attempt, failure),
+            Class::Retry => self.retry_uncharged(worker, attempt, Cause::of(failure.code), &failure.message),
+            Class::Charge => {
+                self.task_mut(id).into_iter().for_each(|task| task.failed_there(worker));
+                self.charge(worker, attempt, failure, false);
+            }
         }
     }
 
-    fn charge(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
+    /// The task has lost workers that it had for itself. `exceeded`: the job fails unless the record is left out.
+    pub fn charge_poison(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure, exceeded: bool) {
+        self.charge(worker, attempt, failure, exceeded);
+    }
+
+    fn charge(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure, exceeded: bool) {
         let (s, t) = (attempt.task.stage.0 as usize, attempt.task.index as usize);
         let Some(job) = self.jobs.get_mut(&attempt.task.job) else { return };
         let stage = &mut job.stages[s];
         stage.failed += 1;
         stage.tasks[t].uncharged = 0;
         stage.tasks[t].failures += 1;
-        stage.tasks[t].failed_there(worker);
         match job.judge_record(attempt.task, &failure) {
             Verdict::Unknown => {}
             Verdict::SetAside(record) => {
                 self.out.push(Action::SetAside { record: Box::new(record) });
                 self.out.push(Action::Charged { task: attempt.task, failures: 0 });
+                // The workers were lost to the record. The task stays a suspect: it may have another one.
+                if let Some(ledger) = &mut job.stages[s].tasks[t].ledger {
+                    ledger.clear(Cause::LostAlone);
+                    ledger.last_place = None;
+                }
                 job.enqueue(s, t);
+                self.note_counts_if_any(attempt.task);
                 return self.requeue(attempt.task.job);
             }
             Verdict::TooMany => {
@@ -92,7 +112,7 @@ impl State {
             }
         }
         let failures = job.stages[s].tasks[t].failures;
-        if failures >= job.spec.options.attempts_max.max(1) {
+        if exceeded || failures >= job.spec.options.attempts_max.max(1) {
             self.fail_job(worker, attempt, failure, Some(failures));
         } else {
             job.enqueue(s, t);
@@ -101,8 +121,13 @@ impl State {
         }
     }
 
-    /// Puts a task whose attempt has ended back into its queue, or delays it, and charges nobody.
-    pub fn retry_uncharged(&mut self, id: TaskId) {
+    /// Puts a task whose attempt has ended back into its queue, or delays it, without a charge. Beyond the bound of the cause
+    /// the job fails.
+    pub fn retry_uncharged(&mut self, worker: WorkerId, attempt: AttemptId, cause: Cause, what: &str) {
+        let id = attempt.task;
+        if let Err(failure) = self.count_uncharged(worker, attempt, cause, what) {
+            return self.fail_job(worker, attempt, failure, None);
+        }
         let (first, longest) = (self.config.retry_delay_ms, self.config.retry_delay_max_ms);
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let (s, t) = (id.stage.0 as usize, id.index as usize);
@@ -127,6 +152,9 @@ impl State {
     }
 
     pub fn delay_is_over(&mut self, id: TaskId) {
+        if self.task(id).and_then(|t| t.ledger.as_ref()).is_some_and(|l| l.pending.is_some()) {
+            return self.charge_suspect(id);
+        }
         if self.task(id).is_some_and(|t| matches!(t.state, TaskState::Delayed))
             && let Some(job) = self.jobs.get_mut(&id.job)
         {
@@ -136,7 +164,7 @@ impl State {
     }
 
     /// The job fails with this failure, which then says where it happened.
-    fn fail_job(&mut self, worker: WorkerId, attempt: AttemptId, mut failure: Failure, failures: Option<u32>) {
+    pub fn fail_job(&mut self, worker: WorkerId, attempt: AttemptId, mut failure: Failure, failures: Option<u32>) {
         let id = attempt.task;
         let Some(stage) = self.jobs.get(&id.job).and_then(|j| j.spec.plan.stages.get(id.stage.0 as usize)) else {
             return;

@@ -12,6 +12,7 @@ use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
+use crate::uncharged::Cause;
 use crate::worker::Workers;
 use windrow_model::{
     AttemptId, Code, Failure, Input, JobId, JobState, OutputReport, Port, Segment, SegmentRef, StageId, TaskId,
@@ -215,10 +216,25 @@ impl State {
         if let Some(task) = self.task_mut(reader.task) {
             task.avoid(worker);
         }
+        let cause = Cause::of(failure.code);
         if !other_goes_on {
-            self.retry_uncharged(reader.task);
+            self.retry_uncharged(worker, reader, cause, &failure.message);
+        } else if let Err(failure) = self.count_uncharged(worker, reader, cause, &failure.message) {
+            self.fail_job(worker, reader, failure, None);
         }
         let is_doubted = self.doubt(reader.task, lost, failure.code);
+        if is_doubted && failure.code == Code::SegmentCorrupt {
+            self.note_damage(lost.worker);
+        }
+        if self.task(lost.attempt.task).is_some_and(|t| !t.is_done()) && is_doubted {
+            let made_anew = match failure.code {
+                Code::SegmentCorrupt => Cause::OutputDamaged,
+                _ => Cause::OutputUnreachable,
+            };
+            if let Err(failure) = self.count_uncharged(lost.worker, lost.attempt, made_anew, &failure.message) {
+                return self.fail_job(lost.worker, lost.attempt, failure, None);
+            }
+        }
         // Whoever was told where to fetch in an earlier life of the holder has asked at the wrong door.
         let holder = self.workers.live(lost.worker).filter(|holder| holder.since <= told);
         if is_doubted && holder.is_some() && failure.code != Code::SegmentCorrupt {

@@ -5,6 +5,7 @@
 //! run for long. A backup pays if the task would need clearly longer to its end than a fresh attempt needs altogether,
 //! judged by those of its stage that are done. It knows nothing of workers and slots.
 
+use crate::event::Progress;
 use windrow_model::Time;
 
 /// Attempts beside the first that one task may get, per life of the driver.
@@ -17,7 +18,7 @@ const BACKUPS_AT_ONCE: u64 = 2;
 /// Quarters of powers of two: enough for every number of milliseconds.
 const BUCKETS: usize = 4 * 64;
 
-/// How long an attempt has been there, and how far it was at which time.
+/// How long an attempt has been there, how far it was at which time, and what its worker's beats say of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pace {
     /// When its worker was told of it, and of where its inputs are.
@@ -27,22 +28,74 @@ pub(crate) struct Pace {
     /// Thousandths of its input; 0: nothing is known.
     permille: u32,
     told: Time,
+    /// As in `Progress`.
+    mark: u64,
+    changed: Time,
+    /// When a beat named it last.
+    heard: Time,
+    /// Beats since then that list all attempts of its worker, and not this one.
+    missed: u32,
+    /// When a beat first said that it runs.
+    begun: Option<Time>,
+    /// The last beat said that it does not run.
+    waits: bool,
 }
+
+/// A beat, and the next one, may have been on its way when the attempt was sent. This number of them is no accident.
+const MISSED_MAX: u32 = 3;
 
 impl Pace {
     /// An attempt that begins now, or is heard of for the first time.
     pub fn begin(now: Time) -> Self {
-        Pace { assigned: now, since: now, permille: 0, told: now }
+        Pace { assigned: now, since: now, told: now, changed: now, heard: now, ..Pace::default() }
     }
 
     /// It has waited on its worker, and has a slot there now. Whoever waits behind another is not slow.
     pub fn can_begin(&mut self, now: Time) {
-        *self = Pace { assigned: self.assigned, ..Pace::begin(now) };
+        let Pace { assigned, heard, missed, waits, .. } = *self;
+        *self = Pace { assigned, heard, missed, waits, ..Pace::begin(now) };
     }
 
-    /// It is so far now.
-    pub fn tell(&mut self, now: Time, permille: u32) {
-        (self.permille, self.told) = (permille.min(1_000), now);
+    /// What a beat says of it.
+    pub fn tell(&mut self, now: Time, progress: &Progress) {
+        let Progress { permille, mark, waits, .. } = *progress;
+        (self.heard, self.missed, self.waits) = (now, 0, waits);
+        match (waits, self.begun) {
+            (true, _) => self.begun = None,
+            (false, None) => (self.begun, self.changed) = (Some(now), now),
+            (false, Some(_)) => {}
+        }
+        if (permille, mark) != (self.permille, self.mark) {
+            (self.changed, self.mark) = (now, mark);
+        }
+        if permille > 0 {
+            (self.permille, self.told) = (permille.min(1_000), now);
+        }
+    }
+
+    /// A beat that lists all attempts does not name it.
+    pub fn miss(&mut self) {
+        self.missed = self.missed.saturating_add(1);
+    }
+
+    /// A beat of just now named it.
+    pub fn is_heard(&self, now: Time) -> bool {
+        self.heard == now
+    }
+
+    /// Its worker does not have it, by several beats over so long.
+    pub fn is_missing(&self, now: Time, after_ms: u64) -> bool {
+        self.missed >= MISSED_MAX && now.since_ms(self.heard) >= after_ms
+    }
+
+    /// Since when it runs, if it does. A worker that does not say begins it at once.
+    pub fn begun(&self) -> Option<Time> {
+        (!self.waits).then(|| self.begun.unwrap_or(self.since))
+    }
+
+    /// When it last got on, as far as is known.
+    pub fn changed(&self) -> Time {
+        self.changed
     }
 
     /// Milliseconds until it ends, if it goes on as it did. As long again as it has run so far if there is no better
@@ -127,6 +180,43 @@ pub(crate) fn allowance(running: u64, begun: u64, tasks: u64, slots: u64) -> u64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use windrow_model::{AttemptId, Epoch, Incarnation, JobId, StageId, TaskId};
+
+    fn progress(permille: u32, mark: u64, waits: bool) -> Progress {
+        let task = TaskId { job: JobId::from_bytes([1; 16]), stage: StageId(0), index: 0 };
+        let attempt = AttemptId { task, number: 0, epoch: Epoch(1), incarnation: Incarnation(1) };
+        Progress { attempt, permille, mark, waits }
+    }
+
+    fn tell(pace: &mut Pace, ms: u64, permille: u32) {
+        pace.tell(Time(ms), &progress(permille, 0, false));
+    }
+
+    #[test]
+    fn attempt_runs_from_the_beat_that_says_so() {
+        let mut pace = Pace::begin(Time(5));
+        assert_eq!(pace.begun(), Some(Time(5)), "a worker that says nothing begins it at once");
+        pace.tell(Time(10), &progress(0, 0, true));
+        assert_eq!(pace.begun(), None);
+        pace.tell(Time(20), &progress(0, 7, false));
+        pace.tell(Time(30), &progress(0, 7, false));
+        assert_eq!((pace.begun(), pace.changed()), (Some(Time(20)), Time(20)));
+        pace.tell(Time(40), &progress(0, 8, false));
+        assert_eq!((pace.begun(), pace.changed()), (Some(Time(20)), Time(40)));
+        pace.tell(Time(50), &progress(0, 0, true));
+        pace.tell(Time(60), &progress(0, 8, false));
+        assert_eq!(pace.begun(), Some(Time(60)), "its process was started again");
+    }
+
+    #[test]
+    fn attempt_is_missing_after_several_beats_and_some_time() {
+        let mut pace = Pace::begin(Time(0));
+        (0..3).for_each(|_| pace.miss());
+        assert!(!pace.is_missing(Time(99), 100) && pace.is_missing(Time(100), 100));
+        tell(&mut pace, 50, 1);
+        pace.miss();
+        assert!(!pace.is_missing(Time(500), 100));
+    }
 
     #[test]
     fn a_bucket_is_no_more_than_a_quarter_too_wide() {
@@ -152,17 +242,17 @@ mod tests {
     fn the_rate_counts_and_not_the_time_alone() {
         // Long there, and nearly done.
         let mut pace = Pace::begin(Time(0));
-        pace.tell(Time(10_000), 950);
+        tell(&mut pace, 10_000, 950);
         assert_eq!(pace.backup_pays(Time(10_000), 1_000, 500), None);
         // Not longer there than others, and slow.
         let mut pace = Pace::begin(Time(0));
-        pace.tell(Time(900), 100);
+        tell(&mut pace, 900, 100);
         assert_eq!(pace.backup_pays(Time(900), 1_000, 500), Some(8_100));
         // Has only begun.
         assert_eq!(pace.backup_pays(Time(900), 1_000, 1_000), None);
         assert_eq!(pace.backup_pays(Time(900), 2_000, 500), None);
         // Stands still: each word makes the end later.
-        pace.tell(Time(3_000), 100);
+        tell(&mut pace, 3_000, 100);
         assert_eq!(pace.backup_pays(Time(3_000), 1_000, 500), Some(27_000));
     }
 
@@ -173,7 +263,7 @@ mod tests {
         assert_eq!(pace.backup_pays(Time(1_600), 1_000, 500), Some(1_600));
         // It should be done by its last word, and nothing more came.
         let mut pace = Pace::begin(Time(0));
-        pace.tell(Time(100), 500);
+        tell(&mut pace, 100, 500);
         assert_eq!(pace.backup_pays(Time(150), 100, 50), None);
         assert_eq!(pace.backup_pays(Time(1_000), 100, 50), Some(900));
     }

@@ -118,8 +118,20 @@ impl Job {
         let stage = &mut self.stages[s];
         let task = &mut stage.tasks[t];
         task.state = TaskState::Waiting;
-        if task.avoid.is_empty() { &mut stage.waiting } else { &mut stage.picky }.insert(t);
+        if task.is_suspect() && !planted::has(Planted::SuspectShares) {
+            self.suspects.insert((s, t));
+        } else {
+            if task.avoid.is_empty() { &mut stage.waiting } else { &mut stage.picky }.insert(t);
+        }
         self.note_runnable(s);
+    }
+
+    /// Whether a task that waits is a suspect may have changed.
+    pub fn requeue_waiting(&mut self, s: usize, t: usize) {
+        if matches!(self.stages[s].tasks[t].state, TaskState::Waiting) {
+            self.dequeue(s, t);
+            self.enqueue(s, t);
+        }
     }
 
     /// The waiting task gets an attempt.
@@ -206,8 +218,10 @@ impl Job {
     }
 
     /// The running attempt is granted: it gives its slot back.
-    pub fn publish(&mut self, s: usize, t: usize, run: Run, report: TaskReport) {
-        self.stages[s].tasks[t].state = TaskState::Publishing(run, Box::new(report));
+    pub fn publish(&mut self, s: usize, t: usize, run: Run, report: TaskReport, now: Time) {
+        let task = &mut self.stages[s].tasks[t];
+        task.state = TaskState::Publishing(run, Box::new(report));
+        task.pace = Pace::begin(now);
         self.slots -= 1;
     }
 
@@ -321,7 +335,10 @@ impl Job {
 
     fn dequeue(&mut self, s: usize, t: usize) {
         let stage = &mut self.stages[s];
-        let _was_queued = stage.waiting.remove(&t) || stage.picky.remove(&t);
+        let queued = stage.waiting.remove(&t) || stage.picky.remove(&t);
+        if !queued && !self.suspects.is_empty() {
+            self.suspects.remove(&(s, t));
+        }
         self.note_runnable(s);
     }
 

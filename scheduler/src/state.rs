@@ -11,7 +11,7 @@ use crate::queue::Queue;
 use crate::worker::Workers;
 use crate::{Config, check};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use windrow_model::{Epoch, JobId, JobSpec, JobStatus, Time, WorkerId};
+use windrow_model::{Epoch, JobId, JobSpec, JobStatus, TaskId, Time, WorkerId};
 
 /// What is kept of a job that has ended.
 pub(crate) struct Ended {
@@ -38,6 +38,12 @@ pub(crate) struct State {
     pub awaited: BTreeSet<WorkerId>,
     /// No worker takes tasks.
     pub unserved: bool,
+    /// Jobs with suspects that wait for a worker of their own.
+    pub suspicious: BTreeSet<JobId>,
+    /// Suspects whose charge waits for what their worker's next life tells.
+    pub pending: BTreeSet<TaskId>,
+    /// Jobs that leave workers out.
+    pub partial: BTreeSet<JobId>,
     /// Jobs submitted so far.
     pub submitted: u64,
     /// Actions of the step that runs.
@@ -61,6 +67,9 @@ impl State {
             placed: 0,
             awaited: BTreeSet::new(),
             unserved: true,
+            suspicious: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            partial: BTreeSet::new(),
             submitted: 0,
             out: Vec::new(),
             unchecked: 0,
@@ -86,9 +95,12 @@ impl State {
             Event::Planned { job, input_bytes, stages } => self.handle_planned(job, input_bytes, stages),
             Event::PlanFailed { job, failure } => self.handle_plan_failed(job, failure),
             Event::Cancelled { job } => self.handle_cancelled(job),
-            Event::WorkerJoined { node, told } => self.handle_joined(node, told),
+            Event::WorkerJoined { node, told, left } => self.handle_joined(node, told, left),
             Event::WorkerLeft { worker } => self.lose_worker(worker, "its session ended"),
-            Event::WorkerBeat { worker, progress, full } => self.handle_beat(worker, progress, full),
+            Event::WorkerBeat { worker, progress, lists_all, full } => {
+                self.handle_beat(worker, progress, full);
+                self.enforce_limits(worker, lists_all);
+            }
             Event::WorkerDrains { worker } => self.handle_drains(worker),
             Event::AttemptDone { worker, attempt, report } => self.handle_done(worker, attempt, report),
             Event::AttemptFailed { worker, attempt, failure } => self.handle_failed(worker, attempt, failure),
@@ -97,6 +109,8 @@ impl State {
             Event::SegmentLost { worker, reader, segment, failure } => {
                 self.handle_segment_lost(worker, reader, segment, failure)
             }
+            Event::LeftOut { job, worker, failure } => self.handle_left_out(job, worker, failure),
+            Event::TakenIn { job, worker } => self.handle_taken_in(job, worker),
             Event::Committed { job } => self.handle_committed(job),
             Event::CommitFailed { job, failure } => self.handle_commit_failed(job, failure),
             Event::InputLost { job, failure } => self.handle_input_lost(job, failure),
@@ -112,6 +126,11 @@ impl State {
         let job = self.jobs.get(&id);
         self.queue.set(id, job.and_then(Job::turn));
         self.ahead.set(id, job.and_then(Job::turn_of_ahead));
+        if job.is_some_and(|job| !job.suspects.is_empty()) {
+            self.suspicious.insert(id);
+        } else if !self.suspicious.is_empty() {
+            self.suspicious.remove(&id);
+        }
         self.watch_unserved(id);
         self.watch_for_slow_tasks(id);
     }

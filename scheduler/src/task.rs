@@ -13,6 +13,7 @@
 
 use crate::action::StagedPart;
 use crate::speculate::Pace;
+use crate::uncharged::Ledger;
 use windrow_model::{AttemptId, Incarnation, OutputReport, SkippedRecord, TaskReport, WorkerId};
 
 /// An attempt and where it runs.
@@ -76,8 +77,10 @@ pub(crate) struct Task {
     pub failed_on: Vec<WorkerId>,
     /// The record that the last charged failure named.
     pub last_bad: Option<SkippedRecord>,
-    /// Attempts in a row that ended without anyone being charged.
+    /// Attempts in a row that ended without anyone being charged: they delay the next one.
     pub uncharged: u32,
+    /// What ended its attempts without a charge. In a box: few tasks have one.
+    pub ledger: Option<Box<Ledger>>,
     /// Workers that it failed on.
     pub avoid: Vec<WorkerId>,
     /// Readers that could not get its output from a worker that lives.
@@ -119,6 +122,7 @@ impl Task {
             failed_on: Vec::new(),
             last_bad: None,
             uncharged: 0,
+            ledger: None,
             avoid: Vec::new(),
             complaints: 0,
             skipped: false,
@@ -152,9 +156,25 @@ impl Task {
         matches!(self.state, TaskState::Ahead { .. })
     }
 
+    /// It runs alone: workers were lost with it.
+    pub fn is_suspect(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.suspect)
+    }
+
+    /// How its attempt on this worker gets on.
+    pub fn pace_on(&mut self, worker: WorkerId) -> Option<(Run, &mut Pace)> {
+        match (self.run(), &mut self.backup) {
+            (_, Some(backup)) if backup.run.worker == worker => Some((backup.run, &mut backup.pace)),
+            (Some(run), _) if run.worker == worker => Some((run, &mut self.pace)),
+            _ => None,
+        }
+    }
+
     /// A second attempt could run there.
     pub fn may_have_backup_on(&self, worker: WorkerId) -> bool {
-        matches!(self.state, TaskState::Running(run) if run.worker != worker) && self.backup.is_none()
+        !self.is_suspect()
+            && matches!(self.state, TaskState::Running(run) if run.worker != worker)
+            && self.backup.is_none()
     }
 
     /// Exchanges the two attempts if this one is the backup.

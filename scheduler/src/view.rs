@@ -3,7 +3,9 @@
 use crate::action::{Collected, CollectedBlob};
 use crate::job::Job;
 use crate::state::State;
-use windrow_model::{JobId, JobSpec, JobState, JobStatus, OutputReport, Port, StageStatus, TaskTotals, Time};
+use windrow_model::{
+    Failure, JobId, JobSpec, JobState, JobStatus, LeftOut, OutputReport, Port, StageStatus, TaskTotals, Time, WorkerId,
+};
 
 impl Job {
     /// How the job stands at `now`. Costs a look at each stage, not at each task.
@@ -34,6 +36,7 @@ impl Job {
             submitted_unix_ms: self.submitted_unix_ms,
             elapsed_ms: self.elapsed_before_ms + now.since_ms(self.submitted),
             failures: self.failed.iter().cloned().collect(),
+            left_out: Vec::new(),
         }
     }
 
@@ -79,7 +82,9 @@ fn named(label: &str) -> StageStatus {
 impl State {
     pub fn status(&self, id: JobId, now: Time) -> Option<JobStatus> {
         match self.jobs.get(&id) {
-            Some(job) => Some(JobStatus { waiting: self.waits_for(job), ..job.status(now) }),
+            Some(job) => {
+                Some(JobStatus { waiting: self.waits_for(job), left_out: self.list_left_out(job), ..job.status(now) })
+            }
             None => self.history.get(&id).map(|ended| ended.status.clone()),
         }
     }
@@ -97,11 +102,29 @@ impl State {
         self.jobs.get(&id).map(|j| &*j.spec).or_else(ended)
     }
 
+    /// Workers that get nothing of the job.
+    pub fn list_left_out(&self, job: &Job) -> Vec<LeftOut> {
+        let one = |(worker, failure): (&WorkerId, &Failure)| LeftOut {
+            worker: *worker,
+            host: self.workers.get(*worker).map(|w| w.info.host.clone()).unwrap_or_default(),
+            code: failure.code,
+            message: failure.message.clone(),
+        };
+        job.left_out.iter().take(LeftOut::LISTED_MAX).map(one).collect()
+    }
+
     /// Why nothing runs although something could.
     pub fn waits_for(&self, job: &Job) -> Option<String> {
-        let stuck = job.state == JobState::Running && job.slots == 0 && !job.runnable.is_empty();
-        if !stuck || self.workers.any_takes_tasks(&[]) {
+        let waits = !job.runnable.is_empty() || !job.suspects.is_empty();
+        let stuck = job.state == JobState::Running && job.slots == 0 && waits;
+        if !stuck || self.workers.any_takes_tasks(|w| job.left_out.contains_key(w)) {
             return None;
+        }
+        if let Some((worker, failure)) = job.left_out.first_key_value() {
+            let n = job.left_out.len();
+            return Some(format!(
+                "no worker takes its tasks: {n} do not see its files, one of them {worker}: {failure}"
+            ));
         }
         let any = self.workers.iter().any(|(id, _)| self.workers.live(id).is_some());
         Some(match any {

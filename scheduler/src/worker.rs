@@ -7,6 +7,7 @@ use crate::action::Action;
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
+use crate::uncharged::Cause;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{AttemptId, Incarnation, NodeInfo, TaskId, Time, WorkerId, WorkerState, WorkerStatus};
 
@@ -34,6 +35,10 @@ pub(crate) struct Worker {
     pub full: bool,
     /// Why it is excluded, drains or is lost.
     pub reason: Option<String>,
+    /// Outputs of it that readers found damaged, since it was excluded last.
+    pub damaged: u32,
+    /// It is kept for this suspect: it gets nothing else.
+    pub alone: Option<TaskId>,
     /// Its lease was extended once because we ourselves had slept.
     pub graced: bool,
 }
@@ -62,13 +67,23 @@ impl Worker {
         let (running, ahead, slots) = (self.running.len() as u64, self.ahead.len() as u64, u64::from(self.info.slots));
         let places = slots * u64::from(ahead_per_slot) + u64::from(planted::has(Planted::OverAhead));
         let slots = slots + u64::from(planted::has(Planted::OverSlots));
-        let takes = self.state == WorkerState::Live && !self.excluded;
+        let takes = self.state == WorkerState::Live && !self.excluded && self.alone.is_none();
         match (running < slots, ahead > 0) {
             (true, true) => Room::Next,
             (true, false) if takes => Room::Slot((running << 32) / slots),
             (false, _) if takes && ahead < places => Room::Ahead((ahead << 32) / places),
             _ => Room::None,
         }
+    }
+
+    /// It has nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.load() == 0
+    }
+
+    /// Attempts that it has.
+    pub fn load(&self) -> usize {
+        self.running.len() + self.ahead.len() + self.publishing.len()
     }
 
     fn no_longer_ahead(&mut self, task: TaskId) {
@@ -100,6 +115,8 @@ pub(crate) struct Workers {
     next: BTreeSet<WorkerId>,
     lost: VecDeque<WorkerId>,
     excluded: BTreeSet<WorkerId>,
+    /// Those that are kept for a suspect.
+    reserved: BTreeSet<WorkerId>,
 }
 
 impl Workers {
@@ -167,10 +184,15 @@ impl Workers {
         self.all.values().filter(|w| w.state != WorkerState::Lost).map(|w| u64::from(w.info.slots)).sum()
     }
 
-    /// Whether any worker takes tasks, now or when a slot becomes free, leaving out those to `avoid`.
-    pub fn any_takes_tasks(&self, avoid: &[WorkerId]) -> bool {
+    /// Whether any worker takes tasks, now or when a slot becomes free, but for those that `shunned` says.
+    pub fn any_takes_tasks(&self, shunned: impl Fn(&WorkerId) -> bool) -> bool {
         let takes = |w: &Worker| w.state == WorkerState::Live && !w.excluded && w.info.slots > 0;
-        self.all.iter().any(|(id, w)| takes(w) && !avoid.contains(id))
+        self.all.iter().any(|(id, w)| takes(w) && !shunned(id))
+    }
+
+    /// Workers that are kept for a suspect each.
+    pub fn reserved(&self) -> impl Iterator<Item = (WorkerId, TaskId)> + '_ {
+        self.reserved.iter().filter_map(|id| Some((*id, self.all.get(id)?.alone?)))
     }
 
     /// Registers a life of a worker, or the same one again; what it runs stays for now.
@@ -182,6 +204,8 @@ impl Workers {
         }
         let before = self.all.remove(&id);
         let since = before.as_ref().filter(|w| w.info.incarnation == info.incarnation).map_or(now, |w| w.since);
+        // Also in a new life: what its last one ran alone is given back next.
+        let alone = before.as_ref().and_then(|w| w.alone);
         let (running, ahead, publishing) = before.map(|w| (w.running, w.ahead, w.publishing)).unwrap_or_default();
         let worker = Worker {
             info,
@@ -195,11 +219,14 @@ impl Workers {
             excluded: false,
             full: false,
             reason: None,
+            damaged: 0,
+            alone,
             graced: false,
         };
         let room = worker.room(self.ahead_per_slot);
         self.all.insert(id, worker);
         self.note_exclusion(id);
+        self.note_reservation(id);
         self.list(id, room);
     }
 
@@ -213,6 +240,7 @@ impl Workers {
             {
                 self.all.remove(&oldest);
                 self.note_exclusion(oldest);
+                self.note_reservation(oldest);
             }
         }
     }
@@ -289,14 +317,17 @@ impl Workers {
         if !self.all.iter().filter(|(_, w)| w.excluded).map(|(id, _)| id).eq(&self.excluded) {
             return Err("the list of excluded workers is stale".into());
         }
+        if !self.all.iter().filter(|(_, w)| w.alone.is_some()).map(|(id, _)| id).eq(&self.reserved) {
+            return Err("the list of workers that are kept for suspects is stale".into());
+        }
         Ok(())
     }
 
     pub fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
         let Some(w) = self.all.get_mut(&id) else { return };
-        let before = (w.room(self.ahead_per_slot), w.excluded);
+        let before = (w.room(self.ahead_per_slot), w.excluded, w.alone);
         change(w);
-        let after = (w.room(self.ahead_per_slot), w.excluded);
+        let after = (w.room(self.ahead_per_slot), w.excluded, w.alone);
         if after.0 != before.0 {
             self.unlist(id, before.0);
             self.list(id, after.0);
@@ -304,6 +335,16 @@ impl Workers {
         if after.1 != before.1 {
             self.note_exclusion(id);
         }
+        if after.2 != before.2 {
+            self.note_reservation(id);
+        }
+    }
+
+    fn note_reservation(&mut self, id: WorkerId) {
+        match self.all.get(&id).is_some_and(|w| w.alone.is_some()) {
+            true => self.reserved.insert(id),
+            false => self.reserved.remove(&id),
+        };
     }
 
     fn note_exclusion(&mut self, id: WorkerId) {
@@ -354,9 +395,14 @@ impl State {
             return;
         }
         self.timers.clear(Timer::Lease(id));
-        self.give_back(id, |_| true);
+        let in_order = self.workers.live(id).is_some_and(|w| w.state == WorkerState::Draining);
+        let (cause, what) = match in_order {
+            true => (Cause::Drained, "its worker ended before it"),
+            false => (Cause::WorkerLost, "its worker was lost"),
+        };
+        self.give_back(id, |_| Some((cause, what)));
         self.workers.set_state(id, WorkerState::Lost);
-        self.workers.change(id, |w| w.reason = Some(reason.to_string()));
+        self.workers.change(id, |w| (w.alone, w.reason) = (None, Some(reason.to_string())));
         self.out.push(Action::WorkerChanged { worker: id, state: WorkerState::Lost, reason: Some(reason.to_string()) });
         self.keep_somebody();
         if !planted::has(Planted::LossUnseen) {
@@ -364,19 +410,18 @@ impl State {
         }
     }
 
-    /// Nobody is charged for attempts that were on a worker which is gone or does not have them. Those that waited there have
-    /// not even begun: they wait again.
-    pub fn give_back(&mut self, id: WorkerId, gone: impl Fn(AttemptId) -> bool) {
+    /// Attempts that were on a worker which is gone or does not have them are not charged: `gone` says why, if they are. Those
+    /// that waited there have not even begun: they wait again.
+    pub fn give_back(&mut self, id: WorkerId, gone: impl Fn(AttemptId) -> Option<(Cause, &'static str)>) {
         let Some(worker) = self.workers.get(id) else { return };
         let tasks: Vec<TaskId> =
             worker.running.iter().chain(&worker.ahead).chain(&worker.publishing).copied().collect();
         for task in tasks {
             let here = self.task(task).and_then(|t| t.runs().find(|run| run.worker == id));
-            let Some(run) = here.filter(|run| gone(run.attempt)) else { continue };
-            if self.task(task).is_some_and(|t| t.is_ahead()) {
-                self.put_back(task);
-            } else if !self.stop_one(run.attempt) {
-                self.retry_uncharged(task);
+            if let Some(run) = here
+                && let Some((cause, what)) = gone(run.attempt)
+            {
+                self.lost_with_worker(run, cause, what);
             }
         }
     }

@@ -175,7 +175,8 @@ fn waiting_on_a_worker_that_is_lost_or_gets_no_tasks_is_no_failure() {
     type Happens = fn(&mut Harness) -> Vec<Action>;
     let lost: Happens = |h| h.leave(2);
     let drains: Happens = |h| h.step(Event::WorkerDrains { worker: worker_id(2) });
-    let full: Happens = |h| h.step(Event::WorkerBeat { worker: worker_id(2), progress: vec![], full: Some(true) });
+    let full: Happens =
+        |h| h.step(Event::WorkerBeat { worker: worker_id(2), progress: vec![], lists_all: false, full: Some(true) });
     for (what, happens) in [("lost", lost), ("drains", drains), ("full", full)] {
         let mut h = two_workers(40);
         // Four times: an attempt that had begun would be delayed by then.
@@ -256,8 +257,8 @@ fn the_time_for_which_it_waited_does_not_make_an_attempt_slow() {
 fn who_waits_gets_no_backup_and_its_progress_is_not_known() {
     let mut h = two_workers(4);
     let (worker, task) = h.assigned[2].clone();
-    let progress = vec![Progress { attempt: task.attempt, permille: 1 }];
-    h.step(Event::WorkerBeat { worker, progress, full: None });
+    let progress = vec![Progress { attempt: task.attempt, permille: 1, mark: 0, waits: false }];
+    h.step(Event::WorkerBeat { worker, progress, lists_all: false, full: None });
     h.now = Time(100_000);
     assert_eq!(h.step(Event::Tick), []);
     assert_eq!(h.status(1).backups, 0);
@@ -295,6 +296,7 @@ fn restored(plan: Plan, tasks: u32) -> Harness {
         published: vec![],
         bad_records: vec![],
         failures: vec![],
+        uncharged: Vec::new(),
         sealed: false,
     };
     let mut h = Harness::in_epoch(Config { lease_ms: u64::MAX, ..Config::default() }, 2);

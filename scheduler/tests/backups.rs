@@ -101,14 +101,17 @@ fn the_first_that_is_granted_publishes() {
 fn progress_counts_and_not_the_time_alone() {
     let mut h = one_is_slow(map_reduce(1), JobOptions::default());
     let (worker, task) = h.take(1, 0, 1);
-    let told = |permille| vec![Progress { attempt: task.attempt, permille }];
+    let told = |permille| vec![Progress { attempt: task.attempt, permille, mark: 0, waits: false }];
     // Long there, and soon done.
     h.now = Time(9_000);
-    h.step(Event::WorkerBeat { worker, progress: told(950), full: None });
+    h.step(Event::WorkerBeat { worker, progress: told(950), lists_all: false, full: None });
     assert_eq!(assigns(&h.tick()), [""; 0]);
     // It stands still.
     h.now = Time(60_000);
-    assert_eq!(assigns(&h.step(Event::WorkerBeat { worker, progress: told(950), full: None })), ["0/1@1"]);
+    assert_eq!(
+        assigns(&h.step(Event::WorkerBeat { worker, progress: told(950), lists_all: false, full: None })),
+        ["0/1@1"]
+    );
 }
 
 #[test]
@@ -247,6 +250,7 @@ fn both_attempts_go_on_after_a_restart_and_one_of_them_wins() {
         published: h.recorded,
         bad_records: vec![],
         failures: vec![],
+        uncharged: Vec::new(),
         sealed: false,
     };
     let mut h = Harness::in_epoch(slots_only(), 2);

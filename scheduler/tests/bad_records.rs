@@ -139,6 +139,7 @@ fn a_restart_knows_what_was_left_out() {
         published: vec![],
         bad_records: vec![bad.clone(), bad],
         failures: vec![],
+        uncharged: Vec::new(),
         sealed: false,
     };
     let mut h = Harness::in_epoch(Config::default(), 2);

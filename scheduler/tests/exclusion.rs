@@ -47,7 +47,7 @@ fn a_worker_whose_disk_is_full_gets_nothing_until_it_has_room() {
     h.join(1, 1);
     h.join(2, 1);
     let beat = |h: &mut Harness, n: u8, full: bool| {
-        h.step(Event::WorkerBeat { worker: worker_id(n), progress: vec![], full: Some(full) });
+        h.step(Event::WorkerBeat { worker: worker_id(n), progress: vec![], lists_all: false, full: Some(full) });
     };
     beat(&mut h, 1, true);
     beat(&mut h, 2, true);

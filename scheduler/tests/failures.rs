@@ -3,7 +3,7 @@
 mod support;
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Action, Event};
+use windrow_scheduler::{Action, Cause, Event};
 
 fn attempts_max(n: u32) -> JobOptions {
     JobOptions { attempts_max: n, ..JobOptions::default() }
@@ -63,14 +63,14 @@ fn a_failed_task_takes_the_same_worker_when_the_other_one_is_gone() {
 }
 
 #[test]
-fn uncharged_failures_never_fail_the_job_but_slow_down() {
+fn uncharged_failures_slow_down_and_fail_the_job_at_a_bound() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.submit_with(1, map_only(), &[1], attempts_max(2));
     assert_eq!(assigns(&h.fail(1, 0, 0, Code::FetchFailed)).len(), 1);
     assert_eq!(assigns(&h.fail(1, 0, 0, Code::FetchFailed)).len(), 1);
     let mut delays = Vec::new();
-    for _ in 0..12 {
+    for _ in 0..Cause::FetchFailed.most() - 3 {
         assert_eq!(assigns(&h.fail(1, 0, 0, Code::FetchFailed)).len(), 0);
         let before = h.now;
         assert_eq!(assigns(&h.tick()).len(), 1);
@@ -79,8 +79,53 @@ fn uncharged_failures_never_fail_the_job_but_slow_down() {
     assert_eq!(delays[..4], [100, 200, 400, 800]);
     assert_eq!(delays.last(), Some(&5_000));
     assert_eq!(h.status(1).tasks.failed, 0);
-    h.finish_all();
-    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+    h.fail(1, 0, 0, Code::FetchFailed);
+    let error = h.ended[&job_id(1)].error.clone().unwrap();
+    assert_eq!(error.code, Code::FetchFailed);
+    for part in ["40 times", "34 earlier ones", "attempt 39 on host1", "fetch-failed: it broke"] {
+        assert!(error.message.contains(part), "{part} in {}", error.message);
+    }
+}
+
+#[test]
+fn every_uncharged_code_fails_the_job_at_the_bound_of_its_cause() {
+    let codes = [
+        (Code::FetchFailed, Cause::FetchFailed),
+        (Code::Unreachable, Cause::FetchFailed),
+        (Code::ChunkUnavailable, Cause::ChunkUnavailable),
+        (Code::StaleAttempt, Cause::Stale),
+        (Code::WorkerLost, Cause::Undelivered),
+        (Code::SegmentCorrupt, Cause::SegmentCorrupt),
+    ];
+    assert!(Code::ALL.iter().all(|c| c.class() != Class::Retry || codes.iter().any(|(code, _)| code == c)));
+    for (code, cause) in codes {
+        let mut h = Harness::new();
+        h.join(1, 1);
+        h.submit(1, map_only(), &[1]);
+        let mut failed = 0;
+        while !h.ended.contains_key(&job_id(1)) {
+            if h.assigned.is_empty() {
+                h.tick();
+            } else {
+                h.fail(1, 0, 0, code);
+                failed += 1;
+            }
+            assert!(failed <= 100, "{code} has no bound");
+        }
+        assert_eq!((failed, h.ended[&job_id(1)].error.as_ref().unwrap().code), (cause.most(), cause.code()));
+    }
+}
+
+#[test]
+fn uncharged_counts_begin_anew_when_the_task_is_done() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.submit(1, map_reduce(1), &[1]);
+    h.fail(1, 0, 0, Code::FetchFailed);
+    let task = TaskId { job: job_id(1), stage: StageId(0), index: 0 };
+    assert_eq!(h.uncharged[&task], [(Cause::FetchFailed, 1)]);
+    h.finish(1, 0, 0);
+    assert_eq!(h.uncharged[&task], []);
 }
 
 #[test]

@@ -197,12 +197,12 @@ fn a_silent_worker_is_lost_when_its_lease_runs_out() {
     h.join(1, 1);
     h.submit(1, map_only(), &[1]);
     h.now = Time(900);
-    h.step(Event::WorkerBeat { worker: worker_id(1), progress: vec![], full: None });
+    h.step(Event::WorkerBeat { worker: worker_id(1), progress: vec![], lists_all: false, full: None });
     assert_eq!(h.scheduler.next_deadline(), Some(Time(1_900)));
     h.tick();
     assert_eq!(h.scheduler.workers()[0].state, WorkerState::Lost);
     assert_eq!(h.scheduler.worker_address(worker_id(1)), None);
-    h.step(Event::WorkerBeat { worker: worker_id(1), progress: vec![], full: None });
+    h.step(Event::WorkerBeat { worker: worker_id(1), progress: vec![], lists_all: false, full: None });
     assert_eq!(h.scheduler.next_deadline(), None, "a lost worker must join again");
     assert!(h.status(1).waiting.is_some());
     h.assigned.clear();

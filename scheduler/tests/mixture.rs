@@ -175,6 +175,7 @@ fn next_life(plan: Plan, old: Harness) -> Harness {
         published: old.recorded,
         bad_records: vec![],
         failures: vec![],
+        uncharged: Vec::new(),
         sealed: false,
     };
     let mut h = Harness::in_epoch(slots_only(), 2);

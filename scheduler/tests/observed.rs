@@ -14,7 +14,7 @@ fn excluded_drained_and_lost_workers_have_a_reason() {
     let mut h = Harness::new();
     (1..=3).for_each(|n| drop(h.join(n, 1)));
     assert_eq!(reason(&h, 1), None);
-    let beat = |full| Event::WorkerBeat { worker: worker_id(1), progress: vec![], full: Some(full) };
+    let beat = |full| Event::WorkerBeat { worker: worker_id(1), progress: vec![], lists_all: false, full: Some(full) };
     h.step(beat(true));
     assert_eq!(reason(&h, 1).as_deref(), Some("its disk is full"));
     h.step(beat(false));
@@ -55,8 +55,8 @@ fn bytes_of_running_tasks_follow_their_reports() {
     let total = h.status(1).stages[0].bytes_total;
     let (worker, first) = h.assigned[0].clone();
     let tell = |h: &mut Harness, permille| {
-        let progress = vec![Progress { attempt: first.attempt, permille }];
-        h.step(Event::WorkerBeat { worker, progress, full: None });
+        let progress = vec![Progress { attempt: first.attempt, permille, mark: 0, waits: false }];
+        h.step(Event::WorkerBeat { worker, progress, lists_all: false, full: None });
         (h.status(1).stages[0].bytes_running, h.status(1).stages[0].bytes_done)
     };
     assert_eq!(tell(&mut h, 0), (0, 0));

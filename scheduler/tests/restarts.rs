@@ -17,6 +17,7 @@ fn journalled(h: &Harness, plan: Plan, chunk_counts: &[u32]) -> RestoredJob {
         published: h.recorded.clone(),
         bad_records: Vec::new(),
         failures: h.failures.clone(),
+        uncharged: h.uncharged.clone().into_iter().collect(),
         sealed: false,
     }
 }

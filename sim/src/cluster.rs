@@ -12,15 +12,16 @@ mod checker;
 mod faults;
 mod journal;
 mod node;
+mod traps;
 
 use crate::dice::Dice;
-use crate::samples::{chunks, job_id, node as sample_node, spec};
+use crate::samples::{chunks, failure, job_id, node as sample_node, spec};
 use crate::workload::random_plan;
 use journal::Record;
 use node::Node;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event, RestoredJob, Scheduler, StagedPart};
+use windrow_scheduler::{Action, Config, Counts, Event, RestoredJob, Scheduler, StagedPart};
 
 /// What may go wrong beyond crashes, silence and losses.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +30,9 @@ pub struct Kinds {
     pub links: bool,
     /// The coordinator is suspended for some leases.
     pub gaps: bool,
+    /// Tasks that kill their workers, workers that do not see the files of a job, assignments that are lost on the way, and
+    /// attempts that never end on workers that beat.
+    pub traps: bool,
     /// Workers get attempts ahead of their slots. No fault, but something that faults can meet.
     pub ahead: bool,
 }
@@ -59,6 +63,10 @@ pub struct Outcome {
     pub backups: u64,
     /// Attempts that a worker got when it had as many as slots already.
     pub ahead: u64,
+    /// Jobs that ended because a task had killed its workers, and those of them that had no such task: chance took the
+    /// workers of one task.
+    pub poisoned: u64,
+    pub poisoned_by_chance: u64,
     /// How often each kind of fault came.
     pub faults: BTreeMap<&'static str, u64>,
     pub trace: String,
@@ -68,8 +76,32 @@ struct Cluster {
     dice: Dice,
     /// Of faults that came later: seeds of runs without them stay the same.
     wild: Dice,
+    /// Of traps.
+    third: Dice,
     kinds: Kinds,
     config: Config,
+    /// Tasks that kill their workers.
+    poison: BTreeSet<TaskId>,
+    /// How often each has.
+    kills: BTreeMap<TaskId, u64>,
+    /// Attempts that the scheduler knows of on each worker, and how often a task had one when its worker was lost.
+    open: BTreeMap<AttemptId, WorkerId>,
+    deaths: BTreeMap<TaskId, u64>,
+    /// Workers that a task has killed.
+    fallen: BTreeSet<WorkerId>,
+    /// What the scheduler said last of attempts without a charge, or the journal had of them.
+    counts: BTreeMap<TaskId, Counts>,
+    /// Tasks whose outputs are always damaged.
+    rotten: BTreeSet<TaskId>,
+    /// Assignments that were lost since all was healed.
+    lost_when_healed: u64,
+    /// Attempts that never end.
+    stuck: BTreeSet<AttemptId>,
+    /// Workers that do not see the files of a job, and those of which the scheduler has been told.
+    blind: BTreeSet<(WorkerId, JobId)>,
+    left_out: BTreeSet<(WorkerId, JobId)>,
+    /// Workers that did not see them before all was healed.
+    blind_ever: BTreeSet<(WorkerId, JobId)>,
     /// How much larger than the usual it all is.
     scale: u32,
     ids: Vec<WorkerId>,
@@ -124,7 +156,16 @@ struct Cluster {
 fn config(scale: u32, kinds: Kinds) -> Config {
     let ahead_per_slot = if kinds.ahead { Config::default().ahead_per_slot } else { 0 };
     let lease_ms = 1_000 * u64::from(scale);
-    Config { lease_ms, backup_after_ms: 20, backup_every_ms: 10, ahead_per_slot, ..Config::default() }
+    Config {
+        lease_ms,
+        backup_after_ms: 20,
+        backup_every_ms: 10,
+        ahead_per_slot,
+        poison_wait_ms: lease_ms / 2,
+        delivery_ms: 2 * lease_ms,
+        limit_margin_ms: lease_ms / 2,
+        ..Config::default()
+    }
 }
 
 impl Cluster {
@@ -133,6 +174,19 @@ impl Cluster {
         Cluster {
             dice: Dice(setup.seed),
             wild: Dice(!setup.seed),
+            third: Dice(setup.seed ^ 0x7261_7073),
+            poison: BTreeSet::new(),
+            kills: BTreeMap::new(),
+            open: BTreeMap::new(),
+            deaths: BTreeMap::new(),
+            fallen: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            rotten: BTreeSet::new(),
+            lost_when_healed: 0,
+            stuck: BTreeSet::new(),
+            blind: BTreeSet::new(),
+            left_out: BTreeSet::new(),
+            blind_ever: BTreeSet::new(),
             kinds: setup.kinds,
             config: config(scale, setup.kinds),
             scale,
@@ -179,6 +233,8 @@ impl Cluster {
             }
             _ => {}
         }
+        self.note_ended(&event);
+        let lived = self.living();
         self.events += 1;
         self.note(|now| format!("{} {event:?}", now.0));
         let actions = self.scheduler.step(self.now, event);
@@ -192,6 +248,8 @@ impl Cluster {
             self.note(|_| format!("    {action:?}"));
             self.act(action);
         }
+        let living = self.living();
+        lived.difference(&living).for_each(|lost| self.note_deaths(*lost));
     }
 
     fn act(&mut self, action: Action) {
@@ -200,6 +258,13 @@ impl Cluster {
                 let (plan, counts) = &self.plans[&job];
                 let sources = plan.stages.iter().enumerate().filter(|(_, s)| s.source().is_some());
                 let stages = sources.zip(counts).map(|((i, _), n)| chunks(i as u32, *n)).collect();
+                let blind: Vec<WorkerId> = self.blind.iter().filter(|(_, j)| *j == job).map(|(w, _)| *w).collect();
+                for worker in blind {
+                    if self.third.percent(50) {
+                        let failure = failure(Code::InputNotShared);
+                        self.answers.push(Event::LeftOut { job, worker, failure });
+                    }
+                }
                 self.answers.push(Event::Planned { job, input_bytes: 1, stages });
             }
             Action::Assign { worker, ref task } => {
@@ -208,6 +273,8 @@ impl Cluster {
                 self.check_not_recorded(task);
                 self.check_slots(worker, task);
                 let job = task.attempt.task.job;
+                self.open.insert(task.attempt, worker);
+                assert!(!self.left_out.contains(&(worker, job)), "{worker} does not see the files of {job}");
                 let waits = self.now < self.awaited_until && !self.awaited.is_empty();
                 assert!(!waits || !self.restored.contains(&job), "a restored job begins before its workers are back");
                 let node = self.nodes.get_mut(&worker).expect("it joined");
@@ -216,6 +283,7 @@ impl Cluster {
             }
             Action::Revoke { worker, .. } | Action::Grant { worker, .. } => {
                 if let Action::Revoke { attempt, .. } = &action {
+                    self.open.remove(attempt);
                     self.revoked.insert(*attempt);
                 }
                 self.nodes.get_mut(&worker).expect("it joined").inbox.push_back(action);
@@ -230,6 +298,10 @@ impl Cluster {
                 self.unwritten.push_back(Record::Charged(task, failures));
             }
             Action::WorkerChanged { .. } => {}
+            Action::Uncharged { task, counts } => {
+                self.check_counts(task, &counts);
+                self.unwritten.push_back(Record::Uncharged(task, counts));
+            }
             Action::SetAside { .. } => panic!("no failure here names a record"),
             Action::CommitJob { job, parts, .. } => {
                 self.check_commit(job, &parts);
@@ -260,6 +332,7 @@ impl Cluster {
                         node.inbox.push_back(action.clone());
                     }
                 }
+                self.check_blindness(job, status);
                 if status.state == JobState::Done {
                     self.check_done(job, status, collected);
                 }
@@ -321,13 +394,17 @@ pub fn run(setup: &Setup) -> Outcome {
                 c.fickle.insert((job_id(n), StageId(s as u32)));
             }
         }
+        let (task_timeout_ms, progress_timeout_ms) = c.time_outs();
         let options = JobOptions {
+            task_timeout_ms,
+            progress_timeout_ms,
             priority: c.dice.below(2) as i32,
             slots_max: c.dice.percent(30).then_some(2 * c.scale),
             backup_attempts: c.dice.percent(90),
             ..JobOptions::default()
         };
         c.plans.insert(job_id(n), (plan.clone(), chunk_counts));
+        c.set_traps(job_id(n));
         let spec = spec(n, plan, options);
         c.specs.insert(spec.id, spec.clone());
         c.step(Event::Submitted { spec: Box::new(spec), unix_ms: 0 });
@@ -346,8 +423,11 @@ pub fn run(setup: &Setup) -> Outcome {
             && status.error.as_ref().is_some_and(|e| e.code == Code::NondeterministicTask);
         let may_fail = (setup.user_errors || mixed) && status.state == JobState::Failed;
         let was_cancelled = c.cancelled.contains(job) && status.state == JobState::Cancelled;
-        assert!(status.state == JobState::Done || may_fail || was_cancelled, "{status:#?}");
+        let trapped = c.may_be_trapped(*job, status);
+        assert!(status.state == JobState::Done || may_fail || was_cancelled || trapped, "{status:#?}");
+        assert!(!(status.state == JobState::Done && c.poison.iter().any(|t| t.job == *job)), "{status:#?}");
     }
+    c.check_kills();
     Outcome {
         ms: c.now.0,
         events: c.events,
@@ -355,6 +435,12 @@ pub fn run(setup: &Setup) -> Outcome {
         ended_otherwise: c.ended.values().filter(|s| s.state != JobState::Done).count() as u64,
         backups: c.ended.values().map(|s| s.backups).sum(),
         ahead: c.ahead,
+        poisoned_by_chance: c
+            .ended
+            .iter()
+            .filter(|(id, s)| traps::is_poisoned(s) && !c.poison.iter().any(|t| t.job == **id))
+            .count() as u64,
+        poisoned: c.ended.values().filter(|s| traps::is_poisoned(s)).count() as u64,
         faults: c.faults,
         trace: c.trace.unwrap_or_default(),
     }

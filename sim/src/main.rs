@@ -54,7 +54,7 @@ fn size(workers: &RangeInclusive<u32>, seed: u64) -> u32 {
 }
 
 fn setup(args: &Args, seed: u64) -> Setup {
-    let kinds = Kinds { links: true, gaps: true, ahead: true };
+    let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
     Setup { seed, user_errors: seed % 2 == 1, kinds, workers: Some(size(&args.workers, seed)), trace: args.trace }
 }
 

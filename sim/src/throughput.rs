@@ -95,7 +95,11 @@ impl World {
     fn join(&mut self, n: u32) {
         let told = self.files.get(&worker(n)).into_iter().flatten();
         let told = told.map(|(attempt, report)| Told { attempt: *attempt, report: Some(report.clone()) }).collect();
-        self.step(Event::WorkerJoined { node: NodeInfo { worker: worker(n), ..node(1, SLOTS, 1) }, told });
+        self.step(Event::WorkerJoined {
+            node: NodeInfo { worker: worker(n), ..node(1, SLOTS, 1) },
+            told,
+            left: Vec::new(),
+        });
     }
 
     /// Does what is asked for until so many maps are finished somewhere, or nothing is asked for any more.
@@ -118,7 +122,7 @@ impl World {
                     }
                     self.step(Event::AttemptDone { worker, attempt: task.attempt, report });
                     // Workers say that they live about as often as they finish something.
-                    self.step(Event::WorkerBeat { worker, progress: Vec::new(), full: None });
+                    self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
                 }
                 Action::Grant { worker, attempt } => self.step(Event::Published { worker, attempt }),
                 Action::CommitJob { job, .. } => self.step(Event::Committed { job }),
@@ -127,6 +131,7 @@ impl World {
                 | Action::SetAside { .. }
                 | Action::Charged { .. }
                 | Action::WorkerChanged { .. }
+                | Action::Uncharged { .. }
                 | Action::Revoke { .. } => {}
             }
         }
@@ -144,6 +149,7 @@ impl World {
             published: Vec::new(),
             bad_records: Vec::new(),
             failures: Vec::new(),
+            uncharged: Vec::new(),
             sealed: false,
         };
         self.step(Event::Restored { job: Box::new(restored) });

@@ -10,7 +10,7 @@ fn run(seed: u64, user_errors: bool) -> Outcome {
 
 /// With everything.
 fn run_wild(seed: u64, user_errors: bool) -> Outcome {
-    let kinds = Kinds { links: true, gaps: true, ahead: true };
+    let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
     windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: false })
 }
 
@@ -30,6 +30,14 @@ fn attempts_ahead_of_slots_are_a_part_of_the_simulation() {
     assert!(with >= 50, "{all} in {with} of 100 runs");
 }
 
+#[test]
+fn poison_tasks_end_their_jobs_and_few_others_do() {
+    let runs = (0..300).map(|seed| run_wild(seed, false));
+    let (poisoned, by_chance, jobs) =
+        runs.fold((0, 0, 0), |(p, c, j), run| (p + run.poisoned, c + run.poisoned_by_chance, j + run.jobs));
+    assert!(poisoned - by_chance >= 50 && by_chance * 10 <= jobs, "{poisoned}, {by_chance} by chance, of {jobs}");
+}
+
 /// What the simulation has found once.
 #[test]
 fn an_output_that_was_refused_is_not_read_when_its_task_need_not_run_again() {
@@ -44,7 +52,7 @@ fn a_mixture_is_found_through_what_a_restart_has_skipped() {
 
 #[test]
 fn a_seed_is_a_run_to_the_byte() {
-    let kinds = Kinds { links: true, gaps: true, ahead: true };
+    let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
     for seed in 0..10 {
         let setup = Setup { seed, user_errors: true, kinds, workers: None, trace: true };
         let (first, second) = (windrow_sim::run(&setup), windrow_sim::run(&setup));
@@ -65,7 +73,7 @@ fn every_kind_of_fault_comes_in_few_runs() {
 #[test]
 fn a_larger_cluster_gets_through_as_well() {
     for seed in 0..4 {
-        let kinds = Kinds { links: true, gaps: true, ahead: true };
+        let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
         windrow_sim::run(&Setup { seed, user_errors: seed % 2 == 0, kinds, workers: Some(60), trace: false });
     }
 }

@@ -10,7 +10,7 @@ const RUNS: u64 = 1_000;
 
 /// Every second run with everything, every second without what came later.
 fn run(seed: u64, user_errors: bool) {
-    let kinds = Kinds { links: seed % 4 < 2, gaps: seed % 4 < 2, ahead: seed % 8 < 4 };
+    let kinds = Kinds { links: seed % 4 < 2, gaps: seed % 4 < 2, ahead: seed % 8 < 4, traps: seed.is_multiple_of(3) };
     windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: false });
 }
 

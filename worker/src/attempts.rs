@@ -99,6 +99,8 @@ pub struct Exit {
     pub own_doing: bool,
     /// This worker killed it.
     pub ours: bool,
+    /// It did nothing with the tasks that it was given, and this worker killed it for that.
+    pub stuck: bool,
     /// The attempt whose own thread did it, where that is known.
     pub guilty: Option<AttemptId>,
 }
@@ -217,12 +219,16 @@ struct Job {
     suspects: BTreeSet<TaskId>,
     /// How often in a row a kill from outside met an executor that was not ready yet.
     killed_starts: u32,
+    /// How many executors in a row did nothing with what they were given.
+    stuck: u32,
     /// The coordinator has assigned something of it to this life; it says when the job is over.
     assigned: bool,
 }
 
 /// A start that was killed from outside so often in a row is reported as a failure.
 const KILLED_STARTS_MAX: u32 = 3;
+/// When this number of executors in a row did nothing with their tasks, the tasks fail.
+const STUCK_MAX: u32 = 3;
 
 /// All attempts on this node.
 #[derive(Debug)]
@@ -276,6 +282,11 @@ impl Attempts {
     pub fn inventory(&self) -> impl Iterator<Item = (AttemptId, Option<&TaskReport>)> {
         let done = self.attempts.iter().filter_map(|(id, a)| Some((*id, Some(a.report.as_ref()?))));
         done.chain(self.turns.iter().map(|id| (id, None)))
+    }
+
+    /// Attempts that run or will, and whether each waits to be given to an executor.
+    pub fn here(&self) -> impl Iterator<Item = (AttemptId, bool)> {
+        self.turns.iter().map(|id| (id, self.attempts.get(&id).is_none_or(|a| a.state != State::Running)))
     }
 
     /// What a finished attempt reported.
@@ -423,6 +434,8 @@ impl Attempts {
         let alone = left.len() == 1 && stopped.is_empty();
         let guilty = exit.guilty.filter(|id| left.contains(id) || stopped.contains(id));
         let innocent = condemned || exit.ours;
+        j.stuck = if exit.stuck { j.stuck + 1 } else { 0 };
+        let gives_up = j.stuck >= STUCK_MAX;
         for id in stopped {
             self.forget(id, out);
         }
@@ -431,7 +444,7 @@ impl Attempts {
                 Some(guilty) => guilty == id,
                 None => alone && (exit.own_doing || self.is_suspect(id)),
             };
-            if known && !innocent {
+            if known && !innocent || gives_up {
                 self.forget(id, out);
                 out.push(Action::Report(Report::Failed(id, exit.failure.clone())));
                 continue;
@@ -461,7 +474,10 @@ impl Attempts {
             a.state = State::Done;
             a.place.take().into_iter().for_each(|place| self.turns.leave(place));
             a.report = Some(report.clone());
-            let cleared = self.jobs.get_mut(&id.task.job).is_some_and(|j| j.suspects.remove(&id.task));
+            let cleared = self.jobs.get_mut(&id.task.job).is_some_and(|j| {
+                j.stuck = 0;
+                j.suspects.remove(&id.task)
+            });
             out.push(Action::Serve(id));
             out.push(Action::Report(Report::Done(id, report)));
             out.push(Action::RemoveInputs(id));

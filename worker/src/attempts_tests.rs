@@ -28,12 +28,13 @@ fn failed(generation: u64, i: u32, code: Code) -> Event {
     Event::TaskFailed { generation, attempt: attempt(J, i), failure: Failure::new(code, "why"), segment: None }
 }
 fn ended(generation: u64, own_doing: bool, ours: bool) -> Event {
-    let exit = Exit { failure: Failure::new(Code::ExecutorCrashed, "signal"), own_doing, ours, guilty: None };
+    let exit =
+        Exit { failure: Failure::new(Code::ExecutorCrashed, "signal"), own_doing, ours, guilty: None, stuck: false };
     Event::ExecutorEnded { job: job(J), generation, exit }
 }
 fn ended_by(generation: u64, i: u32) -> Event {
     let failure = Failure::new(Code::ExecutorCrashed, "signal");
-    let exit = Exit { failure, own_doing: true, ours: false, guilty: Some(attempt(J, i)) };
+    let exit = Exit { failure, own_doing: true, ours: false, guilty: Some(attempt(J, i)), stuck: false };
     Event::ExecutorEnded { job: job(J), generation, exit }
 }
 fn start(generation: u64) -> Action {
@@ -81,6 +82,25 @@ fn an_attempt_goes_from_assigned_to_published() {
     assert_eq!(a.step(Event::Granted(id)), [Action::Report(Report::Published(id))], "the answer may have been lost");
     assert_eq!(a.step(Event::JobDropped(job(J))), [Action::DropJob { job: job(J), at_once: false }]);
     assert!(a.jobs.is_empty());
+}
+
+#[test]
+fn third_stuck_executor_in_a_row_fails_its_tasks() {
+    let stuck = |generation| {
+        let failure = Failure::new(Code::TaskTimeout, "it does nothing");
+        let exit = Exit { failure, own_doing: false, ours: true, guilty: None, stuck: true };
+        Event::ExecutorEnded { job: job(J), generation, exit }
+    };
+    let mut a = running(2, 2);
+    assert_eq!(end(&mut a, stuck(1), &[0, 1]), [start(2)]);
+    assert_eq!(a.step(ready(2)), [run(0), run(1)]);
+    a.step(done(2, 0));
+    // A task got through: it is not the job that cannot run.
+    for generation in 2..4 {
+        assert_eq!(end(&mut a, stuck(generation), &[1]), [start(generation + 1)]);
+        assert_eq!(a.step(ready(generation + 1)), [run(1)]);
+    }
+    assert_eq!(reports(&a.step(stuck(4))), [(attempt(J, 1), Some(Code::TaskTimeout))]);
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Executors: the child processes that run tasks of one job each.
 //!
 //! `spawn` forks, `process` owns the child and its pipes (`pidfd` tells of its end), `descendants` finds what it has started,
-//! `group` bounds and ends that where it may make control groups (`hierarchy`), `channel` the frames, `exit` tells ends apart, `overdue` finds tasks that do not get on, `place` shows the record that they are at, `supervise` is the life that they
+//! `group` bounds and ends that where it may make control groups (`hierarchy`), `channel` the frames, `exit` tells ends apart, `overdue` finds tasks that do not get on, `place` shows the record that they are at,
+//! `handover` executors that do nothing with their tasks, `crumb_file` is where an executor says what it is at, `supervise` is the life that they
 //! make up.
 
 pub mod channel;
+pub mod crumb_file;
 pub mod descendants;
 pub mod exit;
 pub mod group;
+mod handover;
 mod hierarchy;
 pub mod overdue;
 pub mod pidfd;
@@ -18,6 +21,7 @@ pub mod supervise;
 #[cfg(test)]
 mod tests;
 
+pub use crumb_file::{CrumbFolder, Left, with_excerpts};
 pub use descendants::Marks;
 pub use group::Groups;
 pub use place::LOOK_MAX;

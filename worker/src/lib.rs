@@ -92,6 +92,10 @@ pub async fn run(
             None
         }
     };
+    let crumbs_at = scratch.crumbs();
+    let opened = tokio::task::spawn_blocking(move || executor::CrumbFolder::open(crumbs_at)).await;
+    let (crumbs, left) = opened.map_err(|e| Error::System(std::io::Error::other(e)))?;
+    let left = executor::with_excerpts(left).await;
     let marks = executor::Marks::new(scratch.worker());
     let (sweeper, leftovers) = (scratch.clone(), marks.clone());
     // Nothing waits for it: it may take long where there are many processes, and touches nothing of this life.
@@ -157,7 +161,7 @@ pub async fn run(
         neighbours,
         storage: StorageCalls::new(config.storage_timeout),
     });
-    let owner = executor::Owner { marks, memory_limit_bytes: config.memory_limit_bytes, groups };
+    let owner = executor::Owner { marks, memory_limit_bytes: config.memory_limit_bytes, crumbs, groups };
     let parts = node::Parts {
         slots: node.slots,
         memory_bytes: config.memory_bytes,
@@ -171,6 +175,7 @@ pub async fn run(
         outputs,
         logs,
         progress: progress.clone(),
+        left,
         spawner: executor::Spawner::start(owner).map_err(Error::System)?,
     };
 

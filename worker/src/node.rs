@@ -11,7 +11,7 @@ use crate::artifacts::Artifacts;
 use crate::attempts::{Attempts, Event, Needs, Report};
 use crate::deletions::Deletions;
 use crate::error::Error;
-use crate::executor::{self, Spawner};
+use crate::executor::{self, Left, Spawner};
 use crate::job::JobSetup;
 use crate::logs::Logs;
 use crate::membership::Membership;
@@ -60,6 +60,8 @@ pub struct Parts {
     pub logs: Logs,
     pub progress: Progress,
     pub spawner: Spawner,
+    /// What executors of the last life were at when that ended. Told once a session has begun with it.
+    pub left: Vec<Left>,
     /// Where bytes of other workers are moved.
     pub transfers: Handle,
 }
@@ -186,6 +188,7 @@ impl Node {
                     Some(session::Event::Up(up)) => {
                         self.revision = up.revision;
                         self.session = Some(up);
+                        self.parts.left.clear();
                         self.tell_chunks();
                         if let Some(on_registered) = on_registered.take() {
                             on_registered(self.parts.scratch.worker());
@@ -316,6 +319,7 @@ impl Node {
             let chunks = digests.iter().map(|digest| (*digest).into()).collect();
             tell(v1::Inventory { chunks, ..Default::default() });
         }
+        next.left = self.parts.left.iter().map(|left| left.clone().into()).collect();
         next.jobs = self.jobs.keys().map(|job| (*job).into()).collect();
         next.last = true;
         tell(next);
@@ -411,5 +415,7 @@ impl Node {
         for action in self.attempts.step(event) {
             self.act(action);
         }
+        // After what was reported: a beat does not list what the coordinator has been told the end of.
+        self.parts.progress.set_here(self.attempts.here());
     }
 }

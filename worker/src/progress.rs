@@ -1,22 +1,62 @@
-//! How far the attempts are that run here: written by those who watch executors, told to the coordinator with each beat.
+//! Which attempts are here and how far they are: told to the coordinator with each beat.
 //!
-//! What is known comes from crumbs (`windrow_format::crumbs`): the record that a thread is at, and from the chunk that its
-//! attempt reads. Of attempts that read segments nothing is known, nor beyond the end of what the chunk has on disk, as
-//! within compressed files.
+//! The node says which ones run or will, those who watch executors say how they get on. What is known comes from crumbs
+//! (`windrow_format::crumbs`): a mark that changes with every record, block and group, and the record that a thread is at. With
+//! the chunk that the attempt reads, the record says how far it is. Of attempts that read segments that is not known, nor
+//! beyond the end of what the chunk has on disk, as within compressed files.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use windrow_format::crumbs::Now;
 use windrow_model::{AttemptId, Chunk};
 
-/// Thousandths of their input, by attempt. Clones share it.
+/// How an attempt gets on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Thousandths of its input; 0 if that is not known.
+    pub permille: u32,
+    /// Changes whenever it gets on; 0 if that is not known.
+    pub mark: u64,
+}
+
+/// An attempt that is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Here {
+    pub attempt: AttemptId,
+    /// It has not been given to an executor.
+    pub waits: bool,
+    pub pace: Pace,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    here: Vec<(AttemptId, bool)>,
+    known: HashMap<AttemptId, Pace>,
+}
+
+/// All attempts that run here or will. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Progress(Arc<Mutex<HashMap<AttemptId, u32>>>);
+pub struct Progress(Arc<Mutex<Shared>>);
 
 impl Progress {
+    /// These run here or will, and no others: attempt, and whether it waits. What was said of others before is on its way
+    /// already.
+    pub fn set_here(&self, here: impl Iterator<Item = (AttemptId, bool)>) {
+        let mut shared = self.lock();
+        shared.here.clear();
+        shared.here.extend(here);
+    }
+
     /// All that is known now.
-    pub fn list(&self) -> Vec<(AttemptId, u32)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(a, n)| (*a, *n)).collect()
+    pub fn list(&self) -> Vec<Here> {
+        let shared = self.lock();
+        let pace = |attempt| shared.known.get(attempt).copied().unwrap_or_default();
+        let here = shared.here.iter();
+        here.map(|(attempt, waits)| Here { attempt: *attempt, waits: *waits, pace: pace(attempt) }).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -24,44 +64,49 @@ impl Progress {
 #[derive(Debug)]
 pub struct Watch {
     all: Progress,
-    chunks: HashMap<AttemptId, Chunk>,
+    /// What it was given, with the chunk that it reads, if it reads one.
+    given: HashMap<AttemptId, Option<Chunk>>,
 }
 
 impl Watch {
     /// Nothing has been seen yet.
     pub fn new(all: Progress) -> Self {
-        Watch { all, chunks: HashMap::new() }
+        Watch { all, given: HashMap::new() }
     }
 
-    /// The attempt reads this from now on.
-    pub fn begin(&mut self, attempt: AttemptId, chunk: Chunk) {
-        self.chunks.insert(attempt, chunk);
+    /// The attempt runs from now on.
+    pub fn begin(&mut self, attempt: AttemptId, chunk: Option<Chunk>) {
+        self.given.insert(attempt, chunk);
     }
 
     /// It is over.
     pub fn end(&mut self, attempt: AttemptId) {
-        if self.chunks.remove(&attempt).is_some() {
-            self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&attempt);
+        if self.given.remove(&attempt).is_some() {
+            self.all.lock().known.remove(&attempt);
         }
     }
 
     /// Takes in where the threads are now.
     pub fn look(&mut self, threads: &[Now]) {
-        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock();
         for thread in threads {
-            let permille = self.chunks.get(&thread.attempt).and_then(|chunk| permille(chunk, thread));
-            match permille {
-                Some(permille) => drop(all.insert(thread.attempt, permille)),
-                None => drop(all.remove(&thread.attempt)),
-            }
+            let Some(chunk) = self.given.get(&thread.attempt) else { continue };
+            let permille = chunk.as_ref().and_then(|chunk| permille(chunk, thread)).unwrap_or(0);
+            all.known.insert(thread.attempt, Pace { permille, mark: mark(thread) });
         }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|a, _| !self.chunks.contains_key(a));
+        self.all.lock().known.retain(|a, _| !self.given.contains_key(a));
     }
+}
+
+/// One number for a place and a number of steps. That two in a row are the same by chance costs nothing: the next differs.
+fn mark(thread: &Now) -> u64 {
+    let (offset, steps) = thread.mark;
+    (offset.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ steps).max(1)
 }
 
 fn permille(chunk: &Chunk, thread: &Now) -> Option<u32> {
@@ -102,37 +147,66 @@ mod tests {
         Now { attempt: attempt(1, 0), mark: (offset, 0), place }
     }
 
+    fn listed(all: &Progress) -> Vec<u32> {
+        all.list().iter().map(|here| here.pace.permille).collect()
+    }
+
     #[test]
     fn the_place_in_a_chunk_is_its_progress() {
         let all = Progress::default();
         let mut watch = Watch::new(all.clone());
-        watch.begin(attempt(1, 0), chunk());
+        watch.begin(attempt(1, 0), Some(chunk()));
+        all.set_here([(attempt(1, 0), false)].into_iter());
         for (file, offset, expected) in [("/a", 100, 0), ("/a", 200, 250), ("/b", 50, 875)] {
             watch.look(&[at(file, offset)]);
-            assert_eq!(all.list(), [(attempt(1, 0), expected)]);
+            assert_eq!(listed(&all), [expected]);
         }
         // Beyond the end: it counts bytes that are not those of the file.
         watch.look(&[at("/b", 100)]);
-        assert_eq!(all.list(), []);
-        watch.look(&[at("/a", 100)]);
+        assert_eq!(listed(&all), [0]);
+        watch.look(&[at("/a", 200)]);
         watch.end(attempt(1, 0));
+        assert_eq!(listed(&all), [0], "it is over");
+        watch.look(&[at("/a", 200)]);
+        assert_eq!(listed(&all), [0], "it is over");
+        all.set_here(std::iter::empty());
         assert_eq!(all.list(), []);
-        watch.look(&[at("/a", 100)]);
-        assert_eq!(all.list(), [], "it is over");
+    }
+
+    #[test]
+    fn beats_tell_who_waits_and_whether_a_reader_gets_on() {
+        let all = Progress::default();
+        let mut watch = Watch::new(all.clone());
+        watch.begin(attempt(1, 0), None);
+        all.set_here([(attempt(1, 0), false), (attempt(1, 1), true)].into_iter());
+        assert_eq!(
+            all.list().iter().map(|here| (here.waits, here.pace.mark)).collect::<Vec<_>>(),
+            [(false, 0), (true, 0)]
+        );
+        let mut marks = Vec::new();
+        for steps in [(5, 1), (5, 1), (5, 2), (6, 2)] {
+            watch.look(&[Now { attempt: attempt(1, 0), mark: steps, place: None }]);
+            marks.push(all.list()[0].pace.mark);
+        }
+        assert!(
+            marks[0] == marks[1] && marks[1] != marks[2] && marks[2] != marks[3] && !marks.contains(&0),
+            "{marks:?}"
+        );
     }
 
     #[test]
     fn an_executor_that_goes_takes_what_was_known_of_it_along() {
         let all = Progress::default();
+        all.set_here((0..2).map(|n| (attempt(1, n), false)));
         let mut watches = [Watch::new(all.clone()), Watch::new(all.clone())];
         for (n, watch) in watches.iter_mut().enumerate() {
-            watch.begin(attempt(1, n as u32), chunk());
+            watch.begin(attempt(1, n as u32), Some(chunk()));
             watch.look(&[Now { attempt: attempt(1, n as u32), ..at("/a", 200) }]);
         }
         let [first, second] = watches;
         drop(first);
-        assert_eq!(all.list(), [(attempt(1, 1), 250)]);
+        assert_eq!(listed(&all), [0, 250]);
         drop(second);
-        assert_eq!(all.list(), []);
+        assert_eq!(listed(&all), [0, 0]);
     }
 }

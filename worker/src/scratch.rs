@@ -8,6 +8,7 @@
 //! incarnation    grows with every start
 //! artifacts/     job binaries and side values, by digest; kept
 //! chunks/        chunks of datasets, by digest; kept
+//! crumbs/        which record each executor is at; those that are there at a start are of executors that died with the worker
 //! jobs/INCARNATION/JOB/ATTEMPT/             what it has written, and in `in/` what it reads; gone with the attempt
 //! ```
 //! A start moves files of earlier incarnations out of the way at once. Finished outputs among them come back (`kept.rs`);
@@ -34,6 +35,7 @@ const INCARNATION: &str = "incarnation";
 const GROUPS: &str = "groups";
 const ARTIFACTS: &str = "artifacts";
 const CHUNKS: &str = "chunks";
+const CRUMBS: &str = "crumbs";
 const JOBS: &str = "jobs";
 /// Staged inputs, in an attempt's folder.
 const INPUTS: &str = "in";
@@ -140,6 +142,11 @@ impl Scratch {
     /// The folder of all artifacts.
     pub fn artifacts(&self) -> PathBuf {
         self.root.join(ARTIFACTS)
+    }
+
+    /// Where executors leave crumbs.
+    pub fn crumbs(&self) -> PathBuf {
+        self.root.join(CRUMBS)
     }
 
     /// Where a chunk lies once it is here.

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::membership::{Known, Membership};
-use crate::progress::Progress;
+use crate::progress::{Here, Progress};
 use crate::room::Room;
 use crate::scratch::Scratch;
 use crate::scrub;
@@ -22,7 +22,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use windrow_model::{AttemptId, ClusterId, Code, Digest, Epoch, Failure, Folder, Incarnation, NodeInfo, Seen};
+use windrow_model::{ClusterId, Code, Digest, Epoch, Failure, Folder, Incarnation, NodeInfo, Seen};
 use windrow_net::{Backoff, Clock, Connection, channel, clients, from_status};
 use windrow_proto::v1::{self, from_worker, to_worker};
 
@@ -292,11 +292,15 @@ async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clo
     let period_ms = lease.beat_every_ms();
     loop {
         let now = clock.now();
-        let one =
-            |(attempt, permille): (AttemptId, u32)| v1::AttemptProgress { attempt: Some(attempt.into()), permille };
+        let one = |here: Here| v1::AttemptProgress {
+            attempt: Some(here.attempt.into()),
+            permille: here.pace.permille,
+            mark: here.pace.mark,
+            waits: here.waits,
+        };
         let no_room = told.room.is_full();
         let progress = told.progress.list().into_iter().map(one).collect();
-        let beat = v1::Beat { progress, no_room, scrub: Some(told.scrub.get()) };
+        let beat = v1::Beat { progress, no_room, lists_all: true, scrub: Some(told.scrub.get()) };
         let beat = v1::FromWorker { message: Some(from_worker::Message::Beat(beat)) };
         if lease.has_run_out(now) || outgoing.send(beat).is_err() {
             return;

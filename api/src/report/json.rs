@@ -1,7 +1,7 @@
 //! Jobs, failures and workers as JSON: the shape that scripts rely on. Fields are added, never renamed.
 
 use serde_json::{Value, json};
-use windrow_model::{FailedAttempt, Failure, JobStatus, TaskTotals, WorkerState, WorkerStatus, path_text};
+use windrow_model::{FailedAttempt, Failure, JobStatus, LeftOut, TaskTotals, WorkerState, WorkerStatus, path_text};
 
 /// A job: `id, name, state, stages, tasks{total, done, running, failed}, attempts, backups, error{code, message, hint, …}`, …
 pub fn job_json(status: &JobStatus) -> Value {
@@ -29,6 +29,7 @@ pub fn job_json(status: &JobStatus) -> Value {
         "submitted_unix_ms": status.submitted_unix_ms,
         "elapsed_ms": status.elapsed_ms,
         "failures": status.failures.iter().map(failed_json).collect::<Vec<_>>(),
+        "left_out": status.left_out.iter().map(left_out_json).collect::<Vec<_>>(),
     })
 }
 
@@ -44,6 +45,16 @@ fn failed_json(failed: &FailedAttempt) -> Value {
         "message": failed.message,
         "charged": failed.charged,
         "after_ms": failed.after_ms,
+    })
+}
+
+/// A worker that the job leaves out: `worker, host, code, message`.
+fn left_out_json(left_out: &LeftOut) -> Value {
+    json!({
+        "worker": left_out.worker.to_string(),
+        "host": left_out.host,
+        "code": left_out.code.as_str(),
+        "message": left_out.message,
     })
 }
 

@@ -25,6 +25,7 @@ fn status(elapsed_ms: u64, done: u64) -> JobStatus {
         submitted_unix_ms: 0,
         elapsed_ms,
         failures: Vec::new(),
+        left_out: Vec::new(),
     }
 }
 

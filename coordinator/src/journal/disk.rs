@@ -11,6 +11,7 @@
 //! splits     job id                → JournalSplit
 //! published  job id, stage, task   → JournalPublished
 //! failures   job id, stage, task   → how many count against it  a number
+//! uncharged  job id, stage, task   → JournalUncharged
 //! bad        job id, stage, task, range, offset → BadRecord   JSON
 //! outputs    job id                                           its datasets are recorded
 //! tries      job id                → tries begun without end   a number
@@ -42,6 +43,7 @@ const SPECS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("specs");
 const SPLITS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("splits");
 const PUBLISHED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("published");
 const FAILURES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("failures");
+const UNCHARGED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("uncharged");
 const BAD: TableDefinition<&[u8], &[u8]> = TableDefinition::new("bad");
 const OUTPUTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("outputs");
 const COLLECTED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("collected");
@@ -50,9 +52,9 @@ const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
 const CLUSTER: TableDefinition<&[u8], &[u8]> = TableDefinition::new("cluster");
 const LIVES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("lives");
 const DROPPED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("dropped");
-const TABLES: [TableDefinition<&[u8], &[u8]>; 14] = [
-    JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, BAD, OUTPUTS, COLLECTED, WORKERS, TRIES, CLUSTER, LIVES,
-    DROPPED,
+const TABLES: [TableDefinition<&[u8], &[u8]>; 15] = [
+    JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, UNCHARGED, BAD, OUTPUTS, COLLECTED, WORKERS, TRIES, CLUSTER,
+    LIVES, DROPPED,
 ];
 /// The key of the cluster's id.
 const CLUSTER_ID: &[u8] = b"id";
@@ -174,6 +176,7 @@ impl DiskStore {
             }
             Record::Failures(_, failures) => failures.to_le_bytes().to_vec(),
             Record::Tries(_, tries) => tries.to_le_bytes().to_vec(),
+            Record::Uncharged(_, counts) => rows::encode_uncharged(counts),
             Record::Collected(_, result) => rows::encode_collected(result),
             Record::Outputs(..)
             | Record::Dataset(DatasetChange::Removed(_))
@@ -327,6 +330,7 @@ impl JobStore for DiskStore {
                     published: Vec::new(),
                     bad_records: Vec::new(),
                     failures: Vec::new(),
+                    uncharged: Vec::new(),
                     datasets_done: false,
                     tries: 0,
                 },
@@ -362,6 +366,14 @@ impl JobStore for DiskStore {
             let tries = tries.map_err(|_| self.corrupt("tries of a job", "the number has another length"))?;
             if let Some(job) = jobs.get_mut(&id) {
                 job.tries = tries;
+            }
+        }
+        for (key, value) in self.entries(UNCHARGED)? {
+            let wrong = |e: &str| self.corrupt("uncharged attempts of a task", e);
+            let task = rows::task_of(&key).ok_or_else(|| wrong("its key has another length"))?;
+            let counts = rows::decode_uncharged(&value).map_err(|e| wrong(&e))?;
+            if let Some(job) = jobs.get_mut(&task.job.as_bytes()[..]) {
+                job.uncharged.push((task, counts));
             }
         }
         for (id, _) in self.entries(OUTPUTS)? {
@@ -505,6 +517,10 @@ fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Res
             txn.open_table(PUBLISHED)?.insert(&rows::published_key(published)[..], value)?;
         }
         Record::Failures(task, _) => drop(txn.open_table(FAILURES)?.insert(&rows::task_key(*task)[..], value)?),
+        Record::Uncharged(task, counts) if counts.is_empty() => {
+            txn.open_table(UNCHARGED)?.remove(&rows::task_key(*task)[..])?;
+        }
+        Record::Uncharged(task, _) => drop(txn.open_table(UNCHARGED)?.insert(&rows::task_key(*task)[..], value)?),
         Record::BadRecord(bad) => drop(txn.open_table(BAD)?.insert(&rows::bad_key(bad)[..], value)?),
         Record::Dataset(DatasetChange::Put(dataset)) => {
             txn.open_table(DATASETS)?.insert(dataset.name.as_bytes(), value)?;
@@ -590,7 +606,7 @@ fn remove_running(txn: &redb::WriteTransaction, job: JobId) -> Result<(), redb::
         txn.open_table(table)?.remove(id)?;
     }
     let (first, last) = rows::keys_of(job);
-    for table in [PUBLISHED, FAILURES, BAD] {
+    for table in [PUBLISHED, FAILURES, UNCHARGED, BAD] {
         txn.open_table(table)?.retain_in(&first[..]..=&last[..], |_, _| false)?;
     }
     Ok(())

@@ -20,6 +20,7 @@ fn record(n: u8, state: JobState) -> JobRecord {
         submitted_unix_ms: 1,
         elapsed_ms: 2,
         failures: Vec::new(),
+        left_out: Vec::new(),
     };
     JobRecord { status, program: "P".into(), binary: Digest::of(b"b"), spec: None, collects: None }
 }
@@ -74,7 +75,7 @@ fn plan() -> windrow_model::Plan {
 #[test]
 fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
     use windrow_model::{AttemptId, BadRecord, Incarnation, JobSpec, SkippedRecord, StageId, TaskId, TaskReport};
-    use windrow_scheduler::{RestoredSplit, RestoredTask, StageChunks};
+    use windrow_scheduler::{Cause, RestoredSplit, RestoredTask, StageChunks};
     let id = |n: u8| JobId::from_bytes([n; 16]);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.redb");
@@ -109,6 +110,7 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
             }],
             bad_records: vec![BadRecord { task, record, place, code: Code::UserPanic, message: "m".into() }],
             failures: vec![(task, 3)],
+            uncharged: vec![(task, vec![(Cause::WorkerLost, 2), (Cause::FetchFailed, 7)])],
             datasets_done: true,
             tries: 0,
         }
@@ -123,6 +125,10 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
             records.extend(job.bad_records.into_iter().map(|b| Record::BadRecord(Box::new(b))));
             let task = job.failures[0].0;
             records.extend([Record::Failures(task, 2), Record::Failures(task, 3)]);
+            let other = TaskId { index: 1, ..task };
+            let (task, counts) = job.uncharged[0].clone();
+            records.extend([Record::Uncharged(other, counts.clone()), Record::Uncharged(task, counts)]);
+            records.push(Record::Uncharged(other, vec![]));
             records.push(Record::Outputs(id(n), vec![]));
             records.push(Record::Collected(id(n), Box::new(result(n))));
             records.push(Record::Worker(WorkerId::from_bytes([n; 16]), true));
@@ -142,7 +148,11 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
     store.forget(&[id(2)]).unwrap();
     assert_eq!(store.load_collected().unwrap(), []);
     assert_eq!(store.load_running().unwrap(), []);
-    assert!([PUBLISHED, FAILURES, BAD, SPLITS, OUTPUTS].iter().all(|table| store.entries(*table).unwrap().is_empty()));
+    assert!(
+        [PUBLISHED, FAILURES, UNCHARGED, BAD, SPLITS, OUTPUTS]
+            .iter()
+            .all(|table| store.entries(*table).unwrap().is_empty())
+    );
 }
 
 #[test]

@@ -75,6 +75,7 @@ impl JobStore for MemoryStore {
                         published: Vec::new(),
                         bad_records: Vec::new(),
                         failures: Vec::new(),
+                        uncharged: Vec::new(),
                         datasets_done: false,
                         tries: self.tries.get(&spec.id).copied().unwrap_or(0),
                     };
@@ -102,6 +103,12 @@ impl JobStore for MemoryStore {
                         0 => drop(self.tries.remove(id)),
                         _ => drop(self.tries.insert(*id, *tries)),
                     }
+                }
+                Record::Uncharged(task, counts) => {
+                    self.running.entry(task.job).and_modify(|job| {
+                        job.uncharged.retain(|(t, _)| t != task);
+                        job.uncharged.extend((!counts.is_empty()).then(|| (*task, counts.clone())));
+                    });
                 }
                 Record::Dataset(DatasetChange::Put(d)) => self.put(d),
                 Record::Dataset(DatasetChange::Removed(name)) => drop(self.datasets.remove(name)),

@@ -6,7 +6,7 @@ use prost::Message;
 use std::fmt::Debug;
 use windrow_model::{BadRecord, DatasetChunk, Epoch, JobId, JobSpec, StageId, TaskId};
 use windrow_proto::v1;
-use windrow_scheduler::{CollectedBlob, RestoredSplit, RestoredTask, StageChunks};
+use windrow_scheduler::{Cause, CollectedBlob, Counts, RestoredSplit, RestoredTask, StageChunks};
 
 /// Why a row does not read.
 pub type Wrong = String;
@@ -114,13 +114,25 @@ pub fn decode_life(row: &[u8]) -> Option<Life> {
     Some(Life { nonce, revision, restored: restored != 0 })
 }
 
+pub fn encode_uncharged(counts: &Counts) -> Vec<u8> {
+    let count = |(cause, n): &(Cause, u32)| v1::UnchargedCount { cause: cause.as_str().to_string(), count: *n };
+    v1::JournalUncharged { counts: counts.iter().map(count).collect() }.encode_to_vec()
+}
+
+/// A cause that this release does not know is left out.
+pub fn decode_uncharged(bytes: &[u8]) -> Result<Counts, Wrong> {
+    let counts = message::<v1::JournalUncharged>(bytes)?.counts;
+    Ok(counts.into_iter().filter_map(|c| Some((Cause::parse(&c.cause)?, c.count))).collect())
+}
+
 /// For fuzzers: whatever reads is written and reads the same; nothing panics.
 pub fn check_row(kind: u8, bytes: &[u8]) {
-    match kind % 5 {
+    match kind % 6 {
         0 => check(bytes, decode_spec, encode_spec),
         1 => check(bytes, decode_split, encode_split),
         2 => check(bytes, decode_published, encode_published),
         3 => check(bytes, decode_collected, encode_collected),
+        5 => check(bytes, decode_uncharged, encode_uncharged),
         _ => check(bytes, |bytes| task_of(bytes).ok_or(()), |task| task_key(*task)),
     }
 }

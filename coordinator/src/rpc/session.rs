@@ -12,7 +12,7 @@ use windrow_model::{
     AttemptId, Code, DatasetChunk, Digest, Failure, JobId, NodeInfo, OutputReport, TaskReport, WorkerId,
 };
 use windrow_proto::v1::{self, from_worker::Message as Said};
-use windrow_scheduler::{Event, Progress, Told};
+use windrow_scheduler::{Event, Left, Progress, Told};
 
 /// Chunks of an unjoined folder that are looked at.
 const UNJOINED_CHUNKS_MAX: usize = 1_000_000;
@@ -144,6 +144,9 @@ impl Intake {
     }
 }
 
+/// Attempts that a worker's last life may have left: it had no more threads.
+const LEFT_MAX: usize = 100_000;
+
 /// Reads what the worker has.
 async fn inventory(from_worker: &mut Streaming<v1::FromWorker>, mailbox: &Mailbox) -> Result<Inventory, Status> {
     let known = mailbox.ask(|answer| Message::KnownTasks { answer }).await.map_err(refuse)?;
@@ -160,6 +163,13 @@ async fn inventory(from_worker: &mut Streaming<v1::FromWorker>, mailbox: &Mailbo
                 break;
             }
             intake.inventory.chunks.push(field(Some(digest), "inventory.chunks")?);
+        }
+        for left in piece.left {
+            let place = left.place.map(|p| field(Some(p), "left.place")).transpose()?;
+            let attempt: AttemptId = field(left.attempt, "left.attempt")?;
+            if intake.known.contains_key(&attempt.task.job) && intake.inventory.left.len() < LEFT_MAX {
+                intake.inventory.left.push(Left { attempt, place });
+            }
         }
         for job in piece.jobs {
             intake.job(field(Some(job), "inventory.jobs")?)?;
@@ -210,9 +220,12 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
             return Err(refuse(Failure::new(Code::BadRequest, "a session registers once")));
         }
         Said::Beat(beat) => {
-            let one = |p: v1::AttemptProgress| Ok(Progress { attempt: attempt(p.attempt)?, permille: p.permille });
+            let one = |p: v1::AttemptProgress| {
+                let v1::AttemptProgress { attempt: named, permille, mark, waits } = p;
+                Ok(Progress { attempt: attempt(named)?, permille, mark, waits })
+            };
             let progress = beat.progress.into_iter().map(one).collect::<Result<_, Status>>()?;
-            return Ok(Report::Beat { progress, full: beat.no_room, scrub: beat.scrub });
+            return Ok(Report::Beat { progress, lists_all: beat.lists_all, full: beat.no_room, scrub: beat.scrub });
         }
         Said::Draining(said) => return Ok(Report::Draining(said)),
         Said::Done(done) => {

@@ -5,7 +5,8 @@ use super::{
 };
 use crate::v1;
 use windrow_model::{
-    Code, FailedAttempt, JobFilter, JobOptions, JobSpec, JobState, JobStatus, StageId, StageStatus, TaskTotals,
+    Code, FailedAttempt, Failure, JobFilter, JobOptions, JobSpec, JobState, JobStatus, LeftOut, StageId, StageStatus,
+    TaskTotals,
 };
 
 /// States that one filter may name: each of them, and some more than once.
@@ -152,6 +153,25 @@ impl From<StageStatus> for v1::StageStatus {
     }
 }
 
+impl TryFrom<v1::LeftOut> for LeftOut {
+    type Error = ConvertError;
+    fn try_from(w: v1::LeftOut) -> Result<Self, ConvertError> {
+        let failure = Failure::try_from(required(w.failure, "left_out.failure")?)?;
+        Ok(LeftOut {
+            worker: required(w.worker, "left_out.worker")?.try_into()?,
+            host: text(w.host, "left_out.host", NAME_BYTES_MAX)?,
+            code: failure.code,
+            message: failure.message,
+        })
+    }
+}
+impl From<LeftOut> for v1::LeftOut {
+    fn from(d: LeftOut) -> Self {
+        let failure = Some(Failure::new(d.code, d.message).into());
+        v1::LeftOut { worker: Some(d.worker.into()), host: d.host, failure }
+    }
+}
+
 impl TryFrom<v1::JobStatus> for JobStatus {
     type Error = ConvertError;
     fn try_from(w: v1::JobStatus) -> Result<Self, ConvertError> {
@@ -172,6 +192,7 @@ impl TryFrom<v1::JobStatus> for JobStatus {
             submitted_unix_ms: w.submitted_unix_ms,
             elapsed_ms: w.elapsed_ms,
             failures: list(w.failures, "status.failures", FailedAttempt::LISTED_MAX)?,
+            left_out: list(w.left_out, "status.left_out", LeftOut::LISTED_MAX)?,
         })
     }
 }
@@ -192,6 +213,7 @@ impl From<JobStatus> for v1::JobStatus {
             submitted_unix_ms: d.submitted_unix_ms,
             elapsed_ms: d.elapsed_ms,
             failures: wire_list(d.failures),
+            left_out: wire_list(d.left_out),
         }
     }
 }

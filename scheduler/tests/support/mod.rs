@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event, RestoredTask, Scheduler, Told};
+use windrow_scheduler::{Action, Config, Counts, Event, RestoredTask, Scheduler, Told};
 pub use windrow_sim::samples::*;
 
 /// A scheduler, and the attempts that it has assigned and not revoked, in order of assignment.
@@ -18,6 +18,8 @@ pub struct Harness {
     pub failures: Vec<(TaskId, u32)>,
     /// What the log would have been told of workers.
     pub changes: Vec<(WorkerId, WorkerState, Option<String>)>,
+    /// And of what ended without a charge, the latest by task.
+    pub uncharged: BTreeMap<TaskId, Counts>,
 }
 
 /// Nothing is assigned ahead of slots: what most tests promise is told by who gets a slot.
@@ -38,7 +40,7 @@ impl Harness {
         let scheduler = Scheduler::new(config, Epoch(epoch));
         let (assigned, ended) = (Vec::new(), BTreeMap::new());
         let (recorded, failures, changes) = Default::default();
-        Harness { scheduler, now: Time(0), assigned, ended, recorded, failures, changes }
+        Harness { scheduler, now: Time(0), assigned, ended, recorded, failures, changes, uncharged: BTreeMap::new() }
     }
 
     /// The actions, without those that are for the journal or the log.
@@ -56,6 +58,10 @@ impl Harness {
             }
             Action::WorkerChanged { worker, state, reason } => {
                 self.changes.push((*worker, *state, reason.clone()));
+                false
+            }
+            Action::Uncharged { task, counts } => {
+                self.uncharged.insert(*task, counts.clone());
                 false
             }
             _ => true,
@@ -83,7 +89,7 @@ impl Harness {
 
     /// A worker registers and says what it has.
     pub fn join_telling(&mut self, n: u8, slots: u32, incarnation: u64, told: Vec<Told>) -> Vec<Action> {
-        self.step(Event::WorkerJoined { node: node(n, slots, incarnation), told })
+        self.step(Event::WorkerJoined { node: node(n, slots, incarnation), told, left: Vec::new() })
     }
 
     pub fn leave(&mut self, n: u8) -> Vec<Action> {

@@ -13,6 +13,7 @@ impl Cluster {
         if self.must_restart || self.broken && self.dice.below(400 * self.scale as usize) == 0 {
             return self.restart();
         }
+        self.restart_fallen(one);
         if self.broken {
             self.cut_or_sleep(one);
         }
@@ -116,6 +117,7 @@ impl Cluster {
     /// Nothing fails any more, though some machines stay away: the jobs must get through.
     pub(crate) fn heal(&mut self) {
         self.broken = false;
+        self.take_in_all();
         let ids = self.ids.clone();
         let stays = ids[self.dice.below(ids.len())];
         // One machine may stay cut off from the others although the coordinator hears it.

@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use windrow_model::*;
-use windrow_scheduler::{Event, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks};
+use windrow_scheduler::{Counts, Event, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks};
 
 /// What the journal is told.
 pub(crate) enum Record {
@@ -10,6 +10,7 @@ pub(crate) enum Record {
     Split(JobId, u64, Vec<StageChunks>),
     Published(WorkerId, AttemptId, Box<TaskReport>),
     Charged(TaskId, u32),
+    Uncharged(TaskId, Counts),
     Sealed(JobId),
     Ended(JobId),
 }
@@ -28,6 +29,7 @@ impl Cluster {
                         published: Vec::new(),
                         bad_records: Vec::new(),
                         failures: Vec::new(),
+                        uncharged: Vec::new(),
                         sealed: false,
                     };
                     self.journal.entry(job.spec.id).or_insert(job);
@@ -44,6 +46,11 @@ impl Cluster {
                     let job = self.journal.get_mut(&task.job).expect("records are written in order");
                     job.failures.push((task, failures));
                 }
+                Record::Uncharged(task, counts) => {
+                    let job = self.journal.get_mut(&task.job).expect("records are written in order");
+                    job.uncharged.retain(|(t, _)| *t != task);
+                    job.uncharged.push((task, counts));
+                }
                 Record::Sealed(job) => {
                     self.journal.get_mut(&job).expect("records are written in order").sealed = true;
                 }
@@ -55,6 +62,7 @@ impl Cluster {
     /// The coordinator dies, with all that it knew, and starts again.
     pub(crate) fn restart(&mut self) {
         self.must_restart = false;
+        self.left_out.clear();
         self.count("coordinator crash");
         self.heard.clear();
         let written = self.dice.below(self.unwritten.len() + 1);
@@ -82,6 +90,10 @@ impl Cluster {
         }
         let jobs: Vec<RestoredJob> =
             self.journal.values().filter(|j| !self.over.contains(&j.spec.id)).cloned().collect();
+        // A bound that was reached is one that the end of the job would have followed: the driver may count that last one again.
+        let capped = |counts: &Counts| counts.iter().map(|(c, n)| (*c, (*n).min(c.most() - 1))).collect();
+        let uncharged = jobs.iter().flat_map(|job| &job.uncharged);
+        self.counts = uncharged.map(|(task, counts)| (*task, capped(counts))).collect();
         self.restored = jobs.iter().map(|j| j.spec.id).collect();
         for job in jobs {
             self.step(Event::Restored { job: Box::new(job) });

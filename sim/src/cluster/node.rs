@@ -5,7 +5,7 @@ use crate::samples::failure;
 use crate::workload::sparse_report;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::*;
-use windrow_scheduler::{Action, Event, Progress, Told};
+use windrow_scheduler::{Action, Event, Left, Progress, Told};
 
 #[derive(Default)]
 pub(crate) struct Node {
@@ -35,12 +35,25 @@ pub(crate) struct Node {
     pub(crate) deaf: bool,
     /// Other workers cannot fetch from it.
     pub(crate) unreachable: bool,
+    /// What its last life ran when that ended.
+    pub(crate) left: Vec<Left>,
 }
 
 impl Node {
     /// Those that have begun.
     fn begun(&self) -> BTreeSet<AttemptId> {
         self.order.iter().filter(|a| self.running.contains_key(a)).take(self.slots as usize).copied().collect()
+    }
+
+    /// What a beat lists: what it was told and has looked at. What it has said of others comes before the beat.
+    fn listed(&self) -> impl Iterator<Item = AttemptId> {
+        let said = self.outbox.iter().filter_map(|event| match event {
+            Event::AttemptDone { attempt, .. }
+            | Event::AttemptFailed { attempt, .. }
+            | Event::SegmentLost { reader: attempt, .. } => Some(*attempt),
+            _ => None,
+        });
+        self.running.keys().copied().chain(said)
     }
 
     fn say(&mut self, event: Event) {
@@ -60,15 +73,20 @@ impl Cluster {
         }
         let node = &self.nodes[&id];
         let (slow, attempts): (bool, Vec<AttemptId>) = (node.slow, node.begun().into_iter().collect());
-        let mut progress = Vec::new();
+        let listed: Vec<AttemptId> = node.listed().collect();
+        let mut progress: BTreeMap<AttemptId, Progress> =
+            listed.into_iter().map(|a| (a, Progress { attempt: a, permille: 0, mark: 0, waits: true })).collect();
         for attempt in attempts {
             // Of some nothing is known.
-            if self.dice.percent(70) {
-                let permille = self.dice.below(if slow { 200 } else { 1_000 }) as u32;
-                progress.push(Progress { attempt, permille });
-            }
+            let permille = match self.dice.percent(70) {
+                true => self.dice.below(if slow { 200 } else { 1_000 }) as u32,
+                false => 0,
+            };
+            let permille = if self.stuck.contains(&attempt) { 999 } else { permille };
+            progress.insert(attempt, Progress { attempt, permille, mark: 0, waits: false });
         }
-        self.step(Event::WorkerBeat { worker: id, progress, full: None });
+        let progress = progress.into_values().collect();
+        self.step(Event::WorkerBeat { worker: id, progress, lists_all: true, full: None });
         self.heard.insert(id);
         // Its session is ended by a coordinator that counts it as lost.
         if self.scheduler.worker_address(id).is_none() {
@@ -104,7 +122,8 @@ impl Cluster {
         }
         self.awaited.remove(&id);
         let info = node_info(id, node.slots, node.incarnation);
-        self.step(Event::WorkerJoined { node: info, told });
+        let left = std::mem::take(&mut node.left);
+        self.step(Event::WorkerJoined { node: info, told, left });
     }
 
     pub(crate) fn start(&mut self, id: WorkerId) {
@@ -124,9 +143,12 @@ impl Cluster {
         }
         let disk_lost = self.dice.percent(50);
         self.count(if disk_lost { "crash that loses the disk" } else { "crash" });
+        self.note_deaths(id);
         let node = self.nodes.get_mut(&id).expect("it is there");
         (node.up, node.session) = (false, false);
         node.inbox.clear();
+        let begun = node.begun().into_iter().filter(|_| !disk_lost);
+        node.left = begun.map(|attempt| Left { attempt, place: None }).collect();
         node.running.clear();
         node.granted.clear();
         if disk_lost {
@@ -146,6 +168,7 @@ impl Cluster {
 
     /// The worker looks at what it was told.
     pub(crate) fn receive(&mut self, id: WorkerId) {
+        let lost = self.is_lost_on_the_way(id);
         let node = self.nodes.get_mut(&id).expect("it is there");
         if node.deaf {
             return;
@@ -154,7 +177,7 @@ impl Cluster {
         match action {
             Action::Assign { task, .. } => {
                 // What was assigned to an earlier life arrives in none.
-                if task.attempt.incarnation == Incarnation(node.incarnation) {
+                if task.attempt.incarnation == Incarnation(node.incarnation) && !lost {
                     node.order.retain(|a| node.running.contains_key(a));
                     node.order.push(task.attempt);
                     node.running.insert(task.attempt, *task);
@@ -198,7 +221,14 @@ impl Cluster {
         let Some(attempt) = begun.iter().chain(waiting).nth(nth).copied() else { return };
         let Some(task) = running.get(&attempt).cloned() else { return };
         let fails = self.broken && self.dice.percent(6);
-        let event = if let Some(segment) = self.behind_a_cut(id, &task) {
+        if begun.contains(&attempt) && self.springs_trap(id, attempt) {
+            return;
+        }
+        let event = if self.blind.contains(&(id, attempt.task.job)) {
+            Event::AttemptFailed { worker: id, attempt, failure: failure(Code::InputNotShared) }
+        } else if let Some(segment) = self.rotten_input(&task) {
+            Event::SegmentLost { worker: id, reader: attempt, segment, failure: failure(Code::SegmentCorrupt) }
+        } else if let Some(segment) = self.behind_a_cut(id, &task) {
             Event::SegmentLost { worker: id, reader: attempt, segment, failure: failure(Code::FetchFailed) }
         } else if let Some(segment) = self.missing(&task) {
             let code = if self.dice.percent(40) { Code::SegmentCorrupt } else { Code::FetchFailed };

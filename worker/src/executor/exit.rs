@@ -123,7 +123,13 @@ pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryW
         (_, Some(n)) => (Code::ExecutorCrashed, format!("the job's process was killed by {}", signal_name(n)), true),
         _ => (Code::ExecutorCrashed, format!("the job's process ended: {status}"), true),
     };
-    Exit { failure: Failure { stderr_tail, ..Failure::new(code, message) }, own_doing, ours, guilty: None }
+    Exit {
+        failure: Failure { stderr_tail, ..Failure::new(code, message) },
+        own_doing,
+        ours,
+        guilty: None,
+        stuck: false,
+    }
 }
 
 /// Adds what the process's last crumb tells: which attempt's thread got the signal or called `exit`, and at which record.

@@ -5,6 +5,7 @@
 //! nobody else is in that; then it moves to a group of its own below. That is so in a service with `Delegate=yes` and in many
 //! containers. Never beside its own group: executors would escape limits that were meant for the worker and all it starts.
 
+use rustix::process::Pid;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,22 @@ fn own_group(mounts: &str, groups: &str, kind: &str, controller: &str) -> Option
         let below = path.strip_prefix(root.trim_end_matches('/'))?;
         right.then(|| Path::new(point).join(below.trim_start_matches('/')))
     })
+}
+
+/// Lets a process go on that was killed and whose own control group is frozen: it ends only then.
+pub fn thaw(process: Pid) {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let (mounts, groups) = (read("/proc/self/mountinfo"), read(&format!("/proc/{process}/cgroup")));
+    let files = [
+        own_group(&mounts, &groups, "cgroup", "freezer").map(|own| (own.join("freezer.state"), "THAWED")),
+        own_group(&mounts, &groups, "cgroup2", "").map(|own| (own.join("cgroup.freeze"), "0")),
+    ];
+    for (file, word) in files.into_iter().flatten() {
+        let frozen = fs::read_to_string(&file).is_ok_and(|state| ["FROZEN", "FREEZING", "1"].contains(&state.trim()));
+        if frozen && let Err(e) = fs::write(&file, word) {
+            tracing::warn!("cannot thaw {}: {e}", file.display());
+        }
+    }
 }
 
 /// Sees to it that groups below `own`, of the second version, can have a limit on processes.

@@ -4,6 +4,7 @@
 //! A process stays a zombie until it is waited for, so its number, and with it the number of its group, means nobody
 //! else for as long as this file sends signals. Knows nothing of tasks or frames.
 
+use super::crumb_file::CrumbFile;
 use super::descendants::{self, Mark};
 use super::exit::MemoryWatch;
 use super::group::Group;
@@ -11,7 +12,6 @@ use super::pidfd::PidFd;
 use super::spawn::Spawned;
 use crate::logs::{SharedLog, Stream};
 use rustix::process::{Pid, Signal};
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
@@ -37,7 +37,7 @@ pub struct Process {
     taps: [Arc<Tap>; 2],
     readers: Vec<JoinHandle<()>>,
     pub memory: MemoryWatch,
-    crumbs: File,
+    crumbs: CrumbFile,
     group: Option<Group>,
     reaped: bool,
 }
@@ -90,12 +90,45 @@ impl Process {
 
     /// Which attempt and record brought it down, if its own threads told. To be asked after the end.
     pub fn last_crumb(&self) -> Option<(AttemptId, Option<crumbs::Place>)> {
-        crumbs::read_region(&self.crumbs).ok().flatten()?.at
+        crumbs::read_region(self.crumbs.file()).ok().flatten()?.at
     }
 
     /// Where each of its threads is now.
     pub fn crumbs_now(&self) -> Vec<crumbs::Now> {
-        crumbs::read_now(&self.crumbs).unwrap_or_default()
+        crumbs::read_now(self.crumbs.file()).unwrap_or_default()
+    }
+
+    /// Whether its threads tell where they are.
+    pub fn leaves_crumbs(&self) -> bool {
+        self.crumbs.is_in_use()
+    }
+
+    /// Whether a signal has stopped it.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    }
+
+    /// Its number, for messages.
+    pub fn id(&self) -> Pid {
+        self.pid
+    }
+
+    /// Lets it go on if a control group that it is in is frozen.
+    pub async fn thaw(&self) {
+        if !self.reaped {
+            let pid = self.pid;
+            let _ = tokio::task::spawn_blocking(move || super::hierarchy::thaw(pid)).await;
+        }
+    }
+
+    /// Completes when the process has been waited for, however long that takes.
+    pub async fn gone(&mut self) {
+        if !self.reaped
+            && let Err(e) = self.finish().await
+        {
+            tracing::warn!("cannot wait for process {}: {e}", self.pid);
+        }
     }
 
     /// Waits for the end, kills what it left behind, and reads its last words.

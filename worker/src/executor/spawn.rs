@@ -7,6 +7,7 @@
 //! one of its own (`group.rs`).
 //! Knows nothing of what is said over the socket.
 
+use super::crumb_file::{CrumbFile, CrumbFolder};
 use super::descendants::{self, Mark, Marks};
 use super::group::{Group, Groups};
 use crate::artifacts::Executable;
@@ -26,7 +27,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::oneshot;
-use windrow_format::crumbs;
 use windrow_model::{Code, Escape, Failure};
 
 /// The hidden first argument that makes a job binary an executor.
@@ -60,7 +60,7 @@ pub struct Spawned {
     pub pidfd: OwnedFd,
     pub socket: UnixStream,
     /// Which record each of its threads is at.
-    pub crumbs: File,
+    pub crumbs: CrumbFile,
     pub stdout: ChildStdout,
     pub stderr: ChildStderr,
 }
@@ -71,6 +71,8 @@ pub struct Owner {
     pub marks: Marks,
     /// Memory of its own for one executor; mapped files do not count.
     pub memory_limit_bytes: Option<u64>,
+    /// Where their crumbs lie.
+    pub crumbs: CrumbFolder,
     /// Where they have groups of their own.
     pub groups: Option<Groups>,
 }
@@ -181,8 +183,8 @@ fn try_spawn(
     let _placeholders = [SOCKET_FD, CRUMBS_FD].map(|number| rustix::io::fcntl_dupfd_cloexec(io::stderr(), number).ok());
     let (socket, childs_end) = UnixStream::pair()?;
     let childs_end = rustix::io::fcntl_dupfd_cloexec(&childs_end, SPARE_FD)?;
-    let crumbs = crumbs::region()?;
-    let childs_crumbs = rustix::io::fcntl_dupfd_cloexec(&crumbs, SPARE_FD)?;
+    let crumbs = owner.crumbs.make()?;
+    let childs_crumbs = rustix::io::fcntl_dupfd_cloexec(crumbs.file(), SPARE_FD)?;
     let inherited = [(childs_end.as_raw_fd(), SOCKET_FD), (childs_crumbs.as_raw_fd(), CRUMBS_FD)];
     let entrance = group.as_ref().map(Group::entrance).transpose()?;
     let enters = entrance.as_ref().map(AsRawFd::as_raw_fd);

@@ -7,6 +7,7 @@
 
 use super::channel::{self, Receiver, Sender};
 use super::exit;
+use super::handover::HandOver;
 use super::overdue::Overdue;
 use super::place::look_at;
 use super::process::Process;
@@ -36,6 +37,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Frames that a dead executor wrote are read for no longer than this.
 const LAST_FRAMES: Duration = Duration::from_secs(1);
+/// A process that was killed is gone after so long, or something keeps it.
+const GONE_AFTER_KILL: Duration = Duration::from_secs(5);
 const MEMORY_SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
 /// What an executor is started from.
@@ -100,7 +103,8 @@ pub fn start(
     let (commands, queue) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
         let (looks, events) = (StorageCalls::default(), Arc::new(events));
-        let mut life = Life { job, generation, log, watch, commands: queue, looks, events, ours: false };
+        let handed = HandOver::default();
+        let mut life = Life { job, generation, log, watch, commands: queue, looks, events, handed, ours: false };
         let (mut process, sender, receiver, mut overdue) = match life.begin(spawner, plan).await {
             Ok(parts) => parts,
             Err(NotStarted { failure, killed }) => {
@@ -110,6 +114,8 @@ pub fn start(
         (life.events)(Event::ExecutorReady { job, generation });
         let exit = life.serve(&mut process, sender, receiver, &mut overdue).await;
         (life.events)(Event::ExecutorEnded { job, generation, exit });
+        // Its tasks go on elsewhere. What it may still write to is not touched before it is gone.
+        process.gone().await;
     });
     Handle { commands, task }
 }
@@ -132,6 +138,8 @@ struct Life<E> {
     commands: mpsc::UnboundedReceiver<Command>,
     looks: StorageCalls,
     events: Arc<E>,
+    /// What it was given and has not answered.
+    handed: HandOver,
     /// This worker killed it or asked it to end.
     ours: bool,
 }
@@ -211,6 +219,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
         let mut close_by: Option<Instant> = None;
         let mut sample = interval_at(Instant::now() + MEMORY_SAMPLE_EVERY, MEMORY_SAMPLE_EVERY);
         sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stuck = false;
         let wrong: Option<Failure> = loop {
             tokio::select! {
                 biased;
@@ -235,7 +244,8 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
                 }
                 command = self.commands.recv() => match (command, &sender) {
                     (Some(Command::Run(attempt, run, chunk)), Some(sender)) => {
-                        chunk.into_iter().for_each(|chunk| self.watch.begin(attempt, *chunk));
+                        self.watch.begin(attempt, chunk.map(|chunk| *chunk));
+                        self.handed.given(attempt);
                         self.log.lock().started(attempt);
                         let message = v1::ToExecutor { message: Some(to_executor::Message::Run(*run)) };
                         if let Err(e) = sender.send(&message) {
@@ -267,6 +277,10 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
                     }
                     let threads = process.crumbs_now();
                     self.watch.look(&threads);
+                    if let Some(idle) = self.handed.look(&threads, || process.is_stopped()).filter(|_| process.leaves_crumbs()) {
+                        stuck = true;
+                        break Some(idle);
+                    }
                     for (attempt, failure, place) in overdue.look(std::time::Instant::now(), threads) {
                         self.tell_overdue(attempt, self.with_stderr(failure), place);
                     }
@@ -279,7 +293,12 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
         }
         let exit = self.explain(process, true).await;
         match wrong {
-            Some(failure) => Exit { failure: self.with_stderr(failure), own_doing: true, ours: false, guilty: None },
+            Some(failure) if stuck => {
+                Exit { failure: self.with_stderr(failure), own_doing: false, ours: true, guilty: None, stuck }
+            }
+            Some(failure) => {
+                Exit { failure: self.with_stderr(failure), own_doing: true, ours: false, guilty: None, stuck: false }
+            }
             None => exit,
         }
     }
@@ -310,6 +329,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
         };
         if let Event::TaskDone { attempt, .. } | Event::TaskFailed { attempt, .. } = &event {
             self.watch.end(*attempt);
+            self.handed.over(*attempt);
         }
         (self.events)(event);
         Ok(true)
@@ -332,7 +352,18 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
 
     async fn explain(&self, process: &mut Process, was_ready: bool) -> Exit {
         let full = process.was_full().filter(|_| !self.ours);
-        match process.finish().await {
+        let status = match timeout(GONE_AFTER_KILL, process.finish()).await {
+            Ok(status) => status,
+            Err(_) => {
+                // It is dead or was killed. A frozen control group keeps even those.
+                process.thaw().await;
+                match timeout(GONE_AFTER_KILL, process.finish()).await {
+                    Ok(status) => status,
+                    Err(_) => return self.stays(process),
+                }
+            }
+        };
+        match status {
             Ok(status) => {
                 let stderr = self.log.lock().stderr_tail();
                 let exit = exit::explain(status, was_ready, self.ours, &process.memory, stderr);
@@ -345,9 +376,23 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
             }
             Err(e) => {
                 let message = format!("cannot wait for the process of {}: {e}", self.job);
-                Exit { failure: Failure::new(Code::IoError, message), own_doing: false, ours: self.ours, guilty: None }
+                Exit {
+                    failure: Failure::new(Code::IoError, message),
+                    own_doing: false,
+                    ours: self.ours,
+                    guilty: None,
+                    stuck: false,
+                }
             }
         }
+    }
+
+    /// A thread of the process waits in the kernel, for storage that does not answer, say.
+    fn stays(&self, process: &Process) -> Exit {
+        let message = format!("the job's process {} was killed and does not end: it waits in the kernel", process.id());
+        tracing::warn!(job = %self.job, "{message}");
+        let failure = self.with_stderr(Failure::new(Code::ExecutorCrashed, message));
+        Exit { failure, own_doing: false, ours: self.ours, guilty: None, stuck: false }
     }
 
     fn with_stderr(&self, mut failure: Failure) -> Failure {

@@ -23,7 +23,7 @@ fn fake() -> PathBuf {
 
 fn owner() -> super::Owner {
     let marks = super::Marks::new(windrow_model::WorkerId(uuid::Uuid::now_v7()));
-    super::Owner { marks, memory_limit_bytes: None, groups: None }
+    super::Owner { marks, memory_limit_bytes: None, crumbs: super::CrumbFolder::unnamed(), groups: None }
 }
 
 struct Fixture {

@@ -1,0 +1,88 @@
+//! Workers that do not see the files of a job: it leaves them out.
+//!
+//! A missing mount on one worker is that worker's fault. Its answer while the job is planned, or the first attempt that
+//! fails there for it, leaves the worker out of this job; others run the tasks. Only when every live worker is left out does
+//! the job fail, with what the last one said. What a left-out worker has already made stays in use.
+
+use crate::lease::Timer;
+use crate::planted::{self, Planted};
+use crate::state::State;
+use crate::uncharged::Cause;
+use std::collections::BTreeMap;
+use windrow_model::{AttemptId, Code, Failure, JobId, JobState, TaskId, WorkerId, WorkerState};
+
+/// Whether a failure of this code says that a worker does not see the files of a job.
+pub(crate) fn is_not_shared(code: Code) -> bool {
+    matches!(code, Code::InputNotShared | Code::OutputNotShared)
+}
+
+/// Workers that a task does not go to.
+#[derive(Clone, Copy)]
+pub(crate) struct Shunned<'a> {
+    /// Those that its job leaves out.
+    pub job: &'a BTreeMap<WorkerId, Failure>,
+    /// Those that it failed on. They are better than none.
+    pub task: &'a [WorkerId],
+}
+
+impl Shunned<'_> {
+    pub fn never(&self, worker: &WorkerId) -> bool {
+        !self.job.is_empty() && self.job.contains_key(worker) && !planted::has(Planted::LeftOutForgotten)
+    }
+
+    pub fn has(&self, worker: &WorkerId) -> bool {
+        self.task.contains(worker) || self.never(worker)
+    }
+}
+
+impl State {
+    pub fn handle_left_out(&mut self, id: JobId, worker: WorkerId, failure: Failure) {
+        if let Err(failure) = self.leave_out(id, worker, failure) {
+            self.end_job(id, JobState::Failed, Some(failure));
+        }
+    }
+
+    /// The worker sees the files after all.
+    pub fn handle_taken_in(&mut self, id: JobId, worker: WorkerId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.left_out.remove(&worker);
+        if job.left_out.is_empty() {
+            self.partial.remove(&id);
+            // It begins anew if no worker takes tasks at all.
+            self.timers.clear(Timer::Unserved(id));
+        }
+        self.requeue(id);
+    }
+
+    /// An attempt failed for what its worker does not see.
+    pub fn failed_for_worker(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure, other_goes_on: bool) {
+        let message = failure.message.clone();
+        if let Err(failure) = self.leave_out(attempt.task.job, worker, failure) {
+            return self.fail_job(worker, attempt, failure, None);
+        }
+        if !other_goes_on {
+            self.retry_uncharged(worker, attempt, Cause::NotShared, &message);
+        }
+    }
+
+    /// The job gives this worker nothing more. `Err`: no live worker is left; the failure is the job's.
+    fn leave_out(&mut self, id: JobId, worker: WorkerId, failure: Failure) -> Result<(), Failure> {
+        let Some(job) = self.jobs.get_mut(&id) else { return Ok(()) };
+        job.left_out.insert(worker, failure.clone());
+        self.partial.insert(id);
+        let left_out = &job.left_out;
+        let live = self.workers.iter().filter(|(_, w)| w.state != WorkerState::Lost);
+        let (live, blind) =
+            live.fold((0, 0), |(n, blind), (w, _)| (n + 1, blind + usize::from(left_out.contains_key(&w))));
+        // One that is away for now may have run some of the job: it sees the files when it is back.
+        let awaited = job.workers.iter().any(|w| !left_out.contains_key(w));
+        if live == blind && !awaited && job.state != JobState::Planning {
+            let which = if live > 1 { format!(" (and so say all {live} workers)") } else { String::new() };
+            return Err(Failure { message: format!("{}{which}", failure.message), ..failure });
+        }
+        let ahead: Vec<TaskId> = self.workers.get(worker).into_iter().flat_map(|w| &w.ahead).copied().collect();
+        ahead.into_iter().filter(|task| task.job == id).for_each(|task| self.take_back(task));
+        self.requeue(id);
+        Ok(())
+    }
+}

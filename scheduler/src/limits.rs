@@ -1,0 +1,125 @@
+//! Deadlines of what is handed to a worker, whatever its beats say: sent, begun, getting on, published.
+//!
+//! Workers enforce the time-outs of attempts and know best when one has begun. A worker that does not is not to hold a job
+//! for ever, so with each beat its attempts are looked through here as well, with a margin. An attempt that is given up here is
+//! charged with `TASK_TIMEOUT` and the worker is excluded for a while, since it should have done that itself. One that the
+//! worker does not list, although it was sent long ago, is not there: it is sent again. The rules need no timers, since a
+//! worker that does not beat is lost.
+
+use crate::Config;
+use crate::action::Action;
+use crate::planted::{self, Planted};
+use crate::speculate::Pace;
+use crate::state::State;
+use crate::task::{Run, TaskState};
+use crate::uncharged::Cause;
+use windrow_model::{Code, Failure, JobOptions, TaskId, Time, WorkerId};
+
+/// What is wrong with an attempt.
+#[derive(Debug, PartialEq)]
+enum Overdue {
+    /// The worker does not list it.
+    Missing,
+    /// The worker has it and does not begin it.
+    NotBegun,
+    /// It runs beyond a time-out of its job, by what the worker should have ended.
+    Limit(String),
+    /// It does not publish.
+    Unpublished(String),
+}
+
+/// How much later than a worker the scheduler enforces a time-out.
+fn margin_ms(limit_ms: u64, config: &Config) -> u64 {
+    config.limit_margin_ms.max(limit_ms / 4)
+}
+
+/// Looks at an attempt that has a slot.
+fn judge_running(pace: &Pace, options: &JobOptions, config: &Config, now: Time) -> Option<Overdue> {
+    if planted::has(Planted::LimitsTrusted) {
+        return None;
+    }
+    let Some(begun) = pace.begun() else {
+        return (now.since_ms(pace.since) >= config.begin_ms).then_some(Overdue::NotBegun);
+    };
+    let over = |since: Time, limit: Option<u64>| {
+        let ms = now.since_ms(since);
+        limit.filter(|limit| ms >= limit.saturating_add(margin_ms(*limit, config))).map(|_| ms / 1_000)
+    };
+    let task = over(begun, options.task_timeout_ms).map(|s| format!("the task was not done after {s} s"));
+    let progress = || over(pace.changed(), options.progress_timeout_ms).map(|s| format!("no progress for {s} s"));
+    task.or_else(progress).map(|what| Overdue::Limit(format!("{what}, and its worker did not end it")))
+}
+
+impl State {
+    /// A worker has beaten: looks through what it has. `lists_all`: what this beat did not name is not there.
+    pub fn enforce_limits(&mut self, worker: WorkerId, lists_all: bool) {
+        let Some(w) = self.workers.live(worker) else { return };
+        if lists_all {
+            let unlisted = |id: &&TaskId| self.pace(**id, worker).is_some_and(|pace| !pace.is_heard(self.now));
+            let missed: Vec<TaskId> = w.running.iter().chain(&w.ahead).filter(unlisted).copied().collect();
+            for id in missed {
+                if let Some((_, pace)) = self.task_mut(id).and_then(|t| t.pace_on(worker)) {
+                    pace.miss();
+                }
+            }
+        }
+        let Some(w) = self.workers.live(worker) else { return };
+        let all = w.running.iter().chain(&w.ahead).chain(&w.publishing);
+        let overdue: Vec<(TaskId, Overdue)> = all.filter_map(|id| Some((*id, self.overdue(*id, worker)?))).collect();
+        for (id, what) in overdue {
+            let here = self.task(id).and_then(|t| t.runs().find(|run| run.worker == worker));
+            here.into_iter().for_each(|run| self.give_up(run, what_of(&what), &what));
+        }
+    }
+
+    /// How the attempt of a task on this worker gets on.
+    fn pace(&self, id: TaskId, worker: WorkerId) -> Option<&Pace> {
+        let task = self.task(id)?;
+        Some(match &task.backup {
+            Some(backup) if backup.run.worker == worker => &backup.pace,
+            _ => &task.pace,
+        })
+    }
+
+    fn overdue(&self, id: TaskId, worker: WorkerId) -> Option<Overdue> {
+        let options = &self.jobs.get(&id.job)?.spec.options;
+        let pace = self.pace(id, worker)?;
+        let (now, config) = (self.now, &self.config);
+        match &self.task(id)?.state {
+            TaskState::Publishing(..) => {
+                let ms = now.since_ms(pace.since);
+                (ms >= config.publish_ms).then(|| Overdue::Unpublished(format!("not published after {} s", ms / 1_000)))
+            }
+            _ if pace.is_missing(now, config.delivery_ms) && !planted::has(Planted::DeliveryTrusted) => {
+                Some(Overdue::Missing)
+            }
+            TaskState::Running(_) => judge_running(pace, options, config, now),
+            _ => None,
+        }
+    }
+
+    /// Ends the attempt here and revokes it on its worker.
+    fn give_up(&mut self, run: Run, what: &str, overdue: &Overdue) {
+        let Run { worker, attempt } = run;
+        self.out.push(Action::Revoke { worker, attempt });
+        match overdue {
+            Overdue::Missing => self.lost_with_worker(run, Cause::Undelivered, what),
+            Overdue::NotBegun => self.lost_with_worker(run, Cause::NotBegun, what),
+            Overdue::Limit(_) => {
+                self.exclude(worker, format!("it did not enforce the time-outs of attempt {attempt}"));
+                self.attempt_failed(worker, attempt, Failure::new(Code::TaskTimeout, what));
+            }
+            Overdue::Unpublished(_) => {
+                self.handle_publish_failed(worker, attempt, Failure::new(Code::IoError, what));
+            }
+        }
+    }
+}
+
+fn what_of(overdue: &Overdue) -> &str {
+    match overdue {
+        Overdue::Missing => "its worker does not list it",
+        Overdue::NotBegun => "its worker did not begin it",
+        Overdue::Limit(what) | Overdue::Unpublished(what) => what,
+    }
+}

@@ -1,0 +1,314 @@
+//! Attempts that end without a charge, and how many of them one task may have: one table, cause by cause.
+//!
+//! A task gets an attempt again without a charge only for a [`Cause`], and every cause has a bound. Beyond the bound the job
+//! fails with the code of the cause, and the message lists what happened on which worker. The counts go to the journal, so
+//! a restart of the driver does not begin them anew; they end when the task is done. How the tasks that lose their
+//! workers are set apart is in `suspects.rs`.
+
+use crate::action::Action;
+use crate::planted::{self, Planted};
+use crate::state::State;
+use std::collections::VecDeque;
+use windrow_model::{AttemptId, Code, Failure, Incarnation, RecordPlace, TaskId, WorkerId};
+
+macro_rules! causes {
+    ($($(#[$what:meta])* $cause:ident $name:literal $code:ident $most:literal;)*) => {
+        /// Why an attempt ended without a charge.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Cause { $($(#[$what])* $cause,)* }
+
+        impl Cause {
+            /// Every cause.
+            pub const ALL: &'static [Cause] = &[$(Cause::$cause,)*];
+
+            /// Its name in the journal, which never changes.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Cause::$cause => $name,)* }
+            }
+
+            /// How often it may end attempts of one task before the job fails.
+            pub fn most(self) -> u32 {
+                match self { $(Cause::$cause => $most,)* }
+            }
+
+            /// What the job fails with then.
+            pub fn code(self) -> Code {
+                match self { $(Cause::$cause => Code::$code,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    /// Its worker was lost while it had the attempt. After some of them the task runs alone (`suspects.rs`).
+    WorkerLost "worker-lost" PoisonTask 20;
+    /// Its worker was lost while it ran nothing else. This one is charged as well.
+    LostAlone "lost-alone" PoisonTask 2;
+    /// Its worker was not heard for a lease and came back in the same life.
+    Unheard "unheard" WorkerLost 50;
+    /// Its worker ended in order before the attempt did.
+    Drained "drained" WorkerLost 50;
+    /// Its worker was lost while it published the parts.
+    LostPublishing "lost-publishing" WorkerLost 20;
+    /// Its worker does not have it, although it was sent: the session broke, or it was lost inside the worker.
+    Undelivered "undelivered" WorkerLost 50;
+    /// Its worker had it and did not begin it in time.
+    NotBegun "not-begun" TaskTimeout 5;
+    /// A segment could not be fetched from its holder.
+    FetchFailed "fetch-failed" FetchFailed 40;
+    /// A segment did not have its checksum.
+    SegmentCorrupt "segment-corrupt" SegmentCorrupt 10;
+    /// What the task made was found damaged by a reader.
+    OutputDamaged "output-damaged" SegmentCorrupt 10;
+    /// What the task made could not be fetched by two readers.
+    OutputUnreachable "output-unreachable" FetchFailed 40;
+    /// A chunk of a dataset could not be had.
+    ChunkUnavailable "chunk-unavailable" ChunkUnavailable 20;
+    /// What it had read was made anew meanwhile, and differs.
+    InputReplaced "input-replaced" NondeterministicTask 20;
+    /// Its worker does not see the job's files; the job leaves that worker out.
+    NotShared "not-shared" InputNotShared 8;
+    /// Its worker says that the attempt is of an earlier life.
+    Stale "stale" StaleAttempt 50;
+    /// Any other failure that is not charged.
+    Other "other" Internal 20;
+}
+
+impl Cause {
+    const COUNT: usize = Cause::ALL.len();
+
+    /// The cause that an uncharged failure of this code is.
+    pub(crate) fn of(code: Code) -> Cause {
+        match code {
+            Code::FetchFailed | Code::Unreachable => Cause::FetchFailed,
+            Code::SegmentCorrupt => Cause::SegmentCorrupt,
+            Code::ChunkUnavailable => Cause::ChunkUnavailable,
+            Code::StaleAttempt => Cause::Stale,
+            Code::WorkerLost => Cause::Undelivered,
+            _ => Cause::Other,
+        }
+    }
+
+    /// Whether it is about what the task has made. Such counts outlive the end of an attempt.
+    fn is_of_output(self) -> bool {
+        matches!(self, Cause::OutputDamaged | Cause::OutputUnreachable)
+    }
+
+    /// The cause with this name in the journal.
+    pub fn parse(name: &str) -> Option<Cause> {
+        Cause::ALL.iter().copied().find(|cause| cause.as_str() == name)
+    }
+}
+
+/// Counts by cause, those that are not zero.
+pub type Counts = Vec<(Cause, u32)>;
+
+/// The latest of them that a message lists.
+const LISTED_MAX: usize = 6;
+/// Bytes of each that a message has.
+const WHAT_BYTES_MAX: usize = 160;
+
+/// One attempt that ended without a charge.
+struct Happening {
+    worker: WorkerId,
+    host: String,
+    number: u32,
+    cause: Cause,
+    what: String,
+}
+
+/// A suspect whose worker was lost while it ran alone: its next life may tell which record it was at.
+#[derive(Clone, Copy)]
+pub(crate) struct Pending {
+    pub worker: WorkerId,
+    pub attempt: AttemptId,
+}
+
+/// What ended attempts of one task without a charge.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    counts: [u32; Cause::COUNT],
+    latest: VecDeque<Happening>,
+    /// It runs alone.
+    pub suspect: bool,
+    pub pending: Option<Pending>,
+    /// The record at which it was last when its worker was lost, as far as the worker's next life could tell.
+    pub last_place: Option<RecordPlace>,
+}
+
+impl Ledger {
+    pub fn count(&self, cause: Cause) -> u32 {
+        self.counts[cause as usize]
+    }
+
+    fn counts(&self) -> Counts {
+        Cause::ALL.iter().map(|c| (*c, self.count(*c))).filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// Takes over what an earlier life of the driver had counted.
+    pub fn restore(&mut self, counts: &[(Cause, u32)], suspect_after: u32) {
+        for (cause, n) in counts {
+            self.counts[*cause as usize] = (*n).min(cause.most().saturating_sub(1));
+        }
+        self.suspect = self.count(Cause::WorkerLost) >= suspect_after;
+    }
+
+    pub fn clear(&mut self, cause: Cause) {
+        self.counts[cause as usize] = 0;
+    }
+
+    /// One less: it was something else.
+    pub fn take_back(&mut self, cause: Cause) {
+        self.counts[cause as usize] = self.counts[cause as usize].saturating_sub(1);
+    }
+
+    /// The task is done: what counted against its attempts counts no more. False if nothing is left.
+    pub fn settle(&mut self) -> bool {
+        for cause in Cause::ALL.iter().filter(|c| !c.is_of_output()) {
+            self.clear(*cause);
+        }
+        self.latest.retain(|h| h.cause.is_of_output());
+        (self.suspect, self.pending, self.last_place) = (false, None, None);
+        self.counts.iter().any(|n| *n > 0)
+    }
+
+    /// The latest of them as a text: what happened to which attempt on which worker.
+    pub fn story(&self) -> String {
+        let all: u32 = self.counts.iter().sum();
+        let listed = self.latest.iter().map(|h| {
+            let host = if h.host.is_empty() { String::new() } else { format!("{} ", h.host) };
+            format!("attempt {} on {host}({}): {}: {}", h.number, h.worker, h.cause.as_str(), h.what)
+        });
+        let listed: Vec<String> = listed.collect();
+        let earlier = (all as usize).saturating_sub(listed.len());
+        match earlier {
+            0 => listed.join("; "),
+            n => format!("{n} earlier ones, then {}", listed.join("; ")),
+        }
+    }
+
+    fn add(&mut self, happening: Happening) -> u32 {
+        let count = &mut self.counts[happening.cause as usize];
+        *count = count.saturating_add(1);
+        let count = *count;
+        if self.latest.len() == LISTED_MAX {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(happening);
+        count
+    }
+}
+
+fn cut(what: &str) -> String {
+    let mut text = what.to_string();
+    if text.len() > WHAT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(WHAT_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
+impl State {
+    /// Counts an attempt that ended without a charge. `Err`: that was once too often; the failure is the job's.
+    pub fn count_uncharged(
+        &mut self,
+        worker: WorkerId,
+        attempt: AttemptId,
+        cause: Cause,
+        what: &str,
+    ) -> Result<(), Failure> {
+        let host = self.workers.get(worker).map(|w| w.info.host.clone()).unwrap_or_default();
+        let suspect_after = self.config.suspect_after;
+        let Some(task) = self.task_mut(attempt.task) else { return Ok(()) };
+        let happening = Happening { worker, host, number: attempt.number, cause, what: cut(what) };
+        let ledger = task.ledger.get_or_insert_default();
+        let count = ledger.add(happening);
+        ledger.suspect |= ledger.count(Cause::WorkerLost) >= suspect_after;
+        let exceeded = count >= cause.most() && !planted::has(Planted::NoBound);
+        let failure = exceeded.then(|| {
+            let message = format!("attempts ended {count} times without a charge: {}; {what}", ledger.story());
+            Failure::new(cause.code(), message)
+        });
+        self.note_counts(attempt.task);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// The journal is to know the counts of this task.
+    pub fn note_counts(&mut self, id: TaskId) {
+        let counts = self.task(id).and_then(|t| t.ledger.as_ref()).map(|l| l.counts()).unwrap_or_default();
+        self.out.push(Action::Uncharged { task: id, counts });
+    }
+
+    /// The same, if there are any.
+    pub fn note_counts_if_any(&mut self, id: TaskId) {
+        if self.task(id).is_some_and(|t| t.ledger.is_some()) {
+            self.note_counts(id);
+        }
+    }
+
+    /// The task is done.
+    pub fn settle_ledger(&mut self, id: TaskId) {
+        let Some(task) = self.task_mut(id) else { return };
+        if let Some(ledger) = &mut task.ledger {
+            if !ledger.settle() {
+                task.ledger = None;
+            }
+            self.note_counts(id);
+        }
+    }
+
+    /// A worker is back in the life in which it was lost: it was the link, and its tasks have nothing to do with it.
+    pub fn pardon(&mut self, worker: WorkerId, life: Incarnation) {
+        let mut pardoned: Vec<TaskId> = Vec::new();
+        for (id, job) in &mut self.jobs {
+            let Some(losses) = job.losses.remove(&worker) else { continue };
+            for (_, s, t) in losses.into_iter().filter(|(of, ..)| *of == life) {
+                if let Some(ledger) = job.stages[s].tasks[t].ledger.as_mut() {
+                    ledger.take_back(Cause::WorkerLost);
+                    let index = t as u32;
+                    pardoned.push(TaskId { job: *id, stage: windrow_model::StageId(s as u32), index });
+                }
+            }
+        }
+        for id in pardoned {
+            self.reconsider(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_bound_a_name_and_a_code() {
+        for cause in Cause::ALL.iter().copied() {
+            assert!((1..=50).contains(&cause.most()), "{cause:?}");
+            assert_eq!(Cause::parse(cause.as_str()), Some(cause));
+        }
+        assert_eq!(Cause::parse("unknown"), None);
+    }
+
+    #[test]
+    fn story_lists_the_latest_and_counts_the_rest() {
+        let mut ledger = Ledger::default();
+        for number in 0..9 {
+            let (worker, host) = (WorkerId::from_bytes([number as u8; 16]), "h".to_string());
+            ledger.add(Happening { worker, host, number, cause: Cause::FetchFailed, what: cut(&"x".repeat(500)) });
+        }
+        let story = ledger.story();
+        assert!(story.starts_with("3 earlier ones, then attempt 3 on h"), "{story}");
+        assert!(story.len() < LISTED_MAX * (WHAT_BYTES_MAX + 100), "{story}");
+    }
+
+    #[test]
+    fn done_task_keeps_what_counts_against_its_output() {
+        let mut ledger = Ledger::default();
+        ledger.restore(&[(Cause::WorkerLost, 3), (Cause::OutputDamaged, 2)], 3);
+        assert!(ledger.suspect);
+        assert!(ledger.settle() && !ledger.suspect);
+        assert_eq!(ledger.counts(), [(Cause::OutputDamaged, 2)]);
+        ledger.clear(Cause::OutputDamaged);
+        assert!(!ledger.settle());
+    }
+}

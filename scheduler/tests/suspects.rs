@@ -1,0 +1,229 @@
+//! Tasks with which workers are lost: when they run alone, what is charged, and that neighbours are not.
+
+mod support;
+use support::*;
+use windrow_model::*;
+use windrow_scheduler::{Action, Cause, Config, Event, Left, RestoredJob, RestoredSplit};
+
+const POISON: u32 = 2;
+
+fn task(index: u32) -> TaskId {
+    TaskId { job: job_id(1), stage: StageId(0), index }
+}
+
+/// Places ahead of slots are given.
+fn harness() -> Harness {
+    Harness::with(Config { lease_ms: u64::MAX, ..Config::default() })
+}
+
+/// Worker 1 dies and comes back in this life, with these crumbs.
+fn die(h: &mut Harness, life: u64, slots: u32, left: Vec<Left>) -> Vec<Action> {
+    h.assigned.retain(|(w, _)| *w != worker_id(1));
+    // Every second time its next life is there before the end of the last one was noticed.
+    let mut actions = Vec::new();
+    if life.is_multiple_of(2) {
+        actions.extend(h.step(Event::WorkerLeft { worker: worker_id(1) }));
+    }
+    actions.extend(h.step(Event::WorkerJoined { node: node(1, slots, life), told: vec![], left }));
+    actions
+}
+
+/// One worker under a supervisor runs six tasks in two slots; the poison one kills it whenever it has a slot. Until the job ends:
+/// deaths of the worker.
+fn run_to_the_end(h: &mut Harness, place: impl Fn(u32) -> Option<RecordPlace>) -> u32 {
+    let (mut deaths, mut steps) = (0, 0);
+    while !h.ended.contains_key(&job_id(1)) {
+        steps += 1;
+        assert!(steps < 1_000, "{:?}", h.running());
+        let slots = h.assigned.iter().take(2).map(|(_, t)| t.attempt).collect::<Vec<_>>();
+        if let Some(poison) = slots.iter().find(|a| a.task == task(POISON)) {
+            if h.status(1).tasks.failed > 0 {
+                assert_eq!(h.assigned.len(), 1, "it has the worker for itself: {:?}", h.running());
+            }
+            deaths += 1;
+            let left = vec![Left { attempt: *poison, place: place(deaths) }];
+            die(h, u64::from(deaths) + 1, 2, left);
+        } else if let Some(first) = slots.first() {
+            let n = first.task.job.as_bytes()[0];
+            h.finish(n, first.task.stage.0, first.task.index);
+        } else {
+            h.tick();
+        }
+    }
+    deaths
+}
+
+#[test]
+fn poison_task_fails_its_job_after_a_few_workers() {
+    let mut h = harness();
+    h.join(1, 2);
+    h.submit(1, map_only(), &[6]);
+    let deaths = run_to_the_end(&mut h, |_| None);
+    assert_eq!(deaths, 5, "three with others, two alone");
+    let status = &h.ended[&job_id(1)];
+    let error = status.error.clone().unwrap();
+    assert_eq!((error.code, status.tasks.failed), (Code::PoisonTask, 2), "{error}");
+    for part in ["task 2", "5 workers were lost", "/in/file from byte 200 to 300", "lost-alone", "host1"] {
+        assert!(error.message.contains(part), "{part} in {}", error.message);
+    }
+    assert_eq!(status.tasks.done, 5, "its neighbours are done");
+    assert!(h.failures.iter().all(|(t, _)| *t == task(POISON)), "and not charged: {:?}", h.failures);
+}
+
+#[test]
+fn record_that_kills_workers_is_named_and_can_be_left_out() {
+    let place = |_| Some(RecordPlace { file: "/in/file".into(), offset: 250, excerpt: String::new() });
+    let mut h = harness();
+    h.join(1, 2);
+    h.submit(1, map_only(), &[6]);
+    run_to_the_end(&mut h, place);
+    assert_eq!(h.ended[&job_id(1)].error.as_ref().unwrap().place, place(0));
+
+    let mut h = harness();
+    h.join(1, 2);
+    h.submit_with(1, map_only(), &[6], JobOptions { skip_bad_records: 1, ..JobOptions::default() });
+    let (mut deaths, mut skipped) = (0, false);
+    while !h.ended.contains_key(&job_id(1)) {
+        let Some((_, next)) = h.assigned.first().cloned() else {
+            h.tick();
+            continue;
+        };
+        let TaskInput::Chunk(chunk) = &next.inputs[0] else { panic!("{next:?}") };
+        if next.attempt.task == task(POISON) && chunk.skip.is_empty() {
+            deaths += 1;
+            die(&mut h, u64::from(deaths as u32) + 1, 2, vec![Left { attempt: next.attempt, place: place(0) }]);
+        } else {
+            skipped |= chunk.skip == [SkippedRecord { range: 0, offset: 250 }];
+            h.finish(1, 0, next.attempt.task.index);
+        }
+    }
+    assert_eq!((deaths, skipped), (5, true));
+    let status = &h.ended[&job_id(1)];
+    assert_eq!((status.state, status.counters.get("windrow.records_skipped")), (JobState::Done, 1), "{status:?}");
+}
+
+#[test]
+fn suspect_gets_a_worker_for_itself_and_no_backup() {
+    let mut h = harness();
+    h.join(1, 1);
+    h.submit(1, map_only(), &[1]);
+    (2..5).for_each(|life| drop(die(&mut h, life, 1, vec![])));
+    h.tick();
+    assert_eq!(h.running(), ["0/0@1"]);
+    h.submit(2, map_only(), &[8]);
+    assert_eq!(h.running(), ["0/0@1"], "neither slots nor places ahead");
+    h.join(2, 2);
+    assert_eq!(h.running().len(), 5, "{:?}", h.running());
+    h.finish(1, 0, 0);
+    assert!(h.running().iter().any(|at| at.ends_with("@1")), "it is like any other worker then");
+    h.finish_all();
+    assert!(h.ended.values().all(|s| s.state == JobState::Done));
+}
+
+#[test]
+fn busy_worker_is_kept_for_a_suspect_until_it_is_empty() {
+    let mut h = harness();
+    h.join(1, 2);
+    h.submit(1, map_only(), &[1]);
+    h.submit(2, map_only(), &[9]);
+    for life in 2..5 {
+        die(&mut h, life, 2, vec![]);
+    }
+    // Four were there each time: they run one after the other, and the worker ends before each what it has.
+    let suspects: Vec<TaskId> = h.uncharged.keys().copied().collect();
+    assert_eq!(suspects.len(), 4);
+    h.tick();
+    let mut alone = 0;
+    while let Some((_, next)) = h.assigned.first() {
+        let id = next.attempt.task;
+        if suspects.contains(&id) {
+            alone += 1;
+            assert_eq!(h.assigned.len(), 1, "{:?}", h.running());
+        }
+        h.finish(id.job.as_bytes()[0], 0, id.index);
+    }
+    assert_eq!(alone, 4);
+    assert!(h.ended.values().all(|s| s.state == JobState::Done) && h.ended.len() == 2);
+}
+
+#[test]
+fn worker_that_was_only_cut_off_counts_against_no_task() {
+    let mut h = harness();
+    h.join(1, 1);
+    h.submit(1, map_only(), &[1]);
+    for n in 0..10 {
+        let (_, running) = h.assigned[0].clone();
+        h.leave(1);
+        h.join_telling(1, 1, 1, vec![told_running(&running)]);
+        assert_eq!(h.running(), [""; 0], "it goes on, {n}");
+        h.assigned.push((worker_id(1), running));
+    }
+    assert_eq!(h.uncharged[&task(0)], []);
+    h.finish(1, 0, 0);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
+}
+
+#[test]
+fn charge_comes_without_the_next_life_of_the_worker() {
+    let mut h = harness();
+    h.join(1, 1);
+    h.join(2, 1);
+    h.join(3, 1);
+    h.join(4, 1);
+    h.join(5, 1);
+    h.submit(1, map_only(), &[1]);
+    for _ in 0..5 {
+        let (worker, _) = h.assigned.first().cloned().unwrap_or_else(|| {
+            h.tick();
+            h.assigned[0].clone()
+        });
+        h.leave(worker.as_bytes()[0]);
+    }
+    while !h.ended.contains_key(&job_id(1)) {
+        h.tick();
+    }
+    assert_eq!(h.ended[&job_id(1)].error.as_ref().unwrap().code, Code::PoisonTask);
+}
+
+#[test]
+fn losses_count_on_after_a_restart() {
+    let mut h = harness();
+    h.join(1, 1);
+    h.submit(1, map_only(), &[2]);
+    for life in 2..5 {
+        die(&mut h, life, 1, vec![]);
+    }
+    assert_eq!(h.uncharged[&task(0)], [(Cause::WorkerLost, 3)]);
+    let job = RestoredJob {
+        spec: Box::new(spec(1, map_only(), JobOptions::default())),
+        unix_ms: 0,
+        elapsed_ms: 0,
+        split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages: vec![chunks(0, 2)] }),
+        published: vec![],
+        bad_records: vec![],
+        failures: vec![],
+        uncharged: h.uncharged.clone().into_iter().collect(),
+        sealed: false,
+    };
+    let mut next = Harness::in_epoch(Config { lease_ms: u64::MAX, ..Config::default() }, 2);
+    next.step(Event::Restored { job: Box::new(job) });
+    next.step(Event::Awaited { workers: vec![], ms: 0 });
+    next.join_as(1, 1, 9);
+    assert_eq!(next.running(), ["0/0@1"], "it runs alone from the start");
+}
+
+#[test]
+fn worker_that_ends_in_order_makes_no_suspect() {
+    let mut h = harness();
+    h.submit(1, map_only(), &[1]);
+    for n in 1..=6 {
+        h.join(n, 1);
+        h.step(Event::WorkerDrains { worker: worker_id(n) });
+        h.leave(n);
+        if h.scheduler.next_deadline().is_some_and(|at| at < Time(u64::MAX - 1)) {
+            h.now = h.now.plus_ms(10_000);
+            h.step(Event::Tick);
+        }
+    }
+    assert_eq!(h.uncharged[&task(0)], [(Cause::Drained, 6)]);
+}

@@ -1,0 +1,103 @@
+//! Tasks that an executor was given and does nothing with.
+//!
+//! A time-out of a task counts while the task runs. An executor that is stopped or frozen before it begins one, or between
+//! its last record and its answer, runs nothing, and would keep the task for ever. So each task that it was given must be seen
+//! in its crumbs (`windrow_format::crumbs`) or be answered, and time without either is counted in looks, one each second:
+//! when the whole machine sleeps, none is made.
+
+use std::collections::HashMap;
+use windrow_format::crumbs::Now;
+use windrow_model::{AttemptId, Code, Failure};
+
+/// Looks without a sign of a task after which the executor is stuck. A thread takes a task in microseconds; this is for
+/// machines that have much more to do than they can.
+const LOOKS_MAX: u32 = 15;
+
+/// A look at a stopped process counts as this number of them, since it does not get on by itself.
+const LOOKS_STOPPED: u32 = 5;
+
+/// What an executor was given and has not answered: looks in a row that saw nothing of it.
+#[derive(Debug, Default)]
+pub struct HandOver {
+    given: HashMap<AttemptId, u32>,
+}
+
+impl HandOver {
+    /// The executor gets the task.
+    pub fn given(&mut self, attempt: AttemptId) {
+        self.given.insert(attempt, 0);
+    }
+
+    /// It has answered.
+    pub fn over(&mut self, attempt: AttemptId) {
+        self.given.remove(&attempt);
+    }
+
+    /// Takes in where its threads are now. A failure if it does nothing with a task.
+    /// `stopped`: the kernel says that the process is, so there is less to wait for.
+    pub fn look(&mut self, threads: &[Now], stopped: impl FnOnce() -> bool) -> Option<Failure> {
+        // More threads may run than leave crumbs.
+        let all_seen = threads.len() < windrow_format::crumbs::SLOTS / 2;
+        let seen = |attempt: &AttemptId| threads.iter().any(|thread| thread.attempt == *attempt) || !all_seen;
+        let unseen = self.given.keys().any(|attempt| !seen(attempt));
+        let more = if unseen && stopped() { LOOKS_STOPPED } else { 1 };
+        let mut idle: Option<AttemptId> = None;
+        for (attempt, looks) in &mut self.given {
+            match seen(attempt) {
+                true => *looks = 0,
+                false => *looks += more,
+            }
+            if *looks >= LOOKS_MAX {
+                idle = Some(*attempt);
+            }
+        }
+        let attempt = idle?;
+        let message = format!(
+            "the job's process does nothing with attempt {attempt}, which was given to it: is it stopped or frozen?"
+        );
+        Some(Failure::new(Code::TaskTimeout, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::attempt;
+
+    fn at(n: u32) -> Now {
+        Now { attempt: attempt(1, n), mark: (0, 0), place: None }
+    }
+
+    #[test]
+    fn task_that_is_neither_run_nor_answered_shows() {
+        let mut handed = HandOver::default();
+        (0..3).for_each(|n| handed.given(attempt(1, n)));
+        handed.over(attempt(1, 2));
+        for _ in 1..LOOKS_MAX {
+            assert_eq!(handed.look(&[at(0)], || false), None);
+        }
+        let failure = handed.look(&[at(0)], || false).unwrap();
+        assert_eq!(failure.code, Code::TaskTimeout);
+        assert!(failure.message.contains(&attempt(1, 1).to_string()), "{failure}");
+    }
+
+    #[test]
+    fn task_that_has_run_and_is_not_answered_shows_as_well() {
+        let mut handed = HandOver::default();
+        handed.given(attempt(1, 0));
+        for _ in 0..100 {
+            assert_eq!(handed.look(&[at(0)], || false), None);
+        }
+        let looks = (1..).find(|_| handed.look(&[], || false).is_some());
+        assert_eq!(looks, Some(LOOKS_MAX));
+        handed.over(attempt(1, 0));
+        assert_eq!(handed.look(&[], || panic!("it was given nothing")), None);
+    }
+
+    #[test]
+    fn stopped_process_shows_sooner() {
+        let mut handed = HandOver::default();
+        handed.given(attempt(1, 0));
+        assert_eq!((1..).find(|_| handed.look(&[], || true).is_some()), Some(3));
+    }
+}
