@@ -39,6 +39,8 @@ pub struct Cluster {
     pub in_place: bool,
     /// More arguments of the workers that are started from now on.
     pub worker_args: Vec<String>,
+    /// Workers that are started from now on see this folder empty, in a mount namespace of their own.
+    pub hidden: Option<PathBuf>,
     /// Failpoints of the workers (and their executors) that are started from now on.
     pub worker_failpoints: String,
 }
@@ -97,6 +99,7 @@ impl Cluster {
             worker_memory: "256MiB".into(),
             in_place: false,
             worker_args: Vec::new(),
+            hidden: None,
             worker_failpoints: String::new(),
             folder,
             coordinator: Some(coordinator),
@@ -154,7 +157,20 @@ impl Cluster {
         command.args(["--slots", &self.slots[index].to_string(), "--data-dir"]);
         command.arg(self.worker_folder(index)).args(&self.worker_args);
         command.env("WINDROW_FETCH_FROM_NEIGHBOURS", if self.in_place { "no" } else { "yes" });
-        Daemon::start(command.env("WINDROW_LOG", "error").env(FAILPOINTS, &self.worker_failpoints))
+        command.env("WINDROW_LOG", "error").env(FAILPOINTS, &self.worker_failpoints);
+        match &self.hidden {
+            Some(folder) => Daemon::start(&mut hiding(folder, &command)),
+            None => Daemon::start(&mut command),
+        }
+    }
+    /// Whether workers can be started that do not see some folder; why not otherwise.
+    pub fn can_hide() -> Result<(), String> {
+        let made = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+        match made {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+            Err(e) => Err(format!("unshare: {e}")),
+        }
     }
     /// Whether this worker's process runs, as far as the test knows.
     pub fn has_worker(&self, index: usize) -> bool {
@@ -307,6 +323,21 @@ impl Cluster {
         command.arg(crate::program::binary(name)).arg("--").args(args).current_dir(folder);
         run(&mut command).ok().stdout.trim().to_string()
     }
+}
+
+/// The same command where this folder is empty.
+fn hiding(folder: &Path, command: &Command) -> Command {
+    let mut inside = Command::new("unshare");
+    inside.args(["-m", "sh", "-c", "mount -t tmpfs none \"$0\" && exec \"$@\""]).arg(folder);
+    inside.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => inside.env(name, value),
+            None => inside.env_remove(name),
+        };
+    }
+    std::os::unix::process::CommandExt::process_group(&mut inside, 0);
+    inside
 }
 
 fn coordinator(folder: &Path, listen: &str, failpoints: &str, args: &[String]) -> (Daemon, String) {

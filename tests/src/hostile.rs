@@ -9,7 +9,7 @@ use windrow::prelude::*;
 /// Counts words, and does something bad at the word `BOOM`.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Bad {
-    /// panic, abort, segfault, recursion, exit, hang, stdout, hoard, truncate, children:SECONDS, bomb:SECONDS or forks:SECONDS
+    /// panic, abort, segfault, recursion, exit, parent (kills its worker), hang, stdout, hoard, truncate, children:SECONDS, bomb:SECONDS or forks:SECONDS
     what: String,
     #[arg(required = true)]
     input: Vec<String>,
@@ -65,6 +65,11 @@ fn misbehave(what: &str) {
         }
         "recursion" => drop(std::hint::black_box(recurse(0))),
         "exit" => std::process::exit(0),
+        "parent" => {
+            let parent = rustix::process::getppid().expect("it was started by a worker");
+            rustix::process::kill_process(parent, rustix::process::Signal::KILL).expect("the worker is there");
+            std::thread::sleep(Duration::from_secs(60))
+        }
         "hang" => loop {
             std::hint::spin_loop()
         },
