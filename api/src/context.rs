@@ -228,6 +228,17 @@ impl<'t> TaskCx<'t> {
         self.segments.get(input).map_or(&[], Vec::as_slice)
     }
 
+    /// The error of a segment that changed while a reader used it, which returned none because it had stopped early. Asked when all
+    /// readers are gone.
+    pub fn changed_segment(&self) -> TaskResult<()> {
+        for (input, segments) in self.segments.iter().enumerate() {
+            if let Some(e) = segments.iter().enumerate().find_map(|(index, s)| s.changed_error(index)) {
+                return Err(crate::edge_in::of_input(e, input));
+            }
+        }
+        Ok(())
+    }
+
     /// Records of the largest segment of an input.
     pub fn largest_segment(&self, input: usize) -> u64 {
         match self.task.inputs.get(input) {

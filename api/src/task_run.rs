@@ -44,6 +44,8 @@ impl Program {
         let cx = TaskCx::new(task, setting, consumers(self.plan.stage(id)), sample);
         let started = Instant::now();
         let (result, counted) = with_user_counters(|| catch_unwind(AssertUnwindSafe(|| (function.0)(&cx))));
+        // Whatever came of bytes that have changed, user code has no part in it.
+        cx.changed_segment()?;
         let outputs = match result {
             Ok(result) => {
                 // What a record function recorded came first, whatever the loops around it then made of it.
@@ -102,4 +104,111 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|s| s.to_string());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
     format!("panicked: {}", text.unwrap_or_else(|| "no message".to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::output_identity;
+    use crate::datum::Datum;
+    use crate::error::Error;
+    use crate::flow::Flow;
+    use crate::source::lines;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+    use windrow_format::shuffle::ShuffleWriter;
+    use windrow_model::{
+        AttemptId, Epoch, Incarnation, JobId, Segment, SegmentRef, StageId, TaskId, TaskInput, TaskOutput, WorkerId,
+    };
+
+    /// What a reducer does after its input has changed.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Then {
+        GoesOn,
+        Fails,
+        Panics,
+    }
+
+    fn attempt(stage: u32, index: u32) -> AttemptId {
+        let task = TaskId { job: JobId::from_bytes([1; 16]), stage: StageId(stage), index };
+        AttemptId { task, number: 0, epoch: Epoch(0), incarnation: Incarnation(0) }
+    }
+
+    fn shuffle_file(path: &Path, attempt: &AttemptId) -> Segment {
+        let mut writer = ShuffleWriter::create(path, output_identity(attempt, 0), Codec::None).unwrap();
+        for n in (0..20_000u64).rev() {
+            let mut key = Vec::new();
+            u64::encode::<true>(n, &mut key);
+            let value = key.clone();
+            writer.push(0, &key, &value).unwrap();
+        }
+        writer.finish().unwrap()[0]
+    }
+
+    /// Changes the last byte of the segment in place.
+    fn change(path: &Path, segment: Segment) -> std::io::Result<()> {
+        let file = File::options().read(true).write(true).open(path)?;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, segment.length - 1)?;
+        file.write_all_at(&[byte[0] ^ 1], segment.length - 1)
+    }
+
+    /// Runs a reducer of two segments, the second of which changes at the first key.
+    fn reduce(then: Option<Then>) -> Result<TaskReport, TaskError> {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = [0, 1].map(|n| folder.path().join(format!("shuffled-{n}")));
+        let maps = [0, 1].map(|n| attempt(0, n));
+        let segments = [0, 1].map(|n| shuffle_file(&paths[n], &maps[n]));
+        let flow = Flow::new(folder.path().to_path_buf(), false, None);
+        let pairs = flow.read(lines("in")).map(|l, out| out.emit(l.len() as u64, 1u64));
+        let (path, segment) = (paths[1].clone(), segments[1]);
+        let reduced = pairs.reduce(move |n, values, out| {
+            if n == 0 && then.is_some() {
+                change(&path, segment)?;
+            }
+            match then {
+                Some(Then::Fails) => Err(Error::msg("bad bytes")),
+                Some(Then::Panics) => panic!("bad bytes"),
+                _ => {
+                    out.emit(n, values.count() as u64);
+                    Ok(())
+                }
+            }
+        });
+        reduced.collect("result");
+        let built = flow.build().unwrap();
+        let program = Program { plan: built.plan, functions: built.functions, counters: built.counters };
+        let inputs = [0, 1].map(|n| SegmentRef {
+            worker: WorkerId(uuid::Uuid::nil()),
+            attempt: maps[n],
+            output: 0,
+            segment: segments[n],
+        });
+        let task = Task {
+            attempt: attempt(1, 0),
+            inputs: vec![TaskInput::Segments(inputs.to_vec())],
+            outputs: vec![TaskOutput::Broadcast],
+            job_input_bytes: 0,
+        };
+        let local = [0, 1].map(|n| LocalSegment::of(paths[n].clone(), &segments[n], output_identity(&maps[n], 0)));
+        let setting = Setting {
+            folder: folder.path(),
+            segments: vec![local.to_vec()],
+            memory: &Memory::new(64 << 20, 1),
+            codec: Codec::None,
+            residents: None,
+            cancelled: &AtomicBool::new(false),
+        };
+        program.run(&task, setting)
+    }
+
+    #[test]
+    fn changed_segment_is_to_blame_whatever_user_code_does() {
+        let report = reduce(None).unwrap();
+        assert!(matches!(&report.outputs[..], [OutputReport::Broadcast(bytes)] if bytes.len() >= 20_000 * 2));
+        for then in [Then::GoesOn, Then::Fails, Then::Panics] {
+            let TaskError { failure, segment } = reduce(Some(then)).unwrap_err();
+            assert_eq!((failure.code, segment), (Code::SegmentCorrupt, Some((0, 1))), "{then:?}: {failure}");
+        }
+    }
 }

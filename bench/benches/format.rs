@@ -78,7 +78,7 @@ fn blocks(c: &mut Criterion) {
         group.bench_function("open and read", |b| {
             let mut raw = Vec::new();
             b.iter(|| {
-                let (header, payload) =
+                let (header, payload, _) =
                     block::open(black_box(block.as_slice()), &Identity::default(), 0).expect("it was just sealed");
                 let records = match header.codec {
                     Codec::None => payload,

@@ -31,8 +31,9 @@ impl MappedFile {
             // It cannot be mapped.
             return Ok(MappedFile(Bytes::Buffer(Vec::new(), 0)));
         }
-        // SAFETY: staged inputs and the engine's own files are not written to while a task reads them. An input that the user changes
-        // meanwhile yields arbitrary bytes, which every reader treats as untrusted, or the fatal signal that names the record.
+        // SAFETY: staged inputs and the engine's own files are not written to while a task reads them. A file that is changed all the
+        // same yields arbitrary bytes, which every reader treats as untrusted (a reader of a segment verifies them again after
+        // their use), or the fatal signal that names the record.
         let map = unsafe { Mmap::map(&file) }.map_err(EngineError::io("map", path))?;
         // Only a hint: a kernel that does not know it reads ahead less.
         let _ = map.advise(Advice::Sequential);
@@ -54,6 +55,11 @@ impl MappedFile {
             }
         };
         MappedFile(Bytes::Buffer(buffer, length))
+    }
+
+    /// Whether the bytes are those of a file, and not this process's own.
+    pub(crate) fn is_of_a_file(&self) -> bool {
+        matches!(self.0, Bytes::Map(_))
     }
 
     /// Bytes of memory that are this process's own.

@@ -5,6 +5,7 @@
 //! compressed segment; when that would be too much, neighbours are first merged into runs.
 
 use crate::error::{EngineError, Result};
+use crate::lent::{Changed, LentBlock, Source};
 use crate::mapped::MappedFile;
 use crate::memory::{Claim, Share};
 use crate::merge::{At, Cursor, Merge};
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use windrow_format::block::{FormatError, Identity};
+use windrow_format::block::{FormatError, HEADER_BYTES, Identity};
 use windrow_format::codec::{self, Codec};
 use windrow_format::lane::is_sorted;
 use windrow_format::segment::BlockCursor;
@@ -42,6 +43,8 @@ pub struct LocalSegment {
     pub identity: Identity,
     /// What the file would hold, if it is in memory and not on disk.
     pub resident: Option<Arc<MappedFile>>,
+    /// Whether a reader has found that it changed while it was used. Clones share it.
+    pub changed: Changed,
 }
 
 impl LocalSegment {
@@ -55,7 +58,15 @@ impl LocalSegment {
             raw_length: segment.raw_length,
             identity: Identity { partition: segment.partition, ..identity },
             resident: None,
+            changed: Changed::default(),
         }
+    }
+
+    /// The error of a segment at this place of the list that has changed while it was used. Asked after its last reader is gone:
+    /// one that stopped early has returned none.
+    pub fn changed_error(&self, index: usize) -> Option<EngineError> {
+        let source = self.changed.error()?;
+        Some(EngineError::Segment { index, path: self.path.clone(), source })
     }
 }
 
@@ -101,10 +112,12 @@ pub fn open_sorted(
     }
     let mut sorter = Sorter::new(scratch, share, segments.iter().map(|s| s.records).sum())?;
     for (index, segment) in segments.into_iter().enumerate() {
-        let identity = segment.identity;
+        let (identity, changed) = (segment.identity, segment.changed.clone());
         let input = files.bounded_input(index, segment)?;
         alive()?;
-        let added = sort_segment(&mut sorter, &input.cursor, identity, alive);
+        let (file, start, path) = (input.cursor.file().clone(), input.cursor.start(), input.path.clone());
+        let source = Arc::new(Source { file, start, identity, path, index, changed });
+        let added = sort_segment(&mut sorter, &input.cursor, &source, alive);
         added.map_err(|stop| stop.at(Some(index), &input.path))?;
     }
     sorter.finish()
@@ -113,20 +126,30 @@ pub fn open_sorted(
 fn sort_segment(
     sorter: &mut Sorter,
     segment: &MappedCursor,
-    identity: Identity,
+    source: &Arc<Source>,
     alive: &dyn Fn() -> Result<()>,
 ) -> Result<(), Stop> {
     let bytes = segment.segment();
-    let mut blocks = BlockCursor::new(identity);
+    let can_change = segment.file().is_of_a_file();
+    let mut blocks = BlockCursor::new(source.identity);
     let mut read = 0u32;
-    while let Some((header, payload)) = blocks.next_block(bytes)? {
+    while let Some((header, payload, verified)) = blocks.next_block(bytes)? {
         let block = match header.codec {
             Codec::None => {
-                Block::Mapped(segment.file(), segment.start() + payload.start..segment.start() + payload.end)
+                let range = segment.start() + payload.start..segment.start() + payload.end;
+                let lent = LentBlock { source: source.clone(), payload: range.clone(), verified };
+                Block::Mapped(segment.file(), range, can_change.then_some(lent))
             }
             codec => {
                 let mut raw = Vec::new();
-                codec::decompress(codec, &bytes[payload], header.raw_length as usize, &mut raw)?;
+                let offset = (payload.start - HEADER_BYTES) as u64;
+                let stored = &bytes[payload];
+                let done = codec::decompress(codec, stored, header.raw_length as usize, &mut raw);
+                if can_change {
+                    // What was decompressed is what was verified.
+                    verified.check_again(stored, &source.identity, offset)?;
+                }
+                done?;
                 Block::Owned(raw)
             }
         };
@@ -187,6 +210,20 @@ fn open_file(index: Option<usize>, path: &Path) -> Result<Arc<MappedFile>> {
     opened.map(Arc::new)
 }
 
+/// Over a segment of a file of another attempt, or in memory.
+fn cursor(
+    file: Arc<MappedFile>,
+    offset: u64,
+    length: u64,
+    identity: Identity,
+    changed: Changed,
+) -> Result<MappedCursor, FormatError> {
+    match file.is_of_a_file() {
+        true => MappedCursor::of_changeable(file, offset, length, identity, changed),
+        false => MappedCursor::new(file, offset, length, identity),
+    }
+}
+
 /// Mapped files, each once.
 #[derive(Default)]
 struct Files {
@@ -203,7 +240,7 @@ impl Files {
     }
 
     fn input(&mut self, index: Option<usize>, segment: LocalSegment) -> Result<Input> {
-        let LocalSegment { path, offset, length, identity, resident, .. } = segment;
+        let LocalSegment { path, offset, length, identity, resident, changed, .. } = segment;
         let file = match (resident, self.open.get(&path)) {
             (Some(resident), _) => resident,
             (None, Some(file)) => file.clone(),
@@ -213,7 +250,7 @@ impl Files {
                 file
             }
         };
-        let cursor = MappedCursor::new(file, offset, length, identity);
+        let cursor = cursor(file, offset, length, identity, changed);
         let cursor = cursor.map_err(|e| Input::error(index, &path, e))?;
         Ok(Input { cursor, index, path })
     }
@@ -337,8 +374,8 @@ impl Concat {
                 }
             };
             let error = |e| Input::error(Some(index), &segment.path, e);
-            let mut cursor =
-                MappedCursor::new(file, segment.offset, segment.length, segment.identity).map_err(error)?;
+            let cursor = cursor(file, segment.offset, segment.length, segment.identity, segment.changed);
+            let mut cursor = cursor.map_err(error)?;
             if cursor.advance().map_err(error)? {
                 self.current = Some(Input { cursor, index: Some(index), path: segment.path });
                 return Ok(());

@@ -5,6 +5,7 @@
 //! without a task help to sort and to write runs.
 
 use crate::error::{EngineError, Result};
+use crate::lent::{Lent, LentBlock};
 use crate::mapped::MappedFile;
 use crate::memory::{Claim, Share};
 use crate::pieces::Pieces;
@@ -33,6 +34,8 @@ pub struct Sorter {
     /// Entries that count, however few are used.
     counted: usize,
     pieces: Pieces,
+    /// The blocks of `pieces` that must be verified again.
+    lent: Lent,
     runs: Runs,
 }
 
@@ -46,8 +49,8 @@ pub struct Sorted {
 
 /// A verified block: its records.
 pub enum Block<'b> {
-    /// In a mapped file.
-    Mapped(&'b Arc<MappedFile>, Range<usize>),
+    /// In a mapped file, and what verifies it again if others can change the file.
+    Mapped(&'b Arc<MappedFile>, Range<usize>, Option<LentBlock>),
     /// In memory.
     Owned(Vec<u8>),
 }
@@ -61,7 +64,8 @@ impl Sorter {
         // Compressed: what does not fit is large.
         let (pieces, runs) = (Pieces::default(), Runs::new(folder, Codec::Lz4));
         let entries = Region::arbitrary(0).map_err(EngineError::io("reserve memory in", folder))?;
-        let mut sorter = Sorter { folder: folder.to_path_buf(), claim, entries, used: 0, counted: 0, pieces, runs };
+        let (folder, lent) = (folder.to_path_buf(), Lent::default());
+        let mut sorter = Sorter { folder, claim, entries, used: 0, counted: 0, pieces, lent, runs };
         sorter.reserve(usize::try_from(records).unwrap_or(usize::MAX).max(BLOCK_RECORDS))?;
         Ok(sorter)
     }
@@ -82,7 +86,7 @@ impl Sorter {
 
     /// Bytes of so many entries and of the blocks.
     fn memory(&self, entries: usize) -> usize {
-        entries.max(self.counted) * size_of::<Entry>() + self.pieces.memory()
+        entries.max(self.counted) * size_of::<Entry>() + self.pieces.memory() + self.lent.memory()
     }
 
     /// Adds a block of so many records.
@@ -99,7 +103,10 @@ impl Sorter {
             self.claim.force(self.memory(count) + block.own_bytes());
         }
         let base = match block {
-            Block::Mapped(file, range) => self.pieces.add_mapped(file, range),
+            Block::Mapped(file, range, lent) => {
+                lent.into_iter().for_each(|block| self.lent.add(block));
+                self.pieces.add_mapped(file, range)
+            }
             Block::Owned(bytes) => self.pieces.add_owned(bytes),
         };
         let entries = &mut self.entries.as_mut_slice()[self.used..self.used + count];
@@ -116,7 +123,7 @@ impl Sorter {
 
     /// Writes what there is as a run, and gives back what was asked for.
     fn spill(&mut self) -> Result<()> {
-        let Sorter { entries, used, pieces, runs, .. } = &mut *self;
+        let Sorter { entries, used, pieces, lent, runs, .. } = &mut *self;
         if *used > 0 {
             let entries = &mut entries.as_mut_slice()[..*used];
             sort::by_key_with_help(entries, pieces);
@@ -129,6 +136,8 @@ impl Sorter {
                 }
                 Ok(())
             })?;
+            // Before the run counts.
+            lent.check_again()?;
             pieces.clear();
         }
         // Their memory has been touched.
@@ -155,10 +164,10 @@ impl Sorter {
     /// All pairs in order.
     pub fn finish(mut self) -> Result<Sorted> {
         if self.runs.is_empty() {
-            let Sorter { mut entries, used, pieces, mut claim, .. } = self;
+            let Sorter { mut entries, used, pieces, lent, mut claim, .. } = self;
             claim.stay();
             sort::by_key_with_help(&mut entries.as_mut_slice()[..used], &pieces);
-            let in_place = InPlace { entries, used, pieces, next: 0 };
+            let in_place = InPlace { entries, used, pieces, lent, next: 0 };
             return Ok(Sorted { pairs: Box::new(Claimed { pairs: in_place, _claim: claim }), spilled: (0, 0) });
         }
         self.spill()?;
@@ -174,7 +183,7 @@ impl Sorter {
 impl Block<'_> {
     fn length(&self) -> usize {
         match self {
-            Block::Mapped(_, range) => range.len(),
+            Block::Mapped(_, range, _) => range.len(),
             Block::Owned(bytes) => bytes.len(),
         }
     }
@@ -210,6 +219,7 @@ struct InPlace {
     entries: Region<Entry>,
     used: usize,
     pieces: Pieces,
+    lent: Lent,
     next: usize,
 }
 
@@ -226,7 +236,7 @@ impl Pairs for InPlace {
         let entries = &self.entries.as_slice()[..self.used];
         self.pieces.prefetch_ahead(entries, self.next);
         self.next += usize::from(self.next < self.used);
-        Ok(())
+        if self.next == self.used { self.lent.check_again() } else { Ok(()) }
     }
 }
 

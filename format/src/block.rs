@@ -35,6 +35,9 @@ pub enum FormatError {
     /// Checksum or identity differ.
     #[error("a block at byte {offset} is damaged or belongs to another attempt")]
     Checksum { offset: u64 },
+    /// The bytes of a block are others than when its checksum was verified.
+    #[error("a block at byte {offset} has changed while it was read")]
+    Changed { offset: u64 },
     /// The bytes end inside of something.
     #[error("the file ends too early")]
     Truncated,
@@ -164,16 +167,41 @@ impl Header {
     }
 }
 
+/// What a block held when its checksum was verified: enough to verify later that it still holds the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    head: [u8; HEADER_BYTES],
+}
+
+impl Verified {
+    /// Verifies the payload again, after it has been used where it lies. A mapped file can change between the first check and the
+    /// use; what the use has read counts only if this check passes. `offset` is only named in the error.
+    pub fn check_again(&self, payload: &[u8], identity: &Identity, offset: u64) -> Result<(), FormatError> {
+        if holds(&self.head, identity, payload) { Ok(()) } else { Err(FormatError::Changed { offset }) }
+    }
+}
+
 /// The block at the start of `bytes`: its header and its stored payload, after the checksum has been verified.
 /// `offset` is only named in errors.
-pub fn open<'a>(bytes: &'a [u8], identity: &Identity, offset: u64) -> Result<(Header, &'a [u8]), FormatError> {
-    let header = Header::parse(bytes)?;
+pub fn open<'a>(
+    bytes: &'a [u8],
+    identity: &Identity,
+    offset: u64,
+) -> Result<(Header, &'a [u8], Verified), FormatError> {
+    // A copy, so that the header that is used is the header that is checked, whatever happens to a mapped file.
+    let head: [u8; HEADER_BYTES] = *bytes.first_chunk().ok_or(FormatError::Truncated)?;
+    let header = Header::parse(&head)?;
     let payload = bytes[HEADER_BYTES..].get(..header.stored_length as usize).ok_or(FormatError::Truncated)?;
-    let head: &[u8; 16] = bytes.first_chunk().ok_or(FormatError::Truncated)?;
-    if bytes[16..HEADER_BYTES] != checksum(head, identity, &[payload]).to_le_bytes() {
+    if !holds(&head, identity, payload) {
         return Err(FormatError::Checksum { offset });
     }
-    Ok((header, payload))
+    Ok((header, payload, Verified { head }))
+}
+
+/// Whether the checksum in a header is that of the payload.
+fn holds(header: &[u8; HEADER_BYTES], identity: &Identity, payload: &[u8]) -> bool {
+    let [head @ .., a, b, c, d] = header;
+    checksum(head, identity, &[payload]) == u32::from_le_bytes([*a, *b, *c, *d])
 }
 
 fn checksum(head: &[u8; 16], identity: &Identity, payload: &[&[u8]]) -> u32 {
@@ -303,7 +331,11 @@ mod tests {
             Header { codec: Codec::None, raw_length: 4, stored_length: 4, records: 1, sorted: true, digest: 0 };
         let mut block = header.seal(&identity, &[payload]).to_vec();
         block.extend_from_slice(payload);
-        assert_eq!(open(&block, &identity, 0).unwrap(), (header, &payload[..]));
+        let (opened, stored, verified) = open(&block, &identity, 0).unwrap();
+        assert_eq!((opened, stored), (header, &payload[..]));
+        assert!(verified.check_again(stored, &identity, 0).is_ok());
+        let changed = verified.check_again(b"\x01\x01kw", &identity, 9);
+        assert!(matches!(changed, Err(FormatError::Changed { offset: 9 })));
         let others = [
             Identity { job: [8; 16], ..identity },
             Identity { stage: 0, ..identity },

@@ -1,9 +1,10 @@
-//! Reading one segment: block after block, each verified before its first record is lent.
+//! Reading one segment: block after block, each verified before its first record is lent, and again after its last one where the
+//! bytes can change meanwhile.
 //!
 //! [`SegmentCursor`] owns a position but not the bytes, so that it can stand beside a mapped file in one struct; [`SegmentReader`]
 //! is the two together. Uncompressed blocks are read where they lie, compressed ones into one buffer of the cursor.
 
-use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity};
+use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, Verified};
 use crate::codec::{self, Codec};
 use std::ops::Range;
 
@@ -11,6 +12,10 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub struct SegmentCursor {
     identity: Identity,
+    /// Whether the segment is a mapped file that others can write to.
+    can_change: bool,
+    /// The block whose records are lent from where they lie, if it must be verified again: where it begins and ends.
+    lent: Option<(usize, usize, Verified)>,
     /// Where the next block begins.
     next_block: usize,
     /// Whether the current block lies in `own` rather than in the segment; positions below are relative to that.
@@ -28,6 +33,24 @@ impl SegmentCursor {
     /// Before the first record of a segment that must belong to `identity`.
     pub fn new(identity: Identity) -> Self {
         SegmentCursor { identity, ..Default::default() }
+    }
+
+    /// The same for a segment that others can change while it is read: every block is verified once more after its last record.
+    /// A reader that stops earlier calls [`check_again`](Self::check_again).
+    pub fn of_changeable(identity: Identity) -> Self {
+        SegmentCursor { identity, can_change: true, ..Default::default() }
+    }
+
+    /// Verifies once more the block whose records are lent, if that is necessary and has not happened yet.
+    #[inline(never)]
+    pub fn check_again(&mut self, segment: &[u8]) -> Result<(), FormatError> {
+        match self.lent.take() {
+            Some((start, end, verified)) => {
+                let payload = segment.get(start + HEADER_BYTES..end).ok_or(FormatError::Truncated)?;
+                verified.check_again(payload, &self.identity, start as u64)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Bytes that a cursor over this segment will need for its own: nothing for an uncompressed one.
@@ -58,6 +81,7 @@ impl SegmentCursor {
     #[inline(never)]
     fn open_block(&mut self, segment: &[u8]) -> Result<bool, FormatError> {
         loop {
+            self.check_again(segment)?;
             if self.records_left != 0 {
                 return Err(FormatError::Malformed("a block holds fewer records than it says"));
             }
@@ -65,12 +89,16 @@ impl SegmentCursor {
                 return Ok(false);
             }
             let start = self.next_block;
-            let (header, payload) = block::open(&segment[start..], &self.identity, start as u64)?;
+            let (header, payload, verified) = block::open(&segment[start..], &self.identity, start as u64)?;
             self.next_block = start + HEADER_BYTES + payload.len();
             self.records_left = header.records;
             self.decompressed = header.codec != Codec::None;
+            self.lent = self.can_change.then_some((start, self.next_block, verified));
             if self.decompressed {
-                codec::decompress(header.codec, payload, header.raw_length as usize, &mut self.own)?;
+                let done = codec::decompress(header.codec, payload, header.raw_length as usize, &mut self.own);
+                // What was decompressed is what was verified.
+                self.check_again(segment)?;
+                done?;
                 (self.at, self.end) = (0, self.own.len());
             } else {
                 (self.at, self.end) = (start + HEADER_BYTES, self.next_block);
@@ -130,15 +158,15 @@ impl BlockCursor {
         BlockCursor { identity, next: 0 }
     }
 
-    /// The next block: its header, and where its payload lies. Every call is given the same segment's bytes.
-    pub fn next_block(&mut self, segment: &[u8]) -> Result<Option<(Header, Range<usize>)>, FormatError> {
+    /// The next block: its header, where its payload lies, and what was verified. Every call is given the same segment's bytes.
+    pub fn next_block(&mut self, segment: &[u8]) -> Result<Option<(Header, Range<usize>, Verified)>, FormatError> {
         if self.next >= segment.len() {
             return Ok(None);
         }
-        let (header, payload) = block::open(&segment[self.next..], &self.identity, self.next as u64)?;
+        let (header, payload, verified) = block::open(&segment[self.next..], &self.identity, self.next as u64)?;
         let start = self.next + HEADER_BYTES;
         self.next = start + payload.len();
-        Ok(Some((header, start..self.next)))
+        Ok(Some((header, start..self.next, verified)))
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::unique_path;
 use crate::error::{EngineError, Result};
+use crate::lent::Changed;
 use crate::mapped::MappedFile;
 use crate::merge::Cursor;
 use std::fs;
@@ -42,13 +43,37 @@ pub struct MappedCursor {
     start: usize,
     end: usize,
     cursor: SegmentCursor,
+    /// Where it is noted that the current block has changed, if others can change the file.
+    changed: Option<Changed>,
 }
 
 impl MappedCursor {
     /// Over `length` bytes at `offset`, which must belong to `identity`.
     pub fn new(file: Arc<MappedFile>, offset: u64, length: u64, identity: Identity) -> Result<Self, FormatError> {
+        Self::over(file, offset, length, SegmentCursor::new(identity), None)
+    }
+
+    /// The same for a file that others can change: every block is verified once more after its use, at the latest when the cursor
+    /// is dropped, which can only note what it finds.
+    pub fn of_changeable(
+        file: Arc<MappedFile>,
+        offset: u64,
+        length: u64,
+        identity: Identity,
+        changed: Changed,
+    ) -> Result<Self, FormatError> {
+        Self::over(file, offset, length, SegmentCursor::of_changeable(identity), Some(changed))
+    }
+
+    fn over(
+        file: Arc<MappedFile>,
+        offset: u64,
+        length: u64,
+        cursor: SegmentCursor,
+        changed: Option<Changed>,
+    ) -> Result<Self, FormatError> {
         let end = offset.checked_add(length).filter(|end| *end <= file.len() as u64).ok_or(FormatError::Truncated)?;
-        Ok(MappedCursor { file, start: offset as usize, end: end as usize, cursor: SegmentCursor::new(identity) })
+        Ok(MappedCursor { file, start: offset as usize, end: end as usize, cursor, changed })
     }
 
     /// Bytes of memory that it will need.
@@ -94,6 +119,16 @@ impl Cursor for MappedCursor {
     #[inline]
     fn record(&self) -> (&[u8], &[u8]) {
         self.cursor.record(self.segment())
+    }
+}
+
+impl Drop for MappedCursor {
+    fn drop(&mut self) {
+        if let Some(changed) = &self.changed
+            && let Err(e) = self.cursor.check_again(&self.file[self.start..self.end])
+        {
+            changed.note(&e);
+        }
     }
 }
 
