@@ -33,7 +33,8 @@ pub(crate) type Answers<T> = ReceiverStream<Result<T, Status>>;
 /// All services, with limits on their messages.
 pub(crate) fn routes(config: &Config, mailbox: Mailbox, artifacts: Artifacts, files: ResultFiles) -> Routes {
     let access = Access { token: config.token.clone(), ca: config.tls.as_ref().and_then(|tls| tls.ca.clone()) };
-    let jobs = job::Jobs { mailbox: mailbox.clone(), artifacts: artifacts.clone(), files, access };
+    let readers = Arc::new(Semaphore::new(result::READERS_MAX));
+    let jobs = job::Jobs { mailbox: mailbox.clone(), artifacts: artifacts.clone(), files, readers, access };
     let data = data::Data { mailbox: mailbox.clone(), backups: Arc::new(Semaphore::new(1)) };
     let session = session::Session { mailbox, artifacts };
     Routes::new(

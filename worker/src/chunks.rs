@@ -25,7 +25,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::Notify;
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 use windrow_format::durable::{self, Durability};
 use windrow_model::{Code, Digest, Failure};
 use windrow_store::identity;
@@ -33,6 +33,10 @@ use windrow_store::identity;
 /// Folders beside that of the chunks.
 const TRASH: &str = "chunks-trash";
 const DAMAGED: &str = "chunks-damaged";
+
+/// Chunks that callers store at a time. Each holds a thread until its last piece has come, and reads for other workers need threads,
+/// too.
+pub const ARRIVALS_MAX: usize = 128;
 
 /// A chunk, and its bytes.
 pub type Measured = (Digest, u64);
@@ -42,6 +46,7 @@ pub type Measured = (Digest, u64);
 pub struct Chunks {
     scratch: Arc<Scratch>,
     shelf: Shelf,
+    arrivals: Arc<Semaphore>,
 }
 
 /// What the coordinator should hear of chunks, in the order in which it happened.
@@ -131,7 +136,7 @@ pub struct Put {
 impl Chunks {
     /// Chunks in this data folder. Blocks.
     pub fn new(scratch: Arc<Scratch>) -> Self {
-        let chunks = Chunks { scratch, shelf: Shelf::default() };
+        let chunks = Chunks { scratch, shelf: Shelf::default(), arrivals: Arc::new(Semaphore::new(ARRIVALS_MAX)) };
         let mut state = chunks.shelf.lock();
         let entries = fs::read_dir(chunks.trash_folder()).into_iter().flatten().flatten();
         state.trash.extend(entries.filter_map(|entry| trash::parse(entry.file_name().to_str()?)));
@@ -139,6 +144,11 @@ impl Chunks {
         state.told.extend(digests_in(&chunks.scratch.chunks()).into_iter().flatten());
         drop(state);
         chunks
+    }
+
+    /// A permit to take in a chunk for a caller of this worker's port, held until it is stored or broken off.
+    pub async fn arrival(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.arrivals.clone().acquire_owned().await
     }
 
     /// Begins to take in a chunk that is to have this digest.

@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -29,6 +30,9 @@ use windrow_proto::v1::transfer_server::{Transfer, TransferServer};
 const PIECE_BYTES: usize = 1 << 20;
 /// Messages that wait in one stream.
 const QUEUE_PIECES: usize = 2;
+
+/// A chunk of which no piece comes for so long is broken off.
+const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The service behind this worker's port.
 #[derive(Clone, Debug)]
@@ -92,13 +96,18 @@ impl Transfer for TransferService {
         let digest = Digest::try_from(digest).map_err(|e| to_status(&e.into()))?;
         let cluster = first.cluster.map(ClusterId::try_from).transpose().map_err(|e| to_status(&e.into()))?;
         self.membership.check(cluster).map_err(|failure| to_status(&failure))?;
+        let closed = |_| to_status(&Failure::new(Code::Interrupted, "the worker is stopping"));
+        let _arrival = self.chunks.arrival().await.map_err(closed)?;
         let put = self.chunks.begin(digest);
         let mut data = first.data;
         loop {
             if !put.write(data).await {
                 break;
             }
-            match pieces.message().await? {
+            let next = tokio::time::timeout(PIECE_PATIENCE, pieces.message()).await;
+            let stalled =
+                |_| to_status(&Failure::new(Code::Unreachable, format!("chunk {digest} has stalled on its way")));
+            match next.map_err(stalled)?? {
                 Some(piece) => data = piece.data,
                 None => break,
             }

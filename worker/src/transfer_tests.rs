@@ -1,7 +1,7 @@
 //! Promises of the shuffle between two workers: `serve.rs` on one side, `fetch.rs` and `staging.rs` on the other.
 
 use crate::attempts::StageError;
-use crate::chunks::Chunks;
+use crate::chunks::{ARRIVALS_MAX, Chunks};
 use crate::fetch::{FetchError, Fetcher};
 use crate::logs::{Logs, Stream};
 use crate::membership::Membership;
@@ -416,6 +416,48 @@ async fn a_chunk_is_kept_only_if_it_is_what_it_says() {
     assert_eq!(from_status(&status).code, Code::FetchFailed);
     let folder = peer.scratch.chunk(digest);
     assert_eq!(fs::read_dir(folder.parent().unwrap()).unwrap().count(), 1, "nothing is left of the wrong one");
+}
+
+#[test]
+fn stalled_puts_leave_threads_for_reads() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(ARRIVALS_MAX + 2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let peer = Peer::start().await;
+        let digest = Digest::of(b"bytes");
+        let mut client = peer.client().await;
+        let whole = v1::ChunkPiece { digest: Some(digest.into()), data: Bytes::from_static(b"bytes"), cluster: None };
+        client.put_chunk(tokio_stream::iter([whole])).await.unwrap();
+        let mut stalled = tokio::task::JoinSet::new();
+        for at in 0..ARRIVALS_MAX + 8 {
+            // Few calls on each connection.
+            if at % 40 == 0 {
+                client = peer.client().await;
+            }
+            let other = Digest::of(&at.to_le_bytes());
+            let first = v1::ChunkPiece { digest: Some(other.into()), data: Bytes::from_static(b"b"), cluster: None };
+            let (pieces, stream) = tokio::sync::mpsc::channel(1);
+            pieces.send(first).await.unwrap();
+            let mut client = client.clone();
+            stalled.spawn(async move {
+                let _open = pieces;
+                let _ = client.put_chunk(tokio_stream::wrappers::ReceiverStream::new(stream)).await;
+            });
+        }
+        let calls = ARRIVALS_MAX + 9;
+        let soon = tokio::time::timeout(Duration::from_secs(60), async {
+            while peer.asked.load(Ordering::Relaxed) < calls {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            for _ in 0..4 {
+                let wanted = v1::GetChunkRequest { digest: Some(digest.into()) };
+                let mut stream = peer.client().await.get_chunk(wanted).await.unwrap().into_inner();
+                assert_eq!(stream.message().await.unwrap().unwrap().data, "bytes");
+            }
+        });
+        soon.await.expect("a chunk is read beside puts that stall");
+        stalled.abort_all();
+    });
 }
 
 #[tokio::test]

@@ -1,14 +1,18 @@
-//! Artifacts over the wire: streams on one side, files on a blocking thread on the other.
+//! Artifacts over the wire: streams on one side, files on a blocking thread on the other. A stream holds a thread only while a
+//! piece is read or written: peers that stall hold up no other call.
 
 use super::{Answers, PIECE_BYTES, PIECES_MAX, field, refuse};
 use crate::artifacts::Artifacts;
-use bytes::Bytes;
 use std::io::Read;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use windrow_model::{Code, Digest, Failure};
 use windrow_proto::v1;
+
+/// An upload of which no piece comes for so long is broken off.
+const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Stores an artifact that comes in pieces.
 pub(crate) async fn receive(artifacts: &Artifacts, mut pieces: Streaming<v1::ArtifactPiece>) -> Result<(), Status> {
@@ -18,31 +22,16 @@ pub(crate) async fn receive(artifacts: &Artifacts, mut pieces: Streaming<v1::Art
     if missing(artifacts, vec![digest]).await?.is_empty() {
         return Ok(());
     }
-    let (send, mut receive) = mpsc::channel::<Bytes>(PIECES_MAX);
-    let (finish, finished) = tokio::sync::oneshot::channel::<()>();
     let mut upload = artifacts.upload(digest).map_err(refuse)?;
-    let writer = tokio::task::spawn_blocking(move || {
-        while let Some(piece) = receive.blocking_recv() {
-            upload.write(&piece)?;
-        }
-        // A stream that broke must not be taken for one that ended.
-        match finished.blocking_recv() {
-            Ok(()) => upload.finish(),
-            Err(_) => Err(Failure::new(Code::Unreachable, "the upload was broken off")),
-        }
-    });
     let mut next = Some(first);
     while let Some(piece) = next {
-        // A writer that failed says why below.
-        if send.send(piece.data).await.is_err() {
-            break;
-        }
-        next = pieces.message().await?;
+        let data = piece.data;
+        upload = blocking(move || upload.write(&data).map(|()| upload)).await?.map_err(refuse)?;
+        let waited = tokio::time::timeout(PIECE_PATIENCE, pieces.message()).await;
+        // A stream that broke must not be taken for one that ended: the error drops the upload.
+        next = waited.map_err(|_| refuse(Failure::new(Code::Unreachable, "the upload has stalled")))??;
     }
-    drop(send);
-    let _ = finish.send(());
-    let written = writer.await.map_err(|e| refuse(Failure::new(Code::Internal, format!("an upload panicked: {e}"))))?;
-    written.map_err(refuse)
+    blocking(move || upload.finish()).await?.map_err(refuse)
 }
 
 /// Which of these are not here, or not whole.
@@ -66,17 +55,25 @@ pub(crate) async fn send(artifacts: &Artifacts, digest: Digest) -> Result<Answer
     let artifacts = artifacts.clone();
     let mut file = blocking(move || artifacts.read(digest)).await?.map_err(refuse)?;
     let (send, receive) = mpsc::channel(PIECES_MAX);
-    tokio::task::spawn_blocking(move || {
-        loop {
-            let mut data = Vec::with_capacity(PIECE_BYTES);
-            let piece = match file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut data) {
-                Ok(0) => break,
-                Ok(_) => Ok(v1::Piece { data: data.into() }),
-                Err(e) => Err(refuse(Failure::new(Code::IoError, format!("artifact {digest}: {e}")))),
+    tokio::spawn(async move {
+        while let Ok(permit) = send.reserve().await {
+            let read = move || {
+                let mut data = Vec::with_capacity(PIECE_BYTES);
+                let read = file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut data);
+                (file, read.map(|_| data))
             };
-            let failed = piece.is_err();
-            if send.blocking_send(piece).is_err() || failed {
-                break;
+            let (back, read) = match blocking(read).await {
+                Ok(read) => read,
+                Err(status) => return permit.send(Err(status)),
+            };
+            file = back;
+            match read {
+                Ok(data) if data.is_empty() => return,
+                Ok(data) => permit.send(Ok(v1::Piece { data: data.into() })),
+                Err(e) => {
+                    let failure = Failure::new(Code::IoError, format!("artifact {digest}: {e}"));
+                    return permit.send(Err(refuse(failure)));
+                }
             }
         }
     });

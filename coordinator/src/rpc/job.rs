@@ -8,7 +8,8 @@ use crate::mailbox::{Mailbox, Message};
 use crate::result_files::ResultFiles;
 use futures_util::StreamExt;
 use futures_util::stream::Map;
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 use windrow_model::{Code, Digest, Failure, JobFilter, JobId, JobSpec, JobStatus};
@@ -22,6 +23,8 @@ pub(crate) struct Jobs {
     pub mailbox: Mailbox,
     pub artifacts: Artifacts,
     pub files: ResultFiles,
+    /// Permits to read results.
+    pub readers: Arc<Semaphore>,
     /// How workers are reached.
     pub access: Access,
 }
@@ -99,7 +102,8 @@ impl v1::jobs_server::Jobs for Jobs {
         let job: JobId = field(request.into_inner().id, "id")?;
         let collected = self.mailbox.try_ask(|answer| Message::Collected { job, answer }).await.map_err(refuse)?;
         let (send, receive) = mpsc::channel(PIECES_MAX);
-        tokio::spawn(send_result(job, collected, self.files.clone(), self.mailbox.clone(), send));
+        let readers = self.readers.clone();
+        tokio::spawn(send_result(job, collected, self.files.clone(), self.mailbox.clone(), readers, send));
         Ok(Response::new(ReceiverStream::new(receive)))
     }
 
