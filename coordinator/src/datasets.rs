@@ -145,9 +145,12 @@ impl Datasets {
     pub fn worker_left(&mut self, worker: WorkerId, now: Time) {
         self.may_lack = true;
         let lost = self.holders.left(worker, now);
-        self.orphans.worker_left(worker);
+        let trashed = self.orphans.worker_left(worker);
         self.forget_orders(worker);
-        lost.into_iter().for_each(|digest| self.look_at(digest));
+        for digest in lost.into_iter().chain(trashed) {
+            self.look_at(digest);
+            self.forget_length(digest);
+        }
     }
 
     /// They have ended with the worker's session, or got lost with it.
@@ -193,15 +196,34 @@ impl Datasets {
         self.changed = true;
         self.may_lack = true;
         let lost = self.holders.lost(worker, digests);
-        lost.iter().for_each(|digest| self.look_at(*digest));
+        for digest in &lost {
+            self.look_at(*digest);
+            self.forget_length(*digest);
+        }
         lost
+    }
+
+    /// The length of a chunk that no worker has: a worker that brings it back tells it again.
+    fn forget_length(&mut self, digest: Digest) {
+        if self.copies(digest) == 0 && self.orphans.in_trash(digest).next().is_none() {
+            self.orphans.forget_length(digest);
+        }
+    }
+
+    /// Chunks that nothing refers to whose lengths are known.
+    #[cfg(test)]
+    pub fn lengths_known(&self) -> usize {
+        self.orphans.lengths_known()
     }
 
     /// A worker has told everything that it holds.
     pub fn told_all(&mut self, worker: WorkerId) {
         self.changed = true;
         self.may_lack = true;
-        self.holders.told_all(worker).into_iter().for_each(|digest| self.look_at(digest));
+        for digest in self.holders.told_all(worker) {
+            self.look_at(digest);
+            self.forget_length(digest);
+        }
     }
 
     /// Jobs that read a chunk of which no copy is left, each with that chunk. Nothing is said of chunks that a worker may still

@@ -332,6 +332,21 @@ fn chunk_in_a_trash_comes_back_when_a_dataset_needs_it() {
 }
 
 #[test]
+fn lengths_of_orphans_go_with_their_last_copy() {
+    let mut table = cluster(3);
+    table.note_lengths((1..=4).map(|n| (digest(n), 7)));
+    table.held(worker(1), [digest(1), digest(2), digest(3)]);
+    table.held(worker(2), [digest(2)]);
+    table.trashed(worker(3), [digest(3), digest(4)]);
+    table.worker_left(worker(1), NOW);
+    assert_eq!(table.lengths_known(), 3, "a copy of all but the first is left, or lies in a trash");
+    table.lost(worker(2), &[digest(2)]);
+    assert_eq!(table.lengths_known(), 2);
+    table.worker_left(worker(3), NOW);
+    assert_eq!(table.lengths_known(), 0);
+}
+
+#[test]
 fn orphans_are_adopted_with_their_lengths() {
     let mut table = cluster(1);
     table.note_lengths([(digest(1), 11), (digest(2), 22)]);

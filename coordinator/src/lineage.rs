@@ -8,6 +8,7 @@
 //! made in, and admits workers that have seen those.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use windrow_model::{Epoch, Seen};
 
 /// One life of a journal.
@@ -45,7 +46,7 @@ impl Lineage {
         if life.nonce != seen.nonce {
             return Err(Behind::Copied);
         }
-        let next = self.0.range(Epoch(seen.epoch.0 + 1)..).next();
+        let next = self.0.range((Bound::Excluded(seen.epoch), Bound::Unbounded)).next();
         let end = next.map_or(revision, |(_, next)| next.revision);
         if seen.revision <= end { Ok(()) } else { Err(Behind::Older) }
     }

@@ -8,6 +8,10 @@ use crate::lineage::{Behind, Lineage};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{ClusterId, Code, Digest, Epoch, Failure, Folder, NodeInfo, WorkerId};
 
+/// No journal comes to a later epoch: with a life in every microsecond since 1970 it would not, and neither with a restore in every
+/// second. What claims to have seen one is damaged or lies, and this journal does not follow it.
+const EPOCH_MAX: Epoch = Epoch(1 << 62);
+
 /// Refused workers that are remembered.
 const REFUSED_MAX: usize = 1_000;
 
@@ -65,7 +69,8 @@ impl Membership {
                 Err(behind) => {
                     let last = self.lineage.0.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
                     // A restored journal has to get above what workers report; it does so with its next life.
-                    let above = (self.lineage.is_restored() && folder.seen.epoch > last).then_some(folder.seen.epoch);
+                    let is_later = folder.seen.epoch > last && folder.seen.epoch < EPOCH_MAX;
+                    let above = (self.lineage.is_restored() && is_later).then_some(folder.seen.epoch);
                     Some((self.behind(behind, folder, last, revision), above))
                 }
             },
@@ -227,6 +232,15 @@ mod tests {
         let mut restored = membership(true);
         let above = Some((Code::JournalBehind, true, Some(Epoch(4))));
         assert_eq!(judge(&mut restored, 2, joined(OURS, 4, 0), &[]), above);
+    }
+
+    #[test]
+    fn restored_journal_does_not_follow_an_impossible_epoch() {
+        let mut restored = membership(true);
+        for epoch in [1 << 62, u64::MAX] {
+            let verdict = judge(&mut restored, 1, joined(OURS, epoch, 0), &[]);
+            assert_eq!(verdict.map(|(code, _, above)| (code, above)), Some((Code::JournalBehind, None)), "{epoch}");
+        }
     }
 
     #[test]

@@ -140,11 +140,22 @@ impl Orphans {
         }
     }
 
-    pub fn worker_left(&mut self, worker: WorkerId) {
-        self.trashed.retain(|_, workers| {
-            workers.remove(&worker);
+    /// Gives what is in no trash any more.
+    pub fn worker_left(&mut self, worker: WorkerId) -> Vec<Digest> {
+        let mut gone = Vec::new();
+        self.trashed.retain(|digest, workers| {
+            if workers.remove(&worker) && workers.is_empty() {
+                gone.push(*digest);
+            }
             !workers.is_empty()
         });
+        gone
+    }
+
+    /// Chunks whose lengths are known.
+    #[cfg(test)]
+    pub fn lengths_known(&self) -> usize {
+        self.lengths.len()
     }
 
     /// Who has it in the trash.

@@ -276,7 +276,8 @@ impl JobStore for DiskStore {
         self.transaction(|txn| {
             let mut meta = txn.open_table(META)?;
             let number = |name: &str| Ok::<_, redb::Error>(meta.get(name)?.map_or(0, |v| v.value()));
-            let (epoch, revision, restored) = (number("epoch")? + 1, number("revision")?, number("restored")?);
+            let (last, revision, restored) = (number("epoch")?, number("revision")?, number("restored")?);
+            let epoch = last.checked_add(1).ok_or_else(no_epoch_left)?;
             meta.insert("epoch", epoch)?;
             meta.insert("restored", 0)?;
             let mut cluster = txn.open_table(CLUSTER)?;
@@ -491,7 +492,8 @@ impl DiskStore {
         self.transaction(|txn| {
             let mut meta = txn.open_table(META)?;
             let last = meta.get("epoch")?.map_or(0, |v| v.value());
-            meta.insert("epoch", unix_s.max(last + RESTORE_LEAP))?;
+            let above = last.checked_add(RESTORE_LEAP).ok_or_else(no_epoch_left)?;
+            meta.insert("epoch", unix_s.max(above))?;
             meta.insert("restored", 1)?;
             txn.open_table(DROPPED)?.retain(|_, _| false)?;
             if let Some(cluster) = cluster {
@@ -500,6 +502,11 @@ impl DiskStore {
             Ok(())
         })
     }
+}
+
+/// A number that has wrapped would be below all that workers have seen.
+fn no_epoch_left() -> redb::Error {
+    redb::Error::Corrupted("its epoch is the last one that there can be".to_string())
 }
 
 fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Result<(), redb::Error> {

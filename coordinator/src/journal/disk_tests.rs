@@ -370,6 +370,9 @@ fn restored_journal_begins_above_all_lives_and_orders_nothing() {
     assert!(copied.identity().unwrap().lineage.is_restored());
     assert_eq!(copied.begin_epoch().unwrap(), Epoch(90_000_002));
     assert!(!copied.identity().unwrap().lineage.is_restored());
+    // Behind the last number there is none: it does not begin anew at zero, below all that workers have seen.
+    copied.write(&[Record::RestoreAbove(Epoch(u64::MAX))]).unwrap();
+    assert!(copied.begin_epoch().is_err() && copied.mark_restored(7, None).is_err());
     let unknown = [("table of a later release".to_string(), vec![], vec![])];
     assert!(DiskStore::import(&dir.path().join("no.redb"), &unknown).is_err());
 }
