@@ -8,7 +8,7 @@
 //! written. All others are written in the [`tagged`] form, which says of everything what it is, as JSON does.
 //!
 //! The form follows from the type alone, so all processes of a job choose the same one; it is a part of the plan's fingerprint.
-//! A value begins with a byte that names its form. A type whose made-up values come back in neither form is refused with the plan;
+//! A value begins with a byte that names its form: one that the trial of a plain type has not foreseen is tagged. A type whose made-up values come back in neither form is refused with the plan;
 //! a value that does not come back fails with its record.
 
 mod plain;
@@ -29,9 +29,10 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// How the values of a type are written.
 pub(crate) enum Form {
-    /// By bincode. Every value must fit the schema.
+    /// By bincode. A value that does not fit the schema is written with tags, and read back before it counts.
     Plain(Node),
-    /// With tags. If `verify`, the type decides by what it finds there what it reads, and each value is read back before it counts.
+    /// With tags. If `verify`, the type decides by what it finds there what it reads, and each value is read back before it counts;
+    /// otherwise only values without all of their fields are.
     Tagged { verify: bool },
     /// Not at all: why its values do not come back.
     Broken(String),
@@ -106,17 +107,17 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned + 'static>(
     let failed = |why: String| EncodeError { of: type_name::<T>(), why };
     match form::<T>() {
         Form::Plain(schema) => {
+            let start = out.len();
             out.push(PLAIN);
-            plain::encode(value, schema, out).map_err(|e| failed(format!("has no binary form: {e}")))
+            let Err(why) = plain::encode(value, schema, out) else { return Ok(()) };
+            // The trial has not seen such a value: names and types may bring it back.
+            out.truncate(start);
+            out.push(TAGGED);
+            tagged::encode(value, true, out).map_err(|_| failed(format!("has no binary form: {why}")))
         }
         Form::Tagged { verify } => {
             out.push(TAGGED);
-            let start = out.len();
-            tagged::encode(value, out).map_err(|e| failed(format!("does not serialize: {e}")))?;
-            match *verify {
-                true => tagged::verify::<T>(&out[start..]).map_err(failed),
-                false => Ok(()),
-            }
+            tagged::encode(value, *verify, out).map_err(failed)
         }
         Form::Broken(why) => Err(failed(why.clone())),
     }

@@ -18,11 +18,10 @@ mod read;
 mod same;
 mod write;
 
-pub(super) use write::encode;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
+use write::Style;
 
 /// Values inside of values; more are an error, since reading them takes stack.
 const LEVELS_MAX: u32 = 256;
@@ -80,14 +79,46 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaggedError
     Ok(value)
 }
 
-/// Whether the value that was written as these bytes comes back: what is read from them is written in the same way, but for the order
-/// of entries and elements, which sets and maps do not keep. Why not: a part of a sentence.
-pub(super) fn verify<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), String> {
+/// Appends a value, which has to come back if `verify`, or if its type leaves out one of its fields: what is read from its bytes must be
+/// the same value, as far as its type shows it to a `Serializer`, but for the order of entries and elements, which sets and maps do not
+/// keep.
+///
+/// # Errors
+/// Why the value has no bytes: a part of a sentence. What was appended until then stays.
+pub(super) fn encode<T: Serialize + DeserializeOwned>(
+    value: &T,
+    verify: bool,
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
+    let start = out.len();
+    let leaves_out = write::encode(value, Style::Full, out).map_err(unwritten)?;
+    if !verify && !leaves_out {
+        return Ok(());
+    }
+    let exact = exactly(value)?;
+    let Err(why) = verify_as::<T>(&out[start..], &exact) else { return Ok(()) };
+    out.truncate(start);
+    write::encode(value, Style::BareOptions, out).map_err(unwritten)?;
+    verify_as::<T>(&out[start..], &exact).map_err(|_| why)
+}
+
+fn unwritten(e: TaggedError) -> String {
+    format!("does not serialize: {e}")
+}
+
+fn exactly<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
+    let mut exact = Vec::new();
+    write::encode(value, Style::Exact, &mut exact).map_err(unwritten)?;
+    Ok(exact)
+}
+
+/// Whether the value that was written as these bytes, and exactly as those, comes back.
+fn verify_as<T: Serialize + DeserializeOwned>(bytes: &[u8], exact: &[u8]) -> Result<(), String> {
     let lost = |what: TaggedError| format!("cannot be read back from what it serializes to: {what}");
     let back: T = decode(bytes).map_err(lost)?;
-    let mut again = Vec::with_capacity(bytes.len());
-    encode(&back, &mut again).map_err(lost)?;
-    match again == bytes || same::digest(&again) == same::digest(bytes) {
+    let mut again = Vec::with_capacity(exact.len());
+    write::encode(&back, Style::Exact, &mut again).map_err(lost)?;
+    match again == exact || same::digest(&again) == same::digest(exact) {
         true => Ok(()),
         false => {
             Err("is another one after it was serialized and read back, as its type would do with JSON".to_string())
@@ -95,9 +126,9 @@ pub(super) fn verify<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<()
     }
 }
 
-/// The same for a value that has not been written yet.
+/// Whether a value comes back from the form without exceptions. Why not: a part of a sentence.
 pub(super) fn returns<T: Serialize + DeserializeOwned>(value: &T) -> Result<(), String> {
     let mut bytes = Vec::new();
-    encode(value, &mut bytes).map_err(|e| format!("does not serialize: {e}"))?;
-    verify::<T>(&bytes)
+    write::encode(value, Style::Full, &mut bytes).map_err(unwritten)?;
+    verify_as::<T>(&bytes, &exactly(value)?)
 }

@@ -6,14 +6,30 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// Appends a value.
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), TaggedError> {
-    value.serialize(&mut Writer { out, levels: LEVELS_MAX })
+/// What a value is written as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// As the format says.
+    Full,
+    /// What is in a `Some` by itself, as in JSON: for types whose own code reads a `Some` of nothing from that.
+    BareOptions,
+    /// Only to be compared: each part with the name of the method of `Serializer` that took it, so that a struct is no map, a tuple no
+    /// list and an `u8` no `u64`.
+    Exact,
+}
+
+/// Appends a value; true if its type has left out a field.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, style: Style, out: &mut Vec<u8>) -> Result<bool, TaggedError> {
+    let mut writer = Writer { out, levels: LEVELS_MAX, style, leaves_out: false };
+    value.serialize(&mut writer)?;
+    Ok(writer.leaves_out)
 }
 
 struct Writer<'o> {
     out: &'o mut Vec<u8>,
     levels: u32,
+    style: Style,
+    leaves_out: bool,
 }
 
 impl Writer<'_> {
@@ -56,6 +72,13 @@ impl Writer<'_> {
         self.out.push(tag::END);
         Ok(())
     }
+    /// What follows is of this kind.
+    fn kind(&mut self, kind: &str) -> &mut Self {
+        if self.style == Style::Exact {
+            self.variant(kind);
+        }
+        self
+    }
     fn variant(&mut self, name: &str) -> &mut Self {
         self.out.push(tag::VARIANT);
         self.text(name);
@@ -66,7 +89,7 @@ impl Writer<'_> {
 macro_rules! integers {
     ($($method:ident($type:ty))*) => {$(
         fn $method(self, v: $type) -> Result<(), TaggedError> {
-            self.signed(v.into());
+            self.kind(stringify!($type)).signed(v.into());
             Ok(())
         }
     )*};
@@ -88,7 +111,7 @@ impl Serializer for &mut Writer<'_> {
         serialize_u8(u8) serialize_u16(u16) serialize_u32(u32) serialize_u64(u64)
     }
     fn serialize_u128(self, v: u128) -> Result<(), TaggedError> {
-        self.out.push(tag::INTEGER);
+        self.kind("u128").out.push(tag::INTEGER);
         self.integer(v);
         Ok(())
     }
@@ -126,63 +149,65 @@ impl Serializer for &mut Writer<'_> {
         Ok(())
     }
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), TaggedError> {
-        self.out.push(tag::SOME);
+        if self.style != Style::BareOptions {
+            self.out.push(tag::SOME);
+        }
         self.inner(value)
     }
     fn serialize_unit(self) -> Result<(), TaggedError> {
         self.out.push(tag::UNIT);
         Ok(())
     }
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), TaggedError> {
-        self.serialize_unit()
+    fn serialize_unit_struct(self, name: &'static str) -> Result<(), TaggedError> {
+        self.kind(name).serialize_unit()
     }
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), TaggedError> {
-        self.variant(variant).serialize_unit()
+    fn serialize_unit_variant(self, name: &'static str, _: u32, variant: &'static str) -> Result<(), TaggedError> {
+        self.kind(name).variant(variant).serialize_unit()
     }
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), TaggedError> {
-        self.inner(value)
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), TaggedError> {
+        self.kind(name).inner(value)
     }
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        name: &'static str,
         _: u32,
         variant: &'static str,
         value: &T,
     ) -> Result<(), TaggedError> {
-        self.variant(variant).inner(value)
+        self.kind(name).variant(variant).inner(value)
     }
     fn serialize_seq(self, _: Option<usize>) -> Result<Self, TaggedError> {
         self.open(tag::LIST)
     }
     fn serialize_tuple(self, _: usize) -> Result<Self, TaggedError> {
-        self.open(tag::LIST)
+        self.kind("tuple").open(tag::LIST)
     }
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, TaggedError> {
-        self.open(tag::LIST)
+    fn serialize_tuple_struct(self, name: &'static str, _: usize) -> Result<Self, TaggedError> {
+        self.kind(name).open(tag::LIST)
     }
     fn serialize_tuple_variant(
         self,
-        _: &'static str,
+        name: &'static str,
         _: u32,
         variant: &'static str,
         _: usize,
     ) -> Result<Self, TaggedError> {
-        self.variant(variant).open(tag::LIST)
+        self.kind(name).variant(variant).open(tag::LIST)
     }
     fn serialize_map(self, _: Option<usize>) -> Result<Self, TaggedError> {
         self.open(tag::MAP)
     }
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, TaggedError> {
-        self.open(tag::MAP)
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Self, TaggedError> {
+        self.kind(name).open(tag::MAP)
     }
     fn serialize_struct_variant(
         self,
-        _: &'static str,
+        name: &'static str,
         _: u32,
         variant: &'static str,
         _: usize,
     ) -> Result<Self, TaggedError> {
-        self.variant(variant).open(tag::MAP)
+        self.kind(name).variant(variant).open(tag::MAP)
     }
     fn is_human_readable(&self) -> bool {
         true
@@ -198,6 +223,13 @@ macro_rules! parts {
                 $(self.text($name);)?
                 value.serialize(&mut **self)
             }
+            $(
+                fn skip_field(&mut self, $name: &'static str) -> Result<(), TaggedError> {
+                    let _ = $name;
+                    self.leaves_out = true;
+                    Ok(())
+                }
+            )?
             fn end(self) -> Result<(), TaggedError> {
                 self.close()
             }
