@@ -77,7 +77,7 @@ const UNREAD_SUFFIXES: [(&str, &str); 16] = [
 
 /// First bytes of formats that are not read. None of them begins a text: each holds a control character or a byte that UTF-8 has not,
 /// within these bytes.
-const UNREAD: [(&[u8], &str); 27] = [
+const UNREAD: [(&[u8], &str); 30] = [
     (b"\xfd7zXZ\0", "xz"),
     (b"\x5d\0\0\0\x01", "lzma"),
     (b"\x5d\0\0\x80\0", "lzma"),
@@ -105,6 +105,9 @@ const UNREAD: [(&[u8], &str); 27] = [
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"\0asm", "WebAssembly"),
     (b"\xca\xfe\xba\xbe", "compiled code"),
+    (b"x\x9c", "zlib"),
+    (b"\xff\xfe", "text in UTF-16 or UTF-32"),
+    (b"\xfe\xff", "text in UTF-16"),
 ];
 
 /// How a file of text is stored, by its name and as many of its first bytes as there are up to [`HEAD_BYTES`].

@@ -9,13 +9,13 @@ use crate::glob;
 use crate::identity;
 use crate::list::{Bad, InputFile, describe};
 use crate::steps::Steps;
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
-use std::io;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::vec::IntoIter;
 use windrow_format::names::SUCCESS;
 use windrow_model::{Code, Escape};
@@ -94,6 +94,9 @@ impl<'a> Walk<'a> {
             self.bad.add(&path, Code::InputUnreadable, format!("{kind}, not a regular file"));
         } else if let Err(e) = accessat(CWD, &path, Access::READ_OK, AtFlags::EACCESS) {
             self.bad.add(&path, Code::InputUnreadable, io::Error::from(e).to_string());
+        } else if meta.len() == 0 && has_bytes_without_size(&path) {
+            let what = "its size is 0, but it has content, as in /proc: copy it to a disk first";
+            self.bad.add(&path, Code::InputUnreadable, what.into());
         } else {
             self.steps.listed(&path)?;
             let identity = identity::of_metadata(&meta);
@@ -150,6 +153,17 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Whether a file of size 0 has content all the same, as files of procfs and of some network file systems have. Chunks are cut by
+/// sizes, so such a file would be read as an empty one.
+fn has_bytes_without_size(path: &Path) -> bool {
+    // Some files of procfs wait for an event when they are read.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let Ok(mut file) = rustix::fs::open(path, flags, Mode::empty()).map(File::from) else { return false };
+    let has_bytes = file.read(&mut [0]).is_ok_and(|n| n > 0);
+    // A file that has just been written to has a size now.
+    has_bytes && file.metadata().is_ok_and(|meta| meta.len() == 0)
+}
+
 fn unfit(meta: &Metadata) -> Option<&'static str> {
     let kind = meta.file_type();
     if kind.is_file() {
@@ -168,7 +182,6 @@ mod tests {
     use super::*;
     use crate::list::list_inputs;
     use std::os::unix::fs::symlink;
-    use std::path::Path;
 
     fn text(path: &Path) -> String {
         path.to_str().unwrap().to_string()
@@ -214,6 +227,15 @@ mod tests {
         assert_eq!(steps.taken(), 1);
         let pattern = format!("{}/*", text(dir.path()));
         assert_eq!(list_inputs(&[pattern], &steps).unwrap_err().code, Code::Cancelled);
+    }
+
+    #[test]
+    fn content_without_a_size_is_refused() {
+        let e = list_inputs(&["/proc/self/status".to_string()], &Steps::default()).unwrap_err();
+        assert!(e.code == Code::InputUnreadable && e.message.contains("size is 0"), "{e}");
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("empty"), "").unwrap();
+        assert_eq!(list_inputs(&[text(dir.path())], &Steps::default()).unwrap().len(), 1);
     }
 
     #[test]
