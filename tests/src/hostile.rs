@@ -157,11 +157,27 @@ struct Gate {
     output: String,
     #[arg(long)]
     gate: String,
+    /// Reduces wait instead of maps, while their input is sorted.
+    #[arg(long)]
+    in_reduce: bool,
 }
 
 impl Job for Gate {
     fn plan(&self, flow: &Flow) -> Result<()> {
         let gate = self.gate.clone();
+        if self.in_reduce {
+            return flow
+                .read(lines(&self.input))
+                .map(|line, out| line.split_ascii_whitespace().for_each(|word| out.emit(word, 1u64)))
+                .reduce(move |word, ones, out| {
+                    if word.starts_with("gate") {
+                        pass(Path::new(&gate), word)?
+                    }
+                    out.emit(word, ones.sum::<u64>());
+                    Ok(())
+                })
+                .write(tsv(&self.output));
+        }
         flow.read(lines(&self.input))
             .map(move |line, out| {
                 for word in line.split_ascii_whitespace() {
