@@ -1,6 +1,7 @@
 //! Job binaries: is this file one, of this machine and this version; and what job does it describe.
 
 use crate::exit::Exit;
+use crate::output;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::ffi::OsString;
 use std::fs::File;
@@ -25,6 +26,9 @@ const ELF_TYPES: [u16; 2] = [2, 3];
 const ELF_MACHINE: u16 = 62;
 #[cfg(target_arch = "aarch64")]
 const ELF_MACHINE: u16 = 183;
+
+/// Arguments to which a job binary answers with a text on stdout and no job.
+const ASKS_FOR_TEXT: [&str; 5] = ["--help", "-h", "help", "--version", "-V"];
 
 /// Names the file descriptor of the file that the binary answers in.
 const ANSWER_FD: &str = "WINDROW_DESCRIBE_FD";
@@ -140,6 +144,13 @@ pub fn describe(path: &Path, args: &[OsString]) -> Result<Result<Described, Exit
     let mut described = read_answer(&mut answer).map_err(|e| odd(e.to_string()))?;
     if described.is_none() {
         stdout.rewind().map_err(no_file)?;
+        if args.iter().any(|arg| ASKS_FOR_TEXT.iter().any(|asks| arg == asks)) {
+            // The text is what was asked for, and there is no job.
+            let mut text = Vec::new();
+            stdout.read_to_end(&mut text).map_err(no_file)?;
+            output::put_bytes(&text)?;
+            return Ok(Err(Exit::Passed(0)));
+        }
         described = read_answer(&mut stdout).map_err(|e| odd(e.to_string()))?;
     }
     let Some((described, sides)) = described else {

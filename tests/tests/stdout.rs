@@ -31,6 +31,17 @@ fn closed() -> File {
 }
 
 #[test]
+fn help_of_a_submitted_program_is_its_own() {
+    let folder = folder();
+    for asks in ["--help", "-h", "--version"] {
+        let alone = run(command("wordcount", folder.path()).arg(asks)).ok();
+        let mut submit = command("windrow", folder.path());
+        submit.args(["--no-config", "submit"]).arg(binary("wordcount")).args(["--", asks]);
+        assert_eq!(run(&mut submit).ok().stdout, alone.stdout);
+    }
+}
+
+#[test]
 fn result_that_cannot_be_written_is_one() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
