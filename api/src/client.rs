@@ -17,10 +17,11 @@ pub use data::{ChunkPlace, Put, PutOptions};
 pub use orphans::{Orphan, Orphans, ScrubStatus, UnjoinedWorker};
 pub use upload::Artifact;
 
+use persist::until_connected;
 use std::path::Path;
 use std::time::Duration;
 use windrow_model::{AttemptId, Code, Failure, JobFilter, JobId, JobStatus, WorkerId, WorkerStatus};
-use windrow_net::{Access, Connection, channel, clients, from_status, hello};
+use windrow_net::{Access, Connection, Contact, channel_with, clients, from_status, hello};
 use windrow_proto::v1;
 use windrow_proto::v1::jobs_client::JobsClient;
 
@@ -68,8 +69,13 @@ impl Cluster {
     ) -> Result<Cluster, Failure> {
         let url = Access::url(url)?;
         let access = Access::resolve(&url, token_file, ca)?;
-        let connection = channel(&url, &access).await?;
-        hello(&connection).await?;
+        let contact = Contact::default();
+        let connection = until_connected(&contact, async || {
+            let connection = channel_with(&contact, &url, &access).await?;
+            hello(&connection).await?;
+            Ok(connection)
+        })
+        .await?;
         // After that: it tells apart that nothing is there, or that it is of another release.
         access.require_token(&url)?;
         Ok(Cluster { url, connection, access })

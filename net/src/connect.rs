@@ -3,6 +3,7 @@
 //! It does not retry: who calls knows what a lost answer means ([`is_lost`] tells that one was lost).
 
 use crate::access::Access;
+use crate::contact::Contact;
 use crate::dial::{DialError, Dialer};
 use crate::status::{broke, with_causes};
 use crate::token_key::Role;
@@ -51,12 +52,23 @@ pub async fn channel(url: &str, access: &Access) -> Result<Connection, Failure> 
     channel_to(Role::Coordinator, url, access).await
 }
 
+/// [`channel`], which notes in `contact` that the server has shown that it has the token, also if it breaks the connection then.
+///
+/// # Errors
+/// As [`channel`].
+pub async fn channel_with(contact: &Contact, url: &str, access: &Access) -> Result<Connection, Failure> {
+    connected(Target::of(Role::Coordinator, url, access, contact)?, url).await
+}
+
 /// [`channel`], to a server of this role.
 ///
 /// # Errors
 /// As [`channel`].
 pub async fn channel_to(role: Role, url: &str, access: &Access) -> Result<Connection, Failure> {
-    let target = Target::of(role, url, access)?;
+    connected(Target::of(role, url, access, &Contact::default())?, url).await
+}
+
+async fn connected(target: Target, url: &str) -> Result<Connection, Failure> {
     let channel = target.endpoint.connect_with_connector(target.dialer).await.map_err(|e| {
         dial_failure(&e).unwrap_or_else(|| {
             Failure::new(Code::Unreachable, with_causes(&format!("{url} does not answer"), e.source()))
@@ -70,7 +82,7 @@ pub async fn channel_to(role: Role, url: &str, access: &Access) -> Result<Connec
 /// # Errors
 /// Those of the URL and the certificates' files.
 pub fn channel_lazy(url: &str, access: &Access) -> Result<Connection, Failure> {
-    let target = Target::of(Role::Worker, url, access)?;
+    let target = Target::of(Role::Worker, url, access, &Contact::default())?;
     Ok(InterceptedService::new(target.endpoint.connect_with_connector_lazy(target.dialer), target.token))
 }
 
@@ -98,7 +110,7 @@ struct Target {
 }
 
 impl Target {
-    fn of(role: Role, url: &str, access: &Access) -> Result<Target, Failure> {
+    fn of(role: Role, url: &str, access: &Access, contact: &Contact) -> Result<Target, Failure> {
         let bad = |why: String| {
             Failure::new(Code::BadRequest, format!("`{url}` is not the URL of a {}: {why}", role.as_str()))
         };
@@ -129,7 +141,7 @@ impl Target {
             }
             _ => None,
         };
-        let dialer = Dialer::new(&uri, secure, role, access)?;
+        let dialer = Dialer::new(&uri, secure, role, access, contact)?;
         Ok(Target { endpoint, dialer, token: AddToken { header: token } })
     }
 }

@@ -4,6 +4,7 @@
 //! another remedy.
 
 use crate::access::Access;
+use crate::contact::Contact;
 use crate::token::Token;
 use crate::token_key::{EXPORTER_LABEL, Role, proof};
 use crate::{sealed, tls};
@@ -47,6 +48,7 @@ pub(crate) struct Dialer {
     port: u16,
     role: Role,
     security: Security,
+    contact: Contact,
 }
 
 #[derive(Clone)]
@@ -61,7 +63,13 @@ enum Security {
 
 impl Dialer {
     /// For a server of this role at `uri`, whose scheme is `https` if `secure`, else `http`.
-    pub fn new(uri: &http::Uri, secure: bool, role: Role, access: &Access) -> Result<Dialer, Failure> {
+    pub fn new(
+        uri: &http::Uri,
+        secure: bool,
+        role: Role,
+        access: &Access,
+        contact: &Contact,
+    ) -> Result<Dialer, Failure> {
         let url: Arc<str> = uri.to_string().trim_end_matches('/').into();
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let security = match (&access.token, secure) {
@@ -78,7 +86,7 @@ impl Dialer {
             (None, false) => Security::Open,
         };
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        Ok(Dialer { url, host: host.into(), port, role, security })
+        Ok(Dialer { url, host: host.into(), port, role, security, contact: contact.clone() })
     }
 
     /// One connection, ready for HTTP/2.
@@ -122,6 +130,7 @@ impl Dialer {
 
     /// The proof travels with the end of the handshake; what follows waits for no answer.
     async fn prove(&self, token: &Token, mut stream: TlsStream<TcpStream>) -> Result<Wire, Failure> {
+        self.contact.make();
         let exported =
             stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(tls::tls_failed)?;
         let broke = |e| Failure::new(Code::Unreachable, format!("{} breaks the connection: {e}", self.url));

@@ -3,20 +3,98 @@
 use std::time::Duration;
 use tokio::time::sleep;
 use windrow_model::{Code, Failure};
-use windrow_net::Backoff;
+use windrow_net::{Backoff, Contact};
 
 /// Tries after a lost connection: about half a minute, in which a coordinator starts again.
 const TRIES_MAX: u32 = 20;
 
 /// Makes a call until it is answered, whatever the answer is.
 pub async fn until_answered<T>(call: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
+    repeated(|| true, call).await
+}
+
+/// Opens a connection. It is opened again if the server broke it after it had shown that it has the token: it starts again. If
+/// no server has shown that, the first failure is the answer: possibly there is none.
+pub async fn until_connected<T>(
+    contact: &Contact,
+    connect: impl AsyncFn() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    repeated(|| contact.was_made(), connect).await
+}
+
+async fn repeated<T>(may: impl Fn() -> bool, call: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     loop {
         match call().await {
-            Err(failure) if failure.code == Code::Unreachable && backoff.tries() < TRIES_MAX => {
+            Err(failure) if failure.code == Code::Unreachable && may() && backoff.tries() < TRIES_MAX => {
                 sleep(backoff.next_delay()).await;
             }
             answer => return answer,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Cluster;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tonic::service::Routes;
+    use windrow_net::{Role, Server, Token, serve};
+
+    /// A server that knows no calls, behind a link that breaks its first connection after `bytes` of the caller; counts
+    /// connections and the caller's bytes.
+    async fn link(bytes: u64, token: Token) -> (String, [Arc<AtomicU64>; 2]) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let server = Server::new(Role::Coordinator, Some(token), None);
+        tokio::spawn(serve(listener, Routes::default(), server, std::future::pending()));
+        let link = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", link.local_addr().unwrap());
+        let [connections, sent]: [Arc<AtomicU64>; 2] = Default::default();
+        let counts = [connections.clone(), sent.clone()];
+        tokio::spawn(async move {
+            while let Ok((here, _)) = link.accept().await {
+                let max = if connections.fetch_add(1, Ordering::SeqCst) == 0 { bytes } else { u64::MAX };
+                let (mut here, mut there) = here.into_split();
+                let (mut from, mut to) = TcpStream::connect(to).await.unwrap().into_split();
+                let back = tokio::spawn(async move { tokio::io::copy(&mut from, &mut there).await });
+                let sent = sent.clone();
+                tokio::spawn(async move {
+                    let (mut passed, mut byte) = (0, [0]);
+                    while passed < max && matches!(here.read(&mut byte).await, Ok(1)) {
+                        passed += 1;
+                        sent.fetch_add(1, Ordering::SeqCst);
+                        let _ = to.write_all(&byte).await;
+                    }
+                    // Both ends are closed.
+                    back.abort();
+                });
+            }
+        });
+        (url, counts)
+    }
+
+    async fn connect(bytes: u64) -> (Code, [u64; 2]) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let (url, counts) = link(bytes, Token::read_or_make(&file).unwrap()).await;
+        let failure = Cluster::connect(Some(&url), Some(&file)).await.unwrap_err();
+        (failure.code, counts.map(|count| count.load(Ordering::SeqCst)))
+    }
+
+    #[tokio::test]
+    async fn connection_that_breaks_after_the_handshake_is_made_again() {
+        let (code, [connections, bytes]) = connect(u64::MAX).await;
+        assert_eq!((code, connections), (Code::VersionMismatch, 1), "the whole way to an answer");
+        for before_end in [1, 20, 60] {
+            let (code, [connections, _]) = connect(bytes - before_end).await;
+            assert_eq!((code, connections), (Code::VersionMismatch, 2), "{before_end} bytes before the end");
+        }
+        let (code, [connections, _]) = connect(20).await;
+        assert_eq!((code, connections), (Code::Unreachable, 1), "possibly no server of Windrow");
     }
 }
