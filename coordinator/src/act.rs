@@ -63,15 +63,21 @@ impl Driver {
         self.try_split(job);
     }
 
-    /// A try is on record before it begins, so that a job which ends the coordinator is not tried without end. The record of a
-    /// submit follows the one of its first try, in the journal's order: nothing has to be waited for then.
+    /// A try is on record before it begins, so that a job which ends the coordinator is not tried without end. The first try of a
+    /// new job is noted in a file, which survives the process, and begins while its submit is on the way to the journal. If that
+    /// ended the coordinator too early, the next submit of the job waits until it is durable.
     fn try_split(&mut self, job: JobId) {
         let Some(active) = self.active.get_mut(&job) else { return };
+        let is_first = active.tries == 0;
         active.tries += 1;
         let record = Record::Tries(job, active.tries);
         if !active.is_queued {
+            active.splits_when_durable = !is_first;
             self.journal.note(record);
-            return self.split(job);
+            if is_first {
+                self.split(job);
+            }
+            return;
         }
         let mailbox = self.mailbox.clone();
         let done = Box::new(move |result| {
@@ -93,8 +99,8 @@ impl Driver {
         self.work.spawn(async move {
             let (own, late_claims) = (steps.clone(), claims.clone());
             let plan = move || {
-                crashpoint!("plan.begun");
                 notes.note(&spec);
+                crashpoint!("plan.begun");
                 split_job(&spec, slots, &claims, &datasets, &own)
             };
             // Given up meanwhile: the job has ended, and nothing of it may stay.

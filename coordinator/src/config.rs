@@ -27,6 +27,8 @@ pub struct Config {
     pub results_kept: Duration,
     /// Bytes of the collected results of all jobs together.
     pub results_bytes_max: u64,
+    /// At its start and its stop, storage of outputs that does not answer for so long is not waited for.
+    pub storage_timeout: Duration,
     /// Certificates; without them, both ends of a connection prove that they have the token.
     pub tls: Option<ServerTls>,
     /// Takes tokens that are sent in the clear, too.
@@ -46,6 +48,9 @@ impl Config {
     /// How many bytes they take at most, unless told otherwise.
     pub const RESULTS_BYTES_MAX: u64 = 16 << 30;
 
+    /// How long storage of outputs may not answer at the start, unless told otherwise.
+    pub const STORAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
     /// The defaults on this data folder: no token, no TLS.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Config {
@@ -56,6 +61,7 @@ impl Config {
             results_kept: Self::RESULTS_KEPT,
             results_bytes_max: Self::RESULTS_BYTES_MAX,
             temporary: false,
+            storage_timeout: Self::STORAGE_TIMEOUT,
             orphans: OrphanRule::default(),
             token: None,
             tls: None,

@@ -64,6 +64,8 @@ pub(crate) struct ActiveJob {
     pub tries: u32,
     /// The journal has it, or gets it with what is recorded next.
     pub is_queued: bool,
+    /// It was tried before: its planning begins when its submit is durable.
+    pub splits_when_durable: bool,
     /// Bytes of collected blobs that are not stored.
     pub inline_bytes: usize,
 }
@@ -79,6 +81,8 @@ pub(crate) struct Driver {
     pub checks: StagingChecks,
     pub claims: Claims,
     pub notes: StagedNotes,
+    /// Jobs whose planning was tried in earlier lives, which ended before their submit was durable.
+    pub unrecorded: BTreeSet<JobId>,
     pub datasets: Datasets,
     /// Puts that begin when nothing is being deleted.
     pub waiting_puts: Vec<BeginPut>,
@@ -139,6 +143,7 @@ pub(crate) struct Start {
     pub lease_ms: u64,
     pub unserved_ms: u64,
     pub notes: StagedNotes,
+    pub unrecorded: BTreeSet<JobId>,
     pub temporary: bool,
     pub orphans: OrphanRule,
     pub results_kept: Duration,
@@ -167,6 +172,7 @@ impl Driver {
             checks: StagingChecks::default(),
             claims: start.claims,
             notes: start.notes,
+            unrecorded: start.unrecorded,
             datasets: Datasets::new(datasets, dropped, start.orphans),
             waiting_puts: Vec::new(),
             placing_puts: Vec::new(),
@@ -378,6 +384,10 @@ impl Driver {
                 crashpoint!("submit.before-reply");
                 let _ = answer.send(Ok(()));
                 crashpoint!("submit.replied");
+                let waits = |active: &mut ActiveJob| std::mem::take(&mut active.splits_when_durable);
+                if self.active.get_mut(&job).is_some_and(waits) {
+                    self.split(job);
+                }
             }
             Message::SubmitNotRecorded { job } => self.step(Event::Cancelled { job }),
         }
@@ -412,7 +422,8 @@ impl Driver {
         let (program, binary) = (spec.program.clone(), spec.binary);
         let is_known = self.view.past(job).is_some() || self.ending.contains(&job) || self.active.contains_key(&job);
         if !is_known {
-            self.active.insert(job, ActiveJob::default());
+            let tries = u32::from(self.unrecorded.remove(&job));
+            self.active.insert(job, ActiveJob { tries, ..ActiveJob::default() });
             tracing::info!(%job, name = ?spec.name, program = ?spec.program, "job submitted");
             self.journal.note(Record::Spec(spec.clone()));
             self.step(Event::Submitted { spec, unix_ms: unix_ms() });

@@ -15,6 +15,7 @@ mod data;
 mod datasets;
 mod driver;
 mod dump;
+mod earlier_staging;
 mod error;
 mod holders;
 mod job_view;
@@ -64,6 +65,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use windrow_format::private;
 use windrow_net::{Role, Server};
+use windrow_store::StorageCalls;
 
 /// Runs a coordinator on a listener that is bound already, until `shutdown` completes. Its record of jobs is in
 /// `config.data_dir`, which no other coordinator may use meanwhile.
@@ -86,10 +88,13 @@ pub async fn run_on(
 ) -> Result<(), Error> {
     let artifacts = Artifacts::open(config.data_dir.join("artifacts"))?;
     let claims = Claims::default();
-    let recovered = recover::recover(&mut *store, &claims)?;
+    let storage = StorageCalls::new(config.storage_timeout);
+    let recovered = recover::recover(&mut *store, &claims, &storage).await?;
     let notes = StagedNotes::open(config.data_dir.join("staging"))?;
     // Before anybody can submit one of those jobs once more.
-    notes.remove_others(&recovered.running.iter().map(|r| r.job.spec.id).collect());
+    let mut unrecorded =
+        notes.remove_others(&recovered.running.iter().map(|r| r.job.spec.id).collect(), &storage).await;
+    unrecorded.retain(|job| !recovered.past.contains_key(job));
     let has_results = recovered.collected.iter().map(|(job, _)| *job);
     let known = has_results.chain(recovered.running.iter().map(|r| r.job.spec.id)).collect();
     let files = ResultFiles::open(config.data_dir.join("results"), &known)?;
@@ -102,6 +107,7 @@ pub async fn run_on(
         lease_ms: config.lease_ms,
         unserved_ms: config.unserved_ms,
         notes,
+        unrecorded,
         temporary: config.temporary,
         results_kept: config.results_kept,
         results_bytes_max: config.results_bytes_max,
@@ -143,10 +149,8 @@ pub async fn run_on(
         return Err(broken);
     }
     // Every end is on record now: what ended jobs have staged is of no use any more.
-    let removing = tokio::task::spawn_blocking(move || remover.remove_others(&going_on));
-    match tokio::time::timeout(driver::STOP_MAX, removing).await {
-        Ok(removed) => removed.map_err(|e| Error::Driver(format!("removing staging folders: {e}")))?,
-        Err(_) => tracing::warn!("removing staging folders takes too long: the next start goes on with it"),
+    if tokio::time::timeout(driver::STOP_MAX, remover.remove_others(&going_on, &storage)).await.is_err() {
+        tracing::warn!("removing staging folders takes too long: the next start goes on with it");
     }
     served.map_err(Error::Serve)
 }

@@ -9,18 +9,19 @@
 
 use crate::claims::Claims;
 use crate::driver::{PAST_MAX, unix_ms};
+use crate::earlier_staging::{find_staging, remove_staging};
 use crate::error::Error;
 use crate::job_view::Past;
 use crate::journal::{Identity, JobRecord, JobStore, KeptResult, PublishedTask, Record, RunningJob};
-use crate::split::{StagedSink, abandon, find_staging};
+use crate::split::StagedSink;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use windrow_failpoint::crashpoint;
 use windrow_model::dataset::dataset_name;
 use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus, WorkerId};
 use windrow_scheduler::RestoredJob;
-use windrow_store::Staging;
+use windrow_store::StorageCalls;
 
 /// Tries of planning or restoring a job that may end with the coordinator.
 const TRIES_MAX: u32 = 2;
@@ -62,8 +63,12 @@ impl RecoveredJob {
     }
 }
 
-/// Begins a new life on this store.
-pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recovered, Error> {
+/// Begins a new life on this store. A job whose staging folders lie on a file system that does not answer is over, too.
+pub(crate) async fn recover(
+    store: &mut dyn JobStore,
+    claims: &Claims,
+    storage: &StorageCalls,
+) -> Result<Recovered, Error> {
     let epoch = store.begin_epoch()?;
     let identity = store.identity()?;
     let (cluster, revision) = (identity.cluster, identity.revision);
@@ -128,11 +133,12 @@ pub(crate) fn recover(store: &mut dyn JobStore, claims: &Claims) -> Result<Recov
         }
         let was_fresh = fresh(&row);
         crashpoint!("recover.job");
-        match go_on(&record, row, claims) {
+        match go_on(&record, row, claims, storage).await {
             Ok(job) => running.push(job),
             Err(failure) => {
                 claims.release(id);
-                remove_staging(&record.status);
+                let folders = record.status.outputs.iter().filter(|o| dataset_name(o).is_none());
+                remove_staging(id, folders.map(PathBuf::from).collect(), storage).await;
                 interrupt(&mut record.status, Code::Interrupted, &failure);
                 over.push(record.clone().into());
                 past.insert(id, Past { status: record.status, spec: record.spec, collects: record.collects });
@@ -172,12 +178,17 @@ fn touches_paths(row: &RunningJob) -> bool {
     row.split.is_some()
 }
 
-fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<RecoveredJob, Failure> {
+async fn go_on(
+    record: &JobRecord,
+    row: RunningJob,
+    claims: &Claims,
+    storage: &StorageCalls,
+) -> Result<RecoveredJob, Failure> {
     let RunningJob { spec, split, published, bad_records, failures, uncharged, datasets_done, tries } = row;
     let sealed = record.status.state == JobState::Committing;
     // A job that was not split yet has staged nothing that is needed.
     let staging = match &split {
-        Some(_) => find_staging(&spec, claims, sealed)?,
+        Some(_) => find_staging(&spec, claims, sealed, storage).await?,
         None => Vec::new(),
     };
     let unix_ms = record.status.submitted_unix_ms;
@@ -195,15 +206,6 @@ fn go_on(record: &JobRecord, row: RunningJob, claims: &Claims) -> Result<Recover
         sealed,
     };
     Ok(RecoveredJob { job, staging, published, datasets_done, tries })
-}
-
-fn remove_staging(status: &JobStatus) {
-    for output in status.outputs.iter().filter(|o| dataset_name(o).is_none()) {
-        match Staging::at(Path::new(output), status.id) {
-            Ok(staging) => abandon([&staging]),
-            Err(e) => tracing::warn!(job = %status.id, "{e}"),
-        }
-    }
 }
 
 /// The job is over. Touches no path.

@@ -52,8 +52,14 @@ pub(crate) fn split_job(
     let folders = || spec.plan.sinks.iter().filter(|s| dataset_name(&s.path).is_none());
     // Before the claim: a folder that cannot become an output keeps no other job from writing into it.
     for sink in folders() {
-        steps.step(Path::new(&sink.path))?;
-        windrow_store::check_free(Path::new(&sink.path), sink.overwrite)?;
+        let path = Path::new(&sink.path);
+        steps.step(path)?;
+        if windrow_store::check_free(path, sink.overwrite).is_err() {
+            // That it is an input, too, says more than that it exists.
+            let sources = spec.plan.stages.iter().filter_map(|s| s.source());
+            let inputs: Vec<String> = sources.flat_map(|s| s.inputs.iter().cloned()).collect();
+            windrow_store::check_output(path, sink.overwrite, &inputs, steps)?;
+        }
     }
     for sink in folders() {
         claims.claim(&windrow_store::canonical_output(Path::new(&sink.path))?, spec.id)?;
@@ -76,24 +82,6 @@ pub(crate) fn split_job(
         stages: prepared.stages.into_iter().map(|(stage, chunks)| StageChunks { stage, chunks }).collect(),
         staging: staging.collect(),
     })
-}
-
-/// Claims the outputs of a job of an earlier life again, and finds its staging folders. When the commit has begun they
-/// may be outputs already.
-pub(crate) fn find_staging(spec: &JobSpec, claims: &Claims, sealed: bool) -> Result<Vec<StagedSink>, Failure> {
-    let folders = (0u32..).zip(&spec.plan.sinks).filter(|(_, s)| dataset_name(&s.path).is_none());
-    let mut found = Vec::new();
-    for (sink, output) in folders {
-        let path = Path::new(&output.path);
-        claims.claim(&windrow_store::canonical_output(path)?, spec.id)?;
-        let staging = Staging::at(path, spec.id)?;
-        let nonce = match staging.nonce() {
-            Err(_) if sealed => String::new(),
-            nonce => nonce?,
-        };
-        found.push(StagedSink { sink, staging, nonce });
-    }
-    Ok(found)
 }
 
 fn probes(stages: &[&[Chunk]]) -> Vec<PathBuf> {

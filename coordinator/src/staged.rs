@@ -1,20 +1,20 @@
 //! Which jobs may have staging folders, noted in files before the folders are made: `staging/JOB`.
 //!
 //! A job is split while its submit is on the way to the journal. If the coordinator dies before the journal has it, only
-//! the note tells the next life that there is something to remove; the same holds for one that died between the record
-//! of an end and the removal. Notes survive processes, not power cuts: then a hidden folder may stay.
+//! the note tells the next life that planning it was tried and that there is something to remove; the same holds for one that
+//! died between the record of an end and the removal. Notes survive processes, not power cuts: then a hidden folder may stay.
 
+use crate::earlier_staging::remove_staging;
 use crate::error::Error;
-use crate::split::abandon;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use windrow_failpoint::crashpoint;
 use windrow_format::durable::{self, Durability};
 use windrow_format::private;
 use windrow_model::dataset::dataset_name;
 use windrow_model::{JobId, JobSpec};
-use windrow_store::Staging;
+use windrow_store::StorageCalls;
 
 /// Removals that may end with the process.
 const TRIES_MAX: u32 = 2;
@@ -32,13 +32,10 @@ impl StagedNotes {
         Ok(StagedNotes { folder })
     }
 
-    /// Before the job's first staging folder is made.
+    /// Before the job's paths are touched.
     pub fn note(&self, spec: &JobSpec) {
         let outputs: Vec<&str> =
             spec.plan.sinks.iter().map(|s| s.path.as_str()).filter(|path| dataset_name(path).is_none()).collect();
-        if outputs.is_empty() {
-            return;
-        }
         // Each ends with a byte that no path has.
         let text: String = outputs.iter().flat_map(|path| [path, "\0"]).collect();
         if let Err(e) = durable::write_private(&self.path(spec.id), text.as_bytes(), Durability::NoSync) {
@@ -52,14 +49,17 @@ impl StagedNotes {
     }
 
     /// Removes the staging folders of all jobs but those that go on. A note whose removal has ended the process twice is
-    /// dropped: the hidden folder may stay then.
-    pub fn remove_others(&self, running: &BTreeSet<JobId>) {
+    /// dropped: the hidden folder may stay then. One whose file system does not answer stays for the next start.
+    /// Gives the jobs of the notes.
+    pub async fn remove_others(&self, running: &BTreeSet<JobId>, storage: &StorageCalls) -> BTreeSet<JobId> {
+        let mut others = BTreeSet::new();
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let Some((job, tries)) = name.to_str().and_then(parse) else { continue };
             if running.contains(&job) {
                 continue;
             }
+            others.insert(job);
             if tries >= TRIES_MAX {
                 tracing::warn!(%job, tries, "the removal of its staging folders ended the coordinator: they stay");
                 let _ = fs::remove_file(entry.path());
@@ -73,14 +73,14 @@ impl StagedNotes {
             }
             let text = fs::read_to_string(&trying).unwrap_or_default();
             crashpoint!("staged.removing");
-            for output in text.split_terminator('\0') {
-                match Staging::at(Path::new(output), job) {
-                    Ok(staging) => abandon([&staging]),
-                    Err(e) => tracing::warn!(%job, "{e}"),
-                }
+            let outputs = text.split_terminator('\0').map(PathBuf::from).collect();
+            match remove_staging(job, outputs, storage).await {
+                true => drop(fs::remove_file(&trying)),
+                // It has ended nothing.
+                false => drop(fs::rename(&trying, entry.path())),
             }
-            let _ = fs::remove_file(&trying);
         }
+        others
     }
 
     fn path(&self, job: JobId) -> PathBuf {

@@ -162,7 +162,46 @@ async fn existing_folder_as_output_does_not_block_other_jobs() {
     worker.work_until_dropped(good.id).await;
     assert_eq!(client.end_of(good.id).await.state, JobState::Done);
     for n in 10..30 {
-        assert_eq!(client.end_of(JobId::from_bytes([n; 16])).await.error.unwrap().code, Code::OutputExists);
+        // That it holds the input says more than that it exists.
+        assert_eq!(client.end_of(JobId::from_bytes([n; 16])).await.error.unwrap().code, Code::OutputInsideInput);
     }
+    coordinator.stop().await;
+}
+
+/// A FIFO in the place of the staging folder's text hangs who opens it, as a dead network file system would.
+#[tokio::test(flavor = "multi_thread")]
+async fn staging_that_does_not_answer_holds_up_no_start() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let [dead, good] = [place.spec(1), spec(2, &place.input(), &place.dir.path().join("other"))];
+    for spec in [&dead, &good] {
+        client.submit(spec).await.unwrap();
+        worker.next_task().await;
+    }
+    coordinator.stop().await;
+    let hidden = place.names().into_iter().find(|n| n.starts_with(".out.")).unwrap();
+    let nonce = place.dir.path().join(hidden).join(windrow_format::names::NONCE);
+    std::fs::remove_file(&nonce).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &nonce, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let writer = std::fs::File::options().read(true).write(true).open(&nonce).unwrap();
+
+    let storage_timeout = std::time::Duration::from_millis(50);
+    let config = Config { token: Token::parse(TOKEN), storage_timeout, ..Config::new(place.data()) };
+    let coordinator = Coordinator::start_with(config).await;
+    let mut client = coordinator.client().await;
+    let error = client.get(dead.id).await.unwrap().error.unwrap();
+    assert!(error.code == Code::Interrupted && error.message.contains("has not answered"), "{error}");
+    assert_eq!(client.get(good.id).await.unwrap().state, JobState::Running);
+    // The late answer changes nothing: the output of the job that is over can be written by another.
+    drop(writer);
+    let again = place.spec(3);
+    client.submit(&again).await.unwrap();
+    let mut worker = FakeWorker::join(&coordinator, register(1, 2)).await.unwrap();
+    worker.work_until_dropped(again.id).await;
+    assert_eq!(client.end_of(again.id).await.state, JobState::Done);
     coordinator.stop().await;
 }

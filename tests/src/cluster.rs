@@ -264,6 +264,14 @@ impl Cluster {
         assert_eq!(url, self.url);
         self.coordinator = Some(coordinator);
     }
+    /// The same with failpoints, of which it may die before it answers: whether it does not.
+    pub fn start_coordinator_failing(&mut self, failpoints: &str) -> bool {
+        let address = self.url.trim_start_matches("http://").to_string();
+        let mut daemon = spawn_coordinator(self.folder.path(), &address, failpoints, &self.coordinator_args);
+        let answers = daemon.told_if_it_starts("coordinator ").is_some();
+        self.coordinator = Some(daemon);
+        answers
+    }
     /// Stops everything in order: workers, then the coordinator; nothing of theirs is left running.
     pub fn stop(mut self) {
         for worker in self.workers.drain(..).flatten() {
@@ -340,10 +348,14 @@ fn hiding(folder: &Path, command: &Command) -> Command {
     inside
 }
 
-fn coordinator(folder: &Path, listen: &str, failpoints: &str, args: &[String]) -> (Daemon, String) {
+fn spawn_coordinator(folder: &Path, listen: &str, failpoints: &str, args: &[String]) -> Daemon {
     let mut command = command("windrow", &folder.join("home"));
     command.args(["coordinator", "--listen", listen, "--data-dir"]).arg(folder.join("coordinator")).args(args);
-    let mut daemon = Daemon::start(command.env("WINDROW_LOG", "error").env(FAILPOINTS, failpoints));
+    Daemon::start(command.env("WINDROW_LOG", "error").env(FAILPOINTS, failpoints))
+}
+
+fn coordinator(folder: &Path, listen: &str, failpoints: &str, args: &[String]) -> (Daemon, String) {
+    let mut daemon = spawn_coordinator(folder, listen, failpoints, args);
     let url = daemon.told("coordinator ");
     (daemon, url)
 }

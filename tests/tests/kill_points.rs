@@ -9,6 +9,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use windrow_tests::cluster::Cluster;
 use windrow_tests::corpus;
+use windrow_tests::gated::Gated;
 use windrow_tests::output::{concatenated, parts};
 use windrow_tests::program::{Ended, binary, eventually, local, run};
 
@@ -257,8 +258,8 @@ fn a_worker_dies_before_and_after_it_has_placed_a_part() {
 #[test]
 fn an_error_of_the_journals_disk_ends_the_coordinator_at_once_and_the_next_one_goes_on() {
     let work = Work::new();
-    // The first three transactions are those of the start.
-    for (n, error) in ["journal.before-commit=eio@5", "journal.before-commit=enospc@6"].iter().enumerate() {
+    // The first four transactions are those of the start, the fifth notes the worker.
+    for (n, error) in ["journal.before-commit=eio@6", "journal.before-commit=enospc@7"].iter().enumerate() {
         let output = format!("out-{n}");
         let mut cluster = Cluster::start_failing(error, 1, 2);
         let submitted = work.submit(&cluster, &output);
@@ -274,4 +275,26 @@ fn an_error_of_the_journals_disk_ends_the_coordinator_at_once_and_the_next_one_g
         work.check(&cluster, &output, error);
         cluster.stop();
     }
+}
+
+/// The job that ends it is tried twice, whatever its client does; the other one goes on.
+#[test]
+fn planning_that_aborts_twice_fails_its_job_alone() {
+    let (work, other) = (Work::new(), Gated::new());
+    let mut cluster = Cluster::start(1, 3);
+    let id = cluster.detach(other.path(), "hostile", other.args("out"));
+    other.wait_for(3);
+    cluster.kill_coordinator();
+    assert!(cluster.start_coordinator_failing("plan.begun=abort"), "the other job is planned already");
+    let submitted = work.submit(&cluster, "out");
+    assert_eq!(cluster.coordinator_ends(|| false), Some(None), "the first try");
+    cluster.start_coordinator_failing("plan.begun=abort");
+    assert_eq!(cluster.coordinator_ends(|| false), Some(None), "the second try");
+    assert!(cluster.start_coordinator_failing("plan.begun=abort"), "there is no third try");
+    submitted.join().unwrap().with(1).tells("PLANNING_CRASHED", &["2 times"]);
+    other.open();
+    run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
+    other.check("out");
+    assert!(!work.path().join("out").exists());
+    cluster.stop();
 }

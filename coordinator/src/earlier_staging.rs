@@ -1,0 +1,58 @@
+//! Staging folders of earlier lives: found again, or removed. The file systems that they lie on may not answer: each look has
+//! a limit and a thread of its own, so that a coordinator starts all the same.
+
+use crate::claims::Claims;
+use crate::split::{StagedSink, abandon};
+use std::path::{Path, PathBuf};
+use windrow_model::dataset::dataset_name;
+use windrow_model::{Code, Failure, JobId, JobSpec};
+use windrow_store::{Staging, StorageCalls, StoreError};
+
+/// Claims the outputs of a job again, and finds its staging folders. When the commit has begun (`sealed`) they may be outputs
+/// already.
+pub(crate) async fn find_staging(
+    spec: &JobSpec,
+    claims: &Claims,
+    sealed: bool,
+    storage: &StorageCalls,
+) -> Result<Vec<StagedSink>, Failure> {
+    let (mut found, job) = (Vec::new(), spec.id);
+    for (sink, output) in (0u32..).zip(&spec.plan.sinks) {
+        if dataset_name(&output.path).is_some() {
+            continue;
+        }
+        let path = PathBuf::from(&output.path);
+        let look = move |path: &Path| {
+            let staging = Staging::at(path, job)?;
+            let nonce = match staging.nonce() {
+                Err(_) if sealed => String::new(),
+                nonce => nonce?,
+            };
+            Ok::<_, StoreError>((staging, nonce))
+        };
+        let own = path.clone();
+        let (staging, nonce) = storage.run(&path, move |_| look(&own)).await?;
+        // Not on the thread: one that comes back late must not claim for a job that is over.
+        claims.claim(&staging.output, job)?;
+        found.push(StagedSink { sink, staging, nonce });
+    }
+    Ok(found)
+}
+
+/// Removes what an ended job has staged for these outputs. False if a file system does not answer: then it is removed when
+/// that answers again, or stays. What else fails is logged.
+pub(crate) async fn remove_staging(job: JobId, outputs: Vec<PathBuf>, storage: &StorageCalls) -> bool {
+    let mut answered = true;
+    for output in outputs {
+        let own = output.clone();
+        let remove = move |_: &_| {
+            abandon([&Staging::at(&own, job)?]);
+            Ok::<_, StoreError>(())
+        };
+        if let Err(e) = storage.run(&output, remove).await {
+            tracing::warn!(%job, "what it has staged stays: {e}");
+            answered &= e.code != Code::StorageTimeout;
+        }
+    }
+    answered
+}
