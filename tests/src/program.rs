@@ -230,10 +230,18 @@ pub fn resident_bytes(pid: u32) -> u64 {
 
 /// Living processes with this text in their arguments: what a job has started.
 pub fn processes_with(text: &str) -> usize {
-    let Ok(all) = std::fs::read_dir("/proc") else { return 0 };
-    let arguments = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
-    let holds = |arguments: &Vec<u8>| arguments.windows(text.len()).any(|window| window == text.as_bytes());
-    all.flatten().filter_map(arguments).filter(holds).count()
+    pids_with(text).len()
+}
+
+/// The same, by process id.
+pub fn pids_with(text: &str) -> Vec<Pid> {
+    let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let holds = |arguments: &[u8]| arguments.windows(text.len()).any(|window| window == text.as_bytes());
+    let process = |entry: std::fs::DirEntry| {
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        std::fs::read(entry.path().join("cmdline")).is_ok_and(|arguments| holds(&arguments)).then_some(pid)
+    };
+    all.flatten().filter_map(process).collect()
 }
 
 /// The same, by process id.

@@ -1,14 +1,14 @@
 //! How runs end that do not end well, and what the programs beside them say: one clear end, in the form that was asked for, and
 //! nothing left running.
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::io::Read;
 use std::path::Path;
 use std::process::Stdio;
 use tempfile::TempDir;
 use windrow_tests::cluster::Cluster;
 use windrow_tests::output::lines;
-use windrow_tests::program::{Daemon, binary, command, eventually, local, processes_with, run};
+use windrow_tests::program::{Daemon, binary, command, eventually, local, pids_with, processes_with, run};
 use windrow_tests::{corpus, oracle};
 
 /// A folder with a small input `in`.
@@ -51,14 +51,36 @@ fn stream(folder: &Path, mapper: &str) -> Daemon {
 fn an_interrupted_run_leaves_none_of_its_commands_running() {
     let folder = folder();
     let sleeps = || processes_with("sleep\x006173.25");
-    let mut running = stream(folder.path(), "sleep 6173.25; cat");
-    eventually("the command runs", || sleeps() == 1);
-    running.signal(Signal::TERM);
-    // Whoever reads its stdout comes to the end of it.
-    assert_eq!(running.told_if_it_starts(""), None);
-    eventually("it has ended", || running.has_ended().is_some());
-    assert_eq!((running.has_ended(), sleeps()), (Some(Some(130)), 0));
-    assert!(!folder.path().join("out").exists());
+    let alone = |running: &Daemon| running.signal(Signal::TERM);
+    // As a terminal does; the command is in a group of its own.
+    let group = |running: &Daemon| {
+        kill_process_group(Pid::from_raw(running.pid() as i32).unwrap(), Signal::INT).unwrap();
+    };
+    for interrupt in [&alone as &dyn Fn(&Daemon), &group] {
+        let mut running = stream(folder.path(), "sleep 6173.25; cat");
+        eventually("the command runs", || sleeps() == 1);
+        interrupt(&running);
+        // Whoever reads its stdout comes to the end of it.
+        assert_eq!(running.told_if_it_starts(""), None);
+        eventually("it has ended", || running.has_ended().is_some());
+        assert_eq!((running.has_ended(), sleeps()), (Some(Some(130)), 0));
+        assert!(!folder.path().join("out").exists());
+    }
+}
+
+#[test]
+fn cancel_and_crash_on_a_worker_end_commands_of_pipe() {
+    let folder = folder();
+    let sleeps = || pids_with("sleep\x006175.25");
+    let cluster = Cluster::start(1, 1);
+    let id = cluster.detach(folder.path(), "stream", ["in", "--mapper", "sleep 6175.25; cat", "--output", "out"]);
+    eventually("the command runs", || sleeps().len() == 1);
+    let first = sleeps();
+    assert!(cluster.kill_an_executor(0));
+    eventually("another attempt runs", || sleeps().len() == 1 && sleeps() != first);
+    run(&mut cluster.windrow(["job", "cancel", &id, "--coordinator", &cluster.url])).ok();
+    eventually("its command has ended", || sleeps().is_empty());
+    cluster.stop();
 }
 
 #[test]
@@ -67,9 +89,11 @@ fn a_run_that_succeeds_kills_nothing() {
     let sleeps = || processes_with("sleep\x006174.25");
     let mut running = stream(folder.path(), "sleep 6174.25 > /dev/null 2>&1 & cat");
     eventually("it has ended", || running.has_ended().is_some());
-    let left = sleeps();
-    kill_process_group(Pid::from_raw(running.pid() as i32).unwrap(), Signal::KILL).unwrap();
-    assert_eq!((running.has_ended(), left), (Some(Some(0)), 1));
+    // The command's own group, which is not the run's.
+    let left = pids_with("sleep\x006174.25");
+    left.iter().for_each(|pid| kill_process(*pid, Signal::KILL).unwrap());
+    assert_eq!((running.has_ended(), left.len()), (Some(Some(0)), 1));
+    eventually("the test leaves nothing", || sleeps() == 0);
     assert_eq!(lines(&folder.path().join("out")), ["a b", "c BOOM", "d"]);
 }
 
