@@ -207,7 +207,8 @@ mod tests {
         let report = reduce(None).unwrap();
         assert!(matches!(&report.outputs[..], [OutputReport::Broadcast(bytes)] if bytes.len() >= 20_000 * 2));
         for then in [Then::GoesOn, Then::Fails, Then::Panics] {
-            let TaskError { failure, segment } = reduce(Some(then)).unwrap_err();
+            let failed = reduce(Some(then)).map(drop).expect_err("the change is noticed");
+            let TaskError { failure, segment } = failed;
             assert_eq!((failure.code, segment), (Code::SegmentCorrupt, Some((0, 1))), "{then:?}: {failure}");
         }
     }
