@@ -3,7 +3,7 @@
 
 use crate::error::{Result, StoreError};
 use crate::list::{InputFile, list_inputs};
-use crate::output::check_output;
+use crate::output::{canonical_output, check_output};
 use crate::publish::Staging;
 use crate::split::{SplitOptions, input_bytes, split};
 use crate::steps::Steps;
@@ -49,6 +49,7 @@ pub fn prepare(
             check_output(&output_path(sink)?, sink.overwrite, &every_input, steps)?;
         }
     }
+    check_apart(&plan.sinks)?;
 
     // The same files under the same names are listed once, and count once.
     let mut listed: BTreeMap<&[String], Vec<InputFile>> = BTreeMap::new();
@@ -97,6 +98,25 @@ pub fn prepare(
         }
     }
     Ok(Prepared { input_bytes, stages, stagings })
+}
+
+/// The plan has compared the outputs by their names. Through symbolic links, two names may still be one folder, of which the output
+/// that is committed last would be left.
+fn check_apart(sinks: &[SinkSpec]) -> Result<()> {
+    let mut places: Vec<(PathBuf, &str)> = Vec::new();
+    for sink in sinks.iter().filter(|sink| dataset_name(&sink.path).is_none()) {
+        let place = canonical_output(&output_path(sink)?)?;
+        let same = |(other, _): &&(PathBuf, &str)| other.starts_with(&place) || place.starts_with(other);
+        if let Some((_, other)) = places.iter().find(same) {
+            let message = format!(
+                "the outputs {other} and {} of the job are one folder or lie in each other: give each a folder of its own",
+                sink.path
+            );
+            return Err(StoreError::new(Code::OutputInUse, message));
+        }
+        places.push((place, &sink.path));
+    }
+    Ok(())
 }
 
 /// Files, and chunks of datasets as files, in the order of the inputs.

@@ -392,10 +392,8 @@ fn folders_made_for_an_abandoned_output_go_with_it() {
     assert!(place.path("old").is_dir());
 }
 
-#[test]
-fn folder_made_for_two_outputs_goes_with_the_last() {
-    let place = Place::new();
-    fs::write(place.path("in"), "x").unwrap();
+/// A plan that reads nothing and writes these outputs.
+fn plan_of_outputs(place: &Place, paths: &[&str]) -> windrow_model::Plan {
     let sink = |path: &str| windrow_model::SinkSpec {
         path: place.path(path).to_str().unwrap().into(),
         format: "text".into(),
@@ -403,15 +401,38 @@ fn folder_made_for_two_outputs_goes_with_the_last() {
         framing: windrow_model::Framing::Whole,
         overwrite: false,
     };
-    let plan = windrow_model::Plan {
+    windrow_model::Plan {
         stages: vec![],
-        sinks: vec![sink("new/a"), sink("new/b")],
+        sinks: paths.iter().map(|path| sink(path)).collect(),
         collects: vec![],
         sides: vec![],
         fingerprint: windrow_model::Digest([0; 32]),
-    };
+    }
+}
+
+fn prepared(plan: &windrow_model::Plan) -> windrow_store::Result<windrow_store::Prepared> {
     let (options, datasets) = (windrow_model::JobOptions::default(), Default::default());
-    let prepared = windrow_store::prepare(job(1), &plan, &options, 1, NoSync, &datasets, &Steps::default()).unwrap();
+    windrow_store::prepare(job(1), plan, &options, 1, NoSync, &datasets, &Steps::default())
+}
+
+#[test]
+fn outputs_that_links_lead_together_are_refused() {
+    let place = Place::new();
+    symlink(".", place.path("here")).unwrap();
+    for paths in [["a", "here/a"], ["here/a", "a/b"], ["a/b", "here/here/a"]] {
+        let refused = prepared(&plan_of_outputs(&place, &paths));
+        assert_eq!(code(refused.map(drop)), Code::OutputInUse, "{paths:?}");
+        assert_eq!(place.names(), ["here"]);
+    }
+    let apart = prepared(&plan_of_outputs(&place, &["a", "here/ab"])).unwrap();
+    apart.stagings.iter().for_each(|(_, staging)| abandon(staging).unwrap());
+}
+
+#[test]
+fn folder_made_for_two_outputs_goes_with_the_last() {
+    let place = Place::new();
+    fs::write(place.path("in"), "x").unwrap();
+    let prepared = prepared(&plan_of_outputs(&place, &["new/a", "new/b"])).unwrap();
     assert_eq!(prepared.stagings.len(), 2);
     prepared.stagings.iter().for_each(|(_, staging)| abandon(staging).unwrap());
     assert_eq!(place.names(), ["in"]);
