@@ -164,8 +164,11 @@ async fn each_state_is_shown_when_it_is_durable() {
     let mut held = Held::start().await;
     let spec = held.place.spec(1);
     let id = spec.id;
-    held.gate.hold(is_split);
+    // Its answer is waited for: how the job is split is not recorded together with its submit.
+    let silent = FakeWorker::join(&held.coordinator, register(2, 1)).await.unwrap();
     held.client.submit(&spec).await.unwrap();
+    held.gate.hold(is_split);
+    drop(silent);
     held.gate.reached().await;
     assert_eq!(held.states(id).await, [Some(JobState::Planning); 3]);
     // Only now, or the whole job would be recorded at once.
