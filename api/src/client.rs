@@ -4,6 +4,7 @@
 //! uploads, `submit` and `watch` try again, because what they ask for goes on without them. Nothing here prints.
 
 mod backup;
+mod chunk_transfer;
 mod cutting;
 mod data;
 mod orphans;

@@ -232,7 +232,10 @@ impl Driver {
         for commit in std::mem::take(&mut self.placing_puts) {
             let CommitPut { put, dataset, placed, answer, until } = commit;
             let committed = match self.datasets.check_placed(put, &placed) {
-                Some(Ok(())) => self.datasets.commit_put(put, dataset),
+                Some(Ok(())) => {
+                    let checked = self.datasets.check_lengths(&dataset.chunks);
+                    checked.and_then(|()| self.datasets.commit_put(put, dataset))
+                }
                 Some(Err(failure)) => Err(failure),
                 None if until > now => {
                     self.placing_puts.push(CommitPut { put, dataset, placed, answer, until });

@@ -43,6 +43,8 @@ struct Reference {
     /// Datasets and jobs that have the chunk.
     count: u32,
     replicas: u32,
+    /// Bytes of the chunk.
+    length: u64,
 }
 
 #[derive(Debug)]
@@ -406,6 +408,21 @@ impl Datasets {
         is_known.then_some(Ok(()))
     }
 
+    /// Whether chunks that a client has put are as long as is known of them: a job could not read them otherwise.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` with the chunk and both lengths.
+    pub fn check_lengths(&self, chunks: &[DatasetChunk]) -> Result<(), Failure> {
+        for DatasetChunk { digest, length } in chunks {
+            let known = self.references.get(digest).map(|r| r.length).or_else(|| self.orphans.length(*digest));
+            if let Some(known) = known.filter(|known| known != length) {
+                let message = format!("chunk {digest} has {known} bytes, and not {length}");
+                return Err(Failure::new(Code::BadRequest, message));
+            }
+        }
+        Ok(())
+    }
+
     /// The first chunk that a worker is said to have and does not tell of.
     pub fn not_there(&self, placed: &[(Digest, Vec<WorkerId>)]) -> Option<(Digest, WorkerId)> {
         placed.iter().find_map(|(digest, holders)| {
@@ -676,6 +693,7 @@ impl Datasets {
             let reference = self.references.entry(chunk.digest).or_default();
             reference.count += 1;
             reference.replicas = reference.replicas.max(dataset.replicas);
+            reference.length = chunk.length;
             self.ordered.remove(&chunk.digest);
             self.orphans.forget_length(chunk.digest);
             self.look_at(chunk.digest);

@@ -411,6 +411,21 @@ fn put_is_refused_whose_copies_are_not_where_it_says() {
     assert_eq!(code(table.check_placed(put, &[])), Some(Err(Code::BadRequest)));
 }
 
+#[test]
+fn put_is_refused_that_gives_a_chunk_another_length() {
+    let mut table = cluster(1);
+    table.note_lengths([(digest(1), 11)]);
+    table.held(worker(1), [digest(1)]);
+    let chunk = |length| [DatasetChunk { digest: digest(1), length }];
+    let code = |table: &Datasets, length| table.check_lengths(&chunk(length)).map_err(|failure| failure.code);
+    assert_eq!((code(&table, 11), code(&table, 12)), (Ok(()), Err(Code::BadRequest)));
+    let (put, ..) = table.begin_put("a", false, 1).unwrap();
+    let recorded = table.commit_put(put, Dataset { chunks: chunk(11).to_vec(), ..dataset(&[]) }).unwrap();
+    table.recorded(recorded, true);
+    table.end_put(put);
+    assert_eq!((code(&table, 11), code(&table, 10)), (Ok(()), Err(Code::BadRequest)));
+}
+
 /// Whatever happens in whatever order: what a dataset or a job refers to stays, what a recorded change has ordered may go, and
 /// everything else stays for its time and goes no faster than it may.
 mod any_order {

@@ -31,7 +31,15 @@ impl TemporaryFile {
     /// Makes it in the folder of `path`, for which it is meant. Blocks.
     pub fn beside(path: &Path) -> io::Result<TemporaryFile> {
         let name = durable::temporary_beside(path)?;
-        let file = private::create_new(&name)?;
+        let file = match private::create_new(&name) {
+            // Its folder was removed under the worker. If the whole data folder is gone, so is the worker's id, and nothing is made.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().filter(|folder| folder.parent().is_some_and(Path::is_dir));
+                private::create_folders(folder.ok_or(e)?)?;
+                private::create_new(&name)?
+            }
+            made => made?,
+        };
         Ok(TemporaryFile { file, name: Name(name) })
     }
 
@@ -63,6 +71,7 @@ impl Write for TemporaryFile {
 
 #[cfg(test)]
 mod tests {
+    use super::TemporaryFile;
     use crate::chunks::Chunks;
     use crate::scratch::Scratch;
     use std::fs;
@@ -93,6 +102,15 @@ mod tests {
                 assert_eq!(fs::read_dir(scratch.chunks()).unwrap().count(), 0, "after {pieces} pieces");
             }
         });
+    }
+
+    #[test]
+    fn folder_that_was_removed_is_made_again() {
+        let root = tempfile::tempdir().unwrap();
+        let place = root.path().join("chunks").join("name");
+        assert!(TemporaryFile::beside(&place).is_ok() && place.parent().unwrap().is_dir());
+        fs::remove_dir_all(root.path()).unwrap();
+        assert!(TemporaryFile::beside(&place).is_err() && !root.path().exists());
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Datasets: put, listed, got, removed. Chunks go straight to workers and come straight from them.
 
+use super::chunk_transfer::{self, FETCH_PATIENCE, STORE_PATIENCE, fetch};
 use super::cutting::cut_files;
 use super::{Cluster, answered, asking, failure};
 use bytes::Bytes;
@@ -192,17 +193,8 @@ impl Cluster {
     }
 
     async fn chunk_from(&self, address: &str, place: &ChunkPlace) -> Result<Vec<u8>, Failure> {
-        let mut client = clients::transfer(channel_lazy(address, &self.access)?);
-        let request = v1::GetChunkRequest { digest: Some(place.digest.into()) };
-        let mut pieces = answered(client.get_chunk(request).await)?;
-        let mut bytes = Vec::new();
-        while let Some(piece) = pieces.message().await.map_err(failure)? {
-            bytes.extend_from_slice(&piece.data);
-            if bytes.len() as u64 > place.length {
-                return Err(Failure::new(Code::FetchFailed, "more bytes than the chunk has"));
-            }
-        }
-        Ok(bytes)
+        let client = clients::transfer(channel_lazy(address, &self.access)?);
+        fetch(client, place.digest, place.length, FETCH_PATIENCE).await
     }
 
     /// Takes a name off the cluster. Jobs that read the dataset go on; then its chunks are deleted.
@@ -252,9 +244,7 @@ async fn send(content: &Content, mut cluster: Option<v1::ClusterId>, connection:
         v1::ChunkPiece { digest: digest.take(), data, cluster: cluster.take() }
     });
     let pieces: Vec<v1::ChunkPiece> = pieces.collect();
-    let mut client = clients::transfer(connection.clone());
-    answered(client.put_chunk(futures_util::stream::iter(pieces)).await)?;
-    Ok(())
+    chunk_transfer::store(clients::transfer(connection.clone()), pieces, STORE_PATIENCE).await
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {

@@ -1,0 +1,151 @@
+//! One chunk from or to a worker, which may stall: each piece has a deadline, and then another worker is asked.
+
+use super::{answered, failure};
+use futures_util::StreamExt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
+use windrow_model::{Code, Digest, Failure};
+use windrow_net::Connection;
+use windrow_proto::v1::{self, transfer_client::TransferClient};
+
+/// A worker gives the next piece of a chunk within this time.
+pub(super) const FETCH_PATIENCE: Duration = Duration::from_secs(20);
+/// A worker takes the next piece within this time, and has all of them on its disk within this time after the last.
+pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(120);
+
+/// The bytes that a worker has under this digest, not compared with it.
+///
+/// # Errors
+/// What the worker says; `FETCH_FAILED` if it says nothing for `patience`, or gives another number of bytes than `length`.
+pub(super) async fn fetch(
+    mut client: TransferClient<Connection>,
+    digest: Digest,
+    length: u64,
+    patience: Duration,
+) -> Result<Vec<u8>, Failure> {
+    let stalled = |_| Failure::new(Code::FetchFailed, format!("it has given nothing for {patience:?}"));
+    let request = v1::GetChunkRequest { digest: Some(digest.into()) };
+    let mut pieces = answered(timeout(patience, client.get_chunk(request)).await.map_err(stalled)?)?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = timeout(patience, pieces.message()).await.map_err(stalled)?.map_err(failure)? {
+        bytes.extend_from_slice(&piece.data);
+        if bytes.len() as u64 > length {
+            return Err(Failure::new(Code::FetchFailed, "more bytes than the chunk has"));
+        }
+    }
+    if (bytes.len() as u64) < length {
+        let what = format!("{} bytes instead of the {length} that the dataset says", bytes.len());
+        return Err(Failure::new(Code::FetchFailed, what));
+    }
+    Ok(bytes)
+}
+
+/// Has a worker store a chunk. The pieces name digest and cluster.
+///
+/// # Errors
+/// What the worker says; `UNREACHABLE` if it takes nothing for `patience`.
+pub(super) async fn store(
+    mut client: TransferClient<Connection>,
+    pieces: Vec<v1::ChunkPiece>,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = taken.clone();
+    let pieces = futures_util::stream::iter(pieces).inspect(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let mut stored = pin!(client.put_chunk(pieces));
+    let mut before = None;
+    loop {
+        match timeout(patience, &mut stored).await {
+            Ok(answer) => return answered(answer).map(drop),
+            Err(_) => {
+                let now = Some(taken.load(Ordering::Relaxed));
+                if std::mem::replace(&mut before, now) == now {
+                    return Err(Failure::new(Code::Unreachable, format!("it has taken nothing for {patience:?}")));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use std::future::pending;
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::ReceiverStream;
+    use tonic::{Request, Response, Status, Streaming};
+    use windrow_net::{Access, Role, Server, channel, clients, serve::serve};
+    use windrow_proto::v1::transfer_server::{Transfer, TransferServer};
+
+    /// Answers calls for the chunk of all ones with three bytes and the end, of all twos with three bytes and nothing more, and
+    /// no others.
+    struct Worker;
+
+    #[tonic::async_trait]
+    impl Transfer for Worker {
+        type FetchSegmentsStream = ReceiverStream<Result<v1::SegmentPiece, Status>>;
+        type ReadLogsStream = ReceiverStream<Result<v1::LogChunk, Status>>;
+        type GetChunkStream = ReceiverStream<Result<v1::Piece, Status>>;
+
+        async fn fetch_segments(
+            &self,
+            _: Request<v1::FetchSegmentsRequest>,
+        ) -> Result<Response<Self::FetchSegmentsStream>, Status> {
+            pending().await
+        }
+        async fn read_logs(&self, _: Request<v1::ReadLogsRequest>) -> Result<Response<Self::ReadLogsStream>, Status> {
+            pending().await
+        }
+        async fn put_chunk(
+            &self,
+            _: Request<Streaming<v1::ChunkPiece>>,
+        ) -> Result<Response<v1::PutChunkReply>, Status> {
+            pending().await
+        }
+        async fn get_chunk(
+            &self,
+            request: Request<v1::GetChunkRequest>,
+        ) -> Result<Response<Self::GetChunkStream>, Status> {
+            let digest: Digest = request.into_inner().digest.unwrap().try_into().unwrap();
+            let (send, stream) = tokio::sync::mpsc::channel(1);
+            if digest.0[0] > 2 {
+                pending::<()>().await;
+            }
+            tokio::spawn(async move {
+                let _ = send.send(Ok(v1::Piece { data: Bytes::from_static(b"abc") })).await;
+                if digest.0[0] == 2 {
+                    pending::<()>().await;
+                }
+            });
+            Ok(Response::new(ReceiverStream::new(stream)))
+        }
+    }
+
+    #[tokio::test]
+    async fn worker_that_stalls_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let routes = tonic::service::Routes::new(TransferServer::new(Worker));
+        let server = tokio::spawn(serve(listener, routes, Server::new(Role::Worker, None, None), pending()));
+        let connection = channel(&url, &Access::default()).await.unwrap();
+        let client = || clients::transfer(connection.clone());
+        let code = async |n, length| {
+            let patience = Duration::from_millis(300);
+            fetch(client(), Digest([n; 32]), length, patience).await.map_err(|failure| failure.code)
+        };
+        assert_eq!(code(1, 3).await, Ok(b"abc".to_vec()));
+        for (n, length) in [(1, 2), (1, 4), (2, 3), (3, 3)] {
+            assert_eq!(code(n, length).await, Err(Code::FetchFailed), "{n} {length}");
+        }
+        let piece = v1::ChunkPiece { data: Bytes::from_static(b"abc"), ..v1::ChunkPiece::default() };
+        let stored = store(client(), vec![piece], Duration::from_millis(300)).await;
+        assert_eq!(stored.unwrap_err().code, Code::Unreachable);
+        server.abort();
+    }
+}
