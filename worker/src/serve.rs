@@ -124,15 +124,28 @@ impl Transfer for TransferService {
         let (pieces, stream) = mpsc::channel(QUEUE_PIECES);
         tokio::spawn(async move {
             let mut offset = 0;
+            let mut hasher = blake3::Hasher::new();
             while let Ok(permit) = pieces.reserve().await {
-                let (back, read) = blocking(move || {
+                let (back, hashed, read) = blocking(move || {
                     let read = read_at(&file, offset, PIECE_BYTES as u64);
-                    (file, read)
+                    if let Ok(data) = &read {
+                        hasher.update(data);
+                    }
+                    (file, hasher, read)
                 })
                 .await;
-                file = back;
+                (file, hasher) = (back, hashed);
                 match read {
-                    Ok(data) if data.is_empty() => return,
+                    Ok(data) if data.is_empty() => {
+                        if Digest(*hasher.finalize().as_bytes()) != digest {
+                            // Its reader cannot tell the coordinator what this copy is worth.
+                            chunks.is_whole(digest).await;
+                            let failure =
+                                Failure::new(Code::FetchFailed, format!("chunk {digest} is damaged on this worker"));
+                            permit.send(Err(to_status(&failure)));
+                        }
+                        return;
+                    }
                     Ok(data) => {
                         offset += data.len() as u64;
                         permit.send(Ok(v1::Piece { data }));

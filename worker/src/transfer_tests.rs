@@ -1,7 +1,7 @@
 //! Promises of the shuffle between two workers: `serve.rs` on one side, `fetch.rs` and `staging.rs` on the other.
 
 use crate::attempts::StageError;
-use crate::chunks::{ARRIVALS_MAX, Chunks};
+use crate::chunks::{ARRIVALS_MAX, Chunks, News};
 use crate::fetch::{FetchError, Fetcher};
 use crate::logs::{Logs, Stream};
 use crate::membership::Membership;
@@ -33,6 +33,7 @@ struct Peer {
     _folder: tempfile::TempDir,
     scratch: Arc<Scratch>,
     outputs: Outputs,
+    chunks: Chunks,
     logs: Logs,
     url: String,
     /// Calls so far.
@@ -45,11 +46,12 @@ impl Peer {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
         let (outputs, logs) = (Outputs::default(), Logs::default());
+        let chunks = Chunks::new(scratch.clone());
         let service = TransferService {
             worker: scratch.worker(),
             outputs: outputs.clone(),
             logs: logs.clone(),
-            chunks: Chunks::new(scratch.clone()),
+            chunks: chunks.clone(),
             membership: Arc::new(Membership::open(&scratch).unwrap()),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -64,7 +66,7 @@ impl Peer {
         let task = tokio::spawn(async move {
             serve(listener, routes, Server::new(Role::Worker, None, None), std::future::pending()).await.unwrap();
         });
-        Peer { _folder: folder, scratch, outputs, logs, url, asked, task }
+        Peer { _folder: folder, scratch, outputs, chunks, logs, url, asked, task }
     }
 
     /// A finished attempt whose first output holds these bytes, cut into segments of these lengths.
@@ -416,6 +418,36 @@ async fn a_chunk_is_kept_only_if_it_is_what_it_says() {
     assert_eq!(from_status(&status).code, Code::FetchFailed);
     let folder = peer.scratch.chunk(digest);
     assert_eq!(fs::read_dir(folder.parent().unwrap()).unwrap().count(), 1, "nothing is left of the wrong one");
+}
+
+#[tokio::test]
+async fn damaged_chunk_is_noticed_by_the_worker_that_serves_it() {
+    let peer = Peer::start().await;
+    let mut client = peer.client().await;
+    let bytes = Bytes::from(noise(3 << 20));
+    let digest = Digest::of(&bytes);
+    let whole = v1::ChunkPiece { digest: Some(digest.into()), data: bytes.clone(), cluster: None };
+    client.put_chunk(tokio_stream::iter([whole])).await.unwrap();
+    assert_eq!(peer.chunks.take_news(), [News::Held(digest, 3 << 20)]);
+    let mut flipped = bytes.to_vec();
+    flipped[1 << 20] ^= 1;
+    for damaged in [&flipped[..], &bytes[..100], b""] {
+        let put = peer.chunks.begin(digest);
+        assert!(put.write(bytes.clone()).await);
+        put.finish().await.unwrap();
+        peer.chunks.take_news();
+        fs::write(peer.scratch.chunk(digest), damaged).unwrap();
+        let wanted = v1::GetChunkRequest { digest: Some(digest.into()) };
+        let mut stream = client.get_chunk(wanted).await.unwrap().into_inner();
+        let end = loop {
+            match stream.message().await {
+                Ok(piece) => assert!(piece.is_some(), "damaged bytes came to a good end"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(from_status(&end).code, Code::FetchFailed);
+        assert_eq!(peer.chunks.take_news(), [News::Lost(digest)]);
+    }
 }
 
 #[test]
