@@ -80,6 +80,18 @@ pub struct Session {
     pub events: mpsc::UnboundedSender<Event>,
 }
 
+/// What was logged of failures in a row: the first, and each of another kind than the one before. A coordinator that is away and
+/// comes back on a wrong data folder is two.
+#[derive(Debug, Default)]
+struct Logged(Option<Code>);
+
+impl Logged {
+    /// Whether this failure is to be logged, after so many in a row before it.
+    fn is_news(&mut self, code: Code, before: u32) -> bool {
+        self.0.replace(code) != Some(code) || before == 0
+    }
+}
+
 enum Ended {
     /// Try again.
     Lost(Failure),
@@ -92,11 +104,11 @@ impl Session {
     /// Keeps a session with the coordinator until it refuses.
     pub async fn run(mut self) {
         let mut backoff = Backoff::reconnect();
-        let mut told = false;
+        let mut logged = Logged::default();
         loop {
             match self.one(&mut backoff).await {
                 Ended::Lost(failure) => {
-                    if !std::mem::replace(&mut told, backoff.tries() > 0) {
+                    if logged.is_news(failure.code, backoff.tries()) {
                         let coordinator = &self.config.coordinator_url;
                         match failure.code {
                             Code::ClusterMismatch | Code::JournalBehind => {
@@ -319,5 +331,20 @@ async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clo
             }
         });
         sleep(Duration::from_millis(period_ms.min(lease.left_ms(now)).max(1))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_row_are_logged_by_their_kinds() {
+        let mut logged = Logged::default();
+        let row =
+            [Code::Unreachable, Code::Unreachable, Code::ClusterMismatch, Code::ClusterMismatch, Code::Unreachable];
+        let news: Vec<bool> = (0..).zip(row).map(|(before, code)| logged.is_news(code, before)).collect();
+        assert_eq!(news, [true, false, true, false, true]);
+        assert!(logged.is_news(Code::Unreachable, 0), "there was a session since");
     }
 }
