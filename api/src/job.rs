@@ -73,6 +73,8 @@ pub(crate) trait AnyJob {
     /// The type's name: which of a binary's jobs this is.
     fn program(&self) -> &'static str;
     fn params(&self) -> Result<String>;
+    /// The job as other processes of it see it: from its parameters; none if these do not travel.
+    fn elsewhere(&self) -> Option<Box<dyn AnyJob>>;
 }
 
 impl<J: Job> AnyJob for J {
@@ -84,6 +86,9 @@ impl<J: Job> AnyJob for J {
     }
     fn params(&self) -> Result<String> {
         parameters(self)
+    }
+    fn elsewhere(&self) -> Option<Box<dyn AnyJob>> {
+        Some(Box::new(serde_json::from_str::<J>(&parameters(self).ok()?).ok()?))
     }
 }
 

@@ -261,7 +261,9 @@ fn binary_name() -> String {
 pub(crate) fn build(job: &dyn AnyJob, overwrite: bool) -> Result<Built> {
     let base = std::env::current_dir()
         .map_err(|e| Error::new(Code::IoError, format!("the current folder cannot be told: {e}")))?;
-    plan(job, Flow::new(base, overwrite, None))
+    // A parameter that does not travel (`serde(skip)`) has its default in executors, so it has it here.
+    let elsewhere = job.elsewhere();
+    plan(elsewhere.as_deref().unwrap_or(job), Flow::new(base, overwrite, None))
 }
 
 /// Builds the job's plan. A panic in its code is an error like any other.
@@ -382,6 +384,27 @@ mod tests {
             assert_eq!(error.failure().message, format!("the job's `plan` panicked: {text}"));
             assert_eq!(exit_code(error.code()), 1);
         }
+    }
+
+    /// Says in `plan` what its parameters are.
+    #[derive(clap::Args, serde::Serialize, serde::Deserialize)]
+    struct Says {
+        kept: Option<f64>,
+        #[serde(skip)]
+        skipped: u8,
+    }
+    impl Job for Says {
+        fn plan(&self, _: &Flow) -> Result<()> {
+            Err(Error::msg(format!("{:?} {}", self.kept, self.skipped)))
+        }
+    }
+
+    #[test]
+    fn plan_here_is_built_from_what_executors_get() {
+        let said = |kept| build(&Says { kept: Some(kept), skipped: 5 }, false).err().unwrap().failure().message.clone();
+        assert_eq!(said(0.1), "Some(0.1) 0");
+        // What does not travel at all runs in one process only.
+        assert_eq!(said(f64::NAN), "Some(NaN) 5");
     }
 
     #[test]
