@@ -81,12 +81,14 @@ impl<T> CsvSource<T> {
     ///
     /// A quoted newline is one whatever the block: a block may begin or end at it.
     fn check(&self, row: &csv_crate::ByteRecord, rest: Option<&[u8]>) -> Result<()> {
-        let message = if rest.is_some_and(|rest| quotes::never_end(self.delimiter, rest)) {
-            "a quote that is opened in this row never ends"
-        } else if !self.quoted_newlines && memchr(b'\n', row.as_slice()).is_some() {
-            "a quoted field holds a newline, or its quote never ends: see `quoted_newlines`"
-        } else {
-            return Ok(());
+        let is_open = rest.is_some_and(|rest| quotes::never_end(self.delimiter, rest));
+        let message = match self.quoted_newlines {
+            // Where a block ends, both look the same: one message, so that it does not depend on the cut.
+            false if is_open || memchr(b'\n', row.as_slice()).is_some() => {
+                "a quoted field holds a newline, or its quote never ends: see `quoted_newlines`"
+            }
+            true if is_open => "a quote that is opened in this row never ends",
+            _ => return Ok(()),
         };
         Err(Error::new(Code::RecordMalformed, message))
     }

@@ -177,7 +177,7 @@ fn judgement_does_not_depend_on_quotes() {
 fn opened_quote_is_told_where_its_row_begins() {
     for end in ["", "\n", "\n2,b,y\n", "\n\n2,b,y", "\r\n"] {
         let text = format!("id,name,note\n0,z,\n\n1,a,\"x{end}");
-        refused(csv::<Row>("f"), &text, 19, "never ends");
+        refused(csv::<Row>("f"), &text, 19, "see `quoted_newlines`");
         refused(csv::<Row>("f").quoted_newlines(), &text, 19, "never ends");
     }
     for source in [csv::<Row>("f"), csv::<Row>("f").quoted_newlines()] {
