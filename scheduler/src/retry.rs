@@ -124,10 +124,15 @@ impl State {
     /// Puts a task whose attempt has ended back into its queue, or delays it, without a charge. Beyond the bound of the cause
     /// the job fails.
     pub fn retry_uncharged(&mut self, worker: WorkerId, attempt: AttemptId, cause: Cause, what: &str) {
-        let id = attempt.task;
         if let Err(failure) = self.count_uncharged(worker, attempt, cause, what) {
             return self.fail_job(worker, attempt, failure, None);
         }
+        self.retry_uncounted(attempt);
+    }
+
+    /// The same for what is counted elsewhere.
+    pub fn retry_uncounted(&mut self, attempt: AttemptId) {
+        let id = attempt.task;
         let (first, longest) = (self.config.retry_delay_ms, self.config.retry_delay_max_ms);
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let (s, t) = (id.stage.0 as usize, id.index as usize);

@@ -217,7 +217,11 @@ impl State {
             task.avoid(worker);
         }
         let cause = Cause::of(failure.code);
-        if !other_goes_on {
+        if failure.code == Code::SegmentCorrupt && self.is_first_damage(&lost) {
+            if !other_goes_on {
+                self.retry_uncounted(reader);
+            }
+        } else if !other_goes_on {
             self.retry_uncharged(worker, reader, cause, &failure.message);
         } else if let Err(failure) = self.count_uncharged(worker, reader, cause, &failure.message) {
             self.fail_job(worker, reader, failure, None);
@@ -241,6 +245,15 @@ impl State {
             self.cannot_reach(reader.task.job, lost.worker, reader.task, worker);
         }
         self.requeue(reader.task.job);
+    }
+
+    /// The task's present output was found damaged, and no earlier one. That counts against the task and not against its reader,
+    /// which finds what one event has damaged on a disk segment by segment.
+    fn is_first_damage(&self, lost: &SegmentRef) -> bool {
+        self.task(lost.attempt.task).is_some_and(|task| {
+            let holds_it = task.is_done() && task.held.as_ref().is_some_and(|held| held.attempt == lost.attempt);
+            holds_it && task.ledger.as_ref().is_none_or(|ledger| ledger.count(Cause::OutputDamaged) == 0)
+        })
     }
 
     /// True if it is about what the task holds now. Whoever holds nothing of it cannot be doubted.

@@ -1,9 +1,10 @@
 //! Workers that die, come back or fall silent, and segments that cannot be had.
 
 mod support;
+use std::collections::BTreeSet;
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event, Told};
+use windrow_scheduler::{Action, Cause, Config, Event, Told};
 
 /// a → b → c, one partition each, `a` with `maps` chunks.
 fn chain() -> Plan {
@@ -265,6 +266,39 @@ fn a_corrupt_segment_runs_the_map_again_at_once() {
     let failure = failure(Code::SegmentCorrupt);
     let actions = h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
     assert_eq!(assigns(&actions), ["0/0@2"]);
+}
+
+#[test]
+fn outputs_that_are_damaged_once_do_not_fail_their_reader() {
+    let maps = 3 * Cause::SegmentCorrupt.most();
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.join(2, 2);
+    h.submit(1, map_reduce(1), &[maps]);
+    (0..maps).for_each(|t| drop(h.finish(1, 0, t)));
+    let mut found = BTreeSet::new();
+    while found.len() < maps as usize {
+        let (worker, task) = h.take(1, 1, 0);
+        let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
+        let segment = *segments.iter().find(|s| !found.contains(&s.attempt.task.index)).unwrap();
+        found.insert(segment.attempt.task.index);
+        let failure = failure(Code::SegmentCorrupt);
+        h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
+        while h.assigned.iter().all(|(_, task)| task.attempt.task.stage != StageId(1)) {
+            match h.assigned.first().map(|(_, task)| task.attempt.task.index) {
+                Some(map) => drop(h.finish(1, 0, map)),
+                None => {
+                    for worker in [1, 2].map(worker_id) {
+                        h.step(Event::WorkerBeat { worker, progress: vec![], lists_all: false, full: None });
+                    }
+                    h.tick();
+                }
+            }
+        }
+    }
+    h.finish_all();
+    h.commit(1);
+    assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
 }
 
 #[test]
