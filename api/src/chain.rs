@@ -89,29 +89,40 @@ where
         {
             #[inline]
             fn push(&mut self, r: R::Ref<'_>) {
-                self.cx.in_op(self.op, || (self.f)(self.cx, r, self.sink))
+                self.cx.in_op(&self.op, || (self.f)(self.cx, r, self.sink))
             }
         }
         self.before.run(cx, &mut StepSink { f: &*self.f, op: self.op, cx, sink, types: PhantomData::<fn(R)> })
     }
 }
 
-/// Calls a user's function that emits, and records its error against the current record.
+/// Calls a user's function that emits, and records its error or panic against the current record.
 #[inline]
 pub(crate) fn call<O: Datum, X: Outcome>(
     cx: &TaskCx<'_>,
-    op: Op,
+    op: &Op,
     sink: &mut dyn Push<O>,
     f: impl FnOnce(&mut Emitter<'_, O>) -> X,
 ) {
-    let result: Result<()> = cx.in_op(op, || f(&mut Emitter::new(sink)).into_result());
+    cx.in_op(op, || call_in_step(cx, op, sink, f))
+}
+
+/// The same within a [`Step`], which names its operation if a panic passes.
+#[inline(always)]
+pub(crate) fn call_in_step<O: Datum, X: Outcome>(
+    cx: &TaskCx<'_>,
+    op: &Op,
+    sink: &mut dyn Push<O>,
+    f: impl FnOnce(&mut Emitter<'_, O>) -> X,
+) {
+    let result: Result<()> = f(&mut Emitter::new(sink)).into_result();
     if let Err(e) = result {
         user_error(cx, op, e);
     }
 }
 
 #[cold]
-pub(crate) fn user_error(cx: &TaskCx<'_>, op: Op, e: crate::error::Error) {
+pub(crate) fn user_error(cx: &TaskCx<'_>, op: &Op, e: crate::error::Error) {
     let mut failure = e.into_failure();
     if failure.place.is_none() {
         failure.place = cx.place();

@@ -68,6 +68,8 @@ macro_rules! tuple_combiner {
             fn create(&self, value: V::Ref<'_>) -> Self::Acc {
                 ($(self.$i.create(V::shorten(value)),)*)
             }
+            // Out of line, the accumulators of each value go through memory: 7 % of the instructions of `stations`.
+            #[inline(always)]
             fn merge(&self, into: &mut Self::Acc, other: Self::Acc) {
                 $(self.$i.merge(&mut into.$i, other.$i);)*
             }

@@ -1,6 +1,6 @@
 //! What a running task can see and touch: its inputs as local files, its folder, its memory, and where it stands.
 
-use crate::culprit::{self, AtKey, AtRecord, Culprit, Note, Op, Passing};
+use crate::culprit::{self, AtKey, AtRecord, Culprit, Note, Op, OpAtRecord, Passing};
 use crate::datum::Datum;
 use crate::error::Error;
 use crate::task_run::Setting;
@@ -109,7 +109,7 @@ impl<'t> TaskCx<'t> {
 
     /// Records the first error of user code, and of which operation.
     #[cold]
-    pub fn fail_in(&self, op: Op, e: impl Into<TaskError>) {
+    pub fn fail_in(&self, op: &Op, e: impl Into<TaskError>) {
         if self.error.borrow().is_none() {
             culprit::change(&self.failed, op);
         }
@@ -118,8 +118,21 @@ impl<'t> TaskCx<'t> {
 
     /// Runs a function of the user, so that a panic of it names its operation.
     #[inline(always)]
-    pub fn in_op<X>(&self, op: Op, f: impl FnOnce() -> X) -> X {
+    pub fn in_op<X>(&self, op: &Op, f: impl FnOnce() -> X) -> X {
         self.noting(op, f)
+    }
+
+    /// The same for a function that works on one record, so that a panic or an error of it names the record, too.
+    #[inline(always)]
+    pub fn in_op_on<'r, R: Datum, X>(&self, op: &'r Op, r: R::Ref<'r>, f: impl FnOnce() -> X) -> X {
+        self.noting(OpAtRecord::<R> { op, record: AtRecord(r) }, f)
+    }
+
+    /// Records the first error of user code, of which operation it is, and its record.
+    #[cold]
+    pub fn fail_in_on<R: Datum>(&self, op: &Op, r: R::Ref<'_>, e: impl Into<TaskError>) {
+        self.fail_in(op, e);
+        culprit::change(&self.failed, AtRecord::<R>(r));
     }
 
     /// Runs what works on a key, so that panics and recorded errors of user code in it name the key.

@@ -83,9 +83,10 @@ pub(crate) fn change<N: Note>(culprit: &RefCell<Culprit>, note: N) {
     }
 }
 
-impl Note for Op {
+/// By reference: a guard that held the operation itself would copy it to the stack for each record.
+impl Note for &Op {
     fn note(self, culprit: &mut Culprit) {
-        culprit.op.get_or_insert(self);
+        culprit.op.get_or_insert(*self);
     }
 }
 
@@ -119,6 +120,26 @@ impl<R: Datum> Note for AtRecord<'_, R> {
         if culprit.op.is_some() && culprit.at.is_none() {
             culprit.at = Some(record::<R>(self.0));
         }
+    }
+}
+
+/// An operation at work on a record, for one guard instead of two.
+pub(crate) struct OpAtRecord<'r, R: Datum> {
+    pub op: &'r Op,
+    pub record: AtRecord<'r, R>,
+}
+
+impl<R: Datum> Clone for OpAtRecord<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<R: Datum> Copy for OpAtRecord<'_, R> {}
+
+impl<R: Datum> Note for OpAtRecord<'_, R> {
+    fn note(self, culprit: &mut Culprit) {
+        self.op.note(culprit);
+        self.record.note(culprit);
     }
 }
 
@@ -200,8 +221,8 @@ mod tests {
         let (inner, outer) = (Op::here("map"), Op::here("reduce"));
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let _key = Passing::new(&culprit, AtKey::<u8>(&[1], PhantomData));
-            let _outer = Passing::new(&culprit, outer);
-            let _inner = Passing::new(&culprit, inner);
+            let _outer = Passing::new(&culprit, &outer);
+            let _inner = Passing::new(&culprit, &inner);
             std::panic::resume_unwind(Box::new(()))
         }));
         let caught: Result<(), _> = caught;

@@ -131,7 +131,7 @@ impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
     #[cold]
     pub fn fail(&mut self, at: usize, error: Error) {
         self.at(at);
-        user_error(self.cx, self.op, error)
+        user_error(self.cx, &self.op, error)
     }
 }
 
@@ -157,8 +157,8 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
             let skip: Vec<u64> = chunk.skip.iter().filter(|s| s.range == number).map(|s| s.offset).collect();
             let read = blocks::each_block(cx, range, format, &skip, &mut |block| {
                 let mut out = RecordSink::new(cx, sink, self.op, block.offset);
-                if let Err(e) = cx.in_op(self.op, || self.source.read(&block, &mut out)) {
-                    user_error(cx, self.op, e);
+                if let Err(e) = cx.in_op(&self.op, || self.source.read(&block, &mut out)) {
+                    user_error(cx, &self.op, e);
                 }
                 records += out.records;
                 bytes += block.bytes.len() as u64;

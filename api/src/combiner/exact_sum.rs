@@ -5,7 +5,7 @@
 //! digits kept in 64-bit words so that carries can wait (Kulisch's long accumulator). Reading rounds once, to nearest,
 //! ties to even.
 
-use super::rounding::{power_of_two, quotient};
+use super::rounding::{power_of_two, quotient, scaled};
 use crate::datum::DecodeError;
 
 /// The window's unit is 2^-WINDOW_SCALE.
@@ -154,7 +154,11 @@ impl ExactSum {
 
     /// The sum, rounded to the nearest double.
     pub fn value(self) -> f64 {
-        self.mean(1)
+        if self.wide.is_some() || self.special != 0.0 {
+            return self.mean(1);
+        }
+        let magnitude = scaled(self.window.unsigned_abs(), false, -WINDOW_SCALE);
+        if self.window < 0 { -magnitude } else { magnitude }
     }
 
     /// The sum divided by a count that is not zero: rounded once, and finite if the addends are and there are as many.

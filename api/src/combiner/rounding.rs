@@ -35,7 +35,8 @@ fn divided(magnitude: &[u64], exponent: i32, count: u64) -> (u128, bool, i32) {
 }
 
 /// `head * 2^exponent` (plus less than one unit if `sticky`), rounded once.
-fn scaled(head: u128, sticky: bool, exponent: i32) -> f64 {
+#[inline]
+pub(super) fn scaled(head: u128, sticky: bool, exponent: i32) -> f64 {
     if head == 0 {
         return 0.0;
     }

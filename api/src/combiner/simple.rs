@@ -193,7 +193,7 @@ macro_rules! extreme {
             fn create(&self, value: V) -> V {
                 value
             }
-            #[inline]
+            #[inline(always)]
             fn merge(&self, into: &mut V, other: V) {
                 if matches!(order(*into, other), $order) {
                     *into = other
@@ -215,7 +215,7 @@ extreme!(Min, std::cmp::Ordering::Greater);
 extreme!(Max, std::cmp::Ordering::Less);
 
 /// The order of the encoded bytes, which is total for floats, too. Numbers are encoded without the scratch vectors.
-#[inline]
+#[inline(always)]
 fn order<V: Scalar>(a: V, b: V) -> std::cmp::Ordering {
     let (mut x, mut y) = (Vec::new(), Vec::new());
     V::with_bytes(a, &mut x, |a| V::with_bytes(b, &mut y, |b| a.cmp(b)))

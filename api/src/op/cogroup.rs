@@ -53,7 +53,7 @@ where
     F: Fn(K::Ref<'_>, &mut Values<'_, V>, &mut Values<'_, W>, &mut Emitter<'_, O>) -> X + Send + Sync,
 {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<O>) -> TaskResult<()> {
-        for_each_key::<K, V, W>(cx, |k, left, right| call(cx, self.op, sink, |out| (self.f)(k, left, right, out)))
+        for_each_key::<K, V, W>(cx, |k, left, right| call(cx, &self.op, sink, |out| (self.f)(k, left, right, out)))
     }
 }
 

@@ -62,7 +62,7 @@ struct Fold<V, C> {
 
 impl<V: Datum, C: Combiner<V>> Accumulate for Fold<V, C> {
     type Acc = C::Acc;
-    #[inline]
+    #[inline(always)]
     fn merge(&self, into: &mut C::Acc, other: C::Acc) {
         self.combiner.merge(into, other)
     }
@@ -97,7 +97,7 @@ impl<K: Key, V: Datum, C: Combiner<V>> Push<(K, V)> for FoldSink<'_, '_, K, V, C
         let (edge, combiner) = (&mut self.edge, self.combiner);
         let (create, encode) = (|v| combiner.create(v), |v, out: &mut Vec<u8>| combiner.encode_value(v, out));
         let push = || K::with_bytes(k, &mut self.key, |k| edge.push_value(k, v, create, encode));
-        let pushed = self.cx.in_op(self.op, push);
+        let pushed = self.cx.in_op(&self.op, push);
         if let Err(e) = pushed {
             self.cx.fail(e);
         }
@@ -138,10 +138,13 @@ impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> 
         let fold = Fold { combiner: self.combiner.clone(), types: PhantomData::<fn(V)> };
         let mut folder = Folder::new(fold, cx.folder, &cx.share, keys)?;
         let mut read = 0u64;
-        let folded = concat(cx, 0)?.for_each(&|| cx.alive(), |key, value| {
-            read += 1;
-            // No key is named: pairs wait for each other, so it may be another one that is merged here.
-            cx.in_op(self.op, || folder.push(key, self.combiner.decode(value).map_err(undecodable_there)?))
+        let pairs = concat(cx, 0)?;
+        // No key is named: pairs wait for each other, so another one may be merged than the one that was read.
+        let folded = cx.in_op(&self.op, || {
+            pairs.for_each(&|| cx.alive(), |key, value| {
+                read += 1;
+                folder.push(key, self.combiner.decode(value).map_err(undecodable_there)?)
+            })
         });
         folded.map_err(|e| of_input(e, 0))?;
         cx.count(names::RECORDS_MERGED, read);
@@ -150,7 +153,7 @@ impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> 
         let spilled = folder.finish(!cx.any_order(), |_, key, acc| {
             let k = K::decode::<true>(&mut Reader::new(key, &arena)).map_err(undecodable_there)?;
             cx.working_on_key::<K, _>(key, || {
-                let finished = cx.in_op(self.op, || self.combiner.finish(acc));
+                let finished = cx.in_op(&self.op, || self.combiner.finish(acc));
                 finished.with(|v| sink.push((K::shorten(k), <<C::Out as IntoDatum>::Datum as Datum>::shorten(v))))
             });
             arena.reset();

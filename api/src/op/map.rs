@@ -1,6 +1,6 @@
 //! `map` and its relatives: one record in, any number out, fused with what comes before.
 
-use crate::chain::call;
+use crate::chain::call_in_step;
 use crate::culprit::Op;
 use crate::datum::{Datum, IntoDatum};
 use crate::emitter::Emitter;
@@ -25,7 +25,7 @@ impl<R: Datum> Records<R> {
         f: impl Fn(R::Ref<'_>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
     ) -> Records<O> {
         let op = Op::here("map");
-        self.step(op, false, move |cx, r, sink| call(cx, op, sink, |out| f(r, out)))
+        self.step(op, false, move |cx, r, sink| call_in_step(cx, &op, sink, |out| f(r, out)))
     }
 
     /// Calls `f` on each record and emits what the iterator gives. Its items cannot borrow from the record: `map` with

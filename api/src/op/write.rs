@@ -68,13 +68,11 @@ fn write_part<R: Datum, S: Sink<R>>(
     let path = cx.folder.join(windrow_format::names::sink_file(index));
     let is_text_file = matches!(sink.framing(), Framing::Delimiter(_)) && dataset_name(sink.path()).is_none();
     let mut writer = PartWriter::create(&path, sink.compression(), is_text_file)?;
-    let mut push = |r: R::Ref<'_>| {
-        cx.working_on_record::<R, _>(R::shorten(r), || {
-            match cx.in_op(op, || sink.write(R::shorten(r), &mut Appender::new(writer.buffer()))) {
-                Ok(()) => writer.record().unwrap_or_else(|e| cx.fail(e)),
-                Err(e) => cx.fail_in(op, e),
-            }
-        })
+    let mut push = |r: R::Ref<'_>| match cx
+        .in_op_on::<R, _>(&op, R::shorten(r), || sink.write(R::shorten(r), &mut Appender::new(writer.buffer())))
+    {
+        Ok(()) => writer.record().unwrap_or_else(|e| cx.fail(e)),
+        Err(e) => cx.fail_in_on::<R>(&op, r, e),
     };
     run(&mut PushFn::new(&mut push as &mut dyn FnMut(R::Ref<'_>)))?;
     cx.outcome()?;

@@ -52,6 +52,7 @@ impl<'o> FieldWriter<'o> {
         self.ends_with_cr = false;
     }
     /// Ends the line, if a reader finds the same fields in it.
+    #[inline]
     pub(crate) fn end_line(mut self) -> Result<()> {
         match self.quoting {
             Quoting::Refuse if self.ends_with_cr => {

@@ -64,12 +64,19 @@ impl PartWriter {
     /// A record is complete.
     #[inline]
     pub fn record(&mut self) -> Result<(), Failure> {
-        if self.records == 0 && self.has_marks && self.buffer.starts_with(BYTE_ORDER_MARK) {
-            // Of two marks the second one is text.
-            self.buffer.splice(0..0, BYTE_ORDER_MARK.iter().copied());
+        if self.records == 0 {
+            self.keep_mark();
         }
         self.records += 1;
         if self.buffer.len() >= BUFFER_BYTES { self.flush(self.buffer.len() / ALIGN * ALIGN) } else { Ok(()) }
+    }
+
+    /// Puts a byte order mark before a part that begins with one: of two marks, readers take the second one as text.
+    #[cold]
+    fn keep_mark(&mut self) {
+        if self.has_marks && self.buffer.starts_with(BYTE_ORDER_MARK) {
+            self.buffer.splice(0..0, BYTE_ORDER_MARK.iter().copied());
+        }
     }
 
     /// Hands on so many bytes of the buffer.
