@@ -62,7 +62,7 @@ impl CrumbFolder {
     /// Takes the folder, which no executor of this life uses yet, and what executors of the last one have left in it.
     pub fn open(folder: PathBuf) -> (CrumbFolder, Vec<Left>) {
         let left = read_all(&folder);
-        let usable = match fs::remove_dir_all(&folder) {
+        let usable = match windrow_store::remove_tree(&folder) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => make_folder(&folder),
         };
@@ -127,7 +127,7 @@ impl Drop for CrumbFile {
 
 /// Whether files there keep their blocks.
 fn make_folder(folder: &PathBuf) -> io::Result<bool> {
-    fs::create_dir_all(folder)?;
+    windrow_format::private::create_folders(folder)?;
     #[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
     let kind = rustix::fs::statfs(folder)?.f_type as i64;
     Ok(IN_PLACE.contains(&kind))
