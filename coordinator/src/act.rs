@@ -1,6 +1,7 @@
 //! What the scheduler asks for, done: one arm for each action. Whatever may take time goes to a blocking thread, which
 //! answers with a message.
 
+use crate::collecting::Then;
 use crate::commit::{Commit, commit_job};
 use crate::driver::Driver;
 use crate::job_view::Past;
@@ -31,7 +32,7 @@ impl Driver {
             }
             Action::Published { worker, attempt, report } => self.record_published(worker, attempt, *report),
             Action::Charged { task, failures } => self.journal.note(Record::Failures(task, failures)),
-            Action::Uncharged { task, counts } => self.journal.note(Record::Uncharged(task, counts)),
+            Action::Uncharged { task, tally } => self.journal.note(Record::Uncharged(task, tally)),
             Action::SetAside { record } => self.journal.note(Record::BadRecord(record)),
             Action::WorkerChanged { worker, state, reason } => {
                 let reason = reason.unwrap_or_default();
@@ -44,7 +45,9 @@ impl Driver {
                     }
                 }
             }
-            Action::CommitJob { job, parts, bad_records } => self.seal(job, Commit { parts, bad_records }),
+            Action::CommitJob { job, parts, bad_records, collected } => {
+                self.store_collected(job, collected, Then::Seal(Commit { parts, bad_records }));
+            }
             Action::JobEnded { job, status, collected, workers } => self.job_ended(job, *status, collected, workers),
         }
     }
@@ -240,8 +243,8 @@ impl Driver {
     }
 
     /// Before the first output can be seen it is on record that the job is being committed: from then on it can only be
-    /// done or fail, and its parts are those that are recorded.
-    fn seal(&mut self, job: JobId, commit: Commit) {
+    /// done or fail, and its parts and results are those that are recorded.
+    pub fn seal(&mut self, job: JobId, commit: Commit) {
         let Some(status) = self.scheduler.status(job, self.clock.now()) else { return };
         let Some(record) = self.record_of(job, status) else { return };
         if let Some(active) = self.active.get_mut(&job) {

@@ -1,6 +1,7 @@
 //! What the driver does for collected results: it has large ones stored before their task counts as done, and keeps what the
 //! jobs that are done have collected (`results.rs`).
 
+use crate::commit::Commit;
 use crate::driver::{Driver, PAST_MAX, unix_ms};
 use crate::journal::{KeptResult, Record};
 use crate::mailbox::Message;
@@ -15,12 +16,19 @@ const INLINE_BYTES_MAX: usize = 4 << 10;
 /// As long as its job has no more of them in all.
 const INLINE_JOB_BYTES_MAX: usize = 64 << 10;
 
-/// A job that is done and whose result is being stored.
-pub(crate) struct EndedJob {
-    pub job: JobId,
-    pub status: JobStatus,
-    pub collected: Collected,
-    pub workers: Vec<WorkerId>,
+/// What follows when the result of a job is stored.
+pub(crate) enum Then {
+    /// Its commit begins.
+    Seal(Commit),
+    /// It is over: it has no outputs, and so no commit.
+    End { status: Box<JobStatus>, workers: Vec<WorkerId> },
+}
+
+/// A job whose result is being stored.
+pub(crate) struct Storing {
+    job: JobId,
+    collected: Collected,
+    then: Then,
 }
 
 /// Outputs that only the client reads.
@@ -119,8 +127,16 @@ impl Driver {
         }
     }
 
-    /// The job is over. What a worker told of it when it came back may not be stored yet.
-    pub fn job_ended(&mut self, job: JobId, status: JobStatus, mut collected: Collected, workers: Vec<WorkerId>) {
+    /// The job is over. A job with outputs has stored its result before its commit began.
+    pub fn job_ended(&mut self, job: JobId, status: JobStatus, collected: Collected, workers: Vec<WorkerId>) {
+        match self.active.get_mut(&job).and_then(|active| active.result.take()) {
+            Some(collected) => self.end_with(job, status, collected, &workers),
+            None => self.store_collected(job, collected, Then::End { status: Box::new(status), workers }),
+        }
+    }
+
+    /// Stores what a job has collected, as far as it is not stored yet: what a worker tells when it comes back is not.
+    pub fn store_collected(&mut self, job: JobId, mut collected: Collected, then: Then) {
         let inline = |blob: &CollectedBlob| match blob {
             CollectedBlob::Inline(bytes) => bytes.len(),
             CollectedBlob::Stored(_) => 0,
@@ -136,24 +152,24 @@ impl Driver {
                 }
             }
         }
-        let ended = Box::new(EndedJob { job, status, collected, workers });
+        let storing = Box::new(Storing { job, collected, then });
         if large.is_empty() {
-            return self.collected_stored(*ended, Ok(Vec::new()));
+            return self.collected_stored(*storing, Ok(Vec::new()));
         }
         if let Err(failure) = self.reserve_result(job, large.iter().map(|blob| blob.len() as u64).sum()) {
-            return self.collected_stored(*ended, Err(failure));
+            return self.collected_stored(*storing, Err(failure));
         }
         let mailbox = self.mailbox.clone();
         let done = Box::new(move |result| {
-            mailbox.blocking_send(Message::CollectedStored { ended, result });
+            mailbox.blocking_send(Message::CollectedStored { storing, result });
         });
         self.files.append(job, large, done);
     }
 
-    /// All that the job has collected is stored: its end is recorded.
-    pub fn collected_stored(&mut self, ended: EndedJob, result: Result<Vec<StoredBlob>, Failure>) {
-        let EndedJob { job, mut status, mut collected, workers } = ended;
-        match result {
+    /// All that the job has collected is stored, or cannot be. Without a result that is promised the job is not done.
+    pub fn collected_stored(&mut self, storing: Storing, result: Result<Vec<StoredBlob>, Failure>) {
+        let Storing { job, mut collected, then } = storing;
+        let failure = match result {
             Ok(stored) => {
                 let mut stored = stored.into_iter();
                 for blob in collected.iter_mut().flat_map(|(_, blobs)| blobs) {
@@ -163,23 +179,41 @@ impl Driver {
                         *blob = CollectedBlob::Stored(found);
                     }
                 }
+                None
             }
-            Err(failure) => {
-                // A result that is promised must be there: without it the job is not done.
-                collected.clear();
-                status.state = JobState::Failed;
-                status.error = Some(failure);
+            Err(failure) => Some(failure),
+        };
+        match (then, failure) {
+            (Then::Seal(commit), None) => {
+                if !collected.is_empty() {
+                    let result = KeptResult { collected: collected.clone(), ended_unix_ms: unix_ms(), fetched: false };
+                    self.journal.note(Record::Collected(job, Box::new(result)));
+                }
+                self.active.get_mut(&job).into_iter().for_each(|active| active.result = Some(collected.clone()));
+                self.seal(job, commit);
+            }
+            (Then::Seal(_), Some(failure)) => self.step(Event::CommitFailed { job, failure }),
+            (Then::End { status, workers }, None) => self.end_with(job, *status, collected, &workers),
+            (Then::End { mut status, workers }, Some(failure)) => {
+                (status.state, status.error) = (JobState::Failed, Some(failure));
+                self.end_with(job, *status, collected, &workers);
             }
         }
-        match collected.is_empty() {
-            true => self.results.release(job),
-            false => {
-                let result = KeptResult { collected, ended_unix_ms: unix_ms(), fetched: false };
-                self.results.keep(job, result.clone());
-                self.journal.note(Record::Collected(job, Box::new(result)));
+    }
+
+    /// Records the end of a job, and its result if it is done.
+    fn end_with(&mut self, job: JobId, status: JobStatus, collected: Collected, workers: &[WorkerId]) {
+        if status.state == JobState::Done && !collected.is_empty() {
+            let result = KeptResult { collected, ended_unix_ms: unix_ms(), fetched: false };
+            self.results.keep(job, result.clone());
+            self.journal.note(Record::Collected(job, Box::new(result)));
+        } else {
+            self.results.release(job);
+            if !collected.is_empty() {
+                self.journal.note(Record::ResultForgotten(job));
             }
         }
-        self.end(job, status, &workers);
+        self.end(job, status, workers);
     }
 
     /// A client has read the result of a job: it may give way to others now.

@@ -68,6 +68,8 @@ pub(crate) struct ActiveJob {
     pub splits_when_durable: bool,
     /// Bytes of collected blobs that are not stored.
     pub inline_bytes: usize,
+    /// What it has collected, as the journal has it: since its commit began.
+    pub result: Option<Collected>,
 }
 
 pub(crate) struct Driver {
@@ -373,7 +375,7 @@ impl Driver {
             Message::ResultStored { worker, attempt, report, result } => {
                 self.result_stored(worker, attempt, *report, result);
             }
-            Message::CollectedStored { ended, result } => self.collected_stored(*ended, result),
+            Message::CollectedStored { storing, result } => self.collected_stored(*storing, result),
             Message::Fetched { job } => self.fetched(job),
             Message::EndRecorded { job, past, durable } => self.end_recorded(job, *past, durable),
             Message::SubmitRecorded { job, answer, durable } => {

@@ -27,7 +27,7 @@ use windrow_failpoint::crashpoint;
 use windrow_model::{
     BadRecord, ClusterId, Dataset, DatasetChunk, Digest, Epoch, Failure, JobId, JobSpec, JobStatus, TaskId, WorkerId,
 };
-use windrow_scheduler::{Collected, Counts, RestoredSplit, RestoredTask};
+use windrow_scheduler::{Collected, RestoredSplit, RestoredTask, Tally};
 
 /// A job, as lists show it after the coordinator has started again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ pub struct RunningJob {
     /// By task, for those that have failed.
     pub failures: Vec<(TaskId, u32)>,
     /// By task, how often attempts ended without a charge.
-    pub uncharged: Vec<(TaskId, Counts)>,
+    pub uncharged: Vec<(TaskId, Tally)>,
     /// Its outputs that are datasets are recorded.
     pub datasets_done: bool,
     /// How often work on the paths that the job names has begun and not come to an end: each of them is a life of the
@@ -122,7 +122,7 @@ pub enum Record {
     /// How many failures count against a task.
     Failures(TaskId, u32),
     /// How often attempts of a task have ended without a charge; none: it is forgotten.
-    Uncharged(TaskId, Counts),
+    Uncharged(TaskId, Tally),
     Dataset(DatasetChange),
     /// Every output of a job that is a dataset.
     Outputs(JobId, Vec<Dataset>),
@@ -145,7 +145,7 @@ pub enum Record {
 
 /// Tables of jobs, datasets and workers and a counter of lives, durable as far as the implementation is.
 pub trait JobStore: Send {
-    /// Counts this life, and answers its number: larger than every one before.
+    /// Tally this life, and answers its number: larger than every one before.
     fn begin_epoch(&mut self) -> Result<Epoch, Error>;
     /// Which journal this is. Only after `begin_epoch`.
     fn identity(&mut self) -> Result<Identity, Error>;

@@ -3,7 +3,7 @@
 //! The queue is bounded: whoever reads messages from the network waits here when the driver is behind. The driver
 //! itself never waits for anybody, so nobody can wait in a circle.
 
-use crate::collecting::EndedJob;
+use crate::collecting::Storing;
 use crate::commit::Commit;
 use crate::data::{ChunkReport, DataMessage};
 use crate::job_view::Past;
@@ -140,7 +140,7 @@ pub(crate) enum Message {
     },
     /// The same for what a job that is done had not stored before.
     CollectedStored {
-        ended: Box<EndedJob>,
+        storing: Box<Storing>,
         result: Result<Vec<StoredBlob>, Failure>,
     },
     /// A client has read the result of a job.

@@ -133,8 +133,14 @@ pub(crate) async fn recover(
         }
         let was_fresh = fresh(&row);
         crashpoint!("recover.job");
+        let at = collected.iter().position(|(job, _)| *job == id);
+        let result = at.map(|at| collected.swap_remove(at).1.collected);
         match go_on(&record, row, claims, storage).await {
-            Ok(job) => running.push(job),
+            Ok(mut job) => {
+                // Without a commit that has begun the tasks of the job tell it once more.
+                job.job.collected = result.filter(|_| job.job.sealed).unwrap_or_default();
+                running.push(job);
+            }
             Err(failure) => {
                 claims.release(id);
                 let folders = record.status.outputs.iter().filter(|o| dataset_name(o).is_none());
@@ -204,6 +210,7 @@ async fn go_on(
         failures,
         uncharged,
         sealed,
+        collected: Vec::new(),
     };
     Ok(RecoveredJob { job, staging, published, datasets_done, tries })
 }

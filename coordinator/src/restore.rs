@@ -24,7 +24,8 @@ impl Driver {
         }
         for RecoveredJob { job, staging, published, datasets_done, tries } in jobs {
             let id = job.spec.id;
-            self.active.insert(id, ActiveJob { staging, tries, is_queued: true, ..ActiveJob::default() });
+            let result = Some(job.collected.clone()).filter(|collected| !collected.is_empty());
+            self.active.insert(id, ActiveJob { staging, tries, is_queued: true, result, ..ActiveJob::default() });
             self.keep_inputs(id, &job);
             let has_split = job.split.is_some();
             self.step(Event::Restored { job: Box::new(job) });

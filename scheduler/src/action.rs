@@ -1,6 +1,6 @@
 //! Everything the scheduler can ask for: plain data, done by whoever drives it.
 
-use crate::uncharged::Counts;
+use crate::uncharged::Tally;
 use windrow_model::{
     AttemptId, BadRecord, JobId, JobStatus, PartReport, StoredBlob, Task, TaskId, TaskReport, WorkerId, WorkerState,
 };
@@ -56,10 +56,12 @@ pub enum Action {
     Charged { task: TaskId, failures: u32 },
     /// How often attempts of the task have ended without a charge, by cause; none: forget it. A driver with a journal records
     /// it (see `Event::Restored`).
-    Uncharged { task: TaskId, counts: Counts },
+    Uncharged { task: TaskId, tally: Tally },
     /// Every part is staged: make the outputs visible, with a list of the records that are missing from them; answered by
     /// `Committed` or `CommitFailed`. Parts are sorted by sink, then by task, records by stage, task and place.
-    CommitJob { job: JobId, parts: Vec<StagedPart>, bad_records: Vec<BadRecord> },
+    /// `collected` is what the job's results are: a driver with a journal records it before anything is visible, so that the
+    /// job does not need its workers again (see `Event::Restored`).
+    CommitJob { job: JobId, parts: Vec<StagedPart>, bad_records: Vec<BadRecord>, collected: Collected },
     /// How a worker stands has changed, for the log: it is excluded, readmitted or lost. Nothing is to be done.
     WorkerChanged { worker: WorkerId, state: WorkerState, reason: Option<String> },
     /// The job is over, however: remove staging folders, tell `workers` to drop its files and executors, keep its

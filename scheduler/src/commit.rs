@@ -87,9 +87,11 @@ impl State {
                 let mut bad_records = job.bad_records.clone();
                 bad_records.sort_by_key(|bad| (bad.task, bad.record));
                 if planted::has(Planted::CommitTwice) {
-                    self.out.push(Action::CommitJob { job: id, parts: parts.clone(), bad_records: Vec::new() });
+                    let (parts, bad_records, collected) = (parts.clone(), Vec::new(), Vec::new());
+                    self.out.push(Action::CommitJob { job: id, parts, bad_records, collected });
                 }
-                self.out.push(Action::CommitJob { job: id, parts, bad_records });
+                let collected = job.collected();
+                self.out.push(Action::CommitJob { job: id, parts, bad_records, collected });
             }
         }
         self.requeue(id);

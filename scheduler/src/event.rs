@@ -1,6 +1,7 @@
 //! Everything that can happen to the scheduler: a closed list of plain data.
 
-use crate::uncharged::Counts;
+use crate::action::Collected;
+use crate::uncharged::Tally;
 use windrow_model::{
     AttemptId, BadRecord, Chunk, Epoch, Failure, JobId, JobSpec, NodeInfo, RecordPlace, SegmentRef, StageId, TaskId,
     TaskReport, WorkerId,
@@ -56,9 +57,12 @@ pub struct RestoredJob {
     /// How often tasks had failed that did.
     pub failures: Vec<(TaskId, u32)>,
     /// How often attempts of tasks had ended without a charge, for those where any had.
-    pub uncharged: Vec<(TaskId, Counts)>,
+    pub uncharged: Vec<(TaskId, Tally)>,
     /// Its commit had begun: outputs may be visible.
     pub sealed: bool,
+    /// What it had collected when its commit began. Empty if it collects nothing, or if the journal is of a release that
+    /// did not record it then: tasks that it collects from run again in that case.
+    pub collected: Collected,
 }
 
 /// The answer to an earlier `Action::PlanJob`.

@@ -16,8 +16,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use windrow_model::{
-    BadRecord, Chunk, Code, Counters, Epoch, FailedAttempt, Failure, Incarnation, JobId, JobSpec, JobState, Output,
-    Partitions, StageId, TaskOutput, Time, WorkerId,
+    BadRecord, Chunk, Code, Counters, Epoch, FailedAttempt, Failure, JobId, JobSpec, JobState, Output, Partitions,
+    StageId, TaskOutput, Time, WorkerId,
 };
 
 /// As in `Plan::check`, for the count that the options give.
@@ -62,6 +62,8 @@ pub(crate) struct Job {
     pub counters: Counters,
     /// Bytes of collected results in the outputs of finished tasks.
     pub collected_bytes: u64,
+    /// What it had collected when its commit began in an earlier life of the driver.
+    pub collected_before: Collected,
     /// The latest attempts that failed, oldest first.
     pub failed: VecDeque<FailedAttempt>,
     /// Records that were set aside, in the order in which they were found.
@@ -73,8 +75,8 @@ pub(crate) struct Job {
     pub complaints: Complaints,
     /// Suspects that wait for a worker of their own: stage and task.
     pub suspects: BTreeSet<(usize, usize)>,
-    /// Lives of workers that were lost, and the tasks (stage, number) that they had, until they are back.
-    pub losses: BTreeMap<WorkerId, Vec<(Incarnation, usize, usize)>>,
+    /// Tasks (stage, number) against which the loss of a worker may count, until that worker is back.
+    pub losses: BTreeMap<WorkerId, BTreeSet<(usize, usize)>>,
     /// Workers that do not see the job's files, and what they said.
     pub left_out: BTreeMap<WorkerId, Failure>,
     /// Tasks whose latest outputs were made there, by stage and number: what may be lost with a worker.
@@ -106,6 +108,7 @@ impl Job {
             backups_running: 0,
             counters: Counters::default(),
             collected_bytes: 0,
+            collected_before: Collected::new(),
             failed: VecDeque::new(),
             bad_records: Vec::new(),
             bad_places: BTreeSet::new(),

@@ -47,7 +47,7 @@ mod worker;
 pub use action::{Action, Collected, CollectedBlob, StagedPart};
 pub use event::{Event, Left, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks, Told};
 use state::State;
-pub use uncharged::{Cause, Counts};
+pub use uncharged::{Cause, Counts, Loss, Tally};
 use windrow_model::{
     COLLECT_BYTES_MAX, Epoch, Home, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId, WorkerStatus,
 };

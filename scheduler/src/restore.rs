@@ -5,7 +5,7 @@
 //! told by workers when they are back (`rejoin.rs`). Until then a restored job starts nothing: whatever it started might
 //! be there already.
 
-use crate::action::Action;
+use crate::action::{Action, Collected};
 use crate::commit::staged_parts;
 use crate::event::{RestoredJob, RestoredTask};
 use crate::job::Job;
@@ -13,7 +13,7 @@ use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
-use crate::uncharged::Counts;
+use crate::uncharged::Tally;
 use windrow_model::{JobId, JobState, TaskId, WorkerId};
 
 impl State {
@@ -47,10 +47,29 @@ impl State {
             None => self.out.push(Action::PlanJob { job: id }),
             Some(Err(failure)) => self.end_job(id, JobState::Failed, Some(failure)),
             Some(Ok(())) => {
+                self.settle_sealed(id, restored.collected);
                 for stage in done {
                     self.drop_needless_reruns(id, stage);
                 }
                 self.advance(id);
+            }
+        }
+    }
+
+    /// A job whose commit had begun, and whose results are on record, needs none of its tasks again.
+    fn settle_sealed(&mut self, id: JobId, collected: Collected) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.sealed) else { return };
+        if collected.len() != job.spec.plan.collects.len() {
+            return;
+        }
+        job.collected_before = collected;
+        for s in 0..job.stages.len() {
+            for t in 0..job.stages[s].tasks.len() {
+                let task = &mut job.stages[s].tasks[t];
+                if !task.is_done() {
+                    task.skipped = task.held.is_none();
+                    job.mark_done(s, t);
+                }
             }
         }
     }
@@ -103,11 +122,14 @@ impl Job {
     }
 
     /// So do the bounds of what is not charged.
-    fn restore_uncharged(&mut self, uncharged: &[(TaskId, Counts)], suspect_after: u32) {
-        for (id, counts) in uncharged.iter().filter(|(_, counts)| !counts.is_empty()) {
+    fn restore_uncharged(&mut self, uncharged: &[(TaskId, Tally)], suspect_after: u32) {
+        for (id, tally) in uncharged.iter().filter(|(_, tally)| !tally.is_empty()) {
             let (s, t) = (id.stage.0 as usize, id.index as usize);
             if let Some(task) = self.stages.get_mut(s).and_then(|stage| stage.tasks.get_mut(t)) {
-                task.ledger.get_or_insert_default().restore(counts, suspect_after);
+                task.ledger.get_or_insert_default().restore(tally, suspect_after);
+                for loss in &tally.losses {
+                    self.losses.entry(loss.worker).or_default().insert((s, t));
+                }
                 self.requeue_waiting(s, t);
             }
         }

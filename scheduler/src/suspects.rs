@@ -61,12 +61,6 @@ impl State {
             Cause::WorkerLost if self.ran_alone(run) => return self.lost_alone(run),
             other => other,
         };
-        if cause == Cause::WorkerLost {
-            let (s, t) = (id.stage.0 as usize, id.index as usize);
-            if let Some(job) = self.jobs.get_mut(&id.job) {
-                job.losses.entry(run.worker).or_default().push((run.attempt.incarnation, s, t));
-            }
-        }
         if ahead {
             self.put_back(id);
             // It may have begun: its worker does not ask first. That it did not make it is no reason to delay it.

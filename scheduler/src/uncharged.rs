@@ -103,6 +103,29 @@ impl Cause {
 /// Counts by cause, those that are not zero.
 pub type Counts = Vec<(Cause, u32)>;
 
+/// What the journal keeps of a task's uncharged attempts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    pub counts: Counts,
+    /// The losses that `Cause::WorkerLost` counts, as far as a worker may still take them back.
+    pub losses: Vec<Loss>,
+}
+
+impl Tally {
+    /// Nothing counts against the task.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+}
+
+/// An attempt that was lost with its worker. It counts once, however often that worker is lost with it, and no more when
+/// the worker comes back in the life in which it was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    pub worker: WorkerId,
+    pub attempt: AttemptId,
+}
+
 /// The latest of them that a message lists.
 const LISTED_MAX: usize = 6;
 /// Bytes of each that a message has.
@@ -128,6 +151,7 @@ pub(crate) struct Pending {
 #[derive(Default)]
 pub(crate) struct Ledger {
     counts: [u32; Cause::COUNT],
+    losses: Vec<Loss>,
     latest: VecDeque<Happening>,
     /// It runs alone.
     pub suspect: bool,
@@ -141,25 +165,36 @@ impl Ledger {
         self.counts[cause as usize]
     }
 
-    fn counts(&self) -> Counts {
-        Cause::ALL.iter().map(|c| (*c, self.count(*c))).filter(|(_, n)| *n > 0).collect()
+    fn tally(&self) -> Tally {
+        let counts = Cause::ALL.iter().map(|c| (*c, self.count(*c))).filter(|(_, n)| *n > 0).collect();
+        Tally { counts, losses: self.losses.clone() }
     }
 
     /// Takes over what an earlier life of the driver had counted.
-    pub fn restore(&mut self, counts: &[(Cause, u32)], suspect_after: u32) {
-        for (cause, n) in counts {
+    pub fn restore(&mut self, tally: &Tally, suspect_after: u32) {
+        for (cause, n) in &tally.counts {
             self.counts[*cause as usize] = (*n).min(cause.most().saturating_sub(1));
         }
+        self.losses.clone_from(&tally.losses);
+        self.losses.truncate(self.count(Cause::WorkerLost) as usize);
         self.suspect = self.count(Cause::WorkerLost) >= suspect_after;
     }
 
     pub fn clear(&mut self, cause: Cause) {
         self.counts[cause as usize] = 0;
+        if cause == Cause::WorkerLost {
+            self.losses.clear();
+        }
     }
 
-    /// One less: it was something else.
-    pub fn take_back(&mut self, cause: Cause) {
-        self.counts[cause as usize] = self.counts[cause as usize].saturating_sub(1);
+    /// Takes back the losses of a worker's life. False if there are none.
+    fn forgive(&mut self, worker: WorkerId, life: Incarnation) -> bool {
+        let before = self.losses.len();
+        self.losses.retain(|loss| loss.worker != worker || loss.attempt.incarnation != life);
+        let forgiven = (before - self.losses.len()) as u32;
+        let count = &mut self.counts[Cause::WorkerLost as usize];
+        *count = count.saturating_sub(forgiven);
+        forgiven > 0
     }
 
     /// The task is done: what counted against its attempts counts no more. False if nothing is left.
@@ -222,6 +257,18 @@ impl State {
         let Some(task) = self.task_mut(attempt.task) else { return Ok(()) };
         let happening = Happening { worker, host, number: attempt.number, cause, what: cut(what) };
         let ledger = task.ledger.get_or_insert_default();
+        if cause == Cause::WorkerLost {
+            let loss = Loss { worker, attempt };
+            if ledger.losses.contains(&loss) {
+                return Ok(());
+            }
+            ledger.losses.push(loss);
+            let (s, t) = (attempt.task.stage.0 as usize, attempt.task.index as usize);
+            if let Some(job) = self.jobs.get_mut(&attempt.task.job) {
+                job.losses.entry(worker).or_default().insert((s, t));
+            }
+        }
+        let Some(ledger) = self.task_mut(attempt.task).and_then(|t| t.ledger.as_mut()) else { return Ok(()) };
         let count = ledger.add(happening);
         ledger.suspect |= ledger.count(Cause::WorkerLost) >= suspect_after;
         let exceeded = count >= cause.most() && !planted::has(Planted::NoBound);
@@ -235,8 +282,8 @@ impl State {
 
     /// The journal is to know the counts of this task.
     pub fn note_counts(&mut self, id: TaskId) {
-        let counts = self.task(id).and_then(|t| t.ledger.as_ref()).map(|l| l.counts()).unwrap_or_default();
-        self.out.push(Action::Uncharged { task: id, counts });
+        let tally = self.task(id).and_then(|t| t.ledger.as_ref()).map(|l| l.tally()).unwrap_or_default();
+        self.out.push(Action::Uncharged { task: id, tally });
     }
 
     /// The same, if there are any.
@@ -262,9 +309,9 @@ impl State {
         let mut pardoned: Vec<TaskId> = Vec::new();
         for (id, job) in &mut self.jobs {
             let Some(losses) = job.losses.remove(&worker) else { continue };
-            for (_, s, t) in losses.into_iter().filter(|(of, ..)| *of == life) {
-                if let Some(ledger) = job.stages[s].tasks[t].ledger.as_mut() {
-                    ledger.take_back(Cause::WorkerLost);
+            for (s, t) in losses {
+                let ledger = job.stages[s].tasks[t].ledger.as_mut();
+                if ledger.is_some_and(|ledger| ledger.forgive(worker, life)) {
                     let index = t as u32;
                     pardoned.push(TaskId { job: *id, stage: windrow_model::StageId(s as u32), index });
                 }
@@ -304,10 +351,11 @@ mod tests {
     #[test]
     fn done_task_keeps_what_counts_against_its_output() {
         let mut ledger = Ledger::default();
-        ledger.restore(&[(Cause::WorkerLost, 3), (Cause::OutputDamaged, 2)], 3);
+        let counts = vec![(Cause::WorkerLost, 3), (Cause::OutputDamaged, 2)];
+        ledger.restore(&Tally { counts, losses: Vec::new() }, 3);
         assert!(ledger.suspect);
         assert!(ledger.settle() && !ledger.suspect);
-        assert_eq!(ledger.counts(), [(Cause::OutputDamaged, 2)]);
+        assert_eq!(ledger.tally().counts, [(Cause::OutputDamaged, 2)]);
         ledger.clear(Cause::OutputDamaged);
         assert!(!ledger.settle());
     }

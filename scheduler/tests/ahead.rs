@@ -298,6 +298,7 @@ fn restored(plan: Plan, tasks: u32) -> Harness {
         failures: vec![],
         uncharged: Vec::new(),
         sealed: false,
+        collected: Vec::new(),
     };
     let mut h = Harness::in_epoch(Config { lease_ms: u64::MAX, ..Config::default() }, 2);
     h.step(Event::Restored { job: Box::new(job) });

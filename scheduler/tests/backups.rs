@@ -252,6 +252,7 @@ fn both_attempts_go_on_after_a_restart_and_one_of_them_wins() {
         failures: vec![],
         uncharged: Vec::new(),
         sealed: false,
+        collected: Vec::new(),
     };
     let mut h = Harness::in_epoch(slots_only(), 2);
     h.step(Event::Restored { job: Box::new(restored) });

@@ -141,6 +141,7 @@ fn a_restart_knows_what_was_left_out() {
         failures: vec![],
         uncharged: Vec::new(),
         sealed: false,
+        collected: Vec::new(),
     };
     let mut h = Harness::in_epoch(Config::default(), 2);
     h.step(Event::Restored { job: Box::new(job) });

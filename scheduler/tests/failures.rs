@@ -123,9 +123,9 @@ fn uncharged_counts_begin_anew_when_the_task_is_done() {
     h.submit(1, map_reduce(1), &[1]);
     h.fail(1, 0, 0, Code::FetchFailed);
     let task = TaskId { job: job_id(1), stage: StageId(0), index: 0 };
-    assert_eq!(h.uncharged[&task], [(Cause::FetchFailed, 1)]);
+    assert_eq!(h.uncharged[&task].counts, [(Cause::FetchFailed, 1)]);
     h.finish(1, 0, 0);
-    assert_eq!(h.uncharged[&task], []);
+    assert_eq!(h.uncharged[&task].counts, []);
 }
 
 #[test]

@@ -100,7 +100,10 @@ fn attempt_that_waits_for_its_inputs_does_not_run_yet() {
     let actions = beats(&mut h, 1, 4_000, |_| vec![at(&task, 0, 0, true)]);
     assert_eq!(h.now, Time(Config::default().begin_ms), "but not for ever");
     assert_eq!(assigns(&actions), ["0/0@1"], "the task is not charged, and may go anywhere");
-    assert_eq!((h.status(1).tasks.failed, h.uncharged[&task.attempt.task].clone()), (0, vec![(Cause::NotBegun, 1)]));
+    assert_eq!(
+        (h.status(1).tasks.failed, h.uncharged[&task.attempt.task].counts.clone()),
+        (0, vec![(Cause::NotBegun, 1)])
+    );
 }
 
 #[test]
@@ -110,7 +113,10 @@ fn assignment_that_does_not_arrive_is_sent_again() {
     let actions = beats(&mut h, 1, 100, |_| vec![]);
     assert_eq!(h.now, Time(Config::default().delivery_ms));
     assert_eq!(actions[0], Action::Revoke { worker, attempt: task.attempt });
-    assert_eq!((assigns(&actions).len(), h.uncharged[&task.attempt.task].clone()), (1, vec![(Cause::Undelivered, 1)]));
+    assert_eq!(
+        (assigns(&actions).len(), h.uncharged[&task.attempt.task].counts.clone()),
+        (1, vec![(Cause::Undelivered, 1)])
+    );
     // One late beat of a coordinator that slept proves nothing.
     let task = h.assigned[0].1.clone();
     h.now = h.now.plus_ms(3_600 * SECOND);

@@ -177,6 +177,7 @@ fn next_life(plan: Plan, old: Harness) -> Harness {
         failures: vec![],
         uncharged: Vec::new(),
         sealed: false,
+        collected: Vec::new(),
     };
     let mut h = Harness::in_epoch(slots_only(), 2);
     h.step(Event::Restored { job: Box::new(restored) });

@@ -3,7 +3,7 @@
 mod support;
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event, RestoredJob, RestoredSplit};
+use windrow_scheduler::{Action, CollectedBlob, Config, Event, RestoredJob, RestoredSplit};
 
 /// A job as a journal would have it.
 fn journalled(h: &Harness, plan: Plan, chunk_counts: &[u32]) -> RestoredJob {
@@ -19,6 +19,7 @@ fn journalled(h: &Harness, plan: Plan, chunk_counts: &[u32]) -> RestoredJob {
         failures: h.failures.clone(),
         uncharged: h.uncharged.clone().into_iter().collect(),
         sealed: false,
+        collected: Vec::new(),
     }
 }
 
@@ -115,12 +116,35 @@ fn a_job_whose_parts_are_all_staged_commits_at_once_and_cannot_be_cancelled() {
     assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
 }
 
-#[test]
-fn a_job_that_was_being_committed_and_collects_too_runs_what_is_collected_again() {
+fn with_a_collect() -> Plan {
     let mut plan = map_reduce(1);
     plan.stages[1].outputs.push(Output::Broadcast);
     plan.stages.push(stage("count", vec![edge_from(&[(0, 0)])], vec![Output::Broadcast]));
     plan.collects.push(Collect { name: "n".into(), from: port(2, 0) });
+    plan
+}
+
+#[test]
+fn sealed_job_with_recorded_results_runs_nothing_again() {
+    let plan = with_a_collect();
+    let mut old = Harness::new();
+    old.join(1, 4);
+    old.submit(1, plan.clone(), &[1]);
+    old.finish_all();
+    let collected = vec![("n".to_string(), vec![CollectedBlob::Inline(b"7".to_vec())])];
+    let sealed = RestoredJob { sealed: true, collected: collected.clone(), ..journalled(&old, plan, &[1]) };
+    let (mut h, actions) = restart(sealed, &[]);
+    let [Action::CommitJob { collected: again, .. }] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(*again, collected);
+    assert_eq!(h.join(2, 4), []);
+    let ended = h.commit(1);
+    assert!(ended.iter().any(|a| matches!(a, Action::JobEnded { collected: given, .. } if *given == collected)));
+}
+
+/// The journal of an earlier release does not have the results of a job whose commit had begun.
+#[test]
+fn a_job_that_was_being_committed_and_collects_too_runs_what_is_collected_again() {
+    let plan = with_a_collect();
     let mut old = Harness::new();
     old.join(1, 4);
     old.submit(1, plan.clone(), &[1]);

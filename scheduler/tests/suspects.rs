@@ -158,7 +158,7 @@ fn worker_that_was_only_cut_off_counts_against_no_task() {
         assert_eq!(h.running(), [""; 0], "it goes on, {n}");
         h.assigned.push((worker_id(1), running));
     }
-    assert_eq!(h.uncharged[&task(0)], []);
+    assert_eq!(h.uncharged[&task(0)].counts, []);
     h.finish(1, 0, 0);
     assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
 }
@@ -185,15 +185,7 @@ fn charge_comes_without_the_next_life_of_the_worker() {
     assert_eq!(h.ended[&job_id(1)].error.as_ref().unwrap().code, Code::PoisonTask);
 }
 
-#[test]
-fn losses_count_on_after_a_restart() {
-    let mut h = harness();
-    h.join(1, 1);
-    h.submit(1, map_only(), &[2]);
-    for life in 2..5 {
-        die(&mut h, life, 1, vec![]);
-    }
-    assert_eq!(h.uncharged[&task(0)], [(Cause::WorkerLost, 3)]);
+fn restored(h: &Harness) -> Event {
     let job = RestoredJob {
         spec: Box::new(spec(1, map_only(), JobOptions::default())),
         unix_ms: 0,
@@ -204,9 +196,37 @@ fn losses_count_on_after_a_restart() {
         failures: vec![],
         uncharged: h.uncharged.clone().into_iter().collect(),
         sealed: false,
+        collected: Vec::new(),
     };
+    Event::Restored { job: Box::new(job) }
+}
+
+#[test]
+fn restart_does_not_keep_a_worker_from_a_pardon() {
+    let mut h = harness();
+    h.join(1, 1);
+    h.submit(1, map_only(), &[2]);
+    let attempt = h.assigned[0].1.attempt;
+    h.leave(1);
+    assert_eq!(h.uncharged[&attempt.task].counts, [(Cause::WorkerLost, 1)]);
     let mut next = Harness::in_epoch(Config { lease_ms: u64::MAX, ..Config::default() }, 2);
-    next.step(Event::Restored { job: Box::new(job) });
+    next.step(restored(&h));
+    next.step(Event::Awaited { workers: vec![], ms: 0 });
+    next.join_as(1, 1, 1);
+    assert_eq!(next.uncharged[&attempt.task].counts, [], "it was cut off, and is back");
+}
+
+#[test]
+fn losses_count_on_after_a_restart() {
+    let mut h = harness();
+    h.join(1, 1);
+    h.submit(1, map_only(), &[2]);
+    for life in 2..5 {
+        die(&mut h, life, 1, vec![]);
+    }
+    assert_eq!(h.uncharged[&task(0)].counts, [(Cause::WorkerLost, 3)]);
+    let mut next = Harness::in_epoch(Config { lease_ms: u64::MAX, ..Config::default() }, 2);
+    next.step(restored(&h));
     next.step(Event::Awaited { workers: vec![], ms: 0 });
     next.join_as(1, 1, 9);
     assert_eq!(next.running(), ["0/0@1"], "it runs alone from the start");
@@ -225,5 +245,5 @@ fn worker_that_ends_in_order_makes_no_suspect() {
             h.step(Event::Tick);
         }
     }
-    assert_eq!(h.uncharged[&task(0)], [(Cause::Drained, 6)]);
+    assert_eq!(h.uncharged[&task(0)].counts, [(Cause::Drained, 6)]);
 }

@@ -270,6 +270,7 @@ impl Cluster {
             Action::Assign { worker, ref task } => {
                 self.check_inputs(task);
                 assert!(!self.ended.contains_key(&task.attempt.task.job), "nothing is assigned after the end");
+                assert!(!self.visible.contains_key(&task.attempt.task.job), "an output is visible: no task runs again");
                 self.check_not_recorded(task);
                 self.check_slots(worker, task);
                 let job = task.attempt.task.job;
@@ -298,15 +299,15 @@ impl Cluster {
                 self.unwritten.push_back(Record::Charged(task, failures));
             }
             Action::WorkerChanged { .. } => {}
-            Action::Uncharged { task, counts } => {
-                self.check_counts(task, &counts);
-                self.unwritten.push_back(Record::Uncharged(task, counts));
+            Action::Uncharged { task, tally } => {
+                self.check_counts(task, &tally.counts);
+                self.unwritten.push_back(Record::Uncharged(task, tally));
             }
             Action::SetAside { .. } => panic!("no failure here names a record"),
-            Action::CommitJob { job, parts, .. } => {
+            Action::CommitJob { job, parts, collected, .. } => {
                 self.check_commit(job, &parts);
                 assert!(self.commits.insert(job), "a commit is asked for once");
-                self.unwritten.push_back(Record::Sealed(job));
+                self.unwritten.push_back(Record::Sealed(job, collected));
                 // A crash may come here, too: then the commit has not begun.
                 if self.dice.percent(80) {
                     self.write(usize::MAX);

@@ -151,6 +151,7 @@ impl World {
             failures: Vec::new(),
             uncharged: Vec::new(),
             sealed: false,
+            collected: Vec::new(),
         };
         self.step(Event::Restored { job: Box::new(restored) });
         self.step(Event::Awaited { workers: (0..workers).map(worker).collect(), ms: 10_000 });

@@ -50,6 +50,12 @@ fn a_mixture_is_found_through_what_a_restart_has_skipped() {
     run(1_055_692_369_857_355_612, true);
 }
 
+/// An attempt was lost with its worker twice, for the driver restarted between: once for a lease, once for a crash.
+#[test]
+fn an_attempt_that_is_lost_twice_counts_once() {
+    run(16_026_598_919_082_052_450, false);
+}
+
 #[test]
 fn a_seed_is_a_run_to_the_byte() {
     let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };

@@ -176,7 +176,7 @@ impl DiskStore {
             }
             Record::Failures(_, failures) => failures.to_le_bytes().to_vec(),
             Record::Tries(_, tries) => tries.to_le_bytes().to_vec(),
-            Record::Uncharged(_, counts) => rows::encode_uncharged(counts),
+            Record::Uncharged(_, tally) => rows::encode_uncharged(tally),
             Record::Collected(_, result) => rows::encode_collected(result),
             Record::Outputs(..)
             | Record::Dataset(DatasetChange::Removed(_))
@@ -372,9 +372,9 @@ impl JobStore for DiskStore {
         for (key, value) in self.entries(UNCHARGED)? {
             let wrong = |e: &str| self.corrupt("uncharged attempts of a task", e);
             let task = rows::task_of(&key).ok_or_else(|| wrong("its key has another length"))?;
-            let counts = rows::decode_uncharged(&value).map_err(|e| wrong(&e))?;
+            let tally = rows::decode_uncharged(&value).map_err(|e| wrong(&e))?;
             if let Some(job) = jobs.get_mut(&task.job.as_bytes()[..]) {
-                job.uncharged.push((task, counts));
+                job.uncharged.push((task, tally));
             }
         }
         for (id, _) in self.entries(OUTPUTS)? {
@@ -524,7 +524,7 @@ fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Res
             txn.open_table(PUBLISHED)?.insert(&rows::published_key(published)[..], value)?;
         }
         Record::Failures(task, _) => drop(txn.open_table(FAILURES)?.insert(&rows::task_key(*task)[..], value)?),
-        Record::Uncharged(task, counts) if counts.is_empty() => {
+        Record::Uncharged(task, tally) if tally.is_empty() => {
             txn.open_table(UNCHARGED)?.remove(&rows::task_key(*task)[..])?;
         }
         Record::Uncharged(task, _) => drop(txn.open_table(UNCHARGED)?.insert(&rows::task_key(*task)[..], value)?),

@@ -75,7 +75,7 @@ fn plan() -> windrow_model::Plan {
 #[test]
 fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
     use windrow_model::{AttemptId, BadRecord, Incarnation, JobSpec, SkippedRecord, StageId, TaskId, TaskReport};
-    use windrow_scheduler::{Cause, RestoredSplit, RestoredTask, StageChunks};
+    use windrow_scheduler::{Cause, Loss, RestoredSplit, RestoredTask, StageChunks, Tally};
     let id = |n: u8| JobId::from_bytes([n; 16]);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.redb");
@@ -110,7 +110,13 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
             }],
             bad_records: vec![BadRecord { task, record, place, code: Code::UserPanic, message: "m".into() }],
             failures: vec![(task, 3)],
-            uncharged: vec![(task, vec![(Cause::WorkerLost, 2), (Cause::FetchFailed, 7)])],
+            uncharged: vec![(
+                task,
+                Tally {
+                    counts: vec![(Cause::WorkerLost, 2), (Cause::FetchFailed, 7)],
+                    losses: vec![Loss { worker: WorkerId::from_bytes([5; 16]), attempt }],
+                },
+            )],
             datasets_done: true,
             tries: 0,
         }
@@ -126,9 +132,9 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
             let task = job.failures[0].0;
             records.extend([Record::Failures(task, 2), Record::Failures(task, 3)]);
             let other = TaskId { index: 1, ..task };
-            let (task, counts) = job.uncharged[0].clone();
-            records.extend([Record::Uncharged(other, counts.clone()), Record::Uncharged(task, counts)]);
-            records.push(Record::Uncharged(other, vec![]));
+            let (task, tally) = job.uncharged[0].clone();
+            records.extend([Record::Uncharged(other, tally.clone()), Record::Uncharged(task, tally)]);
+            records.push(Record::Uncharged(other, Tally::default()));
             records.push(Record::Outputs(id(n), vec![]));
             records.push(Record::Collected(id(n), Box::new(result(n))));
             records.push(Record::Worker(WorkerId::from_bytes([n; 16]), true));

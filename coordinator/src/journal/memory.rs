@@ -104,10 +104,10 @@ impl JobStore for MemoryStore {
                         _ => drop(self.tries.insert(*id, *tries)),
                     }
                 }
-                Record::Uncharged(task, counts) => {
+                Record::Uncharged(task, tally) => {
                     self.running.entry(task.job).and_modify(|job| {
                         job.uncharged.retain(|(t, _)| t != task);
-                        job.uncharged.extend((!counts.is_empty()).then(|| (*task, counts.clone())));
+                        job.uncharged.extend((!tally.is_empty()).then(|| (*task, tally.clone())));
                     });
                 }
                 Record::Dataset(DatasetChange::Put(d)) => self.put(d),

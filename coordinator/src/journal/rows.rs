@@ -6,7 +6,7 @@ use prost::Message;
 use std::fmt::Debug;
 use windrow_model::{BadRecord, DatasetChunk, Epoch, JobId, JobSpec, StageId, TaskId};
 use windrow_proto::v1;
-use windrow_scheduler::{Cause, CollectedBlob, Counts, RestoredSplit, RestoredTask, StageChunks};
+use windrow_scheduler::{Cause, CollectedBlob, Loss, RestoredSplit, RestoredTask, StageChunks, Tally};
 
 /// Why a row does not read.
 pub type Wrong = String;
@@ -114,15 +114,22 @@ pub fn decode_life(row: &[u8]) -> Option<Life> {
     Some(Life { nonce, revision, restored: restored != 0 })
 }
 
-pub fn encode_uncharged(counts: &Counts) -> Vec<u8> {
+pub fn encode_uncharged(tally: &Tally) -> Vec<u8> {
     let count = |(cause, n): &(Cause, u32)| v1::UnchargedCount { cause: cause.as_str().to_string(), count: *n };
-    v1::JournalUncharged { counts: counts.iter().map(count).collect() }.encode_to_vec()
+    let loss = |l: &Loss| v1::UnchargedLoss { worker: Some(l.worker.into()), attempt: Some(l.attempt.into()) };
+    let counts = tally.counts.iter().map(count).collect();
+    v1::JournalUncharged { counts, losses: tally.losses.iter().map(loss).collect() }.encode_to_vec()
 }
 
 /// A cause that this release does not know is left out.
-pub fn decode_uncharged(bytes: &[u8]) -> Result<Counts, Wrong> {
-    let counts = message::<v1::JournalUncharged>(bytes)?.counts;
-    Ok(counts.into_iter().filter_map(|c| Some((Cause::parse(&c.cause)?, c.count))).collect())
+pub fn decode_uncharged(bytes: &[u8]) -> Result<Tally, Wrong> {
+    let v1::JournalUncharged { counts, losses } = message(bytes)?;
+    let counts = counts.into_iter().filter_map(|c| Some((Cause::parse(&c.cause)?, c.count))).collect();
+    let loss = |l: v1::UnchargedLoss| {
+        let worker = l.worker.ok_or("no worker")?.try_into().map_err(wrong)?;
+        Ok::<_, Wrong>(Loss { worker, attempt: l.attempt.ok_or("no attempt")?.try_into().map_err(wrong)? })
+    };
+    Ok(Tally { counts, losses: losses.into_iter().map(loss).collect::<Result<_, _>>()? })
 }
 
 /// For fuzzers: whatever reads is written and reads the same; nothing panics.

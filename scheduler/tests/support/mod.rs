@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Counts, Event, RestoredTask, Scheduler, Told};
+use windrow_scheduler::{Action, Config, Event, RestoredTask, Scheduler, Tally, Told};
 pub use windrow_sim::samples::*;
 
 /// A scheduler, and the attempts that it has assigned and not revoked, in order of assignment.
@@ -19,7 +19,7 @@ pub struct Harness {
     /// What the log would have been told of workers.
     pub changes: Vec<(WorkerId, WorkerState, Option<String>)>,
     /// And of what ended without a charge, the latest by task.
-    pub uncharged: BTreeMap<TaskId, Counts>,
+    pub uncharged: BTreeMap<TaskId, Tally>,
 }
 
 /// Nothing is assigned ahead of slots: what most tests promise is told by who gets a slot.
@@ -60,8 +60,8 @@ impl Harness {
                 self.changes.push((*worker, *state, reason.clone()));
                 false
             }
-            Action::Uncharged { task, counts } => {
-                self.uncharged.insert(*task, counts.clone());
+            Action::Uncharged { task, tally } => {
+                self.uncharged.insert(*task, tally.clone());
                 false
             }
             _ => true,

@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use windrow_model::*;
-use windrow_scheduler::{Counts, Event, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks};
+use windrow_scheduler::{Collected, Event, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks, Tally};
 
 /// What the journal is told.
 pub(crate) enum Record {
@@ -10,8 +10,8 @@ pub(crate) enum Record {
     Split(JobId, u64, Vec<StageChunks>),
     Published(WorkerId, AttemptId, Box<TaskReport>),
     Charged(TaskId, u32),
-    Uncharged(TaskId, Counts),
-    Sealed(JobId),
+    Uncharged(TaskId, Tally),
+    Sealed(JobId, Collected),
     Ended(JobId),
 }
 
@@ -31,6 +31,7 @@ impl Cluster {
                         failures: Vec::new(),
                         uncharged: Vec::new(),
                         sealed: false,
+                        collected: Vec::new(),
                     };
                     self.journal.entry(job.spec.id).or_insert(job);
                 }
@@ -46,13 +47,14 @@ impl Cluster {
                     let job = self.journal.get_mut(&task.job).expect("records are written in order");
                     job.failures.push((task, failures));
                 }
-                Record::Uncharged(task, counts) => {
+                Record::Uncharged(task, tally) => {
                     let job = self.journal.get_mut(&task.job).expect("records are written in order");
                     job.uncharged.retain(|(t, _)| *t != task);
-                    job.uncharged.push((task, counts));
+                    job.uncharged.push((task, tally));
                 }
-                Record::Sealed(job) => {
-                    self.journal.get_mut(&job).expect("records are written in order").sealed = true;
+                Record::Sealed(job, collected) => {
+                    let job = self.journal.get_mut(&job).expect("records are written in order");
+                    (job.sealed, job.collected) = (true, collected);
                 }
                 Record::Ended(job) => drop(self.over.insert(job)),
             }
@@ -91,9 +93,9 @@ impl Cluster {
         let jobs: Vec<RestoredJob> =
             self.journal.values().filter(|j| !self.over.contains(&j.spec.id)).cloned().collect();
         // A bound that was reached is one that the end of the job would have followed: the driver may count that last one again.
-        let capped = |counts: &Counts| counts.iter().map(|(c, n)| (*c, (*n).min(c.most() - 1))).collect();
+        let capped = |tally: &Tally| tally.counts.iter().map(|(c, n)| (*c, (*n).min(c.most() - 1))).collect();
         let uncharged = jobs.iter().flat_map(|job| &job.uncharged);
-        self.counts = uncharged.map(|(task, counts)| (*task, capped(counts))).collect();
+        self.counts = uncharged.map(|(task, tally)| (*task, capped(tally))).collect();
         self.restored = jobs.iter().map(|j| j.spec.id).collect();
         for job in jobs {
             self.step(Event::Restored { job: Box::new(job) });

@@ -12,6 +12,8 @@ const KILLS_AT_LEAST: u64 = 5;
 /// What a coordinator that dies may forget of them each time.
 const KILLS_FORGOTTEN: u64 = 6;
 const KILLS_MOST: u64 = 24;
+/// Attempts of one task that one life of a worker may take back at once.
+const ATTEMPTS_AT_ONCE: u32 = 2;
 const LOST_WHEN_HEALED: u64 = 2;
 
 /// The job has failed because a task killed its workers.
@@ -75,7 +77,8 @@ impl Cluster {
         let outputs = [Cause::OutputDamaged, Cause::OutputUnreachable];
         let is_settled = now.iter().all(|(cause, _)| outputs.contains(cause));
         for cause in Cause::ALL.iter().filter(|c| !is_settled || outputs.contains(c)) {
-            let least = of(&before, *cause).saturating_sub(u32::from(*cause == Cause::WorkerLost));
+            let least =
+                of(&before, *cause).saturating_sub(if *cause == Cause::WorkerLost { ATTEMPTS_AT_ONCE } else { 0 });
             assert!(of(now, *cause) >= least, "{task} had {before:?}, and now {now:?}");
         }
     }
