@@ -1,22 +1,9 @@
-//! How a program of ours ends that has not done what it should: its exit code, and what people and scripts are told.
+//! How a program reports that it has failed: to people on stderr, to scripts as JSON.
 
 use crate::report::{failure_json, job_json};
 use crate::stdout;
 use serde_json::{Value, json};
 use windrow_model::{Code, Escape, Failure, JobStatus};
-
-/// The exit code of a failure that is not a job's own.
-pub(crate) fn exit_code(code: Code) -> u8 {
-    match code {
-        Code::BadRequest => 2,
-        Code::Cancelled => 4,
-        Code::DeadlineExceeded => 5,
-        Code::Interrupted => 130,
-        Code::Unreachable | Code::Unauthorised | Code::VersionMismatch => 3,
-        Code::CertificateNotTrusted | Code::CertificateWrongName | Code::CertificateExpired => 3,
-        _ => 1,
-    }
-}
 
 /// The cause first, then what to do.
 pub(crate) fn print_failure(failure: &Failure) {

@@ -2,7 +2,7 @@
 //! same binary is started.
 
 use crate::describe::describe;
-use crate::end::{self, exit_code, print_failure};
+use crate::end::{self, print_failure};
 use crate::error::{Error, Result};
 use crate::flags::{OutputFormat, RunFlags};
 use crate::flow::{Built, Flow};
@@ -144,7 +144,7 @@ impl Program {
                 let answered = usage::answer(e, &args, |args| self.parser().try_get_matches_from(args).err());
                 return ExitCode::from(answered.unwrap_or_else(|failure| {
                     print_failure(&failure);
-                    exit_code(failure.code)
+                    failure.code.exit_code()
                 }));
             }
         };
@@ -211,12 +211,12 @@ fn act(action: &Action, describe: bool, matches: &ArgMatches) -> ExitCode {
             // The program fails anyway.
             let _ = end::print_json(&end::no_job_json(e.failure()));
         }
-        exit_code(e.code())
+        e.code().exit_code()
     });
     match stdout::flush() {
         Err(failure) if code == 0 => {
             print_failure(&failure);
-            ExitCode::from(exit_code(failure.code))
+            ExitCode::from(failure.code.exit_code())
         }
         _ => ExitCode::from(code),
     }
@@ -295,7 +295,7 @@ fn run_job(make: FromMatches, matches: &ArgMatches) -> Result<u8> {
         end::print_json(&job_json(&status))?;
         return Ok(told(&session, &ran));
     }
-    ran.map(|()| 0).or_else(|e| if session.has_reported() { Ok(exit_code(e.code())) } else { Err(e) })
+    ran.map(|()| 0).or_else(|e| if session.has_reported() { Ok(e.code().exit_code()) } else { Err(e) })
 }
 
 /// A plan as text, or as JSON that holds the text.
@@ -313,7 +313,7 @@ fn told(session: &Session, ran: &Result<()>) -> u8 {
     if !session.has_reported() {
         print_failure(e.failure());
     }
-    exit_code(e.code())
+    e.code().exit_code()
 }
 
 /// Runs the driver's function. With `--explain` it comes as far as its first job.
@@ -382,7 +382,7 @@ mod tests {
             let error = build(&Panics { what: what.to_string() }, false).err().unwrap();
             assert_eq!(error.code(), Code::PlanInvalid);
             assert_eq!(error.failure().message, format!("the job's `plan` panicked: {text}"));
-            assert_eq!(exit_code(error.code()), 1);
+            assert_eq!(error.code().exit_code(), 1);
         }
     }
 

@@ -8,7 +8,7 @@
 
 mod orphans;
 
-use crate::end::{self, exit_code, print_failure};
+use crate::end::{self, print_failure};
 use crate::error::{Error, Result};
 use crate::report::job_json;
 use orphans::Family;
@@ -80,7 +80,7 @@ pub(crate) fn guarded(json: Option<JsonEnd>, run: impl FnOnce() -> ExitCode) -> 
         0 => {
             let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
             if rustix::process::getppid() != Some(parent) {
-                std::process::exit(exit_code(Code::Interrupted).into());
+                std::process::exit(Code::Interrupted.exit_code().into());
             }
             if let Err(e) = windrow_engine::blame::install(&region) {
                 tracing::warn!("a crash will not be told with its record: {e}");
@@ -104,7 +104,7 @@ pub(crate) fn guarded(json: Option<JsonEnd>, run: impl FnOnce() -> ExitCode) -> 
                     // The run has failed anyway.
                     let _ = end::print_json(&end_json(json, e.failure(), &status));
                 }
-                ExitCode::from(exit_code(e.code()))
+                ExitCode::from(e.code().exit_code())
             })
         }
     }

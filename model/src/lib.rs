@@ -12,6 +12,7 @@ pub mod code;
 pub mod counters;
 pub mod dataset;
 pub mod escape;
+pub mod exit;
 pub mod failure;
 pub mod ids;
 pub mod job;
@@ -31,6 +32,9 @@ pub use code::{Class, Code};
 pub use counters::Counters;
 pub use dataset::{Dataset, DatasetChunk, DatasetStatus};
 pub use escape::{Escape, Escaped};
+pub use exit::{
+    EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TIMED_OUT, EXIT_UNREACHABLE, EXIT_USAGE,
+};
 pub use failure::{BadRecord, Failure, RecordPlace};
 pub use ids::{AttemptId, ClusterId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 pub use job::{
