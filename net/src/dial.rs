@@ -152,6 +152,7 @@ impl Dialer {
                 Code::BadRequest,
                 format!("the {role} at {url} speaks TLS with a certificate: its URL begins with https://"),
             ),
+            None if is_cut(error) => self.cut(error),
             _ => Failure::new(
                 Code::Unreachable,
                 format!(
@@ -181,9 +182,27 @@ impl Dialer {
                 Code::BadRequest,
                 format!("the {role} at {url} has no certificate: its URL begins with http://"),
             ),
+            None if is_cut(error) => self.cut(error),
             _ => Failure::new(Code::Unreachable, format!("what listens at {url} does not speak TLS: {error}")),
         }
     }
+
+    /// The connection ended in the middle of the handshake. That proves nothing about the other side: a server that is ending or
+    /// starting, or that has too many connections, closes them, too.
+    fn cut(&self, error: &io::Error) -> Failure {
+        self.contact.note_cut();
+        let (url, role) = (&self.url, self.role.as_str());
+        let what = format!(
+            "the connection to {url} was closed during the handshake: the {role} may be stopping, or have too many connections"
+        );
+        Failure::new(Code::Unreachable, format!("{what}: {error}"))
+    }
+}
+
+/// Whether the other side closed the connection, and said nothing wrong before.
+fn is_cut(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
 }
 
 fn tls_error(error: &io::Error) -> Option<&TlsError> {

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::service::Routes;
 use windrow_model::Code;
 use windrow_net::connect::channel_to;
-use windrow_net::{Access, Role, Server, Token, channel, clients, from_status, serve};
+use windrow_net::{Access, Contact, Role, Server, Token, channel, clients, from_status, serve};
 use windrow_proto::v1::ListRequest;
 
 const TOKEN: &str = "0123456789abcdef";
@@ -56,6 +56,38 @@ async fn program_on_the_port_is_sent_neither_token_nor_call() {
     assert!(failure.message.contains(&url), "{failure}");
     let seen = seen.lock().unwrap();
     assert!(!seen.is_empty() && !contains(&seen, TOKEN.as_bytes()) && !contains(&seen, b"Bearer"));
+}
+
+/// Closes each connection after it has read `bytes` of the caller.
+async fn cutter(bytes: usize, scheme: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read_exact(&mut vec![0; bytes]).await;
+        }
+    });
+    url
+}
+
+/// A server that was going down was reported as one that does not have the token.
+#[tokio::test]
+async fn cut_handshake_is_no_failed_proof() {
+    for scheme in ["http", "https"] {
+        for bytes in [0, 1, 100] {
+            let url = cutter(bytes, scheme).await;
+            let contact = Contact::default();
+            let failure = windrow_net::channel_with(&contact, &url, &access(TOKEN)).await.unwrap_err();
+            assert_eq!((failure.code, contact.cuts()), (Code::Unreachable, 1), "{scheme} {bytes}: {failure}");
+            assert!(failure.message.contains("was closed during the handshake"), "{scheme} {bytes}: {failure}");
+            assert!(!failure.message.contains("prove") && !failure.message.contains("speak TLS"), "{failure}");
+        }
+    }
+    // What answers something else is no server of Windrow.
+    let (url, _) = squatter(HTTP2_SETTINGS).await;
+    let contact = Contact::default();
+    let failure = windrow_net::channel_with(&contact, &url, &access(TOKEN)).await.unwrap_err();
+    assert!(failure.message.contains("does not prove") && contact.cuts() == 0, "{failure}");
 }
 
 #[tokio::test]

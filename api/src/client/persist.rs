@@ -13,13 +13,18 @@ pub async fn until_answered<T>(call: impl AsyncFn() -> Result<T, Failure>) -> Re
     repeated(|| true, call).await
 }
 
-/// Opens a connection. It is opened again if the server broke it after it had shown that it has the token: it starts again. If
-/// no server has shown that, the first failure is the answer: possibly there is none.
+/// Connections that are closed in the middle of the handshake, before something else than a coordinator is taken to listen there.
+const CUTS_MAX: u32 = 6;
+
+/// Opens a connection. It is opened again if the server broke it after it had shown that it has the token: it starts again. The
+/// same while connections were closed in the middle of the handshake, up to [`CUTS_MAX`]: a coordinator that ends does that, and
+/// the next one may have to start first. If no connection came so far, the first failure is the answer: possibly there is no
+/// server.
 pub async fn until_connected<T>(
     contact: &Contact,
     connect: impl AsyncFn() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    repeated(|| contact.was_made(), connect).await
+    repeated(|| contact.was_made() || (1..CUTS_MAX).contains(&contact.cuts()), connect).await
 }
 
 async fn repeated<T>(may: impl Fn() -> bool, call: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
@@ -94,7 +99,35 @@ mod tests {
             let (code, [connections, _]) = connect(bytes - before_end).await;
             assert_eq!((code, connections), (Code::VersionMismatch, 2), "{before_end} bytes before the end");
         }
-        let (code, [connections, _]) = connect(20).await;
-        assert_eq!((code, connections), (Code::Unreachable, 1), "possibly no server of Windrow");
+    }
+
+    /// A coordinator that ended during the handshake was reported as one that does not have the token.
+    #[tokio::test]
+    async fn connection_that_is_cut_in_the_handshake_is_made_again() {
+        for bytes in [0, 1, 20, 150] {
+            let (code, [connections, _]) = connect(bytes).await;
+            assert_eq!((code, connections), (Code::VersionMismatch, 2), "cut after {bytes} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn program_that_cuts_every_handshake_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicU64::new(0));
+        let count = connections.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.read(&mut [0; 64]).await;
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        Token::read_or_make(&file).unwrap();
+        let failure = Cluster::connect(Some(&url), Some(&file)).await.unwrap_err();
+        assert_eq!(failure.code, Code::Unreachable);
+        assert!(failure.message.contains("closed during the handshake"), "{failure}");
+        assert_eq!(connections.load(Ordering::SeqCst), u64::from(CUTS_MAX));
     }
 }
