@@ -1,14 +1,17 @@
 //! `windrow coordinator backup` and `restore`.
 
+mod partial;
+
 use super::connect;
 use crate::args::CoordinatorVerb;
 use crate::exit::Exit;
 use crate::output::{Format, put_json, say};
 use crate::settings::Settings;
+use partial::{PartialBackup, create, failed, sync};
 use serde_json::json;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use windrow::client::{BackupPart, Cluster};
 use windrow_coordinator::DUMP;
@@ -51,31 +54,17 @@ async fn backup(cluster: &Cluster, to: &Path) -> Result<u64, Failure> {
     if to.symlink_metadata().is_ok() {
         return Err(Failure::new(Code::OutputExists, format!("{}: something is there already", to.escaped())));
     }
-    let mut partial = to.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    // What an earlier backup left that was broken off.
-    match fs::remove_dir_all(&partial) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&partial, &e)),
-        _ => {}
-    }
-    let made = write_all(cluster, &partial).await.and_then(|bytes| {
-        let named = fs::rename(&partial, to).map_err(|e| failed(to, &e));
-        named.and_then(|()| sync(parent(to)).map_err(|e| failed(to, &e))).map(|()| bytes)
-    });
-    if made.is_err() {
-        let _ = fs::remove_dir_all(&partial);
-    }
-    made
+    let partial = PartialBackup::begin(to)?;
+    let bytes = write_all(cluster, &partial.folder).await?;
+    partial.complete(to)?;
+    Ok(bytes)
 }
 
 async fn write_all(cluster: &Cluster, folder: &Path) -> Result<u64, Failure> {
     let artifacts = folder.join("artifacts");
     let mut private = DirBuilder::new();
     private.mode(0o700);
-    for made in [folder, &artifacts] {
-        private.create(made).map_err(|e| failed(made, &e))?;
-    }
+    private.create(&artifacts).map_err(|e| failed(&artifacts, &e))?;
     let dump = folder.join(DUMP);
     let mut journal = create(&dump).map_err(|e| failed(&dump, &e))?;
     let mut bytes = 0;
@@ -116,21 +105,4 @@ async fn write_all(cluster: &Cluster, folder: &Path) -> Result<u64, Failure> {
         sync(made).map_err(|e| failed(made, &e))?;
     }
     Ok(bytes)
-}
-
-/// A new file that only its owner reads: it holds jobs and the token.
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-fn failed(path: &Path, e: &io::Error) -> Failure {
-    Failure::new(Code::OutputFailed, format!("{}: {e}", path.escaped()))
 }
