@@ -140,6 +140,12 @@ pub(crate) enum ChunkReport {
 
 impl Driver {
     pub fn handle_data(&mut self, message: DataMessage) {
+        if let Some(message) = self.hold_early(message) {
+            self.answer_data(message);
+        }
+    }
+
+    pub fn answer_data(&mut self, message: DataMessage) {
         match message {
             DataMessage::BeginPut(begin) => self.waiting_puts.push(begin),
             DataMessage::CommitPut { put, dataset, placed, answer } => {
@@ -427,12 +433,14 @@ impl Driver {
                 self.scrubs.remove(&worker);
             }
         }
-        if !self.datasets.is_dropping() {
+        // How many copies a put makes depends on how many workers there are.
+        if !self.datasets.is_dropping() && self.awaited_until.is_none() {
             for BeginPut { name, overwrite, replicas, answer } in std::mem::take(&mut self.waiting_puts) {
                 let _ = answer.send(self.begin_put(&name, overwrite, replicas));
             }
         }
         self.datasets.give_up_silent(now);
+        self.answer_held_back();
         self.commit_what_is_placed();
         self.split_what_waited();
         self.fail_what_lacks_chunks();

@@ -501,8 +501,26 @@ impl Datasets {
 
     /// Whether it is not known yet if there is a copy of every chunk of these datasets.
     pub fn may_be_incomplete<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> bool {
-        let lacks = |name| self.named.get(name).is_some_and(|d| d.chunks.iter().any(|c| self.copies(c.digest) == 0));
-        self.is_being_told() && names.any(lacks)
+        self.is_being_told() && names.any(|name| self.named.get(name).is_some_and(|d| self.lacks(d)))
+    }
+
+    /// Whether there is a chunk of this dataset that no worker holds.
+    pub fn lacks(&self, dataset: &Dataset) -> bool {
+        dataset.chunks.iter().any(|c| self.copies(c.digest) == 0)
+    }
+
+    /// Whether there is a dataset of which that is so. Looks at every chunk of every dataset.
+    pub fn any_lacks(&self) -> bool {
+        self.named.values().any(|dataset| self.lacks(dataset))
+    }
+
+    /// Whether a worker has each of these chunks, if only in its trash.
+    pub fn are_here(&self, digests: &[Digest]) -> bool {
+        digests.iter().all(|digest| self.is_here(*digest))
+    }
+
+    fn is_here(&self, digest: Digest) -> bool {
+        self.copies(digest) > 0 || self.orphans.in_trash(digest).next().is_some()
     }
 
     /// The current versions of these names, kept for a job until `unpin`.
@@ -628,8 +646,8 @@ impl Datasets {
         windrow_model::dataset::check_dataset_name(name)?;
         self.check_free(name, false)?;
         let chunk = |digest: &Digest| {
-            let is_here = self.copies(*digest) > 0 || self.orphans.in_trash(*digest).next().is_some();
-            let length = self.orphans.length(*digest).filter(|_| is_here && !self.references.contains_key(digest));
+            let length =
+                self.orphans.length(*digest).filter(|_| self.is_here(*digest) && !self.references.contains_key(digest));
             let missing = || {
                 let message =
                     format!("chunk {digest} is no orphan; `windrow data ls --orphans` lists those that are there");

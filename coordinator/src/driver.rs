@@ -9,6 +9,7 @@ use crate::claims::Claims;
 use crate::commit::Commit;
 use crate::data::{BeginPut, CommitPut, DatasetOutput};
 use crate::datasets::Datasets;
+use crate::early_reads::HeldBack;
 use crate::job_view::{JobView, Past};
 use crate::journal::{Durable, Identity, JobRecord, Journal, Record, spec_digest};
 use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
@@ -88,6 +89,8 @@ pub(crate) struct Driver {
     pub datasets: Datasets,
     /// Puts that begin when nothing is being deleted.
     pub waiting_puts: Vec<BeginPut>,
+    /// Calls that are answered when workers have told what they hold.
+    pub held_back: Vec<HeldBack>,
     /// Puts that commit when the workers have told that they hold the chunks.
     pub placing_puts: Vec<CommitPut>,
     /// Whose folders belong to this cluster.
@@ -177,6 +180,7 @@ impl Driver {
             unrecorded: start.unrecorded,
             datasets: Datasets::new(datasets, dropped, start.orphans),
             waiting_puts: Vec::new(),
+            held_back: Vec::new(),
             placing_puts: Vec::new(),
             nonce: lineage.0.get(&epoch).map_or(0, |life| life.nonce),
             membership: Membership::new(cluster, lineage),
@@ -281,6 +285,7 @@ impl Driver {
             self.watchers.next_deadline(),
             self.datasets.next_deadline(),
             self.placing_deadline(),
+            self.held_back_deadline(),
             self.awaited_until,
             self.results.next_expiry_unix_ms().map(|_| self.expiry_at),
         ];

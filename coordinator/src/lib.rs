@@ -16,6 +16,7 @@ mod datasets;
 mod driver;
 mod dump;
 mod earlier_staging;
+mod early_reads;
 mod error;
 mod holders;
 mod job_view;

@@ -9,7 +9,7 @@ use windrow_model::{DatasetChunk, JobId};
 use windrow_scheduler::Event;
 
 /// Workers look for their coordinator at least every two seconds.
-const AWAITED_MS: u64 = 6_000;
+pub(crate) const AWAITED_MS: u64 = 6_000;
 
 impl Driver {
     pub fn restore(&mut self, jobs: Vec<RecoveredJob>) {

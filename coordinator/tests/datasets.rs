@@ -2,12 +2,13 @@
 
 mod support;
 
+use support::put::{Put, begin, listed};
 use support::*;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use windrow_model::*;
 use windrow_net::clients;
-use windrow_proto::v1::{self, from_worker::Message as Say, put_request, to_worker::Message as Told};
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Told};
 
 /// Two lines in two chunks of the input are two map tasks and one reduce task, whose part is a chunk of this dataset.
 fn writes(place: &Place, id: u8, name: &str) -> JobSpec {
@@ -40,48 +41,6 @@ async fn work_until_granted(worker: &mut FakeWorker) -> Vec<Task> {
             }
             _ => {}
         }
-    }
-}
-
-async fn listed(coordinator: &Coordinator, name: &str) -> Option<DatasetStatus> {
-    let mut client = clients::data(coordinator.connect().await);
-    let all = client.list(v1::ListDatasetsRequest {}).await.unwrap().into_inner().datasets;
-    all.into_iter().map(|d| d.try_into().unwrap()).find(|d: &DatasetStatus| d.name == name)
-}
-
-/// An open put, spoken by hand.
-struct Put {
-    say: mpsc::UnboundedSender<v1::PutRequest>,
-    hear: tonic::Streaming<v1::PutReply>,
-}
-
-fn begin(name: &str) -> v1::PutRequest {
-    let framing = Some(Framing::Delimiter(b'\n').into());
-    let begin = v1::BeginPut { name: name.into(), framing, overwrite: false, replicas: 1 };
-    v1::PutRequest { message: Some(put_request::Message::Begin(begin)) }
-}
-
-impl Put {
-    async fn begin(coordinator: &Coordinator, name: &str) -> Put {
-        let (say, said) = mpsc::unbounded_channel();
-        say.send(begin(name)).unwrap();
-        let mut client = clients::data(coordinator.connect().await);
-        let put = soon("the put to begin", client.put(UnboundedReceiverStream::new(said))).await.map_err(failure);
-        let mut hear = put.unwrap().into_inner();
-        soon("the put has begun", hear.message()).await.unwrap().unwrap();
-        Put { say, hear }
-    }
-    /// The worker that is said to hold it says so, too.
-    async fn commit(self, digest: Digest, holder: &FakeWorker) {
-        holder.holds(&[digest], false);
-        self.try_commit(digest, holder.id).await.unwrap();
-    }
-    async fn try_commit(mut self, digest: Digest, holder: WorkerId) -> Result<(), Failure> {
-        let chunk = v1::PlacedChunk { digest: Some(digest.into()), length: 8, holders: vec![holder.into()] };
-        for message in [put_request::Message::Chunk(chunk), put_request::Message::Commit(v1::Empty {})] {
-            self.say.send(v1::PutRequest { message: Some(message) }).unwrap();
-        }
-        soon("the commit", self.hear.message()).await.map_err(failure).map(drop)
     }
 }
 

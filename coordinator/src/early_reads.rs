@@ -1,0 +1,83 @@
+//! Calls about chunks that come before the workers of an earlier life have told what they hold.
+//!
+//! Who holds a chunk is not in the journal: workers tell it when they register. A call that reads it right after a start would
+//! find no copies. Such a call is *held back*, as jobs that read datasets are, until everything is told or its deadline has
+//! passed; then it is answered with what is known.
+
+use crate::data::DataMessage;
+use crate::driver::Driver;
+use crate::restore::AWAITED_MS;
+use windrow_model::Time;
+
+/// A call is held back for so long at most. Clients wait 30 s for an answer.
+pub(crate) const HELD_BACK_MAX_MS: u64 = 20_000;
+/// A worker that has registered sends its first beat at once, and with it how far its scrub is.
+const FIRST_BEAT_MAX_MS: u64 = 2_000;
+/// Every worker that reaches the coordinator has registered by then: its clock begins at zero.
+const BACK_BY: Time = Time(AWAITED_MS);
+/// Calls that are held back at a time. More are answered at once.
+const HELD_BACK_MAX: usize = 1_000;
+
+/// A call that waits.
+pub(crate) struct HeldBack {
+    message: DataMessage,
+    since: Time,
+}
+
+impl Driver {
+    /// Gives back a call that can be answered now; holds any other back.
+    pub fn hold_early(&mut self, message: DataMessage) -> Option<DataMessage> {
+        let since = self.clock.now();
+        if self.held_back.len() >= HELD_BACK_MAX || !self.is_early(&message, since) {
+            return Some(message);
+        }
+        self.held_back.push(HeldBack { message, since });
+        None
+    }
+
+    /// Answers the calls that need not wait any more.
+    pub fn answer_held_back(&mut self) {
+        for held in std::mem::take(&mut self.held_back) {
+            match self.is_early(&held.message, held.since) {
+                true => self.held_back.push(held),
+                false => self.answer_data(held.message),
+            }
+        }
+    }
+
+    /// When the next of them is answered at the latest.
+    pub fn held_back_deadline(&self) -> Option<Time> {
+        let until = |held: &HeldBack| match held.message {
+            DataMessage::AdoptWorker { .. } => BACK_BY,
+            DataMessage::Scrubs { .. } if self.awaited_until.is_none() => held.since.plus_ms(FIRST_BEAT_MAX_MS),
+            _ => held.since.plus_ms(HELD_BACK_MAX_MS),
+        };
+        self.held_back.iter().map(until).min()
+    }
+
+    /// Whether the answer to a call that came at `since` could be another one when workers have told what they hold.
+    fn is_early(&self, message: &DataMessage, since: Time) -> bool {
+        let waited_ms = self.clock.now().since_ms(since);
+        let is_awaited = self.awaited_until.is_some();
+        let is_told = !is_awaited && !self.datasets.is_being_told();
+        if waited_ms >= HELD_BACK_MAX_MS {
+            return false;
+        }
+        match message {
+            DataMessage::Get { name, .. } => !is_told && self.datasets.get(name).is_ok_and(|d| self.datasets.lacks(d)),
+            DataMessage::List { .. } => !is_told && self.datasets.any_lacks(),
+            DataMessage::Orphans { .. } => !is_told,
+            // How many copies a new dataset gets depends on how many workers there are.
+            DataMessage::AdoptChunks { digests, .. } => is_awaited || !is_told && !self.datasets.are_here(digests),
+            DataMessage::Scrubs { .. } => {
+                let silent = self.datasets.workers().into_iter().any(|worker| !self.scrubs.contains_key(&worker));
+                is_awaited || silent && waited_ms < FIRST_BEAT_MAX_MS
+            }
+            // A folder that has joined no cluster is no member: it is known when its worker has registered.
+            DataMessage::AdoptWorker { worker, .. } => {
+                self.clock.now() < BACK_BY && !self.membership.unjoined().any(|(waits, ..)| waits == *worker)
+            }
+            _ => false,
+        }
+    }
+}
