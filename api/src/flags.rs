@@ -13,7 +13,8 @@ pub enum OutputFormat {
 }
 
 /// What is done with text inputs that are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum InputCompression {
     /// gzip, zstd and bzip2 are decompressed, by magic bytes or suffix; other formats are refused
     Auto,

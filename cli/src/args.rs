@@ -384,6 +384,10 @@ pub struct CoordinatorRun {
     /// A job that no worker takes for so long fails, such as 10m [default: 1h]
     #[arg(long, value_name = "TIME", env = "WINDROW_WAIT_FOR_WORKERS")]
     pub wait_for_workers: Option<Span>,
+    /// An output whose file system does not answer for so long is not waited for at the start and the stop, and a commit on it
+    /// says that it waits [default: 10s]
+    #[arg(long, value_name = "TIME", env = "WINDROW_STORAGE_TIMEOUT")]
+    pub storage_timeout: Option<Span>,
     /// Chunks on workers that nothing refers to, and whose deletion nothing has ordered, are kept for so long [default: 24h]
     #[arg(long, value_name = "TIME", env = "WINDROW_ORPHANS_KEPT")]
     pub orphans_kept: Option<Span>,
@@ -632,6 +636,24 @@ mod tests {
         assert_eq!("90s".parse(), Ok(Limit { ms: Some(90_000) }));
         assert_eq!("2m".parse(), Ok(Span { ms: 120_000 }));
         assert!("0".parse::<Span>().is_err() && "soon".parse::<Limit>().is_err());
+    }
+
+    /// Flags that speak of one start, and those that settings of `client` stand for.
+    const WITHOUT_KEY: [&str; 8] =
+        ["help", "config", "no-config", "format", "coordinator", "token-file", "tls-ca", "die-with"];
+
+    #[test]
+    fn every_flag_of_a_daemon_has_a_settings_key() {
+        let mut command = Args::command();
+        command.build();
+        for (section, keys) in crate::settings::SECTIONS.iter().filter(|(s, _)| !["client", "submit"].contains(s)) {
+            let daemon = command.find_subcommand(section).unwrap();
+            let long = daemon.get_arguments().filter_map(|a| a.get_long());
+            let flags: BTreeSet<&str> = long.filter(|flag| !WITHOUT_KEY.contains(flag)).collect();
+            let keys: BTreeSet<String> = keys.iter().map(|key| key.replace('_', "-")).collect();
+            let keys: BTreeSet<&str> = keys.iter().map(String::as_str).filter(|k| !WITHOUT_KEY.contains(k)).collect();
+            assert_eq!(flags, keys, "{section}");
+        }
     }
 
     /// Flags of `submit` in the guide's table, and what the table says of settings.

@@ -8,6 +8,7 @@ use crate::output::Format;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use windrow::InputCompression;
 use windrow_model::{ByteSize, Code, Escape, Failure};
 use windrow_net::{SETTING_BYTES_MAX, read_setting_text};
 
@@ -48,6 +49,7 @@ section! {
         progress_timeout: Text<Limit>,
         skip_bad_records: u64,
         backup_attempts: bool,
+        compression: InputCompression,
         partitions: Count<1_000_000>,
         chunk_size: Text<ByteSize>,
     }
@@ -59,6 +61,7 @@ section! {
         data_dir: PathBuf,
         lease: Text<Span>,
         wait_for_workers: Text<Span>,
+        storage_timeout: Text<Span>,
         orphans_kept: Text<Span>,
         orphans_per_hour: Count<{ u32::MAX }>,
         token_file: PathBuf,

@@ -4,7 +4,7 @@ use super::needed;
 use crate::args::CoordinatorRun;
 use crate::exit::Exit;
 use crate::output;
-use crate::settings::Settings;
+use crate::settings::{CoordinatorSection, Settings};
 use crate::signals::Stop;
 use std::fs::DirBuilder;
 use std::future::Future;
@@ -40,6 +40,8 @@ pub struct Plan {
     pub lease_ms: u64,
     /// A job that no worker takes for so long fails.
     pub unserved_ms: u64,
+    /// Storage of outputs that does not answer for so long is not waited for.
+    pub storage_timeout: Duration,
     /// What becomes of chunks that nothing refers to.
     pub orphans: OrphanRule,
     /// The data folder goes away at the end.
@@ -54,7 +56,24 @@ pub struct Ready {
 
 /// Runs a coordinator until SIGINT or SIGTERM.
 pub async fn run(args: CoordinatorRun, settings: Settings) -> Result<Exit, Failure> {
-    let section = settings.coordinator;
+    let plan = plan(args, settings.coordinator)?;
+    let mut stop = Stop::catch()?;
+    let (ready, told) = oneshot::channel();
+    let tell = async {
+        if let Ok(Ready { url, .. }) = told.await {
+            output::put(&format!("coordinator {url}"))?;
+        }
+        // What runs is the coordinator; this only talks.
+        std::future::pending().await
+    };
+    tokio::select! {
+        done = serve(plan, ready, async move { stop.asked().await }) => done.map(|()| Exit::Done),
+        said = tell => said,
+    }
+}
+
+/// What flags and settings say, flags first.
+fn plan(args: CoordinatorRun, section: CoordinatorSection) -> Result<Plan, Failure> {
     let tls = ServerTls::from_flags(
         args.tls.tls_cert.or(section.tls_cert),
         args.tls.tls_key.or(section.tls_key),
@@ -71,6 +90,10 @@ pub async fn run(args: CoordinatorRun, settings: Settings) -> Result<Exit, Failu
             .wait_for_workers
             .or(section.wait_for_workers.map(|t| t.0))
             .map_or(Config::UNSERVED_MS, |t| t.ms),
+        storage_timeout: args
+            .storage_timeout
+            .or(section.storage_timeout.map(|t| t.0))
+            .map_or(Config::STORAGE_TIMEOUT, |t| Duration::from_millis(t.ms)),
         orphans: OrphanRule {
             kept_ms: args
                 .orphans_kept
@@ -87,19 +110,7 @@ pub async fn run(args: CoordinatorRun, settings: Settings) -> Result<Exit, Failu
         let message = format!("--lease is {} ms; workers cannot keep to less than {LEASE_MS_MIN} ms", plan.lease_ms);
         return Err(Failure::new(Code::BadRequest, message));
     }
-    let mut stop = Stop::catch()?;
-    let (ready, told) = oneshot::channel();
-    let tell = async {
-        if let Ok(Ready { url, .. }) = told.await {
-            output::put(&format!("coordinator {url}"))?;
-        }
-        // What runs is the coordinator; this only talks.
-        std::future::pending().await
-    };
-    tokio::select! {
-        done = serve(plan, ready, async move { stop.asked().await }) => done.map(|()| Exit::Done),
-        said = tell => said,
-    }
+    Ok(plan)
 }
 
 /// Runs a coordinator until `shutdown`. Says so on `ready` when it takes jobs, and keeps its record until it ends.
@@ -144,6 +155,7 @@ pub async fn serve(
         orphans: plan.orphans,
         lease_ms: plan.lease_ms,
         unserved_ms: plan.unserved_ms,
+        storage_timeout: plan.storage_timeout,
         ..Config::new(data_dir)
     };
     let mut running = pin!(windrow_coordinator::run(config, listener, shutdown));
@@ -185,5 +197,29 @@ async fn answers(addr: SocketAddr, tls: bool, access: Access) {
             Err(Failure { code: Code::CertificateWrongName | Code::CertificateNotTrusted, .. }) if tls => return,
             Err(_) => tokio::time::sleep(PROBE_INTERVAL).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Span, Text, Verb};
+    use clap::Parser;
+
+    fn storage_timeout(flags: &[&str], setting: Option<u64>) -> Duration {
+        let args = ["windrow", "coordinator", "--data-dir", "d"].iter().chain(flags);
+        let Verb::Coordinator(coordinator) = Args::try_parse_from(args).unwrap().verb else {
+            panic!("not coordinator")
+        };
+        let setting = setting.map(|ms| Text(Span { ms }));
+        let section = CoordinatorSection { storage_timeout: setting, ..CoordinatorSection::default() };
+        plan(coordinator.run, section).unwrap().storage_timeout
+    }
+
+    #[test]
+    fn storage_timeout_comes_from_flag_setting_or_default() {
+        assert_eq!(storage_timeout(&["--storage-timeout", "250ms"], Some(70_000)), Duration::from_millis(250));
+        assert_eq!(storage_timeout(&[], Some(70_000)), Duration::from_secs(70));
+        assert_eq!(storage_timeout(&[], None), Config::STORAGE_TIMEOUT);
     }
 }

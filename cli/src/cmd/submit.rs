@@ -8,6 +8,7 @@ use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::settings::{Settings, SubmitSection};
 use std::time::Duration;
+use windrow::InputCompression;
 use windrow::client::{Artifact, Cluster};
 use windrow::report::{Report, Style};
 use windrow_model::{Code, Failure, JobId, JobOptions, JobSpec, JobState};
@@ -117,11 +118,60 @@ fn settle(spec: &mut JobSpec, args: &Submit, settings: SubmitSection) {
             (None, 0) => settings.skip_bad_records.unwrap_or(0),
             (None, own) => own,
         },
-        decompress: args.compression.map_or(own.decompress, |kind| kind == windrow::InputCompression::Auto),
+        // A job whose own arguments say `none` has said so.
+        decompress: match (args.compression, own.decompress) {
+            (Some(said), _) => said == InputCompression::Auto,
+            (None, true) => settings.compression.is_none_or(|kind| kind == InputCompression::Auto),
+            (None, false) => false,
+        },
         // Whoever says no is heard.
         backup_attempts: !args.no_backup_attempts && own.backup_attempts && settings.backup_attempts.unwrap_or(true),
     };
     if args.overwrite {
         spec.plan.sinks.iter_mut().for_each(|sink| sink.overwrite = true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Verb};
+    use clap::Parser;
+    use windrow_model::{Digest, Plan};
+
+    /// Whether a job whose own arguments say `own` decompresses its inputs.
+    fn decompresses(flags: &[&str], own: bool, setting: &str) -> bool {
+        let args = ["windrow", "submit"].iter().chain(flags).chain(&["./bin"]);
+        let Verb::Submit(submit) = Args::try_parse_from(args).unwrap().verb else { panic!("not submit") };
+        let settings: Settings = toml::from_str(setting).unwrap();
+        let plan = Plan {
+            stages: Vec::new(),
+            sinks: Vec::new(),
+            collects: Vec::new(),
+            sides: Vec::new(),
+            fingerprint: Digest([0; 32]),
+        };
+        let mut spec = JobSpec {
+            id: JobId::from_bytes([1; 16]),
+            name: String::new(),
+            program: String::new(),
+            params: String::new(),
+            plan,
+            binary: Digest([0; 32]),
+            options: JobOptions { decompress: own, ..JobOptions::default() },
+        };
+        settle(&mut spec, &submit, settings.submit);
+        spec.options.decompress
+    }
+
+    #[test]
+    fn compression_comes_from_flag_job_setting_or_default() {
+        let none = "[submit]\ncompression = 'none'\n";
+        assert!(decompresses(&[], true, ""));
+        assert!(!decompresses(&[], true, none));
+        assert!(decompresses(&["--compression", "auto"], true, none));
+        assert!(!decompresses(&["--compression", "none"], true, "[submit]\ncompression = 'auto'\n"));
+        assert!(!decompresses(&[], false, "[submit]\ncompression = 'auto'\n"), "the job's own arguments said `none`");
+        assert!(toml::from_str::<Settings>("[submit]\ncompression = 'gzip'\n").is_err());
     }
 }

@@ -66,6 +66,7 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
         insecure: false,
         lease_ms: windrow_coordinator::Config::LEASE_MS,
         unserved_ms: windrow_coordinator::Config::UNSERVED_MS,
+        storage_timeout: windrow_coordinator::Config::STORAGE_TIMEOUT,
         orphans: windrow_coordinator::OrphanRule::default(),
         temporary: temporary.is_some(),
     };
