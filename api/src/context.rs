@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use windrow_engine::{EdgeSpec, EngineError, LocalSegment, Partitioning, Residents, Share};
+use windrow_engine::{EdgeSpec, EngineError, InMemoryOutputs, LocalSegment, Partitioning, Share};
 use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
 use windrow_format::crumbs::Slot;
@@ -53,7 +53,7 @@ pub(crate) struct TaskCx<'t> {
     pub share: Share,
     pub codec: Codec,
     /// Where outputs for other tasks of this process may be kept.
-    residents: Option<Arc<Residents>>,
+    in_memory_outputs: Option<Arc<InMemoryOutputs>>,
     /// Whether this is a sampling stage: its source reads windows only.
     pub sample: bool,
     pub cancelled: &'t AtomicBool,
@@ -73,14 +73,14 @@ pub(crate) struct TaskCx<'t> {
 impl<'t> TaskCx<'t> {
     /// For a task with at most so many consumers of memory at a time.
     pub fn new(task: &'t Task, setting: Setting<'t>, consumers: usize, sample: bool) -> Self {
-        let Setting { folder, segments, memory, codec, residents, cancelled } = setting;
+        let Setting { folder, segments, memory, codec, in_memory_outputs, cancelled } = setting;
         TaskCx {
             task,
             folder,
             segments,
             share: memory.begin(consumers),
             codec,
-            residents,
+            in_memory_outputs,
             sample,
             cancelled,
             stop: Cell::new(false),
@@ -294,7 +294,7 @@ impl<'t> TaskCx<'t> {
             share: self.share.clone(),
             // Records of files come in the order of the file whoever reads them.
             any_order: self.any_order() && self.chunk().is_none(),
-            residents: self.residents.clone(),
+            in_memory_outputs: self.in_memory_outputs.clone(),
         }
     }
 

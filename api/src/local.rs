@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use windrow_engine::{Memory, Residents};
+use windrow_engine::{InMemoryOutputs, Memory};
 use windrow_format::codec::Codec;
 use windrow_format::durable::Durability;
 use windrow_format::{manifest, names};
@@ -70,7 +70,7 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
         job,
         program: Arc::new(program),
         folder: scratch.folder.clone(),
-        outputs: Outputs::new(&scratch.folder, Residents::new(memory.clone())),
+        outputs: Outputs::new(&scratch.folder, InMemoryOutputs::new(memory.clone())),
         memory,
         durability,
         started: Instant::now(),
@@ -301,10 +301,10 @@ impl Run {
         let (program, sender, memory) = (self.program.clone(), self.sender.clone(), self.memory.clone());
         let task = Arc::new(task);
         self.outputs.started(&task);
-        let (root, residents) = (self.folder.clone(), self.outputs.residents.clone());
+        let (root, in_memory_outputs) = (self.folder.clone(), self.outputs.in_memory_outputs.clone());
         self.threads.run(Box::new(move || {
             let attempt = task.attempt;
-            let event = match execute(&program, &task, &root, &memory, &residents, &cancelled) {
+            let event = match execute(&program, &task, &root, &memory, &in_memory_outputs, &cancelled) {
                 Ok(report) => Event::AttemptDone { worker: WORKER, attempt, report },
                 Err(e) => Event::AttemptFailed { worker: WORKER, attempt, failure: *e.failure },
             };
@@ -350,16 +350,16 @@ fn execute(
     task: &Task,
     root: &Path,
     memory: &Arc<Memory>,
-    residents: &Arc<Residents>,
+    in_memory_outputs: &Arc<InMemoryOutputs>,
     cancelled: &AtomicBool,
 ) -> Result<TaskReport, TaskError> {
     let folder = root.join(names::attempt_folder(&task.attempt));
     let segments = task.inputs.iter().map(|input| match input {
-        TaskInput::Segments(refs) => outputs::locate(root, residents, refs),
+        TaskInput::Segments(refs) => outputs::locate(root, in_memory_outputs, refs),
         _ => Vec::new(),
     });
-    let (segments, residents) = (segments.collect(), Some(residents.clone()));
-    program.run(task, Setting { folder: &folder, segments, memory, codec: Codec::None, residents, cancelled })
+    let (segments, in_memory_outputs) = (segments.collect(), Some(in_memory_outputs.clone()));
+    program.run(task, Setting { folder: &folder, segments, memory, codec: Codec::None, in_memory_outputs, cancelled })
 }
 
 /// The run's folder for temporary files; removed with it.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
-use windrow_engine::{LocalSegment, Memory, Residents};
+use windrow_engine::{InMemoryOutputs, LocalSegment, Memory};
 use windrow_format::codec::Codec;
 use windrow_model::counters::names;
 use windrow_model::{Code, Failure, Input, Output, OutputReport, Plan, Stage, Task, TaskReport, input_digest};
@@ -28,7 +28,7 @@ pub(crate) struct Setting<'s> {
     pub memory: &'s Arc<Memory>,
     pub codec: Codec,
     /// Where outputs for other tasks of this process may be kept.
-    pub residents: Option<Arc<Residents>>,
+    pub in_memory_outputs: Option<Arc<InMemoryOutputs>>,
     pub cancelled: &'s AtomicBool,
 }
 
@@ -196,7 +196,7 @@ mod tests {
             segments: vec![local.to_vec()],
             memory: &Memory::new(64 << 20, 1),
             codec: Codec::None,
-            residents: None,
+            in_memory_outputs: None,
             cancelled: &AtomicBool::new(false),
         };
         program.run(&task, setting)

@@ -86,9 +86,9 @@ pub(crate) fn with_cx<X>(job_input_bytes: u64, f: impl FnOnce(&TaskCx<'_>) -> X)
     };
     let task = Task { attempt: nobody, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes };
     let (path, cancelled) = (Path::new("input"), AtomicBool::new(false));
-    let (folder, codec, segments, residents) = (path, Codec::None, Vec::new(), None);
+    let (folder, codec, segments, in_memory_outputs) = (path, Codec::None, Vec::new(), None);
     let memory = &Memory::new(1 << 20, 1);
-    let setting = Setting { folder, segments, memory, codec, residents, cancelled: &cancelled };
+    let setting = Setting { folder, segments, memory, codec, in_memory_outputs, cancelled: &cancelled };
     let cx = TaskCx::new(&task, setting, 0, false);
     f(&cx)
 }

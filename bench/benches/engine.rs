@@ -42,7 +42,7 @@ fn spec(folder: &Path, codec: Codec, name: &str) -> EdgeSpec {
         codec,
         share: Share::alone(MEMORY, 2),
         any_order: false,
-        residents: None,
+        in_memory_outputs: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use windrow_format::block::{self, Identity, RAW_TARGET};
 use windrow_format::codec::{self, Codec, Compressor};
 use windrow_format::cut::cut;
-use windrow_format::lane::{Lane, Sealed};
+use windrow_format::segment_builder::{Sealed, SegmentBuilder};
 use windrow_model::Framing;
 use windrow_proto::frame::{FrameDecoder, encode_frame};
 use windrow_proto::v1;
@@ -48,16 +48,16 @@ fn words(c: &mut Criterion) {
     });
 }
 
-/// A lane with one block of words.
-fn filled(words: &[u8]) -> Lane {
-    let mut lane = Lane::default();
+/// A builder with one block of words.
+fn filled(words: &[u8]) -> SegmentBuilder {
+    let mut builder = SegmentBuilder::default();
     for word in words.split(|b| *b == b' ') {
-        if lane.is_full_for(word.len(), 8, RAW_TARGET) {
+        if builder.is_full_for(word.len(), 8, RAW_TARGET) {
             break;
         }
-        lane.push(word, &[1, 0, 0, 0, 0, 0, 0, 0]);
+        builder.push(word, &[1, 0, 0, 0, 0, 0, 0, 0]);
     }
-    lane
+    builder
 }
 
 fn sealed(words: &[u8], codec: Codec) -> Sealed {
@@ -72,7 +72,7 @@ fn blocks(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(block.header.raw_length as u64));
         let mut compressor = Compressor::new(codec);
         group.bench_function("seal", |b| {
-            let seal = |mut lane: Lane| lane.seal(&Identity::default(), &mut compressor, Vec::new());
+            let seal = |mut builder: SegmentBuilder| builder.seal(&Identity::default(), &mut compressor, Vec::new());
             b.iter_batched(|| filled(&words), seal, BatchSize::SmallInput)
         });
         group.bench_function("open and read", |b| {

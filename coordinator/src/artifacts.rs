@@ -187,7 +187,7 @@ fn lock<T>(seen: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn failed(path: &Path, e: &io::Error) -> Failure {
     let code = if space::is_full(e) { Code::NoSpace } else { Code::IoError };
-    Failure::new(code, format!("cannot store {}: {}", path.escaped(), space::told(e, path)))
+    Failure::new(code, format!("cannot store {}: {}", path.escaped(), space::with_free_space(e, path)))
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ fn append(
 
 fn failure(path: &Path, e: &io::Error) -> Failure {
     let code = if space::is_full(e) { Code::NoSpace } else { Code::IoError };
-    Failure::new(code, format!("{}: cannot store a result: {}", path.display(), space::told(e, path)))
+    Failure::new(code, format!("{}: cannot store a result: {}", path.display(), space::with_free_space(e, path)))
 }
 
 #[cfg(test)]

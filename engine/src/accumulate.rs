@@ -1,18 +1,21 @@
-//! What a combining edge needs to know of its accumulators.
+//! The operations that a combining edge needs of its accumulators.
 
 use crate::error::Result;
 
-/// How values of equal keys become one. Merging is associative and commutative: the engine decides the order.
+/// Folds values of equal keys. Merging must be associative and commutative, because the engine decides the order.
 pub trait Accumulate: Send + Sync {
-    /// The folded value of one key. Kept in place beside the key.
+    /// The folded value of one key, stored in place beside the key.
     type Acc: Send + 'static;
-    /// Adds `other` to `into`.
+    /// Merges `other` into `into`.
     fn merge(&self, into: &mut Self::Acc, other: Self::Acc);
-    /// Appends the stored form.
+    /// Appends the stored form of an accumulator to `out`.
     fn encode(&self, acc: &Self::Acc, out: &mut Vec<u8>);
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Decodes the stored form that [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// The bytes are not a stored form of this type.
     fn decode(&self, bytes: &[u8]) -> Result<Self::Acc>;
-    /// Bytes that the accumulator owns outside of itself; counted against the budget.
+    /// Bytes that the accumulator owns outside of itself. They count against the memory budget.
     fn heap_bytes(&self, _: &Self::Acc) -> usize {
         0
     }

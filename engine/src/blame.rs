@@ -1,9 +1,10 @@
-//! Who was at which record when a fatal signal came.
+//! Records which thread was at which record when a fatal signal arrived.
 //!
-//! [`install`] maps a region for [crumbs] and puts handlers on the signals that end a process by its own doing. A handler
-//! only notes the signal and its thread's slot, puts back what was there before and lets the signal come again: the standard library's
-//! message about an overflowed stack, core dumps and the process's exit status stay as they are. Handlers run on the alternative
-//! stack that the standard library gives to every thread that it starts, so an overflowed stack is noted too.
+//! [`install`] maps a region for [crumbs] and sets handlers for the signals that a process raises by its own fault. A
+//! handler notes the signal and the slot of its thread, restores the previous action and lets the signal be raised
+//! again, so the standard library's message about a stack overflow, core dumps and the exit status stay unchanged.
+//! Handlers run on the alternative stack that the standard library gives to each of its threads, so a stack overflow is
+//! recorded too.
 
 use memmap2::{MmapOptions, MmapRaw};
 use std::cell::Cell;
@@ -15,32 +16,32 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use windrow_format::crumbs::{self, Crumbs, Slot};
 
-/// Signals by which a process's own code ends it.
+/// Signals that a process raises by its own fault.
 const FATAL: [i32; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
 
 /// The words of the region, once it is installed.
 static REGION: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
-/// What each of `FATAL` did before.
+/// The previous actions of the `FATAL` signals.
 static BEFORE: OnceLock<[libc::sigaction; FATAL.len()]> = OnceLock::new();
-/// Slots that threads which have ended gave back, and how many were ever taken.
+/// Slots returned by threads that have ended. `TAKEN` counts all slots ever taken.
 static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-/// The same for slots outside of a region.
+/// Returned slots that are outside of a region.
 static FREE_PRIVATE: Mutex<Vec<Slot<'static>>> = Mutex::new(Vec::new());
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 const NO_SLOT: usize = usize::MAX;
 
 thread_local! {
-    /// For the handler: reading it initialises nothing.
+    /// Read by the signal handler; needs no lazy initialisation.
     static INDEX: Cell<usize> = const { Cell::new(NO_SLOT) };
     static MINE: Claim = Claim::new();
 }
 
-/// Maps the region and begins to watch for fatal signals. Only the first call of a process has an effect.
+/// Maps the region and sets the handlers for fatal signals. Only the first call of a process has an effect.
 ///
 /// # Errors
-/// The region is not one, or the system refuses.
+/// The file does not have the size of a region, or a system call fails.
 pub fn install(region: impl AsFd) -> io::Result<()> {
     if BEFORE.get().is_some() {
         return Ok(());
@@ -51,7 +52,7 @@ pub fn install(region: impl AsFd) -> io::Result<()> {
     }
     let map: MmapRaw = MmapOptions::new().len(crumbs::BYTES).map_raw(&region.as_fd())?;
     let words: *mut AtomicU64 = map.as_mut_ptr().cast();
-    // Mapped for as long as the process lives: a handler may come at any time.
+    // The mapping is never dropped: a handler may run at any time.
     std::mem::forget(map);
     REGION.store(words, Ordering::Release);
     let _ = shared();
@@ -86,14 +87,14 @@ pub fn install(region: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Notes that whatever exit follows is meant.
+/// Records that the following exit is intended.
 pub fn ended() {
     if let Some(crumbs) = shared() {
         crumbs.ended();
     }
 }
 
-/// This thread's slot; of no use to anybody outside unless a region is installed.
+/// This thread's slot. Other processes can read it only if a region is installed.
 pub fn slot() -> Slot<'static> {
     MINE.with(|claim| claim.slot)
 }
@@ -127,7 +128,7 @@ impl Claim {
 }
 
 impl Drop for Claim {
-    /// Runs at the end of the thread, and also when the thread calls `exit`: which it does if it is still at work.
+    /// Runs at the end of the thread, and also when the thread calls `exit`; in that case the slot is still active.
     fn drop(&mut self) {
         if let (Some(crumbs), true) = (shared(), self.slot.is_active() && INDEX.get() != NO_SLOT) {
             return crumbs.crashed(0, Some(INDEX.get()));
@@ -140,7 +141,7 @@ impl Drop for Claim {
     }
 }
 
-/// Nothing here panics with a lock held.
+/// No code panics while it holds one of these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -153,8 +154,9 @@ extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void
         crumbs.crashed(signal as u32, (index != NO_SLOT).then_some(index));
     }
     let before = FATAL.iter().position(|s| *s == signal).zip(BEFORE.get()).map(|(i, before)| &before[i]);
-    // SAFETY: `before` came from the system for this signal; without it the default is right. `info` is valid in a handler that was
-    // set with SA_SIGINFO. A fault comes again by itself when this returns; what was sent has to be sent again.
+    // SAFETY: `before` came from the system for this signal; without it the default is right. `info` is valid in a
+    // handler that was set with SA_SIGINFO. A fault is raised again when the handler returns; a signal that was sent
+    // must be raised again here.
     unsafe {
         let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
         libc::sigaction(signal, before.unwrap_or(&default), ptr::null_mut());
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_region_is_refused() {
+    fn install_refuses_a_file_of_another_size() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(install(&file).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }

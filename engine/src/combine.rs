@@ -1,8 +1,9 @@
 //! The table that folds equal keys: open addressing with linear probing, key and accumulator in the slot.
 //!
-//! A probe of a short key compares three words and touches one cache line; keys over sixteen bytes are compared in an arena once
-//! length and 96 bits of hash agree. The table's claim covers slots (both arrays while it grows), key arena, accumulators' heap and
-//! the entries of the sorted drain; when it is refused more its owner drains it. Knows nothing of files.
+//! A probe of a short key compares three words and touches one cache line; keys over sixteen bytes are compared in an
+//! arena once length and 96 bits of hash agree. The table's claim covers the slots (both arrays while it grows), the
+//! key arena, the heap of the accumulators and the entries of the sorted drain. When the claim is refused more, the
+//! owner drains the table. The table knows nothing of files.
 
 pub(crate) mod arena;
 mod folding;
@@ -23,13 +24,13 @@ use arena::Arena;
 use slots::{Slot, Slots};
 use std::mem::size_of;
 
-/// First number of slots: most tasks of a small job never need more.
+/// Initial number of slots: enough for most tasks of a small job.
 const START_SLOTS: usize = 256;
-/// Slots of a table that has given its memory back.
+/// Number of slots of a table that has released its memory.
 const LEAST_SLOTS: usize = 8;
-/// Up to this size a table grows by four, then by two.
+/// Up to this size in bytes a table grows by a factor of four, then by two.
 const FAST_GROWTH_BYTES: usize = 1 << 20;
-/// Up to this size most of the slots are empty.
+/// Up to this size in bytes at most a quarter of the slots is used.
 const SPARSE_BYTES: usize = 256 << 10;
 
 /// Keys and their accumulators.
@@ -37,24 +38,24 @@ pub struct Table<A: Accumulate> {
     accumulate: A,
     slots: Slots<A::Acc>,
     arena: Arena,
-    /// Bytes that accumulators own.
+    /// Heap bytes that the accumulators own.
     heap: usize,
-    /// At this many keys the slots must grow.
+    /// Number of keys at which the slots must grow.
     used_max: usize,
-    /// Whether only the moving of keys kept the slots from growing.
+    /// Whether the slots could not grow only because both arrays would not have fitted.
     cramped: bool,
-    /// It is told to be full beyond this, even if there is more.
+    /// Size in bytes at which the table counts as full, even if more memory is available.
     bytes_max: usize,
     claim: Claim,
 }
 
-/// The key that was to be inserted does not fit, or the system gives no more memory: drain the table first.
+/// The table has no room for a new key, or the system gives no more memory. The caller must drain it first.
 pub struct Full<T>(pub T);
 
 impl<A: Accumulate> Table<A> {
-    /// An empty table with room for about so many keys, as far as the claim is given memory.
+    /// An empty table with room for about `keys` keys, as far as the claim is granted memory.
     pub fn new(accumulate: A, mut claim: Claim, keys: usize) -> std::io::Result<Self> {
-        // Keys of another length, or accumulators that grow, need a part of the memory as well.
+        // Longer keys and growing accumulators need a part of the memory as well.
         let mut count = (keys / 3 * 4 + 1).next_power_of_two().min(1 << 32);
         if Self::load_max(count) < keys {
             count *= 4;
@@ -80,38 +81,38 @@ impl<A: Accumulate> Table<A> {
         })
     }
 
-    /// Bytes of so many slots and of the entries that sort their keys.
+    /// Bytes of `slots` slots and of the entries that sort their keys.
     fn cost(slots: usize) -> usize {
         slots * size_of::<Slot<A::Acc>>() + dense(slots) * size_of::<Entry>()
     }
 
-    /// Keys from which on a table of so many slots should grow. A sparse one finds nearly every key at its first place, and empty
-    /// slots cost no cache: a quarter while it is small.
+    /// Number of keys at which a table of `slots` slots should grow. A small table grows at a quarter: most keys are
+    /// then found in their home slot, and empty slots cost no cache.
     fn load_max(slots: usize) -> usize {
         if slots * size_of::<Slot<A::Acc>>() <= SPARSE_BYTES { slots / 4 } else { dense(slots) }
     }
 
-    /// How values are folded.
+    /// The operations that fold values.
     pub fn accumulate(&self) -> &A {
         &self.accumulate
     }
 
-    /// Whether no key is in it.
+    /// Returns whether the table has no keys.
     pub fn is_empty(&self) -> bool {
         self.keys() == 0
     }
 
-    /// Beyond so many bytes it is full, even if there is more memory.
+    /// Makes the table full at this size in bytes, even if more memory is available.
     pub fn set_bytes_max(&mut self, bytes: usize) {
         self.bytes_max = bytes;
     }
 
-    /// What it holds, and how values are folded.
+    /// The table's claim and the operations that fold values.
     pub fn claim_mut(&mut self) -> (&mut Claim, &A) {
         (&mut self.claim, &self.accumulate)
     }
 
-    /// Whether it may hold so many bytes.
+    /// Returns whether the table may hold this many bytes.
     #[inline]
     fn covers(&mut self, bytes: usize) -> bool {
         bytes <= self.bytes_max && self.claim.cover(bytes)
@@ -127,7 +128,10 @@ impl<A: Accumulate> Table<A> {
         self.slots.len() * size_of::<Slot<A::Acc>>()
     }
 
-    /// Folds into the key's accumulator, or adds the key. `Full` when the key is new and does not fit.
+    /// Folds into the accumulator of the key, or adds the key.
+    ///
+    /// # Errors
+    /// `Full` when the key is new and does not fit.
     #[inline(always)]
     pub fn fold(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Full<A::Acc>> {
         match self.slots.find(key) {
@@ -139,7 +143,7 @@ impl<A: Accumulate> Table<A> {
         }
     }
 
-    /// Folds into the accumulator of a short key, or gives the pair back because the key is not there.
+    /// Folds into the accumulator of a short key, or returns the pair if the key is not in the table.
     #[inline(always)]
     pub fn fold_short(&mut self, pair: Short<A::Acc>) -> Option<Short<A::Acc>> {
         match self.slots.find_short(pair.words, pair.meta) {
@@ -151,13 +155,13 @@ impl<A: Accumulate> Table<A> {
         }
     }
 
-    /// Whether accumulators have grown beyond what is covered: see whether they [may](Self::is_covered).
+    /// Returns whether accumulators have outgrown the claim; [`is_covered`](Self::is_covered) then asks for more.
     #[inline(always)]
     pub fn is_over(&self) -> bool {
         self.heap > 0 && self.held(self.slots.len()) > self.claim.held().min(self.bytes_max)
     }
 
-    /// Whether what it holds may stay; otherwise drain the table.
+    /// Returns whether the claim covers the table; if not, the caller must drain it.
     #[cold]
     pub fn is_covered(&mut self) -> bool {
         self.covers(self.held(self.slots.len()))
@@ -174,7 +178,7 @@ impl<A: Accumulate> Table<A> {
         let arena = self.arena.bytes_with(key.long());
         let needed = Self::cost(self.slots.len()) + arena + self.heap + heap;
         if !self.covers(needed) {
-            // A table refuses nothing while it is empty: one key may exceed what there is.
+            // An empty table accepts any key, even one that exceeds the claim.
             if self.keys() > 0 {
                 return Err(Full(acc));
             }
@@ -199,7 +203,7 @@ impl<A: Accumulate> Table<A> {
         let old = self.slots.len();
         let factor = if self.slot_bytes() < FAST_GROWTH_BYTES { 4 } else { 2 };
         for count in [old * factor, old * 2] {
-            // Both arrays exist while keys move; the drain's entries do not exist then, but must find room later.
+            // Both arrays exist while keys move. The entries of the drain do not exist then, but must fit later.
             let moving = (old + count) * size_of::<Slot<A::Acc>>();
             if !self.covers(moving.max(Self::cost(count)) + more + self.heap) {
                 continue;
@@ -219,7 +223,7 @@ impl<A: Accumulate> Table<A> {
         denser
     }
 
-    /// Takes all keys out, in any order, and keeps the slots' memory.
+    /// Removes all keys in any order and keeps the memory of the slots.
     pub fn drain(&mut self, mut f: impl FnMut(&A, &[u8], A::Acc) -> Result<()>) -> Result<()> {
         let accumulate = &self.accumulate;
         let drained = self.slots.drain(|key, acc| f(accumulate, key, acc));
@@ -227,7 +231,7 @@ impl<A: Accumulate> Table<A> {
         drained
     }
 
-    /// Takes all keys out in their order, and keeps the slots' memory.
+    /// Removes all keys in key order and keeps the memory of the slots.
     pub fn drain_sorted(&mut self, mut f: impl FnMut(&A, &[u8], A::Acc) -> Result<()>) -> Result<()> {
         let mut entries = Vec::with_capacity(self.keys());
         for (at, key) in self.slots.keys() {
@@ -251,8 +255,8 @@ impl<A: Accumulate> Table<A> {
         Ok(())
     }
 
-    /// Drops all keys and keeps the slots' memory, unless somebody has asked for it. Slots that could not grow because both arrays
-    /// would not have fitted grow now, when there is nothing to move.
+    /// Drops all keys. Keeps the memory of the slots unless another consumer has asked for it. Slots that could not
+    /// grow because both arrays would not have fitted grow now, when there is nothing to move.
     pub fn clear(&mut self) {
         let more = 2 * (self.arena.bytes() + self.heap);
         self.empty();
@@ -270,7 +274,7 @@ impl<A: Accumulate> Table<A> {
         self.claim.shrink(self.held(self.slots.len()));
     }
 
-    /// Drops all keys and gives the memory back, as far as the system allows.
+    /// Drops all keys and returns the memory, as far as the system allows.
     pub fn release(&mut self) {
         self.cramped = false;
         self.empty();
@@ -299,7 +303,7 @@ fn merge_into<A: Accumulate>(accumulate: &A, heap: &mut usize, into: &mut A::Acc
     *heap = heap.wrapping_add(accumulate.heap_bytes(into)).wrapping_sub(before);
 }
 
-/// Most keys of so many slots: beyond three quarters linear probing meets too many strangers.
+/// Most keys of a dense table: beyond three quarters linear probing gets slow.
 fn dense(slots: usize) -> usize {
     slots / 4 * 3
 }
@@ -343,7 +347,7 @@ mod tests {
         }
     }
 
-    /// Small enough for Miri, which sees the unsafe code of slots and arena.
+    /// Small enough for Miri, which checks the unsafe code of slots and arena.
     #[test]
     fn keys_of_every_length_are_folded_and_drained_in_order() {
         let key = |i: u32| format!("{}{}", i % 311, "x".repeat(i as usize % 311 % 40)).into_bytes();
@@ -377,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_says_so_and_holds_no_more_than_its_budget() {
+    fn full_table_stays_within_its_budget() {
         for (memory, keys) in [(0, 0), (20_000, 0), (500_000, 0), (0, 1 << 20), (20_000, 1 << 20), (500_000, 100)] {
             let mut table = Table::new(Append, Share::alone(memory, 1).output(), keys).unwrap();
             let mut kept = 0;

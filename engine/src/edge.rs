@@ -1,8 +1,9 @@
 //! An outgoing edge of a task: pairs in, one shuffle file out, in bounded memory.
 //!
-//! Two kinds: [`PlainEdge`] keeps every pair, [`CombinedEdge`] folds pairs of equal keys. Neither sorts: pairs go to the open block
-//! of their partition, full blocks are kept until the end or spilled, and the file has them partition after partition. Whoever reads
-//! an edge sorts, folds or looks up as it needs, with all of a partition at hand.
+//! There are two kinds: [`PlainEdge`] keeps every pair, [`CombinedEdge`] folds pairs of equal keys. Neither sorts:
+//! pairs go to the open block of their partition, full blocks are kept until the end or spilled, and the file holds
+//! them partition by partition. The reader of an edge sees a whole partition at once, and sorts, folds or looks up as
+//! it needs.
 
 mod combined;
 mod log;
@@ -13,41 +14,41 @@ pub use plain::PlainEdge;
 
 use crate::memory::Share;
 use crate::partition::Partitioning;
-use crate::resident::Residents;
+use crate::resident::InMemoryOutputs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use windrow_format::block::Identity;
 use windrow_format::codec::Codec;
 use windrow_model::Segment;
 
-/// What an edge is told.
+/// The settings of an edge.
 #[derive(Clone, Debug)]
 pub struct EdgeSpec {
-    /// Where spilled blocks may be written; made when the first one is.
+    /// Folder for spilled blocks; created with the first one.
     pub folder: PathBuf,
     /// The final shuffle file.
     pub file: PathBuf,
-    /// Of the attempt and its output; the partition is filled in.
+    /// Identity of the attempt and its output; the partition is filled in.
     pub identity: Identity,
-    /// Which partition a key belongs to.
+    /// Assigns keys to partitions.
     pub partitioning: Partitioning,
-    /// For the file and what is spilled.
+    /// Codec of the file and of spilled blocks.
     pub codec: Codec,
-    /// What the edge may hold is a part of this, one record and a few hundred bytes for each partition aside.
+    /// The memory that the edge may use a part of. One record and a few hundred bytes for each partition come on top.
     pub share: Share,
-    /// Whether pairs come in an order that does not follow from the task's input: digests are then the same for any.
+    /// Whether the order of the pairs does not follow from the task's input. Digests are then independent of the order.
     pub any_order: bool,
-    /// Where the output is kept instead of in the file, if there is room.
-    pub residents: Option<Arc<Residents>>,
+    /// Keeps the output in memory instead of in the file, if there is room.
+    pub in_memory_outputs: Option<Arc<InMemoryOutputs>>,
 }
 
-/// What an edge has written.
+/// The output of an edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeResult {
     /// Segments of the file, by ascending partition; empty partitions have none.
     pub segments: Vec<Segment>,
-    /// Times that blocks were written because there was no more memory for them.
+    /// Number of times that blocks were spilled because memory was full.
     pub runs: u64,
-    /// Bytes that were written because of that.
+    /// Number of bytes that were spilled.
     pub spilled_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! What can go wrong in the engine: what happened to which file, with its stable code.
+//! Errors of the engine: what happened to which file, with a stable code.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,39 +6,39 @@ use windrow_format::block::{FormatError, io_code};
 use windrow_format::space;
 use windrow_model::{ByteSize, Code, Escape, Failure};
 
-/// The engine's result.
+/// Result of an engine call.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 
 /// An error of the engine. Failures of user code travel through it unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// A call to the system failed on this path.
+    /// A system call failed on this path.
     #[error("cannot {what} {}: {source}", path.escaped())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
-    /// A file that this attempt writes or has written itself.
+    /// A file that this attempt writes or has written is damaged or cannot be written.
     #[error("{}: {source}", path.escaped())]
     File { path: PathBuf, source: FormatError },
-    /// An input segment is damaged: which one of the list that was opened.
+    /// An input segment is damaged; `index` is its position in the list that was opened.
     #[error("segment {index} in {}: {source}", path.escaped())]
     Segment { index: usize, path: PathBuf, source: FormatError },
-    /// A record beyond the limits.
+    /// A record exceeds the limits.
     #[error("{0}")]
     Record(FormatError),
     /// Stored bytes do not decode as the type that the job declares.
     #[error("a stored value does not decode: {0}")]
     Decode(String),
-    /// A failure that began above the engine.
+    /// A failure from above the engine, such as one of user code.
     #[error("{0}")]
     Failed(Failure),
 }
 
 impl EngineError {
-    /// For `map_err` on a system call.
+    /// Converts the error of a system call in `map_err`.
     pub fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
         move |source| EngineError::Io { what, path: path.to_path_buf(), source }
     }
 
-    /// For `map_err` on a file of our own.
+    /// Converts the error of a file of this attempt in `map_err`.
     pub fn file(path: &Path) -> impl FnOnce(FormatError) -> EngineError {
         move |source| match source {
             FormatError::RecordTooLarge { .. } => EngineError::Record(source),
@@ -46,7 +46,7 @@ impl EngineError {
         }
     }
 
-    /// The path whose disk has no room, if it is about that.
+    /// The path whose disk is full, if that is the cause.
     fn full_disk(&self) -> Option<&Path> {
         match self {
             EngineError::Io { source, path, .. } | EngineError::File { source: FormatError::Io(source), path } => {

@@ -1,18 +1,19 @@
-//! Accumulators in any order, folded by key in bounded memory: in a table, and beyond it in sorted runs that are merged.
+//! Folds accumulators that arrive in any order by key in bounded memory: in a table, and beyond it in sorted runs that
+//! are merged.
 
 use crate::accumulate::Accumulate;
 use crate::combine::{Folding, Key, Refused, Table, Waited};
 use crate::error::{EngineError, Result};
 use crate::memory::Share;
-use crate::run::{Output, Runs, Through};
+use crate::run::{MergeTransform, Output, Runs};
 use crate::segments::Pairs;
 use std::path::{Path, PathBuf};
 use windrow_format::codec::Codec;
 
-/// Less would make more runs than can be merged.
+/// Least memory in bytes: less would make more runs than can be merged.
 const MEMORY_MIN: usize = 64 << 10;
 
-/// Takes accumulators, and gives one for each key.
+/// Takes accumulators in any order and returns one for each key.
 pub struct Folder<A: Accumulate> {
     scratch: PathBuf,
     folding: Folding<A>,
@@ -20,7 +21,8 @@ pub struct Folder<A: Accumulate> {
 }
 
 impl<A: Accumulate> Folder<A> {
-    /// Holds what the task is given (64 KiB at least), and expects about so many keys; runs are written to `scratch`.
+    /// Creates a folder that uses the memory of `share` (at least 64 KiB), expects about `keys` keys and writes runs to
+    /// `scratch`.
     pub fn new(accumulate: A, scratch: &Path, share: &Share, keys: usize) -> Result<Self> {
         let mut claim = share.input();
         claim.force(MEMORY_MIN);
@@ -29,12 +31,12 @@ impl<A: Accumulate> Folder<A> {
         Ok(Folder { scratch: scratch.to_path_buf(), folding: Folding::new(table), runs })
     }
 
-    /// How values are folded.
+    /// The operations that fold values.
     pub fn accumulate(&self) -> &A {
         self.folding.table().accumulate()
     }
 
-    /// Folds an accumulator into its key's.
+    /// Folds an accumulator into that of its key.
     #[inline]
     pub fn push(&mut self, key: &[u8], acc: A::Acc) -> Result<()> {
         match self.folding.push(Key::new(key), acc) {
@@ -54,7 +56,7 @@ impl<A: Accumulate> Folder<A> {
     #[inline(never)]
     fn push_when_full(&mut self, key: &[u8], acc: A::Acc) -> Result<()> {
         self.spill()?;
-        // An empty table refuses nothing unless the system refuses memory.
+        // An empty table accepts any key unless the system refuses memory.
         self.folding
             .fold(key, acc)
             .map_err(|_| EngineError::io("reserve memory in", &self.scratch)(std::io::ErrorKind::OutOfMemory.into()))
@@ -78,15 +80,15 @@ impl<A: Accumulate> Folder<A> {
         runs.compact(&mut Folded::by(folding.table().accumulate()))
     }
 
-    /// Calls `f` with every key and its accumulator, in order of the keys, or in any if `sorted` is false. Says how many runs were
-    /// written, and their bytes.
+    /// Calls `f` with every key and its accumulator, in key order if `sorted` is set, in any order otherwise. Returns
+    /// the number of runs and their size in bytes.
     pub fn finish(mut self, sorted: bool, mut f: impl FnMut(&A, &[u8], A::Acc) -> Result<()>) -> Result<(u64, u64)> {
         while let Some(Refused { waited, acc }) = self.folding.flush() {
             self.push_when_full(waited.as_ref().map_or(&[], Waited::key), acc)?;
         }
         if self.runs.is_empty() {
             let table = self.folding.table_mut();
-            table.claim_mut().0.stay();
+            table.claim_mut().0.mark_unspillable();
             if sorted {
                 table.drain_sorted(f)?
             } else {
@@ -115,7 +117,7 @@ impl<A: Accumulate> Folder<A> {
     }
 }
 
-/// Neighbours with equal keys become one on their way through a merge.
+/// Folds neighbours with equal keys on their way through a merge.
 struct Folded<'a, A: Accumulate> {
     accumulate: &'a A,
     open: Option<(Vec<u8>, A::Acc)>,
@@ -128,7 +130,7 @@ impl<'a, A: Accumulate> Folded<'a, A> {
     }
 }
 
-impl<A: Accumulate> Through for Folded<'_, A> {
+impl<A: Accumulate> MergeTransform for Folded<'_, A> {
     fn record(&mut self, out: &mut Output, key: &[u8], value: &[u8]) -> Result<()> {
         let decoded = self.accumulate.decode(value)?;
         if let Some((open, acc)) = &mut self.open

@@ -1,8 +1,8 @@
-//! Values of one key, kept while user code looks at all of them.
+//! The values of one key, kept while user code reads them.
 //!
-//! A bump allocator whose bytes live until [`GroupArena::reset`]. As long as it is given memory it takes chunks from the heap; beyond
-//! that chunks are mapped from an unlinked file in the scratch folder, whose pages the system can write out, so that a key with 10^8 values
-//! needs disk instead of memory.
+//! A bump allocator whose bytes live until [`GroupArena::reset`]. It takes chunks from the heap as long as it is
+//! granted memory; further chunks are mapped from an unlinked file in the scratch folder, whose pages the system can
+//! write out, so a key with 10^8 values needs disk instead of memory.
 
 mod spill_file;
 
@@ -13,13 +13,13 @@ use spill_file::SpillFile;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
-/// Smallest and largest size of a heap chunk.
+/// Smallest and largest size of a heap chunk in bytes.
 const CHUNK_BYTES: [usize; 2] = [16 << 10, 1 << 20];
 
-/// Bytes that live for a group.
+/// Holds the bytes of one group.
 pub struct GroupArena {
     scratch: PathBuf,
-    /// Where the next bytes go, and how many fit there.
+    /// The address of the next free byte, and the number of free bytes after it.
     next: Cell<*mut u8>,
     left: Cell<usize>,
     chunks: RefCell<Chunks>,
@@ -27,23 +27,23 @@ pub struct GroupArena {
 
 struct Chunks {
     claim: Claim,
-    /// Empty vectors of which only the capacity is used.
+    /// Empty vectors; only their capacity is used.
     heap: Vec<Vec<u8>>,
     heap_bytes: usize,
-    /// How many of `heap` this group has used.
+    /// Number of chunks in `heap` that this group has used.
     heap_used: usize,
     file: Option<SpillFile>,
     failure: Option<EngineError>,
 }
 
-// SAFETY: `next` points into a chunk that the arena owns, wherever the arena is.
+// SAFETY: `next` points into a chunk that the arena owns, also after the arena has moved.
 unsafe impl Send for GroupArena {}
 
 impl GroupArena {
-    /// An arena that keeps on the heap what the task is given memory for, and the rest in `scratch`. Nothing is allocated yet.
+    /// Creates an arena that takes memory of `share` and spills the rest to `scratch`. Allocates nothing yet.
     pub fn new(scratch: &Path, share: &Share) -> Self {
         let mut claim = share.input();
-        claim.stay();
+        claim.mark_unspillable();
         let chunks = Chunks { claim, heap: Vec::new(), heap_bytes: 0, heap_used: 0, file: None, failure: None };
         GroupArena {
             scratch: scratch.to_path_buf(),
@@ -53,7 +53,7 @@ impl GroupArena {
         }
     }
 
-    /// Copies bytes into the arena; they stay until the arena is reset.
+    /// Copies bytes into the arena; they mark_unspillable until [`reset`](Self::reset).
     #[inline]
     pub fn alloc(&self, bytes: &[u8]) -> &[u8] {
         if bytes.is_empty() {
@@ -63,8 +63,9 @@ impl GroupArena {
             self.open_chunk(bytes.len());
         }
         let to = self.next.get();
-        // SAFETY: `to` has `left >= bytes.len()` writable bytes behind it, in a chunk that does not move and that nobody else knows.
-        // They are handed out once, and only `reset`, which borrows the arena mutably, frees or reuses them.
+        // SAFETY: `to` has `left >= bytes.len()` writable bytes behind it, in a chunk that does not move and is
+        // referenced only here. They are handed out once, and only `reset`, which borrows the arena mutably, frees or
+        // reuses them.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
             self.next.set(to.add(bytes.len()));
@@ -73,13 +74,13 @@ impl GroupArena {
         }
     }
 
-    /// Whether the scratch file could not be used. The bytes then went to the heap beyond the budget, so that what was lent stays
-    /// valid; whoever runs the task should fail it.
+    /// The error of the scratch file, if it could not be used. The bytes then went to the heap beyond the budget, so
+    /// that lent values mark_unspillable valid; the caller should fail the task.
     pub fn failure(&self) -> Option<EngineError> {
         self.chunks.borrow_mut().failure.take()
     }
 
-    /// Frees all bytes and keeps the heap chunks for the next group.
+    /// Frees all bytes and keeps heap chunks for the next group.
     pub fn reset(&mut self) {
         let chunks = self.chunks.get_mut();
         chunks.heap_used = 0;
@@ -89,7 +90,7 @@ impl GroupArena {
             chunks.failure = Some(EngineError::io("truncate a file in", &self.scratch)(e));
             chunks.file = None;
         }
-        // What came from the pool goes back: most groups are small.
+        // Return what came from the pool: most groups are small.
         let kept = chunks.claim.floor().max(CHUNK_BYTES[0]);
         while chunks.heap_bytes > kept {
             let Some(chunk) = chunks.heap.pop() else {
@@ -182,7 +183,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore)]
-    fn a_scratch_folder_that_fails_is_told_and_loses_nothing() {
+    fn failure_of_the_scratch_folder_loses_no_values() {
         let arena = GroupArena::new(Path::new("/proc/nonexistent"), &share(0));
         assert_eq!(arena.alloc(b"abc"), b"abc");
         assert!(arena.failure().is_some());

@@ -1,8 +1,8 @@
-//! The hash that decides a key's partition, and the one that finds it in a table.
+//! The hash that assigns keys to partitions, and the hash of tables.
 //!
-//! The first is rapidhash v3 with its default seed: map attempts of different binaries and machines must agree on it, so it never
-//! changes. The second is the same in every process of one binary, which is as far as tables and the digests of combining edges need it; it is
-//! cheaper for short keys, and not correlated with the first.
+//! The partition hash is rapidhash v3 with its default seed. Attempts of different binaries and machines must agree on
+//! it, so it never changes. The table hash is the same in every process of one binary, which is all that tables and the
+//! digests of combining edges need. It is cheaper for short keys and not correlated with the partition hash.
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3, rapidhash_v3_inline};
 
@@ -12,7 +12,7 @@ pub fn hash(key: &[u8]) -> u64 {
     rapidhash_v3(key)
 }
 
-/// The partition of `n` that a hash falls into: its high bits, by multiplication.
+/// The partition, of `n`, of a hash: its high bits, by multiplication.
 #[inline]
 pub fn partition_of(hash: u64, n: u32) -> u32 {
     ((hash as u128 * n as u128) >> 64) as u32

@@ -1,24 +1,24 @@
-//! Heap memory that was freed goes back to the system.
+//! Returns freed heap memory to the system.
 //!
-//! The C library keeps what is freed for the thread that had it. Other threads, and mappings, cannot use it: a consumer that has
-//! spilled would have given back its bytes in the books alone.
+//! The C library keeps freed memory for the thread that used it. Other threads and mappings cannot use it: without
+//! this, a consumer that spills would return its bytes in the accounts only.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Less than this is not worth the call.
+/// Least number of freed bytes that is worth a call.
 const LEAST: usize = 4 << 20;
 
-/// Bytes that were freed since the last time.
+/// Bytes freed since the last trim.
 static FREED: AtomicUsize = AtomicUsize::new(0);
-/// From so many on they are given back.
+/// Number of freed bytes at which the heap is trimmed.
 static ENOUGH: AtomicUsize = AtomicUsize::new(LEAST);
 
-/// From now on so many bytes may be free and not yet given back (or a few megabytes).
+/// Sets how many bytes may be free in the heap without being returned (at least a few megabytes).
 pub fn keep_at_most(bytes: usize) {
     ENOUGH.store(bytes.max(LEAST), Relaxed);
 }
 
-/// So many bytes of the heap were freed, in large pieces.
+/// Records that this many bytes of the heap were freed, in large pieces.
 pub fn freed(bytes: usize) {
     if bytes > 0 && FREED.fetch_add(bytes, Relaxed) + bytes >= ENOUGH.load(Relaxed) {
         FREED.store(0, Relaxed);
@@ -29,7 +29,7 @@ pub fn freed(bytes: usize) {
 #[cold]
 fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
-    // SAFETY: it may be called at any time from any thread, and gives back pages that hold nothing.
+    // SAFETY: the call is allowed at any time from any thread, and returns only unused pages.
     unsafe {
         libc::malloc_trim(0);
     }

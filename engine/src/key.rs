@@ -1,8 +1,8 @@
-//! Keys as machine words: the eight-byte prefix that sorting compares, the two masked words that tables compare.
+//! Keys as machine words: the eight-byte prefix that sorting compares, and the two masked words that tables compare.
 //!
-//! The unsafe part loads sixteen bytes of a shorter slice at once; it stays inside of the page.
+//! The unsafe code loads sixteen bytes of a shorter slice at once, within one page.
 
-/// The first eight bytes, big-endian, padded with zeros: ascends as keys do.
+/// The first eight bytes, big-endian, padded with zeros: prefixes order as keys do.
 #[inline]
 pub fn prefix(key: &[u8]) -> u64 {
     match key.first_chunk::<8>() {
@@ -11,7 +11,7 @@ pub fn prefix(key: &[u8]) -> u64 {
     }
 }
 
-/// The eight bytes from `depth` on, as [`prefix`] gives the first.
+/// The eight bytes from `depth` on, in the form of [`prefix`].
 #[inline]
 pub fn prefix_at(key: &[u8], depth: usize) -> u64 {
     key.get(depth..).map_or(0, prefix)
@@ -42,16 +42,16 @@ pub fn short(key: &[u8]) -> (u64, u64) {
     (a & mask[0], b & mask[1])
 }
 
-/// Sixteen bytes from the start of `key`; those behind its end are arbitrary.
+/// Sixteen bytes from the start of `key`; those after its end are arbitrary.
 #[inline(always)]
 fn load16(key: &[u8]) -> [u64; 2] {
     assert!(key.len() <= 16);
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     if !key.is_empty() && key.as_ptr() as usize & 4095 <= 4096 - 16 {
         let (a, b): (u64, u64);
-        // SAFETY: the sixteen bytes lie in one page, and the first of them belongs to a live slice (an empty slice's pointer may
-        // dangle and is left to the copy below), so the machine may read them all. The load is hidden from the compiler, which
-        // could not be told that bytes behind the slice are read and then masked away.
+        // SAFETY: the sixteen bytes lie in one page, and the first of them belongs to a live slice (an empty slice's
+        // pointer may dangle and is left to the copy below), so the machine may read them all. Assembly hides the load
+        // from the compiler, which has no way to express that bytes behind the slice are read and then masked away.
         unsafe {
             std::arch::asm!(
                 "mov {a}, qword ptr [{p}]",
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_keys_load_alike_wherever_they_lie() {
+    fn short_keys_load_alike_at_any_address() {
         let page: Vec<u8> = (0..8192u32).map(|i| (i * 31 + 7) as u8).collect();
         for at in 0..page.len() - 16 {
             for n in 0..=16 {

@@ -1,9 +1,9 @@
-//! Blocks of mapped files that are used where they lie, and verified once more after their use.
+//! Blocks of mapped files that are used in place and verified again after their use.
 //!
-//! A shuffle file belongs to a worker, own or neighbour, and lies on a disk that this process does not control: its bytes can change
-//! between the check of a block and the use of its records. So the check after the use decides whether what was read counts. A
-//! mismatch is the error of a damaged segment; a reader that stops early leaves it in the segment's [`Changed`]. Outputs in this
-//! process's memory, and its own runs, which have no name any more, are verified once.
+//! A shuffle file belongs to a worker, this one or a neighbour, and lies on a disk that this process does not control:
+//! its bytes can change between the check of a block and the use of its records. The check after the use decides
+//! whether the records count. A mismatch is reported as a damaged segment; a reader that stops early records it in the
+//! segment's [`Changed`]. Outputs in this process's memory, and its own unlinked runs, are verified once.
 
 use crate::error::{EngineError, Result};
 use crate::mapped::MappedFile;
@@ -12,22 +12,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use windrow_format::block::{FormatError, HEADER_BYTES, Identity, Verified};
 
-/// Whether a segment has changed while a reader used it: the first byte of the block. Clones share it. What a task has made of a
-/// segment counts only if this is empty after the last reader is gone.
+/// Records that a segment changed while a reader used it: the offset of the block. Clones share the state. The result
+/// of a task counts only if this is empty after the last reader of the segment is gone.
 #[derive(Clone, Debug, Default)]
 pub struct Changed(Arc<OnceLock<u64>>);
 
 impl Changed {
-    /// Notes what a reader found that can return no error.
+    /// Records the finding of a reader that cannot return an error.
     pub(crate) fn note(&self, error: &FormatError) {
-        // The first block that was found is enough.
+        // The first finding is enough.
         let _ = self.0.set(match error {
             FormatError::Changed { offset } => *offset,
             _ => 0,
         });
     }
 
-    /// What was found, if anything.
+    /// The recorded error, if there is one.
     pub fn error(&self) -> Option<FormatError> {
         self.0.get().map(|offset| FormatError::Changed { offset: *offset })
     }
@@ -36,7 +36,7 @@ impl Changed {
 /// A segment of the list that was opened.
 pub(crate) struct Source {
     pub file: Arc<MappedFile>,
-    /// First byte of the segment in the file.
+    /// Offset of the segment in the file, in bytes.
     pub start: usize,
     pub identity: Identity,
     pub path: PathBuf,
@@ -44,7 +44,7 @@ pub(crate) struct Source {
     pub changed: Changed,
 }
 
-/// A block in use: its payload's place in the file.
+/// A block in use, with the range of its payload in the file.
 pub(crate) struct LentBlock {
     pub source: Arc<Source>,
     pub payload: Range<usize>,
@@ -59,14 +59,14 @@ impl LentBlock {
     }
 }
 
-/// Blocks in use. Those that were not verified again are when this is dropped.
+/// Blocks in use. Dropping it verifies the blocks that were not verified again.
 #[derive(Default)]
 pub(crate) struct Lent {
     blocks: Vec<LentBlock>,
 }
 
 impl Lent {
-    /// Bytes of memory that it holds.
+    /// Bytes of memory that the list uses.
     pub fn memory(&self) -> usize {
         self.blocks.len() * size_of::<LentBlock>()
     }
@@ -75,7 +75,7 @@ impl Lent {
         self.blocks.push(block);
     }
 
-    /// Ends the use of all blocks: verifies each once more. Reads every payload once.
+    /// Ends the use of all blocks and verifies each again. Reads every payload once.
     pub fn check_again(&mut self) -> Result<()> {
         for block in std::mem::take(&mut self.blocks) {
             block.check_again().map_err(|e| {
@@ -90,7 +90,7 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // Only who stopped early comes here with blocks; the segment's note is read when the task ends.
+        // Only a reader that stopped early still has blocks here. The segment's note is read when the task ends.
         let _ = self.check_again();
     }
 }

@@ -1,10 +1,12 @@
-//! The engine: pairs of bytes in, sorted and partitioned files out, and back, in bounded memory.
+//! The engine: turns pairs of bytes into sorted and partitioned files and back, in bounded memory.
 //!
-//! A map task pushes pairs into an [edge](edge), which lays them down by partition in one shuffle file. A reduce task has all
-//! [segments] of its partition, and brings them into the form that it needs: sorted by key, folded by key ([`Folder`]), or kept to
-//! be looked up by key ([`Lookup`]). It keeps the values of a key in a [group] arena while user code looks at them.
+//! A map task pushes pairs into an [edge](edge), which writes them by partition into one shuffle file. A reduce task
+//! opens all [segments] of its partition and brings them into the form that it needs: sorted by key, folded by key
+//! ([`Folder`]), or kept for look-ups by key ([`Lookup`]). The values of one key stay in a [group] arena while user
+//! code reads them.
 //!
-//! Knows nothing of user types, networks, other processes or time: a task is a function from local files to local files.
+//! The engine knows nothing of user types, networks, other processes or time: a task is a function from local files to
+//! local files.
 
 pub mod accumulate;
 pub mod blame;
@@ -42,7 +44,7 @@ pub use lookup::Lookup;
 pub use mapped::MappedFile;
 pub use memory::{Claim, Memory, Share};
 pub use partition::Partitioning;
-pub use resident::Residents;
+pub use resident::InMemoryOutputs;
 pub use segments::{Concat, LocalSegment, Pairs, open_concat, open_sorted};
 pub use sorter::Sorted;
 pub use windrow_format::block::Identity;

@@ -1,6 +1,7 @@
-//! All values of each key, found by hash: the side of a join that is kept in memory while the other passes by.
+//! All values of each key, found by hash: the side of a join that is kept in memory while the other side is streamed.
 //!
-//! The table's accumulator is the first and the last of a key's values; each value says which is the next, so they keep their order.
+//! The accumulator of the table is the first and the last value of a key. Each value points to the next, so the values
+//! keep their order.
 
 use crate::combine::arena::Arena;
 use crate::combine::slots::{Key, SLOTS_MAX, Slot, Slots};
@@ -11,9 +12,9 @@ use crate::segments::Concat;
 use std::path::Path;
 use windrow_format::prefetch;
 
-/// Words in front of a value: the next value of its key, and its length.
+/// Words before each value: the position of the key's next value, and the length.
 const HEAD_WORDS: usize = 1;
-/// The last value of a key.
+/// Marks the last value of a key.
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
@@ -22,37 +23,38 @@ struct Chain {
     last: u32,
 }
 
-/// Keys and their values.
+/// Maps keys to their values.
 pub struct Lookup {
     slots: Slots<Chain>,
-    /// Bytes of long keys.
+    /// The bytes of long keys.
     arena: Arena,
     values: Region<u64>,
     used: usize,
     _claim: Claim,
 }
 
-/// A key on its way to its values.
+/// A hashed key whose slot is being fetched.
 #[derive(Clone, Copy)]
 pub struct Probe<'k>(Key<'k>);
 
 impl Lookup {
-    /// Memory for so many pairs of so many bytes, if the task is given that much, and if they are not more than a table can name.
+    /// Claims memory for `pairs` pairs of `bytes` bytes. Returns none if the share does not grant it or a table cannot
+    /// address that many.
     pub fn claim(share: &Share, pairs: u64, bytes: u64) -> Option<Claim> {
         let most = u64::from(NONE);
         if pairs >= most || Self::words(pairs, bytes) >= most || Self::slots(pairs) > SLOTS_MAX {
             return None;
         }
         let mut claim = share.input();
-        claim.stay();
+        claim.mark_unspillable();
         let cost = usize::try_from(Self::cost(pairs, bytes)).ok()?;
         claim.grow(cost).is_ok().then_some(claim)
     }
 
-    /// Bytes that so many pairs of so many bytes can need.
+    /// Most bytes that `pairs` pairs of `bytes` bytes can need.
     fn cost(pairs: u64, bytes: u64) -> u64 {
         let slots = Self::slots(pairs) * size_of::<Slot<Chain>>() as u64;
-        // Keys twice: in the values' bytes, where they are not, and in the arena, in chunks.
+        // Keys are counted twice: within `words`, although they are not stored there, and in the chunks of the arena.
         slots + Self::words(pairs, bytes) * 8 + bytes + bytes / 4
     }
 
@@ -64,8 +66,8 @@ impl Lookup {
         pairs * (HEAD_WORDS as u64 + 1) + bytes / 8
     }
 
-    /// Reads all pairs, at most `count` of at most `bytes`, for which [`claim`](Self::claim) gave memory. `alive` is asked now and
-    /// then whether to go on.
+    /// Reads all pairs: at most `count` pairs of at most `bytes` bytes, for which [`claim`](Self::claim) granted
+    /// memory. Calls `alive` at intervals and stops at its error.
     pub fn build(
         pairs: Concat,
         (count, bytes): (u64, u64),
@@ -83,7 +85,7 @@ impl Lookup {
         };
         let mut left = count;
         pairs.for_each(alive, |key, value| {
-            let more = || EngineError::Decode("an input has more pairs than was told".to_string());
+            let more = || EngineError::Decode("an input has more pairs than its index declares".to_string());
             left = left.checked_sub(1).ok_or_else(more)?;
             lookup.add(key, value).map_err(error())
         })?;
@@ -118,7 +120,7 @@ impl Lookup {
         Ok(())
     }
 
-    /// Hashes a key and asks the processor for its slot.
+    /// Hashes a key and prefetches its slot.
     #[inline]
     pub fn probe<'k>(&self, key: &'k [u8]) -> Probe<'k> {
         let key = Key::new(key);
@@ -126,7 +128,7 @@ impl Lookup {
         Probe(key)
     }
 
-    /// The place of a key's first value, for [`values`](Self::values); asks the processor for it.
+    /// The position of a key's first value, for [`values`](Self::values). Prefetches the value.
     #[inline]
     pub fn find(&self, probe: Probe<'_>) -> Option<u32> {
         let first = self.slots.get(probe.0)?.first;
@@ -134,7 +136,7 @@ impl Lookup {
         Some(first)
     }
 
-    /// The values of a key from a place on, in the order in which they were read.
+    /// The values of a key from this position on, in the order in which they were read.
     #[inline]
     pub fn values(&self, first: u32) -> impl Iterator<Item = &[u8]> {
         let values = self.values.as_slice();
@@ -175,12 +177,12 @@ mod tests {
         let s = writer.finish().unwrap()[0];
         let segments = vec![LocalSegment::of(file.path().to_path_buf(), &s, Identity::default())];
         let share = Share::alone(1 << 20, 1);
-        let build = |told: (u64, u64)| {
-            let claim = Lookup::claim(&share, told.0, told.1).unwrap();
-            Lookup::build(open_concat(segments.clone()).unwrap(), told, claim, Path::new("/"), &|| Ok(()))
+        let build = |size: (u64, u64)| {
+            let claim = Lookup::claim(&share, size.0, size.1).unwrap();
+            Lookup::build(open_concat(segments.clone()).unwrap(), size, claim, Path::new("/"), &|| Ok(()))
         };
         assert!(Lookup::claim(&share, s.records, 1 << 20).is_none());
-        // More than can be named is not begun with, whatever memory there is.
+        // A number that cannot be addressed is refused, even if memory is free.
         let boundless = Share::alone(1 << 50, 1);
         let claims = [(1_000, 1 << 34), (1_000, 1 << 35), (1 << 33, 1 << 20), (u64::MAX, 0)];
         assert_eq!(claims.map(|(n, bytes)| Lookup::claim(&boundless, n, bytes).is_some()), [true, false, false, false]);

@@ -1,7 +1,7 @@
-//! Files mapped for reading, and what is read like them.
+//! Files mapped for reading, and memory that is read in the same way.
 //!
-//! The one place where the engine maps a file that it did not make. Its safety rests on a rule of the system around it: files of a
-//! task are complete before the task is told of them, and nobody writes to them afterwards.
+//! This is the one place where the engine maps a file that it did not create. Its safety rests on a rule of the system
+//! around it: files of a task are complete before the task starts, and are not written to afterwards.
 
 use crate::error::{EngineError, Result};
 use crate::recycle;
@@ -9,38 +9,39 @@ use memmap2::{Advice, Mmap};
 use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::Path;
-use windrow_format::lane::Sealed;
+use windrow_format::segment_builder::Sealed;
 
-/// A read-only mapping of a whole file, whose pages are the page cache's and not this process's; or blocks that never went to a file.
+/// A read-only mapping of a whole file, whose pages belong to the page cache and not to this process; or blocks that
+/// were never written to a file.
 #[derive(Debug)]
 pub struct MappedFile(Bytes);
 
 #[derive(Debug)]
 enum Bytes {
     Map(Mmap),
-    /// A buffer, of which so many bytes count. It may be used again.
+    /// A buffer and the number of its bytes that count. The buffer is recycled.
     Buffer(Vec<u8>, usize),
 }
 
 impl MappedFile {
-    /// Maps the file for reading from front to back; keeps no descriptor open.
+    /// Maps the file for sequential reading; keeps no descriptor open.
     pub fn open(path: &Path) -> Result<MappedFile> {
         let file = File::open(path).map_err(EngineError::io("open", path))?;
         let length = file.metadata().map_err(EngineError::io("read the length of", path))?.len();
         if length == 0 {
-            // It cannot be mapped.
+            // An empty file cannot be mapped.
             return Ok(MappedFile(Bytes::Buffer(Vec::new(), 0)));
         }
-        // SAFETY: staged inputs and the engine's own files are not written to while a task reads them. A file that is changed all the
-        // same yields arbitrary bytes, which every reader treats as untrusted (a reader of a segment verifies them again after
-        // their use), or the fatal signal that names the record.
+        // SAFETY: staged inputs and the engine's own files are not written to while a task reads them. If a file
+        // changes nevertheless, it yields arbitrary bytes, which every reader treats as untrusted (a reader of a
+        // segment verifies them again after their use), or the fatal signal that names the record.
         let map = unsafe { Mmap::map(&file) }.map_err(EngineError::io("map", path))?;
-        // Only a hint: a kernel that does not know it reads ahead less.
+        // Only a hint: a kernel without it reads ahead less.
         let _ = map.advise(Advice::Sequential);
         Ok(MappedFile(Bytes::Map(map)))
     }
 
-    /// Blocks that are read from memory: one as it is, many copied behind each other.
+    /// Blocks that are read from memory: a single block is taken over, several are copied into one buffer.
     pub(crate) fn resident(blocks: Vec<Sealed>) -> MappedFile {
         let length = blocks.iter().map(|sealed| sealed.as_slice().len()).sum();
         let buffer = match <[Sealed; 1]>::try_from(blocks) {
@@ -57,12 +58,12 @@ impl MappedFile {
         MappedFile(Bytes::Buffer(buffer, length))
     }
 
-    /// Whether the bytes are those of a file, and not this process's own.
+    /// Returns whether the bytes belong to a file and not to this process.
     pub(crate) fn is_of_a_file(&self) -> bool {
         matches!(self.0, Bytes::Map(_))
     }
 
-    /// Bytes of memory that are this process's own.
+    /// Bytes of memory that belong to this process.
     pub(crate) fn memory(&self) -> usize {
         match &self.0 {
             Bytes::Map(_) => 0,
@@ -70,7 +71,7 @@ impl MappedFile {
         }
     }
 
-    /// Asks for a range that is read soon, as far as the file goes, without waiting. Only a hint.
+    /// Starts reading a range of the file without waiting, clipped to the end of the file. Only a hint.
     pub fn read_ahead(&self, range: Range<usize>) {
         if let Bytes::Map(map) = &self.0 {
             let end = range.end.min(map.len());
@@ -80,7 +81,7 @@ impl MappedFile {
         }
     }
 
-    /// Maps the pages of a range that is read next, all at once instead of sixteen with every fault. Only a hint.
+    /// Maps the pages of a range at once, instead of sixteen with every page fault. Only a hint.
     pub fn populate(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
         if let Bytes::Map(map) = &self.0 {

@@ -1,12 +1,14 @@
-//! Who may hold how much of a process's memory.
+//! The accountant of a process's memory: which consumer may hold how many bytes.
 //!
-//! A quarter of the limit is guaranteed: divided by the slots, and what a slot's task gets by its consumers. It is never lent, so
-//! every consumer can always work with its floor. The rest is a pool, first come, first served. A consumer that finds the pool
-//! empty is refused and spills; if another holds more of the pool and can spill, that one is asked to, and sees it when it looks next.
-//! Nobody waits for anybody. (Spark's memory manager, whose tasks wait for their least part, is the nearest relative.)
+//! A quarter of the limit is guaranteed: divided among the slots, and within a slot among the consumers of its task. It
+//! is never lent, so every consumer can always work with its floor. The rest is a pool, first come, first served. A
+//! consumer that finds the pool empty is refused and spills. If another consumer holds more of the pool and can spill,
+//! the accountant asks that one to spill; it sees the request at its next check. No consumer waits for another. (The
+//! nearest relative is Spark's memory manager, whose tasks wait for their least part.)
 //!
-//! What cannot spill once it is complete (a sorted input, a folded one, a table for look-ups, the values of a key) takes no more of
-//! the pool than an equal part for each running task: nobody could ask it for more back.
+//! Consumers that cannot spill once they are complete (a sorted input, a folded one, a table for look-ups, the values
+//! of a key) take no more of the pool than an equal part for each running task, because they could not be asked to
+//! return more.
 
 mod claim;
 
@@ -17,22 +19,23 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// This part of a process's memory is for what nobody counts: stacks, code's own data, what the heap has free.
+/// Part of a process's memory for uncounted uses: stacks, data of the code, free memory of the heap.
 const UNCOUNTED_PART: usize = 16;
-/// This part of the limit is guaranteed to the slots.
+/// Part of the limit that is guaranteed to the slots.
 const GUARANTEED_PART: usize = 4;
-/// What can neither spill nor wait may hold so much in any case: a decoder's tables, an ordinary window, a block.
+/// Least number of bytes that memory which can neither spill nor wait may hold: the tables of a decoder, an ordinary
+/// window, a block.
 const HELD_MIN: usize = 16 << 20;
-/// Kept outputs may have this part of the limit if there is that much; beyond it they leave as much free.
+/// Part of the limit that kept outputs may always hold if it is free; beyond it they must leave as much free.
 const RESIDENT_PART: usize = 4;
-/// Used memory that waits for its next use may have this part. It is there for whoever asks, but a process between two tasks should
-/// not have all.
+/// Part of the limit that recycled memory may hold. It is returned on demand, but must not fill the memory of a process
+/// between two tasks.
 const RECYCLED_PART: usize = 2;
-/// Of what the heap has free no more than this part stays there.
+/// Part of the limit that may be free in the heap without being returned to the system.
 const HEAP_PART: usize = 32;
 /// Consumers ask for this part of the limit at a time …
 const STEP_PART: usize = 64;
-/// … but for no more than this.
+/// … but for no more than this many bytes.
 const STEP_MAX: usize = 1 << 20;
 
 /// The memory of one process.
@@ -45,21 +48,21 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Bytes of the pool that nobody has. Negative while a least amount is held that was not there.
+    /// Free bytes of the pool. Negative while a forced claim exceeds the pool.
     free: isize,
-    /// Slots whose guaranteed part no task has.
+    /// Number of slots whose guaranteed part is not taken by a task.
     idle: usize,
-    /// Running tasks.
+    /// Number of running tasks.
     running: usize,
     /// Bytes of kept outputs.
     resident: usize,
-    /// Bytes that wait for their next use.
+    /// Bytes of recycled memory.
     recycled: usize,
     next: u64,
     claims: BTreeMap<u64, Held>,
 }
 
-/// What a claim has.
+/// The bytes and limits of a claim.
 #[derive(Debug)]
 struct Held {
     task: u64,
@@ -72,25 +75,25 @@ struct Held {
 }
 
 impl Held {
-    /// What so many bytes take from the pool.
+    /// The part of `bytes` that is taken from the pool.
     fn of_pool(&self, bytes: usize) -> usize {
         bytes.saturating_sub(self.floor)
     }
 }
 
-/// Why a claim was refused.
+/// The reason why a claim was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// The pool is empty, and no other consumer that can spill holds more of it.
     Largest,
-    /// The pool is empty, and the one that holds most of it has been asked to spill.
+    /// The pool is empty, and the consumer that holds most of it has been asked to spill.
     AnotherIsAsked,
-    /// A running task's inputs hold what is due to them.
+    /// The inputs of a task already hold the part of the pool that is due to them.
     Due,
 }
 
 impl Memory {
-    /// The memory of this process, which may have so many bytes of its own. What waits for its next use is a part of it.
+    /// The memory of this process, which may use `bytes` bytes of its own. Recycled memory is a part of it.
     pub fn of_process(bytes: u64, slots: usize) -> Arc<Memory> {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let memory = Memory::new(bytes - bytes / UNCOUNTED_PART, slots);
@@ -98,7 +101,7 @@ impl Memory {
         memory
     }
 
-    /// So many bytes for so many tasks at a time.
+    /// Creates an accountant of `limit` bytes for `slots` tasks at a time.
     pub fn new(limit: usize, slots: usize) -> Arc<Memory> {
         let slots = slots.max(1);
         let memory = Memory { limit, slots, state: Mutex::default() };
@@ -109,42 +112,42 @@ impl Memory {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of it is complete before anything could panic.
+        // Every change of the state is complete before a panic is possible.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a slot's task has in any case.
+    /// Bytes that are guaranteed to the task of each slot.
     fn part(&self) -> usize {
         self.limit / GUARANTEED_PART / self.slots
     }
 
-    /// Bytes that are not guaranteed to anybody.
+    /// Bytes of the pool: all that is not guaranteed to a slot.
     pub fn pool(&self) -> usize {
         self.limit - self.part() * self.slots
     }
 
-    /// As many bytes each slot's task may hold of what can neither spill nor wait. It follows from the limit and the slots alone, so
-    /// that what is refused does not depend on what else runs.
+    /// Most bytes that each task may hold of memory which can neither spill nor wait. It follows from the limit and the
+    /// slots alone, so that a refusal does not depend on other tasks.
     fn held_max(&self) -> usize {
         (self.pool() / self.slots).max(HELD_MIN)
     }
 
-    /// The least memory of a process with as many slots in which a task may hold so many bytes.
+    /// Least memory in bytes of a process with the same number of slots in which a task may hold `held` bytes.
     fn bytes_for(&self, held: usize) -> u64 {
-        // What `pool` and `of_process` leave out, and what they lose in dividing.
+        // Adds what `pool` and `of_process` leave out and lose by division.
         let pool = held as u128 * self.slots as u128;
         let limit = pool * GUARANTEED_PART as u128 / (GUARANTEED_PART as u128 - 1) + self.slots as u128 + 1;
         let bytes = limit * UNCOUNTED_PART as u128 / (UNCOUNTED_PART as u128 - 1) + 1;
         u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(1 << 20).saturating_mul(1 << 20)
     }
 
-    /// Bytes of the pool that nobody has.
+    /// Free bytes of the pool.
     pub fn free(&self) -> usize {
         self.state().free.max(0) as usize
     }
 
-    /// The share of a task that begins, with so many consumers. It ends when the share and all its claims are dropped. A task
-    /// beyond the number of slots has the pool alone.
+    /// Starts a task with `consumers` consumers and returns its share. The task ends when the share and all its claims
+    /// are dropped. A task beyond the number of slots has no guaranteed part.
     pub fn begin(self: &Arc<Self>, consumers: usize) -> Share {
         let mut state = self.state();
         state.running += 1;
@@ -155,7 +158,8 @@ impl Memory {
         Share::new(state.next, self.clone(), has_slot, part, consumers)
     }
 
-    /// Runs `f` until it has found room, at most once more after recycled memory has been given back. `f` says how much it lacks.
+    /// Runs `f`, and once more after recycled memory has been returned if `f` fails. The error of `f` is the number of
+    /// bytes that it lacks.
     fn with_room<X>(&self, mut f: impl FnMut(&mut State) -> Result<X, usize>) -> Option<X> {
         let mut state = self.state();
         let lacks = match f(&mut state) {
@@ -165,7 +169,7 @@ impl Memory {
         if lacks == 0 || state.recycled == 0 {
             return None;
         }
-        // It locks its own state first, then this one.
+        // `give_back` locks the recycler before this state.
         drop(state);
         recycle::give_back(self, lacks);
         f(&mut self.state()).ok()
@@ -189,24 +193,24 @@ impl Memory {
         granted.ok_or(is_due)
     }
 
-    /// Changes what kept outputs hold to what they turned out to need.
+    /// Changes the bytes of kept outputs from an estimate to the actual number.
     pub(crate) fn resize_resident(&self, from: usize, to: usize) {
         let mut state = self.state();
         state.resident = state.resident + to - from;
         state.free += from as isize - to as isize;
     }
 
-    /// As many bytes may be free and still in the heap.
+    /// Most bytes that may be free in the heap without being returned.
     pub(crate) fn heap_max(&self) -> usize {
         self.limit / HEAP_PART
     }
 
-    /// As many bytes may wait for their next use, if nobody needs them.
+    /// Most bytes of recycled memory, if no consumer needs them.
     pub(crate) fn recycled_max(&self) -> usize {
         self.limit / RECYCLED_PART
     }
 
-    /// Whether so many more bytes may wait for their next use.
+    /// Takes bytes of the pool for recycled memory; returns false if they are not free.
     pub(crate) fn take_recycled(&self, bytes: usize) -> bool {
         let mut state = self.state();
         let fits = state.free >= bytes as isize && state.recycled + bytes <= self.recycled_max();
@@ -225,12 +229,12 @@ impl Memory {
 }
 
 impl State {
-    /// What of the pool is due to a running task's inputs.
+    /// Bytes of the pool that are due to the inputs of each running task.
     fn due(&self, pool: usize) -> usize {
         pool.saturating_sub(self.resident) / self.running.max(1)
     }
 
-    /// Whether an input would have more of the pool than is due to a running task's.
+    /// Returns whether an input would hold more of the pool than is due to the inputs of a task.
     fn exceeds_due(&self, id: u64, to: usize, pool: usize) -> bool {
         let Some(mine) = self.claims.get(&id).filter(|held| held.is_input) else { return false };
         let others =
@@ -240,7 +244,7 @@ impl State {
         wanted > 0 && others + wanted > self.due(pool)
     }
 
-    /// Lets a claim hold so many bytes, even if they are not there if it must. An error says how many lack.
+    /// Sets the bytes of a claim; with `must`, even if they are not free. The error is the number of missing bytes.
     fn take(&mut self, id: u64, to: usize, must: bool) -> Result<(), usize> {
         let State { free, claims, .. } = self;
         let Some(held) = claims.get_mut(&id) else { return Ok(()) };

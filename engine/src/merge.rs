@@ -1,37 +1,37 @@
 //! The loser tree (Knuth, TAOCP 3, 5.4.1): merges sorted cursors, comparing key prefixes first.
 //!
-//! Ties go to the cursor that stands first in the list, so a merge of runs in order of arrival is stable. One step costs about
-//! log2(k) comparisons of eight bytes. Knows nothing of files or memory limits.
+//! Ties go to the earlier cursor in the list, so a merge of runs in order of arrival is stable. One step costs about
+//! log2(k) comparisons of eight bytes. The merge knows nothing of files or memory limits.
 
 use crate::key::prefix;
 
 /// A sorted sequence of records with a current one.
 pub trait Cursor {
-    /// Why it cannot step.
+    /// The error of a step.
     type Error;
 
-    /// Steps to the next record (to the first one at the first call); false at the end.
+    /// Steps to the next record, or to the first one at the first call. Returns false at the end.
     fn advance(&mut self) -> Result<bool, Self::Error>;
-    /// The current record. Only while `advance` says true.
+    /// The current record. Valid only after `advance` has returned true.
     fn record(&self) -> (&[u8], &[u8]);
 }
 
-/// A cursor's error, and which cursor of the list it was.
+/// The error of a cursor, with its position in the list.
 #[derive(Debug)]
 pub struct At<E> {
     /// Position in the list that was given.
     pub cursor: usize,
-    /// What went wrong there.
+    /// The error of that cursor.
     pub source: E,
 }
 
-/// Sorted cursors as one.
+/// Merges sorted cursors into one sequence.
 pub struct Merge<C> {
     cursors: Vec<C>,
-    /// Prefix of each cursor's current key; of a finished one the largest.
+    /// Prefix of the current key of each cursor; the largest value for a finished one.
     heads: Vec<u64>,
     live: Vec<bool>,
-    /// At each inner node of a heap-shaped tree: the cursor that lost there.
+    /// The cursor that lost at each inner node of a heap-shaped tree.
     losers: Vec<u32>,
     winner: usize,
 }
@@ -61,7 +61,7 @@ impl<C: Cursor> Merge<C> {
         if self.live.get(self.winner) == Some(&true) { Some(&self.cursors[self.winner]) } else { None }
     }
 
-    /// Steps beyond the current record, if there is one.
+    /// Steps past the current record, if there is one.
     #[inline]
     pub fn advance(&mut self) -> Result<(), At<C::Error>> {
         let mut winner = self.winner;

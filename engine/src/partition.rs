@@ -1,4 +1,4 @@
-//! Which partition a key belongs to.
+//! Assigns keys to partitions.
 
 use crate::hash::{hash, partition_of};
 use crate::key::prefix;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 /// How an edge assigns keys to partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Partitioning {
-    /// By hash, into so many.
+    /// By hash, into this number of partitions.
     Hash(u32),
-    /// All into this one.
+    /// All keys into this partition.
     Fixed(u32),
     /// By key order: the number of ascending splitters that are not above the key.
     Range(Arc<Vec<Vec<u8>>>),
@@ -28,18 +28,19 @@ impl Partitioning {
     }
 }
 
-/// A partitioning for many keys: with the prefixes of its splitters in one array, and a table of where in it to look.
+/// A partitioning for many keys: keeps the prefixes of its splitters in one array, and a table of where to search in
+/// it.
 pub(crate) struct Router {
     partitioning: Partitioning,
     prefixes: Vec<u64>,
-    /// For each range of prefixes, all of the same length, how many prefixes of splitters come before it; and one more.
+    /// For each of equally long ranges of prefixes, the number of splitter prefixes before it; and one entry more.
     before: Vec<u32>,
     shift: u32,
 }
 
-/// So many ranges for each splitter: few have more than one.
+/// Number of ranges for each splitter, so that few ranges contain more than one.
 const RANGES_PER_SPLITTER: usize = 8;
-/// At most so many, which the second cache holds beside other things.
+/// Most ranges: their table fits into the second-level cache beside other data.
 const RANGES_MAX: usize = 1 << 14;
 
 impl Router {
@@ -62,7 +63,7 @@ impl Router {
         router
     }
 
-    /// How many prefixes of splitters are below this one.
+    /// Number of splitter prefixes below `head`.
     #[inline]
     fn below(&self, head: u64) -> usize {
         let (Some(low), Some(high)) = (self.prefixes.first(), self.prefixes.last()) else { return 0 };
@@ -77,7 +78,7 @@ impl Router {
         from + self.prefixes[from..to].partition_point(|p| *p < head)
     }
 
-    /// The same as [`Partitioning::of`].
+    /// The key's partition; equals [`Partitioning::of`].
     #[inline]
     pub(crate) fn of(&self, key: &[u8]) -> u32 {
         let Partitioning::Range(splitters) = &self.partitioning else {
@@ -99,9 +100,9 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whatever the splitters, keys go where a search of all splitters would put them.
+        /// The router agrees with a search over all splitters, for any splitters.
         #[test]
-        fn a_router_knows_the_partition(
+        fn router_agrees_with_a_search_of_all_splitters(
             splitters in prop::collection::btree_set(prop::collection::vec(0u8..5, 0..12), 0..200),
             wide in prop::collection::btree_set(any::<[u8; 9]>(), 0..200),
             keys in prop::collection::vec(prop::collection::vec(0u8..5, 0..12), 0..50),

@@ -1,7 +1,8 @@
-//! Records where they lie: verified blocks of many segments under one range of addresses, so that four bytes name a record.
+//! Records in place: verified blocks of many segments in one address range, so that four bytes identify a record.
 //!
-//! Uncompressed blocks stay in their mapped files, whose pages are not this process's; compressed ones are decompressed into memory,
-//! which counts. Every piece begins at a page of its own in the common range, so that a page tells the piece.
+//! Uncompressed blocks stay in their mapped files, whose pages do not belong to this process; compressed ones are
+//! decompressed into memory, which counts. Every piece begins at a page of its own in the address range, so a page
+//! identifies its piece.
 
 use crate::heap;
 use crate::mapped::MappedFile;
@@ -12,25 +13,25 @@ use windrow_format::block;
 use windrow_format::prefetch::{self, LINE};
 
 const PAGE_BITS: u32 = 12;
-/// What may lie between two blocks of records: at least a header.
+/// Most bytes between the records of two neighbouring blocks: at least a header.
 const HEADER_MAX: usize = 64;
-/// Neighbouring blocks of a mapped segment are one piece up to this size.
+/// Neighbouring blocks of a mapped segment form one piece up to this size in bytes.
 const MAPPED_MAX: usize = 64 << 20;
-/// Of longer records the processor itself finds that they are read from front to back.
+/// Bytes of a record that are prefetched. In longer records the processor detects the sequential access itself.
 const PREFETCH_MAX: usize = 512;
 
-/// Blocks of records.
+/// Blocks of records in one address range.
 #[derive(Default)]
 pub struct Pieces {
     list: Vec<Piece>,
-    /// The piece of each page.
+    /// The index of the piece for each page.
     pages: Vec<u32>,
     /// Bytes of decompressed blocks.
     owned: usize,
 }
 
 struct Piece {
-    /// Address of its first byte.
+    /// Address of the first byte.
     start: usize,
     bytes: Bytes,
 }
@@ -51,26 +52,26 @@ impl Piece {
 }
 
 impl Pieces {
-    /// Bytes of memory that are this process's own.
+    /// Bytes of memory that belong to this process.
     pub fn memory(&self) -> usize {
         self.owned + self.pages.len() * 4
     }
 
-    /// Forgets everything.
+    /// Drops all pieces.
     pub fn clear(&mut self) {
         *self = Pieces::default();
     }
 
-    /// Whether there are addresses left for so many more bytes.
+    /// Returns whether this many more bytes can be addressed.
     pub fn have_room_for(&self, bytes: usize) -> bool {
         u32::try_from((self.pages.len() << PAGE_BITS) + bytes + HEADER_MAX).is_ok()
     }
 
-    /// Adds bytes of a mapped file, for which there is [room](Self::have_room_for), and gives the address of the first.
+    /// Adds bytes of a mapped file, which must have [room](Self::have_room_for), and returns the address of the first.
     pub fn add_mapped(&mut self, file: &Arc<MappedFile>, range: Range<usize>) -> u32 {
         if let Some(Piece { start, bytes: Bytes::Mapped(last, have) }) = self.list.last_mut()
             && Arc::ptr_eq(last, file)
-            // A block's header lies between its records and those of the block before.
+            // A header lies between the records of two blocks.
             && (have.end..=have.end + HEADER_MAX).contains(&range.start)
             && range.end - have.start <= MAPPED_MAX
         {
@@ -84,7 +85,8 @@ impl Pieces {
         self.add(Bytes::Mapped(file.clone(), range), length)
     }
 
-    /// Adds a decompressed block, for which there is [room](Self::have_room_for), and gives the address of its first byte.
+    /// Adds a decompressed block, which must have [room](Self::have_room_for), and returns the address of its first
+    /// byte.
     pub fn add_owned(&mut self, bytes: Vec<u8>) -> u32 {
         let length = bytes.len();
         self.owned += bytes.capacity();
@@ -94,12 +96,12 @@ impl Pieces {
     fn add(&mut self, bytes: Bytes, length: usize) -> u32 {
         let start = self.pages.len() << PAGE_BITS;
         self.list.push(Piece { start, bytes });
-        // An empty piece has an address of its own, too.
+        // An empty piece takes an address too.
         self.cover(start + length.max(1));
         start as u32
     }
 
-    /// Makes the last piece the one of all pages up to this address.
+    /// Assigns all pages up to this address to the last piece.
     fn cover(&mut self, end: usize) {
         self.pages.resize(end.div_ceil(1 << PAGE_BITS).max(self.pages.len()), self.list.len() as u32 - 1);
     }
@@ -111,8 +113,8 @@ impl Pieces {
         &piece.bytes()[at as usize - piece.start..]
     }
 
-    /// The record at an address. It was read once, so its lengths are right; of a file that has changed since, something inside of
-    /// the piece.
+    /// The record at an address. Its lengths were checked when it was added; if the file has changed since, the result
+    /// is some bytes within the piece.
     #[inline]
     pub fn record(&self, at: u32) -> (&[u8], &[u8]) {
         let bytes = self.from(at);
@@ -122,7 +124,7 @@ impl Pieces {
         }
     }
 
-    /// Asks the processor for records that are read soon: those behind the one at this place in an order.
+    /// Prefetches the records that follow entry `at` in the order.
     #[inline]
     pub fn prefetch_ahead(&self, entries: &[Entry], at: usize) {
         if let Some(far) = entries.get(at + PREFETCH) {
@@ -133,13 +135,13 @@ impl Pieces {
         }
     }
 
-    /// Asks the processor for the beginning of a record, which [`prefetch_rest`](Self::prefetch_rest) reads.
+    /// Prefetches the start of a record, which [`prefetch_rest`](Self::prefetch_rest) reads.
     #[inline]
     fn prefetch_start(&self, at: u32) {
         prefetch::read(self.from(at).as_ptr());
     }
 
-    /// Asks the processor for what a record has behind its first line, as far as that is worth while.
+    /// Prefetches the further cache lines of a record, up to a limit.
     #[inline]
     fn prefetch_rest(&self, at: u32) {
         let bytes = self.from(at);

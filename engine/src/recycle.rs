@@ -1,7 +1,8 @@
-//! Memory that outlives its task, so that the next one is not given fresh pages, which the system zeroes first.
+//! Recycles memory between tasks, so that the next task does not get fresh pages, which the system zeroes first.
 //!
-//! It counts as part of a process's [memory](crate::memory) from [`attach`] on; without that nothing is kept. It is what is given back
-//! first when somebody needs more. What is kept: buffers of blocks, and mapped regions, of which some are known to be empty tables.
+//! Recycled memory counts as part of a process's [memory](crate::memory) from [`attach`] on; before that nothing is
+//! kept. It is returned first when a consumer needs more. Kept are the buffers of blocks, and mapped regions, some of
+//! which are known to be empty tables.
 
 use crate::heap;
 use crate::memory::Memory;
@@ -9,25 +10,25 @@ use memmap2::MmapMut;
 use std::sync::{Arc, Mutex, PoisonError};
 use windrow_format::block::{HEADER_BYTES, RAW_TARGET};
 
-/// A region is used for something smaller if that is at least so many times smaller, rounded up.
+/// A region may serve a smaller request if it is at most this many times larger.
 const SLACK: usize = 2;
-/// Bytes are asked for, and given back, by so many at a time: buffers come and go.
+/// Bytes are claimed and returned in multiples of this, because buffers come and go.
 const STEP: usize = 1 << 20;
 
 struct Kept {
     memory: Option<Arc<Memory>>,
-    /// Bytes that count in `memory`.
+    /// Bytes that are claimed from `memory`.
     granted: usize,
-    /// Bytes of buffers and regions, and what regions in use have beyond what was asked for.
+    /// Bytes of buffers and regions, including the unused rest of regions in use.
     bytes: usize,
     buffers: Vec<Vec<u8>>,
     maps: Vec<(MmapMut, Contents)>,
 }
 
-/// What is in a mapped region.
+/// The contents of a mapped region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
-    /// Anything.
+    /// Arbitrary bytes.
     Arbitrary,
     /// Empty slots of this many bytes each.
     EmptySlots(usize),
@@ -41,20 +42,20 @@ fn kept() -> std::sync::MutexGuard<'static, Kept> {
 }
 
 impl Kept {
-    /// Whether so many more bytes may be kept.
+    /// Returns whether this many more bytes may be kept; claims more memory if needed.
     fn has_room(&mut self, bytes: usize) -> bool {
         let Some(memory) = &self.memory else { return false };
         let lacks = (self.bytes + bytes).saturating_sub(self.granted);
         if lacks == 0 {
             return true;
         }
-        // A whole step, or else as much as it takes.
+        // Claim a whole step, or else only the missing bytes.
         let asked = [lacks.next_multiple_of(STEP), lacks].into_iter().find(|bytes| memory.take_recycled(*bytes));
         self.granted += asked.unwrap_or(0);
         asked.is_some()
     }
 
-    /// Gives back what is granted for nothing, all of it or as much as is worth while.
+    /// Returns memory that is claimed but unused: all of it, or only if it is worth a call.
     fn settle(&mut self, all: bool) {
         let spare = self.granted.saturating_sub(self.bytes);
         if let Some(memory) = &self.memory
@@ -74,7 +75,8 @@ impl Kept {
         true
     }
 
-    /// Drops memory until so many bytes less are kept, or none. Says how many of them were of the heap.
+    /// Drops buffers and regions until `bytes` fewer bytes are kept, or none is left. Returns the bytes that were freed
+    /// on the heap.
     #[must_use]
     fn drop_bytes(&mut self, bytes: usize) -> usize {
         let target = self.bytes.saturating_sub(bytes);
@@ -93,7 +95,7 @@ impl Kept {
     }
 }
 
-/// From now on what is kept is a part of this memory.
+/// Makes recycled memory a part of this memory from now on.
 pub fn attach(memory: &Arc<Memory>) {
     heap::keep_at_most(memory.heap_max());
     let mut kept = kept();
@@ -106,12 +108,12 @@ pub fn attach(memory: &Arc<Memory>) {
     heap::freed(freed);
 }
 
-/// Somebody lacks so many bytes of this memory.
+/// Returns `bytes` bytes to this memory because a consumer needs them.
 pub(crate) fn give_back(memory: &Memory, bytes: usize) {
     let mut kept = kept();
     if kept.memory.as_ref().is_some_and(|attached| std::ptr::eq(&**attached, memory)) {
         let spare = kept.granted.saturating_sub(kept.bytes);
-        // No more than that: whoever asks often takes what is kept as well.
+        // Drop no more than is needed: a consumer that asks often must not empty the cache.
         let freed = kept.drop_bytes(bytes.saturating_sub(spare));
         kept.settle(true);
         drop(kept);
@@ -119,7 +121,7 @@ pub(crate) fn give_back(memory: &Memory, bytes: usize) {
     }
 }
 
-/// A buffer of so many bytes, or about as many: one that was used before, if it is for a block of the usual size.
+/// A buffer of about `bytes` bytes. A request of the usual block size may get a recycled buffer.
 pub fn take_buffer(bytes: usize) -> Vec<u8> {
     if bytes >= RAW_TARGET {
         let mut kept = kept();
@@ -132,9 +134,9 @@ pub fn take_buffer(bytes: usize) -> Vec<u8> {
     vec![0; bytes]
 }
 
-/// Keeps a buffer of a usual block if there is room.
+/// Recycles a buffer of the usual block size if there is room.
 pub fn give_buffer(buffer: Vec<u8>) {
-    // A buffer grows by doubling; one that has grown for a long record is of no use to others.
+    // Buffers grow by doubling; one that has grown for a long record is not worth keeping.
     if !(RAW_TARGET..=SLACK * (RAW_TARGET + HEADER_BYTES)).contains(&buffer.capacity()) {
         return free_buffer(buffer);
     }
@@ -148,15 +150,15 @@ pub fn give_buffer(buffer: Vec<u8>) {
     }
 }
 
-/// Frees a buffer that nobody needs again.
+/// Frees a buffer without recycling it.
 pub(crate) fn free_buffer(buffer: Vec<u8>) {
     let bytes = buffer.capacity();
     drop(buffer);
     heap::freed(bytes);
 }
 
-/// A region of at least so many bytes with these contents, if there is one that is not much larger; one of empty slots is just
-/// as large. What it has beyond that still counts here.
+/// A region of at least `bytes` bytes with these contents, if there is one that is not much larger; a region of empty
+/// slots has exactly this size. Its unused rest still counts here.
 pub fn take_map(bytes: usize, contents: Contents) -> Option<MmapMut> {
     let mut kept = kept();
     let fits = |(map, have): &(MmapMut, Contents)| match contents {
@@ -170,10 +172,10 @@ pub fn take_map(bytes: usize, contents: Contents) -> Option<MmapMut> {
     Some(map)
 }
 
-/// Keeps a region that was used for so many bytes, in the place of those that have waited longest if there is no other.
+/// Recycles a region of which `used` bytes were used; the oldest regions make room for it.
 pub fn give_map(map: MmapMut, used: usize, contents: Contents) {
     let mut kept = kept();
-    // One that was made anew counts nowhere yet, nor does one whose rest went with an earlier memory.
+    // Regions that were newly mapped, or whose rest was returned with an earlier memory, are not counted yet.
     kept.bytes = kept.bytes.saturating_sub(map.len() - used);
     let fits = kept.memory.as_ref().is_some_and(|memory| map.len() <= memory.recycled_max());
     if !fits {
@@ -197,9 +199,9 @@ mod tests {
         MmapMut::map_anon(bytes).unwrap()
     }
 
-    /// The only test of this crate that attaches memory: everything here is the whole process's.
+    /// The only test of this crate that attaches memory, because the recycler is global to the process.
     #[test]
-    fn what_is_kept_fits_and_stays_within_its_part() {
+    fn recycled_memory_fits_and_stays_within_its_part() {
         let memory = Memory::new(160 << 20, 1);
         attach(&memory);
         let size = 4 << 20;
@@ -219,7 +221,7 @@ mod tests {
         give(81 << 20, Contents::Arbitrary);
         assert!((size..=80 << 20).contains(&kept().bytes));
         assert!(memory.free() < memory.pool());
-        // Somebody needs all there is.
+        // A consumer needs all memory.
         let share = memory.begin(1);
         let mut claim = share.output();
         assert!(claim.cover(160 << 20));
@@ -232,7 +234,7 @@ mod tests {
         assert_eq!(kept().bytes, 0);
         give_buffer(vec![0; RAW_TARGET]);
         assert!(kept().bytes > 0 && take_buffer(RAW_TARGET).len() == RAW_TARGET);
-        // Empty slots at the beginning of a larger mapping do not make all of it empty.
+        // Empty slots at the start of a larger mapping do not make all of it empty.
         let words = size / 8;
         Region::<u64>::arbitrary(words).unwrap().as_mut_slice().fill(7);
         let mut slots = Region::<u64>::empty_slots(words / 4 * 3).unwrap();

@@ -1,19 +1,19 @@
-//! Memory for large arrays: from the heap while small, mapped with huge pages when large, and used again.
+//! Memory of large arrays: on the heap while small, mapped with huge pages when large, and recycled.
 //!
-//! A large region costs nothing until it is touched, so a buffer can reserve its whole budget at once and never move again. All the
-//! unsafe views of raw memory that sorting and buffering need are here.
+//! A large region costs nothing until it is touched, so a buffer can reserve its whole budget at once and never move
+//! again. This module holds all unsafe views of raw memory that sorting and buffering need.
 
 use crate::recycle::{self, Contents};
 use memmap2::{Advice, MmapMut, MmapOptions};
 use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
 
-/// From this size on memory is mapped.
+/// Size in bytes from which on memory is mapped.
 const MAP_BYTES: usize = 256 << 10;
-/// Below two huge pages the zeroing of one would cost more than it saves.
+/// Size in bytes from which on huge pages are used. Below two huge pages, zeroing one costs more than it saves.
 const HUGE_BYTES: usize = 4 << 20;
 
-/// Types of which every bit pattern, also all zeros, is a value.
+/// Types for which every bit pattern, including all zeros, is a valid value.
 ///
 /// # Safety
 /// Any bytes of the type's size are a valid value of it. Dropping a region drops no values.
@@ -23,11 +23,11 @@ unsafe impl Plain for u8 {}
 // SAFETY: integers.
 unsafe impl Plain for u64 {}
 
-/// A fixed array.
+/// An array of fixed length.
 pub struct Region<T: Plain> {
     memory: Memory,
     length: usize,
-    /// What is in it when it is dropped.
+    /// The contents when the region is dropped.
     contents: Contents,
     _type: PhantomData<T>,
 }
@@ -43,22 +43,22 @@ enum Memory {
 struct Line([u64; 8]);
 
 impl<T: Plain> Region<T> {
-    /// `length` values of which nothing is known: for arrays that are written before they are read.
+    /// `length` arbitrary values, for arrays that are written before they are read.
     pub fn arbitrary(length: usize) -> std::io::Result<Self> {
         Self::used(length, Contents::Arbitrary)
     }
 
-    /// `length` values that are zero, or else what was once declared to be [empty slots](Self::declare_empty).
+    /// `length` values that are zero or were declared to be [empty slots](Self::declare_empty).
     pub fn empty_slots(length: usize) -> std::io::Result<Self> {
         Self::used(length, Contents::EmptySlots(size_of::<T>()))
     }
 
-    /// Says that the values are those of empty slots, and may be given to a table of slots of this size.
+    /// Declares that the values are empty slots, so that a table of slots of this size may reuse them.
     pub fn declare_empty(&mut self) {
         self.contents = Contents::EmptySlots(size_of::<T>());
     }
 
-    /// `length` values that are zero, in memory that is not there until it is touched (if they are many).
+    /// `length` zeroed values; a large region takes memory only when it is touched.
     pub fn untouched(length: usize) -> std::io::Result<Self> {
         Self::zeroed(length)
     }
@@ -66,7 +66,7 @@ impl<T: Plain> Region<T> {
     fn used(length: usize, contents: Contents) -> std::io::Result<Self> {
         let bytes = length * size_of::<T>();
         let kept = if bytes < MAP_BYTES { None } else { recycle::take_map(bytes, contents) };
-        // Zeroing pages that are there costs less than being given zeroed ones.
+        // Zeroing present pages costs less than getting zeroed pages from the system.
         let kept = kept.or_else(|| {
             let mut map = if bytes < MAP_BYTES { None } else { recycle::take_map(bytes, Contents::Arbitrary) }?;
             map[..bytes].fill(0);
@@ -80,7 +80,7 @@ impl<T: Plain> Region<T> {
         }
     }
 
-    /// `length` zeroed values. A mapped region takes address space now and memory when touched.
+    /// `length` zeroed values. A mapped region takes address space now and memory when it is touched.
     fn zeroed(length: usize) -> std::io::Result<Self> {
         const { assert!(align_of::<T>() <= 64) };
         let bytes = length * size_of::<T>();
@@ -127,7 +127,7 @@ impl<T: Plain> Region<T> {
 impl<T: Plain> Drop for Region<T> {
     fn drop(&mut self) {
         if let Memory::Map(map) = std::mem::replace(&mut self.memory, Memory::Heap(Vec::new())) {
-            // Of a mapping that was made for something larger only the beginning is known.
+            // If the mapping is larger than the region, only its start is known to be empty.
             let used = self.length * size_of::<T>();
             let whole = map.len() == used;
             recycle::give_map(map, used, if whole { self.contents } else { Contents::Arbitrary });

@@ -1,8 +1,9 @@
 //! Runs: sorted spills of one input, and their merge.
 //!
-//! A run is one file, or several with ascending ranges of keys, which threads have written at the same time. Files are mapped and then
-//! unlinked, so that nothing is left behind whatever happens, and disk space returns as soon as they have been merged. Runs stand in
-//! order of arrival, and only neighbours are merged, so that equal keys keep their order through any number of passes.
+//! A run is one file, or several files with ascending key ranges that threads have written at the same time. Files are
+//! mapped and then unlinked, so a crash leaves nothing behind and disk space is freed as soon as a run has been merged.
+//! Runs are kept in order of arrival and only neighbours are merged, so equal keys keep their order transform any number
+//! of passes.
 
 mod file;
 
@@ -19,32 +20,33 @@ use windrow_failpoint::failpoint;
 use windrow_format::codec::Codec;
 use windrow_format::{names, quota};
 
-/// Most files of runs or segments that are merged at once: what mappings and a read-ahead each still cost little for.
+/// Most files of runs or segments that one merge opens: up to this number a mapping and a read-ahead for each mark_unspillable
+/// cheap.
 pub const FAN_IN_MAX: usize = 512;
-/// From so many records on a run may become several files: writing one takes longer than it takes another thread to notice. (In tests
-/// it is done with few, too.)
+/// Records from which on a run is split into several files. Below this number writing takes less time than another
+/// thread needs to join. (Tests use a small number to cover the split.)
 const FILE_RECORDS: usize = if cfg!(test) { 1 << 8 } else { 1 << 18 };
 /// Most files of a run.
 const FILES_MAX: usize = 8;
 
-/// A path in `folder` that no other run of this process has had.
+/// A path in `folder` that no other run of this process has used.
 pub fn unique_path(folder: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     folder.join(names::run_file(std::process::id(), NEXT.fetch_add(1, Relaxed)))
 }
 
-/// What happens to a merged stream on its way to a file: copied, or folded.
-pub trait Through {
-    /// The next record, in order.
+/// Transforms a merged stream on its way to a file: copies or folds the records.
+pub trait MergeTransform {
+    /// Takes the next record in key order.
     fn record(&mut self, out: &mut Output, key: &[u8], value: &[u8]) -> Result<()>;
-    /// After the last one.
+    /// Ends the stream after the last record.
     fn end(&mut self, out: &mut Output) -> Result<()>;
 }
 
-/// Records go through as they are.
-pub struct Copied;
+/// Copies records unchanged.
+pub struct Unchanged;
 
-impl Through for Copied {
+impl MergeTransform for Unchanged {
     #[inline]
     fn record(&mut self, out: &mut Output, key: &[u8], value: &[u8]) -> Result<()> {
         out.push(key, value)
@@ -56,24 +58,24 @@ impl Through for Copied {
 
 /// One sorted spill.
 pub struct Run {
-    /// Each with the keys that follow those of the one before.
+    /// Files with ascending key ranges that do not overlap.
     files: Vec<RunFile>,
-    /// How often its records have been merged.
+    /// Number of merges that its records have been transform.
     level: u32,
 }
 
 impl Run {
-    /// Bytes of the files.
+    /// Size of the files in bytes.
     fn bytes(&self) -> u64 {
         self.files.iter().map(RunFile::bytes).sum()
     }
 
-    /// Bytes of memory that reading it needs: its files are read one after the other.
+    /// Bytes of memory that a reader needs. The files are read one at a time.
     fn buffer_bytes(&self) -> usize {
         self.files.iter().map(RunFile::buffer_bytes).max().unwrap_or(0)
     }
 
-    /// Before its first record.
+    /// A cursor before the first record.
     fn cursor(&self) -> Result<RunCursor> {
         let open = |file: &RunFile| Ok((file.cursor()?, file.path().to_path_buf()));
         let mut files = self.files.iter().map(open).collect::<Result<Vec<_>>>()?.into_iter();
@@ -81,14 +83,14 @@ impl Run {
     }
 }
 
-/// How many mapped files these runs are.
+/// Number of mapped files of these runs.
 fn files(runs: &[Run]) -> usize {
     runs.iter().map(|run| run.files.len()).sum()
 }
 
-/// Reads the files of a run one after the other, and lets go of each when it has come to its end.
+/// Reads the files of a run one after the other and closes each at its end.
 struct RunCursor {
-    /// With its path, for errors.
+    /// The open file and its path, which errors name.
     current: Option<(MappedCursor, PathBuf)>,
     rest: std::vec::IntoIter<(MappedCursor, PathBuf)>,
 }
@@ -122,35 +124,36 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// No runs yet; they will be written to `folder`.
+    /// Creates an empty list of runs; later runs are written to `folder`.
     pub fn new(folder: &Path, codec: Codec) -> Self {
         Runs { folder: folder.to_path_buf(), codec, list: Vec::new(), written: 0, bytes: 0 }
     }
 
-    /// Whether nothing was spilled.
+    /// Returns whether nothing was spilled.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Runs written so far, those of merge passes included, and their bytes.
+    /// Number of runs written so far, including those of merge passes, and their size in bytes.
     pub fn written(&self) -> (u64, u64) {
         (self.written, self.bytes)
     }
 
-    /// Writes a new run, the last in order of arrival.
+    /// Writes a new run, which becomes the last in order of arrival.
     pub fn spill(&mut self, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<()> {
         let file = RunFile::write(&self.folder, self.codec, fill)?;
         self.add(Run { files: vec![file], level: 0 });
         Ok(())
     }
 
-    /// The same for so many records, of which `fill` writes any range: threads of the pool that have nothing to do write a part.
+    /// Writes a new run of `records` records; idle threads of the pool write parts of it. `fill` must be able to write
+    /// any range.
     pub fn spill_with_help(
         &mut self,
         records: usize,
         fill: &(impl Fn(Range<usize>, &mut Output) -> Result<()> + Sync),
     ) -> Result<()> {
-        // Outside of a pool there is nobody who helps.
+        // Outside of a pool there is no thread to help.
         let threads = rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads());
         let files = if threads == 1 { 1 } else { (2 * threads).min(FILES_MAX).min(records / FILE_RECORDS) };
         let (folder, codec, quota) = (&*self.folder, self.codec, quota::current());
@@ -172,8 +175,9 @@ impl Runs {
         self.list.push(run);
     }
 
-    /// Merges the last runs into one when there are many: every run is a mapping, of which a process has some ten thousand.
-    pub fn compact(&mut self, through: &mut impl Through) -> Result<()> {
+    /// Merges the last runs of one level when they reach the fan-in limit: each run is a mapping, and a process may
+    /// have only some ten thousand mappings.
+    pub fn compact(&mut self, transform: &mut impl MergeTransform) -> Result<()> {
         loop {
             let level = self.list.last().map_or(0, |r| r.level);
             let alike = self.list.iter().rev().take_while(|r| r.level == level).count();
@@ -182,21 +186,22 @@ impl Runs {
                 return Ok(());
             }
             let group = self.list.split_off(first);
-            self.merge_group(group, through)?;
+            self.merge_group(group, transform)?;
             if let Some(merged) = self.list.last_mut() {
                 merged.level = level + 1;
             }
         }
     }
 
-    /// Whether all runs can be merged at once within `memory` bytes of buffers.
+    /// Returns whether all runs can be merged at once within `memory` bytes of buffers.
     fn fit(&self, memory: usize) -> bool {
         files(&self.list) <= FAN_IN_MAX && self.list.iter().map(Run::buffer_bytes).sum::<usize>() <= memory
     }
 
-    /// Merges neighbouring runs until the buffers for the rest are covered, and gives that. The claim must last as long.
-    pub fn merge(mut self, claim: &mut Claim, through: &mut impl Through) -> Result<MergedRuns> {
-        claim.stay();
+    /// Merges neighbouring runs until the claim covers the buffers of the remaining ones, and returns those as one
+    /// sequence. The claim must outlive the result.
+    pub fn merge(mut self, claim: &mut Claim, transform: &mut impl MergeTransform) -> Result<MergedRuns> {
+        claim.mark_unspillable();
         claim.grow_towards(self.list.iter().map(Run::buffer_bytes).sum());
         let memory = claim.held();
         while !self.fit(memory) && self.list.len() > 2 {
@@ -207,18 +212,18 @@ impl Runs {
                 let more = run.buffer_bytes();
                 let is_full = files(&group) + run.files.len() > FAN_IN_MAX || bytes + more > memory;
                 if group.len() >= 2 && is_full {
-                    self.merge_group(std::mem::take(&mut group), through)?;
+                    self.merge_group(std::mem::take(&mut group), transform)?;
                     bytes = 0;
                 }
                 bytes += more;
                 group.push(run);
             }
-            self.merge_group(group, through)?;
+            self.merge_group(group, transform)?;
         }
         MergedRuns::new(&self.list)
     }
 
-    fn merge_group(&mut self, mut group: Vec<Run>, through: &mut impl Through) -> Result<()> {
+    fn merge_group(&mut self, mut group: Vec<Run>, transform: &mut impl MergeTransform) -> Result<()> {
         if group.len() == 1 {
             self.list.append(&mut group);
             return Ok(());
@@ -227,15 +232,15 @@ impl Runs {
         let mut merged = MergedRuns::new(&group)?;
         self.spill(|out| {
             while let Some((key, value)) = merged.peek() {
-                through.record(out, key, value)?;
+                transform.record(out, key, value)?;
                 merged.advance()?;
             }
-            through.end(out)
+            transform.end(out)
         })
     }
 }
 
-/// Runs as one sorted sequence; equal keys come in the order of the runs.
+/// Runs as one sorted sequence; equal keys are returned in the order of the runs.
 pub struct MergedRuns(Merge<RunCursor>);
 
 impl MergedRuns {
@@ -256,7 +261,8 @@ impl Pairs for MergedRuns {
     }
 }
 
-/// Calls `f` with so many parts of the range, in order; half of them on another thread if one has time.
+/// Splits the range into `parts` ranges, calls `f` on each and returns the results in order. Idle threads of the pool
+/// take over halves.
 fn each_with_help<X: Send>(range: Range<usize>, parts: usize, f: &(impl Fn(Range<usize>) -> X + Sync)) -> Vec<X> {
     if parts < 2 {
         return vec![f(range)];
@@ -285,7 +291,7 @@ mod tests {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
     }
 
-    /// Spills so often the same records with numbers as keys.
+    /// Spills the same records, with numbers as keys, `times` times.
     fn spilled(folder: &Path, times: u32) -> Result<Runs> {
         let mut runs = Runs::new(folder, Codec::Lz4);
         (0..times).try_for_each(|time| spill(&mut runs, RECORDS, time))?;
@@ -298,10 +304,10 @@ mod tests {
         })
     }
 
-    /// Reads what it can: how many records in their right order, and the error.
+    /// Reads to the first error: the number of records in the right order, and the error.
     fn read(runs: Runs, times: usize) -> (usize, Result<()>) {
         let mut claim = Share::alone(16 << 20, 1).input();
-        let merged = match runs.merge(&mut claim, &mut Copied) {
+        let merged = match runs.merge(&mut claim, &mut Unchanged) {
             Ok(merged) => merged,
             Err(e) => return (0, Err(e)),
         };
@@ -318,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_becomes_as_many_files_as_may_be_written_at_a_time() {
+    fn run_is_split_into_files_by_thread_count() {
         let folder = tempfile::tempdir().unwrap();
         for (threads, expected) in [(1, 1), (2, 4), (3, 6), (4, FILES_MAX), (9, FILES_MAX)] {
             let runs = in_pool(threads, || spilled(folder.path(), 1)).unwrap();
@@ -337,14 +343,14 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_merged_before_their_files_are_too_many() {
+    fn compaction_bounds_the_number_of_files() {
         let folder = tempfile::tempdir().unwrap();
         let (times, records) = (150, FILES_MAX * FILE_RECORDS);
         let (all, end) = in_pool(4, || {
             let mut runs = Runs::new(folder.path(), Codec::Lz4);
             for time in 0..times {
                 spill(&mut runs, records, time as u32).unwrap();
-                runs.compact(&mut Copied).unwrap();
+                runs.compact(&mut Unchanged).unwrap();
                 assert!(files(&runs.list) < FAN_IN_MAX + FILES_MAX);
             }
             assert!(runs.written().0 > times as u64);
@@ -355,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_of_a_run_is_named_after_what_lies_before_the_damage() {
+    fn damaged_run_file_is_named_after_its_good_records() {
         let folder = tempfile::tempdir().unwrap();
         let mut seen = None;
         for threads in [2, 4, 2] {
@@ -383,10 +389,10 @@ mod tests {
     }
 
     #[test]
-    fn what_other_threads_write_counts_against_the_quota_of_the_attempt() {
+    fn bytes_of_helper_threads_count_against_the_quota() {
         let folder = tempfile::tempdir().unwrap();
         in_pool(4, || {
-            // The others are at hand.
+            // Wakes all threads of the pool.
             rayon::broadcast(|_| ());
             let bytes = spilled(folder.path(), 1).unwrap().written().1;
             let _entered = Quota::new(bytes + bytes / 2).enter();

@@ -1,8 +1,8 @@
 //! The incoming side of a task: segments of many files as one sequence of pairs.
 //!
-//! [`Concat`] is one segment after the other. [`open_sorted`] gives them in key order, ties in the order of the list: by a merge, if
-//! each segment is sorted already, by sorting all of it otherwise. Files are mapped, and merging holds at most a block of each
-//! compressed segment; when that would be too much, neighbours are first merged into runs.
+//! [`Concat`] returns one segment after the other. [`open_sorted`] returns the pairs in key order, ties in the order of
+//! the list: it merges if each segment is sorted already, and sorts everything otherwise. Files are mapped, and a merge
+//! holds at most one block of each compressed segment. If even that is too much, neighbours are first merged into runs.
 
 use crate::error::{EngineError, Result};
 use crate::lent::{Changed, LentBlock, Source};
@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windrow_format::block::{FormatError, HEADER_BYTES, Identity};
 use windrow_format::codec::{self, Codec};
-use windrow_format::lane::is_sorted;
 use windrow_format::segment::BlockCursor;
+use windrow_format::segment_builder::is_sorted;
 use windrow_model::Segment;
 
-/// Pairs between two questions whether to go on.
+/// Pairs between two calls of `alive`.
 const PAIRS_PER_CHECK: u32 = 1 << 16;
-/// Blocks between two of them.
+/// Blocks between two calls of `alive`.
 const BLOCKS_PER_CHECK: u32 = 64;
 
 /// A segment in a local file.
@@ -31,24 +31,24 @@ const BLOCKS_PER_CHECK: u32 = 64;
 pub struct LocalSegment {
     /// The file.
     pub path: PathBuf,
-    /// First byte of the segment.
+    /// Offset of the segment in the file, in bytes.
     pub offset: u64,
-    /// Its bytes.
+    /// Length in bytes.
     pub length: u64,
-    /// Its records.
+    /// Number of records.
     pub records: u64,
-    /// Bytes of the records before compression, with their lengths.
+    /// Bytes of the records before compression, including their lengths.
     pub raw_length: u64,
-    /// To which attempt, output and partition it must belong.
+    /// The attempt, output and partition that the segment must belong to.
     pub identity: Identity,
-    /// What the file would hold, if it is in memory and not on disk.
+    /// The contents, if the segment is in memory and not on disk.
     pub resident: Option<Arc<MappedFile>>,
-    /// Whether a reader has found that it changed while it was used. Clones share it.
+    /// Records that the segment changed while a reader used it. Clones share it.
     pub changed: Changed,
 }
 
 impl LocalSegment {
-    /// A segment in this shuffle file of an attempt; the identity's partition is filled in.
+    /// A segment of an attempt's shuffle file; the partition of the identity is filled in.
     pub fn of(path: PathBuf, segment: &Segment, identity: Identity) -> Self {
         LocalSegment {
             path,
@@ -62,23 +62,23 @@ impl LocalSegment {
         }
     }
 
-    /// The error of a segment at this place of the list that has changed while it was used. Asked after its last reader is gone:
-    /// one that stopped early has returned none.
+    /// The error of a segment that changed while it was used, with its `index` in the list. To be called after the last
+    /// reader is gone: a reader that stops early returns no error.
     pub fn changed_error(&self, index: usize) -> Option<EngineError> {
         let source = self.changed.error()?;
         Some(EngineError::Segment { index, path: self.path.clone(), source })
     }
 }
 
-/// Pairs that are lent one after the other.
+/// A sequence of pairs that are lent one at a time.
 pub trait Pairs {
     /// The current pair; none at the end.
     fn peek(&self) -> Option<(&[u8], &[u8])>;
-    /// Steps to the next pair. At the end nothing happens.
+    /// Steps to the next pair. Does nothing at the end.
     fn advance(&mut self) -> Result<()>;
 }
 
-/// What a merge reads: a segment of the list, or a run of an earlier pass.
+/// An input of a merge: a segment of the list, or a run of an earlier pass.
 struct Input {
     cursor: MappedCursor,
     /// Position in the list; none for a run.
@@ -95,8 +95,9 @@ impl Input {
     }
 }
 
-/// Opens segments in key order; pairs with equal keys come in the order of the list. Holds what the task is given; what is beyond
-/// that goes to `scratch`. `alive` is asked now and then whether to go on. An error names the segment.
+/// Opens segments in key order; pairs with equal keys are returned in the order of the list. Uses the memory of
+/// `share`, and writes what exceeds it to `scratch`. Calls `alive` at intervals and stops at its error. An error names
+/// the segment.
 pub fn open_sorted(
     segments: Vec<LocalSegment>,
     scratch: &Path,
@@ -106,7 +107,7 @@ pub fn open_sorted(
     let mut files = Files::default();
     if all_sorted(&segments, &mut files)? {
         let mut claim = share.input();
-        claim.stay();
+        claim.mark_unspillable();
         let pairs = open_merged(segments, scratch, &mut claim)?;
         return Ok(Sorted { pairs: Box::new(Claimed { pairs, _claim: claim }), spilled: (0, 0) });
     }
@@ -146,7 +147,7 @@ fn sort_segment(
                 let stored = &bytes[payload];
                 let done = codec::decompress(codec, stored, header.raw_length as usize, &mut raw);
                 if can_change {
-                    // What was decompressed is what was verified.
+                    // The stored bytes must not have changed while they were decompressed.
                     verified.check_again(stored, &source.identity, offset)?;
                 }
                 done?;
@@ -162,7 +163,7 @@ fn sort_segment(
     Ok(())
 }
 
-/// Whether every segment is sorted, as its writer has noted in its blocks.
+/// Returns whether every segment is marked as sorted in its blocks.
 fn all_sorted(segments: &[LocalSegment], files: &mut Files) -> Result<bool> {
     for (index, segment) in segments.iter().enumerate() {
         let input = files.bounded_input(index, segment.clone())?;
@@ -173,15 +174,15 @@ fn all_sorted(segments: &[LocalSegment], files: &mut Files) -> Result<bool> {
     Ok(true)
 }
 
-/// Segments merged by key bytes.
+/// Segments merged by key.
 pub struct Merged {
     merge: Merge<MappedCursor>,
     names: Vec<(Option<usize>, PathBuf)>,
 }
 
-/// Opens segments that are sorted as one sorted sequence; pairs with equal keys come in the order of the list. Runs of additional passes are
-/// written to `scratch` when block buffers are not covered or the files are more than a few hundred. The claim must last as long as
-/// what is merged. An error names the segment.
+/// Opens sorted segments as one sorted sequence; pairs with equal keys are returned in the order of the list.
+/// Additional passes write runs to `scratch` when the claim does not cover the block buffers or there are more files
+/// than the fan-in limit. The claim must outlive the result. An error names the segment.
 fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, claim: &mut Claim) -> Result<Merged> {
     let mut files = Files::default();
     let mut passes = Passes { scratch, claim, runs: Vec::new(), group: Vec::new(), group_bytes: 0 };
@@ -198,7 +199,8 @@ fn open_merged(segments: Vec<LocalSegment>, scratch: &Path, claim: &mut Claim) -
     passes.finish()
 }
 
-/// A file that was there when this task was told of it. If it is not now, it is the segment that is lost, and not this task's fault.
+/// Opens a file of another attempt. The file existed when this task started, so if it is missing now, its segment is
+/// lost, which is not this task's fault.
 fn open_file(index: Option<usize>, path: &Path) -> Result<Arc<MappedFile>> {
     let gone = |e: &io::Error| {
         matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory)
@@ -210,7 +212,7 @@ fn open_file(index: Option<usize>, path: &Path) -> Result<Arc<MappedFile>> {
     opened.map(Arc::new)
 }
 
-/// Over a segment of a file of another attempt, or in memory.
+/// A cursor over a segment of another attempt's file, or of memory.
 fn cursor(
     file: Arc<MappedFile>,
     offset: u64,
@@ -224,14 +226,14 @@ fn cursor(
     }
 }
 
-/// Mapped files, each once.
+/// Mapped files, each opened once.
 #[derive(Default)]
 struct Files {
     open: BTreeMap<PathBuf, Arc<MappedFile>>,
 }
 
 impl Files {
-    /// For inputs that are done with one after the other: not too many files stay open.
+    /// Opens an input of a sequence that is read one input at a time, so that few files mark_unspillable open.
     fn bounded_input(&mut self, index: usize, segment: LocalSegment) -> Result<Input> {
         if self.open.len() >= FAN_IN_MAX {
             self.open.clear();
@@ -256,11 +258,11 @@ impl Files {
     }
 }
 
-/// Groups of neighbours that are merged into runs, pass after pass, until the rest fits.
+/// Merges groups of neighbours into runs, pass by pass, until the remaining inputs fit.
 struct Passes<'a> {
     scratch: &'a Path,
     claim: &'a mut Claim,
-    /// Runs of the groups that are closed.
+    /// Runs of the closed groups.
     runs: Vec<Input>,
     group: Vec<Input>,
     group_bytes: usize,
@@ -323,7 +325,7 @@ fn named(names: &[(Option<usize>, PathBuf)], e: At<FormatError>) -> EngineError 
 }
 
 fn write_run(mut merged: Merged, scratch: &Path) -> Result<Input> {
-    // Compressed: what does not fit is large.
+    // Runs are compressed: they are written only when the data is large.
     let run = RunFile::write(scratch, Codec::Lz4, |out| {
         while let Some((key, value)) = merged.peek() {
             out.push(key, value)?;
@@ -348,12 +350,12 @@ impl Pairs for Merged {
 /// Segments one after the other.
 pub struct Concat {
     rest: std::iter::Enumerate<std::vec::IntoIter<LocalSegment>>,
-    /// The file that was mapped last: neighbours often share it.
+    /// The file that was mapped last; neighbouring segments often share it.
     file: Option<(PathBuf, Arc<MappedFile>)>,
     current: Option<Input>,
 }
 
-/// Opens segments as one sequence, in the order of the list and of each segment. An error names the segment.
+/// Opens segments as one sequence, in the order of the list and within each segment. An error names the segment.
 pub fn open_concat(segments: Vec<LocalSegment>) -> Result<Concat> {
     let mut concat = Concat { rest: segments.into_iter().enumerate(), file: None, current: None };
     concat.open_next()?;
@@ -385,11 +387,11 @@ impl Concat {
     }
 }
 
-/// Why a loop over pairs has ended early.
+/// The reason why a loop over pairs has ended early.
 pub enum Stop {
     /// The segment is damaged.
     Format(FormatError),
-    /// What was done with the pairs has failed.
+    /// The function that was called with the pairs has failed.
     Function(EngineError),
 }
 
@@ -415,7 +417,8 @@ impl From<FormatError> for Stop {
 }
 
 impl Concat {
-    /// Calls `f` with every pair that is left. `alive` is asked now and then whether to go on. Much faster than steps.
+    /// Calls `f` with every remaining pair. Calls `alive` at intervals and stops at its error. Much faster than single
+    /// steps.
     pub fn for_each(
         mut self,
         alive: &dyn Fn() -> Result<()>,

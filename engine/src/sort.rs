@@ -1,31 +1,31 @@
-//! Sorting of small entries that stand for records: by key bytes, then arrival.
+//! Sorts small entries that stand for records: by key, then by arrival.
 //!
-//! An entry carries eight bytes of its key, and whether the key ends there; the payload is moved once, when it is written. Keys of up
-//! to eight bytes are never looked at. Large arrays are split in place by an American flag sort (McIlroy, Bostic and McIlroy 1993)
-//! whose digits are taken from the range that the values really span, so that printable keys fill its buckets too. Keys that agree
-//! in eight bytes are sorted by their next eight. Small groups go to the standard library's sort. No scratch memory but a few
-//! counters per level.
+//! An entry holds eight bytes of its key and whether the key ends there; the record itself is moved once, when it is
+//! written. Keys of up to eight bytes are never read again. Large arrays are split in place by an American flag sort
+//! (McIlroy, Bostic and McIlroy 1993) whose digits are taken from the actual range of the values, so that printable
+//! keys fill its buckets too. Keys that agree in eight bytes are sorted by their next eight. Small groups go to the
+//! standard library's sort. The sort needs no scratch memory except a few counters per level.
 
 use crate::key::{prefix, prefix_at};
 use crate::region::Plain;
 
-/// What is sorted in place of a record.
+/// An entry that is sorted in place of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Entry {
-    /// Before sorting: the key's first eight bytes, as [`crate::key::prefix`] gives them. Afterwards: arbitrary.
+    /// Before sorting: the first eight bytes of the key, in the form of [`crate::key::prefix`]. Afterwards: arbitrary.
     pub prefix: u64,
-    /// How many bytes the key has from `prefix` on, or nine if they are more than eight.
+    /// Number of key bytes from `prefix` on, or nine if there are more than eight.
     pub left: u32,
-    /// Where the record is; ascends with arrival.
+    /// Address of the record; ascends in order of arrival.
     pub at: u32,
 }
 
-/// More bytes than the prefix holds.
+/// Marks a key with more bytes than the prefix holds.
 const MORE: u32 = 9;
 
 impl Entry {
-    /// For the record with this key at this place.
+    /// An entry of the record with this key at this address.
     #[inline]
     pub fn new(key: &[u8], at: u32) -> Self {
         Entry { prefix: prefix(key), left: (key.len() as u32).min(MORE), at }
@@ -40,20 +40,20 @@ impl Entry {
 // SAFETY: three integers, sixteen bytes, no padding.
 unsafe impl Plain for Entry {}
 
-/// Where entries' keys are found.
+/// Gives access to the keys of entries.
 pub trait Keys {
     /// The key of the entry with this `at`.
     fn key(&self, at: u32) -> &[u8];
-    /// Asks the processor for what [`prefetch_key`](Self::prefetch_key) reads.
+    /// Prefetches what [`prefetch_key`](Self::prefetch_key) reads.
     fn prefetch(&self, _at: u32) {}
-    /// Asks the processor for the key's bytes.
+    /// Prefetches the bytes of the key.
     fn prefetch_key(&self, _at: u32) {}
 }
 
-/// How many entries ahead of the one in use their keys are fetched, in two steps.
+/// Number of entries that keys are prefetched ahead, in two steps.
 pub const PREFETCH: usize = 16;
 
-/// The entry's key, while those of the entries behind it are on their way.
+/// The key of entry `i`; prefetches the keys of later entries.
 #[inline]
 fn key_ahead<'k, K: Keys>(entries: &[Entry], i: usize, keys: &'k K) -> &'k [u8] {
     if let Some(e) = entries.get(i + PREFETCH) {
@@ -65,30 +65,31 @@ fn key_ahead<'k, K: Keys>(entries: &[Entry], i: usize, keys: &'k K) -> &'k [u8] 
     keys.key(entries[i].at)
 }
 
-/// Up to here the standard library sorts.
+/// Most entries that the standard library sorts.
 const SMALL: usize = 96;
-/// Up to here entries that hold the same are compared by their whole keys.
+/// Most entries with equal prefix that are compared by their whole keys.
 const TIES_DIRECT: usize = 3;
-/// From here on other threads may help: sorting takes longer than it takes one to notice. (In tests they help with small ones, too.)
+/// Number of entries from which on other threads help. Below it sorting takes less time than another thread needs to
+/// join. (Tests use a small number to cover the help.)
 const HELP_MIN: usize = if cfg!(test) { 1 << 10 } else { 1 << 19 };
-/// Most buckets of one level: their heads must stay in the first cache.
+/// Most bits of a digit: the heads of the buckets must stay in the first-level cache.
 const BITS_MAX: u32 = 10;
 
-/// Sorts by key bytes, then `at`. Entries come in the order of `at`.
+/// Sorts by key, then `at`. The entries must come in the order of `at`.
 pub fn by_key<K: Keys>(entries: &mut [Entry], keys: &K) {
     if !are_sorted(entries) {
         sort(entries, Level::Bytes(0), keys);
     }
 }
 
-/// The same, with the help of other threads of the rayon pool that have nothing to do: for an array that is large enough.
+/// Sorts as [`by_key`] does, with the help of idle threads of the rayon pool if the array is large.
 pub fn by_key_with_help<K: Keys + Sync>(entries: &mut [Entry], keys: &K) {
     if !are_sorted(entries) {
         sort_with_help(entries, keys);
     }
 }
 
-/// Much of what is sorted was sorted before.
+/// Returns whether the entries are sorted already, which is common.
 fn are_sorted(entries: &[Entry]) -> bool {
     entries.is_sorted_by(|a, b| a.prefix < b.prefix || (a.prefix == b.prefix && a.left <= b.left && b.left < MORE))
 }
@@ -103,7 +104,7 @@ fn sort_with_help<K: Keys + Sync>(entries: &mut [Entry], keys: &K) {
     }
 }
 
-/// Calls `f` on each bucket, of which the first begins at `start`; half of the entries on another thread if one has time.
+/// Calls `f` on each bucket, the first of which begins at `start`; idle threads take over halves of the entries.
 fn each_with_help(entries: &mut [Entry], start: usize, ends: &[usize], f: &(impl Fn(&mut [Entry]) + Sync)) {
     if ends.len() < 2 {
         return f(entries);
@@ -117,10 +118,10 @@ fn each_with_help(entries: &mut [Entry], start: usize, ends: &[usize], f: &(impl
     rayon::join(|| each_with_help(left, start, &ends[..half], f), || each_with_help(right, middle, &ends[half..], f));
 }
 
-/// What an entry's prefix holds at some depth of the sort.
+/// The meaning of an entry's prefix at one depth of the sort.
 #[derive(Clone, Copy)]
 enum Level {
-    /// Key bytes from here on; the bytes before are equal.
+    /// Key bytes from this depth on; the bytes before are equal.
     Bytes(usize),
     /// `at`: the keys are equal.
     Arrival,
@@ -151,7 +152,8 @@ fn each_bucket(entries: &mut [Entry], start: usize, ends: &[usize], mut f: impl 
     }
 }
 
-/// Into how many buckets these entries should be split, and which one an entry belongs to; none if all have the same prefix.
+/// The number of buckets for these entries, and the function that maps an entry to its bucket; none if all have the
+/// same prefix.
 fn spread(entries: &[Entry]) -> Option<(usize, impl Fn(&Entry) -> usize + use<>)> {
     let (mut low, mut high) = (u64::MAX, 0);
     for e in entries.iter() {
@@ -166,7 +168,7 @@ fn spread(entries: &[Entry]) -> Option<(usize, impl Fn(&Entry) -> usize + use<>)
     Some((1 << bits, move |e: &Entry| ((e.prefix - low) >> shift) as usize))
 }
 
-/// By what the entries hold first: keys are only looked at where that is equal.
+/// Sorts by the contents of the entries first; keys are read only where those are equal.
 fn sort_small<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
     entries.sort_unstable_by_key(Entry::whole);
     let Level::Bytes(depth) = level else {
@@ -181,7 +183,7 @@ fn sort_small<K: Keys>(entries: &mut [Entry], level: Level, keys: &K) {
     }
 }
 
-/// Of many entries with the same prefix: those whose keys end there are told apart by their lengths.
+/// Sorts many entries with the same prefix: keys that end within it are ordered by length.
 #[inline(never)]
 fn equal_prefixes<K: Keys>(entries: &mut [Entry], depth: usize, keys: &K) {
     let first = entries[0].left;
@@ -193,7 +195,7 @@ fn equal_prefixes<K: Keys>(entries: &mut [Entry], depth: usize, keys: &K) {
     if first < MORE { by_arrival(entries, keys) } else { deeper(entries, depth, keys) }
 }
 
-/// Of equal keys.
+/// Sorts entries of equal keys by arrival.
 fn by_arrival<K: Keys>(entries: &mut [Entry], keys: &K) {
     if !entries.is_sorted_by_key(|e| e.at) {
         entries.iter_mut().for_each(|e| e.prefix = e.at as u64);
@@ -201,7 +203,7 @@ fn by_arrival<K: Keys>(entries: &mut [Entry], keys: &K) {
     }
 }
 
-/// Of keys that are longer than this depth's prefix, which is equal.
+/// Sorts keys that agree up to this depth's prefix and are longer.
 fn deeper<K: Keys>(entries: &mut [Entry], depth: usize, keys: &K) {
     if entries.len() < 2 {
         return;
@@ -217,13 +219,13 @@ fn deeper<K: Keys>(entries: &mut [Entry], depth: usize, keys: &K) {
     }
 }
 
-/// What an entry holds of a key at some depth.
+/// The contents of an entry for a key at this depth.
 #[inline]
 fn cell(key: &[u8], depth: usize) -> (u64, u32) {
     (prefix_at(key, depth), key.len().saturating_sub(depth).min(MORE as usize) as u32)
 }
 
-/// The first depth from `depth` on, in steps of eight, where the keys are not all alike; none if they are to their ends.
+/// The first depth from `depth` on, in steps of eight, at which the keys differ; none if all are equal.
 fn common<K: Keys>(entries: &[Entry], depth: usize, keys: &K) -> Option<usize> {
     let first = keys.key(entries[0].at);
     let mut found = usize::MAX;
@@ -239,7 +241,7 @@ fn common<K: Keys>(entries: &[Entry], depth: usize, keys: &K) -> Option<usize> {
     if found == usize::MAX { None } else { Some(found) }
 }
 
-/// Permutes the entries into buckets by `digit`, in place; says where each ends.
+/// Permutes the entries into buckets by `digit`, in place; returns the end of each bucket.
 fn permute(entries: &mut [Entry], buckets: usize, digit: impl Fn(&Entry) -> usize) -> [usize; 1 << BITS_MAX] {
     let mut all_ends = [0usize; 1 << BITS_MAX];
     let mut heads = [0usize; 1 << BITS_MAX];
@@ -306,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_with_long_common_beginnings_and_many_equal_keys_sort() {
+    fn keys_with_long_common_prefixes_sort() {
         let key = |i: u32| format!("https://example.org/{}/{}", i % 17, "x".repeat(i as usize % 5)).into_bytes();
         check((0..20_000).map(key).collect());
         check(vec![b"same".to_vec(); 5000]);

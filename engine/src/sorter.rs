@@ -1,8 +1,8 @@
-//! Segments in any order, sorted by key in bounded memory.
+//! Sorts segments in any order by key in bounded memory.
 //!
-//! Sixteen bytes stand for each record, which stays where it lies until it is read in order. When the task is not given more memory
-//! for these entries (and the blocks that had to be decompressed), they are written out as a sorted run; runs are merged. Threads
-//! without a task help to sort and to write runs.
+//! Sixteen bytes stand for each record, which stays in place until it is read in order. When the task is not granted
+//! more memory for these entries (and for decompressed blocks), they are written out as a sorted run; runs are merged.
+//! Idle threads help to sort and to write runs.
 
 use crate::error::{EngineError, Result};
 use crate::lent::{Lent, LentBlock};
@@ -10,7 +10,7 @@ use crate::mapped::MappedFile;
 use crate::memory::{Claim, Share};
 use crate::pieces::Pieces;
 use crate::region::Region;
-use crate::run::{Copied, Runs};
+use crate::run::{Runs, Unchanged};
 use crate::segments::{Pairs, Stop};
 use crate::sort::{self, Entry};
 use std::ops::Range;
@@ -19,19 +19,20 @@ use std::sync::Arc;
 use windrow_format::block::{self, FormatError, RAW_TARGET};
 use windrow_format::codec::Codec;
 
-/// Most records of a block: each has two lengths at least. So many entries are held however little memory there is.
+/// Most records of a block: each has at least two lengths. A sorter always holds this many entries, however little
+/// memory there is.
 const BLOCK_RECORDS: usize = RAW_TARGET / 2;
-/// A sorter with less does not work at all.
+/// Least memory of a sorter in bytes.
 const LEAST_BYTES: usize = BLOCK_RECORDS * size_of::<Entry>();
 
-/// Takes blocks of records; equal keys keep the order of their arrival.
+/// Takes blocks of records and sorts them; equal keys keep their order of arrival.
 pub struct Sorter {
     folder: PathBuf,
     claim: Claim,
-    /// As many as there may be: what is not used is not there yet, or counts already.
+    /// All entries that may ever be used. Unused ones take no memory yet, or are counted already.
     entries: Region<Entry>,
     used: usize,
-    /// Entries that count, however few are used.
+    /// Number of entries that count against the claim, even if fewer are used.
     counted: usize,
     pieces: Pieces,
     /// The blocks of `pieces` that must be verified again.
@@ -39,25 +40,25 @@ pub struct Sorter {
     runs: Runs,
 }
 
-/// What a sorter gives back.
+/// The result of a sorter.
 pub struct Sorted {
-    /// The pairs in order of their keys.
+    /// The pairs in key order.
     pub pairs: Box<dyn Pairs>,
-    /// Runs that were written, and their bytes.
+    /// Number of runs that were written, and their size in bytes.
     pub spilled: (u64, u64),
 }
 
-/// A verified block: its records.
+/// The records of a verified block.
 pub enum Block<'b> {
-    /// In a mapped file, and what verifies it again if others can change the file.
+    /// A range of a mapped file. The block verifies it again if other processes can change the file.
     Mapped(&'b Arc<MappedFile>, Range<usize>, Option<LentBlock>),
-    /// In memory.
+    /// Decompressed bytes in memory.
     Owned(Vec<u8>),
 }
 
 impl Sorter {
-    /// For about so many records. Holds what the task is given (half a megabyte at least), one block aside; runs are written to
-    /// `folder`.
+    /// Creates a sorter for about `records` records. Uses the memory of `share` (at least half a megabyte) plus one
+    /// block; runs are written to `folder`.
     pub fn new(folder: &Path, share: &Share, records: u64) -> Result<Self> {
         let mut claim = share.input();
         claim.force(LEAST_BYTES);
@@ -70,7 +71,7 @@ impl Sorter {
         Ok(sorter)
     }
 
-    /// Makes room for so many entries, or for what may still be given.
+    /// Makes room for this many entries, or for as many as may still be granted.
     fn reserve(&mut self, records: usize) -> Result<()> {
         let bytes = records.saturating_mul(size_of::<Entry>());
         let entries = if self.claim.grow_quietly(bytes).is_ok() {
@@ -84,12 +85,12 @@ impl Sorter {
         Ok(())
     }
 
-    /// Bytes of so many entries and of the blocks.
+    /// Bytes of this many entries and of the blocks.
     fn memory(&self, entries: usize) -> usize {
         entries.max(self.counted) * size_of::<Entry>() + self.pieces.memory() + self.lent.memory()
     }
 
-    /// Adds a block of so many records.
+    /// Adds a block of `records` records.
     pub fn add(&mut self, block: Block<'_>, records: u32) -> Result<(), Stop> {
         let count = records as usize;
         if count > BLOCK_RECORDS {
@@ -99,7 +100,7 @@ impl Sorter {
         let fits = self.used + count <= self.entries.as_slice().len() && self.pieces.have_room_for(block.length());
         if !fits || !self.claim.cover(needed) {
             self.spill()?;
-            // A block is held however large it is.
+            // A single block is held whatever its size.
             self.claim.force(self.memory(count) + block.own_bytes());
         }
         let base = match block {
@@ -121,7 +122,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// Writes what there is as a run, and gives back what was asked for.
+    /// Writes all held records as a run, and returns memory if another consumer has asked for it.
     fn spill(&mut self) -> Result<()> {
         let Sorter { entries, used, pieces, lent, runs, .. } = &mut *self;
         if *used > 0 {
@@ -136,36 +137,36 @@ impl Sorter {
                 }
                 Ok(())
             })?;
-            // Before the run counts.
+            // Verify before the run counts.
             lent.check_again()?;
             pieces.clear();
         }
-        // Their memory has been touched.
+        // The memory of these entries has been touched and still counts.
         self.counted = self.counted.max(std::mem::take(&mut self.used));
         if self.claim.is_asked() {
             self.release()?;
             self.claim.answer();
         }
         self.claim.shrink(self.memory(0));
-        self.runs.compact(&mut Copied)
+        self.runs.compact(&mut Unchanged)
     }
 
-    /// Gives the memory of entries back.
+    /// Returns the memory of the entries.
     fn release(&mut self) -> Result<()> {
         let entries = self.entries.as_slice().len();
         let error = EngineError::io("reserve memory in", &self.folder);
         self.counted = BLOCK_RECORDS;
-        // One after the other.
+        // Free the old region before the new one is mapped.
         self.entries = Region::untouched(0).map_err(EngineError::io("reserve memory in", &self.folder))?;
         self.entries = Region::untouched(entries).map_err(error)?;
         Ok(())
     }
 
-    /// All pairs in order.
+    /// Ends the input and returns all pairs in order.
     pub fn finish(mut self) -> Result<Sorted> {
         if self.runs.is_empty() {
             let Sorter { mut entries, used, pieces, lent, mut claim, .. } = self;
-            claim.stay();
+            claim.mark_unspillable();
             sort::by_key_with_help(&mut entries.as_mut_slice()[..used], &pieces);
             let in_place = InPlace { entries, used, pieces, lent, next: 0 };
             return Ok(Sorted { pairs: Box::new(Claimed { pairs: in_place, _claim: claim }), spilled: (0, 0) });
@@ -175,7 +176,7 @@ impl Sorter {
         drop(entries);
         let spilled = runs.written();
         claim.shrink(0);
-        let pairs = runs.merge(&mut claim, &mut Copied)?;
+        let pairs = runs.merge(&mut claim, &mut Unchanged)?;
         Ok(Sorted { pairs: Box::new(Claimed { pairs, _claim: claim }), spilled })
     }
 }
@@ -188,7 +189,7 @@ impl Block<'_> {
         }
     }
 
-    /// Bytes of memory that are this process's own.
+    /// Bytes of memory that belong to this process.
     fn own_bytes(&self) -> usize {
         match self {
             Block::Mapped(..) => 0,
@@ -197,7 +198,7 @@ impl Block<'_> {
     }
 }
 
-/// Pairs and the memory that they hold.
+/// Pairs together with the memory that they use.
 pub(crate) struct Claimed<P> {
     pub pairs: P,
     pub _claim: Claim,
@@ -214,7 +215,7 @@ impl<P: Pairs> Pairs for Claimed<P> {
     }
 }
 
-/// Records where they lie, their order, and the place in it.
+/// Records in place, their order, and the current position in it.
 struct InPlace {
     entries: Region<Entry>,
     used: usize,
@@ -260,7 +261,7 @@ mod tests {
         })
     }
 
-    /// Sorts with so many threads in so much memory; says also how many runs there were.
+    /// Sorts with this number of threads in this much memory; also returns the number of runs.
     fn sort(pairs: &[Pair], threads: usize, memory: usize) -> (Vec<Pair>, u64) {
         let folder = tempfile::tempdir().unwrap();
         let sort = || {
@@ -283,7 +284,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4))]
         #[test]
-        fn the_order_is_that_of_a_stable_sort_for_any_memory_and_threads(
+        fn sort_is_stable_for_any_memory_and_threads(
             count in 60_000u32..150_000,
             distinct in prop_oneof![Just(1u32), 2u32..20, Just(1 << 20)],
             seed: u32,

@@ -1,4 +1,4 @@
-//! The accountant of memory against a simple model, and with threads that want more than there is.
+//! Checks the accountant of memory against a simple model, and with threads that want more than there is.
 
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -28,9 +28,9 @@ enum Step {
         claim: usize,
         to: usize,
     },
-    /// What a consumer does that sees that it is asked.
+    /// What a consumer does when it has been asked to spill.
     Look(usize),
-    Stay(usize),
+    MarkUnspillable(usize),
     Drop(usize),
 }
 
@@ -44,17 +44,17 @@ fn steps() -> impl Strategy<Value = Step> {
         5 => (at.clone(), 0usize..2 * FLOOR).prop_map(|(claim, to)| Step::Grow { claim, to }),
         2 => (at.clone(), 0usize..LIMIT).prop_map(|(claim, to)| Step::Shrink { claim, to }),
         2 => at.clone().prop_map(Step::Look),
-        1 => at.clone().prop_map(Step::Stay),
+        1 => at.clone().prop_map(Step::MarkUnspillable),
         1 => at.prop_map(Step::Drop),
     ]
 }
 
-/// A claim, and what the model knows of it.
+/// A claim with the state of the model.
 struct Known {
     claim: Claim,
     task: usize,
     is_input: bool,
-    stays: bool,
+    unspillable: bool,
 }
 
 impl Known {
@@ -71,7 +71,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn no_more_is_held_than_there_is_and_what_is_refused_has_a_reason(steps in prop::collection::vec(steps(), 1..200)) {
+    fn claims_fit_the_limit_and_refusals_have_a_reason(steps in prop::collection::vec(steps(), 1..200)) {
         let memory = Memory::new(LIMIT, SLOTS);
         let mut tasks: Vec<(usize, Share)> = Vec::new();
         let mut claims: Vec<Known> = Vec::new();
@@ -92,7 +92,7 @@ proptest! {
                     let claim = if is_input { share.input() } else { share.output() };
                     if others < CONSUMERS {
                         prop_assert_eq!(claim.floor(), FLOOR);
-                        claims.push(Known { claim, task: *task, is_input, stays: false });
+                        claims.push(Known { claim, task: *task, is_input, unspillable: false });
                     }
                 }
                 Step::Grow { claim, to } if !claims.is_empty() => {
@@ -109,10 +109,10 @@ proptest! {
                         }
                         Err(reason) => {
                             prop_assert_eq!(known.claim.held(), before);
-                            prop_assert!(to > FLOOR, "nobody is refused its floor");
+                            prop_assert!(to > FLOOR, "a claim is never refused its floor");
                             let mine = known.of_pool(to);
                             let others = || claims.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, k)| k);
-                            let spills = others().filter(|k| !k.stays);
+                            let spills = others().filter(|k| !k.unspillable);
                             let largest = spills.max_by_key(|k| k.of_pool(k.claim.held()));
                             let larger = largest.filter(|k| k.of_pool(k.claim.held()) > mine);
                             match reason {
@@ -146,27 +146,27 @@ proptest! {
                         let share = &tasks.iter().find(|(task, _)| *task == claims[at].task).unwrap().1;
                         let yielded = share.yielded();
                         let claim = &mut claims[at].claim;
-                        prop_assert!(!claim.cover(0), "who is asked does not go on");
+                        prop_assert!(!claim.cover(0), "a claim that was asked to spill does not cover");
                         claim.shrink(0);
                         claim.answer();
                         prop_assert!(claim.cover(0));
                         prop_assert_eq!(share.yielded(), yielded + 1);
                     }
                 }
-                Step::Stay(at) if !claims.is_empty() => {
+                Step::MarkUnspillable(at) if !claims.is_empty() => {
                     let at = at % claims.len();
-                    claims[at].claim.stay();
-                    claims[at].stays = true;
+                    claims[at].claim.mark_unspillable();
+                    claims[at].unspillable = true;
                 }
                 Step::Drop(at) if !claims.is_empty() => drop(claims.remove(at % claims.len())),
                 _ => {}
             }
             prop_assert_eq!(of_pool(&claims) + memory.free(), memory.pool());
-            prop_assert!(claims.iter().all(|known| !(known.stays && known.claim.is_asked())));
+            prop_assert!(claims.iter().all(|known| !(known.unspillable && known.claim.is_asked())));
         }
         drop((claims, tasks));
         prop_assert_eq!(memory.free(), memory.pool());
-        // Whatever happened, all slots have their parts.
+        // All slots have their guaranteed parts again.
         let shares: Vec<Share> = (0..SLOTS).map(|_| memory.begin(CONSUMERS)).collect();
         prop_assert!(shares.iter().all(|share| share.output().floor() == FLOOR));
         prop_assert_eq!(memory.begin(CONSUMERS).output().floor(), 0, "there are no more slots");
@@ -174,7 +174,7 @@ proptest! {
 }
 
 #[test]
-fn one_task_may_have_all_but_what_is_guaranteed_to_others() {
+fn one_task_may_hold_all_but_the_guaranteed_parts() {
     let memory = Memory::new(1 << 30, 2);
     let share = memory.begin(1);
     let mut claim = share.output();
@@ -194,11 +194,11 @@ fn one_task_may_have_all_but_what_is_guaranteed_to_others() {
 }
 
 #[test]
-fn what_cannot_spill_leaves_an_equal_part_to_other_tasks() {
+fn unspillable_input_leaves_an_equal_part_to_others() {
     let memory = Memory::new(1 << 20, 2);
     let first = memory.begin(1);
     let mut alone = first.input();
-    assert!(alone.cover(memory.pool()), "nobody else runs");
+    assert!(alone.cover(memory.pool()), "no other task runs");
     alone.shrink(0);
     let second = memory.begin(1);
     assert_eq!(alone.grow(memory.pool()), Err(Refused::Due));
@@ -208,7 +208,7 @@ fn what_cannot_spill_leaves_an_equal_part_to_other_tasks() {
 }
 
 #[test]
-fn a_least_amount_is_held_even_if_it_is_not_there() {
+fn forced_claim_may_exceed_the_limit() {
     let memory = Memory::new(1000, 1);
     let share = memory.begin(1);
     let (mut claim, mut other) = (share.output(), share.output());
@@ -219,7 +219,7 @@ fn a_least_amount_is_held_even_if_it_is_not_there() {
     assert!(other.cover(500));
 }
 
-/// Threads that all want everything, and give back what they are asked for.
+/// Threads that all want everything, and return memory when they are asked to.
 #[test]
 fn greedy_threads_stay_below_the_limit_together() {
     const THREADS: usize = 4;
@@ -242,11 +242,11 @@ fn greedy_threads_stay_below_the_limit_together() {
                         let before = claim.held();
                         let wanted = before + (random >> 40) as usize % (LIMIT / 16);
                         if claim.cover(wanted) {
-                            // Counted once it is held, and no longer before it goes back.
+                            // Count bytes after they are granted, and stop counting before they are returned.
                             held.fetch_add(claim.held() - before, SeqCst);
                         } else {
                             held.fetch_sub(before, SeqCst);
-                            // It may have been given the bytes and been asked for them at once.
+                            // The claim may have been granted the bytes and asked to spill at once.
                             claim.shrink(0);
                             claim.answer();
                         }
@@ -262,12 +262,12 @@ fn greedy_threads_stay_below_the_limit_together() {
 }
 
 #[test]
-fn what_cannot_spill_holds_an_equal_part_of_the_pool() {
+fn fixed_memory_holds_an_equal_part_of_the_pool() {
     for slots in [1, 2, 3, 8] {
         for held in [20u64 << 20, 129 << 20, 2 << 30] {
             let refused = Memory::of_process(16 << 20, slots).begin(1).fixed().hold(held);
             let needed = refused.unwrap_err();
-            assert_eq!(needed % (1 << 20), 0, "a number that can be typed");
+            assert_eq!(needed % (1 << 20), 0, "rounded to whole MiB");
             let memory = Memory::of_process(needed, slots);
             let shares: Vec<_> = (0..slots).map(|_| memory.begin(1)).collect();
             let claims: Vec<_> = shares.iter().map(|share| (share.fixed(), share.output())).collect();
@@ -285,7 +285,7 @@ fn what_cannot_spill_holds_an_equal_part_of_the_pool() {
 }
 
 #[test]
-fn what_is_held_is_taken_from_others_and_given_back() {
+fn fixed_memory_is_taken_from_the_pool_and_returned() {
     let memory = Memory::new(64 << 20, 1);
     let share = memory.begin(1);
     let mut fixed = share.fixed();
@@ -296,6 +296,6 @@ fn what_is_held_is_taken_from_others_and_given_back() {
     assert_eq!(free - memory.free(), 1 << 20);
     drop(fixed);
     assert_eq!(memory.free(), free);
-    // Little is never refused: a decoder needs it.
+    // A small amount is never refused, because a decoder needs it.
     Memory::new(1 << 20, 4).begin(1).fixed().hold(16 << 20).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Shuffle files that change while they are read: what was verified is what is used, or the error names the segment.
+//! Shuffle files that change while they are read: the error names the segment, and no changed byte is used.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -20,7 +20,7 @@ fn alive() -> Result<()> {
     Ok(())
 }
 
-/// A segment in a file of its own, of records with these keys and values of sixteen bytes.
+/// A segment in a file of its own, with these keys and values of sixteen bytes.
 fn segment(folder: &Path, name: u32, keys: impl Iterator<Item = u32>) -> LocalSegment {
     let spec = EdgeSpec {
         folder: folder.join("runs"),
@@ -30,7 +30,7 @@ fn segment(folder: &Path, name: u32, keys: impl Iterator<Item = u32>) -> LocalSe
         codec: Codec::None,
         share: Share::alone(MEMORY, 2),
         any_order: false,
-        residents: None,
+        in_memory_outputs: None,
     };
     let mut edge = PlainEdge::new(spec.clone());
     keys.for_each(|key| edge.push(&key.to_be_bytes(), &[7; 16]).unwrap());
@@ -42,7 +42,8 @@ fn segments(folder: &Path, ascending: bool) -> Vec<LocalSegment> {
     (0..SEGMENTS).map(|i| segment(folder, i, keys(i))).collect()
 }
 
-/// Changes the last byte of the block with this record, in the file that readers have mapped. Says where the block begins.
+/// Flips a bit in the last byte of the block with this record, in the file that readers have mapped. Returns the offset
+/// of the block.
 fn change(segment: &LocalSegment, record: u64) -> u64 {
     let bytes = std::fs::read(&segment.path).unwrap();
     let bytes = &bytes[segment.offset as usize..][..segment.length as usize];
@@ -78,7 +79,7 @@ fn assert_changed(result: Result<()>, expected: usize, at: u64) {
     }
 }
 
-/// Which segments a reader that returned no error has found to be changed.
+/// The indexes of segments whose change was noted by a reader that returned no error.
 fn noted(segments: &[LocalSegment]) -> Vec<usize> {
     (0..segments.len()).filter(|i| segments[*i].changed_error(*i).is_some()).collect()
 }
@@ -99,11 +100,12 @@ fn block_that_changes_under_a_sort_in_place_is_an_error() {
 
 #[test]
 fn block_that_changes_before_its_spill_is_an_error() {
-    // More than the entries of one segment, and less than those of all.
+    // More than the entries of one segment, less than those of all.
     const SPILLS: usize = 1 << 20;
     let folder = tempfile::tempdir().unwrap();
     let segments = segments(folder.path(), false);
-    // Asked before each segment is read: the records of the first are in memory then, and none has been spilled.
+    // Called before each segment is read: at the second call the records of the first segment are in memory and not yet
+    // spilled.
     let asked = Cell::new(0);
     let alive = || {
         asked.set(asked.get() + 1);
@@ -158,7 +160,7 @@ fn block_that_changes_under_a_fold_is_an_error() {
 
 #[test]
 fn block_that_changes_under_a_table_for_a_join_is_an_error() {
-    // A loop asks whether to go on after this many pairs.
+    // A loop calls `alive` after this many pairs.
     const ASKED_AFTER: u32 = 1 << 16;
     let folder = tempfile::tempdir().unwrap();
     let segments = [segment(folder.path(), 0, 0..10), segment(folder.path(), 1, 0..2 * ASKED_AFTER)];
@@ -187,7 +189,7 @@ fn record_larger_than_a_block_is_verified_after_use() {
         codec: Codec::None,
         share: Share::alone(MEMORY, 2),
         any_order: false,
-        residents: None,
+        in_memory_outputs: None,
     };
     let mut edge = PlainEdge::new(spec.clone());
     edge.push(b"key", &vec![7; 3 << 20]).unwrap();
@@ -220,14 +222,14 @@ fn reader_that_stops_early_leaves_a_note_of_the_change() {
     });
     assert!(matches!(result, Err(EngineError::Decode(_))));
     assert_eq!(noted(&segments), [0]);
-    // Blocks that no record was lent of do not matter.
+    // Changes in blocks of which no record was lent do not matter.
     let pairs = open_concat(segments[1..].to_vec()).unwrap();
     change(&segments[1], u64::from(RECORDS - 1));
     drop(pairs);
     assert_eq!(noted(&segments), [0]);
 }
 
-/// Counts.
+/// Counts pairs.
 struct Count;
 
 impl windrow_engine::Accumulate for Count {

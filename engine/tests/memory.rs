@@ -1,5 +1,5 @@
-//! Memory is bounded for any data: private pages stay within the budget, whatever is pushed. One test in its own process, because it
-//! reads the whole process's size.
+//! Memory stays within the budget for any data, measured by private pages. This is one test in a process of its own
+//! because it reads the size of the whole process.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -9,10 +9,10 @@ use windrow_engine::{
     Memory, Partitioning, PlainEdge, Share, open_concat, open_sorted,
 };
 
-/// Small where the code is slow.
+/// Budget in bytes; small in debug builds, where the code is slow.
 const BUDGET: usize = if cfg!(debug_assertions) { 1 << 20 } else { 24 << 20 };
 const SLACK: usize = 16 << 20;
-/// For two tasks.
+/// Bytes shared by two tasks.
 const SHARED: usize = if cfg!(debug_assertions) { 48 << 20 } else { 192 << 20 };
 
 struct Sum;
@@ -50,7 +50,7 @@ impl Watch {
     }
 }
 
-/// What is left from before counts: it should have gone back.
+/// Memory left from earlier checks counts: it should have been returned.
 fn watch() -> Watch {
     static START: OnceLock<usize> = OnceLock::new();
     Watch { start: *START.get_or_init(private_bytes), peak: 0 }
@@ -67,7 +67,7 @@ fn spec(folder: &Path, codec: Codec) -> EdgeSpec {
         codec,
         share: Share::alone(BUDGET, 2),
         any_order: false,
-        residents: None,
+        in_memory_outputs: None,
     }
 }
 
@@ -85,14 +85,14 @@ fn next(state: &mut u64) -> u64 {
 }
 
 #[test]
-fn whatever_is_pushed_stays_within_the_budget() {
+fn private_memory_stays_within_the_budget() {
     fifty_times_the_budget();
     one_task_of_two_has_most_of_it();
     two_greedy_tasks_share_it();
     huge_records_are_not_held();
 }
 
-/// A thread that looks at the process's size until it is told to stop, and gives the most that it saw.
+/// Runs a function while a thread measures the size of the process; returns the peak.
 fn watched(run: impl FnOnce()) -> usize {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -112,7 +112,7 @@ fn watched(run: impl FnOnce()) -> usize {
     })
 }
 
-/// Pushes so many bytes into an edge, and says how often it spilled.
+/// Pushes this many bytes into an edge and returns the number of spills.
 fn push(spec: &EdgeSpec, seed: u64, bytes: usize) -> u64 {
     let mut edge = PlainEdge::new(spec.clone());
     let (mut state, value) = (seed, [7u8; 300]);
@@ -129,13 +129,13 @@ fn one_task_of_two_has_most_of_it() {
     let mut runs = 0;
     let peak = watched(|| runs = push(&spec, 1, SHARED / 4 * 3));
     println!("one of two: {} MiB", peak >> 20);
-    assert_eq!(runs, 0, "three quarters of all fit while nobody else runs");
+    assert_eq!(runs, 0, "three quarters of all fit while no other task runs");
     assert!((SHARED / 2..=SHARED + SLACK).contains(&peak));
 }
 
 fn two_greedy_tasks_share_it() {
     let memory = Memory::new(SHARED, 2);
-    // Each has far more than there is: one that sorts what it has written, one that folds.
+    // Each task has far more data than memory: it sorts what it has written, and folds.
     let greedy = |seed: u64| {
         let folder = tempfile::tempdir().unwrap();
         let share = memory.begin(3);
@@ -168,7 +168,7 @@ fn two_greedy_tasks_share_it() {
     assert_eq!(memory.free(), memory.pool());
 }
 
-/// Beside the record that the caller has nothing is held of one: it goes to the disk and is read where it lies there.
+/// Only the caller's record is in memory: the edge writes huge records to the disk and reads them in place there.
 fn huge_records_are_not_held() {
     let folder = tempfile::tempdir().unwrap();
     let huge = vec![7u8; 60 << 20];
@@ -224,7 +224,7 @@ fn fifty_times_the_budget() {
         assert!(result.runs > 0);
         watch.look();
         assert_eq!(result.segments.iter().map(|s| s.records).sum::<u64>(), n);
-        // The reader sorts all of it, which was spilled before. Threads without a task help with what is large enough.
+        // The reader sorts all of it, which was spilled before. Idle threads help with large parts.
         let helpers = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         helpers.install(|| {
             let sorted = open_sorted(local(&spec, &result), folder.path(), &Share::alone(BUDGET, 1), &alive).unwrap();

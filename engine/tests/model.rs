@@ -1,5 +1,5 @@
-//! Edges and their readers against a plain model: whatever the memory, the codec or the number of runs, the records and their order
-//! are the same.
+//! Checks edges and their readers against a plain model: the records and their order do not depend on memory, codec or
+//! number of runs.
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ fn spec(folder: &Path, partitioning: Partitioning, codec: Codec, memory: usize) 
         codec,
         share: Share::alone(memory, 2),
         any_order: false,
-        residents: None,
+        in_memory_outputs: None,
     }
 }
 
@@ -50,7 +50,7 @@ fn read(spec: &EdgeSpec, result: &EdgeResult) -> Partitions {
     partitions
 }
 
-/// The segments of an edge, as its reader gets them.
+/// The segments of an edge in the form that a reader opens.
 fn local(spec: &EdgeSpec, result: &EdgeResult) -> Vec<LocalSegment> {
     result.segments.iter().map(|s| LocalSegment::of(spec.file.clone(), s, spec.identity)).collect()
 }
@@ -78,7 +78,7 @@ fn concat(segments: Vec<LocalSegment>) -> Result<Vec<Pair>, EngineError> {
     stepped
 }
 
-/// Folds what an edge has written.
+/// Folds the output of an edge.
 fn folded<A: Accumulate>(
     accumulate: A,
     segments: Vec<LocalSegment>,
@@ -96,7 +96,7 @@ fn folded<A: Accumulate>(
         })
         .unwrap();
     for (key, value) in &values {
-        // Decoding needs the accumulator; a folder that has none yet can decode all the same.
+        // Decoding needs the accumulator of the folder, which exists before the first key.
         let acc = folder.accumulate().decode(value).unwrap();
         folder.push(key, acc).unwrap();
     }
@@ -115,7 +115,7 @@ fn folded<A: Accumulate>(
     all
 }
 
-/// Adds numbers up; the value's stored form is as long as the number of folds, to exercise heap accounting.
+/// Merges lists of bytes. The stored form grows with every fold, which covers the accounting of heap bytes.
 struct Lists;
 impl Accumulate for Lists {
     type Acc = Vec<u8>;
@@ -195,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn a_combined_edge_and_its_reader_fold_every_pair_once(
+    fn combined_edge_and_reader_fold_every_pair_once(
         pairs in prop::collection::vec((keys(), any::<u8>()), 0..800),
         partitions in 1u32..9,
         codec in codecs(),
@@ -222,9 +222,10 @@ proptest! {
         prop_assert_eq!(got, expected.into_iter().collect::<Vec<_>>());
     }
 
-    /// Nor on how the pairs are ordered; and it tells whether any key is another, or was pushed once more or less.
+    /// The digest does not depend on the order of the pairs either; it changes if a key differs, or is pushed once more
+    /// or less.
     #[test]
-    fn the_digest_of_a_combined_edge_depends_neither_on_memory_nor_on_the_codec(
+    fn combined_digest_does_not_depend_on_memory_or_codec(
         mut pairs in prop::collection::vec((keys(), any::<u8>()), 1..800),
         partitions in 1u32..9,
         (one, other) in (codecs(), codecs()),
@@ -255,7 +256,7 @@ proptest! {
     }
 
     #[test]
-    fn sorted_segments_are_sorted_and_ties_keep_the_order_of_the_list(
+    fn sorted_segments_keep_list_order_on_ties(
         lists in prop::collection::vec(prop::collection::vec(keys(), 0..60), 0..40),
         presorted in prop_oneof![Just(0usize), Just(20usize), Just(40usize)],
         codec in codecs(),
@@ -323,7 +324,7 @@ fn more_segments_than_files_may_be_merged_at_once() {
 }
 
 #[test]
-fn a_segment_that_is_damaged_or_gone_is_named_by_its_place_in_the_list() {
+fn damaged_or_missing_segment_is_named_by_its_index() {
     let folder = tempfile::tempdir().unwrap();
     for (ascending, gone) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut segments = Vec::new();
@@ -404,9 +405,9 @@ fn tables_larger_than_the_cache_lose_nothing() {
     }
 }
 
-/// On trial, passing pairs on, and with rings: each way of a pair counts its key once.
+/// On trial, passed on, and through rings: on each path a pair counts its key once.
 #[test]
-fn the_digest_of_a_combined_edge_is_that_of_its_pairs_however_they_went() {
+fn combined_digest_is_the_same_on_every_path() {
     let folder = tempfile::tempdir().unwrap();
     let digest = |memory: usize, reverse: bool| {
         let spec = spec(folder.path(), Partitioning::Hash(3), Codec::None, memory);
@@ -434,9 +435,9 @@ fn the_digest_of_a_combined_edge_is_that_of_its_pairs_however_they_went() {
     assert!(records.iter().any(|n| *n != records[0]), "they were folded to different degrees: {records:?}");
 }
 
-/// Hashes of neighbours are nearly linear: a sum that was no more than that would take these for the same.
+/// Hashes of neighbouring keys are nearly linear, so a plain sum of them would be equal here.
 #[test]
-fn the_digest_of_a_combined_edge_tells_neighbours_apart() {
+fn combined_digest_differs_for_neighbouring_keys() {
     let folder = tempfile::tempdir().unwrap();
     let digest = |keys: [u64; 2]| {
         let mut edge =
@@ -449,9 +450,9 @@ fn the_digest_of_a_combined_edge_tells_neighbours_apart() {
     }
 }
 
-/// Where readers take any order the digests are those of the records, however they come and are cut into blocks.
+/// If the order is arbitrary, digests depend on the records only, not on their order or on the cut into blocks.
 #[test]
-fn the_digests_of_an_edge_in_any_order_depend_on_its_records_alone() {
+fn any_order_digests_depend_on_records_alone() {
     let folder = tempfile::tempdir().unwrap();
     let digests = |pairs: &[Pair], memory: usize, codec: Codec| -> Vec<(u32, u32)> {
         let spec = spec(folder.path(), Partitioning::Hash(3), codec, memory);
@@ -460,7 +461,7 @@ fn the_digests_of_an_edge_in_any_order_depend_on_its_records_alone() {
         edge.finish().unwrap().segments.iter().map(|s| (s.partition, s.digest)).collect()
     };
     let small = (0..20_000u32).map(|i| (format!("key {}", i % 700).into_bytes(), i.to_le_bytes().to_vec()));
-    // One that is a block of its own.
+    // Includes a record that is a block of its own.
     let mut pairs: Vec<Pair> = small.chain([(b"huge".to_vec(), vec![7; 200_000])]).collect();
     let expected = digests(&pairs, 16 << 20, Codec::None);
     assert_eq!(expected.len(), 3);
@@ -478,18 +479,18 @@ fn the_digests_of_an_edge_in_any_order_depend_on_its_records_alone() {
         &[keyed(b"a", b"12"), keyed(b"b", b"")],
         &[keyed(b"a", b"1"), keyed(b"a", b"1"), keyed(b"b", b"2")],
     ];
-    let told = changes.map(|more| digests(&[&pairs[..], more].concat(), 16 << 20, Codec::None));
-    for (i, a) in told.iter().enumerate() {
-        assert!(told[..i].iter().all(|b| a != b), "{i}");
+    let digests_of_changes = changes.map(|more| digests(&[&pairs[..], more].concat(), 16 << 20, Codec::None));
+    for (i, a) in digests_of_changes.iter().enumerate() {
+        assert!(digests_of_changes[..i].iter().all(|b| a != b), "{i}");
     }
     let huge = pairs.iter().position(|(key, _)| key == b"huge").unwrap();
     pairs[huge].1[100_000] ^= 1;
     assert_ne!(digests(&pairs, 16 << 20, Codec::None), expected);
 }
 
-/// Distinct keys are passed on, and what repeats after them is folded again.
+/// Distinct keys are passed on unfolded, and later repeated keys are folded again.
 #[test]
-fn folding_is_given_up_where_it_does_not_pay_and_taken_up_where_it_does() {
+fn folding_stops_for_distinct_keys_and_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec(folder.path(), Partitioning::Hash(3), Codec::None, 64 << 20);
     let mut edge = CombinedEdge::new(spec.clone(), Sum).unwrap();
@@ -535,7 +536,7 @@ fn records_beyond_the_budget_and_the_limit() {
 }
 
 #[test]
-fn edges_that_are_given_up_drop_what_they_hold() {
+fn dropped_edges_drop_their_accumulators() {
     struct Counted(Arc<()>);
     struct Drops;
     impl Accumulate for Drops {

@@ -1,7 +1,7 @@
-//! A disk that is full at any write of an edge, a merge or a group: an error with the path and what is free, no run left,
-//! and a task that begins anew gets all its records.
+//! Fills the disk at any write of an edge, a merge or a group: the error names the path and the free space, no run is
+//! left, and a new attempt gets all its records.
 
-// Without debug assertions there are no failpoints.
+// Failpoints exist only with debug assertions.
 #![cfg(debug_assertions)]
 
 use std::path::Path;
@@ -13,9 +13,9 @@ use windrow_format::quota::Quota;
 use windrow_model::{Code, Failure};
 
 const RECORDS: u32 = 1_500;
-/// The edge's segment is read so often at once, so that reading has to merge first.
+/// Number of times that the edge's segment is read at once, which forces the reader to merge first.
 const TIMES: usize = 20;
-/// So little that runs are merged in passes.
+/// Memory in bytes; small enough that runs are merged in passes.
 const MEMORY: usize = 64 << 10;
 
 fn spec(folder: &Path) -> EdgeSpec {
@@ -29,7 +29,7 @@ fn spec(folder: &Path) -> EdgeSpec {
         codec: Codec::Lz4,
         share: Share::alone(MEMORY, 2),
         any_order: false,
-        residents: None,
+        in_memory_outputs: None,
     }
 }
 
@@ -37,7 +37,7 @@ fn write(spec: &EdgeSpec) -> Result<Vec<LocalSegment>, EngineError> {
     let mut edge = PlainEdge::new(spec.clone());
     let mut random = 5u64;
     for n in 0..RECORDS {
-        // What compresses needs a buffer to be read: more runs than fit are merged in passes.
+        // Compressible values need a buffer when they are read, so more runs than fit are merged in passes.
         let mut value = [7; 300];
         value[..200].fill_with(|| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -49,7 +49,7 @@ fn write(spec: &EdgeSpec) -> Result<Vec<LocalSegment>, EngineError> {
     Ok(result.segments.iter().map(|s| LocalSegment::of(spec.file.clone(), s, spec.identity)).collect())
 }
 
-/// Writes an edge and reads it again: how many records there are.
+/// Writes an edge, reads it back and returns the number of records.
 fn write_and_read(folder: &Path) -> Result<u32, EngineError> {
     let spec = spec(folder);
     let segments: Vec<_> = write(&spec)?.into_iter().cycle().take(TIMES).collect();
@@ -67,7 +67,7 @@ fn runs_left(folder: &Path) -> usize {
 }
 
 #[test]
-fn an_edge_that_finds_no_room_says_so_leaves_no_run_and_may_begin_anew() {
+fn full_disk_fails_an_edge_and_leaves_no_run() {
     let folder = tempfile::tempdir().unwrap();
     for place in ["spill", "merge", "shuffle.write"] {
         for pass in [1, 2, 5] {
@@ -93,7 +93,7 @@ fn an_edge_that_finds_no_room_says_so_leaves_no_run_and_may_begin_anew() {
 }
 
 #[test]
-fn a_group_that_finds_no_room_says_so_and_does_not_fault() {
+fn full_disk_fails_a_group_without_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let _armed = arm("group.spill=enospc");
     let arena = GroupArena::new(folder.path(), &Share::alone(1 << 10, 1));
@@ -102,10 +102,10 @@ fn a_group_that_finds_no_room_says_so_and_does_not_fault() {
 }
 
 #[test]
-fn runs_count_against_the_quota_only_while_they_are_there() {
+fn removed_runs_are_not_charged_to_the_quota() {
     let folder = tempfile::tempdir().unwrap();
     let all = u64::from(RECORDS) * 300;
-    // Everything is written several times, and what has been read goes.
+    // Every byte is written several times, and read runs are freed.
     let entered = Quota::new(3 * all).enter();
     write(&spec(folder.path())).unwrap();
     drop(entered);

@@ -1,27 +1,28 @@
-//! A block: some records of one partition behind a header whose checksum also covers where they belong.
+//! A block: records of one partition behind a header whose checksum also covers the block's identity.
 //!
 //! ```text
 //! 0  magic 0xB7 | 1  version | 2  codec | 3  flags | 4  raw length u32 | 8  stored length u32 | 12 records u32
 //! 16 CRC-32C u32 of (bytes 0..16, identity, stored payload) | 20 stored payload
 //! record: varint key length, varint value length, key, value          numbers are little-endian
 //! ```
-//! Flag 1: keys ascend from the segment's first record to this block's last. The other bits are zero.
-//! The identity is not stored: a reader brings the one it expects, so an intact but wrong block is refused like a broken one.
-//! Owns the layout and its limits. Knows nothing of files.
+//! Flag 1: keys ascend from the segment's first record to this block's last. The other bits are zero. The identity is
+//! not stored: a reader supplies the one it expects, so an intact block of another attempt is refused like a damaged
+//! one. This module owns the layout and its limits, and knows nothing of files.
 
 use crate::codec::Codec;
 use crc_fast::{CrcAlgorithm, Digest};
 use windrow_model::Code;
 
-/// Longest key, bytes.
+/// Most bytes of a key.
 pub const KEY_MAX: usize = 16 << 20;
-/// Longest value, bytes.
+/// Most bytes of a value.
 pub const VALUE_MAX: usize = 1 << 30;
-/// A block is closed before it grows beyond this; only a single larger record makes a larger block.
+/// Target size of a raw block in bytes: a block is closed before it grows beyond this, unless it is a single larger
+/// record.
 pub const RAW_TARGET: usize = 64 << 10;
-/// Longest raw block: one record of the largest key and value with both lengths.
+/// Most bytes of a raw block: one record of the largest key and value with both lengths.
 pub const RAW_MAX: usize = KEY_MAX + VALUE_MAX + 10;
-/// Bytes in front of every payload.
+/// Bytes of the header before every payload.
 pub const HEADER_BYTES: usize = 20;
 
 const MAGIC: u8 = 0xB7;
@@ -29,31 +30,31 @@ const VERSION: u8 = 1;
 const SORTED: u8 = 1;
 const _: () = assert!(RAW_MAX + RAW_MAX / 100 + HEADER_BYTES < u32::MAX as usize);
 
-/// What is wrong with stored bytes, or with bytes that were to be stored.
+/// Why stored bytes, or bytes to be stored, are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
-    /// Checksum or identity differ.
+    /// The checksum or the identity differs.
     #[error("a block at byte {offset} is damaged or belongs to another attempt")]
     Checksum { offset: u64 },
-    /// The bytes of a block are others than when its checksum was verified.
+    /// The bytes of a block changed after their checksum was verified.
     #[error("a block at byte {offset} has changed while it was read")]
     Changed { offset: u64 },
-    /// The bytes end inside of something.
+    /// The bytes end within a block, an index or a footer.
     #[error("the file ends too early")]
     Truncated,
-    /// The bytes are no such file or block.
+    /// The bytes are not a file or block of this format.
     #[error("{0}")]
     Malformed(&'static str),
-    /// The file is gone, or closed to us: whoever made it makes it again.
-    #[error("the file cannot be had any more: {0}")]
+    /// The file is missing or not readable: the task that made it must run again.
+    #[error("the file is no longer available: {0}")]
     Gone(std::io::Error),
-    /// A newer binary wrote this.
+    /// The bytes were written by a newer binary.
     #[error("the format version is {found}, this binary reads {VERSION}")]
     Version { found: u8 },
-    /// A key or value beyond the limits.
+    /// A key or value exceeds its limit.
     #[error("a {what} of {length} bytes is too large (at most {limit})")]
     RecordTooLarge { what: &'static str, length: usize, limit: usize },
-    /// Reading or writing failed.
+    /// A read or write failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -78,22 +79,22 @@ pub fn io_code(error: &std::io::Error) -> Code {
     }
 }
 
-/// Where a block belongs. Covered by its checksum, never stored.
+/// The attempt, output and partition of a block. Covered by its checksum, never stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// The job id's sixteen bytes.
+    /// The sixteen bytes of the job's id.
     pub job: [u8; 16],
-    /// Stage of the attempt that wrote it.
+    /// Stage of the attempt that wrote the block.
     pub stage: u32,
-    /// Task of the attempt.
+    /// Index of the task within its stage.
     pub task: u32,
     /// Number of the attempt.
     pub attempt: u32,
-    /// The coordinator's life in which it was started: numbers begin anew in each.
+    /// Epoch of the coordinator in which the attempt was started: attempt numbers start again in each epoch.
     pub epoch: u64,
-    /// Which output of the stage.
+    /// Index of the output within the stage.
     pub output: u32,
-    /// Which partition of the output.
+    /// Index of the partition within the output.
     pub partition: u32,
 }
 
@@ -110,21 +111,21 @@ impl Identity {
     }
 }
 
-/// What a block says of itself.
+/// The contents of a block's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// How the payload is stored.
+    /// Codec of the payload.
     pub codec: Codec,
-    /// Bytes of the records.
+    /// Bytes of the records before compression.
     pub raw_length: u32,
-    /// Bytes of the payload.
+    /// Bytes of the stored payload.
     pub stored_length: u32,
-    /// How many records.
+    /// Number of records.
     pub records: u32,
     /// Whether keys ascend from the start of the segment to the end of this block.
     pub sorted: bool,
-    /// Digest of the segment's records so far, as they are before compression (see [`digest`](crate::digest)). Known to whoever
-    /// writes the segment; not stored here.
+    /// Digest of the segment's records so far, before compression (see [`digest`](crate::digest)). Set only by the
+    /// writer of the segment; not stored here.
     pub digest: u32,
 }
 
@@ -138,7 +139,7 @@ impl Header {
         b
     }
 
-    /// The header's bytes for this payload, given in pieces.
+    /// The header's bytes for this payload, which is given in pieces.
     pub fn seal(&self, identity: &Identity, payload: &[&[u8]]) -> [u8; HEADER_BYTES] {
         let head = self.head();
         let mut b = [0; HEADER_BYTES];
@@ -147,11 +148,14 @@ impl Header {
         b
     }
 
-    /// Reads the header in front of `bytes` and checks what can be checked without the payload.
+    /// Parses the header at the start of `bytes` and checks everything that does not need the payload.
+    ///
+    /// # Errors
+    /// The bytes are too short, not a header, or of a newer version.
     pub fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
         let b: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(FormatError::Truncated)?;
         if b[0] != MAGIC || b[3] & !SORTED != 0 {
-            return Err(FormatError::Malformed("a block does not begin with a block's magic"));
+            return Err(FormatError::Malformed("a block does not start with the magic byte"));
         }
         if b[1] != VERSION {
             return Err(FormatError::Version { found: b[1] });
@@ -167,28 +171,33 @@ impl Header {
     }
 }
 
-/// What a block held when its checksum was verified: enough to verify later that it still holds the same.
+/// The header of a block whose checksum was verified: enough to verify the block again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
     head: [u8; HEADER_BYTES],
 }
 
 impl Verified {
-    /// Verifies the payload again, after it has been used where it lies. A mapped file can change between the first check and the
-    /// use; what the use has read counts only if this check passes. `offset` is only named in the error.
+    /// Verifies the payload again after it was used in place. A mapped file can change between the first check and the
+    /// use; the records count only if this check passes.
+    ///
+    /// # Errors
+    /// [`FormatError::Changed`], which names `offset`.
     pub fn check_again(&self, payload: &[u8], identity: &Identity, offset: u64) -> Result<(), FormatError> {
         if holds(&self.head, identity, payload) { Ok(()) } else { Err(FormatError::Changed { offset }) }
     }
 }
 
-/// The block at the start of `bytes`: its header and its stored payload, after the checksum has been verified.
-/// `offset` is only named in errors.
+/// Opens the block at the start of `bytes` and verifies its checksum; returns its header and its stored payload.
+///
+/// # Errors
+/// The block is truncated, malformed, damaged or of another identity; the error names `offset`.
 pub fn open<'a>(
     bytes: &'a [u8],
     identity: &Identity,
     offset: u64,
 ) -> Result<(Header, &'a [u8], Verified), FormatError> {
-    // A copy, so that the header that is used is the header that is checked, whatever happens to a mapped file.
+    // Copy the header, so that the header in use is the one that was checked even if a mapped file changes.
     let head: [u8; HEADER_BYTES] = *bytes.first_chunk().ok_or(FormatError::Truncated)?;
     let header = Header::parse(&head)?;
     let payload = bytes[HEADER_BYTES..].get(..header.stored_length as usize).ok_or(FormatError::Truncated)?;
@@ -198,7 +207,7 @@ pub fn open<'a>(
     Ok((header, payload, Verified { head }))
 }
 
-/// Whether the checksum in a header is that of the payload.
+/// Returns whether the checksum in a header matches the payload.
 fn holds(header: &[u8; HEADER_BYTES], identity: &Identity, payload: &[u8]) -> bool {
     let [head @ .., a, b, c, d] = header;
     checksum(head, identity, &[payload]) == u32::from_le_bytes([*a, *b, *c, *d])
@@ -214,7 +223,10 @@ fn checksum(head: &[u8; 16], identity: &Identity, payload: &[&[u8]]) -> u32 {
     digest.finalize() as u32
 }
 
-/// Refuses a key or value beyond the limits.
+/// Checks a record against the limits.
+///
+/// # Errors
+/// [`FormatError::RecordTooLarge`].
 #[inline]
 pub fn check_record(key: &[u8], value: &[u8]) -> Result<(), FormatError> {
     if key.len() > KEY_MAX {
@@ -226,7 +238,7 @@ pub fn check_record(key: &[u8], value: &[u8]) -> Result<(), FormatError> {
     Ok(())
 }
 
-/// Both lengths of a record as they stand in front of it, and how many bytes of the array they take.
+/// The encoded lengths of a record, and the number of bytes of the array that they take.
 #[inline]
 pub fn lengths(key: usize, value: usize) -> ([u8; 10], usize) {
     let mut b = [0u8; 10];
@@ -248,7 +260,8 @@ pub fn lengths(key: usize, value: usize) -> ([u8; 10], usize) {
     (b, at)
 }
 
-/// Where the next record's key begins, and both lengths; the bytes of both are inside of `block`.
+/// Reads the lengths of the record at `at`: the offset of its key, and both lengths. The bytes of key and value are
+/// within `block`.
 #[inline]
 pub fn read_lengths(block: &[u8], at: usize) -> Result<(usize, usize, usize), FormatError> {
     let (start, key, value) = match block.get(at..at + 2) {
@@ -261,7 +274,7 @@ pub fn read_lengths(block: &[u8], at: usize) -> Result<(usize, usize, usize), Fo
     Ok((start, key, value))
 }
 
-/// Calls `f` with the place, key and value of every record of a block, of which there must be so many.
+/// Calls `f` with the offset, key and value of every record of a block, which must hold exactly `records` records.
 #[inline]
 pub fn each_record<E: From<FormatError>>(
     block: &[u8],
@@ -271,7 +284,7 @@ pub fn each_record<E: From<FormatError>>(
     let mut at = 0;
     while at < block.len() {
         let (key, key_length, value_length) = read_lengths(block, at)?;
-        let more = || FormatError::Malformed("a block holds more records than it says");
+        let more = || FormatError::Malformed("a block holds more records than its header declares");
         records = records.checked_sub(1).ok_or_else(more)?;
         let end = key + key_length + value_length;
         let (key, value) = block[key..end].split_at(key_length);
@@ -280,7 +293,7 @@ pub fn each_record<E: From<FormatError>>(
     }
     match records {
         0 => Ok(()),
-        _ => Err(FormatError::Malformed("a block holds fewer records than it says").into()),
+        _ => Err(FormatError::Malformed("a block holds fewer records than its header declares").into()),
     }
 }
 
@@ -324,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_intact_block_of_another_place_is_refused() {
+    fn intact_block_of_another_identity_is_refused() {
         let identity = Identity { job: [7; 16], stage: 1, task: 2, attempt: 3, epoch: 6, output: 4, partition: 5 };
         let payload = b"\x01\x01kv";
         let header =

@@ -1,7 +1,7 @@
-//! Where a record begins.
+//! Finds where records begin: one rule for each framing.
 //!
-//! One rule for each framing. Whoever cuts a file and whoever reads a piece of it call the same function, so they
-//! agree to the byte: a record is never in two pieces nor in none. Knows nothing of chunk sizes (see `cut`).
+//! The splitter that cuts a file and the reader of a piece call the same function, so they agree to the byte: every
+//! record is in exactly one piece. This module knows nothing of chunk sizes (see `cut`).
 
 mod probe;
 
@@ -14,12 +14,12 @@ pub use probe::Boundaries;
 
 /// Random access to bytes of a known length.
 pub trait ReadAt {
-    /// Fills some of `buf` from `offset`; zero only at the end.
+    /// Reads some bytes at `offset` into `buf` and returns their number; zero only at the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
-    /// Bytes in all.
+    /// Length in bytes.
     fn length(&self) -> u64;
-    /// The first offset from `offset` on that may hold a byte other than zero: lets a search jump over the holes of
-    /// a sparse file.
+    /// The first offset from `offset` on that may hold a byte other than zero. Lets a search skip the holes of a sparse
+    /// file.
     fn skip_zeros(&self, offset: u64) -> io::Result<u64> {
         Ok(offset)
     }
@@ -37,7 +37,8 @@ impl ReadAt for [u8] {
     }
 }
 
-/// An open file, as long as it was when it was listed. Reads with `pread`, so a bad disk is an error and no signal.
+/// An open file with the length that it had when it was listed. Reads with `pread`, so a failing disk is an error and
+/// not a signal.
 #[derive(Debug)]
 pub struct FileAt {
     file: File,
@@ -45,7 +46,7 @@ pub struct FileAt {
 }
 
 impl FileAt {
-    /// `length` is what the caller believes; a file that turns out shorter is `UnexpectedEof` when it is read.
+    /// `length` is the expected length in bytes; reading a file that is shorter fails with `UnexpectedEof`.
     pub fn new(file: File, length: u64) -> Self {
         FileAt { file, length }
     }
@@ -64,18 +65,18 @@ impl ReadAt for FileAt {
         self.length
     }
     fn skip_zeros(&self, offset: u64) -> io::Result<u64> {
-        // The file's own position moves, which nobody uses: all reads name their offset.
+        // Seeking moves the file's own position, which no read uses: all reads name their offset.
         match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
             Ok(at) => Ok(at.max(offset)),
-            // Only a hole is left, unless the file has become shorter: then the next read tells.
+            // Only a hole is left. If the file has become shorter, the next read fails instead.
             Err(rustix::io::Errno::NXIO) if self.file.metadata()?.len() >= self.length => Ok(self.length.max(offset)),
-            // A file system that cannot tell: there may be data anywhere.
+            // The file system does not support this: there may be data at any offset.
             Err(_) => Ok(offset),
         }
     }
 }
 
-/// A length without bytes: enough for framings whose boundaries follow from numbers alone.
+/// A length without bytes: enough for framings whose boundaries follow from numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct LengthOnly(pub u64);
 
@@ -88,12 +89,12 @@ impl ReadAt for LengthOnly {
     }
 }
 
-/// True if boundaries can only be found by reading bytes.
+/// Returns whether boundaries can only be found by reading bytes.
 pub fn needs_bytes(framing: Framing) -> bool {
     matches!(framing, Framing::Delimiter(_))
 }
 
-/// The smallest record start that is not before `at`: 0 is always one, and past the last record it is the length.
+/// The smallest record start that is not before `at`: 0 is always one, and after the last record it is the length.
 ///
 /// Reads a little from `at - 1` on, until the end of that record. For many calls on one file use [`Boundaries`].
 ///

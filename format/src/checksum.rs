@@ -3,7 +3,7 @@
 use crc_fast::{CrcAlgorithm, Digest};
 use std::io::{self, Write};
 
-/// The checksum of some bytes.
+/// The CRC-32C of some bytes.
 ///
 /// ```
 /// assert_eq!(windrow_format::checksum::crc32c(b"123456789"), 0xe306_9283);
@@ -12,7 +12,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
-/// A checksum that is computed piece by piece.
+/// Computes a checksum piece by piece.
 #[derive(Clone, Debug)]
 pub struct Crc32c(Digest);
 
@@ -35,7 +35,7 @@ impl Default for Crc32c {
     }
 }
 
-/// Passes bytes on, and knows how many they were and their checksum. Put it *under* a buffer: each write has a price.
+/// Passes bytes on and tracks their number and checksum. Place it *under* a buffer: each write has a cost.
 #[derive(Debug)]
 pub struct Crc32cWriter<W> {
     inner: W,
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_counts_only_what_was_taken() {
+    fn writer_counts_only_accepted_bytes() {
         struct Three(Vec<u8>);
         impl Write for Three {
             fn write(&mut self, buf: &[u8]) -> io::Result<usize> {

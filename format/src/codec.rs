@@ -1,23 +1,24 @@
-//! Compression of blocks: which codec a number means, and both directions with limits.
+//! Compression of blocks: the numbers of the codecs, and both directions with limits.
 //!
-//! It does not know what is compressed. A codec's number is written into every block header and never changes its meaning.
+//! A codec's number is written into every block header and never changes its meaning. This module does not know what is
+//! compressed.
 
 use crate::block::FormatError;
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
 
-/// How a block's payload is stored.
+/// The way a block's payload is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Codec {
-    /// As it is; readers use it where it lies.
+    /// Uncompressed; readers use the payload in place.
     #[default]
     None = 0,
-    /// LZ4 block format without a length in front.
+    /// LZ4 block format without a length prefix.
     Lz4 = 1,
 }
 
 impl Codec {
-    /// The codec of a number in a block header.
+    /// The codec with this number in a block header.
     pub fn from_number(number: u8) -> Option<Codec> {
         match number {
             0 => Some(Codec::None),
@@ -27,23 +28,24 @@ impl Codec {
     }
 }
 
-/// Most bytes that one stored byte of LZ4 can become: a run of 255 per length byte. A header that claims more is a lie.
+/// Most bytes that one stored byte of LZ4 can expand to: a run of 255 per length byte. A header that claims more is
+/// invalid.
 const LZ4_EXPANSION_MAX: usize = 256;
 
-/// Compresses blocks one after the other with the same scratch table.
+/// Compresses blocks, one at a time, with the same scratch table.
 pub struct Compressor {
     codec: Codec,
     table: Option<CompressTable>,
 }
 
 impl Compressor {
-    /// The codec's table is made when the first block needs it.
+    /// Creates a compressor. Its table is allocated for the first block that needs it.
     pub fn new(codec: Codec) -> Self {
         Compressor { codec, table: None }
     }
 
-    /// Writes the compressed form of `raw` to `out` behind `skip` bytes if that is shorter than `raw`: says how, and how long it
-    /// is. `out` is made as long as it must be. None: `raw` itself should be stored.
+    /// Writes the compressed form of `raw` to `out`, after `skip` bytes, if it is shorter than `raw`; returns its codec
+    /// and length in bytes. `out` is resized as needed. Returns none if `raw` should be stored uncompressed.
     pub fn compress_behind(&mut self, skip: usize, raw: &[u8], out: &mut Vec<u8>) -> Option<(Codec, usize)> {
         if self.codec == Codec::None {
             return None;
@@ -58,7 +60,11 @@ impl Compressor {
     }
 }
 
-/// Decompresses `stored` into `out`, which becomes exactly `raw_length` bytes. Lengths are checked before anything is allocated.
+/// Decompresses `stored` into `out`, which becomes exactly `raw_length` bytes long. Checks the lengths before it
+/// allocates.
+///
+/// # Errors
+/// [`FormatError::Malformed`] if the lengths are impossible or the bytes do not decompress.
 pub fn decompress(codec: Codec, stored: &[u8], raw_length: usize, out: &mut Vec<u8>) -> Result<(), FormatError> {
     let claim_max = match codec {
         Codec::None => stored.len(),
@@ -73,7 +79,7 @@ pub fn decompress(codec: Codec, stored: &[u8], raw_length: usize, out: &mut Vec<
             out.extend_from_slice(stored);
         }
         Codec::Lz4 => {
-            // A buffer that served a huge record is not kept for ordinary blocks.
+            // Do not keep the buffer of a huge record for ordinary blocks.
             if out.capacity() > 4 * crate::block::RAW_TARGET.max(raw_length) {
                 *out = Vec::new();
             }
@@ -108,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_shrink_is_stored_as_it_is() {
+    fn incompressible_block_is_stored_uncompressed() {
         assert_eq!(Compressor::new(Codec::Lz4).compress_behind(0, b"abc", &mut Vec::new()), None);
         assert_eq!(Compressor::new(Codec::None).compress_behind(0, &[0; 999], &mut Vec::new()), None);
     }

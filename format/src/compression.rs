@@ -1,11 +1,12 @@
-//! How an input file is stored: as it is, compressed in a format that is read, or in one that is not.
+//! Detects how an input file is stored: uncompressed, compressed in a supported format, or in an unsupported one.
 //!
-//! The only place that knows suffixes and magic bytes. The splitter, the readers of a job, `data put` and excerpts ask it with the
-//! name and the first bytes of a file, so they agree about every file. Text alone is asked about: bytes that a source wants as
-//! they are stored are nobody's business here. Decompressing is the readers' own part.
+//! This is the only module that knows suffixes and magic bytes. The splitter, the readers of a job, `data put` and
+//! excerpts call it with the name and the first bytes of a file, so they agree about every file. It is used for text
+//! only; sources of raw bytes do not call it. The readers decompress.
 //!
-//! Magic bytes decide; a suffix counts only where there are none, since a name is easily wrong. A suffix of a format that is read
-//! makes a file compressed all the same, so that one that is damaged at its first byte is an error and not text.
+//! Magic bytes decide. A suffix counts only where there are none, since a name is easily wrong. The suffix of a
+//! supported format marks a file as compressed even without magic bytes, so that a file that is damaged at its first
+//! byte is an error and not text.
 
 mod zstd_frame;
 
@@ -16,13 +17,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use windrow_model::Compression;
 
-/// As many first bytes of a file tell everything: a tar archive has its mark at 257.
+/// Number of first bytes that are enough for the detection: a tar archive has its mark at offset 257.
 pub const HEAD_BYTES: usize = 512;
 
 /// A format that text is not read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsupported {
-    /// As people call it: `xz`, `a zip archive`.
+    /// Common name of the format: `xz`, `a zip archive`.
     pub format: &'static str,
 }
 
@@ -32,7 +33,7 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// Ends the name of a file that is written with this compression.
+/// The file name suffix for output with this compression.
 pub fn suffix(compression: Compression) -> &'static str {
     match compression {
         Compression::None => "",
@@ -42,7 +43,7 @@ pub fn suffix(compression: Compression) -> &'static str {
     }
 }
 
-/// Suffixes of formats that are read, in lower case.
+/// Suffixes of supported formats, in lower case.
 const SUFFIXES: [(&str, Compression); 9] = [
     ("gz", Compression::Gzip),
     ("gzip", Compression::Gzip),
@@ -55,7 +56,7 @@ const SUFFIXES: [(&str, Compression); 9] = [
     ("tbz2", Compression::Bzip2),
 ];
 
-/// Suffixes of formats that are not read and may have no magic bytes. They count for a file that does not begin like text.
+/// Suffixes of unsupported formats that may have no magic bytes. They count for a file that does not begin like text.
 const UNREAD_SUFFIXES: [(&str, &str); 16] = [
     ("xz", "xz"),
     ("txz", "xz"),
@@ -75,8 +76,8 @@ const UNREAD_SUFFIXES: [(&str, &str); 16] = [
     ("orc", "orc"),
 ];
 
-/// First bytes of formats that are not read. None of them begins a text: each holds a control character or a byte that UTF-8 has not,
-/// within these bytes.
+/// First bytes of unsupported formats. Text does not begin with any of them: each holds a control character or a byte
+/// that is invalid in UTF-8.
 const UNREAD: [(&[u8], &str); 30] = [
     (b"\xfd7zXZ\0", "xz"),
     (b"\x5d\0\0\0\x01", "lzma"),
@@ -110,7 +111,7 @@ const UNREAD: [(&[u8], &str); 30] = [
     (b"\xfe\xff", "text in UTF-16"),
 ];
 
-/// How a file of text is stored, by its name and as many of its first bytes as there are up to [`HEAD_BYTES`].
+/// Detects how a file of text is stored, from its name and its first bytes, up to [`HEAD_BYTES`] of them.
 ///
 /// ```
 /// use std::path::Path;
@@ -137,7 +138,7 @@ pub fn of_text(path: &Path, head: &[u8]) -> Result<Compression, Unsupported> {
     }
 }
 
-/// What decompressed bytes are that are no text either: a tar archive in a gzip, a gzip in a gzip.
+/// Checks that decompressed bytes are not a compressed file or an archive again, such as a tar archive in a gzip file.
 pub fn of_content(head: &[u8]) -> Result<(), Unsupported> {
     match (of_magic(head), unread(head)) {
         (Some(_), _) => Err(Unsupported { format: "a compressed file within a compressed file" }),
@@ -146,14 +147,15 @@ pub fn of_content(head: &[u8]) -> Result<(), Unsupported> {
     }
 }
 
-/// A format that is read, by its first bytes.
+/// The supported format with this magic.
 fn of_magic(head: &[u8]) -> Option<Compression> {
     match head {
-        // RFC 1952: the third byte is the method, and 8 the only one.
+        // RFC 1952: the third byte is the method; 8 is the only one.
         [0x1f, 0x8b, 8, ..] => Some(Compression::Gzip),
-        // A frame, or a skippable one as parallel compressors write them first. LZ4 has the same: only zstd is known to begin so.
+        // A frame, or a skippable frame, which parallel compressors write first. LZ4 has skippable frames too, but only
+        // zstd files are known to start with one.
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Compression::Zstd),
-        // The mark of a block, or of an empty stream's end, tells it from text that begins with `BZh`.
+        // The mark of a block, or of the end of an empty stream, distinguishes it from text that starts with `BZh`.
         [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
         | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => Some(Compression::Bzip2),
         _ => None,
@@ -165,12 +167,13 @@ fn unread(head: &[u8]) -> Option<&'static str> {
     known.or_else(|| is_tar(head).then_some("a tar archive"))
 }
 
-/// The name of the first member ends with NUL, and the mark follows at its place.
+/// The name of the first member ends with NUL, and the mark is at its offset.
 fn is_tar(head: &[u8]) -> bool {
     head.get(257..262) == Some(b"ustar") && head[..257].contains(&0)
 }
 
-/// Whether these are UTF-8 without control characters that no text has. The last character may be cut off.
+/// Returns whether the bytes are UTF-8 without control characters that text never has. The last character may be cut
+/// off.
 fn begins_like_text(head: &[u8]) -> bool {
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn magic_bytes_decide_whatever_the_name() {
+    fn magic_bytes_decide_for_any_name() {
         for name in ["a", "a.gz", "a.txt", "a.bz2", "a.xz"] {
             assert_eq!(of(name, b"\x1f\x8b\x08\0\0"), Ok(Compression::Gzip), "{name}");
             assert_eq!(of(name, b"\x28\xb5\x2f\xfd\x04"), Ok(Compression::Zstd), "{name}");
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_that_are_not_read_have_a_name() {
+    fn unsupported_formats_have_a_name() {
         for (magic, format) in UNREAD {
             assert_eq!(of("a", magic), Err(format));
             assert!(!begins_like_text(magic), "{format}: text must not begin like it");
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn suffixes_without_magic_count_for_bytes_that_are_no_text() {
+    fn suffixes_without_magic_count_for_binary_bytes() {
         assert_eq!(of("a.br", b"\x0b\x02\x80hello"), Err("brotli"));
         assert_eq!(of("a.Z", b"\x00\x01"), Err("compress (.Z)"));
         assert_eq!(of("notes.zip", b"codes of towns\n"), Ok(Compression::None));

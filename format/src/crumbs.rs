@@ -1,9 +1,9 @@
-//! Crumbs: which record each thread of a process is at, in memory that outlives the process.
+//! Crumbs: the current record of each thread of a process, in memory that outlives the process.
 //!
-//! The memory is a file without a name (or any other shared mapping): 64-bit words in the machine's order, written by the
-//! threads that compute and read by whoever started them, after their end. One store says "now at this record", so that
-//! a fatal signal can be told with its record. The idea is that of the last-gasp packet in Google's MapReduce (Dean and
-//! Ghemawat, 2004, section 4.6).
+//! The memory is an unnamed file (or another shared mapping) of 64-bit words in the machine's byte order, written by
+//! the working threads of an executor and read by its parent after it has ended. One store records the current record,
+//! so that a fatal signal can be reported with its record. The idea is that of the last-gasp packet in Google's
+//! MapReduce (Dean and Ghemawat, 2004, section 4.6).
 //!
 //! ```text
 //! page 0: magic, crash (0, or signal << 32 | slot + 1; signal 0 is an exit), ended
@@ -20,17 +20,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use windrow_model::{AttemptId, Epoch, Incarnation, JobId, StageId, TaskId};
 
-/// Threads that can leave crumbs; more than that run, but are not named.
+/// Number of threads that can leave crumbs. Further threads run, but are not named.
 pub const SLOTS: usize = 256;
 const SLOT_WORDS: usize = 1024;
 const HEADER_WORDS: usize = 512;
-/// Words of the whole region.
+/// Size of the whole region in words.
 pub const WORDS: usize = HEADER_WORDS + SLOTS * SLOT_WORDS;
-/// Bytes of the whole region.
+/// Size of the whole region in bytes.
 pub const BYTES: usize = WORDS * 8;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"wcrumb02");
-/// No record.
+/// Offset value that means "no record".
 const NOWHERE: u64 = u64::MAX;
 
 const CRASH: usize = 1;
@@ -46,22 +46,22 @@ const PATH_LENGTH: usize = ATTEMPT + ATTEMPT_WORDS;
 const PATH: usize = PATH_LENGTH + 1;
 const PATH_MAX: usize = (SLOT_WORDS - PATH) * 8;
 
-/// Makes a region that a parent shares with the process that leaves crumbs: memory with a file descriptor.
+/// Creates a region that a parent shares with an executor: memory with a file descriptor.
 ///
 /// # Errors
-/// The system's, when it has no memory or descriptors left.
+/// The system has no memory or descriptors left.
 pub fn region() -> io::Result<File> {
     let file = rustix::fs::memfd_create(c"windrow-crumbs", MemfdFlags::CLOEXEC)?;
     rustix::fs::ftruncate(&file, BYTES as u64)?;
     Ok(File::from(file))
 }
 
-/// The region as the process sees it that leaves crumbs.
+/// The region in the process that leaves crumbs.
 #[derive(Clone, Copy, Debug)]
 pub struct Crumbs<'a>(&'a [AtomicU64]);
 
 impl<'a> Crumbs<'a> {
-    /// Takes a region of [`WORDS`] words, all zero or used before; `None` if it has another size.
+    /// Uses a region of [`WORDS`] words, zeroed or used before; `None` if it has another size.
     pub fn new(words: &'a [AtomicU64]) -> Option<Crumbs<'a>> {
         (words.len() == WORDS).then(|| {
             words[0].store(MAGIC, Ordering::Relaxed);
@@ -75,31 +75,31 @@ impl<'a> Crumbs<'a> {
         Some(Slot(words))
     }
 
-    /// Notes a fatal signal, or 0 for an exit, and the slot of the thread that it came to. The first one counts. For
-    /// signal handlers: takes no lock and allocates nothing.
+    /// Records a fatal signal, or 0 for an exit, and the slot of its thread. Only the first call counts. May be called
+    /// in signal handlers: takes no lock and allocates nothing.
     pub fn crashed(&self, signal: u32, slot: Option<usize>) {
         let value = (u64::from(signal) << 32) | slot.map_or(0, |s| s as u64 + 1);
         let _ = self.0[CRASH].compare_exchange(0, value, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Notes that whatever exit follows is meant.
+    /// Records that the following exit is intended.
     pub fn ended(&self) {
         self.0[ENDED].store(1, Ordering::Relaxed);
     }
 }
 
-/// Where one thread is.
+/// The current position of one thread.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot<'a>(&'a [AtomicU64]);
 
-/// Memory for a thread that has no slot in a region.
+/// Allocates a slot for a thread that has none in a region.
 pub fn private_slot() -> Slot<'static> {
     let words: Vec<AtomicU64> = (0..SLOT_WORDS).map(|_| AtomicU64::new(0)).collect();
     Slot(words.leak())
 }
 
 impl Slot<'_> {
-    /// The thread begins to work on an attempt.
+    /// Records that the thread starts work on an attempt.
     pub fn begin(&self, attempt: &AttemptId) {
         self.set(OFFSET, NOWHERE);
         self.set(PATH_LENGTH, 0);
@@ -109,17 +109,17 @@ impl Slot<'_> {
         self.set(ACTIVE, 1);
     }
 
-    /// It is done with it.
+    /// Records that the thread has finished its attempt.
     pub fn end(&self) {
         self.set(ACTIVE, 0);
     }
 
-    /// Whether it is between `begin` and `end`.
+    /// Returns whether the thread is between `begin` and `end`.
     pub fn is_active(&self) -> bool {
         self.0[ACTIVE].load(Ordering::Relaxed) == 1
     }
 
-    /// The records that follow are of this file, which had so many bytes when the job was planned.
+    /// Records the file of the following records, and its length in bytes at planning time.
     pub fn file(&self, path: &Path, bytes: u64) {
         self.set(OFFSET, NOWHERE);
         let path = path.as_os_str().as_bytes();
@@ -134,31 +134,31 @@ impl Slot<'_> {
         self.set(PATH_LENGTH, path.len() as u64);
     }
 
-    /// The record that begins there is worked on.
+    /// Records that the thread processes the record at this offset.
     #[inline]
     pub fn record(&self, offset: u64) {
         self.set(OFFSET, offset);
     }
 
-    /// Where the record begins that is worked on; a number that no record has if none is.
+    /// Offset of the current record; an impossible offset if there is none.
     #[inline]
     pub fn offset(&self) -> u64 {
         self.0[OFFSET].load(Ordering::Relaxed)
     }
 
-    /// Something else than a record has been done: a block, a group.
+    /// Records progress other than a record: a block, a group.
     #[inline]
     pub fn step(&self) {
-        // Only this thread writes here.
+        // This thread is the only writer of the word.
         self.set(STEPS, self.0[STEPS].load(Ordering::Relaxed).wrapping_add(1));
     }
 
-    /// No record is worked on.
+    /// Records that the thread processes no record.
     pub fn no_record(&self) {
         self.set(OFFSET, NOWHERE);
     }
 
-    /// Where the thread is now.
+    /// The current file and record of the thread.
     pub fn place(&self) -> Option<Place> {
         place(|i| self.0[i].load(Ordering::Relaxed))
     }
@@ -169,49 +169,49 @@ impl Slot<'_> {
     }
 }
 
-/// A record of an input.
+/// A record of an input file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub file: PathBuf,
     pub offset: u64,
-    /// Length that the file had when the job was planned.
+    /// Length of the file in bytes at planning time.
     pub file_bytes: u64,
 }
 
-/// What a process left behind.
+/// The crumbs of a process that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Last {
     /// The fatal signal, if one was seen.
     pub signal: Option<u32>,
-    /// The attempt that the thread worked on which got the signal or called `exit`; and the record if it was at one.
+    /// The attempt of the thread that got the signal or called `exit`, with its record if it was at one.
     pub at: Option<(AttemptId, Option<Place>)>,
-    /// It had said that it would exit.
+    /// Whether the process had announced its exit.
     pub ended: bool,
 }
 
-/// Reads the region of a process that is gone; `None` if it has none (it did not get so far).
+/// Reads the region of a process that has ended; `None` if the process had not set it up.
 ///
 /// # Errors
-/// The system's.
+/// The region cannot be read.
 pub fn read_region(region: &File) -> io::Result<Option<Last>> {
     let mut bytes = vec![0; BYTES];
     region.read_exact_at(&mut bytes, 0)?;
     Ok(read(&bytes))
 }
 
-/// Where a thread is that works.
+/// The current position of an active thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Now {
     pub attempt: AttemptId,
-    /// Changes whenever the thread gets on.
+    /// Changes whenever the thread makes progress.
     pub mark: (u64, u64),
     pub place: Option<Place>,
 }
 
-/// Where the threads of a process are that still lives. What one writes just now may be mixed with what it wrote before.
+/// The positions of the active threads of a live process. A slot that is being written may mix old and new values.
 ///
 /// # Errors
-/// The system's.
+/// The region cannot be read.
 pub fn read_now(region: &File) -> io::Result<Vec<Now>> {
     let mut found = Vec::new();
     for slot in 0..SLOTS {
@@ -222,7 +222,7 @@ pub fn read_now(region: &File) -> io::Result<Vec<Now>> {
             bytes.get(i * 8..).and_then(|b| b.first_chunk::<8>()).map_or(0, |b| u64::from_ne_bytes(*b))
         };
         if head.iter().all(|b| *b == 0) {
-            // Slots are taken in order: nobody has ever been here, nor further on.
+            // Slots are taken in order: this one and all later ones were never used.
             break;
         }
         if words(&head, ACTIVE) != 1 {
@@ -237,7 +237,7 @@ pub fn read_now(region: &File) -> io::Result<Vec<Now>> {
     Ok(found)
 }
 
-/// The same from its bytes.
+/// Parses the bytes of a region.
 pub fn read(bytes: &[u8]) -> Option<Last> {
     let word = |i: usize| {
         let at = bytes.get(i * 8..)?.first_chunk::<8>()?;
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_at_no_record_names_none() {
+    fn thread_between_records_names_none() {
         let words = region();
         let crumbs = Crumbs::new(&words).unwrap();
         let slot = crumbs.slot(0).unwrap();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_is_meant_says_so() {
+    fn intended_exit_is_recorded() {
         let words = region();
         assert_eq!(read(&bytes(&words)), None, "nothing was left");
         let crumbs = Crumbs::new(&words).unwrap();

@@ -1,8 +1,8 @@
-//! Cutting a file into pieces that hold whole records.
+//! Cuts a file into pieces that hold whole records.
 //!
-//! A cut is wished for at every multiple of a nominal size (and at extra positions) and made at the next record
-//! start, so the pieces depend on nothing but bytes and wishes. Reads only around each cut. Knows nothing of tasks or
-//! how several small files share a chunk (that is the splitter's).
+//! A cut is requested at every multiple of a nominal size (and at extra offsets) and made at the next record start, so
+//! the pieces depend only on the bytes and the requested offsets. Reads only around each cut. This module knows nothing
+//! of tasks, nor of small files that share a chunk (see the splitter).
 
 use crate::boundary::{Boundaries, ReadAt};
 use std::io;
@@ -34,7 +34,7 @@ pub fn cut<F: ReadAt + ?Sized>(
     Ok(pieces)
 }
 
-/// Like [`cut`], and gives each range to `give`, which may end the work with an error.
+/// Cuts as [`cut`] does and passes each range to `give`, whose error ends the work.
 pub fn cut_each<F: ReadAt + ?Sized>(
     framing: Framing,
     file: &F,
@@ -50,12 +50,13 @@ pub fn cut_each<F: ReadAt + ?Sized>(
     let mut boundaries = Boundaries::new(framing, file);
     let mut start = 0;
     while start < length {
-        // Every wish up to `start` has this same cut, because record starts are monotone in the wish: skip them.
+        // All requested offsets up to `start` lead to this cut, because record starts are monotone in the offset: skip
+        // them.
         while extra.next_if(|e| *e <= start).is_some() {}
         let nominal = (start / chunk_bytes + 1).checked_mul(chunk_bytes).unwrap_or(length);
-        let wish = extra.peek().map_or(nominal, |e| nominal.min(*e));
-        let end = boundaries.next(wish)?;
-        assert!(end > start && end <= length, "a boundary after {wish} in {length} bytes is {end}");
+        let wanted = extra.peek().map_or(nominal, |e| nominal.min(*e));
+        let end = boundaries.next(wanted)?;
+        assert!(end > start && end <= length, "a boundary after {wanted} in {length} bytes is {end}");
         give(start, end - start)?;
         start = end;
     }

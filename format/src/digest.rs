@@ -1,36 +1,36 @@
-//! The digest of a segment: whether two attempts of a task have made the same records.
+//! The digest of a segment, which shows whether two attempts of a task have made the same records.
 //!
-//! Where the order of records follows from the records before them, it is their checksum, one after the other. Where it does not
-//! (a stage folds or joins with tables, and its readers take any order), it is the sum of a hash of each record. Either is the
-//! same however the records are cut into blocks.
+//! If the order of the records is deterministic, the digest is a checksum over them in order. If not (a stage folds or
+//! joins with tables, and its readers accept any order), it is a sum of hashes of the records. Both are independent of
+//! how the records are cut into blocks.
 
 use crate::block;
 use crate::checksum::Crc32c;
 use rapidhash::v3::rapidhash_v3;
 
-/// Of the records of one segment so far.
+/// Digest of the records of one segment so far.
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // A box would be one more step for every block.
+#[allow(clippy::large_enum_variant)] // A box would cost one indirection for every block.
 pub enum RecordDigest {
-    /// Of records that always come in the same order.
+    /// Checksum of records that always come in the same order.
     InOrder(Crc32c),
-    /// Of records that come in any order.
+    /// Sum of hashes of records that come in any order.
     AnyOrder(u64),
 }
 
 impl RecordDigest {
-    /// Of no records.
+    /// Digest of no records.
     pub fn new(any_order: bool) -> Self {
         if any_order { RecordDigest::AnyOrder(0) } else { RecordDigest::InOrder(Crc32c::new()) }
     }
 
-    /// Adds the records of a block, as they lie there before compression.
+    /// Adds the uncompressed records of a block.
     pub fn add_block(&mut self, records: &[u8]) {
         match self {
             RecordDigest::InOrder(crc) => crc.update(records),
             RecordDigest::AnyOrder(sum) => {
                 let mut at = 0;
-                // A block that does not read back is refused by its readers.
+                // Readers refuse a block that cannot be parsed.
                 while at < records.len()
                     && let Ok((key, key_length, value_length)) = block::read_lengths(records, at)
                 {
@@ -53,7 +53,7 @@ impl RecordDigest {
         }
     }
 
-    /// The digest of everything so far; more may follow.
+    /// The digest of all records so far; more may follow.
     pub fn value(&self) -> u32 {
         match self {
             RecordDigest::InOrder(crc) => crc.value(),
@@ -61,13 +61,13 @@ impl RecordDigest {
         }
     }
 
-    /// Begins anew, for another segment.
+    /// Starts again for another segment.
     pub fn restart(&mut self) {
         *self = RecordDigest::new(matches!(self, RecordDigest::AnyOrder(_)));
     }
 }
 
-/// The digest that a sum of hashes is.
+/// Folds a sum of hashes into a digest.
 pub fn folded(sum: u64) -> u32 {
     (sum >> 32) as u32 ^ sum as u32
 }

@@ -1,14 +1,14 @@
-//! Making files survive a power cut: temp → fsync file → rename → fsync folder.
+//! Makes files survive a power cut: temporary file → fsync file → rename → fsync folder.
 //!
-//! A rename without both fsyncs may leave an empty or missing file after a power cut. The only fsync outside of the
-//! journal. Knows names and bytes, not what they mean.
+//! A rename without both fsyncs may leave an empty or missing file after a power cut. Apart from the journal, this
+//! module makes all fsync calls. It knows names and bytes, not their meaning.
 
 use crate::{names, private};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// What a crash may take.
+/// What a crash may lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// Survives a power cut once the call has returned.
@@ -17,7 +17,7 @@ pub enum Durability {
     NoSync,
 }
 
-/// Makes the bytes of an open file durable.
+/// Makes the contents of an open file durable.
 pub fn sync_file(file: &File, durability: Durability) -> io::Result<()> {
     match durability {
         Durability::Sync => file.sync_all(),
@@ -25,7 +25,7 @@ pub fn sync_file(file: &File, durability: Durability) -> io::Result<()> {
     }
 }
 
-/// Makes the bytes of a file durable.
+/// Makes the contents of a file durable.
 pub fn sync_path(path: &Path, durability: Durability) -> io::Result<()> {
     match durability {
         Durability::Sync => File::open(path)?.sync_all(),
@@ -33,7 +33,7 @@ pub fn sync_path(path: &Path, durability: Durability) -> io::Result<()> {
     }
 }
 
-/// Makes the names in a folder durable: files made, renamed and removed in it.
+/// Makes the names in a folder durable: of files created, renamed and removed in it.
 pub fn sync_folder(folder: &Path, durability: Durability) -> io::Result<()> {
     sync_path(folder, durability)
 }
@@ -57,17 +57,17 @@ pub fn rename(from: &Path, to: &Path, durability: Durability) -> io::Result<()> 
     Ok(())
 }
 
-/// Writes a file that is at any time absent (or the old one) or complete, whatever dies when.
+/// Writes a file that is complete or absent (or the old one) at any time, whichever process dies when.
 pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
     write_with(path, durability, |w| w.write_all(bytes))
 }
 
-/// Like [`write()`], for a file that only its owner may read: what lies in data folders.
+/// Writes as [`write()`] does, but a file that only its owner may read, such as those in data folders.
 pub fn write_private(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
     write_as(private::options(), path, durability, |w| w.write_all(bytes))
 }
 
-/// Like [`write()`], for bytes that are made on the way. If `fill` fails nothing is left behind.
+/// Writes as [`write()`] does, with bytes that `fill` produces. If `fill` fails, nothing is left behind.
 pub fn write_with<T>(
     path: &Path,
     durability: Durability,
@@ -93,7 +93,7 @@ fn write_as<T>(
             Ok(value)
         }
         Err(e) => {
-            // The first error is the one to tell; a leftover is hidden and known as temporary.
+            // Return the first error; a leftover is hidden and recognised as temporary.
             let _ = fs::remove_file(&temp);
             Err(e)
         }
@@ -114,7 +114,7 @@ fn fill_new<T>(
     Ok(value)
 }
 
-/// A hidden name in the same folder that nobody else has, on any machine that shares it.
+/// A hidden name in the same folder that is unique among all machines that share the folder.
 pub fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a path without a name"))?;
     Ok(path.with_file_name(names::temporary(name, u64::from_ne_bytes(random()?))))
@@ -134,8 +134,7 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Creates a private file, and first its folder if there is none yet: what writes nothing then leaves nothing, and costs
-/// nothing.
+/// Creates a private file, and its folder if that does not exist yet. Writers that never call this create no folder.
 pub fn create_with_folder(path: &Path) -> io::Result<File> {
     let create = || private::options().write(true).create(true).truncate(true).open(path);
     match create() {
@@ -154,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_written_file_replaces_the_old_one_and_leaves_nothing_else() {
+    fn write_replaces_the_old_file_and_leaves_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         write(&path, b"old", Durability::Sync).unwrap();

@@ -1,9 +1,9 @@
-//! One process per data folder: exclusive `flock`s on the folder itself and on the file `lock` in it, which holds the owner's
-//! process id.
+//! Lets one process use a data folder: takes exclusive `flock`s on the folder itself and on the file `lock` in it,
+//! which holds the owner's process id.
 //!
-//! The lock on the folder holds when somebody deletes or replaces the file. The lock on the file holds on file systems that
-//! lock no folders (NFS), and against releases that lock only the file. The system releases both when the process ends,
-//! however it ends; the file stays.
+//! The lock on the folder still holds when the file is deleted or replaced. The lock on the file works on file systems
+//! that cannot lock folders (NFS), and against older releases, which lock only the file. The system releases both locks
+//! when the process ends for any reason; the file stays.
 
 use crate::private;
 use rustix::fs::{FlockOperation, flock};
@@ -19,13 +19,13 @@ pub(crate) const LOCK: &str = "lock";
 const PAUSE: Duration = Duration::from_millis(20);
 const PID_BYTES_MAX: u64 = 32;
 
-/// Why a folder is not locked.
+/// The reason why a folder could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process has the folder.
+    /// Another process uses the folder.
     #[error("the folder is in use by process {pid}")]
     Held {
-        /// As the holder wrote it down; empty if it has not yet.
+        /// Process id of the holder, as found in the lock file; empty if it is not written yet.
         pid: String,
     },
     /// The lock file cannot be used.
@@ -33,20 +33,21 @@ pub enum LockError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// A folder that this process has for itself until this is dropped.
+/// Exclusive use of a folder by this process, until it is dropped.
 #[derive(Debug)]
 pub struct FolderLock {
-    /// Absent where the file system has no locks on folders.
+    /// None if the file system cannot lock folders.
     folder: Option<File>,
     file: File,
 }
 
 impl FolderLock {
-    /// Takes the locks of a folder that exists. Tries again for `wait` while another process has them: a child that a killed
-    /// owner has just forked holds them until it executes its binary.
+    /// Locks an existing folder. Tries again for `wait` while another process holds a lock: a child that a killed owner
+    /// has just forked holds the locks until it executes its binary.
     ///
     /// # Errors
-    /// [`LockError::Held`] if another process has the folder at the end of `wait`.
+    /// [`LockError::Held`] if another process still holds a lock after `wait`; [`LockError::Io`] if a lock cannot be
+    /// taken.
     pub fn take(folder: &Path, wait: Duration) -> Result<FolderLock, LockError> {
         let path = folder.join(LOCK);
         let begun = Instant::now();
@@ -66,13 +67,13 @@ impl FolderLock {
     }
 }
 
-/// Both locks, or none if another process has one of them.
+/// Takes both locks; none if another process holds one of them.
 fn try_lock(folder: &Path, path: &Path) -> io::Result<Option<FolderLock>> {
     let opened = File::open(folder)?;
     let folder = match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Some(opened),
         Err(Errno::WOULDBLOCK) => return Ok(None),
-        // A network file system makes a lock on bytes of it, which a file that is only read cannot have.
+        // Network file systems implement this as a lock on bytes, which needs a file opened for writing.
         Err(Errno::BADF | Errno::INVAL | Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => None,
         Err(e) => return Err(e.into()),
     };
@@ -82,13 +83,13 @@ fn try_lock(folder: &Path, path: &Path) -> io::Result<Option<FolderLock>> {
         Err(Errno::WOULDBLOCK) => return Ok(None),
         Err(e) => return Err(e.into()),
     }
-    // A file that was deleted or replaced between opening and locking locks nothing.
+    // If the file was deleted or replaced between opening and locking, this lock protects nothing.
     let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
     let is_current = path.symlink_metadata().is_ok_and(|now| file.metadata().is_ok_and(|own| id(own) == id(now)));
     Ok(is_current.then_some(FolderLock { folder, file }))
 }
 
-/// Only for the message.
+/// The holder's process id, for the error message.
 fn holder(path: &Path) -> String {
     let mut pid = String::new();
     let read = File::open(path).and_then(|file| file.take(PID_BYTES_MAX).read_to_string(&mut pid));
@@ -96,7 +97,8 @@ fn holder(path: &Path) -> String {
 }
 
 impl Drop for FolderLock {
-    /// Closing the files would not do: a child that is just being forked has them, too, until it executes its binary.
+    /// Unlocks explicitly: closing the files is not enough, because a child that has just been forked shares them until
+    /// it executes its binary.
     fn drop(&mut self) {
         for file in self.folder.iter().chain([&self.file]) {
             let _ = flock(file, FlockOperation::Unlock);

@@ -1,16 +1,16 @@
-//! Many pieces in few writes.
+//! Writes many pieces with few system calls.
 //!
-//! A write that begins or ends inside of a page costs the system more for each byte than one of many pages: sixteen blocks of 64 KiB
-//! in one call take half as long as in sixteen.
+//! A write that begins or ends within a page costs the system more per byte than a write of many pages: sixteen blocks
+//! of 64 KiB in one call take half as long as in sixteen calls.
 
 use std::io::{self, ErrorKind, IoSlice, Write};
 
-/// What one call is given: no more than systems take, and enough for all but the edges to be whole pages.
+/// Most pieces of one call: no more than systems accept, and enough that all but the edges are whole pages.
 const SLICES_MAX: usize = 256;
-/// Where more bytes in one call gain nothing.
+/// Bytes of one call beyond which more gain nothing.
 pub const BYTES: usize = 1 << 20;
 
-/// Writes all pieces, one behind the other.
+/// Writes all pieces in order.
 ///
 /// ```
 /// let mut out = Vec::new();
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Takes a few bytes of the first pieces, and is interrupted now and then.
+    /// Accepts a few bytes of the first pieces, and is interrupted at intervals.
     struct Reluctant {
         taken: Vec<u8>,
         calls: usize,
@@ -79,7 +79,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn everything_is_written_in_order(
+        fn all_pieces_are_written_in_order(
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..600),
             at_once in 1usize..5000,
         ) {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_takes_nothing_is_an_error() {
+    fn writer_that_accepts_nothing_is_an_error() {
         let mut full = Reluctant { taken: Vec::new(), calls: 0, at_once: 0 };
         assert_eq!(write_all(&mut full, [&b"x"[..]]).unwrap_err().kind(), ErrorKind::WriteZero);
     }

@@ -1,8 +1,8 @@
-//! Bytes at rest: what is agreed between binaries of different age.
+//! Formats of stored bytes: what binaries of different releases agree on.
 //!
-//! Where records begin and how a file is cut, what files are called, how they become durable, what a shuffle file and
-//! the manifest of an output look like. Works on slices, readers and writers; it maps nothing, and knows nothing of jobs
-//! in flight, threads, networks or user types.
+//! Record boundaries and cuts of files, file names, durable writes, and the layout of shuffle files and output
+//! manifests. Works on slices, readers and writers. It maps no files, and knows nothing of running jobs, threads,
+//! networks or user types.
 
 pub mod block;
 pub mod boundary;
@@ -15,12 +15,12 @@ pub mod digest;
 pub mod durable;
 pub mod folder_lock;
 pub mod gather;
-pub mod lane;
 pub mod manifest;
 pub mod names;
 pub mod prefetch;
 pub mod private;
 pub mod quota;
 pub mod segment;
+pub mod segment_builder;
 pub mod shuffle;
 pub mod space;

@@ -1,7 +1,7 @@
-//! `_SUCCESS`: an output describes itself.
+//! `_SUCCESS`: the manifest of an output.
 //!
-//! Written as the last file of an output; whoever finds it may rely on the parts that it lists, and can verify them
-//! byte by byte without the cluster that made them.
+//! It is the last file written to an output. A reader that finds it may rely on the parts that it lists, and can verify
+//! them byte by byte without the cluster that made them.
 
 use crate::checksum::Crc32c;
 use crate::durable::{self, Durability};
@@ -11,13 +11,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use windrow_model::{Code, JobId, Manifest, Part};
 
-/// No manifest is larger: a million parts take about a tenth of it.
+/// Most bytes of a manifest: a million parts take about a tenth of it.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
 
-/// An output that is not what its manifest says, or has none.
+/// An output without a manifest, or one that differs from it.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    #[error("{path}: no `_SUCCESS`, so this is no finished output")]
+    #[error("{path}: no `_SUCCESS` file, so this is not a finished output")]
     Missing { path: PathBuf },
     #[error("{path}: not a manifest: {what}")]
     Malformed { path: PathBuf, what: String },
@@ -34,7 +34,7 @@ pub enum ManifestError {
 }
 
 impl ManifestError {
-    /// What it means for a job that wanted this output.
+    /// The error code for a job that wanted to read this output.
     pub fn code(&self) -> Code {
         Code::OutputFailed
     }
@@ -45,7 +45,7 @@ pub fn part(index: u32, suffix: &str, bytes: u64, records: u64, crc32c: u32) -> 
     Part { name: names::part(index, suffix), bytes, records, crc32c: format!("{crc32c:08x}") }
 }
 
-/// The manifest of a job's output: sums follow from the parts.
+/// The manifest of a job's output. Its sums are computed from the parts.
 pub fn build(job: JobId, name: &str, format: &str, parts: Vec<Part>) -> Manifest {
     Manifest {
         version: Manifest::VERSION,
@@ -58,14 +58,14 @@ pub fn build(job: JobId, name: &str, format: &str, parts: Vec<Part>) -> Manifest
     }
 }
 
-/// Writes `_SUCCESS` into a folder, whole or not at all.
+/// Writes `_SUCCESS` into a folder, completely or not at all.
 pub fn write(folder: &Path, manifest: &Manifest, durability: Durability) -> io::Result<()> {
     let mut json = serde_json::to_vec_pretty(manifest)?;
     json.push(b'\n');
     durable::write(&folder.join(names::SUCCESS), &json, durability)
 }
 
-/// Reads the manifest of an output; does not look at the parts.
+/// Reads the manifest of an output; does not check the parts.
 pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
     let path = folder.join(names::SUCCESS);
     let malformed = |what: String| ManifestError::Malformed { path: path.clone(), what };
@@ -76,12 +76,12 @@ pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
         }
         Err(source) => return Err(ManifestError::Io { path, source }),
     };
-    // A look before the open: whatever lies there under this name must not block us.
+    // Check before opening: a file of another kind must not block the read.
     if !meta.is_file() || meta.len() > MANIFEST_BYTES_MAX {
         return Err(malformed(format!("{} bytes, regular file: {}", meta.len(), meta.is_file())));
     }
     let json = fs::read(&path).map_err(|source| ManifestError::Io { path: path.clone(), source })?;
-    // The version first: a newer manifest may have other fields.
+    // Parse the version first: a newer manifest may have other fields.
     #[derive(serde::Deserialize)]
     struct Version {
         version: u32,
@@ -91,14 +91,14 @@ pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
         return Err(ManifestError::Newer { path, found: version, known: Manifest::VERSION });
     }
     let manifest: Manifest = serde_json::from_slice(&json).map_err(|e| malformed(e.to_string()))?;
-    // Part names are joined to the folder: one with a slash in it would lead out of it.
+    // Part names are joined to the folder: a name with a slash could lead out of it.
     match manifest.parts.iter().find(|p| names::parse_part(&p.name).is_none()) {
-        Some(foreign) => Err(malformed(format!("`{}` is no part's name", foreign.name))),
+        Some(foreign) => Err(malformed(format!("invalid part name `{}`", foreign.name))),
         None => Ok(manifest),
     }
 }
 
-/// Checks that every listed part is a regular file of its size. Costs one look per part.
+/// Checks that every listed part is a regular file of its size. Costs one `stat` per part.
 pub fn verify_sizes(folder: &Path, manifest: &Manifest) -> Result<(), ManifestError> {
     for part in &manifest.parts {
         let path = folder.join(&part.name);
@@ -115,7 +115,7 @@ pub fn verify_sizes(folder: &Path, manifest: &Manifest) -> Result<(), ManifestEr
     Ok(())
 }
 
-/// Reads every part of an output again and compares sizes and checksums.
+/// Reads every part of an output and compares its size and checksum with the manifest.
 pub fn verify(folder: &Path) -> Result<Manifest, ManifestError> {
     let manifest = read(folder)?;
     verify_sizes(folder, &manifest)?;

@@ -1,28 +1,28 @@
-//! Every file name that Windrow makes: made and parsed here, and nowhere else.
+//! All file names that Windrow creates: built and parsed only here.
 //!
-//! Three places: an output (parts, `_SUCCESS`), hidden folders beside it (staging, trash), and a worker's scratch
-//! folder (one folder for each attempt, with its inputs and outputs). Text only: touches no file.
+//! There are three groups: an output (parts, `_SUCCESS`), hidden folders beside it (staging, trash), and a worker's
+//! scratch folder (one folder for each attempt, with its inputs and outputs). Works on text only: touches no file.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use windrow_model::{AttemptId, Digest, JobId};
 
-/// The manifest: the last file of an output to appear in it.
+/// The manifest: the last file to be written to an output.
 pub const SUCCESS: &str = "_SUCCESS";
-/// In a staging folder: random text that tells whether two machines see the same folder.
+/// In a staging folder: random text that shows whether two machines see the same folder.
 pub const NONCE: &str = "nonce";
 
-/// In a staging folder: the path of the first of the folders that were made for the output to lie in, if there were any.
+/// In a staging folder: the path of the topmost folder that was created to hold the output, if there was one.
 pub const MADE: &str = "made";
 
 const PART: &str = "part-";
 const STAGING: &str = ".windrow-";
 const TRASH: &str = ".windrow-trash-";
-/// Longest name that local file systems take.
+/// Most bytes of a name on local file systems.
 const NAME_BYTES_MAX: usize = 255;
 
-/// `part-00007.gz`. Names sort bytewise in part order for up to 100,000 parts; beyond, the manifest has the order.
+/// `part-00007.gz`. Names sort bytewise in part order up to 100,000 parts; beyond that the manifest has the order.
 pub fn part(index: u32, suffix: &str) -> String {
     format!("{PART}{index:05}{suffix}")
 }
@@ -30,15 +30,15 @@ pub fn part(index: u32, suffix: &str) -> String {
 /// In an output: the records that were set aside, as JSON lines. Absent if there are none.
 pub const BAD_RECORDS: &str = "_bad_records.jsonl";
 
-/// In a staging folder: where attempts put their parts until the commit takes those that won.
+/// In a staging folder: the parts of all attempts, until the commit takes those of the winners.
 pub const PARTS: &str = "_parts";
 
-/// A part of this attempt in [`PARTS`]: no two attempts use the same name.
+/// File name in [`PARTS`] of a part of this attempt; unique to the attempt.
 pub fn attempt_part(attempt: &AttemptId, suffix: &str) -> String {
     format!("{}.{}", part(attempt.task.index, suffix), attempt_folder(attempt))
 }
 
-/// Index and suffix of a part file's name.
+/// Index and suffix of a part file name.
 pub fn parse_part(name: &str) -> Option<(u32, &str)> {
     let rest = name.strip_prefix(PART)?;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -52,12 +52,12 @@ pub fn staging_folder(output: &Path, job: JobId) -> PathBuf {
     beside(output, STAGING, job)
 }
 
-/// The hidden folder beside an output to which the old output goes while a new one takes its place.
+/// The hidden folder beside an output to which the old output is moved while a new one replaces it.
 pub fn trash_folder(output: &Path, job: JobId) -> PathBuf {
     beside(output, TRASH, job)
 }
 
-/// Whose staging folder this name is.
+/// The job of a staging folder, given the folder's name.
 pub fn parse_staging(name: &OsStr) -> Option<JobId> {
     parse_hidden(name, STAGING)
 }
@@ -70,7 +70,7 @@ fn beside(output: &Path, infix: &str, job: JobId) -> PathBuf {
     if name.len() <= room {
         hidden.extend(name);
     } else {
-        // Outputs that differ only behind the cut must not share a folder.
+        // Outputs that differ only after the cut must not share a folder.
         let digest = Digest::of(name).to_string();
         hidden.extend(&name[..room - 16]);
         hidden.extend(&digest.as_bytes()[..16]);
@@ -85,7 +85,7 @@ fn parse_hidden(name: &OsStr, infix: &str) -> Option<JobId> {
     std::str::from_utf8(&name[at + infix.len()..]).ok()?.parse().ok()
 }
 
-/// A name that no reader takes for a finished file, for something that will be renamed to `name`.
+/// A hidden name for a file that will be renamed to `name`; readers never take it for a finished file.
 pub fn temporary(name: &OsStr, unique: u64) -> OsString {
     let mut hidden = b".".to_vec();
     hidden.extend(&name.as_bytes()[..name.len().min(NAME_BYTES_MAX - 22)]);
@@ -93,7 +93,7 @@ pub fn temporary(name: &OsStr, unique: u64) -> OsString {
     OsString::from_vec(hidden)
 }
 
-/// True for names that [`temporary`] makes.
+/// Returns whether [`temporary`] made this name.
 pub fn is_temporary(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name.first() == Some(&b'.')
@@ -102,33 +102,33 @@ pub fn is_temporary(name: &OsStr) -> bool {
             .is_some_and(|n| n.len() == 16 && n.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// The folder of all scratch files of a job on one node.
+/// Name of the folder of all scratch files of a job on one node.
 pub fn job_folder(job: JobId) -> String {
     job.to_string()
 }
 
-/// An attempt's scratch folder inside its job's: `STAGE-TASK-ATTEMPT-EPOCH`.
+/// Name of an attempt's scratch folder within its job's folder: `STAGE-TASK-ATTEMPT-EPOCH`.
 pub fn attempt_folder(attempt: &AttemptId) -> String {
     format!("{}-{}-{}-{}", attempt.task.stage, attempt.task.index, attempt.number, attempt.epoch)
 }
 
-/// True for names that [`attempt_folder`] makes.
+/// Returns whether [`attempt_folder`] made this name.
 pub fn is_attempt_folder(name: &OsStr) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     name.to_str().is_some_and(|name| name.split('-').count() == 4 && name.split('-').all(is_number))
 }
 
-/// In an attempt's folder: the shuffle file of its output number `output`.
+/// In an attempt's folder: the shuffle file of output `output`.
 pub fn edge_file(output: u32) -> String {
     format!("edge-{output}")
 }
 
-/// In an attempt's folder: the part file for a sink of the plan, of which a task has at most one.
+/// In an attempt's folder: the part file of a sink of the plan; a task has at most one for each.
 pub fn sink_file(sink: u32) -> String {
     format!("sink-{sink}")
 }
 
-/// In a folder for what does not fit into memory: a file of the sorted run with this number in this process.
+/// In a spill folder: a file of sorted run number `run` of process `process`.
 pub fn run_file(process: u32, run: u64) -> String {
     format!("run-{process}-{run}")
 }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_folders_lie_beside_the_output_and_name_their_job() {
+    fn hidden_folders_are_beside_the_output() {
         let staging = staging_folder(Path::new("/data/out"), job());
         assert_eq!(staging, Path::new(&format!("/data/.out.windrow-{}", job())));
         assert_eq!(parse_staging(staging.file_name().unwrap()), Some(job()));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_names_still_have_room_and_stay_apart() {
+    fn longest_names_fit_and_stay_distinct() {
         let a = staging_folder(Path::new(&format!("/d/{}a", "x".repeat(254))), job());
         let b = staging_folder(Path::new(&format!("/d/{}b", "x".repeat(254))), job());
         assert_ne!(a, b);

@@ -1,8 +1,8 @@
-//! Files and folders that only their owner may read: everything that lies in data folders and in scratch folders.
+//! Files and folders that only their owner may read: everything in data folders and scratch folders.
 //!
-//! They hold users' records, whatever the mode of the inputs was. The modes are given when a name is made, so that there
-//! is no moment in which others may open it, and they do not depend on the process' umask. What goes into an output has
-//! the mode that the umask gives ([`output_mode`]).
+//! They hold users' records, whatever the mode of the inputs was. Modes are set when a name is created, so that other
+//! users can never open it, and they do not depend on the umask of the process. Output files get the mode that the
+//! umask gives ([`output_mode`]).
 
 use crate::folder_lock::LOCK;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -16,33 +16,33 @@ pub const FOLDER_MODE: u32 = 0o700;
 /// Mode of a private file.
 pub const FILE_MODE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
-/// A folder in which any user may make files, but not remove those of others.
+/// Mode bit of a folder in which any user may create files, but not remove those of others.
 const STICKY: u32 = 0o1000;
 
-/// Like [`fs::create_dir_all`]: each folder that is made is private.
+/// Creates folders as [`fs::create_dir_all`] does; each created folder is private.
 pub fn create_folders(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
 }
 
-/// Options with which a file that is made is private.
+/// Options that make a created file private.
 pub fn options() -> OpenOptions {
     let mut options = File::options();
     options.mode(FILE_MODE);
     options
 }
 
-/// Like [`File::create_new`], private.
+/// Creates a file as [`File::create_new`] does, but a private one.
 pub fn create_new(path: &Path) -> io::Result<File> {
     options().read(true).write(true).create_new(true).open(path)
 }
 
-/// Makes a data folder private, which may have been made by an earlier release or by hand; it must exist. Since no other
-/// user gets past it, the folders below need no walk: its own entries and those of the named folders in it become private,
-/// too, in one pass over each.
+/// Makes an existing data folder private, which an earlier release or an operator may have created with a wider mode.
+/// Since no other user gets past it, the folders below need no walk: its own entries and those of the named folders in
+/// it also become private, in one pass over each.
 ///
 /// # Errors
-/// `PermissionDenied` for a folder that all users share and use (`/tmp`; not for a new file system whose root has that
-/// mode), or that is another user's.
+/// `PermissionDenied` for a non-empty folder that all users share (such as `/tmp`; an empty one may be the root of a
+/// new file system), or that belongs to another user.
 pub fn tighten(root: &Path, folders: &[&str]) -> io::Result<()> {
     let meta = fs::metadata(root)?;
     if meta.mode() & STICKY != 0 && is_used(root)? {
@@ -59,7 +59,7 @@ pub fn tighten(root: &Path, folders: &[&str]) -> io::Result<()> {
     })
 }
 
-/// Whether something lies in the folder beside the lock of its user.
+/// Returns whether the folder has entries other than the lock file.
 fn is_used(folder: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(folder)? {
         if entry?.file_name() != LOCK {
@@ -69,7 +69,7 @@ fn is_used(folder: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whatever lies in `folder` itself. Links are not followed; what goes away meanwhile needs nothing.
+/// Tightens the entries of `folder`. Links are not followed; entries that disappear meanwhile are skipped.
 fn tighten_entries(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let (path, is_link) = match entry.and_then(|entry| Ok((entry.path(), entry.file_type()?.is_symlink()))) {
@@ -90,15 +90,15 @@ fn close_to_others(path: &Path) -> io::Result<()> {
     if meta.mode() & OTHERS == 0 || meta.file_type().is_symlink() {
         return Ok(());
     }
-    // By name: no other user gets into the folder any more, to put a link there.
+    // By name is safe: other users can no longer enter the folder to put a link there.
     fs::set_permissions(path, Permissions::from_mode(meta.mode() & FOLDER_MODE))
 }
 
-/// The mode of files in outputs: what this process' umask leaves of `rw-rw-rw-`. Read once.
+/// The mode of output files: `rw-rw-rw-` minus this process's umask. Read once.
 pub fn output_mode() -> u32 {
     static MODE: OnceLock<u32> = OnceLock::new();
     *MODE.get_or_init(|| {
-        // The call that asks for the umask also sets it, for all threads.
+        // The system call that returns the umask also sets it, for all threads; the status file only reads it.
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
         let umask = umask.and_then(|text| u32::from_str_radix(text.trim(), 8).ok());
@@ -106,7 +106,7 @@ pub fn output_mode() -> u32 {
     })
 }
 
-/// Gives a private file that becomes part of an output the mode that it has there.
+/// Gives a private file that becomes part of an output the mode of output files.
 pub fn open_to_readers(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(output_mode()))
 }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_private_at_once() {
+    fn created_files_and_folders_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let (outer, inner) = (dir.path().join("a"), dir.path().join("a/b"));
         create_folders(&inner).unwrap();

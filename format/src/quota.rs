@@ -1,7 +1,8 @@
-//! How much disk an attempt may use for its own files, and how much it uses.
+//! The disk quota of an attempt for its own files, and its use.
 //!
-//! Sorted runs have no name while they are used, so nobody else could add them up: whoever writes counts here. An attempt
-//! is a thread; its quota is that thread's for as long as it runs, and that of a thread that writes a piece for it.
+//! Sorted runs are unlinked while they are used, so no other process could add them up: the writer counts its bytes
+//! here. An attempt runs on a thread; its quota belongs to that thread while it runs, and to helper threads that write
+//! a piece for it.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,7 +14,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Quota>>> = const { RefCell::new(None) };
 }
 
-/// The limit of one attempt.
+/// The quota of one attempt.
 #[derive(Debug)]
 pub struct Quota {
     limit: u64,
@@ -21,28 +22,28 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// Nothing is used yet.
+    /// Creates a quota of `limit` bytes, of which none are used.
     pub fn new(limit: u64) -> Arc<Quota> {
         Arc::new(Quota { limit, used: AtomicU64::new(0) })
     }
 
-    /// Counts what this thread writes, until the answer is dropped.
+    /// Counts the writes of this thread until the guard is dropped.
     pub fn enter(self: Arc<Self>) -> Entered {
         enter(Some(self))
     }
 }
 
-/// What this thread counts against, for another one that writes in its stead.
+/// The quota of this thread, for a helper thread that writes on its behalf.
 pub fn current() -> Option<Arc<Quota>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// Counts what this thread writes in another one's stead, until the answer is dropped.
+/// Counts the writes of this helper thread until the guard is dropped.
 pub fn enter(quota: Option<Arc<Quota>>) -> Entered {
     Entered { before: CURRENT.replace(quota) }
 }
 
-/// The thread's quota, until this is dropped.
+/// Restores the thread's previous quota when it is dropped.
 #[must_use]
 pub struct Entered {
     before: Option<Arc<Quota>>,
@@ -62,12 +63,15 @@ pub struct Charged {
 }
 
 impl Charged {
-    /// A file that has nothing yet, of the attempt that runs on this thread.
+    /// Creates a charge of no bytes against the quota of this thread.
     pub fn new() -> Charged {
         Charged { quota: current(), bytes: 0 }
     }
 
     /// Counts bytes that are about to be written.
+    ///
+    /// # Errors
+    /// [`QuotaExceeded`], wrapped in an IO error. The bytes are counted nevertheless.
     pub fn add(&mut self, bytes: u64) -> io::Result<()> {
         let Some(quota) = &self.quota else { return Ok(()) };
         let used = quota.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -78,19 +82,19 @@ impl Charged {
         }
     }
 
-    /// Counts a file that has this many bytes now.
+    /// Counts a file up to this size in bytes.
     pub fn grow_to(&mut self, bytes: u64) -> io::Result<()> {
         self.add(bytes.saturating_sub(self.bytes))
     }
 
-    /// The file has been emptied.
+    /// Returns the bytes after the file has been emptied.
     pub fn clear(&mut self) {
         if let Some(quota) = &self.quota {
             quota.used.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
         }
     }
 
-    /// The file stays until the attempt's end, whatever becomes of this.
+    /// Keeps the bytes counted until the attempt ends, for a file that stays.
     pub fn keep(mut self) {
         self.bytes = 0;
     }
@@ -108,10 +112,10 @@ impl Drop for Charged {
     }
 }
 
-/// An attempt wanted more than its quota.
+/// An attempt needs more disk than its quota.
 #[derive(Debug)]
 pub struct QuotaExceeded {
-    /// With what it was about to write.
+    /// Bytes, including those that were about to be written.
     pub used: u64,
     pub limit: u64,
 }
@@ -124,7 +128,7 @@ impl fmt::Display for QuotaExceeded {
 }
 impl std::error::Error for QuotaExceeded {}
 
-/// Whether this error is one of a quota.
+/// Returns whether this error is an exceeded quota.
 pub fn is_exceeded(e: &io::Error) -> bool {
     e.get_ref().is_some_and(|inner| inner.is::<QuotaExceeded>())
 }
@@ -134,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_count_until_they_are_gone_and_those_that_stay_for_good() {
+    fn files_count_until_dropped_and_kept_ones_for_good() {
         let entered = Quota::new(100).enter();
         let mut first = Charged::new();
         first.add(60).unwrap();
@@ -154,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_within_a_task_has_its_own() {
+    fn nested_quota_counts_separately() {
         let _outer = Quota::new(10).enter();
         {
             let _inner = Quota::new(1000).enter();

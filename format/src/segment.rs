@@ -1,24 +1,25 @@
-//! Reading one segment: block after block, each verified before its first record is lent, and again after its last one where the
-//! bytes can change meanwhile.
+//! Reads one segment block by block: each block is verified before its first record is lent, and again after its last
+//! one if the bytes can change meanwhile.
 //!
-//! [`SegmentCursor`] owns a position but not the bytes, so that it can stand beside a mapped file in one struct; [`SegmentReader`]
-//! is the two together. Uncompressed blocks are read where they lie, compressed ones into one buffer of the cursor.
+//! [`SegmentCursor`] owns a position but not the bytes, so that it can be stored beside a mapped file in one struct;
+//! [`SegmentReader`] combines the two. Uncompressed blocks are read in place, compressed ones are decompressed into one
+//! buffer of the cursor.
 
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, Verified};
 use crate::codec::{self, Codec};
 use std::ops::Range;
 
-/// A position in a segment. Every call is given the same segment's bytes.
+/// A position in a segment. Every call must get the bytes of the same segment.
 #[derive(Debug, Default)]
 pub struct SegmentCursor {
     identity: Identity,
-    /// Whether the segment is a mapped file that others can write to.
+    /// Whether the segment is a mapped file that other processes can write to.
     can_change: bool,
-    /// The block whose records are lent from where they lie, if it must be verified again: where it begins and ends.
+    /// Start, end and header of the block whose records are lent in place, if it must be verified again.
     lent: Option<(usize, usize, Verified)>,
-    /// Where the next block begins.
+    /// Offset of the next block.
     next_block: usize,
-    /// Whether the current block lies in `own` rather than in the segment; positions below are relative to that.
+    /// Whether the current block is in `own` rather than in the segment; the positions below refer to that buffer.
     decompressed: bool,
     own: Vec<u8>,
     at: usize,
@@ -30,18 +31,18 @@ pub struct SegmentCursor {
 }
 
 impl SegmentCursor {
-    /// Before the first record of a segment that must belong to `identity`.
+    /// A cursor before the first record of a segment that must belong to `identity`.
     pub fn new(identity: Identity) -> Self {
         SegmentCursor { identity, ..Default::default() }
     }
 
-    /// The same for a segment that others can change while it is read: every block is verified once more after its last record.
-    /// A reader that stops earlier calls [`check_again`](Self::check_again).
+    /// A cursor over a segment that other processes can change while it is read: every block is verified again after
+    /// its last record. A reader that stops earlier must call [`check_again`](Self::check_again).
     pub fn of_changeable(identity: Identity) -> Self {
         SegmentCursor { identity, can_change: true, ..Default::default() }
     }
 
-    /// Verifies once more the block whose records are lent, if that is necessary and has not happened yet.
+    /// Verifies the lent block again, if that is necessary and has not happened yet.
     #[inline(never)]
     pub fn check_again(&mut self, segment: &[u8]) -> Result<(), FormatError> {
         match self.lent.take() {
@@ -53,7 +54,7 @@ impl SegmentCursor {
         }
     }
 
-    /// Bytes that a cursor over this segment will need for its own: nothing for an uncompressed one.
+    /// Bytes of memory that a cursor over this segment will need: none for an uncompressed segment.
     pub fn buffer_bytes(segment: &[u8]) -> usize {
         match Header::parse(segment) {
             Ok(h) if h.codec != Codec::None => (h.raw_length as usize).max(block::RAW_TARGET),
@@ -61,7 +62,7 @@ impl SegmentCursor {
         }
     }
 
-    /// Steps to the next record; false at the end.
+    /// Steps to the next record; returns false at the end.
     #[inline]
     pub fn advance(&mut self, segment: &[u8]) -> Result<bool, FormatError> {
         if self.at == self.end && !self.open_block(segment)? {
@@ -70,7 +71,7 @@ impl SegmentCursor {
         let source = if self.decompressed { &self.own[..] } else { segment };
         let (key, key_length, value_length) = block::read_lengths(&source[..self.end], self.at)?;
         if self.records_left == 0 {
-            return Err(FormatError::Malformed("a block holds more records than it says"));
+            return Err(FormatError::Malformed("a block holds more records than its header declares"));
         }
         self.records_left -= 1;
         (self.key, self.key_length, self.value_length) = (key, key_length, value_length);
@@ -83,7 +84,7 @@ impl SegmentCursor {
         loop {
             self.check_again(segment)?;
             if self.records_left != 0 {
-                return Err(FormatError::Malformed("a block holds fewer records than it says"));
+                return Err(FormatError::Malformed("a block holds fewer records than its header declares"));
             }
             if self.next_block >= segment.len() {
                 return Ok(false);
@@ -96,7 +97,7 @@ impl SegmentCursor {
             self.lent = self.can_change.then_some((start, self.next_block, verified));
             if self.decompressed {
                 let done = codec::decompress(header.codec, payload, header.raw_length as usize, &mut self.own);
-                // What was decompressed is what was verified.
+                // The stored bytes must not have changed while they were decompressed.
                 self.check_again(segment)?;
                 done?;
                 (self.at, self.end) = (0, self.own.len());
@@ -109,7 +110,7 @@ impl SegmentCursor {
         }
     }
 
-    /// Calls `f` with every record that is left, the current one not included.
+    /// Calls `f` with every remaining record, excluding the current one.
     #[inline]
     pub fn for_each<E: From<FormatError>>(
         &mut self,
@@ -123,7 +124,7 @@ impl SegmentCursor {
             while at < block.len() {
                 let (key, key_length, value_length) = block::read_lengths(block, at)?;
                 if left == 0 {
-                    return Err(FormatError::Malformed("a block holds more records than it says").into());
+                    return Err(FormatError::Malformed("a block holds more records than its header declares").into());
                 }
                 left -= 1;
                 at = key + key_length + value_length;
@@ -137,7 +138,7 @@ impl SegmentCursor {
         }
     }
 
-    /// The current record's key and value. Only after [`advance`](Self::advance) has said true.
+    /// Key and value of the current record. Valid only after [`advance`](Self::advance) has returned true.
     #[inline]
     pub fn record<'a>(&'a self, segment: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         let source = if self.decompressed { &self.own[..] } else { segment };
@@ -145,7 +146,7 @@ impl SegmentCursor {
     }
 }
 
-/// The blocks of a segment, each verified.
+/// The blocks of a segment; each is verified.
 #[derive(Debug)]
 pub struct BlockCursor {
     identity: Identity,
@@ -153,12 +154,13 @@ pub struct BlockCursor {
 }
 
 impl BlockCursor {
-    /// Before the first block of a segment that must belong to `identity`.
+    /// A cursor before the first block of a segment that must belong to `identity`.
     pub fn new(identity: Identity) -> Self {
         BlockCursor { identity, next: 0 }
     }
 
-    /// The next block: its header, where its payload lies, and what was verified. Every call is given the same segment's bytes.
+    /// The next block: its header, the range of its payload, and the state to verify it again. Every call must get the
+    /// bytes of the same segment.
     pub fn next_block(&mut self, segment: &[u8]) -> Result<Option<(Header, Range<usize>, Verified)>, FormatError> {
         if self.next >= segment.len() {
             return Ok(None);
@@ -170,24 +172,24 @@ impl BlockCursor {
     }
 }
 
-/// A key and its value, lent.
+/// Key and value, lent.
 pub type Record<'a> = (&'a [u8], &'a [u8]);
 
-/// Records of one segment, lent one after the other.
+/// Lends the records of one segment one at a time.
 pub struct SegmentReader<'a> {
     segment: &'a [u8],
     cursor: SegmentCursor,
 }
 
 impl<'a> SegmentReader<'a> {
-    /// Over the bytes of one segment that must belong to `identity`.
+    /// A reader of one segment, which must belong to `identity`.
     pub fn new(segment: &'a [u8], identity: Identity) -> Self {
         SegmentReader { segment, cursor: SegmentCursor::new(identity) }
     }
 
-    /// The next record, until the next call.
+    /// The next record, valid until the next call.
     #[inline]
-    #[allow(clippy::should_implement_trait)] // It lends; std's iterator cannot.
+    #[allow(clippy::should_implement_trait)] // It lends its items, which `Iterator` cannot.
     pub fn next(&mut self) -> Result<Option<Record<'_>>, FormatError> {
         Ok(if self.cursor.advance(self.segment)? { Some(self.cursor.record(self.segment)) } else { None })
     }

@@ -1,4 +1,5 @@
-//! The shuffle file: what one attempt writes for one output, and how another process finds its partitions.
+//! The shuffle file: the bytes that one attempt writes for one output, and the index by which readers find its
+//! partitions.
 //!
 //! ```text
 //! blocks, partition after partition ascending     (see `block`)
@@ -12,8 +13,8 @@ use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET
 use crate::codec::{Codec, Compressor};
 use crate::durable::create_with_folder;
 use crate::gather;
-use crate::lane::Lane;
 use crate::quota::Charged;
+use crate::segment_builder::SegmentBuilder;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -23,14 +24,14 @@ use windrow_model::Segment;
 pub use crate::segment::{SegmentCursor, SegmentReader};
 
 const MAGIC: [u8; 8] = *b"windrowS";
-/// Version 2 had no flags in its blocks, and up to version 3 the index had no digests.
+/// Version 2 had no flags in its blocks; up to version 3 the index had no digests.
 const VERSIONS: std::ops::RangeInclusive<u32> = 2..=4;
 const ENTRY_BYTES: usize = 40;
 const FOOTER_BYTES: usize = 28;
-/// Smaller pieces are gathered before they are written; blocks of the usual size go straight through.
+/// Smaller pieces are gathered before they are written; blocks of the usual size are written directly.
 const GATHER_BYTES: usize = 32 << 10;
 
-/// The segments of blocks that lie one behind the other.
+/// Collects the segments of consecutive blocks.
 #[derive(Debug, Default)]
 pub struct Segments {
     offset: u64,
@@ -38,7 +39,7 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// A block follows. Partitions never descend.
+    /// Adds a block. Partitions must not descend.
     pub fn add(&mut self, partition: u32, header: &Header) {
         let last = self.list.last().map(|s| s.partition);
         if last != Some(partition) {
@@ -56,7 +57,7 @@ impl Segments {
         }
     }
 
-    /// All of them, by ascending partition.
+    /// All segments, by ascending partition.
     pub fn into_list(self) -> Vec<Segment> {
         self.list
     }
@@ -70,13 +71,13 @@ pub struct BlockFile {
 }
 
 impl BlockFile {
-    /// A new file at `path`; its folder is made if need be.
+    /// Creates a file at `path`, and its folder if needed.
     pub fn create(path: &Path) -> Result<Self, FormatError> {
         let file = BufWriter::with_capacity(GATHER_BYTES, create_with_folder(path)?);
         Ok(BlockFile { file, charged: Charged::new(), segments: Segments::default() })
     }
 
-    /// Adds a block, given in pieces. Partitions never descend.
+    /// Adds a block, given in pieces. Partitions must not descend.
     pub fn append(&mut self, partition: u32, header: &Header, pieces: &[&[u8]]) -> Result<(), FormatError> {
         self.begin(partition, header)?;
         for piece in pieces {
@@ -85,14 +86,14 @@ impl BlockFile {
         Ok(())
     }
 
-    /// A block is about to be written.
+    /// Accounts for a block that is about to be written.
     fn begin(&mut self, partition: u32, header: &Header) -> Result<(), FormatError> {
         self.segments.add(partition, header);
         self.charged.add(HEADER_BYTES as u64 + header.stored_length as u64)?;
         Ok(failpoint!("shuffle.write")?)
     }
 
-    /// Adds blocks as they are stored, with few writes. Partitions never descend.
+    /// Adds blocks in their stored form with few writes. Partitions must not descend.
     pub fn append_all<'b>(
         &mut self,
         blocks: impl IntoIterator<Item = (u32, &'b Header, &'b [u8])>,
@@ -106,19 +107,20 @@ impl BlockFile {
         Ok(gather::write_all(self.file.get_mut(), pieces)?)
     }
 
-    /// The digest of all segments in the place of those that the blocks have told.
+    /// Replaces the digests of all segments, which came from their blocks.
     pub fn set_digest(&mut self, digest: u32) {
         self.segments.list.iter_mut().for_each(|s| s.digest = digest);
     }
 
-    /// Writes index and footer; nothing is synced. Says where each partition lies.
+    /// Writes index and footer without syncing. Returns the segments.
     pub fn finish(self) -> Result<Vec<Segment>, FormatError> {
         let (segments, charged) = self.finish_for_now()?;
         charged.keep();
         Ok(segments)
     }
 
-    /// The same for a file that goes before its attempt ends: it counts until the second answer is dropped.
+    /// Finishes a file that is removed before its attempt ends: its bytes count until the returned [`Charged`] is
+    /// dropped.
     pub fn finish_for_now(mut self) -> Result<(Vec<Segment>, Charged), FormatError> {
         let mut tail = Vec::with_capacity(self.segments.list.len() * ENTRY_BYTES + FOOTER_BYTES);
         for s in &self.segments.list {
@@ -141,90 +143,92 @@ impl BlockFile {
     }
 }
 
-/// Writes a shuffle file from records, partition after partition.
+/// Writes a shuffle file from records, partition by partition.
 pub struct ShuffleWriter {
     file: BlockFile,
     identity: Identity,
     compressor: Compressor,
-    lane: Lane,
-    /// The buffer that the next block is sealed with.
+    builder: SegmentBuilder,
+    /// Buffer for sealing the next block.
     spare: Vec<u8>,
     open: Option<u32>,
 }
 
 impl ShuffleWriter {
-    /// A new file at `path`; the identity's partition is filled in block by block.
+    /// Creates a file at `path`; the identity's partition is filled in for each block.
     pub fn create(path: &Path, identity: Identity, codec: Codec) -> Result<Self, FormatError> {
         Ok(ShuffleWriter {
             file: BlockFile::create(path)?,
             identity,
             compressor: Compressor::new(codec),
-            lane: Lane::default(),
+            builder: SegmentBuilder::default(),
             spare: Vec::new(),
             open: None,
         })
     }
 
-    /// Adds a record. Partitions never descend.
+    /// Adds a record. Partitions must not descend.
     #[inline]
     pub fn push(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<(), FormatError> {
         block::check_record(key, value)?;
         if self.open != Some(partition) {
             self.close_block()?;
-            self.lane.restart();
+            self.builder.restart();
             self.open = Some(partition);
             self.identity.partition = partition;
         }
-        if self.lane.is_full_for(key.len(), value.len(), RAW_TARGET) {
+        if self.builder.is_full_for(key.len(), value.len(), RAW_TARGET) {
             self.close_block()?;
         }
         if key.len() + value.len() > RAW_TARGET {
             return self.push_alone(partition, key, value);
         }
-        self.lane.push(key, value);
+        self.builder.push(key, value);
         Ok(())
     }
 
-    /// A record larger than a block goes to the file without being copied.
+    /// Writes a record larger than a block without copying it.
     #[inline(never)]
     fn push_alone(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<(), FormatError> {
         self.close_block()?;
-        let (header, head) = self.lane.alone(&self.identity, key, value);
+        let (header, head) = self.builder.alone(&self.identity, key, value);
         self.file.append(partition, &header, &[&head, key, value])
     }
 
     #[inline(never)]
     fn close_block(&mut self) -> Result<(), FormatError> {
-        let Some(partition) = self.open.filter(|_| !self.lane.is_empty()) else {
+        let Some(partition) = self.open.filter(|_| !self.builder.is_empty()) else {
             return Ok(());
         };
-        let sealed = self.lane.seal(&self.identity, &mut self.compressor, std::mem::take(&mut self.spare));
+        let sealed = self.builder.seal(&self.identity, &mut self.compressor, std::mem::take(&mut self.spare));
         self.file.append(partition, &sealed.header, &[sealed.as_slice()])?;
         self.spare = sealed.into_buffer();
         Ok(())
     }
 
-    /// Writes index and footer; nothing is synced. Says where each partition lies.
+    /// Writes index and footer without syncing. Returns the segments.
     pub fn finish(mut self) -> Result<Vec<Segment>, FormatError> {
         self.close_block()?;
         self.file.finish()
     }
 
-    /// The same for a file that goes before its attempt ends: it counts until the second answer is dropped.
+    /// Finishes a file that is removed before its attempt ends: its bytes count until the returned [`Charged`] is
+    /// dropped.
     pub fn finish_for_now(mut self) -> Result<(Vec<Segment>, Charged), FormatError> {
         self.close_block()?;
         self.file.finish_for_now()
     }
 }
 
-/// The segments of a whole shuffle file, checked: ascending, without gaps, as the checksum says. Blocks are checked when read.
+/// Reads and checks the index of a shuffle file: checksum, ascending partitions, no gaps. Blocks are checked when they
+/// are read.
 pub fn read_index(file: &[u8]) -> Result<Vec<Segment>, FormatError> {
     let footer = file.len().checked_sub(FOOTER_BYTES).ok_or(FormatError::Truncated)?;
     let index_offset = index_offset(&file[footer..], file.len() as u64)?;
     segments(&file[index_offset as usize..], index_offset)
 }
 
-/// The same for a file on disk, of which only the index is read.
+/// Reads and checks the index of a shuffle file on disk without reading the blocks.
 pub fn read_index_of(path: &Path) -> Result<Vec<Segment>, FormatError> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -241,15 +245,15 @@ pub fn read_index_of(path: &Path) -> Result<Vec<Segment>, FormatError> {
     segments(&tail, index_offset)
 }
 
-/// Where the index begins in a file of this length, if the footer fits it.
+/// Offset of the index in a file of this length, if the footer is consistent with it.
 fn index_offset(footer: &[u8], length: u64) -> Result<u64, FormatError> {
     if footer[20..] != MAGIC {
-        return Err(FormatError::Malformed("it does not end as a shuffle file does"));
+        return Err(FormatError::Malformed("the file does not end with a shuffle file footer"));
     }
     let (offset, entries) = (le_u64(&footer[..8]), le_u32(&footer[8..12]));
     let index_bytes = u64::from(entries) * entry_bytes(le_u32(&footer[12..16])) as u64;
     if offset.checked_add(index_bytes + FOOTER_BYTES as u64) != Some(length) {
-        return Err(FormatError::Malformed("its index does not lie where the footer says"));
+        return Err(FormatError::Malformed("the index is not where the footer says"));
     }
     Ok(offset)
 }
@@ -259,7 +263,7 @@ fn entry_bytes(version: u32) -> usize {
     if version < 4 { ENTRY_BYTES - 4 } else { ENTRY_BYTES }
 }
 
-/// Index and footer, the end of a file from `index_offset` on.
+/// Parses index and footer: the end of a file from `index_offset` on.
 fn segments(tail: &[u8], index_offset: u64) -> Result<Vec<Segment>, FormatError> {
     let (index, footer) = tail.split_at(tail.len() - FOOTER_BYTES);
     let summed = &tail[..index.len() + 16];
@@ -284,13 +288,13 @@ fn segments(tail: &[u8], index_offset: u64) -> Result<Vec<Segment>, FormatError>
         };
         let ascends = segments.last().is_none_or(|s| s.partition < segment.partition);
         if !ascends || segment.offset != offset || segment.length == 0 {
-            return Err(FormatError::Malformed("its index is not in order"));
+            return Err(FormatError::Malformed("the index is not in ascending order"));
         }
         offset = offset.checked_add(segment.length).ok_or(FormatError::Truncated)?;
         segments.push(segment);
     }
     if offset != index_offset {
-        return Err(FormatError::Malformed("its segments do not fill it"));
+        return Err(FormatError::Malformed("the segments do not cover the file"));
     }
     Ok(segments)
 }

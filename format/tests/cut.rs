@@ -1,5 +1,5 @@
-//! A record is never in two pieces nor in none, whatever the chunk size: against the plainest possible rule,
-//! exhaustively on small files and at random on larger ones.
+//! Every record is in exactly one piece for any chunk size: checked against a simple model, exhaustively on small files
+//! and at random on larger ones.
 
 use proptest::prelude::*;
 use std::cell::Cell;
@@ -9,7 +9,7 @@ use windrow_format::boundary::{FileAt, LengthOnly, ReadAt, next_record_start};
 use windrow_format::cut::cut;
 use windrow_model::Framing;
 
-/// All record starts and the end, by looking at every byte.
+/// All record starts and the end, found by reading every byte.
 fn starts(framing: Framing, bytes: &[u8]) -> BTreeSet<u64> {
     let n = bytes.len() as u64;
     let mut starts = BTreeSet::from([0, n]);
@@ -29,8 +29,8 @@ fn check(framing: Framing, bytes: &[u8], chunk_bytes: u64, extra: &[u64]) {
     let n = bytes.len() as u64;
     let pieces = cut(framing, bytes, chunk_bytes, extra).unwrap();
     let starts = starts(framing, bytes);
-    let wishes = (1..).map(|k| k * chunk_bytes).take_while(|w| *w < n).chain(extra.iter().copied().filter(|e| *e > 0));
-    let mut expected: BTreeSet<u64> = wishes.map(|w| plain_next(&starts, w)).chain([0, n]).collect();
+    let wanted = (1..).map(|k| k * chunk_bytes).take_while(|w| *w < n).chain(extra.iter().copied().filter(|e| *e > 0));
+    let mut expected: BTreeSet<u64> = wanted.map(|w| plain_next(&starts, w)).chain([0, n]).collect();
     if n == 0 {
         expected.clear();
     }
@@ -40,7 +40,7 @@ fn check(framing: Framing, bytes: &[u8], chunk_bytes: u64, extra: &[u64]) {
 }
 
 #[test]
-fn every_small_file_is_cut_as_the_plain_rule_says() {
+fn small_files_are_cut_as_the_model_says() {
     for length in 0..=9u32 {
         for bits in 0..1u32 << length {
             let bytes: Vec<u8> = (0..length).map(|i| if bits >> i & 1 == 1 { b'\n' } else { b'x' }).collect();
@@ -60,7 +60,7 @@ fn every_small_file_is_cut_as_the_plain_rule_says() {
 }
 
 #[test]
-fn fixed_records_and_whole_files_are_cut_without_a_look_at_bytes() {
+fn fixed_and_whole_framings_are_cut_without_reading() {
     for records in 0..6u64 {
         for size in 1..5u32 {
             let n = records * size as u64;
@@ -97,7 +97,7 @@ fn lines() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn any_file_is_cut_as_the_plain_rule_says(
+    fn any_file_is_cut_as_the_model_says(
         bytes in lines(),
         chunk_bytes in prop_oneof![1u64..4, 1u64..100, 1u64..100_000, Just(u64::MAX)],
         extra in prop::collection::vec(0u64..100_000, 0..5),
@@ -118,7 +118,7 @@ proptest! {
     }
 }
 
-/// Counts what is read.
+/// Counts the bytes that are read.
 struct Counting<'a>(&'a [u8], Cell<u64>);
 impl ReadAt for Counting<'_> {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
@@ -165,7 +165,7 @@ fn the_holes_of_a_huge_sparse_file_are_not_read() {
 }
 
 #[test]
-fn a_file_that_is_shorter_than_it_was_is_an_error() {
+fn file_shorter_than_listed_is_an_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "a\nbbbb").unwrap();
     let at = FileAt::new(file.reopen().unwrap(), 100);

@@ -1,4 +1,4 @@
-//! An output describes itself, and whatever differs from the description is told.
+//! An output is verified against its manifest, and every difference is reported.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn output(folder: &Path) -> Manifest {
 }
 
 #[test]
-fn an_output_verifies_and_its_sums_are_those_of_its_parts() {
+fn output_verifies_and_its_sums_match_its_parts() {
     let dir = tempfile::tempdir().unwrap();
     let manifest = output(dir.path());
     assert_eq!((manifest.bytes, manifest.records), (12, 3));
@@ -30,10 +30,10 @@ fn an_output_verifies_and_its_sums_are_those_of_its_parts() {
 }
 
 #[test]
-fn every_damage_is_told() {
+fn every_difference_is_reported() {
     type Damage = fn(&Path);
-    type Told = fn(&ManifestError) -> bool;
-    let cases: [(Damage, Told); 6] = [
+    type Expected = fn(&ManifestError) -> bool;
+    let cases: [(Damage, Expected); 6] = [
         (|d| fs::remove_file(d.join("_SUCCESS")).unwrap(), |e| matches!(e, ManifestError::Missing { .. })),
         (|d| fs::write(d.join("_SUCCESS"), "").unwrap(), |e| matches!(e, ManifestError::Malformed { .. })),
         (|d| fs::remove_file(d.join("part-00001")).unwrap(), |e| matches!(e, ManifestError::PartMissing { .. })),
@@ -57,7 +57,7 @@ fn every_damage_is_told() {
 }
 
 #[test]
-fn a_part_name_cannot_lead_out_of_the_folder() {
+fn part_name_cannot_leave_the_folder() {
     let dir = tempfile::tempdir().unwrap();
     output(dir.path());
     let text = fs::read_to_string(dir.path().join("_SUCCESS")).unwrap();

@@ -1,4 +1,4 @@
-//! Promises of the shuffle file: what was written is read, what was damaged or belongs elsewhere is refused.
+//! Promises of the shuffle file: written records are read back; damaged bytes and those of another attempt are refused.
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ fn read(file: &[u8]) -> Result<Vec<Record>, FormatError> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
-    fn what_was_written_is_read(
+    fn written_records_are_read_back(
         mut records in prop::collection::vec(
             (0u32..6, prop::collection::vec(any::<u8>(), 0..200), prop::collection::vec(0u8..4, 0..2000)), 0..300),
         compressed: bool,
@@ -86,7 +86,7 @@ fn every_flipped_bit_and_every_cut_is_detected() {
 }
 
 #[test]
-fn an_intact_segment_of_another_attempt_is_refused() {
+fn intact_segment_of_another_attempt_is_refused() {
     let (file, segments) = write(&small(), Codec::Lz4);
     let s = segments[1];
     let bytes = &file[s.offset as usize..(s.offset + s.length) as usize];
@@ -144,7 +144,7 @@ fn golden_records() -> Vec<Record> {
     vec![(2, b"apple".to_vec(), b"1".to_vec()), (2, b"pear".to_vec(), vec![7; 200]), (5, vec![], b"x".to_vec())]
 }
 
-/// Pins what this version writes: two releases that meet in one cluster must agree on it, or refuse each other.
+/// Pins the bytes of this version: two releases that meet in one cluster must agree on them, or refuse each other.
 #[test]
 fn the_bytes_of_version_4_never_change() {
     let (file, _) = write(&golden_records(), Codec::None);
@@ -162,11 +162,11 @@ fn files_of_every_version_are_read() {
 }
 
 #[test]
-fn a_segment_says_whether_its_keys_ascend() {
+fn segment_records_whether_its_keys_ascend() {
     let keys = |n: u32| (0..n).map(|i| (0, format!("key {i:09}").into_bytes(), vec![7; 100])).collect::<Vec<Record>>();
     let mut unsorted = keys(3000);
     unsorted.push((0, b"key".to_vec(), vec![]));
-    // One block, and several; equal keys ascend, and so does a key that only goes on longer.
+    // One block, and several; equal keys ascend, and so does a key that extends its predecessor.
     let mut equal = keys(1500);
     equal.extend(std::iter::repeat_n((0, b"key 0000014990".to_vec(), vec![1; 90]), 1500));
     for codec in [Codec::None, Codec::Lz4] {
@@ -174,11 +174,11 @@ fn a_segment_says_whether_its_keys_ascend() {
         {
             let (file, segments) = write(&records, codec);
             let segment = &file[..segments[0].length as usize];
-            assert_eq!(windrow_format::lane::is_sorted(segment).unwrap(), sorted);
+            assert_eq!(windrow_format::segment_builder::is_sorted(segment).unwrap(), sorted);
         }
     }
-    // Each partition by itself.
+    // Each partition on its own.
     let (file, segments) = write(&[(0, b"b".to_vec(), vec![]), (1, b"a".to_vec(), vec![])], Codec::None);
     let second = &file[segments[1].offset as usize..][..segments[1].length as usize];
-    assert!(windrow_format::lane::is_sorted(second).unwrap());
+    assert!(windrow_format::segment_builder::is_sorted(second).unwrap());
 }

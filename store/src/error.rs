@@ -1,4 +1,4 @@
-//! What can go wrong with inputs and outputs: a stable code, and a message that names the path.
+//! Errors about inputs and outputs: a stable code, and a message that names the path.
 
 use std::io;
 use std::path::Path;
@@ -6,7 +6,7 @@ use windrow_format::manifest::ManifestError;
 use windrow_format::space;
 use windrow_model::{Code, Escape, Failure};
 
-/// A failure of this crate; becomes a [`Failure`] as it is.
+/// A failure of this crate; converts into a [`Failure`] with the same code and message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct StoreError {
@@ -21,10 +21,10 @@ impl StoreError {
         StoreError { code, message: message.into() }
     }
 
-    /// An operation on an output's path that failed: a full disk is told from everything else.
+    /// The error of an operation on an output's path; a full disk has its own code.
     pub(crate) fn output(path: &Path, what: &str, source: &io::Error) -> Self {
         let code = if space::is_full(source) { Code::NoSpace } else { Code::OutputFailed };
-        StoreError::new(code, format!("{}: {what}: {}", path.escaped(), space::told(source, path)))
+        StoreError::new(code, format!("{}: {what}: {}", path.escaped(), space::with_free_space(source, path)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use windrow_format::space::{is_full, told_with_need};
+use windrow_format::space::{is_full, with_free_and_needed_space};
 use windrow_model::{ClusterId, Code, Escape, Failure};
 
 /// Why a worker does not start, or ended although nobody asked it to.
@@ -62,5 +62,5 @@ impl From<Error> for Failure {
 /// What an error of the disk at `path` means. A full disk is `NO_SPACE`, with what was needed and what is free.
 pub fn disk_failure(what: &str, path: &Path, need_bytes: u64, e: &io::Error) -> Failure {
     let code = if is_full(e) { Code::NoSpace } else { Code::IoError };
-    Failure::new(code, format!("cannot {what} {}: {}", path.escaped(), told_with_need(e, path, need_bytes)))
+    Failure::new(code, format!("cannot {what} {}: {}", path.escaped(), with_free_and_needed_space(e, path, need_bytes)))
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use windrow_engine::{LocalSegment, Residents};
+use windrow_engine::{InMemoryOutputs, LocalSegment};
 use windrow_format::names;
 use windrow_model::{AttemptId, Escape, Input, Port, SegmentRef, StageId, Task, TaskId, TaskInput};
 
@@ -25,7 +25,7 @@ const ALIGN: u64 = 64 << 10;
 /// Outputs of finished tasks, in memory or in files.
 pub(super) struct Outputs {
     folder: PathBuf,
-    pub residents: Arc<Residents>,
+    pub in_memory_outputs: Arc<InMemoryOutputs>,
     /// Tasks that have been started and are not done.
     reading: HashMap<TaskId, Arc<Task>>,
     edges: BTreeMap<Port, Released>,
@@ -61,10 +61,10 @@ pub(super) struct Hole {
 }
 
 impl Outputs {
-    /// None yet; their files will lie in `folder`, those that are not held by `residents`.
-    pub fn new(folder: &Path, residents: Residents) -> Self {
-        let residents = Arc::new(residents);
-        Outputs { folder: folder.to_path_buf(), residents, reading: HashMap::new(), edges: BTreeMap::new() }
+    /// None yet; their files will lie in `folder`, those that are not held by `in_memory_outputs`.
+    pub fn new(folder: &Path, in_memory_outputs: InMemoryOutputs) -> Self {
+        let in_memory_outputs = Arc::new(in_memory_outputs);
+        Outputs { folder: folder.to_path_buf(), in_memory_outputs, reading: HashMap::new(), edges: BTreeMap::new() }
     }
 
     /// A task starts to read.
@@ -99,11 +99,11 @@ impl Outputs {
         segments: impl Iterator<Item = &'s SegmentRef>,
         holes: &mut Vec<Hole>,
     ) {
-        let Outputs { folder, residents, edges, .. } = self;
+        let Outputs { folder, in_memory_outputs, edges, .. } = self;
         let edge = edges.entry(port).or_default();
         let mut ends = Vec::new();
         for SegmentRef { attempt, output, segment, .. } in segments {
-            if !residents.release_partition(&edge_path(folder, attempt, *output), partition) {
+            if !in_memory_outputs.release_partition(&edge_path(folder, attempt, *output), partition) {
                 ends.push((*attempt, segment.offset + segment.length));
             }
         }
@@ -129,7 +129,7 @@ impl Outputs {
     /// Nobody reads any output of this attempt any more.
     pub fn remove(&self, attempt: &AttemptId, outputs: u32) {
         for path in (0..outputs).map(|output| edge_path(&self.folder, attempt, output)) {
-            if !self.residents.release(&path) {
+            if !self.in_memory_outputs.release(&path) {
                 // Empty outputs have no file, and what stays goes with the folder.
                 let _ = std::fs::remove_file(path);
             }
@@ -150,11 +150,11 @@ pub(super) fn dig(holes: Vec<Hole>) {
 }
 
 /// Where segments of a task's inputs are.
-pub(super) fn locate(root: &Path, residents: &Residents, refs: &[SegmentRef]) -> Vec<LocalSegment> {
+pub(super) fn locate(root: &Path, in_memory_outputs: &InMemoryOutputs, refs: &[SegmentRef]) -> Vec<LocalSegment> {
     let local = |r: &SegmentRef| {
         let path = edge_path(root, &r.attempt, r.output);
         let identity = output_identity(&r.attempt, r.output);
-        let resident = residents.find(&path, &r.segment, identity);
+        let resident = in_memory_outputs.find(&path, &r.segment, identity);
         resident.unwrap_or_else(|| vec![LocalSegment::of(path, &r.segment, identity)])
     };
     refs.iter().flat_map(local).collect()
@@ -204,7 +204,7 @@ mod tests {
             order in Just((0..12u32).collect::<Vec<_>>()).prop_shuffle(),
         ) {
             let files = files(&lengths);
-            let mut outputs = Outputs::new(Path::new("scratch"), Residents::new(Memory::new(0, 1)));
+            let mut outputs = Outputs::new(Path::new("scratch"), InMemoryOutputs::new(Memory::new(0, 1)));
             let mut gone: HashMap<PathBuf, u64> = HashMap::new();
             let mut read = Vec::new();
             for partition in order {
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn partitions_read_in_order_go_as_they_are_read() {
         let files = files(&[vec![32 << 20; 8], vec![32 << 20; 8]]);
-        let mut outputs = Outputs::new(Path::new("scratch"), Residents::new(Memory::new(0, 1)));
+        let mut outputs = Outputs::new(Path::new("scratch"), InMemoryOutputs::new(Memory::new(0, 1)));
         let mut holes = Vec::new();
         for partition in 0..8 {
             let mine = files.iter().flatten().filter(|s| s.segment.partition == partition);

@@ -9,7 +9,7 @@ use windrow_format::block::io_code;
 use windrow_format::checksum::Crc32cWriter;
 use windrow_format::durable::create_with_folder;
 use windrow_format::quota::Charged;
-use windrow_format::space::told;
+use windrow_format::space::with_free_space;
 use windrow_model::{Compression, Escape, Failure, PartReport};
 
 /// Bytes that are collected before they are handed on.
@@ -113,5 +113,5 @@ impl PartWriter {
 }
 
 fn failure(path: &Path, e: io::Error) -> Failure {
-    Failure::new(io_code(&e), format!("cannot write {}: {}", path.escaped(), told(&e, path)))
+    Failure::new(io_code(&e), format!("cannot write {}: {}", path.escaped(), with_free_space(&e, path)))
 }

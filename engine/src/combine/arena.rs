@@ -1,11 +1,12 @@
-//! Bytes of long keys: copied once, never moved, dropped together.
+//! Stores the bytes of long keys: copied once, never moved, dropped together.
 
 use crate::region::Region;
 
-/// Smallest and largest size of a chunk. In between a chunk is a quarter of what there is, so that little is reserved in vain.
+/// Smallest and largest size of a chunk in bytes. In between, a new chunk is a quarter of the bytes so far, which
+/// bounds the unused part.
 const CHUNK_BYTES: [usize; 2] = [4 << 10, 8 << 20];
 
-/// A list of chunks; bytes are added at the end of the last.
+/// A list of chunks; new bytes go to the end of the last chunk.
 pub struct Arena {
     chunks: Vec<Region<u8>>,
     /// Used bytes of the last chunk.
@@ -14,7 +15,7 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Without memory until the first key.
+    /// Creates an arena, which takes no memory before the first key.
     pub fn new() -> Self {
         Arena { chunks: Vec::new(), at: 0, bytes: 0 }
     }
@@ -24,12 +25,12 @@ impl Arena {
         self.bytes
     }
 
-    /// Bytes of all chunks once this key is in them too.
+    /// Bytes of all chunks after this key has been added.
     pub fn bytes_with(&self, key: Option<&[u8]>) -> usize {
         self.bytes + key.map_or(0, |key| self.chunk_for(key))
     }
 
-    /// Size of the chunk that this key would need; zero if it fits into the last one.
+    /// Size in bytes of the chunk that this key needs; zero if it fits into the last chunk.
     fn chunk_for(&self, key: &[u8]) -> usize {
         match self.chunks.last() {
             Some(c) if c.as_slice().len() - self.at >= key.len() => 0,
@@ -37,7 +38,7 @@ impl Arena {
         }
     }
 
-    /// Copies a key; the bytes stay where they are until [`clear`](Self::clear).
+    /// Copies a key. The bytes do not move until [`clear`](Self::clear).
     pub fn put(&mut self, key: &[u8]) -> std::io::Result<&[u8]> {
         let new = self.chunk_for(key);
         if new > 0 || self.chunks.is_empty() {

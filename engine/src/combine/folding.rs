@@ -1,37 +1,40 @@
-//! A table and the pairs on their way into it.
+//! A table together with the pairs that wait to be folded into it.
 
 use super::pending::{Pending, Refused, Short, insert_short};
 use super::slots::Key;
 use super::{Full, Table};
 use crate::accumulate::Accumulate;
 
-/// From this size of its slots on, a table is reached through rings that hide the misses. (In tests small ones are, too.)
+/// Size of the slots in bytes from which on pairs go through rings that hide cache misses. (Tests use a small size to
+/// cover the rings.)
 const RING_BYTES: usize = if cfg!(test) { 1 << 14 } else { 1 << 20 };
 
-/// Folds pairs into a table: at once while it is small, by way of rings when it is not.
+/// Folds pairs into a table: at once while the table is small, through rings when it is large.
 pub struct Folding<A: Accumulate> {
     table: Table<A>,
     pending: Pending<A::Acc>,
 }
 
 impl<A: Accumulate> Folding<A> {
-    /// Into this table.
+    /// Folds into this table.
     pub fn new(table: Table<A>) -> Self {
         Folding { table, pending: Pending::default() }
     }
 
-    /// The table, which may lack pairs that still wait.
+    /// The table. Pairs that wait in the rings are not in it yet.
     pub fn table(&self) -> &Table<A> {
         &self.table
     }
 
-    /// The table, which may lack pairs that still wait.
+    /// The table. Pairs that wait in the rings are not in it yet.
     pub fn table_mut(&mut self) -> &mut Table<A> {
         &mut self.table
     }
 
-    /// Folds a value into its key's accumulator, sooner or later. An error: the table must be drained, and the pair that it tells
-    /// of (which may be an earlier one) folded again.
+    /// Folds a value into the accumulator of its key, now or later.
+    ///
+    /// # Errors
+    /// A pair, possibly an earlier one, was refused. The caller must drain the table and fold that pair again.
     #[inline]
     pub fn push(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Refused<A::Acc>> {
         match key.long() {
@@ -43,8 +46,8 @@ impl<A: Accumulate> Folding<A> {
         }
     }
 
-    /// The same for a short key, in few instructions. Gives a pair (perhaps an earlier one) whose key is not there: it is to be
-    /// [inserted](Self::insert).
+    /// Folds the value of a short key in few instructions. Returns a pair, possibly an earlier one, whose key is not in
+    /// the table; the caller must [insert](Self::insert) it.
     #[inline(always)]
     pub fn push_short(&mut self, key: Key<'_>, acc: A::Acc) -> Option<Short<A::Acc>> {
         let pair = Short::new(&key, acc);
@@ -60,20 +63,20 @@ impl<A: Accumulate> Folding<A> {
         self.table.slot_bytes() >= RING_BYTES
     }
 
-    /// Adds a pair that [`push_short`](Self::push_short) has given. An error is one of [`push`](Self::push).
+    /// Adds a pair that [`push_short`](Self::push_short) has returned. Fails as [`push`](Self::push) does.
     #[cold]
     #[inline(never)]
     pub fn insert(&mut self, new: Short<A::Acc>) -> Result<(), Refused<A::Acc>> {
         insert_short(&mut self.table, new)
     }
 
-    /// Folds a value at once. An error gives it back: the table must be drained.
+    /// Folds a value at once. Returns the value as an error if the table must be drained.
     #[inline(always)]
     pub fn fold(&mut self, key: &[u8], acc: A::Acc) -> Result<(), A::Acc> {
         self.table.fold(Key::new(key), acc).map_err(|Full(acc)| acc)
     }
 
-    /// Folds pairs that wait, until one is refused or none is left.
+    /// Folds waiting pairs until one is refused or none is left.
     pub fn flush(&mut self) -> Option<Refused<A::Acc>> {
         loop {
             match self.pending.pop(&mut self.table) {

@@ -1,19 +1,19 @@
-//! Pairs on their way into a table that is larger than the cache.
+//! Pairs that wait to be folded into a table that is larger than the cache.
 //!
-//! A pair waits in a small ring while the processor fetches its slot, so that many cache misses overlap instead of following one
-//! another (2.66 million distinct words: twice as fast as probing at once; a table in the cache is probed at once). Longer keys are
-//! copied into their ring, and half-way through it their bytes in the arena are fetched too.
+//! A pair waits in a small ring while the processor fetches its slot, so that many cache misses overlap instead of
+//! following one another (2.66 million distinct words: twice as fast as probing at once; a table in the cache is probed
+//! at once). Longer keys are copied into their ring, and half-way through it their bytes in the arena are fetched too.
 
 use super::slots::Key;
 use super::{Full, Table};
 use crate::accumulate::Accumulate;
 use std::num::NonZeroU64;
 
-/// How many short keys wait.
+/// Number of short keys that wait.
 const SHORT_RING: usize = 32;
-/// How many long keys wait.
+/// Number of long keys that wait.
 const LONG_RING: usize = 16;
-/// Longest key that waits; a longer one costs more to copy than its miss.
+/// Length in bytes of the longest key that waits; copying a longer one costs more than its cache miss.
 const LONG_MAX: usize = 64;
 
 /// A pair whose key is short enough for a slot.
@@ -24,7 +24,7 @@ pub struct Short<T> {
 }
 
 impl<T> Short<T> {
-    /// Of a short key.
+    /// Makes a pair of a short key.
     #[inline(always)]
     pub fn new(key: &Key<'_>, acc: T) -> Self {
         Short { words: key.words(), meta: key.meta(), acc }
@@ -49,7 +49,7 @@ pub struct Pending<T> {
 
 /// A pair that a full table did not take.
 pub struct Refused<T> {
-    /// A copy of its key, if it had been waiting; otherwise it is the key that was just pushed.
+    /// A copy of the key if the pair had waited in a ring; none if it is the pair that was just pushed.
     pub waited: Option<Waited>,
     /// Its value.
     pub acc: T,
@@ -76,7 +76,7 @@ impl<T> Default for Pending<T> {
 }
 
 impl<T> Pending<T> {
-    /// Lets a pair with a short key wait, and gives the one that has waited longest.
+    /// Puts a pair with a short key into the ring and returns the pair that has waited longest.
     #[inline(always)]
     pub fn exchange(&mut self, pair: Short<T>) -> Option<Short<T>> {
         let place = &mut self.short[self.short_at % SHORT_RING];
@@ -84,13 +84,14 @@ impl<T> Pending<T> {
         place.replace(pair)
     }
 
-    /// Whether a key of this length may wait.
+    /// Returns whether a key of this length in bytes may wait.
     #[inline(always)]
     pub fn waits(length: usize) -> bool {
         length <= LONG_MAX
     }
 
-    /// Lets a pair with a key of a length that [waits](Self::waits), and is not short, wait; folds the one that has waited longest.
+    /// Puts a pair with a long key, whose length must be one that [waits](Self::waits), into the ring; folds the pair
+    /// that has waited longest.
     #[inline(never)]
     pub fn push_long<A: Accumulate<Acc = T>>(
         &mut self,
@@ -114,7 +115,7 @@ impl<T> Pending<T> {
         }
     }
 
-    /// Folds one pair that still waits; false if none does.
+    /// Folds one waiting pair; returns false if there is none.
     pub fn pop<A: Accumulate<Acc = T>>(&mut self, table: &mut Table<A>) -> Result<bool, Refused<T>> {
         if let Some(old) = self.short.iter_mut().find_map(Option::take) {
             let new = table.fold_short(old);
@@ -127,7 +128,7 @@ impl<T> Pending<T> {
     }
 }
 
-/// Adds a short key that is not there.
+/// Adds a short key that is not in the table.
 pub(super) fn insert_short<A: Accumulate>(table: &mut Table<A>, new: Short<A::Acc>) -> Result<(), Refused<A::Acc>> {
     let Short { words, meta, acc } = new;
     table.insert(Key::from_parts(words, meta, &[]), acc).map_err(|Full(acc)| refuse_short(words, meta, acc))

@@ -1,10 +1,12 @@
-//! The slot array: all unsafe code of the table.
+//! The slot array, with all unsafe code of the table.
 //!
-//! A slot is: two key words, length and table hash, accumulator. The key words of a short key (up to sixteen bytes) are its bytes
-//! padded with zeros; those of a longer key are the address of its bytes and its hash. An all-zero slot is empty.
+//! A slot holds two key words, length and table hash, and the accumulator. The key words of a short key (up to sixteen
+//! bytes) are its bytes padded with zeros; those of a longer key are the address of its bytes and its hash. An all-zero
+//! slot is empty.
 //!
-//! Invariants: a slot whose `meta` is not zero holds an initialised accumulator; the address in a long key's slot points to bytes
-//! that live until the slots are cleared or dropped (the caller keeps them in its arena); at least one slot is empty.
+//! Invariants: a slot whose `meta` is not zero holds an initialised accumulator; the address in the slot of a long key
+//! points to bytes that live until the slots are cleared or dropped (the caller keeps them in its arena); at least one
+//! slot is empty.
 
 use crate::hash::{hash_long, hash_short};
 use crate::key::short;
@@ -13,10 +15,10 @@ use std::mem::{MaybeUninit, needs_drop};
 use std::num::NonZeroU64;
 use windrow_format::prefetch;
 
-/// Longest key that is kept in its slot.
+/// Length in bytes of the longest key that is kept in its slot.
 const SHORT_MAX: usize = 16;
 
-/// A key as the table compares it.
+/// A key in the form that the table compares.
 #[derive(Clone, Copy)]
 pub struct Key<'a> {
     k0: u64,
@@ -34,13 +36,13 @@ impl<'a> Key<'a> {
         if Self::is_short(key) { Self::new_short(key) } else { Self::new_long(key) }
     }
 
-    /// Whether a key is kept in its slot: up to sixteen bytes.
+    /// Returns whether a key is kept in its slot: up to sixteen bytes.
     #[inline(always)]
     pub fn is_short(key: &[u8]) -> bool {
         key.len() <= SHORT_MAX
     }
 
-    /// A key of up to sixteen bytes.
+    /// Hashes a key of up to sixteen bytes.
     #[inline(always)]
     pub fn new_short(key: &[u8]) -> Self {
         let (k0, k1) = short(key);
@@ -53,39 +55,39 @@ impl<'a> Key<'a> {
         Key { k0: 0, k1: hash, meta: meta(hash, key.len()), bytes: key }
     }
 
-    /// The bytes, if they do not fit into a slot.
+    /// The bytes of a key that does not fit into a slot.
     #[inline(always)]
     pub fn long(&self) -> Option<&'a [u8]> {
         if is_short(self.meta.get()) { None } else { Some(self.bytes) }
     }
 
-    /// Length and hash as they stand in a slot.
+    /// Length and hash in the form of a slot's `meta`.
     #[inline(always)]
     pub fn meta(&self) -> NonZeroU64 {
         self.meta
     }
 
-    /// What a key adds to the digest of many, in any order. A square, because the hashes of short keys that lie close together
-    /// are close to linear: their sum alone takes n and n + 3 for n + 1 and n + 2 in one case of a hundred.
+    /// The key's term in an order-independent digest of many keys. It is a square because the hashes of similar short
+    /// keys are nearly linear: with a plain sum, the pair n, n + 3 equals n + 1, n + 2 in one case of a hundred.
     #[inline(always)]
     pub fn digest(&self) -> u64 {
         let hash_first = self.meta.get().rotate_left(32);
         hash_first.wrapping_mul(hash_first)
     }
 
-    /// The two key words of a short key, or nothing and the hash.
+    /// The two key words of a short key; zero and the hash of a long one.
     #[inline(always)]
     pub fn words(&self) -> [u64; 2] {
         [self.k0, self.k1]
     }
 
-    /// What [`words`](Self::words) and [`meta`](Self::meta) were taken from; the bytes only if they are long.
+    /// Rebuilds a key from [`words`](Self::words) and [`meta`](Self::meta); `bytes` are needed only for a long key.
     #[inline(always)]
     pub fn from_parts(words: [u64; 2], meta: NonZeroU64, bytes: &'a [u8]) -> Self {
         Key { k0: words[0], k1: words[1], meta, bytes }
     }
 
-    /// The same long key, with its bytes there.
+    /// The same long key, backed by the copy of its bytes at this address.
     pub fn stored_at<'b>(&self, bytes: &'b [u8]) -> Key<'b> {
         assert_eq!(bytes.len(), length(self.meta.get()), "the stored bytes are the key's");
         Key { k0: bytes.as_ptr().expose_provenance() as u64, k1: self.k1, meta: self.meta, bytes }
@@ -141,7 +143,7 @@ impl<T> Slot<T> {
         self.key_of(length(self.meta))
     }
 
-    /// The key, whose length is this; also of a slot whose `meta` has just been taken.
+    /// The key, given its length; also works for a slot whose `meta` has just been taken.
     #[inline]
     fn key_of(&self, length: usize) -> &[u8] {
         let start = if length <= SHORT_MAX {
@@ -165,19 +167,19 @@ fn take_out<T, X>(slot: &mut Slot<T>, f: impl FnOnce(&[u8], T) -> X) -> X {
     f(slot.key_of(length), acc)
 }
 
-/// No table has more slots: they are chosen by 32 bits of a hash.
+/// Most slots of a table: they are chosen by 32 bits of a hash.
 pub const SLOTS_MAX: u64 = 1 << 32;
 
-/// A power of two of slots. Owns the accumulators in them, not the bytes of long keys.
+/// A power-of-two array of slots. Owns the accumulators in them, but not the bytes of long keys.
 pub struct Slots<T> {
     region: Region<Slot<T>>,
     mask: usize,
-    /// Slots that are not empty. Once there are none the memory may serve another table.
+    /// Number of slots that are not empty. At zero the memory may serve another table.
     used: usize,
 }
 
 impl<T> Slots<T> {
-    /// `count` empty slots; a power of two up to [`SLOTS_MAX`].
+    /// Creates `count` empty slots; `count` is a power of two up to [`SLOTS_MAX`].
     pub fn new(count: usize) -> std::io::Result<Self> {
         assert!(count.is_power_of_two() && count as u64 <= SLOTS_MAX);
         Ok(Slots { region: Region::empty_slots(count)?, mask: count - 1, used: 0 })
@@ -204,7 +206,7 @@ impl<T> Slots<T> {
         unsafe { self.region.as_slice().get_unchecked(i & self.mask) }
     }
 
-    /// Where a key with this `meta` is, if `matches` knows its slot.
+    /// The index of the slot that `matches` accepts, among those a key with this `meta` may be in.
     #[inline(always)]
     fn position(&self, meta: u64, matches: impl Fn(&Slot<T>) -> bool) -> Option<usize> {
         let mut i = self.home(meta);
@@ -220,7 +222,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// The accumulator of a key of up to sixteen bytes, of which these are the parts.
+    /// The accumulator of a key of up to sixteen bytes, given the key's parts.
     #[inline(always)]
     pub fn find_short(&mut self, words: [u64; 2], meta: NonZeroU64) -> Option<&mut T> {
         let matches = |slot: &Slot<T>| slot.meta == meta.get() && slot.k1 == words[1] && slot.k0 == words[0];
@@ -237,7 +239,8 @@ impl<T> Slots<T> {
         unsafe { Some(self.region.as_mut_slice().get_unchecked_mut(i).acc.assume_init_mut()) }
     }
 
-    /// Puts a key that is not there into the first empty slot. A long key must be stored already, and outlive the slots.
+    /// Puts a key that is not in the table into its first empty slot. The bytes of a long key must be stored already
+    /// and outlive the slots.
     pub fn insert(&mut self, key: Key<'_>, acc: T) {
         self.place(Slot { k0: key.k0, k1: key.k1, meta: key.meta.get(), acc: MaybeUninit::new(acc) });
     }
@@ -252,7 +255,7 @@ impl<T> Slots<T> {
         self.used += 1;
     }
 
-    /// Moves everything to larger slots, which take the place of these.
+    /// Moves all keys to `larger`, which then replaces these slots.
     pub fn move_to(&mut self, mut larger: Slots<T>) {
         for slot in self.region.as_mut_slice() {
             if slot.meta != 0 {
@@ -266,7 +269,7 @@ impl<T> Slots<T> {
         *self = larger;
     }
 
-    /// All keys, each with its place.
+    /// All keys with their slot indexes.
     pub fn keys(&self) -> impl Iterator<Item = (u32, &[u8])> {
         let slots = self.region.as_slice();
         slots.iter().enumerate().filter(|(_, s)| s.meta != 0).map(|(i, s)| {
@@ -277,13 +280,13 @@ impl<T> Slots<T> {
         })
     }
 
-    /// The key at a place that [`keys`](Self::keys) has named.
+    /// The key at an index that [`keys`](Self::keys) has returned.
     #[inline]
     pub fn key_at(&self, at: u32) -> &[u8] {
         self.region.as_slice()[at as usize].key()
     }
 
-    /// Takes out what is at a place that [`keys`](Self::keys) has named. A long key's bytes stay in the arena.
+    /// Removes the key at an index that [`keys`](Self::keys) has returned. The bytes of a long key stay in the arena.
     #[inline]
     pub fn take<X>(&mut self, at: u32, f: impl FnOnce(&[u8], T) -> X) -> X {
         let slot = &mut self.region.as_mut_slice()[at as usize];
@@ -292,7 +295,7 @@ impl<T> Slots<T> {
         take_out(slot, f)
     }
 
-    /// Takes everything out, in any order. After an error the rest is still there.
+    /// Removes all keys in any order. After an error the remaining keys are still there.
     pub fn drain<E>(&mut self, mut f: impl FnMut(&[u8], T) -> Result<(), E>) -> Result<(), E> {
         let slots = self.region.as_mut_slice();
         for i in 0..slots.len() {
@@ -307,7 +310,7 @@ impl<T> Slots<T> {
         Ok(())
     }
 
-    /// The accumulator of a key, to be looked at.
+    /// The accumulator of a key, for reading.
     #[inline(always)]
     pub fn get(&self, key: Key<'_>) -> Option<&T> {
         let i = self.position(key.meta.get(), |slot| slot.matches(&key))?;
@@ -315,13 +318,13 @@ impl<T> Slots<T> {
         Some(unsafe { self.slot(i).acc.assume_init_ref() })
     }
 
-    /// Asks for the cache line that a probe of this key reads first.
+    /// Prefetches the cache line that a probe of this key reads first.
     #[inline(always)]
     pub fn prefetch(&self, key: Key<'_>) {
         prefetch::read(std::ptr::from_ref(self.slot(self.home(key.meta.get()))));
     }
 
-    /// Asks for the bytes of the long key that is in this key's home slot. The slot should be in the cache already.
+    /// Prefetches the bytes of the long key in this key's home slot. The slot should be in the cache already.
     #[inline(always)]
     pub fn prefetch_bytes(&self, meta: u64) {
         let slot = self.slot(self.home(meta));
@@ -330,13 +333,13 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Asks for the bytes of the key at a place, if they are not in the slot. The slot should be in the cache already.
+    /// Prefetches the bytes of the long key at an index. The slot should be in the cache already.
     #[inline(always)]
     pub fn prefetch_bytes_at(&self, at: u32) {
         self.slot(at as usize).prefetch_bytes();
     }
 
-    /// Asks for the cache line of a place.
+    /// Prefetches the cache line of a slot.
     #[inline(always)]
     pub fn prefetch_at(&self, at: u32) {
         prefetch::read(std::ptr::from_ref(self.slot(at as usize)));

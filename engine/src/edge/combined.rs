@@ -1,8 +1,8 @@
 //! The edge that folds pairs of equal keys.
 //!
-//! Folding pays where keys repeat. Whether they do shows while the table is still small: if hardly any pair has found its key
-//! there, pairs are passed on unfolded for a while (their reader folds them all the same), and then it is tried again. So a
-//! stream of mostly distinct keys costs no cache misses here. What decides is the pairs alone.
+//! Folding pays where keys repeat. A small table shows whether they do: if hardly any pair has found its key in it, the
+//! edge passes pairs on unfolded for a while (the reader folds them anyway) and then tries again. A stream of mostly
+//! distinct keys thus costs no cache misses here. The decision depends on the pairs alone.
 
 use super::{EdgeResult, EdgeSpec, PlainEdge};
 use crate::accumulate::Accumulate;
@@ -10,37 +10,37 @@ use crate::combine::{Folding, Key, Refused, Short, Table, Waited, history};
 use crate::error::{EngineError, Result};
 use windrow_format::digest;
 
-/// The table is on trial until it needs more than this: about what the second cache holds.
+/// The table is on trial until it needs more than this many bytes: about the size of the second-level cache.
 const TRIAL_BYTES: usize = 1 << 20;
-/// On trial, so many pairs for every four keys show that folding pays.
-const PAIRS_FOR_FOUR_KEYS: u64 = 5;
-/// After a failed trial so many pairs are passed on for every key that was tried.
+/// Pairs per key from which on a trial shows that folding pays.
+const COMBINE_RATIO_MIN: f64 = 1.25;
+/// After a failed trial this many pairs are passed on for every key that was tried.
 const PASSED_FOR_A_KEY: u64 = 32;
 
-/// At least one pair for each distinct key, by partition.
+/// Writes at least one pair for each distinct key, by partition.
 pub struct CombinedEdge<A: Accumulate> {
     out: PlainEdge,
     spec: EdgeSpec,
     folding: Folding<A>,
     on_trial: bool,
-    /// Pairs folded since the table was empty.
+    /// Pairs folded since the table was last empty.
     folded: u64,
-    /// Pairs that are still to be passed on.
+    /// Pairs that are still to be passed on unfolded.
     passing: u64,
     /// Most keys that the table has held.
     keys: usize,
-    /// Of all keys that were pushed.
+    /// Digest of all keys that were pushed.
     digest: u64,
-    /// A stored accumulator on its way; empty in between.
+    /// Buffer for a stored accumulator; empty between calls.
     value: Vec<u8>,
 }
 
 impl<A: Accumulate> CombinedEdge<A> {
-    /// An edge without pairs. Files appear when they are needed.
+    /// Creates an edge without pairs. Files are created when they are needed.
     pub fn new(spec: EdgeSpec, accumulate: A) -> Result<Self> {
-        // A table that is drained needs room for blocks at the same time: they are two consumers.
+        // A table that is drained needs room for blocks at the same time, so table and blocks are two consumers.
         let claim = spec.share.output();
-        // Its segments get the digest of this edge, so theirs may be the cheapest.
+        // The digest of this edge replaces those of its segments, so the cheapest kind will do.
         let out = PlainEdge::new(EdgeSpec { any_order: false, ..spec.clone() });
         let known = history::keys(&spec.identity);
         let on_trial = known == 0;
@@ -54,7 +54,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         Ok(CombinedEdge { out, spec, folding, on_trial, folded, passing, keys, digest, value })
     }
 
-    /// Folds an accumulator into its key's.
+    /// Folds an accumulator into that of its key.
     #[inline]
     pub fn push(&mut self, key: &[u8], acc: A::Acc) -> Result<()> {
         if self.passing > 0 {
@@ -64,7 +64,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         self.fold(key, acc)
     }
 
-    /// Folds a value, of which `create` makes an accumulator, and `encode` the stored form of one.
+    /// Folds a value: `create` makes an accumulator of it, `encode` the stored form of one.
     #[inline]
     pub fn push_value<V>(
         &mut self,
@@ -80,7 +80,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         self.fold(key, create(value))
     }
 
-    /// Passes the pair on whose value has been encoded.
+    /// Passes on the pair whose value has been encoded.
     #[inline]
     fn pass(&mut self, key: &[u8]) -> Result<()> {
         self.digest = self.digest.wrapping_add(Key::new(key).digest());
@@ -118,16 +118,16 @@ impl<A: Accumulate> CombinedEdge<A> {
         self.settle(pushed, key)
     }
 
-    /// Adds a key that is not there.
+    /// Adds a key that is not in the table.
     #[cold]
     #[inline(never)]
     fn insert(&mut self, new: Short<A::Acc>) -> Result<()> {
         let inserted = self.folding.insert(new);
-        // A short key that is refused comes with a copy.
+        // A refused short key carries a copy of its bytes.
         self.settle(inserted, &[])
     }
 
-    /// Makes room if folding asks for it; `key` is the one that was pushed.
+    /// Makes room if the pair was refused; `key` is the key that was pushed.
     #[inline]
     fn settle(&mut self, folded: Result<(), Refused<A::Acc>>, key: &[u8]) -> Result<()> {
         match folded {
@@ -143,7 +143,7 @@ impl<A: Accumulate> CombinedEdge<A> {
         windrow_format::block::check_record(key, &[]).map_err(EngineError::Record)?;
         let mut acc = acc;
         loop {
-            // An empty table refuses nothing unless the system refuses memory.
+            // An empty table accepts any key unless the system refuses memory.
             let was_empty = self.folding.table().is_empty();
             self.make_room()?;
             acc = match self.folding.fold(key, acc) {
@@ -163,13 +163,13 @@ impl<A: Accumulate> CombinedEdge<A> {
         if self.folding.table_mut().is_covered() { Ok(()) } else { self.make_room() }
     }
 
-    /// Ends a trial that has shown that folding pays, or drains the table.
+    /// Ends a trial if folding pays, or drains the table.
     #[cold]
     #[inline(never)]
     fn make_room(&mut self) -> Result<()> {
         let keys = self.folding.table().keys() as u64;
         if self.on_trial {
-            if 4 * self.folded >= PAIRS_FOR_FOUR_KEYS * keys {
+            if self.folded as f64 >= COMBINE_RATIO_MIN * keys as f64 {
                 self.on_trial = false;
                 self.folding.table_mut().set_bytes_max(usize::MAX);
                 return Ok(());
@@ -191,8 +191,8 @@ impl<A: Accumulate> CombinedEdge<A> {
         })
     }
 
-    /// Writes the shuffle file. The digest that each of its segments has is that of the edge: a sum over the keys of all pairs,
-    /// which depends neither on their order, nor on memory, nor on how far they were folded.
+    /// Writes the shuffle file. Each segment has the digest of the edge: a sum over the keys of all pairs, which
+    /// depends neither on their order, nor on memory, nor on how far they were folded.
     pub fn finish(mut self) -> Result<EdgeResult> {
         while let Some(Refused { waited, acc }) = self.folding.flush() {
             self.push_when_full(waited.as_ref().map_or(&[], Waited::key), acc)?;

@@ -1,9 +1,9 @@
-//! Finished blocks of an edge in the order in which they were finished: in memory, and beyond what the edge is given in a file.
+//! Finished blocks of an edge in order of completion: in memory, and in a file once the edge's memory is full.
 
 use crate::error::{EngineError, Result};
 use crate::memory::Claim;
 use crate::recycle;
-use crate::resident::Residents;
+use crate::resident::InMemoryOutputs;
 use crate::run::unique_path;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -12,30 +12,30 @@ use windrow_failpoint::failpoint;
 use windrow_format::block::Header;
 use windrow_format::codec::Codec;
 use windrow_format::gather;
-use windrow_format::lane::Sealed;
 use windrow_format::private;
 use windrow_format::quota::Charged;
+use windrow_format::segment_builder::Sealed;
 use windrow_format::shuffle::BlockFile;
 use windrow_model::Segment;
 
-/// Blocks, each with its partition.
+/// Blocks with their partitions.
 pub struct BlockLog {
     folder: PathBuf,
     blocks: Vec<(u32, Sealed)>,
-    /// Memory of `blocks`.
+    /// Bytes of memory of `blocks`.
     bytes: usize,
-    /// Covers it, and open blocks.
+    /// Covers `blocks` and the open blocks.
     claim: Claim,
     open_bytes: usize,
     spill: Option<Spill>,
     runs: u64,
 }
 
-/// A file without a name: whatever happens, nothing is left behind.
+/// A spill file without a name, so a crash leaves nothing behind.
 struct Spill {
     file: File,
     path: PathBuf,
-    /// Its disk space counts for as long as it is there.
+    /// Charges the disk space to the quota until the file is dropped.
     charged: Charged,
     length: u64,
     blocks: Vec<Spilled>,
@@ -49,23 +49,24 @@ struct Spilled {
 }
 
 impl BlockLog {
-    /// No blocks yet; those that the claim does not cover, beside so many bytes for open blocks, go to a file in `folder`.
+    /// Creates a log without blocks. `open_bytes` are reserved for open blocks; blocks that the claim does not cover
+    /// are written to a file in `folder`.
     pub fn new(folder: &Path, mut claim: Claim, open_bytes: usize) -> Self {
         claim.force(open_bytes);
         BlockLog { folder: folder.to_path_buf(), blocks: Vec::new(), bytes: 0, claim, open_bytes, spill: None, runs: 0 }
     }
 
-    /// Whether no block was added.
+    /// Returns whether no block was added.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty() && self.spill.is_none()
     }
 
-    /// Times that memory was full, and bytes that were written because of that.
+    /// Number of spills, and of bytes that were spilled.
     pub fn spilled(&self) -> (u64, u64) {
         (self.runs, self.spill.as_ref().map_or(0, |s| s.length))
     }
 
-    /// No more blocks are open beside those that are added from now on.
+    /// Drops the reserve for open blocks: from now on only finished blocks are added.
     pub fn close_all(&mut self) {
         self.open_bytes = 0;
     }
@@ -78,14 +79,14 @@ impl BlockLog {
         if self.claim.cover(self.open_bytes + self.bytes) { Ok(()) } else { self.spill() }
     }
 
-    /// A compressed block in as many bytes as it needs.
+    /// Copies a compressed block into a buffer of its exact size.
     fn shrunk(sealed: Sealed) -> Sealed {
         let small = sealed.to_exact();
         recycle::give_buffer(sealed.into_buffer());
         small
     }
 
-    /// Adds a block that is too large to be held.
+    /// Adds a block that is too large for memory: writes it to the file.
     pub fn add_alone(&mut self, partition: u32, header: Header, pieces: &[&[u8]]) -> Result<()> {
         self.spill()?;
         self.runs += 1;
@@ -116,7 +117,7 @@ impl BlockLog {
             blocks.iter().map(|(_, sealed)| sealed.as_slice()),
             blocks.iter().map(|(partition, sealed)| (*partition, sealed.header, sealed.as_slice().len())),
         )?;
-        // First there is room for them, then they are kept for their next use.
+        // Shrink the claim first: buffers are recycled only into free memory.
         self.claim.answer();
         self.claim.shrink(self.open_bytes);
         for (_, sealed) in blocks {
@@ -125,13 +126,13 @@ impl BlockLog {
         Ok(())
     }
 
-    /// Keeps all blocks in memory instead of writing them, if there is room and nothing was spilled.
-    pub fn keep_resident(&mut self, residents: &Residents, path: &Path) -> Option<Vec<Segment>> {
+    /// Keeps all blocks in memory instead of writing them. Returns none if there is no room or a block was spilled.
+    pub fn keep_resident(&mut self, outputs: &InMemoryOutputs, path: &Path) -> Option<Vec<Segment>> {
         if self.spill.is_some() {
             return None;
         }
         self.claim.shrink(self.bytes);
-        match residents.keep(path, std::mem::take(&mut self.blocks), &mut self.claim) {
+        match outputs.keep(path, std::mem::take(&mut self.blocks), &mut self.claim) {
             Ok(segments) => Some(segments),
             Err(blocks) => {
                 self.blocks = blocks;
@@ -140,20 +141,20 @@ impl BlockLog {
         }
     }
 
-    /// Writes all blocks into a shuffle file, partition after partition, in their order within each.
+    /// Writes all blocks into a shuffle file, partition by partition, and within each in order of completion.
     pub fn write(mut self, file: &mut BlockFile, path: &Path) -> Result<()> {
         let spill = self.spill.take();
         let spilled = spill.as_ref().map_or(&[][..], |s| &s.blocks);
-        // What was spilled came before what is in memory.
+        // Spilled blocks are older than those in memory.
         let of_spill = spilled.iter().enumerate().map(|(i, s)| (s.partition, false, i));
         let of_memory = self.blocks.iter().enumerate().map(|(i, (partition, _))| (*partition, true, i));
         let mut order: Vec<(u32, bool, usize)> = of_spill.chain(of_memory).collect();
         order.sort_unstable();
-        // What was spilled and is read back, as much of it as goes into one write.
+        // Spilled blocks that were read back, as many as fit into one write.
         let mut read = Vec::new();
         let mut order = &order[..];
         while !order.is_empty() {
-            // As many as one write takes.
+            // Blocks of one write.
             let mut bytes = 0;
             let last = order.iter().position(|(_, in_memory, i)| {
                 bytes += if *in_memory { 0 } else { spilled[*i].length };
@@ -190,7 +191,7 @@ impl BlockLog {
 }
 
 impl Spill {
-    /// Writes blocks that follow each other, given as what they consist of: partition, header and length of each.
+    /// Writes consecutive blocks, given as slices of bytes and as partition, header and length of each block.
     fn append<'b>(
         &mut self,
         pieces: impl Iterator<Item = &'b [u8]>,

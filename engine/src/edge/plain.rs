@@ -7,29 +7,30 @@ use crate::partition::{Partitioning, Router};
 use crate::recycle;
 use windrow_format::block::{self, HEADER_BYTES, Identity, RAW_TARGET};
 use windrow_format::codec::{Codec, Compressor};
-use windrow_format::lane::Lane;
+use windrow_format::segment_builder::SegmentBuilder;
 use windrow_format::shuffle::BlockFile;
 
-/// With many partitions and little memory blocks become smaller, but their buffers not smaller than this.
+/// Least size of a block buffer in bytes. With many partitions and little memory blocks become smaller, but not below
+/// this.
 const BUFFER_MIN: usize = 1 << 10;
-/// Open blocks take this part of what the edge has in any case.
+/// Open blocks take this part of the edge's guaranteed memory.
 const OPEN_PART: usize = 2;
 
-/// Pairs by partition, within each in the order of their arrival.
+/// Keeps all pairs by partition, within each in order of arrival.
 pub struct PlainEdge {
     spec: EdgeSpec,
     router: Router,
     compressor: Compressor,
-    /// The partition of the first lane.
+    /// The partition of the first builder.
     first: u32,
-    lanes: Vec<Lane>,
-    /// An open block is closed before it grows beyond this.
+    builders: Vec<SegmentBuilder>,
+    /// An open block is closed before it grows beyond this many bytes.
     block_bytes: usize,
     log: BlockLog,
 }
 
 impl PlainEdge {
-    /// An edge without pairs. Files appear when they are needed.
+    /// Creates an edge without pairs. Files are created when they are needed.
     pub fn new(spec: EdgeSpec) -> Self {
         let (first, count) = match &spec.partitioning {
             Partitioning::Hash(n) => (0, *n as usize),
@@ -39,7 +40,7 @@ impl PlainEdge {
         let count = count.max(1);
         let claim = spec.share.output();
         let buffer = (claim.floor() / OPEN_PART / count).clamp(BUFFER_MIN, RAW_TARGET + HEADER_BYTES);
-        // Buffers double until they are as long as the longest block.
+        // Buffers double until they have the size of the largest block.
         let buffer = if buffer > RAW_TARGET { buffer } else { 1 << buffer.ilog2() };
         let block_bytes = buffer - HEADER_BYTES;
         let log = BlockLog::new(&spec.folder, claim, count * buffer);
@@ -47,34 +48,34 @@ impl PlainEdge {
             router: Router::new(spec.partitioning.clone()),
             compressor: Compressor::new(spec.codec),
             first,
-            lanes: (0..count).map(|_| Lane::new(spec.any_order)).collect(),
+            builders: (0..count).map(|_| SegmentBuilder::new(spec.any_order)).collect(),
             block_bytes,
             log,
             spec,
         }
     }
 
-    /// Adds a pair to its key's partition.
+    /// Adds a pair to the partition of its key.
     #[inline]
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.push_to(self.router.of(key), key, value)
     }
 
-    /// The partition that a pair with this key goes to.
+    /// The partition of a key.
     #[inline]
     pub fn partition(&self, key: &[u8]) -> u32 {
         self.router.of(key)
     }
 
-    /// Adds a pair to this partition, one that [`partition`](Self::partition) has named.
+    /// Adds a pair to a partition that [`partition`](Self::partition) has returned.
     #[inline]
     pub fn push_to(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<()> {
         let at = (partition - self.first) as usize;
-        let lane = &mut self.lanes[at];
-        if lane.is_full_for(key.len(), value.len(), self.block_bytes) || key.len() + value.len() > RAW_TARGET {
+        let builder = &mut self.builders[at];
+        if builder.is_full_for(key.len(), value.len(), self.block_bytes) || key.len() + value.len() > RAW_TARGET {
             return self.push_to_next_block(at, key, value);
         }
-        lane.push(key, value);
+        builder.push(key, value);
         Ok(())
     }
 
@@ -84,32 +85,32 @@ impl PlainEdge {
         block::check_record(key, value).map_err(EngineError::Record)?;
         self.close(at, false)?;
         if key.len() + value.len() <= RAW_TARGET {
-            self.lanes[at].push(key, value);
-            // What is larger than an open block is to be does not stay open.
+            self.builders[at].push(key, value);
+            // A record larger than the open block size is closed at once.
             return if key.len() + value.len() > self.block_bytes { self.close(at, false) } else { Ok(()) };
         }
-        // Written from where the caller has it.
+        // A record larger than a block is written from the caller's buffers.
         let partition = self.first + at as u32;
         let identity = Identity { partition, ..self.spec.identity };
-        let (header, head) = self.lanes[at].alone(&identity, key, value);
+        let (header, head) = self.builders[at].alone(&identity, key, value);
         self.log.add_alone(partition, header, &[&head, key, value])
     }
 
-    /// Ends the open block. Another one follows unless it is the last of its partition.
+    /// Closes the open block. Another one follows unless `last` is set.
     fn close(&mut self, at: usize, last: bool) -> Result<()> {
-        let lane = &mut self.lanes[at];
-        if lane.is_empty() {
+        let builder = &mut self.builders[at];
+        if builder.is_empty() {
             return Ok(());
         }
         let partition = self.first + at as u32;
         let identity = Identity { partition, ..self.spec.identity };
-        // A compressed block goes into it.
+        // The buffer for the next block also takes the compressed form of this one.
         let needs_none = last && self.spec.codec == Codec::None;
         let usual = self.block_bytes + HEADER_BYTES;
-        let spare = if needs_none { Vec::new() } else { recycle::take_buffer(lane.memory().min(usual)) };
-        let sealed = lane.seal(&identity, &mut self.compressor, spare);
-        if lane.memory() > 2 * usual {
-            lane.drop_buffer();
+        let spare = if needs_none { Vec::new() } else { recycle::take_buffer(builder.memory().min(usual)) };
+        let sealed = builder.seal(&identity, &mut self.compressor, spare);
+        if builder.memory() > 2 * usual {
+            builder.drop_buffer();
         }
         self.log.add(partition, sealed)
     }
@@ -119,19 +120,19 @@ impl PlainEdge {
         self.finish_with(None)
     }
 
-    /// The same, with this digest for each segment in the place of that of its records.
+    /// Writes the shuffle file; `digest`, if given, replaces the digest of each segment's records.
     pub(super) fn finish_with(mut self, digest: Option<u32>) -> Result<EdgeResult> {
         self.log.close_all();
-        for at in 0..self.lanes.len() {
+        for at in 0..self.builders.len() {
             self.close(at, true)?;
         }
-        self.lanes = Vec::new();
+        self.builders = Vec::new();
         if self.log.is_empty() {
             return Ok(EdgeResult { segments: Vec::new(), runs: 0, spilled_bytes: 0 });
         }
         let path = &self.spec.file;
-        if let Some(residents) = &self.spec.residents
-            && let Some(mut segments) = self.log.keep_resident(residents, path)
+        if let Some(outputs) = &self.spec.in_memory_outputs
+            && let Some(mut segments) = self.log.keep_resident(outputs, path)
         {
             segments.iter_mut().for_each(|s| s.digest = digest.unwrap_or(s.digest));
             return Ok(EdgeResult { segments, runs: 0, spilled_bytes: 0 });

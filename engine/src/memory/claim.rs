@@ -1,11 +1,11 @@
-//! What a running task, and each of its consumers, has of a process's memory. A consumer owns its claim, looks at what it holds without
-//! a lock, and talks to the accountant only when it needs more or gives back.
+//! The part of a process's memory that a running task and each of its consumers hold. A consumer owns its claim, reads
+//! its size without a lock, and calls the accountant only to get more or to return bytes.
 
 use super::{Held, Memory, RESIDENT_PART, Refused};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// What a running task has: a guaranteed part for its consumers, and access to the pool.
+/// The memory of a running task: a guaranteed part for its consumers, and access to the pool.
 #[derive(Clone, Debug)]
 pub struct Share(Arc<Task>);
 
@@ -14,11 +14,11 @@ struct Task {
     id: u64,
     memory: Arc<Memory>,
     has_slot: bool,
-    /// For each consumer.
+    /// Guaranteed bytes of each consumer.
     floor: usize,
-    /// What of the guaranteed part no claim has.
+    /// Bytes of the guaranteed part that no claim has taken.
     left: AtomicUsize,
-    /// Times that consumers have spilled because others asked.
+    /// Number of spills of consumers at the request of another.
     yielded: AtomicU64,
 }
 
@@ -36,29 +36,29 @@ impl Share {
         Share(Arc::new(Task { id, memory, has_slot, floor, left, yielded }))
     }
 
-    /// All of a process that has so many bytes and one task with so many consumers.
+    /// All memory of a process that has `limit` bytes and one task with this number of consumers.
     pub fn alone(limit: usize, consumers: usize) -> Share {
         Memory::new(limit, 1).begin(consumers)
     }
 
-    /// A consumer that can spill at any time.
+    /// Adds a consumer that can spill at any time.
     pub fn output(&self) -> Claim {
         self.claim(false)
     }
 
-    /// A consumer that cannot spill once it is complete.
+    /// Adds a consumer that cannot spill once it is complete.
     pub fn input(&self) -> Claim {
         self.claim(true)
     }
 
-    /// Memory that can neither spill nor wait for others: see [`Claim::hold`]. It has no floor.
+    /// Adds memory that can neither spill nor wait for others: see [`Claim::hold`]. It has no floor.
     pub fn fixed(&self) -> Claim {
         self.claim_with(0, false, false)
     }
 
     fn claim(&self, is_input: bool) -> Claim {
         let Task { floor, left, .. } = &*self.0;
-        // Told to succeed always.
+        // The closure always returns `Some`, so this cannot fail.
         let had = left.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(*floor))).unwrap_or(0);
         self.claim_with(had.min(*floor), is_input, true)
     }
@@ -74,13 +74,13 @@ impl Share {
         Claim { share: self.clone(), id, floor, held: 0, asked }
     }
 
-    /// Times that this task's consumers have spilled because others asked.
+    /// Number of times that this task's consumers have spilled at the request of another.
     pub fn yielded(&self) -> u64 {
         self.0.yielded.load(Relaxed)
     }
 }
 
-/// What one consumer of a task holds. It goes back when it is dropped.
+/// The memory of one consumer of a task, returned when it is dropped.
 #[derive(Debug)]
 pub struct Claim {
     share: Share,
@@ -95,36 +95,40 @@ impl Claim {
         &self.share.0.memory
     }
 
-    /// Bytes that it may use.
+    /// Bytes that the consumer may use.
     #[inline]
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// Bytes that it gets in any case.
+    /// Bytes that are guaranteed to the consumer.
     pub fn floor(&self) -> usize {
         self.floor
     }
 
-    /// Bytes that an input could hold if others had no more than is due to theirs.
+    /// Bytes that an input could hold if the other inputs held no more than is due to them.
     pub fn due(&self) -> usize {
         let memory = self.memory();
         self.floor + memory.state().due(memory.pool())
     }
 
-    /// Whether another consumer wants this one to spill.
+    /// Returns whether another consumer has asked this one to spill.
     #[inline]
     pub fn is_asked(&self) -> bool {
         self.asked.load(Relaxed)
     }
 
-    /// Whether so many bytes may be used, asking for more if need be; false: spill.
+    /// Returns whether the consumer may use this many bytes, after asking for more if needed. If not, the consumer must
+    /// spill.
     #[inline]
     pub fn cover(&mut self, bytes: usize) -> bool {
         (bytes <= self.held || self.grow(bytes).is_ok()) && !self.is_asked()
     }
 
-    /// Asks to hold so many bytes; may get a few more.
+    /// Grows the claim to at least `to` bytes; it may get a few more.
+    ///
+    /// # Errors
+    /// The reason of a refusal. The largest other consumer has then been asked to spill if that helps.
     #[cold]
     #[inline(never)]
     pub fn grow(&mut self, to: usize) -> Result<(), Refused> {
@@ -134,7 +138,8 @@ impl Claim {
         })
     }
 
-    /// The same, but asks nobody to spill. An error says whether no more is due.
+    /// Grows the claim as [`grow`](Self::grow) does, but asks no other consumer to spill. The error is true if the
+    /// refusal is because no more is due.
     pub fn grow_quietly(&mut self, to: usize) -> Result<(), bool> {
         if to > self.held {
             self.held = self.memory().grow(self.id, to)?;
@@ -142,20 +147,20 @@ impl Claim {
         Ok(())
     }
 
-    /// Holds so many bytes even if they are not there: the least with which its consumer works at all.
+    /// Holds this many bytes even if they are not free: the least that its consumer needs to work.
     pub fn force(&mut self, bytes: usize) {
         if self.grow_quietly(bytes).is_err() {
-            // Told that it must, it does.
+            // With `must` this cannot fail.
             let _ = self.memory().state().take(self.id, bytes, true);
             self.held = bytes;
         }
     }
 
-    /// Holds exactly so many bytes, if a task may hold so many of what can neither spill nor wait: an equal part of the pool for each slot.
-    /// Others find less of the pool then, and spill.
+    /// Holds exactly `bytes` bytes, if they are within the equal part of the pool that each slot may hold of memory
+    /// which can neither spill nor wait. Other consumers then find less of the pool, and spill.
     ///
     /// # Errors
-    /// The least memory of the process, in bytes, with which it may.
+    /// The least memory of the process, in bytes, that would be enough.
     pub fn hold(&mut self, bytes: u64) -> Result<(), u64> {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         if bytes > self.memory().held_max() {
@@ -165,7 +170,7 @@ impl Claim {
         if bytes > self.held {
             let id = self.id;
             if self.memory().with_room(|state| state.take(id, bytes, false)).is_none() {
-                // Told that it must, it does.
+                // With `must` this cannot fail.
                 let _ = self.memory().state().take(id, bytes, true);
             }
             self.held = bytes;
@@ -173,34 +178,34 @@ impl Claim {
         Ok(())
     }
 
-    /// Holds what there is, up to so many bytes; in halves of what it lacks.
+    /// Grows the claim towards `bytes` bytes as far as the pool allows, halving the step after each refusal.
     pub fn grow_towards(&mut self, bytes: usize) {
         let sure = self.held.max(self.floor);
         let mut to = bytes;
-        // The floor is refused to nobody.
+        // A claim is always granted its floor.
         while self.grow_quietly(to).is_err() && to > sure {
             to = sure + (to - sure) / 2;
         }
     }
 
-    /// Gives back all but so many bytes.
+    /// Returns all but `to` bytes.
     pub fn shrink(&mut self, to: usize) {
         if to < self.held {
-            // Less is always there.
+            // Shrinking cannot fail.
             let _ = self.memory().state().take(self.id, to, true);
             self.held = to;
         }
     }
 
-    /// What was asked for has been given back.
+    /// Clears a request to spill after the consumer has returned memory.
     pub fn answer(&mut self) {
         if self.asked.swap(false, Relaxed) {
             self.share.0.yielded.fetch_add(1, Relaxed);
         }
     }
 
-    /// From now on it cannot spill.
-    pub fn stay(&mut self) {
+    /// Marks that the consumer cannot spill from now on.
+    pub fn mark_unspillable(&mut self) {
         let mut state = self.share.0.memory.state();
         if let Some(held) = state.claims.get_mut(&self.id) {
             held.spills = false;
@@ -208,7 +213,7 @@ impl Claim {
         self.asked.store(false, Relaxed);
     }
 
-    /// Passes bytes of this claim on to outputs that are kept, if they may hold them.
+    /// Passes bytes of this claim on to kept outputs, if those may hold them.
     pub(crate) fn keep(&mut self, bytes: usize) -> bool {
         let (left, id) = (self.held.saturating_sub(bytes), self.id);
         let memory = self.memory();

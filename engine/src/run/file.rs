@@ -1,6 +1,7 @@
-//! One file of a run, while it is written and when it is read.
+//! One file of a run: its writer and its reader.
 //!
-//! It is a shuffle file with a single segment, mapped and then unlinked: its disk space returns as soon as nobody reads it any more.
+//! A run file is a shuffle file with a single segment, mapped and then unlinked: its disk space is freed with its last
+//! reader.
 
 use super::unique_path;
 use crate::error::{EngineError, Result};
@@ -17,7 +18,7 @@ use windrow_format::private;
 use windrow_format::quota::Charged;
 use windrow_format::shuffle::{SegmentCursor, ShuffleWriter};
 
-/// A run being written, with its path for errors.
+/// A run that is being written, with its path for errors.
 pub struct Output {
     writer: ShuffleWriter,
     path: PathBuf,
@@ -30,31 +31,31 @@ impl Output {
         Ok(Output { writer: writer.map_err(EngineError::file(&path))?, path })
     }
 
-    /// Adds a record; keys ascend.
+    /// Adds a record; keys must ascend.
     #[inline]
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.writer.push(0, key, value).map_err(EngineError::file(&self.path))
     }
 }
 
-/// One segment of a mapped file, as a cursor.
+/// A cursor over one segment of a mapped file.
 pub struct MappedCursor {
     file: Arc<MappedFile>,
     start: usize,
     end: usize,
     cursor: SegmentCursor,
-    /// Where it is noted that the current block has changed, if others can change the file.
+    /// Records that the current block has changed, if other processes can change the file.
     changed: Option<Changed>,
 }
 
 impl MappedCursor {
-    /// Over `length` bytes at `offset`, which must belong to `identity`.
+    /// A cursor over `length` bytes at `offset`, which must belong to `identity`.
     pub fn new(file: Arc<MappedFile>, offset: u64, length: u64, identity: Identity) -> Result<Self, FormatError> {
         Self::over(file, offset, length, SegmentCursor::new(identity), None)
     }
 
-    /// The same for a file that others can change: every block is verified once more after its use, at the latest when the cursor
-    /// is dropped, which can only note what it finds.
+    /// A cursor over a file that other processes can change: every block is verified again after its use. For the last
+    /// block that happens when the cursor is dropped, which can only record a mismatch in `changed`.
     pub fn of_changeable(
         file: Arc<MappedFile>,
         offset: u64,
@@ -76,22 +77,22 @@ impl MappedCursor {
         Ok(MappedCursor { file, start: offset as usize, end: end as usize, cursor, changed })
     }
 
-    /// Bytes of memory that it will need.
+    /// Bytes of memory that the cursor will need.
     pub fn buffer_bytes(&self) -> usize {
         SegmentCursor::buffer_bytes(self.segment())
     }
 
-    /// The file.
+    /// The mapped file.
     pub fn file(&self) -> &Arc<MappedFile> {
         &self.file
     }
 
-    /// First byte of the segment in the file.
+    /// Offset of the segment in the file, in bytes.
     pub fn start(&self) -> usize {
         self.start
     }
 
-    /// The segment's bytes.
+    /// The bytes of the segment.
     #[inline]
     pub fn segment(&self) -> &[u8] {
         &self.file[self.start..self.end]
@@ -99,7 +100,7 @@ impl MappedCursor {
 }
 
 impl MappedCursor {
-    /// Calls `f` with every record that is left, the current one not included.
+    /// Calls `f` with every remaining record, excluding the current one.
     #[inline]
     pub fn for_each<E: From<FormatError>>(
         &mut self,
@@ -132,18 +133,18 @@ impl Drop for MappedCursor {
     }
 }
 
-/// A mapped file that has no name any more.
+/// A mapped file that has been unlinked.
 pub struct RunFile {
     file: Arc<MappedFile>,
-    /// The name that it had, for errors.
+    /// The former path, for errors.
     path: PathBuf,
     length: u64,
-    /// Its disk space counts for as long as it is there.
+    /// Charges the disk space to the quota until the file is dropped.
     _charged: Charged,
 }
 
 impl RunFile {
-    /// Writes a file to `folder`; keys ascend.
+    /// Writes a file to `folder`; `fill` must push keys in ascending order.
     pub fn write(folder: &Path, codec: Codec, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<RunFile> {
         private::create_folders(folder).map_err(EngineError::io("create", folder))?;
         let path = unique_path(folder);
@@ -151,7 +152,7 @@ impl RunFile {
         let filled = failpoint!("spill").map_err(EngineError::io("write", &path)).and_then(|()| fill(&mut out));
         let filled = filled.and_then(|()| out.writer.finish_for_now().map_err(EngineError::file(&path)));
         let written = filled.and_then(|(segments, charged)| Ok((segments, charged, MappedFile::open(&path)?)));
-        // Mapped or failed: the name has served.
+        // The name is no longer needed, whether the file is mapped or an error occurred.
         let removed = fs::remove_file(&path).map_err(EngineError::io("remove", &path));
         let (segments, charged, file) = written?;
         removed?;
@@ -159,23 +160,23 @@ impl RunFile {
         Ok(RunFile { file: Arc::new(file), path, length, _charged: charged })
     }
 
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub fn bytes(&self) -> u64 {
         self.file.len() as u64
     }
 
-    /// Where it lay.
+    /// The former path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of memory that reading it needs.
+    /// Bytes of memory that a reader needs.
     pub fn buffer_bytes(&self) -> usize {
-        // All blocks are of the same size, a record larger than a block aside.
+        // All blocks have the same size, except for records larger than a block.
         if self.length == 0 { 0 } else { SegmentCursor::buffer_bytes(&self.file) }
     }
 
-    /// Before its first record.
+    /// A cursor before the first record.
     pub fn cursor(&self) -> Result<MappedCursor> {
         let cursor = MappedCursor::new(self.file.clone(), 0, self.length, Identity::default());
         cursor.map_err(EngineError::file(&self.path))
@@ -184,7 +185,7 @@ impl RunFile {
 
 #[cfg(test)]
 impl RunFile {
-    /// Changes a bit in its second half; says where the block with it begins.
+    /// Flips a bit in the second half; returns the offset of the damaged block.
     pub fn damage(&mut self, folder: &Path) -> u64 {
         let mut blocks = windrow_format::segment::BlockCursor::new(Identity::default());
         let (mut bytes, mut start, mut end) = (self.file.to_vec(), 0, 0);

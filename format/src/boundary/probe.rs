@@ -1,22 +1,22 @@
-//! Finding boundaries one after the other in one file.
+//! Finds several record boundaries of one file.
 //!
-//! Keeps the bytes that it read last, so that cuts closer to each other than a window cost one read together, and
-//! reads more at a time the longer a record turns out to be.
+//! Keeps the bytes of its last read, so that cuts closer to each other than a window cost one read together, and reads
+//! more at a time the longer a record is.
 
 use super::ReadAt;
 use std::io;
 use windrow_model::Framing;
 
-/// The first read around a cut: most records end within it.
+/// Bytes of the first read around a cut: most records end within it.
 const WINDOW_BYTES_MIN: usize = 16 << 10;
-/// Reads grow up to this within a long record.
+/// Most bytes of one read within a long record.
 const WINDOW_BYTES_MAX: usize = 1 << 20;
 
 /// Record boundaries of one file; see [`next_record_start`](super::next_record_start).
 pub struct Boundaries<'f, F: ?Sized> {
     framing: Framing,
     file: &'f F,
-    /// Bytes of the file from `window_at` on.
+    /// The bytes of the file from `window_at` on.
     window: Vec<u8>,
     window_at: u64,
 }
@@ -26,16 +26,19 @@ impl<'f, F: ReadAt + ?Sized> Boundaries<'f, F> {
         Boundaries { framing, file, window: Vec::new(), window_at: 0 }
     }
 
-    /// Bytes of the file.
+    /// Length of the file in bytes.
     pub fn length(&self) -> u64 {
         self.file.length()
     }
 
     /// The smallest record start that is not before `at`.
+    ///
+    /// # Errors
+    /// The file cannot be read, is shorter than expected, or the framing has records of zero bytes.
     pub fn next(&mut self, at: u64) -> io::Result<u64> {
         let length = self.file.length();
         if self.framing == Framing::Fixed(0) {
-            // Also where no boundary is looked for: whoever reads the piece would have to.
+            // Refuse this even where no boundary is searched: the reader of the piece would fail.
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "records of zero bytes"));
         }
         if at == 0 || at >= length {

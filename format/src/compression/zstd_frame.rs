@@ -1,19 +1,20 @@
-//! The header of a zstd frame (RFC 8878, 3.1.1): it says how much memory decompression needs before any is taken.
+//! Parses the header of a zstd frame (RFC 8878, 3.1.1), which gives the memory that decompression needs before any is
+//! allocated.
 
-/// No header is longer: magic, descriptor, window, dictionary id, content size.
+/// Most bytes of a header: magic, descriptor, window, dictionary id, content size.
 pub const FRAME_HEADER_MAX: usize = 18;
 
-/// What a frame's first bytes say.
+/// The first bytes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameHeader {
-    /// Data that may refer back to so many bytes before; of which there are so many, if that is known.
+    /// Compressed data: may refer back to `window_bytes` bytes, and has `content_bytes` bytes if that is known.
     Data { window_bytes: u64, content_bytes: Option<u64> },
-    /// Bytes that a decoder jumps over.
+    /// Bytes that a decoder skips.
     Skippable,
 }
 
 impl FrameHeader {
-    /// Bytes of output that a decoder keeps.
+    /// Bytes of output that a decoder must keep.
     pub fn kept_bytes(self) -> u64 {
         match self {
             FrameHeader::Data { window_bytes, content_bytes } => content_bytes.unwrap_or(u64::MAX).min(window_bytes),
@@ -22,7 +23,8 @@ impl FrameHeader {
     }
 }
 
-/// Reads the header of a frame from its first bytes, [`FRAME_HEADER_MAX`] of them or all that there are. None: these begin no frame.
+/// Parses a frame header from the first bytes of a frame: [`FRAME_HEADER_MAX`] bytes, or all of a shorter frame.
+/// Returns none if this is not a frame.
 pub fn frame_header(bytes: &[u8]) -> Option<FrameHeader> {
     let (magic, rest) = bytes.split_first_chunk::<4>()?;
     match magic {
@@ -39,7 +41,7 @@ pub fn frame_header(bytes: &[u8]) -> Option<FrameHeader> {
         window_bytes = Some(base + base / 8 * u64::from(window & 7));
         rest = behind;
     }
-    // The size of the content follows the dictionary's id.
+    // The content size follows the dictionary id.
     let content = rest.get([0, 1, 2, 4][usize::from(descriptor & 3)]..)?;
     let content_bytes = match descriptor >> 6 {
         0 if !is_single_segment => None,
@@ -48,7 +50,7 @@ pub fn frame_header(bytes: &[u8]) -> Option<FrameHeader> {
         2 => Some(u64::from(u32::from_le_bytes(*content.first_chunk()?))),
         _ => Some(u64::from_le_bytes(*content.first_chunk()?)),
     };
-    // Of a single segment the content is the window.
+    // In a single segment the content is the window.
     Some(FrameHeader::Data { window_bytes: window_bytes.or(content_bytes)?, content_bytes })
 }
 
@@ -64,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn window_is_what_the_compressor_was_given() {
+    fn window_is_that_of_the_compressor() {
         for log in [10, 17, 20, 23, 25] {
             let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
             encoder.window_log(log).unwrap();

@@ -1,66 +1,66 @@
-//! The open block of one partition: records are appended, and when it is full it is sealed and begins anew.
+//! The open block of one partition: records are appended, and a full block is sealed and started again.
 //!
-//! Records are laid down in their final form at once, behind room for the header, so that sealing an uncompressed block moves
-//! nothing. A lane notices whether the keys of its segment ascend; readers merge such segments instead of sorting them.
+//! Records are written in their final form, behind room for the header, so sealing an uncompressed block moves nothing.
+//! A builder tracks whether the keys of its segment ascend; readers merge such segments instead of sorting them.
 
 use crate::block::{self, FormatError, HEADER_BYTES, Header, Identity, RAW_TARGET};
 use crate::codec::{Codec, Compressor};
 use crate::digest::RecordDigest;
 use crate::prefetch::{self, LINE};
 
-/// First size of a lane's buffer.
+/// Initial size of a builder's buffer in bytes.
 const START_BYTES: usize = 1 << 10;
 
-/// A finished block: header and payload are the first `length` bytes.
+/// A finished block; header and payload are the first `length` bytes of the buffer.
 #[derive(Debug)]
 pub struct Sealed {
-    /// What the block says of itself.
+    /// The header.
     pub header: Header,
     bytes: Vec<u8>,
     length: usize,
 }
 
 impl Sealed {
-    /// The block as it is stored.
+    /// The stored form of the block.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory of the buffer.
     pub fn memory(&self) -> usize {
         self.bytes.len()
     }
 
-    /// A copy in a buffer that is no longer than it must be.
+    /// A copy in a buffer of exactly the block's length.
     pub fn to_exact(&self) -> Sealed {
         Sealed { header: self.header, bytes: self.as_slice().to_vec(), length: self.length }
     }
 
-    /// Its buffer, to be used again.
+    /// The buffer, for reuse.
     pub fn into_buffer(self) -> Vec<u8> {
         self.bytes
     }
 }
 
-/// Collects the records of one segment.
+/// Builds the blocks of one segment from its records.
 #[derive(Debug, Default)]
-pub struct Lane {
-    /// Initialised as far as it is long; the open block ends at `end`.
+pub struct SegmentBuilder {
+    /// Initialised in its whole length; the open block ends at `end`.
     bytes: Vec<u8>,
     end: usize,
     records: u32,
-    /// Whether a key of this segment was smaller than the one before it.
+    /// Whether a key of this segment was smaller than its predecessor.
     unsorted: bool,
-    /// The last key's first eight bytes, and where the whole key lies in `bytes`.
+    /// The first eight bytes of the last key, and the range of the whole key in `bytes`.
     last: u64,
     last_at: (usize, usize),
-    /// The last key of the block before.
+    /// The last key of the previous block.
     kept: Vec<u8>,
-    /// Of the segment's records in its sealed blocks, however they are cut.
+    /// Digest of the records in sealed blocks, independent of the cut into blocks.
     digest: RecordDigest,
 }
 
-/// The first eight bytes, big-endian, padded with zeros: ascends as keys do.
+/// The first eight bytes, big-endian, padded with zeros: prefixes order as keys do.
 #[inline]
 fn prefix(key: &[u8]) -> u64 {
     match key.first_chunk::<8>() {
@@ -73,7 +73,7 @@ fn prefix(key: &[u8]) -> u64 {
     }
 }
 
-/// Copies a slice of the same length; a short one without a call.
+/// Copies a slice of the same length; short slices without a function call.
 #[inline(always)]
 fn copy(to: &mut [u8], from: &[u8]) {
     let n = from.len();
@@ -102,31 +102,32 @@ fn last_chunk<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.last_chunk().copied().unwrap_or([0; N])
 }
 
-impl Lane {
-    /// Whether the records of the segments come in any order: their digest then does not depend on it.
+impl SegmentBuilder {
+    /// Creates a builder. With `any_order` the digests of its segments do not depend on the order of their records.
     pub fn new(any_order: bool) -> Self {
-        Lane { digest: RecordDigest::new(any_order), ..Lane::default() }
+        SegmentBuilder { digest: RecordDigest::new(any_order), ..SegmentBuilder::default() }
     }
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory of the buffer.
     #[inline]
     pub fn memory(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether no record is in the open block.
+    /// Returns whether the open block has no records.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.records == 0
     }
 
-    /// Whether a record of these lengths should open a new block rather than let this one grow beyond `target` bytes.
+    /// Returns whether a record of these lengths should start a new block, so that this one does not exceed `target`
+    /// bytes.
     #[inline]
     pub fn is_full_for(&self, key: usize, value: usize, target: usize) -> bool {
         self.records > 0 && self.end + key + value + 10 > target + HEADER_BYTES
     }
 
-    /// Adds a record whose lengths have been checked.
+    /// Adds a record whose lengths have been checked against the limits.
     #[inline]
     pub fn push(&mut self, key: &[u8], value: &[u8]) {
         let (lengths, n) = block::lengths(key.len(), value.len());
@@ -148,7 +149,7 @@ impl Lane {
         copy(&mut to[n + key.len()..], value);
         self.end = end;
         self.records += 1;
-        // Many other lanes get records before this one does, more than the processor itself can keep track of.
+        // Many other builders get records before this one does again, more than the hardware prefetcher can track.
         if end - start > LINE {
             let next = self.bytes.as_ptr().wrapping_add(end);
             prefetch::read(next.wrapping_add(LINE));
@@ -161,7 +162,7 @@ impl Lane {
     fn grow(&mut self, needed: usize) {
         let usual = (2 * self.bytes.len()).clamp(START_BYTES, RAW_TARGET + HEADER_BYTES);
         let length = needed.max(usual);
-        // Whoever counts memory sees as much as there is.
+        // Exact, so that memory accounting sees the whole capacity.
         self.bytes.reserve_exact(length - self.bytes.len());
         self.bytes.resize(length, 0);
     }
@@ -176,15 +177,15 @@ impl Lane {
         self.last_at = (at, at + key.len());
     }
 
-    /// Whether a key with a prefix that is not larger than the last one's is not smaller either.
+    /// Returns whether the key is not smaller than the last one, given that its prefix is not larger.
     #[inline(never)]
     fn ascends(&self, prefix: u64, key: &[u8]) -> bool {
         let last = if self.records > 0 { &self.bytes[self.last_at.0..self.last_at.1] } else { &self.kept[..] };
         prefix == self.last && last <= key
     }
 
-    /// Ends the open block, which must hold a record. `spare` takes the place of the buffer that goes along (or, for a
-    /// compressed block, receives it).
+    /// Seals the open block, which must hold a record. `spare` becomes the buffer of the next block, or receives the
+    /// compressed form of this one.
     pub fn seal(&mut self, identity: &Identity, compressor: &mut Compressor, mut spare: Vec<u8>) -> Sealed {
         assert!(self.records > 0, "an empty block is not written");
         self.kept.clear();
@@ -216,8 +217,8 @@ impl Lane {
         Sealed { header, bytes, length }
     }
 
-    /// Header and lengths of a block that holds this one record as it is: the key and the value follow them. For records that are
-    /// too large to be copied; the open block must be empty.
+    /// Header and lengths of a block that holds only this record; the caller writes key and value after them. For
+    /// records that are too large to copy. The open block must be empty.
     pub fn alone(&mut self, identity: &Identity, key: &[u8], value: &[u8]) -> (Header, Vec<u8>) {
         assert!(self.records == 0, "records keep their order");
         self.watch(key, HEADER_BYTES);
@@ -236,27 +237,27 @@ impl Lane {
         (header, head)
     }
 
-    /// Forgets the segment, which must have been sealed, and keeps the buffer for another.
+    /// Starts another segment and keeps the buffer. The open block must be empty.
     pub fn restart(&mut self) {
-        assert!(self.records == 0, "no record is left behind");
+        assert!(self.records == 0, "the open block is empty");
         (self.unsorted, self.last) = (false, 0);
         self.digest.restart();
         self.kept.clear();
     }
 
-    /// Its buffer, to be used again.
+    /// The buffer, for reuse.
     pub fn into_buffer(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// Begins anew with a small buffer; no block may be open.
+    /// Replaces the buffer by an empty one. The open block must be empty.
     pub fn drop_buffer(&mut self) {
-        assert!(self.records == 0, "no record is left behind");
+        assert!(self.records == 0, "the open block is empty");
         self.bytes = Vec::new();
     }
 }
 
-/// Whether the keys of a whole segment ascend, as its last block says. Reads every header and no payload.
+/// Returns whether the keys of a whole segment ascend, according to its last block. Reads every header and no payload.
 pub fn is_sorted(segment: &[u8]) -> Result<bool, FormatError> {
     let mut at = 0;
     let mut sorted = true;
