@@ -1,4 +1,4 @@
-//! The first bytes of a record, for messages about it.
+//! Reads the first bytes of a record, for messages about it.
 
 use rustix::fs::OFlags;
 use std::fs::File;
@@ -10,16 +10,16 @@ use windrow_model::{Compression, RecordPlace};
 
 const EXCERPT_BYTES: u64 = 120;
 
-/// Where a record lies, with its first bytes if they can be read: no more than its first line, printable.
+/// The place of a record, with the start of its first line in printable form if it can be read.
 pub fn record_place(file: PathBuf, offset: u64) -> RecordPlace {
-    // A message without an excerpt is better than none.
+    // If the file cannot be read, the message has no excerpt.
     let bytes = first_bytes(&file, offset).unwrap_or_default();
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
     RecordPlace { excerpt: line.escape_ascii().to_string(), file, offset }
 }
 
 fn first_bytes(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
-    // Whatever is at the path now: a FIFO would wait for a writer.
+    // The path may lead to another kind of file now: opening a FIFO would wait for a writer.
     let mut file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     if !file.metadata()?.is_file() {
         return Ok(Vec::new());
@@ -27,7 +27,7 @@ fn first_bytes(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
     if matches!(compression::of_text(path, &head), Ok(compression) if compression != Compression::None) {
-        // The offset is one of its content.
+        // In a compressed file the offset refers to the decompressed content.
         return Ok(Vec::new());
     }
     file.seek(SeekFrom::Start(offset))?;
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_excerpt_is_one_printable_line() {
+    fn excerpt_is_one_printable_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("in");
         std::fs::write(&path, b"first\nsecond\xff\tline\nthird\n").unwrap();
@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(record_place(folder.path().join("none"), 0).excerpt, "");
         let fifo = folder.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
-        assert_eq!(record_place(fifo, 0).excerpt, "", "it is not waited for");
+        assert_eq!(record_place(fifo, 0).excerpt, "", "opening a FIFO does not block");
         let packed = folder.path().join("in.gz");
         std::fs::write(&packed, b"bytes of no record").unwrap();
         assert_eq!(record_place(packed, 0).excerpt, "");

@@ -1,14 +1,15 @@
-//! Making a folder with the folders that it lies in: from the first one that is missing downwards, without recursion.
+//! Creates a folder with its missing parents, from the top downwards and without recursion.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use windrow_format::durable::{self, Durability};
 
-/// Like `create_dir_all`, and every new name survives a power cut. Makes each missing folder once: a file system that answers
-/// a `mkdir` with "not found" below a folder that exists (procfs, autofs) is an error, and no reason to try again.
+/// Creates a folder and its missing parents as `create_dir_all` does, so that every new name survives a power cut.
+/// Creates each missing folder once: a file system that answers a `mkdir` below an existing folder with "not found"
+/// (procfs, autofs) is an error and does not lead to a retry.
 ///
-/// Gives the first folder that it has made. After an error those that it had made are gone again.
+/// Returns the topmost folder that it created. After an error it has removed those that it created.
 pub(crate) fn create(folder: &Path, durability: Durability) -> io::Result<Option<PathBuf>> {
     // The deepest first.
     let missing: Vec<&Path> = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.is_dir()).collect();
@@ -19,13 +20,13 @@ pub(crate) fn create(folder: &Path, durability: Durability) -> io::Result<Option
                 first.get_or_insert_with(|| folder.to_path_buf());
                 durable::sync_folder(durable::parent(folder), durability)
             }
-            // Another job has made it meanwhile.
+            // Another job has created it meanwhile.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
             Err(e) => Err(e),
         };
         if let Err(e) = made {
             if let Some(first) = &first {
-                // It is there if only its name could not be synced.
+                // The folder exists if only its name could not be synced.
                 let _ = fs::remove_dir(folder);
                 remove_empty(durable::parent(folder), first);
             }
@@ -35,7 +36,7 @@ pub(crate) fn create(folder: &Path, durability: Durability) -> io::Result<Option
     Ok(first)
 }
 
-/// Removes a folder and those that it lies in, up to and with `first`, as long as they are empty.
+/// Removes a folder and its parents, up to and including `first`, as long as they are empty.
 pub(crate) fn remove_empty(folder: &Path, first: &Path) {
     for folder in folder.ancestors().take_while(|folder| folder.starts_with(first)) {
         match fs::remove_dir(folder) {
@@ -58,7 +59,7 @@ mod tests {
         assert_eq!(create(&deep, Durability::NoSync).unwrap(), Some(dir.path().join("a")));
         assert_eq!(create(&deep, Durability::NoSync).unwrap(), None);
         assert!(deep.is_dir());
-        // A name that no file system takes: what was made for it goes again, and what was there stays.
+        // No file system accepts this name: the folders created for it are removed again, existing ones stay.
         let refused = deep.join("d/e").join("x".repeat(300));
         assert!(create(&refused, Durability::NoSync).is_err());
         assert!(deep.is_dir() && !deep.join("d").exists());
@@ -69,7 +70,7 @@ mod tests {
         assert!(create(&dir.path().join("file/x"), Durability::NoSync).is_err());
     }
 
-    /// procfs answers every `mkdir` with ENOENT, below folders that exist.
+    /// procfs answers every `mkdir` with ENOENT, even below existing folders.
     #[test]
     fn mkdir_that_answers_not_found_is_an_error() {
         for path in ["/proc/x", "/proc/x/y/z", "/proc/self/x"] {

@@ -1,8 +1,9 @@
 //! Glob patterns over paths as bytes.
 //!
-//! `*` and `?` stand for any characters and any one character of a name, `[a-z]` and `[!a-z]` for one of (or none of)
-//! a set, `**` as a whole name for any folders, none included. Names that begin with `.` or `_` match only a pattern
-//! that begins with the same character, as they are skipped in folders, too. A `[` without `]` is itself.
+//! `*` and `?` match any characters and any one character of a name, `[a-z]` and `[!a-z]` one character that is (not)
+//! in a set, and `**` as a whole name any number of folders, including none. Names that begin with `.` or `_` match only
+//! a pattern that begins with the same character, because they are also skipped in folders. A `[` without `]` matches
+//! itself.
 
 use crate::error::Result;
 use crate::steps::Steps;
@@ -12,18 +13,18 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// True if the text has a wildcard in it.
+/// Returns whether the text contains a wildcard.
 pub fn is_pattern(text: &str) -> bool {
     text.bytes().any(|b| matches!(b, b'*' | b'?' | b'['))
 }
 
-/// True for names that only match if they are spelled out: `_SUCCESS`, `.git`.
+/// Returns whether a name matches only if it is spelled out: `_SUCCESS`, `.git`.
 pub fn is_hidden(name: &OsStr) -> bool {
     matches!(name.as_bytes().first(), Some(b'.' | b'_'))
 }
 
-/// All existing paths that match, in bytewise order, each once. `unreadable` hears of folders that had to be looked
-/// into and could not be. Every entry is a step. `**` does not go through symbolic links, so it ends.
+/// All existing paths that match, in bytewise order, each once. Calls `unreadable` for folders that have to be listed
+/// and cannot be. Every entry takes a step. `**` does not follow symbolic links, so the search terminates.
 pub fn expand(pattern: &str, steps: &Steps, unreadable: &mut dyn FnMut(&Path, io::Error)) -> Result<Vec<PathBuf>> {
     let root = if pattern.starts_with('/') { PathBuf::from("/") } else { PathBuf::new() };
     let mut found = vec![root];
@@ -37,7 +38,8 @@ pub fn expand(pattern: &str, steps: &Steps, unreadable: &mut dyn FnMut(&Path, io
                 "**" => descend(base, last, steps, &mut next, unreadable)?,
                 _ if !is_pattern(name) => {
                     let path = base.join(name);
-                    // Dangling links stay in: they are an error that names them, not a pattern without match.
+                    // Dangling links are kept: they are reported by name later, instead of as a pattern without a
+                    // match.
                     if path.symlink_metadata().is_ok() {
                         next.push(path);
                     }
@@ -59,7 +61,7 @@ fn matching(
     next: &mut Vec<PathBuf>,
     unreadable: &mut dyn FnMut(&Path, io::Error),
 ) -> Result<()> {
-    // Not a folder (`data/*/x` where `data/a` is a file): simply no match.
+    // If this is not a folder (`data/*/x` where `data/a` is a file), there is no match.
     if folder_of(base).metadata().is_ok_and(|m| m.is_dir()) {
         for name in names_in(base, steps, unreadable)? {
             if matches(pattern, &name) {
@@ -70,7 +72,7 @@ fn matching(
     Ok(())
 }
 
-/// The folder itself and all below it; with `files`, everything below it instead.
+/// The folder itself and all folders below it; with `files`, everything below it instead.
 fn descend(
     base: &Path,
     files: bool,
@@ -127,7 +129,7 @@ fn names_in(base: &Path, steps: &Steps, unreadable: &mut dyn FnMut(&Path, io::Er
     Ok(names)
 }
 
-/// True if one name matches one part of a pattern.
+/// Returns whether one name matches one component of a pattern.
 ///
 /// ```
 /// use windrow_store::glob::matches;
@@ -139,8 +141,8 @@ pub fn matches(pattern: &str, name: &OsStr) -> bool {
     if is_hidden(OsStr::from_bytes(name)) && pattern.first() != name.first() {
         return false;
     }
-    // After a mismatch the latest star takes one character more: enough, because an earlier star could only give
-    // the later one less to choose from.
+    // After a mismatch the latest star takes one character more. That is enough, because another choice for an earlier
+    // star would only leave fewer characters to the later one.
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() || p < pattern.len() {
@@ -167,7 +169,7 @@ pub fn matches(pattern: &str, name: &OsStr) -> bool {
     true
 }
 
-/// One element of the pattern (no star) against one character of the name.
+/// Matches one element of the pattern (not a star) against one character of the name.
 fn step(pattern: &[u8], p: usize, name: &[u8], n: usize) -> Option<(usize, usize)> {
     let (have, have_len) = character(&name[n..]);
     match *pattern.get(p)? {
@@ -183,14 +185,15 @@ fn step(pattern: &[u8], p: usize, name: &[u8], n: usize) -> Option<(usize, usize
     }
 }
 
-/// Whether a set (after its `[`) holds a character, and how long the set is with its `]`; none if it never ends.
+/// Whether a set (after its `[`) contains a character, and the length of the set including its `]`; none if it is not
+/// closed.
 fn set(text: &[u8], have: u32) -> Option<(bool, usize)> {
     let negated = matches!(text.first(), Some(b'!' | b'^'));
     let first = negated as usize;
     let mut at = first;
     let mut inside = false;
     loop {
-        // A `]` right at the start is a member.
+        // A `]` at the start is a member of the set.
         if *text.get(at)? == b']' && at > first {
             return Some((inside != negated, at + 1));
         }
@@ -206,7 +209,8 @@ fn set(text: &[u8], have: u32) -> Option<(bool, usize)> {
     }
 }
 
-/// The first character and its bytes; a byte that is no UTF-8 is a character by itself, unlike any other.
+/// The first character and its length in bytes. A byte that is not UTF-8 is a character of its own, distinct from any
+/// other.
 fn character(bytes: &[u8]) -> (u32, usize) {
     let head = &bytes[..bytes.len().min(4)];
     let valid = match std::str::from_utf8(head) {
@@ -272,14 +276,14 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_no_utf8_match_byte_by_byte() {
+    fn names_that_are_not_utf8_match_by_byte() {
         assert!(matches("a?c", &name(b"a\xffc")));
         assert!(matches("*c", &name(b"\xff\xfec")));
         assert!(!matches("a\u{ff}c", &name(b"a\xffc")));
     }
 
     #[test]
-    fn a_pattern_of_many_stars_ends_soon() {
+    fn pattern_of_many_stars_ends_soon() {
         assert!(!matches(&"*a".repeat(40), OsStr::new(&"a".repeat(39))));
         assert!(!matches(&format!("{}b", "*a".repeat(30)), OsStr::new(&"a".repeat(250))));
     }

@@ -1,8 +1,9 @@
-//! Is it still the same file?
+//! Detects whether a path still leads to the same file.
 //!
-//! A file is what it was if device, inode, length, modification time and change time are. The change time cannot be set back, so
-//! a writer that restores the modification time is noticed. One that writes within the same tick of the file system's clock, or
-//! writes through a mapping whose pages the system has not yet marked, is not. A new hard link and a new mode count as changes.
+//! A file is unchanged if its device, inode, length, modification time and change time are. The change time cannot be
+//! set back, so a writer that restores the modification time is noticed. Not noticed are writes within the same tick of
+//! the file system's clock, and writes through a mapping whose pages the system has not marked yet. A new hard link and
+//! a new mode count as changes.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -10,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use windrow_model::FileIdentity;
 
-/// Identity from what `stat` told.
+/// The identity from a `stat` result.
 pub fn of_metadata(meta: &Metadata) -> FileIdentity {
     FileIdentity {
         device: meta.dev(),
@@ -25,17 +26,17 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
-/// Identity of the file that a path leads to now, through symbolic links. Does not open it.
+/// The identity of the file that a path leads to, through symbolic links. Does not open the file.
 pub fn of_path(path: &Path) -> io::Result<FileIdentity> {
     Ok(of_metadata(&std::fs::metadata(path)?))
 }
 
-/// Identity of an open file.
+/// The identity of an open file.
 pub fn of_file(file: &File) -> io::Result<FileIdentity> {
     Ok(of_metadata(&file.metadata()?))
 }
 
-/// True if the path still leads to the file that it led to.
+/// Returns whether the path still leads to this file.
 pub fn same(path: &Path, identity: &FileIdentity) -> io::Result<bool> {
     match of_path(path) {
         Ok(now) => Ok(now.is_same(identity)),
@@ -66,7 +67,7 @@ mod tests {
         };
         assert_eq!((now.inode, now.length, now.modified_ns), (then.inode, then.length, then.modified_ns));
         assert!(!same(&path, &then).unwrap() && !now.is_same_anywhere(&then));
-        // What an earlier release has recorded is compared as it compared it.
+        // An identity recorded by an earlier release is compared by that release's rule.
         let earlier = FileIdentity { changed_ns: 0, ..then };
         assert!(same(&path, &earlier).unwrap() && now.is_same_anywhere(&earlier) && earlier.is_same_anywhere(&now));
     }

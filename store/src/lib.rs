@@ -1,8 +1,8 @@
-//! Bytes outside of the cluster: the inputs that a job names and the outputs that it leaves.
+//! Data outside of the cluster: the inputs that a job names and the outputs that it publishes.
 //!
-//! Lists and identifies input files, splits them into chunks, and makes outputs appear as a whole. Synchronous, on
-//! local (or mounted) file systems: callers on an async runtime use a blocking thread. Knows nothing of workers,
-//! messages or what is in a record.
+//! Lists and identifies input files, splits them into chunks, and makes each output appear atomically. Synchronous, on
+//! local (or mounted) file systems: callers on an async runtime use a blocking thread. The crate knows nothing of
+//! workers, messages or the contents of records.
 
 pub mod error;
 pub mod excerpt;

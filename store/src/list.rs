@@ -1,8 +1,8 @@
-//! From what a user names to files in input order.
+//! Resolves the inputs that a user names to files in input order.
 //!
-//! A file is taken whatever its name; a folder recursively, without names that begin with `_` or `.`; a glob as what
-//! it matches. Order: argument, then the bytes of the path. Looks at every file once and opens none, so a FIFO does
-//! not block and a million small files cost two system calls each.
+//! A named file is read whatever its name; a folder is read recursively, without names that begin with `_` or `.`; a
+//! glob stands for its matches. Files are ordered by argument, then by the bytes of the path. Calls `stat` once for
+//! every file and opens none, so a FIFO does not block and a million small files cost two system calls each.
 
 use crate::error::{Result, StoreError};
 use crate::glob;
@@ -13,32 +13,32 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use windrow_model::{Code, Digest, Escape, FileIdentity};
 
-/// A file to read, at its place in the input order.
+/// A file to read, at its position in the input order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputFile {
     pub path: PathBuf,
     pub identity: FileIdentity,
-    /// Which of the named inputs it came from.
+    /// Index of the named input that it came from.
     pub argument_index: usize,
-    /// Its bytes are records as they are: it was cut when it was put, and has no beginning that could say how it is stored.
+    /// Whether its bytes are read as stored: the file was cut when it was put, so its first bytes cannot show a
+    /// compression.
     pub as_is: bool,
-    /// It is a chunk of a dataset, and `path` only its name.
+    /// Digest of the content if this is a chunk of a dataset; `path` is then only its name.
     pub content: Option<Digest>,
 }
 
-/// So many bad inputs are told by name.
-const TOLD_MAX: usize = 20;
+/// Most bad inputs that an error names.
+const NAMED_MAX: usize = 20;
 
-/// What is wrong with a folder of which nothing is read.
+/// The error about a folder of which no file is read.
 const ALL_SKIPPED: &str =
     "every file in it is skipped: names that begin with `_` or `.` are only read where they are named";
 
-/// All files of all inputs, in input order. If any input is bad the error names the first twenty of them.
+/// All files of all inputs, in input order. If any input is bad, the error names the first twenty of them.
 ///
-/// An empty path is bad, and so is an input of which every file is skipped. An empty folder is not, nor is the finished
-/// output of a job that wrote nothing.
-/// A path that exists is taken literally even if it has wildcards in it. A file that is named twice is read twice.
-/// Every entry that it looks at is a step.
+/// An empty path is bad, and so is an input of which every file is skipped. An empty folder is not bad, nor is the
+/// output of a job that wrote nothing. An existing path is taken literally even if it contains wildcards. A file that
+/// is named twice is read twice. Every entry takes a step.
 pub fn list_inputs(inputs: &[String], steps: &Steps) -> Result<Vec<InputFile>> {
     let mut bad = Bad::default();
     let mut files = Vec::new();
@@ -55,7 +55,7 @@ pub fn list_inputs(inputs: &[String], steps: &Steps) -> Result<Vec<InputFile>> {
         }
         files[first..].sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
         if roots.len() > 1 {
-            // A glob may match both a folder and what is in it; one argument never gives a path twice.
+            // A glob may match both a folder and its contents; one argument never lists a path twice.
             let mut rest = files.split_off(first);
             rest.dedup_by(|a, b| a.path == b.path);
             files.append(&mut rest);
@@ -64,7 +64,7 @@ pub fn list_inputs(inputs: &[String], steps: &Steps) -> Result<Vec<InputFile>> {
     bad.into_result(files)
 }
 
-/// What an input stands for before folders are opened: the path itself, or what a glob matches.
+/// The roots of an input before folders are listed: the path itself, or the matches of a glob.
 pub(crate) fn roots(input: &str, steps: &Steps, bad: &mut dyn FnMut(&Path, Code, String)) -> Result<Vec<PathBuf>> {
     let path = Path::new(input);
     if input.is_empty() {
@@ -72,7 +72,7 @@ pub(crate) fn roots(input: &str, steps: &Steps, bad: &mut dyn FnMut(&Path, Code,
         return Ok(Vec::new());
     }
     if input.starts_with("windrow://") {
-        bad(path, Code::DatasetNotFound, "datasets live in a cluster; here are files only".into());
+        bad(path, Code::DatasetNotFound, "datasets exist only in a cluster; this run reads files".into());
         return Ok(Vec::new());
     }
     steps.step(path)?;
@@ -104,11 +104,11 @@ pub(crate) fn describe(e: &io::Error) -> (Code, String) {
     }
 }
 
-/// Bad inputs: the first ones by name, the others counted.
+/// Bad inputs: the first ones by name, and their number.
 #[derive(Default)]
 pub(crate) struct Bad {
     code: Option<Code>,
-    told: Vec<String>,
+    named: Vec<String>,
     count: usize,
 }
 
@@ -116,23 +116,23 @@ impl Bad {
     pub fn add(&mut self, path: &Path, code: Code, what: String) {
         self.code.get_or_insert(code);
         self.count += 1;
-        if self.told.len() < TOLD_MAX {
-            self.told.push(match path.as_os_str().is_empty() {
+        if self.named.len() < NAMED_MAX {
+            self.named.push(match path.as_os_str().is_empty() {
                 true => what,
                 false => format!("{}: {what}", path.escaped()),
             });
         }
     }
 
-    /// The code is that of the first bad input.
+    /// Returns the good result if there were no bad inputs. The error has the code of the first one.
     fn into_result<T>(self, good: T) -> Result<T> {
         let Some(code) = self.code else { return Ok(good) };
-        let message = match &self.told[..] {
+        let message = match &self.named[..] {
             [only] => only.clone(),
-            told if self.count > told.len() => {
-                format!("{} bad inputs, the first {}:\n  {}", self.count, told.len(), told.join("\n  "))
+            named if self.count > named.len() => {
+                format!("{} bad inputs, the first {}:\n  {}", self.count, named.len(), named.join("\n  "))
             }
-            told => format!("{} bad inputs:\n  {}", self.count, told.join("\n  ")),
+            named => format!("{} bad inputs:\n  {}", self.count, named.join("\n  ")),
         };
         Err(StoreError::new(code, message))
     }

@@ -1,7 +1,7 @@
-//! May this path become a job's output?
+//! Checks whether a path may become a job's output.
 //!
-//! Asked before the first task runs, so that nobody computes for an hour to learn that the folder is taken. Only
-//! looks; `publish` makes and moves things, and asks the decisive questions again.
+//! Called before the first task runs, so that a job fails early if its output cannot be written. Only reads; `publish`
+//! creates and renames, and repeats the decisive checks.
 
 use crate::error::{Result, StoreError};
 use crate::list;
@@ -14,15 +14,15 @@ use std::path::{Component, Path, PathBuf};
 use windrow_format::{manifest, names};
 use windrow_model::{Code, Escape};
 
-/// Links in a row before a path counts as a loop, as in the kernel.
+/// Most links that are followed before a path counts as a loop, as in the kernel.
 const LINKS_MAX: u32 = 40;
 
-/// Refuses an output that exists (with `overwrite`: one that is neither empty nor a Windrow output and nothing else), that lies in or
-/// is one of `inputs` (as the user named them), or that holds one of them.
+/// Refuses an output that exists (with `overwrite`: unless it is empty or consists of a Windrow output only), that is
+/// one of the `inputs` (as the user named them), lies in one of them, or contains one of them.
 pub fn check_output(path: &Path, overwrite: bool, inputs: &[String], steps: &Steps) -> Result<()> {
     let output = canonical_output(path)?;
     for input in inputs {
-        // What is wrong with the inputs themselves is told when they are listed.
+        // Errors of the inputs themselves are reported when they are listed.
         for root in list::roots(input, steps, &mut |_, _, _| {})? {
             steps.step(&root)?;
             if let Ok(root) = fs::canonicalize(&root) {
@@ -35,7 +35,7 @@ pub fn check_output(path: &Path, overwrite: bool, inputs: &[String], steps: &Ste
 
 fn check_apart(path: &Path, output: &Path, input: &Path) -> Result<()> {
     let how = if output == input {
-        "is an input, too"
+        "is also an input"
     } else if output.starts_with(input) {
         "lies inside an input"
     } else if input.starts_with(output) {
@@ -47,13 +47,13 @@ fn check_apart(path: &Path, output: &Path, input: &Path) -> Result<()> {
     Err(StoreError::new(Code::OutputInsideInput, message))
 }
 
-/// The existing state of the output's path, without regard to inputs.
+/// Checks the existing state of the output's path, without regard to inputs.
 pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
     // Without a trailing slash, which would follow a link.
     let bare: PathBuf = path.components().collect();
     match bare.symlink_metadata() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(StoreError::output(path, "cannot look at it", &e)),
+        Err(e) => return Err(StoreError::output(path, "cannot read its metadata", &e)),
         Ok(_) if !overwrite => {
             return Err(StoreError::new(Code::OutputExists, format!("{}: the output exists", path.escaped())));
         }
@@ -64,33 +64,33 @@ pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
     };
     match fs::metadata(&bare) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return not_ours("a symbolic link that leads nowhere"),
-        Err(e) => return Err(StoreError::output(path, "cannot look at it", &e)),
+        Err(e) => return Err(StoreError::output(path, "cannot read its metadata", &e)),
         Ok(meta) if !meta.is_dir() => return not_ours("not a folder"),
         Ok(_) => {}
     }
-    let cannot_look = |e: io::Error| StoreError::output(path, "cannot look into it", &e);
+    let cannot_look = |e: io::Error| StoreError::output(path, "cannot list it", &e);
     let mut entries = fs::read_dir(&bare).map_err(cannot_look)?.peekable();
     if entries.peek().is_none() {
         return Ok(());
     }
     let manifest = match manifest::read(&bare) {
         Ok(manifest) => manifest,
-        Err(e) => return not_ours(&format!("it holds something that is no Windrow output ({e})")),
+        Err(e) => return not_ours(&format!("it contains something other than a Windrow output ({e})")),
     };
-    // Whatever somebody has put beside the parts would go with them.
+    // Entries that a user has added beside the parts would be deleted too.
     let mut ours: BTreeSet<&OsStr> = manifest.parts.iter().map(|part| OsStr::new(part.name.as_str())).collect();
     ours.extend([names::SUCCESS, names::BAD_RECORDS].map(OsStr::new));
     for entry in entries {
         let name = entry.map_err(cannot_look)?.file_name();
         if !ours.contains(&*name) && !names::is_temporary(&name) {
-            return not_ours(&format!("`{}` in it is not of the Windrow output there", name.escaped()));
+            return not_ours(&format!("`{}` in it does not belong to the Windrow output", name.escaped()));
         }
     }
     Ok(())
 }
 
-/// One name for one output: absolute, through every symbolic link and `..`, also where nothing exists yet. Two jobs
-/// write to the same place exactly if these are equal.
+/// The canonical path of an output: absolute, with every symbolic link and `..` resolved, even where nothing exists
+/// yet. Two jobs write to the same folder exactly if these paths are equal.
 pub fn canonical_output(path: &Path) -> Result<PathBuf> {
     if path.as_os_str().is_empty() {
         return Err(StoreError::new(Code::BadRequest, "an output path is empty: was a variable not set?"));
@@ -101,11 +101,11 @@ pub fn canonical_output(path: &Path) -> Result<PathBuf> {
         false => std::env::current_dir().and_then(fs::canonicalize).map_err(fail)?,
     };
     let mut links = 0;
-    // Names still to go, the next one last.
+    // Names still to resolve, the next one last.
     let mut rest: Vec<OsString> = names_backwards(path);
     while let Some(name) = rest.pop() {
         if name == ".." {
-            // `resolved` has no links in it, so its parent is what the text says.
+            // `resolved` contains no links, so its lexical parent is right.
             resolved.pop();
             continue;
         }

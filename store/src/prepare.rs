@@ -1,5 +1,5 @@
-//! Everything that has to be known of files before the first task of a job can run: outputs checked and staged, inputs
-//! listed and cut. The same for a cluster and for a run in one process.
+//! Prepares the files of a job before its first task runs: checks and stages outputs, lists and cuts inputs. Used by a
+//! cluster and by a run in one process.
 
 use crate::error::{Result, StoreError};
 use crate::list::{InputFile, list_inputs};
@@ -18,18 +18,19 @@ use windrow_model::{
 
 /// A job that is ready to run.
 pub struct Prepared {
-    /// Bytes of all distinct inputs: what default partition counts follow from.
+    /// Bytes of all distinct inputs, from which default partition counts follow.
     pub input_bytes: u64,
     /// Chunks of every source stage.
     pub stages: Vec<(StageId, Vec<Chunk>)>,
-    /// Hidden folders beside the outputs that are folders, with their sinks.
+    /// Hidden staging folders of the outputs that are folders, with their sinks.
     pub stagings: Vec<(u32, Staging)>,
 }
 
-/// Checks outputs against inputs, lists and cuts inputs, makes staging folders. On an error nothing is left behind.
+/// Checks outputs against inputs, lists and cuts inputs, and creates staging folders. After an error nothing is left
+/// behind.
 ///
-/// `slots`: tasks that can run at once, for the default chunk size. `datasets`: those that the plan may name. `steps`: bounds the
-/// work, and lets another thread end it.
+/// `slots`: number of tasks that can run at once, for the default chunk size. `datasets`: the datasets that the plan
+/// may name. `steps`: bounds the work, and lets another thread cancel it.
 pub fn prepare(
     job: JobId,
     plan: &Plan,
@@ -43,7 +44,10 @@ pub fn prepare(
         plan.stages.iter().filter_map(|s| s.source()).flat_map(|s| s.inputs.iter().cloned()).collect();
     for (i, sink) in plan.sinks.iter().enumerate() {
         if let Some(other) = plan.sinks[..i].iter().find(|s| s.path == sink.path) {
-            return Err(StoreError::new(Code::OutputInUse, format!("two outputs of the job are {}", other.path)));
+            return Err(StoreError::new(
+                Code::OutputInUse,
+                format!("two outputs of the job have the path {}", other.path),
+            ));
         }
         if dataset_name(&sink.path).is_none() {
             check_output(&output_path(sink)?, sink.overwrite, &every_input, steps)?;
@@ -51,7 +55,7 @@ pub fn prepare(
     }
     check_apart(&plan.sinks)?;
 
-    // The same files under the same names are listed once, and count once.
+    // The same inputs in two sources are listed once and count once.
     let mut listed: BTreeMap<&[String], Vec<InputFile>> = BTreeMap::new();
     for source in plan.stages.iter().filter_map(|s| s.source()) {
         check_framing(source, datasets)?;
@@ -90,7 +94,7 @@ pub fn prepare(
             Ok(staging) => stagings.push((index, staging)),
             Err(e) => {
                 for (_, staging) in &stagings {
-                    // The error that stopped us is the one to tell; a folder that stays is found by its name later.
+                    // Return the first error; a folder that could not be removed is found by its name later.
                     let _ = crate::publish::abandon(staging);
                 }
                 return Err(e);
@@ -100,21 +104,21 @@ pub fn prepare(
     Ok(Prepared { input_bytes, stages, stagings })
 }
 
-/// The plan has compared the outputs by their names. Through symbolic links, two names may still be one folder, of which the output
-/// that is committed last would be left.
+/// Refuses outputs that are one folder or contain each other. The plan has compared the outputs by name only: through
+/// symbolic links two names may lead to one folder, in which the output that is committed last would replace the other.
 fn check_apart(sinks: &[SinkSpec]) -> Result<()> {
-    let mut places: Vec<(PathBuf, &str)> = Vec::new();
+    let mut folders: Vec<(PathBuf, &str)> = Vec::new();
     for sink in sinks.iter().filter(|sink| dataset_name(&sink.path).is_none()) {
-        let place = canonical_output(&output_path(sink)?)?;
-        let same = |(other, _): &&(PathBuf, &str)| other.starts_with(&place) || place.starts_with(other);
-        if let Some((_, other)) = places.iter().find(same) {
+        let folder = canonical_output(&output_path(sink)?)?;
+        let same = |(other, _): &&(PathBuf, &str)| other.starts_with(&folder) || folder.starts_with(other);
+        if let Some((_, other)) = folders.iter().find(same) {
             let message = format!(
-                "the outputs {other} and {} of the job are one folder or lie in each other: give each a folder of its own",
+                "the outputs {other} and {} of the job are the same folder or contain each other: give each a folder of its own",
                 sink.path
             );
             return Err(StoreError::new(Code::OutputInUse, message));
         }
-        places.push((place, &sink.path));
+        folders.push((folder, &sink.path));
     }
     Ok(())
 }
@@ -122,10 +126,10 @@ fn check_apart(sinks: &[SinkSpec]) -> Result<()> {
 /// Files, and chunks of datasets as files, in the order of the inputs.
 fn list(inputs: &[String], datasets: &BTreeMap<String, Dataset>, steps: &Steps) -> Result<Vec<InputFile>> {
     let known = |input: &String| dataset_name(input).and_then(|name| datasets.get(name));
-    // One list, so that one error names everything that is wrong with it.
+    // One call, so that one error names all bad inputs.
     let paths: Vec<(usize, &String)> = inputs.iter().enumerate().filter(|(_, i)| known(i).is_none()).collect();
     if let Some((_, name)) = paths.iter().find(|(_, i)| i.contains("://") && dataset_name(i).is_none()) {
-        return Err(StoreError::new(Code::InputNotFound, format!("{name} is neither a path, a glob nor a dataset")));
+        return Err(StoreError::new(Code::InputNotFound, format!("{name} is not a path, a glob or a dataset")));
     }
     let mut files = list_inputs(&paths.iter().map(|(_, path)| (*path).clone()).collect::<Vec<_>>(), steps)?;
     for file in &mut files {
@@ -147,8 +151,8 @@ fn list(inputs: &[String], datasets: &BTreeMap<String, Dataset>, steps: &Steps) 
     Ok(files)
 }
 
-/// A chunk that is a whole file suits every source; others only one that finds records where the chunk was cut, and does
-/// not ask for the start of the file.
+/// Checks that each dataset fits its source. A dataset whose chunks are whole files fits every source; others fit only
+/// a source with the same framing that does not need the start of a file.
 fn check_framing(source: &SourceSpec, datasets: &BTreeMap<String, Dataset>) -> Result<()> {
     let named = source.inputs.iter().filter_map(|i| datasets.get(dataset_name(i)?));
     for dataset in named.filter(|d| d.framing != Framing::Whole) {
@@ -164,7 +168,10 @@ fn check_framing(source: &SourceSpec, datasets: &BTreeMap<String, Dataset>) -> R
     Ok(())
 }
 
-/// The folder of a sink, which must be a path.
+/// The folder of a sink.
+///
+/// # Errors
+/// The sink is not a path.
 pub fn output_path(sink: &SinkSpec) -> Result<PathBuf> {
     if sink.path.contains("://") {
         return Err(StoreError::new(Code::OutputFailed, format!("{} is not a path", sink.path)));

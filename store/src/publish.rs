@@ -1,13 +1,14 @@
-//! An output appears as a whole, or not at all.
+//! An output appears completely, or not at all.
 //!
 //! ```text
 //! create ──▶ .NAME.windrow-JOB/ + nonce ──place_part──▶ + _parts/* ──commit──▶ + parts, + _SUCCESS, − all else ──rename──▶ NAME/
 //!                      └───────────── abandon: the folder is gone ◀─────────────┘
 //! ```
-//! The staging folder lies beside the output, so the last step is one rename. Every attempt places its parts under names
-//! of its own, so that an attempt which was given up and does not know it yet cannot touch those of the winner; the
-//! commit takes the winners' and removes the folder of the others. Every step may be repeated after a crash at any point: names follow from the output and the job, and an output that this job has committed is known
-//! by the job id in its manifest.
+//! The staging folder lies beside the output, so the last step is one rename. Every attempt places its parts under
+//! names of its own, so that a fenced attempt that does not know it yet cannot touch those of the winner; the commit
+//! takes the winners' parts and removes the folder of the others. Every step may be repeated after a crash at any
+//! point: names follow from the output and the job, and an output that this job has committed is recognised by the job
+//! id in its manifest.
 
 use crate::error::{Result, StoreError};
 use crate::folders;
@@ -25,32 +26,34 @@ use windrow_format::durable::{self, Durability};
 use windrow_format::{manifest, names, private};
 use windrow_model::{AttemptId, BadRecord, Code, Escape, JobId, Manifest, path_text};
 
-/// Where a job collects the parts of one output.
+/// The folders in which a job collects the parts of one output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Staging {
-    /// Where the output will be: through symbolic links, so that staging lies on the same file system.
+    /// Path of the output, with symbolic links resolved, so that staging is on the same file system.
     pub output: PathBuf,
-    /// The hidden folder beside it.
+    /// The hidden folder beside the output.
     pub folder: PathBuf,
     pub job: JobId,
 }
 
 impl Staging {
-    /// The names only: for a folder that was made before a restart. Touches nothing.
+    /// Computes the names only, for a folder that was created before a restart. Touches no file.
     pub fn at(output: &Path, job: JobId) -> Result<Staging> {
         let output = canonical_output(output)?;
         if output.file_name().is_none() {
-            return Err(StoreError::new(Code::OutputFailed, "the root folder is no output"));
+            return Err(StoreError::new(Code::OutputFailed, "the root folder cannot be an output"));
         }
         Ok(Staging { folder: names::staging_folder(&output, job), output, job })
     }
 
-    /// Makes the folder, the folders that it lies in (and notes which), and its nonce. What this job has made before is kept.
+    /// Creates the folder and its missing parents (and records the topmost), and its nonce. Keeps what this job has
+    /// created before.
     pub fn create(output: &Path, job: JobId, durability: Durability) -> Result<Staging> {
         Staging::create_with(output, job, durability, &[])
     }
 
-    /// The same for one of several outputs of a job: a folder that was made for one of the `others` was made for this one, too.
+    /// Creates the staging folder of one of several outputs of a job: a parent that was created for one of the `others`
+    /// was created for this one too.
     pub(crate) fn create_with(
         output: &Path,
         job: JobId,
@@ -67,7 +70,7 @@ impl Staging {
             durable::write(&staging.folder.join(names::MADE), first.as_os_str().as_bytes(), durability)
         });
         noted.and_then(|()| write_nonce(&staging.folder, durability)).map_err(|e| {
-            // The error that stopped us is the one to tell.
+            // Return the first error.
             let _ = remove(&staging.folder);
             made.iter().for_each(|first| folders::remove_empty(durable::parent(&staging.folder), first));
             fail(e)
@@ -75,19 +78,19 @@ impl Staging {
         Ok(staging)
     }
 
-    /// The random text in the folder; whoever sees the same text sees the same folder.
+    /// The random text in the folder: a machine that reads the same text sees the same folder.
     pub fn nonce(&self) -> Result<String> {
         fs::read_to_string(self.folder.join(names::NONCE))
             .map_err(|e| StoreError::output(&self.folder, "cannot read the nonce", &e))
     }
 }
 
-/// Whether a folder is one that the output lies in.
+/// Returns whether the output lies in this folder.
 fn output_in(staging: &Staging, folder: &Path) -> bool {
     durable::parent(&staging.folder).starts_with(folder)
 }
 
-/// The first of the folders that were made for a staging folder to lie in.
+/// The topmost folder that was created to hold a staging folder.
 fn made_for(folder: &Path) -> Option<PathBuf> {
     fs::read(folder.join(names::MADE)).ok().map(|path| PathBuf::from(OsStr::from_bytes(&path)))
 }
@@ -101,7 +104,7 @@ fn write_nonce(folder: &Path, durability: Durability) -> io::Result<()> {
     durable::write(&path, nonce.as_bytes(), durability)
 }
 
-/// Asked on every worker before the first task: is this the folder that the coordinator sees?
+/// Checks that this machine sees the coordinator's staging folder. Called on every worker before the first task.
 pub fn check_nonce(folder: &Path, nonce: &str) -> Result<()> {
     let what = match fs::read_to_string(folder.join(names::NONCE)) {
         Ok(found) if found == nonce => return Ok(()),
@@ -112,8 +115,8 @@ pub fn check_nonce(folder: &Path, nonce: &str) -> Result<()> {
     Err(StoreError::new(Code::OutputNotShared, message))
 }
 
-/// Moves an attempt's part file into a staging folder, under a name of its own (from another file system: copies it).
-/// May be repeated, also after the file has moved.
+/// Moves an attempt's part file into a staging folder under a name of its own; copies it from another file system. May
+/// be repeated, even after the file has moved.
 pub fn place_part(
     staging_folder: &Path,
     attempt: &AttemptId,
@@ -130,7 +133,7 @@ pub fn place_part(
             if !folder.is_dir() {
                 Err(StoreError::output(staging_folder, "the staging folder is gone", &e))
             } else if part.is_file() {
-                // Moved by an earlier call whose answer was lost, perhaps before the folder was durable.
+                // Moved by an earlier call whose answer was lost, perhaps before the folder was synced.
                 durable::sync_folder(&folder, durability).map_err(fail)
             } else {
                 let message = format!("{}: the attempt's part file is gone: {e}", source.escaped());
@@ -143,7 +146,7 @@ pub fn place_part(
 
 fn move_part(source: &Path, part: &Path, durability: Durability) -> io::Result<()> {
     failpoint!("publish.place")?;
-    // In the scratch folder it was its owner's alone.
+    // In the scratch folder the file was private.
     private::open_to_readers(source)?;
     durable::sync_path(source, durability)?;
     match fs::rename(source, part) {
@@ -159,14 +162,14 @@ fn move_part(source: &Path, part: &Path, durability: Durability) -> io::Result<(
 fn copy_part(source: &Path, part: &Path, durability: Durability) -> io::Result<()> {
     let mut from = File::open(source)?;
     durable::write_with(part, durability, |to| io::copy(&mut from, to))?;
-    // The scratch folder goes away as a whole; a file that stays in it until then costs only space.
+    // The scratch folder is removed as a whole; until then the file only costs space.
     let _ = fs::remove_file(source);
     Ok(())
 }
 
-/// Makes the output visible, whole: takes the parts of `winners` (one for each part of the manifest), checks them,
-/// lists the records that are missing from them, writes `_SUCCESS`, syncs, renames. With `overwrite` the old output is exchanged and then deleted. May be repeated after
-/// a crash or a success, with the same winners.
+/// Makes the complete output visible: takes the parts of `winners` (one for each part of the manifest), checks them,
+/// lists the records that are missing from them, writes `_SUCCESS`, syncs and renames. With `overwrite` the old output
+/// is exchanged and then deleted. May be repeated after a crash or a success, with the same winners.
 pub fn commit(
     staging: &Staging,
     manifest: &Manifest,
@@ -182,8 +185,8 @@ pub fn commit(
     commit_with(staging, manifest, winners, overwrite, durability, Flags::Try)
 }
 
-/// One line of JSON for each place in the input, with what the first stage that read it said, and all stages that left it out.
-/// A path that is not UTF-8 is written as `path_text` says.
+/// Writes one line of JSON for each bad record, with the message of the first stage that read it and all stages that
+/// left it out. A path that is not UTF-8 is written in the form of `path_text`.
 fn write_bad_records(folder: &Path, records: &[BadRecord], durability: Durability) -> io::Result<()> {
     let mut stages: BTreeMap<(&Path, u64), Vec<u32>> = BTreeMap::new();
     for bad in records {
@@ -227,7 +230,7 @@ fn commit_with(
         crashpoint!("publish.taken");
         seal(folder, manifest, durability)?;
         crashpoint!("publish.sealed");
-        // A look first for the clearer message; the rename decides.
+        // This check gives the clearer message; the rename decides.
         check_free(output, overwrite)?;
         let renamed = failpoint!("publish.rename").and_then(|()| replace::rename_new(folder, output, flags));
         let placed = match renamed {
@@ -245,23 +248,23 @@ fn commit_with(
     }
     crashpoint!("publish.renamed");
     durable::sync_folder(durable::parent(output), durability)
-        .map_err(|e| StoreError::output(output, "cannot sync the folder that it lies in", &e))?;
-    // The output stands; what is left of the old one is hidden, and no reason to call the job failed.
+        .map_err(|e| StoreError::output(output, "cannot sync its parent folder", &e))?;
+    // The output is committed. A leftover of the old one is hidden and does not fail the job.
     let _ = remove(folder);
     crashpoint!("publish.old-removed");
     let _ = remove(&trash);
     Ok(())
 }
 
-/// True if the output is there and is this job's, or was until another output took its place.
+/// Returns whether the output exists and is this job's, or was until another output replaced it.
 fn is_committed(staging: &Staging) -> bool {
     let job_of = |folder: &Path| manifest::read(folder).ok().map(|m| m.job);
     job_of(&staging.output) == Some(staging.job)
-        // In the staging folder a manifest of another job can only be the output that ours was exchanged for.
+        // In the staging folder a manifest of another job can only be the old output that was exchanged for this job's.
         || job_of(&staging.folder).is_some_and(|job| job != staging.job)
 }
 
-/// Gives the winners' parts their names. Those that have them already got them from an earlier try.
+/// Renames the winners' parts to their final names. Parts that have them already got them from an earlier try.
 fn take_winners(folder: &Path, manifest: &Manifest, winners: &[AttemptId]) -> Result<()> {
     assert_eq!(manifest.parts.len(), winners.len(), "every part has its winner");
     for (part, winner) in manifest.parts.iter().zip(winners) {
@@ -278,14 +281,14 @@ fn take_winners(folder: &Path, manifest: &Manifest, winners: &[AttemptId]) -> Re
     Ok(())
 }
 
-/// Makes the staging folder exactly what readers will see.
+/// Removes everything from the staging folder that is not part of the output, syncs it and writes the manifest.
 fn seal(folder: &Path, manifest: &Manifest, durability: Durability) -> Result<()> {
     let fail = |e: io::Error| StoreError::output(folder, "cannot finish the output", &e);
     manifest::verify_sizes(folder, manifest)?;
     let listed: BTreeSet<&OsStr> = manifest.parts.iter().map(|p| OsStr::new(p.name.as_str())).collect();
     for entry in fs::read_dir(folder).map_err(fail)? {
         let entry = entry.map_err(fail)?;
-        // The nonce goes, and the parts of those that did not win.
+        // Removes the nonce, and the parts of attempts that did not win.
         let name = entry.file_name();
         if !listed.contains(&*name) && name != names::BAD_RECORDS {
             remove(&entry.path()).map_err(fail)?;
@@ -300,24 +303,25 @@ fn seal(folder: &Path, manifest: &Manifest, durability: Durability) -> Result<()
     failpoint!("publish.manifest").and_then(|()| manifest::write(folder, manifest, durability)).map_err(fail)
 }
 
-/// Deletes what a job that will not commit has staged, and the folders that were made for it. May be repeated, also after a commit.
+/// Deletes the staging of a job that will not commit, and the folders that were created for it. May be repeated, even
+/// after a commit.
 pub fn abandon(staging: &Staging) -> Result<()> {
     let fail = |e: io::Error| StoreError::output(&staging.folder, "cannot remove the staging folder", &e);
     let trash = names::trash_folder(&staging.output, staging.job);
     if trash.symlink_metadata().is_ok() {
-        // A commit died between two renames: the old output gets its place back, if that is free.
+        // A commit died between two renames: restore the old output if its path is free.
         match replace::rename_new(&trash, &staging.output, Flags::Try) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => remove(&trash).map_err(fail)?,
             Err(e) => return Err(fail(e)),
         }
     }
-    // A worker that has not heard of it yet may place one more part while we delete.
+    // A worker that does not know of the abandonment yet may place one more part meanwhile.
     crashpoint!("publish.abandon");
     remove_staging(&staging.folder).map_err(fail)
 }
 
-/// Removes a staging folder, and the folders that were made for it, unless something else is in them by now.
+/// Removes a staging folder, and the folders that were created for it unless they have other entries by now.
 pub fn remove_staging(folder: &Path) -> io::Result<()> {
     let made = made_for(folder);
     let mut removed = remove(folder);
@@ -332,7 +336,7 @@ pub fn remove_staging(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a file or a folder with all that is in it; nothing there is fine.
+/// Removes a file or a folder with its contents; a missing path is not an error.
 fn remove(path: &Path) -> io::Result<()> {
     match remove_tree(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -366,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_atomic_exchange_an_overwrite_still_ends_whole() {
+    fn overwrite_without_atomic_exchange_is_complete() {
         let dir = tempfile::tempdir().unwrap();
         let output = dir.path().join("out");
         for n in 1..=3 {
@@ -378,9 +382,9 @@ mod tests {
         }
     }
 
-    /// Between the two renames of an exchange the old output lies in the trash, and nothing at its place.
+    /// Between the two renames of an exchange the old output is in the trash, and its path is free.
     #[test]
-    fn a_crash_between_two_renames_loses_neither_output() {
+    fn crash_between_two_renames_loses_no_output() {
         for commits in [true, false] {
             let dir = tempfile::tempdir().unwrap();
             let output = dir.path().join("out");

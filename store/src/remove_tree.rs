@@ -1,9 +1,9 @@
-//! Deletion of a folder with all that is in it, whatever a program of a user has left there.
+//! Deletes a folder with all its contents, whatever a user's program has left in it.
 //!
-//! The work is iterative and by descriptors. A folder below the first level is renamed into the root of the tree, which thereby
-//! becomes a flat queue: depth costs one rename for each folder, and neither stack, nor open descriptors, nor a path that grows.
-//! The queue's names are numbers, so that no list of entries is kept in memory. No link is followed and no other file system
-//! is entered. A folder without permissions gets them first.
+//! The work is iterative and uses descriptors. A folder below the first level is renamed into the root of the tree,
+//! which thereby becomes a flat queue: depth costs one rename for each folder, but no stack, no open descriptors and no
+//! growing path. The queue's names are numbers, so no list of entries is kept in memory. No link is followed and no
+//! other file system is entered. A folder without permissions is given them first.
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, chmod, fchmod, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -15,24 +15,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use windrow_format::durable;
 
-/// What a folder is opened with: to be listed, and never through a link.
+/// Flags for opening a folder: for listing, and never through a link.
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// What the owner needs to empty a folder.
+/// Permissions that the owner needs to empty a folder.
 const OWNER_ALL: u32 = 0o700;
 /// Bytes of directory entries that are read at a time.
 const ENTRIES_BYTES: usize = 32 << 10;
-/// A folder that cannot be renamed is emptied in place, down to this depth. Each level holds one descriptor.
+/// Greatest depth at which a folder that cannot be renamed is emptied in place. Each level holds one descriptor.
 const IN_PLACE_DEPTH_MAX: u32 = 32;
-/// How often a folder is read again that still has entries after all that were seen in it are deleted.
+/// Most times that a folder is read again because entries are left after all seen ones were deleted.
 const PASSES_MAX: u32 = 100;
 
-/// Deletes a file, a symbolic link, or a folder with all that is in it.
+/// Deletes a file, a symbolic link, or a folder with all its contents.
 ///
-/// Holds at most 36 descriptors and 2 MiB whatever the depth and the number of entries, and makes a few system calls for each
+/// Holds at most 36 descriptors and 2 MiB for any depth and number of entries, and makes a few system calls for each
 /// entry. An entry that cannot be deleted does not keep the others from being deleted. A mount point is not entered.
 ///
 /// # Errors
-/// `NotFound` if nothing is there. `DirectoryNotEmpty` if entries keep appearing. Otherwise the first error that an entry met.
+/// `NotFound` if the path does not exist. `DirectoryNotEmpty` if entries keep appearing. Otherwise the first error of
+/// an entry.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a path without a name"))?;
     let parent_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -64,12 +65,12 @@ fn terminated(name: &OsStr) -> io::Result<CString> {
     CString::new(name.as_bytes()).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))
 }
 
-/// Opens a folder for listing, and sees to it that the owner may list and change it.
+/// Opens a folder for listing, after making sure that the owner may list and change it.
 fn open_folder(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
     let folder = match openat(parent, name, FOLDER, Mode::empty()) {
         Err(Errno::ACCESS) => {
-            // The mode of a folder that cannot be opened is changed by the one descriptor that can be had of it: by name, the
-            // folder might be exchanged for a link meanwhile.
+            // The mode of a folder that cannot be opened is changed through a path descriptor: by name, another process
+            // could replace the folder with a link meanwhile.
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let handle = openat(parent, name, flags, Mode::empty())?;
             chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::from_raw_mode(OWNER_ALL))?;
@@ -78,7 +79,7 @@ fn open_folder(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedF
         opened => opened?,
     };
     if fstat(&folder)?.st_mode & OWNER_ALL != OWNER_ALL {
-        // If it may not be done, what needs it says so.
+        // If this fails, the call that needs the mode reports an error.
         let _ = fchmod(&folder, Mode::from_raw_mode(OWNER_ALL));
     }
     Ok(folder)
@@ -88,9 +89,9 @@ fn open_folder(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedF
 struct Removal<'a> {
     root: BorrowedFd<'a>,
     device: u64,
-    /// How the names of queued folders begin: random, so that no name in the tree begins like it.
+    /// Prefix of the names of queued folders: random, so that no name in the tree has it.
     queue_prefix: String,
-    /// Folders that were queued, and those of them that were taken: the names of the others are the numbers between.
+    /// Number of folders queued and taken so far: the queue consists of the numbers in between.
     queued: u64,
     taken: u64,
     first_error: Option<io::Error>,
@@ -109,7 +110,8 @@ impl Removal<'_> {
         })
     }
 
-    /// Deletes what the root holds now, and all that is queued meanwhile; how many entries are gone from the root.
+    /// Deletes the current contents of the root and everything that is queued meanwhile; returns the number of entries
+    /// that have gone from the root.
     fn pass(&mut self) -> io::Result<u64> {
         let root = openat(self.root, c".", FOLDER, Mode::empty())?;
         let mut removed = self.empty(root.as_fd(), true, 0);
@@ -125,8 +127,8 @@ impl Removal<'_> {
         terminated(OsStr::new(&format!("{}{number}", self.queue_prefix)))
     }
 
-    /// Reads a folder once and takes away what it sees: files are deleted, folders are queued, or emptied and deleted if
-    /// the folder is the root. Returns how many entries are gone.
+    /// Reads a folder once and removes every entry: files are deleted; folders are queued, or emptied and deleted if
+    /// `folder` is the root. Returns the number of entries that have gone.
     fn empty(&mut self, folder: BorrowedFd<'_>, is_root: bool, depth: u32) -> u64 {
         let mut buffer = vec![MaybeUninit::<u8>::uninit(); ENTRIES_BYTES];
         let mut entries = RawDir::new(folder, &mut buffer);
@@ -151,7 +153,7 @@ impl Removal<'_> {
                         gone += 1;
                         continue;
                     }
-                    // Not every file system tells what an entry is when it is listed.
+                    // Not every file system reports the type of an entry in a listing.
                     Err(Errno::ISDIR) => {}
                     Err(e) => {
                         self.note(e, name);
@@ -168,13 +170,13 @@ impl Removal<'_> {
         gone
     }
 
-    /// Moves a folder into the root; where that cannot be done, empties and deletes it in place. True if it is gone from
-    /// where it was.
+    /// Moves a folder into the root; if that fails, empties and deletes it in place. Returns whether it has gone from
+    /// its parent.
     fn queue(&mut self, parent: BorrowedFd<'_>, name: &CStr, depth: u32) -> bool {
         let Ok(place) = self.queue_name(self.queued) else { return false };
         let mut moved = renameat(parent, name, self.root, &place);
         if moved == Err(Errno::ACCESS) {
-            // A folder that is moved must be writable: its entry `..` changes.
+            // A folder must be writable to be moved, because its entry `..` changes.
             moved = open_folder(parent, name).and_then(|_| renameat(parent, name, self.root, &place));
         }
         match moved {
@@ -191,7 +193,7 @@ impl Removal<'_> {
         }
     }
 
-    /// Empties a folder and deletes it. True if it is gone.
+    /// Empties a folder and deletes it. Returns whether it has gone.
     fn remove_folder(&mut self, parent: BorrowedFd<'_>, name: &CStr, depth: u32) -> bool {
         let removed = self.try_remove_folder(parent, name, depth);
         removed.map_err(|e| self.note(e, name)).unwrap_or(false)
@@ -209,7 +211,7 @@ impl Removal<'_> {
             let gone = self.empty(folder.as_fd(), false, depth);
             match unlinkat(parent, name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(true),
-                // Some file systems leave out entries while others are being deleted.
+                // Some file systems omit entries while others are being deleted.
                 Err(Errno::NOTEMPTY | Errno::EXIST) if gone > 0 => {
                     folder = openat(&folder, c".", FOLDER, Mode::empty())?;
                 }
@@ -220,11 +222,11 @@ impl Removal<'_> {
     }
 
     fn note(&mut self, e: Errno, name: &CStr) {
-        let told = |e: Errno| {
+        let named = |e: Errno| {
             let source = io::Error::from(e);
             io::Error::new(source.kind(), format!("`{}` in it: {source}", name.to_bytes().escape_ascii()))
         };
-        self.first_error.get_or_insert_with(|| told(e));
+        self.first_error.get_or_insert_with(|| named(e));
     }
 }
 
@@ -234,10 +236,10 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
-    /// Levels of the deepest tree: a recursive deletion overflows the stack of a thread with it.
+    /// Number of levels of the deepest tree, which would overflow the stack of a thread in a recursive deletion.
     const DEEP: u32 = 20_000;
 
-    /// A chain of folders in `root`, with a file at each thousandth level.
+    /// Creates a chain of folders in `root`, with a file at each thousandth level.
     fn deep(root: &Path, levels: u32) {
         let mut at = openat(CWD, root, FOLDER, Mode::empty()).unwrap();
         for level in 0..levels {
@@ -253,7 +255,7 @@ mod tests {
         fs::read_dir("/proc/self/fd").unwrap().count()
     }
 
-    /// In memory where that can be had: some disks take milliseconds to delete a folder.
+    /// A temporary folder in memory if possible: some disks take milliseconds to delete a folder.
     fn folder_in_memory() -> tempfile::TempDir {
         tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
     }
@@ -287,7 +289,7 @@ mod tests {
         let before = descriptors();
         fs::create_dir_all(tree.join("a/b/c")).unwrap();
         remove_tree(&tree).unwrap();
-        // Other tests of this process open files, too, but not hundreds.
+        // Other tests of this process open files too, but not hundreds.
         assert!(descriptors() < before + 100);
     }
 
@@ -312,7 +314,7 @@ mod tests {
         assert_eq!(remove_tree(&file).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
-    /// As a user whom modes stop, which the superuser is not.
+    /// Runs `work` as a user for whom file modes hold, which the superuser is not.
     fn as_ordinary_user<T: Send>(tree: &Path, work: impl FnOnce() -> T + Send) -> T {
         const ORDINARY: u32 = 65_534;
         if !rustix::process::geteuid().is_root() {
@@ -325,7 +327,7 @@ mod tests {
             folders.extend(entries.filter(|path| path.is_dir()));
         }
         let thread = move || {
-            // Of this thread alone: it is a system call, not the C library's function.
+            // The system call changes only this thread; the C library's function would change all.
             let uid = rustix::process::Uid::from_raw(ORDINARY);
             rustix::thread::set_thread_uid(uid).unwrap();
             work()
@@ -365,7 +367,7 @@ mod tests {
         }
         fs::write(mount.join("precious"), "").unwrap();
         let refused = remove_tree(&tree);
-        // Its name has changed: it is in the queue now.
+        // Its name has changed: the folder is in the queue now.
         let left: Vec<_> = fs::read_dir(&tree).unwrap().map(|e| e.unwrap().path()).collect();
         let found = left.iter().map(|folder| folder.join("mount")).find(|path| path.join("precious").exists());
         rustix::mount::unmount(found.as_ref().unwrap(), rustix::mount::UnmountFlags::empty()).unwrap();

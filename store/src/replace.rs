@@ -1,7 +1,7 @@
-//! Giving a finished folder its final name: without replacing, or in exchange for the old one.
+//! Gives a finished folder its final name: without replacing anything, or in exchange for the old folder.
 //!
 //! `renameat2` does both in one step. File systems without its flags (some network and FUSE ones) get the closest
-//! sequence of plain renames, whose gap is told at each function.
+//! sequence of plain renames; each function documents its gap.
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Whether to try the flags of `renameat2`; without them only in tests.
+/// Whether to try the flags of `renameat2`; only tests go without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flags {
     Try,
@@ -17,9 +17,9 @@ pub(crate) enum Flags {
     Without,
 }
 
-/// Renames a folder to a name that must be free, else `AlreadyExists`.
+/// Renames a folder to a name that must be free, else fails with `AlreadyExists`.
 ///
-/// Without flags: an empty folder that somebody makes between the look and the rename is replaced; nothing else is.
+/// Without flags, an empty folder that is created between the check and the rename is replaced; nothing else is.
 pub(crate) fn rename_new(from: &Path, to: &Path, flags: Flags) -> io::Result<()> {
     if flags == Flags::Try {
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
@@ -36,9 +36,9 @@ pub(crate) fn rename_new(from: &Path, to: &Path, flags: Flags) -> io::Result<()>
     })
 }
 
-/// Puts `new` at `place`; what was there is then at `new` (exchanged) or at `trash`.
+/// Puts `new` at `place`; the old folder is then at `new` (exchanged) or at `trash`.
 ///
-/// Without flags: between two renames nothing is at `place`, and a crash there leaves the old folder in `trash`.
+/// Without flags there is nothing at `place` between two renames, and a crash there leaves the old folder in `trash`.
 pub(crate) fn swap(new: &Path, place: &Path, trash: &Path, flags: Flags) -> io::Result<()> {
     if flags == Flags::Try {
         match renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
@@ -48,13 +48,13 @@ pub(crate) fn swap(new: &Path, place: &Path, trash: &Path, flags: Flags) -> io::
     }
     fs::rename(place, trash)?;
     fs::rename(new, place).inspect_err(|_| {
-        // Back as it was; if that fails, too, `abandon` tries it again.
+        // Restore the old folder; if that fails too, `abandon` tries it again.
         let _ = rename_new(trash, place, flags);
     })
 }
 
 fn unsupported(e: Errno) -> bool {
-    // NOTSUP and OPNOTSUPP are one number on Linux.
+    // NOTSUP and OPNOTSUPP are the same number on Linux.
     matches!(e, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
 }
 
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn with_and_without_flags_a_name_that_is_taken_stays_as_it_is() {
+    fn taken_name_is_kept_with_and_without_flags() {
         for flags in [Flags::Try, Flags::Without] {
             let dir = tempfile::tempdir().unwrap();
             let at = |name: &str| dir.path().join(name);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swap_leaves_the_new_folder_and_keeps_the_old_one() {
+    fn swap_places_the_new_folder_and_keeps_the_old_one() {
         for (flags, old) in [(Flags::Try, "new"), (Flags::Without, "trash")] {
             let dir = tempfile::tempdir().unwrap();
             let at = |name: &str| dir.path().join(name);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swap_that_fails_halfway_puts_the_old_folder_back() {
+    fn failed_swap_restores_the_old_folder() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         folder(&at("place"), "a");

@@ -1,8 +1,9 @@
-//! From input files to chunks.
+//! Splits input files into chunks.
 //!
-//! Two independent divisions of the same bytes. *Parts* (for a map-only stage: what becomes one part file) follow from
-//! the input alone, so the output is the same whatever the chunk size. *Chunks* (what one task reads) follow from the
-//! chunk size inside each part. Large files are cut, small ones share a chunk with their neighbours in input order.
+//! There are two independent divisions of the same bytes. *Parts* (of a map-only stage: each becomes one part file)
+//! follow from the input alone, so the output does not depend on the chunk size. *Chunks* (each read by one task)
+//! follow from the chunk size within each part. Large files are cut; small ones share a chunk with their neighbours in
+//! input order.
 
 use crate::error::{Result, StoreError};
 use crate::identity;
@@ -18,34 +19,35 @@ use windrow_format::compression::{self, HEAD_BYTES, Unsupported};
 use windrow_format::cut::cut_each;
 use windrow_model::{Chunk, Code, Compression, Escape, FileRange, Framing, SourceSpec};
 
-/// How finely to split.
+/// Options of a split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SplitOptions {
-    /// Exact: a cut at the next record start after every such size. Absent: from input and slots.
+    /// Exact chunk size in bytes: a cut is made at the next record start after each multiple. If absent, the size
+    /// follows from input and slots.
     pub chunk_bytes: Option<u64>,
-    /// Tasks that can run at the same time.
+    /// Number of tasks that can run at the same time.
     pub slots: u32,
-    /// Divide the whole input into this many contiguous parts, which no chunk crosses.
+    /// Number of contiguous parts into which the whole input is divided; no chunk spans two of them.
     pub parts: Option<u32>,
-    /// Nothing is decompressed, so everything may be cut.
+    /// Nothing is decompressed, so every file may be cut.
     pub as_is: bool,
 }
 
-/// Chosen chunk sizes lie between these.
+/// Bounds of chosen chunk sizes, in bytes.
 const CHUNK_BYTES_MIN: u64 = 1 << 20;
 const CHUNK_BYTES_MAX: u64 = 256 << 20;
 /// Chunks for each slot, so that a slow task does not leave the other slots without work at the end.
 const CHUNKS_PER_SLOT: u64 = 3;
-/// Small files in one chunk: keeps a task's description far below the limit of a message.
+/// Most small files in one chunk: keeps the description of a task far below the message limit.
 const RANGES_MAX: usize = 4096;
 
-/// Bytes of all files together, as they lie on disk.
+/// Bytes of all files together, as stored on disk.
 pub fn input_bytes(files: &[InputFile]) -> u64 {
     files.iter().fold(0, |sum, f| sum.saturating_add(f.identity.length))
 }
 
-/// Chunks in input order: together every byte of every file, none twice, each range from record start to record
-/// start. Empty files have none. A file is opened only if a cut falls inside it.
+/// Chunks in input order. Together they hold every byte of every file exactly once, and each range goes from record
+/// start to record start. Empty files have no chunks. A file is opened only if a cut falls within it.
 pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, steps: &Steps) -> Result<Vec<Chunk>> {
     let total = input_bytes(files);
     let adaptive = || {
@@ -84,9 +86,12 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, st
     Ok(packer.chunks)
 }
 
-/// Records of fixed size must fill their file.
+/// The framing of a file.
+///
+/// # Errors
+/// The file is not a whole number of fixed-size records.
 fn framing_of(source: &SourceSpec, file: &InputFile) -> Result<Framing> {
-    // A chunk of a dataset was cut when it was put.
+    // Chunks of datasets were cut when they were put.
     if file.content.is_some() {
         return Ok(Framing::Whole);
     }
@@ -95,7 +100,7 @@ fn framing_of(source: &SourceSpec, file: &InputFile) -> Result<Framing> {
         Framing::Fixed(n) if !file.identity.length.is_multiple_of(n as u64) => Err(StoreError::new(
             Code::InputMalformed,
             format!(
-                "{}: {} bytes are no whole number of {n}-byte records{}",
+                "{}: {} bytes are not a whole number of {n}-byte records{}",
                 file.path.escaped(),
                 file.identity.length,
                 match compression::of_text(&file.path, b"") {
@@ -108,8 +113,8 @@ fn framing_of(source: &SourceSpec, file: &InputFile) -> Result<Framing> {
     }
 }
 
-/// Gives each piece of a file. Between two of them, and between two reads, the work may end. A compressed file of text is one piece;
-/// its reader finds out in the same way that it is compressed.
+/// Passes each piece of a file to `give`. The work can be cancelled between two pieces and between two reads. A
+/// compressed file of text is one piece; its reader detects the compression in the same way.
 fn each_piece(
     framing: Framing,
     as_is: bool,
@@ -124,12 +129,12 @@ fn each_piece(
         give(0, length);
         return Ok(());
     }
-    // The code that cuts knows only errors of the system: what ended it is kept beside them.
+    // The cutting code knows only IO errors: the original error is kept beside them.
     let ended = RefCell::new(None);
     let check = |allowed: Result<()>| {
         allowed.map_err(|e| {
             *ended.borrow_mut() = Some(e);
-            io::Error::other("the work was ended")
+            io::Error::other("the split was stopped")
         })
     };
     let mut each = |offset, bytes| {
@@ -154,7 +159,7 @@ fn each_piece(
     })
 }
 
-/// A file whose every read is a step.
+/// A file whose every read takes a step.
 struct SteppedFile<'a> {
     file: FileAt,
     step: &'a dyn Fn() -> io::Result<()>,
@@ -184,12 +189,12 @@ fn compression_of(file: &InputFile, opened: &FileAt) -> Result<Compression> {
     compression::of_text(&file.path, &head[..filled]).map_err(|e| unsupported(&file.path, e))
 }
 
-/// The error about a file that text cannot be read from.
+/// The error for a file of a format that text is not read from.
 pub fn unsupported(path: &Path, unsupported: Unsupported) -> StoreError {
     StoreError::new(Code::InputUnsupported, format!("{}: {unsupported}", path.escaped()))
 }
 
-/// Opens a listed file. It may have become anything since then: a FIFO must not block us.
+/// Opens a listed file. It may have been replaced since: opening a FIFO must not block.
 fn open(file: &InputFile) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = rustix::fs::open(&file.path, flags, Mode::empty()).map_err(io::Error::from).map(File::from);
@@ -199,7 +204,7 @@ fn open(file: &InputFile) -> Result<File> {
     })?;
     match identity::of_file(&opened) {
         Ok(now) if now.is_same(&file.identity) => Ok(opened),
-        Ok(_) => Err(changed(file, "it is not the file that was listed")),
+        Ok(_) => Err(changed(file, "it is no longer the file that was listed")),
         Err(e) => Err(unreadable(file, &e)),
     }
 }
@@ -212,23 +217,23 @@ fn unreadable(file: &InputFile, e: &io::Error) -> StoreError {
     StoreError::new(Code::InputUnreadable, format!("{}: {e}", file.path.escaped()))
 }
 
-/// The division of the whole input into contiguous parts. Part `k` begins at the first record start not before byte
-/// `k * total / count`, counted over all files in input order.
+/// The division of the whole input into contiguous parts. Part `k` begins at the first record start at or after byte `k
+/// * total / count`, counted over all files in input order.
 struct Parts {
     total: u64,
     count: u32,
 }
 
 impl Parts {
-    /// The part that a record belongs to which starts at this byte of the whole input: the number of parts that
-    /// begin at or before it. For a record start the nominal position tells as well as the real one, because the
-    /// real one is the first record start that follows.
+    /// The part of a record that starts at this byte of the whole input: the number of parts that begin at or before
+    /// it. For a record start, nominal and real part starts give the same result, because a real start is the first
+    /// record start at or after the nominal one.
     fn at(&self, byte: u64) -> u32 {
         let nominal = ((byte as u128 + 1) * self.count as u128 - 1) / (self.total as u128).max(1);
         nominal.min(self.count as u128 - 1) as u32
     }
 
-    /// Where parts nominally begin inside of a file (not at its start), relative to it.
+    /// The nominal starts of parts within a file (excluding its own start), relative to the file.
     fn inside(&self, before: u64, length: u64) -> Vec<u64> {
         let begin = |k: u32| (k as u128 * self.total as u128 / self.count as u128) as u64;
         let first = self.at(before) + 1;
@@ -236,7 +241,7 @@ impl Parts {
     }
 }
 
-/// Puts ranges into chunks in order.
+/// Packs ranges into chunks in order.
 struct Packer {
     chunk_bytes: u64,
     chunks: Vec<Chunk>,

@@ -1,7 +1,8 @@
-//! How far work on a job's paths may go: it can be cancelled from another thread, and is bounded in entries and in memory.
+//! Bounds the planning work on a job's paths: it can be cancelled from another thread, and is limited in entries and
+//! memory.
 //!
-//! Everything that walks, matches or cuts files takes a step for each entry, before it touches it. The counter of steps also
-//! shows another thread whether the work gets on or hangs in a call of the file system.
+//! All code that walks, matches or cuts files takes a step for each entry, before it touches it. The step counter also
+//! shows another thread whether the work makes progress or hangs in a file system call.
 
 use crate::error::{Result, StoreError};
 use std::path::{Path, PathBuf};
@@ -9,11 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use windrow_model::{Code, Escape};
 
-/// Entries of folders that one job may look at.
+/// Most entries of folders that one job may visit.
 const STEPS_MAX: u64 = 50_000_000;
-/// Bytes of memory that the files of one job may take while they are listed.
+/// Most bytes of memory that the listed files of one job may take.
 const LISTED_BYTES_MAX: u64 = 2 << 30;
-/// What a listed file takes beside its path.
+/// Bytes that a listed file takes besides its path.
 const FILE_BYTES: u64 = 160;
 
 /// Counts the steps of one job's planning. Shared with the thread that may cancel it.
@@ -22,7 +23,7 @@ pub struct Steps {
     cancelled: AtomicBool,
     taken: AtomicU64,
     listed_bytes: AtomicU64,
-    /// What the latest step was about.
+    /// Path of the latest step.
     place: Mutex<PathBuf>,
     steps_max: u64,
     listed_bytes_max: u64,
@@ -35,7 +36,7 @@ impl Default for Steps {
 }
 
 impl Steps {
-    /// Other limits than the usual ones.
+    /// Creates a counter with these limits.
     pub fn limited(steps_max: u64, listed_bytes_max: u64) -> Self {
         Steps {
             cancelled: AtomicBool::new(false),
@@ -47,30 +48,33 @@ impl Steps {
         }
     }
 
-    /// The work ends at its next step.
+    /// Makes the work end at its next step.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it is to end.
+    /// Returns whether the work was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Steps so far.
+    /// Number of steps so far.
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// The path of the latest step: where the work hangs, if it does.
+    /// Path of the latest step: where the work hangs, if it does.
     pub fn place(&self) -> PathBuf {
         self.place.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Before `path` is looked at: fails if the work was cancelled, or has looked at too much.
+    /// Takes a step before `path` is touched.
+    ///
+    /// # Errors
+    /// The work was cancelled, or has exceeded its number of steps.
     pub fn step(&self, path: &Path) -> Result<()> {
         let taken = self.taken.fetch_add(1, Ordering::Relaxed);
-        // In place: most steps are taken for files of one folder, and allocate nothing here.
+        // Reuse the buffer: most steps are for files of one folder and allocate nothing here.
         {
             let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
             place.as_mut_os_string().clear();
@@ -86,7 +90,10 @@ impl Steps {
         Ok(())
     }
 
-    /// A file is kept in the list of inputs.
+    /// Counts a file that is kept in the list of inputs.
+    ///
+    /// # Errors
+    /// The list exceeds its memory limit.
     pub fn listed(&self, path: &Path) -> Result<()> {
         let bytes = FILE_BYTES + path.as_os_str().len() as u64;
         if self.listed_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.listed_bytes_max {
@@ -103,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_and_a_cancel_end_the_work_and_name_the_path() {
+    fn limits_and_cancel_end_the_work_and_name_the_path() {
         let steps = Steps::limited(2, 400);
         let path = Path::new("/in/a");
         steps.step(path).unwrap();

@@ -1,10 +1,11 @@
-//! Calls of file systems that may never return.
+//! File system calls that may never return.
 //!
-//! A call that touches a dead network file system hangs, and nothing ends it: not a signal, not a deadline. So each such call of
-//! a daemon runs on a thread of its own. When it makes no progress for as long as its limit, the caller gets `STORAGE_TIMEOUT`,
-//! which names the path, and the thread is abandoned: it ends when the call returns, if it ever does. Abandoned threads are
-//! counted by the mount that their path lies on. A mount with as many as it may have is taken to be dead: calls on it fail at once
-//! until one of its threads has returned. Mounts are told by the text of the path and of the system's list, which touches none.
+//! A call on a dead network file system hangs, and neither a signal nor a deadline ends it. A daemon therefore runs
+//! each such call on a thread of its own. If the call makes no progress within its limit, the caller gets
+//! `STORAGE_TIMEOUT`, which names the path, and the thread is abandoned: it ends when the call returns, if ever.
+//! Abandoned threads are counted by the mount of their path. A mount with the maximum number of them is considered
+//! dead: calls on it fail at once until one of its threads has returned. Mounts are determined from the text of the
+//! path and the system's list, which touches no mount.
 
 use crate::error::{Result, StoreError};
 use std::collections::BTreeMap;
@@ -19,17 +20,17 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use windrow_model::{Code, Escape};
 
-/// Threads that are abandoned on one mount, at most.
+/// Most abandoned threads of one mount.
 pub const ABANDONED_PER_MOUNT_MAX: usize = 8;
-/// Stack of a thread for one call.
+/// Stack size in bytes of the thread of a call.
 const STACK_BYTES: usize = 1 << 20;
 
-/// How far a call is, for calls that take long and still get on. A call that touches one path need not look at it.
+/// Progress of a call that may take longer than its limit. A call that touches one path need not use it.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<AtomicU64>);
 
 impl Progress {
-    /// The call has got on.
+    /// Records progress.
     pub fn tick(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -39,42 +40,43 @@ impl Progress {
     }
 }
 
-/// The calls of one process. Clones share their count.
+/// The calls of one process. Clones share the count of abandoned threads.
 #[derive(Clone, Debug)]
 pub struct StorageCalls {
-    /// A call without progress for so long is abandoned.
+    /// Time without progress after which a call is abandoned.
     limit: Duration,
     abandoned: Arc<Mutex<BTreeMap<PathBuf, usize>>>,
 }
 
 impl StorageCalls {
-    /// How long a call may make no progress, unless told otherwise.
+    /// Default time without progress after which a call is abandoned.
     pub const LIMIT: Duration = Duration::from_secs(60);
 
-    /// No calls yet; each is abandoned after `limit` without progress.
+    /// Creates a set of calls, each of which is abandoned after `limit` without progress.
     pub fn new(limit: Duration) -> StorageCalls {
         StorageCalls { limit, abandoned: Arc::default() }
     }
 
-    /// The same calls for writing: those may take `limit` without progress, or the usual time if that is longer. A file system
-    /// that answers still needs minutes to take a large file to its disk.
+    /// The same calls for writing, with `limit` as their limit if that is longer than the usual one. A responsive file
+    /// system may still need minutes to write a large file to its disk.
     pub fn for_writes(&self, limit: Duration) -> StorageCalls {
-        // Tests with a short limit want it here, too.
+        // A test with a short limit keeps it here.
         let limit = if self.limit < StorageCalls::LIMIT { self.limit } else { limit.max(self.limit) };
         StorageCalls { limit, abandoned: self.abandoned.clone() }
     }
 
-    /// Threads that have been abandoned and have not ended, on all mounts.
+    /// Number of abandoned threads that have not ended, on all mounts.
     pub fn abandoned(&self) -> usize {
         self.lock().values().sum()
     }
 
-    /// Runs `call`, which touches `path` and may touch others, on a thread of its own.
+    /// Runs `call`, which touches `path` and may touch others, on a thread of its own. If the future is dropped, a
+    /// thread that still runs counts as abandoned.
     ///
     /// # Errors
-    /// `STORAGE_TIMEOUT` if it makes no progress for the limit, or at once if the mount has too many abandoned threads; then
-    /// `call` may still run, or run to its end later. `IO_ERROR` if no thread can be started, `INTERNAL` if `call` panics. May be
-    /// dropped: a thread that still runs then counts as abandoned.
+    /// `STORAGE_TIMEOUT` if the call makes no progress within the limit, or at once if the mount has too many abandoned
+    /// threads; in the first case `call` may still run, even to its end. `IO_ERROR` if no thread can be started,
+    /// `INTERNAL` if `call` panics.
     pub async fn run<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
         path: &Path,
@@ -87,22 +89,22 @@ impl StorageCalls {
             return Err(failed(Code::StorageTimeout, what));
         }
         let (answer, mut answered) = oneshot::channel();
-        let (progress, state) = (Progress::default(), Arc::new(AtomicU8::new(WAITED_FOR)));
+        let (progress, state) = (Progress::default(), Arc::new(AtomicU8::new(WAITING)));
         let (ticks, guard) = (progress.clone(), Waiting { calls: self.clone(), mount, state });
         let end = Ends { calls: self.clone(), mount: guard.mount.clone(), state: guard.state.clone() };
         let thread = thread::Builder::new().name("storage".into()).stack_size(STACK_BYTES).spawn(move || {
             let end = end;
             let result = call(&ticks);
-            // Before the caller hears of it: a thread whose answer is there is not abandoned.
+            // Before the answer is sent: a thread that has answered is never counted as abandoned.
             drop(end);
             let _ = answer.send(result);
         });
-        thread.map_err(|e| failed(Code::IoError, format!("cannot start a thread to use it: {e}")))?;
+        thread.map_err(|e| failed(Code::IoError, format!("cannot start a thread for a storage call: {e}")))?;
         let mut seen = progress.count();
         loop {
             match timeout(self.limit, &mut answered).await {
                 Ok(Ok(result)) => return result,
-                Ok(Err(_)) => return Err(failed(Code::Internal, "using it panicked".to_string())),
+                Ok(Err(_)) => return Err(failed(Code::Internal, "the storage call panicked".to_string())),
                 Err(_) if progress.count() != seen => seen = progress.count(),
                 Err(_) => break,
             }
@@ -117,12 +119,12 @@ impl StorageCalls {
     }
 }
 
-/// States of a call, which change only while the count is locked.
-const WAITED_FOR: u8 = 0;
+/// States of a call, which change only under the lock of the count.
+const WAITING: u8 = 0;
 const ABANDONED: u8 = 1;
 const ENDED: u8 = 2;
 
-/// The caller of a call: if it goes before the thread has ended, the thread is abandoned.
+/// The caller's side of a call: if it is dropped before the thread has ended, the thread counts as abandoned.
 struct Waiting {
     calls: StorageCalls,
     mount: PathBuf,
@@ -132,14 +134,14 @@ struct Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut abandoned = self.calls.lock();
-        if self.state.load(Ordering::Relaxed) == WAITED_FOR {
+        if self.state.load(Ordering::Relaxed) == WAITING {
             self.state.store(ABANDONED, Ordering::Relaxed);
             *abandoned.entry(std::mem::take(&mut self.mount)).or_default() += 1;
         }
     }
 }
 
-/// The thread of a call: counted no more when it ends, also by a panic.
+/// The thread's side of a call: when the thread ends, even by a panic, it no longer counts as abandoned.
 struct Ends {
     calls: StorageCalls,
     mount: PathBuf,
@@ -166,13 +168,13 @@ impl Default for StorageCalls {
     }
 }
 
-/// The mount point that a path lies below, links aside.
+/// The mount point above a path, without resolving links.
 fn mount_of(path: &Path) -> PathBuf {
     let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     longest_mount(&mounts, path).unwrap_or_else(|| PathBuf::from("/"))
 }
 
-/// id parent device root MOUNT-POINT options… with octal escapes for what separates.
+/// Format of a line: id parent device root MOUNT-POINT options…, with octal escapes for separators.
 fn longest_mount(mounts: &[u8], path: &Path) -> Option<PathBuf> {
     let points = mounts.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
     let points = points.map(|point| PathBuf::from(OsString::from_vec(unescaped(point))));
@@ -199,10 +201,10 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(20);
 
     #[tokio::test]
-    async fn hanging_call_costs_its_caller_a_named_error() {
+    async fn hanging_call_fails_with_its_path() {
         let calls = StorageCalls::new(SHORT);
         let path = Path::new("/nowhere/input");
-        // A FIFO without a writer would do the same: nothing but the other side ends it.
+        // A FIFO without a writer behaves in the same way: only its other side ends the call.
         let mut returns = Vec::new();
         for n in 0..ABANDONED_PER_MOUNT_MAX {
             let (goes_on, waits) = mpsc::channel::<()>();
@@ -211,7 +213,7 @@ mod tests {
             assert!(hangs.code == Code::StorageTimeout && hangs.message.contains("/nowhere/input"), "{hangs}");
             assert_eq!(calls.abandoned(), n + 1);
         }
-        // Now nothing on that mount is tried, and its thread is not started.
+        // Now calls on that mount fail without starting a thread.
         let (ran, runs) = mpsc::channel::<()>();
         let refused = calls.run(path, move |_| Ok::<_, StoreError>(ran.send(()).is_ok())).await.unwrap_err();
         assert!(refused.code == Code::StorageTimeout && refused.message.contains("have not returned"), "{refused}");
@@ -221,7 +223,7 @@ mod tests {
             7,
             "another mount"
         );
-        // The file system is back.
+        // The file system responds again.
         drop(returns);
         while calls.abandoned() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn slow_call_that_gets_on_is_not_abandoned() {
+    async fn slow_call_that_makes_progress_is_not_abandoned() {
         let calls = StorageCalls::new(Duration::from_millis(200));
         let slow = |progress: &Progress| {
             for _ in 0..30 {

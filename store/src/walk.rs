@@ -1,7 +1,7 @@
-//! From a named path to the files in and below it, in depth-first order and without recursion.
+//! Walks from a named path to the files in and below it, depth first and without recursion.
 //!
-//! Symbolic links are followed: a folder to which several paths lead is listed once for each of them. Links that lead back to a
-//! folder that they lie in, and folders to which very many paths lead, are errors: their listing would never end, or be
+//! Symbolic links are followed: a folder to which several paths lead is listed once for each. A link to a folder that
+//! contains it, and a folder to which very many paths lead, are errors: the listing would not terminate, or be
 //! exponential in the depth of the tree.
 
 use crate::error::{Result, StoreError};
@@ -20,29 +20,29 @@ use std::vec::IntoIter;
 use windrow_format::names::SUCCESS;
 use windrow_model::{Code, Escape};
 
-/// Paths that may lead to one folder.
+/// Most paths that may lead to one folder.
 const PATHS_PER_FOLDER_MAX: u32 = 64;
 
 /// Device and inode of a folder.
 type FolderId = (u64, u64);
 
-/// An open folder of the walk: the way back, and what is still to visit in it.
+/// An open folder of the walk with the names that are still to visit.
 struct Frame {
     id: FolderId,
     path: PathBuf,
     names: IntoIter<OsString>,
 }
 
-/// What was passed over in folders because of its name.
+/// Entries of folders that were skipped because of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Skipped {
     None,
     Some,
-    /// The manifest of a finished output, beside whatever else.
+    /// The manifest of a finished output, and possibly others.
     Manifest,
 }
 
-/// One walk for each argument.
+/// The walk of one input argument.
 pub(crate) struct Walk<'a> {
     pub argument: usize,
     pub files: &'a mut Vec<InputFile>,
@@ -50,7 +50,7 @@ pub(crate) struct Walk<'a> {
     pub steps: &'a Steps,
     pub skipped: Skipped,
     frames: Vec<Frame>,
-    /// How often each folder was entered.
+    /// Number of visits of each folder.
     entered: HashMap<FolderId, u32>,
 }
 
@@ -59,7 +59,7 @@ impl<'a> Walk<'a> {
         Walk { argument, files, bad, steps, skipped: Skipped::None, frames: Vec::new(), entered: HashMap::new() }
     }
 
-    /// Adds every file in and below `root`. What is wrong with one path is noted in `bad`; an error ends the whole work.
+    /// Adds every file in and below `root`. Records a problem of one path in `bad`; an error ends the whole work.
     pub fn run(&mut self, root: PathBuf) -> Result<()> {
         self.visit(root)?;
         while let Some(frame) = self.frames.last_mut() {
@@ -120,7 +120,7 @@ impl<'a> Walk<'a> {
             );
             return Err(StoreError::new(Code::InputUnreadable, what));
         }
-        // Names are all read before any is followed: one open folder at a time, however deep the tree.
+        // Read all names before following any: at most one folder is open, at any depth of the tree.
         let mut names = Vec::new();
         let mut entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -153,10 +153,10 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a file of size 0 has content all the same, as files of procfs and of some network file systems have. Chunks are cut by
-/// sizes, so such a file would be read as an empty one.
+/// Returns whether a file of size 0 has content nevertheless, as files of procfs and some network file systems do.
+/// Chunks are cut by size, so such a file would be read as empty.
 fn has_bytes_without_size(path: &Path) -> bool {
-    // Some files of procfs wait for an event when they are read.
+    // Some files of procfs block a read until an event.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let Ok(mut file) = rustix::fs::open(path, flags, Mode::empty()).map(File::from) else { return false };
     let has_bytes = file.read(&mut [0]).is_ok_and(|n| n > 0);

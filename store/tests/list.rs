@@ -1,4 +1,4 @@
-//! What users name becomes files in input order, and every bad input is told at once.
+//! Named inputs are resolved to files in input order, and all bad inputs are reported at once.
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::ffi::OsStr;
@@ -41,7 +41,7 @@ impl Tree {
 }
 
 #[test]
-fn order_is_by_argument_and_then_by_the_bytes_of_the_path() {
+fn files_are_ordered_by_argument_then_path_bytes() {
     let tree = Tree::new(&["d/a/x", "d/a-b", "d/a.c", "d/B", "d/ä", "e/z", "e/10", "e/9"]);
     assert_eq!(tree.list(&["e", "d"]), ["e/10", "e/9", "e/z", "d/B", "d/a-b", "d/a.c", "d/a/x", "d/ä"]);
     let files = list_inputs(&tree.arguments(&["e/z", "d/B", "e/z"]), &Steps::default()).unwrap();
@@ -49,7 +49,7 @@ fn order_is_by_argument_and_then_by_the_bytes_of_the_path() {
 }
 
 #[test]
-fn names_that_begin_with_underscore_or_dot_are_skipped_in_folders_only() {
+fn hidden_names_are_skipped_in_folders_only() {
     let tree = Tree::new(&["d/part-00000", "d/_SUCCESS", "d/.x", "d/_logs/a", "d/.git/b", "d/s/_t", "_d/y"]);
     assert_eq!(tree.list(&["d"]), ["d/part-00000"]);
     assert_eq!(tree.list(&["_d", "d/_SUCCESS", "d/.x"]), ["_d/y", "d/_SUCCESS", "d/.x"]);
@@ -77,7 +77,7 @@ fn a_path_matched_twice_by_one_glob_is_read_once() {
 }
 
 #[test]
-fn links_are_followed_and_loops_are_told() {
+fn links_are_followed_and_loops_are_refused() {
     let tree = Tree::new(&["real/a", "d/b"]);
     symlink(tree.root().join("real"), tree.root().join("d/link")).unwrap();
     symlink(tree.root().join("real/a"), tree.root().join("d/c")).unwrap();
@@ -89,7 +89,7 @@ fn links_are_followed_and_loops_are_told() {
 }
 
 #[test]
-fn whatever_is_no_readable_file_is_refused_without_blocking() {
+fn special_files_are_refused_without_blocking() {
     let tree = Tree::new(&["d/a"]);
     tree.fifo("fifo");
     let _socket = std::os::unix::net::UnixListener::bind(tree.root().join("socket")).unwrap();
@@ -108,7 +108,7 @@ fn whatever_is_no_readable_file_is_refused_without_blocking() {
 }
 
 #[test]
-fn what_is_missing_is_told() {
+fn missing_inputs_are_named() {
     let tree = Tree::new(&["a"]);
     for name in ["nothing", "a/b", "*.log", "nowhere/*", "**/x.log"] {
         let e = tree.fail(&["a", name]);
@@ -130,7 +130,7 @@ fn a_file_without_permission_is_refused() {
 }
 
 #[test]
-fn the_first_twenty_bad_inputs_are_named_and_all_are_counted() {
+fn first_twenty_bad_inputs_are_named_and_all_counted() {
     let tree = Tree::new(&[]);
     let names: Vec<String> = (0..30).map(|i| format!("missing-{i:02}")).collect();
     let e = tree.fail(&names.iter().map(String::as_str).collect::<Vec<_>>());
@@ -139,7 +139,7 @@ fn the_first_twenty_bad_inputs_are_named_and_all_are_counted() {
 }
 
 #[test]
-fn an_empty_folder_is_no_error() {
+fn empty_folder_is_not_an_error() {
     let tree = Tree::new(&["a.gz", "b.zst", "c.bz2", "d.txt", "gz"]);
     fs::create_dir(tree.root().join("empty")).unwrap();
     assert!(tree.list(&["empty"]).is_empty());
@@ -153,7 +153,7 @@ fn an_empty_folder_is_no_error() {
 }
 
 #[test]
-fn names_that_are_no_utf8_are_read_and_sorted_by_their_bytes() {
+fn names_that_are_not_utf8_are_sorted_by_bytes() {
     let tree = Tree::new(&["d/z", "d/a"]);
     fs::write(tree.root().join("d").join(OsStr::from_bytes(b"\xff")), "x").unwrap();
     for input in ["d", "d/*"] {
@@ -164,7 +164,7 @@ fn names_that_are_no_utf8_are_read_and_sorted_by_their_bytes() {
 }
 
 #[test]
-fn an_empty_path_is_no_folder() {
+fn empty_path_is_refused() {
     let e = list_inputs(&[String::new()], &Steps::default()).unwrap_err();
     assert_eq!((e.code, e.message.as_str()), (Code::BadRequest, "an input path is empty: was a variable not set?"));
     let e = windrow_store::check_output(Path::new(""), true, &[], &Steps::default()).unwrap_err();
@@ -185,7 +185,7 @@ fn input_of_which_every_file_is_skipped_is_an_error() {
     }
     assert!(tree.list(&["empty", "finished"]).is_empty());
     assert_eq!(tree.list(&["mixed"]), ["mixed/f"]);
-    assert_eq!(tree.list(&["hidden/_x"]), ["hidden/_x"], "what is named is read");
+    assert_eq!(tree.list(&["hidden/_x"]), ["hidden/_x"], "a named file is read");
 }
 
 #[test]
@@ -193,12 +193,12 @@ fn names_in_messages_are_escaped_and_distinct() {
     let tree = Tree::new(&[]);
     let e = tree.fail(&["a\nFAKE\u{1b}[31m"]);
     assert!(e.message.contains(r"a\nFAKE\x1b[31m") && !e.message.contains('\n'), "{e}");
-    let mut told = std::collections::BTreeSet::new();
+    let mut messages = std::collections::BTreeSet::new();
     for byte in [0xfe, 0xff] {
         let name = std::ffi::OsStr::from_bytes(&[b'x', byte]).to_owned();
         symlink("nowhere", tree.root().join(&name)).unwrap();
-        told.insert(tree.fail(&["*"]).message);
+        messages.insert(tree.fail(&["*"]).message);
         fs::remove_file(tree.root().join(&name)).unwrap();
     }
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(messages.len(), 2, "{messages:?}");
 }

@@ -1,4 +1,4 @@
-//! Readers see no output or all of it; every step may be repeated; nothing foreign is deleted.
+//! Readers see no output or all of it; every step may be repeated; foreign files are never deleted.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -22,12 +22,12 @@ fn attempt(n: u8, index: u32) -> AttemptId {
     AttemptId { task, number: 0, epoch: Epoch(1), incarnation: Incarnation(1) }
 }
 
-/// Where an attempt's part lies before the commit.
+/// Path of an attempt's part before the commit.
 fn placed(staging: &Staging, n: u8, index: u32, suffix: &str) -> PathBuf {
     staging.folder.join(names::PARTS).join(names::attempt_part(&attempt(n, index), suffix))
 }
 
-/// The first attempts win.
+/// Commits with the first attempts as winners.
 fn commit(staging: &Staging, manifest: &Manifest, overwrite: bool, durability: Durability) -> Result<()> {
     let job = manifest.job.as_bytes()[0];
     let winners: Vec<_> = (0..manifest.parts.len()).map(|i| attempt(job, i as u32)).collect();
@@ -49,7 +49,7 @@ impl Place {
         names.sort();
         names
     }
-    /// Stages parts of these contents as a worker would.
+    /// Stages parts with these contents as a worker does.
     fn stage(&self, output: &Path, n: u8, contents: &[&str]) -> (Staging, Manifest) {
         let staging = Staging::create(output, job(n), Sync).unwrap();
         let mut parts = Vec::new();
@@ -73,7 +73,7 @@ fn code<T: std::fmt::Debug>(result: Result<T>) -> Code {
 }
 
 #[test]
-fn an_output_appears_whole_with_empty_parts_and_nothing_beside_it() {
+fn output_appears_complete_with_empty_parts() {
     let place = Place::new();
     let output = place.path("deep/er/out");
     let (staging, manifest) = place.stage(&output, 1, &["a", "", "c"]);
@@ -104,17 +104,17 @@ fn every_step_may_be_repeated() {
 }
 
 #[test]
-fn a_commit_that_died_halfway_is_finished_by_the_next() {
+fn interrupted_commit_is_finished_by_the_next() {
     let place = Place::new();
     let output = place.path("out");
     let (staging, manifest) = place.stage(&output, 1, &["a"]);
-    // Died after `_SUCCESS` was written, before the rename; a dead worker's half copy lies there, too.
+    // The commit died after `_SUCCESS` was written, before the rename; a half copy of a dead worker is left too.
     fs::remove_file(staging.folder.join("nonce")).unwrap();
     fs::write(staging.folder.join(".part-00000.tmp-00000000000000aa"), "ha").unwrap();
     manifest::write(&staging.folder, &manifest, NoSync).unwrap();
     commit(&staging, &manifest, false, Sync).unwrap();
     assert_eq!(fs::read_dir(&output).unwrap().count(), 2);
-    // Died after the exchange, before the old output was deleted.
+    // The commit died after the exchange, before the old output was deleted.
     let (staging, manifest) = place.stage(&output, 2, &["b"]);
     fs::rename(placed(&staging, 2, 0, ""), staging.folder.join("part-00000")).unwrap();
     manifest::write(&staging.folder, &manifest, NoSync).unwrap();
@@ -127,12 +127,12 @@ fn a_commit_that_died_halfway_is_finished_by_the_next() {
 }
 
 #[test]
-fn a_commit_that_another_output_has_replaced_is_not_repeated() {
+fn replaced_commit_is_not_repeated() {
     let place = Place::new();
     let output = place.path("out");
     place.publish(&output, 1, &["a"], false).unwrap();
     let (staging, manifest) = place.stage(&output, 2, &["a"]);
-    // Job 2 exchanges and dies; job 3 overwrites it; job 2's commit is replayed.
+    // Job 2 exchanges and dies; job 3 overwrites its output; job 2's commit is repeated.
     fs::remove_dir_all(&staging.folder).unwrap();
     fs::rename(&output, &staging.folder).unwrap();
     place.publish(&output, 3, &["c"], false).unwrap();
@@ -157,7 +157,7 @@ fn missing_or_damaged_parts_stop_the_commit() {
 }
 
 #[test]
-fn an_output_that_appears_meanwhile_is_not_replaced() {
+fn output_that_appears_meanwhile_is_not_replaced() {
     let place = Place::new();
     let output = place.path("out");
     let made: [fn(&Path); 3] = [
@@ -197,7 +197,7 @@ fn overwrite_replaces_windrow_outputs_and_empty_folders_only() {
 }
 
 #[test]
-fn an_output_behind_a_link_goes_where_the_link_leads() {
+fn output_behind_a_link_is_written_to_its_target() {
     let place = Place::new();
     fs::create_dir(place.path("disk")).unwrap();
     place.publish(&place.path("disk/run"), 1, &["one"], false).unwrap();
@@ -209,7 +209,7 @@ fn an_output_behind_a_link_goes_where_the_link_leads() {
 }
 
 #[test]
-fn a_part_is_placed_once_and_only_where_its_job_stages() {
+fn part_is_placed_once_and_only_in_its_staging() {
     let place = Place::new();
     let (staging, _) = place.stage(&place.path("out"), 1, &["a"]);
     let scratch = place.path("scratch");
@@ -223,9 +223,9 @@ fn a_part_is_placed_once_and_only_where_its_job_stages() {
     assert!(!staging.folder.exists() && scratch.exists());
 }
 
-/// An attempt that was given up does not know it yet, and has made something else.
+/// A fenced attempt that does not know it yet has produced another part.
 #[test]
-fn the_winners_part_is_taken_whatever_others_have_placed_or_still_place() {
+fn commit_takes_the_winners_part_despite_late_attempts() {
     let place = Place::new();
     let output = place.path("out");
     let (staging, manifest) = place.stage(&output, 1, &["won"]);
@@ -243,7 +243,7 @@ fn the_winners_part_is_taken_whatever_others_have_placed_or_still_place() {
 }
 
 #[test]
-fn a_part_from_another_file_system_is_copied() {
+fn part_from_another_file_system_is_copied() {
     let Ok(shm) = tempfile::tempdir_in("/dev/shm") else { return };
     let place = Place::new();
     let staging = Staging::create(&place.path("out"), job(1), NoSync).unwrap();
@@ -258,7 +258,7 @@ fn a_part_from_another_file_system_is_copied() {
 }
 
 #[test]
-fn a_folder_without_the_nonce_is_another_folder() {
+fn folder_without_the_nonce_is_refused() {
     let place = Place::new();
     let staging = Staging::create(&place.path("out"), job(1), NoSync).unwrap();
     check_nonce(&staging.folder, &staging.nonce().unwrap()).unwrap();
@@ -267,7 +267,7 @@ fn a_folder_without_the_nonce_is_another_folder() {
 }
 
 #[test]
-fn whatever_exists_is_refused_at_submit() {
+fn existing_output_is_refused_at_submit() {
     let place = Place::new();
     fs::write(place.path("file"), "").unwrap();
     fs::create_dir(place.path("empty")).unwrap();
@@ -304,7 +304,7 @@ fn whatever_exists_is_refused_at_submit() {
 }
 
 #[test]
-fn an_output_in_an_input_is_refused_however_it_is_spelled() {
+fn output_in_an_input_is_refused_for_any_spelling() {
     let place = Place::new();
     fs::create_dir_all(place.path("in/sub")).unwrap();
     fs::write(place.path("in/a"), "").unwrap();
@@ -337,7 +337,7 @@ fn an_output_in_an_input_is_refused_however_it_is_spelled() {
 }
 
 #[test]
-fn one_place_has_one_canonical_name() {
+fn folder_has_one_canonical_name() {
     let place = Place::new();
     fs::create_dir(place.path("real")).unwrap();
     symlink("real", place.path("link")).unwrap();
@@ -367,10 +367,10 @@ fn bad_record_of_two_stages_is_listed_once() {
     windrow_store::commit(&staging, &manifest, &[attempt(1, 0)], &records, false, NoSync).unwrap();
     let listed = fs::read_to_string(output.join(names::BAD_RECORDS)).unwrap();
     let listed: Vec<serde_json::Value> = listed.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    let told: Vec<_> =
+    let listed_fields: Vec<_> =
         listed.iter().map(|l| (l["offset"].as_u64(), l["stages"].to_string(), l["message"].as_str())).collect();
     assert_eq!(
-        told,
+        listed_fields,
         [(Some(7), "[0,1,2]".to_string(), Some("in stage 0")), (Some(9), "[1]".to_string(), Some("in stage 1"))]
     );
 }
@@ -382,7 +382,7 @@ fn folders_made_for_an_abandoned_output_go_with_it() {
     let staging = Staging::create(&output, job(1), NoSync).unwrap();
     abandon(&staging).unwrap();
     assert!(place.names().is_empty(), "{:?}", place.names());
-    // A second job that stages beside it keeps what it needs, and what existed before stays.
+    // A second job that stages beside it keeps the shared folders, and existing ones stay.
     fs::create_dir(place.path("old")).unwrap();
     let first = Staging::create(&place.path("old/new/a"), job(1), NoSync).unwrap();
     let second = Staging::create(&place.path("old/new/b"), job(2), NoSync).unwrap();
@@ -392,7 +392,7 @@ fn folders_made_for_an_abandoned_output_go_with_it() {
     assert!(place.path("old").is_dir());
 }
 
-/// A plan that reads nothing and writes these outputs.
+/// A plan without sources that writes these outputs.
 fn plan_of_outputs(place: &Place, paths: &[&str]) -> windrow_model::Plan {
     let sink = |path: &str| windrow_model::SinkSpec {
         path: place.path(path).to_str().unwrap().into(),
@@ -416,7 +416,7 @@ fn prepared(plan: &windrow_model::Plan) -> windrow_store::Result<windrow_store::
 }
 
 #[test]
-fn outputs_that_links_lead_together_are_refused() {
+fn outputs_that_are_one_folder_by_links_are_refused() {
     let place = Place::new();
     symlink(".", place.path("here")).unwrap();
     for paths in [["a", "here/a"], ["here/a", "a/b"], ["a/b", "here/here/a"]] {

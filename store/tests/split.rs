@@ -16,7 +16,7 @@ fn exact(chunk_bytes: u64) -> SplitOptions {
     SplitOptions { chunk_bytes: Some(chunk_bytes), slots: 2, ..SplitOptions::default() }
 }
 
-/// Files `0`, `1`, … with these contents; `.gz` is appended to names of those marked.
+/// Files `0`, `1`, … with these contents; marked ones get the suffix `.gz`.
 fn files(contents: &[(&[u8], bool)]) -> (tempfile::TempDir, Vec<InputFile>) {
     let dir = tempfile::tempdir().unwrap();
     for (i, (bytes, gz)) in contents.iter().enumerate() {
@@ -99,7 +99,7 @@ fn unsupported_formats_are_refused_as_text_when_they_are_cut() {
 }
 
 #[test]
-fn a_file_of_broken_records_is_refused_with_its_length() {
+fn file_of_partial_records_is_refused_with_its_length() {
     let (_dir, files) = files(&[(&[0; 100], false), (&[0; 150], false)]);
     let e = split(&source(Framing::Fixed(100)), &files, exact(1), &Steps::default()).unwrap_err();
     assert_eq!(e.code, Code::InputMalformed);
@@ -107,7 +107,7 @@ fn a_file_of_broken_records_is_refused_with_its_length() {
 }
 
 #[test]
-fn a_file_that_changed_since_it_was_listed_is_told() {
+fn file_changed_since_listing_is_refused() {
     let (dir, files) = files(&[(b"aaaa\nbbbb\n", false)]);
     fs::write(dir.path().join("0000"), "aaaa\n").unwrap();
     assert_eq!(split(&source(LINES), &files, exact(2), &Steps::default()).unwrap_err().code, Code::InputChanged);
@@ -134,7 +134,7 @@ fn chunk_sizes_are_chosen_from_input_and_slots() {
 }
 
 #[test]
-fn a_huge_sparse_file_of_lines_is_split_at_once() {
+fn huge_sparse_file_of_lines_is_split_quickly() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sparse");
     let file = File::create(&path).unwrap();
@@ -152,7 +152,7 @@ fn a_huge_sparse_file_of_lines_is_split_at_once() {
 }
 
 #[test]
-fn a_chunk_of_many_tiny_files_stays_describable() {
+fn chunk_of_tiny_files_has_a_bounded_description() {
     let contents = vec![(&b"x"[..], false); 5000];
     let (_dir, files) = files(&contents);
     let chunks = split(&source(LINES), &files, exact(1 << 20), &Steps::default()).unwrap();
@@ -173,7 +173,7 @@ fn content() -> impl Strategy<Value = (Vec<u8>, bool)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
     #[test]
-    fn parts_are_the_same_whatever_the_chunk_size(
+    fn parts_do_not_depend_on_the_chunk_size(
         contents in prop::collection::vec(content(), 0..8),
         parts in 1u32..12,
         sizes in prop::collection::vec(prop_oneof![1u64..10, 1u64..400, Just(u64::MAX)], 3),
@@ -193,7 +193,7 @@ proptest! {
             for chunk in &chunks {
                 prop_assert!(chunk.ranges.iter().all(|r| r.length > 0));
                 prop_assert!(chunk.ranges.len() == 1 || size.is_none_or(|s| chunk.length() <= s));
-                // Each part begins at the first cut place not before its nominal position.
+                // Each part begins at the first possible cut at or after its nominal start.
                 if by_part[chunk.part as usize].is_empty() {
                     prop_assert!(at >= chunk.part as u64 * total / parts as u64);
                 }
