@@ -255,7 +255,7 @@ mod tests {
             ("[worker]\nslots = 'many'\n", ["line 2", "slots"]),
             ("[worker]\nslots = 0\n", ["line 2", "from 1 to 4096"]),
             ("[up]\nworkers = 0\n", ["line 2", "0 is not from 1 to 256"]),
-            ("[up]\nmemory = 0\n", ["line 2", "more than nothing"]),
+            ("[up]\nmemory = 0\n", ["line 2", "at least 1 B"]),
             ("[submit]\nmax-slots = 0\n", ["line 2", "less than 1"]),
             ("[submit]\npartitions = 1000001\n", ["line 2", "from 1 to 1000000"]),
         ] {

@@ -1,16 +1,15 @@
-//! Failpoints: named places in the code at which a test lets a process die, wait, or see an error of the system.
+//! Failpoints: named points in the code at which a test can kill or delay the process, or inject a system error.
 //!
 //! ```text
 //! WINDROW_FAILPOINTS="journal.written=kill@3;spill=enospc"
 //!                     NAME=ACTION[@PASS][;…]
 //! ```
-//! The action is done at the given pass of the process through the place, counted from 1; with `@PASS+` at that one and
-//! all later ones; without either at every one. Actions: `kill` (SIGKILL), `abort`, `panic`, `sleep(MS)`, `hang` (a call of a
-//! file system that never returns), and errors of
-//! the system: `enospc`, `eio` or `error(NUMBER)`.
+//! The action runs at the given pass of the process through the point, counted from 1; with `@PASS+` at that pass and
+//! all later ones; without either at every pass. Actions: `kill` (SIGKILL), `abort`, `panic`, `sleep(MS)`, `hang` (a
+//! file system call that never returns), and system errors: `enospc`, `eio` or `error(NUMBER)`.
 //!
-//! They exist where debug assertions do, so in binaries of cargo's `dev` profile. Elsewhere both macros are constants: no
-//! code, not even the names, is in such a binary, and the variable means nothing.
+//! Failpoints exist in builds with debug assertions, such as cargo's `dev` profile. In other builds both macros are
+//! constants: the binary contains no code of them, not even the names, and the variable has no effect.
 
 #[cfg(debug_assertions)]
 mod points;
@@ -20,13 +19,13 @@ mod spec;
 #[cfg(debug_assertions)]
 pub use points::{Armed, arm, pass};
 
-/// The environment variable that says what happens where.
+/// The environment variable that configures failpoints.
 pub const VARIABLE: &str = "WINDROW_FAILPOINTS";
 
 /// Whether this build has failpoints.
 pub const ENABLED: bool = cfg!(debug_assertions);
 
-/// A place that can fail: `Ok(())`, or the error that a test asked for.
+/// A point that can fail: returns `Ok(())`, or the error that a test injects.
 #[cfg(debug_assertions)]
 #[macro_export]
 macro_rules! failpoint {
@@ -34,7 +33,7 @@ macro_rules! failpoint {
         $crate::pass($name)
     };
 }
-/// A place that can fail: `Ok(())` in this build.
+/// A point that can fail: always `Ok(())` in this build.
 #[cfg(not(debug_assertions))]
 #[macro_export]
 macro_rules! failpoint {
@@ -43,24 +42,24 @@ macro_rules! failpoint {
     };
 }
 
-/// A place at which a process can die, but where nothing can fail: an error that a test asks for here ends the process.
+/// A point at which a process can die, but where no error can be returned: an injected error panics.
 #[cfg(debug_assertions)]
 #[macro_export]
 macro_rules! crashpoint {
     ($name:literal) => {
         if let Err(e) = $crate::pass($name) {
-            panic!("nothing can fail at the failpoint {}: {e}", $name)
+            panic!("the failpoint {} cannot return an error: {e}", $name)
         }
     };
 }
-/// A place at which a process can die: nothing in this build.
+/// A point at which a process can die: does nothing in this build.
 #[cfg(not(debug_assertions))]
 #[macro_export]
 macro_rules! crashpoint {
     ($name:literal) => {};
 }
 
-/// Without debug assertions the macros are usable where only constants are: nothing of them is left at run time.
+/// Without debug assertions the macros work in constants, so they leave nothing at run time.
 #[cfg(not(debug_assertions))]
 const _: () = {
     assert!(!ENABLED);

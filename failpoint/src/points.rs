@@ -1,4 +1,4 @@
-//! The places that do something in this process, and for a test's own thread.
+//! The failpoints of this process, and those of a test's own thread.
 
 use crate::VARIABLE;
 use crate::spec::{Act, Point, parse};
@@ -15,7 +15,7 @@ struct Counted {
 
 impl Counted {
     fn all(text: &str) -> Vec<Counted> {
-        // Whoever sets the variable runs a test, which must not go on without its fault.
+        // The variable is set only by tests, which must not go on without their fault.
         let points = parse(text).unwrap_or_else(|e| panic!("{VARIABLE}: {e}"));
         points.into_iter().map(|point| Counted { point, passes: AtomicU64::new(0) }).collect()
     }
@@ -33,7 +33,7 @@ thread_local! {
     static OF_THREAD: RefCell<Vec<Counted>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Called by the macros: counts the pass, and does what was asked for.
+/// Called by the macros: counts the pass and runs its action.
 pub fn pass(name: &'static str) -> io::Result<()> {
     static OF_PROCESS: OnceLock<Vec<Counted>> = OnceLock::new();
     let of_process = OF_PROCESS.get_or_init(|| Counted::all(&std::env::var(VARIABLE).unwrap_or_default()));
@@ -47,7 +47,7 @@ pub fn pass(name: &'static str) -> io::Result<()> {
 fn perform(name: &str, act: Act) -> io::Result<()> {
     match act {
         Act::Kill => {
-            // If it cannot be done the test must not go on as if it had been.
+            // If the signal cannot be sent, the process must still end.
             let _ = kill_process(getpid(), Signal::KILL);
             std::process::abort()
         }
@@ -64,11 +64,11 @@ fn perform(name: &str, act: Act) -> io::Result<()> {
     }
 }
 
-/// What [`arm`] asked for, until this is dropped.
+/// Keeps the failpoints of [`arm`] active until it is dropped.
 #[must_use]
 pub struct Armed(());
 
-/// Asks for actions on this thread only, for tests within one process. The text is that of the variable.
+/// Activates failpoints on this thread only, for tests within one process. `text` has the format of the variable.
 pub fn arm(text: &str) -> Armed {
     OF_THREAD.set(Counted::all(text));
     Armed(())
@@ -86,12 +86,12 @@ mod tests {
     use crate::failpoint;
 
     #[test]
-    fn an_error_comes_at_its_pass_on_its_thread_and_goes_with_the_guard() {
+    fn error_is_injected_at_its_pass_on_its_thread() {
         let armed = arm("a=enospc@2;b=eio@2+");
-        let told = |r: io::Result<()>| r.err().and_then(|e| e.raw_os_error());
-        let a = [(); 3].map(|()| told(failpoint!("a")));
+        let number = |r: io::Result<()>| r.err().and_then(|e| e.raw_os_error());
+        let a = [(); 3].map(|()| number(failpoint!("a")));
         assert_eq!(a, [None, Some(28), None]);
-        let b = [(); 3].map(|()| told(failpoint!("b")));
+        let b = [(); 3].map(|()| number(failpoint!("b")));
         assert_eq!(b, [None, Some(5), Some(5)]);
         assert!(std::thread::spawn(|| failpoint!("b").is_ok()).join().unwrap());
         drop(armed);
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "the failpoint c")]
-    fn a_panic_names_its_place() {
+    fn panic_names_its_failpoint() {
         let _armed = arm("c=panic");
         let _ = failpoint!("c");
     }

@@ -1,32 +1,32 @@
-//! What a test wants to happen where: the text of the variable, parsed.
+//! Parses the text of the variable.
 
 use std::time::Duration;
 
-/// What happens at a place.
+/// The action of a failpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     Kill,
     Abort,
     Panic,
     Sleep(Duration),
-    /// Never goes on.
+    /// Never returns.
     Hang,
-    /// An error number of the system.
+    /// A system error number.
     Error(i32),
 }
 
-/// One place, and when something happens there.
+/// One failpoint with its action and the passes at which it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     pub name: String,
     pub act: Act,
-    /// The first pass at which it happens, counted from 1.
+    /// The first pass at which the action runs, counted from 1.
     pub first: u64,
-    /// And the last.
+    /// The last pass at which the action runs.
     pub last: u64,
 }
 
-/// Every place that the text names.
+/// Parses all failpoints of the text.
 pub fn parse(text: &str) -> Result<Vec<Point>, String> {
     text.split(';').map(str::trim).filter(|one| !one.is_empty()).map(point).collect()
 }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_actions_and_passes_are_read() {
+    fn names_actions_and_passes_are_parsed() {
         let points = parse("a.b=kill@3; c=sleep(20) ;d=error(5)@2+;").unwrap();
         let expected = [("a.b", Act::Kill, 3, 3), ("c", Act::Sleep(Duration::from_millis(20)), 1, u64::MAX)];
         for (point, (name, act, first, last)) in points.iter().zip(expected) {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_failpoint_is_told() {
+    fn invalid_failpoints_are_refused() {
         for wrong in ["a", "a=", "a=kil", "a=kill@0", "a=kill@x", "a=sleep()", "a=error(-1)"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

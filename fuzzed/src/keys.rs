@@ -1,9 +1,9 @@
-//! Encoded keys and values.
+//! Fuzzes encoded keys and values.
 
 use std::cmp::Reverse;
 use windrow::{Arena, Datum, Reader};
 
-/// What decodes has one encoding, which decodes to the same.
+/// Every decoded value has one encoding, which decodes to the same value.
 fn decodes<D: Datum, const LAST: bool>(bytes: &[u8]) {
     let arena = Arena::new();
     let mut reader = Reader::new(bytes, &arena);
@@ -20,7 +20,7 @@ fn decodes<D: Datum, const LAST: bool>(bytes: &[u8]) {
     assert_eq!(once, twice);
 }
 
-/// A key of the type that the first byte names.
+/// A key of the type that the first byte selects.
 pub fn keys(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
     macro_rules! of {

@@ -1,8 +1,7 @@
-//! What is fuzzed: one function for each parser of bytes that come from outside. It takes any bytes, and panics if what
-//! is promised of them does not hold.
+//! Fuzz targets: one function for each parser of untrusted bytes. It accepts any bytes, and panics if the parser breaks
+//! a promise.
 //!
-//! Fuzzers call them (`fuzz/`, a workspace of its own), and so does a test, with the inputs that are kept in
-//! `fuzz/corpus`.
+//! Fuzzers call them (`fuzz/`, a workspace of its own), and so does a test, with the inputs kept in `fuzz/corpus`.
 
 mod frames;
 mod keys;
@@ -25,10 +24,10 @@ pub fn journal(data: &[u8]) {
     }
 }
 
-/// What takes an input.
+/// A function that takes an input.
 pub type Target = fn(&[u8]);
 
-/// Every target, by the name of its corpus.
+/// All targets by the names of their corpora.
 pub const TARGETS: [(&str, Target); 8] = [
     ("rpc", rpc),
     ("frames", frames),

@@ -1,11 +1,11 @@
-//! Messages of the protocol, as they become values of the domain.
+//! Fuzzes the conversion of protocol messages into domain values.
 
 use prost::Message;
 use std::fmt::Debug;
 use windrow_model::*;
 use windrow_proto::v1;
 
-/// What is valid says the same when it has been sent once more.
+/// A valid value is unchanged after it is encoded and decoded again.
 fn valid<M, D>(bytes: &[u8])
 where
     M: Message + Default + From<D>,
@@ -18,7 +18,7 @@ where
     assert_eq!(D::try_from(again).ok(), Some(value));
 }
 
-/// A message of the kind that the first byte names.
+/// A message of the kind that the first byte selects.
 pub fn rpc(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
     match kind % 14 {
@@ -35,7 +35,7 @@ pub fn rpc(data: &[u8]) {
         10 => valid::<v1::Chunk, Chunk>(bytes),
         11 => valid::<v1::Counters, Counters>(bytes),
         12 => valid::<v1::JobOptions, JobOptions>(bytes),
-        // Whatever else comes over a session must at least decode to something or be refused.
+        // Other messages of a session must decode or be refused.
         _ => {
             let _ = v1::FromWorker::decode(bytes);
             let _ = v1::ToWorker::decode(bytes);

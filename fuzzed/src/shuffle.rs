@@ -1,4 +1,4 @@
-//! Shuffle files: index, blocks and records. Checksums would stop a fuzzer at the door, so it may have them made right.
+//! Fuzzes shuffle files: index, blocks and records. A fuzzer cannot guess checksums, so some targets compute them.
 
 use windrow_format::block::{HEADER_BYTES, Header, Identity};
 use windrow_format::checksum::crc32c;
@@ -6,7 +6,7 @@ use windrow_format::codec::Codec;
 use windrow_format::segment::SegmentReader;
 use windrow_format::shuffle::read_index;
 
-/// Records are read to the end or to an error, by both ways of reading, which agree.
+/// Reads records to the end or to an error with both readers, which must agree.
 fn records(segment: &[u8]) {
     let mut reader = SegmentReader::new(segment, Identity::default());
     let mut one_by_one = Vec::new();
@@ -27,7 +27,7 @@ fn records(segment: &[u8]) {
     assert_eq!(one_by_one, together);
 }
 
-/// An index whose segments lie inside the file, ascending and without gaps, or an error.
+/// An index whose segments are within the file, ascending and without gaps, or an error.
 fn index(file: &[u8]) {
     let Ok(segments) = read_index(file) else { return };
     let mut end = 0;
@@ -39,7 +39,7 @@ fn index(file: &[u8]) {
     assert!(end <= file.len() as u64);
 }
 
-/// Bytes as they are, as the payload of a block that is sealed well, or as a file whose index has the right checksum.
+/// The bytes unchanged, as the payload of a sealed block, or as a file whose index has the right checksum.
 pub fn shuffle(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
     match kind % 3 {
@@ -50,7 +50,7 @@ pub fn shuffle(data: &[u8]) {
         1 => {
             let Some(([codec, raw, count, cut], payload)) = bytes.split_first_chunk() else { return };
             let codec = Codec::from_number(codec % 4).unwrap_or(Codec::None);
-            // Whatever a header may say that is well-formed: more or fewer records, more bytes than there are stored.
+            // Any header that is well-formed: more or fewer records, or more bytes than are stored.
             let stored = payload.len() as u32;
             let raw_length = stored.saturating_add(u32::from(*raw) * u32::from(*raw));
             let header = Header {
@@ -69,7 +69,7 @@ pub fn shuffle(data: &[u8]) {
             records(&block[..block.len() * usize::from(*cut) / 256]);
         }
         _ => {
-            // The last 28 bytes are the footer: its checksum is made right, whatever it sums.
+            // The last 28 bytes are the footer; its checksum is corrected.
             let mut file = bytes.to_vec();
             let Some(footer) = file.len().checked_sub(28) else { return };
             let offset = u64::from_le_bytes(file[footer..footer + 8].try_into().expect("eight bytes"));

@@ -1,4 +1,4 @@
-//! Text as records: the same ones however the file is cut.
+//! Fuzzes text sources: they read the same records for any cut of the file.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ struct Row {
     list: Vec<u32>,
 }
 
-/// In one block and in blocks of every record: the same records, or both fail.
+/// Read in one block and in blocks of single records: the same records, or both fail.
 fn splits_change_nothing<S, T>(source: &S, bytes: &[u8])
 where
     S: Source<Item = Serde<T>>,

@@ -1,10 +1,10 @@
-//! Where files are cut.
+//! Fuzzes the cutting of files.
 
 use windrow_format::boundary::next_record_start;
 use windrow_format::cut::cut;
 use windrow_model::Framing;
 
-/// Pieces cover the file, and begin and end where records do; a second cut of a piece agrees with the first.
+/// Pieces cover the file and begin and end at record boundaries; cutting a piece again agrees with the first cut.
 pub fn splits(data: &[u8]) {
     let Some(([kind, delimiter, size, extra], bytes)) = data.split_first_chunk() else { return };
     let framing = match kind % 3 {
@@ -14,7 +14,7 @@ pub fn splits(data: &[u8]) {
     };
     let extras = [u64::from(*extra), u64::from(*extra) * 3];
     let cut = cut(framing, bytes, u64::from(*size), &extras);
-    // An empty file has no piece in which a record of no bytes could lie.
+    // An empty file has no pieces that could hold a record of no bytes.
     assert_eq!(cut.is_err(), framing == Framing::Fixed(0) && !bytes.is_empty());
     let Ok(pieces) = cut else { return };
     let mut end = 0;

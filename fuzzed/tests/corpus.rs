@@ -1,11 +1,11 @@
-//! Inputs that are kept, because they reach far into a parser or once broke one, on the stable compiler.
+//! Runs all kept inputs, which reach deep into a parser or once broke one, on the stable compiler.
 
 use std::path::Path;
 use windrow_fuzzed::TARGETS;
 use windrow_model::Escape;
 
 #[test]
-fn every_kept_input_is_taken() {
+fn every_kept_input_is_accepted() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     for (name, target) in TARGETS {
         let mut inputs = 0;
@@ -20,9 +20,9 @@ fn every_kept_input_is_taken() {
     }
 }
 
-/// Every prefix, every byte replaced, every pair swapped: a little of what a fuzzer does, from each kept input.
+/// Every prefix, every byte replaced: a little of a fuzzer's work, from each kept input.
 #[test]
-fn what_is_near_to_a_kept_input_is_taken_too() {
+fn variations_of_kept_inputs_are_accepted() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     for (name, target) in TARGETS {
         for entry in std::fs::read_dir(corpus.join(name)).unwrap() {

@@ -4,45 +4,54 @@ use crate::ids::{Digest, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// What a file was when it was split: if any of it differs after reading, the input changed under the task.
+/// The state of a file when it was split: if any of it differs after reading, the input changed while the task ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileIdentity {
+    /// Device number of the file system.
     pub device: u64,
+    /// Inode number.
     pub inode: u64,
+    /// Length in bytes.
     pub length: u64,
     /// Modification time, nanoseconds since 1970.
     pub modified_ns: i64,
-    /// Time of the last change of the content or of what is known of the file, nanoseconds since 1970. It cannot be set back. 0: not
-    /// known, as in records of earlier releases.
+    /// Time of the last change of content or metadata, nanoseconds since 1970. It cannot be set back. 0 if unknown, as
+    /// in records of earlier releases.
     #[serde(default)]
     pub changed_ns: i64,
 }
 
 impl FileIdentity {
-    /// Whether it is the same file, perhaps seen from another machine: there a network file system has another device number.
+    /// Returns whether this is the same file, possibly seen from another machine, where a network file system has
+    /// another device number.
     pub fn is_same_anywhere(&self, other: &FileIdentity) -> bool {
         let unchanged = self.changed_ns == other.changed_ns || self.changed_ns == 0 || other.changed_ns == 0;
         (self.inode, self.length, self.modified_ns) == (other.inode, other.length, other.modified_ns) && unchanged
     }
 
-    /// Whether it is the same file, seen from the same machine.
+    /// Returns whether this is the same file, seen from the same machine.
     pub fn is_same(&self, other: &FileIdentity) -> bool {
         self.device == other.device && self.is_same_anywhere(other)
     }
 }
 
-/// A byte range of one file that begins and ends at record boundaries. For a compressed file of text it is the whole file.
+/// A byte range of one file that begins and ends at record boundaries. For a compressed text file it is the whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRange {
+    /// Path of the file as the job names it.
     pub path: PathBuf,
+    /// Offset of the first byte.
     pub offset: u64,
+    /// Length in bytes.
     pub length: u64,
+    /// State of the file when it was split.
     pub identity: FileIdentity,
-    /// A chunk of a dataset: the worker provides a file of this content, and `path` is `windrow://NAME/NUMBER`.
+    /// Digest if this is a chunk of a dataset: the worker provides a file with this content, and `path` is
+    /// `windrow://NAME/NUMBER`.
     pub content: Option<Digest>,
-    /// That file, once a worker has it: no name for anybody who will read the output.
+    /// Path of that file on a worker. It must not appear in outputs.
     pub local: Option<PathBuf>,
-    /// The bytes are records as they are stored, also for readers of text: they are never decompressed.
+    /// Whether the bytes are read as stored: even readers of text never decompress them.
     pub as_is: bool,
 }
 
@@ -53,28 +62,31 @@ impl FileRange {
     }
 }
 
-/// A record of a chunk that is left out.
+/// A record of a chunk that the job leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SkippedRecord {
-    /// Position of its range in the chunk.
+    /// Index of its range in the chunk.
     pub range: u32,
-    /// Of its first byte in the file (in the decompressed bytes for a compressed file).
+    /// Offset of its first byte in the file (in the decompressed bytes of a compressed file).
     pub offset: u64,
 }
 
-/// The input of one source task: usually one range, or many small files together, in input order.
+/// The input of one source task: usually one range, or many small files, in input order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
+    /// Ranges in input order.
     pub ranges: Vec<FileRange>,
-    /// Which contiguous part of the whole input this chunk lies in: the partition that a map-only stage writes.
+    /// Index of the contiguous part of the whole input that contains this chunk: the partition that a map-only stage
+    /// writes.
     pub part: u32,
-    /// Records that are left out, because they made tasks fail; ascending.
+    /// Records to leave out because they made tasks fail, in ascending order.
     pub skip: Vec<SkippedRecord>,
-    /// Workers that have all of it: known to who decides where its task runs, and not told to others.
+    /// Workers that hold all of it. Known to the scheduler only, not sent to workers.
     pub holders: Vec<WorkerId>,
 }
 
 impl Chunk {
+    /// Bytes of all ranges.
     pub fn length(&self) -> u64 {
         self.ranges.iter().map(|r| r.length).sum()
     }

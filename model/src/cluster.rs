@@ -1,7 +1,7 @@
-//! What a worker's data folder knows of the cluster that it belongs to.
+//! The state that a worker's data folder records of its cluster.
 //!
-//! A worker keeps the newest state of the journal that it has seen. A journal that is behind it is an old copy, whose word on
-//! what may be deleted does not count.
+//! A worker keeps the newest state of the journal that it has seen. A journal that is behind this state is an old copy,
+//! and its decisions about deletion do not count.
 
 use crate::ids::{ClusterId, Epoch};
 use serde::{Deserialize, Serialize};
@@ -9,28 +9,28 @@ use serde::{Deserialize, Serialize};
 /// The newest state of a cluster's journal that a worker has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Seen {
-    /// The coordinator's life.
+    /// Epoch of the coordinator.
     pub epoch: Epoch,
-    /// A random number of that life: lives of two copies of a journal have the same epoch and different nonces.
+    /// Random number of that epoch: two copies of a journal get the same epoch and different nonces.
     pub nonce: u64,
-    /// Changes of datasets that the journal had recorded in all.
+    /// Number of changes of datasets that the journal had recorded.
     pub revision: u64,
 }
 
 impl Seen {
-    /// Whether this is newer than what was seen before.
+    /// Returns whether this state is newer than `other`.
     pub fn is_newer_than(&self, other: &Seen) -> bool {
         (self.epoch, self.revision) > (other.epoch, other.revision)
     }
 }
 
-/// A worker's data folder, as its registration tells of it.
+/// A worker's data folder, as reported at registration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Folder {
-    /// The cluster that it has joined.
+    /// The cluster that the folder has joined.
     pub cluster: Option<ClusterId>,
-    /// What it has seen there; zeros before that.
+    /// The newest state seen there; zeros if none.
     pub seen: Seen,
-    /// Chunks in a folder that has joined none: their digests are in its inventory.
+    /// Number of chunks in a folder that has joined no cluster: their digests are in its inventory.
     pub chunks: u64,
 }

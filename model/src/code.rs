@@ -1,31 +1,34 @@
-//! Stable error codes, each with its class and a hint: one table.
+//! Stable error codes, each with its class and a hint, in one table.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// What a failure means for whoever decides what to do next.
+/// How the scheduler reacts to a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The attempt is charged and tried again, up to the job's limit.
+    /// The attempt is charged and the task runs again, up to the job's limit.
     Charge,
-    /// Nobody is charged: the task runs again elsewhere.
+    /// No attempt is charged: the task runs again elsewhere.
     Retry,
-    /// Trying again cannot help: the job fails at once.
+    /// Another attempt cannot help: the job fails at once.
     Fatal,
 }
 
 macro_rules! codes {
     ($($variant:ident $text:literal $class:ident $hint:literal;)*) => {
-        /// What went wrong, as scripts and people name it. The text form never changes.
+        /// The kind of a failure, as scripts and people name it. The text form never changes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "&'static str")]
         pub enum Code { $($variant,)* }
         impl Code {
+            /// All codes.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+            /// The text form.
             pub fn as_str(self) -> &'static str { match self { $(Code::$variant => $text,)* } }
+            /// The class.
             pub fn class(self) -> Class { match self { $(Code::$variant => Class::$class,)* } }
-            /// What to do about it.
+            /// Advice for the user.
             pub fn hint(self) -> &'static str { match self { $(Code::$variant => $hint,)* } }
         }
     };
@@ -37,7 +40,7 @@ codes! {
     InputUnreadable "INPUT_UNREADABLE" Fatal "give regular files or folders that this user may read";
     InputNotShared "INPUT_NOT_SHARED" Fatal "every worker must see the input at this path: put it on storage that all of them share";
     InputMalformed "INPUT_MALFORMED" Fatal "the file does not have the framing that the job declares";
-    InputChanged "INPUT_CHANGED" Fatal "keep inputs as they are while a job reads them";
+    InputChanged "INPUT_CHANGED" Fatal "do not change inputs while a job reads them";
     InputCorrupt "INPUT_CORRUPT" Fatal "the compressed file is damaged or cut off";
     InputUnsupported "INPUT_UNSUPPORTED" Fatal "convert the file to text, gzip, zstd or bzip2 first; --compression none reads it as it is stored";
     DecompressionLimit "DECOMPRESSION_LIMIT" Fatal "give the run or the worker the --memory that the message names, or fewer --threads or --slots";
@@ -57,16 +60,16 @@ codes! {
     RecordMalformed "RECORD_MALFORMED" Charge "the record does not parse as the type that the job declares";
     RecordNotUtf8 "RECORD_NOT_UTF8" Charge "read the input with `bytes_lines`, or convert it to UTF-8";
     RecordTooLarge "RECORD_TOO_LARGE" Charge "keys may have up to 16 MiB and values up to 1 GiB";
-    FieldNotRepresentable "FIELD_NOT_REPRESENTABLE" Charge "nothing here has a form for this value: emit another, or use another sink (`tsv(..).escaped()` takes tabs and newlines)";
-    NondeterministicTask "NONDETERMINISTIC_TASK" Fatal "a task must give the same for the same records: no time, no random numbers, no hash map's order, no other system";
+    FieldNotRepresentable "FIELD_NOT_REPRESENTABLE" Charge "this format cannot represent the value: emit another one, or use another sink (`tsv(..).escaped()` takes tabs and newlines)";
+    NondeterministicTask "NONDETERMINISTIC_TASK" Fatal "a task must produce the same output for the same records: do not use the time, random numbers, the order of a hash map or another system";
     CollectTooLarge "COLLECT_TOO_LARGE" Fatal "write large results to a sink and collect only what the driver needs";
     // Executors.
-    ExecutorCrashed "EXECUTOR_CRASHED" Charge "the job's process died of its own code, or of a library in it: look at the record, if one is named, and at what it wrote to stderr";
+    ExecutorCrashed "EXECUTOR_CRASHED" Charge "the job's process crashed in its own code or in a library: look at the record, if one is named, and at its stderr";
     OutOfMemory "OUT_OF_MEMORY" Charge "give the worker more memory, or the job fewer slots";
     TooManyProcesses "TOO_MANY_PROCESSES" Charge "start fewer processes and threads at a time, or raise the workers' --max-processes";
     TaskTimeout "TASK_TIMEOUT" Charge "the task took longer than --task-timeout or --progress-timeout allow: look for an endless loop, at the record if one is named";
-    PoisonTask "POISON_TASK" Charge "workers die while they run this task: look at its input and at what the job's code does to other processes; `--skip-bad-records` leaves out a record that is named";
-    ExecutorProtocol "EXECUTOR_PROTOCOL_ERROR" Charge "the job's process answered what no Windrow job answers: does it write to file descriptor 3?";
+    PoisonTask "POISON_TASK" Charge "workers die while they run this task: look at its input and at what the job's code does to other processes; `--skip-bad-records` leaves out a named record";
+    ExecutorProtocol "EXECUTOR_PROTOCOL_ERROR" Charge "the job's process sent an invalid message: does it write to file descriptor 3?";
     ExecFailed "EXEC_FAILED" Fatal "the binary does not start on the worker: `ldd` shows missing libraries";
     PlanMismatch "PLAN_MISMATCH" Fatal "the plan must depend on nothing but the job's parameters";
     NotAJob "NOT_A_JOB" Fatal "submit a program whose main calls `windrow::main`";
@@ -76,15 +79,15 @@ codes! {
     WorkerLost "WORKER_LOST" Retry "the worker was killed or cut off; its work runs again elsewhere";
     FetchFailed "FETCH_FAILED" Retry "the worker that holds this data does not answer";
     SegmentCorrupt "SEGMENT_CORRUPT" Retry "a block's checksum does not match: the map runs again";
-    StaleAttempt "STALE_ATTEMPT" Retry "this attempt was given up; its result is not used";
+    StaleAttempt "STALE_ATTEMPT" Retry "this attempt was fenced; its result is not used";
     StorageTimeout "STORAGE_TIMEOUT" Charge "the file system that holds this path does not answer: look at its mount and its server";
     NoSpace "NO_SPACE" Charge "make room on the disk that holds this path";
-    ScratchQuotaExceeded "SCRATCH_QUOTA_EXCEEDED" Charge "a larger --memory spills less, more tasks are smaller ones; or raise the workers' --scratch-quota";
+    ScratchQuotaExceeded "SCRATCH_QUOTA_EXCEEDED" Charge "raise --memory to spill less, use more and smaller tasks, or raise the workers' --scratch-quota";
     IoError "IO_ERROR" Charge "look at the disk that holds this path";
     Unschedulable "UNSCHEDULABLE" Fatal "start a worker with `windrow worker`; `windrow coordinator --wait-for-workers` says how long jobs wait for one";
     Cancelled "CANCELLED" Fatal "the job was cancelled";
     DeadlineExceeded "DEADLINE_EXCEEDED" Fatal "the job took longer than its --timeout";
-    PlanningCrashed "PLANNING_CRASHED" Fatal "the coordinator ended twice at work on the paths of this job: look at its log and at the file systems of the inputs and outputs, then submit anew";
+    PlanningCrashed "PLANNING_CRASHED" Fatal "the coordinator died twice while it planned this job: look at its log and at the file systems of the inputs and outputs, then submit again";
     JobExists "JOB_EXISTS" Fatal "this id belongs to another job: submit under a new id";
     JobNotFound "JOB_NOT_FOUND" Fatal "`windrow job list` lists the jobs that the coordinator knows";
     WorkerNotFound "WORKER_NOT_FOUND" Fatal "`windrow worker list` lists the workers";
@@ -99,14 +102,14 @@ codes! {
     JournalCorrupt "JOURNAL_CORRUPT" Fatal "restore it from a backup with `windrow coordinator restore`; do not start on an empty folder: the chunks on the workers belong to this journal";
     ClusterMismatch "CLUSTER_MISMATCH" Fatal "the worker's data folder holds another cluster's data: start the coordinator on the right --data-dir (is its disk mounted?), or the worker on another folder; nothing was deleted";
     JournalBehind "JOURNAL_BEHIND" Fatal "workers have seen a newer journal: start the coordinator on its newest data folder; only if that is lost, admit this one with `windrow coordinator restore`; nothing was deleted";
-    Insecure "INSECURE" Fatal "make certificates with `windrow tls init`, give --tls-cert, --tls-key and --tls-ca; or say --insecure";
-    BadRequest "BAD_REQUEST" Fatal "what was asked for is not possible in this form";
+    Insecure "INSECURE" Fatal "make certificates with `windrow tls init`, give --tls-cert, --tls-key and --tls-ca; or pass --insecure";
+    BadRequest "BAD_REQUEST" Fatal "the request is not possible in this form";
     Interrupted "INTERRUPTED" Fatal "the run was interrupted";
     Internal "INTERNAL" Charge "this is a bug in Windrow: please report it with this message";
 }
 
 impl Code {
-    /// Whether a failure of this kind at a record can be the record's own.
+    /// Returns whether a failure of this kind at a record can be caused by the record itself.
     pub fn may_blame_record(self) -> bool {
         use Code::*;
         let own = [UserError, UserPanic, RecordMalformed, RecordNotUtf8, RecordTooLarge, FieldNotRepresentable];
@@ -127,7 +130,7 @@ impl From<Code> for &'static str {
 impl FromStr for Code {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        Code::ALL.iter().copied().find(|c| c.as_str() == s).ok_or_else(|| format!("`{s}` is no error code"))
+        Code::ALL.iter().copied().find(|c| c.as_str() == s).ok_or_else(|| format!("unknown error code `{s}`"))
     }
 }
 impl TryFrom<String> for Code {

@@ -1,4 +1,4 @@
-//! Datasets: named chunks that live in the cluster.
+//! Datasets: named lists of chunks that are stored in the cluster.
 
 use crate::code::Code;
 use crate::failure::Failure;
@@ -6,29 +6,32 @@ use crate::ids::Digest;
 use crate::plan::Framing;
 use serde::{Deserialize, Serialize};
 
-/// How a job names a dataset among its inputs: this, and the name.
+/// Prefix of a dataset's name among the inputs of a job.
 pub const SCHEME: &str = "windrow://";
 const NAME_MAX: usize = 200;
 
-/// Some whole records: a file of this content on one or more workers.
+/// A file of whole records, stored on one or more workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetChunk {
+    /// Digest of the content.
     pub digest: Digest,
-    /// Bytes.
+    /// Length in bytes.
     pub length: u64,
 }
 
-/// One version of a named dataset: immutable once it is visible. Who holds its chunks is not part of it: workers tell.
+/// One version of a named dataset, immutable once it is visible. The holders of its chunks are not part of it: workers
+/// report them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dataset {
+    /// Name of the dataset.
     pub name: String,
-    /// 1 for the first under its name.
+    /// Version; 1 for the first under its name.
     pub version: u64,
-    /// Where records begin in a chunk. `Whole`: each chunk is a file by itself.
+    /// Framing of the records in a chunk. `Whole`: each chunk is a file of its own.
     pub framing: Framing,
-    /// Copies that each chunk should have, on as many workers.
+    /// Number of copies that each chunk should have, on as many workers.
     pub replicas: u32,
-    /// In input order.
+    /// Chunks in input order.
     pub chunks: Vec<DatasetChunk>,
 }
 
@@ -39,28 +42,34 @@ impl Dataset {
     }
 }
 
-/// A dataset as lists show it.
+/// A dataset as shown in lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatasetStatus {
+    /// Name of the dataset.
     pub name: String,
+    /// Version under this name.
     pub version: u64,
+    /// Framing of the records.
     pub framing: Framing,
+    /// Bytes of all chunks.
     pub bytes: u64,
+    /// Number of chunks.
     pub chunks: u64,
+    /// Wanted number of copies of each chunk.
     pub replicas: u32,
-    /// Copies that the chunk with the fewest has on workers that are there now.
+    /// Least number of copies of a chunk on the present workers.
     pub copies_min: u32,
 }
 
-/// The name in `windrow://NAME`; `None` for what is no such input.
+/// The name in `windrow://NAME`; `None` for other inputs.
 pub fn dataset_name(input: &str) -> Option<&str> {
     input.strip_prefix(SCHEME)
 }
 
-/// Names are short and mean the same in a shell, a URL and a file name.
+/// Checks that a dataset name is short and needs no quoting in a shell, a URL or a file name.
 ///
 /// # Errors
-/// `BAD_REQUEST` with what is wrong.
+/// `BAD_REQUEST` with the rule.
 pub fn check_dataset_name(name: &str) -> Result<(), Failure> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -68,7 +77,7 @@ pub fn check_dataset_name(name: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let what = format!(
-        "`{name}` is no name for a dataset: up to {NAME_MAX} letters, digits, `.`, `_` and `-`, the first a letter or digit"
+        "invalid dataset name `{name}`: use up to {NAME_MAX} letters, digits, `.`, `_` and `-`, starting with a letter or digit"
     );
     Err(Failure::new(Code::BadRequest, what))
 }
@@ -78,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_from_paths_and_checked() {
+    fn names_are_distinguished_from_paths_and_checked() {
         assert_eq!(dataset_name("windrow://logs"), Some("logs"));
         assert_eq!(dataset_name("/data/logs"), None);
         for good in ["logs", "2026-11.raw_3"] {

@@ -1,19 +1,19 @@
-//! Text from outside, as a terminal or a log may show it.
+//! Makes text from outside safe for a terminal or a log.
 //!
-//! Names, paths, labels and messages come from users, file systems and other machines. A control character in one of them
-//! could move the cursor, change colours, or begin a line that looks like one of Windrow's. Everything that is printed for
-//! people passes through [`Escape`]; JSON does not need it, because it has escapes of its own. Backslashes stay as they
-//! are, so text that was escaped already is not changed again.
+//! Names, paths, labels and messages come from users, file systems and other machines. A control character in one of
+//! them could move the cursor, change colours, or begin a line that looks like one of Windrow's. Everything that is
+//! printed for people passes through [`Escape`]; JSON has escapes of its own and does not need it. Backslashes are not
+//! changed, so escaping text twice has no effect.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Begins each line but the first of a text of several lines.
+/// Starts every line but the first of a text of several lines.
 const CONTINUATION: &str = "\n  | ";
 
-/// Shows text without control characters. Linear in its length.
+/// Displays text without control characters. Linear in its length.
 ///
 /// ```
 /// use windrow_model::Escape;
@@ -21,12 +21,12 @@ const CONTINUATION: &str = "\n  | ";
 /// assert_eq!("two\nlines".escaped_lines().to_string(), "two\n  | lines");
 /// ```
 pub trait Escape {
-    /// On one line: control characters, line separators and marks of text direction as `\n`, `\x1b` or `\u{202e}`, and bytes
-    /// that are not UTF-8 as `\xff`.
+    /// On one line: control characters, line separators and marks of text direction become `
+    /// `, `\x1b` or `\u{202e}`, and bytes that are not UTF-8 become `\xff`.
     fn escaped(&self) -> Escaped<'_>;
 
-    /// The same for a message that may have several lines: each line but the first follows `  | `, so none of them can
-    /// pass for a line of its own. Tabs stay.
+    /// For a message of several lines: each line but the first starts with `  | `, so it cannot pass for a line of
+    /// Windrow's own. Tabs are kept.
     fn escaped_lines(&self) -> Escaped<'_> {
         Escaped { lines: true, ..self.escaped() }
     }
@@ -62,7 +62,7 @@ impl Escape for Path {
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without a newline at the end, which would leave a line with nothing but its beginning.
+        // Without trailing whitespace, which would leave an empty continuation line.
         let bytes = if self.lines { self.bytes.trim_ascii_end() } else { self.bytes };
         for chunk in bytes.utf8_chunks() {
             let valid = chunk.valid();
@@ -93,7 +93,7 @@ impl Escaped<'_> {
     }
 }
 
-/// Control characters (C0, DEL, C1), separators of lines and paragraphs, and what reverses the direction of text.
+/// Control characters (C0, DEL, C1), line and paragraph separators, and marks that change the direction of text.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_stay_distinct() {
+    fn bytes_that_are_not_utf8_stay_distinct() {
         let shown = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes)).escaped().to_string();
         assert_eq!(shown(b"in/bad\xff"), r"in/bad\xff");
         assert_ne!(shown(b"in/bad\xff"), shown(b"in/bad\xfe"));

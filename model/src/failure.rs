@@ -1,4 +1,4 @@
-//! Why something failed, written to the person who gets it.
+//! The cause of a failure, written for its reader.
 
 use crate::chunk::SkippedRecord;
 use crate::code::Code;
@@ -8,42 +8,51 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where in the input the record lies that a failure is about.
+/// The input record that a failure is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordPlace {
     #[serde(with = "crate::path_text::as_text")]
     pub file: PathBuf,
-    /// Byte offset of the record's first byte (in the decompressed bytes for a compressed file).
+    /// Byte offset of the record in the file (in the decompressed bytes of a compressed file).
     pub offset: u64,
-    /// The first bytes of the record, printable.
+    /// The first bytes of the record in printable form.
     pub excerpt: String,
 }
 
-/// A record that made its task fail and was set aside: the job went on without it.
+/// A record that made its task fail and was set aside: the job continued without it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadRecord {
-    /// Whose input it was.
+    /// The task whose input it was.
     pub task: TaskId,
+    /// Position of the record in the task's chunk.
     pub record: SkippedRecord,
+    /// Position of the record in its file.
     pub place: RecordPlace,
+    /// Code of the failure.
     pub code: Code,
+    /// Message of the failure.
     pub message: String,
 }
 
-/// One cause: a stable code, what happened, where, and what to do.
+/// One cause: a stable code, a message, and the record if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
+    /// Stable code.
     pub code: Code,
+    /// What happened, for the user.
     pub message: String,
+    /// The record that the failure is about.
     pub place: Option<RecordPlace>,
-    /// The last lines that the task's process wrote to its stderr.
+    /// The last lines that the task's process wrote to stderr.
     pub stderr_tail: String,
 }
 
 impl Failure {
+    /// A failure without a record and without stderr.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Failure { code, message: message.into(), place: None, stderr_tail: String::new() }
     }
+    /// The same failure, at this record.
     pub fn at(mut self, place: RecordPlace) -> Self {
         self.place = Some(place);
         self

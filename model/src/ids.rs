@@ -1,4 +1,4 @@
-//! Names of jobs, stages, tasks, attempts and nodes, each with one text form.
+//! Identifiers of jobs, stages, tasks, attempts and nodes, each with one text form.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::str::FromStr;
 use uuid::Uuid;
 
-/// A text that is no identifier of the expected kind.
+/// A text that is not an identifier of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a {kind}")]
 pub struct ParseIdError {
@@ -22,10 +22,11 @@ macro_rules! uuid_id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// From the sixteen bytes of its wire form.
+            /// Makes an id from the sixteen bytes of its wire form.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 $name(Uuid::from_bytes(bytes))
             }
+            /// The sixteen bytes of the wire form.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
@@ -64,15 +65,16 @@ macro_rules! uuid_id {
 }
 
 uuid_id! {
-    /// One submission. Made by the client (UUID v7, so ids sort by time), which makes a retried submit the same job.
+    /// One submission. Made by the client (UUID v7, so ids sort by time), which makes a retried submit idempotent.
     JobId, "job-", "job id"
 }
 uuid_id! {
-    /// A worker's data folder: the same after a restart of the daemon on that folder.
+    /// A worker's data folder: unchanged by a restart of the daemon on that folder.
     WorkerId, "worker-", "worker id"
 }
 uuid_id! {
-    /// A cluster: made once, with the journal of its coordinator, and kept in the data folder of every worker that has joined.
+    /// A cluster: made once with the journal of its coordinator, and kept in the data folder of every worker that has
+    /// joined it.
     ClusterId, "cluster-", "cluster id"
 }
 
@@ -89,30 +91,35 @@ macro_rules! number_id {
     };
 }
 number_id! {
-    /// A stage of a plan: its position in the plan's list.
+    /// A stage of a plan: its index in the plan's list.
     StageId(u32)
 }
 number_id! {
-    /// One life of a coordinator: grows with every start on the same data folder.
+    /// Number of a coordinator's start: grows with every start on the same data folder.
     Epoch(u64)
 }
 number_id! {
-    /// One life of a worker daemon: grows with every start on the same data folder.
+    /// Number of a worker daemon's start: grows with every start on the same data folder.
     Incarnation(u64)
 }
 
 /// One output of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Port {
+    /// The stage.
     pub stage: StageId,
+    /// Index of the output within the stage.
     pub output: u32,
 }
 
-/// One stage at one chunk or one partition.
+/// One stage applied to one chunk or one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId {
+    /// The job.
     pub job: JobId,
+    /// The stage.
     pub stage: StageId,
+    /// Index of the task within its stage.
     pub index: u32,
 }
 impl fmt::Display for TaskId {
@@ -121,14 +128,17 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// One execution of a task: what fences late messages. Two attempts are the same only if the coordinator's
-/// epoch and the worker's incarnation are, too.
+/// One execution of a task, which fences late messages. Two attempts are the same only if the epoch of the coordinator
+/// and the incarnation of the worker are equal too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId {
+    /// The task.
     pub task: TaskId,
     /// Counts from zero over all attempts of this task.
     pub number: u32,
+    /// Epoch of the coordinator that started it.
     pub epoch: Epoch,
+    /// Incarnation of the worker that runs it.
     pub incarnation: Incarnation,
 }
 impl fmt::Display for AttemptId {
@@ -137,16 +147,20 @@ impl fmt::Display for AttemptId {
     }
 }
 
-/// BLAKE3 of some content: its name in an artifact store, or the identity of a plan.
+/// BLAKE3 digest of some content: its name in an artifact store, or the identity of a plan.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(pub [u8; 32]);
 impl Digest {
+    /// The digest of some bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Digest(*blake3::hash(bytes).as_bytes())
     }
 
-    /// Of all that there is to read, and how many bytes that were.
+    /// The digest of everything that a reader returns, and its number of bytes.
+    ///
+    /// # Errors
+    /// The reader fails.
     pub fn of_reader(reader: impl Read) -> io::Result<(Self, u64)> {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(reader)?;

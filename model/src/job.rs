@@ -1,4 +1,4 @@
-//! A job: what was submitted, and how it stands.
+//! A job: its submission and its status.
 
 use crate::code::Code;
 use crate::counters::Counters;
@@ -7,38 +7,38 @@ use crate::ids::{Digest, JobId, StageId, WorkerId};
 use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 
-/// Bytes that the collects of one job may give in all; more fails with `COLLECT_TOO_LARGE`.
+/// Most bytes of all collected results of one job; more fails with `COLLECT_TOO_LARGE`.
 pub const COLLECT_BYTES_MAX: u64 = 1 << 30;
 
-/// Limits and wishes of one submission.
+/// Limits and options of one submission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobOptions {
     /// Overrides every `Partitions::Auto` of the plan.
     pub partitions: Option<u32>,
     /// Exact size of chunks in bytes; chosen from input and slots if absent.
     pub chunk_bytes: Option<u64>,
-    /// Larger runs first; equal ones share the slots fairly.
+    /// Jobs of higher priority run first; jobs of equal priority share the slots fairly.
     pub priority: i32,
-    /// At most this many slots at a time.
+    /// Most slots that the job uses at a time.
     pub slots_max: Option<u32>,
-    /// Failed attempts of one task before the job fails.
+    /// Number of failed attempts of one task at which the job fails.
     pub attempts_max: u32,
-    /// The job fails if it is not done this long after it was submitted.
+    /// Milliseconds from submission after which the job fails.
     pub timeout_ms: Option<u64>,
-    /// An attempt fails if it runs for so long.
+    /// Milliseconds after which an attempt fails.
     pub task_timeout_ms: Option<u64>,
-    /// An attempt fails if it gets no further than one record, block or group for so long.
+    /// Milliseconds without progress (a record, a block or a group) after which an attempt fails.
     pub progress_timeout_ms: Option<u64>,
-    /// So many records that make their tasks fail are set aside; one more fails the job.
+    /// Number of records that may be set aside because they make their tasks fail; one more fails the job.
     pub skip_bad_records: u64,
-    /// Slow tasks at a stage's end run a second time elsewhere, and whoever is first counts.
+    /// Whether slow tasks at the end of a stage get a second attempt elsewhere; the first result counts.
     pub backup_attempts: bool,
-    /// Text inputs that are compressed are decompressed; otherwise all are read as they are stored.
+    /// Whether compressed text inputs are decompressed; otherwise all inputs are read as stored.
     pub decompress: bool,
 }
 
 impl JobOptions {
-    /// How long an attempt may stay at one place, unless told otherwise.
+    /// Default time in milliseconds that an attempt may make no progress.
     pub const PROGRESS_TIMEOUT_MS: u64 = 600_000;
 }
 
@@ -60,22 +60,26 @@ impl Default for JobOptions {
     }
 }
 
-/// All that a cluster needs to run a job.
+/// Everything that a cluster needs to run a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
+    /// Id of the job.
     pub id: JobId,
+    /// Name of the job, for people.
     pub name: String,
-    /// Which of the binary's jobs this is: the type's name.
+    /// Type name of the job within the binary.
     pub program: String,
-    /// The job's parameters as JSON: what `plan` is called on in every process.
+    /// Parameters of the job as JSON, from which every process builds the plan.
     pub params: String,
+    /// The plan.
     pub plan: Plan,
-    /// The binary, in the artifact store.
+    /// Digest of the binary in the artifact store.
     pub binary: Digest,
+    /// Limits and options.
     pub options: JobOptions,
 }
 
-/// Life of a job: `planning → running → committing → done`, or `failed` or `cancelled` from any of the first three.
+/// State of a job: `planning → running → committing → done`, or `failed` or `cancelled` from any of the first three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
@@ -88,9 +92,11 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// Returns whether the state never changes again.
     pub fn is_final(self) -> bool {
         matches!(self, JobState::Done | JobState::Failed | JobState::Cancelled)
     }
+    /// The name in JSON, lists and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             JobState::Planning => "planning",
@@ -103,7 +109,7 @@ impl JobState {
     }
 }
 
-/// `failed` counts failed attempts that were charged; the others count tasks.
+/// Numbers of tasks. `failed` counts failed attempts that were charged; the others count tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskTotals {
     pub total: u64,
@@ -112,14 +118,17 @@ pub struct TaskTotals {
     pub failed: u64,
 }
 
+/// Status of a stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageStatus {
+    /// Operations of the stage, for people.
     pub label: String,
+    /// Numbers of its tasks.
     pub tasks: TaskTotals,
-    /// Input bytes of tasks that are done, and of all tasks (zero while unknown).
+    /// Input bytes of finished tasks, and of all tasks (zero while unknown).
     pub bytes_done: u64,
     pub bytes_total: u64,
-    /// Input bytes that running attempts have read, by their latest reports. Not part of `bytes_done`.
+    /// Input bytes read by running attempts, from their latest reports. Not part of `bytes_done`.
     #[serde(default)]
     pub bytes_running: u64,
 }
@@ -128,58 +137,58 @@ pub struct StageStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedAttempt {
     pub stage: StageId,
-    /// The number of the task in its stage.
+    /// Index of the task in its stage.
     pub task: u32,
-    /// The number of the attempt in its task.
+    /// Number of the attempt in its task.
     pub attempt: u32,
     pub worker: WorkerId,
-    /// The host of the worker; empty in a run in one process.
+    /// Host of the worker; empty in a run in one process.
     pub host: String,
     pub code: Code,
     pub message: String,
-    /// Whether it counts towards the failures after which the job fails.
+    /// Whether it counts towards the number of failures at which the job fails.
     pub charged: bool,
-    /// Milliseconds from submit to the failure.
+    /// Milliseconds from submission to the failure.
     pub after_ms: u64,
 }
 
 impl FailedAttempt {
-    /// A job lists this many of its latest failed attempts; earlier ones are only counted.
+    /// Most failed attempts that a job lists, the latest; earlier ones are only counted.
     pub const LISTED_MAX: usize = 20;
-    /// Bytes that are kept of each message.
+    /// Most bytes of each message.
     pub const MESSAGE_BYTES_MAX: usize = 512;
 }
 
-/// A worker that a job leaves out, because it does not see the job's files.
+/// A worker that gets no tasks of a job, because it does not see the job's files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
     pub worker: WorkerId,
-    /// The host of the worker.
+    /// Host of the worker.
     pub host: String,
     pub code: Code,
     pub message: String,
 }
 
 impl LeftOut {
-    /// A job lists this many of them.
+    /// Most of them that a job lists.
     pub const LISTED_MAX: usize = 20;
 }
 
-/// Which jobs a list shows. The default shows all.
+/// Selects jobs for a list. The default selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobFilter {
-    /// Jobs in one of these states; empty: in any.
+    /// Jobs in one of these states; empty: in any state.
     pub states: Vec<JobState>,
     /// Jobs whose name contains this text.
     pub name: String,
-    /// Jobs submitted at this time or later, in milliseconds since 1970.
+    /// Jobs submitted at or after this time, in milliseconds since 1970.
     pub since_unix_ms: u64,
-    /// At most this many, those that were submitted last.
+    /// Most jobs in the list, the latest submissions.
     pub limit: Option<u32>,
 }
 
 impl JobFilter {
-    /// Whether a job is in the list, without regard to the limit.
+    /// Returns whether a job matches, regardless of the limit.
     pub fn admits(&self, job: &JobStatus) -> bool {
         (self.states.is_empty() || self.states.contains(&job.state))
             && job.name.contains(&self.name)
@@ -187,7 +196,7 @@ impl JobFilter {
     }
 }
 
-/// How a job stands, for pages, lists and progress lines.
+/// Status of a job, for pages, lists and progress lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobStatus {
     pub id: JobId,
@@ -195,25 +204,26 @@ pub struct JobStatus {
     pub state: JobState,
     pub stages: Vec<StageStatus>,
     pub tasks: TaskTotals,
-    /// Attempts started so far, backups among them.
+    /// Number of attempts started so far, including backups.
     pub attempts: u64,
-    /// How many of them were backups of slow ones. (Older journals do not tell.)
+    /// Number of backups among them. (Not recorded in older journals.)
     #[serde(default)]
     pub backups: u64,
     pub counters: Counters,
-    /// Why it failed, or what it waits for.
+    /// Cause of the failure.
     pub error: Option<Failure>,
+    /// What the job waits for.
     pub waiting: Option<String>,
-    /// Output folders.
+    /// Paths of the outputs.
     pub outputs: Vec<String>,
-    /// Milliseconds since 1970, by the coordinator's wall clock; for display only.
+    /// Milliseconds since 1970 by the coordinator's wall clock; for display only.
     pub submitted_unix_ms: u64,
-    /// Milliseconds from submit to end, or until now.
+    /// Milliseconds from submission to the end, or until now.
     pub elapsed_ms: u64,
-    /// The latest attempts that failed, oldest first, at most [`FailedAttempt::LISTED_MAX`]. Empty in lists of jobs.
+    /// The latest failed attempts, oldest first, at most [`FailedAttempt::LISTED_MAX`]. Empty in lists of jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<FailedAttempt>,
-    /// Workers that get nothing of the job, at most [`LeftOut::LISTED_MAX`].
+    /// Workers that get no tasks of the job, at most [`LeftOut::LISTED_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
 }

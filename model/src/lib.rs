@@ -1,10 +1,10 @@
-//! The words of the domain as types, in the order of a job's life.
+//! The domain's terms as types, in the order of a job's life.
 //!
-//! A *job* is one submission of a *plan*: a graph of *stages* joined by shuffles. A stage is run as
-//! like *tasks*, one for each *chunk* of input or each *partition* of a shuffle; every execution of
-//! a task is an *attempt*. A map output holds one *segment* for each partition that it feeds.
+//! A *job* is one submission of a *plan*: a graph of *stages* joined by shuffles. A stage runs as *tasks* of the same
+//! kind, one for each *chunk* of input or each *partition* of a shuffle; every execution of a task is an *attempt*. A
+//! map output has one *segment* for each partition with records.
 //!
-//! This crate knows nothing of clocks, files, sockets or threads: it only names things.
+//! This crate knows nothing of clocks, files, sockets or threads: it only defines types.
 
 pub mod chunk;
 pub mod cluster;

@@ -1,45 +1,52 @@
-//! What a worker says of itself, and how it stands.
+//! Registration and status of a worker.
 
 use crate::ids::{Incarnation, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// What a worker says when it registers.
+/// The registration of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
+    /// Id of the worker's data folder.
     pub worker: WorkerId,
+    /// Incarnation of the daemon.
     pub incarnation: Incarnation,
-    /// Where other workers fetch from: `http://127.0.0.1:4711`.
+    /// Address for fetches of other workers: `http://127.0.0.1:4711`.
     pub address: String,
+    /// Name of the host.
     pub host: String,
+    /// Number of tasks that it runs at a time.
     pub slots: u32,
+    /// Memory for all of its tasks, in bytes.
     pub memory_bytes: u64,
+    /// Release of the binary.
     pub version: String,
-    /// Absent: other workers fetch, wherever they are.
+    /// Location of its files. If absent, other workers fetch over the network even on the same machine.
     pub home: Option<Home>,
 }
 
-/// Where a worker's files lie: workers on the same machine that see the folder use its finished outputs in place.
+/// Location of a worker's files: workers on the same machine that see the folder read its finished outputs in place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Home {
-    /// The machine, from one boot to the next.
+    /// Id of the machine since its boot.
     pub machine: String,
-    /// The data folder.
+    /// Path of the data folder.
     pub folder: PathBuf,
 }
 
+/// State of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {
     Live,
-    /// It gets no tasks for a while: tasks that failed there succeeded elsewhere, several times.
+    /// Gets no tasks for a while, because several tasks that failed on it succeeded elsewhere.
     Excluded,
     Draining,
     Lost,
 }
 
 impl WorkerState {
-    /// Its name in lists and logs.
+    /// The name in JSON, lists and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             WorkerState::Live => "live",
@@ -50,7 +57,7 @@ impl WorkerState {
     }
 }
 
-/// A worker as lists show it.
+/// A worker as shown in lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     pub id: WorkerId,
@@ -61,7 +68,7 @@ pub struct WorkerStatus {
     pub running: u32,
     pub memory_bytes: u64,
     pub version: String,
-    /// Why it is excluded, drains or is lost, if that is known.
+    /// Why it is excluded, draining or lost, if known.
     #[serde(default)]
     pub reason: Option<String>,
 }

@@ -1,8 +1,8 @@
-//! A path as text, without loss.
+//! Converts paths to text without loss.
 //!
-//! Paths are bytes; keys, JSON and messages are text. A path that is UTF-8 is its own text. A byte that is not UTF-8 becomes
-//! `\xNN`, and a backslash that already stands before `xNN` becomes `\x5c`: so different paths have different texts, and
-//! [`text_path`] gives the path back.
+//! Paths are bytes; keys, JSON and messages are text. A path that is valid UTF-8 is its own text. A byte that is not
+//! UTF-8 becomes `\xNN`, and a backslash that is followed by `xNN` becomes `\x5c`: so different paths have different
+//! texts, and [`text_path`] restores the path.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -44,7 +44,7 @@ fn encoded(bytes: &[u8]) -> String {
     text
 }
 
-/// The path whose text this is: the inverse of [`path_text`].
+/// The path of a text: the inverse of [`path_text`].
 pub fn text_path(text: &str) -> PathBuf {
     let mut rest = text.as_bytes();
     let mut bytes = Vec::with_capacity(rest.len());
@@ -56,22 +56,30 @@ pub fn text_path(text: &str) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// The byte that stands as `\xNN` (two lower-case digits) at the beginning.
+/// The byte of an escape `\xNN` (two lower-case digits) at the start of `bytes`.
 fn escape(bytes: &[u8]) -> Option<u8> {
     let [b'\\', b'x', high, low, ..] = bytes else { return None };
     let digit = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f').then(|| (*b as char).to_digit(16)).flatten();
     Some((digit(high)? * 16 + digit(low)?) as u8)
 }
 
-/// For serde: a path as its text.
+/// Serde support: a path as its text.
 pub mod as_text {
     use super::{path_text, text_path};
     use serde::{Deserialize, Deserializer, Serializer};
     use std::path::{Path, PathBuf};
 
+    /// Serializes a path as its text.
+    ///
+    /// # Errors
+    /// The serializer fails.
     pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&path_text(path))
     }
+    /// Deserializes a path from its text.
+    ///
+    /// # Errors
+    /// The input is not a string.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
         String::deserialize(deserializer).map(|text| text_path(&text))
     }
@@ -83,7 +91,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::ffi::OsStr;
 
-    /// Every string over an alphabet in which escapes, halves of escapes and bytes that are not UTF-8 occur.
+    /// Every string over an alphabet with escapes, halves of escapes and bytes that are not UTF-8.
     #[test]
     fn different_paths_have_different_texts() {
         let alphabet = [&b"\\"[..], b"x", b"5c", b"ff", b"\xff", b"\\xff", b"/", "ä".as_bytes(), b"\xc3"];

@@ -1,5 +1,5 @@
-//! The plan: a graph of stages, as data. Closures never travel: every process builds the same plan from the same
-//! binary and parameters, and the fingerprint proves it.
+//! The plan: a graph of stages as data. Closures are never sent: every process builds the same plan from the same
+//! binary and parameters, and compares the fingerprint.
 
 mod check;
 
@@ -10,21 +10,22 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// How many partitions an edge or a map-only output has.
+/// The number of partitions of an edge or a map-only output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Partitions {
-    /// Chosen once per job from the bytes of all its inputs, never from threads, workers or memory.
+    /// Chosen once per job from the bytes of all its inputs, independent of threads, workers and memory.
     Auto,
+    /// This number.
     Count(u32),
 }
 
 impl Partitions {
-    /// Bytes of input that one partition of an `Auto` edge stands for.
+    /// Bytes of input for each partition of an `Auto` edge.
     pub const AUTO_BYTES: u64 = 16 << 20;
-    /// No `Auto` edge has more partitions than this.
+    /// Most partitions of an `Auto` edge.
     pub const AUTO_MAX: u32 = 2_000;
 
-    /// The number of partitions in a job whose inputs hold `input_bytes`.
+    /// The number of partitions in a job with `input_bytes` bytes of input.
     pub fn resolve(self, input_bytes: u64) -> u32 {
         match self {
             Partitions::Count(n) => n.max(1),
@@ -33,39 +34,39 @@ impl Partitions {
     }
 }
 
-/// Which partition a record goes to.
+/// Assigns records to partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Partitioner {
     /// By the hash of its key.
     Hash,
-    /// By key ranges whose bounds come from a broadcast sample, so that partitions are ordered among themselves.
+    /// By key ranges whose bounds come from a broadcast sample, so that partitions are ordered.
     Range,
-    /// The task's own partition: the next stage's task of the same number reads it.
+    /// The task's own partition, read by the next stage's task of the same index.
     Same,
-    /// The contiguous part of the input that the task's chunk lies in.
+    /// The contiguous part of the input that contains the task's chunk.
     InputPart,
 }
 
-/// The order of records inside a partition as one task writes them.
+/// The order of the records that one task writes to a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     /// Ascending by key bytes; equal keys in input order.
     Key,
-    /// As they were emitted.
+    /// In order of emission.
     Arrival,
 }
 
-/// Where a record begins, so that a file can be cut without knowing what is in a record.
+/// The rule that finds record starts, so that a file can be cut without parsing records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Framing {
-    /// Records end with this byte (the last may lack it).
+    /// Records end with this byte, which the last record may lack.
     Delimiter(u8),
-    /// Every record has this many bytes, and the file a whole number of them.
+    /// Every record has this many bytes; the file has a whole number of records.
     Fixed(u32),
-    /// One file is one unit: never cut.
+    /// A file is one unit and is never cut.
     Whole,
 }
-/// `lines`, `delimiter:N` for another byte, `fixed:N`, `whole`: as flags and lists have it.
+/// Text form in flags and lists: `lines`, `delimiter:N` for another byte, `fixed:N`, `whole`.
 impl fmt::Display for Framing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,7 +81,7 @@ impl FromStr for Framing {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |kind: &str| text.strip_prefix(kind);
-        let wrong = || format!("`{text}` is none of: lines, delimiter:BYTE, fixed:BYTES, whole");
+        let wrong = || format!("invalid framing `{text}`: use lines, delimiter:BYTE, fixed:BYTES or whole");
         match (text, number("delimiter:"), number("fixed:")) {
             ("lines", ..) => Ok(Framing::Delimiter(b'\n')),
             ("whole", ..) => Ok(Framing::Whole),
@@ -94,67 +95,69 @@ impl FromStr for Framing {
     }
 }
 
+/// The source of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceSpec {
-    /// What the user named: files, folders, globs, `windrow://NAME`. Made absolute once, at submit.
+    /// Inputs as the user named them: files, folders, globs, `windrow://NAME`. Made absolute once, at submission.
     pub inputs: Vec<String>,
+    /// Framing of the records.
     pub framing: Framing,
-    /// Bytes of header at the start of every file that belong to no record are found by the reader, not here; this
-    /// says that the reader needs the start of the file to read any chunk of it (a CSV header).
+    /// Whether the reader needs the start of the file to read any of its chunks (a CSV header). The reader itself skips
+    /// the header, whose bytes belong to no record.
     pub header: bool,
-    /// If set, a task reads only sample windows of its chunk (see the engine), for range partitioning.
+    /// Whether a task reads only sample windows of its chunk (see the engine), for range partitioning.
     pub sample: bool,
-    /// If set, files are read as they are stored. Otherwise they are text: what is compressed is decompressed, and never cut.
+    /// Whether files are read as stored. Otherwise they are text: compressed files are decompressed, and never cut.
     pub as_is: bool,
 }
 
+/// An input of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
-    /// Chunks of files: the stage has one task for each. At most one per stage, and then no `Edge`.
+    /// Chunks of files: the stage has one task for each chunk. At most one per stage, and then no `Edge`.
     Source(SourceSpec),
     /// Partition `i` of every task of these ports, in this order. All edges of a stage have the same number of
-    /// partitions, and the stage has one task for each.
+    /// partitions, and the stage has one task for each partition.
     Edge { from: Vec<Port> },
-    /// The whole inline output of every task of this port, in task order, given to every task.
+    /// The whole inline output of every task of this port, in task order, for every task.
     Broadcast { from: Port },
 }
 
+/// An output of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Output {
-    Edge {
-        partitions: Partitions,
-        partitioner: Partitioner,
-        order: Order,
-        combined: bool,
-    },
-    /// Small bytes that travel inside the task's report: samples, results for the driver.
+    /// Records by partition, for the next stage.
+    Edge { partitions: Partitions, partitioner: Partitioner, order: Order, combined: bool },
+    /// Small blobs within the task's report: samples, and results for the driver.
     Broadcast,
-    /// One part of the sink with this index in `Plan::sinks`; the part's number is the task's.
-    Sink {
-        sink: u32,
-    },
+    /// One part of the sink with this index in `Plan::sinks`; the part has the index of the task.
+    Sink { sink: u32 },
 }
 
+/// A stage of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
-    /// Operations in it, as a person reads them: `lines → map → combine`.
+    /// Its operations in readable form: `lines → map → combine`.
     pub label: String,
-    /// Where the user's program made it: `src/main.rs:12`.
+    /// Source location in the user's program: `src/main.rs:12`.
     pub place: String,
+    /// Inputs, in the order of a task's inputs.
     pub inputs: Vec<Input>,
+    /// Outputs, in the order of a task's outputs.
     pub outputs: Vec<Output>,
-    /// False for stages whose result may differ from run to run (network calls).
+    /// False if the result may differ between attempts (network calls).
     pub deterministic: bool,
 }
 
 impl Stage {
+    /// The source, if the stage has one.
     pub fn source(&self) -> Option<&SourceSpec> {
         self.inputs.iter().find_map(|i| match i {
             Input::Source(s) => Some(s),
             _ => None,
         })
     }
-    /// Every port that must be complete before a task of this stage can run.
+    /// All ports that must be complete before a task of this stage can run.
     pub fn reads(&self) -> impl Iterator<Item = Port> + '_ {
         self.inputs
             .iter()
@@ -167,6 +170,7 @@ impl Stage {
     }
 }
 
+/// Compression of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Compression {
     None,
@@ -175,52 +179,65 @@ pub enum Compression {
     Bzip2,
 }
 
-/// A folder of part files that appears as a whole when the job commits, or `windrow://NAME`.
+/// An output: a folder of part files that appears atomically when the job commits, or the dataset `windrow://NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkSpec {
     /// Absolute path of the output folder, or `windrow://NAME` for a dataset.
     pub path: String,
-    /// `tsv`, `text`, `jsonl`, …: for people and for the manifest.
+    /// Name of the format, for people and the manifest: `tsv`, `text`, `jsonl`, …
     pub format: String,
-    /// After `part-00000`: empty, `.gz`, …
+    /// Suffix after `part-00000`: empty, `.gz`, …
     pub suffix: String,
-    /// Where records begin in a part: how a dataset of such parts can be read.
+    /// Framing of the records in a part: how a dataset of such parts can be read.
     pub framing: Framing,
+    /// Whether an existing output is replaced.
     pub overwrite: bool,
 }
 
-/// A result that goes back to the driver: an inline output under a name.
+/// A named result for the driver: an inline output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collect {
+    /// Name of the result.
     pub name: String,
+    /// The port that produces it.
     pub from: Port,
 }
 
-/// A value made once at submit and available to every task: by content.
+/// A value made once at submission and available to every task, identified by its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Side {
+    /// Digest of the encoded value.
     pub digest: Digest,
+    /// Length of the encoded value in bytes.
     pub length: u64,
 }
 
+/// The plan of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
+    /// Stages in topological order.
     pub stages: Vec<Stage>,
+    /// Outputs.
     pub sinks: Vec<SinkSpec>,
+    /// Results for the driver.
     pub collects: Vec<Collect>,
+    /// Values that tasks share.
     pub sides: Vec<Side>,
-    /// Of operators, types, source locations, parameters and graph: equal in every process that built the same plan.
+    /// Digest of operators, types, source locations, parameters and graph: equal in all processes that built the same
+    /// plan.
     pub fingerprint: Digest,
 }
 
 impl Plan {
+    /// The stage with this id, which must exist.
     pub fn stage(&self, id: StageId) -> &Stage {
         &self.stages[id.0 as usize]
     }
+    /// The output of this port, which must exist.
     pub fn output(&self, port: Port) -> &Output {
         &self.stage(port.stage).outputs[port.output as usize]
     }
-    /// Stages that read an output of `stage`.
+    /// The stages that read an output of `stage`.
     pub fn readers(&self, stage: StageId) -> impl Iterator<Item = StageId> + '_ {
         self.stages
             .iter()
@@ -228,7 +245,7 @@ impl Plan {
             .filter(move |(_, s)| s.reads().any(|p| p.stage == stage))
             .map(|(i, _)| StageId(i as u32))
     }
-    /// Tasks that a stage without source has.
+    /// Number of tasks of a stage without a source.
     pub fn partitions(&self, stage: StageId, input_bytes: u64) -> Option<u32> {
         self.stage(stage).inputs.iter().find_map(|i| match i {
             Input::Edge { from } => match self.output(*from.first()?) {
@@ -245,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_framing_is_read_back_from_its_text() {
+    fn framing_is_parsed_from_its_text() {
         for framing in [Framing::Delimiter(b'\n'), Framing::Delimiter(b';'), Framing::Fixed(100), Framing::Whole] {
             assert_eq!(framing.to_string().parse(), Ok(framing));
         }

@@ -1,30 +1,35 @@
-//! Segments: one partition inside one map output.
+//! Segments: the records of one partition within one map output.
 
 use crate::ids::{AttemptId, WorkerId};
 use serde::{Deserialize, Serialize};
 
-/// Where one partition lies inside an attempt's output file. Empty partitions have no segment.
+/// The location of one partition in an attempt's output file. Empty partitions have no segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
+    /// Index of the partition.
     pub partition: u32,
-    /// First byte in the file.
+    /// Offset of its first byte in the file.
     pub offset: u64,
-    /// Bytes in the file, headers included.
+    /// Length in the file in bytes, including block headers.
     pub length: u64,
+    /// Number of records.
     pub records: u64,
     /// Bytes of the records before compression.
     pub raw_length: u64,
-    /// A checksum of the records in order, before compression; on a combining edge one of all keys of the edge. Zero where
-    /// the order of the records does not follow from the records alone.
+    /// A digest of the records in order, before compression; on a combining edge a digest of all keys of the edge. Zero
+    /// where the order of the records is not deterministic.
     pub digest: u32,
 }
 
-/// A segment, and who holds it.
+/// A segment and its holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRef {
+    /// The worker that holds it.
     pub worker: WorkerId,
+    /// The attempt that wrote it.
     pub attempt: AttemptId,
-    /// Which output of the attempt's stage.
+    /// Index of the output within the attempt's stage.
     pub output: u32,
+    /// Location in the output file.
     pub segment: Segment,
 }

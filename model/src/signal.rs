@@ -1,6 +1,6 @@
-//! Signals as messages name them.
+//! Names of signals for messages.
 
-/// The name of a signal that people look for, and what it usually means.
+/// The name of a signal, with its usual cause.
 pub fn signal_name(n: i32) -> String {
     let (name, hint) = match n {
         1 => ("SIGHUP", ""),

@@ -1,4 +1,4 @@
-//! What an attempt is told, and what it answers.
+//! The task that an attempt gets, and the report that it returns.
 
 use crate::chunk::Chunk;
 use crate::counters::Counters;
@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 /// One input of a task, in the order of the stage's inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskInput {
+    /// A chunk of input files.
     Chunk(Chunk),
-    /// The task's partition: for each producing port in the stage's order, that port's tasks in order.
+    /// The task's partition: for each producing port in the stage's order, the segments of that port's tasks in order.
     Segments(Vec<SegmentRef>),
     /// Broadcast outputs, in task order.
     Inline(Vec<Vec<u8>>),
@@ -19,26 +20,33 @@ pub enum TaskInput {
 /// One output of a task, in the order of the stage's outputs, with every `Auto` resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskOutput {
+    /// An edge with this number of partitions.
     Edge { partitions: u32 },
+    /// An inline output.
     Broadcast,
+    /// A part of the sink with this index.
     Sink { sink: u32 },
 }
 
 /// One attempt to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
+    /// Id of the attempt.
     pub attempt: AttemptId,
+    /// Inputs, in the order of the stage's inputs.
     pub inputs: Vec<TaskInput>,
+    /// Outputs, in the order of the stage's outputs.
     pub outputs: Vec<TaskOutput>,
-    /// Bytes of all inputs of the job: what sampling strides and default counts follow from.
+    /// Bytes of all inputs of the job, from which sampling strides and default counts follow.
     pub job_input_bytes: u64,
 }
 
 impl Task {
+    /// The stage of the task.
     pub fn stage(&self) -> StageId {
         self.attempt.task.stage
     }
-    /// Bytes that the task will read, as far as is known.
+    /// Bytes that the task will read, as far as known.
     pub fn input_bytes(&self) -> u64 {
         self.inputs
             .iter()
@@ -54,46 +62,57 @@ impl Task {
 /// A finished part file in the attempt's scratch folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartReport {
+    /// Index of the sink.
     pub sink: u32,
+    /// Size in bytes.
     pub bytes: u64,
+    /// Number of records.
     pub records: u64,
     /// CRC-32C of the whole file.
     pub checksum: u32,
 }
 
+/// The result of one output of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OutputReport {
-    /// Segments of the output's file, by ascending partition; empty partitions are left out.
+    /// Segments of the output's file, by ascending partition; empty partitions have none.
     Edge(Vec<Segment>),
+    /// The inline output.
     Broadcast(Vec<u8>),
+    /// The part file of a sink.
     Sink(PartReport),
     /// A broadcast that only the client reads. The driver has stored its bytes; executors never report this.
     Stored(StoredBlob),
 }
 
-/// Where the driver has stored the bytes of a collected result.
+/// The location of a collected result that the driver has stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredBlob {
-    /// Of the first byte, in the file of the job's results.
+    /// Offset of the first byte in the file of the job's results.
     pub offset: u64,
+    /// Length in bytes.
     pub length: u64,
+    /// Digest of the bytes.
     pub digest: Digest,
 }
 
-/// What a finished attempt answers.
+/// The result of a finished attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskReport {
+    /// Results of the outputs, in order.
     pub outputs: Vec<OutputReport>,
+    /// Counters of the attempt.
     pub counters: Counters,
     /// Milliseconds of computing in the executor.
     pub run_ms: u64,
-    /// [`input_digest`] of what it read.
+    /// [`input_digest`] of the inputs that it read.
     pub inputs: u64,
 }
 
-/// Tells whether two attempts read the same from other tasks: a hash of the digests of all segments and of all broadcasts,
-/// in order. A segment of a stage that is not deterministic is the same only if it is of the same attempt. Chunks do not
-/// enter: they are the same for every attempt of a task, or the attempt is refused.
+/// A digest by which two attempts can be compared: equal if they read the same inputs from other tasks. It hashes the
+/// digests of all segments and broadcasts in order. A segment of a nondeterministic stage counts as the same only if it
+/// is of the same attempt. Chunks are not included: they are the same for every attempt of a task, or the attempt is
+/// refused.
 pub fn input_digest(inputs: &[TaskInput], deterministic: impl Fn(StageId) -> bool) -> u64 {
     let mut digest = InputDigest::default();
     for input in inputs {
@@ -108,12 +127,12 @@ pub fn input_digest(inputs: &[TaskInput], deterministic: impl Fn(StageId) -> boo
     digest.get()
 }
 
-/// [`input_digest`] of inputs that come piece by piece, in the order of the stage's inputs.
+/// [`input_digest`] of inputs that arrive piece by piece, in the order of the stage's inputs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InputDigest(u64);
 
 impl InputDigest {
-    /// The next segment, and whether the stage that made it is deterministic.
+    /// Adds the next segment; `deterministic` tells whether its stage is.
     pub fn segment(&mut self, segment: &SegmentRef, deterministic: bool) {
         let SegmentRef { attempt, output, segment, .. } = segment;
         self.0 = mixed(self.0, u64::from(*output) << 32 | u64::from(attempt.task.stage.0));
@@ -124,20 +143,20 @@ impl InputDigest {
         }
     }
 
-    /// The next blob of a broadcast.
+    /// Adds the next blob of a broadcast.
     pub fn blob(&mut self, blob: &[u8]) {
         let content = Digest::of(blob).0;
         self.0 = mixed(self.0, u64::from_le_bytes(std::array::from_fn(|i| content[i])));
     }
 
-    /// The digest of all that came.
+    /// The digest of all inputs so far.
     pub fn get(self) -> u64 {
         self.0
     }
 }
 
-/// Tells whether two attempts of a task made the same for others: a hash of what [`input_digest`] of their readers depends
-/// on, and parts left aside.
+/// A digest by which two attempts can be compared: equal if they produced the same outputs for other tasks. It hashes
+/// what the [`input_digest`] of their readers depends on; parts are not included.
 pub fn output_digest(outputs: &[OutputReport]) -> u64 {
     let mut hash = 0;
     for output in outputs {
@@ -182,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_the_same_whoever_made_it_and_wherever_it_lies() {
+    fn input_digest_ignores_attempt_and_holder() {
         let inputs = |number| [TaskInput::Segments(vec![segment(number, 0, 8), segment(0, 1, 9)])];
         assert_eq!(input_digest(&inputs(0), |_| true), input_digest(&inputs(5), |_| true));
         assert_ne!(input_digest(&inputs(0), |_| false), input_digest(&inputs(5), |_| false));
@@ -190,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_readers_see_is_in_it() {
+    fn digests_cover_everything_that_readers_see() {
         let digest = |segments: &[SegmentRef], blobs: &[&[u8]]| {
             let blobs = blobs.iter().map(|b| b.to_vec()).collect();
             input_digest(&[TaskInput::Segments(segments.to_vec()), TaskInput::Inline(blobs)], |_| true)

@@ -1,11 +1,11 @@
-//! Sizes in bytes: parsed and printed in one place.
+//! Parses and formats sizes in bytes.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A number of bytes. Text: `B`, `kB`/`MB`/`GB`/`TB` are powers of 1000, `KiB`/`MiB`/`GiB`/`TiB` powers of 1024;
-/// a bare number is bytes. A text never gives a size of nothing: no flag and no setting has a use for it.
+/// A number of bytes. In text form, `kB`/`MB`/`GB`/`TB` are powers of 1000 and `KiB`/`MiB`/`GiB`/`TiB` powers of 1024;
+/// a number without a unit is bytes. Zero is refused, because no flag or setting has a use for it.
 ///
 /// ```
 /// use windrow_model::ByteSize;
@@ -16,12 +16,12 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ByteSize(pub u64);
 
-/// A text that is no size.
+/// A text that is not a valid size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSizeError {
     #[error("`{0}` is not a size: write a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as 256MB")]
     NoSize(String),
-    #[error("`{0}` is less than a byte: a size must be more than nothing")]
+    #[error("`{0}` is less than one byte: give a size of at least 1 B")]
     Nothing(String),
 }
 
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_of_nothing_is_refused() {
+    fn size_of_zero_is_refused() {
         for s in ["0", "0B", "0 MiB", "0.0GB", "0.4B"] {
             assert_eq!(s.parse::<ByteSize>(), Err(ParseSizeError::Nothing(s.to_string())));
         }

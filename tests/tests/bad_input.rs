@@ -105,7 +105,7 @@ fn a_plan_that_cannot_run_is_refused_before_anything_does() {
         let args = ["several", "a", "in", "--found", found, "--output", output, "--numbers", numbers];
         local(folder.path(), "hostile", args).with(1)
     };
-    several("q", "q2", "q2").tells("PLAN_INVALID", &["two outputs have one place", "/q2"]);
+    several("q", "q2", "q2").tells("PLAN_INVALID", &["two outputs have the same path", "/q2"]);
     several("q2/x/y", "q", "q2").tells("PLAN_INVALID", &["/q2/x/y lies inside the output", "/q2"]);
     several("windrow://d", "q", "windrow://d").tells("PLAN_INVALID", &["windrow://d"]);
     local(folder.path(), "hostile", ["unplanned", "this"])

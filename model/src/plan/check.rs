@@ -1,11 +1,11 @@
-//! What every plan holds that is run: checked where it is built, and again where it is submitted.
+//! The rules of a valid plan: checked where a plan is built, and again where it is submitted.
 
 use super::{Framing, Input, Output, Partitioner, Partitions, Plan, SourceSpec};
 use crate::code::Code;
 use crate::ids::{Port, StageId};
 use std::path::{Component, Path, PathBuf};
 
-/// A plan that cannot be run; the stage's place is the user's line.
+/// A plan that cannot be run; the place is the user's source line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     #[error("the plan has no output: write or collect something")]
@@ -21,7 +21,7 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    /// An empty path is a mistake in what was typed; everything else is one of the job's code.
+    /// An empty path is a mistake on the command line; everything else is a mistake in the job's code.
     pub fn code(&self) -> Code {
         match self {
             PlanError::EmptyInput { .. } | PlanError::EmptyOutput => Code::BadRequest,
@@ -31,9 +31,12 @@ impl PlanError {
 }
 
 impl Plan {
-    /// Checks what everything else relies on: stages are in topological order, ports exist and fit their readers,
-    /// a stage has a source that names inputs (none of them empty), or edges (with equal partition counts), but not both, sinks are fed exactly
-    /// once, and each has a place of its own.
+    /// Checks the properties that other code relies on: stages are in topological order; ports exist and fit their
+    /// readers; a stage has either one source with inputs (none of them empty) or edges with equal partition counts;
+    /// every sink is fed exactly once, and no two sinks share a path.
+    ///
+    /// # Errors
+    /// The first rule that is broken, with the stage.
     pub fn check(&self) -> Result<(), PlanError> {
         let mut fed = vec![0u32; self.sinks.len()];
         for (i, stage) in self.stages.iter().enumerate() {
@@ -59,13 +62,13 @@ impl Plan {
                         for port in from {
                             match self.port(i, *port).map_err(wrong)? {
                                 Output::Edge { partitions: p, .. } => partitions.push(*p),
-                                _ => return Err(wrong("an edge input reads an output that is no edge".into())),
+                                _ => return Err(wrong("an edge input reads an output that is not an edge".into())),
                             }
                         }
                     }
                     Input::Broadcast { from } => match self.port(i, *from).map_err(wrong)? {
                         Output::Broadcast => {}
-                        _ => return Err(wrong("a broadcast input reads an output that is no broadcast".into())),
+                        _ => return Err(wrong("a broadcast input reads an output that is not a broadcast".into())),
                     },
                 }
             }
@@ -114,15 +117,15 @@ impl Plan {
         Ok(())
     }
 
-    /// By their text: two paths that only a link makes one are found when the outputs are staged.
+    /// Compares paths as text. Paths that are equal only through links are found when the outputs are staged.
     fn check_sinks_apart(&self) -> Result<(), PlanError> {
-        let mut places: Vec<(PathBuf, &str)> = self.sinks.iter().map(|s| (plain(&s.path), s.path.as_str())).collect();
-        // In this order a folder comes right before what lies in it.
-        places.sort_unstable();
-        for pair in places.windows(2) {
+        let mut paths: Vec<(PathBuf, &str)> = self.sinks.iter().map(|s| (plain(&s.path), s.path.as_str())).collect();
+        // In this order a folder comes right before its contents.
+        paths.sort_unstable();
+        for pair in paths.windows(2) {
             let [(outer, outer_path), (inner, inner_path)] = pair else { continue };
             let what = if inner == outer {
-                format!("two outputs have one place: {inner_path}")
+                format!("two outputs have the same path: {inner_path}")
             } else if inner.starts_with(outer) {
                 format!("the output {inner_path} lies inside the output {outer_path}")
             } else {
@@ -144,8 +147,8 @@ impl Plan {
     }
 }
 
-/// A path without `.`, and without `..` as far as its text says where that leads. (A dataset's `windrow://NAME` is one too:
-/// its name has no slash in it.)
+/// A path without `.`, and with `..` resolved lexically. (This also works for `windrow://NAME`, because a dataset name
+/// has no slash.)
 fn plain(path: &str) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in Path::new(path).components() {
@@ -166,7 +169,7 @@ mod tests {
     use crate::ids::Digest;
     use crate::plan::{Order, SinkSpec, Stage};
 
-    /// Reads `inputs`, and writes each of these paths.
+    /// A plan that reads `inputs` and writes each of these paths.
     fn plan(inputs: &[&str], outputs: &[&str]) -> Plan {
         let inputs = inputs.iter().map(|i| i.to_string()).collect();
         let source = SourceSpec { inputs, framing: Framing::Whole, header: false, sample: false, as_is: false };
@@ -207,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_without_inputs_is_refused_with_its_line() {
+    fn source_without_inputs_is_refused_with_its_line() {
         assert_eq!(plan(&["/in"], &["/out"]).check(), Ok(()));
         let wrong = plan(&[], &["/out"]).check().unwrap_err().to_string();
         assert!(wrong.contains("job.rs:1") && wrong.contains("reads nothing"), "{wrong}");
@@ -227,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_lie_apart() {
+    fn outputs_must_not_overlap() {
         for apart in
             [["/q", "/q2"], ["/q/a", "/q/b"], ["/a/../b", "/a"], ["windrow://a", "windrow://b"], ["windrow://a", "/a"]]
         {
@@ -237,7 +240,7 @@ mod tests {
             [["/q", "/q"], ["/q", "/q/"], ["/q", "/a/../q/."], ["/q", "//q"], ["windrow://a", "windrow://a"]]
         {
             let wrong = plan(&["/in"], &[one, "/else", other]).check().unwrap_err().to_string();
-            assert!(wrong.contains("two outputs have one place"), "{wrong}");
+            assert!(wrong.contains("two outputs have the same path"), "{wrong}");
         }
         for (inner, outer) in [("/q/x", "/q"), ("/q/./x/y", "/q/x"), ("/q/z/../x", "/q")] {
             for both in [[inner, outer], [outer, inner]] {
