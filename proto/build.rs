@@ -13,7 +13,7 @@ const FILES: [&str; 8] = [
     "windrow/v1/journal.proto",
 ];
 
-/// Messages whose bytes are bulk data: `Bytes`, so that they are not copied on their way.
+/// Messages with bulk data: their bytes become `Bytes`, which avoids a copy.
 const BULK: [&str; 4] =
     [".windrow.v1.Piece", ".windrow.v1.SegmentPiece", ".windrow.v1.ArtifactPiece", ".windrow.v1.ChunkPiece"];
 
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("cargo::rerun-if-changed=build.rs");
     let descriptors = protox::compile(FILES, ["."])?;
-    // Channels come from `windrow-net`; and the generated `connect` would collide with the call `Session.Connect`.
+    // `windrow-net` makes the channels; the generated `connect` would also collide with the call `Session.Connect`.
     let mut builder = tonic_prost_build::configure().build_transport(false);
     for message in BULK {
         builder = builder.bytes(message);

@@ -1,8 +1,7 @@
-//! A server's accept loop: it takes connections on, begins each in a task of its own, and survives a process without
-//! free descriptors.
+//! The accept loop of a server: starts a task for each connection, and survives a process without free descriptors.
 //!
-//! A connection that has not proven the token has deadlines: for its handshake, for its next call, and in all
-//! ([`crate::admission`]). What HTTP/2 says is none of this file's business.
+//! A connection that has not proven the token has deadlines: for its handshake, for its next call, and in total
+//! ([`crate::admission`]). The loop knows nothing of HTTP/2.
 
 use crate::admission::{Admission, Ticket};
 use crate::handshake::Handshake;
@@ -16,20 +15,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// The first wait after an accept that failed for want of something; doubled up to the longest.
+/// The first wait after an accept that failed for lack of resources; doubled up to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
-/// That descriptors are used up is logged this often.
+/// Interval between log lines about the lack of descriptors.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Where connections go on, by what their callers have proven.
+/// The servers that connections are passed to, by whether their callers have proven the token.
 #[derive(Clone)]
 pub(crate) struct Exits {
     pub proven: mpsc::Sender<io::Result<Link>>,
     pub unproven: mpsc::Sender<io::Result<Link>>,
 }
 
-/// Accepts until it is dropped.
+/// Accepts connections until it is dropped.
 pub(crate) async fn accept(listener: TcpListener, admission: Admission, handshake: Handshake, exits: Exits) {
     let mut spare = Spare::default();
     let mut backoff = BACKOFF_FIRST;
@@ -42,17 +41,17 @@ pub(crate) async fn accept(listener: TcpListener, admission: Admission, handshak
                 let ticket = admission.admit(peer.ip());
                 tokio::spawn(begin(stream, ticket, admission.clone(), handshake.clone(), exits.clone()));
             }
-            // The connection is gone again, or was never whole: the next one may be fine.
+            // The connection broke before it was accepted; the next one may be fine.
             Err(e) if !is_exhausted(&e) => {
-                tracing::debug!("a connection is lost before it is accepted: {e}");
+                tracing::debug!("a connection broke before it was accepted: {e}");
                 tokio::task::yield_now().await;
             }
             Err(e) => {
                 if warned.is_none_or(|at| at.elapsed() > WARN_INTERVAL) {
                     warned = Some(Instant::now());
-                    tracing::warn!("cannot accept connections: {e}; those without a proof of the token are closed");
+                    tracing::warn!("cannot accept connections: {e}; closing connections without a proof of the token");
                 }
-                // A connection that waits in the queue and cannot be taken on would keep this loop busy.
+                // A queued connection that cannot be accepted would keep this loop busy.
                 if !admission.close_oldest() {
                     spare.turn_away(&listener).await;
                 }
@@ -63,13 +62,13 @@ pub(crate) async fn accept(listener: TcpListener, admission: Admission, handshak
     }
 }
 
-/// Whether the process or the machine lacks something, so that trying again at once cannot help.
+/// Returns whether the process or the machine lacks a resource, so that an immediate retry cannot help.
 fn is_exhausted(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
-/// From the accept to HTTP/2, and then the deadlines of a connection that has proven nothing.
+/// Runs the handshake of a connection, passes it on, and enforces the deadlines of one that has proven nothing.
 async fn begin(stream: TcpStream, ticket: Arc<Ticket>, admission: Admission, handshake: Handshake, exits: Exits) {
     let limits = admission.limits();
     let taken = async {
@@ -84,7 +83,7 @@ async fn begin(stream: TcpStream, ticket: Arc<Ticket>, admission: Admission, han
         Ok(taken) => taken,
         Err(e) => {
             match e.kind() {
-                // Also what a caller says that does not take this server's key, because its token is another one.
+                // Also the alert of a caller that refuses this server's key because its token differs.
                 io::ErrorKind::InvalidData => ticket.refuse(&format_args!("its handshake fails: {e}")),
                 _ => tracing::debug!("a connection ends in its handshake: {e}"),
             }
@@ -93,7 +92,7 @@ async fn begin(stream: TcpStream, ticket: Arc<Ticket>, admission: Admission, han
     };
     if proven {
         ticket.prove();
-        // A closed exit is a server that stops.
+        // A closed channel means that the server is stopping.
         let _ = exits.proven.send(Ok(Link::new(wire, ticket))).await;
         return;
     }
@@ -116,7 +115,7 @@ async fn begin(stream: TcpStream, ticket: Arc<Ticket>, admission: Admission, han
     }
 }
 
-/// A descriptor that is given up to accept, and close, a connection when there is no other.
+/// A spare descriptor: closed when there is no other, to accept and close a connection.
 struct Spare(Option<File>);
 
 impl Default for Spare {
@@ -132,7 +131,7 @@ impl Spare {
         }
     }
 
-    /// Closes the connection that waits longest.
+    /// Accepts and closes the connection that has waited longest.
     async fn turn_away(&mut self, listener: &TcpListener) {
         self.0 = None;
         if let Ok(Ok((stream, _))) = timeout(BACKOFF_FIRST, listener.accept()).await {

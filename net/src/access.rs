@@ -1,7 +1,7 @@
-//! Who may call what: one table of RPCs, the layer that enforces it, and where a caller's token comes from.
+//! Authorisation of calls: the table of RPCs, the layer that enforces it, and the source of a caller's token.
 //!
-//! A cluster has one token; whoever holds it is a member, so the table has two answers today: anyone, or members. The
-//! kind of member is written down for people and for the day when tokens differ.
+//! A cluster has one token, and each holder of it is a member, so the table distinguishes only anyone and members
+//! today. The kind of member is recorded for readers, and for a time when tokens differ.
 
 use crate::admission::Ticket;
 use crate::home::Home;
@@ -16,22 +16,22 @@ use std::task::{Context, Poll};
 use tonic::body::Body;
 use windrow_model::{Code, Failure};
 
-/// Who a call is for.
+/// The intended caller of an RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// No token needed: what must work before one is known.
+    /// Needs no token: calls that must work before a token is known.
     Anyone,
     /// A user's tool.
     Client,
-    /// A worker that talks to its coordinator.
+    /// A worker that calls its coordinator.
     Worker,
-    /// A worker or the coordinator that talks to a worker.
+    /// A worker or the coordinator that calls a worker.
     Peer,
     /// A user's tool or a worker.
     Member,
 }
 
-/// Every RPC and who may call it. What is not listed is for members only.
+/// All RPCs with their intended callers. An unlisted RPC is for members only.
 pub const TABLE: &[(&str, Caller)] = &[
     ("/grpc.health.v1.Health/Check", Caller::Anyone),
     ("/grpc.health.v1.Health/List", Caller::Anyone),
@@ -64,46 +64,55 @@ pub const TABLE: &[(&str, Caller)] = &[
     ("/windrow.v1.Transfer/GetChunk", Caller::Member),
 ];
 
-/// Who may call the RPC at this path; `None` if the table does not name it.
+/// The intended caller of the RPC at this path; `None` if the table does not list it.
 pub fn caller_of(path: &str) -> Option<Caller> {
     TABLE.iter().find(|(rpc, _)| *rpc == path).map(|(_, caller)| *caller)
 }
 
-/// What a client shows and checks when it connects.
+/// The credentials and trust settings of a client.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// Proven on every connection; sent only to a server with a trusted certificate.
     pub token: Option<Token>,
-    /// The authority that must have signed the server's certificate; the system's own if absent.
+    /// The authority that must have signed the server's certificate; the system's trust store if absent.
     pub ca: Option<PathBuf>,
 }
 
 impl Access {
-    /// What is known about the coordinator at `url`: the token in `token_file` if one is given, else the one that
-    /// the coordinator's record names.
+    /// The access settings for the coordinator at `url`: the token in `token_file` if given, else the one in the
+    /// coordinator's record.
+    ///
+    /// # Errors
+    /// The token file cannot be read.
     pub fn resolve(url: &str, token_file: Option<&Path>, ca: Option<&Path>) -> Result<Access, Failure> {
         let record = Home::of_user().ok().and_then(|home| home.by_url(url));
         let ca = ca.map(Path::to_path_buf).or_else(|| record.as_ref().and_then(|r| r.ca.clone()));
         let token = match (token_file, record) {
             (Some(path), _) => Some(Token::read(path)?),
-            // A stale record whose token file is gone is like no record.
+            // A stale record whose token file is gone counts as no record.
             (None, Some(record)) if record.token_file.exists() => Some(Token::read(&record.token_file)?),
             _ => None,
         };
         Ok(Access { token, ca })
     }
 
-    /// Fails with `UNAUTHORISED` without a token: then nothing that answers at `url` can be told from a program that has the
-    /// coordinator's port, and would be sent jobs, or give a worker tasks.
+    /// Requires a token. Without one, a program that has taken over the coordinator's port could not be distinguished
+    /// from the coordinator, would be sent jobs, or could give a worker tasks.
+    ///
+    /// # Errors
+    /// `UNAUTHORISED` if there is no token.
     pub fn require_token(&self, url: &str) -> Result<(), Failure> {
         if self.token.is_some() {
             return Ok(());
         }
-        let message = format!("no token is known for the coordinator at {url}, so what answers there is not trusted");
+        let message = format!("no token is known for the coordinator at {url}, so its identity cannot be verified");
         Err(Failure::new(Code::Unauthorised, message))
     }
 
-    /// The URL of a coordinator: the one given, else the latest that this user started.
+    /// The URL of a coordinator: the given one, else the latest that this user started.
+    ///
+    /// # Errors
+    /// `UNREACHABLE` if no URL is given and no coordinator is recorded.
     pub fn url(given: Option<&str>) -> Result<String, Failure> {
         if let Some(url) = given {
             return Ok(crate::home::with_scheme(url));
@@ -111,13 +120,13 @@ impl Access {
         Home::of_user()?
             .latest()
             .map(|r| r.url)
-            .ok_or_else(|| Failure::new(Code::Unreachable, "no coordinator is named, and this user has started none"))
+            .ok_or_else(|| Failure::new(Code::Unreachable, "no coordinator is given, and this user has started none"))
     }
 }
 
-/// A tower layer that lets a call through if the table says anyone, if its connection has proven the token, or if it
-/// carries the token on a server that takes it so. It judges by headers: of a call that is refused no body is read, of one
-/// for anyone no more than [`crate::UNPROVEN_BYTES_MAX`] bytes.
+/// A tower layer that admits a call if the table allows anyone, if the call's connection has proven the token, or if
+/// the call carries the token on a server that accepts it. It decides by headers: the body of a refused call is not
+/// read, and that of a call for anyone only up to [`crate::UNPROVEN_BYTES_MAX`] bytes.
 #[derive(Clone, Debug)]
 pub struct RequireToken {
     token: Option<Token>,
@@ -125,13 +134,13 @@ pub struct RequireToken {
 }
 
 impl RequireToken {
-    /// Callers must have this token, if it is one. In headers it is taken only with `takes_bearer`: where the connection
-    /// hides it, or where the operator has said that nobody listens.
+    /// Requires callers to have this token, if there is one. A token in a header is accepted only with `takes_bearer`:
+    /// where the connection is encrypted, or where the operator has declared the network trusted.
     pub fn new(token: Option<Token>, takes_bearer: bool) -> Self {
         RequireToken { token, takes_bearer }
     }
 
-    /// Whether the caller is a member; what to say if not.
+    /// Decides whether the caller is a member.
     fn judge<B>(&self, request: &Request<B>, ticket: Option<&Ticket>) -> Result<(), Failure> {
         let Some(token) = &self.token else { return Ok(()) };
         if ticket.is_some_and(Ticket::is_proven) {
@@ -208,7 +217,7 @@ mod tests {
     use super::*;
     use crate::admission::{Admission, Limits};
 
-    /// The path of every RPC in the protocol's source files.
+    /// The paths of all RPCs in the protocol's source files.
     fn rpcs() -> Vec<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/windrow/v1");
         let mut found = Vec::new();
@@ -227,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn every_rpc_of_the_protocol_has_a_row_and_every_row_an_rpc() {
+    fn access_table_lists_exactly_the_rpcs_of_the_protocol() {
         let rpcs = rpcs();
         assert!(rpcs.len() > 10);
         for rpc in &rpcs {
             assert!(caller_of(rpc).is_some(), "{rpc} is not in the table");
         }
         for (row, _) in TABLE.iter().filter(|(row, _)| row.starts_with("/windrow.")) {
-            assert!(rpcs.iter().any(|rpc| rpc == row), "{row} is no RPC");
+            assert!(rpcs.iter().any(|rpc| rpc == row), "{row} is not an RPC");
         }
     }
 
@@ -257,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn token_in_a_header_counts_only_where_it_is_hidden() {
+    fn token_in_a_header_counts_only_when_encrypted() {
         let good = Some("Bearer 0123456789abcdef");
         assert_eq!(judged(true, good, None), None);
         assert_eq!(judged(false, good, None), Some(Code::VersionMismatch));

@@ -1,10 +1,10 @@
-//! Which connections may stay before their callers have proven anything: how many in all and from one address, for how
-//! long, and which one is closed for the next.
+//! Limits the connections of callers that have proven nothing: their number in total and from one address, their
+//! duration, and which one is closed for the next.
 //!
-//! It counts only connections without a proof; one that has proven possession of the token leaves these accounts and
-//! takes no place from the others. A new connection is never turned away for old ones: the oldest is closed, of the same
-//! address if that has its share, so that a caller who proves the token within moments gets through a flood from its own
-//! machine or from behind its own address translation. It opens no socket.
+//! Only connections without a proof are counted; after a proof of the token a connection takes no room from the others.
+//! A new connection is never refused in favour of old ones: the oldest is closed, of the same address if that has
+//! reached its share, so a caller that proves the token within moments gets through a flood from its own machine or
+//! from behind its own address translation. This module opens no socket.
 
 use crate::refusals::Refusals;
 use std::collections::{BTreeMap, HashMap};
@@ -15,23 +15,23 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What a server gives to callers that have proven nothing.
+/// The limits of callers that have proven nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Their connections in all.
+    /// Most of their connections in total.
     pub connections_max: usize,
-    /// Their connections from one address (of IPv6: one network of 64 bits).
+    /// Most of their connections from one address (of IPv6: from one network of 64 bits).
     pub connections_per_address_max: usize,
-    /// From the accept to the end of TLS' handshake, or to the first byte.
+    /// Time from the accept to the end of the TLS handshake, or to the first byte.
     pub handshake: Duration,
-    /// Without a new call.
+    /// Time without a new call.
     pub idle: Duration,
-    /// In all, whatever they call.
+    /// Total time of a connection.
     pub lifetime: Duration,
 }
 
 impl Limits {
-    /// A quarter of the descriptors that this process may have, and no more than 512 connections.
+    /// Limits for this process: a quarter of its descriptors, and at most 512 connections.
     pub fn of_this_process() -> Limits {
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let connections_max = descriptors.map_or(512, |n| (n / 4).clamp(4, 512) as usize);
@@ -51,7 +51,7 @@ impl Default for Limits {
     }
 }
 
-/// The accounts of one server.
+/// The connection accounts of one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     limits: Limits,
@@ -62,7 +62,7 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 struct Unproven {
     next: u64,
-    /// By age.
+    /// Connections by age.
     all: BTreeMap<u64, (IpAddr, CancellationToken)>,
     per_address: HashMap<IpAddr, usize>,
 }
@@ -79,7 +79,7 @@ impl Unproven {
         Some(close)
     }
 
-    /// Closes the oldest one, of `address` if that is given. False if there is none.
+    /// Closes the oldest connection, or the oldest of `address` if given. Returns false if there is none.
     fn close_oldest(&mut self, address: Option<IpAddr>) -> bool {
         let of_it = |(_, (from, _)): &(&u64, &(IpAddr, CancellationToken))| address.is_none_or(|a| *from == a);
         let oldest = self.all.iter().find(of_it).map(|(number, _)| *number);
@@ -96,7 +96,7 @@ impl Admission {
         self.limits
     }
 
-    /// Takes a new connection from `peer` into account, and closes an old one if there are too many.
+    /// Adds a new connection from `peer`, and closes an old one if there are too many.
     pub fn admit(&self, peer: IpAddr) -> Arc<Ticket> {
         let address = network(peer);
         let mut unproven = self.unproven.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,19 +123,19 @@ impl Admission {
         })
     }
 
-    /// Closes the connection without a proof that has been there longest. False if there is none.
+    /// Closes the oldest connection without a proof. Returns false if there is none.
     pub fn close_oldest(&self) -> bool {
         self.unproven.lock().unwrap_or_else(PoisonError::into_inner).close_oldest(None)
     }
 
-    /// Connections without a proof.
+    /// Number of connections without a proof.
     #[cfg(test)]
     pub fn unproven(&self) -> usize {
         self.unproven.lock().unwrap_or_else(PoisonError::into_inner).all.len()
     }
 }
 
-/// The account of one connection; it is given back when the last clone goes.
+/// The account of one connection; released when the last clone is dropped.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     number: u64,
@@ -150,7 +150,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// The caller has proven that it has the token: the connection counts no longer, and has no deadline.
+    /// Records that the caller has proven the token: the connection is no longer counted and has no deadline.
     pub fn prove(&self) {
         if !self.proven.swap(true, Ordering::Relaxed) {
             self.unproven.lock().unwrap_or_else(PoisonError::into_inner).remove(self.number);
@@ -167,22 +167,22 @@ impl Ticket {
         self.refusals.note(self.peer, why);
     }
 
-    /// A call begins: the connection is not idle.
+    /// Records the start of a call: the connection is not idle.
     pub fn note_call(&self) {
         self.last_call_ms.store(self.accepted.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Cancelled when the connection has to be closed.
+    /// Cancelled when the connection must be closed.
     pub fn close(&self) -> &CancellationToken {
         &self.close
     }
 
-    /// Cancelled when the account is settled: by a proof, or because the connection is gone.
+    /// Cancelled when the connection is no longer counted: after a proof, or because it has ended.
     pub fn settled(&self) -> CancellationToken {
         self.settled.clone()
     }
 
-    /// When it has to be closed, as things stand.
+    /// The time at which the connection must be closed, as of now.
     pub fn deadline(&self, limits: &Limits) -> Instant {
         let idle = Duration::from_millis(self.last_call_ms.load(Ordering::Relaxed)) + limits.idle;
         self.accepted + idle.min(limits.lifetime)
@@ -196,7 +196,7 @@ impl Drop for Ticket {
     }
 }
 
-/// What counts as one address: with IPv6 a single machine has a network of 64 bits.
+/// The unit that counts as one address: a single IPv6 machine has a network of 64 bits.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),

@@ -1,9 +1,9 @@
-//! How long to wait before the next try: exponential with jitter ("full jitter" between half and all of the step,
-//! so that many clients of one restarted coordinator do not come back in the same instant).
+//! Waits between retries: exponential with jitter (uniform between half and all of the step, so that many clients of
+//! one restarted coordinator do not reconnect at the same instant).
 
 use std::time::Duration;
 
-/// The waits between tries of one thing.
+/// The waits between the retries of one operation.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first_ms: u64,
@@ -12,18 +12,18 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits of about `first`, doubled with each try, and never more than `max`.
+    /// Waits start at about `first`, double with each retry, and never exceed `max`.
     pub fn new(first: Duration, max: Duration) -> Self {
         let first_ms = (first.as_millis() as u64).max(1);
         Backoff { first_ms, max_ms: (max.as_millis() as u64).max(first_ms), tries: 0 }
     }
 
-    /// For a peer that is expected back: 50 ms to 2 s.
+    /// For a peer that is expected to return: 50 ms to 2 s.
     pub fn reconnect() -> Self {
         Backoff::new(Duration::from_millis(50), Duration::from_secs(2))
     }
 
-    /// The wait before the next try.
+    /// The wait before the next retry.
     pub fn next_delay(&mut self) -> Duration {
         let step = self.first_ms.saturating_mul(1 << self.tries.min(30)).min(self.max_ms);
         self.tries += 1;
@@ -31,12 +31,12 @@ impl Backoff {
         Duration::from_millis(half + random_u64() % (step - half + 1))
     }
 
-    /// It worked: the next wait is a short one again.
+    /// Resets the waits after a success.
     pub fn reset(&mut self) {
         self.tries = 0;
     }
 
-    /// Tries since the start or the last success.
+    /// Number of retries since the start or the last success.
     pub fn tries(&self) -> u32 {
         self.tries
     }
@@ -44,7 +44,7 @@ impl Backoff {
 
 fn random_u64() -> u64 {
     let mut bytes = [0; 8];
-    // Without entropy the jitter is gone, but the waits are still right.
+    // Without entropy there is no jitter, but the waits are still right.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK);
     u64::from_le_bytes(bytes)
 }

@@ -1,6 +1,7 @@
-//! A channel from a URL: time-outs, keepalive, windows, and what shows that the caller has the token.
+//! Channels from URLs: timeouts, keepalive, windows, and the caller's proof of the token.
 //!
-//! It does not retry: who calls knows what a lost answer means ([`is_lost`] tells that one was lost).
+//! Channels do not retry calls: only the caller knows whether a call may be repeated ([`is_lost`] tells that an answer
+//! was lost).
 
 use crate::access::Access;
 use crate::contact::Contact;
@@ -17,16 +18,16 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use windrow_model::{Code, Failure};
 
-/// An idle connection is asked this often whether the peer still lives …
+/// Interval of keepalive pings on an idle connection.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// … and given up when there is no answer for so long.
+/// A connection is closed if a ping is not answered within this time.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A channel that generated clients are made from. Cheap to clone.
+/// A channel for generated clients. Cheap to clone.
 pub type Connection = InterceptedService<Channel, AddToken>;
 
-/// Adds `authorization: Bearer TOKEN` to calls whose server has shown a trusted certificate: a proxy that ends TLS
-/// passes calls on, but not the connection's own proof. Without a certificate the token is never sent.
+/// Adds `authorization: Bearer TOKEN` to calls whose server has a trusted certificate: a proxy that terminates TLS
+/// forwards calls, but not the connection's proof. Without a certificate the token is never sent.
 #[derive(Clone, Debug)]
 pub struct AddToken {
     header: Option<MetadataValue<Ascii>>,
@@ -41,18 +42,19 @@ impl Interceptor for AddToken {
     }
 }
 
-/// Connects to the coordinator at `url` (`http://HOST:PORT` or `https://…`). After that, the channel connects again by
-/// itself when the connection was lost.
+/// Connects to the coordinator at `url` (`http://HOST:PORT` or `https://…`). Afterwards the channel reconnects on its
+/// own when the connection is lost.
 ///
 /// # Errors
-/// `UNREACHABLE` and the URL if no Windrow server answers within five seconds; `UNAUTHORISED` if what answers does not
-/// have the token; one of `CERTIFICATE_NOT_TRUSTED`, `CERTIFICATE_WRONG_NAME` and `CERTIFICATE_EXPIRED`; `BAD_REQUEST`
-/// for a URL that is none, or of the wrong scheme.
+/// `UNREACHABLE` with the URL if no Windrow server answers within five seconds; `UNAUTHORISED` if the server does not
+/// have the token; `CERTIFICATE_NOT_TRUSTED`, `CERTIFICATE_WRONG_NAME` or `CERTIFICATE_EXPIRED`; `BAD_REQUEST` for an
+/// invalid URL or the wrong scheme.
 pub async fn channel(url: &str, access: &Access) -> Result<Connection, Failure> {
     channel_to(Role::Coordinator, url, access).await
 }
 
-/// [`channel`], which notes in `contact` that the server has shown that it has the token, also if it breaks the connection then.
+/// Connects as [`channel`] does, and records in `contact` that the server has shown that it has the token, even if it
+/// then breaks the connection.
 ///
 /// # Errors
 /// As [`channel`].
@@ -60,7 +62,7 @@ pub async fn channel_with(contact: &Contact, url: &str, access: &Access) -> Resu
     connected(Target::of(Role::Coordinator, url, access, contact)?, url).await
 }
 
-/// [`channel`], to a server of this role.
+/// Connects as [`channel`] does, to a server of this role.
 ///
 /// # Errors
 /// As [`channel`].
@@ -77,21 +79,21 @@ async fn connected(target: Target, url: &str) -> Result<Connection, Failure> {
     Ok(InterceptedService::new(channel, target.token))
 }
 
-/// A channel to the worker at `url`; the connection is made with the first call: the peer may not be up yet.
+/// A channel to the worker at `url`. It connects with the first call, because the peer may not be up yet.
 ///
 /// # Errors
-/// Those of the URL and the certificates' files.
+/// The URL or the certificate files are invalid.
 pub fn channel_lazy(url: &str, access: &Access) -> Result<Connection, Failure> {
     let target = Target::of(Role::Worker, url, access, &Contact::default())?;
     Ok(InterceptedService::new(target.endpoint.connect_with_connector_lazy(target.dialer), target.token))
 }
 
-/// True if the connection broke under this call, so that the server may or may not have done it.
+/// Returns whether the connection broke during this call, so that the server may or may not have executed it.
 pub fn is_lost(status: &Status) -> bool {
     broke(status)
 }
 
-/// What the dialer said, if it is a cause of this error.
+/// The dialer's failure, if it is a cause of this error.
 pub(crate) fn dial_failure(error: &(dyn Error + 'static)) -> Option<Failure> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -118,10 +120,10 @@ impl Target {
         let secure = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
-            _ => return Err(bad("it begins with neither http:// nor https://".into())),
+            _ => return Err(bad("it does not begin with http:// or https://".into())),
         };
         if uri.host().is_none_or(str::is_empty) {
-            return Err(bad("it names no host".into()));
+            return Err(bad("it has no host".into()));
         }
         let endpoint = Endpoint::from_shared(url.to_string())
             .map_err(|e| bad(with_causes(&e.to_string(), e.source())))?

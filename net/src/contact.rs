@@ -1,10 +1,10 @@
-//! What callers have learnt of the server at a URL.
+//! The state that callers have observed of the server at a URL.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Set when the server at a URL has shown in a handshake that it has the token. A connection that breaks after that belongs to
-/// a server that stops or starts again; before it, possibly to no Windrow server at all. Clones share it.
+/// Set when the server at a URL has shown in a handshake that it has the token. If a connection breaks after that, the
+/// server is stopping or restarting; before that, there may be no Windrow server at all. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Contact(Arc<Shared>);
 
@@ -15,12 +15,12 @@ struct Shared {
 }
 
 impl Contact {
-    /// Whether the server has shown that it has the token, in any connection.
+    /// Returns whether the server has shown in any connection that it has the token.
     pub fn was_made(&self) -> bool {
         self.0.made.load(Ordering::Relaxed)
     }
 
-    /// Connections that the other side closed in the middle of the handshake.
+    /// Number of connections that the other side closed during the handshake.
     pub fn cuts(&self) -> u32 {
         self.0.cuts.load(Ordering::Relaxed)
     }

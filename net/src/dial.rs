@@ -1,7 +1,7 @@
-//! Opening one connection: TCP, TLS of the kind that the URL asks for, and the proof that the caller has the token.
+//! Opens one connection: TCP, the kind of TLS that the URL requires, and the proof that the caller has the token.
 //!
-//! The token itself is sent by nothing here. Each way in which it can fail has an error of its own, since each has
-//! another remedy.
+//! This module never sends the token itself. Each kind of failure has an error of its own, because each has another
+//! remedy.
 
 use crate::access::Access;
 use crate::contact::Contact;
@@ -25,10 +25,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use windrow_model::{Code, Failure};
 
-/// A peer that does not answer TCP's and TLS' handshakes for so long is not there.
+/// Timeout of the TCP and TLS handshakes together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why there is no connection, as the source of a transport's error.
+/// The cause of a missing connection, as the source of a transport error.
 #[derive(Clone, Debug)]
 pub(crate) struct DialError(pub Failure);
 
@@ -62,7 +62,7 @@ enum Security {
 }
 
 impl Dialer {
-    /// For a server of this role at `uri`, whose scheme is `https` if `secure`, else `http`.
+    /// A dialer for a server of this role at `uri`, whose scheme is `https` if `secure` is set, else `http`.
     pub fn new(
         uri: &http::Uri,
         secure: bool,
@@ -75,7 +75,7 @@ impl Dialer {
         let security = match (&access.token, secure) {
             (token, true) => {
                 let name = ServerName::try_from(host.to_string())
-                    .map_err(|_| Failure::new(Code::BadRequest, format!("`{host}` in {url} is not a host's name")))?;
+                    .map_err(|_| Failure::new(Code::BadRequest, format!("invalid host name `{host}` in {url}")))?;
                 let config = tls::client_config(access.ca.as_deref(), token.is_some())?;
                 Security::Certified(Arc::new(config), token.clone(), name)
             }
@@ -89,10 +89,10 @@ impl Dialer {
         Ok(Dialer { url, host: host.into(), port, role, security, contact: contact.clone() })
     }
 
-    /// One connection, ready for HTTP/2.
+    /// Opens one connection, ready for HTTP/2.
     async fn dial(self) -> Result<Wire, DialError> {
         let url = &self.url;
-        let late = |_| DialError(Failure::new(Code::Unreachable, format!("{url} does not answer in time")));
+        let late = |_| DialError(Failure::new(Code::Unreachable, format!("{url} does not answer within the timeout")));
         tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await.map_err(late)?.map_err(DialError)
     }
 
@@ -102,7 +102,7 @@ impl Dialer {
         match &self.security {
             Security::Open => Ok(Wire::Plain(tcp)),
             Security::Sealed(config, token) => {
-                // The name is not looked at: the key is what is checked.
+                // The name is not checked: the key is.
                 let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
                 let stream = self.handshake(config, name, tcp).await.map_err(|e| self.not_sealed(&e))?;
                 self.prove(token, stream).await
@@ -128,12 +128,12 @@ impl Dialer {
         TlsConnector::from(config.clone()).connect(name, tcp).await
     }
 
-    /// The proof travels with the end of the handshake; what follows waits for no answer.
+    /// Sends the proof with the end of the handshake, and does not wait for an answer.
     async fn prove(&self, token: &Token, mut stream: TlsStream<TcpStream>) -> Result<Wire, Failure> {
         self.contact.make();
         let exported =
             stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(tls::tls_failed)?;
-        let broke = |e| Failure::new(Code::Unreachable, format!("{} breaks the connection: {e}", self.url));
+        let broke = |e| Failure::new(Code::Unreachable, format!("{} broke the connection: {e}", self.url));
         stream.write_all(&proof(token, &exported)).await.map_err(broke)?;
         Ok(Wire::Tls(Box::new(stream)))
     }
@@ -144,19 +144,19 @@ impl Dialer {
             Some(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => Failure::new(
                 Code::Unauthorised,
                 format!(
-                    "what listens at {url} is no {role} that holds this token: the token is another cluster's, or \
+                    "the server at {url} is not a {role} with this token: the token belongs to another cluster, or \
                      another program has the port"
                 ),
             ),
             Some(TlsError::AlertReceived(AlertDescription::NoApplicationProtocol)) => Failure::new(
                 Code::BadRequest,
-                format!("the {role} at {url} speaks TLS with a certificate: its URL begins with https://"),
+                format!("the {role} at {url} uses TLS with a certificate: use a URL that begins with https://"),
             ),
             None if is_cut(error) => self.cut(error),
             _ => Failure::new(
                 Code::Unreachable,
                 format!(
-                    "what listens at {url} does not prove that it has the token, as a {role} of this release does: {error}"
+                    "the server at {url} does not prove that it has the token, as a {role} of this release does: {error}"
                 ),
             ),
         }
@@ -180,15 +180,15 @@ impl Dialer {
             },
             Some(TlsError::AlertReceived(AlertDescription::NoApplicationProtocol)) => Failure::new(
                 Code::BadRequest,
-                format!("the {role} at {url} has no certificate: its URL begins with http://"),
+                format!("the {role} at {url} has no certificate: use a URL that begins with http://"),
             ),
             None if is_cut(error) => self.cut(error),
-            _ => Failure::new(Code::Unreachable, format!("what listens at {url} does not speak TLS: {error}")),
+            _ => Failure::new(Code::Unreachable, format!("the server at {url} does not use TLS: {error}")),
         }
     }
 
-    /// The connection ended in the middle of the handshake. That proves nothing about the other side: a server that is ending or
-    /// starting, or that has too many connections, closes them, too.
+    /// The failure of a connection that was closed during the handshake. It proves nothing about the other side: a server
+    /// that is stopping or starting, or has too many connections, also closes them.
     fn cut(&self, error: &io::Error) -> Failure {
         self.contact.note_cut();
         let (url, role) = (&self.url, self.role.as_str());
@@ -199,7 +199,7 @@ impl Dialer {
     }
 }
 
-/// Whether the other side closed the connection, and said nothing wrong before.
+/// Returns whether the other side closed the connection without a protocol error.
 fn is_cut(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
@@ -224,7 +224,7 @@ impl tower::Service<http::Uri> for Dialer {
     }
 }
 
-/// The bytes of a caller's connection.
+/// The stream of a caller's connection.
 pub(crate) enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),

@@ -1,8 +1,8 @@
-//! A server's side of the beginning of a connection: whether it is TLS, and whether the caller proves the token.
+//! The server side of a handshake: detects TLS, and verifies the caller's proof of the token.
 //!
-//! What begins as TLS gets a handshake with the server's certificate, or with the key that follows from the token
-//! (`crate::sealed`); with either the caller's proof comes first inside. What begins otherwise is HTTP/2 in the clear,
-//! in which no call but greeting and health is answered; a server with a certificate closes it.
+//! A TLS connection gets a handshake with the server's certificate, or with the key derived from the token
+//! (`crate::sealed`); in both cases the caller's proof comes first inside. Any other connection is HTTP/2 in the clear,
+//! on which only greeting and health calls are answered; a server with a certificate closes it.
 
 use crate::link::Wire;
 use crate::sealed;
@@ -21,7 +21,7 @@ use windrow_model::Failure;
 /// The first byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// How a server begins its connections.
+/// The handshake settings of a server.
 #[derive(Clone)]
 pub(crate) struct Handshake {
     token: Option<Token>,
@@ -30,7 +30,7 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    /// For a server of this role. Without a token nothing has to be proven.
+    /// Settings for a server of this role. Without a token no proof is needed.
     pub fn new(role: Role, token: Option<Token>, tls: Option<&ServerTls>) -> Result<Handshake, Failure> {
         let config: Option<ServerConfig> = match (tls, &token) {
             (Some(tls), _) => Some(tls.config()?),
@@ -41,7 +41,7 @@ impl Handshake {
         Ok(Handshake { token, acceptor, certified: tls.is_some() })
     }
 
-    /// The connection as HTTP/2 goes on, and whether its caller has proven that it has the token.
+    /// Runs the handshake; returns the stream for HTTP/2, and whether the caller has proven the token.
     pub async fn take(&self, stream: TcpStream) -> io::Result<(Wire, bool)> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {

@@ -1,8 +1,8 @@
-//! The user's state folder: one record per running coordinator, so that tools of the same user find it by themselves.
+//! The user's state folder: one record per running coordinator, so that tools of the same user find it.
 //!
-//! `$WINDROW_HOME`, else `$XDG_STATE_HOME/windrow`, else `~/.local/state/windrow`; mode 0700. A record is a JSON file,
-//! written when a coordinator takes jobs and removed when it stops cleanly. After a kill it stays; records whose
-//! process is gone are looked at last.
+//! The folder is `$WINDROW_HOME`, else `$XDG_STATE_HOME/windrow`, else `~/.local/state/windrow`, with mode 0700. A
+//! record is a JSON file, written when a coordinator starts to accept jobs and removed when it stops cleanly. After a
+//! kill the record stays; records whose process is gone are tried last.
 
 use crate::setting_file::{SETTING_BYTES_MAX, read_setting};
 use crate::token::{beside, write_private};
@@ -13,18 +13,18 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use windrow_model::{Code, Escape, Failure};
 
-/// A running coordinator as tools of the same user find it.
+/// A running coordinator, as recorded for tools of the same user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// `http://127.0.0.1:8470`
+    /// URL, such as `http://127.0.0.1:8470`.
     pub url: String,
-    /// File that holds the coordinator's token.
+    /// Path of the file with the coordinator's token.
     pub token_file: PathBuf,
-    /// Certificate of the authority that signed the coordinator's, if it speaks TLS.
+    /// Certificate of the authority that signed the coordinator's, if it uses TLS.
     pub ca: Option<PathBuf>,
-    /// Its process.
+    /// Process id.
     pub pid: u32,
-    /// Milliseconds since 1970 when it began to take jobs.
+    /// Start time in milliseconds since 1970.
     pub started: u64,
 }
 
@@ -52,7 +52,10 @@ pub struct Home {
 }
 
 impl Home {
-    /// The folder that the environment names; an error if it names none.
+    /// The folder given by the environment.
+    ///
+    /// # Errors
+    /// No variable names one.
     pub fn of_user() -> Result<Home, Failure> {
         let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let folder = var("WINDROW_HOME")
@@ -62,17 +65,20 @@ impl Home {
         Ok(Home { folder })
     }
 
-    /// This folder.
+    /// The folder at this path.
     pub fn at(folder: impl Into<PathBuf>) -> Home {
         Home { folder: folder.into() }
     }
 
-    /// Where it lies.
+    /// Path of the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Writes a coordinator's record; it replaces an earlier one of the same URL.
+    /// Writes a coordinator's record, which replaces an earlier one of the same URL.
+    ///
+    /// # Errors
+    /// `IO_ERROR` if it cannot be written.
     pub fn add(&self, record: &Record) -> Result<(), Failure> {
         let folder = self.records();
         let path = folder.join(record.file_name());
@@ -85,7 +91,7 @@ impl Home {
         write().map_err(|e| Failure::new(Code::IoError, format!("cannot write the record {}: {e}", path.escaped())))
     }
 
-    /// Removes a coordinator's record, unless another process has replaced it by its own.
+    /// Removes a coordinator's record, unless another process has replaced it.
     pub fn remove(&self, record: &Record) {
         let path = self.records().join(record.file_name());
         if read(&path).is_some_and(|found| found.pid == record.pid) {
@@ -93,7 +99,7 @@ impl Home {
         }
     }
 
-    /// The coordinator that started last: one whose process lives if there is one.
+    /// The coordinator that started last, preferably one whose process lives.
     pub fn latest(&self) -> Option<Record> {
         self.all().into_iter().max_by_key(|r| (r.lives(), r.started))
     }
@@ -121,18 +127,18 @@ impl Home {
     }
 }
 
-/// Nothing if the file is gone or is no record: a damaged record must not keep the user from a running coordinator.
+/// None if the file is missing or invalid: a damaged record must not keep the user from a running coordinator.
 fn read(path: &Path) -> Option<Record> {
     serde_json::from_slice(&read_setting(path, SETTING_BYTES_MAX).ok()?).ok()
 }
 
-/// A URL as it is connected to: with a scheme, without a trailing slash.
+/// A URL in the form for connecting: with a scheme, without a trailing slash.
 pub fn with_scheme(url: &str) -> String {
     let url = url.trim().trim_end_matches('/');
     if url.contains("://") { url.to_string() } else { format!("http://{url}") }
 }
 
-/// URLs are the same coordinator if this is the same text.
+/// A text that is equal for two URLs of the same coordinator.
 fn normal(url: &str) -> String {
     with_scheme(url).to_ascii_lowercase().replace("//localhost", "//127.0.0.1")
 }
@@ -148,7 +154,7 @@ mod tests {
     const GONE: u32 = u32::MAX;
 
     #[test]
-    fn the_latest_living_coordinator_is_found() {
+    fn latest_live_coordinator_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path().join("state"));
         assert_eq!(home.latest(), None);
@@ -165,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coordinator_is_found_however_its_url_is_written() {
+    fn coordinator_is_found_for_any_spelling_of_its_url() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path());
         home.add(&record(8470, 1, 10)).unwrap();
@@ -176,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_another_process_replaced_stays() {
+    fn record_replaced_by_another_process_stays() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path());
         home.add(&record(1, 100, 10)).unwrap();

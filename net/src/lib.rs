@@ -1,7 +1,7 @@
-//! Connecting and being connected to: channels, servers, tokens, TLS, and the user's state folder.
+//! Connections between processes: channels, servers, tokens, TLS, and the user's state folder.
 //!
-//! Every process that opens or accepts a connection does it through this crate, so limits, keepalive and the
-//! question "who may call this" have one answer. It knows nothing of what a service does with a call.
+//! Every process that opens or accepts a connection uses this crate, so limits, keepalive and authorisation are the
+//! same everywhere. It knows nothing of the services behind a call.
 
 mod accept;
 pub mod access;
@@ -41,15 +41,15 @@ pub use tls::{ServerTls, check_listen};
 pub use token::Token;
 pub use token_key::Role;
 
-/// No message of ours is larger than this, encoded. Give it to every generated client and server
-/// (`max_decoding_message_size`), whose own limit of 4 MiB a plan of many thousand chunks would pass.
+/// Most bytes of an encoded message. Pass it to every generated client and server (`max_decoding_message_size`), whose
+/// default of 4 MiB is too small for a plan of many thousand chunks.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// HTTP/2 flow control: one stream fills a fast link with this much in flight (the default of 64 KiB does not).
+/// HTTP/2 flow control window of one stream in bytes, enough to fill a fast link (the default of 64 KiB is not).
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-/// The same for all streams of a connection together.
+/// HTTP/2 flow control window of all streams of a connection, in bytes.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-/// Bytes of one frame: each is read, and handed on, on its own.
+/// Most bytes of an HTTP/2 frame; each is read and passed on separately.
 pub(crate) const FRAME_BYTES_MAX: u32 = 256 << 10;
-/// Headers and trailers together. A failure with its last lines of stderr travels in trailers.
+/// Most bytes of headers and trailers together. A failure with the tail of its stderr is sent in trailers.
 pub(crate) const HEADER_BYTES_MAX: u32 = 64 << 10;

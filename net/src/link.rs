@@ -1,4 +1,4 @@
-//! The bytes of a connection that a server has accepted, and its end when its account says so.
+//! The stream of a connection that a server has accepted; it ends when its account is closed.
 
 use crate::admission::Ticket;
 use rustix::net::sockopt;
@@ -14,10 +14,10 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
-/// The kernel asks after an idle peer this often.
+/// Idle time before the kernel sends keepalive probes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 
-/// Sets what every connection of ours has: no delay of small messages, and the kernel's keepalive.
+/// Sets the options of every connection: no delay of small messages, and the kernel's keepalive.
 pub(crate) fn prepare(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(&stream, true)?;
@@ -25,7 +25,7 @@ pub(crate) fn prepare(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Plain or TLS.
+/// A plain or a TLS stream.
 pub(crate) enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -35,7 +35,7 @@ pub(crate) enum Wire {
 pub(crate) struct Link {
     wire: Wire,
     ticket: Arc<Ticket>,
-    /// Only while nothing is proven: connections that stay are not asked at each read.
+    /// Set only while nothing is proven, so that proven connections are not polled at each read.
     closing: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
@@ -45,7 +45,7 @@ impl Link {
         Link { wire, ticket, closing }
     }
 
-    /// An error if the connection has to be closed. Wakes the reader and the writer when that comes about.
+    /// Fails if the connection must be closed. Otherwise the reader and the writer are woken when that happens.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let Some(closing) = &mut self.closing else { return Ok(()) };
         if self.ticket.is_proven() {

@@ -1,11 +1,11 @@
-//! Callers that are refused, in the log: who and why, and no more lines than a person can read.
+//! Logs refused callers with the reason, at a bounded rate.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A line in so long; the others are counted.
+/// Interval between log lines; refusals in between are counted.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The refusals of one server.
@@ -15,18 +15,18 @@ pub(crate) struct Refusals(Arc<Mutex<Pace>>);
 #[derive(Debug, Default)]
 struct Pace {
     last: Option<Instant>,
-    untold: u64,
+    suppressed: u64,
 }
 
 impl Pace {
-    /// How many were left out since the last line, if it is time for one.
+    /// The number of refusals since the last line, if it is time for one.
     fn next_line(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.duration_since(last) < INTERVAL) {
-            self.untold += 1;
+            self.suppressed += 1;
             return None;
         }
         self.last = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
@@ -35,9 +35,9 @@ impl Refusals {
     pub fn note(&self, peer: IpAddr, why: &dyn std::fmt::Display) {
         let line = self.0.lock().unwrap_or_else(PoisonError::into_inner).next_line(Instant::now());
         match line {
-            Some(0) => tracing::warn!(%peer, "a caller is refused: {why}"),
-            Some(untold) => tracing::warn!(%peer, untold, "a caller is refused: {why}"),
-            None => tracing::debug!(%peer, "a caller is refused: {why}"),
+            Some(0) => tracing::warn!(%peer, "refused a caller: {why}"),
+            Some(suppressed) => tracing::warn!(%peer, suppressed, "refused a caller: {why}"),
+            None => tracing::debug!(%peer, "refused a caller: {why}"),
         }
     }
 }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flood_of_refusals_is_one_line_with_their_number() {
+    fn flood_of_refusals_is_one_line_with_a_count() {
         let (mut pace, start) = (Pace::default(), Instant::now());
         assert_eq!(pace.next_line(start), Some(0));
         for _ in 0..1000 {

@@ -1,8 +1,8 @@
 //! TLS without certificates, for `http://` URLs: both ends prove that they have the cluster's token.
 //!
-//! The server shows a raw public key (RFC 7250) that follows from the token, see [`crate::token_key`]; the caller sends
-//! its proof as the first bytes inside. Nothing that a program learns in such a handshake lets it take part in another
-//! one. TLS 1.3 only.
+//! The server shows a raw public key (RFC 7250) derived from the token, see [`crate::token_key`]; the caller sends its
+//! proof as the first bytes inside. Nothing that a program learns in such a handshake helps it in another one. TLS 1.3
+//! only.
 
 use crate::token::Token;
 use crate::token_key::{Role, server_key};
@@ -16,11 +16,11 @@ use rustls::version::TLS13;
 use rustls::{CertificateError, DigitallySignedStruct, Error as TlsError, PeerIncompatible, SignatureScheme};
 use std::sync::Arc;
 
-/// What both ends agree on (ALPN): a proof, then HTTP/2. It differs from the name that servers with a certificate use,
-/// so that `http://` to one of those is told apart from a wrong token.
+/// ALPN name of this mode: a proof, then HTTP/2. It differs from the name that servers with a certificate use, so that
+/// `http://` to one of those is distinguished from a wrong token.
 pub(crate) const SEALED: &[u8] = b"windrow-sealed/1";
 
-/// How a server with this token answers.
+/// TLS settings of a server with this token.
 pub(crate) fn server_config(token: &Token, role: Role) -> Result<ServerConfig, TlsError> {
     let key = server_key(token, role)?;
     let mut config = ServerConfig::builder_with_provider(provider())
@@ -28,12 +28,12 @@ pub(crate) fn server_config(token: &Token, role: Role) -> Result<ServerConfig, T
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(key)));
     config.alpn_protocols = vec![SEALED.to_vec()];
-    // Connections live long; tickets would cost each of them a message.
+    // Connections live long; tickets would cost a message each.
     config.send_tls13_tickets = 0;
     Ok(config)
 }
 
-/// How a caller with this token checks a server of that role.
+/// TLS settings of a caller with this token, for a server of that role.
 pub(crate) fn client_config(token: &Token, role: Role) -> Result<ClientConfig, TlsError> {
     let expected = server_key(token, role)?.cert[0].to_vec();
     let provider = provider();
@@ -49,13 +49,13 @@ pub(crate) fn client_config(token: &Token, role: Role) -> Result<ClientConfig, T
     Ok(config)
 }
 
-/// The cheapest of the suites first: segments may pass here.
+/// The cheapest suite first, because segments may be sent here.
 fn provider() -> Arc<CryptoProvider> {
     let suites = vec![cipher_suite::TLS13_AES_128_GCM_SHA256, cipher_suite::TLS13_CHACHA20_POLY1305_SHA256];
     Arc::new(CryptoProvider { cipher_suites: suites, ..default_provider() })
 }
 
-/// Takes one key and no other.
+/// Accepts exactly one key.
 #[derive(Debug)]
 struct TokenVerifier {
     expected: Vec<u8>,

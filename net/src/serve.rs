@@ -1,7 +1,7 @@
-//! A gRPC server on a listener that is already bound: limits, keepalive, health, the token, and an end.
+//! A gRPC server on a bound listener: limits, keepalive, health, authorisation, and shutdown.
 //!
-//! It does not know the services it carries. Connections whose callers have proven the token and all others go to two
-//! servers of HTTP/2 with the same services: what a caller may make this process hold depends on what it has proven.
+//! It does not know its services. Connections whose callers have proven the token and all others go to two HTTP/2
+//! servers with the same services, because the memory that a caller may occupy depends on what it has proven.
 
 use crate::accept::{Exits, accept};
 use crate::access::RequireToken;
@@ -22,51 +22,51 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use windrow_model::{Code, Failure};
 
-/// Calls at a time on one connection; more wait.
+/// Most concurrent calls on one connection; further calls wait.
 const STREAMS_MAX: u32 = 1024;
-/// The same, and bytes under way and in headers, for callers that have proven nothing. A connection of theirs makes this
-/// process hold less than 200 KB.
+/// The same limit for callers that have proven nothing; the next lines limit their bytes in flight and in headers. Such
+/// a connection occupies less than 200 KB of this process.
 const UNPROVEN_STREAMS_MAX: u32 = 8;
 const UNPROVEN_WINDOW_BYTES: u32 = (64 << 10) - 1;
 const UNPROVEN_FRAME_BYTES: u32 = 16 << 10;
 const UNPROVEN_HEADER_BYTES: u32 = 8 << 10;
-/// A client is asked this often whether it still lives …
+/// Interval of keepalive pings to a client.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// … and its calls end when there is no answer for so long.
+/// The calls of a client end if a ping is not answered within this time.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Calls that still run this long after the end was asked for are cut off.
+/// Time that running calls get after a shutdown was requested.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// Connections that are accepted and wait for their server.
+/// Most accepted connections that wait for their server.
 const WAITING_MAX: usize = 16;
 
-/// What a server is, and whom it answers.
+/// The settings of a server.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// What callers take it for.
+    /// The role that callers expect.
     pub role: Role,
-    /// Calls must come from a caller that has it; without one, all calls are answered.
+    /// The token that callers must have; without one, all calls are answered.
     pub token: Option<Token>,
-    /// Its certificate.
+    /// The certificate.
     pub tls: Option<ServerTls>,
-    /// Takes tokens that are sent in the clear, too: for tools that know nothing of proofs.
+    /// Whether tokens sent in the clear are accepted too, for tools that know nothing of proofs.
     pub insecure: bool,
-    /// For callers that have proven nothing.
+    /// Limits of callers that have proven nothing.
     pub limits: Limits,
 }
 
 impl Server {
-    /// With the limits that this process' descriptors allow.
+    /// Settings with the limits that this process's descriptors allow.
     pub fn new(role: Role, token: Option<Token>, tls: Option<ServerTls>) -> Server {
         Server { role, token, tls, insecure: false, limits: Limits::of_this_process() }
     }
 }
 
 /// Serves `routes` (and health) until `shutdown` completes, then lets running calls finish for two seconds. With a
-/// token, calls of others are refused as the table in [`crate::access`] says, before anything of their bodies is read.
-/// Message size limits belong to the services themselves: see [`crate::MESSAGE_BYTES_MAX`].
+/// token, calls without it are refused according to the table in [`crate::access`], before their bodies are read.
+/// Message size limits are set at the services: see [`crate::MESSAGE_BYTES_MAX`].
 ///
 /// # Errors
-/// The certificate's files cannot be used.
+/// The certificate files cannot be used.
 pub async fn serve(
     listener: TcpListener,
     routes: Routes,
@@ -75,7 +75,7 @@ pub async fn serve(
 ) -> Result<(), Failure> {
     tokio::pin!(shutdown);
     let (role, token, tls) = (server.role, server.token.clone(), server.tls.clone());
-    // It reads files, on storage that may not answer.
+    // The handshake settings read files, on storage that may not answer.
     let reading = tokio::task::spawn_blocking(move || Handshake::new(role, token, tls.as_ref()));
     let handshake = tokio::select! {
         read = reading => read.map_err(|e| Failure::new(Code::Internal, e.to_string())).flatten()?,
@@ -87,7 +87,7 @@ pub async fn serve(
     let ((proven, proven_queue), (unproven, unproven_queue)) = (mpsc::channel(WAITING_MAX), mpsc::channel(WAITING_MAX));
     let (asked, stop) = watch::channel(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {
-        // A closed channel is an end, too.
+        // A closed channel also means the end.
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let failed = |e: tonic::transport::Error| Failure::new(Code::IoError, with_causes(&e.to_string(), e.source()));
@@ -134,8 +134,8 @@ fn http2() -> tonic::transport::Server {
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
 }
 
-/// The URL under which others reach a server that listens on `addr`. One that listens on every address is named by
-/// the machine's own name.
+/// The URL at which others reach a server that listens on `addr`. If it listens on every address, the URL has the
+/// machine's host name.
 pub fn url_of(addr: SocketAddr, tls: bool) -> String {
     let scheme = if tls { "https" } else { "http" };
     if addr.ip().is_unspecified() {
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_reached_under_its_own_address() {
+    fn url_has_the_address_of_the_server() {
         assert_eq!(url_of("127.0.0.1:80".parse().unwrap(), false), "http://127.0.0.1:80");
         assert_eq!(url_of("[::1]:443".parse().unwrap(), true), "https://[::1]:443");
         assert!(!url_of("0.0.0.0:80".parse().unwrap(), false).contains("0.0.0.0"));

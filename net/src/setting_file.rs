@@ -1,20 +1,20 @@
-//! Reading a file that a user named: a token, a certificate, a key, settings.
+//! Reads a file that a user named: a token, a certificate, a key, settings.
 //!
-//! Such a path may name anything. Opening a pipe waits for its writer, reading a device may never end; so only regular
-//! files are read, no more of one than a setting can be, and the open itself never waits.
+//! Such a path may lead to anything. Opening a pipe waits for its writer, and reading a device may never end, so only
+//! regular files are read, only up to a limit, and the open itself never blocks.
 
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Bytes of the largest file of settings or certificates that is read.
+/// Most bytes of a file of settings or certificates.
 pub const SETTING_BYTES_MAX: u64 = 4 << 20;
 
-/// Opens a regular file, and nothing else; never waits for a writer.
+/// Opens a regular file without ever waiting for a writer.
 ///
 /// # Errors
-/// That of the system, or `InvalidInput` for what is no regular file.
+/// The error of the system, or `InvalidInput` if it is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
@@ -24,10 +24,10 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The content of a regular file of at most `bytes_max` bytes.
+/// Reads a regular file of at most `bytes_max` bytes.
 ///
 /// # Errors
-/// As [`open_regular`]; `FileTooLarge` for a longer one.
+/// As [`open_regular`]; `FileTooLarge` for a longer file.
 pub fn read_setting(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_regular(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
@@ -37,10 +37,10 @@ pub fn read_setting(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// [`read_setting`] as text.
+/// Reads a regular file as text.
 ///
 /// # Errors
-/// As there; `InvalidData` if it is not UTF-8.
+/// As [`read_setting`]; `InvalidData` if it is not UTF-8.
 pub fn read_setting_text(path: &Path, bytes_max: u64) -> io::Result<String> {
     let bytes = read_setting(path, bytes_max)?;
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8"))

@@ -1,4 +1,4 @@
-//! A request's body of which only the beginning is taken: for callers that have proven nothing.
+//! A request body with a size limit, for callers that have proven nothing.
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -7,10 +7,10 @@ use std::task::{Context, Poll, ready};
 use tonic::Status;
 use tonic::body::Body;
 
-/// Bytes of messages that a caller without a proof may send in one call.
+/// Most bytes of messages that a caller without a proof may send in one call.
 pub const UNPROVEN_BYTES_MAX: usize = 4 << 10;
 
-/// Fails the call at the first frame beyond the bound; no later frame is read.
+/// Fails the call at the first frame beyond the limit; later frames are not read.
 pub(crate) struct SmallBody {
     inner: Body,
     left: usize,

@@ -1,7 +1,8 @@
-//! `Failure` ↔ `tonic::Status`: the one place where a code of ours becomes a code of gRPC, and back.
+//! Converts `Failure` to `tonic::Status` and back: the only mapping between Windrow's codes and gRPC's.
 //!
-//! The whole failure travels as JSON in the status' details, so a client prints what the coordinator knew. Long texts
-//! are cut (the last lines of stderr are what tells), because details travel in HTTP trailers, which have a limit.
+//! The whole failure is sent as JSON in the status' details, so a client prints everything that the coordinator knew.
+//! Long texts are cut (of stderr the last lines are kept), because details are sent in HTTP trailers, which have a size
+//! limit.
 
 use serde::{Deserialize, Serialize};
 use std::error::Error;
@@ -10,16 +11,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use tonic::{Code as Grpc, Status};
 use windrow_model::{Code, Failure, RecordPlace};
 
-/// Bytes of each text that are kept, or less if there are characters in it that take more as JSON.
+/// Most bytes of each text; fewer if it has characters that take more bytes as JSON.
 const MESSAGE_BYTES: usize = 4 << 10;
 const EXCERPT_BYTES: usize = 1 << 10;
 const STDERR_BYTES: usize = 8 << 10;
-/// Bytes of all together, as JSON. As base64 they fit into the limit for headers, beside the summary.
+/// Most bytes of all texts together, as JSON. As base64 they fit into the header limit beside the summary.
 const DETAILS_BYTES_MAX: usize = 40 << 10;
-/// gRPC's own message is for tools that do not read details.
+/// Most bytes of gRPC's own message, for tools that do not read details.
 const SUMMARY_BYTES: usize = 512;
 
-/// A failure as it stands in a status' details. Paths are bytes: a file name need not be UTF-8.
+/// A failure in the form of a status' details. Paths are bytes, because a file name need not be UTF-8.
 #[derive(Serialize, Deserialize)]
 struct Details {
     code: String,
@@ -35,16 +36,17 @@ struct Place {
     excerpt: String,
 }
 
-/// The status that tells a caller of this failure.
+/// The status that carries this failure.
 pub fn to_status(failure: &Failure) -> Status {
-    // What a crashed program leaves may be anything: a byte of zero takes six as JSON. Then less of it is told.
+    // A crashed program may leave any bytes, and a zero byte takes six as JSON: if the details are too long, the texts
+    // are cut to half.
     let json = (0..8).map(|halvings| details(failure, halvings)).find(|json| json.len() <= DETAILS_BYTES_MAX);
     let json = json.unwrap_or_default();
     let summary = format!("{}: {}", failure.code, head(&failure.message, SUMMARY_BYTES));
     Status::with_details(grpc_code(failure.code), summary, json.into())
 }
 
-/// As JSON, with texts of a half of a half … of what is kept otherwise.
+/// The details as JSON, with texts cut to their limit halved `halvings` times.
 fn details(failure: &Failure, halvings: u32) -> Vec<u8> {
     let details = Details {
         code: failure.code.as_str().to_string(),
@@ -59,11 +61,11 @@ fn details(failure: &Failure, halvings: u32) -> Vec<u8> {
     serde_json::to_vec(&details).unwrap_or_default()
 }
 
-/// The failure that a status tells of; one that no Windrow program made is named by what gRPC says.
+/// The failure of a status. A status that no Windrow program made is described by its gRPC code.
 pub fn from_status(status: &Status) -> Failure {
     if let Ok(details) = serde_json::from_slice::<Details>(status.details()) {
         return Failure {
-            // A newer peer's code that this program does not know: the message still says it.
+            // A code of a newer peer that this release does not know; the message still explains it.
             code: details.code.parse().unwrap_or(Code::Internal),
             message: details.message,
             place: details.place.map(|p| RecordPlace {
@@ -89,12 +91,13 @@ pub fn from_status(status: &Status) -> Failure {
     Failure::new(code, with_causes(said, status.source()))
 }
 
-/// True if the connection broke under the call: no answer of the server, so the same call may be tried again.
+/// Returns whether the connection broke during the call: there was no answer of the server, so the call may be tried
+/// again.
 pub(crate) fn broke(status: &Status) -> bool {
     status.details().is_empty() && (status.code() == Grpc::Unavailable || status.source().is_some())
 }
 
-/// `said`, and why, and why that, without saying the same twice.
+/// `said` followed by its chain of causes, without repetitions.
 pub(crate) fn with_causes(said: &str, mut cause: Option<&(dyn Error + 'static)>) -> String {
     let mut text = said.to_string();
     while let Some(error) = cause {
@@ -138,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_arrives_as_it_was_sent() {
+    fn failure_arrives_unchanged() {
         for code in Code::ALL {
             let mut failure = Failure::new(*code, "stage 1, task 7: no room").at(RecordPlace {
                 file: OsString::from_vec(b"/data/\xff\xfe".to_vec()).into(),
@@ -153,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_text_the_telling_end_arrives() {
+    fn long_stderr_arrives_as_its_tail() {
         let mut failure = Failure::new(Code::UserPanic, "é".repeat(100_000));
         failure.stderr_tail = format!("{}the end", "ü".repeat(100_000));
         let status = to_status(&failure);
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_any_bytes_fits_into_the_trailers() {
+    fn failure_of_any_bytes_fits_into_the_trailers() {
         for text in ["\0", "\u{1b}", "\"", "\\", "é", "\u{fffd}", "x"] {
             let mut failure = Failure::new(Code::ExecutorCrashed, text.repeat(100_000)).at(RecordPlace {
                 file: OsString::from_vec(vec![b'\xff'; 4096]).into(),
@@ -182,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_is_not_ours_is_named_by_its_grpc_code() {
+    fn foreign_status_is_named_by_its_grpc_code() {
         let code = |grpc| from_status(&Status::new(grpc, "x")).code;
         assert_eq!(code(Grpc::Unavailable), Code::Unreachable);
         assert_eq!(code(Grpc::Unauthenticated), Code::Unauthorised);

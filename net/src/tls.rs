@@ -1,6 +1,6 @@
-//! Certificates: loading them for a server, whom a caller trusts, and the rule when they must be there.
+//! Certificates: loads them for a server, sets whom a caller trusts, and decides when they are required.
 //!
-//! rustls with aws-lc-rs. What a connection carries is none of this file's business.
+//! Uses rustls with aws-lc-rs. Knows nothing of the contents of a connection.
 
 use crate::setting_file::{SETTING_BYTES_MAX, read_setting};
 use rustls::client::{ClientConfig, Resumption};
@@ -14,24 +14,27 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use windrow_model::{Code, Escape, Failure};
 
-/// What a caller with a token and a server with a certificate agree on (ALPN): a proof, then HTTP/2.
+/// ALPN name that a caller with a token and a server with a certificate agree on: a proof, then HTTP/2.
 pub(crate) const PROVEN: &[u8] = b"windrow-token/1";
-/// HTTP/2 from the first byte; calls carry the token. For other tools, and for proxies that end TLS.
+/// ALPN name of HTTP/2 without a proof; calls carry the token. For other tools, and for proxies that terminate TLS.
 pub(crate) const HTTP2: &[u8] = b"h2";
 
-/// Files of a server that speaks TLS.
+/// The certificate files of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {
-    /// Certificate chain, PEM.
+    /// Path of the certificate chain, PEM.
     pub cert: PathBuf,
-    /// Its private key, PEM.
+    /// Path of its private key, PEM.
     pub key: PathBuf,
-    /// The authority that signed it, PEM: what clients of this user are told to check against.
+    /// Path of the authority that signed it, PEM; recorded for clients of this user.
     pub ca: Option<PathBuf>,
 }
 
 impl ServerTls {
-    /// From three optional flags: all absent is no TLS; a certificate without key is a mistake.
+    /// From three optional flags; all absent means no TLS.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` for a certificate without a key, or a key without a certificate.
     pub fn from_flags(
         cert: Option<PathBuf>,
         key: Option<PathBuf>,
@@ -40,18 +43,18 @@ impl ServerTls {
         match (cert, key) {
             (Some(cert), Some(key)) => Ok(Some(ServerTls { cert, key, ca })),
             (None, None) if ca.is_none() => Ok(None),
-            _ => Err(Failure::new(Code::BadRequest, "--tls-cert and --tls-key come together")),
+            _ => Err(Failure::new(Code::BadRequest, "--tls-cert and --tls-key must be given together")),
         }
     }
 
-    /// How a server with these files answers handshakes.
+    /// The TLS settings of a server with these files.
     pub(crate) fn config(&self) -> Result<ServerConfig, Failure> {
         let chain = certificates(&self.cert)?;
         let unusable = |path: &Path, why: String| {
             Failure::new(Code::BadRequest, format!("cannot use the TLS key {}: {why}", path.escaped()))
         };
         let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?)
-            .map_err(|e| unusable(&self.key, format!("it is no private key in PEM: {e}")))?;
+            .map_err(|e| unusable(&self.key, format!("not a private key in PEM: {e}")))?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(tls_failed)?
@@ -64,8 +67,8 @@ impl ServerTls {
     }
 }
 
-/// How a caller checks a server with a certificate: against the authority in `ca`, or against those that this machine
-/// trusts. Only with a token does it offer to prove that it has one.
+/// The TLS settings of a caller of a server with a certificate: trusts the authority in `ca`, or those that this
+/// machine trusts. Offers a proof only if the caller has a token.
 pub(crate) fn client_config(ca: Option<&Path>, proves: bool) -> Result<ClientConfig, Failure> {
     let roots = match ca {
         Some(ca) => own_roots(ca)?,
@@ -94,7 +97,7 @@ fn own_roots(ca: &Path) -> Result<Arc<RootCertStore>, Failure> {
     Ok(Arc::new(roots))
 }
 
-/// What this machine trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR` or the system's own store), read once.
+/// The authorities that this machine trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR` or the system's store), read once.
 fn public_roots() -> Result<Arc<RootCertStore>, Failure> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let roots = ROOTS.get_or_init(|| {
@@ -114,7 +117,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(Failure::new(Code::BadRequest, format!("{} has no certificate in PEM", path.escaped()))),
+        Ok(_) => Err(Failure::new(Code::BadRequest, format!("no certificate in PEM in {}", path.escaped()))),
         Err(e) => Err(Failure::new(Code::BadRequest, format!("{} is not PEM: {e}", path.escaped()))),
     }
 }
@@ -128,7 +131,11 @@ pub(crate) fn tls_failed(e: TlsError) -> Failure {
     Failure::new(Code::Internal, format!("TLS cannot be set up: {e}"))
 }
 
-/// An address that other machines reach needs TLS and a token, unless the user says that the network is trusted.
+/// Checks that an address that other machines can reach has TLS and a token, unless the user has declared the network
+/// trusted.
+///
+/// # Errors
+/// `INSECURE` with what is missing.
 pub fn check_listen(addr: SocketAddr, tls: bool, token: bool, insecure: bool) -> Result<(), Failure> {
     if addr.ip().is_loopback() || insecure || (tls && token) {
         return Ok(());
@@ -166,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_without_its_key_is_refused() {
+    fn certificate_without_its_key_is_refused() {
         assert_eq!(ServerTls::from_flags(None, None, None), Ok(None));
         assert!(ServerTls::from_flags(Some("c".into()), None, None).is_err());
         assert!(ServerTls::from_flags(None, None, Some("ca".into())).is_err());

@@ -1,6 +1,7 @@
-//! The secret that proves a caller belongs to the cluster: 32 random bytes as hex, in a file that only its owner reads.
+//! The secret by which a caller proves that it belongs to the cluster: 32 random bytes as hex, in a file that only its
+//! owner can read.
 //!
-//! It is made once, on a coordinator's first start. It is never printed: `Debug` hides it.
+//! It is made once, at a coordinator's first start. It is never printed: `Debug` hides it.
 
 use crate::setting_file::open_regular;
 use std::fmt;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
 use windrow_model::{Code, Escape, Failure};
 
-/// Longest token that is accepted from a file.
+/// Most bytes of a token file.
 const LENGTH_MAX: u64 = 4096;
 
 /// A cluster's token.
@@ -19,8 +20,11 @@ const LENGTH_MAX: u64 = 4096;
 pub struct Token(String);
 
 impl Token {
-    /// Reads the token from `path`, or makes one there if the file does not exist. Two processes that do this at the
+    /// Reads the token from `path`, or creates one there if the file does not exist. Two processes that do this at the
     /// same time get the same token.
+    ///
+    /// # Errors
+    /// The file cannot be read or created, is readable by others, or holds no token.
     pub fn read_or_make(path: &Path) -> Result<Token, Failure> {
         match fs::symlink_metadata(path) {
             Ok(_) => Token::read(path),
@@ -29,7 +33,10 @@ impl Token {
         }
     }
 
-    /// Reads the token from a file that nobody but its owner may read or write.
+    /// Reads the token from a file that only its owner can read or write.
+    ///
+    /// # Errors
+    /// `UNAUTHORISED` if the file cannot be read, is accessible to others, or holds no token.
     pub fn read(path: &Path) -> Result<Token, Failure> {
         let file = open_regular(path).map_err(|e| unreadable(path, &e.to_string()))?;
         let meta = file.metadata().map_err(|e| unreadable(path, &e.to_string()))?;
@@ -45,19 +52,19 @@ impl Token {
         Token::parse(&text).ok_or_else(|| unreadable(path, "it does not hold a token"))
     }
 
-    /// A token from its text form: printable ASCII without spaces.
+    /// Parses a token: at least 16 characters of printable ASCII without spaces.
     pub fn parse(text: &str) -> Option<Token> {
         let text = text.trim();
         let printable = text.bytes().all(|b| b.is_ascii_graphic());
         (text.len() >= 16 && printable).then(|| Token(text.to_string()))
     }
 
-    /// The secret itself: for what follows from it, and for the metadata of calls under a trusted certificate.
+    /// The secret itself, for key derivation, and for the metadata of calls under a trusted certificate.
     pub fn secret(&self) -> &str {
         &self.0
     }
 
-    /// Compares in a time that tells nothing about where the two differ.
+    /// Compares in constant time.
     pub fn matches(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
     }
@@ -70,7 +77,8 @@ impl Token {
                 .map_err(|e| unwritable(path, &format!("the system has no random bytes: {e}")))?;
         }
         let secret: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        // Written aside and linked, so that a reader never sees half a token and the first of two makers wins.
+        // Written to another name and linked, so that a reader never sees half a token and the first of two writers
+        // wins.
         let aside = beside(path);
         let written = write_private(&aside, secret.as_bytes()).and_then(|()| match fs::hard_link(&aside, path) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -88,7 +96,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A new file of mode 0600 with these bytes; on disk for good when this returns.
+/// Writes a new file of mode 0600 and syncs it.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let _ = fs::remove_file(path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -117,7 +125,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_token_is_made_once_and_only_its_owner_may_read_it() {
+    fn token_is_made_once_and_readable_by_its_owner() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         let made = Token::read_or_make(&path).unwrap();
@@ -128,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_others_may_read_is_refused() {
+    fn token_readable_by_others_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         Token::read_or_make(&path).unwrap();
@@ -150,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_bytes_match_and_debug_tells_nothing() {
+    fn only_equal_bytes_match_and_debug_hides_them() {
         let token = Token::parse("0123456789abcdef0123").unwrap();
         assert!(token.matches(b"0123456789abcdef0123"));
         assert!(!token.matches(b"0123456789abcdef012"));

@@ -1,11 +1,10 @@
-//! What a token proves without being sent: keys that follow from it, and the proof of a caller.
+//! Proofs of a token that do not send it: keys derived from the token, and the proof of a caller.
 //!
-//! A server of a cluster has an Ed25519 key that follows from the token and the server's role, so each side that knows
-//! the token knows the key, and only a side that knows it can sign the TLS handshake with it. A caller proves
-//! possession by a keyed hash (BLAKE3) of the handshake's exported secret (RFC 5705). Both are worth nothing on another
-//! connection: a program between the two ends has two handshakes, with different secrets. A token that is short enough
-//! to be guessed can be guessed by a program that takes part in a handshake; the tokens that coordinators make have
-//! 256 bits.
+//! A server of a cluster has an Ed25519 key that is derived from the token and the server's role, so each side that
+//! knows the token knows the key, and only such a side can sign the TLS handshake with it. A caller proves possession
+//! by a keyed hash (BLAKE3) of the handshake's exported secret (RFC 5705). Both are worthless on another connection: a
+//! program between the two ends has two handshakes with different secrets. A token that is short enough to be guessed
+//! can be guessed by a program that takes part in a handshake; tokens made by coordinators have 256 bits.
 
 use crate::token::Token;
 use rustls::Error as TlsError;
@@ -17,24 +16,24 @@ use subtle::ConstantTimeEq;
 
 /// Bytes of a caller's proof.
 pub(crate) const PROOF_BYTES: usize = 32;
-/// Names the exported secret, so that it is not one that another protocol uses.
+/// Label of the exported secret, which separates it from those of other protocols.
 pub(crate) const EXPORTER_LABEL: &[u8] = b"EXPORTER-windrow-token-1";
-/// What a private key of Ed25519 begins with in PKCS #8 (RFC 8410); its 32 bytes follow.
+/// Prefix of an Ed25519 private key in PKCS #8 (RFC 8410); its 32 bytes follow.
 const PKCS8_HEAD: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
-/// Which kind of server a caller expects. The servers of a cluster share one token, so the role is part of the key: a
-/// worker cannot be passed off as the coordinator.
+/// The kind of server that a caller expects. The servers of a cluster share one token, so the role is part of the key:
+/// a worker cannot impersonate the coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The one that takes jobs.
+    /// The server that accepts jobs.
     Coordinator,
-    /// One that serves its peers.
+    /// A server for peers.
     Worker,
 }
 
 impl Role {
-    /// How messages name such a server.
+    /// The name in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::Coordinator => "coordinator",
@@ -61,13 +60,13 @@ pub(crate) fn server_key(token: &Token, role: Role) -> Result<Arc<CertifiedKey>,
     Ok(Arc::new(CertifiedKey::new(vec![CertificateDer::from(public)], key)))
 }
 
-/// What the caller of a handshake with this exported secret sends to prove that it has the token.
+/// The proof that the caller of a handshake with this exported secret sends.
 pub(crate) fn proof(token: &Token, exported: &[u8; 32]) -> [u8; PROOF_BYTES] {
     let key = blake3::derive_key("windrow 2026 proof of a caller", token.secret().as_bytes());
     *blake3::keyed_hash(&key, exported).as_bytes()
 }
 
-/// Whether `given` is the proof for this handshake, in a time that tells nothing about where the two differ.
+/// Returns whether `given` is the proof for this handshake, in constant time.
 pub(crate) fn proves(token: &Token, exported: &[u8; 32], given: &[u8; PROOF_BYTES]) -> bool {
     proof(token, exported).ct_eq(given).into()
 }

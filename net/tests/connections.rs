@@ -1,4 +1,4 @@
-//! A real server on loopback, and clients with the right token, the wrong one, and none.
+//! A real server on loopback, with clients that have the right token, a wrong one, and none.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,7 +27,7 @@ async fn start(token: Option<Token>, tls: Option<ServerTls>) -> Running {
     Running { addr, stop, task }
 }
 
-/// What the server answers to a call that it has no service for, but whose caller it judges first.
+/// The server's answer to a call without a service; the caller is judged first.
 async fn judge(url: &str, token: Option<&str>, ca: Option<&Path>) -> Code {
     let access = Access { token: token.map(|t| Token::parse(t).unwrap()), ca: ca.map(Path::to_path_buf) };
     let connection = match channel(url, &access).await {
@@ -42,19 +42,19 @@ const GOOD: &str = "0123456789abcdef";
 const BAD: &str = "0123456789abcdee";
 
 #[tokio::test]
-async fn a_call_without_the_token_goes_nowhere() {
+async fn call_without_the_token_is_refused() {
     let running = start(Token::parse(GOOD), None).await;
     let url = format!("http://{}", running.addr);
     assert_eq!(judge(&url, None, None).await, Code::Unauthorised);
     assert_eq!(judge(&url, Some(BAD), None).await, Code::Unauthorised);
-    // Let through, to a service that is not there.
+    // Admitted, but there is no such service.
     assert_eq!(judge(&url, Some(GOOD), None).await, Code::VersionMismatch);
     running.stop.send(()).unwrap();
     running.task.await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn nobody_at_the_address_is_unreachable_and_named() {
+async fn closed_port_is_unreachable_and_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -67,7 +67,7 @@ async fn nobody_at_the_address_is_unreachable_and_named() {
 }
 
 #[tokio::test]
-async fn a_server_stops_although_a_client_stays_connected() {
+async fn server_stops_while_a_client_stays_connected() {
     let running = start(None, None).await;
     let connection = channel(&format!("http://{}", running.addr), &Access::default()).await.unwrap();
     running.stop.send(()).unwrap();
@@ -76,7 +76,7 @@ async fn a_server_stops_although_a_client_stays_connected() {
 }
 
 #[tokio::test]
-async fn with_tls_only_a_server_of_our_authority_is_believed() {
+async fn tls_client_trusts_only_its_own_authority() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, other) = (certify(folder.path(), "ours"), certify(folder.path(), "other"));
     let running = start(Token::parse(GOOD), Some(ours.clone())).await;
@@ -87,7 +87,7 @@ async fn with_tls_only_a_server_of_our_authority_is_believed() {
     assert_eq!(judge(&url, Some(GOOD), other.ca.as_deref()).await, Code::CertificateNotTrusted);
     let by_number = format!("https://127.0.0.1:{}", running.addr.port());
     assert_eq!(judge(&by_number, Some(GOOD), ours.ca.as_deref()).await, Code::CertificateWrongName);
-    // The other scheme is a mistake in the URL, and named as that.
+    // The other scheme is reported as a mistake in the URL.
     let plain = format!("http://localhost:{}", running.addr.port());
     assert_eq!(judge(&plain, Some(GOOD), None).await, Code::BadRequest);
     let sealed = start(Token::parse(GOOD), None).await;
@@ -96,7 +96,7 @@ async fn with_tls_only_a_server_of_our_authority_is_believed() {
 }
 
 #[tokio::test]
-async fn expired_certificate_is_named_as_that() {
+async fn expired_certificate_is_reported_as_expired() {
     let folder = tempfile::tempdir().unwrap();
     let old = certify_until(folder.path(), "old", Some(2001));
     let running = start(Token::parse(GOOD), Some(old.clone())).await;
@@ -104,9 +104,9 @@ async fn expired_certificate_is_named_as_that() {
     assert_eq!(judge(&url, Some(GOOD), old.ca.as_deref()).await, Code::CertificateExpired);
 }
 
-/// A tool that knows nothing of proofs, or a proxy that ends TLS, sends the token in a header.
+/// Tools that know nothing of proofs, and proxies that terminate TLS, send the token in a header.
 #[tokio::test]
-async fn header_with_the_token_is_taken_under_tls() {
+async fn header_with_the_token_is_accepted_under_tls() {
     let folder = tempfile::tempdir().unwrap();
     let ours = certify(folder.path(), "ours");
     let running = start(Token::parse(GOOD), Some(ours.clone())).await;

@@ -1,4 +1,4 @@
-//! What a program that has a server's port learns, and can do, when callers with the token come.
+//! What a program on a server's port learns, and can do, when callers with the token connect.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ async fn start(server: Server) -> SocketAddr {
     addr
 }
 
-/// Takes connections, answers `reply` to each, and keeps what was sent to it.
+/// Accepts connections, answers `reply` to each, and records what it is sent.
 async fn squatter(reply: &'static [u8]) -> (String, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -45,11 +45,11 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
 
-/// The beginning of a server of HTTP/2: its empty settings.
+/// The first bytes of an HTTP/2 server: empty settings.
 const HTTP2_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 #[tokio::test]
-async fn program_on_the_port_is_sent_neither_token_nor_call() {
+async fn program_on_the_port_gets_neither_token_nor_call() {
     let (url, seen) = squatter(HTTP2_SETTINGS).await;
     let failure = channel(&url, &access(TOKEN)).await.unwrap_err();
     assert_eq!(failure.code, Code::Unreachable, "{failure}");
@@ -98,7 +98,7 @@ async fn server_with_another_token_is_refused_by_its_caller() {
     assert!(failure.message.contains(&addr.to_string()), "{failure}");
 }
 
-/// Passes bytes on between callers and `to`, and keeps what callers sent.
+/// Relays bytes between callers and `to`, and records what callers sent.
 async fn relay(to: SocketAddr) -> (String, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -124,7 +124,7 @@ async fn relay(to: SocketAddr) -> (String, Arc<Mutex<Vec<u8>>>) {
 }
 
 #[tokio::test]
-async fn worker_cannot_be_passed_off_as_the_coordinator() {
+async fn worker_cannot_impersonate_the_coordinator() {
     let worker = start(Server::new(Role::Worker, Token::parse(TOKEN), None)).await;
     let (url, _) = relay(worker).await;
     assert_eq!(channel(&url, &access(TOKEN)).await.unwrap_err().code, Code::Unauthorised);
@@ -137,7 +137,7 @@ async fn relay_to_the_right_server_reads_nothing() {
     let (url, seen) = relay(coordinator).await;
     let connection = channel(&url, &access(TOKEN)).await.unwrap();
     let status = clients::jobs(connection).list(ListRequest::default()).await.unwrap_err();
-    // Let through, to a service that is not there.
+    // Admitted, but there is no such service.
     assert_eq!(from_status(&status).code, Code::VersionMismatch);
     let seen = seen.lock().unwrap();
     assert!(seen.len() > 300 && !contains(&seen, TOKEN.as_bytes()) && !contains(&seen, b"windrow.v1.Jobs"));

@@ -1,4 +1,4 @@
-//! What callers can take from a server before they have proven anything: connections, time, bytes.
+//! The connections, time and bytes that callers can take from a server before they have proven anything.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use windrow_net::{
 use windrow_proto::v1::{ListRequest, PutRequest};
 
 const TOKEN: &str = "0123456789abcdef";
-/// Against a test that hangs; nothing here takes that long.
+/// Deadline against a test that hangs; nothing here takes that long.
 const HANG: Duration = Duration::from_secs(60);
 
 fn short() -> Limits {
@@ -43,13 +43,13 @@ async fn connect(addr: SocketAddr, token: Option<&str>) -> Connection {
     channel(&format!("http://{addr}"), &access).await.unwrap()
 }
 
-/// That a call of a member comes through, to a service that is not there.
+/// Returns whether a member's call is admitted; there is no such service.
 async fn is_answered(connection: &Connection) -> bool {
     let status = clients::jobs(connection.clone()).list(ListRequest::default()).await.unwrap_err();
     from_status(&status).code == Code::VersionMismatch
 }
 
-/// Waits for the server to close it.
+/// Waits until the server closes the connection.
 async fn closed(stream: &mut TcpStream) {
     let mut bytes = [0; 4096];
     let ends = async { while matches!(stream.read(&mut bytes).await, Ok(1..)) {} };
@@ -57,8 +57,8 @@ async fn closed(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn flood_of_idle_connections_leaves_a_place_for_members() {
-    // No deadline helps here: only the number does.
+async fn idle_flood_leaves_room_for_members() {
+    // No deadline helps here: only the limit on the number does.
     let hour = Duration::from_secs(3600);
     let addr = start(Limits { handshake: hour, idle: hour, lifetime: hour, ..short() }).await;
     let member = connect(addr, Some(TOKEN)).await;
@@ -67,7 +67,7 @@ async fn flood_of_idle_connections_leaves_a_place_for_members() {
     for _ in 0..50 {
         idle.push(TcpStream::connect(addr).await.unwrap());
     }
-    // The oldest are closed, and the member's connection, which is older than all of them, is not.
+    // The oldest are closed, but not the member's connection, which is older than all of them.
     for stream in &mut idle[..42] {
         closed(stream).await;
     }
@@ -76,7 +76,7 @@ async fn flood_of_idle_connections_leaves_a_place_for_members() {
 }
 
 #[tokio::test]
-async fn connection_that_says_nothing_is_closed() {
+async fn silent_connection_is_closed() {
     let addr = start(short()).await;
     closed(&mut TcpStream::connect(addr).await.unwrap()).await;
 }
@@ -85,13 +85,13 @@ async fn connection_that_says_nothing_is_closed() {
 async fn unfinished_tls_handshake_is_closed() {
     let addr = start(short()).await;
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    // The head of a record that never comes.
+    // The head of a record that never arrives.
     stream.write_all(&[0x16, 3, 1, 1, 0]).await.unwrap();
     closed(&mut stream).await;
 }
 
 #[tokio::test]
-async fn slow_beginning_of_http2_is_closed() {
+async fn slow_http2_preface_is_closed() {
     let addr = start(short()).await;
     let (mut from, mut to) = TcpStream::connect(addr).await.unwrap().into_split();
     let drip = async {
@@ -111,7 +111,7 @@ async fn slow_beginning_of_http2_is_closed() {
 }
 
 #[tokio::test]
-async fn caller_that_keeps_asking_for_health_is_closed_in_the_end() {
+async fn endless_health_calls_end_at_the_lifetime() {
     let addr = start(short()).await;
     let (mut from, mut to) = TcpStream::connect(addr).await.unwrap().into_split();
     to.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
@@ -132,7 +132,7 @@ async fn caller_that_keeps_asking_for_health_is_closed_in_the_end() {
 #[tokio::test]
 async fn member_has_no_deadline() {
     let addr = start(short()).await;
-    // A channel that was closed would connect again, and be counted here.
+    // A closed channel would reconnect, which would be counted here.
     let counting = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let by_way_of = counting.local_addr().unwrap();
     let count = Arc::new(AtomicUsize::new(0));
@@ -152,7 +152,7 @@ async fn member_has_no_deadline() {
 }
 
 #[tokio::test]
-async fn message_of_a_stranger_is_bounded() {
+async fn message_without_a_proof_is_bounded() {
     let addr = start(Limits::default()).await;
     let ask = |connection, bytes| async move {
         let request = HealthCheckRequest { service: "x".repeat(bytes) };
@@ -169,16 +169,16 @@ async fn message_of_a_stranger_is_bounded() {
 async fn refusal_comes_before_the_body() {
     let addr = start(Limits::default()).await;
     let stranger = connect(addr, None).await;
-    // A body that never comes.
+    // A body that never arrives.
     let put = clients::data(stranger.clone()).put(tokio_stream::pending::<PutRequest>()).await;
     assert_eq!(from_status(&put.err().unwrap()).code, Code::Unauthorised);
-    // The connection is not spoilt by that.
+    // The connection still works afterwards.
     assert!(windrow_net::hello(&stranger).await.is_err_and(|failure| failure.code == Code::VersionMismatch));
 }
 
-/// What the server's first frame says of streams (3) and windows (4) of this connection.
+/// The limits in the server's first frame: streams (3) and windows (4) of this connection.
 #[tokio::test]
-async fn stranger_gets_few_streams_and_small_windows() {
+async fn unproven_caller_gets_few_streams_and_small_windows() {
     let addr = start(Limits::default()).await;
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();

@@ -1,7 +1,7 @@
-//! The one place where messages become domain types and back.
+//! Converts messages to domain types and back.
 //!
-//! `TryFrom<wire> for domain` validates: what is required is there, numbers lie in range, names are known, lists and
-//! texts keep to limits. `From<domain> for wire` cannot fail. A message that does not pass is a `ConvertError`, which is
+//! `TryFrom<wire> for domain` validates: required fields are present, numbers are in range, names are known, lists and
+//! texts are within limits. `From<domain> for wire` cannot fail. An invalid message is a `ConvertError`, which becomes
 //! a `Failure` with code `BAD_REQUEST`, or `PLAN_INVALID` for a plan whose graph cannot be run.
 
 mod data;
@@ -16,21 +16,21 @@ pub use ids::{path_from_bytes, path_to_bytes};
 
 use windrow_model::{Code, Failure, PlanError};
 
-/// A message that is no valid value of the domain.
+/// A message that is not a valid value of the domain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
     /// A required field is absent.
     #[error("`{0}` is missing")]
     Missing(&'static str),
-    /// A field has a value that its type does not have.
+    /// A field has an invalid value.
     #[error("`{field}` {what}")]
     Invalid {
-        /// Which field.
+        /// Name of the field.
         field: &'static str,
-        /// What is wrong with it, as the rest of a sentence.
+        /// The rest of a sentence that starts with the field's name.
         what: String,
     },
-    /// The plan's fields are valid, its graph is not.
+    /// The plan's fields are valid, but its graph is not.
     #[error(transparent)]
     Plan(#[from] PlanError),
 }
@@ -55,17 +55,17 @@ impl From<ConvertError> for Failure {
     }
 }
 
-/// Names, labels, addresses.
+/// Most bytes of names, labels and addresses.
 pub(crate) const NAME_BYTES_MAX: usize = 4 << 10;
-/// Paths: Linux takes no longer ones.
+/// Most bytes of paths, the limit of Linux.
 pub(crate) const PATH_BYTES_MAX: usize = 4 << 10;
-/// Texts for people: messages, tails of logs.
+/// Most bytes of texts for people: messages, tails of logs.
 pub(crate) const TEXT_BYTES_MAX: usize = 1 << 20;
-/// Parameters of a job.
+/// Most bytes of a job's parameters.
 pub(crate) const PARAMS_BYTES_MAX: usize = 16 << 20;
-/// Stages, sinks, ports, side values of one plan.
+/// Most stages, sinks, ports and side values of one plan.
 pub(crate) const PLAN_ITEMS_MAX: usize = 10_000;
-/// Segments, chunks, inputs: one per task or per file. The size of a message limits them before that.
+/// Most segments, chunks and inputs: one per task or file. The message limit is reached before.
 pub(crate) const LIST_ITEMS_MAX: usize = 4_000_000;
 
 pub(crate) fn required<T>(value: Option<T>, field: &'static str) -> Result<T, ConvertError> {
@@ -79,7 +79,7 @@ pub(crate) fn text(value: String, field: &'static str, bytes_max: usize) -> Resu
     Ok(value)
 }
 
-/// Converts every item of a list that may have at most `items_max`.
+/// Converts every item of a list with at most `items_max` items.
 pub(crate) fn list<W, D>(values: Vec<W>, field: &'static str, items_max: usize) -> Result<Vec<D>, ConvertError>
 where
     D: TryFrom<W, Error = ConvertError>,

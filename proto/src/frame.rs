@@ -7,29 +7,32 @@ use bytes::{Buf, BytesMut};
 use prost::Message;
 use std::io::{self, Read, Write};
 
-/// No frame has more bytes than this, the length itself not counted.
+/// Most bytes of a frame, excluding the length itself.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
 
 const HEADER_BYTES: usize = 4;
 
-/// A stream that does not hold frames as agreed; nothing more can be read from it.
+/// An invalid stream of frames; nothing more can be read from it.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// Longer than the limit, or garbage where a length should be.
+    /// The frame is longer than the limit, or the length is garbage.
     #[error("a frame of {length} bytes is longer than the limit of {FRAME_BYTES_MAX}")]
     TooLong {
-        /// The length that the frame's header states.
+        /// The length in the frame's header.
         length: u64,
     },
-    /// Not the message that was expected.
+    /// The frame does not hold the expected message.
     #[error("a frame does not hold the expected message: {0}")]
     Decode(#[from] prost::DecodeError),
-    /// The stream failed, or ended inside a frame.
+    /// The stream failed, or ended within a frame.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// A message as one frame.
+/// Encodes a message as one frame.
+///
+/// # Errors
+/// The message is longer than the limit.
 pub fn encode_frame<M: Message>(message: &M) -> Result<Vec<u8>, FrameError> {
     let length = message.encoded_len();
     if length > FRAME_BYTES_MAX {
@@ -42,12 +45,18 @@ pub fn encode_frame<M: Message>(message: &M) -> Result<Vec<u8>, FrameError> {
 }
 
 /// Writes one message with a single `write_all`; does not flush.
+///
+/// # Errors
+/// The message is too long, or the stream fails.
 pub fn write_frame<M: Message>(to: &mut impl Write, message: &M) -> Result<(), FrameError> {
     to.write_all(&encode_frame(message)?)?;
     Ok(())
 }
 
 /// Reads one message; `None` if the stream ends before its first byte.
+///
+/// # Errors
+/// The frame is invalid, or the stream fails.
 pub fn read_frame<M: Message + Default>(from: &mut impl Read) -> Result<Option<M>, FrameError> {
     let mut header = [0u8; HEADER_BYTES];
     loop {
@@ -65,7 +74,7 @@ pub fn read_frame<M: Message + Default>(from: &mut impl Read) -> Result<Option<M
     Ok(Some(M::decode(&body[..])?))
 }
 
-/// Takes bytes as they arrive and gives out whole messages.
+/// Decodes messages from bytes as they arrive.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
     pending: BytesMut,
@@ -77,17 +86,20 @@ impl FrameDecoder {
         Self::default()
     }
 
-    /// Takes in bytes that arrived.
+    /// Adds received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
     }
 
-    /// The buffer itself, for `read_buf`: bytes may only be added at its end.
+    /// The buffer itself, for `read_buf`: bytes may only be appended.
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.pending
     }
 
-    /// The next message, if all of it is there.
+    /// The next message, if it has arrived completely.
+    ///
+    /// # Errors
+    /// The frame is invalid.
     pub fn next_frame<M: Message + Default>(&mut self) -> Result<Option<M>, FrameError> {
         let Some(header) = self.pending.first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
@@ -101,7 +113,7 @@ impl FrameDecoder {
         Ok(Some(M::decode(self.pending.split_to(length))?))
     }
 
-    /// True if nothing is left over: a stream that ends now ends between frames.
+    /// Returns whether no bytes are left: a stream that ends now ends between frames.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
@@ -150,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_limit_is_refused_before_its_bytes_are_there() {
+    fn length_beyond_the_limit_is_refused_before_its_bytes() {
         let mut decoder = FrameDecoder::new();
         decoder.push(&u32::MAX.to_le_bytes());
         assert!(matches!(decoder.next_frame::<Failure>(), Err(FrameError::TooLong { length: 0xffff_ffff })));
@@ -158,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_ends_inside_a_frame_is_an_error() {
+    fn stream_that_ends_within_a_frame_is_an_error() {
         let whole = encode_frame(&message("cut")).unwrap();
         for end in 1..whole.len() {
             assert!(matches!(read_frame::<Failure>(&mut &whole[..end]), Err(FrameError::Io(_))), "{end}");

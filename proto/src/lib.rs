@@ -1,7 +1,7 @@
-//! Bytes in motion: the messages between processes, and the way between them and the domain's types.
+//! Wire messages: the protocol between processes, and its conversion to and from the domain's types.
 //!
-//! `v1` is generated from `windrow/v1/*.proto`. Everything that comes from outside goes through `convert`, which
-//! validates; nothing else in the project builds a domain type from a message. This crate opens no socket.
+//! `v1` is generated from `windrow/v1/*.proto`. Everything from outside passes through `convert`, which validates; no
+//! other code in the project builds a domain type from a message. This crate opens no socket.
 
 pub mod convert;
 pub mod frame;

@@ -1,9 +1,9 @@
-//! Segments between workers as they lie on the wire, without a copy of their bytes.
+//! Streams of segments between workers, encoded and decoded without copying their bytes.
 //!
-//! A stream of [`SegmentPiece`]s is, as gRPC lays it out, a sequence of messages that each follow a byte (not compressed)
-//! and a big-endian length. The usual codec copies every message into a buffer of its own, on both sides. Here the bytes of
-//! a segment are read to where they are sent from, and what has arrived is given out in slices of what was received. Either
-//! side understands one that uses the usual codec.
+//! In gRPC's layout a stream of [`SegmentPiece`]s is a sequence of messages, each after a byte (not compressed) and a
+//! big-endian length. The usual codec copies every message into a buffer of its own, on both sides. Here the bytes of a
+//! segment are read directly into the send buffer, and received bytes are returned as slices of what arrived. Either
+//! side is compatible with one that uses the usual codec.
 
 use crate::frame::FRAME_BYTES_MAX;
 use crate::v1::{Failure, SegmentPiece};
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use prost::Message;
 use std::collections::VecDeque;
 
-/// The path of the call whose answer is such a stream.
+/// Path of the call whose answer is such a stream.
 pub const FETCH_SEGMENTS: &str = "/windrow.v1.Transfer/FetchSegments";
 
 const PREFIX_BYTES: usize = 5;
@@ -25,33 +25,33 @@ const FIXED64: u8 = 1;
 const LENGTH_DELIMITED: u8 = 2;
 const FIXED32: u8 = 5;
 
-/// More than anything but the data takes in a piece.
+/// Upper bound of the bytes of a piece besides its data.
 pub const PIECE_HEAD_BYTES_MAX: usize = 32;
 
-/// What cannot be a stream of pieces.
+/// An invalid stream of pieces.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PieceError {
-    /// Compression was not asked for.
+    /// A message is compressed, which was not requested.
     #[error("a message is compressed")]
     Compressed,
-    /// Longer than any message may be.
+    /// A message is longer than the limit.
     #[error("a message of {0} bytes is longer than the limit of {FRAME_BYTES_MAX}")]
     TooLong(usize),
-    /// Not a `SegmentPiece`.
+    /// A message is not a `SegmentPiece`.
     #[error("a message is not a piece of a segment")]
     Malformed,
 }
 
-/// A piece that has arrived.
+/// A received piece.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Piece {
-    /// As in [`SegmentPiece`].
+    /// Index of the segment, as in [`SegmentPiece`].
     pub index: u32,
-    /// Its bytes, one slice after the other.
+    /// Its bytes, in consecutive slices.
     pub data: Vec<Bytes>,
-    /// Why there will be no more.
+    /// Why the stream ends early.
     pub failure: Option<Failure>,
-    /// The checksum of its bytes.
+    /// CRC-32C of its bytes.
     pub crc32c: Option<u32>,
 }
 
@@ -63,13 +63,13 @@ pub fn put_message(out: &mut Vec<u8>, message: &impl Message) {
     message.encode_raw(out);
 }
 
-/// Appends a piece of `length` bytes, which `fill` puts at the end of `out`.
+/// Appends a piece of `length` bytes, which `fill` appends to `out`.
 ///
 /// # Errors
 /// That of `fill`; nothing is appended then.
 ///
 /// # Panics
-/// If `fill` has put another number of bytes there.
+/// If `fill` appends another number of bytes.
 pub fn put_piece<E>(
     out: &mut Vec<u8>,
     index: u32,
@@ -99,7 +99,7 @@ pub fn put_piece<E>(
     Ok(())
 }
 
-/// Appends the end of a stream that could not go on.
+/// Appends the end of a stream that cannot continue.
 pub fn put_failure(out: &mut Vec<u8>, index: u32, failure: Failure) {
     put_message(out, &SegmentPiece { index, data: Bytes::new(), failure: Some(failure), crc32c: None });
 }
@@ -109,22 +109,22 @@ fn put_prefix(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(&(length as u32).to_be_bytes());
 }
 
-/// Takes bytes as they arrive and gives out whole pieces.
+/// Decodes pieces from bytes as they arrive.
 #[derive(Debug, Default)]
 pub struct PieceDecoder {
     pending: Rope,
 }
 
 impl PieceDecoder {
-    /// Takes in bytes that arrived.
+    /// Adds received bytes.
     pub fn push(&mut self, bytes: Bytes) {
         self.pending.push(bytes);
     }
 
-    /// The next piece, if all of it is there.
+    /// The next piece, if it has arrived completely.
     ///
     /// # Errors
-    /// Nothing more can be read from this stream.
+    /// The stream is invalid; nothing more can be read from it.
     pub fn next_piece(&mut self) -> Result<Option<Piece>, PieceError> {
         let Some([compressed, length @ ..]) = self.pending.first::<PREFIX_BYTES>() else { return Ok(None) };
         if compressed != 0 {
@@ -143,7 +143,7 @@ impl PieceDecoder {
     }
 }
 
-/// Reads the fields of a `SegmentPiece`, in any order; those of later releases are left out.
+/// Decodes the fields of a `SegmentPiece` in any order; unknown fields of later releases are skipped.
 fn piece(mut message: Rope) -> Option<Piece> {
     let mut piece = Piece::default();
     while message.length > 0 {
@@ -194,7 +194,7 @@ impl Rope {
         }
     }
 
-    /// A copy of the first bytes, which stay.
+    /// A copy of the first bytes, which are kept.
     fn first<const N: usize>(&self) -> Option<[u8; N]> {
         if self.length < N {
             return None;
@@ -203,7 +203,7 @@ impl Rope {
         Some(std::array::from_fn(|_| bytes.next().unwrap_or_default()))
     }
 
-    /// Takes so many bytes off, or all there are.
+    /// Removes this many bytes from the front, or all there are.
     fn take(&mut self, mut length: usize) -> Rope {
         let mut taken = Rope::default();
         while length > 0
@@ -273,12 +273,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_usual_codec_is_understood_however_its_bytes_arrive(pieces in pieces(), step in 1usize..400) {
+        fn messages_of_the_usual_codec_are_decoded_for_any_cut(pieces in pieces(), step in 1usize..400) {
             prop_assert_eq!(decoded(&wire(&pieces), step), Ok(pieces));
         }
 
         #[test]
-        fn the_usual_codec_understands_pieces(index in any::<u32>(), data in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn usual_codec_decodes_pieces(index in any::<u32>(), data in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut out = vec![7];
             let put = put_piece(&mut out, index, data.len(), |out| { out.extend(&data); Ok::<_, Infallible>(()) }, |b| {
                 b.len() as u32
@@ -292,13 +292,14 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_refused_or_understood_as_the_usual_codec_does(
+        fn garbage_is_refused_or_decoded_like_the_usual_codec(
             bytes in prop::collection::vec(any::<u8>(), 0..40), step in 1usize..9,
         ) {
             let mut wire = Vec::new();
             put_prefix(&mut wire, bytes.len());
             wire.extend(&bytes);
-            // The usual codec is stricter: it refuses groups, unknown wire types inside of what is skipped, and text that is none.
+            // The usual codec is stricter: it also refuses groups, unknown wire types within skipped fields, and
+            // invalid UTF-8.
             if let (Ok(expected), Ok(found)) = (SegmentPiece::decode(&bytes[..]), decoded(&wire, step)) {
                 prop_assert_eq!(found, [expected]);
             }
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_filled_leaves_nothing_and_what_is_too_long_is_refused_at_once() {
+    fn failed_fill_leaves_nothing_and_long_pieces_are_refused() {
         let mut out = vec![1, 2];
         assert_eq!(
             put_piece(

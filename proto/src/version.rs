@@ -1,4 +1,4 @@
-//! Which versions of the protocol this program speaks, and whether a peer speaks one of them.
+//! Protocol versions: which ones this program speaks, and whether a peer speaks one of them.
 
 use crate::v1::ProtocolRange;
 use windrow_model::{Code, Failure};
@@ -13,12 +13,15 @@ pub fn release() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
-/// What this program says of itself in a first message.
+/// The protocol range that this program sends in its first message.
 pub fn own_range() -> ProtocolRange {
     ProtocolRange { min: PROTOCOL_MIN, max: PROTOCOL_MAX, release: release().to_string() }
 }
 
-/// Peers agree if their ranges overlap; else `VERSION_MISMATCH`, which names both ranges and releases.
+/// Checks that the ranges of both peers overlap.
+///
+/// # Errors
+/// `VERSION_MISMATCH` with both ranges and releases, or `BAD_REQUEST` without a range.
 pub fn check_range(theirs: Option<&ProtocolRange>) -> Result<(), Failure> {
     let Some(theirs) = theirs else {
         return Err(Failure::new(Code::BadRequest, "the first message does not name a protocol range"));
@@ -47,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_of_another_protocol_is_told_both_numbers() {
+    fn mismatch_names_both_protocol_ranges() {
         assert!(check_range(Some(&own_range())).is_ok());
         assert!(check_range(Some(&ProtocolRange { min: 0, max: 9, release: String::new() })).is_ok());
         let failure = check_range(Some(&ProtocolRange { min: 7, max: 9, release: "3.1.0".into() })).unwrap_err();

@@ -1,4 +1,4 @@
-//! What is sent is what arrives, and what is not valid does not.
+//! Valid messages are read back unchanged, and invalid ones are refused.
 
 use proptest::prelude::*;
 use std::path::PathBuf;
@@ -94,7 +94,7 @@ proptest! {
 
     #[test]
     fn tasks_read_back(
-        // Paths are bytes: not every one of them is UTF-8.
+        // Paths are bytes and need not be UTF-8.
         name in prop::collection::vec(1u8..=255, 1..60), offset in 0u64..1 << 40, length in 0u64..1 << 40,
         modified_ns: i64, part: u32, index in 0u32..9, blobs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), 0..4),
     ) {
@@ -150,7 +150,7 @@ proptest! {
 }
 
 #[test]
-fn every_state_of_a_job_and_of_a_worker_reads_back() {
+fn every_job_and_worker_state_reads_back() {
     use JobState::*;
     for state in [Planning, Running, Committing, Done, Failed, Cancelled] {
         let status = JobStatus {
@@ -227,7 +227,7 @@ fn every_state_of_a_job_and_of_a_worker_reads_back() {
 }
 
 #[test]
-fn what_is_missing_or_unknown_is_refused() {
+fn missing_and_unknown_fields_are_refused() {
     let refused = |change: fn(&mut v1::JobSpec), code: Code| {
         let mut wire = wire_spec();
         change(&mut wire);

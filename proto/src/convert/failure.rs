@@ -4,7 +4,7 @@ use super::{ConvertError, NAME_BYTES_MAX, PLAN_ITEMS_MAX, path_from_bytes, path_
 use crate::v1;
 use windrow_model::{Code, Counters, Failure, RecordPlace};
 
-/// Cuts a text that is only for people instead of refusing the message that carries it: the failure itself must arrive.
+/// Cuts a text that is only for people instead of refusing its message: the failure itself must arrive.
 fn cut(mut value: String, bytes_max: usize) -> String {
     if value.len() > bytes_max {
         value.truncate(value.floor_char_boundary(bytes_max));
@@ -14,7 +14,7 @@ fn cut(mut value: String, bytes_max: usize) -> String {
 
 impl TryFrom<v1::Failure> for Failure {
     type Error = ConvertError;
-    /// A code that this release does not know becomes `INTERNAL`, with its text kept in the message.
+    /// A code that this release does not know becomes `INTERNAL`; the message keeps its text.
     fn try_from(w: v1::Failure) -> Result<Self, ConvertError> {
         let (code, message) = match w.code.parse::<Code>() {
             Ok(code) => (code, w.message),
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_code_still_arrives_with_its_text() {
+    fn unknown_code_arrives_with_its_text() {
         let wire = v1::Failure { code: "FROM_2030".into(), message: "what happened".into(), ..Default::default() };
         let failure = Failure::try_from(wire).unwrap();
         assert_eq!(failure.code, Code::Internal);

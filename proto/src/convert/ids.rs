@@ -7,12 +7,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use windrow_model::{AttemptId, ClusterId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 
-/// A path as it travels: its bytes, whatever they mean.
+/// The wire form of a path: its bytes.
 pub fn path_to_bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
 }
 
-/// A path that arrived: not empty, no NUL, not longer than the system takes.
+/// Validates a received path: not empty, no NUL, and within the system's limit.
+///
+/// # Errors
+/// The field is missing or invalid.
 pub fn path_from_bytes(bytes: Vec<u8>, field: &'static str) -> Result<PathBuf, ConvertError> {
     if bytes.is_empty() {
         return Err(ConvertError::Missing(field));

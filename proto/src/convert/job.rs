@@ -1,4 +1,4 @@
-//! Submissions, and how jobs stand.
+//! Submissions and job status.
 
 use super::{
     ConvertError, NAME_BYTES_MAX, PARAMS_BYTES_MAX, PATH_BYTES_MAX, PLAN_ITEMS_MAX, list, required, text, wire_list,
@@ -9,7 +9,7 @@ use windrow_model::{
     TaskTotals,
 };
 
-/// States that one filter may name: each of them, and some more than once.
+/// Most states that one filter may name: each of them, and some more than once.
 const STATES_MAX: usize = 32;
 
 fn none_if_zero<T: Default + PartialEq>(value: T) -> Option<T> {
@@ -112,7 +112,7 @@ impl TryFrom<v1::JobState> for JobState {
             v1::JobState::Failed => JobState::Failed,
             v1::JobState::Cancelled => JobState::Cancelled,
             v1::JobState::Unspecified => {
-                return Err(ConvertError::invalid("status.state", "is not known here"));
+                return Err(ConvertError::invalid("status.state", "is unknown"));
             }
         })
     }
@@ -221,7 +221,7 @@ impl From<JobStatus> for v1::JobStatus {
 impl TryFrom<v1::FailedAttempt> for FailedAttempt {
     type Error = ConvertError;
     fn try_from(w: v1::FailedAttempt) -> Result<Self, ConvertError> {
-        // A later release may know codes that this one does not.
+        // A later release may send codes that this one does not know.
         Ok(FailedAttempt {
             stage: StageId(w.stage),
             task: w.task,

@@ -1,4 +1,4 @@
-//! Workers: what they say of themselves, and how they stand.
+//! Registration and status of workers.
 
 use super::{ConvertError, NAME_BYTES_MAX, path_from_bytes, path_to_bytes, required, text};
 use crate::v1;
@@ -6,7 +6,7 @@ use windrow_model::{Epoch, Folder, Home, Incarnation, NodeInfo, Seen, WorkerStat
 
 impl TryFrom<v1::Register> for NodeInfo {
     type Error = ConvertError;
-    /// Does not look at the protocol range: `check_range` comes first.
+    /// Does not check the protocol range: `check_range` comes first.
     fn try_from(w: v1::Register) -> Result<Self, ConvertError> {
         if w.address.is_empty() {
             return Err(ConvertError::Missing("register.address"));
@@ -83,7 +83,7 @@ impl TryFrom<v1::WorkerStatus> for WorkerStatus {
             v1::WorkerState::Draining => WorkerState::Draining,
             v1::WorkerState::Lost => WorkerState::Lost,
             v1::WorkerState::Unspecified => {
-                return Err(ConvertError::invalid("worker.state", "is not known here"));
+                return Err(ConvertError::invalid("worker.state", "is unknown"));
             }
         };
         Ok(WorkerStatus {

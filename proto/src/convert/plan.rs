@@ -1,4 +1,4 @@
-//! Plans: every field, then `Plan::check` for the graph.
+//! Plans: converts every field, then checks the graph with `Plan::check`.
 
 use super::{
     ConvertError, LIST_ITEMS_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PLAN_ITEMS_MAX, list, required, text, wire_list,
@@ -178,7 +178,7 @@ impl From<Output> for v1::Output {
     }
 }
 
-// prost reads a number that it does not know as the default, `Unspecified`: both are refused here.
+// prost decodes an unknown number as the default, `Unspecified`; both are refused here.
 fn partitioner(w: v1::Partitioner) -> Result<Partitioner, ConvertError> {
     Ok(match w {
         v1::Partitioner::Hash => Partitioner::Hash,
@@ -186,7 +186,7 @@ fn partitioner(w: v1::Partitioner) -> Result<Partitioner, ConvertError> {
         v1::Partitioner::Same => Partitioner::Same,
         v1::Partitioner::InputPart => Partitioner::InputPart,
         v1::Partitioner::Unspecified => {
-            return Err(ConvertError::invalid("edge.partitioner", "is not known here"));
+            return Err(ConvertError::invalid("edge.partitioner", "is unknown"));
         }
     })
 }
