@@ -1,5 +1,5 @@
-//! A coordinator with many workers, over gRPC: one process is the coordinator, another one speaks for all workers, which do what
-//! they are told in no time. Tasks a second, what a task costs the coordinator, and what workers cost it that only wait.
+//! A coordinator with many workers over gRPC: one process is the coordinator, another simulates all workers, which
+//! finish tasks instantly. Measures tasks per second, the coordinator's cost per task, and its cost of idle workers.
 //!
 //! `cargo bench -p windrow-bench --bench coordinator`
 
@@ -18,15 +18,15 @@ use tonic_health::pb::health_client::HealthClient;
 use windrow_coordinator::Config;
 use windrow_model::*;
 use windrow_net::{Access, Connection, channel, clients};
-use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Told};
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Command};
 
-/// Workers, and slots of each.
+/// Numbers of workers, and slots of each.
 const CLUSTERS: [(u16, u32); 3] = [(10, 8), (100, 8), (1_000, 8)];
 const MAPS: u64 = 20_000;
 const REDUCES: u32 = 200;
 /// Segments of each map.
 const SEGMENTS: u32 = 20;
-/// How long workers wait while that is measured.
+/// Duration of the measurement of idle workers.
 const IDLE: Duration = Duration::from_secs(5);
 
 fn main() {
@@ -103,7 +103,7 @@ async fn one(url: &str, server: u32, folder: &Path, workers: u16, slots: u32) {
     );
 }
 
-/// A worker, until the coordinator is gone.
+/// Simulates a worker until the coordinator has gone.
 async fn work(connection: Connection, n: u16, slots: u32, ready: tokio::sync::oneshot::Sender<()>) {
     let mut id = [0; 16];
     id[..2].copy_from_slice(&n.to_be_bytes());
@@ -123,7 +123,7 @@ async fn work(connection: Connection, n: u16, slots: u32, ready: tokio::sync::on
     tell(Say::Inventory(v1::Inventory { last: true, ..Default::default() }));
     let health = HealthClient::new(connection.clone());
     let mut hear = clients::session(connection).connect(UnboundedReceiverStream::new(said)).await.unwrap().into_inner();
-    let Some(Told::Registered(registered)) = hear.message().await.unwrap().and_then(|m| m.message) else {
+    let Some(Command::Registered(registered)) = hear.message().await.unwrap().and_then(|m| m.message) else {
         panic!("the first message is not `Registered`");
     };
     let _ = ready.send(());
@@ -133,7 +133,7 @@ async fn work(connection: Connection, n: u16, slots: u32, ready: tokio::sync::on
             heard = hear.message() => heard,
             _ = beats.tick() => {
                 tell(Say::Beat(v1::Beat::default()));
-                // As a worker does, which trusts its lease only as long as it is answered.
+                // As a worker does, which trusts its lease only while it is answered.
                 let mut health = health.clone();
                 tokio::spawn(async move { health.check(HealthCheckRequest::default()).await });
                 continue;
@@ -141,12 +141,12 @@ async fn work(connection: Connection, n: u16, slots: u32, ready: tokio::sync::on
         };
         let Ok(Some(message)) = heard else { return };
         match message.message.unwrap() {
-            Told::Assign(assign) => {
+            Command::Assign(assign) => {
                 let task: Task = assign.task.unwrap().try_into().unwrap();
                 let report = report(&task, SEGMENTS);
                 tell(Say::Done(v1::AttemptDone { attempt: Some(task.attempt.into()), report: Some(report.into()) }));
             }
-            Told::CheckStaging(check) => {
+            Command::CheckStaging(check) => {
                 tell(Say::StagingChecked(v1::StagingChecked { request: check.request, failure: None }));
             }
             _ => {}

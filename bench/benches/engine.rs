@@ -1,5 +1,5 @@
-//! The engine's parts one by one: combining at several numbers of distinct keys, scattering, sorting, merging,
-//! folding, looking up, block checksums.
+//! The engine's parts: combining with several numbers of distinct keys, scattering, sorting, merging, folding,
+//! look-ups, block checksums.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -27,7 +27,7 @@ impl Accumulate for Sum {
     }
 }
 
-/// The `n`th of many numbers without an order.
+/// A pseudo-random number for `n`.
 fn mixed(n: u64) -> u64 {
     let z = (n ^ (n >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB)
@@ -137,10 +137,10 @@ fn read(c: &mut Criterion) {
             })
         });
         group.bench_function(format!("look up, {distinct} distinct"), |b| {
-            let told = segments.iter().fold((0, 0), |(n, bytes), s| (n + s.records, bytes + s.raw_length));
+            let size = segments.iter().fold((0, 0), |(n, bytes), s| (n + s.records, bytes + s.raw_length));
             let pairs = open_concat(segments.clone()).expect("segments");
-            let claim = Lookup::claim(&Share::alone(MEMORY, 1), told.0, told.1).expect("memory");
-            let lookup = Lookup::build(pairs, told, claim, folder.path(), &alive).expect("pairs");
+            let claim = Lookup::claim(&Share::alone(MEMORY, 1), size.0, size.1).expect("memory");
+            let lookup = Lookup::build(pairs, size, claim, folder.path(), &alive).expect("pairs");
             b.iter(|| {
                 let mut found = 0;
                 for n in 0..PAIRS {
@@ -152,7 +152,7 @@ fn read(c: &mut Criterion) {
     }
 }
 
-/// A partition of several times its memory, with and without a thread that has no task.
+/// Sorts a partition of several times its memory, with and without an idle thread.
 fn sort_beyond_memory(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let segments = segments(folder.path(), false, &[7; 24], u64::MAX);

@@ -1,4 +1,5 @@
-//! The formats one by one: cutting files, words of text, sealing and opening blocks with each codec, frames between a worker and its executors.
+//! The formats: cutting files, words of text, sealing and opening blocks with each codec, frames between a worker and
+//! its executors.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -10,9 +11,9 @@ use windrow_model::Framing;
 use windrow_proto::frame::{FrameDecoder, encode_frame};
 use windrow_proto::v1;
 
-/// Text of so many bytes, lines of about forty.
+/// Text of this many bytes, with lines of about forty bytes.
 fn text(bytes: usize) -> Vec<u8> {
-    let words = ["the", "windrow", "lies", "in", "long", "rows", "until", "somebody", "gathers", "it"];
+    let words = ["the", "windrow", "lies", "in", "long", "rows", "until", "everyone", "gathers", "it"];
     let mut text = Vec::with_capacity(bytes);
     let mut state = 1u64;
     while text.len() < bytes {

@@ -1,5 +1,5 @@
-//! The scheduler alone: events per second with a hundred thousand tasks on a hundred workers, for a whole job. What makes the
-//! reports and takes the actions is not counted.
+//! The scheduler alone: events per second of a whole job with a hundred thousand tasks on a hundred workers. Making
+//! reports and taking actions is not counted.
 
 mod support;
 
@@ -13,7 +13,7 @@ use windrow_scheduler::{Action, Config, Event, Scheduler, StageChunks};
 const MAPS: u32 = 99_000;
 const REDUCES: u32 = 1_000;
 
-/// Of each map: the number of segments is not what is measured.
+/// Segments of each map; their number is not what is measured.
 const SEGMENTS: u32 = 3;
 
 fn plan() -> Plan {
@@ -27,7 +27,7 @@ fn plan() -> Plan {
     map_reduce("/in", REDUCES, Output::Sink { sink: 0 }, vec![sink], vec![])
 }
 
-/// Runs one job through; answers the number of events and the time that they took.
+/// Runs one job; returns the number of events and the time that they took.
 fn run() -> (u64, Duration) {
     let mut scheduler = Scheduler::new(Config::default(), Epoch(1));
     let mut inbox = VecDeque::new();

@@ -1,5 +1,5 @@
-//! The shuffle between two workers over loopback: one process serves, one fetches into a file. Bytes a second, and how much of a
-//! core each side needs for them.
+//! The shuffle between two workers over loopback: one process serves, one fetches into a file. Measures bytes per
+//! second and the processor time of each side.
 //!
 //! `cargo bench -p windrow-bench --bench shuffle`
 
@@ -15,7 +15,7 @@ use windrow_worker::measured::{Offer, fetch};
 
 /// Bytes of one transfer.
 const BYTES: u64 = 1 << 30;
-/// What it is cut into: as between many tasks, and as between few.
+/// Sizes of the segments: as between many tasks, and as between few.
 const SEGMENTS: [u64; 2] = [64 << 10, 16 << 20];
 const RUNS: usize = 5;
 
@@ -40,7 +40,7 @@ fn serve(folder: &Path) {
 }
 
 fn measure() {
-    // Not in memory: what is fetched goes to a disk's file system, as in a worker.
+    // Not in memory: fetched segments are written to a disk's file system, as in a worker.
     let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     let mut server = command.arg("serve").arg(folder.path()).stdout(Stdio::piped()).spawn().unwrap();
@@ -57,7 +57,7 @@ fn measure() {
             let before = (Instant::now(), cpu(server.id()), cpu(std::process::id()));
             runtime.block_on(fetch(&address, worker, BYTES, segment, &to)).unwrap();
             let took = before.0.elapsed().as_secs_f64();
-            // Seconds of a core for each GB.
+            // Seconds of processor time per GB.
             let per_gb = |from: Duration, to: Duration| (to - from).as_secs_f64() / (BYTES as f64 / 1e9);
             let row = [
                 BYTES as f64 / 1e9 / took,

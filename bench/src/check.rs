@@ -1,13 +1,13 @@
-//! Whether two outputs are the same result.
+//! Checks that two outputs hold the same result.
 
 use std::path::Path;
 use windrow::Escape;
 use windrow_format::manifest;
 
-/// Compares the plain program's output with Windrow's; the text says what differs.
+/// Compares the plain program's output with Windrow's; the error describes the difference.
 pub type Check = fn(&Path, &Path) -> Result<(), String>;
 
-/// All parts of an output, in order.
+/// The bytes of all parts of an output, in order.
 fn whole(output: &Path) -> Result<Vec<u8>, String> {
     let mut names: Vec<_> = std::fs::read_dir(output)
         .map_err(|e| format!("{}: {e}", output.escaped()))?
@@ -34,7 +34,7 @@ fn verify(output: &Path) -> Result<(), String> {
     manifest::verify(output).map(drop).map_err(|e| e.to_string())
 }
 
-/// The same lines, in whatever partition.
+/// The same lines in any partition.
 pub fn same_lines(expected: &Path, output: &Path) -> Result<(), String> {
     verify(output)?;
     let (a, b) = (lines(expected)?, lines(output)?);
@@ -45,7 +45,7 @@ pub fn same_lines(expected: &Path, output: &Path) -> Result<(), String> {
     }
 }
 
-/// The same, but numbers may differ in their last digits.
+/// The same lines, but numbers may differ in their last digits.
 pub fn close_lines(expected: &Path, output: &Path) -> Result<(), String> {
     verify(output)?;
     let (a, b) = (lines(expected)?, lines(output)?);
@@ -59,7 +59,7 @@ pub fn close_lines(expected: &Path, output: &Path) -> Result<(), String> {
                 _ => false,
             }
     };
-    // Sorted by their first field, which is exact, as that ends with a tab.
+    // Lines are sorted by their first field, which is exact and ends with a tab.
     let differs = |a: &str, b: &str| {
         let (mut x, mut y) = (a.split('\t'), b.split('\t'));
         loop {
@@ -76,7 +76,7 @@ pub fn close_lines(expected: &Path, output: &Path) -> Result<(), String> {
     }
 }
 
-/// Records of a hundred bytes, ordered by the first ten over all parts; the same ones.
+/// The same records of a hundred bytes, ordered by their first ten bytes over all parts.
 pub fn sorted_records(expected: &Path, output: &Path) -> Result<(), String> {
     verify(output)?;
     let (a, b) = (whole(expected)?, whole(output)?);
@@ -85,10 +85,10 @@ pub fn sorted_records(expected: &Path, output: &Path) -> Result<(), String> {
     }
     let keys = |bytes: &[u8]| bytes.chunks_exact(100).map(|r| r[..10].to_vec()).collect::<Vec<_>>();
     if !keys(&b).is_sorted() {
-        return Err("it is not in order".into());
+        return Err("the output is not in order".into());
     }
     let sum = |bytes: &[u8]| {
         bytes.chunks_exact(100).fold(0u64, |sum, r| sum.wrapping_add(u64::from(windrow_format::checksum::crc32c(r))))
     };
-    if sum(&a) == sum(&b) { Ok(()) } else { Err("it has other records".into()) }
+    if sum(&a) == sum(&b) { Ok(()) } else { Err("the output has other records".into()) }
 }

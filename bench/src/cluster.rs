@@ -1,5 +1,5 @@
-//! A cluster of two worker processes with a slot each, against the same job in one process with two threads; and what it costs to
-//! have a cluster do next to nothing.
+//! Compares a cluster of two worker processes with a slot each with the same job in one process with two threads, and
+//! measures the overhead of a cluster for jobs that do almost nothing.
 
 use crate::{Args, Result, Row, data, example, in_turn, median, timed};
 use std::fs;
@@ -9,12 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 use windrow::Escape;
 
-/// Tasks of the row that has many.
+/// Number of tasks in the row with many tasks.
 const TASKS: u32 = 10_000;
-/// Jobs that a driver runs in a row.
+/// Number of jobs that a driver runs in a row.
 const JOBS: u32 = 20;
 
-/// A running cluster; ended with this.
+/// A running cluster, stopped on drop.
 struct Cluster {
     up: Child,
     url: String,
@@ -48,14 +48,14 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // As Ctrl-C: it stops its workers, too.
+        // Like Ctrl-C, which also stops its workers.
         let _ = Command::new("kill").args(["-INT", &self.up.id().to_string()]).status();
         let _ = self.up.wait();
         let _ = fs::remove_dir_all(&self.home);
     }
 }
 
-/// Prints a row for each kind of work, then those of the control.
+/// Prints a row for each kind of work, then the rows of the overhead.
 pub fn measure(args: &Args, rows: &[&Row]) -> Result<()> {
     let data = fs::canonicalize(&args.data).map_err(|e| format!("{}: {e}", args.data.escaped()))?;
     let cluster = Cluster::start(&data)?;
@@ -78,17 +78,17 @@ fn work(args: &Args, data: &Path, row: &Row, cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// A copy of a program that does the same and is another: nobody reads what comes after its end.
+/// Copies a program so that it behaves the same and has another digest: bytes after its end are not read.
 fn make_new(program: &Path, copy: &Path) -> std::io::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
     fs::copy(program, copy)?;
     let mut file = fs::OpenOptions::new().append(true).open(copy)?;
     file.write_all(&now.to_le_bytes())?;
-    // What is measured is not how long this file takes to get to the disk.
+    // The time to write this file to the disk must not be measured.
     file.sync_all()
 }
 
-/// The number that a program prints.
+/// Runs a command and returns the number that it prints.
 fn printed(mut command: Command) -> Result<f64> {
     let ended = command.stderr(Stdio::piped()).output().map_err(|e| format!("{command:?}: {e}"))?;
     let text = String::from_utf8_lossy(&ended.stdout);
@@ -96,7 +96,7 @@ fn printed(mut command: Command) -> Result<f64> {
     number.ok_or_else(|| format!("{command:?}: {}\n{}", ended.status, String::from_utf8_lossy(&ended.stderr)))
 }
 
-/// Jobs whose work is none.
+/// Measures jobs without work.
 fn control(args: &Args, data: &Path, cluster: &Cluster) -> Result<()> {
     let (lines, line, edges) = (data.join("lines"), data.join("line"), data.join("triangle"));
     let text: String = (0..TASKS).map(|n| format!("{n:099}\n")).collect();
@@ -129,13 +129,13 @@ fn control(args: &Args, data: &Path, cluster: &Cluster) -> Result<()> {
     };
     let times = |f: &dyn Fn() -> Result<f64>| (0..=args.runs).map(|_| f()).collect::<Result<Vec<f64>>>();
     let seconds = |name: &str, mut all: Vec<f64>| {
-        // The first has met a cold binary.
+        // The first run starts with a cold binary.
         all.remove(0);
         println!("{name:<42} {:>9.3} s", median(all));
     };
     seconds(&format!("{TASKS} empty tasks"), times(&|| submit(&lines, &["--chunk-size", "100B"]))?);
     seconds("`windrow submit` of one line", times(&|| submit(&line, &[]))?);
-    seconds("the same, of a binary that nobody has seen", times(&submit_cold)?);
+    seconds("the same, with a new binary", times(&submit_cold)?);
     seconds("a job of a driver (2 tasks in 2 stages)", times(&|| Ok(driver()? / 1e3))?);
     seconds(
         "a job of a driver (9 tasks in 6 stages)",

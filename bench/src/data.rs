@@ -1,4 +1,4 @@
-//! Inputs from a seed: the same bytes on every machine.
+//! Generates inputs from a seed: the same bytes on every machine.
 
 use crate::Result;
 use std::fs::File;
@@ -20,14 +20,14 @@ impl Random {
     fn below(&mut self, n: u64) -> u64 {
         self.number() % n
     }
-    /// Less than `n`, small numbers far more often than large ones.
+    /// A number below `n`; small numbers are far more frequent than large ones.
     fn skewed(&mut self, n: u64) -> u64 {
         let u = (self.number() >> 11) as f64 / (1u64 << 53) as f64;
         ((n as f64).powf(u) - 1.0) as u64
     }
 }
 
-/// The file of this name, made if it is not there yet.
+/// The file of this name, created if it does not exist.
 pub fn make(folder: &Path, name: &str, mib: u64) -> Result<PathBuf> {
     let path = folder.join(format!("{name}-{mib}"));
     if path.exists() {
@@ -55,11 +55,11 @@ impl Counted {
     }
 }
 
-/// Distinct words of the text.
+/// Number of distinct words of the text.
 const WORDS: u64 = 2_000_000;
 
 fn word(rank: u64) -> String {
-    // Letters and digits that look like nothing, shorter for the frequent ones.
+    // Random letters and digits, shorter for frequent words.
     let mut mixed = Random(rank).number();
     let length = 2 + (rank + 2).ilog2() as usize / 2;
     (0..length)
@@ -139,7 +139,7 @@ fn write(name: &str, bytes: u64, out: &mut Counted) -> std::io::Result<()> {
             }
         }
         "numbers" => {
-            // Multiplying by an odd number permutes the numbers below a power of two.
+            // Multiplication by an odd number permutes the numbers below a power of two.
             let mut n = 0u64;
             while out.bytes < bytes {
                 out.line(&format!("{:x}", n.wrapping_mul(0x9E37_79B9) % (1 << 32)))?;
@@ -168,7 +168,7 @@ fn write(name: &str, bytes: u64, out: &mut Counted) -> std::io::Result<()> {
     Ok(())
 }
 
-/// An order has about 27 bytes, a customer ten orders.
+/// An order takes about 27 bytes, and a customer has ten orders.
 fn customers(bytes: u64) -> u64 {
     (bytes / 270).max(10)
 }

@@ -1,5 +1,5 @@
-//! A driver that runs a job of two tasks, a map and a reduce, again and again, and prints how long one takes: milliseconds,
-//! the median. Each job is what a loop of an iterative algorithm would run: a plan, a submit, two tasks, a result.
+//! A driver that repeats a job of two tasks, a map and a reduce, and prints the median time of one in milliseconds.
+//! Each job does what a loop of an iterative algorithm would do: a plan, a submission, two tasks, a result.
 
 use std::time::Instant;
 use windrow::prelude::*;
@@ -26,7 +26,7 @@ impl Job for CountLines {
 struct Jobs {
     #[command(flatten)]
     job: CountLines,
-    /// So many in a row, after two that do not count
+    /// Number of jobs in a row, after two that do not count
     #[arg(long, default_value_t = 50)]
     jobs: usize,
 }

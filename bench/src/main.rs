@@ -1,9 +1,9 @@
-//! How fast are the examples, against plain programs for the same work?
+//! Compares the speed of the examples with plain programs for the same work.
 //!
-//! `cargo run --release -p windrow-bench -- [ROW...]` makes the data, runs each row's plain program and its Windrow job in
-//! turn as processes of their own, compares what they wrote, and prints medians and ratios. `--cluster` compares a cluster with
-//! one process, `--skew` data with a heavy key with data without. Build the examples first:
-//! `cargo build --release --workspace --bins`.
+//! `cargo run --release -p windrow-bench -- [ROW...]` generates the data, runs each row's plain program and its Windrow
+//! job in turn as separate processes, compares their outputs, and prints medians and ratios. `--cluster` compares a
+//! cluster with one process, `--skew` data with a heavy key with data without one. Build the examples first: `cargo
+//! build --release --workspace --bins`.
 
 mod check;
 mod cluster;
@@ -31,13 +31,13 @@ struct Args {
     /// Timed runs of each program; one more comes first and is not counted
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Where data and outputs go; data that is there is used again
+    /// Folder for data and outputs; existing data is reused
     #[arg(long, default_value = "target/bench-data")]
     data: PathBuf,
-    /// Compare a cluster of two workers with one process instead, and time jobs that do next to nothing
+    /// Compare a cluster of two workers with one process instead, and time jobs that do almost nothing
     #[arg(long)]
     cluster: bool,
-    /// Compare data in which one key has half of everything with data without that
+    /// Compare data in which one key has half of all pairs with data without such a key
     #[arg(long)]
     skew: bool,
     /// More arguments for the jobs, such as `--job=--memory=256MB`
@@ -55,9 +55,9 @@ enum Hidden {
 /// One kind of work.
 struct Row {
     name: &'static str,
-    /// Files of the data folder that it reads.
+    /// Names of its input files in the data folder.
     inputs: &'static [&'static str],
-    /// The example, and its arguments before the inputs and between them.
+    /// The example, and its arguments around the inputs.
     example: &'static str,
     args: fn(&[String]) -> Vec<String>,
     check: check::Check,
@@ -81,7 +81,7 @@ const ROWS: [Row; 9] = [
     Row { name: "distinct", inputs: &["numbers"], example: "wordcount", args: plainly, check: check::same_lines },
 ];
 
-/// What the grep row looks for.
+/// Pattern of the grep row.
 pub const PATTERN: &str = "q[a-f]+7";
 
 fn plainly(inputs: &[String]) -> Vec<String> {
@@ -134,7 +134,7 @@ fn measure_all(args: &Args) -> Result<()> {
     rows.into_iter().try_for_each(|row| measure(args, row))
 }
 
-/// A program beside this one.
+/// The path of a program in the same folder as this one.
 fn example(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name(name);
     match path.is_file() {
@@ -169,7 +169,8 @@ fn measure(args: &Args, row: &Row) -> Result<()> {
     Ok(())
 }
 
-/// Medians of two ways, run in turn, so that a slow moment of the machine meets both. The first run of each does not count.
+/// Medians of two programs that run in turn, so that a slow moment of the machine affects both. The first run of each
+/// does not count.
 fn in_turn(runs: usize, a: impl Fn() -> Result<f64>, b: impl Fn() -> Result<f64>) -> Result<(f64, f64)> {
     let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
     for run in 0..=runs {
@@ -182,7 +183,7 @@ fn in_turn(runs: usize, a: impl Fn() -> Result<f64>, b: impl Fn() -> Result<f64>
     Ok((median(of_a), median(of_b)))
 }
 
-/// Seconds from start to exit; the output of an earlier run is removed before.
+/// Seconds from start to exit; the output of an earlier run is removed first.
 fn timed(mut command: Command, output: &Path) -> Result<f64> {
     let _ = std::fs::remove_dir_all(output);
     let start = Instant::now();

@@ -1,5 +1,5 @@
-//! The same work as one would write it in an afternoon: two threads, the standard library's collections, everything in
-//! memory. Not the limit of the machine, but what a job has to be compared with by whoever thinks of writing it by hand.
+//! The same work as a straightforward hand-written program: two threads, the standard library's collections, everything
+//! in memory. Not the limit of the machine, but the alternative that a user would write by hand.
 
 use crate::{PATTERN, Result};
 use std::collections::HashMap;
@@ -36,14 +36,14 @@ pub fn run(row: &str, inputs: &[PathBuf], output: &Path) -> Result<()> {
 
 type Out = BufWriter<std::fs::File>;
 
-/// The two halves of a text, cut at a line's end.
+/// The two halves of a text, cut at the end of a line.
 fn halves(text: &[u8]) -> [&[u8]; 2] {
     let middle = text.len() / 2;
     let cut = text[middle..].iter().position(|b| *b == b'\n').map_or(text.len(), |at| middle + at + 1);
     [&text[..cut], &text[cut..]]
 }
 
-/// Folds both halves at the same time, and the second result into the first.
+/// Folds both halves concurrently, and the second result into the first.
 fn fold<'t, K: Hash + Eq + Send, V: Send>(
     text: &'t [u8],
     one: impl Fn(&'t [u8]) -> HashMap<K, V> + Sync,
@@ -139,7 +139,7 @@ fn stations(text: &[u8], out: &mut Out) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Looks for [`PATTERN`] without an engine for patterns: a `q`, then letters from a to f, then a 7.
+/// Searches [`PATTERN`] without a pattern engine: a `q`, then letters from a to f, then a 7.
 fn grep(text: &[u8], out: &mut Out) -> std::io::Result<()> {
     debug_assert_eq!(PATTERN, "q[a-f]+7");
     let matches = |line: &[u8]| {
@@ -223,7 +223,7 @@ fn index(text: &[u8], out: &mut Out) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Of lines with two numbers: for each first one, all second ones.
+/// For lines with two numbers: all second numbers of each first number.
 fn lists(text: &[u8]) -> HashMap<u64, Vec<u64>> {
     let read = |half| {
         let mut lists: HashMap<u64, Vec<u64>> = HashMap::new();

@@ -1,16 +1,16 @@
-//! One key with half of all pairs, against the same number of pairs without it: with a combiner (word count), and without (sessions,
-//! where all hits of a user come together).
+//! One key with half of all pairs, compared with the same number of pairs without it: with a combiner (word count), and
+//! without (sessions, where all hits of a user are grouped).
 
 use crate::{Args, Result, data, in_turn, timed};
 use std::process::Command;
 
-/// What is run on data without and with a key that has half of it.
+/// Row, example, and its inputs without and with a key that has half of the pairs.
 const CASES: [(&str, &str, &str, &str); 2] =
     [("skew, combined", "wordcount", "even", "skewed"), ("skew, grouped", "sessions", "hits", "skewed-hits")];
-/// The job's partitions.
+/// Number of the job's partitions.
 const PARTITIONS: &str = "16";
 
-/// Prints a row for each case: seconds without skew, with it, and their ratio.
+/// Prints a row for each case: seconds without skew, with skew, and their ratio.
 pub fn measure(args: &Args) -> Result<()> {
     println!("{:<16} {:>8} {:>9} {:>9} {:>7}", "row", "MiB", "even s", "skewed s", "ratio");
     for (row, example, even, skewed) in CASES {

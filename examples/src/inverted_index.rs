@@ -38,7 +38,7 @@ impl Job for Index {
 /// and no pair is sorted.
 struct Documents;
 
-/// As they came, and in ascending order without repetition when they are stored. Most words are in one document only.
+/// Documents in order of arrival; distinct and ascending when they are stored. Most words are in one document only.
 enum List {
     One(u64),
     Many(Vec<u64>),
@@ -67,7 +67,7 @@ impl Combiner<u64> for Documents {
         List::One(doc)
     }
     fn merge(&self, into: &mut List, other: List) {
-        // A word is often repeated in its document.
+        // A word is often repeated within its document.
         if other.as_slice() == &into.as_slice()[into.as_slice().len() - 1..] {
             return;
         }
@@ -86,7 +86,7 @@ impl Combiner<u64> for Documents {
         docs.join(",")
     }
     fn encode(&self, list: &List, out: &mut Vec<u8>) {
-        // Differences in seven bits a byte, the last byte of each without the high bit.
+        // Differences in seven bits per byte; the last byte of each has a clear high bit.
         let mut last = 0;
         for doc in list.ascending() {
             let mut difference = doc - last;
@@ -157,7 +157,7 @@ fn query(args: Query) -> Result<()> {
     let docs = found.unwrap_or_default();
     let printed = docs.iter().try_for_each(|doc| writeln!(out, "{doc}")).and_then(|()| out.flush());
     match printed {
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe.
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         printed => Ok(printed?),
     }

@@ -1,6 +1,6 @@
-//! The most frequent runs of N words within a line.
+//! The most frequent sequences of N words within a line.
 //!
-//! `ngrams INPUT... --n N --top K --output DIR` → `count<TAB>words`, most frequent first, equals by their bytes
+//! `ngrams INPUT... --n N --top K --output DIR` → `count<TAB>words`, most frequent first, ties by their bytes
 
 use windrow::prelude::*;
 

@@ -1,6 +1,7 @@
-//! PageRank over an edge list: rank = 0.15 + 0.85 × what comes in, start 1.0; every node with an edge has a rank.
+//! PageRank over an edge list: rank = 0.15 + 0.85 × incoming, start 1.0; every node with an edge has a rank.
 //!
-//! `pagerank EDGES... --rounds N --output DIR`, lines `from to` → `node<TAB>rank`. With `--until D` a driver runs rounds
+//! `pagerank EDGES... --rounds N --output DIR`, lines `from to` → `node<TAB>rank`. With `--until D` a driver runs
+//! rounds
 //! (at most `--rounds`) until no rank moves by more than D.
 
 use windrow::prelude::*;
@@ -19,7 +20,7 @@ struct PageRank {
     output: String,
 }
 
-/// Every node that links, with the nodes that it links to. Read in every round, so it is made once.
+/// Every node with outgoing edges, with its targets. Read in every round, so it is computed once.
 fn links(flow: &Flow, edges: &[String]) -> Pairs<u64, Vec<u64>> {
     let edges: Pairs<u64, u64> = flow.read(lines(edges)).map(|line, out| {
         let mut fields = line.split_ascii_whitespace();
@@ -32,12 +33,12 @@ fn links(flow: &Flow, edges: &[String]) -> Pairs<u64, Vec<u64>> {
     edges.reduce_values(|_, targets| targets.collect::<Vec<u64>>()).partition_by(0)
 }
 
-/// One round: every node gives its rank away along its edges.
+/// One round: every node distributes its rank along its edges.
 fn round(links: &Pairs<u64, Vec<u64>>, ranks: &Pairs<u64, f64>) -> Pairs<u64, f64> {
     links
         .join(ranks)
         .map(|(node, (targets, rank)), out| {
-            // Nodes that nobody links to stay known.
+            // Keeps nodes without incoming edges.
             out.emit(node, 0.0);
             for to in targets {
                 out.emit(*to, rank / targets.len() as f64)
@@ -68,7 +69,7 @@ impl Job for PageRank {
     }
 }
 
-/// One round as a job of its own: reads the ranks of the round before, if there was one.
+/// One round as a job of its own: reads the ranks of the previous round, if there is one.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Round {
     edges: Vec<String>,
@@ -99,7 +100,7 @@ impl Job for Round {
     }
 }
 
-/// The last round's ranks, as they are, where the user wants them.
+/// Copies the last round's ranks unchanged to the user's output.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Keep {
     ranks: String,
@@ -123,10 +124,10 @@ struct Until {
     until: f64,
 }
 
-/// Runs rounds, each a job, looking at how far ranks moved in between.
+/// Runs rounds as jobs, and checks after each how far ranks have moved.
 fn until(args: Until, session: &Session) -> Result<()> {
     let PageRank { edges, rounds, output } = args.job;
-    // Before the first round, not after the last.
+    // Fail before the first round, not after the last.
     session.check_output(&output)?;
     let scratch = format!("{output}.rounds");
     let mut before = None;

@@ -25,8 +25,9 @@ fn reading(line: &[u8]) -> Option<(&[u8], i32)> {
     Some((&line[..at], tenths(&line[at + 1..])?))
 }
 
-/// The same if the reading has one or two digits before the point and one behind it. Which of its four shapes it has is as good as
-/// random, so it is computed: a branch would be guessed wrong every other time.
+/// The same for a reading with one or two digits before the point and one after it. The shape of a reading is random,
+/// so
+/// it is computed: a branch would be mispredicted every other time.
 fn usual(line: &[u8]) -> Option<(&[u8], i32)> {
     let [before, tens, ones, point, tenth] = *line.last_chunk::<5>()?;
     let digit = |byte: u8| byte.wrapping_sub(b'0');
@@ -39,7 +40,7 @@ fn usual(line: &[u8]) -> Option<(&[u8], i32)> {
     is_usual.then_some((&line[..end], if negative { -value } else { value }))
 }
 
-/// A reading with one decimal as tenths of a degree: whole numbers add up exactly.
+/// A reading with one decimal as tenths of a degree: integers add up exactly.
 fn tenths(text: &[u8]) -> Option<i32> {
     let (negative, digits) = match text.split_first()? {
         (b'-', rest) => (true, rest),

@@ -79,7 +79,7 @@ struct Validate {
     folder: String,
 }
 
-/// The parts that `_SUCCESS` lists; those that are there, if somebody has collected them without it.
+/// The parts that `_SUCCESS` lists; without it, the parts that exist, for outputs that were collected by other means.
 fn parts_of(folder: &str) -> Result<Vec<PathBuf>> {
     if Path::new(folder).join("_SUCCESS").exists() {
         return windrow::parts(folder);
@@ -91,9 +91,9 @@ fn parts_of(folder: &str) -> Result<Vec<PathBuf>> {
         parts.extend(path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"part-")).then_some(path));
     }
     if parts.is_empty() {
-        return Err(Error::msg(format!("{folder}: there is no `_SUCCESS` in it, and no part")));
+        return Err(Error::msg(format!("{folder}: no `_SUCCESS` file and no parts")));
     }
-    eprintln!("{folder}: there is no `_SUCCESS` in it, so nobody knows whether these are all parts");
+    eprintln!("{folder}: no `_SUCCESS` file, so parts may be missing");
     parts.sort();
     Ok(parts)
 }
@@ -107,7 +107,7 @@ fn validate(args: Validate) -> Result<()> {
         let file = std::fs::File::open(&part).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         if length % RECORD as u64 != 0 {
-            return Err(Error::msg(format!("{shown} has {length} bytes, no whole number of records")));
+            return Err(Error::msg(format!("{shown} has {length} bytes, not a whole number of records")));
         }
         let mut file = std::io::BufReader::with_capacity(1 << 20, file);
         let mut record = [0u8; RECORD];
@@ -117,7 +117,7 @@ fn validate(args: Validate) -> Result<()> {
                 return Err(Error::msg(format!("record {n} of {shown} is out of order")));
             }
             last.copy_from_slice(&record[..KEY]);
-            // An order-free sum: the same records in any order have the same one (FNV-1a of each).
+            // An order-independent sum: the same records in any order have the same sum (FNV-1a of each).
             let hash =
                 record.iter().fold(0xCBF2_9CE4_8422_2325u64, |h, b| (h ^ *b as u64).wrapping_mul(0x100_0000_01B3));
             sum = sum.wrapping_add(hash);

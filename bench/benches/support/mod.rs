@@ -1,11 +1,11 @@
-//! What several benches need: a plan of maps and reduces, what a task reports, and what a process costs.
+//! Shared parts of the benches: a plan of maps and reduces, the report of a task, and the processor time of a process.
 
 #![allow(dead_code)] // Each bench uses its part.
 
 use std::time::Duration;
 use windrow_model::*;
 
-/// Reads lines of `input` and shuffles them to so many partitions, whose tasks make `last`.
+/// A plan that reads lines of `input` and shuffles them to `reduces` partitions, whose tasks produce `last`.
 pub fn map_reduce(input: &str, reduces: u32, last: Output, sinks: Vec<SinkSpec>, collects: Vec<Collect>) -> Plan {
     let source = SourceSpec {
         inputs: vec![input.to_string()],
@@ -37,7 +37,7 @@ pub fn map_reduce(input: &str, reduces: u32, last: Output, sinks: Vec<SinkSpec>,
     }
 }
 
-/// What a task says that has done everything in no time. A map has so many segments, at even distances.
+/// The report of a task that took no time. A map reports `segments` segments at even distances.
 pub fn report(task: &Task, segments: u32) -> TaskReport {
     let of = |output: &TaskOutput| match output {
         TaskOutput::Edge { partitions } => {
@@ -58,7 +58,7 @@ pub fn report(task: &Task, segments: u32) -> TaskReport {
     }
 }
 
-/// What a process has used of the cores, in its own code and in the system.
+/// Processor time of a process, in user and system mode.
 pub fn cpu(process: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let (_, rest) = stat.rsplit_once(')').unwrap();
