@@ -18,7 +18,7 @@ use tonic_health::pb::health_client::HealthClient;
 use windrow_coordinator::Config;
 use windrow_model::*;
 use windrow_net::{Access, Connection, channel, clients};
-use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Command};
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
 
 /// Numbers of workers, and slots of each.
 const CLUSTERS: [(u16, u32); 3] = [(10, 8), (100, 8), (1_000, 8)];
@@ -123,7 +123,7 @@ async fn work(connection: Connection, n: u16, slots: u32, ready: tokio::sync::on
     tell(Say::Inventory(v1::Inventory { last: true, ..Default::default() }));
     let health = HealthClient::new(connection.clone());
     let mut hear = clients::session(connection).connect(UnboundedReceiverStream::new(said)).await.unwrap().into_inner();
-    let Some(Command::Registered(registered)) = hear.message().await.unwrap().and_then(|m| m.message) else {
+    let Some(ToWorker::Registered(registered)) = hear.message().await.unwrap().and_then(|m| m.message) else {
         panic!("the first message is not `Registered`");
     };
     let _ = ready.send(());
@@ -141,12 +141,12 @@ async fn work(connection: Connection, n: u16, slots: u32, ready: tokio::sync::on
         };
         let Ok(Some(message)) = heard else { return };
         match message.message.unwrap() {
-            Command::Assign(assign) => {
+            ToWorker::Assign(assign) => {
                 let task: Task = assign.task.unwrap().try_into().unwrap();
                 let report = report(&task, SEGMENTS);
                 tell(Say::Done(v1::AttemptDone { attempt: Some(task.attempt.into()), report: Some(report.into()) }));
             }
-            Command::CheckStaging(check) => {
+            ToWorker::CheckStaging(check) => {
                 tell(Say::StagingChecked(v1::StagingChecked { request: check.request, failure: None }));
             }
             _ => {}

@@ -1,8 +1,7 @@
 //! PageRank over an edge list: rank = 0.15 + 0.85 × incoming, start 1.0; every node with an edge has a rank.
 //!
 //! `pagerank EDGES... --rounds N --output DIR`, lines `from to` → `node<TAB>rank`. With `--until D` a driver runs
-//! rounds
-//! (at most `--rounds`) until no rank moves by more than D.
+//! rounds (at most `--rounds`) until no rank moves by more than D.
 
 use windrow::prelude::*;
 

@@ -26,8 +26,7 @@ fn reading(line: &[u8]) -> Option<(&[u8], i32)> {
 }
 
 /// The same for a reading with one or two digits before the point and one after it. The shape of a reading is random,
-/// so
-/// it is computed: a branch would be mispredicted every other time.
+/// so it is computed: a branch would be mispredicted every other time.
 fn usual(line: &[u8]) -> Option<(&[u8], i32)> {
     let [before, tens, ones, point, tenth] = *line.last_chunk::<5>()?;
     let digit = |byte: u8| byte.wrapping_sub(b'0');
