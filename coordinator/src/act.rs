@@ -295,7 +295,8 @@ impl Driver {
         self.committing.remove(&job);
         let active = self.active.remove(&job).unwrap_or_default();
         active.steps.cancel();
-        active.outputs.values().for_each(|output| self.datasets.end_put(output.put));
+        let now = self.clock.now();
+        active.outputs.values().for_each(|output| self.datasets.end_put(output.put, now));
         // They go, and their outputs are free again, when the end is recorded: until then a restart goes on with the job.
         self.leftovers.insert(job, active.staging);
 

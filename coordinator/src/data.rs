@@ -127,6 +127,8 @@ pub(crate) enum ChunkReport {
         /// Bytes of each, or nothing.
         lengths: Vec<u64>,
         all: bool,
+        /// A client has stored them just now, and the worker did not have them before.
+        stored: bool,
     },
     Trashed {
         digests: Vec<Digest>,
@@ -152,7 +154,7 @@ impl Driver {
                 let until = self.clock.now().plus_ms(PLACED_WAIT_MS);
                 self.placing_puts.push(CommitPut { put, dataset, placed, answer, until });
             }
-            DataMessage::EndPut { put } => self.datasets.end_put(put),
+            DataMessage::EndPut { put } => self.datasets.end_put(put, self.clock.now()),
             DataMessage::Recorded { change, result, answer } => self.dataset_recorded(change, result, answer),
             DataMessage::OutputsRecorded { job, datasets, result } => self.outputs_recorded(job, datasets, result),
             DataMessage::List { answer } => drop(answer.send((self.datasets.list(), self.membership.notices()))),
@@ -283,7 +285,7 @@ impl Driver {
                 Some(active) => {
                     drop(active.outputs.insert(index, DatasetOutput { put, chunks: BTreeMap::new(), sealed: false }))
                 }
-                None => self.datasets.end_put(put),
+                None => self.datasets.end_put(put, self.clock.now()),
             }
         }
         Ok(())
@@ -398,7 +400,10 @@ impl Driver {
 
     pub fn handle_chunk_report(&mut self, worker: WorkerId, report: ChunkReport) {
         match report {
-            ChunkReport::Held { digests, lengths, all } => {
+            ChunkReport::Held { digests, lengths, all, stored } => {
+                if stored {
+                    self.datasets.arrived(worker, &digests, self.clock.now());
+                }
                 self.datasets.note_lengths(digests.iter().copied().zip(lengths));
                 self.datasets.held(worker, digests);
                 if all {
@@ -444,7 +449,12 @@ impl Driver {
         self.commit_what_is_placed();
         self.split_what_waited();
         self.fail_what_lacks_chunks();
-        for order in self.datasets.orders(now) {
+        let orders = self.datasets.orders(now);
+        // Before anything goes: the next life must not think that less has gone in this hour.
+        if let Some(changes) = self.datasets.take_orphan_changes(now, false) {
+            self.journal.note(Record::Orphans(Box::new(changes)));
+        }
+        for order in orders {
             match order {
                 Order::Copy { worker, digest, .. } => {
                     tracing::debug!(%worker, %digest, "a copy of a chunk is ordered");

@@ -5,13 +5,13 @@
 //! *referenced* by every dataset that has it and by every job that reads it (which keeps its version, whatever becomes of the
 //! name).
 //!
-//! A chunk whose last reference was taken by a recorded change (`data rm`, an overwrite, the end of a job) is *ordered* to be
-//! deleted, and goes at once. Any other chunk without a reference is an orphan (`orphans.rs`). Nothing is deleted while a put is
+//! A chunk whose last reference was taken by a recorded change (`data rm`, an overwrite, the end of a job), or that a put has
+//! brought which failed, is *ordered* to be deleted, and goes at once. Any other chunk without a reference is an orphan (`orphans.rs`). Nothing is deleted while a put is
 //! open, since it may be about to name it, nor while a worker has seen a newer journal than this one.
 
 use crate::copies::Copies;
 use crate::holders::Holders;
-use crate::orphans::{OrphanRule, Orphans};
+use crate::orphans::{OrphanChanges, Orphans, Standing};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{
     Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, Incarnation, JobId, Time, WorkerId,
@@ -19,6 +19,12 @@ use windrow_model::{
 
 /// Copies of a chunk, if the put does not say.
 const REPLICAS: u32 = 2;
+
+/// A chunk that was on its way when its put failed is told by its worker within this time.
+const LATE_MS: u64 = 120_000;
+
+/// Chunks of one put that are remembered for its failure. Others are orphans then.
+const ARRIVED_MAX: usize = 1_000_000;
 
 /// Deletions that are remembered for workers which are away.
 const ORDERED_MAX: usize = 100_000;
@@ -53,6 +59,16 @@ struct Put {
     overwrite: bool,
     /// Workers that its client was told of; none for the output of a job.
     offered: BTreeSet<WorkerId>,
+    /// Chunks that clients have stored since it began, and that no worker had before. They may be another put's.
+    arrived: BTreeSet<Digest>,
+    /// Its dataset is being recorded.
+    commits: bool,
+}
+
+impl Put {
+    fn new(name: &str, overwrite: bool, offered: BTreeSet<WorkerId>) -> Put {
+        Put { name: name.to_string(), overwrite, offered, arrived: BTreeSet::new(), commits: false }
+    }
 }
 
 /// A dataset, or a part of one, that stays for a job.
@@ -97,6 +113,8 @@ pub(crate) struct Datasets {
     may_lack: bool,
     puts: BTreeMap<PutId, Put>,
     last_put: u64,
+    /// What clients have stored may still be told until then, although their put has failed.
+    late_until: Option<Time>,
     /// Names whose next version is being recorded.
     recording: BTreeSet<String>,
     /// Referenced chunks with fewer copies than they should have.
@@ -112,9 +130,9 @@ pub(crate) struct Datasets {
 
 impl Datasets {
     /// What the journal holds.
-    pub fn new(recorded: Vec<Dataset>, dropped: Vec<Digest>, rule: OrphanRule) -> Self {
+    pub fn new(recorded: Vec<Dataset>, dropped: Vec<Digest>, orphans: Orphans) -> Self {
         let ordered = dropped.into_iter().collect();
-        let mut table = Datasets { orphans: Orphans::new(rule), ordered, ..Datasets::default() };
+        let mut table = Datasets { orphans, ordered, ..Datasets::default() };
         for dataset in recorded {
             table.refer(&dataset);
             table.named.insert(dataset.name.clone(), dataset);
@@ -326,7 +344,7 @@ impl Datasets {
         let id = PutId(self.last_put);
         let offered: BTreeSet<WorkerId> = self.holders.workers().collect();
         let workers = offered.iter().copied().collect();
-        self.puts.insert(id, Put { name: name.to_string(), overwrite, offered });
+        self.puts.insert(id, Put::new(name, overwrite, offered));
         Ok((id, workers, replicas))
     }
 
@@ -338,8 +356,7 @@ impl Datasets {
             return Err(Failure::new(Code::DatasetExists, format!("{name}: another put under this name is open")));
         }
         self.last_put += 1;
-        let put = Put { name: name.to_string(), overwrite, offered: BTreeSet::new() };
-        self.puts.insert(PutId(self.last_put), put);
+        self.puts.insert(PutId(self.last_put), Put::new(name, overwrite, BTreeSet::new()));
         Ok(PutId(self.last_put))
     }
 
@@ -437,9 +454,11 @@ impl Datasets {
             return Err(Failure::new(Code::BadRequest, "this put is not open"));
         };
         self.check_free(name, *overwrite)?;
-        dataset.name.clone_from(name);
-        dataset.version = self.named.get(name).map_or(0, |d| d.version) + 1;
-        self.recording.insert(name.clone());
+        let name = name.clone();
+        self.puts.get_mut(&put).into_iter().for_each(|put| put.commits = true);
+        dataset.version = self.named.get(&name).map_or(0, |d| d.version) + 1;
+        dataset.name.clone_from(&name);
+        self.recording.insert(name);
         Ok(dataset)
     }
 
@@ -454,10 +473,52 @@ impl Datasets {
         }
     }
 
-    /// A put is over, committed or not.
-    pub fn end_put(&mut self, put: PutId) {
+    /// A put is over. What clients have stored for one that was not committed is ordered to be deleted: it is nobody's, unless
+    /// another put that is open commits it. Until then nothing is deleted, and a reference takes the order back.
+    pub fn end_put(&mut self, put: PutId, now: Time) {
         self.changed = true;
-        self.puts.remove(&put);
+        let Some(put) = self.puts.remove(&put) else { return };
+        if put.commits || put.offered.is_empty() {
+            return;
+        }
+        self.late_until = Some(now.plus_ms(LATE_MS));
+        for digest in put.arrived {
+            self.order(digest);
+        }
+    }
+
+    /// A client has stored these chunks on a worker, which did not have them. Called before `held`. If a put is open, they may be
+    /// its own. If there is none, but one has failed a moment ago, it has left them.
+    ///
+    /// Chunks that were here before, if only in a trash or on a worker that is away, are not among them: a put that fails must take
+    /// nothing with it that it has not brought.
+    pub fn arrived(&mut self, worker: WorkerId, digests: &[Digest], now: Time) {
+        self.late_until.take_if(|until| *until <= now);
+        for digest in digests {
+            let was_known = self.is_known(digest) || self.is_here(*digest) || self.orphans.is_known(*digest);
+            if was_known || !self.holders.is_live(worker) || self.is_being_told() {
+                continue;
+            }
+            let mut puts = self.puts.values_mut().filter(|put| !put.offered.is_empty()).peekable();
+            if puts.peek().is_none() && self.late_until.is_some() {
+                self.order(*digest);
+            } else {
+                let with_room = puts.filter(|put| put.arrived.len() < ARRIVED_MAX);
+                with_room.for_each(|put| _ = put.arrived.insert(*digest));
+            }
+        }
+    }
+
+    /// Nothing refers to this chunk, and it is to go wherever it turns up.
+    fn order(&mut self, digest: Digest) {
+        if self.references.contains_key(&digest) {
+            return;
+        }
+        if self.ordered.insert(digest) {
+            self.ordered_last.push_back(digest);
+        }
+        self.unrecorded.push(digest);
+        self.look_at(digest);
     }
 
     /// Takes a name off the table; what it named stays as long as a job reads it.
@@ -670,6 +731,17 @@ impl Datasets {
         self.holders.next_deadline().into_iter().chain(self.copying.next_deadline()).chain(orphans).min()
     }
 
+    /// When `take_orphan_changes` has something without an event.
+    pub fn next_orphan_note(&self) -> Option<Time> {
+        self.orphans.next_note()
+    }
+
+    /// What the journal is to record of orphans. `ends`: this life of the coordinator does.
+    pub fn take_orphan_changes(&mut self, now: Time, ends: bool) -> Option<OrphanChanges> {
+        self.orphans.stamp(now);
+        self.orphans.take_changes(now, ends)
+    }
+
     /// How many workers hold a chunk.
     pub fn copies(&self, digest: Digest) -> u32 {
         self.holders.count(digest)
@@ -689,13 +761,20 @@ impl Datasets {
     }
 
     fn look_at(&mut self, digest: Digest) {
-        let is_garbage = self.copies(digest) > 0 && !self.references.contains_key(&digest);
+        let (is_held, is_referenced) = (self.copies(digest) > 0, self.references.contains_key(&digest));
         let is_ordered = self.ordered.contains(&digest);
-        match is_garbage && is_ordered {
+        match is_held && !is_referenced && is_ordered {
             true => self.doomed.insert(digest),
             false => self.doomed.remove(&digest),
         };
-        self.orphans.note(digest, is_garbage && !is_ordered);
+        self.orphans.note(
+            digest,
+            match is_held {
+                _ if is_referenced || is_ordered => Standing::Settled,
+                true => Standing::Orphan,
+                false => Standing::Away,
+            },
+        );
         if self.missing(digest) > 0 {
             self.short.insert(digest);
             return;
@@ -734,11 +813,7 @@ impl Datasets {
                 reference.count -= 1;
                 if reference.count == 0 {
                     self.references.remove(&chunk.digest);
-                    if self.ordered.insert(chunk.digest) {
-                        self.ordered_last.push_back(chunk.digest);
-                    }
-                    self.unrecorded.push(chunk.digest);
-                    self.look_at(chunk.digest);
+                    self.order(chunk.digest);
                 }
             }
         }

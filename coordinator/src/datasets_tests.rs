@@ -3,6 +3,7 @@
 use super::*;
 use crate::copies::{COPY_PAUSE_MS, TRIES_MAX};
 use crate::holders::{ABSENCE_MS, TELLING_MAX_MS};
+use crate::orphans::{OrphanRule, OrphanWaits};
 use windrow_model::{DatasetChunk, Framing};
 
 const NOW: Time = Time(1_000);
@@ -50,13 +51,13 @@ fn put(table: &mut Datasets, name: &str, chunks: &[u8], overwrite: bool) -> u64 
     let recorded = table.commit_put(id, dataset(chunks)).unwrap();
     let version = recorded.version;
     table.recorded(recorded, true);
-    table.end_put(id);
+    table.end_put(id, NOW);
     version
 }
 /// A coordinator that starts with dataset `a` of chunk 1, and with these deletions in its journal.
 fn with_one_dataset(dropped: &[u8]) -> Datasets {
     let a = Dataset { name: "a".into(), version: 4, ..dataset(&[1]) };
-    Datasets::new(vec![a], dropped.iter().map(|n| digest(*n)).collect(), OrphanRule::default())
+    Datasets::new(vec![a], dropped.iter().map(|n| digest(*n)).collect(), Orphans::default())
 }
 fn trash_of(n: u8, chunks: &[u8]) -> Order {
     Order::Trash { worker: worker(n), digests: chunks.iter().map(|c| digest(*c)).collect() }
@@ -109,7 +110,7 @@ fn what_was_not_recorded_is_not_there_and_its_chunks_are_orphans() {
     let lost = table.commit_put(id, dataset(&[1])).unwrap();
     assert_eq!(table.orders(NOW), [], "never while the put is open");
     table.recorded(lost, false);
-    table.end_put(id);
+    table.end_put(id, NOW);
     assert_eq!(names(&table), []);
     assert_eq!(table.orders(NOW), [], "no change that is recorded orders it");
     let over = NOW.plus_ms(OrphanRule::default().kept_ms);
@@ -118,6 +119,73 @@ fn what_was_not_recorded_is_not_there_and_its_chunks_are_orphans() {
     assert!(table.is_dropping());
     table.dropped(worker(1));
     assert!(!table.is_dropping());
+}
+
+/// They stayed for two days: a day as orphans, and a day in the trash.
+#[test]
+fn chunks_of_a_failed_put_are_ordered_to_be_deleted() {
+    let mut table = with_one_dataset(&[]);
+    join(&mut table, 1, &[1, 7]);
+    join(&mut table, 2, &[]);
+    table.orders(NOW);
+    table.held(worker(2), [digest(1)]);
+    let (failed, ..) = table.begin_put("b", false, 0).unwrap();
+    let (other, ..) = table.begin_put("c", false, 0).unwrap();
+    // Its own; those of a dataset and an orphan that were there before; one that the other put stores, too.
+    for (n, chunks) in [(1, &[2, 1, 7, 3][..]), (2, &[2, 7, 3])] {
+        let digests: Vec<Digest> = chunks.iter().map(|c| digest(*c)).collect();
+        table.arrived(worker(n), &digests, NOW);
+        table.held(worker(n), digests);
+    }
+    table.end_put(failed, NOW);
+    assert_eq!(table.take_unrecorded(), [digest(2), digest(3)]);
+    assert_eq!(table.orders(NOW), [], "never while a put is open");
+    let recorded = table.commit_put(other, dataset(&[3])).unwrap();
+    table.recorded(recorded, true);
+    table.end_put(other, NOW);
+    assert_eq!(table.orders(NOW), [drop_of(1, &[2]), drop_of(2, &[2])]);
+    assert_eq!(table.orphans(NOW).iter().map(|o| o.digest).collect::<Vec<_>>(), [digest(7)]);
+    // A worker that was away deletes what it brings.
+    table.dropped(worker(1));
+    table.dropped(worker(2));
+    join(&mut table, 3, &[2]);
+    assert_eq!(table.orders(NOW), [drop_of(3, &[2])]);
+}
+
+#[test]
+fn chunk_that_comes_after_its_put_has_failed_goes_as_well() {
+    let mut table = cluster(1);
+    let (failed, ..) = table.begin_put("a", false, 0).unwrap();
+    table.end_put(failed, NOW);
+    table.arrived(worker(1), &[digest(1)], NOW.plus_ms(LATE_MS - 1));
+    table.held(worker(1), [digest(1)]);
+    assert_eq!(table.orders(NOW), [drop_of(1, &[1])]);
+    table.dropped(worker(1));
+    // Later it is an orphan, whatever it is.
+    table.arrived(worker(1), &[digest(2)], NOW.plus_ms(LATE_MS));
+    table.held(worker(1), [digest(2)]);
+    assert_eq!((table.orders(NOW), table.orphans(NOW).len()), (vec![], 1));
+    // And a put that was committed takes nothing with it.
+    let (id, ..) = table.begin_put("b", false, 0).unwrap();
+    table.arrived(worker(1), &[digest(3), digest(4)], NOW.plus_ms(LATE_MS));
+    table.held(worker(1), [digest(3), digest(4)]);
+    let recorded = table.commit_put(id, dataset(&[3])).unwrap();
+    table.recorded(recorded, true);
+    table.end_put(id, NOW.plus_ms(LATE_MS));
+    assert_eq!((table.orders(NOW.plus_ms(LATE_MS)), table.orphans(NOW).len()), (vec![], 2));
+}
+
+/// Nobody may say then that a chunk is new.
+#[test]
+fn chunk_that_arrives_while_a_worker_is_telling_is_an_orphan() {
+    let mut table = cluster(2);
+    let (failed, ..) = table.begin_put("a", false, 0).unwrap();
+    table.worker_joined(worker(3), Incarnation(1), NOW);
+    table.arrived(worker(1), &[digest(1)], NOW);
+    table.held(worker(1), [digest(1)]);
+    table.told_all(worker(3));
+    table.end_put(failed, NOW);
+    assert_eq!((table.orders(NOW), table.orphans(NOW).len()), (vec![], 1));
 }
 
 #[test]
@@ -262,7 +330,7 @@ fn copies_that_a_task_waits_for_come_first() {
     table.held(worker(1), many.chunks.iter().map(|c| c.digest));
     let recorded = table.commit_put(id, many).unwrap();
     table.recorded(recorded, true);
-    table.end_put(id);
+    table.end_put(id, NOW);
     join(&mut table, 2, &[]);
     keep(&mut table, 1, 9);
     assert_eq!(table.orders(NOW), [copy(2, 9, 1), copy(2, 1, 1), copy(2, 2, 1), copy(2, 3, 1)]);
@@ -407,7 +475,7 @@ fn put_is_refused_whose_copies_are_not_where_it_says() {
     assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), Some(Ok(())));
     table.worker_left(worker(1), NOW);
     assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), Some(Err(Code::ChunkUnavailable)));
-    table.end_put(put);
+    table.end_put(put, NOW);
     assert_eq!(code(table.check_placed(put, &[])), Some(Err(Code::BadRequest)));
 }
 
@@ -422,7 +490,7 @@ fn put_is_refused_that_gives_a_chunk_another_length() {
     let (put, ..) = table.begin_put("a", false, 1).unwrap();
     let recorded = table.commit_put(put, Dataset { chunks: chunk(11).to_vec(), ..dataset(&[]) }).unwrap();
     table.recorded(recorded, true);
-    table.end_put(put);
+    table.end_put(put, NOW);
     assert_eq!((code(&table, 11), code(&table, 10)), (Ok(()), Err(Code::BadRequest)));
 }
 
@@ -513,13 +581,13 @@ mod any_order {
                     self.disks.entry(w).or_default().extend(&chunks);
                     let recorded = table.commit_put(put, dataset(&chunks)).unwrap();
                     table.recorded(recorded, true);
-                    table.end_put(put);
+                    table.end_put(put, NOW);
                     self.named.insert(name, chunks);
                 }
                 Op::OpenPut(true) if self.open.is_none() && !self.live.is_empty() => {
                     self.open = table.begin_put("open", true, 0).ok().map(|(put, ..)| put);
                 }
-                Op::OpenPut(false) => self.open.take().into_iter().for_each(|put| table.end_put(put)),
+                Op::OpenPut(false) => self.open.take().into_iter().for_each(|put| table.end_put(put, NOW)),
                 Op::Remove(name) => {
                     let name = format!("n{name}");
                     assert_eq!(table.remove(&name).is_ok(), self.named.remove(&name).is_some());
@@ -575,7 +643,7 @@ mod any_order {
     proptest! {
         #[test]
         fn nothing_is_deleted_that_should_stay(ops in prop::collection::vec(op(), 1..80)) {
-            let mut table = Datasets::new(Vec::new(), Vec::new(), RULE);
+            let mut table = Datasets::new(Vec::new(), Vec::new(), Orphans::new(RULE, OrphanWaits::default()));
             let (mut world, mut now) = (World::default(), Time(0));
             for op in ops {
                 let before = world.referenced();

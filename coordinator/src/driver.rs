@@ -14,7 +14,7 @@ use crate::job_view::{JobView, Past};
 use crate::journal::{Durable, Identity, JobRecord, Journal, Record, spec_digest};
 use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
 use crate::membership::{Membership, Verdict};
-use crate::orphans::OrphanRule;
+use crate::orphans::{OrphanRule, Orphans};
 use crate::planning::Planners;
 use crate::publishing::Publishing;
 use crate::recover::Recovered;
@@ -165,7 +165,7 @@ impl Driver {
             ..Default::default()
         };
         let Recovered { epoch, identity, past, running, datasets, workers, collected } = start.recovered;
-        let Identity { cluster, lineage, revision, dropped } = identity;
+        let Identity { cluster, lineage, revision, dropped, orphans } = identity;
         let mut driver = Driver {
             scheduler: Scheduler::new(config, epoch),
             clock: Clock::new(),
@@ -178,7 +178,7 @@ impl Driver {
             claims: start.claims,
             notes: start.notes,
             unrecorded: start.unrecorded,
-            datasets: Datasets::new(datasets, dropped, start.orphans),
+            datasets: Datasets::new(datasets, dropped, Orphans::new(start.orphans, orphans)),
             waiting_puts: Vec::new(),
             held_back: Vec::new(),
             placing_puts: Vec::new(),
@@ -252,6 +252,9 @@ impl Driver {
                 self.journal.note(Record::Tries(*job, active.tries.saturating_sub(1)));
             }
         }
+        if let Some(changes) = self.datasets.take_orphan_changes(self.clock.now(), true) {
+            self.journal.note(Record::Orphans(Box::new(changes)));
+        }
         let ended = async { while self.work.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_MAX, ended).await.is_err() {
             tracing::warn!(threads = self.work.len(), "a file system does not answer: stopping without its threads");
@@ -284,6 +287,7 @@ impl Driver {
             self.checks.next_deadline(),
             self.watchers.next_deadline(),
             self.datasets.next_deadline(),
+            self.datasets.next_orphan_note(),
             self.placing_deadline(),
             self.held_back_deadline(),
             self.awaited_until,

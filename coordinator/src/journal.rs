@@ -17,6 +17,7 @@ pub use rows::check_row;
 
 use crate::error::Error;
 use crate::lineage::Lineage;
+use crate::orphans::{OrphanChanges, OrphanWaits};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -108,6 +109,8 @@ pub struct Identity {
     pub revision: u64,
     /// Chunks that recorded changes have ordered to be deleted.
     pub dropped: Vec<Digest>,
+    /// How long chunks to which nothing refers have waited.
+    pub orphans: OrphanWaits,
 }
 
 /// One thing to write.
@@ -138,6 +141,8 @@ pub enum Record {
     Worker(WorkerId, bool),
     /// Nothing refers to these chunks since recorded changes: they may be deleted wherever they turn up.
     Dropped(Vec<Digest>),
+    /// How long chunks to which nothing refers have waited, as far as that has changed.
+    Orphans(Box<OrphanChanges>),
     /// The next life is above this epoch, and stands in for all lives below it: a worker has seen it, and the journal was
     /// restored.
     RestoreAbove(Epoch),

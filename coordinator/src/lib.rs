@@ -50,7 +50,7 @@ pub use journal::{
     RunningJob, Snapshot, TakeRow,
 };
 pub use lineage::{Life, Lineage};
-pub use orphans::OrphanRule;
+pub use orphans::{OrphanChanges, OrphanRule, OrphanWaits, Wait};
 
 use artifacts::Artifacts;
 use claims::Claims;

@@ -317,6 +317,64 @@ async fn a_put_that_is_broken_off_before_it_begins_does_not_stay_open() {
     coordinator.stop().await;
 }
 
+/// What it had stored stayed on the workers for two days.
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_of_a_put_that_breaks_are_deleted_at_once() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let [old, new, late] = ["old", "new", "late"].map(|text| Digest::of(text.as_bytes()));
+    worker.holds(&[old], true);
+    let put = Put::begin(&coordinator, "texts").await;
+    worker.stored(&[old, new]);
+    // On the same stream: the coordinator has heard of them.
+    assert_eq!(put.try_commit(new, WorkerId::from_bytes([9; 16])).await.unwrap_err().code, Code::BadRequest);
+    assert_eq!(worker.next_order().await, ChunkOrder::Drop(vec![new]));
+    worker.say(Say::ChunksDropped(v1::ChunksDropped {}));
+    worker.stored(&[late]);
+    assert_eq!(worker.next_order().await, ChunkOrder::Drop(vec![late]));
+    worker.say(Say::ChunksDropped(v1::ChunksDropped {}));
+    coordinator.stop().await;
+    // A worker that was away then deletes them when it is back, in whatever life.
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut away = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
+    away.holds(&[late, old, new], true);
+    let ChunkOrder::Drop(mut dropped) = away.next_order().await else { panic!("no order to drop") };
+    dropped.sort();
+    let mut expected = [new, late];
+    expected.sort();
+    assert_eq!(dropped, expected);
+    coordinator.stop().await;
+}
+
+/// With a restart every day nothing ever went.
+#[tokio::test(flavor = "multi_thread")]
+async fn orphans_wait_on_after_a_restart() {
+    let place = Place::new();
+    let orphan = Digest::of(b"orphan");
+    let for_ms = async |coordinator: &Coordinator| {
+        let mut data = clients::data(coordinator.connect().await);
+        let orphans = data.list_orphans(v1::ListOrphansRequest {}).await.unwrap().into_inner().chunks;
+        orphans.first().map_or(0, |orphan| orphan.for_ms)
+    };
+    let joined = async |coordinator: &Coordinator| {
+        let worker = FakeWorker::join(coordinator, register(1, 1)).await.unwrap();
+        worker.holds(&[orphan], true);
+        worker
+    };
+    let coordinator = Coordinator::start(&place.data()).await;
+    let worker = joined(&coordinator).await;
+    while for_ms(&coordinator).await < 1_500 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    coordinator.stop().await;
+    let coordinator = Coordinator::start(&place.data()).await;
+    let again = joined(&coordinator).await;
+    assert!(for_ms(&coordinator).await >= 1_500);
+    drop((worker, again));
+    coordinator.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn put_is_refused_that_names_a_worker_which_does_not_exist() {
     let place = Place::new();

@@ -91,7 +91,7 @@ async fn orphans_are_listed_and_adopted_after_the_workers_have_told() {
     waits("adopt", &mut adopt).await;
     let worker = restarted.back().await;
     let both = [restarted.texts, restarted.orphan].map(Into::into).to_vec();
-    let held = v1::ChunksHeld { digests: both, last: true, lengths: vec![8, 6] };
+    let held = v1::ChunksHeld { digests: both, last: true, lengths: vec![8, 6], ..Default::default() };
     worker.say(v1::from_worker::Message::ChunksHeld(held));
     assert_eq!(soon("orphans", orphans).await.unwrap().into_inner().chunks.len(), 1);
     assert_eq!(soon("adopt", adopt).await.unwrap().into_inner().version, 1);

@@ -54,6 +54,8 @@ pub struct Chunks {
 pub enum News {
     /// It is here to stay, with so many bytes.
     Held(Digest, u64),
+    /// The same: a client has stored it just now, and it was not here before.
+    Stored(Digest, u64),
     /// It was here, and is damaged or gone.
     Lost(Digest),
     /// It is in the trash.
@@ -97,16 +99,25 @@ impl Shelf {
 
     /// Makes a chunk's file appear: it stays, whatever was to be deleted.
     fn redeem(&self, digest: Digest, length: u64, store: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.redeem_as(News::Held(digest, length), digest, store)
+    }
+
+    /// The same, told as `news`.
+    fn redeem_as(&self, news: News, digest: Digest, store: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut state = self.lock();
         state.doomed.remove(&digest);
         store()?;
-        self.held(&mut state, digest, length);
+        let was_here = state.told.contains(&digest) || state.trash.contains_key(&digest);
+        match news {
+            News::Stored(digest, length) if was_here => self.held(&mut state, News::Held(digest, length), digest),
+            news => self.held(&mut state, news, digest),
+        }
         Ok(())
     }
 
-    fn held(&self, state: &mut State, digest: Digest, length: u64) {
+    fn held(&self, state: &mut State, news: News, digest: Digest) {
         state.told.insert(digest);
-        self.tell(News::Held(digest, length));
+        self.tell(news);
     }
 
     /// The coordinator counts on a chunk that is not here, or not whole.
@@ -131,6 +142,8 @@ pub struct Put {
     damaged: PathBuf,
     writer: Writer<TemporaryFile>,
     shelf: Shelf,
+    /// A client stores it, for a put that may fail.
+    for_client: bool,
 }
 
 impl Chunks {
@@ -151,12 +164,17 @@ impl Chunks {
         self.arrivals.clone().acquire_owned().await
     }
 
+    /// Begins to take in a chunk that is to have this digest, from a client that puts a dataset.
+    pub fn begin_for_client(&self, digest: Digest) -> Put {
+        Put { for_client: true, ..self.begin(digest) }
+    }
+
     /// Begins to take in a chunk that is to have this digest.
     pub fn begin(&self, digest: Digest) -> Put {
         let path = self.scratch.chunk(digest);
         let place = path.clone();
         let writer = Writer::start(true, move || TemporaryFile::beside(&place));
-        Put { digest, path, damaged: self.damaged(digest), writer, shelf: self.shelf.clone() }
+        Put { digest, path, damaged: self.damaged(digest), writer, shelf: self.shelf.clone(), for_client: false }
     }
 
     /// A chunk that is here.
@@ -238,7 +256,7 @@ impl Chunks {
                     Ok(()) => {
                         tracing::info!("chunk {digest} comes back from the trash");
                         let length = chunks.path(digest).metadata().map_or(0, |metadata| metadata.len());
-                        chunks.shelf.held(&mut state, digest, length);
+                        chunks.shelf.held(&mut state, News::Held(digest, length), digest);
                         return Some(true);
                     }
                     Err(e) => tracing::warn!("chunk {digest} cannot be taken out of the trash: {e}"),
@@ -472,7 +490,7 @@ impl Put {
 
     /// Verifies what came and makes it durable.
     pub async fn finish(self) -> Result<(), Failure> {
-        let Put { digest, path, damaged, writer, shelf } = self;
+        let Put { digest, path, damaged, writer, shelf, for_client } = self;
         let written = writer.finish().await.map_err(|e| disk_failure("write", &path, 0, &e))?;
         if written.digest != digest {
             let message = format!("chunk {digest} arrived with digest {}", written.digest);
@@ -482,7 +500,8 @@ impl Put {
         let placed = tokio::task::spawn_blocking(move || {
             durable::sync_file(written.file.file(), Durability::Sync)?;
             let length = written.file.file().metadata()?.len();
-            shelf.redeem(digest, length, || written.file.place(&place, Durability::NoSync))?;
+            let news = if for_client { News::Stored(digest, length) } else { News::Held(digest, length) };
+            shelf.redeem_as(news, digest, || written.file.place(&place, Durability::NoSync))?;
             // A whole copy is here.
             gone(fs::remove_file(damaged))?;
             place.parent().map_or(Ok(()), |folder| durable::sync_folder(folder, Durability::Sync))
@@ -632,6 +651,28 @@ mod tests {
         assert_eq!(chunks.empty_trash(u64::MAX, 0), 1);
         assert_eq!(chunks.keep_if_here(over).await, None);
         assert!(here.is_here(back));
+    }
+
+    #[tokio::test]
+    async fn chunk_that_a_client_stores_is_told_as_that_unless_it_was_here() {
+        let here = Here::new();
+        let store = async |text: &'static str| {
+            let digest = Digest::of(text.as_bytes());
+            let put = here.chunks.begin_for_client(digest);
+            assert!(put.write(Bytes::from_static(text.as_bytes())).await);
+            put.finish().await.unwrap();
+            here.chunks.take_news()
+        };
+        let [new, trashed] = ["new", "trashed"].map(|text| Digest::of(text.as_bytes()));
+        assert_eq!(store("new").await, [News::Stored(new, 3)]);
+        assert_eq!(store("new").await, [News::Held(new, 3)], "it was here");
+        here.keep("trashed");
+        here.chunks.doom(&[trashed], Doom::Trash);
+        here.chunks.remove(trashed).unwrap();
+        here.chunks.take_news();
+        assert_eq!(store("trashed").await, [News::Held(trashed, 7)], "it was in the trash");
+        here.put("fetched").await;
+        assert_eq!(here.chunks.take_news(), [News::Held(Digest::of(b"fetched"), 7)]);
     }
 
     #[test]

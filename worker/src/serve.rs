@@ -98,7 +98,7 @@ impl Transfer for TransferService {
         self.membership.check(cluster).map_err(|failure| to_status(&failure))?;
         let closed = |_| to_status(&Failure::new(Code::Interrupted, "the worker is stopping"));
         let _arrival = self.chunks.arrival().await.map_err(closed)?;
-        let put = self.chunks.begin(digest);
+        let put = self.chunks.begin_for_client(digest);
         let mut data = first.data;
         loop {
             if !put.write(data).await {

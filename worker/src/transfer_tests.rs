@@ -428,7 +428,7 @@ async fn damaged_chunk_is_noticed_by_the_worker_that_serves_it() {
     let digest = Digest::of(&bytes);
     let whole = v1::ChunkPiece { digest: Some(digest.into()), data: bytes.clone(), cluster: None };
     client.put_chunk(tokio_stream::iter([whole])).await.unwrap();
-    assert_eq!(peer.chunks.take_news(), [News::Held(digest, 3 << 20)]);
+    assert_eq!(peer.chunks.take_news(), [News::Stored(digest, 3 << 20)]);
     let mut flipped = bytes.to_vec();
     flipped[1 << 20] ^= 1;
     for damaged in [&flipped[..], &bytes[..100], b""] {

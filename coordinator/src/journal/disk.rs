@@ -1,10 +1,11 @@
 //! The store on disk: `journal.redb`, one key-value file with transactions.
 //!
 //! ```text
-//! meta       format (of this file), epoch, revision, restored numbers
+//! meta       format (of this file), epoch, revision, restored, orphans' clock, hour and number gone in it   numbers
 //! cluster    id                    → the cluster's id         16 bytes
 //! lives      epoch                 → nonce, revision when it began, whether it is the first after a restore
 //! dropped    digest                → the revision             chunks that may be deleted wherever they turn up
+//! orphans    digest                → how long it has waited   nine bytes
 //! jobs       job id                → its record               JSON, so that a later release reads it
 //! datasets   name                  → the dataset              JSON
 //! specs      job id                → JobSpec                  protobuf; these seven only while the job runs
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::error::Error;
 use crate::lineage::{Life, Lineage};
+use crate::orphans::OrphanWaits;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -52,10 +54,15 @@ const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
 const CLUSTER: TableDefinition<&[u8], &[u8]> = TableDefinition::new("cluster");
 const LIVES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("lives");
 const DROPPED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("dropped");
-const TABLES: [TableDefinition<&[u8], &[u8]>; 15] = [
+const ORPHANS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("orphans");
+const TABLES: [TableDefinition<&[u8], &[u8]>; 16] = [
     JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, UNCHARGED, BAD, OUTPUTS, COLLECTED, WORKERS, TRIES, CLUSTER,
-    LIVES, DROPPED,
+    LIVES, DROPPED, ORPHANS,
 ];
+/// Numbers in `meta`: the orphans' clock, when the hour of deletions began, and how many have gone in it (0: there is none).
+const ORPHAN_CLOCK: &str = "orphan clock";
+const ORPHAN_HOUR: &str = "orphan hour";
+const ORPHANS_GONE: &str = "orphans gone";
 /// The key of the cluster's id.
 const CLUSTER_ID: &[u8] = b"id";
 /// Lives that are remembered; and deletions, for workers that come back after a long time.
@@ -154,6 +161,22 @@ impl DiskStore {
         self.entries(table)?.into_iter().map(|(_, value)| decode(value)).collect()
     }
 
+    fn orphan_waits(&self) -> Result<OrphanWaits, Error> {
+        let run = || {
+            let meta = self.db.begin_read()?.open_table(META)?;
+            let number = |name: &str| Ok::<_, redb::Error>(meta.get(name)?.map_or(0, |v| v.value()));
+            Ok([number(ORPHAN_CLOCK)?, number(ORPHAN_HOUR)?, number(ORPHANS_GONE)?])
+        };
+        let [clock_ms, hour, gone] = run().map_err(|e: redb::Error| self.failed(&e))?;
+        let mut waits = Vec::new();
+        for (key, value) in self.entries(ORPHANS)? {
+            let wait = <[u8; 32]>::try_from(key).ok().map(Digest).zip(rows::decode_wait(&value));
+            waits.push(wait.ok_or_else(|| self.corrupt("an orphan", "its row has another length"))?);
+        }
+        let hour = (gone > 0).then(|| (hour, u32::try_from(gone).unwrap_or(u32::MAX)));
+        Ok(OrphanWaits { clock_ms, hour, waits })
+    }
+
     fn corrupt(&self, kind: &str, what: &str) -> Error {
         Error::Journal { path: self.path.clone(), corrupt: true, what: format!("{kind}: {what}") }
     }
@@ -183,6 +206,7 @@ impl DiskStore {
             | Record::Forgotten(_)
             | Record::ResultForgotten(_)
             | Record::Dropped(_)
+            | Record::Orphans(_)
             | Record::RestoreAbove(_)
             | Record::Worker(..) => Vec::new(),
         })
@@ -280,6 +304,10 @@ impl JobStore for DiskStore {
             let epoch = last.checked_add(1).ok_or_else(no_epoch_left)?;
             meta.insert("epoch", epoch)?;
             meta.insert("restored", 0)?;
+            if restored != 0 {
+                // A chunk that was an orphan when the copy was made may have been a dataset's since.
+                txn.open_table(ORPHANS)?.retain(|_, _| false)?;
+            }
             let mut cluster = txn.open_table(CLUSTER)?;
             if cluster.get(CLUSTER_ID)?.is_none() {
                 cluster.insert(CLUSTER_ID, &new.as_bytes()[..])?;
@@ -312,7 +340,8 @@ impl JobStore for DiskStore {
             bytes.map(Digest).map_err(|_| self.corrupt("a deletion", "its digest has another length"))
         };
         let dropped = self.entries(DROPPED)?.into_iter().map(|(key, _)| digest(key)).collect::<Result<_, _>>()?;
-        Ok(Identity { cluster, lineage, revision: self.meta("revision", |old| old.unwrap_or(0))?, dropped })
+        let orphans = self.orphan_waits()?;
+        Ok(Identity { cluster, lineage, revision: self.meta("revision", |old| old.unwrap_or(0))?, dropped, orphans })
     }
 
     fn load(&mut self) -> Result<Vec<JobRecord>, Error> {
@@ -557,6 +586,21 @@ fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) -> Res
             let mut table = txn.open_table(DROPPED)?;
             for digest in digests {
                 table.insert(&digest.0[..], &revision.to_le_bytes()[..])?;
+            }
+        }
+        Record::Orphans(changes) => {
+            let (began, gone) = changes.hour.unwrap_or((0, 0));
+            let mut meta = txn.open_table(META)?;
+            for (name, number) in [(ORPHAN_CLOCK, changes.clock_ms), (ORPHAN_HOUR, began), (ORPHANS_GONE, gone.into())]
+            {
+                meta.insert(name, number)?;
+            }
+            let mut table = txn.open_table(ORPHANS)?;
+            for (digest, wait) in &changes.waits {
+                match wait {
+                    Some(wait) => drop(table.insert(&digest.0[..], &rows::encode_wait(*wait)[..])?),
+                    None => drop(table.remove(&digest.0[..])?),
+                }
             }
         }
         Record::RestoreAbove(epoch) => {

@@ -382,3 +382,28 @@ fn restored_journal_begins_above_all_lives_and_orders_nothing() {
     let unknown = [("table of a later release".to_string(), vec![], vec![])];
     assert!(DiskStore::import(&dir.path().join("no.redb"), &unknown).is_err());
 }
+
+#[test]
+fn waits_of_orphans_outlive_a_life_and_no_restore() {
+    use crate::orphans::{OrphanChanges, Wait};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.redb");
+    let digest = |n| Digest([n; 32]);
+    let changes = |clock_ms, hour, waits| Record::Orphans(Box::new(OrphanChanges { clock_ms, hour, waits }));
+    {
+        let mut store = DiskStore::open(&path).unwrap();
+        store.begin_epoch().unwrap();
+        assert_eq!(store.identity().unwrap().orphans, OrphanWaits::default());
+        let found = [1, 2, 3].map(|n| (digest(n), Some(Wait::Since(n.into()))));
+        store.write(&[changes(50, Some((40, 7)), found.to_vec())]).unwrap();
+        store.write(&[changes(60, None, vec![(digest(1), None), (digest(2), Some(Wait::Paused(9)))])]).unwrap();
+    }
+    let mut store = DiskStore::open(&path).unwrap();
+    store.begin_epoch().unwrap();
+    let waits = vec![(digest(2), Wait::Paused(9)), (digest(3), Wait::Since(3))];
+    assert_eq!(store.identity().unwrap().orphans, OrphanWaits { clock_ms: 60, hour: None, waits });
+    // What was an orphan when the copy was made may have been a dataset's since.
+    store.mark_restored(7, None).unwrap();
+    store.begin_epoch().unwrap();
+    assert_eq!(store.identity().unwrap().orphans, OrphanWaits { clock_ms: 60, ..OrphanWaits::default() });
+}

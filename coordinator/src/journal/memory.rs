@@ -3,6 +3,7 @@
 use super::{DatasetChange, Identity, JobRecord, JobStore, KeptResult, Record, RunningJob, Snapshot};
 use crate::error::Error;
 use crate::lineage::{Life, Lineage};
+use crate::orphans::{OrphanWaits, Wait};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{ClusterId, Dataset, Digest, Epoch, JobId, WorkerId};
 
@@ -20,6 +21,9 @@ pub struct MemoryStore {
     lineage: Lineage,
     revision: u64,
     dropped: BTreeSet<Digest>,
+    /// Without its waits, which are in `waits`.
+    orphans: OrphanWaits,
+    waits: BTreeMap<Digest, Wait>,
 }
 
 impl MemoryStore {
@@ -40,7 +44,9 @@ impl JobStore for MemoryStore {
     fn identity(&mut self) -> Result<Identity, Error> {
         let cluster = *self.cluster.get_or_insert_with(|| ClusterId(uuid::Uuid::now_v7()));
         let dropped = self.dropped.iter().copied().collect();
-        Ok(Identity { cluster, lineage: self.lineage.clone(), revision: self.revision, dropped })
+        let waits = self.waits.iter().map(|(digest, wait)| (*digest, *wait)).collect();
+        let orphans = OrphanWaits { waits, ..self.orphans.clone() };
+        Ok(Identity { cluster, lineage: self.lineage.clone(), revision: self.revision, dropped, orphans })
     }
     fn load(&mut self) -> Result<Vec<JobRecord>, Error> {
         Ok(self.jobs.values().cloned().collect())
@@ -122,6 +128,15 @@ impl JobStore for MemoryStore {
                 Record::Worker(id, true) => drop(self.workers.insert(*id)),
                 Record::Worker(id, false) => drop(self.workers.remove(id)),
                 Record::Dropped(digests) => self.dropped.extend(digests),
+                Record::Orphans(changes) => {
+                    (self.orphans.clock_ms, self.orphans.hour) = (changes.clock_ms, changes.hour);
+                    for (digest, wait) in &changes.waits {
+                        match wait {
+                            Some(wait) => drop(self.waits.insert(*digest, *wait)),
+                            None => drop(self.waits.remove(digest)),
+                        }
+                    }
+                }
                 Record::RestoreAbove(epoch) => self.epoch = self.epoch.max(epoch.0),
             }
         }

@@ -2,6 +2,7 @@
 
 use super::{KeptResult, PublishedTask};
 use crate::lineage::Life;
+use crate::orphans::Wait;
 use prost::Message;
 use std::fmt::Debug;
 use windrow_model::{BadRecord, DatasetChunk, Epoch, JobId, JobSpec, StageId, TaskId};
@@ -112,6 +113,27 @@ pub fn decode_life(row: &[u8]) -> Option<Life> {
     let &[restored] = rest else { return None };
     let [nonce, revision] = [nonce, revision].map(|bytes| u64::from_le_bytes(*bytes));
     Some(Life { nonce, revision, restored: restored != 0 })
+}
+
+/// A byte for the kind, and a number.
+pub fn encode_wait(wait: Wait) -> [u8; 9] {
+    let (kind, number) = match wait {
+        Wait::Since(at) => (0, at),
+        Wait::Paused(ms) => (1, ms),
+    };
+    let mut row = [kind; 9];
+    row[1..].copy_from_slice(&number.to_le_bytes());
+    row
+}
+
+pub fn decode_wait(row: &[u8]) -> Option<Wait> {
+    let (kind, number) = row.split_first()?;
+    let number = u64::from_le_bytes(number.try_into().ok()?);
+    match kind {
+        0 => Some(Wait::Since(number)),
+        1 => Some(Wait::Paused(number)),
+        _ => None,
+    }
 }
 
 pub fn encode_uncharged(tally: &Tally) -> Vec<u8> {

@@ -264,7 +264,12 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
         },
         Said::ChunksHeld(held) => {
             let digests = digests(held.digests)?;
-            return Ok(Report::Chunks(ChunkReport::Held { digests, lengths: held.lengths, all: held.last }));
+            return Ok(Report::Chunks(ChunkReport::Held {
+                digests,
+                lengths: held.lengths,
+                all: held.last,
+                stored: held.stored,
+            }));
         }
         Said::ChunksTrashed(trashed) => {
             let digests = digests(trashed.digests)?;

@@ -324,7 +324,13 @@ impl FakeWorker {
     /// It has these chunks; `last`: and no others.
     pub fn holds(&self, digests: &[Digest], last: bool) {
         let digests = digests.iter().map(|d| (*d).into()).collect();
-        self.say(Say::ChunksHeld(v1::ChunksHeld { digests, last, lengths: Vec::new() }));
+        self.say(Say::ChunksHeld(v1::ChunksHeld { digests, last, ..Default::default() }));
+    }
+
+    /// A client has stored these chunks here just now.
+    pub fn stored(&self, digests: &[Digest]) {
+        let digests = digests.iter().map(|d| (*d).into()).collect();
+        self.say(Say::ChunksHeld(v1::ChunksHeld { digests, stored: true, ..Default::default() }));
     }
 
     /// The next order to copy a chunk, or to drop some. Takes part in whatever else comes on the way.

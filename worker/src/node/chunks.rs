@@ -171,10 +171,12 @@ fn in_messages(news: &[News]) -> impl Iterator<Item = from_worker::Message> {
     let is_alike = |a: &News, b: &News| std::mem::discriminant(a) == std::mem::discriminant(b);
     news.chunk_by(is_alike).flat_map(|alike| alike.chunks(DIGESTS_MAX)).map(|alike| {
         let digest = |news: &News| match *news {
-            News::Held(digest, _) | News::Lost(digest) | News::Trashed(digest, _) => digest.into(),
+            News::Held(digest, _) | News::Stored(digest, _) | News::Lost(digest) | News::Trashed(digest, _) => {
+                digest.into()
+            }
         };
         let length = |news: &News| match *news {
-            News::Held(_, length) | News::Trashed(_, length) => length,
+            News::Held(_, length) | News::Stored(_, length) | News::Trashed(_, length) => length,
             News::Lost(_) => 0,
         };
         let digests = alike.iter().map(digest).collect();
@@ -182,7 +184,10 @@ fn in_messages(news: &[News]) -> impl Iterator<Item = from_worker::Message> {
         match alike.first() {
             Some(News::Lost(_)) => from_worker::Message::ChunksLost(v1::ChunksLost { digests }),
             Some(News::Trashed(..)) => from_worker::Message::ChunksTrashed(v1::ChunksTrashed { digests, lengths }),
-            _ => from_worker::Message::ChunksHeld(v1::ChunksHeld { digests, last: false, lengths }),
+            first => {
+                let stored = matches!(first, Some(News::Stored(..)));
+                from_worker::Message::ChunksHeld(v1::ChunksHeld { digests, last: false, lengths, stored })
+            }
         }
     })
 }
