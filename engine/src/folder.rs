@@ -5,8 +5,8 @@ use crate::accumulate::Accumulate;
 use crate::combine::{Folding, Key, Refused, Table, Waited};
 use crate::error::{EngineError, Result};
 use crate::memory::Share;
+use crate::pairs::Pairs;
 use crate::run::{MergeTransform, Output, Runs};
-use crate::segments::Pairs;
 use std::path::{Path, PathBuf};
 use windrow_format::codec::Codec;
 

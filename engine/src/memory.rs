@@ -14,10 +14,10 @@ mod claim;
 
 pub use claim::{Claim, Share};
 
-use crate::recycle;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Part of a process's memory for uncounted uses: stacks, data of the code, free memory of the heap.
 const UNCOUNTED_PART: usize = 16;
@@ -38,12 +38,20 @@ const STEP_PART: usize = 64;
 /// … but for no more than this many bytes.
 const STEP_MAX: usize = 1 << 20;
 
+/// Holds memory of the pool for later use, and returns it on demand.
+pub(crate) trait Reserve: fmt::Debug + Send + Sync {
+    /// Returns about `bytes` bytes to this memory with [`Memory::return_recycled`]. Called without a lock on the memory.
+    fn give_back(&self, memory: &Memory, bytes: usize);
+}
+
 /// The memory of one process.
 #[derive(Debug)]
 pub struct Memory {
     limit: usize,
     slots: usize,
     state: Mutex<State>,
+    /// Set if recycled memory is a part of it.
+    reserve: OnceLock<&'static dyn Reserve>,
 }
 
 #[derive(Debug, Default)]
@@ -93,18 +101,10 @@ pub enum Refused {
 }
 
 impl Memory {
-    /// The memory of this process, which may use `bytes` bytes of its own. Recycled memory is a part of it.
-    pub fn of_process(bytes: u64, slots: usize) -> Arc<Memory> {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let memory = Memory::new(bytes - bytes / UNCOUNTED_PART, slots);
-        recycle::attach(&memory);
-        memory
-    }
-
     /// Creates an accountant of `limit` bytes for `slots` tasks at a time.
     pub fn new(limit: usize, slots: usize) -> Arc<Memory> {
         let slots = slots.max(1);
-        let memory = Memory { limit, slots, state: Mutex::default() };
+        let memory = Memory { limit, slots, state: Mutex::default(), reserve: OnceLock::new() };
         let mut state = memory.state();
         (state.free, state.idle) = (memory.pool() as isize, slots);
         drop(state);
@@ -166,12 +166,10 @@ impl Memory {
             Ok(x) => return Some(x),
             Err(lacks) => lacks,
         };
-        if lacks == 0 || state.recycled == 0 {
-            return None;
-        }
-        // `give_back` locks the recycler before this state.
+        let reserve = self.reserve.get().filter(|_| lacks > 0 && state.recycled > 0)?;
+        // The reserve locks itself before this state.
         drop(state);
-        recycle::give_back(self, lacks);
+        reserve.give_back(self, lacks);
         f(&mut self.state()).ok()
     }
 
@@ -198,6 +196,18 @@ impl Memory {
         let mut state = self.state();
         state.resident = state.resident + to - from;
         state.free += from as isize - to as isize;
+    }
+
+    /// Recycled memory is a part of this memory from now on, and `reserve` holds it.
+    pub(crate) fn set_reserve(&self, reserve: &'static dyn Reserve) {
+        // The process has one reserve: a second call sets the same one.
+        let _ = self.reserve.set(reserve);
+    }
+
+    /// Bytes of an accountant for a process that may use `bytes` bytes of its own.
+    pub(crate) fn limit_of_process(bytes: u64) -> usize {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        bytes - bytes / UNCOUNTED_PART
     }
 
     /// Most bytes that may be free in the heap without being returned.

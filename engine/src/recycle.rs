@@ -5,7 +5,7 @@
 //! which are known to be empty tables.
 
 use crate::heap;
-use crate::memory::Memory;
+use crate::memory::{Memory, Reserve};
 use memmap2::MmapMut;
 use std::sync::{Arc, Mutex, PoisonError};
 use windrow_format::block::{HEADER_BYTES, RAW_TARGET};
@@ -95,8 +95,18 @@ impl Kept {
     }
 }
 
+impl Memory {
+    /// The memory of this process, which may use `bytes` bytes of its own. Recycled memory is a part of it.
+    pub fn of_process(bytes: u64, slots: usize) -> Arc<Memory> {
+        let memory = Memory::new(Memory::limit_of_process(bytes), slots);
+        attach(&memory);
+        memory
+    }
+}
+
 /// Makes recycled memory a part of this memory from now on.
 pub fn attach(memory: &Arc<Memory>) {
+    memory.set_reserve(&Recycler);
     heap::keep_at_most(memory.heap_max());
     let mut kept = kept();
     let had = std::mem::take(&mut kept.granted);
@@ -108,16 +118,21 @@ pub fn attach(memory: &Arc<Memory>) {
     heap::freed(freed);
 }
 
-/// Returns `bytes` bytes to this memory because a consumer needs them.
-pub(crate) fn give_back(memory: &Memory, bytes: usize) {
-    let mut kept = kept();
-    if kept.memory.as_ref().is_some_and(|attached| std::ptr::eq(&**attached, memory)) {
-        let spare = kept.granted.saturating_sub(kept.bytes);
-        // Drop no more than is needed: a consumer that asks often must not empty the cache.
-        let freed = kept.drop_bytes(bytes.saturating_sub(spare));
-        kept.settle(true);
-        drop(kept);
-        heap::freed(freed);
+/// The recycled memory of the process, as the accountant of its memory sees it.
+#[derive(Debug)]
+struct Recycler;
+
+impl Reserve for Recycler {
+    fn give_back(&self, memory: &Memory, bytes: usize) {
+        let mut kept = kept();
+        if kept.memory.as_ref().is_some_and(|attached| std::ptr::eq(&**attached, memory)) {
+            let spare = kept.granted.saturating_sub(kept.bytes);
+            // Drop no more than is needed: a consumer that asks often must not empty the cache.
+            let freed = kept.drop_bytes(bytes.saturating_sub(spare));
+            kept.settle(true);
+            drop(kept);
+            heap::freed(freed);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub use file::{MappedCursor, Output, RunFile};
 use crate::error::{EngineError, Result};
 use crate::memory::Claim;
 use crate::merge::{Cursor, Merge};
-use crate::segments::Pairs;
+use crate::pairs::Pairs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -9,8 +9,9 @@ use crate::lent::{Changed, LentBlock, Source};
 use crate::mapped::MappedFile;
 use crate::memory::{Claim, Share};
 use crate::merge::{At, Cursor, Merge};
+use crate::pairs::{Claimed, Pairs, Stop};
 use crate::run::{FAN_IN_MAX, MappedCursor, RunFile};
-use crate::sorter::{Block, Claimed, Sorted, Sorter};
+use crate::sorter::{Block, Sorted, Sorter};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -70,14 +71,6 @@ impl LocalSegment {
     }
 }
 
-/// A sequence of pairs that are lent one at a time.
-pub trait Pairs {
-    /// The current pair; none at the end.
-    fn peek(&self) -> Option<(&[u8], &[u8])>;
-    /// Steps to the next pair. Does nothing at the end.
-    fn advance(&mut self) -> Result<()>;
-}
-
 /// An input of a merge: a segment of the list, or a run of an earlier pass.
 struct Input {
     cursor: MappedCursor,
@@ -119,7 +112,7 @@ pub fn open_sorted(
         let (file, start, path) = (input.cursor.file().clone(), input.cursor.start(), input.path.clone());
         let source = Arc::new(Source { file, start, identity, path, index, changed });
         let added = sort_segment(&mut sorter, &input.cursor, &source, alive);
-        added.map_err(|stop| stop.at(Some(index), &input.path))?;
+        added.map_err(|stop| stop_error(stop, Some(index), &input.path))?;
     }
     sorter.finish()
 }
@@ -387,32 +380,11 @@ impl Concat {
     }
 }
 
-/// The reason why a loop over pairs has ended early.
-pub enum Stop {
-    /// The segment is damaged.
-    Format(FormatError),
-    /// The function that was called with the pairs has failed.
-    Function(EngineError),
-}
-
-impl Stop {
-    fn at(self, index: Option<usize>, path: &Path) -> EngineError {
-        match self {
-            Stop::Format(e) => Input::error(index, path, e),
-            Stop::Function(e) => e,
-        }
-    }
-}
-
-impl From<EngineError> for Stop {
-    fn from(e: EngineError) -> Self {
-        Stop::Function(e)
-    }
-}
-
-impl From<FormatError> for Stop {
-    fn from(e: FormatError) -> Self {
-        Stop::Format(e)
+/// The error of a loop over the pairs of one segment or run.
+fn stop_error(stop: Stop, index: Option<usize>, path: &Path) -> EngineError {
+    match stop {
+        Stop::Format(e) => Input::error(index, path, e),
+        Stop::Function(e) => e,
     }
 }
 
@@ -437,7 +409,7 @@ impl Concat {
         while let Some(current) = &mut self.current {
             let (key, value) = current.cursor.record();
             let all = each(key, value).and_then(|()| current.cursor.for_each(&mut each));
-            all.map_err(|stop: Stop| stop.at(current.index, &current.path))?;
+            all.map_err(|stop: Stop| stop_error(stop, current.index, &current.path))?;
             self.open_next()?;
         }
         Ok(())

@@ -8,10 +8,10 @@ use crate::error::{EngineError, Result};
 use crate::lent::{Lent, LentBlock};
 use crate::mapped::MappedFile;
 use crate::memory::{Claim, Share};
+use crate::pairs::{Claimed, Pairs, Stop};
 use crate::pieces::Pieces;
 use crate::region::Region;
 use crate::run::{Runs, Unchanged};
-use crate::segments::{Pairs, Stop};
 use crate::sort::{self, Entry};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -195,23 +195,6 @@ impl Block<'_> {
             Block::Mapped(..) => 0,
             Block::Owned(bytes) => bytes.capacity(),
         }
-    }
-}
-
-/// Pairs together with the memory that they use.
-pub(crate) struct Claimed<P> {
-    pub pairs: P,
-    pub _claim: Claim,
-}
-
-impl<P: Pairs> Pairs for Claimed<P> {
-    #[inline]
-    fn peek(&self) -> Option<(&[u8], &[u8])> {
-        self.pairs.peek()
-    }
-    #[inline]
-    fn advance(&mut self) -> Result<()> {
-        self.pairs.advance()
     }
 }
 
