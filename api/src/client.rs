@@ -1,7 +1,7 @@
-//! A cluster as a client sees it: every call that a user's tool makes to a coordinator.
+//! A client of a cluster: every call that a user's tool makes to a coordinator.
 //!
-//! Answers are domain types, errors are [`Failure`]s. Calls that only ask fail at once when the connection is lost;
-//! uploads, `submit` and `watch` try again, because what they ask for goes on without them. Nothing here prints.
+//! Results are domain types, errors are [`Failure`]s. Queries fail at once when the connection is lost; uploads,
+//! `submit` and `watch` retry, because their work goes on without the connection. Nothing here prints.
 
 mod backup;
 mod chunk_transfer;
@@ -26,7 +26,7 @@ use windrow_net::{Access, Connection, Contact, channel_with, clients, from_statu
 use windrow_proto::v1;
 use windrow_proto::v1::jobs_client::JobsClient;
 
-/// A coordinator answers a question within this time, or counts as unreachable.
+/// Timeout of queries; then the coordinator counts as unreachable.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to a coordinator of the same protocol. Cheap to clone.
@@ -37,12 +37,12 @@ pub struct Cluster {
     access: Access,
 }
 
-/// What one attempt wrote, as a piece of it.
+/// A piece of the output of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPiece {
-    /// Which attempt.
+    /// Id of the attempt.
     pub attempt: AttemptId,
-    /// Where it ran.
+    /// The worker that ran it.
     pub worker: Option<WorkerId>,
     /// Bytes of its stdout and stderr, in order.
     pub data: Vec<u8>,
@@ -52,8 +52,8 @@ pub struct LogPiece {
 pub type Collected = Vec<(String, Vec<Vec<u8>>)>;
 
 impl Cluster {
-    /// Connects to the coordinator at `url`, or to the latest that this user started. The token comes from
-    /// `token_file`, or is found in the user's state folder.
+    /// Connects to the coordinator at `url`, or to the latest that this user started. The token is read from
+    /// `token_file`, or found in the user's state folder.
     ///
     /// # Errors
     /// `UNREACHABLE`, `UNAUTHORISED` (there is no token, or the other side does not have it), `VERSION_MISMATCH`, and
@@ -62,7 +62,10 @@ impl Cluster {
         Cluster::connect_with(url, token_file, None).await
     }
 
-    /// Like [`Cluster::connect`], with the authority that signed the coordinator's certificate.
+    /// Connects as [`Cluster::connect`] does, with the authority that signed the coordinator's certificate.
+    ///
+    /// # Errors
+    /// As [`Cluster::connect`]; `ca` cannot be read.
     pub async fn connect_with(
         url: Option<&str>,
         token_file: Option<&Path>,
@@ -77,43 +80,59 @@ impl Cluster {
             Ok(connection)
         })
         .await?;
-        // After that: it tells apart that nothing is there, or that it is of another release.
+        // Checked last: an unreachable coordinator, or one of another release, is reported first.
         access.require_token(&url)?;
         Ok(Cluster { url, connection, access })
     }
 
-    /// Where the coordinator is.
+    /// URL of the coordinator.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// How a job stands now.
+    /// The present status of a job.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, `UNREACHABLE`.
     pub async fn get(&self, job: JobId) -> Result<JobStatus, Failure> {
         let id = Some(job.into());
         let status = answered(self.jobs().get(asking(v1::GetRequest { id })).await)?;
         Ok(status.try_into()?)
     }
 
-    /// Every job that the coordinator knows.
+    /// All jobs that the coordinator knows.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`.
     pub async fn list(&self) -> Result<Vec<JobStatus>, Failure> {
         Ok(self.list_some(JobFilter::default()).await?.0)
     }
 
-    /// Jobs that the filter admits, and how many it admits without its limit. Failed attempts are not among what is told of each.
+    /// The jobs that the filter admits, without their failed attempts, and the number that it would admit without its
+    /// limit.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`.
     pub async fn list_some(&self, filter: JobFilter) -> Result<(Vec<JobStatus>, u64), Failure> {
         let reply = answered(self.jobs().list(asking(v1::ListRequest::from(filter))).await)?;
         let jobs = reply.jobs.into_iter().map(JobStatus::try_from);
         Ok((jobs.collect::<Result<_, _>>()?, reply.admitted))
     }
 
-    /// Asks for a job's end. It is over when its status says so; a job that is over stays as it is.
+    /// Cancels a job. The job has ended when its status says so; an ended job is not changed.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, `UNREACHABLE`.
     pub async fn cancel(&self, job: JobId) -> Result<(), Failure> {
         let id = Some(job.into());
         answered(self.jobs().cancel(asking(v1::CancelRequest { id })).await)?;
         Ok(())
     }
 
-    /// What the job's `collect`s gave, once it is done.
+    /// The results of the job's `collect`s, once it is done.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, `UNREACHABLE`; the job is not done.
     pub async fn collected(&self, job: JobId) -> Result<Collected, Failure> {
         let id = Some(job.into());
         let mut stream = answered(self.jobs().collected(v1::CollectedRequest { id }).await)?;
@@ -122,7 +141,7 @@ impl Cluster {
         while let Some(blob) = stream.message().await.map_err(failure)? {
             let place = (blob.name, blob.task);
             if last.as_ref() == Some(&place) {
-                // A large blob comes in several messages.
+                // A large blob is sent in several messages.
                 if let Some(whole) = collected.last_mut().and_then(|(_, blobs)| blobs.last_mut()) {
                     whole.extend_from_slice(&blob.data);
                 }
@@ -137,13 +156,16 @@ impl Cluster {
         Ok(collected)
     }
 
-    /// Gives what is kept of the job's stdout and stderr to `each`, piece by piece.
+    /// Passes the kept stdout and stderr of the job to `each`, piece by piece.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, `UNREACHABLE`.
     pub async fn logs(&self, job: JobId, mut each: impl FnMut(LogPiece)) -> Result<(), Failure> {
         let id = Some(job.into());
         let mut stream = answered(self.jobs().logs(v1::LogsRequest { id }).await)?;
         while let Some(piece) = stream.message().await.map_err(failure)? {
             let attempt =
-                piece.attempt.ok_or_else(|| Failure::new(Code::BadRequest, "a piece of a log names no attempt"))?;
+                piece.attempt.ok_or_else(|| Failure::new(Code::BadRequest, "a piece of a log without an attempt"))?;
             each(LogPiece {
                 attempt: attempt.try_into()?,
                 worker: piece.worker.map(WorkerId::try_from).transpose()?,
@@ -153,14 +175,20 @@ impl Cluster {
         Ok(())
     }
 
-    /// Every worker that the coordinator knows.
+    /// All workers that the coordinator knows.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`.
     pub async fn workers(&self) -> Result<Vec<WorkerStatus>, Failure> {
         let reply = answered(self.jobs().workers(asking(v1::WorkersRequest {})).await)?;
         let workers = reply.workers.into_iter().map(WorkerStatus::try_from);
         Ok(workers.collect::<Result<_, _>>()?)
     }
 
-    /// Lets a worker finish what it runs, and gives it nothing new.
+    /// Drains a worker: it finishes its running tasks and gets no new ones.
+    ///
+    /// # Errors
+    /// `WORKER_NOT_FOUND`, `UNREACHABLE`.
     pub async fn drain(&self, worker: WorkerId) -> Result<(), Failure> {
         let id = Some(worker.into());
         answered(self.jobs().drain_worker(asking(v1::DrainWorkerRequest { id })).await)?;
@@ -172,7 +200,7 @@ impl Cluster {
     }
 }
 
-/// A question with a time limit.
+/// A query with a time limit.
 fn asking<T>(message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.set_timeout(ANSWER_TIMEOUT);

@@ -3,7 +3,7 @@
 use crate::culprit::{self, AtKey, AtRecord, Culprit, Note, Op, OpAtRecord, Passing};
 use crate::datum::Datum;
 use crate::error::Error;
-use crate::task_run::Setting;
+use crate::task_run::TaskEnv;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::path::Path;
@@ -72,8 +72,8 @@ pub(crate) struct TaskCx<'t> {
 
 impl<'t> TaskCx<'t> {
     /// For a task with at most so many consumers of memory at a time.
-    pub fn new(task: &'t Task, setting: Setting<'t>, consumers: usize, sample: bool) -> Self {
-        let Setting { folder, segments, memory, codec, in_memory_outputs, cancelled } = setting;
+    pub fn new(task: &'t Task, setting: TaskEnv<'t>, consumers: usize, sample: bool) -> Self {
+        let TaskEnv { folder, segments, memory, codec, in_memory_outputs, cancelled } = setting;
         TaskCx {
             task,
             folder,

@@ -1,6 +1,6 @@
-//! Counters of a job's own.
+//! Counters of a job.
 
-/// A named sum over all tasks; only attempts that were committed count. `Copy`, so closures just use it.
+/// A named sum over all tasks; only committed attempts count. It is `Copy`, so closures can capture it.
 ///
 /// ```
 /// use windrow::prelude::*;
@@ -21,7 +21,7 @@ impl Counter {
     pub(crate) fn new(index: usize) -> Self {
         Counter { index }
     }
-    /// Adds to the running task's count. Outside of a task it counts nothing.
+    /// Adds to the count of the running task. Does nothing outside of a task.
     #[inline]
     pub fn add(&self, n: u64) {
         crate::context::add_user_counter(self.index, n)

@@ -1,6 +1,6 @@
-//! What can be a record, a key or a value: types whose bytes sort as they do.
+//! The types of records, keys and values: types whose encoded bytes sort as the values do.
 //!
-//! The owned type names a family (`String`, `(String, u64)`); user functions see its borrowed form, `Datum::Ref`
+//! The owned type names a family (`String`, `(String, u64)`); user functions get its borrowed form, `Datum::Ref`
 //! (`&str`, `(&str, u64)`). One encoding serves keys and values: comparing encoded bytes with `memcmp` compares the
 //! values, and two values are equal exactly if their bytes are. The engine below sees only those bytes.
 
@@ -23,32 +23,40 @@ use crate::arena::Arena;
 use crate::wire::Forms;
 use std::fmt;
 
-/// Bytes that are no encoding of the expected type: the file was written by another program or is damaged.
+/// The bytes are not an encoding of the expected type: they are damaged or were written by another program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot decode a {kind}: {what}")]
 pub struct DecodeError {
+    /// The expected kind of value.
     pub kind: &'static str,
+    /// What is wrong with the bytes.
     pub what: String,
 }
 
 impl DecodeError {
+    /// An error for this kind of value.
     pub fn new(kind: &'static str, what: impl Into<String>) -> Self {
         DecodeError { kind, what: what.into() }
     }
 }
 
-/// Cursor over encoded bytes, with an arena for what has no place in them.
+/// A cursor over encoded bytes, with an arena for decoded values that cannot be borrowed from the bytes.
 pub struct Reader<'a> {
     bytes: &'a [u8],
+    /// Keeps values that are not borrowed from the bytes.
     pub arena: &'a Arena,
 }
 
 impl<'a> Reader<'a> {
+    /// A cursor before the first of these bytes.
     #[inline]
     pub fn new(bytes: &'a [u8], arena: &'a Arena) -> Self {
         Reader { bytes, arena }
     }
     /// The next `n` bytes.
+    ///
+    /// # Errors
+    /// Fewer bytes are left.
     #[inline]
     pub fn take(&mut self, n: usize, kind: &'static str) -> Result<&'a [u8], DecodeError> {
         if n > self.bytes.len() {
@@ -58,18 +66,19 @@ impl<'a> Reader<'a> {
         self.bytes = tail;
         Ok(head)
     }
-    /// All that is left.
+    /// All remaining bytes; the cursor is then at the end.
     #[inline]
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)
     }
+    /// The remaining bytes, without moving the cursor.
     #[inline]
     pub fn left(&self) -> &'a [u8] {
         self.bytes
     }
 }
 
-/// A type that records are made of.
+/// A type that records consist of.
 ///
 /// ```
 /// use windrow::{Arena, Datum, Reader};
@@ -84,27 +93,35 @@ impl<'a> Reader<'a> {
     note = "record types: integers, floats, bool, `String` (seen as `&str`), `Vec<u8>` (`&[u8]`), `[u8; N]`, vectors of numbers, `Option`, `Reverse`, tuples of those, and `Serde<T>` for any serde type"
 )]
 pub trait Datum: Sized + Send + 'static {
-    /// What user functions receive.
+    /// The borrowed form that user functions get.
     type Ref<'a>: Copy;
     /// Whether a decoded `Ref` may point into the bytes or the arena; numbers do not.
     const BORROWS: bool;
 
-    /// Appends the order-preserving bytes. `LAST`: nothing follows in this key or value, so no terminator is needed.
+    /// Appends the order-preserving bytes. With `LAST`, nothing follows in this key or value, so no terminator is
+    /// needed.
     fn encode<const LAST: bool>(r: Self::Ref<'_>, out: &mut Vec<u8>);
-    /// Reads what `encode` with the same `LAST` wrote.
+    /// Decodes what `encode` with the same `LAST` wrote.
+    ///
+    /// # Errors
+    /// The bytes are not an encoding of this type.
     fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<Self::Ref<'a>, DecodeError>;
-    /// The identity: says that `Ref` is covariant, which the compiler cannot know of an associated type.
+    /// The identity. It proves that `Ref` is covariant, which the compiler cannot infer for an associated type.
     fn shorten<'s, 'l: 's>(r: Self::Ref<'l>) -> Self::Ref<'s>;
+    /// The owned form.
     fn to_owned(r: Self::Ref<'_>) -> Self;
 
-    /// Writes the value for people, with everything but plain text escaped; ends early if `out` takes no more. Errors name keys and
-    /// records with it.
+    /// Writes the value for people, with everything but plain text escaped; ends early if `out` accepts no more. Errors
+    /// show keys and records in this form.
+    ///
+    /// # Errors
+    /// `out` accepts no more.
     fn show(r: Self::Ref<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
         let mut bytes = Vec::new();
         Self::encode::<true>(r, &mut bytes);
         bytes::show(&bytes, out)
     }
-    /// Adds the serde types that it is made of. A plan asks for them before anything runs.
+    /// Adds the serde types that this type contains. A plan checks them before anything runs.
     fn forms(_: &mut Forms) {}
 
     /// The same value with another lifetime, if it borrows nothing (`BORROWS` is false).
@@ -122,7 +139,7 @@ pub trait Datum: Sized + Send + 'static {
     }
 }
 
-/// A datum that may be a key: all but serde values, whose bytes do not sort as they do.
+/// A datum that may be a key: all but serde values, whose bytes do not sort as the values do.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
     label = "not a key",
@@ -130,20 +147,21 @@ pub trait Datum: Sized + Send + 'static {
 )]
 pub trait Key: Datum {}
 
-/// What can be emitted: leads from the borrowed type to its family, so that `out.emit(word, 1u64)` alone tells the
-/// compiler that the output is made of `(String, u64)`.
+/// A type that can be emitted. It leads from the borrowed type to its family, so that `out.emit(word, 1u64)` is enough
+/// for the compiler to infer that the output consists of `(String, u64)`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be emitted",
     label = "cannot be emitted",
     note = "emit numbers, `&str` or `String`, `&[u8]` or `Vec<u8>`, `&[u8; N]`, slices of numbers, `Option` and tuples of those, or `Serde(value)` for a serde type"
 )]
 pub trait IntoDatum {
+    /// The family of the emitted type.
     type Datum: Datum;
     /// Lends the borrowed form.
     fn with<X>(self, f: impl FnOnce(<Self::Datum as Datum>::Ref<'_>) -> X) -> X;
 }
 
-/// The encoding of one datum, alone.
+/// The encoding of a single datum.
 pub fn encoded<D: Datum>(r: D::Ref<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     D::encode::<true>(r, &mut out);

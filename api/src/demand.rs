@@ -1,17 +1,18 @@
-//! Who needs records in an order, found out while the plan is made.
+//! Tracks which readers need their records in order, while the plan is built.
 //!
-//! Sorting is done by whoever reads an edge, and only if what it makes of the records depends on their order: a part file does, a
-//! `combine` does not. A join that feeds a combine can look keys up instead of merging, and so can the one before it. So each edge
-//! has a demand, and an operation passes on the demand that is made on its result, unless it takes records in any order itself.
+//! The reader of an edge sorts, and only if its result depends on the order of the records: a part file does, a
+//! `combine` does not. A join that feeds a combine can look keys up instead of merging, and so can a join before it. So
+//! each edge has a demand, and an operation passes the demand on its result to its inputs, unless it accepts records in
+//! any order itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use windrow_model::Port;
 
-/// Whether the order of an edge's pairs matters to a reader of it.
+/// Whether the order of an edge's pairs matters to one of its readers.
 pub(crate) struct Demand {
     ordered: AtomicBool,
-    /// Of the edges that the pairs are made from.
+    /// The demands of the edges that the pairs are made from.
     upstream: Vec<Arc<Demand>>,
 }
 
@@ -20,20 +21,20 @@ impl Demand {
         Arc::new(Demand { ordered: AtomicBool::new(false), upstream })
     }
 
-    /// Says that the order matters, here and in all that this is made from.
+    /// Records that the order matters, for this edge and all edges upstream.
     pub fn need_order(&self) {
         if !self.ordered.swap(true, Relaxed) {
             self.upstream.iter().for_each(|d| d.need_order());
         }
     }
 
-    /// Asked when tasks run: the plan is complete by then.
+    /// Whether the order matters. Final when tasks run, because the plan is complete by then.
     pub fn is_ordered(&self) -> bool {
         self.ordered.load(Relaxed)
     }
 }
 
-/// An edge's ports, for readers that say what they need.
+/// An edge's ports, for readers that declare their demand.
 #[derive(Clone)]
 pub(crate) struct Shuffled {
     ports: Vec<Port>,
@@ -45,7 +46,7 @@ impl Shuffled {
         Shuffled { ports, demand }
     }
 
-    /// For a reader that depends on the order of keys, or of the values of one.
+    /// For a reader that depends on the order of keys, or of the values of one key.
     pub fn in_order(self) -> Vec<Port> {
         self.demand.need_order();
         self.ports

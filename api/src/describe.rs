@@ -1,9 +1,9 @@
-//! A job as data, for `windrow submit`: its spec, and the contents of its side values.
+//! Describes a job for `windrow submit`: its spec, and the contents of its side values.
 //!
-//! `submit` starts the binary with a hidden argument and gives it a file to answer in, by its number as a file descriptor:
-//! one frame, and after it the bytes of each side value, of which the frame has the lengths. So an answer has no limit, and
-//! what the job's code prints meanwhile is no part of it. A `submit` of an earlier release gives no file; then the answer is
-//! one frame on standard output, and what else is printed goes to stderr.
+//! `submit` starts the binary with a hidden argument and passes the number of a file descriptor for the answer: one
+//! frame, followed by the bytes of each side value, whose lengths are in the frame. So an answer has no size limit, and
+//! output of the job's code does not mix with it. A `submit` of an earlier release passes no descriptor; then the
+//! answer is one frame on standard output, and other output goes to stderr.
 
 use crate::error::{Error, Result};
 use crate::explain::explain;
@@ -17,7 +17,7 @@ use windrow_model::{Code, Digest, JobId, JobSpec};
 use windrow_proto::frame::encode_frame;
 use windrow_proto::v1;
 
-/// Names the file descriptor of the file to answer in.
+/// Environment variable with the file descriptor for the answer.
 const ANSWER_FD: &str = "WINDROW_DESCRIBE_FD";
 
 /// Answers `windrow submit`; with `--explain`, with the plan as text.
@@ -58,16 +58,16 @@ fn unanswered(e: &std::io::Error) -> Error {
     Error::new(Code::IoError, format!("cannot describe the job to `windrow submit`: {e}"))
 }
 
-/// The file to answer in, opened anew: what the job's code starts cannot write there by accident.
+/// Opens the answer file anew, so that child processes of the job's code cannot write to it by accident.
 fn answer_file() -> Result<Option<File>> {
     let Ok(number) = std::env::var(ANSWER_FD) else { return Ok(None) };
     let number: u32 =
-        number.parse().map_err(|_| Error::new(Code::BadRequest, format!("{ANSWER_FD} is no file descriptor")))?;
+        number.parse().map_err(|_| Error::new(Code::BadRequest, format!("{ANSWER_FD} is not a file descriptor")))?;
     let file = File::options().write(true).open(format!("/proc/self/fd/{number}"));
     file.map(Some).map_err(|e| unanswered(&e))
 }
 
-/// A job as it is submitted, but for its id and its binary; and its side values.
+/// The spec of a job without its id and its binary, and the side values.
 pub(crate) fn specify(job: &dyn AnyJob, name: &str, flags: &RunFlags) -> Result<(JobSpec, Vec<Vec<u8>>)> {
     let built = build(job, flags.overwrite)?;
     let spec = JobSpec {

@@ -1,4 +1,4 @@
-//! The end of a stage that feeds another: records into an edge's shuffle file.
+//! The end of a stage that feeds another stage: writes records into an edge's shuffle file.
 
 use crate::chain::Branch;
 use crate::context::{TaskCx, TaskResult};
@@ -14,7 +14,7 @@ use windrow_engine::{EngineError, Partitioning, PlainEdge};
 use windrow_model::counters::names;
 use windrow_model::{Input, Order, Output, OutputReport, Partitioner, Partitions, Port};
 
-/// How one collection is laid out for its reader.
+/// The layout of one collection for its reader.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     pub partitions: Partitions,
@@ -29,7 +29,7 @@ pub(crate) struct Scratch {
     pub value: Vec<u8>,
 }
 
-/// Pushes records into an edge as `write` encodes them.
+/// Pushes records into an edge in the encoding of `write`.
 struct EdgeSink<'c, 't, R, W> {
     edge: PlainEdge,
     write: &'c W,
@@ -52,12 +52,12 @@ where
     }
 }
 
-/// Which partition of an edge a task's records go to, for partitioners that look at no more than the key.
+/// The partition of a task's records, for partitioners that look at the key only.
 pub(crate) fn partitioning(cx: &TaskCx<'_>, partitioner: Partitioner, partitions: u32) -> Partitioning {
     match partitioner {
         Partitioner::Same => Partitioning::Fixed(cx.task.attempt.task.index),
         Partitioner::InputPart => Partitioning::Fixed(cx.chunk().map_or(0, |c| c.part)),
-        // A range partitioner is made from a sample by `sort`, which does not come here.
+        // `sort` makes a range partitioner from a sample and does not call this.
         Partitioner::Hash | Partitioner::Range => Partitioning::Hash(partitions),
     }
 }
@@ -114,7 +114,7 @@ where
     Shuffled::new(ports, demand)
 }
 
-/// Encodes a pair; the value as bytes behind the key's.
+/// Encodes a pair: the value's bytes after the key's.
 #[inline]
 pub(crate) fn write_pair<K: Datum, V: Datum>(
     edge: &mut PlainEdge,
@@ -135,8 +135,8 @@ pub(crate) fn write_record<R: Datum>(
     R::with_bytes(r, &mut scratch.value, |v| edge.push(&[], v))
 }
 
-/// These pairs, partitioned by the hash of their keys: shuffled, unless they already lie
-/// so, and then only written where they are. Made once per collection and number of partitions.
+/// The ports of these pairs, partitioned by the hash of their keys. They are shuffled unless they already are
+/// partitioned so; then they are only written in place. Made once per collection and number of partitions.
 pub(crate) fn keyed_ports<K: Key, V: Datum>(
     pairs: &Pairs<K, V>,
     partitions: Partitions,
@@ -161,7 +161,7 @@ pub(crate) fn keyed_ports<K: Key, V: Datum>(
     })
 }
 
-/// A branch that reads these ports; the order of its records depends on that of the edges of these demands.
+/// A branch that reads these ports; the order of its records depends on the edges of these demands.
 pub(crate) fn reading<R: Datum>(
     flow: &Flow,
     ports: Vec<Vec<Port>>,

@@ -3,7 +3,7 @@
 use crate::datum::{Datum, IntoDatum};
 use std::marker::PhantomData;
 
-/// Receives records of one family: one virtual call a record between fused operations.
+/// Receives records of one family: one virtual call per record between fused operations.
 pub(crate) trait Push<R: Datum> {
     fn push(&mut self, r: R::Ref<'_>);
 }
@@ -22,8 +22,8 @@ impl<R: Datum, F: FnMut(R::Ref<'_>)> Push<R> for PushFn<R, F> {
     }
 }
 
-/// Where a function's results go. Whatever is emitted is copied at once, so it may borrow from the record, from a
-/// buffer, or from locals; nothing is allocated per record.
+/// Receives the results of a record function. An emitted record is copied at once, so it may borrow from the input
+/// record, a buffer or locals; nothing is allocated per record.
 pub struct Emitter<'e, O: Datum> {
     sink: &'e mut dyn Push<O>,
 }
@@ -52,7 +52,7 @@ impl<'e, O: Datum> Emitter<'e, O> {
             self.push(record)
         }
     }
-    /// Emits a record of the output's family in its borrowed form, as functions get it.
+    /// Emits a record of the output's family in its borrowed form, as record functions get it.
     #[inline]
     pub fn forward(&mut self, record: O::Ref<'_>) {
         self.sink.push(record)

@@ -1,9 +1,9 @@
-//! The error that users see and return: a code, a sentence, and where.
+//! The error that users see and return: a code, a message, and a place.
 
 use std::fmt;
 use windrow_model::{Code, Failure};
 
-/// What a job, or a function in it, fails with. Any `std::error::Error` turns into one with `?`, so functions of a job
+/// The error of a job or of a function in it. `?` converts any `std::error::Error` into it, so functions of a job
 /// return `windrow::Result<()>` and use `?` freely.
 ///
 /// ```
@@ -18,19 +18,23 @@ pub struct Error(Box<Failure>);
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of the user's code with a message of its own.
+    /// An error of the user's code with this message.
     pub fn msg(message: impl fmt::Display) -> Self {
         Error::new(Code::UserError, message.to_string())
     }
+    /// An error with this code and message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Error(Box::new(Failure::new(code, message)))
     }
+    /// The stable code.
     pub fn code(&self) -> Code {
         self.0.code
     }
+    /// The failure: code, message and place.
     pub fn failure(&self) -> &Failure {
         &self.0
     }
+    /// Converts into the failure.
     pub fn into_failure(self) -> Failure {
         *self.0
     }
@@ -66,12 +70,16 @@ impl<E: std::error::Error + 'static> From<E> for Error {
     }
 }
 
-/// What a record function may return: nothing, or a result whose error fails the record.
+/// The return type of a record function: nothing, or a result whose error fails the record.
 #[diagnostic::on_unimplemented(
     message = "a record function must return `()` or `windrow::Result<()>`, not `{Self}`",
     note = "did you mean to `out.push(..)` the value?"
 )]
 pub trait Outcome {
+    /// Converts into a result.
+    ///
+    /// # Errors
+    /// The error of the record function.
     fn into_result(self) -> Result<()>;
 }
 impl Outcome for () {
@@ -80,7 +88,7 @@ impl Outcome for () {
         Ok(())
     }
 }
-// One concrete error type, so that `?` and a bare `Ok(())` infer inside closures.
+// Only one concrete error type, so that `?` and a bare `Ok(())` are inferred inside closures.
 impl Outcome for Result<()> {
     #[inline]
     fn into_result(self) -> Result<()> {

@@ -1,13 +1,13 @@
-//! The child process of a worker: frames in, engine tasks, frames out.
+//! The executor, a child process of a worker: receives frames, runs engine tasks, and sends frames.
 //!
-//! It speaks over an inherited socket (file descriptor 3), holds no credential and opens no connection. It ends when the
-//! socket does.
+//! It communicates over an inherited socket (file descriptor 3), holds no credentials and opens no connection. It ends
+//! when the socket is closed.
 
 use crate::context::{TaskError, output_identity};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::program::Registry;
-use crate::task_run::{Program, Setting};
+use crate::task_run::{StageTable, TaskEnv};
 use crate::threads::Threads;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -33,13 +33,13 @@ type Replies = Arc<Mutex<UnixStream>>;
 
 /// Serves the worker until it closes the socket.
 pub(crate) fn run(registry: &Registry) -> ExitCode {
-    // SAFETY: the worker starts this mode with its socket as file descriptor 3, which nothing else in this process owns
-    // or knows: this is the first thing that `main` does.
+    // SAFETY: the worker starts this mode with its socket as file descriptor 3, which no other code in this process
+    // owns or knows, because `main` does this first.
     let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(3) });
-    // SAFETY: the same for file descriptor 4, memory that the worker looks at when this process has died.
+    // SAFETY: the same for file descriptor 4, memory that the worker reads after this process has died.
     let crumbs = unsafe { OwnedFd::from_raw_fd(4) };
     if let Err(e) = windrow_engine::blame::install(&crumbs) {
-        eprintln!("windrow executor: a crash will not be told with its record: {e}");
+        eprintln!("windrow executor: a crash will be reported without its record: {e}");
     }
     drop(crumbs);
     match serve(registry, socket) {
@@ -51,7 +51,7 @@ pub(crate) fn run(registry: &Registry) -> ExitCode {
     }
 }
 
-/// What an attempt's thread looks at between records.
+/// Set to cancel an attempt; its thread checks it between records.
 type Cancelled = Arc<AtomicBool>;
 
 fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
@@ -86,7 +86,7 @@ fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
             drop(quota);
             lock(&running).remove(&attempt);
             if send(&replies, answer).is_err() {
-                // The worker is gone, and with it the reason to be here.
+                // The worker has gone, so this process must end.
                 std::process::exit(1);
             }
         }
@@ -109,12 +109,12 @@ fn serve(registry: &Registry, socket: UnixStream) -> Result<()> {
             _ => return Err(Error::new(Code::ExecutorProtocol, "an unexpected message from the worker")),
         }
     }
-    // The worker closed the socket: whatever still runs is not wanted.
+    // The worker closed the socket: running tasks are not wanted any more.
     std::process::exit(0)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // A panic of user code is caught before it could poison a lock; no state here can be half changed.
+    // A panic of user code is caught before it could poison a lock, and no state is left half changed.
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
@@ -126,7 +126,7 @@ fn bad(e: impl std::fmt::Display) -> Error {
     Error::new(Code::ExecutorProtocol, e.to_string())
 }
 
-fn build(registry: &Registry, setup: &v1::ExecutorSetup) -> Result<Program> {
+fn build(registry: &Registry, setup: &v1::ExecutorSetup) -> Result<StageTable> {
     if setup.protocol != PROTOCOL {
         let message = format!("the worker speaks executor protocol {}, this binary {PROTOCOL}", setup.protocol);
         return Err(Error::new(Code::VersionMismatch, message));
@@ -142,14 +142,14 @@ fn build(registry: &Registry, setup: &v1::ExecutorSetup) -> Result<Program> {
             format!("the plan's fingerprint was {expected} at submit, and is {} here", built.plan.fingerprint);
         return Err(Error::new(Code::PlanMismatch, message));
     }
-    Ok(Program { plan: built.plan, functions: built.functions, counters: built.counters })
+    Ok(StageTable { plan: built.plan, functions: built.functions, counters: built.counters })
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(bytes))
 }
 
-/// One attempt as the worker ordered it.
+/// An attempt to run.
 struct Order {
     task: Task,
     folder: PathBuf,
@@ -175,7 +175,7 @@ impl TryFrom<v1::RunTask> for Order {
                 .zip(&local.segments)
                 .map(|(r, l)| {
                     let identity = output_identity(&r.attempt, r.output);
-                    // It may have been fetched into a file that it shares with others.
+                    // Segments may have been fetched into a file that holds others too.
                     LocalSegment { offset: l.offset, ..LocalSegment::of(path_of(&l.path), &r.segment, identity) }
                 })
                 .collect();
@@ -186,11 +186,11 @@ impl TryFrom<v1::RunTask> for Order {
 }
 
 impl Order {
-    fn execute(self, program: &Program, memory: &Arc<Memory>, cancelled: &AtomicBool) -> from_executor::Message {
+    fn execute(self, program: &StageTable, memory: &Arc<Memory>, cancelled: &AtomicBool) -> from_executor::Message {
         let Order { task, folder, segments, codec } = self;
         let folder: &Path = &folder;
         let attempt = Some(task.attempt.into());
-        match program.run(&task, Setting { folder, segments, memory, codec, in_memory_outputs: None, cancelled }) {
+        match program.run(&task, TaskEnv { folder, segments, memory, codec, in_memory_outputs: None, cancelled }) {
             Ok(report) => from_executor::Message::Done(v1::TaskDone { attempt, report: Some(report.into()) }),
             Err(TaskError { failure, segment }) => from_executor::Message::Failed(v1::TaskFailed {
                 attempt,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use windrow_model::{Escape, Framing, Input, Order, Output, Partitioner, Partitions, Plan};
 
-/// One paragraph for each stage: what it does, what it reads and what it feeds.
+/// One paragraph for each stage: its operations, inputs and outputs.
 pub(crate) fn explain(plan: &Plan) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.

@@ -1,20 +1,24 @@
-//! What is left of a job that is done.
+//! The result of a finished job.
 
 use crate::arena::Arena;
 use crate::datum::{Datum, Reader};
 use crate::error::{Error, Result};
 use windrow_model::{Code, JobStatus};
 
-/// The end of a job: its status and what it collected.
+/// The final status of a job and its collected results.
 #[derive(Clone, Debug)]
 pub struct Finished {
+    /// The final status.
     pub status: JobStatus,
-    /// By name, in plan order; one blob for each task.
+    /// Results by name, in plan order; one blob for each task.
     pub(crate) collected: Vec<(String, Vec<Vec<u8>>)>,
 }
 
 impl Finished {
-    /// Every record that `collect(name)` brought, in order. The type must be the one that was collected.
+    /// All records of `collect(name)`, in order. The type must be the collected one.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` if the job collects nothing under this name, or records of another type.
     pub fn collected<R: Datum>(&self, name: &str) -> Result<Vec<R>> {
         let mut found = false;
         let mut records = Vec::new();
@@ -22,8 +26,9 @@ impl Finished {
         for (_, blobs) in self.collected.iter().filter(|(n, _)| n == name) {
             found = true;
             for bytes in blobs.iter().flat_map(|b| crate::op::records_of(b)) {
-                let record = R::decode::<true>(&mut Reader::new(bytes, &arena))
-                    .map_err(|e| Error::new(Code::BadRequest, format!("`{name}` collected something else: {e}")))?;
+                let record = R::decode::<true>(&mut Reader::new(bytes, &arena)).map_err(|e| {
+                    Error::new(Code::BadRequest, format!("`{name}` collected records of another type: {e}"))
+                })?;
                 records.push(R::to_owned(record));
                 arena.reset();
             }
@@ -35,7 +40,7 @@ impl Finished {
         }
     }
 
-    /// A counter of the job, or of the engine.
+    /// The value of a counter of the job or the engine.
     pub fn counter(&self, name: &str) -> u64 {
         self.status.counters.get(name)
     }

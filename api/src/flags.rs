@@ -1,18 +1,18 @@
-//! What `windrow::main` adds to a job's command line.
+//! The flags that `windrow::main` adds to a job's command line.
 
 use clap::ValueEnum;
 use clap::builder::NonEmptyStringValueParser;
 use std::path::PathBuf;
 use windrow_model::{ByteSize, JobOptions};
 
-/// Machine- or human-readable.
+/// Machine- or human-readable output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
     Table,
     Json,
 }
 
-/// What is done with text inputs that are compressed.
+/// The treatment of compressed text inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputCompression {
@@ -50,7 +50,7 @@ pub struct RunFlags {
     /// What to do with compressed text inputs: decompress them, or read them as they are stored
     #[arg(long, value_name = "KIND", value_enum, default_value_t = InputCompression::Auto)]
     pub compression: InputCompression,
-    /// Set aside up to so many records that make their tasks fail, and go on without them [default: 0]
+    /// Set aside up to this many records that make their tasks fail, and go on without them [default: 0]
     #[arg(long, value_name = "N")]
     pub skip_bad_records: Option<u64>,
     /// Give slow tasks at a stage's end no second attempt on another worker
@@ -73,14 +73,14 @@ pub struct RunFlags {
     pub format: OutputFormat,
 }
 
-/// How a job comes to run.
+/// How a job is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Run {
     /// In this process.
     Here,
-    /// With `--cluster`.
+    /// On a cluster with `--cluster`.
     Cluster,
-    /// By `windrow submit`, which asks this binary for the job: the flags stand behind `--`.
+    /// By `windrow submit`, which asks this binary for the job: the flags come after `--`.
     Submitted,
 }
 
@@ -94,22 +94,22 @@ impl Run {
     }
 }
 
-/// In which runs a flag has an effect. The guide has the same as a table, and a test compares the two.
+/// The kinds of runs in which a flag has an effect. The guide has the same table, and a test compares the two.
 pub(crate) struct Reach {
-    /// Without dashes, as clap names it.
+    /// The flag's name in clap, without dashes.
     #[cfg_attr(not(test), expect(dead_code, reason = "the guide's table is compared by it"))]
     pub flag: &'static str,
-    /// As warnings name it.
+    /// The flag's name in warnings.
     shown: &'static str,
     given: fn(&RunFlags) -> bool,
     pub runs: &'static [Run],
-    /// What has the effect where the flag has none.
+    /// What to use in runs without the flag's effect.
     instead: &'static str,
 }
 
 const EVERYWHERE: &[Run] = &[Run::Here, Run::Cluster, Run::Submitted];
 
-/// Every flag of [`RunFlags`].
+/// All flags of [`RunFlags`].
 pub(crate) const REACH: &[Reach] = &[
     Reach {
         flag: "cluster",
@@ -144,7 +144,7 @@ pub(crate) const REACH: &[Reach] = &[
         shown: "--memory",
         given: |f| f.memory.is_some(),
         runs: &[Run::Here],
-        instead: "`windrow worker --memory` says what the tasks of a worker may hold",
+        instead: "`windrow worker --memory` sets the memory of a worker's tasks",
     },
     Reach {
         flag: "partitions",
@@ -178,7 +178,7 @@ pub(crate) const REACH: &[Reach] = &[
         flag: "no-backup-attempts",
         shown: "--no-backup-attempts",
         given: |f| f.no_backup_attempts,
-        // In one process there are none anyway.
+        // In one process there are no backup attempts anyway.
         runs: EVERYWHERE,
         instead: "",
     },
@@ -187,7 +187,7 @@ pub(crate) const REACH: &[Reach] = &[
         shown: "--scratch",
         given: |f| f.scratch.is_some(),
         runs: &[Run::Here],
-        instead: "`windrow worker --data-dir` says where a worker keeps temporary files",
+        instead: "`windrow worker --data-dir` sets the folder of a worker's temporary files",
     },
     Reach { flag: "overwrite", shown: "--overwrite", given: |f| f.overwrite, runs: EVERYWHERE, instead: "" },
     Reach {
@@ -208,7 +208,7 @@ pub(crate) const REACH: &[Reach] = &[
 ];
 
 impl RunFlags {
-    /// The part that belongs to the job itself, wherever it runs.
+    /// The options of the job itself, in every kind of run.
     pub(crate) fn job_options(&self) -> JobOptions {
         JobOptions {
             partitions: self.partitions,
@@ -219,7 +219,7 @@ impl RunFlags {
             ..JobOptions::default()
         }
     }
-    /// Says which of the flags that were given have no effect in such a run.
+    /// Warns about given flags that have no effect in such a run.
     pub(crate) fn warn_without_effect(&self, run: Run) {
         for reach in self.without_effect(run) {
             eprintln!("warning: {} {}: {}", reach.shown, run.no_effect(), reach.instead);
@@ -228,7 +228,7 @@ impl RunFlags {
     fn without_effect(&self, run: Run) -> impl Iterator<Item = &'static Reach> {
         REACH.iter().filter(move |reach| !reach.runs.contains(&run) && (reach.given)(self))
     }
-    /// How the jobs of these flags run, when `submit` does not ask.
+    /// How jobs with these flags run without `windrow submit`.
     pub(crate) fn run(&self) -> Run {
         match self.cluster {
             Some(_) => Run::Cluster,
@@ -244,7 +244,7 @@ impl RunFlags {
     }
 }
 
-/// Half of the machine's memory; a gigabyte where that cannot be told.
+/// Half of the machine's memory in bytes; a gigabyte if it is unknown.
 pub(crate) fn half_of_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = text.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
@@ -257,7 +257,7 @@ mod tests {
     use clap::{Args, Command, FromArgMatches};
     use std::collections::{BTreeMap, BTreeSet};
 
-    fn unheard(run: Run, args: &str) -> Vec<&'static str> {
+    fn without_effect_in(run: Run, args: &str) -> Vec<&'static str> {
         let command = RunFlags::augment_args(Command::new("job").no_binary_name(true));
         let flags = RunFlags::from_arg_matches(&command.get_matches_from(args.split(' '))).unwrap();
         flags.without_effect(run).map(|reach| reach.shown).collect()
@@ -268,17 +268,16 @@ mod tests {
         let here = "--cluster auto --token-file t --tls-ca c --threads 2 --memory 1GB --scratch s --durable -o json";
         let named =
             ["--cluster", "--token-file", "--tls-ca", "--threads", "--memory", "--scratch", "--durable", "-o json"];
-        assert_eq!(unheard(Run::Submitted, here), named);
-        assert_eq!(unheard(Run::Cluster, here), ["--threads", "--memory", "--scratch", "--durable"]);
-        assert_eq!(unheard(Run::Here, here), ["--token-file", "--tls-ca"]);
+        assert_eq!(without_effect_in(Run::Submitted, here), named);
+        assert_eq!(without_effect_in(Run::Cluster, here), ["--threads", "--memory", "--scratch", "--durable"]);
+        assert_eq!(without_effect_in(Run::Here, here), ["--token-file", "--tls-ca"]);
         let everywhere = "--partitions 3 --chunk-size 1MB --skip-bad-records 2 --no-backup-attempts --overwrite --explain --compression none -o table";
         for run in [Run::Submitted, Run::Cluster, Run::Here] {
-            assert!(unheard(run, everywhere).is_empty());
+            assert!(without_effect_in(run, everywhere).is_empty());
         }
     }
 
-    /// The rows of the guide's table that have something in the columns of job binaries: the flag, and in which runs it is
-    /// said to have an effect.
+    /// The rows of the guide's table with entries for job binaries: the flag, and the runs in which it has an effect.
     fn guide() -> BTreeMap<String, [String; 4]> {
         let guide = include_str!("../../docs/GUIDE.md");
         let table = guide.split("\n## Flags\n").nth(1).expect("the guide has a section `Flags`");
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guide_has_every_flag_of_job_binaries_and_where_it_acts() {
+    fn guide_lists_the_effect_of_every_job_flag() {
         let command = RunFlags::augment_args(Command::new("job"));
         let flags: BTreeSet<String> = command.get_arguments().map(|a| a.get_long().unwrap().to_string()).collect();
         let reached: BTreeSet<String> = REACH.iter().map(|reach| reach.flag.to_string()).collect();

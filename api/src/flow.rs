@@ -1,4 +1,4 @@
-//! The plan under construction: what `Job::plan` is given.
+//! The plan under construction, which `Job::plan` receives.
 
 use crate::chain::Branch;
 use crate::context::{StageFn, TaskCx, TaskResult};
@@ -22,10 +22,10 @@ use windrow_model::{
     StageId,
 };
 
-/// A graph of stages being built. Every process of a job builds the same one from the same parameters.
+/// A graph of stages under construction. Every process of a job builds the same graph from the same parameters.
 ///
-/// Handles made from it (`Records`, `Pairs`) are deliberately not `Send`: capturing one in a record function does not
-/// compile.
+/// Handles made from it (`Records`, `Pairs`) are deliberately not `Send`, so capturing one in a record function does
+/// not compile.
 #[derive(Clone)]
 pub struct Flow(pub(crate) Rc<Draft>);
 
@@ -35,24 +35,24 @@ pub(crate) struct Draft {
     functions: RefCell<Vec<StageFn>>,
     sinks: RefCell<Vec<SinkSpec>>,
     collects: RefCell<Vec<Collect>>,
-    /// Where each name of a collect was given.
+    /// Source locations of the names of collects.
     collect_places: RefCell<BTreeMap<String, String>>,
-    /// The first mistake of a call that cannot return one.
+    /// The first mistake in a call that cannot return an error.
     mistake: RefCell<Option<Error>>,
     counters: RefCell<Vec<String>>,
     sides: RefCell<Vec<SideSlot>>,
-    /// Side values by content, when they were made elsewhere (in an executor).
+    /// Files of the side values, if they were made elsewhere (in an executor).
     given_sides: Option<Vec<PathBuf>>,
     hasher: RefCell<blake3::Hasher>,
-    /// Edges that exist already: the same records shuffled the same way are shuffled once.
+    /// Existing edges: the same records shuffled in the same way are shuffled once.
     edges: RefCell<BTreeMap<(u64, String), Shuffled>>,
     next_node: Cell<u64>,
-    /// What relative paths are relative to.
+    /// Base folder of relative paths.
     base: PathBuf,
     overwrite: bool,
 }
 
-/// A finished plan with the functions that run its stages.
+/// A finished plan with the functions of its stages.
 pub(crate) struct Built {
     pub plan: Plan,
     pub functions: Vec<StageFn>,
@@ -62,10 +62,10 @@ pub(crate) struct Built {
     pub sides: Vec<Vec<u8>>,
 }
 
-/// Counters of the engine begin with this.
-const ENGINES_COUNTERS: &str = "windrow.";
+/// Name prefix of the engine's counters.
+const ENGINE_COUNTER_PREFIX: &str = "windrow.";
 
-/// Where the user's program called the operation.
+/// Source location of an operation in the user's program.
 pub(crate) fn place(at: &Location<'_>) -> String {
     format!("{}:{}", at.file(), at.line())
 }
@@ -105,12 +105,13 @@ impl Flow {
         inputs.into_iter().map(|i| self.absolute(&i)).collect()
     }
 
-    /// A counter of the job: `let bad = flow.counter("bad lines")`, then `bad.add(1)` in record functions. Every call with a name
-    /// gives the same counter; names that begin with `windrow.` are the engine's, and make the plan invalid.
+    /// A counter of the job: `let bad = flow.counter("bad lines")`, then `bad.add(1)` in record functions. Calls with
+    /// the same name return the same counter. Names that begin with `windrow.` are reserved for the engine and make the
+    /// plan invalid.
     pub fn counter(&self, name: &str) -> Counter {
-        if name.starts_with(ENGINES_COUNTERS) {
+        if name.starts_with(ENGINE_COUNTER_PREFIX) {
             let message = format!(
-                "the counter `{name}` is none of the job: names that begin with `{ENGINES_COUNTERS}` are the engine's"
+                "invalid counter name `{name}`: names that begin with `{ENGINE_COUNTER_PREFIX}` are reserved for the engine"
             );
             self.mistaken(Error::new(Code::PlanInvalid, message));
         }
@@ -122,9 +123,10 @@ impl Flow {
         Counter::new(index)
     }
 
-    /// A value that is made once, where the job is submitted, and can be used in every task.
+    /// A value that is made once, at submission, and is available to every task.
     ///
-    /// Errors of `make` fail the submission.
+    /// # Errors
+    /// The error of `make`, or `PLAN_INVALID` if the value cannot be encoded. They fail the submission.
     pub fn side<T, E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<Side<T>>
     where
         T: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
@@ -143,7 +145,7 @@ impl Flow {
             None => {
                 let mut bytes = Vec::new();
                 crate::wire::encode(&make()?, &mut bytes)
-                    .map_err(|e| Error::new(Code::PlanInvalid, format!("a side value cannot travel: {e}")))?;
+                    .map_err(|e| Error::new(Code::PlanInvalid, format!("a side value cannot be encoded: {e}")))?;
                 SideSlot::of(bytes)
             }
         };
@@ -167,7 +169,7 @@ impl Flow {
         }
     }
 
-    /// An empty path stays empty, and is refused with the plan: it must not become the current folder.
+    /// An empty path stays empty, so that the plan's check refuses it: it must not become the current folder.
     pub(crate) fn absolute(&self, path: &str) -> String {
         if path.is_empty() || path.contains("://") {
             return path.to_string();
@@ -179,7 +181,7 @@ impl Flow {
         })
     }
 
-    /// An edge that was made before from the same records in the same way, or the one that `make` gives.
+    /// The existing edge of the same records and layout, or a new one from `make`.
     pub(crate) fn shared_edge(&self, node: u64, how: String, make: impl FnOnce() -> Shuffled) -> Shuffled {
         let key = (node, how);
         let known = self.0.edges.borrow().get(&key).cloned();
@@ -216,7 +218,7 @@ impl Flow {
         forms.named.iter().for_each(|(name, form)| self.fingerprint(&["form", name, form]));
         if let Some((name, why)) = forms.broken {
             let message =
-                format!("{op} at {}: values of type `{name}` do not come back from serde: one {why}", place(at));
+                format!("{op} at {}: values of type `{name}` do not survive a serde round trip: one {why}", place(at));
             self.mistaken(Error::new(Code::PlanInvalid, message));
         }
         stages.push(stage);
@@ -237,7 +239,7 @@ impl Flow {
         sinks.len() as u32 - 1
     }
 
-    /// A name for what one call collects.
+    /// Registers the name of a collect.
     pub(crate) fn name_collect(&self, name: &str, at: &Location<'_>) {
         let known = self.0.collect_places.borrow_mut().insert(name.to_string(), place(at));
         if let Some(known) = known {
@@ -246,7 +248,7 @@ impl Flow {
         }
     }
 
-    /// Notes a mistake for when the plan is complete; the first one counts.
+    /// Records a mistake, which fails the plan when it is complete; the first one counts.
     pub(crate) fn mistaken(&self, mistake: Error) {
         self.0.mistake.borrow_mut().get_or_insert(mistake);
     }
@@ -256,7 +258,7 @@ impl Flow {
         self.0.collects.borrow_mut().push(Collect { name: name.to_string(), from });
     }
 
-    /// Checks and closes the plan.
+    /// Checks and finishes the plan.
     pub(crate) fn build(self) -> Result<Built> {
         let draft = &self.0;
         if let Some(mistake) = draft.mistake.take() {
@@ -287,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn side_value_that_does_not_come_back_is_refused_with_its_type() {
+    fn side_value_without_a_round_trip_is_refused_with_its_type() {
         let flow = Flow::new(PathBuf::from("/"), false, None);
         let side = flow.side(|| std::io::Result::Ok((Some(None::<u8>), serde_json::json!([1, null])))).unwrap();
         assert_eq!(*side.get(), (Some(None), serde_json::json!([1, null])));
@@ -303,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn counter_with_a_name_of_the_engine_makes_the_plan_invalid() {
+    fn counter_name_of_the_engine_makes_the_plan_invalid() {
         let flow = Flow::new(PathBuf::from("/"), false, None);
         flow.counter("windrows of hay");
         flow.counter("windrow.records_read");

@@ -1,4 +1,4 @@
-//! What a user writes: a job.
+//! The trait that a user implements: a job.
 
 use crate::error::{Error, Result};
 use crate::flow::Flow;
@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use windrow_model::Code;
 
-/// A job: parameters that are command-line arguments and travel as data, and a plan that follows from them alone.
+/// A job: parameters that are command-line arguments and are sent as data, and a plan that depends on them alone.
 ///
 /// ```no_run
 /// use windrow::prelude::*;
@@ -35,22 +35,25 @@ use windrow_model::Code;
 /// fn main() -> std::process::ExitCode { windrow::main::<WordCount>() }
 /// ```
 pub trait Job: clap::Args + Serialize + DeserializeOwned + 'static {
-    /// Builds the plan. It is called in every process of the job, and must depend on nothing but `self`: no clock, no
-    /// randomness, no files (`Flow::side` is for those).
+    /// Builds the plan. It is called in every process of the job, and must depend only on `self`: not on clocks,
+    /// randomness or files (use `Flow::side` for those).
+    ///
+    /// # Errors
+    /// The plan cannot be built; the error fails the submission.
     fn plan(&self, flow: &Flow) -> Result<()>;
 
-    /// What the binary calls itself in its `--help`; the doc comment of the type by default.
+    /// Name of the job in the binary's `--help`; the type's name by default.
     fn name() -> &'static str {
         let name = std::any::type_name::<Self>();
         name.rsplit("::").next().unwrap_or(name)
     }
 }
 
-/// The parameters as JSON. They are read back once, so that no process of the job gets others than this one.
+/// The parameters as JSON, checked by a round trip, so that every process of the job gets the same ones.
 fn parameters<J: Job>(job: &J) -> Result<String> {
     let lost = |why: String| {
         let of = std::any::type_name::<J>();
-        Error::new(Code::PlanInvalid, format!("the parameters of `{of}` do not come back from JSON: {why}"))
+        Error::new(Code::PlanInvalid, format!("the parameters of `{of}` do not survive a JSON round trip: {why}"))
     };
     let text = |job: &J| {
         let mut text = Vec::new();
@@ -59,7 +62,7 @@ fn parameters<J: Job>(job: &J) -> Result<String> {
     };
     let sent = text(job)?;
     let back = text(&serde_json::from_str(&sent).map_err(|e| lost(e.to_string()))?)?;
-    // Maps and sets may come back in another order.
+    // Maps and sets may be read back in another order.
     let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).map_err(|e| lost(e.to_string()));
     match sent == back || value(&sent)? == value(&back)? {
         true => Ok(sent),
@@ -70,10 +73,10 @@ fn parameters<J: Job>(job: &J) -> Result<String> {
 /// A job whose type is not known statically.
 pub(crate) trait AnyJob {
     fn plan(&self, flow: &Flow) -> Result<()>;
-    /// The type's name: which of a binary's jobs this is.
+    /// Name of the type, which selects one of the binary's jobs.
     fn program(&self) -> &'static str;
     fn params(&self) -> Result<String>;
-    /// The job as other processes of it see it: from its parameters; none if these do not travel.
+    /// The job in another process: rebuilt from its parameters; none if they cannot be sent.
     fn elsewhere(&self) -> Option<Box<dyn AnyJob>>;
 }
 
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_come_back_from_json_or_are_refused() {
+    fn parameters_without_a_json_round_trip_are_refused() {
         let of = BTreeMap::from([(7, "x".to_string())]);
         assert_eq!(parameters(&Shift { by: Some(0.1), of, lost: 0 }).unwrap(), r#"{"by":0.1,"of":{"7":"x"},"lost":0}"#);
         for wrong in [Shift { by: Some(f64::NAN), ..Shift::default() }, Shift { lost: 1, ..Shift::default() }] {

@@ -1,22 +1,22 @@
-//! JSON of which every value comes back as it was, or that is refused: `serde_json` writes NaN and infinities as `null`, cannot
-//! tell a `Some` of nothing from a `None`, and reads back no more than so many levels.
+//! JSON that round-trips: a value that would be read back differently is refused. Plain `serde_json` writes NaN and
+//! infinities as `null`, cannot distinguish a `Some` of nothing from a `None`, and limits the depth when it reads.
 
 use crate::watched::{Leaf, Observer, Parts, Refusal, Watched};
 use serde::Serialize;
 use std::io::Write;
 
-/// Levels of arrays and objects that the reader takes; one more is an error there.
+/// Most levels of arrays and objects that the reader accepts.
 const LEVELS_MAX: u8 = 127;
 
-/// Appends a value as one line without its end.
+/// Appends a value as one line, without the newline.
 ///
 /// # Errors
-/// The value has no form in JSON that is read back as the same value, or its type fails to serialize it.
+/// The value has no JSON form that is read back as the same value, or its type fails to serialize it.
 pub(crate) fn write<T: Serialize + ?Sized>(value: &T, out: impl Write) -> Result<(), serde_json::Error> {
     serde_json::to_writer(out, &Watched { value, by: InJson { level: 0, in_some: false } })
 }
 
-/// Knows how deep a value lies, and whether it is that of a `Some`.
+/// Tracks the depth of a value, and whether it is within a `Some`.
 #[derive(Clone, Copy)]
 struct InJson {
     level: u8,
@@ -26,7 +26,7 @@ struct InJson {
 impl InJson {
     fn deeper(self) -> Result<Self, Refusal> {
         if self.level == LEVELS_MAX {
-            return Err(format!("the value has more than {LEVELS_MAX} levels, which JSON readers do not take"));
+            return Err(format!("the value has more than {LEVELS_MAX} levels, which JSON readers do not accept"));
         }
         Ok(InJson { level: self.level + 1, in_some: false })
     }
@@ -39,11 +39,11 @@ impl Observer for InJson {
             Leaf::F32(v) => v.is_finite(),
             Leaf::F64(v) => v.is_finite(),
             Leaf::None | Leaf::Unit | Leaf::UnitStruct if self.in_some => {
-                return Err("JSON has no form for a `Some` of nothing: it would be read back as `None`".to_string());
+                return Err("JSON cannot represent a `Some` of nothing: it would be read back as `None`".to_string());
             }
             _ => true,
         };
-        if finite { Ok(()) } else { Err("JSON has no form for NaN and infinite numbers".to_string()) }
+        if finite { Ok(()) } else { Err("JSON cannot represent NaN and infinite numbers".to_string()) }
     }
     fn some(self) -> Result<Self, Refusal> {
         Ok(InJson { in_some: true, ..self })
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn values_without_a_form_in_json_are_refused() {
+    fn values_without_a_json_form_are_refused() {
         assert_eq!(text(&1e308).unwrap(), "1e+308");
         assert_eq!(text(&Some(Some(5))).unwrap(), "5");
         assert_eq!(text(&None::<()>).unwrap(), "null");
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_never_too_deep_to_be_read() {
+    fn written_json_is_never_too_deep_to_read() {
         let wraps: [fn(Deep) -> Deep; 4] = [
             |d| Deep::Newtype(Box::new(d)),
             |d| Deep::Tuple(Box::new(d), ()),

@@ -1,7 +1,8 @@
-//! What runs in one process have left whose two processes were killed together: the next run in the same place removes it.
+//! Removes leftovers of dead local runs. If both processes of a run are killed together, the next run in the same
+//! folder cleans up.
 //!
-//! Each run locks its folder for temporary files. A folder without a lock that has been there for a while is nobody's;
-//! the staging folders of its run have its id in their names.
+//! Each run locks its folder for temporary files. A folder that has been unlocked for a while belongs to a dead run;
+//! the run's staging folders have its id in their names.
 
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
@@ -13,15 +14,15 @@ use windrow_format::names;
 use windrow_model::{Escape, JobId, Plan};
 
 const PREFIX: &str = ".windrow-";
-/// A run locks its folder right after it has made it.
+/// Age at which an unlocked folder counts as dead: a run locks its folder right after it has created it.
 const UNLOCKED_FOR: Duration = Duration::from_secs(60);
 
-/// The folder for temporary files of a run.
+/// Name of a run's folder for temporary files.
 pub(crate) fn folder_name(job: JobId) -> String {
     format!("{PREFIX}{job}")
 }
 
-/// Says that the folder is in use, for as long as the answer lives. Where the file system has no such locks nothing is said,
+/// Marks the folder as in use while the returned file is open. If the file system has no such locks, nothing is marked
 /// and nothing is removed.
 pub(crate) fn lock(folder: &Path) -> Option<File> {
     let file = File::open(folder).ok()?;
@@ -34,7 +35,8 @@ pub(crate) fn lock(folder: &Path) -> Option<File> {
     }
 }
 
-/// Removes what dead runs have left in `parent`, and their staging folders there and beside the outputs of this plan.
+/// Removes the temporary folders of dead runs in `parent`, and their staging folders there and beside the outputs of
+/// this plan.
 pub(crate) fn remove(parent: &Path, plan: &Plan) {
     let dead: BTreeSet<JobId> = entries(parent).filter_map(|path| remove_dead(&path)).collect();
     if dead.is_empty() {
@@ -45,13 +47,13 @@ pub(crate) fn remove(parent: &Path, plan: &Plan) {
     for path in places.into_iter().flat_map(entries) {
         let job = path.file_name().and_then(names::parse_staging);
         if job.is_some_and(|job| dead.contains(&job)) {
-            tracing::info!("removing what a dead run has left: {}", path.escaped());
+            tracing::info!("removing leftovers of a dead run: {}", path.escaped());
             remove_all(&path);
         }
     }
 }
 
-/// Removes the folder if its run is dead, and says whose it was.
+/// Removes the folder if its run is dead; returns the run's job.
 fn remove_dead(path: &Path) -> Option<JobId> {
     let job = path.file_name().and_then(OsStr::to_str)?.strip_prefix(PREFIX)?.parse::<JobId>().ok()?;
     let meta = path.symlink_metadata().ok().filter(fs::Metadata::is_dir)?;
@@ -59,7 +61,7 @@ fn remove_dead(path: &Path) -> Option<JobId> {
     if age < UNLOCKED_FOR {
         return None;
     }
-    // Held while it is removed: two runs that begin at the same time do it once.
+    // Held during the removal, so that of two runs that start at the same time only one removes the folder.
     let _lock = lock(path)?;
     remove_all(path);
     Some(job)
@@ -82,7 +84,7 @@ mod tests {
     use windrow_model::Digest;
 
     #[test]
-    fn what_dead_runs_have_left_goes_and_what_others_use_stays() {
+    fn leftovers_of_dead_runs_are_removed_and_used_folders_stay() {
         let dir = tempfile::tempdir().unwrap();
         let plan =
             Plan { stages: vec![], sinks: vec![], collects: vec![], sides: vec![], fingerprint: Digest::of(b"") };
@@ -96,12 +98,12 @@ mod tests {
             }
             (folder, names::staging_folder(&dir.path().join("out"), job))
         });
-        fs::create_dir(dir.path().join(".windrow-of-somebody")).unwrap();
+        fs::create_dir(dir.path().join(".windrow-of-another")).unwrap();
         let lock = lock(&alive.0).unwrap();
         remove(dir.path(), &plan);
         assert!(!dead.0.exists() && !dead.1.exists());
         assert!([&alive, &new].iter().all(|(scratch, staging)| scratch.exists() && staging.exists()));
-        assert!(dir.path().join(".windrow-of-somebody").exists());
+        assert!(dir.path().join(".windrow-of-another").exists());
         drop(lock);
         remove(dir.path(), &plan);
         assert!(!alive.0.exists() && !alive.1.exists() && new.0.exists());

@@ -1,5 +1,5 @@
-//! Windrow: distributed map/reduce jobs in Rust. One binary of yours runs a job in its own process on all cores, or on a
-//! cluster, with the same code and the same bytes as a result.
+//! Windrow: distributed map/reduce jobs in Rust. One binary runs a job in its own process on all cores, or on a
+//! cluster, with the same code and byte-identical results.
 //!
 //! ```no_run
 //! use windrow::prelude::*;
@@ -24,11 +24,11 @@
 //! fn main() -> std::process::ExitCode { windrow::main::<WordCount>() }
 //! ```
 //!
-//! * [`Job`] is what you write; [`Flow`] is where its plan begins; [`Records`] and [`Pairs`] are what operations hang on.
-//! * Records are *borrowed*: functions see `&str`, not `String`; what they emit is copied once, into the engine's buffers
-//!   ([`Datum`], [`IntoDatum`]).
-//! * Closures never travel. Every process of a job runs the same binary and builds the same plan, and a fingerprint
-//!   proves it; so a plan depends on nothing but the job's parameters.
+//! * [`Job`] is the trait that you implement; [`Flow`] starts its plan; [`Records`] and [`Pairs`] have the operations.
+//! * Records are *borrowed*: functions get `&str`, not `String`; emitted records are copied once, into the engine's
+//!   buffers ([`Datum`], [`IntoDatum`]).
+//! * Closures are never sent. Every process of a job runs the same binary and builds the same plan, and compares a
+//!   fingerprint of it; so a plan must depend only on the job's parameters.
 //! * A record function that returns an error or panics fails its task with the file and byte offset of the record.
 
 mod arena;

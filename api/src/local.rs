@@ -1,7 +1,7 @@
-//! A job in this process: the cluster's scheduler and engine, with one node and threads for its slots.
+//! Runs a job in this process: the cluster's scheduler and engine, with one node and threads as its slots.
 //!
-//! No retries here, and no isolation: a panic fails the job with its record, and so does a crash, which takes the process along
-//! (see `supervise.rs`).
+//! There are no retries and no isolation: a panic fails the job with its record, and so does a crash, which ends the
+//! process (see `supervise.rs`).
 
 mod outputs;
 
@@ -9,7 +9,7 @@ use crate::context::TaskError;
 use crate::error::{Error, Result};
 use crate::finished::Finished;
 use crate::leftovers;
-use crate::task_run::{Program, Setting};
+use crate::task_run::{StageTable, TaskEnv};
 use crate::threads::Threads;
 use outputs::Outputs;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,7 +31,7 @@ use windrow_model::{
 use windrow_scheduler::{Action, Collected, CollectedBlob, Config, Event, Scheduler, StageChunks, StagedPart};
 use windrow_store::{Staging, Steps};
 
-/// How a local run is done.
+/// Options of a local run.
 pub(crate) struct LocalOptions {
     pub name: String,
     pub threads: usize,
@@ -41,23 +41,27 @@ pub(crate) struct LocalOptions {
     pub job: JobOptions,
 }
 
-/// Progress is shown so often while nothing else happens.
+/// Interval of progress reports while nothing else happens.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
-/// Tasks of a run that is over are waited for no longer than this.
+/// Longest wait for the tasks of a run that has ended.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
-/// A task, or a part of tidying up.
+/// A task, or a part of the clean-up.
 type Work = Box<dyn FnOnce() + Send>;
 
-/// What the loop waits for.
+/// The messages that the loop receives.
 enum Message {
     Event(Box<Event>),
     Interrupted,
 }
 
-/// Runs a built job to its end. `progress` gets its status now and then, and last the final one.
-pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn FnMut(&JobStatus)) -> Result<Finished> {
+/// Runs a built job to its end. `progress` gets its status at intervals, and the final status last.
+pub(crate) fn run(
+    program: StageTable,
+    options: LocalOptions,
+    progress: &mut dyn FnMut(&JobStatus),
+) -> Result<Finished> {
     let job = JobId(uuid::Uuid::now_v7());
     let scratch = Scratch::create(&program, &options, job)?;
     let (sender, messages) = channel();
@@ -88,7 +92,7 @@ pub(crate) fn run(program: Program, options: LocalOptions, progress: &mut dyn Fn
 
 struct Run {
     job: JobId,
-    program: Arc<Program>,
+    program: Arc<StageTable>,
     folder: PathBuf,
     memory: Arc<Memory>,
     outputs: Outputs,
@@ -98,11 +102,11 @@ struct Run {
     sender: Sender<Message>,
     slots: u32,
     threads: Threads<Work>,
-    /// By sink.
+    /// Staging folders by sink.
     stagings: BTreeMap<u32, Staging>,
-    /// Set to stop an attempt.
+    /// Flags that cancel the attempts.
     attempts: HashMap<AttemptId, Arc<AtomicBool>>,
-    /// Tasks that were started and have not reported.
+    /// Number of tasks that were started and have not reported.
     running: usize,
     ended: Option<Finished>,
 }
@@ -175,8 +179,8 @@ impl Run {
         }
     }
 
-    /// Tasks that were revoked must be gone before their folder is. One whose function does not come back is left to the end of
-    /// the process, after which nothing is left of the folder either.
+    /// Waits for revoked tasks, which must end before their folder is removed. A task whose function does not return
+    /// ends with the process, which also removes the folder's last files.
     fn await_tasks(&mut self, messages: &Receiver<Message>) {
         let deadline = Instant::now() + LAST_TASKS;
         while self.running > 0 {
@@ -206,7 +210,7 @@ impl Run {
         if let Some(task) = task.filter(|task| self.scheduler.is_task_done(*task)) {
             let holes = self.outputs.done(&self.program, task, |reader| self.scheduler.is_task_done(reader));
             if !holes.is_empty() {
-                self.threads.run(Box::new(|| outputs::dig(holes)));
+                self.threads.run(Box::new(|| outputs::punch_holes(holes)));
             }
             if self.scheduler.is_stage_done(self.job, task.stage) {
                 self.release_read_by(task.stage);
@@ -214,7 +218,8 @@ impl Run {
         }
     }
 
-    /// This stage is done. What nobody else reads of what it has read goes, from memory or from the disk: nothing runs again here.
+    /// Frees the outputs that only finished stages read, in memory and on disk, after `stage` has finished: no task
+    /// runs again in a local run.
     fn release_read_by(&self, stage: StageId) {
         let plan = &self.program.plan;
         let is_done = |reader: StageId| self.scheduler.is_stage_done(self.job, reader);
@@ -227,9 +232,9 @@ impl Run {
         }
     }
 
-    /// Reports back to this loop, from wherever the work was done.
-    fn tell(&self, event: Event) {
-        // The receiver lives as long as the loop; after it nobody needs the answer.
+    /// Sends an event back to this loop from any thread.
+    fn send(&self, event: Event) {
+        // The receiver lives as long as the loop; after that the event is not needed.
         let _ = self.sender.send(Message::Event(Box::new(event)));
     }
 
@@ -241,7 +246,7 @@ impl Run {
                 if let Some(sink) = self.program.plan.sinks.iter().find(|s| dataset_name(&s.path).is_some()) {
                     let message = format!("{}: a run in one process has no datasets; run it with --cluster", sink.path);
                     let failure = Failure::new(Code::DatasetNotFound, message);
-                    return self.tell(Event::PlanFailed { job, failure });
+                    return self.send(Event::PlanFailed { job, failure });
                 }
                 match windrow_store::prepare(
                     job,
@@ -253,12 +258,12 @@ impl Run {
                     &Steps::default(),
                 ) {
                     Ok(prepared) => {
-                        prepared.stagings.iter().for_each(|(_, s)| crate::supervise::litter(&s.folder));
+                        prepared.stagings.iter().for_each(|(_, s)| crate::supervise::remove_on_crash(&s.folder));
                         self.stagings = prepared.stagings.into_iter().collect();
                         let stages = prepared.stages.into_iter().map(|(stage, chunks)| StageChunks { stage, chunks });
-                        self.tell(Event::Planned { job, input_bytes: prepared.input_bytes, stages: stages.collect() })
+                        self.send(Event::Planned { job, input_bytes: prepared.input_bytes, stages: stages.collect() })
                     }
-                    Err(e) => self.tell(Event::PlanFailed { job, failure: e.into() }),
+                    Err(e) => self.send(Event::PlanFailed { job, failure: e.into() }),
                 }
             }
             Action::Assign { task, .. } => self.start(*task),
@@ -268,8 +273,8 @@ impl Run {
                 }
             }
             Action::Grant { attempt, .. } => match self.publish(attempt) {
-                Ok(()) => self.tell(Event::Published { worker: WORKER, attempt }),
-                Err(failure) => self.tell(Event::PublishFailed { worker: WORKER, attempt, failure }),
+                Ok(()) => self.send(Event::Published { worker: WORKER, attempt }),
+                Err(failure) => self.send(Event::PublishFailed { worker: WORKER, attempt, failure }),
             },
             // A run in one process has no journal.
             Action::Published { .. }
@@ -278,8 +283,8 @@ impl Run {
             | Action::Uncharged { .. }
             | Action::WorkerChanged { .. } => {}
             Action::CommitJob { parts, bad_records, .. } => match self.commit(parts, &bad_records) {
-                Ok(()) => self.tell(Event::Committed { job }),
-                Err(failure) => self.tell(Event::CommitFailed { job, failure }),
+                Ok(()) => self.send(Event::Committed { job }),
+                Err(failure) => self.send(Event::CommitFailed { job, failure }),
             },
             Action::JobEnded { status, collected, .. } => {
                 if status.state != JobState::Done {
@@ -308,7 +313,7 @@ impl Run {
                 Ok(report) => Event::AttemptDone { worker: WORKER, attempt, report },
                 Err(e) => Event::AttemptFailed { worker: WORKER, attempt, failure: *e.failure },
             };
-            // If the loop is gone, so is the job.
+            // If the loop has gone, so has the job.
             let _ = sender.send(Message::Event(Box::new(event)));
         }));
     }
@@ -346,7 +351,7 @@ impl Run {
 }
 
 fn execute(
-    program: &Program,
+    program: &StageTable,
     task: &Task,
     root: &Path,
     memory: &Arc<Memory>,
@@ -359,29 +364,29 @@ fn execute(
         _ => Vec::new(),
     });
     let (segments, in_memory_outputs) = (segments.collect(), Some(in_memory_outputs.clone()));
-    program.run(task, Setting { folder: &folder, segments, memory, codec: Codec::None, in_memory_outputs, cancelled })
+    program.run(task, TaskEnv { folder: &folder, segments, memory, codec: Codec::None, in_memory_outputs, cancelled })
 }
 
-/// The run's folder for temporary files; removed with it.
+/// The run's folder for temporary files; removed on drop.
 struct Scratch {
     folder: PathBuf,
-    /// Says that it is in use.
+    /// Marks the folder as in use.
     _lock: Option<File>,
 }
 
 impl Scratch {
-    /// Beside the first output, since that disk must have room anyway, unless a place was given.
-    fn create(program: &Program, options: &LocalOptions, job: JobId) -> Result<Scratch> {
+    /// Creates the folder in the given place, else beside the first output, whose disk must have room anyway.
+    fn create(program: &StageTable, options: &LocalOptions, job: JobId) -> Result<Scratch> {
         let beside = || {
             let sink = program.plan.sinks.first()?;
             let parent = Path::new(&sink.path).parent()?;
-            // The nearest folder that exists: what lies between is made when the output is staged.
+            // The nearest existing folder: missing ones are created when the output is staged.
             parent.ancestors().find(|a| a.is_dir()).map(Path::to_path_buf)
         };
         let parent = options.scratch.clone().or_else(beside).unwrap_or_else(std::env::temp_dir);
         leftovers::remove(&parent, &program.plan);
         let folder = parent.join(leftovers::folder_name(job));
-        crate::supervise::litter(&folder);
+        crate::supervise::remove_on_crash(&folder);
         windrow_format::private::create_folders(&folder).map_err(|e| {
             let message = format!("cannot make the folder for temporary files {}: {e}", folder.escaped());
             Error::new(Code::IoError, message)
@@ -394,12 +399,12 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(e) = windrow_store::remove_tree(&self.folder) {
-            tracing::warn!("temporary files stay in {}: {e}", self.folder.escaped());
+            tracing::warn!("cannot remove the temporary files in {}: {e}", self.folder.escaped());
         }
     }
 }
 
-/// Turns Ctrl-C and SIGTERM into messages, so that a run cleans up after itself.
+/// Turns Ctrl-C and SIGTERM into messages, so that a run cleans up.
 fn watch_signals(sender: Sender<Message>) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -414,7 +419,7 @@ fn watch_signals(sender: Sender<Message>) -> Result<()> {
             loop {
                 tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
                 if sender.send(Message::Interrupted).is_err() {
-                    // The run is over, and a signal means what it means by default.
+                    // The run is over, so the signal has its default effect.
                     std::process::exit(130);
                 }
             }
@@ -427,7 +432,7 @@ fn watch_signals(sender: Sender<Message>) -> Result<()> {
     Ok(())
 }
 
-/// Results of a run in one process are in memory: nothing stores them elsewhere.
+/// Results of a run in one process are in memory and never stored elsewhere.
 fn bytes_of(collected: Collected) -> Vec<(String, Vec<Vec<u8>>)> {
     let bytes = |blob| match blob {
         CollectedBlob::Inline(bytes) => Some(bytes),

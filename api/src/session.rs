@@ -9,7 +9,7 @@ use crate::job::{AnyJob, Job};
 use crate::local::{self, LocalOptions};
 use crate::program::{build, explain};
 use crate::report::{Report, Style};
-use crate::task_run::Program;
+use crate::task_run::StageTable;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use windrow_model::dataset::dataset_name;
@@ -102,7 +102,7 @@ impl Session {
 
     fn run_here(&self, job: &dyn AnyJob) -> Result<Finished> {
         let built = build(job, self.flags.overwrite)?;
-        let program = Program { plan: built.plan, functions: built.functions, counters: built.counters };
+        let program = StageTable { plan: built.plan, functions: built.functions, counters: built.counters };
         let options = LocalOptions {
             name: self.name.clone(),
             threads: self.flags.threads(),

@@ -10,8 +10,8 @@ use crate::local::{self, LocalOptions};
 use crate::records::Records;
 use crate::sink::{Appender, Sink};
 use crate::source::{BYTE_ORDER_MARK, Block, RecordSink, Source, lines};
-use crate::task_run::Program;
-use crate::task_run::Setting;
+use crate::task_run::StageTable;
+use crate::task_run::TaskEnv;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -88,7 +88,7 @@ pub(crate) fn with_cx<X>(job_input_bytes: u64, f: impl FnOnce(&TaskCx<'_>) -> X)
     let (path, cancelled) = (Path::new("input"), AtomicBool::new(false));
     let (folder, codec, segments, in_memory_outputs) = (path, Codec::None, Vec::new(), None);
     let memory = &Memory::new(1 << 20, 1);
-    let setting = Setting { folder, segments, memory, codec, in_memory_outputs, cancelled: &cancelled };
+    let setting = TaskEnv { folder, segments, memory, codec, in_memory_outputs, cancelled: &cancelled };
     let cx = TaskCx::new(&task, setting, 0, false);
     f(&cx)
 }
@@ -165,7 +165,7 @@ fn run_in<R: Datum>(
     let flow = Flow::new(folder.to_path_buf(), false, None);
     make(flow.read(lines(path.to_string_lossy().into_owned()))).collect("result");
     let built = flow.build()?;
-    let program = Program { plan: built.plan, functions: built.functions, counters: built.counters };
+    let program = StageTable { plan: built.plan, functions: built.functions, counters: built.counters };
     let options = LocalOptions {
         name: "test".to_string(),
         threads,

@@ -1,4 +1,4 @@
-//! A backup of a coordinator, taken while it works: its journal, and the artifacts of jobs that have not ended.
+//! Backs up a running coordinator: its journal, and the artifacts of jobs that have not ended.
 
 use super::{Cluster, answered, failure};
 use bytes::Bytes;
@@ -6,7 +6,7 @@ use windrow_model::{Code, Digest, Failure};
 use windrow_net::{Token, clients};
 use windrow_proto::v1;
 
-/// A part of a backup, in the order in which they come.
+/// A part of a backup, in order.
 #[derive(Clone, Debug)]
 pub enum BackupPart {
     /// The next bytes of this artifact.
@@ -16,10 +16,10 @@ pub enum BackupPart {
 }
 
 impl Cluster {
-    /// Gives every part of a backup to `take`. The dump has an end of its own, by which a whole one is known.
+    /// Passes every part of a backup to `take`. The dump has an end marker, by which a complete dump is recognised.
     ///
     /// # Errors
-    /// What `take` says, and the coordinator. What was taken until then is no backup.
+    /// The error of `take` or of the coordinator. The parts so far are not a valid backup.
     pub async fn backup(&self, mut take: impl FnMut(BackupPart) -> Result<(), Failure>) -> Result<(), Failure> {
         let mut client = clients::data(self.connection.clone());
         let mut pieces = answered(client.backup(v1::BackupRequest {}).await)?;
@@ -27,7 +27,7 @@ impl Cluster {
         let first = first.ok_or_else(|| Failure::new(Code::Unreachable, "the coordinator ended the backup"))?;
         for digest in first.artifacts {
             let digest = Digest::try_from(digest)?;
-            // A job may have ended meanwhile, and its artifacts gone: nothing needs them then.
+            // A job may have ended meanwhile and its artifacts been removed; then they are not needed.
             match self.artifact(digest, &mut take).await {
                 Err(failure) if failure.code == Code::BadBinary => {}
                 taken => taken?,
@@ -52,7 +52,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The token that this client shows, if any: without it a restored coordinator would have to make another one.
+    /// The token of this client, if any: without it a restored coordinator would have to make a new one.
     pub fn token(&self) -> Option<&Token> {
         self.access.token.as_ref()
     }

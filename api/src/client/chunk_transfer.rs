@@ -1,4 +1,5 @@
-//! One chunk from or to a worker, which may stall: each piece has a deadline, and then another worker is asked.
+//! Transfers one chunk from or to a worker, which may stall: each piece has a deadline, after which another worker is
+//! tried.
 
 use super::{answered, failure};
 use futures_util::StreamExt;
@@ -11,42 +12,42 @@ use windrow_model::{Code, Digest, Failure};
 use windrow_net::Connection;
 use windrow_proto::v1::{self, transfer_client::TransferClient};
 
-/// A worker gives the next piece of a chunk within this time.
+/// Timeout for the next piece of a chunk from a worker.
 pub(super) const FETCH_PATIENCE: Duration = Duration::from_secs(20);
-/// A worker takes the next piece within this time, and has all of them on its disk within this time after the last.
+/// Timeout for a worker to accept the next piece, and after the last piece to store the chunk.
 pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(120);
 
-/// The bytes that a worker has under this digest, not compared with it.
+/// Fetches the bytes that a worker has under this digest, without verifying them.
 ///
 /// # Errors
-/// What the worker says; `FETCH_FAILED` if it says nothing for `patience`, or gives another number of bytes than `length`.
+/// The worker's error; `FETCH_FAILED` if it sends nothing for `patience`, or another number of bytes than `length`.
 pub(super) async fn fetch(
     mut client: TransferClient<Connection>,
     digest: Digest,
     length: u64,
     patience: Duration,
 ) -> Result<Vec<u8>, Failure> {
-    let stalled = |_| Failure::new(Code::FetchFailed, format!("it has given nothing for {patience:?}"));
+    let stalled = |_| Failure::new(Code::FetchFailed, format!("the worker has sent nothing for {patience:?}"));
     let request = v1::GetChunkRequest { digest: Some(digest.into()) };
     let mut pieces = answered(timeout(patience, client.get_chunk(request)).await.map_err(stalled)?)?;
     let mut bytes = Vec::new();
     while let Some(piece) = timeout(patience, pieces.message()).await.map_err(stalled)?.map_err(failure)? {
         bytes.extend_from_slice(&piece.data);
         if bytes.len() as u64 > length {
-            return Err(Failure::new(Code::FetchFailed, "more bytes than the chunk has"));
+            return Err(Failure::new(Code::FetchFailed, "the worker sent more bytes than the chunk has"));
         }
     }
     if (bytes.len() as u64) < length {
-        let what = format!("{} bytes instead of the {length} that the dataset says", bytes.len());
+        let what = format!("the worker sent {} bytes instead of {length}", bytes.len());
         return Err(Failure::new(Code::FetchFailed, what));
     }
     Ok(bytes)
 }
 
-/// Has a worker store a chunk. The pieces name digest and cluster.
+/// Stores a chunk on a worker. The pieces carry digest and cluster.
 ///
 /// # Errors
-/// What the worker says; `UNREACHABLE` if it takes nothing for `patience`.
+/// The worker's error; `UNREACHABLE` if it accepts nothing for `patience`.
 pub(super) async fn store(
     mut client: TransferClient<Connection>,
     pieces: Vec<v1::ChunkPiece>,
@@ -65,7 +66,10 @@ pub(super) async fn store(
             Err(_) => {
                 let now = Some(taken.load(Ordering::Relaxed));
                 if std::mem::replace(&mut before, now) == now {
-                    return Err(Failure::new(Code::Unreachable, format!("it has taken nothing for {patience:?}")));
+                    return Err(Failure::new(
+                        Code::Unreachable,
+                        format!("the worker has accepted nothing for {patience:?}"),
+                    ));
                 }
             }
         }
@@ -83,8 +87,8 @@ mod tests {
     use windrow_net::{Access, Role, Server, channel, clients, serve::serve};
     use windrow_proto::v1::transfer_server::{Transfer, TransferServer};
 
-    /// Answers calls for the chunk of all ones with three bytes and the end, of all twos with three bytes and nothing more, and
-    /// no others.
+    /// Answers calls for the chunk of all ones with three bytes and the end, of all twos with three bytes and no end;
+    /// refuses other calls.
     struct Worker;
 
     #[tonic::async_trait]
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn worker_that_stalls_is_given_up() {
+    async fn stalled_worker_is_abandoned() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let routes = tonic::service::Routes::new(TransferServer::new(Worker));

@@ -1,8 +1,8 @@
-//! Files into the chunks of a dataset: one pass over all of them, whole records only.
+//! Cuts files into the chunks of a dataset, in one pass over all files, with whole records only.
 //!
-//! Small files share a chunk. Where a file ends without the delimiter of its last record, the delimiter is added, or the first
-//! record of the next file would become part of it. Compressed text is decompressed, since a piece of it is of no use alone, and
-//! loses its byte order mark. Records of fixed size and whole files are stored as they are.
+//! Small files share a chunk. If a file ends without the delimiter of its last record, the delimiter is added, because
+//! the first record of the next file would otherwise continue it. Compressed text is decompressed, since a piece of it
+//! is useless alone, and loses its byte order mark. Records of fixed size and whole files are stored unchanged.
 
 use crate::flags::half_of_memory;
 use crate::source::{RECORD_MAX, failure_of, last_record_end, open_as_stored, open_text};
@@ -10,11 +10,12 @@ use std::io::Read;
 use windrow_model::{Code, Escape, Failure, Framing};
 use windrow_store::{InputFile, identity};
 
-/// Gives every chunk, in input order, to `give`. A chunk has about `chunk_bytes`: the whole records of so many bytes, or one
-/// record that is longer. With [`Framing::Whole`] each file is a chunk. Text is decompressed if `decompress` says so. Blocks.
+/// Passes every chunk to `give` in input order. A chunk holds the whole records of about `chunk_bytes` bytes, or one
+/// longer record. With [`Framing::Whole`] each file is a chunk. Text is decompressed if `decompress` is set. Blocks the
+/// thread.
 ///
 /// # Errors
-/// A file that cannot be read, changes meanwhile, or does not hold whole records; what `give` says.
+/// A file cannot be read, changes meanwhile, or does not hold whole records; the error of `give`.
 pub(super) fn cut_files(
     files: &[InputFile],
     framing: Framing,
@@ -42,7 +43,7 @@ pub(super) fn cut_files(
             if whole == 0 {
                 wanted = open.len() * 2;
                 if open.len() > RECORD_MAX {
-                    let what = if framing == Framing::Whole { "it" } else { "one of its records" };
+                    let what = if framing == Framing::Whole { "the file" } else { "one of its records" };
                     return Err(Failure::new(Code::RecordTooLarge, format!("{path}: {what} is longer than 1 GiB")));
                 }
                 continue;
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_are_cut_off_are_told_with_their_file() {
+    fn partial_records_are_refused_with_their_file() {
         let failure = cut(&[vec![1; 6], vec![1; 5]], Framing::Fixed(3), 100).unwrap_err();
         assert!(failure.code == Code::InputMalformed && failure.message.contains("/001"), "{failure}");
     }

@@ -1,4 +1,4 @@
-//! Datasets: put, listed, got, removed. Chunks go straight to workers and come straight from them.
+//! Puts, lists, gets and removes datasets. Chunks are sent directly to and from workers.
 
 use super::chunk_transfer::{self, FETCH_PATIENCE, STORE_PATIENCE, fetch};
 use super::cutting::cut_files;
@@ -16,59 +16,64 @@ use windrow_store::{Steps, list_inputs};
 
 /// Bytes of one message.
 const PIECE_BYTES: usize = 1 << 20;
-/// Chunks that are cut, but not sent.
+/// Most chunks that are cut and not yet sent.
 const CHUNKS_AHEAD: usize = 1;
-/// Chunks that are sent at the same time.
+/// Most chunks that are sent at the same time.
 const CHUNKS_AT_ONCE: usize = 3;
-/// Messages about chunks on their way to the coordinator.
+/// Most messages about chunks that are on their way to the coordinator.
 const PLACED_AHEAD: usize = 64;
 
-/// How a dataset is put.
+/// Options of a put.
 #[derive(Clone, Debug)]
 pub struct PutOptions {
-    /// What the files hold; `Whole`: each file is a chunk.
+    /// Framing of the files' records; `Whole`: each file is a chunk.
     pub framing: Framing,
-    /// Bytes of a chunk, about.
+    /// Approximate size of a chunk in bytes.
     pub chunk_bytes: usize,
     /// Copies of each chunk; 0: two, or one if there is only one worker.
     pub replicas: u32,
-    /// Replace a dataset of this name.
+    /// Whether to replace a dataset of this name.
     pub overwrite: bool,
-    /// Decompress text that is compressed.
+    /// Whether to decompress compressed text.
     pub decompress: bool,
 }
 
-/// What was put.
+/// The result of a put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Put {
+    /// Version of the dataset.
     pub version: u64,
+    /// Number of chunks.
     pub chunks: u64,
+    /// Bytes of all chunks.
     pub bytes: u64,
+    /// Copies of each chunk.
     pub replicas: u32,
 }
 
-/// Where a chunk is.
+/// The location of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChunkPlace {
+    /// Digest of the content.
     pub digest: Digest,
-    /// Bytes.
+    /// Length in bytes.
     pub length: u64,
-    /// Workers that hold it.
+    /// Addresses of the workers that hold it.
     pub addresses: Vec<String>,
 }
 
-/// A chunk as it is sent.
+/// A chunk to send.
 struct Content {
     digest: Digest,
     bytes: Bytes,
 }
 
 impl Cluster {
-    /// Puts the content of files into the cluster under a name, which appears when every copy of every chunk is on disk for
-    /// good. `progress` gets the bytes that were stored so far.
+    /// Puts the contents of files into the cluster as a dataset. It becomes visible when every copy of every chunk is
+    /// durable. `progress` gets the number of bytes stored so far.
     ///
     /// # Errors
-    /// Bad inputs; `DATASET_EXISTS`; workers that do not take a chunk. The name then stays what it was.
+    /// Bad inputs; `DATASET_EXISTS`; a chunk that not enough workers accept. A dataset of this name is then unchanged.
     pub async fn put_dataset(
         &self,
         inputs: Vec<String>,
@@ -101,7 +106,7 @@ impl Cluster {
         let cutting = tokio::task::spawn_blocking(move || {
             cut_files(&files, options.framing, options.decompress, options.chunk_bytes, &mut |chunk| {
                 let content = Content { digest: Digest::of(&chunk), bytes: chunk.into() };
-                // Whoever does not listen any more knows why.
+                // If the receiver has gone, it already has its error.
                 give.blocking_send(content).map_err(|_| Failure::new(Code::Interrupted, "the put was broken off"))
             })
         });
@@ -117,7 +122,7 @@ impl Cluster {
             put.bytes += placed.length;
             progress(put.bytes);
             if say(put_request::Message::Chunk(placed)).await.is_err() {
-                // The coordinator has ended the stream; its answer says why.
+                // The coordinator has ended the stream; its answer gives the reason.
                 ended = true;
                 break;
             }
@@ -126,16 +131,16 @@ impl Cluster {
         let cut = cutting.await.map_err(|e| Failure::new(Code::Internal, format!("cutting ended early: {e}")))?;
         if ended {
             replies.message().await.map_err(failure)?;
-            return Err(Failure::new(
-                Code::Unreachable,
-                "the coordinator has ended the put; the name stays what it was",
-            ));
+            return Err(Failure::new(Code::Unreachable, "the coordinator has ended the put; the dataset is unchanged"));
         }
         cut?;
         let _ = say(put_request::Message::Commit(v1::Empty {})).await;
         match replies.message().await.map_err(failure)?.and_then(|m| m.message) {
             Some(put_reply::Message::Committed(committed)) => Ok(Put { version: committed.version, ..put }),
-            _ => Err(Failure::new(Code::Unreachable, "the coordinator did not confirm the put; `data ls` tells")),
+            _ => Err(Failure::new(
+                Code::Unreachable,
+                "the coordinator did not confirm the put; `data ls` shows the result",
+            )),
         }
     }
 
@@ -147,12 +152,18 @@ impl Cluster {
         began.workers.iter().map(connect).collect()
     }
 
-    /// Every dataset, by name.
+    /// All datasets, by name.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`.
     pub async fn datasets(&self) -> Result<Vec<DatasetStatus>, Failure> {
         Ok(self.datasets_and_notices().await?.0)
     }
 
-    /// The same, with what an operator should know: workers that were refused, a journal that is old.
+    /// All datasets, and notices for operators: workers that were refused, an old journal.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`.
     pub async fn datasets_and_notices(&self) -> Result<(Vec<DatasetStatus>, Vec<String>), Failure> {
         let mut client = clients::data(self.connection.clone());
         let reply = answered(client.list(asking(v1::ListDatasetsRequest {})).await)?;
@@ -160,7 +171,10 @@ impl Cluster {
         Ok((datasets, reply.notices))
     }
 
-    /// A dataset, and where its chunks are, in order.
+    /// A dataset and the locations of its chunks, in order.
+    ///
+    /// # Errors
+    /// `DATASET_NOT_FOUND`, `UNREACHABLE`.
     pub async fn dataset(&self, name: &str) -> Result<(DatasetStatus, Vec<ChunkPlace>), Failure> {
         let mut client = clients::data(self.connection.clone());
         let mut stream = answered(client.get(v1::GetDatasetRequest { name: name.to_string() }).await)?;
@@ -175,20 +189,20 @@ impl Cluster {
         Ok((first.try_into()?, places))
     }
 
-    /// The content of one chunk, checked against its digest, from whichever worker has it.
+    /// The content of one chunk from any worker that holds it, verified against its digest.
     ///
     /// # Errors
-    /// `CHUNK_UNAVAILABLE` with what each worker said.
+    /// `CHUNK_UNAVAILABLE` with the error of each worker.
     pub async fn chunk(&self, place: &ChunkPlace) -> Result<Vec<u8>, Failure> {
         let mut said = Vec::new();
         for address in &place.addresses {
             match self.chunk_from(address, place).await {
                 Ok(bytes) if Digest::of(&bytes) == place.digest => return Ok(bytes),
-                Ok(_) => said.push(format!("{address}: other bytes than it should hold")),
+                Ok(_) => said.push(format!("{address}: the bytes do not match the digest")),
                 Err(failure) => said.push(format!("{address}: {}", failure.message)),
             }
         }
-        let said = if said.is_empty() { "no worker that is there has it".to_string() } else { said.join("; ") };
+        let said = if said.is_empty() { "no live worker has it".to_string() } else { said.join("; ") };
         Err(Failure::new(Code::ChunkUnavailable, format!("chunk {}: {said}", place.digest)))
     }
 
@@ -197,7 +211,10 @@ impl Cluster {
         fetch(client, place.digest, place.length, FETCH_PATIENCE).await
     }
 
-    /// Takes a name off the cluster. Jobs that read the dataset go on; then its chunks are deleted.
+    /// Removes a dataset's name. Jobs that read it go on; then its chunks are deleted.
+    ///
+    /// # Errors
+    /// `DATASET_NOT_FOUND`, `UNREACHABLE`.
     pub async fn remove_dataset(&self, name: &str) -> Result<(), Failure> {
         let mut client = clients::data(self.connection.clone());
         answered(client.remove(asking(v1::RemoveDatasetRequest { name: name.to_string() })).await)?;
@@ -205,7 +222,7 @@ impl Cluster {
     }
 }
 
-/// Sends a chunk to as many workers as it is to have copies; one that does not take it is replaced by the next.
+/// Sends a chunk to as many workers as it should have copies; a worker that does not accept it is replaced by the next.
 async fn store(
     content: Content,
     cluster: Option<v1::ClusterId>,

@@ -1,59 +1,71 @@
-//! What operators see and do of chunks that nothing refers to, of workers that wait to join, and of scrubs.
+//! Operators' view of orphaned chunks, workers that wait to join, and scrubs.
 
 use super::{Cluster, answered, asking};
 use windrow_model::{Digest, Failure, Framing, WorkerId};
 use windrow_net::clients;
 use windrow_proto::v1::{self, adopt_request::What};
 
-/// A chunk to which nothing refers.
+/// A chunk that no dataset refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orphan {
+    /// Digest of the content.
     pub digest: Digest,
-    /// Bytes; 0: not known.
+    /// Length in bytes; 0 if unknown.
     pub length: u64,
     /// Workers that hold it.
     pub holders: Vec<WorkerId>,
     /// Workers that have it in the trash.
     pub trashed: Vec<WorkerId>,
-    /// For how long it has been one, in milliseconds.
+    /// Milliseconds since it became an orphan.
     pub for_ms: u64,
-    /// How much longer it stays, in milliseconds.
+    /// Milliseconds until it is deleted.
     pub kept_ms: u64,
 }
 
-/// A worker whose data folder has joined no cluster, and holds chunks that the journal does not know.
+/// A worker whose data folder has joined no cluster and holds chunks that the journal does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnjoinedWorker {
+    /// Id of the worker.
     pub worker: WorkerId,
+    /// Name of its host.
     pub host: String,
+    /// Number of its chunks.
     pub chunks: u64,
 }
 
 /// Orphans and workers that wait to join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Orphans {
+    /// Orphans, up to a limit.
     pub chunks: Vec<Orphan>,
-    /// How many more chunks there are.
+    /// Number of further orphans.
     pub left_off: u64,
+    /// Workers that wait to join.
     pub unjoined: Vec<UnjoinedWorker>,
 }
 
-/// How far a worker is with reading its chunks.
+/// The progress of a worker's scrub of its chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScrubStatus {
+    /// Id of the worker.
     pub worker: WorkerId,
+    /// Bytes read in the present pass.
     pub bytes_done: u64,
+    /// Bytes of the present pass.
     pub bytes_total: u64,
-    /// Complete passes, and the end of the last one (milliseconds since 1970).
+    /// Number of complete passes, and the end of the last one (milliseconds since 1970).
     pub passes: u64,
     pub last_unix_ms: u64,
-    /// Copies that were found to be damaged, or gone.
+    /// Numbers of copies that were found damaged or missing.
     pub damaged: u64,
     pub gone: u64,
 }
 
 impl Cluster {
-    /// What nothing refers to.
+    /// The orphans of the cluster.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`.
     pub async fn orphans(&self) -> Result<Orphans, Failure> {
         let mut client = clients::data(self.connection.clone());
         let reply = answered(client.list_orphans(asking(v1::ListOrphansRequest {})).await)?;
@@ -79,20 +91,20 @@ impl Cluster {
         Ok(orphans)
     }
 
-    /// Makes a dataset of orphans, in this order. Gives its version.
+    /// Makes a dataset of orphans, in this order, and returns its version.
     ///
     /// # Errors
-    /// `DATASET_EXISTS`; `CHUNK_UNAVAILABLE` for what is no orphan.
+    /// `DATASET_EXISTS`; `CHUNK_UNAVAILABLE` for a digest that is not an orphan.
     pub async fn adopt_chunks(&self, name: &str, framing: Framing, digests: &[Digest]) -> Result<u64, Failure> {
         let digests = digests.iter().map(|digest| (*digest).into()).collect();
         let chunks = v1::AdoptChunks { name: name.to_string(), framing: Some(framing.into()), digests };
         self.adopt(What::Chunks(chunks)).await
     }
 
-    /// Lets a worker's data folder join the cluster; it does when the worker registers next, within seconds.
+    /// Lets a worker's data folder join the cluster when the worker registers next, within seconds.
     ///
     /// # Errors
-    /// `WORKER_NOT_FOUND` if it does not wait for that; `CLUSTER_MISMATCH` if it belongs to another cluster.
+    /// `WORKER_NOT_FOUND` if it does not wait to join; `CLUSTER_MISMATCH` if it belongs to another cluster.
     pub async fn adopt_worker(&self, worker: WorkerId) -> Result<(), Failure> {
         self.adopt(What::Worker(worker.into())).await.map(drop)
     }
@@ -102,7 +114,10 @@ impl Cluster {
         Ok(answered(client.adopt(asking(v1::AdoptRequest { what: Some(what) })).await)?.version)
     }
 
-    /// How far workers are with reading their chunks.
+    /// The progress of all workers' scrubs.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`.
     pub async fn scrubs(&self) -> Result<Vec<ScrubStatus>, Failure> {
         let mut client = clients::data(self.connection.clone());
         let reply = answered(client.list_scrubs(asking(v1::ListScrubsRequest {})).await)?;

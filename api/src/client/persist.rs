@@ -1,24 +1,24 @@
-//! Calls that may be repeated are repeated while the coordinator starts again.
+//! Repeats idempotent calls while the coordinator restarts.
 
 use std::time::Duration;
 use tokio::time::sleep;
 use windrow_model::{Code, Failure};
 use windrow_net::{Backoff, Contact};
 
-/// Tries after a lost connection: about half a minute, in which a coordinator starts again.
+/// Most retries after a lost connection: about half a minute, enough for a coordinator to restart.
 const TRIES_MAX: u32 = 20;
 
-/// Makes a call until it is answered, whatever the answer is.
+/// Repeats a call until it is answered, with success or failure.
 pub async fn until_answered<T>(call: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
     repeated(|| true, call).await
 }
 
-/// Connections that are closed in the middle of the handshake, before something else than a coordinator is taken to listen there.
+/// Most connections that may be closed during the handshake before the server is taken for another program.
 const CUTS_MAX: u32 = 6;
 
-/// Opens a connection. It is opened again if the server broke it after it had shown that it has the token: it starts again. The
-/// same while connections were closed in the middle of the handshake, up to [`CUTS_MAX`]: a coordinator that ends does that, and
-/// the next one may have to start first. If no connection came so far, the first failure is the answer: possibly there is no
+/// Opens a connection. Retries if the server broke it after it had shown that it has the token, which means that it
+/// restarts; and, up to [`CUTS_MAX`] times, if the connection was closed during the handshake, which a stopping
+/// coordinator does before the next one starts. Otherwise the first failure is returned, because there may be no
 /// server.
 pub async fn until_connected<T>(
     contact: &Contact,
@@ -50,7 +50,7 @@ mod tests {
     use tonic::service::Routes;
     use windrow_net::{Role, Server, Token, serve};
 
-    /// A server that knows no calls, behind a link that breaks its first connection after `bytes` of the caller; counts
+    /// A server without calls, behind a link that breaks its first connection after `bytes` bytes of the caller; counts
     /// connections and the caller's bytes.
     async fn link(bytes: u64, token: Token) -> (String, [Arc<AtomicU64>; 2]) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connection_that_breaks_after_the_handshake_is_made_again() {
+    async fn connection_broken_after_the_handshake_is_reopened() {
         let (code, [connections, bytes]) = connect(u64::MAX).await;
         assert_eq!((code, connections), (Code::VersionMismatch, 1), "the whole way to an answer");
         for before_end in [1, 20, 60] {
@@ -103,7 +103,7 @@ mod tests {
 
     /// A coordinator that ended during the handshake was reported as one that does not have the token.
     #[tokio::test]
-    async fn connection_that_is_cut_in_the_handshake_is_made_again() {
+    async fn connection_cut_in_the_handshake_is_reopened() {
         for bytes in [0, 1, 20, 150] {
             let (code, [connections, _]) = connect(bytes).await;
             assert_eq!((code, connections), (Code::VersionMismatch, 2), "cut after {bytes} bytes");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn program_that_cuts_every_handshake_is_given_up() {
+    async fn program_that_cuts_every_handshake_is_abandoned() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let connections = Arc::new(AtomicU64::new(0));

@@ -1,4 +1,5 @@
-//! Artifacts (job binaries, side values) into the coordinator's store, by content: what is there is not sent again.
+//! Uploads artifacts (job binaries, side values) to the coordinator's store by content: existing ones are not sent
+//! again.
 
 use super::persist::until_answered;
 use super::{Cluster, answered, asking, failure};
@@ -12,25 +13,31 @@ use windrow_proto::v1;
 
 /// Bytes of one message of an upload.
 const PIECE_BYTES: usize = 256 << 10;
-/// Messages that are read ahead of the network.
+/// Most messages that are read ahead of the network.
 const PIECES_AHEAD: usize = 8;
 
-/// Something to upload.
+/// An artifact to upload.
 #[derive(Clone, Debug)]
 pub enum Artifact {
-    /// The content of a file, which is read twice and must not change between.
+    /// The content of a file, which is read twice and must not change in between.
     File(PathBuf),
     /// These bytes.
     Bytes(Vec<u8>),
 }
 
 impl Cluster {
-    /// Uploads these bytes unless the coordinator has them. Gives their digest.
+    /// Uploads bytes unless the coordinator has them, and returns their digest.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`, or the coordinator's error.
     pub async fn upload(&self, bytes: &[u8]) -> Result<Digest, Failure> {
         self.upload_one(Artifact::Bytes(bytes.to_vec())).await
     }
 
-    /// Uploads the content of a file unless the coordinator has it. Gives its digest.
+    /// Uploads the content of a file unless the coordinator has it, and returns its digest.
+    ///
+    /// # Errors
+    /// `IO_ERROR` if the file cannot be read, `UNREACHABLE`, or the coordinator's error.
     pub async fn upload_file(&self, path: &Path) -> Result<Digest, Failure> {
         self.upload_one(Artifact::File(path.to_path_buf())).await
     }
@@ -40,8 +47,11 @@ impl Cluster {
         digests.first().copied().ok_or_else(|| Failure::new(Code::Internal, "an upload without a digest"))
     }
 
-    /// Uploads those of these artifacts that the coordinator lacks (one question for all of them). Gives their
-    /// digests in the same order. A lost connection is made again.
+    /// Uploads the artifacts that the coordinator lacks (one query for all of them), and returns all digests in order.
+    /// A lost connection is reopened.
+    ///
+    /// # Errors
+    /// `IO_ERROR` if a file cannot be read, `UNREACHABLE`, or the coordinator's error.
     pub async fn upload_all(&self, artifacts: Vec<Artifact>) -> Result<Vec<Digest>, Failure> {
         let hashing = tokio::task::spawn_blocking(move || {
             let hashed = artifacts.into_iter().map(|artifact| Ok((digest(&artifact)?, artifact)));
@@ -70,13 +80,13 @@ impl Cluster {
         let (pieces, stream) = mpsc::channel(PIECES_AHEAD);
         let reading = tokio::task::spawn_blocking(move || read_pieces(digest, &artifact, &pieces));
         let put = self.jobs().put_artifact(ReceiverStream::new(stream)).await;
-        // A file that cannot be read is the cause; that the server misses its end, only the consequence.
+        // An unreadable file is the cause; that the server misses the end is only the consequence.
         reading.await.map_err(|e| Failure::new(Code::Internal, format!("reading ended early: {e}")))??;
         put.map(|_| ()).map_err(failure)
     }
 }
 
-/// Sends the artifact piece by piece; the first names it, even if it is empty.
+/// Sends the artifact piece by piece; the first piece has the digest, even if the artifact is empty.
 fn read_pieces(digest: Digest, artifact: &Artifact, pieces: &mpsc::Sender<v1::ArtifactPiece>) -> Result<(), Failure> {
     let mut from: Box<dyn Read + '_> = match artifact {
         Artifact::Bytes(bytes) => Box::new(Cursor::new(bytes)),
@@ -95,7 +105,7 @@ fn read_pieces(digest: Digest, artifact: &Artifact, pieces: &mpsc::Sender<v1::Ar
         }
         let piece = v1::ArtifactPiece { digest: name.take(), data: data.into() };
         if pieces.blocking_send(piece).is_err() {
-            // The server has answered already; its answer says why.
+            // The server has answered already; its answer gives the reason.
             return Ok(());
         }
     }
@@ -120,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_and_its_bytes_are_the_same_artifact_and_come_whole() {
+    fn file_and_its_bytes_are_the_same_artifact() {
         let bytes: Vec<u8> = (0..PIECE_BYTES * 2 + 77).map(|i| (i * 7) as u8).collect();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("binary");
@@ -146,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_named() {
+    fn missing_file_is_named() {
         let failure = digest(&Artifact::File("/no/such/file".into())).unwrap_err();
         assert!(failure.message.contains("/no/such/file"));
     }

@@ -1,4 +1,4 @@
-//! Following a job to its end, through lost connections and restarts of the coordinator.
+//! Follows a job to its end, through lost connections and restarts of the coordinator.
 
 use super::Cluster;
 use std::time::Duration;
@@ -7,12 +7,15 @@ use windrow_model::{Code, Failure, JobId, JobStatus};
 use windrow_net::{Backoff, Clock, from_status, is_lost};
 use windrow_proto::v1;
 
-/// A coordinator that was not heard of for so long is given up; the job may still be running.
+/// Milliseconds of silence after which a coordinator is given up; the job may still be running.
 const SILENCE_MAX_MS: u64 = 900_000;
 
 impl Cluster {
-    /// Gives every new status of the job to `each` until it is over, and returns the last one. A lost connection is
-    /// made again, for up to a quarter of an hour.
+    /// Passes every new status of the job to `each` until it has ended, and returns the last one. A lost connection is
+    /// reopened, for up to a quarter of an hour.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, or `UNREACHABLE` after that time.
     pub async fn watch(&self, job: JobId, mut each: impl FnMut(&JobStatus)) -> Result<JobStatus, Failure> {
         let clock = Clock::new();
         let mut heard = clock.now();
@@ -30,7 +33,7 @@ impl Cluster {
             }
             let now = clock.now();
             if now.since_ms(heard) > SILENCE_MAX_MS {
-                let message = format!("lost sight of {job}, which may still be running: {}", lost.message);
+                let message = format!("lost contact with {job}, which may still be running: {}", lost.message);
                 return Err(Failure::new(Code::Unreachable, message));
             }
             if connected {
@@ -40,7 +43,7 @@ impl Cluster {
         }
     }
 
-    /// One stream of statuses; nothing if it ended before the job did.
+    /// One stream of statuses; none if it ended before the job did.
     async fn follow(
         &self,
         job: JobId,

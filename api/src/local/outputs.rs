@@ -1,11 +1,11 @@
-//! Outputs for other tasks of a local run, and when they go.
+//! The outputs of a local run for its other tasks, and when they are freed.
 //!
-//! Nothing runs again here, so what all of its readers have read is of no use: a partition in memory goes at once, and of the files,
-//! whose partitions lie in the order in which they are read, the beginning is given back to the system a stretch at a time. A large
-//! shuffle then makes room for the output that is made from it, in the page cache and on the disk.
+//! No task runs again here, so an output that all of its readers have read is not needed: a partition in memory is
+//! freed at once, and of files, whose partitions are in reading order, the start is returned to the system in
+//! stretches. A large shuffle thus makes room, in the page cache and on disk, for the output that is made from it.
 
 use crate::context::output_identity;
-use crate::task_run::Program;
+use crate::task_run::StageTable;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
@@ -15,44 +15,44 @@ use windrow_engine::{InMemoryOutputs, LocalSegment};
 use windrow_format::names;
 use windrow_model::{AttemptId, Escape, Input, Port, SegmentRef, StageId, Task, TaskId, TaskInput};
 
-/// So much is given back at once.
+/// Bytes that are returned to the system at once.
 const SWEEP_BYTES: u64 = 64 << 20;
-/// And on average so much of each file, since each costs a few calls.
+/// Average bytes of each file that are returned at once, because each file costs a few calls.
 const SWEEP_BYTES_PER_FILE: u64 = 1 << 20;
-/// Files are cut at multiples of this: the system gives back whole pages only.
+/// Holes start and end at multiples of this, because the system frees whole pages only.
 const ALIGN: u64 = 64 << 10;
 
 /// Outputs of finished tasks, in memory or in files.
 pub(super) struct Outputs {
     folder: PathBuf,
     pub in_memory_outputs: Arc<InMemoryOutputs>,
-    /// Tasks that have been started and are not done.
+    /// Running tasks with their inputs.
     reading: HashMap<TaskId, Arc<Task>>,
     edges: BTreeMap<Port, Released>,
 }
 
-/// What all readers of an edge have read.
+/// The part of an edge that all readers have read.
 #[derive(Default)]
 struct Released {
-    /// Every partition before this one.
+    /// All partitions below this one.
     low: u32,
-    /// Later ones, with the ends of their segments.
+    /// Later partitions, with the ends of their segments.
     ahead: BTreeMap<u32, Vec<(AttemptId, u64)>>,
     files: HashMap<AttemptId, Stretch>,
-    /// Bytes that have been read and are still there.
+    /// Bytes that have been read and are not yet freed.
     bytes: u64,
 }
 
-/// The beginning of a file.
+/// The start of a file.
 #[derive(Default)]
 struct Stretch {
-    /// Up to here nobody reads it any more.
+    /// Offset up to which all readers have read.
     read: u64,
-    /// Up to here it has been given back.
+    /// Offset up to which the file has been freed.
     gone: u64,
 }
 
-/// A part of a file that goes.
+/// A part of a file to free.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Hole {
     path: PathBuf,
@@ -61,24 +61,24 @@ pub(super) struct Hole {
 }
 
 impl Outputs {
-    /// None yet; their files will lie in `folder`, those that are not held by `in_memory_outputs`.
+    /// Creates an empty set; outputs that are not kept in memory are files in `folder`.
     pub fn new(folder: &Path, in_memory_outputs: InMemoryOutputs) -> Self {
         let in_memory_outputs = Arc::new(in_memory_outputs);
         Outputs { folder: folder.to_path_buf(), in_memory_outputs, reading: HashMap::new(), edges: BTreeMap::new() }
     }
 
-    /// A task starts to read.
+    /// Records that a task starts to read.
     pub fn started(&mut self, task: &Arc<Task>) {
         self.reading.insert(task.attempt.task, task.clone());
     }
 
-    /// This task is done. Lets go of what it has read if it was the last reader; says which parts of files go with that.
-    pub fn done(&mut self, program: &Program, id: TaskId, is_done: impl Fn(TaskId) -> bool) -> Vec<Hole> {
+    /// Records that a task is done. Frees its inputs if it was the last reader; returns the parts of files to free.
+    pub fn done(&mut self, program: &StageTable, id: TaskId, is_done: impl Fn(TaskId) -> bool) -> Vec<Hole> {
         let Some(task) = self.reading.remove(&id) else { return Vec::new() };
         let mut holes = Vec::new();
         let stage = program.plan.stage(id.stage);
-        for (input, told) in stage.inputs.iter().zip(&task.inputs) {
-            let (Input::Edge { from }, TaskInput::Segments(segments)) = (input, told) else { continue };
+        for (input, data) in stage.inputs.iter().zip(&task.inputs) {
+            let (Input::Edge { from }, TaskInput::Segments(segments)) = (input, data) else { continue };
             for port in from {
                 let stages = program.plan.stages.iter().enumerate();
                 let mut readers = stages.filter(|(_, s)| s.reads().any(|p| p == *port));
@@ -126,19 +126,19 @@ impl Outputs {
         }
     }
 
-    /// Nobody reads any output of this attempt any more.
+    /// Frees all outputs of an attempt, which must have no further readers.
     pub fn remove(&self, attempt: &AttemptId, outputs: u32) {
         for path in (0..outputs).map(|output| edge_path(&self.folder, attempt, output)) {
             if !self.in_memory_outputs.release(&path) {
-                // Empty outputs have no file, and what stays goes with the folder.
+                // Empty outputs have no file, and what cannot be removed now goes with the folder.
                 let _ = std::fs::remove_file(path);
             }
         }
     }
 }
 
-/// Gives parts of files back to the system. A file system that cannot do that keeps them until the files go.
-pub(super) fn dig(holes: Vec<Hole>) {
+/// Returns parts of files to the system. On a file system without this call they stay until the files are removed.
+pub(super) fn punch_holes(holes: Vec<Hole>) {
     for Hole { path, from, to } in holes {
         // The file may be gone already.
         let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
@@ -149,7 +149,7 @@ pub(super) fn dig(holes: Vec<Hole>) {
     }
 }
 
-/// Where segments of a task's inputs are.
+/// The local segments of a task's inputs.
 pub(super) fn locate(root: &Path, in_memory_outputs: &InMemoryOutputs, refs: &[SegmentRef]) -> Vec<LocalSegment> {
     let local = |r: &SegmentRef| {
         let path = edge_path(root, &r.attempt, r.output);
@@ -160,7 +160,7 @@ pub(super) fn locate(root: &Path, in_memory_outputs: &InMemoryOutputs, refs: &[S
     refs.iter().flat_map(local).collect()
 }
 
-/// Where an output is, or would be if it were not kept in memory.
+/// Path of an output, or the path that it would have if it were not kept in memory.
 fn edge_path(root: &Path, attempt: &AttemptId, output: u32) -> PathBuf {
     root.join(names::attempt_folder(attempt)).join(names::edge_file(output))
 }
@@ -180,7 +180,7 @@ mod tests {
         AttemptId { task, number: 0, epoch: Epoch(1), incarnation: Incarnation(1) }
     }
 
-    /// Files of one edge, given as the lengths of their segments.
+    /// Files of one edge, given by the lengths of their segments.
     fn files(lengths: &[Vec<u64>]) -> Vec<Vec<SegmentRef>> {
         let file = |(index, lengths): (usize, &Vec<u64>)| {
             let mut offset = 0;
@@ -197,9 +197,9 @@ mod tests {
     }
 
     proptest! {
-        /// In whatever order partitions are read, only what has been read goes, and in the end all but the last sweep.
+        /// In any reading order, only read parts are freed, and in the end all but the last sweep.
         #[test]
-        fn only_what_was_read_goes(
+        fn only_read_parts_are_freed(
             lengths in prop::collection::vec(prop::collection::vec(prop_oneof![Just(0u64), 1..40_000_000u64], 12), 1..4),
             order in Just((0..12u32).collect::<Vec<_>>()).prop_shuffle(),
         ) {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn partitions_read_in_order_go_as_they_are_read() {
+    fn partitions_read_in_order_are_freed_as_read() {
         let files = files(&[vec![32 << 20; 8], vec![32 << 20; 8]]);
         let mut outputs = Outputs::new(Path::new("scratch"), InMemoryOutputs::new(Memory::new(0, 1)));
         let mut holes = Vec::new();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_gives_back_room_and_leaves_the_rest() {
+    fn hole_frees_space_and_keeps_the_rest() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("output");
         let bytes: Vec<u8> = (0..1u32 << 18).flat_map(|i| i.to_le_bytes()).collect();
@@ -253,10 +253,10 @@ mod tests {
         let before = path.metadata().unwrap().blocks();
         let to = 8 * ALIGN;
         let missing = Hole { path: folder.path().join("gone"), from: 0, to };
-        dig(vec![missing, Hole { path: path.clone(), from: 0, to }]);
+        punch_holes(vec![missing, Hole { path: path.clone(), from: 0, to }]);
         assert!(std::fs::read(&path).unwrap()[to as usize..] == bytes[to as usize..]);
         let after = path.metadata().unwrap().blocks();
-        // Not every file system can do it.
+        // Not every file system supports this.
         assert!(after == before || after <= before - to / 512, "{before} to {after} blocks");
     }
 }

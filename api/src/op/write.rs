@@ -88,7 +88,7 @@ mod tests {
     use crate::flow::Flow;
     use crate::local::{self, LocalOptions};
     use crate::source::lines;
-    use crate::task_run::Program;
+    use crate::task_run::StageTable;
     use windrow_model::{Code, Failure, JobOptions};
 
     /// Writes words, but for some.
@@ -118,7 +118,7 @@ mod tests {
         let line = line!() + 1;
         words.write(Picky("out".to_string())).unwrap();
         let built = flow.build().unwrap();
-        let program = Program { plan: built.plan, functions: built.functions, counters: built.counters };
+        let program = StageTable { plan: built.plan, functions: built.functions, counters: built.counters };
         let options = LocalOptions {
             name: "test".to_string(),
             threads: 1,
