@@ -1,23 +1,23 @@
-//! What a panic says on stderr: as the standard library's, but without control characters and forged lines, because the text
-//! often holds a record.
+//! Panic messages on stderr: as those of the standard library, but without control characters and forged lines, because
+//! they often contain a record.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 use windrow_model::Escape;
 
-/// From now on. The job's own code may set another hook.
-pub(crate) fn tell_escaped() {
+/// Installs the panic hook. The job's own code may replace it.
+pub(crate) fn install_hook() {
     std::panic::set_hook(Box::new(|info| {
         let backtrace = Backtrace::capture();
-        let told = match backtrace.status() {
-            BacktraceStatus::Captured => format!("{}\n{backtrace}", told(info)),
-            _ => told(info),
+        let text = match backtrace.status() {
+            BacktraceStatus::Captured => format!("{}\n{backtrace}", message(info)),
+            _ => message(info),
         };
-        eprintln!("{told}");
+        eprintln!("{text}");
     }));
 }
 
-fn told(info: &PanicHookInfo<'_>) -> String {
+fn message(info: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("unnamed");
     let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();

@@ -1,11 +1,14 @@
-//! A finished output, as programs beside the job read it.
+//! Reads a finished output, for programs beside the job.
 
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use windrow_format::manifest;
 
-/// The part files of a finished output, in order. Fails unless the folder's `_SUCCESS` is there and every part that it
-/// lists has its size. (Checksums stand in it too; comparing them would read everything.)
+/// The part files of a finished output, in order.
+///
+/// # Errors
+/// `OUTPUT_FAILED` unless the folder has a `_SUCCESS` and every part that it lists has its size. (It also has
+/// checksums; comparing them would read everything.)
 ///
 /// ```
 /// let failed = windrow::parts("no/such/output").unwrap_err();
@@ -50,11 +53,11 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_an_output_are_all_there_or_it_is_none() {
+    fn output_with_a_missing_part_is_refused() {
         let folder = output();
         let names = ["part-00000", "part-00001"].map(|name| folder.path().join(name));
         assert_eq!(parts(folder.path()).unwrap(), names);
-        // What nobody lists is no part.
+        // Unlisted files are not parts.
         std::fs::write(folder.path().join("part-00002"), "").unwrap();
         assert_eq!(parts(folder.path()).unwrap(), names);
         std::fs::write(&names[1], "thre").unwrap();

@@ -1,24 +1,25 @@
-//! Where the line ends are, and delimiters, 64 bytes at a time.
+//! Finds line ends and delimiters, 64 bytes at a time.
 //!
-//! Lines of text are short: a search that begins anew at each line spends more on beginning than on searching. Here one pass
-//! compares 64 bytes and keeps the answers as the bits of a word (as simdjson does; Langdale and Lemire 2019).
+//! Lines of text are short: a search that starts again at each line spends more time on starting than on searching.
+//! Here one pass compares 64 bytes and keeps the results as the bits of a word (as simdjson does; Langdale and Lemire
+//! 2019).
 
 /// Bytes that are compared at once.
 const STEP: usize = 64;
 
-/// The places of some byte values in some bytes, ascending.
+/// The positions of some byte values, ascending.
 pub(crate) struct Places<'b, const N: usize> {
     bytes: &'b [u8],
     values: [u8; N],
-    /// Where the bits of `found` begin.
+    /// Position of the lowest bit of `found`.
     base: usize,
     found: u64,
-    /// The next bytes to be compared.
+    /// Position of the next bytes to compare.
     next: usize,
 }
 
 impl<'b, const N: usize> Places<'b, N> {
-    /// Where any of the `values` is.
+    /// The positions of all bytes with one of the `values`.
     pub fn of(values: [u8; N], bytes: &'b [u8]) -> Self {
         Places { bytes, values, base: 0, found: 0, next: 0 }
     }
@@ -50,7 +51,7 @@ impl<const N: usize> Iterator for Places<'_, N> {
 #[inline]
 fn end<const N: usize>(bytes: &[u8], count: usize, values: [u8; N]) -> u64 {
     match bytes.last_chunk::<STEP>() {
-        // Those before them are compared once more.
+        // The bytes before them are compared again.
         Some(chunk) => compare(chunk, values) >> (STEP - count),
         None => {
             let mut chunk = [0; STEP];
@@ -60,14 +61,14 @@ fn end<const N: usize>(bytes: &[u8], count: usize, values: [u8; N]) -> u64 {
     }
 }
 
-/// A bit for each of up to 64 bytes that is one of the values.
+/// A bit for each of up to 64 bytes, set if it is one of the values.
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 #[inline]
 fn each<const N: usize>(bytes: &[u8], values: [u8; N]) -> u64 {
     bytes.iter().enumerate().fold(0, |bits, (i, b)| bits | u64::from(values.contains(b)) << i)
 }
 
-/// The same for a whole chunk.
+/// A bit for each byte of a whole chunk, set if it is one of the values.
 #[inline]
 fn compare<const N: usize>(chunk: &[u8; STEP], values: [u8; N]) -> u64 {
     #[cfg(all(target_arch = "x86_64", not(miri)))]

@@ -1,4 +1,4 @@
-//! What a job usually needs: `use windrow::prelude::*;`.
+//! The usual imports of a job: `use windrow::prelude::*;`.
 
 pub use crate::combiner::{Combiner, Count, Max, Mean, Min, Sum, TopK};
 pub use crate::counter::Counter;

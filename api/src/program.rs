@@ -1,5 +1,5 @@
-//! What a job binary can be: one job, several under subcommands, or a driver that runs them; and every role in which the
-//! same binary is started.
+//! The `main` of a job binary: one job, several under subcommands, or a driver that runs them; and all roles in which
+//! the same binary is started.
 
 use crate::describe::describe;
 use crate::end::{self, print_failure};
@@ -21,10 +21,10 @@ use windrow_model::{Code, Escape, JobState};
 
 /// The worker starts a job binary with this argument.
 const EXECUTOR: &str = "__windrow-executor";
-/// `windrow submit` starts it with this one, and the job's own arguments.
+/// `windrow submit` starts a job binary with this argument, followed by the job's own arguments.
 const DESCRIBE: &str = "__windrow-describe";
 
-/// Found in a binary by whoever submits it: that it is a Windrow job, and of which version of this interface.
+/// Marks a binary as a Windrow job, with the version of this interface; `submit` searches it in the file.
 #[used]
 static MARKER: [u8; 21] = *b"windrow-job-marker:v1";
 
@@ -56,7 +56,7 @@ fn from_matches<J: Job>(matches: &ArgMatches) -> Result<Box<dyn AnyJob>> {
     Ok(Box::new(J::from_arg_matches(matches)?))
 }
 
-/// A command that is no job: it runs here, at once.
+/// A command that is not a job: it runs in this process at once.
 type Plain = Box<dyn Fn(&ArgMatches) -> Result<()>>;
 type Drive = Box<dyn Fn(&ArgMatches, &Session) -> Result<()>>;
 
@@ -66,8 +66,8 @@ enum Action {
     Drive(Drive),
 }
 
-/// The `main` of a job binary with more than one job, other commands, or a driver. `windrow::main` is the short form for
-/// one job.
+/// The `main` of a job binary with more than one job, other commands, or a driver. `windrow::main` is the short form
+/// for one job.
 ///
 /// ```no_run
 /// use windrow::prelude::*;
@@ -82,16 +82,17 @@ enum Action {
 #[derive(Default)]
 pub struct Program {
     registry: Registry,
-    /// By subcommand; the empty name is the binary itself.
+    /// Actions by subcommand; the empty name is the binary itself.
     actions: Vec<(&'static str, Command, Action)>,
 }
 
 impl Program {
+    /// A program without jobs.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A job under a subcommand.
+    /// Adds a job under a subcommand; the empty name is the binary itself.
     pub fn job<J: Job>(mut self, name: &'static str) -> Self {
         self.registry.add::<J>();
         let command = RunFlags::augment(J::augment_args(Command::new(name)));
@@ -99,21 +100,21 @@ impl Program {
         self
     }
 
-    /// A job that only a driver runs.
+    /// Adds a job that only a driver runs.
     pub fn internal_job<J: Job>(mut self) -> Self {
         self.registry.add::<J>();
         self
     }
 
-    /// A command that is no job.
+    /// Adds a command that is not a job.
     pub fn command<A: clap::Args>(mut self, name: &'static str, run: impl Fn(A) -> Result<()> + 'static) -> Self {
         let plain: Plain = Box::new(move |matches| run(A::from_arg_matches(matches)?));
         self.actions.push((name, A::augment_args(Command::new(name)), Action::Plain(plain)));
         self
     }
 
-    /// A driver: a function that runs jobs, looks at their results and goes on, in-process or with `--cluster`. The
-    /// jobs it runs are registered with `internal_job`.
+    /// Adds a driver: a function that runs jobs and uses their results, in this process or with `--cluster`. The jobs
+    /// that it runs are registered with `internal_job`.
     pub fn driver<A: clap::Args>(
         mut self,
         name: &'static str,
@@ -125,10 +126,11 @@ impl Program {
         self
     }
 
-    /// Does what the command line says. Must be the first thing in `main`: executors run the same `main`.
+    /// Parses the command line and runs its action. Must be the first thing in `main`, because executors run the same
+    /// `main`.
     pub fn run(self) -> ExitCode {
         std::hint::black_box(&MARKER);
-        crate::panics::tell_escaped();
+        crate::panics::install_hook();
         let mut args: Vec<std::ffi::OsString> = std::env::args_os().collect();
         let mode = args.get(1).and_then(|a| a.to_str()).unwrap_or_default();
         if mode == EXECUTOR {
@@ -181,17 +183,17 @@ impl Program {
     }
 }
 
-/// Whether user code will work on records in this process.
+/// Returns whether user code will process records in this process.
 fn runs_here(matches: &ArgMatches) -> bool {
     RunFlags::from_arg_matches(matches).is_ok_and(|flags| flags.cluster.is_none() && !flags.explain)
 }
 
-/// Whether results of these flags go to stdout as JSON.
+/// Returns whether results are printed to stdout as JSON.
 fn wants_json(matches: &ArgMatches) -> bool {
     RunFlags::from_arg_matches(matches).is_ok_and(|flags| flags.format == OutputFormat::Json)
 }
 
-/// Does it, and answers with the exit code. A result that could not be written is a failure, too.
+/// Runs the action and returns the exit code. A result that cannot be written is a failure too.
 fn act(action: &Action, describe: bool, matches: &ArgMatches) -> ExitCode {
     let json = matches!(action, Action::Job(_) | Action::Drive(_)) && !describe && wants_json(matches);
     let reserved = if json { stdout::reserve().map_err(Error::from_failure) } else { Ok(()) };
@@ -240,7 +242,7 @@ trait Augment {
     fn augment(command: Command) -> Command;
 }
 impl Augment for RunFlags {
-    /// Adds the flags; what the command says about itself stays the job's.
+    /// Adds the flags; the command's own description stays that of the job.
     fn augment(command: Command) -> Command {
         let about = Resettable::from(command.get_about().cloned());
         let long_about = Resettable::from(command.get_long_about().cloned());
@@ -260,15 +262,15 @@ fn binary_name() -> String {
 
 pub(crate) fn build(job: &dyn AnyJob, overwrite: bool) -> Result<Built> {
     let base = std::env::current_dir()
-        .map_err(|e| Error::new(Code::IoError, format!("the current folder cannot be told: {e}")))?;
-    // A parameter that does not travel (`serde(skip)`) has its default in executors, so it has it here.
+        .map_err(|e| Error::new(Code::IoError, format!("cannot determine the current folder: {e}")))?;
+    // A parameter that is not sent (`serde(skip)`) has its default in executors, so it has it here too.
     let elsewhere = job.elsewhere();
     plan(elsewhere.as_deref().unwrap_or(job), Flow::new(base, overwrite, None))
 }
 
 /// Builds the job's plan. A panic in its code is an error like any other.
 fn plan(job: &dyn AnyJob, flow: Flow) -> Result<Built> {
-    // The flow is given up with the panic, so nobody sees what it left half done.
+    // The flow is dropped after a panic, so its half-built state is never seen.
     let made = catch_unwind(AssertUnwindSafe(|| job.plan(&flow).and_then(|()| flow.build())));
     made.unwrap_or_else(|payload| {
         let message = format!("the job's `plan` {}", panic_message(&*payload));
@@ -287,18 +289,18 @@ fn run_job(make: FromMatches, matches: &ArgMatches) -> Result<u8> {
     let session = Session::open(&binary_name(), flags)?;
     let ran = session.run_any(&*job).map(drop);
     if json && let Some(status) = session.ended().first() {
-        // One document, also if something went wrong after the job.
+        // One document, even if something failed after the job.
         let mut status = status.clone();
         if let (JobState::Done, Err(e)) = (status.state, &ran) {
             (status.state, status.error) = (JobState::Failed, Some(e.failure().clone()));
         }
         end::print_json(&job_json(&status))?;
-        return Ok(told(&session, &ran));
+        return Ok(exit_unless_reported(&session, &ran));
     }
     ran.map(|()| 0).or_else(|e| if session.has_reported() { Ok(e.code().exit_code()) } else { Err(e) })
 }
 
-/// A plan as text, or as JSON that holds the text.
+/// Prints a plan as text, or as JSON that contains the text.
 pub(crate) fn explain(built: &Built, format: OutputFormat) -> Result<()> {
     let text = crate::explain::explain(&built.plan);
     match format {
@@ -307,8 +309,8 @@ pub(crate) fn explain(built: &Built, format: OutputFormat) -> Result<()> {
     }
 }
 
-/// The exit code of a run. An error is told on stderr, unless the report has shown it already.
-fn told(session: &Session, ran: &Result<()>) -> u8 {
+/// The exit code of a run. Prints the error to stderr unless the report has shown it already.
+fn exit_unless_reported(session: &Session, ran: &Result<()>) -> u8 {
     let Err(e) = ran else { return 0 };
     if !session.has_reported() {
         print_failure(e.failure());
@@ -316,12 +318,12 @@ fn told(session: &Session, ran: &Result<()>) -> u8 {
     e.code().exit_code()
 }
 
-/// Runs the driver's function. With `--explain` it comes as far as its first job.
+/// Runs the driver's function. With `--explain` it ends at its first job.
 fn drive(run: &Drive, matches: &ArgMatches) -> Result<u8> {
     let flags = RunFlags::from_arg_matches(matches)?;
     let json = flags.format == OutputFormat::Json;
     let session = Session::open(&binary_name(), flags)?;
-    // What the function leaves half done is its own.
+    // A panic leaves half-done state only in the function itself.
     let ran = match catch_unwind(AssertUnwindSafe(|| run(matches, &session))) {
         Ok(ran) => ran,
         Err(payload) if payload.is::<Explained>() => {
@@ -335,7 +337,7 @@ fn drive(run: &Drive, matches: &ArgMatches) -> Result<u8> {
     if json {
         end::print_json(&end::driver_json(&session.ended(), ran.as_ref().err().map(Error::failure)))?;
     }
-    Ok(told(&session, &ran))
+    Ok(exit_unless_reported(&session, &ran))
 }
 
 #[cfg(test)]
@@ -344,19 +346,19 @@ mod tests {
 
     /// Count what there is.
     #[derive(clap::Args, serde::Serialize, serde::Deserialize)]
-    struct Told {
+    struct Documented {
         input: Vec<String>,
     }
     #[derive(clap::Args, serde::Serialize, serde::Deserialize)]
-    struct Untold {
+    struct Undocumented {
         input: Vec<String>,
     }
-    impl Job for Told {
+    impl Job for Documented {
         fn plan(&self, _: &Flow) -> Result<()> {
             Ok(())
         }
     }
-    impl Job for Untold {
+    impl Job for Undocumented {
         fn plan(&self, _: &Flow) -> Result<()> {
             Ok(())
         }
@@ -377,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_plan_is_an_error_with_its_text() {
+    fn panic_in_a_plan_is_an_error_with_its_text() {
         for (what, text) in [("static", "no such thing"), ("plan", "no plan")] {
             let error = build(&Panics { what: what.to_string() }, false).err().unwrap();
             assert_eq!(error.code(), Code::PlanInvalid);
@@ -386,7 +388,7 @@ mod tests {
         }
     }
 
-    /// Says in `plan` what its parameters are.
+    /// Reports its parameters in `plan`.
     #[derive(clap::Args, serde::Serialize, serde::Deserialize)]
     struct Says {
         kept: Option<f64>,
@@ -400,26 +402,28 @@ mod tests {
     }
 
     #[test]
-    fn plan_here_is_built_from_what_executors_get() {
+    fn local_plan_uses_the_parameters_of_executors() {
         let said = |kept| build(&Says { kept: Some(kept), skipped: 5 }, false).err().unwrap().failure().message.clone();
         assert_eq!(said(0.1), "Some(0.1) 0");
-        // What does not travel at all runs in one process only.
+        // Parameters without a round trip are only used in this process.
         assert_eq!(said(f64::NAN), "Some(NaN) 5");
     }
 
     #[test]
-    fn the_help_of_a_job_begins_with_the_jobs_own_words() {
-        let program =
-            Program::new().job::<Told>("told").job::<Untold>("untold").driver::<Told>("driver", |_, _| Ok(()));
+    fn help_of_a_job_begins_with_its_own_description() {
+        let program = Program::new()
+            .job::<Documented>("documented")
+            .job::<Undocumented>("undocumented")
+            .driver::<Documented>("driver", |_, _| Ok(()));
         let help = |name: &str| {
             let mut parser = program.parser();
             parser.find_subcommand_mut(name).unwrap().render_long_help().to_string()
         };
-        for name in ["told", "driver"] {
+        for name in ["documented", "driver"] {
             assert!(help(name).starts_with("Count what there is"), "{}", help(name));
             assert!(help(name).contains("--threads"), "{}", help(name));
         }
-        assert!(help("untold").starts_with("Usage:"), "{}", help("untold"));
+        assert!(help("undocumented").starts_with("Usage:"), "{}", help("undocumented"));
         let all = program.parser().render_help().to_string();
         assert!(all.contains("Count what there is") && !all.contains("Flags of every job"), "{all}");
     }

@@ -1,4 +1,4 @@
-//! Collections of records: what operations hang on.
+//! Collections of records, on which the operations are defined.
 
 use crate::chain::{Branch, Step};
 use crate::context::TaskCx;
@@ -15,11 +15,11 @@ use windrow_model::Partitions;
 ///
 /// Operations that look at one record at a time (`map`, `filter`, …) are fused into the loop that reads the input;
 /// operations on keys (`combine`, `reduce`, `join`, `sort`, …) shuffle. A collection that is used twice is computed
-/// twice unless it is `share`d; the same collection shuffled the same way is shuffled once.
+/// twice unless it is `share`d; the same collection shuffled in the same way is shuffled once.
 pub struct Records<R: Datum> {
     pub(crate) flow: Flow,
     pub(crate) branches: Rc<Vec<Branch<R>>>,
-    /// Set if partition `i` holds exactly the keys that hash to it, of so many partitions.
+    /// Set if the records are partitioned by the hash of their keys, into this number of partitions.
     pub(crate) keyed: Option<Partitions>,
     pub(crate) node: u64,
 }
@@ -38,7 +38,7 @@ impl<R: Datum> Records<R> {
         Records { flow: flow.clone(), branches: Rc::new(branches), keyed, node: flow.node() }
     }
 
-    /// One more fused operation on every branch.
+    /// Adds a fused operation to every branch.
     pub(crate) fn step<O: Datum, F>(&self, op: Op, keeps_keys: bool, f: F) -> Records<O>
     where
         F: Fn(&TaskCx<'_>, R::Ref<'_>, &mut dyn Push<O>) + Send + Sync + 'static,

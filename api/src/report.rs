@@ -1,7 +1,7 @@
-//! Statuses of a job become what a person sees: its id, progress while it runs, and a summary at the end.
+//! Shows the status of a job to a person: its id, progress while it runs, and a summary at the end.
 //!
-//! It takes statuses in and decides nothing; it reads no clock (a status says how long the job runs). All of it goes to
-//! stderr, except the final status as JSON, which is data.
+//! It consumes statuses and decides nothing; it reads no clock, because a status contains the job's elapsed time. All
+//! output goes to stderr, except the final status as JSON, which is data.
 
 mod json;
 mod pace;
@@ -16,26 +16,26 @@ use pace::Pace;
 use std::io::{IsTerminal, Write};
 use windrow_model::{Escape, Failure, JobId, JobState, JobStatus};
 
-/// Least time between two plain lines.
+/// Least time between two plain lines, in milliseconds.
 const LINE_INTERVAL_MS: u64 = 1_000;
 
 /// How a job is shown while it runs, and after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// What goes to stderr while the job runs.
+    /// The output to stderr while the job runs.
     pub progress: Progress,
-    /// The final status goes to stdout as JSON.
+    /// Whether the final status is printed to stdout as JSON.
     pub json: bool,
 }
 
-/// What goes to stderr while a job runs.
+/// The output to stderr while a job runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// One bar for each stage, redrawn in place.
     Bars,
-    /// A line when something changed, at most one a second.
+    /// A line when something changed, at most one per second.
     Lines,
-    /// Nothing, not even the id; failures are still told.
+    /// Nothing, not even the id, except failures.
     Quiet,
 }
 
@@ -46,7 +46,7 @@ impl Style {
         Style { progress, json: false }
     }
 
-    /// The final status goes to stdout as JSON, too, if `json`.
+    /// This style, with or without the final status as JSON on stdout.
     pub fn with_json(self, json: bool) -> Style {
         Style { json, ..self }
     }
@@ -73,7 +73,7 @@ impl Report {
         Report { style, out, named: false, paces: Vec::new(), bars: None, line: String::new(), line_at_ms: None }
     }
 
-    /// Names the job, once: the first line.
+    /// Prints the job's id as the first line, once.
     pub fn started(&mut self, id: JobId) {
         if !self.named && self.style.progress != Progress::Quiet {
             self.say(&format!("job {id}"));
@@ -81,7 +81,7 @@ impl Report {
         self.named = true;
     }
 
-    /// Shows how the job stands now.
+    /// Shows the present status of the job.
     pub fn update(&mut self, status: &JobStatus) {
         self.started(status.id);
         self.paces.resize(status.stages.len(), Pace::default());
@@ -95,7 +95,7 @@ impl Report {
         }
     }
 
-    /// Shows the end: what was done, or why not. With JSON, prints the status on stdout.
+    /// Shows the end: the results, or the cause of the failure. With JSON, prints the status to stdout.
     ///
     /// # Errors
     /// The JSON cannot be written.
@@ -107,7 +107,7 @@ impl Report {
         }
     }
 
-    /// The same on stderr alone.
+    /// Shows the end on stderr only.
     pub(crate) fn finish_quietly(&mut self, status: &JobStatus) {
         self.started(status.id);
         if let Some((all, _)) = self.bars.take() {
@@ -118,7 +118,7 @@ impl Report {
         }
     }
 
-    /// Says something between two drawings of the bars.
+    /// Prints a line above the bars.
     pub fn note(&mut self, text: &str) {
         match &self.bars {
             Some((all, _)) => {

@@ -1,4 +1,4 @@
-//! Where jobs run: in this process, or on a cluster. What a driver holds.
+//! Runs jobs in this process or on a cluster, for drivers.
 
 use crate::client::{Artifact, Cluster};
 use crate::describe::specify;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use windrow_model::dataset::dataset_name;
 use windrow_model::{Code, Digest, Failure, JobId, JobState, JobStatus};
 
-/// Runs jobs one after the other, as the command line of the binary says where.
+/// Runs jobs one after the other, in this process or on a cluster, as the command line of the binary selects.
 ///
 /// ```no_run
 /// use windrow::prelude::*;
@@ -41,23 +41,23 @@ pub struct Session {
     cluster: Option<Remote>,
     /// Set once the report has shown how a job failed.
     reported: Cell<bool>,
-    /// Each job that has begun, as it stood last.
+    /// The latest status of each job that has begun.
     statuses: RefCell<Vec<JobStatus>>,
 }
 
-/// What a driver that only explains ends with, at its first job: it cannot go on without a result, and must not.
+/// Panic payload that ends an explaining driver at its first job, because it cannot go on without a result.
 pub(crate) struct Explained;
 
 /// A connected cluster and what is known about it.
 struct Remote {
     runtime: tokio::runtime::Runtime,
     cluster: Cluster,
-    /// This program in the cluster's artifact store, once it is there.
+    /// Digest of this program in the cluster's artifact store, once it is uploaded.
     binary: RefCell<Option<Digest>>,
 }
 
-/// What a flag names, else what the environment does. Where a job runs is never the environment's to say; how its
-/// cluster is trusted is, as with `windrow`.
+/// The value of a flag, else of the environment variable. As with `windrow`, the environment may select how a cluster
+/// is trusted, but never where a job runs.
 fn named(flag: &Option<PathBuf>, variable: &str) -> Option<PathBuf> {
     let from_environment = || std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     flag.clone().or_else(from_environment)
@@ -82,8 +82,11 @@ impl Session {
         Ok(Session { name: name.to_string(), flags, cluster, reported: Cell::new(false), statuses: RefCell::default() })
     }
 
-    /// Runs a job to its end and gives what it collected. Progress goes to stderr. With `--explain` the plan is printed
-    /// instead, and the driver ends here: this call does not return then.
+    /// Runs a job to its end and returns its collected results. Progress goes to stderr. With `--explain` the plan is
+    /// printed instead, and the driver ends: this call does not return then.
+    ///
+    /// # Errors
+    /// The failure of the job, or of the connection to the cluster.
     pub fn run<J: Job>(&self, job: &J) -> Result<Finished> {
         self.run_any(job)
     }
@@ -91,7 +94,7 @@ impl Session {
     pub(crate) fn run_any(&self, job: &dyn AnyJob) -> Result<Finished> {
         if self.flags.explain {
             explain(&build(job, self.flags.overwrite)?, self.flags.format)?;
-            // Past whatever the driver does with errors, and through its destructors.
+            // Skips the driver's error handling, but runs its destructors.
             std::panic::resume_unwind(Box::new(Explained));
         }
         match &self.cluster {
@@ -114,8 +117,11 @@ impl Session {
         local::run(program, options, &mut self.progress())
     }
 
-    /// Fails if no job could write to this output: it exists, and `--overwrite` was not given or would not replace it.
-    /// For drivers that compute for long before they write. It looks from this machine; the job looks again.
+    /// Checks that a job could write to this output, for drivers that compute for long before they write. It checks
+    /// from this machine; the job checks again.
+    ///
+    /// # Errors
+    /// The output exists, and `--overwrite` was not given or would not replace it.
     pub fn check_output(&self, path: &str) -> Result<()> {
         if self.flags.explain || dataset_name(path).is_some() {
             return Ok(());
@@ -133,7 +139,7 @@ impl Session {
         self.statuses.borrow().iter().filter(|status| status.state.is_final()).cloned().collect()
     }
 
-    /// Keeps how a job stands now.
+    /// Records the latest status of a job.
     fn note(&self, status: &JobStatus) {
         let mut statuses = self.statuses.borrow_mut();
         match statuses.last_mut().filter(|last| last.id == status.id) {

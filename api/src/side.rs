@@ -1,10 +1,10 @@
-//! Side data: a value made once at submit, shipped by content, decoded once per process.
+//! Side data: a value that is made once at submission, sent by content, and decoded once per process.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 use windrow_model::Digest;
 
-/// Encoded side value with its name in the artifact store.
+/// An encoded side value with its name in the artifact store.
 pub(crate) struct SideSlot {
     pub bytes: Arc<[u8]>,
     pub digest: Digest,
@@ -16,7 +16,7 @@ impl SideSlot {
     }
 }
 
-/// A value that every task can read: captured by record functions, `get` gives it.
+/// A value that every task can read: record functions capture it and call `get`.
 ///
 /// ```
 /// use windrow::prelude::*;
@@ -41,7 +41,7 @@ impl<T: serde::de::DeserializeOwned> Side<T> {
     pub(crate) fn new(bytes: Arc<[u8]>) -> Self {
         Side { bytes, value: Arc::new(OnceLock::new()), types: PhantomData }
     }
-    /// The value; decoded by the first caller in each process.
+    /// The value, decoded at the first call in each process.
     pub fn get(&self) -> &T {
         self.value.get_or_init(|| match crate::wire::decode(&self.bytes) {
             Ok(v) => v,

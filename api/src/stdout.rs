@@ -1,8 +1,8 @@
 //! Standard output, which is for results.
 //!
-//! A result that cannot be written is a failure ([`put`]); a reader that has gone away (`| head`) is none. Where the result
-//! is one JSON document, [`reserve`] keeps standard output for it: what user code prints then goes to stderr, here and in
-//! whatever it starts.
+//! A result that cannot be written is a failure ([`put`]); a reader that has gone away (`| head`) is not. If the result
+//! is one JSON document, [`reserve`] keeps standard output for it: output of user code then goes to stderr, in this
+//! process and its children.
 
 use rustix::io::fcntl_dupfd_cloexec;
 use std::fs::File;
@@ -11,18 +11,19 @@ use std::sync::OnceLock;
 use windrow_format::space;
 use windrow_model::{Code, Failure};
 
-/// Standard output as it was when [`reserve`] was called.
+/// The original standard output, once [`reserve`] was called.
 static RESERVED: OnceLock<File> = OnceLock::new();
 
-/// The lowest file descriptor for the copy: those below have meanings between processes.
+/// Least file descriptor of the copy: lower numbers have meanings between processes.
 const COPY_MIN: i32 = 10;
 
-/// Writes bytes to standard output, at once. False: its reader has gone away, so nothing more is of use.
+/// Writes bytes to standard output and flushes. Returns false if the reader has gone away, so that further output is
+/// useless.
 ///
 /// # Errors
 /// `NO_SPACE` or `IO_ERROR`; a part may have been written.
 pub fn put(bytes: &[u8]) -> Result<bool, Failure> {
-    told(match RESERVED.get() {
+    check_written(match RESERVED.get() {
         Some(mut file) => file.write_all(bytes),
         None => {
             let mut stdout = io::stdout().lock();
@@ -31,20 +32,23 @@ pub fn put(bytes: &[u8]) -> Result<bool, Failure> {
     })
 }
 
-/// [`put`] of a text and the end of its line.
+/// Writes a line to standard output as [`put`] does.
+///
+/// # Errors
+/// As [`put`].
 pub fn put_line(text: &str) -> Result<bool, Failure> {
     put(format!("{text}\n").as_bytes())
 }
 
-/// Writes what has been printed and lies in a buffer.
+/// Flushes buffered output.
 ///
 /// # Errors
 /// As [`put`].
 pub fn flush() -> Result<bool, Failure> {
-    told(io::stdout().lock().flush())
+    check_written(io::stdout().lock().flush())
 }
 
-fn told(written: io::Result<()>) -> Result<bool, Failure> {
+fn check_written(written: io::Result<()>) -> Result<bool, Failure> {
     match written {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
@@ -55,10 +59,10 @@ fn told(written: io::Result<()>) -> Result<bool, Failure> {
     }
 }
 
-/// Keeps standard output for [`put`]: everything else that is printed goes to stderr from now on. May be repeated.
+/// Reserves standard output for [`put`]: from now on all other output goes to stderr. May be repeated.
 ///
 /// # Errors
-/// `IO_ERROR`: the process has no file descriptor left.
+/// `IO_ERROR` if the process has no file descriptor left.
 pub(crate) fn reserve() -> Result<(), Failure> {
     let failed = |e| Failure::new(Code::IoError, format!("cannot keep standard output for the result: {e}"));
     if RESERVED.get().is_none() {
@@ -70,12 +74,12 @@ pub(crate) fn reserve() -> Result<(), Failure> {
 fn redirect() -> io::Result<()> {
     io::stdout().lock().flush()?;
     let copy = File::from(fcntl_dupfd_cloexec(io::stdout(), COPY_MIN)?);
-    // SAFETY: no memory is involved. Descriptors 1 and 2 are open in every Rust program, belong to no value that closes
-    // them, and what holds the first by `io::stdout` wants to print to wherever it leads.
+    // SAFETY: no memory is involved. Descriptors 1 and 2 are open in every Rust program and owned by no value that
+    // closes them, and users of `io::stdout` print to wherever descriptor 1 leads.
     if unsafe { libc::dup2(2, 1) } == -1 {
         return Err(io::Error::last_os_error());
     }
-    // A second caller at the same time closes its copy, and standard output leads to stderr already.
+    // A concurrent second caller closes its copy, and standard output leads to stderr already.
     let _ = RESERVED.set(copy);
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! A local run and its guardian: two processes, so that no end of the one that runs user code is a silent one.
+//! Runs a local job under a guardian process, so that no end of the process with user code is silent.
 //!
-//! [`guarded`] forks before anything else is started. The child goes on and runs the job; the parent waits for it. If the child
-//! dies of a signal, or user code calls `exit` in the middle, the parent names the cause with the record (`windrow_engine::blame`),
-//! removes what the run had staged (`Litter`), and ends with the exit code of a failed job. Signals that were sent to the parent
-//! alone are passed on, and the child dies with its parent. Unless the run succeeds, nothing that it has started outlives it
-//! (`orphans.rs`).
+//! [`guarded`] forks before any thread is started. The child runs the job; the parent waits for it. If the child is
+//! killed by a signal, or user code calls `exit`, the parent reports the cause with the record
+//! (`windrow_engine::blame`), removes the run's staged files (`CLEANUP`), and ends with the exit code of a failed job.
+//! Signals sent to the parent alone are passed on, and the child dies with its parent. Unless the run succeeds, the
+//! parent also kills all processes that the run has started (`orphans.rs`).
 
 mod orphans;
 
@@ -30,23 +30,23 @@ use windrow_model::{Code, Escape, Failure, JobState, JobStatus, signal_name};
 /// Signals that ask the whole run to end.
 const PASSED_ON: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
-/// The child, for the parent's signal handler.
+/// Process id of the child, for the parent's signal handler.
 static CHILD: AtomicI32 = AtomicI32::new(0);
-/// Where this process notes what is to be removed if it dies.
-static LITTER: OnceLock<File> = OnceLock::new();
-/// Where it notes how its job stands, if that is wanted as JSON at the end.
+/// List of paths to remove if this process dies.
+static CLEANUP: OnceLock<File> = OnceLock::new();
+/// Latest statuses of the jobs, if the end is reported as JSON.
 static STATUS: OnceLock<File> = OnceLock::new();
 
-/// Notes a file or folder that must not stay behind if this process dies.
-pub(crate) fn litter(path: &Path) {
-    let Some(mut file) = LITTER.get() else { return };
+/// Adds a file or folder to the paths that are removed if this process dies.
+pub(crate) fn remove_on_crash(path: &Path) {
+    let Some(mut file) = CLEANUP.get() else { return };
     let mut line = path.as_os_str().as_bytes().to_vec();
     line.push(0);
-    // Without the note, the path stays behind after a crash: nothing worse.
+    // If the write fails, the path is left behind after a crash, which is harmless.
     let _ = file.write_all(&line);
 }
 
-/// What is told on stdout, as JSON, of an end that the run cannot tell of itself.
+/// The JSON document that is printed for an end that the run cannot report itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JsonEnd {
     /// The job.
@@ -55,21 +55,21 @@ pub(crate) enum JsonEnd {
     Driver,
 }
 
-/// Notes how jobs stand, for the case that this process dies: the last one runs, or was the last.
+/// Records the statuses of the jobs in case this process dies: the last one is running, or has ended last.
 pub(crate) fn note_statuses(statuses: &[JobStatus]) {
     let Some(file) = STATUS.get() else { return };
-    // What is not whole does not parse, and then there is a little less to tell.
+    // A partial write does not parse; the report then lacks these statuses.
     if let Ok(text) = serde_json::to_vec(statuses) {
         let _ = file.set_len(0);
         let _ = file.write_all_at(&text, 0);
     }
 }
 
-/// Runs `run` in a child process and answers how that ended; in this process if there are other threads already, which a fork
-/// would lose, or if the system does not fork. With `json`, an end that the child cannot tell of is told on stdout, too.
+/// Runs `run` in a child process and returns its exit code; in this process if other threads exist already, which a
+/// fork would lose, or if the fork fails. With `json`, an end that the child cannot report is also printed to stdout.
 pub(crate) fn guarded(json: Option<JsonEnd>, run: impl FnOnce() -> ExitCode) -> ExitCode {
     let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
-    let (Ok(region), Ok(litter), Ok(status)) = (crumbs::region(), memory_file(), memory_file()) else { return run() };
+    let (Ok(region), Ok(cleanup), Ok(status)) = (crumbs::region(), memory_file(), memory_file()) else { return run() };
     if !alone {
         return run();
     }
@@ -83,10 +83,10 @@ pub(crate) fn guarded(json: Option<JsonEnd>, run: impl FnOnce() -> ExitCode) -> 
                 std::process::exit(Code::Interrupted.exit_code().into());
             }
             if let Err(e) = windrow_engine::blame::install(&region) {
-                tracing::warn!("a crash will not be told with its record: {e}");
+                tracing::warn!("a crash will be reported without its record: {e}");
             }
             // The first calls in this process.
-            let _ = LITTER.set(litter);
+            let _ = CLEANUP.set(cleanup);
             if json.is_some() {
                 let _ = STATUS.set(status);
             }
@@ -98,7 +98,7 @@ pub(crate) fn guarded(json: Option<JsonEnd>, run: impl FnOnce() -> ExitCode) -> 
             let family = orphans::adopt(child);
             CHILD.store(child, Ordering::Relaxed);
             pass_signals_on();
-            ended(child, &family, &region, &litter).unwrap_or_else(|e| {
+            ended(child, &family, &region, &cleanup).unwrap_or_else(|e| {
                 print_failure(e.failure());
                 if let Some(json) = json {
                     // The run has failed anyway.
@@ -111,10 +111,10 @@ pub(crate) fn guarded(json: Option<JsonEnd>, run: impl FnOnce() -> ExitCode) -> 
 }
 
 fn memory_file() -> io::Result<File> {
-    Ok(File::from(rustix::fs::memfd_create(c"windrow-litter", rustix::fs::MemfdFlags::CLOEXEC)?))
+    Ok(File::from(rustix::fs::memfd_create(c"windrow-cleanup", rustix::fs::MemfdFlags::CLOEXEC)?))
 }
 
-/// The job as it stood last, with this end; only the end if it had not begun, or was over.
+/// The latest status of the job with this end; only the end if the job had not begun or had ended.
 fn end_json(json: JsonEnd, failure: &Failure, noted: &File) -> serde_json::Value {
     let read = || {
         let mut text = vec![0; noted.metadata().ok()?.len() as usize];
@@ -139,12 +139,12 @@ fn end_json(json: JsonEnd, failure: &Failure, noted: &File) -> serde_json::Value
     }
 }
 
-/// Passes signals to the child that it does not get by itself.
+/// Passes signals on that the child does not get itself.
 fn pass_signals_on() {
     extern "C" fn pass_on(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        // SAFETY: `info` is valid in a handler that was set with SA_SIGINFO. `kill` may be called in a handler; the number is put
-        // away right after the child has been waited for, so it means nobody else. What a terminal sends (a positive code) goes
-        // to the whole group.
+        // SAFETY: `info` is valid in a handler that was set with SA_SIGINFO. `kill` may be called in a handler; the
+        // process id is cleared right after the child has been waited for, so no other process has it. Signals from a
+        // terminal (a positive code) go to the whole group anyway.
         unsafe {
             let child = CHILD.load(Ordering::Relaxed);
             if (*info).si_code <= 0 && child > 0 {
@@ -154,8 +154,9 @@ fn pass_signals_on() {
     }
     let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = pass_on;
     for signal in PASSED_ON {
-        // SAFETY: all fields are set or zero, which is valid; the handler is async-signal-safe and has the signature that SA_SIGINFO
-        // asks for. If it fails, the signal does what it does by default, and the child dies with its parent.
+        // SAFETY: all fields are set or zero, which is valid; the handler is async-signal-safe and has the signature
+        // that SA_SIGINFO requires. If the call fails, the signal has its default effect, and the child dies with its
+        // parent.
         unsafe {
             let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
             action.sa_sigaction = handler as libc::sighandler_t;
@@ -165,28 +166,29 @@ fn pass_signals_on() {
     }
 }
 
-/// Waits for the child; tells of an end that was not meant.
-fn ended(child: i32, family: &Family, region: &File, litter: &File) -> Result<ExitCode> {
+/// Waits for the child; reports an end that was not intended.
+fn ended(child: i32, family: &Family, region: &File, cleanup: &File) -> Result<ExitCode> {
     let status = wait_for(child)?;
     CHILD.store(0, Ordering::Relaxed);
     if !(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0) {
         family.kill();
     }
     let last = crumbs::read_region(region)?;
-    let meant = last.as_ref().is_none_or(|last| last.ended);
-    if libc::WIFEXITED(status) && meant {
+    let intended = last.as_ref().is_none_or(|last| last.ended);
+    if libc::WIFEXITED(status) && intended {
         return Ok(ExitCode::from(libc::WEXITSTATUS(status) as u8));
     }
-    clean(litter)?;
+    clean(cleanup)?;
     let (mut code, message) = if libc::WIFEXITED(status) {
         (Code::ExecutorCrashed, format!("the job's own code called exit({})", libc::WEXITSTATUS(status)))
     } else {
         match libc::WTERMSIG(status) {
             signal if PASSED_ON.contains(&signal) => (Code::Interrupted, "interrupted".to_string()),
-            libc::SIGKILL => {
-                (Code::OutOfMemory, "the process was killed by SIGKILL: for want of memory, or by somebody".to_string())
-            }
-            signal => (Code::ExecutorCrashed, format!("the job's own code was ended by {}", signal_name(signal))),
+            libc::SIGKILL => (
+                Code::OutOfMemory,
+                "the process was killed by SIGKILL: it ran out of memory, or another process killed it".to_string(),
+            ),
+            signal => (Code::ExecutorCrashed, format!("the job's own code was killed by {}", signal_name(signal))),
         }
     };
     let place = last.and_then(|last| last.at).and_then(|(_, place)| place);
@@ -197,7 +199,7 @@ fn ended(child: i32, family: &Family, region: &File, litter: &File) -> Result<Ex
     Err(Error::from_failure(Failure { place, ..Failure::new(code, message) }))
 }
 
-/// Waits for the child, and for whatever was adopted and ends before it.
+/// Waits for the child, and for adopted processes that end before it.
 fn wait_for(child: i32) -> io::Result<i32> {
     let mut status = 0;
     loop {
@@ -211,15 +213,15 @@ fn wait_for(child: i32) -> io::Result<i32> {
     }
 }
 
-/// Removes what the child had noted and not removed itself.
-fn clean(litter: &File) -> io::Result<()> {
-    let mut paths = vec![0; litter.metadata()?.len() as usize];
-    litter.read_exact_at(&mut paths, 0)?;
+/// Removes the recorded paths that the child has not removed itself.
+fn clean(cleanup: &File) -> io::Result<()> {
+    let mut paths = vec![0; cleanup.metadata()?.len() as usize];
+    cleanup.read_exact_at(&mut paths, 0)?;
     for path in paths.split(|b| *b == 0).filter(|path| !path.is_empty()) {
         let path = PathBuf::from(OsStr::from_bytes(path));
         match windrow_store::remove_staging(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("temporary files stay in {}: {e}", path.escaped())
+                tracing::warn!("cannot remove temporary files in {}: {e}", path.escaped())
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! One attempt, from a task and local files to a report: the same in a local run and in an executor.
+//! Runs one attempt, from a task and local files to a report, in a local run and in an executor.
 
 use crate::context::{StageFn, TaskCx, TaskError, Unwinding, with_user_counters};
 use std::any::Any;
@@ -12,29 +12,32 @@ use windrow_format::codec::Codec;
 use windrow_model::counters::names;
 use windrow_model::{Code, Failure, Input, Output, OutputReport, Plan, Stage, Task, TaskReport, input_digest};
 
-/// A job's code in this process.
-pub(crate) struct Program {
+/// The plan and code of a job in this process.
+pub(crate) struct StageTable {
     pub plan: Plan,
     pub functions: Vec<StageFn>,
     pub counters: Vec<String>,
 }
 
-/// Where and with what an attempt runs.
-pub(crate) struct Setting<'s> {
+/// The environment of an attempt: its files, memory and cancellation.
+pub(crate) struct TaskEnv<'s> {
     pub folder: &'s Path,
-    /// For each input of the task: its segments, if it has any.
+    /// For each input of the task, its segments if it has any.
     pub segments: Vec<Vec<LocalSegment>>,
-    /// The process's.
+    /// Memory of the process.
     pub memory: &'s Arc<Memory>,
     pub codec: Codec,
-    /// Where outputs for other tasks of this process may be kept.
+    /// Store for outputs that are kept in memory for other tasks of this process.
     pub in_memory_outputs: Option<Arc<InMemoryOutputs>>,
     pub cancelled: &'s AtomicBool,
 }
 
-impl Program {
+impl StageTable {
     /// Runs one task on this thread.
-    pub fn run(&self, task: &Task, setting: Setting<'_>) -> Result<TaskReport, TaskError> {
+    ///
+    /// # Errors
+    /// The failure of the task, with the input segment that it could not read, if that is the cause.
+    pub fn run(&self, task: &Task, setting: TaskEnv<'_>) -> Result<TaskReport, TaskError> {
         let id = task.stage();
         let Some(function) = self.functions.get(id.0 as usize) else {
             return Err(Failure::new(Code::PlanMismatch, format!("the plan has no stage {id}")).into());
@@ -44,11 +47,11 @@ impl Program {
         let cx = TaskCx::new(task, setting, consumers(self.plan.stage(id)), sample);
         let started = Instant::now();
         let (result, counted) = with_user_counters(|| catch_unwind(AssertUnwindSafe(|| (function.0)(&cx))));
-        // Whatever came of bytes that have changed, user code has no part in it.
+        // If bytes have changed, user code is not the cause, whatever followed.
         cx.changed_segment()?;
         let outputs = match result {
             Ok(result) => {
-                // What a record function recorded came first, whatever the loops around it then made of it.
+                // The error that a record function recorded comes before the reaction of the loops around it.
                 let explained = |e: TaskError| TaskError { failure: Box::new(cx.explained(*e.failure)), ..e };
                 cx.outcome().and(result).map_err(explained)?
             }
@@ -78,8 +81,8 @@ impl Program {
     }
 }
 
-/// How many consumers of memory a task may have at a time: a log for each edge, and a table if it combines; what an input is sorted,
-/// folded or looked up in; and the values of a key.
+/// Most consumers of memory that a task has at a time: a log for each edge, and a table if it combines; a sort, fold or
+/// look-up for each input; and the values of a key.
 fn consumers(stage: &Stage) -> usize {
     let of_output = |output: &Output| match output {
         Output::Edge { combined, .. } => 1 + usize::from(*combined),
@@ -89,7 +92,8 @@ fn consumers(stage: &Stage) -> usize {
     stage.outputs.iter().map(of_output).sum::<usize>() + inputs + usize::from(inputs > 0)
 }
 
-/// The digest of a combining edge is that of its keys. Its values follow from what was read: so it takes that in as well.
+/// Adds the digest of the inputs to that of a combining edge, which covers only the keys: the values follow from the
+/// inputs.
 fn add_inputs(stage: &Stage, outputs: &mut [OutputReport], inputs: u64) {
     let folded = (inputs >> 32) as u32 ^ inputs as u32;
     for (report, output) in outputs.iter_mut().zip(&stage.outputs) {
@@ -99,7 +103,7 @@ fn add_inputs(stage: &Stage, outputs: &mut [OutputReport], inputs: u64) {
     }
 }
 
-/// What a panic said, as a part of a sentence.
+/// The message of a panic as a part of a sentence.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|s| s.to_string());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
@@ -121,10 +125,10 @@ mod tests {
         AttemptId, Epoch, Incarnation, JobId, Segment, SegmentRef, StageId, TaskId, TaskInput, TaskOutput, WorkerId,
     };
 
-    /// What a reducer does after its input has changed.
+    /// The reaction of a reducer after its input has changed.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Then {
-        GoesOn,
+        Continues,
         Fails,
         Panics,
     }
@@ -177,7 +181,7 @@ mod tests {
         });
         reduced.collect("result");
         let built = flow.build().unwrap();
-        let program = Program { plan: built.plan, functions: built.functions, counters: built.counters };
+        let program = StageTable { plan: built.plan, functions: built.functions, counters: built.counters };
         let inputs = [0, 1].map(|n| SegmentRef {
             worker: WorkerId(uuid::Uuid::nil()),
             attempt: maps[n],
@@ -191,7 +195,7 @@ mod tests {
             job_input_bytes: 0,
         };
         let local = [0, 1].map(|n| LocalSegment::of(paths[n].clone(), &segments[n], output_identity(&maps[n], 0)));
-        let setting = Setting {
+        let setting = TaskEnv {
             folder: folder.path(),
             segments: vec![local.to_vec()],
             memory: &Memory::new(64 << 20, 1),
@@ -203,10 +207,10 @@ mod tests {
     }
 
     #[test]
-    fn changed_segment_is_to_blame_whatever_user_code_does() {
+    fn changed_segment_is_blamed_despite_user_code() {
         let report = reduce(None).unwrap();
         assert!(matches!(&report.outputs[..], [OutputReport::Broadcast(bytes)] if bytes.len() >= 20_000 * 2));
-        for then in [Then::GoesOn, Then::Fails, Then::Panics] {
+        for then in [Then::Continues, Then::Fails, Then::Panics] {
             let failed = reduce(Some(then)).map(drop).expect_err("the change is noticed");
             let TaskError { failure, segment } = failed;
             assert_eq!((failure.code, segment), (Code::SegmentCorrupt, Some((0, 1))), "{then:?}: {failure}");

@@ -1,4 +1,4 @@
-//! A job's parts on a few lines of input, in a unit test.
+//! Runs the parts of a job on a few lines of input, in a unit test.
 
 use crate::context::TaskCx;
 use crate::culprit::Op;
@@ -21,7 +21,10 @@ use windrow_format::codec::Codec;
 use windrow_format::cut::cut;
 use windrow_model::{AttemptId, Epoch, Incarnation, JobId, JobOptions, StageId, Task, TaskId};
 
-/// Runs `make` on these lines, in this process, and gives every record of the result in order.
+/// Runs `make` on these lines, in this process, and returns every record of the result in order.
+///
+/// # Errors
+/// The failure of the job.
 ///
 /// ```
 /// use windrow::prelude::*;
@@ -37,7 +40,10 @@ pub fn run<R: Datum>(
     run_with(input, JobOptions::default(), 2, 64 << 20, make)
 }
 
-/// As [`run`], with the options of a job, a number of threads, and memory in bytes.
+/// Runs as [`run`] does, with the options of a job, a number of threads, and memory in bytes.
+///
+/// # Errors
+/// The failure of the job.
 pub fn run_with<R: Datum>(
     input: impl IntoIterator<Item = impl AsRef<str>>,
     job: JobOptions,
@@ -52,8 +58,11 @@ pub fn run_with<R: Datum>(
     result
 }
 
-/// What a source reads from a file with these bytes, in blocks that are cut as files are, at the first record start after
-/// every `block_bytes`. A source should read the same whatever the blocks.
+/// The records that a source reads from a file with these bytes, in blocks that are cut as files are: at the first
+/// record start after every `block_bytes` bytes. A source must read the same records for any block size.
+///
+/// # Errors
+/// The first error of the source.
 ///
 /// ```
 /// use windrow::prelude::*;
@@ -67,7 +76,7 @@ pub fn read<S: Source>(source: &S, bytes: &[u8], block_bytes: u64) -> Result<Vec
     error.map_or(Ok(records), |(_, error)| Err(error))
 }
 
-/// The records before the first error, and that with the place of its record in the file.
+/// The records before the first error, and that error with the offset of its record in the file.
 pub(crate) fn read_until_error<S: Source>(
     source: &S,
     bytes: &[u8],
@@ -76,15 +85,15 @@ pub(crate) fn read_until_error<S: Source>(
     with_cx(bytes.len() as u64, |cx| read_in(cx, source, bytes, block_bytes))
 }
 
-/// Calls `f` with the inside of a task that has no inputs.
+/// Calls `f` with the context of a task without inputs.
 pub(crate) fn with_cx<X>(job_input_bytes: u64, f: impl FnOnce(&TaskCx<'_>) -> X) -> X {
-    let nobody = AttemptId {
+    let attempt = AttemptId {
         task: TaskId { job: JobId::from_bytes([0; 16]), stage: StageId(0), index: 0 },
         number: 0,
         epoch: Epoch(0),
         incarnation: Incarnation(0),
     };
-    let task = Task { attempt: nobody, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes };
+    let task = Task { attempt, inputs: Vec::new(), outputs: Vec::new(), job_input_bytes };
     let (path, cancelled) = (Path::new("input"), AtomicBool::new(false));
     let (folder, codec, segments, in_memory_outputs) = (path, Codec::None, Vec::new(), None);
     let memory = &Memory::new(1 << 20, 1);
@@ -121,8 +130,11 @@ fn read_in<S: Source>(
     (records.0, error)
 }
 
-/// What a sink makes of these records: the bytes of one part, before any compression. What a source makes of them with
-/// [`read`] should be the records.
+/// The bytes of one part that a sink writes for these records, before compression. A source should [`read`] the same
+/// records from them.
+///
+/// # Errors
+/// The first error of the sink.
 ///
 /// ```
 /// use windrow::prelude::*;

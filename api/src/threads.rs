@@ -1,22 +1,23 @@
-//! The threads of a rayon pool, each of which runs one task after the other, in the order in which they came.
+//! Threads of a rayon pool that run tasks in order of arrival, one at a time each.
 //!
-//! A thread of the pool that has nothing to do looks around for a while before it sleeps. Tasks come one by one (to an executor
-//! from a socket), and an idle core is wanted by whoever sends the next one: so threads wait for tasks in a queue. What a user's
-//! function does in parallel with rayon stays in this pool, and so on the cores that the job has. While such a function waits
-//! for its other half, its thread may do other work of the pool, but no other task: those are not in the pool's hands.
+//! An idle thread of a rayon pool polls for a while before it sleeps. Tasks arrive one by one (in an executor from a
+//! socket), and the sender of the next one needs the core, so threads wait for tasks in a queue instead. Parallel rayon
+//! code of a user's function stays in this pool, and so on the cores of the job. While such a function waits for its
+//! other half, its thread may run other work of the pool, but no other task, because tasks are not in the pool's
+//! queues.
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A thread without a task looks so often for what users' functions have left to the pool (`rayon::spawn`).
+/// Interval at which an idle thread looks for work that users' functions have left to the pool (`rayon::spawn`).
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Where work is given to the threads. When it is dropped they do what is in the queue, and end.
+/// Distributes work to the threads. On drop they finish the queue and end.
 pub struct Threads<T> {
     queue: Arc<Queue<T>>,
-    /// Its threads are in their loops until the queue is closed.
+    /// The threads of the pool loop until the queue is closed.
     _pool: ThreadPool,
 }
 
@@ -31,12 +32,15 @@ struct Waiting<T> {
 }
 
 impl<T: Send + 'static> Threads<T> {
-    /// So many threads, each of which calls `work` for one thing at a time.
+    /// Starts `count` threads, each of which calls `work` for one item at a time.
+    ///
+    /// # Errors
+    /// The threads cannot be started.
     pub fn start(count: usize, work: impl Fn(T) + Send + Sync + 'static) -> Result<Threads<T>, ThreadPoolBuildError> {
         let waiting = Waiting { tasks: VecDeque::new(), closed: false };
         let queue = Arc::new(Queue { waiting: Mutex::new(waiting), more: Condvar::new() });
-        // Panics of user code are caught where it is called. One that gets out would leave its task without an answer for
-        // ever: rayon aborts the process then.
+        // Panics of user code are caught where it is called. An uncaught one would leave its task without an answer
+        // forever; rayon aborts the process then.
         let pool = ThreadPoolBuilder::new().num_threads(count).thread_name(|n| format!("task-{n}")).build()?;
         let waiting = queue.clone();
         pool.spawn_broadcast(move |_| {
@@ -47,7 +51,7 @@ impl<T: Send + 'static> Threads<T> {
         Ok(Threads { queue, _pool: pool })
     }
 
-    /// Goes to the first thread that is free.
+    /// Queues an item for the first free thread.
     pub fn run(&self, what: T) {
         self.queue.lock().tasks.push_back(what);
         self.queue.more.notify_one();
@@ -66,7 +70,7 @@ impl<T> Queue<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next one; none once the queue is closed and empty.
+    /// Waits for the next item; none once the queue is closed and empty.
     fn next(&self) -> Option<T> {
         let mut patience = LOOK_EVERY;
         loop {
@@ -79,7 +83,7 @@ impl<T> Queue<T> {
                 next => return next,
             }
             drop(waiting);
-            // One thing, then tasks are first again.
+            // One item of the pool, then tasks have priority again.
             let has_helped = rayon::yield_now() == Some(rayon::Yield::Executed);
             patience = if has_helped { Duration::ZERO } else { LOOK_EVERY };
         }
@@ -93,13 +97,13 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn one_thread_keeps_the_order_and_more_of_them_run_side_by_side() {
+    fn one_thread_keeps_the_order_and_two_run_in_parallel() {
         let (done, all) = mpsc::channel();
         let one = Threads::start(1, move |n: u32| done.send(n).unwrap()).unwrap();
         (0..100).for_each(|n| one.run(n));
         assert_eq!(all.iter().take(100).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
 
-        // Each waits for the other: that ends only if both run.
+        // Each waits for the other, so the test ends only if both run.
         let barrier = std::sync::Barrier::new(2);
         let (done, all) = mpsc::channel();
         let two = Threads::start(2, move |()| {
@@ -112,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_end_when_nobody_can_give_them_work_any_more() {
+    fn threads_end_when_the_queue_is_dropped() {
         let (done, all) = mpsc::channel();
         let two = Threads::start(2, move |n: u32| done.send(n).unwrap()).unwrap();
         (0..100).for_each(|n| two.run(n));
@@ -121,9 +125,9 @@ mod tests {
         assert_eq!(all.iter().count(), 100);
     }
 
-    /// The pool's other threads wait in the queue, or are at work: that must not hold up parallel code in a task.
+    /// The pool's other threads wait in the queue or are busy, which must not block parallel code in a task.
     #[test]
-    fn a_task_may_use_the_pool_itself() {
+    fn task_may_use_the_pool_itself() {
         let (done, all) = mpsc::channel();
         let two = Threads::start(2, move |n: u64| {
             let sums = rayon::join(|| (0..n).sum::<u64>(), || (n..2 * n).sum::<u64>());
@@ -135,9 +139,9 @@ mod tests {
         (0..10).for_each(|_| assert_eq!(all.recv_timeout(Duration::from_secs(60)), Ok((2, sum))));
     }
 
-    /// Another thread of the pool does it, since this one waits.
+    /// Another thread of the pool runs it, since this one waits.
     #[test]
-    fn what_a_task_leaves_to_the_pool_is_done_by_a_thread_without_a_task() {
+    fn spawned_work_is_done_by_an_idle_thread() {
         let (done, all) = mpsc::channel();
         let two = Threads::start(2, move |n: u64| {
             let (left, got) = mpsc::channel();
@@ -148,9 +152,9 @@ mod tests {
         assert_eq!(all.recv_timeout(Duration::from_secs(60)), Ok(Ok(8)));
     }
 
-    /// Helping may go on for as long as there is something to help with.
+    /// Helping may go on as long as there is work to help with.
     #[test]
-    fn a_task_comes_before_more_help_for_another_one() {
+    fn task_comes_before_more_help_for_another() {
         fn help(ended: Arc<AtomicBool>) {
             if !ended.load(Relaxed) {
                 rayon::spawn(move || help(ended));
@@ -170,7 +174,7 @@ mod tests {
         });
         let two = two.unwrap();
         two.run(true);
-        // Time for the second thread to begin with it.
+        // Gives the second thread time to start helping.
         std::thread::sleep(5 * LOOK_EVERY);
         two.run(false);
         let mut both = [(); 2].map(|()| all.recv_timeout(Duration::from_secs(60)));

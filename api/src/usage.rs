@@ -1,22 +1,22 @@
-//! Answers to a command line that asks for help or is refused.
+//! Answers a command line that asks for help or is invalid.
 
 use crate::stdout;
 use std::ffi::OsString;
 use windrow_model::{Escape, Failure};
 
-/// Prints what clap has to say, and gives the exit code: help goes to standard output (0), everything else to stderr (2).
-/// `parse` parses other arguments in the same way. It is asked once more, with the arguments escaped, if one of them holds
-/// control characters, so that the message shows no others.
+/// Prints clap's message and returns the exit code: help goes to standard output (0), everything else to stderr (2). If
+/// an argument contains control characters, `parse` parses the escaped arguments again, so that the message contains
+/// none.
 ///
 /// # Errors
-/// Help that cannot be written.
+/// The help cannot be written.
 pub fn answer(
     error: clap::Error,
     args: &[OsString],
     parse: impl FnOnce(Vec<OsString>) -> Option<clap::Error>,
 ) -> Result<u8, Failure> {
     if !error.use_stderr() {
-        // Not by clap, which prints nothing that a full disk is told by.
+        // Not printed by clap, which ignores a full disk.
         stdout::put(error.render().to_string().as_bytes())?;
         return Ok(0);
     }
@@ -26,7 +26,7 @@ pub fn answer(
     let shown: Vec<String> = text.lines().map(|line| line.escaped_lines().to_string()).collect();
     let shown = shown.join("\n");
     if shown == text.trim_end() {
-        // With colours where there is a terminal. A closed stderr is no reason to fail otherwise.
+        // With colours on a terminal. A closed stderr does not change the exit code.
         let _ = error.print();
     } else {
         eprintln!("{shown}");
@@ -40,7 +40,7 @@ mod tests {
     use clap::Command;
 
     #[test]
-    fn help_is_a_result_and_a_refusal_is_two() {
+    fn help_exits_with_zero_and_a_refusal_with_two() {
         let parse = |args: &[OsString]| Command::new("job").try_get_matches_from(args).err();
         let args: Vec<OsString> = vec!["job".into(), "x\nfake\u{1b}[2K".into()];
         let error = parse(&args).unwrap();

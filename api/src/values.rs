@@ -1,4 +1,4 @@
-//! The values of one key, streamed.
+//! Streams the values of one key.
 
 use crate::arena::Arena;
 use crate::context::{TaskCx, TaskResult};
@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use windrow_engine::{GroupArena, Pairs as EnginePairs};
 
-/// A cursor over an input whose pairs come in key order, shared by the values of the group at hand.
+/// A cursor over an input in key order, shared by the values of the present group.
 pub(crate) struct GroupCursor<'c, 't> {
     pairs: RefCell<Box<dyn EnginePairs>>,
     cx: &'c TaskCx<'t>,
@@ -20,7 +20,7 @@ impl<'c, 't> GroupCursor<'c, 't> {
         let pairs = crate::edge_in::open(cx, input, windrow_model::Order::Key)?;
         Ok(GroupCursor { pairs: RefCell::new(pairs), cx, input })
     }
-    /// Copies the next key; false at the end.
+    /// Copies the next key; returns false at the end.
     pub fn next_key(&self, key: &mut Vec<u8>) -> bool {
         match self.pairs.borrow().peek() {
             Some((k, _)) => {
@@ -31,11 +31,11 @@ impl<'c, 't> GroupCursor<'c, 't> {
             None => false,
         }
     }
-    /// The next key, if there is one.
+    /// Calls `f` with the next key, if there is one.
     pub fn with_key<X>(&self, f: impl FnOnce(Option<&[u8]>) -> X) -> X {
         f(self.pairs.borrow().peek().map(|(k, _)| k))
     }
-    /// Skips what is left of a group.
+    /// Skips the rest of a group.
     pub fn skip(&self, group: Group<'_>) -> TaskResult<()> {
         let mut pairs = self.pairs.borrow_mut();
         while pairs.peek().is_some_and(|(k, _)| group.holds(k)) {
@@ -45,7 +45,7 @@ impl<'c, 't> GroupCursor<'c, 't> {
     }
 }
 
-/// Which keys belong to a group: one key, or all that begin with an encoded first part.
+/// The keys of a group: one key, or all that begin with an encoded first part.
 #[derive(Clone, Copy)]
 pub(crate) enum Group<'g> {
     Key(&'g [u8]),
@@ -60,7 +60,7 @@ impl Group<'_> {
             Group::Prefix(p) => key.starts_with(p),
         }
     }
-    /// The part of the key that is not the group's.
+    /// The part of the key after the group's part.
     #[inline]
     fn suffix(self, key: &[u8]) -> &[u8] {
         match self {
@@ -70,11 +70,11 @@ impl Group<'_> {
     }
 }
 
-/// How a value is made from what follows the group in the key, and the value's bytes.
+/// Decodes a value from the key's bytes after the group's part, and the value's bytes.
 pub(crate) type DecodeValue<V> =
     for<'a> fn(&'a [u8], &'a [u8], &'a Arena) -> Result<<V as Datum>::Ref<'a>, DecodeError>;
 
-/// Plain values of a key.
+/// Decodes plain values of a key.
 pub(crate) fn decode_value<'a, V: Datum>(
     _: &'a [u8],
     value: &'a [u8],
@@ -86,8 +86,8 @@ pub(crate) fn decode_value<'a, V: Datum>(
 /// The values of one key, in input order (or in the order of a secondary key): an iterator whose items live as long as
 /// the group.
 ///
-/// Memory: items that borrow (strings, bytes) are kept until the group ends, beyond a budget in a file that is mapped;
-/// `each` keeps nothing. Numbers are never kept.
+/// Memory: borrowed items (strings, bytes) are kept until the group ends, and beyond a budget in a mapped file; `each`
+/// keeps nothing. Numbers are never kept.
 pub struct Values<'g, V: Datum> {
     pub(crate) cursor: &'g GroupCursor<'g, 'g>,
     pub(crate) group: Group<'g>,
@@ -98,7 +98,7 @@ pub struct Values<'g, V: Datum> {
 }
 
 impl<'g, V: Datum> Values<'g, V> {
-    /// Calls `f` with each value that is left, keeping none: constant memory for any number of values.
+    /// Calls `f` with each remaining value and keeps none: constant memory for any number of values.
     ///
     /// ```
     /// use windrow::prelude::*;
@@ -160,7 +160,7 @@ impl<'g, V: Datum> Iterator for Values<'g, V> {
     }
 }
 
-/// Memory of one group.
+/// The memory of one group.
 pub(crate) struct GroupMemory {
     pub bytes: GroupArena,
     pub arena: Arena,
@@ -170,7 +170,7 @@ impl GroupMemory {
     pub fn new(cx: &TaskCx<'_>) -> Self {
         GroupMemory { bytes: GroupArena::new(cx.folder, &cx.share), arena: Arena::new() }
     }
-    /// Frees what the group held; fails the task if its scratch file did not have room.
+    /// Frees the group's memory; fails the task if its scratch file had no room.
     pub fn reset(&mut self, cx: &TaskCx<'_>) {
         if let Some(e) = self.bytes.failure() {
             cx.fail(e);
@@ -180,5 +180,5 @@ impl GroupMemory {
     }
 }
 
-/// How many groups between two looks at whether the attempt was revoked.
+/// Number of groups between two checks for cancellation.
 pub(crate) const GROUPS_PER_CHECK: u64 = 1024;

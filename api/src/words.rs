@@ -1,15 +1,15 @@
-//! Words of a text, found 64 bytes at a time.
+//! Finds the words of a text, 64 bytes at a time.
 
 use crate::places::Places;
 
-/// The bytes that `is_ascii_whitespace` means.
+/// The bytes for which `is_ascii_whitespace` is true.
 const WHITESPACE: [u8; 5] = *b" \t\n\x0C\r";
 
 /// Text in which words are found: `str`, or `[u8]` in any encoding that contains ASCII.
 pub trait Text {
-    /// Its bytes.
+    /// The bytes of the text.
     fn bytes(&self) -> &[u8];
-    /// A part of it that begins and ends beside ASCII white space, or at its ends.
+    /// A part that begins and ends at ASCII white space or at the ends of the text.
     fn part(&self, from: usize, to: usize) -> &Self;
 }
 
@@ -35,8 +35,8 @@ impl Text for str {
     }
 }
 
-/// The words of a text: what stands between ASCII white space. The same as `split_ascii_whitespace` of `str`, also for bytes, and
-/// a good deal faster: a loop over bytes guesses wrong at the end of nearly every word.
+/// The words of a text, separated by ASCII white space. Equal to `split_ascii_whitespace` of `str`, but also for bytes,
+/// and much faster: a loop over bytes mispredicts the end of nearly every word.
 ///
 /// ```
 /// use windrow::words;
@@ -52,7 +52,7 @@ pub fn words<T: Text + ?Sized>(text: &T) -> Words<'_, T> {
 pub struct Words<'t, T: Text + ?Sized> {
     text: &'t T,
     whitespace: Places<'t, { WHITESPACE.len() }>,
-    /// Behind the white space that was found last.
+    /// Position after the last found white space.
     start: usize,
 }
 
@@ -68,7 +68,7 @@ impl<'t, T: Text + ?Sized> Iterator for Words<'t, T> {
                 return Some(self.text.part(start, end));
             }
             if end == length {
-                // Behind the end nothing begins, however often one asks.
+                // Every call after the end returns none.
                 self.start = length;
                 return None;
             }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_end_there_is_nothing() {
+    fn iterator_is_fused_at_the_end() {
         for text in ["", " ", "a", "a ", " a"] {
             let mut words = words(text);
             let count = words.by_ref().count();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use windrow_model::Partitions;
 
 impl<K: Key, V: Datum> Pairs<K, V> {
-    /// Calls `f` once for every key of either side, with its values on both (one of them may be none). Keys come in
+    /// Calls `f` once for every key of either side, with its values on both sides (possibly none on one). Keys come in
     /// order. A side that is already partitioned by this key is not shuffled again.
     ///
     /// ```
@@ -57,7 +57,7 @@ where
     }
 }
 
-/// Walks two inputs in key order and calls `f` for every key of either.
+/// Iterates over two inputs in key order and calls `f` for every key of either.
 pub(super) fn for_each_key<K: Key, V: Datum, W: Datum>(
     cx: &TaskCx<'_>,
     mut f: impl FnMut(K::Ref<'_>, &mut Values<'_, V>, &mut Values<'_, W>),

@@ -1,4 +1,4 @@
-//! `collect`: small results back to whoever runs the job.
+//! `collect`: returns small results to the driver.
 
 use crate::context::{TaskCx, TaskResult};
 use crate::datum::Datum;
@@ -7,12 +7,12 @@ use crate::records::Records;
 use std::panic::Location;
 use windrow_model::{Code, Failure, Output, OutputReport, Port};
 
-/// One task's collected bytes may not exceed this: they travel inside messages.
+/// Most bytes that one task collects, because they are sent in messages.
 const BYTES_MAX: usize = 32 << 20;
 
 impl<R: Datum> Records<R> {
-    /// Brings every record to the driver under a name, which no other result of the plan has; `Finished::collected` gives them. For small results: more than
-    /// 32 MiB from one task fails with `COLLECT_TOO_LARGE`.
+    /// Returns every record to the driver under a name that must be unique in the plan; `Finished::collected` returns
+    /// them. For small results: more than 32 MiB from one task fails with `COLLECT_TOO_LARGE`.
     #[track_caller]
     pub fn collect(&self, name: &str) {
         self.flow.name_collect(name, Location::caller());
@@ -32,7 +32,7 @@ impl<R: Datum> Records<R> {
     }
 }
 
-/// Encodes what `run` pushes: each record after a 4-byte little-endian length.
+/// Encodes the records that `run` pushes: each after a 4-byte little-endian length.
 pub(super) fn blob<R: Datum>(
     cx: &TaskCx<'_>,
     run: impl FnOnce(&mut PushFn<R, &mut dyn FnMut(R::Ref<'_>)>) -> TaskResult<()>,
@@ -54,7 +54,7 @@ pub(super) fn blob<R: Datum>(
     Ok(OutputReport::Broadcast(out))
 }
 
-/// Splits a collected blob into its records' bytes.
+/// Splits a collected blob into the bytes of its records.
 pub(crate) fn records_of(mut blob: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (length, rest) = blob.split_first_chunk::<4>()?;

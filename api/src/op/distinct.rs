@@ -5,7 +5,7 @@ use crate::culprit::Op;
 use crate::datum::{DecodeError, Key};
 use crate::records::Records;
 
-/// Nothing to keep: the key is all there is.
+/// The accumulator is empty: the key is all there is.
 struct Once;
 impl Combiner<()> for Once {
     type Acc = ();

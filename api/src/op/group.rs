@@ -51,7 +51,7 @@ impl<A: Key, B: Key, V: Datum> Pairs<(A, B), V> {
     }
 }
 
-/// Partitions by the first key alone, sorts by both.
+/// Partitions by the first key only, sorts by both.
 fn write_grouped<A: Key, B: Key, V: Datum>(
     edge: &mut PlainEdge,
     ((a, b), v): ((A::Ref<'_>, B::Ref<'_>), V::Ref<'_>),

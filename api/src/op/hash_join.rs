@@ -1,7 +1,8 @@
-//! A join without sorting: the right side of a partition in a hash table, the left side passing by.
+//! A join without sorting: the right side of a partition is kept in a hash table, the left side is streamed.
 //!
-//! Lookups in a table beyond the cache wait for memory. So left pairs go by in batches: first all their slots are asked for, then all
-//! their first values, then they are joined (group prefetching; Chen, Ailamaki, Gibbons and Mowry 2004).
+//! Look-ups in a table beyond the cache wait for memory. Left pairs are therefore processed in batches: first all their
+//! slots are prefetched, then all their first values, then they are joined (group prefetching; Chen, Ailamaki, Gibbons
+//! and Mowry 2004).
 
 use crate::arena::Arena;
 use crate::context::{TaskCx, TaskResult};
@@ -10,29 +11,30 @@ use crate::edge_in::{concat, of_input, undecodable_there};
 use windrow_engine::{Claim, Lookup};
 use windrow_model::counters::names;
 
-/// Pairs of the left side that go by at once.
+/// Left pairs of one batch.
 const BATCH: usize = 64;
 
-/// Pairs and bytes of the right side.
+/// Number of pairs and bytes of the right side.
 fn right_side(cx: &TaskCx<'_>) -> (u64, u64) {
     let right = cx.input_segments(1);
     (right.iter().map(|s| s.records).sum(), right.iter().map(|s| s.raw_length).sum())
 }
 
-/// Memory for the right side, if the order of records is free and there is as much. What is joined does not depend on it.
+/// Memory for the right side, if records may come in any order and the memory is available. The result does not depend
+/// on it.
 pub(super) fn claim(cx: &TaskCx<'_>) -> Option<Claim> {
     let (pairs, bytes) = right_side(cx);
     cx.any_order().then(|| Lookup::claim(&cx.share, pairs, bytes)).flatten()
 }
 
-/// Calls `f` with every left pair and each right value of its key, or once without.
+/// Calls `f` with every left pair and each right value of its key, or once without a value.
 pub(super) fn run<K: Key, V: Datum, W: Datum>(
     cx: &TaskCx<'_>,
     claim: Claim,
     mut f: impl FnMut(K::Ref<'_>, V::Ref<'_>, Option<W::Ref<'_>>),
 ) -> TaskResult<()> {
-    let told = right_side(cx);
-    let lookup = Lookup::build(concat(cx, 1)?, told, claim, cx.folder, &|| cx.alive());
+    let size = right_side(cx);
+    let lookup = Lookup::build(concat(cx, 1)?, size, claim, cx.folder, &|| cx.alive());
     let lookup = lookup.map_err(|e| of_input(e, 1))?;
     let mut batch = Batch::default();
     let mut arena = Arena::new();
@@ -64,7 +66,7 @@ pub(super) fn run<K: Key, V: Datum, W: Datum>(
         if batch.places.len() == BATCH { join(&mut batch) } else { Ok(()) }
     });
     joined.and_then(|()| join(&mut batch)).map_err(|e| of_input(e, 0))?;
-    cx.count(names::RECORDS_MERGED, read + told.0);
+    cx.count(names::RECORDS_MERGED, read + size.0);
     Ok(())
 }
 
@@ -72,7 +74,7 @@ pub(super) fn run<K: Key, V: Datum, W: Datum>(
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
-    /// Where each key begins, where its value begins, and where that ends.
+    /// Start of each key, start of its value, and end of its value.
     places: Vec<(usize, usize, usize)>,
 }
 

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use windrow_model::Partitions;
 
 impl<K: Key, V: Datum> Pairs<K, V> {
-    /// Every pair of a value here and a value there with the same key; keys in order, then this side's order, then the
-    /// other's. The values of one key on the other side are held in memory (beyond a budget, in a mapped file), so put
-    /// the smaller side there: if what follows takes records in any order (`combine`, `distinct`) and all of a
-    /// partition's other side fits into memory, nothing is sorted. The result stays partitioned by the key.
+    /// Every pair of a value on this side and a value on the other side with the same key; keys in order, then in this
+    /// side's order, then the other's. The values of one key on the other side are held in memory (beyond a budget, in
+    /// a mapped file), so pass the smaller side as `other`: if what follows accepts records in any order (`combine`,
+    /// `distinct`) and the other side of a partition fits into memory, nothing is sorted. The result stays partitioned
+    /// by the key.
     ///
     /// ```
     /// use windrow::prelude::*;
@@ -31,7 +32,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         joined(self, other, "join", Location::caller(), Arc::new(chain))
     }
 
-    /// As `join`, and once with `None` every value here whose key the other side does not have.
+    /// As `join`, and also every value on this side whose key the other side lacks, once with `None`.
     #[track_caller]
     pub fn left_join<W: Datum>(&self, other: &Pairs<K, W>) -> Pairs<K, (V, Option<W>)> {
         let chain = LeftJoin { types: PhantomData::<fn(K, V, W)> };

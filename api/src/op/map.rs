@@ -1,4 +1,4 @@
-//! `map` and its relatives: one record in, any number out, fused with what comes before.
+//! `map` and its relatives: one record in, any number out, fused with the previous operations.
 
 use crate::chain::call_in_step;
 use crate::culprit::Op;
@@ -8,8 +8,8 @@ use crate::error::Outcome;
 use crate::records::{Pairs, Records};
 
 impl<R: Datum> Records<R> {
-    /// Calls `f` on each record with an emitter; it may emit any number of records, borrowed or owned. What is emitted
-    /// decides the type of the result. `f` returns `()` or `windrow::Result<()>`; an error fails the record.
+    /// Calls `f` on each record with an emitter; it may emit any number of records, borrowed or owned. The emitted type
+    /// is that of the result. `f` returns `()` or `windrow::Result<()>`; an error fails the record.
     ///
     /// ```
     /// use windrow::prelude::*;
@@ -28,7 +28,7 @@ impl<R: Datum> Records<R> {
         self.step(op, false, move |cx, r, sink| call_in_step(cx, &op, sink, |out| f(r, out)))
     }
 
-    /// Calls `f` on each record and emits what the iterator gives. Its items cannot borrow from the record: `map` with
+    /// Calls `f` on each record and emits the items of its iterator. They cannot borrow from the record; `map` with
     /// `out.extend(…)` can.
     ///
     /// ```
@@ -53,7 +53,7 @@ impl<R: Datum> Records<R> {
         })
     }
 
-    /// Pairs each record with a key made from it.
+    /// Pairs each record with a key computed from it.
     #[track_caller]
     pub fn key_by<K: IntoDatum>(&self, f: impl Fn(R::Ref<'_>) -> K + Send + Sync + 'static) -> Pairs<K::Datum, R> {
         self.step(Op::here("key_by"), false, move |_, r, sink| {
@@ -63,7 +63,7 @@ impl<R: Datum> Records<R> {
 }
 
 impl<K: Datum, V: Datum> Pairs<K, V> {
-    /// Replaces each value; keys, and how they are partitioned, stay.
+    /// Replaces each value; keys and their partitioning stay.
     ///
     /// ```
     /// use windrow::prelude::*;
@@ -78,13 +78,13 @@ impl<K: Datum, V: Datum> Pairs<K, V> {
         })
     }
 
-    /// The keys alone.
+    /// Only the keys.
     #[track_caller]
     pub fn keys(&self) -> Records<K> {
         self.step(Op::here("keys"), false, |_, (k, _), sink| sink.push(k))
     }
 
-    /// The values alone.
+    /// Only the values.
     #[track_caller]
     pub fn values(&self) -> Records<V> {
         self.step(Op::here("values"), false, |_, (_, v), sink| sink.push(v))

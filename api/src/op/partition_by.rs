@@ -10,8 +10,8 @@ use std::sync::Arc;
 use windrow_model::{Order, Partitions};
 
 impl<K: Key, V: Datum> Pairs<K, V> {
-    /// Shuffles the pairs by key into `n` partitions (0: as many as the job's default), sorted by key within each.
-    /// Joins and cogroups of collections that are partitioned alike move nothing.
+    /// Shuffles the pairs by key into `n` partitions (0: the job's default number), sorted by key within each. Joins
+    /// and cogroups of collections with the same partitioning move nothing.
     ///
     /// ```
     /// use windrow::prelude::*;

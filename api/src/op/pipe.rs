@@ -1,4 +1,4 @@
-//! `pipe`: records through a program of any language, as lines.
+//! `pipe`: passes records as lines through a program in any language.
 
 use crate::chain::Chain;
 use crate::context::{TaskCx, TaskResult};
@@ -18,19 +18,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use windrow_model::{Code, Failure};
 
-/// Bytes that wait for the program before it is looked at again.
+/// Bytes that may wait for the program before they are exchanged.
 const PENDING_BYTES: usize = 64 << 10;
-/// A process that holds the output of a command that has ended is killed when it has written nothing for so long.
+/// Time without output after which a process that holds the stdout of an ended command is killed.
 const SILENT_MAX: Duration = Duration::from_secs(5);
 
 impl Records<Vec<u8>> {
-    /// Runs `command` with `/bin/sh`, once in each task: every record is a line on its stdin, every line of its stdout a
-    /// record. What it writes to stderr is kept with the task's output. A program that ends with another status than 0
-    /// fails the task; one that stops reading early does not. An empty command is `BAD_REQUEST` when the plan is built.
+    /// Runs `command` with `/bin/sh`, once in each task: every record is a line on its stdin, every line of its stdout
+    /// is a record. Its stderr is kept with the task's output. A program that ends with a status other than 0 fails the
+    /// task; one that stops reading early does not. An empty command is `BAD_REQUEST` when the plan is built.
     ///
-    /// The command has ended when its shell has. Processes that it leaves in the background and that hold its stdout are read
-    /// for as long as they write, and killed with its process group after five seconds without a byte. One that has written
-    /// since the shell ended and is killed fails the task, because its records would be missing: end such a command with
+    /// The command has ended when its shell has. Background processes that hold its stdout are read as long as they
+    /// write, and are killed with its process group after five seconds without a byte. If such a process has written
+    /// since the shell ended and is killed, the task fails, because records would be missing: end such a command with
     /// `wait`.
     ///
     /// ```
@@ -65,7 +65,7 @@ impl Chain<Vec<u8>> for Pipe {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<Vec<u8>>) -> TaskResult<()> {
         let at = format!("(`pipe` at {}:{})", self.op.at.file(), self.op.at.line());
         let failed = |e: std::io::Error| Failure::new(Code::UserError, format!("`{}`: {e} {at}", self.command));
-        let mut program = Program::start(&self.command).map_err(failed)?;
+        let mut program = PipedCommand::start(&self.command).map_err(failed)?;
         let mut trouble = false;
         self.before.run(
             cx,
@@ -91,9 +91,9 @@ impl Chain<Vec<u8>> for Pipe {
     }
 }
 
-/// A running program. Its stdin is fed and its stdout drained by turns, on one thread, so that neither side can wait for
-/// the other for ever, and what waits in between is bounded.
-struct Program {
+/// A running program. One thread writes its stdin and reads its stdout in turn, so that the two sides cannot deadlock,
+/// and buffered bytes are bounded.
+struct PipedCommand {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
@@ -106,10 +106,10 @@ struct Program {
     waited: bool,
 }
 
-impl Program {
-    fn start(command: &str) -> std::io::Result<Program> {
+impl PipedCommand {
+    fn start(command: &str) -> std::io::Result<PipedCommand> {
         let mut shell = Command::new("/bin/sh");
-        // A group of its own, by which all that it starts can be killed.
+        // A process group of its own, by which all processes that it starts can be killed.
         shell.args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut child = shell.spawn()?;
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).inspect_err(|_| {
@@ -122,7 +122,7 @@ impl Program {
         for fd in [stdin.as_fd(), stdout.as_fd()] {
             fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
         }
-        Ok(Program {
+        Ok(PipedCommand {
             child,
             stdin: Some(stdin),
             stdout,
@@ -135,7 +135,7 @@ impl Program {
         })
     }
 
-    /// Writes until no more than `keep` bytes wait, and reads whatever comes meanwhile.
+    /// Writes until at most `keep` bytes wait, and reads output meanwhile.
     fn exchange(&mut self, keep: usize, sink: &mut dyn Push<Vec<u8>>) -> std::io::Result<()> {
         let mut written = 0;
         while self.to_write.len() - written > keep {
@@ -153,14 +153,14 @@ impl Program {
                 self.read(sink)?;
             }
             if ready[1] && !ready[0] {
-                // What it has left in the background may hold the pipe, and reads nothing.
+                // A background process may hold the pipe without reading it.
                 self.stdin = None;
             }
             if let (true, Some(stdin)) = (ready[0], &self.stdin) {
                 match rustix::io::write(stdin, &self.to_write[written..]) {
                     Ok(n) => written += n,
                     Err(Errno::AGAIN | Errno::INTR) => {}
-                    // The program reads no more: that is its right.
+                    // A program may stop reading early.
                     Err(Errno::PIPE) => {
                         self.stdin = None;
                         written = self.to_write.len();
@@ -176,7 +176,7 @@ impl Program {
         Ok(())
     }
 
-    /// One read; whole lines go on. Returns the number of bytes.
+    /// Reads once and passes whole lines on. Returns the number of bytes.
     fn read(&mut self, sink: &mut dyn Push<Vec<u8>>) -> std::io::Result<usize> {
         let mut buffer = [0u8; 64 << 10];
         match rustix::io::read(&self.stdout, &mut buffer[..]) {
@@ -202,7 +202,7 @@ impl Program {
         Ok(0)
     }
 
-    /// Closes stdin, reads the rest, and waits.
+    /// Closes stdin, reads the rest, and waits for the program.
     fn finish(&mut self, sink: &mut dyn Push<Vec<u8>>) -> std::io::Result<std::process::ExitStatus> {
         self.stdin = None;
         while !self.at_end && !self.shell_ended {
@@ -219,7 +219,7 @@ impl Program {
                 Err(e) => return Err(e.into()),
             }
         }
-        self.read_what_is_left(sink)?;
+        self.read_rest(sink)?;
         if !self.partial.is_empty() {
             sink.push(&self.partial);
         }
@@ -227,9 +227,9 @@ impl Program {
         self.child.wait()
     }
 
-    /// The shell has ended, and so has all that writes to its output, unless it has left something in the background.
-    fn read_what_is_left(&mut self, sink: &mut dyn Push<Vec<u8>>) -> std::io::Result<()> {
-        // What is in the pipe now may be the shell's own.
+    /// Reads the output after the shell has ended; all writers have ended too, unless a background process is left.
+    fn read_rest(&mut self, sink: &mut dyn Push<Vec<u8>>) -> std::io::Result<()> {
+        // Bytes in the pipe now may be the shell's own.
         let mut left_by_shell = ioctl_fionread(&self.stdout)?;
         let mut written_since = false;
         let mut deadline = Instant::now() + SILENT_MAX;
@@ -240,7 +240,7 @@ impl Program {
             match poll(&mut output, Some(&wait)) {
                 Ok(0) => {
                     self.kill_group();
-                    let killed = "it has ended, but a process that it has left in the background holds its stdout, wrote to \
+                    let killed = "it has ended, but a background process holds its stdout, wrote to \
                                   it, and was silent for 5 s: end the command with `wait`";
                     return if written_since { Err(std::io::Error::other(killed)) } else { Ok(()) };
                 }
@@ -257,15 +257,15 @@ impl Program {
         Ok(())
     }
 
-    /// The number of the group is that of the shell, which is not waited for yet: no other group has it.
+    /// The group has the shell's process id, and the shell is not waited for yet, so no other group has it.
     fn kill_group(&self) {
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
     }
 }
 
-impl Drop for Program {
+impl Drop for PipedCommand {
     fn drop(&mut self) {
-        // After `finish` the number may be another's.
+        // After `finish` another process may have the id.
         if !self.waited {
             self.kill_group();
             let _ = self.child.wait();
@@ -283,10 +283,10 @@ mod tests {
 
     #[test]
     fn background_process_that_holds_stdout_ends_with_its_command() {
-        let told = format!("windrow-{}", uuid::Uuid::now_v7().simple());
-        let command = format!("sh -c 'sleep 1000; : {told}' & cat");
+        let marker = format!("windrow-{}", uuid::Uuid::now_v7().simple());
+        let command = format!("sh -c 'sleep 1000; : {marker}' & cat");
         assert_eq!(piped(&command).unwrap(), [b"a".to_vec(), b"b".to_vec()]);
-        let left = std::process::Command::new("pgrep").args(["-f", &told]).output();
+        let left = std::process::Command::new("pgrep").args(["-f", &marker]).output();
         assert!(left.is_ok_and(|found| found.stdout.is_empty()), "the process group is killed");
     }
 
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn background_reader_of_stdin_does_not_block_a_command_that_ended() {
         let many = vec!["0123456789abcdef0123456789abcdef"; 20_000];
-        // The process keeps the reading end and never reads.
+        // The process holds the reading end and never reads.
         let all = run(many, |lines| {
             lines
                 .map(|line: &str, out| out.push(line.as_bytes()))

@@ -1,4 +1,4 @@
-//! `reduce`: all values of a key, streamed to a function.
+//! `reduce`: streams all values of a key to a function.
 
 use crate::chain::{Chain, call};
 use crate::context::{TaskCx, TaskResult};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use windrow_model::Partitions;
 
 impl<K: Key, V: Datum> Pairs<K, V> {
-    /// Calls `f` once for every key with all its values. Keys come in order; values in input order. Use `combine` where
+    /// Calls `f` once for every key with all its values. Keys come in order; values in input order. Use `combine` if
     /// values can be folded: it moves far less data.
     ///
     /// ```
@@ -43,8 +43,8 @@ impl<K: Key, V: Datum> Pairs<K, V> {
         Records::new(&self.flow, vec![branch], None)
     }
 
-    /// Replaces all values of a key by one that `f` makes of them. Keys come in order, values in input order; how keys are
-    /// partitioned stays, so that a join with the result moves nothing.
+    /// Replaces all values of a key by one value that `f` computes from them. Keys come in order, values in input
+    /// order; the partitioning stays, so a join with the result moves nothing.
     ///
     /// ```
     /// use windrow::prelude::*;

@@ -11,7 +11,7 @@ use windrow_model::{Order, Partitioner, Partitions};
 
 impl<R: Datum> Records<R> {
     /// Materialises the collection on the workers' disks when it is first needed, so that several readers do not
-    /// compute it again. Order, and how keys are partitioned, stay.
+    /// compute it again. Order and partitioning stay.
     ///
     /// ```
     /// use windrow::prelude::*;

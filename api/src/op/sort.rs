@@ -1,9 +1,9 @@
 //! `sort`: a total order over all partitions, by sampling.
 //!
 //! A sample of the keys gives splitters; each partition takes one range of keys and is sorted by itself (TeraSort,
-//! O'Malley 2008). The sample is chosen by position: in files, the records that begin in small windows at fixed
-//! distances (of a record with many keys, or of a file without windows, every so-many-th key); in shuffled data, every
-//! so-many-th record of a partition. So it depends on nothing but the input.
+//! O'Malley 2008). The sample is chosen by position. In files: the records that begin in small windows at fixed
+//! distances (of a record with many keys, or of a file without windows, keys at a fixed stride). In shuffled data: the
+//! records of a partition at a fixed stride. So the sample depends only on the input.
 
 use super::collect::records_of;
 use crate::chain::{Branch, Chain};
@@ -20,17 +20,18 @@ use std::sync::Arc;
 use windrow_engine::Partitioning;
 use windrow_model::{Framing, Input, Order, Output, OutputReport, Partitioner, Partitions, Port};
 
-/// Keys that the sample of one partition, or of a file that is read whole, holds at most; when it is full, every second one
-/// goes and the stride doubles.
+/// Most keys in the sample of one partition, or of a file that is read whole; when it is full, every second key is
+/// dropped and the stride doubles.
 const SAMPLE_MAX: usize = 8192;
-/// The same for the keys of one record of a file. A task's part of a file depends on the chunk size, a record does not.
+/// Most keys in the sample of one record of a file. A task's part of a file depends on the chunk size, a record does
+/// not.
 const RECORD_SAMPLE_MAX: usize = 16;
-/// Longer keys are cut off in the sample: a splitter needs no more.
+/// Most bytes of a sampled key: a splitter needs no more.
 const SAMPLE_KEY_MAX: usize = 256;
 
 impl<K: Key, V: Datum> Pairs<K, V> {
     /// Sorts all pairs by key over all partitions: each part is sorted, and no key of a part is smaller than one of the
-    /// part before. Equal keys stay in input order, in one part.
+    /// previous part. Equal keys stay in input order, in one part.
     ///
     /// ```
     /// use windrow::prelude::*;
@@ -48,7 +49,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     pub fn sort(&self) -> Pairs<K, V> {
         let at = Location::caller();
         let partitions = Partitions::Auto;
-        // First all samples, then the stages that need them: every one of them reads every sample.
+        // All samples come first, because every sorting stage reads every sample.
         let sampled: Vec<(Branch<(K, V)>, Port)> = self.branches.iter().map(|b| sample(&self.flow, b, at)).collect();
         let samples: Vec<Port> = sampled.iter().map(|(_, port)| *port).collect();
         let mut ports = Vec::new();
@@ -71,8 +72,8 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     }
 }
 
-/// Samples a branch's keys. Gives the branch that the sort then reads: the same one if it reads files (they are sampled
-/// in windows), or what the sampling stage materialised.
+/// Samples a branch's keys. Returns the branch that the sort then reads: the same one if it reads files (which are
+/// sampled in windows), else the materialised output of the sampling stage.
 fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<'_>) -> (Branch<(K, V)>, Port) {
     branch.need_order();
     let chain = branch.chain.clone();
@@ -116,9 +117,9 @@ fn sample<K: Key, V: Datum>(flow: &Flow, branch: &Branch<(K, V)>, at: &Location<
     (reading(flow, vec![ports], partitions, "sampled", false, vec![], Arc::new(chain)), Port { stage, output: 1 })
 }
 
-/// Every so-many-th key of each group of them.
+/// Samples keys of each group at a stride.
 struct Sample {
-    /// Each with the logarithm of its stride, which is its weight.
+    /// Sampled keys, each with the logarithm of its stride, which is its weight.
     keys: Vec<(u32, Vec<u8>)>,
     /// Where the last group begins.
     group: usize,
@@ -138,7 +139,7 @@ impl Sample {
     fn add<K: Key>(&mut self, k: K::Ref<'_>) {
         if self.seen.is_multiple_of(1 << self.stride_log2) {
             let key = crate::datum::encoded::<K>(k);
-            // A copy of the part: what is cut off would stay in memory.
+            // A copy of the part: a truncated vector would keep the rest in memory.
             let part = &key[..key.len().min(SAMPLE_KEY_MAX)];
             self.keys.push((self.stride_log2, part.to_vec()));
             if self.keys.len() - self.group == self.group_max {
@@ -147,7 +148,7 @@ impl Sample {
         }
         self.seen += 1;
     }
-    /// Every second key of the group goes.
+    /// Drops every second key of the group.
     fn thin(&mut self) {
         self.stride_log2 += 1;
         for (to, from) in (self.group..self.keys.len()).step_by(2).enumerate() {
@@ -167,7 +168,7 @@ impl Sample {
     }
 }
 
-/// A chain that samples what passes.
+/// A chain that samples passing keys.
 struct Sampling<K: Datum, V: Datum> {
     before: Arc<dyn Chain<(K, V)>>,
     sample: std::sync::Mutex<Sample>,
@@ -217,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sample_of_long_keys_holds_no_more_than_their_parts() {
+    fn sample_truncates_long_keys() {
         let mut sample = Sample::of_groups(16);
         let key = "x".repeat(1 << 20);
         (0..8).for_each(|_| sample.add::<String>(&key));
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_keeps_every_so_many_th_key_with_its_weight() {
+    fn group_keeps_keys_at_a_stride_with_their_weight() {
         let mut sample = Sample::of_groups(4);
         (0..3u64).for_each(|n| sample.add::<u64>(n));
         sample.begin_group();

@@ -1,4 +1,4 @@
-//! `sort_within`: each partition sorted where it is.
+//! `sort_within`: sorts each partition in place.
 
 use crate::datum::{Datum, Key};
 use crate::edge_in::ReadPairs;

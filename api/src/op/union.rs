@@ -1,11 +1,10 @@
-//! `union`: the records of both.
+//! `union`: the records of both collections.
 
 use crate::datum::Datum;
 use crate::records::Records;
 
 impl<R: Datum> Records<R> {
-    /// The records of this collection, then those of the other. Costs nothing by itself: whatever shuffles next reads
-    /// both.
+    /// The records of this collection, then those of the other. Costs nothing by itself: the next shuffle reads both.
     ///
     /// ```
     /// use windrow::prelude::*;

@@ -1,9 +1,10 @@
-//! Jobs, failures and workers as JSON: the shape that scripts rely on. Fields are added, never renamed.
+//! Jobs, failures and workers as JSON, in the shape that scripts rely on. Fields are added, never renamed.
 
 use serde_json::{Value, json};
 use windrow_model::{FailedAttempt, Failure, JobStatus, LeftOut, TaskTotals, WorkerState, WorkerStatus, path_text};
 
-/// A job: `id, name, state, stages, tasks{total, done, running, failed}, attempts, backups, error{code, message, hint, …}`, …
+/// A job: `id, name, state, stages, tasks{total, done, running, failed}, attempts, backups, error{code, message, hint,
+/// …}`, …
 pub fn job_json(status: &JobStatus) -> Value {
     let stages = status.stages.iter().map(|stage| {
         json!({
@@ -33,7 +34,7 @@ pub fn job_json(status: &JobStatus) -> Value {
     })
 }
 
-/// An attempt that failed: `stage, task, attempt, worker, host, code, message, charged, after_ms`.
+/// A failed attempt: `stage, task, attempt, worker, host, code, message, charged, after_ms`.
 fn failed_json(failed: &FailedAttempt) -> Value {
     json!({
         "stage": failed.stage.0,

@@ -1,11 +1,11 @@
-//! How fast a stage goes, and how long it will take, from the statuses seen so far.
+//! Estimates the rate of a stage and its remaining time from the statuses seen so far.
 
 use windrow_model::StageStatus;
 
-/// What has been seen of one stage.
+/// The observations of one stage.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
-    /// The job's time when the stage first had a running or finished task, and what was done by then.
+    /// The job's time when the stage first had a running or finished task, and the progress at that time.
     began: Option<Mark>,
     now: Mark,
     total: Mark,
@@ -19,7 +19,7 @@ struct Mark {
 }
 
 impl Pace {
-    /// Takes in how the stage stands at `elapsed_ms` of the job.
+    /// Records the status of the stage at `elapsed_ms` milliseconds of the job.
     pub fn see(&mut self, stage: &StageStatus, elapsed_ms: u64) {
         self.now = Mark { ms: elapsed_ms, bytes: stage.bytes_done, tasks: stage.tasks.done };
         self.total = Mark { ms: 0, bytes: stage.bytes_total, tasks: stage.tasks.total };
@@ -28,13 +28,13 @@ impl Pace {
         }
     }
 
-    /// Bytes a second since the stage began; nothing as long as that means nothing.
+    /// Bytes per second since the stage began; none while unknown.
     pub fn bytes_per_s(&self) -> Option<u64> {
         let began = self.began?;
         rate(self.now.bytes - began.bytes.min(self.now.bytes), self.now.ms.saturating_sub(began.ms))
     }
 
-    /// Milliseconds that the rest takes at this pace: by bytes where they are known, else by tasks.
+    /// Estimated remaining milliseconds: by bytes if they are known, else by tasks.
     pub fn left_ms(&self) -> Option<u64> {
         let began = self.began?;
         let ms = self.now.ms.saturating_sub(began.ms);

@@ -51,7 +51,7 @@ fn shown(progress: Progress, statuses: &[JobStatus]) -> String {
 }
 
 #[test]
-fn the_id_comes_first_and_lines_come_at_most_once_a_second() {
+fn id_comes_first_and_lines_at_most_once_a_second() {
     let mut statuses: Vec<_> = (0..40).map(|i| status(i * 100, i / 5)).collect();
     let mut done = status(4_000, 10);
     done.counters.add(windrow_model::counters::names::RECORDS_READ, 1_234_567);
@@ -75,7 +75,7 @@ fn the_id_comes_first_and_lines_come_at_most_once_a_second() {
 }
 
 #[test]
-fn a_failure_names_its_cause_its_record_and_the_next_step() {
+fn failure_names_its_cause_record_and_next_step() {
     let mut failed = status(1_500, 3);
     failed.state = JobState::Failed;
     let mut error = Failure::new(Code::UserPanic, "stage 0, task 4: index out of bounds").at(RecordPlace {
@@ -102,12 +102,12 @@ fn a_failure_names_its_cause_its_record_and_the_next_step() {
 }
 
 #[test]
-fn quiet_is_quiet_about_what_went_well() {
+fn quiet_report_prints_nothing_on_success() {
     assert_eq!(shown(Progress::Quiet, &[status(10, 10)]), "");
 }
 
 #[test]
-fn the_json_of_a_job_has_the_fields_that_scripts_read() {
+fn job_json_has_the_fields_that_scripts_read() {
     let mut job = status(5, 3);
     job.error = Some(Failure::new(Code::OutputExists, "it exists"));
     let value = job_json(&job);
@@ -122,7 +122,7 @@ fn the_json_of_a_job_has_the_fields_that_scripts_read() {
 }
 
 #[test]
-fn times_and_numbers_read_well() {
+fn times_and_numbers_are_readable() {
     for (ms, text) in
         [(0, "0 ms"), (999, "999 ms"), (1_049, "1.0 s"), (200_000, "3 min 20 s"), (7_500_000, "2 h 5 min")]
     {

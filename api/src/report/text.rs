@@ -1,11 +1,11 @@
-//! The words of a report: pure functions from statuses to text.
+//! The texts of a report: pure functions from statuses to text.
 
 use super::pace::Pace;
 use std::fmt::Write;
 use windrow_model::counters::names;
 use windrow_model::{ByteSize, Escape, Failure, JobState, JobStatus, StageStatus};
 
-/// One plain line for the whole job: its state and the stages that are at work.
+/// One plain line for the whole job: its state and the active stages.
 pub(super) fn line(status: &JobStatus, paces: &[Pace]) -> String {
     let mut line = status.state.as_str().to_string();
     for (i, (stage, pace)) in status.stages.iter().zip(paces).enumerate() {
@@ -40,7 +40,7 @@ pub(super) fn progress(stage: &StageStatus, pace: &Pace) -> String {
     text
 }
 
-/// The end of a job in a few lines: what was read and written and where it lies, or the first cause and what to do.
+/// The end of a job in a few lines: the records read and written and the outputs, or the first cause and what to do.
 pub fn summary(status: &JobStatus) -> String {
     let elapsed = seconds(status.elapsed_ms);
     let mut text = match status.state {
@@ -75,14 +75,14 @@ pub fn summary(status: &JobStatus) -> String {
             let _ = write!(text, "\n  output: {}", output.escaped());
         }
     }
-    // Of a job that was cancelled, the first word has said it all.
+    // For a cancelled job the first word is enough.
     if let Some(error) = status.error.as_ref().filter(|_| status.state != JobState::Cancelled) {
         let _ = write!(text, "\n{}", failure_text(error));
     }
     text
 }
 
-/// A failure as a person reads it: what, where, the last words of the process, and what to do. Text from outside is escaped.
+/// A failure for people: message, record, the end of stderr, and what to do. Text from outside is escaped.
 pub fn failure_text(failure: &Failure) -> String {
     let mut text = format!("error {}: {}", failure.code, failure.message.escaped_lines());
     if let Some(place) = &failure.place {
@@ -101,7 +101,7 @@ pub fn failure_text(failure: &Failure) -> String {
     text
 }
 
-/// `4 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`
+/// A duration: `4 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`.
 pub fn seconds(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),
@@ -111,7 +111,7 @@ pub fn seconds(ms: u64) -> String {
     }
 }
 
-/// `1,234,567`
+/// A number with separators: `1,234,567`.
 pub fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
