@@ -1,4 +1,4 @@
-//! Formats of outputs: records into the bytes of a part file.
+//! Output formats: they turn records into the bytes of a part file.
 
 mod appender;
 mod csv;
@@ -22,7 +22,7 @@ use crate::datum::Datum;
 use crate::error::Result;
 pub use windrow_model::{Compression, Framing};
 
-/// Turns records into a part's bytes. Implement it for a format of your own.
+/// Turns records into the bytes of a part file. Implement it for a format of your own.
 ///
 /// ```
 /// use windrow::prelude::*;
@@ -44,27 +44,32 @@ pub use windrow_model::{Compression, Framing};
 pub trait Sink<R: Datum>: Send + Sync + 'static {
     /// The output folder.
     fn path(&self) -> &str;
-    /// A word for people and the manifest.
+    /// The format's name, for plans, the manifest and the web UI.
     fn format(&self) -> &str;
+    /// How parts are compressed. The default is `Compression::None`.
     fn compression(&self) -> Compression {
         Compression::None
     }
-    /// Ends part names; follows from the compression.
+    /// The suffix of part names. It follows from the compression.
     fn suffix(&self) -> &str {
         windrow_format::compression::suffix(self.compression())
     }
-    /// Where a record begins in a part, so that a dataset of such parts can be read. By default a part is one unit.
+    /// Where a record begins in a part, so that a dataset of such parts can be read. By default the whole part is one
+    /// unit.
     fn framing(&self) -> Framing {
         Framing::Whole
     }
-    /// Appends one record. What a source would not read back as the same record is better refused.
+    /// Appends one record.
+    ///
+    /// # Errors
+    /// An error fails the record. Return one for a record that a source would not read back as the same record.
     fn write(&self, record: R::Ref<'_>, out: &mut Appender<'_>) -> Result<()>;
 }
 
 macro_rules! compressible {
     ($t:ty) => {
         impl $t {
-            /// Compresses every part; names end in `.gz`, `.zst` or `.bz2`.
+            /// Compresses every part. Part names end in `.gz`, `.zst` or `.bz2`.
             pub fn compressed(mut self, compression: $crate::sink::Compression) -> Self {
                 self.compression = compression;
                 self

@@ -1,4 +1,4 @@
-//! Formats of inputs: the bytes of files into records.
+//! Input formats: they turn the bytes of files into records.
 
 mod blocks;
 mod csv;
@@ -33,10 +33,11 @@ use std::path::Path;
 use std::sync::Arc;
 use windrow_model::counters::names;
 
-/// UTF-8 that says so: at the start of a text it is no part of it.
+/// The UTF-8 byte order mark. At the start of a text file it is not a part of the text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A format of input. It declares how its files are cut (`framing`), and turns a block of whole records into records.
+/// An input format. It declares how its files are split ([`framing`](Source::framing)), and parses a block of whole
+/// records.
 ///
 /// ```
 /// use windrow::prelude::*;
@@ -59,43 +60,50 @@ pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// }
 /// ```
 pub trait Source: Send + Sync + 'static {
+    /// The type of the records.
     type Item: Datum;
-    /// Files, folders, globs or `windrow://NAME`.
+    /// The inputs: files, folders, globs or `windrow://NAME`.
     fn inputs(&self) -> Vec<String>;
     /// Where a record begins.
     fn framing(&self) -> Framing;
-    /// Whether `Block::head`, the first record of the file, is needed to read any block of it.
+    /// Whether reading any block of a file needs [`Block::head`], the first record of that file. The default is
+    /// `false`.
     fn has_header(&self) -> bool {
         false
     }
-    /// Whether files hold text: what is compressed is then decompressed, and never cut; formats that cannot be read are refused; a
-    /// UTF-8 byte order mark at the start of a file belongs to no record. Otherwise blocks are what is stored. By default text is
-    /// what has a delimiter.
+    /// Whether the files hold text. The default is `true` for formats with a delimiter. Text files that are compressed
+    /// are decompressed and never split, a compression that cannot be read is refused, and a UTF-8 byte order mark at
+    /// the start of a file belongs to no record. The blocks of all other files hold the bytes as stored.
     fn is_text(&self) -> bool {
         matches!(self.framing(), Framing::Delimiter(_))
     }
-    /// A word for plans and pages.
+    /// The format's name, for plans and the web UI. The default is the type's name in lower case.
     fn name(&self) -> String {
         let name = std::any::type_name::<Self>();
         name.split('<').next().and_then(|n| n.rsplit("::").next()).unwrap_or(name).to_lowercase()
     }
-    /// Pushes every record of a block, in order. An error fails the task with the place that `out` was at.
+    /// Parses a block and pushes every record of it, in order.
+    ///
+    /// # Errors
+    /// An error fails the task. It names the record at which `out` was last positioned.
     fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, Self::Item>) -> Result<()>;
 }
 
-/// Whole records, as they lie in a file.
+/// A block of whole records of one file.
 pub struct Block<'b> {
+    /// The bytes of the records.
     pub bytes: &'b [u8],
-    /// Offset of the first byte in the file (decompressed).
+    /// Offset of the first byte in the file's content, in bytes (after decompression).
     pub offset: u64,
-    /// Whether its first record is the first one of the file.
+    /// Whether the first record of the block is the first record of the file.
     pub is_start: bool,
+    /// The path of the file.
     pub path: &'b Path,
-    /// The file's first record with its end, if the source says that it has a header.
+    /// The file's first record including its end, if [`Source::has_header`] is true; else empty.
     pub head: &'b [u8],
 }
 
-/// Receives a source's records.
+/// Receives the records that a source parses.
 pub struct RecordSink<'s, 't, R: Datum> {
     cx: &'s TaskCx<'t>,
     sink: &'s mut dyn Push<R>,
@@ -105,11 +113,12 @@ pub struct RecordSink<'s, 't, R: Datum> {
 }
 
 impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
-    /// For the records of a block that begins at `offset`.
+    /// Creates a receiver for the records of a block that begins at `offset` of the file.
     pub(crate) fn new(cx: &'s TaskCx<'t>, sink: &'s mut dyn Push<R>, op: Op, offset: u64) -> Self {
         RecordSink { cx, sink, op, offset, records: 0 }
     }
-    /// Hands on a record that begins at `at` in the block. False: stop, the task is over.
+    /// Passes on a record that begins at byte `at` of the block. Returns `false` when the source must stop, because the
+    /// task has ended.
     #[inline]
     pub fn push(&mut self, at: usize, record: R::Ref<'_>) -> bool {
         self.cx.at_record(self.offset + at as u64);
@@ -117,12 +126,13 @@ impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
         self.sink.push(record);
         !self.cx.stopped()
     }
-    /// Says where the record begins that is about to be parsed, so that an error names it.
+    /// Sets the position to the record that begins at byte `at` of the block. An error that is returned while it is
+    /// parsed names this record.
     #[inline]
     pub fn at(&mut self, at: usize) {
         self.cx.at_record(self.offset + at as u64);
     }
-    /// Says that an error is about the start of the file.
+    /// Sets the position to the start of the file, for an error about the header.
     #[cold]
     pub(crate) fn at_start_of_file(&mut self) {
         self.cx.at_record(0);
@@ -135,7 +145,7 @@ impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
     }
 }
 
-/// Runs a source over the task's chunk.
+/// Runs a source over the chunk of a task.
 pub(crate) struct SourceChain<S> {
     pub source: Arc<S>,
     pub op: Op,
@@ -147,7 +157,8 @@ impl<S: Source> Chain<S::Item> for SourceChain<S> {
         let (mut records, mut bytes) = (0, 0);
         for (number, range) in (0u32..).zip(&chunk.ranges) {
             cx.at_file(range);
-            // From here on a signal is about this file, also between its records: it may become shorter at any moment.
+            // From here on a signal is attributed to this file, also between records: the file may be truncated at any
+            // time.
             cx.at_record(range.offset);
             let format = Format {
                 framing: self.source.framing(),

@@ -1,4 +1,5 @@
-//! A serializer that shows what passes to an observer, which may refuse it, and hands it on to another one unchanged.
+//! A serializer that reports each call to an observer, which may refuse the value, and passes the call unchanged to an
+//! inner serializer.
 
 use serde::ser::{
     Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
@@ -6,7 +7,7 @@ use serde::ser::{
 };
 use std::fmt::Display;
 
-/// A value without parts. Floats come with their value.
+/// A value without parts. Floats carry their value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Leaf {
     Bool,
@@ -30,7 +31,7 @@ pub(crate) enum Leaf {
     None,
 }
 
-/// A value with parts, or the variant of an enum with its number.
+/// A value with parts. Variants of enums carry their index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parts {
     Seq,
@@ -45,20 +46,20 @@ pub(crate) enum Parts {
 /// Why a value is refused: a part of a sentence.
 pub(crate) type Refusal = String;
 
-/// What looks at one value: at its kind first, then at each of its parts with the observer that it makes for that.
+/// Examines one value: first its kind, then each of its parts with an observer of that part.
 pub(crate) trait Observer: Copy {
     fn leaf(self, leaf: Leaf) -> Result<(), Refusal>;
     fn some(self) -> Result<Self, Refusal>;
     fn newtype(self) -> Result<Self, Refusal>;
     fn unit_variant(self, index: u32) -> Result<(), Refusal>;
     fn newtype_variant(self, index: u32) -> Result<Self, Refusal>;
-    /// The observer of the parts, of which there will be so many if that is known.
+    /// Returns the observer of the parts. `count` is their number, if it is known.
     fn parts(self, parts: Parts, count: Option<usize>) -> Result<Self, Refusal>;
-    /// Of the part with this number: for maps, keys and values have a number each.
+    /// Returns the observer of one part by its index. In a map each key and each value has an index of its own.
     fn part(self, index: usize) -> Result<Self, Refusal>;
-    /// A field that is left out of a struct.
+    /// A field is left out of a struct.
     fn left_out(self, field: &'static str) -> Result<(), Refusal>;
-    /// There are no more parts than these.
+    /// The value ends after `count` parts.
     fn end(self, count: usize) -> Result<(), Refusal>;
 }
 
@@ -80,7 +81,7 @@ struct Watch<S, O> {
     by: O,
 }
 
-/// The parts of a value on their way.
+/// The parts of a value while they are serialized.
 struct WatchParts<S, O> {
     to: S,
     by: O,
@@ -88,7 +89,7 @@ struct WatchParts<S, O> {
 }
 
 #[inline]
-fn told<X, E: Error>(answer: Result<X, Refusal>) -> Result<X, E> {
+fn checked<X, E: Error>(answer: Result<X, Refusal>) -> Result<X, E> {
     answer.map_err(E::custom)
 }
 
@@ -96,7 +97,7 @@ macro_rules! leaves {
     ($($method:ident($type:ty) => $leaf:ident;)*) => {$(
         #[inline]
         fn $method(self, v: $type) -> Result<S::Ok, S::Error> {
-            told(self.by.leaf(Leaf::$leaf))?;
+            checked(self.by.leaf(Leaf::$leaf))?;
             self.to.$method(v)
         }
     )*};
@@ -131,42 +132,42 @@ impl<S: Serializer, O: Observer> Serializer for Watch<S, O> {
     }
     #[inline]
     fn serialize_f32(self, v: f32) -> Result<S::Ok, S::Error> {
-        told(self.by.leaf(Leaf::F32(v)))?;
+        checked(self.by.leaf(Leaf::F32(v)))?;
         self.to.serialize_f32(v)
     }
     #[inline]
     fn serialize_f64(self, v: f64) -> Result<S::Ok, S::Error> {
-        told(self.by.leaf(Leaf::F64(v)))?;
+        checked(self.by.leaf(Leaf::F64(v)))?;
         self.to.serialize_f64(v)
     }
     #[inline]
     fn serialize_none(self) -> Result<S::Ok, S::Error> {
-        told(self.by.leaf(Leaf::None))?;
+        checked(self.by.leaf(Leaf::None))?;
         self.to.serialize_none()
     }
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        let by = told(self.by.some())?;
+        let by = checked(self.by.some())?;
         self.to.serialize_some(&Watched { value, by })
     }
     #[inline]
     fn serialize_unit(self) -> Result<S::Ok, S::Error> {
-        told(self.by.leaf(Leaf::Unit))?;
+        checked(self.by.leaf(Leaf::Unit))?;
         self.to.serialize_unit()
     }
     #[inline]
     fn serialize_unit_struct(self, name: &'static str) -> Result<S::Ok, S::Error> {
-        told(self.by.leaf(Leaf::UnitStruct))?;
+        checked(self.by.leaf(Leaf::UnitStruct))?;
         self.to.serialize_unit_struct(name)
     }
     #[inline]
     fn serialize_unit_variant(self, name: &'static str, index: u32, variant: &'static str) -> Result<S::Ok, S::Error> {
-        told(self.by.unit_variant(index))?;
+        checked(self.by.unit_variant(index))?;
         self.to.serialize_unit_variant(name, index, variant)
     }
     #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<S::Ok, S::Error> {
-        let by = told(self.by.newtype())?;
+        let by = checked(self.by.newtype())?;
         self.to.serialize_newtype_struct(name, &Watched { value, by })
     }
     #[inline]
@@ -177,22 +178,22 @@ impl<S: Serializer, O: Observer> Serializer for Watch<S, O> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let by = told(self.by.newtype_variant(index))?;
+        let by = checked(self.by.newtype_variant(index))?;
         self.to.serialize_newtype_variant(name, index, variant, &Watched { value, by })
     }
     #[inline]
     fn serialize_seq(self, count: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        let by = told(self.by.parts(Parts::Seq, count))?;
+        let by = checked(self.by.parts(Parts::Seq, count))?;
         Ok(WatchParts { to: self.to.serialize_seq(count)?, by, index: 0 })
     }
     #[inline]
     fn serialize_tuple(self, count: usize) -> Result<Self::SerializeTuple, S::Error> {
-        let by = told(self.by.parts(Parts::Tuple, Some(count)))?;
+        let by = checked(self.by.parts(Parts::Tuple, Some(count)))?;
         Ok(WatchParts { to: self.to.serialize_tuple(count)?, by, index: 0 })
     }
     #[inline]
     fn serialize_tuple_struct(self, name: &'static str, count: usize) -> Result<Self::SerializeTupleStruct, S::Error> {
-        let by = told(self.by.parts(Parts::TupleStruct, Some(count)))?;
+        let by = checked(self.by.parts(Parts::TupleStruct, Some(count)))?;
         Ok(WatchParts { to: self.to.serialize_tuple_struct(name, count)?, by, index: 0 })
     }
     #[inline]
@@ -203,17 +204,17 @@ impl<S: Serializer, O: Observer> Serializer for Watch<S, O> {
         variant: &'static str,
         count: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
-        let by = told(self.by.parts(Parts::TupleVariant(index), Some(count)))?;
+        let by = checked(self.by.parts(Parts::TupleVariant(index), Some(count)))?;
         Ok(WatchParts { to: self.to.serialize_tuple_variant(name, index, variant, count)?, by, index: 0 })
     }
     #[inline]
     fn serialize_map(self, count: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        let by = told(self.by.parts(Parts::Map, count))?;
+        let by = checked(self.by.parts(Parts::Map, count))?;
         Ok(WatchParts { to: self.to.serialize_map(count)?, by, index: 0 })
     }
     #[inline]
     fn serialize_struct(self, name: &'static str, count: usize) -> Result<Self::SerializeStruct, S::Error> {
-        let by = told(self.by.parts(Parts::Struct, Some(count)))?;
+        let by = checked(self.by.parts(Parts::Struct, Some(count)))?;
         Ok(WatchParts { to: self.to.serialize_struct(name, count)?, by, index: 0 })
     }
     #[inline]
@@ -224,11 +225,11 @@ impl<S: Serializer, O: Observer> Serializer for Watch<S, O> {
         variant: &'static str,
         count: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
-        let by = told(self.by.parts(Parts::StructVariant(index), Some(count)))?;
+        let by = checked(self.by.parts(Parts::StructVariant(index), Some(count)))?;
         Ok(WatchParts { to: self.to.serialize_struct_variant(name, index, variant, count)?, by, index: 0 })
     }
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        told(self.by.leaf(Leaf::Str))?;
+        checked(self.by.leaf(Leaf::Str))?;
         self.to.collect_str(value)
     }
     fn is_human_readable(&self) -> bool {
@@ -239,7 +240,7 @@ impl<S: Serializer, O: Observer> Serializer for Watch<S, O> {
 impl<S, O: Observer> WatchParts<S, O> {
     #[inline]
     fn next<'v, T: ?Sized, E: Error>(&mut self, value: &'v T) -> Result<Watched<'v, T, O>, E> {
-        let by = told(self.by.part(self.index))?;
+        let by = checked(self.by.part(self.index))?;
         self.index += 1;
         Ok(Watched { value, by })
     }
@@ -258,7 +259,7 @@ macro_rules! parts {
             parts! { @left_out $($name)? }
             #[inline]
             fn end(self) -> Result<S::Ok, S::Error> {
-                told(self.by.end(self.index))?;
+                checked(self.by.end(self.index))?;
                 self.to.end()
             }
         }
@@ -266,7 +267,7 @@ macro_rules! parts {
     (@left_out) => {};
     (@left_out $name:ident) => {
         fn skip_field(&mut self, field: &'static str) -> Result<(), S::Error> {
-            told(self.by.left_out(field))?;
+            checked(self.by.left_out(field))?;
             self.to.skip_field(field)
         }
     };
@@ -295,7 +296,7 @@ impl<S: SerializeMap, O: Observer> SerializeMap for WatchParts<S, O> {
     }
     #[inline]
     fn end(self) -> Result<S::Ok, S::Error> {
-        told(self.by.end(self.index))?;
+        checked(self.by.end(self.index))?;
         self.to.end()
     }
 }

@@ -26,7 +26,7 @@ impl Job for Grep {
         if !self.with_place {
             return flow.read(found).write(text(&self.output));
         }
-        flow.read(found.with_place())
+        flow.read(found.with_offset())
             .map(|((file, offset), line), out| {
                 let mut placed = format!("{file}:{offset}:").into_bytes();
                 placed.extend_from_slice(line);

@@ -1,8 +1,8 @@
-//! The end of a part, to which a sink appends a record. What was appended before is out of its reach.
+//! Append-only access to the end of a part. A sink cannot change records that were appended before.
 
 use std::io::{self, Write};
 
-/// Takes the bytes of one record. It has the methods of a vector that append, and no others.
+/// Receives the bytes of one record. It has only the methods of a vector that append.
 ///
 /// ```compile_fail
 /// fn shorten(out: &mut windrow::Appender<'_>) {
@@ -11,18 +11,18 @@ use std::io::{self, Write};
 /// ```
 pub struct Appender<'b> {
     buffer: &'b mut Vec<u8>,
-    /// Where the record begins.
+    /// Where the record begins, in bytes of the buffer.
     start: usize,
 }
 
 impl<'b> Appender<'b> {
-    /// For one record behind the others.
+    /// Creates an appender for one record after those in the buffer.
     #[inline]
     pub(crate) fn new(buffer: &'b mut Vec<u8>) -> Self {
         let start = buffer.len();
         Appender { buffer, start }
     }
-    /// The same record for a shorter time.
+    /// Reborrows the appender of the same record.
     #[inline]
     pub(crate) fn again(&mut self) -> Appender<'_> {
         Appender { buffer: self.buffer, start: self.start }

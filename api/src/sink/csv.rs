@@ -1,14 +1,14 @@
-//! Comma-separated lines with quotes where needed (RFC 4180), no header.
+//! Comma-separated lines with quotes where they are needed (RFC 4180), without a header.
 //!
-//! `csv(..).no_header().quoted_newlines()` reads back what is written. Readers skip empty lines, so a lone empty field is quoted; they
-//! take an empty field for a `None`, so a `Some` that is written as one is refused.
+//! `csv(..).no_header().quoted_newlines()` reads back what is written. Readers skip empty lines, so a lone empty field
+//! is quoted. Readers take an empty field for a `None`, so a `Some` that is written as an empty field is refused.
 
 use super::field::Quoting;
 use super::{Appender, Compression, FieldWriter, Fields, Sink, compressible};
 use crate::error::Result;
 
-/// Writes fields separated by commas, quoted where they need it. A record without fields, and a `Some` of an empty field, are
-/// `FIELD_NOT_REPRESENTABLE`.
+/// Writes fields separated by commas, quoted where necessary. A record without fields, and a `Some` of an empty field,
+/// fail with `FIELD_NOT_REPRESENTABLE`.
 pub fn csv_sink(path: impl Into<String>) -> CsvSink {
     CsvSink { path: path.into(), compression: Compression::None }
 }

@@ -7,35 +7,42 @@ use std::cmp::Reverse;
 use std::io::Write;
 use windrow_model::Code;
 
-/// Records that are a row of text fields: numbers, strings, bytes, and tuples of those, flattened.
+/// Records that can be written as a row of text fields: numbers, strings, bytes, and tuples of those, which are
+/// flattened.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be written as fields of a text line",
     note = "write numbers, strings, bytes and tuples of those; or use `jsonl_sink` for serde values"
 )]
 pub trait Fields: Datum {
+    /// Appends the fields of a record.
+    ///
+    /// # Errors
+    /// `FIELD_NOT_REPRESENTABLE` if the format cannot represent a field.
     fn fields(r: Self::Ref<'_>, out: &mut FieldWriter<'_>) -> Result<()>;
 }
 
-/// How fields are kept apart.
+/// How a field that contains a separator is written.
 pub(crate) enum Quoting {
-    /// A field that holds the separator or a newline is an error.
+    /// A field that contains the separator or a newline is an error.
     Refuse,
-    /// `\t`, `\n`, `\r` and `\\` are written for them.
+    /// Tabs, newlines, carriage returns and backslashes are written as `\t`, `
+    /// `, `\r` and `\\`.
     Escape,
-    /// RFC 4180: quotes around fields that need them.
+    /// RFC 4180: fields that need quotes are quoted.
     Csv,
 }
 
-/// Readers of text take these bytes at the start of a file for a mark, not for text.
+/// The UTF-8 byte order mark. Readers of text skip it at the start of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Appends fields to a line.
+/// Appends the fields of one line.
 pub struct FieldWriter<'o> {
     out: Appender<'o>,
     separator: u8,
     quoting: Quoting,
     fields: u32,
-    /// The last field is a string whose last byte a reader of lines would take for a part of the line's end.
+    /// Whether the last field is a string that ends with a carriage return, which a reader of lines would take for a
+    /// part of the line's end.
     ends_with_cr: bool,
 }
 
@@ -51,7 +58,7 @@ impl<'o> FieldWriter<'o> {
         self.fields += 1;
         self.ends_with_cr = false;
     }
-    /// Ends the line, if a reader finds the same fields in it.
+    /// Ends the line. Fails if a reader would not find the same fields in it.
     #[inline]
     pub(crate) fn end_line(mut self) -> Result<()> {
         match self.quoting {
@@ -61,28 +68,34 @@ impl<'o> FieldWriter<'o> {
             Quoting::Csv if self.fields == 0 => {
                 return Err(refused("a record without fields would be an empty line, which readers skip", b""));
             }
-            // So would a lone empty field.
+            // A lone empty field would also be an empty line.
             Quoting::Csv if self.out.record().is_empty() => self.out.extend_from_slice(b"\"\""),
             _ => {}
         }
         self.out.push(b'\n');
         Ok(())
     }
-    /// A field of text.
+    /// Appends a field of text.
+    ///
+    /// # Errors
+    /// `FIELD_NOT_REPRESENTABLE` if the format has no quoting and the field contains a separator or a newline.
     #[inline]
     pub fn text(&mut self, field: &str) -> Result<()> {
         self.bytes(field.as_bytes())?;
         self.ends_with_cr = field.ends_with('\r');
         Ok(())
     }
-    /// A field of arbitrary bytes.
+    /// Appends a field of arbitrary bytes.
+    ///
+    /// # Errors
+    /// The same as for [`FieldWriter::text`].
     pub fn bytes(&mut self, field: &[u8]) -> Result<()> {
         self.next();
         let special = |b: &u8| *b == self.separator || *b == b'\n';
         match self.quoting {
             Quoting::Refuse => {
                 if memchr::memchr2(self.separator, b'\n', field).is_some() {
-                    return Err(refused("a field holds a separator or a newline", field));
+                    return Err(refused("a field contains a separator or a newline", field));
                 }
                 self.out.extend_from_slice(field);
             }
@@ -115,12 +128,12 @@ impl<'o> FieldWriter<'o> {
         }
         Ok(())
     }
-    /// The fields of a value that is there, as opposed to one that is absent, which is an empty field.
+    /// Appends the fields of a `Some`. It must differ from a `None`, which is an empty field.
     fn present(&mut self, write: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let at = self.out.record().len() + usize::from(self.fields > 0);
         let before = self.fields;
         write(self)?;
-        // A field with a separator in it is quoted, so that a separator says that the field is empty.
+        // A field that contains a separator is quoted, so a separator here means that the field is empty.
         let first = self.out.record().get(at);
         if matches!(self.quoting, Quoting::Csv) && (self.fields == before || first.is_none_or(|b| *b == self.separator))
         {
@@ -128,12 +141,15 @@ impl<'o> FieldWriter<'o> {
         }
         Ok(())
     }
-    /// A field whose text needs no quoting.
+    /// Appends a field whose text needs no quoting.
+    ///
+    /// # Errors
+    /// The formatting of the value fails.
     pub fn display(&mut self, value: impl std::fmt::Display) -> Result<()> {
         self.next();
         write!(self.out, "{value}").map_err(Error::from)
     }
-    /// An unsigned number, without the formatting machinery.
+    /// Appends an unsigned number, without the cost of `std::fmt`.
     #[inline]
     pub fn unsigned(&mut self, mut value: u64) {
         self.next();
@@ -200,7 +216,7 @@ impl<const N: usize> Fields for [u8; N] {
         out.bytes(r)
     }
 }
-/// Numbers separated by commas, in one field.
+/// One field: the numbers separated by commas.
 impl<T: Scalar + std::fmt::Display> Fields for Vec<T> {
     fn fields(r: &[T], out: &mut FieldWriter<'_>) -> Result<()> {
         let mut text = Vec::new();
@@ -210,7 +226,7 @@ impl<T: Scalar + std::fmt::Display> Fields for Vec<T> {
         out.bytes(&text)
     }
 }
-/// An absent value is an empty field. (CSV has no form for a value that is there and whose field is empty.)
+/// `None` is an empty field. CSV cannot represent a `Some` whose field is empty.
 impl<T: Fields> Fields for Option<T> {
     fn fields(r: Option<T::Ref<'_>>, out: &mut FieldWriter<'_>) -> Result<()> {
         match r {

@@ -1,12 +1,12 @@
-//! Records back to back.
+//! Records of a fixed length, back to back.
 
 use super::{Appender, Compression, Sink};
 use crate::datum::Datum;
 use crate::error::{Error, Result};
 use windrow_model::Code;
 
-/// Writes byte strings of `length` bytes back to back; another length is `FIELD_NOT_REPRESENTABLE`. A plan with a length of 0, or
-/// of 4 GiB or more, is invalid.
+/// Writes byte strings of `length` bytes back to back. A record of another length fails with `FIELD_NOT_REPRESENTABLE`.
+/// A plan with a length of 0, or of 4 GiB or more, is invalid.
 pub fn fixed_sink(path: impl Into<String>, length: usize) -> FixedSink {
     FixedSink { path: path.into(), length }
 }
@@ -37,7 +37,7 @@ macro_rules! fixed_of {
                 "fixed"
             }
             fn framing(&self) -> crate::sink::Framing {
-                // What no framing can say is none, which the plan's check refuses.
+                // A length that a framing cannot represent becomes 0, which the check of the plan refuses.
                 crate::sink::Framing::Fixed(u32::try_from(self.length).unwrap_or(0))
             }
             fn compression(&self) -> Compression {

@@ -1,4 +1,4 @@
-//! One JSON value a line.
+//! JSON Lines: one JSON value per line.
 
 use super::{Appender, Compression, Sink, compressible};
 use crate::datum::Serde;
@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use windrow_model::Code;
 
-/// Writes each `Serde<T>` as one line of JSON. What JSON has no form for is `FIELD_NOT_REPRESENTABLE`: NaN and infinities, a
-/// `Some` of nothing, maps whose keys are no strings or numbers, and more than 127 levels.
+/// Writes each `Serde<T>` as one line of JSON. A value that JSON cannot represent fails with `FIELD_NOT_REPRESENTABLE`:
+/// NaN and infinities, a `Some` of nothing, maps whose keys are neither strings nor numbers, and more than 127 levels
+/// of nesting.
 pub fn jsonl_sink(path: impl Into<String>) -> JsonlSink {
     JsonlSink { path: path.into(), compression: Compression::None }
 }

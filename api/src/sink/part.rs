@@ -1,4 +1,4 @@
-//! One part file while it is written: buffered, compressed if asked, checksummed as it goes.
+//! Writes one part file: buffered, compressed if configured, with a checksum of the stored bytes.
 
 use crate::source::BYTE_ORDER_MARK;
 use std::fs::File;
@@ -12,9 +12,9 @@ use windrow_format::quota::Charged;
 use windrow_format::space::with_free_space;
 use windrow_model::{Compression, Escape, Failure, PartReport};
 
-/// Bytes that are collected before they are handed on.
+/// Size of the write buffer, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
-/// They are handed on in multiples of this, a page or more: the system writes those faster.
+/// The buffer is written in multiples of this size, in bytes. The kernel writes whole pages faster.
 const ALIGN: usize = 64 << 10;
 
 enum Encoder {
@@ -24,18 +24,19 @@ enum Encoder {
     Bzip2(bzip2::write::BzEncoder<Crc32cWriter<File>>),
 }
 
+/// A part file that is being written.
 pub(crate) struct PartWriter {
     path: PathBuf,
     encoder: Encoder,
     charged: Charged,
     buffer: Vec<u8>,
     records: u64,
-    /// Its readers take a byte order mark at its start for none of its text.
+    /// Whether readers skip a byte order mark at the start of the part.
     has_marks: bool,
 }
 
 impl PartWriter {
-    /// `has_marks`: the part is a file of text by itself, and no piece of a dataset.
+    /// Creates the part file. `has_marks`: the part is a text file of its own, not a piece of a dataset.
     pub fn create(path: &Path, compression: Compression, has_marks: bool) -> Result<Self, Failure> {
         let failed = |e: io::Error| failure(path, e);
         let file = Crc32cWriter::new(create_with_folder(path).map_err(failed)?);
@@ -55,13 +56,13 @@ impl PartWriter {
         })
     }
 
-    /// Where the next record is appended.
+    /// The buffer to which the next record is appended.
     #[inline]
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
-    /// A record is complete.
+    /// Marks the end of a record.
     #[inline]
     pub fn record(&mut self) -> Result<(), Failure> {
         if self.records == 0 {
@@ -71,7 +72,8 @@ impl PartWriter {
         if self.buffer.len() >= BUFFER_BYTES { self.flush(self.buffer.len() / ALIGN * ALIGN) } else { Ok(()) }
     }
 
-    /// Puts a byte order mark before a part that begins with one: of two marks, readers take the second one as text.
+    /// Prepends a byte order mark to a part that begins with one: readers skip the first mark and take the second as
+    /// text.
     #[cold]
     fn keep_mark(&mut self) {
         if self.has_marks && self.buffer.starts_with(BYTE_ORDER_MARK) {
@@ -79,7 +81,7 @@ impl PartWriter {
         }
     }
 
-    /// Hands on so many bytes of the buffer.
+    /// Writes the first `bytes` bytes of the buffer.
     fn flush(&mut self, bytes: usize) -> Result<(), Failure> {
         let ready = &self.buffer[..bytes];
         let written = failpoint!("part.write").and_then(|()| match &mut self.encoder {
@@ -98,6 +100,7 @@ impl PartWriter {
         written.and_then(|()| self.charged.grow_to(bytes)).map_err(|e| failure(&self.path, e))
     }
 
+    /// Writes the rest, closes the part and returns its report for sink `sink`.
     pub fn finish(mut self, sink: u32) -> Result<PartReport, Failure> {
         self.flush(self.buffer.len())?;
         let file = match self.encoder {

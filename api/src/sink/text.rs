@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 use memchr::memchr;
 use windrow_model::Code;
 
-/// Writes each string or byte string and a newline. A record that would be read back as another one is
-/// `FIELD_NOT_REPRESENTABLE`, unless `.verbatim()`: one that holds a newline, and a string (which `lines` reads) that ends with a
-/// carriage return.
+/// Writes each string or byte string and a newline. A record that would not be read back as the same record fails with
+/// `FIELD_NOT_REPRESENTABLE`, unless `.verbatim()` is set: one that contains a newline, and a string (which `lines`
+/// reads) that ends with a carriage return.
 pub fn text(path: impl Into<String>) -> TextSink {
     TextSink { path: path.into(), verbatim: false, compression: Compression::None }
 }
@@ -21,7 +21,7 @@ pub struct TextSink {
 compressible!(TextSink);
 
 impl TextSink {
-    /// Writes records as they are: one with newlines in it becomes several lines.
+    /// Writes records unchanged. A record with newlines becomes several lines.
     pub fn verbatim(mut self) -> Self {
         self.verbatim = true;
         self
@@ -42,7 +42,8 @@ impl TextSink {
 #[cold]
 fn no_line(record: &[u8]) -> Error {
     let shown = record[..record.len().min(80)].escape_ascii();
-    let message = format!("a record is no line, since it holds a newline or ends with a carriage return: `{shown}`");
+    let message =
+        format!("a record contains a newline or ends with a carriage return, so it is not one line: `{shown}`");
     Error::new(Code::FieldNotRepresentable, message)
 }
 

@@ -4,9 +4,9 @@ use super::field::Quoting;
 use super::{Appender, Compression, FieldWriter, Fields, Sink, compressible};
 use crate::error::Result;
 
-/// Writes `key<TAB>value<LF>`; tuples are flattened into more fields. A field that holds a tab or a newline is
-/// `FIELD_NOT_REPRESENTABLE`, unless `.escaped()`; so is a string with a carriage return at the end of the line, which readers of
-/// lines take off. An absent value is an empty field.
+/// Writes `key<TAB>value<LF>`. Tuples are flattened into more fields. A field that contains a tab or a newline fails
+/// with `FIELD_NOT_REPRESENTABLE`, unless `.escaped()` is set. So does a string at the end of the line that ends with a
+/// carriage return, because readers of lines remove it. `None` is an empty field.
 pub fn tsv(path: impl Into<String>) -> TsvSink {
     TsvSink { path: path.into(), escaped: false, compression: Compression::None }
 }

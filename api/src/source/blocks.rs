@@ -1,4 +1,5 @@
-//! A range of a file as blocks of whole records: mapped where it lies, or decompressed piece by piece.
+//! Reads a range of a file as blocks of whole records: mapped if the file is stored uncompressed, else decompressed
+//! piece by piece.
 
 use super::decoder::{Decoder, failure_of};
 use super::room::Room;
@@ -14,11 +15,11 @@ use windrow_format::compression::{HEAD_BYTES, of_content, of_text};
 use windrow_model::{Code, Compression, Escape, Failure, FileRange, Framing};
 use windrow_store::unsupported;
 
-/// About so many bytes are handed on at a time: large enough that its cost vanishes, small enough to stay in cache.
+/// The approximate size of a block, in bytes: large enough to amortize the cost per block, small enough for the cache.
 const BLOCK_BYTES: usize = 1 << 20;
-/// So many bytes behind a block are on their way when it is read.
+/// Read-ahead distance after the current block, in bytes.
 const AHEAD_BYTES: usize = 16 << 20;
-/// A record of a compressed file has to be held in memory as a whole.
+/// Longest record of a compressed file, in bytes. It is held in memory as a whole.
 pub(crate) const RECORD_MAX: usize = 1 << 30;
 
 fn io_failure(path: &Path, e: io::Error) -> Failure {
@@ -26,17 +27,17 @@ fn io_failure(path: &Path, e: io::Error) -> Failure {
     Failure::new(code, format!("{}: {e}", path.escaped()))
 }
 
-/// What a source says of its files.
+/// What a source declares about its files.
 #[derive(Clone, Copy)]
 pub(super) struct Format {
     pub framing: Framing,
-    /// Every block needs the first record of its file.
+    /// Whether every block needs the first record of its file.
     pub has_header: bool,
-    /// What is compressed is decompressed, and a byte order mark is left out.
+    /// Whether compressed files are decompressed and a byte order mark is left out.
     pub is_text: bool,
 }
 
-/// Calls `f` with every block of the range until it says false.
+/// Calls `f` with every block of the range until it returns `false`.
 pub(super) fn each_block(
     cx: &TaskCx<'_>,
     range: &FileRange,
@@ -55,11 +56,12 @@ pub(super) fn each_block(
             decompressed(cx, range, compression, format, f)?
         }
     }
-    // What was read must be what was split: a file that changed meanwhile gives no result.
+    // The file that was read must be the file that was split. If it changed meanwhile, the task has no result.
     check_same(range)
 }
 
-/// How the file of a range is stored: found out in the same way as by the splitter, which has not cut what is compressed.
+/// Determines how the file of a range is compressed, in the same way as the splitter, which does not split compressed
+/// files.
 fn compression_of(range: &FileRange, format: Format, map: &[u8]) -> TaskResult<Compression> {
     if range.as_is || !format.is_text {
         return Ok(Compression::None);
@@ -67,20 +69,20 @@ fn compression_of(range: &FileRange, format: Format, map: &[u8]) -> TaskResult<C
     let head = &map[..map.len().min(HEAD_BYTES)];
     let compression = of_text(&range.path, head).map_err(|e| Failure::from(unsupported(&range.path, e)))?;
     if compression != Compression::None && (range.offset, range.length) != (0, range.identity.length) {
-        let message = format!("{} is compressed, and was cut as if it were not", range.path.escaped());
+        let message = format!("{} is compressed but was split as uncompressed", range.path.escaped());
         return Err(Failure::new(Code::InputMalformed, message).into());
     }
     Ok(compression)
 }
 
-/// Where the records of a file begin: behind a byte order mark, if it is text. Pieces of a dataset that was put as records are no
-/// beginnings of files.
+/// Returns the offset of the first record: after a byte order mark, if the file is text. A piece of a dataset that was
+/// put as records is not the beginning of a file.
 fn first_record(range: &FileRange, format: Format, content: &[u8]) -> usize {
     let is_beginning = format.is_text && !(range.as_is && range.content.is_some());
     if is_beginning && content.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 }
 }
 
-/// Hands on what lies between the records that begin at these offsets of the file.
+/// Passes on the records of a block except those that begin at the offsets in `skip` (in the file).
 fn around_skipped(block: Block<'_>, framing: Framing, skip: &[u64], f: &mut dyn FnMut(Block<'_>) -> bool) -> bool {
     let Block { bytes, offset, is_start, path, head } = block;
     let mut give = |from: usize, to: usize| {
@@ -89,7 +91,7 @@ fn around_skipped(block: Block<'_>, framing: Framing, skip: &[u64], f: &mut dyn 
     };
     let mut from = 0;
     for bad in skip.iter().filter_map(|s| s.checked_sub(offset)).map(|at| at as usize) {
-        // One that lies inside of a record that is skipped already is none.
+        // An offset within a record that is already skipped is ignored.
         if (from..bytes.len()).contains(&bad) {
             if !give(from, bad) {
                 return false;
@@ -102,7 +104,8 @@ fn around_skipped(block: Block<'_>, framing: Framing, skip: &[u64], f: &mut dyn 
 
 fn check_same(range: &FileRange) -> TaskResult<()> {
     let now = windrow_store::identity::of_path(range.file()).map_err(|e| io_failure(&range.path, e))?;
-    // A chunk of a dataset is what it is by its content: the same may be stored once more, as another file.
+    // A chunk of a dataset is identified by its content, because the same content may have been stored again as another
+    // file.
     let is_same = match range.content {
         Some(_) => now.length == range.identity.length,
         None => now.is_same_anywhere(&range.identity),
@@ -114,7 +117,7 @@ fn check_same(range: &FileRange) -> TaskResult<()> {
     Err(Failure::new(Code::InputChanged, message).into())
 }
 
-/// The end of the record that holds the byte before `at`, in bytes that begin and end with records.
+/// Returns the end of the record that contains the byte before `at`. The bytes begin and end with whole records.
 pub(super) fn record_end(bytes: &[u8], framing: Framing, at: usize) -> usize {
     if at >= bytes.len() {
         return bytes.len();
@@ -154,7 +157,7 @@ fn mapped(
     let (mut from, mut asked) = (0, 0);
     while from < bytes.len() {
         let to = record_end(bytes, framing, from + BLOCK_BYTES);
-        // The disk goes on reading while this thread computes.
+        // The disk reads ahead while this thread computes.
         if asked < bytes.len() && asked < to + AHEAD_BYTES / 2 {
             let ahead = (to + AHEAD_BYTES).min(bytes.len());
             map.read_ahead(start + asked.max(from)..start + ahead);
@@ -199,7 +202,7 @@ fn decompressed(
         }
         let whole = if at_end { buffer.len() } else { last_record_end(&buffer, framing) };
         if whole == 0 && !at_end {
-            // Not one whole record yet.
+            // The buffer does not yet contain a whole record.
             if wanted > RECORD_MAX {
                 let message = format!("{}: the record at byte {offset} is longer than 1 GiB", path.escaped());
                 return Err(Failure::new(Code::RecordTooLarge, message).into());
@@ -247,7 +250,7 @@ fn decompressed(
     }
 }
 
-/// The end of the last whole record.
+/// Returns the end of the last whole record.
 pub(crate) fn last_record_end(bytes: &[u8], framing: Framing) -> usize {
     match framing {
         Framing::Delimiter(d) => memrchr(d, bytes).map_or(0, |i| i + 1),
@@ -261,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_the_same_whatever_number_its_device_has_here_and_another_one_is_not() {
+    fn file_is_identified_without_its_device_number() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let identity = windrow_store::identity::of_path(file.path()).unwrap();
         let range = FileRange {
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_is_the_same_file_by_its_content() {
+    fn chunk_is_identified_by_its_content() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let identity = windrow_model::FileIdentity { length: 3, ..Default::default() };
         let content = Some(windrow_model::Digest::of(b"abc"));
@@ -303,7 +306,7 @@ mod tests {
         };
         check_same(&range).unwrap_err();
         for _ in 0..2 {
-            // Somebody has put the same once more.
+            // The same content is stored again.
             std::fs::remove_file(file.path()).unwrap();
             std::fs::write(file.path(), "abc").unwrap();
             check_same(&range).unwrap();
@@ -318,7 +321,7 @@ mod tests {
         FileRange { path: path.into(), offset: 0, length, identity, content: None, local: None, as_is: false }
     }
 
-    /// The bytes of all blocks, and the offset of the first.
+    /// Returns the bytes of all blocks, and the offset of the first block.
     fn read(range: &FileRange, format: Format) -> Result<(Vec<u8>, u64), Code> {
         let (mut all, mut first) = (Vec::new(), None);
         let read = crate::testing::with_cx(range.length, |cx| {
@@ -364,7 +367,7 @@ mod tests {
         let range = range_of(&path);
         assert_eq!(read(&range, TEXT), Ok((marked[3..].to_vec(), 3)));
         assert_eq!(read(&FileRange { as_is: true, ..range.clone() }, TEXT), Ok((marked[3..].to_vec(), 3)));
-        // A whole file in a dataset begins like a file, a piece of one does not.
+        // A whole file in a dataset begins like a file, but a piece of one does not.
         let chunk = FileRange { content: Some(windrow_model::Digest::of(marked)), local: Some(path), ..range };
         assert_eq!(read(&chunk, TEXT), Ok((marked[3..].to_vec(), 3)));
         assert_eq!(read(&FileRange { as_is: true, ..chunk }, TEXT), Ok((marked.to_vec(), 0)));

@@ -19,11 +19,11 @@ use std::io::{Chain, Read};
 use std::marker::PhantomData;
 use windrow_model::Code;
 
-/// Each row as a `T`, whose fields are found by the names in the file's first row. Quotes as in RFC 4180. Quoted fields
-/// may hold newlines only with `.quoted_newlines()`, which makes files unsplittable; without it they are
-/// `RECORD_MALFORMED`. So are a quote that never ends, and a row that has not as many fields as the header; without one, fields
-/// that `T` does not have are left out. Empty lines are no rows. What a row is does not depend on whether it, or another one, has
-/// quotes.
+/// Reads each row as a `T`, whose fields are found by the names in the file's first row. Quotes follow RFC 4180. Quoted
+/// fields may contain newlines only with `.quoted_newlines()`, which makes files unsplittable; without it they are
+/// `RECORD_MALFORMED`. So are a quote that is never closed and a row whose number of fields differs from that of the
+/// header. Without a header, fields that `T` does not have are ignored. Empty lines are skipped. Whether a row is valid
+/// does not depend on the presence of quotes in it or in other rows.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -45,54 +45,56 @@ pub struct CsvSource<T> {
     delimiter: u8,
     header: bool,
     quoted_newlines: bool,
-    /// Rows that need no more than splitting are split here.
+    /// Whether rows without quotes are split here instead of by the csv crate.
     plain: bool,
     types: PhantomData<fn() -> T>,
 }
 
 impl<T> CsvSource<T> {
-    /// Separates fields by another byte.
+    /// Sets the byte that separates fields. The default is a comma.
     pub fn delimiter(mut self, delimiter: u8) -> Self {
         self.delimiter = delimiter;
         self
     }
-    /// The files have no header row: `T` is a tuple, or a struct in the order of the columns.
+    /// Declares that the files have no header row. `T` is a tuple, or a struct whose fields are in the order of the
+    /// columns.
     pub fn no_header(mut self) -> Self {
         self.header = false;
         self
     }
-    /// Quoted fields may hold newlines. Each file is then one task, since no cut of it is known to be safe.
+    /// Allows newlines in quoted fields. Each file is then one task, because no split point is known to be safe.
     pub fn quoted_newlines(mut self) -> Self {
         self.quoted_newlines = true;
         self
     }
-    /// Leaves every row to the csv crate, which is slower and must not read anything else: for tests and fuzzers.
+    /// Passes every row to the csv crate, which is slower and must return the same rows. For tests and fuzzers.
     #[doc(hidden)]
     pub fn never_plain(mut self) -> Self {
         self.plain = false;
         self
     }
-    /// Rows of these bytes.
+    /// Creates a reader of the rows in these bytes.
     fn reader<'b>(&self, bytes: &'b [u8]) -> csv_crate::Reader<Chain<&'static [u8], &'b [u8]>> {
         let mut builder = csv_crate::ReaderBuilder::new();
         builder.has_headers(false).flexible(true).delimiter(self.delimiter).from_reader(before(bytes).chain(bytes))
     }
-    /// A row that was read from the first of these bytes on, `rest` of them if it is the last.
+    /// Checks a row that was just read. `rest` is set if it is the last row of the block: the bytes from its start.
     ///
-    /// A quoted newline is one whatever the block: a block may begin or end at it.
+    /// A quoted newline counts as one wherever it lies: a block may begin or end at it.
     fn check(&self, row: &csv_crate::ByteRecord, rest: Option<&[u8]>) -> Result<()> {
         let is_open = rest.is_some_and(|rest| quotes::never_end(self.delimiter, rest));
         let message = match self.quoted_newlines {
-            // Where a block ends, both look the same: one message, so that it does not depend on the cut.
+            // At the end of a block the two cases look the same, so they share a message that does not depend on the
+            // split.
             false if is_open || memchr(b'\n', row.as_slice()).is_some() => {
-                "a quoted field holds a newline, or its quote never ends: see `quoted_newlines`"
+                "a quoted field contains a newline, or its quote never ends: see `quoted_newlines`"
             }
             true if is_open => "a quote that is opened in this row never ends",
             _ => return Ok(()),
         };
         Err(Error::new(Code::RecordMalformed, message))
     }
-    /// The names of the columns.
+    /// Reads the names of the columns.
     fn header(&self, head: &[u8]) -> Result<csv_crate::ByteRecord> {
         let (mut reader, mut row) = (self.reader(head), csv_crate::ByteRecord::new());
         if !reader.read_byte_record(&mut row).map_err(|e| malformed(e, None))? {
@@ -105,7 +107,7 @@ impl<T> CsvSource<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
-    /// Reads rows that need no more than splitting. The first one is left out if it is the header.
+    /// Reads rows without quotes by splitting them. With `has_header` the first row is skipped.
     fn read_plain(
         &self,
         has_header: bool,
@@ -147,7 +149,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
         read(rows, from, text.len()).map(|_| ())
     }
 
-    /// Reads rows of any kind. The first one is left out if it is the header.
+    /// Reads rows of any kind with the csv crate. With `has_header` the first row is skipped.
     fn read_rows(
         &self,
         has_header: bool,
@@ -159,7 +161,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> CsvSource<T> {
         let mut skip = has_header;
         loop {
             let rest = &bytes[place(&reader, bytes)..];
-            // Empty lines are jumped over with the row that follows them.
+            // Empty lines are skipped together with the row that follows them.
             let blank = rest.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
             let (at, rest) = (bytes.len() - rest.len() + blank, &rest[blank..]);
             out.at(at);
@@ -187,18 +189,19 @@ fn value_of<T: DeserializeOwned>(row: &csv_crate::ByteRecord, header: Option<&cs
     row.deserialize(header).map_err(|e| malformed(e, header))
 }
 
-/// Where a reader of these bytes is.
+/// Returns the position of the reader in these bytes.
 fn place(reader: &csv_crate::Reader<Chain<&'static [u8], &[u8]>>, bytes: &[u8]) -> usize {
     (reader.position().byte() as usize).saturating_sub(before(bytes).len())
 }
 
-/// What to parse before these bytes, so that they are read as they are: the parser leaves a byte order mark out wherever
-/// it begins, and an empty line as well. The one at the start of a file is not in them.
+/// Returns the bytes to parse before these bytes, so that the parser does not change them: it skips a byte order mark
+/// wherever its input begins, and empty lines too. These bytes do not include the mark at the start of the file.
 fn before(bytes: &[u8]) -> &'static [u8] {
     if bytes.starts_with(BYTE_ORDER_MARK) { b"\n" } else { b"" }
 }
 
-/// Without the parser's own place: it counts from the start of a block, or of one row. The record's place is that of the error.
+/// Converts an error of the parser. The parser's own position is left out, because it counts from the start of a block
+/// or of one row; the error carries the position of the record.
 fn malformed(e: csv_crate::Error, header: Option<&csv_crate::ByteRecord>) -> Error {
     let what = match e.kind() {
         csv_crate::ErrorKind::Deserialize { err, .. } => {
@@ -248,7 +251,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Source for CsvSource<T> {
             let first = text.lines().filter(|line| !line.is_empty()).nth(usize::from(has_header));
             let rows = first.map(|first| Rows::of::<T>(header, self.delimiter, text, first));
             match rows {
-                // There is no row.
+                // The block has no row.
                 None => return Ok(()),
                 Some(Some(mut rows)) => return self.read_plain(has_header, &mut rows, header, out),
                 Some(None) => {}

@@ -1,34 +1,37 @@
-//! The content of a compressed file, one member (gzip, bzip2) or frame (zstd) after the other.
+//! Decompresses a file: one gzip or bzip2 member or zstd frame after the other.
 //!
-//! Before a frame is decompressed, its header says how much memory that takes, and whoever reads is asked for it. Zeros behind a
-//! member are padding, as tapes and block devices leave it. Anything else behind a member that begins no other is damage.
+//! Before a frame is decompressed, the decoder reads from its header how much memory that takes, and asks the reader
+//! for it. Zeros after a member are padding, as tapes and block devices leave it. Any other bytes after a member must
+//! begin another member; otherwise the file is damaged.
 
 use std::io::{self, BufRead, Read};
 use windrow_format::compression::{FRAME_HEADER_MAX, FrameHeader, frame_header};
 use windrow_model::{ByteSize, Code, Compression, Failure};
 
-/// Bytes that are read from a file at a time.
+/// Size of one read of the file, in bytes.
 const INPUT_BYTES: usize = 256 << 10;
-/// What a decoder holds beside a zstd frame's window: blocks, tables, the input.
+/// Memory of a decoder besides the window of a zstd frame, in bytes: blocks, tables and the input buffer.
 const FRAME_BYTES: u64 = 1 << 20;
-/// What the decoders of formats without a window in their header hold at most.
+/// Upper bound of the memory of decoders whose headers give no window, in bytes.
 const FIXED_BYTES: u64 = 5 << 20;
-/// The library takes no larger window.
+/// The largest window that the zstd library accepts, as a power of two.
 const WINDOW_LOG_MAX: u32 = 31;
 
-/// Grants memory to a decoder: so many bytes in place of what it had before.
+/// Grants memory to a decoder.
 pub(crate) trait Grant {
+    /// Sets the granted memory to `bytes`, in place of what was granted before.
+    ///
     /// # Errors
-    /// Why it may not hold so many.
+    /// Why the decoder may not hold that much memory.
     fn hold(&mut self, bytes: u64) -> Result<(), Failure>;
 }
 
-/// Reads what is in a compressed file.
+/// Reads the content of a compressed file.
 ///
-/// Errors of `read` that come from a [`Grant`], and files that are not supported, carry their [`Failure`]; see [`failure_of`].
+/// Errors of `read` that come from a [`Grant`] or from an unsupported file carry their [`Failure`]; see [`failure_of`].
 pub(crate) struct Decoder<R, G> {
     compression: Compression,
-    /// Absent only after an error.
+    /// `None` only after an error.
     state: Option<State<R>>,
     is_first: bool,
     grant: G,
@@ -42,18 +45,18 @@ enum State<R> {
 }
 
 impl<R: Read, G: Grant> Decoder<R, G> {
-    /// `compression` is one: bytes that are stored as they are need no decoder.
+    /// Creates a decoder. `compression` is not `None`: uncompressed files need no decoder.
     pub fn new(file: R, compression: Compression, grant: G) -> Self {
         let state = Some(State::Between(Input::new(file)));
         Decoder { compression, state, is_first: true, grant }
     }
 
-    /// What grants memory to it.
+    /// Returns the grant of the decoder's memory.
     pub fn grant(&mut self) -> &mut G {
         &mut self.grant
     }
 
-    /// The state of a reader of the next member; `Between` at the end of the file.
+    /// Starts the reader of the next member. Returns `Between` at the end of the file.
     fn begin(&mut self, mut input: Input<R>) -> io::Result<State<R>> {
         if !std::mem::take(&mut self.is_first) {
             input.skip_zeros()?;
@@ -73,7 +76,7 @@ impl<R: Read, G: Grant> Decoder<R, G> {
                 State::Bzip2(bzip2::bufread::BzDecoder::new(input))
             }
             Compression::Zstd => {
-                // A header that is none is an error of the decoder, which says what is wrong with it.
+                // An invalid header is left to the decoder, whose error says what is wrong.
                 if let Some(header) = frame_header(head) {
                     check_window(header).map_err(io::Error::other)?;
                     self.grant.hold(header.kept_bytes() + FRAME_BYTES).map_err(io::Error::other)?;
@@ -89,8 +92,7 @@ impl<R: Read, G: Grant> Decoder<R, G> {
 fn check_window(header: FrameHeader) -> Result<(), Failure> {
     match header {
         FrameHeader::Data { window_bytes, .. } if window_bytes > 1 << WINDOW_LOG_MAX => {
-            let message =
-                format!("a zstd frame with a window of {}; 2 GiB is the largest that is read", ByteSize(window_bytes));
+            let message = format!("a zstd frame has a window of {}; the maximum is 2 GiB", ByteSize(window_bytes));
             Err(Failure::new(Code::InputUnsupported, message))
         }
         _ => Ok(()),
@@ -103,7 +105,7 @@ impl<R: Read, G: Grant> Read for Decoder<R, G> {
             return Ok(0);
         }
         loop {
-            // An error leaves no state: what follows it in the file means nothing.
+            // An error leaves no state, because the rest of the file has no meaning after it.
             let Some(mut state) = self.state.take() else { return Err(io::Error::other("read after an error")) };
             let read = match &mut state {
                 State::Between(_) => 0,
@@ -131,7 +133,7 @@ impl<R: Read, G: Grant> Read for Decoder<R, G> {
     }
 }
 
-/// What an error of a decoder is about: a failure that it carries, a disk that does not read, or else damage.
+/// Converts an error of a decoder: the failure that it carries, an I/O error of the disk, or else damaged input.
 pub(crate) fn failure_of(e: io::Error, place: &str) -> Failure {
     if let Some(carried) = e.get_ref().and_then(|inner| inner.downcast_ref::<Failure>()) {
         return Failure::new(carried.code, format!("{place}: {}", carried.message));
@@ -140,7 +142,7 @@ pub(crate) fn failure_of(e: io::Error, place: &str) -> Failure {
     Failure::new(code, format!("{place}: {e}"))
 }
 
-/// A buffered file whose next bytes can be looked at.
+/// A buffered file with lookahead.
 struct Input<R> {
     file: R,
     buffer: Box<[u8]>,
@@ -153,7 +155,7 @@ impl<R: Read> Input<R> {
         Input { file, buffer: vec![0; INPUT_BYTES].into_boxed_slice(), from: 0, to: 0 }
     }
 
-    /// So many of the next bytes, or all that there are.
+    /// Returns the next `bytes` bytes, or fewer at the end of the file.
     fn peek(&mut self, bytes: usize) -> io::Result<&[u8]> {
         while self.to - self.from < bytes {
             if self.buffer.len() - self.from < bytes {
@@ -207,7 +209,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    /// Remembers what was asked for, and refuses more than it may give.
+    /// Records the requested amounts, and refuses more than `max`.
     struct Counted {
         max: u64,
         asked: Vec<u64>,
@@ -223,7 +225,7 @@ mod tests {
     }
 
     fn decode(packed: &[u8], compression: Compression, max: u64) -> (io::Result<Vec<u8>>, Vec<u64>) {
-        // A reader that gives a few bytes at a time, so that headers are cut.
+        // A reader that returns a few bytes at a time, so that headers are split.
         struct Slow<'b>(&'b [u8]);
         impl Read for Slow<'_> {
             fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
@@ -257,7 +259,7 @@ mod tests {
     const ALL: [Compression; 3] = [Compression::Gzip, Compression::Zstd, Compression::Bzip2];
 
     #[test]
-    fn members_and_padding_read_as_one_content() {
+    fn members_and_padding_are_read_as_one_file() {
         for compression in ALL {
             let members = [pack(compression, b"one\n"), pack(compression, b""), pack(compression, b"two\n")].concat();
             assert_eq!(decode(&members, compression, u64::MAX).0.unwrap(), b"one\ntwo\n", "{compression:?}");
@@ -269,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_and_nothing_is_read_behind_it() {
+    fn damage_is_reported_and_ends_the_content() {
         for compression in ALL {
             let packed = pack(compression, &b"some lines\n".repeat(100));
             for wrong in [packed[..packed.len() - 3].to_vec(), [&packed[..], b"garbage"].concat(), b"no such".to_vec()]
@@ -297,10 +299,10 @@ mod tests {
         assert_eq!(failure_of(content.unwrap_err(), "f").code, Code::DecompressionLimit);
     }
 
-    /// What `zstd --long=31` writes, and more than the format's library reads.
+    /// The window of `zstd --long=31`, and a window larger than the library accepts.
     #[test]
-    fn windows_of_two_gibibytes_are_read_and_larger_ones_are_not_supported() {
-        // A header with a window descriptor, then one raw block that is the last.
+    fn windows_are_supported_up_to_two_gibibytes() {
+        // A header with a window descriptor, then one raw block, which is the last.
         let frame = |descriptor: u8| [&[0x28, 0xb5, 0x2f, 0xfd, 0, descriptor, 0x11, 0, 0][..], b"ok"].concat();
         let (content, asked) = decode(&frame(21 << 3), Compression::Zstd, u64::MAX);
         assert_eq!((content.unwrap(), asked), (b"ok".to_vec(), vec![(1 << 31) + FRAME_BYTES]));

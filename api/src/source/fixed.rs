@@ -4,8 +4,8 @@ use super::lines::IntoInputs;
 use super::{Block, Framing, RecordSink, Source};
 use crate::error::Result;
 
-/// Byte strings of `length` bytes, back to back. A file that is no whole number of them is `INPUT_MALFORMED`; a plan with a
-/// length of 0 is invalid.
+/// Reads byte strings of `length` bytes, back to back. A file whose size is not a multiple of `length` is
+/// `INPUT_MALFORMED`. A plan with a length of 0 is invalid.
 pub fn fixed(inputs: impl IntoInputs, length: u32) -> FixedSource {
     FixedSource { inputs: inputs.into_inputs(), length }
 }

@@ -1,4 +1,4 @@
-//! One JSON value a line.
+//! JSON Lines: one JSON value per line.
 
 use super::lines::IntoInputs;
 use super::{Block, Framing, RecordSink, Source};
@@ -10,19 +10,20 @@ use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use windrow_model::Code;
 
-/// Each line parsed as a `T`; empty lines are skipped. A line that does not parse is `RECORD_MALFORMED` with its place.
+/// Parses each line as a `T`. Empty lines are skipped. A line that does not parse is `RECORD_MALFORMED` with its
+/// position.
 pub fn jsonl<T>(inputs: impl IntoInputs) -> JsonlSource<T> {
     JsonlSource { inputs: inputs.into_inputs(), types: PhantomData }
 }
 
-/// Without the parser's line: it counts from the start of the record, which is always its first.
+/// Converts an error of the parser, without its line number, which counts from the start of the record and is always 1.
 fn malformed(e: &serde_json::Error) -> Error {
     let (text, place) = (e.to_string(), format!(" at line {} column {}", e.line(), e.column()));
     let what = match text.strip_suffix(&place) {
         Some(what) => format!("{what} at column {}", e.column()),
         None => text,
     };
-    Error::new(Code::RecordMalformed, format!("the line is no such JSON: {what}"))
+    Error::new(Code::RecordMalformed, format!("the line is not valid JSON for this type: {what}"))
 }
 
 /// See [`jsonl`].

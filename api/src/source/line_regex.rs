@@ -1,10 +1,11 @@
-//! A regular expression that is applied to each line of a block, while whole blocks are searched.
+//! Applies a regular expression to each line of a block by searching whole blocks.
 //!
-//! A line is a text of its own: `\A`, `\z`, `^`, `$` and `\b` see its ends, and no match crosses them. Searching a block at once is
-//! much faster than asking each line, so the expression is rewritten for blocks (as ripgrep does): no class or literal matches a
-//! line end any more, the ends of the text become ends of lines. What is then found lies in one line. For lines without line ends
-//! both expressions match the same, with two exceptions that the rewriting knows: anchors of CRLF mode, for which every line is
-//! asked by itself, and lines that lose the `\r` of their end, where the search finds candidates and the line decides.
+//! Each line is matched as a text of its own: `\A`, `\z`, `^`, `$` and `\b` see its ends, and no match crosses them.
+//! Searching a block at once is much faster than matching each line, so the expression is rewritten for blocks (as
+//! ripgrep does): classes and literals no longer match a line end, and the ends of the text become ends of lines. A
+//! match then lies within one line. For lines without line ends both expressions match the same, with two exceptions
+//! that the rewriting handles: with anchors of CRLF mode each line is matched by itself; and if lines lose the `\r` of
+//! their end, the block search finds candidates and the line is matched to decide.
 //!
 //! Every byte is searched at most once for candidates and once for the decision, so the time is linear in the block.
 
@@ -18,22 +19,25 @@ use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassU
 use regex_syntax::hir::{Hir, HirKind, Look, Repetition};
 use windrow_model::Code;
 
-/// Bytes of a compiled expression at most, as in the `regex` crate.
+/// Maximum size of a compiled expression, in bytes, as in the `regex` crate.
 const COMPILED_MAX: usize = 10 << 20;
-/// Bytes of the cache of a search, as in the `regex` crate.
+/// Size of the search cache, in bytes, as in the `regex` crate.
 const CACHE_BYTES: usize = 2 << 20;
 
-/// How much of a line's end belongs to the line.
+/// Which bytes of a line's end do not belong to the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineEnd {
     /// A line ends before its `\n`.
     Lf,
-    /// A line ends before its `\n` or `\r\n`; a `\r` at the end of the file goes too.
+    /// A line ends before its `
+    /// ` or `\r
+    /// `. A `\r` at the end of the file is removed too.
     CrLf,
 }
 
 impl LineEnd {
-    /// The record of a line that has lost its `\n`.
+    /// Returns the record of a line that has already lost its `
+    /// `.
     #[inline]
     pub fn record(self, line: &[u8]) -> &[u8] {
         match self {
@@ -43,24 +47,27 @@ impl LineEnd {
     }
 }
 
-/// An expression that selects lines.
+/// A regular expression that selects lines.
 #[derive(Debug)]
 pub(super) struct LineRegex {
     /// Decides about one record.
     record: Regex,
-    /// Finds lines of a block that match: all of them and no others, if records end before `\n`.
+    /// Finds exactly the lines of a block that match, if records end before `
+    /// `.
     block: Option<meta::Regex>,
-    /// Finds lines of a block that may match if records also lose a `\r`: all that do, and perhaps others.
+    /// Finds the lines of a block that may match, if records also lose a `\r`: all that do, and possibly others.
     candidates: Option<meta::Regex>,
     end: LineEnd,
 }
 
 impl LineRegex {
+    /// Compiles an expression.
+    ///
     /// # Errors
-    /// `BAD_REQUEST` with the place in the pattern, if it is no regular expression or a too large one.
+    /// `BAD_REQUEST` with the position in the pattern, if the expression is invalid or too large.
     pub fn new(pattern: &str, end: LineEnd) -> Result<Self> {
-        let record = RegexBuilder::new(pattern).build().map_err(|e| no_regex(pattern, &e))?;
-        let hir = ParserBuilder::new().utf8(false).build().parse(pattern).map_err(|e| no_regex(pattern, &e))?;
+        let record = RegexBuilder::new(pattern).build().map_err(|e| invalid_regex(pattern, &e))?;
+        let hir = ParserBuilder::new().utf8(false).build().parse(pattern).map_err(|e| invalid_regex(pattern, &e))?;
         let block = of_block(&hir, Look::EndLF);
         let candidates = match end {
             LineEnd::Lf => None,
@@ -69,13 +76,14 @@ impl LineRegex {
         Ok(LineRegex { record, block, candidates, end })
     }
 
-    /// The pattern as it was given.
+    /// Returns the pattern as given.
     pub fn as_str(&self) -> &str {
         self.record.as_str()
     }
 
-    /// Calls `f` with the place and the record of every line that matches, until it says false. The bytes are whole lines, of which the
-    /// last may lack its `\n`.
+    /// Calls `f` with the offset and the record of every line that matches, until it returns `false`. The bytes are
+    /// whole lines; the last one may lack its `
+    /// `.
     pub fn each_match(&self, bytes: &[u8], mut f: impl FnMut(usize, &[u8]) -> bool) {
         let keeps_cr = self.end == LineEnd::Lf || memchr(b'\r', bytes).is_none();
         let (search, is_sure) = if keeps_cr { (&self.block, true) } else { (&self.candidates, false) };
@@ -93,11 +101,11 @@ impl LineRegex {
         while from < bytes.len() {
             let input = Input::new(bytes).range(from..).earliest(true);
             let Some(found) = search.search_half(&input) else { return };
-            // The match has no line end in it, so it lies in the line in which it ends.
+            // The match contains no line end, so it lies in the line in which it ends.
             let inside = found.offset();
             let start = memrchr(b'\n', &bytes[from..inside]).map_or(from, |i| from + i + 1);
             if start >= bytes.len() {
-                // Behind the last line end there is no line.
+                // There is no line after the last line end.
                 return;
             }
             let end = memchr(b'\n', &bytes[inside..]).map_or(bytes.len(), |i| inside + i);
@@ -110,7 +118,8 @@ impl LineRegex {
     }
 }
 
-/// Calls `f` with the place and the bytes of every line, without its `\n`, until it says false.
+/// Calls `f` with the offset and the bytes of every line, without its `
+/// `, until it returns `false`.
 #[inline]
 pub(super) fn each_line(bytes: &[u8], mut f: impl FnMut(usize, &[u8]) -> bool) {
     let mut from = 0;
@@ -125,20 +134,20 @@ pub(super) fn each_line(bytes: &[u8], mut f: impl FnMut(usize, &[u8]) -> bool) {
     }
 }
 
-fn no_regex(pattern: &str, e: &dyn std::fmt::Display) -> Error {
-    Error::new(Code::BadRequest, format!("`{pattern}` is no regular expression: {e}"))
+fn invalid_regex(pattern: &str, e: &dyn std::fmt::Display) -> Error {
+    Error::new(Code::BadRequest, format!("invalid regular expression `{pattern}`: {e}"))
 }
 
-/// The expression for blocks; none if lines have to be asked one by one.
+/// Compiles the expression for blocks. `None` means that each line must be matched by itself.
 fn of_block(hir: &Hir, end: Look) -> Option<meta::Regex> {
     let config =
         meta::Config::new().utf8_empty(false).nfa_size_limit(Some(COMPILED_MAX)).hybrid_cache_capacity(CACHE_BYTES);
-    // One that is too large only in this form is no error: each line is asked then.
+    // An expression that is too large only in this form is not an error: each line is matched by itself.
     meta::Builder::new().configure(config).build_from_hir(&in_lines(hir, end)?).ok()
 }
 
-/// The same expression, for a text of many lines: its ends are those of a line, which no part of it matches. Recursion is bounded
-/// by the parser's limit on nesting.
+/// Rewrites the expression for a text of many lines: its ends are those of a line, and no part of it matches a line
+/// end. The parser's nesting limit bounds the recursion.
 fn in_lines(hir: &Hir, end: Look) -> Option<Hir> {
     let all = |parts: &[Hir]| parts.iter().map(|part| in_lines(part, end)).collect::<Option<Vec<Hir>>>();
     Some(match hir.kind() {
@@ -157,9 +166,10 @@ fn in_lines(hir: &Hir, end: Look) -> Option<Hir> {
         }
         HirKind::Look(Look::Start | Look::StartLF) => Hir::look(Look::StartLF),
         HirKind::Look(Look::End | Look::EndLF) => Hir::look(end),
-        // Between `\r` and `\n` they match in a line that keeps its `\r`, but not in a block.
+        // Between `\r` and `
+        // ` they match in a line that keeps its `\r`, but not in a block.
         HirKind::Look(Look::StartCRLF | Look::EndCRLF) => return None,
-        // A line end is no part of a word, and neither is nothing.
+        // Neither a line end nor the end of the text is a part of a word.
         HirKind::Look(word) => Hir::look(*word),
         HirKind::Repetition(repetition) => {
             Hir::repetition(Repetition { sub: Box::new(in_lines(&repetition.sub, end)?), ..repetition.clone() })
@@ -199,7 +209,7 @@ mod tests {
         kept
     }
 
-    /// Patterns with everything that could see beyond a line.
+    /// Patterns with everything that could look beyond a line.
     fn pattern() -> impl Strategy<Value = String> {
         let atoms = vec![
             "a",
@@ -266,7 +276,7 @@ mod tests {
 
         #[test]
         fn search_does_not_depend_on_blocks(pattern in pattern(), text in text()) {
-            // Each line as a block of its own: the finest cut there is.
+            // Each line is a block of its own: the finest split possible.
             let (mut by_line, mut at) = (Vec::new(), 0);
             for line in text.split_inclusive(|b| *b == b'\n') {
                 by_line.extend(by_search(&pattern, LineEnd::CrLf, line).into_iter().map(|(i, l)| (at + i, l)));
@@ -277,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn anchors_of_the_text_are_those_of_a_line() {
+    fn text_anchors_match_at_the_ends_of_a_line() {
         let animals = b"cat\ndog\ncat\nbird\ncat\n";
         for pattern in ["\\Acat", "cat\\z", "(?-m)^cat$", "\\bcat\\b", "^cat$"] {
             assert_eq!(by_search(pattern, LineEnd::Lf, animals).len(), 3, "{pattern}");
@@ -285,14 +295,14 @@ mod tests {
     }
 
     #[test]
-    fn match_over_a_line_end_is_no_match() {
+    fn no_match_crosses_a_line_end() {
         assert_eq!(by_search(r"a\s*b", LineEnd::Lf, b"xa\nb\nab\n"), [(5, b"ab".to_vec())]);
         assert_eq!(by_search("^$", LineEnd::Lf, b"a\n\nb\n"), [(2, vec![])]);
         assert_eq!(by_search("a\nb", LineEnd::Lf, b"a\nb\n"), []);
     }
 
     #[test]
-    fn carriage_return_of_a_line_end_is_no_part_of_the_record() {
+    fn carriage_return_of_a_line_end_is_not_matched() {
         assert_eq!(
             by_search("foo$", LineEnd::CrLf, b"foo\r\nbar\r\nfoo\r"),
             [(0, b"foo".to_vec()), (10, b"foo".to_vec())]
@@ -302,17 +312,17 @@ mod tests {
     }
 
     #[test]
-    fn only_crlf_anchors_ask_each_line() {
+    fn only_crlf_anchors_need_a_match_per_line() {
         for pattern in ["cat", "^a.*b$", r"\Aa\s+\z", "(?i)k", r"\bé\B"] {
             assert!(LineRegex::new(pattern, LineEnd::CrLf).unwrap().block.is_some(), "{pattern}");
         }
         assert!(LineRegex::new("(?mR)^a$", LineEnd::Lf).unwrap().block.is_none());
     }
 
-    /// Blocks of a mebibyte in which a match could begin at every line and run to the end. A search whose matches cross lines takes
-    /// minutes for each.
+    /// Blocks of 1 MiB in which a match could begin at every line and extend to the end. A search whose matches cross
+    /// lines would take minutes for each.
     #[test]
-    fn patterns_that_could_cross_lines_are_searched_in_linear_time() {
+    fn patterns_that_could_cross_lines_take_linear_time() {
         let mut blank = vec![b'\n'; 1 << 20];
         blank.extend_from_slice(b"x \n");
         assert_eq!(by_search(r"\s+$", LineEnd::Lf, &blank), [(1 << 20, b"x ".to_vec())]);
@@ -321,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_patterns_are_bad_requests() {
+    fn invalid_patterns_are_bad_requests() {
         for pattern in ["(", "a{1000}{1000}{1000}"] {
             assert_eq!(LineRegex::new(pattern, LineEnd::Lf).unwrap_err().code(), Code::BadRequest, "{pattern}");
         }

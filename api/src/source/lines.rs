@@ -7,20 +7,24 @@ use crate::places::Places;
 use memchr::memrchr;
 use windrow_model::{Code, path_text};
 
-/// Lines of UTF-8 text, without their ends (`\n` or `\r\n`). A last line needs none. Files that are compressed with gzip, zstd or
-/// bzip2 are decompressed. A line that is not UTF-8 fails the job with its place: `bytes_lines` takes anything.
+/// Reads lines of UTF-8 text, without their ends (`
+/// ` or `\r
+/// `). The last line needs no end. Files that are compressed with gzip, zstd or bzip2 are decompressed. A line that is
+/// not UTF-8 fails the job with its position: use `bytes_lines` for arbitrary bytes.
 pub fn lines(inputs: impl IntoInputs) -> Lines {
     Lines { inputs: inputs.into_inputs(), pattern: None }
 }
 
-/// Lines as bytes, without their `\n`; everything else stays. Files are decompressed as for [`lines`], and a byte order mark
-/// at the start of a file is no part of its first line; see [`BytesLines::raw`].
+/// Reads lines as bytes, without their `
+/// `; all other bytes stay. Files are decompressed as for [`lines`], and a byte order mark at the start of a file is
+/// not a part of its first line; see [`BytesLines::raw`].
 pub fn bytes_lines(inputs: impl IntoInputs) -> BytesLines {
     BytesLines { inputs: inputs.into_inputs(), pattern: None, is_raw: false }
 }
 
-/// What sources take as inputs: a path, or several.
+/// What a source accepts as its inputs: one path, or several.
 pub trait IntoInputs {
+    /// Returns the list of inputs.
     fn into_inputs(self) -> Vec<String>;
 }
 impl IntoInputs for &str {
@@ -67,14 +71,17 @@ pub struct BytesLines {
     is_raw: bool,
 }
 
-/// Lines with the file and the byte offset where each begins.
+/// Lines with their file and byte offset; see [`BytesLines::with_offset`].
 pub struct PlacedLines(BytesLines);
 
 impl Lines {
-    /// Keeps only lines that match a regular expression: those that a `filter` with the same expression keeps. A line is a
-    /// text of its own, without its end, so `^` and `\A` match where it begins, `$` and `\z` where it ends, and no match
-    /// reaches over several lines. Whole blocks are searched at once, in linear time, which is much faster than a filter.
-    /// What is no regular expression is `BAD_REQUEST`.
+    /// Keeps only the lines that match a regular expression: those that a `filter` with the same expression keeps. Each
+    /// line is matched as a text of its own, without its end, so `^` and `\A` match where it begins, `$` and `\z` where
+    /// it ends, and no match spans several lines. Whole blocks are searched at once, in linear time, which is much
+    /// faster than a filter.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` if the regular expression is invalid.
     pub fn matching(mut self, pattern: &str) -> Result<Self> {
         self.pattern = Some(LineRegex::new(pattern, LineEnd::CrLf)?);
         Ok(self)
@@ -82,23 +89,32 @@ impl Lines {
 }
 
 impl BytesLines {
-    /// As [`Lines::matching`]; a `\r` before the line's end is a part of the line.
+    /// The same as [`Lines::matching`], but a `\r` before the line's end is a part of the line.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` if the regular expression is invalid.
     pub fn matching(mut self, pattern: &str) -> Result<Self> {
         self.pattern = Some(LineRegex::new(pattern, LineEnd::Lf)?);
         Ok(self)
     }
-    /// Reads files as they are stored: nothing is decompressed, refused as no text, or left out.
+    /// Reads files as they are stored: nothing is decompressed, refused as not text, or left out.
     pub fn raw(mut self) -> Self {
         self.is_raw = true;
         self
     }
-    /// Records become `((file, offset), line)`. A path that is not UTF-8 is given as [`path_text`](crate::path_text) says.
-    pub fn with_place(self) -> PlacedLines {
+    /// Adds the file and the byte offset: records become `((file, offset), line)`. A path that is not UTF-8 is encoded
+    /// as described at [`path_text`](crate::path_text).
+    pub fn with_offset(self) -> PlacedLines {
         PlacedLines(self)
+    }
+    /// The former name of [`with_offset`](BytesLines::with_offset).
+    #[deprecated(note = "renamed to `with_offset`")]
+    pub fn with_place(self) -> PlacedLines {
+        self.with_offset()
     }
 }
 
-/// Calls `f` with the offset and the record of every line (that matches), until it says false.
+/// Calls `f` with the offset and the record of every line (that matches), until it returns `false`.
 #[inline]
 fn each_record(bytes: &[u8], pattern: Option<&LineRegex>, f: impl FnMut(usize, &[u8]) -> bool) {
     match pattern {
@@ -120,7 +136,7 @@ impl Source for Lines {
     }
     fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, String>) -> Result<()> {
         if let Some(pattern) = &self.pattern {
-            // Only the lines that match have to be text.
+            // Only the lines that match must be UTF-8.
             pattern.each_match(block.bytes, |at, record| match std::str::from_utf8(record) {
                 Ok(line) => out.push(at, line),
                 Err(_) => {
@@ -133,7 +149,7 @@ impl Source for Lines {
         let text = match std::str::from_utf8(block.bytes) {
             Ok(text) => text,
             Err(e) => {
-                // The lines before the bad one are read, so that which error comes first does not depend on the cut.
+                // The lines before the invalid one are read, so that the first error does not depend on the split.
                 let bad = memrchr(b'\n', &block.bytes[..e.valid_up_to()]).map_or(0, |i| i + 1);
                 out.fail(bad, not_utf8());
                 return Ok(());
@@ -200,7 +216,7 @@ impl Source for PlacedLines {
         self.0.is_text()
     }
     fn name(&self) -> String {
-        name("lines with place", &self.0.pattern)
+        name("lines with offset", &self.0.pattern)
     }
     fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, Self::Item>) -> Result<()> {
         let file = path_text(block.path);

@@ -1,4 +1,4 @@
-//! The content of a whole file, outside of a job: what `data put` stores.
+//! Opens the content of a whole file outside of a job, for `data put`.
 
 use super::BYTE_ORDER_MARK;
 use super::decoder::{Decoder, Grant};
@@ -8,7 +8,7 @@ use std::path::Path;
 use windrow_format::compression::{HEAD_BYTES, Unsupported, of_content, of_text};
 use windrow_model::{ByteSize, Code, Compression, Failure};
 
-/// Memory of a process that decompresses one file at a time.
+/// The memory limit of a process that decompresses one file at a time, in bytes.
 struct Limit(u64);
 
 impl Grant for Limit {
@@ -16,17 +16,17 @@ impl Grant for Limit {
         if bytes <= self.0 {
             return Ok(());
         }
-        let message = format!("decompressing needs {}, and half of this machine's memory is less", ByteSize(bytes));
+        let message = format!("decompression needs {}, more than half of this machine's memory", ByteSize(bytes));
         Err(Failure::new(Code::DecompressionLimit, message))
     }
 }
 
-/// The bytes of a file as they are stored.
+/// Opens a file for reading its bytes as stored.
 pub(crate) fn open_as_stored(path: &Path) -> io::Result<Box<dyn Read>> {
     Ok(Box::new(io::BufReader::with_capacity(256 << 10, File::open(path)?)))
 }
 
-/// The text of a file: decompressed, without a byte order mark. Holds no more than so many bytes of memory.
+/// Opens a text file: decompressed, without a byte order mark. The decoder holds at most `memory_bytes` of memory.
 ///
 /// # Errors
 /// Those of [`failure_of`](super::decoder::failure_of).
@@ -46,7 +46,7 @@ pub(crate) fn open_text(path: &Path, memory_bytes: u64) -> io::Result<Box<dyn Re
     }
 }
 
-/// The first bytes of some text, and all of it without a byte order mark.
+/// Returns the first bytes of a text, and a reader of all of it without a byte order mark.
 fn without_mark<R: Read>(mut text: R) -> io::Result<(Vec<u8>, impl Read)> {
     let mut head = Vec::new();
     text.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head)?;

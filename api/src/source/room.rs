@@ -1,13 +1,13 @@
-//! What a task holds of memory while it reads a compressed file: the decoder's window, and the block that is decompressed.
+//! The memory that a task holds while it reads a compressed file: the decoder's window and the decompressed block.
 //!
-//! Neither can spill, and nothing waits for it: what is more than an equal part for each slot is refused, with the `--memory` that
-//! would do. How much a file becomes when it is decompressed does not matter, only how much of it has to be there at a time.
+//! Neither can spill, and nothing waits for it: more than an equal part per slot is refused, with the `--memory` value
+//! that would suffice. The size of the whole content does not matter, only how much of it must be in memory at a time.
 
 use super::decoder::Grant;
 use windrow_engine::Claim;
 use windrow_model::{ByteSize, Code, Failure};
 
-/// A block that is too small grows by so many bytes at least.
+/// The minimum growth of a block that is too small, in bytes.
 const MORE_MIN: usize = 256 << 10;
 
 /// The memory of one decoder and its block.
@@ -22,20 +22,20 @@ impl Room {
         Room { claim, decoder_bytes: 0, block_bytes: 0 }
     }
 
-    /// The block has room for so many bytes.
+    /// Sets the size of the block to `bytes`.
     pub fn hold_block(&mut self, bytes: u64) -> Result<(), Failure> {
         self.block_bytes = bytes;
-        self.hold("a record of this length, with what decompresses it,")
+        self.hold("a record of this length, with its decoder,")
     }
 
-    /// The block grows, up to so many bytes: says how many it has room for. It is refused when there is hardly more than it has.
+    /// Grows the block from `from` to at most `to` bytes and returns its new size. Fails if the block can hardly grow.
     pub fn grow_block(&mut self, from: usize, to: usize) -> Result<usize, Failure> {
         let mut more = to - from;
         let mut refusal = None;
         loop {
             match self.hold_block((from + more) as u64) {
                 Ok(()) => return Ok(from + more),
-                // The first one names the memory with which it goes on for long.
+                // The first refusal names the memory with which the block can grow most.
                 Err(e) if more <= MORE_MIN => return Err(refusal.unwrap_or(e)),
                 Err(e) => _ = refusal.get_or_insert(e),
             }
@@ -69,7 +69,7 @@ mod tests {
     use windrow_engine::Memory;
 
     #[test]
-    fn refusal_names_the_memory_that_is_enough() {
+    fn refusal_names_the_memory_that_suffices() {
         let room = |bytes| Room::new(Memory::of_process(bytes, 2).begin(1).fixed());
         let failure = Grant::hold(&mut room(128 << 20), 1 << 31).unwrap_err();
         assert_eq!(failure.code, Code::DecompressionLimit);
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn block_grows_as_far_as_there_is_memory() {
-        // Forty-five mebibytes, of which the decoder has five.
+        // The part is 45 MiB, of which the decoder holds 5 MiB.
         let mut room = Room::new(Memory::of_process(128 << 20, 2).begin(1).fixed());
         Grant::hold(&mut room, 5 << 20).unwrap();
         let mut block = 1 << 20;

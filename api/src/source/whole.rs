@@ -1,14 +1,14 @@
-//! Files as records.
+//! Whole files as records.
 
 use super::lines::IntoInputs;
 use super::{Block, Framing, RecordSink, Source};
 use crate::error::Result;
 use windrow_model::path_text;
 
-/// One record for each file: its path and its content. Many small files share a task. Empty files have no record.
+/// Reads one record per file: its path and its content. Many small files share a task. Empty files have no record.
 ///
-/// A path that is not UTF-8 is given as [`path_text`](crate::path_text) says: each file has a key of its own, and
-/// [`text_path`](crate::text_path) gives its path back.
+/// A path that is not UTF-8 is encoded as described at [`path_text`](crate::path_text): each file has a key of its own,
+/// and [`text_path`](crate::text_path) returns its path.
 pub fn whole_files(inputs: impl IntoInputs) -> WholeFiles {
     WholeFiles { inputs: inputs.into_inputs() }
 }

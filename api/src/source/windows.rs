@@ -1,18 +1,20 @@
-//! Which records of a block a sampling stage reads: those that begin in small windows at fixed distances of the file.
+//! Selects the records of a block that a sampling stage reads: those that begin in small windows at equal distances in
+//! the file.
 //!
-//! The windows follow from the bytes of all inputs, so the sample is the same however a file is cut. The bytes of a block are
-//! searched for ends of records at most once, whatever the length of its records: windows that lie in one record share its end.
+//! The windows follow from the total size of the inputs, so the sample does not depend on how files are split. The
+//! bytes of a block are searched for ends of records at most once, however long its records are: windows within one
+//! record share its end.
 
 use super::blocks::record_end;
 use windrow_model::Framing;
 
-/// Windows of so many bytes are read …
+/// Size of a window, in bytes.
 const WINDOW_BYTES: u64 = 2 << 10;
-/// … about so many times over all inputs.
+/// The approximate number of windows over all inputs.
 const WINDOWS: u64 = 1024;
 
-/// Gives the records of whole records `bytes`, of which the first begins at `offset` of its file, that begin in a window. False if
-/// `give` said so.
+/// Calls `give` with the ranges of records that begin in a window. `bytes` are whole records, the first of which begins
+/// at `offset` of its file. Returns `false` if `give` did.
 pub(super) fn windows(
     bytes: &[u8],
     offset: u64,
@@ -29,7 +31,7 @@ fn sample(ends: &mut Ends<'_>, offset: u64, input_bytes: u64, give: &mut dyn FnM
     let mut window = offset / distance * distance;
     while window < end {
         let behind = window + WINDOW_BYTES;
-        // A window that ends before these bytes has none of them.
+        // A window that ends before these bytes contains none of them.
         if behind > offset {
             let from = if window <= offset { 0 } else { ends.next((window - offset) as usize) };
             let to = ends.next((behind - offset) as usize);
@@ -42,14 +44,15 @@ fn sample(ends: &mut Ends<'_>, offset: u64, input_bytes: u64, give: &mut dyn FnM
     true
 }
 
-/// Ends of records, asked for at ascending places.
+/// Finds ends of records for ascending positions.
 struct Ends<'b> {
     bytes: &'b [u8],
     framing: Framing,
-    /// The last place that was searched from, and the end that was found: that of every place between the two.
+    /// The last position that was searched from, and the end that was found. It is the end for every position between
+    /// the two.
     searched_from: usize,
     end: usize,
-    /// Bytes that were searched.
+    /// Number of bytes searched.
     searched: u64,
 }
 
@@ -58,7 +61,7 @@ impl<'b> Ends<'b> {
         Ends { bytes, framing, searched_from: 0, end: 0, searched: 0 }
     }
 
-    /// The end of the record that holds the byte before `at`, which is not before the last place that was asked for.
+    /// Returns the end of the record that contains the byte before `at`. `at` must not be less than in the last call.
     fn next(&mut self, at: usize) -> usize {
         debug_assert!(at >= self.searched_from);
         if at > self.end {
@@ -91,7 +94,7 @@ mod tests {
         (given, ends.searched)
     }
 
-    /// A record of a thousand windows was searched a thousand times.
+    /// Guards against a search per window within one long record.
     #[test]
     fn records_longer_than_windows_are_searched_once() {
         let mebi = 1 << 20;
@@ -107,7 +110,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn samples_are_the_same_however_a_file_is_cut(
+        fn samples_do_not_depend_on_splits(
             lengths in prop::collection::vec(0usize..9000, 1..40), cut in any::<prop::sample::Index>(),
         ) {
             let bytes = lines(&lengths);
@@ -132,7 +135,7 @@ mod tests {
         }
 
         #[test]
-        fn ends_are_those_of_a_search_from_each_place(
+        fn ends_equal_those_of_a_search_per_position(
             lengths in prop::collection::vec(0usize..20, 1..20), mut places in prop::collection::vec(1usize..300, 1..20),
         ) {
             let bytes = lines(&lengths);

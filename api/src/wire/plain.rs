@@ -1,11 +1,12 @@
-//! The plain form: bincode's legacy encoding. The only importer of bincode, so that its successor has one place to go.
+//! The plain form: bincode's legacy encoding. This is the only module that imports bincode, so that it is easy to
+//! replace.
 
 use super::schema::{Fits, Node};
 use crate::watched::Watched;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Appends a value that fits the schema; one that does not is an error, and so is one whose type fails to serialize it.
+/// Appends a value. Fails if the value does not fit the schema, or if its type fails to serialize it.
 pub(super) fn encode<T: Serialize>(value: &T, schema: &Node, out: &mut Vec<u8>) -> Result<(), String> {
     let value = Watched { value, by: Fits::new(schema) };
     let written = bincode::serde::encode_into_std_write(value, out, bincode::config::legacy());

@@ -1,16 +1,19 @@
-//! Which form is right for a type, found out by trying it.
+//! Determines the form of a type by experiment.
 //!
-//! `T::deserialize` runs on a deserializer that makes up data and notes in a tree of [`Node`]s what it is asked for (the idea is that of
-//! serde-reflection's tracer). Each run makes one value; runs go on until every variant of every enum, both sides of every option
-//! and an element of every list have been seen. What comes out of each run is serialized, and must fit the tree.
+//! `T::deserialize` runs on a deserializer that makes up data and records in a tree of [`Node`]s what it is asked for
+//! (the idea comes from the tracer of serde-reflection). Each run makes one value. Runs continue until every variant of
+//! every enum, both cases of every option and an element of every list have been seen. The value of each run is
+//! serialized, and must fit the tree.
 //!
-//! Runs come in two ways. In the first one structs get their fields in a row, as bincode gives them, with values that attributes
-//! such as `skip_serializing_if = "Vec::is_empty"` leave out: nothing, zero, empty. In the second one they get them by name, once all of
-//! them, and once only those without which they do not do: the others have their defaults, and a field that is left out of a
-//! self-describing form and comes back can be no other value. So a sane `skip_serializing_if` is seen by one of the two.
+//! There are two ways to run. In the first, structs get their fields in sequence, as bincode passes them, with values
+//! that attributes such as `skip_serializing_if = "Vec::is_empty"` leave out: nothing, zero, empty. In the second,
+//! structs get their fields by name: in one run all fields, in another only those that they require. The other fields
+//! then have their defaults, and a field that is left out of a self-describing form can only come back as its default.
+//! So one of the two ways detects a sane `skip_serializing_if`.
 //!
-//! Everything that is not understood makes the type's form the tagged one: a `Deserialize` that asks what is there
-//! (`deserialize_any`, as of `flatten`, `untagged` and `tag`), a type without end, one that takes none of the made-up values.
+//! Everything that the probe does not understand makes the form of the type the tagged one: a `Deserialize` that asks
+//! what the data is (`deserialize_any`, as with `flatten`, `untagged` and `tag`), a type of unbounded depth, and one
+//! that accepts none of the made-up values.
 
 mod maker;
 
@@ -22,9 +25,10 @@ use serde::de::DeserializeOwned;
 use std::any::TypeId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs of one type at most; an enum of as many variants needs as many.
+/// Maximum number of runs of one type. An enum needs one run per variant.
 const RUNS_MAX: usize = 4096;
-/// Numbers and texts to try until a type takes them: `NonZero` takes no zero, a checked text perhaps not an empty one.
+/// Numbers and texts that are tried until a type accepts one: `NonZero` refuses zero, and a checked text may refuse an
+/// empty one.
 const ANSWERS: [Answers; 5] = [
     Answers { number: 0, text: "" },
     Answers { number: 1, text: "" },
@@ -33,13 +37,13 @@ const ANSWERS: [Answers; 5] = [
     Answers { number: 1, text: "1" },
 ];
 
-/// The form of a type, and if it is the plain one, the schema.
+/// Returns the form of a type, with its schema if the form is plain.
 pub(super) fn form_of<T: Serialize + DeserializeOwned + 'static>() -> Form {
     if TypeId::of::<T>() == TypeId::of::<serde_json::Value>() {
-        // It asks what is there, and takes whatever that is.
+        // It asks what the data is, and accepts everything.
         return Form::Tagged { verify: false };
     }
-    // A type may take made-up data for impossible, and panic: then it cannot be tried.
+    // A type may take made-up data for impossible and panic: then it cannot be probed.
     catch_unwind(AssertUnwindSafe(tried::<T>)).unwrap_or(Form::Tagged { verify: true })
 }
 
@@ -54,10 +58,10 @@ fn tried<T: Serialize + DeserializeOwned + 'static>() -> Form {
     }
 }
 
-/// Why a type is not written plainly.
+/// Why a type does not get the plain form.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unfit {
-    /// It leaves fields out or knows them under several names, so that it needs their names.
+    /// It leaves fields out or accepts several names for a field, so it needs the names.
     ByNameOnly,
     Other,
 }
@@ -67,13 +71,13 @@ struct Trial {
     runs: usize,
     /// Why a value does not fit.
     unfit: Option<Unfit>,
-    /// Values that come back from the tagged form, and why one did not.
+    /// Number of values that come back from the tagged form, and why one did not.
     returned: usize,
     lost: Option<String>,
 }
 
 impl Trial {
-    /// Runs until everything has been seen in this way.
+    /// Runs in one way until everything has been seen.
     fn all_runs<T: Serialize + DeserializeOwned>(&mut self, way: Way) -> Result<(), Unfit> {
         restart(&mut self.root);
         while !self.root.done {
@@ -91,7 +95,7 @@ impl Trial {
         Ok(())
     }
 
-    /// One value, with the first answers that the type takes.
+    /// Makes one value, with the first answers that the type accepts.
     fn one_run<T: DeserializeOwned>(&mut self, way: Way) -> Result<T, Unfit> {
         let mut answers = ANSWERS.iter().copied();
         let mut now = answers.next();
@@ -101,7 +105,7 @@ impl Trial {
             let mut run = Run::new(self.runs, way, answers_now);
             match T::deserialize(Maker::new(&mut self.root, &mut run)) {
                 Ok(value) => return Ok(value),
-                // The tree knows more now: the same once more.
+                // The tree has more information now: run again with the same answers.
                 Err(Stop::Again) => {}
                 Err(Stop::ByNameOnly) => return Err(Unfit::ByNameOnly),
                 Err(Stop::NotPlain) => return Err(Unfit::Other),
@@ -111,7 +115,7 @@ impl Trial {
     }
 }
 
-/// Everything is to be seen once more.
+/// Resets the progress, so that everything is seen once more.
 fn restart(node: &mut Node) {
     (node.next, node.done) = (0, false);
     match &mut node.shape {
@@ -124,17 +128,17 @@ fn restart(node: &mut Node) {
     }
 }
 
-/// Notes what the run that has just made a value came by; true if there is no more to see.
+/// Records what the last run has covered. Returns whether the node is done.
 fn settle(node: &mut Node, run: usize, way: Way) -> bool {
     if node.seen_in != run || node.done {
         return node.done;
     }
     let all = |nodes: &mut [Node]| {
-        // Also those behind one that is not done.
+        // All nodes must be settled, also those after one that is not done.
         let left = nodes.iter_mut().filter_map(|node| (!settle(node, run, way)).then_some(())).count();
         left == 0
     };
-    // First without what lies below, then with it, until that is done.
+    // First without the child, then with it until the child is done.
     let two = |next: &mut usize, below: bool| {
         *next += usize::from(*next == 0 || below);
         *next > 1

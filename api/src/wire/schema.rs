@@ -1,24 +1,25 @@
-//! What a type's `Deserialize` asks for, as a tree; and whether a value's `Serialize` writes that.
+//! What a type's `Deserialize` asks for, as a tree, and the check that a value's `Serialize` writes exactly that.
 //!
-//! The plain form has no names and no types: a reader that asks for something else than was written reads other values. So what is
-//! written is compared, call by call, with what will be asked for.
+//! The plain form has neither names nor types: a reader that asks for something else than was written would read other
+//! values. So every call of `Serialize` is compared with what `Deserialize` will ask for.
 
 use crate::watched::{Leaf, Observer, Parts, Refusal};
 
-/// One place in a type.
+/// One position in a type.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
     pub shape: Shape,
-    /// How far its trial has come: which of its branches is next, which run came by last, and whether all has been seen.
+    /// Progress of the probe: the next branch of this node, the last run that entered it, and whether all of it has
+    /// been seen.
     pub next: usize,
     pub seen_in: usize,
     pub done: bool,
 }
 
-/// What is asked for there.
+/// What is asked for at a position.
 #[derive(Debug, Default)]
 pub(crate) enum Shape {
-    /// Never seen.
+    /// Not seen yet.
     #[default]
     Unknown,
     Leaf(Kind),
@@ -39,11 +40,11 @@ pub(crate) enum Shape {
 pub(crate) struct Fields {
     pub names: &'static [&'static str],
     pub nodes: Vec<Node>,
-    /// Which of the names may not be missing.
+    /// Which fields are required.
     pub required: Vec<bool>,
 }
 
-/// A value without parts. Strings are asked for as `str` or `String`, bytes in two ways as well.
+/// The kind of a value without parts. `str` and `String` are one kind, and so are the two kinds of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Bool,
@@ -66,7 +67,7 @@ pub(crate) enum Kind {
     UnitStruct,
 }
 
-/// What a refusal begins with when a value is written without all of its fields.
+/// Prefix of the refusal of a value that is written without all of its fields.
 pub(super) const LEAVES_OUT: &str = "`Serialize` leaves out";
 
 /// Compares a value with a node.
@@ -76,11 +77,11 @@ pub(super) struct Fits<'n>(At<'n>);
 #[derive(Clone, Copy)]
 enum At<'n> {
     Node(&'n Node),
-    /// The parts of something are all of one kind, and there are so many.
+    /// All parts have the same node, and there are this many.
     Each(&'n Node, usize),
-    /// Keys and values, and as many pairs.
+    /// Keys and values alternate, and there are this many pairs.
     Pair(&'n [Node; 2], usize),
-    /// Each part has its own.
+    /// Each part has its own node.
     Row(&'n [Node]),
 }
 
@@ -103,7 +104,7 @@ impl<'n> Fits<'n> {
     }
 }
 
-/// What its `Serialize` writes there is not what its `Deserialize` asks for.
+/// The refusal of a value whose `Serialize` writes something else than its `Deserialize` asks for.
 #[cold]
 fn differs(written: &str) -> Refusal {
     format!("`Serialize` writes {written} where `Deserialize` asks for something else")

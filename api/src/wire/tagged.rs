@@ -1,16 +1,17 @@
-//! The tagged form: every value says what it is, so that a reader may ask (`deserialize_any`), and structs and enums go by names.
+//! The tagged form: it is self-describing, so that a reader may ask what the data is (`deserialize_any`), and it
+//! identifies fields and variants by name.
 //!
-//! It is that of the whole serde data model, which JSON, CBOR and MessagePack are not: `Some(None)`, `Some(())` and `NaN` are
-//! themselves, keys of maps are of any type, and the bits of a float stay. It calls itself human-readable, because what serde buffers
-//! for `flatten`, `untagged` and `tag` is read as if it came from such a form whatever it came from.
+//! It represents the whole serde data model, which JSON, CBOR and MessagePack do not: `Some(None)`, `Some(())` and
+//! `NaN` stay themselves, map keys have any type, and floats keep their bits. It declares itself human-readable,
+//! because serde treats what it buffers for `flatten`, `untagged` and `tag` as human-readable, whatever its source.
 //!
 //! ```text
 //! value    = tag, content
-//! integers = 05 (not negative) or 06 (negative: the complement), then 7 bits a byte, low ones first, the last one without 80
+//! integers = 05 (not negative) or 06 (negative: the complement), then 7 bits a byte, low bits first, the last below 80
 //! floats   = 07 and 4 bytes, 08 and 8 bytes, little-endian       char = 09, as an integer
 //! text     = 0A, length as an integer, UTF-8                      bytes = 0B, length, bytes
 //! nothing  = 00 (unit), 03 (none)       some = 04, value          bool = 01 false, 02 true
-//! list     = 0C, values, 0F             map = 0D, keys and values by turns, 0F (a struct is a map of its fields' names)
+//! list     = 0C, values, 0F             map = 0D, keys and values by turns, 0F (a struct is a map keyed by field names)
 //! variant  = 0E, its name as a text, value (a unit, its only value, a list or a map)
 //! ```
 
@@ -23,7 +24,7 @@ use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use write::Style;
 
-/// Values inside of values; more are an error, since reading them takes stack.
+/// Maximum nesting of values. Deeper values are an error, because reading them takes stack.
 const LEVELS_MAX: u32 = 256;
 
 mod tag {
@@ -71,7 +72,7 @@ impl serde::de::Error for TaggedError {
     }
 }
 
-/// Reads one value, which is all there is.
+/// Decodes one value, which must take all of the bytes.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaggedError> {
     let mut reader = read::Reader::new(bytes);
     let value = T::deserialize(&mut reader)?;
@@ -79,12 +80,12 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaggedError
     Ok(value)
 }
 
-/// Appends a value, which has to come back if `verify`, or if its type leaves out one of its fields: what is read from its bytes must be
-/// the same value, as far as its type shows it to a `Serializer`, but for the order of entries and elements, which sets and maps do not
-/// keep.
+/// Appends a value. With `verify`, or if the type leaves out a field, the value must come back: the value that is read
+/// from its bytes must be the same, as far as its type shows it to a `Serializer`, except for the order of entries and
+/// elements, which sets and maps do not keep.
 ///
 /// # Errors
-/// Why the value has no bytes: a part of a sentence. What was appended until then stays.
+/// Why the value has no encoding: a part of a sentence. The bytes appended until then stay.
 pub(super) fn encode<T: Serialize + DeserializeOwned>(
     value: &T,
     verify: bool,
@@ -112,7 +113,7 @@ fn exactly<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
     Ok(exact)
 }
 
-/// Whether the value that was written as these bytes, and exactly as those, comes back.
+/// Checks that the value that was written as `bytes`, and in the exact style as `exact`, comes back.
 fn verify_as<T: Serialize + DeserializeOwned>(bytes: &[u8], exact: &[u8]) -> Result<(), String> {
     let lost = |what: TaggedError| format!("cannot be read back from what it serializes to: {what}");
     let back: T = decode(bytes).map_err(lost)?;
@@ -120,13 +121,11 @@ fn verify_as<T: Serialize + DeserializeOwned>(bytes: &[u8], exact: &[u8]) -> Res
     write::encode(&back, Style::Exact, &mut again).map_err(lost)?;
     match again == exact || same::digest(&again) == same::digest(exact) {
         true => Ok(()),
-        false => {
-            Err("is another one after it was serialized and read back, as its type would do with JSON".to_string())
-        }
+        false => Err("changes when it is serialized and read back, as it would with JSON".to_string()),
     }
 }
 
-/// Whether a value comes back from the form without exceptions. Why not: a part of a sentence.
+/// Checks that a value comes back from the full style. Returns why not: a part of a sentence.
 pub(super) fn returns<T: Serialize + DeserializeOwned>(value: &T) -> Result<(), String> {
     let mut bytes = Vec::new();
     write::encode(value, Style::Full, &mut bytes).map_err(unwritten)?;

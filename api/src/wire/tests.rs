@@ -1,4 +1,4 @@
-//! Every type comes back, in the form that was found for it.
+//! Every type comes back, in the form that was determined for it.
 
 use super::*;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ fn form_name<T: Serialize + DeserializeOwned + 'static>() -> &'static str {
     form::<T>().name()
 }
 
-/// The value, from its bytes.
+/// Encodes and decodes the value.
 #[track_caller]
 fn returned<T: Serialize + DeserializeOwned + 'static>(value: &T) -> T {
     let mut bytes = Vec::new();
@@ -126,7 +126,7 @@ fn one() -> u32 {
 fn is_one(n: &u32) -> bool {
     *n == 1
 }
-/// Fields left out deep inside.
+/// Fields are left out deep inside.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Nested {
     Nothing,
@@ -181,7 +181,7 @@ enum Adjacent {
 }
 
 #[test]
-fn types_that_ask_what_is_there_are_verified() {
+fn types_that_use_deserialize_any_are_verified() {
     let rest = BTreeMap::from([("a".to_string(), "x".to_string())]);
     returns("tagged, verified", [Flat { id: 1, rest }, Flat { id: -1, rest: BTreeMap::new() }]);
     returns("tagged, verified", [FlatNumbers { by_number: (0..9).map(|n| (n, Some(1))).collect() }]);
@@ -190,7 +190,7 @@ fn types_that_ask_what_is_there_are_verified() {
     let plain = Plain { b: None, h: None, ..plain() };
     let a = Tagged::A { x: 1, address: "::1".parse().unwrap() };
     returns("tagged, verified", [a, Tagged::B { y: None }, Tagged::C]);
-    // What serde buffers for `tag` has no numbers of 128 bits.
+    // The buffer of serde for `tag` has no 128-bit numbers.
     refuses(Tagged::D(plain), "cannot be read back");
     returns("tagged, verified", [Adjacent::A(1), Adjacent::B { y: Some("y".into()) }, Adjacent::C]);
 }
@@ -227,7 +227,7 @@ enum Gap {
     B,
     C,
 }
-/// A text that must have an at sign.
+/// A text that must contain an at sign.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 struct Address(String);
@@ -242,7 +242,7 @@ impl From<Address> for String {
         address.0
     }
 }
-/// Writes another kind of number than it reads.
+/// Writes another type of number than it reads.
 #[derive(Clone, Debug, PartialEq)]
 struct Lopsided(i32);
 impl Serialize for Lopsided {
@@ -256,7 +256,7 @@ impl<'de> Deserialize<'de> for Lopsided {
     }
 }
 
-/// Panics at what it takes for impossible.
+/// Panics at data that it takes for impossible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 struct Strict(String);
@@ -273,12 +273,12 @@ impl From<Strict> for String {
 }
 
 #[test]
-fn type_that_panics_at_made_up_data_is_tagged() {
+fn type_that_panics_in_the_probe_is_tagged() {
     returns("tagged, verified", [Strict("long".into())]);
 }
 
 #[test]
-fn types_that_cannot_be_tried_out_are_tagged() {
+fn types_that_cannot_be_probed_are_tagged() {
     let deep = (0..100).fold(List { next: None }, |list, _| List { next: Some(Box::new(list)) });
     returns("tagged, verified", [deep]);
     let branches = (0..20).map(|n| (n.to_string(), Tree::Leaf(n))).collect();
@@ -290,7 +290,7 @@ fn types_that_cannot_be_tried_out_are_tagged() {
     returns("tagged, verified", [(0..50u8).map(Lopsided8).collect::<HashSet<_>>()]);
 }
 
-/// As above, and an element of sets.
+/// Like `Lopsided`, but an element of sets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Lopsided8(u8);
 impl Serialize for Lopsided8 {
@@ -332,13 +332,13 @@ fn is_seven(n: &u8) -> bool {
 }
 
 #[test]
-fn values_that_would_come_back_as_others_are_refused() {
-    refuses(Ambiguous::Number(1), "another one");
+fn values_that_would_change_are_refused() {
+    refuses(Ambiguous::Number(1), "changes when");
     returned(&Ambiguous::Float(1.0));
     refuses(FlatWide { wide: BTreeMap::from([("a".to_string(), u128::MAX)]) }, "cannot be read back");
     use std::os::unix::ffi::OsStringExt;
     refuses(std::path::PathBuf::from(std::ffi::OsString::from_vec(vec![0xFF])), "UTF-8");
-    // A field that is left out although nothing stands for it.
+    // A field that is left out although it has no default.
     assert_eq!(form_name::<Sometimes>(), "plain");
     refuses(Sometimes { n: 7 }, "leaves out");
     returned(&Sometimes { n: 8 });
@@ -370,9 +370,9 @@ fn is_large(n: &u32) -> bool {
 }
 
 #[test]
-fn field_that_is_left_out_and_is_no_default_is_refused() {
+fn left_out_field_that_is_not_the_default_is_refused() {
     assert_eq!(form_name::<Limited>(), "tagged");
-    refuses(Limited { note: Some("n".into()), n: 101 }, "another one");
+    refuses(Limited { note: Some("n".into()), n: 101 }, "changes when");
     for n in [0, 100] {
         let value = Limited { note: None, n };
         assert_eq!(returned(&value), value);
@@ -391,15 +391,15 @@ enum Alike {
 }
 
 #[test]
-fn variants_that_look_alike_in_json_are_told_apart() {
-    refuses(Alike::Named(BTreeMap::from([("x".to_string(), 1)])), "another one");
-    refuses(Alike::Large(5), "another one");
-    refuses(Alike::List(vec![1, 2]), "another one");
+fn ambiguous_untagged_variants_are_refused() {
+    refuses(Alike::Named(BTreeMap::from([("x".to_string(), 1)])), "changes when");
+    refuses(Alike::Large(5), "changes when");
+    refuses(Alike::List(vec![1, 2]), "changes when");
     returns("tagged, verified", [Alike::Point { x: 1 }, Alike::Named(BTreeMap::from([("y".to_string(), 1)]))]);
     returns("tagged, verified", [Alike::Small(5), Alike::Large(u64::MAX), Alike::Pair((1, 2)), Alike::List(vec![1])]);
 }
 
-/// A version says what follows.
+/// The version determines what follows.
 #[derive(Clone, Debug, PartialEq)]
 enum Versioned {
     One(u32),
@@ -434,11 +434,11 @@ impl<'de> Deserialize<'de> for Versioned {
 }
 
 #[test]
-fn value_that_the_trial_did_not_foresee_comes_back() {
+fn value_that_the_probe_did_not_foresee_comes_back() {
     returns("plain", [Versioned::One(7), Versioned::Two("x".into())]);
 }
 
-/// Tells a field that is missing from one that is null.
+/// Distinguishes a missing field from a null one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Patch {
     #[serde(default, deserialize_with = "some_of", skip_serializing_if = "Option::is_none")]
@@ -453,7 +453,7 @@ fn options_that_are_read_as_from_json_come_back() {
     returns("tagged, verified", [None, Some(None), Some(Some("n".to_string()))].map(|name| Patch { name }));
 }
 
-/// Anything that serde has a word for.
+/// Anything that the serde data model can represent.
 fn value() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(json!(null)),

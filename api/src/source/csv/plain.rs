@@ -1,13 +1,15 @@
-//! Rows without quotes, which most files have only: split where the delimiter is, and each field of a struct read from its column
-//! alone.
+//! Rows without quotes, as in most files: they are split at the delimiters, and each field of a struct is parsed from
+//! its column alone.
 //!
-//! The csv crate looks at every column of every row, and compares its name with those of the fields. Here the columns are found
-//! once for a block, and fields are told apart by their numbers. Whatever this does not know (a missing column, an alias, a
-//! nested type, a number that is none) it leaves to the csv crate, row by row, whose answer stands.
+//! The csv crate visits every column of every row and compares its name with the names of the fields. Here the columns
+//! are looked up once per block, and fields are identified by their index. Everything that this code does not handle (a
+//! missing column, an alias, a nested type, an invalid number) goes to the csv crate, row by row, and its answer
+//! counts.
 //!
-//! There is one judgement, the csv crate's. So the type itself is asked once for a block, with the names of all columns as the csv
-//! crate gives them: only if it takes each field from one column and ignores the other columns are its rows read here. It does not if a
-//! name occurs twice, if two names mean the same field, or if it denies fields that it does not have.
+//! The csv crate alone decides what is valid. So each block first asks the type, with the names of all columns as the
+//! csv crate passes them: the rows are parsed here only if the type takes each field from one column and ignores all
+//! other columns. That is not the case if a name occurs twice, if two names mean the same field, or if the type denies
+//! unknown fields.
 
 use memchr::{memchr, memchr_iter};
 use serde::de::value::StrDeserializer;
@@ -15,8 +17,10 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqA
 use serde::forward_to_deserialize_any;
 use std::fmt;
 
-/// A block as text, if no row of it needs more than splitting: no quotes, a delimiter that is a character, and line ends that are
-/// `\n` or `\r\n`.
+/// Returns a block as text if all of its rows can be split without a parser: they have no quotes, the delimiter is a
+/// character, and lines end with `
+/// ` or `\r
+/// `.
 pub(super) fn text(bytes: &[u8], delimiter: u8) -> Option<&str> {
     let ends_lines = |at: usize| bytes.get(at + 1).is_none_or(|next| *next == b'\n');
     if !delimiter.is_ascii() || memchr(b'"', bytes).is_some() || !memchr_iter(b'\r', bytes).all(ends_lines) {
@@ -25,22 +29,22 @@ pub(super) fn text(bytes: &[u8], delimiter: u8) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 
-/// The rows of a block, from the first to the last.
+/// The rows of a block, in order.
 pub(super) struct Rows<'h> {
     text: &'h str,
-    /// How many columns a row has.
+    /// The number of columns of a row.
     width: usize,
-    /// The column of each field of the struct, in its own order.
+    /// The column of each field of the struct, in the order of the fields.
     columns: Vec<usize>,
-    /// Where the fields of the current row end, as far as delimiters have been met.
+    /// Where the fields of the current row end, for the delimiters found so far.
     ends: Vec<usize>,
-    /// Set when a row turned out to be none for this.
+    /// Set after a row that this code could not parse.
     given_up: bool,
 }
 
 impl<'h> Rows<'h> {
-    /// Before the first row of a text, if the rows of a `T` can be read here. `first` is one of its rows: the one that the type is asked
-    /// with.
+    /// Starts before the first row of a text, if rows of type `T` can be parsed here. `first` is one of its rows, with
+    /// which the type is asked.
     pub fn of<T: DeserializeOwned>(
         header: &csv::ByteRecord,
         delimiter: u8,
@@ -56,23 +60,23 @@ impl<'h> Rows<'h> {
         (!columns.is_empty()).then(|| Rows { text, width: names.len(), columns, ends: Vec::new(), given_up: false })
     }
 
-    /// What the rows are of.
+    /// Returns the text of the rows.
     pub fn text(&self) -> &'h str {
         self.text
     }
 
-    /// A delimiter is here, in the row whose value is asked for next.
+    /// Notes a delimiter of the current row.
     #[inline]
     pub fn delimited(&mut self, at: usize) {
         self.ends.push(at);
     }
 
-    /// The row is left out.
+    /// Skips the current row.
     pub fn skip(&mut self) {
         self.ends.clear();
     }
 
-    /// The value of the row from here to there; none: ask the csv crate.
+    /// Parses the row between two offsets. `None` means that the csv crate must parse it.
     #[inline]
     pub fn value<T: DeserializeOwned>(&mut self, from: usize, to: usize) -> Option<T> {
         let value = self.read(from, to);
@@ -90,13 +94,13 @@ impl<'h> Rows<'h> {
             return None;
         }
         let value = T::deserialize(Row { rows: self, from }).ok();
-        // A row that cannot be read is an error soon; a type whose first row cannot will never be.
+        // A row that cannot be parsed is soon an error; if the first row of a type cannot be parsed here, no row can.
         self.given_up = value.is_none();
         value
     }
 }
 
-/// Why the csv crate is asked.
+/// The reason to use the csv crate.
 #[derive(Debug)]
 struct AskCsv;
 
@@ -112,7 +116,7 @@ impl serde::de::Error for AskCsv {
     }
 }
 
-/// Asks a type which columns are its fields: all names are shown to it, with the values of one row.
+/// Asks a type which columns are its fields: it sees all names, with the values of one row.
 struct Asking<'a> {
     names: &'a [&'a str],
     values: &'a [&'a str],
@@ -150,7 +154,7 @@ impl<'de> Deserializer<'de> for Asking<'_> {
     }
 }
 
-/// Every column by its name. Those that are not called like a field have to be ignored.
+/// Every column with its name. The type must ignore columns that are not named like a field.
 struct Columns<'a> {
     names: &'a [&'a str],
     values: &'a [&'a str],
@@ -176,7 +180,7 @@ impl<'de> MapAccess<'de> for Columns<'_> {
     }
 }
 
-/// A value that may only be ignored.
+/// A value that the type may only ignore.
 struct Ignored;
 
 impl<'de> Deserializer<'de> for Ignored {
@@ -198,7 +202,7 @@ impl<'de> Deserializer<'de> for Ignored {
 
 struct Row<'r, 'h> {
     rows: &'r mut Rows<'h>,
-    /// Where it begins.
+    /// The offset at which the row begins.
     from: usize,
 }
 
@@ -230,7 +234,7 @@ impl<'de> Deserializer<'de> for Row<'_, '_> {
     }
 }
 
-/// The fields of a struct, in its own order.
+/// The fields of a struct, in the order of the struct.
 struct Fields<'r> {
     columns: &'r [usize],
     ends: &'r [usize],
@@ -251,7 +255,7 @@ impl<'de> SeqAccess<'de> for Fields<'_> {
     }
 }
 
-/// One field's text.
+/// The text of one field.
 struct Field<'r>(&'r str);
 
 macro_rules! parsed {
@@ -332,7 +336,7 @@ mod tests {
         read.then(|| row.deserialize(Some(header)).ok()).flatten()
     }
 
-    /// The first of some lines under a header; the text has no other.
+    /// Parses the first row of a text that has no other row.
     fn one<T: DeserializeOwned>(header: &csv::ByteRecord, delimiter: u8, line: &str) -> Option<T> {
         let mut rows = Rows::of::<T>(header, delimiter, line, line)?;
         memchr_iter(delimiter, line.as_bytes()).for_each(|at| rows.delimited(at));
@@ -341,12 +345,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_is_what_the_csv_crate_reads(
+        fn rows_equal_those_of_the_csv_crate(
             lines in prop::collection::vec("(-?[0-9]{1,3}|x|),[a-z ]{0,3},[0-9+.]{0,3},(-?[0-9.]{0,3}|1e3)(,y)?", 1..20),
         ) {
             let header = csv::ByteRecord::from(vec!["id", "who", "cents", "note"]);
             for line in lines {
-                // A row by itself, so that nothing is given up.
+                // The row is alone, so that no earlier row disables the fast path.
                 let got: Option<Order> = one(&header, b',', &line);
                 if got.is_some() {
                     prop_assert_eq!(&got, &by_csv(&header, &line));
@@ -356,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_rows_are_read_and_the_rest_is_left_to_csv() {
+    fn plain_rows_are_read_here_and_the_rest_by_csv() {
         let header = csv::ByteRecord::from(vec!["x", "id", "who", "cents", "note"]);
         let lines = [";7;Ann;-5;", "?;7;Ann;-5;1.5", ";7;Ann;-5", ";;Ann;-5;", ";7;Ann;-5;"];
         let text = lines.join("\n");
@@ -377,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_that_the_type_judges_itself_are_left_to_csv() {
+    fn columns_with_attributes_are_left_to_csv() {
         #[derive(Debug, PartialEq, Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Strict {

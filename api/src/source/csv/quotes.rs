@@ -1,8 +1,10 @@
-//! Whether a row's last quote is closed. The csv crate takes a row whose quote never ends as one that ends with the file.
+//! Detects an unclosed quote in a row. The csv crate accepts a row whose quote never ends as a row that ends with the
+//! file.
 
 use csv_core::{ReadFieldResult, ReaderBuilder};
 
-/// True for bytes that end within a quoted field. They begin with a row, and are read to its end: linear in its length.
+/// Returns whether the bytes end within a quoted field. They begin with a row, which is scanned to its end: the time is
+/// linear in its length.
 pub(super) fn never_end(delimiter: u8, row: &[u8]) -> bool {
     if row.is_empty() {
         return false;
@@ -20,7 +22,7 @@ pub(super) fn never_end(delimiter: u8, row: &[u8]) -> bool {
             return false;
         }
     }
-    // One more line end closes every row but one that is within quotes.
+    // One more line end closes every row except one that ends within quotes.
     !ends_row(&mut &b"\n"[..])
 }
 
@@ -29,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_that_end_are_told_from_those_that_do_not() {
+    fn unclosed_quotes_are_detected() {
         for closed in [
             "",
             "a",

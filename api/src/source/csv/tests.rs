@@ -1,4 +1,4 @@
-//! Rows that are split and rows that the csv crate reads are judged alike; and what is wrong with a file is told with its place.
+//! Rows that are split here and rows that the csv crate parses have the same result, and errors carry their position.
 
 use super::*;
 use crate::testing::read_until_error;
@@ -48,7 +48,7 @@ struct Nested {
     note: (),
 }
 
-/// Records, and the place, code and message of the error that ends them.
+/// Records, and the position, code and message of the error that ends them.
 type Seen<T> = (Vec<T>, Option<(u64, Code, String)>);
 
 fn seen<T>(source: &CsvSource<T>, bytes: &[u8], block_bytes: u64) -> Seen<T>
@@ -69,7 +69,7 @@ where
     let source = || csv::<T>("f");
     let whole = seen(&source(), bytes, u64::MAX);
     prop_assert_eq!(&seen(&source().never_plain(), bytes, u64::MAX), &whole);
-    // Blocks of one row each may end with another error than a block in which a quote reaches further.
+    // A block of one row may end with another error than a block in which a quote extends further.
     let rows = seen(&source(), bytes, 1);
     prop_assert_eq!(&seen(&source().never_plain(), bytes, 1), &rows);
     prop_assert_eq!(rows.1.is_some(), whole.1.is_some());
@@ -81,7 +81,7 @@ where
     Ok(())
 }
 
-/// Files of few columns, in which everything occurs that the two ways to read them could judge differently.
+/// Files of few columns, with everything that the two parsers could treat differently.
 fn file() -> impl Strategy<Value = Vec<u8>> {
     let names = prop::sample::select(vec!["id", "name", "note", "nom", "x", "", "\"id\"", "Name"]);
     let fields = vec![
@@ -108,7 +108,7 @@ fn file() -> impl Strategy<Value = Vec<u8>> {
         "()",
     ];
     let row = prop::collection::vec(prop::sample::select(fields), 1..4).prop_map(|fields| fields.join(","));
-    // Most rows are as wide as the header, so that something is read.
+    // Most rows are as wide as the header, so that some rows are read.
     let rows = move |width: usize| {
         let fits = row.clone().prop_map(move |row| {
             let mut row = row;
@@ -137,7 +137,7 @@ fn file() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(700))]
     #[test]
-    fn plain_rows_and_the_csv_crate_judge_alike(bytes in file()) {
+    fn plain_rows_and_the_csv_crate_agree(bytes in file()) {
         judged_alike::<Row>(&bytes)?;
         judged_alike::<Strict>(&bytes)?;
         judged_alike::<Loose>(&bytes)?;
@@ -162,7 +162,7 @@ where
 }
 
 #[test]
-fn judgement_does_not_depend_on_quotes() {
+fn errors_do_not_depend_on_quotes() {
     for value in ["a", "\"a\""] {
         let file = |header: &str, row: &str| format!("{header}\n1,{value}{row}\n");
         refused(csv::<Row>("f"), &file("id,name,note,name", ",b,c"), 18, "duplicate field `name`");
@@ -174,7 +174,7 @@ fn judgement_does_not_depend_on_quotes() {
 }
 
 #[test]
-fn opened_quote_is_told_where_its_row_begins() {
+fn unclosed_quote_is_reported_at_its_row() {
     for end in ["", "\n", "\n2,b,y\n", "\n\n2,b,y", "\r\n"] {
         let text = format!("id,name,note\n0,z,\n\n1,a,\"x{end}");
         refused(csv::<Row>("f"), &text, 19, "see `quoted_newlines`");
@@ -189,7 +189,7 @@ fn opened_quote_is_told_where_its_row_begins() {
 }
 
 #[test]
-fn errors_name_the_field_and_no_line_of_a_block() {
+fn errors_name_the_field_but_no_line_of_a_block() {
     let text = "id,name,note\n\n\n1,a,\n\n2x,b,\n";
     for block_bytes in [u64::MAX, 1] {
         for source in [csv::<Row>("f"), csv::<Row>("f").never_plain()] {
@@ -215,7 +215,7 @@ fn byte_order_mark_belongs_to_no_field() {
 }
 
 #[test]
-fn delimiters_that_are_no_characters_or_no_delimiters() {
+fn delimiters_may_be_any_byte_that_is_not_special() {
     let (records, _) = seen(&csv::<(i32, i32)>("f").no_header().delimiter(0xa7), b"1\xa72\n", u64::MAX);
     assert_eq!(records, [(1, 2)]);
     let (records, _) = seen(&csv::<Strict>("f").delimiter(0xc3), "id\u{e9}".as_bytes(), u64::MAX);

@@ -1,4 +1,4 @@
-//! The deserializer of a trial: makes data up, and notes what it is asked for.
+//! The deserializer of a probe: it makes up data, and records what it is asked for.
 
 use crate::wire::schema::{Fields, Kind, Node, Shape};
 use serde::de::value::U32Deserializer;
@@ -10,13 +10,13 @@ use std::fmt::{self, Display};
 /// How structs get their fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// One after the other, as from bincode.
+    /// In sequence, as from bincode.
     InRow,
-    /// With names: once only those that are required, once all.
+    /// By name: in one run only the required fields, in another all.
     ByName,
 }
 
-/// What stands for every number, and for every text.
+/// The values that stand for every number and every text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answers {
     pub number: u8,
@@ -28,12 +28,12 @@ pub(super) struct Run {
     id: usize,
     way: Way,
     answers: Answers,
-    /// Levels and places that it may still go to: a type without end is left at some point.
+    /// How many levels and nodes the run may still enter. It ends the run of a type of unbounded depth.
     levels: usize,
     places: usize,
 }
 
-/// Deeper types are rare, and those without end come here soon.
+/// Maximum depth of a type. Deeper types are rare, and types of unbounded depth reach it soon.
 const LEVELS_MAX: usize = 48;
 const PLACES_MAX: usize = 10_000;
 
@@ -46,13 +46,13 @@ impl Run {
 /// Why a run made no value.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The type does what bincode cannot follow.
+    /// The type does something that bincode cannot represent.
     NotPlain,
-    /// Its fields have more names than there are fields, or the like.
+    /// A field has several names, or the like.
     ByNameOnly,
     /// The next run takes another path.
     Again,
-    /// The type did not take the made-up data.
+    /// The type refused the made-up data.
     Refused,
     Missing(&'static str),
 }
@@ -72,7 +72,7 @@ impl Error for Stop {
     }
 }
 
-/// Makes the value of one place.
+/// Makes the value of one node.
 pub(super) struct Maker<'n, 'r> {
     node: &'n mut Node,
     run: &'r mut Run,
@@ -83,7 +83,7 @@ impl<'n, 'r> Maker<'n, 'r> {
         Maker { node, run }
     }
 
-    /// The run is here; `make` says which shape the place has if it was never seen.
+    /// Enters the node. `make` returns its shape, if it has not been seen before.
     fn enter(&mut self, make: impl FnOnce() -> Shape) -> Result<(), Stop> {
         self.run.places = self.run.places.checked_sub(1).ok_or(Stop::NotPlain)?;
         self.node.seen_in = self.run.id;
@@ -101,13 +101,13 @@ impl<'n, 'r> Maker<'n, 'r> {
         }
     }
 
-    /// Whether to leave out what lies below: at first, and when all has been seen.
+    /// Whether to leave out what is below this node: in the first run, and after everything has been seen.
     fn is_bare(&self) -> bool {
         self.node.next == 0 || self.node.done
     }
 }
 
-/// Goes one level down for as long as `f` runs.
+/// Runs `f` one level deeper.
 fn below<X>(run: &mut Run, f: impl FnOnce(&mut Run) -> Result<X, Stop>) -> Result<X, Stop> {
     run.levels = run.levels.checked_sub(1).ok_or(Stop::NotPlain)?;
     let result = f(run);
@@ -236,7 +236,7 @@ impl<'de> Deserializer<'de> for Maker<'_, '_> {
         let made = below(self.run, |run| visitor.visit_map(Named { fields, run, at: 0, bare }));
         match made {
             Err(Stop::Missing(field)) => {
-                // The struct itself has just said so: those inside of it have been through here.
+                // The error comes from this struct: errors of nested structs were handled in their own call.
                 let known = names.iter().position(|name| *name == field).filter(|_| bare);
                 let required = known.and_then(|i| fields.required.get_mut(i)).filter(|required| !**required);
                 *required.ok_or(Stop::Refused)? = true;
@@ -257,7 +257,7 @@ impl<'de> Deserializer<'de> for Maker<'_, '_> {
         if nodes.len() != variants.len() {
             return Err(Stop::NotPlain);
         }
-        // One that is known to exist, if all have been seen.
+        // If all variants have been seen, take one that is known to exist.
         let known = || nodes.iter().position(|node| !matches!(node.shape, Shape::Unknown));
         let index = match done || next >= nodes.len() {
             true => known().ok_or(Stop::Refused)?,
@@ -267,7 +267,7 @@ impl<'de> Deserializer<'de> for Maker<'_, '_> {
         let node = nodes.get_mut(index).ok_or(Stop::Refused)?;
         let made = below(self.run, |run| visitor.visit_enum(Chosen { node, run, index, exists: &mut exists }));
         if made.is_err() && !exists {
-            // Another name of a variant, or one that is never read.
+            // Another name of a variant, or a variant that is never read.
             self.node.next += 1;
             return Err(Stop::Again);
         }
@@ -283,12 +283,12 @@ impl<'de> Deserializer<'de> for Maker<'_, '_> {
         Err(Stop::NotPlain)
     }
     fn is_human_readable(&self) -> bool {
-        // As of bincode.
+        // Like bincode.
         false
     }
 }
 
-/// Elements of one kind.
+/// Elements of the same type.
 struct Elements<'n, 'r> {
     node: &'n mut Node,
     run: &'r mut Run,
@@ -309,7 +309,7 @@ impl<'de> SeqAccess<'de> for Elements<'_, '_> {
     }
 }
 
-/// Parts each of which is of its own kind; as many places as are asked for.
+/// Parts with a type each; there are `count` of them.
 struct Row<'n, 'r> {
     nodes: &'n mut Vec<Node>,
     run: &'r mut Run,
@@ -358,11 +358,11 @@ impl<'de> MapAccess<'de> for Entries<'_, '_> {
     }
 }
 
-/// Fields with their names: all, or those that are required.
+/// Fields with their names: all fields, or only the required ones.
 struct Named<'n, 'r> {
     fields: &'n mut Fields,
     run: &'r mut Run,
-    /// Behind the field whose name was given.
+    /// Index after the field whose name was given last.
     at: usize,
     bare: bool,
 }
@@ -389,7 +389,7 @@ struct Chosen<'n, 'r, 'e> {
     node: &'n mut Node,
     run: &'r mut Run,
     index: usize,
-    /// Set when the type has taken its number.
+    /// Set when the type has accepted the index of the variant.
     exists: &'e mut bool,
 }
 

@@ -1,8 +1,8 @@
-//! Tagged bytes into values.
+//! Decodes values from the tagged form.
 //!
-//! What a type asks for is a hint only, as with JSON: it gets what is there. Options and enums are told apart where they are asked for;
-//! a type that asks what is there is shown a `Some` as what is in it, a `None` as a unit and a variant as a text or as a map of one
-//! entry, which is what types that were made for JSON expect.
+//! The type that is asked for is only a hint, as with JSON: the visitor gets what the data is. Options and enums are
+//! recognized only where they are asked for; a type that asks what the data is sees a `Some` as its content, a `None`
+//! as a unit, and a variant as a text or as a map of one entry, as types made for JSON expect.
 
 use super::{LEVELS_MAX, TaggedError, tag};
 use serde::de::value::{BorrowedStrDeserializer, UnitDeserializer};
@@ -14,16 +14,16 @@ pub(super) struct Reader<'b> {
     levels: u32,
 }
 
-/// Bytes that `encode` does not write.
+/// The error for bytes that `encode` does not write.
 fn damaged() -> TaggedError {
-    TaggedError::new("the bytes are no tagged value")
+    TaggedError::new("the bytes are not a tagged value")
 }
 
 impl<'b> Reader<'b> {
     pub fn new(bytes: &'b [u8]) -> Self {
         Reader { bytes, levels: LEVELS_MAX }
     }
-    /// Nothing may follow.
+    /// Checks that no bytes follow.
     pub fn end(&self) -> Result<(), TaggedError> {
         match self.bytes.len() {
             0 => Ok(()),
@@ -68,7 +68,7 @@ impl<'b> Reader<'b> {
         let length = self.length()?;
         std::str::from_utf8(self.take(length)?).map_err(|_| damaged())
     }
-    /// The name behind a variant's tag.
+    /// Reads the name after the tag of a variant.
     pub fn name(&mut self) -> Result<&'b str, TaggedError> {
         match self.byte()? {
             tag::TEXT => self.text(),
@@ -81,7 +81,7 @@ impl<'b> Reader<'b> {
         self.levels += 1;
         Ok(result)
     }
-    /// The parts of a list or map, all of which must have been taken.
+    /// Reads the parts of a list or map. All of them must be taken.
     fn parts<X>(&mut self, f: impl FnOnce(Parts<'_, 'b>) -> Result<X, TaggedError>) -> Result<X, TaggedError> {
         self.below(|reader| {
             let value = f(Parts(reader))?;
@@ -171,12 +171,12 @@ impl<'b> Deserializer<'b> for &mut Reader<'b> {
                 self.below(|reader| visitor.visit_enum(Variant { name, content: Some(reader) }))
             }
             tag::TEXT => visitor.visit_enum(Variant { name: self.text()?, content: None }),
-            // One entry: name and content, as in JSON.
+            // A map of one entry: name and content, as in JSON.
             tag::MAP => self.parts(|parts| {
                 let name = parts.0.name()?;
                 visitor.visit_enum(Variant { name, content: Some(parts.0) })
             }),
-            _ => Err(TaggedError::new("a variant of an enum is expected, and something else is there")),
+            _ => Err(TaggedError::new("expected a variant of an enum")),
         }
     }
 
@@ -191,7 +191,7 @@ impl<'b> Deserializer<'b> for &mut Reader<'b> {
     }
 }
 
-/// What is in a list or a map, up to its end, which stays.
+/// The content of a list or map, up to its end tag, which is not consumed.
 struct Parts<'r, 'b>(&'r mut Reader<'b>);
 
 impl<'b> SeqAccess<'b> for Parts<'_, 'b> {
@@ -214,7 +214,7 @@ impl<'b> MapAccess<'b> for Parts<'_, 'b> {
     }
 }
 
-/// A variant as a map.
+/// A variant as a map of one entry.
 struct OneEntry<'r, 'b> {
     name: Option<&'b str>,
     reader: &'r mut Reader<'b>,
@@ -230,7 +230,7 @@ impl<'b> MapAccess<'b> for OneEntry<'_, 'b> {
     }
 }
 
-/// A variant as itself; without content if it was a text.
+/// A variant as an enum; without content if it was a text.
 struct Variant<'r, 'b> {
     name: &'b str,
     content: Option<&'r mut Reader<'b>>,

@@ -1,9 +1,9 @@
-//! Whether two tagged values are the same but for the order of what sets and maps hold.
+//! Compares two tagged values except for the order of elements and entries, which sets and maps do not keep.
 
 use super::read::Reader;
 use super::{TaggedError, tag};
 
-/// A digest in which the order of elements and entries does not matter; none for bytes that are no value.
+/// Returns a digest that does not depend on the order of elements and entries. `None` if the bytes are not a value.
 pub(super) fn digest(bytes: &[u8]) -> Option<u64> {
     let mut reader = Reader::new(bytes);
     let digest = value(&mut reader).ok()?;
@@ -12,7 +12,8 @@ pub(super) fn digest(bytes: &[u8]) -> Option<u64> {
 }
 
 fn mixed(tag: u8, content: u64) -> u64 {
-    // A multiplication spreads the bits upwards, the rotation brings them down: sums of such numbers are not linear in the contents.
+    // The multiplication spreads the bits upwards and the rotation brings them down, so sums of such numbers are not
+    // linear in the contents.
     let spread = (content ^ u64::from(tag) << 56).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
     (spread ^ content.rotate_left(17)).wrapping_mul(0xD6E8_FEB8_6659_FD93)
 }

@@ -1,4 +1,4 @@
-//! Values into tagged bytes.
+//! Encodes values in the tagged form.
 
 use super::{LEVELS_MAX, TaggedError, tag};
 use serde::ser::{
@@ -6,19 +6,19 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// What a value is written as.
+/// How a value is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// As the format says.
+    /// As the format describes.
     Full,
-    /// What is in a `Some` by itself, as in JSON: for types whose own code reads a `Some` of nothing from that.
+    /// The content of a `Some` without a tag, as in JSON: for types whose own code reads a `Some` of nothing from that.
     BareOptions,
-    /// Only to be compared: each part with the name of the method of `Serializer` that took it, so that a struct is no map, a tuple no
-    /// list and an `u8` no `u64`.
+    /// Only for comparisons: each part with the name of the `Serializer` method that took it, so that a struct differs
+    /// from a map, a tuple from a list and a `u8` from a `u64`.
     Exact,
 }
 
-/// Appends a value; true if its type has left out a field.
+/// Appends a value. Returns whether its type has left out a field.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, style: Style, out: &mut Vec<u8>) -> Result<bool, TaggedError> {
     let mut writer = Writer { out, levels: LEVELS_MAX, style, leaves_out: false };
     value.serialize(&mut writer)?;
@@ -55,7 +55,7 @@ impl Writer<'_> {
         self.levels = left.ok_or_else(|| TaggedError::new(format!("it has more than {LEVELS_MAX} levels")))?;
         Ok(())
     }
-    /// The value behind a tag.
+    /// Writes the value after a tag.
     fn inner<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TaggedError> {
         self.down()?;
         value.serialize(&mut *self)?;
@@ -72,7 +72,7 @@ impl Writer<'_> {
         self.out.push(tag::END);
         Ok(())
     }
-    /// What follows is of this kind.
+    /// Marks the kind of what follows, in the exact style.
     fn kind(&mut self, kind: &str) -> &mut Self {
         if self.style == Style::Exact {
             self.variant(kind);
