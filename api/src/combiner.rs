@@ -1,4 +1,4 @@
-//! Folding the values of a key: the trait, and the combiners that come with the engine.
+//! Combiners fold the values of a key: the trait, and the combiners of the library.
 
 mod exact_sum;
 mod mean;
@@ -15,10 +15,10 @@ pub use top_k::TopK;
 use crate::datum::{Datum, DecodeError, IntoDatum};
 
 /// Folds values into an accumulator, in any grouping and any order: `merge` must be associative and commutative, or the
-/// result depends on how the input was cut.
+/// result depends on how the input is split.
 ///
-/// The accumulator lives as it is in the engine's tables; `encode` and `decode` are called only where it is spilled or
-/// moved to another process.
+/// The engine's tables hold accumulators unencoded. `encode` and `decode` are called only where an accumulator is
+/// spilled or moved to another process.
 ///
 /// ```
 /// use windrow::prelude::*;
@@ -38,22 +38,30 @@ use crate::datum::{Datum, DecodeError, IntoDatum};
 /// fn all(pairs: &Pairs<String, bool>) -> Pairs<String, bool> { pairs.combine(All) }
 /// ```
 pub trait Combiner<V: Datum>: Send + Sync + 'static {
+    /// The accumulator of a key's values.
     type Acc: Send + 'static;
-    /// What `finish` makes: anything that can be emitted.
+    /// The result of `finish`: any type that can be emitted.
     type Out: IntoDatum;
-    /// The accumulator of one value.
+    /// Creates the accumulator of one value.
     fn create(&self, value: V::Ref<'_>) -> Self::Acc;
+    /// Merges another accumulator of the same key into `into`.
     fn merge(&self, into: &mut Self::Acc, other: Self::Acc);
+    /// Converts the accumulator of all values of a key into the result.
     fn finish(&self, acc: Self::Acc) -> Self::Out;
+    /// Appends the encoding of an accumulator.
     fn encode(&self, acc: &Self::Acc, out: &mut Vec<u8>);
+    /// Decodes an accumulator.
+    ///
+    /// # Errors
+    /// The bytes are not an encoding of an accumulator.
     fn decode(&self, bytes: &[u8]) -> Result<Self::Acc, DecodeError>;
-    /// Writes what [`encode`](Self::encode) would write of the accumulator of this one value: for values that are moved without
-    /// having met another.
+    /// Appends what [`encode`](Self::encode) would append for the accumulator of this one value. It serves values that
+    /// are moved before they are merged with another.
     #[inline]
     fn encode_value(&self, value: V::Ref<'_>, out: &mut Vec<u8>) {
         self.encode(&self.create(value), out)
     }
-    /// Bytes that the accumulator holds outside of itself, so that memory can be bounded.
+    /// The memory that the accumulator holds outside of itself, in bytes. The engine uses it to bound memory.
     fn heap_bytes(&self, _: &Self::Acc) -> usize {
         0
     }
@@ -68,7 +76,8 @@ macro_rules! tuple_combiner {
             fn create(&self, value: V::Ref<'_>) -> Self::Acc {
                 ($(self.$i.create(V::shorten(value)),)*)
             }
-            // Out of line, the accumulators of each value go through memory: 7 % of the instructions of `stations`.
+            // Out of line, the accumulators of each value go through memory, which costs 7 % of the instructions of
+            // `stations`.
             #[inline(always)]
             fn merge(&self, into: &mut Self::Acc, other: Self::Acc) {
                 $(self.$i.merge(&mut into.$i, other.$i);)*
@@ -100,7 +109,7 @@ tuple_combiner!(A 0, B 1);
 tuple_combiner!(A 0, B 1, C 2);
 tuple_combiner!(A 0, B 1, C 2, D 3);
 
-/// Appends one part of a combined accumulator, as [`part`] reads it.
+/// Appends one part of a combined accumulator, in the form that [`part`] reads.
 #[inline]
 fn put_part(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
@@ -110,7 +119,7 @@ fn put_part(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
     out[at..at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// One part of a combined accumulator: a 4-byte little-endian length, then the bytes.
+/// Splits off one part of a combined accumulator: a 4-byte little-endian length, then the bytes.
 fn part(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
     let short = || DecodeError::new("accumulator", "too short");
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(short)?;

@@ -1,8 +1,8 @@
-//! The types of records, keys and values: types whose encoded bytes sort as the values do.
+//! The types of records, keys and values: their encoded bytes sort in the order of the values.
 //!
 //! The owned type names a family (`String`, `(String, u64)`); user functions get its borrowed form, `Datum::Ref`
-//! (`&str`, `(&str, u64)`). One encoding serves keys and values: comparing encoded bytes with `memcmp` compares the
-//! values, and two values are equal exactly if their bytes are. The engine below sees only those bytes.
+//! (`&str`, `(&str, u64)`). One encoding serves keys and values: `memcmp` of the encoded bytes orders the values, and
+//! two values are equal exactly if their bytes are. The engine sees only those bytes.
 
 mod bytes;
 mod float;
@@ -23,7 +23,7 @@ use crate::arena::Arena;
 use crate::wire::Forms;
 use std::fmt;
 
-/// The bytes are not an encoding of the expected type: they are damaged or were written by another program.
+/// The error for bytes that are not an encoding of the expected type: they are damaged, or another program wrote them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot decode a {kind}: {what}")]
 pub struct DecodeError {
@@ -34,7 +34,7 @@ pub struct DecodeError {
 }
 
 impl DecodeError {
-    /// An error for this kind of value.
+    /// Creates an error for a kind of value.
     pub fn new(kind: &'static str, what: impl Into<String>) -> Self {
         DecodeError { kind, what: what.into() }
     }
@@ -43,20 +43,20 @@ impl DecodeError {
 /// A cursor over encoded bytes, with an arena for decoded values that cannot be borrowed from the bytes.
 pub struct Reader<'a> {
     bytes: &'a [u8],
-    /// Keeps values that are not borrowed from the bytes.
+    /// Holds decoded values that are not borrowed from the bytes.
     pub arena: &'a Arena,
 }
 
 impl<'a> Reader<'a> {
-    /// A cursor before the first of these bytes.
+    /// Creates a cursor before the first byte.
     #[inline]
     pub fn new(bytes: &'a [u8], arena: &'a Arena) -> Self {
         Reader { bytes, arena }
     }
-    /// The next `n` bytes.
+    /// Takes the next `n` bytes.
     ///
     /// # Errors
-    /// Fewer bytes are left.
+    /// Fewer than `n` bytes are left.
     #[inline]
     pub fn take(&mut self, n: usize, kind: &'static str) -> Result<&'a [u8], DecodeError> {
         if n > self.bytes.len() {
@@ -66,19 +66,19 @@ impl<'a> Reader<'a> {
         self.bytes = tail;
         Ok(head)
     }
-    /// All remaining bytes; the cursor is then at the end.
+    /// Takes all remaining bytes. The cursor is then at the end.
     #[inline]
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)
     }
-    /// The remaining bytes, without moving the cursor.
+    /// Returns the remaining bytes without moving the cursor.
     #[inline]
     pub fn left(&self) -> &'a [u8] {
         self.bytes
     }
 }
 
-/// A type that records consist of.
+/// A type that records, keys or values consist of.
 ///
 /// ```
 /// use windrow::{Arena, Datum, Reader};
@@ -95,24 +95,25 @@ impl<'a> Reader<'a> {
 pub trait Datum: Sized + Send + 'static {
     /// The borrowed form that user functions get.
     type Ref<'a>: Copy;
-    /// Whether a decoded `Ref` may point into the bytes or the arena; numbers do not.
+    /// Whether a decoded `Ref` may borrow from the bytes or the arena. Numbers do not.
     const BORROWS: bool;
 
-    /// Appends the order-preserving bytes. With `LAST`, nothing follows in this key or value, so no terminator is
-    /// needed.
+    /// Appends the order-preserving encoding. With `LAST`, nothing follows in this key or value, so no terminator is
+    /// written.
     fn encode<const LAST: bool>(r: Self::Ref<'_>, out: &mut Vec<u8>);
     /// Decodes what `encode` with the same `LAST` wrote.
     ///
     /// # Errors
     /// The bytes are not an encoding of this type.
     fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<Self::Ref<'a>, DecodeError>;
-    /// The identity. It proves that `Ref` is covariant, which the compiler cannot infer for an associated type.
+    /// Returns the same value with a shorter lifetime. It proves that `Ref` is covariant, which the compiler cannot
+    /// infer for an associated type.
     fn shorten<'s, 'l: 's>(r: Self::Ref<'l>) -> Self::Ref<'s>;
-    /// The owned form.
+    /// Converts the borrowed form into the owned form.
     fn to_owned(r: Self::Ref<'_>) -> Self;
 
-    /// Writes the value for people, with everything but plain text escaped; ends early if `out` accepts no more. Errors
-    /// show keys and records in this form.
+    /// Writes the value in readable form, with everything except plain text escaped. Errors show keys and records in
+    /// this form. Writing ends as soon as `out` accepts no more.
     ///
     /// # Errors
     /// `out` accepts no more.
@@ -124,13 +125,13 @@ pub trait Datum: Sized + Send + 'static {
     /// Adds the serde types that this type contains. A plan checks them before anything runs.
     fn forms(_: &mut Forms) {}
 
-    /// The same value with another lifetime, if it borrows nothing (`BORROWS` is false).
+    /// Returns the same value with another lifetime, if it borrows nothing (`BORROWS` is false).
     #[inline]
     fn detach<'a>(_: Self::Ref<'_>) -> Option<Self::Ref<'a>> {
         None
     }
 
-    /// Lends the whole encoding; families whose borrowed form already is the encoding copy nothing.
+    /// Lends the whole encoding to `f`. Families whose borrowed form is already the encoding copy nothing.
     #[inline]
     fn with_bytes<X>(r: Self::Ref<'_>, scratch: &mut Vec<u8>, f: impl FnOnce(&[u8]) -> X) -> X {
         scratch.clear();
@@ -139,7 +140,7 @@ pub trait Datum: Sized + Send + 'static {
     }
 }
 
-/// A datum that may be a key: all but serde values, whose bytes do not sort as the values do.
+/// A datum that can be a key: all except serde values, whose bytes do not sort as the values do.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
     label = "not a key",
@@ -147,8 +148,8 @@ pub trait Datum: Sized + Send + 'static {
 )]
 pub trait Key: Datum {}
 
-/// A type that can be emitted. It leads from the borrowed type to its family, so that `out.emit(word, 1u64)` is enough
-/// for the compiler to infer that the output consists of `(String, u64)`.
+/// A type that can be emitted. It maps a borrowed type to its family, so that from `out.emit(word, 1u64)` the compiler
+/// infers that the output consists of `(String, u64)`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be emitted",
     label = "cannot be emitted",
@@ -157,11 +158,11 @@ pub trait Key: Datum {}
 pub trait IntoDatum {
     /// The family of the emitted type.
     type Datum: Datum;
-    /// Lends the borrowed form.
+    /// Lends the borrowed form to `f`.
     fn with<X>(self, f: impl FnOnce(<Self::Datum as Datum>::Ref<'_>) -> X) -> X;
 }
 
-/// The encoding of a single datum.
+/// Returns the encoding of a single datum.
 pub fn encoded<D: Datum>(r: D::Ref<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     D::encode::<true>(r, &mut out);

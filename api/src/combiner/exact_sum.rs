@@ -1,38 +1,39 @@
 //! A sum of doubles that is exact until it is read, so that its value does not depend on the order of the addends.
 //!
-//! Numbers whose bits lie between 2^-96 and 2^30 (nearly all that are summed in practice) are added to a 128-bit
-//! fixed-point window. What does not fit goes to a wide accumulator that spans the whole range of a double, in 32-bit
-//! digits kept in 64-bit words so that carries can wait (Kulisch's long accumulator). Reading rounds once, to nearest,
-//! ties to even.
+//! Numbers whose bits lie between 2^-96 and 2^30 (nearly all numbers in practice) are added to a 128-bit fixed-point
+//! window. Other numbers go to a wide accumulator that spans the whole range of a double, in 32-bit digits kept in
+//! 64-bit words so that carries can be deferred (Kulisch's long accumulator). Reading rounds once, to nearest, ties to
+//! even.
 
 use super::rounding::{power_of_two, quotient, scaled};
 use crate::datum::DecodeError;
 
 /// The window's unit is 2^-WINDOW_SCALE.
 const WINDOW_SCALE: i32 = 96;
-/// Addends may use so many bits of the window; the rest is room for their number.
+/// The number of bits of the window that addends may use. The other bits are for the number of addends.
 const WINDOW_BITS: i32 = 126;
-/// 2^-1074 is the smallest double; the wide accumulator's digit `i` weighs 2^(32 i - 1074 - 14), rounded down to digits.
+/// The smallest double is 2^-1074. Digit `i` of the wide accumulator weighs 2^(32 i - WIDE_SCALE).
 const WIDE_SCALE: i32 = 1088;
 const WIDE_DIGITS: usize = 70;
 
+/// The wide accumulator.
 #[derive(Clone, Debug)]
 struct Wide {
     digits: [i64; WIDE_DIGITS],
-    /// Additions since carries were last propagated.
+    /// Number of additions since carries were last propagated.
     pending: u32,
 }
 
-/// Exact sum of any number of doubles. Infinities and NaN behave as in floating point.
+/// An exact sum of any number of doubles. Infinities and NaN behave as in floating point.
 #[derive(Clone, Debug, Default)]
 pub struct ExactSum {
     window: i128,
     wide: Option<Box<Wide>>,
-    /// Sum of the addends that are not finite; 0 if there was none.
+    /// The sum of the addends that are not finite; 0 if there are none.
     special: f64,
 }
 
-/// `mantissa * 2^exponent == value` for a finite value.
+/// Returns `(mantissa, exponent)` with `mantissa * 2^exponent == value`, for a finite value.
 fn split(value: f64) -> (i64, i32) {
     let bits = value.to_bits();
     let fraction = (bits & ((1 << 52) - 1)) as i64;
@@ -46,13 +47,13 @@ impl Wide {
         Box::new(Wide { digits: [0; WIDE_DIGITS], pending: 0 })
     }
 
-    /// Adds `value * 2^exponent`, for exponents of at least -1088.
+    /// Adds `value * 2^exponent`. The exponent is at least -1088.
     fn add(&mut self, value: i128, exponent: i32) {
         let shift = (exponent + WIDE_SCALE) as usize;
         let (mut digit, bit) = (shift / 32, shift % 32);
         let sign = if value < 0 { -1 } else { 1 };
         let mut rest = value.unsigned_abs();
-        // The first piece is what fits below the next digit; then whole digits follow.
+        // The first piece is what fits below the next digit. Whole digits follow.
         let low = (rest as u32 as u64) << bit;
         self.digits[digit] += sign * (low as u32 as i64);
         let mut carry = low >> 32;
@@ -70,7 +71,7 @@ impl Wide {
         }
     }
 
-    /// Makes every digit but the last lie in 0..2^32.
+    /// Propagates carries: every digit except the last is then in 0..2^32.
     fn carry(&mut self) {
         for i in 0..WIDE_DIGITS - 1 {
             let carry = self.digits[i] >> 32;
@@ -80,7 +81,7 @@ impl Wide {
         self.pending = 0;
     }
 
-    /// The sign, and the magnitude in 64-bit limbs, the lowest first; its unit is 2^-WIDE_SCALE.
+    /// Returns the sign, and the magnitude in 64-bit limbs, the lowest first, in units of 2^-WIDE_SCALE.
     fn into_limbs(mut self: Box<Self>) -> (bool, Vec<u64>) {
         self.carry();
         let negative = self.digits[WIDE_DIGITS - 1] < 0;
@@ -88,7 +89,7 @@ impl Wide {
             self.digits.iter_mut().for_each(|d| *d = -*d);
             self.carry();
         }
-        // Sums of 2^64 doubles use no more than 68 digits, so the last one is below 2^32 as well.
+        // Sums of 2^64 doubles use at most 68 digits, so the last digit is below 2^32 as well.
         (
             negative,
             self.digits.as_chunks::<2>().0.iter().map(|[low, high]| *low as u64 | (*high as u64) << 32).collect(),
@@ -97,7 +98,7 @@ impl Wide {
 }
 
 impl ExactSum {
-    /// The sum of one number.
+    /// Creates the sum of one number.
     #[inline]
     pub fn of(value: f64) -> Self {
         if !value.is_finite() {
@@ -105,7 +106,7 @@ impl ExactSum {
         }
         let (mantissa, exponent) = split(value);
         let shift = exponent + WINDOW_SCALE;
-        // 53 bits of mantissa, moved by at most 73, use at most 126.
+        // 53 bits of mantissa, shifted by at most 73, use at most 126 bits.
         if (0..=WINDOW_BITS - 53).contains(&shift) {
             return ExactSum { window: (mantissa as i128) << shift, wide: None, special: 0.0 };
         }
@@ -152,7 +153,7 @@ impl ExactSum {
         }
     }
 
-    /// The sum, rounded to the nearest double.
+    /// Returns the sum, rounded to the nearest double.
     pub fn value(self) -> f64 {
         if self.wide.is_some() || self.special != 0.0 {
             return self.mean(1);
@@ -161,7 +162,8 @@ impl ExactSum {
         if self.window < 0 { -magnitude } else { magnitude }
     }
 
-    /// The sum divided by a count that is not zero: rounded once, and finite if the addends are and there are as many.
+    /// Returns the sum divided by `count`, which is not zero. It is rounded once, and finite if the addends are finite
+    /// and there are `count` of them.
     pub fn mean(self, count: u64) -> f64 {
         if self.special != 0.0 {
             return self.special;
@@ -180,12 +182,13 @@ impl ExactSum {
         }
     }
 
+    /// The memory outside of `self`, in bytes.
     #[inline]
     pub(crate) fn heap_bytes(&self) -> usize {
         self.wide.as_ref().map_or(0, |_| size_of::<Wide>())
     }
 
-    /// The sum as a double, if it is one exactly and lies in the window: most that are written were folded from few numbers.
+    /// Returns the sum as a double, if it is exactly a double and in the window, as for most sums of few numbers.
     #[inline]
     fn exact(&self) -> Option<f64> {
         if self.wide.is_some() || self.special != 0.0 {
@@ -202,7 +205,8 @@ impl ExactSum {
         Some(if self.window < 0 { -value } else { value })
     }
 
-    /// Eight bytes of a double (one that is the sum, or the only addend), or sixteen of window; then, only if needed, the special sum and the digits.
+    /// Appends the encoding: 8 bytes of a double if the sum is exactly one, else 16 bytes of window; then, only if
+    /// needed, the special sum and the digits.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         if let Some(value) = self.exact() {
             return out.extend_from_slice(&value.to_le_bytes());
@@ -218,7 +222,7 @@ impl ExactSum {
         }
     }
 
-    /// The same for the sum of one number.
+    /// Appends the encoding of the sum of one number.
     #[inline]
     pub(crate) fn encode_one(value: f64, out: &mut Vec<u8>) {
         out.extend_from_slice(&value.to_le_bytes())
@@ -269,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_that_floating_point_gets_wrong() {
+    fn sums_that_floating_point_gets_wrong_are_exact() {
         assert_eq!(sum(&[1e100, 1.0, -1e100]), 1.0);
         assert_eq!(sum(&[0.1; 10]), 1.0);
         assert_eq!(sum(&[1e308, 1e308, -1e308]), 1e308);

@@ -6,11 +6,11 @@ use super::{Combiner, ExactSum};
 use crate::datum::DecodeError;
 
 /// The mean of the values as a double: their exact sum divided by their number, rounded once. It does not depend on the
-/// order, and does not overflow.
+/// order of the values, and does not overflow.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mean;
 
-/// Sum and count of the values so far.
+/// The sum and the number of the values so far.
 pub struct MeanAcc<T> {
     total: T,
     count: u64,
@@ -18,12 +18,18 @@ pub struct MeanAcc<T> {
 
 /// A total that is exact until it is divided.
 pub trait ExactTotal: Sized + Send + 'static {
+    /// Adds another total.
     fn add(&mut self, other: Self);
-    /// Divided by a count that is not zero, rounded once.
+    /// Returns the total divided by `count`, which is not zero, rounded once.
     fn mean(self, count: u64) -> f64;
+    /// Appends the encoding of the total.
     fn encode(&self, out: &mut Vec<u8>);
+    /// Decodes a total.
+    ///
+    /// # Errors
+    /// The bytes are not an encoding of a total.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
-    /// Bytes outside of itself.
+    /// The memory outside of `self`, in bytes.
     fn heap_bytes(&self) -> usize {
         0
     }
@@ -82,7 +88,7 @@ impl<V: Number> Combiner<V> for Mean {
         into.count += other.count;
     }
     fn finish(&self, acc: Self::Acc) -> f64 {
-        // A key has at least one value; an accumulator that was decoded is not trusted to say so.
+        // A key has at least one value, but a decoded accumulator may be damaged.
         acc.total.mean(acc.count.max(1))
     }
     fn encode(&self, acc: &Self::Acc, out: &mut Vec<u8>) {

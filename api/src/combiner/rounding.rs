@@ -1,10 +1,11 @@
-//! Long integers divided by a count and rounded to a double once: schoolbook division, then round to nearest, ties to even.
+//! Divides long integers by a count and rounds once to a double: schoolbook division, then round to nearest, ties to
+//! even.
 
-/// `magnitude * 2^exponent / count`, of a magnitude in 64-bit limbs, the lowest first. `count` is not zero.
+/// Returns `magnitude * 2^exponent / count`, for a magnitude in 64-bit limbs, the lowest first. `count` is not zero.
 pub(super) fn quotient(negative: bool, magnitude: &[u64], exponent: i32, count: u64) -> f64 {
     let Some(top) = magnitude.iter().rposition(|limb| *limb != 0) else { return 0.0 };
     let (head, sticky, exponent) = match (top, count) {
-        // Nothing to divide: what nearly all sums come to.
+        // The usual case: nothing to divide.
         (0 | 1, 1) => {
             let high = magnitude.get(1).copied().unwrap_or(0);
             (u128::from(high) << 64 | u128::from(magnitude[0]), false, exponent)
@@ -15,9 +16,9 @@ pub(super) fn quotient(negative: bool, magnitude: &[u64], exponent: i32, count: 
     if negative { -value } else { value }
 }
 
-/// The highest limbs of a quotient, whether anything lies below them, and their exponent.
+/// Returns the highest limbs of a quotient, whether any bit below them is set, and their exponent.
 fn divided(magnitude: &[u64], exponent: i32, count: u64) -> (u128, bool, i32) {
-    // Two limbs of fraction, so that the quotient has at least 65 bits whatever the count.
+    // Two limbs of fraction, so that the quotient has at least 65 bits for every count.
     const FRACTION: usize = 2;
     let mut limbs = vec![0; magnitude.len() + FRACTION];
     limbs[FRACTION..].copy_from_slice(magnitude);
@@ -34,14 +35,14 @@ fn divided(magnitude: &[u64], exponent: i32, count: u64) -> (u128, bool, i32) {
     (head, sticky, exponent + 64 * (top as i32 - 1 - FRACTION as i32))
 }
 
-/// `head * 2^exponent` (plus less than one unit if `sticky`), rounded once.
+/// Returns `head * 2^exponent` (plus less than one unit if `sticky`), rounded once.
 #[inline]
 pub(super) fn scaled(head: u128, sticky: bool, exponent: i32) -> f64 {
     if head == 0 {
         return 0.0;
     }
     let top = 127 - head.leading_zeros() as i32;
-    // The unit of the result: 53 bits below the top, but never finer than the smallest subnormal.
+    // The unit of the result is 53 bits below the top, but at least the smallest subnormal.
     let unit = (top + exponent - 52).max(-1074);
     let drop = unit - exponent;
     let (mut kept, above, tie) = match drop {
@@ -65,7 +66,7 @@ pub(super) fn scaled(head: u128, sticky: bool, exponent: i32) -> f64 {
     kept as f64 * power_of_two(third) * power_of_two(second) * power_of_two(first)
 }
 
-/// For exponents of normal doubles.
+/// Returns 2^exponent, for exponents of normal doubles.
 pub(super) fn power_of_two(exponent: i32) -> f64 {
     f64::from_bits(((1023 + exponent) as u64) << 52)
 }
@@ -83,7 +84,7 @@ mod tests {
         assert_eq!(quotient(true, &[sum + 3], 0, 3), -9007199254740994.0);
         assert_eq!(quotient(false, &[u64::MAX, u64::MAX], 0, u64::MAX), 18446744073709551616.0);
         assert_eq!(quotient(false, &[1], 0, 3), 1.0 / 3.0);
-        // Half of the smallest subnormal is a tie with zero; three quarters of it are not.
+        // Half of the smallest subnormal is a tie with zero, but three quarters of it are not.
         assert_eq!(quotient(false, &[1], -1074, 2), 0.0);
         assert_eq!(quotient(false, &[3], -1074, 4), f64::from_bits(1));
         assert_eq!(quotient(false, &[1], -1074, u64::MAX), 0.0);
@@ -92,12 +93,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn small_quotients_are_those_of_the_processor(a in 0..1u64 << 53, b in 1..1u64 << 53) {
+        fn small_quotients_equal_those_of_the_processor(a in 0..1u64 << 53, b in 1..1u64 << 53) {
             prop_assert_eq!(quotient(false, &[a], 0, b), a as f64 / b as f64);
         }
 
         #[test]
-        fn integers_are_rounded_as_a_cast_rounds_them(n in any::<u128>(), shift in 0..128u32) {
+        fn integers_are_rounded_like_a_cast(n in any::<u128>(), shift in 0..128u32) {
             let n = n >> shift;
             prop_assert_eq!(quotient(false, &[n as u64, (n >> 64) as u64], 0, 1), n as f64);
         }

@@ -1,4 +1,4 @@
-//! Sum, Min, Max and Count.
+//! The combiners Sum, Min, Max and Count.
 
 use super::mean::ExactTotal;
 use super::wide::{Wide64, Wide128};
@@ -8,9 +8,10 @@ use crate::context::Unwinding;
 use crate::datum::{Datum, DecodeError, IntoDatum, Reader, Scalar};
 use windrow_model::{Code, Failure};
 
-/// Adds numbers up. Integers are widened to 64 (or 128) bits, so `emit(word, 1)` does not overflow soon. A key whose sum
-/// leaves that width fails the job instead of wrapping around; partial sums may leave it, so the cut of the input decides
-/// nothing. Float sums are exact until the end and rounded once, so they do not depend on the order.
+/// Sums the values. Integers are widened to 64 (or 128) bits, so `emit(word, 1)` does not overflow soon. A key whose
+/// sum exceeds that width fails the job instead of wrapping around. Partial sums may exceed it, so the result does not
+/// depend on how the input is split. Float sums are exact until the end and rounded once, so they do not depend on the
+/// order of the values.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum;
 /// Keeps the smallest value.
@@ -19,35 +20,47 @@ pub struct Min;
 /// Keeps the largest value.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Max;
-/// Counts values, whatever they are.
+/// Counts the values of any type.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Count;
 
 /// Numbers that can be summed.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a number", label = "cannot be summed")]
 pub trait Number: Datum {
+    /// The accumulator of a sum.
     type Total: Send + 'static;
+    /// The type of the sum.
     type Out: IntoDatum;
-    /// The total of any number of values, without any rounding: what a mean is made from.
+    /// The exact total of any number of values, without rounding, from which a mean is computed.
     type Exact: ExactTotal;
+    /// Returns the exact total of one value.
     fn exact(value: Self::Ref<'_>) -> Self::Exact;
+    /// Returns the accumulator of one value.
     fn total(value: Self::Ref<'_>) -> Self::Total;
+    /// Adds another accumulator to `into`.
     fn add(into: &mut Self::Total, other: Self::Total);
+    /// Converts the accumulator into the sum.
     fn finish(total: Self::Total) -> Self::Out;
+    /// Appends the encoding of an accumulator.
     fn encode_total(total: &Self::Total, out: &mut Vec<u8>);
+    /// Decodes an accumulator.
+    ///
+    /// # Errors
+    /// The bytes are not an encoding of an accumulator.
     fn decode_total(bytes: &[u8]) -> Result<Self::Total, DecodeError>;
-    /// The stored form of the total of one value.
+    /// Appends the encoding of the accumulator of one value.
     #[inline]
     fn encode_value(value: Self::Ref<'_>, out: &mut Vec<u8>) {
         Self::encode_total(&Self::total(value), out)
     }
+    /// The memory outside of the accumulator, in bytes.
     #[inline]
     fn heap_bytes(_: &Self::Total) -> usize {
         0
     }
 }
 
-/// Numbers without a sign: no partial sum is larger than the whole, so whether one overflows does not depend on the cut.
+/// Unsigned numbers: no partial sum is larger than the whole, so overflow does not depend on the split.
 macro_rules! unsigned {
     ($($t:ty => $w:ty, $exact:ident;)*) => {$(
         impl Number for $t {
@@ -84,7 +97,7 @@ unsigned! {
     u128 => u128, Wide128;
 }
 
-/// Numbers with a sign: the total has a word to spare, and is checked when it is read.
+/// Signed numbers: the total has an extra word, and is checked when it is read.
 macro_rules! signed {
     ($($t:ty => $w:ty, $exact:ident;)*) => {$(
         impl Number for $t {
@@ -116,7 +129,7 @@ signed! {
 #[cold]
 fn overflow(width: &str) -> ! {
     let message = format!("a sum does not fit into {width}: emit wider numbers");
-    // All values of the key have a part in it, not just the one that comes last.
+    // All values of the key contribute to the overflow, not only the last one.
     Unwinding { failure: Failure::new(Code::UserError, message), of_record: false }.start()
 }
 
@@ -178,7 +191,7 @@ impl<V: Number> Combiner<V> for Sum {
     }
 }
 
-/// Decodes a number that borrows nothing.
+/// Decodes a number, which borrows nothing.
 fn number<V: Scalar>(bytes: &[u8]) -> Result<V, DecodeError> {
     let arena = Arena::new();
     V::decode::<true>(&mut Reader::new(bytes, &arena))
@@ -214,7 +227,8 @@ macro_rules! extreme {
 extreme!(Min, std::cmp::Ordering::Greater);
 extreme!(Max, std::cmp::Ordering::Less);
 
-/// The order of the encoded bytes, which is total for floats, too. Numbers are encoded without the scratch vectors.
+/// Compares the encoded bytes, an order that is total for floats, too. Encoding numbers does not use the scratch
+/// vectors.
 #[inline(always)]
 fn order<V: Scalar>(a: V, b: V) -> std::cmp::Ordering {
     let (mut x, mut y) = (Vec::new(), Vec::new());

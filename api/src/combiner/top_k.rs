@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Keeps the `k` largest values of each key, in the order of their encoding (that of the value type), largest first.
-/// Equal values count each. The result is a `Serde<Vec<V>>`.
+/// Keeps the `k` largest values of each key, largest first, in the order of the value type's encoding. Equal values are
+/// kept individually. The result is a `Serde<Vec<V>>`.
 ///
 /// ```
 /// use windrow::prelude::*;
@@ -20,7 +20,7 @@ use std::collections::BinaryHeap;
 #[derive(Clone, Copy, Debug)]
 pub struct TopK(pub usize);
 
-/// Encoded values, the smallest on top so that it can be dropped.
+/// Encoded values with the smallest on top, which is dropped first.
 type Heap = BinaryHeap<Reverse<Box<[u8]>>>;
 
 impl<V> Combiner<V> for TopK

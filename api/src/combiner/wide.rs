@@ -1,5 +1,6 @@
-//! Integers with a word more than their addends need, so that a total is exact until it is read. Partial sums of numbers with
-//! signs may lie far outside of the range of the whole; which partial sums there are depends on how the input was cut.
+//! Integers with one word more than their addends, so that a total is exact until it is read. Partial sums of signed
+//! numbers may lie far outside of the range of the whole, and which partial sums occur depends on how the input is
+//! split.
 
 use super::rounding::quotient;
 use crate::datum::DecodeError;
@@ -10,7 +11,7 @@ macro_rules! wide {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $name {
             low: $low,
-            /// What is above: the value is `high * 2^BITS + low`.
+            /// The high part: the value is `high * 2^BITS + low`.
             high: i64,
         }
 
@@ -27,16 +28,16 @@ macro_rules! wide {
             pub(super) fn add(&mut self, other: Self) {
                 let (low, carry) = self.low.overflowing_add(other.low);
                 self.low = low;
-                // 2^63 addends would have to come for this to wrap around.
+                // It would take 2^63 addends for this to wrap around.
                 self.high = self.high.wrapping_add(other.high).wrapping_add(i64::from(carry));
             }
-            /// The value, if it needs no more than its addends do.
+            /// Returns the value, if it fits the type of the addends.
             #[inline]
             pub(super) fn signed(self) -> Option<$signed> {
                 let value = self.low as $signed;
                 (self.high == if value < 0 { -1 } else { 0 }).then_some(value)
             }
-            /// The value divided by a count that is not zero, rounded once.
+            /// Returns the value divided by `count`, which is not zero, rounded once.
             pub(super) fn mean(self, count: u64) -> f64 {
                 let negative = self.high < 0;
                 let (low, high) = match negative {
@@ -50,7 +51,7 @@ macro_rules! wide {
                 limbs[words.len()] = high as u64;
                 quotient(negative, &limbs, 0, count)
             }
-            /// The bytes of an addend if it would hold the value; else all.
+            /// Appends the value in the width of an addend if it fits, else in full.
             #[inline]
             pub(super) fn encode(self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&self.low.to_le_bytes());
@@ -87,7 +88,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn totals_are_those_of_wider_integers(values in prop::collection::vec(any::<i64>(), 1..40), cut in any::<prop::sample::Index>()) {
+        fn totals_equal_those_of_wider_integers(values in prop::collection::vec(any::<i64>(), 1..40), cut in any::<prop::sample::Index>()) {
             let (a, b) = values.split_at(cut.index(values.len()));
             let sum = |values: &[i64]| {
                 let mut total = Wide64::of_signed(0);
@@ -112,7 +113,7 @@ mod tests {
             total.encode(&mut bytes);
             prop_assert_eq!(Wide128::decode(&bytes).unwrap(), total);
             values[1..].iter().for_each(|v| {
-                // Takes the value off again; the least one has no opposite, so it goes in two steps.
+                // Subtracts the value again in two steps, because the smallest value has no opposite.
                 total.add(Wide128::of_signed(-(v / 2)));
                 total.add(Wide128::of_signed(-(v - v / 2)));
             });

@@ -1,11 +1,11 @@
-//! Byte strings. Last in a key they are their own encoding; otherwise `00` becomes `00 FF` and `00 00` ends them, which
-//! keeps the order and makes no string a prefix of another.
+//! Byte strings. At the end of a key they are their own encoding. Elsewhere `00` becomes `00 FF` and `00 00` terminates
+//! the string, which keeps the order and makes no encoding a prefix of another.
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 use memchr::memchr;
 use std::fmt;
 
-/// Where the first zero byte is. Short strings are many: eight bytes at a time, without a call.
+/// Finds the first zero byte. It examines eight bytes at a time without a call, because short strings are common.
 #[inline]
 fn zero_at(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -14,7 +14,7 @@ fn zero_at(bytes: &[u8]) -> Option<usize> {
         && let Some(word) = bytes[at..].first_chunk()
     {
         let word = u64::from_le_bytes(*word);
-        // The lowest bit that is set is that of the first zero byte; higher ones may be wrong.
+        // The lowest set bit is that of the first zero byte. Higher bits may be wrong.
         let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
         if zeros != 0 {
             return Some(at + zeros.trailing_zeros() as usize / 8);
@@ -73,7 +73,7 @@ fn unescape_zeros<'a>(reader: &mut Reader<'a>, kind: &'static str) -> Result<&'a
     }
 }
 
-/// Bytes for people: as the literal that they are in a program.
+/// Writes bytes as a byte string literal.
 pub(super) fn show(bytes: &[u8], out: &mut dyn fmt::Write) -> fmt::Result {
     write!(out, "b\"{}\"", bytes.escape_ascii())
 }

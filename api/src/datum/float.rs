@@ -1,4 +1,4 @@
-//! Floats in IEEE total order with one NaN, which sorts last; `-0.0` sorts before, and differs from, `0.0`.
+//! Floats in IEEE total order with one NaN, which sorts last. `-0.0` differs from `0.0` and sorts before it.
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 
@@ -13,8 +13,8 @@ macro_rules! float {
             }
             #[inline]
             fn with_bytes<X>(r: $t, _: &mut Vec<u8>, f: impl FnOnce(&[u8]) -> X) -> X {
-                // Every NaN becomes the positive quiet one. Then a positive number's bits are flipped in the sign and a
-                // negative number's in all places, which makes their unsigned order the numeric one.
+                // Every NaN becomes the positive quiet NaN. Then the sign bit of positive numbers and all bits of
+                // negative numbers are flipped, which makes their unsigned order the numeric order.
                 let bits = if r.is_nan() { <$t>::NAN.abs().to_bits() } else { r.to_bits() };
                 let sign = 1 << (<$bits>::BITS - 1);
                 let ordered = if bits & sign == 0 { bits ^ sign } else { !bits };

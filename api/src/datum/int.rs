@@ -1,4 +1,4 @@
-//! Integers and bool: big-endian, the sign bit flipped.
+//! Integers in big-endian order with the sign bit flipped, and bool.
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 
@@ -45,7 +45,7 @@ int! {
     i8, i8::MIN; i16, i16::MIN; i32, i32::MIN; i64, i64::MIN; i128, i128::MIN;
 }
 
-/// Machine-sized numbers travel as 64 bits.
+/// Machine-sized numbers are encoded as 64 bits.
 impl IntoDatum for usize {
     type Datum = u64;
     #[inline]

@@ -1,5 +1,5 @@
-//! What every family promises: bytes read back, they compare as the values do, and no key is a prefix of another where
-//! more follows.
+//! Property tests of every family: encodings decode to the same value and sort as the values do, and no encoding that
+//! more bytes may follow is a prefix of another.
 
 use super::{Datum, Reader, encoded};
 use crate::arena::Arena;
@@ -17,7 +17,7 @@ fn holds<'r, D: Datum + PartialEq + std::fmt::Debug>(
     for (r, bytes) in [(a, &x), (b, &y)] {
         let back = D::decode::<true>(&mut Reader::new(bytes, &arena)).unwrap();
         prop_assert_eq!(D::to_owned(back), D::to_owned(r));
-        // With something after it: what follows stays, and decides only between equals.
+        // With bytes after it: they are left over, and decide only between equal values.
         let mut longer = Vec::new();
         D::encode::<false>(r, &mut longer);
         longer.extend_from_slice(b"more");

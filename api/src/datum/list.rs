@@ -1,9 +1,9 @@
-//! Vectors of numbers: each element after a `01`, and a `00` at the end, so that a prefix sorts first.
+//! Vectors of numbers: each element after a `01` byte, and a `00` byte at the end, so that a prefix sorts first.
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 use std::fmt;
 
-/// Numbers that vectors can hold. Not `u8`: a vector of those is a byte string.
+/// Numbers that a vector can hold. `u8` is not one of them, because a vector of `u8` is a byte string.
 pub trait Scalar: Key + Copy + Sync + for<'a> Datum<Ref<'a> = Self> {}
 macro_rules! scalar { ($($t:ty),*) => {$( impl Scalar for $t {} )*} }
 scalar!(u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64, bool);
@@ -19,7 +19,7 @@ impl<T: Scalar> Datum for Vec<T> {
         out.push(0);
     }
     fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<&'a [T], DecodeError> {
-        // Every number takes as many bytes as in memory.
+        // The encoding of a number is as long as the number in memory.
         let step = 1 + size_of::<T>();
         let count = reader.left().iter().step_by(step).take_while(|tag| **tag == 1).count();
         let bytes = reader.take(count * step, "list")?;

@@ -1,4 +1,4 @@
-//! `std::cmp::Reverse`: the complement of every byte, so that it sorts descending.
+//! `std::cmp::Reverse`: the complement of every byte, which sorts in descending order.
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 use std::cmp::Reverse;
@@ -9,7 +9,7 @@ impl<T: Key> Datum for Reverse<T> {
     const BORROWS: bool = T::BORROWS;
     fn encode<const LAST: bool>(r: Self::Ref<'_>, out: &mut Vec<u8>) {
         let start = out.len();
-        // Never as if last: complemented bytes of a prefix would sort before those of what it begins.
+        // Never with `LAST`: the complemented bytes of a prefix would sort before those of a longer value.
         T::encode::<false>(r.0, out);
         out[start..].iter_mut().for_each(|b| *b = !*b);
     }

@@ -1,4 +1,4 @@
-//! Any serde type as a value, in the form that is right for it.
+//! Serde types as values, in the encoding that fits the type.
 
 use super::bytes::{escape, unescape};
 use super::{Datum, DecodeError, IntoDatum, Reader};
@@ -9,12 +9,14 @@ use serde::de::DeserializeOwned;
 use std::{fmt, io};
 use windrow_model::{Code, Failure};
 
-/// A serde value as a record or value (not as a key: its bytes do not sort as it does). Functions see `&T`.
+/// A serde value as a record or value. It cannot be a key, because its bytes do not sort as the value does. Functions
+/// get `&T`.
 ///
-/// Every value comes back as it was, whatever attributes its type has. A type whose values cannot makes the plan invalid; a value
-/// that cannot (one that `Serialize` refuses, a variant of an `untagged` enum that reads as another one) fails its record with
-/// `FIELD_NOT_REPRESENTABLE`. Types that read exactly what they write are moved fastest: those without `flatten`, `untagged`,
-/// `tag`, `alias`, `skip_serializing_if` and fields of type `serde_json::Value`.
+/// Every value comes back unchanged, whatever attributes its type has. A type whose values cannot come back makes the
+/// plan invalid. A value that cannot (one that `Serialize` refuses, or a variant of an `untagged` enum that is read as
+/// another variant) fails its record with `FIELD_NOT_REPRESENTABLE`. Types that read exactly what they write are
+/// fastest: those without `flatten`, `untagged`, `tag`, `alias`, `skip_serializing_if` and fields of type
+/// `serde_json::Value`.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -53,7 +55,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Datum for Serde<T> {
     fn shorten<'s, 'l: 's>(r: &'l T) -> &'s T {
         r
     }
-    /// As JSON, as far as it is any.
+    /// Writes the value as JSON, up to the part that JSON cannot represent.
     fn show(r: &T, out: &mut dyn fmt::Write) -> fmt::Result {
         struct Text<'o>(&'o mut dyn fmt::Write);
         impl io::Write for Text<'_> {
@@ -80,7 +82,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Datum for Serde<T> {
     }
 }
 
-/// Appends a value; one that has no form fails the record that is worked on.
+/// Appends a value. A value without an encoding fails the current record.
 fn written<T: Serialize + DeserializeOwned + 'static>(value: &T, out: &mut Vec<u8>) {
     if let Err(e) = wire::encode(value, out) {
         Unwinding { failure: Failure::new(Code::FieldNotRepresentable, e.to_string()), of_record: true }.start()

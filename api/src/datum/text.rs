@@ -1,11 +1,12 @@
-//! Strings: as byte strings, in byte order (which is the order of code points).
+//! Strings: encoded as byte strings, in byte order (which is the order of code points).
 
 use super::bytes::{escape, unescape};
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 use std::borrow::Cow;
 use std::fmt;
 
-/// Most strings are short and ASCII, which is cheaper to find out than that they are UTF-8.
+/// Converts bytes to a string. Most strings are short and ASCII, and checking for ASCII is cheaper than checking for
+/// UTF-8.
 #[inline]
 fn checked(bytes: &[u8]) -> Result<&str, DecodeError> {
     if bytes.is_ascii() {

@@ -1,4 +1,4 @@
-//! Tuples: their parts one after the other; only the last one may do without a terminator.
+//! Tuples: the encodings of their parts in sequence. Only the last part may omit its terminator.
 
 use super::{Datum, DecodeError, IntoDatum, Key, Reader};
 use crate::wire::Forms;

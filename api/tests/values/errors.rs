@@ -1,10 +1,11 @@
-//! An error names the operation that failed, not the stage that it is fused into, and the key or record that it worked on.
+//! An error names the operation that failed, not the stage into which it is fused, and the key or record that it was
+//! working on.
 
 use windrow::prelude::*;
 use windrow::testing::run;
 use windrow::{Code, Combiner, DecodeError};
 
-/// The line below the comment with this text.
+/// Returns the number of the line below the comment with this text.
 #[track_caller]
 fn below(comment: &str) -> u32 {
     let comment = format!("// {comment}");
@@ -13,9 +14,9 @@ fn below(comment: &str) -> u32 {
     at.unwrap_or_else(|| panic!("no {comment}")).0 as u32 + 2
 }
 
-/// The code, and what follows the message of the user's code.
+/// Returns the code, and what follows the message of the user's code.
 #[track_caller]
-fn told<X: std::fmt::Debug>(result: windrow::Result<X>) -> (Code, String) {
+fn code_and_context<X: std::fmt::Debug>(result: windrow::Result<X>) -> (Code, String) {
     let error = result.unwrap_err();
     let message = &error.failure().message;
     (error.code(), message.split_once("boom").unwrap_or_else(|| panic!("{message}")).1.to_string())
@@ -59,7 +60,7 @@ fn panic_names_the_fused_operation_that_failed() {
         });
         let place = got.as_ref().unwrap_err().failure().place.clone().unwrap();
         assert_eq!((place.offset, place.excerpt.as_str()), (2, "bb"));
-        assert_eq!(told(got), (Code::UserPanic, at(op, below(&format!("fused {op}")), "")));
+        assert_eq!(code_and_context(got), (Code::UserPanic, at(op, below(&format!("fused {op}")), "")));
     }
 }
 
@@ -78,11 +79,11 @@ fn error_names_the_fused_operation_that_failed() {
             .filter(|_| true)
             .map(|l, out| out.push(l))
     });
-    assert_eq!(told(got), (Code::UserError, at("map", below("failing map"), "")));
+    assert_eq!(code_and_context(got), (Code::UserError, at("map", below("failing map"), "")));
 }
 
 #[test]
-fn reduce_and_what_follows_name_the_key() {
+fn reduce_and_the_next_operation_name_the_key() {
     for failing in 0..3 {
         let got = run(["a", "b\u{1b}", "b\u{1b}"], |lines| {
             lines
@@ -107,7 +108,7 @@ fn reduce_and_what_follows_name_the_key() {
             1 => (Code::UserError, "reduce", below("keyed reduce")),
             _ => (Code::UserPanic, "map", below("map of a key")),
         };
-        assert_eq!(told(got), (code, at(op, line, r#", key ("b\u{1b}", 7)"#)));
+        assert_eq!(code_and_context(got), (code, at(op, line, r#", key ("b\u{1b}", 7)"#)));
     }
 }
 
@@ -121,7 +122,7 @@ fn group_and_cogroup_name_the_key() {
             out.push(l)
         })
     });
-    assert_eq!(told(got), (Code::UserPanic, at("group", below("group by letter"), ", key \"b\"")));
+    assert_eq!(code_and_context(got), (Code::UserPanic, at("group", below("group by letter"), ", key \"b\"")));
     let got = run(["a", "b"], |lines| {
         let pairs = lines.map(|l, out| out.emit(l.len(), l));
         // cogroup by length
@@ -130,10 +131,10 @@ fn group_and_cogroup_name_the_key() {
             out.push(1u8)
         })
     });
-    assert_eq!(told(got), (Code::UserPanic, at("cogroup", below("cogroup by length"), ", key 1")));
+    assert_eq!(code_and_context(got), (Code::UserPanic, at("cogroup", below("cogroup by length"), ", key 1")));
 }
 
-/// Fails at the end.
+/// Fails in `finish`.
 struct Last;
 impl Combiner<u64> for Last {
     type Acc = u64;
@@ -163,7 +164,7 @@ fn finish_of_a_combiner_names_the_key() {
         // combine with Last
         pairs.combine(Last)
     });
-    assert_eq!(told(got), (Code::UserPanic, at("combine", below("combine with Last"), ", key \"bbb\"")));
+    assert_eq!(code_and_context(got), (Code::UserPanic, at("combine", below("combine with Last"), ", key \"bbb\"")));
 }
 
 #[test]
@@ -177,5 +178,5 @@ fn operation_after_a_sort_names_the_key() {
         });
         kept.keys()
     });
-    assert_eq!(told(got), (Code::UserPanic, at("filter", below("filter what is sorted"), ", key \"b\"")));
+    assert_eq!(code_and_context(got), (Code::UserPanic, at("filter", below("filter what is sorted"), ", key \"b\"")));
 }

@@ -1,4 +1,4 @@
-//! Values stay what they are, from source to sink and back.
+//! Values are the same from source to sink and back.
 
 mod errors;
 mod numbers;

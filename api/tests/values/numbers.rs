@@ -1,18 +1,18 @@
-//! Sums and means are those of exact arithmetic, whatever the cut.
+//! Sums and means equal those of exact arithmetic, for every split of the input.
 
 use proptest::prelude::*;
 use windrow::JobOptions;
 use windrow::prelude::*;
 use windrow::testing::run_with;
 
-/// Chunks of one record, of some, and of all.
+/// Chunks of one record, of some records, and of all records.
 const CHUNK_BYTES: [u64; 3] = [1, 40, 1 << 20];
 
 fn cut(chunk_bytes: u64) -> JobOptions {
     JobOptions { chunk_bytes: Some(chunk_bytes), ..JobOptions::default() }
 }
 
-/// What `make` gives of `value` lines of one key, which must not depend on the cut.
+/// Returns what `make` computes for the values of one key, which must not depend on the split.
 #[track_caller]
 fn of_one_key<V>(
     values: &[String],
@@ -23,7 +23,7 @@ where
 {
     let mut results = CHUNK_BYTES.map(|chunk_bytes| {
         let got = run_with(values, cut(chunk_bytes), 2, 64 << 20, |lines| make(lines.key_by(|_| "key")));
-        // Which stage notices is up to the cut.
+        // Which stage detects the error depends on the split.
         let what =
             |message: &str| message.rsplit_once("failed 1 times: ").map_or(message, |(_, what)| what).to_string();
         got.map(|mut got| got.remove(0).1).map_err(|e| what(&e.failure().message))
@@ -52,7 +52,7 @@ fn partial_sums_may_leave_the_range_of_the_whole() {
 }
 
 #[test]
-fn sum_beyond_its_width_fails_whatever_the_cut() {
+fn sum_beyond_its_width_fails_for_every_split() {
     let beyond = |result: std::result::Result<String, String>, key: &str| {
         let message = result.unwrap_err();
         assert!(message.contains("a sum does not fit into") && message.contains(key), "{message}");
@@ -89,7 +89,8 @@ proptest! {
         let sum = of_one_key(&texts(&values), parsed!(i64, Sum)).ok();
         prop_assert_eq!(sum, i64::try_from(exact).ok());
         let mean = of_one_key(&texts(&values), parsed!(i64, Mean)).unwrap();
-        // The nearest double is within half a unit of the exact quotient: compared as integers, times the count.
+        // The nearest double is within half a unit of the exact quotient. They are compared as integers, multiplied by
+        // the count.
         let off = |m: f64| (m as i128 * values.len() as i128 - exact).abs();
         if mean.abs() >= 9007199254740992.0 {
             prop_assert!(off(mean) <= off(mean.next_up()) && off(mean) <= off(mean.next_down()));
@@ -100,7 +101,7 @@ proptest! {
 }
 
 #[test]
-fn json_floats_are_read_to_the_last_bit() {
+fn json_floats_are_read_exactly() {
     for text in ["1.5777777777770001", "9007199254740991.0", "5e-324", "1.7976931348623157e308", "-0.0"] {
         let source = jsonl::<f64>("any");
         let got = windrow::testing::read(&source, text.as_bytes(), 1).unwrap();

@@ -1,10 +1,10 @@
-//! Mistakes of a plan are told before anything runs.
+//! Mistakes in a plan are reported before anything runs.
 
 use windrow::testing::{run, run_with};
 use windrow::{Code, JobOptions};
 
 #[test]
-fn two_collects_of_one_name_are_refused_with_both_lines() {
+fn two_collects_of_one_name_are_refused() {
     let error = run(["a"], |lines| {
         lines.collect("twice");
         lines.map(|l, out| out.push(l.len())).collect("twice");
@@ -22,7 +22,7 @@ fn union_is_collected_under_one_name() {
     assert_eq!(both, ["a", "A"]);
 }
 
-/// A sort reads its file twice: for a sample, and to sort it.
+/// A sort reads its file twice: for the sample, and for the sort.
 #[test]
 fn bad_record_that_a_sort_reads_twice_counts_once() {
     let sorted = |bad: u64| {

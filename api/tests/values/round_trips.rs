@@ -1,4 +1,4 @@
-//! What a sink writes its source reads back as the same records; what it could not is refused.
+//! A source reads back the records that the matching sink wrote; a sink refuses records that it could not.
 
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use windrow::testing::{read, written};
 
 const BLOCK_BYTES: [u64; 3] = [1, 7, u64::MAX];
 
-/// Text in which everything that means something to a format is common.
+/// Text in which the special characters of the formats are common.
 fn awkward() -> impl Strategy<Value = String> {
     "[\"',;\t\r\n\\\\\u{feff} aé\u{0}]{0,6}"
 }
@@ -25,12 +25,12 @@ fn floats() -> impl Strategy<Value = f64> {
     prop_oneof![prop::sample::select(special.to_vec()), any::<f64>()]
 }
 
-/// Whether the records are refused, which only some of them may be.
+/// Whether the records are refused. Only some records may be.
 fn is_refused<X>(part: &windrow::Result<X>) -> bool {
     part.as_ref().err().is_some_and(|e| e.code() == Code::FieldNotRepresentable)
 }
 
-/// Same bits, and one NaN.
+/// Same bits, or both NaN.
 fn same(a: f64, b: f64) -> bool {
     a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
 }
@@ -93,7 +93,7 @@ where
 proptest! {
     #[test]
     fn lines_of_text(records in prop::collection::vec(awkward(), 0..5)) {
-        // A mark at the start of a file is none of its text.
+        // A byte order mark at the start of a file is not a part of its text.
         let records: Vec<String> = records.into_iter().map(|r| r.replace('\u{feff}', "")).collect();
         let part = written(&text("any"), &records);
         let no_line = |r: &String| r.contains('\n') || r.ends_with('\r');
@@ -130,7 +130,7 @@ proptest! {
             let expected = records.iter().map(|(a, n, b)| vec![a.clone(), n.to_string(), b.clone()]);
             prop_assert_eq!(fields.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         }
-        // Escaped, every text has a form.
+        // With escapes, every text can be represented.
         let part = written(&tsv("any").escaped(), records.iter().map(|(a, n, b)| (a, *n, b))).unwrap();
         let unescape = |s: &str| {
             let mut plain = String::new();
@@ -237,11 +237,11 @@ proptest! {
 }
 
 #[test]
-fn record_without_fields_has_no_form_in_csv() {
+fn record_without_fields_is_refused_in_csv() {
     assert!(is_refused(&written(&csv_sink("any"), [()])));
 }
 
 #[test]
-fn verbatim_text_takes_any_record() {
+fn verbatim_text_accepts_any_record() {
     assert_eq!(written(&text("any").verbatim(), ["a\nb\r"]).unwrap(), b"a\nb\r\n");
 }

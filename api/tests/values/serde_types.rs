@@ -1,4 +1,4 @@
-//! Serde values go through a shuffle as they are, or fail with their type and record.
+//! Serde values go through a shuffle unchanged, or fail with their type and record.
 
 use windrow::prelude::*;
 use windrow::testing::{run, run_with};
@@ -15,7 +15,7 @@ struct Event {
 }
 
 #[test]
-fn values_with_serde_attributes_come_through_a_shuffle() {
+fn values_with_serde_attributes_survive_a_shuffle() {
     let lines = [r#"{"ok":false,"score":0}"#, r#"{"note":"n","ok":true,"score":null,"more":{"a":[1,2.5,null]}}"#];
     let parse = |line: &str| serde_json::from_str::<Event>(line);
     let got = run(lines, |lines| {
@@ -41,7 +41,7 @@ struct Login {
 }
 
 #[test]
-fn type_whose_values_never_come_back_is_refused_with_the_plan() {
+fn type_whose_values_never_come_back_is_refused() {
     let error = run(["a"], |lines| {
         let logins = lines.map(|l, out| out.emit(l, Serde(Login { name: l.into(), password: l.into() })));
         logins.partition_by(1).keys()
@@ -63,7 +63,7 @@ enum Number {
 }
 
 #[test]
-fn value_that_would_come_back_as_another_fails_its_record() {
+fn value_that_would_change_fails_its_record() {
     let doubled = |bad: u64| {
         let options = JobOptions { skip_bad_records: bad, ..JobOptions::default() };
         run_with(["1.5", "7", "2.5"], options, 2, 64 << 20, |lines| {
@@ -84,7 +84,7 @@ fn value_that_would_come_back_as_another_fails_its_record() {
 }
 
 #[test]
-fn nested_options_are_collected_as_they_are() {
+fn nested_options_are_collected_unchanged() {
     let got = run(["a"], |lines| lines.map(|_, out| out.push(Serde(Some(None::<u8>))))).unwrap();
     assert_eq!(got, [Serde(Some(None))]);
 }
