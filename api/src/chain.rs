@@ -1,4 +1,4 @@
-//! Fused operations: a chain pulls its input once and pushes every record through to one receiver.
+//! Fused operations: a chain reads its input once and pushes every record to one receiver.
 
 use crate::context::{TaskCx, TaskResult};
 use crate::culprit::Op;
@@ -10,22 +10,23 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use windrow_model::{Input, Partitions, Port};
 
-/// Records of one family, made from a task's inputs.
+/// Produces the records of one family from a task's inputs.
 pub(crate) trait Chain<R: Datum>: Send + Sync {
+    /// Pushes all records to `sink`.
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<R>) -> TaskResult<()>;
 }
 
-/// A chain and what a stage made of it reads.
+/// A chain with the inputs that a stage made from it reads.
 pub(crate) struct Branch<R: Datum> {
     pub inputs: Vec<Input>,
     pub chain: Arc<dyn Chain<R>>,
     pub label: String,
-    /// Partitions of the edges that it reads; none for a source.
+    /// Partitions of the edges that the branch reads; `None` for a source.
     pub partitions: Option<Partitions>,
     pub deterministic: bool,
-    /// The ports that it reads, if reading them as they are is all that it does.
+    /// The ports that the branch reads, if it reads them unchanged and does nothing else.
     pub direct: Option<Vec<Port>>,
-    /// Of the edges on whose order the order of its records depends.
+    /// The demands of the edges on whose order the order of the records depends.
     pub demands: Vec<Arc<Demand>>,
 }
 
@@ -44,7 +45,7 @@ impl<R: Datum> Clone for Branch<R> {
 }
 
 impl<R: Datum> Branch<R> {
-    /// This branch with one more operation.
+    /// Returns this branch with one more operation.
     pub fn then<O: Datum>(&self, op: &str, chain: Arc<dyn Chain<O>>) -> Branch<O> {
         Branch {
             inputs: self.inputs.clone(),
@@ -57,13 +58,13 @@ impl<R: Datum> Branch<R> {
         }
     }
 
-    /// Said by whoever ends it and depends on the order of its records.
+    /// Declares that the end of the branch depends on the order of its records.
     pub fn need_order(&self) {
         self.demands.iter().for_each(|d| d.need_order());
     }
 }
 
-/// One operation on each record, fused with what comes before it.
+/// One operation on each record, fused with the operations before it.
 pub(crate) struct Step<R: Datum, O: Datum, F> {
     pub before: Arc<dyn Chain<R>>,
     pub f: Arc<F>,
@@ -96,7 +97,7 @@ where
     }
 }
 
-/// Calls a user's function that emits, and records its error or panic against the current record.
+/// Calls a user function that emits, and records its error or panic against the current record.
 #[inline]
 pub(crate) fn call<O: Datum, X: Outcome>(
     cx: &TaskCx<'_>,
@@ -107,7 +108,7 @@ pub(crate) fn call<O: Datum, X: Outcome>(
     cx.in_op(op, || call_in_step(cx, op, sink, f))
 }
 
-/// The same within a [`Step`], which names its operation if a panic passes.
+/// The same as [`call`], for use within a [`Step`], which names its operation if a panic unwinds through it.
 #[inline(always)]
 pub(crate) fn call_in_step<O: Datum, X: Outcome>(
     cx: &TaskCx<'_>,

@@ -1,4 +1,4 @@
-//! What a running task can see and touch: its inputs as local files, its folder, its memory, and where it stands.
+//! The context of a running task: its inputs as local files, its folder, its memory, and its position.
 
 use crate::culprit::{self, AtKey, AtRecord, Culprit, Note, Op, OpAtRecord, Passing};
 use crate::datum::Datum;
@@ -19,8 +19,9 @@ use windrow_model::{Chunk, Code, Counters, Failure, FileRange, RecordPlace, Task
 /// Why an attempt ended without a result.
 #[derive(Debug)]
 pub struct TaskError {
+    /// The error that ended the attempt.
     pub failure: Box<Failure>,
-    /// The input segment that could not be read: (input, position).
+    /// The input segment that could not be read: (input, position in the input).
     pub segment: Option<(usize, usize)>,
 }
 
@@ -42,36 +43,37 @@ impl From<EngineError> for TaskError {
 
 pub(crate) type TaskResult<T> = Result<T, TaskError>;
 
-/// One attempt, from the inside. Lives on the thread that runs it.
+/// One attempt, as its code sees it. It lives on the thread that runs the attempt.
 pub(crate) struct TaskCx<'t> {
     pub task: &'t Task,
-    /// For outputs and temporary files; belongs to this attempt alone.
+    /// The folder for outputs and temporary files. Only this attempt uses it.
     pub folder: &'t Path,
-    /// For each input: its segments as local files, if it has any.
+    /// The segments of each input as local files, if it has any.
     pub segments: Vec<Vec<LocalSegment>>,
-    /// What of the process's memory the task may hold.
+    /// The part of the process's memory that the task may hold.
     pub share: Share,
     pub codec: Codec,
-    /// Where outputs for other tasks of this process may be kept.
+    /// The store for outputs that other tasks of this process read.
     in_memory_outputs: Option<Arc<InMemoryOutputs>>,
-    /// Whether this is a sampling stage: its source reads windows only.
+    /// Whether this is a sampling stage: its source reads only windows.
     pub sample: bool,
     pub cancelled: &'t AtomicBool,
     stop: Cell<bool>,
     any_order: Cell<bool>,
     error: RefCell<Option<TaskError>>,
-    /// Of that error, and of a panic that has passed.
+    /// The operation of `error`.
     failed: RefCell<Culprit>,
+    /// The operation of a panic that has unwound.
     unwound: RefCell<Culprit>,
-    /// Files that were begun.
+    /// Number of files that were begun.
     files: Cell<u64>,
-    /// Where this thread is: seen from outside when the process dies.
+    /// The position of this thread, which outlives a crash of the process.
     crumbs: Slot<'static>,
     pub counters: RefCell<Counters>,
 }
 
 impl<'t> TaskCx<'t> {
-    /// For a task with at most so many consumers of memory at a time.
+    /// Creates the context of a task with at most `consumers` consumers of memory at a time.
     pub fn new(task: &'t Task, setting: TaskEnv<'t>, consumers: usize, sample: bool) -> Self {
         let TaskEnv { folder, segments, memory, codec, in_memory_outputs, cancelled } = setting;
         TaskCx {
@@ -107,7 +109,7 @@ impl<'t> TaskCx<'t> {
         self.stop.set(true);
     }
 
-    /// Records the first error of user code, and of which operation.
+    /// Records the first error of user code, and its operation.
     #[cold]
     pub fn fail_in(&self, op: &Op, e: impl Into<TaskError>) {
         if self.error.borrow().is_none() {
@@ -116,7 +118,7 @@ impl<'t> TaskCx<'t> {
         self.fail(e)
     }
 
-    /// Runs a function of the user, so that a panic of it names its operation.
+    /// Runs a user function so that a panic in it names its operation.
     #[inline(always)]
     pub fn in_op<X>(&self, op: &Op, f: impl FnOnce() -> X) -> X {
         self.noting(op, f)
@@ -135,7 +137,7 @@ impl<'t> TaskCx<'t> {
         culprit::change(&self.failed, AtRecord::<R>(r));
     }
 
-    /// Runs what works on a key, so that panics and recorded errors of user code in it name the key.
+    /// Runs code that works on a key, so that panics and recorded errors of user code in it name the key.
     #[inline(always)]
     pub fn working_on_key<K: Datum, X>(&self, key: &[u8], f: impl FnOnce() -> X) -> X {
         self.working_on(AtKey::<K>(key, PhantomData), f)
@@ -164,25 +166,25 @@ impl<'t> TaskCx<'t> {
         result
     }
 
-    /// A failure of this task, with what is known of the operation that it is of.
+    /// Adds the operation of the recorded error to a failure of this task.
     pub fn explained(&self, mut failure: Failure) -> Failure {
         failure.message += &self.failed.borrow().suffix();
         failure
     }
 
-    /// The same for a panic.
+    /// Adds the operation of the panic to a failure of this task.
     pub fn explained_panic(&self, mut failure: Failure) -> Failure {
         failure.message += &self.unwound.borrow().suffix();
         failure
     }
 
-    /// Loops ask this once per record.
+    /// Whether loops must end. They check it once per record.
     #[inline]
     pub fn stopped(&self) -> bool {
         self.stop.get()
     }
 
-    /// Asked once per block or group: has the attempt been revoked? It also shows that the task gets on.
+    /// Checks whether the attempt was revoked, once per block or group. It also records progress of the task.
     pub fn check_cancelled(&self) {
         self.crumbs.step();
         if self.cancelled.load(Ordering::Relaxed) {
@@ -190,7 +192,7 @@ impl<'t> TaskCx<'t> {
         }
     }
 
-    /// The error that was recorded, if any.
+    /// Returns the recorded error, if any.
     pub fn outcome(&self) -> TaskResult<()> {
         match self.error.borrow_mut().take() {
             Some(e) => Err(e),
@@ -198,17 +200,17 @@ impl<'t> TaskCx<'t> {
         }
     }
 
-    /// Says which file the records are of that follow.
+    /// Sets the file of the records that follow.
     pub fn at_file(&self, range: &FileRange) {
         self.files.set(self.files.get() + 1);
         self.crumbs.file(range.file(), range.identity.length);
     }
-    /// Says which record is being worked on: one store.
+    /// Sets the offset of the current record. It costs one store.
     #[inline]
     pub fn at_record(&self, offset: u64) {
         self.crumbs.record(offset);
     }
-    /// How many files were begun, and which record of the last one is being worked on.
+    /// Returns how many files were begun, and the offset of the current record in the last one.
     #[inline]
     pub fn at(&self) -> (u64, u64) {
         (self.files.get(), self.crumbs.offset())
@@ -217,11 +219,12 @@ impl<'t> TaskCx<'t> {
         self.crumbs.no_record();
     }
 
-    /// Where the current record lies, with its first bytes if they can be read.
+    /// Returns the position of the current record, with its first bytes if they can be read.
     pub fn place(&self) -> Option<RecordPlace> {
         self.crumbs.place().map(|place| windrow_store::record_place(place.file, place.offset))
     }
 
+    /// The task's chunk, if it reads files.
     pub fn chunk(&self) -> Option<&'t Chunk> {
         self.task.inputs.iter().find_map(|i| match i {
             TaskInput::Chunk(c) => Some(c),
@@ -229,7 +232,7 @@ impl<'t> TaskCx<'t> {
         })
     }
 
-    /// Inline blobs of a broadcast input.
+    /// The inline blobs of a broadcast input.
     pub fn inline(&self, input: usize) -> &'t [Vec<u8>] {
         match &self.task.inputs[input] {
             TaskInput::Inline(blobs) => blobs,
@@ -237,12 +240,13 @@ impl<'t> TaskCx<'t> {
         }
     }
 
+    /// The local segments of an input.
     pub fn input_segments(&self, input: usize) -> &[LocalSegment] {
         self.segments.get(input).map_or(&[], Vec::as_slice)
     }
 
-    /// The error of a segment that changed while a reader used it, which returned none because it had stopped early. Asked when all
-    /// readers are gone.
+    /// Returns the error of a segment that changed while a reader used it, if the reader stopped early and so returned
+    /// no error. Called after all readers are dropped.
     pub fn changed_segment(&self) -> TaskResult<()> {
         for (input, segments) in self.segments.iter().enumerate() {
             if let Some(e) = segments.iter().enumerate().find_map(|(index, s)| s.changed_error(index)) {
@@ -252,7 +256,7 @@ impl<'t> TaskCx<'t> {
         Ok(())
     }
 
-    /// Records of the largest segment of an input.
+    /// The number of records of the largest segment of an input.
     pub fn largest_segment(&self, input: usize) -> u64 {
         match self.task.inputs.get(input) {
             Some(TaskInput::Segments(segments)) => segments.iter().map(|s| s.segment.records).max().unwrap_or(0),
@@ -260,7 +264,8 @@ impl<'t> TaskCx<'t> {
         }
     }
 
-    /// Whoever takes the task's records does not care about their order: said before they are made.
+    /// Declares that the consumer of the task's records does not depend on their order. Called before the records are
+    /// made.
     pub fn take_any_order(&self) {
         self.any_order.set(true);
     }
@@ -270,7 +275,7 @@ impl<'t> TaskCx<'t> {
         self.any_order.get()
     }
 
-    /// For loops inside the engine: whether to go on.
+    /// Returns an error if a loop within the engine must end.
     pub fn alive(&self) -> Result<(), EngineError> {
         self.check_cancelled();
         match self.stopped() {
@@ -279,7 +284,7 @@ impl<'t> TaskCx<'t> {
         }
     }
 
-    /// What an edge output needs to be written.
+    /// Returns the specification of an edge output.
     pub fn edge(&self, output: usize, partitioning: impl FnOnce(u32) -> Partitioning) -> EdgeSpec {
         let partitions = match self.task.outputs[output] {
             TaskOutput::Edge { partitions } => partitions,
@@ -292,13 +297,13 @@ impl<'t> TaskCx<'t> {
             partitioning: partitioning(partitions),
             codec: self.codec,
             share: self.share.clone(),
-            // Records of files come in the order of the file whoever reads them.
+            // The records of a file always come in the order of the file.
             any_order: self.any_order() && self.chunk().is_none(),
             in_memory_outputs: self.in_memory_outputs.clone(),
         }
     }
 
-    /// Runs that an input's sorting or folding has written, and their bytes.
+    /// Counts the runs that sorting or folding an input has written, and their bytes.
     pub fn count_spilled(&self, (runs, bytes): (u64, u64)) {
         self.count(names::RUNS_SPILLED, runs);
         self.count(names::BYTES_SPILLED, bytes);
@@ -336,11 +341,11 @@ pub(crate) fn output_identity(attempt: &windrow_model::AttemptId, output: u32) -
     }
 }
 
-/// A failure on its way from where no error can be returned: inside of functions that user code calls. It is taken where panics
-/// are, and no hook tells of it.
+/// A failure that unwinds from where no error can be returned: from functions that user code calls. It is caught where
+/// panics are, and the panic hook does not report it.
 pub(crate) struct Unwinding {
     pub failure: Failure,
-    /// The record that is worked on is to blame.
+    /// Whether the current record is to blame.
     pub of_record: bool,
 }
 
@@ -355,8 +360,8 @@ thread_local! {
     static USER_COUNTERS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `f` with fresh user counters and returns what it counted. Nests, because a pool thread that waits inside one task
-/// may run another.
+/// Runs `f` with fresh user counters and returns what it counted. Calls nest, because a pool thread that waits inside one
+/// task may run another.
 pub(crate) fn with_user_counters<X>(f: impl FnOnce() -> X) -> (X, Vec<u64>) {
     let outer = USER_COUNTERS.with_borrow_mut(std::mem::take);
     let result = f();
@@ -373,9 +378,9 @@ pub(crate) fn add_user_counter(index: usize, n: u64) {
     })
 }
 
-/// What every task of a job shares in one process.
+/// The function of a stage, which all of its tasks in one process share.
 #[derive(Clone)]
 pub(crate) struct StageFn(pub Arc<RunStage>);
 
-/// Runs one task of a stage into its outputs.
+/// Runs one task of a stage and returns its outputs.
 pub(crate) type RunStage = dyn Fn(&TaskCx<'_>) -> TaskResult<Vec<windrow_model::OutputReport>> + Send + Sync;

@@ -1,8 +1,8 @@
-//! Which operation failed, and at which key or record: told with a failure of user code.
+//! Records which operation failed, and at which key or record, for the message of a failure of user code.
 //!
-//! Operations are fused, so a stage has one place in the program and many functions. A loop that noted the operation for each record
-//! would pay for it with each record; instead every call of user code has a guard on the stack that does nothing unless a panic passes
-//! through it. The innermost one comes first, and it is right.
+//! Operations are fused, so a stage has one location in the program and many functions. Recording the operation in a
+//! loop would cost time for each record. Instead every call of user code has a guard on the stack that does nothing
+//! unless a panic unwinds through it. The innermost guard comes first, and its operation is the right one.
 
 use crate::arena::Arena;
 use crate::datum::{Datum, Reader};
@@ -22,14 +22,14 @@ pub(crate) struct Op {
 }
 
 impl Op {
-    /// The operation whose method is called there.
+    /// The operation whose method the user's program calls.
     #[track_caller]
     pub fn here(name: &'static str) -> Op {
         Op { name, at: Location::caller() }
     }
 }
 
-/// What is known of a failure.
+/// What is known about a failure.
 #[derive(Default)]
 pub(crate) struct Culprit {
     op: Option<Op>,
@@ -38,7 +38,7 @@ pub(crate) struct Culprit {
 }
 
 impl Culprit {
-    /// The end of a sentence about the failure; empty if nothing is known.
+    /// Returns the end of a message about the failure; empty if nothing is known.
     pub fn suffix(&self) -> String {
         let Some(Op { name, at }) = self.op else { return String::new() };
         let key = self.at.as_ref().map(|at| format!(", {at}")).unwrap_or_default();
@@ -143,7 +143,7 @@ impl<R: Datum> Note for OpAtRecord<'_, R> {
     }
 }
 
-/// A key as a part of a sentence, from its bytes.
+/// Formats a key for a message, from its bytes.
 #[cold]
 fn key<K: Datum>(bytes: &[u8]) -> String {
     let arena = Arena::new();
@@ -155,13 +155,14 @@ fn key<K: Datum>(bytes: &[u8]) -> String {
     }
 }
 
-/// A record as a part of a sentence.
+/// Formats a record for a message.
 #[cold]
 fn record<R: Datum>(r: R::Ref<'_>) -> String {
     format!("record {}", shown::<R>(r))
 }
 
-/// As much of a value as is shown. A type that panics while it is shown, maybe for the second time, is shown no further.
+/// Formats a value up to the limit. A type that panics while it is formatted, possibly for the second time, is
+/// formatted no further.
 fn shown<R: Datum>(r: R::Ref<'_>) -> String {
     let mut excerpt = Excerpt { text: String::new(), is_cut: false };
     let _ = catch_unwind(AssertUnwindSafe(|| R::show(r, &mut excerpt)));
@@ -171,7 +172,7 @@ fn shown<R: Datum>(r: R::Ref<'_>) -> String {
     excerpt.text
 }
 
-/// Text up to a length; what comes then is an error, so that showing ends.
+/// Text up to a limit. Writing more is an error, which ends the formatting.
 struct Excerpt {
     text: String,
     is_cut: bool,
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn innermost_operation_is_the_one_that_is_named() {
+    fn innermost_operation_is_named() {
         let culprit = RefCell::new(Culprit::default());
         let (inner, outer) = (Op::here("map"), Op::here("reduce"));
         let caught = catch_unwind(AssertUnwindSafe(|| {

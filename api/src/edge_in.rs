@@ -1,4 +1,4 @@
-//! The start of a stage that reads edges: segments back into records.
+//! The start of a stage that reads edges: it decodes segments into records.
 
 use crate::arena::Arena;
 use crate::chain::Chain;
@@ -10,17 +10,17 @@ use windrow_engine::{Concat, EngineError, Pairs as EnginePairs, open_concat, ope
 use windrow_model::counters::names;
 use windrow_model::{Code, Failure, Order};
 
-/// A decoding error is a bug or damage that checksums did not see; nobody's record is to blame.
+/// The error of a decoding failure: a bug, or damage that checksums did not detect. No record is to blame.
 pub(crate) fn undecodable(e: DecodeError) -> TaskError {
     Failure::new(Code::Internal, format!("a shuffled record does not decode: {e}")).into()
 }
 
-/// The same inside of a loop of the engine.
+/// The same as [`undecodable`], within a loop of the engine.
 pub(crate) fn undecodable_there(e: DecodeError) -> EngineError {
     EngineError::Decode(e.to_string())
 }
 
-/// An engine error about a segment of this input, told with its place.
+/// Adds the position of the segment to an engine error of this input.
 pub(crate) fn of_input(e: EngineError, input: usize) -> TaskError {
     let segment = match &e {
         EngineError::Segment { index, .. } => Some((input, *index)),
@@ -29,7 +29,7 @@ pub(crate) fn of_input(e: EngineError, input: usize) -> TaskError {
     TaskError { segment, ..TaskError::from(e) }
 }
 
-/// Opens an input's segments: by key, or one after the other.
+/// Opens an input's segments: merged by key, or one after the other.
 pub(crate) fn open(cx: &TaskCx<'_>, input: usize, order: Order) -> TaskResult<Box<dyn EnginePairs>> {
     let segments = cx.input_segments(input).to_vec();
     let opened: Result<Box<dyn EnginePairs>, EngineError> = match order {
@@ -42,18 +42,18 @@ pub(crate) fn open(cx: &TaskCx<'_>, input: usize, order: Order) -> TaskResult<Bo
     opened.map_err(|e| of_input(e, input))
 }
 
-/// An input's segments one after the other, for loops over all pairs.
+/// Opens an input's segments one after the other, for loops over all pairs.
 pub(crate) fn concat(cx: &TaskCx<'_>, input: usize) -> TaskResult<Concat> {
     open_concat(cx.input_segments(input).to_vec()).map_err(|e| of_input(e, input))
 }
 
-/// Steps an input's cursor.
+/// Moves the cursor of an input to the next pair.
 #[inline]
 pub(crate) fn advance(pairs: &mut dyn EnginePairs, input: usize) -> TaskResult<()> {
     pairs.advance().map_err(|e| of_input(e, input))
 }
 
-/// Reads an edge's pairs, in this order unless any will do.
+/// Reads the pairs of an edge in this order, or in any order if the consumer allows it.
 pub(crate) struct ReadPairs<K, V> {
     pub order: Order,
     pub types: PhantomData<fn() -> (K, V)>,
@@ -84,7 +84,7 @@ impl<K: Datum, V: Datum> Chain<(K, V)> for ReadPairs<K, V> {
     }
 }
 
-/// Reads an edge's records that have no key.
+/// Reads the records of an edge without keys.
 pub(crate) struct ReadRecords<R> {
     pub types: PhantomData<fn() -> R>,
 }

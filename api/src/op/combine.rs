@@ -1,4 +1,4 @@
-//! `combine`: values of a key folded on both sides of a shuffle.
+//! `combine`: folds the values of a key on both sides of a shuffle.
 
 use crate::arena::Arena;
 use crate::chain::Chain;
@@ -19,8 +19,8 @@ use windrow_model::{Order, Output, OutputReport, Partitioner, Partitions, Port};
 
 impl<K: Key, V: Datum> Pairs<K, V> {
     /// Folds all values of each key with a combiner: `Sum`, `Min`, `Max`, `Count`, `Mean`, `TopK`, a tuple of them, or
-    /// your own. Values are folded where they are emitted, so only one accumulator per key and task is shuffled. Keys
-    /// come out in order; the result stays partitioned by them.
+    /// your own. Values are folded where they are emitted, so only one accumulator per key and task is shuffled. The
+    /// result is in key order and stays partitioned by key.
     ///
     /// ```
     /// use windrow::prelude::*;
@@ -54,7 +54,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     }
 }
 
-/// A combiner as the engine's tables see it.
+/// A combiner in the form that the engine's tables use.
 struct Fold<V, C> {
     combiner: Arc<C>,
     types: PhantomData<fn(V)>,
@@ -124,7 +124,7 @@ fn fold_into_edge<K: Key, V: Datum, C: Combiner<V>>(
     Ok(OutputReport::Edge(result.segments))
 }
 
-/// Reads accumulators, folds those of one key and finishes them: in key order, unless any will do.
+/// Reads accumulators, merges those of one key and finishes them: in key order, unless the consumer allows any order.
 struct Combined<K, V, C> {
     combiner: Arc<C>,
     op: Op,
@@ -133,13 +133,15 @@ struct Combined<K, V, C> {
 
 impl<K: Key, V: Datum, C: Combiner<V>> Chain<(K, <C::Out as IntoDatum>::Datum)> for Combined<K, V, C> {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<(K, <C::Out as IntoDatum>::Datum)>) -> TaskResult<()> {
-        // If pairs were folded where they come from, there are at least as many keys as pairs in a segment; it is a guess.
+        // The estimate assumes that pairs were folded by the producers: then there are at least as many keys as pairs
+        // in a segment.
         let keys = cx.largest_segment(0) as usize / 2;
         let fold = Fold { combiner: self.combiner.clone(), types: PhantomData::<fn(V)> };
         let mut folder = Folder::new(fold, cx.folder, &cx.share, keys)?;
         let mut read = 0u64;
         let pairs = concat(cx, 0)?;
-        // No key is named: pairs wait for each other, so another one may be merged than the one that was read.
+        // No key is named, because pairs are buffered: the pair that is merged may be another than the pair that was
+        // read.
         let folded = cx.in_op(&self.op, || {
             pairs.for_each(&|| cx.alive(), |key, value| {
                 read += 1;

@@ -1,4 +1,4 @@
-//! `write`: records into the part files of an output folder.
+//! `write`: writes records into the part files of an output folder.
 
 use crate::context::{TaskCx, TaskResult};
 use crate::culprit::Op;
@@ -16,8 +16,11 @@ use windrow_model::dataset::dataset_name;
 use windrow_model::{Framing, Order, Output, OutputReport, Partitioner, Partitions, Port};
 
 impl<R: Datum> Records<R> {
-    /// Writes every record with a sink: `tsv`, `text`, `jsonl`, `csv`, `fixed` or your own. The folder appears as a whole when the
-    /// job commits. Always `Ok`: the plan is checked when it is complete.
+    /// Writes every record with a sink: `tsv`, `text`, `jsonl`, `csv`, `fixed` or your own. The folder appears as a
+    /// whole when the job commits.
+    ///
+    /// # Errors
+    /// None: the plan is checked when it is complete.
     #[track_caller]
     pub fn write<S: Sink<R>>(&self, sink: S) -> Result<()> {
         let here = Op::here("write");
@@ -29,8 +32,7 @@ impl<R: Datum> Records<R> {
         let branch = if in_place {
             self.branches[0].clone()
         } else {
-            // Parts are contiguous ranges of the input, whatever the chunks: the pieces of each part are brought
-            // together by one task.
+            // Parts are contiguous ranges of the input, however it is split: one task gathers the pieces of each part.
             let partitions = match self.branches[0].partitions {
                 Some(p) if of_partitions(p) => p,
                 _ => Partitions::Auto,
@@ -91,7 +93,7 @@ mod tests {
     use crate::task_run::StageTable;
     use windrow_model::{Code, Failure, JobOptions};
 
-    /// Writes words, but for some.
+    /// Writes words, except for some.
     struct Picky(String);
     impl Sink<(String, u64)> for Picky {
         fn path(&self) -> &str {
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn failing_sink_is_told_with_its_record_and_line() {
+    fn failure_of_a_sink_names_its_record_and_line() {
         assert_eq!(write("a\nb\n").0, Ok(()));
         for (word, code) in [("panic", Code::UserPanic), ("error", Code::UserError)] {
             let (failed, line) = write(&format!("a\n{word}\n"));
