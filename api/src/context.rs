@@ -74,8 +74,8 @@ pub(crate) struct TaskCx<'t> {
 
 impl<'t> TaskCx<'t> {
     /// Creates the context of a task with at most `consumers` consumers of memory at a time.
-    pub fn new(task: &'t Task, setting: TaskEnv<'t>, consumers: usize, sample: bool) -> Self {
-        let TaskEnv { folder, segments, memory, codec, in_memory_outputs, cancelled } = setting;
+    pub fn new(task: &'t Task, env: TaskEnv<'t>, consumers: usize, sample: bool) -> Self {
+        let TaskEnv { folder, segments, memory, codec, in_memory_outputs, cancelled } = env;
         TaskCx {
             task,
             folder,

@@ -5,7 +5,7 @@
 /// ```
 /// use windrow::prelude::*;
 /// fn numbers(flow: &Flow, lines: &Records<String>) -> Records<u64> {
-///     let bad = flow.counter("lines that are no number");
+///     let bad = flow.counter("lines that are not a number");
 ///     lines.map(move |line, out| match line.parse::<u64>() {
 ///         Ok(n) => out.push(n),
 ///         Err(_) => bad.add(1),

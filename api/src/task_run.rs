@@ -37,17 +37,17 @@ impl StageTable {
     ///
     /// # Errors
     /// The failure of the task, with the input segment that it could not read, if that is the cause.
-    pub fn run(&self, task: &Task, setting: TaskEnv<'_>) -> Result<TaskReport, TaskError> {
+    pub fn run(&self, task: &Task, env: TaskEnv<'_>) -> Result<TaskReport, TaskError> {
         let id = task.stage();
         let Some(function) = self.functions.get(id.0 as usize) else {
             return Err(Failure::new(Code::PlanMismatch, format!("the plan has no stage {id}")).into());
         };
         let reads = self.plan.stage(id).inputs.iter();
         let sample = reads.clone().any(|i| matches!(i, Input::Source(s) if s.sample));
-        let cx = TaskCx::new(task, setting, consumers(self.plan.stage(id)), sample);
+        let cx = TaskCx::new(task, env, consumers(self.plan.stage(id)), sample);
         let started = Instant::now();
         let (result, counted) = with_user_counters(|| catch_unwind(AssertUnwindSafe(|| (function.0)(&cx))));
-        // If bytes have changed, user code is not the cause, whatever followed.
+        // If input bytes have changed, user code did not cause what followed.
         cx.changed_segment()?;
         let outputs = match result {
             Ok(result) => {
@@ -195,7 +195,7 @@ mod tests {
             job_input_bytes: 0,
         };
         let local = [0, 1].map(|n| LocalSegment::of(paths[n].clone(), &segments[n], output_identity(&maps[n], 0)));
-        let setting = TaskEnv {
+        let env = TaskEnv {
             folder: folder.path(),
             segments: vec![local.to_vec()],
             memory: &Memory::new(64 << 20, 1),
@@ -203,7 +203,7 @@ mod tests {
             in_memory_outputs: None,
             cancelled: &AtomicBool::new(false),
         };
-        program.run(&task, setting)
+        program.run(&task, env)
     }
 
     #[test]

@@ -21,7 +21,7 @@ struct Sessions {
 
 impl Job for Sessions {
     fn plan(&self, flow: &Flow) -> Result<()> {
-        let bad = flow.counter("lines that are no hit");
+        let bad = flow.counter("lines that are not a hit");
         let gap = self.gap;
         flow.read(lines(&self.input))
             .map(move |line, out| {

@@ -83,7 +83,7 @@ async fn cut_handshake_is_no_failed_proof() {
             assert!(!failure.message.contains("prove") && !failure.message.contains("speak TLS"), "{failure}");
         }
     }
-    // What answers something else is no server of Windrow.
+    // A server that answers something else is not a server of Windrow.
     let (url, _) = squatter(HTTP2_SETTINGS).await;
     let contact = Contact::default();
     let failure = windrow_net::channel_with(&contact, &url, &access(TOKEN)).await.unwrap_err();

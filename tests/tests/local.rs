@@ -263,7 +263,7 @@ fn sessions_equal_the_model_and_bad_lines_are_counted() {
     std::fs::write(folder.path().join("in"), format!("{text}no hit\n")).unwrap();
     let args = ["in", "--output", "out", "--chunk-size", "2kB", "--partitions", "2", "-o", "json"];
     let status = local(folder.path(), "sessions", args).ok().json();
-    assert_eq!(status["counters"]["lines that are no hit"], 1, "{status}");
+    assert_eq!(status["counters"]["lines that are not a hit"], 1, "{status}");
     let expected = oracle::sessions(&text, 1800);
     assert!(expected.len() > 100);
     assert_eq!(sorted(&folder.path().join("out")), expected);

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn background_reader_of_stdin_does_not_block_a_command_that_ended() {
+    fn background_reader_of_stdin_does_not_block_an_ended_command() {
         let many = vec!["0123456789abcdef0123456789abcdef"; 20_000];
         // The process holds the reading end and never reads.
         let all = run(many, |lines| {

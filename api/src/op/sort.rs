@@ -38,7 +38,7 @@ impl<K: Key, V: Datum> Pairs<K, V> {
     /// fn by_length(lines: &Records<String>) -> Records<String> {
     ///     lines.map(|l, out| out.emit(l.len(), l)).sort().values()
     /// }
-    /// /// Records that are no pairs are keys without a value.
+    /// /// Records that are not pairs are keys without a value.
     /// fn by_bytes(lines: &Records<String>) -> Records<String> {
     ///     lines.map(|l, out| out.emit(l, ())).sort().keys()
     /// }
