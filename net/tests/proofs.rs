@@ -80,7 +80,7 @@ async fn cut_handshake_is_no_failed_proof() {
             let failure = windrow_net::channel_with(&contact, &url, &access(TOKEN)).await.unwrap_err();
             assert_eq!((failure.code, contact.cuts()), (Code::Unreachable, 1), "{scheme} {bytes}: {failure}");
             assert!(failure.message.contains("was closed during the handshake"), "{scheme} {bytes}: {failure}");
-            assert!(!failure.message.contains("prove") && !failure.message.contains("speak TLS"), "{failure}");
+            assert!(!failure.message.contains("prove") && !failure.message.contains("use TLS"), "{failure}");
         }
     }
     // A server that answers something else is not a server of Windrow.

@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn background_writer_that_is_killed_fails_the_task() {
         let error = piped("(sleep 0.3; echo late; sleep 1000) & cat").unwrap_err();
-        assert!(error.to_string().contains("left in the background"), "{error}");
+        assert!(error.to_string().contains("background process"), "{error}");
     }
 
     #[test]
