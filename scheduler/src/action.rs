@@ -52,7 +52,8 @@ pub enum Action {
     Published { worker: WorkerId, attempt: AttemptId, report: Box<TaskReport> },
     /// The job goes on without this record: whoever keeps a journal writes it down (see `Event::Restored`).
     SetAside { record: Box<BadRecord> },
-    /// So many failures count against the task now: whoever keeps a journal writes this down (see `Event::Restored`).
+    /// So many failures count against the task now, more or fewer than before: a driver with a journal records it (see
+    /// `Event::Restored`).
     Charged { task: TaskId, failures: u32 },
     /// How often attempts of the task have ended without a charge, by cause; none: forget it. A driver with a journal records
     /// it (see `Event::Restored`).

@@ -121,6 +121,19 @@ impl State {
         }
     }
 
+    /// Takes back charges of a task that were none of its doing.
+    pub fn uncharge(&mut self, id: TaskId, charges: u32) {
+        let Some(job) = self.jobs.get_mut(&id.job) else { return };
+        let stage = &mut job.stages[id.stage.0 as usize];
+        let task = &mut stage.tasks[id.index as usize];
+        let taken = charges.min(task.failures);
+        if taken > 0 {
+            task.failures -= taken;
+            stage.failed = stage.failed.saturating_sub(u64::from(taken));
+            self.out.push(Action::Charged { task: id, failures: task.failures });
+        }
+    }
+
     /// Puts a task whose attempt has ended back into its queue, or delays it, without a charge. Beyond the bound of the cause
     /// the job fails.
     pub fn retry_uncharged(&mut self, worker: WorkerId, attempt: AttemptId, cause: Cause, what: &str) {

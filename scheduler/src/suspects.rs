@@ -7,7 +7,9 @@
 //! like any other task.
 //!
 //! The next life of a lost worker may say at which record the attempt was. The charge waits for that, not for long.
-//! A worker that comes back in the same life was cut off and not killed: then the loss does not count (`uncharged.rs`).
+//! A worker that comes back in the same life was cut off and not killed: then the loss does not count, and a charge for it is
+//! taken back (`uncharged.rs`). A suspect may have company all the same: a worker that registers brings its attempts with it. The
+//! loss of such a worker counts like that of any other.
 
 use crate::bad_records::is_of;
 use crate::event::Left;
@@ -122,6 +124,10 @@ impl State {
         let place = self.task(id).and_then(|t| t.ledger.as_ref()).and_then(|l| l.last_place.clone());
         if planted::has(Planted::SuspectUncharged) {
             return self.retry_uncharged(worker, attempt, Cause::Unheard, "");
+        }
+        // A pardon since may have made it one task of many again.
+        if self.task(id).and_then(|t| t.ledger.as_ref()).is_some_and(|l| !l.suspect) {
+            return self.retry_uncharged(worker, attempt, Cause::WorkerLost, "its worker was lost");
         }
         let alone = "its worker was lost while it ran nothing else";
         // Beyond the bound of this cause the charge fails the job.
@@ -242,7 +248,11 @@ impl State {
         let needless = |(worker, task): &(WorkerId, TaskId)| {
             let takes = self.workers.get(*worker).is_some_and(|w| w.state == WorkerState::Live && !w.excluded);
             match self.task(*task).map(|t| &t.state) {
-                Some(TaskState::Running(run) | TaskState::Publishing(run, _)) => run.worker != *worker,
+                // A worker that registers may bring other attempts with it, or the suspect itself beside others: then the
+                // suspect is not alone, and the loss of that worker is not its fault.
+                Some(TaskState::Running(run) | TaskState::Publishing(run, _)) => {
+                    run.worker != *worker || self.workers.get(*worker).is_some_and(|w| w.load() > 1)
+                }
                 Some(TaskState::Waiting) => {
                     let place = (task.stage.0 as usize, task.index as usize);
                     let wants = |job: &Job| {

@@ -107,7 +107,7 @@ pub type Counts = Vec<(Cause, u32)>;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     pub counts: Counts,
-    /// The losses that `Cause::WorkerLost` counts, as far as a worker may still take them back.
+    /// The losses that `Cause::WorkerLost` and `Cause::LostAlone` count, as far as a worker may still take them back.
     pub losses: Vec<Loss>,
 }
 
@@ -124,6 +124,14 @@ impl Tally {
 pub struct Loss {
     pub worker: WorkerId,
     pub attempt: AttemptId,
+    /// The worker ran nothing else: `Cause::LostAlone` counts it, and the task was charged for it.
+    pub alone: bool,
+}
+
+impl Loss {
+    fn cause(&self) -> Cause {
+        if self.alone { Cause::LostAlone } else { Cause::WorkerLost }
+    }
 }
 
 /// The latest of them that a message lists.
@@ -175,26 +183,44 @@ impl Ledger {
         for (cause, n) in &tally.counts {
             self.counts[*cause as usize] = (*n).min(cause.most().saturating_sub(1));
         }
-        self.losses.clone_from(&tally.losses);
-        self.losses.truncate(self.count(Cause::WorkerLost) as usize);
+        let mut counted = [self.count(Cause::WorkerLost), self.count(Cause::LostAlone)];
+        let mut is_counted = |loss: &Loss| {
+            let left = &mut counted[usize::from(loss.alone)];
+            std::mem::replace(left, left.saturating_sub(1)) > 0
+        };
+        self.losses = tally.losses.iter().copied().filter(|loss| is_counted(loss)).collect();
         self.suspect = self.count(Cause::WorkerLost) >= suspect_after;
     }
 
     pub fn clear(&mut self, cause: Cause) {
         self.counts[cause as usize] = 0;
-        if cause == Cause::WorkerLost {
-            self.losses.clear();
-        }
+        self.losses.retain(|loss| loss.cause() != cause);
     }
 
-    /// Takes back the losses of a worker's life. False if there are none.
-    fn forgive(&mut self, worker: WorkerId, life: Incarnation) -> bool {
-        let before = self.losses.len();
-        self.losses.retain(|loss| loss.worker != worker || loss.attempt.incarnation != life);
-        let forgiven = (before - self.losses.len()) as u32;
-        let count = &mut self.counts[Cause::WorkerLost as usize];
-        *count = count.saturating_sub(forgiven);
-        forgiven > 0
+    /// Takes back the losses of a worker's life, and returns them.
+    fn forgive(&mut self, worker: WorkerId, life: Incarnation) -> Vec<Loss> {
+        let of_life = |loss: &mut Loss| loss.worker == worker && loss.attempt.incarnation == life;
+        let forgiven: Vec<Loss> = self.losses.extract_if(.., of_life).collect();
+        for loss in &forgiven {
+            let count = &mut self.counts[loss.cause() as usize];
+            *count = count.saturating_sub(1);
+        }
+        forgiven
+    }
+
+    /// Losses alone count as such only beyond those that made the task a suspect. Returns how many do not any more.
+    fn rebalance(&mut self, suspect_after: u32) -> u32 {
+        let mut moved = 0;
+        for loss in self.losses.iter_mut().filter(|loss| loss.alone) {
+            if self.counts[Cause::WorkerLost as usize] >= suspect_after {
+                break;
+            }
+            loss.alone = false;
+            self.counts[Cause::WorkerLost as usize] += 1;
+            self.counts[Cause::LostAlone as usize] = self.counts[Cause::LostAlone as usize].saturating_sub(1);
+            moved += 1;
+        }
+        moved
     }
 
     /// The task is done: what counted against its attempts counts no more. False if nothing is left.
@@ -257,12 +283,11 @@ impl State {
         let Some(task) = self.task_mut(attempt.task) else { return Ok(()) };
         let happening = Happening { worker, host, number: attempt.number, cause, what: cut(what) };
         let ledger = task.ledger.get_or_insert_default();
-        if cause == Cause::WorkerLost {
-            let loss = Loss { worker, attempt };
-            if ledger.losses.contains(&loss) {
+        if matches!(cause, Cause::WorkerLost | Cause::LostAlone) {
+            if ledger.losses.iter().any(|loss| loss.worker == worker && loss.attempt == attempt) {
                 return Ok(());
             }
-            ledger.losses.push(loss);
+            ledger.losses.push(Loss { worker, attempt, alone: cause == Cause::LostAlone });
             let (s, t) = (attempt.task.stage.0 as usize, attempt.task.index as usize);
             if let Some(job) = self.jobs.get_mut(&attempt.task.job) {
                 job.losses.entry(worker).or_default().insert((s, t));
@@ -304,20 +329,25 @@ impl State {
         }
     }
 
-    /// A worker is back in the life in which it was lost: it was the link, and its tasks have nothing to do with it.
+    /// A worker is back in the life in which it was lost: it was the link, and its tasks have nothing to do with it. Charges
+    /// for it are taken back, too.
     pub fn pardon(&mut self, worker: WorkerId, life: Incarnation) {
-        let mut pardoned: Vec<TaskId> = Vec::new();
+        let suspect_after = self.config.suspect_after;
+        let mut pardoned: Vec<(TaskId, u32)> = Vec::new();
         for (id, job) in &mut self.jobs {
             let Some(losses) = job.losses.remove(&worker) else { continue };
             for (s, t) in losses {
-                let ledger = job.stages[s].tasks[t].ledger.as_mut();
-                if ledger.is_some_and(|ledger| ledger.forgive(worker, life)) {
-                    let index = t as u32;
-                    pardoned.push(TaskId { job: *id, stage: windrow_model::StageId(s as u32), index });
+                let Some(ledger) = job.stages[s].tasks[t].ledger.as_mut() else { continue };
+                let forgiven = ledger.forgive(worker, life);
+                if !forgiven.is_empty() {
+                    let task = TaskId { job: *id, stage: windrow_model::StageId(s as u32), index: t as u32 };
+                    let charges = forgiven.iter().filter(|loss| loss.alone).count() as u32;
+                    pardoned.push((task, charges + ledger.rebalance(suspect_after)));
                 }
             }
         }
-        for id in pardoned {
+        for (id, charges) in pardoned {
+            self.uncharge(id, charges);
             self.reconsider(id);
         }
     }

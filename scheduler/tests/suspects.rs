@@ -247,3 +247,88 @@ fn worker_that_ends_in_order_makes_no_suspect() {
     }
     assert_eq!(h.uncharged[&task(0)].counts, [(Cause::Drained, 6)]);
 }
+
+/// Three workers were lost with the task: it is a suspect, and has the next one for itself.
+fn suspect_on(h: &mut Harness, worker: u8) {
+    h.submit(1, map_only(), &[1]);
+    for n in 11..14 {
+        h.join(n, 1);
+        h.leave(n);
+    }
+    h.join(worker, 1);
+    h.tick();
+    assert_eq!(h.running(), [format!("0/0@{worker}")]);
+}
+
+#[test]
+fn charge_is_taken_back_when_the_worker_returns() {
+    let mut h = harness();
+    suspect_on(&mut h, 1);
+    h.leave(1);
+    h.now = h.now.plus_ms(60_000);
+    h.step(Event::Tick);
+    assert_eq!(h.uncharged[&task(0)].counts, [(Cause::WorkerLost, 3), (Cause::LostAlone, 1)]);
+    assert_eq!(h.failures.last(), Some(&(task(0), 1)));
+    h.join(1, 1);
+    assert_eq!(h.uncharged[&task(0)].counts, [(Cause::WorkerLost, 3)], "it was cut off");
+    assert_eq!(h.failures.last(), Some(&(task(0), 0)));
+    assert_eq!(h.status(1).tasks.failed, 0);
+}
+
+/// The three losses that made it a suspect must be losses: otherwise those that it had alone are among the three.
+#[test]
+fn pardon_makes_a_loss_alone_one_of_the_first_three() {
+    let mut h = harness();
+    suspect_on(&mut h, 1);
+    h.leave(1);
+    h.now = h.now.plus_ms(60_000);
+    h.step(Event::Tick);
+    h.join(11, 1);
+    assert_eq!(h.uncharged[&task(0)].counts, [(Cause::WorkerLost, 3)], "the first worker was cut off");
+    assert_eq!(h.failures.last(), Some(&(task(0), 0)));
+    assert_eq!(h.running(), ["0/0@11"], "it is still a suspect");
+    // A loss alone that waits for its charge when a pardon comes is no charge either.
+    h.leave(11);
+    h.join(12, 1);
+    h.now = h.now.plus_ms(60_000);
+    h.step(Event::Tick);
+    assert_eq!(h.uncharged[&task(0)].counts, [(Cause::WorkerLost, 3)]);
+    assert_eq!(h.failures.last(), Some(&(task(0), 0)));
+}
+
+#[test]
+fn charge_is_taken_back_after_a_restart() {
+    let mut h = harness();
+    suspect_on(&mut h, 1);
+    h.leave(1);
+    h.now = h.now.plus_ms(60_000);
+    h.step(Event::Tick);
+    let Event::Restored { mut job } = restored(&h) else { unreachable!() };
+    job.failures = vec![(task(0), 1)];
+    let mut next = Harness::in_epoch(Config { lease_ms: u64::MAX, ..Config::default() }, 2);
+    next.step(Event::Restored { job });
+    next.step(Event::Awaited { workers: vec![], ms: 0 });
+    next.join(1, 1);
+    assert_eq!(next.uncharged[&task(0)].counts, [(Cause::WorkerLost, 3)]);
+    assert_eq!(next.failures.last(), Some(&(task(0), 0)));
+}
+
+#[test]
+fn suspect_that_returns_beside_others_is_not_alone() {
+    let mut h = harness();
+    h.join(1, 2);
+    h.submit(1, map_only(), &[3]);
+    let [first, second, queued] = [0, 1, 2].map(|at: usize| h.assigned[at].1.clone());
+    // The queued attempt moves to a free slot elsewhere, again and again, and each time that worker is lost.
+    for life in 1..4 {
+        h.join_as(2, 1, life);
+        h.leave(2);
+    }
+    assert_eq!(h.uncharged[&task(2)].counts, [(Cause::WorkerLost, 3)]);
+    // The first worker is reserved for it from now on.
+    h.tick();
+    // The session of the first worker broke before it heard of the revocation: it has begun the suspect.
+    h.join_telling(1, 2, 1, vec![told_done(&second), told_running(&first), told_running(&queued)]);
+    h.leave(1);
+    assert_eq!(h.uncharged[&task(2)].counts, [(Cause::WorkerLost, 4)], "it was not alone");
+}

@@ -20,6 +20,7 @@ use crate::workload::random_plan;
 use journal::Record;
 use node::Node;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Write;
 use windrow_model::*;
 use windrow_scheduler::{Action, Config, Counts, Event, RestoredJob, Scheduler, StagedPart};
 
@@ -46,8 +47,20 @@ pub struct Setup {
     pub kinds: Kinds,
     /// Two to five, as the seed says, if no number is named.
     pub workers: Option<u32>,
-    /// Whether to keep a line for everything that happens.
-    pub trace: bool,
+    /// What becomes of the line that each event and each action has.
+    pub trace: Trace,
+}
+
+/// What becomes of a run's trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trace {
+    /// There is none.
+    #[default]
+    Off,
+    /// It is a part of the outcome.
+    Kept,
+    /// Each line goes to stdout at once, so that a run that panics has one, too.
+    Printed,
 }
 
 /// What a run had in it.
@@ -84,9 +97,15 @@ struct Cluster {
     poison: BTreeSet<TaskId>,
     /// How often each has.
     kills: BTreeMap<TaskId, u64>,
-    /// Attempts that the scheduler knows of on each worker, and how often a task had one when its worker was lost.
+    /// Attempts that the scheduler knows of on each worker, and those that were lost with their worker.
     open: BTreeMap<AttemptId, WorkerId>,
-    deaths: BTreeMap<TaskId, u64>,
+    deaths: BTreeMap<AttemptId, WorkerId>,
+    /// Those whose worker came back in the same life.
+    pardoned: BTreeMap<AttemptId, WorkerId>,
+    /// A worker registers in this step.
+    joins: bool,
+    /// The most attempts that one task of a job had lost with their workers when the job ended.
+    deaths_at_end: BTreeMap<JobId, u64>,
     /// Workers that a task has killed.
     fallen: BTreeSet<WorkerId>,
     /// What the scheduler said last of attempts without a charge, or the journal had of them.
@@ -111,7 +130,8 @@ struct Cluster {
     events: u64,
     ahead: u64,
     unchecked: u64,
-    trace: Option<String>,
+    trace: Trace,
+    lines: String,
     epoch: u64,
     /// What is on disk.
     journal: BTreeMap<JobId, RestoredJob>,
@@ -179,6 +199,9 @@ impl Cluster {
             kills: BTreeMap::new(),
             open: BTreeMap::new(),
             deaths: BTreeMap::new(),
+            pardoned: BTreeMap::new(),
+            joins: false,
+            deaths_at_end: BTreeMap::new(),
             fallen: BTreeSet::new(),
             counts: BTreeMap::new(),
             rotten: BTreeSet::new(),
@@ -196,7 +219,8 @@ impl Cluster {
             events: 0,
             ahead: 0,
             unchecked: 0,
-            trace: setup.trace.then(String::new),
+            trace: setup.trace,
+            lines: String::new(),
             epoch: 3,
             journal: BTreeMap::new(),
             unwritten: VecDeque::new(),
@@ -233,6 +257,7 @@ impl Cluster {
             }
             _ => {}
         }
+        self.joins = matches!(event, Event::WorkerJoined { .. });
         self.note_ended(&event);
         let lived = self.living();
         self.events += 1;
@@ -244,12 +269,12 @@ impl Cluster {
             self.unchecked = 0;
             self.scheduler.check().expect("the invariants hold");
         }
+        let living = self.living();
+        lived.difference(&living).for_each(|lost| self.note_deaths(*lost));
         for action in actions {
             self.note(|_| format!("    {action:?}"));
             self.act(action);
         }
-        let living = self.living();
-        lived.difference(&living).for_each(|lost| self.note_deaths(*lost));
     }
 
     fn act(&mut self, action: Action) {
@@ -293,9 +318,10 @@ impl Cluster {
                 self.unwritten.push_back(Record::Published(worker, attempt, report));
             }
             Action::Charged { task, failures } => {
-                let recorded = &self.journal.get(&task.job).map(|j| &j.failures[..]).unwrap_or(&[]);
-                let before = recorded.iter().filter(|(t, _)| *t == task).map(|(_, n)| *n).max();
-                assert!(before < Some(failures), "{task} failed {before:?} times before, and now {failures}");
+                let before = self.charges(task);
+                // A charge is taken back when the worker is back that was lost.
+                let least = before.map(|n| if self.joins { n.saturating_sub(1) } else { n + 1 });
+                assert!(least <= Some(failures), "{task} failed {before:?} times before, and now {failures}");
                 self.unwritten.push_back(Record::Charged(task, failures));
             }
             Action::WorkerChanged { .. } => {}
@@ -337,6 +363,7 @@ impl Cluster {
                 if status.state == JobState::Done {
                     self.check_done(job, status, collected);
                 }
+                self.deaths_at_end.insert(job, self.most_deaths(job));
                 assert!(self.ended.insert(job, (**status).clone()).is_none(), "a job ends once");
                 self.unwritten.push_back(Record::Ended(job));
             }
@@ -349,9 +376,14 @@ impl Cluster {
 
     /// A line of the trace, if there is one.
     fn note(&mut self, line: impl FnOnce(Time) -> String) {
-        if let Some(trace) = &mut self.trace {
-            trace.push_str(&line(self.now));
-            trace.push('\n');
+        match self.trace {
+            Trace::Off => {}
+            Trace::Kept => {
+                self.lines.push_str(&line(self.now));
+                self.lines.push('\n');
+            }
+            // A reader that closes the pipe early is no reason to stop.
+            Trace::Printed => drop(writeln!(std::io::stdout().lock(), "{}", line(self.now))),
         }
     }
 
@@ -443,6 +475,6 @@ pub fn run(setup: &Setup) -> Outcome {
             .count() as u64,
         poisoned: c.ended.values().filter(|s| traps::is_poisoned(s)).count() as u64,
         faults: c.faults,
-        trace: c.trace.unwrap_or_default(),
+        trace: c.lines,
     }
 }

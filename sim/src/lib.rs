@@ -8,4 +8,4 @@ mod dice;
 pub mod samples;
 mod workload;
 
-pub use cluster::{Kinds, Outcome, Setup, run};
+pub use cluster::{Kinds, Outcome, Setup, Trace, run};

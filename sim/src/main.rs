@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use windrow_sim::{Kinds, Outcome, Setup, run};
+use windrow_sim::{Kinds, Outcome, Setup, Trace, run};
 
 /// Run the scheduler on simulated clusters in which everything fails that can.
 #[derive(Parser)]
@@ -54,8 +54,9 @@ fn size(workers: &RangeInclusive<u32>, seed: u64) -> u32 {
 }
 
 fn setup(args: &Args, seed: u64) -> Setup {
+    let trace = if args.trace { Trace::Printed } else { Trace::Off };
     let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
-    Setup { seed, user_errors: seed % 2 == 1, kinds, workers: Some(size(&args.workers, seed)), trace: args.trace }
+    Setup { seed, user_errors: seed % 2 == 1, kinds, workers: Some(size(&args.workers, seed)), trace }
 }
 
 fn main() -> ExitCode {
@@ -65,9 +66,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if args.trace {
-        let outcome = run(&setup(&args, args.seed));
-        // Whoever reads only the beginning is not to be told of an error.
-        let _ = io::stdout().write_all(outcome.trace.as_bytes());
+        run(&setup(&args, args.seed));
         return ExitCode::SUCCESS;
     }
     let mut sums = Sums::default();

@@ -1,17 +1,17 @@
 //! No loss of processes or messages fails a job, or changes what becomes of it. `../src/cluster.rs` is the world.
 
 use proptest::prelude::*;
-use windrow_sim::{Kinds, Outcome, Setup};
+use windrow_sim::{Kinds, Outcome, Setup, Trace};
 
 /// Without the faults that came later, so that seeds which found something stay what they were.
 fn run(seed: u64, user_errors: bool) -> Outcome {
-    windrow_sim::run(&Setup { seed, user_errors, kinds: Kinds::default(), workers: None, trace: false })
+    windrow_sim::run(&Setup { seed, user_errors, kinds: Kinds::default(), workers: None, trace: Trace::Off })
 }
 
 /// With everything.
 fn run_wild(seed: u64, user_errors: bool) -> Outcome {
     let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
-    windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: false })
+    windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: Trace::Off })
 }
 
 #[test]
@@ -56,11 +56,45 @@ fn an_attempt_that_is_lost_twice_counts_once() {
     run(16_026_598_919_082_052_450, false);
 }
 
+/// A cluster of the command, which has other sizes.
+fn run_sized(seed: u64, workers: u32) {
+    let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
+    windrow_sim::run(&Setup { seed, user_errors: seed % 2 == 1, kinds, workers: Some(workers), trace: Trace::Off });
+}
+
+/// A worker that was reserved for a suspect registered with an attempt of that suspect beside others.
+#[test]
+fn suspect_that_returns_beside_others_is_not_alone() {
+    for (seed, workers) in [(910_454, 3), (919_164, 3), (922_529, 3), (940_909, 3)] {
+        run_sized(seed, workers);
+    }
+}
+
+/// The worker of a suspect was cut off for longer than its charge waits, and returned in the same incarnation.
+#[test]
+fn charge_for_a_worker_that_returns_is_taken_back() {
+    for (seed, workers) in [(901_442, 4), (907_906, 3), (944_804, 9)] {
+        run_sized(seed, workers);
+    }
+}
+
+/// A pardon made a suspect one task of many, while the loss that it had alone still counted as such.
+#[test]
+fn pardoned_task_needs_three_losses_before_it_is_charged() {
+    run_sized(975_180, 3);
+}
+
+/// A worker said that it does not see the files of a job, and did when that arrived.
+#[test]
+fn late_word_of_files_not_seen_does_not_stop_a_job() {
+    run_sized(1_079_836, 3);
+}
+
 #[test]
 fn a_seed_is_a_run_to_the_byte() {
     let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
     for seed in 0..10 {
-        let setup = Setup { seed, user_errors: true, kinds, workers: None, trace: true };
+        let setup = Setup { seed, user_errors: true, kinds, workers: None, trace: Trace::Kept };
         let (first, second) = (windrow_sim::run(&setup), windrow_sim::run(&setup));
         assert!(first.trace.lines().count() > 50);
         assert!(first.trace == second.trace, "seed {seed} gives two traces");
@@ -80,7 +114,7 @@ fn every_kind_of_fault_comes_in_few_runs() {
 fn a_larger_cluster_gets_through_as_well() {
     for seed in 0..4 {
         let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
-        windrow_sim::run(&Setup { seed, user_errors: seed % 2 == 0, kinds, workers: Some(60), trace: false });
+        windrow_sim::run(&Setup { seed, user_errors: seed % 2 == 0, kinds, workers: Some(60), trace: Trace::Off });
     }
 }
 

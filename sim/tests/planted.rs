@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use windrow_scheduler::planted::{Planted, plant};
-use windrow_sim::{Kinds, Setup};
+use windrow_sim::{Kinds, Setup, Trace};
 
 /// A bug is to be found in so many runs.
 const RUNS: u64 = 1_000;
@@ -11,7 +11,7 @@ const RUNS: u64 = 1_000;
 /// Every second run with everything, every second without what came later.
 fn run(seed: u64, user_errors: bool) {
     let kinds = Kinds { links: seed % 4 < 2, gaps: seed % 4 < 2, ahead: seed % 8 < 4, traps: seed.is_multiple_of(3) };
-    windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: false });
+    windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: Trace::Off });
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn every_planted_bug_is_found() {
 fn two_bugs_are_found_by_the_new_kinds_of_faults_alone() {
     std::panic::set_hook(Box::new(|_| {}));
     let first = |kinds: Kinds| {
-        let of = |seed| windrow_sim::run(&Setup { seed, user_errors: false, kinds, workers: None, trace: false });
+        let of = |seed| windrow_sim::run(&Setup { seed, user_errors: false, kinds, workers: None, trace: Trace::Off });
         (0..300).find(|seed| catch_unwind(AssertUnwindSafe(|| of(*seed))).is_err())
     };
     let (none, links, gaps) =

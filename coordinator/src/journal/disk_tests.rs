@@ -114,7 +114,7 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
                 task,
                 Tally {
                     counts: vec![(Cause::WorkerLost, 2), (Cause::FetchFailed, 7)],
-                    losses: vec![Loss { worker: WorkerId::from_bytes([5; 16]), attempt }],
+                    losses: vec![Loss { worker: WorkerId::from_bytes([5; 16]), attempt, alone: n == 2 }],
                 },
             )],
             datasets_done: true,

@@ -138,7 +138,8 @@ pub fn decode_wait(row: &[u8]) -> Option<Wait> {
 
 pub fn encode_uncharged(tally: &Tally) -> Vec<u8> {
     let count = |(cause, n): &(Cause, u32)| v1::UnchargedCount { cause: cause.as_str().to_string(), count: *n };
-    let loss = |l: &Loss| v1::UnchargedLoss { worker: Some(l.worker.into()), attempt: Some(l.attempt.into()) };
+    let loss =
+        |l: &Loss| v1::UnchargedLoss { worker: Some(l.worker.into()), attempt: Some(l.attempt.into()), alone: l.alone };
     let counts = tally.counts.iter().map(count).collect();
     v1::JournalUncharged { counts, losses: tally.losses.iter().map(loss).collect() }.encode_to_vec()
 }
@@ -149,7 +150,8 @@ pub fn decode_uncharged(bytes: &[u8]) -> Result<Tally, Wrong> {
     let counts = counts.into_iter().filter_map(|c| Some((Cause::parse(&c.cause)?, c.count))).collect();
     let loss = |l: v1::UnchargedLoss| {
         let worker = l.worker.ok_or("no worker")?.try_into().map_err(wrong)?;
-        Ok::<_, Wrong>(Loss { worker, attempt: l.attempt.ok_or("no attempt")?.try_into().map_err(wrong)? })
+        let attempt = l.attempt.ok_or("no attempt")?.try_into().map_err(wrong)?;
+        Ok::<_, Wrong>(Loss { worker, attempt, alone: l.alone })
     };
     Ok(Tally { counts, losses: losses.into_iter().map(loss).collect::<Result<_, _>>()? })
 }

@@ -45,6 +45,7 @@ impl Cluster {
                 }
                 Record::Charged(task, failures) => {
                     let job = self.journal.get_mut(&task.job).expect("records are written in order");
+                    job.failures.retain(|(t, _)| *t != task);
                     job.failures.push((task, failures));
                 }
                 Record::Uncharged(task, tally) => {
@@ -59,6 +60,16 @@ impl Cluster {
                 Record::Ended(job) => drop(self.over.insert(job)),
             }
         }
+    }
+
+    /// How many failures of a task the journal has been told of.
+    pub(crate) fn charges(&self, task: TaskId) -> Option<u32> {
+        let unwritten = self.unwritten.iter().rev().find_map(|record| match record {
+            Record::Charged(t, failures) if *t == task => Some(*failures),
+            _ => None,
+        });
+        let written = || self.journal.get(&task.job)?.failures.iter().find(|(t, _)| *t == task).map(|(_, n)| *n);
+        unwritten.or_else(written)
     }
 
     /// The coordinator dies, with all that it knew, and starts again.
@@ -96,6 +107,7 @@ impl Cluster {
         let capped = |tally: &Tally| tally.counts.iter().map(|(c, n)| (*c, (*n).min(c.most() - 1))).collect();
         let uncharged = jobs.iter().flat_map(|job| &job.uncharged);
         self.counts = uncharged.map(|(task, tally)| (*task, capped(tally))).collect();
+        self.forget_unwritten_pardons(&jobs);
         self.restored = jobs.iter().map(|j| j.spec.id).collect();
         for job in jobs {
             self.step(Event::Restored { job: Box::new(job) });

@@ -123,6 +123,7 @@ impl Cluster {
         self.awaited.remove(&id);
         let info = node_info(id, node.slots, node.incarnation);
         let left = std::mem::take(&mut node.left);
+        self.note_told(id, info.incarnation, &told);
         self.step(Event::WorkerJoined { node: info, told, left });
     }
 

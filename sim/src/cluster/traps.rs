@@ -3,9 +3,9 @@
 //! worker that beats. Each must end, and cost nothing but its own job.
 
 use super::Cluster;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::*;
-use windrow_scheduler::{Action, Cause, Counts, Event};
+use windrow_scheduler::{Action, Cause, Counts, Event, RestoredJob, Told};
 
 /// Workers that a poison task may take with it: those after which it runs alone, and those that it has for itself.
 const KILLS_AT_LEAST: u64 = 5;
@@ -74,11 +74,12 @@ impl Cluster {
     pub(super) fn check_counts(&mut self, task: TaskId, now: &Counts) {
         let of = |counts: &Counts, cause| counts.iter().find(|(c, _)| *c == cause).map_or(0, |(_, n)| *n);
         let before = self.counts.insert(task, now.clone()).unwrap_or_default();
+        let taken_back = [Cause::WorkerLost, Cause::LostAlone];
         let outputs = [Cause::OutputDamaged, Cause::OutputUnreachable];
         let is_settled = now.iter().all(|(cause, _)| outputs.contains(cause));
         for cause in Cause::ALL.iter().filter(|c| !is_settled || outputs.contains(c)) {
             let least =
-                of(&before, *cause).saturating_sub(if *cause == Cause::WorkerLost { ATTEMPTS_AT_ONCE } else { 0 });
+                of(&before, *cause).saturating_sub(if taken_back.contains(cause) { ATTEMPTS_AT_ONCE } else { 0 });
             assert!(of(now, *cause) >= least, "{task} had {before:?}, and now {now:?}");
         }
     }
@@ -130,6 +131,13 @@ impl Cluster {
 
     /// What the scheduler hears of is over.
     pub(super) fn note_ended(&mut self, event: &Event) {
+        // It was on its way when the worker began to see the files.
+        if let Event::AttemptFailed { worker, attempt, failure } = event
+            && failure.code == Code::InputNotShared
+            && !self.broken
+        {
+            self.answers.push(Event::TakenIn { job: attempt.task.job, worker: *worker });
+        }
         match event {
             Event::AttemptDone { attempt, .. }
             | Event::AttemptFailed { attempt, .. }
@@ -142,14 +150,38 @@ impl Cluster {
 
     /// A worker is lost with all that it had.
     pub(super) fn note_deaths(&mut self, worker: WorkerId) {
-        for (attempt, _) in self.open.extract_if(.., |_, on| *on == worker) {
-            *self.deaths.entry(attempt.task).or_default() += 1;
+        self.deaths.extend(self.open.extract_if(.., |_, on| *on == worker));
+    }
+
+    /// A worker registers: it has the attempts that it tells, unless the scheduler revokes them. Attempts of an earlier life
+    /// are lost, also those that were sent to it when it was dead; attempts of this life are not.
+    pub(super) fn note_told(&mut self, worker: WorkerId, life: Incarnation, told: &[Told]) {
+        let here = self.open.extract_if(.., |_, on| *on == worker);
+        self.deaths.extend(here.filter(|(attempt, _)| attempt.incarnation != life));
+        self.pardoned.extend(self.deaths.extract_if(.., |attempt, on| *on == worker && attempt.incarnation == life));
+        self.open.extend(told.iter().filter(|t| t.report.is_none()).map(|t| (t.attempt, worker)));
+    }
+
+    /// What the journal still counts as lost is lost for a scheduler that starts on it: a pardon that was not written is
+    /// forgotten.
+    pub(super) fn forget_unwritten_pardons(&mut self, jobs: &[RestoredJob]) {
+        let losses = jobs.iter().flat_map(|job| &job.uncharged).flat_map(|(_, tally)| &tally.losses);
+        for loss in losses.filter(|loss| self.pardoned.contains_key(&loss.attempt)) {
+            self.deaths.insert(loss.attempt, loss.worker);
         }
+    }
+
+    /// Attempts that the unluckiest task of a job lost with their workers.
+    pub(super) fn most_deaths(&self, job: JobId) -> u64 {
+        let mut of_task: BTreeMap<TaskId, u64> = BTreeMap::new();
+        for attempt in self.deaths.keys().filter(|attempt| attempt.task.job == job) {
+            *of_task.entry(attempt.task).or_default() += 1;
+        }
+        of_task.into_values().max().unwrap_or(0)
     }
 
     /// A job may fail for a task that had enough workers when they were lost, whatever they were lost to.
     pub(super) fn may_be_trapped(&self, job: JobId, status: &JobStatus) -> bool {
-        let most = self.deaths.range(first(job)..).take_while(|(t, _)| t.job == job).map(|(_, n)| *n).max();
         let code = status.error.as_ref().map(|e| e.code);
         if code == Some(Code::InputNotShared) && self.blind_ever.iter().any(|(_, j)| *j == job) {
             return true;
@@ -157,7 +189,7 @@ impl Cluster {
         if code == Some(Code::SegmentCorrupt) && self.rotten.iter().any(|task| task.job == job) {
             return true;
         }
-        is_poisoned(status) && (self.scale > 1 || most.unwrap_or(0) >= KILLS_AT_LEAST)
+        is_poisoned(status) && (self.scale > 1 || self.deaths_at_end.get(&job).copied().unwrap_or(0) >= KILLS_AT_LEAST)
     }
 
     /// A job fails for files that a worker does not see only if no live one does.
@@ -176,8 +208,4 @@ impl Cluster {
             assert!(*kills <= KILLS_MOST + forgotten, "{task} has killed {kills} workers");
         }
     }
-}
-
-fn first(job: JobId) -> TaskId {
-    TaskId { job, stage: StageId(0), index: 0 }
 }
