@@ -10,8 +10,8 @@
 //! one. This module owns the layout and its limits, and knows nothing of files.
 
 use crate::codec::Codec;
+pub use crate::error::{FormatError, io_code};
 use crc_fast::{CrcAlgorithm, Digest};
-use windrow_model::Code;
 
 /// Most bytes of a key.
 pub const KEY_MAX: usize = 16 << 20;
@@ -29,55 +29,6 @@ const MAGIC: u8 = 0xB7;
 const VERSION: u8 = 1;
 const SORTED: u8 = 1;
 const _: () = assert!(RAW_MAX + RAW_MAX / 100 + HEADER_BYTES < u32::MAX as usize);
-
-/// Why stored bytes, or bytes to be stored, are refused.
-#[derive(Debug, thiserror::Error)]
-pub enum FormatError {
-    /// The checksum or the identity differs.
-    #[error("a block at byte {offset} is damaged or belongs to another attempt")]
-    Checksum { offset: u64 },
-    /// The bytes of a block changed after their checksum was verified.
-    #[error("a block at byte {offset} has changed while it was read")]
-    Changed { offset: u64 },
-    /// The bytes end within a block, an index or a footer.
-    #[error("the file ends too early")]
-    Truncated,
-    /// The bytes are not a file or block of this format.
-    #[error("{0}")]
-    Malformed(&'static str),
-    /// The file is missing or not readable: the task that made it must run again.
-    #[error("the file is no longer available: {0}")]
-    Gone(std::io::Error),
-    /// The bytes were written by a newer binary.
-    #[error("the format version is {found}, this binary reads {VERSION}")]
-    Version { found: u8 },
-    /// A key or value exceeds its limit.
-    #[error("a {what} of {length} bytes is too large (at most {limit})")]
-    RecordTooLarge { what: &'static str, length: usize, limit: usize },
-    /// A read or write failed.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-}
-
-impl FormatError {
-    /// The stable code of this error.
-    pub fn code(&self) -> Code {
-        match self {
-            FormatError::RecordTooLarge { .. } => Code::RecordTooLarge,
-            FormatError::Io(e) => io_code(e),
-            _ => Code::SegmentCorrupt,
-        }
-    }
-}
-
-/// The stable code of an IO error on a node's own files.
-pub fn io_code(error: &std::io::Error) -> Code {
-    match error.kind() {
-        _ if crate::quota::is_exceeded(error) => Code::ScratchQuotaExceeded,
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::NoSpace,
-        _ => Code::IoError,
-    }
-}
 
 /// The attempt, output and partition of a block. Covered by its checksum, never stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -158,7 +109,7 @@ impl Header {
             return Err(FormatError::Malformed("a block does not start with the magic byte"));
         }
         if b[1] != VERSION {
-            return Err(FormatError::Version { found: b[1] });
+            return Err(FormatError::Version { found: b[1], reads: VERSION });
         }
         let number = |at: usize| u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
         let codec = Codec::from_number(b[2]).ok_or(FormatError::Malformed("a block's codec is unknown"))?;

@@ -3,7 +3,7 @@
 //! A codec's number is written into every block header and never changes its meaning. This module does not know what is
 //! compressed.
 
-use crate::block::FormatError;
+use crate::error::FormatError;
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
 
 /// The way a block's payload is stored.

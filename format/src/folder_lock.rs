@@ -5,6 +5,7 @@
 //! that cannot lock folders (NFS), and against older releases, which lock only the file. The system releases both locks
 //! when the process ends for any reason; the file stays.
 
+use crate::names::LOCK;
 use crate::private;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -15,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use windrow_model::Escape;
 
-pub(crate) const LOCK: &str = "lock";
 const PAUSE: Duration = Duration::from_millis(20);
 const PID_BYTES_MAX: u64 = 32;
 

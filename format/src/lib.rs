@@ -13,6 +13,7 @@ pub mod crumbs;
 pub mod cut;
 pub mod digest;
 pub mod durable;
+mod error;
 pub mod folder_lock;
 pub mod gather;
 pub mod manifest;

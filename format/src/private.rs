@@ -4,7 +4,7 @@
 //! users can never open it, and they do not depend on the umask of the process. Output files get the mode that the
 //! umask gives ([`output_mode`]).
 
-use crate::folder_lock::LOCK;
+use crate::names::LOCK;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};

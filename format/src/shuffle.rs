@@ -272,7 +272,7 @@ fn segments(tail: &[u8], index_offset: u64) -> Result<Vec<Segment>, FormatError>
     }
     let version = le_u32(&footer[12..16]);
     if !VERSIONS.contains(&version) {
-        return Err(FormatError::Version { found: version.min(255) as u8 });
+        return Err(FormatError::Version { found: version.min(255) as u8, reads: *VERSIONS.end() as u8 });
     }
     let entry_bytes = entry_bytes(version);
     let mut segments: Vec<Segment> = Vec::with_capacity(index.len() / entry_bytes);

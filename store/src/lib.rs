@@ -17,14 +17,17 @@ pub mod split;
 pub mod steps;
 pub mod storage_call;
 
+mod bad_inputs;
 mod folders;
+mod input_file;
 mod replace;
 mod walk;
 
 pub use error::{Result, StoreError};
 pub use excerpt::record_place;
 pub use identity::same;
-pub use list::{InputFile, list_inputs};
+pub use input_file::InputFile;
+pub use list::list_inputs;
 pub use output::{canonical_output, check_free, check_output};
 pub use prepare::{Prepared, prepare};
 pub use publish::{Staging, abandon, check_nonce, commit, place_part, remove_staging};

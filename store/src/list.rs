@@ -4,31 +4,15 @@
 //! glob stands for its matches. Files are ordered by argument, then by the bytes of the path. Calls `stat` once for
 //! every file and opens none, so a FIFO does not block and a million small files cost two system calls each.
 
-use crate::error::{Result, StoreError};
+use crate::bad_inputs::{Bad, describe};
+use crate::error::Result;
 use crate::glob;
+use crate::input_file::InputFile;
 use crate::steps::Steps;
 use crate::walk::{Skipped, Walk};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use windrow_model::{Code, Digest, Escape, FileIdentity};
-
-/// A file to read, at its position in the input order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InputFile {
-    pub path: PathBuf,
-    pub identity: FileIdentity,
-    /// Index of the named input that it came from.
-    pub argument_index: usize,
-    /// Whether its bytes are read as stored: the file was cut when it was put, so its first bytes cannot show a
-    /// compression.
-    pub as_is: bool,
-    /// Digest of the content if this is a chunk of a dataset; `path` is then only its name.
-    pub content: Option<Digest>,
-}
-
-/// Most bad inputs that an error names.
-const NAMED_MAX: usize = 20;
+use windrow_model::Code;
 
 /// The error about a folder of which no file is read.
 const ALL_SKIPPED: &str =
@@ -94,46 +78,4 @@ pub(crate) fn roots(input: &str, steps: &Steps, bad: &mut dyn FnMut(&Path, Code,
         bad(path, Code::InputNotFound, "matches nothing".into());
     }
     Ok(found)
-}
-
-pub(crate) fn describe(e: &io::Error) -> (Code, String) {
-    match e.kind() {
-        io::ErrorKind::NotFound => (Code::InputNotFound, "no such file or folder".into()),
-        io::ErrorKind::NotADirectory => (Code::InputNotFound, e.to_string()),
-        _ => (Code::InputUnreadable, e.to_string()),
-    }
-}
-
-/// Bad inputs: the first ones by name, and their number.
-#[derive(Default)]
-pub(crate) struct Bad {
-    code: Option<Code>,
-    named: Vec<String>,
-    count: usize,
-}
-
-impl Bad {
-    pub fn add(&mut self, path: &Path, code: Code, what: String) {
-        self.code.get_or_insert(code);
-        self.count += 1;
-        if self.named.len() < NAMED_MAX {
-            self.named.push(match path.as_os_str().is_empty() {
-                true => what,
-                false => format!("{}: {what}", path.escaped()),
-            });
-        }
-    }
-
-    /// Returns the good result if there were no bad inputs. The error has the code of the first one.
-    fn into_result<T>(self, good: T) -> Result<T> {
-        let Some(code) = self.code else { return Ok(good) };
-        let message = match &self.named[..] {
-            [only] => only.clone(),
-            named if self.count > named.len() => {
-                format!("{} bad inputs, the first {}:\n  {}", self.count, named.len(), named.join("\n  "))
-            }
-            named => format!("{} bad inputs:\n  {}", self.count, named.join("\n  ")),
-        };
-        Err(StoreError::new(code, message))
-    }
 }

@@ -2,7 +2,8 @@
 //! cluster and by a run in one process.
 
 use crate::error::{Result, StoreError};
-use crate::list::{InputFile, list_inputs};
+use crate::input_file::InputFile;
+use crate::list::list_inputs;
 use crate::output::{canonical_output, check_output};
 use crate::publish::Staging;
 use crate::split::{SplitOptions, input_bytes, split};

@@ -7,7 +7,7 @@
 
 use crate::error::{Result, StoreError};
 use crate::identity;
-use crate::list::InputFile;
+use crate::input_file::InputFile;
 use crate::steps::Steps;
 use rustix::fs::{Mode, OFlags};
 use std::cell::RefCell;

@@ -4,10 +4,11 @@
 //! contains it, and a folder to which very many paths lead, are errors: the listing would not terminate, or be
 //! exponential in the depth of the tree.
 
+use crate::bad_inputs::{Bad, describe};
 use crate::error::{Result, StoreError};
 use crate::glob;
 use crate::identity;
-use crate::list::{Bad, InputFile, describe};
+use crate::input_file::InputFile;
 use crate::steps::Steps;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
 use std::collections::HashMap;

@@ -1,0 +1,52 @@
+//! Errors of files and blocks of this format, and their stable codes.
+
+use windrow_model::Code;
+
+/// Why stored bytes, or bytes to be stored, are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// The checksum or the identity differs.
+    #[error("a block at byte {offset} is damaged or belongs to another attempt")]
+    Checksum { offset: u64 },
+    /// The bytes of a block changed after their checksum was verified.
+    #[error("a block at byte {offset} has changed while it was read")]
+    Changed { offset: u64 },
+    /// The bytes end within a block, an index or a footer.
+    #[error("the file ends too early")]
+    Truncated,
+    /// The bytes are not a file or block of this format.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The file is missing or not readable: the task that made it must run again.
+    #[error("the file is no longer available: {0}")]
+    Gone(std::io::Error),
+    /// The bytes were written by a newer binary.
+    #[error("the format version is {found}, this binary reads {reads}")]
+    Version { found: u8, reads: u8 },
+    /// A key or value exceeds its limit.
+    #[error("a {what} of {length} bytes is too large (at most {limit})")]
+    RecordTooLarge { what: &'static str, length: usize, limit: usize },
+    /// A read or write failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl FormatError {
+    /// The stable code of this error.
+    pub fn code(&self) -> Code {
+        match self {
+            FormatError::RecordTooLarge { .. } => Code::RecordTooLarge,
+            FormatError::Io(e) => io_code(e),
+            _ => Code::SegmentCorrupt,
+        }
+    }
+}
+
+/// The stable code of an IO error on a node's own files.
+pub fn io_code(error: &std::io::Error) -> Code {
+    match error.kind() {
+        _ if crate::quota::is_exceeded(error) => Code::ScratchQuotaExceeded,
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::NoSpace,
+        _ => Code::IoError,
+    }
+}
