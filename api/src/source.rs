@@ -8,6 +8,7 @@ mod jsonl;
 mod line_regex;
 mod lines;
 mod open;
+mod record_end;
 mod room;
 mod whole;
 mod windows;

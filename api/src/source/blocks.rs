@@ -2,11 +2,12 @@
 //! piece by piece.
 
 use super::decoder::{Decoder, failure_of};
+use super::record_end::record_end;
 use super::room::Room;
 use super::windows::windows;
 use super::{BYTE_ORDER_MARK, Block};
 use crate::context::{TaskCx, TaskResult};
-use memchr::{memchr, memrchr};
+use memchr::memrchr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -115,18 +116,6 @@ fn check_same(range: &FileRange) -> TaskResult<()> {
     }
     let message = format!("{} changed: it was {:?}, and is {now:?}", range.path.escaped(), range.identity);
     Err(Failure::new(Code::InputChanged, message).into())
-}
-
-/// Returns the end of the record that contains the byte before `at`. The bytes begin and end with whole records.
-pub(super) fn record_end(bytes: &[u8], framing: Framing, at: usize) -> usize {
-    if at >= bytes.len() {
-        return bytes.len();
-    }
-    match framing {
-        Framing::Delimiter(d) => memchr(d, &bytes[at.max(1) - 1..]).map_or(bytes.len(), |i| at.max(1) + i),
-        Framing::Fixed(n) => (at.div_ceil(n as usize) * n as usize).min(bytes.len()),
-        Framing::Whole => bytes.len(),
-    }
 }
 
 fn mapped(
