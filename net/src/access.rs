@@ -4,8 +4,8 @@
 //! today. The kind of member is recorded for readers, and for a time when tokens differ.
 
 use crate::admission::Ticket;
-use crate::home::Home;
 use crate::small_body::SmallBody;
+use crate::state_folder::StateFolder;
 use crate::token::Token;
 use futures_util::future::Either;
 use http::{Request, Response, header};
@@ -85,7 +85,7 @@ impl Access {
     /// # Errors
     /// The token file cannot be read.
     pub fn resolve(url: &str, token_file: Option<&Path>, ca: Option<&Path>) -> Result<Access, Failure> {
-        let record = Home::of_user().ok().and_then(|home| home.by_url(url));
+        let record = StateFolder::of_user().ok().and_then(|folder| folder.by_url(url));
         let ca = ca.map(Path::to_path_buf).or_else(|| record.as_ref().and_then(|r| r.ca.clone()));
         let token = match (token_file, record) {
             (Some(path), _) => Some(Token::read(path)?),
@@ -115,9 +115,9 @@ impl Access {
     /// `UNREACHABLE` if no URL is given and no coordinator is recorded.
     pub fn url(given: Option<&str>) -> Result<String, Failure> {
         if let Some(url) = given {
-            return Ok(crate::home::with_scheme(url));
+            return Ok(crate::state_folder::with_scheme(url));
         }
-        Home::of_user()?
+        StateFolder::of_user()?
             .latest()
             .map(|r| r.url)
             .ok_or_else(|| Failure::new(Code::Unreachable, "no coordinator is given, and this user has started none"))

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use windrow_coordinator::{Config, OrphanRule};
 use windrow_model::{Code, Escape, Failure};
 use windrow_net::serve::url_of;
-use windrow_net::{Access, Home, Record, ServerTls, Token, channel, check_listen, hello};
+use windrow_net::{Access, Record, ServerTls, StateFolder, Token, channel, check_listen, hello};
 
 /// Where a coordinator listens unless told otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8470);
@@ -164,15 +164,15 @@ pub async fn serve(
         () = answers => {}
     }
     // A state folder that cannot be written costs comfort, not the cluster.
-    let home = Home::of_user().and_then(|home| home.add(&record).map(|()| home));
-    if let Err(failure) = &home {
+    let folder = StateFolder::of_user().and_then(|folder| folder.add(&record).map(|()| folder));
+    if let Err(failure) = &folder {
         output::say(&format!("warning: tools will not find this coordinator by themselves: {failure}"));
     }
     // Whoever asked may have gone; the coordinator runs all the same.
     let _ = ready.send(Ready { url, token_file });
     let ended = running.await.map_err(Failure::from);
-    if let Ok(home) = home {
-        home.remove(&record);
+    if let Ok(folder) = folder {
+        folder.remove(&record);
     }
     ended
 }

@@ -35,7 +35,7 @@ impl Record {
         Record { url, token_file, ca, pid: std::process::id(), started }
     }
 
-    fn lives(&self) -> bool {
+    fn is_running(&self) -> bool {
         Path::new("/proc").join(self.pid.to_string()).exists()
     }
 
@@ -47,27 +47,27 @@ impl Record {
 
 /// The state folder of one user.
 #[derive(Clone, Debug)]
-pub struct Home {
+pub struct StateFolder {
     folder: PathBuf,
 }
 
-impl Home {
+impl StateFolder {
     /// The folder given by the environment.
     ///
     /// # Errors
     /// No variable names one.
-    pub fn of_user() -> Result<Home, Failure> {
+    pub fn of_user() -> Result<StateFolder, Failure> {
         let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let folder = var("WINDROW_HOME")
             .or_else(|| var("XDG_STATE_HOME").map(|d| d.join("windrow")))
             .or_else(|| var("HOME").map(|d| d.join(".local/state/windrow")))
             .ok_or_else(|| Failure::new(Code::IoError, "there is no state folder: set WINDROW_HOME or HOME"))?;
-        Ok(Home { folder })
+        Ok(StateFolder { folder })
     }
 
     /// The folder at this path.
-    pub fn at(folder: impl Into<PathBuf>) -> Home {
-        Home { folder: folder.into() }
+    pub fn at(folder: impl Into<PathBuf>) -> StateFolder {
+        StateFolder { folder: folder.into() }
     }
 
     /// Path of the folder.
@@ -99,15 +99,15 @@ impl Home {
         }
     }
 
-    /// The coordinator that started last, preferably one whose process lives.
+    /// The coordinator that started last, preferably one whose process is running.
     pub fn latest(&self) -> Option<Record> {
-        self.all().into_iter().max_by_key(|r| (r.lives(), r.started))
+        self.all().into_iter().max_by_key(|r| (r.is_running(), r.started))
     }
 
     /// The record of the coordinator at `url`.
     pub fn by_url(&self, url: &str) -> Option<Record> {
         let wanted = normal(url);
-        self.all().into_iter().filter(|r| normal(&r.url) == wanted).max_by_key(|r| (r.lives(), r.started))
+        self.all().into_iter().filter(|r| normal(&r.url) == wanted).max_by_key(|r| (r.is_running(), r.started))
     }
 
     fn all(&self) -> Vec<Record> {
@@ -156,40 +156,40 @@ mod tests {
     #[test]
     fn latest_live_coordinator_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let home = Home::at(dir.path().join("state"));
-        assert_eq!(home.latest(), None);
+        let state = StateFolder::at(dir.path().join("state"));
+        assert_eq!(state.latest(), None);
         let me = std::process::id();
-        home.add(&record(1, me, 10)).unwrap();
-        home.add(&record(2, me, 20)).unwrap();
-        home.add(&record(3, GONE, 30)).unwrap();
-        assert_eq!(home.latest().unwrap().url, "http://127.0.0.1:2");
-        home.remove(&record(2, me, 20));
-        assert_eq!(home.latest().unwrap().url, "http://127.0.0.1:1");
-        home.remove(&record(1, me, 10));
-        assert_eq!(home.latest().unwrap().url, "http://127.0.0.1:3");
-        assert_eq!(fs::metadata(home.folder()).unwrap().mode() & 0o777, 0o700);
+        state.add(&record(1, me, 10)).unwrap();
+        state.add(&record(2, me, 20)).unwrap();
+        state.add(&record(3, GONE, 30)).unwrap();
+        assert_eq!(state.latest().unwrap().url, "http://127.0.0.1:2");
+        state.remove(&record(2, me, 20));
+        assert_eq!(state.latest().unwrap().url, "http://127.0.0.1:1");
+        state.remove(&record(1, me, 10));
+        assert_eq!(state.latest().unwrap().url, "http://127.0.0.1:3");
+        assert_eq!(fs::metadata(state.folder()).unwrap().mode() & 0o777, 0o700);
     }
 
     #[test]
     fn coordinator_is_found_for_any_spelling_of_its_url() {
         let dir = tempfile::tempdir().unwrap();
-        let home = Home::at(dir.path());
-        home.add(&record(8470, 1, 10)).unwrap();
+        let state = StateFolder::at(dir.path());
+        state.add(&record(8470, 1, 10)).unwrap();
         for url in ["http://127.0.0.1:8470", "127.0.0.1:8470", "http://localhost:8470/", "localhost:8470"] {
-            assert!(home.by_url(url).is_some(), "{url}");
+            assert!(state.by_url(url).is_some(), "{url}");
         }
-        assert_eq!(home.by_url("http://127.0.0.1:8471"), None);
+        assert_eq!(state.by_url("http://127.0.0.1:8471"), None);
     }
 
     #[test]
     fn record_replaced_by_another_process_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let home = Home::at(dir.path());
-        home.add(&record(1, 100, 10)).unwrap();
-        home.add(&record(1, 200, 20)).unwrap();
-        home.remove(&record(1, 100, 10));
-        assert_eq!(home.latest().unwrap().pid, 200);
+        let state = StateFolder::at(dir.path());
+        state.add(&record(1, 100, 10)).unwrap();
+        state.add(&record(1, 200, 20)).unwrap();
+        state.remove(&record(1, 100, 10));
+        assert_eq!(state.latest().unwrap().pid, 200);
         fs::write(dir.path().join("coordinators/broken.json"), b"{").unwrap();
-        assert_eq!(home.latest().unwrap().pid, 200);
+        assert_eq!(state.latest().unwrap().pid, 200);
     }
 }
