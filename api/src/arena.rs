@@ -16,6 +16,7 @@ pub struct Arena {
 }
 
 impl Arena {
+    /// Creates an empty arena.
     pub fn new() -> Self {
         Self::default()
     }

@@ -35,7 +35,7 @@ const NO_SLOT: usize = usize::MAX;
 thread_local! {
     /// Read by the signal handler; needs no lazy initialisation.
     static INDEX: Cell<usize> = const { Cell::new(NO_SLOT) };
-    static MINE: Claim = Claim::new();
+    static MINE: SlotGuard = SlotGuard::new();
 }
 
 /// Maps the region and sets the handlers for fatal signals. Only the first call of a process has an effect.
@@ -109,25 +109,26 @@ fn shared() -> Option<Crumbs<'static>> {
     Crumbs::new(unsafe { std::slice::from_raw_parts(words, crumbs::WORDS) })
 }
 
-struct Claim {
+/// Holds the slot of a thread and returns it when the thread ends.
+struct SlotGuard {
     slot: Slot<'static>,
 }
 
-impl Claim {
-    fn new() -> Claim {
+impl SlotGuard {
+    fn new() -> SlotGuard {
         if let Some(crumbs) = shared() {
             let free = lock(&FREE).pop();
             let index = free.unwrap_or_else(|| TAKEN.fetch_add(1, Ordering::Relaxed));
             if let Some(slot) = crumbs.slot(index) {
                 INDEX.set(index);
-                return Claim { slot };
+                return SlotGuard { slot };
             }
         }
-        Claim { slot: lock(&FREE_PRIVATE).pop().unwrap_or_else(crumbs::private_slot) }
+        SlotGuard { slot: lock(&FREE_PRIVATE).pop().unwrap_or_else(crumbs::private_slot) }
     }
 }
 
-impl Drop for Claim {
+impl Drop for SlotGuard {
     /// Runs at the end of the thread, and also when the thread calls `exit`; in that case the slot is still active.
     fn drop(&mut self) {
         if let (Some(crumbs), true) = (shared(), self.slot.is_active() && INDEX.get() != NO_SLOT) {

@@ -14,13 +14,32 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 pub enum EngineError {
     /// A system call failed on this path.
     #[error("cannot {what} {}: {source}", path.escaped())]
-    Io { what: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        /// The operation, as a verb.
+        what: &'static str,
+        /// Path of the file.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
     /// A file that this attempt writes or has written is damaged or cannot be written.
     #[error("{}: {source}", path.escaped())]
-    File { path: PathBuf, source: FormatError },
-    /// An input segment is damaged; `index` is its position in the list that was opened.
+    File {
+        /// Path of the file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// An input segment is damaged.
     #[error("segment {index} in {}: {source}", path.escaped())]
-    Segment { index: usize, path: PathBuf, source: FormatError },
+    Segment {
+        /// Position of the segment in the list that was opened.
+        index: usize,
+        /// Path of its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
     /// A record exceeds the limits.
     #[error("{0}")]
     Record(FormatError),

@@ -17,9 +17,11 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 pub struct Crc32c(Digest);
 
 impl Crc32c {
+    /// Creates the checksum of no bytes.
     pub fn new() -> Self {
         Crc32c(Digest::new(CrcAlgorithm::Crc32Iscsi))
     }
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -44,6 +46,7 @@ pub struct Crc32cWriter<W> {
 }
 
 impl<W: Write> Crc32cWriter<W> {
+    /// Creates a writer that passes bytes on to `inner`.
     pub fn new(inner: W) -> Self {
         Crc32cWriter { inner, crc: Crc32c::new(), bytes: 0 }
     }
@@ -55,12 +58,15 @@ impl<W: Write> Crc32cWriter<W> {
     pub fn crc32c(&self) -> u32 {
         self.crc.value()
     }
+    /// Returns the inner writer.
     pub fn get_ref(&self) -> &W {
         &self.inner
     }
+    /// Returns the inner writer. Bytes that are written to it directly are not counted.
     pub fn get_mut(&mut self) -> &mut W {
         &mut self.inner
     }
+    /// Unwraps the inner writer.
     pub fn into_inner(self) -> W {
         self.inner
     }

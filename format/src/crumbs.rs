@@ -172,7 +172,9 @@ impl Slot<'_> {
 /// A record of an input file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
+    /// Path of the file.
     pub file: PathBuf,
+    /// Offset of the record in the file, in bytes.
     pub offset: u64,
     /// Length of the file in bytes at planning time.
     pub file_bytes: u64,
@@ -202,9 +204,11 @@ pub fn read_region(region: &File) -> io::Result<Option<Last>> {
 /// The current position of an active thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Now {
+    /// The attempt that the thread runs.
     pub attempt: AttemptId,
     /// Changes whenever the thread makes progress.
     pub mark: (u64, u64),
+    /// The current record, if the thread is at one.
     pub place: Option<Place>,
 }
 

@@ -7,10 +7,16 @@ use windrow_model::Code;
 pub enum FormatError {
     /// The checksum or the identity differs.
     #[error("a block at byte {offset} is damaged or belongs to another attempt")]
-    Checksum { offset: u64 },
+    Checksum {
+        /// Offset of the block in the file, in bytes.
+        offset: u64,
+    },
     /// The bytes of a block changed after their checksum was verified.
     #[error("a block at byte {offset} has changed while it was read")]
-    Changed { offset: u64 },
+    Changed {
+        /// Offset of the block in the file, in bytes.
+        offset: u64,
+    },
     /// The bytes end within a block, an index or a footer.
     #[error("the file ends too early")]
     Truncated,
@@ -22,10 +28,22 @@ pub enum FormatError {
     Gone(std::io::Error),
     /// The bytes were written by a newer binary.
     #[error("the format version is {found}, this binary reads {reads}")]
-    Version { found: u8, reads: u8 },
+    Version {
+        /// The version of the bytes.
+        found: u8,
+        /// The version that this binary reads.
+        reads: u8,
+    },
     /// A key or value exceeds its limit.
     #[error("a {what} of {length} bytes is too large (at most {limit})")]
-    RecordTooLarge { what: &'static str, length: usize, limit: usize },
+    RecordTooLarge {
+        /// `key` or `value`.
+        what: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// A read or write failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),

@@ -30,7 +30,12 @@ pub enum LockError {
     },
     /// The lock file cannot be used.
     #[error("cannot lock {}: {source}", path.escaped())]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// Path of the lock file.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
 }
 
 /// Exclusive use of a folder by this process, until it is dropped.

@@ -17,20 +17,64 @@ const MANIFEST_BYTES_MAX: u64 = 1 << 30;
 /// An output without a manifest, or one that differs from it.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
+    /// The folder has no manifest.
     #[error("{path}: no `_SUCCESS` file, so this is not a finished output")]
-    Missing { path: PathBuf },
+    Missing {
+        /// Path of the output.
+        path: PathBuf,
+    },
+    /// The manifest does not parse.
     #[error("{path}: not a manifest: {what}")]
-    Malformed { path: PathBuf, what: String },
+    Malformed {
+        /// Path of the manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The manifest has a newer format.
     #[error("{path}: written by a newer Windrow (format {found}, this one reads up to {known})")]
-    Newer { path: PathBuf, found: u32, known: u32 },
-    #[error("{path}: the manifest lists it, but it is not there")]
-    PartMissing { path: PathBuf },
+    Newer {
+        /// Path of the manifest.
+        path: PathBuf,
+        /// Format of the manifest.
+        found: u32,
+        /// Newest format that this binary reads.
+        known: u32,
+    },
+    /// A part does not exist.
+    #[error("{path}: the manifest lists it, but it does not exist")]
+    PartMissing {
+        /// Path of the part.
+        path: PathBuf,
+    },
+    /// A part has another size.
     #[error("{path}: has {found} bytes; the manifest says {expected}")]
-    PartSize { path: PathBuf, found: u64, expected: u64 },
+    PartSize {
+        /// Path of the part.
+        path: PathBuf,
+        /// Size of the file in bytes.
+        found: u64,
+        /// Size in the manifest, in bytes.
+        expected: u64,
+    },
+    /// A part has another checksum.
     #[error("{path}: has checksum {found}; the manifest says {expected}")]
-    PartChecksum { path: PathBuf, found: String, expected: String },
+    PartChecksum {
+        /// Path of the part.
+        path: PathBuf,
+        /// Checksum of the file.
+        found: String,
+        /// Checksum in the manifest.
+        expected: String,
+    },
+    /// A file cannot be read.
     #[error("{path}: {source}")]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// Path of the file.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
 }
 
 impl ManifestError {

@@ -117,6 +117,7 @@ impl Drop for Charged {
 pub struct QuotaExceeded {
     /// Bytes, including those that were about to be written.
     pub used: u64,
+    /// The quota in bytes.
     pub limit: u64,
 }
 

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 /// The input record that a failure is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordPlace {
+    /// Path of the file.
     #[serde(with = "crate::path_text::as_text")]
     pub file: PathBuf,
     /// Byte offset of the record in the file (in the decompressed bytes of a compressed file).

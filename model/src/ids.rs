@@ -10,7 +10,9 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a {kind}")]
 pub struct ParseIdError {
+    /// The expected kind of identifier.
     pub kind: &'static str,
+    /// The text that was parsed.
     pub text: String,
 }
 

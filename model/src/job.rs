@@ -83,11 +83,17 @@ pub struct JobSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
+    /// The inputs are listed and split, and the outputs are prepared.
     Planning,
+    /// Tasks run.
     Running,
+    /// All tasks are done, and the outputs are published.
     Committing,
+    /// The outputs are complete.
     Done,
+    /// The job ended with an error.
     Failed,
+    /// A user cancelled the job.
     Cancelled,
 }
 
@@ -112,9 +118,13 @@ impl JobState {
 /// Numbers of tasks. `failed` counts failed attempts that were charged; the others count tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskTotals {
+    /// All tasks.
     pub total: u64,
+    /// Tasks with a result.
     pub done: u64,
+    /// Tasks with at least one running attempt.
     pub running: u64,
+    /// Failed attempts that were charged.
     pub failed: u64,
 }
 
@@ -125,8 +135,9 @@ pub struct StageStatus {
     pub label: String,
     /// Numbers of its tasks.
     pub tasks: TaskTotals,
-    /// Input bytes of finished tasks, and of all tasks (zero while unknown).
+    /// Input bytes of finished tasks.
     pub bytes_done: u64,
+    /// Input bytes of all tasks; zero while unknown.
     pub bytes_total: u64,
     /// Input bytes read by running attempts, from their latest reports. Not part of `bytes_done`.
     #[serde(default)]
@@ -136,15 +147,19 @@ pub struct StageStatus {
 /// An attempt that ended without a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedAttempt {
+    /// Stage of the task.
     pub stage: StageId,
     /// Index of the task in its stage.
     pub task: u32,
     /// Number of the attempt in its task.
     pub attempt: u32,
+    /// The worker that ran the attempt.
     pub worker: WorkerId,
     /// Host of the worker; empty in a run in one process.
     pub host: String,
+    /// Code of the failure.
     pub code: Code,
+    /// Message of the failure.
     pub message: String,
     /// Whether it counts towards the number of failures at which the job fails.
     pub charged: bool,
@@ -162,10 +177,13 @@ impl FailedAttempt {
 /// A worker that gets no tasks of a job, because it does not see the job's files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
+    /// Id of the worker.
     pub worker: WorkerId,
     /// Host of the worker.
     pub host: String,
+    /// Code of the failure to see the files.
     pub code: Code,
+    /// Message of the failure.
     pub message: String,
 }
 
@@ -199,16 +217,22 @@ impl JobFilter {
 /// Status of a job, for pages, lists and progress lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobStatus {
+    /// Id of the job.
     pub id: JobId,
+    /// Name of the job.
     pub name: String,
+    /// Current state.
     pub state: JobState,
+    /// Status of each stage, in the order of the plan.
     pub stages: Vec<StageStatus>,
+    /// Numbers of tasks over all stages.
     pub tasks: TaskTotals,
     /// Number of attempts started so far, including backups.
     pub attempts: u64,
     /// Number of backups among them. (Not recorded in older journals.)
     #[serde(default)]
     pub backups: u64,
+    /// Sums of the counters over committed attempts.
     pub counters: Counters,
     /// Cause of the failure.
     pub error: Option<Failure>,

@@ -38,10 +38,13 @@ pub struct Home {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {
+    /// Connected, and gets tasks.
     Live,
     /// Gets no tasks for a while, because several tasks that failed on it succeeded elsewhere.
     Excluded,
+    /// Finishes its running tasks and gets no new ones.
     Draining,
+    /// Gone: its lease has expired, or its session has ended.
     Lost,
 }
 
@@ -60,13 +63,21 @@ impl WorkerState {
 /// A worker as shown in lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
+    /// Id of the worker.
     pub id: WorkerId,
+    /// Address for fetches of other workers.
     pub address: String,
+    /// Name of the host.
     pub host: String,
+    /// Current state.
     pub state: WorkerState,
+    /// Number of tasks that it runs at a time.
     pub slots: u32,
+    /// Number of running attempts.
     pub running: u32,
+    /// Memory for all of its tasks, in bytes.
     pub memory_bytes: u64,
+    /// Release of the binary.
     pub version: String,
     /// Why it is excluded, draining or lost, if known.
     #[serde(default)]

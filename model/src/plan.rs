@@ -118,20 +118,38 @@ pub enum Input {
     Source(SourceSpec),
     /// Partition `i` of every task of these ports, in this order. All edges of a stage have the same number of
     /// partitions, and the stage has one task for each partition.
-    Edge { from: Vec<Port> },
+    Edge {
+        /// The ports, in the order in which they are read.
+        from: Vec<Port>,
+    },
     /// The whole inline output of every task of this port, in task order, for every task.
-    Broadcast { from: Port },
+    Broadcast {
+        /// The port whose output is broadcast.
+        from: Port,
+    },
 }
 
 /// An output of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Output {
     /// Records by partition, for the next stage.
-    Edge { partitions: Partitions, partitioner: Partitioner, order: Order, combined: bool },
+    Edge {
+        /// Number of partitions.
+        partitions: Partitions,
+        /// How a record's partition is chosen.
+        partitioner: Partitioner,
+        /// Order of the records in a partition.
+        order: Order,
+        /// Whether the values of a key are folded before they are written.
+        combined: bool,
+    },
     /// Small blobs within the task's report: samples, and results for the driver.
     Broadcast,
     /// One part of the sink with this index in `Plan::sinks`; the part has the index of the task.
-    Sink { sink: u32 },
+    Sink {
+        /// Index in `Plan::sinks`.
+        sink: u32,
+    },
 }
 
 /// A stage of a plan.
@@ -173,9 +191,13 @@ impl Stage {
 /// Compression of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Compression {
+    /// Uncompressed.
     None,
+    /// gzip (RFC 1952).
     Gzip,
+    /// Zstandard (RFC 8878).
     Zstd,
+    /// bzip2.
     Bzip2,
 }
 

@@ -21,11 +21,17 @@ pub enum TaskInput {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskOutput {
     /// An edge with this number of partitions.
-    Edge { partitions: u32 },
+    Edge {
+        /// Number of partitions.
+        partitions: u32,
+    },
     /// An inline output.
     Broadcast,
     /// A part of the sink with this index.
-    Sink { sink: u32 },
+    Sink {
+        /// Index in `Plan::sinks`.
+        sink: u32,
+    },
 }
 
 /// One attempt to run.

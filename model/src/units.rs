@@ -19,8 +19,10 @@ pub struct ByteSize(pub u64);
 /// A text that is not a valid size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSizeError {
+    /// Not a number with a unit.
     #[error("`{0}` is not a size: write a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, such as 256MB")]
     NoSize(String),
+    /// Less than one byte.
     #[error("`{0}` is less than one byte: give a size of at least 1 B")]
     Nothing(String),
 }

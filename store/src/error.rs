@@ -10,13 +10,17 @@ use windrow_model::{Code, Escape, Failure};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct StoreError {
+    /// The stable code.
     pub code: Code,
+    /// The message, which names the path.
     pub message: String,
 }
 
+/// Result of a call of this crate.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 impl StoreError {
+    /// Creates an error.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         StoreError { code, message: message.into() }
     }

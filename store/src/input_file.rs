@@ -6,7 +6,9 @@ use windrow_model::{Digest, FileIdentity};
 /// A file to read, at its position in the input order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputFile {
+    /// Path of the file.
     pub path: PathBuf,
+    /// Identity of the file when it was listed.
     pub identity: FileIdentity,
     /// Index of the named input that it came from.
     pub argument_index: usize,

@@ -33,6 +33,7 @@ pub struct Staging {
     pub output: PathBuf,
     /// The hidden folder beside the output.
     pub folder: PathBuf,
+    /// Id of the job.
     pub job: JobId,
 }
 

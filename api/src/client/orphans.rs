@@ -53,11 +53,13 @@ pub struct ScrubStatus {
     pub bytes_done: u64,
     /// Bytes of the present pass.
     pub bytes_total: u64,
-    /// Number of complete passes, and the end of the last one (milliseconds since 1970).
+    /// Number of complete passes.
     pub passes: u64,
+    /// End of the last complete pass, in milliseconds since 1970.
     pub last_unix_ms: u64,
-    /// Numbers of copies that were found damaged or missing.
+    /// Number of copies that were found damaged.
     pub damaged: u64,
+    /// Number of copies that were found missing.
     pub gone: u64,
 }
 

@@ -22,6 +22,7 @@ pub struct Boundaries<'f, F: ?Sized> {
 }
 
 impl<'f, F: ReadAt + ?Sized> Boundaries<'f, F> {
+    /// Creates a search in `file`.
     pub fn new(framing: Framing, file: &'f F) -> Self {
         Boundaries { framing, file, window: Vec::new(), window_at: 0 }
     }

@@ -7,8 +7,13 @@ pub const FRAME_HEADER_MAX: usize = 18;
 /// The first bytes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameHeader {
-    /// Compressed data: may refer back to `window_bytes` bytes, and has `content_bytes` bytes if that is known.
-    Data { window_bytes: u64, content_bytes: Option<u64> },
+    /// Compressed data.
+    Data {
+        /// How far back the data may refer, in bytes.
+        window_bytes: u64,
+        /// Length of the content in bytes, if known.
+        content_bytes: Option<u64>,
+    },
     /// Bytes that a decoder skips.
     Skippable,
 }

@@ -8,14 +8,31 @@ use std::path::{Component, Path, PathBuf};
 /// A plan that cannot be run; the place is the user's source line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
+    /// Nothing is written or collected.
     #[error("the plan has no output: write or collect something")]
     NoOutput,
+    /// An input path is empty.
     #[error("stage {stage} ({place}): an input path is empty: was a variable not set?")]
-    EmptyInput { stage: StageId, place: String },
+    EmptyInput {
+        /// The stage that reads it.
+        stage: StageId,
+        /// The source line of the stage.
+        place: String,
+    },
+    /// An output path is empty.
     #[error("an output path is empty: was a variable not set?")]
     EmptyOutput,
+    /// A stage is invalid.
     #[error("stage {stage} ({place}): {what}")]
-    Stage { stage: StageId, place: String, what: String },
+    Stage {
+        /// The stage.
+        stage: StageId,
+        /// The source line of the stage.
+        place: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The plan as a whole is invalid.
     #[error("{0}")]
     Other(String),
 }
