@@ -42,6 +42,9 @@ pub(crate) fn run(registry: &Registry) -> ExitCode {
         eprintln!("windrow executor: a crash will be reported without its record: {e}");
     }
     drop(crumbs);
+    if let Err(e) = windrow_engine::file_limit::survive() {
+        eprintln!("windrow executor: a limit on the size of files will end this process: {e}");
+    }
     match serve(registry, socket) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

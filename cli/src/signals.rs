@@ -1,18 +1,22 @@
-//! The signals that end a daemon.
+//! The signals that end a daemon, and SIGXFSZ, which must not.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rustix::process::Signal;
+use tokio::signal::unix::{self, SignalKind, signal};
 use windrow_model::{Code, Failure};
 
 /// SIGINT and SIGTERM, caught from when this is made.
 pub struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
 }
 
 impl Stop {
-    /// From now on, these signals do not kill the process.
+    /// From now on, these signals do not kill the process. Neither does SIGXFSZ, so that a write beyond the limit on file
+    /// sizes (`ulimit -f`) fails with an error.
     pub fn catch() -> Result<Stop, Failure> {
         let catch = |kind| signal(kind).map_err(|e| Failure::new(Code::IoError, format!("cannot catch signals: {e}")));
+        // The handler stays installed after the drop.
+        drop(catch(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
         Ok(Stop { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
     }
 

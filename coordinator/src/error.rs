@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use windrow_format::in_place::Displaced;
 use windrow_model::{Code, Escape, Failure};
 
 /// A coordinator that cannot go on. What goes wrong with one job or one call is a `Failure` and stays there.
@@ -35,6 +36,9 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The journal or its data folder left its path: the next start would not find later writes.
+    #[error("{0}; nothing is acknowledged since then: put it back or restore a backup, then start again")]
+    Displaced(Displaced),
     /// The server could not start, or broke.
     #[error("{0}")]
     Serve(Failure),
@@ -54,7 +58,7 @@ impl Error {
         match self {
             Error::DataDirInUse { .. } => Code::DataDirInUse,
             Error::DataDir { source, .. } if windrow_format::space::is_full(source) => Code::NoSpace,
-            Error::DataDir { .. } => Code::IoError,
+            Error::DataDir { .. } | Error::Displaced(_) => Code::IoError,
             Error::Journal { corrupt: true, .. } => Code::JournalCorrupt,
             Error::Journal { corrupt: false, .. } => Code::IoError,
             Error::Serve(failure) => failure.code,

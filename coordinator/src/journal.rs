@@ -166,6 +166,10 @@ pub trait JobStore: Send {
     fn load_workers(&mut self) -> Result<Vec<WorkerId>, Error>;
     /// Stores these records in their order, new or in place of old ones, all or none of them.
     fn write(&mut self, records: &[Record]) -> Result<(), Error>;
+    /// Checks that the next start will find the journal: its file is still at its path. Fast.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
     /// Forgets these jobs.
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error>;
     /// All rows as they are now, to be read by another thread while this store goes on.
@@ -200,6 +204,9 @@ struct Waiting {
 const BATCH_MAX: usize = 256;
 /// A record that nobody waits for is written after this time at the latest.
 const LAZY: Duration = Duration::from_millis(100);
+
+/// Interval of the checks while no record is written.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The queue in front of the store.
 pub(crate) struct Journal {
@@ -283,7 +290,18 @@ impl JournalThread {
 }
 
 fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broken: oneshot::Sender<Error>) {
-    while let Ok(first) = queue.recv() {
+    loop {
+        let first = match queue.recv_timeout(CHECK_INTERVAL) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => match store.check() {
+                Ok(()) => continue,
+                Err(e) => {
+                    let _ = broken.send(e);
+                    return;
+                }
+            },
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let (batch, snapshot) = batch(first, queue);
         let (mut records, mut done) = (Vec::new(), Vec::new());
         for waiting in batch {
@@ -293,6 +311,8 @@ fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broke
         crashpoint!("journal.before-write");
         // What was given before a record that is absent is written already.
         let written = if records.is_empty() { Ok(()) } else { store.write(&records) };
+        // After the write, so that no record in a deleted file is acknowledged.
+        let written = written.and_then(|()| store.check());
         crashpoint!("journal.written");
         let told = match &written {
             Ok(()) => Ok(Durable(())),

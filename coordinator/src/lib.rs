@@ -61,6 +61,7 @@ use mailbox::{Mailbox, Message};
 use result_files::ResultFiles;
 use staged::StagedNotes;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -68,14 +69,23 @@ use windrow_format::private;
 use windrow_net::{Role, Server};
 use windrow_store::StorageCalls;
 
+/// Creates a data folder if it is missing, and closes it to other users, before any file is put into it. Returns its real path.
+///
+/// # Errors
+/// The folder cannot be created, or is shared and used by all users.
+pub fn prepare(data_dir: &Path) -> Result<PathBuf, Error> {
+    private::create_folders(data_dir).map_err(Error::data_dir(data_dir, "make the data folder"))?;
+    let data_dir = data_dir.canonicalize().map_err(Error::data_dir(data_dir, "find the data folder"))?;
+    let close = Error::data_dir(&data_dir, "close the data folder to other users");
+    private::tighten(&data_dir, &["artifacts", "staging"]).map_err(close)?;
+    Ok(data_dir)
+}
+
 /// Runs a coordinator on a listener that is bound already, until `shutdown` completes. Its record of jobs is in
 /// `config.data_dir`, which no other coordinator may use meanwhile.
 pub async fn run(config: Config, incoming: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let data_dir = config.data_dir.clone();
-    private::create_folders(&data_dir).map_err(Error::data_dir(&data_dir, "make the data folder"))?;
+    let data_dir = prepare(&config.data_dir)?;
     let _lock = lock_data_dir(&data_dir)?;
-    let close = Error::data_dir(&data_dir, "close the data folder to other users");
-    private::tighten(&data_dir, &["artifacts", "staging"]).map_err(close)?;
     let store = DiskStore::open(&data_dir.join("journal.redb"))?;
     run_on(config, Box::new(store), incoming, shutdown).await
 }

@@ -13,6 +13,7 @@ pub mod blame;
 mod combine;
 pub mod edge;
 pub mod error;
+pub mod file_limit;
 mod folder;
 pub mod group;
 pub mod hash;

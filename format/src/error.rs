@@ -62,9 +62,11 @@ impl FormatError {
 
 /// The stable code of an IO error on a node's own files.
 pub fn io_code(error: &std::io::Error) -> Code {
-    match error.kind() {
-        _ if crate::quota::is_exceeded(error) => Code::ScratchQuotaExceeded,
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::NoSpace,
-        _ => Code::IoError,
+    if crate::quota::is_exceeded(error) {
+        Code::ScratchQuotaExceeded
+    } else if crate::space::is_full(error) {
+        Code::NoSpace
+    } else {
+        Code::IoError
     }
 }

@@ -5,13 +5,13 @@
 //! that cannot lock folders (NFS), and against older releases, which lock only the file. The system releases both locks
 //! when the process ends for any reason; the file stays.
 
+use crate::in_place::{Displaced, InPlace};
 use crate::names::LOCK;
 use crate::private;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use windrow_model::Escape;
@@ -41,9 +41,12 @@ pub enum LockError {
 /// Exclusive use of a folder by this process, until it is dropped.
 #[derive(Debug)]
 pub struct FolderLock {
-    /// None if the file system cannot lock folders.
-    folder: Option<File>,
+    folder: File,
+    /// False if the file system cannot lock folders.
+    is_folder_locked: bool,
     file: File,
+    /// The folder, and the lock file if it is the only lock: the lock protects nothing once one of them leaves its path.
+    places: Vec<InPlace>,
 }
 
 impl FolderLock {
@@ -70,16 +73,26 @@ impl FolderLock {
             .map_err(|source| LockError::Io { path: path.clone(), source })?;
         Ok(lock)
     }
+
+    /// Checks that the folder is still at its path. The owner must stop if it is not: another process may open the path as
+    /// an empty folder, and no later process finds the owner's writes. Makes at most two system calls.
+    ///
+    /// # Errors
+    /// [`Displaced`] if the folder was deleted, moved or replaced; or the lock file, on a file system that cannot lock folders.
+    pub fn check(&self) -> Result<(), Displaced> {
+        self.places.iter().try_for_each(InPlace::check)
+    }
 }
 
 /// Takes both locks; none if another process holds one of them.
 fn try_lock(folder: &Path, path: &Path) -> io::Result<Option<FolderLock>> {
     let opened = File::open(folder)?;
-    let folder = match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Some(opened),
+    let mut places = vec![InPlace::of(folder, &opened)?];
+    let is_folder_locked = match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => true,
         Err(Errno::WOULDBLOCK) => return Ok(None),
         // Network file systems implement this as a lock on bytes, which needs a file opened for writing.
-        Err(Errno::BADF | Errno::INVAL | Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => None,
+        Err(Errno::BADF | Errno::INVAL | Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => false,
         Err(e) => return Err(e.into()),
     };
     let file = private::options().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -89,9 +102,12 @@ fn try_lock(folder: &Path, path: &Path) -> io::Result<Option<FolderLock>> {
         Err(e) => return Err(e.into()),
     }
     // If the file was deleted or replaced between opening and locking, this lock protects nothing.
-    let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
-    let is_current = path.symlink_metadata().is_ok_and(|now| file.metadata().is_ok_and(|own| id(own) == id(now)));
-    Ok(is_current.then_some(FolderLock { folder, file }))
+    let place = InPlace::of(path, &file)?;
+    let is_current = place.check().is_ok();
+    if !is_folder_locked {
+        places.push(place);
+    }
+    Ok(is_current.then_some(FolderLock { folder: opened, is_folder_locked, file, places }))
 }
 
 /// The holder's process id, for the error message.
@@ -105,9 +121,10 @@ impl Drop for FolderLock {
     /// Unlocks explicitly: closing the files is not enough, because a child that has just been forked shares them until
     /// it executes its binary.
     fn drop(&mut self) {
-        for file in self.folder.iter().chain([&self.file]) {
-            let _ = flock(file, FlockOperation::Unlock);
+        if self.is_folder_locked {
+            let _ = flock(&self.folder, FlockOperation::Unlock);
         }
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -153,5 +170,22 @@ mod tests {
         assert!(matches!(take(dir.path()), Err(LockError::Held { .. })));
         drop(older);
         take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn folder_that_is_moved_or_deleted_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, moved) = (dir.path().join("folder"), dir.path().join("moved"));
+        fs::create_dir(&folder).unwrap();
+        let lock = take(&folder).unwrap();
+        lock.check().unwrap();
+        // The lock on the folder is enough.
+        fs::remove_file(folder.join(LOCK)).unwrap();
+        lock.check().unwrap();
+        fs::rename(&folder, &moved).unwrap();
+        assert_eq!(lock.check().unwrap_err().path, folder);
+        fs::create_dir(&folder).unwrap();
+        lock.check().unwrap_err();
+        take(&folder).unwrap();
     }
 }

@@ -16,6 +16,7 @@ pub mod durable;
 mod error;
 pub mod folder_lock;
 pub mod gather;
+pub mod in_place;
 pub mod manifest;
 pub mod names;
 pub mod prefetch;

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::OnceLock;
+use windrow_model::Escape;
 
 /// Mode of a private folder.
 pub const FOLDER_MODE: u32 = 0o700;
@@ -50,7 +51,7 @@ pub fn tighten(root: &Path, folders: &[&str]) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     if meta.mode() & (OTHERS | STICKY) != 0 {
-        fs::set_permissions(root, Permissions::from_mode(meta.mode() & FOLDER_MODE))?;
+        fs::set_permissions(root, Permissions::from_mode(meta.mode() & FOLDER_MODE)).map_err(|e| named(root, &e))?;
     }
     tighten_entries(root)?;
     folders.iter().try_for_each(|name| match tighten_entries(&root.join(name)) {
@@ -71,18 +72,23 @@ fn is_used(folder: &Path) -> io::Result<bool> {
 
 /// Tightens the entries of `folder`. Links are not followed; entries that disappear meanwhile are skipped.
 fn tighten_entries(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(folder).map_err(|e| named(folder, &e))? {
         let (path, is_link) = match entry.and_then(|entry| Ok((entry.path(), entry.file_type()?.is_symlink()))) {
             Ok(found) => found,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(e),
         };
         match (!is_link).then(|| close_to_others(&path)) {
-            Some(Err(e)) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            Some(Err(e)) if e.kind() != io::ErrorKind::NotFound => return Err(named(&path, &e)),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Adds the path to an error.
+fn named(path: &Path, e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{}: {e}", path.escaped()))
 }
 
 fn close_to_others(path: &Path) -> io::Result<()> {
@@ -172,6 +178,15 @@ mod tests {
         fs::write(dir.path().join("of-another-user"), "").unwrap();
         assert_eq!(tighten(dir.path(), &[]).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         assert_eq!(mode(dir.path()), 0o1777);
+    }
+
+    #[test]
+    fn error_names_the_file_at_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("chunks"), "no folder").unwrap();
+        let error = tighten(dir.path(), &["chunks"]).unwrap_err();
+        assert!(error.to_string().contains(&dir.path().join("chunks").display().to_string()), "{error}");
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]

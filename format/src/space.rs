@@ -4,9 +4,9 @@ use std::io;
 use std::path::Path;
 use windrow_model::ByteSize;
 
-/// Returns whether a disk, or the user's quota on it, is full.
+/// Returns whether a disk, or the user's quota on it, is full, or the file has reached the limit on file sizes (`ulimit -f`).
 pub fn is_full(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// Bytes that this user may still write to the disk of `path`, or of its nearest existing ancestor.

@@ -83,7 +83,7 @@ codes! {
     StorageTimeout "STORAGE_TIMEOUT" Charge "the file system that holds this path does not answer: look at its mount and its server";
     NoSpace "NO_SPACE" Charge "make room on the disk that holds this path";
     ScratchQuotaExceeded "SCRATCH_QUOTA_EXCEEDED" Charge "raise --memory to spill less, use more and smaller tasks, or raise the workers' --scratch-quota";
-    IoError "IO_ERROR" Charge "look at the disk that holds this path";
+    IoError "IO_ERROR" Charge "look at what the message names: the disk and the permissions of a path, whether an address is free, the limits of this process (`ulimit -a`)";
     Unschedulable "UNSCHEDULABLE" Fatal "start a worker with `windrow worker`; `windrow coordinator --wait-for-workers` says how long jobs wait for one";
     Cancelled "CANCELLED" Fatal "the job was cancelled";
     DeadlineExceeded "DEADLINE_EXCEEDED" Fatal "the job took longer than its --timeout";

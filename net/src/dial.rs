@@ -170,12 +170,7 @@ impl Dialer {
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     failure(Code::CertificateWrongName, "is for another name")
                 }
-                CertificateError::Expired
-                | CertificateError::ExpiredContext { .. }
-                | CertificateError::NotValidYet
-                | CertificateError::NotValidYetContext { .. } => {
-                    failure(Code::CertificateExpired, "is not valid at this time")
-                }
+                e if tls::is_untimely(e) => failure(Code::CertificateExpired, "is not valid at this time"),
                 _ => failure(Code::CertificateNotTrusted, "is not trusted"),
             },
             Some(TlsError::AlertReceived(AlertDescription::NoApplicationProtocol)) => Failure::new(

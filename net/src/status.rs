@@ -17,6 +17,8 @@ const EXCERPT_BYTES: usize = 1 << 10;
 const STDERR_BYTES: usize = 8 << 10;
 /// Most bytes of all texts together, as JSON. As base64 they fit into the header limit beside the summary.
 const DETAILS_BYTES_MAX: usize = 40 << 10;
+/// The start of what rustls says of a connection that ends without an orderly close.
+const NO_CLOSE_NOTIFY: &str = "peer closed connection without sending TLS close_notify";
 /// Most bytes of gRPC's own message, for tools that do not read details.
 const SUMMARY_BYTES: usize = 512;
 
@@ -102,6 +104,11 @@ pub(crate) fn with_causes(said: &str, mut cause: Option<&(dyn Error + 'static)>)
     let mut text = said.to_string();
     while let Some(error) = cause {
         let more = error.to_string();
+        // A process that dies closes its connections this way; the library's message suggests an attack.
+        let more = match more.find(NO_CLOSE_NOTIFY) {
+            Some(at) => format!("{}the other side closed the connection", &more[..at]),
+            None => more,
+        };
         if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
@@ -191,5 +198,12 @@ mod tests {
         assert_eq!(code(Grpc::Unauthenticated), Code::Unauthorised);
         assert_eq!(code(Grpc::Unimplemented), Code::VersionMismatch);
         assert_eq!(code(Grpc::Internal), Code::Internal);
+    }
+
+    #[test]
+    fn closed_connection_is_told_in_plain_words() {
+        let told = format!("{NO_CLOSE_NOTIFY}: https://docs.rs/rustls");
+        let cause = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, told);
+        assert_eq!(with_causes("the call broke", Some(&cause)), "the call broke: the other side closed the connection");
     }
 }

@@ -3,12 +3,13 @@
 //! Uses rustls with aws-lc-rs. Knows nothing of the contents of a connection.
 
 use crate::setting_file::{SETTING_BYTES_MAX, read_setting};
-use rustls::client::{ClientConfig, Resumption};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ServerConfig;
-use rustls::{Error as TlsError, RootCertStore};
+use rustls::{CertificateError, Error as TlsError, RootCertStore};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -44,6 +45,31 @@ impl ServerTls {
             (Some(cert), Some(key)) => Ok(Some(ServerTls { cert, key, ca })),
             (None, None) if ca.is_none() => Ok(None),
             _ => Err(Failure::new(Code::BadRequest, "--tls-cert and --tls-key must be given together")),
+        }
+    }
+
+    /// Reads the files, and verifies that the certificate is valid now, as far as `ca` can tell: a server that no caller can
+    /// use must not start. Callers judge the name and the authority of the certificate. Blocks.
+    ///
+    /// # Errors
+    /// A file cannot be used; or the certificate is not valid at this time (`CERTIFICATE_EXPIRED`).
+    pub fn check(&self, ca: Option<&Path>) -> Result<(), Failure> {
+        self.config()?;
+        let Some(ca) = ca else { return Ok(()) };
+        let unusable = |e: String| Failure::new(Code::BadRequest, format!("cannot use {}: {e}", ca.escaped()));
+        let verifier = WebPkiServerVerifier::builder_with_provider(own_roots(ca)?, Arc::new(default_provider()))
+            .build()
+            .map_err(|e| unusable(e.to_string()))?;
+        let chain = certificates(&self.cert)?;
+        let Some((own, others)) = chain.split_first() else { return Ok(()) };
+        // The verifier checks validity before names.
+        let name = ServerName::try_from("localhost").map_err(|e| unusable(e.to_string()))?;
+        match verifier.verify_server_cert(own, others, &name, &[], UnixTime::now()) {
+            Err(TlsError::InvalidCertificate(e)) if is_untimely(&e) => Err(Failure::new(
+                Code::CertificateExpired,
+                format!("the certificate {} is not valid at this time: {e}", self.cert.escaped()),
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -85,6 +111,17 @@ pub(crate) fn client_config(ca: Option<&Path>, proves: bool) -> Result<ClientCon
     };
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// Returns whether a certificate is expired or not valid yet.
+pub(crate) fn is_untimely(e: &CertificateError) -> bool {
+    matches!(
+        e,
+        CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+    )
 }
 
 fn own_roots(ca: &Path) -> Result<Arc<RootCertStore>, Failure> {

@@ -104,6 +104,22 @@ async fn expired_certificate_is_reported_as_expired() {
     assert_eq!(judge(&url, Some(GOOD), old.ca.as_deref()).await, Code::CertificateExpired);
 }
 
+#[test]
+fn server_finds_its_own_certificate_expired() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = certify_until(folder.path(), "old", Some(2001));
+    let failure = old.check(old.ca.as_deref()).unwrap_err();
+    assert_eq!(failure.code, Code::CertificateExpired);
+    assert!(failure.message.contains("old.cert.pem"), "{failure}");
+    // Callers judge the authority, not the server.
+    let ours = certify(folder.path(), "ours");
+    assert_eq!(ours.check(ours.ca.as_deref()), Ok(()));
+    assert_eq!(ours.check(old.ca.as_deref()), Ok(()));
+    assert_eq!(ours.check(None), Ok(()));
+    std::fs::write(ours.ca.as_deref().unwrap(), "").unwrap();
+    assert_eq!(ours.check(ours.ca.as_deref()).unwrap_err().code, Code::BadRequest);
+}
+
 /// Tools that know nothing of proofs, and proxies that terminate TLS, send the token in a header.
 #[tokio::test]
 async fn header_with_the_token_is_accepted_under_tls() {

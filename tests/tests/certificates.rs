@@ -125,3 +125,22 @@ fn recipe_of_the_document_makes_a_cluster() {
     assert_eq!(coordinator.stop(), Some(0));
     list(&url, &own, None).with(3).tells("UNREACHABLE", &[]);
 }
+
+/// A coordinator with an unusable authority ends with the reason instead of waiting for its own first call.
+#[test]
+fn unusable_authority_ends_a_daemon_before_it_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    run(Command::new(binary("windrow")).current_dir(folder.path()).args(["tls", "init", ".", "--host", "127.0.0.1"]))
+        .ok();
+    std::fs::write(path("empty.pem"), "").unwrap();
+    let start = |ca: &str| {
+        let mut command = command("windrow", &path("home"));
+        command.args(["coordinator", "--listen", "127.0.0.1:0", "--data-dir", "data", "--tls-ca", ca]);
+        command.args(["--tls-cert", "127.0.0.1.pem", "--tls-key", "127.0.0.1.key"]).current_dir(folder.path());
+        run(&mut command)
+    };
+    start("empty.pem").with(2).tells("BAD_REQUEST", &["empty.pem has no certificate in PEM"]);
+    start("missing.pem").with(1).tells("IO_ERROR", &["missing.pem"]);
+    assert!(!path("data/journal.redb").exists(), "a life of the journal began");
+}

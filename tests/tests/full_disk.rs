@@ -6,12 +6,13 @@
 // Without debug assertions there are no failpoints.
 #![cfg(debug_assertions)]
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use windrow_tests::cluster::Cluster;
 use windrow_tests::corpus::Random;
 use windrow_tests::output::parts;
-use windrow_tests::program::{binary, eventually, local, run};
+use windrow_tests::program::{Daemon, binary, eventually, local, run};
 
 /// A place, and a job that passes it.
 struct Place {
@@ -255,4 +256,35 @@ fn a_disk_that_is_really_full_costs_attempts_and_neither_the_worker_nor_the_job(
     local(folder.path(), "terasort", sort.iter().chain(&["expected"])).ok();
     assert!(parts(&folder.path().join("out")) == parts(&folder.path().join("expected")));
     cluster.stop();
+}
+
+/// The limit on file sizes (`ulimit -f`) fails the write like a full disk, and does not kill the process.
+#[test]
+fn limit_on_file_size_is_an_error_of_the_write() {
+    let folder = folder();
+    let home = folder.path().join("home");
+    let limited = |kib: u32, program: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -f {kib} && exec \"$@\""), "sh"]).arg(binary(program));
+        command.env("WINDROW_HOME", &home).env("XDG_CONFIG_HOME", &home).current_dir(folder.path());
+        command.process_group(0);
+        command
+    };
+    let local = run(limited(64, "wordcount").args(["many", "--output", "limited"]));
+    local.with(1).tells("NO_SPACE", &["File too large"]);
+    assert!(!folder.path().join("limited").exists());
+    // The binary of the job is larger than a file of this coordinator may be.
+    let mut coordinator = limited(8 << 10, "windrow");
+    coordinator.args(["coordinator", "--listen", "127.0.0.1:0", "--data-dir", "coordinator"]);
+    let mut coordinator = Daemon::start(&mut coordinator);
+    let url = coordinator.told("coordinator ");
+    let ask = |args: &[&str]| {
+        let mut command = windrow_tests::program::command("windrow", &home);
+        run(command.env("WINDROW_COORDINATOR", &url).args(args).current_dir(folder.path()))
+    };
+    let job = binary("wordcount");
+    let submitted = ask(&["submit", job.to_str().unwrap(), "--", "few", "--output", "out"]);
+    submitted.with(1).tells("NO_SPACE", &["File too large"]);
+    ask(&["job", "list"]).ok();
+    assert_eq!(coordinator.stop(), Some(0));
 }

@@ -263,3 +263,21 @@ fn pipe_as_a_setting_is_an_error_of_every_program() {
         assert!(ended.stderr.contains("not a regular file"), "{args:?}: {}", ended.stderr);
     }
 }
+
+/// The root of a new tmpfs has the mode of `/tmp`.
+#[test]
+fn root_of_new_file_system_becomes_a_private_data_folder() {
+    let mut cluster = Cluster::start(0, 1);
+    cluster.kill_coordinator();
+    std::fs::remove_dir_all(cluster.coordinator_folder()).unwrap();
+    for folder in [cluster.coordinator_folder(), cluster.worker_folder(0)] {
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
+    }
+    cluster.start_coordinator();
+    cluster.add_worker(1);
+    for folder in [cluster.coordinator_folder(), cluster.worker_folder(0)] {
+        assert!(is_private(&folder) > 1, "{}", folder.escaped());
+    }
+    cluster.stop();
+}

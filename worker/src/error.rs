@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use windrow_format::in_place::Displaced;
 use windrow_format::space::{is_full, with_free_and_needed_space};
 use windrow_model::{ClusterId, Code, Escape, Failure};
 
@@ -17,12 +18,18 @@ pub enum Error {
     },
     #[error("cannot use the data folder {}: {source}", path.escaped())]
     DataDir { path: PathBuf, source: io::Error },
+    /// The data folder left its path: the next start would not find later writes, and another worker may use the path.
+    #[error("{0}: the cluster loses its content unless it is put back")]
+    Displaced(Displaced),
     /// The disk with the chunks is not this folder's.
     #[error("{} holds chunks of {chunks}, the data folder belongs to {cluster}: is the right disk mounted?", folder.escaped())]
     OtherClustersChunks { folder: PathBuf, chunks: ClusterId, cluster: ClusterId },
     /// The coordinator does not want this worker, and will not later: a wrong token, another protocol version.
     #[error("the coordinator at {url} refuses this worker: {failure}")]
     Refused { url: String, failure: Box<Failure> },
+    /// The worker cannot make the connection: its own files or flags are wrong, or it does not trust the server.
+    #[error("cannot connect to the coordinator at {url}: {failure}")]
+    Unconnected { url: String, failure: Box<Failure> },
     /// The port for peers does not work.
     #[error("cannot serve other workers: {0}")]
     Serve(Box<Failure>),
@@ -40,10 +47,10 @@ impl Error {
         match self {
             Error::DataDirInUse { .. } => Code::DataDirInUse,
             Error::DataDir { source, .. } if is_full(source) => Code::NoSpace,
-            Error::DataDir { .. } | Error::System(_) => Code::IoError,
+            Error::DataDir { .. } | Error::Displaced(_) | Error::System(_) => Code::IoError,
             Error::OtherClustersChunks { .. } => Code::ClusterMismatch,
             Error::NoGroups(_) => Code::BadRequest,
-            Error::Refused { failure, .. } | Error::Serve(failure) => failure.code,
+            Error::Refused { failure, .. } | Error::Unconnected { failure, .. } | Error::Serve(failure) => failure.code,
         }
     }
 }
@@ -51,7 +58,7 @@ impl Error {
 impl From<Error> for Failure {
     fn from(e: Error) -> Failure {
         match e {
-            Error::Refused { ref failure, .. } | Error::Serve(ref failure) => {
+            Error::Refused { ref failure, .. } | Error::Unconnected { ref failure, .. } | Error::Serve(ref failure) => {
                 Failure { message: e.to_string(), ..(**failure).clone() }
             }
             _ => Failure::new(e.code(), e.to_string()),

@@ -51,12 +51,16 @@ pub use error::Error;
 use executor::Groups;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use windrow_model::{Incarnation, NodeInfo, WorkerId};
 use windrow_net::serve::{serve, url_of};
 use windrow_net::{Clock, Role, Server};
 use windrow_store::StorageCalls;
+
+/// Interval of the checks that the data folder is still at its path.
+const FOLDER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs a worker: serves peers on `listener`, registers with the coordinator (which need not be there yet), and runs
 /// what it assigns.
@@ -79,6 +83,7 @@ pub async fn run(
     let folder = config.data_dir.clone();
     let opened = tokio::task::spawn_blocking(move || scratch::Scratch::open(&folder)).await;
     let scratch = Arc::new(opened.map_err(|e| Error::System(e.into()))??);
+    let displaced = displaced(scratch.clone());
     let finder = scratch.clone();
     let kept = tokio::task::spawn_blocking(move || kept::restore(&finder)).await;
     let kept = kept.map_err(|e| Error::System(std::io::Error::other(e)))?;
@@ -223,10 +228,23 @@ pub async fn run(
     let mut working = std::pin::pin!(working);
     tokio::select! {
         result = &mut working => result,
+        error = displaced => Err(error),
         served = serving => match served.map_err(|e| Error::System(std::io::Error::other(e))) {
             Ok(Ok(())) => working.await,
             Ok(Err(error)) | Err(error) => Err(error),
         },
+    }
+}
+
+/// Completes when the data folder has left its path.
+async fn displaced(scratch: Arc<scratch::Scratch>) -> Error {
+    loop {
+        tokio::time::sleep(FOLDER_CHECK_INTERVAL).await;
+        let checked = scratch.clone();
+        // A disk that hangs delays the check, and is not evidence.
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || checked.check()).await {
+            return error;
+        }
     }
 }
 

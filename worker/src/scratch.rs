@@ -54,7 +54,7 @@ pub struct Scratch {
     worker: WorkerId,
     is_copy: bool,
     incarnation: Mutex<Incarnation>,
-    _lock: FolderLock,
+    lock: FolderLock,
 }
 
 impl Scratch {
@@ -98,14 +98,22 @@ impl Scratch {
         origin::record(&root).map_err(wrong(&root))?;
         let last = read_number::<u64>(&root.join(INCARNATION))?.unwrap_or(0);
         let is_copy = copied_from.is_some();
-        let scratch = Scratch { root, worker, is_copy, incarnation: Mutex::new(Incarnation(last)), _lock: lock };
-        scratch.set_aside().map_err(wrong(&scratch.root))?;
+        let scratch = Scratch { root, worker, is_copy, incarnation: Mutex::new(Incarnation(last)), lock };
+        scratch.set_aside()?;
         Ok(scratch)
     }
 
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Checks that the folder is still at its path. Blocks if its disk does.
+    ///
+    /// # Errors
+    /// [`Error::Displaced`] if it is not: the worker must stop.
+    pub fn check(&self) -> Result<(), Error> {
+        self.lock.check().map_err(Error::Displaced)
     }
 
     /// The worker that this folder is.
@@ -203,13 +211,13 @@ impl Scratch {
     }
 
     /// Moves what earlier incarnations left out of the way: instant, however much it is.
-    fn set_aside(&self) -> io::Result<()> {
-        let trash = self.root.join(TRASH);
-        private::create_folders(&trash)?;
-        let jobs = self.root.join(JOBS);
+    fn set_aside(&self) -> Result<(), Error> {
+        let wrong = |path: &Path, source| Error::DataDir { path: path.to_path_buf(), source };
+        let (trash, jobs) = (self.root.join(TRASH), self.root.join(JOBS));
+        private::create_folders(&trash).map_err(|e| wrong(&trash, e))?;
         match fs::rename(&jobs, self.in_trash(LIVES)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => private::create_folders(&jobs),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(wrong(&jobs, e)),
+            _ => private::create_folders(&jobs).map_err(|e| wrong(&jobs, e)),
         }
     }
 

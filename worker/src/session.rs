@@ -138,11 +138,11 @@ impl Session {
         let connection = match channel(&self.config.coordinator_url, &self.config.access).await {
             Ok(connection) => connection,
             // A URL that is none will not become one.
-            Err(failure) if failure.code == Code::BadRequest => return self.refused(failure),
+            Err(failure) if failure.code == Code::BadRequest => return self.unconnected(failure),
             // It was the right coordinator once: another program has its port, and may go again.
             Err(failure) if self.node.incarnation != Incarnation(0) => return Ended::Lost(failure),
             // A file of certificates that cannot be read, a certificate that does not fit, another token.
-            Err(failure) if failure.code != Code::Unreachable => return self.refused(failure),
+            Err(failure) if failure.code != Code::Unreachable => return self.unconnected(failure),
             Err(failure) => return Ended::Lost(failure),
         };
         if self.node.incarnation == Incarnation(0) {
@@ -277,6 +277,10 @@ impl Session {
             }
             _ => Ended::Lost(failure),
         }
+    }
+
+    fn unconnected(&self, failure: Failure) -> Ended {
+        Ended::Refused(Error::Unconnected { url: self.config.coordinator_url.clone(), failure: failure.into() })
     }
 
     fn refused(&self, failure: Failure) -> Ended {

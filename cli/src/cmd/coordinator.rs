@@ -6,17 +6,15 @@ use crate::exit::Exit;
 use crate::output;
 use crate::settings::{CoordinatorSection, Settings};
 use crate::signals::Stop;
-use std::fs::DirBuilder;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use windrow_coordinator::{Config, OrphanRule};
-use windrow_model::{Code, Escape, Failure};
+use windrow_model::{Code, Failure};
 use windrow_net::serve::url_of;
 use windrow_net::{Access, Record, ServerTls, StateFolder, Token, channel, check_listen, hello};
 
@@ -121,19 +119,16 @@ pub async fn serve(
 ) -> Result<(), Failure> {
     // Every coordinator has a token: it is made here if there is none.
     check_listen(plan.listen, plan.tls.is_some(), true, plan.insecure)?;
-    let folder = &plan.data_dir;
-    let data_dir = DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .and_then(|()| folder.canonicalize())
-        .map_err(|e| Failure::new(Code::IoError, format!("cannot make {}: {e}", folder.escaped())))?;
+    let data_dir = windrow_coordinator::prepare(&plan.data_dir).map_err(Failure::from)?;
     let token_file = plan.token_file.unwrap_or_else(|| data_dir.join("token"));
     let token_file = std::path::absolute(&token_file).unwrap_or(token_file);
     let mut shutdown = pin!(shutdown);
-    let named = token_file.clone();
-    // On storage that may not answer: a signal still ends the wait.
-    let reading = tokio::task::spawn_blocking(move || Token::read_or_make(&named));
+    let (named, tls) = (token_file.clone(), plan.tls.clone());
+    // Before the journal changes. The storage may not answer, so a signal ends the wait.
+    let reading = tokio::task::spawn_blocking(move || {
+        tls.map_or(Ok(()), |tls| tls.check(tls.ca.as_deref()))?;
+        Token::read_or_make(&named)
+    });
     let token = tokio::select! {
         read = reading => read.map_err(|e| Failure::new(Code::Internal, e.to_string())).flatten()?,
         () = &mut shutdown => return Ok(()),
@@ -161,7 +156,7 @@ pub async fn serve(
     let mut running = pin!(windrow_coordinator::run(config, listener, shutdown));
     tokio::select! {
         ended = &mut running => return ended.map_err(Failure::from),
-        () = answers => {}
+        answered = answers => answered?,
     }
     // A state folder that cannot be written costs comfort, not the cluster.
     let folder = StateFolder::of_user().and_then(|folder| folder.add(&record).map(|()| folder));
@@ -179,7 +174,10 @@ pub async fn serve(
 
 /// Completes when the server at `addr` answers. The socket is bound before the journal is read, so a connection alone
 /// proves nothing.
-async fn answers(addr: SocketAddr, tls: bool, access: Access) {
+///
+/// # Errors
+/// No worker or tool can use this coordinator: its certificate is not valid now, or the file of the authority is unusable.
+async fn answers(addr: SocketAddr, tls: bool, access: Access) -> Result<(), Failure> {
     let own = match addr.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -192,9 +190,12 @@ async fn answers(addr: SocketAddr, tls: bool, access: Access) {
             Err(failure) => Err(failure),
         };
         match answer {
-            Ok(()) => return,
+            Ok(()) => return Ok(()),
             // The certificate need not be for this address: that it was shown is the answer.
-            Err(Failure { code: Code::CertificateWrongName | Code::CertificateNotTrusted, .. }) if tls => return,
+            Err(Failure { code: Code::CertificateWrongName | Code::CertificateNotTrusted, .. }) if tls => return Ok(()),
+            Err(failure @ Failure { code: Code::CertificateExpired | Code::IoError | Code::BadRequest, .. }) if tls => {
+                return Err(failure);
+            }
             Err(_) => tokio::time::sleep(PROBE_INTERVAL).await,
         }
     }

@@ -102,6 +102,11 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
     if !insecure {
         config.access.require_token(&config.coordinator_url)?;
     }
+    if let Some(tls) = config.tls.clone() {
+        let ca = config.access.ca.clone();
+        let checked = tokio::task::spawn_blocking(move || tls.check(ca.as_deref())).await;
+        checked.map_err(|e| Failure::new(Code::Internal, e.to_string())).flatten()?;
+    }
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|e| Failure::new(Code::IoError, format!("cannot listen on {listen}: {e}")))?;

@@ -35,6 +35,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windrow_failpoint::{crashpoint, failpoint};
 use windrow_format::durable::{self, Durability};
+use windrow_format::in_place::InPlace;
 use windrow_format::space::is_full;
 use windrow_model::{BadRecord, ClusterId, Dataset, Digest, Epoch, Escape, JobId, WorkerId};
 
@@ -82,6 +83,7 @@ type Entry = (Vec<u8>, Vec<u8>);
 pub struct DiskStore {
     path: PathBuf,
     db: Database,
+    place: InPlace,
 }
 
 impl DiskStore {
@@ -97,8 +99,8 @@ impl DiskStore {
             let what = format!("it was found damaged; when it is restored, delete {}", mark.escaped());
             return Err(journal(true, what));
         }
-        let db = match open_verified(path) {
-            Ok(db) => db,
+        let (db, place) = match open_verified(path) {
+            Ok(opened) => opened,
             Err((corrupt, what)) => {
                 // Looking at it may have changed it: the next start shall not take what is left for all there was.
                 if corrupt && let Err(e) = durable::write_private(&mark, what.as_bytes(), Durability::Sync) {
@@ -107,7 +109,7 @@ impl DiskStore {
                 return Err(journal(corrupt, what));
             }
         };
-        let store = DiskStore { path: path.to_path_buf(), db };
+        let store = DiskStore { path: path.to_path_buf(), db, place };
         // A newer one is left as it is.
         let found = store.meta("format", |old| old.unwrap_or(FORMAT).max(FORMAT))?;
         if found != FORMAT {
@@ -249,14 +251,14 @@ fn create(
 }
 
 /// Opens a file and compares every checksum in it. Says whether its content is wrong, and what it is.
-fn open_verified(path: &Path) -> Result<Database, (bool, String)> {
+fn open_verified(path: &Path) -> Result<(Database, InPlace), (bool, String)> {
     let open = || {
-        let file = JournalFile::open(path);
-        let mut db = file
-            .and_then(|file| Database::builder().create_with_backend(file))
-            .map_err(|e| (is_corrupt(&e), e.to_string()))?;
+        let unusable = |e: redb::DatabaseError| (is_corrupt(&e), e.to_string());
+        let file = JournalFile::open(path).map_err(unusable)?;
+        let place = file.place();
+        let mut db = Database::builder().create_with_backend(file).map_err(unusable)?;
         match db.check_integrity() {
-            Ok(true) => Ok(db),
+            Ok(true) => Ok((db, place)),
             Ok(false) => Err((true, "its content does not have the checksums that it says".to_string())),
             Err(e) => Err((is_corrupt(&e), e.to_string())),
         }
@@ -450,6 +452,10 @@ impl JobStore for DiskStore {
             }
             Ok(())
         })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.place.check().map_err(Error::Displaced)
     }
 
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error> {

@@ -3,22 +3,22 @@
 
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use windrow_failpoint::failpoint;
+use windrow_format::in_place::InPlace;
 use windrow_format::private;
 
 /// An open file.
 #[derive(Debug)]
-pub struct JournalFile(FileBackend);
+pub struct JournalFile(FileBackend, InPlace);
 
 impl JournalFile {
     /// A file that must not exist yet.
     pub fn create(path: &Path) -> Result<Self, DatabaseError> {
-        let file = private::create_new(path)?;
-        FileBackend::new(file).map(JournalFile)
+        Self::around(path, private::create_new(path)?)
     }
 
     /// A file that has content: the library would take an empty one for a new one.
@@ -27,7 +27,17 @@ impl JournalFile {
         if file.metadata()?.len() == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty").into());
         }
-        FileBackend::new(file).map(JournalFile)
+        Self::around(path, file)
+    }
+
+    fn around(path: &Path, file: File) -> Result<Self, DatabaseError> {
+        let place = InPlace::of(path, &file)?;
+        FileBackend::new(file).map(|backend| JournalFile(backend, place))
+    }
+
+    /// The identity of the file and the path at which it was opened.
+    pub fn place(&self) -> InPlace {
+        self.1.clone()
     }
 }
 
