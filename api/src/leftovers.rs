@@ -28,10 +28,7 @@ pub(crate) fn lock(folder: &Path) -> Option<File> {
     let file = File::open(folder).ok()?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Some(file),
-        Err(e) => {
-            tracing::debug!("{} cannot be locked: {e}", folder.escaped());
-            None
-        }
+        Err(_) => None,
     }
 }
 
@@ -47,7 +44,6 @@ pub(crate) fn remove(parent: &Path, plan: &Plan) {
     for path in places.into_iter().flat_map(entries) {
         let job = path.file_name().and_then(names::parse_staging);
         if job.is_some_and(|job| dead.contains(&job)) {
-            tracing::info!("removing leftovers of a dead run: {}", path.escaped());
             remove_all(&path);
         }
     }
@@ -69,7 +65,7 @@ fn remove_dead(path: &Path) -> Option<JobId> {
 
 fn remove_all(path: &Path) {
     if let Err(e) = windrow_store::remove_staging(path) {
-        tracing::warn!("files of a dead run stay in {}: {e}", path.escaped());
+        crate::warning::warn(&format!("files of a dead run stay in {}: {e}", path.escaped()));
     }
 }
 

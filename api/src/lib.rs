@@ -50,7 +50,10 @@ mod explain;
 mod finished;
 mod flags;
 mod flow;
+#[cfg(not(feature = "client"))]
+mod handover;
 mod job;
+mod job_id;
 mod json;
 mod leftovers;
 mod local;
@@ -68,10 +71,12 @@ mod supervise;
 mod task_run;
 mod threads;
 mod values;
+mod warning;
 mod watched;
 mod wire;
 mod words;
 
+#[cfg(feature = "client")]
 pub mod client;
 pub mod prelude;
 pub mod report;

@@ -3,14 +3,17 @@
 //! There are no retries and no isolation: a panic fails the job with its record, and so does a crash, which ends the
 //! process (see `supervise.rs`).
 
+mod interrupts;
 mod outputs;
 
 use crate::context::TaskError;
 use crate::error::{Error, Result};
 use crate::finished::Finished;
+use crate::job_id::new_job_id;
 use crate::leftovers;
 use crate::task_run::{StageTable, TaskEnv};
 use crate::threads::Threads;
+use crate::warning::warn;
 use outputs::Outputs;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -62,12 +65,15 @@ pub(crate) fn run(
     options: LocalOptions,
     progress: &mut dyn FnMut(&JobStatus),
 ) -> Result<Finished> {
-    let job = JobId(uuid::Uuid::now_v7());
+    let job = new_job_id()?;
     let scratch = Scratch::create(&program, &options, job)?;
     let (sender, messages) = channel();
     let threads = Threads::start(options.threads, |work: Work| work())
         .map_err(|e| Error::new(Code::Internal, format!("cannot start {} threads: {e}", options.threads)))?;
-    watch_signals(sender.clone())?;
+    let interrupted = sender.clone();
+    // While the run lives there is a receiver; after it nothing is left to interrupt.
+    let _watched = interrupts::watch(move || drop(interrupted.send(Message::Interrupted)))
+        .map_err(|e| Error::new(Code::Internal, format!("cannot watch for signals: {e}")))?;
     let memory = Memory::of_process(options.memory_bytes, options.threads);
     let durability = if options.durable { Durability::Sync } else { Durability::NoSync };
     let run = Run {
@@ -187,7 +193,7 @@ impl Run {
             match messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Message::Event(event)) => self.note_end(&event),
                 Ok(Message::Interrupted) => return,
-                Err(_) => return tracing::warn!("{} tasks do not stop", self.running),
+                Err(_) => return warn(&format!("{} tasks do not stop", self.running)),
             }
         }
     }
@@ -290,7 +296,7 @@ impl Run {
                 if status.state != JobState::Done {
                     for staging in self.stagings.values() {
                         if let Err(e) = windrow_store::abandon(staging) {
-                            tracing::warn!("{e}");
+                            warn(&e.to_string());
                         }
                     }
                 }
@@ -399,37 +405,9 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(e) = windrow_store::remove_tree(&self.folder) {
-            tracing::warn!("cannot remove the temporary files in {}: {e}", self.folder.escaped());
+            warn(&format!("cannot remove the temporary files in {}: {e}", self.folder.escaped()));
         }
     }
-}
-
-/// Turns Ctrl-C and SIGTERM into messages, so that a run cleans up.
-fn watch_signals(sender: Sender<Message>) -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Error::new(Code::Internal, format!("cannot watch for signals: {e}")))?;
-    let watch = move || {
-        runtime.block_on(async {
-            let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-                return;
-            };
-            loop {
-                tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
-                if sender.send(Message::Interrupted).is_err() {
-                    // The run is over, so the signal has its default effect.
-                    std::process::exit(130);
-                }
-            }
-        })
-    };
-    std::thread::Builder::new()
-        .name("signals".to_string())
-        .spawn(watch)
-        .map_err(|e| Error::new(Code::Internal, format!("cannot watch for signals: {e}")))?;
-    Ok(())
 }
 
 /// Results of a run in one process are in memory and never stored elsewhere.

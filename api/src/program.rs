@@ -151,6 +151,18 @@ impl Program {
             }
         };
         let (action, matches) = self.chosen(&matches);
+        #[cfg(not(feature = "client"))]
+        if let Action::Job(make) = action
+            && !describe
+            && let Err(e) = self.hand_over(*make, matches, &args)
+        {
+            print_failure(e.failure());
+            if wants_json(matches) {
+                // The program fails anyway.
+                let _ = end::print_json(&end::no_job_json(e.failure()));
+            }
+            return ExitCode::from(e.code().exit_code());
+        }
         match action {
             Action::Job(_) | Action::Drive(_) if !describe && runs_here(matches) => {
                 let end = wants_json(matches).then_some(match action {
@@ -161,6 +173,27 @@ impl Program {
             }
             _ => act(action, describe, matches),
         }
+    }
+
+    /// Becomes `windrow submit` if the job is to run on a cluster, which this build cannot reach.
+    #[cfg(not(feature = "client"))]
+    fn hand_over(&self, make: FromMatches, matches: &ArgMatches, args: &[std::ffi::OsString]) -> Result<()> {
+        let flags = RunFlags::from_arg_matches(matches)?;
+        if flags.cluster.is_none() || flags.explain {
+            return Ok(());
+        }
+        let identity = |make: FromMatches, matches: &ArgMatches| {
+            let (job, options) = (make(matches)?, RunFlags::from_arg_matches(matches)?.job_options());
+            Ok::<_, Error>((job.program(), job.params()?, options))
+        };
+        let this = identity(make, matches)?;
+        let is_same = |args: &[std::ffi::OsString]| {
+            let Ok(matches) = self.parser().try_get_matches_from(args) else { return false };
+            let (action, matches) = self.chosen(&matches);
+            let Action::Job(make) = action else { return false };
+            runs_here(matches) && identity(*make, matches).is_ok_and(|other| other == this)
+        };
+        match crate::handover::to_submit(args, &flags, &binary_name(), is_same)? {}
     }
 
     fn parser(&self) -> Command {

@@ -3,6 +3,7 @@
 //! It consumes statuses and decides nothing; it reads no clock, because a status contains the job's elapsed time. All
 //! output goes to stderr, except the final status as JSON, which is data.
 
+mod bars;
 mod json;
 mod pace;
 mod text;
@@ -11,7 +12,7 @@ pub use json::{failure_json, job_json, worker_json};
 pub use text::{failure_text, number, seconds, summary};
 
 use crate::stdout;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use bars::Bars;
 use pace::Pace;
 use std::io::{IsTerminal, Write};
 use windrow_model::{Escape, Failure, JobId, JobState, JobStatus};
@@ -40,9 +41,10 @@ pub enum Progress {
 }
 
 impl Style {
-    /// Bars on a terminal, lines elsewhere.
+    /// Bars on a terminal that can redraw them, lines elsewhere.
     pub fn detect() -> Style {
-        let progress = if std::io::stderr().is_terminal() { Progress::Bars } else { Progress::Lines };
+        let redraws = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        let progress = if redraws { Progress::Bars } else { Progress::Lines };
         Style { progress, json: false }
     }
 
@@ -58,7 +60,7 @@ pub struct Report {
     out: Box<dyn Write + Send>,
     named: bool,
     paces: Vec<Pace>,
-    bars: Option<(MultiProgress, Vec<ProgressBar>)>,
+    bars: Bars,
     line: String,
     line_at_ms: Option<u64>,
 }
@@ -70,7 +72,15 @@ impl Report {
     }
 
     fn to(style: Style, out: Box<dyn Write + Send>) -> Report {
-        Report { style, out, named: false, paces: Vec::new(), bars: None, line: String::new(), line_at_ms: None }
+        Report {
+            style,
+            out,
+            named: false,
+            paces: Vec::new(),
+            bars: Bars::default(),
+            line: String::new(),
+            line_at_ms: None,
+        }
     }
 
     /// Prints the job's id as the first line, once.
@@ -110,9 +120,7 @@ impl Report {
     /// Shows the end on stderr only.
     pub(crate) fn finish_quietly(&mut self, status: &JobStatus) {
         self.started(status.id);
-        if let Some((all, _)) = self.bars.take() {
-            let _ = all.clear();
-        }
+        self.bars.clear(&mut *self.out);
         if self.style.progress != Progress::Quiet || status.state != JobState::Done {
             self.say(&summary(status));
         }
@@ -120,37 +128,26 @@ impl Report {
 
     /// Prints a line above the bars.
     pub fn note(&mut self, text: &str) {
-        match &self.bars {
-            Some((all, _)) => {
-                let _ = all.println(text);
-            }
-            None => self.say(text),
-        }
+        self.bars.clear(&mut *self.out);
+        self.say(text);
     }
 
     fn draw(&mut self, status: &JobStatus) {
-        let (all, bars) = self.bars.get_or_insert_with(|| (MultiProgress::new(), Vec::new()));
-        while bars.len() < status.stages.len() {
-            let bar = ProgressBar::new(1);
-            if let Ok(style) = ProgressStyle::with_template("  {prefix}  [{bar:20}] {wide_msg}") {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bars.push(all.add(bar));
-        }
         let labels: Vec<String> = status.stages.iter().map(|s| s.label.escaped().to_string()).collect();
         let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).min(32);
-        for (((bar, stage), pace), label) in bars.iter().zip(&status.stages).zip(&self.paces).zip(labels) {
+        let stages = status.stages.iter().zip(&self.paces).zip(labels);
+        let lines = stages.map(|((stage, pace), label)| {
             let label: String = label.chars().take(width).collect();
-            bar.set_length(stage.tasks.total.max(1));
-            bar.set_position(stage.tasks.done);
-            bar.set_prefix(format!("{label:width$}"));
-            bar.set_message(match &status.waiting {
+            let text = match &status.waiting {
                 Some(waiting) if stage.tasks.running == 0 && stage.tasks.done < stage.tasks.total => {
                     waiting.escaped().to_string()
                 }
                 _ => text::progress(stage, pace),
-            });
-        }
+            };
+            bars::line(&format!("{label:width$}"), stage.tasks.done, stage.tasks.total, &text)
+        });
+        let lines: Vec<String> = lines.collect();
+        self.bars.draw(&lines, bars::rows(), &mut *self.out);
     }
 
     fn print_line(&mut self, status: &JobStatus) {

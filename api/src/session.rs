@@ -1,8 +1,11 @@
 //! Runs jobs in this process or on a cluster, for drivers.
 
-use crate::client::{Artifact, Cluster};
-use crate::describe::specify;
-use crate::error::{Error, Result};
+#[cfg(not(feature = "client"))]
+mod no_client;
+#[cfg(feature = "client")]
+mod remote;
+
+use crate::error::Result;
 use crate::finished::Finished;
 use crate::flags::{OutputFormat, RunFlags};
 use crate::job::{AnyJob, Job};
@@ -10,10 +13,14 @@ use crate::local::{self, LocalOptions};
 use crate::program::{build, explain};
 use crate::report::{Report, Style};
 use crate::task_run::StageTable;
+#[cfg(not(feature = "client"))]
+use no_client::Remote;
+#[cfg(feature = "client")]
+use remote::Remote;
 use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use windrow_model::dataset::dataset_name;
-use windrow_model::{Code, Digest, Failure, JobId, JobState, JobStatus};
+use windrow_model::{Failure, JobState, JobStatus};
 
 /// Runs jobs one after the other, in this process or on a cluster, as the command line of the binary selects.
 ///
@@ -48,36 +55,13 @@ pub struct Session {
 /// Panic payload that ends an explaining driver at its first job, because it cannot go on without a result.
 pub(crate) struct Explained;
 
-/// A connected cluster and what is known about it.
-struct Remote {
-    runtime: tokio::runtime::Runtime,
-    cluster: Cluster,
-    /// Digest of this program in the cluster's artifact store, once it is uploaded.
-    binary: RefCell<Option<Digest>>,
-}
-
-/// The value of a flag, else of the environment variable. As with `windrow`, the environment may select how a cluster
-/// is trusted, but never where a job runs.
-fn named(flag: &Option<PathBuf>, variable: &str) -> Option<PathBuf> {
-    let from_environment = || std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    flag.clone().or_else(from_environment)
-}
-
 impl Session {
     pub(crate) fn open(name: &str, flags: RunFlags) -> Result<Session> {
         flags.warn_without_effect(flags.run());
         let cluster = match &flags.cluster {
             _ if flags.explain => None,
             None => None,
-            Some(url) => {
-                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-                let url = (url != "auto").then_some(url.as_str());
-                let (token_file, ca) =
-                    (named(&flags.token_file, "WINDROW_TOKEN_FILE"), named(&flags.tls_ca, "WINDROW_TLS_CA"));
-                let connecting = Cluster::connect_with(url, token_file.as_deref(), ca.as_deref());
-                let cluster = runtime.block_on(connecting)?;
-                Some(Remote { runtime, cluster, binary: RefCell::new(None) })
-            }
+            Some(url) => Some(Remote::connect(url, &flags)?),
         };
         Ok(Session { name: name.to_string(), flags, cluster, reported: Cell::new(false), statuses: RefCell::default() })
     }
@@ -99,7 +83,7 @@ impl Session {
         }
         match &self.cluster {
             None => self.run_here(job),
-            Some(remote) => self.run_there(job, remote),
+            Some(remote) => remote.run(job, &self.name, &self.flags, self.progress()),
         }
     }
 
@@ -164,31 +148,5 @@ impl Session {
                 report.update(status)
             }
         }
-    }
-
-    fn run_there(&self, job: &dyn AnyJob, remote: &Remote) -> Result<Finished> {
-        let (mut spec, sides) = specify(job, &self.name, &self.flags)?;
-        spec.id = JobId(uuid::Uuid::now_v7());
-        let collects = !spec.plan.collects.is_empty();
-        let known = *remote.binary.borrow();
-        remote.runtime.block_on(async {
-            let cluster = &remote.cluster;
-            spec.binary = match known {
-                Some(digest) => digest,
-                None => cluster.upload_file(Path::new("/proc/self/exe")).await?,
-            };
-            *remote.binary.borrow_mut() = Some(spec.binary);
-            cluster.upload_all(sides.into_iter().map(Artifact::Bytes).collect()).await?;
-            let id = cluster.submit(spec).await?;
-            let status = cluster.watch(id, self.progress()).await?;
-            match (status.state, &status.error) {
-                (JobState::Done, _) => {
-                    let collected = if collects { cluster.collected(id).await? } else { Default::default() };
-                    Ok(Finished { status, collected })
-                }
-                (_, Some(failure)) => Err(Error::from_failure(failure.clone())),
-                (state, None) => Err(Error::new(Code::Cancelled, format!("the job is {}", state.as_str()))),
-            }
-        })
     }
 }

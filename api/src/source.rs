@@ -3,10 +3,15 @@
 mod blocks;
 mod csv;
 mod decoder;
+mod each_line;
 mod fixed;
 mod jsonl;
+#[cfg(feature = "regex")]
 mod line_regex;
 mod lines;
+#[cfg(not(feature = "regex"))]
+mod no_regex;
+#[cfg(feature = "client")]
 mod open;
 mod record_end;
 mod room;
@@ -14,11 +19,14 @@ mod whole;
 mod windows;
 
 pub use self::csv::{CsvSource, csv};
+#[cfg(feature = "client")]
 pub(crate) use blocks::{RECORD_MAX, last_record_end};
+#[cfg(feature = "client")]
 pub(crate) use decoder::failure_of;
 pub use fixed::{FixedSource, fixed};
 pub use jsonl::{JsonlSource, jsonl};
 pub use lines::{BytesLines, Lines, PlacedLines, bytes_lines, lines};
+#[cfg(feature = "client")]
 pub(crate) use open::{open_as_stored, open_text};
 pub use whole::{WholeFiles, whole_files};
 pub use windrow_model::Framing;

@@ -11,6 +11,7 @@ mod orphans;
 use crate::end::{self, print_failure};
 use crate::error::{Error, Result};
 use crate::report::job_json;
+use crate::warning::warn;
 use orphans::Family;
 use rustix::process::Signal;
 use std::ffi::OsStr;
@@ -87,7 +88,7 @@ pub(crate) fn guarded(json: Option<JsonEnd>, run: impl FnOnce() -> ExitCode) -> 
                 std::process::exit(Code::Interrupted.exit_code().into());
             }
             if let Err(e) = windrow_engine::blame::install(&region) {
-                tracing::warn!("a crash will be reported without its record: {e}");
+                warn(&format!("a crash will be reported without its record: {e}"));
             }
             // The first calls in this process.
             let _ = CLEANUP.set(cleanup);
@@ -225,7 +226,7 @@ fn clean(cleanup: &File) -> io::Result<()> {
         let path = PathBuf::from(OsStr::from_bytes(path));
         match windrow_store::remove_staging(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("cannot remove temporary files in {}: {e}", path.escaped())
+                warn(&format!("cannot remove temporary files in {}: {e}", path.escaped()))
             }
             _ => {}
         }

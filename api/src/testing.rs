@@ -51,7 +51,7 @@ pub fn run_with<R: Datum>(
     memory_bytes: u64,
     make: impl FnOnce(Records<String>) -> Records<R>,
 ) -> Result<Vec<R>> {
-    let folder = std::env::temp_dir().join(format!("windrow-test-{}", uuid::Uuid::now_v7().simple()));
+    let folder = std::env::temp_dir().join(format!("windrow-test-{}", crate::job_id::new_job_id()?.0.simple()));
     std::fs::create_dir(&folder)?;
     let result = run_in(&folder, input, job, threads, memory_bytes, make);
     windrow_store::remove_tree(&folder)?;

@@ -73,6 +73,7 @@ codes! {
     ExecFailed "EXEC_FAILED" Fatal "the binary does not start on the worker: `ldd` shows missing libraries";
     PlanMismatch "PLAN_MISMATCH" Fatal "the plan must depend on nothing but the job's parameters";
     NotAJob "NOT_A_JOB" Fatal "submit a program whose main calls `windrow::main`";
+    NoClient "NO_CLIENT" Fatal "put the program `windrow` (`cargo install --path cli`) beside the binary or on PATH; or give the crate `windrow` the feature `client` and build again";
     BadBinary "BAD_BINARY" Fatal "build the job for the workers' machine: an ELF executable of the same architecture";
     PlanInvalid "PLAN_INVALID" Fatal "the job's plan cannot be run as it is";
     // Cluster.

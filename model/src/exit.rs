@@ -21,7 +21,7 @@ impl Code {
     /// The exit code of a program that ends with this failure.
     pub fn exit_code(self) -> u8 {
         match self {
-            Code::BadBinary | Code::NotAJob | Code::Insecure | Code::BadRequest => EXIT_USAGE,
+            Code::BadBinary | Code::NotAJob | Code::NoClient | Code::Insecure | Code::BadRequest => EXIT_USAGE,
             Code::Unreachable | Code::Unauthorised | Code::VersionMismatch => EXIT_UNREACHABLE,
             Code::CertificateNotTrusted | Code::CertificateWrongName | Code::CertificateExpired => EXIT_UNREACHABLE,
             Code::Cancelled => EXIT_CANCELLED,
@@ -55,6 +55,7 @@ mod tests {
             (Code::UserPanic, 1),
             (Code::OutputExists, 1),
             (Code::NotAJob, 2),
+            (Code::NoClient, 2),
             (Code::BadBinary, 2),
             (Code::BadRequest, 2),
             (Code::Insecure, 2),

@@ -15,6 +15,7 @@ pub mod publish;
 pub mod remove_tree;
 pub mod split;
 pub mod steps;
+#[cfg(feature = "storage-calls")]
 pub mod storage_call;
 
 mod bad_inputs;
@@ -34,5 +35,6 @@ pub use publish::{Staging, abandon, check_nonce, commit, place_part, remove_stag
 pub use remove_tree::remove_tree;
 pub use split::{SplitOptions, input_bytes, split, unsupported};
 pub use steps::Steps;
+#[cfg(feature = "storage-calls")]
 pub use storage_call::{Progress, StorageCalls};
 pub use windrow_format::durable::Durability;

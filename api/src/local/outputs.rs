@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windrow_engine::{InMemoryOutputs, LocalSegment};
 use windrow_format::names;
-use windrow_model::{AttemptId, Escape, Input, Port, SegmentRef, StageId, Task, TaskId, TaskInput};
+use windrow_model::{AttemptId, Input, Port, SegmentRef, StageId, Task, TaskId, TaskInput};
 
 /// Bytes that are returned to the system at once.
 const SWEEP_BYTES: u64 = 64 << 20;
@@ -143,8 +143,8 @@ pub(super) fn punch_holes(holes: Vec<Hole>) {
         // The file may be gone already.
         let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if let Err(e) = fallocate(&file, flags, from, to - from) {
-            return tracing::debug!("{}: {e}", path.escaped());
+        if fallocate(&file, flags, from, to - from).is_err() {
+            return;
         }
     }
 }

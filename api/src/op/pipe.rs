@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn background_process_that_holds_stdout_ends_with_its_command() {
-        let marker = format!("windrow-{}", uuid::Uuid::now_v7().simple());
+        let marker = format!("windrow-{}", crate::job_id::new_job_id().unwrap().0.simple());
         let command = format!("sh -c 'sleep 1000; : {marker}' & cat");
         assert_eq!(piped(&command).unwrap(), [b"a".to_vec(), b"b".to_vec()]);
         let left = std::process::Command::new("pgrep").args(["-f", &marker]).output();

@@ -9,8 +9,8 @@
 //!
 //! Every byte is searched at most once for candidates and once for the decision, so the time is linear in the block.
 
+use super::each_line::each_line;
 use crate::error::{Error, Result};
-use crate::places::Places;
 use memchr::{memchr, memrchr};
 use regex::bytes::{Regex, RegexBuilder};
 use regex_automata::{Input, meta};
@@ -115,22 +115,6 @@ impl LineRegex {
             }
             from = end + 1;
         }
-    }
-}
-
-/// Calls `f` with the offset and the bytes of every line, without its `
-/// `, until it returns `false`.
-#[inline]
-pub(super) fn each_line(bytes: &[u8], mut f: impl FnMut(usize, &[u8]) -> bool) {
-    let mut from = 0;
-    for end in Places::of([b'\n'], bytes) {
-        if !f(from, &bytes[from..end]) {
-            return;
-        }
-        from = end + 1;
-    }
-    if from < bytes.len() {
-        f(from, &bytes[from..]);
     }
 }
 

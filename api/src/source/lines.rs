@@ -1,6 +1,10 @@
 //! Lines of text.
 
-use super::line_regex::{LineEnd, LineRegex, each_line};
+use super::each_line::each_line;
+#[cfg(feature = "regex")]
+use super::line_regex::{LineEnd, LineRegex};
+#[cfg(not(feature = "regex"))]
+use super::no_regex::LineRegex;
 use super::{Block, Framing, RecordSink, Source};
 use crate::error::{Error, Result};
 use crate::places::Places;
@@ -74,11 +78,14 @@ pub struct BytesLines {
 /// Lines with their file and byte offset; see [`BytesLines::with_offset`].
 pub struct PlacedLines(BytesLines);
 
+#[cfg(feature = "regex")]
 impl Lines {
     /// Keeps only the lines that match a regular expression: those that a `filter` with the same expression keeps. Each
     /// line is matched as a text of its own, without its end, so `^` and `\A` match where it begins, `$` and `\z` where
     /// it ends, and no match spans several lines. Whole blocks are searched at once, in linear time, which is much
     /// faster than a filter.
+    ///
+    /// Needs the feature `regex`.
     ///
     /// # Errors
     /// `BAD_REQUEST` if the regular expression is invalid.
@@ -93,6 +100,7 @@ impl BytesLines {
     ///
     /// # Errors
     /// `BAD_REQUEST` if the regular expression is invalid.
+    #[cfg(feature = "regex")]
     pub fn matching(mut self, pattern: &str) -> Result<Self> {
         self.pattern = Some(LineRegex::new(pattern, LineEnd::Lf)?);
         Ok(self)

@@ -41,7 +41,7 @@ impl Family {
             // SAFETY: no status is requested; the call affects only children of this process.
             while unsafe { libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) } > 0 {}
         }
-        tracing::warn!("processes that the run has started cannot be killed");
+        crate::warning::warn("processes that the run has started cannot be killed");
     }
 }
 

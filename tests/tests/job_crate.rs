@@ -1,0 +1,69 @@
+//! What a crate with one job compiles: the dependencies of an empty crate that depends on `windrow`, `clap` and `serde`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Crates that a job crate compiles at most, itself among them.
+const CRATES_MAX: usize = 85;
+
+/// What only a client of clusters or a daemon needs.
+const NOT_FOR_JOBS: [&str; 9] =
+    ["tonic", "rustls", "aws-lc-sys", "hyper", "h2", "tokio", "windrow-net", "prost-build", "protox"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// A crate outside of the workspace, with the workspace's versions of everything.
+fn job_crate(windrow_features: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = format!(
+        "[package]\nname = \"job\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
+         windrow = {{ path = {:?}, features = [{windrow_features}] }}\n\
+         clap = {{ version = \"4\", default-features = false, features = [\"derive\"] }}\n\
+         serde = {{ version = \"1\", features = [\"derive\"] }}\n",
+        root().join("api")
+    );
+    fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+    fs::create_dir(folder.path().join("src")).unwrap();
+    fs::write(folder.path().join("src/main.rs"), "fn main() {}\n").unwrap();
+    fs::copy(root().join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
+    folder
+}
+
+/// The names and versions of all crates that its build compiles.
+fn compiled(folder: &Path) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--offline", "-e", "normal,build", "--prefix", "none", "--format", "{p}"]).current_dir(folder);
+    let done = cargo.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let text = String::from_utf8(done.stdout).unwrap();
+    // `name v1.2.3 (path or proc-macro) (*)`; a line in brackets is a heading.
+    let named = text.lines().filter(|line| !line.is_empty() && !line.starts_with('['));
+    named.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn names(crates: &BTreeSet<String>) -> BTreeSet<&str> {
+    crates.iter().map(|name| name.split(' ').next().unwrap_or_default()).collect()
+}
+
+#[test]
+fn job_crate_compiles_few_crates_and_no_grpc() {
+    let crates = compiled(job_crate("").path());
+    assert!(names(&crates).contains("windrow-engine"), "{crates:?}");
+    for unwanted in NOT_FOR_JOBS {
+        assert!(!names(&crates).contains(unwanted), "`{unwanted}` is for clients and daemons: {crates:?}");
+    }
+    assert!(crates.len() <= CRATES_MAX, "{} crates: {crates:?}", crates.len());
+}
+
+#[test]
+fn client_feature_brings_grpc() {
+    let crates = compiled(job_crate("\"client\"").path());
+    for wanted in ["tonic", "rustls", "tokio", "windrow-net"] {
+        assert!(names(&crates).contains(wanted), "{wanted} of {crates:?}");
+    }
+}
