@@ -106,6 +106,11 @@ pub use windrow_model::{Code, Escape, Failure, JobOptions, JobState, JobStatus, 
 pub use wire::Forms;
 pub use words::{Text, Words, words};
 
+/// The snippets of the guide are compiled, and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/GUIDE.md")]
+pub struct Guide;
+
 /// Sources by name, with their options.
 pub mod sources {
     pub use crate::source::{

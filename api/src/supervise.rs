@@ -71,7 +71,7 @@ pub(crate) fn note_statuses(statuses: &[JobStatus]) {
 pub(crate) fn guarded(json: Option<JsonEnd>, run: impl FnOnce() -> ExitCode) -> ExitCode {
     // First, because the limit applies to the memory files below. The child inherits the handler.
     if let Err(e) = windrow_engine::file_limit::survive() {
-        tracing::warn!("a limit on the size of files will end this process: {e}");
+        warn(&format!("a limit on the size of files will end this process: {e}"));
     }
     let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
     let (Ok(region), Ok(cleanup), Ok(status)) = (crumbs::region(), memory_file(), memory_file()) else { return run() };

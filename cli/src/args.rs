@@ -42,6 +42,8 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 pub enum Verb {
+    /// Make a crate with a job, a test and a README in a new folder
+    New(New),
     /// Run a job binary on a cluster, and watch it
     Submit(Submit),
     /// List, inspect, wait for and cancel jobs
@@ -58,6 +60,15 @@ pub enum Verb {
     Tls(Certify),
     /// Print a completion script for a shell
     Completion { shell: clap_complete::Shell },
+}
+
+#[derive(clap::Args, Debug)]
+pub struct New {
+    /// The crate's name, and that of its folder
+    pub name: String,
+    /// A checkout of Windrow that the crate depends on [default: the one that this program was built from, else a release]
+    #[arg(long, value_name = "DIR")]
+    pub path: Option<PathBuf>,
 }
 
 #[derive(clap::Args, Debug)]

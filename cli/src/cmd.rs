@@ -5,6 +5,7 @@ pub mod completion;
 pub mod coordinator;
 pub mod data;
 pub mod job;
+pub mod new;
 pub mod orphans;
 pub mod submit;
 pub mod tls;

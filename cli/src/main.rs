@@ -53,6 +53,7 @@ fn refused(error: clap::Error, given: &[OsString]) -> ExitCode {
 
 fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> {
     match verb {
+        Verb::New(args) => cmd::new::run(args, format),
         Verb::Submit(args) => on_one_thread(cmd::submit::run(args, settings, format)),
         Verb::Job(args) => on_one_thread(cmd::job::run(args, settings, format)),
         Verb::Data(args) => on_one_thread(cmd::data::run(args, settings, format)),
