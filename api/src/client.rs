@@ -129,6 +129,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// Has the commit of a job tried again now that waits for its file system; or, with `give_up`, ends the job as cancelled:
+    /// whether its outputs are whole is not known then.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`; `BAD_REQUEST` if the job has no commit that waits.
+    pub async fn decide_commit(&self, job: JobId, give_up: bool) -> Result<(), Failure> {
+        let id = Some(job.into());
+        answered(self.jobs().decide_commit(asking(v1::DecideCommitRequest { id, give_up })).await)?;
+        Ok(())
+    }
+
     /// The results of the job's `collect`s, once it is done.
     ///
     /// # Errors

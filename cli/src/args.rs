@@ -212,6 +212,19 @@ pub enum JobVerb {
         /// The job's id: job-…
         id: JobId,
     },
+    /// Decide on a job whose commit waits for its file system: try it now, or give it up
+    ///
+    /// `job get` says what a commit waits for. It is tried again by itself, at least every half minute, until the file system
+    /// answers. A commit that ended the coordinator several times is tried only by this command.
+    Commit {
+        #[command(flatten)]
+        client: Client,
+        /// End the job as cancelled. Its outputs may be there, as a whole or not at all, or appear later
+        #[arg(long)]
+        give_up: bool,
+        /// The job's id: job-…
+        id: JobId,
+    },
     /// What the job's tasks wrote to stdout and stderr
     Logs {
         #[command(flatten)]

@@ -2,7 +2,7 @@
 //! answers with a message.
 
 use crate::collecting::Then;
-use crate::commit::{Commit, commit_job};
+use crate::commit::Commit;
 use crate::driver::Driver;
 use crate::job_view::Past;
 use crate::journal::{Durable, JobRecord, PublishedTask, Record, spec_digest};
@@ -11,9 +11,7 @@ use crate::split::{SplitJob, StagedSink, abandon, split_job};
 use crate::staging_check::Checked;
 use std::collections::BTreeSet;
 use windrow_failpoint::crashpoint;
-use windrow_model::{
-    AttemptId, Code, Failure, JobId, JobSpec, JobStatus, Task, TaskInput, TaskReport, WorkerId, WorkerState,
-};
+use windrow_model::{AttemptId, Failure, JobId, JobStatus, Task, TaskInput, TaskReport, WorkerId, WorkerState};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 use windrow_scheduler::{Action, Event, RestoredSplit, RestoredTask};
@@ -247,7 +245,7 @@ impl Driver {
     pub fn seal(&mut self, job: JobId, commit: Commit) {
         let Some(status) = self.scheduler.status(job, self.clock.now()) else { return };
         let Some(record) = self.record_of(job, status) else { return };
-        if let Some(active) = self.active.get_mut(&job) {
+        if let Some(active) = self.active.get_mut(&job).filter(|active| active.commit_held.is_none()) {
             active.tries += 1;
             self.journal.note(Record::Tries(job, active.tries));
         }
@@ -270,19 +268,6 @@ impl Driver {
         })
     }
 
-    /// Makes outputs visible that are folders.
-    pub fn start_commit(&mut self, job: JobId, commit: Commit) {
-        let (Some(spec), Some(active)) = (self.scheduler.spec(job), self.active.get(&job)) else { return };
-        let JobSpec { name, plan, .. } = spec;
-        let (name, sinks, staging) = (name.clone(), plan.sinks.clone(), active.staging.clone());
-        let mailbox = self.mailbox.clone();
-        tokio::spawn(async move {
-            let run = move || commit_job(job, &name, &sinks, &staging, &commit);
-            let result = tokio::task::spawn_blocking(run).await.unwrap_or_else(|e| Err(bug("committing", &e)));
-            mailbox.send(Message::Committed { job, result }).await;
-        });
-    }
-
     pub fn end(&mut self, job: JobId, status: JobStatus, workers: &[WorkerId]) {
         self.checks.forget(job);
         self.forget_publishing(job);
@@ -293,6 +278,7 @@ impl Driver {
             self.sessions.send(worker, Tell::DropJob(v1::DropJob { job: Some(job.into()) }));
         }
         self.committing.remove(&job);
+        self.commits.remove(&job);
         let active = self.active.remove(&job).unwrap_or_default();
         active.steps.cancel();
         let now = self.clock.now();
@@ -337,8 +323,4 @@ impl Driver {
             self.ran.remove(&oldest);
         }
     }
-}
-
-fn bug(what: &str, e: &tokio::task::JoinError) -> Failure {
-    Failure::new(Code::Internal, format!("{what} the job panicked: {e}"))
 }

@@ -7,6 +7,7 @@
 
 use crate::claims::Claims;
 use crate::commit::Commit;
+use crate::committing::Committing;
 use crate::data::{BeginPut, CommitPut, DatasetOutput};
 use crate::datasets::Datasets;
 use crate::early_reads::HeldBack;
@@ -38,7 +39,7 @@ use windrow_model::{
 use windrow_net::Clock;
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event, Scheduler};
-use windrow_store::Steps;
+use windrow_store::{Steps, StorageCalls};
 
 /// Messages taken in before deadlines are looked at again.
 const BATCH_MAX: usize = 256;
@@ -71,6 +72,10 @@ pub(crate) struct ActiveJob {
     pub inline_bytes: usize,
     /// What it has collected, as the journal has it: since its commit began.
     pub result: Option<Collected>,
+    /// Its commit began in an earlier life. Its staging folders may not be known: then the commit looks for them.
+    pub sealed_before: bool,
+    /// Its commit is tried only when an operator says so, and why.
+    pub commit_held: Option<String>,
 }
 
 pub(crate) struct Driver {
@@ -107,6 +112,11 @@ pub(crate) struct Driver {
     pub publishing: BTreeMap<AttemptId, Publishing>,
     /// Jobs that commit as soon as it is known that their chunks are there.
     pub committing: BTreeMap<JobId, Commit>,
+    /// And those that commit.
+    pub commits: BTreeMap<JobId, Committing>,
+    /// Jobs that were given up while a thread hung in their commit: their outputs are claimed until it returns.
+    pub given_up: BTreeSet<JobId>,
+    pub storage: StorageCalls,
     /// What calls are answered.
     pub view: JobView,
     /// Jobs whose end is being recorded.
@@ -148,6 +158,7 @@ pub(crate) struct Start {
     pub lease_ms: u64,
     pub unserved_ms: u64,
     pub notes: StagedNotes,
+    pub storage: StorageCalls,
     pub unrecorded: BTreeSet<JobId>,
     pub temporary: bool,
     pub orphans: OrphanRule,
@@ -190,6 +201,9 @@ impl Driver {
             active: BTreeMap::new(),
             publishing: BTreeMap::new(),
             committing: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            storage: start.storage,
             view: JobView::new(past, running.iter().map(|r| (r.job.spec.id, r.state())).collect()),
             ending: BTreeSet::new(),
             cancels: BTreeMap::new(),
@@ -247,7 +261,7 @@ impl Driver {
         drop(messages);
         for (job, active) in &self.active {
             active.steps.cancel();
-            if active.tries > 0 {
+            if active.tries > 0 && self.is_try_counted(*job) {
                 // A stop is no crash.
                 self.journal.note(Record::Tries(*job, active.tries.saturating_sub(1)));
             }
@@ -290,6 +304,7 @@ impl Driver {
             self.datasets.next_orphan_note(),
             self.placing_deadline(),
             self.held_back_deadline(),
+            self.next_commit(),
             self.awaited_until,
             self.results.next_expiry_unix_ms().map(|_| self.expiry_at),
         ];
@@ -307,6 +322,7 @@ impl Driver {
             self.expire_results();
             self.expiry_at = now.plus_ms(self.expiry_ms);
         }
+        self.retry_commits(now);
         while let Some(job) = self.checks.pop_overdue(now) {
             self.plan_if_checked(job);
         }
@@ -367,8 +383,8 @@ impl Driver {
             Message::FromWorker { session, worker, report } => self.handle_report(session, worker, report),
             Message::SessionEnded { session, worker } => self.handle_session_ended(session, worker),
             Message::Split { job, result } => self.handle_split(job, result),
-            Message::Committed { job, result: Ok(()) } => self.record_outputs(job),
-            Message::Committed { job, result: Err(failure) } => self.step(Event::CommitFailed { job, failure }),
+            Message::CommitTried { job, tried } => self.commit_tried(job, tried),
+            Message::DecideCommit { job, give_up, answer } => self.decide_commit(job, give_up, answer),
             Message::MaySplit { job, result: Ok(_) } => self.split(job),
             Message::MaySplit { job, result: Err(failure) } => self.step(Event::PlanFailed { job, failure }),
             Message::SplitRecorded { job, durable } => {
@@ -409,7 +425,9 @@ impl Driver {
         crashpoint!("job.end-recorded");
         // Only what is on record orders the deletion of chunks.
         self.datasets.unpin(job);
-        self.claims.release(job);
+        if !self.given_up.contains(&job) {
+            self.claims.release(job);
+        }
         let status = past.status.clone();
         self.ending.remove(&job);
         self.view.end(job, past, durable);
@@ -482,7 +500,7 @@ impl Driver {
         }
     }
 
-    fn status(&self, job: JobId) -> Result<JobStatus, Failure> {
+    pub fn status(&self, job: JobId) -> Result<JobStatus, Failure> {
         self.view.find(job, || self.scheduler.status(job, self.clock.now()))
     }
 

@@ -5,7 +5,7 @@ use crate::claims::Claims;
 use crate::split::{StagedSink, abandon};
 use std::path::{Path, PathBuf};
 use windrow_model::dataset::dataset_name;
-use windrow_model::{Code, Failure, JobId, JobSpec};
+use windrow_model::{Code, Failure, JobId, JobSpec, SinkSpec};
 use windrow_store::{Staging, StorageCalls, StoreError};
 
 /// Claims the outputs of a job again, and finds its staging folders. When the commit has begun (`sealed`) they may be outputs
@@ -37,6 +37,16 @@ pub(crate) async fn find_staging(
         found.push(StagedSink { sink, staging, nonce });
     }
     Ok(found)
+}
+
+/// The staging folders of a job whose commit has begun, of which there may be outputs by now. Blocks.
+pub(crate) fn stage_names(job: JobId, sinks: &[SinkSpec]) -> Result<Vec<StagedSink>, StoreError> {
+    let folders = (0u32..).zip(sinks).filter(|(_, sink)| dataset_name(&sink.path).is_none());
+    let name = |(sink, output): (u32, &SinkSpec)| {
+        let staging = Staging::at(Path::new(&output.path), job)?;
+        Ok(StagedSink { sink, nonce: staging.nonce().unwrap_or_default(), staging })
+    };
+    folders.map(name).collect()
 }
 
 /// Removes what an ended job has staged for these outputs. False if a file system does not answer: then it is removed when

@@ -9,6 +9,7 @@ mod backup;
 mod claims;
 mod collecting;
 mod commit;
+mod committing;
 mod config;
 mod copies;
 mod data;
@@ -118,6 +119,7 @@ pub async fn run_on(
         lease_ms: config.lease_ms,
         unserved_ms: config.unserved_ms,
         notes,
+        storage: storage.clone(),
         unrecorded,
         temporary: config.temporary,
         results_kept: config.results_kept,

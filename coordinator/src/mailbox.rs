@@ -5,6 +5,7 @@
 
 use crate::collecting::Storing;
 use crate::commit::Commit;
+use crate::committing::CommitTried;
 use crate::data::{ChunkReport, DataMessage};
 use crate::job_view::Past;
 use crate::journal::{Durable, Snapshot};
@@ -44,6 +45,12 @@ pub(crate) enum Message {
     },
     Cancel {
         job: JobId,
+        answer: Answer<Result<(), Failure>>,
+    },
+    /// An operator's word on a commit that waits.
+    DecideCommit {
+        job: JobId,
+        give_up: bool,
         answer: Answer<Result<(), Failure>>,
     },
     Watch {
@@ -111,9 +118,9 @@ pub(crate) enum Message {
         job: JobId,
         result: Result<SplitJob, Failure>,
     },
-    Committed {
+    CommitTried {
         job: JobId,
-        result: Result<(), Failure>,
+        tried: CommitTried,
     },
     /// A try of planning a job is on record: it may begin.
     MaySplit {

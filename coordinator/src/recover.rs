@@ -1,11 +1,12 @@
 //! What a coordinator knows when it starts: the jobs of its earlier lives, the datasets, and who its workers were.
 //!
 //! Jobs that had not ended go on. Their outputs are claimed again before anybody can submit another job to them, and
-//! their staging folders looked for: a job whose staging is gone cannot go on and is over, with `INTERRUPTED`.
+//! their staging folders looked for: a job whose staging is gone cannot go on and is over, with `INTERRUPTED`. Not so a job whose
+//! commit has begun: its outputs may be whole, so it stays `committing` until they can be looked at, or an operator decides.
 //!
 //! Work on the paths of a job may end the process (a bug, a file system that makes it hang until it is killed). So each try is
 //! recorded before it begins and again when it has ended; a job with [`TRIES_MAX`] tries without an end is over, with
-//! `PLANNING_CRASHED`, and its paths are not touched again.
+//! `PLANNING_CRASHED`, and its paths are not touched again. A commit with [`COMMIT_TRIES_MAX`] of them waits for an operator.
 
 use crate::claims::Claims;
 use crate::driver::{PAST_MAX, unix_ms};
@@ -15,7 +16,7 @@ use crate::job_view::Past;
 use crate::journal::{Identity, JobRecord, JobStore, KeptResult, PublishedTask, Record, RunningJob};
 use crate::split::StagedSink;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use windrow_failpoint::crashpoint;
 use windrow_model::dataset::dataset_name;
@@ -50,6 +51,8 @@ pub(crate) struct RecoveredJob {
     pub datasets_done: bool,
     /// Tries of work on its paths that have not ended.
     pub tries: u32,
+    /// Its commit has ended too many lives: an operator decides whether it is tried again.
+    pub commit_held: Option<String>,
 }
 
 impl RecoveredJob {
@@ -120,6 +123,15 @@ pub(crate) async fn recover(
             JobState::Committing => COMMIT_TRIES_MAX,
             _ => TRIES_MAX,
         };
+        let at = collected.iter().position(|(job, _)| *job == id);
+        let commits_alone = commits_alone(&record, &row, at.map(|at| &collected[at].1));
+        if tries >= max && commits_alone {
+            // Its outputs may be whole: it is not over. Its paths are not touched.
+            tracing::warn!(job = %id, tries, "the commit of a job has ended the coordinator: it waits for an operator");
+            let result = at.map(|at| collected.swap_remove(at).1.collected).unwrap_or_default();
+            running.push(held(&record, row, claims, result));
+            continue;
+        }
         if tries >= max {
             let what = format!("the coordinator ended {tries} times while it worked on the paths of the job");
             interrupt(&mut record.status, Code::PlanningCrashed, &Failure::new(Code::PlanningCrashed, what));
@@ -133,9 +145,8 @@ pub(crate) async fn recover(
         }
         let was_fresh = fresh(&row);
         crashpoint!("recover.job");
-        let at = collected.iter().position(|(job, _)| *job == id);
         let result = at.map(|at| collected.swap_remove(at).1.collected);
-        match go_on(&record, row, claims, storage).await {
+        match go_on(&record, row, claims, storage, commits_alone).await {
             Ok(mut job) => {
                 // Without a commit that has begun the tasks of the job tell it once more.
                 job.job.collected = result.filter(|_| job.job.sealed).unwrap_or_default();
@@ -184,19 +195,60 @@ fn touches_paths(row: &RunningJob) -> bool {
     row.split.is_some()
 }
 
+/// Whether the commit of a job has begun and needs none of its tasks again: all that it has collected is on record.
+fn commits_alone(record: &JobRecord, row: &RunningJob, result: Option<&KeptResult>) -> bool {
+    let collected = result.map_or(0, |result| result.collected.len());
+    record.status.state == JobState::Committing && row.split.is_some() && collected == row.spec.plan.collects.len()
+}
+
+/// A job whose commit waits for an operator.
+fn held(record: &JobRecord, row: RunningJob, claims: &Claims, collected: windrow_scheduler::Collected) -> RecoveredJob {
+    let (id, tries) = (row.spec.id, row.tries);
+    claim_by_name(&row, claims);
+    let mut recovered = recovered(record, row, Vec::new());
+    recovered.job.collected = collected;
+    recovered.commit_held = Some(format!(
+        "the coordinator ended {tries} times during the commit: `windrow job commit {id}` tries it again, with --give-up it ends the job"
+    ));
+    recovered
+}
+
+/// Claims outputs that cannot be looked at now, by the paths that were given.
+fn claim_by_name(row: &RunningJob, claims: &Claims) {
+    for sink in row.spec.plan.sinks.iter().filter(|sink| dataset_name(&sink.path).is_none()) {
+        // Another output of the same job has it, or the look has claimed it before it failed.
+        let _ = claims.claim(Path::new(&sink.path), row.spec.id);
+    }
+}
+
 async fn go_on(
     record: &JobRecord,
     row: RunningJob,
     claims: &Claims,
     storage: &StorageCalls,
+    commits_alone: bool,
 ) -> Result<RecoveredJob, Failure> {
-    let RunningJob { spec, split, published, bad_records, failures, uncharged, datasets_done, tries } = row;
     let sealed = record.status.state == JobState::Committing;
     // A job that was not split yet has staged nothing that is needed.
-    let staging = match &split {
-        Some(_) => find_staging(&spec, claims, sealed, storage).await?,
-        None => Vec::new(),
+    let staging = match &row.split {
+        Some(_) => find_staging(&row.spec, claims, sealed, storage).await,
+        None => Ok(Vec::new()),
     };
+    let staging = match staging {
+        // Its outputs may be whole. The commit looks for them again, until their file system answers.
+        Err(failure) if commits_alone => {
+            tracing::warn!(job = %row.spec.id, "the outputs of a job that commits cannot be looked at: {failure}");
+            claim_by_name(&row, claims);
+            Vec::new()
+        }
+        found => found?,
+    };
+    Ok(recovered(record, row, staging))
+}
+
+fn recovered(record: &JobRecord, row: RunningJob, staging: Vec<StagedSink>) -> RecoveredJob {
+    let RunningJob { spec, split, published, bad_records, failures, uncharged, datasets_done, tries } = row;
+    let sealed = record.status.state == JobState::Committing;
     let unix_ms = record.status.submitted_unix_ms;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64;
     let job = RestoredJob {
@@ -212,7 +264,7 @@ async fn go_on(
         sealed,
         collected: Vec::new(),
     };
-    Ok(RecoveredJob { job, staging, published, datasets_done, tries })
+    RecoveredJob { job, staging, published, datasets_done, tries, commit_held: None }
 }
 
 /// The job is over. Touches no path.

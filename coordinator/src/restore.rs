@@ -22,10 +22,20 @@ impl Driver {
         if jobs.is_empty() {
             return;
         }
-        for RecoveredJob { job, staging, published, datasets_done, tries } in jobs {
+        for RecoveredJob { job, staging, published, datasets_done, tries, commit_held } in jobs {
             let id = job.spec.id;
             let result = Some(job.collected.clone()).filter(|collected| !collected.is_empty());
-            self.active.insert(id, ActiveJob { staging, tries, is_queued: true, result, ..ActiveJob::default() });
+            let sealed_before = job.sealed;
+            let active = ActiveJob {
+                staging,
+                tries,
+                is_queued: true,
+                result,
+                sealed_before,
+                commit_held,
+                ..ActiveJob::default()
+            };
+            self.active.insert(id, active);
             self.keep_inputs(id, &job);
             let has_split = job.split.is_some();
             self.step(Event::Restored { job: Box::new(job) });

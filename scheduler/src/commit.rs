@@ -103,6 +103,19 @@ impl State {
         }
     }
 
+    pub fn handle_commit_waits(&mut self, id: JobId, reason: Option<String>) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Committing) {
+            job.commit_waits = reason;
+        }
+    }
+
+    /// Not as a failure: the outputs may be whole.
+    pub fn handle_commit_given_up(&mut self, id: JobId, failure: Failure) {
+        if self.jobs.get(&id).is_some_and(|j| j.state == JobState::Committing) {
+            self.end_job(id, JobState::Cancelled, Some(failure));
+        }
+    }
+
     pub fn handle_commit_failed(&mut self, id: JobId, failure: Failure) {
         if self.jobs.get(&id).is_some_and(|j| j.state == JobState::Committing) {
             self.end_job(id, JobState::Failed, Some(failure));

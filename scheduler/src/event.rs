@@ -128,6 +128,10 @@ pub enum Event {
     Committed { job: JobId },
     /// The outputs are not visible, and will not be.
     CommitFailed { job: JobId, failure: Failure },
+    /// The commit goes on later, and waits for this; `None`: it goes on. Of no effect on a job that does not commit.
+    CommitWaits { job: JobId, reason: Option<String> },
+    /// An operator ends a job whose commit waits: whether its outputs are there is not known.
+    CommitGivenUp { job: JobId, failure: Failure },
     /// What a job reads is lost for good: it cannot be done. Of no effect once its commit has begun.
     InputLost { job: JobId, failure: Failure },
 

@@ -43,6 +43,8 @@ pub(crate) struct Job {
     pub held: bool,
     /// Its commit has begun once: it can only be done, or fail.
     pub sealed: bool,
+    /// What its commit waits for.
+    pub commit_waits: Option<String>,
     /// As in the plan; empty while planning.
     pub stages: Vec<Stage>,
     pub stages_done: usize,
@@ -97,6 +99,7 @@ impl Job {
             restored: false,
             held: false,
             sealed: false,
+            commit_waits: None,
             stages: Vec::new(),
             stages_done: 0,
             runnable: BTreeSet::new(),

@@ -113,6 +113,8 @@ impl State {
             Event::TakenIn { job, worker } => self.handle_taken_in(job, worker),
             Event::Committed { job } => self.handle_committed(job),
             Event::CommitFailed { job, failure } => self.handle_commit_failed(job, failure),
+            Event::CommitWaits { job, reason } => self.handle_commit_waits(job, reason),
+            Event::CommitGivenUp { job, failure } => self.handle_commit_given_up(job, failure),
             Event::InputLost { job, failure } => self.handle_input_lost(job, failure),
             Event::Restored { job } => self.handle_restored(*job),
             Event::Awaited { workers, ms } => self.handle_awaited(workers, ms),

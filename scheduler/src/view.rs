@@ -118,6 +118,9 @@ impl State {
 
     /// Why nothing runs although something could.
     pub fn waits_for(&self, job: &Job) -> Option<String> {
+        if job.state == JobState::Committing {
+            return job.commit_waits.clone();
+        }
         let waits = !job.runnable.is_empty() || !job.suspects.is_empty();
         let stuck = job.state == JobState::Running && job.slots == 0 && waits;
         if !stuck || self.workers.any_takes_tasks(|w| job.left_out.contains_key(w)) {

@@ -34,6 +34,30 @@ fn a_job_maps_reduces_commits_and_ends_once() {
 }
 
 #[test]
+fn commit_that_waits_says_so_and_can_only_be_given_up() {
+    let mut h = Harness::new();
+    h.join(1, 2);
+    h.submit(1, map_reduce(1), &[1]);
+    h.finish(1, 0, 0);
+    let (worker, task) = h.take(1, 1, 0);
+    let waits = |reason: Option<&str>| Event::CommitWaits { job: job_id(1), reason: reason.map(str::to_string) };
+    h.step(waits(Some("too early")));
+    h.done(worker, &task);
+    h.step(Event::Published { worker, attempt: task.attempt });
+    assert_eq!((h.status(1).state, h.status(1).waiting), (JobState::Committing, None));
+    h.step(waits(Some("for its mount")));
+    assert_eq!(h.status(1).waiting.as_deref(), Some("for its mount"));
+    assert_eq!(h.step(Event::Cancelled { job: job_id(1) }), []);
+    h.step(waits(None));
+    assert_eq!((h.status(1).state, h.status(1).waiting), (JobState::Committing, None));
+    let failure = Failure::new(Code::Cancelled, "given up");
+    let ended = h.step(Event::CommitGivenUp { job: job_id(1), failure: failure.clone() });
+    let [Action::JobEnded { status, .. }] = &ended[..] else { panic!("{ended:?}") };
+    assert_eq!((status.state, status.error.as_ref()), (JobState::Cancelled, Some(&failure)), "not as a failure");
+    assert_eq!(h.step(Event::CommitGivenUp { job: job_id(1), failure }), []);
+}
+
+#[test]
 fn a_reader_gets_its_partition_of_every_port_in_order() {
     let mut h = Harness::new();
     h.join(1, 8);

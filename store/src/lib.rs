@@ -4,6 +4,7 @@
 //! local (or mounted) file systems: callers on an async runtime use a blocking thread. The crate knows nothing of
 //! workers, messages or the contents of records.
 
+pub mod commit_state;
 pub mod error;
 pub mod excerpt;
 pub mod glob;
@@ -24,6 +25,7 @@ mod input_file;
 mod replace;
 mod walk;
 
+pub use commit_state::{CommitState, commit_state};
 pub use error::{Result, StoreError};
 pub use excerpt::record_place;
 pub use identity::same;

@@ -68,6 +68,10 @@ impl Cluster {
     pub fn without_workers(args: &[&str]) -> Cluster {
         Cluster::empty("", args)
     }
+    /// The same with failpoints in it, too.
+    pub fn failing_without_workers(failpoints: &str, args: &[&str]) -> Cluster {
+        Cluster::empty(failpoints, args)
+    }
     /// Workers that talk with the coordinator and with each other through links that a test may break. A lease takes
     /// `lease`; workers give peers up after `fetch_timeout`.
     pub fn start_linked(workers: usize, slots: u32, lease: &str, fetch_timeout: &str) -> Cluster {

@@ -7,7 +7,7 @@
 
 use windrow_tests::cluster::Cluster;
 use windrow_tests::output::parts;
-use windrow_tests::program::{binary, local, run};
+use windrow_tests::program::{binary, eventually, local, run};
 
 /// What workers use of the user's storage, one place each.
 const PLACES: [&str; 2] = ["input.look", "publish.place"];
@@ -58,6 +58,33 @@ fn storage_that_hangs_everywhere_fails_the_job_with_its_path() {
     failed.with(1).tells("STORAGE_TIMEOUT", &["/many"]);
     assert!(!folder.path().join("out").exists());
     assert_eq!(states(&cluster), ["live"]);
+    cluster.stop();
+}
+
+/// It hung without a word for as long as the coordinator ran.
+#[test]
+fn commit_that_hangs_says_so_and_is_given_up_or_goes_on() {
+    let folder = folder();
+    let mut cluster = Cluster::failing_without_workers("commit.begun=hang", &["--storage-timeout", "300ms"]);
+    cluster.add_worker(1);
+    let [kept, given_up] = ["kept", "given-up"]
+        .map(|output| cluster.detach(folder.path(), "wordcount", ["many", "--partitions", "4", "--output", output]));
+    let job = |cluster: &Cluster, id: &str| cluster.json(["job", "get", id]);
+    for id in [&kept, &given_up] {
+        eventually("the status says what the commit waits for", || {
+            job(&cluster, id)["waiting"].as_str().is_some_and(|reason| reason.contains("has not answered"))
+        });
+        assert_eq!(job(&cluster, id)["state"], "committing");
+    }
+    let decide =
+        |id: &str| run(&mut cluster.windrow(["job", "commit", "--coordinator", &cluster.url, "--give-up", id]));
+    decide(&given_up).ok();
+    assert_eq!(job(&cluster, &given_up)["state"], "cancelled");
+    decide(&given_up).with(2).tells("BAD_REQUEST", &["no commit that waits"]);
+    cluster.restart_coordinator();
+    run(&mut cluster.windrow(["job", "wait", "--coordinator", &cluster.url, &kept])).ok();
+    assert!(parts(&folder.path().join("kept")) == parts(&folder.path().join("expected")));
+    assert!(!folder.path().join("given-up").exists());
     cluster.stop();
 }
 

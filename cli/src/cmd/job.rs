@@ -47,6 +47,13 @@ pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, 
                 false => output::say(&format!("{id} is being cancelled")),
             }
         }
+        JobVerb::Commit { client: flags, give_up, id } => {
+            connect(flags, client).await?.decide_commit(id, give_up).await?;
+            output::say(&match give_up {
+                true => format!("{id} is given up: a whole output of it has a file _SUCCESS that names the job"),
+                false => format!("the commit of {id} is tried again"),
+            });
+        }
         JobVerb::Logs { client: flags, id } => {
             let cluster = connect(flags, client).await?;
             match format {

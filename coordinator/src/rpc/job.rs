@@ -96,6 +96,13 @@ impl v1::jobs_server::Jobs for Jobs {
         Ok(Response::new(v1::CancelReply {}))
     }
 
+    async fn decide_commit(&self, request: Request<v1::DecideCommitRequest>) -> Reply<v1::DecideCommitReply> {
+        let v1::DecideCommitRequest { id, give_up } = request.into_inner();
+        let job: JobId = field(id, "id")?;
+        self.mailbox.try_ask(|answer| Message::DecideCommit { job, give_up, answer }).await.map_err(refuse)?;
+        Ok(Response::new(v1::DecideCommitReply {}))
+    }
+
     type CollectedStream = Answers<v1::CollectedBlob>;
 
     async fn collected(&self, request: Request<v1::CollectedRequest>) -> Reply<Self::CollectedStream> {
