@@ -213,6 +213,11 @@ impl Chunks {
         self.scratch.chunk(digest)
     }
 
+    /// Where they lie.
+    pub fn folder(&self) -> PathBuf {
+        self.scratch.chunks()
+    }
+
     fn trash_folder(&self) -> PathBuf {
         self.scratch.root().join(TRASH)
     }
@@ -432,13 +437,26 @@ impl Chunks {
     /// Deletes what has been in the trash for `kept_ms`, if this process has been up for long enough to trust its clock. How many.
     /// Blocks.
     pub fn empty_trash(&self, up_ms: u64, kept_ms: u64) -> usize {
+        self.empty_trash_while(up_ms, kept_ms, || true)
+    }
+
+    /// The same, the oldest first, and only as long as `goes_on` says so before each one. Touches nothing but the trash. Blocks.
+    pub fn empty_trash_while(&self, up_ms: u64, kept_ms: u64, mut goes_on: impl FnMut() -> bool) -> usize {
         let now = unix_ms();
         let mut deleted = 0;
-        let all: Vec<(Digest, u64)> = self.shelf.lock().trash.iter().map(|(d, since)| (*d, *since)).collect();
+        let mut all: Vec<(Digest, u64)> = self.shelf.lock().trash.iter().map(|(d, since)| (*d, *since)).collect();
+        all.sort_unstable_by_key(|(digest, since)| (*since, *digest));
         for (digest, since) in all {
+            if !trash::is_over(since, now, up_ms, kept_ms) {
+                // All that follow came later.
+                break;
+            }
+            if !goes_on() {
+                break;
+            }
             let mut state = self.shelf.lock();
             // It may have come back meanwhile.
-            if !trash::is_over(since, now, up_ms, kept_ms) || state.trash.get(&digest) != Some(&since) {
+            if state.trash.get(&digest) != Some(&since) {
                 continue;
             }
             match gone(fs::remove_file(self.trash_folder().join(trash::name(digest, since)))) {
@@ -651,6 +669,38 @@ mod tests {
         assert_eq!(chunks.empty_trash(u64::MAX, 0), 1);
         assert_eq!(chunks.keep_if_here(over).await, None);
         assert!(here.is_here(back));
+    }
+
+    #[test]
+    fn full_disk_takes_the_oldest_trash_and_nothing_else() {
+        let here = Here::new();
+        let texts = ["first", "second", "third", "young"];
+        let kept = here.keep("referred to by nothing, and not in the trash");
+        let all = texts.map(|text| here.keep(text));
+        here.chunks.doom(&all, Doom::Trash);
+        all.iter().for_each(|digest| here.chunks.remove(*digest).unwrap());
+        // As if they had come one hour after the other.
+        const HOUR: u64 = 3_600_000;
+        let now = unix_ms();
+        for (hours, digest) in [5, 4, 3, 0].into_iter().zip(all) {
+            let since = here.chunks.shelf.lock().trash.insert(digest, now - hours * HOUR).unwrap();
+            let name = |since| here.chunks.trash_folder().join(trash::name(digest, since));
+            fs::rename(name(since), name(now - hours * HOUR)).unwrap();
+        }
+        let left = || {
+            let state = here.chunks.shelf.lock();
+            all.iter().map(|digest| state.trash.contains_key(digest)).collect::<Vec<_>>()
+        };
+        // There is room after two.
+        let mut full = [true, true, false].into_iter();
+        assert_eq!(here.chunks.empty_trash_while(u64::MAX, HOUR, || full.next().unwrap()), 2);
+        assert_eq!(left(), [false, false, true, true]);
+        // However full the disk is: what came within the last hour stays, and so does what is not in the trash.
+        assert_eq!(here.chunks.empty_trash_while(u64::MAX, HOUR, || true), 1);
+        assert_eq!(left(), [false, false, false, true]);
+        assert!(here.is_here(kept));
+        // A process that has just begun does not trust its clock.
+        assert_eq!(here.chunks.empty_trash_while(0, HOUR, || true), 0);
     }
 
     #[tokio::test]

@@ -143,7 +143,9 @@ pub async fn run(
         trash_kept_ms: config.trash_kept.as_millis() as u64,
     };
     let root = scratch.root().to_path_buf();
-    let scrub = scrub::Scrub::start(chunks.clone(), membership.clone(), root, settings).map_err(Error::System)?;
+    let room = room::Room::default();
+    let scrub = scrub::Scrub::start(chunks.clone(), membership.clone(), room.clone(), root, settings);
+    let scrub = scrub.map_err(Error::System)?;
     let service = serve::TransferService {
         worker: node.worker,
         outputs: outputs.clone(),
@@ -187,7 +189,6 @@ pub async fn run(
     let config = Arc::new(config);
     let life = u64::from_ne_bytes(windrow_format::durable::random().map_err(Error::System)?);
     let (events, session_events) = mpsc::unbounded_channel();
-    let room = room::Room::default();
     let _room = AbortOnDrop(tokio::spawn(room.clone().watch(scratch.clone())));
     let session = session::Session {
         config: config.clone(),

@@ -36,7 +36,8 @@ impl Room {
         }
     }
 
-    fn look(&self, path: &Path) {
+    /// Looks at the disk of this folder now. Blocks.
+    pub fn look(&self, path: &Path) {
         let Ok(disk) = rustix::fs::statvfs(path) else { return };
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
         // Some file systems do not count files.

@@ -7,6 +7,7 @@
 use crate::chunks::Chunks;
 use crate::membership::Membership;
 use crate::pace::Pace;
+use crate::room::Room;
 use rustix::fs::{Advice, fadvise};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -19,6 +20,8 @@ use windrow_model::Digest;
 use windrow_proto::v1::ScrubProgress;
 
 const FILE: &str = "scrub";
+/// Chunks stay in the trash for so long although the disk is full.
+const TRASH_KEPT_MIN_MS: u64 = 3_600_000;
 /// Between two looks at which files are there.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Between two notes of how far a pass is.
@@ -56,12 +59,26 @@ pub struct Scrub {
 
 impl Scrub {
     /// Starts the thread.
-    pub fn start(chunks: Chunks, membership: Arc<Membership>, root: PathBuf, settings: Settings) -> io::Result<Scrub> {
+    pub fn start(
+        chunks: Chunks,
+        membership: Arc<Membership>,
+        room: Room,
+        root: PathBuf,
+        settings: Settings,
+    ) -> io::Result<Scrub> {
         let (stop, stopped) = channel();
         let progress = Progress::default();
         let file = root.join(FILE);
-        let thread =
-            Thread { chunks, membership, file, settings, progress: progress.clone(), stopped, began: Instant::now() };
+        let thread = Thread {
+            chunks,
+            membership,
+            room,
+            file,
+            settings,
+            progress: progress.clone(),
+            stopped,
+            began: Instant::now(),
+        };
         std::thread::Builder::new().name("scrub".into()).spawn(move || drop(thread.run()))?;
         Ok(Scrub { progress, _stop: stop })
     }
@@ -70,6 +87,7 @@ impl Scrub {
 struct Thread {
     chunks: Chunks,
     membership: Arc<Membership>,
+    room: Room,
     file: PathBuf,
     settings: Settings,
     progress: Progress,
@@ -111,11 +129,28 @@ impl Thread {
             if deleted > 0 {
                 tracing::info!("{deleted} chunks that nothing refers to are deleted from the trash");
             }
+            self.make_room(up_ms);
         }
         self.chunks.compare().unwrap_or_else(|e| {
             tracing::error!("cannot list the chunks of datasets: {e}");
             Vec::new()
         })
+    }
+
+    /// A disk without room needs it more than the trash does: what has been there for a while goes before its time, the oldest
+    /// first, until there is room.
+    fn make_room(&self, up_ms: u64) {
+        if !self.room.is_full() {
+            return;
+        }
+        let kept_ms = TRASH_KEPT_MIN_MS.min(self.settings.trash_kept_ms);
+        let deleted = self.chunks.empty_trash_while(up_ms, kept_ms, || {
+            self.room.look(&self.chunks.folder());
+            self.room.is_full()
+        });
+        if deleted > 0 {
+            tracing::warn!("{deleted} chunks are deleted from the trash before their time: the disk has no room");
+        }
     }
 
     /// One pass over everything that is here, from behind `after` on. Gives where the next one begins: at the beginning.
