@@ -13,6 +13,7 @@
 //! The number of threads that hang on one mount is bounded by `StorageCalls`.
 
 use crate::commit::{Commit, CommitError, commit_job};
+use crate::commit_try::{CommitTried, Committing};
 use crate::driver::Driver;
 use crate::earlier_staging::stage_names;
 use crate::mailbox::{Answer, Message};
@@ -31,30 +32,6 @@ use windrow_store::StoreError;
 /// Pauses between tries of a commit whose file system is away.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-
-/// A commit whose beginning is on record, and whose chunks are there.
-pub(crate) struct Committing {
-    commit: Arc<Commit>,
-    /// A thread works on it, or hangs.
-    runs: bool,
-    /// The status says what it waits for, and an operator may decide.
-    waits: bool,
-    /// The journal counts the present try as one that may end the coordinator.
-    counted: bool,
-    backoff: Backoff,
-    /// When it is tried again.
-    next: Option<Time>,
-}
-
-/// What became of a try.
-pub(crate) enum CommitTried {
-    /// Its thread has ended. With the staging folders, if they were not known before.
-    Ended { staging: Option<Vec<StagedSink>>, result: Result<(), CommitError> },
-    /// Its thread works on, and has not got far for as long as storage may take.
-    Slow(Failure),
-    /// It has not begun.
-    NotBegun(Failure),
-}
 
 /// What the thread needs.
 struct Work {

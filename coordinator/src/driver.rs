@@ -7,7 +7,7 @@
 
 use crate::claims::Claims;
 use crate::commit::Commit;
-use crate::committing::Committing;
+use crate::commit_try::Committing;
 use crate::data::{BeginPut, CommitPut, DatasetOutput};
 use crate::datasets::Datasets;
 use crate::early_reads::HeldBack;

@@ -9,6 +9,7 @@ mod backup;
 mod claims;
 mod collecting;
 mod commit;
+mod commit_try;
 mod committing;
 mod config;
 mod copies;

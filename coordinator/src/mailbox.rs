@@ -5,7 +5,7 @@
 
 use crate::collecting::Storing;
 use crate::commit::Commit;
-use crate::committing::CommitTried;
+use crate::commit_try::CommitTried;
 use crate::data::{ChunkReport, DataMessage};
 use crate::job_view::Past;
 use crate::journal::{Durable, Snapshot};
