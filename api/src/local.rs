@@ -84,7 +84,7 @@ pub(crate) fn run(
         memory,
         durability,
         started: Instant::now(),
-        scheduler: Scheduler::new(Config { lease_ms: u64::MAX, ahead_per_slot: 0, ..Config::default() }, Epoch(1)),
+        scheduler: Scheduler::new(Config { lease_ms: u64::MAX, prefetch_per_slot: 0, ..Config::default() }, Epoch(1)),
         sender,
         slots: options.threads as u32,
         threads,
@@ -150,7 +150,7 @@ impl Run {
             version: String::new(),
             home: None,
         };
-        self.handle(Event::WorkerJoined { node, told: Vec::new(), left: Vec::new() });
+        self.handle(Event::WorkerJoined { node, held: Vec::new(), left: Vec::new() });
         self.handle(Event::Submitted { spec: Box::new(spec), unix_ms: unix_ms as u64 });
         let mut interrupted = false;
         let mut reported: Option<Instant> = None;

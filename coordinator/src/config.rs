@@ -13,7 +13,7 @@ pub struct Config {
     /// A worker of which nothing is heard for so long is lost.
     pub lease_ms: u64,
     /// A job of which nothing can run for so long, because no worker takes tasks, fails.
-    pub unserved_ms: u64,
+    pub unschedulable_after_ms: u64,
     /// What callers of all but `Hello` and health must have; without one, every caller is answered.
     pub token: Option<Token>,
     /// The data folder goes away when this coordinator stops: jobs that run then are over, and what they staged is
@@ -39,7 +39,7 @@ impl Config {
     /// How long a worker may be silent, unless told otherwise.
     pub const LEASE_MS: u64 = 10_000;
     /// How long a job waits for workers, unless told otherwise.
-    pub const UNSERVED_MS: u64 = 3_600_000;
+    pub const UNSCHEDULABLE_AFTER_MS: u64 = 3_600_000;
     /// How long artifacts are kept for nobody: whoever changes and submits a job all day uploads little.
     pub const ARTIFACTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -56,7 +56,7 @@ impl Config {
         Config {
             data_dir: data_dir.into(),
             lease_ms: Self::LEASE_MS,
-            unserved_ms: Self::UNSERVED_MS,
+            unschedulable_after_ms: Self::UNSCHEDULABLE_AFTER_MS,
             artifacts_kept: Self::ARTIFACTS_KEPT,
             results_kept: Self::RESULTS_KEPT,
             results_bytes_max: Self::RESULTS_BYTES_MAX,

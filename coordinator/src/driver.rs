@@ -156,7 +156,7 @@ pub(crate) struct Start {
     pub recovered: Recovered,
     pub claims: Claims,
     pub lease_ms: u64,
-    pub unserved_ms: u64,
+    pub unschedulable_after_ms: u64,
     pub notes: StagedNotes,
     pub storage: StorageCalls,
     pub unrecorded: BTreeSet<JobId>,
@@ -172,7 +172,7 @@ impl Driver {
     pub fn new(start: Start, mailbox: Mailbox) -> Self {
         let config = windrow_scheduler::Config {
             lease_ms: start.lease_ms,
-            unserved_ms: start.unserved_ms,
+            unschedulable_after_ms: start.unschedulable_after_ms,
             ..Default::default()
         };
         let Recovered { epoch, identity, past, running, datasets, workers, collected } = start.recovered;
@@ -603,12 +603,12 @@ impl Driver {
             revision: self.revision,
         };
         self.sessions.send(worker, v1::to_worker::Message::Registered(registered));
-        let Inventory { told, jobs, dropped, left, .. } = inventory;
+        let Inventory { held, jobs, dropped, left, .. } = inventory;
         for job in dropped {
             let drop = v1::DropJob { job: Some(job.into()) };
             self.sessions.send(worker, v1::to_worker::Message::DropJob(drop));
         }
-        let named: BTreeSet<JobId> = told.iter().map(|t| t.attempt.task.job).chain(jobs).collect();
+        let named: BTreeSet<JobId> = held.iter().map(|t| t.attempt.task.job).chain(jobs).collect();
         for job in &named {
             match self.active.contains_key(job) {
                 true => drop(self.ran.entry(*job).or_default().insert(worker)),
@@ -624,8 +624,8 @@ impl Driver {
             self.journal.note(Record::Worker(worker, true));
         }
         let (host, address, slots) = (&node.host, &node.address, node.slots);
-        tracing::info!(%worker, ?host, ?address, slots, attempts = told.len(), "worker joined");
-        self.step(Event::WorkerJoined { node, told, left });
+        tracing::info!(%worker, ?host, ?address, slots, attempts = held.len(), "worker joined");
+        self.step(Event::WorkerJoined { node, held, left });
         if self.members.iter().all(|w| self.sessions.is_live(*w)) {
             self.awaited_until = None;
             self.datasets.all_are_back();

@@ -118,7 +118,7 @@ pub async fn run_on(
         recovered,
         claims,
         lease_ms: config.lease_ms,
-        unserved_ms: config.unserved_ms,
+        unschedulable_after_ms: config.unschedulable_after_ms,
         notes,
         storage: storage.clone(),
         unrecorded,

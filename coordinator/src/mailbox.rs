@@ -18,7 +18,7 @@ use windrow_model::{
     TaskReport, WorkerId, WorkerStatus,
 };
 use windrow_proto::v1;
-use windrow_scheduler::{Collected, Event, Left, Progress, Told};
+use windrow_scheduler::{Collected, Event, HeldAttempt, Left, Progress};
 
 /// Messages that wait for the driver at most.
 const QUEUE_MAX: usize = 4096;
@@ -175,7 +175,7 @@ pub(crate) enum Message {
 /// What a worker has when its session begins.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
-    pub told: Vec<Told>,
+    pub held: Vec<HeldAttempt>,
     /// Jobs whose setup it has.
     pub jobs: Vec<JobId>,
     /// Jobs of which it has something, and that were not known when it told so: nothing else is kept of them.

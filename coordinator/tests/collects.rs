@@ -7,7 +7,7 @@ use support::*;
 use windrow_coordinator::Config;
 use windrow_model::*;
 use windrow_net::Token;
-use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Told};
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
 
 const BLOB: usize = 3 << 20;
 
@@ -19,7 +19,7 @@ fn blob(task: u32) -> Vec<u8> {
 async fn work_collecting(worker: &mut FakeWorker, job: JobId) {
     while !worker.dropped.contains(&job) {
         match worker.hear().await.expect("the session ended") {
-            Told::Assign(assign) => {
+            ToWorker::Assign(assign) => {
                 let task: Task = assign.task.unwrap().try_into().unwrap();
                 let mut report = report_of(&task);
                 for output in &mut report.outputs {
@@ -30,8 +30,8 @@ async fn work_collecting(worker: &mut FakeWorker, job: JobId) {
                 let done = v1::AttemptDone { attempt: Some(task.attempt.into()), report: Some(report.into()) };
                 worker.say(Say::Done(done));
             }
-            Told::CheckStaging(check) => worker.check_staging(check),
-            Told::Grant(grant) => worker.publish(grant.attempt.unwrap().try_into().unwrap()),
+            ToWorker::CheckStaging(check) => worker.check_staging(check),
+            ToWorker::Grant(grant) => worker.publish(grant.attempt.unwrap().try_into().unwrap()),
             _ => {}
         }
     }

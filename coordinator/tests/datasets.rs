@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use windrow_model::*;
 use windrow_net::clients;
-use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Told};
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
 
 /// Two lines in two chunks of the input are two map tasks and one reduce task, whose part is a chunk of this dataset.
 fn writes(place: &Place, id: u8, name: &str) -> JobSpec {
@@ -28,13 +28,13 @@ async fn work_until_granted(worker: &mut FakeWorker) -> Vec<Task> {
     let mut tasks: Vec<Task> = Vec::new();
     loop {
         match worker.hear().await.expect("the session ended") {
-            Told::Assign(assign) => {
+            ToWorker::Assign(assign) => {
                 let task = assign.task.unwrap().try_into().unwrap();
                 worker.done(&task);
                 tasks.push(task);
             }
-            Told::CheckStaging(check) => worker.check_staging(check),
-            Told::Grant(grant) => {
+            ToWorker::CheckStaging(check) => worker.check_staging(check),
+            ToWorker::Grant(grant) => {
                 let attempt: AttemptId = grant.attempt.unwrap().try_into().unwrap();
                 assert_eq!(tasks.last().unwrap().attempt, attempt);
                 return tasks;
@@ -121,7 +121,7 @@ async fn a_session_that_breaks_while_a_part_is_copied_fails_no_job() {
     let has = v1::Inventory { attempts, jobs: vec![job.into()], last: true, ..Default::default() };
     let mut back = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
     // Whether its answer has arrived it cannot know, so it is granted again.
-    while !matches!(back.hear().await.unwrap(), Told::Grant(_)) {}
+    while !matches!(back.hear().await.unwrap(), ToWorker::Grant(_)) {}
     back.publish_chunk(attempt, digest);
     assert!(!client.get(job).await.unwrap().state.is_final());
     two.holds(&[digest], false);
@@ -149,7 +149,7 @@ async fn a_job_that_commits_after_a_restart_waits_until_its_workers_have_told_ev
     let (first, second) = (worker.next_task().await, worker.next_task().await);
     let (early, late) = (Digest::of(b"early"), Digest::of(b"late"));
     worker.done(&first);
-    while !matches!(worker.hear().await.unwrap(), Told::Grant(_)) {}
+    while !matches!(worker.hear().await.unwrap(), ToWorker::Grant(_)) {}
     worker.publish_chunk(first.attempt, early);
     let until = async |client: &mut Client, is_so: fn(&JobStatus) -> bool| {
         while !is_so(&client.get(spec.id).await.unwrap()) {
@@ -165,7 +165,7 @@ async fn a_job_that_commits_after_a_restart_waits_until_its_workers_have_told_ev
     let has = v1::Inventory { attempts, jobs: vec![spec.id.into()], last: true, ..Default::default() };
     let mut worker = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
     worker.done(&second);
-    while !matches!(worker.hear().await.unwrap(), Told::Grant(_)) {}
+    while !matches!(worker.hear().await.unwrap(), ToWorker::Grant(_)) {}
     worker.publish_chunk(second.attempt, late);
     soon("its commit", until(&mut client, |job| job.state == JobState::Committing)).await;
     assert_eq!(listed(&coordinator, "made").await, None);
@@ -210,7 +210,7 @@ async fn a_job_whose_dataset_was_not_split_yet_waits_for_its_workers_after_a_res
     let job = reads(&place, 1, "texts");
     client.submit(&job).await.unwrap();
     // As long as nobody answers, nothing of the split is on record.
-    while !matches!(worker.hear().await.unwrap(), Told::CheckStaging(_)) {}
+    while !matches!(worker.hear().await.unwrap(), ToWorker::CheckStaging(_)) {}
     coordinator.stop().await;
 
     let coordinator = Coordinator::start(&place.data()).await;

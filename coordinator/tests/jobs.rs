@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use support::*;
 use windrow_model::*;
-use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Told};
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_runs_from_submit_to_a_visible_output() {
@@ -149,7 +149,7 @@ async fn worker_without_the_output_is_left_out_if_another_sees_it() {
     client.upload(b"binary").await;
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
-    let Some(Told::CheckStaging(check)) = blind.hear().await else { panic!("no question about staging") };
+    let Some(ToWorker::CheckStaging(check)) = blind.hear().await else { panic!("no question about staging") };
     let failure = Failure::new(Code::OutputNotShared, "no such folder");
     blind.say(Say::StagingChecked(v1::StagingChecked { request: check.request, failure: Some(failure.into()) }));
     sees.work_until_dropped(spec.id).await;
@@ -172,7 +172,7 @@ async fn a_worker_that_does_not_see_the_output_fails_the_job_before_its_first_ta
     client.upload(b"binary").await;
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
-    let Some(Told::CheckStaging(check)) = worker.hear().await else { panic!("no question about staging") };
+    let Some(ToWorker::CheckStaging(check)) = worker.hear().await else { panic!("no question about staging") };
     let failure = Failure::new(Code::OutputNotShared, "no such folder");
     worker.say(Say::StagingChecked(v1::StagingChecked { request: check.request, failure: Some(failure.into()) }));
     let error = client.end_of(spec.id).await.error.unwrap();
@@ -192,7 +192,7 @@ async fn a_job_waits_for_no_worker_that_leaves_without_an_answer() {
     client.upload(b"binary").await;
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
-    assert!(matches!(silent.hear().await, Some(Told::CheckStaging(_))));
+    assert!(matches!(silent.hear().await, Some(ToWorker::CheckStaging(_))));
     drop(silent);
     worker.work_until_dropped(spec.id).await;
     assert_eq!(client.end_of(spec.id).await.state, JobState::Done);

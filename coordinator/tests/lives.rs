@@ -8,7 +8,7 @@ use tokio_stream::StreamExt;
 use windrow_coordinator::Config;
 use windrow_model::*;
 use windrow_net::{Access, Token, clients, connect};
-use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Told};
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_token_only_hello_is_answered() {
@@ -214,7 +214,7 @@ async fn a_job_goes_on_with_the_next_coordinator_and_nothing_finished_runs_again
     worker.done(&map);
     let (first, second) = (worker.next_task().await, worker.next_task().await);
     worker.done(&first);
-    while !matches!(worker.hear().await.unwrap(), Told::Grant(_)) {}
+    while !matches!(worker.hear().await.unwrap(), ToWorker::Grant(_)) {}
     worker.publish(first.attempt);
     soon("the first part", async {
         while client.get(spec.id).await.unwrap().tasks.done < 2 {

@@ -1,12 +1,13 @@
-//! Which task gets the next free slot, and on which worker; when there is none left, which ones wait ahead of slots.
+//! Chooses the task that gets the next free slot, and the worker; when all slots are taken, chooses the tasks to
+//! prefetch.
 //!
-//! The queue says whose turn it is. Within a job, earlier stages come first (they unblock the others), then lower
-//! tasks. A task goes to a worker that holds more than half of the bytes it reads, if one of those has a free slot, else to
-//! the emptiest one; and not to one that it failed on while there is another, even if that one is busy now: a broken
-//! worker always has free slots.
+//! The queue says which job is next. Within a job, earlier stages come first because they unblock others, then lower
+//! task numbers. A task goes to a worker that holds more than half of the bytes it reads if such a worker has a free
+//! slot, otherwise to the least loaded one. It avoids a worker on which it failed while there is another one, even if
+//! that is busy now: a broken worker always has free slots.
 //!
-//! Slots come first, over all workers. Who gets a place ahead of them is chosen in the same way; what becomes of those that
-//! wait there `ahead.rs` says.
+//! Free slots of all workers are assigned before any attempt is queued on a worker. The choice of a queued attempt
+//! follows the same rules; `prefetch.rs` says what happens to it afterwards.
 
 use crate::action::Action;
 use crate::job::Job;
@@ -14,37 +15,37 @@ use crate::left_out::Shunned;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
-use crate::worker::{Seat, Workers};
+use crate::worker::{Placement, Workers};
 use std::collections::BTreeMap;
 use windrow_model::{AttemptId, JobId, StageId, Task, TaskId, TaskInput, WorkerId};
 
-/// Tasks that wait for another worker and are looked at before their turn passes.
+/// Number of tasks waiting for another worker that are examined before the job loses its turn.
 pub(crate) const PICKY_SCAN: usize = 32;
-/// Workers among which the one with the most local bytes is chosen if they are equally empty.
+/// Number of equally loaded workers among which the one with the most local bytes is chosen.
 const TIES_MAX: usize = 64;
 
 impl State {
-    /// Gives out slots until there are none or no one wants one, then places ahead of them.
+    /// Assigns slots until none is free or no job wants one, then queues attempts on busy workers.
     pub fn assign(&mut self) {
         self.begin_next();
         self.assign_suspects();
-        self.give(Seat::Slot);
-        // A free slot that is left suits none of those that wait: no reason to let them wait elsewhere.
+        self.give(Placement::Slot);
+        // A slot that is still free suits none of the waiting tasks, so they need not be queued elsewhere.
         if self.workers.free().next().is_none() {
-            self.give(Seat::Ahead);
+            self.give(Placement::Queue);
         }
     }
 
-    fn give(&mut self, seat: Seat) {
+    fn give(&mut self, placement: Placement) {
         let mut passed = Vec::new();
-        while self.workers.with(seat).next().is_some() {
-            if seat == Seat::Slot && self.move_to_free_slot() {
+        while self.workers.with(placement).next().is_some() {
+            if placement == Placement::Slot && self.move_to_free_slot() {
                 continue;
             }
             let Some((_, id)) = self.queue.first() else { break };
-            match self.next_task(id, seat) {
+            match self.next_task(id, placement) {
                 Some((s, t)) => {
-                    self.start_attempt(id, s, t, seat);
+                    self.start_attempt(id, s, t, placement);
                     self.requeue(id);
                 }
                 None => {
@@ -56,39 +57,41 @@ impl State {
         passed.into_iter().for_each(|id| self.requeue(id));
     }
 
-    /// The job's next task that may get such a seat on some worker.
-    fn next_task(&self, id: JobId, seat: Seat) -> Option<(usize, usize)> {
+    /// The next task of the job that may get such a placement on some worker.
+    fn next_task(&self, id: JobId, placement: Placement) -> Option<(usize, usize)> {
         let job = self.jobs.get(&id)?;
         job.runnable.iter().find_map(|s| {
             let stage = &job.stages[*s];
             let picky = stage.picky.iter().take(PICKY_SCAN);
-            let suited = picky.copied().find(|t| suits(&self.workers, seat, job.shunned(*s, *t)));
-            let any = || stage.waiting.first().copied().filter(|t| suits(&self.workers, seat, job.shunned(*s, *t)));
+            let suited = picky.copied().find(|t| suits(&self.workers, placement, job.shunned(*s, *t)));
+            let any =
+                || stage.waiting.first().copied().filter(|t| suits(&self.workers, placement, job.shunned(*s, *t)));
             suited.or_else(any).map(|t| (*s, t))
         })
     }
 
-    /// Gives a waiting task an attempt on the worker that suits it best.
-    pub fn start_attempt(&mut self, id: JobId, s: usize, t: usize, seat: Seat) {
+    /// Starts an attempt of a waiting task on the worker that suits it best.
+    pub fn start_attempt(&mut self, id: JobId, s: usize, t: usize, placement: Placement) {
         let (now, place) = (self.now, self.placed);
         let avoid = match self.jobs.get(&id) {
             Some(job) => job.stages[s].tasks[t].avoid.clone(),
             None => return,
         };
-        self.placed += u64::from(seat == Seat::Ahead);
-        self.assign_to_one(id, s, t, Choice::Best(seat, &avoid), |job, run, bytes| match seat {
-            Seat::Slot => job.begin(s, t, run, bytes, now),
-            Seat::Ahead => job.wait_ahead(s, t, run, place, bytes, now),
+        self.placed += u64::from(placement == Placement::Queue);
+        self.assign_to_one(id, s, t, Choice::Best(placement, &avoid), |job, run, bytes| match placement {
+            Placement::Slot => job.begin(s, t, run, bytes, now),
+            Placement::Queue => job.wait_ahead(s, t, run, place, bytes, now),
         });
     }
 
-    /// The same on this worker, which is kept for the task.
+    /// Starts an attempt on this worker, which is reserved for the task.
     pub fn start_attempt_on(&mut self, id: JobId, s: usize, t: usize, worker: WorkerId) {
         let now = self.now;
         self.assign_to_one(id, s, t, Choice::This(worker), |job, run, bytes| job.begin(s, t, run, bytes, now));
     }
 
-    /// Gives a running task a second attempt on another worker, if one has a free slot that it has not failed on.
+    /// Starts a second attempt of a running task on another worker that has a free slot and on which the task has not
+    /// failed.
     pub fn start_backup(&mut self, id: JobId, s: usize, t: usize) {
         let now = self.now;
         let Some(job) = self.jobs.get(&id) else { return };
@@ -99,7 +102,7 @@ impl State {
             avoid.extend(task.run().map(|run| run.worker));
         }
         if self.workers.free().any(|(_, w)| !avoid.contains(&w)) {
-            self.assign_to_one(id, s, t, Choice::Best(Seat::Slot, &avoid), |job, run, _| {
+            self.assign_to_one(id, s, t, Choice::Best(Placement::Slot, &avoid), |job, run, _| {
                 job.add_backup(s, t, run, now);
                 job.stages[s].tasks[t].backups += 1;
                 job.backups += 1;
@@ -107,17 +110,18 @@ impl State {
         }
     }
 
-    /// Chooses a worker and sends it the task, after `begin` has noted the attempt, which reads so many bytes.
+    /// Chooses a worker and sends it the task. `begin` records the attempt first, with the number of bytes that it
+    /// reads.
     fn assign_to_one(&mut self, id: JobId, s: usize, t: usize, choice: Choice, begin: impl FnOnce(&mut Job, Run, u64)) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let inputs = job.inputs(s, t);
         job.note_expected(s, t, &inputs);
-        let (worker, seat) = match choice {
-            Choice::This(worker) => (Some(worker), Seat::Slot),
-            Choice::Best(seat, avoid) => {
+        let (worker, placement) = match choice {
+            Choice::This(worker) => (Some(worker), Placement::Slot),
+            Choice::Best(placement, avoid) => {
                 let (local, bytes) = bytes_by_holder(&inputs);
                 let shunned = Shunned { job: &job.left_out, task: avoid };
-                (pick(&self.workers, seat, &local, bytes, shunned), seat)
+                (pick(&self.workers, placement, &local, bytes, shunned), placement)
             }
         };
         let Some(worker) = worker else { return };
@@ -126,27 +130,27 @@ impl State {
         let number = job.stages[s].tasks[t].attempts;
         let attempt = AttemptId { task: name, number, epoch: self.epoch, incarnation };
         let outputs = job.stages[s].outputs.clone();
-        let told = Task { attempt, inputs, outputs, job_input_bytes: job.input_bytes };
-        // Broadcasts are the same for every task of the stage: they are no measure of its progress.
-        let bytes = told.inputs.iter().map(bytes_of).sum();
+        let task = Task { attempt, inputs, outputs, job_input_bytes: job.input_bytes };
+        // Broadcasts are the same for every task of the stage, so they do not count towards its progress.
+        let bytes = task.inputs.iter().map(bytes_of).sum();
         begin(job, Run { worker, attempt }, bytes);
-        match seat {
-            Seat::Slot => self.workers.start(worker, name),
-            Seat::Ahead => self.workers.wait(worker, name),
+        match placement {
+            Placement::Slot => self.workers.start(worker, name),
+            Placement::Queue => self.workers.wait(worker, name),
         }
-        self.out.push(Action::Assign { worker, task: Box::new(told) });
+        self.out.push(Action::Assign { worker, task: Box::new(task) });
     }
 }
 
-/// Where an attempt goes.
+/// The workers to which an attempt may go.
 enum Choice<'a> {
-    /// To the worker that suits best among those with such a seat, to one of these only if there is no other.
-    Best(Seat, &'a [WorkerId]),
+    /// The best worker with such a placement; one of these only if there is no other.
+    Best(Placement, &'a [WorkerId]),
     This(WorkerId),
 }
 
 impl Job {
-    /// Where a task does not go.
+    /// Workers to which the task must not go.
     pub fn shunned(&self, s: usize, t: usize) -> Shunned<'_> {
         Shunned { job: &self.left_out, task: &self.stages[s].tasks[t].avoid }
     }
@@ -160,9 +164,9 @@ fn bytes_of(input: &TaskInput) -> u64 {
     }
 }
 
-/// A worker with such a seat may run a task that shuns these, or no other worker ever could.
-pub(crate) fn suits(workers: &Workers, seat: Seat, shunned: Shunned) -> bool {
-    let mut with = workers.with(seat);
+/// Whether some worker with such a placement may run a task that avoids these, or whether no other worker ever could.
+pub(crate) fn suits(workers: &Workers, placement: Placement, shunned: Shunned) -> bool {
+    let mut with = workers.with(placement);
     if shunned.job.is_empty() && shunned.task.is_empty() {
         return with.next().is_some();
     }
@@ -195,21 +199,21 @@ fn bytes_by_holder(inputs: &[TaskInput]) -> (BTreeMap<WorkerId, u64>, u64) {
     (local, bytes)
 }
 
-/// The worker with such a seat for a task that reads `bytes`, of which each holder has its share in `local`.
+/// The best worker with such a placement for a task that reads `bytes`, of which each holder has its share in `local`.
 fn pick(
     workers: &Workers,
-    seat: Seat,
+    placement: Placement,
     local: &BTreeMap<WorkerId, u64>,
     bytes: u64,
     shunned: Shunned,
 ) -> Option<WorkerId> {
     let mut most = local.iter().filter(|(_, n)| **n > bytes / 2).map(|(w, _)| *w);
-    if let Some(holder) = most.find(|w| workers.has(*w, seat) && !shunned.has(w)) {
+    if let Some(holder) = most.find(|w| workers.has(*w, placement) && !shunned.has(w)) {
         return Some(holder);
     }
-    let mut suited = workers.with(seat).filter(|(_, w)| !shunned.has(w)).peekable();
+    let mut suited = workers.with(placement).filter(|(_, w)| !shunned.has(w)).peekable();
     let Some((emptiest, first)) = suited.peek().copied() else {
-        return workers.with(seat).map(|(_, w)| w).find(|w| !shunned.never(w));
+        return workers.with(placement).map(|(_, w)| w).find(|w| !shunned.never(w));
     };
     if local.is_empty() {
         return Some(first);

@@ -1,9 +1,9 @@
-//! The fence: only the current attempt of a task is listened to, and its backup while it has one.
+//! The fence: the scheduler accepts messages only about the current attempt of a task and about its backup.
 //!
-//! An attempt is named by task, number, epoch and incarnation. It is current if exactly it is what the task runs or
-//! publishes, on the worker that speaks. Everything else is late: it has no effect, and a late result is answered with
-//! `Revoke`, so that its files are deleted. A repeated report of the attempt whose outputs were taken is no reason to
-//! delete those.
+//! An attempt is named by task, number, epoch and incarnation. It is current if it is exactly the attempt that the
+//! task runs or publishes, on the worker that sends the message. A message about any other attempt is late and has no
+//! effect; a late result is answered with `Revoke`, so that the worker deletes its files. A repeated report of the
+//! attempt whose outputs are in use does not lead to their deletion.
 
 use crate::action::Action;
 use crate::planted::{self, Planted};
@@ -11,13 +11,13 @@ use crate::state::State;
 use crate::task::{Run, Task, TaskState};
 use windrow_model::{AttemptId, Code, Failure, OutputReport, TaskId, TaskOutput, TaskReport, WorkerId};
 
-/// How an attempt stands.
+/// The state of an attempt from the scheduler's point of view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It runs, or waits on its worker.
+    /// It runs, or it is queued on its worker.
     Running,
     Publishing,
-    /// It is over, and what it made is in use.
+    /// It is over, and its outputs are in use.
     Taken,
     Stale,
 }
@@ -39,7 +39,7 @@ impl State {
         let current = Run { worker, attempt };
         match &task.state {
             TaskState::Running(_) if task.runs().any(|run| run == current) => Standing::Running,
-            TaskState::Ahead { run, .. } if *run == current => Standing::Running,
+            TaskState::QueuedOnWorker { run, .. } if *run == current => Standing::Running,
             TaskState::Publishing(run, _) if *run == current => Standing::Publishing,
             _ if task.is_done() && task.held.as_ref().is_some_and(|h| h.attempt == attempt) => Standing::Taken,
             _ if task.published.iter().any(|p| p.attempt == attempt) => Standing::Taken,
@@ -47,15 +47,15 @@ impl State {
         }
     }
 
-    /// Whatever this life of a worker says shows that it lives.
+    /// Any message of this incarnation of a worker shows that it is alive.
     pub fn heard(&mut self, worker: WorkerId, attempt: AttemptId) {
         if self.workers.lives(worker, attempt.incarnation) {
             self.renew_lease(worker);
         }
     }
 
-    /// Ends the attempt that is on a worker and frees what it took; its backup is revoked. The task is in no queue
-    /// then: the caller puts it into one, or marks it finished.
+    /// Ends the attempt that is on a worker and releases its slot; its backup is revoked. The task is in no queue
+    /// afterwards: the caller enqueues it or marks it finished.
     pub fn stop(&mut self, id: TaskId) -> Option<(Run, Option<Box<TaskReport>>)> {
         self.revoke_backup(id);
         let job = self.jobs.get_mut(&id.job)?;
@@ -80,7 +80,7 @@ impl State {
         true
     }
 
-    /// The other attempt has won.
+    /// The other attempt has won: this one is revoked.
     fn revoke_backup(&mut self, id: TaskId) {
         if let Some(run) = self.end_backup(id)
             && !planted::has(Planted::LoserNotRevoked)
@@ -96,7 +96,7 @@ impl State {
         Some(run)
     }
 
-    /// This attempt is the task's only one from now on.
+    /// Makes this attempt the only one of the task.
     pub fn choose(&mut self, attempt: AttemptId) {
         if !planted::has(Planted::NotPreferred) {
             self.task_mut(attempt.task).into_iter().for_each(|task| task.prefer(attempt));
@@ -104,7 +104,8 @@ impl State {
         self.revoke_backup(attempt.task);
     }
 
-    /// This attempt is of no use: its files go, and should they be those of a task that runs again, they are gone.
+    /// Revokes an attempt that is of no use, so that its files are deleted. If they are outputs of a task that runs
+    /// again, they are lost.
     pub fn refuse(&mut self, worker: WorkerId, attempt: AttemptId) {
         let held = self.task_mut(attempt.task).and_then(|t| t.held.as_mut());
         if let Some(held) = held.filter(|h| h.attempt == attempt && h.worker == worker) {
@@ -139,7 +140,7 @@ impl State {
     }
 }
 
-/// What everything else relies on when it looks into a report.
+/// Checks the parts of a report that the rest of the scheduler relies on.
 fn fits(report: &TaskReport, outputs: &[TaskOutput]) -> Result<(), String> {
     if report.outputs.len() != outputs.len() {
         return Err(format!("{} outputs, expected {}", report.outputs.len(), outputs.len()));

@@ -1,7 +1,7 @@
-//! Backup attempts: slow tasks at a stage's end run a second time, on another worker.
+//! Backup attempts: slow tasks at the end of a stage run a second time, on another worker.
 //!
-//! Slots go to them only while no task waits for one. Which task needs a backup `speculate.rs` says; what becomes of the
-//! two attempts is decided where attempts end (`attempt.rs`).
+//! A backup gets a slot only while no task waits for one. `speculate.rs` decides which task needs a backup;
+//! `attempt.rs` decides what happens to the two attempts when one ends.
 
 use crate::event::Progress;
 use crate::job::Job;
@@ -13,19 +13,19 @@ use crate::task::TaskState;
 use windrow_model::{JobId, JobState, WorkerId};
 
 impl Stage {
-    /// Some of its tasks may turn out to be slow.
+    /// Whether some of its tasks may turn out to be slow.
     fn is_late(&self) -> bool {
         self.running > 0 && self.blocked_by == 0 && is_late_stage(self.done, self.tasks.len())
     }
 }
 
 impl Job {
-    /// Two attempts of a stage whose function is not one of its input would not make the same.
+    /// Two attempts of a nondeterministic stage would not give the same output.
     pub fn may_have_backups(&self, stage: &Stage) -> bool {
         self.spec.options.backup_attempts && stage.deterministic
     }
 
-    /// It has stages in which slow tasks would show.
+    /// Whether it has stages in which a slow task can be recognised.
     pub fn watches_for_slow_tasks(&self) -> bool {
         self.state == JobState::Running
             && self.spec.options.backup_attempts
@@ -34,17 +34,17 @@ impl Job {
 }
 
 impl State {
-    /// Something of the job has changed: from when on slow tasks are looked for.
+    /// Sets the time of the next search for slow tasks after the job has changed.
     pub fn watch_for_slow_tasks(&mut self, id: JobId) {
         let watch = self.jobs.get(&id).is_some_and(Job::watches_for_slow_tasks);
         if watch && !self.timers.is_set(Timer::Backups(id)) {
-            // Looking must go on, even if it was configured to be rare.
+            // The search must go on even with a very long configured interval.
             let due = self.now.plus_ms(self.config.backup_every_ms.max(1)).min(windrow_model::Time(u64::MAX - 1));
             self.timers.set(Timer::Backups(id), due);
         }
     }
 
-    /// How far the attempts of a worker are.
+    /// Records the progress of the attempts of a worker.
     pub fn handle_beat(&mut self, worker: WorkerId, progress: Vec<Progress>, full: Option<bool>) {
         self.renew_lease(worker);
         full.into_iter().for_each(|full| self.note_room(worker, full));
@@ -66,9 +66,9 @@ impl State {
         }
     }
 
-    /// Gives backups to those that will end last.
+    /// Starts backups for the tasks that are expected to end last.
     pub fn look_for_slow_tasks(&mut self, id: JobId) {
-        // A task that waits has the better claim to a slot.
+        // A waiting task has the better claim to a slot.
         if self.queue.len() + self.ahead.len() == 0 && self.workers.free().next().is_some() {
             for (s, t) in self.slow_tasks(id) {
                 let Some(job) = self.jobs.get(&id) else { break };
@@ -81,7 +81,7 @@ impl State {
         self.requeue(id);
     }
 
-    /// As many as may have a backup now, the one that needs longest first.
+    /// The tasks that may have a backup now, longest remaining time first, as many as are allowed.
     fn slow_tasks(&self, id: JobId) -> Vec<(usize, usize)> {
         let Some(job) = self.jobs.get(&id).filter(|j| j.state == JobState::Running && !j.held) else {
             return Vec::new();

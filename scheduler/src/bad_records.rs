@@ -1,27 +1,27 @@
-//! Records that make their tasks fail, and that the job may go on without.
+//! Records that make their tasks fail and that the job may leave out.
 //!
-//! The idea is that of Google's MapReduce (Dean and Ghemawat 2004, section 4.6): a failure names its record; the record that is
-//! named twice in a row is the culprit and is left out from then on, up to as many as the job allows.
+//! The method is that of Google's MapReduce (Dean and Ghemawat 2004, section 4.6): a failure names its record, and a
+//! record that is named twice in a row is left out from then on, up to the number that the job allows.
 //!
-//! A bad record is one place of one file. Stages that read the same file each find it for themselves, and each leaves it out of its
-//! own chunk, since what one stage cannot do with a record says nothing of another; but it counts once.
+//! A bad record is one position in one file. Each stage that reads the file detects the record by itself and leaves it
+//! out of its own chunk, because a record that fails in one stage may be valid in another; but it counts once.
 
 use crate::job::Job;
 use windrow_model::counters::names;
 use windrow_model::{BadRecord, Chunk, Digest, Failure, FileRange, RecordPlace, SkippedRecord, TaskId};
 
-/// What a charged failure says of the record that it names.
+/// What a charged failure says about the record that it names.
 pub(crate) enum Verdict {
-    /// Nothing: no record, or not for certain.
+    /// Nothing: the failure names no record, or the record is not certain.
     Unknown,
-    /// It is left out from now on, and its task begins anew.
+    /// The record is left out from now on, and its task starts again without charges.
     SetAside(BadRecord),
-    /// It would have to be left out, but the job allows no more.
+    /// The record would have to be left out, but the job allows no more.
     TooMany,
 }
 
 impl Job {
-    /// The task has just been charged with this failure.
+    /// Judges the record of a failure with which the task has just been charged.
     pub fn judge_record(&mut self, id: TaskId, failure: &Failure) -> Verdict {
         let options = &self.spec.options;
         if options.skip_bad_records == 0 || !failure.code.may_blame_record() {
@@ -56,7 +56,7 @@ impl Job {
         };
         if let Err(at) = chunk.skip.binary_search(&bad.record) {
             chunk.skip.insert(at, bad.record);
-            // What was held against the task was the record's fault.
+            // The failures charged to the task were caused by the record.
             task.failures = 0;
             task.avoid.clear();
             if self.bad_places.insert((bad.place.file.clone(), bad.record.offset)) {
@@ -67,13 +67,14 @@ impl Job {
     }
 }
 
-/// Whether a place lies in this range. The next life of a worker that was killed names the file that holds a dataset's chunk.
+/// Whether a place lies in this range. The next incarnation of a worker that was killed names the file that holds a
+/// dataset's chunk.
 pub(crate) fn is_of(range: &FileRange, place: &RecordPlace) -> bool {
     let holds = |digest: Digest| place.file.file_name().is_some_and(|name| *name == *digest.to_string());
     range.path == place.file || range.content.is_some_and(holds)
 }
 
-/// The record of the chunk that lies at this place. One that is left out already did not do it.
+/// The record of the chunk at this place. A record that is left out already did not cause the failure.
 fn find(chunk: &Chunk, place: &RecordPlace) -> Option<SkippedRecord> {
     let range = chunk.ranges.iter().position(|r| is_of(r, place))?;
     let record = SkippedRecord { range: range as u32, offset: place.offset };

@@ -1,6 +1,6 @@
-//! Invariants: what holds between any two steps.
+//! Invariants that hold between any two steps.
 //!
-//! It reads the whole state and says what is broken; it repairs nothing.
+//! It reads the whole state and reports what is broken; it repairs nothing.
 
 use crate::assign::{PICKY_SCAN, suits};
 use crate::job::Job;
@@ -9,7 +9,7 @@ use crate::shuffle::is_held;
 use crate::stage::Stage;
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
-use crate::worker::Seat;
+use crate::worker::Placement;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use windrow_model::{JobState, StageId, TaskId, WorkerState};
@@ -56,8 +56,8 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
                 ensure(delayed, || format!("{task} has a delay and is not delayed"))?;
             }
             Timer::Backups(job) => ensure(state.jobs.contains_key(&job), || format!("{job} is over and gets backups"))?,
-            Timer::Unserved(job) => {
-                let waits = state.jobs.get(&job).is_some_and(|job| job.slots == 0 && state.is_unserved(job));
+            Timer::Starved(job) => {
+                let waits = state.jobs.get(&job).is_some_and(|job| job.slots == 0 && state.is_starved(job));
                 ensure(waits, || format!("{job} waits for workers that it has"))?
             }
             Timer::Lease(_) | Timer::Timeout(_) | Timer::Excluded(_) | Timer::Awaited => {}
@@ -117,7 +117,7 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
                 ensure(queued, || format!("task {t} waits in no queue"))?;
             }
             TaskState::Delayed => ensure(state.timers.is_set(Timer::Delay(id)), || format!("task {t} waits for ever"))?,
-            TaskState::Ahead { run, place } => {
+            TaskState::QueuedOnWorker { run, place } => {
                 ahead += 1;
                 at.insert((run.worker, id));
                 check_run(state, job, task, id, *run).map_err(|e| format!("task {t}: {e}"))?;
@@ -152,9 +152,9 @@ fn check_stage(state: &State, job: &Job, s: usize, at: &mut AtWorkers) -> Result
     }
     let on = |t: usize, w: &windrow_model::WorkerId| job.outputs_on.get(w).is_some_and(|of| of.contains(&(s, t)));
     let listed = stage.tasks.iter().enumerate().all(|(t, task)| task.held.as_ref().is_none_or(|h| on(t, &h.worker)));
-    let told = stage.tasks.iter().filter(|t| t.held.is_some()).count();
+    let held = stage.tasks.iter().filter(|t| t.held.is_some()).count();
     let all: usize = job.outputs_on.values().map(|of| of.range((s, 0)..(s + 1, 0)).count()).sum();
-    ensure(listed && told == stage.told && told == all, || "the list of outputs by worker is stale".into())?;
+    ensure(listed && held == stage.known_outputs && held == all, || "the list of outputs by worker is stale".into())?;
     ensure(done == stage.done, || format!("{done} tasks are done, not {}", stage.done))?;
     let listed = job.ahead.iter().filter(|(stage, ..)| *stage == s).count();
     ensure(ahead == listed, || format!("{ahead} attempts wait on workers, not {listed}"))?;
@@ -173,14 +173,14 @@ fn check_run(state: &State, job: &Job, task: &Task, id: TaskId, run: Run) -> Res
     ensure(state.workers.lives(run.worker, run.attempt.incarnation), || "it runs nowhere".into())
 }
 
-/// Nobody waits on a busy worker while another one that it could run on has nothing to do.
+/// No attempt is queued on a busy worker while another worker that could run it is idle.
 fn check_ahead(state: &State, job: &Job) -> Result<(), String> {
     if job.turn_of_ahead().is_none() {
         return Ok(());
     }
     for (s, _, t) in job.ahead.iter().take(PICKY_SCAN) {
         let shunned = job.shunned(*s, *t);
-        let idle = state.workers.free().next().filter(|_| suits(&state.workers, Seat::Slot, shunned));
+        let idle = state.workers.free().next().filter(|_| suits(&state.workers, Placement::Slot, shunned));
         ensure(idle.is_none(), || format!("task {s}/{t} waits on a busy worker, and there is a free one"))?;
     }
     Ok(())

@@ -1,12 +1,12 @@
-//! How many bytes the collects of a job give in all: bounded, and checked when a task reports, so that a job that is done has
-//! a result that its driver can keep.
+//! Bounds the bytes that a job collects. The bound is checked when a task reports, so that a job that is done has a
+//! result that its driver can keep.
 
 use crate::job::Job;
 use crate::state::State;
 use windrow_model::{Code, Failure, OutputReport, TaskId};
 
 impl Job {
-    /// Bytes that these outputs of a task of stage `s` contribute to collected results.
+    /// Bytes that these outputs of a task of stage `s` add to collected results.
     fn collects(&self, s: usize, outputs: &[OutputReport]) -> u64 {
         let ports = self.spec.plan.collects.iter().map(|c| c.from).filter(|port| port.stage.0 as usize == s);
         let length = |output: &OutputReport| match output {
@@ -17,13 +17,13 @@ impl Job {
         ports.filter_map(|port| outputs.get(port.output as usize)).map(length).fold(0, u64::saturating_add)
     }
 
-    /// What is collected once these outputs are the task's.
+    /// Bytes collected by the job if these outputs become the task's.
     fn collected_with(&self, s: usize, t: usize, outputs: &[OutputReport]) -> u64 {
         let held = self.stages[s].tasks[t].held.as_ref().map_or(0, |held| self.collects(s, &held.outputs));
         (self.collected_bytes - held).saturating_add(self.collects(s, outputs))
     }
 
-    /// These outputs become the task's.
+    /// Counts these outputs as the task's.
     pub fn note_collected(&mut self, s: usize, t: usize, outputs: &[OutputReport]) {
         self.collected_bytes = self.collected_with(s, t, outputs);
     }

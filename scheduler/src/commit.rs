@@ -1,9 +1,8 @@
-//! One attempt per task is granted; when all parts are staged the job commits.
+//! Grants one attempt per task, and commits the job when all parts are staged.
 //!
-//! Of two attempts of a task the one that reports first is taken, and the other one revoked.
-//! A granted attempt is the task's one winner unless it fails or its worker is lost before it has published. Parts that
-//! are published stay, even when the task is run again because other outputs of it were lost: they are in a staging
-//! folder, not on the worker.
+//! Of two attempts of a task the first to report is accepted, and the other one is revoked. A granted attempt is the
+//! task's only winner unless it fails or its worker is lost before it has published. Published parts stay even if the
+//! task runs again because other outputs of it were lost: they are in a staging folder and not on the worker.
 
 use crate::action::{Action, StagedPart};
 use crate::attempt::Standing;
@@ -13,11 +12,11 @@ use crate::task::Run;
 use windrow_model::{AttemptId, Failure, JobId, JobState, OutputReport, TaskId, TaskReport, WorkerId};
 
 impl State {
-    /// The report of the running attempt fits: grant it if it has parts to publish, else the task is done.
+    /// Accepts the report of a running attempt: grants it if it has parts to publish, otherwise the task is done.
     pub fn take_report(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
         let id = attempt.task;
         let (s, t) = (id.stage.0 as usize, id.index as usize);
-        if !self.has_read_what_is_there(worker, attempt, report.inputs) {
+        if !self.inputs_are_current(worker, attempt, report.inputs) {
             return;
         }
         self.choose(attempt);
@@ -35,7 +34,7 @@ impl State {
         }
     }
 
-    /// No sign of life: what was published may have waited for others since.
+    /// This is no sign of life: the confirmation may have waited behind others for some time.
     pub fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId) {
         if self.standing(worker, attempt) != Standing::Publishing {
             return;
@@ -71,7 +70,7 @@ impl State {
         self.requeue(id.job);
     }
 
-    /// Commits the job if every stage is done. Without outputs there is nothing to commit.
+    /// Commits the job if every stage is done. A job without outputs has nothing to commit.
     pub fn advance(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if job.state == JobState::Running && job.stages_done == job.stages.len() {
@@ -123,7 +122,7 @@ impl State {
     }
 }
 
-/// The parts of an attempt that has published.
+/// The staged parts of an attempt that has published.
 pub(crate) fn staged_parts(attempt: AttemptId, report: &TaskReport) -> Vec<StagedPart> {
     let parts = report.outputs.iter().filter_map(|o| match o {
         OutputReport::Sink(part) => Some(StagedPart { task: attempt.task.index, attempt, part: part.clone() }),

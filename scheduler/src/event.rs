@@ -16,7 +16,7 @@ pub struct StageChunks {
 
 /// An attempt that a worker has, as it says when its session begins.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct HeldAttempt {
     pub attempt: AttemptId,
     /// What it made, if it has finished; else it runs, or waits there for its turn.
     pub report: Option<TaskReport>,
@@ -99,7 +99,7 @@ pub enum Event {
     /// A worker's session began, or began again. `told` is everything that it has: what it was thought to have and does
     /// not name is lost. A new incarnation fences the old one, of which it may have kept finished outputs. `left`: what its
     /// last life ran when that ended, as far as it can tell.
-    WorkerJoined { node: NodeInfo, told: Vec<Told>, left: Vec<Left> },
+    WorkerJoined { node: NodeInfo, held: Vec<HeldAttempt>, left: Vec<Left> },
     /// Its session ended and its lease ran out, or it said goodbye.
     WorkerLeft { worker: WorkerId },
     /// It still lives. `progress`: how far its attempts are; `lists_all`: no others are there. `full`: whether its disk is,

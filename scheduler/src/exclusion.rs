@@ -112,7 +112,7 @@ impl State {
 
     /// After a worker has gone: if only excluded ones are left they are better than nobody. Those that are gone
     /// themselves are not excluded any more either.
-    pub fn keep_somebody(&mut self) {
+    pub fn ensure_eligible_worker(&mut self) {
         if self.workers.excluded().next().is_none() {
             return;
         }

@@ -1,13 +1,13 @@
-//! The failed attempts of a job that its status lists.
+//! The failed attempts that the status of a job lists.
 //!
-//! The list is bounded: the latest failures are kept, with the beginning of their messages. It decides nothing.
+//! The list is bounded: it keeps the latest failures with the beginning of their messages. It decides nothing.
 
 use crate::job::Job;
 use crate::task::Run;
 use windrow_model::{FailedAttempt, Failure, Time};
 
 impl Job {
-    /// An attempt has ended with this failure.
+    /// Records an attempt that ended with this failure.
     pub fn note_failed(&mut self, run: Run, host: &str, failure: &Failure, charged: bool, now: Time) {
         let id = run.attempt.task;
         let end = failure.message.floor_char_boundary(FailedAttempt::MESSAGE_BYTES_MAX);

@@ -1,14 +1,14 @@
 //! Life of a job: `planning → running → committing → done`, or `failed` or `cancelled` from there.
 //!
-//! It owns when a job moves on and how it ends; stages and tasks move by themselves. It knows nothing of what a
-//! failure means.
+//! This file decides when a job changes its state and how it ends; stages and tasks have their own state. It does not
+//! interpret failures.
 
 use crate::action::{Action, Collected};
 use crate::event::StageChunks;
+use crate::fetch_failures::FetchFailures;
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::queue::Turn;
-use crate::reach::Complaints;
 use crate::stage::Stage;
 use crate::state::{Ended, State};
 use crate::task::Run;
@@ -20,28 +20,28 @@ use windrow_model::{
     StageId, TaskOutput, Time, WorkerId,
 };
 
-/// As in `Plan::check`, for the count that the options give.
+/// As in `Plan::check`, for the number of partitions that the options give.
 const PARTITIONS_MAX: u32 = 1_000_000;
 
 /// A job that has not ended.
 pub(crate) struct Job {
     pub spec: Box<JobSpec>,
-    /// Place in the order of submission.
+    /// Position in the order of submission.
     pub seq: u64,
     /// Planning, running or committing.
     pub state: JobState,
     pub submitted: Time,
     pub submitted_unix_ms: u64,
-    /// How long it had been there before a restart.
+    /// Milliseconds that the job had existed before a restart.
     pub elapsed_before_ms: u64,
     pub input_bytes: u64,
-    /// The life of the driver in which the inputs were cut: attempts of earlier ones read other chunks.
+    /// The epoch in which the inputs were cut: attempts of earlier epochs read other chunks.
     pub split_epoch: Epoch,
-    /// It was there before a restart: some of its tasks are done in ways that nobody may ever tell of.
+    /// Restored after a restart: no worker may ever report the outputs of some of its done tasks.
     pub restored: bool,
-    /// Restored, and workers that may have something of it are not back yet: nothing is started.
+    /// Restored and still waiting for workers that may hold attempts or outputs of it: it starts nothing.
     pub held: bool,
-    /// Its commit has begun once: it can only be done, or fail.
+    /// Its commit has begun: it can only succeed or fail.
     pub sealed: bool,
     /// What its commit waits for.
     pub commit_waits: Option<String>,
@@ -50,38 +50,38 @@ pub(crate) struct Job {
     pub stages_done: usize,
     /// Stages with a task that could be given to a worker now.
     pub runnable: BTreeSet<usize>,
-    /// Running attempts.
+    /// Number of running attempts that hold a slot.
     pub slots: u32,
-    /// Attempts that wait on their workers: stage, place, task. Of a stage the one that was assigned last is the first.
+    /// Attempts queued on workers: stage, place, task. Within a stage the latest assignment comes first.
     pub ahead: BTreeSet<(usize, Reverse<u64>, usize)>,
-    /// Attempts that waited on their workers and are to be revoked there.
+    /// Attempts taken off their workers' queues that must be revoked there.
     pub recalled: Vec<Run>,
-    /// Attempts that could begin so far.
+    /// Attempts that have had a slot so far.
     pub attempts: u64,
-    /// Those of them that were backups, and how many of these run.
+    /// Backups among them, and how many of these run.
     pub backups: u64,
     pub backups_running: u64,
     pub counters: Counters,
     /// Bytes of collected results in the outputs of finished tasks.
     pub collected_bytes: u64,
-    /// What it had collected when its commit began in an earlier life of the driver.
+    /// Results collected when its commit began in an earlier epoch.
     pub collected_before: Collected,
-    /// The latest attempts that failed, oldest first.
+    /// The latest failed attempts, oldest first.
     pub failed: VecDeque<FailedAttempt>,
-    /// Records that were set aside, in the order in which they were found.
+    /// Records that were set aside, in the order of discovery.
     pub bad_records: Vec<BadRecord>,
-    /// Where they lie: each once, however many stages read it.
+    /// Their places: each once, however many stages read it.
     pub bad_places: BTreeSet<(PathBuf, u64)>,
-    /// Everyone who ever got an attempt.
+    /// Every worker that ever got an attempt of the job.
     pub workers: BTreeSet<WorkerId>,
-    pub complaints: Complaints,
+    pub fetch_failures: FetchFailures,
     /// Suspects that wait for a worker of their own: stage and task.
     pub suspects: BTreeSet<(usize, usize)>,
-    /// Tasks (stage, number) against which the loss of a worker may count, until that worker is back.
+    /// Tasks (stage, number) with a counted loss of a worker that still may return.
     pub losses: BTreeMap<WorkerId, BTreeSet<(usize, usize)>>,
-    /// Workers that do not see the job's files, and what they said.
+    /// Workers that do not see the job's files, with the failure that they reported.
     pub left_out: BTreeMap<WorkerId, Failure>,
-    /// Tasks whose latest outputs were made there, by stage and number: what may be lost with a worker.
+    /// Tasks by the worker that made their latest outputs (stage, number): what may be lost with it.
     pub outputs_on: BTreeMap<WorkerId, BTreeSet<(usize, usize)>>,
 }
 
@@ -116,7 +116,7 @@ impl Job {
             bad_records: Vec::new(),
             bad_places: BTreeSet::new(),
             workers: BTreeSet::new(),
-            complaints: Complaints::default(),
+            fetch_failures: FetchFailures::default(),
             suspects: BTreeSet::new(),
             losses: BTreeMap::new(),
             left_out: BTreeMap::new(),
@@ -124,7 +124,7 @@ impl Job {
         }
     }
 
-    /// Its place in the queue; `None` if it has no use for a slot now.
+    /// Its position in the queue; `None` if it cannot use a slot now.
     pub fn turn(&self) -> Option<Turn> {
         let options = &self.spec.options;
         let wants = self.state == JobState::Running
@@ -134,30 +134,31 @@ impl Job {
         wants.then(|| self.claim())
     }
 
-    /// Something of it could run if there were workers.
+    /// Whether a task of it could run if there were workers.
     pub fn wants_workers(&self) -> bool {
         self.turn().is_some() || self.suspects_ready().next().is_some()
     }
 
-    /// The place at which what waits of it on workers may be moved to free slots; `None` if there is nothing.
+    /// The position with which its queued attempts compete for free slots; `None` if there are none to move.
     pub fn turn_of_ahead(&self) -> Option<Turn> {
         let movable = !self.ahead.is_empty() && (!self.held || planted::has(Planted::HeldMoved));
         movable.then(|| self.claim())
     }
 
-    /// How it stands to other jobs, whether it wants anything or not.
+    /// Its position among the jobs, whether it can use a slot or not.
     pub fn claim(&self) -> Turn {
         let attempts = self.slots + self.ahead.len() as u32;
         Turn { priority: Reverse(self.spec.options.priority), attempts, seq: self.seq }
     }
 
-    /// What counts towards its limit of slots: whoever waits will have one, whoever else has some then.
+    /// Attempts that count towards its limit of slots: running ones, and queued ones because each of them will get a
+    /// slot.
     pub fn uses(&self) -> u32 {
         let waiting = if planted::has(Planted::WaitingUncounted) { 0 } else { self.ahead.len() as u32 };
         self.slots + waiting
     }
 
-    /// Makes the stages and tasks.
+    /// Creates the stages and tasks.
     pub fn start(&mut self, epoch: Epoch, input_bytes: u64, found: Vec<StageChunks>) -> Result<(), Failure> {
         let wrong = |what: String| Failure::new(Code::Internal, format!("the inputs were split wrongly: {what}"));
         let mut found: BTreeMap<StageId, Vec<Chunk>> = found.into_iter().map(|s| (s.stage, s.chunks)).collect();
@@ -246,14 +247,14 @@ impl State {
         }
     }
 
-    /// No attempt could ever read it.
+    /// Fails a plan in which no attempt could ever read a task's inputs.
     pub fn handle_input_lost(&mut self, id: JobId, failure: Failure) {
         if self.jobs.get(&id).is_some_and(|j| !j.sealed) {
             self.end_job(id, JobState::Failed, Some(failure));
         }
     }
 
-    /// A commit under way wins over a cancel: the outputs may be visible already.
+    /// Cancels a job. A commit that has begun is not cancelled: outputs may be visible already.
     pub fn handle_cancelled(&mut self, id: JobId) {
         if self.jobs.get(&id).is_some_and(|j| !j.sealed || planted::has(Planted::CancelledCommit)) {
             self.end_job(id, JobState::Cancelled, Some(Failure::new(Code::Cancelled, "the job was cancelled")));
@@ -267,7 +268,7 @@ impl State {
         self.end_job(id, JobState::Failed, Some(failure));
     }
 
-    /// Stops what runs of the job, drops its state and says how it ended.
+    /// Stops the job's attempts, drops its state and reports how it ended.
     pub fn end_job(&mut self, id: JobId, end: JobState, error: Option<Failure>) {
         assert!(end.is_final(), "a job ends in a final state");
         self.revoke_recalled(id);
@@ -281,7 +282,7 @@ impl State {
         let delays: Vec<Timer> = self.timers.delays(id).collect();
         delays.into_iter().for_each(|t| self.timers.clear(t));
         self.timers.clear(Timer::Timeout(id));
-        self.timers.clear(Timer::Unserved(id));
+        self.timers.clear(Timer::Starved(id));
         self.timers.clear(Timer::Backups(id));
         self.queue.set(id, None);
         self.ahead.set(id, None);

@@ -1,28 +1,28 @@
-//! Time-outs as a table: leases of workers, delays of retries, time-outs of jobs. It owns when something is due; what
-//! happens then is decided elsewhere. It reads no clock.
+//! Timers: leases of workers, delays of retries, time-outs of jobs. This table knows when something is due; other
+//! files decide what happens then. It reads no clock.
 
 use crate::planted::{self, Planted};
 use crate::state::State;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{JobId, StageId, TaskId, Time, WorkerId};
 
-/// What can become due.
+/// The kinds of timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     Lease(WorkerId),
     Delay(TaskId),
     Timeout(JobId),
-    /// A worker gets tasks again.
+    /// An exclusion ends: the worker gets tasks again.
     Excluded(WorkerId),
-    /// Restored jobs wait for workers no longer.
+    /// Restored jobs stop waiting for workers.
     Awaited,
-    /// No worker takes tasks, and the job waits for that no longer.
-    Unserved(JobId),
-    /// The job is looked through for slow tasks.
+    /// A job that no worker takes fails.
+    Starved(JobId),
+    /// The job is searched for slow tasks.
     Backups(JobId),
 }
 
-/// Each timer is set at most once.
+/// The timers; each is set at most once.
 #[derive(Default)]
 pub(crate) struct Timers {
     at: BTreeMap<Timer, Time>,
@@ -30,9 +30,9 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Sets or moves a timer. The end of time is never.
+    /// Sets or moves a timer. The maximal time means never.
     pub fn set(&mut self, timer: Timer, at: Time) {
-        // A lease is renewed by everything that is heard, often many times in a millisecond.
+        // Every message renews a lease, often many times in a millisecond.
         if self.at.get(&timer) == Some(&at) {
             return;
         }
@@ -57,7 +57,7 @@ impl Timers {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// Takes the earliest timer that is due, with the time it was due at.
+    /// Takes the earliest timer that is due, with its time.
     pub fn pop_due(&mut self, now: Time) -> Option<(Time, Timer)> {
         let (at, timer) = *self.order.first().filter(|(at, _)| *at <= now)?;
         self.clear(timer);
@@ -68,7 +68,7 @@ impl Timers {
         self.at.keys().copied()
     }
 
-    /// The delays that are set for tasks of a job.
+    /// The delays of a job's tasks.
     pub fn delays(&self, job: JobId) -> impl Iterator<Item = Timer> + '_ {
         let edge = |stage, index| Timer::Delay(TaskId { job, stage: StageId(stage), index });
         self.at.range(edge(0, 0)..=edge(u32::MAX, u32::MAX)).map(|(timer, _)| *timer)
@@ -76,7 +76,7 @@ impl Timers {
 }
 
 impl State {
-    /// Something was heard of a worker that lives.
+    /// Renews the lease of a live worker after a message from it.
     pub fn renew_lease(&mut self, worker: WorkerId) {
         if let Some(w) = self.workers.live_mut(worker) {
             w.graced = false;
@@ -86,7 +86,7 @@ impl State {
         }
     }
 
-    /// Does what is due.
+    /// Handles every timer that is due.
     pub fn expire(&mut self) {
         while let Some((due, timer)) = self.timers.pop_due(self.now) {
             match timer {
@@ -95,14 +95,15 @@ impl State {
                 Timer::Timeout(job) => self.job_timed_out(job),
                 Timer::Excluded(worker) => self.readmit(worker),
                 Timer::Awaited => self.stop_waiting(),
-                Timer::Unserved(job) => self.give_up_unserved(job),
+                Timer::Starved(job) => self.fail_starved_job(job),
                 Timer::Backups(job) => self.look_for_slow_tasks(job),
             }
         }
     }
 
-    /// If we look much too late it was us who slept (a suspended machine, a stopped process), and the worker's beats
-    /// wait unread: it gets one more lease. Only one, or a driver that looks rarely would never lose anybody.
+    /// If the timer fires much too late, this process has slept (a suspended machine, a stopped process), and the
+    /// beats of the worker wait unread: the worker gets one more lease. Only one, otherwise a driver with rare steps
+    /// would never lose a worker.
     fn lease_ran_out(&mut self, worker: WorkerId, due: Time) {
         let late = self.now.since_ms(due) > self.config.lease_ms / 2;
         match self.workers.live_mut(worker) {

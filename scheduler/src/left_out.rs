@@ -1,8 +1,8 @@
-//! Workers that do not see the files of a job: it leaves them out.
+//! Workers that do not see the files of a job: the job leaves them out.
 //!
-//! A missing mount on one worker is that worker's fault. Its answer while the job is planned, or the first attempt that
-//! fails there for it, leaves the worker out of this job; others run the tasks. Only when every live worker is left out does
-//! the job fail, with what the last one said. What a left-out worker has already made stays in use.
+//! A missing mount on one worker is the fault of that worker. Its answer during planning, or its first attempt that
+//! fails for that reason, leaves the worker out of this job; others run the tasks. The job fails only when every live
+//! worker is left out, with the failure of the last one. Outputs that a left-out worker has already made stay in use.
 
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
@@ -11,17 +11,17 @@ use crate::uncharged::Cause;
 use std::collections::BTreeMap;
 use windrow_model::{AttemptId, Code, Failure, JobId, JobState, TaskId, WorkerId, WorkerState};
 
-/// Whether a failure of this code says that a worker does not see the files of a job.
+/// Whether a failure with this code says that a worker does not see the files of a job.
 pub(crate) fn is_not_shared(code: Code) -> bool {
     matches!(code, Code::InputNotShared | Code::OutputNotShared)
 }
 
-/// Workers that a task does not go to.
+/// Workers to which a task does not go.
 #[derive(Clone, Copy)]
 pub(crate) struct Shunned<'a> {
-    /// Those that its job leaves out.
+    /// Workers that its job leaves out.
     pub job: &'a BTreeMap<WorkerId, Failure>,
-    /// Those that it failed on. They are better than none.
+    /// Workers on which it failed. They are still better than none.
     pub task: &'a [WorkerId],
 }
 
@@ -42,19 +42,19 @@ impl State {
         }
     }
 
-    /// The worker sees the files after all.
+    /// Takes a worker in again that sees the files after all.
     pub fn handle_taken_in(&mut self, id: JobId, worker: WorkerId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.left_out.remove(&worker);
         if job.left_out.is_empty() {
             self.partial.remove(&id);
-            // It begins anew if no worker takes tasks at all.
-            self.timers.clear(Timer::Unserved(id));
+            // The time starts again if no worker takes tasks at all.
+            self.timers.clear(Timer::Starved(id));
         }
         self.requeue(id);
     }
 
-    /// An attempt failed for what its worker does not see.
+    /// Handles an attempt that failed because its worker does not see the files.
     pub fn failed_for_worker(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure, other_goes_on: bool) {
         let message = failure.message.clone();
         if let Err(failure) = self.leave_out(attempt.task.job, worker, failure) {
@@ -65,7 +65,7 @@ impl State {
         }
     }
 
-    /// The job gives this worker nothing more. `Err`: no live worker is left; the failure is the job's.
+    /// Leaves the worker out of this job. `Err`: no live worker is left, and the job fails with this failure.
     fn leave_out(&mut self, id: JobId, worker: WorkerId, failure: Failure) -> Result<(), Failure> {
         let Some(job) = self.jobs.get_mut(&id) else { return Ok(()) };
         job.left_out.insert(worker, failure.clone());
@@ -74,7 +74,7 @@ impl State {
         let live = self.workers.iter().filter(|(_, w)| w.state != WorkerState::Lost);
         let (live, blind) =
             live.fold((0, 0), |(n, blind), (w, _)| (n + 1, blind + usize::from(left_out.contains_key(&w))));
-        // One that is away for now may have run some of the job: it sees the files when it is back.
+        // A worker that is away may have run tasks of the job: it sees the files when it returns.
         let awaited = job.workers.iter().any(|w| !left_out.contains_key(w));
         if live == blind && !awaited && job.state != JobState::Planning {
             let which = if live > 1 { format!(" (and so say all {live} workers)") } else { String::new() };

@@ -6,14 +6,13 @@
 //!
 //! A job goes `planning → running → committing → done`, or to `failed` or `cancelled` from there. Its stages are
 //! separated by barriers: a stage's tasks are queued when every stage that it reads is done. A task is run as attempts,
-//! one at a time, or two while a slow one has a backup; some wait on their worker for a slot (`ahead.rs`). What is heard of any other attempt is late and has no effect.
+//! one at a time, or two while a slow one has a backup; some wait on their worker for a slot (`prefetch.rs`). What is heard of any other attempt is late and has no effect.
 
 pub mod action;
 pub mod event;
 #[cfg_attr(not(debug_assertions), doc(hidden))]
 pub mod planted;
 
-mod ahead;
 mod assign;
 mod attempt;
 mod backup;
@@ -23,29 +22,30 @@ mod collect;
 mod commit;
 mod exclusion;
 mod failed;
+mod fetch_failures;
 mod job;
 mod lease;
 mod left_out;
 mod limits;
-mod mixture;
+mod nondeterminism;
+mod prefetch;
 mod queue;
-mod reach;
 mod rejoin;
 mod restore;
 mod retry;
 mod shuffle;
 mod speculate;
 mod stage;
+mod starvation;
 mod state;
 mod suspects;
 mod task;
 mod uncharged;
-mod unserved;
 mod view;
 mod worker;
 
 pub use action::{Action, Collected, CollectedBlob, StagedPart};
-pub use event::{Event, Left, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks, Told};
+pub use event::{Event, HeldAttempt, Left, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks};
 use state::State;
 pub use uncharged::{Cause, Counts, Loss, Tally};
 use windrow_model::{
@@ -62,7 +62,7 @@ pub struct Config {
     /// The longest such delay.
     pub retry_delay_max_ms: u64,
     /// For each of its slots a worker gets so many attempts more, whose inputs it fetches while others run. 0: none.
-    pub ahead_per_slot: u32,
+    pub prefetch_per_slot: u32,
     /// So many tasks that failed on a worker and then succeeded on another exclude it for a while.
     pub faults_max: u32,
     /// How long the first time; twice as long each time after that, up to ten times.
@@ -83,7 +83,7 @@ pub struct Config {
     /// This number of damaged outputs of one worker excludes it for a while.
     pub damaged_max: u32,
     /// A job of which nothing can run for so long, because no worker takes tasks, fails.
-    pub unserved_ms: u64,
+    pub unschedulable_after_ms: u64,
     /// An attempt that has run for less gets no backup.
     pub backup_after_ms: u64,
     /// How often a job is looked through for tasks that need one.
@@ -100,7 +100,7 @@ impl Default for Config {
             lease_ms: 10_000,
             retry_delay_ms: 100,
             retry_delay_max_ms: 5_000,
-            ahead_per_slot: 1,
+            prefetch_per_slot: 1,
             faults_max: 3,
             exclusion_ms: 60_000,
             suspect_after: 3,
@@ -110,7 +110,7 @@ impl Default for Config {
             publish_ms: 3_600_000,
             limit_margin_ms: 10_000,
             damaged_max: 3,
-            unserved_ms: 3_600_000,
+            unschedulable_after_ms: 3_600_000,
             backup_after_ms: 1_000,
             backup_every_ms: 500,
             history_max: 1_000,

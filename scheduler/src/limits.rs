@@ -1,10 +1,10 @@
-//! Deadlines of what is handed to a worker, whatever its beats say: sent, begun, getting on, published.
+//! Deadlines for attempts on a worker: delivery, start, progress and publication, independent of what its beats say.
 //!
-//! Workers enforce the time-outs of attempts and know best when one has begun. A worker that does not is not to hold a job
-//! for ever, so with each beat its attempts are looked through here as well, with a margin. An attempt that is given up here is
-//! charged with `TASK_TIMEOUT` and the worker is excluded for a while, since it should have done that itself. One that the
-//! worker does not list, although it was sent long ago, is not there: it is sent again. The rules need no timers, since a
-//! worker that does not beat is lost.
+//! Workers enforce the time-outs of attempts and know best when an attempt starts. A worker that does not enforce them
+//! must not block a job for ever, so with each beat the scheduler checks its attempts as well, with a margin. An
+//! attempt that the scheduler gives up is charged with `TASK_TIMEOUT`, and the worker is excluded for a while because
+//! it should have ended the attempt itself. An attempt that was sent long ago and that the worker does not list is
+//! lost: it is sent again. These rules need no timers, since a worker that sends no beats is lost.
 
 use crate::Config;
 use crate::action::Action;
@@ -15,25 +15,25 @@ use crate::task::{Run, TaskState};
 use crate::uncharged::Cause;
 use windrow_model::{Code, Failure, JobOptions, TaskId, Time, WorkerId};
 
-/// What is wrong with an attempt.
+/// Why an attempt is given up.
 #[derive(Debug, PartialEq)]
 enum Overdue {
     /// The worker does not list it.
     Missing,
-    /// The worker has it and does not begin it.
+    /// The worker has it and does not start it.
     NotBegun,
-    /// It runs beyond a time-out of its job, by what the worker should have ended.
+    /// It runs beyond a time-out of its job; the worker should have ended it.
     Limit(String),
     /// It does not publish.
     Unpublished(String),
 }
 
-/// How much later than a worker the scheduler enforces a time-out.
+/// How much later than a worker the scheduler enforces a time-out, in milliseconds.
 fn margin_ms(limit_ms: u64, config: &Config) -> u64 {
     config.limit_margin_ms.max(limit_ms / 4)
 }
 
-/// Looks at an attempt that has a slot.
+/// Checks an attempt that has a slot.
 fn judge_running(pace: &Pace, options: &JobOptions, config: &Config, now: Time) -> Option<Overdue> {
     if planted::has(Planted::LimitsTrusted) {
         return None;
@@ -51,7 +51,7 @@ fn judge_running(pace: &Pace, options: &JobOptions, config: &Config, now: Time) 
 }
 
 impl State {
-    /// A worker has beaten: looks through what it has. `lists_all`: what this beat did not name is not there.
+    /// Checks the attempts of a worker after a beat. `lists_all`: an attempt that the beat does not name is not there.
     pub fn enforce_limits(&mut self, worker: WorkerId, lists_all: bool) {
         let Some(w) = self.workers.live(worker) else { return };
         if lists_all {
@@ -72,7 +72,7 @@ impl State {
         }
     }
 
-    /// How the attempt of a task on this worker gets on.
+    /// The progress of the attempt of a task on this worker.
     fn pace(&self, id: TaskId, worker: WorkerId) -> Option<&Pace> {
         let task = self.task(id)?;
         Some(match &task.backup {
@@ -98,7 +98,7 @@ impl State {
         }
     }
 
-    /// Ends the attempt here and revokes it on its worker.
+    /// Ends the attempt in the scheduler and revokes it on its worker.
     fn give_up(&mut self, run: Run, what: &str, overdue: &Overdue) {
         let Run { worker, attempt } = run;
         self.out.push(Action::Revoke { worker, attempt });

@@ -1,29 +1,29 @@
-//! Whose turn it is: jobs in the order in which they get the next free slot. Higher priority first; among equals the
-//! one with the fewest attempts; among those the one submitted first. It knows nothing of tasks and workers.
+//! The order in which jobs get the next free slot: higher priority first; among equals the job with the fewest
+//! attempts, then the one submitted first. It knows nothing of tasks and workers.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::JobId;
 
-/// A job's place: smaller is sooner.
+/// A job's position: smaller is sooner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Turn {
     pub priority: Reverse<i32>,
-    /// Attempts that run, or wait on a worker.
+    /// Attempts that run or are queued on a worker.
     pub attempts: u32,
     pub seq: u64,
 }
 
 impl Turn {
-    /// A job at this place goes before one at that even if work of that one is on a worker already: it has a higher
-    /// priority, or would not have more attempts if it had one of the other's. If less were enough, two equal jobs would
-    /// take turns in driving each other away.
+    /// Whether a job at this position goes before one at the other even if the other's attempt is already queued on a
+    /// worker: it has a higher priority, or would not have more attempts after it has taken one of the other's. A
+    /// weaker condition would let two equal jobs displace each other in turn.
     pub fn beats(&self, other: &Turn) -> bool {
         self.priority < other.priority || self.priority == other.priority && self.attempts + 2 <= other.attempts
     }
 }
 
-/// Jobs that could use a slot now, or that have something which waits for one.
+/// Jobs that can use a slot now, or that have attempts queued for one.
 #[derive(Default)]
 pub(crate) struct Queue {
     turns: BTreeMap<JobId, Turn>,
@@ -31,7 +31,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Puts a job to its place, or takes it out.
+    /// Moves a job to its position, or removes it.
     pub fn set(&mut self, job: JobId, turn: Option<Turn>) {
         let before = match turn {
             Some(new) => self.turns.insert(job, new),

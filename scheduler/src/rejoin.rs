@@ -1,24 +1,24 @@
-//! A worker that begins a session says what it has, and what it says is compared with what is known of it.
+//! Compares what a worker reports at the beginning of a session with what the scheduler knows about it.
 //!
-//! Sessions break while attempts go on, and a restarted driver knows of no attempt at all: in both cases the worker's
-//! word is the truth. What it has and is of use goes on here; what is of no use is revoked; what it was thought to have
-//! and does not name is run again. An attempt is of use if it read the chunks that the job has now, and if nobody else
-//! has finished its task, or runs it with a backup already.
+//! A session can break while attempts continue, and a restarted driver knows no attempts at all: in both cases the
+//! worker's report is the truth. Attempts that it holds and that are of use continue; those that are of no use are
+//! revoked; tasks whose attempt it does not name run again. An attempt is of use if it read the chunks that the job
+//! has now, and if no other attempt has finished its task or runs it with a backup already.
 
 use crate::action::Action;
 use crate::attempt::Standing;
-use crate::event::{Left, Told};
+use crate::event::{HeldAttempt, Left};
 use crate::lease::Timer;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, Task};
 use crate::uncharged::Cause;
-use crate::worker::Seat;
+use crate::worker::Placement;
 use std::collections::BTreeSet;
 use windrow_model::{AttemptId, Incarnation, JobState, NodeInfo, TaskId, WorkerId};
 
 impl State {
-    pub fn handle_joined(&mut self, node: NodeInfo, told: Vec<Told>, left: Vec<Left>) {
+    pub fn handle_joined(&mut self, node: NodeInfo, held: Vec<HeldAttempt>, left: Vec<Left>) {
         let (id, life) = (node.worker, node.incarnation);
         if self.workers.get(id).is_some_and(|known| life < known.info.incarnation) {
             return;
@@ -27,10 +27,10 @@ impl State {
         let reborn = self.workers.get(id).is_some_and(|known| known.info.incarnation != life);
         self.workers.join(node, self.now);
         if reborn {
-            self.jobs.values_mut().for_each(|job| job.complaints.forget(id));
+            self.jobs.values_mut().for_each(|job| job.fetch_failures.forget(id));
         }
         self.renew_lease(id);
-        let has: BTreeSet<AttemptId> = told.iter().map(|t| t.attempt).collect();
+        let has: BTreeSet<AttemptId> = held.iter().map(|t| t.attempt).collect();
         if !planted::has(Planted::NotGivenBack) {
             self.give_back(id, |attempt| match attempt.incarnation == life {
                 false => Some((Cause::WorkerLost, "its worker has begun a new life")),
@@ -44,8 +44,8 @@ impl State {
             false => self.forgive_pending(id),
         }
         self.note_outputs(id, life, &has);
-        for one in told {
-            self.hear_told(id, life, one);
+        for one in held {
+            self.handle_held_attempt(id, life, one);
         }
         self.reopen_outputs_of(id);
         if self.awaited.remove(&id) && self.awaited.is_empty() {
@@ -53,7 +53,7 @@ impl State {
         }
     }
 
-    /// Which finished outputs the worker still has.
+    /// Records which finished outputs the worker still has.
     fn note_outputs(&mut self, id: WorkerId, life: Incarnation, has: &BTreeSet<AttemptId>) {
         for job in self.jobs.values_mut() {
             for (s, t) in job.outputs_on.get(&id).into_iter().flatten() {
@@ -65,14 +65,14 @@ impl State {
         }
     }
 
-    fn hear_told(&mut self, worker: WorkerId, life: Incarnation, told: Told) {
-        let attempt = told.attempt;
-        if let Some(seat) = self.is_of_use(worker, life, &told) {
-            self.adopt(worker, attempt, seat);
+    fn handle_held_attempt(&mut self, worker: WorkerId, life: Incarnation, held: HeldAttempt) {
+        let attempt = held.attempt;
+        if let Some(placement) = self.is_of_use(worker, life, &held) {
+            self.adopt(worker, attempt, placement);
         }
-        match (self.standing(worker, attempt), told.report) {
+        match (self.standing(worker, attempt), held.report) {
             (Standing::Running, Some(report)) => self.handle_done(worker, attempt, report),
-            // The grant, or its answer, got lost.
+            // The grant or its answer was lost.
             (Standing::Publishing, Some(_)) if planted::has(Planted::GrantLost) => {}
             (Standing::Publishing, Some(_)) => self.out.push(Action::Grant { worker, attempt }),
             (Standing::Running, None) | (Standing::Taken, _) => {}
@@ -85,39 +85,41 @@ impl State {
         }
     }
 
-    /// If an attempt that is not known to be here is of use, what it has or gets.
-    fn is_of_use(&self, worker: WorkerId, life: Incarnation, told: &Told) -> Option<Seat> {
-        let TaskId { job, stage, index } = told.attempt.task;
+    /// Whether an attempt of which the scheduler does not know is of use, and the placement that it gets.
+    fn is_of_use(&self, worker: WorkerId, life: Incarnation, held: &HeldAttempt) -> Option<Placement> {
+        let TaskId { job, stage, index } = held.attempt.task;
         let job = self.jobs.get(&job).filter(|j| j.state == JobState::Running)?;
         let stage = job.stages.get(stage.0 as usize)?;
-        // Beside an attempt that runs elsewhere it is a backup, as it may have been before. One that waits gives way.
-        let waits = |t: &Task| t.waits() || t.is_ahead() && t.run().is_some_and(|run| run.attempt != told.attempt);
+        // Beside an attempt that runs elsewhere it becomes a backup, as it may have been before. A queued attempt
+        // gives way.
+        let waits = |t: &Task| t.waits() || t.is_ahead() && t.run().is_some_and(|run| run.attempt != held.attempt);
         let fits = |t: &&Task| waits(t) || t.may_have_backup_on(worker) && job.may_have_backups(stage);
         let task = stage.tasks.get(index as usize).filter(fits)?;
-        let doubted = task.held.as_ref().is_some_and(|h| h.attempt == told.attempt && h.doubted);
-        if doubted || told.attempt.epoch < job.split_epoch && !planted::has(Planted::OtherCut) {
+        let doubted = task.held.as_ref().is_some_and(|h| h.attempt == held.attempt && h.doubted);
+        if doubted || held.attempt.epoch < job.split_epoch && !planted::has(Planted::OtherCut) {
             return None;
         }
-        match &told.report {
-            // Segments carry their checksums through a restart of the worker; a part is trusted within one life only.
+        match &held.report {
+            // Segments carry their checksums through a restart of the worker; a part is valid within one incarnation
+            // only.
             Some(_) => {
-                let trusted = told.attempt.incarnation == life || !stage.has_sink() || !task.published.is_empty();
-                trusted.then_some(Seat::Slot)
+                let trusted = held.attempt.incarnation == life || !stage.has_sink() || !task.published.is_empty();
+                trusted.then_some(Placement::Slot)
             }
             None => {
-                // As long as others wait for a slot, two of a kind are for those only who were two before a restart.
+                // While other tasks wait for a slot, only a task that had two attempts before a restart keeps both.
                 let pays = waits(task) || job.held || self.queue.len() + self.ahead.len() == 0;
                 let allowed = task.is_ahead() || job.spec.options.slots_max.is_none_or(|max| job.uses() < max);
-                let seat = self.workers.get(worker)?.seat(self.config.ahead_per_slot)?;
-                // Who is second, or would wait here instead of there, is of use only if it runs.
+                let placement = self.workers.get(worker)?.placement(self.config.prefetch_per_slot)?;
+                // A second attempt, or one that would be queued here instead of there, is of use only if it runs.
                 let has_inputs = stage.blocked_by == 0 || job.held;
-                let better = seat == Seat::Slot || task.waits() && has_inputs;
-                (pays && allowed && better && told.attempt.incarnation == life).then_some(seat)
+                let better = placement == Placement::Slot || task.waits() && has_inputs;
+                (pays && allowed && better && held.attempt.incarnation == life).then_some(placement)
             }
         }
     }
 
-    fn adopt(&mut self, worker: WorkerId, attempt: AttemptId, seat: Seat) {
+    fn adopt(&mut self, worker: WorkerId, attempt: AttemptId, placement: Placement) {
         let id = attempt.task;
         self.timers.clear(Timer::Delay(id));
         self.take_back(id);
@@ -125,14 +127,14 @@ impl State {
         let (now, place, run) = (self.now, self.placed, Run { worker, attempt });
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let bytes = job.stages[s].chunks.get(t).map_or(0, |chunk| chunk.length());
-        match (job.stages[s].tasks[t].waits(), seat) {
-            (true, Seat::Slot) => job.adopt(s, t, run, bytes, now),
-            (true, Seat::Ahead) => job.wait_ahead(s, t, run, place, bytes, now),
+        match (job.stages[s].tasks[t].waits(), placement) {
+            (true, Placement::Slot) => job.adopt(s, t, run, bytes, now),
+            (true, Placement::Queue) => job.wait_ahead(s, t, run, place, bytes, now),
             (false, _) => job.add_backup(s, t, run, now),
         }
-        match seat {
-            Seat::Slot => self.workers.start(worker, id),
-            Seat::Ahead => self.workers.wait(worker, id),
+        match placement {
+            Placement::Slot => self.workers.start(worker, id),
+            Placement::Queue => self.workers.wait(worker, id),
         }
         self.placed += 1;
         self.requeue(id.job);

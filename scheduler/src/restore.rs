@@ -1,9 +1,9 @@
-//! Jobs of an earlier life of the driver go on.
+//! Continues the jobs of an earlier epoch after a restart of the driver.
 //!
-//! The journal knows what workers cannot tell again: the job, how its inputs were cut, which parts are staged, since
-//! those lie in a shared folder and their workers may be gone, and how often tasks have failed. Everything else (what runs, who holds which segment) is
-//! told by workers when they are back (`rejoin.rs`). Until then a restored job starts nothing: whatever it started might
-//! be there already.
+//! The journal holds what workers cannot report again: the job, how its inputs were cut, how often tasks have failed,
+//! and which parts are staged, because those lie in a shared folder and their workers may be gone. Workers report
+//! everything else when they return (`rejoin.rs`): which attempts run and which segments they hold. Until then a
+//! restored job starts nothing, because the same attempt may still exist.
 
 use crate::action::{Action, Collected};
 use crate::commit::staged_parts;
@@ -56,7 +56,7 @@ impl State {
         }
     }
 
-    /// A job whose commit had begun, and whose results are on record, needs none of its tasks again.
+    /// A job whose commit had begun and whose results are recorded needs none of its tasks again.
     fn settle_sealed(&mut self, id: JobId, collected: Collected) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.sealed) else { return };
         if collected.len() != job.spec.plan.collects.len() {
@@ -83,7 +83,7 @@ impl State {
         }
     }
 
-    /// Restored jobs go on: whoever is not back counts as lost.
+    /// Lets restored jobs continue: workers that are not back count as lost.
     pub fn stop_waiting(&mut self) {
         self.timers.clear(Timer::Awaited);
         self.awaited.clear();
@@ -105,7 +105,7 @@ impl State {
 }
 
 impl Job {
-    /// What counted against tasks still does.
+    /// Restores the failures charged to tasks.
     fn restore_failures(&mut self, failures: &[(TaskId, u32)]) {
         let most = self.spec.options.attempts_max.max(1) - 1;
         for (id, failures) in failures {
@@ -113,7 +113,7 @@ impl Job {
             if let Some(stage) = stage
                 && let Some(task) = stage.tasks.get_mut(id.index as usize)
             {
-                // The one that would have failed the job is not recorded: the end of the job is.
+                // The failure that would have failed the job is not recorded: the end of the job is.
                 let failures = (*failures).min(most);
                 stage.failed += u64::from(failures.saturating_sub(task.failures));
                 task.failures = failures;
@@ -121,7 +121,7 @@ impl Job {
         }
     }
 
-    /// So do the bounds of what is not charged.
+    /// Restores the counts of uncharged attempts.
     fn restore_uncharged(&mut self, uncharged: &[(TaskId, Tally)], suspect_after: u32) {
         for (id, tally) in uncharged.iter().filter(|(_, tally)| !tally.is_empty()) {
             let (s, t) = (id.stage.0 as usize, id.index as usize);
@@ -135,7 +135,7 @@ impl Job {
         }
     }
 
-    /// This task's parts are staged. Its stage, if that completes it.
+    /// Marks a task with staged parts as done. Returns its stage if that completes it.
     fn restore(&mut self, part: RestoredTask) -> Option<usize> {
         let RestoredTask { worker, attempt, report } = part;
         let (s, t) = (attempt.task.stage.0 as usize, attempt.task.index as usize);
@@ -149,7 +149,7 @@ impl Job {
         task.bytes = stage.chunks.get(t).map_or(0, |chunk| chunk.length());
         self.attempts += 1;
         self.workers.insert(worker);
-        // Its worker says whether it still has the rest; if it does not come back it does not.
+        // The worker reports whether it still has the other outputs; they count as lost until it returns.
         let life = attempt.incarnation;
         self.finish(s, t, Run { worker, attempt }, life, report).then_some(s)
     }

@@ -1,10 +1,9 @@
-//! Who holds which segment, and what a loss reopens.
+//! Tracks which worker holds which segment, and which tasks a loss reopens.
 //!
-//! Segments lie on the worker whose attempt made them and are lost with it. A task is run again if its segments are
-//! lost while a stage that reads them is not done; if that reopens a stage that was done, the stages that it reads must
-//! have their segments too, and so on up the plan. Readers that run are left alone: they may have fetched already (`mixture.rs`
-//! has what they have read).
-//! Broadcasts travel in reports and are never lost.
+//! Segments lie on the worker whose attempt made them and are lost with it. A task runs again if its segments are lost
+//! while a stage that reads them is not done. If that reopens a stage that was done, the stages that it reads must
+//! have their segments too, and so on up the plan. Running readers continue, because they may have fetched already
+//! (`nondeterminism.rs` compares what they have read). Broadcasts travel in reports and are never lost.
 
 use crate::action::Action;
 use crate::job::Job;
@@ -19,21 +18,21 @@ use windrow_model::{
     TaskInput, TaskOutput, WorkerId,
 };
 
-/// Readers that cannot get a segment before it counts as lost although its holder lives.
+/// Number of readers that cannot fetch a segment before it counts as lost although its holder is alive.
 const COMPLAINTS_MAX: u32 = 2;
 
 /// The segments of one output of a done stage by partition: compressed rows, in task order within a row.
 pub(crate) struct PortIndex {
-    /// Where each partition's entries begin; one more at the end.
+    /// Where the entries of each partition begin, with one more at the end.
     starts: Vec<usize>,
-    /// Task, and position in its report's list.
+    /// The task, and the position in its report's list.
     entries: Vec<(u32, u32)>,
-    /// Of all segments.
+    /// Bytes of all segments.
     pub bytes: u64,
 }
 
 impl PortIndex {
-    /// Two passes over all segments: this is done once per port, so that a reader costs only its own segments.
+    /// Builds the index in two passes over all segments: once per port, so that a reader costs only its own segments.
     fn new(tasks: &[Task], output: usize, partitions: u32) -> Self {
         let mut starts = vec![0usize; partitions as usize + 1];
         let mut bytes = 0;
@@ -62,7 +61,7 @@ impl PortIndex {
     }
 }
 
-/// What a finished task wrote for one edge.
+/// What a finished task has written for one edge.
 fn segments(task: &Task, output: usize) -> &[Segment] {
     match task.held.as_ref().and_then(|h| h.outputs.get(output)) {
         Some(OutputReport::Edge(segments)) => segments,
@@ -70,7 +69,7 @@ fn segments(task: &Task, output: usize) -> &[Segment] {
     }
 }
 
-/// Whether a done task's segments can be had, as far as is known.
+/// Whether the segments of a done task can be fetched, as far as is known.
 pub(crate) fn is_held(task: &Task, workers: &Workers) -> bool {
     task.held.as_ref().is_some_and(|h| !h.lost && workers.lives(h.worker, h.life))
 }
@@ -112,7 +111,7 @@ impl Job {
         })
     }
 
-    /// Makes the indexes that are missing for the edges that a stage reads.
+    /// Builds the missing indexes of the edges that a stage reads.
     pub fn index_inputs(&mut self, s: usize) {
         let edges = self.spec.plan.stages[s].inputs.iter().flat_map(|i| match i {
             Input::Edge { from } => &from[..],
@@ -134,7 +133,7 @@ impl Job {
         self.stages[s].bytes_total = self.stages[s].bytes_total.max(bytes);
     }
 
-    /// Runs a done task again, and whatever that needs and is not there any more.
+    /// Runs a done task again, with every task upstream whose lost outputs it needs.
     pub fn reopen(&mut self, s: usize, t: usize, workers: &Workers) {
         let mut list = vec![(s, t)];
         while let Some((s, t)) = list.pop() {
@@ -158,7 +157,8 @@ impl Job {
         }
     }
 
-    /// Whether a task of this stage that was never heard of must run: somebody reads it, or shall see what it makes.
+    /// Whether a task of this stage without a known output must run: another stage reads it, or its output is a
+    /// result.
     fn is_wanted(&self, s: usize) -> bool {
         let stage = &self.stages[s];
         stage.has_sink()
@@ -173,14 +173,15 @@ impl Job {
 }
 
 impl State {
-    /// After a worker was lost, or has said what it has: runs again what lay only there and is still needed. Looks at the
-    /// outputs of that worker alone: with ten thousand workers a look at all would be ten thousand looks.
+    /// After the loss or return of a worker: runs the tasks again whose outputs were only there and are still needed.
+    /// Examines the outputs of that worker only: with ten thousand workers, examining all would be ten thousand times
+    /// the work.
     pub fn reopen_outputs_of(&mut self, worker: WorkerId) {
         let State { jobs, workers, .. } = self;
         let mut changed = Vec::new();
         for (id, job) in jobs.iter_mut().filter(|(_, j)| j.state == JobState::Running && !j.held) {
             let Some(outputs) = job.outputs_on.get(&worker) else { continue };
-            // Readers come after what they read: a reader that is reopened makes its producers needed.
+            // Readers are examined before what they read: a reopened reader makes its producers needed.
             for (s, t) in outputs.iter().rev().copied().collect::<Vec<_>>() {
                 job.reopen_if_lost(s, t, workers);
             }
@@ -189,7 +190,7 @@ impl State {
         changed.into_iter().for_each(|id| self.requeue(id));
     }
 
-    /// The same for every worker.
+    /// Examines the outputs of every worker.
     pub fn reopen_lost_outputs(&mut self) {
         let State { jobs, workers, .. } = self;
         for job in jobs.values_mut().filter(|j| j.state == JobState::Running && !j.held) {
@@ -201,8 +202,8 @@ impl State {
         running.into_iter().for_each(|id| self.requeue(id));
     }
 
-    /// The reader's attempt is over, uncharged. The map that wrote the segment runs again if its block is corrupt, if
-    /// its holder is gone, or if this was not the first complaint.
+    /// Ends the reader's attempt without a charge. The map that wrote the segment runs again if its block is corrupt,
+    /// if its holder is gone, or if this was not the first complaint.
     pub fn handle_segment_lost(&mut self, worker: WorkerId, reader: AttemptId, lost: SegmentRef, failure: Failure) {
         self.heard(worker, reader);
         let here = Run { worker, attempt: reader };
@@ -210,9 +211,9 @@ impl State {
         if !self.task(reader.task).is_some_and(runs) {
             return;
         }
-        let told = self.task(reader.task).map_or(self.now, |t| t.pace.assigned);
+        let assigned = self.task(reader.task).map_or(self.now, |t| t.pace.assigned);
         let other_goes_on = self.stop_one(reader);
-        // If it is the reader's own network that is broken, the next complaint shall not be its.
+        // If the reader's own network is broken, its next attempt must not complain again.
         if let Some(task) = self.task_mut(reader.task) {
             task.avoid(worker);
         }
@@ -239,16 +240,16 @@ impl State {
                 return self.fail_job(lost.worker, lost.attempt, failure, None);
             }
         }
-        // Whoever was told where to fetch in an earlier life of the holder has asked at the wrong door.
-        let holder = self.workers.live(lost.worker).filter(|holder| holder.since <= told);
+        // A reader that got its assignment before the holder's present incarnation began had an outdated address.
+        let holder = self.workers.live(lost.worker).filter(|holder| holder.since <= assigned);
         if is_doubted && holder.is_some() && failure.code != Code::SegmentCorrupt {
             self.cannot_reach(reader.task.job, lost.worker, reader.task, worker);
         }
         self.requeue(reader.task.job);
     }
 
-    /// The task's present output was found damaged, and no earlier one. That counts against the task and not against its reader,
-    /// which finds what one event has damaged on a disk segment by segment.
+    /// Counts damage of the task's present output. It counts against the task and not against its reader, which finds
+    /// the damage of one disk event segment by segment.
     fn is_first_damage(&self, lost: &SegmentRef) -> bool {
         self.task(lost.attempt.task).is_some_and(|task| {
             let holds_it = task.is_done() && task.held.as_ref().is_some_and(|held| held.attempt == lost.attempt);
@@ -256,7 +257,7 @@ impl State {
         })
     }
 
-    /// True if it is about what the task holds now. Whoever holds nothing of it cannot be doubted.
+    /// Doubts the task's present output. False if the complaint is about another output, or if the task holds none.
     fn doubt(&mut self, reader: TaskId, lost: SegmentRef, code: Code) -> bool {
         let State { jobs, workers, .. } = self;
         let map = lost.attempt.task;
@@ -269,9 +270,9 @@ impl State {
         if !task.is_done() || task.held.as_ref().is_none_or(|h| h.attempt != lost.attempt) {
             return false;
         }
-        task.complaints += 1;
+        task.fetch_failures += 1;
         let gone = !is_held(task, workers);
-        let enough = task.complaints >= COMPLAINTS_MAX && !planted::has(Planted::ComplaintsIgnored);
+        let enough = task.fetch_failures >= COMPLAINTS_MAX && !planted::has(Planted::ComplaintsIgnored);
         if code == Code::SegmentCorrupt || gone || enough {
             if let Some(held) = task.held.as_mut().filter(|_| !gone) {
                 held.doubted = true;
@@ -282,9 +283,9 @@ impl State {
         !gone
     }
 
-    /// After a stage has finished: tasks that were run again for its sake and have not finished are done as they are.
-    /// Otherwise the loss of a worker at the end of the last stage would cost its whole share of the maps. The same goes
-    /// for tasks of a restored job of which nobody has told and that nobody reads any more.
+    /// After a stage has finished: unfinished reruns that only it needed are done as they are. Otherwise the loss of a
+    /// worker at the end of the last stage would cost its whole share of the maps. The same holds for tasks of a
+    /// restored job without a known output that no stage reads any more.
     pub fn drop_needless_reruns(&mut self, id: JobId, finished: usize) {
         let mut list = vec![finished];
         while let Some(s) = list.pop() {

@@ -1,62 +1,62 @@
-//! When a backup attempt of a slow task pays.
+//! Decides when a backup attempt of a slow task pays.
 //!
-//! Backup tasks are those of Google's MapReduce (Dean and Ghemawat 2004, section 3.6); which task gets one follows LATE
-//! (Zaharia et al., OSDI 2008): the one that will end last by the rate of its own progress, not the one that merely has
-//! run for long. A backup pays if the task would need clearly longer to its end than a fresh attempt needs altogether,
-//! judged by those of its stage that are done. It knows nothing of workers and slots.
+//! Backup tasks are those of Google's MapReduce (Dean and Ghemawat 2004, section 3.6); the choice of the task follows
+//! LATE (Zaharia et al., OSDI 2008): the task that will end last at the rate of its own progress, not the one that has
+//! run longest. A backup pays if the task needs clearly longer to its end than a fresh attempt needs altogether,
+//! judged by the finished tasks of the stage. This file knows nothing of workers and slots.
 
 use crate::event::Progress;
 use windrow_model::Time;
 
-/// Attempts beside the first that one task may get, per life of the driver.
+/// Backup attempts that one task may get per epoch.
 pub(crate) const BACKUPS_PER_TASK: u32 = 2;
-/// In all a job may get so many, and one for every ten tasks.
+/// Backups that a job may get in all, plus one for every ten tasks.
 const BACKUPS_PER_JOB: u64 = 10;
-/// At the same time a job may have so many, or a tenth of all slots if that is more (LATE's cap).
+/// Backups that a job may run at a time, or a tenth of all slots if that is more (LATE's cap).
 const BACKUPS_AT_ONCE: u64 = 2;
 
-/// Quarters of powers of two: enough for every number of milliseconds.
+/// Buckets of a quarter of a power of two: enough for every number of milliseconds.
 const BUCKETS: usize = 4 * 64;
 
-/// How long an attempt has been there, how far it was at which time, and what its worker's beats say of it.
+/// The progress of an attempt over time, from the beats of its worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pace {
-    /// When its worker was told of it, and of where its inputs are.
+    /// When the assignment was sent to its worker, with the addresses of its inputs.
     pub assigned: Time,
-    /// When it could begin.
+    /// When it could start.
     pub since: Time,
-    /// Thousandths of its input; 0: nothing is known.
+    /// Thousandths of its input; 0: unknown.
     permille: u32,
-    told: Time,
+    progress_at: Time,
     /// As in `Progress`.
     mark: u64,
     changed: Time,
-    /// When a beat named it last.
+    /// When a beat last named it.
     heard: Time,
-    /// Beats since then that list all attempts of its worker, and not this one.
+    /// Beats since then that list all attempts of its worker without this one.
     missed: u32,
     /// When a beat first said that it runs.
     begun: Option<Time>,
-    /// The last beat said that it does not run.
+    /// The last beat said that it is queued.
     waits: bool,
 }
 
-/// A beat, and the next one, may have been on its way when the attempt was sent. This number of them is no accident.
+/// One beat, and the next one, may have been on its way when the attempt was sent. This number cannot be coincidence.
 const MISSED_MAX: u32 = 3;
 
 impl Pace {
-    /// An attempt that begins now, or is heard of for the first time.
+    /// An attempt that starts now, or of which the scheduler hears first now.
     pub fn begin(now: Time) -> Self {
-        Pace { assigned: now, since: now, told: now, changed: now, heard: now, ..Pace::default() }
+        Pace { assigned: now, since: now, progress_at: now, changed: now, heard: now, ..Pace::default() }
     }
 
-    /// It has waited on its worker, and has a slot there now. Whoever waits behind another is not slow.
+    /// The queued attempt gets a slot now. The time in the queue does not make it slow.
     pub fn can_begin(&mut self, now: Time) {
         let Pace { assigned, heard, missed, waits, .. } = *self;
         *self = Pace { assigned, heard, missed, waits, ..Pace::begin(now) };
     }
 
-    /// What a beat says of it.
+    /// Records what a beat says about it.
     pub fn tell(&mut self, now: Time, progress: &Progress) {
         let Progress { permille, mark, waits, .. } = *progress;
         (self.heard, self.missed, self.waits) = (now, 0, waits);
@@ -69,48 +69,47 @@ impl Pace {
             (self.changed, self.mark) = (now, mark);
         }
         if permille > 0 {
-            (self.permille, self.told) = (permille.min(1_000), now);
+            (self.permille, self.progress_at) = (permille.min(1_000), now);
         }
     }
 
-    /// A beat that lists all attempts does not name it.
+    /// Records a beat that lists all attempts without it.
     pub fn miss(&mut self) {
         self.missed = self.missed.saturating_add(1);
     }
 
-    /// A beat of just now named it.
+    /// Whether the present beat named it.
     pub fn is_heard(&self, now: Time) -> bool {
         self.heard == now
     }
 
-    /// Its worker does not have it, by several beats over so long.
+    /// Whether its worker does not have it, by several beats over this time.
     pub fn is_missing(&self, now: Time, after_ms: u64) -> bool {
         self.missed >= MISSED_MAX && now.since_ms(self.heard) >= after_ms
     }
 
-    /// Since when it runs, if it does. A worker that does not say begins it at once.
+    /// The time since which it runs, if it does. A worker that does not report this starts it at once.
     pub fn begun(&self) -> Option<Time> {
         (!self.waits).then(|| self.begun.unwrap_or(self.since))
     }
 
-    /// When it last got on, as far as is known.
+    /// When it last made progress, as far as is known.
     pub fn changed(&self) -> Time {
         self.changed
     }
 
-    /// Milliseconds until it ends, if it goes on as it did. As long again as it has run so far if there is no better
-    /// guess.
+    /// Milliseconds until it ends at its present rate. Without a better estimate, as long again as it has run so far.
     fn left_ms(&self, now: Time) -> u64 {
         let elapsed = now.since_ms(self.since);
-        let Some(all) = (self.told.since_ms(self.since) * 1_000).checked_div(u64::from(self.permille)) else {
+        let Some(all) = (self.progress_at.since_ms(self.since) * 1_000).checked_div(u64::from(self.permille)) else {
             return elapsed;
         };
-        // Beyond its own estimate: as long again as nothing was heard of it.
-        all.checked_sub(elapsed).unwrap_or(now.since_ms(self.told))
+        // Beyond its own estimate: as long again as the time since the last report of progress.
+        all.checked_sub(elapsed).unwrap_or(now.since_ms(self.progress_at))
     }
 
-    /// How long the attempt still needs, if a backup that is expected to need `expected_ms` pays. One that has only begun
-    /// gets none: its rate says nothing yet, and it is not slow before `after_ms`.
+    /// Milliseconds that the attempt still needs, if a backup that is expected to need `expected_ms` pays. A recent
+    /// attempt gets none: its rate is not reliable, and it is not slow before `after_ms`.
     pub fn backup_pays(&self, now: Time, expected_ms: u64, after_ms: u64) -> Option<u64> {
         let elapsed = now.since_ms(self.since);
         let left = self.left_ms(now);
@@ -119,7 +118,8 @@ impl Pace {
     }
 }
 
-/// What the finished attempts of a stage took: a histogram, so that a median costs the same for any number of them.
+/// The durations of the finished attempts of a stage: a histogram, so that a median costs the same for any number of
+/// them.
 #[derive(Default)]
 pub(crate) struct Durations {
     counts: Vec<u32>,
@@ -128,7 +128,7 @@ pub(crate) struct Durations {
 }
 
 impl Durations {
-    /// An attempt that read `bytes` has finished.
+    /// Adds a finished attempt that read `bytes`.
     pub fn add(&mut self, ms: u64, bytes: u64) {
         if self.counts.is_empty() {
             self.counts.resize(BUCKETS, 0);
@@ -138,7 +138,7 @@ impl Durations {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// What an attempt on `bytes` will take: the median, and in proportion if its input is larger than the average.
+    /// The expected duration of an attempt on `bytes`: the median, scaled up if its input is larger than the average.
     pub fn expected_ms(&self, bytes: u64) -> Option<u64> {
         let mut before = 0;
         let median = self.counts.iter().position(|n| {
@@ -159,18 +159,18 @@ fn bucket(ms: u64) -> usize {
     4 * power as usize + quarter as usize
 }
 
-/// No duration in the bucket is longer.
+/// The upper bound of the bucket.
 fn upper(bucket: usize) -> u64 {
     let (power, quarter) = (bucket as u32 / 4, bucket as u128 % 4);
     u64::try_from(((5 + quarter) << power) / 4).unwrap_or(u64::MAX)
 }
 
-/// Whether enough of a stage is done to tell who is slow.
+/// Whether enough of a stage is done to recognise slow tasks.
 pub(crate) fn is_late_stage(done: usize, tasks: usize) -> bool {
     done > 0 && done < tasks && done * 2 >= tasks
 }
 
-/// How many backups a job may begin now.
+/// How many backups a job may start now.
 pub(crate) fn allowance(running: u64, begun: u64, tasks: u64, slots: u64) -> u64 {
     let at_once = BACKUPS_AT_ONCE.max(slots / 10).saturating_sub(running);
     let in_all = (BACKUPS_PER_JOB + tasks / 10).saturating_sub(begun);
@@ -240,18 +240,18 @@ mod tests {
 
     #[test]
     fn the_rate_counts_and_not_the_time_alone() {
-        // Long there, and nearly done.
+        // Running for long and nearly done.
         let mut pace = Pace::begin(Time(0));
         tell(&mut pace, 10_000, 950);
         assert_eq!(pace.backup_pays(Time(10_000), 1_000, 500), None);
-        // Not longer there than others, and slow.
+        // Not running longer than others, and slow.
         let mut pace = Pace::begin(Time(0));
         tell(&mut pace, 900, 100);
         assert_eq!(pace.backup_pays(Time(900), 1_000, 500), Some(8_100));
-        // Has only begun.
+        // Has just started.
         assert_eq!(pace.backup_pays(Time(900), 1_000, 1_000), None);
         assert_eq!(pace.backup_pays(Time(900), 2_000, 500), None);
-        // Stands still: each word makes the end later.
+        // Stands still: each report moves its expected end.
         tell(&mut pace, 3_000, 100);
         assert_eq!(pace.backup_pays(Time(3_000), 1_000, 500), Some(27_000));
     }
@@ -261,7 +261,7 @@ mod tests {
         let pace = Pace::begin(Time(0));
         assert_eq!(pace.backup_pays(Time(1_400), 1_000, 500), None);
         assert_eq!(pace.backup_pays(Time(1_600), 1_000, 500), Some(1_600));
-        // It should be done by its last word, and nothing more came.
+        // It should be done by its last report, and no further one came.
         let mut pace = Pace::begin(Time(0));
         tell(&mut pace, 100, 500);
         assert_eq!(pace.backup_pays(Time(150), 100, 50), None);

@@ -39,7 +39,7 @@ pub(crate) struct Stage {
     pub picky: BTreeSet<usize>,
     pub done: usize,
     /// Tasks of which an output is known, also one that is lost by now.
-    pub told: usize,
+    pub known_outputs: usize,
     /// Tasks with an attempt that runs or publishes.
     pub running: usize,
     /// Attempts that failed and were charged.
@@ -86,7 +86,7 @@ impl Stage {
             waiting: (0..tasks).collect(),
             picky: BTreeSet::new(),
             done: 0,
-            told: 0,
+            known_outputs: 0,
             running: 0,
             failed: 0,
             bytes_done: 0,
@@ -149,7 +149,7 @@ impl Job {
 
     /// The same, and the attempt waits on its worker. It counts when it begins.
     pub fn wait_ahead(&mut self, s: usize, t: usize, run: Run, place: u64, bytes: u64, now: Time) {
-        self.bind(s, t, run, TaskState::Ahead { run, place }, bytes, now);
+        self.bind(s, t, run, TaskState::QueuedOnWorker { run, place }, bytes, now);
         self.ahead.insert((s, Reverse(place), t));
     }
 
@@ -174,7 +174,7 @@ impl Job {
     /// The attempt that waited on its worker has a slot there.
     pub fn can_begin(&mut self, s: usize, t: usize, now: Time) {
         let task = &mut self.stages[s].tasks[t];
-        let TaskState::Ahead { run, place } = task.state else { return };
+        let TaskState::QueuedOnWorker { run, place } = task.state else { return };
         task.state = TaskState::Running(run);
         task.pace.can_begin(now);
         self.ahead.remove(&(s, Reverse(place), t));
@@ -233,7 +233,7 @@ impl Job {
         let task = &mut stage.tasks[t];
         let run = task.run()?;
         let ended = std::mem::replace(&mut task.state, TaskState::Delayed);
-        if let TaskState::Ahead { place, .. } = ended {
+        if let TaskState::QueuedOnWorker { place, .. } = ended {
             self.ahead.remove(&(s, Reverse(place), t));
             return Some((run, None));
         }
@@ -260,12 +260,12 @@ impl Job {
         match before {
             Some(before) if before.worker == worker => {}
             Some(before) => drop(self.outputs_on.get_mut(&before.worker).map(|of| of.remove(&(s, t)))),
-            None => self.stages[s].told += 1,
+            None => self.stages[s].known_outputs += 1,
         }
         self.outputs_on.entry(worker).or_default().insert((s, t));
         let task = &mut self.stages[s].tasks[t];
         task.must_run = false;
-        task.complaints = 0;
+        task.fetch_failures = 0;
         task.uncharged = 0;
         if !std::mem::replace(&mut task.counted, true) || planted::has(Planted::CountedTwice) {
             self.counters.merge(&report.counters);
@@ -304,7 +304,7 @@ impl Job {
         let was_done = stage.is_done();
         stage.done -= 1;
         stage.bytes_done -= stage.tasks[t].bytes;
-        stage.tasks[t].complaints = 0;
+        stage.tasks[t].fetch_failures = 0;
         stage.tasks[t].skipped = false;
         if was_done {
             stage.reopened += 1;

@@ -1,7 +1,7 @@
-//! All that the scheduler remembers, and the dispatch of events to those who decide.
+//! The whole state of the scheduler, and the dispatch of events to the files that handle them.
 //!
-//! It owns jobs, workers, timers and the queue, in ordered maps only, and the actions of the step that runs. It
-//! decides nothing itself.
+//! It owns jobs, workers, timers and the queue, in ordered maps only, and the actions of the present step. It decides
+//! nothing itself.
 
 use crate::action::Action;
 use crate::event::Event;
@@ -13,7 +13,7 @@ use crate::{Config, check};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{Epoch, JobId, JobSpec, JobStatus, TaskId, Time, WorkerId};
 
-/// What is kept of a job that has ended.
+/// What the scheduler keeps of an ended job.
 pub(crate) struct Ended {
     pub spec: Box<JobSpec>,
     pub status: JobStatus,
@@ -30,25 +30,25 @@ pub(crate) struct State {
     pub workers: Workers,
     pub timers: Timers,
     pub queue: Queue,
-    /// Jobs with attempts that wait on workers and may be moved.
+    /// Jobs with queued attempts that may be moved.
     pub ahead: Queue,
-    /// Attempts that were assigned ahead so far.
+    /// Number of attempts queued on workers so far.
     pub placed: u64,
     /// Workers that restored jobs wait for.
     pub awaited: BTreeSet<WorkerId>,
     /// No worker takes tasks.
-    pub unserved: bool,
+    pub starved: bool,
     /// Jobs with suspects that wait for a worker of their own.
     pub suspicious: BTreeSet<JobId>,
-    /// Suspects whose charge waits for what their worker's next life tells.
+    /// Suspects whose charge waits for the report of their worker's next incarnation.
     pub pending: BTreeSet<TaskId>,
     /// Jobs that leave workers out.
     pub partial: BTreeSet<JobId>,
     /// Jobs submitted so far.
     pub submitted: u64,
-    /// Actions of the step that runs.
+    /// Actions of the present step.
     pub out: Vec<Action>,
-    /// Steps since the invariants were checked.
+    /// Steps since the last check of the invariants.
     unchecked: usize,
 }
 
@@ -60,13 +60,13 @@ impl State {
             jobs: BTreeMap::new(),
             history: BTreeMap::new(),
             ended: VecDeque::new(),
-            workers: Workers::new(config.ahead_per_slot),
+            workers: Workers::new(config.prefetch_per_slot),
             timers: Timers::default(),
             queue: Queue::default(),
             ahead: Queue::default(),
             placed: 0,
             awaited: BTreeSet::new(),
-            unserved: true,
+            starved: true,
             suspicious: BTreeSet::new(),
             pending: BTreeSet::new(),
             partial: BTreeSet::new(),
@@ -82,7 +82,7 @@ impl State {
         self.dispatch(event);
         self.expire();
         self.assign();
-        self.note_takers();
+        self.update_starvation();
         if cfg!(debug_assertions) {
             self.check_now_and_then();
         }
@@ -95,7 +95,7 @@ impl State {
             Event::Planned { job, input_bytes, stages } => self.handle_planned(job, input_bytes, stages),
             Event::PlanFailed { job, failure } => self.handle_plan_failed(job, failure),
             Event::Cancelled { job } => self.handle_cancelled(job),
-            Event::WorkerJoined { node, told, left } => self.handle_joined(node, told, left),
+            Event::WorkerJoined { node, held, left } => self.handle_joined(node, held, left),
             Event::WorkerLeft { worker } => self.lose_worker(worker, "its session ended"),
             Event::WorkerBeat { worker, progress, lists_all, full } => {
                 self.handle_beat(worker, progress, full);
@@ -122,7 +122,7 @@ impl State {
         }
     }
 
-    /// Puts the job to its place in the queues after its tasks have changed.
+    /// Moves the job to its position in the queues after its tasks have changed.
     pub fn requeue(&mut self, id: JobId) {
         self.revoke_recalled(id);
         let job = self.jobs.get(&id);
@@ -133,11 +133,11 @@ impl State {
         } else if !self.suspicious.is_empty() {
             self.suspicious.remove(&id);
         }
-        self.watch_unserved(id);
+        self.watch_starvation(id);
         self.watch_for_slow_tasks(id);
     }
 
-    /// Keeps what is to be known of a job that has ended, and forgets what is too much.
+    /// Keeps the status of an ended job, and drops the oldest ones beyond the limit.
     pub fn remember(&mut self, id: JobId, ended: Ended) {
         self.history.insert(id, ended);
         self.ended.push_back(id);
@@ -148,7 +148,7 @@ impl State {
         }
     }
 
-    /// Checks the invariants as often as keeps the cost per step constant: after every step in small states.
+    /// Checks the invariants at a rate that keeps the cost per step constant: after every step in small states.
     fn check_now_and_then(&mut self) {
         let tasks: usize = self.jobs.values().flat_map(|j| &j.stages).map(|s| s.tasks.len()).sum();
         self.unchecked += 1;

@@ -1,15 +1,15 @@
 //! Tasks that may kill their workers: each runs alone, and is charged if its worker is lost again.
 //!
-//! A worker that is lost charges none of its tasks, since the fault may be the machine's. A task whose workers were lost
-//! several times is a suspect. A suspect runs on a worker that has nothing else: no other task, no attempt ahead of slots, no
-//! backup beside it. To get there it reserves a worker, which takes no new tasks from then on and ends what it has. If that
-//! worker is lost too, the task is charged with `POISON_TASK`; a neighbour of it never is. If the suspect gets through, it is
-//! like any other task.
+//! The loss of a worker charges none of its tasks, since the machine may be at fault. A task that has lost its worker
+//! several times is a suspect. A suspect runs on a worker that has nothing else: no other task, no prefetched attempt,
+//! no backup beside it. For that it reserves a worker, which takes no new tasks from then on and finishes what it has.
+//! If that worker is lost too, the task is charged with `POISON_TASK`; no neighbour of it ever is. If the suspect
+//! succeeds, it is a task like any other.
 //!
-//! The next life of a lost worker may say at which record the attempt was. The charge waits for that, not for long.
-//! A worker that comes back in the same life was cut off and not killed: then the loss does not count, and a charge for it is
-//! taken back (`uncharged.rs`). A suspect may have company all the same: a worker that registers brings its attempts with it. The
-//! loss of such a worker counts like that of any other.
+//! The next incarnation of a lost worker may report the record at which the attempt was. The charge waits for that
+//! report, for a limited time. A worker that returns in the same incarnation was cut off and not killed: its loss does
+//! not count, and a charge for it is taken back (`uncharged.rs`). A suspect may still have company, because a worker
+//! that registers brings its attempts with it. The loss of such a worker counts like that of any other.
 
 use crate::bad_records::is_of;
 use crate::event::Left;
@@ -22,7 +22,7 @@ use crate::uncharged::{Cause, Pending};
 use windrow_model::{Chunk, Code, Failure, JobId, JobState, StageId, TaskId, WorkerId, WorkerState};
 
 impl Job {
-    /// Suspects that wait for a worker of their own, and may run now.
+    /// Suspects that wait for a worker of their own and may run now.
     pub fn suspects_ready(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let runs = self.state == JobState::Running && !self.held;
         let all = self.suspects.iter().copied().filter(move |_| runs);
@@ -44,11 +44,12 @@ impl Job {
 }
 
 impl State {
-    /// The attempt was on a worker that is gone, or does not have it. Puts its task back, unless that was once too often.
+    /// Handles an attempt whose worker is gone or does not have it. Requeues its task, unless the bound of the cause
+    /// is reached.
     pub fn lost_with_worker(&mut self, run: Run, cause: Cause, what: &str) {
         let id = run.attempt.task;
         let (ahead, publishing) = match self.task(id).map(|t| &t.state) {
-            Some(TaskState::Ahead { .. }) => (true, false),
+            Some(TaskState::QueuedOnWorker { .. }) => (true, false),
             Some(TaskState::Publishing(..)) => (false, true),
             Some(_) => (false, false),
             None => return,
@@ -65,7 +66,8 @@ impl State {
         };
         if ahead {
             self.put_back(id);
-            // It may have begun: its worker does not ask first. That it did not make it is no reason to delay it.
+            // It may have started, since its worker does not ask first. That it did not finish is no reason to delay
+            // the task.
             if cause == Cause::WorkerLost {
                 self.count_loss_ahead(run, what);
             }
@@ -81,7 +83,7 @@ impl State {
         match self.count_uncharged(run.worker, run.attempt, Cause::WorkerLost, what) {
             Err(failure) => self.fail_job(run.worker, run.attempt, failure, None),
             Ok(()) => {
-                // It may have become a suspect, which waits elsewhere.
+                // It may have become a suspect, which waits in another queue.
                 if let Some(job) = self.jobs.get_mut(&id.job) {
                     job.requeue_waiting(id.stage.0 as usize, id.index as usize);
                 }
@@ -97,7 +99,8 @@ impl State {
         alone && suspect
     }
 
-    /// A suspect has lost the worker that it had for itself. Its charge waits for what the next life of that worker tells.
+    /// Handles a suspect that has lost its own worker. Its charge waits for the report of that worker's next
+    /// incarnation.
     fn lost_alone(&mut self, run: Run) {
         let id = run.attempt.task;
         let is_last = !self.stop_one(run.attempt);
@@ -110,7 +113,7 @@ impl State {
         }
     }
 
-    /// A task waits for its charge no longer. `None` if it got an attempt meanwhile, or need not run any more.
+    /// Ends a task's wait for its charge. `None` if it got an attempt meanwhile, or need not run any more.
     fn take_pending(&mut self, id: TaskId) -> Option<Pending> {
         let task = self.task_mut(id)?;
         let pending = task.ledger.as_mut()?.pending.take()?;
@@ -118,14 +121,14 @@ impl State {
         waits.then(|| self.timers.clear(Timer::Delay(id))).map(|()| pending)
     }
 
-    /// Charges a suspect with what is known of its end by now.
+    /// Charges a suspect with what is known about its end by now.
     pub fn charge_suspect(&mut self, id: TaskId) {
         let Some(Pending { worker, attempt }) = self.take_pending(id) else { return };
         let place = self.task(id).and_then(|t| t.ledger.as_ref()).and_then(|l| l.last_place.clone());
         if planted::has(Planted::SuspectUncharged) {
             return self.retry_uncharged(worker, attempt, Cause::Unheard, "");
         }
-        // A pardon since may have made it one task of many again.
+        // A pardon may have made it an ordinary task again.
         if self.task(id).and_then(|t| t.ledger.as_ref()).is_some_and(|l| !l.suspect) {
             return self.retry_uncharged(worker, attempt, Cause::WorkerLost, "its worker was lost");
         }
@@ -145,7 +148,8 @@ impl State {
         self.charge_poison(worker, attempt, failure, exceeded.is_some());
     }
 
-    /// Which records the attempts of a worker's earlier lives were at when it ended. What ran alone there is charged now.
+    /// Takes the records at which the attempts of a worker's earlier incarnations were. A task that ran alone there is
+    /// charged now.
     pub fn hear_left(&mut self, worker: WorkerId, left: Vec<Left>) {
         for Left { attempt, mut place } in left {
             let TaskId { job, stage, index } = attempt.task;
@@ -176,7 +180,8 @@ impl State {
         found
     }
 
-    /// A loss was none: the task may be no suspect any more, and what waits for a charge waits for a worker.
+    /// After a loss is taken back: the task may be no suspect any more, and one that waits for a charge waits for a
+    /// worker.
     pub fn reconsider(&mut self, id: TaskId) {
         let suspect_after = self.config.suspect_after;
         let Some(ledger) = self.task_mut(id).and_then(|t| t.ledger.as_mut()) else { return };
@@ -188,7 +193,8 @@ impl State {
         self.requeue(id.job);
     }
 
-    /// A worker is back in the life in which it ran a suspect alone: it goes on, or it is not there any more.
+    /// Handles the return of a worker in the incarnation in which it ran a suspect alone: the attempt continues, or is
+    /// gone.
     pub fn forgive_pending(&mut self, worker: WorkerId) {
         for id in self.pending_on(worker) {
             if let Some(Pending { worker, attempt }) = self.take_pending(id) {
@@ -197,7 +203,7 @@ impl State {
         }
     }
 
-    /// Gives suspects that wait a worker each, and frees workers that no suspect needs any more.
+    /// Assigns a worker to each waiting suspect, and releases workers that no suspect needs any more.
     pub fn assign_suspects(&mut self) {
         self.free_reserved();
         if self.suspicious.is_empty() || planted::has(Planted::SuspectShares) {
@@ -226,7 +232,7 @@ impl State {
         self.workers.reserved().find(|(_, of)| *of == task).map(|(worker, _)| worker)
     }
 
-    /// Keeps the worker with the least work for this suspect. At most half of the workers are kept, or the only one.
+    /// Reserves the least loaded worker for this suspect. At most half of the workers are reserved, or the only one.
     fn reserve(&mut self, task: TaskId) -> Option<WorkerId> {
         let job = self.jobs.get(&task.job)?;
         let avoid = &job.stages[task.stage.0 as usize].tasks[task.index as usize].avoid;
@@ -243,13 +249,13 @@ impl State {
         Some(worker)
     }
 
-    /// Workers that are kept for a task that does not need them.
+    /// Workers that are reserved for a task that does not need them.
     fn free_reserved(&mut self) {
         let needless = |(worker, task): &(WorkerId, TaskId)| {
             let takes = self.workers.get(*worker).is_some_and(|w| w.state == WorkerState::Live && !w.excluded);
             match self.task(*task).map(|t| &t.state) {
-                // A worker that registers may bring other attempts with it, or the suspect itself beside others: then the
-                // suspect is not alone, and the loss of that worker is not its fault.
+                // A worker that registers may bring other attempts with it, or the suspect itself beside others: then
+                // the suspect is not alone, and the loss of that worker is not its fault.
                 Some(TaskState::Running(run) | TaskState::Publishing(run, _)) => {
                     run.worker != *worker || self.workers.get(*worker).is_some_and(|w| w.load() > 1)
                 }

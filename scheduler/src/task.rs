@@ -48,7 +48,7 @@ pub(crate) enum TaskState {
     /// In no queue until its timer is due.
     Delayed,
     /// Waits on its worker for a slot there. It has no backup.
-    Ahead {
+    QueuedOnWorker {
         run: Run,
         /// Tells which of two was assigned later.
         place: u64,
@@ -84,7 +84,7 @@ pub(crate) struct Task {
     /// Workers that it failed on.
     pub avoid: Vec<WorkerId>,
     /// Readers that could not get its output from a worker that lives.
-    pub complaints: u32,
+    pub fetch_failures: u32,
     /// It counts as done without ever having been heard of: nobody will read what it made in an earlier life.
     pub skipped: bool,
     /// It runs again because what it had read is not there any more, or is not known: even if nobody reads what it makes.
@@ -124,7 +124,7 @@ impl Task {
             uncharged: 0,
             ledger: None,
             avoid: Vec::new(),
-            complaints: 0,
+            fetch_failures: 0,
             skipped: false,
             must_run: false,
             counted: false,
@@ -141,7 +141,9 @@ impl Task {
     /// The attempt that is on a worker: it waits there, runs or publishes.
     pub fn run(&self) -> Option<Run> {
         match &self.state {
-            TaskState::Ahead { run, .. } | TaskState::Running(run) | TaskState::Publishing(run, _) => Some(*run),
+            TaskState::QueuedOnWorker { run, .. } | TaskState::Running(run) | TaskState::Publishing(run, _) => {
+                Some(*run)
+            }
             TaskState::Waiting | TaskState::Delayed | TaskState::Done => None,
         }
     }
@@ -153,7 +155,7 @@ impl Task {
 
     /// Its attempt waits on its worker.
     pub fn is_ahead(&self) -> bool {
-        matches!(self.state, TaskState::Ahead { .. })
+        matches!(self.state, TaskState::QueuedOnWorker { .. })
     }
 
     /// It runs alone: workers were lost with it.

@@ -1,9 +1,9 @@
-//! Attempts that end without a charge, and how many of them one task may have: one table, cause by cause.
+//! Attempts that end without a charge, and how many of them one task may have: one table with a bound for each cause.
 //!
-//! A task gets an attempt again without a charge only for a [`Cause`], and every cause has a bound. Beyond the bound the job
-//! fails with the code of the cause, and the message lists what happened on which worker. The counts go to the journal, so
-//! a restart of the driver does not begin them anew; they end when the task is done. How the tasks that lose their
-//! workers are set apart is in `suspects.rs`.
+//! A task gets another attempt without a charge only for a [`Cause`], and every cause has a bound. Beyond the bound
+//! the job fails with the code of the cause, and the message lists what happened on which worker. The journal records
+//! the counts, so that they survive a restart of the driver; they end when the task is done. `suspects.rs` isolates
+//! tasks that lose their workers.
 
 use crate::action::Action;
 use crate::planted::{self, Planted};
@@ -31,7 +31,7 @@ macro_rules! causes {
                 match self { $(Cause::$cause => $most,)* }
             }
 
-            /// What the job fails with then.
+            /// The code with which the job fails then.
             pub fn code(self) -> Code {
                 match self { $(Cause::$cause => Code::$code,)* }
             }
@@ -40,44 +40,44 @@ macro_rules! causes {
 }
 
 causes! {
-    /// Its worker was lost while it had the attempt. After some of them the task runs alone (`suspects.rs`).
+    /// Its worker was lost while it had the attempt. After several of these the task runs alone (`suspects.rs`).
     WorkerLost "worker-lost" PoisonTask 20;
-    /// Its worker was lost while it ran nothing else. This one is charged as well.
+    /// Its worker was lost while it ran nothing else. This cause is charged as well.
     LostAlone "lost-alone" PoisonTask 2;
-    /// Its worker was not heard for a lease and came back in the same life.
+    /// Its worker was silent for a lease and returned in the same incarnation.
     Unheard "unheard" WorkerLost 50;
-    /// Its worker ended in order before the attempt did.
+    /// Its worker ended normally before the attempt did.
     Drained "drained" WorkerLost 50;
     /// Its worker was lost while it published the parts.
     LostPublishing "lost-publishing" WorkerLost 20;
-    /// Its worker does not have it, although it was sent: the session broke, or it was lost inside the worker.
+    /// Its worker does not have it although it was sent: the session broke, or the worker lost it.
     Undelivered "undelivered" WorkerLost 50;
-    /// Its worker had it and did not begin it in time.
+    /// Its worker had it and did not start it in time.
     NotBegun "not-begun" TaskTimeout 5;
     /// A segment could not be fetched from its holder.
     FetchFailed "fetch-failed" FetchFailed 40;
     /// A segment did not have its checksum.
     SegmentCorrupt "segment-corrupt" SegmentCorrupt 10;
-    /// What the task made was found damaged by a reader.
+    /// A reader found an output of the task damaged.
     OutputDamaged "output-damaged" SegmentCorrupt 10;
-    /// What the task made could not be fetched by two readers.
+    /// Two readers could not fetch an output of the task.
     OutputUnreachable "output-unreachable" FetchFailed 40;
-    /// A chunk of a dataset could not be had.
+    /// A chunk of a dataset could not be read from any holder.
     ChunkUnavailable "chunk-unavailable" ChunkUnavailable 20;
-    /// What it had read was made anew meanwhile, and differs.
+    /// An input was produced again meanwhile and differs.
     InputReplaced "input-replaced" NondeterministicTask 20;
     /// Its worker does not see the job's files; the job leaves that worker out.
     NotShared "not-shared" InputNotShared 8;
-    /// Its worker says that the attempt is of an earlier life.
+    /// Its worker says that the attempt belongs to an earlier incarnation.
     Stale "stale" StaleAttempt 50;
-    /// Any other failure that is not charged.
+    /// Any other uncharged failure.
     Other "other" Internal 20;
 }
 
 impl Cause {
     const COUNT: usize = Cause::ALL.len();
 
-    /// The cause that an uncharged failure of this code is.
+    /// The cause for an uncharged failure with this code.
     pub(crate) fn of(code: Code) -> Cause {
         match code {
             Code::FetchFailed | Code::Unreachable => Cause::FetchFailed,
@@ -89,7 +89,7 @@ impl Cause {
         }
     }
 
-    /// Whether it is about what the task has made. Such counts outlive the end of an attempt.
+    /// Whether it concerns outputs of the task. Such counts survive the end of an attempt.
     fn is_of_output(self) -> bool {
         matches!(self, Cause::OutputDamaged | Cause::OutputUnreachable)
     }
@@ -100,31 +100,32 @@ impl Cause {
     }
 }
 
-/// Counts by cause, those that are not zero.
+/// The nonzero counts by cause.
 pub type Counts = Vec<(Cause, u32)>;
 
-/// What the journal keeps of a task's uncharged attempts.
+/// What the journal keeps about a task's uncharged attempts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     pub counts: Counts,
-    /// The losses that `Cause::WorkerLost` and `Cause::LostAlone` count, as far as a worker may still take them back.
+    /// The losses that `Cause::WorkerLost` and `Cause::LostAlone` count and that a returning worker may still take
+    /// back.
     pub losses: Vec<Loss>,
 }
 
 impl Tally {
-    /// Nothing counts against the task.
+    /// Whether nothing counts against the task.
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
     }
 }
 
-/// An attempt that was lost with its worker. It counts once, however often that worker is lost with it, and no more when
-/// the worker comes back in the life in which it was lost.
+/// An attempt that was lost with its worker. It counts once, however often that worker is lost with it, and no longer
+/// once the worker returns in the incarnation in which it was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
     pub worker: WorkerId,
     pub attempt: AttemptId,
-    /// The worker ran nothing else: `Cause::LostAlone` counts it, and the task was charged for it.
+    /// The worker ran nothing else: `Cause::LostAlone` counts the loss, and the task was charged for it.
     pub alone: bool,
 }
 
@@ -134,9 +135,9 @@ impl Loss {
     }
 }
 
-/// The latest of them that a message lists.
+/// Number of the latest endings that a message lists.
 const LISTED_MAX: usize = 6;
-/// Bytes of each that a message has.
+/// Bytes of each ending in a message.
 const WHAT_BYTES_MAX: usize = 160;
 
 /// One attempt that ended without a charge.
@@ -148,7 +149,7 @@ struct Happening {
     what: String,
 }
 
-/// A suspect whose worker was lost while it ran alone: its next life may tell which record it was at.
+/// A suspect whose worker was lost while it ran alone: the next incarnation may report the record at which it was.
 #[derive(Clone, Copy)]
 pub(crate) struct Pending {
     pub worker: WorkerId,
@@ -164,7 +165,7 @@ pub(crate) struct Ledger {
     /// It runs alone.
     pub suspect: bool,
     pub pending: Option<Pending>,
-    /// The record at which it was last when its worker was lost, as far as the worker's next life could tell.
+    /// The record at which it was when its worker was lost last, as far as the worker's next incarnation could tell.
     pub last_place: Option<RecordPlace>,
 }
 
@@ -178,7 +179,7 @@ impl Ledger {
         Tally { counts, losses: self.losses.clone() }
     }
 
-    /// Takes over what an earlier life of the driver had counted.
+    /// Takes over the counts of an earlier epoch.
     pub fn restore(&mut self, tally: &Tally, suspect_after: u32) {
         for (cause, n) in &tally.counts {
             self.counts[*cause as usize] = (*n).min(cause.most().saturating_sub(1));
@@ -197,7 +198,7 @@ impl Ledger {
         self.losses.retain(|loss| loss.cause() != cause);
     }
 
-    /// Takes back the losses of a worker's life, and returns them.
+    /// Takes back the losses of a worker's incarnation, and returns them.
     fn forgive(&mut self, worker: WorkerId, life: Incarnation) -> Vec<Loss> {
         let of_life = |loss: &mut Loss| loss.worker == worker && loss.attempt.incarnation == life;
         let forgiven: Vec<Loss> = self.losses.extract_if(.., of_life).collect();
@@ -208,7 +209,8 @@ impl Ledger {
         forgiven
     }
 
-    /// Losses alone count as such only beyond those that made the task a suspect. Returns how many do not any more.
+    /// Counts losses alone as such only beyond those that made the task a suspect. Returns how many no longer count as
+    /// such.
     fn rebalance(&mut self, suspect_after: u32) -> u32 {
         let mut moved = 0;
         for loss in self.losses.iter_mut().filter(|loss| loss.alone) {
@@ -223,7 +225,7 @@ impl Ledger {
         moved
     }
 
-    /// The task is done: what counted against its attempts counts no more. False if nothing is left.
+    /// Clears the counts against attempts of a done task. False if nothing is left.
     pub fn settle(&mut self) -> bool {
         for cause in Cause::ALL.iter().filter(|c| !c.is_of_output()) {
             self.clear(*cause);
@@ -233,7 +235,7 @@ impl Ledger {
         self.counts.iter().any(|n| *n > 0)
     }
 
-    /// The latest of them as a text: what happened to which attempt on which worker.
+    /// The latest endings as a text: what happened to which attempt on which worker.
     pub fn story(&self) -> String {
         let all: u32 = self.counts.iter().sum();
         let listed = self.latest.iter().map(|h| {
@@ -270,7 +272,8 @@ fn cut(what: &str) -> String {
 }
 
 impl State {
-    /// Counts an attempt that ended without a charge. `Err`: that was once too often; the failure is the job's.
+    /// Counts an attempt that ended without a charge. `Err`: the bound is exceeded, and the job fails with this
+    /// failure.
     pub fn count_uncharged(
         &mut self,
         worker: WorkerId,
@@ -305,20 +308,20 @@ impl State {
         failure.map_or(Ok(()), Err)
     }
 
-    /// The journal is to know the counts of this task.
+    /// Records the counts of this task in the journal.
     pub fn note_counts(&mut self, id: TaskId) {
         let tally = self.task(id).and_then(|t| t.ledger.as_ref()).map(|l| l.tally()).unwrap_or_default();
         self.out.push(Action::Uncharged { task: id, tally });
     }
 
-    /// The same, if there are any.
+    /// Records the counts if there are any.
     pub fn note_counts_if_any(&mut self, id: TaskId) {
         if self.task(id).is_some_and(|t| t.ledger.is_some()) {
             self.note_counts(id);
         }
     }
 
-    /// The task is done.
+    /// Clears the counts of a done task.
     pub fn settle_ledger(&mut self, id: TaskId) {
         let Some(task) = self.task_mut(id) else { return };
         if let Some(ledger) = &mut task.ledger {
@@ -329,8 +332,8 @@ impl State {
         }
     }
 
-    /// A worker is back in the life in which it was lost: it was the link, and its tasks have nothing to do with it. Charges
-    /// for it are taken back, too.
+    /// Handles the return of a worker in the incarnation in which it was lost: only the connection was lost, so its
+    /// tasks are not at fault. Charges for that loss are taken back, too.
     pub fn pardon(&mut self, worker: WorkerId, life: Incarnation) {
         let suspect_after = self.config.suspect_after;
         let mut pardoned: Vec<(TaskId, u32)> = Vec::new();

@@ -1,4 +1,4 @@
-//! The picture of the state that pages and commands show. It reads only.
+//! The view of the state for pages and commands. It only reads.
 
 use crate::action::{Collected, CollectedBlob};
 use crate::job::Job;
@@ -8,7 +8,7 @@ use windrow_model::{
 };
 
 impl Job {
-    /// How the job stands at `now`. Costs a look at each stage, not at each task.
+    /// The status of the job at `now`. Costs a look at each stage, not at each task.
     pub fn status(&self, now: Time) -> JobStatus {
         let stages: Vec<StageStatus> = match self.state {
             _ if self.stages.is_empty() => self.spec.plan.stages.iter().map(|s| named(&s.label)).collect(),
@@ -40,7 +40,7 @@ impl Job {
         }
     }
 
-    /// Collected results whose stages are done.
+    /// Collected results of the stages that are done.
     pub fn collected(&self) -> Collected {
         if !self.collected_before.is_empty() {
             return self.collected_before.clone();
@@ -105,7 +105,7 @@ impl State {
         self.jobs.get(&id).map(|j| &*j.spec).or_else(ended)
     }
 
-    /// Workers that get nothing of the job.
+    /// Workers that the job leaves out.
     pub fn list_left_out(&self, job: &Job) -> Vec<LeftOut> {
         let one = |(worker, failure): (&WorkerId, &Failure)| LeftOut {
             worker: *worker,
@@ -116,7 +116,7 @@ impl State {
         job.left_out.iter().take(LeftOut::LISTED_MAX).map(one).collect()
     }
 
-    /// Why nothing runs although something could.
+    /// Why nothing of the job runs although it could.
     pub fn waits_for(&self, job: &Job) -> Option<String> {
         if job.state == JobState::Committing {
             return job.commit_waits.clone();

@@ -45,34 +45,34 @@ pub(crate) struct Worker {
 
 /// What a task can get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seat {
+pub(crate) enum Placement {
     /// It can begin.
     Slot,
     /// It waits behind what runs there.
-    Ahead,
+    Queue,
 }
 
 /// What a worker has to offer. The numbers say how full it is, comparable among workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
+enum Capacity {
     Slot(u64),
     /// A slot, for whoever waits there already.
     Next,
-    Ahead(u64),
+    Queue(u64),
     None,
 }
 
 impl Worker {
-    fn room(&self, ahead_per_slot: u32) -> Room {
+    fn capacity(&self, prefetch_per_slot: u32) -> Capacity {
         let (running, ahead, slots) = (self.running.len() as u64, self.ahead.len() as u64, u64::from(self.info.slots));
-        let places = slots * u64::from(ahead_per_slot) + u64::from(planted::has(Planted::OverAhead));
+        let places = slots * u64::from(prefetch_per_slot) + u64::from(planted::has(Planted::OverAhead));
         let slots = slots + u64::from(planted::has(Planted::OverSlots));
         let takes = self.state == WorkerState::Live && !self.excluded && self.alone.is_none();
         match (running < slots, ahead > 0) {
-            (true, true) => Room::Next,
-            (true, false) if takes => Room::Slot((running << 32) / slots),
-            (false, _) if takes && ahead < places => Room::Ahead((ahead << 32) / places),
-            _ => Room::None,
+            (true, true) => Capacity::Next,
+            (true, false) if takes => Capacity::Slot((running << 32) / slots),
+            (false, _) if takes && ahead < places => Capacity::Queue((ahead << 32) / places),
+            _ => Capacity::None,
         }
     }
 
@@ -93,11 +93,11 @@ impl Worker {
     }
 
     /// Whether an attempt that it tells of could have a slot now, or else could wait for one.
-    pub fn seat(&self, ahead_per_slot: u32) -> Option<Seat> {
+    pub fn placement(&self, prefetch_per_slot: u32) -> Option<Placement> {
         let slots = self.info.slots as usize;
         match self.running.len() < slots {
-            true if self.ahead.is_empty() => Some(Seat::Slot),
-            _ => (self.ahead.len() < slots * ahead_per_slot as usize).then_some(Seat::Ahead),
+            true if self.ahead.is_empty() => Some(Placement::Slot),
+            _ => (self.ahead.len() < slots * prefetch_per_slot as usize).then_some(Placement::Queue),
         }
     }
 }
@@ -106,7 +106,7 @@ impl Worker {
 pub(crate) struct Workers {
     all: BTreeMap<WorkerId, Worker>,
     /// For each slot of a worker so many attempts may wait there.
-    ahead_per_slot: u32,
+    prefetch_per_slot: u32,
     /// Those that take tasks, emptiest first.
     free: BTreeSet<(u64, WorkerId)>,
     /// Those whose slots are taken, and that let others wait; the one with the fewest first.
@@ -121,8 +121,8 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Nobody yet.
-    pub fn new(ahead_per_slot: u32) -> Self {
-        Workers { ahead_per_slot, ..Workers::default() }
+    pub fn new(prefetch_per_slot: u32) -> Self {
+        Workers { prefetch_per_slot, ..Workers::default() }
     }
 
     pub fn get(&self, id: WorkerId) -> Option<&Worker> {
@@ -156,20 +156,20 @@ impl Workers {
         self.free.iter().copied()
     }
 
-    /// Workers that have such a seat to give, the emptiest first.
-    pub fn with(&self, seat: Seat) -> impl Iterator<Item = (u64, WorkerId)> + '_ {
-        let list = match seat {
-            Seat::Slot => &self.free,
-            Seat::Ahead => &self.places,
+    /// Workers that have such a placement to give, the emptiest first.
+    pub fn with(&self, placement: Placement) -> impl Iterator<Item = (u64, WorkerId)> + '_ {
+        let list = match placement {
+            Placement::Slot => &self.free,
+            Placement::Queue => &self.places,
         };
         list.iter().copied()
     }
 
-    pub fn has(&self, id: WorkerId, seat: Seat) -> bool {
-        self.all.get(&id).is_some_and(|w| match w.room(self.ahead_per_slot) {
-            Room::Slot(_) => seat == Seat::Slot,
-            Room::Ahead(_) => seat == Seat::Ahead,
-            Room::Next | Room::None => false,
+    pub fn has(&self, id: WorkerId, placement: Placement) -> bool {
+        self.all.get(&id).is_some_and(|w| match w.capacity(self.prefetch_per_slot) {
+            Capacity::Slot(_) => placement == Placement::Slot,
+            Capacity::Queue(_) => placement == Placement::Queue,
+            Capacity::Next | Capacity::None => false,
         })
     }
 
@@ -199,8 +199,8 @@ impl Workers {
     pub fn join(&mut self, info: NodeInfo, now: Time) {
         let id = info.worker;
         self.lost.retain(|lost| *lost != id);
-        if let Some(room) = self.all.get(&id).map(|w| w.room(self.ahead_per_slot)) {
-            self.unlist(id, room);
+        if let Some(capacity) = self.all.get(&id).map(|w| w.capacity(self.prefetch_per_slot)) {
+            self.unlist(id, capacity);
         }
         let before = self.all.remove(&id);
         let since = before.as_ref().filter(|w| w.info.incarnation == info.incarnation).map_or(now, |w| w.since);
@@ -223,11 +223,11 @@ impl Workers {
             alone,
             graced: false,
         };
-        let room = worker.room(self.ahead_per_slot);
+        let capacity = worker.capacity(self.prefetch_per_slot);
         self.all.insert(id, worker);
         self.note_exclusion(id);
         self.note_reservation(id);
-        self.list(id, room);
+        self.list(id, capacity);
     }
 
     pub fn set_state(&mut self, id: WorkerId, state: WorkerState) {
@@ -297,13 +297,13 @@ impl Workers {
     pub fn check(&self) -> Result<(), String> {
         let (mut free, mut places) = (BTreeSet::new(), BTreeSet::new());
         for (id, w) in &self.all {
-            match w.room(self.ahead_per_slot) {
-                Room::Slot(load) => drop(free.insert((load, *id))),
-                Room::Ahead(load) => drop(places.insert((load, *id))),
-                Room::Next => return Err(format!("{id} has a free slot, and {:?} waits there", w.ahead.front())),
-                Room::None => {}
+            match w.capacity(self.prefetch_per_slot) {
+                Capacity::Slot(load) => drop(free.insert((load, *id))),
+                Capacity::Queue(load) => drop(places.insert((load, *id))),
+                Capacity::Next => return Err(format!("{id} has a free slot, and {:?} waits there", w.ahead.front())),
+                Capacity::None => {}
             }
-            let most = u64::from(w.info.slots) * u64::from(self.ahead_per_slot);
+            let most = u64::from(w.info.slots) * u64::from(self.prefetch_per_slot);
             if w.ahead.len() as u64 > most {
                 return Err(format!("more wait on {id} than may"));
             }
@@ -325,9 +325,9 @@ impl Workers {
 
     pub fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
         let Some(w) = self.all.get_mut(&id) else { return };
-        let before = (w.room(self.ahead_per_slot), w.excluded, w.alone);
+        let before = (w.capacity(self.prefetch_per_slot), w.excluded, w.alone);
         change(w);
-        let after = (w.room(self.ahead_per_slot), w.excluded, w.alone);
+        let after = (w.capacity(self.prefetch_per_slot), w.excluded, w.alone);
         if after.0 != before.0 {
             self.unlist(id, before.0);
             self.list(id, after.0);
@@ -359,21 +359,21 @@ impl Workers {
         self.excluded.iter().filter_map(|id| Some((*id, self.all.get(id)?)))
     }
 
-    fn unlist(&mut self, id: WorkerId, room: Room) {
-        match room {
-            Room::Slot(load) => drop(self.free.remove(&(load, id))),
-            Room::Next => drop(self.next.remove(&id)),
-            Room::Ahead(load) => drop(self.places.remove(&(load, id))),
-            Room::None => {}
+    fn unlist(&mut self, id: WorkerId, capacity: Capacity) {
+        match capacity {
+            Capacity::Slot(load) => drop(self.free.remove(&(load, id))),
+            Capacity::Next => drop(self.next.remove(&id)),
+            Capacity::Queue(load) => drop(self.places.remove(&(load, id))),
+            Capacity::None => {}
         }
     }
 
-    fn list(&mut self, id: WorkerId, room: Room) {
-        match room {
-            Room::Slot(load) => drop(self.free.insert((load, id))),
-            Room::Next => drop(self.next.insert(id)),
-            Room::Ahead(load) => drop(self.places.insert((load, id))),
-            Room::None => {}
+    fn list(&mut self, id: WorkerId, capacity: Capacity) {
+        match capacity {
+            Capacity::Slot(load) => drop(self.free.insert((load, id))),
+            Capacity::Next => drop(self.next.insert(id)),
+            Capacity::Queue(load) => drop(self.places.insert((load, id))),
+            Capacity::None => {}
         }
     }
 }
@@ -385,7 +385,7 @@ impl State {
             self.workers.set_state(id, WorkerState::Draining);
             self.workers.change(id, |w| w.reason = Some("it was told to drain, or is stopping".to_string()));
             self.take_back_all(id);
-            self.keep_somebody();
+            self.ensure_eligible_worker();
         }
     }
 
@@ -404,7 +404,7 @@ impl State {
         self.workers.set_state(id, WorkerState::Lost);
         self.workers.change(id, |w| (w.alone, w.reason) = (None, Some(reason.to_string())));
         self.out.push(Action::WorkerChanged { worker: id, state: WorkerState::Lost, reason: Some(reason.to_string()) });
-        self.keep_somebody();
+        self.ensure_eligible_worker();
         if !planted::has(Planted::LossUnseen) {
             self.reopen_outputs_of(id);
         }

@@ -101,15 +101,15 @@ fn the_first_that_is_granted_publishes() {
 fn progress_counts_and_not_the_time_alone() {
     let mut h = one_is_slow(map_reduce(1), JobOptions::default());
     let (worker, task) = h.take(1, 0, 1);
-    let told = |permille| vec![Progress { attempt: task.attempt, permille, mark: 0, waits: false }];
+    let progress = |permille| vec![Progress { attempt: task.attempt, permille, mark: 0, waits: false }];
     // Long there, and soon done.
     h.now = Time(9_000);
-    h.step(Event::WorkerBeat { worker, progress: told(950), lists_all: false, full: None });
+    h.step(Event::WorkerBeat { worker, progress: progress(950), lists_all: false, full: None });
     assert_eq!(assigns(&h.tick()), [""; 0]);
     // It stands still.
     h.now = Time(60_000);
     assert_eq!(
-        assigns(&h.step(Event::WorkerBeat { worker, progress: told(950), lists_all: false, full: None })),
+        assigns(&h.step(Event::WorkerBeat { worker, progress: progress(950), lists_all: false, full: None })),
         ["0/1@1"]
     );
 }
@@ -257,8 +257,8 @@ fn both_attempts_go_on_after_a_restart_and_one_of_them_wins() {
     let mut h = Harness::in_epoch(slots_only(), 2);
     h.step(Event::Restored { job: Box::new(restored) });
     h.step(Event::Awaited { workers: vec![worker_id(1), worker_id(2)], ms: 1_000 });
-    assert_eq!(h.join_telling(2, 1, 1, vec![told_running(&slow)]), []);
-    assert_eq!(h.join_telling(1, 1, 1, vec![told_running(&fast)]), []);
+    assert_eq!(h.join_holding(2, 1, 1, vec![held_running(&slow)]), []);
+    assert_eq!(h.join_holding(1, 1, 1, vec![held_running(&fast)]), []);
     assert_eq!((h.status(1).tasks.running, h.status(1).attempts), (1, 2));
     assert!(h.done(fast_on, &fast).contains(&revoke(slow_on, &slow)));
 }

@@ -228,7 +228,7 @@ fn pass(h: &mut Harness, ms: u64) {
 
 #[test]
 fn a_job_that_nobody_takes_for_too_long_fails_and_one_that_somebody_took_begins_to_wait_anew() {
-    let mut h = Harness::with(Config { lease_ms: u64::MAX, unserved_ms: 60_000, ..slots_only() });
+    let mut h = Harness::with(Config { lease_ms: u64::MAX, unschedulable_after_ms: 60_000, ..slots_only() });
     h.submit(1, map_only(), &[1]);
     pass(&mut h, 59_999);
     h.submit(2, map_only(), &[1]);

@@ -4,7 +4,7 @@ mod support;
 use std::collections::BTreeSet;
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Action, Cause, Config, Event, Told};
+use windrow_scheduler::{Action, Cause, Config, Event, HeldAttempt};
 
 /// a → b → c, one partition each, `a` with `maps` chunks.
 fn chain() -> Plan {
@@ -179,13 +179,13 @@ fn a_new_session_of_the_same_life_changes_nothing_of_what_is_told() {
     let (_, second) = h.take(1, 0, 1);
     let (_, third) = h.take(1, 0, 2);
     // The report of the second had got lost, and the third had never arrived there.
-    let again = h.join_telling(1, 2, 1, vec![told_done(&first), told_done(&second)]);
+    let again = h.join_holding(1, 2, 1, vec![held_done(&first), held_done(&second)]);
     assert_eq!(assigns(&again), ["0/2@1"]);
     assert_eq!(h.status(1).tasks.done, 2);
     let (_, third_again) = h.take(1, 0, 2);
     assert_eq!(third_again.attempt.number, 1);
     assert_eq!(h.done(worker, &third), [Action::Revoke { worker, attempt: third.attempt }]);
-    assert_eq!(h.join_telling(1, 2, 1, vec![told_done(&first), told_done(&second), told_running(&third_again)]), []);
+    assert_eq!(h.join_holding(1, 2, 1, vec![held_done(&first), held_done(&second), held_running(&third_again)]), []);
     h.done(worker, &third_again);
     h.finish_all();
     h.commit(1);
@@ -194,7 +194,7 @@ fn a_new_session_of_the_same_life_changes_nothing_of_what_is_told() {
 
 #[test]
 fn a_silent_worker_is_lost_when_its_lease_runs_out() {
-    let mut h = Harness::with(Config { lease_ms: 1_000, unserved_ms: u64::MAX, ..slots_only() });
+    let mut h = Harness::with(Config { lease_ms: 1_000, unschedulable_after_ms: u64::MAX, ..slots_only() });
     h.join(1, 1);
     h.submit(1, map_only(), &[1]);
     h.now = Time(900);
@@ -331,8 +331,8 @@ fn a_worker_that_was_given_up_and_returns_goes_on_and_what_it_has_done_is_not_do
     let tasks = [h.take(1, 0, 1).1, h.take(1, 0, 2).1];
     h.leave(1);
     assert_eq!(assigns(&h.join(2, 1)), ["0/0@2"]);
-    let told = vec![told_done(&first), told_running(&tasks[0]), told_running(&tasks[1])];
-    let again = h.join_telling(1, 3, 1, told);
+    let held = vec![held_done(&first), held_running(&tasks[0]), held_running(&tasks[1])];
+    let again = h.join_holding(1, 3, 1, held);
     let (other, second) = (worker_id(2), AttemptId { number: 1, ..first.attempt });
     assert_eq!(again, [Action::Revoke { worker: other, attempt: second }], "whoever ran it again may stop");
     assert_eq!(h.running(), [""; 0]);
@@ -355,13 +355,13 @@ fn a_restarted_worker_offers_its_finished_outputs_and_they_are_used() {
     h.done(worker, &maps[1]);
     assert_eq!(h.running(), ["1/0@1"]);
     h.assigned.clear();
-    let again = h.join_telling(1, 2, 2, vec![told_done(&maps[0]), told_done(&maps[1])]);
+    let again = h.join_holding(1, 2, 2, vec![held_done(&maps[0]), held_done(&maps[1])]);
     assert_eq!(assigns(&again), ["1/0@1"], "no map runs again");
     let (_, reduce) = h.take(1, 1, 0);
     assert_eq!(reduce.attempt.incarnation, Incarnation(2));
     // A part of an earlier life is not trusted: it may have been written to halfway.
     h.done(worker, &reduce);
-    let again = h.join_telling(1, 2, 3, vec![told_done(&maps[0]), told_done(&maps[1]), told_done(&reduce)]);
+    let again = h.join_holding(1, 2, 3, vec![held_done(&maps[0]), held_done(&maps[1]), held_done(&reduce)]);
     assert_eq!(again[0], Action::Revoke { worker, attempt: reduce.attempt });
     assert_eq!(assigns(&again), ["1/0@1"]);
 }
@@ -378,8 +378,8 @@ fn an_output_that_readers_could_not_use_is_not_taken_again_when_it_is_offered_ag
     });
     let map = segment.attempt;
     let holder = segment.worker;
-    let told = Told { attempt: map, report: Some(TaskReport::default()) };
-    let again = h.join_telling(holder.as_bytes()[0], 1, 1, vec![told]);
+    let held = HeldAttempt { attempt: map, report: Some(TaskReport::default()) };
+    let again = h.join_holding(holder.as_bytes()[0], 1, 1, vec![held]);
     assert!(again.contains(&Action::Revoke { worker: holder, attempt: map }), "{again:?}");
 }
 
@@ -425,7 +425,7 @@ fn workers_that_cannot_reach_each_other_make_no_livelock() {
     h.join(1, 1);
     h.join(2, 1);
     h.submit_with(1, map_reduce(4), &[4], JobOptions { backup_attempts: false, ..JobOptions::default() });
-    let mut complaints = 0;
+    let mut fetch_failures = 0;
     while h.status(1).state == JobState::Running {
         let Some((worker, task)) = h.assigned.first().cloned() else {
             h.tick();
@@ -439,8 +439,8 @@ fn workers_that_cannot_reach_each_other_make_no_livelock() {
         match segments.into_iter().find(|segment| segment.worker != worker) {
             None => drop(h.finish(1, id.stage.0, id.index)),
             Some(segment) => {
-                complaints += 1;
-                assert!(complaints < 50, "no end to complaints");
+                fetch_failures += 1;
+                assert!(fetch_failures < 50, "no end to fetch_failures");
                 h.take(1, id.stage.0, id.index);
                 let failure = failure(Code::FetchFailed);
                 h.step(Event::SegmentLost { worker, reader: task.attempt, segment, failure });
@@ -448,7 +448,7 @@ fn workers_that_cannot_reach_each_other_make_no_livelock() {
         }
     }
     assert_eq!(h.status(1).state, JobState::Committing);
-    println!("{complaints} complaints");
+    println!("{fetch_failures} fetch_failures");
 }
 
 #[test]
@@ -489,9 +489,9 @@ fn a_worker_that_was_started_again_is_not_blamed_by_readers_that_do_not_know_it(
     let holder = worker_id(1);
     let readers: Vec<(WorkerId, Task)> = h.assigned.iter().filter(|(w, _)| *w != holder).cloned().collect();
     h.now = h.now.plus_ms(1);
-    let kept = maps.iter().filter(|(w, _)| *w == holder).map(|(_, task)| told_done(task)).collect();
+    let kept = maps.iter().filter(|(w, _)| *w == holder).map(|(_, task)| held_done(task)).collect();
     h.assigned.retain(|(w, _)| *w != holder);
-    h.join_telling(1, 2, 2, kept);
+    h.join_holding(1, 2, 2, kept);
     for (worker, task) in &readers {
         let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
         let segment = *segments.iter().find(|s| s.worker == holder).expect("it made two maps");

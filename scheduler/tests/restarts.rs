@@ -47,8 +47,8 @@ fn what_runs_goes_on_and_what_is_done_is_not_done_again() {
     let (mut h, actions) = restart(journalled(&old, map_reduce(2), &[2]), &[1]);
     assert_eq!(actions, []);
     assert_eq!(h.status(1).tasks.done, 1);
-    let told = vec![told_done(&maps[0]), told_done(&maps[1]), told_done(&first), told_running(&second)];
-    assert_eq!(h.join_telling(1, 4, 1, told), []);
+    let held = vec![held_done(&maps[0]), held_done(&maps[1]), held_done(&first), held_running(&second)];
+    assert_eq!(h.join_holding(1, 4, 1, held), []);
     assert_eq!(h.status(1).tasks, TaskTotals { total: 4, done: 3, running: 1, failed: 0 });
     assert_eq!(h.done(worker, &second), [Action::Grant { worker, attempt: second.attempt }]);
     let committing = h.step(Event::Published { worker, attempt: second.attempt });
@@ -95,9 +95,9 @@ fn attempts_that_read_other_chunks_are_revoked() {
     let (mut h, actions) = restart(unsplit, &[1]);
     assert_eq!(actions, [Action::PlanJob { job: job_id(1) }]);
     h.step(Event::Planned { job: job_id(1), input_bytes: 1, stages: vec![chunks(0, 1)] });
-    let told = h.join_telling(1, 2, 1, vec![told_running(&map)]);
-    assert_eq!(told[0], Action::Revoke { worker, attempt: map.attempt });
-    assert_eq!(assigns(&told), ["0/0@1"]);
+    let held = h.join_holding(1, 2, 1, vec![held_running(&map)]);
+    assert_eq!(held[0], Action::Revoke { worker, attempt: map.attempt });
+    assert_eq!(assigns(&held), ["0/0@1"]);
 }
 
 /// Its maps are gone with their worker, and nobody needs them: every part is staged.

@@ -16,7 +16,7 @@ fn a_hundred_thousand_tasks_on_a_hundred_workers_run_through() {
     };
     let mut inbox = std::collections::VecDeque::new();
     for n in 0..100 {
-        inbox.extend(step(Event::WorkerJoined { node: node(n, 8, 1), told: Vec::new(), left: Vec::new() }));
+        inbox.extend(step(Event::WorkerJoined { node: node(n, 8, 1), held: Vec::new(), left: Vec::new() }));
     }
     let job = spec(1, map_reduce(1_000), JobOptions::default());
     inbox.extend(step(Event::Submitted { spec: Box::new(job), unix_ms: 0 }));

@@ -24,7 +24,7 @@ fn die(h: &mut Harness, life: u64, slots: u32, left: Vec<Left>) -> Vec<Action> {
     if life.is_multiple_of(2) {
         actions.extend(h.step(Event::WorkerLeft { worker: worker_id(1) }));
     }
-    actions.extend(h.step(Event::WorkerJoined { node: node(1, slots, life), told: vec![], left }));
+    actions.extend(h.step(Event::WorkerJoined { node: node(1, slots, life), held: vec![], left }));
     actions
 }
 
@@ -154,7 +154,7 @@ fn worker_that_was_only_cut_off_counts_against_no_task() {
     for n in 0..10 {
         let (_, running) = h.assigned[0].clone();
         h.leave(1);
-        h.join_telling(1, 1, 1, vec![told_running(&running)]);
+        h.join_holding(1, 1, 1, vec![held_running(&running)]);
         assert_eq!(h.running(), [""; 0], "it goes on, {n}");
         h.assigned.push((worker_id(1), running));
     }
@@ -328,7 +328,7 @@ fn suspect_that_returns_beside_others_is_not_alone() {
     // The first worker is reserved for it from now on.
     h.tick();
     // The session of the first worker broke before it heard of the revocation: it has begun the suspect.
-    h.join_telling(1, 2, 1, vec![told_done(&second), told_running(&first), told_running(&queued)]);
+    h.join_holding(1, 2, 1, vec![held_done(&second), held_running(&first), held_running(&queued)]);
     h.leave(1);
     assert_eq!(h.uncharged[&task(2)].counts, [(Cause::WorkerLost, 4)], "it was not alone");
 }

@@ -174,13 +174,13 @@ struct Cluster {
 /// Time goes slowly here: about a millisecond for each thing that happens, and the more workers there are the more happens
 /// until each has had its turn.
 fn config(scale: u32, kinds: Kinds) -> Config {
-    let ahead_per_slot = if kinds.ahead { Config::default().ahead_per_slot } else { 0 };
+    let prefetch_per_slot = if kinds.ahead { Config::default().prefetch_per_slot } else { 0 };
     let lease_ms = 1_000 * u64::from(scale);
     Config {
         lease_ms,
         backup_after_ms: 20,
         backup_every_ms: 10,
-        ahead_per_slot,
+        prefetch_per_slot,
         poison_wait_ms: lease_ms / 2,
         delivery_ms: 2 * lease_ms,
         limit_margin_ms: lease_ms / 2,

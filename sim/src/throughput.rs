@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event, RestoredJob, RestoredSplit, Scheduler, StageChunks, Told};
+use windrow_scheduler::{Action, Config, Event, HeldAttempt, RestoredJob, RestoredSplit, Scheduler, StageChunks};
 use windrow_sim::samples::{chunks, map_reduce, node, spec};
 
 const SLOTS: u32 = 8;
@@ -93,11 +93,12 @@ impl World {
     }
 
     fn join(&mut self, n: u32) {
-        let told = self.files.get(&worker(n)).into_iter().flatten();
-        let told = told.map(|(attempt, report)| Told { attempt: *attempt, report: Some(report.clone()) }).collect();
+        let held = self.files.get(&worker(n)).into_iter().flatten();
+        let held =
+            held.map(|(attempt, report)| HeldAttempt { attempt: *attempt, report: Some(report.clone()) }).collect();
         self.step(Event::WorkerJoined {
             node: NodeInfo { worker: worker(n), ..node(1, SLOTS, 1) },
-            told,
+            held,
             left: Vec::new(),
         });
     }

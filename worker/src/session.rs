@@ -236,8 +236,8 @@ impl Session {
         if self.events.send(Event::Up(up)).is_err() {
             return Failure::new(Code::Interrupted, "the worker is stopping");
         }
-        let told = Told { progress: self.progress.clone(), room: self.room.clone(), scrub: self.scrub.clone() };
-        let beats = tokio::spawn(beat(outgoing, connection, lease, self.clock, told));
+        let state = BeatState { progress: self.progress.clone(), room: self.room.clone(), scrub: self.scrub.clone() };
+        let beats = tokio::spawn(beat(outgoing, connection, lease, self.clock, state));
         self.pump(&mut incoming, beats).await
     }
 
@@ -296,7 +296,7 @@ impl Drop for AbortOnDrop {
 }
 
 /// What each beat tells.
-struct Told {
+struct BeatState {
     progress: Progress,
     room: Room,
     scrub: scrub::Progress,
@@ -304,7 +304,7 @@ struct Told {
 
 /// Beats until the lease has run out, which is also looked at when it would. After a pause of the whole process that
 /// comes first. Messages of the coordinator prolong nothing: they may have waited in the socket through the pause.
-async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clock: Clock, told: Told) {
+async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clock: Clock, state: BeatState) {
     let period_ms = lease.beat_every_ms();
     loop {
         let now = clock.now();
@@ -314,9 +314,9 @@ async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clo
             mark: here.pace.mark,
             waits: here.waits,
         };
-        let no_room = told.room.is_full();
-        let progress = told.progress.list().into_iter().map(one).collect();
-        let beat = v1::Beat { progress, no_room, lists_all: true, scrub: Some(told.scrub.get()) };
+        let no_room = state.room.is_full();
+        let progress = state.progress.list().into_iter().map(one).collect();
+        let beat = v1::Beat { progress, no_room, lists_all: true, scrub: Some(state.scrub.get()) };
         let beat = v1::FromWorker { message: Some(from_worker::Message::Beat(beat)) };
         if lease.has_run_out(now) || outgoing.send(beat).is_err() {
             return;

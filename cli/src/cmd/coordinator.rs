@@ -37,7 +37,7 @@ pub struct Plan {
     /// A worker that is silent for so long is lost.
     pub lease_ms: u64,
     /// A job that no worker takes for so long fails.
-    pub unserved_ms: u64,
+    pub unschedulable_after_ms: u64,
     /// Storage of outputs that does not answer for so long is not waited for.
     pub storage_timeout: Duration,
     /// What becomes of chunks that nothing refers to.
@@ -84,10 +84,10 @@ fn plan(args: CoordinatorRun, section: CoordinatorSection) -> Result<Plan, Failu
         tls,
         insecure: args.insecure || section.insecure.unwrap_or(false),
         lease_ms: args.lease.or(section.lease.map(|t| t.0)).map_or(Config::LEASE_MS, |t| t.ms),
-        unserved_ms: args
+        unschedulable_after_ms: args
             .wait_for_workers
             .or(section.wait_for_workers.map(|t| t.0))
-            .map_or(Config::UNSERVED_MS, |t| t.ms),
+            .map_or(Config::UNSCHEDULABLE_AFTER_MS, |t| t.ms),
         storage_timeout: args
             .storage_timeout
             .or(section.storage_timeout.map(|t| t.0))
@@ -149,7 +149,7 @@ pub async fn serve(
         temporary: plan.temporary,
         orphans: plan.orphans,
         lease_ms: plan.lease_ms,
-        unserved_ms: plan.unserved_ms,
+        unschedulable_after_ms: plan.unschedulable_after_ms,
         storage_timeout: plan.storage_timeout,
         ..Config::new(data_dir)
     };

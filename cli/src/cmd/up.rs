@@ -65,7 +65,7 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
         tls: None,
         insecure: false,
         lease_ms: windrow_coordinator::Config::LEASE_MS,
-        unserved_ms: windrow_coordinator::Config::UNSERVED_MS,
+        unschedulable_after_ms: windrow_coordinator::Config::UNSCHEDULABLE_AFTER_MS,
         storage_timeout: windrow_coordinator::Config::STORAGE_TIMEOUT,
         orphans: windrow_coordinator::OrphanRule::default(),
         temporary: temporary.is_some(),

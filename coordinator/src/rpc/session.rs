@@ -12,7 +12,7 @@ use windrow_model::{
     AttemptId, Code, DatasetChunk, Digest, Failure, JobId, NodeInfo, OutputReport, TaskReport, WorkerId,
 };
 use windrow_proto::v1::{self, from_worker::Message as Said};
-use windrow_scheduler::{Event, Left, Progress, Told};
+use windrow_scheduler::{Event, HeldAttempt, Left, Progress};
 
 /// Chunks of an unjoined folder that are looked at.
 const UNJOINED_CHUNKS_MAX: usize = 1_000_000;
@@ -118,7 +118,7 @@ impl Intake {
             let what = "an inventory with a report that only the coordinator makes";
             return Err(refuse(Failure::new(Code::BadRequest, what)));
         }
-        self.inventory.told.push(Told { attempt, report });
+        self.inventory.held.push(HeldAttempt { attempt, report });
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use tonic::{Status, Streaming};
 use windrow_coordinator::{Config, Error};
 use windrow_model::*;
 use windrow_net::{Access, Connection, Role, Server, Token, clients, connect};
-use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Told};
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// Nothing here takes so long unless it hangs.
@@ -251,7 +251,7 @@ impl FakeWorker {
         let mut client = clients::session(coordinator.connect().await);
         let connected = soon("a session", client.connect(UnboundedReceiverStream::new(said))).await;
         let mut hear = connected.map_err(failure)?.into_inner();
-        let Some(Told::Registered(registered)) = soon("registered", hear.message()).await.unwrap().unwrap().message
+        let Some(ToWorker::Registered(registered)) = soon("registered", hear.message()).await.unwrap().unwrap().message
         else {
             panic!("the first message is not `Registered`");
         };
@@ -264,15 +264,15 @@ impl FakeWorker {
     }
 
     /// The next message; `None` when the coordinator has ended the session.
-    pub async fn hear(&mut self) -> Option<Told> {
+    pub async fn hear(&mut self) -> Option<ToWorker> {
         let message = soon("a message", self.hear.message()).await.ok()??.message.unwrap();
         match &message {
-            Told::Assign(assign) => {
+            ToWorker::Assign(assign) => {
                 let setup = assign.setup.clone();
                 self.setups.extend(setup.map(|s| (s.job.clone().unwrap().try_into().unwrap(), s)));
             }
-            Told::DropJob(drop) => self.dropped.push(drop.job.clone().unwrap().try_into().unwrap()),
-            Told::Revoke(revoke) => self.revoked.push(revoke.attempt.clone().unwrap().try_into().unwrap()),
+            ToWorker::DropJob(drop) => self.dropped.push(drop.job.clone().unwrap().try_into().unwrap()),
+            ToWorker::Revoke(revoke) => self.revoked.push(revoke.attempt.clone().unwrap().try_into().unwrap()),
             _ => {}
         }
         Some(message)
@@ -282,8 +282,8 @@ impl FakeWorker {
     pub async fn next_task(&mut self) -> Task {
         loop {
             match self.hear().await.expect("the session ended") {
-                Told::Assign(assign) => return assign.task.unwrap().try_into().unwrap(),
-                Told::CheckStaging(check) => self.check_staging(check),
+                ToWorker::Assign(assign) => return assign.task.unwrap().try_into().unwrap(),
+                ToWorker::CheckStaging(check) => self.check_staging(check),
                 _ => {}
             }
         }
@@ -307,9 +307,9 @@ impl FakeWorker {
     pub async fn work_until_dropped(&mut self, job: JobId) {
         while !self.dropped.contains(&job) {
             match self.hear().await.expect("the session ended") {
-                Told::Assign(assign) => self.done(&assign.task.unwrap().try_into().unwrap()),
-                Told::CheckStaging(check) => self.check_staging(check),
-                Told::Grant(grant) => self.publish(grant.attempt.unwrap().try_into().unwrap()),
+                ToWorker::Assign(assign) => self.done(&assign.task.unwrap().try_into().unwrap()),
+                ToWorker::CheckStaging(check) => self.check_staging(check),
+                ToWorker::Grant(grant) => self.publish(grant.attempt.unwrap().try_into().unwrap()),
                 _ => {}
             }
         }
@@ -337,13 +337,13 @@ impl FakeWorker {
     pub async fn next_order(&mut self) -> ChunkOrder {
         loop {
             match self.hear().await.expect("the session ended") {
-                Told::CopyChunk(order) => {
+                ToWorker::CopyChunk(order) => {
                     return ChunkOrder::Copy(order.chunk.unwrap().digest.unwrap().try_into().unwrap());
                 }
-                Told::DropChunks(order) => {
+                ToWorker::DropChunks(order) => {
                     return ChunkOrder::Drop(order.digests.into_iter().map(|d| d.try_into().unwrap()).collect());
                 }
-                Told::CheckStaging(check) => self.check_staging(check),
+                ToWorker::CheckStaging(check) => self.check_staging(check),
                 _ => {}
             }
         }

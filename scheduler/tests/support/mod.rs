@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event, RestoredTask, Scheduler, Tally, Told};
+use windrow_scheduler::{Action, Config, Event, HeldAttempt, RestoredTask, Scheduler, Tally};
 pub use windrow_sim::samples::*;
 
 /// A scheduler, and the attempts that it has assigned and not revoked, in order of assignment.
@@ -24,7 +24,7 @@ pub struct Harness {
 
 /// Nothing is assigned ahead of slots: what most tests promise is told by who gets a slot.
 pub fn slots_only() -> Config {
-    Config { ahead_per_slot: 0, ..Config::default() }
+    Config { prefetch_per_slot: 0, ..Config::default() }
 }
 
 impl Harness {
@@ -84,12 +84,12 @@ impl Harness {
     }
 
     pub fn join_as(&mut self, n: u8, slots: u32, incarnation: u64) -> Vec<Action> {
-        self.join_telling(n, slots, incarnation, Vec::new())
+        self.join_holding(n, slots, incarnation, Vec::new())
     }
 
     /// A worker registers and says what it has.
-    pub fn join_telling(&mut self, n: u8, slots: u32, incarnation: u64, told: Vec<Told>) -> Vec<Action> {
-        self.step(Event::WorkerJoined { node: node(n, slots, incarnation), told, left: Vec::new() })
+    pub fn join_holding(&mut self, n: u8, slots: u32, incarnation: u64, held: Vec<HeldAttempt>) -> Vec<Action> {
+        self.step(Event::WorkerJoined { node: node(n, slots, incarnation), held, left: Vec::new() })
     }
 
     pub fn leave(&mut self, n: u8) -> Vec<Action> {
@@ -174,12 +174,12 @@ pub fn place(worker: WorkerId, task: &Task) -> String {
     format!("{}/{}@{}", task.attempt.task.stage, task.attempt.task.index, worker.as_bytes()[0])
 }
 
-pub fn told_running(task: &Task) -> Told {
-    Told { attempt: task.attempt, report: None }
+pub fn held_running(task: &Task) -> HeldAttempt {
+    HeldAttempt { attempt: task.attempt, report: None }
 }
 
-pub fn told_done(task: &Task) -> Told {
-    Told { attempt: task.attempt, report: Some(report(task)) }
+pub fn held_done(task: &Task) -> HeldAttempt {
+    HeldAttempt { attempt: task.attempt, report: Some(report(task)) }
 }
 
 /// What an action list assigns, in order: `stage/index@worker`.

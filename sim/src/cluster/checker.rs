@@ -32,7 +32,7 @@ impl Cluster {
         runs.retain(|a| a.incarnation == new.attempt.incarnation);
         assert!(runs.iter().all(|a| a.task != new.attempt.task), "{worker} has it already: {new:?}");
         let slots = node.slots as usize;
-        let most = slots * (1 + self.config.ahead_per_slot as usize);
+        let most = slots * (1 + self.config.prefetch_per_slot as usize);
         assert!(runs.len() < most, "{worker} has no place for {new:?}: {runs:?}");
         self.ahead += u64::from(runs.len() >= slots);
     }

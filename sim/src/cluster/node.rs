@@ -1,11 +1,11 @@
-//! Simulated workers: what they have, what they do with what they are told, and what becomes of it on its way.
+//! Simulated workers: what they have, what they do with what they are held, and what becomes of it on its way.
 
 use super::{Cluster, node_info};
 use crate::samples::failure;
 use crate::workload::sparse_report;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::*;
-use windrow_scheduler::{Action, Event, Left, Progress, Told};
+use windrow_scheduler::{Action, Event, HeldAttempt, Left, Progress};
 
 #[derive(Default)]
 pub(crate) struct Node {
@@ -14,7 +14,7 @@ pub(crate) struct Node {
     pub(crate) slots: u32,
     /// Told by the scheduler, not yet looked at.
     pub(crate) inbox: VecDeque<Action>,
-    /// Attempts that it was told to run and that are not over.
+    /// Attempts that it was held to run and that are not over.
     pub(crate) running: BTreeMap<AttemptId, Task>,
     /// The same, in the order in which they came: so many have begun as there are slots, the others wait.
     pub(crate) order: Vec<AttemptId>,
@@ -25,13 +25,13 @@ pub(crate) struct Node {
     pub(crate) slow: bool,
     /// It has a session: otherwise what it says is lost.
     pub(crate) session: bool,
-    /// Jobs of which the coordinator has heard or told in this session.
+    /// Jobs of which the coordinator has heard or held in this session.
     pub(crate) named: BTreeSet<JobId>,
     /// Said to the scheduler, in order, not yet arrived.
     pub(crate) outbox: VecDeque<Event>,
     /// Nothing of what it says arrives.
     pub(crate) mute: bool,
-    /// Nothing that it is told arrives.
+    /// Nothing that it is held arrives.
     pub(crate) deaf: bool,
     /// Other workers cannot fetch from it.
     pub(crate) unreachable: bool,
@@ -45,7 +45,7 @@ impl Node {
         self.order.iter().filter(|a| self.running.contains_key(a)).take(self.slots as usize).copied().collect()
     }
 
-    /// What a beat lists: what it was told and has looked at. What it has said of others comes before the beat.
+    /// What a beat lists: what it was held and has looked at. What it has said of others comes before the beat.
     fn listed(&self) -> impl Iterator<Item = AttemptId> {
         let said = self.outbox.iter().filter_map(|event| match event {
             Event::AttemptDone { attempt, .. }
@@ -108,11 +108,11 @@ impl Cluster {
             // As it was when nobody waited: seeds stay the same.
             node.order.sort_unstable();
         }
-        let running = node.order.iter().map(|a| Told { attempt: *a, report: None });
-        let done = node.files.iter().map(|(a, r)| Told { attempt: *a, report: Some(r.clone()) });
-        let told: Vec<Told> = running.chain(done).collect();
-        self.revoked.retain(|a| told.iter().all(|t| t.attempt != *a));
-        node.named = told.iter().map(|t| t.attempt.task.job).collect();
+        let running = node.order.iter().map(|a| HeldAttempt { attempt: *a, report: None });
+        let done = node.files.iter().map(|(a, r)| HeldAttempt { attempt: *a, report: Some(r.clone()) });
+        let held: Vec<HeldAttempt> = running.chain(done).collect();
+        self.revoked.retain(|a| held.iter().all(|t| t.attempt != *a));
+        node.named = held.iter().map(|t| t.attempt.task.job).collect();
         // Jobs that nobody knows any more are dropped.
         let known = |job: &JobId| self.scheduler.status(*job, self.now).is_some_and(|s| !s.state.is_final());
         for job in node.named.iter().filter(|job| !known(job)) {
@@ -123,8 +123,8 @@ impl Cluster {
         self.awaited.remove(&id);
         let info = node_info(id, node.slots, node.incarnation);
         let left = std::mem::take(&mut node.left);
-        self.note_told(id, info.incarnation, &told);
-        self.step(Event::WorkerJoined { node: info, told, left });
+        self.note_held(id, info.incarnation, &held);
+        self.step(Event::WorkerJoined { node: info, held, left });
     }
 
     pub(crate) fn start(&mut self, id: WorkerId) {
@@ -167,7 +167,7 @@ impl Cluster {
         }
     }
 
-    /// The worker looks at what it was told.
+    /// The worker looks at what it was held.
     pub(crate) fn receive(&mut self, id: WorkerId) {
         let lost = self.is_lost_on_the_way(id);
         let node = self.nodes.get_mut(&id).expect("it is there");

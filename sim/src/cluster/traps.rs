@@ -5,7 +5,7 @@
 use super::Cluster;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::*;
-use windrow_scheduler::{Action, Cause, Counts, Event, RestoredJob, Told};
+use windrow_scheduler::{Action, Cause, Counts, Event, HeldAttempt, RestoredJob};
 
 /// Workers that a poison task may take with it: those after which it runs alone, and those that it has for itself.
 const KILLS_AT_LEAST: u64 = 5;
@@ -155,11 +155,11 @@ impl Cluster {
 
     /// A worker registers: it has the attempts that it tells, unless the scheduler revokes them. Attempts of an earlier life
     /// are lost, also those that were sent to it when it was dead; attempts of this life are not.
-    pub(super) fn note_told(&mut self, worker: WorkerId, life: Incarnation, told: &[Told]) {
+    pub(super) fn note_held(&mut self, worker: WorkerId, life: Incarnation, held: &[HeldAttempt]) {
         let here = self.open.extract_if(.., |_, on| *on == worker);
         self.deaths.extend(here.filter(|(attempt, _)| attempt.incarnation != life));
         self.pardoned.extend(self.deaths.extract_if(.., |attempt, on| *on == worker && attempt.incarnation == life));
-        self.open.extend(told.iter().filter(|t| t.report.is_none()).map(|t| (t.attempt, worker)));
+        self.open.extend(held.iter().filter(|t| t.report.is_none()).map(|t| (t.attempt, worker)));
     }
 
     /// What the journal still counts as lost is lost for a scheduler that starts on it: a pardon that was not written is

@@ -35,8 +35,8 @@ impl Job {
     fn readable(&mut self, s: usize, t: usize) -> Option<u64> {
         let producers = &self.stages[s].links.producers;
         // Only of a restored job a task may be done of which nobody has told.
-        let told = |p: usize| !self.restored || self.stages[p].told == self.stages[p].tasks.len();
-        let whole = |p: &usize| self.stages[*p].is_done() && told(*p);
+        let known = |p: usize| !self.restored || self.stages[p].known_outputs == self.stages[p].tasks.len();
+        let whole = |p: &usize| self.stages[*p].is_done() && known(*p);
         if producers.is_empty() || !producers.iter().all(whole) {
             return None;
         }
@@ -114,7 +114,7 @@ impl Job {
 
 impl State {
     /// Whether an attempt that reports has read what others read now. If not it runs again, and nobody is charged.
-    pub fn has_read_what_is_there(&mut self, worker: WorkerId, attempt: AttemptId, read: u64) -> bool {
+    pub fn inputs_are_current(&mut self, worker: WorkerId, attempt: AttemptId, read: u64) -> bool {
         let id = attempt.task;
         let Some(job) = self.jobs.get_mut(&id.job) else { return true };
         let now = job.readable(id.stage.0 as usize, id.index as usize);

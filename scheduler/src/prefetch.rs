@@ -1,16 +1,17 @@
-//! Attempts ahead of slots: a worker has some more than it can run, and fetches their inputs while others run.
+//! Prefetch: a worker holds a few more attempts than it has slots and fetches their inputs while others run.
 //!
-//! It begins them by itself, in the order of their assignment, whenever one of those before them ends; nobody has to be
-//! asked first. Here the same is noted when that end is heard of. Three rules keep waiting from harming anybody:
+//! The worker starts queued attempts by itself, in the order of assignment, whenever a running one ends; it needs no
+//! message for that. The scheduler follows when it receives the end of the running one. Three rules prevent harm by
+//! queueing:
 //!
-//! - A slot that is free goes to whoever has the best claim, also to what waits on a worker that is busy: it is taken back
-//!   there.
-//! - Whoever waits gets a slot of its worker only if nobody has a clearly better claim by then: a job of higher priority, one
-//!   that has fewer attempts, or an earlier stage of the same job. Otherwise it is taken back, though its worker may have
-//!   begun it just now: that costs what a message takes.
-//! - What waits on a worker that gets no tasks any more is taken back, and what waits of a stage of which an input is lost.
+//! - A free slot goes to the task with the best claim, also to one that is queued on a busy worker: that attempt is
+//!   revoked there.
+//! - A queued attempt gets a slot of its worker only if no other task has a clearly better claim by then: a job of
+//!   higher priority, a job with fewer attempts, or an earlier stage of the same job. Otherwise it is revoked, even if
+//!   its worker may have just started it: that costs one message.
+//! - An attempt is revoked if it is queued on a worker that gets no more tasks, or if an input of its stage is lost.
 //!
-//! Nothing of this counts against a task. What is taken back waits as it did before.
+//! None of this is charged to a task. A task whose queued attempt is revoked waits as before.
 
 use crate::action::Action;
 use crate::assign::{PICKY_SCAN, suits};
@@ -19,10 +20,10 @@ use crate::planted::{self, Planted};
 use crate::queue::Turn;
 use crate::state::State;
 use crate::task::Run;
-use crate::worker::Seat;
+use crate::worker::Placement;
 use windrow_model::{JobId, StageId, TaskId, WorkerId};
 
-/// What speaks for a task: its job's place in the queue, and its stage.
+/// What decides between two tasks: the position of the job in the queue, then the stage.
 #[derive(Clone, Copy)]
 struct Claim {
     turn: Turn,
@@ -37,7 +38,7 @@ impl Claim {
 }
 
 impl State {
-    /// Slots that have become free are given to those who wait for them there, or are free for others.
+    /// Gives each free slot to the attempt queued first on that worker, or frees it for a task with a better claim.
     pub fn begin_next(&mut self) {
         while let Some((worker, task)) = self.workers.next() {
             if planted::has(Planted::NotBegun) {
@@ -50,7 +51,7 @@ impl State {
         }
     }
 
-    /// The attempt has a slot now, or its worker says that it had one.
+    /// The attempt has a slot now, or its worker reports that it had one.
     pub fn has_begun(&mut self, worker: WorkerId, task: TaskId) {
         if !self.task(task).is_some_and(|t| t.is_ahead()) {
             return;
@@ -63,7 +64,7 @@ impl State {
         }
     }
 
-    /// Whether somebody who could run on this worker goes before a task that waits there.
+    /// Whether another task that could run on this worker has a better claim than the one queued there.
     fn is_outdone(&self, worker: WorkerId, task: TaskId) -> bool {
         let Some(job) = self.jobs.get(&task.job) else { return true };
         let own = Claim { turn: job.claim(), job: task.job, stage: task.stage.0 as usize };
@@ -76,7 +77,7 @@ impl State {
         outdone_by(own.job) || first.into_iter().flatten().any(|(_, id)| id != own.job && outdone_by(id))
     }
 
-    /// The claim of the job's next task, if that may run on this worker.
+    /// The claim of the job's next task, if that task may run on this worker.
     fn claim_on(&self, id: JobId, turn: Turn, worker: WorkerId) -> Option<Claim> {
         let job = self.jobs.get(&id)?;
         let stage = *job.runnable.first()?;
@@ -89,8 +90,8 @@ impl State {
         suits.then_some(Claim { turn, job: id, stage })
     }
 
-    /// Of what waits of a job on workers, the one of the earliest stage that was assigned last and may go where it is to: the
-    /// one that would wait longest, and of which least has been fetched.
+    /// The queued attempt of the job that may be moved: of the earliest stage, the one that was assigned last. It
+    /// would wait longest, and its worker has fetched least of its input.
     fn ahead_for(&self, id: JobId, turn: Turn, may: impl Fn(Shunned) -> bool) -> Option<(Claim, TaskId)> {
         let job = self.jobs.get(&id)?;
         let suited = job.ahead.iter().take(PICKY_SCAN).find(|(s, _, t)| may(job.shunned(*s, *t)));
@@ -100,13 +101,13 @@ impl State {
         })
     }
 
-    /// Moves what waits on a busy worker to a free slot, unless a task that is on no worker has the better claim to it. False
-    /// if there is nothing to move.
+    /// Moves an attempt queued on a busy worker to a free slot, unless a task without an attempt has the better claim.
+    /// False if there is nothing to move.
     pub fn move_to_free_slot(&mut self) -> bool {
         if planted::has(Planted::AheadKept) {
             return false;
         }
-        let movable = |(turn, id)| self.ahead_for(id, turn, |shunned| suits(&self.workers, Seat::Slot, shunned));
+        let movable = |(turn, id)| self.ahead_for(id, turn, |shunned| suits(&self.workers, Placement::Slot, shunned));
         let Some((claim, task)) = self.ahead.iter().take(PICKY_SCAN).find_map(movable) else { return false };
         if let Some((turn, id)) = self.queue.first() {
             let stage = self.jobs.get(&id).and_then(|job| job.runnable.first().copied()).unwrap_or_default();
@@ -115,12 +116,12 @@ impl State {
             }
         }
         self.take_back(task);
-        self.start_attempt(task.job, claim.stage, task.index as usize, Seat::Slot);
+        self.start_attempt(task.job, claim.stage, task.index as usize, Placement::Slot);
         self.requeue(task.job);
         true
     }
 
-    /// Takes a task that waits off its worker, which is told.
+    /// Takes a queued task off its worker and revokes the attempt there.
     pub fn take_back(&mut self, task: TaskId) {
         if let Some(run) = self.put_back(task)
             && !planted::has(Planted::AheadNotRevoked)
@@ -129,7 +130,7 @@ impl State {
         }
     }
 
-    /// The same for all that wait on a worker.
+    /// Takes all queued tasks off a worker.
     pub fn take_back_all(&mut self, worker: WorkerId) {
         if planted::has(Planted::AheadOnExcluded) {
             return;
@@ -138,7 +139,7 @@ impl State {
         ahead.into_iter().for_each(|task| self.take_back(task));
     }
 
-    /// Frees the places of attempts that their stage has called back, and tells their workers.
+    /// Releases and revokes the queued attempts that their stage has recalled.
     pub fn revoke_recalled(&mut self, job: JobId) {
         let Some(job) = self.jobs.get_mut(&job).filter(|job| !job.recalled.is_empty()) else { return };
         for Run { worker, attempt } in std::mem::take(&mut job.recalled) {
@@ -149,7 +150,7 @@ impl State {
         }
     }
 
-    /// A task that waits on a worker is on none: it is in its queue again.
+    /// Puts a queued task back into its job's queue, off its worker.
     pub fn put_back(&mut self, task: TaskId) -> Option<Run> {
         self.task(task).filter(|t| t.is_ahead())?;
         let (run, _) = self.stop(task)?;

@@ -2,7 +2,7 @@
 //!
 //! A reader that cannot have a segment complains about its holder. One complaint may be chance. After two different
 //! readers have complained about a worker, everything that it holds and somebody still needs is made again elsewhere: each
-//! output by itself would cost two complaints more, with all their time-outs. Which machine is to blame is told by pairs: a
+//! output by itself would cost two fetch_failures more, with all their time-outs. Which machine is to blame is told by pairs: a
 //! worker about which others complain from two sides, or one that complains about two itself, gets no tasks for a
 //! while. Where there are only two, the one complained about is as good as the other. Without that, two workers that
 //! cannot reach each other could make the same outputs again and again, each time on the wrong side.
@@ -19,11 +19,11 @@ const WITNESSES: usize = 2;
 
 /// What readers of one job could not fetch from workers that live.
 #[derive(Default)]
-pub(crate) struct Complaints {
+pub(crate) struct FetchFailures {
     /// Holder and reader, until what the holder has is made again.
     readers: BTreeSet<(WorkerId, TaskId)>,
     /// Holder and the worker that it could not be reached from.
-    sides: BTreeSet<(WorkerId, WorkerId)>,
+    pairs: BTreeSet<(WorkerId, WorkerId)>,
 }
 
 /// Who is to blame.
@@ -38,16 +38,17 @@ enum Verdict {
     Reader,
 }
 
-impl Complaints {
-    fn add(&mut self, holder: WorkerId, reader: TaskId, side: WorkerId, workers: usize) -> Verdict {
+impl FetchFailures {
+    fn add(&mut self, holder: WorkerId, reader: TaskId, reader_worker: WorkerId, workers: usize) -> Verdict {
         self.readers.insert((holder, reader));
-        self.sides.insert((holder, side));
-        let sides_of = |holder| self.sides.iter().filter(move |(h, _)| *h == holder).count();
-        let about: Vec<WorkerId> = self.sides.iter().filter(|(_, s)| *s == side).map(|(h, _)| *h).collect();
-        if sides_of(holder) >= WITNESSES {
+        self.pairs.insert((holder, reader_worker));
+        let reader_workers_of = |holder| self.pairs.iter().filter(move |(h, _)| *h == holder).count();
+        let unreachable: Vec<WorkerId> =
+            self.pairs.iter().filter(|(_, s)| *s == reader_worker).map(|(h, _)| *h).collect();
+        if reader_workers_of(holder) >= WITNESSES {
             return Verdict::Holder;
         }
-        if about.len() >= WITNESSES && about.iter().all(|holder| sides_of(*holder) == 1) {
+        if unreachable.len() >= WITNESSES && unreachable.iter().all(|holder| reader_workers_of(*holder) == 1) {
             return Verdict::Reader;
         }
         match self.readers.iter().filter(|(h, _)| *h == holder).count() {
@@ -60,7 +61,7 @@ impl Complaints {
     /// A worker has begun a new life, perhaps at another address.
     pub fn forget(&mut self, worker: WorkerId) {
         self.forget_holder(worker);
-        self.sides.retain(|(h, s)| *h != worker && *s != worker);
+        self.pairs.retain(|(h, s)| *h != worker && *s != worker);
     }
 
     /// Nothing that lies there is to be fetched any more.
@@ -69,8 +70,8 @@ impl Complaints {
     }
 
     /// It has no say any more.
-    fn forget_side(&mut self, side: WorkerId) {
-        self.sides.retain(|(_, s)| *s != side);
+    fn forget_reader_worker(&mut self, reader_worker: WorkerId) {
+        self.pairs.retain(|(_, s)| *s != reader_worker);
     }
 }
 
@@ -98,20 +99,20 @@ impl Job {
 
 impl State {
     /// A reader on `side` could not fetch from `holder`, which lives.
-    pub fn cannot_reach(&mut self, id: JobId, holder: WorkerId, reader: TaskId, side: WorkerId) {
+    pub fn cannot_reach(&mut self, id: JobId, holder: WorkerId, reader: TaskId, reader_worker: WorkerId) {
         let State { jobs, workers, .. } = self;
         let Some(job) = jobs.get_mut(&id) else { return };
-        let verdict = job.complaints.add(holder, reader, side, workers.live_count());
+        let verdict = job.fetch_failures.add(holder, reader, reader_worker, workers.live_count());
         if matches!(verdict, Verdict::Holder | Verdict::Link) {
-            job.complaints.forget_holder(holder);
+            job.fetch_failures.forget_holder(holder);
             job.remake(holder, workers);
         }
         match verdict {
             Verdict::Open | Verdict::Link => {}
             Verdict::Holder => self.exclude(holder, "other workers cannot fetch from it".to_string()),
             Verdict::Reader => {
-                job.complaints.forget_side(side);
-                self.exclude(side, "it cannot fetch from other workers".to_string());
+                job.fetch_failures.forget_reader_worker(reader_worker);
+                self.exclude(reader_worker, "it cannot fetch from other workers".to_string());
             }
         }
     }
@@ -131,10 +132,10 @@ mod tests {
     }
 
     /// Holder, reader, side; the last verdict.
-    fn judge(workers: usize, complaints: &[(u8, u32, u8)]) -> Verdict {
-        let mut all = Complaints::default();
+    fn judge(workers: usize, fetch_failures: &[(u8, u32, u8)]) -> Verdict {
+        let mut all = FetchFailures::default();
         let say = |(h, r, s): &(u8, u32, u8)| all.add(worker(*h), reader(*r), worker(*s), workers);
-        complaints.iter().map(say).last().unwrap()
+        fetch_failures.iter().map(say).last().unwrap()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use windrow_scheduler::{Action, Config, Event, Progress, RestoredJob, RestoredSp
 
 /// For each slot one attempt may wait.
 fn harness() -> Harness {
-    Harness::with(Config { lease_ms: u64::MAX, ahead_per_slot: 1, ..Config::default() })
+    Harness::with(Config { lease_ms: u64::MAX, prefetch_per_slot: 1, ..Config::default() })
 }
 
 fn two_workers(tasks: u32) -> Harness {
@@ -277,12 +277,12 @@ fn a_result_of_one_that_was_thought_to_wait_is_taken() {
 #[test]
 fn a_session_that_begins_again_keeps_what_runs_and_what_waits() {
     let mut h = two_workers(8);
-    let told = h.assigned.iter().filter(|(w, _)| *w == worker_id(1)).map(|(_, t)| told_running(t)).collect();
-    assert_eq!(h.join_telling(1, 1, 1, told), []);
+    let held = h.assigned.iter().filter(|(w, _)| *w == worker_id(1)).map(|(_, t)| held_running(t)).collect();
+    assert_eq!(h.join_holding(1, 1, 1, held), []);
     assert_eq!(h.status(1).tasks.running, 2);
     // The one that waited was on its way when the session broke.
-    let told = vec![told_running(&h.assigned[0].1)];
-    assert_eq!(assigns(&h.join_telling(1, 1, 1, told)), ["0/2@1"]);
+    let held = vec![held_running(&h.assigned[0].1)];
+    assert_eq!(assigns(&h.join_holding(1, 1, 1, held)), ["0/2@1"]);
 }
 
 /// What a coordinator that begins anew knows of a job with so many tasks of one stage.
@@ -311,8 +311,8 @@ fn after_a_restart_those_that_came_first_run_and_the_others_wait() {
     let before = two_workers(8);
     let mut h = restored(map_only(), 8);
     for n in [1, 2] {
-        let told = before.assigned.iter().filter(|(w, _)| *w == worker_id(n)).map(|(_, t)| told_running(t)).collect();
-        assert_eq!(h.join_telling(n, 1, 1, told), []);
+        let held = before.assigned.iter().filter(|(w, _)| *w == worker_id(n)).map(|(_, t)| held_running(t)).collect();
+        assert_eq!(h.join_holding(n, 1, 1, held), []);
     }
     assert_eq!((h.status(1).tasks.running, h.status(1).attempts), (2, 2));
     h.assigned = before.assigned;
@@ -325,8 +325,8 @@ fn after_a_restart_those_that_came_first_run_and_the_others_wait() {
 fn nothing_of_a_restored_job_is_moved_before_its_workers_are_back() {
     let before = two_workers(4);
     let mut h = restored(map_only(), 4);
-    let told = before.assigned.iter().filter(|(w, _)| *w == worker_id(1)).map(|(_, t)| told_running(t)).collect();
-    assert_eq!(h.join_telling(1, 1, 1, told), []);
+    let held = before.assigned.iter().filter(|(w, _)| *w == worker_id(1)).map(|(_, t)| held_running(t)).collect();
+    assert_eq!(h.join_holding(1, 1, 1, held), []);
     assert_eq!(h.join(3, 1), [], "it is free, and may do nothing yet");
     let actions = h.join(2, 1);
     assert_eq!(assigns(&actions).len(), 2, "{actions:?}");
@@ -339,8 +339,8 @@ fn what_runs_or_is_done_somewhere_goes_before_what_waits_elsewhere() {
         let (_, task) = h.assigned[1].clone();
         h.leave(2);
         assert_eq!(h.running(), ["0/0@1", "0/1@1"], "it is lost, and its task waits on the other worker");
-        let told = if done { told_done(&task) } else { told_running(&task) };
-        let actions = h.join_telling(2, 1, 1, vec![told]);
+        let held = if done { held_done(&task) } else { held_running(&task) };
+        let actions = h.join_holding(2, 1, 1, vec![held]);
         assert_eq!((revokes(&actions), assigns(&actions)), (vec!["0/1@1".into()], vec![]), "it had it all the time");
         let tasks = h.status(1).tasks;
         assert_eq!((tasks.done, tasks.running), if done { (1, 1) } else { (0, 2) });
