@@ -11,9 +11,13 @@ use crate::action::Action;
 use crate::planted::{self, Planted};
 use crate::speculate::Pace;
 use crate::state::State;
-use crate::task::{Run, TaskState};
+use crate::task::{Run, Task, TaskState};
 use crate::uncharged::Cause;
 use windrow_model::{Code, Failure, JobOptions, TaskId, Time, WorkerId};
+
+/// Deadlines of a worker's attempts are checked at most this often: beats may come much faster, and each check takes a look at
+/// every attempt of the worker.
+const CHECK_MS: u64 = 100;
 
 /// Why an attempt is given up.
 #[derive(Debug, PartialEq)]
@@ -31,6 +35,13 @@ enum Overdue {
 /// How much later than a worker the scheduler enforces a time-out, in milliseconds.
 fn margin_ms(limit_ms: u64, config: &Config) -> u64 {
     config.limit_margin_ms.max(limit_ms / 4)
+}
+
+fn pace_of(task: &Task, worker: WorkerId) -> &Pace {
+    match &task.backup {
+        Some(backup) if backup.run.worker == worker => &backup.pace,
+        _ => &task.pace,
+    }
 }
 
 /// Checks an attempt that has a slot.
@@ -63,6 +74,12 @@ impl State {
                 }
             }
         }
+        let now = self.now;
+        let Some(w) = self.workers.live_mut(worker) else { return };
+        if now.since_ms(w.checked) < CHECK_MS {
+            return;
+        }
+        w.checked = now;
         let Some(w) = self.workers.live(worker) else { return };
         let all = w.running.iter().chain(&w.ahead).chain(&w.publishing);
         let overdue: Vec<(TaskId, Overdue)> = all.filter_map(|id| Some((*id, self.overdue(*id, worker)?))).collect();
@@ -74,18 +91,16 @@ impl State {
 
     /// The progress of the attempt of a task on this worker.
     fn pace(&self, id: TaskId, worker: WorkerId) -> Option<&Pace> {
-        let task = self.task(id)?;
-        Some(match &task.backup {
-            Some(backup) if backup.run.worker == worker => &backup.pace,
-            _ => &task.pace,
-        })
+        self.task(id).map(|task| pace_of(task, worker))
     }
 
     fn overdue(&self, id: TaskId, worker: WorkerId) -> Option<Overdue> {
-        let options = &self.jobs.get(&id.job)?.spec.options;
-        let pace = self.pace(id, worker)?;
+        let job = self.jobs.get(&id.job)?;
+        let options = &job.spec.options;
+        let task = job.stages.get(id.stage.0 as usize)?.tasks.get(id.index as usize)?;
+        let pace = pace_of(task, worker);
         let (now, config) = (self.now, &self.config);
-        match &self.task(id)?.state {
+        match &task.state {
             TaskState::Publishing(..) => {
                 let ms = now.since_ms(pace.since);
                 (ms >= config.publish_ms).then(|| Overdue::Unpublished(format!("not published after {} s", ms / 1_000)))

@@ -39,6 +39,8 @@ pub(crate) struct Worker {
     pub damaged: u32,
     /// It is kept for this suspect: it gets nothing else.
     pub alone: Option<TaskId>,
+    /// When the deadlines of its attempts were checked last.
+    pub checked: Time,
     /// Its lease was extended once because we ourselves had slept.
     pub graced: bool,
 }
@@ -221,6 +223,7 @@ impl Workers {
             reason: None,
             damaged: 0,
             alone,
+            checked: now,
             graced: false,
         };
         let capacity = worker.capacity(self.prefetch_per_slot);
