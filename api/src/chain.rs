@@ -1,6 +1,6 @@
 //! Fused operations: a chain reads its input once and pushes every record to one receiver.
 
-use crate::context::{TaskCx, TaskResult};
+use crate::context::{OpInTask, TaskCx, TaskResult};
 use crate::culprit::Op;
 use crate::datum::Datum;
 use crate::demand::Demand;
@@ -74,26 +74,26 @@ pub(crate) struct Step<R: Datum, O: Datum, F> {
 
 impl<R: Datum, O: Datum, F> Chain<O> for Step<R, O, F>
 where
-    F: Fn(&TaskCx<'_>, R::Ref<'_>, &mut dyn Push<O>) + Send + Sync,
+    F: Fn(&OpInTask<'_, '_>, R::Ref<'_>, &mut dyn Push<O>) + Send + Sync,
 {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<O>) -> TaskResult<()> {
         struct StepSink<'s, 't, R, O: Datum, F> {
             f: &'s F,
-            op: Op,
-            cx: &'s TaskCx<'t>,
+            op: OpInTask<'s, 't>,
             sink: &'s mut dyn Push<O>,
             types: PhantomData<fn(R)>,
         }
         impl<R: Datum, O: Datum, F> Push<R> for StepSink<'_, '_, R, O, F>
         where
-            F: Fn(&TaskCx<'_>, R::Ref<'_>, &mut dyn Push<O>),
+            F: Fn(&OpInTask<'_, '_>, R::Ref<'_>, &mut dyn Push<O>),
         {
             #[inline]
             fn push(&mut self, r: R::Ref<'_>) {
-                self.cx.in_op(&self.op, || (self.f)(self.cx, r, self.sink))
+                self.op.call(|| (self.f)(&self.op, r, self.sink))
             }
         }
-        self.before.run(cx, &mut StepSink { f: &*self.f, op: self.op, cx, sink, types: PhantomData::<fn(R)> })
+        let op = OpInTask { op: self.op, cx };
+        self.before.run(cx, &mut StepSink { f: &*self.f, op, sink, types: PhantomData::<fn(R)> })
     }
 }
 
@@ -105,21 +105,29 @@ pub(crate) fn call<O: Datum, X: Outcome>(
     sink: &mut dyn Push<O>,
     f: impl FnOnce(&mut Emitter<'_, O>) -> X,
 ) {
-    cx.in_op(op, || call_in_step(cx, op, sink, f))
+    let result: Result<()> = cx.in_op(op, || f(&mut Emitter::new(sink)).into_result());
+    if let Err(e) = result {
+        user_error(cx, op, e);
+    }
 }
 
 /// The same as [`call`], for use within a [`Step`], which names its operation if a panic unwinds through it.
 #[inline(always)]
 pub(crate) fn call_in_step<O: Datum, X: Outcome>(
-    cx: &TaskCx<'_>,
-    op: &Op,
+    op: &OpInTask<'_, '_>,
     sink: &mut dyn Push<O>,
     f: impl FnOnce(&mut Emitter<'_, O>) -> X,
 ) {
     let result: Result<()> = f(&mut Emitter::new(sink)).into_result();
     if let Err(e) = result {
-        user_error(cx, op, e);
+        user_error_in_step(op, e);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn user_error_in_step(op: &OpInTask<'_, '_>, e: crate::error::Error) {
+    user_error(op.cx, &op.op, e)
 }
 
 #[cold]

@@ -1,6 +1,6 @@
 //! The context of a running task: its inputs as local files, its folder, its memory, and its position.
 
-use crate::culprit::{self, AtKey, AtRecord, Culprit, Note, Op, OpAtRecord, Passing};
+use crate::culprit::{self, AtKey, AtRecord, Culprit, Note, Op, Passed, guarded};
 use crate::datum::Datum;
 use crate::error::Error;
 use crate::task_run::TaskEnv;
@@ -124,17 +124,11 @@ impl<'t> TaskCx<'t> {
         self.noting(op, f)
     }
 
-    /// The same for a function that works on one record, so that a panic or an error of it names the record, too.
-    #[inline(always)]
-    pub fn in_op_on<'r, R: Datum, X>(&self, op: &'r Op, r: R::Ref<'r>, f: impl FnOnce() -> X) -> X {
-        self.noting(OpAtRecord::<R> { op, record: AtRecord(r) }, f)
-    }
-
     /// Records the first error of user code, of which operation it is, and its record.
     #[cold]
     pub fn fail_in_on<R: Datum>(&self, op: &Op, r: R::Ref<'_>, e: impl Into<TaskError>) {
         self.fail_in(op, e);
-        culprit::change(&self.failed, AtRecord::<R>(r));
+        culprit::change(&self.failed, AtRecord::<R>(&r));
     }
 
     /// Runs code that works on a key, so that panics and recorded errors of user code in it name the key.
@@ -145,7 +139,7 @@ impl<'t> TaskCx<'t> {
 
     /// The same for a record.
     #[inline(always)]
-    pub fn working_on_record<R: Datum, X>(&self, r: R::Ref<'_>, f: impl FnOnce() -> X) -> X {
+    pub fn working_on_record<R: Datum, X>(&self, r: &R::Ref<'_>, f: impl FnOnce() -> X) -> X {
         self.working_on(AtRecord::<R>(r), f)
     }
 
@@ -160,10 +154,7 @@ impl<'t> TaskCx<'t> {
 
     #[inline(always)]
     fn noting<X>(&self, note: impl Note, f: impl FnOnce() -> X) -> X {
-        let passing = Passing::new(&self.unwound, note);
-        let result = f();
-        passing.keep();
-        result
+        guarded((&self.unwound, note), f)
     }
 
     /// Adds the operation of the recorded error to a failure of this task.
@@ -325,6 +316,57 @@ impl<'t> TaskCx<'t> {
 impl Drop for TaskCx<'_> {
     fn drop(&mut self) {
         self.crumbs.end();
+    }
+}
+
+/// An operation of a task, for loops that call user code once per record. It is a field of what receives the records, so that the
+/// guard of such a call is that receiver's own address, which is in a register anyway.
+pub(crate) struct OpInTask<'o, 't> {
+    pub op: Op,
+    pub cx: &'o TaskCx<'t>,
+}
+
+impl OpInTask<'_, '_> {
+    /// [`TaskCx::in_op`] for this operation.
+    #[inline(always)]
+    pub fn call<X>(&self, f: impl FnOnce() -> X) -> X {
+        guarded(self, f)
+    }
+
+    /// The same for a function that works on one record, so that a panic of it names the record, too.
+    #[inline(always)]
+    pub fn call_on<R: Datum, X>(&self, r: &R::Ref<'_>, f: impl FnOnce() -> X) -> X {
+        guarded(OnRecord::<R> { op: self, record: AtRecord(r) }, f)
+    }
+}
+
+/// A record that an operation works on.
+struct OnRecord<'a, 'r, 't, R: Datum> {
+    op: &'a OpInTask<'a, 't>,
+    record: AtRecord<'a, 'r, R>,
+}
+
+impl<R: Datum> Clone for OnRecord<'_, '_, '_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<R: Datum> Copy for OnRecord<'_, '_, '_, R> {}
+
+impl<R: Datum> Passed for OnRecord<'_, '_, '_, R> {
+    #[cold]
+    #[inline(never)]
+    fn passed(self) {
+        self.op.passed();
+        culprit::change(&self.op.cx.unwound, self.record)
+    }
+}
+
+impl Passed for &OpInTask<'_, '_> {
+    #[cold]
+    #[inline(never)]
+    fn passed(self) {
+        culprit::change(&self.cx.unwound, &self.op)
     }
 }
 

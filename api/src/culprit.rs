@@ -46,19 +46,25 @@ impl Culprit {
     }
 }
 
-/// Does something if a panic passes by, unless it is [kept](Self::keep) from it. Made of plain values, and all in line, so that the
-/// path without a panic has nothing to do, not even to store them.
-pub(crate) struct Passing<'c, N: Note>(&'c RefCell<Culprit>, N);
+/// A guard that acts if a panic unwinds through it, unless it is [kept](Self::keep) from it. Made of plain values, and all in line,
+/// so that the path without a panic has nothing to do, not even to store them. What it holds stays in registers or on the stack
+/// during the call, so in a loop over records it should be one reference.
+pub(crate) struct Passing<P: Passed>(P);
+
+/// What happens when a panic unwinds through a [`Passing`].
+pub(crate) trait Passed: Copy {
+    fn passed(self);
+}
 
 /// What is noted when a panic passes.
 pub(crate) trait Note: Copy {
     fn note(self, culprit: &mut Culprit);
 }
 
-impl<'c, N: Note> Passing<'c, N> {
+impl<P: Passed> Passing<P> {
     #[inline(always)]
-    pub fn new(culprit: &'c RefCell<Culprit>, note: N) -> Self {
-        Passing(culprit, note)
+    pub fn new(passed: P) -> Self {
+        Passing(passed)
     }
     /// No panic has come.
     #[inline(always)]
@@ -67,11 +73,27 @@ impl<'c, N: Note> Passing<'c, N> {
     }
 }
 
-impl<N: Note> Drop for Passing<'_, N> {
+impl<P: Passed> Drop for Passing<P> {
     #[inline(always)]
     fn drop(&mut self) {
+        self.0.passed()
+    }
+}
+
+impl<N: Note> Passed for (&RefCell<Culprit>, N) {
+    #[inline(always)]
+    fn passed(self) {
         change(self.0, self.1)
     }
+}
+
+/// Runs `f` with a guard.
+#[inline(always)]
+pub(crate) fn guarded<X>(passed: impl Passed, f: impl FnOnce() -> X) -> X {
+    let passing = Passing::new(passed);
+    let result = f();
+    passing.keep();
+    result
 }
 
 /// Notes something, whatever state a panic has left things in.
@@ -93,7 +115,8 @@ impl Note for &Op {
 /// The bytes of a key, and the record that is worked on: noted unless something further inside is. Without an operation the failure is
 /// none of user code.
 pub(crate) struct AtKey<'k, K>(pub &'k [u8], pub PhantomData<fn() -> K>);
-pub(crate) struct AtRecord<'r, R: Datum>(pub R::Ref<'r>);
+/// By reference: a record may be several words, which would be copied for each record.
+pub(crate) struct AtRecord<'a, 'r, R: Datum>(pub &'a R::Ref<'r>);
 
 impl<K> Clone for AtKey<'_, K> {
     fn clone(&self) -> Self {
@@ -101,12 +124,12 @@ impl<K> Clone for AtKey<'_, K> {
     }
 }
 impl<K> Copy for AtKey<'_, K> {}
-impl<R: Datum> Clone for AtRecord<'_, R> {
+impl<R: Datum> Clone for AtRecord<'_, '_, R> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<R: Datum> Copy for AtRecord<'_, R> {}
+impl<R: Datum> Copy for AtRecord<'_, '_, R> {}
 
 impl<K: Datum> Note for AtKey<'_, K> {
     fn note(self, culprit: &mut Culprit) {
@@ -115,31 +138,11 @@ impl<K: Datum> Note for AtKey<'_, K> {
         }
     }
 }
-impl<R: Datum> Note for AtRecord<'_, R> {
+impl<R: Datum> Note for AtRecord<'_, '_, R> {
     fn note(self, culprit: &mut Culprit) {
         if culprit.op.is_some() && culprit.at.is_none() {
-            culprit.at = Some(record::<R>(self.0));
+            culprit.at = Some(record::<R>(R::shorten(*self.0)));
         }
-    }
-}
-
-/// An operation at work on a record, for one guard instead of two.
-pub(crate) struct OpAtRecord<'r, R: Datum> {
-    pub op: &'r Op,
-    pub record: AtRecord<'r, R>,
-}
-
-impl<R: Datum> Clone for OpAtRecord<'_, R> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<R: Datum> Copy for OpAtRecord<'_, R> {}
-
-impl<R: Datum> Note for OpAtRecord<'_, R> {
-    fn note(self, culprit: &mut Culprit) {
-        self.op.note(culprit);
-        self.record.note(culprit);
     }
 }
 
@@ -221,9 +224,9 @@ mod tests {
         let culprit = RefCell::new(Culprit::default());
         let (inner, outer) = (Op::here("map"), Op::here("reduce"));
         let caught = catch_unwind(AssertUnwindSafe(|| {
-            let _key = Passing::new(&culprit, AtKey::<u8>(&[1], PhantomData));
-            let _outer = Passing::new(&culprit, &outer);
-            let _inner = Passing::new(&culprit, &inner);
+            let _key = Passing::new((&culprit, AtKey::<u8>(&[1], PhantomData)));
+            let _outer = Passing::new((&culprit, &outer));
+            let _inner = Passing::new((&culprit, &inner));
             std::panic::resume_unwind(Box::new(()))
         }));
         let caught: Result<(), _> = caught;

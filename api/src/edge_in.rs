@@ -96,7 +96,7 @@ impl<R: Datum> Chain<R> for ReadRecords<R> {
         let mut read = 0u64;
         while let Some((_, value)) = pairs.peek() {
             let r = R::decode::<true>(&mut Reader::new(value, &arena)).map_err(undecodable)?;
-            cx.working_on_record::<R, _>(R::shorten(r), || sink.push(R::shorten(r)));
+            cx.working_on_record::<R, _>(&r, || sink.push(R::shorten(r)));
             arena.reset();
             if cx.stopped() {
                 break;

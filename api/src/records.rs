@@ -1,7 +1,7 @@
 //! Collections of records, on which the operations are defined.
 
 use crate::chain::{Branch, Step};
-use crate::context::TaskCx;
+use crate::context::OpInTask;
 use crate::culprit::Op;
 use crate::datum::Datum;
 use crate::emitter::Push;
@@ -41,7 +41,7 @@ impl<R: Datum> Records<R> {
     /// Adds a fused operation to every branch.
     pub(crate) fn step<O: Datum, F>(&self, op: Op, keeps_keys: bool, f: F) -> Records<O>
     where
-        F: Fn(&TaskCx<'_>, R::Ref<'_>, &mut dyn Push<O>) + Send + Sync + 'static,
+        F: Fn(&OpInTask<'_, '_>, R::Ref<'_>, &mut dyn Push<O>) + Send + Sync + 'static,
     {
         let f = Arc::new(f);
         let branches = self.branches.iter().map(|b| {

@@ -2,6 +2,7 @@
 //!
 //! `inverted_index INPUT... --output DIR`, or `inverted_index query DIR WORD...` for the documents that hold all words.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use windrow::prelude::*;
@@ -82,8 +83,15 @@ impl Combiner<u64> for Documents {
         }
     }
     fn finish(&self, list: List) -> String {
-        let docs: Vec<String> = list.ascending().iter().map(u64::to_string).collect();
-        docs.join(",")
+        let mut text = String::new();
+        for doc in list.ascending() {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            // A string takes all that is written to it.
+            let _ = write!(text, "{doc}");
+        }
+        text
     }
     fn encode(&self, list: &List, out: &mut Vec<u8>) {
         // Differences in seven bits per byte; the last byte of each has a clear high bit.

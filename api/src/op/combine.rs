@@ -3,7 +3,7 @@
 use crate::arena::Arena;
 use crate::chain::Chain;
 use crate::combiner::Combiner;
-use crate::context::{TaskCx, TaskResult};
+use crate::context::{OpInTask, TaskCx, TaskResult};
 use crate::culprit::Op;
 use crate::datum::{Datum, DecodeError, IntoDatum, Key, Reader};
 use crate::edge_in::{concat, of_input, undecodable_there};
@@ -80,12 +80,13 @@ impl<V: Datum, C: Combiner<V>> Accumulate for Fold<V, C> {
     }
 }
 
+/// Folds pairs into an edge. The operation comes first in memory: the guard of each call then needs no address of its own.
+#[repr(C)]
 struct FoldSink<'c, 't, K, V: Datum, C: Combiner<V>> {
+    op: OpInTask<'c, 't>,
     edge: CombinedEdge<Fold<V, C>>,
     combiner: &'c C,
-    op: Op,
     key: Vec<u8>,
-    cx: &'c TaskCx<'t>,
     emitted: u64,
     types: PhantomData<fn(K)>,
 }
@@ -97,9 +98,8 @@ impl<K: Key, V: Datum, C: Combiner<V>> Push<(K, V)> for FoldSink<'_, '_, K, V, C
         let (edge, combiner) = (&mut self.edge, self.combiner);
         let (create, encode) = (|v| combiner.create(v), |v, out: &mut Vec<u8>| combiner.encode_value(v, out));
         let push = || K::with_bytes(k, &mut self.key, |k| edge.push_value(k, v, create, encode));
-        let pushed = self.cx.in_op(&self.op, push);
-        if let Err(e) = pushed {
-            self.cx.fail(e);
+        if let Err(e) = self.op.call(push) {
+            self.op.cx.fail(e);
         }
     }
 }
@@ -114,7 +114,8 @@ fn fold_into_edge<K: Key, V: Datum, C: Combiner<V>>(
     let spec = cx.edge(0, |n| partitioning(cx, partitioner, n));
     let edge = CombinedEdge::new(spec, Fold { combiner: combiner.clone(), types: PhantomData })?;
     let types = PhantomData::<fn(K)>;
-    let mut sink = FoldSink { edge, combiner: &*combiner, op, key: Vec::new(), cx, emitted: 0, types };
+    let op = OpInTask { op, cx };
+    let mut sink = FoldSink { op, edge, combiner: &*combiner, key: Vec::new(), emitted: 0, types };
     cx.take_any_order();
     chain.run(cx, &mut sink)?;
     cx.outcome()?;

@@ -24,8 +24,7 @@ impl<R: Datum> Records<R> {
         &self,
         f: impl Fn(R::Ref<'_>, &mut Emitter<'_, O>) -> X + Send + Sync + 'static,
     ) -> Records<O> {
-        let op = Op::here("map");
-        self.step(op, false, move |cx, r, sink| call_in_step(cx, &op, sink, |out| f(r, out)))
+        self.step(Op::here("map"), false, move |op, r, sink| call_in_step(op, sink, |out| f(r, out)))
     }
 
     /// Calls `f` on each record and emits the items of its iterator. They cannot borrow from the record; `map` with

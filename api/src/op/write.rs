@@ -1,11 +1,11 @@
 //! `write`: writes records into the part files of an output folder.
 
-use crate::context::{TaskCx, TaskResult};
+use crate::context::{OpInTask, TaskCx, TaskResult};
 use crate::culprit::Op;
 use crate::datum::Datum;
 use crate::edge_in::ReadRecords;
 use crate::edge_out::{Layout, edge_stages, reading, write_record};
-use crate::emitter::PushFn;
+use crate::emitter::Push;
 use crate::error::Result;
 use crate::records::Records;
 use crate::sink::{Appender, PartWriter, Sink};
@@ -60,25 +60,40 @@ impl<R: Datum> Records<R> {
     }
 }
 
+/// Appends records to a part file. The operation comes first in memory, as in `FoldSink`.
+#[repr(C)]
+struct PartSink<'c, 't, R: Datum, S> {
+    op: OpInTask<'c, 't>,
+    sink: &'c S,
+    writer: PartWriter,
+    types: PhantomData<fn(R)>,
+}
+
+impl<R: Datum, S: Sink<R>> Push<R> for PartSink<'_, '_, R, S> {
+    #[inline]
+    fn push(&mut self, r: R::Ref<'_>) {
+        let (op, sink, writer) = (&self.op, self.sink, &mut self.writer);
+        match op.call_on::<R, _>(&r, || sink.write(R::shorten(r), &mut Appender::new(writer.buffer()))) {
+            Ok(()) => writer.record().unwrap_or_else(|e| op.cx.fail(e)),
+            Err(e) => op.cx.fail_in_on::<R>(&op.op, r, e),
+        }
+    }
+}
+
 fn write_part<R: Datum, S: Sink<R>>(
     cx: &TaskCx<'_>,
     op: Op,
     index: u32,
     sink: &S,
-    run: impl FnOnce(&mut PushFn<R, &mut dyn FnMut(R::Ref<'_>)>) -> TaskResult<()>,
+    run: impl FnOnce(&mut dyn Push<R>) -> TaskResult<()>,
 ) -> TaskResult<OutputReport> {
     let path = cx.folder.join(windrow_format::names::sink_file(index));
     let is_text_file = matches!(sink.framing(), Framing::Delimiter(_)) && dataset_name(sink.path()).is_none();
-    let mut writer = PartWriter::create(&path, sink.compression(), is_text_file)?;
-    let mut push = |r: R::Ref<'_>| match cx
-        .in_op_on::<R, _>(&op, R::shorten(r), || sink.write(R::shorten(r), &mut Appender::new(writer.buffer())))
-    {
-        Ok(()) => writer.record().unwrap_or_else(|e| cx.fail(e)),
-        Err(e) => cx.fail_in_on::<R>(&op, r, e),
-    };
-    run(&mut PushFn::new(&mut push as &mut dyn FnMut(R::Ref<'_>)))?;
+    let writer = PartWriter::create(&path, sink.compression(), is_text_file)?;
+    let mut part = PartSink { op: OpInTask { op, cx }, sink, writer, types: PhantomData::<fn(R)> };
+    run(&mut part)?;
     cx.outcome()?;
-    let part = writer.finish(index)?;
+    let part = part.writer.finish(index)?;
     cx.count(names::RECORDS_WRITTEN, part.records);
     cx.count(names::BYTES_WRITTEN, part.bytes);
     Ok(OutputReport::Sink(part))
