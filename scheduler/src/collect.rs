@@ -19,6 +19,9 @@ impl Job {
 
     /// Bytes collected by the job if these outputs become the task's.
     fn collected_with(&self, s: usize, t: usize, outputs: &[OutputReport]) -> u64 {
+        if self.spec.plan.collects.is_empty() {
+            return 0;
+        }
         let held = self.stages[s].tasks[t].held.as_ref().map_or(0, |held| self.collects(s, &held.outputs));
         (self.collected_bytes - held).saturating_add(self.collects(s, outputs))
     }

@@ -56,9 +56,13 @@ impl State {
     fn finish(&mut self, id: TaskId, run: Run, report: TaskReport) {
         let s = id.stage.0 as usize;
         self.succeeded_on(id, run.worker);
-        self.settle_ledger(id);
         let life = self.workers.get(run.worker).map_or(run.attempt.incarnation, |w| w.info.incarnation);
-        let Some(job) = self.jobs.get_mut(&id.job) else { return };
+        let Some(mut job) = self.jobs.get_mut(&id.job) else { return };
+        if job.stages[s].tasks[id.index as usize].ledger.is_some() {
+            self.settle_ledger(id);
+            let Some(again) = self.jobs.get_mut(&id.job) else { return };
+            job = again;
+        }
         let complete = job.finish(s, id.index as usize, run, life, report);
         if !self.fits_its_parts(id, run.attempt) {
             return;

@@ -64,28 +64,36 @@ fn judge_running(pace: &Pace, options: &JobOptions, config: &Config, now: Time) 
 impl State {
     /// Checks the attempts of a worker after a beat. `lists_all`: an attempt that the beat does not name is not there.
     pub fn enforce_limits(&mut self, worker: WorkerId, lists_all: bool) {
-        let Some(w) = self.workers.live(worker) else { return };
-        if lists_all {
-            let unlisted = |id: &&TaskId| self.pace(**id, worker).is_some_and(|pace| !pace.is_heard(self.now));
-            let missed: Vec<TaskId> = w.running.iter().chain(&w.ahead).filter(unlisted).copied().collect();
-            for id in missed {
-                if let Some((_, pace)) = self.task_mut(id).and_then(|t| t.pace_on(worker)) {
-                    pace.miss();
-                }
-            }
-        }
         let now = self.now;
         let Some(w) = self.workers.live_mut(worker) else { return };
-        if now.since_ms(w.checked) < CHECK_MS {
+        let is_due = now.since_ms(w.checked) >= CHECK_MS;
+        if is_due {
+            w.checked = now;
+        }
+        if lists_all {
+            self.note_missing(worker);
+        }
+        if !is_due {
             return;
         }
-        w.checked = now;
         let Some(w) = self.workers.live(worker) else { return };
         let all = w.running.iter().chain(&w.ahead).chain(&w.publishing);
         let overdue: Vec<(TaskId, Overdue)> = all.filter_map(|id| Some((*id, self.overdue(*id, worker)?))).collect();
         for (id, what) in overdue {
             let here = self.task(id).and_then(|t| t.runs().find(|run| run.worker == worker));
             here.into_iter().for_each(|run| self.give_up(run, what_of(&what), &what));
+        }
+    }
+
+    /// Counts a beat that lists all attempts for each attempt that it did not name.
+    fn note_missing(&mut self, worker: WorkerId) {
+        let Some(w) = self.workers.live(worker) else { return };
+        let unlisted = |id: &&TaskId| self.pace(**id, worker).is_some_and(|pace| !pace.is_heard(self.now));
+        let missed: Vec<TaskId> = w.running.iter().chain(&w.ahead).filter(unlisted).copied().collect();
+        for id in missed {
+            if let Some((_, pace)) = self.task_mut(id).and_then(|t| t.pace_on(worker)) {
+                pace.miss();
+            }
         }
     }
 

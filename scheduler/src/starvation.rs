@@ -13,6 +13,9 @@ impl State {
     pub fn update_starvation(&mut self) {
         let starved = !self.workers.any_takes_tasks(|_| false);
         if std::mem::replace(&mut self.starved, starved) == starved {
+            if self.partial.is_empty() {
+                return;
+            }
             let partial: Vec<JobId> = self.partial.iter().copied().collect();
             return partial.into_iter().for_each(|id| self.watch_starvation(id));
         }
