@@ -11,6 +11,7 @@ pub use exact_sum::ExactSum;
 pub use mean::{ExactTotal, Mean, MeanAcc};
 pub use simple::{Count, Max, Min, Number, Sum};
 pub use top_k::TopK;
+pub use wide::{Wide64, Wide128};
 
 use crate::datum::{Datum, DecodeError, IntoDatum};
 

@@ -8,7 +8,9 @@ use windrow_model::{ByteSize, JobOptions};
 /// Machine- or human-readable output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
+    /// For people.
     Table,
+    /// One JSON document on stdout.
     Json,
 }
 

@@ -31,6 +31,8 @@
 //!   fingerprint of it; so a plan must depend only on the job's parameters.
 //! * A record function that returns an error or panics fails its task with the file and byte offset of the record.
 
+#![warn(missing_docs)]
+
 mod arena;
 mod chain;
 mod combiner;
@@ -85,7 +87,9 @@ pub mod testing;
 pub mod usage;
 
 pub use arena::Arena;
-pub use combiner::{Combiner, Count, ExactSum, ExactTotal, Max, Mean, MeanAcc, Min, Number, Sum, TopK};
+pub use combiner::{
+    Combiner, Count, ExactSum, ExactTotal, Max, Mean, MeanAcc, Min, Number, Sum, TopK, Wide64, Wide128,
+};
 pub use counter::Counter;
 pub use datum::{Datum, DecodeError, IntoDatum, Key, Reader, Scalar, Serde};
 pub use emitter::Emitter;
@@ -114,8 +118,8 @@ pub struct Guide;
 /// Sources by name, with their options.
 pub mod sources {
     pub use crate::source::{
-        BytesLines, CsvSource, FixedSource, JsonlSource, Lines, PlacedLines, WholeFiles, bytes_lines, csv, fixed,
-        jsonl, lines, whole_files,
+        BytesLines, CsvSource, FixedSource, IntoInputs, JsonlSource, Lines, PlacedLines, WholeFiles, bytes_lines, csv,
+        fixed, jsonl, lines, whole_files,
     };
 }
 /// Sinks by name, with their options.

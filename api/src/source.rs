@@ -25,7 +25,7 @@ pub(crate) use blocks::{RECORD_MAX, last_record_end};
 pub(crate) use decoder::failure_of;
 pub use fixed::{FixedSource, fixed};
 pub use jsonl::{JsonlSource, jsonl};
-pub use lines::{BytesLines, Lines, PlacedLines, bytes_lines, lines};
+pub use lines::{BytesLines, IntoInputs, Lines, PlacedLines, bytes_lines, lines};
 #[cfg(feature = "client")]
 pub(crate) use open::{open_as_stored, open_text};
 pub use whole::{WholeFiles, whole_files};

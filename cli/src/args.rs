@@ -236,7 +236,7 @@ pub enum JobVerb {
 
 /// A state of jobs, as lists show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum StateName {
+pub(crate) enum StateName {
     Planning,
     Running,
     Committing,

@@ -6,7 +6,7 @@ use windrow_model::{Code, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, Failure, JobS
 
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     Done,
     Usage,
     Interrupted,

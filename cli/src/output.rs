@@ -13,7 +13,7 @@ use windrow_model::{ByteSize, DatasetStatus, Escape, FailedAttempt, Failure, Job
 /// Who reads the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub(crate) enum Format {
     /// People.
     Table,
     /// Scripts.

@@ -42,7 +42,7 @@ pub use folder::Folder;
 pub use group::GroupArena;
 pub use hash::{hash, partition_of};
 pub use lent::Changed;
-pub use lookup::Lookup;
+pub use lookup::{Lookup, Probe};
 pub use mapped::MappedFile;
 pub use memory::{Claim, Memory, Share};
 pub use pairs::Pairs;

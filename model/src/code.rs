@@ -20,7 +20,7 @@ macro_rules! codes {
         /// The kind of a failure, as scripts and people name it. The text form never changes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "&'static str")]
-        pub enum Code { $($variant,)* }
+        pub enum Code { $(#[doc = concat!("`", $text, "`: ", $hint)] $variant,)* }
         impl Code {
             /// All codes.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)*];

@@ -6,6 +6,8 @@
 //!
 //! This crate knows nothing of clocks, files, sockets or threads: it only defines types.
 
+#![warn(missing_docs)]
+
 pub mod chunk;
 pub mod cluster;
 pub mod code;

@@ -21,7 +21,8 @@ pub mod supervise;
 #[cfg(test)]
 mod tests;
 
-pub use crumb_file::{CrumbFolder, Left, with_excerpts};
+pub(crate) use crumb_file::Left;
+pub use crumb_file::{CrumbFolder, with_excerpts};
 pub use descendants::Marks;
 pub use group::Groups;
 pub use place::LOOK_MAX;

@@ -24,7 +24,7 @@ const EXCERPTS_WITHIN: Duration = Duration::from_secs(1);
 
 /// An attempt that ran when the last life of the worker ended, and the record that it was at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
+pub(crate) struct Left {
     pub attempt: AttemptId,
     pub place: Option<RecordPlace>,
 }
