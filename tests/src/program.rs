@@ -27,7 +27,11 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// A command that inherits none of the caller's Windrow settings, and whose state folder is `home`.
 pub fn command(name: &str, home: &Path) -> Command {
-    let mut command = Command::new(binary(name));
+    isolated(Command::new(binary(name)), home)
+}
+
+/// The same for any program.
+pub fn isolated(mut command: Command, home: &Path) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("WINDROW_") {
             command.env_remove(name);

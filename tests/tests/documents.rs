@@ -5,7 +5,9 @@ use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use windrow_model::Escape;
+use windrow_tests::program::{binary, isolated, run};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -126,5 +128,54 @@ fn crates_import_only_what_the_table_allows() {
         let used = own_dependencies(&manifest, "dependencies");
         let excess: Vec<_> = used.difference(&allowed[crate_name]).filter(|name| *name != "failpoint").collect();
         assert!(excess.is_empty(), "{crate_name} imports {excess:?}, which the table does not allow");
+    }
+}
+
+/// The lines of the fenced blocks of a document that are marked `console`.
+fn console_blocks(text: &str) -> Vec<String> {
+    text.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn examples_print_what_their_readme_shows() {
+    let text = fs::read_to_string(root().join("examples/README.md")).unwrap();
+    let blocks = console_blocks(&text);
+    let manifest = fs::read_to_string(root().join("examples/Cargo.toml")).unwrap();
+    let names: BTreeSet<&str> =
+        manifest.split("[[bin]]\nname = \"").skip(1).map(|s| s.split('"').next().unwrap()).collect();
+    let mut unused = names.clone();
+    let folder = binary("windrow").parent().unwrap().to_path_buf();
+    for block in blocks {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut commands: Vec<(&str, String)> = Vec::new();
+        for line in block.lines() {
+            match line.strip_prefix("$ ") {
+                Some(line) => commands.push((line, String::new())),
+                None => *commands.last_mut().map(|(_, output)| output).expect("a command") += &format!("{line}\n"),
+            }
+        }
+        for (line, expected) in commands {
+            if let Some(name) = line.strip_prefix("$EXAMPLES/") {
+                unused.remove(name.split(' ').next().unwrap());
+            }
+            let mut shell = isolated(Command::new("/bin/sh"), scratch.path());
+            shell.args(["-c", line]).current_dir(scratch.path()).env("EXAMPLES", &folder);
+            let ended = run(&mut shell).ok();
+            assert_eq!(ended.stdout, expected, "{line}");
+        }
+    }
+    assert!(unused.is_empty(), "examples/README.md has no command for {unused:?}");
+}
+
+#[test]
+fn documents_state_the_minimum_rust_version() {
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let version =
+        workspace.lines().find_map(|l| l.strip_prefix("rust-version = ")).expect("rust-version").trim_matches('"');
+    let pattern = Regex::new(r"(?:Rust|toolchain) \(?(1\.\d+)").unwrap();
+    for document in ["README.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let stated = pattern.captures(&text).map(|c| c[1].to_owned());
+        assert_eq!(stated.as_deref(), Some(version), "the minimum Rust version in {document}");
     }
 }
