@@ -607,6 +607,15 @@ pub struct CancelRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelReply {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DecideCommitRequest {
+    #[prost(message, optional, tag = "1")]
+    pub id: ::core::option::Option<JobId>,
+    #[prost(bool, tag = "2")]
+    pub give_up: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DecideCommitReply {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CollectedRequest {
     #[prost(message, optional, tag = "1")]
     pub id: ::core::option::Option<JobId>,
@@ -1106,6 +1115,31 @@ pub mod jobs_client {
             req.extensions_mut().insert(GrpcMethod::new("windrow.v1.Jobs", "Cancel"));
             self.inner.unary(req, path, codec).await
         }
+        /// An operator's decision on a job whose commit waits: try it now, or end the job.
+        pub async fn decide_commit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DecideCommitRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DecideCommitReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/windrow.v1.Jobs/DecideCommit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("windrow.v1.Jobs", "DecideCommit"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Results of `collect`, once the job is done.
         pub async fn collected(
             &mut self,
@@ -1259,6 +1293,14 @@ pub mod jobs_server {
             &self,
             request: tonic::Request<super::CancelRequest>,
         ) -> std::result::Result<tonic::Response<super::CancelReply>, tonic::Status>;
+        /// An operator's decision on a job whose commit waits: try it now, or end the job.
+        async fn decide_commit(
+            &self,
+            request: tonic::Request<super::DecideCommitRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DecideCommitReply>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the Collected method.
         type CollectedStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::CollectedBlob, tonic::Status>,
@@ -1707,6 +1749,49 @@ pub mod jobs_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/windrow.v1.Jobs/DecideCommit" => {
+                    #[allow(non_camel_case_types)]
+                    struct DecideCommitSvc<T: Jobs>(pub Arc<T>);
+                    impl<T: Jobs> tonic::server::UnaryService<super::DecideCommitRequest>
+                    for DecideCommitSvc<T> {
+                        type Response = super::DecideCommitReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DecideCommitRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Jobs>::decide_commit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DecideCommitSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
