@@ -87,7 +87,7 @@ fn check_job(state: &State, job: &Job, at: &mut AtWorkers) -> Result<(), String>
     ensure(backups == job.backups_running, || format!("{backups} backups run, not {}", job.backups_running))?;
     ensure(job.recalled.is_empty(), || format!("not revoked: {:?}", job.recalled))?;
     ensure(!job.watches_for_slow_tasks() || state.timers.is_set(Timer::Backups(job.spec.id)), || {
-        "nobody looks for its slow tasks".into()
+        "the timer of its search for slow tasks is not set".into()
     })?;
     ensure(job.suspects.is_empty() != state.suspicious.contains(&job.spec.id), || {
         "its suspects are not listed".into()

@@ -1,19 +1,19 @@
-//! Workers on which tasks fail that succeed elsewhere get no tasks for a while; so do those that others cannot reach, and those
-//! whose disk is full.
+//! Excludes workers from new tasks for a while: those on which tasks fail that succeed elsewhere, those that others
+//! cannot reach, and those with a full disk.
 //!
-//! It is the success elsewhere that speaks against a worker: a task that fails everywhere excludes nobody. At most half of
-//! the workers are excluded at a time, and never the last one.
+//! The success elsewhere is the evidence against a worker: a task that fails everywhere excludes no worker. At most
+//! half of the workers are excluded at a time, and never the last one.
 
 use crate::action::Action;
 use crate::lease::Timer;
 use crate::state::State;
 use windrow_model::{TaskId, Time, WorkerId, WorkerState};
 
-/// Exclusions become longer up to so many times the first.
+/// Exclusions become longer up to this multiple of the first one.
 const LONGEST: u64 = 10;
 
 impl State {
-    /// A task has been finished there: whatever failed it before on other workers was theirs.
+    /// A task has finished on this worker: its earlier failures on other workers count against those workers.
     pub fn succeeded_on(&mut self, id: TaskId, worker: WorkerId) {
         let failed_on = self.task_mut(id).map(|task| std::mem::take(&mut task.failed_on)).unwrap_or_default();
         if !failed_on.contains(&worker) {
@@ -30,7 +30,7 @@ impl State {
         }
     }
 
-    /// A reader found an output of this worker damaged.
+    /// Counts an output of this worker that a reader found damaged.
     pub fn note_damage(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.live_mut(id).filter(|w| !w.excluded) else { return };
         worker.damaged += 1;
@@ -40,7 +40,7 @@ impl State {
         }
     }
 
-    /// The worker gets no tasks for a while, unless too many do not already.
+    /// Excludes the worker for a while, unless too many workers are excluded already.
     pub fn exclude(&mut self, id: WorkerId, reason: String) {
         if !self.may_exclude(id) {
             return;
@@ -59,8 +59,8 @@ impl State {
         self.take_back_all(id);
     }
 
-    /// A worker tells whether its disk is full. If it is, the worker gets no tasks as long as it says so, unless too many get
-    /// none already: then its tasks fail, and tell the user.
+    /// Handles a worker's report whether its disk is full. A worker with a full disk is excluded as long as it reports
+    /// that, unless too many are excluded already: then its tasks fail with an error that the user sees.
     pub fn note_room(&mut self, id: WorkerId, full: bool) {
         let was_full = self.workers.live(id).is_some_and(|w| w.full);
         match (full, was_full) {
@@ -81,7 +81,7 @@ impl State {
         }
     }
 
-    /// At most half of those that could take tasks are excluded.
+    /// Whether at most half of the workers that could take tasks would be excluded.
     fn may_exclude(&self, id: WorkerId) -> bool {
         let live = self.workers.iter().filter(|(_, w)| w.state == WorkerState::Live);
         let (excluded, all) = live.fold((0, 0), |(e, n), (_, w)| (e + usize::from(w.excluded), n + 1));
@@ -89,12 +89,12 @@ impl State {
         could && (excluded + 1) * 2 <= all
     }
 
-    /// An exclusion must end, even if it was configured not to.
+    /// An exclusion must end, even with a very long configured time.
     fn end_exclusion_after(&mut self, id: WorkerId, ms: u64) {
         self.timers.set(Timer::Excluded(id), self.now.plus_ms(ms).min(Time(u64::MAX - 1)));
     }
 
-    /// The worker gets tasks again.
+    /// Ends an exclusion.
     pub fn readmit(&mut self, id: WorkerId) {
         self.timers.clear(Timer::Excluded(id));
         let excluded = self.workers.get(id).is_some_and(|w| w.excluded);
@@ -110,8 +110,8 @@ impl State {
         }
     }
 
-    /// After a worker has gone: if only excluded ones are left they are better than nobody. Those that are gone
-    /// themselves are not excluded any more either.
+    /// Ends all exclusions if only excluded workers are left, since an excluded worker is better than none. Ends those
+    /// of lost and draining workers as well.
     pub fn ensure_eligible_worker(&mut self) {
         if self.workers.excluded().next().is_none() {
             return;

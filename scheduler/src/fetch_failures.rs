@@ -1,11 +1,11 @@
-//! Who cannot fetch from whom, and what follows.
+//! Tracks failed fetches between workers, and decides what they mean.
 //!
-//! A reader that cannot have a segment complains about its holder. One complaint may be chance. After two different
-//! readers have complained about a worker, everything that it holds and somebody still needs is made again elsewhere: each
-//! output by itself would cost two fetch_failures more, with all their time-outs. Which machine is to blame is told by pairs: a
-//! worker about which others complain from two sides, or one that complains about two itself, gets no tasks for a
-//! while. Where there are only two, the one complained about is as good as the other. Without that, two workers that
-//! cannot reach each other could make the same outputs again and again, each time on the wrong side.
+//! A reader that cannot fetch a segment complains about its holder. One complaint may be chance. After complaints of
+//! two different readers about a worker, all of its outputs that are still needed are made again elsewhere: each
+//! output by itself would cost two more complaints with all their time-outs. The pairs of workers show which machine
+//! is at fault: a worker that two others cannot reach, or one that cannot reach two others, gets no tasks for a while.
+//! If there are only two workers, the holder is excluded. Without that, two workers that cannot reach each other could
+//! make the same outputs again and again, each time on the wrong one.
 
 use crate::job::Job;
 use crate::shuffle::is_held;
@@ -14,27 +14,27 @@ use crate::worker::Workers;
 use std::collections::BTreeSet;
 use windrow_model::{JobId, TaskId, WorkerId};
 
-/// Different readers, or sides, that are believed.
+/// Number of different readers, or of reader workers, that suffices as evidence.
 const WITNESSES: usize = 2;
 
-/// What readers of one job could not fetch from workers that live.
+/// Fetches of one job's readers from live workers that failed.
 #[derive(Default)]
 pub(crate) struct FetchFailures {
-    /// Holder and reader, until what the holder has is made again.
+    /// Holder and reader, until the holder's outputs are made again.
     readers: BTreeSet<(WorkerId, TaskId)>,
-    /// Holder and the worker that it could not be reached from.
+    /// Holder and the worker that could not reach it.
     pairs: BTreeSet<(WorkerId, WorkerId)>,
 }
 
-/// Who is to blame.
+/// Which part is at fault.
 #[derive(Debug, PartialEq)]
 enum Verdict {
     Open,
-    /// What the worker holds is made again, and it is excluded.
+    /// The holder: its outputs are made again, and it is excluded.
     Holder,
-    /// What the worker holds is made again.
+    /// The connection: the holder's outputs are made again.
     Link,
-    /// The one that complains is excluded.
+    /// The reader's worker: it is excluded.
     Reader,
 }
 
@@ -58,27 +58,27 @@ impl FetchFailures {
         }
     }
 
-    /// A worker has begun a new life, perhaps at another address.
+    /// Forgets a worker that has started a new incarnation, perhaps at another address.
     pub fn forget(&mut self, worker: WorkerId) {
         self.forget_holder(worker);
         self.pairs.retain(|(h, s)| *h != worker && *s != worker);
     }
 
-    /// Nothing that lies there is to be fetched any more.
+    /// Forgets complaints about a holder whose outputs are made again.
     fn forget_holder(&mut self, holder: WorkerId) {
         self.readers.retain(|(h, _)| *h != holder);
     }
 
-    /// It has no say any more.
+    /// Forgets the complaints of readers on this worker.
     fn forget_reader_worker(&mut self, reader_worker: WorkerId) {
         self.pairs.retain(|(_, s)| *s != reader_worker);
     }
 }
 
 impl Job {
-    /// Runs again elsewhere whatever of this worker's outputs is needed.
+    /// Runs tasks again elsewhere whose outputs lie on this worker and are needed.
     fn remake(&mut self, holder: WorkerId, workers: &Workers) {
-        // Readers come after what they read: a reader that is reopened makes its producers needed.
+        // Readers are examined before what they read: a reopened reader makes its producers needed.
         for s in (0..self.stages.len()).rev() {
             if self.stages[s].links.edge_readers.is_empty() || !self.is_needed(s) {
                 continue;
@@ -98,7 +98,7 @@ impl Job {
 }
 
 impl State {
-    /// A reader on `side` could not fetch from `holder`, which lives.
+    /// Handles a reader on `reader_worker` that could not fetch from the live worker `holder`.
     pub fn cannot_reach(&mut self, id: JobId, holder: WorkerId, reader: TaskId, reader_worker: WorkerId) {
         let State { jobs, workers, .. } = self;
         let Some(job) = jobs.get_mut(&id) else { return };
@@ -131,7 +131,7 @@ mod tests {
         TaskId { job: JobId::from_bytes([1; 16]), stage: StageId(1), index }
     }
 
-    /// Holder, reader, side; the last verdict.
+    /// The last verdict after these complaints: holder, reader, reader's worker.
     fn judge(workers: usize, fetch_failures: &[(u8, u32, u8)]) -> Verdict {
         let mut all = FetchFailures::default();
         let say = |(h, r, s): &(u8, u32, u8)| all.add(worker(*h), reader(*r), worker(*s), workers);
@@ -139,13 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn blame_follows_from_who_cannot_reach_whom() {
+    fn verdict_follows_from_failed_pairs() {
         assert_eq!(judge(4, &[(1, 0, 2)]), Verdict::Open);
         assert_eq!(judge(4, &[(1, 0, 2), (1, 0, 2)]), Verdict::Open, "the same reader");
         assert_eq!(judge(4, &[(1, 0, 2), (1, 1, 2)]), Verdict::Link);
-        assert_eq!(judge(2, &[(1, 0, 2), (1, 1, 2)]), Verdict::Holder, "one of the two it must be");
-        assert_eq!(judge(4, &[(1, 0, 2), (1, 0, 3)]), Verdict::Holder, "from two sides");
-        assert_eq!(judge(4, &[(1, 0, 2), (3, 1, 2)]), Verdict::Reader, "it reaches nobody");
+        assert_eq!(judge(2, &[(1, 0, 2), (1, 1, 2)]), Verdict::Holder, "of two workers the holder is blamed");
+        assert_eq!(judge(4, &[(1, 0, 2), (1, 0, 3)]), Verdict::Holder, "from two workers");
+        assert_eq!(judge(4, &[(1, 0, 2), (3, 1, 2)]), Verdict::Reader, "it reaches no other worker");
         assert_eq!(judge(4, &[(1, 0, 2), (3, 0, 4), (3, 1, 2)]), Verdict::Holder);
     }
 }

@@ -247,7 +247,7 @@ impl State {
         }
     }
 
-    /// Fails a plan in which no attempt could ever read a task's inputs.
+    /// Fails a job with an input that is lost for good, unless its commit has begun.
     pub fn handle_input_lost(&mut self, id: JobId, failure: Failure) {
         if self.jobs.get(&id).is_some_and(|j| !j.sealed) {
             self.end_job(id, JobState::Failed, Some(failure));

@@ -1,12 +1,14 @@
-//! Who does what next: a pure state machine.
+//! The scheduler: a pure state machine that decides which worker runs which task.
 //!
-//! [`Scheduler::step`] takes the time and one [`Event`] and answers with [`Action`]s; whoever drives it does them and
-//! reports back with further events. It owns the life of jobs, stages, tasks, attempts and leases. It knows nothing of
-//! clocks, sockets, files, threads or randomness: the same events at the same times give the same actions.
+//! [`Scheduler::step`] takes the time and one [`Event`] and returns [`Action`]s; the driver carries them out and
+//! reports back with further events. The scheduler owns the state of jobs, stages, tasks, attempts and leases. It
+//! knows nothing of clocks, sockets, files, threads or randomness: the same events at the same times give the same
+//! actions.
 //!
 //! A job goes `planning → running → committing → done`, or to `failed` or `cancelled` from there. Its stages are
-//! separated by barriers: a stage's tasks are queued when every stage that it reads is done. A task is run as attempts,
-//! one at a time, or two while a slow one has a backup; some wait on their worker for a slot (`prefetch.rs`). What is heard of any other attempt is late and has no effect.
+//! separated by barriers: a stage's tasks are queued when every stage that it reads is done. A task runs as attempts,
+//! one at a time, or two while a slow one has a backup; some are queued on their worker for a slot (`prefetch.rs`). A
+//! message about any other attempt is late and has no effect.
 
 pub mod action;
 pub mod event;
@@ -55,42 +57,42 @@ use windrow_model::{
 /// Limits of a scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// A worker of which nothing was heard for this long is lost. `u64::MAX`: never (in-process runs).
+    /// Milliseconds of silence after which a worker is lost. `u64::MAX`: never (in-process runs).
     pub lease_ms: u64,
-    /// First delay of a task that failed several times in a row without anyone being charged; doubles each time.
+    /// First delay of a task after several uncharged failures in a row, in milliseconds; it doubles each time.
     pub retry_delay_ms: u64,
-    /// The longest such delay.
+    /// The longest such delay, in milliseconds.
     pub retry_delay_max_ms: u64,
-    /// For each of its slots a worker gets so many attempts more, whose inputs it fetches while others run. 0: none.
+    /// Attempts per slot that a worker gets beyond its slots, to fetch their inputs while others run. 0: none.
     pub prefetch_per_slot: u32,
-    /// So many tasks that failed on a worker and then succeeded on another exclude it for a while.
+    /// A worker is excluded for a while after this number of tasks failed on it and then succeeded on another.
     pub faults_max: u32,
-    /// How long the first time; twice as long each time after that, up to ten times.
+    /// Length of the first exclusion in milliseconds; twice as long each time after that, up to ten times.
     pub exclusion_ms: u64,
     /// A task that was on this number of workers when they were lost runs alone.
     pub suspect_after: u32,
-    /// How long the charge of such a task waits for what the lost worker's next life tells.
+    /// Milliseconds that the charge of such a task waits for the report of the lost worker's next incarnation.
     pub poison_wait_ms: u64,
-    /// An attempt that a live worker does not list for so long is not there.
+    /// Milliseconds after which an attempt that a live worker does not list is lost.
     pub delivery_ms: u64,
-    /// An attempt that has a slot and is not begun after so long is given up.
+    /// Milliseconds after which an attempt that has a slot and does not start is given up.
     pub begin_ms: u64,
-    /// A granted attempt that has not published after so long is given up.
+    /// Milliseconds after which a granted attempt that has not published is given up.
     pub publish_ms: u64,
-    /// Workers enforce the time-outs of attempts. The scheduler does so too, this much later, or a quarter of the time-out
-    /// if that is more.
+    /// Workers enforce the time-outs of attempts. The scheduler does so too, this many milliseconds later, or a
+    /// quarter of the time-out later if that is more.
     pub limit_margin_ms: u64,
-    /// This number of damaged outputs of one worker excludes it for a while.
+    /// A worker is excluded for a while after readers found this number of its outputs damaged.
     pub damaged_max: u32,
-    /// A job of which nothing can run for so long, because no worker takes tasks, fails.
+    /// Milliseconds after which a job fails of which nothing can run because no worker takes its tasks.
     pub unschedulable_after_ms: u64,
-    /// An attempt that has run for less gets no backup.
+    /// Milliseconds that an attempt must have run before it may get a backup.
     pub backup_after_ms: u64,
-    /// How often a job is looked through for tasks that need one.
+    /// Milliseconds between two searches of a job for slow tasks.
     pub backup_every_ms: u64,
-    /// Ended jobs whose status is kept.
+    /// Number of ended jobs whose status is kept.
     pub history_max: usize,
-    /// Bytes that the collects of one job may give in all.
+    /// Bytes that one job may collect in all.
     pub collect_bytes_max: u64,
 }
 
@@ -125,67 +127,69 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler without jobs and workers. `epoch` must be larger than that of every scheduler before it whose
-    /// attempts may still run: it tells theirs from its own. Jobs of an earlier one come with [`Event::Restored`].
+    /// Creates a scheduler without jobs and workers. `epoch` must be larger than that of every earlier scheduler whose
+    /// attempts may still run: it distinguishes their attempts. Jobs of an earlier epoch come with
+    /// [`Event::Restored`].
     pub fn new(config: Config, epoch: Epoch) -> Self {
         Scheduler { state: State::new(config, epoch) }
     }
 
-    /// Takes in one event and says what is to be done, in this order. Costs a few tree operations per event and per
-    /// assigned task, except for the loss of a worker or of an output, which looks at every task of the jobs that run.
+    /// Handles one event and returns the actions in the order in which to carry them out. Costs a few tree operations
+    /// per event and per assigned task, except for the loss of a worker or of an output, which examines every task of
+    /// the running jobs.
     ///
     /// `now` may not go back; if it does, the latest time seen is used.
     pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.state.step(now, event)
     }
 
-    /// When `step` wants to be called with [`Event::Tick`] at the latest.
+    /// The latest time for the next call of `step` with [`Event::Tick`].
     pub fn next_deadline(&self) -> Option<Time> {
         self.state.timers.next()
     }
 
-    /// How a job stands; `None` if it is unknown or forgotten.
+    /// The status of a job; `None` if it is unknown or forgotten.
     pub fn status(&self, job: JobId, now: Time) -> Option<JobStatus> {
         self.state.status(job, now)
     }
 
-    /// How every known job stands, by job id (which is the order of submission for ids made by clients).
+    /// The status of every known job, by job id (the order of submission for ids made by clients).
     pub fn statuses(&self, now: Time) -> Vec<JobStatus> {
         self.state.statuses(now)
     }
 
-    /// Every worker that lives, and the last ones that were lost.
+    /// Every live worker, and the latest lost ones.
     pub fn workers(&self) -> Vec<WorkerStatus> {
         self.state.workers.statuses()
     }
 
-    /// Where other workers fetch from; `None` for a worker that is unknown or lost.
+    /// The address from which other workers fetch; `None` for an unknown or lost worker.
     pub fn worker_address(&self, worker: WorkerId) -> Option<&str> {
         self.state.workers.live(worker).map(|w| w.info.address.as_str())
     }
 
-    /// Where a worker's files lie, if it lives and others may use them in place.
+    /// The folder of a worker's files, if it is alive and others may read them in place.
     pub fn worker_home(&self, worker: WorkerId) -> Option<&Home> {
         self.state.workers.live(worker).and_then(|w| w.info.home.as_ref())
     }
 
-    /// Whether all tasks of a stage are done at present, as far as the job is known.
+    /// Whether all tasks of a stage are done at present, if the job is known.
     pub fn is_stage_done(&self, job: JobId, stage: StageId) -> bool {
         self.state.jobs.get(&job).and_then(|j| j.stages.get(stage.0 as usize)).is_some_and(|s| s.is_done())
     }
 
-    /// Whether a task is done at present, as far as the job is known.
+    /// Whether a task is done at present, if the job is known.
     pub fn is_task_done(&self, task: TaskId) -> bool {
         self.state.task(task).is_some_and(|t| t.is_done())
     }
 
-    /// What was submitted under this id, while the job is known.
+    /// The specification submitted under this id, while the job is known.
     pub fn spec(&self, job: JobId) -> Option<&JobSpec> {
         self.state.spec(job)
     }
 
-    /// Checks every invariant of the state; the text says which one is broken. Costs a look at every task. Debug
-    /// builds call it from `step` as often as keeps its cost per step constant.
+    /// Checks every invariant of the state; the error names the broken one. Examines every task. Debug builds call it
+    /// from `step` at a rate that keeps the cost per step constant.
     pub fn check(&self) -> Result<(), String> {
         check::check(&self.state)
     }

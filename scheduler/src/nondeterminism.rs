@@ -1,12 +1,12 @@
-//! No result is a mixture of what two attempts of one task made.
+//! Ensures that no result mixes the outputs of two attempts of one task.
 //!
-//! A task that runs again because its output was lost may give another one, if its function is not one of its input. Each
-//! attempt reports a digest of what it read; a reader's is compared with what can be read now: when it reports, and when
-//! a stage that it reads is complete again. Whoever has read something else runs again. If that cannot be, because its
-//! parts are granted or staged, the job fails.
+//! A nondeterministic task that runs again because its output was lost may give another output. Each attempt reports a
+//! digest of what it read. The scheduler compares it with what readers would read now: when the attempt reports, and
+//! when a stage that it reads is complete again. A reader that has read something else runs again. If it cannot,
+//! because its parts are granted or staged, the job fails.
 //!
-//! Digests are told again by workers after a restart, and those of tasks with staged parts are in the journal with the
-//! rest of their reports, so that this holds from one life of the driver to the next.
+//! Workers report digests again after a restart, and the journal holds those of tasks with staged parts, so the
+//! promise holds from one epoch to the next.
 
 use crate::action::Action;
 use crate::job::Job;
@@ -19,7 +19,7 @@ use windrow_model::{
     input_digest, output_digest,
 };
 
-/// A task that has read what is not there any more.
+/// A task that has read an output which has been replaced.
 struct Stale {
     stage: usize,
     task: usize,
@@ -30,11 +30,11 @@ struct Stale {
 }
 
 impl Job {
-    /// Digest of what a task of this stage would read now; `None` if nothing, or while something of it is made again or
-    /// was never told of in this life.
+    /// Digest of what a task of this stage would read now; `None` if it reads no stage, or while an input is made
+    /// again or has not been reported in this epoch.
     fn readable(&mut self, s: usize, t: usize) -> Option<u64> {
         let producers = &self.stages[s].links.producers;
-        // Only of a restored job a task may be done of which nobody has told.
+        // Only in a restored job a task may be done without a reported output.
         let known = |p: usize| !self.restored || self.stages[p].known_outputs == self.stages[p].tasks.len();
         let whole = |p: &usize| self.stages[*p].is_done() && known(*p);
         if producers.is_empty() || !producers.iter().all(whole) {
@@ -60,7 +60,7 @@ impl Job {
         Some(digest.get())
     }
 
-    /// A task's attempt is told to read this. Kept, so that nobody has to go through all of it again when it reports.
+    /// Records the digest of an assignment's inputs, so that its report does not need a pass over all of them.
     pub fn note_expected(&mut self, s: usize, t: usize, inputs: &[TaskInput]) {
         if !self.stages[s].links.producers.is_empty() {
             let digest = input_digest(inputs, |stage| self.stages[stage.0 as usize].deterministic);
@@ -68,12 +68,12 @@ impl Job {
         }
     }
 
-    /// Grows whenever what a stage reads is made anew.
+    /// A number that grows whenever an input of the stage is made again.
     fn inputs_reopened(&self, s: usize) -> u64 {
         self.stages[s].links.producers.iter().map(|p| self.stages[*p].reopened).sum()
     }
 
-    /// What a task made differs from what an earlier attempt of it had made: both digests.
+    /// Records both digests if the task's outputs differ from those of an earlier attempt.
     pub fn note_change(&mut self, s: usize, t: usize, attempt: AttemptId, outputs: &[OutputReport]) {
         let deterministic = self.stages[s].deterministic;
         let task = &mut self.stages[s].tasks[t];
@@ -84,7 +84,7 @@ impl Job {
         }
     }
 
-    /// Readers of a stage that have read something else than what it gives now, or may have.
+    /// Readers of a stage that have read something other than its present outputs, or may have.
     fn stale_readers(&mut self, s: usize) -> Vec<Stale> {
         let mut stale = Vec::new();
         for stage in self.stages[s].links.readers.clone() {
@@ -93,7 +93,7 @@ impl Job {
                 let staged = !reader.published.is_empty();
                 let (read, granted) = match &reader.state {
                     TaskState::Publishing(_, report) => (Some(report.inputs), true),
-                    // What it has read nobody can tell any more: what it makes now tells its readers.
+                    // The digest of its inputs is lost; its readers compare its new output instead.
                     TaskState::Done if reader.held.is_none() => {
                         stale.push(Stale { stage, task, read: 0, now: 0, committed: false });
                         continue;
@@ -113,12 +113,12 @@ impl Job {
 }
 
 impl State {
-    /// Whether an attempt that reports has read what others read now. If not it runs again, and nobody is charged.
+    /// Whether a reporting attempt has read the present inputs. If not, it runs again without a charge.
     pub fn inputs_are_current(&mut self, worker: WorkerId, attempt: AttemptId, read: u64) -> bool {
         let id = attempt.task;
         let Some(job) = self.jobs.get_mut(&id.job) else { return true };
         let now = job.readable(id.stage.0 as usize, id.index as usize);
-        // Zero: a job's binary of an earlier release does not tell.
+        // Zero: the job's binary is of an earlier release and reports no digest.
         if read == 0 || now.is_none_or(|now| now == read) || planted::has(Planted::StaleReaderTaken) {
             return true;
         }
@@ -132,12 +132,12 @@ impl State {
         false
     }
 
-    /// The stage is complete, perhaps again: whoever has read something else from it runs again. False if the job has
-    /// failed instead.
+    /// After a stage is complete, perhaps again: reruns readers that have read something else from it. False if the
+    /// job has failed instead.
     pub fn settle_readers(&mut self, id: JobId, s: usize) -> bool {
         let State { jobs, workers, .. } = self;
         let Some(job) = jobs.get_mut(&id) else { return false };
-        // Of a job whose commit has begun the parts are settled; what runs again is only for what it collects.
+        // The parts of a job whose commit has begun are final; only tasks for its collected results run again.
         if job.sealed || planted::has(Planted::MixtureUnseen) {
             return true;
         }
@@ -154,8 +154,8 @@ impl State {
         true
     }
 
-    /// A task whose parts are staged has run again for what else it makes. False if that does not fit the parts, and the
-    /// job has failed.
+    /// Compares the outputs of a task that ran again with its staged parts. False if they do not fit, and the job has
+    /// failed.
     pub fn fits_its_parts(&mut self, id: TaskId, attempt: AttemptId) -> bool {
         let Some(task) = self.task(id) else { return false };
         let sealed = self.jobs.get(&id.job).is_some_and(|job| job.sealed);

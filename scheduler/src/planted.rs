@@ -1,9 +1,9 @@
-//! Bugs to order, for the tests of the simulation: each is something that somebody could get wrong. A simulation that
-//! does not find one of them would not find it in the code either. Release builds have none of this.
+//! Planted bugs for the tests of the simulation: each is a plausible mistake. A simulation that does not find a planted
+//! bug would not find it in the code either. Release builds have none of this.
 
 macro_rules! bugs {
     ($($(#[$what:meta])* $bug:ident,)*) => {
-        /// What goes wrong.
+        /// A bug that a test can plant.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Planted { $($(#[$what])* $bug,)* }
         impl Planted {
@@ -14,13 +14,13 @@ macro_rules! bugs {
 }
 
 bugs! {
-    /// Whatever a worker says counts for the attempt that runs now.
+    /// Messages about any attempt count for the running one.
     NoFence,
     /// A published task is not recorded.
     UnrecordedPart,
     /// The commit is asked for twice.
     CommitTwice,
-    /// Outputs of a lost worker count as there.
+    /// Outputs of a lost worker count as available.
     LossUnseen,
     /// Attempts of lost workers are charged.
     LossCharged,
@@ -48,55 +48,55 @@ bugs! {
     CancelledCommit,
     /// A restart forgets that the commit had begun.
     SealForgotten,
-    /// What a worker does not name when it returns still counts as running there.
+    /// An attempt that a returning worker does not name still counts as running there.
     NotGivenBack,
     /// A lost grant is not repeated.
     GrantLost,
-    /// Stages do not wait for those that they read.
+    /// A stage starts before the stages that it reads are done.
     NoBarrier,
     /// A backup may run on the worker of the slow attempt.
     BackupBeside,
-    /// Whoever comes second of two attempts is not stopped.
+    /// The slower one of two attempts is not revoked.
     LoserNotRevoked,
-    /// What the backup made counts as made by the first attempt.
+    /// Outputs of the backup count as those of the first attempt.
     NotPreferred,
     /// A failure puts the task back into its queue although another attempt of it goes on.
     OtherForgotten,
-    /// A task that gives another output when it runs again is not noticed.
+    /// A task that gives another output when it runs again goes unnoticed.
     MixtureUnseen,
-    /// A reader that read what was made anew since is taken.
+    /// A report of a reader with replaced inputs is accepted.
     StaleReaderTaken,
-    /// However often readers complain, what lies on a worker that lives counts as there.
+    /// Outputs on a live worker count as available despite any number of complaints.
     ComplaintsIgnored,
     /// Leases run out while the coordinator itself sleeps.
     NoGrace,
     /// A task that failed on a worker goes back to its queue and keeps its slot.
     SlotLeaked,
-    /// A worker gets one attempt more ahead of its slots than it may.
+    /// A worker gets one queued attempt more than it may.
     OverAhead,
-    /// A slot that becomes free is given to nobody while somebody waits there for one.
+    /// A slot that becomes free stays free although an attempt is queued there.
     NotBegun,
-    /// What waits on a busy worker stays there while another one has nothing to do.
+    /// An attempt queued on a busy worker stays there while another worker is idle.
     AheadKept,
-    /// An attempt that is taken back before it has begun is not revoked.
+    /// A queued attempt that is taken back is not revoked.
     AheadNotRevoked,
-    /// A worker that gets no more tasks keeps those that wait there.
+    /// A worker that gets no more tasks keeps its queued attempts.
     AheadOnExcluded,
-    /// What waits does not count towards its job's limit of slots.
+    /// Queued attempts do not count towards their job's limit of slots.
     WaitingUncounted,
-    /// What waits of a restored job is moved before its workers are back.
+    /// Queued attempts of a restored job are moved before its workers are back.
     HeldMoved,
-    /// Attempts that are not charged have no bound.
+    /// Uncharged attempts have no bound.
     NoBound,
-    /// A task whose workers were lost runs beside others.
+    /// A suspect runs beside other tasks.
     SuspectShares,
-    /// A task that loses the worker which it has for itself is not charged.
+    /// A suspect that loses its own worker is not charged.
     SuspectUncharged,
     /// A restart forgets how often attempts ended without a charge.
     CountsForgotten,
     /// The time-outs of attempts are left to their workers.
     LimitsTrusted,
-    /// An attempt that its worker does not list counts as there.
+    /// An attempt that its worker does not list counts as delivered.
     DeliveryTrusted,
     /// A worker that does not see the files of a job gets tasks of it.
     LeftOutForgotten,
@@ -107,13 +107,13 @@ thread_local! {
     static PLANTED: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
 }
 
-/// Schedulers on this thread have this bug from now on.
+/// Plants a bug in the schedulers of this thread, or removes it.
 #[cfg(debug_assertions)]
 pub fn plant(bug: Option<Planted>) {
     PLANTED.set(bug);
 }
 
-/// Whether this bug was ordered.
+/// Whether this bug is planted.
 #[inline]
 pub(crate) fn has(bug: Planted) -> bool {
     #[cfg(debug_assertions)]

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn who_beats_another_is_not_beaten_by_it_afterwards() {
+    fn order_is_stable_after_a_job_takes_a_slot() {
         let turn = |priority, attempts| Turn { priority: Reverse(priority), attempts, seq: 0 };
         assert!(turn(1, 100).beats(&turn(0, 1)) && !turn(0, 0).beats(&turn(1, 100)));
         for (few, many) in (0..6).flat_map(|few| (0..6).map(move |many| (few, many))) {

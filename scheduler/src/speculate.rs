@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_no_more_than_a_quarter_too_wide() {
+    fn bucket_width_is_at_most_a_quarter() {
         for ms in (1..5_000).chain([u64::from(u32::MAX), 1 << 40, u64::MAX >> 1]) {
             let most = upper(bucket(ms));
             assert!(most >= ms && (most - ms) * 3 <= ms.max(3), "{ms}: {most}");
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_larger_input_may_take_longer_and_a_smaller_one_not_less() {
+    fn larger_input_raises_the_expected_duration() {
         let mut durations = Durations::default();
         assert_eq!(durations.expected_ms(10), None);
         [90, 100, 100, 5_000].into_iter().for_each(|ms| durations.add(ms, 10));
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_counts_and_not_the_time_alone() {
+    fn backup_follows_progress_rate() {
         // Running for long and nearly done.
         let mut pace = Pace::begin(Time(0));
         tell(&mut pace, 10_000, 950);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_it_is_the_time() {
+    fn backup_follows_time_without_progress() {
         let pace = Pace::begin(Time(0));
         assert_eq!(pace.backup_pays(Time(1_400), 1_000, 500), None);
         assert_eq!(pace.backup_pays(Time(1_600), 1_000, 500), Some(1_600));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn backups_are_few() {
+    fn backups_are_bounded() {
         assert!(!is_late_stage(0, 0) && !is_late_stage(0, 1) && !is_late_stage(1, 3) && !is_late_stage(3, 3));
         assert!(is_late_stage(1, 2) && is_late_stage(2, 3));
         assert_eq!(allowance(0, 0, 0, 4), 2);

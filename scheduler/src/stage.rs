@@ -2,7 +2,8 @@
 //!
 //! A stage is blocked while a stage that it reads is not done, and done when all of its tasks are. A stage without
 //! tasks (a source without chunks) is done from the start. It owns the queues and counts of its tasks; every change of
-//! a task's state goes through the functions here, so that they agree. It knows nothing of workers' slots.
+//! a task's state goes through the functions here, so that queues and counts agree with it. It knows nothing of
+//! workers' slots.
 
 use crate::job::Job;
 use crate::planted::{self, Planted};
@@ -13,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use windrow_model::{Chunk, Incarnation, Input, Plan, StageId, TaskOutput, TaskReport, Time};
 
-/// Who reads whom, by positions of stages, each named once.
+/// The stages that this one reads and that read it, by position, each named once.
 #[derive(Default)]
 pub(crate) struct Links {
     pub producers: Vec<usize>,
@@ -28,31 +29,31 @@ pub(crate) struct Stage {
     /// One for each task of a source stage; empty for others.
     pub chunks: Vec<Chunk>,
     pub outputs: Vec<TaskOutput>,
-    /// Its function gives the same for the same records.
+    /// It gives the same output for the same records.
     pub deterministic: bool,
     pub links: Links,
-    /// Producing stages that are not done.
+    /// Number of producing stages that are not done.
     pub blocked_by: usize,
     /// Tasks that wait for any worker.
     pub waiting: BTreeSet<usize>,
-    /// Tasks that wait and would rather not run on a worker that they failed on.
+    /// Waiting tasks that avoid a worker on which they failed.
     pub picky: BTreeSet<usize>,
     pub done: usize,
-    /// Tasks of which an output is known, also one that is lost by now.
+    /// Number of tasks with a known output, including outputs that are lost by now.
     pub known_outputs: usize,
-    /// Tasks with an attempt that runs or publishes.
+    /// Number of tasks with an attempt that runs or publishes.
     pub running: usize,
-    /// Attempts that failed and were charged.
+    /// Number of attempts that failed and were charged.
     pub failed: u64,
     pub bytes_done: u64,
     pub bytes_total: u64,
-    /// What running attempts have read, by their latest reports: the sum over the tasks.
+    /// Bytes that running attempts have read, by their latest reports: the sum over the tasks.
     pub bytes_running: u64,
-    /// What its finished attempts took.
+    /// Durations of its finished attempts.
     pub durations: Durations,
-    /// How often it was done and had to be opened again: what readers get is the same as long as this is.
+    /// How often it was done and had to be reopened: its outputs are unchanged while this number is.
     pub reopened: u64,
-    /// For each output, who holds which segment: made when a reader first needs it.
+    /// For each output, the holder of each segment: built when a reader first needs it.
     pub index: Vec<Option<PortIndex>>,
 }
 
@@ -113,7 +114,7 @@ impl Stage {
 }
 
 impl Job {
-    /// The task waits for a worker.
+    /// Enqueues the task for a worker.
     pub fn enqueue(&mut self, s: usize, t: usize) {
         let stage = &mut self.stages[s];
         let task = &mut stage.tasks[t];
@@ -126,7 +127,7 @@ impl Job {
         self.note_runnable(s);
     }
 
-    /// Whether a task that waits is a suspect may have changed.
+    /// Moves a waiting task to the right queue after it may have become a suspect or ceased to be one.
     pub fn requeue_waiting(&mut self, s: usize, t: usize) {
         if matches!(self.stages[s].tasks[t].state, TaskState::Waiting) {
             self.dequeue(s, t);
@@ -134,20 +135,20 @@ impl Job {
         }
     }
 
-    /// The waiting task gets an attempt.
+    /// Starts an attempt of a waiting task.
     pub fn begin(&mut self, s: usize, t: usize, run: Run, bytes: u64, now: Time) {
         assert!(matches!(self.stages[s].tasks[t].state, TaskState::Waiting), "only a waiting task gets an attempt");
         self.adopt(s, t, run, bytes, now);
     }
 
-    /// A task that nobody runs has this attempt, which somebody had started before.
+    /// Gives a task without an attempt one that was started before.
     pub fn adopt(&mut self, s: usize, t: usize, run: Run, bytes: u64, now: Time) {
         self.attempts += u64::from(self.bind(s, t, run, TaskState::Running(run), bytes, now));
         self.stages[s].running += 1;
         self.slots += 1;
     }
 
-    /// The same, and the attempt waits on its worker. It counts when it begins.
+    /// Queues an attempt of the task on its worker. It counts as an attempt when it starts.
     pub fn wait_ahead(&mut self, s: usize, t: usize, run: Run, place: u64, bytes: u64, now: Time) {
         self.bind(s, t, run, TaskState::QueuedOnWorker { run, place }, bytes, now);
         self.ahead.insert((s, Reverse(place), t));
@@ -164,14 +165,14 @@ impl Job {
         self.note_attempt(s, t, run)
     }
 
-    /// The running attempt of the task has read so much of its input.
+    /// Records the bytes that the running attempt has read.
     pub fn note_read(&mut self, s: usize, t: usize, bytes: u64) {
         let stage = &mut self.stages[s];
         let before = std::mem::replace(&mut stage.tasks[t].bytes_read, bytes);
         stage.bytes_running = stage.bytes_running - before + bytes;
     }
 
-    /// The attempt that waited on its worker has a slot there.
+    /// Gives a slot to the queued attempt.
     pub fn can_begin(&mut self, s: usize, t: usize, now: Time) {
         let task = &mut self.stages[s].tasks[t];
         let TaskState::QueuedOnWorker { run, place } = task.state else { return };
@@ -183,7 +184,7 @@ impl Job {
         self.attempts += 1;
     }
 
-    /// The running task gets a second attempt.
+    /// Adds a second attempt to a running task.
     pub fn add_backup(&mut self, s: usize, t: usize, run: Run, now: Time) {
         let task = &mut self.stages[s].tasks[t];
         assert!(matches!(task.state, TaskState::Running(_)) && task.backup.is_none(), "a running task has one backup");
@@ -193,7 +194,7 @@ impl Job {
         self.attempts += u64::from(self.note_attempt(s, t, run));
     }
 
-    /// True if it was not known in this life of the driver.
+    /// Records an attempt. True if it was not known in this epoch.
     fn note_attempt(&mut self, s: usize, t: usize, run: Run) -> bool {
         self.workers.insert(run.worker);
         let task = &mut self.stages[s].tasks[t];
@@ -202,7 +203,7 @@ impl Job {
         is_new
     }
 
-    /// Takes the backup off its task.
+    /// Takes the backup from its task.
     pub fn end_backup(&mut self, s: usize, t: usize) -> Option<Run> {
         let backup = self.stages[s].tasks[t].backup.take()?;
         self.slots -= 1;
@@ -210,14 +211,15 @@ impl Job {
         Some(backup.run)
     }
 
-    /// The task's attempt ends now, well. What it took is told by its report if nobody here has seen it begin.
+    /// Records the duration of an attempt that ends successfully: that of its report if the scheduler has not seen it
+    /// start.
     pub fn note_duration(&mut self, s: usize, t: usize, now: Time, run_ms: u64) {
         let stage = &mut self.stages[s];
         let task = &stage.tasks[t];
         stage.durations.add(now.since_ms(task.pace.since).max(run_ms), task.bytes);
     }
 
-    /// The running attempt is granted: it gives its slot back.
+    /// Moves a granted attempt to publishing, which frees its slot.
     pub fn publish(&mut self, s: usize, t: usize, run: Run, report: TaskReport, now: Time) {
         let task = &mut self.stages[s].tasks[t];
         task.state = TaskState::Publishing(run, Box::new(report));
@@ -225,8 +227,8 @@ impl Job {
         self.slots -= 1;
     }
 
-    /// Ends the attempt that is on a worker, if there is one. The task is in no queue then: the caller puts it
-    /// into one, marks it finished, or sets its timer.
+    /// Ends the attempt that is on a worker, if there is one. The task is in no queue afterwards: the caller enqueues
+    /// it, marks it finished, or sets its timer.
     pub fn end_attempt(&mut self, s: usize, t: usize) -> Option<(Run, Option<Box<TaskReport>>)> {
         self.note_read(s, t, 0);
         let stage = &mut self.stages[s];
@@ -247,8 +249,8 @@ impl Job {
         }
     }
 
-    /// The attempt's outputs are the task's. Its counters are added unless an earlier attempt's were. True if this
-    /// completes the stage: then its readers are to be settled.
+    /// Makes the attempt's outputs the task's. Adds its counters unless those of an earlier attempt were added. True
+    /// if this completes the stage: then the caller must settle its readers.
     pub fn finish(&mut self, s: usize, t: usize, run: Run, life: Incarnation, report: TaskReport) -> bool {
         self.note_change(s, t, run.attempt, &report.outputs);
         self.note_collected(s, t, &report.outputs);
@@ -273,7 +275,7 @@ impl Job {
         self.mark_done(s, t)
     }
 
-    /// The task counts as done. True if this completes the stage.
+    /// Marks the task as done. True if this completes the stage.
     pub fn mark_done(&mut self, s: usize, t: usize) -> bool {
         self.dequeue(s, t);
         self.note_read(s, t, 0);
@@ -297,7 +299,7 @@ impl Job {
         }
     }
 
-    /// A done task must run again. True if the stage was done before; its readers are blocked then.
+    /// Reopens a done task. True if the stage was done before; its readers are blocked then.
     pub fn unfinish(&mut self, s: usize, t: usize) -> bool {
         let stage = &mut self.stages[s];
         assert!(stage.tasks[t].is_done(), "only a done task is reopened");
@@ -321,8 +323,7 @@ impl Job {
         was_done
     }
 
-    /// Attempts of a stage that is blocked now and that have not begun wait with their stage: not all of their inputs are
-    /// there any more.
+    /// Recalls the queued attempts of a stage that is blocked now: some of their inputs are lost.
     pub fn recall_ahead(&mut self, s: usize) {
         let of_stage: Vec<usize> =
             self.ahead.range((s, Reverse(u64::MAX), 0)..).take_while(|a| a.0 == s).map(|a| a.2).collect();

@@ -7,9 +7,9 @@
 //!    ▲     └─ ahead ─▲  └──── no sink ─────▲       │
 //!    └── delayed ◀── failed too often in a row ◀───┘
 //! ```
-//! Ahead: it is on a worker, and waits for a slot there.
-//! While it is running it may have a backup, which takes the place of the first attempt if that one is over sooner.
-//! It owns what is known of the task's attempts and outputs; queues and counts belong to its stage.
+//! Ahead: the attempt is queued on a worker for a slot. While the task is running it may have a backup, which takes
+//! the place of the first attempt if that ends sooner. This file owns what is known of the task's attempts and
+//! outputs; queues and counts belong to its stage.
 
 use crate::action::StagedPart;
 use crate::speculate::Pace;
@@ -34,11 +34,11 @@ pub(crate) struct TaskOutputs {
     pub worker: WorkerId,
     pub attempt: AttemptId,
     pub outputs: Vec<OutputReport>,
-    /// The life of the worker that has said that it has them.
+    /// The incarnation of the worker that reported them.
     pub life: Incarnation,
-    /// The worker does not have them any more.
+    /// The worker no longer has them.
     pub lost: bool,
-    /// Readers could not use them: if the worker offers them again they are not taken.
+    /// Readers could not use them: if the worker offers them again they are refused.
     pub doubted: bool,
 }
 
@@ -47,15 +47,15 @@ pub(crate) enum TaskState {
     Waiting,
     /// In no queue until its timer is due.
     Delayed,
-    /// Waits on its worker for a slot there. It has no backup.
+    /// Queued on its worker for a slot. It has no backup.
     QueuedOnWorker {
         run: Run,
-        /// Tells which of two was assigned later.
+        /// Sequence number of the assignment: a later one is larger.
         place: u64,
     },
     /// Takes a slot, and so does its backup.
     Running(Run),
-    /// Granted: the task's one winner, unless it fails or its worker is lost. Takes no slot.
+    /// Granted: the task's only winner, unless it fails or its worker is lost. Takes no slot.
     Publishing(Run, Box<TaskReport>),
     Done,
 }
@@ -64,42 +64,42 @@ pub(crate) struct Task {
     pub state: TaskState,
     /// Attempts started so far: the number of the next one.
     pub attempts: u32,
-    /// How the attempt gets on that runs.
+    /// Progress of the running attempt.
     pub pace: Pace,
-    /// Runs beside that one, on another worker. Who ends first is the task's attempt, the other one is revoked.
-    /// In a box: few tasks have one.
+    /// Runs beside that one, on another worker. The first to finish becomes the task's attempt, the other one is
+    /// revoked. In a box, since few tasks have one.
     pub backup: Option<Box<Backup>>,
     /// Backups started so far.
     pub backups: u32,
     /// Failed attempts that were charged.
     pub failures: u32,
-    /// Workers that a failure of the task's own happened on, charged or not.
+    /// Workers on which the task failed by its own or the worker's fault, charged or not.
     pub failed_on: Vec<WorkerId>,
     /// The record that the last charged failure named.
     pub last_bad: Option<SkippedRecord>,
-    /// Attempts in a row that ended without anyone being charged: they delay the next one.
+    /// Attempts in a row that ended without a charge: they delay the next one.
     pub uncharged: u32,
-    /// What ended its attempts without a charge. In a box: few tasks have one.
+    /// The causes that ended its attempts without a charge. In a box, since few tasks have one.
     pub ledger: Option<Box<Ledger>>,
-    /// Workers that it failed on.
+    /// Workers that it avoids because it failed there.
     pub avoid: Vec<WorkerId>,
-    /// Readers that could not get its output from a worker that lives.
+    /// Number of readers that could not fetch its output from a live worker.
     pub fetch_failures: u32,
-    /// It counts as done without ever having been heard of: nobody will read what it made in an earlier life.
+    /// It counts as done although no output was ever reported: no stage will read what it made in an earlier epoch.
     pub skipped: bool,
-    /// It runs again because what it had read is not there any more, or is not known: even if nobody reads what it makes.
+    /// It runs again because its inputs have been replaced or are unknown, even if no stage reads its output.
     pub must_run: bool,
-    /// Its counters are in the job's sums.
+    /// Its counters are included in the job's sums.
     pub counted: bool,
     /// Bytes of input of the latest attempt.
     pub bytes: u64,
-    /// How many of them the running attempt has read, by its latest report.
+    /// Bytes of them that the running attempt has read, by its latest report.
     pub bytes_read: u64,
-    /// What the last finished attempt made. Kept while the task is run again, since broadcasts are never lost.
+    /// The outputs of the last finished attempt. Kept while the task runs again, since broadcasts are never lost.
     pub held: Option<TaskOutputs>,
     /// Digest of what that attempt had read.
     pub read: Option<u64>,
-    /// Digest of what the latest attempt was told to read, and how often what it reads had been made anew by then.
+    /// Digest of the inputs assigned to the latest attempt, and how often those had been made again by then.
     pub expected: Option<(u64, u64)>,
     /// Digests of two outputs of it that differ: of an earlier attempt, and of the last one.
     pub changed: Option<(u64, u64)>,
@@ -107,7 +107,7 @@ pub(crate) struct Task {
     pub published: Vec<StagedPart>,
 }
 
-/// More workers than this are not avoided: whatever is wrong then is not the worker.
+/// Number of workers that a task avoids at most: with more failures the worker is not the cause.
 const AVOID_MAX: usize = 16;
 
 impl Task {
@@ -138,7 +138,7 @@ impl Task {
         }
     }
 
-    /// The attempt that is on a worker: it waits there, runs or publishes.
+    /// The attempt that is on a worker: queued, running or publishing.
     pub fn run(&self) -> Option<Run> {
         match &self.state {
             TaskState::QueuedOnWorker { run, .. } | TaskState::Running(run) | TaskState::Publishing(run, _) => {
@@ -153,17 +153,17 @@ impl Task {
         self.run().into_iter().chain(self.backup.as_ref().map(|b| b.run))
     }
 
-    /// Its attempt waits on its worker.
+    /// Whether its attempt is queued on its worker.
     pub fn is_ahead(&self) -> bool {
         matches!(self.state, TaskState::QueuedOnWorker { .. })
     }
 
-    /// It runs alone: workers were lost with it.
+    /// Whether it must run alone, because workers were lost with it.
     pub fn is_suspect(&self) -> bool {
         self.ledger.as_ref().is_some_and(|ledger| ledger.suspect)
     }
 
-    /// How its attempt on this worker gets on.
+    /// The progress of its attempt on this worker.
     pub fn pace_on(&mut self, worker: WorkerId) -> Option<(Run, &mut Pace)> {
         match (self.run(), &mut self.backup) {
             (_, Some(backup)) if backup.run.worker == worker => Some((backup.run, &mut backup.pace)),
@@ -172,14 +172,14 @@ impl Task {
         }
     }
 
-    /// A second attempt could run there.
+    /// Whether a second attempt could run there.
     pub fn may_have_backup_on(&self, worker: WorkerId) -> bool {
         !self.is_suspect()
             && matches!(self.state, TaskState::Running(run) if run.worker != worker)
             && self.backup.is_none()
     }
 
-    /// Exchanges the two attempts if this one is the backup.
+    /// Exchanges the two attempts if the given one is the backup.
     pub fn prefer(&mut self, attempt: AttemptId) {
         if let (TaskState::Running(run), Some(backup)) = (&mut self.state, &mut self.backup)
             && backup.run.attempt == attempt
@@ -193,12 +193,12 @@ impl Task {
         matches!(self.state, TaskState::Done)
     }
 
-    /// No attempt of it is on a worker or has been taken.
+    /// Whether no attempt of it is on a worker or has finished.
     pub fn waits(&self) -> bool {
         matches!(self.state, TaskState::Waiting | TaskState::Delayed)
     }
 
-    /// A failure there was the task's or the worker's fault: who succeeds elsewhere tells whose.
+    /// Records a failure there by the task's or the worker's fault: success on another worker decides which.
     pub fn failed_there(&mut self, worker: WorkerId) {
         if self.failed_on.len() < AVOID_MAX && !self.failed_on.contains(&worker) {
             self.failed_on.push(worker);

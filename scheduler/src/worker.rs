@@ -1,7 +1,8 @@
-//! Workers as seen from here: slots, who waits for them, incarnation, drain, and orders by load of those that take tasks.
+//! The table of workers: slots, queued attempts, incarnation, state, and orders by load of the workers that take
+//! tasks.
 //!
-//! A worker is `live → draining → lost`, or `live → lost`; a new incarnation starts over. It owns who runs what; it
-//! knows nothing of jobs beyond the ids of their tasks.
+//! A worker is `live → draining → lost`, or `live → lost`; a new incarnation starts over. The table owns which worker
+//! runs which task; it knows nothing of jobs beyond the ids of their tasks.
 
 use crate::action::Action;
 use crate::lease::Timer;
@@ -11,17 +12,17 @@ use crate::uncharged::Cause;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{AttemptId, Incarnation, NodeInfo, TaskId, Time, WorkerId, WorkerState, WorkerStatus};
 
-/// Lost workers that lists still show.
+/// Number of lost workers that lists still show.
 const LOST_MAX: usize = 100;
 
 pub(crate) struct Worker {
     pub info: NodeInfo,
     pub state: WorkerState,
-    /// When this life of it was heard of first.
+    /// When the scheduler first heard of this incarnation.
     pub since: Time,
-    /// Tasks with an attempt here that takes a slot.
+    /// Tasks with an attempt here that holds a slot.
     pub running: BTreeSet<TaskId>,
-    /// Tasks with an attempt here that waits for one, in the order in which they get it.
+    /// Tasks with an attempt queued here, in the order in which they get a slot.
     pub ahead: VecDeque<TaskId>,
     /// Tasks whose granted attempt publishes from here.
     pub publishing: BTreeSet<TaskId>,
@@ -35,30 +36,30 @@ pub(crate) struct Worker {
     pub full: bool,
     /// Why it is excluded, drains or is lost.
     pub reason: Option<String>,
-    /// Outputs of it that readers found damaged, since it was excluded last.
+    /// Its outputs that readers found damaged, since it was excluded last.
     pub damaged: u32,
-    /// It is kept for this suspect: it gets nothing else.
+    /// The suspect for which it is reserved: it gets no other task.
     pub alone: Option<TaskId>,
     /// When the deadlines of its attempts were checked last.
     pub checked: Time,
-    /// Its lease was extended once because we ourselves had slept.
+    /// Its lease was extended once because this process had slept.
     pub graced: bool,
 }
 
-/// What a task can get.
+/// What a worker can give to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// It can begin.
+    /// A free slot: the attempt starts at once.
     Slot,
-    /// It waits behind what runs there.
+    /// A place in the queue behind running attempts.
     Queue,
 }
 
-/// What a worker has to offer. The numbers say how full it is, comparable among workers.
+/// What a worker has to offer, with its load in a form that can be compared among workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Capacity {
     Slot(u64),
-    /// A slot, for whoever waits there already.
+    /// A free slot that belongs to the first queued attempt.
     Next,
     Queue(u64),
     None,
@@ -78,12 +79,12 @@ impl Worker {
         }
     }
 
-    /// It has nothing to do.
+    /// Whether it has no attempts.
     pub fn is_idle(&self) -> bool {
         self.load() == 0
     }
 
-    /// Attempts that it has.
+    /// Number of its attempts.
     pub fn load(&self) -> usize {
         self.running.len() + self.ahead.len() + self.publishing.len()
     }
@@ -94,7 +95,7 @@ impl Worker {
         }
     }
 
-    /// Whether an attempt that it tells of could have a slot now, or else could wait for one.
+    /// The placement of an attempt that the worker reports: a free slot, or else a place in the queue.
     pub fn placement(&self, prefetch_per_slot: u32) -> Option<Placement> {
         let slots = self.info.slots as usize;
         match self.running.len() < slots {
@@ -107,22 +108,22 @@ impl Worker {
 #[derive(Default)]
 pub(crate) struct Workers {
     all: BTreeMap<WorkerId, Worker>,
-    /// For each slot of a worker so many attempts may wait there.
+    /// Attempts that may be queued per slot of a worker.
     prefetch_per_slot: u32,
-    /// Those that take tasks, emptiest first.
+    /// Workers with a free slot that take tasks, least loaded first.
     free: BTreeSet<(u64, WorkerId)>,
-    /// Those whose slots are taken, and that let others wait; the one with the fewest first.
+    /// Workers with all slots taken and places in the queue, shortest queue first.
     places: BTreeSet<(u64, WorkerId)>,
-    /// Those with a free slot that somebody waits for there.
+    /// Workers with a free slot and a queued attempt.
     next: BTreeSet<WorkerId>,
     lost: VecDeque<WorkerId>,
     excluded: BTreeSet<WorkerId>,
-    /// Those that are kept for a suspect.
+    /// Workers reserved for a suspect.
     reserved: BTreeSet<WorkerId>,
 }
 
 impl Workers {
-    /// Nobody yet.
+    /// An empty table.
     pub fn new(prefetch_per_slot: u32) -> Self {
         Workers { prefetch_per_slot, ..Workers::default() }
     }
@@ -131,7 +132,7 @@ impl Workers {
         self.all.get(&id)
     }
 
-    /// A worker that lives, draining or not.
+    /// A worker that is alive, draining or not.
     pub fn live(&self, id: WorkerId) -> Option<&Worker> {
         self.all.get(&id).filter(|w| w.state != WorkerState::Lost)
     }
@@ -148,17 +149,17 @@ impl Workers {
         self.all.values().filter(|w| w.state != WorkerState::Lost).count()
     }
 
-    /// What this life of the worker made can still be had.
+    /// Whether outputs of this incarnation can still be fetched.
     pub fn lives(&self, id: WorkerId, incarnation: Incarnation) -> bool {
         self.live(id).is_some_and(|w| w.info.incarnation == incarnation)
     }
 
-    /// The emptiest first.
+    /// Workers with a free slot, least loaded first.
     pub fn free(&self) -> impl Iterator<Item = (u64, WorkerId)> + '_ {
         self.free.iter().copied()
     }
 
-    /// Workers that have such a placement to give, the emptiest first.
+    /// Workers that have such a placement to give, least loaded first.
     pub fn with(&self, placement: Placement) -> impl Iterator<Item = (u64, WorkerId)> + '_ {
         let list = match placement {
             Placement::Slot => &self.free,
@@ -175,29 +176,29 @@ impl Workers {
         })
     }
 
-    /// A worker with a free slot for whoever waits there first, and that task.
+    /// A worker with a free slot and a queued attempt, and the task that is first in its queue.
     pub fn next(&self) -> Option<(WorkerId, TaskId)> {
         let id = *self.next.first()?;
         Some((id, *self.all.get(&id)?.ahead.front()?))
     }
 
-    /// Slots of all workers that live.
+    /// Slots of all live workers.
     pub fn slots(&self) -> u64 {
         self.all.values().filter(|w| w.state != WorkerState::Lost).map(|w| u64::from(w.info.slots)).sum()
     }
 
-    /// Whether any worker takes tasks, now or when a slot becomes free, but for those that `shunned` says.
+    /// Whether any worker takes tasks, now or when a slot becomes free, except those for which `shunned` is true.
     pub fn any_takes_tasks(&self, shunned: impl Fn(&WorkerId) -> bool) -> bool {
         let takes = |w: &Worker| w.state == WorkerState::Live && !w.excluded && w.info.slots > 0;
         self.all.iter().any(|(id, w)| takes(w) && !shunned(id))
     }
 
-    /// Workers that are kept for a suspect each.
+    /// Workers that are reserved, each with its suspect.
     pub fn reserved(&self) -> impl Iterator<Item = (WorkerId, TaskId)> + '_ {
         self.reserved.iter().filter_map(|id| Some((*id, self.all.get(id)?.alone?)))
     }
 
-    /// Registers a life of a worker, or the same one again; what it runs stays for now.
+    /// Registers an incarnation of a worker, or the same one again; it keeps its attempts for now.
     pub fn join(&mut self, info: NodeInfo, now: Time) {
         let id = info.worker;
         self.lost.retain(|lost| *lost != id);
@@ -206,7 +207,7 @@ impl Workers {
         }
         let before = self.all.remove(&id);
         let since = before.as_ref().filter(|w| w.info.incarnation == info.incarnation).map_or(now, |w| w.since);
-        // Also in a new life: what its last one ran alone is given back next.
+        // Also for a new incarnation: the attempt that the last one ran alone is given back next.
         let alone = before.as_ref().and_then(|w| w.alone);
         let (running, ahead, publishing) = before.map(|w| (w.running, w.ahead, w.publishing)).unwrap_or_default();
         let worker = Worker {
@@ -252,12 +253,12 @@ impl Workers {
         self.change(id, |w| assert!(w.running.insert(task), "a task has one attempt at a time"));
     }
 
-    /// It gets the next slot that is free there once those before it have theirs.
+    /// Appends the task to the worker's queue.
     pub fn wait(&mut self, id: WorkerId, task: TaskId) {
         self.change(id, |w| w.ahead.push_back(task));
     }
 
-    /// Whoever has waited gets a slot.
+    /// Gives a slot to a queued task.
     pub fn begin(&mut self, id: WorkerId, task: TaskId) {
         self.change(id, |w| {
             w.no_longer_ahead(task);
@@ -265,7 +266,7 @@ impl Workers {
         });
     }
 
-    /// The attempt keeps its worker but not its slot.
+    /// Moves the attempt from its slot to the publishing ones of its worker.
     pub fn publish(&mut self, id: WorkerId, task: TaskId) {
         self.change(id, |w| {
             w.running.remove(&task);
@@ -296,7 +297,8 @@ impl Workers {
         self.all.values().map(status).collect()
     }
 
-    /// The orders by load hold exactly the workers that take tasks. Between two steps nobody waits for a slot that is free.
+    /// The orders by load hold exactly the workers that take tasks. Between two steps no attempt is queued where a
+    /// slot is free.
     pub fn check(&self) -> Result<(), String> {
         let (mut free, mut places) = (BTreeSet::new(), BTreeSet::new());
         for (id, w) in &self.all {
@@ -357,7 +359,7 @@ impl Workers {
         };
     }
 
-    /// Those that get no tasks for a while.
+    /// Workers that get no tasks for a while.
     pub fn excluded(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
         self.excluded.iter().filter_map(|id| Some((*id, self.all.get(id)?)))
     }
@@ -386,13 +388,13 @@ impl State {
         self.renew_lease(id);
         if self.workers.live(id).is_some() {
             self.workers.set_state(id, WorkerState::Draining);
-            self.workers.change(id, |w| w.reason = Some("it was told to drain, or is stopping".to_string()));
+            self.workers.change(id, |w| w.reason = Some("it drains or is stopping".to_string()));
             self.take_back_all(id);
             self.ensure_eligible_worker();
         }
     }
 
-    /// Its session ended, or its lease ran out: the reason says which.
+    /// Handles the loss of a worker: its session ended, or its lease ran out. The reason says which.
     pub fn lose_worker(&mut self, id: WorkerId, reason: &str) {
         if self.workers.live(id).is_none() {
             return;
@@ -413,8 +415,8 @@ impl State {
         }
     }
 
-    /// Attempts that were on a worker which is gone or does not have them are not charged: `gone` says why, if they are. Those
-    /// that waited there have not even begun: they wait again.
+    /// Takes back attempts whose worker is gone or does not have them, without a charge. `gone` gives the cause, or
+    /// `None` if the attempt stays. Queued ones have not started: their tasks wait again.
     pub fn give_back(&mut self, id: WorkerId, gone: impl Fn(AttemptId) -> Option<(Cause, &'static str)>) {
         let Some(worker) = self.workers.get(id) else { return };
         let tasks: Vec<TaskId> =

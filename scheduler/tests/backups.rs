@@ -42,7 +42,7 @@ fn backed_up(plan: Plan) -> (Harness, [(WorkerId, Task); 2]) {
 }
 
 #[test]
-fn a_slow_task_gets_a_backup_on_another_worker_and_the_first_to_end_wins() {
+fn slow_task_gets_a_backup_and_the_first_to_end_wins() {
     let (mut h, [(slow_on, slow), (fast_on, fast)]) = backed_up(map_reduce(1));
     assert_eq!(h.now, Time(2_000), "not before it has taken much longer than the other one");
     assert_eq!((slow.attempt.number, fast.attempt.number), (0, 1));
@@ -57,7 +57,7 @@ fn a_slow_task_gets_a_backup_on_another_worker_and_the_first_to_end_wins() {
 }
 
 #[test]
-fn of_two_that_end_in_the_same_millisecond_one_wins_and_the_other_is_stale() {
+fn of_two_simultaneous_results_one_wins() {
     for backup_first in [false, true] {
         let (mut h, mut two) = backed_up(map_reduce(1));
         if backup_first {
@@ -75,7 +75,7 @@ fn of_two_that_end_in_the_same_millisecond_one_wins_and_the_other_is_stale() {
 }
 
 #[test]
-fn the_first_that_is_granted_publishes() {
+fn first_granted_attempt_publishes() {
     let plan = plan(vec![
         stage("map", vec![source()], vec![edge(2)]),
         stage("reduce", vec![edge_from(&[(0, 0)])], vec![sink(0)]),
@@ -98,7 +98,7 @@ fn the_first_that_is_granted_publishes() {
 }
 
 #[test]
-fn progress_counts_and_not_the_time_alone() {
+fn backup_needs_slow_progress_not_long_time() {
     let mut h = one_is_slow(map_reduce(1), JobOptions::default());
     let (worker, task) = h.take(1, 0, 1);
     let progress = |permille| vec![Progress { attempt: task.attempt, permille, mark: 0, waits: false }];
@@ -115,7 +115,7 @@ fn progress_counts_and_not_the_time_alone() {
 }
 
 #[test]
-fn nobody_gets_a_backup_while_a_task_waits_or_no_other_worker_is_free() {
+fn backup_needs_a_free_worker_and_no_waiting_task() {
     let mut h = Harness::new();
     h.join(1, 2);
     h.submit(1, map_reduce(1), &[2]);
@@ -130,7 +130,7 @@ fn nobody_gets_a_backup_while_a_task_waits_or_no_other_worker_is_free() {
 }
 
 #[test]
-fn jobs_and_stages_that_want_none_get_none() {
+fn backups_can_be_disabled_by_job_and_stage() {
     let off = JobOptions { backup_attempts: false, ..JobOptions::default() };
     assert_eq!(wait(&mut one_is_slow(map_reduce(1), off)), [""; 0]);
     let mut random = map_reduce(1);
@@ -147,7 +147,7 @@ fn jobs_and_stages_that_want_none_get_none() {
 }
 
 #[test]
-fn a_failure_while_the_other_attempt_goes_on_is_charged_to_nobody() {
+fn failure_beside_a_running_attempt_is_uncharged() {
     for code in [Code::UserPanic, Code::WorkerLost, Code::InputChanged] {
         for backup_fails in [false, true] {
             let (mut h, mut two) = backed_up(map_reduce(1));
@@ -165,7 +165,7 @@ fn a_failure_while_the_other_attempt_goes_on_is_charged_to_nobody() {
 }
 
 #[test]
-fn a_task_that_fails_wherever_it_runs_fails_its_job_after_four_charged_failures() {
+fn four_charged_failures_fail_the_job_despite_backups() {
     let (mut h, two) = backed_up(map_reduce(1));
     for (worker, task) in two {
         h.step(Event::AttemptFailed { worker, attempt: task.attempt, failure: failure(Code::UserPanic) });
@@ -176,7 +176,7 @@ fn a_task_that_fails_wherever_it_runs_fails_its_job_after_four_charged_failures(
 }
 
 #[test]
-fn whichever_worker_is_lost_the_other_attempt_goes_on() {
+fn loss_of_either_worker_keeps_the_other_attempt() {
     for lost in [1, 2] {
         let (mut h, two) = backed_up(map_reduce(1));
         h.join(3, 1);
@@ -191,7 +191,7 @@ fn whichever_worker_is_lost_the_other_attempt_goes_on() {
 }
 
 #[test]
-fn an_output_that_is_lost_with_the_winner_is_made_again() {
+fn output_lost_with_the_winner_is_made_again() {
     let (mut h, [_, (fast_on, fast)]) = backed_up(map_reduce(1));
     h.done(fast_on, &fast);
     assert_eq!(h.running(), ["1/0@1"], "where most of its input lies");
@@ -228,7 +228,7 @@ fn a_cancel_stops_both() {
 }
 
 #[test]
-fn workers_that_drain_get_no_backups_and_those_of_their_tasks_run_elsewhere() {
+fn draining_worker_gets_no_backup() {
     let mut h = one_is_slow(map_reduce(1), JobOptions::default());
     h.step(Event::WorkerDrains { worker: worker_id(1) });
     assert_eq!(wait(&mut h), [""; 0]);
@@ -238,7 +238,7 @@ fn workers_that_drain_get_no_backups_and_those_of_their_tasks_run_elsewhere() {
 }
 
 #[test]
-fn both_attempts_go_on_after_a_restart_and_one_of_them_wins() {
+fn both_attempts_continue_after_a_restart() {
     let (h, [(slow_on, slow), (fast_on, fast)]) = backed_up(map_reduce(1));
     let job = spec(1, map_reduce(1), JobOptions::default());
     let split = windrow_scheduler::RestoredSplit { epoch: Epoch(1), input_bytes: 200, stages: vec![chunks(0, 2)] };

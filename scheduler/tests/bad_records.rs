@@ -27,7 +27,7 @@ fn skipped(h: &Harness, index: u32) -> Vec<u64> {
 }
 
 #[test]
-fn a_record_that_fails_twice_in_a_row_is_left_out_and_not_held_against_its_task() {
+fn record_failing_twice_in_a_row_is_left_out_uncharged() {
     let mut h = Harness::new();
     h.join(1, 2);
     h.submit_with(1, map_reduce(1), &[1], skips(2));
@@ -36,7 +36,7 @@ fn a_record_that_fails_twice_in_a_row_is_left_out_and_not_held_against_its_task(
     let actions = fail_at(&mut h, 0, Code::UserPanic, 7);
     assert!(matches!(&actions[0], Action::SetAside { record } if record.place == at(7)), "{actions:?}");
     assert_eq!(skipped(&h, 0), [7]);
-    // Failures at changing places find nobody.
+    // Failures at changing places identify no record.
     fail_at(&mut h, 0, Code::ExecutorCrashed, 3);
     fail_at(&mut h, 0, Code::UserPanic, 50);
     fail_at(&mut h, 0, Code::UserPanic, 50);
@@ -51,7 +51,7 @@ fn a_record_that_fails_twice_in_a_row_is_left_out_and_not_held_against_its_task(
 }
 
 #[test]
-fn one_more_than_the_job_allows_fails_it() {
+fn too_many_bad_records_fail_the_job() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.submit_with(1, map_reduce(1), &[1], skips(1));
@@ -94,7 +94,7 @@ fn record_that_two_stages_read_counts_once() {
 }
 
 #[test]
-fn second_bad_record_of_another_stage_is_one_too_many() {
+fn bad_records_of_two_stages_share_the_limit() {
     let mut h = Harness::new();
     h.join(1, 2);
     h.submit_with(1, read_twice(), &[1, 1], skips(1));
@@ -109,7 +109,7 @@ fn second_bad_record_of_another_stage_is_one_too_many() {
 }
 
 #[test]
-fn what_is_not_the_records_fault_leaves_nothing_out() {
+fn failures_of_other_causes_leave_no_record_out() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.submit_with(1, map_reduce(1), &[1], skips(5));
@@ -117,7 +117,7 @@ fn what_is_not_the_records_fault_leaves_nothing_out() {
         fail_at(&mut h, 0, Code::NoSpace, 7);
     }
     assert_eq!(h.ended[&job_id(1)].error.as_ref().unwrap().code, Code::NoSpace);
-    // Without leave, a bad record fails its job as ever.
+    // Without permission to skip, a bad record fails its job.
     h.submit_with(2, map_reduce(1), &[1], JobOptions::default());
     for _ in 0..4 {
         let (worker, task) = h.take(2, 0, 0);
@@ -127,7 +127,7 @@ fn what_is_not_the_records_fault_leaves_nothing_out() {
 }
 
 #[test]
-fn a_restart_knows_what_was_left_out() {
+fn restart_keeps_records_left_out() {
     let record = SkippedRecord { range: 0, offset: 7 };
     let task = TaskId { job: job_id(1), stage: StageId(0), index: 0 };
     let bad = BadRecord { task, record, place: at(7), code: Code::UserPanic, message: "m".into() };

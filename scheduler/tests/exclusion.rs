@@ -9,7 +9,7 @@ fn state(h: &Harness, n: u8) -> WorkerState {
     h.scheduler.workers().iter().find(|w| w.id == worker_id(n)).unwrap().state
 }
 
-/// Tasks fail on worker 1 and are then done elsewhere, until so many have; one slot each, two workers.
+/// Tasks fail on worker 1 and succeed elsewhere until this number is reached; one slot each, two workers.
 fn fail_on_the_first(h: &mut Harness, tasks: u32) {
     h.submit(1, map_only(), &[tasks]);
     for _ in 0..tasks * 3 {
@@ -25,7 +25,7 @@ fn fail_on_the_first(h: &mut Harness, tasks: u32) {
 }
 
 #[test]
-fn a_worker_that_fails_what_others_can_do_is_left_out_for_a_while() {
+fn worker_failing_tasks_that_succeed_elsewhere_is_excluded() {
     let mut h = Harness::with(Config { lease_ms: u64::MAX, ..slots_only() });
     h.join(1, 1);
     h.join(2, 1);
@@ -42,7 +42,7 @@ fn a_worker_that_fails_what_others_can_do_is_left_out_for_a_while() {
 }
 
 #[test]
-fn a_worker_whose_disk_is_full_gets_nothing_until_it_has_room() {
+fn full_disk_excludes_a_worker_until_space_is_free() {
     let mut h = Harness::with(Config { lease_ms: u64::MAX, ..slots_only() });
     h.join(1, 1);
     h.join(2, 1);
@@ -51,10 +51,10 @@ fn a_worker_whose_disk_is_full_gets_nothing_until_it_has_room() {
     };
     beat(&mut h, 1, true);
     beat(&mut h, 2, true);
-    assert_eq!((state(&h, 1), state(&h, 2)), (WorkerState::Excluded, WorkerState::Live), "somebody must tell the user");
+    assert_eq!((state(&h, 1), state(&h, 2)), (WorkerState::Excluded, WorkerState::Live), "the user must see the error");
     h.submit(1, map_only(), &[2]);
     assert_eq!(h.running(), ["0/0@2"]);
-    // As long as it says so.
+    // The exclusion lasts as long as the worker reports a full disk.
     for _ in 0..10 {
         h.now = h.now.plus_ms(Config::default().exclusion_ms - 1);
         beat(&mut h, 1, true);
@@ -62,13 +62,14 @@ fn a_worker_whose_disk_is_full_gets_nothing_until_it_has_room() {
     assert_eq!(h.running(), ["0/0@2"]);
     beat(&mut h, 1, false);
     assert_eq!(h.running(), ["0/0@2", "0/1@1"]);
-    // One that says so and is left alone is better than nobody.
+    // A full worker that is the only one left is better than none.
     beat(&mut h, 1, true);
     assert_eq!(state(&h, 1), WorkerState::Excluded);
     h.leave(2);
     beat(&mut h, 1, true);
     assert_eq!(state(&h, 1), WorkerState::Live);
-    // An old release does not tell, and one that is excluded for its faults stays so whatever it tells.
+    // An old release does not report its disk, and a worker excluded for its faults stays excluded whatever it
+    // reports.
     let mut h = Harness::with(Config { lease_ms: u64::MAX, ..slots_only() });
     h.join(1, 1);
     h.join(2, 1);
@@ -78,7 +79,7 @@ fn a_worker_whose_disk_is_full_gets_nothing_until_it_has_room() {
 }
 
 #[test]
-fn a_task_that_fails_everywhere_excludes_nobody() {
+fn task_failing_everywhere_excludes_no_worker() {
     let mut h = Harness::new();
     (1..=3).for_each(|n| drop(h.join(n, 1)));
     for job in 1..=6 {
@@ -92,14 +93,14 @@ fn a_task_that_fails_everywhere_excludes_nobody() {
 }
 
 #[test]
-fn the_last_worker_is_never_excluded_and_one_that_is_left_alone_is_taken_back() {
+fn last_worker_is_never_excluded() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.join(2, 1);
     fail_on_the_first(&mut h, 10);
     assert_eq!(state(&h, 1), WorkerState::Excluded);
     h.leave(2);
-    assert_eq!(state(&h, 1), WorkerState::Live, "better than nobody");
+    assert_eq!(state(&h, 1), WorkerState::Live, "better than none");
     h.submit(2, map_only(), &[1]);
     assert_eq!(h.running(), ["0/0@1"]);
 }

@@ -1,4 +1,4 @@
-//! What is charged, what is tried again, and where.
+//! Which failures are charged, which are retried, and where.
 
 mod support;
 use support::*;
@@ -10,7 +10,7 @@ fn attempts_max(n: u32) -> JobOptions {
 }
 
 #[test]
-fn the_last_allowed_failure_fails_the_job_and_says_where() {
+fn last_allowed_failure_fails_the_job_and_says_where() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.submit_with(1, map_reduce(1), &[1], attempts_max(3));
@@ -28,7 +28,7 @@ fn the_last_allowed_failure_fails_the_job_and_says_where() {
 }
 
 #[test]
-fn a_fatal_failure_fails_the_job_at_once_and_revokes_the_others() {
+fn fatal_failure_fails_the_job_at_once() {
     let mut h = Harness::new();
     h.join(1, 2);
     h.submit(1, map_reduce(1), &[2]);
@@ -39,7 +39,7 @@ fn a_fatal_failure_fails_the_job_at_once_and_revokes_the_others() {
 }
 
 #[test]
-fn a_failed_task_goes_to_another_worker_even_if_that_is_busy() {
+fn failed_task_goes_to_another_worker_even_if_busy() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.submit(1, map_only(), &[4]);
@@ -48,12 +48,12 @@ fn a_failed_task_goes_to_another_worker_even_if_that_is_busy() {
     assert_eq!(assigns(&h.fail(1, 0, 0, Code::IoError)), ["0/2@1"]);
     assert_eq!(assigns(&h.finish(1, 0, 1)), ["0/0@2"]);
     assert_eq!(h.running(), ["0/0@2", "0/2@1"]);
-    // When it has failed on everyone, anyone will do.
+    // After it has failed on every worker, any worker is used.
     assert_eq!(assigns(&h.fail(1, 0, 0, Code::IoError)), ["0/0@2"]);
 }
 
 #[test]
-fn a_failed_task_takes_the_same_worker_when_the_other_one_is_gone() {
+fn failed_task_uses_its_worker_if_no_other_is_left() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.submit(1, map_only(), &[2]);
@@ -173,7 +173,7 @@ fn a_report_that_does_not_fit_is_a_charged_failure() {
 }
 
 #[test]
-fn what_is_late_has_no_effect_and_late_results_are_deleted() {
+fn late_messages_have_no_effect() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.submit(1, map_reduce(1), &[1]);

@@ -11,7 +11,7 @@ fn left_out(h: &mut Harness, n: u8, job: u8) {
 }
 
 #[test]
-fn worker_that_does_not_see_the_files_gets_nothing_of_that_job() {
+fn worker_without_the_files_gets_no_task_of_the_job() {
     let mut h = Harness::new();
     h.join(1, 2);
     h.join(2, 1);
@@ -86,7 +86,7 @@ fn job_waits_while_the_workers_that_see_its_files_are_away() {
 }
 
 #[test]
-fn what_waits_on_a_left_out_worker_is_taken_back() {
+fn queued_attempt_on_left_out_worker_is_revoked() {
     let mut h = Harness::with(windrow_scheduler::Config { lease_ms: u64::MAX, ..Default::default() });
     h.join(1, 1);
     h.join(2, 1);

@@ -102,7 +102,7 @@ fn a_source_without_chunks_is_done_and_its_readers_still_run() {
 }
 
 #[test]
-fn a_job_without_sinks_ends_without_a_commit_and_brings_its_results() {
+fn job_without_sinks_ends_without_a_commit() {
     let mut h = Harness::new();
     h.join(1, 4);
     h.submit(1, map_only(), &[2]);
@@ -120,7 +120,7 @@ fn a_job_without_any_chunk_and_sink_ends_when_it_is_planned() {
 }
 
 #[test]
-fn auto_partitions_follow_the_input_unless_the_job_says_how_many() {
+fn auto_partitions_follow_the_input_by_default() {
     let auto = || {
         plan(vec![
             stage("map", vec![source()], vec![edge_of(Partitions::Auto)]),
@@ -227,7 +227,7 @@ fn pass(h: &mut Harness, ms: u64) {
 }
 
 #[test]
-fn a_job_that_nobody_takes_for_too_long_fails_and_one_that_somebody_took_begins_to_wait_anew() {
+fn starved_job_fails_and_a_served_one_waits_anew() {
     let mut h = Harness::with(Config { lease_ms: u64::MAX, unschedulable_after_ms: 60_000, ..slots_only() });
     h.submit(1, map_only(), &[1]);
     pass(&mut h, 59_999);

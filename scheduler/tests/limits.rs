@@ -82,7 +82,7 @@ fn four_workers_that_do_not_end_their_attempts_fail_the_job() {
 }
 
 #[test]
-fn worker_that_says_nothing_of_its_attempt_is_not_trusted() {
+fn worker_without_progress_reports_is_not_trusted() {
     let mut h = with_limits(Some(20), None);
     for _ in 0..29 {
         h.now = h.now.plus_ms(SECOND);

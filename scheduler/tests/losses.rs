@@ -1,4 +1,4 @@
-//! Workers that die, come back or fall silent, and segments that cannot be had.
+//! Workers that die, return or fall silent, and segments that cannot be fetched.
 
 mod support;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ fn chain() -> Plan {
 }
 
 #[test]
-fn attempts_of_a_lost_worker_run_elsewhere_and_nobody_is_charged() {
+fn attempts_of_a_lost_worker_rerun_uncharged() {
     let mut h = Harness::new();
     h.join(1, 2);
     h.submit_with(1, map_only(), &[2], JobOptions { attempts_max: 1, ..JobOptions::default() });
@@ -57,7 +57,7 @@ fn lost_outputs_are_recomputed_up_the_plan_and_counted_once() {
 }
 
 #[test]
-fn outputs_that_nobody_needs_any_more_are_not_recomputed_until_someone_does() {
+fn lost_outputs_are_recomputed_only_when_needed() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.submit(1, chain(), &[1]);
@@ -96,7 +96,7 @@ fn running_readers_are_left_alone_and_waiting_ones_wait() {
 }
 
 #[test]
-fn a_rerun_that_nobody_needs_any_more_is_dropped() {
+fn unneeded_rerun_is_dropped() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.submit(1, map_reduce(1), &[2]);
@@ -130,7 +130,7 @@ fn a_granted_attempt_that_had_not_published_is_run_again() {
 }
 
 #[test]
-fn a_part_that_is_published_stays_when_its_task_runs_again_for_a_lost_segment() {
+fn published_part_stays_when_its_task_runs_again() {
     let both = plan(vec![
         stage("a", vec![source()], vec![edge(1)]),
         stage("b", vec![edge_from(&[(0, 0)])], vec![sink(0), edge(1)]),
@@ -170,7 +170,7 @@ fn a_new_incarnation_fences_the_old_one() {
 }
 
 #[test]
-fn a_new_session_of_the_same_life_changes_nothing_of_what_is_told() {
+fn new_session_of_an_incarnation_keeps_reported_attempts() {
     let mut h = Harness::new();
     h.join(1, 2);
     h.submit(1, map_reduce(1), &[3]);
@@ -211,7 +211,7 @@ fn a_silent_worker_is_lost_when_its_lease_runs_out() {
 }
 
 #[test]
-fn our_own_long_sleep_costs_no_worker_but_only_once() {
+fn own_long_sleep_extends_each_lease_once() {
     let mut h = Harness::with(Config { lease_ms: 1_000, ..slots_only() });
     h.join(1, 1);
     h.now = Time(60_000);
@@ -322,7 +322,7 @@ fn a_reader_that_cannot_fetch_is_tried_on_another_worker() {
 }
 
 #[test]
-fn a_worker_that_was_given_up_and_returns_goes_on_and_what_it_has_done_is_not_done_again() {
+fn returning_worker_keeps_its_attempts_and_outputs() {
     let mut h = Harness::new();
     h.join(1, 3);
     h.submit(1, map_reduce(1), &[3]);
@@ -334,7 +334,7 @@ fn a_worker_that_was_given_up_and_returns_goes_on_and_what_it_has_done_is_not_do
     let held = vec![held_done(&first), held_running(&tasks[0]), held_running(&tasks[1])];
     let again = h.join_holding(1, 3, 1, held);
     let (other, second) = (worker_id(2), AttemptId { number: 1, ..first.attempt });
-    assert_eq!(again, [Action::Revoke { worker: other, attempt: second }], "whoever ran it again may stop");
+    assert_eq!(again, [Action::Revoke { worker: other, attempt: second }], "the rerun may stop");
     assert_eq!(h.running(), [""; 0]);
     for task in &tasks {
         h.done(worker, task);
@@ -345,7 +345,7 @@ fn a_worker_that_was_given_up_and_returns_goes_on_and_what_it_has_done_is_not_do
 }
 
 #[test]
-fn a_restarted_worker_offers_its_finished_outputs_and_they_are_used() {
+fn outputs_offered_by_a_restarted_worker_are_used() {
     let mut h = Harness::new();
     h.join(1, 2);
     h.submit(1, map_reduce(1), &[2]);
@@ -359,7 +359,7 @@ fn a_restarted_worker_offers_its_finished_outputs_and_they_are_used() {
     assert_eq!(assigns(&again), ["1/0@1"], "no map runs again");
     let (_, reduce) = h.take(1, 1, 0);
     assert_eq!(reduce.attempt.incarnation, Incarnation(2));
-    // A part of an earlier life is not trusted: it may have been written to halfway.
+    // A part of an earlier incarnation is not trusted: it may be incomplete.
     h.done(worker, &reduce);
     let again = h.join_holding(1, 2, 3, vec![held_done(&maps[0]), held_done(&maps[1]), held_done(&reduce)]);
     assert_eq!(again[0], Action::Revoke { worker, attempt: reduce.attempt });
@@ -367,7 +367,7 @@ fn a_restarted_worker_offers_its_finished_outputs_and_they_are_used() {
 }
 
 #[test]
-fn an_output_that_readers_could_not_use_is_not_taken_again_when_it_is_offered_again() {
+fn doubted_output_is_refused_when_offered_again() {
     let mut h = Harness::new();
     let (reader, task, segment) = reader_and_segment(&mut h);
     h.step(Event::SegmentLost {
@@ -384,7 +384,7 @@ fn an_output_that_readers_could_not_use_is_not_taken_again_when_it_is_offered_ag
 }
 
 #[test]
-fn a_corrupt_segment_recomputes_what_its_map_needs_and_was_lost_before() {
+fn corrupt_segment_recomputes_lost_inputs_of_its_map() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.submit(1, chain(), &[1]);
@@ -393,7 +393,7 @@ fn a_corrupt_segment_recomputes_what_its_map_needs_and_was_lost_before() {
     h.finish(1, 0, 0);
     h.finish(1, 1, 0);
     h.finish(1, 1, 1);
-    assert_eq!(h.leave(1), [], "nobody needs the first stage any more");
+    assert_eq!(h.leave(1), [], "the first stage is not needed any more");
     let (worker, task) = h.take(1, 2, 0);
     let TaskInput::Segments(segments) = &task.inputs[0] else { panic!("{task:?}") };
     let (segment, failure) = (segments[0], failure(Code::SegmentCorrupt));
@@ -420,7 +420,7 @@ fn readers_see_the_segments_of_the_latest_run_of_a_map() {
 /// Two workers that reach the scheduler and not each other, with half of the maps each: whatever runs on the wrong side
 /// complains. The job ends all the same, on one of them.
 #[test]
-fn workers_that_cannot_reach_each_other_make_no_livelock() {
+fn unreachable_workers_cause_no_livelock() {
     let mut h = Harness::new();
     h.join(1, 1);
     h.join(2, 1);
@@ -452,7 +452,7 @@ fn workers_that_cannot_reach_each_other_make_no_livelock() {
 }
 
 #[test]
-fn two_readers_that_cannot_fetch_from_a_worker_have_everything_there_made_again_elsewhere() {
+fn two_failed_readers_move_all_outputs_of_a_worker() {
     let mut h = Harness::new();
     (1..=3).for_each(|n| drop(h.join(n, 2)));
     h.submit_with(1, map_reduce(4), &[6], JobOptions { backup_attempts: false, ..JobOptions::default() });
@@ -478,9 +478,9 @@ fn two_readers_that_cannot_fetch_from_a_worker_have_everything_there_made_again_
     assert_eq!(h.ended[&job_id(1)].state, JobState::Done);
 }
 
-/// Readers that began before a worker was started again look for it where it was.
+/// Readers that started before a worker's restart look for its outputs at the old address.
 #[test]
-fn a_worker_that_was_started_again_is_not_blamed_by_readers_that_do_not_know_it() {
+fn readers_of_an_old_incarnation_do_not_blame_the_new() {
     let mut h = Harness::new();
     (1..=3).for_each(|n| drop(h.join(n, 2)));
     h.submit_with(1, map_reduce(4), &[6], JobOptions { backup_attempts: false, ..JobOptions::default() });

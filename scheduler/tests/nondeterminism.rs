@@ -43,7 +43,7 @@ fn two_reduces(plan: Plan) -> Harness {
 }
 
 #[test]
-fn the_same_output_again_costs_nobody_anything() {
+fn identical_rerun_output_reruns_no_reader() {
     let mut h = two_reduces(map_reduce(2));
     h.join(3, 1);
     assert_eq!(assigns(&h.leave(1)), ["0/0@3"]);
@@ -54,7 +54,7 @@ fn the_same_output_again_costs_nobody_anything() {
 }
 
 #[test]
-fn a_reader_that_runs_and_has_read_the_first_output_runs_again() {
+fn running_reader_of_a_replaced_output_runs_again() {
     let mut h = two_reduces(map_reduce(2));
     h.join(3, 1);
     h.leave(1);
@@ -71,7 +71,7 @@ fn a_reader_that_runs_and_has_read_the_first_output_runs_again() {
 }
 
 #[test]
-fn a_reader_that_is_published_fails_the_job_with_both_digests() {
+fn published_reader_of_replaced_output_fails_the_job() {
     let mut h = two_reduces(map_reduce(2));
     h.join(3, 1);
     done(&mut h, 1, 1, 1, 0);
@@ -88,7 +88,7 @@ fn a_reader_that_is_published_fails_the_job_with_both_digests() {
 }
 
 #[test]
-fn a_reader_that_is_granted_fails_the_job_too() {
+fn granted_reader_of_replaced_output_fails_the_job() {
     let mut h = two_reduces(map_reduce(2));
     h.join(3, 1);
     let (worker, task) = h.take(1, 1, 1);
@@ -108,7 +108,7 @@ fn three_stages() -> Plan {
 }
 
 #[test]
-fn what_was_made_from_the_first_output_is_made_again_up_to_the_last_reader() {
+fn replaced_output_reruns_all_stages_downstream() {
     let mut h = two_reduces(three_stages());
     done(&mut h, 1, 1, 1, 0);
     // Map and one middle task are lost; the other one is done with what the first map wrote.
@@ -125,7 +125,7 @@ fn what_was_made_from_the_first_output_is_made_again_up_to_the_last_reader() {
 }
 
 #[test]
-fn outputs_of_a_stage_that_is_not_deterministic_are_never_the_same() {
+fn nondeterministic_outputs_never_count_as_equal() {
     let mut random = map_reduce(2);
     random.stages[0].deterministic = false;
     let mut h = Harness::new();
@@ -145,7 +145,7 @@ fn outputs_of_a_stage_that_is_not_deterministic_are_never_the_same() {
 }
 
 #[test]
-fn a_task_with_published_parts_must_give_the_same_segments_again() {
+fn rerun_of_a_published_task_must_give_equal_segments() {
     for (salt, state) in [(7, JobState::Running), (8, JobState::Failed)] {
         let plan = plan(vec![
             stage("map", vec![source()], vec![edge(1)]),
@@ -165,7 +165,8 @@ fn a_task_with_published_parts_must_give_the_same_segments_again() {
     }
 }
 
-/// A coordinator's next life, whose journal knows of the job with one chunk, and what it has published. No worker is back.
+/// The next epoch of a coordinator, whose journal holds the job with one chunk and what it has published. No worker is
+/// back.
 fn next_life(plan: Plan, old: Harness) -> Harness {
     let restored = RestoredJob {
         spec: Box::new(spec(1, plan, JobOptions::default())),
@@ -186,7 +187,7 @@ fn next_life(plan: Plan, old: Harness) -> Harness {
 }
 
 #[test]
-fn what_a_published_reader_has_read_is_known_after_a_restart() {
+fn restart_keeps_the_digest_of_a_published_reader() {
     for (salt, fails) in [(7, false), (8, true)] {
         let mut old = two_reduces(map_reduce(2));
         done(&mut old, 1, 1, 1, 0);
@@ -201,10 +202,10 @@ fn what_a_published_reader_has_read_is_known_after_a_restart() {
     }
 }
 
-/// The middle task's output was lost, and nobody needs it. But what it had read nobody can tell any more, and the part
-/// that was made from it is published.
+/// The middle task's output was lost and is not needed. But the digest of its inputs is lost too, and the part that
+/// was made from it is published.
 #[test]
-fn a_published_part_is_compared_through_tasks_that_nobody_tells_of() {
+fn published_part_is_checked_through_unreported_tasks() {
     for (salt, fails) in [(7, false), (8, true)] {
         let plan = plan(vec![
             stage("map", vec![source()], vec![edge(1)]),
@@ -228,7 +229,7 @@ fn a_published_part_is_compared_through_tasks_that_nobody_tells_of() {
 }
 
 #[test]
-fn broadcasts_count_as_read_too() {
+fn digest_includes_broadcasts() {
     let plan = plan(vec![
         stage("sample", vec![source()], vec![Output::Broadcast, edge(1)]),
         stage("read", vec![edge_from(&[(0, 1)]), broadcast_from(0, 0)], vec![sink(0)]),

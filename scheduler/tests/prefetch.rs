@@ -1,11 +1,11 @@
-//! Attempts ahead of slots: who gets a place, what becomes of those that wait, and that waiting counts against nobody.
+//! Prefetched attempts: which task is queued, what happens to queued attempts, and that queueing is never charged.
 
 mod support;
 use support::*;
 use windrow_model::*;
 use windrow_scheduler::{Action, Config, Event, Progress, RestoredJob, RestoredSplit};
 
-/// For each slot one attempt may wait.
+/// One attempt per slot may be queued.
 fn harness() -> Harness {
     Harness::with(Config { lease_ms: u64::MAX, prefetch_per_slot: 1, ..Config::default() })
 }
@@ -38,7 +38,7 @@ fn fetch_failed(h: &mut Harness, n: u8, stage: u32, index: u32) -> Vec<Action> {
 }
 
 #[test]
-fn slots_are_filled_first_and_then_one_place_for_each() {
+fn slots_are_filled_before_any_prefetch() {
     let mut h = two_workers(8);
     assert_eq!(h.running(), ["0/0@1", "0/1@2", "0/2@1", "0/3@2"]);
     assert_eq!(assigns(&h.finish(1, 0, 0)), ["0/4@1"], "the one that waited begins by itself, and the next one waits");
@@ -50,7 +50,7 @@ fn slots_are_filled_first_and_then_one_place_for_each() {
 }
 
 #[test]
-fn a_worker_with_a_free_slot_gets_it_before_another_one_lets_anybody_wait() {
+fn free_slot_is_used_before_any_prefetch() {
     let mut h = harness();
     h.join(1, 1);
     h.join(2, 2);
@@ -60,7 +60,7 @@ fn a_worker_with_a_free_slot_gets_it_before_another_one_lets_anybody_wait() {
 }
 
 #[test]
-fn what_waits_on_a_busy_worker_is_taken_back_for_a_free_slot() {
+fn queued_attempt_moves_to_a_free_slot() {
     let mut h = two_workers(3);
     assert_eq!(h.running(), ["0/0@1", "0/1@2", "0/2@1"]);
     let actions = h.finish(1, 0, 1);
@@ -76,7 +76,7 @@ fn what_waits_on_a_busy_worker_is_taken_back_for_a_free_slot() {
 }
 
 #[test]
-fn it_is_not_moved_to_a_worker_that_it_failed_on() {
+fn queued_attempt_avoids_workers_it_failed_on() {
     let mut h = two_workers(4);
     h.fail(1, 0, 1, Code::FetchFailed);
     assert_eq!(
@@ -93,7 +93,7 @@ fn it_is_not_moved_to_a_worker_that_it_failed_on() {
 }
 
 #[test]
-fn one_that_failed_everywhere_may_be_moved_anywhere() {
+fn queued_attempt_that_failed_everywhere_may_move() {
     let mut h = two_workers(6);
     h.fail(1, 0, 0, Code::FetchFailed);
     h.finish(1, 0, 1);
@@ -106,7 +106,7 @@ fn one_that_failed_everywhere_may_be_moved_anywhere() {
 }
 
 #[test]
-fn a_job_of_higher_priority_gets_the_next_slot_before_those_that_wait_for_it() {
+fn higher_priority_gets_the_slot_before_queued_attempts() {
     let mut h = two_workers(20);
     let high = JobOptions { priority: 1, ..JobOptions::default() };
     assert_eq!(assigns(&h.submit_with(2, map_only(), &[1], high)), [""; 0]);
@@ -116,7 +116,7 @@ fn a_job_of_higher_priority_gets_the_next_slot_before_those_that_wait_for_it() {
 }
 
 #[test]
-fn a_job_that_has_less_than_others_gets_the_next_slots_and_then_they_share() {
+fn job_with_fewer_attempts_gets_the_next_slots() {
     let mut h = harness();
     h.join(1, 2);
     h.join(2, 2);
@@ -138,7 +138,7 @@ fn a_job_that_has_less_than_others_gets_the_next_slots_and_then_they_share() {
 }
 
 #[test]
-fn an_earlier_stage_goes_before_what_waits_of_a_later_one() {
+fn earlier_stage_precedes_queued_attempts_of_later_ones() {
     let two_sources = plan(vec![
         stage("early", vec![source()], vec![edge(1)]),
         stage("late", vec![source()], vec![edge(1)]),
@@ -156,7 +156,7 @@ fn an_earlier_stage_goes_before_what_waits_of_a_later_one() {
 }
 
 #[test]
-fn a_job_never_has_more_slots_than_its_limit_even_if_some_of_its_attempts_wait() {
+fn queued_attempts_count_towards_the_slot_limit() {
     let mut h = harness();
     h.join(1, 2);
     h.submit(2, map_only(), &[10]);
@@ -171,7 +171,7 @@ fn a_job_never_has_more_slots_than_its_limit_even_if_some_of_its_attempts_wait()
 }
 
 #[test]
-fn waiting_on_a_worker_that_is_lost_or_gets_no_tasks_is_no_failure() {
+fn loss_of_a_queued_attempt_is_uncharged() {
     type Happens = fn(&mut Harness) -> Vec<Action>;
     let lost: Happens = |h| h.leave(2);
     let drains: Happens = |h| h.step(Event::WorkerDrains { worker: worker_id(2) });
@@ -199,7 +199,7 @@ fn waiting_on_a_worker_that_is_lost_or_gets_no_tasks_is_no_failure() {
     }
 }
 
-/// Two of six readers run, and one waits behind each.
+/// Two of six readers run, and one is queued behind each.
 fn readers_on_two_workers() -> Harness {
     let mut h = harness();
     h.join(1, 1);
@@ -212,7 +212,7 @@ fn readers_on_two_workers() -> Harness {
 }
 
 #[test]
-fn whose_inputs_cannot_be_fetched_while_it_waits_is_put_back_like_one_that_runs() {
+fn prefetch_failure_requeues_the_task() {
     let mut h = readers_on_two_workers();
     assert_eq!(assigns(&fetch_failed(&mut h, 1, 1, 2)), ["1/4@1"], "the place is free again");
     assert_eq!(h.status(1).tasks.failed, 0);
@@ -222,7 +222,7 @@ fn whose_inputs_cannot_be_fetched_while_it_waits_is_put_back_like_one_that_runs(
 }
 
 #[test]
-fn what_waits_of_a_stage_whose_inputs_are_lost_is_called_back() {
+fn input_loss_recalls_queued_attempts() {
     let mut h = readers_on_two_workers();
     let actions = h.leave(2);
     assert_eq!((revokes(&actions), assigns(&actions)), (vec!["1/2@1".into()], vec!["0/1@1".into()]));
@@ -233,7 +233,7 @@ fn what_waits_of_a_stage_whose_inputs_are_lost_is_called_back() {
 }
 
 #[test]
-fn the_time_for_which_it_waited_does_not_make_an_attempt_slow() {
+fn queue_time_does_not_make_an_attempt_slow() {
     let mut h = harness();
     h.join(1, 2);
     h.submit(1, map_reduce(1), &[4]);
@@ -254,7 +254,7 @@ fn the_time_for_which_it_waited_does_not_make_an_attempt_slow() {
 }
 
 #[test]
-fn who_waits_gets_no_backup_and_its_progress_is_not_known() {
+fn queued_attempt_gets_no_backup() {
     let mut h = two_workers(4);
     let (worker, task) = h.assigned[2].clone();
     let progress = vec![Progress { attempt: task.attempt, permille: 1, mark: 0, waits: false }];
@@ -265,7 +265,7 @@ fn who_waits_gets_no_backup_and_its_progress_is_not_known() {
 }
 
 #[test]
-fn a_result_of_one_that_was_thought_to_wait_is_taken() {
+fn result_of_a_queued_attempt_is_accepted() {
     let mut h = two_workers(6);
     let (worker, task) = h.take(1, 0, 2);
     assert_eq!(assigns(&h.done(worker, &task)).len(), 1);
@@ -275,17 +275,17 @@ fn a_result_of_one_that_was_thought_to_wait_is_taken() {
 }
 
 #[test]
-fn a_session_that_begins_again_keeps_what_runs_and_what_waits() {
+fn new_session_keeps_running_and_queued_attempts() {
     let mut h = two_workers(8);
     let held = h.assigned.iter().filter(|(w, _)| *w == worker_id(1)).map(|(_, t)| held_running(t)).collect();
     assert_eq!(h.join_holding(1, 1, 1, held), []);
     assert_eq!(h.status(1).tasks.running, 2);
-    // The one that waited was on its way when the session broke.
+    // The queued attempt was on its way when the session broke.
     let held = vec![held_running(&h.assigned[0].1)];
     assert_eq!(assigns(&h.join_holding(1, 1, 1, held)), ["0/2@1"]);
 }
 
-/// What a coordinator that begins anew knows of a job with so many tasks of one stage.
+/// A job restored after a restart, with this number of tasks in its one stage.
 fn restored(plan: Plan, tasks: u32) -> Harness {
     let split = RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages: vec![chunks(0, tasks)] };
     let job = RestoredJob {
@@ -307,7 +307,7 @@ fn restored(plan: Plan, tasks: u32) -> Harness {
 }
 
 #[test]
-fn after_a_restart_those_that_came_first_run_and_the_others_wait() {
+fn restart_gives_slots_to_the_first_reported_attempts() {
     let before = two_workers(8);
     let mut h = restored(map_only(), 8);
     for n in [1, 2] {
@@ -322,7 +322,7 @@ fn after_a_restart_those_that_came_first_run_and_the_others_wait() {
 }
 
 #[test]
-fn nothing_of_a_restored_job_is_moved_before_its_workers_are_back() {
+fn restored_queue_waits_for_its_workers() {
     let before = two_workers(4);
     let mut h = restored(map_only(), 4);
     let held = before.assigned.iter().filter(|(w, _)| *w == worker_id(1)).map(|(_, t)| held_running(t)).collect();
@@ -333,7 +333,7 @@ fn nothing_of_a_restored_job_is_moved_before_its_workers_are_back() {
 }
 
 #[test]
-fn what_runs_or_is_done_somewhere_goes_before_what_waits_elsewhere() {
+fn running_or_done_attempt_replaces_a_queued_one() {
     for done in [false, true] {
         let mut h = two_workers(2);
         let (_, task) = h.assigned[1].clone();
@@ -348,7 +348,7 @@ fn what_runs_or_is_done_somewhere_goes_before_what_waits_elsewhere() {
 }
 
 #[test]
-fn a_cancel_revokes_what_waits_as_well() {
+fn cancel_revokes_queued_attempts() {
     let mut h = two_workers(8);
     assert_eq!(revokes(&h.step(Event::Cancelled { job: job_id(1) })).len(), 4);
     assert!(h.scheduler.workers().iter().all(|w| w.running == 0));

@@ -1,4 +1,4 @@
-//! The driver dies and starts again: jobs go on with what its journal has and what workers tell.
+//! The driver dies and starts again: jobs continue with its journal and the reports of workers.
 
 mod support;
 use support::*;
@@ -23,7 +23,7 @@ fn journalled(h: &Harness, plan: Plan, chunk_counts: &[u32]) -> RestoredJob {
     }
 }
 
-/// The second life, which waits for these workers.
+/// The second epoch, which waits for these workers.
 fn restart(job: RestoredJob, awaited: &[u8]) -> (Harness, Vec<Action>) {
     let mut h = Harness::in_epoch(Config { lease_ms: 10_000, ..slots_only() }, 2);
     let mut actions = h.step(Event::Restored { job: Box::new(job) });
@@ -33,7 +33,7 @@ fn restart(job: RestoredJob, awaited: &[u8]) -> (Harness, Vec<Action>) {
 }
 
 #[test]
-fn what_runs_goes_on_and_what_is_done_is_not_done_again() {
+fn restart_keeps_running_attempts_and_finished_outputs() {
     let mut old = Harness::new();
     old.join(1, 4);
     old.submit(1, map_reduce(2), &[2]);
@@ -60,7 +60,7 @@ fn what_runs_goes_on_and_what_is_done_is_not_done_again() {
 }
 
 #[test]
-fn nothing_starts_before_the_workers_are_back_or_their_time_is_over() {
+fn restored_job_waits_for_its_workers_or_a_deadline() {
     let old = Harness::new();
     let (mut h, _) = restart(journalled(&old, map_reduce(1), &[2]), &[1, 2]);
     assert_eq!(assigns(&h.join(1, 2)), [""; 0], "the other one may have it");
@@ -71,7 +71,7 @@ fn nothing_starts_before_the_workers_are_back_or_their_time_is_over() {
     let (mut h, _) = restart(journalled(&old, map_reduce(1), &[1]), &[1]);
     assert_eq!(assigns(&h.join(1, 1)), ["0/0@1"], "all are back");
     let (mut h, _) = restart(journalled(&old, map_reduce(1), &[1]), &[]);
-    assert_eq!(assigns(&h.join(1, 1)), ["0/0@1"], "nobody is awaited");
+    assert_eq!(assigns(&h.join(1, 1)), ["0/0@1"], "no worker is awaited");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn new_jobs_do_not_wait_for_old_workers() {
     assert_eq!(h.take(2, 0, 0).1.attempt.task.job, job_id(2));
 }
 
-/// A job that was submitted and not cut yet is cut again, and then attempts of the earlier cut are of no use.
+/// A job that was submitted and not yet cut is cut again; attempts of the earlier cut are of no use.
 #[test]
 fn attempts_that_read_other_chunks_are_revoked() {
     let mut old = Harness::new();
@@ -100,9 +100,9 @@ fn attempts_that_read_other_chunks_are_revoked() {
     assert_eq!(assigns(&held), ["0/0@1"]);
 }
 
-/// Its maps are gone with their worker, and nobody needs them: every part is staged.
+/// Its maps are lost with their worker and not needed: every part is staged.
 #[test]
-fn a_job_whose_parts_are_all_staged_commits_at_once_and_cannot_be_cancelled() {
+fn restored_job_with_all_parts_staged_commits_at_once() {
     let mut old = Harness::new();
     old.join(1, 2);
     old.submit(1, map_reduce(1), &[3]);
@@ -143,7 +143,7 @@ fn sealed_job_with_recorded_results_runs_nothing_again() {
 
 /// The journal of an earlier release does not have the results of a job whose commit had begun.
 #[test]
-fn a_job_that_was_being_committed_and_collects_too_runs_what_is_collected_again() {
+fn restored_commit_reruns_unrecorded_collects() {
     let plan = with_a_collect();
     let mut old = Harness::new();
     old.join(1, 4);

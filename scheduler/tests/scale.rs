@@ -7,7 +7,7 @@ use windrow_scheduler::{Action, Config, Event, Scheduler};
 
 /// No time is asserted: with anything quadratic in it this test would not end within a day.
 #[test]
-fn a_hundred_thousand_tasks_on_a_hundred_workers_run_through() {
+fn hundred_thousand_tasks_run_on_a_hundred_workers() {
     let mut scheduler = Scheduler::new(Config::default(), Epoch(1));
     let mut now = 0;
     let mut step = |event| {

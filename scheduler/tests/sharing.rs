@@ -26,7 +26,7 @@ fn equal_jobs_share_the_slots_fairly() {
 }
 
 #[test]
-fn a_job_of_higher_priority_goes_first_and_takes_every_free_slot() {
+fn job_of_higher_priority_takes_every_free_slot() {
     let mut h = Harness::new();
     h.submit(1, map_only(), &[10]);
     h.submit_with(2, map_only(), &[3], JobOptions { priority: 1, ..JobOptions::default() });
@@ -74,7 +74,7 @@ fn a_reader_goes_where_most_of_its_bytes_are() {
 }
 
 #[test]
-fn a_draining_worker_gets_no_new_tasks_and_keeps_its_outputs() {
+fn draining_worker_gets_no_tasks_and_keeps_its_outputs() {
     let mut h = Harness::new();
     h.join(1, 2);
     h.submit(1, map_reduce(1), &[2]);

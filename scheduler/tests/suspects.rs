@@ -164,7 +164,7 @@ fn worker_that_was_only_cut_off_counts_against_no_task() {
 }
 
 #[test]
-fn charge_comes_without_the_next_life_of_the_worker() {
+fn charge_comes_without_the_next_incarnation() {
     let mut h = harness();
     h.join(1, 1);
     h.join(2, 1);

@@ -12,17 +12,17 @@ pub struct Harness {
     pub now: Time,
     pub assigned: Vec<(WorkerId, Task)>,
     pub ended: BTreeMap<JobId, JobStatus>,
-    /// What a journal would have been told of published tasks.
+    /// The published tasks that a journal would hold.
     pub recorded: Vec<RestoredTask>,
-    /// And of charged failures.
+    /// The charged failures that a journal would hold.
     pub failures: Vec<(TaskId, u32)>,
-    /// What the log would have been told of workers.
+    /// The changes of workers that the log would hold.
     pub changes: Vec<(WorkerId, WorkerState, Option<String>)>,
-    /// And of what ended without a charge, the latest by task.
+    /// The uncharged counts that a journal would hold, the latest by task.
     pub uncharged: BTreeMap<TaskId, Tally>,
 }
 
-/// Nothing is assigned ahead of slots: what most tests promise is told by who gets a slot.
+/// No attempt is prefetched: most tests are about who gets a slot.
 pub fn slots_only() -> Config {
     Config { prefetch_per_slot: 0, ..Config::default() }
 }
