@@ -137,7 +137,7 @@ pub struct Submit {
     /// Fail an attempt that stays at one record or group for longer than this; 0s: no limit [default: 10m]
     #[arg(long, value_name = "TIME")]
     pub progress_timeout: Option<Limit>,
-    /// Set aside up to so many records that make their tasks fail, and go on without them [default: 0]
+    /// Set aside up to this number of records that make their tasks fail, and go on without them [default: 0]
     #[arg(long, value_name = "N")]
     pub skip_bad_records: Option<u64>,
     /// Give slow tasks at a stage's end no second attempt on another worker
@@ -415,7 +415,7 @@ pub struct CoordinatorRun {
     /// Chunks on workers that nothing refers to, and whose deletion nothing has ordered, are kept for so long [default: 24h]
     #[arg(long, value_name = "TIME", env = "WINDROW_ORPHANS_KEPT")]
     pub orphans_kept: Option<Span>,
-    /// So many of them go to the workers' trash in an hour, at most [default: 1000]
+    /// Maximum number of them that go to the workers' trash in an hour [default: 1000]
     #[arg(long, value_name = "N", env = "WINDROW_ORPHANS_PER_HOUR", value_parser = clap::value_parser!(u32).range(1..))]
     pub orphans_per_hour: Option<u32>,
     /// File with the cluster's token; made if it does not exist [default: `token` in the data folder]

@@ -31,7 +31,7 @@ impl Daemon {
         Daemon { child, stdout }
     }
     /// The rest of the next line, which begins with `word`.
-    fn told(&mut self, word: &str) -> String {
+    fn wait_for_word(&mut self, word: &str) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
         line.trim_end().strip_prefix(word).unwrap_or_else(|| panic!("no {word}: {line}")).trim().to_string()
@@ -68,7 +68,7 @@ fn a_coordinator_is_found_while_it_runs_and_its_worker_with_it() {
     let mut coordinator = Daemon::start(
         windrow(&home).args(["coordinator", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path().join("c")),
     );
-    let url = coordinator.told("coordinator ");
+    let url = coordinator.wait_for_word("coordinator ");
     assert!(url.starts_with("http://127.0.0.1:"), "{url}");
     assert_eq!(records(home.path()), 1);
     let mut worker = Daemon::start(
@@ -76,7 +76,7 @@ fn a_coordinator_is_found_while_it_runs_and_its_worker_with_it() {
             .args(["worker", "--coordinator", &url, "--slots", "3", "--memory", "64MiB", "--data-dir"])
             .arg(data.path().join("w")),
     );
-    let id = worker.told("worker ");
+    let id = worker.wait_for_word("worker ");
     let workers = json(windrow(&home).args(["worker", "list", "-o", "json"]).output().unwrap());
     assert_eq!(workers[0]["id"], id.as_str());
     assert_eq!(workers[0]["slots"], 3);
@@ -84,7 +84,7 @@ fn a_coordinator_is_found_while_it_runs_and_its_worker_with_it() {
     assert_eq!(workers[0]["memory_bytes"], 64 << 20);
     assert_eq!(json(windrow(&home).args(["-o", "json", "job", "list"]).output().unwrap()), serde_json::json!([]));
 
-    // Somebody else's state folder knows no token.
+    // Another user's state folder holds no token.
     let other = tempfile::tempdir().unwrap();
     let refused = windrow(&other).args(["job", "list", "--coordinator", &url]).output().unwrap();
     assert_eq!(refused.status.code(), Some(3));
@@ -94,7 +94,7 @@ fn a_coordinator_is_found_while_it_runs_and_its_worker_with_it() {
     with_token.args(["job", "list", "--coordinator", &url, "--token-file"]).arg(&token);
     assert!(with_token.output().unwrap().status.success());
 
-    // A job that nobody knows.
+    // An unknown job.
     let id = "job-00000000000000000000000000000007";
     let unknown = windrow(&home).args(["-o", "json", "job", "get", id]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(1));
@@ -116,7 +116,7 @@ fn two_coordinators_do_not_share_a_folder() {
         command
     };
     let mut first = Daemon::start(&mut start());
-    first.told("coordinator ");
+    first.wait_for_word("coordinator ");
     let second = start().output().unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert!(second.stdout.is_empty());
@@ -131,7 +131,7 @@ fn up_means_that_all_workers_are_there_and_down_that_none_is() {
     let mut command = windrow(&home);
     command.args(["up", "--workers", "2", "--slots", "1", "--memory", "64MiB"]).env("TMPDIR", temporary.path());
     let mut up = Daemon::start(&mut command);
-    let url = up.told("coordinator ");
+    let url = up.wait_for_word("coordinator ");
     let workers = json(windrow(&home).args(["worker", "list", "-o", "json", "--coordinator", &url]).output().unwrap());
     let workers = workers.as_array().unwrap();
     assert_eq!(workers.len(), 2);
@@ -149,7 +149,7 @@ fn workers_die_with_the_up_that_started_them() {
     let mut command = windrow(&home);
     command.args(["up", "--workers", "2", "--memory", "64MiB", "--data-dir"]).arg(data.path()).stderr(Stdio::piped());
     let mut up = Daemon::start(&mut command);
-    up.told("coordinator ");
+    up.wait_for_word("coordinator ");
     let mut stderr = up.child.stderr.take().unwrap();
     let (end, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

@@ -24,8 +24,8 @@ fn run(home: &TempDir, args: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// A URL at which nobody answers.
-fn nobody() -> String {
+/// A URL without a server.
+fn dead_url() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
@@ -43,7 +43,7 @@ fn marked(folder: &Path, version: &str) -> String {
 #[test]
 fn nobody_there_is_three() {
     let home = tempfile::tempdir().unwrap();
-    let url = nobody();
+    let url = dead_url();
     let id = "job-00000000000000000000000000000007";
     for args in [
         &["job", "list", "--coordinator", &url][..],
@@ -63,7 +63,7 @@ fn nobody_there_is_three() {
 #[test]
 fn a_failure_is_json_for_scripts() {
     let home = tempfile::tempdir().unwrap();
-    let (code, stdout, _) = run(&home, &["-o", "json", "job", "list", "--coordinator", &nobody()]);
+    let (code, stdout, _) = run(&home, &["-o", "json", "job", "list", "--coordinator", &dead_url()]);
     let value: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(code, 3);
     assert_eq!(value["error"]["code"], "UNREACHABLE");
@@ -105,7 +105,7 @@ fn what_is_no_job_binary_is_two_before_anything_is_asked() {
         ("/bin/ls", "NOT_A_JOB"),
         (&other, "VERSION_MISMATCH"),
     ] {
-        let (exit, stdout, stderr) = run(&home, &["submit", "--coordinator", &nobody(), binary, "--", "x"]);
+        let (exit, stdout, stderr) = run(&home, &["submit", "--coordinator", &dead_url(), binary, "--", "x"]);
         assert_eq!((exit, stdout.as_str()), (2, ""), "{binary}: {stderr}");
         assert!(stderr.contains(code) && stderr.contains(binary), "{stderr}");
     }
@@ -127,7 +127,7 @@ fn an_address_that_others_reach_needs_tls() {
 #[test]
 fn flags_lead_the_environment_which_leads_the_named_file_which_leads_the_users() {
     let home = tempfile::tempdir().unwrap();
-    let urls: Vec<String> = (0..4).map(|_| nobody()).collect();
+    let urls: Vec<String> = (0..4).map(|_| dead_url()).collect();
     let section = |url: &str| format!("[client]\ncoordinator = '{url}'\n");
     let user = home.path().join("config/windrow/config.toml");
     std::fs::create_dir_all(user.parent().unwrap()).unwrap();

@@ -325,7 +325,7 @@ impl Driver {
             let outputs = self.active.get(&job).into_iter().flat_map(|active| active.outputs.values());
             let mut chunks = outputs.flat_map(|output| output.chunks.values());
             match chunks.find(|c| self.datasets.copies(c.digest) == 0).map(|lost| lost.digest) {
-                Some(_) if self.datasets.is_being_told() => {}
+                Some(_) if self.datasets.inventory_pending() => {}
                 Some(lost) => {
                     let message = format!("every worker that held chunk {lost} of an output is gone");
                     self.committing.remove(&job);
@@ -407,7 +407,7 @@ impl Driver {
                 self.datasets.note_lengths(digests.iter().copied().zip(lengths));
                 self.datasets.held(worker, digests);
                 if all {
-                    self.datasets.told_all(worker);
+                    self.datasets.inventory_complete(worker);
                 }
             }
             ChunkReport::Trashed { digests, lengths } => {
@@ -430,7 +430,7 @@ impl Driver {
 
     /// Puts and jobs that waited begin, missing copies are ordered, and what nothing refers to is dropped: in this order, or
     /// the next deletion would begin before whoever waits for the end of the last one.
-    pub fn look_at_datasets(&mut self) {
+    pub fn reconcile_datasets(&mut self) {
         let now = self.clock.now();
         for worker in self.datasets.workers() {
             if self.scheduler.worker_address(worker).is_none() {

@@ -237,10 +237,10 @@ impl Datasets {
     }
 
     /// A worker has told everything that it holds.
-    pub fn told_all(&mut self, worker: WorkerId) {
+    pub fn inventory_complete(&mut self, worker: WorkerId) {
         self.changed = true;
         self.may_lack = true;
-        for digest in self.holders.told_all(worker) {
+        for digest in self.holders.inventory_complete(worker) {
             self.look_at(digest);
             self.forget_length(digest);
         }
@@ -249,7 +249,7 @@ impl Datasets {
     /// Jobs that read a chunk of which no copy is left, each with that chunk. Nothing is said of chunks that a worker may still
     /// tell of, or may bring back.
     pub fn take_lacking(&mut self) -> Vec<(JobId, Digest)> {
-        if self.is_being_told() || !std::mem::take(&mut self.may_lack) {
+        if self.inventory_pending() || !std::mem::take(&mut self.may_lack) {
             return Vec::new();
         }
         let is_gone = |digest: &Digest| {
@@ -281,7 +281,7 @@ impl Datasets {
     }
 
     /// A chunk that nobody seems to have may be on a worker that has not told everything yet.
-    pub fn is_being_told(&self) -> bool {
+    pub fn inventory_pending(&self) -> bool {
         self.holders.are_being_told()
     }
 
@@ -496,7 +496,7 @@ impl Datasets {
         self.late_until.take_if(|until| *until <= now);
         for digest in digests {
             let was_known = self.is_known(digest) || self.is_here(*digest) || self.orphans.is_known(*digest);
-            if was_known || !self.holders.is_live(worker) || self.is_being_told() {
+            if was_known || !self.holders.is_live(worker) || self.inventory_pending() {
                 continue;
             }
             let mut puts = self.puts.values_mut().filter(|put| !put.offered.is_empty()).peekable();
@@ -562,7 +562,7 @@ impl Datasets {
 
     /// Whether it is not known yet if there is a copy of every chunk of these datasets.
     pub fn may_be_incomplete<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> bool {
-        self.is_being_told() && names.any(|name| self.named.get(name).is_some_and(|d| self.lacks(d)))
+        self.inventory_pending() && names.any(|name| self.named.get(name).is_some_and(|d| self.lacks(d)))
     }
 
     /// Whether there is a chunk of this dataset that no worker holds.

@@ -30,7 +30,7 @@ fn cluster(workers: u8) -> Datasets {
 fn join(table: &mut Datasets, n: u8, chunks: &[u8]) {
     table.worker_joined(worker(n), Incarnation(1), NOW);
     table.held(worker(n), chunks.iter().map(|c| digest(*c)));
-    table.told_all(worker(n));
+    table.inventory_complete(worker(n));
 }
 fn copy(to: u8, chunk: u8, from: u8) -> Order {
     Order::Copy { worker: worker(to), digest: digest(chunk), from: vec![worker(from)] }
@@ -183,7 +183,7 @@ fn chunk_that_arrives_while_a_worker_is_telling_is_an_orphan() {
     table.worker_joined(worker(3), Incarnation(1), NOW);
     table.arrived(worker(1), &[digest(1)], NOW);
     table.held(worker(1), [digest(1)]);
-    table.told_all(worker(3));
+    table.inventory_complete(worker(3));
     table.end_put(failed, NOW);
     assert_eq!((table.orders(NOW), table.orphans(NOW).len()), (vec![], 1));
 }
@@ -234,7 +234,7 @@ fn a_worker_that_returns_offers_its_copies_again() {
     table.worker_joined(worker(1), Incarnation(2), NOW);
     assert_eq!(table.list()[0].copies_min, 0, "in another life it must tell again what it holds");
     assert!(table.may_be_incomplete(["a"].into_iter()));
-    table.told_all(worker(1));
+    table.inventory_complete(worker(1));
     assert!(!table.may_be_incomplete(["a"].into_iter()), "now it is known to be");
 }
 
@@ -244,12 +244,12 @@ fn a_session_that_breaks_forgets_no_copy_and_what_is_gone_is_known_when_all_is_t
     put(&mut table, "a", &[1, 2, 3], false);
     table.worker_joined(worker(1), Incarnation(1), NOW);
     assert_eq!(table.list()[0].copies_min, 2);
-    assert!(table.is_being_told());
+    assert!(table.inventory_pending());
     table.held(worker(1), [digest(1)]);
     // Meanwhile it gets another one.
     table.held(worker(1), [digest(3)]);
-    table.told_all(worker(1));
-    assert!(!table.is_being_told());
+    table.inventory_complete(worker(1));
+    assert!(!table.inventory_pending());
     let copies = [1, 2, 3].map(|n| table.copies(digest(n)));
     assert_eq!(copies, [2, 1, 2]);
     assert_eq!(table.orders(NOW), [copy(1, 2, 2)]);
@@ -268,7 +268,7 @@ fn who_never_tells_everything_is_not_waited_for_for_ever() {
     assert_eq!(table.next_deadline(), Some(until));
     table.give_up_silent(until);
     assert_eq!(table.orders(until), [drop_of(1, &[1])]);
-    assert_eq!((table.is_being_told(), table.next_deadline()), (false, None));
+    assert_eq!((table.inventory_pending(), table.next_deadline()), (false, None));
 }
 
 /// One that is full, or cannot reach who has the chunk, was asked again and again although others could make the copy.
@@ -387,7 +387,7 @@ fn chunk_in_a_trash_comes_back_when_a_dataset_needs_it() {
     let mut table = with_one_dataset(&[]);
     table.worker_joined(worker(1), Incarnation(1), NOW);
     table.trashed(worker(1), [digest(1), digest(5)]);
-    table.told_all(worker(1));
+    table.inventory_complete(worker(1));
     let back = Order::Copy { worker: worker(1), digest: digest(1), from: vec![] };
     assert_eq!(table.orders(NOW), [back]);
     table.held(worker(1), [digest(1)]);
@@ -561,7 +561,7 @@ mod any_order {
                     table.worker_joined(worker(w), Incarnation(self.lives), *now);
                     table.held(worker(w), self.disks.entry(w).or_default().iter().map(|c| digest(*c)));
                     if tells {
-                        table.told_all(worker(w));
+                        table.inventory_complete(worker(w));
                     }
                     self.live.insert(w, tells);
                 }

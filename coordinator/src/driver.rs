@@ -23,7 +23,7 @@ use crate::result_files::ResultFiles;
 use crate::results::Results;
 use crate::sessions::Sessions;
 use crate::split::{SplitJob, StagedSink, abandon};
-use crate::staged::StagedNotes;
+use crate::staged::StagingLog;
 use crate::staging_check::{Answer, StagingChecks};
 use crate::watchers::Watchers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -88,7 +88,7 @@ pub(crate) struct Driver {
     pub sessions: Sessions,
     pub checks: StagingChecks,
     pub claims: Claims,
-    pub notes: StagedNotes,
+    pub notes: StagingLog,
     /// Jobs whose planning was tried in earlier lives, which ended before their submit was durable.
     pub unrecorded: BTreeSet<JobId>,
     pub datasets: Datasets,
@@ -157,7 +157,7 @@ pub(crate) struct Start {
     pub claims: Claims,
     pub lease_ms: u64,
     pub unschedulable_after_ms: u64,
-    pub notes: StagedNotes,
+    pub notes: StagingLog,
     pub storage: StorageCalls,
     pub unrecorded: BTreeSet<JobId>,
     pub temporary: bool,
@@ -251,7 +251,7 @@ impl Driver {
                 self.handle(message);
             }
             self.handle_deadlines();
-            self.look_at_datasets();
+            self.reconcile_datasets();
             self.finish_what_is_copied();
             self.commit_what_is_ready();
             self.look_for_watchers();

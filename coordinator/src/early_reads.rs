@@ -59,7 +59,7 @@ impl Driver {
     fn is_early(&self, message: &DataMessage, since: Time) -> bool {
         let waited_ms = self.clock.now().since_ms(since);
         let is_awaited = self.awaited_until.is_some();
-        let is_told = !is_awaited && !self.datasets.is_being_told();
+        let is_told = !is_awaited && !self.datasets.inventory_pending();
         if waited_ms >= HELD_BACK_MAX_MS {
             return false;
         }

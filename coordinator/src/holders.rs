@@ -121,7 +121,7 @@ impl Holders {
     }
 
     /// A worker has told everything that it holds. Gives what it does not hold any more.
-    pub fn told_all(&mut self, worker: WorkerId) -> Vec<Digest> {
+    pub fn inventory_complete(&mut self, worker: WorkerId) -> Vec<Digest> {
         match self.live.get_mut(&worker).and_then(|live| live.telling.take()) {
             Some(Telling { told, .. }) => self.forget(worker, |digest| !told.contains(digest)),
             None => Vec::new(),

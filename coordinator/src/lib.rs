@@ -61,7 +61,7 @@ use journal::Journal;
 use lock::lock_data_dir;
 use mailbox::{Mailbox, Message};
 use result_files::ResultFiles;
-use staged::StagedNotes;
+use staged::StagingLog;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -103,7 +103,7 @@ pub async fn run_on(
     let claims = Claims::default();
     let storage = StorageCalls::new(config.storage_timeout);
     let recovered = recover::recover(&mut *store, &claims, &storage).await?;
-    let notes = StagedNotes::open(config.data_dir.join("staging"))?;
+    let notes = StagingLog::open(config.data_dir.join("staging"))?;
     // Before anybody can submit one of those jobs once more.
     let mut unrecorded =
         notes.remove_others(&recovered.running.iter().map(|r| r.job.spec.id).collect(), &storage).await;

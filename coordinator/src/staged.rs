@@ -21,15 +21,15 @@ const TRIES_MAX: u32 = 2;
 
 /// The folder of the notes.
 #[derive(Clone, Debug)]
-pub(crate) struct StagedNotes {
+pub(crate) struct StagingLog {
     folder: PathBuf,
 }
 
-impl StagedNotes {
+impl StagingLog {
     /// Opens the folder, or makes it.
     pub fn open(folder: PathBuf) -> Result<Self, Error> {
         private::create_folders(&folder).map_err(Error::data_dir(&folder, "make the folder of notes"))?;
-        Ok(StagedNotes { folder })
+        Ok(StagingLog { folder })
     }
 
     /// Before the job's paths are touched.

@@ -10,11 +10,11 @@ mod chunks;
 mod chunks_mark;
 mod config;
 mod deletions;
+mod disk_space;
 mod error;
 mod executor;
 mod fetch;
 mod job;
-mod kept;
 mod lease;
 mod logs;
 #[doc(hidden)]
@@ -27,14 +27,14 @@ mod outputs;
 mod pace;
 mod progress;
 mod publish;
+mod recovered_outputs;
 mod replicas;
-mod room;
 mod scratch;
 mod scrub;
-mod seen;
 mod serve;
 mod session;
 mod staging;
+mod stat_cache;
 mod temporary;
 #[cfg(test)]
 mod testing;
@@ -85,7 +85,7 @@ pub async fn run(
     let scratch = Arc::new(opened.map_err(|e| Error::System(e.into()))??);
     let displaced = displaced(scratch.clone());
     let finder = scratch.clone();
-    let kept = tokio::task::spawn_blocking(move || kept::restore(&finder)).await;
+    let kept = tokio::task::spawn_blocking(move || recovered_outputs::restore(&finder)).await;
     let kept = kept.map_err(|e| Error::System(std::io::Error::other(e)))?;
     let processes_max = config.processes_max.unwrap_or(Config::PROCESSES_MAX);
     let (groups, left_groups) = Groups::find(scratch.worker(), processes_max, &scratch.groups());
@@ -143,7 +143,7 @@ pub async fn run(
         trash_kept_ms: config.trash_kept.as_millis() as u64,
     };
     let root = scratch.root().to_path_buf();
-    let room = room::Room::default();
+    let room = disk_space::Room::default();
     let scrub = scrub::Scrub::start(chunks.clone(), membership.clone(), room.clone(), root, settings);
     let scrub = scrub.map_err(Error::System)?;
     let service = serve::TransferService {

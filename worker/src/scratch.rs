@@ -432,7 +432,7 @@ mod tests {
             assert_eq!(fs::read_dir(attempt.path()).unwrap().count(), 0);
         }
         let scratch = Scratch::open(folder.path()).unwrap();
-        assert!(crate::kept::restore(&scratch).is_empty());
+        assert!(crate::recovered_outputs::restore(&scratch).is_empty());
         scratch.sweep().unwrap();
         assert_eq!(fs::read_dir(folder.path().join(TRASH)).unwrap().count(), 0);
     }

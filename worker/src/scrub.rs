@@ -5,9 +5,9 @@
 //! a worker that is started again goes on there.
 
 use crate::chunks::Chunks;
+use crate::disk_space::Room;
 use crate::membership::Membership;
 use crate::pace::Pace;
-use crate::room::Room;
 use rustix::fs::{Advice, fadvise};
 use std::fs::{self, File};
 use std::io::{self, Read};

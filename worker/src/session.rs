@@ -7,11 +7,11 @@
 
 use crate::chunks::Chunks;
 use crate::config::Config;
+use crate::disk_space::Room;
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::membership::{Known, Membership};
 use crate::progress::{Here, Progress};
-use crate::room::Room;
 use crate::scratch::Scratch;
 use crate::scrub;
 use std::sync::Arc;

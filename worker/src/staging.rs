@@ -11,7 +11,7 @@ use crate::neighbours::{Files, Neighbours, Whereabouts};
 use crate::outputs::Outputs;
 use crate::replicas::{Replicas, Sources};
 use crate::scratch::{AttemptFolder, Scratch};
-use crate::seen::Seen;
+use crate::stat_cache::Seen;
 use futures_util::future::try_join_all;
 use std::collections::{BTreeMap, HashMap};
 use std::io;

@@ -18,7 +18,7 @@ use windrow_model::{Code, Failure};
 use windrow_net::serve::url_of;
 use windrow_net::{Access, Record, ServerTls, StateFolder, Token, channel, check_listen, hello};
 
-/// Where a coordinator listens unless told otherwise.
+/// Where a coordinator listens by default.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8470);
 /// Between two questions to ourselves whether we answer yet.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
@@ -56,9 +56,9 @@ pub struct Ready {
 pub async fn run(args: CoordinatorRun, settings: Settings) -> Result<Exit, Failure> {
     let plan = plan(args, settings.coordinator)?;
     let mut stop = Stop::catch()?;
-    let (ready, told) = oneshot::channel();
+    let (ready, started) = oneshot::channel();
     let tell = async {
-        if let Ok(Ready { url, .. }) = told.await {
+        if let Ok(Ready { url, .. }) = started.await {
             output::put(&format!("coordinator {url}"))?;
         }
         // What runs is the coordinator; this only talks.
@@ -163,7 +163,7 @@ pub async fn serve(
     if let Err(failure) = &folder {
         output::say(&format!("warning: tools will not find this coordinator by themselves: {failure}"));
     }
-    // Whoever asked may have gone; the coordinator runs all the same.
+    // The caller may have gone; the coordinator runs all the same.
     let _ = ready.send(Ready { url, token_file });
     let ended = running.await.map_err(Failure::from);
     if let Ok(folder) = folder {

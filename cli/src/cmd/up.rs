@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use windrow_model::{Code, Failure};
 
-/// Where the coordinator listens unless told otherwise: several clusters fit on one machine.
+/// Where the coordinator listens by default: several clusters fit on one machine.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// A worker that has not registered by then will not.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -71,7 +71,7 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
         temporary: temporary.is_some(),
     };
     let mut stop = Stop::catch()?;
-    let (ready, told) = oneshot::channel();
+    let (ready, started) = oneshot::channel();
     let (end, ended) = oneshot::channel::<()>();
     let mut serving = pin!(serve(plan, ready, async {
         // A dropped sender is an end, too.
@@ -79,7 +79,7 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
     }));
     let mut children = Vec::new();
     let result = {
-        let mut cluster = pin!(cluster(told, &folder, workers, &share, &mut children));
+        let mut cluster = pin!(cluster(started, &folder, workers, &share, &mut children));
         tokio::select! {
             ended = &mut serving => return ended.map(|()| Exit::Done),
             failed = &mut cluster => failed,
@@ -99,13 +99,13 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
 
 /// Starts the workers, waits until all have registered, says so, and then only tells of workers that end.
 async fn cluster(
-    told: oneshot::Receiver<Ready>,
+    started: oneshot::Receiver<Ready>,
     folder: &Path,
     workers: u32,
     share: &Share,
     children: &mut Vec<Child>,
 ) -> Result<(), Failure> {
-    let Ok(ready) = told.await else {
+    let Ok(ready) = started.await else {
         // The coordinator has ended; its own result says why.
         return std::future::pending().await;
     };

@@ -15,7 +15,7 @@ use windrow_net::{Access, ServerTls, check_listen};
 use windrow_store::StorageCalls;
 use windrow_worker::Config;
 
-/// Where a worker listens unless told otherwise.
+/// Where a worker listens by default.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Threads of a job's process beside those of its slots, with some room.
@@ -144,7 +144,7 @@ pub fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
 }
 
-/// Half of the machine's memory; a gigabyte where that cannot be told.
+/// Half of the machine's memory; a gigabyte where that is unknown.
 pub fn half_of_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = text.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());

@@ -6,9 +6,9 @@ use crate::artifacts::Artifacts;
 use crate::attempts::{Action, Event, Report};
 use crate::executor::{self, Command, supervise};
 use crate::job::JobSetup;
-use crate::kept;
 use crate::progress::Watch;
 use crate::publish::{check_setup, publish};
+use crate::recovered_outputs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,11 +82,11 @@ impl Node {
     fn serve(&mut self, id: AttemptId) {
         let folder = self.parts.scratch.attempt(&id);
         self.parts.outputs.insert(id, folder.clone());
-        if let Some(report) = self.attempts.report(id).filter(|r| kept::is_worth_keeping(r)).cloned() {
+        if let Some(report) = self.attempts.report(id).filter(|r| recovered_outputs::is_worth_keeping(r)).cloned() {
             self.background.spawn_blocking(move || {
                 // Without it the task runs again if this process dies, which is all there is to it. If the attempt is
                 // gone meanwhile, so is its folder.
-                if let Err(e) = kept::keep(folder.path(), id, report) {
+                if let Err(e) = recovered_outputs::keep(folder.path(), id, report) {
                     tracing::debug!("the report of {id} is not kept: {e}");
                 }
             });
