@@ -18,6 +18,7 @@ pub mod exit;
 pub mod failure;
 pub mod ids;
 pub mod job;
+pub mod kept_bytes;
 pub mod manifest;
 pub mod node;
 pub mod path_text;
@@ -43,6 +44,7 @@ pub use job::{
     COLLECT_BYTES_MAX, FailedAttempt, JobFilter, JobOptions, JobSpec, JobState, JobStatus, LeftOut, StageStatus,
     TaskTotals,
 };
+pub use kept_bytes::KeptBytes;
 pub use manifest::{Manifest, Part};
 pub use node::{Home, NodeInfo, WorkerState, WorkerStatus};
 pub use path_text::{path_text, text_path};

@@ -259,6 +259,17 @@ impl Plan {
     pub fn output(&self, port: Port) -> &Output {
         &self.stage(port.stage).outputs[port.output as usize]
     }
+    /// How many partitions a stage reads, and so how many tasks it has; `None` for one that reads a source.
+    pub fn partitions_read(&self, stage: &Stage) -> Option<Partitions> {
+        let edge = stage.inputs.iter().find_map(|input| match input {
+            Input::Edge { from } => from.first(),
+            Input::Source(_) | Input::Broadcast { .. } => None,
+        });
+        match self.output(*edge?) {
+            Output::Edge { partitions, .. } => Some(*partitions),
+            Output::Broadcast | Output::Sink { .. } => None,
+        }
+    }
     /// The stages that read an output of `stage`.
     pub fn readers(&self, stage: StageId) -> impl Iterator<Item = StageId> + '_ {
         self.stages

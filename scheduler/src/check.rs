@@ -23,7 +23,6 @@ pub(crate) fn check(state: &State) -> Result<(), String> {
         check_ahead(state, job).map_err(|e| format!("{id}: {e}"))?;
         ensure(!state.history.contains_key(id), || format!("{id}: both live and ended"))?;
     }
-    ensure(state.history.len() <= state.config.history_max, || "the history is too long".into())?;
     for (_, worker) in state.workers.iter() {
         for task in worker.running.iter().chain(&worker.ahead).chain(&worker.publishing) {
             ensure(at.remove(&(worker.info.worker, *task)), || format!("{task} is not at {}", worker.info.worker))?;

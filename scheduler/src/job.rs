@@ -23,6 +23,9 @@ use windrow_model::{
 /// As in `Plan::check`, for the number of partitions that the options give.
 const PARTITIONS_MAX: u32 = 1_000_000;
 
+/// Tasks of all stages of one job. Each costs about a kilobyte for as long as the job runs.
+const TASKS_MAX: u64 = 2_000_000;
+
 /// A job that has not ended.
 pub(crate) struct Job {
     pub spec: Box<JobSpec>,
@@ -168,6 +171,14 @@ impl Job {
             Partitions::Auto => auto,
             Partitions::Count(n) => n,
         };
+        // Before anything is kept for a task: a few large numbers in a plan stand for more tasks than there is memory.
+        let all: u64 = found.values().map(|chunks| chunks.len() as u64).sum::<u64>()
+            + plan.stages.iter().filter_map(|s| plan.partitions_read(s)).map(|p| u64::from(count(p))).sum::<u64>();
+        if all > TASKS_MAX {
+            let what =
+                format!("the job has {all} tasks, more than {TASKS_MAX}: use fewer partitions, or larger chunks");
+            return Err(Failure::new(Code::PlanInvalid, what));
+        }
         for (at, stage) in plan.stages.iter().enumerate() {
             let id = StageId(at as u32);
             let outputs = stage.outputs.iter().map(|o| match o {
@@ -175,19 +186,11 @@ impl Job {
                 Output::Broadcast => TaskOutput::Broadcast,
                 Output::Sink { sink } => TaskOutput::Sink { sink: *sink },
             });
-            let edge = stage.inputs.iter().find_map(|i| match i {
-                windrow_model::Input::Edge { from } => from.first(),
-                _ => None,
-            });
             let (tasks, chunks) = if stage.source().is_some() {
                 let chunks = found.remove(&id).ok_or_else(|| wrong(format!("no chunks for stage {id}")))?;
                 (chunks.len(), chunks)
             } else {
-                let partitions = edge.map(|port| match plan.output(*port) {
-                    Output::Edge { partitions, .. } => count(*partitions),
-                    Output::Broadcast | Output::Sink { .. } => 0,
-                });
-                (partitions.unwrap_or(0) as usize, Vec::new())
+                (plan.partitions_read(stage).map_or(0, count) as usize, Vec::new())
             };
             self.stages.push(Stage::new(plan, at, outputs.collect(), tasks, chunks));
         }

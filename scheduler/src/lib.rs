@@ -47,11 +47,12 @@ mod view;
 mod worker;
 
 pub use action::{Action, Collected, CollectedBlob, StagedPart};
+use attempt::Standing;
 pub use event::{Event, HeldAttempt, Left, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks};
 use state::State;
 pub use uncharged::{Cause, Counts, Loss, Tally};
 use windrow_model::{
-    COLLECT_BYTES_MAX, Epoch, Home, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId, WorkerStatus,
+    AttemptId, COLLECT_BYTES_MAX, Epoch, Home, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId, WorkerStatus,
 };
 
 /// Limits of a scheduler.
@@ -90,8 +91,10 @@ pub struct Config {
     pub backup_after_ms: u64,
     /// Milliseconds between two searches of a job for slow tasks.
     pub backup_every_ms: u64,
-    /// Number of ended jobs whose status is kept.
+    /// Number of ended jobs whose spec and status are kept; those of the last step are kept in any case.
     pub history_max: usize,
+    /// Bytes of memory that they may take, with the same exception.
+    pub history_bytes_max: usize,
     /// Bytes that one job may collect in all.
     pub collect_bytes_max: u64,
 }
@@ -116,6 +119,7 @@ impl Default for Config {
             backup_after_ms: 1_000,
             backup_every_ms: 500,
             history_max: 1_000,
+            history_bytes_max: 256 << 20,
             collect_bytes_max: COLLECT_BYTES_MAX,
         }
     }
@@ -171,6 +175,16 @@ impl Scheduler {
     /// The folder of a worker's files, if it is alive and others may read them in place.
     pub fn worker_home(&self, worker: WorkerId) -> Option<&Home> {
         self.state.workers.live(worker).and_then(|w| w.info.home.as_ref())
+    }
+
+    /// Whether this attempt is current on this worker and has not reported its end, so that its report counts.
+    pub fn is_running(&self, worker: WorkerId, attempt: AttemptId) -> bool {
+        self.state.standing(worker, attempt) == Standing::Running
+    }
+
+    /// Whether this attempt is current on this worker and is to place its parts.
+    pub fn is_publishing(&self, worker: WorkerId, attempt: AttemptId) -> bool {
+        self.state.standing(worker, attempt) == Standing::Publishing
     }
 
     /// Whether all tasks of a stage are done at present, if the job is known.

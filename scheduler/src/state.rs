@@ -11,12 +11,18 @@ use crate::queue::Queue;
 use crate::worker::Workers;
 use crate::{Config, check};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use windrow_model::{Epoch, JobId, JobSpec, JobStatus, TaskId, Time, WorkerId};
+use windrow_model::{Epoch, JobId, JobSpec, JobStatus, KeptBytes, TaskId, Time, WorkerId};
 
 /// What the scheduler keeps of an ended job.
 pub(crate) struct Ended {
     pub spec: Box<JobSpec>,
     pub status: JobStatus,
+}
+
+impl KeptBytes for Ended {
+    fn kept_bytes(&self) -> usize {
+        self.spec.kept_bytes() + self.status.kept_bytes()
+    }
 }
 
 pub(crate) struct State {
@@ -27,6 +33,7 @@ pub(crate) struct State {
     pub history: BTreeMap<JobId, Ended>,
     /// Ended jobs, oldest first.
     ended: VecDeque<JobId>,
+    history_bytes: usize,
     pub workers: Workers,
     pub timers: Timers,
     pub queue: Queue,
@@ -60,6 +67,7 @@ impl State {
             jobs: BTreeMap::new(),
             history: BTreeMap::new(),
             ended: VecDeque::new(),
+            history_bytes: 0,
             workers: Workers::new(config.prefetch_per_slot),
             timers: Timers::default(),
             queue: Queue::default(),
@@ -79,6 +87,7 @@ impl State {
 
     pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
+        self.forget_ended();
         self.dispatch(event);
         self.expire();
         self.assign();
@@ -137,14 +146,21 @@ impl State {
         self.watch_for_slow_tasks(id);
     }
 
-    /// Keeps the status of an ended job, and drops the oldest ones beyond the limit.
+    /// Keeps the spec and status of an ended job.
     pub fn remember(&mut self, id: JobId, ended: Ended) {
+        self.history_bytes += ended.kept_bytes();
         self.history.insert(id, ended);
         self.ended.push_back(id);
-        while self.ended.len() > self.config.history_max
+    }
+
+    /// Forgets the oldest jobs that are too many, or too large. Not in the step in which they end: who carries out its actions
+    /// asks for each job that has ended, however many end in one step.
+    fn forget_ended(&mut self) {
+        while (self.ended.len() > self.config.history_max || self.history_bytes > self.config.history_bytes_max)
             && let Some(oldest) = self.ended.pop_front()
         {
-            self.history.remove(&oldest);
+            let forgotten = self.history.remove(&oldest).map_or(0, |ended| ended.kept_bytes());
+            self.history_bytes = self.history_bytes.saturating_sub(forgotten);
         }
     }
 

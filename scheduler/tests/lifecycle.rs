@@ -284,6 +284,55 @@ fn the_history_is_bounded_in_jobs() {
         h.submit(n, map_only(), &[1]);
         h.finish_all();
     }
+    h.step(Event::Tick);
     assert_eq!(h.scheduler.statuses(h.now).iter().map(|s| s.id).collect::<Vec<_>>(), [job_id(2), job_id(3)]);
     assert!(h.scheduler.spec(job_id(2)).is_some());
+}
+
+#[test]
+fn history_is_bounded_in_bytes() {
+    let config = Config { lease_ms: u64::MAX, history_bytes_max: 1, ..slots_only() };
+    let mut h = Harness::with(config);
+    h.join(1, 1);
+    h.submit(1, map_only(), &[1]);
+    h.finish_all();
+    h.step(Event::Tick);
+    assert!(h.scheduler.spec(job_id(1)).is_none());
+}
+
+#[test]
+fn jobs_that_end_in_one_step_are_all_told() {
+    let config = Config { lease_ms: u64::MAX, history_max: 1, ..slots_only() };
+    let mut h = Harness::with(config);
+    let options = JobOptions { timeout_ms: Some(10), ..JobOptions::default() };
+    for n in 1..=5 {
+        h.submit_with(n, map_only(), &[1], options.clone());
+    }
+    h.now = h.now.plus_ms(1_000);
+    h.step(Event::Tick);
+    for n in 1..=5 {
+        assert_eq!(h.ended[&job_id(n)].state, JobState::Failed);
+        let known = h.scheduler.spec(job_id(n)).is_some() && h.scheduler.status(job_id(n), h.now).is_some();
+        assert!(known, "job {n} ended in this step and must be there for whoever records its end");
+    }
+    h.step(Event::Tick);
+    assert_eq!(h.scheduler.statuses(h.now).len(), 1);
+}
+
+#[test]
+fn job_of_too_many_tasks_fails_before_they_are_kept() {
+    let mut h = Harness::with(slots_only());
+    h.join(1, 1);
+    let mut plan = map_reduce(1_000_000);
+    for stage in 1..3 {
+        let mut shuffled = plan.stages[stage].clone();
+        shuffled.inputs = vec![Input::Edge { from: vec![Port { stage: StageId(stage as u32 - 1), output: 0 }] }];
+        shuffled.outputs = plan.stages[0].outputs.clone();
+        plan.stages.insert(stage, shuffled);
+    }
+    let last = Port { stage: StageId(2), output: 0 };
+    plan.stages[3].inputs = vec![Input::Edge { from: vec![last] }];
+    h.submit(1, plan, &[1]);
+    let ended = &h.ended[&job_id(1)];
+    assert_eq!(ended.error.as_ref().map(|e| e.code), Some(Code::PlanInvalid));
 }
