@@ -49,6 +49,25 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Bytes of a message, and of the end of stderr, that are passed on and kept. Code of users makes both.
+    pub const TEXT_BYTES_MAX: usize = 64 << 10;
+
+    /// Bytes of each that lists of jobs show.
+    pub const LISTED_BYTES_MAX: usize = 4 << 10;
+
+    /// The same failure with the first `bytes_max` bytes of its message, and the last ones of stderr.
+    pub fn cut_to(mut self, bytes_max: usize) -> Self {
+        if self.message.len() > bytes_max {
+            self.message.truncate(self.message.floor_char_boundary(bytes_max));
+            self.message.push_str(" ...");
+        }
+        if self.stderr_tail.len() > bytes_max {
+            let from = self.stderr_tail.ceil_char_boundary(self.stderr_tail.len() - bytes_max);
+            self.stderr_tail.drain(..from);
+        }
+        self
+    }
+
     /// A failure without a record and without stderr.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Failure { code, message: message.into(), place: None, stderr_tail: String::new() }
@@ -75,3 +94,16 @@ impl fmt::Display for Failure {
     }
 }
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_where_characters_end() {
+        let failure = Failure { stderr_tail: "é".repeat(10), ..Failure::new(Code::UserError, "é".repeat(10)) };
+        assert_eq!(failure.clone().cut_to(20), failure);
+        let cut = failure.cut_to(5);
+        assert_eq!((&*cut.message, &*cut.stderr_tail), ("éé ...", "éé"));
+    }
+}

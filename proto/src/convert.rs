@@ -59,8 +59,6 @@ impl From<ConvertError> for Failure {
 pub(crate) const NAME_BYTES_MAX: usize = 4 << 10;
 /// Most bytes of paths, the limit of Linux.
 pub(crate) const PATH_BYTES_MAX: usize = 4 << 10;
-/// Most bytes of texts for people: messages, tails of logs.
-pub(crate) const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a job's parameters.
 pub(crate) const PARAMS_BYTES_MAX: usize = 16 << 20;
 /// Most stages, sinks, ports and side values of one plan.

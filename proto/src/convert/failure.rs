@@ -21,16 +21,13 @@ impl TryFrom<v1::Failure> for Failure {
             Err(_) => (Code::Internal, format!("{}: {}", cut(w.code, NAME_BYTES_MAX), w.message)),
         };
         let place = w.place.map(RecordPlace::try_from).transpose()?;
-        Ok(Failure {
-            code,
-            message: cut(message, super::TEXT_BYTES_MAX),
-            place,
-            stderr_tail: cut(w.stderr_tail, super::TEXT_BYTES_MAX),
-        })
+        Ok(Failure { code, message, place, stderr_tail: w.stderr_tail }.cut_to(Failure::TEXT_BYTES_MAX))
     }
 }
 impl From<Failure> for v1::Failure {
+    /// Long texts are cut here, too: a failure that does not fit into a message would end its sender instead.
     fn from(d: Failure) -> Self {
+        let d = d.cut_to(Failure::TEXT_BYTES_MAX);
         v1::Failure {
             code: d.code.as_str().to_string(),
             message: d.message,
@@ -82,6 +79,16 @@ mod tests {
         let failure = Failure::try_from(wire).unwrap();
         assert_eq!(failure.code, Code::Internal);
         assert_eq!(failure.message, "FROM_2030: what happened");
+    }
+
+    #[test]
+    fn long_failure_fits_into_every_message() {
+        let long = Failure { stderr_tail: "s".repeat(1 << 20), ..Failure::new(Code::UserError, "m".repeat(1 << 20)) };
+        let wire = v1::Failure::from(long.clone());
+        assert!(wire.message.len() < Failure::TEXT_BYTES_MAX + 10);
+        let raw = v1::Failure { message: long.message, stderr_tail: long.stderr_tail, ..wire };
+        let back = Failure::try_from(raw).unwrap();
+        assert!(back.message.len() + back.stderr_tail.len() < 2 * Failure::TEXT_BYTES_MAX + 10);
     }
 
     #[test]
