@@ -17,7 +17,7 @@ use std::path::Path;
 use windrow_format::boundary::{FileAt, LengthOnly, ReadAt, needs_bytes};
 use windrow_format::compression::{self, HEAD_BYTES, Unsupported};
 use windrow_format::cut::cut_each;
-use windrow_model::{Chunk, Code, Compression, Escape, FileRange, Framing, SourceSpec};
+use windrow_model::{ByteSize, Chunk, Code, Compression, Escape, FileRange, Framing, SourceSpec};
 
 /// Options of a split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,8 @@ const CHUNK_BYTES_MIN: u64 = 1 << 20;
 const CHUNK_BYTES_MAX: u64 = 256 << 20;
 /// Chunks for each slot, so that a slow task does not leave the other slots without work at the end.
 const CHUNKS_PER_SLOT: u64 = 3;
+/// Most chunks of one source: the planner of the job keeps one task for each.
+const CHUNKS_MAX: usize = 1_000_000;
 /// Most small files in one chunk: keeps the description of a task far below the message limit.
 const RANGES_MAX: usize = 4096;
 
@@ -79,6 +81,7 @@ pub fn split(source: &SourceSpec, files: &[InputFile], options: SplitOptions, st
                 as_is: options.as_is || file.as_is,
             };
             packer.add(range, parts.at(before + offset), alone);
+            packer.check(CHUNKS_MAX)
         })?;
         before = before.saturating_add(length);
     }
@@ -122,12 +125,11 @@ fn each_piece(
     chunk_bytes: u64,
     part_cuts: &[u64],
     steps: &Steps,
-    give: &mut dyn FnMut(u64, u64),
+    give: &mut dyn FnMut(u64, u64) -> Result<()>,
 ) -> Result<()> {
     let length = file.identity.length;
     if length <= chunk_bytes && part_cuts.is_empty() {
-        give(0, length);
-        return Ok(());
+        return give(0, length);
     }
     // The cutting code knows only IO errors: the original error is kept beside them.
     let ended = RefCell::new(None);
@@ -138,9 +140,8 @@ fn each_piece(
         })
     };
     let mut each = |offset, bytes| {
-        check(steps.step(&file.path).and_then(|()| steps.listed(&file.path)))?;
-        give(offset, bytes);
-        Ok(())
+        let allowed = steps.step(&file.path).and_then(|()| steps.listed(&file.path));
+        check(allowed.and_then(|()| give(offset, bytes)))
     };
     let cut = match needs_bytes(framing) {
         true => {
@@ -261,6 +262,16 @@ impl Packer {
         if alone {
             self.close();
         }
+    }
+
+    /// Fails when there are more than `chunks_max` chunks.
+    fn check(&self, chunks_max: usize) -> Result<()> {
+        if self.chunks.len() <= chunks_max {
+            return Ok(());
+        }
+        let size = ByteSize(self.chunk_bytes);
+        let what = format!("chunks of {size} of this input are more than {chunks_max}: give a larger --chunk-size");
+        Err(StoreError::new(Code::BadRequest, what))
     }
 
     fn close(&mut self) {

@@ -209,3 +209,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn input_of_too_many_chunks_is_refused_with_their_size() {
+    // One and a half million records of one byte, each a chunk.
+    let (_dir, files) = files(&[(&[0; 1_500_000], false)]);
+    let refused = split(&source(Framing::Fixed(1)), &files, exact(1), &Steps::default()).unwrap_err();
+    assert_eq!(refused.code, Code::BadRequest);
+    assert!(refused.message.contains("chunks of 1 B") && refused.message.contains("--chunk-size"), "{refused}");
+}
