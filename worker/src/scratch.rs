@@ -214,7 +214,8 @@ impl Scratch {
     fn set_aside(&self) -> Result<(), Error> {
         let wrong = |path: &Path, source| Error::DataDir { path: path.to_path_buf(), source };
         let (trash, jobs) = (self.root.join(TRASH), self.root.join(JOBS));
-        private::create_folders(&trash).map_err(|e| wrong(&trash, e))?;
+        // What lies in it is deleted. Only `artifacts` and `chunks` may be links, to another disk.
+        remove_link(&trash).and_then(|()| private::create_folders(&trash)).map_err(|e| wrong(&trash, e))?;
         match fs::rename(&jobs, self.in_trash(LIVES)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(wrong(&jobs, e)),
             _ => private::create_folders(&jobs).map_err(|e| wrong(&jobs, e)),
@@ -230,6 +231,7 @@ impl Scratch {
     /// first error is returned.
     pub fn sweep(&self) -> io::Result<()> {
         let mut swept = Ok(());
+        remove_link(&self.root.join(TRASH))?;
         for entry in fs::read_dir(self.root.join(TRASH))? {
             swept = swept.and(remove_if_there(&entry?.path()));
         }
@@ -284,6 +286,19 @@ impl AttemptFolder {
     /// The part file for a sink.
     pub fn sink(&self, sink: u32) -> PathBuf {
         self.outputs().join(names::sink_file(sink))
+    }
+}
+
+/// Removes a symbolic link, and leaves alone what it leads to. A program of a job may have put it in the place of a folder.
+fn remove_link(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_symlink() => {
+            tracing::warn!("{} is a symbolic link, which no worker makes: it is removed", path.escaped());
+            fs::remove_file(path)
+        }
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
     }
 }
 
@@ -435,6 +450,25 @@ mod tests {
         assert!(crate::recovered_outputs::restore(&scratch).is_empty());
         scratch.sweep().unwrap();
         assert_eq!(fs::read_dir(folder.path().join(TRASH)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn folder_replaced_by_a_link_is_not_swept_through_it() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("precious"), "x").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        drop(Scratch::open(folder.path()).unwrap());
+        for name in [TRASH, JOBS] {
+            fs::remove_dir(folder.path().join(name)).unwrap();
+            std::os::unix::fs::symlink(outside.path(), folder.path().join(name)).unwrap();
+        }
+        let scratch = Scratch::open(folder.path()).unwrap();
+        scratch.sweep().unwrap();
+        // While the worker runs, too.
+        fs::remove_dir(folder.path().join(TRASH)).unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join(TRASH)).unwrap();
+        let _ = scratch.sweep();
+        assert!(outside.path().join("precious").exists());
     }
 
     #[test]
