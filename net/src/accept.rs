@@ -49,7 +49,9 @@ pub(crate) async fn accept(listener: TcpListener, admission: Admission, handshak
             Err(e) => {
                 if warned.is_none_or(|at| at.elapsed() > WARN_INTERVAL) {
                     warned = Some(Instant::now());
-                    tracing::warn!("cannot accept connections: {e}; closing connections without a proof of the token");
+                    tracing::warn!(
+                        "cannot accept connections: {e}; closing connections without a proof of the token or without calls"
+                    );
                 }
                 // A queued connection that cannot be accepted would keep this loop busy.
                 if !admission.close_oldest() {
@@ -96,6 +98,7 @@ async fn begin(stream: TcpStream, ticket: Arc<Ticket>, admission: Admission, han
         let _ = exits.proven.send(Ok(Link::new(wire, ticket))).await;
         return;
     }
+    ticket.enter();
     let (settled, close) = (ticket.settled(), ticket.close().clone());
     let watched = Arc::downgrade(&ticket);
     if exits.unproven.send(Ok(Link::new(wire, ticket))).await.is_err() {

@@ -4,13 +4,15 @@
 //! today. The kind of member is recorded for readers, and for a time when tokens differ.
 
 use crate::admission::Ticket;
+use crate::open_calls::OpenCall;
 use crate::small_body::SmallBody;
 use crate::state_folder::StateFolder;
 use crate::token::Token;
 use futures_util::future::Either;
 use http::{Request, Response, header};
-use std::future::{Ready, ready};
+use std::future::{Future, Ready, ready};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tonic::body::Body;
@@ -179,14 +181,17 @@ pub struct Guarded<S> {
     guard: RequireToken,
 }
 
-impl<S, R> tower::Service<Request<Body>> for Guarded<S>
+/// An answer under way.
+type Answering<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+
+impl<S> tower::Service<Request<Body>> for Guarded<S>
 where
-    S: tower::Service<Request<Body>, Response = Response<R>>,
-    R: Default,
+    S: tower::Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Either<Ready<Result<S::Response, S::Error>>, S::Future>;
+    type Future = Either<Ready<Result<S::Response, S::Error>>, Answering<S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -195,12 +200,13 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let ticket = request.extensions().get::<Arc<Ticket>>().cloned();
         if let Some(ticket) = &ticket {
-            ticket.note_call();
+            ticket.activity().note_call();
         }
         match self.guard.judge(&request, ticket.as_deref()) {
-            Ok(()) => Either::Right(self.inner.call(request)),
+            Ok(()) => Either::Right(answer(ticket, self.inner.call(request))),
             Err(_) if caller_of(request.uri().path()) == Some(Caller::Anyone) => {
-                Either::Right(self.inner.call(request.map(|body| Body::new(SmallBody::new(body)))))
+                let small = request.map(|body| Body::new(SmallBody::new(body)));
+                Either::Right(answer(ticket, self.inner.call(small)))
             }
             Err(failure) => {
                 if let Some(ticket) = &ticket {
@@ -210,6 +216,21 @@ where
             }
         }
     }
+}
+
+/// The call is open from here on, until its answer is sent.
+fn answer<E>(
+    ticket: Option<Arc<Ticket>>,
+    call: impl Future<Output = Result<Response<Body>, E>> + Send + 'static,
+) -> Answering<E> {
+    let open = ticket.map(|ticket| OpenCall::begin(ticket.activity().clone()));
+    Box::pin(async move {
+        let response = call.await?;
+        Ok(match open {
+            Some(open) => response.map(|body| open.until_sent(body)),
+            None => response,
+        })
+    })
 }
 
 #[cfg(test)]

@@ -1,24 +1,40 @@
 //! Limits the connections of callers that have proven nothing: their number in total and from one address, their
 //! duration, and which one is closed for the next.
 //!
-//! Only connections without a proof are counted; after a proof of the token a connection takes no room from the others.
-//! A new connection is never refused in favour of old ones: the oldest is closed, of the same address if that has
-//! reached its share, so a caller that proves the token within moments gets through a flood from its own machine or
-//! from behind its own address translation. This module opens no socket.
+//! A connection without a proof counts in one of two accounts: during its handshake, and after it. Handshakes have more
+//! places, so that a flood of handshakes does not push a caller out before it can prove the token. A new connection is
+//! never refused in favour of old ones: the oldest is closed, of the same address if that has reached its share, so a
+//! caller that proves the token within moments gets through a flood from its own machine or from behind its own address
+//! translation.
+//!
+//! Connections with a proof take no room from the others, but are counted: when there are too many, those without an open
+//! call are closed, so that a program which leaves connections open does not use up the descriptors of the process. This
+//! module opens no socket.
 
+use crate::activity::Activity;
 use crate::refusals::Refusals;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The limits of callers that have proven nothing.
+/// A connection with a proof is closed for others only if it had no open call for this long.
+const PROVEN_IDLE: Duration = Duration::from_secs(1);
+
+/// The limits of callers that have proven nothing, and of connections with a proof.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most of their connections in total.
+    /// Most connections in their handshake, in total.
+    pub handshakes_max: usize,
+    /// Most of them from one address.
+    pub handshakes_per_address_max: usize,
+    /// Connections with a proof beyond which those without open calls are closed, idle ones first.
+    pub proven_max: usize,
+    /// Most connections without a proof after the handshake, in total.
     pub connections_max: usize,
     /// Most of their connections from one address (of IPv6: from one network of 64 bits).
     pub connections_per_address_max: usize,
@@ -31,17 +47,30 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Limits for this process: a quarter of its descriptors, and at most 512 connections.
+    /// Limits for this process: an eighth of its descriptors for handshakes (at most 2,048), an eighth for other connections
+    /// without a proof (at most 512), half of them for connections with one.
     pub fn of_this_process() -> Limits {
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let connections_max = descriptors.map_or(512, |n| (n / 4).clamp(4, 512) as usize);
-        Limits { connections_max, connections_per_address_max: (connections_max / 2).max(2), ..Limits::default() }
+        let Some(descriptors) = descriptors else { return Limits::default() };
+        let share = |part: u64, least: u64, most: u64| (descriptors / part).clamp(least, most) as usize;
+        let (connections_max, handshakes_max) = (share(8, 4, 512), share(8, 4, 2_048));
+        Limits {
+            handshakes_max,
+            handshakes_per_address_max: (handshakes_max / 4 * 3).max(2),
+            proven_max: share(2, 8, 1 << 20),
+            connections_max,
+            connections_per_address_max: (connections_max / 2).max(2),
+            ..Limits::default()
+        }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Limits {
+            handshakes_max: 2_048,
+            handshakes_per_address_max: 1_536,
+            proven_max: 16_384,
             connections_max: 512,
             connections_per_address_max: 256,
             handshake: Duration::from_secs(5),
@@ -55,13 +84,38 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     limits: Limits,
-    unproven: Arc<Mutex<Unproven>>,
+    accounts: Arc<Mutex<Accounts>>,
     refusals: Refusals,
 }
 
 #[derive(Debug, Default)]
-struct Unproven {
+struct Accounts {
     next: u64,
+    handshaking: Unproven,
+    unproven: Unproven,
+    proven: BTreeMap<u64, Arc<Activity>>,
+}
+
+impl Accounts {
+    fn remove(&mut self, number: u64) {
+        self.handshaking.remove(number);
+        self.unproven.remove(number);
+        self.proven.remove(&number);
+    }
+
+    /// Closes the connection with a proof that has had no open call for longest. Returns false if there is none, or each had
+    /// a call within `PROVEN_IDLE`.
+    fn close_idle(&mut self) -> bool {
+        let idle = self.proven.iter().filter_map(|(number, activity)| Some((activity.idle()?, *number)));
+        let longest =
+            idle.filter(|(idle, _)| *idle >= PROVEN_IDLE).max_by_key(|(idle, number)| (*idle, Reverse(*number)));
+        let closed = longest.and_then(|(_, number)| self.proven.remove(&number));
+        closed.map(|activity| activity.hang_up()).is_some()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Unproven {
     /// Connections by age.
     all: BTreeMap<u64, (IpAddr, CancellationToken)>,
     per_address: HashMap<IpAddr, usize>,
@@ -79,6 +133,17 @@ impl Unproven {
         Some(close)
     }
 
+    /// Adds a connection, and closes an old one if there are too many.
+    fn insert(&mut self, number: u64, address: IpAddr, close: CancellationToken, max: usize, per_address_max: usize) {
+        if self.per_address.get(&address).is_some_and(|n| *n >= per_address_max) {
+            self.close_oldest(Some(address));
+        } else if self.all.len() >= max {
+            self.close_oldest(None);
+        }
+        self.all.insert(number, (address, close));
+        *self.per_address.entry(address).or_default() += 1;
+    }
+
     /// Closes the oldest connection, or the oldest of `address` if given. Returns false if there is none.
     fn close_oldest(&mut self, address: Option<IpAddr>) -> bool {
         let of_it = |(_, (from, _)): &(&u64, &(IpAddr, CancellationToken))| address.is_none_or(|a| *from == a);
@@ -89,7 +154,7 @@ impl Unproven {
 
 impl Admission {
     pub fn new(limits: Limits) -> Admission {
-        Admission { limits, unproven: Arc::default(), refusals: Refusals::default() }
+        Admission { limits, accounts: Arc::default(), refusals: Refusals::default() }
     }
 
     pub fn limits(&self) -> Limits {
@@ -98,41 +163,42 @@ impl Admission {
 
     /// Adds a new connection from `peer`, and closes an old one if there are too many.
     pub fn admit(&self, peer: IpAddr) -> Arc<Ticket> {
-        let address = network(peer);
-        let mut unproven = self.unproven.lock().unwrap_or_else(PoisonError::into_inner);
-        if unproven.per_address.get(&address).is_some_and(|n| *n >= self.limits.connections_per_address_max) {
-            unproven.close_oldest(Some(address));
-        } else if unproven.all.len() >= self.limits.connections_max {
-            unproven.close_oldest(None);
-        }
-        let number = unproven.next;
-        unproven.next += 1;
-        let close = CancellationToken::new();
-        unproven.all.insert(number, (address, close.clone()));
-        *unproven.per_address.entry(address).or_default() += 1;
+        let (address, close, limits) = (network(peer), CancellationToken::new(), self.limits);
+        let mut accounts = lock(&self.accounts);
+        let number = accounts.next;
+        accounts.next += 1;
+        let (max, per_address_max) = (limits.handshakes_max, limits.handshakes_per_address_max);
+        accounts.handshaking.insert(number, address, close.clone(), max, per_address_max);
         Arc::new(Ticket {
             number,
             peer,
+            limits,
             refusals: self.refusals.clone(),
             close,
             settled: CancellationToken::new(),
             proven: AtomicBool::new(false),
-            accepted: Instant::now(),
-            last_call_ms: AtomicU64::new(0),
-            unproven: self.unproven.clone(),
+            activity: Arc::new(Activity::begin()),
+            accounts: self.accounts.clone(),
         })
     }
 
-    /// Closes the oldest connection without a proof. Returns false if there is none.
+    /// Closes the oldest connection without a proof, else one with a proof and without an open call. Returns false if there
+    /// is none.
     pub fn close_oldest(&self) -> bool {
-        self.unproven.lock().unwrap_or_else(PoisonError::into_inner).close_oldest(None)
+        let mut accounts = lock(&self.accounts);
+        accounts.handshaking.close_oldest(None) || accounts.unproven.close_oldest(None) || accounts.close_idle()
     }
 
     /// Number of connections without a proof.
     #[cfg(test)]
     pub fn unproven(&self) -> usize {
-        self.unproven.lock().unwrap_or_else(PoisonError::into_inner).all.len()
+        let accounts = lock(&self.accounts);
+        accounts.handshaking.all.len() + accounts.unproven.all.len()
     }
+}
+
+fn lock(accounts: &Mutex<Accounts>) -> MutexGuard<'_, Accounts> {
+    accounts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The account of one connection; released when the last clone is dropped.
@@ -140,22 +206,44 @@ impl Admission {
 pub(crate) struct Ticket {
     number: u64,
     peer: IpAddr,
+    limits: Limits,
     refusals: Refusals,
     close: CancellationToken,
     settled: CancellationToken,
     proven: AtomicBool,
-    accepted: Instant,
-    last_call_ms: AtomicU64,
-    unproven: Arc<Mutex<Unproven>>,
+    activity: Arc<Activity>,
+    accounts: Arc<Mutex<Accounts>>,
 }
 
 impl Ticket {
-    /// Records that the caller has proven the token: the connection is no longer counted and has no deadline.
+    /// Records that the handshake is over without a proof.
+    pub fn enter(&self) {
+        let mut accounts = lock(&self.accounts);
+        if accounts.handshaking.remove(self.number).is_some() {
+            let (max, per_address_max) = (self.limits.connections_max, self.limits.connections_per_address_max);
+            let (address, close) = (network(self.peer), self.close.clone());
+            accounts.unproven.insert(self.number, address, close, max, per_address_max);
+        }
+    }
+
+    /// Records that the caller has proven the token: the connection has no deadline any more.
     pub fn prove(&self) {
         if !self.proven.swap(true, Ordering::Relaxed) {
-            self.unproven.lock().unwrap_or_else(PoisonError::into_inner).remove(self.number);
+            self.activity.note_call();
+            let mut accounts = lock(&self.accounts);
+            accounts.remove(self.number);
+            if accounts.proven.len() >= self.limits.proven_max {
+                accounts.close_idle();
+            }
+            accounts.proven.insert(self.number, self.activity.clone());
+            drop(accounts);
             self.settled.cancel();
         }
+    }
+
+    /// What is done on the connection.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.activity
     }
 
     pub fn is_proven(&self) -> bool {
@@ -165,11 +253,6 @@ impl Ticket {
     /// Logs that the caller is refused.
     pub fn refuse(&self, why: &dyn std::fmt::Display) {
         self.refusals.note(self.peer, why);
-    }
-
-    /// Records the start of a call: the connection is not idle.
-    pub fn note_call(&self) {
-        self.last_call_ms.store(self.accepted.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Cancelled when the connection must be closed.
@@ -184,14 +267,14 @@ impl Ticket {
 
     /// The time at which the connection must be closed, as of now.
     pub fn deadline(&self, limits: &Limits) -> Instant {
-        let idle = Duration::from_millis(self.last_call_ms.load(Ordering::Relaxed)) + limits.idle;
-        self.accepted + idle.min(limits.lifetime)
+        let idle = self.activity.last_call() + limits.idle;
+        self.activity.accepted() + idle.min(limits.lifetime)
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.unproven.lock().unwrap_or_else(PoisonError::into_inner).remove(self.number);
+        lock(&self.accounts).remove(self.number);
         self.settled.cancel();
     }
 }
@@ -209,7 +292,15 @@ mod tests {
     use super::*;
 
     fn admission(all: usize, per_address: usize) -> Admission {
-        Admission::new(Limits { connections_max: all, connections_per_address_max: per_address, ..Limits::default() })
+        let (connections_max, connections_per_address_max) = (all, per_address);
+        let (handshakes_max, handshakes_per_address_max) = (all, per_address);
+        Admission::new(Limits {
+            connections_max,
+            connections_per_address_max,
+            handshakes_max,
+            handshakes_per_address_max,
+            ..Limits::default()
+        })
     }
 
     fn from(last: u8) -> IpAddr {
@@ -258,6 +349,36 @@ mod tests {
         assert_eq!(closed(&tickets), [true, true, false, false]);
     }
 
+    #[test]
+    fn handshakes_have_places_of_their_own() {
+        let limits = Limits { connections_max: 2, connections_per_address_max: 2, ..Limits::default() };
+        let admission = Admission::new(limits);
+        let handshaking: Vec<_> = (0..5).map(|_| admission.admit(from(1))).collect();
+        assert!(closed(&handshaking).iter().all(|closed| !closed));
+        handshaking.iter().for_each(|ticket| ticket.enter());
+        assert_eq!(closed(&handshaking), [true, true, true, false, false]);
+        assert_eq!(admission.unproven(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn proven_connection_without_calls_makes_room() {
+        let admission = Admission::new(Limits { proven_max: 2, ..Limits::default() });
+        let proven: Vec<_> = (0..2).map(|_| admission.admit(from(1))).inspect(|ticket| ticket.prove()).collect();
+        proven[0].activity().begin_call();
+        let at_once = admission.admit(from(1));
+        at_once.prove();
+        assert!(proven.iter().all(|ticket| !ticket.activity().is_hung_up()), "each had a call just now");
+        tokio::time::advance(PROVEN_IDLE).await;
+        let late = admission.admit(from(1));
+        late.prove();
+        let hung_up = |tickets: &[&Arc<Ticket>]| tickets.iter().map(|t| t.activity().is_hung_up()).collect::<Vec<_>>();
+        assert_eq!(hung_up(&[&proven[0], &proven[1], &at_once, &late]), [false, true, false, false]);
+        proven[0].activity().end_call();
+        assert!(admission.close_oldest());
+        assert!(!proven[0].activity().is_hung_up() && at_once.activity().is_hung_up(), "the one that was idle longest");
+        assert!(!admission.close_oldest(), "the others had a call just now");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn deadline_moves_with_calls_up_to_the_lifetime() {
         let admission = admission(10, 10);
@@ -265,10 +386,10 @@ mod tests {
         let start = Instant::now();
         assert_eq!(ticket.deadline(&limits), start + limits.idle);
         tokio::time::advance(limits.idle / 2).await;
-        ticket.note_call();
+        ticket.activity().note_call();
         assert_eq!(ticket.deadline(&limits), start + limits.idle / 2 + limits.idle);
         tokio::time::advance(limits.lifetime).await;
-        ticket.note_call();
+        ticket.activity().note_call();
         assert_eq!(ticket.deadline(&limits), start + limits.lifetime);
     }
 }

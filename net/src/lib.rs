@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod access;
+mod activity;
 mod admission;
 pub mod backoff;
 pub mod clients;
@@ -14,6 +15,7 @@ mod contact;
 mod dial;
 mod handshake;
 mod link;
+mod open_calls;
 mod refusals;
 mod sealed;
 pub mod serve;

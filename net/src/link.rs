@@ -35,7 +35,7 @@ pub(crate) enum Wire {
 pub(crate) struct Link {
     wire: Wire,
     ticket: Arc<Ticket>,
-    /// Set only while nothing is proven, so that proven connections are not polled at each read.
+    /// Set only while nothing is proven; a proven connection has the flag of its activity.
     closing: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
@@ -47,6 +47,9 @@ impl Link {
 
     /// Fails if the connection must be closed. Otherwise the reader and the writer are woken when that happens.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.ticket.activity().is_hung_up() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         let Some(closing) = &mut self.closing else { return Ok(()) };
         if self.ticket.is_proven() {
             self.closing = None;
@@ -85,7 +88,16 @@ macro_rules! either {
 impl AsyncRead for Link {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(cx)?;
-        either!(self, io => io.poll_read(cx, into))
+        let activity = self.ticket.activity().clone();
+        let read = either!(self, io => io.poll_read(cx, into));
+        if read.is_pending() {
+            activity.wake_when_hung_up(cx.waker());
+            // It may have been closed just before.
+            if activity.is_hung_up() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+        }
+        read
     }
 }
 

@@ -22,6 +22,9 @@ const HANG: Duration = Duration::from_secs(60);
 
 fn short() -> Limits {
     Limits {
+        handshakes_max: 12,
+        handshakes_per_address_max: 8,
+        proven_max: 100,
         connections_max: 12,
         connections_per_address_max: 8,
         handshake: Duration::from_millis(200),
@@ -73,6 +76,26 @@ async fn idle_flood_leaves_room_for_members() {
     }
     assert!(is_answered(&member).await);
     assert!(is_answered(&connect(addr, Some(TOKEN)).await).await);
+}
+
+#[tokio::test]
+async fn member_that_leaves_connections_open_does_not_lock_others_out() {
+    let addr = start(Limits { proven_max: 1, ..short() }).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let through = listener.local_addr().unwrap();
+    let relay = tokio::spawn(async move {
+        let (mut here, _) = listener.accept().await.unwrap();
+        let mut there = TcpStream::connect(addr).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+    });
+    let forgotten = connect(through, Some(TOKEN)).await;
+    assert!(is_answered(&forgotten).await);
+    // Longer than a connection must have been without a call.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert!(!relay.is_finished());
+    let member = connect(addr, Some(TOKEN)).await;
+    tokio::time::timeout(HANG, relay).await.expect("the server closes the idle connection").unwrap();
+    assert!(is_answered(&member).await);
 }
 
 #[tokio::test]
