@@ -2,12 +2,14 @@
 //! folder cleans up.
 //!
 //! Each run locks its folder for temporary files. A folder that has been unlocked for a while belongs to a dead run;
-//! the run's staging folders have its id in their names.
+//! the run's staging folders have its id in their names. Only folders of this user count: in `/tmp` another user may
+//! make one with the id of a running job, whose staging folders must stay.
 
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use windrow_format::names;
@@ -35,7 +37,12 @@ pub(crate) fn lock(folder: &Path) -> Option<File> {
 /// Removes the temporary folders of dead runs in `parent`, and their staging folders there and beside the outputs of
 /// this plan.
 pub(crate) fn remove(parent: &Path, plan: &Plan) {
-    let dead: BTreeSet<JobId> = entries(parent).filter_map(|path| remove_dead(&path)).collect();
+    remove_of(rustix::process::geteuid().as_raw(), parent, plan);
+}
+
+/// The same for what belongs to this user.
+fn remove_of(user: u32, parent: &Path, plan: &Plan) {
+    let dead: BTreeSet<JobId> = entries(parent).filter_map(|path| remove_dead(user, &path)).collect();
     if dead.is_empty() {
         return;
     }
@@ -43,16 +50,21 @@ pub(crate) fn remove(parent: &Path, plan: &Plan) {
     let places: BTreeSet<&Path> = beside.chain([parent]).collect();
     for path in places.into_iter().flat_map(entries) {
         let job = path.file_name().and_then(names::parse_staging);
-        if job.is_some_and(|job| dead.contains(&job)) {
+        if job.is_some_and(|job| dead.contains(&job)) && folder_of(user, &path).is_some() {
             remove_all(&path);
         }
     }
 }
 
+/// A folder (not a link to one) that belongs to this user.
+fn folder_of(user: u32, path: &Path) -> Option<fs::Metadata> {
+    path.symlink_metadata().ok().filter(|meta| meta.is_dir() && meta.uid() == user)
+}
+
 /// Removes the folder if its run is dead; returns the run's job.
-fn remove_dead(path: &Path) -> Option<JobId> {
+fn remove_dead(user: u32, path: &Path) -> Option<JobId> {
     let job = path.file_name().and_then(OsStr::to_str)?.strip_prefix(PREFIX)?.parse::<JobId>().ok()?;
-    let meta = path.symlink_metadata().ok().filter(fs::Metadata::is_dir)?;
+    let meta = folder_of(user, path)?;
     let age = meta.modified().ok()?.elapsed().unwrap_or(Duration::ZERO);
     if age < UNLOCKED_FOR {
         return None;
@@ -96,6 +108,8 @@ mod tests {
         });
         fs::create_dir(dir.path().join(".windrow-of-another")).unwrap();
         let lock = lock(&alive.0).unwrap();
+        remove_of(rustix::process::geteuid().as_raw() + 1, dir.path(), &plan);
+        assert!(dead.0.exists() && dead.1.exists(), "they belong to another user");
         remove(dir.path(), &plan);
         assert!(!dead.0.exists() && !dead.1.exists());
         assert!([&alive, &new].iter().all(|(scratch, staging)| scratch.exists() && staging.exists()));
