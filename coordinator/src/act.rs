@@ -280,6 +280,7 @@ impl Driver {
         self.committing.remove(&job);
         self.commits.remove(&job);
         let active = self.active.remove(&job).unwrap_or_default();
+        self.spec_bytes -= active.spec_bytes;
         active.steps.cancel();
         let now = self.clock.now();
         active.outputs.values().for_each(|output| self.datasets.end_put(output.put, now));
@@ -317,7 +318,7 @@ impl Driver {
 
     /// Who ran what is kept for as many jobs as lists show, and for all that have not ended.
     fn forget_old_runs(&mut self) {
-        while self.ran.len() > crate::driver::PAST_MAX + self.active.len()
+        while self.ran.len() > crate::job_view::PAST_MAX + self.active.len()
             && let Some(oldest) = self.ran.keys().find(|job| !self.active.contains_key(job)).copied()
         {
             self.ran.remove(&oldest);

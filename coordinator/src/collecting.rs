@@ -2,7 +2,8 @@
 //! jobs that are done have collected (`results.rs`).
 
 use crate::commit::Commit;
-use crate::driver::{Driver, PAST_MAX, unix_ms};
+use crate::driver::{Driver, unix_ms};
+use crate::job_view::Bound;
 use crate::journal::{KeptResult, Record};
 use crate::mailbox::Message;
 use std::collections::BTreeSet;
@@ -46,7 +47,11 @@ impl Driver {
     /// An attempt is done. If it has collected much, the scheduler hears of it when that is stored.
     pub fn attempt_done(&mut self, worker: WorkerId, attempt: AttemptId, mut report: TaskReport) {
         let job = attempt.task.job;
-        let blobs = self.take_large(attempt, &mut report);
+        // What an attempt says that is not current costs no place among the results.
+        let blobs = match self.scheduler.is_running(worker, attempt) {
+            true => self.take_large(attempt, &mut report),
+            false => Vec::new(),
+        };
         if blobs.is_empty() {
             return self.step(Event::AttemptDone { worker, attempt, report });
         }
@@ -234,10 +239,10 @@ impl Driver {
 
     /// Jobs beyond the number that lists show are forgotten, the oldest first: those whose result waits for its client last.
     pub fn forget_old_jobs(&mut self) {
-        while self.view.past_count() > PAST_MAX {
+        while self.view.is_beyond(Bound::Once) {
             let waits = |job| self.results.get(job).is_some_and(|result| !result.fetched);
             let oldest = match self.view.forget_oldest(|job| !waits(job)) {
-                None if self.view.past_count() > 2 * PAST_MAX => self.view.forget_oldest(|_| true),
+                None if self.view.is_beyond(Bound::Twice) => self.view.forget_oldest(|_| true),
                 oldest => oldest,
             };
             let Some(job) = oldest else { return };

@@ -33,8 +33,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use windrow_failpoint::crashpoint;
 use windrow_model::{
-    AttemptId, Code, Dataset, Digest, Epoch, Failure, JobFilter, JobId, JobSpec, JobState, JobStatus, NodeInfo, Time,
-    WorkerId, WorkerState, WorkerStatus,
+    AttemptId, ByteSize, Code, Dataset, Digest, Epoch, Failure, JobFilter, JobId, JobSpec, JobState, JobStatus,
+    KeptBytes, NodeInfo, Time, WorkerId, WorkerState, WorkerStatus,
 };
 use windrow_net::Clock;
 use windrow_proto::v1;
@@ -47,8 +47,9 @@ const BATCH_MAX: usize = 256;
 const GRACE_MS: u64 = 500;
 /// How long a stop waits for work on file systems.
 pub(crate) const STOP_MAX: Duration = Duration::from_secs(5);
-/// Ended jobs that are listed.
-pub(crate) const PAST_MAX: usize = 10_000;
+/// Plans and parameters of all jobs that have not ended may take so much memory: a coordinator that could not hold them could not
+/// start again either.
+const SPECS_BYTES_MAX: usize = 1 << 30;
 
 /// What the driver knows of a job that has not ended, beside the scheduler.
 #[derive(Default)]
@@ -68,6 +69,8 @@ pub(crate) struct ActiveJob {
     pub is_queued: bool,
     /// It was tried before: its planning begins when its submit is durable.
     pub splits_when_durable: bool,
+    /// What its spec takes in memory.
+    pub spec_bytes: usize,
     /// Bytes of collected blobs that are not stored.
     pub inline_bytes: usize,
     /// What it has collected, as the journal has it: since its commit began.
@@ -108,6 +111,8 @@ pub(crate) struct Driver {
     pub scrubs: BTreeMap<WorkerId, v1::ScrubProgress>,
     pub watchers: Watchers,
     pub active: BTreeMap<JobId, ActiveJob>,
+    /// What the specs of all of them take in memory.
+    pub spec_bytes: usize,
     /// Attempts that have placed their parts, which are being copied.
     pub publishing: BTreeMap<AttemptId, Publishing>,
     /// Jobs that commit as soon as it is known that their chunks are there.
@@ -199,6 +204,7 @@ impl Driver {
             scrubs: BTreeMap::new(),
             watchers: Watchers::default(),
             active: BTreeMap::new(),
+            spec_bytes: 0,
             publishing: BTreeMap::new(),
             committing: BTreeMap::new(),
             commits: BTreeMap::new(),
@@ -449,10 +455,22 @@ impl Driver {
             return drop(answer.send(Err(Failure::new(Code::JobExists, what))));
         }
         let (program, binary) = (spec.program.clone(), spec.binary);
+        let spec_bytes = spec.kept_bytes();
         let is_known = self.view.past(job).is_some() || self.ending.contains(&job) || self.active.contains_key(&job);
+        if !is_known && self.spec_bytes + spec_bytes > SPECS_BYTES_MAX {
+            let what = format!(
+                "the plans and parameters of {} jobs that have not ended take {}, and this one's {} would be too much: wait \
+                 until some have ended",
+                self.active.len(),
+                ByteSize(self.spec_bytes as u64),
+                ByteSize(spec_bytes as u64)
+            );
+            return drop(answer.send(Err(Failure::new(Code::BadRequest, what))));
+        }
         if !is_known {
+            self.spec_bytes += spec_bytes;
             let tries = u32::from(self.unrecorded.remove(&job));
-            self.active.insert(job, ActiveJob { tries, ..ActiveJob::default() });
+            self.active.insert(job, ActiveJob { tries, spec_bytes, ..ActiveJob::default() });
             tracing::info!(%job, name = ?spec.name, program = ?spec.program, "job submitted");
             self.journal.note(Record::Spec(spec.clone()));
             self.step(Event::Submitted { spec, unix_ms: unix_ms() });

@@ -6,7 +6,16 @@
 
 use crate::journal::Durable;
 use std::collections::BTreeMap;
-use windrow_model::{Code, Digest, Failure, JobFilter, JobId, JobState, JobStatus, StageStatus, TaskTotals};
+use windrow_model::{Code, Digest, Failure, JobFilter, JobId, JobState, JobStatus, KeptBytes, StageStatus, TaskTotals};
+
+/// Most ended jobs that are listed.
+pub(crate) const PAST_MAX: usize = 10_000;
+/// Most bytes of memory for the statuses of ended jobs. Users write the messages in them.
+const PAST_BYTES_MAX: usize = 256 << 20;
+/// One job in it; a larger one is listed without its stages, outputs and counters.
+const LISTED_BYTES_MAX: usize = 4 << 20;
+/// A list of jobs may take so much; it must fit into a message.
+const LIST_BYTES_MAX: usize = 32 << 20;
 
 /// A job whose end is durable.
 pub(crate) struct Past {
@@ -22,12 +31,21 @@ pub(crate) struct JobView {
     /// The last durable state of each job that has not ended.
     active: BTreeMap<JobId, JobState>,
     past: BTreeMap<JobId, Past>,
+    past_bytes: usize,
+}
+
+/// How much more than the bounds is kept for jobs whose results no client has read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bound {
+    Once,
+    Twice,
 }
 
 impl JobView {
     /// What the journal had when this life began.
     pub fn new(past: BTreeMap<JobId, Past>, active: BTreeMap<JobId, JobState>) -> Self {
-        JobView { active, past }
+        let past_bytes = past.values().map(|past| past.status.kept_bytes()).sum();
+        JobView { active, past, past_bytes }
     }
 
     /// The journal has this state of a job that goes on, which is shown from now on. States do not go back.
@@ -45,7 +63,10 @@ impl JobView {
     /// The journal has the end of a job.
     pub fn end(&mut self, job: JobId, past: Past, _: Durable) {
         self.active.remove(&job);
-        self.past.insert(job, past);
+        self.past_bytes += past.status.kept_bytes();
+        if let Some(before) = self.past.insert(job, past) {
+            self.past_bytes -= before.status.kept_bytes();
+        }
     }
 
     /// A job whose end is durable.
@@ -53,15 +74,18 @@ impl JobView {
         self.past.get(&job)
     }
 
-    /// How many there are of them.
-    pub fn past_count(&self) -> usize {
-        self.past.len()
+    /// Whether there are more of them than are listed, or their statuses take too much memory.
+    pub fn is_beyond(&self, bound: Bound) -> bool {
+        let times = if bound == Bound::Once { 1 } else { 2 };
+        self.past.len() > times * PAST_MAX || self.past_bytes > times * PAST_BYTES_MAX && self.past.len() > 1
     }
 
     /// The oldest of them that `may_go`.
     pub fn forget_oldest(&mut self, may_go: impl Fn(JobId) -> bool) -> Option<JobId> {
         let oldest = self.past.keys().copied().find(|job| may_go(*job))?;
-        self.past.remove(&oldest);
+        if let Some(past) = self.past.remove(&oldest) {
+            self.past_bytes -= past.status.kept_bytes();
+        }
         Some(oldest)
     }
 
@@ -79,8 +103,8 @@ impl JobView {
         self.status(job, live).ok_or_else(|| Failure::new(Code::JobNotFound, format!("there is no {job}")))
     }
 
-    /// The jobs that the filter admits, by id, and how many there are beyond its limit, too. `live`: of all jobs that the scheduler
-    /// knows.
+    /// The jobs that the filter admits, by id, and how many there are beyond its limit, too: the latest ones, as many as fit into a
+    /// message. `live`: of all jobs that the scheduler knows.
     pub fn list(&self, filter: &JobFilter, live: Vec<JobStatus>) -> (Vec<JobStatus>, u64) {
         let mut active = BTreeMap::new();
         for status in live {
@@ -94,10 +118,26 @@ impl JobView {
         all.retain(|_, status| filter.admits(status));
         let admitted = all.len();
         let skipped = filter.limit.map_or(0, |limit| admitted.saturating_sub(limit as usize));
-        // Failed attempts are told of one job at a time: a list of thousands would not fit into a message.
-        let shown = all.into_values().skip(skipped).map(|s| JobStatus { failures: Vec::new(), ..s.clone() });
-        (shown.collect(), admitted as u64)
+        let mut bytes = 0;
+        let shown = all.into_values().skip(skipped).rev().map(listed).take_while(|status| {
+            bytes += status.kept_bytes();
+            bytes <= LIST_BYTES_MAX
+        });
+        let mut shown: Vec<JobStatus> = shown.collect();
+        shown.reverse();
+        (shown, admitted as u64)
     }
+}
+
+/// A status as lists show it. Failed attempts, and long messages as a whole, are told of one job at a time: those of thousands
+/// would not fit into a message.
+fn listed(status: &JobStatus) -> JobStatus {
+    let error = status.error.clone().map(|failure| failure.cut_to(Failure::LISTED_BYTES_MAX));
+    let mut listed = JobStatus { failures: Vec::new(), error, ..status.clone() };
+    if listed.kept_bytes() > LISTED_BYTES_MAX {
+        (listed.stages, listed.outputs, listed.counters) = Default::default();
+    }
+    listed
 }
 
 fn rank(state: JobState) -> u8 {
@@ -126,4 +166,66 @@ fn at_most(mut status: JobStatus, durable: JobState) -> JobStatus {
         status.stages = status.stages.into_iter().map(named).collect();
     }
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(n: u16) -> JobId {
+        let mut bytes = [0; 16];
+        bytes[..2].copy_from_slice(&n.to_be_bytes());
+        JobId::from_bytes(bytes)
+    }
+
+    /// Ended jobs with texts of so many bytes in each.
+    fn view(jobs: u16, message: usize, label: usize) -> JobView {
+        let past = |n| {
+            let failure = Failure::new(Code::UserError, "m".repeat(message));
+            let stage = StageStatus { label: "s".repeat(label), ..StageStatus::default() };
+            let status = JobStatus {
+                id: job(n),
+                name: String::new(),
+                state: JobState::Failed,
+                stages: vec![stage],
+                tasks: TaskTotals::default(),
+                attempts: 0,
+                backups: 0,
+                counters: Default::default(),
+                error: Some(failure),
+                waiting: None,
+                outputs: Vec::new(),
+                submitted_unix_ms: 0,
+                elapsed_ms: 0,
+                failures: Vec::new(),
+                left_out: Vec::new(),
+            };
+            (job(n), Past { status, spec: None, collects: None })
+        };
+        JobView::new((0..jobs).map(past).collect(), BTreeMap::new())
+    }
+
+    #[test]
+    fn list_fits_into_a_message_whatever_jobs_say() {
+        for (message, label, least) in [(60 << 10, 10, 1_000), (10, 400 << 10, 50), (10, 10 << 20, 100)] {
+            let jobs = if message > label { 1_000 } else { 100 };
+            let (shown, admitted) = view(jobs, message, label).list(&JobFilter::default(), Vec::new());
+            assert_eq!(admitted, u64::from(jobs));
+            let bytes: usize = shown.iter().map(KeptBytes::kept_bytes).sum();
+            assert!(bytes <= LIST_BYTES_MAX, "{bytes}");
+            assert!(shown.len() >= least, "{}", shown.len());
+            assert_eq!(shown.last().map(|s| s.id), Some(job(jobs - 1)), "the latest ones");
+        }
+    }
+
+    #[test]
+    fn ended_jobs_are_kept_within_bounds_of_memory() {
+        let mut view = view(5, 100 << 20, 10);
+        while view.is_beyond(Bound::Once) {
+            view.forget_oldest(|_| true);
+        }
+        assert_eq!(view.past.keys().copied().collect::<Vec<_>>(), [job(3), job(4)]);
+        let kept: usize = view.past.values().map(|past| past.status.kept_bytes()).sum();
+        assert_eq!(view.past_bytes, kept);
+    }
 }

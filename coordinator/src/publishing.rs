@@ -18,9 +18,12 @@ impl Driver {
     /// A granted attempt has placed its parts. May be told again.
     pub fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId, chunks: &[(u32, DatasetChunk)]) {
         self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
+        // Nothing is kept of one that is of no use, or that is another worker's: the scheduler says what becomes of it.
+        if !self.scheduler.is_publishing(worker, attempt) {
+            return self.step(Event::Published { worker, attempt });
+        }
         self.keep_outputs(worker, attempt, chunks);
         let digests = chunks.iter().map(|(_, chunk)| chunk.digest).collect();
-        // One that is of no use any more waits, too: the scheduler will not listen to it.
         self.publishing.insert(attempt, Publishing { worker, digests });
         if chunks.is_empty() {
             self.finish_publishing(attempt);

@@ -9,10 +9,10 @@
 //! `PLANNING_CRASHED`, and its paths are not touched again. A commit with [`COMMIT_TRIES_MAX`] of them waits for an operator.
 
 use crate::claims::Claims;
-use crate::driver::{PAST_MAX, unix_ms};
+use crate::driver::unix_ms;
 use crate::earlier_staging::{find_staging, remove_staging};
 use crate::error::Error;
-use crate::job_view::Past;
+use crate::job_view::{PAST_MAX, Past};
 use crate::journal::{Identity, JobRecord, JobStore, KeptResult, PublishedTask, Record, RunningJob};
 use crate::split::StagedSink;
 use std::collections::{BTreeMap, BTreeSet};

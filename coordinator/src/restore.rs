@@ -5,7 +5,7 @@
 
 use crate::driver::{ActiveJob, Driver};
 use crate::recover::RecoveredJob;
-use windrow_model::{DatasetChunk, JobId};
+use windrow_model::{DatasetChunk, JobId, KeptBytes};
 use windrow_scheduler::Event;
 
 /// Workers look for their coordinator at least every two seconds.
@@ -26,11 +26,14 @@ impl Driver {
             let id = job.spec.id;
             let result = Some(job.collected.clone()).filter(|collected| !collected.is_empty());
             let sealed_before = job.sealed;
+            let spec_bytes = job.spec.kept_bytes();
+            self.spec_bytes += spec_bytes;
             let active = ActiveJob {
                 staging,
                 tries,
                 is_queued: true,
                 result,
+                spec_bytes,
                 sealed_before,
                 commit_held,
                 ..ActiveJob::default()

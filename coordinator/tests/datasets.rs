@@ -74,6 +74,37 @@ impl Two {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn worker_cannot_name_the_parts_of_anothers_attempt() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut one = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let job = client.submit(&writes(&place, 1, "made")).await.unwrap();
+    let tasks = work_until_granted(&mut one).await;
+    let mut two = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
+    one.holds(&[], true);
+    two.holds(&[], true);
+    let (wrong, right) = (Digest::of(b"wrong"), Digest::of(b"right"));
+    two.publish_chunk(tasks[1].attempt, wrong);
+    // What one worker says is heard in order.
+    two.holds(&[wrong], false);
+    client.until_workers(|workers| workers.len() == 2).await;
+    one.publish_chunk(tasks[1].attempt, right);
+    assert_eq!(two.next_order().await, ChunkOrder::Copy(right));
+    two.holds(&[right], false);
+    one.work_until_dropped(job).await;
+    assert_eq!(client.end_of(job).await.state, JobState::Done);
+    let mut data = clients::data(coordinator.connect().await);
+    let mut chunks = data.get(v1::GetDatasetRequest { name: "made".into() }).await.unwrap().into_inner();
+    let mut found = Vec::new();
+    while let Some(place) = chunks.message().await.unwrap() {
+        found.extend(place.chunk.map(|c| Digest::try_from(c.digest.unwrap()).unwrap()));
+    }
+    assert_eq!(found, [right]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_writes_a_dataset_is_done_when_there_are_two_copies() {
     let digest = Digest::of(b"part");
     let Two { coordinator, mut client, one, two, place: _place, .. } = Two::with_a_part(digest).await;

@@ -15,6 +15,13 @@ use windrow_proto::v1::{self, adopt_request, put_reply, put_request};
 /// Orphans in one answer.
 const ORPHANS_MAX: usize = 100_000;
 
+/// A put of which nothing comes for so long is broken off: while it is open nothing is deleted. A chunk may take long on a slow
+/// link.
+const PUT_PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// Chunks of one dataset.
+const CHUNKS_MAX: usize = 4_000_000;
+
 /// A client that takes nothing of its backup for so long has gone.
 const BACKUP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -194,8 +201,11 @@ async fn receive(
 ) -> Result<u64, Status> {
     let mut placed: Vec<(Digest, Vec<WorkerId>)> = Vec::new();
     loop {
-        match requests.message().await?.and_then(|m| m.message) {
+        match next(requests.message(), PUT_PATIENCE).await??.and_then(|m| m.message) {
             Some(put_request::Message::Chunk(chunk)) => {
+                if placed.len() == CHUNKS_MAX {
+                    return Err(bad(&format!("a dataset has up to {CHUNKS_MAX} chunks: make them larger")));
+                }
                 let (chunk, holders): (DatasetChunk, Vec<WorkerId>) = field(Some(chunk), "chunk")?;
                 placed.push((chunk.digest, holders));
                 dataset.chunks.push(chunk);
@@ -209,6 +219,26 @@ async fn receive(
     mailbox.try_ask(commit).await.map_err(refuse)
 }
 
+/// What comes within `patience`.
+async fn next<T>(coming: impl Future<Output = T>, patience: Duration) -> Result<T, Status> {
+    tokio::time::timeout(patience, coming).await.map_err(|_| {
+        let what = format!("nothing came of the put for {} s", patience.as_secs());
+        refuse(Failure::new(Code::Unreachable, what))
+    })
+}
+
 fn bad(what: &str) -> Status {
     refuse(Failure::new(Code::BadRequest, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_put_is_broken_off() {
+        let silent = next(std::future::pending::<()>(), PUT_PATIENCE).await.unwrap_err();
+        assert_eq!(windrow_net::from_status(&silent).code, Code::Unreachable);
+        assert_eq!(next(async { 7 }, PUT_PATIENCE).await.unwrap(), 7);
+    }
 }

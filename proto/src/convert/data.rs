@@ -32,6 +32,9 @@ impl From<DatasetStatus> for v1::DatasetStatus {
     }
 }
 
+/// Copies of one chunk that a put may name.
+const HOLDERS_MAX: usize = 64;
+
 impl TryFrom<v1::PlacedChunk> for (DatasetChunk, Vec<WorkerId>) {
     type Error = ConvertError;
     fn try_from(w: v1::PlacedChunk) -> Result<Self, ConvertError> {
@@ -41,6 +44,9 @@ impl TryFrom<v1::PlacedChunk> for (DatasetChunk, Vec<WorkerId>) {
         }
         if w.holders.is_empty() {
             return Err(ConvertError::Missing("chunk.holders"));
+        }
+        if w.holders.len() > HOLDERS_MAX {
+            return Err(ConvertError::invalid("chunk.holders", format!("has {} workers", w.holders.len())));
         }
         let holders = w.holders.into_iter().map(WorkerId::try_from).collect::<Result<_, _>>()?;
         Ok((chunk, holders))

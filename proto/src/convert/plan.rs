@@ -8,6 +8,9 @@ use windrow_model::{
     Collect, Framing, Input, Order, Output, Partitioner, Partitions, Plan, Side, SinkSpec, SourceSpec, Stage,
 };
 
+/// Bytes of what every status of the job repeats. Each client that watches is sent all of it with each change.
+const SHOWN_BYTES_MAX: usize = 2 << 20;
+
 impl TryFrom<v1::Plan> for Plan {
     type Error = ConvertError;
     fn try_from(w: v1::Plan) -> Result<Self, ConvertError> {
@@ -18,6 +21,11 @@ impl TryFrom<v1::Plan> for Plan {
             sides: list(w.sides, "plan.sides", PLAN_ITEMS_MAX)?,
             fingerprint: required(w.fingerprint, "plan.fingerprint")?.try_into()?,
         };
+        let shown = plan.stages.iter().map(|s| &s.label).chain(plan.sinks.iter().map(|s| &s.path));
+        let shown: usize = shown.chain(plan.collects.iter().map(|c| &c.name)).map(String::len).sum();
+        if shown > SHOWN_BYTES_MAX {
+            return Err(ConvertError::invalid("plan", format!("has {shown} bytes of labels, names and outputs")));
+        }
         plan.check()?;
         Ok(plan)
     }
