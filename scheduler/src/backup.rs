@@ -50,17 +50,20 @@ impl State {
         full.into_iter().for_each(|full| self.note_room(worker, full));
         let now = self.now;
         for progress in &progress {
-            let Progress { attempt, permille, .. } = *progress;
+            let attempt = progress.attempt;
             let (s, t) = (attempt.task.stage.0 as usize, attempt.task.index as usize);
             let Some(task) = self.task_mut(attempt.task) else { continue };
             let first = matches!(task.state, TaskState::Running(run) if run.worker == worker && run.attempt == attempt);
             let bytes = task.bytes;
-            match task.pace_on(worker) {
-                Some((run, pace)) if run.attempt == attempt => pace.tell(now, progress),
+            let permille = match task.pace_on(worker) {
+                Some((run, pace)) if run.attempt == attempt => {
+                    pace.tell(now, progress);
+                    pace.permille()
+                }
                 _ => continue,
-            }
+            };
             if first && let Some(job) = self.jobs.get_mut(&attempt.task.job) {
-                let read = (u128::from(bytes) * u128::from(permille.min(1_000)) / 1_000) as u64;
+                let read = (u128::from(bytes) * u128::from(permille) / 1_000) as u64;
                 job.note_read(s, t, read);
             }
         }

@@ -56,9 +56,11 @@ impl Pace {
         *self = Pace { assigned, heard, missed, waits, ..Pace::begin(now) };
     }
 
-    /// Records what a beat says about it.
+    /// Records what a beat says about it. More than all of the input counts as all of it, and less than before as no change:
+    /// otherwise a worker could report progress for ever.
     pub fn tell(&mut self, now: Time, progress: &Progress) {
         let Progress { permille, mark, waits, .. } = *progress;
+        let permille = permille.min(1_000).max(self.permille);
         (self.heard, self.missed, self.waits) = (now, 0, waits);
         match (waits, self.begun) {
             (true, _) => self.begun = None,
@@ -69,8 +71,13 @@ impl Pace {
             (self.changed, self.mark) = (now, mark);
         }
         if permille > 0 {
-            (self.permille, self.progress_at) = (permille.min(1_000), now);
+            (self.permille, self.progress_at) = (permille, now);
         }
+    }
+
+    /// Thousandths of its input that it has read.
+    pub fn permille(&self) -> u32 {
+        self.permille
     }
 
     /// Records a beat that lists all attempts without it.

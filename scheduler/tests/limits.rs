@@ -69,6 +69,46 @@ fn attempt_without_progress_is_given_up_and_no_other() {
     assert_eq!(h.failures.len(), 1);
 }
 
+/// What a beat says of an attempt in a second.
+type Lie = fn(&Task, u64) -> Progress;
+
+#[test]
+fn lies_about_progress_do_not_keep_an_attempt() {
+    let lies: [(&str, Lie); 4] = [
+        ("more than all", |task, _| at(task, 5_000, 7, false)),
+        ("ever more than all", |task, s| at(task, 1_000 + s as u32, 7, false)),
+        ("forwards and back", |task, s| at(task, 500 + 400 * (s % 2) as u32, 7, false)),
+        ("backwards", |task, s| at(task, 900 - s as u32, 7, false)),
+    ];
+    for (name, lie) in lies {
+        let mut h = with_limits(None, Some(20));
+        let task = h.assigned[0].1.clone();
+        let actions = beats(&mut h, 1, 100, |s| vec![lie(&task, s)]);
+        assert_eq!(assigns(&actions), ["0/0@2"], "{name}");
+        assert!(h.now <= Time(33 * SECOND), "{name}: {:?}", h.now);
+    }
+}
+
+#[test]
+fn progress_of_an_attempt_elsewhere_is_ignored() {
+    let mut h = with_limits(None, Some(20));
+    let task = h.assigned[0].1.clone();
+    for s in 0..60 {
+        h.now = h.now.plus_ms(SECOND);
+        // Worker 2 tells of the attempt of worker 1, which runs and gets nowhere, and of attempts that never were.
+        let mut other = task.clone();
+        other.attempt.number += 7;
+        let lies = vec![at(&task, s, u64::from(s), false), at(&other, s, u64::from(s), false)];
+        assert_eq!(beat(&mut h, 2, lies, true), []);
+        let actions = beat(&mut h, 1, vec![at(&task, 0, 7, false)], true);
+        if !actions.is_empty() {
+            assert_eq!(assigns(&actions), ["0/0@2"]);
+            return;
+        }
+    }
+    panic!("the attempt is kept by the word of another worker");
+}
+
 #[test]
 fn four_workers_that_do_not_end_their_attempts_fail_the_job() {
     let mut h = with_limits(Some(1), None);
