@@ -61,6 +61,8 @@ pub(crate) struct TaskCx<'t> {
     stop: Cell<bool>,
     any_order: Cell<bool>,
     error: RefCell<Option<TaskError>>,
+    /// Set when bytes of an input could not be read.
+    lost_input: RefCell<Option<Failure>>,
     /// The operation of `error`.
     failed: RefCell<Culprit>,
     /// The operation of a panic that has unwound.
@@ -88,6 +90,7 @@ impl<'t> TaskCx<'t> {
             stop: Cell::new(false),
             any_order: Cell::new(false),
             error: RefCell::new(None),
+            lost_input: RefCell::default(),
             failed: RefCell::default(),
             unwound: RefCell::default(),
             files: Cell::new(0),
@@ -187,6 +190,19 @@ impl<'t> TaskCx<'t> {
     pub fn outcome(&self) -> TaskResult<()> {
         match self.error.borrow_mut().take() {
             Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that bytes of an input could not be read. Takes precedence over any other outcome of the task.
+    pub fn lost_input(&self, failure: Failure) {
+        self.lost_input.borrow_mut().get_or_insert(failure);
+    }
+
+    /// Returns the failure of an input that could not be read. Call it after the input is closed.
+    pub fn read_whole(&self) -> TaskResult<()> {
+        match self.lost_input.borrow_mut().take() {
+            Some(failure) => Err(failure.into()),
             None => Ok(()),
         }
     }

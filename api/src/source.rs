@@ -9,6 +9,7 @@ mod jsonl;
 #[cfg(feature = "regex")]
 mod line_regex;
 mod lines;
+mod looks_binary;
 #[cfg(not(feature = "regex"))]
 mod no_regex;
 #[cfg(feature = "client")]

@@ -49,6 +49,7 @@ impl StageTable {
         let (result, counted) = with_user_counters(|| catch_unwind(AssertUnwindSafe(|| (function.0)(&cx))));
         // If input bytes have changed, user code did not cause what followed.
         cx.changed_segment()?;
+        cx.read_whole()?;
         let outputs = match result {
             Ok(result) => {
                 // The error that a record function recorded comes before the reaction of the loops around it.

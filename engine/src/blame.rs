@@ -6,6 +6,7 @@
 //! Handlers run on the alternative stack that the standard library gives to each of its threads, so a stack overflow is
 //! recorded too.
 
+use crate::torn;
 use memmap2::{MmapOptions, MmapRaw};
 use std::cell::Cell;
 use std::io;
@@ -148,8 +149,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The handler. Async-signal-safe: atomic loads and stores, a thread-local without lazy initialisation, and the system calls
-/// `sigaction` and `raise`, which POSIX allows here.
+/// `sigaction` and `raise`, which POSIX allows here, after those of `torn::mend`.
 extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    if torn::mend(signal, info) {
+        return;
+    }
     if let Some(crumbs) = shared() {
         let index = INDEX.get();
         crumbs.crashed(signal as u32, (index != NO_SLOT).then_some(index));

@@ -34,6 +34,7 @@ mod run;
 pub mod segments;
 mod sort;
 mod sorter;
+mod torn;
 
 pub use accumulate::Accumulate;
 pub use edge::{CombinedEdge, EdgeResult, EdgeSpec, PlainEdge};

@@ -5,10 +5,11 @@
 
 use crate::error::{EngineError, Result};
 use crate::recycle;
+use crate::torn::{self, Watched};
 use memmap2::{Advice, Mmap};
-use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::Path;
+use windrow_format::regular_file;
 use windrow_format::segment_builder::Sealed;
 
 /// A read-only mapping of a whole file, whose pages belong to the page cache and not to this process; or blocks that
@@ -18,15 +19,26 @@ pub struct MappedFile(Bytes);
 
 #[derive(Debug)]
 enum Bytes {
-    Map(Mmap),
+    /// The mapping, and before it what watches it, which must be dropped first.
+    Map(Option<Watched>, Mmap),
     /// A buffer and the number of its bytes that count. The buffer is recycled.
     Buffer(Vec<u8>, usize),
 }
 
 impl MappedFile {
-    /// Maps the file for sequential reading; keeps no descriptor open.
+    /// Maps the file for sequential reading; keeps no descriptor open. Bytes that cannot be read later read as zeros, which
+    /// [`torn_at`](Self::torn_at) reports.
     pub fn open(path: &Path) -> Result<MappedFile> {
-        let file = File::open(path).map_err(EngineError::io("open", path))?;
+        MappedFile::map(path, torn::watch)
+    }
+
+    /// Maps a file whose bytes are taken as they are without a check of the reader: where they cannot be read, the process ends.
+    pub(crate) fn open_own(path: &Path) -> Result<MappedFile> {
+        MappedFile::map(path, |_| None)
+    }
+
+    fn map(path: &Path, watch: impl FnOnce(&[u8]) -> Option<Watched>) -> Result<MappedFile> {
+        let file = regular_file::open(path).map_err(EngineError::io("open", path))?;
         let length = file.metadata().map_err(EngineError::io("read the length of", path))?.len();
         if length == 0 {
             // An empty file cannot be mapped.
@@ -34,11 +46,26 @@ impl MappedFile {
         }
         // SAFETY: staged inputs and the engine's own files are not written to while a task reads them. If a file
         // changes nevertheless, it yields arbitrary bytes, which every reader treats as untrusted (a reader of a
-        // segment verifies them again after their use), or the fatal signal that names the record.
+        // segment verifies them again after their use, a reader of an input compares the file's identity), or zeros
+        // where it has become shorter (`torn.rs`).
         let map = unsafe { Mmap::map(&file) }.map_err(EngineError::io("map", path))?;
         // Only a hint: a kernel without it reads ahead less.
         let _ = map.advise(Advice::Sequential);
-        Ok(MappedFile(Bytes::Map(map)))
+        Ok(MappedFile(Bytes::Map(watch(&map), map)))
+    }
+
+    /// Offset of a byte that could not be read, since the file had become shorter or its disk failed: the process has read zeros
+    /// from its page on. Ask after the last use of the bytes.
+    pub fn torn_at(&self) -> Option<u64> {
+        match &self.0 {
+            Bytes::Map(watched, _) => watched.as_ref()?.torn_at(),
+            Bytes::Buffer(..) => None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_watched(&self) -> bool {
+        matches!(self.0, Bytes::Map(Some(_), _))
     }
 
     /// Blocks that are read from memory: a single block is taken over, several are copied into one buffer.
@@ -60,20 +87,20 @@ impl MappedFile {
 
     /// Returns whether the bytes belong to a file and not to this process.
     pub(crate) fn is_of_a_file(&self) -> bool {
-        matches!(self.0, Bytes::Map(_))
+        matches!(self.0, Bytes::Map(..))
     }
 
     /// Bytes of memory that belong to this process.
     pub(crate) fn memory(&self) -> usize {
         match &self.0 {
-            Bytes::Map(_) => 0,
+            Bytes::Map(..) => 0,
             Bytes::Buffer(buffer, _) => buffer.capacity(),
         }
     }
 
     /// Starts reading a range of the file without waiting, clipped to the end of the file. Only a hint.
     pub fn read_ahead(&self, range: Range<usize>) {
-        if let Bytes::Map(map) = &self.0 {
+        if let Bytes::Map(_, map) = &self.0 {
             let end = range.end.min(map.len());
             if range.start < end {
                 let _ = map.advise_range(Advice::WillNeed, range.start, end - range.start);
@@ -84,7 +111,7 @@ impl MappedFile {
     /// Maps the pages of a range at once, instead of sixteen with every page fault. Only a hint.
     pub fn populate(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
-        if let Bytes::Map(map) = &self.0 {
+        if let Bytes::Map(_, map) = &self.0 {
             let _ = map.advise_range(Advice::PopulateRead, range.start, range.len());
         }
         #[cfg(not(target_os = "linux"))]
@@ -105,7 +132,7 @@ impl Deref for MappedFile {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Map(map) => map,
+            Bytes::Map(_, map) => map,
             Bytes::Buffer(buffer, length) => &buffer[..*length],
         }
     }

@@ -3,9 +3,11 @@
 //! A rename without both fsyncs may leave an empty or missing file after a power cut. Apart from the journal, this
 //! module makes all fsync calls. It knows names and bytes, not their meaning.
 
-use crate::{names, private};
+use crate::{names, private, regular_file};
+use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// What a crash may lose.
@@ -28,14 +30,22 @@ pub fn sync_file(file: &File, durability: Durability) -> io::Result<()> {
 /// Makes the contents of a file durable.
 pub fn sync_path(path: &Path, durability: Durability) -> io::Result<()> {
     match durability {
-        Durability::Sync => File::open(path)?.sync_all(),
+        Durability::Sync => regular_file::open(path)?.sync_all(),
         Durability::NoSync => Ok(()),
     }
 }
 
 /// Makes the names in a folder durable: of files created, renamed and removed in it.
 pub fn sync_folder(folder: &Path, durability: Durability) -> io::Result<()> {
-    sync_path(folder, durability)
+    match durability {
+        Durability::Sync => open_folder(folder)?.sync_all(),
+        Durability::NoSync => Ok(()),
+    }
+}
+
+/// Opens a folder, and nothing else.
+pub fn open_folder(folder: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(OFlags::DIRECTORY.bits() as i32).open(folder)
 }
 
 /// The folder that holds a path: `.` for a bare name.
@@ -64,7 +74,16 @@ pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()
 
 /// Writes as [`write()`] does, but a file that only its owner may read, such as those in data folders.
 pub fn write_private(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
-    write_as(private::options(), path, durability, |w| w.write_all(bytes))
+    write_private_with(path, durability, |w| w.write_all(bytes))
+}
+
+/// Like [`write_with`], for a file that only its owner may read.
+pub fn write_private_with<T>(
+    path: &Path,
+    durability: Durability,
+    fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
+) -> io::Result<T> {
+    write_as(private::options(), path, durability, fill)
 }
 
 /// Writes as [`write()`] does, with bytes that `fill` produces. If `fill` fails, nothing is left behind.
@@ -136,7 +155,11 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
 
 /// Creates a private file, and its folder if that does not exist yet. Writers that never call this create no folder.
 pub fn create_with_folder(path: &Path) -> io::Result<File> {
-    let create = || private::options().write(true).create(true).truncate(true).open(path);
+    // Truncated after it was seen to be a regular file.
+    let create = || {
+        let file = regular_file::open_with(private::options().write(true).create(true).truncate(false), path)?;
+        file.set_len(0).map(|()| file)
+    };
     match create() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             if let Some(folder) = path.parent() {

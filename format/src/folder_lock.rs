@@ -7,7 +7,8 @@
 
 use crate::in_place::{Displaced, InPlace};
 use crate::names::LOCK;
-use crate::private;
+use crate::regular_file;
+use crate::{durable, private};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::File;
@@ -86,7 +87,7 @@ impl FolderLock {
 
 /// Takes both locks; none if another process holds one of them.
 fn try_lock(folder: &Path, path: &Path) -> io::Result<Option<FolderLock>> {
-    let opened = File::open(folder)?;
+    let opened = durable::open_folder(folder)?;
     let mut places = vec![InPlace::of(folder, &opened)?];
     let is_folder_locked = match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => true,
@@ -95,7 +96,7 @@ fn try_lock(folder: &Path, path: &Path) -> io::Result<Option<FolderLock>> {
         Err(Errno::BADF | Errno::INVAL | Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => false,
         Err(e) => return Err(e.into()),
     };
-    let file = private::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    let file = regular_file::open_with(private::options().read(true).write(true).create(true).truncate(false), path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => return Ok(None),
@@ -113,7 +114,7 @@ fn try_lock(folder: &Path, path: &Path) -> io::Result<Option<FolderLock>> {
 /// The holder's process id, for the error message.
 fn holder(path: &Path) -> String {
     let mut pid = String::new();
-    let read = File::open(path).and_then(|file| file.take(PID_BYTES_MAX).read_to_string(&mut pid));
+    let read = regular_file::open(path).and_then(|file| file.take(PID_BYTES_MAX).read_to_string(&mut pid));
     read.map(|_| pid.trim().to_string()).unwrap_or_default()
 }
 

@@ -22,6 +22,7 @@ pub mod names;
 pub mod prefetch;
 pub mod private;
 pub mod quota;
+pub mod regular_file;
 pub mod segment;
 pub mod segment_builder;
 pub mod shuffle;

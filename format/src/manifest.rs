@@ -6,7 +6,8 @@
 use crate::checksum::Crc32c;
 use crate::durable::{self, Durability};
 use crate::names;
-use std::fs::{self, File};
+use crate::regular_file;
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use windrow_model::{Code, JobId, Manifest, Part};
@@ -120,11 +121,11 @@ pub fn read(folder: &Path) -> Result<Manifest, ManifestError> {
         }
         Err(source) => return Err(ManifestError::Io { path, source }),
     };
-    // Check before opening: a file of another kind must not block the read.
     if !meta.is_file() || meta.len() > MANIFEST_BYTES_MAX {
         return Err(malformed(format!("{} bytes, regular file: {}", meta.len(), meta.is_file())));
     }
-    let json = fs::read(&path).map_err(|source| ManifestError::Io { path: path.clone(), source })?;
+    let read = regular_file::read(&path, MANIFEST_BYTES_MAX);
+    let json = read.map_err(|source| ManifestError::Io { path: path.clone(), source })?;
     // Parse the version first: a newer manifest may have other fields.
     #[derive(serde::Deserialize)]
     struct Version {
@@ -176,7 +177,7 @@ pub fn verify(folder: &Path) -> Result<Manifest, ManifestError> {
 
 /// CRC-32C of a whole file.
 pub fn checksum_of(path: &Path) -> io::Result<u32> {
-    let mut file = File::open(path)?;
+    let mut file = regular_file::open(path)?;
     let mut crc = Crc32c::new();
     let mut buf = vec![0; 1 << 20];
     loop {

@@ -5,6 +5,7 @@
 //! umask gives ([`output_mode`]).
 
 use crate::names::LOCK;
+use crate::regular_file;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -105,7 +106,7 @@ pub fn output_mode() -> u32 {
     static MODE: OnceLock<u32> = OnceLock::new();
     *MODE.get_or_init(|| {
         // The system call that returns the umask also sets it, for all threads; the status file only reads it.
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = regular_file::read_note("/proc/self/status").unwrap_or_default();
         let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
         let umask = umask.and_then(|text| u32::from_str_radix(text.trim(), 8).ok());
         0o666 & !umask.unwrap_or(0o022)

@@ -14,6 +14,7 @@ use crate::codec::{Codec, Compressor};
 use crate::durable::create_with_folder;
 use crate::gather;
 use crate::quota::Charged;
+use crate::regular_file;
 use crate::segment_builder::SegmentBuilder;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -230,7 +231,7 @@ pub fn read_index(file: &[u8]) -> Result<Vec<Segment>, FormatError> {
 
 /// Reads and checks the index of a shuffle file on disk without reading the blocks.
 pub fn read_index_of(path: &Path) -> Result<Vec<Segment>, FormatError> {
-    let mut file = File::open(path)?;
+    let mut file = regular_file::open(path)?;
     let length = file.metadata()?.len();
     let mut footer = [0; FOOTER_BYTES];
     file.seek(SeekFrom::Start(length.checked_sub(FOOTER_BYTES as u64).ok_or(FormatError::Truncated)?))?;

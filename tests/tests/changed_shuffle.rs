@@ -15,8 +15,9 @@ fn edges(cluster: &Cluster) -> Vec<PathBuf> {
     String::from_utf8(found.unwrap().stdout).unwrap().lines().map(PathBuf::from).collect()
 }
 
-#[test]
-fn shuffle_file_that_changes_under_its_reader_is_made_again() {
+/// Changes the largest shuffle file while the reduce has it mapped, and lets the reduce go on.
+#[track_caller]
+fn is_made_again(change: impl FnOnce(&File, &[u8])) {
     let folder = tempfile::tempdir().unwrap();
     let gate = folder.path().join("gate");
     fs::create_dir(&gate).unwrap();
@@ -33,16 +34,30 @@ fn shuffle_file_that_changes_under_its_reader_is_made_again() {
     let edge = edges(&cluster).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
     let bytes = fs::read(&edge).unwrap();
     let file = File::options().write(true).open(&edge).unwrap();
-    for at in (100..bytes.len() / 2).step_by(100) {
-        file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
-    }
+    change(&file, &bytes);
     fs::write(gate.join("open"), "").unwrap();
     run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
     let job = cluster.json(["job", "get", &id]);
     // Four maps and the reduce; then the map of the changed file and the reduce again. Neither is charged.
     assert!(job["attempts"].as_u64() >= Some(7), "{job}");
     assert_eq!(job["failures"].as_array().map(Vec::len), Some(0), "{job}");
+    // No process of the job has ended before its time.
+    assert!(!job.to_string().contains("EXECUTOR_CRASHED"), "{job}");
     local(folder.path(), "hostile", args("expected")).ok();
     assert_eq!(parts(&folder.path().join("out")), parts(&folder.path().join("expected")));
     cluster.stop();
+}
+
+#[test]
+fn shuffle_file_that_changes_under_its_reader_is_made_again() {
+    is_made_again(|file, bytes| {
+        for at in (100..bytes.len() / 2).step_by(100) {
+            file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
+        }
+    });
+}
+
+#[test]
+fn shuffle_file_that_is_cut_under_its_reader_is_made_again() {
+    is_made_again(|file, _| file.set_len(100).unwrap());
 }

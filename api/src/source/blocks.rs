@@ -2,18 +2,20 @@
 //! piece by piece.
 
 use super::decoder::{Decoder, failure_of};
+use super::looks_binary::looks_like;
 use super::record_end::record_end;
 use super::room::Room;
 use super::windows::windows;
 use super::{BYTE_ORDER_MARK, Block};
 use crate::context::{TaskCx, TaskResult};
+use crate::warning::warn_once;
 use memchr::memrchr;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use windrow_engine::MappedFile;
 use windrow_format::compression::{HEAD_BYTES, of_content, of_text};
-use windrow_model::{Code, Compression, Escape, Failure, FileRange, Framing};
+use windrow_format::regular_file;
+use windrow_model::{Code, Compression, Escape, Failure, FileRange, Framing, RecordPlace};
 use windrow_store::unsupported;
 
 /// The approximate size of a block, in bytes: large enough to amortize the cost per block, small enough for the cache.
@@ -49,9 +51,18 @@ pub(super) fn each_block(
     check_same(range)?;
     let mut around = |block: Block<'_>| around_skipped(block, format.framing, skip, f);
     let f: &mut dyn FnMut(Block<'_>) -> bool = if skip.is_empty() { f } else { &mut around };
-    let map = MappedFile::open(range.file())?;
-    match compression_of(range, format, &map)? {
-        Compression::None => mapped(cx, range, format, &map, f)?,
+    let mut noted = |block: Block<'_>| {
+        if block.is_start {
+            warn_of_no_text(range, block.bytes);
+        }
+        f(block)
+    };
+    // Records between NUL bytes are meant to be that.
+    let is_text = format.is_text && !range.as_is && format.framing != Framing::Delimiter(0);
+    let f: &mut dyn FnMut(Block<'_>) -> bool = if is_text { &mut noted } else { f };
+    let map = InUse { map: MappedFile::open(range.file())?, range, cx };
+    match compression_of(range, format, &map.map)? {
+        Compression::None => mapped(cx, range, format, &map.map, f)?,
         compression => {
             drop(map);
             decompressed(cx, range, compression, format, f)?
@@ -59,6 +70,49 @@ pub(super) fn each_block(
     }
     // The file that was read must be the file that was split. If it changed meanwhile, the task has no result.
     check_same(range)
+}
+
+/// An input that is read where it lies. Its end is told to the task, also if user code unwinds through it.
+struct InUse<'a, 'c> {
+    map: MappedFile,
+    range: &'a FileRange,
+    cx: &'a TaskCx<'c>,
+}
+
+impl Drop for InUse<'_, '_> {
+    fn drop(&mut self) {
+        if let Some(offset) = self.map.torn_at() {
+            self.cx.lost_input(torn(self.range, offset));
+        }
+    }
+}
+
+/// Names a file whose first bytes are none of a text.
+fn warn_of_no_text(range: &FileRange, bytes: &[u8]) {
+    if let Some(what) = looks_like(bytes) {
+        let path = range.path.escaped();
+        warn_once(&format!(
+            "{path} is read as text, and looks like {what}; --compression none reads it without this warning"
+        ));
+    }
+}
+
+/// The failure of an input of which a byte could not be read.
+fn torn(range: &FileRange, offset: u64) -> Failure {
+    let path = range.path.escaped();
+    let place = Some(RecordPlace { file: range.path.clone(), offset, excerpt: String::new() });
+    match std::fs::metadata(range.file()) {
+        Ok(now) if now.len() < range.identity.length => {
+            let (then, now) = (range.identity.length, now.len());
+            let message =
+                format!("{path} has become shorter than the {then} B that it had at first: it has {now} B now");
+            Failure { place, ..Failure::new(Code::InputChanged, message) }
+        }
+        _ => {
+            let message = format!("{path} cannot be read at byte {offset}: its disk gave no data");
+            Failure { place, ..Failure::new(Code::InputUnreadable, message) }
+        }
+    }
 }
 
 /// Determines how the file of a range is compressed, in the same way as the splitter, which does not split compressed
@@ -169,7 +223,7 @@ fn decompressed(
     f: &mut dyn FnMut(Block<'_>) -> bool,
 ) -> TaskResult<()> {
     let (path, framing) = (&range.path, format.framing);
-    let file = File::open(range.file()).map_err(|e| io_failure(path, e))?;
+    let file = regular_file::open(range.file()).map_err(|e| io_failure(path, e))?;
     let mut content = Decoder::new(file, compression, Room::new(cx.share.fixed()));
     let mut head = Vec::new();
     let mut buffer: Vec<u8> = Vec::new();

@@ -151,7 +151,7 @@ impl RunFile {
         let mut out = Output::create(path.clone(), codec)?;
         let filled = failpoint!("spill").map_err(EngineError::io("write", &path)).and_then(|()| fill(&mut out));
         let filled = filled.and_then(|()| out.writer.finish_for_now().map_err(EngineError::file(&path)));
-        let written = filled.and_then(|(segments, charged)| Ok((segments, charged, MappedFile::open(&path)?)));
+        let written = filled.and_then(|(segments, charged)| Ok((segments, charged, MappedFile::open_own(&path)?)));
         // The name is no longer needed, whether the file is mapped or an error occurred.
         let removed = fs::remove_file(&path).map_err(EngineError::io("remove", &path));
         let (segments, charged, file) = written?;

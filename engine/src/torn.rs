@@ -1,0 +1,205 @@
+//! Mapped files that have become shorter than their mapping, or whose disk cannot read them.
+//!
+//! The system answers a read of such a page with SIGBUS, which would end the process and every task in it, for a fault that is
+//! none of their code. A mapping that is [`watch`]ed gets zeros instead, from the page on to its end, and notes where. Whoever
+//! reads it asks [`Watched::torn_at`] after its last read: what was made of the zeros does not count.
+//!
+//! Watched mappings stand in a table that the handler reads without a lock. A mapping that finds no place in it is as it would
+//! be without this module. SIGBUS for any other address goes to the handler that was there before.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// Mappings that are watched at a time: more than a process has files of its tasks.
+const PLACES: usize = 1 << 12;
+
+static TABLE: [Place; PLACES] = [const { Place::new() }; PLACES];
+/// Places below this have been used.
+static USED: AtomicUsize = AtomicUsize::new(0);
+/// Places that were given back.
+static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// What SIGBUS did before; absent if the handler could not be set.
+static BEFORE: OnceLock<Option<libc::sigaction>> = OnceLock::new();
+
+/// A mapping. The version is odd while the others change.
+struct Place {
+    version: AtomicU64,
+    start: AtomicUsize,
+    end: AtomicUsize,
+    /// Offset of the first byte that was replaced, plus one; 0 if none was.
+    torn: AtomicUsize,
+}
+
+impl Place {
+    const fn new() -> Place {
+        Place {
+            version: AtomicU64::new(0),
+            start: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            torn: AtomicUsize::new(0),
+        }
+    }
+
+    fn set(&self, start: usize, end: usize) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.start.store(start, Ordering::Relaxed);
+        self.end.store(end, Ordering::Relaxed);
+        self.torn.store(0, Ordering::Relaxed);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Start and end, if the address lies between them.
+    fn holds(&self, address: usize) -> Option<(usize, usize)> {
+        let version = self.version.load(Ordering::Acquire);
+        let (start, end) = (self.start.load(Ordering::Relaxed), self.end.load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        let is_stable = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
+        (is_stable && (start..end).contains(&address)).then_some((start, end))
+    }
+}
+
+/// A mapping whose missing pages read as zeros. Drop it before the mapping.
+#[derive(Debug)]
+pub(crate) struct Watched(usize);
+
+impl Watched {
+    /// Offset of the first byte that could not be read, if there was one.
+    pub fn torn_at(&self) -> Option<u64> {
+        TABLE[self.0].torn.load(Ordering::Acquire).checked_sub(1).map(|offset| offset as u64)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        TABLE[self.0].set(0, 0);
+        FREE.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
+    }
+}
+
+/// Watches a mapping of a file, which begins on a page. `None` if the table is full or the system lets no handler be set.
+pub(crate) fn watch(mapping: &[u8]) -> Option<Watched> {
+    (*BEFORE.get_or_init(set_handler))?;
+    let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let index = match free {
+        Some(index) => index,
+        None => {
+            let next = |used| (used < PLACES).then_some(used + 1);
+            USED.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()?
+        }
+    };
+    let start = mapping.as_ptr().addr();
+    TABLE[index].set(start, start + mapping.len());
+    Some(Watched(index))
+}
+
+fn set_handler() -> Option<libc::sigaction> {
+    // Asked here, since a handler may not.
+    page_bytes();
+    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_bus_error;
+    // SAFETY: all fields are set or zero, which is valid; the handler is async-signal-safe (see there) and has the signature that
+    // SA_SIGINFO asks for. The system fills `before`.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        let mut before: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        (libc::sigaction(libc::SIGBUS, &action, &mut before) == 0).then_some(before)
+    }
+}
+
+fn page_bytes() -> usize {
+    static BYTES: AtomicUsize = AtomicUsize::new(0);
+    match BYTES.load(Ordering::Relaxed) {
+        0 => {
+            let bytes = rustix::param::page_size();
+            BYTES.store(bytes, Ordering::Relaxed);
+            bytes
+        }
+        bytes => bytes,
+    }
+}
+
+/// Puts zeros in the place of what cannot be read, if the signal says so of a watched mapping. Async-signal-safe: atomic loads and
+/// stores, and the system call `mmap`, which takes no lock of this process.
+pub(crate) fn mend(signal: i32, info: *mut libc::siginfo_t) -> bool {
+    if signal != libc::SIGBUS {
+        return false;
+    }
+    // SAFETY: `info` is valid in a handler that was set with SA_SIGINFO. A positive code is a fault of this thread, with its address.
+    let address = match unsafe { (*info).si_code > 0 } {
+        // SAFETY: as above.
+        true => unsafe { (*info).si_addr() }.addr(),
+        false => return false,
+    };
+    let used = USED.load(Ordering::Acquire).min(PLACES);
+    let held = TABLE[..used].iter().find_map(|place| Some((place, place.holds(address)?)));
+    let Some((place, (start, end))) = held else { return false };
+    // Below the page there may be bytes that were read.
+    let page = address - address % page_bytes();
+    // SAFETY: the range lies in a mapping that this thread is reading, so it is not unmapped meanwhile, and nothing else is mapped
+    // between its last byte and the end of its page. References to its bytes stay valid: they read other values, as they do of any file
+    // that is changed, and readers of watched mappings take no value for granted.
+    let zeros = unsafe {
+        let flags = libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        libc::mmap(ptr::with_exposed_provenance_mut(page), end - page, libc::PROT_READ, flags, -1, 0)
+    };
+    if zeros == libc::MAP_FAILED {
+        return false;
+    }
+    // Whichever thread came first tells the offset; the smallest would not say more.
+    let _ = place.torn.compare_exchange(0, address - start + 1, Ordering::AcqRel, Ordering::Relaxed);
+    true
+}
+
+/// The handler.
+extern "C" fn on_bus_error(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    if mend(signal, info) {
+        return;
+    }
+    let before = BEFORE.get().and_then(Option::as_ref);
+    // SAFETY: `before` came from the system for this signal; without it the default is right. `info` is valid, see `mend`. A fault
+    // comes again by itself when this returns; what was sent has to be sent again.
+    unsafe {
+        let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        libc::sigaction(signal, before.unwrap_or(&default), ptr::null_mut());
+        if (*info).si_code <= 0 {
+            libc::raise(signal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::MappedFile;
+
+    const PAGE: usize = 1 << 12;
+
+    #[test]
+    fn page_that_is_gone_reads_as_zeros_and_is_noted() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![7; 64 * PAGE]).unwrap();
+        let [map, other] = [(); 2].map(|()| MappedFile::open(file.path()).unwrap());
+        assert_eq!((map[0], map.torn_at()), (7, None));
+        file.as_file().set_len(10 * PAGE as u64 + 5).unwrap();
+        let sums: u64 = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| map.iter().map(|b| u64::from(*b)).sum::<u64>())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(sums, 4 * 7 * (10 * PAGE as u64 + 5));
+        assert_eq!(map.torn_at().map(|at| at as usize / PAGE), Some(11));
+        assert_eq!((other[9 * PAGE], other.torn_at()), (7, None), "each mapping is on its own");
+    }
+
+    #[test]
+    fn place_of_a_closed_file_is_used_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7; 8]).unwrap();
+        for _ in 0..2 * super::PLACES {
+            let map = MappedFile::open(file.path()).unwrap();
+            assert!(map.is_watched() && map.torn_at().is_none());
+        }
+    }
+}
