@@ -29,6 +29,9 @@ impl Job for Bad {
                     if let Some(file) = word.strip_prefix("TRUNCATE:") {
                         std::fs::File::options().write(true).open(file)?.set_len(5000)?;
                     }
+                    if let Some(depth) = word.strip_prefix("NEST:").and_then(|depth| depth.parse().ok()) {
+                        nest(depth)?;
+                    }
                     out.emit(word, 1u64)
                 }
                 Ok(())
@@ -36,6 +39,18 @@ impl Job for Bad {
             .combine(Sum)
             .write(tsv(&self.output))
     }
+}
+
+/// Makes folders in each other where the process works, too deep for any path.
+fn nest(depth: u32) -> std::io::Result<()> {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    let open = |at: &dyn std::os::fd::AsFd, name: &str| openat(at.as_fd(), name, OFlags::DIRECTORY, Mode::empty());
+    let mut at = open(&CWD, ".")?;
+    for _ in 0..depth {
+        mkdirat(&at, "d", Mode::RWXU)?;
+        at = open(&at, "d")?;
+    }
+    Ok(())
 }
 
 /// Needs more stack than there is.

@@ -156,6 +156,20 @@ fn a_file_that_shrinks_under_a_job_is_an_input_that_changed() {
 }
 
 #[test]
+fn input_that_shrinks_costs_no_process_of_a_cluster() {
+    let folder = folder();
+    let cluster = Cluster::start(1, 2);
+    let big = folder.path().join("big");
+    std::fs::write(&big, format!("TRUNCATE:{}\n{}", big.escaped(), "a line of text\n".repeat(100_000))).unwrap();
+    let ended =
+        cluster.job(folder.path(), "hostile", ["bad", "truncate", "big", "--output", "out", "--chunk-size", "2MB"]);
+    let stderr = ended.with(1).tells("INPUT_CHANGED", &["big:", "has become shorter than the"]).stderr;
+    assert!(!stderr.contains("SIGBUS"), "{stderr}");
+    let job = &cluster.json(["job", "list"])[0];
+    assert_eq!(job["attempts"], 1, "{job}");
+}
+
+#[test]
 fn a_crash_on_a_cluster_is_told_with_its_record() {
     let folder = folder();
     let cluster = Cluster::start(1, 2);
@@ -323,4 +337,24 @@ fn a_cluster_survives_jobs_that_crash_its_executors() {
     assert_eq!(lines(&folder.path().join("flood")), ["BOOM\t1", "a\t1", "b\t1", "c\t1", "d\t1"]);
     cluster.wait_until_clean();
     cluster.stop();
+}
+
+#[test]
+fn file_that_looks_binary_is_named_in_one_warning() {
+    let folder = folder();
+    let wide: Vec<u8> = "ein Wort\nund noch eins\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(folder.path().join("wide"), wide).unwrap();
+    std::fs::write(folder.path().join("binary"), b"\x01\0\x02 some\nthing\n".repeat(10_000)).unwrap();
+    let args = ["wide", "binary", "in", "--chunk-size", "10kB", "--output"];
+    let ended = local(folder.path(), "wordcount", args.into_iter().chain(["out"])).ok();
+    let warnings: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert_eq!(warnings.len(), 2, "{}", ended.stderr);
+    for words in
+        ["wide is read as text, and looks like text in UTF-16", "binary is read as text, and looks like binary"]
+    {
+        assert!(warnings.iter().any(|warning| warning.contains(words)), "{}", ended.stderr);
+    }
+    let insisted = args.into_iter().chain(["raw", "--compression", "none"]);
+    let ended = local(folder.path(), "wordcount", insisted).ok();
+    assert!(!ended.stderr.contains("looks like"), "{}", ended.stderr);
 }

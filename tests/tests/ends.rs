@@ -48,6 +48,16 @@ fn stream(folder: &Path, mapper: &str) -> Daemon {
 }
 
 #[test]
+fn background_process_that_is_killed_is_warned_about() {
+    let folder = folder();
+    let mapper = "sleep 6174.25 & cat";
+    let ended = local(folder.path(), "stream", ["in", "--mapper", mapper, "--output", "out"]).ok();
+    let warnings = ended.stderr.lines().filter(|line| line.starts_with("warning: ") && line.contains("`wait`")).count();
+    assert_eq!((warnings, ended.stderr.contains(mapper)), (1, true), "{}", ended.stderr);
+    assert_eq!(processes_with("sleep\x006174.25"), 0);
+}
+
+#[test]
 fn an_interrupted_run_leaves_none_of_its_commands_running() {
     let folder = folder();
     let sleeps = || processes_with("sleep\x006173.25");

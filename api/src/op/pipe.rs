@@ -6,6 +6,7 @@ use crate::culprit::Op;
 use crate::emitter::{Push, PushFn};
 use crate::error::Error;
 use crate::records::Records;
+use crate::warning::warn_once;
 use memchr::memchr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -84,6 +85,14 @@ impl Chain<Vec<u8>> for Pipe {
         cx.outcome()?;
         program.exchange(0, sink).map_err(failed)?;
         let status = program.finish(sink).map_err(failed)?;
+        if program.was_held {
+            warn_once(&format!(
+                "`{}` has ended, but a process that it has left in the background held its stdout and was silent for {} s: it was \
+                 killed; end the command with `wait` {at}",
+                self.command,
+                SILENT_MAX.as_secs()
+            ));
+        }
         if status.success() {
             return Ok(());
         }
@@ -104,6 +113,8 @@ struct PipedCommand {
     shell: OwnedFd,
     shell_ended: bool,
     waited: bool,
+    /// What it had left in the background was killed.
+    was_held: bool,
 }
 
 impl PipedCommand {
@@ -132,6 +143,7 @@ impl PipedCommand {
             shell: pidfd,
             shell_ended: false,
             waited: false,
+            was_held: false,
         })
     }
 
@@ -240,6 +252,7 @@ impl PipedCommand {
             match poll(&mut output, Some(&wait)) {
                 Ok(0) => {
                     self.kill_group();
+                    self.was_held = true;
                     let killed = "it has ended, but a background process holds its stdout, wrote to \
                                   it, and was silent for 5 s: end the command with `wait`";
                     return if written_since { Err(std::io::Error::other(killed)) } else { Ok(()) };
