@@ -6,6 +6,7 @@
 
 use crate::error::disk_failure;
 use crate::scratch::Scratch;
+use crate::sealed_script;
 use crate::temporary::TemporaryFile;
 use crate::writer::Writer;
 use std::collections::{BTreeSet, HashMap};
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::OnceCell;
 use windrow_format::durable::Durability;
+use windrow_format::regular_file;
 use windrow_model::{Class, Code, Digest, Failure, FileIdentity};
 use windrow_net::{Backoff, Connection, clients, from_status};
 use windrow_proto::v1;
@@ -49,7 +51,7 @@ impl Executable {
     /// A file that needs no comparison.
     #[cfg(test)]
     pub fn at(path: PathBuf) -> io::Result<Executable> {
-        Ok(Executable { file: Arc::new(File::open(&path)?), path })
+        Ok(Executable { file: Arc::new(regular_file::open(&path)?), path })
     }
 }
 
@@ -84,7 +86,11 @@ impl Artifacts {
     pub async fn open(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<Executable, Failure> {
         for _ in 0..CHANGES_MAX {
             let path = self.find(digest, coordinator).await?;
-            match self.give(digest, &path) {
+            let given = match self.give(digest, &path) {
+                Some(file) => unchangeable(file, digest).await.map_err(|e| disk_failure("read", &path, 0, &e))?,
+                None => None,
+            };
+            match given {
                 Some(file) => return Ok(Executable { path, file: Arc::new(file) }),
                 // It was changed since it was compared.
                 None => drop(self.lock().remove(&digest)),
@@ -99,7 +105,7 @@ impl Artifacts {
         let mut known = self.lock();
         let known = known.get_mut(&digest)?;
         let given = || {
-            let file = File::open(path)?;
+            let file = regular_file::open(path)?;
             if known.given.is_some_and(|given| file.metadata().is_ok_and(|meta| look(&meta) != given)) {
                 return Ok(None);
             }
@@ -141,7 +147,7 @@ impl Artifacts {
         let whole = self.lock().entry(digest).or_default().whole.clone();
         let path = self.scratch.artifact(digest);
         // If the one that fetches fails or is dropped, the next one tries.
-        whole
+        let found = whole
             .get_or_try_init(|| async {
                 let existing = path.clone();
                 let seen = tokio::task::spawn_blocking(move || verified(&existing, digest)).await.ok().flatten();
@@ -169,15 +175,28 @@ impl Artifacts {
                 self.lock().entry(digest).or_default().given = Some(seen.ok_or_else(damaged)?);
                 Ok(())
             })
-            .await?;
+            .await;
+        if let Err(failure) = found {
+            // Digests of which nothing is here are not remembered, unless another task asks for the same one.
+            self.lock().retain(|known, state| *known != digest || Arc::strong_count(&state.whole) > 2);
+            return Err(failure);
+        }
         Ok(path)
     }
+}
+
+/// A script as a copy that cannot change any more, another file as it is. `None` if the script is not what was compared.
+async fn unchangeable(file: File, digest: Digest) -> io::Result<Option<File>> {
+    if !sealed_script::is_script(&file)? {
+        return Ok(Some(file));
+    }
+    tokio::task::spawn_blocking(move || sealed_script::seal(&file, digest)).await.map_err(io::Error::other)?
 }
 
 /// What a whole file of this digest looks like, if there is one: the same before it was read and after.
 fn verified(path: &Path, digest: Digest) -> Option<Look> {
     let read = || -> io::Result<Option<Look>> {
-        let file = File::open(path)?;
+        let file = regular_file::open(path)?;
         file.set_permissions(Permissions::from_mode(MODE))?;
         let before = look(&file.metadata()?);
         let (found, _) = Digest::of_reader(&file)?;
@@ -237,6 +256,7 @@ mod tests {
         artifacts.get(digest, None).await.unwrap();
         fs::remove_file(&path).unwrap();
         assert_eq!(artifacts.get(digest, None).await.unwrap_err().code, Code::Unreachable);
+        assert_eq!(artifacts.lock().len(), 0, "what is not here is not remembered");
     }
 
     #[tokio::test]
@@ -255,6 +275,24 @@ mod tests {
         opened.file.as_ref().read_to_string(&mut text).unwrap();
         assert_eq!(text, "binary");
         assert_eq!(artifacts.open(digest, None).await.unwrap_err().code, Code::Unreachable);
+    }
+
+    #[tokio::test]
+    async fn script_that_is_rewritten_in_place_is_started_as_compared() {
+        use std::io::Read;
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
+        let artifacts = Artifacts::new(scratch.clone());
+        let script = "#!/bin/sh\nexit 0\n";
+        let digest = Digest::of(script.as_bytes());
+        let path = scratch.artifact(digest);
+        fs::write(&path, script).unwrap();
+        let opened = artifacts.open(digest, None).await.unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, "#!/bin/sh\nexit 1\n").unwrap();
+        let mut text = String::new();
+        opened.file.as_ref().read_to_string(&mut text).unwrap();
+        assert_eq!(text, script);
     }
 
     #[tokio::test]

@@ -4,6 +4,8 @@
 //! `node` owns the state, with the pure `attempts` as its core; `session` is the line to the coordinator, `serve` and
 //! `fetch` are the two sides of the shuffle, `executor` is the child process.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests read the files that they made"))]
+
 mod artifacts;
 mod attempts;
 mod chunks;
@@ -31,6 +33,7 @@ mod recovered_outputs;
 mod replicas;
 mod scratch;
 mod scrub;
+mod sealed_script;
 mod serve;
 mod session;
 mod staging;

@@ -1,7 +1,7 @@
 //! Starting an executor: the job's binary as a child process with one Unix socket and nothing else.
 //!
 //! The child gets stdin from `/dev/null`, pipes as stdout and stderr, its end of the socket as file descriptor 3, memory
-//! for crumbs (`windrow_format::crumbs`) as 4, an almost empty environment with a mark (`descendants.rs`), its own session, no
+//! for crumbs (`windrow_format::crumbs`) as 4, itself as 5 if it is a script, an almost empty environment with a mark (`descendants.rs`), its own session, no
 //! core dumps, and the kernel's promise to kill it when this worker dies. That promise hangs on the *thread* that forked, so all
 //! children are forked by one thread that lives as long as the worker. Where the worker may make control groups, the child is in
 //! one of its own (`group.rs`).
@@ -27,6 +27,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::oneshot;
+use windrow_format::regular_file;
 use windrow_model::{Code, Escape, Failure};
 
 /// The hidden first argument that makes a job binary an executor.
@@ -35,6 +36,8 @@ pub const EXECUTOR_ARGUMENT: &str = "__windrow-executor";
 const SOCKET_FD: RawFd = 3;
 /// The crumbs' number in the child.
 const CRUMBS_FD: RawFd = 4;
+/// A script's number in the child, which its interpreter opens by name.
+const SCRIPT_FD: RawFd = 5;
 /// The child's ends are moved above the numbers that it overwrites.
 const SPARE_FD: RawFd = 10;
 /// What the child keeps of this process' environment.
@@ -153,7 +156,7 @@ fn check_header(binary: &Executable) -> Result<bool, Failure> {
     }
     // Class and byte order, then the machine. Without /proc there is nothing to compare with.
     let machine = |h: &[u8]| Some((h.get(4..6)?.to_vec(), h.get(18..20)?.to_vec()));
-    match File::open("/proc/self/exe").and_then(|own| header(&own)) {
+    match regular_file::open(Path::new("/proc/self/exe")).and_then(|own| header(&own)) {
         Ok(ours) if machine(&ours) != machine(&theirs) => wrong("for some other machine than this worker's"),
         _ => Ok(false),
     }
@@ -180,24 +183,28 @@ fn try_spawn(
     group: &mut Option<Group>,
 ) -> io::Result<Spawned> {
     // While these live, no descriptor that `Command` opens gets a number that the child overwrites.
-    let _placeholders = [SOCKET_FD, CRUMBS_FD].map(|number| rustix::io::fcntl_dupfd_cloexec(io::stderr(), number).ok());
+    let _placeholders =
+        [SOCKET_FD, CRUMBS_FD, SCRIPT_FD].map(|number| rustix::io::fcntl_dupfd_cloexec(io::stderr(), number).ok());
     let (socket, childs_end) = UnixStream::pair()?;
     let childs_end = rustix::io::fcntl_dupfd_cloexec(&childs_end, SPARE_FD)?;
     let crumbs = owner.crumbs.make()?;
     let childs_crumbs = rustix::io::fcntl_dupfd_cloexec(crumbs.file(), SPARE_FD)?;
-    let inherited = [(childs_end.as_raw_fd(), SOCKET_FD), (childs_crumbs.as_raw_fd(), CRUMBS_FD)];
     let entrance = group.as_ref().map(Group::entrance).transpose()?;
     let enters = entrance.as_ref().map(AsRawFd::as_raw_fd);
     let memory_limit_bytes = owner.memory_limit_bytes;
     let parent = rustix::process::getpid();
     let mark = owner.marks.next();
-    // The very file that was compared with its digest, whatever is at its path by now. An interpreter opens a script by its name.
+    // The very file that was compared with its digest, whatever is at its path by now. The interpreter of a script opens it by the
+    // name of its descriptor, which stays open for that.
     let program = rustix::io::fcntl_dupfd_cloexec(&*binary.file, SPARE_FD)?;
-    let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", program.as_raw_fd()));
-    let mut command = match !is_script && by_descriptor.exists() {
-        true => Command::new(by_descriptor),
-        false => Command::new(&binary.path),
+    let is_nameable = Path::new("/proc/self/fd").exists();
+    let mut command = match (is_nameable, is_script) {
+        (true, true) => Command::new(format!("/proc/self/fd/{SCRIPT_FD}")),
+        (true, false) => Command::new(format!("/proc/self/fd/{}", program.as_raw_fd())),
+        (false, _) => Command::new(&binary.path),
     };
+    let mut inherited = [(childs_end.as_raw_fd(), SOCKET_FD), (childs_crumbs.as_raw_fd(), CRUMBS_FD)].to_vec();
+    inherited.extend(is_script.then_some((program.as_raw_fd(), SCRIPT_FD)));
     command
         .arg0(&binary.path)
         .arg(EXECUTOR_ARGUMENT)
@@ -210,7 +217,7 @@ fn try_spawn(
         .env(descendants::VARIABLE, mark.value());
     // SAFETY: the closure runs between fork and exec in a child of a process with threads: `prepare` makes system calls
     // only, takes no lock and allocates nothing. What is inherited is open there, because its owners live until after spawn.
-    unsafe { command.pre_exec(move || prepare(inherited, enters, parent, memory_limit_bytes)) };
+    unsafe { command.pre_exec(move || prepare(&inherited, enters, parent, memory_limit_bytes)) };
     let mut child = command.spawn()?;
     drop((childs_end, childs_crumbs, entrance, program));
     let taken = child.stdout.take().zip(child.stderr.take());
@@ -238,7 +245,7 @@ fn inherited_environment() -> impl Iterator<Item = (&'static str, OsString)> {
 
 /// In the child, before exec: a group, a session, limits, descriptors, and death with the parent. Only system calls.
 fn prepare(
-    inherited: [(RawFd, RawFd); 2],
+    inherited: &[(RawFd, RawFd)],
     group: Option<RawFd>,
     parent: Pid,
     memory_limit_bytes: Option<u64>,
@@ -253,7 +260,7 @@ fn prepare(
     if let Some(bytes) = memory_limit_bytes {
         lower(Resource::Data, bytes)?;
     }
-    for (from, number) in inherited {
+    for &(from, number) in inherited {
         // SAFETY: the descriptor is open; see the call.
         let from = unsafe { BorrowedFd::borrow_raw(from) };
         // SAFETY: after fork this process has one thread, so nobody else uses the number; `forget` below keeps it open.
@@ -263,7 +270,7 @@ fn prepare(
         std::mem::forget(to);
         copied?;
     }
-    close_others_on_exec()?;
+    close_on_exec_above(inherited.iter().map(|(_, number)| *number).max().unwrap_or(2))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // The parent may have died before the promise was made.
     if rustix::process::getppid() != Some(parent) {
@@ -278,13 +285,13 @@ fn lower(resource: Resource, limit: u64) -> io::Result<()> {
 }
 
 /// Everything that this process opens is close-on-exec, but it may have inherited more from its own parent.
-fn close_others_on_exec() -> io::Result<()> {
+fn close_on_exec_above(last: RawFd) -> io::Result<()> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); 2048];
     let folder = match rustix::fs::open(c"/proc/self/fd", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
         Ok(folder) => folder,
         // Without /proc: as many as a process usually has.
         Err(_) => {
-            (CRUMBS_FD + 1..1024).for_each(close_on_exec);
+            (last + 1..1024).for_each(close_on_exec);
             return Ok(());
         }
     };
@@ -294,7 +301,7 @@ fn close_others_on_exec() -> io::Result<()> {
         let digits = name.file_name().to_bytes();
         if digits.iter().all(u8::is_ascii_digit) {
             let number = digits.iter().fold(0 as RawFd, |n, d| n.wrapping_mul(10).wrapping_add((d - b'0') as RawFd));
-            if number > CRUMBS_FD {
+            if number > last {
                 close_on_exec(number);
             }
         }

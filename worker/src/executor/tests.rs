@@ -38,6 +38,10 @@ struct Fixture {
 impl Fixture {
     /// Starts `binary` with a job of this name.
     fn start(program: &str, binary: PathBuf) -> Fixture {
+        Fixture::start_opened(program, Executable::at(binary).unwrap())
+    }
+
+    fn start_opened(program: &str, binary: Executable) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let fingerprint = Digest::of(b"plan");
         let setup = v1::ExecutorSetup {
@@ -48,7 +52,7 @@ impl Fixture {
             ..Default::default()
         };
         let plan = Plan {
-            binary: Executable::at(binary).unwrap(),
+            binary,
             folder: folder.path().to_path_buf(),
             setup,
             fingerprint,
@@ -106,6 +110,17 @@ fn is_done(event: &Event, id: AttemptId) -> bool {
 }
 
 #[tokio::test]
+async fn script_is_started_by_its_descriptor() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("script");
+    std::fs::copy(fake(), &path).unwrap();
+    let opened = Executable::at(path.clone()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "#!/bin/false\n").unwrap();
+    Fixture::start_opened("ok", opened).ready().await;
+}
+
+#[tokio::test]
 async fn tasks_run_and_closing_the_socket_ends_the_executor() {
     let mut f = Fixture::start("copy", fake());
     f.ready().await;
@@ -131,7 +146,8 @@ async fn the_child_gets_its_socket_and_crumbs_and_nothing_else_of_ours() {
     f.handle.tell(Command::Kill);
     f.exit().await;
     let output = f.output();
-    assert!(output.contains("fds [0, 1, 2, 3, 4] env"), "{output}");
+    // The last one is the script itself.
+    assert!(output.contains("fds [0, 1, 2, 3, 4, 5] env"), "{output}");
     let folder = f.folder.path().canonicalize().unwrap();
     assert!(output.contains(&format!("cwd {}", folder.escaped())), "{output}");
     for name in ["CARGO", "USER", "WINDROW_TOKEN_FILE"] {

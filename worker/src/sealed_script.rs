@@ -1,0 +1,62 @@
+//! A script that is started from a copy which nothing can change.
+//!
+//! The kernel starts a program by its descriptor, and keeps its file from being written to while it runs. A script is read by its
+//! interpreter, by name and later, and may be written to all the while, also by other jobs of the worker's user. So what is compared
+//! with the digest is a copy in memory, sealed before the comparison; the interpreter gets the name of its descriptor.
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use windrow_model::Digest;
+
+/// Bytes of the longest script: its copy is memory that no budget counts.
+pub const SCRIPT_BYTES_MAX: u64 = 64 << 20;
+const BEGINNING: &[u8] = b"#!";
+
+/// Whether the file begins like a script.
+pub fn is_script(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = [0; BEGINNING.len()];
+    Ok(file.read_at(&mut bytes, 0)? == bytes.len() && bytes == BEGINNING)
+}
+
+/// A copy of the file that cannot be written to any more; `None` if it does not have the digest. Reads the file once and holds its
+/// bytes in memory.
+///
+/// # Errors
+/// Those of the system; `FileTooLarge` beyond [`SCRIPT_BYTES_MAX`].
+pub fn seal(mut file: &File, digest: Digest) -> io::Result<Option<File>> {
+    let mut copy = File::from(memfd_create(c"windrow-script", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    file.rewind()?;
+    let copied = io::copy(&mut file.take(SCRIPT_BYTES_MAX + 1), &mut copy)?;
+    if copied > SCRIPT_BYTES_MAX {
+        let message = format!("a script of more than {SCRIPT_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    fcntl_add_seals(&copy, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    copy.rewind()?;
+    let (found, _) = Digest::of_reader(&copy)?;
+    copy.rewind()?;
+    Ok((found == digest).then_some(copy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn sealed_script_stays_as_it_was_compared() {
+        let script = b"#!/bin/sh\nexit 0\n";
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(script).unwrap();
+        assert!(is_script(&file).unwrap());
+        assert!(seal(&file, Digest::of(b"another")).unwrap().is_none());
+        let mut copy = seal(&file, Digest::of(script)).unwrap().unwrap();
+        file.set_len(3).unwrap();
+        let mut text = Vec::new();
+        copy.read_to_end(&mut text).unwrap();
+        assert_eq!(text, script);
+        assert!(copy.write_all(b"more").is_err() && copy.set_len(0).is_err());
+    }
+}
