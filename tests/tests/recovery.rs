@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use windrow_tests::cluster::Cluster;
 use windrow_tests::gated::{Gated, attempts};
-use windrow_tests::program::{command, eventually, run};
+use windrow_tests::program::{command, eventually, pids_with, run};
 
 #[test]
 fn a_coordinator_that_is_killed_comes_back_and_nobody_runs_anything_again() {
@@ -104,4 +104,35 @@ fn a_cluster_that_is_up_only_for_now_takes_its_jobs_along() {
     let left = std::fs::read_dir(job.path()).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
     let left: BTreeSet<String> = left.collect();
     assert_eq!(left, ["gate", "home", "in"].map(str::to_string).into());
+}
+
+/// The worker of a cluster of one machine ends in the middle of a job, which then runs to its end.
+#[test]
+fn up_starts_a_killed_worker_again_and_still_ends_cleanly() {
+    let job = Gated::new();
+    let home = job.path().join("home");
+    let (data, told) = (job.path().join("data"), job.path().join("stderr"));
+    let mut up = command("windrow", &home);
+    up.args(["up", "--workers", "1", "--slots", "3", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data);
+    let mut up = windrow_tests::program::Daemon::start(up.stderr(std::fs::File::create(&told).unwrap()));
+    let url = up.told("coordinator ");
+    let windrow = |args: &[&str]| run(command("windrow", &home).args(args).args(["--coordinator", &url])).ok().stdout;
+    let mut submit = command("windrow", &home);
+    submit.args(["submit", "--detach", "--coordinator", &url]).arg(windrow_tests::program::binary("hostile"));
+    let id = run(submit.arg("--").args(job.args("out")).current_dir(job.path())).ok().stdout;
+    job.wait_for(3);
+    let folder_of_worker = data.join("worker-0");
+    let arguments = format!("--data-dir\0{}", folder_of_worker.display());
+    let workers = || pids_with(&arguments);
+    let [worker] = workers()[..] else { panic!("one worker runs: {:?}", workers()) };
+    rustix::process::kill_process(worker, rustix::process::Signal::KILL).unwrap();
+    eventually("another process is the worker", || workers().iter().any(|pid| *pid != worker));
+    job.open();
+    windrow(&["job", "wait", id.trim()]);
+    assert_eq!(up.stop(), Some(0));
+    eventually("the worker has ended", || workers().is_empty());
+    let told = std::fs::read_to_string(&told).unwrap();
+    for line in ["worker 0 has ended (signal: 9 (SIGKILL)): it is started again in 0.2 s", "worker 0 is back"] {
+        assert_eq!(told.matches(line).count(), 1, "{told}");
+    }
 }
