@@ -404,15 +404,15 @@ impl Driver {
                 if stored {
                     self.datasets.arrived(worker, &digests, self.clock.now());
                 }
-                self.datasets.note_lengths(digests.iter().copied().zip(lengths));
-                self.datasets.held(worker, digests);
+                let passed_over = self.datasets.held(worker, digests.iter().copied());
+                self.note_lengths(worker, &digests, lengths, passed_over);
                 if all {
                     self.datasets.inventory_complete(worker);
                 }
             }
             ChunkReport::Trashed { digests, lengths } => {
-                self.datasets.note_lengths(digests.iter().copied().zip(lengths));
-                self.datasets.trashed(worker, digests);
+                let passed_over = self.datasets.trashed(worker, digests.iter().copied());
+                self.note_lengths(worker, &digests, lengths, passed_over);
             }
             ChunkReport::Lost(digests) => {
                 for digest in self.datasets.lost(worker, &digests) {
@@ -425,6 +425,19 @@ impl Driver {
                 tracing::warn!(%worker, %digest, "a copy was not made: {failure}");
                 self.datasets.not_copied(worker, digest, failure.code, self.clock.now());
             }
+        }
+    }
+
+    fn note_lengths(&mut self, worker: WorkerId, digests: &[Digest], lengths: Vec<u64>, passed_over: usize) {
+        let told = digests.iter().copied().zip(lengths);
+        let there: Vec<(Digest, u64)> = told.filter(|(digest, _)| self.datasets.is_there(*digest)).collect();
+        self.datasets.note_lengths(there);
+        if passed_over > 0 {
+            tracing::warn!(
+                %worker,
+                passed_over,
+                "the worker has told of more chunks to which nothing refers than are remembered: they stay where they are"
+            );
         }
     }
 

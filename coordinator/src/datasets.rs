@@ -28,6 +28,9 @@ const ARRIVED_MAX: usize = 1_000_000;
 
 /// Deletions that are remembered for workers which are away.
 const ORDERED_MAX: usize = 100_000;
+/// Chunks of one worker to which nothing refers that are remembered; as many more in its trash. A put of this many chunks for a
+/// worker can be under way.
+const UNREFERRED_MAX: usize = 1 << 17;
 
 /// One open put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,9 +183,16 @@ impl Datasets {
         self.copying.forget_worker(worker);
     }
 
-    /// A worker has these chunks whole.
-    pub fn held(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) {
+    /// A worker has these chunks whole. Gives how many were passed over: a worker cannot make this process remember more chunks than
+    /// are referred to and [`UNREFERRED_MAX`].
+    pub fn held(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) -> usize {
+        let mut passed_over = 0;
         for digest in digests {
+            let is_new = !self.references.contains_key(&digest) && !self.holders.has(worker, digest);
+            if is_new && self.holders.count_of(worker) >= self.references.len() + UNREFERRED_MAX {
+                passed_over += 1;
+                continue;
+            }
             if self.holders.held(worker, digest) {
                 self.changed = true;
                 self.copying.made(worker, digest);
@@ -190,6 +200,12 @@ impl Datasets {
                 self.look_at(digest);
             }
         }
+        passed_over
+    }
+
+    /// Whether some worker holds a chunk, or has it in its trash.
+    pub fn is_there(&self, digest: Digest) -> bool {
+        self.copies(digest) > 0 || self.orphans.in_trash(digest).next().is_some()
     }
 
     /// Bytes of chunks that a worker has told of.
@@ -201,13 +217,13 @@ impl Datasets {
         }
     }
 
-    /// A worker has these chunks in its trash.
-    pub fn trashed(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) {
+    /// A worker has these chunks in its trash. Gives how many were passed over, since it has told of [`UNREFERRED_MAX`] others.
+    pub fn trashed(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) -> usize {
         if !self.holders.is_live(worker) {
-            return;
+            return 0;
         }
         self.changed = true;
-        digests.into_iter().for_each(|digest| self.orphans.trashed(worker, digest));
+        digests.into_iter().filter(|digest| !self.orphans.trashed(worker, *digest, UNREFERRED_MAX)).count()
     }
 
     /// A worker does not have these any more, although no order to delete them was given: they are damaged or gone. Gives those that
@@ -225,7 +241,7 @@ impl Datasets {
 
     /// The length of a chunk that no worker has: a worker that brings it back tells it again.
     fn forget_length(&mut self, digest: Digest) {
-        if self.copies(digest) == 0 && self.orphans.in_trash(digest).next().is_none() {
+        if !self.is_there(digest) {
             self.orphans.forget_length(digest);
         }
     }

@@ -658,3 +658,26 @@ mod any_order {
         }
     }
 }
+
+#[test]
+fn rubbish_of_a_worker_that_stays_is_bounded() {
+    let name = |n: u32| Digest::of(&n.to_le_bytes());
+    let mut table = Datasets::new(vec![dataset(&[1, 2])], Vec::new(), Orphans::default());
+    table.worker_joined(worker(1), Incarnation(1), NOW);
+    let most = UNREFERRED_MAX + 2;
+    // It is told again and again, in an inventory and later.
+    for _ in 0..2 {
+        let passed_over = table.held(worker(1), (0..most as u32 + 1_000).map(name));
+        assert_eq!(passed_over, 1_000);
+        table.told_all(worker(1));
+    }
+    assert_eq!(table.held(worker(1), [digest(1), digest(2)]), 0, "what is referred to is always taken");
+    assert_eq!(table.orphans(NOW).len(), most);
+    assert_eq!(table.trashed(worker(1), (0..most as u32).map(|n| name(n + 1_000_000))), 2);
+    // It has fewer, so there is room for others.
+    table.lost(worker(1), &(0..12).map(name).collect::<Vec<_>>());
+    assert_eq!(table.held(worker(1), (0..11).map(|n| name(n + 2_000_000))), 1);
+    table.worker_left(worker(1), NOW);
+    table.worker_joined(worker(1), Incarnation(2), NOW);
+    assert_eq!(table.held(worker(1), [name(7)]), 0);
+}

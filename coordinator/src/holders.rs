@@ -33,6 +33,8 @@ pub(crate) struct Holders {
     /// Never an empty set.
     by_chunk: BTreeMap<Digest, BTreeSet<WorkerId>>,
     live: BTreeMap<WorkerId, Live>,
+    /// How many chunks each worker holds; never 0.
+    counts: BTreeMap<WorkerId, usize>,
     /// What workers held that have gone, and until when they are expected back.
     gone: BTreeMap<WorkerId, (Time, BTreeSet<Digest>)>,
     /// Until then workers of an earlier life are expected, which may hold anything.
@@ -99,6 +101,7 @@ impl Holders {
             }
             !holders.is_empty()
         });
+        self.count_less(worker, lost.len());
         lost
     }
 
@@ -108,8 +111,24 @@ impl Holders {
         if let Some(telling) = &mut live.telling {
             telling.told.insert(digest);
         }
-        self.by_chunk.entry(digest).or_default().insert(worker);
+        if self.by_chunk.entry(digest).or_default().insert(worker) {
+            *self.counts.entry(worker).or_default() += 1;
+        }
         true
+    }
+
+    /// How many chunks a worker holds.
+    pub fn count_of(&self, worker: WorkerId) -> usize {
+        self.counts.get(&worker).copied().unwrap_or(0)
+    }
+
+    fn count_less(&mut self, worker: WorkerId, by: usize) {
+        if let Some(count) = self.counts.get_mut(&worker) {
+            *count -= by;
+            if *count == 0 {
+                self.counts.remove(&worker);
+            }
+        }
     }
 
     /// A worker does not have these chunks any more. Gives those that it was known to have.
@@ -181,10 +200,11 @@ impl Holders {
     pub fn take(&mut self, digest: Digest) -> Vec<WorkerId> {
         let Some(holders) = self.by_chunk.get_mut(&digest) else { return Vec::new() };
         let has_told = |w: &WorkerId| self.live.get(w).is_some_and(|live| live.telling.is_none());
-        let taken = holders.extract_if(.., |w| has_told(w)).collect();
+        let taken: Vec<WorkerId> = holders.extract_if(.., |w| has_told(w)).collect();
         if holders.is_empty() {
             self.by_chunk.remove(&digest);
         }
+        taken.iter().for_each(|worker| self.count_less(*worker, 1));
         taken
     }
 }

@@ -95,6 +95,8 @@ pub(crate) struct Orphans {
     /// Bytes, as far as workers have told.
     lengths: BTreeMap<Digest, u64>,
     trashed: BTreeMap<Digest, BTreeSet<WorkerId>>,
+    /// How many chunks each worker has in its trash; never 0.
+    trashed_counts: BTreeMap<WorkerId, usize>,
     /// When the present hour began, on the orphans' clock, and how many have gone in it.
     hour: Option<(u64, u32)>,
     /// When something is due, on the orphans' clock.
@@ -256,24 +258,38 @@ impl Orphans {
         self.since.keys().filter(|digest| !self.left.contains(digest)).chain(&self.fresh).copied()
     }
 
-    /// A worker has this chunk in its trash.
-    pub fn trashed(&mut self, worker: WorkerId, digest: Digest) {
+    /// A worker has this chunk in its trash. False if it has told of so many others and this one is not noted.
+    pub fn trashed(&mut self, worker: WorkerId, digest: Digest, most: usize) -> bool {
+        let is_known = self.trashed.get(&digest).is_some_and(|workers| workers.contains(&worker));
+        let count = self.trashed_counts.get(&worker).copied().unwrap_or(0);
+        if is_known || count >= most {
+            return is_known;
+        }
         self.trashed.entry(digest).or_default().insert(worker);
+        self.trashed_counts.insert(worker, count + 1);
+        true
     }
 
     /// A worker has it no more there: it came back, or the worker left.
     pub fn not_trashed(&mut self, worker: WorkerId, digest: Digest) {
-        if let Some(workers) = self.trashed.get_mut(&digest) {
-            workers.remove(&worker);
-            if workers.is_empty() {
-                self.trashed.remove(&digest);
+        let Some(workers) = self.trashed.get_mut(&digest) else { return };
+        if workers.remove(&worker)
+            && let Some(count) = self.trashed_counts.get_mut(&worker)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.trashed_counts.remove(&worker);
             }
+        }
+        if workers.is_empty() {
+            self.trashed.remove(&digest);
         }
     }
 
     /// Gives what is in no trash any more.
     pub fn worker_left(&mut self, worker: WorkerId) -> Vec<Digest> {
         let mut gone = Vec::new();
+        self.trashed_counts.remove(&worker);
         self.trashed.retain(|digest, workers| {
             if workers.remove(&worker) && workers.is_empty() {
                 gone.push(*digest);
@@ -349,6 +365,7 @@ mod tests {
         (1..=5).for_each(|n| orphans.note(digest(n), Orphan));
         orphans.stamp(Time(7));
         let mut gone = 0;
+        // Any hour counts, not only one that begins with the first.
         for (now, expected) in [(7, 2), (8, 0), (6 + HOUR_MS, 0), (7 + HOUR_MS, 2), (8 + 2 * HOUR_MS, 1)] {
             let due = orphans.due(Time(now));
             assert_eq!(due.len(), expected, "{now}");
