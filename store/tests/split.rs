@@ -218,3 +218,29 @@ fn input_of_too_many_chunks_is_refused_with_their_size() {
     assert_eq!(refused.code, Code::BadRequest);
     assert!(refused.message.contains("chunks of 1 B") && refused.message.contains("--chunk-size"), "{refused}");
 }
+
+#[test]
+fn folder_of_200_000_files_costs_three_steps_a_file() {
+    const FILES: u64 = 200_000;
+    // Links of a few files, in memory if that is possible: the files themselves are not what is tried here.
+    let memory = std::path::Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let folder = dir.path().join("in");
+    fs::create_dir(&folder).unwrap();
+    for n in 0..FILES {
+        let original = dir.path().join(format!("original-{}", n / 50_000));
+        if n % 50_000 == 0 {
+            fs::write(&original, "a\n").unwrap();
+        }
+        fs::hard_link(&original, folder.join(format!("{n:06}"))).unwrap();
+    }
+    let steps = Steps::default();
+    let files = list_inputs(&[folder.to_str().unwrap().to_string()], &steps).unwrap();
+    let chunks = split(&source(LINES), &files, SplitOptions { slots: 2, ..SplitOptions::default() }, &steps).unwrap();
+    let ranges = || chunks.iter().flat_map(|chunk| &chunk.ranges);
+    assert_eq!((files.len() as u64, ranges().count() as u64), (FILES, FILES));
+    assert!(ranges().map(|range| &range.path).is_sorted());
+    assert!(steps.taken() <= 3 * FILES + 10, "{}", steps.taken());
+    // Small files share chunks, as many as a chunk may have.
+    assert!(chunks.len() as u64 <= FILES / 1_000, "{}", chunks.len());
+}

@@ -1,0 +1,29 @@
+//! A job that leaves folders in each other where it works, deeper than any path can name and than a stack allows to follow.
+
+use std::fs;
+use std::path::Path;
+use windrow_tests::cluster::Cluster;
+
+#[test]
+fn deep_folder_that_a_job_leaves_costs_no_worker() {
+    // In memory, if that is possible: disks take a millisecond for each of the folders.
+    let memory = Path::new("/dev/shm");
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    if mounts.lines().any(|line| line.contains(" /dev/shm ") && !line.contains("noexec")) {
+        // The only test of this process, so nothing has asked for the folder before.
+        tempfile::env::override_temp_dir(memory).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("deep"), "NEST:20000\n").unwrap();
+    let mut cluster = Cluster::start(1, 1);
+    let worker = cluster.worker_pid(0);
+    cluster.job(folder.path(), "hostile", ["bad", "nothing", "deep", "--output", "out"]).ok();
+    cluster.wait_until_clean();
+    assert_eq!(cluster.worker_pid(0), worker);
+    // What a worker that was killed has left is deleted by its next life.
+    cluster.job(folder.path(), "hostile", ["bad", "nothing", "deep", "--output", "again"]).ok();
+    cluster.kill_worker(0);
+    cluster.start_worker(0);
+    cluster.wait_until_clean();
+    cluster.stop();
+}
