@@ -17,6 +17,7 @@ use std::panic::Location;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use windrow_format::regular_file;
 use windrow_model::{
     Code, Collect, Digest, Escape, Framing, Input, Output, OutputReport, Plan, Port, SinkSpec, SourceSpec, Stage,
     StageId,
@@ -138,7 +139,7 @@ impl Flow {
                 let file = files.get(index).ok_or_else(|| {
                     Error::new(Code::PlanMismatch, format!("side value {index} did not exist at submit"))
                 })?;
-                let bytes = std::fs::read(file)
+                let bytes = regular_file::read(file, u64::MAX)
                     .map_err(|e| Error::new(Code::IoError, format!("side value {}: {e}", file.escaped())))?;
                 SideSlot::of(bytes)
             }

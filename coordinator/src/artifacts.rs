@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use windrow_failpoint::failpoint;
 use windrow_format::durable::{self, Durability};
 use windrow_format::private;
+use windrow_format::regular_file;
 use windrow_format::space;
 use windrow_model::{Code, Digest, Escape, Failure, FileIdentity};
 use windrow_store::identity;
@@ -72,7 +73,7 @@ impl Artifacts {
     fn find(&self, digest: Digest) -> io::Result<Option<File>> {
         let mut seen = lock(&self.seen);
         let path = self.path(digest);
-        let mut file = match File::open(&path) {
+        let mut file = match regular_file::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };

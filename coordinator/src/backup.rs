@@ -9,10 +9,11 @@ use crate::error::Error;
 use crate::journal::{DiskStore, JobStore};
 use crate::lock::lock_data_dir;
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, BufWriter};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use windrow_format::durable::{self, Durability};
+use windrow_format::regular_file;
 use windrow_model::ClusterId;
 
 /// The journal in a backup.
@@ -57,7 +58,7 @@ pub fn restore(data_dir: &Path, backup: Option<&Path>, cluster: Option<ClusterId
 
 fn import(journal: &Path, data_dir: &Path, backup: &Path) -> Result<(), Error> {
     let dump = backup.join(DUMP);
-    let file = File::open(&dump).map_err(Error::data_dir(&dump, "open the backup"))?;
+    let file = regular_file::open(&dump).map_err(Error::data_dir(&dump, "open the backup"))?;
     let rows = dump::read(BufReader::new(file)).map_err(Error::data_dir(&dump, "read the backup"))?;
     copy_files(&backup.join("artifacts"), &data_dir.join("artifacts"))?;
     let token = data_dir.join("token");
@@ -89,9 +90,11 @@ fn copy_files(from: &Path, to: &Path) -> Result<(), Error> {
 
 /// A missing file is left out: an artifact can be uploaded again, and a token made.
 fn copy_one(from: &Path, to: &Path) -> Result<(), Error> {
-    let bytes = match fs::read(from) {
+    let mut file = match regular_file::open(from) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        bytes => bytes.map_err(Error::data_dir(from, "read the backup"))?,
+        opened => opened.map_err(Error::data_dir(from, "read the backup"))?,
     };
-    durable::write_private(to, &bytes, Durability::Sync).map_err(Error::data_dir(to, "write the file"))
+    let copy = |to: &mut BufWriter<File>| io::copy(&mut file, to);
+    durable::write_private_with(to, Durability::Sync, copy).map_err(Error::data_dir(to, "write the file"))?;
+    Ok(())
 }

@@ -7,13 +7,14 @@ use crate::error::Error;
 use bytes::Bytes;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use windrow_format::durable::{self, Durability};
 use windrow_format::space;
+use windrow_format::{private, regular_file};
 use windrow_model::{COLLECT_BYTES_MAX, Code, Digest, Failure, JobId, StoredBlob};
 
 /// A job's file may be so much larger than what it may collect: attempts that are repeated leave what they stored.
@@ -78,7 +79,7 @@ impl ResultFiles {
     ) -> Result<(), Failure> {
         let path = self.folder.join(job.to_string());
         let failed = |what: String| Failure::new(Code::IoError, format!("{}: {what}", path.display()));
-        let file = File::open(&path).map_err(|e| failed(e.to_string()))?;
+        let file = regular_file::open(&path).map_err(|e| failed(e.to_string()))?;
         let mut hasher = blake3::Hasher::new();
         let mut read = 0;
         while read < blob.length {
@@ -156,7 +157,7 @@ fn append(
         Entry::Occupied(open) => open.into_mut(),
         Entry::Vacant(new) => {
             let is_new = !path.exists();
-            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(fail)?;
+            let file = regular_file::open_with(private::options().append(true).create(true), &path).map_err(fail)?;
             let length = file.metadata().map_err(fail)?.len();
             new.insert(Open { file, length, is_new })
         }

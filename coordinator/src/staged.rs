@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use windrow_failpoint::crashpoint;
 use windrow_format::durable::{self, Durability};
 use windrow_format::private;
+use windrow_format::regular_file;
 use windrow_model::dataset::dataset_name;
 use windrow_model::{JobId, JobSpec};
 use windrow_store::StorageCalls;
@@ -71,7 +72,7 @@ impl StagingLog {
                 tracing::warn!(%job, "its staging folders stay: {e}");
                 continue;
             }
-            let text = fs::read_to_string(&trying).unwrap_or_default();
+            let text = regular_file::read_note(&trying).unwrap_or_default();
             crashpoint!("staged.removing");
             let outputs = text.split_terminator('\0').map(PathBuf::from).collect();
             match remove_staging(job, outputs, storage).await {

@@ -1,5 +1,7 @@
 //! A job from submit to its visible output, through the real services, with a worker that is played by the test.
 
+#![allow(clippy::disallowed_methods, reason = "tests read the files that they made")]
+
 mod support;
 
 use std::fs;

@@ -1,6 +1,8 @@
 //! A journal of each format, as a release wrote it, opens in this one. The files are kept as text: what is not zero of each
 //! 64 bytes, after its offset, and last their length.
 
+#![allow(clippy::disallowed_methods, reason = "tests read the files that they made")]
+
 use std::path::{Path, PathBuf};
 use windrow_coordinator::{DatasetChange, DiskStore, JobRecord, JobStore, KeptResult, PublishedTask, Record};
 use windrow_model::*;

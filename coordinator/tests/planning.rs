@@ -1,5 +1,7 @@
 //! Planning that crashes, hangs or is cancelled harms its own job and no other.
 
+#![allow(clippy::disallowed_methods, reason = "tests read the files that they made")]
+
 mod support;
 
 use std::os::unix::fs::symlink;

@@ -19,7 +19,6 @@ mod open_calls;
 mod refusals;
 mod sealed;
 pub mod serve;
-pub mod setting_file;
 mod small_body;
 pub mod state_folder;
 pub mod status;
@@ -35,13 +34,16 @@ pub use clock::Clock;
 pub use connect::{Connection, channel, channel_with, is_lost};
 pub use contact::Contact;
 pub use serve::{Server, serve};
-pub use setting_file::{SETTING_BYTES_MAX, read_setting, read_setting_text};
 pub use small_body::UNPROVEN_BYTES_MAX;
 pub use state_folder::{Record, StateFolder};
 pub use status::{from_status, to_status};
 pub use tls::{ServerTls, check_listen};
 pub use token::Token;
 pub use token_key::Role;
+pub use windrow_format::regular_file::{read as read_setting, read_text as read_setting_text};
+
+/// Bytes of the largest file of settings or certificates that is read.
+pub const SETTING_BYTES_MAX: u64 = 4 << 20;
 
 /// Most bytes of an encoded message. Pass it to every generated client and server (`max_decoding_message_size`), whose
 /// default of 4 MiB is too small for a plan of many thousand chunks.

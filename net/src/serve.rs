@@ -139,7 +139,8 @@ fn http2() -> tonic::transport::Server {
 pub fn url_of(addr: SocketAddr, tls: bool) -> String {
     let scheme = if tls { "https" } else { "http" };
     if addr.ip().is_unspecified() {
-        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".into());
+        let name =
+            windrow_format::regular_file::read_note("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".into());
         return format!("{scheme}://{}:{}", name.trim(), addr.port());
     }
     format!("{scheme}://{addr}")

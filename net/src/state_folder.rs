@@ -4,8 +4,8 @@
 //! record is a JSON file, written when a coordinator starts to accept jobs and removed when it stops cleanly. After a
 //! kill the record stays; records whose process is gone are tried last.
 
-use crate::setting_file::{SETTING_BYTES_MAX, read_setting};
 use crate::token::{beside, write_private};
+use crate::{SETTING_BYTES_MAX, read_setting};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;

@@ -2,7 +2,7 @@
 //!
 //! Uses rustls with aws-lc-rs. Knows nothing of the contents of a connection.
 
-use crate::setting_file::{SETTING_BYTES_MAX, read_setting};
+use crate::{SETTING_BYTES_MAX, read_setting};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;

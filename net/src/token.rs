@@ -3,13 +3,13 @@
 //!
 //! It is made once, at a coordinator's first start. It is never printed: `Debug` hides it.
 
-use crate::setting_file::open_regular;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
+use windrow_format::regular_file;
 use windrow_model::{Code, Escape, Failure};
 
 /// Most bytes of a token file.
@@ -38,7 +38,7 @@ impl Token {
     /// # Errors
     /// `UNAUTHORISED` if the file cannot be read, is accessible to others, or holds no token.
     pub fn read(path: &Path) -> Result<Token, Failure> {
-        let file = open_regular(path).map_err(|e| unreadable(path, &e.to_string()))?;
+        let file = regular_file::open(path).map_err(|e| unreadable(path, &e.to_string()))?;
         let meta = file.metadata().map_err(|e| unreadable(path, &e.to_string()))?;
         if meta.mode() & 0o077 != 0 {
             let what = format!("others may read or write it: run `chmod 600 {}`", path.escaped());

@@ -1,11 +1,9 @@
 //! Reads the first bytes of a record, for messages about it.
 
-use rustix::fs::OFlags;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use windrow_format::compression::{self, HEAD_BYTES};
+use windrow_format::regular_file;
 use windrow_model::{Compression, RecordPlace};
 
 const EXCERPT_BYTES: u64 = 120;
@@ -19,11 +17,7 @@ pub fn record_place(file: PathBuf, offset: u64) -> RecordPlace {
 }
 
 fn first_bytes(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
-    // The path may lead to another kind of file now: opening a FIFO would wait for a writer.
-    let mut file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Ok(Vec::new());
-    }
+    let mut file = regular_file::open(path)?;
     let mut head = Vec::new();
     (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
     if matches!(compression::of_text(path, &head), Ok(compression) if compression != Compression::None) {

@@ -17,12 +17,13 @@ use crate::remove_tree::remove_tree;
 use crate::replace::{self, Flags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use windrow_failpoint::{crashpoint, failpoint};
 use windrow_format::durable::{self, Durability};
+use windrow_format::regular_file;
 use windrow_format::{manifest, names, private};
 use windrow_model::{AttemptId, BadRecord, Code, Escape, JobId, Manifest, path_text};
 
@@ -81,7 +82,7 @@ impl Staging {
 
     /// The random text in the folder: a machine that reads the same text sees the same folder.
     pub fn nonce(&self) -> Result<String> {
-        fs::read_to_string(self.folder.join(names::NONCE))
+        regular_file::read_note(self.folder.join(names::NONCE))
             .map_err(|e| StoreError::output(&self.folder, "cannot read the nonce", &e))
     }
 }
@@ -93,7 +94,9 @@ fn output_in(staging: &Staging, folder: &Path) -> bool {
 
 /// The topmost folder that was created to hold a staging folder.
 fn made_for(folder: &Path) -> Option<PathBuf> {
-    fs::read(folder.join(names::MADE)).ok().map(|path| PathBuf::from(OsStr::from_bytes(&path)))
+    regular_file::read(&folder.join(names::MADE), regular_file::NOTE_BYTES_MAX)
+        .ok()
+        .map(|path| PathBuf::from(OsStr::from_bytes(&path)))
 }
 
 fn write_nonce(folder: &Path, durability: Durability) -> io::Result<()> {
@@ -107,7 +110,7 @@ fn write_nonce(folder: &Path, durability: Durability) -> io::Result<()> {
 
 /// Checks that this machine sees the coordinator's staging folder. Called on every worker before the first task.
 pub fn check_nonce(folder: &Path, nonce: &str) -> Result<()> {
-    let what = match fs::read_to_string(folder.join(names::NONCE)) {
+    let what = match regular_file::read_note(folder.join(names::NONCE)) {
         Ok(found) if found == nonce => return Ok(()),
         Ok(_) => "another folder of the same name".to_string(),
         Err(e) => e.to_string(),
@@ -161,7 +164,7 @@ fn move_part(source: &Path, part: &Path, durability: Durability) -> io::Result<(
 }
 
 fn copy_part(source: &Path, part: &Path, durability: Durability) -> io::Result<()> {
-    let mut from = File::open(source)?;
+    let mut from = regular_file::open(source)?;
     durable::write_with(part, durability, |to| io::copy(&mut from, to))?;
     // The scratch folder is removed as a whole; until then the file only costs space.
     let _ = fs::remove_file(source);

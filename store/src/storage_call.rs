@@ -18,6 +18,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use windrow_format::regular_file;
 use windrow_model::{Code, Escape};
 
 /// Most abandoned threads of one mount.
@@ -168,9 +169,12 @@ impl Default for StorageCalls {
     }
 }
 
+/// Most bytes of the list of mounts that are read.
+const MOUNTS_BYTES_MAX: u64 = 64 << 20;
+
 /// The mount point above a path, without resolving links.
 fn mount_of(path: &Path) -> PathBuf {
-    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = regular_file::read(Path::new("/proc/self/mountinfo"), MOUNTS_BYTES_MAX).unwrap_or_default();
     longest_mount(&mounts, path).unwrap_or_else(|| PathBuf::from("/"))
 }
 

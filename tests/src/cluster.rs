@@ -208,7 +208,8 @@ impl Cluster {
     pub fn kill_worker(&mut self, index: usize) {
         self.workers[index].take().expect("it has not been killed before").kill();
     }
-    fn stop_coordinator(&mut self) -> Option<i32> {
+    /// Asks the coordinator to end: its exit code.
+    pub fn stop_coordinator(&mut self) -> Option<i32> {
         self.coordinator.take().expect("it runs").stop()
     }
     /// Stops the coordinator in order and starts it again on the same folder and address.

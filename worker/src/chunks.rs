@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 use windrow_format::durable::{self, Durability};
+use windrow_format::regular_file;
 use windrow_model::{Code, Digest, Failure};
 use windrow_store::identity;
 
@@ -181,7 +182,7 @@ impl Chunks {
     pub async fn open(&self, digest: Digest) -> Result<File, Failure> {
         let chunks = self.clone();
         let open = move || {
-            let opened = File::open(chunks.path(digest));
+            let opened = regular_file::open(&chunks.path(digest));
             if opened.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
                 chunks.note_missing(digest);
             }
@@ -230,7 +231,7 @@ impl Chunks {
     /// empty. May be repeated. Blocks.
     pub fn keep(&self, file: &Path) -> Result<Option<(Digest, u64)>, Failure> {
         let keep = || -> io::Result<Option<(Digest, u64)>> {
-            let opened = File::open(file)?;
+            let opened = regular_file::open(file)?;
             let (digest, length) = Digest::of_reader(&opened)?;
             if length == 0 {
                 return Ok(None);
@@ -284,7 +285,7 @@ impl Chunks {
     /// The same, read through what `wrap` makes of the file. Blocks.
     pub fn check<R: Read>(&self, digest: Digest, wrap: impl FnOnce(File) -> R) -> bool {
         let path = self.path(digest);
-        let file = match File::open(&path) {
+        let file = match regular_file::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 self.note_missing(digest);
@@ -321,7 +322,9 @@ impl Chunks {
     pub fn check_damaged(&self) -> io::Result<()> {
         for digest in digests_in(&self.scratch.root().join(DAMAGED))? {
             let path = self.damaged(digest);
-            let Ok((found, length)) = File::open(&path).and_then(|file| Digest::of_reader(&file)) else { continue };
+            let Ok((found, length)) = regular_file::open(&path).and_then(|file| Digest::of_reader(&file)) else {
+                continue;
+            };
             if found != digest || self.path(digest).exists() {
                 continue;
             }

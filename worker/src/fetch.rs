@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use windrow_format::checksum::Crc32c;
-use windrow_format::private;
+use windrow_format::{private, regular_file};
 use windrow_model::{Code, Failure, SegmentRef};
 use windrow_net::connect::channel_lazy;
 use windrow_net::{Access, Backoff, Connection, from_status};
@@ -132,7 +132,8 @@ impl Fetcher {
         let all_bytes: u64 = segments.iter().map(|s| s.segment.length).sum();
         let target = path.to_path_buf();
         let writer = Writer::start(false, move || {
-            let mut file = private::options().write(true).create(true).truncate(false).open(target)?;
+            let mut file =
+                regular_file::open_with(private::options().write(true).create(true).truncate(false), &target)?;
             // Only what a broken try has left is cut off: ext4 sends a file that was once cut to nothing to the disk when it
             // is closed.
             if file.metadata()?.len() != done_bytes {

@@ -10,12 +10,12 @@
 use crate::chunks_mark;
 use crate::error::Error;
 use crate::scratch::Scratch;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use windrow_format::durable::{self, Durability};
+use windrow_format::regular_file;
 use windrow_model::{ClusterId, Code, Epoch, Failure, Seen};
 
 const FILE: &str = "cluster";
@@ -179,7 +179,7 @@ fn unwritten(path: &Path, e: &io::Error) -> Failure {
 
 /// What the file says; `None` if there is none.
 fn read(path: &Path) -> io::Result<Option<Known>> {
-    match fs::read_to_string(path) {
+    match regular_file::read_note(path) {
         Ok(text) => match parse(&text) {
             Some(known) => Ok(Some(known)),
             None => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not what a worker writes there")),
@@ -200,6 +200,7 @@ fn parse(text: &str) -> Option<Known> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const OURS: ClusterId = ClusterId(uuid::Uuid::from_u128(1));
     const OTHER: ClusterId = ClusterId(uuid::Uuid::from_u128(2));

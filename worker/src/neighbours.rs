@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use windrow_format::regular_file;
 use windrow_model::{AttemptId, Home, SegmentRef, WorkerId};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
@@ -52,7 +53,7 @@ pub struct Neighbours {
 impl Neighbours {
     /// All workers on this machine that let others use their files.
     pub fn here() -> Neighbours {
-        let machine = std::fs::read_to_string(MACHINE).ok().map(|text| text.trim().to_string());
+        let machine = regular_file::read_note(MACHINE).ok().map(|text| text.trim().to_string());
         Neighbours { machine: machine.filter(|m| !m.is_empty()), seen: Mutex::default() }
     }
 

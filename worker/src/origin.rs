@@ -8,18 +8,24 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 use windrow_format::durable::{self, Durability};
+use windrow_format::regular_file;
 
 const ORIGIN: &str = "origin";
 
 /// Inode number, and birth in nanoseconds since 1970; 0 where the file system does not tell.
 type Folder = (u64, u128);
 
+/// Where it is recorded.
+pub fn file(root: &Path) -> PathBuf {
+    root.join(ORIGIN)
+}
+
 /// Whether the folder is a copy. One without a record is of an earlier release, or new, and is none.
 pub fn is_copy(root: &Path) -> io::Result<bool> {
-    let recorded = match fs::read_to_string(root.join(ORIGIN)) {
+    let recorded = match regular_file::read_note(file(root)) {
         Ok(text) => parse(&text),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => return Err(e),
@@ -31,7 +37,7 @@ pub fn is_copy(root: &Path) -> io::Result<bool> {
 /// Records that the id in the folder was made for it.
 pub fn record(root: &Path) -> io::Result<()> {
     let (inode, born_ns) = look(root)?;
-    durable::write_private(&root.join(ORIGIN), format!("{inode} {born_ns}\n").as_bytes(), Durability::Sync)
+    durable::write_private(&file(root), format!("{inode} {born_ns}\n").as_bytes(), Durability::Sync)
 }
 
 /// Some file systems number their files anew at each mount, and some tell no birth times: what differs must differ in all that

@@ -8,11 +8,12 @@
 use crate::scratch::{AttemptFolder, Scratch};
 use prost::Message;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use windrow_format::checksum::crc32c;
 use windrow_format::durable::{self, Durability};
+use windrow_format::regular_file;
 use windrow_format::{names, private, shuffle};
 use windrow_model::{AttemptId, JobId, OutputReport, Segment, TaskReport};
 use windrow_proto::v1;
@@ -73,8 +74,7 @@ fn restore_one(scratch: &Scratch, folder: AttemptFolder) -> Option<(AttemptId, T
 }
 
 fn read(path: &Path) -> Option<(AttemptId, TaskReport)> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(REPORT_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let bytes = regular_file::read(path, REPORT_BYTES_MAX).ok()?;
     let (sum, body) = bytes.split_first_chunk::<4>()?;
     if u32::from_le_bytes(*sum) != crc32c(body) {
         return None;

@@ -25,6 +25,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use windrow_format::durable::{self, Durability};
 use windrow_format::folder_lock::{FolderLock, LockError};
+use windrow_format::regular_file;
 use windrow_format::{names, private};
 use windrow_model::{AttemptId, Digest, Escape, Incarnation, JobId, WorkerId};
 use windrow_store::remove_tree;
@@ -78,7 +79,8 @@ impl Scratch {
             remove_temporaries(&path).map_err(wrong(&path))?;
         }
         let known = read_number::<WorkerId>(&root.join(WORKER))?;
-        let copied_from = known.filter(|_| origin::is_copy(&root).unwrap_or(false));
+        let is_copied = origin::is_copy(&root).map_err(wrong(&origin::file(&root)))?;
+        let copied_from = known.filter(|_| is_copied);
         let worker = match known.filter(|_| copied_from.is_none()) {
             Some(id) => id,
             None => {
@@ -95,7 +97,7 @@ impl Scratch {
             );
         }
         // After the id: if this process dies in between, the folder gets another one.
-        origin::record(&root).map_err(wrong(&root))?;
+        origin::record(&root).map_err(wrong(&origin::file(&root)))?;
         let last = read_number::<u64>(&root.join(INCARNATION))?.unwrap_or(0);
         let is_copy = copied_from.is_some();
         let scratch = Scratch { root, worker, is_copy, incarnation: Mutex::new(Incarnation(last)), lock };
@@ -321,7 +323,7 @@ pub fn worker_of(root: &Path) -> Option<WorkerId> {
 /// Reads a file of one line; `None` if it does not exist.
 fn read_number<T: FromStr<Err: std::fmt::Display>>(path: &Path) -> Result<Option<T>, Error> {
     let wrong = |source| Error::DataDir { path: path.to_path_buf(), source };
-    match fs::read_to_string(path) {
+    match regular_file::read_note(path) {
         Ok(text) => {
             let parsed = text.trim().parse::<T>();
             parsed.map(Some).map_err(|e| wrong(io::Error::new(io::ErrorKind::InvalidData, e.to_string())))

@@ -9,13 +9,14 @@ use crate::disk_space::Room;
 use crate::membership::Membership;
 use crate::pace::Pace;
 use rustix::fs::{Advice, fadvise};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use windrow_format::durable::{self, Durability};
+use windrow_format::regular_file;
 use windrow_model::Digest;
 use windrow_proto::v1::ScrubProgress;
 
@@ -208,7 +209,7 @@ impl Thread {
     }
 
     fn read_note(&self) -> Option<Digest> {
-        let text = fs::read_to_string(&self.file).ok()?;
+        let text = regular_file::read_note(&self.file).ok()?;
         let mut lines = text.lines();
         let numbers: Vec<u64> = lines.next()?.split(' ').map_while(|n| n.parse().ok()).collect();
         let &[passes, last_unix_ms, damaged, gone] = &numbers[..] else { return None };

@@ -1,6 +1,8 @@
 //! Promises of a whole worker: `windrow_worker::run` against a coordinator that a test plays, with executors that
 //! copy their input (`fake_executor.py`).
 
+#![allow(clippy::disallowed_methods, reason = "tests read the files that they made")]
+
 use std::future::Future;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

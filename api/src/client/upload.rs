@@ -3,11 +3,11 @@
 
 use super::persist::until_answered;
 use super::{Cluster, answered, asking, failure};
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use windrow_format::regular_file;
 use windrow_model::{Code, Digest, Escape, Failure};
 use windrow_proto::v1;
 
@@ -90,7 +90,7 @@ impl Cluster {
 fn read_pieces(digest: Digest, artifact: &Artifact, pieces: &mpsc::Sender<v1::ArtifactPiece>) -> Result<(), Failure> {
     let mut from: Box<dyn Read + '_> = match artifact {
         Artifact::Bytes(bytes) => Box::new(Cursor::new(bytes)),
-        Artifact::File(path) => Box::new(File::open(path).map_err(|e| unreadable(path, &e))?),
+        Artifact::File(path) => Box::new(regular_file::open(path).map_err(|e| unreadable(path, &e))?),
     };
     let mut name = Some(digest.into());
     loop {
@@ -115,7 +115,7 @@ fn digest(artifact: &Artifact) -> Result<Digest, Failure> {
     match artifact {
         Artifact::Bytes(bytes) => Ok(Digest::of(bytes)),
         Artifact::File(path) => {
-            let read = File::open(path).and_then(Digest::of_reader);
+            let read = regular_file::open(path).and_then(Digest::of_reader);
             read.map(|(digest, _)| digest).map_err(|e| unreadable(path, &e))
         }
     }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use windrow_engine::{InMemoryOutputs, LocalSegment};
 use windrow_format::names;
+use windrow_format::regular_file;
 use windrow_model::{AttemptId, Input, Port, SegmentRef, StageId, Task, TaskId, TaskInput};
 
 /// Bytes that are returned to the system at once.
@@ -141,7 +142,7 @@ impl Outputs {
 pub(super) fn punch_holes(holes: Vec<Hole>) {
     for Hole { path, from, to } in holes {
         // The file may be gone already.
-        let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
+        let Ok(file) = regular_file::open_with(OpenOptions::new().write(true), &path) else { continue };
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         if fallocate(&file, flags, from, to - from).is_err() {
             return;

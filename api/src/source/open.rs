@@ -2,10 +2,10 @@
 
 use super::BYTE_ORDER_MARK;
 use super::decoder::{Decoder, Grant};
-use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 use windrow_format::compression::{HEAD_BYTES, Unsupported, of_content, of_text};
+use windrow_format::regular_file;
 use windrow_model::{ByteSize, Code, Compression, Failure};
 
 /// The memory limit of a process that decompresses one file at a time, in bytes.
@@ -23,7 +23,7 @@ impl Grant for Limit {
 
 /// Opens a file for reading its bytes as stored.
 pub(crate) fn open_as_stored(path: &Path) -> io::Result<Box<dyn Read>> {
-    Ok(Box::new(io::BufReader::with_capacity(256 << 10, File::open(path)?)))
+    Ok(Box::new(io::BufReader::with_capacity(256 << 10, regular_file::open(path)?)))
 }
 
 /// Opens a text file: decompressed, without a byte order mark. The decoder holds at most `memory_bytes` of memory.
@@ -31,7 +31,7 @@ pub(crate) fn open_as_stored(path: &Path) -> io::Result<Box<dyn Read>> {
 /// # Errors
 /// Those of [`failure_of`](super::decoder::failure_of).
 pub(crate) fn open_text(path: &Path, memory_bytes: u64) -> io::Result<Box<dyn Read>> {
-    let mut file = File::open(path)?;
+    let mut file = regular_file::open(path)?;
     let mut head = Vec::new();
     (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
     file.rewind()?;

@@ -3,13 +3,13 @@
 
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use windrow_failpoint::failpoint;
 use windrow_format::in_place::InPlace;
-use windrow_format::private;
+use windrow_format::{private, regular_file};
 
 /// An open file.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl JournalFile {
 
     /// A file that has content: the library would take an empty one for a new one.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = regular_file::open_with(File::options().read(true).write(true), path)?;
         if file.metadata()?.len() == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty").into());
         }

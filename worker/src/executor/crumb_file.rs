@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use windrow_format::crumbs;
+use windrow_format::regular_file;
 use windrow_model::{AttemptId, RecordPlace};
 use windrow_proto::v1;
 
@@ -136,8 +137,9 @@ fn make_folder(folder: &PathBuf) -> io::Result<bool> {
 /// What was at work when the files were written last.
 fn read_all(folder: &PathBuf) -> Vec<Left> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let files =
-        entries.filter(|e| e.file_type().is_ok_and(|kind| kind.is_file())).filter_map(|e| File::open(e.path()).ok());
+    let files = entries
+        .filter(|e| e.file_type().is_ok_and(|kind| kind.is_file()))
+        .filter_map(|e| regular_file::open(&e.path()).ok());
     let whole = files.filter(|file| file.metadata().is_ok_and(|m| m.len() == crumbs::BYTES as u64));
     let threads = whole.flat_map(|file| crumbs::read_now(&file).unwrap_or_default());
     let place = |p: crumbs::Place| RecordPlace { file: p.file, offset: p.offset, excerpt: String::new() };

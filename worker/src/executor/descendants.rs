@@ -9,6 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_si
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use windrow_format::regular_file;
 use windrow_model::WorkerId;
 
 /// The variable that marks an executor and all that it starts.
@@ -118,7 +119,7 @@ pub(super) fn kill_member(pid: i32, group: &Path) -> bool {
     let Some(name) = group.file_name().map(|name| format!("/{}", name.to_string_lossy())) else { return false };
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
     let is_there = stat(pid).is_some_and(|now| !now.zombie)
-        && fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        && regular_file::read_note(format!("/proc/{pid}/cgroup"))
             .is_ok_and(|groups| groups.lines().any(|group| group.ends_with(&name)));
     is_there && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
 }
@@ -150,7 +151,7 @@ fn processes() -> Vec<Stat> {
 }
 
 fn stat(pid: Pid) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let text = regular_file::read_note(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold anything, also blanks and brackets.
     let (_, rest) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -165,9 +166,13 @@ fn stat(pid: Pid) -> Option<Stat> {
 
 /// Whether its environment has such a variable. Those of other users cannot be looked at, and are not ours.
 fn has_variable(pid: Pid, is_it: impl Fn(&[u8]) -> bool) -> bool {
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let environment = Path::new("/proc").join(pid.to_string()).join("environ");
+    let environment = regular_file::read(&environment, ENVIRONMENT_BYTES_MAX).unwrap_or_default();
     environment.split(|b| *b == 0).any(is_it)
 }
+
+/// More than the system lets the arguments and the environment of a process have, so that none hides its mark.
+const ENVIRONMENT_BYTES_MAX: u64 = 8 << 20;
 
 #[cfg(test)]
 mod tests {

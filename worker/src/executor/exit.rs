@@ -6,6 +6,7 @@ use rustix::process::Pid;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use windrow_format::regular_file;
 use windrow_model::{AttemptId, ByteSize, Code, Escape, Failure, signal_name};
 
 const SIGABRT: i32 = 6;
@@ -33,7 +34,7 @@ impl MemoryWatch {
 
     /// Looks at how much memory the process has had so far.
     pub fn sample(&mut self, pid: Pid) {
-        let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())) else { return };
+        let Ok(status) = regular_file::read_note(format!("/proc/{}/status", pid.as_raw_nonzero())) else { return };
         if let Some(kib) = field(&status, "VmHWM:") {
             self.peak_bytes = self.peak_bytes.max(kib * 1024);
         }
@@ -66,8 +67,8 @@ impl MemoryWatch {
     }
 
     fn limit_bytes(&self) -> Option<u64> {
-        let read = |name| std::fs::read_to_string(self.group.as_ref()?.join(name)).ok()?.trim().parse().ok();
-        let machine = || Some(field(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")? * 1024);
+        let read = |name| regular_file::read_note(self.group.as_ref()?.join(name)).ok()?.trim().parse().ok();
+        let machine = || Some(field(&regular_file::read_note("/proc/meminfo").ok()?, "MemTotal:")? * 1024);
         match (read("memory.max"), machine()) {
             (Some(group), Some(machine)) => Some(u64::min(group, machine)),
             (group, machine) => group.or(machine),
@@ -84,7 +85,7 @@ fn field(text: &str, name: &str) -> Option<u64> {
 /// that does.
 fn own_cgroup() -> Option<PathBuf> {
     const ROOT: &str = "/sys/fs/cgroup";
-    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let text = regular_file::read_note("/proc/self/cgroup").ok()?;
     let path = text.lines().find_map(|l| l.strip_prefix("0::"))?;
     let own = PathBuf::from(ROOT).join(path.trim_start_matches('/'));
     let groups = own.ancestors().take_while(|group| group.starts_with(ROOT));
@@ -93,8 +94,8 @@ fn own_cgroup() -> Option<PathBuf> {
 
 /// Kills of this group, or of the whole machine where groups tell nothing.
 fn kills(group: Option<&PathBuf>) -> u64 {
-    let of_group = group.and_then(|g| field(&std::fs::read_to_string(g.join("memory.events")).ok()?, "oom_kill "));
-    let of_machine = || field(&std::fs::read_to_string("/proc/vmstat").ok()?, "oom_kill ");
+    let of_group = group.and_then(|g| field(&regular_file::read_note(g.join("memory.events")).ok()?, "oom_kill "));
+    let of_machine = || field(&regular_file::read_note("/proc/vmstat").ok()?, "oom_kill ");
     of_group.or_else(of_machine).unwrap_or(0)
 }
 

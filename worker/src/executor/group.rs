@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use windrow_format::durable::{self, Durability};
+use windrow_format::regular_file;
 use windrow_model::{Escape, WorkerId};
 
 /// Killed processes leave their group after a moment; so long is waited for that.
@@ -43,7 +44,8 @@ impl Groups {
     /// `note` is a file that says where they were made last: a worker that was started elsewhere then (another session, another
     /// service) had its groups below another one.
     pub fn find(worker: WorkerId, processes_max: u32, note: &Path) -> (Result<Groups, String>, Vec<Group>) {
-        let before = fs::read(note).map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
+        let before = regular_file::read(note, regular_file::NOTE_BYTES_MAX)
+            .map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
         let base = hierarchy::base();
         let bases: BTreeSet<PathBuf> = base.iter().cloned().chain(before).collect();
         let left = bases.iter().flat_map(|base| own_in(base, &prefix(worker))).collect();
@@ -110,14 +112,14 @@ pub struct Group {
 impl Group {
     /// A process of one thread that writes `0` here is in the group from then on.
     pub fn entrance(&self) -> io::Result<File> {
-        let open = |name| File::options().write(true).open(self.folder.join(name));
+        let open = |name| regular_file::open_with(File::options().write(true), &self.folder.join(name));
         // The first version lets a thread enter alone, which saves waiting for a grace period of the kernel: 3 to 15 ms.
         open("tasks").or_else(|_| open("cgroup.procs"))
     }
 
     /// Whether a process could not be started because the group was full; says of how many.
     pub fn was_full(&self) -> Option<u32> {
-        let events = fs::read_to_string(self.folder.join("pids.events")).ok()?;
+        let events = regular_file::read_note(self.folder.join("pids.events")).ok()?;
         let refused = events.lines().find_map(|line| line.strip_prefix("max "))?.trim();
         (refused != "0").then_some(self.processes_max)
     }
@@ -141,7 +143,7 @@ impl Group {
     }
 
     fn members(&self) -> impl Iterator<Item = i32> {
-        let procs = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
+        let procs = regular_file::read_note(self.folder.join("cgroup.procs")).unwrap_or_default();
         procs.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>().into_iter()
     }
 

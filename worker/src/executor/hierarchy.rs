@@ -9,6 +9,7 @@ use rustix::process::Pid;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use windrow_format::regular_file;
 use windrow_model::Escape;
 
 /// Where the worker itself goes, if it has to make room.
@@ -16,7 +17,7 @@ const WORKERS_OWN: &str = "windrow-worker";
 
 /// The folder below which groups with a limit on processes can be made; why there is none otherwise.
 pub fn base() -> Result<PathBuf, String> {
-    let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"));
+    let read = |path: &str| regular_file::read_note(path).map_err(|e| format!("cannot read {path}: {e}"));
     let (mounts, groups) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
     if let Some(own) = own_group(&mounts, &groups, "cgroup", "pids") {
         return Ok(own);
@@ -49,14 +50,15 @@ fn own_group(mounts: &str, groups: &str, kind: &str, controller: &str) -> Option
 
 /// Lets a process go on that was killed and whose own control group is frozen: it ends only then.
 pub fn thaw(process: Pid) {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &str| regular_file::read_note(path).unwrap_or_default();
     let (mounts, groups) = (read("/proc/self/mountinfo"), read(&format!("/proc/{process}/cgroup")));
     let files = [
         own_group(&mounts, &groups, "cgroup", "freezer").map(|own| (own.join("freezer.state"), "THAWED")),
         own_group(&mounts, &groups, "cgroup2", "").map(|own| (own.join("cgroup.freeze"), "0")),
     ];
     for (file, word) in files.into_iter().flatten() {
-        let frozen = fs::read_to_string(&file).is_ok_and(|state| ["FROZEN", "FREEZING", "1"].contains(&state.trim()));
+        let frozen =
+            regular_file::read_note(&file).is_ok_and(|state| ["FROZEN", "FREEZING", "1"].contains(&state.trim()));
         if frozen && let Err(e) = fs::write(&file, word) {
             tracing::warn!("cannot thaw {}: {e}", file.display());
         }
@@ -66,7 +68,7 @@ pub fn thaw(process: Pid) {
 /// Sees to it that groups below `own`, of the second version, can have a limit on processes.
 fn make_room(own: &Path, process: u32) -> Result<(), String> {
     let wrong = |what: &'static str| move |e: io::Error| format!("cannot {what} {}: {e}", own.escaped());
-    let names = |file: &str| fs::read_to_string(own.join(file)).map_err(wrong("read the control group"));
+    let names = |file: &str| regular_file::read_note(own.join(file)).map_err(wrong("read the control group"));
     let has_pids = |text: String| text.split_ascii_whitespace().any(|name| name == "pids");
     if !has_pids(names("cgroup.controllers")?) {
         return Err(format!("the control group {} has no controller of processes", own.escaped()));

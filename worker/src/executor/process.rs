@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use windrow_format::crumbs;
+use windrow_format::regular_file;
 use windrow_model::AttemptId;
 
 /// What was written before the end is read for no longer than this after it.
@@ -105,7 +106,7 @@ impl Process {
 
     /// Whether a signal has stopped it.
     pub fn is_stopped(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let stat = regular_file::read_note(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
     }
 

@@ -17,6 +17,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
 use tonic_prost::ProstCodec;
 use windrow_format::checksum::crc32c;
+use windrow_format::regular_file;
 use windrow_model::{AttemptId, Code, Failure, SegmentRef, WorkerId};
 use windrow_net::{MESSAGE_BYTES_MAX, to_status};
 use windrow_proto::pieces::{FETCH_SEGMENTS, PIECE_HEAD_BYTES_MAX, put_failure, put_piece};
@@ -183,7 +184,7 @@ impl SegmentReader {
             })?;
         let key = (id, wanted.output);
         if self.open.as_ref().is_none_or(|(open, _)| *open != key) {
-            let file = File::open(holder.edge(wanted.output)).map_err(unreadable)?;
+            let file = regular_file::open(&holder.edge(wanted.output)).map_err(unreadable)?;
             self.open = Some((key, file));
         }
         let (_, file) = self.open.as_ref().expect("it was opened just now if it was not open");
