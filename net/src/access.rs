@@ -46,6 +46,7 @@ pub const TABLE: &[(&str, Caller)] = &[
     ("/windrow.v1.Jobs/Get", Caller::Client),
     ("/windrow.v1.Jobs/List", Caller::Client),
     ("/windrow.v1.Jobs/Cancel", Caller::Client),
+    ("/windrow.v1.Jobs/DecideCommit", Caller::Client),
     ("/windrow.v1.Jobs/Collected", Caller::Client),
     ("/windrow.v1.Jobs/Logs", Caller::Client),
     ("/windrow.v1.Jobs/Workers", Caller::Client),
