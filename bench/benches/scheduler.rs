@@ -50,7 +50,7 @@ fn run() -> (u64, Duration) {
             version: "0".into(),
             home: None,
         };
-        inbox.extend(step(Event::WorkerJoined { node, told: Vec::new(), left: Vec::new() }));
+        inbox.extend(step(Event::WorkerJoined { node, held: Vec::new(), left: Vec::new() }));
     }
     let spec = JobSpec {
         id: JobId::from_bytes([1; 16]),
