@@ -669,7 +669,7 @@ fn rubbish_of_a_worker_that_stays_is_bounded() {
     for _ in 0..2 {
         let passed_over = table.held(worker(1), (0..most as u32 + 1_000).map(name));
         assert_eq!(passed_over, 1_000);
-        table.told_all(worker(1));
+        table.inventory_complete(worker(1));
     }
     assert_eq!(table.held(worker(1), [digest(1), digest(2)]), 0, "what is referred to is always taken");
     assert_eq!(table.orphans(NOW).len(), most);

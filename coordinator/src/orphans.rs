@@ -9,7 +9,7 @@
 //! there holds it counts. The journal keeps the clock and how long each has waited (`OrphanWaits`), written at most once a minute:
 //! a life that ends without a word loses a minute of every wait.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{Digest, Time, WorkerId};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -47,7 +47,7 @@ pub enum Wait {
 pub struct OrphanWaits {
     /// The orphans' clock when this was recorded, in milliseconds.
     pub clock_ms: u64,
-    /// When, on that clock, the hour began in which chunks last went to the trash, and how many have gone in it.
+    /// When, on that clock, a chunk last went to the trash, and how many went in the hour up to then.
     pub hour: Option<(u64, u32)>,
     pub waits: Vec<(Digest, Wait)>,
 }
@@ -97,8 +97,8 @@ pub(crate) struct Orphans {
     trashed: BTreeMap<Digest, BTreeSet<WorkerId>>,
     /// How many chunks each worker has in its trash; never 0.
     trashed_counts: BTreeMap<WorkerId, usize>,
-    /// When the present hour began, on the orphans' clock, and how many have gone in it.
-    hour: Option<(u64, u32)>,
+    /// When chunks went to the trash in the last hour, on the orphans' clock, oldest first.
+    gone: VecDeque<u64>,
     /// When something is due, on the orphans' clock.
     next: Option<u64>,
 }
@@ -117,7 +117,11 @@ impl Orphans {
             paused.sort_unstable_by_key(|(digest, waited)| (std::cmp::Reverse(*waited), *digest));
             changed.extend(paused.split_off(RECORDED_MAX).into_iter().map(|(digest, _)| digest));
         }
-        Orphans { rule, base_ms: clock_ms, hour, paused: paused.into_iter().collect(), changed, ..Orphans::default() }
+        // The journal has the time of the last one alone: all count as if they had gone then.
+        let gone = hour.map_or(VecDeque::new(), |(last, gone)| {
+            std::iter::repeat_n(last, gone.min(rule.per_hour) as usize).collect()
+        });
+        Orphans { rule, base_ms: clock_ms, gone, paused: paused.into_iter().collect(), changed, ..Orphans::default() }
     }
 
     fn clock(&self, now: Time) -> u64 {
@@ -193,15 +197,16 @@ impl Orphans {
     /// Orphans whose time is over, as many as may go now. They are orphans until `went`.
     pub fn due(&mut self, now: Time) -> Vec<Digest> {
         let clock = self.clock(now);
-        self.hour.take_if(|(began, _)| *began + HOUR_MS <= clock);
-        let gone = self.hour.map_or(0, |(_, gone)| gone);
-        let may_go = self.rule.per_hour.saturating_sub(gone) as usize;
+        while self.gone.front().is_some_and(|at| at.saturating_add(HOUR_MS) <= clock) {
+            self.gone.pop_front();
+        }
+        let may_go = (self.rule.per_hour as usize).saturating_sub(self.gone.len());
         let over = |at: u64| at.saturating_add(self.rule.kept_ms);
         let due = self.by_time.iter().take_while(|(at, _)| over(*at) <= clock);
         let due: Vec<Digest> = due.take(may_go).map(|(_, digest)| *digest).collect();
         let later = self.by_time.iter().map(|(at, _)| over(*at)).find(|at| *at > clock);
-        let hour_ends = self.hour.filter(|_| due.len() == may_go).map(|(began, _)| began + HOUR_MS);
-        self.next = hour_ends.or(later);
+        let room_at = self.gone.front().filter(|_| due.len() == may_go).map(|at| at.saturating_add(HOUR_MS));
+        self.next = room_at.or(later);
         due
     }
 
@@ -209,10 +214,9 @@ impl Orphans {
     pub fn went(&mut self, digest: Digest, now: Time) {
         self.forget(digest);
         self.urgent = true;
-        let hour = self.hour.get_or_insert((self.base_ms.saturating_add(now.0), 0));
-        hour.1 += 1;
-        if hour.1 >= self.rule.per_hour {
-            self.next = Some(hour.0 + HOUR_MS);
+        self.gone.push_back(self.clock(now));
+        if self.gone.len() >= self.rule.per_hour as usize {
+            self.next = self.gone.front().map(|at| at.saturating_add(HOUR_MS));
         }
     }
 
@@ -243,7 +247,8 @@ impl Orphans {
             (None, waited) => waited.map(|ms| Wait::Paused(*ms)),
         };
         let waits = std::mem::take(&mut self.changed).into_iter().map(|digest| (digest, wait(&digest))).collect();
-        Some(OrphanChanges { clock_ms: self.clock(now), hour: self.hour, waits })
+        let hour = self.gone.back().map(|last| (*last, self.gone.len() as u32));
+        Some(OrphanChanges { clock_ms: self.clock(now), hour, waits })
     }
 
     /// For how long it has been an orphan, and how much longer it is kept.
@@ -373,6 +378,23 @@ mod tests {
             gone += expected;
             assert_eq!(orphans.next_deadline().is_some(), gone < 5, "{now}");
         }
+    }
+
+    #[test]
+    fn limit_of_an_hour_holds_for_every_hour() {
+        let mut orphans = orphans(0, 2);
+        let mut take = |n: u8, now: u64| {
+            orphans.note(digest(n), Orphan);
+            orphans.stamp(Time(now));
+            let due = orphans.due(Time(now));
+            due.iter().for_each(|d| orphans.went(*d, Time(now)));
+            due.len()
+        };
+        assert_eq!(take(1, 7), 1);
+        assert_eq!(take(2, HOUR_MS), 1);
+        assert_eq!(take(3, HOUR_MS + 7), 1, "the first went an hour ago");
+        assert_eq!(take(4, HOUR_MS + 8), 0, "two went in the last hour");
+        assert_eq!(take(5, 2 * HOUR_MS), 1);
     }
 
     /// The wait began anew with each life: with a restart every day nothing ever went.

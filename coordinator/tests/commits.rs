@@ -1,5 +1,7 @@
 //! Commits whose file system is away, or does not answer: the job waits and says so, and is never reported as failed.
 
+#![allow(clippy::disallowed_methods, reason = "a test opens both ends of a pipe")]
+
 mod support;
 
 use std::os::unix::ffi::OsStringExt;

@@ -140,7 +140,7 @@ fn unusable_authority_ends_a_daemon_before_it_starts() {
         command.args(["--tls-cert", "127.0.0.1.pem", "--tls-key", "127.0.0.1.key"]).current_dir(folder.path());
         run(&mut command)
     };
-    start("empty.pem").with(2).tells("BAD_REQUEST", &["empty.pem has no certificate in PEM"]);
+    start("empty.pem").with(2).tells("BAD_REQUEST", &["no certificate in PEM in empty.pem"]);
     start("missing.pem").with(1).tells("IO_ERROR", &["missing.pem"]);
     assert!(!path("data/journal.redb").exists(), "a life of the journal began");
 }
