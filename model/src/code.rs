@@ -37,7 +37,7 @@ macro_rules! codes {
 codes! {
     // Inputs and outputs.
     InputNotFound "INPUT_NOT_FOUND" Fatal "check the path; a glob that matches nothing is an error";
-    InputUnreadable "INPUT_UNREADABLE" Fatal "give regular files or folders that this user may read";
+    InputUnreadable "INPUT_UNREADABLE" Charge "give regular files or folders that this user may read";
     InputNotShared "INPUT_NOT_SHARED" Fatal "every worker must see the input at this path: put it on storage that all of them share";
     InputMalformed "INPUT_MALFORMED" Fatal "the file does not have the framing that the job declares";
     InputChanged "INPUT_CHANGED" Fatal "do not change inputs while a job reads them";
@@ -49,7 +49,7 @@ codes! {
     OutputInsideInput "OUTPUT_INSIDE_INPUT" Fatal "write the output outside of the folders that the job reads";
     OutputInUse "OUTPUT_IN_USE" Fatal "another job writes to this folder; wait for it or cancel it";
     OutputNotShared "OUTPUT_NOT_SHARED" Fatal "every worker must see the output folder: put it on storage that all of them share";
-    OutputFailed "OUTPUT_FAILED" Fatal "look at the folder and the free space of its disk";
+    OutputFailed "OUTPUT_FAILED" Charge "look at the folder and the free space of its disk";
     DatasetNotFound "DATASET_NOT_FOUND" Fatal "`windrow data ls` lists the datasets of a cluster; a run in one process has none";
     DatasetExists "DATASET_EXISTS" Fatal "choose another name, or pass --overwrite";
     DatasetFraming "DATASET_FRAMING" Fatal "put the data with the framing that the job's source reads, or with `--framing whole`";

@@ -78,6 +78,27 @@ fn a_task_that_finds_no_room_on_one_worker_is_done_by_another() {
     }
 }
 
+/// A worker whose mount of the inputs or outputs gives errors fails its attempts and not the job.
+#[test]
+fn files_that_one_worker_cannot_use_are_used_by_another() {
+    let folder = folder();
+    let place = &PLACES[3];
+    let expected = expected(folder.path(), place);
+    for point in ["input.look", "publish.place"] {
+        let mut cluster = Cluster::start(0, 1);
+        cluster.worker_failpoints = format!("{point}=eio");
+        cluster.add_worker(1);
+        cluster.worker_failpoints.clear();
+        cluster.add_worker(1);
+        let output = format!("out-{point}");
+        cluster.job(folder.path(), place.job, args(place, &output)).ok();
+        assert!(parts(&folder.path().join(&output)) == parts(&expected), "{point}");
+        let job = &cluster.json(["job", "list"])[0];
+        assert!(job["attempts"].as_u64() > job["tasks"]["total"].as_u64(), "{point}: nothing failed: {job}");
+        cluster.stop();
+    }
+}
+
 #[test]
 fn a_job_that_finds_no_room_anywhere_fails_with_the_numbers_and_the_worker_does_the_next_one() {
     let folder = folder();

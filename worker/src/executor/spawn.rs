@@ -12,7 +12,7 @@ use super::descendants::{self, Mark, Marks};
 use super::group::{Group, Groups};
 use crate::artifacts::Executable;
 use rustix::fs::{Mode, OFlags, RawDir};
-use rustix::io::FdFlags;
+use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use std::ffi::OsString;
 use std::fs::File;
@@ -163,10 +163,13 @@ fn check_header(binary: &Executable) -> Result<bool, Failure> {
 }
 
 fn exec_failure(binary: &Path, e: &io::Error) -> Failure {
-    let code = match e.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-        // The machine has too little of something now; it is not the binary's fault.
-        Some(rustix::io::Errno::AGAIN | rustix::io::Errno::NOMEM | rustix::io::Errno::MFILE) => Code::IoError,
-        _ => Code::ExecFailed,
+    let code = match e.raw_os_error().map(Errno::from_raw_os_error) {
+        // The binary is at fault, and no worker can start it.
+        Some(Errno::NOEXEC | Errno::LIBBAD | Errno::INVAL | Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
+            Code::ExecFailed
+        }
+        // The worker's disk, mount or limits are at fault. Other workers may start it.
+        _ => Code::IoError,
     };
     let hint = match e.kind() {
         io::ErrorKind::NotFound => "; `ldd` on the binary shows which interpreter or library is missing here",
@@ -313,4 +316,21 @@ fn close_on_exec(number: RawFd) {
     // SAFETY: only a flag of the descriptor is set; if it is not open, the system says so and nothing happens.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_binarys_own_fault_fails_its_job() {
+        let code = |errno: Errno| exec_failure(Path::new("binary"), &errno.into()).code;
+        for errno in [Errno::NOEXEC, Errno::NOENT, Errno::LIBBAD] {
+            assert_eq!(code(errno), Code::ExecFailed, "{errno}");
+        }
+        // A bad disk, a mount without execution, limits of the machine.
+        for errno in [Errno::IO, Errno::ACCESS, Errno::NFILE, Errno::MFILE, Errno::AGAIN, Errno::STALE] {
+            assert_eq!(code(errno), Code::IoError, "{errno}");
+        }
+    }
 }
