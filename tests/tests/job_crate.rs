@@ -1,4 +1,5 @@
-//! What a crate with one job compiles: the dependencies of an empty crate that depends on `windrow`, `clap` and `serde`.
+//! What a crate with one job compiles: the dependencies of an empty crate that depends on `windrow`, `clap` and `serde`, with and
+//! without the default features of `windrow`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +23,7 @@ fn job_crate(windrow_features: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let manifest = format!(
         "[package]\nname = \"job\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-         windrow = {{ path = {:?}, features = [{windrow_features}] }}\n\
+         windrow = {{ path = {:?}, {windrow_features} }}\n\
          clap = {{ version = \"4\", default-features = false, features = [\"derive\"] }}\n\
          serde = {{ version = \"1\", features = [\"derive\"] }}\n",
         root().join("api")
@@ -52,7 +53,7 @@ fn names(crates: &BTreeSet<String>) -> BTreeSet<&str> {
 
 #[test]
 fn job_crate_compiles_few_crates_and_no_grpc() {
-    let crates = compiled(job_crate("").path());
+    let crates = compiled(job_crate("default-features = false").path());
     assert!(names(&crates).contains("windrow-engine"), "{crates:?}");
     for unwanted in NOT_FOR_JOBS {
         assert!(!names(&crates).contains(unwanted), "`{unwanted}` is for clients and daemons: {crates:?}");
@@ -61,9 +62,9 @@ fn job_crate_compiles_few_crates_and_no_grpc() {
 }
 
 #[test]
-fn client_feature_brings_grpc() {
-    let crates = compiled(job_crate("\"client\"").path());
-    for wanted in ["tonic", "rustls", "tokio", "windrow-net"] {
+fn default_features_bring_the_client() {
+    let crates = compiled(job_crate("features = []").path());
+    for wanted in ["tonic", "rustls", "tokio", "windrow-net", "regex"] {
         assert!(names(&crates).contains(wanted), "{wanted} of {crates:?}");
     }
 }

@@ -91,13 +91,14 @@ impl Windrow {
                 None => checkout(Path::new(BUILT_FROM)),
             };
         let Some(checkout) = checkout else {
-            return Ok(Windrow { dependency: format!("\"{}\"", env!("CARGO_PKG_VERSION")), lock: None });
+            let dependency = format!("{{ version = \"{}\", default-features = false }}", env!("CARGO_PKG_VERSION"));
+            return Ok(Windrow { dependency, lock: None });
         };
         let api = checkout.join("api");
         let text = api
             .to_str()
             .ok_or_else(|| refused(format!("{}: a path in a manifest of cargo must be UTF-8", checkout.escaped())))?;
-        let dependency = format!("{{ path = {} }}", toml::Value::from(text));
+        let dependency = format!("{{ path = {}, default-features = false }}", toml::Value::from(text));
         Ok(Windrow { dependency, lock: Some(checkout.join("Cargo.lock")).filter(|lock| lock.is_file()) })
     }
 }
