@@ -18,7 +18,7 @@ use crate::replace::{self, Flags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use windrow_failpoint::{crashpoint, failpoint};
@@ -82,8 +82,14 @@ impl Staging {
 
     /// The random text in the folder: a machine that reads the same text sees the same folder.
     pub fn nonce(&self) -> Result<String> {
-        regular_file::read_note(self.folder.join(names::NONCE))
-            .map_err(|e| StoreError::output(&self.folder, "cannot read the nonce", &e))
+        // On storage of users, which may not answer: callers have a deadline for it, which covers a pipe in its place, too.
+        let read = || {
+            let mut nonce = String::new();
+            let file = fs::File::open(self.folder.join(names::NONCE))?;
+            file.take(regular_file::NOTE_BYTES_MAX).read_to_string(&mut nonce)?;
+            Ok(nonce)
+        };
+        read().map_err(|e| StoreError::output(&self.folder, "cannot read the nonce", &e))
     }
 }
 
