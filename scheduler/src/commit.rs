@@ -67,7 +67,7 @@ impl State {
         if !self.fits_its_parts(id, run.attempt) {
             return;
         }
-        if complete && self.settle_readers(id.job, s) {
+        if complete && self.settle_readers(id.job, s, true) {
             self.drop_needless_reruns(id.job, s);
             self.advance(id.job);
         }

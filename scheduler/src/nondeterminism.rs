@@ -84,8 +84,9 @@ impl Job {
         }
     }
 
-    /// Readers of a stage that have read something other than its present outputs, or may have.
-    fn stale_readers(&mut self, s: usize) -> Vec<Stale> {
+    /// Readers of a stage that have read something other than its present outputs, or may have. `made_anew`: some outputs
+    /// may have been made in this epoch.
+    fn stale_readers(&mut self, s: usize, made_anew: bool) -> Vec<Stale> {
         let mut stale = Vec::new();
         for stage in self.stages[s].links.readers.clone() {
             for task in 0..self.stages[stage].tasks.len() {
@@ -93,7 +94,9 @@ impl Job {
                 let staged = !reader.published.is_empty();
                 let (read, granted) = match &reader.state {
                     TaskState::Publishing(_, report) => (Some(report.inputs), true),
-                    // The digest of its inputs is lost; its readers compare its new output instead.
+                    // The digest of its inputs is lost; its readers compare its new output instead. Without a new input there
+                    // is nothing to compare.
+                    TaskState::Done if reader.held.is_none() && !made_anew => continue,
                     TaskState::Done if reader.held.is_none() => {
                         stale.push(Stale { stage, task, read: 0, now: 0, committed: false });
                         continue;
@@ -134,14 +137,14 @@ impl State {
 
     /// After a stage is complete, perhaps again: reruns readers that have read something else from it. False if the
     /// job has failed instead.
-    pub fn settle_readers(&mut self, id: JobId, s: usize) -> bool {
+    pub fn settle_readers(&mut self, id: JobId, s: usize, made_anew: bool) -> bool {
         let State { jobs, workers, .. } = self;
         let Some(job) = jobs.get_mut(&id) else { return false };
         // The parts of a job whose commit has begun are final; only tasks for its collected results run again.
         if job.sealed || planted::has(Planted::MixtureUnseen) {
             return true;
         }
-        for stale in job.stale_readers(s) {
+        for stale in job.stale_readers(s, made_anew) {
             if stale.committed {
                 let failure = mixture(job, s, &stale);
                 self.end_job(id, JobState::Failed, Some(failure));

@@ -312,6 +312,13 @@ impl State {
                 let unheard = &mut job.stages[p].tasks[t];
                 unheard.skipped = unheard.held.is_none();
                 if job.mark_done(p, t) {
+                    // Other tasks of the stage, or of another one that its readers read, may have run again meanwhile: a
+                    // reader that reported before the stage was complete was compared with nothing.
+                    let held = job.stages[p].tasks.iter().filter_map(|task| task.held.as_ref());
+                    let made_anew = held.into_iter().any(|held| held.attempt.epoch == self.epoch);
+                    if !self.settle_readers(id, p, made_anew) {
+                        return;
+                    }
                     list.push(p);
                 }
             }

@@ -90,6 +90,12 @@ fn late_word_of_files_not_seen_does_not_stop_a_job() {
     run_sized(1_079_836, 3);
 }
 
+/// A reader reported while one of the stages that it reads was incomplete, and no task of that one had to run again.
+#[test]
+fn mixture_is_found_when_a_rerun_is_dropped() {
+    run_sized(2_070_118, 3);
+}
+
 #[test]
 fn a_seed_is_a_run_to_the_byte() {
     let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
