@@ -170,6 +170,16 @@ impl Job {
     pub fn is_needed(&self, s: usize) -> bool {
         self.stages[s].links.edge_readers.iter().any(|r| !self.stages[*r].is_done())
     }
+
+    /// Whether an unfinished task can be done as it is: its rerun was for readers that are done meanwhile.
+    fn is_needless(&self, s: usize, t: usize) -> bool {
+        let stage = &self.stages[s];
+        let task = &stage.tasks[t];
+        if stage.is_done() || task.is_done() || task.must_run || self.is_needed(s) {
+            return false;
+        }
+        task.held.is_some() || self.restored && !self.is_wanted(s)
+    }
 }
 
 impl State {
@@ -291,18 +301,16 @@ impl State {
         while let Some(s) = list.pop() {
             let Some(job) = self.jobs.get(&id) else { return };
             let producers = job.stages[s].links.edge_producers.iter().copied();
-            let needless = |p: usize, task: &Task| match &task.held {
-                _ if task.is_done() || task.must_run => false,
-                Some(_) => true,
-                None => job.restored && !job.is_wanted(p),
-            };
             let reruns: Vec<(usize, usize)> = producers
-                .filter(|p| !job.stages[*p].is_done() && !job.is_needed(*p))
-                .flat_map(|p| job.stages[p].tasks.iter().enumerate().map(move |(t, task)| (p, t, task)))
-                .filter(|(p, _, task)| needless(*p, task))
-                .map(|(p, t, _)| (p, t))
+                .filter(|p| !job.stages[*p].is_done())
+                .flat_map(|p| (0..job.stages[p].tasks.len()).map(move |t| (p, t)))
+                .filter(|(p, t)| job.is_needless(*p, *t))
                 .collect();
             for (p, t) in reruns {
+                // A reader that was reopened below needs what is left of the list.
+                if !self.jobs.get(&id).is_some_and(|job| job.is_needless(p, t)) {
+                    continue;
+                }
                 let task = TaskId { job: id, stage: StageId(p as u32), index: t as u32 };
                 self.timers.clear(Timer::Delay(task));
                 if let Some((run, _)) = self.stop(task) {
