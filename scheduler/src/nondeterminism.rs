@@ -103,6 +103,8 @@ impl Job {
                     }
                     TaskState::Done => (reader.read, false),
                     _ if staged => (reader.read, false),
+                    // Its rerun may not be dropped: the outputs that it has were made of something else.
+                    _ if reader.held.is_some() => (reader.read, false),
                     _ => continue,
                 };
                 let Some(now) = self.readable(stage, task) else { break };

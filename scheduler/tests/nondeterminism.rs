@@ -98,6 +98,35 @@ fn granted_reader_of_replaced_output_fails_the_job() {
     assert_eq!(error(&h).code, Code::NondeterministicTask);
 }
 
+#[test]
+fn rerun_whose_input_was_replaced_is_not_dropped() {
+    let mut h = Harness::new();
+    h.join(1, 1);
+    h.join(2, 1);
+    let stages = vec![
+        stage("map", vec![source()], vec![edge(1), edge(1)]),
+        stage("middle", vec![edge_from(&[(0, 0)])], vec![edge(1)]),
+        stage("reduce", vec![edge_from(&[(1, 0)])], vec![sink(0)]),
+        stage("other", vec![edge_from(&[(0, 1)])], vec![sink(1)]),
+    ];
+    h.submit(1, plan(stages), &[1]);
+    done(&mut h, 1, 0, 0, 7);
+    done(&mut h, 1, 1, 0, 7);
+    assert_eq!(h.running(), ["2/0@1", "3/0@2"]);
+    h.fail(1, 2, 0, Code::FetchFailed);
+    h.join(3, 1);
+    assert_eq!(h.running(), ["2/0@3", "3/0@2"]);
+    // The map and the middle are lost. The map gives another output, which the last stage is to read.
+    h.leave(1);
+    h.join(4, 1);
+    done(&mut h, 1, 0, 0, 8);
+    // The reduce has read what the middle made of the first output, and is published before the middle has run again.
+    done(&mut h, 1, 2, 0, 0);
+    assert!(h.ended.is_empty());
+    done(&mut h, 1, 1, 0, 8);
+    assert_eq!(error(&h).code, Code::NondeterministicTask);
+}
+
 /// map → middle → reduce, each with two partitions.
 fn three_stages() -> Plan {
     plan(vec![
