@@ -15,6 +15,8 @@ const KILLS_MOST: u64 = 24;
 /// Attempts of one task that one life of a worker may take back at once.
 const ATTEMPTS_AT_ONCE: u32 = 2;
 const LOST_WHEN_HEALED: u64 = 2;
+/// Charges that leave a task one attempt.
+const STUCK_OF_TASK: usize = 3;
 
 /// The job has failed because a task killed its workers.
 pub(super) fn is_poisoned(status: &JobStatus) -> bool {
@@ -107,7 +109,9 @@ impl Cluster {
         }
         let options = &self.specs[&attempt.task.job].options;
         let limited = options.task_timeout_ms.or(options.progress_timeout_ms).is_some();
-        if self.kinds.traps && limited && self.broken && self.third.percent(4) && self.stuck.insert(attempt) {
+        // Four of one task would fail its job.
+        let few = self.stuck.iter().filter(|a| a.task == attempt.task).count() < STUCK_OF_TASK;
+        if self.kinds.traps && limited && self.broken && self.third.percent(4) && few && self.stuck.insert(attempt) {
             self.count("attempt that does not end");
         }
         self.stuck.contains(&attempt)
@@ -189,7 +193,10 @@ impl Cluster {
         if code == Some(Code::SegmentCorrupt) && self.rotten.iter().any(|task| task.job == job) {
             return true;
         }
-        is_poisoned(status) && (self.scale > 1 || self.deaths_at_end.get(&job).copied().unwrap_or(0) >= KILLS_AT_LEAST)
+        // Charges for lost workers stay when the task gets through, so one attempt that does not end may be the last of them.
+        let stuck = code == Some(Code::TaskTimeout) && self.stuck.iter().any(|a| a.task.job == job);
+        (stuck || is_poisoned(status))
+            && (self.scale > 1 || self.deaths_at_end.get(&job).copied().unwrap_or(0) >= KILLS_AT_LEAST)
     }
 
     /// A job fails for files that a worker does not see only if no live one does.
