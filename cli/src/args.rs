@@ -633,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_after_the_dashes_are_the_jobs_own() {
+    fn arguments_after_dashes_belong_to_the_job() {
         let args = Args::try_parse_from(["windrow", "submit", "--name", "n", "./bin", "--", "in", "--output", "-o"]);
         let Verb::Submit(submit) = args.unwrap().verb else { panic!("not submit") };
         assert_eq!(submit.args, ["in", "--output", "-o"]);
@@ -642,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_runs_unless_it_is_told_to_manage() {
+    fn worker_runs_tasks_unless_only_managing() {
         let parse = |args: &[&str]| {
             let args = Args::try_parse_from(["windrow", "worker"].iter().chain(args)).unwrap();
             let Verb::Worker(worker) = args.verb else { panic!("not worker") };
@@ -655,7 +655,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_nothing_is_none_and_a_time_of_nothing_is_no_time() {
+    fn zero_limit_is_none_and_zero_time_is_invalid() {
         assert_eq!("0s".parse(), Ok(Limit { ms: None }));
         assert_eq!("90s".parse(), Ok(Limit { ms: Some(90_000) }));
         assert_eq!("2m".parse(), Ok(Span { ms: 120_000 }));

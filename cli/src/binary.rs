@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_marker_tells_the_version() {
+    fn marker_contains_the_version() {
         assert_eq!(marker_versions(b"..windrow-job-marker:v1\0.."), Found::Ours);
         assert_eq!(marker_versions(b"..windrow-job-marker:v12.."), Found::Other("12".into()));
         assert_eq!(marker_versions(b"windrow-job-marker:v2 windrow-job-marker:v1"), Found::Ours);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn this_test_is_an_executable_of_this_machine_and_its_source_is_not() {
+    fn native_executable_is_told_from_source() {
         let head = |path: &Path| std::fs::read(path).unwrap()[..64].to_vec();
         assert_eq!(check_elf(&head(&std::env::current_exe().unwrap())), Ok(()));
         assert!(check_elf(&head(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/binary.rs"))).is_err());

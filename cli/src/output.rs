@@ -225,7 +225,7 @@ mod tests {
     use windrow_model::{Counters, JobState, StageStatus, TaskTotals};
 
     #[test]
-    fn tables_begin_with_the_id_and_hold_what_people_look_for() {
+    fn tables_begin_with_the_id() {
         let tasks = TaskTotals { total: 1200, done: 7, running: 2, failed: 1 };
         let status = JobStatus {
             id: "job-00000000000000000000000000000007".parse().unwrap(),

@@ -125,7 +125,7 @@ fn two_coordinators_do_not_share_a_folder() {
 }
 
 #[test]
-fn up_means_that_all_workers_are_there_and_down_that_none_is() {
+fn up_starts_all_workers_and_down_stops_them() {
     let home = tempfile::tempdir().unwrap();
     let temporary = tempfile::tempdir().unwrap();
     let mut command = windrow(&home);

@@ -41,7 +41,7 @@ fn marked(folder: &Path, version: &str) -> String {
 }
 
 #[test]
-fn nobody_there_is_three() {
+fn unreachable_coordinator_exits_with_three() {
     let home = tempfile::tempdir().unwrap();
     let url = dead_url();
     let id = "job-00000000000000000000000000000007";
@@ -71,7 +71,7 @@ fn a_failure_is_json_for_scripts() {
 }
 
 #[test]
-fn what_is_typed_wrongly_is_two() {
+fn usage_errors_exit_with_two() {
     let home = tempfile::tempdir().unwrap();
     for args in [
         &["frobnicate"][..],
@@ -93,7 +93,7 @@ fn what_is_typed_wrongly_is_two() {
 }
 
 #[test]
-fn what_is_no_job_binary_is_two_before_anything_is_asked() {
+fn non_job_binary_exits_with_two_before_any_call() {
     let home = tempfile::tempdir().unwrap();
     let script = home.path().join("script");
     std::fs::write(&script, "#!/bin/sh\n").unwrap();
@@ -125,7 +125,7 @@ fn an_address_that_others_reach_needs_tls() {
 }
 
 #[test]
-fn flags_lead_the_environment_which_leads_the_named_file_which_leads_the_users() {
+fn flag_beats_environment_beats_named_file_beats_user_file() {
     let home = tempfile::tempdir().unwrap();
     let urls: Vec<String> = (0..4).map(|_| dead_url()).collect();
     let section = |url: &str| format!("[client]\ncoordinator = '{url}'\n");

@@ -40,7 +40,7 @@ fn poison_tasks_end_their_jobs_and_few_others_do() {
 
 /// What the simulation has found once.
 #[test]
-fn an_output_that_was_refused_is_not_read_when_its_task_need_not_run_again() {
+fn refused_output_is_not_read_without_a_rerun() {
     run(3_667_229_479_931_793_045, true);
 }
 

@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_pass_in_pieces_and_one_bit_flips_where_it_should() {
+    fn bytes_pass_in_pieces_with_one_flipped_bit() {
         let (proxy, server) = echo();
         let there = Weather { piece_bytes_max: Some(1), flip_at: Some(3), ..Weather::default() };
         proxy.set(Rules { there, ..Rules::default() });
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_link_says_nothing_and_what_was_under_way_comes_when_it_heals() {
+    fn silent_link_delivers_buffered_bytes_when_it_heals() {
         let (proxy, server) = echo();
         let mut stream = connect(&proxy);
         stream.write_all(b"a").unwrap();
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_a_reset_after_exactly_so_many_bytes() {
+    fn cut_resets_after_the_exact_byte_count() {
         let (proxy, server) = echo();
         let back = Weather { cut_after: Some(4), ..Weather::default() };
         proxy.set(Rules { back, ..Rules::default() });

@@ -6,7 +6,7 @@ use windrow_tests::gated::{Gated, attempts};
 use windrow_tests::program::{eventually, run};
 
 #[test]
-fn what_waits_behind_a_task_that_stands_still_is_done_by_others_and_runs_once() {
+fn tasks_queued_behind_a_stuck_task_run_once_elsewhere() {
     let job = Gated::new();
     let mut cluster = Cluster::start(1, 1);
     let id = cluster.detach(job.path(), "hostile", job.args("out"));
@@ -32,7 +32,7 @@ fn what_waits_behind_a_task_that_stands_still_is_done_by_others_and_runs_once() 
 }
 
 #[test]
-fn a_job_that_is_cancelled_while_attempts_wait_and_begin_leaves_nothing() {
+fn cancel_during_prefetch_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("in"), corpus::text(7, 200_000)).unwrap();
     let cluster = Cluster::start(2, 1);

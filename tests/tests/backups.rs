@@ -16,7 +16,7 @@ fn is_stopped(process: Pid) -> bool {
 }
 
 #[test]
-fn a_job_ends_without_an_executor_that_stands_still() {
+fn job_ends_without_its_stuck_executor() {
     let folder = tempfile::tempdir().unwrap();
     let gate = folder.path().join("gate");
     std::fs::create_dir(&gate).unwrap();

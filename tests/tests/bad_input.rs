@@ -28,7 +28,7 @@ fn wordcount(folder: &Path, args: &str) -> Ended {
 }
 
 #[test]
-fn inputs_that_are_not_there_are_told_by_name() {
+fn missing_inputs_are_named() {
     let folder = folder();
     wordcount(folder.path(), "in nothing --output out").with(1).tells("INPUT_NOT_FOUND", &["/nothing"]);
     wordcount(folder.path(), "in *.txt --output out").with(1).tells("INPUT_NOT_FOUND", &["*.txt"]);
@@ -36,7 +36,7 @@ fn inputs_that_are_not_there_are_told_by_name() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_not_read() {
+fn special_files_are_not_read() {
     let folder = folder();
     let fifo = folder.path().join("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
@@ -48,7 +48,7 @@ fn what_is_no_regular_file_is_not_read() {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_told() {
+fn unreadable_file_is_an_error() {
     use std::os::unix::fs::PermissionsExt;
     let folder = folder();
     let secret = folder.path().join("secret");
@@ -62,7 +62,7 @@ fn a_file_that_may_not_be_read_is_told() {
 }
 
 #[test]
-fn an_output_that_is_there_or_among_the_inputs_is_left_alone() {
+fn existing_output_and_inputs_are_not_overwritten() {
     let folder = folder();
     wordcount(folder.path(), "in --output out").ok();
     let before = lines(&folder.path().join("out"));
@@ -79,7 +79,7 @@ fn an_output_that_is_there_or_among_the_inputs_is_left_alone() {
 }
 
 #[test]
-fn what_is_typed_wrongly_is_two() {
+fn usage_errors_exit_with_two() {
     let folder = folder();
     for args in [
         "in --output out --frobnicate",
@@ -99,7 +99,7 @@ fn what_is_typed_wrongly_is_two() {
 }
 
 #[test]
-fn a_plan_that_cannot_run_is_refused_before_anything_does() {
+fn invalid_plan_is_refused_before_any_task() {
     let folder = folder();
     let several = |found: &str, output: &str, numbers: &str| {
         let args = ["several", "a", "in", "--found", found, "--output", output, "--numbers", numbers];
@@ -117,7 +117,7 @@ fn a_plan_that_cannot_run_is_refused_before_anything_does() {
 }
 
 #[test]
-fn a_record_that_a_function_refuses_is_named() {
+fn refused_record_is_named() {
     let folder = folder();
     std::fs::write(folder.path().join("readings"), "x;1.0\ny;2.0\nbad line\nz;3\n").unwrap();
     for chunk in ["1B", "1MB"] {
@@ -132,7 +132,7 @@ fn a_record_that_a_function_refuses_is_named() {
 }
 
 #[test]
-fn a_crash_is_told_with_its_record_and_leaves_nothing() {
+fn crash_names_its_record_and_leaves_nothing() {
     let folder = folder();
     for (what, word) in [("abort", "SIGABRT"), ("segfault", "SIGSEGV"), ("recursion", "SIG"), ("exit", "exit(0)")] {
         for chunk in ["1B", "1MB"] {
@@ -145,7 +145,7 @@ fn a_crash_is_told_with_its_record_and_leaves_nothing() {
 }
 
 #[test]
-fn a_file_that_shrinks_under_a_job_is_an_input_that_changed() {
+fn shrinking_input_is_reported_as_changed() {
     let folder = folder();
     let big = folder.path().join("big");
     std::fs::write(&big, format!("TRUNCATE:{}\n{}", big.escaped(), "a line of text\n".repeat(100_000))).unwrap();
@@ -170,7 +170,7 @@ fn input_that_shrinks_costs_no_process_of_a_cluster() {
 }
 
 #[test]
-fn a_crash_on_a_cluster_is_told_with_its_record() {
+fn crash_on_a_cluster_names_its_record() {
     let folder = folder();
     let cluster = Cluster::start(1, 2);
     for (what, word) in [("abort", "SIGABRT"), ("segfault", "SIGSEGV"), ("recursion", "SIG"), ("exit", "code 0")] {
@@ -181,7 +181,7 @@ fn a_crash_on_a_cluster_is_told_with_its_record() {
 }
 
 #[test]
-fn a_line_that_is_not_the_json_it_should_be_is_named() {
+fn malformed_json_line_is_named() {
     let folder = folder();
     let good = "{\"user\":\"u\",\"seconds\":3}\n";
     for (bad, name) in [("{\"user\":\n", "cut"), ("{\"user\":\"u\"}\n", "without"), ("[]\n", "other")] {
@@ -234,7 +234,7 @@ fn only_job_binaries_are_submitted() {
 }
 
 #[test]
-fn a_cluster_that_is_not_there_or_not_ours_is_three() {
+fn unreachable_or_foreign_cluster_exits_with_three() {
     let folder = folder();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = format!("http://{}", listener.local_addr().unwrap());
@@ -255,7 +255,7 @@ fn a_cluster_that_is_not_there_or_not_ours_is_three() {
 }
 
 #[test]
-fn a_data_folder_has_one_user() {
+fn data_folder_has_one_process() {
     let cluster = Cluster::start(1, 1);
     let data = cluster.worker_folder(0);
     let second = run(cluster.windrow(["worker", "--coordinator", &cluster.url, "--data-dir"]).arg(&data));
@@ -264,7 +264,7 @@ fn a_data_folder_has_one_user() {
 }
 
 #[test]
-fn who_does_not_wait_for_a_job_hears_all_the_same_that_it_cannot_be() {
+fn detached_submit_reports_an_impossible_job() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
     let submit = |args: &[&str]| {
@@ -284,7 +284,7 @@ fn who_does_not_wait_for_a_job_hears_all_the_same_that_it_cannot_be() {
 }
 
 #[test]
-fn without_workers_a_job_waits_and_says_so_and_can_be_cancelled() {
+fn job_without_workers_waits_and_can_be_cancelled() {
     let folder = folder();
     let cluster = Cluster::start(0, 1);
     let id = cluster.detach(folder.path(), "wordcount", ["in", "--output", "out"]);
@@ -301,7 +301,7 @@ fn without_workers_a_job_waits_and_says_so_and_can_be_cancelled() {
 
 /// The first time somebody comes in time, the second time nobody is left.
 #[test]
-fn a_job_that_no_worker_takes_for_too_long_fails_and_says_what_to_do() {
+fn starved_job_fails_with_a_hint() {
     let folder = folder();
     let mut cluster = Cluster::without_workers(&["--wait-for-workers", "5s"]);
     let id = cluster.detach(folder.path(), "wordcount", ["in", "--output", "out"]);
@@ -315,7 +315,7 @@ fn a_job_that_no_worker_takes_for_too_long_fails_and_says_what_to_do() {
 }
 
 #[test]
-fn a_cluster_survives_jobs_that_crash_its_executors() {
+fn cluster_survives_jobs_that_crash_executors() {
     let folder = folder();
     let cluster = Cluster::start(1, 2);
     for (what, code) in [

@@ -42,7 +42,7 @@ fn set_aside(folder: &Path, output: &str) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn a_run_of_one_process_goes_on_without_as_many_as_it_may() {
+fn local_run_leaves_out_bad_records_up_to_its_limit() {
     let folder = folder(3);
     let path = folder.path();
     let mut seen = Vec::new();
@@ -63,7 +63,7 @@ fn a_run_of_one_process_goes_on_without_as_many_as_it_may() {
 }
 
 #[test]
-fn rows_that_do_not_parse_are_set_aside_like_any_other() {
+fn rows_that_do_not_parse_are_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     std::fs::write(
@@ -79,7 +79,7 @@ fn rows_that_do_not_parse_are_set_aside_like_any_other() {
 }
 
 #[test]
-fn a_cluster_goes_on_whatever_the_record_does_to_its_process() {
+fn cluster_leaves_out_records_that_kill_their_process() {
     let folder = folder(2);
     let path = folder.path();
     let cluster = Cluster::start(2, 1);

@@ -241,7 +241,7 @@ fn one_run(folder: &Path, seed: u64, tally: &mut Tally) {
 }
 
 #[test]
-fn whatever_breaks_and_comes_back_the_bytes_are_the_same() {
+fn faults_and_recoveries_change_no_byte() {
     let folder = tempfile::tempdir().unwrap();
     make_inputs(folder.path());
     let first = number("WINDROW_CHAOS_SEED", 1);
@@ -261,7 +261,7 @@ const SHORT_MEGABYTES: u64 = 8;
 
 /// One of three workers is killed every few seconds, each in its turn, and started again.
 #[test]
-fn a_job_gets_through_although_a_worker_dies_again_and_again() {
+fn job_ends_although_workers_keep_dying() {
     let megabytes = number("WINDROW_CHAOS_MEGABYTES", SHORT_MEGABYTES);
     let every = Duration::from_millis(if megabytes > SHORT_MEGABYTES { 5_000 } else { 500 });
     let folder = tempfile::tempdir().unwrap();

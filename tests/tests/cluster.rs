@@ -38,7 +38,7 @@ fn gated_args(gate: &Path, output: &str) -> Vec<String> {
 }
 
 #[test]
-fn wordcount_gives_the_bytes_of_one_process_on_any_number_of_workers() {
+fn wordcount_bytes_do_not_depend_on_the_workers() {
     let folder = folder();
     corpus::write_folder(&folder.path().join("in"), 21);
     let args = ["in", "--partitions", "5", "--chunk-size", "4kB", "--output"];
@@ -58,7 +58,7 @@ fn wordcount_gives_the_bytes_of_one_process_on_any_number_of_workers() {
 }
 
 #[test]
-fn every_kind_of_job_gives_the_bytes_of_one_process() {
+fn cluster_and_local_runs_write_the_same_bytes() {
     let folder = folder();
     let path = folder.path();
     local(path, "terasort", ["gen", "10000", "records"]).ok();
@@ -91,7 +91,7 @@ fn every_kind_of_job_gives_the_bytes_of_one_process() {
 }
 
 #[test]
-fn submit_does_what_the_binary_does_with_cluster() {
+fn submit_equals_the_flag_cluster() {
     let folder = folder();
     write(folder.path(), "in", corpus::text(26, 20_000));
     let cluster = Cluster::start(2, 1);
@@ -109,7 +109,7 @@ fn submit_does_what_the_binary_does_with_cluster() {
 }
 
 #[test]
-fn jobs_and_workers_are_told_as_scripts_expect_before_and_after_a_restart() {
+fn json_views_survive_a_coordinator_restart() {
     let folder = folder();
     write(folder.path(), "in", "a b\nb BOOM\n");
     let mut cluster = Cluster::start(2, 1);
@@ -176,7 +176,7 @@ fn a_cancelled_job_ends_with_four_and_leaves_nothing() {
 }
 
 #[test]
-fn logs_hold_what_tasks_wrote() {
+fn logs_hold_output_of_tasks() {
     let folder = folder();
     let gate = gated(folder.path());
     write(&gate, "open", "");
@@ -193,7 +193,7 @@ fn logs_hold_what_tasks_wrote() {
 }
 
 #[test]
-fn jobs_at_the_same_time_do_not_disturb_each_other() {
+fn concurrent_jobs_do_not_affect_each_other() {
     let folder = folder();
     let cluster = Cluster::start(2, 1);
     let ids: Vec<String> = (0..8)
@@ -214,12 +214,12 @@ fn jobs_at_the_same_time_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_worker_that_is_killed_in_the_middle_changes_no_byte() {
+fn killed_worker_changes_no_byte() {
     killed_in_the_middle(Cluster::start(2, 1));
 }
 
 #[test]
-fn a_neighbour_that_is_killed_in_the_middle_changes_no_byte() {
+fn killed_neighbour_changes_no_byte() {
     killed_in_the_middle(Cluster::start_in_place(2, 1));
 }
 

@@ -139,7 +139,7 @@ fn unpack(part: &str, to: &Path) {
 }
 
 #[test]
-fn folders_without_an_id_join_the_journal_that_knows_their_chunks() {
+fn folders_without_cluster_id_join_if_chunks_are_known() {
     let folder = folder();
     let mut cluster = Cluster::start(0, 1);
     unpack("worker", &cluster.worker_folder(0));
@@ -163,7 +163,7 @@ fn folders_without_an_id_join_the_journal_that_knows_their_chunks() {
 }
 
 #[test]
-fn folder_without_an_id_waits_for_an_operator_if_no_chunk_is_known() {
+fn folder_with_unknown_chunks_waits_for_an_operator() {
     let folder = folder();
     let mut cluster = Cluster::start(0, 1);
     unpack("worker", &cluster.worker_folder(0));
@@ -182,7 +182,7 @@ fn folder_without_an_id_waits_for_an_operator_if_no_chunk_is_known() {
 }
 
 #[test]
-fn orphans_go_to_the_trash_after_their_time_and_come_back_when_adopted() {
+fn orphans_expire_into_trash_and_return_when_adopted() {
     let folder = folder();
     let mut cluster = Cluster::without_workers(&["--orphans-kept", "1s", "--orphans-per-hour", "5"]);
     unpack("worker", &cluster.worker_folder(0));
@@ -212,7 +212,7 @@ fn chunk_file(cluster: &Cluster, worker: usize, digest: &str) -> PathBuf {
 }
 
 #[test]
-fn job_that_reads_a_chunk_which_is_gone_everywhere_fails_at_once() {
+fn chunk_without_any_copy_fails_its_reader_at_once() {
     let folder = folder();
     fs::write(folder.path().join("in"), corpus::text(73, 60_000)).unwrap();
     let cluster = Cluster::start(2, 1);
@@ -226,7 +226,7 @@ fn job_that_reads_a_chunk_which_is_gone_everywhere_fails_at_once() {
 }
 
 #[test]
-fn chunk_that_goes_while_a_task_waits_for_its_slot_is_read_from_another_copy() {
+fn chunk_lost_before_its_task_runs_is_read_elsewhere() {
     let folder = folder();
     let path = folder.path();
     let gate = path.join("gate");
@@ -252,7 +252,7 @@ fn chunk_that_goes_while_a_task_waits_for_its_slot_is_read_from_another_copy() {
 }
 
 #[test]
-fn chunk_that_is_gone_from_one_worker_is_made_again_by_whoever_reads_it() {
+fn read_of_a_missing_chunk_restores_its_copy() {
     let folder = folder();
     let text = corpus::text(74, 60_000);
     fs::write(folder.path().join("in"), &text).unwrap();
@@ -270,7 +270,7 @@ fn chunk_that_is_gone_from_one_worker_is_made_again_by_whoever_reads_it() {
 }
 
 #[test]
-fn scrub_finds_damaged_and_missing_copies_and_has_them_made_again() {
+fn scrub_restores_damaged_and_missing_copies() {
     let folder = folder();
     fs::write(folder.path().join("in"), corpus::text(75, 60_000)).unwrap();
     let mut cluster = Cluster::start(1, 1);
@@ -298,7 +298,7 @@ fn scrub_finds_damaged_and_missing_copies_and_has_them_made_again() {
 }
 
 #[test]
-fn backup_that_was_taken_while_jobs_ran_has_all_that_was_acknowledged() {
+fn backup_during_jobs_holds_all_acknowledged_data() {
     let folder = folder();
     let path = folder.path();
     let gate = path.join("gate");

@@ -43,7 +43,7 @@ fn wordcount(cluster: &Cluster, folder: &Path, input: &str, output: &str) -> End
 }
 
 #[test]
-fn what_was_put_is_listed_comes_back_and_goes() {
+fn put_dataset_is_listed_read_and_deleted() {
     let folder = folder();
     let text = corpus::text(1, 200_000);
     write(folder.path(), "a.txt", &text);
@@ -67,7 +67,7 @@ fn what_was_put_is_listed_comes_back_and_goes() {
 }
 
 #[test]
-fn a_job_has_several_outputs_of_several_kinds() {
+fn job_writes_outputs_of_several_kinds() {
     let folder = folder();
     let text = corpus::text(41, 60_000);
     let word = text.split_ascii_whitespace().next().unwrap();
@@ -114,7 +114,7 @@ fn damage_chunks(cluster: &Cluster, worker: usize) {
 }
 
 #[test]
-fn a_job_never_reads_a_damaged_copy_and_it_is_made_again() {
+fn damaged_copy_is_never_read_and_is_restored() {
     let folder = folder();
     write(folder.path(), "in", corpus::text(43, 100_000));
     let expected = expected(folder.path(), "in");
@@ -136,7 +136,7 @@ fn a_job_never_reads_a_damaged_copy_and_it_is_made_again() {
 }
 
 #[test]
-fn places_in_a_dataset_have_its_name_whoever_reads_it() {
+fn offsets_in_a_dataset_name_the_dataset() {
     let folder = folder();
     write(folder.path(), "in", corpus::text(44, 40_000));
     let cluster = Cluster::start(3, 1);
@@ -164,7 +164,7 @@ fn places_in_a_dataset_have_its_name_whoever_reads_it() {
 }
 
 #[test]
-fn other_framings_come_back_as_they_were() {
+fn datasets_keep_their_framing() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
     local(folder.path(), "terasort", ["gen", "500", "records", "--seed", "3"]).ok();
@@ -184,7 +184,7 @@ fn other_framings_come_back_as_they_were() {
 }
 
 #[test]
-fn jobs_read_datasets_from_whoever_has_them() {
+fn jobs_read_datasets_from_any_holder() {
     let folder = folder();
     corpus::write_folder(&folder.path().join("in"), 2);
     let expected = expected(folder.path(), "in");
@@ -218,7 +218,7 @@ fn gated(folder: &Path, output: &str) -> (PathBuf, String, Vec<String>) {
 }
 
 #[test]
-fn a_running_job_keeps_the_version_that_it_reads() {
+fn running_job_keeps_its_dataset_version() {
     let folder = folder();
     let (gate, text, args) = gated(folder.path(), "out");
     let cluster = Cluster::start(2, 1);
@@ -238,7 +238,7 @@ fn a_running_job_keeps_the_version_that_it_reads() {
 }
 
 #[test]
-fn jobs_write_datasets_that_others_read() {
+fn jobs_read_datasets_written_by_jobs() {
     let folder = folder();
     let path = folder.path();
     corpus::write_folder(&path.join("in"), 6);
@@ -270,7 +270,7 @@ fn jobs_write_datasets_that_others_read() {
 }
 
 #[test]
-fn a_job_that_fails_leaves_no_dataset() {
+fn failed_job_leaves_no_dataset() {
     let folder = folder();
     write(folder.path(), "in", "a\nb BOOM\n");
     let cluster = Cluster::start(1, 1);
@@ -284,7 +284,7 @@ fn a_job_that_fails_leaves_no_dataset() {
 }
 
 #[test]
-fn a_killed_worker_loses_nothing_and_its_copies_are_made_again() {
+fn copies_on_a_killed_worker_are_restored() {
     let folder = folder();
     write(folder.path(), "in", corpus::text(4, 100_000));
     let expected = expected(folder.path(), "in");
@@ -308,7 +308,7 @@ fn a_killed_worker_loses_nothing_and_its_copies_are_made_again() {
 }
 
 #[test]
-fn datasets_outlive_the_coordinator() {
+fn datasets_survive_a_coordinator_restart() {
     let folder = folder();
     write(folder.path(), "in", corpus::text(5, 50_000));
     let expected = expected(folder.path(), "in");
@@ -325,7 +325,7 @@ fn datasets_outlive_the_coordinator() {
 }
 
 #[test]
-fn what_cannot_be_is_told() {
+fn invalid_dataset_requests_are_errors() {
     let folder = folder();
     let path = folder.path();
     write(path, "in", "a b\n");

@@ -19,7 +19,7 @@ fn folder() -> TempDir {
 }
 
 #[test]
-fn a_run_that_dies_is_told_as_json_like_one_that_fails() {
+fn killed_run_is_reported_as_json() {
     let folder = folder();
     let bad = |what: &str| {
         local(folder.path(), "hostile", ["bad", what, "in", "--output", "out", "-o", "json"]).with(1).json()
@@ -58,7 +58,7 @@ fn background_process_that_is_killed_is_warned_about() {
 }
 
 #[test]
-fn an_interrupted_run_leaves_none_of_its_commands_running() {
+fn interrupted_run_leaves_no_commands_running() {
     let folder = folder();
     let sleeps = || processes_with("sleep\x006173.25");
     let alone = |running: &Daemon| running.signal(Signal::TERM);
@@ -94,7 +94,7 @@ fn cancel_and_crash_on_a_worker_end_commands_of_pipe() {
 }
 
 #[test]
-fn a_run_that_succeeds_kills_nothing() {
+fn successful_run_kills_nothing() {
     let folder = folder();
     let sleeps = || processes_with("sleep\x006174.25");
     let mut running = stream(folder.path(), "sleep 6174.25 > /dev/null 2>&1 & cat");
@@ -108,7 +108,7 @@ fn a_run_that_succeeds_kills_nothing() {
 }
 
 #[test]
-fn pagerank_until_it_stands_still_replaces_an_output_only_if_it_may() {
+fn pagerank_replaces_its_output_only_if_allowed() {
     let folder = tempfile::tempdir().unwrap();
     let edges = corpus::edges(31, 40, 200);
     std::fs::write(folder.path().join("edges"), &edges).unwrap();
@@ -133,7 +133,7 @@ fn pagerank_until_it_stands_still_replaces_an_output_only_if_it_may() {
 }
 
 #[test]
-fn what_is_no_whole_output_is_not_validated() {
+fn incomplete_output_is_not_validated() {
     let folder = tempfile::tempdir().unwrap();
     local(folder.path(), "terasort", ["gen", "900", "records"]).ok();
     local(folder.path(), "terasort", ["sort", "records", "--partitions", "3", "--output", "out"]).ok();
@@ -155,7 +155,7 @@ fn what_is_no_whole_output_is_not_validated() {
 }
 
 #[test]
-fn a_query_tells_what_is_wrong_and_nothing_when_its_reader_leaves() {
+fn query_reports_errors_but_not_a_closed_pipe() {
     let folder = tempfile::tempdir().unwrap();
     let documents: String = (0..100_000).map(|n| format!("{n}\tword\n")).collect();
     std::fs::write(folder.path().join("in"), documents).unwrap();
@@ -177,7 +177,7 @@ fn a_query_tells_what_is_wrong_and_nothing_when_its_reader_leaves() {
 }
 
 #[test]
-fn a_cluster_tells_what_was_without_effect_and_what_a_job_did_last() {
+fn cluster_warns_of_unused_flags_and_shows_last_events() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
     let submit = |name: &str, args: &[&str]| {

@@ -34,7 +34,7 @@ fn names_in(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn explain_runs_writes_and_asks_nothing() {
+fn explain_has_no_side_effects() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("in"), "a\n").unwrap();
     std::fs::create_dir(folder.path().join("r.0")).unwrap();
@@ -58,7 +58,7 @@ fn explain_runs_writes_and_asks_nothing() {
 }
 
 #[test]
-fn flags_without_effect_are_named_with_what_has_it() {
+fn flags_without_effect_are_named_with_an_alternative() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("in"), "a\n").unwrap();
     let cluster = Cluster::start(1, 1);

@@ -57,7 +57,7 @@ fn args<'a>(place: &'a Place, output: &'a str) -> impl Iterator<Item = &'a str> 
 }
 
 #[test]
-fn a_task_that_finds_no_room_on_one_worker_is_done_by_another() {
+fn task_moves_from_a_full_disk_to_another_worker() {
     let folder = folder();
     for place in &PLACES {
         let expected = expected(folder.path(), place);
@@ -80,7 +80,7 @@ fn a_task_that_finds_no_room_on_one_worker_is_done_by_another() {
 
 /// A worker whose mount of the inputs or outputs gives errors fails its attempts and not the job.
 #[test]
-fn files_that_one_worker_cannot_use_are_used_by_another() {
+fn input_unreadable_on_one_worker_is_read_by_another() {
     let folder = folder();
     let place = &PLACES[3];
     let expected = expected(folder.path(), place);
@@ -100,7 +100,7 @@ fn files_that_one_worker_cannot_use_are_used_by_another() {
 }
 
 #[test]
-fn a_job_that_finds_no_room_anywhere_fails_with_the_numbers_and_the_worker_does_the_next_one() {
+fn job_without_disk_space_anywhere_fails_and_others_run() {
     let folder = folder();
     // Nothing is fetched where there is one worker.
     for place in PLACES.iter().filter(|place| place.name != "fetched.write") {
@@ -127,7 +127,7 @@ fn a_job_that_finds_no_room_anywhere_fails_with_the_numbers_and_the_worker_does_
 }
 
 #[test]
-fn an_artifact_for_which_the_coordinator_has_no_room_is_refused_and_leaves_nothing() {
+fn artifact_beyond_the_coordinators_disk_is_refused() {
     let folder = folder();
     for error in ["artifact.write=enospc@3", "artifact.sync=eio@1"] {
         let cluster = Cluster::start_failing(error, 1, 1);
@@ -147,7 +147,7 @@ fn an_artifact_for_which_the_coordinator_has_no_room_is_refused_and_leaves_nothi
 
 /// At the commit itself the job fails, and readers see nothing of it.
 #[test]
-fn a_commit_that_finds_no_room_fails_the_job_and_shows_nothing() {
+fn commit_without_disk_space_fails_and_publishes_nothing() {
     let folder = folder();
     for error in ["publish.manifest=enospc", "publish.rename=eio", "publish.sync=eio", "publish.take=eio"] {
         let cluster = Cluster::start_failing(error, 1, 1);
@@ -162,7 +162,7 @@ fn a_commit_that_finds_no_room_fails_the_job_and_shows_nothing() {
 
 /// What a disk does not give back is computed again.
 #[test]
-fn map_outputs_that_a_disk_does_not_give_back_are_made_again_elsewhere() {
+fn unreadable_map_outputs_are_recomputed_elsewhere() {
     let folder = folder();
     let place = &PLACES[1];
     let expected = expected(folder.path(), place);
@@ -181,7 +181,7 @@ fn map_outputs_that_a_disk_does_not_give_back_are_made_again_elsewhere() {
 
 /// Whoever deletes the scratch folder of a worker costs it attempts, and nobody else anything.
 #[test]
-fn a_worker_whose_files_disappear_under_it_fails_attempts_and_does_not_panic() {
+fn deleted_worker_files_fail_attempts_without_a_panic() {
     let folder = folder();
     let gate = folder.path().join("gate");
     std::fs::create_dir(&gate).unwrap();
@@ -223,7 +223,7 @@ impl Drop for Mounted {
 }
 
 #[test]
-fn a_worker_whose_disk_is_full_says_so_and_gets_nothing_until_there_is_room() {
+fn worker_with_a_full_disk_gets_no_tasks_until_space() {
     let folder = folder();
     let mut cluster = Cluster::start(1, 1);
     let Some(mounted) = Mounted::new(256 << 20) else {
@@ -253,7 +253,7 @@ fn a_worker_whose_disk_is_full_says_so_and_gets_nothing_until_there_is_room() {
 }
 
 #[test]
-fn a_disk_that_is_really_full_costs_attempts_and_neither_the_worker_nor_the_job() {
+fn truly_full_disk_costs_attempts_but_no_worker() {
     let folder = folder();
     let mut cluster = Cluster::start(0, 1);
     cluster.worker_memory = "2MiB".into();

@@ -106,25 +106,25 @@ fn coordinator_dies_at_every_pass(place: &str) -> u32 {
 }
 
 #[test]
-fn the_coordinator_dies_before_any_write_of_its_journal() {
+fn coordinator_dies_before_any_journal_write() {
     let passes = coordinator_dies_at_every_pass("journal.before-write");
     assert!(passes >= 3, "a job's submit, commit and end are written: {passes}");
 }
 
 #[test]
-fn the_coordinator_dies_after_any_write_of_its_journal_that_it_told_nobody_of() {
+fn coordinator_dies_after_any_unannounced_journal_write() {
     let passes = coordinator_dies_at_every_pass("journal.written");
     assert!(passes >= 3, "{passes}");
 }
 
 #[test]
-fn the_coordinator_dies_when_it_has_told_of_any_write() {
+fn coordinator_dies_after_announcing_any_write() {
     let passes = coordinator_dies_at_every_pass("journal.told");
     assert!(passes >= 3, "{passes}");
 }
 
 #[test]
-fn the_coordinator_dies_before_and_after_it_answers_a_submit_and_when_an_end_is_recorded() {
+fn coordinator_dies_around_a_submit_and_a_recorded_end() {
     let work = Work::new();
     for (n, place) in ["submit.before-reply", "submit.replied", "job.end-recorded"].iter().enumerate() {
         assert!(coordinator_dies_at(&work, &format!("out-{n}"), &format!("{place}=kill")), "{place}");
@@ -133,7 +133,7 @@ fn the_coordinator_dies_before_and_after_it_answers_a_submit_and_when_an_end_is_
 
 /// A dataset is there with all of its chunks once, or not at all.
 #[test]
-fn the_coordinator_dies_before_any_write_of_a_job_that_makes_a_dataset() {
+fn coordinator_dies_before_any_write_of_a_dataset_job() {
     let work = Work::new();
     let mut expected = concatenated(&work.path().join("expected"));
     expected.sort_unstable();
@@ -186,7 +186,7 @@ fn kill_at(step: &str) -> String {
 }
 
 #[test]
-fn the_coordinator_dies_at_every_step_of_a_commit() {
+fn coordinator_dies_at_every_step_of_a_commit() {
     let work = Work::new();
     for (n, step) in COMMIT_STEPS.iter().enumerate() {
         assert!(coordinator_dies_at(&work, &format!("out-{n}"), &kill_at(step)), "{step}");
@@ -195,7 +195,7 @@ fn the_coordinator_dies_at_every_step_of_a_commit() {
 
 /// Beside the steps above: the exchange, and the old output on its way out.
 #[test]
-fn the_coordinator_dies_while_an_output_takes_the_place_of_another() {
+fn coordinator_dies_while_an_output_is_replaced() {
     let work = Work::new();
     for (n, step) in ["publish.sealed", "publish.renamed", "publish.old-removed"].iter().enumerate() {
         let output = format!("out-{n}");
@@ -206,7 +206,7 @@ fn the_coordinator_dies_while_an_output_takes_the_place_of_another() {
 
 /// A cancel that was answered is one for good; one that was not may have to be asked for again.
 #[test]
-fn the_coordinator_dies_in_the_middle_of_a_cancel() {
+fn coordinator_dies_during_a_cancel() {
     let work = Work::new();
     let gate = work.path().join("gate");
     std::fs::create_dir(&gate).unwrap();
@@ -237,7 +237,7 @@ fn the_coordinator_dies_in_the_middle_of_a_cancel() {
 }
 
 #[test]
-fn a_worker_dies_before_and_after_it_has_placed_a_part() {
+fn worker_dies_before_and_after_placing_a_part() {
     let work = Work::new();
     for (n, place) in ["publish.place=kill@2", "publish.placed=kill"].iter().enumerate() {
         let output = format!("out-{n}");
@@ -256,7 +256,7 @@ fn a_worker_dies_before_and_after_it_has_placed_a_part() {
 
 /// What a failed sync has lost nobody knows, so nobody goes on with it.
 #[test]
-fn an_error_of_the_journals_disk_ends_the_coordinator_at_once_and_the_next_one_goes_on() {
+fn journal_disk_error_ends_the_coordinator_and_jobs_resume() {
     let work = Work::new();
     // The first four transactions are those of the start, the fifth notes the worker.
     for (n, error) in ["journal.before-commit=eio@6", "journal.before-commit=enospc@7"].iter().enumerate() {

@@ -37,7 +37,7 @@ fn cancel(cluster: &Cluster, id: &str) -> Duration {
 }
 
 #[test]
-fn what_a_task_has_started_ends_with_its_job() {
+fn descendants_of_a_task_end_with_its_job() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
     // All over the machine nobody else sleeps so long.
@@ -50,7 +50,7 @@ fn what_a_task_has_started_ends_with_its_job() {
 }
 
 #[test]
-fn hundreds_of_processes_that_outlive_their_task_are_gone_with_a_cancel() {
+fn cancel_kills_hundreds_of_surviving_descendants() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
     let sleeper = format!("100018.{}", std::process::id());
@@ -65,7 +65,7 @@ fn hundreds_of_processes_that_outlive_their_task_are_gone_with_a_cancel() {
 
 /// They are not tied to the worker as its executors are; its next life finds them.
 #[test]
-fn what_the_tasks_of_a_killed_worker_have_started_goes_when_it_is_back() {
+fn restarted_worker_kills_descendants_of_its_old_tasks() {
     let folder = folder();
     let mut cluster = Cluster::start(1, 1);
     let sleeper = format!("100019.{}", std::process::id());
@@ -82,7 +82,7 @@ fn what_the_tasks_of_a_killed_worker_have_started_goes_when_it_is_back() {
 
 /// Also one in whose processes nothing tells where they come from.
 #[test]
-fn a_fork_bomb_fails_its_job_and_takes_nothing_from_others() {
+fn fork_bomb_fails_only_its_own_job() {
     let folder = folder();
     let mut cluster = Cluster::start(0, 1);
     if !cluster.add_worker_if_possible(1, ["--max-processes", "100"]) {
@@ -99,7 +99,7 @@ fn a_fork_bomb_fails_its_job_and_takes_nothing_from_others() {
 }
 
 #[test]
-fn a_job_that_loops_for_ever_is_cancelled_at_once() {
+fn endless_job_is_cancelled_at_once() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
     let id = cluster.detach(folder.path(), "hostile", ["bad", "hang", "bad", "--output", "out"]);
@@ -113,7 +113,7 @@ fn a_job_that_loops_for_ever_is_cancelled_at_once() {
 }
 
 #[test]
-fn a_job_whose_process_is_stopped_is_cancelled_at_once() {
+fn job_with_a_stopped_process_is_cancelled_at_once() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
     let id = cluster.detach(folder.path(), "hostile", ["bad", "hang", "bad", "--output", "out"]);
@@ -129,7 +129,7 @@ fn a_job_whose_process_is_stopped_is_cancelled_at_once() {
 }
 
 #[test]
-fn a_job_that_is_not_done_by_its_deadline_is_ended_with_its_processes() {
+fn job_past_its_deadline_ends_with_its_processes() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
     let submit = ["submit", "--timeout", "1s", "--coordinator", &cluster.url];
@@ -143,7 +143,7 @@ fn a_job_that_is_not_done_by_its_deadline_is_ended_with_its_processes() {
 
 /// Nobody is killed from outside, so the process itself says what it lacked.
 #[test]
-fn a_job_that_hoards_memory_runs_into_the_workers_limit() {
+fn memory_hog_is_stopped_by_the_workers_limit() {
     let folder = folder();
     let mut cluster = Cluster::start(0, 1);
     cluster.worker_memory = "64MiB".into();
@@ -157,7 +157,7 @@ fn a_job_that_hoards_memory_runs_into_the_workers_limit() {
 
 /// The first job's attempts get no more than their share, and the second one has its space.
 #[test]
-fn an_attempt_that_writes_more_than_its_quota_fails_and_leaves_room_for_others() {
+fn attempt_beyond_its_quota_fails_and_frees_its_space() {
     let folder = folder();
     let mut random = corpus::Random(9);
     let text: String = (0..150_000).map(|_| format!("{:016x}\n", random.number())).collect();
@@ -179,7 +179,7 @@ fn an_attempt_that_writes_more_than_its_quota_fails_and_leaves_room_for_others()
 }
 
 #[test]
-fn a_worker_that_is_asked_to_end_while_a_job_runs_finishes_its_task_and_ends_well() {
+fn stopping_worker_finishes_its_task() {
     let folder = folder();
     let gate = folder.path().join("gate");
     std::fs::create_dir(&gate).unwrap();
@@ -204,7 +204,7 @@ fn a_worker_that_is_asked_to_end_while_a_job_runs_finishes_its_task_and_ends_wel
 
 /// Nobody is left to clean up when the run and its guardian are killed together: the next run does.
 #[test]
-fn what_a_killed_run_of_one_process_has_left_goes_with_the_next_run() {
+fn next_local_run_sweeps_files_of_a_killed_one() {
     let folder = folder();
     let gate = folder.path().join("gate");
     std::fs::create_dir(&gate).unwrap();

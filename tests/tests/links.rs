@@ -66,7 +66,7 @@ fn state(cluster: &Cluster, worker: usize) -> String {
 
 /// Three leases of silence: its tasks are run elsewhere while it goes on with them, and what it says late changes nothing.
 #[test]
-fn a_worker_behind_a_silent_link_for_three_leases_is_replaced_and_does_no_harm_when_it_is_back() {
+fn worker_silent_for_three_leases_is_fenced() {
     let job = Gated::new();
     let cluster = Cluster::start_linked(2, 3, "1s", "2s");
     let attached = submit(&cluster, &cluster.url, job.path(), "hostile", job.args("out"));
@@ -92,7 +92,7 @@ fn has_executor(cluster: &Cluster, worker: usize) -> bool {
 }
 
 #[test]
-fn a_link_that_flaps_slows_a_job_down_and_makes_no_storm_of_connections() {
+fn flapping_link_causes_no_connection_storm() {
     let mut sort = Sort::new();
     let cluster = Cluster::start_linked(3, 1, "1s", "1s");
     let flaps = rounds(6);
@@ -154,21 +154,21 @@ fn break_streams(seed: u64, rounds: u64, broken: impl Fn(u64) -> Weather) -> u64
 }
 
 #[test]
-fn streams_that_are_cut_at_any_byte_are_taken_up_again_and_no_task_runs_twice() {
+fn cut_streams_resume_without_rerunning_tasks() {
     let rounds = rounds(8);
     let more = break_streams(21, rounds, |at| Weather { cut_after: Some(at), ..Weather::default() });
     assert_eq!(more, 0, "attempts more than tasks in {rounds} jobs");
 }
 
 #[test]
-fn streams_that_stall_are_given_up_by_their_progress_and_taken_up_again() {
+fn stalled_streams_are_dropped_and_resumed() {
     let rounds = rounds(3);
     let more = break_streams(22, rounds, |at| Weather { stall_after: Some(at), ..Weather::default() });
     assert_eq!(more, 0, "attempts more than tasks in {rounds} jobs");
 }
 
 #[test]
-fn bits_that_flip_on_the_way_are_noticed_and_fetched_again_without_running_the_map() {
+fn flipped_bits_are_refetched_without_rerunning_the_map() {
     let rounds = rounds(8);
     let more = break_streams(23, rounds, |at| Weather { flip_at: Some(at), ..Weather::default() });
     assert_eq!(more, 0, "attempts more than tasks in {rounds} jobs");
@@ -177,7 +177,7 @@ fn bits_that_flip_on_the_way_are_noticed_and_fetched_again_without_running_the_m
 /// Nobody can fetch from a worker that is otherwise well: what it made is made again elsewhere, and the job ends while
 /// the link is still broken.
 #[test]
-fn outputs_that_two_readers_cannot_fetch_are_all_made_again_elsewhere() {
+fn outputs_two_readers_cannot_fetch_are_recomputed() {
     let job = Gated::new();
     let cluster = Cluster::start_linked(3, 1, "10s", "300ms");
     let attached = submit(&cluster, &cluster.url, job.path(), "hostile", job.args("out"));
@@ -194,7 +194,7 @@ fn outputs_that_two_readers_cannot_fetch_are_all_made_again_elsewhere() {
 }
 
 #[test]
-fn a_slow_reader_costs_whoever_serves_it_no_memory() {
+fn slow_reader_costs_its_server_no_memory() {
     let folder = tempfile::tempdir().unwrap();
     local(folder.path(), "terasort", ["gen", "400000", "records"]).ok();
     let args = |output: &str| ["sort", "records", "--partitions", "2", "--output", output].map(str::to_string).to_vec();
@@ -218,7 +218,7 @@ fn a_slow_reader_costs_whoever_serves_it_no_memory() {
 }
 
 #[test]
-fn a_client_whose_connection_breaks_again_and_again_sees_its_job_to_the_end() {
+fn client_on_a_broken_link_follows_its_job_to_the_end() {
     let job = Gated::new();
     let cluster = Cluster::start(1, 3);
     let link = Proxy::to(cluster.url.trim_start_matches("http://").parse().unwrap());
@@ -240,7 +240,7 @@ fn a_client_whose_connection_breaks_again_and_again_sees_its_job_to_the_end() {
 }
 
 #[test]
-fn an_artifact_whose_download_breaks_is_fetched_again() {
+fn broken_artifact_download_resumes() {
     let mut sort = Sort::new();
     let cluster = Cluster::start_linked(1, 1, "2s", "1s");
     let back = Weather { cut_after: Some(1_000_000), ..Weather::default() };

@@ -42,7 +42,7 @@ fn a_small_file_may_be_cut_at_every_byte() {
 }
 
 #[test]
-fn parts_are_the_same_bytes_whatever_the_threads_chunks_and_memory() {
+fn bytes_do_not_depend_on_threads_chunks_or_memory() {
     let folder = folder();
     std::fs::write(folder.path().join("in"), corpus::text(2, 300_000)).unwrap();
     let expected = oracle::wordcount(&corpus::text(2, 300_000));
@@ -92,7 +92,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn compressed_inputs_of_one_or_more_members_read_as_what_is_in_them() {
+fn compressed_inputs_of_many_members_are_read_whole() {
     let folder = folder();
     let text = corpus::text(4, 100_000);
     let expected = oracle::wordcount(&text);

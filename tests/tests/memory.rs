@@ -69,12 +69,12 @@ fn no_key_comes_twice() {
 }
 
 #[test]
-fn values_are_long() {
+fn a_key_has_very_long_values() {
     stays_within("long-values", 160);
 }
 
 #[test]
-fn accumulators_grow() {
+fn accumulators_grow_with_their_input() {
     stays_within("growing", 8_000_000);
 }
 
@@ -102,7 +102,7 @@ fn spilled_alone(memory: &str) -> u64 {
 }
 
 #[test]
-fn a_task_has_what_no_other_uses() {
+fn one_task_uses_memory_no_other_uses() {
     assert_eq!(spilled_alone("64MiB"), 0, "half of it is enough");
     assert!(spilled_alone("16MiB") > 0);
 }

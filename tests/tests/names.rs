@@ -54,7 +54,7 @@ fn folder_of_skipped_files_is_an_error_like_an_empty_glob() {
 }
 
 #[test]
-fn files_whose_names_are_no_text_have_keys_of_their_own() {
+fn files_with_non_utf8_names_have_distinct_keys() {
     let folder = tempfile::tempdir().unwrap();
     let inputs = folder.path().join("in");
     std::fs::create_dir(&inputs).unwrap();

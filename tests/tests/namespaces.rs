@@ -8,7 +8,7 @@ use windrow_tests::namespaces::Namespaces;
 use windrow_tests::program::{Daemon, binary, command, eventually, run};
 
 #[test]
-fn a_job_gets_through_pulled_cables_and_one_way_losses() {
+fn job_survives_pulled_cables_and_one_way_loss() {
     let net = match Namespaces::new(4) {
         Ok(net) => net,
         Err(reason) => return println!("skipped: no network namespaces here: {reason}"),

@@ -85,7 +85,7 @@ fn new_crate_passes_its_test_and_runs_here_and_on_a_cluster() {
 }
 
 #[test]
-fn folder_that_exists_and_name_that_cannot_be_are_refused() {
+fn existing_folder_and_invalid_name_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let new = |args: &[&str]| run(command("windrow", folder.path()).arg("new").args(args).current_dir(folder.path()));
     fs::create_dir(folder.path().join("there")).unwrap();

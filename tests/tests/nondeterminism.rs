@@ -33,29 +33,29 @@ fn ran_again_differently(edge: &str, stages: usize) {
 }
 
 #[test]
-fn maps_that_are_random_fail_a_job_that_has_published_something_made_from_them() {
+fn random_map_behind_a_published_part_fails_the_job() {
     ran_again_differently("values", 2);
 }
 
 #[test]
-fn random_keys_of_an_edge_that_folds_fail_a_job_as_well() {
+fn random_keys_of_a_combining_edge_fail_the_job() {
     ran_again_differently("combined", 2);
 }
 
 #[test]
-fn reduces_that_are_random_fail_a_job_as_well() {
+fn random_reduce_fails_the_job() {
     ran_again_differently("shuffled", 3);
 }
 
 /// The values of a join whose records come in any order are folded, so that only what was read tells of them.
 #[test]
-fn random_values_of_a_join_in_any_order_fail_a_job_as_well() {
+fn random_values_of_a_join_fail_the_job() {
     ran_again_differently("joined", 5);
 }
 
 /// Nobody has published anything yet: it is as if the lost tasks had run for the first time.
 #[test]
-fn maps_that_are_random_and_run_again_before_anything_is_published_fail_nothing() {
+fn random_map_before_any_publication_fails_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let gate = folder.path().join("gate");
     std::fs::create_dir(&gate).unwrap();

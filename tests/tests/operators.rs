@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reduce_may_leave_values_unread(pairs in pairs(), way in way()) {
+    fn reduce_may_leave_values_unread(pairs in pairs(), way in way()) {
         let got = run(&pairs, &way, |p| p.reduce(|k, values, out| {
             if let Some(first) = values.next() { out.emit(k, first) }
         }));

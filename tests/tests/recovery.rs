@@ -7,7 +7,7 @@ use windrow_tests::gated::{Gated, attempts};
 use windrow_tests::program::{command, eventually, pids_with, run};
 
 #[test]
-fn a_coordinator_that_is_killed_comes_back_and_nobody_runs_anything_again() {
+fn killed_coordinator_returns_and_no_task_reruns() {
     let job = Gated::new();
     let mut cluster = Cluster::start(2, 2);
     let mut submit = cluster.windrow(["submit", "--coordinator", &cluster.url]);
@@ -35,7 +35,7 @@ fn a_coordinator_that_is_killed_comes_back_and_nobody_runs_anything_again() {
 }
 
 #[test]
-fn tasks_that_end_while_the_coordinator_is_away_are_done_when_it_is_back() {
+fn tasks_ended_without_a_coordinator_count_on_its_return() {
     let job = Gated::new();
     let mut cluster = Cluster::start(1, 3);
     let id = cluster.detach(job.path(), "hostile", job.args("out"));
@@ -56,7 +56,7 @@ fn tasks_that_end_while_the_coordinator_is_away_are_done_when_it_is_back() {
 }
 
 #[test]
-fn a_worker_that_is_killed_and_started_again_offers_what_it_had_finished() {
+fn restarted_worker_offers_its_finished_outputs() {
     let job = Gated::new();
     let mut cluster = Cluster::start(1, 3);
     let id = cluster.detach(job.path(), "hostile", job.args("out"));
@@ -75,7 +75,7 @@ fn a_worker_that_is_killed_and_started_again_offers_what_it_had_finished() {
 }
 
 #[test]
-fn a_coordinator_that_stops_in_order_leaves_its_jobs_to_the_next_one() {
+fn stopped_coordinator_leaves_its_jobs_to_the_next() {
     let job = Gated::new();
     let mut cluster = Cluster::start(2, 1);
     let id = cluster.detach(job.path(), "hostile", job.args("out"));
@@ -89,7 +89,7 @@ fn a_coordinator_that_stops_in_order_leaves_its_jobs_to_the_next_one() {
 
 /// Whoever runs a cluster of one machine and ends it ends its jobs, and leaves nothing beside their outputs.
 #[test]
-fn a_cluster_that_is_up_only_for_now_takes_its_jobs_along() {
+fn temporary_cluster_ends_with_its_jobs() {
     let job = Gated::new();
     let home = job.path().join("home");
     let mut up = command("windrow", &home);

@@ -42,7 +42,7 @@ fn help_of_a_submitted_program_is_its_own() {
 }
 
 #[test]
-fn result_that_cannot_be_written_is_one() {
+fn unwritable_result_exits_with_one() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
     let windrow = |args: &[&str]| {

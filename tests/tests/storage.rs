@@ -26,7 +26,7 @@ fn states(cluster: &Cluster) -> Vec<String> {
 }
 
 #[test]
-fn storage_that_hangs_on_one_worker_costs_attempts_and_no_worker() {
+fn hung_storage_of_one_worker_costs_only_attempts() {
     let folder = folder();
     for place in PLACES {
         let mut cluster = Cluster::start(0, 1);
@@ -48,7 +48,7 @@ fn storage_that_hangs_on_one_worker_costs_attempts_and_no_worker() {
 }
 
 #[test]
-fn storage_that_hangs_everywhere_fails_the_job_with_its_path() {
+fn storage_hung_everywhere_fails_the_job_with_its_path() {
     let folder = folder();
     let mut cluster = Cluster::start(0, 1);
     cluster.worker_args = ["--storage-timeout", "300ms"].map(str::to_string).to_vec();
@@ -63,7 +63,7 @@ fn storage_that_hangs_everywhere_fails_the_job_with_its_path() {
 
 /// It hung without a word for as long as the coordinator ran.
 #[test]
-fn commit_that_hangs_says_so_and_is_given_up_or_goes_on() {
+fn hung_commit_is_reported_and_resumes_or_is_given_up() {
     let folder = folder();
     let mut cluster = Cluster::failing_without_workers("commit.begun=hang", &["--storage-timeout", "300ms"]);
     cluster.add_worker(1);
@@ -89,7 +89,7 @@ fn commit_that_hangs_says_so_and_is_given_up_or_goes_on() {
 }
 
 #[test]
-fn excerpt_from_storage_that_hangs_holds_up_no_worker() {
+fn excerpt_from_hung_storage_blocks_no_worker() {
     let folder = folder();
     let mut cluster = Cluster::start(0, 1);
     cluster.worker_failpoints = "excerpt.read=hang".into();

@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_damaged_or_gone_is_not_given_out_and_what_is_whole_is_made_usable_again() {
+    async fn damaged_artifact_is_withheld_and_repaired() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
         let artifacts = Artifacts::new(scratch.clone());
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn opened_artifact_stays_what_was_compared() {
+    async fn opened_artifact_cannot_change() {
         use std::io::Read;
         let folder = tempfile::tempdir().unwrap();
         let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn script_that_is_rewritten_in_place_is_started_as_compared() {
+    async fn rewritten_script_starts_as_verified() {
         use std::io::Read;
         let folder = tempfile::tempdir().unwrap();
         let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_no_job_here_uses_goes_after_a_while() {
+    async fn unused_artifacts_expire() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
         let artifacts = Artifacts::new(scratch.clone());

@@ -104,13 +104,13 @@ fn third_stuck_executor_in_a_row_fails_its_tasks() {
 }
 
 #[test]
-fn no_more_tasks_run_at_a_time_than_there_are_slots() {
+fn running_tasks_never_exceed_slots() {
     let mut a = running(2, 3);
     assert_eq!(a.step(done(1, 0)).last(), Some(&run(2)));
 }
 
 #[test]
-fn those_that_came_first_have_the_slots_over_all_jobs() {
+fn slots_go_to_the_oldest_attempts_of_all_jobs() {
     let mut a = running(1, 1);
     let other = task(attempt(2, 0), vec![TaskOutput::Broadcast]);
     let start_other = Action::StartExecutor { job: job(2), generation: 2 };
@@ -122,7 +122,7 @@ fn those_that_came_first_have_the_slots_over_all_jobs() {
 }
 
 #[test]
-fn a_slot_is_free_for_the_next_one_however_it_became_free() {
+fn freed_slot_goes_to_the_next_attempt() {
     let drop_job = Event::JobDropped(job(J));
     let fetched = StageError::Failed(Failure::new(Code::FetchFailed, "no"));
     for event in [failed(1, 0, Code::UserError), Event::Revoked(attempt(J, 0)), drop_job] {
@@ -149,7 +149,7 @@ fn the_only_task_of_a_crashed_executor_is_charged() {
 }
 
 #[test]
-fn when_nobody_can_be_blamed_the_suspects_run_again_alone_until_one_is() {
+fn unattributed_crash_reruns_each_suspect_alone() {
     let mut a = running(2, 2);
     assert_eq!(end(&mut a, ended(1, true, false), &[0, 1]), [start(2)], "nobody is charged");
     assert_eq!(a.step(ready(2)), [run(0)], "alone");
@@ -162,7 +162,7 @@ fn when_nobody_can_be_blamed_the_suspects_run_again_alone_until_one_is() {
 }
 
 #[test]
-fn a_suspect_waits_for_others_and_lets_no_other_beside_it() {
+fn suspect_runs_alone() {
     let mut a = running(3, 2);
     end(&mut a, ended(1, true, false), &[0, 1]);
     a.step(ready(2));
@@ -175,7 +175,7 @@ fn a_suspect_waits_for_others_and_lets_no_other_beside_it() {
 }
 
 #[test]
-fn a_kill_from_outside_is_charged_only_if_it_happens_again() {
+fn outside_kill_is_charged_only_on_repetition() {
     let mut a = running(1, 1);
     assert_eq!(end(&mut a, ended(1, false, false), &[0]), [start(2)]);
     assert_eq!(a.step(ready(2)), [run(0)]);
@@ -183,7 +183,7 @@ fn a_kill_from_outside_is_charged_only_if_it_happens_again() {
 }
 
 #[test]
-fn a_crash_is_charged_to_the_attempt_whose_thread_it_was() {
+fn crash_is_charged_to_the_thread_that_crashed() {
     let mut a = running(2, 2);
     let actions = end(&mut a, ended_by(1, 1), &[0]);
     assert_eq!(reports(&actions), [(attempt(J, 1), Some(Code::ExecutorCrashed))]);
@@ -194,7 +194,7 @@ fn a_crash_is_charged_to_the_attempt_whose_thread_it_was() {
 }
 
 #[test]
-fn a_crash_of_an_attempt_that_was_told_to_stop_is_charged_to_nobody() {
+fn crash_of_a_revoked_attempt_is_uncharged() {
     let mut a = running(2, 2);
     a.step(Event::Revoked(attempt(J, 1)));
     let actions = end(&mut a, ended_by(1, 1), &[0]);
@@ -203,14 +203,14 @@ fn a_crash_of_an_attempt_that_was_told_to_stop_is_charged_to_nobody() {
 }
 
 #[test]
-fn a_crash_of_something_that_does_not_run_leaves_the_others_suspected() {
+fn crash_of_an_idle_attempt_leaves_others_suspected() {
     let mut a = running(2, 2);
     assert_eq!(end(&mut a, ended_by(1, 7), &[0, 1]), [start(2)]);
     assert_eq!(a.step(ready(2)), [run(0)], "alone");
 }
 
 #[test]
-fn an_executor_that_does_not_start_fails_the_attempts_that_wait_for_it() {
+fn executor_that_does_not_start_fails_queued_attempts() {
     let mut a = Attempts::new(2);
     for i in 0..2 {
         a.step(Event::Assigned(task(attempt(J, i), vec![TaskOutput::Broadcast])));
@@ -241,7 +241,7 @@ fn kills_of_starting_executors_count_only_in_a_row() {
 }
 
 #[test]
-fn what_is_revoked_while_its_folder_is_cleared_is_not_run_and_kills_nobody() {
+fn attempt_revoked_while_clearing_never_runs() {
     let mut a = running(2, 2);
     let (clear, remove) = (|i| Action::Clear(attempt(J, i)), Action::Remove(attempt(J, 0)));
     assert_eq!(a.step(ended(1, false, true)), [clear(0), clear(1), start(2)]);
@@ -253,7 +253,7 @@ fn what_is_revoked_while_its_folder_is_cleared_is_not_run_and_kills_nobody() {
 }
 
 #[test]
-fn a_suspect_that_is_cleared_late_gets_a_process_of_its_own_as_well() {
+fn late_cleared_suspect_still_gets_its_own_process() {
     let mut a = running(2, 2);
     a.step(ended(1, true, false));
     a.step(ready(2));
@@ -265,7 +265,7 @@ fn a_suspect_that_is_cleared_late_gets_a_process_of_its_own_as_well() {
 }
 
 #[test]
-fn a_revoked_attempt_is_stopped_and_its_files_go_only_then() {
+fn files_of_a_revoked_attempt_go_after_it_stops() {
     let mut a = running(2, 2);
     assert_eq!(a.step(Event::Revoked(attempt(J, 0))), [Action::Withdraw(attempt(J, 0))]);
     assert_eq!(a.step(failed(1, 0, Code::Cancelled)), [Action::Remove(attempt(J, 0))], "nobody is told");
@@ -276,7 +276,7 @@ fn a_revoked_attempt_is_stopped_and_its_files_go_only_then() {
 }
 
 #[test]
-fn an_attempt_that_does_not_stop_takes_its_executor_with_it_and_the_neighbour_runs_again() {
+fn unstoppable_attempt_kills_its_executor_only() {
     let mut a = running(2, 2);
     a.step(Event::Revoked(attempt(J, 0)));
     assert_eq!(a.step(Event::CancelOverdue(attempt(J, 0))), [Action::KillExecutor(job(J))]);
@@ -287,14 +287,14 @@ fn an_attempt_that_does_not_stop_takes_its_executor_with_it_and_the_neighbour_ru
 }
 
 #[test]
-fn a_crash_beside_a_revoked_attempt_charges_nobody() {
+fn crash_beside_a_revoked_attempt_is_uncharged() {
     let mut a = running(2, 2);
     a.step(Event::Revoked(attempt(J, 0)));
     assert_eq!(end(&mut a, ended(1, true, false), &[1]), [Action::Remove(attempt(J, 0)), start(2)]);
 }
 
 #[test]
-fn revoked_before_it_ran_or_after_it_is_done_it_is_just_forgotten() {
+fn attempt_revoked_when_not_running_is_forgotten() {
     let mut a = running(1, 2);
     let third = task(attempt(J, 2), vec![TaskOutput::Broadcast]);
     a.step(Event::Assigned(third));
@@ -307,7 +307,7 @@ fn revoked_before_it_ran_or_after_it_is_done_it_is_just_forgotten() {
 }
 
 #[test]
-fn a_report_that_does_not_fit_the_task_is_the_executors_failure() {
+fn mismatched_report_fails_the_executor() {
     let mut a = running(1, 1);
     let report = TaskReport { outputs: vec![OutputReport::Edge(vec![])], ..Default::default() };
     let actions = a.step(Event::TaskDone { generation: 1, attempt: attempt(J, 0), report });
@@ -315,7 +315,7 @@ fn a_report_that_does_not_fit_the_task_is_the_executors_failure() {
 }
 
 #[test]
-fn a_segment_that_cannot_be_read_is_named() {
+fn unreadable_segment_is_named() {
     let segment = SegmentRef {
         worker: WorkerId::from_bytes([9; 16]),
         attempt: attempt(J, 100),
@@ -336,7 +336,7 @@ fn a_segment_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn whatever_comes_late_is_ignored() {
+fn late_events_are_ignored() {
     let mut a = running(1, 1);
     end(&mut a, ended(1, false, true), &[0]);
     assert_eq!(a.step(done(1, 0)), [], "the executor that says so is gone");
@@ -349,7 +349,7 @@ fn whatever_comes_late_is_ignored() {
 }
 
 #[test]
-fn a_worker_that_ends_drops_everything_without_a_word() {
+fn ending_worker_drops_attempts_silently() {
     let mut a = running(2, 2);
     a.step(Event::Assigned(task(attempt(2, 0), vec![])));
     let drop = |n| Action::DropJob { job: job(n), at_once: true };
@@ -358,7 +358,7 @@ fn a_worker_that_ends_drops_everything_without_a_word() {
 }
 
 #[test]
-fn a_new_session_is_told_what_runs_and_what_is_done_but_not_what_is_being_stopped() {
+fn new_session_hears_running_and_done_attempts_only() {
     let mut a = running(3, 3);
     a.step(done(1, 1));
     a.step(Event::Revoked(attempt(J, 2)));
@@ -372,7 +372,7 @@ fn a_new_session_is_told_what_runs_and_what_is_done_but_not_what_is_being_stoppe
 }
 
 #[test]
-fn a_new_session_is_told_who_has_a_slot_by_the_order_of_turns() {
+fn new_session_lists_attempts_in_slot_order() {
     let mut a = running(1, 0);
     for i in [3, 0, 2] {
         a.step(Event::Assigned(task(attempt(J, i), vec![TaskOutput::Broadcast])));
@@ -382,7 +382,7 @@ fn a_new_session_is_told_who_has_a_slot_by_the_order_of_turns() {
 }
 
 #[test]
-fn any_order_of_events_keeps_the_slots_and_answers_each_attempt_at_most_once() {
+fn any_event_order_keeps_slots_and_reports_once() {
     // A walk through random events (xorshift, seed printed on failure) against two promises.
     for seed in 1..300u64 {
         let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -575,7 +575,7 @@ mod tests {
 
     /// A job's output is what a dataset was that is being deleted: the order came first, the chunk stays.
     #[tokio::test]
-    async fn what_is_stored_again_or_found_after_an_order_to_delete_stays() {
+    async fn chunk_stored_after_a_delete_order_stays() {
         let here = Here::new();
         let all = [here.keep("kept"), here.keep("put"), here.keep("found"), here.keep("gone")];
         here.chunks.doom(&all, Doom::Delete);
@@ -595,7 +595,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chunk_that_is_not_what_its_name_says_goes_and_is_told_once() {
+    async fn mismatched_chunk_is_removed_and_reported_once() {
         let here = Here::new();
         let [good, bad] = [here.keep("good"), here.put("bad").await];
         assert!(here.chunks.is_whole(good).await && here.chunks.is_whole(bad).await);
@@ -615,7 +615,7 @@ mod tests {
 
     /// However a deletion and a publication interleave: what was kept is there.
     #[test]
-    fn a_chunk_that_is_kept_while_it_is_deleted_is_there() {
+    fn chunk_kept_during_its_deletion_stays() {
         let here = Here::new();
         let digest = here.keep("same bytes again");
         for _ in 0..200 {
@@ -629,7 +629,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn missing_chunk_is_told_by_whatever_looks_for_it() {
+    async fn missing_chunk_is_reported_by_every_lookup() {
         let here = Here::new();
         let all = ["opened", "kept", "checked", "compared", "there"].map(|text| here.keep(text));
         here.chunks.take_news();
@@ -707,7 +707,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn chunk_that_a_client_stores_is_told_as_that_unless_it_was_here() {
+    async fn stored_chunk_is_announced_unless_it_was_held() {
         let here = Here::new();
         let store = async |text: &'static str| {
             let digest = Digest::of(text.as_bytes());

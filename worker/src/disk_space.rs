@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_is_full_below_a_limit_and_has_room_again_well_above_it() {
+    fn disk_full_state_has_hysteresis() {
         let (mib, tib) = (1 << 20, 1 << 40);
         assert!(!is_full(false, 65 * mib, tib, None));
         assert!(is_full(false, 63 * mib, tib, None));

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_runs_out_without_contact_and_an_old_answer_does_not_prolong_it() {
+    fn lease_expires_and_old_answers_do_not_extend_it() {
         let lease = Lease::new(300, Time(1000));
         assert!(!lease.has_run_out(Time(1299)));
         assert!(lease.has_run_out(Time(1300)));

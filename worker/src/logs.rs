@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_leaves_its_first_and_its_last_bytes_and_says_what_is_missing() {
+    fn log_flood_keeps_head_and_tail_and_marks_the_gap() {
         let mut ring = Ring::default();
         let line = b"0123456789abcde\n";
         for _ in 0..1_000_000 {

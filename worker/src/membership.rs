@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_of_another_cluster_are_noticed_before_anything_is_done() {
+    fn chunks_of_another_cluster_are_refused_first() {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path()).unwrap().join(OURS, seen(1, 1, 0)).unwrap();
         let chunks = folder.path().join("chunks");
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_for_another_cluster_is_refused() {
+    fn request_for_another_cluster_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let member = open(folder.path()).unwrap();
         assert_eq!((code(member.check(None)), code(member.check(Some(OURS)))), (None, Some(Code::ClusterMismatch)));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_membership_is_an_error_and_not_a_new_folder() {
+    fn damaged_membership_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         drop(open(folder.path()).unwrap());
         for text in ["", "cluster-", "cluster-00000000000000000000000000000001\nepoch x\n"] {

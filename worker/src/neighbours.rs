@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_neighbour_has_is_found_and_everything_else_is_not() {
+    fn only_files_of_a_neighbour_are_found() {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (scratch, stranger) = (Scratch::open(folder.path()).unwrap(), Scratch::open(other.path()).unwrap());
         finished(&scratch, 0);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_has_moved_is_looked_at_again() {
+    fn moved_neighbour_is_probed_again() {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (scratch, stranger) = (Scratch::open(folder.path()).unwrap(), Scratch::open(other.path()).unwrap());
         finished(&scratch, 0);

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn copied_folder_is_told_from_a_moved_one() {
+    fn copied_folder_is_distinguished_from_a_moved_one() {
         let dir = tempfile::tempdir().unwrap();
         let [original, copy, moved] = ["original", "copy", "moved"].map(|name| dir.path().join(name));
         fs::create_dir(&original).unwrap();

@@ -39,7 +39,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_more_bytes_are_read_in_a_time_than_allowed(
+        fn reading_rate_is_bounded(
             pieces in prop::collection::vec(1u64..5_000_000, 1..50), rate in 1u64..10_000_000, period_ms in 0u64..100_000,
         ) {
             let pace = Pace { period_ms, bytes_per_s_max: rate };

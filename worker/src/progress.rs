@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_in_a_chunk_is_its_progress() {
+    fn progress_is_the_offset_in_the_chunk() {
         let all = Progress::default();
         let mut watch = Watch::new(all.clone());
         watch.begin(attempt(1, 0), Some(chunk()));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn beats_tell_who_waits_and_whether_a_reader_gets_on() {
+    fn beats_carry_queued_attempts_and_reader_progress() {
         let all = Progress::default();
         let mut watch = Watch::new(all.clone());
         watch.begin(attempt(1, 0), None);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_executor_that_goes_takes_what_was_known_of_it_along() {
+    fn progress_of_a_gone_executor_is_forgotten() {
         let all = Progress::default();
         all.set_here((0..2).map(|n| (attempt(1, n), false)));
         let mut watches = [Watch::new(all.clone()), Watch::new(all.clone())];

@@ -111,7 +111,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn each_sink_part_appears_under_its_tasks_number_and_may_be_published_again() {
+    fn part_is_named_by_task_and_republish_is_idempotent() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Scratch::open(&folder.path().join("data")).unwrap();
         let staging: Vec<_> = ["a", "b"]
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_of_this_machine_only_is_told_before_anything_runs() {
+    async fn machine_local_output_is_refused_before_any_task() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("nonce"), "here").unwrap();
         let storage = StorageCalls::default();

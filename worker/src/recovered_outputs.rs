@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_life_finds_what_is_whole_and_nothing_else() {
+    fn next_incarnation_recovers_only_whole_outputs() {
         let folder = tempfile::tempdir().unwrap();
         let (whole, report, places) = {
             let scratch = Scratch::open(folder.path()).unwrap();

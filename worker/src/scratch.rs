@@ -349,7 +349,7 @@ mod tests {
     use crate::testing::attempt;
 
     #[test]
-    fn a_second_worker_on_the_folder_is_told_who_has_it() {
+    fn second_worker_on_a_folder_sees_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let first = Scratch::open(folder.path()).unwrap();
         let error = Scratch::open(folder.path()).unwrap_err();
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_set_aside_can_begin_anew_while_its_old_files_go() {
+    fn job_restarts_while_its_old_files_are_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Scratch::open(folder.path()).unwrap();
         let attempt = scratch.attempt(&attempt(1, 0));
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_programs_left_delays_no_start_and_is_swept() {
+    fn leftovers_of_programs_are_swept_after_start() {
         let folder = tempfile::tempdir().unwrap();
         let id = attempt(1, 0);
         {
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_a_dead_worker_go_and_nothing_outside_does() {
+    fn leftovers_of_a_dead_worker_are_removed() {
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("precious"), "x").unwrap();
         let folder = tempfile::tempdir().unwrap();

@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_in_a_row_are_logged_by_their_kinds() {
+    fn repeated_failures_are_logged_by_kind() {
         let mut logged = Logged::default();
         let row =
             [Code::Unreachable, Code::Unreachable, Code::ClusterMismatch, Code::ClusterMismatch, Code::Unreachable];

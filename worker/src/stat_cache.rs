@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_known_as_what_it_was_and_the_memory_is_bounded() {
+    fn stat_cache_is_exact_and_bounded() {
         let seen = Seen::default();
         let range = |n: usize, length| FileRange {
             path: format!("/{n}").into(),

@@ -81,7 +81,7 @@ mod tests {
 
     /// The file of what was given up must not come into being after that and stay.
     #[test]
-    fn what_is_given_up_before_its_file_is_made_leaves_none() {
+    fn abandoned_staging_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
         let chunks = Chunks::new(scratch.clone());
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_other_bytes_than_its_name_says_leaves_no_file() {
+    async fn mismatched_download_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Arc::new(Scratch::open(folder.path()).unwrap());
         let chunks = Chunks::new(scratch.clone());

@@ -155,7 +155,7 @@ async fn many_segments_of_any_size_arrive_in_order() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_not_there_is_lost_at_once() {
+async fn segment_of_a_missing_attempt_is_lost_at_once() {
     let peer = Peer::start().await;
     let mut segments = peer.finished(attempt(1, 0), b"abcdef", &[3, 3]);
     segments[1].attempt.incarnation = Incarnation(99);
@@ -172,7 +172,7 @@ async fn an_attempt_that_is_not_there_is_lost_at_once() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_too_short_is_a_lost_segment() {
+async fn truncated_file_is_a_lost_segment() {
     let peer = Peer::start().await;
     let segments = peer.finished(attempt(1, 0), b"abcd", &[3, 3]);
     let target = peer.scratch.artifact(Digest::of(b"target"));
@@ -183,7 +183,7 @@ async fn a_file_that_is_too_short_is_a_lost_segment() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_gone_is_tried_again_and_then_lost() {
+async fn unreachable_peer_is_retried_then_lost() {
     let peer = Peer::start().await;
     let segments = peer.finished(attempt(1, 0), b"abc", &[3]);
     let target = peer.scratch.artifact(Digest::of(b"target"));
@@ -199,7 +199,7 @@ async fn a_peer_that_is_gone_is_tried_again_and_then_lost() {
 }
 
 #[tokio::test]
-async fn a_peer_that_says_nothing_is_given_up() {
+async fn silent_peer_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let silent = tokio::spawn(async move {
@@ -218,7 +218,7 @@ async fn a_peer_that_says_nothing_is_given_up() {
 
 /// Workers of another release speak through gRPC's own codec.
 #[tokio::test]
-async fn what_is_served_is_understood_by_the_usual_client() {
+async fn served_segments_decode_with_the_stock_client() {
     let peer = Peer::start().await;
     let bytes = noise(3 << 20);
     let segments = peer.finished(attempt(1, 0), &bytes, &[3, 1 << 20, (2 << 20) - 3]);
@@ -242,7 +242,7 @@ async fn what_is_served_is_understood_by_the_usual_client() {
 }
 
 #[tokio::test]
-async fn own_segments_stay_where_they_are_and_others_are_fetched_beside() {
+async fn own_segments_are_used_in_place() {
     let (here, there) = (Peer::start().await, Peer::start().await);
     let own = here.finished(attempt(1, 0), b"own-own2", &[3, 5]);
     let other = there.finished(attempt(1, 1), b"firstsecond", &[5, 6]);
@@ -263,7 +263,7 @@ async fn own_segments_stay_where_they_are_and_others_are_fetched_beside() {
 }
 
 #[tokio::test]
-async fn segments_of_a_neighbour_stay_where_they_are_and_others_are_fetched_beside() {
+async fn neighbour_segments_are_used_in_place() {
     let (here, neighbour, there) = (Peer::start().await, Peer::start().await, Peer::start().await);
     let near = neighbour.finished(attempt(1, 0), b"nearnear2", &[4, 5]);
     let far = there.finished(attempt(1, 1), b"far", &[3]);
@@ -285,7 +285,7 @@ async fn segments_of_a_neighbour_stay_where_they_are_and_others_are_fetched_besi
 
 /// Only a running worker knows what became of a file.
 #[tokio::test]
-async fn what_a_neighbour_does_not_have_any_more_is_asked_for() {
+async fn segment_missing_at_a_neighbour_is_fetched() {
     let (here, neighbour) = (Peer::start().await, Peer::start().await);
     let segments = neighbour.finished(attempt(1, 0), b"abc", &[3]);
     neighbour.outputs.remove(&attempt(1, 0));
@@ -319,7 +319,7 @@ async fn a_segment_of_an_unknown_peer_is_lost() {
 }
 
 #[tokio::test]
-async fn an_input_that_is_missing_or_has_changed_is_told_apart() {
+async fn missing_and_changed_inputs_are_distinguished() {
     let here = Peer::start().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("input");
@@ -353,7 +353,7 @@ async fn an_input_that_is_missing_or_has_changed_is_told_apart() {
 }
 
 #[tokio::test]
-async fn only_what_is_here_and_was_looked_at_is_staged_at_once() {
+async fn only_local_verified_inputs_are_staged_at_once() {
     let (here, there) = (Peer::start().await, Peer::start().await);
     let staging = here.staging();
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -390,7 +390,7 @@ async fn only_what_is_here_and_was_looked_at_is_staged_at_once() {
 }
 
 #[tokio::test]
-async fn a_chunk_is_kept_only_if_it_is_what_it_says() {
+async fn received_chunk_is_kept_only_if_its_digest_fits() {
     let peer = Peer::start().await;
     let mut client = peer.client().await;
     let bytes = noise(3 << 20);

@@ -413,7 +413,7 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_is_charged_to_the_task_that_crashes_and_not_to_its_neighbour() {
+async fn crash_is_charged_to_the_crashing_task_only() {
     let mut cluster = Cluster::start().await;
     let (_stop, _worker) = cluster.worker(0);
     let mut line = cluster.line().await;
@@ -437,7 +437,7 @@ async fn a_crash_is_charged_to_the_task_that_crashes_and_not_to_its_neighbour() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_fetched_for_tasks_is_there_when_they_run_again_after_a_crash() {
+async fn fetched_inputs_survive_a_crash() {
     let mut cluster = Cluster::start().await;
     let (_stop_a, _a) = cluster.worker(0);
     let mut a = cluster.line().await;
@@ -469,7 +469,7 @@ async fn what_was_fetched_for_tasks_is_there_when_they_run_again_after_a_crash()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revoked_task_that_does_not_stop_is_killed_and_its_neighbour_is_done_all_the_same() {
+async fn unstoppable_task_is_killed_and_its_neighbour_finishes() {
     let mut cluster = Cluster::start().await;
     let (_stop, _worker) = cluster.worker(0);
     let mut line = cluster.line().await;
@@ -489,7 +489,7 @@ async fn a_revoked_task_that_does_not_stop_is_killed_and_its_neighbour_is_done_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_lost_session_the_worker_tells_what_it_has_and_goes_on() {
+async fn worker_reports_its_inventory_after_a_lost_session() {
     let mut cluster = Cluster::start().await;
     let (stop, worker) = cluster.worker(0);
     let mut first = cluster.line().await;
@@ -523,7 +523,7 @@ async fn after_a_lost_session_the_worker_tells_what_it_has_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_drained_by_command_goes_on_until_it_is_stopped() {
+async fn drained_worker_runs_until_it_is_stopped() {
     let mut cluster = Cluster::start().await;
     let (stop, worker) = cluster.worker(0);
     let mut first = cluster.line().await;
@@ -541,7 +541,7 @@ async fn a_worker_that_is_drained_by_command_goes_on_until_it_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_asked_to_end_finishes_what_runs_also_while_its_coordinator_is_away() {
+async fn stopping_worker_finishes_tasks_without_a_coordinator() {
     let mut cluster = Cluster::start().await;
     let (stop, worker) = cluster.worker(0);
     let mut first = cluster.line().await;
@@ -583,7 +583,7 @@ async fn stopping_worker_ends_at_once_when_nothing_needs_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_worker_says_what_it_waits_for_and_for_how_long() {
+async fn stopping_worker_reports_its_wait() {
     let mut cluster = Cluster::start().await;
     let (stop, worker) = cluster.worker_that_stays(0, Duration::from_secs(2));
     let mut line = cluster.line().await;
@@ -603,7 +603,7 @@ async fn stopping_worker_says_what_it_waits_for_and_for_how_long() {
 
 /// A coordinator that died before a job was on record gets it again, under the same name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_job_that_begins_anew_nothing_is_kept() {
+async fn restarted_job_keeps_nothing() {
     let mut cluster = Cluster::start().await;
     let (_stop, _worker) = cluster.worker(0);
     let mut first = cluster.line().await;
@@ -625,7 +625,7 @@ async fn of_a_job_that_begins_anew_nothing_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beats_come_while_the_lease_lasts_and_keep_it() {
+async fn beats_keep_the_lease() {
     let mut cluster = Cluster::start().await;
     let (_stop, _worker) = cluster.worker(0);
     let mut line = cluster.line().await;
@@ -638,7 +638,7 @@ async fn beats_come_while_the_lease_lasts_and_keep_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_cut_off_without_a_word_registers_again_and_has_everything_still() {
+async fn silently_cut_worker_registers_with_its_outputs() {
     let mut cluster = Cluster::start().await;
     let (url, swallow) = proxy(cluster.url.clone()).await;
     let data_dir = cluster.data_dir(0);
@@ -657,7 +657,7 @@ async fn a_worker_that_is_cut_off_without_a_word_registers_again_and_has_everyth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_coordinator_that_is_not_there_yet_is_waited_for() {
+async fn worker_waits_for_its_coordinator() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -673,7 +673,7 @@ async fn a_coordinator_that_is_not_there_yet_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_for_good_ends_the_worker_with_its_reason() {
+async fn permanent_refusal_ends_the_worker() {
     let cluster = Cluster::start().await;
     let failure = Failure::new(Code::VersionMismatch, "this side speaks protocol 9");
     *cluster.refuse.lock().unwrap() = Some(failure);

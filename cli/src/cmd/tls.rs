@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn invalid_names_are_refused() {
         for bad in ["", "a b", "a/b", "..", "-a", "ca", "a,,b", "http://a", "a\nb", "10.0.0.1,*"] {
             let folder = tempfile::tempdir().unwrap();
             assert!(init(&args(folder.path(), &[bad])).is_err(), "{bad:?}");

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn next_life_reads_what_the_last_one_ran() {
+    fn next_incarnation_reads_the_crumbs_of_the_last() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("crumbs");
         let (first, left) = CrumbFolder::open(path.clone());

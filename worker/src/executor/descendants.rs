@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_earlier_lives_have_left_is_killed_and_nothing_of_this_one_or_another_worker() {
+    fn only_processes_of_earlier_incarnations_are_killed() {
         let [ours, others] = [(); 2].map(|()| WorkerId(uuid::Uuid::now_v7()));
         let [earlier, this, other] = [ours, ours, others].map(Marks::new);
         let families = [&earlier, &this, &other].map(Family::of);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_read_whatever_its_name() {
+    fn process_name_does_not_break_parsing() {
         let own = stat(getpid()).unwrap();
         assert_eq!(own.parent, rustix::process::getppid().unwrap().as_raw_nonzero().get());
         assert!(!own.zombie && own.started > 0);

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reasons_of_an_end_are_told_apart() {
+    fn exit_reasons_are_distinguished() {
         assert!(end(11, "").failure.message.contains("SIGSEGV"));
         assert!(end(3 << 8, "").failure.message.contains("code 3"));
         assert!(end(0, "").failure.message.contains("before its task was done"));

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_limit_is_not_started_and_all_the_rest_ends_with_the_group() {
+    fn pids_limit_holds_and_the_group_ends_as_a_whole() {
         let Some((groups, left)) = groups(worker(), 20) else { return };
         assert!(left.is_empty());
         let group = groups.make().unwrap();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_an_earlier_life_are_found_and_end_with_what_is_in_them() {
+    fn groups_of_an_earlier_incarnation_are_killed() {
         let ours = worker();
         let Some((groups, _)) = groups(ours, 20) else { return };
         let (group, others) = (groups.make().unwrap(), self::groups(worker(), 20).unwrap().0.make().unwrap());

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn task_that_is_neither_run_nor_answered_shows() {
+    fn task_that_never_started_is_overdue() {
         let mut handed = HandOver::default();
         (0..3).for_each(|n| handed.given(attempt(1, n)));
         handed.over(attempt(1, 2));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn task_that_has_run_and_is_not_answered_shows_as_well() {
+    fn task_that_ran_without_an_answer_is_overdue() {
         let mut handed = HandOver::default();
         handed.given(attempt(1, 0));
         for _ in 0..100 {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn stopped_process_shows_sooner() {
+    fn stopped_process_is_overdue_sooner() {
         let mut handed = HandOver::default();
         handed.given(attempt(1, 0));
         assert_eq!((1..).find(|_| handed.look(&[], || true).is_some()), Some(3));

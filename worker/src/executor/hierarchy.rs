@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_where_nobody_else_is() {
+    fn space_is_taken_only_in_an_unused_range() {
         let read = |folder: &tempfile::TempDir, name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
         let root = group(None, "cpu pids\n", "1\n7\n");
         make_room(root.path(), 7).unwrap();

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_get_on_is_told_and_who_does_is_not() {
+    fn only_attempts_without_progress_are_reported() {
         let start = Instant::now();
         let mut overdue = Overdue::new(Limits { task: None, progress: Some(3 * SECOND) });
         for second in 0..3 {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_gets_on_has_a_limit_too_if_its_job_says_so() {
+    fn task_limit_of_the_job_applies_despite_progress() {
         let start = Instant::now();
         let limits = Limits { task: Some(2 * SECOND), progress: Some(60 * SECOND) };
         let mut overdue = Overdue::new(limits);

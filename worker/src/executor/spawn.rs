@@ -323,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_binarys_own_fault_fails_its_job() {
+    fn only_a_broken_binary_fails_its_job() {
         let code = |errno: Errno| exec_failure(Path::new("binary"), &errno.into()).code;
         for errno in [Errno::NOEXEC, Errno::NOENT, Errno::LIBBAD] {
             assert_eq!(code(errno), Code::ExecFailed, "{errno}");

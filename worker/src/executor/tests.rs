@@ -135,7 +135,7 @@ async fn tasks_run_and_closing_the_socket_ends_the_executor() {
 }
 
 #[tokio::test]
-async fn the_child_gets_its_socket_and_crumbs_and_nothing_else_of_ours() {
+async fn child_inherits_only_its_socket_and_crumbs() {
     // A descriptor that an earlier process left open must not get through.
     let leaked = std::fs::File::open("/dev/null").unwrap();
     rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
@@ -156,7 +156,7 @@ async fn the_child_gets_its_socket_and_crumbs_and_nothing_else_of_ours() {
 }
 
 #[tokio::test]
-async fn a_signal_is_named_and_the_last_lines_of_stderr_are_told() {
+async fn signal_is_reported_with_the_tail_of_stderr() {
     let mut f = Fixture::start("segv", fake());
     f.ready().await;
     f.run(attempt(1, 0));
@@ -168,7 +168,7 @@ async fn a_signal_is_named_and_the_last_lines_of_stderr_are_told() {
 }
 
 #[tokio::test]
-async fn an_exit_code_is_told_with_twenty_lines_of_stderr() {
+async fn exit_code_is_reported_with_twenty_lines_of_stderr() {
     let mut f = Fixture::start("exit3", fake());
     f.ready().await;
     f.run(attempt(1, 0));
@@ -179,7 +179,7 @@ async fn an_exit_code_is_told_with_twenty_lines_of_stderr() {
 }
 
 #[tokio::test]
-async fn a_kill_by_somebody_else_is_told_from_our_own() {
+async fn foreign_kill_is_distinguished_from_our_own() {
     let mut f = Fixture::start("hang", fake());
     f.ready().await;
     let pid = find_child(f.folder.path());
@@ -203,7 +203,7 @@ fn find_child(folder: &Path) -> rustix::process::Pid {
 }
 
 #[tokio::test]
-async fn a_flood_of_output_holds_nobody_up() {
+async fn flood_of_output_blocks_no_task() {
     let mut f = Fixture::start("flood", fake());
     f.ready().await;
     f.run(attempt(1, 0));
@@ -231,7 +231,7 @@ async fn a_failed_task_carries_what_was_written_before_it() {
 }
 
 #[tokio::test]
-async fn garbage_on_the_socket_is_the_executors_failure() {
+async fn garbage_on_the_socket_fails_the_executor() {
     let mut f = Fixture::start("garbage", fake());
     f.ready().await;
     f.run(attempt(1, 0));
@@ -247,7 +247,7 @@ async fn an_executor_with_another_plan_is_refused() {
 }
 
 #[tokio::test]
-async fn why_an_executor_did_not_get_ready_is_told() {
+async fn executor_start_failure_has_its_reason() {
     let failure = Fixture::start("setup_fails", fake()).not_started().await;
     assert_eq!((failure.code, failure.message.as_str()), (Code::PlanInvalid, "no such plan"));
     let failure = Fixture::start("dies_early", fake()).not_started().await;
@@ -256,7 +256,7 @@ async fn why_an_executor_did_not_get_ready_is_told() {
 }
 
 #[tokio::test]
-async fn a_binary_that_cannot_be_executed_is_told_with_the_reason() {
+async fn unexecutable_binary_is_reported_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &[u8]| {
         use std::os::unix::fs::PermissionsExt;
@@ -281,7 +281,7 @@ async fn a_binary_that_cannot_be_executed_is_told_with_the_reason() {
 }
 
 #[tokio::test]
-async fn an_executor_that_nobody_wants_any_more_is_not_started() {
+async fn abandoned_executor_is_not_started() {
     let logs = Logs::default();
     let (post, mut events) = mpsc::unbounded_channel();
     let never = std::future::pending();

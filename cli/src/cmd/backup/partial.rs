@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_partial_backup_is_replaced_unless_it_is_being_written() {
+    fn stale_partial_backup_is_replaced_and_a_live_one_kept() {
         let place = tempfile::tempdir().unwrap();
         let to = place.path().join("b");
         let mut first = PartialBackup::begin(&to).unwrap();
