@@ -33,50 +33,15 @@
 
 #![warn(missing_docs)]
 
-mod arena;
-mod chain;
 mod combiner;
-mod context;
-mod counter;
-mod culprit;
-mod datum;
-mod demand;
-mod describe;
-mod edge_in;
-mod edge_out;
-mod emitter;
-mod end;
+mod data;
 mod error;
-mod executor;
-mod explain;
-mod finished;
-mod flags;
-mod flow;
-#[cfg(not(feature = "client"))]
-mod handover;
-mod job;
-mod job_id;
-mod json;
-mod leftovers;
-mod local;
-mod op;
-mod panics;
 mod parts;
-mod places;
-mod program;
-mod records;
-mod session;
-mod side;
+mod plan;
+mod run;
 mod sink;
 mod source;
-mod supervise;
-mod task_run;
-mod threads;
-mod values;
-mod warning;
-mod watched;
-mod wire;
-mod words;
+mod task;
 
 #[cfg(feature = "client")]
 pub mod client;
@@ -86,29 +51,32 @@ pub mod stdout;
 pub mod testing;
 pub mod usage;
 
-pub use arena::Arena;
 pub use combiner::{
     Combiner, Count, ExactSum, ExactTotal, Max, Mean, MeanAcc, Min, Number, Sum, TopK, Wide64, Wide128,
 };
-pub use counter::Counter;
-pub use datum::{Datum, DecodeError, IntoDatum, Key, Reader, Scalar, Serde};
-pub use emitter::Emitter;
+pub use data::arena::Arena;
+pub use data::datum::list::Scalar;
+pub use data::datum::serde::Serde;
+pub use data::datum::{Datum, IntoDatum, Key, Reader};
+pub use data::decode_error::DecodeError;
+pub use data::emitter::Emitter;
+pub use data::values::Values;
+pub use data::wire::Forms;
+pub use data::words::{Text, Words, words};
 pub use error::{Error, Outcome, Result};
-pub use finished::Finished;
-pub use flags::{InputCompression, OutputFormat, RunFlags};
-pub use flow::Flow;
-pub use job::Job;
 pub use parts::parts;
-pub use program::{Program, main};
-pub use records::{Pairs, Records};
-pub use session::Session;
-pub use side::Side;
+pub use plan::counter::Counter;
+pub use plan::flow::Flow;
+pub use plan::job::Job;
+pub use plan::records::{Pairs, Records};
+pub use plan::side::Side;
+pub use run::finished::Finished;
+pub use run::flags::{InputCompression, OutputFormat, RunFlags};
+pub use run::program::{Program, main};
+pub use run::session::Session;
 pub use sink::{Appender, Compression, FieldWriter, Fields, Sink};
 pub use source::{Block, Framing, RecordSink, Source};
-pub use values::Values;
 pub use windrow_model::{Code, Escape, Failure, JobOptions, JobState, JobStatus, path_text, text_path};
-pub use wire::Forms;
-pub use words::{Text, Words, words};
 
 /// The snippets of the guide are compiled, and run.
 #[cfg(doctest)]

@@ -1,18 +1,18 @@
 //! The usual imports of a job: `use windrow::prelude::*;`.
 
 pub use crate::combiner::{Combiner, Count, Max, Mean, Min, Sum, TopK};
-pub use crate::counter::Counter;
-pub use crate::datum::Serde;
-pub use crate::emitter::Emitter;
+pub use crate::data::datum::serde::Serde;
+pub use crate::data::emitter::Emitter;
+pub use crate::data::values::Values;
+pub use crate::data::words::words;
 pub use crate::error::{Error, Result};
-pub use crate::flow::Flow;
-pub use crate::job::Job;
-pub use crate::records::{Pairs, Records};
-pub use crate::session::Session;
-pub use crate::side::Side;
+pub use crate::plan::counter::Counter;
+pub use crate::plan::flow::Flow;
+pub use crate::plan::job::Job;
+pub use crate::plan::records::{Pairs, Records};
+pub use crate::plan::side::Side;
+pub use crate::run::session::Session;
 pub use crate::sink::{csv_sink, fixed_sink, jsonl_sink, text, tsv};
 pub use crate::source::{bytes_lines, csv, fixed, jsonl, lines, whole_files};
-pub use crate::values::Values;
-pub use crate::words::words;
 pub use serde::{Deserialize, Serialize};
 pub use std::cmp::Reverse;

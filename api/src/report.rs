@@ -7,6 +7,7 @@ mod bars;
 mod json;
 mod pace;
 mod text;
+pub(crate) mod warning;
 
 pub use json::{failure_json, job_json, worker_json};
 pub use text::{failure_text, number, seconds, summary};

@@ -1,10 +1,12 @@
 //! Input formats: they turn the bytes of files into records.
 
 mod blocks;
+mod chain;
 mod csv;
 mod decoder;
 mod each_line;
 mod fixed;
+mod format;
 mod jsonl;
 #[cfg(feature = "regex")]
 mod line_regex;
@@ -19,181 +21,18 @@ mod room;
 mod whole;
 mod windows;
 
-pub use self::csv::{CsvSource, csv};
 #[cfg(feature = "client")]
 pub(crate) use blocks::{RECORD_MAX, last_record_end};
+pub(crate) use chain::SourceChain;
+pub use csv::{CsvSource, csv};
 #[cfg(feature = "client")]
 pub(crate) use decoder::failure_of;
 pub use fixed::{FixedSource, fixed};
+pub(crate) use format::BYTE_ORDER_MARK;
+pub use format::{Block, RecordSink, Source};
 pub use jsonl::{JsonlSource, jsonl};
 pub use lines::{BytesLines, IntoInputs, Lines, PlacedLines, bytes_lines, lines};
 #[cfg(feature = "client")]
 pub(crate) use open::{open_as_stored, open_text};
 pub use whole::{WholeFiles, whole_files};
 pub use windrow_model::Framing;
-
-use crate::chain::{Chain, user_error};
-use crate::context::{TaskCx, TaskResult};
-use crate::culprit::Op;
-use crate::datum::Datum;
-use crate::emitter::Push;
-use crate::error::{Error, Result};
-use blocks::Format;
-use std::path::Path;
-use std::sync::Arc;
-use windrow_model::counters::names;
-
-/// The UTF-8 byte order mark. At the start of a text file it is not a part of the text.
-pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// An input format. It declares how its files are split ([`framing`](Source::framing)), and parses a block of whole
-/// records.
-///
-/// ```
-/// use windrow::prelude::*;
-/// use windrow::{Block, Framing, RecordSink, Source};
-///
-/// /// Records that end with `;`.
-/// struct Semicolons(Vec<String>);
-/// impl Source for Semicolons {
-///     type Item = Vec<u8>;
-///     fn inputs(&self) -> Vec<String> { self.0.clone() }
-///     fn framing(&self) -> Framing { Framing::Delimiter(b';') }
-///     fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, Vec<u8>>) -> Result<()> {
-///         let mut at = 0;
-///         for record in block.bytes.split_inclusive(|b| *b == b';') {
-///             out.push(at, record.strip_suffix(b";").unwrap_or(record));
-///             at += record.len();
-///         }
-///         Ok(())
-///     }
-/// }
-/// ```
-pub trait Source: Send + Sync + 'static {
-    /// The type of the records.
-    type Item: Datum;
-    /// The inputs: files, folders, globs or `windrow://NAME`.
-    fn inputs(&self) -> Vec<String>;
-    /// Where a record begins.
-    fn framing(&self) -> Framing;
-    /// Whether reading any block of a file needs [`Block::head`], the first record of that file. The default is
-    /// `false`.
-    fn has_header(&self) -> bool {
-        false
-    }
-    /// Whether the files hold text. The default is `true` for formats with a delimiter. Text files that are compressed
-    /// are decompressed and never split, a compression that cannot be read is refused, and a UTF-8 byte order mark at
-    /// the start of a file belongs to no record. The blocks of all other files hold the bytes as stored.
-    fn is_text(&self) -> bool {
-        matches!(self.framing(), Framing::Delimiter(_))
-    }
-    /// The format's name, for plans and the web UI. The default is the type's name in lower case.
-    fn name(&self) -> String {
-        let name = std::any::type_name::<Self>();
-        name.split('<').next().and_then(|n| n.rsplit("::").next()).unwrap_or(name).to_lowercase()
-    }
-    /// Parses a block and pushes every record of it, in order.
-    ///
-    /// # Errors
-    /// An error fails the task. It names the record at which `out` was last positioned.
-    fn read(&self, block: &Block<'_>, out: &mut RecordSink<'_, '_, Self::Item>) -> Result<()>;
-}
-
-/// A block of whole records of one file.
-pub struct Block<'b> {
-    /// The bytes of the records.
-    pub bytes: &'b [u8],
-    /// Offset of the first byte in the file's content, in bytes (after decompression).
-    pub offset: u64,
-    /// Whether the first record of the block is the first record of the file.
-    pub is_start: bool,
-    /// The path of the file.
-    pub path: &'b Path,
-    /// The file's first record including its end, if [`Source::has_header`] is true; else empty.
-    pub head: &'b [u8],
-}
-
-/// Receives the records that a source parses.
-pub struct RecordSink<'s, 't, R: Datum> {
-    cx: &'s TaskCx<'t>,
-    sink: &'s mut dyn Push<R>,
-    op: Op,
-    offset: u64,
-    records: u64,
-}
-
-impl<'s, 't, R: Datum> RecordSink<'s, 't, R> {
-    /// Creates a receiver for the records of a block that begins at `offset` of the file.
-    pub(crate) fn new(cx: &'s TaskCx<'t>, sink: &'s mut dyn Push<R>, op: Op, offset: u64) -> Self {
-        RecordSink { cx, sink, op, offset, records: 0 }
-    }
-    /// Passes on a record that begins at byte `at` of the block. Returns `false` when the source must stop, because the
-    /// task has ended.
-    #[inline]
-    pub fn push(&mut self, at: usize, record: R::Ref<'_>) -> bool {
-        self.cx.at_record(self.offset + at as u64);
-        self.records += 1;
-        self.sink.push(record);
-        !self.cx.stopped()
-    }
-    /// Sets the position to the record that begins at byte `at` of the block. An error that is returned while it is
-    /// parsed names this record.
-    #[inline]
-    pub fn at(&mut self, at: usize) {
-        self.cx.at_record(self.offset + at as u64);
-    }
-    /// Sets the position to the start of the file, for an error about the header.
-    #[cold]
-    pub(crate) fn at_start_of_file(&mut self) {
-        self.cx.at_record(0);
-    }
-    /// Fails the task with an error about the record that begins at `at`.
-    #[cold]
-    pub fn fail(&mut self, at: usize, error: Error) {
-        self.at(at);
-        user_error(self.cx, &self.op, error)
-    }
-}
-
-/// Runs a source over the chunk of a task.
-pub(crate) struct SourceChain<S> {
-    pub source: Arc<S>,
-    pub op: Op,
-}
-
-impl<S: Source> Chain<S::Item> for SourceChain<S> {
-    fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<S::Item>) -> TaskResult<()> {
-        let Some(chunk) = cx.chunk() else { return Ok(()) };
-        let (mut records, mut bytes) = (0, 0);
-        for (number, range) in (0u32..).zip(&chunk.ranges) {
-            cx.at_file(range);
-            // From here on a signal is attributed to this file, also between records: the file may be truncated at any
-            // time.
-            cx.at_record(range.offset);
-            let format = Format {
-                framing: self.source.framing(),
-                has_header: self.source.has_header(),
-                is_text: self.source.is_text(),
-            };
-            let skip: Vec<u64> = chunk.skip.iter().filter(|s| s.range == number).map(|s| s.offset).collect();
-            let read = blocks::each_block(cx, range, format, &skip, &mut |block| {
-                let mut out = RecordSink::new(cx, sink, self.op, block.offset);
-                if let Err(e) = cx.in_op(&self.op, || self.source.read(&block, &mut out)) {
-                    user_error(cx, &self.op, e);
-                }
-                records += out.records;
-                bytes += block.bytes.len() as u64;
-                cx.check_cancelled();
-                !cx.stopped()
-            });
-            cx.after_records();
-            read?;
-            if cx.stopped() {
-                break;
-            }
-        }
-        cx.count(names::RECORDS_READ, records);
-        cx.count(names::BYTES_READ, bytes);
-        Ok(())
-    }
-}

@@ -1,17 +1,17 @@
 //! Runs the parts of a job on a few lines of input, in a unit test.
 
-use crate::context::TaskCx;
-use crate::culprit::Op;
-use crate::datum::{Datum, IntoDatum};
-use crate::emitter::Push;
+use crate::data::datum::{Datum, IntoDatum};
+use crate::data::emitter::Push;
 use crate::error::{Error, Result};
-use crate::flow::Flow;
-use crate::local::{self, LocalOptions};
-use crate::records::Records;
+use crate::plan::flow::Flow;
+use crate::plan::records::Records;
+use crate::run::local::{self, LocalOptions};
+use crate::run::task_run::StageTable;
 use crate::sink::{Appender, Sink};
 use crate::source::{BYTE_ORDER_MARK, Block, RecordSink, Source, lines};
-use crate::task_run::StageTable;
-use crate::task_run::TaskEnv;
+use crate::task::context::TaskCx;
+use crate::task::culprit::Op;
+use crate::task::env::TaskEnv;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -51,7 +51,7 @@ pub fn run_with<R: Datum>(
     memory_bytes: u64,
     make: impl FnOnce(Records<String>) -> Records<R>,
 ) -> Result<Vec<R>> {
-    let folder = std::env::temp_dir().join(format!("windrow-test-{}", crate::job_id::new_job_id()?.0.simple()));
+    let folder = std::env::temp_dir().join(format!("windrow-test-{}", crate::run::job_id::new_job_id()?.0.simple()));
     std::fs::create_dir(&folder)?;
     let result = run_in(&folder, input, job, threads, memory_bytes, make);
     windrow_store::remove_tree(&folder)?;

@@ -7,10 +7,6 @@ use std::path::{Path, PathBuf};
 
 /// Groups of files that still import each other, by crate. A change may take files out; none comes in.
 const CYCLES: &[(&str, &[&str])] = &[
-    ("api", &["context", "culprit", "datum", "datum::bytes", "datum::list", "datum::serde", "task_run"]),
-    ("api", &["flow", "records"]),
-    ("api", &["describe", "program", "session"]),
-    ("api", &["combiner::mean", "combiner::simple"]),
     (
         "coordinator",
         &["collecting", "data", "driver", "early_reads", "mailbox", "publishing", "recover", "restore", "sessions"],
@@ -85,7 +81,7 @@ fn imports(modules: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<Stri
         ends.into_iter().find(|name| modules.contains_key(name))
     };
     let of = |(name, text): (&String, &String)| {
-        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let text = comment.replace_all(text, "");
         let mut found = Vec::new();
         import.captures_iter(&text).for_each(|c| paths("", &c[1], &mut found));

@@ -4,7 +4,7 @@
 //! the first record of the next file would otherwise continue it. Compressed text is decompressed, since a piece of it
 //! is useless alone, and loses its byte order mark. Records of fixed size and whole files are stored unchanged.
 
-use crate::flags::half_of_memory;
+use crate::run::flags::half_of_memory;
 use crate::source::{RECORD_MAX, failure_of, last_record_end, open_as_stored, open_text};
 use std::io::Read;
 use windrow_model::{Code, Escape, Failure, Framing};

@@ -6,7 +6,7 @@
 //! even.
 
 use super::rounding::{power_of_two, quotient, scaled};
-use crate::datum::DecodeError;
+use crate::data::decode_error::DecodeError;
 
 /// The window's unit is 2^-WINDOW_SCALE.
 const WINDOW_SCALE: i32 = 96;

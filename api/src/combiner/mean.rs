@@ -1,9 +1,9 @@
 //! The arithmetic mean.
 
+use super::exact_total::ExactTotal;
+use super::fold::Combiner;
 use super::simple::Number;
-use super::wide::{Wide64, Wide128};
-use super::{Combiner, ExactSum};
-use crate::datum::DecodeError;
+use crate::data::decode_error::DecodeError;
 
 /// The mean of the values as a double: their exact sum divided by their number, rounded once. It does not depend on the
 /// order of the values, and does not overflow.
@@ -14,65 +14,6 @@ pub struct Mean;
 pub struct MeanAcc<T> {
     total: T,
     count: u64,
-}
-
-/// A total that is exact until it is divided.
-pub trait ExactTotal: Sized + Send + 'static {
-    /// Adds another total.
-    fn add(&mut self, other: Self);
-    /// Returns the total divided by `count`, which is not zero, rounded once.
-    fn mean(self, count: u64) -> f64;
-    /// Appends the encoding of the total.
-    fn encode(&self, out: &mut Vec<u8>);
-    /// Decodes a total.
-    ///
-    /// # Errors
-    /// The bytes are not an encoding of a total.
-    fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
-    /// The memory outside of `self`, in bytes.
-    fn heap_bytes(&self) -> usize {
-        0
-    }
-}
-
-macro_rules! integers {
-    ($($t:ty),*) => {$(
-        impl ExactTotal for $t {
-            #[inline]
-            fn add(&mut self, other: Self) {
-                <$t>::add(self, other)
-            }
-            fn mean(self, count: u64) -> f64 {
-                <$t>::mean(self, count)
-            }
-            fn encode(&self, out: &mut Vec<u8>) {
-                <$t>::encode(*self, out)
-            }
-            fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-                <$t>::decode(bytes)
-            }
-        }
-    )*};
-}
-integers!(Wide64, Wide128);
-
-impl ExactTotal for ExactSum {
-    #[inline]
-    fn add(&mut self, other: Self) {
-        ExactSum::add(self, other)
-    }
-    fn mean(self, count: u64) -> f64 {
-        ExactSum::mean(self, count)
-    }
-    fn encode(&self, out: &mut Vec<u8>) {
-        ExactSum::encode(self, out)
-    }
-    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        ExactSum::decode(bytes)
-    }
-    fn heap_bytes(&self) -> usize {
-        ExactSum::heap_bytes(self)
-    }
 }
 
 impl<V: Number> Combiner<V> for Mean {

@@ -1,11 +1,14 @@
 //! The combiners Sum, Min, Max and Count.
 
-use super::mean::ExactTotal;
+use super::exact_sum::ExactSum;
+use super::exact_total::ExactTotal;
+use super::fold::Combiner;
 use super::wide::{Wide64, Wide128};
-use super::{Combiner, ExactSum};
-use crate::arena::Arena;
-use crate::context::Unwinding;
-use crate::datum::{Datum, DecodeError, IntoDatum, Reader, Scalar};
+use crate::data::arena::Arena;
+use crate::data::datum::list::Scalar;
+use crate::data::datum::{Datum, IntoDatum, Reader};
+use crate::data::decode_error::DecodeError;
+use crate::task::unwinding::Unwinding;
 use windrow_model::{Code, Failure};
 
 /// Sums the values. Integers are widened to 64 (or 128) bits, so `emit(word, 1)` does not overflow soon. A key whose

@@ -1,8 +1,10 @@
 //! The largest values of a key.
 
-use super::{Combiner, part};
-use crate::arena::Arena;
-use crate::datum::{DecodeError, IntoDatum, Key, Reader, Serde};
+use super::fold::{Combiner, part};
+use crate::data::arena::Arena;
+use crate::data::datum::serde::Serde;
+use crate::data::datum::{IntoDatum, Key, Reader};
+use crate::data::decode_error::DecodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cmp::Reverse;
@@ -34,7 +36,7 @@ where
     fn create(&self, value: V::Ref<'_>) -> Heap {
         let mut heap = Heap::with_capacity(1);
         if self.0 > 0 {
-            heap.push(Reverse(crate::datum::encoded::<V>(value).into_boxed_slice()));
+            heap.push(Reverse(crate::data::datum::encoded::<V>(value).into_boxed_slice()));
         }
         heap
     }

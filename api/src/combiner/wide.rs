@@ -3,7 +3,7 @@
 //! split.
 
 use super::rounding::quotient;
-use crate::datum::DecodeError;
+use crate::data::decode_error::DecodeError;
 
 macro_rules! wide {
     ($(#[$doc:meta])* $name:ident, $low:ty, $signed:ty) => {

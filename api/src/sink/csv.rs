@@ -3,9 +3,12 @@
 //! `csv(..).no_header().quoted_newlines()` reads back what is written. Readers skip empty lines, so a lone empty field
 //! is quoted. Readers take an empty field for a `None`, so a `Some` that is written as an empty field is refused.
 
+use super::appender::Appender;
 use super::field::Quoting;
-use super::{Appender, Compression, FieldWriter, Fields, Sink, compressible};
+use super::field::{FieldWriter, Fields};
+use super::format::{Sink, compressible};
 use crate::error::Result;
+use windrow_model::Compression;
 
 /// Writes fields separated by commas, quoted where necessary. A record without fields, and a `Some` of an empty field,
 /// fail with `FIELD_NOT_REPRESENTABLE`.

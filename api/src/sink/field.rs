@@ -1,7 +1,8 @@
 //! Records as fields of a text line.
 
-use super::Appender;
-use crate::datum::{Datum, Scalar};
+use super::appender::Appender;
+use crate::data::datum::Datum;
+use crate::data::datum::list::Scalar;
 use crate::error::{Error, Result};
 use std::cmp::Reverse;
 use std::io::Write;
@@ -235,7 +236,7 @@ impl<T: Fields> Fields for Option<T> {
         }
     }
 }
-impl<T: Fields + crate::datum::Key> Fields for Reverse<T> {
+impl<T: Fields + crate::data::datum::Key> Fields for Reverse<T> {
     fn fields(r: Reverse<T::Ref<'_>>, out: &mut FieldWriter<'_>) -> Result<()> {
         T::fields(r.0, out)
     }

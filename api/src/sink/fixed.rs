@@ -1,9 +1,11 @@
 //! Records of a fixed length, back to back.
 
-use super::{Appender, Compression, Sink};
-use crate::datum::Datum;
+use super::appender::Appender;
+use super::format::Sink;
+use crate::data::datum::Datum;
 use crate::error::{Error, Result};
 use windrow_model::Code;
+use windrow_model::Compression;
 
 /// Writes byte strings of `length` bytes back to back. A record of another length fails with `FIELD_NOT_REPRESENTABLE`.
 /// A plan with a length of 0, or of 4 GiB or more, is invalid.
@@ -36,9 +38,9 @@ macro_rules! fixed_of {
             fn format(&self) -> &str {
                 "fixed"
             }
-            fn framing(&self) -> crate::sink::Framing {
+            fn framing(&self) -> windrow_model::Framing {
                 // A length that a framing cannot represent becomes 0, which the check of the plan refuses.
-                crate::sink::Framing::Fixed(u32::try_from(self.length).unwrap_or(0))
+                windrow_model::Framing::Fixed(u32::try_from(self.length).unwrap_or(0))
             }
             fn compression(&self) -> Compression {
                 Compression::None

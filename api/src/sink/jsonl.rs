@@ -1,12 +1,14 @@
 //! JSON Lines: one JSON value per line.
 
-use super::{Appender, Compression, Sink, compressible};
-use crate::datum::Serde;
+use super::appender::Appender;
+use super::format::{Sink, compressible};
+use crate::data::datum::serde::Serde;
+use crate::data::json;
 use crate::error::{Error, Result};
-use crate::json;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use windrow_model::Code;
+use windrow_model::Compression;
 
 /// Writes each `Serde<T>` as one line of JSON. A value that JSON cannot represent fails with `FIELD_NOT_REPRESENTABLE`:
 /// NaN and infinities, a `Some` of nothing, maps whose keys are neither strings nor numbers, and more than 127 levels
@@ -29,8 +31,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Sink<Serde<T>> for JsonlS
     fn format(&self) -> &str {
         "jsonl"
     }
-    fn framing(&self) -> crate::sink::Framing {
-        crate::sink::Framing::Delimiter(b'\n')
+    fn framing(&self) -> windrow_model::Framing {
+        windrow_model::Framing::Delimiter(b'\n')
     }
     fn compression(&self) -> Compression {
         self.compression

@@ -1,9 +1,11 @@
 //! Lines of text.
 
-use super::{Appender, Compression, Sink, compressible};
+use super::appender::Appender;
+use super::format::{Sink, compressible};
 use crate::error::{Error, Result};
 use memchr::memchr;
 use windrow_model::Code;
+use windrow_model::Compression;
 
 /// Writes each string or byte string and a newline. A record that would not be read back as the same record fails with
 /// `FIELD_NOT_REPRESENTABLE`, unless `.verbatim()` is set: one that contains a newline, and a string (which `lines`
@@ -56,14 +58,14 @@ macro_rules! text_of {
             fn format(&self) -> &str {
                 "text"
             }
-            fn framing(&self) -> crate::sink::Framing {
-                crate::sink::Framing::Delimiter(b'\n')
+            fn framing(&self) -> windrow_model::Framing {
+                windrow_model::Framing::Delimiter(b'\n')
             }
             fn compression(&self) -> Compression {
                 self.compression
             }
             #[inline]
-            fn write(&self, record: <$t as crate::datum::Datum>::Ref<'_>, out: &mut Appender<'_>) -> Result<()> {
+            fn write(&self, record: <$t as crate::data::datum::Datum>::Ref<'_>, out: &mut Appender<'_>) -> Result<()> {
                 self.append(record.as_ref(), $is_string, out)
             }
         }

@@ -1,8 +1,11 @@
 //! Tab-separated lines.
 
+use super::appender::Appender;
 use super::field::Quoting;
-use super::{Appender, Compression, FieldWriter, Fields, Sink, compressible};
+use super::field::{FieldWriter, Fields};
+use super::format::{Sink, compressible};
 use crate::error::Result;
+use windrow_model::Compression;
 
 /// Writes `key<TAB>value<LF>`. Tuples are flattened into more fields. A field that contains a tab or a newline fails
 /// with `FIELD_NOT_REPRESENTABLE`, unless `.escaped()` is set. So does a string at the end of the line that ends with a
@@ -34,8 +37,8 @@ impl<R: Fields> Sink<R> for TsvSink {
     fn format(&self) -> &str {
         "tsv"
     }
-    fn framing(&self) -> crate::sink::Framing {
-        crate::sink::Framing::Delimiter(b'\n')
+    fn framing(&self) -> windrow_model::Framing {
+        windrow_model::Framing::Delimiter(b'\n')
     }
     fn compression(&self) -> Compression {
         self.compression

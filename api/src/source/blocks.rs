@@ -2,13 +2,14 @@
 //! piece by piece.
 
 use super::decoder::{Decoder, failure_of};
+use super::format::{BYTE_ORDER_MARK, Block};
 use super::looks_binary::looks_like;
 use super::record_end::record_end;
 use super::room::Room;
 use super::windows::windows;
-use super::{BYTE_ORDER_MARK, Block};
-use crate::context::{TaskCx, TaskResult};
-use crate::warning::warn_once;
+use crate::report::warning::warn_once;
+use crate::task::context::TaskCx;
+use crate::task::failure::TaskResult;
 use memchr::memrchr;
 use std::io::{self, Read};
 use std::path::Path;

@@ -5,11 +5,11 @@ mod quotes;
 #[cfg(test)]
 mod tests;
 
+use super::format::{BYTE_ORDER_MARK, Block, RecordSink, Source};
 use super::lines::IntoInputs;
-use super::{BYTE_ORDER_MARK, Block, Framing, RecordSink, Source};
-use crate::datum::Serde;
+use crate::data::datum::serde::Serde;
+use crate::data::places::Places;
 use crate::error::{Error, Result};
-use crate::places::Places;
 use csv as csv_crate;
 use memchr::memchr;
 use plain::Rows;
@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use std::io::{Chain, Read};
 use std::marker::PhantomData;
 use windrow_model::Code;
+use windrow_model::Framing;
 
 /// Reads each row as a `T`, whose fields are found by the names in the file's first row. Quotes follow RFC 4180. Quoted
 /// fields may contain newlines only with `.quoted_newlines()`, which makes files unsplittable; without it they are

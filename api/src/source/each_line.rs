@@ -1,6 +1,6 @@
 //! A block cut into its lines.
 
-use crate::places::Places;
+use crate::data::places::Places;
 
 /// Calls `f` with the offset and the bytes of every line, without its `\n`, until it returns `false`.
 #[inline]

@@ -1,8 +1,9 @@
 //! Records of a fixed length.
 
+use super::format::{Block, RecordSink, Source};
 use super::lines::IntoInputs;
-use super::{Block, Framing, RecordSink, Source};
 use crate::error::Result;
+use windrow_model::Framing;
 
 /// Reads byte strings of `length` bytes, back to back. A file whose size is not a multiple of `length` is
 /// `INPUT_MALFORMED`. A plan with a length of 0 is invalid.

@@ -1,14 +1,15 @@
 //! JSON Lines: one JSON value per line.
 
+use super::format::{Block, RecordSink, Source};
 use super::lines::IntoInputs;
-use super::{Block, Framing, RecordSink, Source};
-use crate::datum::Serde;
+use crate::data::datum::serde::Serde;
 use crate::error::{Error, Result};
 use memchr::memchr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use windrow_model::Code;
+use windrow_model::Framing;
 
 /// Parses each line as a `T`. Empty lines are skipped. A line that does not parse is `RECORD_MALFORMED` with its
 /// position.

@@ -1,14 +1,15 @@
 //! Lines of text.
 
 use super::each_line::each_line;
+use super::format::{Block, RecordSink, Source};
 #[cfg(feature = "regex")]
 use super::line_regex::{LineEnd, LineRegex};
 #[cfg(not(feature = "regex"))]
 use super::no_regex::LineRegex;
-use super::{Block, Framing, RecordSink, Source};
+use crate::data::places::Places;
 use crate::error::{Error, Result};
-use crate::places::Places;
 use memchr::memrchr;
+use windrow_model::Framing;
 use windrow_model::{Code, path_text};
 
 /// Reads lines of UTF-8 text, without their ends (`

@@ -1,7 +1,7 @@
 //! Opens the content of a whole file outside of a job, for `data put`.
 
-use super::BYTE_ORDER_MARK;
 use super::decoder::{Decoder, Grant};
+use super::format::BYTE_ORDER_MARK;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 use windrow_format::compression::{HEAD_BYTES, Unsupported, of_content, of_text};

@@ -1,8 +1,9 @@
 //! Whole files as records.
 
+use super::format::{Block, RecordSink, Source};
 use super::lines::IntoInputs;
-use super::{Block, Framing, RecordSink, Source};
 use crate::error::Result;
+use windrow_model::Framing;
 use windrow_model::path_text;
 
 /// Reads one record per file: its path and its content. Many small files share a task. Empty files have no record.

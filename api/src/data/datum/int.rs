@@ -1,0 +1,110 @@
+//! Integers in big-endian order with the sign bit flipped, and bool.
+
+use super::{Datum, IntoDatum, Key, Reader};
+use crate::data::decode_error::DecodeError;
+
+macro_rules! int {
+    ($($t:ty, $flip:expr;)*) => {$(
+        impl Datum for $t {
+            type Ref<'a> = $t;
+            const BORROWS: bool = false;
+            #[inline]
+            fn encode<const LAST: bool>(r: $t, out: &mut Vec<u8>) {
+                out.extend_from_slice(&(r ^ $flip).to_be_bytes())
+            }
+            #[inline]
+            fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<$t, DecodeError> {
+                let bytes = reader.take(size_of::<$t>(), stringify!($t))?;
+                Ok(<$t>::from_be_bytes(bytes.try_into().expect("take gave as many bytes")) ^ $flip)
+            }
+            #[inline]
+            fn shorten<'s, 'l: 's>(r: $t) -> $t { r }
+            fn to_owned(r: $t) -> $t { r }
+            fn show(r: Self::Ref<'_>, out: &mut dyn std::fmt::Write) -> std::fmt::Result { write!(out, "{r}") }
+            #[inline]
+            fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> { Some(r) }
+            #[inline]
+            fn with_bytes<X>(r: $t, _: &mut Vec<u8>, f: impl FnOnce(&[u8]) -> X) -> X {
+                f(&(r ^ $flip).to_be_bytes())
+            }
+        }
+        impl Key for $t {}
+        impl IntoDatum for $t {
+            type Datum = $t;
+            #[inline]
+            fn with<X>(self, f: impl FnOnce($t) -> X) -> X { f(self) }
+        }
+        impl IntoDatum for &$t {
+            type Datum = $t;
+            #[inline]
+            fn with<X>(self, f: impl FnOnce($t) -> X) -> X { f(*self) }
+        }
+    )*};
+}
+int! {
+    u8, 0; u16, 0; u32, 0; u64, 0; u128, 0;
+    i8, i8::MIN; i16, i16::MIN; i32, i32::MIN; i64, i64::MIN; i128, i128::MIN;
+}
+
+/// Machine-sized numbers are encoded as 64 bits.
+impl IntoDatum for usize {
+    type Datum = u64;
+    #[inline]
+    fn with<X>(self, f: impl FnOnce(u64) -> X) -> X {
+        f(self as u64)
+    }
+}
+
+impl Datum for bool {
+    type Ref<'a> = bool;
+    const BORROWS: bool = false;
+    fn encode<const LAST: bool>(r: bool, out: &mut Vec<u8>) {
+        out.push(r as u8)
+    }
+    fn decode<'a, const LAST: bool>(reader: &mut Reader<'a>) -> Result<bool, DecodeError> {
+        Ok(reader.take(1, "bool")?[0] != 0)
+    }
+    fn shorten<'s, 'l: 's>(r: bool) -> bool {
+        r
+    }
+    fn to_owned(r: bool) -> bool {
+        r
+    }
+    fn show(r: bool, out: &mut dyn std::fmt::Write) -> std::fmt::Result {
+        write!(out, "{r}")
+    }
+    fn detach<'a>(r: Self::Ref<'_>) -> Option<Self::Ref<'a>> {
+        Some(r)
+    }
+}
+impl Key for bool {}
+impl IntoDatum for bool {
+    type Datum = bool;
+    fn with<X>(self, f: impl FnOnce(bool) -> X) -> X {
+        f(self)
+    }
+}
+
+impl Datum for () {
+    type Ref<'a> = ();
+    const BORROWS: bool = false;
+    fn encode<const LAST: bool>(_: (), _: &mut Vec<u8>) {}
+    fn decode<'a, const LAST: bool>(_: &mut Reader<'a>) -> Result<(), DecodeError> {
+        Ok(())
+    }
+    fn shorten<'s, 'l: 's>(_: ()) {}
+    fn to_owned(_: ()) {}
+    fn show(_: (), out: &mut dyn std::fmt::Write) -> std::fmt::Result {
+        out.write_str("()")
+    }
+    fn detach<'a>(_: Self::Ref<'_>) -> Option<Self::Ref<'a>> {
+        Some(())
+    }
+}
+impl Key for () {}
+impl IntoDatum for () {
+    type Datum = ();
+    fn with<X>(self, f: impl FnOnce(()) -> X) -> X {
+        f(())
+    }
+}

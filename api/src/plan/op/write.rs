@@ -1,0 +1,163 @@
+//! `write`: writes records into the part files of an output folder.
+
+use crate::data::datum::Datum;
+use crate::data::emitter::Push;
+use crate::error::Result;
+use crate::plan::edge_in::ReadRecords;
+use crate::plan::edge_out::{Layout, edge_stages, reading, write_record};
+use crate::plan::records::Records;
+use crate::sink::{Appender, PartWriter, Sink};
+use crate::task::context::{OpInTask, TaskCx};
+use crate::task::culprit::Op;
+use crate::task::failure::TaskResult;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use windrow_model::counters::names;
+use windrow_model::dataset::dataset_name;
+use windrow_model::{Framing, Order, Output, OutputReport, Partitioner, Partitions, Port};
+
+impl<R: Datum> Records<R> {
+    /// Writes every record with a sink: `tsv`, `text`, `jsonl`, `csv`, `fixed` or your own. The folder appears as a
+    /// whole when the job commits.
+    ///
+    /// # Errors
+    /// None: the plan is checked when it is complete.
+    #[track_caller]
+    pub fn write<S: Sink<R>>(&self, sink: S) -> Result<()> {
+        let here = Op::here("write");
+        let at = here.at;
+        let index = self.flow.add_sink(sink.path(), sink.format(), sink.suffix(), sink.framing());
+        let sink = Arc::new(sink);
+        let of_partitions = |p: Partitions| self.branches.iter().all(|b| b.partitions == Some(p));
+        let in_place = self.branches.len() == 1 && self.branches[0].partitions.is_some();
+        let branch = if in_place {
+            self.branches[0].clone()
+        } else {
+            // Parts are contiguous ranges of the input, however it is split: one task gathers the pieces of each part.
+            let partitions = match self.branches[0].partitions {
+                Some(p) if of_partitions(p) => p,
+                _ => Partitions::Auto,
+            };
+            let layout = |b: &crate::plan::chain::Branch<R>| Layout {
+                partitions,
+                partitioner: match b.partitions {
+                    None => Partitioner::InputPart,
+                    Some(p) if p == partitions => Partitioner::Same,
+                    Some(_) => Partitioner::Hash,
+                },
+                order: Order::Arrival,
+            };
+            let ports: Vec<Port> = edge_stages(self, "gather", at, layout, write_record::<R>).in_order();
+            let chain = ReadRecords { types: PhantomData::<fn() -> R> };
+            reading(&self.flow, vec![ports], partitions, "gathered", false, vec![], Arc::new(chain))
+        };
+        branch.need_order();
+        let chain = branch.chain.clone();
+        let op = format!("write {}", sink.format());
+        self.flow.add_stage(&branch, &op, at, vec![], vec![Output::Sink { sink: index }], move |cx| {
+            Ok(vec![write_part(cx, here, index, &*sink, |push| chain.run(cx, push))?])
+        });
+        Ok(())
+    }
+}
+
+/// Appends records to a part file. The operation comes first in memory, as in `FoldSink`.
+#[repr(C)]
+struct PartSink<'c, 't, R: Datum, S> {
+    op: OpInTask<'c, 't>,
+    sink: &'c S,
+    writer: PartWriter,
+    types: PhantomData<fn(R)>,
+}
+
+impl<R: Datum, S: Sink<R>> Push<R> for PartSink<'_, '_, R, S> {
+    #[inline]
+    fn push(&mut self, r: R::Ref<'_>) {
+        let (op, sink, writer) = (&self.op, self.sink, &mut self.writer);
+        match op.call_on::<R, _>(&r, || sink.write(R::shorten(r), &mut Appender::new(writer.buffer()))) {
+            Ok(()) => writer.record().unwrap_or_else(|e| op.cx.fail(e)),
+            Err(e) => op.cx.fail_in_on::<R>(&op.op, r, e),
+        }
+    }
+}
+
+fn write_part<R: Datum, S: Sink<R>>(
+    cx: &TaskCx<'_>,
+    op: Op,
+    index: u32,
+    sink: &S,
+    run: impl FnOnce(&mut dyn Push<R>) -> TaskResult<()>,
+) -> TaskResult<OutputReport> {
+    let path = cx.folder.join(windrow_format::names::sink_file(index));
+    let is_text_file = matches!(sink.framing(), Framing::Delimiter(_)) && dataset_name(sink.path()).is_none();
+    let writer = PartWriter::create(&path, sink.compression(), is_text_file)?;
+    let mut part = PartSink { op: OpInTask { op, cx }, sink, writer, types: PhantomData::<fn(R)> };
+    run(&mut part)?;
+    cx.outcome()?;
+    let part = part.writer.finish(index)?;
+    cx.count(names::RECORDS_WRITTEN, part.records);
+    cx.count(names::BYTES_WRITTEN, part.bytes);
+    Ok(OutputReport::Sink(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::flow::Flow;
+    use crate::run::local::{self, LocalOptions};
+    use crate::run::task_run::StageTable;
+    use crate::source::lines;
+    use windrow_model::{Code, Failure, JobOptions};
+
+    /// Writes words, except for some.
+    struct Picky(String);
+    impl Sink<(String, u64)> for Picky {
+        fn path(&self) -> &str {
+            &self.0
+        }
+        fn format(&self) -> &str {
+            "words"
+        }
+        fn write(&self, (word, _): (&str, u64), out: &mut Appender<'_>) -> Result<()> {
+            assert!(word != "panic", "boom");
+            if word == "error" {
+                return Err(crate::error::Error::msg("boom"));
+            }
+            out.extend_from_slice(word.as_bytes());
+            Ok(())
+        }
+    }
+
+    fn write(words: &str) -> (std::result::Result<(), Failure>, u32) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("in"), words).unwrap();
+        let flow = Flow::new(folder.path().to_path_buf(), false, None);
+        let words = flow.read(lines("in")).map(|l, out| out.emit(l, l.len()));
+        let line = line!() + 1;
+        words.write(Picky("out".to_string())).unwrap();
+        let built = flow.build().unwrap();
+        let program = StageTable { plan: built.plan, functions: built.functions, counters: built.counters };
+        let options = LocalOptions {
+            name: "test".to_string(),
+            threads: 1,
+            memory_bytes: 64 << 20,
+            scratch: Some(folder.path().to_path_buf()),
+            durable: false,
+            job: JobOptions::default(),
+        };
+        let ended = local::run(program, options, &mut |_| {});
+        (ended.map(drop).map_err(|e| e.into_failure()), line)
+    }
+
+    #[test]
+    fn failure_of_a_sink_names_its_record_and_line() {
+        assert_eq!(write("a\nb\n").0, Ok(()));
+        for (word, code) in [("panic", Code::UserPanic), ("error", Code::UserError)] {
+            let (failed, line) = write(&format!("a\n{word}\n"));
+            let failure = failed.unwrap_err();
+            assert_eq!(failure.code, code);
+            let suffix = format!("boom (in `write` at {}:{line}, record (\"{word}\", 5))", file!());
+            assert!(failure.message.ends_with(&suffix), "{}", failure.message);
+        }
+    }
+}

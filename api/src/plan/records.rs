@@ -1,0 +1,53 @@
+//! Collections of records, on which the operations are defined.
+
+use crate::data::datum::Datum;
+use crate::data::emitter::Push;
+use crate::plan::chain::{Branch, Step};
+use crate::plan::flow::Flow;
+use crate::task::context::OpInTask;
+use crate::task::culprit::Op;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+use windrow_model::Partitions;
+
+/// A distributed collection of records, as a plan: nothing is computed before the job runs. Cheap to clone.
+///
+/// Operations that look at one record at a time (`map`, `filter`, …) are fused into the loop that reads the input;
+/// operations on keys (`combine`, `reduce`, `join`, `sort`, …) shuffle. A collection that is used twice is computed
+/// twice unless it is `share`d; the same collection shuffled in the same way is shuffled once.
+pub struct Records<R: Datum> {
+    pub(crate) flow: Flow,
+    pub(crate) branches: Rc<Vec<Branch<R>>>,
+    /// Set if the records are partitioned by the hash of their keys, into this number of partitions.
+    pub(crate) keyed: Option<Partitions>,
+    pub(crate) node: u64,
+}
+
+/// Records that have a key.
+pub type Pairs<K, V> = Records<(K, V)>;
+
+impl<R: Datum> Clone for Records<R> {
+    fn clone(&self) -> Self {
+        Records { flow: self.flow.clone(), branches: self.branches.clone(), keyed: self.keyed, node: self.node }
+    }
+}
+
+impl<R: Datum> Records<R> {
+    pub(crate) fn new(flow: &Flow, branches: Vec<Branch<R>>, keyed: Option<Partitions>) -> Self {
+        Records { flow: flow.clone(), branches: Rc::new(branches), keyed, node: flow.node() }
+    }
+
+    /// Adds a fused operation to every branch.
+    pub(crate) fn step<O: Datum, F>(&self, op: Op, keeps_keys: bool, f: F) -> Records<O>
+    where
+        F: Fn(&OpInTask<'_, '_>, R::Ref<'_>, &mut dyn Push<O>) + Send + Sync + 'static,
+    {
+        let f = Arc::new(f);
+        let branches = self.branches.iter().map(|b| {
+            let step = Step { before: b.chain.clone(), f: f.clone(), op, types: PhantomData::<fn(R) -> O> };
+            b.then(op.name, Arc::new(step))
+        });
+        Records::new(&self.flow, branches.collect(), self.keyed.filter(|_| keeps_keys))
+    }
+}

@@ -1,0 +1,153 @@
+//! Runs jobs in this process or on a cluster, for drivers.
+
+#[cfg(not(feature = "client"))]
+mod no_client;
+#[cfg(feature = "client")]
+mod remote;
+
+use crate::error::Result;
+use crate::plan::build::build;
+use crate::plan::job::{AnyJob, Job};
+use crate::report::{Report, Style};
+use crate::run::finished::Finished;
+use crate::run::flags::{OutputFormat, RunFlags};
+use crate::run::local::{self, LocalOptions};
+use crate::run::show_plan::explain;
+use crate::run::task_run::StageTable;
+#[cfg(not(feature = "client"))]
+use no_client::Remote;
+#[cfg(feature = "client")]
+use remote::Remote;
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use windrow_model::dataset::dataset_name;
+use windrow_model::{Failure, JobState, JobStatus};
+
+/// Runs jobs one after the other, in this process or on a cluster, as the command line of the binary selects.
+///
+/// ```no_run
+/// use windrow::prelude::*;
+/// # #[derive(clap::Args, Serialize, Deserialize)] struct Round { shift: f64 }
+/// # impl Job for Round { fn plan(&self, _: &Flow) -> Result<()> { Ok(()) } }
+/// # #[derive(clap::Args)] struct Args {}
+/// /// Runs rounds until the result stands still.
+/// fn drive(_: Args, session: &Session) -> Result<()> {
+///     let mut shift = 1.0;
+///     while shift > 1e-6 {
+///         let done = session.run(&Round { shift })?;
+///         shift = done.collected::<f64>("shift")?.into_iter().sum();
+///     }
+///     Ok(())
+/// }
+/// fn main() -> std::process::ExitCode {
+///     windrow::Program::new().internal_job::<Round>().driver("", drive).run()
+/// }
+/// ```
+pub struct Session {
+    name: String,
+    flags: RunFlags,
+    cluster: Option<Remote>,
+    /// Set once the report has shown how a job failed.
+    reported: Cell<bool>,
+    /// The latest status of each job that has begun.
+    statuses: RefCell<Vec<JobStatus>>,
+}
+
+/// Panic payload that ends an explaining driver at its first job, because it cannot go on without a result.
+pub(crate) struct Explained;
+
+impl Session {
+    pub(crate) fn open(name: &str, flags: RunFlags) -> Result<Session> {
+        flags.warn_without_effect(flags.run());
+        let cluster = match &flags.cluster {
+            _ if flags.explain => None,
+            None => None,
+            Some(url) => Some(Remote::connect(url, &flags)?),
+        };
+        Ok(Session { name: name.to_string(), flags, cluster, reported: Cell::new(false), statuses: RefCell::default() })
+    }
+
+    /// Runs a job to its end and returns its collected results. Progress goes to stderr. With `--explain` the plan is
+    /// printed instead, and the driver ends: this call does not return then.
+    ///
+    /// # Errors
+    /// The failure of the job, or of the connection to the cluster.
+    pub fn run<J: Job>(&self, job: &J) -> Result<Finished> {
+        self.run_any(job)
+    }
+
+    pub(crate) fn run_any(&self, job: &dyn AnyJob) -> Result<Finished> {
+        if self.flags.explain {
+            explain(&build(job, self.flags.overwrite)?, self.flags.format)?;
+            // Skips the driver's error handling, but runs its destructors.
+            std::panic::resume_unwind(Box::new(Explained));
+        }
+        match &self.cluster {
+            None => self.run_here(job),
+            Some(remote) => remote.run(job, &self.name, &self.flags, self.progress()),
+        }
+    }
+
+    fn run_here(&self, job: &dyn AnyJob) -> Result<Finished> {
+        let built = build(job, self.flags.overwrite)?;
+        let program = StageTable { plan: built.plan, functions: built.functions, counters: built.counters };
+        let options = LocalOptions {
+            name: self.name.clone(),
+            threads: self.flags.threads(),
+            memory_bytes: self.flags.memory_bytes(),
+            scratch: self.flags.scratch.clone(),
+            durable: self.flags.durable,
+            job: self.flags.job_options(),
+        };
+        local::run(program, options, &mut self.progress())
+    }
+
+    /// Checks that a job could write to this output, for drivers that compute for long before they write. It checks
+    /// from this machine; the job checks again.
+    ///
+    /// # Errors
+    /// The output exists, and `--overwrite` was not given or would not replace it.
+    pub fn check_output(&self, path: &str) -> Result<()> {
+        if self.flags.explain || dataset_name(path).is_some() {
+            return Ok(());
+        }
+        Ok(windrow_store::check_output(Path::new(path), self.flags.overwrite, &[], &windrow_store::Steps::default())
+            .map_err(Failure::from)?)
+    }
+
+    pub(crate) fn has_reported(&self) -> bool {
+        self.reported.get()
+    }
+
+    /// The jobs that have ended.
+    pub(crate) fn ended(&self) -> Vec<JobStatus> {
+        self.statuses.borrow().iter().filter(|status| status.state.is_final()).cloned().collect()
+    }
+
+    /// Records the latest status of a job.
+    fn note(&self, status: &JobStatus) {
+        let mut statuses = self.statuses.borrow_mut();
+        match statuses.last_mut().filter(|last| last.id == status.id) {
+            Some(last) => last.clone_from(status),
+            None => statuses.push(status.clone()),
+        }
+        crate::run::supervise::note_statuses(&statuses);
+    }
+
+    /// Shows one job on stderr.
+    fn progress(&self) -> impl FnMut(&JobStatus) {
+        let mut report = Report::new(Style::detect());
+        let json = self.flags.format == OutputFormat::Json;
+        move |status: &JobStatus| {
+            if json {
+                self.note(status);
+            }
+            if status.state.is_final() {
+                self.reported.set(status.state != JobState::Done);
+                report.finish_quietly(status)
+            } else {
+                report.update(status)
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Runs one attempt, from a task and local files to a report, in a local run and in an executor.
+
+use crate::run::panics::panic_message;
+use crate::task::context::{StageFn, TaskCx};
+use crate::task::env::TaskEnv;
+use crate::task::failure::TaskError;
+use crate::task::unwinding::Unwinding;
+use crate::task::user_counters::with_user_counters;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+use windrow_model::counters::names;
+use windrow_model::{Code, Failure, Input, Output, OutputReport, Plan, Stage, Task, TaskReport, input_digest};
+
+/// The plan and code of a job in this process.
+pub(crate) struct StageTable {
+    pub plan: Plan,
+    pub functions: Vec<StageFn>,
+    pub counters: Vec<String>,
+}
+
+impl StageTable {
+    /// Runs one task on this thread.
+    ///
+    /// # Errors
+    /// The failure of the task, with the input segment that it could not read, if that is the cause.
+    pub fn run(&self, task: &Task, env: TaskEnv<'_>) -> Result<TaskReport, TaskError> {
+        let id = task.stage();
+        let Some(function) = self.functions.get(id.0 as usize) else {
+            return Err(Failure::new(Code::PlanMismatch, format!("the plan has no stage {id}")).into());
+        };
+        let reads = self.plan.stage(id).inputs.iter();
+        let sample = reads.clone().any(|i| matches!(i, Input::Source(s) if s.sample));
+        let cx = TaskCx::new(task, env, consumers(self.plan.stage(id)), sample);
+        let started = Instant::now();
+        let (result, counted) = with_user_counters(|| catch_unwind(AssertUnwindSafe(|| (function.0)(&cx))));
+        // If input bytes have changed, user code did not cause what followed.
+        cx.changed_segment()?;
+        cx.read_whole()?;
+        let outputs = match result {
+            Ok(result) => {
+                // The error that a record function recorded comes before the reaction of the loops around it.
+                let explained = |e: TaskError| TaskError { failure: Box::new(cx.explained(*e.failure)), ..e };
+                cx.outcome().and(result).map_err(explained)?
+            }
+            Err(payload) => {
+                let Unwinding { failure, of_record } = match payload.downcast::<Unwinding>() {
+                    Ok(unwinding) => *unwinding,
+                    Err(panic) => {
+                        let failure = Failure::new(Code::UserPanic, panic_message(&*panic));
+                        Unwinding { failure, of_record: true }
+                    }
+                };
+                let place = cx.place().filter(|_| of_record);
+                return Err(cx.explained_panic(Failure { place, ..failure }).into());
+            }
+        };
+        cx.count(names::SPILLS_YIELDED, cx.share.yielded());
+        let mut counters = cx.counters.take();
+        for (name, n) in self.counters.iter().zip(counted) {
+            counters.add(name, n);
+        }
+        let mut outputs = outputs;
+        let run_ms = started.elapsed().as_millis() as u64;
+        let inputs =
+            input_digest(&task.inputs, |stage| self.plan.stages.get(stage.0 as usize).is_none_or(|s| s.deterministic));
+        add_inputs(self.plan.stage(id), &mut outputs, inputs);
+        Ok(TaskReport { outputs, counters, run_ms, inputs })
+    }
+}
+
+/// Most consumers of memory that a task has at a time: a log for each edge, and a table if it combines; a sort, fold or
+/// look-up for each input; and the values of a key.
+fn consumers(stage: &Stage) -> usize {
+    let of_output = |output: &Output| match output {
+        Output::Edge { combined, .. } => 1 + usize::from(*combined),
+        _ => 0,
+    };
+    let inputs = stage.inputs.iter().filter(|input| matches!(input, Input::Edge { .. })).count();
+    stage.outputs.iter().map(of_output).sum::<usize>() + inputs + usize::from(inputs > 0)
+}
+
+/// Adds the digest of the inputs to that of a combining edge, which covers only the keys: the values follow from the
+/// inputs.
+fn add_inputs(stage: &Stage, outputs: &mut [OutputReport], inputs: u64) {
+    let folded = (inputs >> 32) as u32 ^ inputs as u32;
+    for (report, output) in outputs.iter_mut().zip(&stage.outputs) {
+        if let (OutputReport::Edge(segments), Output::Edge { combined: true, .. }) = (report, output) {
+            segments.iter_mut().for_each(|s| s.digest ^= folded);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::datum::Datum;
+    use crate::error::Error;
+    use crate::plan::flow::Flow;
+    use crate::source::lines;
+    use crate::task::context::output_identity;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+    use windrow_engine::{LocalSegment, Memory};
+    use windrow_format::codec::Codec;
+    use windrow_format::shuffle::ShuffleWriter;
+    use windrow_model::{
+        AttemptId, Epoch, Incarnation, JobId, Segment, SegmentRef, StageId, TaskId, TaskInput, TaskOutput, WorkerId,
+    };
+
+    /// The reaction of a reducer after its input has changed.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Then {
+        Continues,
+        Fails,
+        Panics,
+    }
+
+    fn attempt(stage: u32, index: u32) -> AttemptId {
+        let task = TaskId { job: JobId::from_bytes([1; 16]), stage: StageId(stage), index };
+        AttemptId { task, number: 0, epoch: Epoch(0), incarnation: Incarnation(0) }
+    }
+
+    fn shuffle_file(path: &Path, attempt: &AttemptId) -> Segment {
+        let mut writer = ShuffleWriter::create(path, output_identity(attempt, 0), Codec::None).unwrap();
+        for n in (0..20_000u64).rev() {
+            let mut key = Vec::new();
+            u64::encode::<true>(n, &mut key);
+            let value = key.clone();
+            writer.push(0, &key, &value).unwrap();
+        }
+        writer.finish().unwrap()[0]
+    }
+
+    /// Changes the last byte of the segment in place.
+    fn change(path: &Path, segment: Segment) -> std::io::Result<()> {
+        let file = File::options().read(true).write(true).open(path)?;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, segment.length - 1)?;
+        file.write_all_at(&[byte[0] ^ 1], segment.length - 1)
+    }
+
+    /// Runs a reducer of two segments, the second of which changes at the first key.
+    fn reduce(then: Option<Then>) -> Result<TaskReport, TaskError> {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = [0, 1].map(|n| folder.path().join(format!("shuffled-{n}")));
+        let maps = [0, 1].map(|n| attempt(0, n));
+        let segments = [0, 1].map(|n| shuffle_file(&paths[n], &maps[n]));
+        let flow = Flow::new(folder.path().to_path_buf(), false, None);
+        let pairs = flow.read(lines("in")).map(|l, out| out.emit(l.len() as u64, 1u64));
+        let (path, segment) = (paths[1].clone(), segments[1]);
+        let reduced = pairs.reduce(move |n, values, out| {
+            if n == 0 && then.is_some() {
+                change(&path, segment)?;
+            }
+            match then {
+                Some(Then::Fails) => Err(Error::msg("bad bytes")),
+                Some(Then::Panics) => panic!("bad bytes"),
+                _ => {
+                    out.emit(n, values.count() as u64);
+                    Ok(())
+                }
+            }
+        });
+        reduced.collect("result");
+        let built = flow.build().unwrap();
+        let program = StageTable { plan: built.plan, functions: built.functions, counters: built.counters };
+        let inputs = [0, 1].map(|n| SegmentRef {
+            worker: WorkerId(uuid::Uuid::nil()),
+            attempt: maps[n],
+            output: 0,
+            segment: segments[n],
+        });
+        let task = Task {
+            attempt: attempt(1, 0),
+            inputs: vec![TaskInput::Segments(inputs.to_vec())],
+            outputs: vec![TaskOutput::Broadcast],
+            job_input_bytes: 0,
+        };
+        let local = [0, 1].map(|n| LocalSegment::of(paths[n].clone(), &segments[n], output_identity(&maps[n], 0)));
+        let env = TaskEnv {
+            folder: folder.path(),
+            segments: vec![local.to_vec()],
+            memory: &Memory::new(64 << 20, 1),
+            codec: Codec::None,
+            in_memory_outputs: None,
+            cancelled: &AtomicBool::new(false),
+        };
+        program.run(&task, env)
+    }
+
+    #[test]
+    fn changed_segment_is_blamed_despite_user_code() {
+        let report = reduce(None).unwrap();
+        assert!(matches!(&report.outputs[..], [OutputReport::Broadcast(bytes)] if bytes.len() >= 20_000 * 2));
+        for then in [Then::Continues, Then::Fails, Then::Panics] {
+            let failed = reduce(Some(then)).map(drop).expect_err("the change is noticed");
+            let TaskError { failure, segment } = failed;
+            assert_eq!((failure.code, segment), (Code::SegmentCorrupt, Some((0, 1))), "{then:?}: {failure}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! One running task: what its code reads and reports through.
+
+pub(crate) mod context;
+pub(crate) mod culprit;
+pub(crate) mod env;
+pub(crate) mod failure;
+pub(crate) mod unwinding;
+pub(crate) mod user_counters;

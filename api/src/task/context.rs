@@ -1,0 +1,380 @@
+//! The context of a running task: its inputs as local files, its folder, its memory, and its position.
+
+use crate::data::datum::Datum;
+use crate::task::culprit::{self, AtKey, AtRecord, Culprit, Note, Op, Passed, guarded};
+use crate::task::env::TaskEnv;
+use crate::task::failure::{TaskError, TaskResult};
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use windrow_engine::{EdgeSpec, EngineError, InMemoryOutputs, LocalSegment, Partitioning, Share};
+use windrow_format::block::Identity;
+use windrow_format::codec::Codec;
+use windrow_format::crumbs::Slot;
+use windrow_model::counters::names;
+use windrow_model::{Chunk, Code, Counters, Failure, FileRange, RecordPlace, Task, TaskInput, TaskOutput};
+
+/// One attempt, as its code sees it. It lives on the thread that runs the attempt.
+pub(crate) struct TaskCx<'t> {
+    pub task: &'t Task,
+    /// The folder for outputs and temporary files. Only this attempt uses it.
+    pub folder: &'t Path,
+    /// The segments of each input as local files, if it has any.
+    pub segments: Vec<Vec<LocalSegment>>,
+    /// The part of the process's memory that the task may hold.
+    pub share: Share,
+    pub codec: Codec,
+    /// The store for outputs that other tasks of this process read.
+    in_memory_outputs: Option<Arc<InMemoryOutputs>>,
+    /// Whether this is a sampling stage: its source reads only windows.
+    pub sample: bool,
+    pub cancelled: &'t AtomicBool,
+    stop: Cell<bool>,
+    any_order: Cell<bool>,
+    error: RefCell<Option<TaskError>>,
+    /// Set when bytes of an input could not be read.
+    lost_input: RefCell<Option<Failure>>,
+    /// The operation of `error`.
+    failed: RefCell<Culprit>,
+    /// The operation of a panic that has unwound.
+    unwound: RefCell<Culprit>,
+    /// Number of files that were begun.
+    files: Cell<u64>,
+    /// The position of this thread, which outlives a crash of the process.
+    crumbs: Slot<'static>,
+    pub counters: RefCell<Counters>,
+}
+
+impl<'t> TaskCx<'t> {
+    /// Creates the context of a task with at most `consumers` consumers of memory at a time.
+    pub fn new(task: &'t Task, env: TaskEnv<'t>, consumers: usize, sample: bool) -> Self {
+        let TaskEnv { folder, segments, memory, codec, in_memory_outputs, cancelled } = env;
+        TaskCx {
+            task,
+            folder,
+            segments,
+            share: memory.begin(consumers),
+            codec,
+            in_memory_outputs,
+            sample,
+            cancelled,
+            stop: Cell::new(false),
+            any_order: Cell::new(false),
+            error: RefCell::new(None),
+            lost_input: RefCell::default(),
+            failed: RefCell::default(),
+            unwound: RefCell::default(),
+            files: Cell::new(0),
+            crumbs: {
+                let crumbs = windrow_engine::blame::slot();
+                crumbs.begin(&task.attempt);
+                crumbs
+            },
+            counters: RefCell::default(),
+        }
+    }
+
+    /// Records the first error and makes every loop end soon.
+    pub fn fail(&self, e: impl Into<TaskError>) {
+        let mut error = self.error.borrow_mut();
+        if error.is_none() {
+            *error = Some(e.into());
+        }
+        self.stop.set(true);
+    }
+
+    /// Records the first error of user code, and its operation.
+    #[cold]
+    pub fn fail_in(&self, op: &Op, e: impl Into<TaskError>) {
+        if self.error.borrow().is_none() {
+            culprit::change(&self.failed, op);
+        }
+        self.fail(e)
+    }
+
+    /// Runs a user function so that a panic in it names its operation.
+    #[inline(always)]
+    pub fn in_op<X>(&self, op: &Op, f: impl FnOnce() -> X) -> X {
+        self.noting(op, f)
+    }
+
+    /// Records the first error of user code, of which operation it is, and its record.
+    #[cold]
+    pub fn fail_in_on<R: Datum>(&self, op: &Op, r: R::Ref<'_>, e: impl Into<TaskError>) {
+        self.fail_in(op, e);
+        culprit::change(&self.failed, AtRecord::<R>(&r));
+    }
+
+    /// Runs code that works on a key, so that panics and recorded errors of user code in it name the key.
+    #[inline(always)]
+    pub fn working_on_key<K: Datum, X>(&self, key: &[u8], f: impl FnOnce() -> X) -> X {
+        self.working_on(AtKey::<K>(key, PhantomData), f)
+    }
+
+    /// The same for a record.
+    #[inline(always)]
+    pub fn working_on_record<R: Datum, X>(&self, r: &R::Ref<'_>, f: impl FnOnce() -> X) -> X {
+        self.working_on(AtRecord::<R>(r), f)
+    }
+
+    #[inline(always)]
+    fn working_on<X>(&self, at: impl Note, f: impl FnOnce() -> X) -> X {
+        let result = self.noting(at, f);
+        if self.stopped() {
+            culprit::change(&self.failed, at);
+        }
+        result
+    }
+
+    #[inline(always)]
+    fn noting<X>(&self, note: impl Note, f: impl FnOnce() -> X) -> X {
+        guarded((&self.unwound, note), f)
+    }
+
+    /// Adds the operation of the recorded error to a failure of this task.
+    pub fn explained(&self, mut failure: Failure) -> Failure {
+        failure.message += &self.failed.borrow().suffix();
+        failure
+    }
+
+    /// Adds the operation of the panic to a failure of this task.
+    pub fn explained_panic(&self, mut failure: Failure) -> Failure {
+        failure.message += &self.unwound.borrow().suffix();
+        failure
+    }
+
+    /// Whether loops must end. They check it once per record.
+    #[inline]
+    pub fn stopped(&self) -> bool {
+        self.stop.get()
+    }
+
+    /// Checks whether the attempt was revoked, once per block or group. It also records progress of the task.
+    pub fn check_cancelled(&self) {
+        self.crumbs.step();
+        if self.cancelled.load(Ordering::Relaxed) {
+            self.fail(Failure::new(Code::StaleAttempt, "the attempt was revoked"));
+        }
+    }
+
+    /// Returns the recorded error, if any.
+    pub fn outcome(&self) -> TaskResult<()> {
+        match self.error.borrow_mut().take() {
+            Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that bytes of an input could not be read. Takes precedence over any other outcome of the task.
+    pub fn lost_input(&self, failure: Failure) {
+        self.lost_input.borrow_mut().get_or_insert(failure);
+    }
+
+    /// Returns the failure of an input that could not be read. Call it after the input is closed.
+    pub fn read_whole(&self) -> TaskResult<()> {
+        match self.lost_input.borrow_mut().take() {
+            Some(failure) => Err(failure.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets the file of the records that follow.
+    pub fn at_file(&self, range: &FileRange) {
+        self.files.set(self.files.get() + 1);
+        self.crumbs.file(range.file(), range.identity.length);
+    }
+    /// Sets the offset of the current record. It costs one store.
+    #[inline]
+    pub fn at_record(&self, offset: u64) {
+        self.crumbs.record(offset);
+    }
+    /// Returns how many files were begun, and the offset of the current record in the last one.
+    #[inline]
+    pub fn at(&self) -> (u64, u64) {
+        (self.files.get(), self.crumbs.offset())
+    }
+    pub fn after_records(&self) {
+        self.crumbs.no_record();
+    }
+
+    /// Returns the position of the current record, with its first bytes if they can be read.
+    pub fn place(&self) -> Option<RecordPlace> {
+        self.crumbs.place().map(|place| windrow_store::record_place(place.file, place.offset))
+    }
+
+    /// The task's chunk, if it reads files.
+    pub fn chunk(&self) -> Option<&'t Chunk> {
+        self.task.inputs.iter().find_map(|i| match i {
+            TaskInput::Chunk(c) => Some(c),
+            _ => None,
+        })
+    }
+
+    /// The inline blobs of a broadcast input.
+    pub fn inline(&self, input: usize) -> &'t [Vec<u8>] {
+        match &self.task.inputs[input] {
+            TaskInput::Inline(blobs) => blobs,
+            _ => &[],
+        }
+    }
+
+    /// The local segments of an input.
+    pub fn input_segments(&self, input: usize) -> &[LocalSegment] {
+        self.segments.get(input).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the error of a segment that changed while a reader used it, if the reader stopped early and so returned
+    /// no error. Called after all readers are dropped.
+    pub fn changed_segment(&self) -> TaskResult<()> {
+        for (input, segments) in self.segments.iter().enumerate() {
+            if let Some(e) = segments.iter().enumerate().find_map(|(index, s)| s.changed_error(index)) {
+                return Err(crate::task::failure::of_input(e, input));
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of records of the largest segment of an input.
+    pub fn largest_segment(&self, input: usize) -> u64 {
+        match self.task.inputs.get(input) {
+            Some(TaskInput::Segments(segments)) => segments.iter().map(|s| s.segment.records).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// Declares that the consumer of the task's records does not depend on their order. Called before the records are
+    /// made.
+    pub fn take_any_order(&self) {
+        self.any_order.set(true);
+    }
+
+    /// Whether records may come in any order.
+    pub fn any_order(&self) -> bool {
+        self.any_order.get()
+    }
+
+    /// Returns an error if a loop within the engine must end.
+    pub fn alive(&self) -> Result<(), EngineError> {
+        self.check_cancelled();
+        match self.stopped() {
+            true => Err(Failure::new(Code::StaleAttempt, "the task was stopped").into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns the specification of an edge output.
+    pub fn edge(&self, output: usize, partitioning: impl FnOnce(u32) -> Partitioning) -> EdgeSpec {
+        let partitions = match self.task.outputs[output] {
+            TaskOutput::Edge { partitions } => partitions,
+            _ => 1,
+        };
+        EdgeSpec {
+            folder: self.folder.to_path_buf(),
+            file: self.folder.join(windrow_format::names::edge_file(output as u32)),
+            identity: output_identity(&self.task.attempt, output as u32),
+            partitioning: partitioning(partitions),
+            codec: self.codec,
+            share: self.share.clone(),
+            // The records of a file always come in the order of the file.
+            any_order: self.any_order() && self.chunk().is_none(),
+            in_memory_outputs: self.in_memory_outputs.clone(),
+        }
+    }
+
+    /// Counts the runs that sorting or folding an input has written, and their bytes.
+    pub fn count_spilled(&self, (runs, bytes): (u64, u64)) {
+        self.count(names::RUNS_SPILLED, runs);
+        self.count(names::BYTES_SPILLED, bytes);
+    }
+
+    pub fn count(&self, name: &str, n: u64) {
+        if n > 0 {
+            self.counters.borrow_mut().add(name, n);
+        }
+    }
+
+    pub fn count_edge(&self, result: &windrow_engine::EdgeResult) {
+        self.count(names::RECORDS_SHUFFLED, result.segments.iter().map(|s| s.records).sum());
+        self.count(names::BYTES_SHUFFLED, result.segments.iter().map(|s| s.length).sum());
+        self.count_spilled((result.runs, result.spilled_bytes));
+    }
+}
+
+impl Drop for TaskCx<'_> {
+    fn drop(&mut self) {
+        self.crumbs.end();
+    }
+}
+
+/// An operation of a task, for loops that call user code once per record. It is a field of what receives the records, so that the
+/// guard of such a call is that receiver's own address, which is in a register anyway.
+pub(crate) struct OpInTask<'o, 't> {
+    pub op: Op,
+    pub cx: &'o TaskCx<'t>,
+}
+
+impl OpInTask<'_, '_> {
+    /// [`TaskCx::in_op`] for this operation.
+    #[inline(always)]
+    pub fn call<X>(&self, f: impl FnOnce() -> X) -> X {
+        guarded(self, f)
+    }
+
+    /// The same for a function that works on one record, so that a panic of it names the record, too.
+    #[inline(always)]
+    pub fn call_on<R: Datum, X>(&self, r: &R::Ref<'_>, f: impl FnOnce() -> X) -> X {
+        guarded(OnRecord::<R> { op: self, record: AtRecord(r) }, f)
+    }
+}
+
+/// A record that an operation works on.
+struct OnRecord<'a, 'r, 't, R: Datum> {
+    op: &'a OpInTask<'a, 't>,
+    record: AtRecord<'a, 'r, R>,
+}
+
+impl<R: Datum> Clone for OnRecord<'_, '_, '_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<R: Datum> Copy for OnRecord<'_, '_, '_, R> {}
+
+impl<R: Datum> Passed for OnRecord<'_, '_, '_, R> {
+    #[cold]
+    #[inline(never)]
+    fn passed(self) {
+        self.op.passed();
+        culprit::change(&self.op.cx.unwound, self.record)
+    }
+}
+
+impl Passed for &OpInTask<'_, '_> {
+    #[cold]
+    #[inline(never)]
+    fn passed(self) {
+        culprit::change(&self.cx.unwound, &self.op)
+    }
+}
+
+/// What the blocks of an attempt's output are checked against; the partition is filled in segment by segment.
+pub(crate) fn output_identity(attempt: &windrow_model::AttemptId, output: u32) -> Identity {
+    Identity {
+        job: *attempt.task.job.as_bytes(),
+        stage: attempt.task.stage.0,
+        task: attempt.task.index,
+        attempt: attempt.number,
+        epoch: attempt.epoch.0,
+        output,
+        partition: 0,
+    }
+}
+
+/// The function of a stage, which all of its tasks in one process share.
+#[derive(Clone)]
+pub(crate) struct StageFn(pub Arc<RunStage>);
+
+/// Runs one task of a stage and returns its outputs.
+pub(crate) type RunStage = dyn Fn(&TaskCx<'_>) -> TaskResult<Vec<windrow_model::OutputReport>> + Send + Sync;
