@@ -5,82 +5,55 @@
 //! rpc, threads ── Message ──▶ Driver ── Event ──▶ Scheduler ── Action ──▶ act.rs ──▶ workers, threads, journal
 //! ```
 
+mod act;
+mod calls;
+mod collecting;
+mod committing;
+mod data;
+mod early_reads;
+mod ending;
+mod plan;
+mod publishing;
+mod restore;
+mod submit;
+mod workers;
+
 use crate::claims::Claims;
 use crate::commit::Commit;
 use crate::commit_try::Committing;
-use crate::data::{BeginPut, CommitPut, DatasetOutput};
 use crate::datasets::Datasets;
-use crate::early_reads::HeldBack;
-use crate::job_view::{JobView, Past};
-use crate::journal::{Durable, Identity, JobRecord, Journal, Record, spec_digest};
-use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
-use crate::membership::{Membership, Verdict};
+use crate::job_view::JobView;
+use crate::jobs::{ActiveJob, Publishing};
+use crate::journal::{Identity, Journal, Record};
+use crate::mailbox::{Mailbox, Message};
+use crate::membership::Membership;
 use crate::orphans::{OrphanRule, Orphans};
 use crate::planning::Planners;
-use crate::publishing::Publishing;
 use crate::recover::Recovered;
 use crate::result_files::ResultFiles;
 use crate::results::Results;
 use crate::sessions::Sessions;
-use crate::split::{SplitJob, StagedSink, abandon};
+use crate::split::{StagedSink, abandon};
 use crate::staged::StagingLog;
-use crate::staging_check::{Answer, StagingChecks};
+use crate::staging_check::StagingChecks;
+use crate::waiting_calls::WaitingCalls;
 use crate::watchers::Watchers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, oneshot, watch};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use windrow_failpoint::crashpoint;
-use windrow_model::{
-    AttemptId, ByteSize, Code, Dataset, Digest, Epoch, Failure, JobFilter, JobId, JobSpec, JobState, JobStatus,
-    KeptBytes, NodeInfo, Time, WorkerId, WorkerState, WorkerStatus,
-};
+use windrow_model::{AttemptId, Epoch, Failure, JobId, JobState, Time, WorkerId};
 use windrow_net::Clock;
 use windrow_proto::v1;
-use windrow_scheduler::{Collected, Event, Scheduler};
-use windrow_store::{Steps, StorageCalls};
+use windrow_scheduler::{Event, Scheduler};
+use windrow_store::StorageCalls;
 
 /// Messages taken in before deadlines are looked at again.
 const BATCH_MAX: usize = 256;
-/// A worker whose stream broke may come back within this time, and loses nothing.
-const GRACE_MS: u64 = 500;
 /// How long a stop waits for work on file systems.
 pub(crate) const STOP_MAX: Duration = Duration::from_secs(5);
-/// Plans and parameters of all jobs that have not ended may take so much memory: a coordinator that could not hold them could not
-/// start again either.
-const SPECS_BYTES_MAX: usize = 1 << 30;
 
-/// What the driver knows of a job that has not ended, beside the scheduler.
-#[derive(Default)]
-pub(crate) struct ActiveJob {
-    /// Set when the job is split; moves into `Planned` when all workers have agreed.
-    pub split: Option<SplitJob>,
-    pub staging: Vec<StagedSink>,
-    /// Outputs that are datasets, by sink.
-    pub outputs: BTreeMap<u32, DatasetOutput>,
-    /// The datasets that it reads, as they were when it was submitted; until it is split.
-    pub datasets: BTreeMap<String, Dataset>,
-    /// Ends the planning.
-    pub steps: Arc<Steps>,
-    /// Tries of work on its paths that the journal has, and that have not ended.
-    pub tries: u32,
-    /// The journal has it, or gets it with what is recorded next.
-    pub is_queued: bool,
-    /// It was tried before: its planning begins when its submit is durable.
-    pub splits_when_durable: bool,
-    /// What its spec takes in memory.
-    pub spec_bytes: usize,
-    /// Bytes of collected blobs that are not stored.
-    pub inline_bytes: usize,
-    /// What it has collected, as the journal has it: since its commit began.
-    pub result: Option<Collected>,
-    /// Its commit began in an earlier life. Its staging folders may not be known: then the commit looks for them.
-    pub sealed_before: bool,
-    /// Its commit is tried only when an operator says so, and why.
-    pub commit_held: Option<String>,
-}
-
+/// The state of one coordinator.
 pub(crate) struct Driver {
     pub scheduler: Scheduler,
     pub clock: Clock,
@@ -95,12 +68,7 @@ pub(crate) struct Driver {
     /// Jobs whose planning was tried in earlier lives, which ended before their submit was durable.
     pub unrecorded: BTreeSet<JobId>,
     pub datasets: Datasets,
-    /// Puts that begin when nothing is being deleted.
-    pub waiting_puts: Vec<BeginPut>,
-    /// Calls that are answered when workers have told what they hold.
-    pub held_back: Vec<HeldBack>,
-    /// Puts that commit when the workers have told that they hold the chunks.
-    pub placing_puts: Vec<CommitPut>,
+    pub waiting_calls: WaitingCalls,
     /// Whose folders belong to this cluster.
     pub membership: Membership,
     /// Of this life, for workers.
@@ -195,9 +163,7 @@ impl Driver {
             notes: start.notes,
             unrecorded: start.unrecorded,
             datasets: Datasets::new(datasets, dropped, Orphans::new(start.orphans, orphans)),
-            waiting_puts: Vec::new(),
-            held_back: Vec::new(),
-            placing_puts: Vec::new(),
+            waiting_calls: WaitingCalls::default(),
             nonce: lineage.0.get(&epoch).map_or(0, |life| life.nonce),
             membership: Membership::new(cluster, lineage),
             revision,
@@ -409,347 +375,8 @@ impl Driver {
             Message::CollectedStored { storing, result } => self.collected_stored(*storing, result),
             Message::Fetched { job } => self.fetched(job),
             Message::EndRecorded { job, past, durable } => self.end_recorded(job, *past, durable),
-            Message::SubmitRecorded { job, answer, durable } => {
-                if self.active.contains_key(&job) || self.ending.contains(&job) {
-                    self.view.advance(job, JobState::Planning, durable);
-                    self.watchers.touch();
-                }
-                crashpoint!("submit.before-reply");
-                let _ = answer.send(Ok(()));
-                crashpoint!("submit.replied");
-                let waits = |active: &mut ActiveJob| std::mem::take(&mut active.splits_when_durable);
-                if self.active.get_mut(&job).is_some_and(waits) {
-                    self.split(job);
-                }
-            }
+            Message::SubmitRecorded { job, answer, durable } => self.submit_recorded(job, answer, durable),
             Message::SubmitNotRecorded { job } => self.step(Event::Cancelled { job }),
         }
     }
-
-    /// The end of a job is durable: it is told, and what the job had is free again.
-    fn end_recorded(&mut self, job: JobId, past: Past, durable: Durable) {
-        crashpoint!("job.end-recorded");
-        // Only what is on record orders the deletion of chunks.
-        self.datasets.unpin(job);
-        if !self.given_up.contains(&job) {
-            self.claims.release(job);
-        }
-        let status = past.status.clone();
-        self.ending.remove(&job);
-        self.view.end(job, past, durable);
-        self.cancels.remove(&job).into_iter().flatten().for_each(|answer| drop(answer.send(Ok(()))));
-        let staging = self.leftovers.remove(&job).unwrap_or_default();
-        self.remove(job, staging);
-        if self.results.get(job).is_none() {
-            self.files.remove(job);
-        }
-        self.watchers.finish(job, status);
-        self.forget_old_jobs();
-    }
-
-    fn handle_submit(&mut self, spec: Box<JobSpec>, answer: oneshot::Sender<Result<(), Failure>>) {
-        let job = spec.id;
-        let digest = spec_digest(&spec);
-        if self.spec_digest_of(job).is_some_and(|known| known != digest) {
-            let what = format!("{job} was submitted with another plan, other parameters or other options");
-            return drop(answer.send(Err(Failure::new(Code::JobExists, what))));
-        }
-        let (program, binary) = (spec.program.clone(), spec.binary);
-        let spec_bytes = spec.kept_bytes();
-        let is_known = self.view.past(job).is_some() || self.ending.contains(&job) || self.active.contains_key(&job);
-        if !is_known && self.spec_bytes + spec_bytes > SPECS_BYTES_MAX {
-            let what = format!(
-                "the plans and parameters of {} jobs that have not ended take {}, and this one's {} would be too much: wait \
-                 until some have ended",
-                self.active.len(),
-                ByteSize(self.spec_bytes as u64),
-                ByteSize(spec_bytes as u64)
-            );
-            return drop(answer.send(Err(Failure::new(Code::BadRequest, what))));
-        }
-        if !is_known {
-            self.spec_bytes += spec_bytes;
-            let tries = u32::from(self.unrecorded.remove(&job));
-            self.active.insert(job, ActiveJob { tries, spec_bytes, ..ActiveJob::default() });
-            tracing::info!(%job, name = ?spec.name, program = ?spec.program, "job submitted");
-            self.journal.note(Record::Spec(spec.clone()));
-            self.step(Event::Submitted { spec, unix_ms: unix_ms() });
-        }
-        // Splitting goes on meanwhile: a job that cannot be recorded is cancelled before anybody was told of it.
-        let mailbox = self.mailbox.clone();
-        let done = Box::new(move |recorded: Result<Durable, Failure>| match recorded {
-            Ok(durable) => drop(mailbox.blocking_send(Message::SubmitRecorded { job, answer, durable })),
-            Err(failure) => {
-                mailbox.blocking_send(Message::SubmitNotRecorded { job });
-                let _ = answer.send(Err(failure));
-            }
-        });
-        let status = self.scheduler.status(job, self.clock.now()).filter(|s| !s.state.is_final());
-        match (self.active.get_mut(&job), status) {
-            (Some(active), Some(status)) if !is_known => {
-                active.is_queued = true;
-                self.journal
-                    .record(JobRecord { status, program, binary, spec: Some(digest), collects: None }.into(), done);
-            }
-            // What is recorded of it is on the way to the journal, or there: also the end of one that the step has ended at once.
-            _ => self.journal.after_all(done),
-        }
-    }
-
-    /// What a known job was submitted with.
-    fn spec_digest_of(&self, job: JobId) -> Option<Digest> {
-        match self.view.past(job) {
-            Some(past) => past.spec,
-            None => self.scheduler.spec(job).map(spec_digest),
-        }
-    }
-
-    /// Answered when it is on record, if there is anything to record: a commit that has begun wins.
-    fn handle_cancel(&mut self, job: JobId, answer: oneshot::Sender<Result<(), Failure>>) {
-        crashpoint!("cancel.begun");
-        let now = self.clock.now();
-        if self.view.past(job).is_none() && self.scheduler.status(job, now).is_none() {
-            return drop(answer.send(Err(Failure::new(Code::JobNotFound, format!("there is no {job}")))));
-        }
-        self.step(Event::Cancelled { job });
-        match self.ending.contains(&job) {
-            true => self.cancels.entry(job).or_default().push(answer),
-            false => drop(answer.send(Ok(()))),
-        }
-    }
-
-    pub fn status(&self, job: JobId) -> Result<JobStatus, Failure> {
-        self.view.find(job, || self.scheduler.status(job, self.clock.now()))
-    }
-
-    fn watch(&mut self, job: JobId) -> Result<watch::Receiver<JobStatus>, Failure> {
-        let status = self.status(job)?;
-        if self.view.past(job).is_some() {
-            // Nobody will write to this one: it has one value, and ends.
-            return Ok(watch::channel(status).1);
-        }
-        Ok(self.watchers.watch(job, status))
-    }
-
-    fn list(&self, filter: &JobFilter) -> (Vec<JobStatus>, u64) {
-        self.view.list(filter, self.scheduler.statuses(self.clock.now()))
-    }
-
-    fn collected(&self, job: JobId) -> Result<Collected, Failure> {
-        let status = self.status(job)?;
-        match (status.state, status.error) {
-            (JobState::Done, _) => {}
-            (_, Some(failure)) => return Err(failure),
-            (state, None) => {
-                return Err(Failure::new(Code::BadRequest, format!("{job} is {}, not done", state.as_str())));
-            }
-        }
-        if self.view.past(job).is_some_and(|past| past.collects == Some(false)) {
-            return Ok(Vec::new());
-        }
-        self.results
-            .get(job)
-            .map(|result| result.collected.clone())
-            .ok_or_else(|| Failure::new(Code::JobNotFound, format!("the result of {job} is not kept any more")))
-    }
-
-    fn known_tasks(&self) -> BTreeMap<JobId, u64> {
-        let now = self.clock.now();
-        let tasks = |job: &JobId| self.scheduler.status(*job, now).map_or(0, |status| status.tasks.total);
-        self.active.keys().map(|job| (*job, tasks(job))).collect()
-    }
-
-    fn artifacts_in_use(&self) -> BTreeSet<Digest> {
-        let specs = self.active.keys().filter_map(|job| self.scheduler.spec(*job));
-        specs.flat_map(|spec| std::iter::once(spec.binary).chain(spec.plan.sides.iter().map(|s| s.digest))).collect()
-    }
-
-    fn log_holders(&self, job: JobId) -> Result<Vec<(WorkerId, String)>, Failure> {
-        self.status(job)?;
-        let workers = self.ran.get(&job).into_iter().flatten();
-        Ok(workers.filter_map(|w| Some((*w, self.scheduler.worker_address(*w)?.to_string()))).collect())
-    }
-
-    /// Workers as lists show them. Why one drains that is asked to end, only its session knows.
-    fn workers(&self) -> Vec<WorkerStatus> {
-        let mut workers = self.scheduler.workers();
-        for worker in workers.iter_mut().filter(|w| w.state == WorkerState::Draining) {
-            if let Some(waits_for) = self.sessions.waits_for(worker.id) {
-                worker.reason = Some(waits_for);
-            }
-        }
-        workers
-    }
-
-    fn handle_drain(&mut self, worker: WorkerId) -> Result<(), Failure> {
-        if self.scheduler.worker_address(worker).is_none() {
-            return Err(Failure::new(Code::WorkerNotFound, format!("there is no {worker}")));
-        }
-        self.sessions.set_draining(worker, v1::Draining::default());
-        self.step(Event::WorkerDrains { worker });
-        self.sessions.send(worker, v1::to_worker::Message::Drain(v1::Drain {}));
-        Ok(())
-    }
-
-    fn handle_session_began(
-        &mut self,
-        node: NodeInfo,
-        life: u64,
-        inventory: Inventory,
-        to_worker: ToWorker,
-    ) -> Result<SessionId, Failure> {
-        let worker = node.worker;
-        self.admit(&node, &inventory)?;
-        let Some(session) = self.sessions.begin(worker, node.incarnation, life, to_worker) else {
-            let other = self.scheduler.worker_address(worker).unwrap_or("an unknown address").to_string();
-            let message = format!(
-                "another process is registered as {worker}, at {other}: one of the two runs on a copy of the other's data folder"
-            );
-            tracing::warn!("a worker at {} is refused: {message}", node.address);
-            // Releases that do not tell their life know the other code, and try again.
-            let code = if life == 0 { Code::StaleAttempt } else { Code::DataDirInUse };
-            return Err(Failure::new(code, message));
-        };
-        // What an older session was asked will not be answered in this one.
-        self.drop_checks_of(worker);
-        let registered = v1::Registered {
-            protocol: Some(windrow_proto::own_range()),
-            epoch: self.epoch.0,
-            lease_ms: self.lease_ms,
-            cluster: Some(self.membership.cluster.into()),
-            nonce: self.nonce,
-            revision: self.revision,
-        };
-        self.sessions.send(worker, v1::to_worker::Message::Registered(registered));
-        let Inventory { held, jobs, dropped, left, .. } = inventory;
-        for job in dropped {
-            let drop = v1::DropJob { job: Some(job.into()) };
-            self.sessions.send(worker, v1::to_worker::Message::DropJob(drop));
-        }
-        let named: BTreeSet<JobId> = held.iter().map(|t| t.attempt.task.job).chain(jobs).collect();
-        for job in &named {
-            match self.active.contains_key(job) {
-                true => drop(self.ran.entry(*job).or_default().insert(worker)),
-                false => {
-                    let drop = v1::DropJob { job: Some((*job).into()) };
-                    self.sessions.send(worker, v1::to_worker::Message::DropJob(drop));
-                }
-            }
-        }
-        self.sessions.names(worker, named);
-        self.datasets.worker_joined(worker, node.incarnation, self.clock.now());
-        if self.members.insert(worker) {
-            self.journal.note(Record::Worker(worker, true));
-        }
-        let (host, address, slots) = (&node.host, &node.address, node.slots);
-        tracing::info!(%worker, ?host, ?address, slots, attempts = held.len(), "worker joined");
-        self.step(Event::WorkerJoined { node, held, left });
-        if self.members.iter().all(|w| self.sessions.is_live(*w)) {
-            self.awaited_until = None;
-            self.datasets.all_are_back();
-        }
-        Ok(session)
-    }
-
-    /// Whether a worker's folder belongs to this cluster. While one has seen a newer journal, nothing is deleted.
-    fn admit(&mut self, node: &NodeInfo, inventory: &Inventory) -> Result<(), Failure> {
-        let Inventory { folder, chunks, .. } = inventory;
-        let is_known = |digest: &Digest| self.datasets.is_known(digest);
-        let verdict = self.membership.judge(node, *folder, chunks, self.revision, is_known);
-        self.datasets.set_frozen(self.membership.is_behind());
-        match verdict {
-            Verdict::Admitted => {
-                if folder.cluster.is_none() {
-                    let (worker, chunks) = (node.worker, folder.chunks);
-                    tracing::info!(%worker, host = %node.host, chunks, "a worker's data folder joins the cluster");
-                }
-                Ok(())
-            }
-            Verdict::Refused { failure, is_news, above } => {
-                if is_news {
-                    let (worker, code) = (node.worker, failure.code);
-                    let hint = code.hint();
-                    tracing::error!(%worker, host = %node.host, %code, "a worker is refused: {}; {hint}", failure.message);
-                }
-                if let Some(epoch) = above.filter(|_| is_news) {
-                    tracing::error!(%epoch, "the next start of this coordinator begins above what the worker has seen: restart it");
-                    self.journal.note(Record::RestoreAbove(epoch));
-                }
-                Err(failure)
-            }
-        }
-    }
-
-    fn forget_member(&mut self, worker: WorkerId) {
-        if self.members.remove(&worker) {
-            self.journal.note(Record::Worker(worker, false));
-        }
-    }
-
-    fn handle_report(&mut self, session: SessionId, worker: WorkerId, report: Report) {
-        if !self.sessions.is_current(worker, session) {
-            return;
-        }
-        if self.scheduler.worker_address(worker).is_none() {
-            // Its lease ran out while its stream stayed open. It must register again to be of use.
-            self.forget_member(worker);
-            self.sessions.end(worker);
-            self.drop_checks_of(worker);
-            return;
-        }
-        match report {
-            Report::Draining(said) => {
-                self.sessions.set_draining(worker, said);
-                self.step(Event::WorkerDrains { worker });
-            }
-            Report::Event(event) => match *event {
-                Event::AttemptDone { worker, attempt, report } => self.attempt_done(worker, attempt, report),
-                event => self.step(event),
-            },
-            Report::Beat { progress, lists_all, full, scrub } => {
-                self.datasets.note_room(worker, full);
-                if let Some(scrub) = scrub {
-                    self.scrubs.insert(worker, scrub);
-                }
-                self.step(Event::WorkerBeat { worker, progress, lists_all, full: Some(full) });
-            }
-            Report::Published { attempt, chunks } => self.handle_published(worker, attempt, &chunks),
-            Report::Chunks(report) => {
-                self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
-                self.handle_chunk_report(worker, report);
-            }
-            Report::StagingChecked { request, failure } => {
-                self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
-                match self.checks.answered(request, worker, failure) {
-                    Some(Answer::Counted(job)) => self.plan_if_checked(job),
-                    Some(Answer::TakenIn(job)) => self.step(Event::TakenIn { job, worker }),
-                    Some(Answer::LeftOut(job, failure)) => self.leave_out(job, worker, failure),
-                    None => {}
-                }
-            }
-        }
-    }
-
-    fn handle_session_ended(&mut self, session: SessionId, worker: WorkerId) {
-        if !self.sessions.is_current(worker, session) {
-            return;
-        }
-        let running = self.scheduler.workers().iter().find(|w| w.id == worker).map_or(0, |w| w.running);
-        let at_once = self.sessions.is_draining(worker) && running == 0;
-        self.sessions.end(worker);
-        self.drop_checks_of(worker);
-        let grace = if at_once { 0 } else { GRACE_MS.min(self.lease_ms / 4) };
-        self.sessions.leaves_at(worker, self.clock.now().plus_ms(grace));
-    }
-
-    fn drop_checks_of(&mut self, worker: WorkerId) {
-        for job in self.checks.worker_gone(worker) {
-            self.plan_if_checked(job);
-        }
-    }
-}
-
-/// Milliseconds since 1970, for display only.
-pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }

@@ -5,25 +5,21 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests read the files that they made"))]
 
-mod act;
 mod artifacts;
 mod backup;
 mod claims;
-mod collecting;
 mod commit;
 mod commit_try;
-mod committing;
 mod config;
 mod copies;
-mod data;
 mod datasets;
 mod driver;
 mod dump;
 mod earlier_staging;
-mod early_reads;
 mod error;
 mod holders;
 mod job_view;
+mod jobs;
 mod journal;
 mod lineage;
 mod lock;
@@ -32,9 +28,7 @@ mod mailbox;
 mod membership;
 mod orphans;
 mod planning;
-mod publishing;
 mod recover;
-mod restore;
 mod result_files;
 mod results;
 mod rpc;
@@ -42,6 +36,9 @@ mod sessions;
 mod split;
 mod staged;
 mod staging_check;
+mod storing;
+mod waiting_calls;
+mod wall_clock;
 mod watchers;
 
 pub use backup::{DUMP, Restored, restore};

@@ -3,13 +3,16 @@
 //! The queue is bounded: whoever reads messages from the network waits here when the driver is behind. The driver
 //! itself never waits for anybody, so nobody can wait in a circle.
 
-use crate::collecting::Storing;
+mod data;
+
+pub(crate) use data::{BeginPut, ChunkReport, DataMessage, OrphanList, Places, PutStart};
+
 use crate::commit::Commit;
 use crate::commit_try::CommitTried;
-use crate::data::{ChunkReport, DataMessage};
 use crate::job_view::Past;
 use crate::journal::{Durable, Snapshot};
 use crate::split::SplitJob;
+use crate::storing::Storing;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;

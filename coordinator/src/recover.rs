@@ -9,15 +9,14 @@
 //! `PLANNING_CRASHED`, and its paths are not touched again. A commit with [`COMMIT_TRIES_MAX`] of them waits for an operator.
 
 use crate::claims::Claims;
-use crate::driver::unix_ms;
 use crate::earlier_staging::{find_staging, remove_staging};
 use crate::error::Error;
 use crate::job_view::{PAST_MAX, Past};
 use crate::journal::{Identity, JobRecord, JobStore, KeptResult, PublishedTask, Record, RunningJob};
 use crate::split::StagedSink;
+use crate::wall_clock::unix_ms;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use windrow_failpoint::crashpoint;
 use windrow_model::dataset::dataset_name;
 use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus, WorkerId};
@@ -249,13 +248,12 @@ async fn go_on(
 fn recovered(record: &JobRecord, row: RunningJob, staging: Vec<StagedSink>) -> RecoveredJob {
     let RunningJob { spec, split, published, bad_records, failures, uncharged, datasets_done, tries } = row;
     let sealed = record.status.state == JobState::Committing;
-    let unix_ms = record.status.submitted_unix_ms;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64;
+    let submitted = record.status.submitted_unix_ms;
     let job = RestoredJob {
         spec,
-        unix_ms,
+        unix_ms: submitted,
         // A clock that was set back makes it zero, not negative.
-        elapsed_ms: now.saturating_sub(unix_ms),
+        elapsed_ms: unix_ms().saturating_sub(submitted),
         split,
         published: published.iter().map(|p| p.task.clone()).collect(),
         bad_records,

@@ -1,9 +1,8 @@
 //! The service for datasets. A put is one stream: it is over, committed or not, when the stream is.
 
 use super::{Answers, PIECE_BYTES, PIECES_MAX, begun, field, refuse};
-use crate::data::{BeginPut, DataMessage, OrphanList, PutStart};
 use crate::datasets::PutId;
-use crate::mailbox::{Mailbox, Message};
+use crate::mailbox::{BeginPut, DataMessage, Mailbox, Message, OrphanList, PutStart};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};

@@ -2,8 +2,7 @@
 
 use super::{Answers, artifact, begun, field, hello, refuse};
 use crate::artifacts::Artifacts;
-use crate::data::ChunkReport;
-use crate::mailbox::{Inventory, Mailbox, Message, Report, SessionId, ToWorker};
+use crate::mailbox::{ChunkReport, Inventory, Mailbox, Message, Report, SessionId, ToWorker};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;

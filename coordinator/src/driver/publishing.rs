@@ -5,14 +5,9 @@
 //! if there were two with room for it.
 
 use crate::driver::Driver;
-use windrow_model::{AttemptId, DatasetChunk, Digest, JobId, WorkerId};
+use crate::jobs::Publishing;
+use windrow_model::{AttemptId, DatasetChunk, JobId, WorkerId};
 use windrow_scheduler::Event;
-
-/// An attempt that has placed its parts.
-pub(crate) struct Publishing {
-    worker: WorkerId,
-    digests: Vec<Digest>,
-}
 
 impl Driver {
     /// A granted attempt has placed its parts. May be told again.

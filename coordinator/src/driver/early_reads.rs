@@ -4,9 +4,10 @@
 //! find no copies. Such a call is *held back*, as jobs that read datasets are, until everything is told or its deadline has
 //! passed; then it is answered with what is known.
 
-use crate::data::DataMessage;
 use crate::driver::Driver;
-use crate::restore::AWAITED_MS;
+use crate::driver::restore::AWAITED_MS;
+use crate::mailbox::DataMessage;
+use crate::waiting_calls::HeldBack;
 use windrow_model::Time;
 
 /// A call is held back for so long at most. Clients wait 30 s for an answer.
@@ -18,28 +19,22 @@ const BACK_BY: Time = Time(AWAITED_MS);
 /// Calls that are held back at a time. More are answered at once.
 const HELD_BACK_MAX: usize = 1_000;
 
-/// A call that waits.
-pub(crate) struct HeldBack {
-    message: DataMessage,
-    since: Time,
-}
-
 impl Driver {
     /// Gives back a call that can be answered now; holds any other back.
     pub fn hold_early(&mut self, message: DataMessage) -> Option<DataMessage> {
         let since = self.clock.now();
-        if self.held_back.len() >= HELD_BACK_MAX || !self.is_early(&message, since) {
+        if self.waiting_calls.held_back.len() >= HELD_BACK_MAX || !self.is_early(&message, since) {
             return Some(message);
         }
-        self.held_back.push(HeldBack { message, since });
+        self.waiting_calls.held_back.push(HeldBack { message, since });
         None
     }
 
     /// Answers the calls that need not wait any more.
     pub fn answer_held_back(&mut self) {
-        for held in std::mem::take(&mut self.held_back) {
+        for held in std::mem::take(&mut self.waiting_calls.held_back) {
             match self.is_early(&held.message, held.since) {
-                true => self.held_back.push(held),
+                true => self.waiting_calls.held_back.push(held),
                 false => self.answer_data(held.message),
             }
         }
@@ -52,7 +47,7 @@ impl Driver {
             DataMessage::Scrubs { .. } if self.awaited_until.is_none() => held.since.plus_ms(FIRST_BEAT_MAX_MS),
             _ => held.since.plus_ms(HELD_BACK_MAX_MS),
         };
-        self.held_back.iter().map(until).min()
+        self.waiting_calls.held_back.iter().map(until).min()
     }
 
     /// Whether the answer to a call that came at `since` could be another one when workers have told what they hold.

@@ -1,144 +1,22 @@
 //! What the driver does for datasets: it asks the table (`datasets.rs`), has changes recorded, and passes orders on.
 
 use crate::commit::Commit;
-use crate::datasets::{Order, Orphan, PutId};
+use crate::datasets::Order;
 use crate::driver::Driver;
+use crate::jobs::DatasetOutput;
 use crate::journal::{DatasetChange, Durable, Record};
-use crate::mailbox::{Answer, Message};
+use crate::mailbox::{Answer, BeginPut, ChunkReport, DataMessage, Message, OrphanList, Places, PutStart};
+use crate::waiting_calls::CommitPut;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::dataset::dataset_name;
 use windrow_model::{
-    AttemptId, Chunk, ClusterId, Code, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, JobId, Task,
-    TaskInput, Time, WorkerId,
+    AttemptId, Chunk, Code, Dataset, DatasetChunk, Digest, Failure, JobId, Task, TaskInput, Time, WorkerId,
 };
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 use windrow_scheduler::Event;
 
-/// What clients ask of datasets.
-pub(crate) enum DataMessage {
-    BeginPut(BeginPut),
-    /// Every chunk has its copies.
-    CommitPut {
-        put: PutId,
-        dataset: Dataset,
-        placed: Vec<(Digest, Vec<WorkerId>)>,
-        answer: Answer<Result<u64, Failure>>,
-    },
-    EndPut {
-        put: PutId,
-    },
-    /// A change is durable, or could not be made so.
-    Recorded {
-        change: DatasetChange,
-        result: Result<(), Failure>,
-        answer: Answer<Result<u64, Failure>>,
-    },
-    /// The same for the outputs of a job.
-    OutputsRecorded {
-        job: JobId,
-        datasets: Vec<Dataset>,
-        result: Result<(), Failure>,
-    },
-    /// With what an operator should know.
-    List {
-        answer: Answer<(Vec<DatasetStatus>, Vec<String>)>,
-    },
-    Get {
-        name: String,
-        answer: Answer<Result<Places, Failure>>,
-    },
-    Remove {
-        name: String,
-        answer: Answer<Result<u64, Failure>>,
-    },
-    Orphans {
-        answer: Answer<OrphanList>,
-    },
-    /// Makes a dataset of orphans.
-    AdoptChunks {
-        name: String,
-        framing: Framing,
-        digests: Vec<Digest>,
-        answer: Answer<Result<u64, Failure>>,
-    },
-    /// Lets a worker's folder join.
-    AdoptWorker {
-        worker: WorkerId,
-        answer: Answer<Result<u64, Failure>>,
-    },
-    Scrubs {
-        answer: Answer<Vec<(WorkerId, v1::ScrubProgress)>>,
-    },
-}
-
-/// What nothing refers to, and workers that wait to join.
-pub(crate) struct OrphanList {
-    pub chunks: Vec<Orphan>,
-    pub unjoined: Vec<(WorkerId, String, u64)>,
-}
-
-/// A put that commits when its workers have told that they hold what they are said to hold.
-pub(crate) struct CommitPut {
-    pub put: PutId,
-    pub dataset: Dataset,
-    pub placed: Vec<(Digest, Vec<WorkerId>)>,
-    pub answer: Answer<Result<u64, Failure>>,
-    /// Then it is refused.
-    pub until: Time,
-}
-
 /// A worker tells of a chunk before it answers whoever stored it there, but on another connection, which may have to be made anew.
 const PLACED_WAIT_MS: u64 = 30_000;
-
-pub(crate) struct BeginPut {
-    pub name: String,
-    pub overwrite: bool,
-    pub replicas: u32,
-    pub answer: Answer<Result<PutStart, Failure>>,
-}
-
-/// A put that is open.
-pub(crate) struct PutStart {
-    pub id: PutId,
-    /// Who takes chunks, and where.
-    pub workers: Vec<(WorkerId, String)>,
-    pub replicas: u32,
-    pub cluster: ClusterId,
-}
-
-/// A dataset, and the addresses of whoever holds each of its chunks.
-pub(crate) type Places = (DatasetStatus, Vec<(DatasetChunk, Vec<String>)>);
-
-/// An output of a running job that is a dataset.
-#[derive(Debug)]
-pub(crate) struct DatasetOutput {
-    pub put: PutId,
-    /// What each granted attempt has left; empty parts are not among them.
-    pub chunks: BTreeMap<AttemptId, DatasetChunk>,
-    /// These are of the attempts that have won, and no others come.
-    pub sealed: bool,
-}
-
-/// What a worker reports of chunks.
-pub(crate) enum ChunkReport {
-    /// It has these. `all`: and since it has registered it has told everything that it had.
-    Held {
-        digests: Vec<Digest>,
-        /// Bytes of each, or nothing.
-        lengths: Vec<u64>,
-        all: bool,
-        /// A client has stored them just now, and the worker did not have them before.
-        stored: bool,
-    },
-    Trashed {
-        digests: Vec<Digest>,
-        lengths: Vec<u64>,
-    },
-    /// It had these, and they are damaged or gone.
-    Lost(Vec<Digest>),
-    Dropped,
-    NotCopied(Digest, Failure),
-}
 
 impl Driver {
     pub fn handle_data(&mut self, message: DataMessage) {
@@ -149,10 +27,10 @@ impl Driver {
 
     pub fn answer_data(&mut self, message: DataMessage) {
         match message {
-            DataMessage::BeginPut(begin) => self.waiting_puts.push(begin),
+            DataMessage::BeginPut(begin) => self.waiting_calls.waiting_puts.push(begin),
             DataMessage::CommitPut { put, dataset, placed, answer } => {
                 let until = self.clock.now().plus_ms(PLACED_WAIT_MS);
-                self.placing_puts.push(CommitPut { put, dataset, placed, answer, until });
+                self.waiting_calls.placing_puts.push(CommitPut { put, dataset, placed, answer, until });
             }
             DataMessage::EndPut { put } => self.datasets.end_put(put, self.clock.now()),
             DataMessage::Recorded { change, result, answer } => self.dataset_recorded(change, result, answer),
@@ -237,7 +115,7 @@ impl Driver {
     /// Puts commit whose copies are known to be there, and those are refused that wait for too long.
     fn commit_what_is_placed(&mut self) {
         let now = self.clock.now();
-        for commit in std::mem::take(&mut self.placing_puts) {
+        for commit in std::mem::take(&mut self.waiting_calls.placing_puts) {
             let CommitPut { put, dataset, placed, answer, until } = commit;
             let committed = match self.datasets.check_placed(put, &placed) {
                 Some(Ok(())) => {
@@ -246,7 +124,7 @@ impl Driver {
                 }
                 Some(Err(failure)) => Err(failure),
                 None if until > now => {
-                    self.placing_puts.push(CommitPut { put, dataset, placed, answer, until });
+                    self.waiting_calls.placing_puts.push(CommitPut { put, dataset, placed, answer, until });
                     continue;
                 }
                 None => {
@@ -268,7 +146,7 @@ impl Driver {
 
     /// When a put that waits for its copies is refused.
     pub fn placing_deadline(&self) -> Option<Time> {
-        self.placing_puts.iter().map(|commit| commit.until).min()
+        self.waiting_calls.placing_puts.iter().map(|commit| commit.until).min()
     }
 
     /// Takes the names of a job's outputs that are datasets.
@@ -445,15 +323,9 @@ impl Driver {
     /// the next deletion would begin before whoever waits for the end of the last one.
     pub fn reconcile_datasets(&mut self) {
         let now = self.clock.now();
-        for worker in self.datasets.workers() {
-            if self.scheduler.worker_address(worker).is_none() {
-                self.datasets.worker_left(worker, now);
-                self.scrubs.remove(&worker);
-            }
-        }
         // How many copies a put makes depends on how many workers there are.
         if !self.datasets.is_dropping() && self.awaited_until.is_none() {
-            for BeginPut { name, overwrite, replicas, answer } in std::mem::take(&mut self.waiting_puts) {
+            for BeginPut { name, overwrite, replicas, answer } in std::mem::take(&mut self.waiting_calls.waiting_puts) {
                 let _ = answer.send(self.begin_put(&name, overwrite, replicas));
             }
         }

@@ -3,7 +3,8 @@
 //! They wait for the workers of that life, who say what they run and hold when they register; not for ever. So do new jobs
 //! that read datasets.
 
-use crate::driver::{ActiveJob, Driver};
+use crate::driver::Driver;
+use crate::jobs::ActiveJob;
 use crate::recover::RecoveredJob;
 use windrow_model::{DatasetChunk, JobId, KeptBytes};
 use windrow_scheduler::Event;

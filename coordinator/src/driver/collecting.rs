@@ -1,11 +1,12 @@
 //! What the driver does for collected results: it has large ones stored before their task counts as done, and keeps what the
 //! jobs that are done have collected (`results.rs`).
 
-use crate::commit::Commit;
-use crate::driver::{Driver, unix_ms};
+use crate::driver::Driver;
 use crate::job_view::Bound;
 use crate::journal::{KeptResult, Record};
 use crate::mailbox::Message;
+use crate::storing::{Storing, Then};
+use crate::wall_clock::unix_ms;
 use std::collections::BTreeSet;
 use windrow_model::{
     AttemptId, Failure, Input, JobId, JobState, JobStatus, OutputReport, Plan, Port, StoredBlob, TaskReport, WorkerId,
@@ -16,21 +17,6 @@ use windrow_scheduler::{Collected, CollectedBlob, Event};
 const INLINE_BYTES_MAX: usize = 4 << 10;
 /// As long as its job has no more of them in all.
 const INLINE_JOB_BYTES_MAX: usize = 64 << 10;
-
-/// What follows when the result of a job is stored.
-pub(crate) enum Then {
-    /// Its commit begins.
-    Seal(Commit),
-    /// It is over: it has no outputs, and so no commit.
-    End { status: Box<JobStatus>, workers: Vec<WorkerId> },
-}
-
-/// A job whose result is being stored.
-pub(crate) struct Storing {
-    job: JobId,
-    collected: Collected,
-    then: Then,
-}
 
 /// Outputs that only the client reads.
 fn collected_ports(plan: &Plan) -> BTreeSet<Port> {
@@ -191,8 +177,7 @@ impl Driver {
         match (then, failure) {
             (Then::Seal(commit), None) => {
                 if !collected.is_empty() {
-                    let result = KeptResult { collected: collected.clone(), ended_unix_ms: unix_ms(), fetched: false };
-                    self.journal.note(Record::Collected(job, Box::new(result)));
+                    self.record_result(job, collected.clone());
                 }
                 self.active.get_mut(&job).into_iter().for_each(|active| active.result = Some(collected.clone()));
                 self.seal(job, commit);
@@ -209,9 +194,8 @@ impl Driver {
     /// Records the end of a job, and its result if it is done.
     fn end_with(&mut self, job: JobId, status: JobStatus, collected: Collected, workers: &[WorkerId]) {
         if status.state == JobState::Done && !collected.is_empty() {
-            let result = KeptResult { collected, ended_unix_ms: unix_ms(), fetched: false };
-            self.results.keep(job, result.clone());
-            self.journal.note(Record::Collected(job, Box::new(result)));
+            let result = self.record_result(job, collected);
+            self.results.keep(job, result);
         } else {
             self.results.release(job);
             if !collected.is_empty() {
@@ -219,6 +203,13 @@ impl Driver {
             }
         }
         self.end(job, status, workers);
+    }
+
+    /// Has the journal keep a result from now on.
+    fn record_result(&self, job: JobId, collected: Collected) -> KeptResult {
+        let result = KeptResult { collected, ended_unix_ms: unix_ms(), fetched: false };
+        self.journal.note(Record::Collected(job, Box::new(result.clone())));
+        result
     }
 
     /// A client has read the result of a job: it may give way to others now.

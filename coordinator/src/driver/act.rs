@@ -1,0 +1,138 @@
+//! What the scheduler asks for, done: one arm for each action. Whatever may take time goes to a blocking thread, which
+//! answers with a message.
+
+use crate::commit::Commit;
+use crate::driver::Driver;
+use crate::journal::{Durable, JobRecord, PublishedTask, Record, spec_digest};
+use crate::mailbox::Message;
+use crate::storing::Then;
+use std::collections::BTreeSet;
+use windrow_model::{AttemptId, Failure, JobId, JobStatus, Task, TaskInput, TaskReport, WorkerId, WorkerState};
+use windrow_proto::convert::path_to_bytes;
+use windrow_proto::v1::{self, to_worker::Message as Tell};
+use windrow_scheduler::{Action, RestoredTask};
+
+impl Driver {
+    /// Does one action. Events that follow at once are put in `follow`.
+    pub fn act(&mut self, action: Action) {
+        match action {
+            Action::PlanJob { job } => self.start_split(job),
+            Action::Assign { worker, task } => self.assign(worker, *task),
+            Action::Revoke { worker, attempt } => {
+                self.sessions.send(worker, Tell::Revoke(v1::Revoke { attempt: Some(attempt.into()) }));
+            }
+            Action::Grant { worker, attempt } => {
+                self.sessions.send(worker, Tell::Grant(v1::Grant { attempt: Some(attempt.into()) }));
+            }
+            Action::Published { worker, attempt, report } => self.record_published(worker, attempt, *report),
+            Action::Charged { task, failures } => self.journal.note(Record::Failures(task, failures)),
+            Action::Uncharged { task, tally } => self.journal.note(Record::Uncharged(task, tally)),
+            Action::SetAside { record } => self.journal.note(Record::BadRecord(record)),
+            Action::WorkerChanged { worker, state, reason } => {
+                let reason = reason.unwrap_or_default();
+                if state == WorkerState::Lost {
+                    self.worker_lost(worker);
+                }
+                match state {
+                    WorkerState::Excluded | WorkerState::Lost => {
+                        tracing::warn!(%worker, state = state.as_str(), reason, "worker takes no tasks");
+                    }
+                    WorkerState::Live | WorkerState::Draining => {
+                        tracing::info!(%worker, state = state.as_str(), "worker takes tasks again");
+                    }
+                }
+            }
+            Action::CommitJob { job, parts, bad_records, collected } => {
+                self.store_collected(job, collected, Then::Seal(Commit { parts, bad_records }));
+            }
+            Action::JobEnded { job, status, collected, workers } => self.job_ended(job, *status, collected, workers),
+        }
+    }
+
+    fn assign(&mut self, worker: WorkerId, task: Task) {
+        let job = task.attempt.task.job;
+        self.ran.entry(job).or_default().insert(worker);
+        let setup = match self.sessions.needs_setup(worker, job) {
+            true => self.setup(job),
+            false => None,
+        };
+        let peers = self.peers(&task);
+        let chunks = self.chunk_sources(&task);
+        self.sessions.send(worker, Tell::Assign(v1::Assign { task: Some(task.into()), setup, peers, chunks }));
+    }
+
+    /// What executors of a job need.
+    fn setup(&self, job: JobId) -> Option<v1::JobSetup> {
+        let spec = self.scheduler.spec(job)?;
+        let active = self.active.get(&job)?;
+        let staging = active.staging.iter().map(|staged| v1::StagingFolder {
+            sink: staged.sink,
+            path: path_to_bytes(&staged.staging.folder),
+            suffix: spec.plan.sinks[staged.sink as usize].suffix.clone(),
+            nonce: staged.nonce.clone(),
+        });
+        Some(v1::JobSetup {
+            job: Some(job.into()),
+            name: spec.name.clone(),
+            program: spec.program.clone(),
+            params: spec.params.clone(),
+            binary: Some(spec.binary.into()),
+            fingerprint: Some(spec.plan.fingerprint.into()),
+            sides: spec.plan.sides.iter().map(|s| (*s).into()).collect(),
+            staging: staging.collect(),
+            dataset_sinks: active.outputs.keys().copied().collect(),
+            task_timeout_ms: spec.options.task_timeout_ms.unwrap_or(0),
+            progress_timeout_ms: spec.options.progress_timeout_ms.unwrap_or(0),
+        })
+    }
+
+    /// Where the task's segments are.
+    fn peers(&self, task: &Task) -> Vec<v1::Peer> {
+        let segments = task.inputs.iter().flat_map(|input| match input {
+            TaskInput::Segments(segments) => &segments[..],
+            TaskInput::Chunk(_) | TaskInput::Inline(_) => &[],
+        });
+        let holders: BTreeSet<WorkerId> = segments.map(|s| s.worker).collect();
+        let peer = |w: WorkerId| {
+            let address = self.scheduler.worker_address(w)?.to_string();
+            let home = self.scheduler.worker_home(w).cloned().map(Into::into);
+            Some(v1::Peer { worker: Some(w.into()), address, home })
+        };
+        holders.into_iter().filter_map(peer).collect()
+    }
+
+    fn record_published(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
+        let outputs = self.active.get(&attempt.task.job).into_iter().flat_map(|a| &a.outputs);
+        let chunks = outputs.filter_map(|(sink, o)| Some((*sink, *o.chunks.get(&attempt)?))).collect();
+        let task = RestoredTask { worker, attempt, report };
+        self.journal.note(Record::Published(Box::new(PublishedTask { task, chunks })));
+    }
+
+    /// Before the first output can be seen it is on record that the job is being committed: from then on it can only be
+    /// done or fail, and its parts and results are those that are recorded.
+    pub fn seal(&mut self, job: JobId, commit: Commit) {
+        let Some(status) = self.scheduler.status(job, self.clock.now()) else { return };
+        let Some(record) = self.record_of(job, status) else { return };
+        if let Some(active) = self.active.get_mut(&job).filter(|active| active.commit_held.is_none()) {
+            active.tries += 1;
+            self.journal.note(Record::Tries(job, active.tries));
+        }
+        let mailbox = self.mailbox.clone();
+        let done = Box::new(move |result: Result<Durable, Failure>| {
+            mailbox.blocking_send(Message::Sealed { job, commit, result });
+        });
+        self.journal.record(record.into(), done);
+    }
+
+    /// What the journal keeps of a job that the scheduler knows.
+    pub fn record_of(&self, job: JobId, status: JobStatus) -> Option<JobRecord> {
+        let spec = self.scheduler.spec(job)?;
+        Some(JobRecord {
+            status,
+            program: spec.program.clone(),
+            binary: spec.binary,
+            spec: Some(spec_digest(spec)),
+            collects: Some(!spec.plan.collects.is_empty()),
+        })
+    }
+}

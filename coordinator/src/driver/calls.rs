@@ -1,0 +1,74 @@
+//! Answers to questions of clients and services: nothing here changes the state.
+
+use crate::driver::Driver;
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::watch;
+use windrow_model::{
+    Code, Digest, Failure, JobFilter, JobId, JobState, JobStatus, WorkerId, WorkerState, WorkerStatus,
+};
+use windrow_scheduler::Collected;
+
+impl Driver {
+    pub fn status(&self, job: JobId) -> Result<JobStatus, Failure> {
+        self.view.find(job, || self.scheduler.status(job, self.clock.now()))
+    }
+
+    pub fn watch(&mut self, job: JobId) -> Result<watch::Receiver<JobStatus>, Failure> {
+        let status = self.status(job)?;
+        if self.view.past(job).is_some() {
+            // Nobody will write to this one: it has one value, and ends.
+            return Ok(watch::channel(status).1);
+        }
+        Ok(self.watchers.watch(job, status))
+    }
+
+    pub fn list(&self, filter: &JobFilter) -> (Vec<JobStatus>, u64) {
+        self.view.list(filter, self.scheduler.statuses(self.clock.now()))
+    }
+
+    pub fn collected(&self, job: JobId) -> Result<Collected, Failure> {
+        let status = self.status(job)?;
+        match (status.state, status.error) {
+            (JobState::Done, _) => {}
+            (_, Some(failure)) => return Err(failure),
+            (state, None) => {
+                return Err(Failure::new(Code::BadRequest, format!("{job} is {}, not done", state.as_str())));
+            }
+        }
+        if self.view.past(job).is_some_and(|past| past.collects == Some(false)) {
+            return Ok(Vec::new());
+        }
+        self.results
+            .get(job)
+            .map(|result| result.collected.clone())
+            .ok_or_else(|| Failure::new(Code::JobNotFound, format!("the result of {job} is not kept any more")))
+    }
+
+    pub fn known_tasks(&self) -> BTreeMap<JobId, u64> {
+        let now = self.clock.now();
+        let tasks = |job: &JobId| self.scheduler.status(*job, now).map_or(0, |status| status.tasks.total);
+        self.active.keys().map(|job| (*job, tasks(job))).collect()
+    }
+
+    pub fn artifacts_in_use(&self) -> BTreeSet<Digest> {
+        let specs = self.active.keys().filter_map(|job| self.scheduler.spec(*job));
+        specs.flat_map(|spec| std::iter::once(spec.binary).chain(spec.plan.sides.iter().map(|s| s.digest))).collect()
+    }
+
+    pub fn log_holders(&self, job: JobId) -> Result<Vec<(WorkerId, String)>, Failure> {
+        self.status(job)?;
+        let workers = self.ran.get(&job).into_iter().flatten();
+        Ok(workers.filter_map(|w| Some((*w, self.scheduler.worker_address(*w)?.to_string()))).collect())
+    }
+
+    /// Workers as lists show them. Why one drains that is asked to end, only its session knows.
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        let mut workers = self.scheduler.workers();
+        for worker in workers.iter_mut().filter(|w| w.state == WorkerState::Draining) {
+            if let Some(waits_for) = self.sessions.waits_for(worker.id) {
+                worker.reason = Some(waits_for);
+            }
+        }
+        workers
+    }
+}

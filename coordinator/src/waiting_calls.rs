@@ -1,0 +1,32 @@
+//! Calls about datasets that the driver answers later.
+
+use crate::datasets::PutId;
+use crate::mailbox::{Answer, BeginPut, DataMessage};
+use windrow_model::{Dataset, Digest, Failure, Time, WorkerId};
+
+/// A put that commits when its workers have told that they hold what they are said to hold.
+pub(crate) struct CommitPut {
+    pub put: PutId,
+    pub dataset: Dataset,
+    pub placed: Vec<(Digest, Vec<WorkerId>)>,
+    pub answer: Answer<Result<u64, Failure>>,
+    /// Then it is refused.
+    pub until: Time,
+}
+
+/// A call that waits.
+pub(crate) struct HeldBack {
+    pub message: DataMessage,
+    pub since: Time,
+}
+
+/// The calls, in the order in which they came.
+#[derive(Default)]
+pub(crate) struct WaitingCalls {
+    /// Puts that begin when nothing is being deleted.
+    pub waiting_puts: Vec<BeginPut>,
+    /// Puts that commit when the workers have reported the chunks.
+    pub placing_puts: Vec<CommitPut>,
+    /// Calls that are answered when the workers have reported their chunks.
+    pub held_back: Vec<HeldBack>,
+}
