@@ -1,6 +1,6 @@
 //! Everything the scheduler can ask of its driver: plain data.
 
-use crate::uncharged::Tally;
+use crate::ledger::Tally;
 use windrow_model::{
     AttemptId, BadRecord, JobId, JobStatus, PartReport, StoredBlob, Task, TaskId, TaskReport, WorkerId, WorkerState,
 };

@@ -15,7 +15,7 @@ use crate::left_out::Shunned;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
-use crate::worker::{Placement, Workers};
+use crate::workers::{Placement, Workers};
 use std::collections::BTreeMap;
 use windrow_model::{AttemptId, JobId, StageId, Task, TaskId, TaskInput, WorkerId};
 

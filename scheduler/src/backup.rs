@@ -5,11 +5,11 @@
 
 use crate::event::Progress;
 use crate::job::Job;
-use crate::lease::Timer;
 use crate::speculate::{BACKUPS_PER_TASK, allowance, is_late_stage};
 use crate::stage::Stage;
 use crate::state::State;
 use crate::task::TaskState;
+use crate::timers::Timer;
 use windrow_model::{JobId, JobState, WorkerId};
 
 impl Stage {

@@ -4,12 +4,12 @@
 
 use crate::assign::{PICKY_SCAN, suits};
 use crate::job::Job;
-use crate::lease::Timer;
 use crate::shuffle::is_held;
 use crate::stage::Stage;
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
-use crate::worker::Placement;
+use crate::timers::Timer;
+use crate::workers::Placement;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use windrow_model::{JobState, StageId, TaskId, WorkerState};

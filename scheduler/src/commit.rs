@@ -86,7 +86,7 @@ impl State {
                 let mut parts: Vec<StagedPart> =
                     job.stages.iter().flat_map(|s| &s.tasks).flat_map(|t| t.published.iter().cloned()).collect();
                 parts.sort_by_key(|p| (p.part.sink, p.task));
-                self.timers.clear(crate::lease::Timer::Timeout(id));
+                self.timers.clear(crate::timers::Timer::Timeout(id));
                 let mut bad_records = job.bad_records.clone();
                 bad_records.sort_by_key(|bad| (bad.task, bad.record));
                 if planted::has(Planted::CommitTwice) {

@@ -1,7 +1,7 @@
 //! Everything that can happen to the scheduler: a closed set of plain data.
 
 use crate::action::Collected;
-use crate::uncharged::Tally;
+use crate::ledger::Tally;
 use windrow_model::{
     AttemptId, BadRecord, Chunk, Epoch, Failure, JobId, JobSpec, NodeInfo, RecordPlace, SegmentRef, StageId, TaskId,
     TaskReport, WorkerId,

@@ -5,8 +5,8 @@
 //! half of the workers are excluded at a time, and never the last one.
 
 use crate::action::Action;
-use crate::lease::Timer;
 use crate::state::State;
+use crate::timers::Timer;
 use windrow_model::{TaskId, Time, WorkerId, WorkerState};
 
 /// Exclusions become longer up to this multiple of the first one.

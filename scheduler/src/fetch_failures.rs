@@ -1,18 +1,11 @@
-//! Tracks failed fetches between workers, and decides what they mean.
+//! The table of failed fetches between workers, and the verdict that follows from it.
 //!
-//! A reader that cannot fetch a segment complains about its holder. One complaint may be chance. After complaints of
-//! two different readers about a worker, all of its outputs that are still needed are made again elsewhere: each
-//! output by itself would cost two more complaints with all their time-outs. The pairs of workers show which machine
-//! is at fault: a worker that two others cannot reach, or one that cannot reach two others, gets no tasks for a while.
-//! If there are only two workers, the holder is excluded. Without that, two workers that cannot reach each other could
-//! make the same outputs again and again, each time on the wrong one.
+//! The pairs of workers show which machine is at fault: a worker that two others cannot reach, or one that cannot reach
+//! two others. If there are only two workers, the holder is to blame. Without that, two workers that cannot reach each
+//! other could make the same outputs again and again, each time on the wrong one.
 
-use crate::job::Job;
-use crate::shuffle::is_held;
-use crate::state::State;
-use crate::worker::Workers;
 use std::collections::BTreeSet;
-use windrow_model::{JobId, TaskId, WorkerId};
+use windrow_model::{TaskId, WorkerId};
 
 /// Number of different readers, or of reader workers, that suffices as evidence.
 const WITNESSES: usize = 2;
@@ -28,7 +21,7 @@ pub(crate) struct FetchFailures {
 
 /// Which part is at fault.
 #[derive(Debug, PartialEq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Open,
     /// The holder: its outputs are made again, and it is excluded.
     Holder,
@@ -39,7 +32,8 @@ enum Verdict {
 }
 
 impl FetchFailures {
-    fn add(&mut self, holder: WorkerId, reader: TaskId, reader_worker: WorkerId, workers: usize) -> Verdict {
+    /// Records a failed fetch.
+    pub fn add(&mut self, holder: WorkerId, reader: TaskId, reader_worker: WorkerId, workers: usize) -> Verdict {
         self.readers.insert((holder, reader));
         self.pairs.insert((holder, reader_worker));
         let reader_workers_of = |holder| self.pairs.iter().filter(move |(h, _)| *h == holder).count();
@@ -65,63 +59,20 @@ impl FetchFailures {
     }
 
     /// Forgets complaints about a holder whose outputs are made again.
-    fn forget_holder(&mut self, holder: WorkerId) {
+    pub fn forget_holder(&mut self, holder: WorkerId) {
         self.readers.retain(|(h, _)| *h != holder);
     }
 
     /// Forgets the complaints of readers on this worker.
-    fn forget_reader_worker(&mut self, reader_worker: WorkerId) {
+    pub fn forget_reader_worker(&mut self, reader_worker: WorkerId) {
         self.pairs.retain(|(_, s)| *s != reader_worker);
-    }
-}
-
-impl Job {
-    /// Runs tasks again elsewhere whose outputs lie on this worker and are needed.
-    fn remake(&mut self, holder: WorkerId, workers: &Workers) {
-        // Readers are examined before what they read: a reopened reader makes its producers needed.
-        for s in (0..self.stages.len()).rev() {
-            if self.stages[s].links.edge_readers.is_empty() || !self.is_needed(s) {
-                continue;
-            }
-            for t in 0..self.stages[s].tasks.len() {
-                let task = &mut self.stages[s].tasks[t];
-                if !task.is_done() || !is_held(task, workers) {
-                    continue;
-                }
-                let Some(held) = task.held.as_mut().filter(|held| held.worker == holder) else { continue };
-                held.doubted = true;
-                task.avoid(holder);
-                self.reopen(s, t, workers);
-            }
-        }
-    }
-}
-
-impl State {
-    /// Handles a reader on `reader_worker` that could not fetch from the live worker `holder`.
-    pub fn cannot_reach(&mut self, id: JobId, holder: WorkerId, reader: TaskId, reader_worker: WorkerId) {
-        let State { jobs, workers, .. } = self;
-        let Some(job) = jobs.get_mut(&id) else { return };
-        let verdict = job.fetch_failures.add(holder, reader, reader_worker, workers.live_count());
-        if matches!(verdict, Verdict::Holder | Verdict::Link) {
-            job.fetch_failures.forget_holder(holder);
-            job.remake(holder, workers);
-        }
-        match verdict {
-            Verdict::Open | Verdict::Link => {}
-            Verdict::Holder => self.exclude(holder, "other workers cannot fetch from it".to_string()),
-            Verdict::Reader => {
-                job.fetch_failures.forget_reader_worker(reader_worker);
-                self.exclude(reader_worker, "it cannot fetch from other workers".to_string());
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_model::StageId;
+    use windrow_model::{JobId, StageId};
 
     fn worker(n: u8) -> WorkerId {
         WorkerId::from_bytes([n; 16])

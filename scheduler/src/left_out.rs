@@ -4,10 +4,10 @@
 //! fails for that reason, leaves the worker out of this job; others run the tasks. The job fails only when every live
 //! worker is left out, with the failure of the last one. Outputs that a left-out worker has already made stay in use.
 
-use crate::lease::Timer;
+use crate::ledger::Cause;
 use crate::planted::{self, Planted};
 use crate::state::State;
-use crate::uncharged::Cause;
+use crate::timers::Timer;
 use std::collections::BTreeMap;
 use windrow_model::{AttemptId, Code, Failure, JobId, JobState, TaskId, WorkerId, WorkerState};
 

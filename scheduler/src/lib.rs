@@ -27,9 +27,13 @@ mod failed;
 mod fetch_failures;
 mod job;
 mod lease;
+mod ledger;
 mod left_out;
+mod lifecycle;
 mod limits;
+mod loss;
 mod nondeterminism;
+mod port_index;
 mod prefetch;
 mod queue;
 mod rejoin;
@@ -40,17 +44,21 @@ mod speculate;
 mod stage;
 mod starvation;
 mod state;
+mod step;
 mod suspects;
 mod task;
+mod timers;
+mod transitions;
 mod uncharged;
+mod unreachable;
 mod view;
-mod worker;
+mod workers;
 
 pub use action::{Action, Collected, CollectedBlob, StagedPart};
 use attempt::Standing;
 pub use event::{Event, HeldAttempt, Left, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks};
+pub use ledger::{Cause, Counts, Loss, Tally};
 use state::State;
-pub use uncharged::{Cause, Counts, Loss, Tally};
 use windrow_model::{
     AttemptId, COLLECT_BYTES_MAX, Epoch, Home, JobId, JobSpec, JobStatus, StageId, TaskId, Time, WorkerId, WorkerStatus,
 };

@@ -8,11 +8,11 @@
 
 use crate::Config;
 use crate::action::Action;
+use crate::ledger::Cause;
 use crate::planted::{self, Planted};
 use crate::speculate::Pace;
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
-use crate::uncharged::Cause;
 use windrow_model::{Code, Failure, JobOptions, TaskId, Time, WorkerId};
 
 /// Deadlines of a worker's attempts are checked at most this often: beats may come much faster, and each check takes a look at

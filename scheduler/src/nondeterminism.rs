@@ -10,10 +10,10 @@
 
 use crate::action::Action;
 use crate::job::Job;
+use crate::ledger::Cause;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::TaskState;
-use crate::uncharged::Cause;
 use windrow_model::{
     AttemptId, Code, Failure, Input, InputDigest, JobId, JobState, OutputReport, TaskId, TaskInput, WorkerId,
     input_digest, output_digest,

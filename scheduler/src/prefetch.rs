@@ -20,7 +20,7 @@ use crate::planted::{self, Planted};
 use crate::queue::Turn;
 use crate::state::State;
 use crate::task::Run;
-use crate::worker::Placement;
+use crate::workers::Placement;
 use windrow_model::{JobId, StageId, TaskId, WorkerId};
 
 /// What decides between two tasks: the position of the job in the queue, then the stage.

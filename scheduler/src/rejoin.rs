@@ -8,12 +8,12 @@
 use crate::action::Action;
 use crate::attempt::Standing;
 use crate::event::{HeldAttempt, Left};
-use crate::lease::Timer;
+use crate::ledger::Cause;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, Task};
-use crate::uncharged::Cause;
-use crate::worker::Placement;
+use crate::timers::Timer;
+use crate::workers::Placement;
 use std::collections::BTreeSet;
 use windrow_model::{AttemptId, Incarnation, JobState, NodeInfo, TaskId, WorkerId};
 

@@ -9,11 +9,11 @@ use crate::action::{Action, Collected};
 use crate::commit::staged_parts;
 use crate::event::{RestoredJob, RestoredTask};
 use crate::job::Job;
-use crate::lease::Timer;
+use crate::ledger::Tally;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
-use crate::uncharged::Tally;
+use crate::timers::Timer;
 use windrow_model::{JobId, JobState, TaskId, WorkerId};
 
 impl State {

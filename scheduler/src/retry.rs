@@ -6,12 +6,12 @@
 
 use crate::action::Action;
 use crate::bad_records::Verdict;
-use crate::lease::Timer;
+use crate::ledger::Cause;
 use crate::left_out::is_not_shared;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, TaskState};
-use crate::uncharged::Cause;
+use crate::timers::Timer;
 use windrow_model::{AttemptId, Class, Failure, JobState, TaskId, WorkerId};
 
 /// Uncharged failures in a row that are retried at once.

@@ -7,67 +7,20 @@
 
 use crate::action::Action;
 use crate::job::Job;
-use crate::lease::Timer;
+use crate::ledger::Cause;
 use crate::planted::{self, Planted};
+use crate::port_index::{PortIndex, segments};
 use crate::state::State;
 use crate::task::{Run, Task, TaskState};
-use crate::uncharged::Cause;
-use crate::worker::Workers;
+use crate::timers::Timer;
+use crate::workers::Workers;
 use windrow_model::{
-    AttemptId, Code, Failure, Input, JobId, JobState, OutputReport, Port, Segment, SegmentRef, StageId, TaskId,
-    TaskInput, TaskOutput, WorkerId,
+    AttemptId, Code, Failure, Input, JobId, JobState, OutputReport, Port, SegmentRef, StageId, TaskId, TaskInput,
+    TaskOutput, WorkerId,
 };
 
 /// Number of readers that cannot fetch a segment before it counts as lost although its holder is alive.
 const COMPLAINTS_MAX: u32 = 2;
-
-/// The segments of one output of a done stage by partition: compressed rows, in task order within a row.
-pub(crate) struct PortIndex {
-    /// Where the entries of each partition begin, with one more at the end.
-    starts: Vec<usize>,
-    /// The task, and the position in its report's list.
-    entries: Vec<(u32, u32)>,
-    /// Bytes of all segments.
-    pub bytes: u64,
-}
-
-impl PortIndex {
-    /// Builds the index in two passes over all segments: once per port, so that a reader costs only its own segments.
-    fn new(tasks: &[Task], output: usize, partitions: u32) -> Self {
-        let mut starts = vec![0usize; partitions as usize + 1];
-        let mut bytes = 0;
-        for segment in tasks.iter().flat_map(|t| segments(t, output)) {
-            starts[segment.partition as usize + 1] += 1;
-            bytes += segment.length;
-        }
-        for i in 1..starts.len() {
-            starts[i] += starts[i - 1];
-        }
-        let mut entries = vec![(0, 0); starts.last().copied().unwrap_or(0)];
-        let mut next = starts.clone();
-        for (t, task) in tasks.iter().enumerate() {
-            for (i, segment) in segments(task, output).iter().enumerate() {
-                let at = &mut next[segment.partition as usize];
-                let t = if planted::has(Planted::Reversed) { tasks.len() - 1 - t } else { t };
-                entries[*at] = (t as u32, i as u32);
-                *at += 1;
-            }
-        }
-        PortIndex { starts, entries, bytes }
-    }
-
-    fn partition(&self, partition: usize) -> &[(u32, u32)] {
-        &self.entries[self.starts[partition]..self.starts[partition + 1]]
-    }
-}
-
-/// What a finished task has written for one edge.
-fn segments(task: &Task, output: usize) -> &[Segment] {
-    match task.held.as_ref().and_then(|h| h.outputs.get(output)) {
-        Some(OutputReport::Edge(segments)) => segments,
-        _ => &[],
-    }
-}
 
 /// Whether the segments of a done task can be fetched, as far as is known.
 pub(crate) fn is_held(task: &Task, workers: &Workers) -> bool {

@@ -4,8 +4,8 @@
 //! with `UNSCHEDULABLE`, so that its client does not wait for ever. Attempts that still run elsewhere are awaited.
 
 use crate::job::Job;
-use crate::lease::Timer;
 use crate::state::State;
+use crate::timers::Timer;
 use windrow_model::{Code, Failure, JobId, JobState};
 
 impl State {

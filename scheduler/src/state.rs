@@ -1,15 +1,14 @@
-//! The whole state of the scheduler, and the dispatch of events to the files that handle them.
+//! The whole state of the scheduler.
 //!
 //! It owns jobs, workers, timers and the queue, in ordered maps only, and the actions of the present step. It decides
 //! nothing itself.
 
+use crate::Config;
 use crate::action::Action;
-use crate::event::Event;
 use crate::job::Job;
-use crate::lease::Timers;
 use crate::queue::Queue;
-use crate::worker::Workers;
-use crate::{Config, check};
+use crate::timers::Timers;
+use crate::workers::Workers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{Epoch, JobId, JobSpec, JobStatus, KeptBytes, TaskId, Time, WorkerId};
 
@@ -56,7 +55,7 @@ pub(crate) struct State {
     /// Actions of the present step.
     pub out: Vec<Action>,
     /// Steps since the last check of the invariants.
-    unchecked: usize,
+    pub unchecked: usize,
 }
 
 impl State {
@@ -85,52 +84,6 @@ impl State {
         }
     }
 
-    pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
-        self.now = self.now.max(now);
-        self.forget_ended();
-        self.dispatch(event);
-        self.expire();
-        self.assign();
-        self.update_starvation();
-        if cfg!(debug_assertions) {
-            self.check_now_and_then();
-        }
-        std::mem::take(&mut self.out)
-    }
-
-    fn dispatch(&mut self, event: Event) {
-        match event {
-            Event::Submitted { spec, unix_ms } => self.handle_submitted(spec, unix_ms),
-            Event::Planned { job, input_bytes, stages } => self.handle_planned(job, input_bytes, stages),
-            Event::PlanFailed { job, failure } => self.handle_plan_failed(job, failure),
-            Event::Cancelled { job } => self.handle_cancelled(job),
-            Event::WorkerJoined { node, held, left } => self.handle_joined(node, held, left),
-            Event::WorkerLeft { worker } => self.lose_worker(worker, "its session ended"),
-            Event::WorkerBeat { worker, progress, lists_all, full } => {
-                self.handle_beat(worker, progress, full);
-                self.enforce_limits(worker, lists_all);
-            }
-            Event::WorkerDrains { worker } => self.handle_drains(worker),
-            Event::AttemptDone { worker, attempt, report } => self.handle_done(worker, attempt, report),
-            Event::AttemptFailed { worker, attempt, failure } => self.handle_failed(worker, attempt, failure),
-            Event::Published { worker, attempt } => self.handle_published(worker, attempt),
-            Event::PublishFailed { worker, attempt, failure } => self.handle_publish_failed(worker, attempt, failure),
-            Event::SegmentLost { worker, reader, segment, failure } => {
-                self.handle_segment_lost(worker, reader, segment, failure)
-            }
-            Event::LeftOut { job, worker, failure } => self.handle_left_out(job, worker, failure),
-            Event::TakenIn { job, worker } => self.handle_taken_in(job, worker),
-            Event::Committed { job } => self.handle_committed(job),
-            Event::CommitFailed { job, failure } => self.handle_commit_failed(job, failure),
-            Event::CommitWaits { job, reason } => self.handle_commit_waits(job, reason),
-            Event::CommitGivenUp { job, failure } => self.handle_commit_given_up(job, failure),
-            Event::InputLost { job, failure } => self.handle_input_lost(job, failure),
-            Event::Restored { job } => self.handle_restored(*job),
-            Event::Awaited { workers, ms } => self.handle_awaited(workers, ms),
-            Event::Tick => {}
-        }
-    }
-
     /// Moves the job to its position in the queues after its tasks have changed.
     pub fn requeue(&mut self, id: JobId) {
         self.revoke_recalled(id);
@@ -152,27 +105,14 @@ impl State {
         self.history.insert(id, ended);
         self.ended.push_back(id);
     }
-
     /// Forgets the oldest jobs that are too many, or too large. Not in the step in which they end: who carries out its actions
     /// asks for each job that has ended, however many end in one step.
-    fn forget_ended(&mut self) {
+    pub fn forget_ended(&mut self) {
         while (self.ended.len() > self.config.history_max || self.history_bytes > self.config.history_bytes_max)
             && let Some(oldest) = self.ended.pop_front()
         {
             let forgotten = self.history.remove(&oldest).map_or(0, |ended| ended.kept_bytes());
             self.history_bytes = self.history_bytes.saturating_sub(forgotten);
-        }
-    }
-
-    /// Checks the invariants at a rate that keeps the cost per step constant: after every step in small states.
-    fn check_now_and_then(&mut self) {
-        let tasks: usize = self.jobs.values().flat_map(|j| &j.stages).map(|s| s.tasks.len()).sum();
-        self.unchecked += 1;
-        if self.unchecked * 16 >= tasks {
-            self.unchecked = 0;
-            if let Err(broken) = check::check(self) {
-                panic!("the scheduler's state is broken: {broken}");
-            }
         }
     }
 }

@@ -14,11 +14,11 @@
 use crate::bad_records::is_of;
 use crate::event::Left;
 use crate::job::Job;
-use crate::lease::Timer;
+use crate::ledger::{Cause, Pending};
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::{Run, TaskState};
-use crate::uncharged::{Cause, Pending};
+use crate::timers::Timer;
 use windrow_model::{Chunk, Code, Failure, JobId, JobState, StageId, TaskId, WorkerId, WorkerState};
 
 impl Job {
@@ -236,7 +236,7 @@ impl State {
     fn reserve(&mut self, task: TaskId) -> Option<WorkerId> {
         let job = self.jobs.get(&task.job)?;
         let avoid = &job.stages[task.stage.0 as usize].tasks[task.index as usize].avoid;
-        let takes = |w: &crate::worker::Worker| w.state == WorkerState::Live && !w.excluded && w.info.slots > 0;
+        let takes = |w: &crate::workers::Worker| w.state == WorkerState::Live && !w.excluded && w.info.slots > 0;
         let all = self.workers.iter().filter(|(_, w)| takes(w)).count();
         if self.workers.reserved().count() >= (all / 2).max(1) {
             return None;

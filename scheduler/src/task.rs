@@ -12,8 +12,8 @@
 //! outputs; queues and counts belong to its stage.
 
 use crate::action::StagedPart;
+use crate::ledger::Ledger;
 use crate::speculate::Pace;
-use crate::uncharged::Ledger;
 use windrow_model::{AttemptId, Incarnation, OutputReport, SkippedRecord, TaskReport, WorkerId};
 
 /// An attempt and where it runs.
