@@ -1,7 +1,6 @@
 //! Authorisation of calls: the table of RPCs, the layer that enforces it, and the source of a caller's token.
 //!
-//! A cluster has one token, and each holder of it is a member, so the table distinguishes only anyone and members
-//! today. The kind of member is recorded for readers, and for a time when tokens differ.
+//! A cluster has one token, and each holder of it is a member, so the table distinguishes only anyone and members.
 
 use crate::admission::Ticket;
 use crate::open_calls::OpenCall;
@@ -18,56 +17,50 @@ use std::task::{Context, Poll};
 use tonic::body::Body;
 use windrow_model::{Code, Failure};
 
-/// The intended caller of an RPC.
+/// Who may call an RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// Needs no token: calls that must work before a token is known.
     Anyone,
-    /// A user's tool.
-    Client,
-    /// A worker that calls its coordinator.
-    Worker,
-    /// A worker or the coordinator that calls a worker.
-    Peer,
-    /// A user's tool or a worker.
+    /// A holder of the cluster's token: a user's tool, a worker, or the coordinator.
     Member,
 }
 
-/// All RPCs with their intended callers. An unlisted RPC is for members only.
+/// All RPCs with their permitted callers. An unlisted RPC is for members only.
 pub const TABLE: &[(&str, Caller)] = &[
     ("/grpc.health.v1.Health/Check", Caller::Anyone),
     ("/grpc.health.v1.Health/List", Caller::Anyone),
     ("/grpc.health.v1.Health/Watch", Caller::Anyone),
     ("/windrow.v1.Jobs/Hello", Caller::Anyone),
-    ("/windrow.v1.Jobs/MissingArtifacts", Caller::Client),
-    ("/windrow.v1.Jobs/PutArtifact", Caller::Client),
-    ("/windrow.v1.Jobs/Submit", Caller::Client),
-    ("/windrow.v1.Jobs/Watch", Caller::Client),
-    ("/windrow.v1.Jobs/Get", Caller::Client),
-    ("/windrow.v1.Jobs/List", Caller::Client),
-    ("/windrow.v1.Jobs/Cancel", Caller::Client),
-    ("/windrow.v1.Jobs/DecideCommit", Caller::Client),
-    ("/windrow.v1.Jobs/Collected", Caller::Client),
-    ("/windrow.v1.Jobs/Logs", Caller::Client),
-    ("/windrow.v1.Jobs/Workers", Caller::Client),
-    ("/windrow.v1.Jobs/DrainWorker", Caller::Client),
-    ("/windrow.v1.Data/Put", Caller::Client),
-    ("/windrow.v1.Data/List", Caller::Client),
-    ("/windrow.v1.Data/Get", Caller::Client),
-    ("/windrow.v1.Data/Remove", Caller::Client),
-    ("/windrow.v1.Data/ListOrphans", Caller::Client),
-    ("/windrow.v1.Data/Adopt", Caller::Client),
-    ("/windrow.v1.Data/ListScrubs", Caller::Client),
-    ("/windrow.v1.Data/Backup", Caller::Client),
-    ("/windrow.v1.Session/Connect", Caller::Worker),
-    ("/windrow.v1.Session/GetArtifact", Caller::Worker),
-    ("/windrow.v1.Transfer/FetchSegments", Caller::Peer),
-    ("/windrow.v1.Transfer/ReadLogs", Caller::Peer),
+    ("/windrow.v1.Jobs/MissingArtifacts", Caller::Member),
+    ("/windrow.v1.Jobs/PutArtifact", Caller::Member),
+    ("/windrow.v1.Jobs/Submit", Caller::Member),
+    ("/windrow.v1.Jobs/Watch", Caller::Member),
+    ("/windrow.v1.Jobs/Get", Caller::Member),
+    ("/windrow.v1.Jobs/List", Caller::Member),
+    ("/windrow.v1.Jobs/Cancel", Caller::Member),
+    ("/windrow.v1.Jobs/DecideCommit", Caller::Member),
+    ("/windrow.v1.Jobs/Collected", Caller::Member),
+    ("/windrow.v1.Jobs/Logs", Caller::Member),
+    ("/windrow.v1.Jobs/Workers", Caller::Member),
+    ("/windrow.v1.Jobs/DrainWorker", Caller::Member),
+    ("/windrow.v1.Data/Put", Caller::Member),
+    ("/windrow.v1.Data/List", Caller::Member),
+    ("/windrow.v1.Data/Get", Caller::Member),
+    ("/windrow.v1.Data/Remove", Caller::Member),
+    ("/windrow.v1.Data/ListOrphans", Caller::Member),
+    ("/windrow.v1.Data/Adopt", Caller::Member),
+    ("/windrow.v1.Data/ListScrubs", Caller::Member),
+    ("/windrow.v1.Data/Backup", Caller::Member),
+    ("/windrow.v1.Session/Connect", Caller::Member),
+    ("/windrow.v1.Session/GetArtifact", Caller::Member),
+    ("/windrow.v1.Transfer/FetchSegments", Caller::Member),
+    ("/windrow.v1.Transfer/ReadLogs", Caller::Member),
     ("/windrow.v1.Transfer/PutChunk", Caller::Member),
     ("/windrow.v1.Transfer/GetChunk", Caller::Member),
 ];
 
-/// The intended caller of the RPC at this path; `None` if the table does not list it.
+/// The permitted caller of the RPC at this path; `None` if the table does not list it.
 pub fn caller_of(path: &str) -> Option<Caller> {
     TABLE.iter().find(|(rpc, _)| *rpc == path).map(|(_, caller)| *caller)
 }
@@ -271,7 +264,7 @@ mod tests {
 
     #[test]
     fn only_health_and_hello_need_no_token() {
-        let unlisted = ("/windrow.v1.Jobs/NotYetMade", Caller::Client);
+        let unlisted = ("/windrow.v1.Jobs/NotYetMade", Caller::Member);
         for (path, caller) in TABLE.iter().copied().chain([unlisted]) {
             let open = path.starts_with("/grpc.health.v1.Health/") || path == "/windrow.v1.Jobs/Hello";
             assert_eq!(caller == Caller::Anyone, open, "{path}");

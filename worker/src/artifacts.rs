@@ -1,8 +1,8 @@
 //! Job binaries and side values: fetched once from the coordinator, verified, made executable, kept.
 //!
-//! However many tasks ask for a digest at the same time, one fetches and the others wait. A file is read and compared with its
-//! digest before it is trusted: one that an earlier life of the worker left, because it was never synced, and one that is not as
-//! it was when it was asked for last. What is damaged or gone comes from the coordinator again.
+//! Concurrent requests for one digest share one fetch. A file is read and compared with its digest before it is
+//! trusted: a file of an earlier incarnation, because it was never synced, and a file that has changed since it was
+//! last requested. Damaged and missing files are fetched from the coordinator again.
 
 use crate::error::disk_failure;
 use crate::scratch::Scratch;
@@ -25,11 +25,11 @@ use windrow_proto::v1;
 use windrow_store::identity;
 
 const TRIES_MAX: u32 = 3;
-/// An artifact that was changed so often in a row while it was asked for is not waited for.
+/// Bound on attempts to open an artifact that changes every time.
 const CHANGES_MAX: u32 = 10;
-/// Without a piece for so long, the coordinator is taken to be gone.
+/// Silence after which the coordinator counts as gone.
 const PROGRESS_DEADLINE: Duration = Duration::from_secs(20);
-/// Read and execute, for the worker's user only. Nobody writes to an artifact again.
+/// Read and execute, for the worker's user only. Artifacts are never written to again.
 const MODE: u32 = 0o500;
 
 /// The artifacts of this node.
@@ -42,29 +42,29 @@ pub struct Artifacts {
 /// An artifact that was compared with its digest, opened.
 #[derive(Clone, Debug)]
 pub struct Executable {
-    /// Where it lies, or lay: what the program sees as its own name.
+    /// Path of the file, which may have been removed or replaced since. The program sees it as its own name.
     pub path: PathBuf,
     pub file: Arc<File>,
 }
 
 impl Executable {
-    /// A file that needs no comparison.
+    /// A file that needs no verification.
     #[cfg(test)]
     pub fn at(path: PathBuf) -> io::Result<Executable> {
         Ok(Executable { file: Arc::new(regular_file::open(&path)?), path })
     }
 }
 
-/// An artifact that was asked for in this life.
+/// An artifact that was requested in this incarnation.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// Set when the file was seen to be whole.
+    /// Set once the file was verified.
     whole: Arc<OnceCell<()>>,
-    /// What the file looked like when it was given out last.
+    /// Metadata of the file when it was last handed out.
     given: Option<Look>,
 }
 
-/// What of a file changes when somebody changes it, its mode among that.
+/// The metadata that changes with the content or the mode of a file.
 type Look = (FileIdentity, u32);
 
 fn look(meta: &fs::Metadata) -> Look {
@@ -77,12 +77,12 @@ impl Artifacts {
         Artifacts { scratch, known: Mutex::default() }
     }
 
-    /// The path of an artifact; comes from the coordinator if it is not here yet. It stays for a while from now on.
+    /// The path of an artifact, fetched from the coordinator if it is missing. Marks the artifact as used.
     pub async fn get(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<PathBuf, Failure> {
         Ok(self.open(digest, coordinator).await?.path)
     }
 
-    /// Like [`Artifacts::get`], with the file that was compared with the digest: what is at its path later may be another one.
+    /// Like [`Artifacts::get`], with the verified file opened: the file at its path may be replaced later.
     pub async fn open(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<Executable, Failure> {
         for _ in 0..CHANGES_MAX {
             let path = self.find(digest, coordinator).await?;
@@ -92,7 +92,7 @@ impl Artifacts {
             };
             match given {
                 Some(file) => return Ok(Executable { path, file: Arc::new(file) }),
-                // It was changed since it was compared.
+                // The file has changed since it was verified.
                 None => drop(self.lock().remove(&digest)),
             }
         }
@@ -100,7 +100,8 @@ impl Artifacts {
         Err(Failure::new(Code::IoError, message))
     }
 
-    /// Notes that an artifact is asked for: it is not collected after this. `None` if it is not what was seen to be whole.
+    /// Marks an artifact as used, so that it is not collected, and opens it. `None` if the file has changed since it
+    /// was verified.
     fn give(&self, digest: Digest, path: &Path) -> Option<File> {
         let mut known = self.lock();
         let known = known.get_mut(&digest)?;
@@ -109,7 +110,7 @@ impl Artifacts {
             if known.given.is_some_and(|given| file.metadata().is_ok_and(|meta| look(&meta) != given)) {
                 return Ok(None);
             }
-            // If this cannot be noted, the file may be collected too soon one day.
+            // If the time cannot be set, the file may be collected too early.
             let _ = file.set_modified(SystemTime::now());
             let now = look(&file.metadata()?);
             io::Result::Ok(Some((file, now)))
@@ -123,12 +124,13 @@ impl Artifacts {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Deletes what is not in `used` and was not asked for in so long; how many there were.
+    /// Deletes artifacts that are not in `used` and were last requested more than `unused_for` ago. Returns their
+    /// number.
     pub fn collect(&self, used: &BTreeSet<Digest>, unused_for: Duration) -> io::Result<usize> {
         let mut deleted = 0;
         for entry in fs::read_dir(self.scratch.artifacts())? {
             let entry = entry?;
-            // What is being fetched has another name.
+            // Downloads in progress have other names.
             let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()) else {
                 continue;
             };
@@ -146,7 +148,7 @@ impl Artifacts {
     async fn find(&self, digest: Digest, coordinator: Option<&Connection>) -> Result<PathBuf, Failure> {
         let whole = self.lock().entry(digest).or_default().whole.clone();
         let path = self.scratch.artifact(digest);
-        // If the one that fetches fails or is dropped, the next one tries.
+        // If the fetching task fails or is dropped, the next one tries.
         let found = whole
             .get_or_try_init(|| async {
                 let existing = path.clone();
@@ -168,7 +170,7 @@ impl Artifacts {
                         other => break other?,
                     }
                 }
-                // What was written is read once more: from here on its look is known.
+                // The written file is read once more, which also records its metadata.
                 let fetched = path.clone();
                 let seen = tokio::task::spawn_blocking(move || verified(&fetched, digest)).await.ok().flatten();
                 let damaged = || Failure::new(Code::FetchFailed, format!("artifact {digest} is not what was written"));
@@ -177,7 +179,7 @@ impl Artifacts {
             })
             .await;
         if let Err(failure) = found {
-            // Digests of which nothing is here are not remembered, unless another task asks for the same one.
+            // Digests without a file are forgotten, unless another task requests the same one.
             self.lock().retain(|known, state| *known != digest || Arc::strong_count(&state.whole) > 2);
             return Err(failure);
         }
@@ -185,7 +187,7 @@ impl Artifacts {
     }
 }
 
-/// A script as a copy that cannot change any more, another file as it is. `None` if the script is not what was compared.
+/// A sealed copy of a script, or any other file as it is. `None` if the script does not have the digest.
 async fn unchangeable(file: File, digest: Digest) -> io::Result<Option<File>> {
     if !sealed_script::is_script(&file)? {
         return Ok(Some(file));
@@ -193,7 +195,7 @@ async fn unchangeable(file: File, digest: Digest) -> io::Result<Option<File>> {
     tokio::task::spawn_blocking(move || sealed_script::seal(&file, digest)).await.map_err(io::Error::other)?
 }
 
-/// What a whole file of this digest looks like, if there is one: the same before it was read and after.
+/// Metadata of the file if it has this digest and did not change while it was read.
 fn verified(path: &Path, digest: Digest) -> Option<Look> {
     let read = || -> io::Result<Option<Look>> {
         let file = regular_file::open(path)?;
@@ -249,7 +251,7 @@ mod tests {
         artifacts.get(digest, None).await.unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, MODE);
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        // Without a coordinator there is none to get it from.
+        // Without a coordinator the file cannot be fetched.
         fs::write(&path, "binarY").unwrap();
         assert_eq!(artifacts.get(digest, None).await.unwrap_err().code, Code::Unreachable);
         fs::write(&path, "binary").unwrap();
@@ -311,7 +313,7 @@ mod tests {
         assert_eq!(artifacts.collect(&[used].into(), day).unwrap(), 1);
         let there = [used, old, asked].map(|d| scratch.artifact(d).exists());
         assert_eq!(there, [true, false, true]);
-        // One that was here before is looked for again.
+        // A file that existed before is looked for again.
         assert_eq!(artifacts.collect(&[used].into(), Duration::ZERO).unwrap(), 1);
         assert_eq!(artifacts.get(asked, None).await.unwrap_err().code, Code::Unreachable);
     }

@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! chunks/DIGEST              a chunk that this worker holds
-//! chunks-trash/DIGEST-TIME   nothing referred to it for long; deleted after its time (`trash.rs`), or taken back
-//! chunks-damaged/DIGEST      it did not read as its name says; kept until a whole copy is here, since disks also err for a while
+//! chunks-trash/DIGEST-TIME   unreferenced for long; deleted after its time (`trash.rs`), or restored
+//! chunks-damaged/DIGEST      content did not match the name; kept until a whole copy is here, since disks also err for a while
 //! ```
-//! A chunk that was acknowledged is whole and survives a power cut: verified, synced, renamed, and the folder synced,
+//! An acknowledged chunk is whole and survives a power cut: it is verified, synced and renamed, and its folder is synced,
 //! before the answer.
 //!
-//! Deleting takes a while, and what is to be deleted may be stored again meanwhile. So an order to delete *dooms* chunks,
-//! whoever stores one or finds it here redeems it, and only what is still doomed when its turn comes goes.
+//! A deletion takes a while, and the same chunk may be stored again meanwhile. So an order to delete only *dooms* chunks.
+//! Storing or finding a doomed chunk redeems it, and [`Chunks::remove`] deletes it only if it is still doomed.
 //!
-//! What becomes of chunks on this side is *news* for the coordinator: it counts on copies that it was told of.
+//! Every change of the chunks here is *news* for the coordinator, which counts on the copies that were announced to it.
 
 use crate::error::disk_failure;
 use crate::scratch::Scratch;
@@ -31,15 +31,15 @@ use windrow_format::regular_file;
 use windrow_model::{Code, Digest, Failure};
 use windrow_store::identity;
 
-/// Folders beside that of the chunks.
+/// Folders beside `chunks`.
 const TRASH: &str = "chunks-trash";
 const DAMAGED: &str = "chunks-damaged";
 
-/// Chunks that callers store at a time. Each holds a thread until its last piece has come, and reads for other workers need threads,
-/// too.
+/// Chunks that callers store at a time. Each holds a blocking thread until its last piece has come, and reads for other
+/// workers need threads, too.
 pub const ARRIVALS_MAX: usize = 128;
 
-/// A chunk, and its bytes.
+/// A chunk's digest and length in bytes.
 pub type Measured = (Digest, u64);
 
 /// The chunks of this node.
@@ -50,27 +50,28 @@ pub struct Chunks {
     arrivals: Arc<Semaphore>,
 }
 
-/// What the coordinator should hear of chunks, in the order in which it happened.
+/// A change that is announced to the coordinator, in the order of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// It is here to stay, with so many bytes.
+    /// The chunk is held, with this length in bytes.
     Held(Digest, u64),
-    /// The same: a client has stored it just now, and it was not here before.
+    /// The same, stored just now by a client, and not held before.
     Stored(Digest, u64),
-    /// It was here, and is damaged or gone.
+    /// The chunk was announced, and is damaged or gone.
     Lost(Digest),
-    /// It is in the trash.
+    /// The chunk is in the trash.
     Trashed(Digest, u64),
 }
 
-/// What is known of the files. They appear under a chunk's name, and go, only while this is locked.
+/// State of the chunk files. Files get or lose a chunk's name only while it is locked.
 #[derive(Clone, Debug, Default)]
 struct Shelf(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Apart from the rest, which is locked while files are renamed: the control thread takes it and must not wait for a disk.
+    /// Separate from the rest, which is locked during renames: the control thread takes this lock and must not wait for
+    /// a disk.
     news: Mutex<Vec<News>>,
     /// There is news.
     changed: Notify,
@@ -78,11 +79,11 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// To be deleted, or put into the trash.
+    /// Chunks to delete or to move to the trash.
     doomed: HashMap<Digest, Doom>,
-    /// What the coordinator takes to be here.
-    told: HashSet<Digest>,
-    /// When each chunk in the trash came there.
+    /// Chunks that the coordinator counts as held here.
+    announced: HashSet<Digest>,
+    /// When each chunk in the trash came there, in unix milliseconds.
     trash: HashMap<Digest, u64>,
 }
 
@@ -94,21 +95,21 @@ pub enum Doom {
 
 impl Shelf {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nobody leaves it half changed.
+        // No code leaves the state half changed.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a chunk's file appear: it stays, whatever was to be deleted.
+    /// Gives a chunk's file its name and redeems the chunk.
     fn redeem(&self, digest: Digest, length: u64, store: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         self.redeem_as(News::Held(digest, length), digest, store)
     }
 
-    /// The same, told as `news`.
+    /// The same, announced as `news`.
     fn redeem_as(&self, news: News, digest: Digest, store: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut state = self.lock();
         state.doomed.remove(&digest);
         store()?;
-        let was_here = state.told.contains(&digest) || state.trash.contains_key(&digest);
+        let was_here = state.announced.contains(&digest) || state.trash.contains_key(&digest);
         match news {
             News::Stored(digest, length) if was_here => self.held(&mut state, News::Held(digest, length), digest),
             news => self.held(&mut state, news, digest),
@@ -117,19 +118,19 @@ impl Shelf {
     }
 
     fn held(&self, state: &mut State, news: News, digest: Digest) {
-        state.told.insert(digest);
-        self.tell(news);
+        state.announced.insert(digest);
+        self.announce(news);
     }
 
-    /// The coordinator counts on a chunk that is not here, or not whole.
+    /// Announces the loss of a chunk that the coordinator counts on.
     fn lost(&self, state: &mut State, digest: Digest) {
-        if state.told.remove(&digest) {
-            self.tell(News::Lost(digest));
+        if state.announced.remove(&digest) {
+            self.announce(News::Lost(digest));
         }
     }
 
-    /// Called while the state is locked, so that news comes in the order of what happened.
-    fn tell(&self, news: News) {
+    /// Called while the state is locked, so that news has the order of events.
+    fn announce(&self, news: News) {
         self.0.news.lock().unwrap_or_else(PoisonError::into_inner).push(news);
         self.0.changed.notify_one();
     }
@@ -143,7 +144,7 @@ pub struct Put {
     damaged: PathBuf,
     writer: Writer<TemporaryFile>,
     shelf: Shelf,
-    /// A client stores it, for a put that may fail.
+    /// Stored by a client, for a put that may fail.
     for_client: bool,
 }
 
@@ -154,23 +155,23 @@ impl Chunks {
         let mut state = chunks.shelf.lock();
         let entries = fs::read_dir(chunks.trash_folder()).into_iter().flatten().flatten();
         state.trash.extend(entries.filter_map(|entry| trash::parse(entry.file_name().to_str()?)));
-        // What is here now is what the coordinator will be told of; what appears later is looked at first.
-        state.told.extend(digests_in(&chunks.scratch.chunks()).into_iter().flatten());
+        // The chunks that are here now will be announced by `list`; chunks that appear later are verified first.
+        state.announced.extend(digests_in(&chunks.scratch.chunks()).into_iter().flatten());
         drop(state);
         chunks
     }
 
-    /// A permit to take in a chunk for a caller of this worker's port, held until it is stored or broken off.
+    /// A permit to receive a chunk from a caller of this worker's port, held until the chunk is stored or dropped.
     pub async fn arrival(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
         self.arrivals.clone().acquire_owned().await
     }
 
-    /// Begins to take in a chunk that is to have this digest, from a client that puts a dataset.
+    /// Begins to receive the chunk with this digest from a client that puts a dataset.
     pub fn begin_for_client(&self, digest: Digest) -> Put {
         Put { for_client: true, ..self.begin(digest) }
     }
 
-    /// Begins to take in a chunk that is to have this digest.
+    /// Begins to receive the chunk with this digest.
     pub fn begin(&self, digest: Digest) -> Put {
         let path = self.scratch.chunk(digest);
         let place = path.clone();
@@ -178,7 +179,7 @@ impl Chunks {
         Put { digest, path, damaged: self.damaged(digest), writer, shelf: self.shelf.clone(), for_client: false }
     }
 
-    /// A chunk that is here.
+    /// Opens a chunk that is here.
     pub async fn open(&self, digest: Digest) -> Result<File, Failure> {
         let chunks = self.clone();
         let open = move || {
@@ -195,12 +196,12 @@ impl Chunks {
         })
     }
 
-    /// It was looked for and is not here.
+    /// Announces that a chunk is missing.
     fn note_missing(&self, digest: Digest) {
         let mut state = self.shelf.lock();
-        // Looked at again: it may have been stored meanwhile.
+        // Checked again under the lock: it may have been stored meanwhile.
         if !self.path(digest).exists() {
-            if state.told.contains(&digest) {
+            if state.announced.contains(&digest) {
                 tracing::error!("chunk {digest} is gone from this disk, and nothing has ordered that");
             }
             self.shelf.lost(&mut state, digest);
@@ -209,12 +210,12 @@ impl Chunks {
 }
 
 impl Chunks {
-    /// Where a chunk lies once it is here.
+    /// The path of a chunk that is here.
     pub fn path(&self, digest: Digest) -> PathBuf {
         self.scratch.chunk(digest)
     }
 
-    /// Where they lie.
+    /// The folder of all chunks.
     pub fn folder(&self) -> PathBuf {
         self.scratch.chunks()
     }
@@ -227,8 +228,8 @@ impl Chunks {
         self.scratch.root().join(DAMAGED).join(digest.to_string())
     }
 
-    /// Keeps a file of this node as a chunk, durable when this returns; the file stays where it is, too. `None` if it is
-    /// empty. May be repeated. Blocks.
+    /// Keeps a file of this node as a chunk, durable when this returns; the file itself stays. `None` if it is empty.
+    /// Idempotent. Blocks.
     pub fn keep(&self, file: &Path) -> Result<Option<(Digest, u64)>, Failure> {
         let keep = || -> io::Result<Option<(Digest, u64)>> {
             let opened = regular_file::open(file)?;
@@ -248,7 +249,7 @@ impl Chunks {
         keep().map_err(|e| disk_failure("keep", file, 0, &e))
     }
 
-    /// If a chunk is here, it stays; what is in the trash comes back. True if it was to be deleted.
+    /// Redeems a chunk that is here, and restores one from the trash. True if the chunk was doomed.
     pub async fn keep_if_here(&self, digest: Digest) -> Option<bool> {
         let chunks = self.clone();
         let look = move || {
@@ -275,14 +276,14 @@ impl Chunks {
         tokio::task::spawn_blocking(look).await.ok().flatten()
     }
 
-    /// Reads a chunk that is here, and compares it with its name. One that is damaged, or cannot be read, is set aside. Disks lose
-    /// bits: a job must not read what nobody has looked at since it was written.
+    /// Reads a chunk that is here and compares it with its digest. A damaged or unreadable chunk is set aside: disks
+    /// lose bits, and a job must not read bytes that were last verified when they were written.
     pub async fn is_whole(&self, digest: Digest) -> bool {
         let chunks = self.clone();
         tokio::task::spawn_blocking(move || chunks.check(digest, |file| file)).await.unwrap_or(false)
     }
 
-    /// The same, read through what `wrap` makes of the file. Blocks.
+    /// The same, read through the reader that `wrap` makes of the file. Blocks.
     pub fn check<R: Read>(&self, digest: Digest, wrap: impl FnOnce(File) -> R) -> bool {
         let path = self.path(digest);
         let file = match regular_file::open(&path) {
@@ -303,12 +304,12 @@ impl Chunks {
             return true;
         }
         let mut state = self.shelf.lock();
-        // Somebody else may have noticed it, too, and have got a good copy by now.
+        // Another thread may have set it aside meanwhile, and a good copy may have arrived.
         let is_it = opened.and_then(|opened| identity::same(&path, &opened));
         if is_it.unwrap_or(false) {
             let why = read.map_or_else(|e| e.to_string(), |(found, _)| format!("it reads as {found}"));
             tracing::error!("chunk {digest} is damaged on this disk and set aside: {why}");
-            // It is not deleted: if there is no other copy, most of it is better than nothing.
+            // It is kept: without another copy, most of a chunk is better than nothing.
             let aside = self.damaged(digest);
             if let Err(e) = make_parent(&aside).and_then(|()| fs::rename(&path, &aside)) {
                 tracing::error!("chunk {digest} cannot be set aside: {e}");
@@ -318,7 +319,7 @@ impl Chunks {
         false
     }
 
-    /// Looks once more at what was set aside: a disk that gave errors may read again. Blocks.
+    /// Reads the chunks that were set aside once more: a disk may err only for a while. Blocks.
     pub fn check_damaged(&self) -> io::Result<()> {
         for digest in digests_in(&self.scratch.root().join(DAMAGED))? {
             let path = self.damaged(digest);
@@ -334,7 +335,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// What is new for the coordinator, in order.
+    /// The news since the last call, in order.
     pub fn take_news(&self) -> Vec<News> {
         std::mem::take(&mut *self.shelf.0.news.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -344,14 +345,15 @@ impl Chunks {
         self.shelf.0.changed.notified().await;
     }
 
-    /// Every chunk that is here to stay with its length, and those in the trash. From then on the coordinator counts on them. Blocks.
+    /// Every held chunk with its length, and those in the trash. From then on the coordinator counts on them. Blocks.
     pub fn list(&self) -> io::Result<(Vec<Measured>, Vec<Measured>)> {
-        // First: what is deleted while this looks is not told. What is redeemed then, whoever stores it tells.
+        // Read first: chunks that are deleted during the listing are left out. A chunk that is redeemed meanwhile is
+        // announced by the code that stores it.
         let doomed: HashSet<Digest> = self.shelf.lock().doomed.keys().copied().collect();
         let mut found = Vec::new();
         for entry in fs::read_dir(self.scratch.chunks())? {
             let entry = entry?;
-            // What has another name is on its way.
+            // Chunks that are still arriving have other names.
             if let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok())
                 && !doomed.contains(&digest)
                 && let Ok(metadata) = entry.metadata()
@@ -360,7 +362,7 @@ impl Chunks {
             }
         }
         let mut state = self.shelf.lock();
-        state.told.extend(found.iter().map(|(digest, _)| *digest));
+        state.announced.extend(found.iter().map(|(digest, _)| *digest));
         let trashed: Vec<(Digest, u64)> = state.trash.iter().map(|(digest, since)| (*digest, *since)).collect();
         drop(state);
         let length = |(digest, since): (Digest, u64)| {
@@ -370,10 +372,10 @@ impl Chunks {
         Ok((found, trashed.into_iter().filter_map(length).collect()))
     }
 
-    /// Compares what lies here with what the coordinator was told: what is gone is told, what has appeared is told if it is whole.
-    /// Gives every chunk with its length, by digest. Blocks.
+    /// Compares the files with the announced chunks: announces missing ones, and new ones whose content matches.
+    /// Returns every chunk with its length, by digest. Blocks.
     pub fn compare(&self) -> io::Result<Vec<(Digest, u64)>> {
-        let before: HashSet<Digest> = self.shelf.lock().told.clone();
+        let before: HashSet<Digest> = self.shelf.lock().announced.clone();
         let mut here = Vec::new();
         for digest in digests_in(&self.scratch.chunks())? {
             if let Ok(metadata) = self.path(digest).metadata() {
@@ -385,11 +387,11 @@ impl Chunks {
         for (digest, length) in &here {
             let is_new = {
                 let state = self.shelf.lock();
-                !state.told.contains(digest) && !state.doomed.contains_key(digest)
+                !state.announced.contains(digest) && !state.doomed.contains_key(digest)
             };
             if is_new && self.check(*digest, |file| file) {
                 let state = self.shelf.lock();
-                if !state.doomed.contains_key(digest) && !state.told.contains(digest) {
+                if !state.doomed.contains_key(digest) && !state.announced.contains(digest) {
                     drop(state);
                     self.shelf.redeem(*digest, *length, || Ok(()))?;
                 }
@@ -399,22 +401,22 @@ impl Chunks {
         Ok(here)
     }
 
-    /// These are to go; each does with `remove`, unless it is stored again before.
+    /// Marks chunks for deletion; each goes with `remove`, unless it is stored again before.
     pub fn doom(&self, digests: &[Digest], doom: Doom) {
         self.shelf.lock().doomed.extend(digests.iter().map(|digest| (*digest, doom)));
     }
 
-    /// These stay after all.
+    /// Takes back `doom`.
     pub fn forgive(&self, digests: &[Digest]) {
         let mut state = self.shelf.lock();
         digests.iter().for_each(|digest| _ = state.doomed.remove(digest));
     }
 
-    /// Deletes a chunk, or puts it into the trash, if it is still doomed. Blocks.
+    /// Deletes a chunk, or moves it to the trash, if it is still doomed. Blocks.
     pub fn remove(&self, digest: Digest) -> io::Result<()> {
         let mut state = self.shelf.lock();
         let Some(doom) = state.doomed.remove(&digest) else { return Ok(()) };
-        state.told.remove(&digest);
+        state.announced.remove(&digest);
         let path = self.path(digest);
         match doom {
             Doom::Delete => {
@@ -431,19 +433,19 @@ impl Chunks {
                 make_parent(&place)?;
                 gone(durable::rename(&path, &place, Durability::Sync))?;
                 state.trash.insert(digest, since);
-                self.shelf.tell(News::Trashed(digest, metadata.len()));
+                self.shelf.announce(News::Trashed(digest, metadata.len()));
                 Ok(())
             }
         }
     }
 
-    /// Deletes what has been in the trash for `kept_ms`, if this process has been up for long enough to trust its clock. How many.
-    /// Blocks.
+    /// Deletes chunks that have been in the trash for `kept_ms`, if this process has been up long enough to trust its
+    /// clock. Returns their number. Blocks.
     pub fn empty_trash(&self, up_ms: u64, kept_ms: u64) -> usize {
         self.empty_trash_while(up_ms, kept_ms, || true)
     }
 
-    /// The same, the oldest first, and only as long as `goes_on` says so before each one. Touches nothing but the trash. Blocks.
+    /// The same, oldest first, while `goes_on` returns true before each one. Touches nothing but the trash. Blocks.
     pub fn empty_trash_while(&self, up_ms: u64, kept_ms: u64, mut goes_on: impl FnMut() -> bool) -> usize {
         let now = unix_ms();
         let mut deleted = 0;
@@ -451,14 +453,14 @@ impl Chunks {
         all.sort_unstable_by_key(|(digest, since)| (*since, *digest));
         for (digest, since) in all {
             if !trash::is_over(since, now, up_ms, kept_ms) {
-                // All that follow came later.
+                // The rest is younger.
                 break;
             }
             if !goes_on() {
                 break;
             }
             let mut state = self.shelf.lock();
-            // It may have come back meanwhile.
+            // It may have been restored meanwhile.
             if state.trash.get(&digest) != Some(&since) {
                 continue;
             }
@@ -474,7 +476,7 @@ impl Chunks {
     }
 }
 
-/// Names of chunks in a folder, which need not be there.
+/// Digests of the chunks in a folder, which may be missing.
 fn digests_in(folder: &Path) -> io::Result<Vec<Digest>> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -491,7 +493,7 @@ fn make_parent(path: &Path) -> io::Result<()> {
     windrow_format::private::create_folders(durable::parent(path))
 }
 
-/// What is not there need not go.
+/// A missing file counts as removed.
 fn gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -504,12 +506,12 @@ fn unix_ms() -> u64 {
 }
 
 impl Put {
-    /// Takes in a piece; false if the disk failed, which `finish` explains.
+    /// Writes a piece; false if the disk failed, which `finish` reports.
     pub async fn write(&self, piece: Bytes) -> bool {
         self.writer.write(vec![piece]).await
     }
 
-    /// Verifies what came and makes it durable.
+    /// Verifies the content and makes it durable.
     pub async fn finish(self) -> Result<(), Failure> {
         let Put { digest, path, damaged, writer, shelf, for_client } = self;
         let written = writer.finish().await.map_err(|e| disk_failure("write", &path, 0, &e))?;
@@ -523,7 +525,7 @@ impl Put {
             let length = written.file.file().metadata()?.len();
             let news = if for_client { News::Stored(digest, length) } else { News::Held(digest, length) };
             shelf.redeem_as(news, digest, || written.file.place(&place, Durability::NoSync))?;
-            // A whole copy is here.
+            // A whole copy is here, so the damaged one is of no use.
             gone(fs::remove_file(damaged))?;
             place.parent().map_or(Ok(()), |folder| durable::sync_folder(folder, Durability::Sync))
         });
@@ -546,10 +548,10 @@ mod tests {
             let chunks = Chunks::new(Arc::new(Scratch::open(&folder.path().join("data")).unwrap()));
             Here { folder, chunks }
         }
-        /// Keeps a file of a task's as a chunk.
+        /// Keeps a task's file as a chunk.
         fn keep(&self, text: &str) -> Digest {
             let file = self.folder.path().join("part");
-            // A new one: the last one is linked to as a chunk.
+            // A new file: the last one is linked as a chunk.
             let _ = fs::remove_file(&file);
             fs::write(&file, text).unwrap();
             self.chunks.keep(&file).unwrap().unwrap().0
@@ -573,13 +575,13 @@ mod tests {
         }
     }
 
-    /// A job's output is what a dataset was that is being deleted: the order came first, the chunk stays.
+    /// A job writes the content of a dataset that is being deleted: the order came first, so the chunk stays.
     #[tokio::test]
     async fn chunk_stored_after_a_delete_order_stays() {
         let here = Here::new();
         let all = [here.keep("kept"), here.keep("put"), here.keep("found"), here.keep("gone")];
         here.chunks.doom(&all, Doom::Delete);
-        assert_eq!(here.listed(), [], "nobody is told of what is about to go");
+        assert_eq!(here.listed(), [], "a doomed chunk is not listed");
         here.keep("kept");
         here.put("put").await;
         assert_eq!(here.chunks.keep_if_here(all[2]).await, Some(true));
@@ -613,7 +615,7 @@ mod tests {
         assert!(!here.chunks.damaged(bad).exists(), "a whole copy is here");
     }
 
-    /// However a deletion and a publication interleave: what was kept is there.
+    /// The chunk is there after any interleaving of a deletion and a publication.
     #[test]
     fn chunk_kept_during_its_deletion_stays() {
         let here = Here::new();
@@ -645,7 +647,7 @@ mod tests {
         here.chunks.compare().unwrap();
         assert!(here.chunks.open(all[0]).await.is_err());
         assert_eq!(here.chunks.take_news(), [], "each once");
-        // What an operator puts back is told, if it is whole.
+        // A file that an operator puts back is announced if its content matches.
         fs::write(here.chunks.path(all[3]), "compared").unwrap();
         fs::write(here.chunks.path(all[2]), "other").unwrap();
         here.chunks.compare().unwrap();
@@ -661,7 +663,7 @@ mod tests {
         [back, over].iter().for_each(|digest| here.chunks.remove(*digest).unwrap());
         assert_eq!(here.chunks.take_news(), [News::Trashed(back, 4), News::Trashed(over, 5)]);
         assert!(!here.is_here(back) && !here.is_here(over));
-        // Another life of the worker knows it.
+        // The next incarnation of the worker knows it.
         let chunks = Chunks::new(here.chunks.scratch.clone());
         let (held, mut trashed) = chunks.list().unwrap();
         trashed.sort_by_key(|(_, length)| *length);
@@ -682,7 +684,7 @@ mod tests {
         let all = texts.map(|text| here.keep(text));
         here.chunks.doom(&all, Doom::Trash);
         all.iter().for_each(|digest| here.chunks.remove(*digest).unwrap());
-        // As if they had come one hour after the other.
+        // One hour apart.
         const HOUR: u64 = 3_600_000;
         let now = unix_ms();
         for (hours, digest) in [5, 4, 3, 0].into_iter().zip(all) {
@@ -694,15 +696,15 @@ mod tests {
             let state = here.chunks.shelf.lock();
             all.iter().map(|digest| state.trash.contains_key(digest)).collect::<Vec<_>>()
         };
-        // There is room after two.
+        // Two deletions make enough space.
         let mut full = [true, true, false].into_iter();
         assert_eq!(here.chunks.empty_trash_while(u64::MAX, HOUR, || full.next().unwrap()), 2);
         assert_eq!(left(), [false, false, true, true]);
-        // However full the disk is: what came within the last hour stays, and so does what is not in the trash.
+        // Chunks of the last hour, and chunks outside of the trash, stay on a full disk.
         assert_eq!(here.chunks.empty_trash_while(u64::MAX, HOUR, || true), 1);
         assert_eq!(left(), [false, false, false, true]);
         assert!(here.is_here(kept));
-        // A process that has just begun does not trust its clock.
+        // A process that has just started does not trust its clock.
         assert_eq!(here.chunks.empty_trash_while(0, HOUR, || true), 0);
     }
 

@@ -1,5 +1,5 @@
-//! The cluster's id on the folder of the chunks itself, as an extended attribute: chunks may lie on a disk of their own, which may
-//! be mounted on another worker one day. Where the file system has no such attributes, there is no mark.
+//! The cluster's id on the folder of the chunks itself, as an extended attribute. Chunks may lie on a disk of their
+//! own, which may later be mounted on another worker. Without such attributes in the file system there is no mark.
 
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use rustix::io::Errno;
@@ -14,7 +14,7 @@ const LENGTH_MAX: usize = 128;
 /// The cluster that a folder of chunks is marked with.
 ///
 /// # Errors
-/// A mark that is no id; the disk's own.
+/// A mark that is not an id; errors of the disk.
 pub fn read(folder: &Path) -> io::Result<Option<ClusterId>> {
     let mut mark = [0; LENGTH_MAX];
     let length = match getxattr(folder, NAME, &mut mark) {

@@ -1,4 +1,4 @@
-//! What a worker is told when it starts.
+//! Settings of a worker.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,54 +9,54 @@ use windrow_net::{Access, ServerTls};
 pub struct Config {
     /// `http://HOST:PORT` or `https://…`. Need not answer yet.
     pub coordinator_url: String,
-    /// Everything that the worker writes goes here. Made if it does not exist; used by one worker at a time.
+    /// Everything that the worker writes goes here. Created if missing; used by one worker at a time.
     pub data_dir: PathBuf,
     /// Tasks that run at a time, and computing threads.
     pub slots: u32,
     /// Memory that executors may use for data.
     pub memory_bytes: u64,
-    /// Memory of its own, mapped files aside, that one executor may have; beyond that it gets none.
+    /// Private memory that one executor may have, mapped files aside; further allocations fail.
     pub memory_limit_bytes: Option<u64>,
-    /// Processes and threads that one executor may have, all that it starts included. Where no control groups can be made for
-    /// that, a worker that was told a number does not start, and one that was not goes on without a limit.
+    /// Processes and threads of one executor and its descendants. Where no control groups can be made for the limit, a
+    /// worker with an explicit number refuses to start, and one with the default runs without a limit.
     pub processes_max: Option<u32>,
     /// Disk that one attempt may use for its runs and results.
     pub scratch_quota_bytes: Option<u64>,
-    /// A worker that is asked to end does so after this time, whatever still needs it.
+    /// A stopping worker ends after this time, even if jobs still need it.
     pub stop_timeout: Duration,
-    /// A file system that holds inputs or outputs and does not answer for so long costs the attempt an error.
+    /// A call to storage of users that takes longer fails the attempt.
     pub storage_timeout: Duration,
-    /// A peer that sends nothing for so long while segments or chunks are fetched is taken to be gone.
+    /// A peer that sends nothing for this long during a fetch counts as gone.
     pub fetch_timeout: Duration,
-    /// Fetch also from workers on the same machine, instead of using their files in place, and let them do the same.
+    /// Fetch from workers on the same machine instead of using their files in place, and let them do the same.
     pub fetch_from_neighbours: bool,
-    /// Every chunk of a dataset that this worker holds is read and compared with its digest once in this time.
+    /// Every chunk of a dataset that this worker holds is read and compared with its digest once in this period.
     pub scrub_period: Duration,
-    /// Bytes in a second that are read for that, at most.
+    /// Upper bound on the bytes per second that the scrub reads.
     pub scrub_bytes_per_s: u64,
-    /// Chunks that nothing refers to stay in the trash for so long before they are deleted.
+    /// How long unreferenced chunks stay in the trash before they are deleted.
     pub trash_kept: Duration,
     /// URL under which other workers and the coordinator reach this one; made from the listener's address if absent.
     pub advertised: Option<String>,
-    /// What is proven to the coordinator and to peers. Its token is also what callers of this worker must have.
+    /// Credentials for the coordinator and for peers. Callers of this worker must have the same token.
     pub access: Access,
     /// Serve with TLS.
     pub tls: Option<ServerTls>,
-    /// Takes tokens that are sent in the clear, too.
+    /// Also accepts tokens that are sent in the clear.
     pub insecure: bool,
 }
 
 impl Config {
-    /// How long a peer may be silent, unless told otherwise.
+    /// Default of `fetch_timeout`.
     pub const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
-    /// How long a worker that is asked to end stays for what needs it, unless told otherwise.
+    /// Default of `stop_timeout`.
     pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-    /// In which time everything is read once, unless told otherwise.
+    /// Default of `scrub_period`.
     pub const SCRUB_PERIOD: Duration = Duration::from_secs(7 * 24 * 3600);
-    /// How fast, unless told otherwise.
+    /// Default of `scrub_bytes_per_s`.
     pub const SCRUB_BYTES_PER_S: u64 = 32 << 20;
-    /// How long chunks stay in the trash, unless told otherwise.
+    /// Default of `trash_kept`.
     pub const TRASH_KEPT: Duration = Duration::from_secs(24 * 3600);
-    /// How many processes an executor may have, unless told otherwise.
+    /// Default of `processes_max`.
     pub const PROCESSES_MAX: u32 = 4096;
 }

@@ -21,8 +21,8 @@ impl Default for Deletions {
 }
 
 impl Deletions {
-    /// Deletes folders with all that is in them; completes when that is done. What cannot be deleted is logged, and deleted
-    /// by the next start's sweep.
+    /// Deletes folders with their content; completes when that is done. Failures are logged, and the sweep of the next
+    /// start deletes the rest.
     pub async fn remove(&self, folders: Vec<PathBuf>) {
         // The semaphore is never closed.
         let Ok(_turn) = self.0.acquire().await else { return };

@@ -1,6 +1,6 @@
-//! Whether the disk of the data folder has room for another task: looked at now and then, told with each beat.
+//! Whether the disk of the data folder has space for another task: checked every two seconds, and sent with each beat.
 //!
-//! It is looked at by a task of its own, since a disk that hangs must not hold up beats; then the last answer stands.
+//! A task of its own checks it, since a disk that hangs must not delay beats; meanwhile the last answer stands.
 
 use crate::scratch::Scratch;
 use std::path::Path;
@@ -9,34 +9,35 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use windrow_model::Escape;
 
-/// A disk with less than this free, or than a 64th of it, has no room: of the two the smaller counts.
+/// A disk is full below this much free space, or below a 64th of its size, whichever is smaller.
 const FREE_BYTES_MIN: u64 = 64 << 20;
 const FREE_SHARE_MIN: u64 = 64;
-/// It has room again when so many times as much is free, so that nobody comes and goes with every file.
+/// It has space again when this many times as much is free: the hysteresis keeps the state from flapping with every
+/// file.
 const FREE_AGAIN: u64 = 2;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What is known of the disk.
+/// The last known state of the disk.
 #[derive(Clone, Debug, Default)]
 pub struct Room(Arc<AtomicBool>);
 
 impl Room {
-    /// Whether there is none.
+    /// Whether the disk is full.
     pub fn is_full(&self) -> bool {
         self.0.load(Relaxed)
     }
 
-    /// Looks at the disk of the data folder again and again, until it is aborted.
+    /// Checks the disk of the data folder periodically, until it is aborted.
     pub async fn watch(self, scratch: Arc<Scratch>) {
         loop {
             let (room, disk) = (self.clone(), scratch.clone());
-            // A look that fails leaves it as it was.
+            // A failed check keeps the last state.
             let _ = tokio::task::spawn_blocking(move || room.look(&disk.chunks())).await;
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// Looks at the disk of this folder now. Blocks.
+    /// Checks the disk of this folder now. Blocks.
     pub fn look(&self, path: &Path) {
         let Ok(disk) = rustix::fs::statvfs(path) else { return };
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
@@ -66,7 +67,7 @@ mod tests {
         assert!(is_full(false, 63 * mib, tib, None));
         assert!(is_full(true, 127 * mib, tib, None));
         assert!(!is_full(true, 128 * mib, tib, None));
-        // A small one is not full from the beginning.
+        // A small disk is not full from the beginning.
         assert!(!is_full(false, 2 * mib, 64 * mib, None));
         assert!(is_full(false, mib / 2, 64 * mib, None));
         assert!(is_full(false, 65 * mib, tib, Some(0)) && !is_full(false, 65 * mib, tib, Some(1)));

@@ -1,4 +1,4 @@
-//! Why a worker does not start or has to end; and how errors of its disk become failures.
+//! Why a worker does not start or must end, and how disk errors become failures.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use windrow_format::in_place::Displaced;
 use windrow_format::space::{is_full, with_free_and_needed_space};
 use windrow_model::{ClusterId, Code, Escape, Failure};
 
-/// Why a worker does not start, or ended although nobody asked it to.
+/// Why a worker does not start, or ended without a request.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Two workers on one folder would delete each other's files.
     #[error("{} is in use by process {pid}", folder.escaped())]
     DataDirInUse {
         folder: PathBuf,
-        /// As the holder wrote it down; empty if it has not yet.
+        /// As the holder wrote it down; empty before that.
         pid: String,
     },
     #[error("cannot use the data folder {}: {source}", path.escaped())]
@@ -21,10 +21,10 @@ pub enum Error {
     /// The data folder left its path: the next start would not find later writes, and another worker may use the path.
     #[error("{0}: the cluster loses its content unless it is put back")]
     Displaced(Displaced),
-    /// The disk with the chunks is not this folder's.
+    /// The disk with the chunks does not belong to this data folder.
     #[error("{} holds chunks of {chunks}, the data folder belongs to {cluster}: is the right disk mounted?", folder.escaped())]
     OtherClustersChunks { folder: PathBuf, chunks: ClusterId, cluster: ClusterId },
-    /// The coordinator does not want this worker, and will not later: a wrong token, another protocol version.
+    /// The coordinator refuses this worker permanently: a wrong token, another protocol version.
     #[error("the coordinator at {url} refuses this worker: {failure}")]
     Refused { url: String, failure: Box<Failure> },
     /// The worker cannot make the connection: its own files or flags are wrong, or it does not trust the server.
@@ -33,10 +33,10 @@ pub enum Error {
     /// The port for peers does not work.
     #[error("cannot serve other workers: {0}")]
     Serve(Box<Failure>),
-    /// A limit on processes was asked for, and this process may not set one.
+    /// A limit on processes was requested, and this process may not set one.
     #[error("cannot keep to --max-processes: {0}")]
     NoGroups(String),
-    /// The system refuses something that every process should get.
+    /// The system refused a basic resource.
     #[error("cannot start: {0}")]
     System(io::Error),
 }
@@ -66,7 +66,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What an error of the disk at `path` means. A full disk is `NO_SPACE`, with what was needed and what is free.
+/// The failure for an error of the disk at `path`. A full disk is `NO_SPACE`, with the needed and the free bytes.
 pub fn disk_failure(what: &str, path: &Path, need_bytes: u64, e: &io::Error) -> Failure {
     let code = if is_full(e) { Code::NoSpace } else { Code::IoError };
     Failure::new(code, format!("cannot {what} {}: {}", path.escaped(), with_free_and_needed_space(e, path, need_bytes)))

@@ -1,9 +1,10 @@
 //! Executors: the child processes that run tasks of one job each.
 //!
-//! `spawn` forks, `process` owns the child and its pipes (`pidfd` tells of its end), `descendants` finds what it has started,
-//! `group` bounds and ends that where it may make control groups (`hierarchy`), `channel` the frames, `exit` tells ends apart, `overdue` finds tasks that do not get on, `place` shows the record that they are at,
-//! `handover` executors that do nothing with their tasks, `crumb_file` is where an executor says what it is at, `supervise` is the life that they
-//! make up.
+//! `spawn` forks; `process` owns the child and its pipes (`pidfd` signals its end); `descendants` finds what the child
+//! has started, and `group` bounds and kills those where control groups can be made (`hierarchy`). `channel` carries
+//! the frames, `exit` classifies ends, `overdue` finds tasks without progress, `handover` finds executors that ignore
+//! their tasks, `place` looks up the record that a task is at, `crumb_file` is the memory in which executors note it.
+//! `supervise` drives one executor from start to end.
 
 pub mod channel;
 pub mod crumb_file;

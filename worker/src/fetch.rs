@@ -1,8 +1,8 @@
 //! Segments from one peer into one local file, one after the other.
 //!
-//! One stream per peer at a time, a few in all. A stream that breaks or stalls is tried again from the first segment
-//! that is not whole yet; what is whole is never fetched twice. A piece that was changed on its way is a broken stream. What
-//! a segment's bytes mean is checked by whoever reads them.
+//! One stream per peer at a time, and `STREAMS_MAX` in all. A stream that breaks or stalls is resumed at the first
+//! incomplete segment; complete segments are never fetched twice. A piece that was changed on its way counts as a
+//! broken stream. The reader of a segment checks what its bytes mean.
 
 mod incoming;
 
@@ -27,19 +27,19 @@ use windrow_proto::v1;
 
 /// Streams at a time, over all peers.
 const STREAMS_MAX: usize = 8;
-/// In a row without any progress, about a second: until then the end of a peer's process is known, and is no broken link.
+/// Tries in a row without any progress, about a second: by then the end of a peer's process is known.
 const TRIES_MAX: u32 = 5;
-/// A try that has waited for a silent peer counts for so many.
+/// A try that has waited for a silent peer counts as this many.
 const SILENT_TRIES: u32 = 2;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// Why segments are not here.
+/// Why segments could not be fetched.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FetchError {
-    /// The segment at this position cannot be had from its holder.
+    /// The segment at this position is not available from its holder.
     Lost(usize, Failure),
-    /// This worker's own disk.
+    /// This worker's own disk failed.
     Disk(Failure),
 }
 
@@ -58,17 +58,17 @@ struct Peer {
     turn: Semaphore,
 }
 
-/// How one try ended early.
+/// How a try ended early.
 enum TryError {
-    /// Another try may help. It counts for so many.
+    /// Another try may help. With the number of tries that this one counts as.
     Broken(Failure, u32),
-    /// The peer says that it does not have the segment at this position.
+    /// The peer reports that it does not have the segment at this position.
     Refused(usize, Failure),
     Disk(Failure),
 }
 
 impl Fetcher {
-    /// A peer that sends nothing for `progress_deadline` is taken to be gone.
+    /// A peer that sends nothing for `progress_deadline` counts as gone.
     pub fn new(access: Access, progress_deadline: Duration) -> Self {
         Fetcher { access, peers: Mutex::default(), streams: Semaphore::new(STREAMS_MAX), progress_deadline }
     }
@@ -76,7 +76,7 @@ impl Fetcher {
     /// Writes `segments`, in this order and without gaps, into the new file `path`.
     pub async fn fetch(&self, address: &str, segments: &[SegmentRef], path: &Path) -> Result<(), FetchError> {
         let peer = self.peer(address).map_err(|failure| FetchError::Lost(0, failure))?;
-        // The peer's turn first: who waits for a busy peer keeps no stream from others.
+        // The peer's turn comes first: a fetch that waits for a busy peer blocks no stream for others.
         let _turn = peer.turn.acquire().await.expect("semaphores here are never closed");
         let _stream = self.streams.acquire().await.expect("semaphores here are never closed");
         let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
@@ -88,7 +88,7 @@ impl Fetcher {
                 Err(TryError::Refused(at, failure)) => return Err(FetchError::Lost(at, failure)),
                 Err(TryError::Disk(failure)) => return Err(FetchError::Disk(failure)),
                 Err(TryError::Broken(failure, weight)) => {
-                    // A peer that gives something each time is slow, not gone.
+                    // A peer that makes progress with each try is slow, not gone.
                     if whole > before {
                         backoff.reset();
                         tries = 0;
@@ -98,7 +98,7 @@ impl Fetcher {
                         let failure = Failure { message: format!("{address}: {}", failure.message), ..failure };
                         return Err(FetchError::Lost(whole, failure));
                     }
-                    // A connection that has fallen silent stays so until its keepalive notices.
+                    // A silent connection stays silent until its keepalive notices.
                     let anew =
                         channel_lazy(address, &self.access).map_err(|failure| FetchError::Lost(whole, failure))?;
                     *peer.connection.lock().unwrap_or_else(PoisonError::into_inner) = anew;
@@ -119,7 +119,7 @@ impl Fetcher {
         Ok(peer)
     }
 
-    /// One stream, from segment `whole` on, which counts up as segments are complete on disk.
+    /// One stream, from segment `whole` on, which is advanced as segments complete on disk.
     async fn try_fetch(
         &self,
         peer: &Peer,
@@ -134,8 +134,8 @@ impl Fetcher {
         let writer = Writer::start(false, move || {
             let mut file =
                 regular_file::open_with(private::options().write(true).create(true).truncate(false), &target)?;
-            // Only what a broken try has left is cut off: ext4 sends a file that was once cut to nothing to the disk when it
-            // is closed.
+            // Only leftovers of a broken try are cut off: ext4 flushes a file to disk on close if it was once truncated
+            // to nothing.
             if file.metadata()?.len() != done_bytes {
                 file.set_len(done_bytes)?;
             }
@@ -175,7 +175,7 @@ impl Fetcher {
         let mut pieces = answer.map_err(lost)?;
         let mut missing = skip_empty(segments, received);
         while *received < segments.len() {
-            // All that is here goes to the disk together.
+            // All available bytes are written together.
             let mut data = Vec::new();
             let mut take = |piece: Piece| {
                 if let Some(failure) = piece.failure {
@@ -207,9 +207,9 @@ impl Fetcher {
                     Err(status) => break Err(lost(status)),
                 }
             };
-            // Also what came before something went wrong.
+            // Also the bytes before a failure.
             if !data.is_empty() && !writer.write(data).await {
-                // Why is told by the writer.
+                // The writer reports the reason.
                 return Ok(());
             }
             taken?;
@@ -224,14 +224,14 @@ impl Fetcher {
     }
 }
 
-/// CRC-32C of bytes that lie in several places.
+/// CRC-32C of bytes in several parts.
 fn checksum(parts: &[Bytes]) -> u32 {
     let mut crc = Crc32c::new();
     parts.iter().for_each(|part| crc.update(part));
     crc.value()
 }
 
-/// Moves on to the next segment that has bytes, and gives their number.
+/// Skips to the next segment that has bytes, and returns their number.
 fn skip_empty(segments: &[SegmentRef], at: &mut usize) -> u64 {
     while let Some(s) = segments.get(*at) {
         if s.segment.length > 0 {

@@ -1,4 +1,4 @@
-//! What this node needs to run tasks of one job: the setup that came with its first task.
+//! A job's setup, which came with the job's first task: what this node needs to run its tasks.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,11 +12,11 @@ pub struct StagingFolder {
     pub sink: u32,
     pub path: PathBuf,
     pub suffix: String,
-    /// What a file `nonce` in it holds; empty if nobody asks.
+    /// The content of the file `nonce` in it; empty if it is not checked.
     pub nonce: String,
 }
 
-/// How long an attempt may run, and how long it may stay at one place.
+/// How long an attempt may run, and how long it may go without progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     pub task: Option<Duration>,

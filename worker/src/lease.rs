@@ -1,8 +1,9 @@
-//! How long this worker may believe that the coordinator still counts on it.
+//! How long this worker may assume that the coordinator still counts on it.
 //!
-//! The coordinator gives the worker's tasks to others when it has not heard of it for `lease_ms`. A worker that was
-//! cut off or paused for as long must come to the same conclusion by itself: its session is over, and in the next one it
-//! hears what is still of use. Contact is counted from when something was *sent* that was answered later. Times are monotonic.
+//! The coordinator reassigns the worker's tasks when it has not heard from it for `lease_ms`. A worker that was cut off
+//! or paused for that long must reach the same conclusion by itself: its session is over, and the next one says which
+//! attempts are still needed. Contact counts from the time at which an answered message was *sent*. Times are
+//! monotonic.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use windrow_model::Time;
@@ -20,7 +21,7 @@ impl Lease {
         Lease { lease_ms: lease_ms.max(1), contact_ms: AtomicU64::new(now.0) }
     }
 
-    /// The coordinator has answered what was sent at this time.
+    /// The coordinator has answered a message that was sent at this time.
     pub fn contact(&self, sent: Time) {
         self.contact_ms.fetch_max(sent.0, Ordering::Relaxed);
     }
@@ -30,7 +31,7 @@ impl Lease {
         self.left_ms(now) == 0
     }
 
-    /// Milliseconds until it runs out, if nothing is heard until then.
+    /// Milliseconds until it expires without further contact.
     pub fn left_ms(&self, now: Time) -> u64 {
         self.lease_ms.saturating_sub(now.since_ms(Time(self.contact_ms.load(Ordering::Relaxed))))
     }

@@ -1,8 +1,8 @@
-//! The worker: one daemon per node. It does all waiting and moving (session, staging, shuffle, publishing) and
-//! supervises executors, which do all computing. It never runs user code, and maps nothing.
+//! The worker: one daemon per node. It stages inputs, moves shuffle data, publishes parts, and supervises executors,
+//! which do all computing. It never runs user code, and maps no files.
 //!
-//! `node` owns the state, with the pure `attempts` as its core; `session` is the line to the coordinator, `serve` and
-//! `fetch` are the two sides of the shuffle, `executor` is the child process.
+//! `node` owns the state, with the pure `attempts` as its core; `session` is the connection to the coordinator, `serve`
+//! and `fetch` are the two sides of the shuffle, `executor` is the child process.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests read the files that they made"))]
 
@@ -57,6 +57,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 use windrow_model::{Incarnation, NodeInfo, WorkerId};
 use windrow_net::serve::{serve, url_of};
 use windrow_net::{Clock, Role, Server};
@@ -68,14 +69,14 @@ const FOLDER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Runs a worker: serves peers on `listener`, registers with the coordinator (which need not be there yet), and runs
 /// what it assigns.
 ///
-/// `on_registered` is called after the first registration. When `shutdown` completes the worker takes no new tasks,
-/// finishes those that run, and serves its outputs for as long as they are needed and the coordinator is there, but all of
-/// this for no longer than `stop_timeout`. A worker that the coordinator drains does not end by that.
-/// Bytes that pass between workers have threads of their own, all else runs where this does: one thread is enough.
+/// `on_registered` is called after the first registration. When `shutdown` completes, the worker takes no new tasks,
+/// finishes the running ones, and serves its outputs as long as jobs need them and the coordinator is reachable, for at
+/// most `stop_timeout` in all. A drain by the coordinator does not end the worker. Bytes between workers move on
+/// threads of their own; the rest runs on the caller's runtime, for which one thread is enough.
 ///
 /// # Errors
 /// The data folder cannot be used or is another worker's (`DATA_DIR_IN_USE`), the port fails, or the coordinator
-/// refuses this worker (`UNAUTHORISED`, `VERSION_MISMATCH`). A coordinator that does not answer is no error.
+/// refuses this worker (`UNAUTHORISED`, `VERSION_MISMATCH`). An unreachable coordinator is not an error.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -106,7 +107,7 @@ pub async fn run(
     let left = executor::with_excerpts(left).await;
     let marks = executor::Marks::new(scratch.worker());
     let (sweeper, leftovers) = (scratch.clone(), marks.clone());
-    // Nothing waits for it: it may take long where there are many processes, and touches nothing of this life.
+    // Runs in the background: it may take long with many processes, and touches nothing of this incarnation.
     tokio::task::spawn_blocking(move || {
         drop(left_groups);
         leftovers.kill_leftovers();
@@ -177,7 +178,7 @@ pub async fn run(
         memory_bytes: config.memory_bytes,
         scratch_quota_bytes: config.scratch_quota_bytes,
         stop_timeout: config.stop_timeout,
-        // Between processes of one machine compressing costs more than it saves.
+        // Between processes of one machine compression costs more than it saves.
         compress: !address.ip().is_loopback(),
         scratch: scratch.clone(),
         membership: membership.clone(),
@@ -192,7 +193,7 @@ pub async fn run(
     let config = Arc::new(config);
     let life = u64::from_ne_bytes(windrow_format::durable::random().map_err(Error::System)?);
     let (events, session_events) = mpsc::unbounded_channel();
-    let _room = AbortOnDrop(tokio::spawn(room.clone().watch(scratch.clone())));
+    let _room = AbortOnDropHandle::new(tokio::spawn(room.clone().watch(scratch.clone())));
     let session = session::Session {
         config: config.clone(),
         scratch,
@@ -207,7 +208,7 @@ pub async fn run(
         has_joined: false,
         events,
     };
-    let _session = AbortOnDrop(tokio::spawn(session.run()));
+    let _session = AbortOnDropHandle::new(tokio::spawn(session.run()));
 
     let (stop, stopped) = oneshot::channel::<()>();
     let routes = tonic::service::Routes::new(service.into_server());
@@ -217,7 +218,7 @@ pub async fn run(
         ..Server::new(Role::Worker, config.access.token.clone(), config.tls.clone())
     };
     let serving = transfers.handle().spawn(async move {
-        // A socket belongs to the threads that have taken it on.
+        // A socket belongs to the runtime that has registered it.
         let listener = TcpListener::from_std(listener).map_err(Error::System)?;
         let stopped = async {
             let _ = stopped.await;
@@ -240,21 +241,14 @@ pub async fn run(
     }
 }
 
-/// Completes when the data folder has left its path.
+/// Completes when the data folder is no longer at its path.
 async fn displaced(scratch: Arc<scratch::Scratch>) -> Error {
     loop {
         tokio::time::sleep(FOLDER_CHECK_INTERVAL).await;
         let checked = scratch.clone();
-        // A disk that hangs delays the check, and is not evidence.
+        // A disk that hangs delays the check, and proves nothing.
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || checked.check()).await {
             return error;
         }
-    }
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

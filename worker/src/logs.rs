@@ -1,23 +1,23 @@
-//! What executors write to stdout and stderr: the beginning and the end of it, in bounded memory.
+//! The output of executors on stdout and stderr: its beginning and its end, in bounded memory.
 //!
-//! An executor serves many tasks, so each piece carries the attempt that was started last when it was written. The
-//! child is never held up: whatever does not fit is dropped from the middle, and how much that was is told. Logs of
-//! jobs that are over are kept for a while, because people ask for them then.
+//! An executor serves many tasks, so each piece carries the attempt that had been started last when it was written. The
+//! child never blocks: excess bytes are dropped from the middle, and their number is shown. Logs of ended jobs are kept
+//! for a while, because users ask for them then.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use windrow_model::{AttemptId, JobId};
 
-/// Bytes kept of a stream's beginning, and as many of its end.
+/// Bytes kept of a stream's beginning, and of its end.
 pub const KEPT_BYTES: usize = 64 << 10;
-/// Jobs that are over whose logs are still kept.
+/// Ended jobs whose logs are kept.
 const ENDED_JOBS_MAX: usize = 32;
 /// Executors of one job whose logs are kept (each crash starts another).
 const EXECUTORS_MAX: usize = 16;
 const TAIL_LINES: usize = 20;
 const TAIL_BYTES: usize = 8 << 10;
 
-/// A piece of output and the attempt it is put down to, if one had been started.
+/// A piece of output and the attempt that it is attributed to, if one had been started.
 pub type Piece = (Option<AttemptId>, Vec<u8>);
 
 /// Which of the two streams.
@@ -93,7 +93,7 @@ impl Ring {
     }
 }
 
-/// Adds to the last piece if it is of the same attempt, else gives back a new one.
+/// Appends to the last piece if it belongs to the same attempt, otherwise returns a new one.
 fn extend(last: Option<&mut Piece>, tag: Option<AttemptId>, bytes: &[u8]) -> Option<Piece> {
     match last {
         Some((t, piece)) if *t == tag => {
@@ -113,12 +113,12 @@ pub struct ExecutorLog {
 }
 
 impl ExecutorLog {
-    /// What is written from now on is put down to this attempt.
+    /// Attributes later output to this attempt.
     pub fn started(&mut self, attempt: AttemptId) {
         self.tag = Some(attempt);
     }
 
-    /// Takes in what was written.
+    /// Appends output.
     pub fn append(&mut self, stream: Stream, bytes: &[u8]) {
         let tag = self.tag;
         match stream {
@@ -136,7 +136,7 @@ impl ExecutorLog {
         text[start..].to_string()
     }
 
-    /// What was kept: stdout, then stderr.
+    /// The kept output: stdout, then stderr.
     pub fn pieces(&mut self) -> Vec<Piece> {
         let mut pieces = self.stdout.pieces();
         pieces.extend(self.stderr.pieces());
@@ -149,9 +149,9 @@ impl ExecutorLog {
 pub struct SharedLog(Arc<Mutex<ExecutorLog>>);
 
 impl SharedLog {
-    /// The log, for a moment: nothing may be awaited while it is held.
+    /// Locks the log; do not await while it is held.
     pub fn lock(&self) -> MutexGuard<'_, ExecutorLog> {
-        // A log is whole after every statement, so a panic elsewhere does not spoil it.
+        // A log is consistent after every statement, so a panic elsewhere does not spoil it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -184,7 +184,7 @@ impl Logs {
         log
     }
 
-    /// The job is over: its logs may go when others need the room.
+    /// The job has ended: its logs may be evicted.
     pub fn ended(&self, job: JobId) {
         let mut kept = self.lock();
         if !kept.jobs.contains_key(&job) || kept.ended.contains(&job) {
@@ -198,7 +198,7 @@ impl Logs {
         }
     }
 
-    /// All that is kept of a job's output, oldest executor first.
+    /// The kept output of a job, oldest executor first.
     pub fn read(&self, job: JobId) -> Vec<Piece> {
         let logs: Vec<SharedLog> = self.lock().jobs.get(&job).into_iter().flatten().cloned().collect();
         logs.iter().flat_map(|log| log.lock().pieces()).collect()

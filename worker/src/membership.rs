@@ -4,8 +4,9 @@
 //! cluster    the cluster's id, epoch, nonce and revision of the journal; replaced as a whole, and synced
 //! chunks/    marked with the id once more (`chunks_mark.rs`)
 //! ```
-//! An order to delete chunks counts only if it comes from this cluster and from a journal that is not behind: what a newer journal
-//! knows, an older one takes for garbage. The files are durable before any such order is carried out.
+//! An order to delete chunks counts only if it comes from this cluster and from a journal that is not behind: chunks
+//! that a newer journal refers to look like garbage to an older one. The files are durable before such an order is
+//! carried out.
 
 use crate::chunks_mark;
 use crate::error::Error;
@@ -20,10 +21,10 @@ use windrow_model::{ClusterId, Code, Epoch, Failure, Seen};
 
 const FILE: &str = "cluster";
 
-/// What a folder knows of its cluster.
+/// The cluster as recorded in a folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// `None`: it has joined no cluster yet.
+    /// `None` before the folder has joined a cluster.
     pub cluster: Option<ClusterId>,
     pub seen: Seen,
 }
@@ -36,15 +37,15 @@ pub struct Membership {
     known: Mutex<Known>,
     /// Changes that the journal of this session has recorded.
     heard: AtomicU64,
-    /// A coordinator of the cluster has this worker's session.
+    /// Whether a coordinator of the cluster has this worker's session.
     in_session: AtomicBool,
 }
 
 impl Membership {
-    /// What the folder says. Blocks.
+    /// Reads the folder. Blocks.
     ///
     /// # Errors
-    /// A file that does not read; chunks of another cluster than the folder's (`CLUSTER_MISMATCH`).
+    /// A malformed file; chunks of another cluster than the folder's (`CLUSTER_MISMATCH`).
     pub fn open(scratch: &Scratch) -> Result<Membership, Error> {
         let (file, chunks) = (scratch.root().join(FILE), scratch.chunks());
         let wrong = |path: &Path| {
@@ -71,7 +72,7 @@ impl Membership {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        // It is replaced as a whole.
+        // The value is replaced as a whole.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -80,10 +81,10 @@ impl Membership {
         *self.lock()
     }
 
-    /// A coordinator has registered this worker: it is durable when this returns. Blocks.
+    /// Records that a coordinator has registered this worker; durable when this returns. Blocks.
     ///
     /// # Errors
-    /// `CLUSTER_MISMATCH`; `JOURNAL_BEHIND` for a journal that is older than what was seen before; the disk's own.
+    /// `CLUSTER_MISMATCH`; `JOURNAL_BEHIND` for a journal that is older than one seen before; errors of the disk.
     pub fn join(&self, cluster: ClusterId, now: Seen) -> Result<(), Failure> {
         let mut known = self.lock();
         let before = *known;
@@ -109,7 +110,7 @@ impl Membership {
             return Ok(());
         }
         match self.write(next) {
-            // A full disk is no reason to leave the cluster; without the note an older journal may not be known as one.
+            // A full disk is no reason to leave the cluster; without the record an older journal may go unnoticed.
             Err(failure) if before.cluster.is_some() => {
                 tracing::warn!("how far the journal is cannot be noted: {failure}")
             }
@@ -119,17 +120,17 @@ impl Membership {
             tracing::info!(%cluster, "the data folder joins the cluster");
         }
         *known = next;
-        // Of an earlier session, perhaps with a journal that was restored since.
+        // The old value is of an earlier session, perhaps with a journal that was restored since.
         self.heard.store(now.revision, Ordering::Release);
         Ok(())
     }
 
-    /// The journal has recorded so many changes: to be noted by `learn`. Returns at once.
+    /// The journal has recorded this many changes: `learn` writes that down. Returns at once.
     pub fn hear(&self, revision: u64) {
         self.heard.fetch_max(revision, Ordering::AcqRel);
     }
 
-    /// Notes how many changes were heard of. Durable when this returns; calls that wait for each other share one write. Blocks.
+    /// Writes down the number of changes. Durable when this returns; concurrent calls share one write. Blocks.
     pub fn learn(&self) -> Result<(), Failure> {
         let mut known = self.lock();
         let revision = self.heard.load(Ordering::Acquire);
@@ -148,7 +149,7 @@ impl Membership {
         durable::write_private(&self.file, text.as_bytes(), Durability::Sync).map_err(|e| unwritten(&self.file, &e))
     }
 
-    /// Whether this cluster's coordinator has this worker's session now.
+    /// Whether a coordinator of this cluster has this worker's session now.
     pub fn is_in_session(&self) -> bool {
         self.in_session.load(Ordering::Acquire)
     }
@@ -157,7 +158,7 @@ impl Membership {
         self.in_session.store(in_session, Ordering::Release);
     }
 
-    /// Refuses what comes for another cluster. Whoever names none is taken to mean this one.
+    /// Refuses requests for another cluster. A request without a cluster means this one.
     pub fn check(&self, cluster: Option<ClusterId>) -> Result<(), Failure> {
         match (cluster, self.known().cluster) {
             (Some(theirs), Some(own)) if theirs != own => {
@@ -177,7 +178,7 @@ fn unwritten(path: &Path, e: &io::Error) -> Failure {
     crate::error::disk_failure("write", path, 0, e)
 }
 
-/// What the file says; `None` if there is none.
+/// The file's content; `None` if there is none.
 fn read(path: &Path) -> io::Result<Option<Known>> {
     match regular_file::read_note(path) {
         Ok(text) => match parse(&text) {
@@ -231,7 +232,7 @@ mod tests {
         for behind in [seen(2, 1, 99), seen(3, 9, 5), seen(3, 8, 6)] {
             assert_eq!(code(member.join(OURS, behind)), Some(Code::JournalBehind), "{behind:?}");
         }
-        // A restored journal is above in its epoch and may have fewer changes.
+        // A restored journal has a higher epoch and may have fewer changes.
         assert_eq!(code(member.join(OURS, seen(100, 7, 2))), None);
         assert_eq!(open(folder.path()).unwrap().known().seen, seen(100, 7, 2));
     }

@@ -1,8 +1,8 @@
-//! Workers on the same machine: what they have finished is used where it lies, like this worker's own outputs.
+//! Workers on the same machine: their finished outputs are used in place, like this worker's own.
 //!
-//! A worker tells at its registration on which machine it runs and where its data folder is; the coordinator passes that on
-//! with its address. Containers of one machine have file systems of their own, so the folder is looked at before it is
-//! trusted: it must hold the worker's name. Nothing here fails: what cannot be found or read is fetched.
+//! At its registration a worker says on which machine it runs and where its data folder is; the coordinator passes that
+//! on with its address. Containers of one machine have file systems of their own, so the folder must hold the worker's
+//! id before it is trusted. Nothing here fails: files that cannot be found or read are fetched.
 
 use crate::scratch::{self, AttemptFolder};
 use std::collections::HashMap;
@@ -14,24 +14,24 @@ use windrow_model::{AttemptId, Home, SegmentRef, WorkerId};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
 
-/// Another number after every boot, the same in all containers.
+/// Changes with every boot, and is the same in all containers.
 const MACHINE: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Where another worker is.
+/// How to reach another worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Whereabouts {
     /// URL of its service.
     pub address: String,
-    /// If it lets others use its files in place.
+    /// Present if it lets others use its files in place.
     pub home: Option<Home>,
 }
 
-/// Shuffle files that were found: many segments lie in each.
+/// Shuffle files that were found; each holds many segments.
 #[derive(Debug, Default)]
 pub struct Files(HashMap<(AttemptId, u32), Vec<u8>>);
 
 impl Files {
-    /// The segment's place in its file, which is looked for once.
+    /// The segment's location in its file, which is looked up once.
     pub fn place(&mut self, segment: &SegmentRef, find: impl FnOnce() -> Option<PathBuf>) -> Option<v1::LocalSegment> {
         let path = match self.0.entry((segment.attempt, segment.output)) {
             Entry::Occupied(known) => known.into_mut(),
@@ -44,9 +44,9 @@ impl Files {
 /// Which workers are neighbours.
 #[derive(Debug, Default)]
 pub struct Neighbours {
-    /// `None` on a machine that has no name, and if everything is to be fetched.
+    /// `None` on a machine without an id, or if everything is to be fetched.
     machine: Option<String>,
-    /// Folders that were looked at.
+    /// Folders that were probed.
     seen: Mutex<HashMap<WorkerId, (Home, bool)>>,
 }
 
@@ -57,12 +57,13 @@ impl Neighbours {
         Neighbours { machine: machine.filter(|m| !m.is_empty()), seen: Mutex::default() }
     }
 
-    /// What neighbours are told of a worker whose data folder this is.
+    /// The location that neighbours get for a worker with this data folder.
     pub fn home(&self, folder: PathBuf) -> Option<Home> {
         Some(Home { machine: self.machine.clone()?, folder })
     }
 
-    /// Where these segments of a worker lie, if it is a neighbour and all of them can be read. Looks at files.
+    /// The location of these segments of a worker, if it is a neighbour and all of them can be read. Reads the file
+    /// system.
     pub fn locate<'s>(
         &self,
         worker: WorkerId,

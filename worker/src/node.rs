@@ -1,8 +1,8 @@
 //! The owner of the daemon's state: one task with a mailbox. Events come in, `attempts.rs` decides, `act` acts.
 //!
-//! It waits for nothing but its mailbox: whatever takes time (staging, publishing, deleting, executors) runs in a task
-//! of its own and comes back as an event. What it holds beside the attempts is the means to act: the session, setups
-//! of jobs, handles of executors and stagings.
+//! It waits for nothing but its mailbox: staging, publishing, deleting and executors run in tasks of their own and
+//! report back as events. Beside the attempts it holds the means to act: the session, setups of jobs, handles of
+//! executors and stagings.
 
 mod act;
 mod chunks;
@@ -39,20 +39,20 @@ use windrow_model::{AttemptId, Code, Digest, Failure, Home, Incarnation, JobId, 
 use windrow_proto::v1::{self, from_worker, to_worker};
 use windrow_store::StorageCalls;
 
-/// Size of one message of an inventory, about.
+/// Approximate size of one inventory message.
 const INVENTORY_BYTES: usize = 256 << 10;
-/// Executors and deletions that are under way at the end are awaited for so long.
+/// Bound on the wait for executors and deletions at the end.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// What a node is made of.
+/// The parts that a node is built from.
 #[derive(Debug)]
 pub struct Parts {
     pub slots: u32,
     pub memory_bytes: u64,
     pub scratch_quota_bytes: Option<u64>,
-    /// A worker that was asked to end does so after this time, whatever still needs it.
+    /// A stopping worker ends after this time, even if jobs still need it.
     pub stop_timeout: Duration,
-    /// Compress what executors write for the shuffle.
+    /// Compress the shuffle output of executors.
     pub compress: bool,
     pub scratch: Arc<Scratch>,
     pub membership: Arc<Membership>,
@@ -60,9 +60,9 @@ pub struct Parts {
     pub logs: Logs,
     pub progress: Progress,
     pub spawner: Spawner,
-    /// What executors of the last life were at when that ended. Told once a session has begun with it.
+    /// Attempts that ran when the last incarnation ended. Sent when a session has begun.
     pub left: Vec<Left>,
-    /// Where bytes of other workers are moved.
+    /// The runtime that moves bytes between workers.
     pub transfers: Handle,
 }
 
@@ -70,15 +70,15 @@ pub struct Parts {
 enum Mail {
     Attempt(Event),
     Staged(AttemptId, Staged),
-    /// The parts of an attempt are where they belong; these are chunks of datasets now.
+    /// The parts of an attempt are published; these have become chunks of datasets.
     Published(AttemptId, Vec<v1::PublishedChunk>),
     /// Chunks of datasets that are here now.
     ChunksHeld(Vec<Digest>),
     ChunkNotCopied(Digest, Failure),
     ChunksDropped,
-    /// A task failed at its input, which is a chunk of a dataset: whether that is whole is known now.
+    /// A task failed at its input, a chunk of a dataset, which has been verified since.
     ChunksLookedAt(Box<Event>),
-    /// Whoever wrote into the folders of a job that is over has ended.
+    /// Every writer to the folders of an ended job has stopped.
     JobQuiet(JobId),
 }
 
@@ -87,11 +87,11 @@ struct Job {
     setup: JobSetup,
     folder: PathBuf,
     executor: Option<executor::Handle>,
-    /// Executors that ended or were replaced: their processes are gone before the job's files are.
+    /// Executors that ended or were replaced: their processes end before the job's files are removed.
     gone: Vec<executor::Handle>,
 }
 
-/// Somebody who writes into an attempt's folder: its inputs are being staged, or its outputs cleared away.
+/// A task that writes into an attempt's folder: it stages inputs or clears outputs.
 #[derive(Debug)]
 struct StagingTask {
     cancel: CancellationToken,
@@ -105,38 +105,38 @@ pub struct Node {
     artifacts: Arc<Artifacts>,
     staging: Arc<Staging>,
     attempts: Attempts,
-    /// The coordinator has registered us.
+    /// Present while the coordinator has this worker registered.
     session: Option<Up>,
-    /// Where messages to the coordinator go: from the moment on at which we register.
+    /// Channel to the coordinator, from the beginning of the registration on.
     outgoing: Option<session::Outgoing>,
     peers: Arc<HashMap<WorkerId, Whereabouts>>,
     jobs: HashMap<JobId, Job>,
     stagings: HashMap<AttemptId, StagingTask>,
     staged: HashMap<AttemptId, Staged>,
-    /// When those began that run.
+    /// Start times of running attempts.
     began: HashMap<AttemptId, Instant>,
-    /// What became of parts that went into datasets.
+    /// Published parts that became chunks of datasets.
     published: HashMap<AttemptId, Vec<v1::PublishedChunk>>,
-    /// Where chunks are that assigned tasks need, until they are staged.
+    /// Locations of the chunks that assigned tasks need, until they are staged.
     sources: HashMap<AttemptId, Sources>,
     post: mpsc::UnboundedSender<Mail>,
     mail: mpsc::UnboundedReceiver<Mail>,
     background: TaskTracker,
     deletions: Deletions,
-    /// Of records, for messages.
+    /// For excerpts of records in messages.
     looks: StorageCalls,
-    /// It takes nothing new, and says so in each session: it was told to by the coordinator, or is asked to end.
+    /// It takes no new tasks, and says so in each session: by order of the coordinator, or because it is stopping.
     draining: bool,
-    /// It is asked to end, and waits for this.
+    /// The reason why it has not stopped yet, if it is stopping.
     waits_for: Option<Needs>,
-    /// When artifacts that nobody uses were looked for.
+    /// When unused artifacts were last collected.
     collected: Option<Instant>,
-    /// Changes of datasets that the journal has recorded, as far as this session has told.
+    /// Changes of datasets that the journal has recorded, as far as this session has reported.
     revision: u64,
 }
 
 impl Node {
-    /// A node that has only what an earlier life of this worker left finished.
+    /// A node that holds only the finished outputs of earlier incarnations.
     pub fn new(parts: Parts, staging: Arc<Staging>, kept: Vec<(AttemptId, TaskReport)>) -> Node {
         let (post, mail) = mpsc::unbounded_channel();
         let mut node = Node {
@@ -169,7 +169,7 @@ impl Node {
         node
     }
 
-    /// Works until `shutdown` and the drain after it are over, or the coordinator refuses this worker.
+    /// Runs until `shutdown` and the drain after it are over, or the coordinator refuses this worker.
     pub async fn run(
         mut self,
         mut session: mpsc::UnboundedReceiver<session::Event>,
@@ -181,19 +181,19 @@ impl Node {
         let mut end_by: Option<Instant> = None;
         let result = loop {
             tokio::select! {
-                // In this order: a lost session is known before reports are sent into it.
+                // In this order: the loss of a session is handled before reports are sent into it.
                 biased;
                 event = session.recv() => match event {
-                    Some(session::Event::Registers(outgoing, unjoined)) => self.tell_inventory(outgoing, unjoined),
+                    Some(session::Event::Registers(outgoing, unjoined)) => self.send_inventory(outgoing, unjoined),
                     Some(session::Event::Up(up)) => {
                         self.revision = up.revision;
                         self.session = Some(up);
                         self.parts.left.clear();
-                        self.tell_chunks();
+                        self.send_chunks();
                         if let Some(on_registered) = on_registered.take() {
                             on_registered(self.parts.scratch.worker());
                         }
-                        // If it is to end, it says so below, with what it waits for.
+                        // A stopping worker reports that below, with its reason for waiting.
                         self.waits_for = None;
                         if self.draining && end_by.is_none() {
                             self.send(from_worker::Message::Draining(v1::Draining::default()));
@@ -204,13 +204,13 @@ impl Node {
                         if self.session.is_some() {
                             tracing::warn!("the session with the coordinator is lost: {failure}");
                         }
-                        // Attempts go on: the next session is told of them.
+                        // Attempts continue: the next session gets the inventory.
                         (self.session, self.outgoing) = (None, None);
                     }
                     Some(session::Event::Refused(error)) => break Err(error),
                     None => break Ok(()),
                 },
-                mail = self.mail.recv() => match self.tell_chunk_news_first(mail) {
+                mail = self.mail.recv() => match self.send_chunk_news_first(mail) {
                     Some(Mail::Attempt(event)) => {
                         if let Some(mut event) = self.look_at_chunks_first(event) {
                             self.name_place(&mut event);
@@ -233,15 +233,15 @@ impl Node {
                     }
                     None => break Ok(()),
                 },
-                () = self.staging.replicas.chunks.has_news() => self.tell_chunk_news(),
+                () = self.staging.replicas.chunks.has_news() => self.send_chunk_news(),
                 () = &mut shutdown, if end_by.is_none() => {
                     end_by = Some(Instant::now() + self.parts.stop_timeout);
                     self.draining = true;
                 }
                 () = sleep_until(end_by.unwrap_or_else(Instant::now)), if end_by.is_some() => break Ok(()),
             }
-            // Outputs are served for as long as their job lives and the coordinator is there to need them. What runs goes
-            // on without it. A worker that is only drained stays until it is stopped.
+            // Outputs are served as long as their job lives and the coordinator is there to need them. Running attempts
+            // go on without it. A worker that is only drained stays until it is stopped.
             if let Some(end_by) = end_by
                 && self.nothing_needs_it(end_by)
             {
@@ -258,8 +258,8 @@ impl Node {
         }
     }
 
-    /// Whether a worker that is to end may do so now. What it waits for is logged and told to the coordinator, whenever that
-    /// changes.
+    /// Whether a stopping worker may end now. Logs its reasons for waiting and sends them to the coordinator, whenever
+    /// they change.
     fn nothing_needs_it(&mut self, end_by: Instant) -> bool {
         let needs = self.attempts.needs();
         let over = needs.is_nothing() || self.session.is_none() && self.attempts.nothing_runs();
@@ -287,20 +287,20 @@ impl Node {
     async fn stop(mut self) {
         self.step(Event::Stopping);
         self.background.close();
-        // What is not deleted by then is swept by the next start.
+        // The sweep of the next start deletes the rest.
         let _ = timeout(STOP_MAX, self.background.wait()).await;
     }
 
-    /// What became of chunks is told before what came of that: the coordinator is to believe what it hears last.
-    fn tell_chunk_news_first(&self, mail: Option<Mail>) -> Option<Mail> {
-        self.tell_chunk_news();
+    /// News of chunks is sent before the events that follow from it: the coordinator believes the latest message.
+    fn send_chunk_news_first(&self, mail: Option<Mail>) -> Option<Mail> {
+        self.send_chunk_news();
         mail
     }
 
-    /// We register: the coordinator is told what is here, and from now on whatever happens.
-    fn tell_inventory(&mut self, outgoing: session::Outgoing, unjoined: Vec<Digest>) {
+    /// Registration: the coordinator gets the inventory, and every later event.
+    fn send_inventory(&mut self, outgoing: session::Outgoing, unjoined: Vec<Digest>) {
         self.peers = Arc::default();
-        let tell = |inventory| {
+        let send = |inventory| {
             let message = Some(from_worker::Message::Inventory(inventory));
             let _ = outgoing.send(v1::FromWorker { message });
         };
@@ -312,21 +312,21 @@ impl Node {
             next.attempts.push(held);
             if bytes >= INVENTORY_BYTES {
                 bytes = 0;
-                tell(std::mem::take(&mut next));
+                send(std::mem::take(&mut next));
             }
         }
         for digests in unjoined.chunks(chunks::DIGESTS_MAX) {
             let chunks = digests.iter().map(|digest| (*digest).into()).collect();
-            tell(v1::Inventory { chunks, ..Default::default() });
+            send(v1::Inventory { chunks, ..Default::default() });
         }
         next.left = self.parts.left.iter().map(|left| left.clone().into()).collect();
         next.jobs = self.jobs.keys().map(|job| (*job).into()).collect();
         next.last = true;
-        tell(next);
+        send(next);
         self.outgoing = Some(outgoing);
     }
 
-    /// One message of the coordinator.
+    /// Handles one message of the coordinator.
     fn hear(&mut self, message: v1::ToWorker) {
         let attempt = |wire: Option<v1::AttemptId>| wire.and_then(|w| AttemptId::try_from(w).ok());
         match message.message {
@@ -347,7 +347,7 @@ impl Node {
             Some(to_worker::Message::CopyChunk(order)) => self.copy_chunk(order),
             Some(to_worker::Message::DropChunks(order)) => self.drop_chunks(order),
             Some(to_worker::Message::Revision(v1::Revision { revision })) => self.learn_revision(revision),
-            // A newer coordinator's message, or a second greeting: nothing that could be answered.
+            // A newer coordinator's message, or a second greeting: there is nothing to answer.
             Some(to_worker::Message::Registered(_)) | None => {}
         }
     }
@@ -355,7 +355,7 @@ impl Node {
     fn assigned(&mut self, assign: v1::Assign) {
         for peer in assign.peers {
             if let Some(worker) = peer.worker.and_then(|w| WorkerId::try_from(w).ok()) {
-                // A home that is none is no reason to fail: its owner is asked over the network then.
+                // An invalid home is no failure: the segments are then fetched over the network.
                 let home = peer.home.and_then(|wire| Home::try_from(wire).ok());
                 let place = Whereabouts { address: peer.address, home };
                 if self.peers.get(&worker) != Some(&place) {
@@ -388,8 +388,8 @@ impl Node {
         }
     }
 
-    /// A coordinator that lost its record of a job begins it anew when it is submitted again, under the same name: what
-    /// is here of the first time is of no use then.
+    /// A coordinator that lost its record of a job restarts it under the same id when it is submitted again: the files
+    /// of the first run are obsolete then.
     fn set_up(&mut self, setup: JobSetup, incarnation: Incarnation) {
         let id = setup.job;
         if self.jobs.get(&id).is_some_and(|job| job.setup != setup) {
@@ -415,7 +415,7 @@ impl Node {
         for action in self.attempts.step(event) {
             self.act(action);
         }
-        // After what was reported: a beat does not list what the coordinator has been told the end of.
+        // After the reports were sent: a beat does not list attempts whose end was reported.
         self.parts.progress.set_here(self.attempts.here());
     }
 }

@@ -1,9 +1,9 @@
-//! Whether a data folder is the one in which its worker id was made, or a copy of that.
+//! Distinguishes the data folder in which a worker id was made from its copies.
 //!
-//! A copy carries the id of a worker that may still run. Two workers with one id would take each other's place at the
-//! coordinator, and kill each other's executors on one machine. So the file `origin` holds what a copy cannot have: inode
-//! number and birth time of the folder. Renaming the folder, and a restart of its machine, change neither. An image of a whole
-//! file system has both: then the coordinator refuses the worker that comes late.
+//! A copy carries the id of a worker that may still run. Two workers with one id would replace each other at the
+//! coordinator, and kill each other's executors on one machine. So the file `origin` holds what a copy cannot have:
+//! inode number and birth time of the folder. Neither changes when the folder is renamed or the machine restarts. An
+//! image of a whole file system has both: then the coordinator refuses the worker that comes second.
 
 use std::fs;
 use std::io;
@@ -15,15 +15,15 @@ use windrow_format::regular_file;
 
 const ORIGIN: &str = "origin";
 
-/// Inode number, and birth in nanoseconds since 1970; 0 where the file system does not tell.
+/// Inode number, and birth in nanoseconds since 1970; 0 where the file system does not record it.
 type Folder = (u64, u128);
 
-/// Where it is recorded.
+/// The path of the record.
 pub fn file(root: &Path) -> PathBuf {
     root.join(ORIGIN)
 }
 
-/// Whether the folder is a copy. One without a record is of an earlier release, or new, and is none.
+/// Whether the folder is a copy. A folder without a record is new or of an earlier release, and counts as an original.
 pub fn is_copy(root: &Path) -> io::Result<bool> {
     let recorded = match regular_file::read_note(file(root)) {
         Ok(text) => parse(&text),
@@ -40,9 +40,9 @@ pub fn record(root: &Path) -> io::Result<()> {
     durable::write_private(&file(root), format!("{inode} {born_ns}\n").as_bytes(), Durability::Sync)
 }
 
-/// Some file systems number their files anew at each mount, and some tell no birth times: what differs must differ in all that
-/// is told. A copy is born after the record in the original is on disk, so within the same tick of the clock only if that takes less
-/// than a tick.
+/// Some file systems renumber their files at each mount, and some record no birth times: a folder differs only if every
+/// recorded value differs. A copy is born after the record in the original is on disk, so within the same tick of the
+/// clock only if that takes less than a tick.
 fn differs(then: Folder, now: Folder) -> bool {
     let other_birth = then.1 != now.1 || then.1 == 0 || now.1 == 0;
     then.0 != now.0 && other_birth
@@ -69,13 +69,13 @@ mod tests {
         let [original, copy, moved] = ["original", "copy", "moved"].map(|name| dir.path().join(name));
         fs::create_dir(&original).unwrap();
         fs::create_dir(&copy).unwrap();
-        // Births are counted in ticks of the file system's clock, whose length is not known.
+        // Births are counted in ticks of the file system's clock, whose length is unknown.
         for n in 0..1_000 {
             if differs(look(&original).unwrap(), look(&copy).unwrap()) {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
-            // The folder of the earlier birth stays, so that its inode is not given out again.
+            // The folder of the earlier birth stays, so that its inode is not reused.
             fs::rename(&copy, dir.path().join(format!("earlier-{n}"))).unwrap();
             fs::create_dir(&copy).unwrap();
         }
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn folder_differs_only_by_number_and_birth_together() {
         assert!(differs((1, 10), (2, 20)));
-        assert!(differs((1, 0), (2, 0)), "no birth is told");
+        assert!(differs((1, 0), (2, 0)), "no birth is recorded");
         assert!(!differs((1, 10), (2, 10)), "numbered anew at a mount");
         assert!(!differs((1, 10), (1, 20)) && !differs((1, 0), (1, 0)));
     }

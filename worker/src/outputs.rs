@@ -1,6 +1,7 @@
-//! Which finished attempts are here, and where their files lie: what peers may fetch from.
+//! The finished attempts that peers may fetch from, with the location of their files.
 //!
-//! The node writes it, the services read it. An attempt is in it from its end until it is revoked or its job dropped.
+//! The node writes it, the services read it. It holds an attempt from its end until it is revoked or its job is
+//! dropped.
 
 use crate::scratch::AttemptFolder;
 use std::collections::HashMap;
@@ -12,11 +13,11 @@ use windrow_model::{AttemptId, JobId};
 pub struct Outputs(Arc<RwLock<HashMap<AttemptId, AttemptFolder>>>);
 
 impl Outputs {
-    /// From now on peers get this attempt's segments.
+    /// Peers get this attempt's segments from now on.
     pub fn insert(&self, attempt: AttemptId, folder: AttemptFolder) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(attempt, folder);
     }
-    /// From now on they do not.
+    /// Peers no longer get them.
     pub fn remove(&self, attempt: &AttemptId) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(attempt);
     }
@@ -24,7 +25,7 @@ impl Outputs {
     pub fn remove_job(&self, job: JobId) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| id.task.job != job);
     }
-    /// Where a finished attempt's files lie.
+    /// The location of a finished attempt's files.
     pub fn get(&self, attempt: &AttemptId) -> Option<AttemptFolder> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(attempt).cloned()
     }

@@ -1,19 +1,19 @@
-//! How fast the scrub reads: one pass over everything in a period, and never more bytes in a second than is allowed. Pure.
+//! The pace of the scrub: one pass over everything in a period, within a limit on bytes per second. Pure.
 
 /// The rate of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Everything is read once in this time, if the rate allows it.
+    /// Everything is read once in this period, if the rate allows it.
     pub period_ms: u64,
-    /// Bytes in a second, at most.
+    /// Upper bound on bytes per second.
     pub bytes_per_s_max: u64,
 }
 
-/// A pass aims at this part of its period, so that it is over in time although disks are busy.
+/// A pass aims at this percentage of its period, so that it ends in time on busy disks.
 const AIM_PERCENT: u64 = 90;
 
 impl Pace {
-    /// How long to pause when `done` of `total` bytes have been read in `elapsed_ms`.
+    /// The pause in milliseconds after `done` of `total` bytes were read in `elapsed_ms`.
     pub fn pause_ms(&self, done: u64, total: u64, elapsed_ms: u64) -> u64 {
         let share = |whole_ms: u64| (u128::from(whole_ms) * u128::from(done)).checked_div(total.into()).unwrap_or(0);
         let by_period = share(self.period_ms.saturating_mul(AIM_PERCENT) / 100);

@@ -1,21 +1,21 @@
-//! Which attempts are here and how far they are: told to the coordinator with each beat.
+//! Which attempts are here and how far they are: sent to the coordinator with each beat.
 //!
-//! The node says which ones run or will, those who watch executors say how they get on. What is known comes from crumbs
-//! (`windrow_format::crumbs`): a mark that changes with every record, block and group, and the record that a thread is at. With
-//! the chunk that the attempt reads, the record says how far it is. Of attempts that read segments that is not known, nor
-//! beyond the end of what the chunk has on disk, as within compressed files.
+//! The node sets which attempts are here, and the supervisors of executors report their progress. It comes from crumbs
+//! (`windrow_format::crumbs`): a mark that changes with every record, block and group, and the record that a thread is
+//! at. With the chunk that the attempt reads, the record gives its progress. The progress of attempts that read
+//! segments is unknown, and so is that beyond the chunk's end on disk, as within compressed files.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use windrow_format::crumbs::Now;
 use windrow_model::{AttemptId, Chunk};
 
-/// How an attempt gets on.
+/// How far an attempt is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
-    /// Thousandths of its input; 0 if that is not known.
+    /// Thousandths of its input; 0 if unknown.
     pub permille: u32,
-    /// Changes whenever it gets on; 0 if that is not known.
+    /// Changes whenever the attempt makes progress; 0 if unknown.
     pub mark: u64,
 }
 
@@ -23,7 +23,7 @@ pub struct Pace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Here {
     pub attempt: AttemptId,
-    /// It has not been given to an executor.
+    /// Queued: not given to an executor yet.
     pub waits: bool,
     pub pace: Pace,
 }
@@ -34,20 +34,20 @@ struct Shared {
     known: HashMap<AttemptId, Pace>,
 }
 
-/// All attempts that run here or will. Clones share it.
+/// All attempts that run here or are queued. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<Shared>>);
 
 impl Progress {
-    /// These run here or will, and no others: attempt, and whether it waits. What was said of others before is on its way
-    /// already.
+    /// Replaces the attempts that run here or are queued; the flag says whether one is queued. Reports of other
+    /// attempts are already on their way.
     pub fn set_here(&self, here: impl Iterator<Item = (AttemptId, bool)>) {
         let mut shared = self.lock();
         shared.here.clear();
         shared.here.extend(here);
     }
 
-    /// All that is known now.
+    /// Everything known now.
     pub fn list(&self) -> Vec<Here> {
         let shared = self.lock();
         let pace = |attempt| shared.known.get(attempt).copied().unwrap_or_default();
@@ -60,16 +60,16 @@ impl Progress {
     }
 }
 
-/// What one executor's threads are at. When it goes, what it knew is forgotten.
+/// The positions of one executor's threads. Dropping it forgets its progress.
 #[derive(Debug)]
 pub struct Watch {
     all: Progress,
-    /// What it was given, with the chunk that it reads, if it reads one.
+    /// The tasks that it was given, with the chunk that each reads, if it reads one.
     given: HashMap<AttemptId, Option<Chunk>>,
 }
 
 impl Watch {
-    /// Nothing has been seen yet.
+    /// Without any attempt.
     pub fn new(all: Progress) -> Self {
         Watch { all, given: HashMap::new() }
     }
@@ -79,14 +79,14 @@ impl Watch {
         self.given.insert(attempt, chunk);
     }
 
-    /// It is over.
+    /// The attempt has ended.
     pub fn end(&mut self, attempt: AttemptId) {
         if self.given.remove(&attempt).is_some() {
             self.all.lock().known.remove(&attempt);
         }
     }
 
-    /// Takes in where the threads are now.
+    /// Takes the current positions of the threads.
     pub fn look(&mut self, threads: &[Now]) {
         let mut all = self.all.lock();
         for thread in threads {
@@ -103,7 +103,8 @@ impl Drop for Watch {
     }
 }
 
-/// One number for a place and a number of steps. That two in a row are the same by chance costs nothing: the next differs.
+/// One number for a position and a number of steps. A chance collision of two in a row does no harm: the next one
+/// differs.
 fn mark(thread: &Now) -> u64 {
     let (offset, steps) = thread.mark;
     (offset.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ steps).max(1)
@@ -161,7 +162,7 @@ mod tests {
             watch.look(&[at(file, offset)]);
             assert_eq!(listed(&all), [expected]);
         }
-        // Beyond the end: it counts bytes that are not those of the file.
+        // Beyond the end: the position counts decompressed bytes.
         watch.look(&[at("/b", 100)]);
         assert_eq!(listed(&all), [0]);
         watch.look(&[at("/a", 200)]);

@@ -1,7 +1,8 @@
-//! Staging folders of outputs: are they the coordinator's, and the parts of a granted attempt into them.
+//! Staging folders of outputs: verifies that they are the coordinator's, and places the parts of a granted attempt in
+//! them.
 //!
-//! A part is synced, file and folder, before it is reported. The folders lie on storage of the user, which may not answer: each use
-//! of it has a limit and a thread of its own.
+//! A part is synced, file and folder, before it is reported. The folders lie on storage of the user, which may not
+//! answer: each access has a limit and a thread of its own.
 
 use crate::chunks::Chunks;
 use crate::job::{JobSetup, StagingFolder};
@@ -14,7 +15,7 @@ use windrow_proto::convert::path_from_bytes;
 use windrow_proto::v1;
 use windrow_store::{Durability, Progress, StorageCalls, check_nonce, place_part};
 
-/// Whether this node sees the coordinator's staging folder (none: an empty path) and the job's inputs.
+/// Checks that this node sees the coordinator's staging folder (none: an empty path) and the job's inputs.
 pub async fn check_shared(question: v1::CheckStaging, storage: &StorageCalls) -> Result<(), Failure> {
     if !question.folder.is_empty() {
         let folder = path_from_bytes(question.folder, "check.folder")?;
@@ -34,7 +35,7 @@ pub async fn check_shared(question: v1::CheckStaging, storage: &StorageCalls) ->
     Ok(())
 }
 
-/// Whether the folders of a job's setup are the coordinator's, as far as it says how to tell.
+/// Checks that the folders of a job's setup are the coordinator's, where the setup has a nonce.
 pub async fn check_setup(staging: &[StagingFolder], storage: &StorageCalls) -> Result<(), Failure> {
     for folder in staging.iter().filter(|s| !s.nonce.is_empty()) {
         check_folder(folder.path.clone(), folder.nonce.clone(), storage).await?;
@@ -47,11 +48,11 @@ async fn check_folder(folder: PathBuf, nonce: String, storage: &StorageCalls) ->
     storage.run(&path, move |_| Ok(check_nonce(&folder, &nonce)?)).await
 }
 
-/// How long one part may take to be copied to another file system and synced there.
+/// Bound on copying one part to another file system and syncing it there.
 const PLACE_MAX: Duration = Duration::from_secs(600);
 
-/// Like [`place_parts`], on storage that may not answer. If the limit passes, a part may still appear later, under its attempt's own
-/// name: it counts only if this attempt is granted again.
+/// Like [`place_parts`], on storage that may not answer. After the limit a part may still appear, under its attempt's
+/// own name: it counts only if this attempt is granted again.
 pub async fn publish(
     attempt: AttemptId,
     folder: AttemptFolder,
@@ -67,8 +68,8 @@ pub async fn publish(
     storage.for_writes(PLACE_MAX).run(&target, place).await
 }
 
-/// Places the attempt's part for each of these sinks: into a staging folder, or among the chunks of datasets, which are the
-/// answer. May be repeated. Blocks.
+/// Places the attempt's part for each of these sinks: into a staging folder, or among the chunks of datasets, which are
+/// returned. Idempotent. Blocks.
 fn place_parts(
     attempt: AttemptId,
     folder: &AttemptFolder,

@@ -1,9 +1,8 @@
-//! Finished outputs outlive the process that served them.
+//! Recovers finished outputs of earlier incarnations.
 //!
-//! Beside what an attempt made for the shuffle lies its report. The next life of the worker finds it, looks whether the
-//! shuffle files are whole as far as their indexes tell (blocks carry their own checksums, which whoever reads them
-//! checks), and offers it to the coordinator. Nothing is synced: after a power cut a file may be torn, which shows, and
-//! the task runs again.
+//! An attempt's report lies beside its shuffle files. The next incarnation of the worker finds it, checks that the
+//! shuffle files are complete by their indexes (blocks carry their own checksums, which readers check), and offers it
+//! to the coordinator. Nothing is synced: after a power cut a file may be torn, which is detected, and the task reruns.
 
 use crate::scratch::{AttemptFolder, Scratch};
 use prost::Message;
@@ -19,16 +18,16 @@ use windrow_model::{AttemptId, JobId, OutputReport, Segment, TaskReport};
 use windrow_proto::v1;
 
 const REPORT: &str = "report";
-/// No report is larger.
+/// Upper bound on the size of a report.
 const REPORT_BYTES_MAX: u64 = 256 << 20;
 
-/// Whether a later life could offer this: parts of outputs it could not, they are placed within one life or not at all. Of
-/// a task without records there is nothing to offer; it is run again sooner than its report is written.
+/// Whether a later incarnation could offer this. It could not offer parts of outputs, which are placed within one
+/// incarnation or not at all. A task without records is rerun sooner than its report is written.
 pub fn is_worth_keeping(report: &TaskReport) -> bool {
     report.outputs.iter().any(|o| matches!(o, OutputReport::Edge(segments) if !segments.is_empty()))
 }
 
-/// Writes the report into the attempt's folder, whole or not at all.
+/// Writes the report into the attempt's folder, atomically.
 pub fn keep(folder: &Path, attempt: AttemptId, report: TaskReport) -> io::Result<()> {
     let body = v1::AttemptDone { attempt: Some(attempt.into()), report: Some(report.into()) }.encode_to_vec();
     let mut bytes = crc32c(&body).to_le_bytes().to_vec();
@@ -36,18 +35,18 @@ pub fn keep(folder: &Path, attempt: AttemptId, report: TaskReport) -> io::Result
     durable::write_private(&folder.join(REPORT), &bytes, Durability::NoSync)
 }
 
-/// Finished attempts of earlier lives, moved back to where they are served from.
+/// Finished attempts of earlier incarnations, moved back to where they are served from.
 ///
-/// Registration waits for this. So only folders with the names of a life, a job and an attempt are entered: what programs
-/// of jobs have left beside them is not looked into, however much it is.
+/// Registration waits for this. So only folders with the names of an incarnation, a job and an attempt are entered:
+/// files that programs of jobs left beside them are not visited, however many there are.
 pub fn restore(scratch: &Scratch) -> Vec<(AttemptId, TaskReport)> {
     if scratch.is_copy() {
         return Vec::new();
     }
-    let is_life = |name: &OsStr| name.to_str().is_some_and(|name| name.parse::<u64>().is_ok());
+    let is_incarnation = |name: &OsStr| name.to_str().is_some_and(|name| name.parse::<u64>().is_ok());
     let is_job = |name: &OsStr| name.to_str().is_some_and(|name| name.parse::<JobId>().is_ok());
-    let lives = scratch.set_aside_lives().into_iter().flat_map(|folder| folders(folder, is_life));
-    let jobs = lives.flat_map(|life| folders(life, is_job));
+    let incarnations = scratch.set_aside_incarnations().into_iter().flat_map(|folder| folders(folder, is_incarnation));
+    let jobs = incarnations.flat_map(|incarnation| folders(incarnation, is_job));
     let attempts = jobs.flat_map(|job| folders(job, names::is_attempt_folder));
     attempts.filter_map(|folder| restore_one(scratch, AttemptFolder::at(folder))).collect()
 }
@@ -83,12 +82,12 @@ fn read(path: &Path) -> Option<(AttemptId, TaskReport)> {
     Some((AttemptId::try_from(done.attempt?).ok()?, TaskReport::try_from(done.report?).ok()?))
 }
 
-/// The digests of a report need not be those of the file: some take in what the attempt has read.
+/// The digests of a report may differ from those of the file: some include what the attempt has read.
 fn place(segment: &Segment) -> Segment {
     Segment { digest: 0, ..*segment }
 }
 
-/// The folders with such names in a folder; links are none.
+/// The folders with such names in a folder; links do not count.
 fn folders(path: PathBuf, is_it: fn(&OsStr) -> bool) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let wanted = entries.filter(move |e| is_it(&e.file_name()) && e.file_type().is_ok_and(|t| t.is_dir()));
@@ -140,7 +139,7 @@ mod tests {
         assert!(scratch.attempt(&whole).edge(0).exists());
         assert!(places.iter().all(|p| !p.path().exists()));
         drop(scratch);
-        // And the one after that.
+        // And the incarnation after that.
         assert_eq!(restore(&Scratch::open(folder.path()).unwrap()), [(whole, report)]);
     }
 }

@@ -1,4 +1,4 @@
-//! Chunks of datasets that this worker gets from others: because a task needs one, or to have a copy more.
+//! Chunks of datasets that this worker fetches from others: as the input of a task, or for another copy.
 
 use crate::chunks::Chunks;
 use std::collections::HashMap;
@@ -8,23 +8,24 @@ use windrow_net::connect::channel_lazy;
 use windrow_net::{Access, clients, from_status};
 use windrow_proto::v1;
 
-/// Where chunks are: addresses of workers that hold them.
+/// Addresses of the workers that hold each chunk.
 pub type Sources = HashMap<Digest, Vec<String>>;
 
-/// The way to chunks of other workers.
+/// Fetches chunks of other workers.
 #[derive(Clone, Debug)]
 pub struct Replicas {
     pub chunks: Chunks,
     pub access: Access,
-    /// A peer that sends nothing for so long is taken to be gone.
+    /// A peer that sends nothing for this long counts as gone.
     pub progress_deadline: Duration,
 }
 
 impl Replicas {
-    /// Makes sure that a chunk is here to stay, whole: one that is here is read and compared with its digest. True if it had to be fetched, or was about to be deleted.
+    /// Makes sure that a chunk is here to stay, verified against its digest. True if it had to be fetched, or was
+    /// doomed.
     ///
     /// # Errors
-    /// `CHUNK_UNAVAILABLE` with what each holder said; the disk's own.
+    /// `CHUNK_UNAVAILABLE` with the answer of each holder; errors of the disk.
     pub async fn get(&self, digest: Digest, addresses: &[String]) -> Result<bool, Failure> {
         if let Some(is_new) = self.chunks.keep_if_here(digest).await
             && self.chunks.is_whole(digest).await
@@ -56,7 +57,7 @@ impl Replicas {
         loop {
             let piece = tokio::time::timeout(self.progress_deadline, pieces.message()).await.map_err(silent)?;
             let Some(piece) = piece.map_err(|s| from_status(&s))? else { break };
-            // Why the disk failed is told by `finish`; that pieces are missing, by the digest.
+            // `finish` reports why the disk failed; the digest shows missing pieces.
             if !put.write(piece.data).await {
                 break;
             }

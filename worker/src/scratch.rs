@@ -1,18 +1,19 @@
-//! The data folder of a worker: its lock, its name, its incarnation, and where everything else lies.
+//! The data folder of a worker: its lock, its id, its incarnation, and the paths of everything else.
 //!
 //! ```text
-//! lock           held for as long as the worker lives, and the folder with it; holds its process id
+//! lock           held as long as the worker runs; holds its process id
 //! worker         its id, made on the first start
-//! origin         what tells this folder from a copy of it (`origin.rs`)
-//! groups         where control groups of executors were made last
+//! origin         what distinguishes this folder from a copy of it (`origin.rs`)
+//! groups         the base of the control groups that were made last
 //! incarnation    grows with every start
 //! artifacts/     job binaries and side values, by digest; kept
 //! chunks/        chunks of datasets, by digest; kept
-//! crumbs/        which record each executor is at; those that are there at a start are of executors that died with the worker
-//! jobs/INCARNATION/JOB/ATTEMPT/             what it has written, and in `in/` what it reads; gone with the attempt
+//! crumbs/        the current record of each executor; at a start, those of executors that died with the worker
+//! jobs/INCARNATION/JOB/ATTEMPT/             outputs, and inputs in `in/`; removed with the attempt
 //! ```
-//! A start moves files of earlier incarnations out of the way at once. Finished outputs among them come back (`kept.rs`);
-//! the rest is deleted in the background, by [`Scratch::sweep`], which never leaves its own root and follows no link.
+//! A start moves files of earlier incarnations away at once. Finished outputs among them are recovered
+//! (`recovered_outputs.rs`); [`Scratch::sweep`] deletes the rest in the background, and never leaves its own root or
+//! follows a link.
 
 use crate::error::Error;
 use crate::origin;
@@ -32,7 +33,7 @@ use windrow_store::remove_tree;
 
 const WORKER: &str = "worker";
 const INCARNATION: &str = "incarnation";
-/// The folder in which control groups were made last.
+/// Holds the base of the control groups that were made last.
 const GROUPS: &str = "groups";
 const ARTIFACTS: &str = "artifacts";
 const CHUNKS: &str = "chunks";
@@ -42,13 +43,13 @@ const JOBS: &str = "jobs";
 const INPUTS: &str = "in";
 /// Folders that a sweep deletes.
 const TRASH: &str = "trash";
-/// How the names of those begin that were `jobs` in an earlier life.
-const LIVES: &str = "jobs";
+/// Prefix of the trash entries that were `jobs` of an earlier incarnation.
+const OLD_JOBS: &str = "jobs";
 
-/// A child that a killed worker had just forked, and that has not become an executor yet, has the lock for a moment longer.
+/// A child that a killed worker had just forked holds the lock for a moment longer, until it becomes an executor.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 
-/// An open data folder. Nobody else can open it before this is dropped.
+/// An open data folder. No other process can open it before this is dropped.
 #[derive(Debug)]
 pub struct Scratch {
     root: PathBuf,
@@ -59,7 +60,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Opens the folder, which is made if it does not exist. Touches no file if another process has it.
+    /// Opens the folder, which is created if missing. Touches no file if another process has it.
     pub fn open(root: &Path) -> Result<Scratch, Error> {
         let wrong = |path: &Path| {
             let path = path.to_path_buf();
@@ -96,7 +97,7 @@ impl Scratch {
                 "{folder} is a copy of the data folder of worker {original}: it is worker {worker} from now on"
             );
         }
-        // After the id: if this process dies in between, the folder gets another one.
+        // After the id: if this process dies in between, the folder gets another id.
         origin::record(&root).map_err(wrong(&origin::file(&root)))?;
         let last = read_number::<u64>(&root.join(INCARNATION))?.unwrap_or(0);
         let is_copy = copied_from.is_some();
@@ -110,7 +111,7 @@ impl Scratch {
         &self.root
     }
 
-    /// Checks that the folder is still at its path. Blocks if its disk does.
+    /// Checks that the folder is still at its path. Blocks while its disk does.
     ///
     /// # Errors
     /// [`Error::Displaced`] if it is not: the worker must stop.
@@ -118,7 +119,7 @@ impl Scratch {
         self.lock.check().map_err(Error::Displaced)
     }
 
-    /// The worker that this folder is.
+    /// The id of this folder's worker.
     pub fn worker(&self) -> WorkerId {
         self.worker
     }
@@ -128,12 +129,12 @@ impl Scratch {
         self.is_copy
     }
 
-    /// Where it is noted which control groups this worker makes.
+    /// The file that records the base of this worker's control groups.
     pub fn groups(&self) -> PathBuf {
         self.root.join(GROUPS)
     }
 
-    /// Begins a new incarnation; no later one has the same number, whatever dies when.
+    /// Begins a new incarnation; its number is never reused, even after a crash.
     pub fn next_incarnation(&self) -> Result<Incarnation, Error> {
         let mut current = self.incarnation.lock().unwrap_or_else(|e| e.into_inner());
         let next = Incarnation(current.0 + 1);
@@ -144,7 +145,7 @@ impl Scratch {
         Ok(next)
     }
 
-    /// Where an artifact lies once it is here.
+    /// The path of an artifact.
     pub fn artifact(&self, digest: Digest) -> PathBuf {
         self.root.join(ARTIFACTS).join(digest.to_string())
     }
@@ -154,12 +155,12 @@ impl Scratch {
         self.root.join(ARTIFACTS)
     }
 
-    /// Where executors leave crumbs.
+    /// The folder of executors' crumbs.
     pub fn crumbs(&self) -> PathBuf {
         self.root.join(CRUMBS)
     }
 
-    /// Where a chunk lies once it is here.
+    /// The path of a chunk.
     pub fn chunk(&self, digest: Digest) -> PathBuf {
         self.root.join(CHUNKS).join(digest.to_string())
     }
@@ -174,15 +175,15 @@ impl Scratch {
         job_below(&self.root, incarnation, job)
     }
 
-    /// Moves all files of a job out of the way, those of every incarnation: the same job may begin anew at once. What
-    /// is returned is to be deleted; if nobody does, the next start's sweep does.
+    /// Moves all files of a job away, those of every incarnation: the same job may restart at once. Returns the folders
+    /// to delete; the next start's sweep deletes what remains.
     pub fn set_aside_job(&self, job: JobId) -> Vec<PathBuf> {
-        let lives = fs::read_dir(self.root.join(JOBS)).into_iter().flatten().flatten();
-        let folders = lives.map(|life| life.path().join(names::job_folder(job)));
+        let incarnations = fs::read_dir(self.root.join(JOBS)).into_iter().flatten().flatten();
+        let folders = incarnations.map(|incarnation| incarnation.path().join(names::job_folder(job)));
         let moved = folders.filter_map(|folder| {
             let aside = self.in_trash("job");
             let moved = match fs::rename(&folder, &aside) {
-                // The folder for it is not there, which somebody must have removed.
+                // The trash folder has been removed from outside.
                 Err(e) if e.kind() == io::ErrorKind::NotFound && folder.is_dir() => {
                     private::create_folders(&self.root.join(TRASH)).and_then(|()| fs::rename(&folder, &aside))
                 }
@@ -200,11 +201,11 @@ impl Scratch {
         moved.collect()
     }
 
-    /// What earlier incarnations left, since the last sweep: each entry has the layout of `jobs`.
-    pub fn set_aside_lives(&self) -> Vec<PathBuf> {
+    /// Folders of earlier incarnations since the last sweep: each has the layout of `jobs`.
+    pub fn set_aside_incarnations(&self) -> Vec<PathBuf> {
         let trash = fs::read_dir(self.root.join(TRASH)).into_iter().flatten().flatten();
-        let lives = trash.filter(|entry| entry.file_name().as_bytes().starts_with(LIVES.as_bytes()));
-        lives.map(|entry| entry.path()).collect()
+        let incarnations = trash.filter(|entry| entry.file_name().as_bytes().starts_with(OLD_JOBS.as_bytes()));
+        incarnations.map(|entry| entry.path()).collect()
     }
 
     /// All files of an attempt.
@@ -212,25 +213,25 @@ impl Scratch {
         AttemptFolder::below(&self.root, attempt)
     }
 
-    /// Moves what earlier incarnations left out of the way: instant, however much it is.
+    /// Moves the files of earlier incarnations away, in constant time.
     fn set_aside(&self) -> Result<(), Error> {
         let wrong = |path: &Path, source| Error::DataDir { path: path.to_path_buf(), source };
         let (trash, jobs) = (self.root.join(TRASH), self.root.join(JOBS));
-        // What lies in it is deleted. Only `artifacts` and `chunks` may be links, to another disk.
+        // The trash is deleted, so it must not be a link. Only `artifacts` and `chunks` may be links, to another disk.
         remove_link(&trash).and_then(|()| private::create_folders(&trash)).map_err(|e| wrong(&trash, e))?;
-        match fs::rename(&jobs, self.in_trash(LIVES)) {
+        match fs::rename(&jobs, self.in_trash(OLD_JOBS)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(wrong(&jobs, e)),
             _ => private::create_folders(&jobs).map_err(|e| wrong(&jobs, e)),
         }
     }
 
-    /// A new name for what is set aside.
+    /// A new name in the trash.
     fn in_trash(&self, what: &str) -> PathBuf {
         self.root.join(TRASH).join(format!("{what}-{}", uuid::Uuid::now_v7().simple()))
     }
 
-    /// Deletes what was set aside. May take a while; nothing waits for it. What cannot be deleted does not keep the rest; the
-    /// first error is returned.
+    /// Deletes the trash in the background. An entry that cannot be deleted does not keep the rest; the first error is
+    /// returned.
     pub fn sweep(&self) -> io::Result<()> {
         let mut swept = Ok(());
         remove_link(&self.root.join(TRASH))?;
@@ -241,16 +242,16 @@ impl Scratch {
     }
 }
 
-/// Where an attempt's files lie.
+/// The folder of an attempt's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptFolder(PathBuf);
 
 impl AttemptFolder {
-    /// Where an attempt lies on the worker whose data folder this is.
+    /// The folder of an attempt on the worker with this data folder.
     pub fn below(root: &Path, attempt: &AttemptId) -> AttemptFolder {
         AttemptFolder(job_below(root, attempt.incarnation, attempt.task.job).join(names::attempt_folder(attempt)))
     }
-    /// A folder that lies somewhere else than where this incarnation would put it.
+    /// A folder outside of this incarnation's layout.
     pub fn at(path: PathBuf) -> AttemptFolder {
         AttemptFolder(path)
     }
@@ -262,11 +263,12 @@ impl AttemptFolder {
     pub fn inputs(&self) -> PathBuf {
         self.0.join(INPUTS)
     }
-    /// What the executor writes. No folder of its own: file systems take longer to make one than a small task takes.
+    /// The outputs of the executor, without a folder of their own: file systems take longer to make one than a small
+    /// task takes.
     pub fn outputs(&self) -> PathBuf {
         self.0.clone()
     }
-    /// Deletes all that an executor has written, and leaves what was staged for it.
+    /// Deletes the outputs of the executor, and keeps the staged inputs.
     pub fn remove_outputs(&self) -> io::Result<()> {
         let entries = match fs::read_dir(&self.0) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -291,7 +293,7 @@ impl AttemptFolder {
     }
 }
 
-/// Removes a symbolic link, and leaves alone what it leads to. A program of a job may have put it in the place of a folder.
+/// Removes a symbolic link, but not its target. A program of a job may have replaced a folder by one.
 fn remove_link(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_symlink() => {
@@ -315,7 +317,7 @@ fn job_below(root: &Path, incarnation: Incarnation, job: JobId) -> PathBuf {
     root.join(JOBS).join(incarnation.to_string()).join(names::job_folder(job))
 }
 
-/// The worker that a folder is, as far as can be seen.
+/// The worker whose data folder this is, if it can be read.
 pub fn worker_of(root: &Path) -> Option<WorkerId> {
     read_number(&root.join(WORKER)).ok().flatten()
 }
@@ -402,7 +404,7 @@ mod tests {
         assert!(scratch.set_aside_job(job).is_empty(), "there is nothing yet");
         fs::create_dir_all(attempt.outputs()).unwrap();
         fs::write(attempt.edge(0), "old").unwrap();
-        // Whoever removes the folder for that removes nothing that matters.
+        // Removing this folder loses nothing that matters.
         fs::remove_dir_all(scratch.root().join(TRASH)).unwrap();
         let aside = scratch.set_aside_job(job);
         fs::create_dir_all(attempt.outputs()).unwrap();
@@ -433,7 +435,7 @@ mod tests {
         {
             let scratch = Scratch::open(folder.path()).unwrap();
             let job = scratch.job(id.incarnation, id.task.job);
-            // A program works in its job's folder: what it leaves there lies beside its attempts.
+            // A program works in its job's folder: files that it leaves there lie beside its attempts.
             for below in ["a/b/c/d/e", "0-0/report", "7-7-7-7-7"] {
                 fs::create_dir_all(job.join(below)).unwrap();
             }

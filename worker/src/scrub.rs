@@ -1,8 +1,8 @@
-//! The scrub: a thread that reads every chunk of this worker once in a period and compares it with its digest, no faster than it
-//! may. It also looks now and then whether the files are there, and deletes what has been in the trash for its time.
+//! The scrub: a thread that reads every chunk of this worker once in a period and compares it with its digest, within a
+//! rate limit. It also checks periodically that the files exist, and deletes expired chunks from the trash.
 //!
-//! What it finds is news for the coordinator (`chunks.rs`), which has copies made again. Where it was is kept in the data folder:
-//! a worker that is started again goes on there.
+//! Its findings are news for the coordinator (`chunks.rs`), which restores copies. Its position is kept in the data
+//! folder: a restarted worker resumes there.
 
 use crate::chunks::Chunks;
 use crate::disk_space::Room;
@@ -21,22 +21,22 @@ use windrow_model::Digest;
 use windrow_proto::v1::ScrubProgress;
 
 const FILE: &str = "scrub";
-/// Chunks stay in the trash for so long although the disk is full.
+/// Minimum time in the trash, even on a full disk.
 const TRASH_KEPT_MIN_MS: u64 = 3_600_000;
-/// Between two looks at which files are there.
+/// Interval of the checks that files exist.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Between two notes of how far a pass is.
+/// Interval of writing down the position.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
-/// How often and how fast.
+/// Rate and retention.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub pace: Pace,
-    /// Chunks stay in the trash for so long.
+    /// How long chunks stay in the trash.
     pub trash_kept_ms: u64,
 }
 
-/// How far it is.
+/// Progress of the current pass.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<ScrubProgress>>);
 
@@ -51,7 +51,7 @@ impl Progress {
     }
 }
 
-/// The running thread; it ends soon after this is dropped, and is not waited for: a disk may hold it up.
+/// The running thread; it ends soon after this is dropped, and is not awaited: a disk may block it.
 #[derive(Debug)]
 pub struct Scrub {
     pub progress: Progress,
@@ -96,7 +96,7 @@ struct Thread {
     began: Instant,
 }
 
-/// The worker ends.
+/// The worker is stopping.
 struct Stopped;
 
 impl Thread {
@@ -106,7 +106,7 @@ impl Thread {
             let began = Instant::now();
             after = self.pass(after.take())?;
             let period = Duration::from_millis(self.settings.pace.period_ms);
-            // The period of the next pass begins when this one's is over; meanwhile files are looked for.
+            // The next pass begins when this period is over; meanwhile only the existence of files is checked.
             while began.elapsed() < period {
                 self.pause((period - began.elapsed()).min(LOOK_EVERY))?;
                 self.look();
@@ -122,7 +122,8 @@ impl Thread {
         }
     }
 
-    /// Which files are there; and what was in the trash for its time goes, if a coordinator of this cluster is there to know better.
+    /// Checks which files exist, and deletes expired chunks from the trash if a coordinator of this cluster has the
+    /// session.
     fn look(&self) -> Vec<(Digest, u64)> {
         if self.membership.is_in_session() {
             let up_ms = self.began.elapsed().as_millis() as u64;
@@ -138,8 +139,7 @@ impl Thread {
         })
     }
 
-    /// A disk without room needs it more than the trash does: what has been there for a while goes before its time, the oldest
-    /// first, until there is room.
+    /// On a full disk chunks are deleted from the trash before their time, the oldest first, until there is space.
     fn make_room(&self, up_ms: u64) {
         if !self.room.is_full() {
             return;
@@ -154,7 +154,7 @@ impl Thread {
         }
     }
 
-    /// One pass over everything that is here, from behind `after` on. Gives where the next one begins: at the beginning.
+    /// One pass over all chunks after `after`. Returns where the next pass begins: at the beginning.
     fn pass(&self, after: Option<Digest>) -> Result<Option<Digest>, Stopped> {
         let all = self.look();
         let total: u64 = all.iter().map(|(_, length)| length).sum();
@@ -175,7 +175,7 @@ impl Thread {
             done += length;
             self.progress.change(|p| {
                 p.bytes_done += length;
-                // One that was deleted meanwhile is neither.
+                // A chunk that was deleted meanwhile counts as neither.
                 p.damaged += u64::from(!whole && was_here);
                 p.gone += u64::from(!whole && !was_here);
             });
@@ -198,7 +198,7 @@ impl Thread {
         Ok(None)
     }
 
-    /// Where it is: only the cost of reading again depends on it.
+    /// Writes down the position: losing it only costs repeated reads.
     fn write_note(&self, after: Option<Digest>) {
         let p = self.progress.get();
         let after = after.map(|digest| digest.to_string()).unwrap_or_default();
@@ -218,12 +218,12 @@ impl Thread {
     }
 }
 
-/// Reads a file no faster than it may. Its pages leave the cache afterwards, but for those that are mapped.
+/// Reads a file at the allowed rate. Its pages leave the cache afterwards, except mapped ones.
 struct Paced<'a> {
     file: File,
     thread: &'a Thread,
     began: Instant,
-    /// Bytes of the pass before this file, and of it.
+    /// Bytes of the pass before this file.
     done: u64,
     total: u64,
     read: u64,
@@ -233,7 +233,7 @@ impl Read for Paced<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let elapsed_ms = self.began.elapsed().as_millis() as u64;
         let pause = self.thread.settings.pace.pause_ms(self.done + self.read, self.total, elapsed_ms);
-        // A stop is noticed after the chunk: what was not read whole is not judged.
+        // A stop is noticed after the chunk: partially read chunks are not judged.
         if pause > 0 {
             std::thread::sleep(Duration::from_millis(pause.min(1_000)));
         }

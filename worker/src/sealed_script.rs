@@ -1,15 +1,15 @@
-//! A script that is started from a copy which nothing can change.
+//! A copy of a script that cannot be changed.
 //!
-//! The kernel starts a program by its descriptor, and keeps its file from being written to while it runs. A script is read by its
-//! interpreter, by name and later, and may be written to all the while, also by other jobs of the worker's user. So what is compared
-//! with the digest is a copy in memory, sealed before the comparison; the interpreter gets the name of its descriptor.
+//! The kernel starts a program by its descriptor, and denies writes to its file while it runs. A script is read by its
+//! interpreter, by name and later, and may be written to all the while, also by other jobs of the worker's user. So a
+//! copy in memory is sealed and then compared with the digest; the interpreter gets the name of its descriptor.
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use windrow_model::Digest;
 
-/// Bytes of the longest script: its copy is memory that no budget counts.
+/// Maximum size of a script in bytes: its copy is memory that no budget counts.
 pub const SCRIPT_BYTES_MAX: u64 = 64 << 20;
 const BEGINNING: &[u8] = b"#!";
 
@@ -20,11 +20,10 @@ pub fn is_script(file: &File) -> io::Result<bool> {
     Ok(file.read_at(&mut bytes, 0)? == bytes.len() && bytes == BEGINNING)
 }
 
-/// A copy of the file that cannot be written to any more; `None` if it does not have the digest. Reads the file once and holds its
-/// bytes in memory.
+/// A sealed copy of the file; `None` if it does not have the digest. Reads the file once and holds its bytes in memory.
 ///
 /// # Errors
-/// Those of the system; `FileTooLarge` beyond [`SCRIPT_BYTES_MAX`].
+/// Errors of the system; `FileTooLarge` beyond [`SCRIPT_BYTES_MAX`].
 pub fn seal(mut file: &File, digest: Digest) -> io::Result<Option<File>> {
     let mut copy = File::from(memfd_create(c"windrow-script", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     file.rewind()?;

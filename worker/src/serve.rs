@@ -1,8 +1,8 @@
-//! What this worker gives to others: segments of finished attempts, logs, chunks.
+//! Serves segments of finished attempts, logs and chunks to other processes.
 //!
-//! Files are read with pread in a blocking thread, about 1 MiB at a time, and only when the last megabyte has found
-//! its way into the stream: a slow reader costs this worker neither memory nor a thread. Who may call is decided
-//! before a call gets here.
+//! Files are read with pread in a blocking thread, about 1 MiB at a time, and only after the last megabyte was put into
+//! the stream: a slow reader costs this worker neither memory nor a thread. Callers are authorised before a call gets
+//! here.
 
 mod segments;
 
@@ -26,12 +26,12 @@ use windrow_net::{MESSAGE_BYTES_MAX, to_status};
 use windrow_proto::v1;
 use windrow_proto::v1::transfer_server::{Transfer, TransferServer};
 
-/// Bytes of one message, and read in one go.
+/// Bytes of one message, and of one read.
 const PIECE_BYTES: usize = 1 << 20;
-/// Messages that wait in one stream.
+/// Messages queued in one stream.
 const QUEUE_PIECES: usize = 2;
 
-/// A chunk of which no piece comes for so long is broken off.
+/// A chunk upload without a piece for this long is aborted.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The service behind this worker's port.
@@ -138,7 +138,7 @@ impl Transfer for TransferService {
                 match read {
                     Ok(data) if data.is_empty() => {
                         if Digest(*hasher.finalize().as_bytes()) != digest {
-                            // Its reader cannot tell the coordinator what this copy is worth.
+                            // The reader cannot report a damaged copy to the coordinator, so this worker does.
                             chunks.is_whole(digest).await;
                             let failure =
                                 Failure::new(Code::FetchFailed, format!("chunk {digest} is damaged on this worker"));
@@ -153,7 +153,7 @@ impl Transfer for TransferService {
                     Err(e) => {
                         let failure = Failure::new(Code::IoError, format!("cannot read chunk {digest}: {e}"));
                         permit.send(Err(to_status(&failure)));
-                        // The whole of it, so that the coordinator hears what this copy is worth.
+                        // Verifies the whole chunk, so that the coordinator learns whether this copy is damaged.
                         chunks.is_whole(digest).await;
                         return;
                     }
@@ -168,7 +168,7 @@ fn bad(what: &str) -> Status {
     to_status(&Failure::new(Code::BadRequest, what))
 }
 
-/// Runs in a blocking thread; a panic there goes on here.
+/// Runs `work` in a blocking thread; a panic there is propagated.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
@@ -183,7 +183,7 @@ fn read_at(file: &File, offset: u64, length: u64) -> io::Result<Bytes> {
     Ok(data.into())
 }
 
-/// Appends `length` bytes from `offset`, or as many as there are up to the end of the file: how many is told.
+/// Appends `length` bytes from `offset`, or those up to the end of the file; returns their number.
 fn read_into(data: &mut Vec<u8>, file: &File, offset: u64, length: usize) -> io::Result<usize> {
     failpoint!("serve.read")?;
     let start = data.len();

@@ -1,9 +1,9 @@
-//! The stream to the coordinator: connect, register, beat, pass messages, and again when it is lost.
+//! The stream to the coordinator: connect, register, beat, pass messages, and reconnect.
 //!
-//! It runs until the coordinator refuses this worker for good. The incarnation is the process's: it begins when the
-//! coordinator answers for the first time, and stays when sessions break, since attempts go on without one. Beats come from a task of their own; a call of the health service on the same
-//! connection follows each, and its answer proves that the beat before it has arrived. What messages mean is the node's
-//! business.
+//! It runs until the coordinator refuses this worker permanently. The incarnation belongs to the process: it begins
+//! with the coordinator's first answer, and stays when sessions break, since attempts go on without one. A task of its
+//! own sends beats; a call of the health service on the same connection follows each, and its answer proves that the
+//! beat before it has arrived. The node interprets the messages.
 
 use crate::chunks::Chunks;
 use crate::config::Config;
@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Streaming;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -29,64 +30,65 @@ use windrow_proto::v1::{self, from_worker, to_worker};
 /// A coordinator that accepts a connection answers a registration within this time.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Between two registrations of a folder that has joined no cluster and whose chunks are not known.
+/// Pause between registrations of a folder that has joined no cluster and whose chunks are unknown.
 const UNJOINED_PAUSE: Duration = Duration::from_secs(3);
 
-/// Where messages to the coordinator go while a session lasts.
+/// Channel for messages to the coordinator while a session lasts.
 pub type Outgoing = mpsc::UnboundedSender<v1::FromWorker>;
 
 /// A session that has begun.
 #[derive(Debug)]
 pub struct Up {
     pub incarnation: Incarnation,
-    /// For artifacts.
+    /// For fetching artifacts.
     pub connection: Connection,
     /// Changes of datasets that the coordinator's journal has recorded.
     pub revision: u64,
 }
 
-/// What the node hears from its session.
+/// An event of the session, for the node.
 #[derive(Debug)]
 pub enum Event {
-    /// A registration begins: what is here is to be told on this way, and from then on everything else. With the chunks of a folder
-    /// that has joined no cluster.
+    /// A registration begins: the inventory goes into this channel, and every later message. With the chunks of a
+    /// folder that has joined no cluster.
     Registers(Outgoing, Vec<Digest>),
-    /// The coordinator has registered us.
+    /// The coordinator has registered this worker.
     Up(Up),
     Message(Box<v1::ToWorker>),
-    /// The registration, or the session, that began last is over.
+    /// The registration or session that began last is over.
     Down(Failure),
-    /// There will be none.
+    /// There will be no session.
     Refused(Error),
 }
 
-/// How the worker introduces itself; the incarnation is filled in at the first registration.
+/// The worker's data for registrations; the incarnation is set at the first one.
 #[derive(Debug)]
 pub struct Session {
     pub config: Arc<Config>,
     pub scratch: Arc<Scratch>,
     pub node: NodeInfo,
-    /// Random, of this process.
+    /// Random, identifies this process.
     pub life: u64,
     pub clock: Clock,
-    /// Told with each beat, and so is the room.
+    /// Sent with each beat, like `room`.
     pub progress: Progress,
     pub room: Room,
     pub scrub: scrub::Progress,
     pub chunks: Chunks,
     pub membership: Arc<Membership>,
-    /// A coordinator has registered this process: if another one takes its place, that is waited for to end.
+    /// A coordinator has registered this process. If it is replaced by another one, this process waits for the other's
+    /// end.
     pub has_joined: bool,
     pub events: mpsc::UnboundedSender<Event>,
 }
 
-/// What was logged of failures in a row: the first, and each of another kind than the one before. A coordinator that is away and
-/// comes back on a wrong data folder is two.
+/// Which of successive failures were logged: the first, and each whose code differs from the one before. A coordinator
+/// that is away and returns with a wrong data folder logs two.
 #[derive(Debug, Default)]
 struct Logged(Option<Code>);
 
 impl Logged {
-    /// Whether this failure is to be logged, after so many in a row before it.
+    /// Whether to log this failure, after `before` failures in a row.
     fn is_news(&mut self, code: Code, before: u32) -> bool {
         self.0.replace(code) != Some(code) || before == 0
     }
@@ -96,7 +98,7 @@ enum Ended {
     /// Try again.
     Lost(Failure),
     Refused(Error),
-    /// The node does not listen any more.
+    /// The node is gone.
     Unheard,
 }
 
@@ -119,7 +121,7 @@ impl Session {
                         }
                     }
                     let pause = backoff.next_delay();
-                    // It sends the names of all its chunks each time, and what it waits for is a person.
+                    // Such a worker sends the names of all its chunks each time, and waits for an operator.
                     let is_unjoined =
                         failure.code == Code::ClusterMismatch && self.membership.known().cluster.is_none();
                     tokio::time::sleep(if is_unjoined { pause.max(UNJOINED_PAUSE) } else { pause }).await;
@@ -137,11 +139,11 @@ impl Session {
     async fn one(&mut self, backoff: &mut Backoff) -> Ended {
         let connection = match channel(&self.config.coordinator_url, &self.config.access).await {
             Ok(connection) => connection,
-            // A URL that is none will not become one.
+            // An invalid URL stays invalid.
             Err(failure) if failure.code == Code::BadRequest => return self.unconnected(failure),
-            // It was the right coordinator once: another program has its port, and may go again.
+            // It was the right coordinator before: another program has its port, and may end again.
             Err(failure) if self.node.incarnation != Incarnation(0) => return Ended::Lost(failure),
-            // A file of certificates that cannot be read, a certificate that does not fit, another token.
+            // An unreadable certificate file, a certificate that does not fit, another token.
             Err(failure) if failure.code != Code::Unreachable => return self.unconnected(failure),
             Err(failure) => return Ended::Lost(failure),
         };
@@ -169,7 +171,7 @@ impl Session {
         }
     }
 
-    /// What the data folder knows of its cluster. With its chunks, if that is nothing.
+    /// The cluster as recorded in the data folder; with its chunks, if it has joined none.
     async fn folder(&self) -> Result<(Folder, Vec<Digest>), Failure> {
         let Known { cluster, seen } = self.membership.known();
         if cluster.is_some() {
@@ -184,7 +186,7 @@ impl Session {
         Ok((Folder { cluster, seen, chunks: digests.len() as u64 }, digests))
     }
 
-    /// The folder belongs to this coordinator's cluster: durable before anything that it orders is done.
+    /// Joins the folder to this coordinator's cluster: durable before any of its orders is carried out.
     async fn join(&self, registered: &v1::Registered) -> Result<(), Failure> {
         let Some(cluster) = registered.cluster.clone() else {
             let what = "the coordinator's release knows no cluster ids, without which its orders to delete chunks do not count";
@@ -243,7 +245,7 @@ impl Session {
 
     /// Passes messages on until the stream or the lease ends.
     async fn pump(&self, incoming: &mut Streaming<v1::ToWorker>, beats: tokio::task::JoinHandle<()>) -> Failure {
-        let mut beats = AbortOnDrop(beats);
+        let mut beats = AbortOnDropHandle::new(beats);
         loop {
             tokio::select! {
                 message = incoming.message() => match message {
@@ -255,21 +257,22 @@ impl Session {
                     Ok(None) => return Failure::new(Code::Unreachable, "the coordinator ended the session"),
                     Err(status) => return from_status(&status),
                 },
-                _ = &mut beats.0 => {
+                _ = &mut beats => {
                     return Failure::new(Code::Unreachable, "no answer from the coordinator for as long as the lease");
                 }
             }
         }
     }
 
-    /// Whether another try may end otherwise.
+    /// Whether another try may succeed.
     fn ended(&self, failure: Failure) -> Ended {
         match failure.code {
-            // Another process has this worker's id: a copy of the data folder. Neither waiting nor a new id would be right here,
-            // since the finished outputs in it are known by the id.
+            // Another process has this worker's id: a copy of the data folder. Neither waiting nor a new id would be
+            // right here, since the finished outputs in it are known by the id.
             Code::Unauthorised | Code::VersionMismatch | Code::DataDirInUse => self.refused(failure),
-            // A coordinator on a wrong or old data folder is put right, and then this worker is needed again; a folder that has to be
-            // adopted first waits for that. One that never was in the cluster should not seem to work.
+            // A coordinator on a wrong or old data folder will be repaired, and then this worker is needed again; a
+            // folder that has to be adopted waits for that. A folder that was never in the cluster must not seem to
+            // work.
             Code::ClusterMismatch | Code::JournalBehind
                 if !self.has_joined && self.membership.known().cluster.is_some() =>
             {
@@ -288,22 +291,16 @@ impl Session {
     }
 }
 
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// What each beat tells.
+/// The state that each beat carries.
 struct BeatState {
     progress: Progress,
     room: Room,
     scrub: scrub::Progress,
 }
 
-/// Beats until the lease has run out, which is also looked at when it would. After a pause of the whole process that
-/// comes first. Messages of the coordinator prolong nothing: they may have waited in the socket through the pause.
+/// Beats until the lease has expired, which is also checked at its expiry. After a pause of the whole process that
+/// check comes first. Messages of the coordinator do not extend the lease: they may have waited in the socket through
+/// the pause.
 async fn beat(outgoing: Outgoing, connection: Connection, lease: Arc<Lease>, clock: Clock, state: BeatState) {
     let period_ms = lease.beat_every_ms();
     loop {

@@ -1,8 +1,8 @@
 //! A task's inputs as local files, before it runs.
 //!
-//! Chunks are used where they lie, if this node sees the same file that was split; those of datasets from this worker's
-//! store, after they were fetched if they are not there. Segments of this worker's own attempts, and of its neighbours',
-//! are used where they lie, too; all others are fetched, one file per source worker. Nothing is mapped or parsed here.
+//! Chunks are used in place, if this node sees the same file that was split; chunks of datasets come from this worker's
+//! store, after a fetch if they are missing. Segments of this worker's own attempts and of its neighbours are used in
+//! place, too; all others are fetched, into one file per source worker. Nothing is mapped or parsed here.
 
 use crate::attempts::StageError;
 use crate::error::disk_failure;
@@ -24,7 +24,7 @@ use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
 use windrow_store::{Progress, StorageCalls, identity};
 
-/// What staging needs of the node.
+/// The parts of the node that staging needs.
 #[derive(Debug)]
 pub struct Staging {
     pub worker: WorkerId,
@@ -34,28 +34,28 @@ pub struct Staging {
     pub replicas: Replicas,
     pub seen: Arc<Seen>,
     pub neighbours: Arc<Neighbours>,
-    /// For what is not this worker's own: inputs and outputs.
+    /// Calls to storage of users: inputs and outputs.
     pub storage: StorageCalls,
 }
 
-/// Inputs that are local files now.
+/// Inputs as local files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Staged {
-    /// For each input that is segments, where they lie.
+    /// For each input that consists of segments, their locations.
     pub segments: Vec<v1::LocalSegments>,
-    /// Files were made for it.
+    /// Whether files were made for it.
     pub fetched: bool,
     /// The task's chunk with local files for its contents, if it has any of a dataset.
     pub chunk: Option<Chunk>,
-    /// Contents that were not here before.
+    /// Contents that were fetched.
     pub new_chunks: Vec<Digest>,
 }
 
-/// Segments of one peer: where each stands in the task, and the segment.
+/// Segments of one peer, each with its position in the task.
 type Wanted = Vec<((usize, usize), SegmentRef)>;
 
 impl Staging {
-    /// Like [`Staging::stage`], if that takes no time: everything is here, and known to be what it should be.
+    /// Like [`Staging::stage`], if that needs no waiting: everything is local and already verified.
     pub fn at_once(&self, task: &Task) -> Option<Result<Staged, StageError>> {
         let known = |range: &FileRange| range.content.is_none() && self.seen.has(range);
         let here = task.inputs.iter().all(|input| match input {
@@ -66,7 +66,7 @@ impl Staging {
         here.then(|| self.place(task).map(|(staged, _)| staged))
     }
 
-    /// Makes the attempt's folders and its inputs local. May be dropped at any time.
+    /// Makes the attempt's folders and its inputs local. Cancel-safe.
     pub async fn stage(
         &self,
         task: &Task,
@@ -102,8 +102,8 @@ impl Staging {
         let (here, remote) = looked.map_err(StageError::Failed)?;
         self.check_chunks(chunks).await.map_err(StageError::Failed)?;
         staged.fetched = !remote.is_empty();
-        // Whoever writes an output makes its folder: most tasks of a large grep write none. Not in that other thread: if the job
-        // ends meanwhile this is dropped, and what is made after that nobody would remove.
+        // The writer of an output makes its folder: most tasks of a large grep write none. Not in a blocking thread:
+        // this future is dropped if the job ends meanwhile, and a folder made after that would never be removed.
         if staged.fetched {
             let inputs = folder.inputs();
             let made = private::create_folders(&inputs).map_err(|e| disk_failure("make", &inputs, 0, &e));
@@ -124,9 +124,9 @@ impl Staging {
         Ok(staged)
     }
 
-    /// Whether this node sees the files that were split. Their storage may not answer.
+    /// Checks that this node sees the files that were split. Their storage may not answer.
     async fn check_chunks(&self, chunks: Vec<Chunk>) -> Result<(), Failure> {
-        // Those with a content have been compared with that.
+        // Ranges with a content have been compared with its digest.
         let is_file = |range: &FileRange| range.content.is_none() && !self.seen.has(range);
         let ranges: Vec<FileRange> = chunks.into_iter().flat_map(|c| c.ranges).filter(is_file).collect();
         let Some(first) = ranges.first().map(|range| range.path.clone()) else { return Ok(()) };
@@ -160,7 +160,7 @@ impl Staging {
         Ok(local)
     }
 
-    /// Finds local segments, and groups the others by their holder.
+    /// Locates local segments, and groups the others by their holder.
     fn place(&self, task: &Task) -> Result<(Staged, BTreeMap<WorkerId, Wanted>), StageError> {
         let mut staged = Staged::default();
         let mut remote: BTreeMap<WorkerId, Wanted> = BTreeMap::new();
@@ -195,7 +195,7 @@ impl Staging {
         let segments: Vec<SegmentRef> = wanted.iter().map(|w| w.1).collect();
         let lost = |at: usize, failure| StageError::SegmentLost(segments[at.min(segments.len() - 1)].into(), failure);
         let Some(Whereabouts { address, .. }) = peers.get(&worker) else {
-            return Err(lost(0, Failure::new(Code::FetchFailed, format!("nobody knows the address of {worker}"))));
+            return Err(lost(0, Failure::new(Code::FetchFailed, format!("no address is known for {worker}"))));
         };
         let fetched = self.fetcher.fetch(address, &segments, &peer_file(folder, worker)).await;
         fetched.map_err(|e| match e {
@@ -226,7 +226,7 @@ fn check_range(range: &FileRange) -> Result<(), Failure> {
     }
     let code = match now.inode == then.inode {
         true => Code::InputChanged,
-        // Another file under the same name: replaced since, or a file of this machine only.
+        // Another file under the same name: replaced since, or local to this machine.
         false if now.device == then.device => Code::InputChanged,
         false => Code::InputNotShared,
     };

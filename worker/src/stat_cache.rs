@@ -1,23 +1,23 @@
-//! Input files that this worker has seen as they were when the job was split.
+//! Caches which input files this worker has seen unchanged since the job was split.
 //!
-//! Looking at a file may take as long as its file system likes, so it is done on a blocking thread, and not again for each
-//! of the thousands of chunks of one file. Executors look once more when they open it: a file that has changed since is told
-//! by them.
+//! A look at a file may take as long as its file system likes, so it runs on a blocking thread, and once instead of for
+//! each of the thousands of chunks of one file. Executors check again when they open a file, and report a file that has
+//! changed since.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use windrow_model::{FileIdentity, FileRange};
 
-/// More files than this are forgotten, all at once.
+/// The cache is cleared at this number of files.
 const FILES_MAX: usize = 16 << 10;
 
-/// Paths, and what each led to when it was looked at last.
+/// Paths, and the identity of each file when it was last looked at.
 #[derive(Debug, Default)]
 pub struct Seen(Mutex<HashMap<PathBuf, FileIdentity>>);
 
 impl Seen {
-    /// The file was found to be the one that was split.
+    /// Adds a file that was found to be the one that was split.
     pub fn add(&self, range: &FileRange) {
         let mut files = self.files();
         if files.len() >= FILES_MAX {
@@ -26,7 +26,7 @@ impl Seen {
         files.insert(range.path.clone(), range.identity);
     }
 
-    /// It was seen, and as that one.
+    /// Whether it was seen with this identity.
     pub fn has(&self, range: &FileRange) -> bool {
         self.files().get(&range.path) == Some(&range.identity)
     }

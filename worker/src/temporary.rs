@@ -1,7 +1,7 @@
-//! A file that is being made: under a temporary name until it is whole.
+//! A file that is being made, under a temporary name until it is complete.
 //!
-//! Whoever has the file removes it, so that it does not matter who gives up first: the thread that is about to make it, or
-//! whoever asked for it.
+//! The owner of the file removes it, so it does not matter which side gives up first: the thread that is about to make
+//! it, or the task that requested it.
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Write};
@@ -16,23 +16,24 @@ pub struct TemporaryFile {
     name: Name,
 }
 
-/// Removes what has this name when it is dropped.
+/// Removes the file of this name on drop.
 #[derive(Debug)]
 struct Name(PathBuf);
 
 impl Drop for Name {
     fn drop(&mut self) {
-        // Gone already if it was renamed.
+        // Renamed files have no temporary name left.
         let _ = fs::remove_file(&self.0);
     }
 }
 
 impl TemporaryFile {
-    /// Makes it in the folder of `path`, for which it is meant. Blocks.
+    /// Creates it in the folder of `path`, its later name. Blocks.
     pub fn beside(path: &Path) -> io::Result<TemporaryFile> {
         let name = durable::temporary_beside(path)?;
         let file = match private::create_new(&name) {
-            // Its folder was removed under the worker. If the whole data folder is gone, so is the worker's id, and nothing is made.
+            // Its folder was removed under the worker. If the whole data folder is gone, so is the worker's id, and
+            // nothing is made.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let folder = path.parent().filter(|folder| folder.parent().is_some_and(Path::is_dir));
                 private::create_folders(folder.ok_or(e)?)?;
@@ -48,7 +49,7 @@ impl TemporaryFile {
         &self.file
     }
 
-    /// Gives it its name, and replaces what had it. Blocks.
+    /// Renames it to `path`, replacing a file there. Blocks.
     pub fn place(self, path: &Path, durability: Durability) -> io::Result<()> {
         durable::sync_file(&self.file, durability)?;
         // Closed before the name appears: a file that is open for writing cannot be executed.
@@ -79,7 +80,7 @@ mod tests {
     use tokio::task::spawn_blocking;
     use windrow_model::Digest;
 
-    /// The file of what was given up must not come into being after that and stay.
+    /// The file of an abandoned transfer must not be created later and stay.
     #[test]
     fn abandoned_staging_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
@@ -97,7 +98,7 @@ mod tests {
                 drop(put);
                 drop(go);
                 assert!(busy.await.unwrap());
-                // The only thread has done what was asked for before this.
+                // The only thread has finished all earlier work.
                 spawn_blocking(|| ()).await.unwrap();
                 assert_eq!(fs::read_dir(scratch.chunks()).unwrap().count(), 0, "after {pieces} pieces");
             }

@@ -1,4 +1,4 @@
-//! Promises of the shuffle between two workers: `serve.rs` on one side, `fetch.rs` and `staging.rs` on the other.
+//! The shuffle between two workers: `serve.rs` on one side, `fetch.rs` and `staging.rs` on the other.
 
 use crate::attempts::StageError;
 use crate::chunks::{ARRIVALS_MAX, Chunks, News};
@@ -28,7 +28,7 @@ use windrow_net::{Access, Role, Server, channel, clients, from_status, serve::se
 use windrow_proto::v1;
 use windrow_store::identity;
 
-/// A worker's service on a port of its own, and what it serves.
+/// A worker's service on a port of its own, with its stores.
 struct Peer {
     _folder: tempfile::TempDir,
     scratch: Arc<Scratch>,
@@ -145,7 +145,7 @@ async fn many_segments_of_any_size_arrive_in_order() {
     let mut lengths = vec![3 << 20, 0, 1, 1 << 20];
     lengths.extend([100; 2000]);
     let segments = peer.finished(attempt(1, 0), &bytes, &lengths);
-    // Asked for in another order than they lie.
+    // In another order than they lie in the file.
     let wanted: Vec<_> = segments.iter().rev().copied().collect();
     let target = peer.scratch.artifact(Digest::of(b"target"));
     fetcher().fetch(&peer.url, &wanted, &target).await.unwrap();
@@ -164,7 +164,7 @@ async fn segment_of_a_missing_attempt_is_lost_at_once() {
         Err(FetchError::Lost(1, failure)) => assert_eq!(failure.code, Code::StaleAttempt),
         other => panic!("{other:?}"),
     }
-    assert_eq!(peer.asked.load(Ordering::Relaxed), 1, "nobody tries again");
+    assert_eq!(peer.asked.load(Ordering::Relaxed), 1, "a missing attempt is not retried");
     segments[0].worker = WorkerId::from_bytes([7; 16]);
     let other_worker = fetcher().fetch(&peer.url, &segments[..1], &target).await;
     assert!(matches!(other_worker, Err(FetchError::Lost(0, _))), "{other_worker:?}");
@@ -187,7 +187,7 @@ async fn unreachable_peer_is_retried_then_lost() {
     let peer = Peer::start().await;
     let segments = peer.finished(attempt(1, 0), b"abc", &[3]);
     let target = peer.scratch.artifact(Digest::of(b"target"));
-    // A port where nobody listens.
+    // A port without a listener.
     let url = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("http://{}", listener.local_addr().unwrap())
@@ -216,7 +216,7 @@ async fn silent_peer_is_given_up() {
     silent.abort();
 }
 
-/// Workers of another release speak through gRPC's own codec.
+/// Workers of another release use gRPC's own codec.
 #[tokio::test]
 async fn served_segments_decode_with_the_stock_client() {
     let peer = Peer::start().await;
@@ -228,7 +228,7 @@ async fn served_segments_decode_with_the_stock_client() {
     let mut pieces = client.fetch_segments(v1::FetchSegmentsRequest { segments: wanted }).await.unwrap().into_inner();
     let mut found = vec![Vec::new(); segments.len()];
     let failure = loop {
-        let piece = pieces.message().await.unwrap().expect("the last message tells of the missing attempt");
+        let piece = pieces.message().await.unwrap().expect("the last message names the missing attempt");
         if let Some(failure) = piece.failure {
             break (piece.index, failure.code);
         }
@@ -370,7 +370,7 @@ async fn only_local_verified_inputs_are_staged_at_once() {
     let reads = |n, input| Task { inputs: vec![input], ..*task(attempt(1, n), vec![]) };
     let chunk =
         |n, range: &FileRange| reads(n, TaskInput::Chunk(Chunk { ranges: vec![range.clone()], ..Chunk::default() }));
-    assert_eq!(staging.at_once(&chunk(0, &range)), None, "nobody has looked at it");
+    assert_eq!(staging.at_once(&chunk(0, &range)), None, "not verified yet");
     let staged = staging.stage(&chunk(0, &range), &HashMap::new(), &HashMap::new()).await.unwrap();
     assert_eq!(staging.at_once(&chunk(1, &range)), Some(Ok(staged)));
     let mut other = range.clone();
@@ -462,7 +462,7 @@ fn stalled_puts_leave_threads_for_reads() {
         client.put_chunk(tokio_stream::iter([whole])).await.unwrap();
         let mut stalled = tokio::task::JoinSet::new();
         for at in 0..ARRIVALS_MAX + 8 {
-            // Few calls on each connection.
+            // A few calls on each connection.
             if at % 40 == 0 {
                 client = peer.client().await;
             }

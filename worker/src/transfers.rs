@@ -1,20 +1,20 @@
-//! Threads that move bytes between workers. Control messages have the worker's own thread to themselves: they wait behind no
-//! segment, and what belongs together is done without one thread waking another.
+//! Threads that move bytes between workers. Control messages have the worker's own thread to themselves: they queue
+//! behind no segment, and related steps need no wake-ups of other threads.
 
 use std::io;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Ends what runs on these threads when it is dropped.
+/// The threads; dropping it ends their tasks.
 #[derive(Debug)]
 pub struct Transfers(Option<Runtime>);
 
 impl Transfers {
-    /// As many threads as there are cores.
+    /// As many threads as cores.
     pub fn start() -> io::Result<Transfers> {
         Ok(Transfers(Some(Builder::new_multi_thread().thread_name("transfer").enable_all().build()?)))
     }
 
-    /// For tasks that are to run on these threads.
+    /// For spawning tasks on these threads.
     pub fn handle(&self) -> Handle {
         match &self.0 {
             Some(runtime) => runtime.handle().clone(),
@@ -25,7 +25,7 @@ impl Transfers {
 
 impl Drop for Transfers {
     fn drop(&mut self) {
-        // Waiting for its threads is forbidden where tasks run, and of no use: nobody listens any more.
+        // Blocking on its threads is forbidden within a runtime, and pointless: their tasks have no receivers left.
         self.0.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }

@@ -1,34 +1,36 @@
-//! Bytes that arrive over the network into a file, written by a blocking thread so that a slow disk stops no task.
+//! Writes bytes from the network into a file, in a blocking thread, so that a slow disk blocks no task.
 //!
-//! The channel between the two is short: a sender is held back when the disk is slower than the network.
+//! The channel between the two is short: backpressure reaches the sender when the disk is slower than the network.
 
 use bytes::Bytes;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Write};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use windrow_failpoint::failpoint;
+use windrow_format::gather;
 use windrow_model::Digest;
 
-/// Pieces (of up to 1 MiB) on their way to the disk.
+/// Pieces (of up to 1 MiB) queued for the disk.
 const QUEUE_PIECES: usize = 4;
 
-/// A file that is being written, from its current position. Dropping this drops the file once what is queued is written.
+/// A file that is being written, from its current position. Dropping this drops the file after the queued pieces are
+/// written.
 #[derive(Debug)]
 pub struct Writer<F> {
     queue: mpsc::Sender<Vec<Bytes>>,
     task: JoinHandle<io::Result<Written<F>>>,
 }
 
-/// A file that has been written, not synced.
+/// A written file, not synced.
 #[derive(Debug)]
 pub struct Written<F> {
     pub file: F,
-    /// Of what this writer wrote.
+    /// Digest of the bytes that this writer wrote.
     pub digest: Digest,
 }
 
 impl<F: Write + Send + 'static> Writer<F> {
-    /// `open` runs in the blocking thread. The digest is computed there only if it is asked for.
+    /// `open` runs in the blocking thread. The digest is computed there only if `digested` is set.
     pub fn start(digested: bool, open: impl FnOnce() -> io::Result<F> + Send + 'static) -> Writer<F> {
         let (queue, mut pieces) = mpsc::channel::<Vec<Bytes>>(QUEUE_PIECES);
         let task = tokio::task::spawn_blocking(move || {
@@ -36,7 +38,7 @@ impl<F: Write + Send + 'static> Writer<F> {
             let mut hasher = blake3::Hasher::new();
             while let Some(parts) = pieces.blocking_recv() {
                 failpoint!("fetched.write")?;
-                write_all(&mut file, &parts)?;
+                gather::write_all(&mut file, parts.iter().map(|part| &part[..]))?;
                 if digested {
                     for part in &parts {
                         hasher.update(part);
@@ -48,31 +50,14 @@ impl<F: Write + Send + 'static> Writer<F> {
         Writer { queue, task }
     }
 
-    /// Hands over one piece, which may be in several parts; false if the disk failed, which `finish` explains.
+    /// Queues one piece, which may consist of several parts; false if the disk failed, which `finish` reports.
     pub async fn write(&self, parts: Vec<Bytes>) -> bool {
         self.queue.send(parts).await.is_ok()
     }
 
-    /// Waits until all is written.
+    /// Waits until everything is written.
     pub async fn finish(self) -> io::Result<Written<F>> {
         drop(self.queue);
         self.task.await.map_err(io::Error::other)?
     }
-}
-
-/// Writes all parts, as many of them at a time as the system takes.
-fn write_all(file: &mut impl Write, parts: &[Bytes]) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-    let mut left = &mut slices[..];
-    // Empty ones would look like a file that takes nothing.
-    IoSlice::advance_slices(&mut left, 0);
-    while !left.is_empty() {
-        match file.write_vectored(left) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => IoSlice::advance_slices(&mut left, n),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }

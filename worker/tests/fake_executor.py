@@ -163,7 +163,7 @@ def main():
             sys.stderr.flush()
             os.kill(os.getpid(), signal.SIGSEGV)
         if program == "segv_at_13":
-            # The first executor of the job takes two tasks and dies of one of them; nobody can say of which.
+            # The first executor of the job takes two tasks and dies of one of them, without saying which.
             if not os.path.exists("died"):
                 seen += 1
                 if seen < 2:

@@ -32,14 +32,14 @@ struct Line {
     inventory: Vec<v1::HeldAttempt>,
     jobs: Vec<v1::JobId>,
     hear: Streaming<v1::FromWorker>,
-    tell: Tell,
+    to_worker: ToWorker,
 }
 
-type Tell = mpsc::UnboundedSender<Result<v1::ToWorker, Status>>;
+type ToWorker = mpsc::UnboundedSender<Result<v1::ToWorker, Status>>;
 
 impl Line {
-    fn tell(&self, message: To) {
-        self.tell.send(Ok(v1::ToWorker { message: Some(message) })).unwrap();
+    fn send(&self, message: To) {
+        self.to_worker.send(Ok(v1::ToWorker { message: Some(message) })).unwrap();
     }
 
     /// The next message that is no beat, and does not say that there are no chunks here.
@@ -71,7 +71,7 @@ impl Line {
     }
 
     fn assign(&self, task: Task, setup: Option<v1::JobSetup>, peers: Vec<v1::Peer>) {
-        self.tell(To::Assign(v1::Assign { task: Some(task.into()), setup, peers, chunks: vec![] }));
+        self.send(To::Assign(v1::Assign { task: Some(task.into()), setup, peers, chunks: vec![] }));
     }
 
     async fn done(&mut self, id: AttemptId) -> Vec<OutputReport> {
@@ -139,7 +139,7 @@ fn idle(id: AttemptId) -> Task {
     task(id, vec![], vec![TaskOutput::Broadcast])
 }
 
-/// Passes bytes between a worker and its coordinator until it is told to swallow them.
+/// Passes bytes between a worker and its coordinator until the flag makes it swallow them.
 async fn proxy(target: String) -> (String, tokio::sync::watch::Sender<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -166,7 +166,7 @@ async fn pass(
         _ = swallows.wait_for(|s| *s) => Ok(()),
     };
     if *swallows.borrow() {
-        // A black hole: the connection stays, nothing comes through, nobody is told.
+        // A black hole: the connection stays open and carries nothing.
         std::future::pending::<()>().await;
     }
 }
@@ -204,9 +204,9 @@ impl Session for Coordinator {
                 break;
             }
         }
-        let (tell, stream) = mpsc::unbounded_channel();
-        let line = Line { register, inventory, jobs, hear, tell };
-        line.tell(To::Registered(v1::Registered {
+        let (to_worker, stream) = mpsc::unbounded_channel();
+        let line = Line { register, inventory, jobs, hear, to_worker };
+        line.send(To::Registered(v1::Registered {
             protocol: Some(windrow_proto::own_range()),
             epoch: 1,
             lease_ms: LEASE_MS,
@@ -346,7 +346,7 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
     std::fs::create_dir_all(staging.join("_parts")).unwrap();
     std::fs::write(staging.join("nonce"), "n0").unwrap();
     for (nonce, fine) in [("n0", true), ("other", false)] {
-        a.tell(To::CheckStaging(v1::CheckStaging {
+        a.send(To::CheckStaging(v1::CheckStaging {
             request: 5,
             folder: windrow_proto::convert::path_to_bytes(&staging),
             nonce: nonce.into(),
@@ -383,7 +383,7 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
         let reduce = task(id, vec![TaskInput::Segments(segments.clone())], vec![TaskOutput::Sink { sink: 0 }]);
         a.assign(reduce, None, vec![peer]);
         a.done(id).await;
-        a.tell(To::Grant(v1::Grant { attempt: Some(id.into()) }));
+        a.send(To::Grant(v1::Grant { attempt: Some(id.into()) }));
         assert!(matches!(a.hear().await, From::Published(p) if p.attempt == Some(id.into())));
         let part = staging.join("_parts").join(windrow_format::names::attempt_part(&id, ".txt"));
         let part = std::fs::read_to_string(part).unwrap();
@@ -391,7 +391,7 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
     }
 
     // A segment whose holder has forgotten it is named, and the reader's attempt is over.
-    b.tell(To::DropJob(v1::DropJob { job: Some(job().into()) }));
+    b.send(To::DropJob(v1::DropJob { job: Some(job().into()) }));
     let again = a.attempt(1, 8);
     let reduce = task(again, vec![TaskInput::Segments(segments.clone())], vec![TaskOutput::Sink { sink: 0 }]);
     a.assign(reduce, None, vec![far]);
@@ -402,8 +402,8 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
         }
         other => panic!("{other:?}"),
     }
-    a.tell(To::DropJob(v1::DropJob { job: Some(job().into()) }));
-    // Nothing tells a coordinator when files are gone; the folder does.
+    a.send(To::DropJob(v1::DropJob { job: Some(job().into()) }));
+    // No message reports that files are gone; the folder shows it.
     let gone = async {
         while !job_files(&cluster.data_dir(0)).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -477,11 +477,11 @@ async fn unstoppable_task_is_killed_and_its_neighbour_finishes() {
     line.assign(idle(stuck), setup("hang_at_13", None), vec![]);
     line.assign(idle(next), None, vec![]);
     line.done(next).await;
-    line.tell(To::Revoke(v1::Revoke { attempt: Some(stuck.into()) }));
+    line.send(To::Revoke(v1::Revoke { attempt: Some(stuck.into()) }));
     let later = line.attempt(0, 2);
     line.assign(idle(later), None, vec![]);
     line.done(later).await;
-    line.tell(To::Grant(v1::Grant { attempt: Some(stuck.into()) }));
+    line.send(To::Grant(v1::Grant { attempt: Some(stuck.into()) }));
     match line.hear().await {
         From::PublishFailed(failed) => assert_eq!(failed.failure.unwrap().code, "STALE_ATTEMPT"),
         other => panic!("{other:?}"),
@@ -500,16 +500,16 @@ async fn worker_reports_its_inventory_after_a_lost_session() {
     first.assign(idle(stuck), None, vec![]);
     let incarnation = first.register.incarnation;
     // The assignment has arrived when what is asked after it is answered.
-    first.tell(To::Grant(v1::Grant { attempt: Some(id.into()) }));
+    first.send(To::Grant(v1::Grant { attempt: Some(id.into()) }));
     assert!(matches!(first.hear().await, From::Published(_)));
     drop(first);
     let mut second = cluster.line().await;
-    assert_eq!(second.register.incarnation, incarnation, "it is the same life");
-    let told: Vec<_> = second.inventory.iter().map(|h| (h.attempt.clone().unwrap(), h.report.is_some())).collect();
-    assert_eq!(told, [(id.into(), true), (stuck.into(), false)]);
+    assert_eq!(second.register.incarnation, incarnation, "it is the same incarnation");
+    let held: Vec<_> = second.inventory.iter().map(|h| (h.attempt.clone().unwrap(), h.report.is_some())).collect();
+    assert_eq!(held, [(id.into(), true), (stuck.into(), false)]);
     assert_eq!(second.jobs, [job().into()]);
     // A grant that is repeated is answered as before, and the job's setup is still here.
-    second.tell(To::Grant(v1::Grant { attempt: Some(id.into()) }));
+    second.send(To::Grant(v1::Grant { attempt: Some(id.into()) }));
     assert!(matches!(second.hear().await, From::Published(_)));
     let next = second.attempt(0, 1);
     second.assign(idle(next), None, vec![]);
@@ -517,7 +517,7 @@ async fn worker_reports_its_inventory_after_a_lost_session() {
     drop(stop);
     assert!(matches!(second.hear().await, From::Draining(_)));
     assert!(!worker.is_finished(), "its outputs may still be needed");
-    second.tell(To::DropJob(v1::DropJob { job: Some(job().into()) }));
+    second.send(To::DropJob(v1::DropJob { job: Some(job().into()) }));
     worker.await.unwrap().unwrap();
     assert!(job_files(&cluster.data_dir(0)).is_empty());
 }
@@ -527,14 +527,14 @@ async fn drained_worker_runs_until_it_is_stopped() {
     let mut cluster = Cluster::start().await;
     let (stop, worker) = cluster.worker(0);
     let mut first = cluster.line().await;
-    first.tell(To::Drain(v1::Drain {}));
+    first.send(To::Drain(v1::Drain {}));
     assert!(matches!(first.hear().await, From::Draining(_)));
     // It answers still, although it has nothing of any job.
-    first.tell(To::CheckStaging(v1::CheckStaging { request: 5, ..Default::default() }));
+    first.send(To::CheckStaging(v1::CheckStaging { request: 5, ..Default::default() }));
     assert!(matches!(first.hear().await, From::StagingChecked(_)));
     drop(first);
     let mut second = cluster.line().await;
-    assert!(matches!(second.hear().await, From::Draining(_)), "the next coordinator is told as well");
+    assert!(matches!(second.hear().await, From::Draining(_)), "the next coordinator hears it as well");
     assert!(!worker.is_finished());
     drop(stop);
     worker.await.unwrap().unwrap();
@@ -547,8 +547,8 @@ async fn stopping_worker_finishes_tasks_without_a_coordinator() {
     let mut first = cluster.line().await;
     let id = first.attempt(0, 0);
     first.assign(idle(id), setup("gated", None), vec![]);
-    let life = cluster.data_dir(0).join("jobs").join(id.incarnation.to_string());
-    let folder = life.join(windrow_format::names::job_folder(job()));
+    let incarnation = cluster.data_dir(0).join("jobs").join(id.incarnation.to_string());
+    let folder = incarnation.join(windrow_format::names::job_folder(job()));
     let begins = async {
         while !folder.join("begun").exists() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -563,7 +563,7 @@ async fn stopping_worker_finishes_tasks_without_a_coordinator() {
     assert!(matches!(second.hear().await, From::Draining(_)));
     std::fs::write(folder.join("open"), "").unwrap();
     second.done(id).await;
-    second.tell(To::DropJob(v1::DropJob { job: Some(job().into()) }));
+    second.send(To::DropJob(v1::DropJob { job: Some(job().into()) }));
     worker.await.unwrap().unwrap();
 }
 
@@ -611,7 +611,7 @@ async fn restarted_job_keeps_nothing() {
     first.assign(idle(old), setup("hang_at_13", None), vec![]);
     first.done(old).await;
     first.assign(idle(stuck), None, vec![]);
-    first.tell(To::Grant(v1::Grant { attempt: Some(old.into()) }));
+    first.send(To::Grant(v1::Grant { attempt: Some(old.into()) }));
     assert!(matches!(first.hear().await, From::Published(_)));
     drop(first);
     let mut second = cluster.line().await;
@@ -620,8 +620,8 @@ async fn restarted_job_keeps_nothing() {
     second.done(new).await;
     drop(second);
     let third = cluster.line().await;
-    let told: Vec<_> = third.inventory.iter().map(|h| (h.attempt.clone().unwrap(), h.report.is_some())).collect();
-    assert_eq!(told, [(new.into(), true)]);
+    let held: Vec<_> = third.inventory.iter().map(|h| (h.attempt.clone().unwrap(), h.report.is_some())).collect();
+    assert_eq!(held, [(new.into(), true)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -652,8 +652,8 @@ async fn silently_cut_worker_registers_with_its_outputs() {
     tokio::time::sleep(Duration::from_millis(LEASE_MS)).await;
     swallow.send(false).unwrap();
     let again = cluster.line().await;
-    let told: Vec<_> = again.inventory.iter().map(|h| h.attempt.clone().unwrap()).collect();
-    assert_eq!(told, [id.into()]);
+    let held: Vec<_> = again.inventory.iter().map(|h| h.attempt.clone().unwrap()).collect();
+    assert_eq!(held, [id.into()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! Frames between the worker and one executor, over the inherited socket.
 //!
-//! Reading may be given up at any point without losing a byte; writing has a task of its own, so that an executor that
-//! does not read never stops the worker from hearing it.
+//! A read may be cancelled at any point without losing a byte. A task of its own writes, so that an executor that does
+//! not read never blocks reception from it.
 
 use bytes::BytesMut;
 use std::os::unix::net::UnixStream as StdStream;
@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 use windrow_proto::v1::{FromExecutor, ToExecutor};
 use windrow_proto::{FrameDecoder, FrameError, encode_frame};
 
-/// What the executor says.
+/// The receiving side of an executor's socket.
 #[derive(Debug)]
 pub struct Receiver {
     half: OwnedReadHalf,
     decoder: FrameDecoder,
 }
 
-/// Where it is told things. Dropping it closes the direction, which asks the executor to end.
+/// The sending side. Dropping it closes the direction, which asks the executor to end.
 #[derive(Debug)]
 pub struct Sender(mpsc::UnboundedSender<Vec<u8>>);
 
@@ -34,7 +34,7 @@ pub fn open(socket: StdStream) -> std::io::Result<(Sender, Receiver)> {
 
 async fn drive_writes(mut half: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
     while let Some(frame) = queue.recv().await {
-        // A broken socket is noticed, and told, by the reading side.
+        // The reading side notices and reports a broken socket.
         if half.write_all(&frame).await.is_err() {
             return;
         }
@@ -42,7 +42,8 @@ async fn drive_writes(mut half: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiv
 }
 
 impl Sender {
-    /// Queues one message; it is lost if the executor is gone, which its end tells. Bounded by what is assigned.
+    /// Queues one message; it is lost if the executor is gone, whose end is reported separately. The queue is bounded
+    /// by the assigned tasks.
     pub fn send(&self, message: &ToExecutor) -> Result<(), FrameError> {
         let _ = self.0.send(encode_frame(message)?);
         Ok(())
@@ -50,7 +51,7 @@ impl Sender {
 }
 
 impl Receiver {
-    /// The next message; `None` when the executor closed its end. May be dropped and called again at any time.
+    /// The next message; `None` when the executor has closed its end. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<FromExecutor>, FrameError> {
         loop {
             if let Some(message) = self.decoder.next_frame()? {
@@ -61,7 +62,7 @@ impl Receiver {
                 Ok(0) if self.decoder.is_empty() => return Ok(None),
                 Ok(0) => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
                 Ok(_) => {}
-                // A child that dies with unread frames in its socket resets it: that is an end, too.
+                // A child that dies with unread frames in its socket resets it, which counts as its end.
                 Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return Ok(None),
                 Err(e) => return Err(e.into()),
             }

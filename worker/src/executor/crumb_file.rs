@@ -1,9 +1,10 @@
 //! The memory in which an executor says which record each of its threads is at, as a file in the data folder.
 //!
-//! The file outlives the executor and the worker: if both are killed, the worker's next life on the folder reads it and tells
-//! the coordinator what had run at that moment. A task that kills workers is named that way. It is deleted when
-//! its executor has ended, and after it was read. Its blocks are allocated when it is made, so that a full disk cannot fault an
-//! executor that writes to it. Where the file system does not promise that, it is memory without a name, and nothing is reported.
+//! The file outlives the executor and the worker: if both are killed, the worker's next incarnation reads it and
+//! reports to the coordinator which records were being processed. That identifies a task that kills workers. The file
+//! is deleted when its executor has ended, and after it was read. Its blocks are allocated at creation, so that a full
+//! disk cannot fault an executor that writes to it. Where the file system does not guarantee that, the memory is
+//! anonymous, and nothing is reported.
 
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use std::fs::{self, File};
@@ -20,10 +21,10 @@ use windrow_proto::v1;
 /// File systems that write to allocated blocks without allocating more: ext4, xfs, tmpfs, overlayfs.
 const IN_PLACE: [i64; 4] = [0xEF53, 0x5846_5342, 0x0102_1994, 0x794c_7630];
 
-/// A worker does not wait longer for excerpts before it registers.
+/// Bound on the wait for excerpts before registration.
 const EXCERPTS_WITHIN: Duration = Duration::from_secs(1);
 
-/// An attempt that ran when the last life of the worker ended, and the record that it was at.
+/// An attempt that ran when the last incarnation of the worker ended, and the record that it was at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Left {
     pub attempt: AttemptId,
@@ -36,7 +37,7 @@ impl From<Left> for v1::LeftAttempt {
     }
 }
 
-/// Looks at the records, as long as their storage answers soon: they may lie on one that does not.
+/// Reads excerpts of the records, within a time limit: their storage may not answer.
 pub async fn with_excerpts(left: Vec<Left>) -> Vec<Left> {
     if left.is_empty() {
         return left;
@@ -52,7 +53,7 @@ pub async fn with_excerpts(left: Vec<Left>) -> Vec<Left> {
     }
 }
 
-/// Where the files lie; absent: they have no names.
+/// The folder of the crumb files; absent if they are anonymous.
 #[derive(Debug)]
 pub struct CrumbFolder {
     folder: Option<PathBuf>,
@@ -60,7 +61,7 @@ pub struct CrumbFolder {
 }
 
 impl CrumbFolder {
-    /// Takes the folder, which no executor of this life uses yet, and what executors of the last one have left in it.
+    /// Takes over the folder and reads the crumbs that executors of the last incarnation left in it.
     pub fn open(folder: PathBuf) -> (CrumbFolder, Vec<Left>) {
         let left = read_all(&folder);
         let usable = match windrow_store::remove_tree(&folder) {
@@ -74,7 +75,7 @@ impl CrumbFolder {
         (CrumbFolder { folder, next: AtomicU64::new(0) }, left)
     }
 
-    /// Memory without names.
+    /// Anonymous memory.
     #[cfg(test)]
     pub fn unnamed() -> CrumbFolder {
         CrumbFolder { folder: None, next: AtomicU64::new(0) }
@@ -86,7 +87,7 @@ impl CrumbFolder {
             let path = folder.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let file = File::from(rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?);
-            // From here on it is deleted whatever happens.
+            // From here on the file is deleted on every path.
             let made = CrumbFile { file, path: Some(path) };
             rustix::fs::fallocate(&made.file, FallocateFlags::empty(), 0, crumbs::BYTES as u64)?;
             Ok::<CrumbFile, io::Error>(made)
@@ -110,7 +111,7 @@ impl CrumbFile {
         &self.file
     }
 
-    /// The executor has taken it into use.
+    /// Whether the executor has begun to use it.
     pub fn is_in_use(&self) -> bool {
         let mut first = [0; 8];
         self.file.read_exact_at(&mut first, 0).is_ok() && first != [0; 8]
@@ -120,13 +121,13 @@ impl CrumbFile {
 impl Drop for CrumbFile {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // One that stays is of a process that is gone, and is deleted by the next start.
+            // A remaining file belongs to a dead process, and the next start deletes it.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Whether files there keep their blocks.
+/// Makes the folder; whether its files keep their blocks allocated.
 fn make_folder(folder: &PathBuf) -> io::Result<bool> {
     windrow_format::private::create_folders(folder)?;
     #[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
@@ -134,7 +135,7 @@ fn make_folder(folder: &PathBuf) -> io::Result<bool> {
     Ok(IN_PLACE.contains(&kind))
 }
 
-/// What was at work when the files were written last.
+/// The attempts that were active when the files were last written.
 fn read_all(folder: &PathBuf) -> Vec<Left> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries
@@ -153,7 +154,7 @@ mod tests {
     use std::path::Path;
     use windrow_format::crumbs::Crumbs;
 
-    /// Another process would map it: here its words are written as that would.
+    /// Writes words as another process that maps the file would.
     fn write_crumbs(file: &CrumbFile, n: u32, offset: u64) {
         let words: Vec<AtomicU64> = (0..crumbs::WORDS).map(|_| AtomicU64::new(0)).collect();
         let slot = Crumbs::new(&words).unwrap().slot(0).unwrap();

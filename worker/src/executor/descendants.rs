@@ -1,9 +1,9 @@
-//! Everything that an executor has started, directly or not: found and killed, also what left its process group.
+//! Finds and kills every descendant of an executor, including those outside its process group.
 //!
-//! An executor leads a session of its own and has a mark in its environment, and its descendants inherit both. One that
-//! starts a session keeps the mark; one that clears its environment is still in the session, or below a process that is
-//! found. Only a process that does both and whose parent is gone is not found. Looks at `/proc`: without it, the process
-//! group is all that is killed.
+//! An executor leads a session of its own and has a mark in its environment, and its descendants inherit both. A
+//! descendant that starts a session keeps the mark; one that clears its environment stays in the session, or below a
+//! process that is found. Only a process that does both and whose parent is gone escapes. The search reads `/proc`:
+//! without it, only the process group is killed.
 
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;
@@ -14,10 +14,10 @@ use windrow_model::WorkerId;
 
 /// The variable that marks an executor and all that it starts.
 pub const VARIABLE: &str = "WINDROW_EXECUTOR";
-/// Killing is repeated until nothing is found: what is starting processes faster than that is met by its own kill.
+/// Bound on rounds of killing; they stop as soon as nothing is found.
 const ROUNDS_MAX: u32 = 1_000;
 
-/// What an executor has in its environment; no two have the same.
+/// The value that marks one executor in its environment; unique.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark(String);
 
@@ -28,55 +28,55 @@ impl Mark {
     }
 }
 
-/// The marks of executors of one life of a worker: those of its other lives differ.
+/// The marks of the executors of one worker process; those of its other incarnations differ.
 #[derive(Clone, Debug)]
 pub struct Marks {
     worker: WorkerId,
-    life: uuid::Uuid,
+    process: uuid::Uuid,
 }
 
 impl Marks {
-    /// A new life of this worker.
+    /// Marks for a new process of this worker.
     pub fn new(worker: WorkerId) -> Marks {
-        Marks { worker, life: uuid::Uuid::new_v4() }
+        Marks { worker, process: uuid::Uuid::new_v4() }
     }
 
-    /// A mark that nobody has yet.
+    /// A new unique mark.
     pub fn next(&self) -> Mark {
-        Mark(format!("{}/{}/{}", self.worker, self.life.simple(), uuid::Uuid::new_v4().simple()))
+        Mark(format!("{}/{}/{}", self.worker, self.process.simple(), uuid::Uuid::new_v4().simple()))
     }
 
-    /// Kills what executors of this worker's earlier lives have left; those of this one may run meanwhile. The worker's data
-    /// folder must be locked: no other life runs.
+    /// Kills the descendants that executors of earlier incarnations left; executors of this one may run meanwhile. The
+    /// worker's data folder must be locked, so that no other incarnation runs.
     pub fn kill_leftovers(&self) {
         let workers = format!("{VARIABLE}={}/", self.worker);
-        let this_lifes = format!("{workers}{}/", self.life.simple());
+        let this_process = format!("{workers}{}/", self.process.simple());
         let is_left =
-            |pid| has_variable(pid, |v| v.starts_with(workers.as_bytes()) && !v.starts_with(this_lifes.as_bytes()));
-        // A session of one of them was begun by an executor or something below it, so all of it is.
+            |pid| has_variable(pid, |v| v.starts_with(workers.as_bytes()) && !v.starts_with(this_process.as_bytes()));
+        // Such a session was begun by an executor or a descendant, so every process in it belongs to them.
         let left = processes().into_iter().filter(|p| is_left(p.pid));
         let own = stat(getpid()).map(|p| p.session);
         let sessions: BTreeSet<i32> = left.map(|p| p.session).filter(|s| Some(*s) != own).collect();
-        // Once a session is gone its number may be that of a new executor.
+        // After a session is gone a new executor may get its number.
         kill_all(|p, _| {
             is_left(p.pid)
-                || sessions.contains(&p.session) && !has_variable(p.pid, |v| v.starts_with(this_lifes.as_bytes()))
+                || sessions.contains(&p.session) && !has_variable(p.pid, |v| v.starts_with(this_process.as_bytes()))
         });
     }
 }
 
-/// A process, as `/proc/PID/stat` tells.
+/// A process, from `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     pid: Pid,
     parent: i32,
     session: i32,
     zombie: bool,
-    /// In ticks since the machine started: with the number, it names the process.
+    /// In ticks since boot: identifies the process together with its number.
     started: u64,
 }
 
-/// Kills whatever the executor `pid` with this mark has started and still runs; the executor itself is the caller's.
+/// Kills the running descendants of the executor `pid` with this mark, but not the executor itself.
 pub fn kill(pid: Pid, mark: &Mark) {
     let own = pid.as_raw_nonzero().get();
     let marked = format!("{VARIABLE}={}", mark.0);
@@ -100,20 +100,20 @@ fn kill_all(belongs: impl Fn(&Stat, &[Stat]) -> bool) {
         if !found {
             return;
         }
-        // The killed need a moment to go.
+        // Killed processes need a moment to end.
         std::thread::yield_now();
     }
     tracing::warn!("{} processes of a job were killed, and there are still more", killed.len());
 }
 
-/// The number may mean another process by now: the pidfd holds on to one, and then it is looked at again.
+/// The number may have been reused: the pidfd pins one process, which is then checked again.
 fn kill_one(process: &Stat) -> bool {
     let Ok(pidfd) = pidfd_open(process.pid, PidfdFlags::empty()) else { return false };
     let same = stat(process.pid).is_some_and(|now| now.started == process.started);
     same && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
 }
 
-/// Kills a process if it lives and is in the control group with this folder; says whether it was so.
+/// Kills a process if it lives and is in the control group with this folder; returns whether it was.
 pub(super) fn kill_member(pid: i32, group: &Path) -> bool {
     let Some(pid) = Pid::from_raw(pid) else { return false };
     let Some(name) = group.file_name().map(|name| format!("/{}", name.to_string_lossy())) else { return false };
@@ -127,7 +127,7 @@ pub(super) fn kill_member(pid: i32, group: &Path) -> bool {
 /// Whether a chain of parents leads to `ancestor`.
 fn is_below(process: &Stat, ancestor: i32, all: &[Stat]) -> bool {
     let mut parent = process.parent;
-    // Parents may change while we look, so that there might be a loop.
+    // Parents may change during the search, so there might be a loop.
     for _ in 0..all.len() {
         if parent == ancestor {
             return true;
@@ -152,7 +152,7 @@ fn processes() -> Vec<Stat> {
 
 fn stat(pid: Pid) -> Option<Stat> {
     let text = regular_file::read_note(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, also blanks and brackets.
+    // The name may hold any bytes, including blanks and brackets.
     let (_, rest) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     Some(Stat {
@@ -164,14 +164,15 @@ fn stat(pid: Pid) -> Option<Stat> {
     })
 }
 
-/// Whether its environment has such a variable. Those of other users cannot be looked at, and are not ours.
+/// Whether its environment has such a variable. Environments of other users' processes are unreadable, and do not
+/// match.
 fn has_variable(pid: Pid, is_it: impl Fn(&[u8]) -> bool) -> bool {
     let environment = Path::new("/proc").join(pid.to_string()).join("environ");
     let environment = regular_file::read(&environment, ENVIRONMENT_BYTES_MAX).unwrap_or_default();
     environment.split(|b| *b == 0).any(is_it)
 }
 
-/// More than the system lets the arguments and the environment of a process have, so that none hides its mark.
+/// More than the system allows for the arguments and the environment of a process, so that none hides its mark.
 const ENVIRONMENT_BYTES_MAX: u64 = 8 << 20;
 
 #[cfg(test)]
@@ -180,22 +181,22 @@ mod tests {
     use std::io::{BufRead, BufReader};
     use std::process::{Child, Command, Stdio};
 
-    /// A shell that has started a process in a session of its own and one without environment. All end with this.
+    /// A shell that has started a process in a session of its own and one without an environment. All end with this.
     struct Family {
         child: Child,
         worker: WorkerId,
     }
 
     impl Family {
-        fn of(life: &Marks) -> Family {
+        fn of(marks: &Marks) -> Family {
             let script = "setsid sleep 1000 & env -i sleep 1000 & echo started; read nothing";
             let mut command = Command::new("setsid");
             command
                 .args(["--wait", "sh", "-c", script])
-                .env(VARIABLE, life.next().value())
+                .env(VARIABLE, marks.next().value())
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped());
-            let mut family = Family { child: command.spawn().unwrap(), worker: life.worker };
+            let mut family = Family { child: command.spawn().unwrap(), worker: marks.worker };
             let mut line = String::new();
             BufReader::new(family.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
             family
@@ -204,26 +205,27 @@ mod tests {
 
     impl Drop for Family {
         fn drop(&mut self) {
-            // While the shell lives: by it the one without environment is found.
+            // Before the shell is killed: the one without an environment is found through it.
             Marks::new(self.worker).kill_leftovers();
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
 
-    /// How many have a mark of this life.
-    fn marked(life: &Marks) -> usize {
-        let beginning = format!("{VARIABLE}={}/{}/", life.worker, life.life.simple());
+    /// Number of processes with a mark of this incarnation.
+    fn marked(marks: &Marks) -> usize {
+        let beginning = format!("{VARIABLE}={}/{}/", marks.worker, marks.process.simple());
         let is_it = |variable: &[u8]| variable.starts_with(beginning.as_bytes());
         processes().iter().filter(|p| !p.zombie && has_variable(p.pid, is_it)).count()
     }
 
-    /// The number once it stays: what was just forked still has the environment that it is about to clear.
-    fn settled(life: &Marks) -> usize {
-        let (mut last, mut same) = (marked(life), 0);
+    /// The number once it is stable: a process that was just forked still has the environment that it is about to
+    /// clear.
+    fn settled(marks: &Marks) -> usize {
+        let (mut last, mut same) = (marked(marks), 0);
         while same < 20 {
             std::thread::sleep(std::time::Duration::from_millis(10));
-            let now = marked(life);
+            let now = marked(marks);
             same = if now == last { same + 1 } else { 0 };
             last = now;
         }

@@ -1,4 +1,4 @@
-//! Why an executor ended, told apart: by its own exit or signal, by this worker, for want of memory, by somebody else.
+//! Classifies the end of an executor: its own exit or signal, a kill by this worker, lack of memory, a foreign kill.
 
 use super::place::Seen;
 use crate::attempts::Exit;
@@ -11,28 +11,28 @@ use windrow_model::{AttemptId, ByteSize, Code, Escape, Failure, signal_name};
 
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
-/// Exit codes of a dynamic loader that does not find a library, and of whoever else cannot start a program.
+/// Exit codes of a dynamic loader that misses a library, and of shells that cannot start a program.
 const CANNOT_START: [i32; 2] = [126, 127];
 
-/// Counts of processes that the kernel killed for want of memory, and the peak of one executor.
+/// Counts of the kernel's out-of-memory kills, and the peak memory of one executor.
 #[derive(Debug)]
 pub struct MemoryWatch {
     group: Option<PathBuf>,
     kills_before: u64,
     peak_bytes: u64,
-    /// Of the executor alone.
+    /// Limit of the executor alone.
     own_limit_bytes: Option<u64>,
 }
 
 impl MemoryWatch {
-    /// Takes the counts as they are now.
+    /// Takes the current counts.
     pub fn start(own_limit_bytes: Option<u64>) -> Self {
         let group = own_cgroup();
         let kills_before = kills(group.as_ref());
         MemoryWatch { group, kills_before, peak_bytes: 0, own_limit_bytes }
     }
 
-    /// Looks at how much memory the process has had so far.
+    /// Samples the peak memory of the process.
     pub fn sample(&mut self, pid: Pid) {
         let Ok(status) = regular_file::read_note(format!("/proc/{}/status", pid.as_raw_nonzero())) else { return };
         if let Some(kib) = field(&status, "VmHWM:") {
@@ -40,7 +40,7 @@ impl MemoryWatch {
         }
     }
 
-    /// Limit and peak, if a kill since the start was for want of memory.
+    /// Limit and peak, if the kernel has killed for lack of memory since the start.
     fn verdict(&self) -> Option<String> {
         let limit = self.limit_bytes()?;
         let near = self.peak_bytes >= limit - limit / 20;
@@ -81,8 +81,8 @@ fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// The control group (version 2) that counts the memory of this process and its executors: its own, or the nearest one above
-/// that does.
+/// The control group (version 2) that counts the memory of this process and its executors: its own, or the nearest
+/// ancestor that does.
 fn own_cgroup() -> Option<PathBuf> {
     const ROOT: &str = "/sys/fs/cgroup";
     let text = regular_file::read_note("/proc/self/cgroup").ok()?;
@@ -92,14 +92,14 @@ fn own_cgroup() -> Option<PathBuf> {
     groups.into_iter().find(|group| group.join("memory.events").exists()).map(PathBuf::from)
 }
 
-/// Kills of this group, or of the whole machine where groups tell nothing.
+/// Kills in this group, or on the whole machine where groups have no counts.
 fn kills(group: Option<&PathBuf>) -> u64 {
     let of_group = group.and_then(|g| field(&regular_file::read_note(g.join("memory.events")).ok()?, "oom_kill "));
     let of_machine = || field(&regular_file::read_note("/proc/vmstat").ok()?, "oom_kill ");
     of_group.or_else(of_machine).unwrap_or(0)
 }
 
-/// What the end of an executor means. `ours`: this worker killed it or asked it to end.
+/// Classifies the end of an executor. `ours`: this worker killed it or asked it to end.
 pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryWatch, stderr_tail: String) -> Exit {
     let (code, message, own_doing) = match (status.code(), status.signal()) {
         _ if ours => (Code::Cancelled, "the worker ended the job's process".to_string(), false),
@@ -133,8 +133,9 @@ pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryW
     }
 }
 
-/// Adds what the process's last crumb tells: which attempt's thread got the signal or called `exit`, and at which record.
-/// A process that could not get memory or start another, or that somebody else killed, names nobody: whoever asked last is not to blame.
+/// Adds the process's last crumb: which attempt's thread got the signal or called `exit`, and at which record. A
+/// process that lacked memory or processes, or was killed from outside, blames no attempt: the last one to ask is not
+/// at fault.
 pub fn blame(mut exit: Exit, attempt: AttemptId, seen: Option<Seen>) -> Exit {
     if exit.ours || !exit.own_doing || [Code::OutOfMemory, Code::TooManyProcesses].contains(&exit.failure.code) {
         return exit;
@@ -180,6 +181,6 @@ mod tests {
         let exit = explain(ExitStatus::from_raw(9), true, false, &memory, String::new());
         assert_eq!(exit.failure.code, Code::OutOfMemory);
         assert!(exit.failure.message.contains("limit") && exit.failure.message.contains("peak"));
-        assert!(!exit.own_doing, "nobody can be named");
+        assert!(!exit.own_doing, "no attempt can be named");
     }
 }

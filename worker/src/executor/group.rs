@@ -1,9 +1,10 @@
-//! A control group for each executor, where this worker may make them (`hierarchy.rs`): a bound on its processes, and one end
-//! for all of them.
+//! A control group for each executor, where this worker may make them (`hierarchy.rs`): it bounds the number of
+//! processes, and kills all of them at once.
 //!
-//! An executor enters its group before it becomes the job's binary, so that whatever it starts is born there. Threads count as
-//! processes do. There is no limit on memory: pages of mapped files count for the group that touches them first, and a job's
-//! inputs and shuffle data are mapped, so a limit would measure what the kernel may drop at any time.
+//! An executor enters its group before it executes the job's binary, so that all descendants are born in the group.
+//! Threads count as processes. There is no memory limit: the pages of mapped files count for the group that touches
+//! them first, and a job's inputs and shuffle data are mapped, so a limit would measure memory that the kernel may drop
+//! at any time.
 
 use super::descendants::kill_member;
 use super::hierarchy;
@@ -19,30 +20,30 @@ use windrow_format::durable::{self, Durability};
 use windrow_format::regular_file;
 use windrow_model::{Escape, WorkerId};
 
-/// Killed processes leave their group after a moment; so long is waited for that.
+/// Bound on the wait for killed processes to leave their group.
 const ROUNDS_MAX: u32 = 2_000;
 const ROUND: Duration = Duration::from_millis(2);
 
-/// How the groups of all workers begin.
+/// Prefix of the groups of all workers.
 const ANYBODYS: &str = "windrow-";
-/// A group is entered as soon as it is made.
+/// An executor enters its group right after it was made; an older empty group is abandoned.
 const ENTERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Makes groups for the executors of one worker.
 #[derive(Debug)]
 pub struct Groups {
     base: PathBuf,
-    /// How the names of this worker's groups begin.
+    /// Prefix of this worker's group names.
     prefix: String,
     processes_max: u32,
 }
 
 impl Groups {
-    /// Groups of at most so many processes each, and those that an earlier life of the worker has left: dropping one ends
-    /// what is in it. No other life may run. The reason is returned where groups cannot be made.
+    /// Groups of at most `processes_max` processes each, and the groups that earlier incarnations of the worker left:
+    /// dropping one kills its processes. No other incarnation may run. Returns the reason where groups cannot be made.
     ///
-    /// `note` is a file that says where they were made last: a worker that was started elsewhere then (another session, another
-    /// service) had its groups below another one.
+    /// `note` is a file with the base of the groups that were made last: a worker that was started elsewhere then
+    /// (another session, another service) had its groups below another base.
     pub fn find(worker: WorkerId, processes_max: u32, note: &Path) -> (Result<Groups, String>, Vec<Group>) {
         let before = regular_file::read(note, regular_file::NOTE_BYTES_MAX)
             .map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
@@ -65,12 +66,12 @@ impl Groups {
             let entry = entry.map_err(wrong)?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with(ANYBODYS) && !name.starts_with(&prefix) && is_old(&entry) {
-                // Of a worker that was killed and did not come back. A group with processes is not removed.
+                // Left by a worker that was killed and did not return. A group with processes cannot be removed.
                 let _ = fs::remove_dir(entry.path());
             }
         }
         let groups = Groups { base: base.clone(), prefix, processes_max };
-        // Whether it works is seen by doing it.
+        // Only a trial shows whether it works.
         drop(groups.make().map_err(wrong)?);
         Ok(groups)
     }
@@ -89,7 +90,7 @@ fn prefix(worker: WorkerId) -> String {
     format!("{ANYBODYS}{worker}.")
 }
 
-/// The groups in a folder whose names begin like this: a worker's own.
+/// The groups in a folder whose names begin with this worker's prefix.
 fn own_in(base: &Path, prefix: &str) -> Vec<Group> {
     let entries = fs::read_dir(base).into_iter().flatten().flatten();
     let own = entries.filter(|e| e.file_name().as_bytes().starts_with(prefix.as_bytes()));
@@ -101,7 +102,7 @@ fn is_old(entry: &fs::DirEntry) -> bool {
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > ENTERED_WITHIN))
 }
 
-/// A group; when it is dropped, nothing in it lives any more.
+/// A group; dropping it kills every process in it.
 #[derive(Debug)]
 pub struct Group {
     folder: PathBuf,
@@ -110,25 +111,25 @@ pub struct Group {
 }
 
 impl Group {
-    /// A process of one thread that writes `0` here is in the group from then on.
+    /// A single-threaded process that writes `0` here is in the group from then on.
     pub fn entrance(&self) -> io::Result<File> {
         let open = |name| regular_file::open_with(File::options().write(true), &self.folder.join(name));
-        // The first version lets a thread enter alone, which saves waiting for a grace period of the kernel: 3 to 15 ms.
+        // Version 1 lets a single thread enter, which saves a grace period of the kernel: 3 to 15 ms.
         open("tasks").or_else(|_| open("cgroup.procs"))
     }
 
-    /// Whether a process could not be started because the group was full; says of how many.
+    /// The limit, if a process could not be started because the group was full.
     pub fn was_full(&self) -> Option<u32> {
         let events = regular_file::read_note(self.folder.join("pids.events")).ok()?;
         let refused = events.lines().find_map(|line| line.strip_prefix("max "))?.trim();
         (refused != "0").then_some(self.processes_max)
     }
 
-    /// Kills everything in the group; nothing can be started there from then on.
+    /// Kills every process in the group; none can be started there from then on.
     pub fn kill(&self) {
-        // At once, and nobody is missed: the second version from Linux 5.14 on.
+        // Atomic in version 2 from Linux 5.14 on.
         let at_once = fs::write(self.folder.join("cgroup.kill"), "1").is_ok();
-        // Otherwise one after the other, while nobody can start another.
+        // Otherwise one by one, while the limit prevents new ones.
         let _ = fs::write(self.folder.join("pids.max"), "0");
         for _ in 0..ROUNDS_MAX {
             let living = self.members().filter(|pid| kill_member(*pid, &self.folder)).count();
@@ -147,7 +148,7 @@ impl Group {
         procs.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>().into_iter()
     }
 
-    /// Ends what is in the group, and the group.
+    /// Kills the group's processes and removes the group.
     pub fn remove(mut self) {
         self.end();
     }
@@ -159,7 +160,7 @@ impl Group {
         self.kill();
         for _ in 0..ROUNDS_MAX {
             match fs::remove_dir(&self.folder) {
-                // The last one is still on its way out.
+                // The last process is still exiting.
                 Err(e) if e.kind() == io::ErrorKind::ResourceBusy => thread::sleep(ROUND),
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return tracing::warn!("cannot remove the control group {}: {e}", self.folder.escaped());
@@ -183,7 +184,7 @@ mod tests {
     use std::io::{BufRead, BufReader, Read};
     use std::process::{Child, Command, Stdio};
 
-    /// Groups of so many processes; none where this process may not make them, which is said.
+    /// Groups with this limit; prints a note and returns none where this process may not make them.
     fn groups(worker: WorkerId, processes_max: u32) -> Option<(Groups, Vec<Group>)> {
         let folder = tempfile::tempdir().unwrap();
         let (groups, left) = Groups::find(worker, processes_max, &folder.path().join("note"));
@@ -231,11 +232,11 @@ mod tests {
         child.wait().unwrap();
         group.remove();
         assert!(!folder.exists());
-        // Nobody holds the other end of its output any more.
+        // Every other holder of its output is gone.
         child.stdout.unwrap().read_to_end(&mut Vec::new()).unwrap();
     }
 
-    /// Whatever hierarchy limits processes here.
+    /// Uses whichever hierarchy limits processes here.
     #[test]
     fn a_group_of_the_second_version_ends_at_once() {
         let Some(own) = hierarchy::own_group_of_second_version() else {

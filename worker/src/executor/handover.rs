@@ -1,22 +1,22 @@
-//! Tasks that an executor was given and does nothing with.
+//! Detects executors that ignore their tasks.
 //!
-//! A time-out of a task counts while the task runs. An executor that is stopped or frozen before it begins one, or between
-//! its last record and its answer, runs nothing, and would keep the task for ever. So each task that it was given must be seen
-//! in its crumbs (`windrow_format::crumbs`) or be answered, and time without either is counted in looks, one each second:
-//! when the whole machine sleeps, none is made.
+//! A task's time-out counts while the task runs. An executor that is stopped or frozen before it begins a task, or
+//! between its last record and its answer, runs nothing and would keep the task for ever. So every task must appear in
+//! the executor's crumbs (`windrow_format::crumbs`) or be answered. Time without either is counted in looks, one per
+//! second: a sleeping machine makes none.
 
 use std::collections::HashMap;
 use windrow_format::crumbs::Now;
 use windrow_model::{AttemptId, Code, Failure};
 
-/// Looks without a sign of a task after which the executor is stuck. A thread takes a task in microseconds; this is for
-/// machines that have much more to do than they can.
+/// Looks without a sign of a task after which the executor counts as stuck. A thread takes a task in microseconds; the
+/// margin is for overloaded machines.
 const LOOKS_MAX: u32 = 15;
 
-/// A look at a stopped process counts as this number of them, since it does not get on by itself.
+/// A look at a stopped process counts as this many, since it cannot resume by itself.
 const LOOKS_STOPPED: u32 = 5;
 
-/// What an executor was given and has not answered: looks in a row that saw nothing of it.
+/// The unanswered tasks of an executor, with the number of successive looks that did not see them.
 #[derive(Debug, Default)]
 pub struct HandOver {
     given: HashMap<AttemptId, u32>,
@@ -28,15 +28,15 @@ impl HandOver {
         self.given.insert(attempt, 0);
     }
 
-    /// It has answered.
+    /// The executor has answered the task.
     pub fn over(&mut self, attempt: AttemptId) {
         self.given.remove(&attempt);
     }
 
-    /// Takes in where its threads are now. A failure if it does nothing with a task.
-    /// `stopped`: the kernel says that the process is, so there is less to wait for.
+    /// Takes the current positions of the executor's threads. Returns a failure if it ignores a task. `stopped`:
+    /// whether the kernel reports the process as stopped, which shortens the wait.
     pub fn look(&mut self, threads: &[Now], stopped: impl FnOnce() -> bool) -> Option<Failure> {
-        // More threads may run than leave crumbs.
+        // More threads may run than the crumbs have slots.
         let all_seen = threads.len() < windrow_format::crumbs::SLOTS / 2;
         let seen = |attempt: &AttemptId| threads.iter().any(|thread| thread.attempt == *attempt) || !all_seen;
         let unseen = self.given.keys().any(|attempt| !seen(attempt));

@@ -1,9 +1,10 @@
-//! Where this worker may make control groups with a limit on processes.
+//! Finds where this worker may make control groups with a limit on processes.
 //!
-//! In the first version's `pids` hierarchy that is below its own group. In the second version only a group without processes
-//! may have groups with limits below it, the root aside: so below the root, if the worker is there, or below its own group if
-//! nobody else is in that; then it moves to a group of its own below. That is so in a service with `Delegate=yes` and in many
-//! containers. Never beside its own group: executors would escape limits that were meant for the worker and all it starts.
+//! In the `pids` hierarchy of version 1 that is below its own group. In version 2 only the root and groups without
+//! processes may have groups with limits below them: so below the root, if the worker is there, or below its own group
+//! if no other process is in that; then the worker moves to a leaf group of its own. That holds in a service with
+//! `Delegate=yes` and in many containers. Groups are never made beside the worker's own: executors would escape limits
+//! that were meant for the worker and its descendants.
 
 use rustix::process::Pid;
 use std::fs;
@@ -12,10 +13,10 @@ use std::path::{Path, PathBuf};
 use windrow_format::regular_file;
 use windrow_model::Escape;
 
-/// Where the worker itself goes, if it has to make room.
+/// Name of the leaf group that the worker moves to.
 const WORKERS_OWN: &str = "windrow-worker";
 
-/// The folder below which groups with a limit on processes can be made; why there is none otherwise.
+/// The folder below which groups with a limit on processes can be made, or the reason why there is none.
 pub fn base() -> Result<PathBuf, String> {
     let read = |path: &str| regular_file::read_note(path).map_err(|e| format!("cannot read {path}: {e}"));
     let (mounts, groups) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
@@ -27,7 +28,7 @@ pub fn base() -> Result<PathBuf, String> {
     Ok(own)
 }
 
-/// The folder of this process' group in the hierarchy of this kind, with this controller.
+/// The folder of this process's group in the hierarchy of this kind, with this controller.
 fn own_group(mounts: &str, groups: &str, kind: &str, controller: &str) -> Option<PathBuf> {
     // hierarchy:controllers:path
     let path = groups.lines().find_map(|line| {
@@ -48,7 +49,7 @@ fn own_group(mounts: &str, groups: &str, kind: &str, controller: &str) -> Option
     })
 }
 
-/// Lets a process go on that was killed and whose own control group is frozen: it ends only then.
+/// Thaws the control group of a killed process: a frozen process does not end.
 pub fn thaw(process: Pid) {
     let read = |path: &str| regular_file::read_note(path).unwrap_or_default();
     let (mounts, groups) = (read("/proc/self/mountinfo"), read(&format!("/proc/{process}/cgroup")));
@@ -65,7 +66,7 @@ pub fn thaw(process: Pid) {
     }
 }
 
-/// Sees to it that groups below `own`, of the second version, can have a limit on processes.
+/// Prepares `own`, of version 2, so that groups below it can limit processes.
 fn make_room(own: &Path, process: u32) -> Result<(), String> {
     let wrong = |what: &'static str| move |e: io::Error| format!("cannot {what} {}: {e}", own.escaped());
     let names = |file: &str| regular_file::read_note(own.join(file)).map_err(wrong("read the control group"));
@@ -92,12 +93,12 @@ fn make_room(own: &Path, process: u32) -> Result<(), String> {
     let enter = |group: &Path| fs::write(group.join("cgroup.procs"), process.to_string());
     enter(&leaf).map_err(wrong("make room in"))?;
     limit().inspect_err(|_| {
-        // As it was: what cannot be undone does no harm.
+        // Restores the previous state; a failure to do so does no harm.
         let _ = enter(own).and_then(|()| fs::remove_dir(&leaf));
     })
 }
 
-/// Whatever it limits.
+/// The own group, whichever controllers it has.
 #[cfg(test)]
 pub fn own_group_of_second_version() -> Option<PathBuf> {
     let read = |path: &str| fs::read_to_string(path).ok();
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(unified(bound, "0::/elsewhere\n"), None);
     }
 
-    /// A folder that looks like a group of the second version.
+    /// A folder that looks like a group of version 2.
     fn group(kind: Option<&str>, controllers: &str, procs: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();

@@ -1,7 +1,7 @@
-//! Attempts that run for too long, or stay at one place for too long.
+//! Detects attempts that run for too long, or make no progress for too long.
 //!
-//! A thread's crumbs (`windrow_format::crumbs`) change with every record, block and group. One whose crumbs have been the
-//! same for as long as its job allows is in an endless loop, or as good as.
+//! A thread's crumbs (`windrow_format::crumbs`) change with every record, block and group. An attempt whose crumbs have
+//! not changed for as long as its job allows counts as stuck.
 
 use crate::job::Limits;
 use std::collections::HashMap;
@@ -13,11 +13,11 @@ use windrow_model::{AttemptId, Code, Failure};
 struct Watched {
     since: Instant,
     mark: (u64, u64),
-    /// Its place has been the same from here on.
+    /// Its position has not changed since then.
     same_since: Instant,
 }
 
-/// The attempts of one executor, as far as they have been seen.
+/// The attempts of one executor that have been seen.
 #[derive(Debug)]
 pub struct Overdue {
     limits: Limits,
@@ -25,12 +25,13 @@ pub struct Overdue {
 }
 
 impl Overdue {
-    /// Nothing has been seen yet.
+    /// Without any attempt.
     pub fn new(limits: Limits) -> Self {
         Overdue { limits, watched: HashMap::new() }
     }
 
-    /// Takes in where the threads are now. Those that are overdue are told once, with the record that they are at.
+    /// Takes the current positions of the threads. Each overdue attempt is reported once, with the record that it is
+    /// at.
     pub fn look(&mut self, now: Instant, threads: Vec<Now>) -> Vec<(AttemptId, Failure, Option<Place>)> {
         self.watched.retain(|attempt, _| threads.iter().any(|t| t.attempt == *attempt));
         let mut overdue = Vec::new();
@@ -48,7 +49,7 @@ impl Overdue {
             } else {
                 continue;
             };
-            // It is told again if it still runs after as long again.
+            // It is reported again after the same time.
             (known.since, known.same_since) = (now, now);
             overdue.push((thread.attempt, Failure::new(Code::TaskTimeout, what), thread.place));
         }
@@ -75,10 +76,10 @@ mod tests {
         for second in 0..3 {
             assert!(overdue.look(start + second * SECOND, vec![at(0, 7), at(1, u64::from(second))]).is_empty());
         }
-        let told = overdue.look(start + 3 * SECOND, vec![at(0, 7), at(1, 9)]);
-        assert_eq!(told.len(), 1);
-        assert_eq!((told[0].0, told[0].1.code), (attempt(1, 0), Code::TaskTimeout));
-        // A later attempt at the same place begins anew.
+        let found = overdue.look(start + 3 * SECOND, vec![at(0, 7), at(1, 9)]);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].0, found[0].1.code), (attempt(1, 0), Code::TaskTimeout));
+        // A later attempt at the same position begins anew.
         assert!(overdue.look(start + 4 * SECOND, vec![at(1, 10)]).is_empty());
         assert!(overdue.look(start + 5 * SECOND, vec![at(0, 7), at(1, 11)]).is_empty());
     }
@@ -88,9 +89,9 @@ mod tests {
         let start = Instant::now();
         let limits = Limits { task: Some(2 * SECOND), progress: Some(60 * SECOND) };
         let mut overdue = Overdue::new(limits);
-        let told: Vec<usize> =
+        let found: Vec<usize> =
             (0..3).map(|n| overdue.look(start + n * SECOND, vec![at(0, u64::from(n))]).len()).collect();
-        assert_eq!(told, [0, 0, 1]);
+        assert_eq!(found, [0, 0, 1]);
         assert!(Overdue::new(Limits::default()).look(start, vec![at(0, 0)]).is_empty());
     }
 }

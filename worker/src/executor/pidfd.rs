@@ -18,7 +18,7 @@ impl PidFd {
         watched.map(PidFd).map_err(|e| e.into_parts().1)
     }
 
-    /// Completes when the process has ended, and from then on at once. May be dropped and called again.
+    /// Completes when the process has ended, and immediately from then on. Cancel-safe.
     pub async fn ended(&self) -> io::Result<()> {
         // Readiness is never cleared: a process ends once.
         self.0.readable().await.map(|_| ())

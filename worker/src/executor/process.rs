@@ -1,8 +1,8 @@
-//! One executor as an operating system process: its output is read, its end is awaited, and it is killed with all that it
-//! has started.
+//! One executor as an operating system process: its output is read, its end is awaited, and it is killed with its
+//! descendants.
 //!
-//! A process stays a zombie until it is waited for, so its number, and with it the number of its group, means nobody
-//! else for as long as this file sends signals. Knows nothing of tasks or frames.
+//! A process stays a zombie until it is waited for, so its number and that of its group cannot be reused while this
+//! file sends signals. Knows nothing of tasks or frames.
 
 use super::crumb_file::CrumbFile;
 use super::descendants::{self, Mark};
@@ -23,9 +23,9 @@ use windrow_format::crumbs;
 use windrow_format::regular_file;
 use windrow_model::AttemptId;
 
-/// What was written before the end is read for no longer than this after it.
+/// Bound on reading the remaining output after the end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Bytes taken from a pipe before others get a turn.
+/// Bytes read from a pipe before others get a turn.
 const DRAIN_BYTES: usize = 256 << 10;
 
 /// A child that has not been waited for.
@@ -59,47 +59,47 @@ impl Process {
         Ok((Process { child, pid, mark, pidfd, taps, readers, memory, crumbs, group, reaped: false }, socket))
     }
 
-    /// Completes when the process has ended; it is not waited for yet. May be dropped and called again.
+    /// Completes when the process has ended, without waiting for it as a parent. Cancel-safe.
     pub async fn exited(&self) -> io::Result<()> {
         self.pidfd.ended().await
     }
 
-    /// Kills it and what it started, except what has left its process group: [`finish`](Self::finish) finds that.
+    /// Kills it and its process group; [`finish`](Self::finish) finds descendants outside of the group.
     pub fn kill(&self) {
         if !self.reaped {
-            // The group is gone only if the child never got as far as exec; then there is nothing to kill.
+            // The group is missing only if the child never got as far as exec; then there is nothing to kill.
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
         }
     }
 
-    /// Takes in what is in the pipes now, so that a message that followed it in time also follows it in the log.
+    /// Reads the pipes now, so that output written before a message is also logged before it.
     pub fn drain_output(&self) {
         for tap in &self.taps {
             let _ = tap.drain();
         }
     }
 
-    /// How much memory it has.
+    /// Samples its memory.
     pub fn sample_memory(&mut self) {
         self.memory.sample(self.pid);
     }
 
-    /// Whether it could not start a process because there were too many; says of how many. Not after [`finish`](Self::finish).
+    /// The limit, if it could not start a process because there were too many. Not after [`finish`](Self::finish).
     pub fn was_full(&self) -> Option<u32> {
         self.group.as_ref()?.was_full()
     }
 
-    /// Which attempt and record brought it down, if its own threads told. To be asked after the end.
+    /// Which attempt and record brought it down, if its own threads noted it. Valid after the end.
     pub fn last_crumb(&self) -> Option<(AttemptId, Option<crumbs::Place>)> {
         crumbs::read_region(self.crumbs.file()).ok().flatten()?.at
     }
 
-    /// Where each of its threads is now.
+    /// The current positions of its threads.
     pub fn crumbs_now(&self) -> Vec<crumbs::Now> {
         crumbs::read_now(self.crumbs.file()).unwrap_or_default()
     }
 
-    /// Whether its threads tell where they are.
+    /// Whether its threads note their positions.
     pub fn leaves_crumbs(&self) -> bool {
         self.crumbs.is_in_use()
     }
@@ -110,12 +110,12 @@ impl Process {
         stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
     }
 
-    /// Its number, for messages.
+    /// Its process id, for messages.
     pub fn id(&self) -> Pid {
         self.pid
     }
 
-    /// Lets it go on if a control group that it is in is frozen.
+    /// Thaws a frozen control group that it is in.
     pub async fn thaw(&self) {
         if !self.reaped {
             let pid = self.pid;
@@ -132,11 +132,11 @@ impl Process {
         }
     }
 
-    /// Waits for the end, kills what it left behind, and reads its last words.
+    /// Waits for the end, kills remaining descendants, and reads the last output.
     pub async fn finish(&mut self) -> io::Result<ExitStatus> {
         let status = loop {
             self.exited().await?;
-            // What it started goes first, while the group's and the session's number is still ours.
+            // Descendants are killed first, while the numbers of group and session cannot be reused.
             self.kill();
             let (pid, mark, group) = (self.pid, self.mark.clone(), self.group.take());
             let killing = tokio::task::spawn_blocking(move || {
@@ -160,14 +160,14 @@ impl Process {
                 let _ = reader.await;
             }
         };
-        // Somebody who was not found may hold the pipe open for ever.
+        // A descendant that was not found may hold the pipe open for ever.
         let _ = tokio::time::timeout(LAST_WORDS, all).await;
         Ok(status)
     }
 }
 
 impl Drop for Process {
-    /// Nobody supervises it any more (the runtime stops): it must not outlive its supervisor.
+    /// The supervisor is gone (the runtime stops): the process must not outlive it.
     fn drop(&mut self) {
         if !self.reaped {
             self.kill();
@@ -198,7 +198,7 @@ impl Drop for KillOnDrop {
     }
 }
 
-/// One pipe into the log. Whoever reads does it under the log's lock, so that two readers keep the order.
+/// One pipe into the log. It is read under the log's lock, so that two readers keep the order.
 #[derive(Debug)]
 struct Tap {
     pipe: pipe::Receiver,
@@ -211,7 +211,7 @@ impl Tap {
         Ok(Tap { pipe: pipe::Receiver::from_owned_fd(fd)?, stream, log: log.clone() })
     }
 
-    /// Reads what is there; true if there will never be more.
+    /// Reads the available bytes; true at the end of the pipe.
     fn drain(&self) -> io::Result<bool> {
         let mut buffer = [0; 16 << 10];
         let mut log = self.log.lock();
@@ -233,7 +233,7 @@ impl Tap {
 
     async fn drive(self: Arc<Self>) {
         while self.pipe.readable().await.is_ok() {
-            // An error of a pipe is its end: there is nothing more to be had from it.
+            // An error of a pipe counts as its end.
             if self.drain().unwrap_or(true) {
                 return;
             }

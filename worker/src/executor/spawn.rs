@@ -1,11 +1,11 @@
 //! Starting an executor: the job's binary as a child process with one Unix socket and nothing else.
 //!
-//! The child gets stdin from `/dev/null`, pipes as stdout and stderr, its end of the socket as file descriptor 3, memory
-//! for crumbs (`windrow_format::crumbs`) as 4, itself as 5 if it is a script, an almost empty environment with a mark (`descendants.rs`), its own session, no
-//! core dumps, and the kernel's promise to kill it when this worker dies. That promise hangs on the *thread* that forked, so all
-//! children are forked by one thread that lives as long as the worker. Where the worker may make control groups, the child is in
-//! one of its own (`group.rs`).
-//! Knows nothing of what is said over the socket.
+//! The child gets stdin from `/dev/null`, pipes as stdout and stderr, its end of the socket as file descriptor 3,
+//! memory for crumbs (`windrow_format::crumbs`) as 4, itself as 5 if it is a script, an almost empty environment with a
+//! mark (`descendants.rs`), its own session, no core dumps, and the kernel's promise to kill it when this worker dies.
+//! That promise is tied to the *thread* that forked, so one thread forks all children and lives as long as the worker.
+//! Where the worker may make control groups, the child is in one of its own (`group.rs`). Knows nothing of the frames
+//! on the socket.
 
 use super::crumb_file::{CrumbFile, CrumbFolder};
 use super::descendants::{self, Mark, Marks};
@@ -40,43 +40,43 @@ const CRUMBS_FD: RawFd = 4;
 const SCRIPT_FD: RawFd = 5;
 /// The child's ends are moved above the numbers that it overwrites.
 const SPARE_FD: RawFd = 10;
-/// What the child keeps of this process' environment.
+/// Variables of this process's environment that the child inherits.
 const ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "LANG", "TMPDIR", "RUST_BACKTRACE", "WINDROW_LOG"];
-/// Executors are the first to go when the machine runs out of memory: the daemon must live to tell.
+/// Executors are killed first when the machine runs out of memory: the daemon must survive to report it.
 const OOM_SCORE_ADJ: &str = "500";
-/// As far as the machine's number.
+/// The ELF header up to the machine number.
 const ELF_HEADER_BYTES: usize = 20;
 const BUSY_TRIES: u32 = 20;
 const BUSY_WAIT: Duration = Duration::from_millis(5);
 
-/// A child process that runs.
+/// A running child process.
 #[derive(Debug)]
 pub struct Spawned {
     pub child: Child,
     pub pid: Pid,
-    /// What it and all that it starts has in its environment.
+    /// The mark in its environment, which its descendants inherit.
     pub mark: Mark,
     pub memory_limit_bytes: Option<u64>,
-    /// What it and all that it starts is in, if there are groups.
+    /// The control group of the child and its descendants, if there are groups.
     pub group: Option<Group>,
     /// Readable when the child has ended.
     pub pidfd: OwnedFd,
     pub socket: UnixStream,
-    /// Which record each of its threads is at.
+    /// The current record of each of its threads.
     pub crumbs: CrumbFile,
     pub stdout: ChildStdout,
     pub stderr: ChildStderr,
 }
 
-/// Whose executors they are, and what each may have.
+/// Settings shared by all executors of a worker.
 #[derive(Debug)]
 pub struct Owner {
     pub marks: Marks,
-    /// Memory of its own for one executor; mapped files do not count.
+    /// Private memory of one executor in bytes; mapped files do not count.
     pub memory_limit_bytes: Option<u64>,
-    /// Where their crumbs lie.
+    /// The folder of their crumb files.
     pub crumbs: CrumbFolder,
-    /// Where they have groups of their own.
+    /// Makes a control group for each, where possible.
     pub groups: Option<Groups>,
 }
 
@@ -91,13 +91,13 @@ struct Request {
 pub struct Spawner(mpsc::Sender<Request>);
 
 impl Spawner {
-    /// Starts the thread. It ends, and with it every child, when the last clone is dropped.
+    /// Starts the thread. It ends, and every child with it, when the last clone is dropped.
     pub fn start(owner: Owner) -> io::Result<Spawner> {
         let (requests, queue) = mpsc::channel::<Request>();
         thread::Builder::new().name("spawner".into()).spawn(move || {
             for request in queue {
                 let spawned = spawn(&request.binary, &request.folder, &owner);
-                // If nobody waits any more, dropping what came of it is wrong: the child would run on.
+                // The requester is gone. The child would run on if it were only dropped.
                 if let Err(Ok(mut orphan)) = request.answer.send(spawned) {
                     let _ = orphan.child.kill();
                     let _ = orphan.child.wait();
@@ -107,7 +107,7 @@ impl Spawner {
         Ok(Spawner(requests))
     }
 
-    /// Starts `binary` as an executor that works in `folder`. Returns once the binary was executed, or could not be.
+    /// Starts `binary` as an executor that works in `folder`. Returns after the binary was executed, or could not be.
     pub async fn spawn(&self, binary: Executable, folder: PathBuf) -> Result<Spawned, Failure> {
         let gone = || Failure::new(Code::Interrupted, "the worker is stopping");
         let (answer, spawned) = oneshot::channel();
@@ -134,7 +134,8 @@ fn spawn(binary: &Executable, folder: &Path, owner: &Owner) -> Result<Spawned, F
     }
 }
 
-/// Whether it is a script. The C library hands whatever the kernel does not take to a shell; a binary of another machine must not end there.
+/// Whether it is a script. The C library hands every file that the kernel refuses to a shell; a binary for another
+/// machine must not end there.
 fn check_header(binary: &Executable) -> Result<bool, Failure> {
     let header = |file: &File| -> io::Result<Vec<u8>> {
         let mut bytes = [0; ELF_HEADER_BYTES];
@@ -185,7 +186,7 @@ fn try_spawn(
     owner: &Owner,
     group: &mut Option<Group>,
 ) -> io::Result<Spawned> {
-    // While these live, no descriptor that `Command` opens gets a number that the child overwrites.
+    // While these exist, no descriptor that `Command` opens gets a number that the child overwrites.
     let _placeholders =
         [SOCKET_FD, CRUMBS_FD, SCRIPT_FD].map(|number| rustix::io::fcntl_dupfd_cloexec(io::stderr(), number).ok());
     let (socket, childs_end) = UnixStream::pair()?;
@@ -197,8 +198,8 @@ fn try_spawn(
     let memory_limit_bytes = owner.memory_limit_bytes;
     let parent = rustix::process::getpid();
     let mark = owner.marks.next();
-    // The very file that was compared with its digest, whatever is at its path by now. The interpreter of a script opens it by the
-    // name of its descriptor, which stays open for that.
+    // The descriptor of the verified file, in case its path leads elsewhere by now. The interpreter of a script opens
+    // it by the name of its descriptor, which stays open for that.
     let program = rustix::io::fcntl_dupfd_cloexec(&*binary.file, SPARE_FD)?;
     let is_nameable = Path::new("/proc/self/fd").exists();
     let mut command = match (is_nameable, is_script) {
@@ -219,14 +220,14 @@ fn try_spawn(
         .envs(inherited_environment())
         .env(descendants::VARIABLE, mark.value());
     // SAFETY: the closure runs between fork and exec in a child of a process with threads: `prepare` makes system calls
-    // only, takes no lock and allocates nothing. What is inherited is open there, because its owners live until after spawn.
+    // only, takes no lock and allocates nothing. Inherited descriptors are open there, because their owners outlive spawn.
     unsafe { command.pre_exec(move || prepare(&inherited, enters, parent, memory_limit_bytes)) };
     let mut child = command.spawn()?;
     drop((childs_end, childs_crumbs, entrance, program));
     let taken = child.stdout.take().zip(child.stderr.take());
     let (stdout, stderr) = taken.expect("both streams were asked for as pipes");
     let pid = Pid::from_child(&child);
-    // A child that has gone already keeps its number until it is waited for. Failing here would leak it.
+    // A child that has already ended keeps its number until it is waited for. Failing here would leak it.
     let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
         Ok(pidfd) => pidfd,
         Err(e) => {
@@ -235,18 +236,18 @@ fn try_spawn(
             return Err(e.into());
         }
     };
-    // Raising is allowed to everyone; without /proc it is merely not raised.
+    // Any process may raise its score; without /proc it stays as it is.
     let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_ADJ);
     Ok(Spawned { child, pid, mark, memory_limit_bytes, group: group.take(), pidfd, socket, crumbs, stdout, stderr })
 }
 
 fn inherited_environment() -> impl Iterator<Item = (&'static str, OsString)> {
-    // A test's failpoints are for executors, too.
+    // Executors inherit a test's failpoints, too.
     let names = ENVIRONMENT.into_iter().chain(windrow_failpoint::ENABLED.then_some(windrow_failpoint::VARIABLE));
     names.filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
-/// In the child, before exec: a group, a session, limits, descriptors, and death with the parent. Only system calls.
+/// Runs in the child, before exec: group, session, limits, descriptors, and death with the parent. Only system calls.
 fn prepare(
     inherited: &[(RawFd, RawFd)],
     group: Option<RawFd>,
@@ -258,7 +259,7 @@ fn prepare(
         rustix::io::write(unsafe { BorrowedFd::borrow_raw(entrance) }, b"0")?;
     }
     rustix::process::setsid()?;
-    // A core of a process with gigabytes would fill the disk of a worker.
+    // A core dump of a process with gigabytes would fill the disk of a worker.
     lower(Resource::Core, 0)?;
     if let Some(bytes) = memory_limit_bytes {
         lower(Resource::Data, bytes)?;
@@ -266,7 +267,7 @@ fn prepare(
     for &(from, number) in inherited {
         // SAFETY: the descriptor is open; see the call.
         let from = unsafe { BorrowedFd::borrow_raw(from) };
-        // SAFETY: after fork this process has one thread, so nobody else uses the number; `forget` below keeps it open.
+        // SAFETY: after fork this process has one thread, so no other code uses the number; `forget` below keeps it open.
         // Whether it was open before makes no difference to dup2.
         let mut to = unsafe { OwnedFd::from_raw_fd(number) };
         let copied = rustix::io::dup2(from, &mut to);
@@ -287,12 +288,12 @@ fn lower(resource: Resource, limit: u64) -> io::Result<()> {
     Ok(rustix::process::setrlimit(resource, Rlimit { current: Some(hard), maximum: Some(hard) })?)
 }
 
-/// Everything that this process opens is close-on-exec, but it may have inherited more from its own parent.
+/// This process opens everything close-on-exec, but it may have inherited more from its own parent.
 fn close_on_exec_above(last: RawFd) -> io::Result<()> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); 2048];
     let folder = match rustix::fs::open(c"/proc/self/fd", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
         Ok(folder) => folder,
-        // Without /proc: as many as a process usually has.
+        // Without /proc: the usual maximum of a process.
         Err(_) => {
             (last + 1..1024).for_each(close_on_exec);
             return Ok(());

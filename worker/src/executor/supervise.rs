@@ -1,9 +1,10 @@
-//! The life of one executor: prepared, started, ready, given tasks, ended; each step told to the node as an event.
+//! One executor from start to end: prepared, started, ready, given tasks, ended. Each step is reported to the node as
+//! an event.
 //!
-//! It decides nothing about attempts: who is charged for an end is `attempts.rs`' business. While the plan is made and while
-//! the executor lives, its end and commands are waited for at the same time, so neither a dead nor a silent one holds
-//! anything up. Commands wait while it is being forked, for as long as others that are forked before it, and for at most a
-//! second once it has closed its socket; those that come once it is dead or killed have no meaning any more.
+//! It decides nothing about attempts: `attempts.rs` decides who is charged for an end. While the plan is made and while
+//! the executor lives, its end and its commands are awaited at the same time, so neither a dead nor a silent executor
+//! blocks anything. Commands wait while it is being forked (at most as long as earlier forks take), and for at most a
+//! second after it has closed its socket; commands for a dead or killed executor are dropped.
 
 use super::channel::{self, Receiver, Sender};
 use super::exit;
@@ -31,21 +32,21 @@ use windrow_proto::v1::{self, from_executor, to_executor};
 use windrow_proto::{ConvertError, FrameError};
 use windrow_store::StorageCalls;
 
-/// An executor that has not built its plan by then is given up.
+/// Bound on the time until an executor has built its plan.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// From closing the socket to SIGKILL: a cancelled job is to be over two seconds later, whatever its code does.
+/// From closing the socket to SIGKILL: a cancelled job must be over after two seconds, whatever its code does.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
-/// Frames that a dead executor wrote are read for no longer than this.
+/// Bound on reading the last frames of a dead executor.
 const LAST_FRAMES: Duration = Duration::from_secs(1);
-/// A process that was killed is gone after so long, or something keeps it.
+/// A killed process that still exists after this is stuck in the kernel.
 const GONE_AFTER_KILL: Duration = Duration::from_secs(5);
 const MEMORY_SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
-/// What an executor is started from.
+/// The inputs for starting an executor.
 #[derive(Debug)]
 pub struct Plan {
     pub binary: Executable,
-    /// Where it works; exists.
+    /// Its working directory, which exists.
     pub folder: PathBuf,
     pub setup: v1::ExecutorSetup,
     pub fingerprint: Digest,
@@ -54,18 +55,18 @@ pub struct Plan {
     pub looks: StorageCalls,
 }
 
-/// What an executor is told.
+/// A command to an executor's supervisor.
 #[derive(Debug)]
 pub enum Command {
-    /// With the chunk that it reads, if it reads one.
+    /// With the chunk that the task reads, if it reads one.
     Run(AttemptId, Box<v1::RunTask>, Option<Box<Chunk>>),
     Cancel(AttemptId),
     Kill,
-    /// Close the socket, which asks it to end, and kill it if it does not.
+    /// Close the socket, which asks the executor to end, and kill it if it does not.
     Close,
 }
 
-/// An executor that was asked for; dropping this kills it.
+/// A requested executor; dropping this kills it.
 #[derive(Debug)]
 pub struct Handle {
     commands: mpsc::UnboundedSender<Command>,
@@ -73,8 +74,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Passes a command on; an executor that is gone has no use for it.
-    pub fn tell(&self, command: Command) {
+    /// Passes a command on; it is dropped if the executor is gone.
+    pub fn send(&self, command: Command) {
         let _ = self.commands.send(command);
     }
 
@@ -85,12 +86,12 @@ impl Handle {
 
     /// Completes when the process is gone.
     pub async fn ended(self) {
-        // The task's own panic has been printed, and the process died with it.
+        // A panic of the task has been printed, and the process died with it.
         let _ = self.task.await;
     }
 }
 
-/// Starts an executor as soon as `plan` is there, and tells `events` of all that becomes of it.
+/// Starts an executor as soon as `plan` resolves, and reports everything that happens to it to `events`.
 pub fn start(
     job: JobId,
     generation: u64,
@@ -104,17 +105,18 @@ pub fn start(
     let task = tokio::spawn(async move {
         let (looks, events) = (StorageCalls::default(), Arc::new(events));
         let handed = HandOver::default();
-        let mut life = Life { job, generation, log, watch, commands: queue, looks, events, handed, ours: false };
-        let (mut process, sender, receiver, mut overdue) = match life.begin(spawner, plan).await {
+        let mut supervisor =
+            Supervisor { job, generation, log, watch, commands: queue, looks, events, handed, ours: false };
+        let (mut process, sender, receiver, mut overdue) = match supervisor.begin(spawner, plan).await {
             Ok(parts) => parts,
             Err(NotStarted { failure, killed }) => {
-                return (life.events)(Event::ExecutorNotStarted { job, generation, failure, killed });
+                return (supervisor.events)(Event::ExecutorNotStarted { job, generation, failure, killed });
             }
         };
-        (life.events)(Event::ExecutorReady { job, generation });
-        let exit = life.serve(&mut process, sender, receiver, &mut overdue).await;
-        (life.events)(Event::ExecutorEnded { job, generation, exit });
-        // Its tasks go on elsewhere. What it may still write to is not touched before it is gone.
+        (supervisor.events)(Event::ExecutorReady { job, generation });
+        let exit = supervisor.serve(&mut process, sender, receiver, &mut overdue).await;
+        (supervisor.events)(Event::ExecutorEnded { job, generation, exit });
+        // Its tasks continue elsewhere. Files that it may still write to are left alone until it is gone.
         process.gone().await;
     });
     Handle { commands, task }
@@ -130,7 +132,7 @@ impl From<Failure> for NotStarted {
     }
 }
 
-struct Life<E> {
+struct Supervisor<E> {
     job: JobId,
     generation: u64,
     log: SharedLog,
@@ -138,13 +140,13 @@ struct Life<E> {
     commands: mpsc::UnboundedReceiver<Command>,
     looks: StorageCalls,
     events: Arc<E>,
-    /// What it was given and has not answered.
+    /// The unanswered tasks.
     handed: HandOver,
     /// This worker killed it or asked it to end.
     ours: bool,
 }
 
-impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
+impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
     /// Until the executor is ready.
     async fn begin(
         &mut self,
@@ -168,7 +170,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
         let deadline = Instant::now() + READY_TIMEOUT;
         let failure = loop {
             tokio::select! {
-                // Its own words count more than its end, which may be there at the same time.
+                // Its messages come before its end, which may be there at the same time.
                 biased;
                 message = receiver.next() => match message.map(|m| m.and_then(|m| m.message)) {
                     Ok(Some(from_executor::Message::Ready(ready))) => match check_ready(ready, plan.fingerprint) {
@@ -179,7 +181,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
                         break Some(failure_of(failure));
                     }
                     Ok(Some(_)) => break Some(protocol("it reports on a task before it is ready")),
-                    // It closed the socket: its end tells why, unless it lives on.
+                    // It closed the socket: its exit status has the reason, unless it does not exit.
                     Ok(None) => match timeout(CLOSE_GRACE, process.exited()).await {
                         Ok(_) => break None,
                         Err(_) => break Some(protocol("it closed its socket instead of getting ready")),
@@ -228,12 +230,13 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
                     Ok(false) => match timeout(CLOSE_GRACE, process.exited()).await {
                         Ok(_) => break None,
                         Err(_) if self.ours => break None,
-                        Err(_) => break Some(protocol("it closed its socket but lives on")),
+                        Err(_) => break Some(protocol("it closed its socket but did not exit")),
                     },
                     Err(failure) => break Some(failure),
                 },
                 _ = process.exited() => {
-                    // What it said before it died still counts. Nobody else may hold its end of the socket open.
+                    // Messages that it sent before it died still count. No other process may hold its end of the socket
+                    // open.
                     process.kill();
                     while let Ok(message) = timeout(LAST_FRAMES, receiver.next()).await {
                         if !matches!(self.hear(process, message), Ok(true)) {
@@ -287,7 +290,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
                 }
             }
         };
-        // It is dead, or condemned.
+        // It is dead, or is to be killed.
         if wrong.is_some() || self.ours {
             process.kill();
         }
@@ -303,7 +306,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
         }
     }
 
-    /// Passes on one message; false at the end of the stream.
+    /// Handles one message; false at the end of the stream.
     fn hear(
         &mut self,
         process: &Process,
@@ -339,7 +342,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
         Event::TaskFailed { generation: self.generation, attempt, failure: self.with_stderr(failure), segment }
     }
 
-    /// The record is looked up first, which the executor need not wait for.
+    /// The record is looked up first, without blocking the executor.
     fn tell_overdue(&self, attempt: AttemptId, mut failure: Failure, place: Option<Place>) {
         let (events, looks, generation) = (self.events.clone(), self.looks.clone(), self.generation);
         tokio::spawn(async move {
@@ -355,7 +358,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
         let status = match timeout(GONE_AFTER_KILL, process.finish()).await {
             Ok(status) => status,
             Err(_) => {
-                // It is dead or was killed. A frozen control group keeps even those.
+                // It is dead or was killed. A frozen control group keeps even killed processes.
                 process.thaw().await;
                 match timeout(GONE_AFTER_KILL, process.finish()).await {
                     Ok(status) => status,
@@ -387,7 +390,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
         }
     }
 
-    /// A thread of the process waits in the kernel, for storage that does not answer, say.
+    /// A thread of the process waits in the kernel, for example for storage that does not answer.
     fn stays(&self, process: &Process) -> Exit {
         let message = format!("the job's process {} was killed and does not end: it waits in the kernel", process.id());
         tracing::warn!(job = %self.job, "{message}");
@@ -403,7 +406,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Life<E> {
     }
 }
 
-/// Whether a command means that the executor is not wanted any more; so does the end of commands.
+/// Whether a command, or the end of commands, means that the executor is no longer wanted.
 fn ends(command: Option<&Command>) -> bool {
     matches!(command, None | Some(Command::Kill | Command::Close))
 }
@@ -412,7 +415,7 @@ fn cancelled() -> Failure {
     Failure::new(Code::Cancelled, "the job's process was not needed any more")
 }
 
-/// What a job's processes fail with after one of them could not be started for their number.
+/// The failure of a job's processes after one could not be started because of their number.
 fn or_full(limit: Option<u32>, failure: Failure) -> Failure {
     match limit {
         Some(limit) => {

@@ -1,4 +1,4 @@
-//! Promises of supervised executors, kept with a real child process that speaks the protocol without an engine.
+//! Supervised executors, with a real child process that speaks the protocol without an engine.
 
 use super::{Command, Handle, Plan, Spawner, supervise};
 use crate::artifacts::Executable;
@@ -70,7 +70,7 @@ impl Fixture {
 
     async fn next(&mut self) -> Event {
         let event = tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await;
-        event.expect("an executor always says or does something").expect("and its supervisor tells")
+        event.expect("an event in time").expect("a live supervisor")
     }
 
     async fn ready(&mut self) {
@@ -82,7 +82,7 @@ impl Fixture {
         std::fs::create_dir(&folder).unwrap();
         let task = task(id, vec![TaskOutput::Broadcast]);
         let run = v1::RunTask { task: Some((*task).into()), folder: path_to_bytes(&folder), ..Default::default() };
-        self.handle.tell(Command::Run(id, Box::new(run), None));
+        self.handle.send(Command::Run(id, Box::new(run), None));
     }
 
     async fn exit(&mut self) -> Exit {
@@ -129,21 +129,21 @@ async fn tasks_run_and_closing_the_socket_ends_the_executor() {
         let event = f.next().await;
         assert!(is_done(&event, attempt(1, i)), "{event:?}");
     }
-    f.handle.tell(Command::Close);
+    f.handle.send(Command::Close);
     assert!(f.exit().await.ours);
     f.handle.ended().await;
 }
 
 #[tokio::test]
 async fn child_inherits_only_its_socket_and_crumbs() {
-    // A descriptor that an earlier process left open must not get through.
+    // A descriptor that an earlier process left open must not be inherited.
     let leaked = std::fs::File::open("/dev/null").unwrap();
     rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
     let mut f = Fixture::start("fds", fake());
     f.ready().await;
     f.run(attempt(1, 0));
     f.next().await;
-    f.handle.tell(Command::Kill);
+    f.handle.send(Command::Kill);
     f.exit().await;
     let output = f.output();
     // The last one is the script itself.
@@ -190,11 +190,11 @@ async fn foreign_kill_is_distinguished_from_our_own() {
 
     let mut f = Fixture::start("hang", fake());
     f.ready().await;
-    f.handle.tell(Command::Kill);
+    f.handle.send(Command::Kill);
     assert!(f.exit().await.ours);
 }
 
-/// The process that works in this folder.
+/// The process whose working directory is this folder.
 fn find_child(folder: &Path) -> rustix::process::Pid {
     let folder = folder.canonicalize().unwrap();
     let works_there = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder);
@@ -209,7 +209,7 @@ async fn flood_of_output_blocks_no_task() {
     f.run(attempt(1, 0));
     let event = f.next().await;
     assert!(is_done(&event, attempt(1, 0)), "{event:?}");
-    f.handle.tell(Command::Close);
+    f.handle.send(Command::Close);
     f.exit().await;
     let output = f.output();
     assert!(output.contains("bytes left out") && output.contains("done flooding"));
@@ -287,7 +287,7 @@ async fn abandoned_executor_is_not_started() {
     let never = std::future::pending();
     let spawner = Spawner::start(owner()).unwrap();
     let handle = supervise::start(job(1), 1, spawner, logs.open(job(1)), watch(), never, move |e| drop(post.send(e)));
-    handle.tell(Command::Close);
+    handle.send(Command::Close);
     assert!(matches!(events.recv().await, Some(Event::ExecutorNotStarted { .. })));
     handle.ended().await;
 }

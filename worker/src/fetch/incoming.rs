@@ -1,4 +1,4 @@
-//! One answer to `FetchSegments`, without gRPC's codec: pieces are slices of what the connection has received.
+//! One response to `FetchSegments`, decoded without gRPC's codec: pieces are slices of the received buffers.
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
@@ -19,7 +19,7 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Asks, and waits for the beginning of the answer.
+    /// Sends the request, and waits for the beginning of the response.
     pub async fn ask(mut connection: Connection, request: &v1::FetchSegmentsRequest) -> Result<Incoming, Status> {
         let mut message = Vec::new();
         put_message(&mut message, request);
@@ -35,14 +35,14 @@ impl Incoming {
             .map_err(|e| Status::from_error(e.into()))?;
         let response = connection.call(request).await.map_err(|e| Status::from_error(e.into()))?;
         let (parts, body) = response.into_parts();
-        told(&parts.headers)?;
+        check_status(&parts.headers)?;
         match parts.status {
             http::StatusCode::OK => Ok(Incoming { body: Body::new(body), decoder: PieceDecoder::default() }),
             other => Err(Status::unavailable(format!("the peer answers with HTTP status {other}"))),
         }
     }
 
-    /// The next piece, if it is here already.
+    /// The next piece, if it has been received.
     pub fn next_here(&mut self) -> Result<Option<Piece>, Status> {
         self.decoder.next_piece().map_err(|e| Status::internal(e.to_string()))
     }
@@ -58,15 +58,15 @@ impl Incoming {
                         self.decoder.push(data);
                         return Ok(true);
                     }
-                    Err(frame) => frame.trailers_ref().map_or(Ok(()), told)?,
+                    Err(frame) => frame.trailers_ref().map_or(Ok(()), check_status)?,
                 },
             }
         }
     }
 }
 
-/// What went wrong, if headers or trailers say so.
-fn told(headers: &http::HeaderMap) -> Result<(), Status> {
+/// The error in headers or trailers, if there is one.
+fn check_status(headers: &http::HeaderMap) -> Result<(), Status> {
     match Status::from_header_map(headers) {
         Some(status) if status.code() != Code::Ok => Err(status),
         _ => Ok(()),

@@ -1,5 +1,5 @@
-//! One action of `attempts.rs`, done: each is begun here, runs in a task of its own if it takes time, and comes back
-//! as an event. It decides nothing.
+//! Performs the actions of `attempts.rs`: each is begun here, runs in a task of its own if it takes time, and reports
+//! back as an event. It decides nothing.
 
 use super::{Mail, Node, StagingTask};
 use crate::artifacts::Artifacts;
@@ -20,14 +20,15 @@ use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, from_worker};
 use windrow_store::StorageCalls;
 
-/// An attempt that was told to stop and still runs after this time takes its executor with it.
+/// An attempt that still runs this long after its cancellation takes its executor with it.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
-/// One that had only begun when it was withdrawn has this time: whoever is to run instead waited for its slot, and has it
-/// already unless it is of the same job. It is not known to be slow, so its neighbours are not to run again for it soon.
+/// Grace for an attempt that was withdrawn right after its start. The task that goes instead waited for this slot, and
+/// has it already unless it is of the same job. The withdrawn attempt is not known to be slow, so its neighbours should
+/// not rerun for it soon.
 const WITHDRAWN_GRACE: Duration = Duration::from_secs(30);
-/// It had only begun.
+/// An attempt this young has just started.
 const JUST_NOW: Duration = Duration::from_secs(1);
-/// Artifacts that no job here uses are kept for so long after they were last asked for.
+/// How long unused artifacts are kept after their last request.
 const ARTIFACTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 const COLLECT_EVERY: Duration = Duration::from_secs(3600);
 
@@ -47,7 +48,7 @@ impl Node {
                 let just_now = self.began.get(&id).is_some_and(|at| at.elapsed() < JUST_NOW);
                 self.cancel(id, if just_now { WITHDRAWN_GRACE } else { CANCEL_GRACE });
             }
-            Action::KillExecutor(job) => self.tell(job, Command::Kill),
+            Action::KillExecutor(job) => self.command(job, Command::Kill),
             Action::RemoveInputs(id) => {
                 if self.staged.remove(&id).is_some_and(|s| s.fetched) {
                     let inputs = self.parts.scratch.attempt(&id).inputs();
@@ -74,18 +75,18 @@ impl Node {
     }
 
     fn cancel(&self, id: AttemptId, grace: Duration) {
-        self.tell(id.task.job, Command::Cancel(id));
+        self.command(id.task.job, Command::Cancel(id));
         self.post_later(grace, Event::CancelOverdue(id));
     }
 
-    /// Peers may fetch from it now, and so may those of a later life of this worker.
+    /// Lets peers fetch from it, also in later incarnations of this worker.
     fn serve(&mut self, id: AttemptId) {
         let folder = self.parts.scratch.attempt(&id);
         self.parts.outputs.insert(id, folder.clone());
         if let Some(report) = self.attempts.report(id).filter(|r| recovered_outputs::is_worth_keeping(r)).cloned() {
             self.background.spawn_blocking(move || {
-                // Without it the task runs again if this process dies, which is all there is to it. If the attempt is
-                // gone meanwhile, so is its folder.
+                // Without the report the task reruns if this process dies, and nothing else. If the attempt is gone
+                // meanwhile, so is its folder.
                 if let Err(e) = recovered_outputs::keep(folder.path(), id, report) {
                     tracing::debug!("the report of {id} is not kept: {e}");
                 }
@@ -108,7 +109,7 @@ impl Node {
         let (staging, peers, post, cancelled) =
             (self.staging.clone(), self.peers.clone(), self.post.clone(), cancel.clone());
         let staging = async move {
-            // Whoever cancels has forgotten the attempt: nobody waits for an answer.
+            // A cancelled staging belongs to a forgotten attempt: there is no receiver for an answer.
             let Some(staged) = cancelled.run_until_cancelled(staging.stage(&task, &peers, &sources)).await else {
                 return;
             };
@@ -148,13 +149,13 @@ impl Node {
     fn clear(&mut self, id: AttemptId) {
         let (folder, post) = (self.parts.scratch.attempt(&id), self.post.clone());
         let clearing = self.background.spawn_blocking(move || {
-            // The executor says what is wrong with the folder, if anything is.
+            // The executor reports a problem with the folder, if there is one.
             if let Err(e) = folder.remove_outputs() {
                 tracing::warn!("cannot empty {}: {e}", folder.path().escaped());
             }
             let _ = post.send(Mail::Attempt(Event::Cleared(id)));
         });
-        // Like a staging it is awaited before the attempt's folder goes.
+        // Like a staging it is awaited before the attempt's folder is removed.
         self.stagings.insert(id, StagingTask { cancel: CancellationToken::new(), task: clearing });
     }
 
@@ -180,7 +181,7 @@ impl Node {
         };
         let run = Command::Run(id, Box::new(run), chunk);
         let Some(executor) = self.jobs.get(&id.task.job).and_then(|j| j.executor.as_ref()) else { return };
-        executor.tell(run);
+        executor.send(run);
     }
 
     fn publish(&mut self, id: AttemptId, sinks: Vec<u32>) {
@@ -190,7 +191,7 @@ impl Node {
         let chunks = self.staging.replicas.chunks.clone();
         let post = self.post.clone();
         self.background.spawn(async move {
-            // Should the coordinator have chosen another attempt since, this one's parts are under a name that nobody reads.
+            // If the coordinator has chosen another attempt since, this one's parts have names that the commit ignores.
             let published = publish(id, folder, sinks, &setup, chunks, &storage).await;
             let _ = post.send(match published {
                 Ok(chunks) => Mail::Published(id, chunks),
@@ -204,7 +205,7 @@ impl Node {
         if let Some(mut job) = self.jobs.remove(&id) {
             executors = job.gone;
             if let Some(executor) = job.executor.take() {
-                executor.tell(if at_once { Command::Kill } else { Command::Close });
+                executor.send(if at_once { Command::Kill } else { Command::Close });
                 executors.push(executor);
             }
         }
@@ -219,8 +220,8 @@ impl Node {
         self.collect_artifacts();
     }
 
-    /// Executors and stagings may make a folder of a job that is over once more before they hear of it. Now they have ended:
-    /// what they made goes, unless the job has begun anew.
+    /// Executors and stagings may recreate a folder of an ended job before they are cancelled. They have ended now: the
+    /// folder is removed, unless the job has been restarted.
     pub(super) fn sweep_job(&mut self, id: JobId) {
         if !self.jobs.contains_key(&id) {
             let folders = self.parts.scratch.set_aside_job(id);
@@ -228,7 +229,7 @@ impl Node {
         }
     }
 
-    /// Once in a while, when a job has ended: binaries and side values that have not been used for long go.
+    /// Periodically, when a job has ended: removes binaries and side values that have not been used for long.
     fn collect_artifacts(&mut self) {
         if self.collected.is_some_and(|at| at.elapsed() < COLLECT_EVERY) {
             return;
@@ -239,12 +240,12 @@ impl Node {
         let artifacts = self.artifacts.clone();
         self.background.spawn_blocking(move || {
             if let Err(e) = artifacts.collect(&used, ARTIFACTS_KEPT) {
-                tracing::warn!("artifacts that nobody uses stay: {e}");
+                tracing::warn!("cannot delete unused artifacts: {e}");
             }
         });
     }
 
-    /// Deletes folders of a job once nobody writes into them any more.
+    /// Deletes folders of a job once all writers have ended.
     fn remove(&self, job: JobId, folders: Vec<PathBuf>, stagings: Vec<StagingTask>, executors: Vec<executor::Handle>) {
         stagings.iter().for_each(|s| s.cancel.cancel());
         let quiet = (!stagings.is_empty() || !executors.is_empty()).then(|| self.post.clone());
@@ -261,9 +262,9 @@ impl Node {
         });
     }
 
-    fn tell(&self, job: JobId, command: Command) {
+    fn command(&self, job: JobId, command: Command) {
         if let Some(executor) = self.jobs.get(&job).and_then(|j| j.executor.as_ref()) {
-            executor.tell(command);
+            executor.send(command);
         }
     }
 
@@ -300,21 +301,21 @@ impl Node {
     }
 
     pub(super) fn send(&self, message: from_worker::Message) {
-        // Without a session there is nobody who waits for it.
+        // Without a session the message is dropped.
         if let Some(outgoing) = &self.outgoing {
             let _ = outgoing.send(v1::FromWorker { message: Some(message) });
         }
     }
 }
 
-/// What an executor may use; a quota of 0 is none.
+/// The resources of an executor; a quota of 0 means none.
 struct Share {
     threads: u32,
     memory_bytes: u64,
     scratch_quota_bytes: u64,
 }
 
-/// Everything that an executor of this job is started from.
+/// The inputs for starting an executor of this job.
 async fn plan(
     setup: JobSetup,
     folder: PathBuf,
@@ -329,7 +330,8 @@ async fn plan(
         sides.push(path_to_bytes(&artifacts.get(*side, coordinator.as_ref()).await?));
     }
     check_setup(&setup.staging, &storage).await?;
-    // Here and not there: if the job ends meanwhile this is dropped, and what is made after that nobody would remove.
+    // Here, and not in the blocking thread: this future is dropped if the job ends meanwhile, and a folder made after
+    // that would never be removed.
     windrow_format::private::create_folders(&folder).map_err(|e| crate::error::disk_failure("make", &folder, 0, &e))?;
     let message = v1::ExecutorSetup {
         protocol: windrow_proto::PROTOCOL_MAX,

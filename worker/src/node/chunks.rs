@@ -1,4 +1,4 @@
-//! Chunks of datasets, as the coordinator orders: which there are, one more, some less.
+//! Chunks of datasets, by order of the coordinator: list, copy, delete.
 
 use super::{Mail, Node};
 use crate::attempts::Event;
@@ -11,21 +11,21 @@ use windrow_proto::v1::{self, from_worker};
 pub(super) const DIGESTS_MAX: usize = 10_000;
 
 impl Node {
-    /// Tells the coordinator which chunks are here, as soon as that is known.
-    pub(super) fn tell_chunks(&self) {
+    /// Sends the list of chunks to the coordinator, as soon as it is known.
+    pub(super) fn send_chunks(&self) {
         let Some(outgoing) = self.outgoing.clone() else { return };
         let chunks = self.staging.replicas.chunks.clone();
         self.background.spawn_blocking(move || {
             let (held, trashed) = match chunks.list() {
                 Ok(listed) => listed,
-                // The coordinator does not wait for it for ever.
+                // The coordinator's wait for it is bounded.
                 Err(e) => return tracing::error!("cannot list the chunks of datasets: {e}"),
             };
             let last = from_worker::Message::ChunksHeld(v1::ChunksHeld { last: true, ..Default::default() });
             let news = trashed.into_iter().map(|(digest, length)| News::Trashed(digest, length));
             let news: Vec<News> =
                 news.chain(held.into_iter().map(|(digest, length)| News::Held(digest, length))).collect();
-            // In this session or not at all: in the next one it would not be everything.
+            // In this session or not at all: in the next one the list would be incomplete.
             for message in in_messages(&news).chain([last]) {
                 let _ = outgoing.send(v1::FromWorker { message: Some(message) });
             }
@@ -39,12 +39,12 @@ impl Node {
         }
     }
 
-    /// Tells the coordinator what became of chunks since this was last called.
-    pub(super) fn tell_chunk_news(&self) {
+    /// Sends the news of chunks since the last call to the coordinator.
+    pub(super) fn send_chunk_news(&self) {
         in_messages(&self.staging.replicas.chunks.take_news()).for_each(|message| self.send(message));
     }
 
-    /// Kept in the folder, so that an older journal is known as one in every later life, too.
+    /// Recorded in the folder, so that later incarnations recognise an older journal, too.
     pub(super) fn learn_revision(&mut self, revision: u64) {
         self.revision = self.revision.max(revision);
         let membership = self.parts.membership.clone();
@@ -74,8 +74,8 @@ impl Node {
         self.send(from_worker::Message::ChunkNotCopied(message));
     }
 
-    /// Deletes chunks, or puts them into the trash, except what is stored anew from now on. Not on the word of a journal that is
-    /// behind what this worker knows.
+    /// Deletes chunks, or moves them to the trash, except those that are stored anew from now on. Refuses the order of
+    /// a journal that is behind the one this worker has seen.
     pub(super) fn drop_chunks(&mut self, order: v1::DropChunks) {
         let digests: Vec<Digest> = order.digests.into_iter().filter_map(|d| d.try_into().ok()).collect();
         let (chunks, post) = (self.staging.replicas.chunks.clone(), self.post.clone());
@@ -93,13 +93,13 @@ impl Node {
         self.revision = revision;
         let doom = if order.ordered { Doom::Delete } else { Doom::Trash };
         tracing::info!("{count} chunks: {}", if order.ordered { "deleted, as ordered" } else { "into the trash" });
-        // Here and now: what comes after this order is after it.
+        // Synchronously: what comes after this order is after it.
         chunks.doom(&digests, doom);
         let membership = self.parts.membership.clone();
         membership.hear(revision);
         self.background.spawn_blocking(move || {
             match membership.learn() {
-                // A full disk: the deletion is what makes room.
+                // The disk is full: the deletion makes space.
                 Err(failure) if !order.ordered => {
                     tracing::error!("{count} chunks stay, since how far the journal is cannot be noted: {failure}");
                     chunks.forgive(&digests);
@@ -120,9 +120,9 @@ impl Node {
         });
     }
 
-    /// A task that could not read its input, or found it to be another file, may have lost a chunk under its feet since it was
-    /// staged. Then the job is not to blame, and another copy may do: the failure is `CHUNK_UNAVAILABLE`, and the coordinator is
-    /// told. Looking takes a while; the event comes back as mail.
+    /// A task that could not read its input, or found another file, may have lost a chunk after staging. Then the job
+    /// is not at fault, and another copy may do: the failure is `CHUNK_UNAVAILABLE`, and the coordinator is informed.
+    /// The verification takes a while; the event comes back as mail.
     pub(super) fn look_at_chunks_first(&self, event: Event) -> Option<Event> {
         let Event::TaskFailed { attempt, failure, .. } = &event else { return Some(event) };
         let ranges = self.chunk_of(*attempt).map_or(&[][..], |chunk| &chunk.ranges);
@@ -143,7 +143,7 @@ impl Node {
         None
     }
 
-    /// A failure in a chunk is told with the dataset's name, not with that of the file which happens to hold it.
+    /// Reports a failure in a chunk with the dataset's name instead of the name of the chunk's file.
     pub(super) fn name_place(&self, event: &mut Event) {
         let (id, failure) = match event {
             Event::TaskFailed { attempt, failure, .. } => (Some(*attempt), failure),
@@ -166,7 +166,7 @@ impl Node {
     }
 }
 
-/// As messages, in order: neighbours of a kind share one.
+/// As messages, in order; adjacent news of one kind share a message.
 fn in_messages(news: &[News]) -> impl Iterator<Item = from_worker::Message> {
     let is_alike = |a: &News, b: &News| std::mem::discriminant(a) == std::mem::discriminant(b);
     news.chunk_by(is_alike).flat_map(|alike| alike.chunks(DIGESTS_MAX)).map(|alike| {
@@ -192,7 +192,7 @@ fn in_messages(news: &[News]) -> impl Iterator<Item = from_worker::Message> {
     })
 }
 
-/// Where the chunks of an assignment are.
+/// Locations of the chunks of an assignment.
 pub(super) fn sources(wire: Vec<v1::ChunkSource>) -> Sources {
     wire.into_iter().filter_map(source).collect()
 }

@@ -1,4 +1,4 @@
-//! `FetchSegments`, answered with bytes as they were read: the one call that moves gigabytes goes past gRPC's codec.
+//! Serves `FetchSegments` without gRPC's codec, since it is the one call that moves gigabytes.
 
 use super::{PIECE_BYTES, QUEUE_PIECES, TransferService, blocking, read_into};
 use crate::outputs::Outputs;
@@ -73,7 +73,7 @@ async fn answer(service: TransferService, request: http::Request<Body>) -> Resul
     Ok(response)
 }
 
-/// The body of an answer: messages in batches, then that all is well. Why a stream ends early is told by its last message.
+/// The body of a response: batches of messages, then the status `ok`. The last message says why a stream ends early.
 struct Batches {
     queue: mpsc::Receiver<Bytes>,
     ended: bool,
@@ -97,7 +97,7 @@ impl http_body::Body for Batches {
 }
 
 async fn drive(mut reader: SegmentReader, batches: mpsc::Sender<Bytes>) {
-    // The permit is awaited before the disk is touched; the reader gives up when the peer does.
+    // The permit is awaited before the disk is read; the reader stops when the peer is gone.
     while let Ok(permit) = batches.reserve().await {
         let (back, batch) = blocking(move || {
             let batch = reader.next_batch();
@@ -112,7 +112,7 @@ async fn drive(mut reader: SegmentReader, batches: mpsc::Sender<Bytes>) {
     }
 }
 
-/// Walks through the segments of one request.
+/// Reads the segments of one request in order.
 struct SegmentReader {
     worker: WorkerId,
     outputs: Outputs,
@@ -159,7 +159,7 @@ impl SegmentReader {
         batch.into()
     }
 
-    /// Room for the next batch, so that it is not moved while it grows.
+    /// Capacity for the next batch, so that it does not reallocate.
     fn batch_bytes(&self) -> usize {
         let mut bytes = 0;
         for segment in &self.segments[self.index..] {
@@ -177,7 +177,7 @@ impl SegmentReader {
         let unreadable = |e: io::Error| {
             Failure::new(Code::FetchFailed, format!("cannot read output {} of {id}: {e}", wanted.output))
         };
-        // Asked for each batch: an attempt that was revoked meanwhile is not served any further.
+        // Checked for each batch: a revoked attempt is not served any further.
         let holder =
             self.outputs.get(&id).filter(|_| wanted.worker == self.worker).ok_or_else(|| {
                 Failure::new(Code::StaleAttempt, format!("{} does not hold attempt {id}", self.worker))
