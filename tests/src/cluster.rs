@@ -1,7 +1,11 @@
 //! A cluster of processes on loopback: one coordinator and its workers, in folders of its own.
 
+mod setup;
+
+pub use setup::{Setup, Timeouts};
+
 use crate::program::{Daemon, Ended, command, eventually, processes_below, run};
-use crate::proxy::{Proxy, own_address};
+use crate::proxy::Proxy;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -10,19 +14,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Names the failpoints of a process; binaries of the `dev` profile have them.
+/// The variable with the failpoints of a process; binaries of the `dev` profile have them.
 const FAILPOINTS: &str = "WINDROW_FAILPOINTS";
 
 /// The links of one worker that a test may break.
 pub struct Links {
-    /// From it to the coordinator.
+    /// From the worker to the coordinator.
     pub session: Proxy,
-    /// From the other workers, the coordinator and clients to it.
+    /// From the other workers, the coordinator and clients to the worker.
     pub transfer: Proxy,
     listens: SocketAddr,
 }
 
-/// The processes of a cluster; they end with it.
+/// The processes of a cluster. Dropping it kills them.
 pub struct Cluster {
     pub url: String,
     folder: TempDir,
@@ -31,13 +35,13 @@ pub struct Cluster {
     slots: Vec<u32>,
     ids: Vec<String>,
     coordinator_args: Vec<String>,
-    /// Of each worker, if the cluster has been started with them.
+    /// One entry for each worker, if the cluster was started with links.
     pub links: Vec<Links>,
     /// Memory of the workers that are started from now on.
     pub worker_memory: String,
-    /// Workers that are started from now on use each other's files in place. Otherwise they fetch, as on machines of their own.
+    /// Workers that are started from now on use each other's files in place. Otherwise they fetch, as between machines.
     pub in_place: bool,
-    /// More arguments of the workers that are started from now on.
+    /// Further arguments of the workers that are started from now on.
     pub worker_args: Vec<String>,
     /// Workers that are started from now on see this folder empty, in a mount namespace of their own.
     pub hidden: Option<PathBuf>,
@@ -46,92 +50,30 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A coordinator and so many workers that have registered.
+    /// A coordinator and this many registered workers.
     pub fn start(workers: usize, slots: u32) -> Cluster {
-        Cluster::start_failing("", workers, slots)
+        Setup { workers, slots, ..Setup::default() }.start()
     }
-    /// The same with workers that use each other's files in place.
-    pub fn start_in_place(workers: usize, slots: u32) -> Cluster {
-        let mut cluster = Cluster::empty("", &[]);
-        cluster.in_place = true;
-        cluster.with_workers(workers, slots)
-    }
-    /// The same with failpoints in the coordinator.
-    pub fn start_failing(failpoints: &str, workers: usize, slots: u32) -> Cluster {
-        Cluster::empty(failpoints, &[]).with_workers(workers, slots)
-    }
-    fn with_workers(mut self, workers: usize, slots: u32) -> Cluster {
-        (0..workers).for_each(|_| self.add_worker(slots));
-        self
-    }
-    /// A coordinator with these arguments, alone.
-    pub fn without_workers(args: &[&str]) -> Cluster {
-        Cluster::empty("", args)
-    }
-    /// The same with failpoints in it, too.
-    pub fn failing_without_workers(failpoints: &str, args: &[&str]) -> Cluster {
-        Cluster::empty(failpoints, args)
-    }
-    /// Workers that talk with the coordinator and with each other through links that a test may break. A lease takes
-    /// `lease`; workers give peers up after `fetch_timeout`.
-    pub fn start_linked(workers: usize, slots: u32, lease: &str, fetch_timeout: &str) -> Cluster {
-        Cluster::start_linked_as(false, workers, slots, lease, fetch_timeout)
-    }
-    /// The same with workers that may use each other's files `in_place`.
-    pub fn start_linked_as(in_place: bool, workers: usize, slots: u32, lease: &str, fetch_timeout: &str) -> Cluster {
-        let mut cluster = Cluster::empty("", &["--lease", lease]);
-        cluster.in_place = in_place;
-        cluster.worker_args = ["--fetch-timeout", fetch_timeout].map(str::to_string).to_vec();
-        let coordinator = cluster.url.trim_start_matches("http://").parse().expect("an address");
-        for _ in 0..workers {
-            let listens = own_address();
-            let (session, transfer) = (Proxy::to(coordinator), Proxy::to(listens));
-            cluster.links.push(Links { session, transfer, listens });
-            cluster.add_worker(slots);
-        }
-        cluster
-    }
-    /// A coordinator without workers.
-    fn empty(failpoints: &str, args: &[&str]) -> Cluster {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let coordinator_args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
-        let (coordinator, url) = coordinator(folder.path(), "127.0.0.1:0", failpoints, &coordinator_args);
-        Cluster {
-            url,
-            coordinator_args,
-            links: Vec::new(),
-            worker_memory: "256MiB".into(),
-            in_place: false,
-            worker_args: Vec::new(),
-            hidden: None,
-            worker_failpoints: String::new(),
-            folder,
-            coordinator: Some(coordinator),
-            workers: Vec::new(),
-            slots: Vec::new(),
-            ids: Vec::new(),
-        }
-    }
-    /// One more worker.
+    /// Adds a worker and waits until it has registered.
     pub fn add_worker(&mut self, slots: u32) {
         self.workers.push(None);
         self.slots.push(slots);
         self.ids.push(String::new());
         self.start_worker(self.workers.len() - 1);
     }
-    /// One more that is not waited for: it may be refused.
+    /// Adds a worker without waiting: it may be refused.
     pub fn add_worker_unheard(&mut self, slots: u32) {
         self.slots.push(slots);
         self.ids.push(String::new());
         let daemon = self.spawn_worker(self.workers.len());
         self.workers.push(Some(daemon));
     }
-    /// One more with these arguments, unless this machine does not let it start.
+    /// Adds a worker with these arguments; false if this machine does not let it start.
     pub fn add_worker_if_possible(&mut self, slots: u32, args: [&str; 2]) -> bool {
         self.worker_args = args.map(str::to_string).to_vec();
         self.slots.push(slots);
         let mut daemon = self.spawn_worker(self.workers.len());
-        let Some(id) = daemon.told_if_it_starts("worker ") else {
+        let Some(id) = daemon.read_line_if_it_starts("worker ") else {
             self.slots.pop();
             return false;
         };
@@ -139,13 +81,13 @@ impl Cluster {
         self.workers.push(Some(daemon));
         true
     }
-    /// Starts a worker on its folder, again if it was killed, and waits until it has registered.
+    /// Starts a worker on its folder, perhaps again, and waits until it has registered.
     pub fn start_worker(&mut self, index: usize) {
         let mut daemon = self.spawn_worker(index);
-        self.ids[index] = daemon.told("worker ");
+        self.ids[index] = daemon.read_line("worker ");
         self.workers[index] = Some(daemon);
     }
-    /// The same without waiting: the coordinator may not be there.
+    /// The same without waiting: the coordinator may be away.
     pub fn start_worker_unheard(&mut self, index: usize) {
         self.workers[index] = Some(self.spawn_worker(index));
     }
@@ -167,7 +109,7 @@ impl Cluster {
             None => Daemon::start(&mut command),
         }
     }
-    /// Whether workers can be started that do not see some folder; why not otherwise.
+    /// Whether workers can be started that see some folder empty, or the reason why not.
     pub fn can_hide() -> Result<(), String> {
         let made = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
         match made {
@@ -176,11 +118,11 @@ impl Cluster {
             Err(e) => Err(format!("unshare: {e}")),
         }
     }
-    /// Whether this worker's process runs, as far as the test knows.
+    /// Whether this worker's process has been started and not killed by the test.
     pub fn has_worker(&self, index: usize) -> bool {
         self.workers[index].is_some()
     }
-    /// Sends a signal to a worker's process, and only to that.
+    /// Sends a signal to a worker's process, but not to its group.
     pub fn signal_worker(&self, index: usize, signal: Signal) {
         self.workers[index].as_ref().expect("it runs").signal(signal);
     }
@@ -204,11 +146,11 @@ impl Cluster {
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("home")
     }
-    /// SIGKILL.
+    /// Sends SIGKILL to a worker's process group.
     pub fn kill_worker(&mut self, index: usize) {
         self.workers[index].take().expect("it has not been killed before").kill();
     }
-    /// Asks the coordinator to end: its exit code.
+    /// Stops the coordinator with SIGTERM. Returns its exit code.
     pub fn stop_coordinator(&mut self) -> Option<i32> {
         self.coordinator.take().expect("it runs").stop()
     }
@@ -218,19 +160,20 @@ impl Cluster {
         assert_eq!(stopped, Some(0), "the coordinator's exit code");
         self.start_coordinator();
     }
-    /// The same with something done to its folder in between.
+    /// The same, with a change of its folder in between.
     pub fn restart_coordinator_after(&mut self, change: impl FnOnce()) {
         let stopped = self.stop_coordinator();
         assert_eq!(stopped, Some(0), "the coordinator's exit code");
         change();
         self.start_coordinator();
     }
-    /// Waits until the coordinator has ended by itself, unless `over` comes first: its exit code, absent after a signal.
+    /// Waits until the coordinator has ended by itself or `over` returns true. Returns its exit code, absent after a
+    /// signal.
     pub fn coordinator_ends(&mut self, mut over: impl FnMut() -> bool) -> Option<Option<i32>> {
         let mut ended = None;
         let coordinator = self.coordinator.as_mut().expect("it runs");
         eventually("the coordinator or what it is asked for has ended", || {
-            // In this order: one that dies at the very end has died.
+            // In this order: the end of the process wins if both happen.
             let is_over = over();
             ended = coordinator.has_ended();
             ended.is_some() || is_over
@@ -254,30 +197,30 @@ impl Cluster {
         }
         ended
     }
-    /// Asks a worker to end: its exit code.
+    /// Stops a worker with SIGTERM. Returns its exit code.
     pub fn stop_worker(&mut self, index: usize) -> Option<i32> {
         self.workers[index].take().expect("it runs").stop()
     }
-    /// SIGKILL.
+    /// Sends SIGKILL to the coordinator's process group.
     pub fn kill_coordinator(&mut self) {
         self.coordinator.take().expect("it runs").kill();
     }
-    /// Starts it again on the same folder and address.
+    /// Starts the coordinator again on the same folder and address.
     pub fn start_coordinator(&mut self) {
         let address = self.url.trim_start_matches("http://").to_string();
         let (coordinator, url) = coordinator(self.folder.path(), &address, "", &self.coordinator_args);
         assert_eq!(url, self.url);
         self.coordinator = Some(coordinator);
     }
-    /// The same with failpoints, of which it may die before it answers: whether it does not.
+    /// The same, with failpoints that may kill it before it answers. Returns whether it answers.
     pub fn start_coordinator_failing(&mut self, failpoints: &str) -> bool {
         let address = self.url.trim_start_matches("http://").to_string();
         let mut daemon = spawn_coordinator(self.folder.path(), &address, failpoints, &self.coordinator_args);
-        let answers = daemon.told_if_it_starts("coordinator ").is_some();
+        let answers = daemon.read_line_if_it_starts("coordinator ").is_some();
         self.coordinator = Some(daemon);
         answers
     }
-    /// Stops everything in order: workers, then the coordinator; nothing of theirs is left running.
+    /// Stops workers, then the coordinator, in order, and checks that no process is left.
     pub fn stop(mut self) {
         for worker in self.workers.drain(..).flatten() {
             assert_eq!(worker.stop(), Some(0), "a worker's exit code");
@@ -285,29 +228,29 @@ impl Cluster {
         assert_eq!(self.coordinator.take().and_then(Daemon::stop), Some(0), "the coordinator's exit code");
         eventually("every executor has ended", || processes_below(self.folder.path()).is_empty());
     }
-    /// Kills one of the executors that run now, if there are any.
+    /// Kills one of the running executors, if there are any.
     pub fn kill_an_executor(&self, which: u64) -> bool {
         let all = crate::program::pids_below(self.folder.path());
         let chosen = all.get(which as usize % all.len().max(1)).copied();
         chosen.is_some_and(|pid| rustix::process::kill_process(pid, Signal::KILL).is_ok())
     }
-    /// Executors that run now.
+    /// Number of running executors.
     pub fn executors(&self) -> usize {
         processes_below(self.folder.path()).len()
     }
-    /// Whatever lies in the worker's folders that belongs to an attempt.
+    /// Files of attempts in the workers' folders.
     pub fn leftovers(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for index in 0..self.workers.len() {
-            // jobs/INCARNATION/…: the folder of the worker's life stays, and is empty.
-            for life in list(&self.worker_folder(index).join("jobs")) {
-                found.extend(list(&life));
+            // jobs/INCARNATION/…: the folder of the current incarnation stays, and is empty.
+            for incarnation in list(&self.worker_folder(index).join("jobs")) {
+                found.extend(list(&incarnation));
             }
             found.extend(list(&self.worker_folder(index).join("trash")));
         }
         found
     }
-    /// Waits until nothing of any attempt is left on the workers.
+    /// Waits until the workers have no files of any attempt.
     #[track_caller]
     pub fn wait_until_clean(&self) {
         let is_clean = crate::program::happens(|| self.leftovers().is_empty());
@@ -319,17 +262,17 @@ impl Cluster {
         command.args(args);
         command
     }
-    /// What a `windrow` command that works prints as JSON.
+    /// The JSON output of a `windrow` command that must succeed.
     #[track_caller]
     pub fn json<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Value {
         run(self.windrow(args).args(["-o", "json", "--coordinator", &self.url])).ok().json()
     }
-    /// A job binary with `--cluster`, in `folder`.
+    /// Runs a job binary with `--cluster`, in `folder`.
     pub fn job<A: AsRef<OsStr>>(&self, folder: &Path, name: &str, args: impl IntoIterator<Item = A>) -> Ended {
         let mut command = command(name, &self.home());
         run(command.current_dir(folder).args(args).args(["--cluster", &self.url]))
     }
-    /// A job by `windrow submit`, which is not waited for: its id.
+    /// Submits a job with `windrow submit --detach`. Returns its id.
     #[track_caller]
     pub fn detach<A: AsRef<OsStr>>(&self, folder: &Path, name: &str, args: impl IntoIterator<Item = A>) -> String {
         let mut command = self.windrow(["submit", "--detach", "--coordinator", &self.url]);
@@ -338,7 +281,7 @@ impl Cluster {
     }
 }
 
-/// The same command where this folder is empty.
+/// The command in a mount namespace where this folder is empty.
 fn hiding(folder: &Path, command: &Command) -> Command {
     let mut inside = Command::new("unshare");
     inside.args(["-m", "sh", "-c", "mount -t tmpfs none \"$0\" && exec \"$@\""]).arg(folder);
@@ -361,7 +304,7 @@ fn spawn_coordinator(folder: &Path, listen: &str, failpoints: &str, args: &[Stri
 
 fn coordinator(folder: &Path, listen: &str, failpoints: &str, args: &[String]) -> (Daemon, String) {
     let mut daemon = spawn_coordinator(folder, listen, failpoints, args);
-    let url = daemon.told("coordinator ");
+    let url = daemon.read_line("coordinator ");
     (daemon, url)
 }
 

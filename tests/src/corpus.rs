@@ -18,7 +18,7 @@ impl Random {
     pub fn below(&mut self, n: u64) -> u64 {
         self.number() % n
     }
-    /// A word of some thousand, a few of them far more frequent than the rest.
+    /// One of some thousand words, a few of them far more frequent than the rest.
     pub fn word(&mut self) -> String {
         let rank = 4000 / (1 + self.below(4000));
         let rank = rank * 17 + self.below(1 + rank.min(13));
@@ -26,7 +26,7 @@ impl Random {
     }
 }
 
-/// Text of about so many bytes: words between blanks and tabs, empty lines, lines of blanks, LF and CRLF.
+/// Text of about `bytes` bytes: words between blanks and tabs, empty lines, lines of blanks, LF and CRLF.
 pub fn text(seed: u64, bytes: usize) -> String {
     let mut random = Random(seed);
     let mut text = String::new();
@@ -40,7 +40,7 @@ pub fn text(seed: u64, bytes: usize) -> String {
     text
 }
 
-/// Files that show every corner of reading text; gives the names of those that a run on the folder reads.
+/// Files with every special case of reading text. Returns the names of those that a run on the folder reads.
 pub fn write_folder(folder: &Path, seed: u64) {
     let write = |name: &str, text: &str| {
         let path = folder.join(name);

@@ -1,9 +1,9 @@
-//! Jobs over data that is made to break a memory budget: each line of the input stands for many pairs.
+//! Jobs over data that strains a memory budget: each line of the input stands for many pairs.
 
 use windrow::prelude::*;
 use windrow::{Combiner, DecodeError};
 
-/// What comes out of the lines `FROM TO` for every number between them.
+/// Counts the numbers of lines `FROM TO`, in the way that `shape` names.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Extreme {
     /// one-key, distinct, long-values, growing, sorted or matches
@@ -41,7 +41,7 @@ impl Combiner<u64> for All {
     }
 }
 
-/// Spreads numbers, and gives each back once.
+/// A permutation of the numbers that spreads them.
 fn mixed(n: u64) -> u64 {
     n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
 }
@@ -53,7 +53,7 @@ impl Job for Extreme {
             out.extend(from.parse::<u64>()?..to.parse::<u64>()?);
             Ok(())
         });
-        // Each counts the numbers, by the path that it is made to strain.
+        // Each shape counts the numbers by the path that it strains.
         let counts: Records<u64> = match self.shape.as_str() {
             "one-key" => {
                 let pairs = numbers.map(|n, out| out.emit("the only key", format!("value number {n:020}")));

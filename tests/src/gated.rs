@@ -1,4 +1,4 @@
-//! A job that waits in the middle for the test: word count with three lines at which a map stops until it may go on.
+//! A job that waits for the test: word count with three lines at which a map stops until the gate opens.
 
 use crate::cluster::Cluster;
 use crate::corpus;
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A job whose maps come to a gate at three places and wait there.
+/// A job whose maps stop at a gate at three places of the input.
 pub struct Gated {
     folder: TempDir,
     gate: PathBuf,
@@ -22,25 +22,25 @@ impl Gated {
         std::fs::create_dir(&gate).expect("a folder of the test's own");
         let text = corpus::text(20, 30_000);
         let mut line_ends = text.match_indices('\n').map(|(at, _)| at + 1);
-        let cut = line_ends.nth(300).expect("it has so many lines");
+        let cut = line_ends.nth(300).expect("the text has more than 300 lines");
         let text = format!("gate1 a\n{}gate2 b\n{}gate3 c\n", &text[..cut], &text[cut..]);
         std::fs::write(folder.path().join("in"), text).expect("a folder of the test's own");
         Gated { folder, gate }
     }
-    /// Its folder.
+    /// The folder with its input and outputs.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
-    /// Of the job, with this output.
+    /// Arguments of the job, with this output.
     pub fn args(&self, output: &str) -> Vec<String> {
         let gate = self.gate.to_str().expect("temporary folders have plain names");
         let mut args =
             vec!["gate", "in", "--output", output, "--gate", gate, "--chunk-size", "5kB", "--partitions", "3"];
-        // Whoever waits at the gate is not slow.
+        // An attempt at the gate is not slow.
         args.push("--no-backup-attempts");
         args.into_iter().map(str::to_string).collect()
     }
-    /// Who has come to the gate: `WORD.PID`.
+    /// The attempts at the gate: `WORD.PID`.
     pub fn there(&self) -> BTreeSet<String> {
         std::fs::read_dir(&self.gate)
             .expect("a folder of the test's own")
@@ -49,8 +49,8 @@ impl Gated {
             })
             .collect()
     }
-    /// Waits until maps have come to so many places of the gate. More than one attempt of a task may be there: on a machine
-    /// that is busy enough a lease of a second runs out by itself.
+    /// Waits until attempts have come to this many places of the gate. A task may have several attempts there: on a
+    /// busy machine a lease of a second expires by itself.
     #[track_caller]
     pub fn wait_for(&self, places: usize) {
         let mut there = BTreeSet::new();
@@ -61,17 +61,17 @@ impl Gated {
         };
         assert!(happens(all_are_there), "never at {places} places of the gate, but {there:?}");
     }
-    /// Lets everybody through.
+    /// Opens the gate.
     pub fn open(&self) {
         std::fs::write(self.gate.join("open"), "").expect("a folder of the test's own");
     }
-    /// The same, and no task of the only job of the cluster has had a second attempt.
+    /// The same, and checks that no task of the cluster's only job has had a second attempt.
     pub fn check_ran_once(&self, cluster: &Cluster, output: &str) {
         let (attempts, tasks) = attempts(cluster);
         assert_eq!(attempts, tasks);
         self.check(output);
     }
-    /// Opens the gate, and compares with a run of one process.
+    /// Opens the gate, and compares the output with a run in one process.
     pub fn check(&self, output: &str) {
         self.open();
         local(self.path(), "hostile", self.args("expected")).ok();

@@ -1,4 +1,4 @@
-//! Jobs that misbehave, one that waits to be told to go on, and one with several outputs: what no example is.
+//! Jobs for tests: some misbehave, one waits for the test, one has several outputs.
 
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
@@ -59,7 +59,8 @@ fn recurse(depth: u64) -> u64 {
     if depth == u64::MAX { 0 } else { recurse(depth + 1) + frame[511] }
 }
 
-/// Starts processes that mean to outlive this one, in its session and out of it. They are known by how long they sleep.
+/// Starts processes that outlive this one, in its session and outside of it. A test finds them by the duration of their
+/// sleep.
 fn escape(seconds: &str) {
     for how in ["exec sleep", "setsid sleep", "env -i sleep"] {
         let background = if how == "exec sleep" { "" } else { " &" };
@@ -74,7 +75,7 @@ fn misbehave(what: &str) {
         "abort" => std::process::abort(),
         "segfault" => {
             let nowhere = std::ptr::without_provenance::<u8>(64);
-            // SAFETY: not sound at all, and meant so: nothing is mapped in the first page, so this faults.
+            // SAFETY: unsound on purpose: nothing is mapped in the first page, so this faults.
             let byte = unsafe { nowhere.read_volatile() };
             unreachable!("{byte} is in the first page")
         }
@@ -96,7 +97,7 @@ fn misbehave(what: &str) {
         }
         "hoard" => {
             let mut hoard = Vec::new();
-            // An end for a machine without limits.
+            // A bound for a machine without limits.
             while hoard.len() < 4_000 {
                 hoard.push(std::hint::black_box(vec![1u8; 1 << 20]));
             }
@@ -122,7 +123,7 @@ fn misbehave(what: &str) {
     }
 }
 
-/// Has no plan.
+/// A job without a plan.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Unplanned {
     /// panic or abort
@@ -162,8 +163,8 @@ impl Job for Json {
     }
 }
 
-/// Counts words; at a word that begins with `gate` it says in a folder that it has come so far, and waits until there is
-/// a file `open` there.
+/// Counts words; at a word that begins with `gate` it writes a file into the gate's folder and waits there for a file
+/// `open`.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Gate {
     #[arg(required = true)]
@@ -208,7 +209,7 @@ impl Job for Gate {
     }
 }
 
-/// Writes lines with a word that is looked for, counts the words of the others, and counts those again by their number.
+/// Writes the lines with a word, counts the words of the others, and counts those again by their number.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Several {
     word: String,
@@ -237,7 +238,7 @@ impl Job for Several {
     }
 }
 
-/// Gives each word a number at random; whoever reduces a word that begins with `gate` waits there. Not what a job should do.
+/// Gives each word a random number; the reduce of a word that begins with `gate` waits there. Jobs must not do that.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Random {
     #[arg(required = true)]
@@ -246,20 +247,20 @@ struct Random {
     output: String,
     #[arg(long)]
     gate: String,
-    /// Which edge is another each time.
+    /// The edge whose pairs are random.
     #[arg(long, value_enum, default_value = "values")]
     edge: RandomEdge,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum, Serialize, Deserialize)]
 enum RandomEdge {
-    /// One that keeps every pair, of a stage that reads files.
+    /// Keeps every pair, and follows a stage that reads files.
     Values,
-    /// One that folds pairs of equal keys.
+    /// Combines pairs of equal keys.
     Combined,
-    /// One of a stage that reads shuffled data.
+    /// Follows a stage that reads shuffled data.
     Shuffled,
-    /// The same, where the reader takes its records in any order.
+    /// The same, with a reader that takes its records in any order.
     Joined,
 }
 
@@ -319,7 +320,7 @@ impl Job for Random {
             RandomEdge::Shuffled => words
                 .map(|line, out| line.split_ascii_whitespace().for_each(|word| out.emit(word, 1u64)))
                 .reduce(|word, _, out| out.emit(word, at_random()))
-                // Shuffled once more: every reader reads of every task.
+                // Shuffled once more: every reader reads from every task.
                 .map(|(word, number), out| out.emit(word, number))
                 .reduce(move |word, numbers, out| {
                     wait(word)?;
@@ -332,7 +333,7 @@ impl Job for Random {
 }
 
 fn pass(gate: &Path, word: &str) -> Result<()> {
-    // In one piece: output is put down to the attempt that was started last before it came.
+    // In one write: output is attributed to the attempt that was started last before it.
     std::io::stderr().write_all(format!("at {word}\n").as_bytes())?;
     std::fs::write(gate.join(format!("{word}.{}", std::process::id())), "")?;
     while !gate.join("open").exists() {

@@ -1,7 +1,7 @@
-//! Support for tests of whole processes: the real binaries, clusters of them on loopback, inputs made from a seed, and
-//! slow and obvious models of what the jobs compute.
+//! Support for tests of whole processes: the real binaries, clusters of them on loopback, inputs from a seed, and
+//! simple models of the jobs' results.
 //!
-//! Nothing here knows how Windrow works inside: processes, files, exit codes and JSON are all it sees.
+//! Nothing here depends on internals: it sees processes, files, exit codes and JSON.
 
 pub mod cluster;
 pub mod corpus;
@@ -11,3 +11,8 @@ pub mod oracle;
 pub mod output;
 pub mod program;
 pub mod proxy;
+
+/// The folder of this repository.
+pub fn repository() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository")
+}

@@ -1,11 +1,12 @@
-//! Machines in a box: network namespaces joined by a bridge in a namespace of its own, so that the machine's own network
-//! is not touched. Links go down as if a cable was pulled, or lose one direction between two machines without a word.
+//! Simulated machines: network namespaces joined by a bridge in a namespace of its own, so that the host's network is
+//! untouched. Links go down like a pulled cable, or silently lose one direction between two machines.
 //!
-//! Needs root and `ip` (iproute2). Names hold the process id; what a test that was killed has left goes with the next one.
+//! Needs root and `ip` (iproute2). Names hold the process id, so that leftovers of killed tests are removed by the next
+//! one.
 
 use std::process::{Command, Output};
 
-/// Namespaces `0..machines`, each with the address `10.77.0.1+n`; gone with this.
+/// Namespaces `0..machines`, each with the address `10.77.0.1+n`; dropping it removes them.
 pub struct Namespaces {
     machines: usize,
 }
@@ -23,7 +24,7 @@ fn bridge() -> String {
 }
 
 impl Namespaces {
-    /// Why there are none, where one may not make them.
+    /// Returns the reason where namespaces cannot be made.
     pub fn new(machines: usize) -> Result<Namespaces, String> {
         sweep();
         let made = Namespaces { machines };
@@ -52,7 +53,7 @@ impl Namespaces {
         format!("10.77.0.{}", n + 1)
     }
 
-    /// The same command, on machine `n`.
+    /// The command, run on machine `n`.
     pub fn on(&self, n: usize, command: &Command) -> Command {
         let mut inside = Command::new("ip");
         inside.args(["netns", "exec", &self.name(n)]).arg(command.get_program()).args(command.get_args());
@@ -74,13 +75,13 @@ impl Namespaces {
         ip(&["-n", &bridge(), "link", "set", &format!("port{n}"), if up { "up" } else { "down" }]).expect("a port");
     }
 
-    /// What machine `from` sends to machine `to` is lost, or is not any more; the other direction goes on.
+    /// Drops packets from machine `from` to machine `to`, or stops doing so; the other direction is unaffected.
     pub fn lose(&self, from: usize, to: usize, lost: bool) {
         let (name, address) = (self.name(from), self.address(to));
-        // Nobody has this hardware address: the bridge floods it, and nobody takes it.
-        let nobody = ["lladdr", "02:00:00:00:00:fe", "nud", "permanent"];
+        // No machine has this hardware address, so the bridge floods the packets and all machines ignore them.
+        let unused = ["lladdr", "02:00:00:00:00:fe", "nud", "permanent"];
         let mut args = vec!["-n", &name, "neigh", if lost { "replace" } else { "del" }, &address, "dev", "eth0"];
-        args.extend(nobody.iter().take(if lost { 4 } else { 0 }));
+        args.extend(unused.iter().take(if lost { 4 } else { 0 }));
         ip(&args).expect("a neighbour");
     }
 }
@@ -94,7 +95,7 @@ impl Drop for Namespaces {
     }
 }
 
-/// Removes namespaces of tests that are dead.
+/// Removes namespaces of dead tests.
 fn sweep() {
     let Ok(list) = ip(&["netns", "list"]) else { return };
     for name in String::from_utf8_lossy(&list.stdout).lines().filter_map(|line| line.split(' ').next()) {

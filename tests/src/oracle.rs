@@ -1,9 +1,9 @@
-//! What the examples must compute, written the slow and obvious way: lines in, sorted output lines out.
+//! The expected results of the examples, computed in the simplest way: lines in, sorted output lines out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Map and reduce over lines in memory: every pair that `map` gives, grouped by key in order, values in input order.
+/// Map and reduce over lines in memory: the pairs of `map`, grouped by key in order, values in input order.
 pub fn map_reduce<V>(
     text: &str,
     map: impl Fn(&str) -> Vec<(String, V)>,
@@ -89,7 +89,7 @@ pub fn inverted_index(text: &str) -> Vec<String> {
 
 /// `nation<TAB>segment<TAB>orders<TAB>cents`, by loops inside of loops.
 pub fn join(customers: &str, orders: &str) -> Vec<String> {
-    // A quoted name may hold a comma; what is asked for are the last two columns.
+    // A quoted name may hold a comma; only the last two columns are needed.
     let segments: Vec<(&str, &str, &str)> = customers
         .lines()
         .skip(1)

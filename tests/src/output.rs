@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use windrow_model::Escape;
 
-/// Every part by name, after its manifest was verified.
+/// Every part by name, after the manifest was verified.
 #[track_caller]
 pub fn parts(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let manifest = windrow_format::manifest::verify(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.escaped()));
@@ -35,7 +35,7 @@ pub fn lines(folder: &Path) -> Vec<String> {
     String::from_utf8(concatenated(folder)).expect("text").lines().map(str::to_string).collect()
 }
 
-/// The lines of all parts, sorted: what does not depend on how keys are spread over partitions.
+/// The lines of all parts, sorted: independent of the partitioning.
 #[track_caller]
 pub fn sorted(folder: &Path) -> Vec<String> {
     let mut lines = lines(folder);

@@ -61,7 +61,7 @@ impl Job for Whole {
     }
 }
 
-/// Does with each line what its first word says (panic, error, stderr), with `\n` and `\e` in the rest as what they mean; and
+/// Does what the first word of each line says (panic, error, stderr), with `\n` and `\e` in the rest unescaped; and
 /// counts under a name with control characters.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct Says {
@@ -91,7 +91,7 @@ impl Job for Says {
     }
 }
 
-/// Counts lines in two jobs, and leaves a file between them.
+/// Counts lines in two jobs, and makes a file between them.
 #[derive(clap::Args)]
 struct Rounds {
     #[arg(required = true)]
@@ -107,7 +107,7 @@ struct Rounds {
 fn rounds(args: Rounds, session: &Session) -> Result<()> {
     let round = |n: u32| Chatty { input: args.input.clone(), output: format!("{}.{n}", args.output) };
     session.check_output(&round(0).output)?;
-    // Whatever the driver does with errors, it comes no further.
+    // A driver that ignores errors still ends here.
     let first = session.run(&round(0));
     println!("one round");
     std::fs::write(&args.marker, "")?;

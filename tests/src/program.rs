@@ -12,9 +12,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use windrow_model::Escape;
 
-/// A safety net, and no promise: whatever runs longer hangs.
+/// A process that runs longer hangs. A safety net, not a promise.
 pub const HANGS_AFTER: Duration = Duration::from_secs(120);
-/// A daemon that was asked to stop is killed after so long.
+/// A daemon is killed if it has not stopped by then.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
 /// A binary of this workspace, from the folder that this test was built into.
@@ -25,7 +25,7 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// A command that inherits none of the caller's Windrow settings, and whose state folder is `home`.
+/// A command without the caller's Windrow settings, with the state folder `home`.
 pub fn command(name: &str, home: &Path) -> Command {
     isolated(Command::new(binary(name)), home)
 }
@@ -52,13 +52,13 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Panics with what the process said unless it ended with this code.
+    /// Panics with the process's output unless it ended with this code.
     #[track_caller]
     pub fn with(self, code: i32) -> Ended {
         assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
     }
-    /// Panics with what the process said unless it succeeded.
+    /// Panics with the process's output unless it succeeded.
     #[track_caller]
     pub fn ok(self) -> Ended {
         self.with(0)
@@ -68,11 +68,11 @@ impl Ended {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}\nstderr: {}", self.stdout, self.stderr))
     }
-    /// Panics unless exactly one failure was told, with this code and each of these words.
+    /// Panics unless stderr has exactly one error with this code, a hint, and each of these words.
     #[track_caller]
     pub fn tells(self, code: &str, words: &[&str]) -> Ended {
-        let told = self.stderr.lines().filter(|line| line.contains("error") && line.contains(code)).count();
-        assert_eq!(told, 1, "one {code} in: {}", self.stderr);
+        let found = self.stderr.lines().filter(|line| line.contains("error") && line.contains(code)).count();
+        assert_eq!(found, 1, "one {code} in: {}", self.stderr);
         assert!(self.stderr.contains("hint: "), "no hint in: {}", self.stderr);
         for word in words {
             assert!(self.stderr.contains(word), "no `{word}` in: {}", self.stderr);
@@ -101,7 +101,7 @@ pub fn local<A: AsRef<OsStr>>(folder: &Path, name: &str, args: impl IntoIterator
 fn drain(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What was read until a failure is all there is to tell.
+        // Bytes before a failure are kept.
         let _ = pipe.read_to_end(&mut bytes);
         bytes
     })
@@ -122,7 +122,7 @@ impl Guard {
         let (over, ended) = channel::<()>();
         let thread = std::thread::spawn(move || {
             if ended.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                // It may be gone by now.
+                // The group may be gone.
                 let _ = kill_process_group(group, Signal::KILL);
             }
         });
@@ -150,14 +150,14 @@ impl Daemon {
         let stdout = child.stdout.take().map(BufReader::new);
         Daemon { child, stdout, over: false }
     }
-    /// The rest of its next line, which begins with `word`.
+    /// Waits for its next line, which begins with `word`, and returns the rest.
     #[track_caller]
-    pub fn told(&mut self, word: &str) -> String {
-        self.told_if_it_starts(word).unwrap_or_else(|| panic!("it ended without `{word}`"))
+    pub fn read_line(&mut self, word: &str) -> String {
+        self.read_line_if_it_starts(word).unwrap_or_else(|| panic!("it ended without `{word}`"))
     }
-    /// The same, or nothing if it ends instead.
+    /// The same; `None` if the process ends instead.
     #[track_caller]
-    pub fn told_if_it_starts(&mut self, word: &str) -> Option<String> {
+    pub fn read_line_if_it_starts(&mut self, word: &str) -> Option<String> {
         let _guard = Guard::new(&self.child);
         let mut line = String::new();
         self.stdout.as_mut().expect("stdout is piped").read_line(&mut line).expect("stdout is text");
@@ -166,19 +166,19 @@ impl Daemon {
     }
     /// Sends a signal to the process alone.
     pub fn signal(&self, signal: Signal) {
-        // It may be gone.
+        // The process may be gone.
         let _ = rustix::process::kill_process(Pid::from_child(&self.child), signal);
     }
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
-    /// Whether it has ended by itself: with which exit code, absent after a signal.
+    /// The exit code if it has ended by itself, absent after a signal.
     pub fn has_ended(&mut self) -> Option<Option<i32>> {
         let ended = self.child.try_wait().expect("a child can be waited for");
         self.over |= ended.is_some();
         ended.map(|status| status.code())
     }
-    /// Exit code after SIGTERM; absent if it had to be killed.
+    /// Stops it with SIGTERM. Returns its exit code; absent if it had to be killed.
     pub fn stop(mut self) -> Option<i32> {
         self.end(Signal::TERM)
     }
@@ -202,13 +202,13 @@ impl Drop for Daemon {
     }
 }
 
-/// Waits until something that other processes do has happened.
+/// Waits for a condition on other processes.
 #[track_caller]
 pub fn eventually(what: &str, happened: impl FnMut() -> bool) {
     assert!(happens(happened), "never: {what}");
 }
 
-/// Waits for the same; false if nothing has happened in a time in which anything would that does not hang.
+/// The same; false if the condition does not hold after a time that only a hang exceeds.
 pub fn happens(mut happened: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     loop {
@@ -220,24 +220,24 @@ pub fn happens(mut happened: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Processes whose executable lies below a folder: the executors of the workers there.
+/// Executables of processes that lie below a folder: the executors of the workers there.
 pub fn processes_below(folder: &Path) -> Vec<PathBuf> {
     below(folder).into_iter().map(|(_, exe)| exe).collect()
 }
 
-/// Memory of a process that lies in RAM.
+/// Resident memory of a process.
 pub fn resident_bytes(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("it runs");
     let pages: u64 = text.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number of pages");
     pages * rustix::param::page_size() as u64
 }
 
-/// Living processes with this text in their arguments: what a job has started.
+/// Number of running processes with this text in their arguments.
 pub fn processes_with(text: &str) -> usize {
     pids_with(text).len()
 }
 
-/// The same, by process id.
+/// Their process ids.
 pub fn pids_with(text: &str) -> Vec<Pid> {
     let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
     let holds = |arguments: &[u8]| arguments.windows(text.len()).any(|window| window == text.as_bytes());
@@ -248,7 +248,7 @@ pub fn pids_with(text: &str) -> Vec<Pid> {
     all.flatten().filter_map(process).collect()
 }
 
-/// The same, by process id.
+/// Process ids of [`processes_below`].
 pub fn pids_below(folder: &Path) -> Vec<Pid> {
     below(folder).into_iter().map(|(pid, _)| pid).collect()
 }

@@ -1,9 +1,9 @@
 //! A link that a test can break: a TCP proxy on loopback between two processes.
 //!
-//! Each direction of a link has its own weather: delay, pieces of one byte, a rate, silence, and, once, after so many
-//! bytes of a connection a stall, a reset or a flipped bit. Silence is what a pulled cable is to TCP: nothing arrives, nobody is
-//! told, and what was under way arrives when the link heals, also from connections that their owner has given up.
-//! Two threads for each connection; nothing here knows what the bytes mean.
+//! Each direction of a link has faults of its own: delay, pieces of one byte, a rate limit, silence, and, once, after a
+//! number of bytes of a connection, a stall, a reset or a flipped bit. Silence is what TCP sees of a pulled cable:
+//! nothing arrives, no error is reported, and bytes in flight arrive when the link heals, also on connections that
+//! their owner has given up. Each connection has two threads; the bytes are opaque.
 
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{ErrorKind, Read, Write};
@@ -12,29 +12,29 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How often a thread that reads looks whether its connection was cut.
+/// How often a reading thread checks whether its connection was cut.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const PIECE_BYTES: usize = 64 << 10;
 
-/// What happens to the bytes of one direction.
+/// Faults of one direction.
 #[derive(Clone, Debug, Default)]
 pub struct Weather {
-    /// Nothing gets through, and nobody is told.
+    /// No bytes pass, and no error is reported.
     pub silent: bool,
-    /// Each piece comes so much later.
+    /// Delay of each piece.
     pub delay: Duration,
-    /// No write is larger.
+    /// Upper bound on one write.
     pub piece_bytes_max: Option<usize>,
     pub bytes_per_second: Option<u64>,
-    /// The first connection that comes so far falls silent until the weather changes.
+    /// The first connection to pass this many bytes stalls until the faults change.
     pub stall_after: Option<u64>,
-    /// The first connection that comes so far is reset.
+    /// The first connection to pass this many bytes is reset.
     pub cut_after: Option<u64>,
-    /// In the first connection that comes so far one bit flips.
+    /// In the first connection to pass this many bytes one bit flips.
     pub flip_at: Option<u64>,
 }
 
-/// Both directions, as seen by who connects.
+/// Both directions, seen from the side that connects.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     pub there: Weather,
@@ -44,26 +44,26 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Nothing gets through in either direction.
+    /// No bytes pass in either direction.
     pub fn silence() -> Rules {
         let silent = Weather { silent: true, ..Weather::default() };
         Rules { there: silent.clone(), back: silent, refuses: false }
     }
 }
 
-/// What has happened so far.
+/// Counters since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     pub connections: u64,
-    /// Connections that were reset, for whatever reason.
+    /// Connections that were reset, for any reason.
     pub resets: u64,
-    /// Stalls, cuts and flips after so many bytes.
+    /// Stalls, cuts and flips after a number of bytes.
     pub happenings: u64,
     pub bytes_there: u64,
     pub bytes_back: u64,
 }
 
-/// A link; it ends with this.
+/// A link; dropping it ends it.
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -85,7 +85,7 @@ struct Shared {
     bytes: [AtomicU64; 2],
 }
 
-/// An address on loopback that no other process of a test uses: a host of its own, and a port that is free there.
+/// An address on loopback that no other process of a test uses: a host of its own, and a free port.
 pub fn own_address() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let [_, _, high, low] = std::process::id().to_be_bytes();
@@ -96,7 +96,7 @@ pub fn own_address() -> SocketAddr {
 }
 
 impl Proxy {
-    /// A link to whoever listens at `target`, now or later.
+    /// A link to the listener at `target`, which may not be there yet.
     pub fn to(target: SocketAddr) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -121,17 +121,17 @@ impl Proxy {
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
-    /// From now on, for connections that there are and those to come. Offsets count from a connection's beginning.
+    /// Applies to present and later connections. Offsets count from a connection's beginning.
     pub fn set(&self, rules: Rules) {
         *self.shared.rules() = rules;
         self.shared.changes.fetch_add(1, Ordering::SeqCst);
         self.shared.changed.notify_all();
     }
-    /// Everything gets through again.
+    /// All bytes pass again.
     pub fn heal(&self) {
         self.set(Rules::default());
     }
-    /// Resets every connection that there is.
+    /// Resets every present connection.
     pub fn cut(&self) {
         let all = self.shared.connections.load(Ordering::SeqCst);
         self.shared.cut_below.fetch_max(all, Ordering::SeqCst);
@@ -152,7 +152,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::SeqCst);
         self.cut();
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
         self.accepting.take().map(std::thread::JoinHandle::join);
     }
@@ -162,7 +162,7 @@ impl Drop for Proxy {
 struct Connection {
     number: u64,
     ends: [TcpStream; 2],
-    /// Set by who ends the connection first, with a reset.
+    /// Set by the side that ends the connection first, with a reset.
     reset: AtomicBool,
     /// Directions that have ended in order.
     ended: AtomicU8,
@@ -209,7 +209,7 @@ impl Shared {
         connection.reset.load(Ordering::SeqCst) || connection.number < self.cut_below.load(Ordering::SeqCst)
     }
 
-    /// The weather of a direction, once it lets something through; `None` if the connection is cut.
+    /// The faults of a direction, once it is not silent; `None` if the connection is cut.
     fn weather(&self, connection: &Connection, way: usize) -> Option<Weather> {
         let mut rules = self.rules();
         loop {
@@ -224,7 +224,7 @@ impl Shared {
         }
     }
 
-    /// True for the first connection that asks since this happening was set.
+    /// True for the first connection that asks since this fault was set.
     fn is_first(&self, way: usize, which: impl Fn(&mut Weather) -> &mut Option<u64>, at: u64) -> bool {
         let mut rules = self.rules();
         let happening = which(if way == 0 { &mut rules.there } else { &mut rules.back });
@@ -236,7 +236,7 @@ impl Shared {
         first
     }
 
-    /// Waits until the rules are set anew; false if the connection is cut before.
+    /// Waits until the rules change; false if the connection is cut before.
     fn stall(&self, connection: &Connection) -> bool {
         let before = self.changes.load(Ordering::SeqCst);
         while self.changes.load(Ordering::SeqCst) == before {
@@ -251,7 +251,7 @@ impl Shared {
     /// One direction of one connection, until it ends.
     fn pump(&self, connection: &Connection, way: usize) {
         let in_order = self.pass(connection, way);
-        // What this direction had to say has been said; the other one may go on.
+        // This direction has ended in order; the other one may go on.
         if in_order {
             let _ = connection.ends[1 - way].shutdown(std::net::Shutdown::Write);
         } else {
@@ -285,7 +285,7 @@ impl Shared {
                 return false;
             }
             match from.read(&mut piece) {
-                // What lies in the sockets' buffers is delivered first, whatever the weather.
+                // Bytes in the sockets' buffers are delivered first, whatever the faults.
                 Ok(0) => return self.weather(connection, way).is_some(),
                 Ok(read) => {
                     if !self.forward(connection, way, &mut piece[..read], &mut passed, to) {
@@ -298,7 +298,7 @@ impl Shared {
         }
     }
 
-    /// Passes bytes on as the weather has it; false if the connection is to be reset.
+    /// Passes bytes on subject to the faults; false if the connection is to be reset.
     fn forward(
         &self,
         connection: &Connection,
@@ -308,7 +308,7 @@ impl Shared {
         to: &TcpStream,
     ) -> bool {
         while !rest.is_empty() {
-            // It may have turned meanwhile.
+            // The rules may have changed meanwhile.
             let Some(weather) = self.weather(connection, way) else { return false };
             let reached = |at: Option<u64>| at.filter(|at| *at <= *passed);
             if let Some(at) = reached(weather.cut_after)
@@ -347,14 +347,14 @@ impl Shared {
     }
 }
 
-/// Whether a socket's time-out has passed, which means nothing.
+/// Whether the error is a time-out of the socket, which is harmless.
 fn is_time_out(e: &std::io::Error) -> bool {
     matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-/// The peer gets a reset instead of an end.
+/// The peer gets a reset instead of an end of the stream.
 fn reset_on_close(socket: &TcpStream) {
-    // Nothing to be done if it is broken already.
+    // A broken socket needs no reset.
     let _ = set_socket_linger(socket, Some(Duration::ZERO));
 }
 
@@ -362,7 +362,7 @@ fn reset_on_close(socket: &TcpStream) {
 mod tests {
     use super::*;
 
-    /// A server that sends back what it gets, and a link to it.
+    /// An echo server, and a link to it.
     fn echo() -> (Proxy, std::thread::JoinHandle<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let proxy = Proxy::to(listener.local_addr().unwrap());
@@ -436,7 +436,7 @@ mod tests {
             }
         };
         assert_eq!(end.kind(), ErrorKind::ConnectionReset);
-        // A reset may overtake what was sent before it.
+        // A reset may overtake bytes that were sent before it.
         assert!(b"wind".starts_with(&answer), "{answer:?}");
         drop(stream);
         server.join().unwrap();

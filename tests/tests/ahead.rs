@@ -1,4 +1,4 @@
-//! A worker has attempts that wait for its slots: nobody sees them run, and they do not wait while another worker is free.
+//! Prefetched attempts queue on a worker: they do not count as running, and move to another worker that is free.
 
 use windrow_tests::cluster::Cluster;
 use windrow_tests::corpus;
@@ -12,7 +12,7 @@ fn tasks_queued_behind_a_stuck_task_run_once_elsewhere() {
     let id = cluster.detach(job.path(), "hostile", job.args("out"));
     job.wait_for(1);
     let number = |value: &serde_json::Value| value.as_u64().unwrap();
-    // One runs, one waits behind it; only the first one counts.
+    // One runs, one is queued behind it; only the first counts.
     assert_eq!(number(&cluster.json(["job", "get", &id])["tasks"]["running"]), 1);
     assert_eq!(number(&cluster.json(["worker", "list"])[0]["running"]), 1);
     assert_eq!(attempts(&cluster).0, 1);
@@ -23,7 +23,7 @@ fn tasks_queued_behind_a_stuck_task_run_once_elsewhere() {
     eventually("three maps wait at the gate, the others are done", || {
         job.there().len() == 3 && number(&cluster.json(["job", "get", &id])["stages"][0]["tasks"]["done"]) == maps - 3
     });
-    assert_eq!(attempts(&cluster).0, maps, "whoever was taken back had not begun");
+    assert_eq!(attempts(&cluster).0, maps, "a withdrawn attempt had not begun");
     job.open();
     run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
     job.check_ran_once(&cluster, "out");
@@ -40,9 +40,9 @@ fn cancel_during_prefetch_leaves_nothing() {
         let output = format!("out-{round}");
         let args = ["in", "--chunk-size", "3kB", "--output", &output];
         let id = cluster.detach(folder.path(), "wordcount", args);
-        // Some are done, some run, some wait: how many is left to chance.
+        // Some are done, some run, some are queued: how many is left to chance.
         eventually("it is under way", || cluster.json(["job", "get", &id])["tasks"]["done"].as_u64() > Some(2 * round));
-        // It may be over by now.
+        // The job may be over by now.
         let cancelled = run(&mut cluster.windrow(["job", "cancel", &id, "--coordinator", &cluster.url]));
         println!("{}{}", cancelled.stdout, cancelled.stderr);
         cluster.wait_until_clean();

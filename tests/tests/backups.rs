@@ -1,4 +1,4 @@
-//! A machine becomes slow: its tasks run a second time elsewhere, and the job does not wait for it.
+//! A machine becomes slow: its tasks get a backup attempt elsewhere, and the job does not wait for it.
 
 use rustix::process::{Pid, Signal, kill_process};
 use windrow_tests::cluster::Cluster;
@@ -6,7 +6,7 @@ use windrow_tests::corpus;
 use windrow_tests::output::parts;
 use windrow_tests::program::{eventually, local, pids_below, run};
 
-/// Every thread of the process is stopped.
+/// Whether every thread of the process is stopped.
 fn is_stopped(process: Pid) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).unwrap();
     threads.flatten().all(|thread| {
@@ -45,7 +45,7 @@ fn job_ends_without_its_stuck_executor() {
     assert_eq!(still.len(), 1, "one executor for each worker");
     kill_process(still[0], Signal::STOP).unwrap();
     // One of its threads takes the signal and stops the others: until then they may go on.
-    eventually("it stands still", || is_stopped(still[0]));
+    eventually("the executor is stopped", || is_stopped(still[0]));
     std::fs::write(gate.join("open"), "").unwrap();
 
     run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
@@ -57,7 +57,7 @@ fn job_ends_without_its_stuck_executor() {
 
     local(folder.path(), "hostile", args("expected")).ok();
     assert!(parts(&folder.path().join("out")) == parts(&folder.path().join("expected")));
-    eventually("whoever stood still is gone", || !pids_below(&cluster.worker_folder(0)).contains(&still[0]));
+    eventually("the stopped executor is gone", || !pids_below(&cluster.worker_folder(0)).contains(&still[0]));
     cluster.wait_until_clean();
     cluster.stop();
 }

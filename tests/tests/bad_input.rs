@@ -1,9 +1,9 @@
-//! Whatever is wrong is told once, with its code and a hint; the exit code is right and no output appears.
+//! Every mistake is reported once, with its code and a hint; the exit code is right and no output appears.
 
 use std::path::Path;
 use tempfile::TempDir;
 use windrow_model::Escape;
-use windrow_tests::cluster::Cluster;
+use windrow_tests::cluster::{Cluster, Setup};
 use windrow_tests::output::lines;
 use windrow_tests::program::{Ended, command, eventually, local, run};
 
@@ -14,7 +14,7 @@ fn folder() -> TempDir {
     folder
 }
 
-/// Nothing but these names: no output, and nothing hidden.
+/// Checks that the folder has exactly these names: no output, and no hidden files.
 #[track_caller]
 fn holds(folder: &Path, names: &[&str]) {
     let mut found: Vec<String> =
@@ -111,7 +111,7 @@ fn invalid_plan_is_refused_before_any_task() {
     local(folder.path(), "hostile", ["unplanned", "this"])
         .with(1)
         .tells("PLAN_INVALID", &["panicked: no plan for this"]);
-    // It is described here, and then nobody is asked.
+    // The submitter describes the plan itself, before any call.
     local(folder.path(), "hostile", ["__windrow-describe", "unplanned", "this"]).with(1).tells("PLAN_INVALID", &[]);
     holds(folder.path(), &["in"]);
 }
@@ -237,13 +237,13 @@ fn only_job_binaries_are_submitted() {
 fn unreachable_or_foreign_cluster_exits_with_three() {
     let folder = folder();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    let unused = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    local(folder.path(), "wordcount", ["in", "--output", "out", "--cluster", &nobody])
+    local(folder.path(), "wordcount", ["in", "--output", "out", "--cluster", &unused])
         .with(3)
-        .tells("UNREACHABLE", &[&nobody]);
+        .tells("UNREACHABLE", &[&unused]);
     let cluster = Cluster::start(0, 1);
-    // Another user, who knows no token; and one with a wrong token.
+    // A user without the token, and one with a wrong token.
     local(folder.path(), "wordcount", ["in", "--output", "out", "--cluster", &cluster.url])
         .with(3)
         .tells("UNAUTHORISED", &[]);
@@ -299,11 +299,11 @@ fn job_without_workers_waits_and_can_be_cancelled() {
     cluster.stop();
 }
 
-/// The first time somebody comes in time, the second time nobody is left.
+/// The first job gets a worker in time, the second one finds none.
 #[test]
 fn starved_job_fails_with_a_hint() {
     let folder = folder();
-    let mut cluster = Cluster::without_workers(&["--wait-for-workers", "5s"]);
+    let mut cluster = Setup { coordinator_args: &["--wait-for-workers", "5s"], ..Setup::default() }.start();
     let id = cluster.detach(folder.path(), "wordcount", ["in", "--output", "out"]);
     cluster.add_worker(1);
     run(&mut cluster.windrow(["job", "wait", &id])).ok();
@@ -332,7 +332,7 @@ fn cluster_survives_jobs_that_crash_executors() {
         .job(folder.path(), "wordcount", ["nothing", "--output", "x"])
         .with(1)
         .tells("INPUT_NOT_FOUND", &["nothing"]);
-    // A flood of words on stdout and stderr is no harm.
+    // A flood of words on stdout and stderr does no harm.
     cluster.job(folder.path(), "hostile", ["bad", "stdout", "in", "--output", "flood"]).ok();
     assert_eq!(lines(&folder.path().join("flood")), ["BOOM\t1", "a\t1", "b\t1", "c\t1", "d\t1"]);
     cluster.wait_until_clean();

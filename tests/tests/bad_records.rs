@@ -1,4 +1,4 @@
-//! Records that make their tasks fail, and jobs that may go on without them.
+//! Jobs that fail at bad records, and jobs that leave them out.
 
 use serde_json::Value;
 use std::path::Path;
@@ -7,7 +7,7 @@ use windrow_tests::cluster::Cluster;
 use windrow_tests::output::{lines, sorted};
 use windrow_tests::program::{local, run};
 
-/// `in`, with so many bad lines among many good ones; and `good` without them.
+/// `in`, with `bad` bad lines among many good ones; and `good` without them.
 fn folder(bad: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let (mut all, mut good) = (String::new(), String::new());
@@ -25,7 +25,7 @@ fn folder(bad: usize) -> TempDir {
     folder
 }
 
-/// What the output says of records that are missing: offset and code of each, checked against the input.
+/// Offset and code of each record in the output's list of bad records, checked against the input.
 #[track_caller]
 fn set_aside(folder: &Path, output: &str) -> Vec<(u64, String)> {
     let text = std::fs::read_to_string(folder.join(output).join("_bad_records.jsonl")).unwrap();
@@ -57,7 +57,7 @@ fn local_run_leaves_out_bad_records_up_to_its_limit() {
     let args = ["bad", "panic", "in", "--skip-bad-records", "2", "--output", "out"];
     local(path, "hostile", args).with(1).tells("USER_PANIC", &["more than 2 bad records", "/in"]);
     assert!(!path.join("out").exists());
-    // Who has none writes no list.
+    // Without bad records there is no list.
     local(path, "hostile", ["bad", "panic", "good", "--skip-bad-records", "2", "--output", "none"]).ok();
     assert!(!path.join("none/_bad_records.jsonl").exists());
 }

@@ -1,4 +1,5 @@
-//! The recipe for TLS in docs/OPERATIONS.md, as it stands there; and what each mistake with certificates is answered by.
+//! Runs the TLS recipe of docs/OPERATIONS.md as it stands there, and checks the error for each mistake with
+//! certificates.
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -10,7 +11,7 @@ use windrow_tests::program::{Daemon, Ended, binary, command, run};
 
 /// The commands of the section `On several machines`: one each, without comments.
 fn recipe() -> Vec<String> {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/OPERATIONS.md");
+    let document = windrow_tests::repository().join("docs/OPERATIONS.md");
     let text = std::fs::read_to_string(document).unwrap();
     let section = text.split("## On several machines").nth(1).expect("the section");
     let block = section.split("```").nth(1).expect("a block of commands").trim_start_matches("sh\n");
@@ -48,7 +49,7 @@ impl Machines {
         Machines { folder, commands }
     }
 
-    /// The only command of the recipe that begins so, with other arguments for `ARGS`.
+    /// The only command of the recipe with this beginning, with other arguments for `ARGS`.
     fn command(&self, begins: &str, args: &str) -> Command {
         let binary = |name: &str| binary(name).escaped().to_string();
         let begins = begins.replace("./driver", &binary("pagerank"));
@@ -61,7 +62,7 @@ impl Machines {
             .args(["-c", &format!("exec {line}")])
             .current_dir(self.folder.path())
             .env("WINDROW_LOG", "error");
-        // No two commands share a state folder, as on machines of their own: what is not said is not known.
+        // Commands share no state folder, as on machines of their own, so each needs its own arguments.
         let home = self.folder.path().join("homes").join(begins.replace(['/', ' '], "-"));
         command.env("WINDROW_HOME", &home).env("XDG_CONFIG_HOME", &home);
         command
@@ -77,23 +78,23 @@ fn recipe_of_the_document_makes_a_cluster() {
     let machines = Machines::new();
     machines.run("windrow tls init", "").ok();
     let mut coordinator = Daemon::start(&mut machines.command("windrow coordinator", ""));
-    let url = coordinator.told("coordinator ");
+    let url = coordinator.read_line("coordinator ");
     assert!(url.starts_with("https://127.0.0.1:"), "{url}");
     machines.run("cp ", "").ok();
     let mut worker = Daemon::start(&mut machines.command("windrow worker", ""));
-    worker.told("worker ");
+    worker.read_line("worker ");
     machines.run("windrow submit", "words --output out").ok();
     let part = std::fs::read_to_string(machines.folder.path().join("out/part-00000")).unwrap();
     assert_eq!(part, "be\t2\nnot\t1\nor\t1\nto\t2\n");
     std::fs::write(machines.folder.path().join("edges"), "1 2\n2 1\n").unwrap();
     machines.run("./driver", "edges --rounds 2 --output ranks").ok();
     assert_eq!(std::fs::read_to_string(machines.folder.path().join("ranks/part-00000")).unwrap().lines().count(), 2);
-    // The environment says the same to a driver.
+    // A driver takes the same settings from the environment.
     let mut driver = command("pagerank", &machines.folder.path().join("stranger"));
     driver.args(["edges", "--rounds", "2", "--output", "ranks-2", "--cluster", &url]);
     driver.env("WINDROW_TOKEN_FILE", "token").env("WINDROW_TLS_CA", "tls/ca.pem");
     run(driver.current_dir(machines.folder.path())).ok();
-    // Mistakes, each with its own answer.
+    // Mistakes, each with its own error.
     let list_with = |token: &str, url: &str, more: &[&str], roots: Option<&Path>| {
         let mut command = command("windrow", &machines.folder.path().join("stranger"));
         command.args(["job", "list", "--coordinator", url, "--token-file", token]).args(more);
@@ -113,7 +114,7 @@ fn recipe_of_the_document_makes_a_cluster() {
     let by_name = url.replace("127.0.0.1", "localhost");
     list(&by_name, &own, None).with(3).tells("CERTIFICATE_WRONG_NAME", &["localhost", "127.0.0.1"]);
     list(&url.replace("https", "http"), &[], None).with(2).tells("BAD_REQUEST", &["https://"]);
-    // Without --tls-ca the authorities of the machine count.
+    // Without --tls-ca the machine's trust store counts.
     let [ours, others] = ["tls/ca.pem", "other/ca.pem"].map(|ca| machines.folder.path().join(ca));
     list(&url, &[], Some(&ours)).ok();
     list(&url, &[], Some(&others)).with(3).tells("CERTIFICATE_NOT_TRUSTED", &[]);
@@ -142,5 +143,5 @@ fn unusable_authority_ends_a_daemon_before_it_starts() {
     };
     start("empty.pem").with(2).tells("BAD_REQUEST", &["no certificate in PEM in empty.pem"]);
     start("missing.pem").with(1).tells("IO_ERROR", &["missing.pem"]);
-    assert!(!path("data/journal.redb").exists(), "a life of the journal began");
+    assert!(!path("data/journal.redb").exists(), "an epoch of the journal began");
 }

@@ -15,7 +15,7 @@ fn edges(cluster: &Cluster) -> Vec<PathBuf> {
     String::from_utf8(found.unwrap().stdout).unwrap().lines().map(PathBuf::from).collect()
 }
 
-/// Changes the largest shuffle file while the reduce has it mapped, and lets the reduce go on.
+/// Changes the largest shuffle file while the reduce has it mapped, then lets the reduce go on.
 #[track_caller]
 fn is_made_again(change: impl FnOnce(&File, &[u8])) {
     let folder = tempfile::tempdir().unwrap();
@@ -41,7 +41,7 @@ fn is_made_again(change: impl FnOnce(&File, &[u8])) {
     // Four maps and the reduce; then the map of the changed file and the reduce again. Neither is charged.
     assert!(job["attempts"].as_u64() >= Some(7), "{job}");
     assert_eq!(job["failures"].as_array().map(Vec::len), Some(0), "{job}");
-    // No process of the job has ended before its time.
+    // No process of the job has crashed.
     assert!(!job.to_string().contains("EXECUTOR_CRASHED"), "{job}");
     local(folder.path(), "hostile", args("expected")).ok();
     assert_eq!(parts(&folder.path().join("out")), parts(&folder.path().join("expected")));

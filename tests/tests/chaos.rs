@@ -1,24 +1,24 @@
-//! Three kinds of jobs run while workers, executors and the coordinator are killed, stopped and started again at random
-//! moments, links between them are cut, silenced, stalled and damaged, and bits flip in shuffle files on disk. Every job
-//! must end, with the bytes of a run without faults, and nothing may be left behind.
+//! Three kinds of jobs run while workers, executors and the coordinator are killed, stopped and restarted at random
+//! moments, links between them are cut, silenced, stalled and damaged, and bits flip in shuffle files on disk. Every
+//! job must end, with the bytes of a run without faults, and no process may be left.
 //!
-//! `WINDROW_CHAOS_RUNS` says how many runs (2), `WINDROW_CHAOS_SEED` with which seed they begin. A failure names its seed;
-//! the same seed makes the same faults in the same order, not at the same instants. `WINDROW_CHAOS_MEGABYTES` is the size of
-//! the job that is timed while a worker dies every few seconds.
+//! `WINDROW_CHAOS_RUNS` is the number of runs (2), `WINDROW_CHAOS_SEED` the first seed. A failure names its seed; the
+//! same seed makes the same faults in the same order, but not at the same instants. `WINDROW_CHAOS_MEGABYTES` is the
+//! size of the job that is timed while a worker dies every few seconds.
 
 use rustix::process::Signal;
 use std::path::Path;
 use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use windrow_tests::cluster::Cluster;
+use windrow_tests::cluster::{Cluster, Setup, Timeouts};
 use windrow_tests::corpus::{self, Random};
 use windrow_tests::output::parts;
 use windrow_tests::program::{Ended, binary, eventually, local, run};
 use windrow_tests::proxy::{Rules, Weather};
 
 const WORKERS: usize = 3;
-/// With faults for so long, then the world is whole.
+/// Duration of the faults; afterwards everything heals.
 const FAULTS_FOR: Duration = Duration::from_secs(8);
 
 fn number(name: &str, default: u64) -> u64 {
@@ -45,14 +45,14 @@ fn make_inputs(folder: &Path) {
     }
 }
 
-/// `windrow submit`, attached for as long as the job takes.
+/// `windrow submit`, attached until the job ends.
 fn submit(cluster: &Cluster, folder: &Path, job: &Job, output: &str) -> JoinHandle<Ended> {
     let mut command = cluster.windrow(["submit", "--coordinator", &cluster.url]);
     command.arg(binary(job.name)).arg("--").args(job.args).args(["--output", output]).current_dir(folder);
     std::thread::spawn(move || run(&mut command))
 }
 
-/// What happened to clusters, how often, and what came of it.
+/// Counts of faults and of their outcomes.
 #[derive(Default, Debug)]
 struct Tally {
     workers_killed: u32,
@@ -81,7 +81,7 @@ impl Tally {
             + self.files_damaged
     }
 
-    /// One thing goes wrong. Links may stay broken until `Broken` says so.
+    /// Injects one fault. Links may stay broken until `Broken` heals them.
     fn one(&mut self, cluster: &mut Cluster, random: &mut Random, broken: &mut Broken) {
         let worker = random.below(WORKERS as u64) as usize;
         // Some outlast a lease.
@@ -122,7 +122,8 @@ impl Tally {
             14..16 => {
                 self.streams_stalled_or_damaged += 1;
                 let at = Some(random.below(100_000));
-                // Requests and messages to the coordinator have no checksum of ours: what data has is tested here.
+                // Requests and messages to the coordinator have no checksum of Windrow's own: only data is damaged
+                // here.
                 let back = match random.below(3) {
                     0 => Weather { stall_after: at, ..Weather::default() },
                     1 => Weather { cut_after: at, ..Weather::default() },
@@ -136,7 +137,7 @@ impl Tally {
     }
 }
 
-/// Links that do not work at present, and when they do again: which worker's, and whether it is its session.
+/// Broken links with the time of their repair: the worker, and whether it is its session.
 #[derive(Default)]
 struct Broken(Vec<(Instant, usize, bool)>);
 
@@ -159,8 +160,8 @@ impl Broken {
     }
 }
 
-/// A finished shuffle file goes, or ends too early, or one bit of it flips, as a bad disk would have it: whoever has opened the file
-/// has the old bytes.
+/// Deletes or truncates a finished shuffle file, or flips one bit of it, like a bad disk: readers that have it open
+/// keep the old bytes.
 fn damage_a_file(folder: &Path, random: &mut Random) -> bool {
     let finished = Command::new("find").arg(folder.join("jobs")).args(["-name", "report"]).output();
     let finished = String::from_utf8(finished.unwrap().stdout).unwrap();
@@ -189,8 +190,10 @@ fn damage_a_file(folder: &Path, random: &mut Random) -> bool {
 
 fn one_run(folder: &Path, seed: u64, tally: &mut Tally) {
     let mut random = Random(seed);
-    // Every other time as on one machine.
-    let mut cluster = Cluster::start_linked_as(seed.is_multiple_of(2), WORKERS, 1, "1s", "1s");
+    // Every other run uses files in place, as on one machine.
+    let in_place = seed.is_multiple_of(2);
+    let links = Some(Timeouts { lease: "1s", fetch: "1s" });
+    let mut cluster = Setup { workers: WORKERS, slots: 1, in_place, links, ..Setup::default() }.start();
     let output = |job: &Job| format!("out-{seed}-{}", job.name);
     let running: Vec<_> = JOBS.iter().map(|job| (job, submit(&cluster, folder, job, &output(job)))).collect();
     eventually("every job is known", || cluster.json(["job", "list"]).as_array().map(Vec::len) == Some(JOBS.len()));
@@ -227,7 +230,7 @@ fn one_run(folder: &Path, seed: u64, tally: &mut Tally) {
     }
     let took = start.elapsed();
     println!("seed {seed}: {} faults in {took:.1?}", tally.faults() - before);
-    // One that has only just been started dies of the signal that asks it to stop.
+    // A worker that was just started dies of the signal that asks it to stop.
     eventually("every worker is back", || {
         let workers = cluster.json(["worker", "list"]);
         let there = |w: &serde_json::Value| w["state"] == "live" || w["state"] == "excluded";
@@ -251,15 +254,15 @@ fn faults_and_recoveries_change_no_byte() {
     }
     println!("{} faults: {tally:?}", tally.faults());
     assert_eq!((tally.jobs_lost, tally.results_wrong, tally.hangs), (0, 0, 0), "{tally:?}");
-    // Nothing of any cluster is left, whatever died in between.
+    // No process of any cluster is left.
     let left = Command::new("pgrep").args(["-f", folder.path().to_str().unwrap()]).output();
     assert!(left.is_ok_and(|l| l.stdout.is_empty()), "processes are left");
 }
 
-/// Of a job that takes a second or two.
+/// Size of a job of a second or two.
 const SHORT_MEGABYTES: u64 = 8;
 
-/// One of three workers is killed every few seconds, each in its turn, and started again.
+/// One of three workers is killed every few seconds, in turn, and restarted.
 #[test]
 fn job_ends_although_workers_keep_dying() {
     let megabytes = number("WINDROW_CHAOS_MEGABYTES", SHORT_MEGABYTES);
@@ -293,7 +296,7 @@ fn job_ends_although_workers_keep_dying() {
         cluster.stop();
     }
     assert!(parts(&folder.path().join("out-true")) == parts(&folder.path().join("out-false")));
-    assert!(took[1].1 > 0, "nobody was killed");
+    assert!(took[1].1 > 0, "no worker was killed");
     let ratio = took[1].0.as_secs_f64() / took[0].0.as_secs_f64();
     println!("{:.1?} without kills, {:.1?} with {} of them: {ratio:.2} times", took[0].0, took[1].0, took[1].1);
 }

@@ -1,8 +1,8 @@
-//! Real clusters: the bytes of a run of one process, on any number of workers, also when some of them die.
+//! Real clusters write the bytes of a run in one process, on any number of workers, also when some of them die.
 
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use windrow_tests::cluster::Cluster;
+use windrow_tests::cluster::{Cluster, Setup};
 use windrow_tests::output::{lines, parts};
 use windrow_tests::program::{binary, command, eventually, local, run};
 use windrow_tests::{corpus, oracle};
@@ -15,12 +15,12 @@ fn write(folder: &Path, name: &str, text: impl AsRef<[u8]>) {
     std::fs::write(folder.join(name), text).unwrap();
 }
 
-/// How many tasks have come to a gate.
+/// Number of tasks at a gate.
 fn at_gate(gate: &Path) -> usize {
     std::fs::read_dir(gate).unwrap().count()
 }
 
-/// A gate in `folder`, and text that comes to it at three places.
+/// A gate in `folder`, and text that reaches it at three places.
 fn gated(folder: &Path) -> PathBuf {
     let gate = folder.join("gate");
     std::fs::create_dir(&gate).unwrap();
@@ -29,7 +29,7 @@ fn gated(folder: &Path) -> PathBuf {
     write(folder, "in", format!("gate1 a\n{}gate2 b\n{}gate3 c\n", &text[..cut], &text[cut..]));
     gate
 }
-/// Arguments of a job on that text; it runs elsewhere, so the gate's path is whole.
+/// Arguments of a job on that text; it runs in another folder, so the gate's path is absolute.
 fn gated_args(gate: &Path, output: &str) -> Vec<String> {
     let gate = gate.to_str().unwrap();
     ["gate", "in", "--output", output, "--gate", gate, "--chunk-size", "5kB", "--partitions", "3"]
@@ -46,7 +46,7 @@ fn wordcount_bytes_do_not_depend_on_the_workers() {
     let expected = parts(&folder.path().join("local"));
     for (workers, slots, in_place) in [(1, 2, false), (2, 1, false), (4, 1, false), (4, 2, false), (4, 1, true)] {
         let cluster = match in_place {
-            true => Cluster::start_in_place(workers, slots),
+            true => Setup { workers, slots, in_place: true, ..Setup::default() }.start(),
             false => Cluster::start(workers, slots),
         };
         let output = format!("out-{workers}-{slots}-{in_place}");
@@ -99,7 +99,7 @@ fn submit_equals_the_flag_cluster() {
     cluster.job(folder.path(), "wordcount", args.into_iter().chain(["direct"])).ok();
     let mut submit = cluster.windrow(["submit", "--name", "words", "-o", "json"]);
     submit.arg(binary("wordcount")).arg("--").args(args).arg("submitted").current_dir(folder.path());
-    // No URL is given: it is found.
+    // Without a URL the cluster is found by its state folder.
     let submitted = run(&mut submit).ok();
     assert_eq!(submitted.json()["name"], "words");
     assert_eq!(submitted.json()["state"], "done");
@@ -119,7 +119,7 @@ fn json_views_survive_a_coordinator_restart() {
     run(&mut cluster.windrow(["job", "wait", &failed])).with(1);
     let look = |cluster: &Cluster| {
         let jobs = cluster.json(["job", "list"]);
-        // The latest first.
+        // The latest job comes first.
         let ids: Vec<&str> = jobs.as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap()).collect();
         assert_eq!(ids, [&failed, &done]);
         for job in jobs.as_array().unwrap() {
@@ -185,8 +185,8 @@ fn logs_hold_output_of_tasks() {
     run(&mut cluster.windrow(["job", "wait", &id])).ok();
     let logs = cluster.json(["job", "logs", &id]);
     for word in ["at gate1", "at gate2", "at gate3"] {
-        let told = logs.as_array().unwrap().iter().filter(|log| log["text"].as_str().unwrap().contains(word)).count();
-        assert_eq!(told, 1, "{word} in {logs}");
+        let found = logs.as_array().unwrap().iter().filter(|log| log["text"].as_str().unwrap().contains(word)).count();
+        assert_eq!(found, 1, "{word} in {logs}");
     }
     assert!(logs[0]["stage"].is_u64() && logs[0]["task"].is_u64() && logs[0]["attempt"].is_u64(), "{logs}");
     cluster.stop();
@@ -220,7 +220,7 @@ fn killed_worker_changes_no_byte() {
 
 #[test]
 fn killed_neighbour_changes_no_byte() {
-    killed_in_the_middle(Cluster::start_in_place(2, 1));
+    killed_in_the_middle(Setup { workers: 2, slots: 1, in_place: true, ..Setup::default() }.start());
 }
 
 fn killed_in_the_middle(mut cluster: Cluster) {
@@ -248,7 +248,7 @@ fn up_runs_jobs_and_leaves_no_process() {
     let mut up = command("windrow", &home);
     up.args(["up", "--workers", "2", "--slots", "1", "--memory", "128MiB", "--listen", "127.0.0.1:0", "--data-dir"]);
     let mut up = windrow_tests::program::Daemon::start(up.arg(folder.path().join("data")));
-    let url = up.told("coordinator ");
+    let url = up.read_line("coordinator ");
     let mut job = command("wordcount", &home);
     run(job.current_dir(folder.path()).args(["in", "--output", "out", "--cluster", "auto"])).ok();
     assert_eq!(lines(&folder.path().join("out")), ["a\t2", "b\t1"]);

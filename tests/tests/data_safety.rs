@@ -1,4 +1,4 @@
-//! Chunks of datasets are kept: whatever folder, journal or disk an operator starts a cluster with, and whatever becomes of files.
+//! Chunks of datasets survive wrong folders, old journals, bad disks and deleted files.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
-use windrow_tests::cluster::Cluster;
+use windrow_tests::cluster::{Cluster, Setup};
 use windrow_tests::program::{Ended, eventually, run};
 use windrow_tests::{corpus, oracle};
 
@@ -19,7 +19,7 @@ fn data(cluster: &Cluster, folder: &Path, args: &[&str]) -> Ended {
     run(cluster.windrow(["data"]).args(args).args(["--coordinator", &cluster.url]).current_dir(folder))
 }
 
-/// What `data ls` tells of a dataset, `none` if it is not there.
+/// The state that `data ls` shows for a dataset, `none` if it is not listed.
 fn state(cluster: &Cluster, name: &str) -> String {
     let all = cluster.json(["data", "ls"]);
     let found = all.as_array().unwrap().iter().find(|d| d["name"] == name);
@@ -33,7 +33,7 @@ fn chunks(cluster: &Cluster, worker: usize) -> BTreeMap<String, Vec<u8>> {
     named.filter(|(name, _)| name.len() == 64).map(|(name, path)| (name, fs::read(path).unwrap())).collect()
 }
 
-/// Waits until `data ls` says this to its operator.
+/// Waits until `data ls` shows this notice.
 #[track_caller]
 fn notice(cluster: &Cluster, folder: &Path, words: &str) {
     let mut said = String::new();
@@ -53,7 +53,7 @@ fn coordinator_on_an_empty_folder_deletes_no_chunk() {
     data(&cluster, folder.path(), &["put", "in", "set", "--chunk-size", "9kB"]).ok();
     let before = [chunks(&cluster, 0), chunks(&cluster, 1)];
     assert!(before[0].len() > 3);
-    // The disk is not mounted; the token is given by its file, as before.
+    // The coordinator's disk is not mounted; the token comes from its file, as before.
     let aside = folder.path().join("aside");
     cluster.kill_coordinator();
     fs::rename(cluster.coordinator_folder(), &aside).unwrap();
@@ -62,7 +62,7 @@ fn coordinator_on_an_empty_folder_deletes_no_chunk() {
     cluster.start_coordinator();
     notice(&cluster, folder.path(), "2 workers belong to another cluster");
     assert!([chunks(&cluster, 0), chunks(&cluster, 1)] == before);
-    // A worker that is started now is refused, and says why; one that has been in its cluster waits for it.
+    // A worker that is started now is refused with the reason; one that is in its cluster waits for it.
     cluster.kill_worker(1);
     cluster.start_worker_unheard(1);
     assert_eq!(cluster.worker_ends(1, || false), Some(Some(1)));
@@ -107,7 +107,7 @@ fn older_journal_is_refused_and_admitted_by_a_restore() {
     let restore = |cluster: &Cluster| {
         run(cluster.windrow(["coordinator", "restore", "--data-dir"]).arg(cluster.coordinator_folder()))
     };
-    // Not under a coordinator that runs.
+    // A restore under a running coordinator is refused.
     restore(&cluster).with(1).tells("DATA_DIR_IN_USE", &[]);
     cluster.kill_coordinator();
     restore(&cluster).ok();
@@ -115,7 +115,7 @@ fn older_journal_is_refused_and_admitted_by_a_restore() {
     eventually("the workers are admitted", || state(&cluster, "a") == "whole");
     assert_eq!(state(&cluster, "b"), "none");
     assert!([chunks(&cluster, 0), chunks(&cluster, 1)] == before);
-    // What the copy did not know is there to be adopted.
+    // Data that the old journal does not know can be adopted.
     let found = orphans(&cluster);
     assert_eq!(found.values().copied().collect::<Vec<_>>(), [28]);
     let digest = found.keys().next().unwrap();
@@ -125,11 +125,11 @@ fn older_journal_is_refused_and_admitted_by_a_restore() {
     assert!(orphans(&cluster).is_empty());
     // From here on it is the newest journal.
     data(&cluster, path, &["rm", "b"]).ok();
-    eventually("what is ordered to be deleted goes", || chunks(&cluster, 0).len() == before[0].len() - 1);
+    eventually("the ordered deletion is done", || chunks(&cluster, 0).len() == before[0].len() - 1);
     cluster.stop();
 }
 
-/// Folders of a release that knew no cluster ids.
+/// Folders of a release without cluster ids.
 fn unpack(part: &str, to: &Path) {
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/folders-without-cluster-id.tar.gz");
     fs::create_dir_all(to).unwrap();
@@ -156,7 +156,7 @@ fn folders_without_cluster_id_join_if_chunks_are_known() {
     let first: String = (1..=40).map(|i| format!("line {i} of the first dataset\n")).collect();
     assert_eq!(fs::read_to_string(folder.path().join("first")).unwrap(), first);
     assert!(orphans(&cluster).is_empty());
-    // From now on it belongs to this cluster.
+    // From now on the folder belongs to this cluster.
     let id = fs::read_to_string(cluster.worker_folder(0).join("cluster")).unwrap();
     assert!(id.starts_with("cluster-"), "{id}");
     cluster.stop();
@@ -184,7 +184,8 @@ fn folder_with_unknown_chunks_waits_for_an_operator() {
 #[test]
 fn orphans_expire_into_trash_and_return_when_adopted() {
     let folder = folder();
-    let mut cluster = Cluster::without_workers(&["--orphans-kept", "1s", "--orphans-per-hour", "5"]);
+    let coordinator_args = &["--orphans-kept", "1s", "--orphans-per-hour", "5"];
+    let mut cluster = Setup { coordinator_args, ..Setup::default() }.start();
     unpack("worker", &cluster.worker_folder(0));
     let before = chunks(&cluster, 0);
     cluster.add_worker_unheard(1);
@@ -206,7 +207,7 @@ fn orphans_expire_into_trash_and_return_when_adopted() {
     cluster.stop();
 }
 
-/// A file that a test deletes or changes under a living worker.
+/// A file that a test deletes or changes under a running worker.
 fn chunk_file(cluster: &Cluster, worker: usize, digest: &str) -> PathBuf {
     cluster.worker_folder(worker).join("chunks").join(digest)
 }
@@ -243,7 +244,7 @@ fn chunk_lost_before_its_task_runs_is_read_elsewhere() {
         ["gate", "windrow://texts", "--output", "out", "--gate", gate.to_str().unwrap()],
     );
     eventually("a task waits at the gate", || fs::read_dir(&gate).unwrap().count() >= 1);
-    // Beside that task another one waits for its slot, whose input was looked at before.
+    // Beside that task another one is queued, whose input was verified before.
     chunks(&cluster, 0).keys().for_each(|digest| fs::remove_file(chunk_file(&cluster, 0, digest)).unwrap());
     fs::write(gate.join("open"), "").unwrap();
     run(&mut cluster.windrow(["job", "wait", &id])).ok();
@@ -262,7 +263,7 @@ fn read_of_a_missing_chunk_restores_its_copy() {
     before.keys().for_each(|digest| fs::remove_file(chunk_file(&cluster, 0, digest)).unwrap());
     cluster.job(folder.path(), "wordcount", ["windrow://set", "--output", "out"]).ok();
     assert_eq!(windrow_tests::output::lines(&folder.path().join("out")), oracle::wordcount(&text));
-    // A reader asks each worker in turn: whoever does not have its chunk says so to the coordinator.
+    // A reader asks each worker in turn, and a worker without its chunk reports that to the coordinator.
     data(&cluster, folder.path(), &["get", "set", "back"]).ok();
     eventually("every copy is there again", || chunks(&cluster, 0) == before);
     eventually("and is known to be", || state(&cluster, "set") == "whole");
@@ -288,7 +289,7 @@ fn scrub_restores_damaged_and_missing_copies() {
     eventually("both are made again", || chunks(&cluster, 1) == whole);
     eventually("and are known to be", || state(&cluster, "set") == "whole");
     let id = cluster.worker_id(1).to_string();
-    eventually("what was found is told", || {
+    eventually("the findings are listed", || {
         let scrubs = cluster.json(["data", "scrub"]);
         let own = scrubs.as_array().unwrap().iter().find(|s| s["worker"] == id.as_str()).cloned().unwrap_or_default();
         own["damaged"].as_u64() >= Some(1) && own["passes"].as_u64() >= Some(2)
@@ -319,7 +320,7 @@ fn backup_during_jobs_holds_all_acknowledged_data() {
     let jobs = cluster.json(["job", "list"]).as_array().unwrap().len();
     assert_eq!(jobs, 2);
 
-    // The machine burns down.
+    // The coordinator's machine is lost.
     cluster.kill_coordinator();
     fs::remove_dir_all(cluster.coordinator_folder()).unwrap();
     let mut restore = cluster.windrow(["coordinator", "restore", "--data-dir"]);

@@ -1,4 +1,4 @@
-//! Data in a cluster: what is put comes back, jobs read it from wherever it is, and losing a worker loses nothing.
+//! Datasets: put data comes back, jobs read it on any worker, and the loss of a worker loses nothing.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn data(cluster: &Cluster, folder: &Path, args: &[&str]) -> Ended {
     run(cluster.windrow(["data"]).args(args).args(["--coordinator", &cluster.url]).current_dir(folder))
 }
 
-/// What `data ls` tells of a dataset.
+/// The entry of `data ls` for a dataset.
 fn listed(cluster: &Cluster, name: &str) -> Option<Value> {
     let all = cluster.json(["data", "ls"]);
     all.as_array().unwrap().iter().find(|d| d["name"] == name).cloned()
@@ -32,7 +32,7 @@ fn chunks(cluster: &Cluster, worker: usize) -> usize {
     std::fs::read_dir(cluster.worker_folder(worker).join("chunks")).unwrap().count()
 }
 
-/// Every part of a job's run in one process.
+/// Every part of the job's run in one process.
 fn expected(folder: &Path, input: &str) -> std::collections::BTreeMap<String, Vec<u8>> {
     local(folder, "wordcount", [input, "--partitions", "3", "--output", "expected", "--overwrite"]).ok();
     parts(&folder.join("expected"))
@@ -74,7 +74,7 @@ fn job_writes_outputs_of_several_kinds() {
     write(folder.path(), "in", &text);
     let cluster = Cluster::start(2, 2);
     let outputs = ["found", "words", "numbers"];
-    // In one process; in folders; the one in the middle in a dataset, which is fetched then.
+    // In one process; in folders; with the middle output as a dataset, which is fetched then.
     for (run, middle) in [("here-", "here-words"), ("there-", "there-words"), ("data-", "windrow://words")] {
         let mut args = vec!["several".to_string(), word.into(), "in".into(), "--chunk-size".into(), "5kB".into()];
         args.extend(["--partitions".into(), "3".into(), "--output".into(), middle.into()]);
@@ -101,7 +101,7 @@ fn job_writes_outputs_of_several_kinds() {
     cluster.stop();
 }
 
-/// Gives a worker's chunk files other bytes, as a bad disk would have it.
+/// Changes bytes of a worker's chunk files, like a bad disk.
 fn damage_chunks(cluster: &Cluster, worker: usize) {
     for entry in std::fs::read_dir(cluster.worker_folder(worker).join("chunks")).unwrap() {
         let path = entry.unwrap().path();
@@ -123,7 +123,7 @@ fn damaged_copy_is_never_read_and_is_restored() {
     damage_chunks(&cluster, 0);
     wordcount(&cluster, folder.path(), "windrow://set", "out1").ok();
     assert!(parts(&folder.path().join("out1")) == expected);
-    // Whoever had no task for a chunk has not looked at it.
+    // Some copies were not verified, because their holder had no task for them.
     cluster.job(folder.path(), "grep", ["x", "windrow://set", "--output", "out2"]).ok();
     eventually("there are two copies again", || listed(&cluster, "set").unwrap()["state"] == "whole");
     damage_chunks(&cluster, 0);
@@ -192,7 +192,7 @@ fn jobs_read_datasets_from_any_holder() {
     data(&cluster, folder.path(), &["put", "in", "texts", "--chunk-size", "3kB", "--replicas", "1"]).ok();
     wordcount(&cluster, folder.path(), "windrow://texts", "one").ok();
     assert!(parts(&folder.path().join("one")) == expected);
-    // Those that come have nothing, and take part all the same.
+    // The new workers hold no chunks, and run tasks all the same.
     cluster.add_worker(2);
     cluster.add_worker(2);
     wordcount(&cluster, folder.path(), "windrow://texts", "three").ok();
@@ -206,7 +206,7 @@ fn jobs_read_datasets_from_any_holder() {
     cluster.stop();
 }
 
-/// A gate, a text that comes to it, and the arguments of a job that reads the text as a dataset.
+/// A gate, a text that reaches it, and the arguments of a job that reads the text as a dataset.
 fn gated(folder: &Path, output: &str) -> (PathBuf, String, Vec<String>) {
     let gate = folder.join("gate");
     std::fs::create_dir(&gate).unwrap();
@@ -317,7 +317,7 @@ fn datasets_survive_a_coordinator_restart() {
     data(&cluster, folder.path(), &["put", "in", "gone"]).ok();
     data(&cluster, folder.path(), &["rm", "gone"]).ok();
     cluster.restart_coordinator();
-    eventually("workers tell what they have", || listed(&cluster, "texts").unwrap()["copies_min"] == 2);
+    eventually("workers have listed their chunks", || listed(&cluster, "texts").unwrap()["copies_min"] == 2);
     assert_eq!(listed(&cluster, "gone"), None);
     wordcount(&cluster, folder.path(), "windrow://texts", "out").ok();
     assert!(parts(&folder.path().join("out")) == expected);

@@ -1,4 +1,4 @@
-//! A job that leaves folders in each other where it works, deeper than any path can name and than a stack allows to follow.
+//! A job that leaves nested folders, deeper than any path can name and than a stack can follow.
 
 use std::fs;
 use std::path::Path;
@@ -6,11 +6,11 @@ use windrow_tests::cluster::Cluster;
 
 #[test]
 fn deep_folder_that_a_job_leaves_costs_no_worker() {
-    // In memory, if that is possible: disks take a millisecond for each of the folders.
+    // In memory, if possible: disks take a millisecond for each of the folders.
     let memory = Path::new("/dev/shm");
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     if mounts.lines().any(|line| line.contains(" /dev/shm ") && !line.contains("noexec")) {
-        // The only test of this process, so nothing has asked for the folder before.
+        // The only test of this process, so no other code has used the folder before.
         tempfile::env::override_temp_dir(memory).unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
@@ -20,7 +20,7 @@ fn deep_folder_that_a_job_leaves_costs_no_worker() {
     cluster.job(folder.path(), "hostile", ["bad", "nothing", "deep", "--output", "out"]).ok();
     cluster.wait_until_clean();
     assert_eq!(cluster.worker_pid(0), worker);
-    // What a worker that was killed has left is deleted by its next life.
+    // The next incarnation deletes what a killed worker left.
     cluster.job(folder.path(), "hostile", ["bad", "nothing", "deep", "--output", "again"]).ok();
     cluster.kill_worker(0);
     cluster.start_worker(0);

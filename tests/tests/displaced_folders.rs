@@ -23,7 +23,7 @@ fn put(cluster: &Cluster, folder: &Path, name: &str) -> Ended {
     data(cluster, folder, &["put", "in", name, "--chunk-size", "9kB"])
 }
 
-/// What is in a dataset.
+/// The content of a dataset.
 fn get(cluster: &Cluster, folder: &Path, name: &str) -> Vec<u8> {
     data(cluster, folder, &["get", name, "got"]).ok();
     let bytes = fs::read(folder.join("got")).unwrap();

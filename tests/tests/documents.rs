@@ -4,20 +4,17 @@
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use windrow_model::Escape;
 use windrow_tests::program::{binary, isolated, run};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
+use windrow_tests::repository;
 
 /// All Markdown files at the top, in `docs/` and directly inside a folder of the top level.
 fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![root()];
-    folders.extend(top_level_folders().iter().map(|name| root().join(name)));
+    let mut folders = vec![repository().to_path_buf()];
+    folders.extend(top_level_folders().iter().map(|name| repository().join(name)));
     for folder in folders {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -31,7 +28,7 @@ fn documents() -> Vec<PathBuf> {
 }
 
 fn top_level_folders() -> BTreeSet<String> {
-    fs::read_dir(root())
+    fs::read_dir(repository())
         .unwrap()
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.path().is_dir())
@@ -65,10 +62,10 @@ fn every_path_named_in_a_document_exists() {
     let (mut missing, mut seen) = (Vec::new(), 0);
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
-        let name = document.strip_prefix(root()).unwrap().escaped().to_string();
+        let name = document.strip_prefix(repository()).unwrap().escaped().to_string();
         for path in paths_in_quotes(&text, &folders) {
             seen += 1;
-            if !root().join(&path).exists() {
+            if !repository().join(&path).exists() {
                 missing.push(format!("{name}: {path}"));
             }
         }
@@ -100,7 +97,7 @@ fn own_dependencies(manifest: &str, section: &str) -> BTreeSet<String> {
 
 /// The rows of the crates' table: crate, and what it may import.
 fn allowed_imports() -> BTreeMap<String, BTreeSet<String>> {
-    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let text = fs::read_to_string(repository().join("docs/ARCHITECTURE.md")).unwrap();
     let (_, table) = text.split_once("| Crate | Imports |").expect("the table of crates");
     let name = Regex::new(r"[a-z]+").unwrap();
     table
@@ -119,12 +116,12 @@ fn allowed_imports() -> BTreeMap<String, BTreeSet<String>> {
 #[test]
 fn crates_import_only_what_the_table_allows() {
     let allowed = allowed_imports();
-    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let workspace = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
     let members = workspace.lines().find_map(|l| l.strip_prefix("members = [")).expect("the list of members");
     let members: BTreeSet<String> = members.split('"').skip(1).step_by(2).map(str::to_owned).collect();
     assert_eq!(allowed.keys().cloned().collect::<BTreeSet<_>>(), members, "the table and the workspace differ");
     for crate_name in &members {
-        let manifest = fs::read_to_string(root().join(crate_name).join("Cargo.toml")).unwrap();
+        let manifest = fs::read_to_string(repository().join(crate_name).join("Cargo.toml")).unwrap();
         let used = own_dependencies(&manifest, "dependencies");
         let excess: Vec<_> = used.difference(&allowed[crate_name]).filter(|name| *name != "failpoint").collect();
         assert!(excess.is_empty(), "{crate_name} imports {excess:?}, which the table does not allow");
@@ -138,9 +135,9 @@ fn console_blocks(text: &str) -> Vec<String> {
 
 #[test]
 fn examples_print_what_their_readme_shows() {
-    let text = fs::read_to_string(root().join("examples/README.md")).unwrap();
+    let text = fs::read_to_string(repository().join("examples/README.md")).unwrap();
     let blocks = console_blocks(&text);
-    let manifest = fs::read_to_string(root().join("examples/Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(repository().join("examples/Cargo.toml")).unwrap();
     let names: BTreeSet<&str> =
         manifest.split("[[bin]]\nname = \"").skip(1).map(|s| s.split('"').next().unwrap()).collect();
     let mut unused = names.clone();
@@ -169,12 +166,12 @@ fn examples_print_what_their_readme_shows() {
 
 #[test]
 fn documents_state_the_minimum_rust_version() {
-    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let workspace = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
     let version =
         workspace.lines().find_map(|l| l.strip_prefix("rust-version = ")).expect("rust-version").trim_matches('"');
     let pattern = Regex::new(r"(?:Rust|toolchain) \(?(1\.\d+)").unwrap();
     for document in ["README.md", "CONTRIBUTING.md"] {
-        let text = fs::read_to_string(root().join(document)).unwrap();
+        let text = fs::read_to_string(repository().join(document)).unwrap();
         let stated = pattern.captures(&text).map(|c| c[1].to_owned());
         assert_eq!(stated.as_deref(), Some(version), "the minimum Rust version in {document}");
     }

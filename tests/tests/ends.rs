@@ -1,5 +1,4 @@
-//! How runs end that do not end well, and what the programs beside them say: one clear end, in the form that was asked for, and
-//! nothing left running.
+//! How unsuccessful runs end: one clear end, in the requested form, and no process left running.
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::io::Read;
@@ -35,7 +34,7 @@ fn killed_run_is_reported_as_json() {
         assert!(died["error"]["record"]["file"].as_str().unwrap().ends_with("/in"), "{died}");
         assert_eq!(died["tasks"]["running"], 0, "{died}");
     }
-    // There was no job yet.
+    // Before there is a job.
     for (what, code) in [("abort", "EXECUTOR_CRASHED"), ("this", "PLAN_INVALID")] {
         let value = local(folder.path(), "hostile", ["unplanned", what, "-o", "json"]).with(1).json();
         assert_eq!((&value["state"], &value["error"]["code"]), (&"failed".into(), &code.into()), "{value}");
@@ -62,7 +61,7 @@ fn interrupted_run_leaves_no_commands_running() {
     let folder = folder();
     let sleeps = || processes_with("sleep\x006173.25");
     let alone = |running: &Daemon| running.signal(Signal::TERM);
-    // As a terminal does; the command is in a group of its own.
+    // Like a terminal; the command is in a group of its own.
     let group = |running: &Daemon| {
         kill_process_group(Pid::from_raw(running.pid() as i32).unwrap(), Signal::INT).unwrap();
     };
@@ -70,8 +69,8 @@ fn interrupted_run_leaves_no_commands_running() {
         let mut running = stream(folder.path(), "sleep 6173.25; cat");
         eventually("the command runs", || sleeps() == 1);
         interrupt(&running);
-        // Whoever reads its stdout comes to the end of it.
-        assert_eq!(running.told_if_it_starts(""), None);
+        // Readers of its stdout reach its end.
+        assert_eq!(running.read_line_if_it_starts(""), None);
         eventually("it has ended", || running.has_ended().is_some());
         assert_eq!((running.has_ended(), sleeps()), (Some(Some(130)), 0));
         assert!(!folder.path().join("out").exists());
@@ -169,7 +168,7 @@ fn query_reports_errors_but_not_a_closed_pipe() {
     let mut query = command("inverted_index", folder.path());
     query.current_dir(folder.path()).args(["query", "out", "word"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut query = query.spawn().unwrap();
-    // More than a pipe holds is never read.
+    // Most of its output is never read.
     drop(query.stdout.take());
     let mut stderr = String::new();
     query.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();

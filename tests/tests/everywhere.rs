@@ -5,7 +5,7 @@ use windrow_tests::cluster::Cluster;
 use windrow_tests::output::lines;
 use windrow_tests::program::{binary, command, local, run};
 
-/// More than a frame may have.
+/// Beyond the size of a frame.
 const SIDE_BYTES: usize = 70_000_000;
 
 #[test]
@@ -63,8 +63,8 @@ fn flags_without_effect_are_named_with_an_alternative() {
     std::fs::write(folder.path().join("in"), "a\n").unwrap();
     let cluster = Cluster::start(1, 1);
     let there = cluster.job(folder.path(), "wordcount", ["in", "--output", "o", "--threads", "2", "--durable"]).ok();
-    for told in ["--threads has no effect with --cluster: `windrow submit --max-slots`", "--durable has no effect"] {
-        assert!(there.stderr.contains(told), "no `{told}` in {}", there.stderr);
+    for warning in ["--threads has no effect with --cluster: `windrow submit --max-slots`", "--durable has no effect"] {
+        assert!(there.stderr.contains(warning), "no `{warning}` in {}", there.stderr);
     }
     let here = local(folder.path(), "wordcount", ["in", "--output", "h", "--token-file", "t", "--threads", "2"]).ok();
     assert!(here.stderr.contains("--token-file has no effect without --cluster"), "{}", here.stderr);

@@ -1,7 +1,7 @@
-//! A disk without room, or with errors, at each place that writes: the attempt fails with numbers, what it had begun goes
-//! away, its worker lives on, and somebody else does the task.
+//! A full or failing disk at each place that writes: the attempt fails with numbers, its partial files are deleted, its
+//! worker goes on, and another worker runs the task.
 //!
-//! Failpoints are the full disk of most tests; one has a real one, where it may mount a small file system.
+//! Failpoints simulate most full disks; one test fills a real one, where it may mount a small file system.
 
 // Without debug assertions there are no failpoints.
 #![cfg(debug_assertions)]
@@ -9,12 +9,12 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use windrow_tests::cluster::Cluster;
+use windrow_tests::cluster::{Cluster, Setup};
 use windrow_tests::corpus::Random;
 use windrow_tests::output::parts;
 use windrow_tests::program::{Daemon, binary, eventually, local, run};
 
-/// A place, and a job that passes it.
+/// A place that writes, and a job that passes it.
 struct Place {
     name: &'static str,
     job: &'static str,
@@ -22,7 +22,7 @@ struct Place {
 }
 
 const COUNT: &[&str] = &["many", "--partitions", "4"];
-/// One part: whoever publishes is the same task each time.
+/// One part, so that the same task publishes each time.
 const ONE_PART: &[&str] = &["many", "--partitions", "1"];
 const PLACES: [Place; 5] = [
     Place { name: "spill", job: "wordcount", args: COUNT },
@@ -78,7 +78,7 @@ fn task_moves_from_a_full_disk_to_another_worker() {
     }
 }
 
-/// A worker whose mount of the inputs or outputs gives errors fails its attempts and not the job.
+/// A worker whose mount of the inputs or outputs gives errors fails its attempts but not the job.
 #[test]
 fn input_unreadable_on_one_worker_is_read_by_another() {
     let folder = folder();
@@ -102,12 +102,12 @@ fn input_unreadable_on_one_worker_is_read_by_another() {
 #[test]
 fn job_without_disk_space_anywhere_fails_and_others_run() {
     let folder = folder();
-    // Nothing is fetched where there is one worker.
+    // With one worker nothing is fetched.
     for place in PLACES.iter().filter(|place| place.name != "fetched.write") {
         let mut cluster = Cluster::start(0, 1);
         cluster.worker_memory = "2MiB".into();
-        // The file system of the worker recovers; that of an executor ends with it. A pass that fails is not counted by those
-        // named later: so it is the first four that fail.
+        // The worker's file system recovers; an executor's failpoint ends with its process. A failing pass is not
+        // counted by later entries: so the first four passes fail.
         let passes = if place.name == "publish.place" { ["1"; 4] } else { ["1+", "", "", ""] };
         let points = passes.iter().filter(|p| !p.is_empty()).map(|pass| format!("{}=enospc@{pass}", place.name));
         cluster.worker_failpoints = points.collect::<Vec<_>>().join(";");
@@ -130,7 +130,7 @@ fn job_without_disk_space_anywhere_fails_and_others_run() {
 fn artifact_beyond_the_coordinators_disk_is_refused() {
     let folder = folder();
     for error in ["artifact.write=enospc@3", "artifact.sync=eio@1"] {
-        let cluster = Cluster::start_failing(error, 1, 1);
+        let cluster = Setup { workers: 1, slots: 1, coordinator_failpoints: error, ..Setup::default() }.start();
         let output = format!("out-{error}");
         let failed = cluster.job(folder.path(), "wordcount", ["few", "--output", &output]);
         match error.contains("enospc") {
@@ -145,12 +145,12 @@ fn artifact_beyond_the_coordinators_disk_is_refused() {
     }
 }
 
-/// At the commit itself the job fails, and readers see nothing of it.
+/// The job fails at the commit itself, and readers see nothing of it.
 #[test]
 fn commit_without_disk_space_fails_and_publishes_nothing() {
     let folder = folder();
     for error in ["publish.manifest=enospc", "publish.rename=eio", "publish.sync=eio", "publish.take=eio"] {
-        let cluster = Cluster::start_failing(error, 1, 1);
+        let cluster = Setup { workers: 1, slots: 1, coordinator_failpoints: error, ..Setup::default() }.start();
         let failed = cluster.job(folder.path(), "wordcount", ["few", "--output", "out"]);
         let code = if error.contains("enospc") { "NO_SPACE" } else { "OUTPUT_FAILED" };
         failed.with(1).tells(code, &["out"]);
@@ -160,7 +160,7 @@ fn commit_without_disk_space_fails_and_publishes_nothing() {
     }
 }
 
-/// What a disk does not give back is computed again.
+/// Output that the disk does not return is recomputed.
 #[test]
 fn unreadable_map_outputs_are_recomputed_elsewhere() {
     let folder = folder();
@@ -179,7 +179,7 @@ fn unreadable_map_outputs_are_recomputed_elsewhere() {
     cluster.stop();
 }
 
-/// Whoever deletes the scratch folder of a worker costs it attempts, and nobody else anything.
+/// Deleting a worker's scratch folder costs only its attempts.
 #[test]
 fn deleted_worker_files_fail_attempts_without_a_panic() {
     let folder = folder();
@@ -196,7 +196,7 @@ fn deleted_worker_files_fail_attempts_without_a_panic() {
     run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
     local(folder.path(), "hostile", gate_args.iter().chain(&["expected"])).ok();
     assert!(parts(&folder.path().join("out")) == parts(&folder.path().join("expected")));
-    // It makes its folders again, also where there is nobody else.
+    // It makes its folders again, also as the only worker.
     cluster.kill_worker(1);
     cluster.job(folder.path(), "wordcount", ["few", "--output", "after"]).ok();
     assert_eq!(cluster.stop_worker(0), Some(0));
@@ -204,7 +204,7 @@ fn deleted_worker_files_fail_attempts_without_a_panic() {
     cluster.stop();
 }
 
-/// A small file system of its own, for as long as this lives.
+/// A small file system; dropping it unmounts it.
 struct Mounted(tempfile::TempDir);
 
 impl Mounted {
@@ -257,7 +257,7 @@ fn truly_full_disk_costs_attempts_but_no_worker() {
     let folder = folder();
     let mut cluster = Cluster::start(0, 1);
     cluster.worker_memory = "2MiB".into();
-    // Room for the binaries of two jobs, and for some small tasks.
+    // Space for the binaries of two jobs, and for some small tasks.
     let [sort, count] = ["terasort", "wordcount"].map(|name| std::fs::metadata(binary(name)).unwrap().len());
     let Some(mounted) = Mounted::new(sort + count + (5 << 20)) else {
         println!("skipped: mounting is not allowed here");
@@ -271,7 +271,7 @@ fn truly_full_disk_costs_attempts_but_no_worker() {
     failed.with(1).tells("NO_SPACE", &["failed 4 times", " free", mounted.0.path().to_str().unwrap()]);
     cluster.wait_until_clean();
     cluster.job(folder.path(), "wordcount", ["few", "--output", "few-out"]).ok();
-    // With a second one there is room.
+    // A second worker has space.
     cluster.add_worker(1);
     cluster.job(folder.path(), "terasort", sort.iter().chain(&["out"])).ok();
     local(folder.path(), "terasort", sort.iter().chain(&["expected"])).ok();
@@ -294,11 +294,11 @@ fn limit_on_file_size_is_an_error_of_the_write() {
     let local = run(limited(64, "wordcount").args(["many", "--output", "limited"]));
     local.with(1).tells("NO_SPACE", &["File too large"]);
     assert!(!folder.path().join("limited").exists());
-    // The binary of the job is larger than a file of this coordinator may be.
+    // The binary of the job exceeds this coordinator's limit.
     let mut coordinator = limited(8 << 10, "windrow");
     coordinator.args(["coordinator", "--listen", "127.0.0.1:0", "--data-dir", "coordinator"]);
     let mut coordinator = Daemon::start(&mut coordinator);
-    let url = coordinator.told("coordinator ");
+    let url = coordinator.read_line("coordinator ");
     let ask = |args: &[&str]| {
         let mut command = windrow_tests::program::command("windrow", &home);
         run(command.env("WINDROW_COORDINATOR", &url).args(args).current_dir(folder.path()))

@@ -3,11 +3,8 @@
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
+use std::path::Path;
+use windrow_tests::repository;
 
 /// The modules of a crate by path (`a::b`), and the text of each.
 fn modules(folder: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
@@ -89,7 +86,7 @@ fn reachable(from: &str, imports: &BTreeMap<String, BTreeSet<String>>) -> BTreeS
 #[test]
 fn files_import_each_other_in_one_direction() {
     let (mut cycles, mut seen) = (BTreeSet::new(), 0);
-    for entry in fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()) {
+    for entry in fs::read_dir(repository()).unwrap().map(|entry| entry.unwrap().path()) {
         let src = entry.join("src");
         if !entry.join("Cargo.toml").is_file() || !src.is_dir() {
             continue;

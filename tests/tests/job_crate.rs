@@ -1,24 +1,21 @@
-//! What a crate with one job compiles: the dependencies of an empty crate that depends on `windrow`, `clap` and `serde`, with and
-//! without the default features of `windrow`.
+//! The crates that a job crate compiles: the dependencies of an empty crate with `windrow`, `clap` and `serde`, with
+//! and without the default features of `windrow`.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
+use windrow_tests::repository;
 
-/// Crates that a job crate compiles at most, itself among them.
+/// Upper bound on the crates that a job crate compiles, including itself.
 const CRATES_MAX: usize = 85;
 
-/// What only a client of clusters or a daemon needs.
+/// Crates that only clients of clusters and daemons need.
 const NOT_FOR_JOBS: [&str; 9] =
     ["tonic", "rustls", "aws-lc-sys", "hyper", "h2", "tokio", "windrow-net", "prost-build", "protox"];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
-
-/// A crate outside of the workspace, with the workspace's versions of everything.
+/// A crate outside of the workspace, with the workspace's versions of all dependencies.
 fn job_crate(windrow_features: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let manifest = format!(
@@ -26,16 +23,16 @@ fn job_crate(windrow_features: &str) -> TempDir {
          windrow = {{ path = {:?}, {windrow_features} }}\n\
          clap = {{ version = \"4\", default-features = false, features = [\"derive\"] }}\n\
          serde = {{ version = \"1\", features = [\"derive\"] }}\n",
-        root().join("api")
+        repository().join("api")
     );
     fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
     fs::create_dir(folder.path().join("src")).unwrap();
     fs::write(folder.path().join("src/main.rs"), "fn main() {}\n").unwrap();
-    fs::copy(root().join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
+    fs::copy(repository().join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
     folder
 }
 
-/// The names and versions of all crates that its build compiles.
+/// The names and versions of all crates in its build.
 fn compiled(folder: &Path) -> BTreeSet<String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["tree", "--offline", "-e", "normal,build", "--prefix", "none", "--format", "{p}"]).current_dir(folder);

@@ -23,7 +23,7 @@ fn job_list_filters_by_state_name_age_and_number() {
         let names = jobs.as_array().unwrap().iter().map(|job| job["name"].as_str().unwrap().to_string());
         names.collect::<Vec<String>>()
     };
-    // The last comes first.
+    // The latest comes first.
     assert_eq!(names(&[]), ["third one", "second", "first one"]);
     assert_eq!(names(&["--state", "failed"]), ["third one"]);
     assert_eq!(names(&["--state", "done"]), ["second", "first one"]);

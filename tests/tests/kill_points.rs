@@ -1,5 +1,5 @@
-//! The coordinator, or a worker, dies at one point of a job's way into the journal and of its commit, and is started again
-//! on its folder. The job ends with its bytes, its output is there as a whole or not at all at every moment, and nothing is
+//! Kills the coordinator, or a worker, at each point of a job's way into the journal and of its commit, and restarts it
+//! on its folder. The job ends with the right bytes, its output is complete or absent at every moment, and no files are
 //! left beside it.
 
 // Without debug assertions there are no failpoints.
@@ -7,16 +7,21 @@
 
 use std::path::Path;
 use std::thread::JoinHandle;
-use windrow_tests::cluster::Cluster;
+use windrow_tests::cluster::{Cluster, Setup};
 use windrow_tests::corpus;
 use windrow_tests::gated::Gated;
 use windrow_tests::output::{concatenated, parts};
 use windrow_tests::program::{Ended, binary, eventually, local, run};
 
-/// Nothing on the way of one job is passed so often.
+/// Upper bound on passes of one job through a place.
 const PASSES_MAX: u32 = 12;
 
-/// A folder with an input and what is to come of it.
+/// A worker with `slots`, and a coordinator with these failpoints.
+fn start_failing(coordinator_failpoints: &str, slots: u32) -> Cluster {
+    Setup { workers: 1, slots, coordinator_failpoints, ..Setup::default() }.start()
+}
+
+/// A folder with an input and the expected output.
 struct Work(tempfile::TempDir);
 
 impl Work {
@@ -35,7 +40,7 @@ impl Work {
     fn args<'a>(input: &'a str, output: &'a str) -> [&'a str; 7] {
         [input, "--output", output, "--partitions", "3", "--chunk-size", "20kB"]
     }
-    /// An attached `windrow submit`; with an old output that it replaces, if there is one.
+    /// An attached `windrow submit`; it replaces the old output, if there is one.
     fn submit(&self, cluster: &Cluster, output: &str) -> JoinHandle<Ended> {
         let mut command = cluster.windrow(["submit", "--coordinator", &cluster.url]);
         command.arg(binary("wordcount")).arg("--").args(Work::args("text", output)).current_dir(self.path());
@@ -44,7 +49,7 @@ impl Work {
         }
         std::thread::spawn(move || run(&mut command))
     }
-    /// What readers see while nobody runs: nothing, the old output or the new one.
+    /// Checks that readers see nothing, the old output or the new one.
     #[track_caller]
     fn is_whole_or_not_there(&self, output: &str, what: &str) {
         let place = self.path().join(output);
@@ -54,7 +59,7 @@ impl Work {
             assert!(allowed.contains(&found), "{what}: the output is neither the old nor the new one");
         }
     }
-    /// The job is over.
+    /// Checks the output of an ended job, and that nothing is left beside it.
     #[track_caller]
     fn check(&self, cluster: &Cluster, output: &str, what: &str) {
         assert!(parts(&self.path().join(output)) == parts(&self.path().join("expected")), "{what}: other bytes");
@@ -68,9 +73,9 @@ impl Work {
     }
 }
 
-/// Runs one job while the coordinator has this failpoint; whether it died of it.
+/// Runs one job while the coordinator has this failpoint. Returns whether the coordinator died of it.
 fn coordinator_dies_at(work: &Work, output: &str, failpoint: &str) -> bool {
-    let mut cluster = Cluster::start_failing(failpoint, 1, 2);
+    let mut cluster = start_failing(failpoint, 2);
     let submitted = work.submit(&cluster, output);
     let died = cluster.coordinator_ends(|| submitted.is_finished());
     if let Some(code) = died {
@@ -80,7 +85,7 @@ fn coordinator_dies_at(work: &Work, output: &str, failpoint: &str) -> bool {
     }
     let submitted = submitted.join().unwrap();
     if died.is_some() && submitted.code == Some(3) {
-        // It died before the command had reached it for the first time.
+        // It died before the command had reached it.
         work.submit(&cluster, output).join().unwrap().ok();
     } else {
         submitted.ok();
@@ -89,11 +94,11 @@ fn coordinator_dies_at(work: &Work, output: &str, failpoint: &str) -> bool {
     if died.is_some() {
         cluster.stop();
     }
-    // Otherwise it may still die, of what it writes when its worker leaves.
+    // Otherwise it may still die of a write when its worker leaves.
     died.is_some()
 }
 
-/// At the first pass, the second, and so on, until none comes; how many there were.
+/// Kills at the first pass, the second, and so on, until a pass does not happen. Returns the number of passes.
 fn coordinator_dies_at_every_pass(place: &str) -> u32 {
     let work = Work::new();
     for pass in 1..PASSES_MAX {
@@ -138,7 +143,7 @@ fn coordinator_dies_before_any_write_of_a_dataset_job() {
     let mut expected = concatenated(&work.path().join("expected"));
     expected.sort_unstable();
     for pass in 1..PASSES_MAX {
-        let mut cluster = Cluster::start_failing(&format!("journal.before-write=kill@{pass}"), 1, 2);
+        let mut cluster = start_failing(&format!("journal.before-write=kill@{pass}"), 2);
         let submitted = work.submit(&cluster, "windrow://made");
         let died = cluster.coordinator_ends(|| submitted.is_finished()).is_some();
         if died {
@@ -167,7 +172,7 @@ fn coordinator_dies_before_any_write_of_a_dataset_job() {
     panic!("passed more than {PASSES_MAX} times");
 }
 
-/// Every step of `publish::commit`, in its order.
+/// Every step of `publish::commit`, in order.
 const COMMIT_STEPS: [&str; 10] = [
     "commit.begun",
     "publish.take=kill@2",
@@ -193,7 +198,7 @@ fn coordinator_dies_at_every_step_of_a_commit() {
     }
 }
 
-/// Beside the steps above: the exchange, and the old output on its way out.
+/// Beside the steps above: the exchange, and the removal of the old output.
 #[test]
 fn coordinator_dies_while_an_output_is_replaced() {
     let work = Work::new();
@@ -204,7 +209,7 @@ fn coordinator_dies_while_an_output_is_replaced() {
     }
 }
 
-/// A cancel that was answered is one for good; one that was not may have to be asked for again.
+/// An acknowledged cancel is permanent; an unacknowledged one may have to be repeated.
 #[test]
 fn coordinator_dies_during_a_cancel() {
     let work = Work::new();
@@ -213,7 +218,7 @@ fn coordinator_dies_during_a_cancel() {
     std::fs::write(work.path().join("gated"), "gate1\n").unwrap();
     let gate = gate.to_str().unwrap();
     for (place, recorded) in [("cancel.begun", false), ("job.end-recorded", true), ("publish.abandon", true)] {
-        let mut cluster = Cluster::start_failing(&format!("{place}=kill"), 1, 1);
+        let mut cluster = start_failing(&format!("{place}=kill"), 1);
         let id = cluster.detach(work.path(), "hostile", ["gate", "gated", "--output", "cancelled", "--gate", gate]);
         eventually("its task runs", || cluster.json(["job", "list"])[0]["tasks"]["running"] == 1);
         let mut cancel = cluster.windrow(["job", "cancel", &id, "--coordinator", &cluster.url]);
@@ -254,21 +259,21 @@ fn worker_dies_before_and_after_placing_a_part() {
     }
 }
 
-/// What a failed sync has lost nobody knows, so nobody goes on with it.
+/// The effect of a failed sync is unknown, so the process must not go on.
 #[test]
 fn journal_disk_error_ends_the_coordinator_and_jobs_resume() {
     let work = Work::new();
-    // The first four transactions are those of the start, the fifth notes the worker.
+    // The first four transactions are those of the start, the fifth records the worker.
     for (n, error) in ["journal.before-commit=eio@6", "journal.before-commit=enospc@7"].iter().enumerate() {
         let output = format!("out-{n}");
-        let mut cluster = Cluster::start_failing(error, 1, 2);
+        let mut cluster = start_failing(error, 2);
         let submitted = work.submit(&cluster, &output);
         assert_eq!(cluster.coordinator_ends(|| false), Some(Some(1)), "{error}");
         work.is_whole_or_not_there(&output, error);
         cluster.start_coordinator();
         let submitted = submitted.join().unwrap();
         if submitted.code != Some(0) {
-            // It was told that its submit is not recorded.
+            // The submit was refused because it could not be recorded.
             submitted.with(1).tells(if error.contains("eio") { "IO_ERROR" } else { "NO_SPACE" }, &["journal"]);
             work.submit(&cluster, &output).join().unwrap().ok();
         }
@@ -277,7 +282,7 @@ fn journal_disk_error_ends_the_coordinator_and_jobs_resume() {
     }
 }
 
-/// The job that ends it is tried twice, whatever its client does; the other one goes on.
+/// The job that kills the coordinator is tried twice, whatever its client does; the other one goes on.
 #[test]
 fn planning_that_aborts_twice_fails_its_job_alone() {
     let (work, other) = (Work::new(), Gated::new());

@@ -1,4 +1,4 @@
-//! One worker without a mount costs a job nothing: it is left out, and told with its reason.
+//! One worker without a mount does not fail a job: the job leaves it out and reports the reason.
 
 use std::path::Path;
 use windrow_tests::cluster::Cluster;
@@ -6,7 +6,7 @@ use windrow_tests::gated::Gated;
 use windrow_tests::output::sorted;
 use windrow_tests::program::{binary, local, run};
 
-/// Nothing runs there, and the job says why.
+/// Checks that the job runs no task on the worker, and reports the reason.
 fn is_left_out(cluster: &Cluster, job: &serde_json::Value, worker: usize) {
     let left_out = job["left_out"].as_array().unwrap();
     let found = left_out.iter().find(|l| l["worker"] == cluster.worker_id(worker));
@@ -59,7 +59,7 @@ fn worker_that_joins_without_the_inputs_is_left_out() {
         return println!("skipped: no mounts of one's own here: {reason}");
     }
     let job = Gated::new();
-    // The output lies beside it, and is seen.
+    // The output lies outside of the mount, and is visible.
     let mount = job.path().join("mount");
     std::fs::create_dir(&mount).unwrap();
     std::fs::rename(job.path().join("in"), mount.join("in")).unwrap();

@@ -1,4 +1,4 @@
-//! What user code may take, and that it takes nothing along: processes, memory, scratch space, time.
+//! Limits on user code's processes, memory, scratch space and time, without harm to other jobs.
 
 use rustix::process::Signal;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// The same cluster does its work as if nothing had been.
+/// Checks that the cluster still runs jobs.
 #[track_caller]
 fn still_works(cluster: &Cluster, folder: &Path) {
     cluster.job(folder, "wordcount", ["good", "--output", "after"]).ok();
@@ -40,11 +40,11 @@ fn cancel(cluster: &Cluster, id: &str) -> Duration {
 fn descendants_of_a_task_end_with_its_job() {
     let folder = folder();
     let cluster = Cluster::start(1, 1);
-    // All over the machine nobody else sleeps so long.
+    // No other process of the machine sleeps for this time.
     let sleeper = format!("100017.{}", std::process::id());
     let what = format!("children:{sleeper}");
     cluster.job(folder.path(), "hostile", ["bad", &what, "bad", "--output", "out"]).ok();
-    eventually("what it has started is gone", || processes_with(&sleeper) == 0);
+    eventually("its descendants are gone", || processes_with(&sleeper) == 0);
     still_works(&cluster, folder.path());
     cluster.stop();
 }
@@ -63,7 +63,7 @@ fn cancel_kills_hundreds_of_surviving_descendants() {
     cluster.stop();
 }
 
-/// They are not tied to the worker as its executors are; its next life finds them.
+/// They do not die with the worker as its executors do; its next incarnation kills them.
 #[test]
 fn restarted_worker_kills_descendants_of_its_old_tasks() {
     let folder = folder();
@@ -80,7 +80,7 @@ fn restarted_worker_kills_descendants_of_its_old_tasks() {
     cluster.stop();
 }
 
-/// Also one in whose processes nothing tells where they come from.
+/// Covers bombs whose processes carry no mark of their origin.
 #[test]
 fn fork_bomb_fails_only_its_own_job() {
     let folder = folder();
@@ -141,7 +141,7 @@ fn job_past_its_deadline_ends_with_its_processes() {
     cluster.stop();
 }
 
-/// Nobody is killed from outside, so the process itself says what it lacked.
+/// No process is killed from outside, so the process itself reports what it lacked.
 #[test]
 fn memory_hog_is_stopped_by_the_workers_limit() {
     let folder = folder();
@@ -155,7 +155,7 @@ fn memory_hog_is_stopped_by_the_workers_limit() {
     cluster.stop();
 }
 
-/// The first job's attempts get no more than their share, and the second one has its space.
+/// The first job's attempts get no more than their quota, and the second one has its space.
 #[test]
 fn attempt_beyond_its_quota_fails_and_frees_its_space() {
     let folder = folder();
@@ -202,7 +202,7 @@ fn stopping_worker_finishes_its_task() {
     cluster.stop();
 }
 
-/// Nobody is left to clean up when the run and its guardian are killed together: the next run does.
+/// The run and its supervisor are killed together, so the next run cleans up.
 #[test]
 fn next_local_run_sweeps_files_of_a_killed_one() {
     let folder = folder();
@@ -213,7 +213,7 @@ fn next_local_run_sweeps_files_of_a_killed_one() {
     command.args(["gate", "gated", "--output", "out", "--gate", gate.to_str().unwrap()]).current_dir(folder.path());
     let killed = Daemon::start(&mut command);
     eventually("its task waits", || std::fs::read_dir(&gate).unwrap().count() == 1);
-    // A kill of its process group.
+    // Kills its process group.
     drop(killed);
     let hidden = || {
         let all = std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.path());

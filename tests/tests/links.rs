@@ -1,14 +1,14 @@
-//! Links between the processes of a cluster break in every way: silence for longer than a lease, flapping, stalls and
-//! resets in the middle of a stream, flipped bits, one direction only, slow readers, pieces of one byte.
+//! Faults of the links in a cluster: silence for longer than a lease, flapping, stalls and resets in the middle of a
+//! stream, flipped bits, one-way loss, slow readers, pieces of one byte.
 //!
-//! Short by default; `WINDROW_LINK_ROUNDS` repeats what is repeated so often (offsets at which streams break, flaps).
+//! Short by default; `WINDROW_LINK_ROUNDS` sets the number of repetitions (offsets at which streams break, flaps).
 
 use serde_json::Value;
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tempfile::TempDir;
-use windrow_tests::cluster::Cluster;
+use windrow_tests::cluster::{Cluster, Setup, Timeouts};
 use windrow_tests::corpus::{self, Random};
 use windrow_tests::gated::{Gated, attempts};
 use windrow_tests::output::parts;
@@ -19,7 +19,12 @@ fn rounds(default: u64) -> u64 {
     std::env::var("WINDROW_LINK_ROUNDS").map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// A sort of three megabytes, all of which pass between workers or stay where they are.
+/// A cluster with links that a test may break.
+fn linked(workers: usize, slots: u32, lease: &str, fetch: &str) -> Cluster {
+    Setup { workers, slots, links: Some(Timeouts { lease, fetch }), ..Setup::default() }.start()
+}
+
+/// A sort of three megabytes, which pass between workers or stay in place.
 struct Sort {
     folder: TempDir,
     jobs: u32,
@@ -39,7 +44,7 @@ impl Sort {
     fn args<'a>(&self, output: &'a str) -> Vec<&'a str> {
         vec!["sort", "records", "--output", output, "--chunk-size", "250kB", "--partitions", "6"]
     }
-    /// Runs it on the cluster and compares: the job as the coordinator lists it.
+    /// Runs it on the cluster and compares the bytes. Returns the job as the coordinator lists it.
     fn run(&mut self, cluster: &Cluster) -> Value {
         self.jobs += 1;
         let output = format!("out{}", self.jobs);
@@ -64,18 +69,19 @@ fn state(cluster: &Cluster, worker: usize) -> String {
     found.map_or_else(String::new, |w| w["state"].as_str().unwrap().to_string())
 }
 
-/// Three leases of silence: its tasks are run elsewhere while it goes on with them, and what it says late changes nothing.
+/// Three leases of silence: the tasks run elsewhere while the worker goes on with them, and its late messages have no
+/// effect.
 #[test]
 fn worker_silent_for_three_leases_is_fenced() {
     let job = Gated::new();
-    let cluster = Cluster::start_linked(2, 3, "1s", "2s");
+    let cluster = linked(2, 3, "1s", "2s");
     let attached = submit(&cluster, &cluster.url, job.path(), "hostile", job.args("out"));
     job.wait_for(3);
     let silent = usize::from(!has_executor(&cluster, 0));
     cluster.links[silent].session.set(Rules::silence());
     eventually("its lease is over", || state(&cluster, silent) == "lost");
     std::thread::sleep(Duration::from_secs(2));
-    // Both lives of the tasks end at the same time, one of them with nobody to tell.
+    // Both attempts of each task end at the same time, one of them without a session.
     job.open();
     std::thread::sleep(Duration::from_millis(300));
     cluster.links[silent].session.heal();
@@ -94,7 +100,7 @@ fn has_executor(cluster: &Cluster, worker: usize) -> bool {
 #[test]
 fn flapping_link_causes_no_connection_storm() {
     let mut sort = Sort::new();
-    let cluster = Cluster::start_linked(3, 1, "1s", "1s");
+    let cluster = linked(3, 1, "1s", "1s");
     let flaps = rounds(6);
     let before = cluster.links[0].session.seen().connections;
     std::thread::scope(|scope| {
@@ -125,16 +131,17 @@ fn flapping_link_causes_no_connection_storm() {
     cluster.stop();
 }
 
-/// One connection of the shuffle after the other breaks, each at another byte: attempts more than tasks.
+/// Breaks one connection of the shuffle after the other, each at another byte. Returns the surplus of attempts over
+/// tasks.
 fn break_streams(seed: u64, rounds: u64, broken: impl Fn(u64) -> Weather) -> u64 {
     let mut sort = Sort::new();
-    let cluster = Cluster::start_linked(2, 1, "10s", "1s");
+    let cluster = linked(2, 1, "10s", "1s");
     let mut random = Random(seed);
     let (mut more, mut happened) = (0, 0);
     let seen = |cluster: &Cluster| cluster.links.iter().map(|l| l.transfer.seen().happenings).sum::<u64>();
     for _ in 0..rounds {
         for links in &cluster.links {
-            // Anew, so that the next one has as many bytes before it.
+            // A new connection, so that the next fault counts from its beginning.
             links.transfer.cut();
             // Small offsets hit the beginning of HTTP/2, larger ones the data.
             let size = 1 << random.below(21);
@@ -174,12 +181,12 @@ fn flipped_bits_are_refetched_without_rerunning_the_map() {
     assert_eq!(more, 0, "attempts more than tasks in {rounds} jobs");
 }
 
-/// Nobody can fetch from a worker that is otherwise well: what it made is made again elsewhere, and the job ends while
-/// the link is still broken.
+/// No reader can fetch from a worker that is otherwise well: its outputs are recomputed elsewhere, and the job ends
+/// while the link is still broken.
 #[test]
 fn outputs_two_readers_cannot_fetch_are_recomputed() {
     let job = Gated::new();
-    let cluster = Cluster::start_linked(3, 1, "10s", "300ms");
+    let cluster = linked(3, 1, "10s", "300ms");
     let attached = submit(&cluster, &cluster.url, job.path(), "hostile", job.args("out"));
     job.wait_for(3);
     let back = Weather { silent: true, ..Weather::default() };
@@ -198,7 +205,7 @@ fn slow_reader_costs_its_server_no_memory() {
     let folder = tempfile::tempdir().unwrap();
     local(folder.path(), "terasort", ["gen", "400000", "records"]).ok();
     let args = |output: &str| ["sort", "records", "--partitions", "2", "--output", output].map(str::to_string).to_vec();
-    let cluster = Cluster::start_linked(2, 1, "10s", "5s");
+    let cluster = linked(2, 1, "10s", "5s");
     for links in &cluster.links {
         links
             .transfer
@@ -222,7 +229,7 @@ fn client_on_a_broken_link_follows_its_job_to_the_end() {
     let job = Gated::new();
     let cluster = Cluster::start(1, 3);
     let link = Proxy::to(cluster.url.trim_start_matches("http://").parse().unwrap());
-    // The first break comes while the job's binary is uploaded.
+    // The first break comes during the upload of the job's binary.
     link.set(Rules { there: Weather { cut_after: Some(1_000_000), ..Weather::default() }, ..Rules::default() });
     let attached = submit(&cluster, &link.url(), job.path(), "hostile", job.args("out"));
     job.wait_for(3);
@@ -242,7 +249,7 @@ fn client_on_a_broken_link_follows_its_job_to_the_end() {
 #[test]
 fn broken_artifact_download_resumes() {
     let mut sort = Sort::new();
-    let cluster = Cluster::start_linked(1, 1, "2s", "1s");
+    let cluster = linked(1, 1, "2s", "1s");
     let back = Weather { cut_after: Some(1_000_000), ..Weather::default() };
     cluster.links[0].session.set(Rules { back, ..Rules::default() });
     sort.run(&cluster);
@@ -256,8 +263,8 @@ fn links_that_pass_one_byte_at_a_time_work() {
     std::fs::write(folder.path().join("in"), corpus::text(31, 30_000)).unwrap();
     let args = |output| ["in", "--chunk-size", "8kB", "--partitions", "3", "--output", output];
     local(folder.path(), "wordcount", args("expected")).ok();
-    let cluster = Cluster::start_linked(2, 1, "10s", "10s");
-    // The binary is there before: thirty million writes would only cost time.
+    let cluster = linked(2, 1, "10s", "10s");
+    // The binary is uploaded before: thirty million writes would only cost time.
     cluster.job(folder.path(), "wordcount", args("first")).ok();
     for proxy in cluster.links.iter().flat_map(|l| [&l.session, &l.transfer]) {
         let one = Weather { piece_bytes_max: Some(1), ..Weather::default() };

@@ -1,4 +1,4 @@
-//! The example jobs in one process: equal to slow and obvious models, whatever the chunks, threads and memory.
+//! The example jobs in one process equal simple models, for any chunks, threads and memory.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// Runs a job that succeeds, split at blanks, and gives its output folder.
+/// Runs a job that succeeds, with arguments split at blanks. Returns its output folder.
 #[track_caller]
 fn job(folder: &Path, name: &str, args: &str, output: &str) -> std::path::PathBuf {
     local(folder, name, args.split(' ').filter(|a| !a.is_empty()).chain(["--output", output])).ok();

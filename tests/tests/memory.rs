@@ -1,4 +1,4 @@
-//! What a job in one process holds stays within its `--memory`, whatever its data are like.
+//! The memory of a job in one process stays within its `--memory`, for any data.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use windrow_tests::program::{Daemon, command};
 
 /// Far less than the data of any case.
 const MEMORY: u64 = 16 << 20;
-/// Stacks, arenas of the allocator, a record of each thread, and what is looked at just then.
+/// Stacks, arenas of the allocator, a record of each thread, and blocks in use.
 const SLACK: u64 = 8 << 20;
 /// Lines of the input.
 const LINES: u64 = 40;
@@ -17,7 +17,7 @@ fn anonymous(group: u32) -> u64 {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let of_process = |path: &Path| {
         let stat = std::fs::read_to_string(path.join("stat")).ok()?;
-        // Behind the name, which may hold anything: state, parent, group.
+        // After the name, which may hold any bytes: state, parent, group.
         let its_group = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(2)?.parse::<u32>().ok()?;
         let status = std::fs::read_to_string(path.join("status")).ok().filter(|_| its_group == group)?;
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
@@ -26,7 +26,7 @@ fn anonymous(group: u32) -> u64 {
     processes.filter_map(|entry| of_process(&entry.path())).sum::<u64>() << 10
 }
 
-/// Runs a shape over so many numbers, and gives the most memory that was seen.
+/// Runs a shape over this many numbers. Returns the peak memory.
 fn peak(shape: &str, numbers: u64) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let step = numbers / LINES;
@@ -88,7 +88,7 @@ fn a_join_is_larger_than_memory() {
     stays_within("matches", 1_000_000);
 }
 
-/// Bytes that were spilled by a sort of about 31 MB in one task of two slots.
+/// Bytes spilled by a sort of about 31 MB in one task of two slots.
 fn spilled_alone(memory: &str) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("in"), "0 1000000\n").unwrap();

@@ -1,4 +1,4 @@
-//! Paths and names that are empty, no text, or made to look like something else.
+//! Paths and names that are empty, not UTF-8, or forge other output.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -62,7 +62,7 @@ fn files_with_non_utf8_names_have_distinct_keys() {
     write(b"bad\xff", "1");
     write(b"bad\xfe", "22");
     write(br"bad\xff", "333");
-    let told = |folder: &Path| -> Vec<String> {
+    let shown = |folder: &Path| -> Vec<String> {
         let mut lines = lines(folder);
         lines.iter_mut().for_each(|line| *line = line.rsplit('/').next().unwrap().to_string());
         lines.sort();
@@ -71,12 +71,12 @@ fn files_with_non_utf8_names_have_distinct_keys() {
     // The sink escapes backslashes once more.
     let whole = [r"bad\\x5cxff	3", r"bad\\xfe	2", r"bad\\xff	1"];
     local(folder.path(), "printer", ["whole", "in", "--output", "whole"]).ok();
-    assert_eq!(told(&folder.path().join("whole")), whole);
+    assert_eq!(shown(&folder.path().join("whole")), whole);
     let cluster = Cluster::start(1, 1);
     cluster.job(folder.path(), "printer", ["whole", "in", "--output", "there"]).ok();
-    assert_eq!(told(&folder.path().join("there")), whole);
+    assert_eq!(shown(&folder.path().join("there")), whole);
     local(folder.path(), "grep", ["[0-9]", "in", "--with-place", "--output", "places"]).ok();
-    assert_eq!(told(&folder.path().join("places")), [r"bad\x5cxff:0:333", r"bad\xfe:0:22", r"bad\xff:0:1"]);
+    assert_eq!(shown(&folder.path().join("places")), [r"bad\x5cxff:0:333", r"bad\xfe:0:22", r"bad\xff:0:1"]);
     // A record of such a file is named by its own file, in text and in JSON.
     std::fs::write(inputs.join(OsStr::from_bytes(b"bad\xff")), "panic at the disco\n").unwrap();
     let failed = local(folder.path(), "printer", ["says", "in", "--output", "says", "-o", "json"]).with(1);
@@ -85,10 +85,10 @@ fn files_with_non_utf8_names_have_distinct_keys() {
     cluster.stop();
 }
 
-/// Text that would pass for a line of Windrow's, and colours it.
+/// Text that imitates a line of Windrow's, and colours it.
 const FORGED: &str = "x\nFAKE done in 4 s\u{1b}[31m\r\u{9b}2J";
 
-/// No control characters but the ends of lines, and no line that is not Windrow's own.
+/// Checks that there are no control characters except ends of lines, and only Windrow's own lines.
 #[track_caller]
 fn shows_nothing_forged(ended: &Ended) {
     for text in [&ended.stdout, &ended.stderr] {
@@ -174,7 +174,7 @@ fn empty_parent_folders_of_a_failed_job_go_with_it() {
     let cluster = Cluster::start(1, 1);
     std::fs::write(folder.path().join("in"), "panic now\n").unwrap();
     cluster.job(folder.path(), "printer", args("new/deep/out")).with(1);
-    eventually("what was staged is gone", || !folder.path().join("new").exists());
+    eventually("the staging folder is gone", || !folder.path().join("new").exists());
     std::fs::create_dir(folder.path().join("old")).unwrap();
     cluster.job(folder.path(), "printer", args("old/out")).with(1);
     assert!(folder.path().join("old").exists());

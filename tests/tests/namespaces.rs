@@ -1,5 +1,5 @@
-//! A coordinator and three workers on four machines in a box: cables are pulled, one direction between two of them is
-//! lost, everything is put back. Skipped, with the reason, where one may not make network namespaces.
+//! A coordinator and three workers on four simulated machines: cables are pulled, one direction between two machines is
+//! lost, and everything is restored. Skipped, with the reason, where network namespaces cannot be made.
 
 use std::process::Command;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn job_survives_pulled_cables_and_one_way_loss() {
     coordinator.args(["coordinator", "--insecure", "--lease", "1s", "--listen", &format!("{}:8470", net.address(0))]);
     coordinator.arg("--data-dir").arg(job.path().join("coordinator"));
     let mut coordinator = Daemon::start(&mut on(0, &coordinator));
-    let url = coordinator.told("coordinator ");
+    let url = coordinator.read_line("coordinator ");
     let mut ids = Vec::new();
     let mut workers = Vec::new();
     for n in 1..=3 {
@@ -29,7 +29,7 @@ fn job_survives_pulled_cables_and_one_way_loss() {
         worker.args(["--coordinator", &url, "--listen", &format!("{}:8471", net.address(n)), "--data-dir"]);
         worker.arg(job.path().join(format!("worker-{n}"))).env("WINDROW_LOG", "error");
         let mut worker = Daemon::start(&mut on(n, &worker));
-        ids.push(worker.told("worker "));
+        ids.push(worker.read_line("worker "));
         workers.push(worker);
     }
     let state = |worker: usize| {
@@ -47,7 +47,7 @@ fn job_survives_pulled_cables_and_one_way_loss() {
     job.wait_for(3);
     net.link(1, false);
     eventually("the first worker is lost", || state(1) == "lost");
-    // Beyond three leases, in which what it ran is run elsewhere.
+    // Beyond three leases, in which its tasks run elsewhere.
     std::thread::sleep(Duration::from_secs(2));
     net.lose(2, 3, true);
     job.open();

@@ -1,5 +1,5 @@
-//! `windrow new` makes a crate that builds and passes its test without a network, and its job runs in one process and, without
-//! the feature `client`, by the program `windrow` on a cluster.
+//! `windrow new` makes a crate that builds and passes its test without a network. Its job runs in one process and,
+//! without the feature `client`, on a cluster through the program `windrow`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +12,7 @@ use windrow_tests::program::{binary, command, run};
 
 const NAME: &str = "count-of-mine";
 
-/// The same folder each time, so that a second run compiles nothing but the new crate.
+/// The same folder each time, so that a second run compiles only the new crate.
 fn workshop() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new_crate");
     fs::create_dir_all(&folder).unwrap();
@@ -24,14 +24,14 @@ fn workshop() -> PathBuf {
 fn cargo(folder: &Path, args: &[&str]) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(args).arg("--offline").current_dir(folder.join(NAME)).env("CARGO_TARGET_DIR", folder.join("target"));
-    // Nothing of it is debugged, and the build takes half of the time.
+    // Without debug information the build takes half of the time.
     cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_TEST_DEBUG", "0");
     let done = cargo.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(done.status.success(), "cargo {args:?}: {}{}", text(&done.stdout), text(&done.stderr));
 }
 
-/// The job with these folders to find programs in, and nothing else in its environment.
+/// The job with these folders as its `PATH`, and an otherwise empty environment.
 fn job(program: &Path, home: &Path, path: &[&Path]) -> Command {
     let mut job = Command::new(program);
     job.env_clear().env("PATH", std::env::join_paths(path).unwrap()).env("HOME", home).env("WINDROW_HOME", home);
@@ -55,7 +55,7 @@ fn new_crate_passes_its_test_and_runs_here_and_on_a_cluster() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     fs::write(home.join("in"), "the cat\nthe dog\n").unwrap();
-    // Where no `windrow` is beside it.
+    // Without a `windrow` beside it.
     let program = home.join(NAME);
     fs::copy(folder.join("target/debug").join(NAME), &program).unwrap();
     run(job(&program, home, &[]).args(args("here", &[]))).ok();
@@ -75,11 +75,11 @@ fn new_crate_passes_its_test_and_runs_here_and_on_a_cluster() {
     let done = run(job(&program, home, &beside_windrow).args(args("there", &there))).ok();
     assert!(done.stderr.starts_with("job job-"), "{}", done.stderr);
     assert_eq!(concatenated(&home.join("there")), concatenated(&home.join("here")));
-    // `--overwrite` is the job's own and goes along; the output is one document, as without the hand-over.
+    // `--overwrite` belongs to the job and is passed on; the output is one document, as without the hand-over.
     let again = args("there", &[&there[..], &["--overwrite", "-ojson"]].concat());
     let json = run(job(&program, home, &beside_windrow).args(again)).ok().json();
     assert_eq!((&json["name"], &json["state"]), (&NAME.into(), &"done".into()), "{json}");
-    // A failure has the exit code that the job would have had.
+    // A failure has the job's own exit code.
     run(job(&program, home, &beside_windrow).args(args("there", &there))).with(1).tells("OUTPUT_EXISTS", &["there"]);
     cluster.stop();
 }

@@ -1,16 +1,16 @@
-//! A job whose tasks give something else each time: no result is a mixture of two of its runs.
+//! A job whose tasks differ in each attempt: no result mixes two of them.
 
 use windrow_tests::cluster::Cluster;
 use windrow_tests::corpus;
 use windrow_tests::program::{eventually, run};
 
-/// A worker is lost when all but one of the last stage's tasks have published; what it had made is another the second time.
+/// Kills a worker when all but one of the last stage's tasks have published; the recomputed outputs differ.
 fn ran_again_differently(edge: &str, stages: usize) {
     let folder = tempfile::tempdir().unwrap();
     let gate = folder.path().join("gate");
     std::fs::create_dir(&gate).unwrap();
     std::fs::write(folder.path().join("in"), format!("{}gate1\n", corpus::text(20, 30_000))).unwrap();
-    // With slots enough for the lost tasks beside whoever waits.
+    // Enough slots for the lost tasks beside those at the gate.
     let mut cluster = Cluster::start(2, 2);
     let gate_arg = gate.to_str().unwrap();
     let args = ["random", "in", "--output", "out", "--gate", gate_arg, "--chunk-size", "5kB", "--partitions", "3"];
@@ -47,13 +47,14 @@ fn random_reduce_fails_the_job() {
     ran_again_differently("shuffled", 3);
 }
 
-/// The values of a join whose records come in any order are folded, so that only what was read tells of them.
+/// The values of a join whose records come in any order are folded, so only the digest of the inputs shows the
+/// difference.
 #[test]
 fn random_values_of_a_join_fail_the_job() {
     ran_again_differently("joined", 5);
 }
 
-/// Nobody has published anything yet: it is as if the lost tasks had run for the first time.
+/// Before any part is published, the rerun counts as the first run.
 #[test]
 fn random_map_before_any_publication_fails_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -50,7 +50,7 @@ fn grouped(pairs: &[(String, i64)]) -> BTreeMap<String, Vec<i64>> {
     groups
 }
 
-/// Results in the order of their keys; within a key they stay as they came. Partitions come one after the other.
+/// Results in the order of their keys; the order within a key is kept. Partitions come one after the other.
 fn by_key<K: Ord + Clone, V>(mut records: Vec<(K, V)>) -> Vec<(K, V)> {
     records.sort_by(|a, b| a.0.cmp(&b.0));
     records
@@ -197,7 +197,7 @@ proptest! {
         let (mut want, right) = model_sides(&pairs);
         want.extend(right);
         prop_assert_eq!(&got, &want);
-        // And so are the values of a key behind a shuffle.
+        // The values of a key behind a shuffle keep that order, too.
         let got = run(&pairs, &way, |p| {
             let (left, right) = sides(&p);
             left.union(&right).reduce(|k, values, out| { let all: Vec<i64> = values.collect(); out.emit(k, format!("{all:?}")) })

@@ -1,5 +1,5 @@
-//! Files in a daemon's own folder that are none any more: the daemon ends with the path, or goes on without the file. It never
-//! waits for one.
+//! Files in a daemon's own folder that were replaced by pipes or folders: the daemon ends with the path, or goes on
+//! without the file. It never waits for one.
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::{self, File};
@@ -23,8 +23,8 @@ fn files(root: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Starts the daemon with each file of its folder replaced by a pipe, and by a folder. Returns the names of those without which
-/// it does not start.
+/// Starts the daemon with each file of its folder replaced by a pipe, and by a folder. Returns the names of the files
+/// that it needs.
 fn needed(root: &Path, start: impl Fn() -> Command, is_up: &str) -> Vec<String> {
     let mut needed = Vec::new();
     let (aside, stderr) = (root.with_extension("aside"), root.with_extension("stderr"));
@@ -34,7 +34,7 @@ fn needed(root: &Path, start: impl Fn() -> Command, is_up: &str) -> Vec<String> 
             fs::rename(&path, &aside).unwrap();
             replace(&path);
             let mut daemon = Daemon::start(start().stderr(File::create(&stderr).unwrap()));
-            match daemon.told_if_it_starts(is_up) {
+            match daemon.read_line_if_it_starts(is_up) {
                 Some(_) => assert_eq!(daemon.stop(), Some(0), "{name}"),
                 None => {
                     let mut code = None;
@@ -42,13 +42,13 @@ fn needed(root: &Path, start: impl Fn() -> Command, is_up: &str) -> Vec<String> 
                         code = daemon.has_ended();
                         code.is_some()
                     });
-                    let told = fs::read_to_string(&stderr).unwrap();
-                    assert!(code.is_some_and(|code| code.is_some_and(|code| code < 100)), "{name}: {code:?}: {told}");
-                    assert!(told.contains(&name) && told.contains("hint: "), "{name}: {told}");
+                    let said = fs::read_to_string(&stderr).unwrap();
+                    assert!(code.is_some_and(|code| code.is_some_and(|code| code < 100)), "{name}: {code:?}: {said}");
+                    assert!(said.contains(&name) && said.contains("hint: "), "{name}: {said}");
                     needed.push(name.clone());
                 }
             }
-            // A note that the daemon has written anew is a file now.
+            // The daemon may have written the file anew.
             fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
             fs::rename(&aside, &path).unwrap();
         }

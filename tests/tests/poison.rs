@@ -1,4 +1,4 @@
-//! Records that kill their workers: the job ends, names them, and may go on without them; its neighbours do not notice.
+//! Records that kill their workers: the job ends, names them, and may leave them out; its neighbours are unaffected.
 
 use serde_json::Value;
 use std::path::Path;
@@ -7,7 +7,8 @@ use windrow_tests::cluster::Cluster;
 use windrow_tests::output::sorted;
 use windrow_tests::program::{binary, local, run};
 
-/// Deaths of workers that one task may cost: three beside others, two alone, and some that ended before the count was recorded.
+/// Upper bound on the workers that one task may kill: three beside others, two alone, and some whose death was not
+/// recorded.
 const DEATHS_MAX: u32 = 7;
 
 /// `in`, with one line among many that kills its worker; and `good` without it.
@@ -35,7 +36,7 @@ fn submit(cluster: &Cluster, folder: &Path, skip: &str, output: &str, what: &[&s
     run(&mut command).ok().stdout.trim().to_string()
 }
 
-/// A supervisor starts the only worker again whenever it dies, until the job has ended. The job, and how often.
+/// Restarts the only worker whenever it dies, until the job has ended. Returns the job and the number of deaths.
 fn supervise(cluster: &mut Cluster, id: &str, mut each: impl FnMut(&mut Cluster, u32)) -> (Value, u32) {
     let mut deaths = 0;
     loop {
@@ -65,7 +66,7 @@ fn record_that_kills_its_worker_fails_the_job_and_is_named() {
     let other = submit(&cluster, folder.path(), "0", "other", &["wordcount", "good"]);
     let (job, deaths) = supervise(&mut cluster, &id, |cluster, deaths| {
         if deaths == 2 {
-            // What has been counted is not forgotten.
+            // Recorded losses survive the coordinator.
             cluster.kill_coordinator();
             cluster.start_coordinator();
         }

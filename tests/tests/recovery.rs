@@ -1,4 +1,4 @@
-//! Processes die and come back: what ran goes on, what was done is not done again, and the bytes are those of a run
+//! Processes die and come back: running tasks go on, finished tasks do not rerun, and the bytes are those of a run
 //! without faults.
 
 use std::collections::BTreeSet;
@@ -61,7 +61,7 @@ fn restarted_worker_offers_its_finished_outputs() {
     let mut cluster = Cluster::start(1, 3);
     let id = cluster.detach(job.path(), "hostile", job.args("out"));
     job.wait_for(3);
-    // It has three slots: nothing else runs.
+    // Its three slots are taken: nothing else runs.
     let before = attempts(&cluster).0;
     assert!(before >= 3);
     cluster.kill_worker(0);
@@ -87,7 +87,7 @@ fn stopped_coordinator_leaves_its_jobs_to_the_next() {
     cluster.stop();
 }
 
-/// Whoever runs a cluster of one machine and ends it ends its jobs, and leaves nothing beside their outputs.
+/// Ending a temporary cluster of one machine ends its jobs, and leaves nothing beside their outputs.
 #[test]
 fn temporary_cluster_ends_with_its_jobs() {
     let job = Gated::new();
@@ -95,7 +95,7 @@ fn temporary_cluster_ends_with_its_jobs() {
     let mut up = command("windrow", &home);
     up.args(["up", "--workers", "1", "--slots", "3"]);
     let mut up = windrow_tests::program::Daemon::start(&mut up);
-    let url = up.told("coordinator ");
+    let url = up.read_line("coordinator ");
     let mut submit = command("windrow", &home);
     submit.args(["submit", "--detach", "--coordinator", &url]).arg(windrow_tests::program::binary("hostile"));
     run(submit.arg("--").args(job.args("out")).current_dir(job.path())).ok();
@@ -106,16 +106,16 @@ fn temporary_cluster_ends_with_its_jobs() {
     assert_eq!(left, ["gate", "home", "in"].map(str::to_string).into());
 }
 
-/// The worker of a cluster of one machine ends in the middle of a job, which then runs to its end.
+/// The worker of a one-machine cluster is killed in the middle of a job, which then runs to its end.
 #[test]
 fn up_starts_a_killed_worker_again_and_still_ends_cleanly() {
     let job = Gated::new();
     let home = job.path().join("home");
-    let (data, told) = (job.path().join("data"), job.path().join("stderr"));
+    let (data, stderr) = (job.path().join("data"), job.path().join("stderr"));
     let mut up = command("windrow", &home);
     up.args(["up", "--workers", "1", "--slots", "3", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data);
-    let mut up = windrow_tests::program::Daemon::start(up.stderr(std::fs::File::create(&told).unwrap()));
-    let url = up.told("coordinator ");
+    let mut up = windrow_tests::program::Daemon::start(up.stderr(std::fs::File::create(&stderr).unwrap()));
+    let url = up.read_line("coordinator ");
     let windrow = |args: &[&str]| run(command("windrow", &home).args(args).args(["--coordinator", &url])).ok().stdout;
     let mut submit = command("windrow", &home);
     submit.args(["submit", "--detach", "--coordinator", &url]).arg(windrow_tests::program::binary("hostile"));
@@ -131,8 +131,8 @@ fn up_starts_a_killed_worker_again_and_still_ends_cleanly() {
     windrow(&["job", "wait", id.trim()]);
     assert_eq!(up.stop(), Some(0));
     eventually("the worker has ended", || workers().is_empty());
-    let told = std::fs::read_to_string(&told).unwrap();
+    let said = std::fs::read_to_string(&stderr).unwrap();
     for line in ["worker 0 has ended (signal: 9 (SIGKILL)): it is started again in 0.2 s", "worker 0 is back"] {
-        assert_eq!(told.matches(line).count(), 1, "{told}");
+        assert_eq!(said.matches(line).count(), 1, "{said}");
     }
 }

@@ -1,4 +1,4 @@
-//! Standard output holds the result and nothing else, and a result that cannot be written is a failure.
+//! Standard output holds only the result, and a result that cannot be written is a failure.
 
 use std::fs::File;
 use std::process::Command;
@@ -12,13 +12,13 @@ fn folder() -> TempDir {
     folder
 }
 
-/// Its exit code and stderr, with this as its stdout.
+/// Exit code and stderr of a command with this stdout.
 fn into(command: &mut Command, stdout: File) -> (Option<i32>, String) {
     let output = command.stdout(stdout).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// A device on which nothing has room.
+/// A device without space.
 fn full() -> File {
     File::options().write(true).open("/dev/full").unwrap()
 }
@@ -100,7 +100,7 @@ fn unwritable_result_exits_with_one() {
     {
         assert_eq!(into(&mut command, closed()), (Some(0), String::new()), "{command:?}");
     }
-    // A coordinator that cannot say where it is would never be found.
+    // A coordinator that cannot print its address would never be found.
     let mut coordinator = windrow(&["coordinator", "--listen", "127.0.0.1:0", "--data-dir", "coordinator"]);
     assert_eq!(into(&mut coordinator, full()).0, Some(1));
     let mut worker = windrow(&["worker", "--coordinator", &cluster.url, "--data-dir", "worker", "--slots", "1"]);
@@ -108,7 +108,7 @@ fn unwritable_result_exits_with_one() {
     cluster.stop();
 }
 
-/// What the job's code prints, as it planned and at both records.
+/// Checks that the output of the job's code, from planning and both records, is on stderr.
 #[track_caller]
 fn printed_to_stderr(ended: &Ended) {
     for printed in ["planning {", "at a", "at b"] {
@@ -144,9 +144,9 @@ fn prints_of_user_code_are_no_part_of_a_result() {
     for more in [&[][..], &["--cluster", &cluster.url]] {
         let args = ["rounds", "in", "--output", "r", "--overwrite", "--marker", "m", "-o", "json"];
         let driven = printer(&[&args[..], more].concat()).ok();
-        let told = driven.json();
-        assert_eq!((&told["state"], &told["error"]), (&"done".into(), &serde_json::Value::Null));
-        assert_eq!(told["jobs"].as_array().unwrap().len(), 2);
+        let document = driven.json();
+        assert_eq!((&document["state"], &document["error"]), (&"done".into(), &serde_json::Value::Null));
+        assert_eq!(document["jobs"].as_array().unwrap().len(), 2);
         assert!(driven.stderr.contains("two rounds"), "{}", driven.stderr);
     }
     let failed = printer(&["rounds", "missing", "--output", "f", "--marker", "m", "-o", "json"]).with(1).json();

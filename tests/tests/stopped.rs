@@ -1,4 +1,4 @@
-//! A process that is stopped between two tasks: its next task does not wait for it for ever.
+//! A process that is stopped between two tasks does not block its next task for ever.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -8,13 +8,13 @@ use windrow_tests::corpus;
 use windrow_tests::output::parts;
 use windrow_tests::program::{eventually, happens, local, pids_below, run};
 
-/// Stops an executor that has nothing to do in this way, and has it get a task then.
+/// Stops an idle executor with `stop`, and assigns it a task then.
 #[track_caller]
 fn idle_executor_is_replaced(stop: impl FnOnce(Pid)) {
     let folder = tempfile::tempdir().unwrap();
     let gate = folder.path().join("gate");
     fs::create_dir(&gate).unwrap();
-    // Two chunks: the first one's worker waits at the gate, the other worker has nothing to do until the reduces begin.
+    // Two chunks: the first one's worker waits at the gate, the other worker is idle until the reduces begin.
     let text = corpus::text(7, 9_000);
     fs::write(folder.path().join("in"), format!("gate1 a\n{text}")).unwrap();
     let args = |output| {
@@ -51,7 +51,7 @@ fn executor_that_is_stopped_between_two_tasks_is_replaced() {
     idle_executor_is_replaced(|pid| kill_process(pid, Signal::STOP).unwrap());
 }
 
-/// A control group of this test. What is in it goes on when it is dropped.
+/// A control group of this test. Dropping it thaws its processes.
 struct Freezer {
     folder: PathBuf,
     /// The file, and what is written to it to freeze and to thaw.
@@ -59,7 +59,7 @@ struct Freezer {
 }
 
 impl Freezer {
-    /// A group of the first or the second version; `None` where none can be made.
+    /// A group of version 1 or 2; `None` where none can be made.
     fn make(hierarchy: &str, state: (&'static str, &'static str, &'static str)) -> Option<Freezer> {
         let folder = Path::new("/sys/fs/cgroup").join(hierarchy).join(format!("windrow-test-{}", std::process::id()));
         fs::create_dir(&folder).ok()?;
@@ -84,7 +84,7 @@ impl Drop for Freezer {
 #[test]
 fn executor_that_is_frozen_between_two_tasks_is_replaced() {
     let first = Freezer::make("freezer", ("freezer.state", "FROZEN", "THAWED"));
-    // In the second version a process that is killed ends without being thawed.
+    // In version 2 a killed process ends without being thawed.
     let second = || ["unified", ""].iter().find_map(|root| Freezer::make(root, ("cgroup.freeze", "1", "0")));
     match first.or_else(second) {
         Some(freezer) => idle_executor_is_replaced(|pid| freezer.freeze(pid)),

@@ -1,15 +1,15 @@
-//! File systems that do not answer: a call of one costs its attempt an error, and no daemon waits for it.
+//! File systems that do not answer: such a call costs its attempt an error, and no daemon waits for it.
 //!
-//! The failpoint action `hang` is such a file system: nothing ends the call.
+//! The failpoint action `hang` simulates such a file system: the call never returns.
 
 // Without debug assertions there are no failpoints.
 #![cfg(debug_assertions)]
 
-use windrow_tests::cluster::Cluster;
+use windrow_tests::cluster::{Cluster, Setup};
 use windrow_tests::output::parts;
 use windrow_tests::program::{binary, eventually, local, run};
 
-/// What workers use of the user's storage, one place each.
+/// The places where workers use the user's storage.
 const PLACES: [&str; 2] = ["input.look", "publish.place"];
 
 fn folder() -> tempfile::TempDir {
@@ -61,11 +61,16 @@ fn storage_hung_everywhere_fails_the_job_with_its_path() {
     cluster.stop();
 }
 
-/// It hung without a word for as long as the coordinator ran.
+/// The file system hung silently as long as the coordinator ran.
 #[test]
 fn hung_commit_is_reported_and_resumes_or_is_given_up() {
     let folder = folder();
-    let mut cluster = Cluster::failing_without_workers("commit.begun=hang", &["--storage-timeout", "300ms"]);
+    let mut cluster = Setup {
+        coordinator_args: &["--storage-timeout", "300ms"],
+        coordinator_failpoints: "commit.begun=hang",
+        ..Setup::default()
+    }
+    .start();
     cluster.add_worker(1);
     let [kept, given_up] = ["kept", "given-up"]
         .map(|output| cluster.detach(folder.path(), "wordcount", ["many", "--partitions", "4", "--output", output]));

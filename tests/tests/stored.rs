@@ -1,5 +1,5 @@
-//! How text is stored: what is compressed is read as what is in it, by its bytes and whatever its name; what cannot be read is
-//! refused by name; and memory bounds what decompression takes.
+//! How text is stored: compressed text is known by its bytes, whatever its name; unreadable formats are refused by
+//! name; and decompression stays within the memory.
 
 use flate2::write::GzEncoder;
 use std::io::Write;
@@ -30,7 +30,7 @@ fn wordcount(folder: &Path, args: &str) -> Ended {
 const TEXT: &[u8] = b"one two\ntwo\nthree two\n";
 const COUNTS: [&str; 3] = ["one\t1", "three\t1", "two\t3"];
 
-/// Files of the same text, stored in every way that is read.
+/// Files of the same text, stored in every readable format.
 fn stored_in_every_way(folder: &Path) -> Vec<&'static str> {
     let padded = [&gzip(TEXT)[..], &[0; 5000]].concat();
     let members = [gzip(b"one two\nt"), gzip(b"wo\nthree two\n")].concat();
@@ -60,7 +60,7 @@ fn compressed_text_is_known_by_its_bytes() {
     let folder = folder();
     let names = stored_in_every_way(folder.path());
     for name in &names {
-        // In one piece, and where every piece would be cut.
+        // Uncut, and where every byte would begin a new piece.
         for size in ["1MiB", "1B"] {
             wordcount(folder.path(), &format!("{name} --chunk-size {size} --output out --overwrite")).ok();
             assert_eq!(sorted(&folder.path().join("out")), COUNTS, "{name} in chunks of {size}");
@@ -119,7 +119,7 @@ fn records_of_fixed_size_are_read_as_they_are_stored() {
     assert_eq!(concatenated(&folder.path().join("out")), record);
 }
 
-/// A frame with a window of so many bytes, of which no byte is compressed.
+/// A frame with a window of 2^`log` bytes, whose content is stored uncompressed.
 fn frame_with_window(log: u8, text: &[u8]) -> Vec<u8> {
     let block = (text.len() as u32) << 3 | 1;
     [&[0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3][..], &block.to_le_bytes()[..3], text].concat()
@@ -189,7 +189,7 @@ fn datasets_hold_text_decompressed_and_whole_files_as_stored() {
     assert_eq!(std::fs::read(folder.path().join("back")).unwrap(), TEXT.repeat(names.len() + 1));
     data(&["put", "a.xz", "packed"]).with(1).tells("INPUT_UNSUPPORTED", &["a.xz"]);
     data(&["put", "a.xz", "packed", "--compression", "none"]).ok();
-    // A whole file is what it was; whoever reads it as text decompresses it.
+    // A whole file is stored unchanged, and decompressed when it is read as text.
     data(&["put", "UP.GZ", "whole", "--framing", "whole"]).ok();
     data(&["get", "whole", "files"]).ok();
     assert_eq!(std::fs::read(folder.path().join("files/00000")).unwrap(), gzip(TEXT));

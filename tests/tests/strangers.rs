@@ -1,4 +1,4 @@
-//! What programs without the token can do to a cluster, and what it tells them: nothing, and nothing.
+//! Programs without the token can neither block a cluster nor learn anything from it.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,7 +20,7 @@ fn words() -> TempDir {
     folder
 }
 
-/// A coordinator that may have few descriptors, and its URL.
+/// A coordinator with a limit on descriptors, and its URL.
 fn coordinator_with(descriptors: u32, folder: &Path) -> (Daemon, String) {
     let mut command = Command::new("sh");
     command
@@ -30,7 +30,7 @@ fn coordinator_with(descriptors: u32, folder: &Path) -> (Daemon, String) {
     command.args(["coordinator", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.join("coordinator"));
     command.env("WINDROW_HOME", folder.join("home")).env("WINDROW_LOG", "error");
     let mut daemon = Daemon::start(&mut command);
-    let url = daemon.told("coordinator ");
+    let url = daemon.read_line("coordinator ");
     (daemon, url)
 }
 
@@ -39,7 +39,7 @@ fn job_list(folder: &Path, url: &str) {
     run(list.args(["job", "list", "--coordinator", url])).ok();
 }
 
-/// Whether the other side has closed it, or what it has answered is still to be read.
+/// Whether the peer has closed it, or its answer is still to be read.
 fn is_closed(stream: &mut TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     let mut bytes = [0; 4096];
@@ -63,7 +63,7 @@ fn coordinator_of_few_descriptors_serves_through_a_flood() {
         let _ = stream.write_all(begins);
         stream
     };
-    // Idle ones, unfinished handshakes of TLS, beginnings of HTTP/2, and rubbish.
+    // Idle ones, unfinished TLS handshakes, beginnings of HTTP/2, and random bytes.
     let beginnings: [&[u8]; 4] = [b"", &[0x16, 3, 1, 2, 0], b"PRI * HTTP/2.0\r\n", b"\xff\xff\xff\xff rubbish"];
     let mut flood: Vec<TcpStream> = (0..600).map(|n| open(beginnings[n % 4])).collect();
     for _ in 0..3 {
@@ -78,7 +78,7 @@ fn coordinator_of_few_descriptors_serves_through_a_flood() {
 
 #[test]
 fn process_without_descriptors_still_answers() {
-    // So few that the flood takes the last one: what is closed for a new connection is what has proven nothing.
+    // The flood takes the last descriptor: only unproven connections are closed for a new one.
     let folder = tempfile::tempdir().unwrap();
     let (coordinator, url) = coordinator_with(40, folder.path());
     let address = url.trim_start_matches("http://").to_string();
@@ -125,13 +125,13 @@ fn program_on_the_port_of_a_dead_coordinator_learns_no_token() {
     }
     drop(over);
     squatter.join().unwrap();
-    // The worker has lived through it.
+    // The worker has survived it.
     cluster.start_coordinator();
     cluster.job(job.path(), "wordcount", ["words", "--output", "out"]).ok();
     cluster.stop();
 }
 
-/// Names and modes of all that lies below a folder, itself included.
+/// Names and modes of everything below a folder, including itself.
 fn modes(folder: &Path) -> Vec<(PathBuf, u32, bool)> {
     let (mut found, mut waiting) = (Vec::new(), vec![folder.to_path_buf()]);
     while let Some(path) = waiting.pop() {
@@ -174,7 +174,7 @@ fn data_folders_are_closed_to_other_users() {
     }
     job.open();
     run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
-    // Outputs are the user's, and have the modes that the umask gives.
+    // Outputs belong to the user, and have the modes of the umask.
     let umask = run(Command::new("sh").args(["-c", "umask"])).ok().stdout;
     let umask = u32::from_str_radix(umask.trim(), 8).unwrap();
     for (path, mode, is_folder) in modes(&job.path().join("out")) {
@@ -195,7 +195,7 @@ fn data_folders_are_closed_to_other_users() {
 #[test]
 fn temporary_files_of_a_run_in_one_process_are_private() {
     let job = windrow_tests::gated::Gated::new();
-    // Of all modes a umask of nothing gives the widest.
+    // An empty umask gives the widest modes.
     let mut command = Command::new("sh");
     command.process_group(0).args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(binary("hostile"));
     command.args(job.args("out")).args(["--threads", "3", "--memory", "8MiB"]).current_dir(job.path());
@@ -215,7 +215,7 @@ fn temporary_files_of_a_run_in_one_process_are_private() {
 #[test]
 fn program_without_a_token_trusts_nothing() {
     let folder = words();
-    // It says yes to everything, as a server of HTTP/2 that has the port; it is not even asked.
+    // A program that accepts everything, like a server of HTTP/2 on that port; the worker never connects to it.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut worker = command("windrow", folder.path());
@@ -223,8 +223,8 @@ fn program_without_a_token_trusts_nothing() {
     run(&mut worker).with(3).tells("UNAUTHORISED", &["no token"]);
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "the worker has connected");
-    // A real one is greeted, and then sent nothing.
-    let cluster = Cluster::without_workers(&[]);
+    // A real one is greeted, and gets no further call.
+    let cluster = Cluster::start(0, 1);
     let mut list = command("windrow", folder.path());
     run(list.args(["job", "list", "--coordinator", &cluster.url])).with(3).tells("UNAUTHORISED", &["no token"]);
     cluster.stop();

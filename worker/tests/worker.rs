@@ -1,5 +1,5 @@
-//! Promises of a whole worker: `windrow_worker::run` against a coordinator that a test plays, with executors that
-//! copy their input (`fake_executor.py`).
+//! A whole worker: `windrow_worker::run` against a coordinator of the test, with executors that copy their input
+//! (`fake_executor.py`).
 
 #![allow(clippy::disallowed_methods, reason = "tests read the files that they made")]
 
@@ -25,10 +25,10 @@ use windrow_worker::{Config, Error};
 
 const LEASE_MS: u64 = 3000;
 
-/// One registration, as the coordinator has it.
+/// One registration, as the coordinator sees it.
 struct Line {
     register: v1::Register,
-    /// What it said that it has.
+    /// The inventory that it sent.
     inventory: Vec<v1::HeldAttempt>,
     jobs: Vec<v1::JobId>,
     hear: Streaming<v1::FromWorker>,
@@ -42,7 +42,7 @@ impl Line {
         self.to_worker.send(Ok(v1::ToWorker { message: Some(message) })).unwrap();
     }
 
-    /// The next message that is no beat, and does not say that there are no chunks here.
+    /// The next message except beats and the empty list of chunks.
     async fn hear(&mut self) -> From {
         let next = async {
             loop {
@@ -171,7 +171,7 @@ async fn pass(
     }
 }
 
-/// The service that the test plays.
+/// The coordinator's service, played by the test.
 struct Coordinator {
     lines: mpsc::UnboundedSender<Line>,
     refuse: Arc<Mutex<Option<Failure>>>,
@@ -267,7 +267,7 @@ impl Cluster {
         self.worker_that_stays(n, Config::STOP_TIMEOUT)
     }
 
-    /// One that stays for so long after it was asked to end, if something needs it.
+    /// The same with a stop timeout.
     fn worker_that_stays(
         &self,
         n: u32,
@@ -390,7 +390,7 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
         assert!(part == texts.concat());
     }
 
-    // A segment whose holder has forgotten it is named, and the reader's attempt is over.
+    // A segment that its holder has dropped is reported, and the reader's attempt is over.
     b.send(To::DropJob(v1::DropJob { job: Some(job().into()) }));
     let again = a.attempt(1, 8);
     let reduce = task(again, vec![TaskInput::Segments(segments.clone())], vec![TaskOutput::Sink { sink: 0 }]);
@@ -420,7 +420,7 @@ async fn crash_is_charged_to_the_crashing_task_only() {
     let (good, bad) = (line.attempt(0, 12), line.attempt(0, 13));
     line.assign(idle(good), setup("segv_at_13", None), vec![]);
     line.assign(idle(bad), None, vec![]);
-    // Which of the two suspects runs first is open.
+    // Either of the two suspects may run first.
     let mut done = 0;
     let mut failures = Vec::new();
     for _ in 0..2 {
@@ -499,7 +499,7 @@ async fn worker_reports_its_inventory_after_a_lost_session() {
     first.done(id).await;
     first.assign(idle(stuck), None, vec![]);
     let incarnation = first.register.incarnation;
-    // The assignment has arrived when what is asked after it is answered.
+    // Messages are handled in order, so the assignment has arrived when the later request is answered.
     first.send(To::Grant(v1::Grant { attempt: Some(id.into()) }));
     assert!(matches!(first.hear().await, From::Published(_)));
     drop(first);
@@ -508,7 +508,7 @@ async fn worker_reports_its_inventory_after_a_lost_session() {
     let held: Vec<_> = second.inventory.iter().map(|h| (h.attempt.clone().unwrap(), h.report.is_some())).collect();
     assert_eq!(held, [(id.into(), true), (stuck.into(), false)]);
     assert_eq!(second.jobs, [job().into()]);
-    // A grant that is repeated is answered as before, and the job's setup is still here.
+    // A repeated grant is answered as before, and the job's setup is still here.
     second.send(To::Grant(v1::Grant { attempt: Some(id.into()) }));
     assert!(matches!(second.hear().await, From::Published(_)));
     let next = second.attempt(0, 1);
@@ -529,7 +529,7 @@ async fn drained_worker_runs_until_it_is_stopped() {
     let mut first = cluster.line().await;
     first.send(To::Drain(v1::Drain {}));
     assert!(matches!(first.hear().await, From::Draining(_)));
-    // It answers still, although it has nothing of any job.
+    // It still answers, although it holds nothing of any job.
     first.send(To::CheckStaging(v1::CheckStaging { request: 5, ..Default::default() }));
     assert!(matches!(first.hear().await, From::StagingChecked(_)));
     drop(first);
@@ -572,7 +572,7 @@ async fn stopping_worker_ends_at_once_when_nothing_needs_it() {
     let mut cluster = Cluster::start().await;
     let (stop, worker) = cluster.worker(0);
     let mut line = cluster.line().await;
-    // Its job goes on, but its result is in its report, and it is published.
+    // Its job continues, but its result is in its report, and published.
     let id = line.attempt(0, 0);
     line.assign(idle(id), setup("copy", None), vec![]);
     line.done(id).await;
@@ -601,7 +601,7 @@ async fn stopping_worker_reports_its_wait() {
     tokio::time::timeout(Duration::from_secs(40), worker).await.expect("not for ever").unwrap().unwrap();
 }
 
-/// A coordinator that died before a job was on record gets it again, under the same name.
+/// A coordinator that died before a job was recorded gets it again, under the same id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarted_job_keeps_nothing() {
     let mut cluster = Cluster::start().await;
@@ -629,7 +629,7 @@ async fn beats_keep_the_lease() {
     let mut cluster = Cluster::start().await;
     let (_stop, _worker) = cluster.worker(0);
     let mut line = cluster.line().await;
-    // More beats than one lease has, and that there are no chunks: answers to them have kept it.
+    // More beats than fit into one lease, and the list of chunks: their answers have kept the lease.
     for _ in 0..6 {
         let message = tokio::time::timeout(Duration::from_millis(LEASE_MS), line.hear.message()).await;
         let message = message.expect("a beat comes in time").unwrap().unwrap();
@@ -663,7 +663,7 @@ async fn worker_waits_for_its_coordinator() {
     drop(listener);
     let folder = tempfile::tempdir().unwrap();
     let worker = tokio::spawn(run_worker(format!("http://{address}"), folder.path().join("w"), std::future::pending()));
-    // Long enough for a first refused connection; the promise holds however long it is.
+    // Long enough for a first refused connection; the promise holds for any time.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let listener = TcpListener::bind(address).await.unwrap();
     let mut cluster = Cluster::start_on(listener, None);
