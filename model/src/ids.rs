@@ -1,6 +1,7 @@
 //! Identifiers of jobs, stages, tasks, attempts and nodes, each with one text form.
 
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
@@ -19,10 +20,21 @@ pub struct ParseIdError {
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(pub Uuid);
 
+        // The order of the bytes, as one comparison of two numbers: the tables of the scheduler are ordered by ids.
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.0.as_u128().cmp(&other.0.as_u128())
+            }
+        }
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
         impl $name {
             /// Makes an id from the sixteen bytes of its wire form.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
@@ -211,5 +223,14 @@ mod tests {
         let digest = Digest::of(b"x");
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
         assert_eq!(Digest::of_reader(&b"x"[..]).unwrap(), (digest, 1));
+    }
+
+    #[test]
+    fn ids_have_the_order_of_their_bytes() {
+        let one = |at: usize, value: u8| WorkerId::from_bytes(std::array::from_fn(|i| if i == at { value } else { 1 }));
+        let ids: Vec<WorkerId> = (0..16).flat_map(|at| [0, 1, 0x7f, 0x80, 0xff].map(|value| one(at, value))).collect();
+        for (a, b) in ids.iter().flat_map(|a| ids.iter().map(move |b| (a, b))) {
+            assert_eq!(a.cmp(b), a.as_bytes().cmp(b.as_bytes()), "{a} and {b}");
+        }
     }
 }
