@@ -16,13 +16,12 @@ mod looks_binary;
 mod no_regex;
 #[cfg(feature = "client")]
 mod open;
-mod record_end;
 mod room;
 mod whole;
 mod windows;
 
 #[cfg(feature = "client")]
-pub(crate) use blocks::{RECORD_MAX, last_record_end};
+pub(crate) use blocks::RECORD_MAX;
 pub(crate) use chain::SourceChain;
 pub use csv::{CsvSource, csv};
 #[cfg(feature = "client")]

@@ -3,10 +3,8 @@
 use crate::split::StagedSink;
 use windrow_failpoint::crashpoint;
 use windrow_format::durable::Durability;
-use windrow_format::manifest;
-use windrow_model::{BadRecord, Code, Escape, Failure, JobId, SinkSpec};
-use windrow_scheduler::StagedPart;
-use windrow_store::{CommitState, StoreError, commit_state, publish};
+use windrow_model::{BadRecord, Code, Escape, Failure, SinkSpec, StagedPart};
+use windrow_store::{CommitState, StoreError, commit_output, commit_state};
 
 /// What becomes visible: the parts, and which records are missing from them.
 #[derive(Debug)]
@@ -36,7 +34,6 @@ impl From<StoreError> for CommitError {
 /// Commits every output of a job that is a folder. May be repeated: an output that this job has committed stays as it is.
 /// `sealed_before`: its commit began in an earlier life, in which an output may have become visible that is on no mount now.
 pub(crate) fn commit_job(
-    job: JobId,
     name: &str,
     sinks: &[SinkSpec],
     staging: &[StagedSink],
@@ -49,20 +46,8 @@ pub(crate) fn commit_job(
     }
     for staged in staging {
         let sink = &sinks[staged.sink as usize];
-        let mut own: Vec<&StagedPart> = commit.parts.iter().filter(|p| p.part.sink == staged.sink).collect();
-        own.sort_by_key(|p| p.task);
-        // Parts that are missing would be lost records: nobody may ever see such an output.
-        if let Some(gap) = own.iter().enumerate().find(|(i, p)| p.task as usize != *i) {
-            let what = format!("{}: part {} is missing", sink.path, gap.0);
-            return Err(CommitError::Failed(Failure::new(Code::Internal, what)));
-        }
-        let listed = own
-            .iter()
-            .map(|p| manifest::part(p.task, &sink.suffix, p.part.bytes, p.part.records, p.part.checksum))
-            .collect();
-        let manifest = manifest::build(job, name, &sink.format, listed);
-        let winners: Vec<_> = own.iter().map(|p| p.attempt).collect();
-        publish::commit(&staged.staging, &manifest, &winners, &commit.bad_records, sink.overwrite, Durability::Sync)?;
+        let sink = (staged.sink, sink);
+        commit_output(&staged.staging, name, sink, &commit.parts, &commit.bad_records, Durability::Sync)?;
         crashpoint!("commit.one-output");
     }
     Ok(())

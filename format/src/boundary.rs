@@ -1,7 +1,6 @@
-//! Finds where records begin: one rule for each framing.
+//! Finds where records begin in a file, by the rules of `framing`, reading as little as possible.
 //!
-//! The splitter that cuts a file and the reader of a piece call the same function, so they agree to the byte: every
-//! record is in exactly one piece. This module knows nothing of chunk sizes (see `cut`).
+//! This module knows nothing of chunk sizes (see `cut`).
 
 mod probe;
 
@@ -87,11 +86,6 @@ impl ReadAt for LengthOnly {
     fn length(&self) -> u64 {
         self.0
     }
-}
-
-/// Returns whether boundaries can only be found by reading bytes.
-pub fn needs_bytes(framing: Framing) -> bool {
-    matches!(framing, Framing::Delimiter(_))
 }
 
 /// The smallest record start that is not before `at`: 0 is always one, and after the last record it is the length.

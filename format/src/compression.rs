@@ -13,6 +13,7 @@ mod zstd_frame;
 pub use zstd_frame::{FRAME_HEADER_MAX, FrameHeader, frame_header};
 
 use std::fmt;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use windrow_model::Compression;
@@ -110,6 +111,24 @@ const UNREAD: [(&[u8], &str); 30] = [
     (b"\xff\xfe", "text in UTF-16 or UTF-32"),
     (b"\xfe\xff", "text in UTF-16"),
 ];
+
+/// Reads the first bytes of a file for the detection: up to [`HEAD_BYTES`], or the whole file if it is shorter.
+///
+/// # Errors
+/// Those of `read_at`, which reads some bytes at an offset, and none only at the end.
+pub fn head(mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<usize>) -> io::Result<Vec<u8>> {
+    let (mut head, mut filled) = (vec![0; HEAD_BYTES], 0);
+    while filled < head.len() {
+        match read_at(filled as u64, &mut head[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    head.truncate(filled);
+    Ok(head)
+}
 
 /// Detects how a file of text is stored, from its name and its first bytes, up to [`HEAD_BYTES`] of them.
 ///

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod durable;
 mod error;
 pub mod folder_lock;
+pub mod framing;
 pub mod gather;
 pub mod in_place;
 pub mod manifest;

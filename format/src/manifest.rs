@@ -10,7 +10,7 @@ use crate::regular_file;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use windrow_model::{Code, JobId, Manifest, Part};
+use windrow_model::{AttemptId, Code, JobId, Manifest, Part, SinkSpec, StagedPart};
 
 /// Most bytes of a manifest: a million parts take about a tenth of it.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
@@ -103,6 +103,31 @@ pub fn build(job: JobId, name: &str, format: &str, parts: Vec<Part>) -> Manifest
     }
 }
 
+/// The manifest of one output of a job, from its staged parts; those of other outputs are left out. `index` is the number of
+/// the sink.
+///
+/// # Errors
+/// The number of the first part that is missing. Such an output must not become visible: it lacks records.
+pub fn of_output(job: JobId, name: &str, index: u32, sink: &SinkSpec, parts: &[StagedPart]) -> Result<Sealed, u32> {
+    let mut own: Vec<&StagedPart> = parts.iter().filter(|p| p.part.sink == index).collect();
+    own.sort_by_key(|p| p.task);
+    if let Some((gap, _)) = (0u32..).zip(&own).find(|(i, p)| p.task != *i) {
+        return Err(gap);
+    }
+    let listed = own.iter().map(|p| part(p.task, &sink.suffix, p.part.bytes, p.part.records, p.part.checksum));
+    let manifest = build(job, name, &sink.format, listed.collect());
+    Ok(Sealed { manifest, winners: own.iter().map(|p| p.attempt).collect() })
+}
+
+/// A manifest, and the attempts whose parts it lists, in the same order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The attempt of each part.
+    pub winners: Vec<AttemptId>,
+}
+
 /// Writes `_SUCCESS` into a folder, completely or not at all.
 pub fn write(folder: &Path, manifest: &Manifest, durability: Durability) -> io::Result<()> {
     let mut json = serde_json::to_vec_pretty(manifest)?;
@@ -187,5 +212,39 @@ pub fn checksum_of(path: &Path) -> io::Result<u32> {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_model::{Epoch, Framing, Incarnation, PartReport, StageId, TaskId};
+
+    fn staged(sink: u32, task: u32, number: u32) -> StagedPart {
+        let id = TaskId { job: JobId::from_bytes([7; 16]), stage: StageId(1), index: task };
+        let attempt = AttemptId { task: id, number, epoch: Epoch(1), incarnation: Incarnation(0) };
+        let part = PartReport { sink, bytes: 10 + u64::from(task), records: 2, checksum: 0xab };
+        StagedPart { task, attempt, part }
+    }
+
+    #[test]
+    fn manifest_lists_all_parts_of_one_output_in_order() {
+        let sink = SinkSpec {
+            path: "/out".into(),
+            format: "text".into(),
+            suffix: ".gz".into(),
+            framing: Framing::Whole,
+            overwrite: false,
+        };
+        let job = JobId::from_bytes([7; 16]);
+        let mut parts = vec![staged(0, 1, 3), staged(1, 0, 0), staged(0, 0, 2)];
+        let Sealed { manifest, winners } = of_output(job, "words", 0, &sink, &parts).unwrap();
+        let names: Vec<&str> = manifest.parts.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["part-00000.gz", "part-00001.gz"]);
+        assert_eq!((manifest.bytes, manifest.records, winners), (21, 4, vec![parts[2].attempt, parts[0].attempt]));
+        parts.push(staged(0, 3, 0));
+        assert_eq!(of_output(job, "words", 0, &sink, &parts), Err(2), "part 2 is missing");
+        parts.push(staged(0, 0, 9));
+        assert!(of_output(job, "words", 0, &sink, &parts).is_err(), "a part is there twice");
     }
 }

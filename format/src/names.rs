@@ -1,7 +1,8 @@
-//! All file names that Windrow creates: built and parsed only here.
+//! Names of files and folders that more than one crate builds or parses: each only here.
 //!
-//! There are three groups: an output (parts, `_SUCCESS`), hidden folders beside it (staging, trash), and a worker's
-//! scratch folder (one folder for each attempt, with its inputs and outputs). Works on text only: touches no file.
+//! There are four groups: an output (parts, `_SUCCESS`), hidden folders beside it (staging, trash), the folder of a local
+//! run, and a worker's scratch folder (one folder for each attempt, with its inputs and outputs). What only one daemon
+//! names in its data folder is named by that daemon. Works on text only: touches no file.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -52,6 +53,16 @@ pub fn parse_part(name: &str) -> Option<(u32, &str)> {
 /// The hidden folder beside an output in which a job collects its parts: `.NAME.windrow-job-…`.
 pub fn staging_folder(output: &Path, job: JobId) -> PathBuf {
     beside(output, STAGING, job)
+}
+
+/// The name of a local run's folder for temporary files: `.windrow-job-…`.
+pub fn local_run_folder(job: JobId) -> String {
+    format!("{STAGING}{job}")
+}
+
+/// The job of a local run's folder for temporary files, given its name.
+pub fn parse_local_run_folder(name: &OsStr) -> Option<JobId> {
+    name.to_str()?.strip_prefix(STAGING)?.parse().ok()
 }
 
 /// The hidden folder beside an output to which the old output is moved while a new one replaces it.

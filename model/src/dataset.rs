@@ -2,8 +2,8 @@
 
 use crate::code::Code;
 use crate::failure::Failure;
+use crate::framing::Framing;
 use crate::ids::Digest;
-use crate::plan::Framing;
 use serde::{Deserialize, Serialize};
 
 /// Prefix of a dataset's name among the inputs of a job.

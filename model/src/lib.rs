@@ -16,6 +16,7 @@ pub mod dataset;
 pub mod escape;
 pub mod exit;
 pub mod failure;
+pub mod framing;
 pub mod ids;
 pub mod job;
 pub mod kept_bytes;
@@ -39,6 +40,7 @@ pub use exit::{
     EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TIMED_OUT, EXIT_UNREACHABLE, EXIT_USAGE,
 };
 pub use failure::{BadRecord, Failure, RecordPlace};
+pub use framing::Framing;
 pub use ids::{AttemptId, ClusterId, Digest, Epoch, Incarnation, JobId, Port, StageId, TaskId, WorkerId};
 pub use job::{
     COLLECT_BYTES_MAX, FailedAttempt, JobFilter, JobOptions, JobSpec, JobState, JobStatus, LeftOut, StageStatus,
@@ -49,14 +51,14 @@ pub use manifest::{Manifest, Part};
 pub use node::{Home, NodeInfo, WorkerState, WorkerStatus};
 pub use path_text::{path_text, text_path};
 pub use plan::{
-    Collect, Compression, Framing, Input, Order, Output, Partitioner, Partitions, Plan, PlanError, Side, SinkSpec,
-    SourceSpec, Stage,
+    Collect, Compression, Input, Order, Output, Partitioner, Partitions, Plan, PlanError, Side, SinkSpec, SourceSpec,
+    Stage,
 };
 pub use segment::{Segment, SegmentRef};
 pub use signal::signal_name;
 pub use task::{
-    InputDigest, OutputReport, PartReport, StoredBlob, Task, TaskInput, TaskOutput, TaskReport, input_digest,
-    output_digest,
+    InputDigest, OutputReport, PartReport, StagedPart, StoredBlob, Task, TaskInput, TaskOutput, TaskReport,
+    input_digest, output_digest,
 };
 pub use time::Time;
 pub use units::ByteSize;

@@ -5,10 +5,9 @@ mod check;
 
 pub use check::PlanError;
 
+use crate::framing::Framing;
 use crate::ids::{Digest, Port, StageId};
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
 
 /// The number of partitions of an edge or a map-only output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,45 +53,6 @@ pub enum Order {
     Key,
     /// In order of emission.
     Arrival,
-}
-
-/// The rule that finds record starts, so that a file can be cut without parsing records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Framing {
-    /// Records end with this byte, which the last record may lack.
-    Delimiter(u8),
-    /// Every record has this many bytes; the file has a whole number of records.
-    Fixed(u32),
-    /// A file is one unit and is never cut.
-    Whole,
-}
-/// Text form in flags and lists: `lines`, `delimiter:N` for another byte, `fixed:N`, `whole`.
-impl fmt::Display for Framing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Framing::Delimiter(b'\n') => f.write_str("lines"),
-            Framing::Delimiter(byte) => write!(f, "delimiter:{byte}"),
-            Framing::Fixed(bytes) => write!(f, "fixed:{bytes}"),
-            Framing::Whole => f.write_str("whole"),
-        }
-    }
-}
-impl FromStr for Framing {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |kind: &str| text.strip_prefix(kind);
-        let wrong = || format!("invalid framing `{text}`: use lines, delimiter:BYTE, fixed:BYTES or whole");
-        match (text, number("delimiter:"), number("fixed:")) {
-            ("lines", ..) => Ok(Framing::Delimiter(b'\n')),
-            ("whole", ..) => Ok(Framing::Whole),
-            (_, Some(byte), _) => byte.parse().map(Framing::Delimiter).map_err(|_| wrong()),
-            (_, _, Some(bytes)) => match bytes.parse() {
-                Ok(n) if n > 0 => Ok(Framing::Fixed(n)),
-                _ => Err(wrong()),
-            },
-            _ => Err(wrong()),
-        }
-    }
 }
 
 /// The source of a stage.
@@ -287,20 +247,5 @@ impl Plan {
             },
             _ => None,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn framing_is_parsed_from_its_text() {
-        for framing in [Framing::Delimiter(b'\n'), Framing::Delimiter(b';'), Framing::Fixed(100), Framing::Whole] {
-            assert_eq!(framing.to_string().parse(), Ok(framing));
-        }
-        for wrong in ["", "line", "fixed:0", "fixed:", "fixed:-1", "delimiter:256"] {
-            assert!(wrong.parse::<Framing>().is_err(), "{wrong}");
-        }
     }
 }

@@ -78,6 +78,17 @@ pub struct PartReport {
     pub checksum: u32,
 }
 
+/// One part of an output that is staged and waits for the job's commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedPart {
+    /// The number of the task, which is the number of the part.
+    pub task: u32,
+    /// The attempt that wrote the part.
+    pub attempt: AttemptId,
+    /// What the attempt reported of the part.
+    pub part: PartReport,
+}
+
 /// The result of one output of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OutputReport {

@@ -2,7 +2,7 @@
 
 use crate::ledger::Tally;
 use windrow_model::{
-    AttemptId, BadRecord, JobId, JobStatus, PartReport, StoredBlob, Task, TaskId, TaskReport, WorkerId, WorkerState,
+    AttemptId, BadRecord, JobId, JobStatus, StagedPart, StoredBlob, Task, TaskId, TaskReport, WorkerId, WorkerState,
 };
 
 /// Results for the driver by their names in `Plan::collects`: one blob for each task of the stage, in task order.
@@ -25,15 +25,6 @@ impl CollectedBlob {
             CollectedBlob::Stored(blob) => blob.length,
         }
     }
-}
-
-/// One part of an output that is staged and waits for the job's commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StagedPart {
-    /// The number of the task, which is the number of the part.
-    pub task: u32,
-    pub attempt: AttemptId,
-    pub part: PartReport,
 }
 
 /// Something to do. The driver carries out the actions of a step in order; each names the event that answers it.

@@ -4,12 +4,12 @@
 //! task's only winner unless it fails or its worker is lost before it has published. Published parts stay even if the
 //! task runs again because other outputs of it were lost: they are in a staging folder and not on the worker.
 
-use crate::action::{Action, StagedPart};
+use crate::action::Action;
 use crate::attempt::Standing;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
-use windrow_model::{AttemptId, Failure, JobId, JobState, OutputReport, TaskId, TaskReport, WorkerId};
+use windrow_model::{AttemptId, Failure, JobId, JobState, OutputReport, StagedPart, TaskId, TaskReport, WorkerId};
 
 impl State {
     /// Accepts the report of a running attempt: grants it if it has parts to publish, otherwise the task is done.

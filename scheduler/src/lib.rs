@@ -54,7 +54,7 @@ mod unreachable;
 mod view;
 mod workers;
 
-pub use action::{Action, Collected, CollectedBlob, StagedPart};
+pub use action::{Action, Collected, CollectedBlob};
 use attempt::Standing;
 pub use event::{Event, HeldAttempt, Left, Progress, RestoredJob, RestoredSplit, RestoredTask, StageChunks};
 pub use ledger::{Cause, Counts, Loss, Tally};

@@ -11,10 +11,9 @@
 //! the place of the first attempt if that ends sooner. This file owns what is known of the task's attempts and
 //! outputs; queues and counts belong to its stage.
 
-use crate::action::StagedPart;
 use crate::ledger::Ledger;
 use crate::speculate::Pace;
-use windrow_model::{AttemptId, Incarnation, OutputReport, SkippedRecord, TaskReport, WorkerId};
+use windrow_model::{AttemptId, Incarnation, OutputReport, SkippedRecord, StagedPart, TaskReport, WorkerId};
 
 /// An attempt and where it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

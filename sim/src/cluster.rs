@@ -22,7 +22,7 @@ use node::Node;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Counts, Event, RestoredJob, Scheduler, StagedPart};
+use windrow_scheduler::{Action, Config, Counts, Event, RestoredJob, Scheduler};
 
 /// What may go wrong beyond crashes, silence and losses.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,8 +1,9 @@
 //! Reads the first bytes of a record, for messages about it.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use windrow_format::compression::{self, HEAD_BYTES};
+use windrow_format::compression;
 use windrow_format::regular_file;
 use windrow_model::{Compression, RecordPlace};
 
@@ -18,8 +19,7 @@ pub fn record_place(file: PathBuf, offset: u64) -> RecordPlace {
 
 fn first_bytes(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
     let mut file = regular_file::open(path)?;
-    let mut head = Vec::new();
-    (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    let head = compression::head(|at, buf| file.read_at(buf, at))?;
     if matches!(compression::of_text(path, &head), Ok(compression) if compression != Compression::None) {
         // In a compressed file the offset refers to the decompressed content.
         return Ok(Vec::new());

@@ -33,7 +33,7 @@ pub use input_file::InputFile;
 pub use list::list_inputs;
 pub use output::{canonical_output, check_free, check_output};
 pub use prepare::{Prepared, prepare};
-pub use publish::{Staging, abandon, check_nonce, commit, place_part, remove_staging};
+pub use publish::{Staging, abandon, check_nonce, commit, commit_output, place_part, remove_staging};
 pub use remove_tree::remove_tree;
 pub use split::{SplitOptions, input_bytes, split, unsupported};
 pub use steps::Steps;

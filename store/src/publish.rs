@@ -25,7 +25,7 @@ use windrow_failpoint::{crashpoint, failpoint};
 use windrow_format::durable::{self, Durability};
 use windrow_format::regular_file;
 use windrow_format::{manifest, names, private};
-use windrow_model::{AttemptId, BadRecord, Code, Escape, JobId, Manifest, path_text};
+use windrow_model::{AttemptId, BadRecord, Code, Escape, JobId, Manifest, SinkSpec, StagedPart, path_text};
 
 /// The folders in which a job collects the parts of one output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +175,23 @@ fn copy_part(source: &Path, part: &Path, durability: Durability) -> io::Result<(
     // The scratch folder is removed as a whole; until then the file only costs space.
     let _ = fs::remove_file(source);
     Ok(())
+}
+
+/// Makes one output of a job visible, from the staged parts of the job. `index` is the number of its sink. See [`commit`].
+///
+/// # Errors
+/// A part is missing, or those of [`commit`].
+pub fn commit_output(
+    staging: &Staging,
+    name: &str,
+    (index, sink): (u32, &SinkSpec),
+    parts: &[StagedPart],
+    bad_records: &[BadRecord],
+    durability: Durability,
+) -> Result<()> {
+    let manifest::Sealed { manifest, winners } = manifest::of_output(staging.job, name, index, sink, parts)
+        .map_err(|gap| StoreError::new(Code::Internal, format!("{}: part {gap} is missing", sink.path.escaped())))?;
+    commit(staging, &manifest, &winners, bad_records, sink.overwrite, durability)
 }
 
 /// Makes the complete output visible: takes the parts of `winners` (one for each part of the manifest), checks them,

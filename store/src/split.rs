@@ -14,9 +14,10 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use windrow_format::boundary::{FileAt, LengthOnly, ReadAt, needs_bytes};
-use windrow_format::compression::{self, HEAD_BYTES, Unsupported};
+use windrow_format::boundary::{FileAt, LengthOnly, ReadAt};
+use windrow_format::compression::{self, Unsupported};
 use windrow_format::cut::cut_each;
+use windrow_format::framing::{check_length, needs_bytes};
 use windrow_model::{ByteSize, Chunk, Code, Compression, Escape, FileRange, Framing, SourceSpec};
 
 /// Options of a split.
@@ -98,22 +99,17 @@ fn framing_of(source: &SourceSpec, file: &InputFile) -> Result<Framing> {
     if file.content.is_some() {
         return Ok(Framing::Whole);
     }
-    match source.framing {
-        Framing::Fixed(0) => Err(StoreError::new(Code::PlanInvalid, "a source of records of zero bytes")),
-        Framing::Fixed(n) if !file.identity.length.is_multiple_of(n as u64) => Err(StoreError::new(
-            Code::InputMalformed,
-            format!(
-                "{}: {} bytes are not a whole number of {n}-byte records{}",
-                file.path.escaped(),
-                file.identity.length,
-                match compression::of_text(&file.path, b"") {
-                    Ok(Compression::None) => "",
-                    _ => " (files of such records are read as they are stored, never decompressed)",
-                }
-            ),
-        )),
-        other => Ok(other),
+    if source.framing.has_empty_records() {
+        return Err(StoreError::new(Code::PlanInvalid, "a source of records of zero bytes"));
     }
+    check_length(file.identity.length, source.framing).map(|()| source.framing).map_err(|e| {
+        let note = match compression::of_text(&file.path, b"") {
+            Ok(Compression::None) => "",
+            _ => " (files of such records are read as they are stored, never decompressed)",
+        };
+        let (path, bytes) = (file.path.escaped(), file.identity.length);
+        StoreError::new(Code::InputMalformed, format!("{path}: {bytes} bytes are not {e}{note}"))
+    })
 }
 
 /// Passes each piece of a file to `give`. The work can be cancelled between two pieces and between two reads. A
@@ -180,14 +176,8 @@ impl ReadAt for SteppedFile<'_> {
 }
 
 fn compression_of(file: &InputFile, opened: &FileAt) -> Result<Compression> {
-    let (mut head, mut filled) = ([0; HEAD_BYTES], 0);
-    while filled < head.len() {
-        match opened.read_at(filled as u64, &mut head[filled..]).map_err(|e| unreadable(file, &e))? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    compression::of_text(&file.path, &head[..filled]).map_err(|e| unsupported(&file.path, e))
+    let head = compression::head(|at, buf| opened.read_at(at, buf)).map_err(|e| unreadable(file, &e))?;
+    compression::of_text(&file.path, &head).map_err(|e| unsupported(&file.path, e))
 }
 
 /// The error for a file of a format that text is not read from.

@@ -5,8 +5,9 @@
 //! is useless alone, and loses its byte order mark. Records of fixed size and whole files are stored unchanged.
 
 use crate::run::flags::half_of_memory;
-use crate::source::{RECORD_MAX, failure_of, last_record_end, open_as_stored, open_text};
+use crate::source::{RECORD_MAX, failure_of, open_as_stored, open_text};
 use std::io::Read;
+use windrow_format::framing::{FileEnd, file_end, last_record_end};
 use windrow_model::{Code, Escape, Failure, Framing};
 use windrow_store::{InputFile, identity};
 
@@ -27,9 +28,9 @@ pub(super) fn cut_files(
     for file in files {
         let path = file.path.escaped();
         let unreadable = |e: std::io::Error| failure_of(e, &path.to_string());
-        let mut content = match framing {
-            Framing::Delimiter(_) if decompress => open_text(&file.path, half_of_memory()),
-            _ => open_as_stored(&file.path),
+        let mut content = match framing.is_text() && decompress {
+            true => open_text(&file.path, half_of_memory()),
+            false => open_as_stored(&file.path),
         }
         .map_err(unreadable)?;
         let mut wanted = chunk_bytes;
@@ -55,16 +56,13 @@ pub(super) fn cut_files(
         if !identity::same(&file.path, &file.identity).map_err(unreadable)? {
             return Err(Failure::new(Code::InputChanged, format!("{path} changed while it was read")));
         }
-        match framing {
-            Framing::Delimiter(delimiter) if open.last().is_some_and(|last| *last != delimiter) => open.push(delimiter),
-            Framing::Delimiter(_) => {}
-            Framing::Fixed(n) if !open.len().is_multiple_of(n as usize) => {
-                let message = format!("{path} does not hold a whole number of {n}-byte records");
-                return Err(Failure::new(Code::InputMalformed, message));
-            }
-            Framing::Fixed(_) => {}
-            Framing::Whole if open.is_empty() => {}
-            Framing::Whole => give(std::mem::take(&mut open))?,
+        let end = file_end(&open, framing)
+            .map_err(|e| Failure::new(Code::InputMalformed, format!("{path} does not hold {e}")))?;
+        match end {
+            FileEnd::Joins => {}
+            FileEnd::Lacks(byte) => open.push(byte),
+            FileEnd::Closes if open.is_empty() => {}
+            FileEnd::Closes => give(std::mem::take(&mut open))?,
         }
     }
     match open.is_empty() {

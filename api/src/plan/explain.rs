@@ -1,7 +1,7 @@
 //! A plan as text.
 
 use std::fmt::Write;
-use windrow_model::{Escape, Framing, Input, Order, Output, Partitioner, Partitions, Plan};
+use windrow_model::{Escape, Input, Order, Output, Partitioner, Partitions, Plan};
 
 /// One paragraph for each stage: its operations, inputs and outputs.
 pub(crate) fn explain(plan: &Plan) -> String {
@@ -16,7 +16,7 @@ pub(crate) fn explain(plan: &Plan) -> String {
                     "    reads {}{} {}",
                     if s.sample { "windows of " } else { "" },
                     s.inputs.iter().map(|input| input.escaped().to_string()).collect::<Vec<_>>().join(" "),
-                    framing(s.framing)
+                    s.framing.phrase()
                 ),
                 Input::Edge { from } => {
                     let from: Vec<String> = from.iter().map(|p| format!("stage {}", p.stage)).collect();
@@ -54,15 +54,6 @@ pub(crate) fn explain(plan: &Plan) -> String {
     }
     let _ = writeln!(text, "fingerprint {}", plan.fingerprint);
     text
-}
-
-fn framing(framing: Framing) -> String {
-    match framing {
-        Framing::Delimiter(b'\n') => "by lines".to_string(),
-        Framing::Delimiter(b) => format!("by records that end with byte {b}"),
-        Framing::Fixed(n) => format!("by records of {n} bytes"),
-        Framing::Whole => "by whole files".to_string(),
-    }
 }
 
 fn partitioned(by: Partitioner) -> &'static str {

@@ -7,7 +7,6 @@
 
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,14 +14,8 @@ use std::time::Duration;
 use windrow_format::names;
 use windrow_model::{Escape, JobId, Plan};
 
-const PREFIX: &str = ".windrow-";
 /// Age at which an unlocked folder counts as dead: a run locks its folder right after it has created it.
 const UNLOCKED_FOR: Duration = Duration::from_secs(60);
-
-/// Name of a run's folder for temporary files.
-pub(crate) fn folder_name(job: JobId) -> String {
-    format!("{PREFIX}{job}")
-}
 
 /// Marks the folder as in use while the returned file is open. If the file system has no such locks, nothing is marked
 /// and nothing is removed.
@@ -63,7 +56,7 @@ fn folder_of(user: u32, path: &Path) -> Option<fs::Metadata> {
 
 /// Removes the folder if its run is dead; returns the run's job.
 fn remove_dead(user: u32, path: &Path) -> Option<JobId> {
-    let job = path.file_name().and_then(OsStr::to_str)?.strip_prefix(PREFIX)?.parse::<JobId>().ok()?;
+    let job = names::parse_local_run_folder(path.file_name()?)?;
     let meta = folder_of(user, path)?;
     let age = meta.modified().ok()?.elapsed().unwrap_or(Duration::ZERO);
     if age < UNLOCKED_FOR {
@@ -98,7 +91,7 @@ mod tests {
             Plan { stages: vec![], sinks: vec![], collects: vec![], sides: vec![], fingerprint: Digest::of(b"") };
         let [dead, alive, new] = [1, 2, 3].map(|n| {
             let job = JobId::from_bytes([n; 16]);
-            let folder = dir.path().join(folder_name(job));
+            let folder = dir.path().join(names::local_run_folder(job));
             fs::create_dir_all(folder.join("0-0-0-1")).unwrap();
             fs::create_dir(names::staging_folder(&dir.path().join("out"), job)).unwrap();
             if n < 3 {

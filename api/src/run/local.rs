@@ -26,13 +26,13 @@ use std::time::{Duration, Instant};
 use windrow_engine::{InMemoryOutputs, Memory};
 use windrow_format::codec::Codec;
 use windrow_format::durable::Durability;
-use windrow_format::{manifest, names};
+use windrow_format::names;
 use windrow_model::dataset::dataset_name;
 use windrow_model::{
     AttemptId, Code, Digest, Epoch, Escape, Failure, Incarnation, JobId, JobOptions, JobSpec, JobState, JobStatus,
-    NodeInfo, StageId, Task, TaskInput, TaskReport, Time, WorkerId,
+    NodeInfo, StageId, StagedPart, Task, TaskInput, TaskReport, Time, WorkerId,
 };
-use windrow_scheduler::{Action, Collected, CollectedBlob, Config, Event, Scheduler, StageChunks, StagedPart};
+use windrow_scheduler::{Action, Collected, CollectedBlob, Config, Event, Scheduler, StageChunks};
 use windrow_store::{Staging, Steps};
 
 /// Options of a local run.
@@ -345,13 +345,7 @@ impl Run {
         let name = spec.map(|s| s.name.clone()).unwrap_or_default();
         for (index, staging) in &self.stagings {
             let sink = &self.program.plan.sinks[*index as usize];
-            let mine = || parts.iter().filter(|p| p.part.sink == *index);
-            let listed = mine()
-                .map(|p| manifest::part(p.task, &sink.suffix, p.part.bytes, p.part.records, p.part.checksum))
-                .collect();
-            let manifest = manifest::build(self.job, &name, &sink.format, listed);
-            let winners: Vec<_> = mine().map(|p| p.attempt).collect();
-            windrow_store::commit(staging, &manifest, &winners, bad_records, sink.overwrite, self.durability)?;
+            windrow_store::commit_output(staging, &name, (*index, sink), &parts, bad_records, self.durability)?;
         }
         Ok(())
     }
@@ -392,7 +386,7 @@ impl Scratch {
         };
         let parent = options.scratch.clone().or_else(beside).unwrap_or_else(std::env::temp_dir);
         leftovers::remove(&parent, &program.plan);
-        let folder = parent.join(leftovers::folder_name(job));
+        let folder = parent.join(names::local_run_folder(job));
         crate::run::supervise::remove_on_crash(&folder);
         windrow_format::private::create_folders(&folder).map_err(|e| {
             let message = format!("cannot make the folder for temporary files {}: {e}", folder.escaped());

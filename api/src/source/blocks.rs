@@ -4,17 +4,16 @@
 use super::decoder::{Decoder, failure_of};
 use super::format::{BYTE_ORDER_MARK, Block};
 use super::looks_binary::looks_like;
-use super::record_end::record_end;
 use super::room::Room;
 use super::windows::windows;
 use crate::report::warning::warn_once;
 use crate::task::context::TaskCx;
 use crate::task::failure::TaskResult;
-use memchr::memrchr;
 use std::io::{self, Read};
 use std::path::Path;
 use windrow_engine::MappedFile;
 use windrow_format::compression::{HEAD_BYTES, of_content, of_text};
+use windrow_format::framing::{last_record_end, record_end};
 use windrow_format::regular_file;
 use windrow_model::{Code, Compression, Escape, Failure, FileRange, Framing, RecordPlace};
 use windrow_store::unsupported;
@@ -59,7 +58,7 @@ pub(super) fn each_block(
         f(block)
     };
     // Records between NUL bytes are meant to be that.
-    let is_text = format.is_text && !range.as_is && format.framing != Framing::Delimiter(0);
+    let is_text = format.is_text && !range.as_is && !format.framing.is_binary_text();
     let f: &mut dyn FnMut(Block<'_>) -> bool = if is_text { &mut noted } else { f };
     let map = InUse { map: MappedFile::open(range.file())?, range, cx };
     match compression_of(range, format, &map.map)? {
@@ -291,15 +290,6 @@ fn decompressed(
         }
         let held = content.grant().hold_block(buffer.capacity().max(wanted) as u64);
         held.map_err(|e| placed(offset, e))?;
-    }
-}
-
-/// Returns the end of the last whole record.
-pub(crate) fn last_record_end(bytes: &[u8], framing: Framing) -> usize {
-    match framing {
-        Framing::Delimiter(d) => memrchr(d, bytes).map_or(0, |i| i + 1),
-        Framing::Fixed(n) => bytes.len() / n as usize * n as usize,
-        Framing::Whole => 0,
     }
 }
 

@@ -51,7 +51,7 @@ pub trait Source: Send + Sync + 'static {
     /// are decompressed and never split, a compression that cannot be read is refused, and a UTF-8 byte order mark at
     /// the start of a file belongs to no record. The blocks of all other files hold the bytes as stored.
     fn is_text(&self) -> bool {
-        matches!(self.framing(), Framing::Delimiter(_))
+        self.framing().is_text()
     }
     /// The format's name, for plans and the web UI. The default is the type's name in lower case.
     fn name(&self) -> String {

@@ -2,9 +2,10 @@
 
 use super::decoder::{Decoder, Grant};
 use super::format::BYTE_ORDER_MARK;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use windrow_format::compression::{HEAD_BYTES, Unsupported, of_content, of_text};
+use windrow_format::compression::{self, HEAD_BYTES, Unsupported, of_content, of_text};
 use windrow_format::regular_file;
 use windrow_model::{ByteSize, Code, Compression, Failure};
 
@@ -31,10 +32,8 @@ pub(crate) fn open_as_stored(path: &Path) -> io::Result<Box<dyn Read>> {
 /// # Errors
 /// Those of [`failure_of`](super::decoder::failure_of).
 pub(crate) fn open_text(path: &Path, memory_bytes: u64) -> io::Result<Box<dyn Read>> {
-    let mut file = regular_file::open(path)?;
-    let mut head = Vec::new();
-    (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
-    file.rewind()?;
+    let file = regular_file::open(path)?;
+    let head = compression::head(|at, buf| file.read_at(buf, at))?;
     let carried = |e: Unsupported| io::Error::other(Failure::new(Code::InputUnsupported, e.to_string()));
     match of_text(path, &head).map_err(carried)? {
         Compression::None => Ok(Box::new(without_mark(io::BufReader::with_capacity(256 << 10, file))?.1)),

@@ -5,7 +5,7 @@
 //! bytes of a block are searched for ends of records at most once, however long its records are: windows within one
 //! record share its end.
 
-use super::record_end::record_end;
+use windrow_format::framing::record_end;
 use windrow_model::Framing;
 
 /// Size of a window, in bytes.

@@ -58,7 +58,7 @@ impl Work {
             }
         }
         let staging = found.as_ref().unwrap_or(&self.staging);
-        let result = commit_job(self.job, &self.name, &self.sinks, staging, &self.commit, self.sealed_before);
+        let result = commit_job(&self.name, &self.sinks, staging, &self.commit, self.sealed_before);
         CommitTried::Ended { staging: found, result }
     }
 }

@@ -4,6 +4,7 @@
 //! more at a time the longer a record is.
 
 use super::ReadAt;
+use crate::framing::{Start, start_from};
 use std::io;
 use windrow_model::Framing;
 
@@ -38,17 +39,9 @@ impl<'f, F: ReadAt + ?Sized> Boundaries<'f, F> {
     /// The file cannot be read, is shorter than expected, or the framing has records of zero bytes.
     pub fn next(&mut self, at: u64) -> io::Result<u64> {
         let length = self.file.length();
-        if self.framing == Framing::Fixed(0) {
-            // Refuse this even where no boundary is searched: the reader of the piece would fail.
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "records of zero bytes"));
-        }
-        if at == 0 || at >= length {
-            return Ok(at.min(length));
-        }
-        match self.framing {
-            Framing::Whole => Ok(length),
-            Framing::Fixed(n) => Ok(at.checked_next_multiple_of(n as u64).map_or(length, |b| b.min(length))),
-            Framing::Delimiter(b) => Ok(self.find(b, at - 1)?.map_or(length, |p| p + 1)),
+        match start_from(self.framing, length, at)? {
+            Start::At(at) => Ok(at),
+            Start::Behind { byte, from } => Ok(self.find(byte, from)?.map_or(length, |p| p + 1)),
         }
     }
 

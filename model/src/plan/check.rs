@@ -1,6 +1,6 @@
 //! The rules of a valid plan: checked where a plan is built, and again where it is submitted.
 
-use super::{Framing, Input, Output, Partitioner, Partitions, Plan, SourceSpec};
+use super::{Input, Output, Partitioner, Partitions, Plan};
 use crate::code::Code;
 use crate::ids::{Port, StageId};
 use std::path::{Component, Path, PathBuf};
@@ -65,7 +65,7 @@ impl Plan {
                     Input::Source(source) if source.inputs.is_empty() => {
                         return Err(wrong("it reads nothing: name at least one file, folder or glob".into()));
                     }
-                    Input::Source(SourceSpec { framing: Framing::Fixed(0), .. }) => {
+                    Input::Source(source) if source.framing.has_empty_records() => {
                         return Err(wrong("it reads records of 0 bytes: give them a length of at least 1".into()));
                     }
                     Input::Source(source) if source.inputs.iter().any(String::is_empty) => {
@@ -104,7 +104,7 @@ impl Plan {
                         return Err(wrong("a sink is fed by a stage that reads edges".into()));
                     }
                     *fed.get_mut(*sink as usize).ok_or_else(|| wrong(format!("no sink {sink}")))? += 1;
-                    if self.sinks[*sink as usize].framing == Framing::Fixed(0) {
+                    if self.sinks[*sink as usize].framing.has_empty_records() {
                         return Err(wrong("it writes records of a length that is not from 1 to 4,294,967,295".into()));
                     }
                 }
@@ -183,8 +183,9 @@ fn plain(path: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::framing::Framing;
     use crate::ids::Digest;
-    use crate::plan::{Order, SinkSpec, Stage};
+    use crate::plan::{Order, SinkSpec, SourceSpec, Stage};
 
     /// A plan that reads `inputs` and writes each of these paths.
     fn plan(inputs: &[&str], outputs: &[&str]) -> Plan {

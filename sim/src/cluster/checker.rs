@@ -5,7 +5,7 @@ use crate::samples::blob;
 use crate::workload::writes;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::*;
-use windrow_scheduler::{Action, Collected, CollectedBlob, RestoredJob, StagedPart};
+use windrow_scheduler::{Action, Collected, CollectedBlob, RestoredJob};
 
 impl Cluster {
     /// A task that only writes parts is not run again once it is on record that they are staged.
