@@ -11,8 +11,10 @@
 mod checker;
 mod faults;
 mod journal;
+mod machine;
 mod node;
 mod traps;
+mod worker;
 
 use crate::dice::Dice;
 use crate::samples::{chunks, failure, job_id, node as sample_node, spec};
@@ -36,6 +38,16 @@ pub struct Kinds {
     pub traps: bool,
     /// Workers get attempts ahead of their slots. No fault, but something that faults can meet.
     pub ahead: bool,
+    /// Executors take time to start, inputs to be fetched, attempts to be stopped, beats to be answered; executors die, hang and do
+    /// not start. A worker whose lease ends gives up its session.
+    pub executors: bool,
+    /// Disks of workers fill.
+    pub disks: bool,
+}
+
+impl Kinds {
+    /// All of them.
+    pub const ALL: Kinds = Kinds { links: true, gaps: true, ahead: true, traps: true, executors: true, disks: true };
 }
 
 /// What a run is made from.
@@ -91,6 +103,8 @@ struct Cluster {
     wild: Dice,
     /// Of traps.
     third: Dice,
+    /// Of executors.
+    fourth: Dice,
     kinds: Kinds,
     config: Config,
     /// Tasks that kill their workers.
@@ -110,10 +124,14 @@ struct Cluster {
     fallen: BTreeSet<WorkerId>,
     /// What the scheduler said last of attempts without a charge, or the journal had of them.
     counts: BTreeMap<TaskId, Counts>,
+    /// Jobs whose executors never do anything with their tasks.
+    hung: BTreeSet<JobId>,
     /// Tasks whose outputs are always damaged.
     rotten: BTreeSet<TaskId>,
     /// Assignments that were lost since all was healed.
     lost_when_healed: u64,
+    /// Attempts that have not ended since then.
+    stuck_when_healed: u64,
     /// Attempts that never end.
     stuck: BTreeSet<AttemptId>,
     /// Workers that do not see the files of a job, and those of which the scheduler has been told.
@@ -169,6 +187,8 @@ struct Cluster {
     broken: bool,
     /// The coordinator dies when this step is over.
     must_restart: bool,
+    /// Workers that the scheduler excludes.
+    excluded: BTreeSet<WorkerId>,
 }
 
 /// Time goes slowly here: about a millisecond for each thing that happens, and the more workers there are the more happens
@@ -195,6 +215,7 @@ impl Cluster {
             dice: Dice(setup.seed),
             wild: Dice(!setup.seed),
             third: Dice(setup.seed ^ 0x7261_7073),
+            fourth: Dice(setup.seed ^ 0x6578_6563),
             poison: BTreeSet::new(),
             kills: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -204,8 +225,10 @@ impl Cluster {
             deaths_at_end: BTreeMap::new(),
             fallen: BTreeSet::new(),
             counts: BTreeMap::new(),
+            hung: BTreeSet::new(),
             rotten: BTreeSet::new(),
             lost_when_healed: 0,
+            stuck_when_healed: 0,
             stuck: BTreeSet::new(),
             blind: BTreeSet::new(),
             left_out: BTreeSet::new(),
@@ -246,6 +269,7 @@ impl Cluster {
             user_errors: setup.user_errors,
             broken: true,
             must_restart: false,
+            excluded: BTreeSet::new(),
         }
     }
 
@@ -258,6 +282,11 @@ impl Cluster {
             _ => {}
         }
         self.joins = matches!(event, Event::WorkerJoined { .. });
+        let about = match &event {
+            Event::WorkerJoined { node, .. } => Some(node.worker),
+            Event::WorkerLeft { worker } => Some(*worker),
+            _ => None,
+        };
         self.note_ended(&event);
         let lived = self.living();
         self.events += 1;
@@ -270,7 +299,14 @@ impl Cluster {
             self.scheduler.check().expect("the invariants hold");
         }
         let living = self.living();
-        lived.difference(&living).for_each(|lost| self.note_deaths(*lost));
+        if self.joins {
+            // A registration ends an exclusion.
+            about.iter().for_each(|worker| _ = self.excluded.remove(worker));
+        }
+        lived.difference(&living).for_each(|lost| {
+            self.note_deaths(*lost);
+            self.check_lease(*lost, about);
+        });
         for action in actions {
             self.note(|_| format!("    {action:?}"));
             self.act(action);
@@ -303,6 +339,7 @@ impl Cluster {
                 assert!(!self.left_out.contains(&(worker, job)), "{worker} does not see the files of {job}");
                 let waits = self.now < self.awaited_until && !self.awaited.is_empty();
                 assert!(!waits || !self.restored.contains(&job), "a restored job begins before its workers are back");
+                assert!(!self.excluded.contains(&worker), "{worker} is excluded and gets {task:?}");
                 let node = self.nodes.get_mut(&worker).expect("it joined");
                 node.named.insert(job);
                 node.inbox.push_back(action);
@@ -324,7 +361,12 @@ impl Cluster {
                 assert!(least <= Some(failures), "{task} failed {before:?} times before, and now {failures}");
                 self.unwritten.push_back(Record::Charged(task, failures));
             }
-            Action::WorkerChanged { .. } => {}
+            Action::WorkerChanged { worker, state, .. } => {
+                match state {
+                    WorkerState::Excluded => self.excluded.insert(worker),
+                    _ => self.excluded.remove(&worker),
+                };
+            }
             Action::Uncharged { task, tally } => {
                 self.check_counts(task, &tally.counts);
                 self.unwritten.push_back(Record::Uncharged(task, tally));
@@ -413,7 +455,7 @@ pub fn run(setup: &Setup) -> Outcome {
         let slots = 1 + c.dice.below(3) as u32;
         let slow = c.dice.percent(20);
         c.ids.push(worker(n));
-        c.nodes.insert(worker(n), Node { slots, slow, ..Node::default() });
+        c.nodes.insert(worker(n), Node::new(slots, slow, setup.kinds.executors));
         if c.dice.percent(80) {
             c.start(worker(n));
         }

@@ -55,7 +55,7 @@ fn size(workers: &RangeInclusive<u32>, seed: u64) -> u32 {
 
 fn setup(args: &Args, seed: u64) -> Setup {
     let trace = if args.trace { Trace::Printed } else { Trace::Off };
-    let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
+    let kinds = Kinds::ALL;
     Setup { seed, user_errors: seed % 2 == 1, kinds, workers: Some(size(&args.workers, seed)), trace }
 }
 

@@ -10,8 +10,7 @@ fn run(seed: u64, user_errors: bool) -> Outcome {
 
 /// With everything.
 fn run_wild(seed: u64, user_errors: bool) -> Outcome {
-    let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
-    windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: Trace::Off })
+    windrow_sim::run(&Setup { seed, user_errors, kinds: Kinds::ALL, workers: None, trace: Trace::Off })
 }
 
 #[test]
@@ -56,9 +55,9 @@ fn an_attempt_that_is_lost_twice_counts_once() {
     run(16_026_598_919_082_052_450, false);
 }
 
-/// A cluster of the command, which has other sizes.
+/// A cluster of the command, which has other sizes. Nothing in a worker takes time, so that seeds stay what they were.
 fn run_sized(seed: u64, workers: u32) {
-    let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
+    let kinds = Kinds { executors: false, disks: false, ..Kinds::ALL };
     windrow_sim::run(&Setup { seed, user_errors: seed % 2 == 1, kinds, workers: Some(workers), trace: Trace::Off });
 }
 
@@ -98,9 +97,8 @@ fn mixture_is_found_when_a_rerun_is_dropped() {
 
 #[test]
 fn a_seed_is_a_run_to_the_byte() {
-    let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
     for seed in 0..10 {
-        let setup = Setup { seed, user_errors: true, kinds, workers: None, trace: Trace::Kept };
+        let setup = Setup { seed, user_errors: true, kinds: Kinds::ALL, workers: None, trace: Trace::Kept };
         let (first, second) = (windrow_sim::run(&setup), windrow_sim::run(&setup));
         assert!(first.trace.lines().count() > 50);
         assert!(first.trace == second.trace, "seed {seed} gives two traces");
@@ -113,14 +111,14 @@ fn every_kind_of_fault_comes_in_few_runs() {
     for seed in 0..200 {
         run_wild(seed, true).faults.into_iter().for_each(|(kind, n)| *all.entry(kind).or_insert(0) += n);
     }
-    assert!(all.len() >= 13 && all.values().all(|n| *n > 5), "{all:#?}");
+    assert!(all.len() >= 20 && all.values().all(|n| *n > 5), "{all:#?}");
 }
 
 #[test]
 fn a_larger_cluster_gets_through_as_well() {
     for seed in 0..4 {
-        let kinds = Kinds { links: true, gaps: true, ahead: true, traps: true };
-        windrow_sim::run(&Setup { seed, user_errors: seed % 2 == 0, kinds, workers: Some(60), trace: Trace::Off });
+        let user_errors = seed % 2 == 0;
+        windrow_sim::run(&Setup { seed, user_errors, kinds: Kinds::ALL, workers: Some(60), trace: Trace::Off });
     }
 }
 

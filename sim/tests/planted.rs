@@ -6,21 +6,25 @@ use windrow_scheduler::planted::{Planted, plant};
 use windrow_sim::{Kinds, Setup, Trace};
 
 /// A bug is to be found in so many runs.
-const RUNS: u64 = 1_000;
+const RUNS: u64 = 2_000;
 
 /// Every second run with everything, every second without what came later.
 fn run(seed: u64, user_errors: bool) {
-    let kinds = Kinds { links: seed % 4 < 2, gaps: seed % 4 < 2, ahead: seed % 8 < 4, traps: seed.is_multiple_of(3) };
+    let kinds = Kinds {
+        links: seed % 4 < 2,
+        gaps: seed % 4 < 2,
+        ahead: seed % 8 < 4,
+        traps: seed.is_multiple_of(3),
+        executors: seed % 16 >= 8,
+        disks: seed % 16 >= 8,
+    };
     windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: Trace::Off });
 }
 
-#[test]
-fn every_planted_bug_is_found() {
-    // What a run that fails has to say would fill the screen.
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut missed = Vec::new();
-    let mut found = Vec::new();
-    for bug in Planted::ALL.iter().copied() {
+/// Plants each bug in turn; the run in which each was found first, and the bugs that were not found.
+fn find<B: Copy>(bugs: &[B], plant: fn(Option<B>)) -> (Vec<(B, u64)>, Vec<B>) {
+    let (mut found, mut missed) = (Vec::new(), Vec::new());
+    for bug in bugs.iter().copied() {
         plant(Some(bug));
         let at = (0..RUNS).find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, seed % 2 == 1))).is_err());
         match at {
@@ -29,7 +33,26 @@ fn every_planted_bug_is_found() {
         }
     }
     plant(None);
-    let innocent = (0..RUNS).find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, seed % 2 == 1))).is_err());
+    (found, missed)
+}
+
+/// Mistakes in the attempts that a worker keeps.
+#[test]
+fn every_bug_planted_in_a_worker_is_found() {
+    use windrow_attempts::planted::{Planted, plant};
+    std::panic::set_hook(Box::new(|_| {}));
+    let (found, missed) = find(Planted::ALL, plant);
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not found: {missed:?}; found: {found:?}");
+    println!("found, and in which run: {found:?}");
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    // What a run that fails has to say would fill the screen.
+    std::panic::set_hook(Box::new(|_| {}));
+    let (found, missed) = find(Planted::ALL, plant);
+    let innocent = (0..RUNS / 2).find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, seed % 2 == 1))).is_err());
     let _ = std::panic::take_hook();
     assert_eq!(innocent, None, "without a bug every run passes");
     assert!(missed.is_empty(), "not found: {missed:?}; found: {found:?}");

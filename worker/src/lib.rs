@@ -7,7 +7,6 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests read the files that they made"))]
 
 mod artifacts;
-mod attempts;
 mod chunks;
 mod chunks_mark;
 mod config;
@@ -17,7 +16,6 @@ mod error;
 mod executor;
 mod fetch;
 mod job;
-mod lease;
 mod logs;
 #[doc(hidden)]
 pub mod measured;
@@ -45,7 +43,6 @@ mod testing;
 mod transfer_tests;
 mod transfers;
 mod trash;
-mod turns;
 mod writer;
 
 pub use config::Config;

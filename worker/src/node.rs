@@ -1,4 +1,4 @@
-//! The owner of the daemon's state: one task with a mailbox. Events come in, `attempts.rs` decides, `act` acts.
+//! The owner of the daemon's state: one task with a mailbox. Events come in, `windrow-attempts` decides, `act` acts.
 //!
 //! It waits for nothing but its mailbox: staging, publishing, deleting and executors run in tasks of their own and
 //! report back as events. Beside the attempts it holds the means to act: the session, setups of jobs, handles of
@@ -8,7 +8,6 @@ mod act;
 mod chunks;
 
 use crate::artifacts::Artifacts;
-use crate::attempts::{Attempts, Event, Needs, Report};
 use crate::deletions::Deletions;
 use crate::error::Error;
 use crate::executor::{self, Left, Spawner};
@@ -35,6 +34,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use windrow_attempts::{Attempts, Event, Needs, Report};
 use windrow_model::{AttemptId, Code, Digest, Failure, Home, Incarnation, JobId, Task, TaskReport, WorkerId};
 use windrow_proto::v1::{self, from_worker, to_worker};
 use windrow_store::StorageCalls;

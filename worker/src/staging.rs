@@ -4,7 +4,6 @@
 //! store, after a fetch if they are missing. Segments of this worker's own attempts and of its neighbours are used in
 //! place, too; all others are fetched, into one file per source worker. Nothing is mapped or parsed here.
 
-use crate::attempts::StageError;
 use crate::error::disk_failure;
 use crate::fetch::{FetchError, Fetcher};
 use crate::neighbours::{Files, Neighbours, Whereabouts};
@@ -17,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use windrow_attempts::StageError;
 use windrow_failpoint::failpoint;
 use windrow_format::private;
 use windrow_model::{Chunk, Code, Digest, Escape, Failure, FileRange, Home, SegmentRef, Task, TaskInput, WorkerId};

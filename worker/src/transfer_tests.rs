@@ -1,6 +1,5 @@
 //! The shuffle between two workers: `serve.rs` on one side, `fetch.rs` and `staging.rs` on the other.
 
-use crate::attempts::StageError;
 use crate::chunks::{ARRIVALS_MAX, Chunks, News};
 use crate::fetch::{FetchError, Fetcher};
 use crate::logs::{Logs, Stream};
@@ -20,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
+use windrow_attempts::StageError;
 use windrow_format::checksum::crc32c;
 use windrow_model::{
     AttemptId, Chunk, Code, Digest, FileRange, Incarnation, Segment, SegmentRef, Task, TaskInput, WorkerId,

@@ -20,7 +20,11 @@ impl Cluster {
     /// two of one task.
     pub(crate) fn check_slots(&mut self, worker: WorkerId, new: &Task) {
         let node = &self.nodes[&worker];
-        let mut runs: BTreeSet<AttemptId> = node.running.keys().copied().collect();
+        if node.up && !node.session {
+            // It gave up its session, and what it is sent is lost.
+            return;
+        }
+        let mut runs: BTreeSet<AttemptId> = node.worker.here().into_iter().collect();
         for told in &node.inbox {
             match told {
                 Action::Assign { task, .. } => drop(runs.insert(task.attempt)),
@@ -35,6 +39,14 @@ impl Cluster {
         let most = slots * (1 + self.config.prefetch_per_slot as usize);
         assert!(runs.len() < most, "{worker} has no place for {new:?}: {runs:?}");
         self.ahead += u64::from(runs.len() >= slots);
+    }
+
+    /// A worker never counts on a session for longer than the coordinator counts on the worker.
+    pub(crate) fn check_lease(&self, lost: WorkerId, about: Option<WorkerId>) {
+        let node = &self.nodes[&lost];
+        if self.kinds.executors && node.session && about != Some(lost) {
+            assert!(node.lease.has_run_out(self.now), "{lost} is lost and its lease has {node:?}");
+        }
     }
 
     pub(crate) fn tasks_of(&self, job: JobId, stage: StageId) -> u32 {
@@ -120,11 +132,12 @@ impl Cluster {
         for id in up {
             while !self.nodes[&id].inbox.is_empty() || !self.nodes[&id].outbox.is_empty() {
                 self.receive(id);
+                self.settle(id);
                 self.deliver(id);
             }
-            let node = &self.nodes[&id];
-            let left = node.running.len() + node.files.len() + node.granted.len();
-            assert_eq!(left, 0, "left on {id}: {:?} {:?}", node.running.keys(), node.files.keys());
+            self.settle(id);
+            let worker = &self.nodes[&id].worker;
+            assert!(worker.is_empty(), "left on {id}: {worker:?}");
         }
     }
 }

@@ -123,7 +123,7 @@ impl Cluster {
         // One machine may stay cut off from the others although the coordinator hears it.
         let cut_off = ids[self.wild.below(ids.len())];
         for (id, node) in &mut self.nodes {
-            (node.mute, node.deaf) = (false, false);
+            (node.mute, node.deaf, node.full) = (false, false, false);
             node.unreachable = self.kinds.links && *id == cut_off && cut_off != stays && self.wild.percent(50);
         }
         let draining: BTreeSet<WorkerId> = {

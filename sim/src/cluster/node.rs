@@ -1,51 +1,71 @@
-//! Simulated workers: what they have, what they do with what they are held, and what becomes of it on its way.
+//! Simulated workers: what they are sent, what their attempts do, and what becomes of it on its way. What they have is in
+//! `worker.rs`.
 
+use super::worker::{self, Worker};
 use super::{Cluster, node_info};
 use crate::samples::failure;
 use crate::workload::sparse_report;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use windrow_attempts::{Lease, Report};
 use windrow_model::*;
 use windrow_scheduler::{Action, Event, HeldAttempt, Left, Progress};
 
-#[derive(Default)]
+#[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) up: bool,
     pub(crate) incarnation: u64,
     pub(crate) slots: u32,
     /// Told by the scheduler, not yet looked at.
     pub(crate) inbox: VecDeque<Action>,
-    /// Attempts that it was held to run and that are not over.
-    pub(crate) running: BTreeMap<AttemptId, Task>,
-    /// The same, in the order in which they came: so many have begun as there are slots, the others wait.
-    pub(crate) order: Vec<AttemptId>,
-    /// Attempts whose files are here.
-    pub(crate) files: BTreeMap<AttemptId, TaskReport>,
-    pub(crate) granted: BTreeSet<AttemptId>,
+    /// What it has.
+    pub(crate) worker: Worker,
     /// Whatever it does takes ten times as long.
     pub(crate) slow: bool,
     /// It has a session: otherwise what it says is lost.
     pub(crate) session: bool,
-    /// Jobs of which the coordinator has heard or held in this session.
+    /// Jobs of which the coordinator has heard or spoken in this session.
     pub(crate) named: BTreeSet<JobId>,
     /// Said to the scheduler, in order, not yet arrived.
     pub(crate) outbox: VecDeque<Event>,
     /// Nothing of what it says arrives.
     pub(crate) mute: bool,
-    /// Nothing that it is held arrives.
+    /// Nothing that it is sent arrives.
     pub(crate) deaf: bool,
     /// Other workers cannot fetch from it.
     pub(crate) unreachable: bool,
+    /// Its disk has no room.
+    pub(crate) full: bool,
+    /// That of its session.
+    pub(crate) lease: Lease,
+    /// When beats were sent whose answers are on their way.
+    pub(crate) answers: VecDeque<Time>,
     /// What its last life ran when that ended.
     pub(crate) left: Vec<Left>,
 }
 
 impl Node {
-    /// Those that have begun.
-    fn begun(&self) -> BTreeSet<AttemptId> {
-        self.order.iter().filter(|a| self.running.contains_key(a)).take(self.slots as usize).copied().collect()
+    pub(crate) fn new(slots: u32, slow: bool, takes_time: bool) -> Self {
+        Node {
+            up: false,
+            incarnation: 0,
+            slots,
+            inbox: VecDeque::new(),
+            worker: Worker::new(slots, takes_time),
+            slow,
+            session: false,
+            named: BTreeSet::new(),
+            outbox: VecDeque::new(),
+            mute: false,
+            deaf: false,
+            unreachable: false,
+            full: false,
+            lease: Lease::new(0, Time(0)),
+            answers: VecDeque::new(),
+            left: Vec::new(),
+        }
     }
 
-    /// What a beat lists: what it was held and has looked at. What it has said of others comes before the beat.
+    /// What a beat lists: what it was sent and has looked at. What it has said of others comes before the beat.
     fn listed(&self) -> impl Iterator<Item = AttemptId> {
         let said = self.outbox.iter().filter_map(|event| match event {
             Event::AttemptDone { attempt, .. }
@@ -53,7 +73,22 @@ impl Node {
             | Event::SegmentLost { reader: attempt, .. } => Some(*attempt),
             _ => None,
         });
-        self.running.keys().copied().chain(said)
+        self.worker.here().into_iter().chain(said)
+    }
+
+    /// What its attempts have to report goes on its way.
+    pub(crate) fn tell(&mut self, id: WorkerId) {
+        for report in self.worker.take_said() {
+            self.say(match report {
+                Report::Done(attempt, report) => Event::AttemptDone { worker: id, attempt, report },
+                Report::Failed(attempt, failure) => Event::AttemptFailed { worker: id, attempt, failure },
+                Report::Published(attempt) => Event::Published { worker: id, attempt },
+                Report::PublishFailed(attempt, failure) => Event::PublishFailed { worker: id, attempt, failure },
+                Report::SegmentLost { reader, segment, failure } => {
+                    Event::SegmentLost { worker: id, reader, segment, failure }
+                }
+            });
+        }
     }
 
     fn say(&mut self, event: Event) {
@@ -63,16 +98,27 @@ impl Node {
     }
 }
 
+/// How an attempt ends.
+enum Outcome {
+    Done(TaskReport),
+    Failed(Failure),
+    Lost(SegmentRef, Failure),
+}
+
 impl Cluster {
     pub(crate) fn beat(&mut self, id: WorkerId) {
         if !self.nodes[&id].up || self.nodes[&id].mute {
             return;
         }
+        if self.nodes[&id].session && self.kinds.executors && self.nodes[&id].lease.has_run_out(self.now) {
+            self.give_up_session(id);
+        }
         if !self.nodes[&id].session {
             return self.join(id);
         }
         let node = &self.nodes[&id];
-        let (slow, attempts): (bool, Vec<AttemptId>) = (node.slow, node.begun().into_iter().collect());
+        let full = self.kinds.disks.then_some(node.full);
+        let (slow, attempts): (bool, Vec<AttemptId>) = (node.slow, node.worker.begun().into_iter().collect());
         let listed: Vec<AttemptId> = node.listed().collect();
         let mut progress: BTreeMap<AttemptId, Progress> =
             listed.into_iter().map(|a| (a, Progress { attempt: a, permille: 0, mark: 0, waits: true })).collect();
@@ -86,11 +132,25 @@ impl Cluster {
             progress.insert(attempt, Progress { attempt, permille, mark: 0, waits: false });
         }
         let progress = progress.into_values().collect();
-        self.step(Event::WorkerBeat { worker: id, progress, lists_all: true, full: None });
+        self.step(Event::WorkerBeat { worker: id, progress, lists_all: true, full });
         self.heard.insert(id);
+        let now = self.now;
+        self.nodes.get_mut(&id).expect("it is there").answers.push_back(now);
         // Its session is ended by a coordinator that counts it as lost.
         if self.scheduler.worker_address(id).is_none() {
             self.join(id);
+        }
+    }
+
+    /// The lease of a session is over, by the worker's clock. The coordinator notices the end of the stream, or does not.
+    fn give_up_session(&mut self, id: WorkerId) {
+        self.count("session given up with its lease");
+        let node = self.nodes.get_mut(&id).expect("it is there");
+        node.session = false;
+        node.inbox.clear();
+        node.outbox.clear();
+        if self.fourth.percent(60) {
+            self.step(Event::WorkerLeft { worker: id });
         }
     }
 
@@ -101,24 +161,26 @@ impl Cluster {
             return;
         }
         node.session = true;
+        (node.lease, node.answers) = (Lease::new(self.config.lease_ms, self.now), VecDeque::new());
         node.inbox.clear();
         node.outbox.clear();
-        node.order.retain(|a| node.running.contains_key(a));
-        if !self.kinds.ahead {
-            // As it was when nobody waited: seeds stay the same.
-            node.order.sort_unstable();
+        let held = node.worker.inventory().into_iter().map(|(attempt, report)| HeldAttempt { attempt, report });
+        let mut held: Vec<HeldAttempt> = held.collect();
+        if !self.kinds.executors {
+            // As it was when a model stood for the daemon's attempts: kept seeds stay the same.
+            held.sort_by_key(|t| t.report.is_some());
+            let running = held.iter().take_while(|t| t.report.is_none()).count();
+            if !self.kinds.ahead {
+                held[..running].sort_by_key(|t| t.attempt);
+            }
         }
-        let running = node.order.iter().map(|a| HeldAttempt { attempt: *a, report: None });
-        let done = node.files.iter().map(|(a, r)| HeldAttempt { attempt: *a, report: Some(r.clone()) });
-        let held: Vec<HeldAttempt> = running.chain(done).collect();
         self.revoked.retain(|a| held.iter().all(|t| t.attempt != *a));
-        node.named = held.iter().map(|t| t.attempt.task.job).collect();
+        // A job of which only the executor is left is named, too.
+        node.named = held.iter().map(|t| t.attempt.task.job).chain(node.worker.executors()).collect();
         // Jobs that nobody knows any more are dropped.
         let known = |job: &JobId| self.scheduler.status(*job, self.now).is_some_and(|s| !s.state.is_final());
         for job in node.named.iter().filter(|job| !known(job)) {
-            node.files.retain(|a, _| a.task.job != *job);
-            node.running.retain(|a, _| a.task.job != *job);
-            node.granted.retain(|a| a.task.job != *job);
+            node.worker.step(worker::Event::JobDropped(*job));
         }
         self.awaited.remove(&id);
         let info = node_info(id, node.slots, node.incarnation);
@@ -148,13 +210,9 @@ impl Cluster {
         let node = self.nodes.get_mut(&id).expect("it is there");
         (node.up, node.session) = (false, false);
         node.inbox.clear();
-        let begun = node.begun().into_iter().filter(|_| !disk_lost);
+        let begun = node.worker.begun().into_iter().filter(|_| !disk_lost);
         node.left = begun.map(|attempt| Left { attempt, place: None }).collect();
-        node.running.clear();
-        node.granted.clear();
-        if disk_lost {
-            node.files.clear();
-        }
+        node.worker.restart(!disk_lost);
         let said: Vec<Event> = node.outbox.drain(..).collect();
         for event in said {
             if self.dice.percent(50) {
@@ -167,40 +225,28 @@ impl Cluster {
         }
     }
 
-    /// The worker looks at what it was held.
+    /// The worker looks at a message.
     pub(crate) fn receive(&mut self, id: WorkerId) {
         let lost = self.is_lost_on_the_way(id);
         let node = self.nodes.get_mut(&id).expect("it is there");
-        if node.deaf {
+        if node.deaf || node.up && !node.session {
             return;
         }
+        node.answers.drain(..).for_each(|sent| node.lease.contact(sent));
         let Some(action) = node.inbox.pop_front().filter(|_| node.up) else { return };
         match action {
             Action::Assign { task, .. } => {
                 // What was assigned to an earlier life arrives in none.
                 if task.attempt.incarnation == Incarnation(node.incarnation) && !lost {
-                    node.order.retain(|a| node.running.contains_key(a));
-                    node.order.push(task.attempt);
-                    node.running.insert(task.attempt, *task);
+                    node.worker.step(worker::Event::Assigned(task));
                 }
             }
-            Action::Revoke { attempt, .. } => {
-                node.running.remove(&attempt);
-                node.files.remove(&attempt);
-                node.granted.remove(&attempt);
-            }
-            Action::Grant { attempt, .. } => match node.files.contains_key(&attempt) {
-                true if self.staged.contains(&attempt) => node.say(Event::Published { worker: id, attempt }),
-                true => drop(node.granted.insert(attempt)),
-                false => node.say(Event::PublishFailed { worker: id, attempt, failure: failure(Code::StaleAttempt) }),
-            },
-            Action::JobEnded { job, .. } => {
-                node.running.retain(|a, _| a.task.job != job);
-                node.files.retain(|a, _| a.task.job != job);
-                node.granted.retain(|a| a.task.job != job);
-            }
+            Action::Revoke { attempt, .. } => node.worker.step(worker::Event::Revoked(attempt)),
+            Action::Grant { attempt, .. } => node.worker.step(worker::Event::Granted(attempt)),
+            Action::JobEnded { job, .. } => node.worker.step(worker::Event::JobDropped(job)),
             other => panic!("{other:?} is not for a worker"),
         }
+        node.tell(id);
     }
 
     /// The worker gets something done.
@@ -208,36 +254,44 @@ impl Cluster {
         if !self.nodes[&id].up || self.nodes[&id].slow && self.dice.percent(90) {
             return;
         }
-        if let Some(attempt) = self.nodes[&id].granted.first().copied() {
+        if self.kinds.executors {
+            self.attend(id);
+        }
+        if let Some(attempt) = self.nodes[&id].worker.granted.first().copied() {
             return self.publish(id, attempt);
         }
-        let running = &self.nodes[&id].running;
-        if running.is_empty() {
+        let here: BTreeSet<AttemptId> = self.nodes[&id].worker.here().into_iter().collect();
+        if here.is_empty() {
             return;
         }
-        let begun = self.nodes[&id].begun();
-        let nth = self.dice.below(running.len());
+        let begun = self.nodes[&id].worker.begun();
+        let nth = self.dice.below(here.len());
         // Of those that wait only the fetching of their inputs can end.
-        let waiting = running.keys().filter(|a| !begun.contains(a));
+        let waiting = here.iter().filter(|a| !begun.contains(a));
         let Some(attempt) = begun.iter().chain(waiting).nth(nth).copied() else { return };
-        let Some(task) = running.get(&attempt).cloned() else { return };
+        let Some(task) = self.nodes[&id].worker.task(attempt).cloned() else { return };
+        if self.hung.contains(&attempt.task.job) && begun.contains(&attempt) {
+            return;
+        }
         let fails = self.broken && self.dice.percent(6);
         if begun.contains(&attempt) && self.springs_trap(id, attempt) {
             return;
         }
-        let event = if self.blind.contains(&(id, attempt.task.job)) {
-            Event::AttemptFailed { worker: id, attempt, failure: failure(Code::InputNotShared) }
+        let outcome = if self.blind.contains(&(id, attempt.task.job)) {
+            Outcome::Failed(failure(Code::InputNotShared))
         } else if let Some(segment) = self.rotten_input(&task) {
-            Event::SegmentLost { worker: id, reader: attempt, segment, failure: failure(Code::SegmentCorrupt) }
+            Outcome::Lost(segment, failure(Code::SegmentCorrupt))
         } else if let Some(segment) = self.behind_a_cut(id, &task) {
-            Event::SegmentLost { worker: id, reader: attempt, segment, failure: failure(Code::FetchFailed) }
+            Outcome::Lost(segment, failure(Code::FetchFailed))
         } else if let Some(segment) = self.missing(&task) {
             let code = if self.dice.percent(40) { Code::SegmentCorrupt } else { Code::FetchFailed };
-            Event::SegmentLost { worker: id, reader: attempt, segment, failure: failure(code) }
+            Outcome::Lost(segment, failure(code))
         } else if fails {
             let codes = [Code::FetchFailed, Code::WorkerLost, Code::UserError, Code::ExecutorCrashed];
             let code = codes[self.dice.below(if self.user_errors && begun.contains(&attempt) { 4 } else { 2 })];
-            Event::AttemptFailed { worker: id, attempt, failure: failure(code) }
+            Outcome::Failed(failure(code))
+        } else if self.runs_out_of_space(id, begun.contains(&attempt)) {
+            Outcome::Failed(failure(Code::NoSpace))
         } else if !begun.contains(&attempt) {
             return;
         } else {
@@ -246,26 +300,29 @@ impl Cluster {
             let (report, made) = sparse_report(&task, &self.plans[&job].0, fickle);
             let segments = task.inputs.iter().flat_map(|i| if let TaskInput::Segments(s) = i { &s[..] } else { &[] });
             self.made.insert(attempt, (made, segments.map(|s| s.attempt).collect()));
-            Event::AttemptDone { worker: id, attempt, report }
+            Outcome::Done(report)
         };
         let node = self.nodes.get_mut(&id).expect("it is there");
-        node.running.remove(&attempt);
-        if let Event::AttemptDone { report, .. } = &event {
-            node.files.insert(attempt, report.clone());
+        match outcome {
+            Outcome::Done(report) => node.worker.finish(attempt, report),
+            Outcome::Failed(failure) => node.worker.fail(attempt, failure),
+            Outcome::Lost(segment, failure) => node.worker.lose_segment(attempt, segment, failure),
         }
-        node.say(event);
+        node.tell(id);
     }
 
     pub(crate) fn publish(&mut self, id: WorkerId, attempt: AttemptId) {
         let fails = self.broken && self.user_errors && self.dice.percent(5);
+        let no_space = self.runs_out_of_space(id, true);
         let node = self.nodes.get_mut(&id).expect("it is there");
-        node.granted.remove(&attempt);
-        node.say(if fails {
-            Event::PublishFailed { worker: id, attempt, failure: failure(Code::IoError) }
+        node.worker.granted.remove(&attempt);
+        node.worker.step(if fails || no_space {
+            worker::Event::PublishFailed(attempt, failure(if no_space { Code::NoSpace } else { Code::IoError }))
         } else {
             self.staged.insert(attempt);
-            Event::Published { worker: id, attempt }
+            worker::Event::Published(attempt)
         });
+        node.tell(id);
     }
 
     /// A segment on a worker that this one does not reach.
@@ -286,7 +343,7 @@ impl Cluster {
             .collect();
         let gone = |s: &&SegmentRef| {
             let node = &self.nodes[&s.worker];
-            !node.up || !node.files.contains_key(&s.attempt)
+            !node.up || !node.worker.files.contains(&s.attempt)
         };
         if let Some(gone) = segments.iter().find(gone) {
             return Some(*gone);

@@ -15,6 +15,7 @@ const KILLS_MOST: u64 = 24;
 /// Attempts of one task that one life of a worker may take back at once.
 const ATTEMPTS_AT_ONCE: u32 = 2;
 const LOST_WHEN_HEALED: u64 = 2;
+const STUCK_WHEN_HEALED: u64 = 1;
 /// Charges that leave a task one attempt.
 const STUCK_OF_TASK: usize = 3;
 
@@ -38,6 +39,9 @@ impl Cluster {
     pub(super) fn set_traps(&mut self, job: JobId) {
         if !self.kinds.traps {
             return;
+        }
+        if self.kinds.executors && self.user_errors && self.fourth.percent(10) {
+            self.hung.insert(job);
         }
         let (plan, counts) = &self.plans[&job];
         let sources = plan.stages.iter().enumerate().filter(|(_, s)| s.source().is_some()).zip(counts);
@@ -111,7 +115,10 @@ impl Cluster {
         let limited = options.task_timeout_ms.or(options.progress_timeout_ms).is_some();
         // Four of one task would fail its job.
         let few = self.stuck.iter().filter(|a| a.task == attempt.task).count() < STUCK_OF_TASK;
-        if self.kinds.traps && limited && self.broken && self.third.percent(4) && few && self.stuck.insert(attempt) {
+        // One more in a healed world, where no crash ends it. Kept seeds of runs without executors have none.
+        let may = self.broken || self.kinds.executors && self.stuck_when_healed < STUCK_WHEN_HEALED;
+        if self.kinds.traps && limited && may && self.third.percent(4) && few && self.stuck.insert(attempt) {
+            self.stuck_when_healed += u64::from(!self.broken);
             self.count("attempt that does not end");
         }
         self.stuck.contains(&attempt)

@@ -1,11 +1,11 @@
 //! Classifies the end of an executor: its own exit or signal, a kill by this worker, lack of memory, a foreign kill.
 
 use super::place::Seen;
-use crate::attempts::Exit;
 use rustix::process::Pid;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use windrow_attempts::Exit;
 use windrow_format::regular_file;
 use windrow_model::{AttemptId, ByteSize, Code, Escape, Failure, signal_name};
 
@@ -99,10 +99,16 @@ fn kills(group: Option<&PathBuf>) -> u64 {
     of_group.or_else(of_machine).unwrap_or(0)
 }
 
-/// Classifies the end of an executor. `ours`: this worker killed it or asked it to end.
-pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryWatch, stderr_tail: String) -> Exit {
-    let (code, message, own_doing) = match (status.code(), status.signal()) {
-        _ if ours => (Code::Cancelled, "the worker ended the job's process".to_string(), false),
+/// Classifies the end of an executor. `killed_by_worker`: this worker killed it or asked it to end.
+pub fn explain(
+    status: ExitStatus,
+    was_ready: bool,
+    killed_by_worker: bool,
+    memory: &MemoryWatch,
+    stderr_tail: String,
+) -> Exit {
+    let (code, message, self_inflicted) = match (status.code(), status.signal()) {
+        _ if killed_by_worker => (Code::Cancelled, "the worker ended the job's process".to_string(), false),
         (Some(n), _) if CANNOT_START.contains(&n) && !was_ready => {
             (Code::ExecFailed, "the job's binary does not start; `ldd` shows what is missing".to_string(), true)
         }
@@ -126,8 +132,8 @@ pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryW
     };
     Exit {
         failure: Failure { stderr_tail, ..Failure::new(code, message) },
-        own_doing,
-        ours,
+        self_inflicted,
+        killed_by_worker,
         guilty: None,
         stuck: false,
     }
@@ -137,7 +143,10 @@ pub fn explain(status: ExitStatus, was_ready: bool, ours: bool, memory: &MemoryW
 /// process that lacked memory or processes, or was killed from outside, blames no attempt: the last one to ask is not
 /// at fault.
 pub fn blame(mut exit: Exit, attempt: AttemptId, seen: Option<Seen>) -> Exit {
-    if exit.ours || !exit.own_doing || [Code::OutOfMemory, Code::TooManyProcesses].contains(&exit.failure.code) {
+    if exit.killed_by_worker
+        || !exit.self_inflicted
+        || [Code::OutOfMemory, Code::TooManyProcesses].contains(&exit.failure.code)
+    {
         return exit;
     }
     exit.guilty = Some(attempt);
@@ -169,7 +178,7 @@ mod tests {
         assert!(end(11, "").failure.message.contains("SIGSEGV"));
         assert!(end(3 << 8, "").failure.message.contains("code 3"));
         assert!(end(0, "").failure.message.contains("before its task was done"));
-        assert!(end(11, "").own_doing && !end(9, "").own_doing);
+        assert!(end(11, "").self_inflicted && !end(9, "").self_inflicted);
         assert_eq!(end(6, "memory allocation of 10 bytes failed").failure.code, Code::OutOfMemory);
         assert_eq!(end(127 << 8, "").failure.code, Code::ExecutorCrashed, "once ready, it had been started");
         assert_eq!(end(1 << 8, "last words").failure.stderr_tail, "last words");
@@ -181,6 +190,6 @@ mod tests {
         let exit = explain(ExitStatus::from_raw(9), true, false, &memory, String::new());
         assert_eq!(exit.failure.code, Code::OutOfMemory);
         assert!(exit.failure.message.contains("limit") && exit.failure.message.contains("peak"));
-        assert!(!exit.own_doing, "no attempt can be named");
+        assert!(!exit.self_inflicted, "no attempt can be named");
     }
 }

@@ -1,7 +1,7 @@
 //! One executor from start to end: prepared, started, ready, given tasks, ended. Each step is reported to the node as
 //! an event.
 //!
-//! It decides nothing about attempts: `attempts.rs` decides who is charged for an end. While the plan is made and while
+//! It decides nothing about attempts: `windrow-attempts` decides who is charged for an end. While the plan is made and while
 //! the executor lives, its end and its commands are awaited at the same time, so neither a dead nor a silent executor
 //! blocks anything. Commands wait while it is being forked (at most as long as earlier forks take), and for at most a
 //! second after it has closed its socket; commands for a dead or killed executor are dropped.
@@ -14,7 +14,6 @@ use super::place::look_at;
 use super::process::Process;
 use super::spawn::Spawner;
 use crate::artifacts::Executable;
-use crate::attempts::{Event, Exit};
 use crate::job::Limits;
 use crate::logs::SharedLog;
 use crate::progress::Watch;
@@ -26,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use windrow_attempts::{Event, Exit};
 use windrow_format::crumbs::Place;
 use windrow_model::{AttemptId, Chunk, Code, Digest, Failure, JobId};
 use windrow_proto::v1::{self, from_executor, to_executor};
@@ -106,7 +106,7 @@ pub fn start(
         let (looks, events) = (StorageCalls::default(), Arc::new(events));
         let handed = HandOver::default();
         let mut supervisor =
-            Supervisor { job, generation, log, watch, commands: queue, looks, events, handed, ours: false };
+            Supervisor { job, generation, log, watch, commands: queue, looks, events, handed, killed_by_worker: false };
         let (mut process, sender, receiver, mut overdue) = match supervisor.begin(spawner, plan).await {
             Ok(parts) => parts,
             Err(NotStarted { failure, killed }) => {
@@ -143,7 +143,7 @@ struct Supervisor<E> {
     /// The unanswered tasks.
     handed: HandOver,
     /// This worker killed it or asked it to end.
-    ours: bool,
+    killed_by_worker: bool,
 }
 
 impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
@@ -190,7 +190,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
                 },
                 _ = process.exited() => break None,
                 command = self.commands.recv() => if ends(command.as_ref()) {
-                    self.ours = true;
+                    self.killed_by_worker = true;
                     break Some(cancelled());
                 },
                 () = sleep_until(deadline) => {
@@ -205,7 +205,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
         let exit = self.explain(&mut process, false).await;
         Err(match failure {
             Some(failure) => NotStarted { failure: self.with_stderr(failure), killed: false },
-            None => NotStarted { killed: !exit.own_doing && !exit.ours, failure: exit.failure },
+            None => NotStarted { killed: !exit.self_inflicted && !exit.killed_by_worker, failure: exit.failure },
         })
     }
 
@@ -229,7 +229,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
                     Ok(true) => {}
                     Ok(false) => match timeout(CLOSE_GRACE, process.exited()).await {
                         Ok(_) => break None,
-                        Err(_) if self.ours => break None,
+                        Err(_) if self.killed_by_worker => break None,
                         Err(_) => break Some(protocol("it closed its socket but did not exit")),
                     },
                     Err(failure) => break Some(failure),
@@ -263,12 +263,12 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
                     }
                     (Some(Command::Run(..) | Command::Cancel(_)), None) => {}
                     (Some(Command::Close), _) => {
-                        self.ours = true;
+                        self.killed_by_worker = true;
                         sender = None;
                         close_by = Some(Instant::now() + CLOSE_GRACE);
                     }
                     (Some(Command::Kill) | None, _) => {
-                        self.ours = true;
+                        self.killed_by_worker = true;
                         break None;
                     }
                 },
@@ -291,17 +291,25 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
             }
         };
         // It is dead, or is to be killed.
-        if wrong.is_some() || self.ours {
+        if wrong.is_some() || self.killed_by_worker {
             process.kill();
         }
         let exit = self.explain(process, true).await;
         match wrong {
-            Some(failure) if stuck => {
-                Exit { failure: self.with_stderr(failure), own_doing: false, ours: true, guilty: None, stuck }
-            }
-            Some(failure) => {
-                Exit { failure: self.with_stderr(failure), own_doing: true, ours: false, guilty: None, stuck: false }
-            }
+            Some(failure) if stuck => Exit {
+                failure: self.with_stderr(failure),
+                self_inflicted: false,
+                killed_by_worker: true,
+                guilty: None,
+                stuck,
+            },
+            Some(failure) => Exit {
+                failure: self.with_stderr(failure),
+                self_inflicted: true,
+                killed_by_worker: false,
+                guilty: None,
+                stuck: false,
+            },
             None => exit,
         }
     }
@@ -354,7 +362,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
     }
 
     async fn explain(&self, process: &mut Process, was_ready: bool) -> Exit {
-        let full = process.was_full().filter(|_| !self.ours);
+        let full = process.was_full().filter(|_| !self.killed_by_worker);
         let status = match timeout(GONE_AFTER_KILL, process.finish()).await {
             Ok(status) => status,
             Err(_) => {
@@ -369,7 +377,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
         match status {
             Ok(status) => {
                 let stderr = self.log.lock().stderr_tail();
-                let exit = exit::explain(status, was_ready, self.ours, &process.memory, stderr);
+                let exit = exit::explain(status, was_ready, self.killed_by_worker, &process.memory, stderr);
                 let exit = Exit { failure: or_full(full, exit.failure), ..exit };
                 match process.last_crumb() {
                     Some((attempt, Some(place))) => exit::blame(exit, attempt, Some(look_at(place, &self.looks).await)),
@@ -381,8 +389,8 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
                 let message = format!("cannot wait for the process of {}: {e}", self.job);
                 Exit {
                     failure: Failure::new(Code::IoError, message),
-                    own_doing: false,
-                    ours: self.ours,
+                    self_inflicted: false,
+                    killed_by_worker: self.killed_by_worker,
                     guilty: None,
                     stuck: false,
                 }
@@ -395,7 +403,7 @@ impl<E: Fn(Event) + Send + Sync + 'static> Supervisor<E> {
         let message = format!("the job's process {} was killed and does not end: it waits in the kernel", process.id());
         tracing::warn!(job = %self.job, "{message}");
         let failure = self.with_stderr(Failure::new(Code::ExecutorCrashed, message));
-        Exit { failure, own_doing: false, ours: self.ours, guilty: None, stuck: false }
+        Exit { failure, self_inflicted: false, killed_by_worker: self.killed_by_worker, guilty: None, stuck: false }
     }
 
     fn with_stderr(&self, mut failure: Failure) -> Failure {

@@ -2,13 +2,13 @@
 
 use super::{Command, Handle, Plan, Spawner, supervise};
 use crate::artifacts::Executable;
-use crate::attempts::{Event, Exit};
 use crate::logs::Logs;
 use crate::progress::Watch;
 use crate::testing::{attempt, job, task};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use windrow_attempts::{Event, Exit};
 use windrow_model::{AttemptId, Code, Digest, Escape, OutputReport, TaskOutput};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
@@ -130,7 +130,7 @@ async fn tasks_run_and_closing_the_socket_ends_the_executor() {
         assert!(is_done(&event, attempt(1, i)), "{event:?}");
     }
     f.handle.send(Command::Close);
-    assert!(f.exit().await.ours);
+    assert!(f.exit().await.killed_by_worker);
     f.handle.ended().await;
 }
 
@@ -164,7 +164,7 @@ async fn signal_is_reported_with_the_tail_of_stderr() {
     assert_eq!(exit.failure.code, Code::ExecutorCrashed);
     assert!(exit.failure.message.contains("SIGSEGV"), "{}", exit.failure);
     assert_eq!(exit.failure.stderr_tail, "about to crash");
-    assert!(exit.own_doing && !exit.ours);
+    assert!(exit.self_inflicted && !exit.killed_by_worker);
 }
 
 #[tokio::test]
@@ -185,13 +185,13 @@ async fn foreign_kill_is_distinguished_from_our_own() {
     let pid = find_child(f.folder.path());
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let exit = f.exit().await;
-    assert!(!exit.own_doing && !exit.ours, "{exit:?}");
+    assert!(!exit.self_inflicted && !exit.killed_by_worker, "{exit:?}");
     assert!(exit.failure.message.contains("SIGKILL"), "{}", exit.failure);
 
     let mut f = Fixture::start("hang", fake());
     f.ready().await;
     f.handle.send(Command::Kill);
-    assert!(f.exit().await.ours);
+    assert!(f.exit().await.killed_by_worker);
 }
 
 /// The process whose working directory is this folder.
@@ -237,7 +237,7 @@ async fn garbage_on_the_socket_fails_the_executor() {
     f.run(attempt(1, 0));
     let exit = f.exit().await;
     assert_eq!(exit.failure.code, Code::ExecutorProtocol);
-    assert!(exit.own_doing);
+    assert!(exit.self_inflicted);
 }
 
 #[tokio::test]

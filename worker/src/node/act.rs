@@ -1,9 +1,8 @@
-//! Performs the actions of `attempts.rs`: each is begun here, runs in a task of its own if it takes time, and reports
+//! Performs the actions of `windrow-attempts`: each is begun here, runs in a task of its own if it takes time, and reports
 //! back as an event. It decides nothing.
 
 use super::{Mail, Node, StagingTask};
 use crate::artifacts::Artifacts;
-use crate::attempts::{Action, Event, Report};
 use crate::executor::{self, Command, supervise};
 use crate::job::JobSetup;
 use crate::progress::Watch;
@@ -14,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use windrow_attempts::{Action, Event, Report};
 use windrow_model::{AttemptId, Chunk, Escape, Failure, JobId, Task, TaskInput};
 use windrow_net::Connection;
 use windrow_proto::convert::path_to_bytes;

@@ -1,9 +1,9 @@
 //! Chunks of datasets, by order of the coordinator: list, copy, delete.
 
 use super::{Mail, Node};
-use crate::attempts::Event;
 use crate::chunks::{Doom, News};
 use crate::replicas::Sources;
+use windrow_attempts::Event;
 use windrow_model::{AttemptId, Chunk, Code, Digest, Failure, TaskInput};
 use windrow_proto::v1::{self, from_worker};
 

@@ -1,8 +1,13 @@
 //! Promises of the life of attempts.
 
-use super::*;
+use crate::state::{Executor, KILLED_STARTS_MAX, State};
 use crate::testing::{attempt, job, task};
-use windrow_model::{Epoch, Incarnation, PartReport, Segment, StageId, WorkerId};
+use crate::*;
+use std::collections::BTreeMap;
+use windrow_model::{
+    AttemptId, Code, Epoch, Failure, Incarnation, OutputReport, PartReport, Segment, SegmentRef, StageId, TaskId,
+    TaskInput, TaskOutput, TaskReport, WorkerId,
+};
 
 const J: u8 = 1;
 
@@ -27,14 +32,20 @@ fn done(generation: u64, i: u32) -> Event {
 fn failed(generation: u64, i: u32, code: Code) -> Event {
     Event::TaskFailed { generation, attempt: attempt(J, i), failure: Failure::new(code, "why"), segment: None }
 }
-fn ended(generation: u64, own_doing: bool, ours: bool) -> Event {
-    let exit =
-        Exit { failure: Failure::new(Code::ExecutorCrashed, "signal"), own_doing, ours, guilty: None, stuck: false };
+fn ended(generation: u64, self_inflicted: bool, killed_by_worker: bool) -> Event {
+    let exit = Exit {
+        failure: Failure::new(Code::ExecutorCrashed, "signal"),
+        self_inflicted,
+        killed_by_worker,
+        guilty: None,
+        stuck: false,
+    };
     Event::ExecutorEnded { job: job(J), generation, exit }
 }
 fn ended_by(generation: u64, i: u32) -> Event {
     let failure = Failure::new(Code::ExecutorCrashed, "signal");
-    let exit = Exit { failure, own_doing: true, ours: false, guilty: Some(attempt(J, i)), stuck: false };
+    let exit =
+        Exit { failure, self_inflicted: true, killed_by_worker: false, guilty: Some(attempt(J, i)), stuck: false };
     Event::ExecutorEnded { job: job(J), generation, exit }
 }
 fn start(generation: u64) -> Action {
@@ -88,7 +99,7 @@ fn an_attempt_goes_from_assigned_to_published() {
 fn third_stuck_executor_in_a_row_fails_its_tasks() {
     let stuck = |generation| {
         let failure = Failure::new(Code::TaskTimeout, "it does nothing");
-        let exit = Exit { failure, own_doing: false, ours: true, guilty: None, stuck: true };
+        let exit = Exit { failure, self_inflicted: false, killed_by_worker: true, guilty: None, stuck: true };
         Event::ExecutorEnded { job: job(J), generation, exit }
     };
     let mut a = running(2, 2);
@@ -427,7 +438,7 @@ fn any_event_order_keeps_slots_and_reports_once() {
                     _ => {}
                 }
             }
-            let with_slots: Vec<AttemptId> = a.turns.iter().take(2).collect();
+            let with_slots: Vec<AttemptId> = a.queue.iter().take(2).collect();
             let runs = a.attempts.iter().filter(|(_, a)| a.state == State::Running);
             assert!(runs.clone().all(|(id, _)| with_slots.contains(id)), "seed {seed}: it runs out of its turn");
             if let Some(Executor::Ready { running, .. }) = a.jobs.get(&job(J)).map(|j| &j.executor) {

@@ -1,10 +1,11 @@
-//! How long this worker may assume that the coordinator still counts on it.
+//! The lease of a worker's session: how long the worker may assume that the coordinator has not reassigned its tasks.
 //!
-//! The coordinator reassigns the worker's tasks when it has not heard from it for `lease_ms`. A worker that was cut off
-//! or paused for that long must reach the same conclusion by itself: its session is over, and the next one says which
-//! attempts are still needed. Contact counts from the time at which an answered message was *sent*. Times are
-//! monotonic.
+//! The coordinator reassigns the tasks of a worker when it has not heard from it for `lease_ms`. A worker that was cut off or paused
+//! for as long comes to the same conclusion by its own clock: the session is over, and the next one says which attempts are still
+//! needed. Contact counts from the time at which a beat was *sent* that was answered later, so the worker's lease never ends after
+//! the coordinator's. Times are monotonic.
 
+use crate::planted::{self, Planted};
 use std::sync::atomic::{AtomicU64, Ordering};
 use windrow_model::Time;
 
@@ -28,7 +29,7 @@ impl Lease {
 
     /// Whether the coordinator may have given this worker up.
     pub fn has_run_out(&self, now: Time) -> bool {
-        self.left_ms(now) == 0
+        self.left_ms(now) == 0 && !planted::has(Planted::LeaseForgotten)
     }
 
     /// Milliseconds until it expires without further contact.

@@ -1,0 +1,69 @@
+//! Everything that can happen to the attempts of a worker: a closed list of plain data.
+
+use windrow_model::{AttemptId, Failure, JobId, SegmentRef, Task, TaskReport};
+
+/// Everything that can happen to attempts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The coordinator wants this attempt run here.
+    Assigned(Box<Task>),
+    /// Its inputs are local files.
+    Staged(AttemptId),
+    /// What an executor that died has left of it is gone.
+    Cleared(AttemptId),
+    /// Its inputs cannot be had.
+    StageFailed(AttemptId, StageError),
+    /// An executor has built the plan and takes tasks.
+    ExecutorReady { job: JobId, generation: u64 },
+    /// An executor did not get as far as taking tasks. `killed`: by a SIGKILL that this worker did not send, which
+    /// is no attempt's fault.
+    ExecutorNotStarted { job: JobId, generation: u64, failure: Failure, killed: bool },
+    /// An executor that was ready is gone.
+    ExecutorEnded { job: JobId, generation: u64, exit: Exit },
+    /// An attempt is done.
+    TaskDone { generation: u64, attempt: AttemptId, report: TaskReport },
+    /// An attempt has failed. `segment`: position of the input, and of the segment in it, that could not be read.
+    TaskFailed { generation: u64, attempt: AttemptId, failure: Failure, segment: Option<(u32, u32)> },
+    /// It has run, or made no progress, for longer than its job allows.
+    TaskOverdue { generation: u64, attempt: AttemptId, failure: Failure },
+    /// The coordinator chose this attempt as its task's winner.
+    Granted(AttemptId),
+    /// Its parts are in their staging folders.
+    Published(AttemptId),
+    /// They cannot be placed there.
+    PublishFailed(AttemptId, Failure),
+    /// The coordinator has no use for this attempt any more.
+    Revoked(AttemptId),
+    /// A running attempt that was told to stop has not done so in time.
+    CancelOverdue(AttemptId),
+    /// The job is over, or begins anew.
+    JobDropped(JobId),
+    /// An earlier incarnation of this worker has left what this attempt made.
+    Kept(AttemptId, TaskReport),
+    /// The worker ends.
+    Stopping,
+}
+
+/// Why inputs could not be staged.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StageError {
+    /// They cannot be had here.
+    Failed(Failure),
+    /// This segment is nowhere: the coordinator has it computed again.
+    SegmentLost(Box<SegmentRef>, Failure),
+}
+
+/// How an executor ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exit {
+    /// What the attempt that is charged fails with.
+    pub failure: Failure,
+    /// The job's own code must have done it (a fatal signal, an exit), as opposed to a kill from outside.
+    pub self_inflicted: bool,
+    /// This worker killed it.
+    pub killed_by_worker: bool,
+    /// It did nothing with the tasks that it was given, and this worker killed it for that.
+    pub stuck: bool,
+    /// The attempt whose own thread did it, where that is known.
+    pub guilty: Option<AttemptId>,
+}

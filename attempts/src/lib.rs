@@ -1,0 +1,39 @@
+//! The attempts of one worker, as a pure state machine: events in, actions out.
+//!
+//! ```text
+//! assigned ─▶ staging ─▶ ready ─▶ running ─▶ done ─▶ granted ─▶ published
+//!                │         │ ▲      │  │
+//!                │         │ └──────┘  │   by way of clearing: the executor died, and no attempt could be blamed
+//!                ▼         ▼           ▼
+//!              failed, or revoked: the attempt is forgotten and its files are deleted
+//! ```
+//! There may be more attempts than slots. All are staged at once; the ones that came first have the slots (`slot_queue.rs`). The
+//! coordinator counts in the same way and needs no message when an attempt begins: hence a later attempt waits even if the
+//! inputs of an earlier one take longer to fetch.
+//!
+//! The crate owns which attempt is where, which job has an executor, which tasks are suspected of having crashed one, and how long
+//! a session lasts without contact (`lease.rs`). It knows no file, process, clock or connection: a driver performs the actions and reports back with events. The worker daemon is
+//! one driver, the simulation is another. Late events (of an executor of an earlier generation, of an attempt that is gone)
+//! are ignored.
+
+mod action;
+mod event;
+mod executor;
+mod lease;
+mod needs;
+mod outcome;
+pub mod planted;
+mod slot_queue;
+mod state;
+mod step;
+
+pub use action::{Action, Report};
+pub use event::{Event, Exit, StageError};
+pub use lease::Lease;
+pub use needs::Needs;
+pub use state::Attempts;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
