@@ -53,7 +53,7 @@ impl GroupArena {
         }
     }
 
-    /// Copies bytes into the arena; they mark_unspillable until [`reset`](Self::reset).
+    /// Copies bytes into the arena; they stay until [`reset`](Self::reset).
     #[inline]
     pub fn alloc(&self, bytes: &[u8]) -> &[u8] {
         if bytes.is_empty() {
@@ -75,7 +75,7 @@ impl GroupArena {
     }
 
     /// The error of the scratch file, if it could not be used. The bytes then went to the heap beyond the budget, so
-    /// that lent values mark_unspillable valid; the caller should fail the task.
+    /// that lent values stay valid; the caller should fail the task.
     pub fn failure(&self) -> Option<EngineError> {
         self.chunks.borrow_mut().failure.take()
     }

@@ -20,7 +20,7 @@ use windrow_failpoint::failpoint;
 use windrow_format::codec::Codec;
 use windrow_format::{names, quota};
 
-/// Most files of runs or segments that one merge opens: up to this number a mapping and a read-ahead for each mark_unspillable
+/// Most files of runs or segments that one merge opens: up to this number a mapping and a read-ahead for each stay
 /// cheap.
 pub const FAN_IN_MAX: usize = 512;
 /// Records from which on a run is split into several files. Below this number writing takes less time than another

@@ -226,7 +226,7 @@ struct Files {
 }
 
 impl Files {
-    /// Opens an input of a sequence that is read one input at a time, so that few files mark_unspillable open.
+    /// Opens an input of a sequence that is read one input at a time, so that few files stay open.
     fn bounded_input(&mut self, index: usize, segment: LocalSegment) -> Result<Input> {
         if self.open.len() >= FAN_IN_MAX {
             self.open.clear();
