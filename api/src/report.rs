@@ -9,7 +9,7 @@ mod pace;
 mod text;
 pub(crate) mod warning;
 
-pub use json::{failure_json, job_json, worker_json};
+pub use json::{failure_json, job_json, view_json, worker_json};
 pub use text::{failure_text, number, seconds, summary};
 
 use crate::stdout;

@@ -6,9 +6,10 @@ use comfy_table::{Table, presets};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::Write;
-use windrow::report::{failure_json, failure_text, job_json, number, seconds, summary, worker_json};
+use windrow::report::{failure_json, failure_text, job_json, number, seconds, summary, view_json, worker_json};
 use windrow::stdout;
-use windrow_model::{ByteSize, DatasetStatus, Escape, FailedAttempt, Failure, JobStatus, WorkerState, WorkerStatus};
+use windrow_model::view::{DatasetView, dataset_state};
+use windrow_model::{ByteSize, DatasetStatus, Escape, FailedAttempt, Failure, JobStatus, WorkerStatus};
 
 /// Who reads the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -82,25 +83,8 @@ pub fn workers(workers: &[WorkerStatus], format: Format) -> Result<(), Failure> 
 /// A list of datasets.
 pub fn datasets(datasets: &[DatasetStatus], format: Format) -> Result<(), Failure> {
     match format {
-        Format::Json => put_json(&datasets.iter().map(dataset_json).collect()),
+        Format::Json => put_json(&datasets.iter().map(|d| view_json(&DatasetView::from(d))).collect()),
         Format::Table => put(&datasets_table(datasets)),
-    }
-}
-
-fn dataset_json(d: &DatasetStatus) -> Value {
-    json!({
-        "name": d.name, "version": d.version, "framing": d.framing.to_string(), "bytes": d.bytes,
-        "chunks": d.chunks, "replicas": d.replicas, "copies_min": d.copies_min, "state": state(d),
-    })
-}
-
-/// What a user has to know of the copies.
-fn state(d: &DatasetStatus) -> &'static str {
-    match d.copies_min {
-        _ if d.chunks == 0 => "whole",
-        0 => "incomplete",
-        n if n < d.replicas => "degraded",
-        _ => "whole",
     }
 }
 
@@ -114,7 +98,7 @@ fn datasets_table(datasets: &[DatasetStatus]) -> String {
             ByteSize(d.bytes).to_string(),
             d.chunks.to_string(),
             format!("{}/{}", d.copies_min, d.replicas),
-            state(d).to_string(),
+            dataset_state(d).to_string(),
         ]);
     }
     plain(&table)
@@ -181,15 +165,9 @@ fn failures_table(failures: &[FailedAttempt]) -> Table {
 fn workers_table(workers: &[WorkerStatus]) -> String {
     let mut table = table(&["WORKER", "STATE", "HOST", "ADDRESS", "SLOTS", "RUNNING", "MEMORY", "VERSION", "WHY"]);
     for worker in workers {
-        let state = match worker.state {
-            WorkerState::Live => "live",
-            WorkerState::Excluded => "excluded",
-            WorkerState::Draining => "draining",
-            WorkerState::Lost => "lost",
-        };
         table.add_row([
             worker.id.to_string(),
-            state.to_string(),
+            worker.state.as_str().to_string(),
             one_line(&worker.host),
             one_line(&worker.address),
             worker.slots.to_string(),
@@ -222,7 +200,7 @@ pub fn plain(table: &Table) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use windrow_model::{Counters, JobState, StageStatus, TaskTotals};
+    use windrow_model::{Counters, Framing, JobState, StageStatus, TaskTotals, WorkerState};
 
     #[test]
     fn tables_begin_with_the_id() {
@@ -294,5 +272,26 @@ mod tests {
         };
         let table = workers_table(&[worker]);
         assert!(table.contains(r"its disk is full\nFAKE") && table.lines().count() == 2, "{table}");
+    }
+
+    #[test]
+    fn dataset_json_has_the_fields_that_scripts_read() {
+        let dataset = |chunks, copies_min| DatasetStatus {
+            name: "logs".into(),
+            version: 3,
+            framing: Framing::Fixed(100),
+            bytes: 700,
+            chunks,
+            replicas: 2,
+            copies_min,
+        };
+        let text = format!("{:#}", view_json(&DatasetView::from(&dataset(7, 1))));
+        let want = concat!(
+            "{\n  \"bytes\": 700,\n  \"chunks\": 7,\n  \"copies_min\": 1,\n  \"framing\": \"fixed:100\",\n",
+            "  \"name\": \"logs\",\n  \"replicas\": 2,\n  \"state\": \"degraded\",\n  \"version\": 3\n}"
+        );
+        assert_eq!(text, want);
+        let states = [(0, 0), (7, 0), (7, 1), (7, 2)].map(|(chunks, copies)| dataset_state(&dataset(chunks, copies)));
+        assert_eq!(states, ["whole", "incomplete", "degraded", "whole"]);
     }
 }

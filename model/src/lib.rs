@@ -29,6 +29,7 @@ pub mod signal;
 pub mod task;
 pub mod time;
 pub mod units;
+pub mod view;
 
 pub use chunk::{Chunk, FileIdentity, FileRange, SkippedRecord};
 pub use cluster::{Folder, Seen};

@@ -1,9 +1,10 @@
 //! How a program reports that it has failed: to people on stderr, to scripts as JSON.
 
-use crate::report::{failure_json, job_json};
+use crate::report::{failure_json, view_json};
 use crate::stdout;
 use serde_json::{Value, json};
-use windrow_model::{Code, Escape, Failure, JobStatus};
+use windrow_model::view::DriverView;
+use windrow_model::{Escape, Failure, JobStatus};
 
 /// The cause first, then what to do.
 pub(crate) fn print_failure(failure: &Failure) {
@@ -22,13 +23,7 @@ pub(crate) fn no_job_json(failure: &Failure) -> Value {
 
 /// The end of a driver: its jobs in the order in which they ran, and what it failed with.
 pub(crate) fn driver_json(jobs: &[JobStatus], failure: Option<&Failure>) -> Value {
-    let state = match failure.map(|failure| failure.code) {
-        None => "done",
-        Some(Code::Cancelled | Code::Interrupted) => "cancelled",
-        Some(_) => "failed",
-    };
-    let jobs: Vec<Value> = jobs.iter().map(job_json).collect();
-    json!({ "state": state, "jobs": jobs, "error": failure.map(failure_json) })
+    view_json(&DriverView::of(jobs, failure))
 }
 
 /// A result as JSON on standard output.

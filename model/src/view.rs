@@ -1,0 +1,15 @@
+//! Jobs, workers and datasets as programs see them: the JSON of `-o json`, of job binaries, and of pages.
+//!
+//! A view borrows a domain value and is serialized. Its field names and their types are a contract with scripts: fields
+//! are added, never renamed or removed. Domain types have serde forms of their own, for the journal, which change
+//! independently of these.
+
+mod dataset;
+mod failure;
+mod job;
+mod worker;
+
+pub use dataset::{DatasetView, dataset_state};
+pub use failure::{FailureView, RecordView};
+pub use job::{DriverView, FailedAttemptView, JobView, LeftOutView, StageView, TasksView};
+pub use worker::WorkerView;
