@@ -31,6 +31,16 @@ impl From<StoreError> for CommitError {
     }
 }
 
+/// The end of a try of a commit, or that it does not end.
+pub(crate) enum CommitTried {
+    /// Its thread has ended. With the staging folders, if they were not known before.
+    Ended { staging: Option<Vec<StagedSink>>, result: Result<(), CommitError> },
+    /// Its thread works on, and has not got far for as long as storage may take.
+    Slow(Failure),
+    /// It has not begun.
+    NotBegun(Failure),
+}
+
 /// Commits every output of a job that is a folder. May be repeated: an output that this job has committed stays as it is.
 /// `sealed_before`: its commit began in an earlier life, in which an output may have become visible that is on no mount now.
 pub(crate) fn commit_job(

@@ -7,28 +7,32 @@
 
 mod act;
 mod calls;
+mod chunks;
 mod collecting;
 mod committing;
 mod data;
 mod early_reads;
 mod ending;
+mod inputs;
+mod kept_results;
+mod outputs;
 mod plan;
 mod publishing;
 mod restore;
+mod sealing;
 mod submit;
 mod workers;
 
 use crate::claims::Claims;
-use crate::commit::Commit;
-use crate::commit_try::Committing;
 use crate::datasets::Datasets;
 use crate::job_view::JobView;
-use crate::jobs::{ActiveJob, Publishing};
+use crate::jobs::{Awaited, Jobs};
 use crate::journal::{Identity, Journal, Record};
 use crate::mailbox::{Mailbox, Message};
 use crate::membership::Membership;
 use crate::orphans::{OrphanRule, Orphans};
 use crate::planning::Planners;
+use crate::ran_on::RanOn;
 use crate::recover::Recovered;
 use crate::result_files::ResultFiles;
 use crate::results::Results;
@@ -42,7 +46,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use windrow_model::{AttemptId, Epoch, Failure, JobId, JobState, Time, WorkerId};
+use windrow_model::{Epoch, JobId, JobState, Time, WorkerId};
 use windrow_net::Clock;
 use windrow_proto::v1;
 use windrow_scheduler::{Event, Scheduler};
@@ -78,28 +82,11 @@ pub(crate) struct Driver {
     /// How far workers are with reading their chunks.
     pub scrubs: BTreeMap<WorkerId, v1::ScrubProgress>,
     pub watchers: Watchers,
-    pub active: BTreeMap<JobId, ActiveJob>,
-    /// What the specs of all of them take in memory.
-    pub spec_bytes: usize,
-    /// Attempts that have placed their parts, which are being copied.
-    pub publishing: BTreeMap<AttemptId, Publishing>,
-    /// Jobs that commit as soon as it is known that their chunks are there.
-    pub committing: BTreeMap<JobId, Commit>,
-    /// And those that commit.
-    pub commits: BTreeMap<JobId, Committing>,
-    /// Jobs that were given up while a thread hung in their commit: their outputs are claimed until it returns.
-    pub given_up: BTreeSet<JobId>,
+    pub jobs: Jobs,
     pub storage: StorageCalls,
     /// What calls are answered.
     pub view: JobView,
-    /// Jobs whose end is being recorded.
-    pub ending: BTreeSet<JobId>,
-    /// Who waits for the end of a job to be recorded that they have cancelled.
-    pub cancels: BTreeMap<JobId, Vec<oneshot::Sender<Result<(), Failure>>>>,
-    /// Who ran something of a job; of ended jobs only while the scheduler remembers them.
-    pub ran: BTreeMap<JobId, BTreeSet<WorkerId>>,
-    /// Staging folders of jobs that have ended and whose end is being recorded.
-    pub leftovers: BTreeMap<JobId, Vec<StagedSink>>,
+    pub ran_on: RanOn,
     /// Collected results that are kept.
     pub results: Results,
     /// And the bytes of those that are large.
@@ -111,12 +98,8 @@ pub(crate) struct Driver {
     pub members: BTreeSet<WorkerId>,
     /// Restored jobs, and others for their datasets, wait for workers of an earlier life until then.
     pub awaited_until: Option<Time>,
-    /// Jobs that cannot be split yet, because of their datasets.
-    pub unsplit: Vec<JobId>,
     /// Nothing outlives this coordinator.
     pub temporary: bool,
-    /// Jobs whose inputs are being cut, and staging folders made.
-    pub splitting: BTreeSet<JobId>,
     pub planners: Planners,
     /// Splits and removals under way: whatever makes or removes staging folders of jobs that have not begun to commit.
     pub work: JoinSet<()>,
@@ -169,27 +152,17 @@ impl Driver {
             revision,
             scrubs: BTreeMap::new(),
             watchers: Watchers::default(),
-            active: BTreeMap::new(),
-            spec_bytes: 0,
-            publishing: BTreeMap::new(),
-            committing: BTreeMap::new(),
-            commits: BTreeMap::new(),
-            given_up: BTreeSet::new(),
+            jobs: Jobs::default(),
             storage: start.storage,
             view: JobView::new(past, running.iter().map(|r| (r.job.spec.id, r.state())).collect()),
-            ending: BTreeSet::new(),
-            cancels: BTreeMap::new(),
-            leftovers: BTreeMap::new(),
-            ran: BTreeMap::new(),
+            ran_on: RanOn::default(),
             results: Results::new(collected, start.results_bytes_max, start.results_kept.as_millis() as u64),
             files: start.files,
             expiry_ms: (start.results_kept.as_millis() as u64 / 8).clamp(20, 60_000),
             expiry_at: Time(0),
             members: workers.into_iter().collect(),
             awaited_until: None,
-            unsplit: Vec::new(),
             temporary: start.temporary,
-            splitting: BTreeSet::new(),
             planners: Planners::default(),
             work: JoinSet::new(),
             follow: VecDeque::new(),
@@ -231,12 +204,10 @@ impl Driver {
         }
         // Nobody waits for an answer of this driver any more.
         drop(messages);
-        for (job, active) in &self.active {
-            active.steps.cancel();
-            if active.tries > 0 && self.is_try_counted(*job) {
-                // A stop is no crash.
-                self.journal.note(Record::Tries(*job, active.tries.saturating_sub(1)));
-            }
+        self.jobs.cancel_plans();
+        for (job, tries) in self.jobs.counted_tries() {
+            // A stop is no crash.
+            self.journal.note(Record::Tries(job, tries));
         }
         if let Some(changes) = self.datasets.take_orphan_changes(self.clock.now(), true) {
             self.journal.note(Record::Orphans(Box::new(changes)));
@@ -246,14 +217,9 @@ impl Driver {
             tracing::warn!(threads = self.work.len(), "a file system does not answer: stopping without its threads");
             self.work.detach_all();
         }
-        let going_on = match self.temporary {
-            true => BTreeSet::new(),
-            false => self.active.keys().copied().collect(),
-        };
-        let active = self.active.into_values().flat_map(|job| job.staging);
-        let staged: Vec<StagedSink> = match self.temporary {
-            true => active.chain(self.leftovers.into_values().flatten()).collect(),
-            false => Vec::new(),
+        let (going_on, staged): (BTreeSet<JobId>, Vec<StagedSink>) = match self.temporary {
+            true => (BTreeSet::new(), self.jobs.into_staging().collect()),
+            false => (self.jobs.active().collect(), Vec::new()),
         };
         if !staged.is_empty() {
             let removing = tokio::task::spawn_blocking(move || abandon(staged.iter().map(|s| &s.staging)));
@@ -276,7 +242,7 @@ impl Driver {
             self.datasets.next_orphan_note(),
             self.placing_deadline(),
             self.held_back_deadline(),
-            self.next_commit(),
+            self.jobs.next_commit(),
             self.awaited_until,
             self.results.next_expiry_unix_ms().map(|_| self.expiry_at),
         ];
@@ -357,22 +323,17 @@ impl Driver {
             Message::Split { job, result } => self.handle_split(job, result),
             Message::CommitTried { job, tried } => self.commit_tried(job, tried),
             Message::DecideCommit { job, give_up, answer } => self.decide_commit(job, give_up, answer),
-            Message::MaySplit { job, result: Ok(_) } => self.split(job),
+            Message::MaySplit { job, result: Ok(_) } => self.split(job, Awaited::Try),
             Message::MaySplit { job, result: Err(failure) } => self.step(Event::PlanFailed { job, failure }),
             Message::SplitRecorded { job, durable } => {
                 self.view.advance(job, JobState::Running, durable);
                 self.watchers.touch();
             }
-            Message::Sealed { job, commit, result: Ok(durable) } => {
-                self.view.advance(job, JobState::Committing, durable);
-                self.watchers.touch();
-                self.sealed(job, commit);
-            }
-            Message::Sealed { job, result: Err(failure), .. } => self.step(Event::CommitFailed { job, failure }),
+            Message::Sealed { job, result } => self.sealed(job, result),
             Message::ResultStored { worker, attempt, report, result } => {
                 self.result_stored(worker, attempt, *report, result);
             }
-            Message::CollectedStored { storing, result } => self.collected_stored(*storing, result),
+            Message::CollectedStored { job, result } => self.collected_stored(job, result),
             Message::Fetched { job } => self.fetched(job),
             Message::EndRecorded { job, past, durable } => self.end_recorded(job, *past, durable),
             Message::SubmitRecorded { job, answer, durable } => self.submit_recorded(job, answer, durable),

@@ -1,55 +1,197 @@
-//! What the driver knows of jobs, beside the scheduler.
+//! The table of jobs: every job that has not ended, and those whose end is being recorded. Pure.
+//!
+//! `phase.rs` says what a phase is, `transitions.rs` which follows which. A phase changes only there, and the sets of jobs that the
+//! driver looks at on every turn change with it.
 
-use crate::datasets::PutId;
-use crate::split::{SplitJob, StagedSink};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use windrow_model::{AttemptId, Dataset, DatasetChunk, Digest, WorkerId};
-use windrow_scheduler::Collected;
-use windrow_store::Steps;
+mod commit;
+mod phase;
+mod transitions;
 
-/// What the driver knows of a job that has not ended, beside the scheduler.
-#[derive(Default)]
-pub(crate) struct ActiveJob {
-    /// Set when the job is split; moves into `Planned` when all workers have agreed.
-    pub split: Option<SplitJob>,
-    pub staging: Vec<StagedSink>,
-    /// Outputs that are datasets, by sink.
-    pub outputs: BTreeMap<u32, DatasetOutput>,
-    /// The datasets that it reads, as they were when it was submitted; until it is split.
-    pub datasets: BTreeMap<String, Dataset>,
-    /// Ends the planning.
-    pub steps: Arc<Steps>,
+pub(crate) use commit::{CommitWork, TryState};
+pub(crate) use phase::{Awaited, DatasetOutput, EarlierCommit, End, Outputs, Straggler};
+pub(crate) use transitions::{Restoring, SplitStart};
+
+use commit::CommitStep;
+use phase::{JobPhase, Prepared, Wait};
+use std::collections::{BTreeMap, BTreeSet};
+use windrow_model::{JobId, Time};
+
+/// One job.
+struct Job {
+    phase: JobPhase,
     /// Tries of work on its paths that the journal has, and that have not ended.
-    pub tries: u32,
-    /// The journal has it, or gets it with what is recorded next.
-    pub is_queued: bool,
-    /// It was tried before: its planning begins when its submit is durable.
-    pub splits_when_durable: bool,
-    /// What its spec takes in memory.
-    pub spec_bytes: usize,
-    /// Bytes of collected blobs that are not stored.
-    pub inline_bytes: usize,
-    /// What it has collected, as the journal has it: since its commit began.
-    pub result: Option<Collected>,
-    /// Its commit began in an earlier life. Its staging folders may not be known: then the commit looks for them.
-    pub sealed_before: bool,
-    /// Its commit is tried only when an operator says so, and why.
-    pub commit_held: Option<String>,
+    tries: u32,
+    /// Bytes of its spec in memory.
+    spec_bytes: usize,
 }
 
-/// An output of a running job that is a dataset.
-#[derive(Debug)]
-pub(crate) struct DatasetOutput {
-    pub put: PutId,
-    /// What each granted attempt has left; empty parts are not among them.
-    pub chunks: BTreeMap<AttemptId, DatasetChunk>,
-    /// These are of the attempts that have won, and no others come.
-    pub sealed: bool,
+/// The table.
+#[derive(Default)]
+pub(crate) struct Jobs {
+    table: BTreeMap<JobId, Job>,
+    index: Index,
+    active: usize,
+    spec_bytes: usize,
 }
 
-/// An attempt that has placed its parts.
-pub(crate) struct Publishing {
-    pub worker: WorkerId,
-    pub digests: Vec<Digest>,
+/// Jobs in phases that end without a message.
+#[derive(Debug, Default, PartialEq)]
+struct Index {
+    /// They wait for datasets.
+    for_datasets: BTreeSet<JobId>,
+    /// They run, and have attempts whose chunks are being copied.
+    copying: BTreeSet<JobId>,
+    /// They commit, and wait for their chunks.
+    for_chunks: BTreeSet<JobId>,
+    /// They commit, and the next try begins at this time.
+    pauses: BTreeSet<(Time, JobId)>,
 }
+
+impl Index {
+    fn add(&mut self, job: JobId, phase: &JobPhase) {
+        self.set(job, phase, true);
+    }
+
+    fn remove(&mut self, job: JobId, phase: &JobPhase) {
+        self.set(job, phase, false);
+    }
+
+    fn set(&mut self, job: JobId, phase: &JobPhase, is_in: bool) {
+        let set = match phase {
+            JobPhase::Waiting(Wait::Datasets) => &mut self.for_datasets,
+            JobPhase::Running(running) if !running.publishing.is_empty() => &mut self.copying,
+            JobPhase::Committing(committing) => match &committing.step {
+                CommitStep::Chunks { .. } => &mut self.for_chunks,
+                CommitStep::Folders(folders) => {
+                    if let TryState::Paused { until } = folders.state {
+                        match is_in {
+                            true => self.pauses.insert((until, job)),
+                            false => self.pauses.remove(&(until, job)),
+                        };
+                    }
+                    return;
+                }
+                CommitStep::Datasets => return,
+            },
+            _ => return,
+        };
+        match is_in {
+            true => set.insert(job),
+            false => set.remove(&job),
+        };
+    }
+}
+
+impl Jobs {
+    fn phase(&self, id: JobId) -> Option<&JobPhase> {
+        self.table.get(&id).map(|job| &job.phase)
+    }
+
+    /// Whether the job is in the table, in whatever phase.
+    pub fn contains(&self, id: JobId) -> bool {
+        self.table.contains_key(&id)
+    }
+
+    /// Whether the journal has not been given the job's end.
+    pub fn is_active(&self, id: JobId) -> bool {
+        self.phase(id).is_some_and(JobPhase::is_active)
+    }
+
+    /// Whether the job's end is being recorded, or what comes before that.
+    pub fn is_ending(&self, id: JobId) -> bool {
+        matches!(self.phase(id), Some(JobPhase::Ending(_)))
+    }
+
+    /// Whether planning has not begun.
+    pub fn is_waiting(&self, id: JobId) -> bool {
+        matches!(self.phase(id), Some(JobPhase::Waiting(_)))
+    }
+
+    /// Whether a thread plans the job.
+    pub fn is_splitting(&self, id: JobId) -> bool {
+        matches!(self.phase(id), Some(JobPhase::Splitting { .. }))
+    }
+
+    /// Whether attempts may still leave chunks for the outputs: the beginning of the commit is not recorded.
+    pub fn takes_chunks(&self, id: JobId) -> bool {
+        matches!(self.phase(id), Some(JobPhase::Running(_) | JobPhase::Sealing(_)))
+    }
+
+    /// Jobs whose end the journal has not been given, by id.
+    pub fn active(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.table.iter().filter(|(_, job)| job.phase.is_active()).map(|(id, _)| *id)
+    }
+
+    /// Number of them. O(1).
+    pub fn active_count(&self) -> usize {
+        self.active
+    }
+
+    /// Bytes of their specs in memory. O(1).
+    pub fn spec_bytes(&self) -> usize {
+        self.spec_bytes
+    }
+
+    /// The places of the job's outputs, while it has any.
+    pub fn prepared(&self, id: JobId) -> Option<&Prepared> {
+        self.phase(id)?.prepared()
+    }
+
+    /// The outputs that are datasets.
+    pub fn outputs(&self, id: JobId) -> impl Iterator<Item = (&u32, &DatasetOutput)> {
+        self.prepared(id).into_iter().flat_map(|prepared| &prepared.outputs)
+    }
+
+    /// The present try of the job's commit.
+    pub fn commit_try(&self, id: JobId) -> Option<TryState> {
+        match self.phase(id)? {
+            JobPhase::Committing(committing) => Some(committing.folders()?.state),
+            _ => None,
+        }
+    }
+
+    /// Jobs that wait for datasets.
+    pub fn for_datasets(&self) -> Vec<JobId> {
+        self.index.for_datasets.iter().copied().collect()
+    }
+
+    /// Jobs that commit, and wait for their chunks.
+    pub fn for_chunks(&self) -> Vec<JobId> {
+        self.index.for_chunks.iter().copied().collect()
+    }
+
+    /// Jobs whose commit is to be tried again at `now`.
+    pub fn commits_due(&self, now: Time) -> Vec<JobId> {
+        self.index.pauses.iter().take_while(|(until, _)| *until <= now).map(|(_, job)| *job).collect()
+    }
+
+    /// The time of the next try of a commit.
+    pub fn next_commit(&self) -> Option<Time> {
+        self.index.pauses.first().map(|(until, _)| *until)
+    }
+
+    /// Tries that are under way, each with the job's number of tries without it. An orderly stop takes them off: it is no crash.
+    pub fn counted_tries(&self) -> Vec<(JobId, u32)> {
+        let active = self.table.iter().filter(|(_, job)| job.phase.is_active());
+        let counted = active.filter(|(_, job)| job.phase.counts_try());
+        counted.filter_map(|(id, job)| Some((*id, job.tries.checked_sub(1)?))).collect()
+    }
+
+    /// Cancels the plans that are being made.
+    pub fn cancel_plans(&self) {
+        for job in self.table.values() {
+            if let JobPhase::Splitting { steps, .. } = &job.phase {
+                steps.cancel();
+            }
+        }
+    }
+
+    /// Every staging folder of every job.
+    pub fn into_staging(self) -> impl Iterator<Item = crate::split::StagedSink> {
+        self.table.into_values().flat_map(|job| job.phase.into_staging())
+    }
+}
+
+#[cfg(test)]
+#[path = "jobs/tests.rs"]
+mod tests;

@@ -7,12 +7,10 @@ mod data;
 
 pub(crate) use data::{BeginPut, ChunkReport, DataMessage, OrphanList, Places, PutStart};
 
-use crate::commit::Commit;
-use crate::commit_try::CommitTried;
+use crate::commit::CommitTried;
 use crate::job_view::Past;
 use crate::journal::{Durable, Snapshot};
 use crate::split::SplitJob;
-use crate::storing::Storing;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
@@ -138,7 +136,6 @@ pub(crate) enum Message {
     /// It is on record that the commit of a job begins, and with it which parts are committed.
     Sealed {
         job: JobId,
-        commit: Commit,
         result: Result<Durable, Failure>,
     },
     /// What an attempt has collected is stored, or cannot be.
@@ -150,7 +147,7 @@ pub(crate) enum Message {
     },
     /// The same for what a job that is done had not stored before.
     CollectedStored {
-        storing: Box<Storing>,
+        job: JobId,
         result: Result<Vec<StoredBlob>, Failure>,
     },
     /// A client has read the result of a job.

@@ -3,11 +3,10 @@
 
 use crate::commit::Commit;
 use crate::driver::Driver;
-use crate::journal::{Durable, JobRecord, PublishedTask, Record, spec_digest};
-use crate::mailbox::Message;
-use crate::storing::Then;
+use crate::jobs::End;
+use crate::journal::{PublishedTask, Record};
 use std::collections::BTreeSet;
-use windrow_model::{AttemptId, Failure, JobId, JobStatus, Task, TaskInput, TaskReport, WorkerId, WorkerState};
+use windrow_model::{AttemptId, JobId, Task, TaskInput, TaskReport, WorkerId, WorkerState};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 use windrow_scheduler::{Action, RestoredTask};
@@ -29,29 +28,34 @@ impl Driver {
             Action::Uncharged { task, tally } => self.journal.note(Record::Uncharged(task, tally)),
             Action::SetAside { record } => self.journal.note(Record::BadRecord(record)),
             Action::WorkerChanged { worker, state, reason } => {
-                let reason = reason.unwrap_or_default();
-                if state == WorkerState::Lost {
-                    self.worker_lost(worker);
-                }
-                match state {
-                    WorkerState::Excluded | WorkerState::Lost => {
-                        tracing::warn!(%worker, state = state.as_str(), reason, "worker takes no tasks");
-                    }
-                    WorkerState::Live | WorkerState::Draining => {
-                        tracing::info!(%worker, state = state.as_str(), "worker takes tasks again");
-                    }
-                }
+                self.worker_changed(worker, state, &reason.unwrap_or_default());
             }
             Action::CommitJob { job, parts, bad_records, collected } => {
-                self.store_collected(job, collected, Then::Seal(Commit { parts, bad_records }));
+                self.tasks_done(job, Commit { parts, bad_records }, collected);
             }
-            Action::JobEnded { job, status, collected, workers } => self.job_ended(job, *status, collected, workers),
+            Action::JobEnded { job, status, collected, workers } => {
+                self.job_ended(job, End { status, workers, collected });
+            }
+        }
+    }
+
+    fn worker_changed(&mut self, worker: WorkerId, state: WorkerState, reason: &str) {
+        match state {
+            WorkerState::Excluded | WorkerState::Lost => {
+                tracing::warn!(%worker, state = state.as_str(), reason, "worker takes no tasks");
+            }
+            WorkerState::Live | WorkerState::Draining => {
+                tracing::info!(%worker, state = state.as_str(), "worker takes tasks again");
+            }
+        }
+        if state == WorkerState::Lost {
+            self.worker_lost(worker);
         }
     }
 
     fn assign(&mut self, worker: WorkerId, task: Task) {
         let job = task.attempt.task.job;
-        self.ran.entry(job).or_default().insert(worker);
+        self.ran_on.note(job, worker);
         let setup = match self.sessions.needs_setup(worker, job) {
             true => self.setup(job),
             false => None,
@@ -64,8 +68,8 @@ impl Driver {
     /// What executors of a job need.
     fn setup(&self, job: JobId) -> Option<v1::JobSetup> {
         let spec = self.scheduler.spec(job)?;
-        let active = self.active.get(&job)?;
-        let staging = active.staging.iter().map(|staged| v1::StagingFolder {
+        let prepared = self.jobs.prepared(job)?;
+        let staging = prepared.staging.iter().map(|staged| v1::StagingFolder {
             sink: staged.sink,
             path: path_to_bytes(&staged.staging.folder),
             suffix: spec.plan.sinks[staged.sink as usize].suffix.clone(),
@@ -80,7 +84,7 @@ impl Driver {
             fingerprint: Some(spec.plan.fingerprint.into()),
             sides: spec.plan.sides.iter().map(|s| (*s).into()).collect(),
             staging: staging.collect(),
-            dataset_sinks: active.outputs.keys().copied().collect(),
+            dataset_sinks: prepared.outputs.keys().copied().collect(),
             task_timeout_ms: spec.options.task_timeout_ms.unwrap_or(0),
             progress_timeout_ms: spec.options.progress_timeout_ms.unwrap_or(0),
         })
@@ -102,37 +106,9 @@ impl Driver {
     }
 
     fn record_published(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) {
-        let outputs = self.active.get(&attempt.task.job).into_iter().flat_map(|a| &a.outputs);
+        let outputs = self.jobs.outputs(attempt.task.job);
         let chunks = outputs.filter_map(|(sink, o)| Some((*sink, *o.chunks.get(&attempt)?))).collect();
         let task = RestoredTask { worker, attempt, report };
         self.journal.note(Record::Published(Box::new(PublishedTask { task, chunks })));
-    }
-
-    /// Before the first output can be seen it is on record that the job is being committed: from then on it can only be
-    /// done or fail, and its parts and results are those that are recorded.
-    pub fn seal(&mut self, job: JobId, commit: Commit) {
-        let Some(status) = self.scheduler.status(job, self.clock.now()) else { return };
-        let Some(record) = self.record_of(job, status) else { return };
-        if let Some(active) = self.active.get_mut(&job).filter(|active| active.commit_held.is_none()) {
-            active.tries += 1;
-            self.journal.note(Record::Tries(job, active.tries));
-        }
-        let mailbox = self.mailbox.clone();
-        let done = Box::new(move |result: Result<Durable, Failure>| {
-            mailbox.blocking_send(Message::Sealed { job, commit, result });
-        });
-        self.journal.record(record.into(), done);
-    }
-
-    /// What the journal keeps of a job that the scheduler knows.
-    pub fn record_of(&self, job: JobId, status: JobStatus) -> Option<JobRecord> {
-        let spec = self.scheduler.spec(job)?;
-        Some(JobRecord {
-            status,
-            program: spec.program.clone(),
-            binary: spec.binary,
-            spec: Some(spec_digest(spec)),
-            collects: Some(!spec.plan.collects.is_empty()),
-        })
     }
 }

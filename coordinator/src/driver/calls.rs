@@ -47,18 +47,18 @@ impl Driver {
     pub fn known_tasks(&self) -> BTreeMap<JobId, u64> {
         let now = self.clock.now();
         let tasks = |job: &JobId| self.scheduler.status(*job, now).map_or(0, |status| status.tasks.total);
-        self.active.keys().map(|job| (*job, tasks(job))).collect()
+        self.jobs.active().map(|job| (job, tasks(&job))).collect()
     }
 
     pub fn artifacts_in_use(&self) -> BTreeSet<Digest> {
-        let specs = self.active.keys().filter_map(|job| self.scheduler.spec(*job));
+        let specs = self.jobs.active().filter_map(|job| self.scheduler.spec(job));
         specs.flat_map(|spec| std::iter::once(spec.binary).chain(spec.plan.sides.iter().map(|s| s.digest))).collect()
     }
 
     pub fn log_holders(&self, job: JobId) -> Result<Vec<(WorkerId, String)>, Failure> {
         self.status(job)?;
-        let workers = self.ran.get(&job).into_iter().flatten();
-        Ok(workers.filter_map(|w| Some((*w, self.scheduler.worker_address(*w)?.to_string()))).collect())
+        let workers = self.ran_on.workers(job);
+        Ok(workers.filter_map(|w| Some((w, self.scheduler.worker_address(w)?.to_string()))).collect())
     }
 
     /// Workers as lists show them. Why one drains that is asked to end, only its session knows.

@@ -12,36 +12,27 @@
 //! could find that the first has moved its staging folder. The claims of a job that was given up stay until its thread returns.
 //! The number of threads that hang on one mount is bounded by `StorageCalls`.
 
-use crate::commit::{Commit, CommitError, commit_job};
-use crate::commit_try::{CommitTried, Committing};
+use crate::commit::{CommitError, CommitTried, commit_job};
 use crate::driver::Driver;
 use crate::earlier_staging::stage_names;
+use crate::jobs::{CommitWork, Straggler, TryState};
 use crate::mailbox::{Answer, Message};
 use crate::split::StagedSink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use windrow_model::dataset::dataset_name;
 use windrow_model::{Code, Failure, JobId, JobSpec, Time};
-use windrow_net::Backoff;
 use windrow_scheduler::Event;
 use windrow_store::StoreError;
-
-/// Pauses between tries of a commit whose file system is away.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// What the thread needs.
 struct Work {
     job: JobId,
     name: String,
     sinks: Vec<windrow_model::SinkSpec>,
-    staging: Vec<StagedSink>,
-    commit: Arc<Commit>,
-    /// Its commit began in an earlier life: outputs that are not there may be on a mount that is not.
-    sealed_before: bool,
+    work: CommitWork,
 }
 
 impl Work {
@@ -51,70 +42,47 @@ impl Work {
 
     fn run(self) -> CommitTried {
         let mut found = None;
-        if self.staging.is_empty() && self.folders().next().is_some() {
+        if self.work.staging.is_empty() && self.folders().next().is_some() {
             match stage_names(self.job, &self.sinks) {
                 Ok(staging) => found = Some(staging),
                 Err(e) => return CommitTried::Ended { staging: None, result: Err(CommitError::Away(e.into())) },
             }
         }
-        let staging = found.as_ref().unwrap_or(&self.staging);
-        let result = commit_job(&self.name, &self.sinks, staging, &self.commit, self.sealed_before);
+        let staging = found.as_ref().unwrap_or(&self.work.staging);
+        let CommitWork { commit, sealed_before, .. } = &self.work;
+        let result = commit_job(&self.name, &self.sinks, staging, commit, *sealed_before);
         CommitTried::Ended { staging: found, result }
     }
 }
 
 impl Driver {
-    /// Makes outputs visible that are folders.
-    pub fn start_commit(&mut self, job: JobId, commit: Commit) {
-        let Some(active) = self.active.get_mut(&job) else { return };
-        let held = active.commit_held.take();
-        let committing = Committing {
-            commit: Arc::new(commit),
-            runs: false,
-            waits: held.is_some(),
-            counted: held.is_none(),
-            backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
-            next: None,
-        };
-        self.commits.insert(job, committing);
-        match held {
-            Some(reason) => self.step(Event::CommitWaits { job, reason: Some(reason) }),
-            None => self.try_commit(job),
+    /// Makes the outputs visible that are folders.
+    pub fn start_commit(&mut self, job: JobId) {
+        match self.jobs.commit_folders(job) {
+            Some(Some(reason)) => self.step(Event::CommitWaits { job, reason: Some(reason) }),
+            Some(None) => self.try_commit(job),
+            None => {}
         }
     }
 
-    /// Commits that are to be tried again now.
+    /// Tries again what is due.
     pub fn retry_commits(&mut self, now: Time) {
-        let due = self.commits.iter().filter(|(_, c)| c.next.is_some_and(|at| at <= now));
-        for job in due.map(|(job, _)| *job).collect::<Vec<_>>() {
+        for job in self.jobs.commits_due(now) {
+            self.retry_commit(job);
+        }
+    }
+
+    fn retry_commit(&mut self, job: JobId) {
+        if let Some(tries) = self.jobs.retry_commit(job) {
+            self.note_tries(job, tries);
             self.try_commit(job);
         }
     }
 
-    /// When the next of them is.
-    pub fn next_commit(&self) -> Option<Time> {
-        self.commits.values().filter_map(|c| c.next).min()
-    }
-
-    /// Whether the journal counts a try of this job's commit, or of anything else that may end the coordinator.
-    pub fn is_try_counted(&self, job: JobId) -> bool {
-        self.commits.get(&job).is_none_or(|c| c.counted)
-    }
-
     fn try_commit(&mut self, job: JobId) {
-        self.count_try(job, true);
-        let (Some(spec), Some(active)) = (self.scheduler.spec(job), self.active.get(&job)) else { return };
+        let (Some(spec), Some(work)) = (self.scheduler.spec(job), self.jobs.commit_work(job)) else { return };
         let JobSpec { name, plan, .. } = spec;
-        let Some(committing) = self.commits.get_mut(&job) else { return };
-        (committing.runs, committing.next) = (true, None);
-        let work = Work {
-            job,
-            name: name.clone(),
-            sinks: plan.sinks.clone(),
-            staging: active.staging.clone(),
-            commit: committing.commit.clone(),
-            sealed_before: active.sealed_before,
-        };
+        let work = Work { job, name: name.clone(), sinks: plan.sinks.clone(), work };
         let (mailbox, storage) = (self.mailbox.clone(), self.storage.clone());
         tokio::spawn(async move {
             let path = work.folders().next().map_or(PathBuf::from("/"), Path::to_path_buf);
@@ -142,33 +110,35 @@ impl Driver {
 
     /// A try of a commit has ended, or does not end.
     pub fn commit_tried(&mut self, job: JobId, tried: CommitTried) {
-        if let CommitTried::Ended { result, .. } = &tried
-            && self.given_up.remove(&job)
-        {
-            tracing::warn!(%job, visible = result.is_ok(), "the commit of a job that was given up has ended");
-            return self.claims.release(job);
-        }
-        let Some(committing) = self.commits.get_mut(&job).filter(|c| c.runs) else { return };
-        match tried {
-            CommitTried::Slow(failure) => self.commit_waits(job, &failure),
-            CommitTried::NotBegun(failure) => {
-                committing.runs = false;
-                self.try_later(job, &failure);
+        if self.jobs.straggler(job) == Some(Straggler::Commit) {
+            if let CommitTried::Ended { result, .. } = tried {
+                tracing::warn!(%job, visible = result.is_ok(), "the commit of a job that was given up has ended");
+                self.thread_returned(job, Vec::new());
             }
+            return;
+        }
+        if !self.jobs.commit_try(job).is_some_and(TryState::has_thread) {
+            return;
+        }
+        match tried {
+            CommitTried::Slow(failure) => {
+                let hangs = self.jobs.commit_hangs(job);
+                self.commit_waits(job, hangs, &failure);
+            }
+            CommitTried::NotBegun(failure) => self.try_later(job, &failure),
             CommitTried::Ended { staging, result } => {
-                committing.runs = false;
                 if let Some(staging) = staging {
                     self.found_staging(job, staging);
                 }
                 match result {
                     Ok(()) => {
-                        self.commits.remove(&job);
+                        self.jobs.commit_datasets(job);
                         self.step(Event::CommitWaits { job, reason: None });
                         self.record_outputs(job);
                     }
                     Err(CommitError::Failed(failure)) => {
-                        self.commits.remove(&job);
                         self.step(Event::CommitFailed { job, failure });
+                        self.thread_returned(job, Vec::new());
                     }
                     Err(CommitError::Away(failure)) => self.try_later(job, &failure),
                 }
@@ -176,7 +146,7 @@ impl Driver {
         }
     }
 
-    /// Where the outputs of a restored job really lie is known now.
+    /// The places of the outputs of a restored job are known now.
     fn found_staging(&mut self, job: JobId, staging: Vec<StagedSink>) {
         for staged in &staging {
             // The path as it was given is claimed already, and is the same unless there is a link in it.
@@ -184,46 +154,29 @@ impl Driver {
                 tracing::debug!(%job, "an output is claimed already");
             }
         }
-        if let Some(active) = self.active.get_mut(&job) {
-            active.staging = staging;
-        }
+        self.jobs.found_staging(job, staging);
     }
 
     fn try_later(&mut self, job: JobId, failure: &Failure) {
-        let now = self.clock.now();
-        if let Some(committing) = self.commits.get_mut(&job) {
-            committing.next = Some(now.plus_ms(committing.backoff.next_delay().as_millis() as u64));
-        }
-        self.commit_waits(job, failure);
+        let paused = self.jobs.pause_commit(job, self.clock.now());
+        self.commit_waits(job, paused, failure);
     }
 
-    /// The coordinator has not ended of this try, and the status says why it takes so long.
-    fn commit_waits(&mut self, job: JobId, failure: &Failure) {
-        self.count_try(job, false);
-        let Some(committing) = self.commits.get_mut(&job) else { return };
-        if !std::mem::replace(&mut committing.waits, true) {
+    /// The coordinator has not ended of this try. The status gets the reason of the delay. `waits`: whether that is news, and the
+    /// number of tries to record.
+    fn commit_waits(&mut self, job: JobId, waits: Option<(bool, Option<u32>)>, failure: &Failure) {
+        let Some((is_news, tries)) = waits else { return };
+        self.note_tries(job, tries);
+        if is_news {
             tracing::warn!(%job, "the commit waits for its file system: {failure}");
         }
         let reason = format!("the commit waits for its file system: {}", failure.message);
         self.step(Event::CommitWaits { job, reason: Some(reason) });
     }
 
-    /// A try that counts is one that may end the coordinator.
-    fn count_try(&mut self, job: JobId, counts: bool) {
-        let (Some(committing), Some(active)) = (self.commits.get_mut(&job), self.active.get_mut(&job)) else { return };
-        if std::mem::replace(&mut committing.counted, counts) != counts {
-            active.tries = if counts { active.tries + 1 } else { active.tries.saturating_sub(1) };
-            self.journal.note(crate::journal::Record::Tries(job, active.tries));
-        }
-    }
-
     /// An operator has a commit that waits tried again, or ends its job.
     pub fn decide_commit(&mut self, job: JobId, give_up: bool, answer: Answer<Result<(), Failure>>) {
-        let (runs, waits) = match self.commits.get(&job) {
-            Some(committing) => (committing.runs, committing.waits),
-            None => (false, false),
-        };
-        if !waits {
+        if !self.jobs.commit_try(job).is_some_and(TryState::waits) {
             let refused = self.status(job).and_then(|status| {
                 let what = format!("{job} is {}, and has no commit that waits", status.state.as_str());
                 Err(Failure::new(Code::BadRequest, what))
@@ -231,25 +184,16 @@ impl Driver {
             return drop(answer.send(refused));
         }
         if !give_up {
-            // A thread that hangs cannot be told to hurry.
-            if !runs {
-                self.try_commit(job);
-            }
+            // Without effect if a thread works on it or hangs: it cannot be hurried.
+            self.retry_commit(job);
             return drop(answer.send(Ok(())));
         }
         tracing::warn!(%job, "an operator gives up the commit");
-        self.commits.remove(&job);
-        if runs {
-            self.given_up.insert(job);
-        }
         // It may be the output by now: nothing of it is deleted.
-        self.active.get_mut(&job).into_iter().for_each(|active| active.staging.clear());
+        self.jobs.found_staging(job, Vec::new());
         let what = "an operator has given up the commit: the outputs may be there, each as a whole or not at all, or appear later; \
                     what was staged stays beside them";
         self.step(Event::CommitGivenUp { job, failure: Failure::new(Code::Cancelled, what) });
-        match self.ending.contains(&job) {
-            true => self.cancels.entry(job).or_default().push(answer),
-            false => drop(answer.send(Ok(()))),
-        }
+        self.answer_at_end(job, answer);
     }
 }

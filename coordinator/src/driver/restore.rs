@@ -4,7 +4,7 @@
 //! that read datasets.
 
 use crate::driver::Driver;
-use crate::jobs::ActiveJob;
+use crate::jobs::{EarlierCommit, Restoring};
 use crate::recover::RecoveredJob;
 use windrow_model::{DatasetChunk, JobId, KeptBytes};
 use windrow_scheduler::Event;
@@ -25,31 +25,21 @@ impl Driver {
         }
         for RecoveredJob { job, staging, published, datasets_done, tries, commit_held } in jobs {
             let id = job.spec.id;
-            let result = Some(job.collected.clone()).filter(|collected| !collected.is_empty());
-            let sealed_before = job.sealed;
-            let spec_bytes = job.spec.kept_bytes();
-            self.spec_bytes += spec_bytes;
-            let active = ActiveJob {
-                staging,
-                tries,
-                is_queued: true,
-                result,
-                spec_bytes,
-                sealed_before,
-                commit_held,
-                ..ActiveJob::default()
-            };
-            self.active.insert(id, active);
+            let earlier = job.sealed.then(|| EarlierCommit { collected: job.collected.clone(), held: commit_held });
+            let (is_split, spec_bytes) = (job.split.is_some(), job.spec.kept_bytes());
+            self.jobs.restore(id, Restoring { tries, spec_bytes, is_split, staging, earlier });
             self.keep_inputs(id, &job);
-            let has_split = job.split.is_some();
             self.step(Event::Restored { job: Box::new(job) });
             // Outputs that are recorded are not begun again: there is nothing left to record.
-            if !has_split || datasets_done {
+            if datasets_done || !self.jobs.takes_chunks(id) {
                 continue;
             }
-            if let Err(failure) = self.begin_outputs(id) {
-                self.step(Event::CommitFailed { job: id, failure });
-                continue;
+            match self.begin_outputs(id) {
+                Ok(outputs) => self.jobs.set_outputs(id, outputs),
+                Err(failure) => {
+                    self.step(Event::CommitFailed { job: id, failure });
+                    continue;
+                }
             }
             for done in published {
                 self.keep_outputs(done.task.worker, done.task.attempt, &done.chunks);

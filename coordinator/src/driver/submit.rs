@@ -1,7 +1,7 @@
-//! A job comes in: it is compared with what is known under its id, given to the scheduler, and recorded.
+//! A submit: it is compared with what is known under its id, given to the scheduler, and recorded.
 
 use crate::driver::Driver;
-use crate::jobs::ActiveJob;
+use crate::jobs::Awaited;
 use crate::journal::{Durable, JobRecord, Record, spec_digest};
 use crate::mailbox::{Answer, Message};
 use crate::wall_clock::unix_ms;
@@ -9,8 +9,8 @@ use windrow_failpoint::crashpoint;
 use windrow_model::{ByteSize, Code, Digest, Failure, JobId, JobSpec, JobState, KeptBytes};
 use windrow_scheduler::Event;
 
-/// Plans and parameters of all jobs that have not ended may take so much memory: a coordinator that could not hold them could not
-/// start again either.
+/// Most memory for the plans and parameters of all jobs that have not ended: a coordinator that could not hold them could not start
+/// again either.
 const SPECS_BYTES_MAX: usize = 1 << 30;
 
 impl Driver {
@@ -21,28 +21,16 @@ impl Driver {
             let what = format!("{job} was submitted with another plan, other parameters or other options");
             return drop(answer.send(Err(Failure::new(Code::JobExists, what))));
         }
+        let is_new = self.view.past(job).is_none() && !self.jobs.contains(job);
         let (program, binary) = (spec.program.clone(), spec.binary);
-        let spec_bytes = spec.kept_bytes();
-        let is_known = self.view.past(job).is_some() || self.ending.contains(&job) || self.active.contains_key(&job);
-        if !is_known && self.spec_bytes + spec_bytes > SPECS_BYTES_MAX {
-            let what = format!(
-                "the plans and parameters of {} jobs that have not ended take {}, and this one's {} would be too much: wait \
-                 until some have ended",
-                self.active.len(),
-                ByteSize(self.spec_bytes as u64),
-                ByteSize(spec_bytes as u64)
-            );
-            return drop(answer.send(Err(Failure::new(Code::BadRequest, what))));
-        }
-        if !is_known {
-            self.spec_bytes += spec_bytes;
-            let tries = u32::from(self.unrecorded.remove(&job));
-            self.active.insert(job, ActiveJob { tries, spec_bytes, ..ActiveJob::default() });
-            tracing::info!(%job, name = ?spec.name, program = ?spec.program, "job submitted");
-            self.journal.note(Record::Spec(spec.clone()));
-            self.step(Event::Submitted { spec, unix_ms: unix_ms() });
-        }
-        // Splitting goes on meanwhile: a job that cannot be recorded is cancelled before anybody was told of it.
+        let status = match is_new {
+            true => match self.admit_job(spec) {
+                Ok(()) => self.scheduler.status(job, self.clock.now()).filter(|s| !s.state.is_final()),
+                Err(failure) => return drop(answer.send(Err(failure))),
+            },
+            false => None,
+        };
+        // Planning goes on meanwhile: a job that cannot be recorded is cancelled before its submit is answered.
         let mailbox = self.mailbox.clone();
         let done = Box::new(move |recorded: Result<Durable, Failure>| match recorded {
             Ok(durable) => drop(mailbox.blocking_send(Message::SubmitRecorded { job, answer, durable })),
@@ -51,20 +39,40 @@ impl Driver {
                 let _ = answer.send(Err(failure));
             }
         });
-        let status = self.scheduler.status(job, self.clock.now()).filter(|s| !s.state.is_final());
-        match (self.active.get_mut(&job), status) {
-            (Some(active), Some(status)) if !is_known => {
-                active.is_queued = true;
-                self.journal
-                    .record(JobRecord { status, program, binary, spec: Some(digest), collects: None }.into(), done);
+        match status.filter(|_| self.jobs.is_active(job)) {
+            Some(status) => {
+                let record = JobRecord { status, program, binary, spec: Some(digest), collects: None };
+                self.journal.record(record.into(), done);
             }
-            // What is recorded of it is on the way to the journal, or there: also the end of one that the step has ended at once.
-            _ => self.journal.after_all(done),
+            // Its record is in the journal or on the way there: also the end of a job that the step has ended at once.
+            None => self.journal.after_all(done),
         }
     }
 
-    /// What a known job was submitted with.
-    pub fn spec_digest_of(&self, job: JobId) -> Option<Digest> {
+    /// Gives a new job to the scheduler, if there is memory for its spec.
+    fn admit_job(&mut self, spec: Box<JobSpec>) -> Result<(), Failure> {
+        let job = spec.id;
+        let spec_bytes = spec.kept_bytes();
+        if self.jobs.spec_bytes() + spec_bytes > SPECS_BYTES_MAX {
+            let what = format!(
+                "the plans and parameters of {} jobs that have not ended take {}, and this one's {} would be too much: wait \
+                 until some have ended",
+                self.jobs.active_count(),
+                ByteSize(self.jobs.spec_bytes() as u64),
+                ByteSize(spec_bytes as u64)
+            );
+            return Err(Failure::new(Code::BadRequest, what));
+        }
+        let tries = u32::from(self.unrecorded.remove(&job));
+        self.jobs.submit(job, tries, spec_bytes);
+        tracing::info!(%job, name = ?spec.name, program = ?spec.program, "job submitted");
+        self.journal.note(Record::Spec(spec.clone()));
+        self.step(Event::Submitted { spec, unix_ms: unix_ms() });
+        Ok(())
+    }
+
+    /// The digest of the spec with which a known job was submitted.
+    fn spec_digest_of(&self, job: JobId) -> Option<Digest> {
         match self.view.past(job) {
             Some(past) => past.spec,
             None => self.scheduler.spec(job).map(spec_digest),
@@ -73,16 +81,13 @@ impl Driver {
 
     /// A submit is on record, this one or an earlier one of the same job.
     pub fn submit_recorded(&mut self, job: JobId, answer: Answer<Result<(), Failure>>, durable: Durable) {
-        if self.active.contains_key(&job) || self.ending.contains(&job) {
+        if self.jobs.is_active(job) || self.jobs.is_ending(job) {
             self.view.advance(job, JobState::Planning, durable);
             self.watchers.touch();
         }
         crashpoint!("submit.before-reply");
         let _ = answer.send(Ok(()));
         crashpoint!("submit.replied");
-        let waits = |active: &mut ActiveJob| std::mem::take(&mut active.splits_when_durable);
-        if self.active.get_mut(&job).is_some_and(waits) {
-            self.split(job);
-        }
+        self.split(job, Awaited::Submit);
     }
 }

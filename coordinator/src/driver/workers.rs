@@ -61,8 +61,8 @@ impl Driver {
         }
         let named: BTreeSet<JobId> = held.iter().map(|t| t.attempt.task.job).chain(jobs).collect();
         for job in &named {
-            match self.active.contains_key(job) {
-                true => drop(self.ran.entry(*job).or_default().insert(worker)),
+            match self.jobs.is_active(*job) {
+                true => self.ran_on.note(*job, worker),
                 false => {
                     let drop = v1::DropJob { job: Some((*job).into()) };
                     self.sessions.send(worker, v1::to_worker::Message::DropJob(drop));

@@ -359,7 +359,12 @@ impl FakeWorker {
     pub fn publish(&self, attempt: AttemptId) {
         let folder = self.setups[&attempt.task.job].staging[0].path.clone();
         let folder = PathBuf::from(std::ffi::OsString::from_vec(folder));
-        std::fs::write(folder.join("_parts").join(windrow_format::names::attempt_part(&attempt, "")), PART).unwrap();
+        let part = folder.join("_parts").join(windrow_format::names::attempt_part(&attempt, ""));
+        match std::fs::write(part, PART) {
+            // The job has failed meanwhile, and its folder is removed.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
+            written => written.unwrap(),
+        }
         self.say(Say::Published(v1::Published { attempt: Some(attempt.into()), chunks: vec![] }));
     }
 }

@@ -1,0 +1,104 @@
+//! Chunks on workers: what workers report of them, and what they are ordered to do.
+
+use crate::datasets::Order;
+use crate::driver::Driver;
+use crate::journal::Record;
+use crate::mailbox::{BeginPut, ChunkReport};
+use windrow_model::{Digest, WorkerId};
+use windrow_proto::v1::{self, to_worker::Message as Tell};
+
+impl Driver {
+    pub fn handle_chunk_report(&mut self, worker: WorkerId, report: ChunkReport) {
+        match report {
+            ChunkReport::Held { digests, lengths, all, stored } => {
+                if stored {
+                    self.datasets.arrived(worker, &digests, self.clock.now());
+                }
+                let passed_over = self.datasets.held(worker, digests.iter().copied());
+                self.note_lengths(worker, &digests, lengths, passed_over);
+                if all {
+                    self.datasets.inventory_complete(worker);
+                }
+            }
+            ChunkReport::Trashed { digests, lengths } => {
+                let passed_over = self.datasets.trashed(worker, digests.iter().copied());
+                self.note_lengths(worker, &digests, lengths, passed_over);
+            }
+            ChunkReport::Lost(digests) => {
+                for digest in self.datasets.lost(worker, &digests) {
+                    let copies = self.datasets.copies(digest);
+                    tracing::error!(%worker, %digest, copies, "a copy of a chunk is damaged or gone");
+                }
+            }
+            ChunkReport::Dropped => self.datasets.dropped(worker),
+            ChunkReport::NotCopied(digest, failure) => {
+                tracing::warn!(%worker, %digest, "a copy was not made: {failure}");
+                self.datasets.not_copied(worker, digest, failure.code, self.clock.now());
+            }
+        }
+    }
+
+    fn note_lengths(&mut self, worker: WorkerId, digests: &[Digest], lengths: Vec<u64>, passed_over: usize) {
+        let told = digests.iter().copied().zip(lengths);
+        let there: Vec<(Digest, u64)> = told.filter(|(digest, _)| self.datasets.is_there(*digest)).collect();
+        self.datasets.note_lengths(there);
+        if passed_over > 0 {
+            tracing::warn!(
+                %worker,
+                passed_over,
+                "the worker has told of more chunks to which nothing refers than are remembered: they stay where they are"
+            );
+        }
+    }
+
+    /// Puts and jobs that waited begin, missing copies are ordered, and what nothing refers to is dropped: in this order, or
+    /// the next deletion would begin before whoever waits for the end of the last one.
+    pub fn reconcile_datasets(&mut self) {
+        let now = self.clock.now();
+        // How many copies a put makes depends on how many workers there are.
+        if !self.datasets.is_dropping() && self.awaited_until.is_none() {
+            for BeginPut { name, overwrite, replicas, answer } in std::mem::take(&mut self.waiting_calls.waiting_puts) {
+                let _ = answer.send(self.begin_put(&name, overwrite, replicas));
+            }
+        }
+        self.datasets.give_up_silent(now);
+        self.answer_held_back();
+        self.commit_what_is_placed();
+        self.split_what_waited();
+        self.fail_what_lacks_chunks();
+        let orders = self.datasets.orders(now);
+        // Before anything goes: the next life must not think that less has gone in this hour.
+        if let Some(changes) = self.datasets.take_orphan_changes(now, false) {
+            self.journal.note(Record::Orphans(Box::new(changes)));
+        }
+        for order in orders {
+            match order {
+                Order::Copy { worker, digest, .. } => {
+                    tracing::debug!(%worker, %digest, "a copy of a chunk is ordered");
+                    let addresses = self.chunk_addresses(digest);
+                    let chunk = v1::ChunkSource { digest: Some(digest.into()), addresses };
+                    self.sessions.send(worker, Tell::CopyChunk(v1::CopyChunk { chunk: Some(chunk) }));
+                }
+                Order::Drop { worker, digests } => {
+                    tracing::info!(%worker, chunks = digests.len(), "chunks are deleted, as recorded changes order it");
+                    self.send_drop(worker, digests, true);
+                }
+                Order::Trash { worker, digests } => {
+                    let chunks = digests.len();
+                    tracing::warn!(%worker, chunks, "chunks to which nothing has referred for long go to the trash");
+                    self.send_drop(worker, digests, false);
+                }
+            }
+        }
+        let unrecorded = self.datasets.take_unrecorded();
+        if !unrecorded.is_empty() {
+            self.journal.note(Record::Dropped(unrecorded));
+        }
+    }
+
+    fn send_drop(&self, worker: WorkerId, digests: Vec<Digest>, ordered: bool) {
+        let digests = digests.into_iter().map(Into::into).collect();
+        let order = v1::DropChunks { digests, ordered, revision: self.revision };
+        self.sessions.send(worker, Tell::DropChunks(order));
+    }
+}

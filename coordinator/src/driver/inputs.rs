@@ -1,0 +1,80 @@
+//! Inputs of jobs that are datasets: their chunks stay for the job, and are found on workers.
+
+use crate::driver::Driver;
+use std::collections::{BTreeMap, BTreeSet};
+use windrow_model::dataset::dataset_name;
+use windrow_model::{Chunk, Code, Dataset, Digest, Failure, JobId, Task, TaskInput, WorkerId};
+use windrow_proto::v1;
+use windrow_scheduler::Event;
+
+impl Driver {
+    /// The datasets that a job reads, kept for it until its end.
+    pub fn pin_datasets(&mut self, job: JobId) -> Result<BTreeMap<String, Dataset>, Failure> {
+        let names = self.read_datasets(job);
+        self.datasets.pin(job, names.iter().map(String::as_str))
+    }
+
+    /// Their names.
+    pub fn read_datasets(&self, job: JobId) -> BTreeSet<String> {
+        let plan = self.scheduler.spec(job).map(|spec| &spec.plan);
+        let sources = plan.into_iter().flat_map(|p| &p.stages).filter_map(|s| s.source());
+        sources.flat_map(|s| &s.inputs).filter_map(|i| dataset_name(i)).map(str::to_string).collect()
+    }
+
+    /// Whether a job cannot be split yet: a chunk that it reads may be on a worker that has not told so, or what it is about
+    /// to store may be what is being deleted.
+    pub fn waits_for_datasets(&self, job: JobId) -> bool {
+        let read = self.read_datasets(job);
+        let mut sinks = self.scheduler.spec(job).into_iter().flat_map(|spec| &spec.plan.sinks);
+        let writes = sinks.any(|sink| dataset_name(&sink.path).is_some());
+        !read.is_empty() && self.awaited_until.is_some()
+            || self.datasets.may_be_incomplete(read.iter().map(String::as_str))
+            || writes && self.datasets.is_dropping()
+    }
+
+    /// Jobs begin that need not wait any more.
+    pub fn split_what_waited(&mut self) {
+        for job in self.jobs.for_datasets() {
+            self.start_split(job);
+        }
+        self.step_on();
+    }
+
+    /// Jobs that read a chunk of which no copy is left cannot go on.
+    pub fn fail_what_lacks_chunks(&mut self) {
+        if self.awaited_until.is_some() {
+            // Whoever has the chunks may not be back yet.
+            return;
+        }
+        for (job, digest) in self.datasets.take_lacking() {
+            let message = format!("chunk {digest}: every copy is damaged, gone, or on a worker that is gone");
+            tracing::error!(%job, %digest, "no copy is left of a chunk that the job reads");
+            self.step(Event::InputLost { job, failure: Failure::new(Code::ChunkUnavailable, message) });
+        }
+    }
+
+    /// Who holds all of a chunk: where its task runs without fetching anything.
+    pub fn locate(&self, chunk: &mut Chunk) {
+        let mut contents = chunk.ranges.iter().filter_map(|r| r.content).peekable();
+        if contents.peek().is_none() {
+            return;
+        }
+        let counted = chunk.ranges.iter().filter(|r| r.content.is_some()).count();
+        let mut held: BTreeMap<WorkerId, usize> = BTreeMap::new();
+        for digest in contents {
+            self.datasets.holders(digest).for_each(|w| *held.entry(w).or_default() += 1);
+        }
+        chunk.holders = held.into_iter().filter(|(_, n)| *n == counted).map(|(w, _)| w).collect();
+    }
+
+    /// Where the task's chunks are.
+    pub fn chunk_sources(&self, task: &Task) -> Vec<v1::ChunkSource> {
+        let ranges = task.inputs.iter().flat_map(|input| match input {
+            TaskInput::Chunk(chunk) => &chunk.ranges[..],
+            TaskInput::Segments(_) | TaskInput::Inline(_) => &[],
+        });
+        let source =
+            |digest: Digest| v1::ChunkSource { digest: Some(digest.into()), addresses: self.chunk_addresses(digest) };
+        ranges.filter_map(|r| r.content).map(source).collect()
+    }
+}

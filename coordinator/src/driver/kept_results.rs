@@ -1,0 +1,48 @@
+//! Results of jobs that are done: the journal has them, until clients have read them and their time is over (`results.rs`).
+
+use crate::driver::Driver;
+use crate::job_view::Bound;
+use crate::journal::{KeptResult, Record};
+use crate::wall_clock::unix_ms;
+use windrow_model::JobId;
+use windrow_scheduler::Collected;
+
+impl Driver {
+    /// Has the journal keep a result from now on.
+    pub fn record_result(&self, job: JobId, collected: Collected) -> KeptResult {
+        let result = KeptResult { collected, ended_unix_ms: unix_ms(), fetched: false };
+        self.journal.note(Record::Collected(job, Box::new(result.clone())));
+        result
+    }
+
+    /// A client has read the result of a job: it may give way to others now.
+    pub fn fetched(&mut self, job: JobId) {
+        if let Some(result) = self.results.fetched(job) {
+            self.journal.note(Record::Collected(job, Box::new(result)));
+        }
+    }
+
+    /// Results whose time is over go.
+    pub fn expire_results(&mut self) {
+        for job in self.results.expire(unix_ms()) {
+            tracing::info!(%job, "collected result expired");
+            self.journal.note(Record::ResultForgotten(job));
+            self.files.remove(job);
+        }
+    }
+
+    /// Jobs beyond the number that lists show are forgotten, the oldest first: those whose result waits for its client last.
+    pub fn forget_old_jobs(&mut self) {
+        while self.view.is_beyond(Bound::Once) {
+            let waits = |job| self.results.get(job).is_some_and(|result| !result.fetched);
+            let oldest = match self.view.forget_oldest(|job| !waits(job)) {
+                None if self.view.is_beyond(Bound::Twice) => self.view.forget_oldest(|_| true),
+                oldest => oldest,
+            };
+            let Some(job) = oldest else { return };
+            self.results.remove(job);
+            self.files.remove(job);
+            self.journal.note(Record::Forgotten(job));
+        }
+    }
+}
