@@ -5,14 +5,17 @@
 
 mod commit;
 mod phase;
+mod prepared;
 mod transitions;
 
 pub(crate) use commit::{CommitWork, TryState};
-pub(crate) use phase::{Awaited, DatasetOutput, EarlierCommit, End, Outputs, Straggler};
+pub(crate) use phase::{Awaited, End, Straggler};
+pub(crate) use prepared::{DatasetOutput, EarlierCommit, Outputs};
 pub(crate) use transitions::{Restoring, SplitStart};
 
 use commit::CommitStep;
-use phase::{JobPhase, Prepared, Wait};
+use phase::{JobPhase, Wait};
+use prepared::Prepared;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{JobId, Time};
 

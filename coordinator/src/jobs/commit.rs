@@ -1,6 +1,6 @@
 //! The part of a job between its last task and its end: the result, the beginning of the commit, and the tries of it.
 
-use super::phase::{EarlierCommit, Prepared};
+use super::prepared::{EarlierCommit, Prepared};
 use crate::commit::Commit;
 use crate::split::StagedSink;
 use std::sync::Arc;

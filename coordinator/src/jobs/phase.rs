@@ -9,12 +9,12 @@
 //! ended job has not returned.
 
 use super::commit::{Committing, Sealing};
-use crate::datasets::PutId;
+use super::prepared::{EarlierCommit, Outputs, Prepared};
 use crate::mailbox::Answer;
 use crate::split::StagedSink;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use windrow_model::{AttemptId, Dataset, DatasetChunk, Digest, Failure, JobStatus, WorkerId};
+use windrow_model::{AttemptId, Dataset, Digest, Failure, JobStatus, WorkerId};
 use windrow_scheduler::{Collected, StageChunks};
 use windrow_store::Steps;
 
@@ -57,25 +57,6 @@ pub(crate) enum Awaited {
     Try,
 }
 
-/// The outputs of a job that are datasets, by sink.
-pub(crate) type Outputs = BTreeMap<u32, DatasetOutput>;
-
-/// An output that is a dataset.
-#[derive(Debug)]
-pub(crate) struct DatasetOutput {
-    pub put: PutId,
-    /// The chunk of each granted attempt; empty parts have none. When the commit begins, those of the winners stay.
-    pub chunks: BTreeMap<AttemptId, DatasetChunk>,
-}
-
-/// The places of a job's outputs.
-#[derive(Default)]
-pub(crate) struct Prepared {
-    /// Staging folders. Empty if the job commits in a later epoch and they could not be looked at yet.
-    pub staging: Vec<StagedSink>,
-    pub outputs: Outputs,
-}
-
 #[derive(Default)]
 pub(crate) struct Running {
     pub prepared: Prepared,
@@ -91,15 +72,6 @@ pub(crate) struct Running {
 pub(crate) struct Publishing {
     pub worker: WorkerId,
     pub digests: Vec<Digest>,
-}
-
-/// A commit that began in an earlier epoch.
-#[derive(Default)]
-pub(crate) struct EarlierCommit {
-    /// The result that the journal has. Empty if it has none.
-    pub collected: Collected,
-    /// The commit is tried only when an operator orders it; the reason.
-    pub held: Option<String>,
 }
 
 pub(crate) struct Ending {

@@ -2,10 +2,8 @@
 //! `None`: messages may come late.
 
 use super::commit::{CommitStep, CommitWork, Committing, FolderCommit, Sealing, TryState};
-use super::phase::{
-    Awaited, DatasetOutput, EarlierCommit, End, EndStep, Ending, JobPhase, Outputs, Prepared, Publishing, Running,
-    Straggler, Wait,
-};
+use super::phase::{Awaited, End, EndStep, Ending, JobPhase, Publishing, Running, Straggler, Wait};
+use super::prepared::{DatasetOutput, EarlierCommit, Outputs, Prepared};
 use super::{Job, Jobs};
 use crate::commit::Commit;
 use crate::mailbox::Answer;

@@ -1,6 +1,9 @@
 //! What is acknowledged is there after a restart, and damage is noticed.
 
+use super::tables::*;
 use super::*;
+use crate::journal::record::{DatasetChange, PublishedTask};
+use crate::orphans::OrphanWaits;
 use windrow_model::{Code, Counters, Digest, Failure, JobState, JobStatus, RecordPlace, StoredBlob, TaskTotals};
 use windrow_scheduler::CollectedBlob;
 

@@ -1,6 +1,7 @@
 //! A store that forgets everything with its process: for tests.
 
-use super::{DatasetChange, Identity, JobRecord, JobStore, KeptResult, Record, RunningJob, Snapshot};
+use super::record::{DatasetChange, Identity, JobRecord, KeptResult, Record, RunningJob};
+use super::store::{JobStore, Snapshot};
 use crate::error::Error;
 use crate::lineage::{Life, Lineage};
 use crate::orphans::{OrphanWaits, Wait};

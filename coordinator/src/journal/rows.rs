@@ -1,11 +1,11 @@
 //! What running jobs look like in the journal: protobuf, by the same conversions as on the wire.
 
-use super::{KeptResult, PublishedTask};
+use super::record::{KeptResult, PublishedTask};
 use crate::lineage::Life;
 use crate::orphans::Wait;
 use prost::Message;
 use std::fmt::Debug;
-use windrow_model::{BadRecord, DatasetChunk, Epoch, JobId, JobSpec, StageId, TaskId};
+use windrow_model::{BadRecord, DatasetChunk, Digest, Epoch, JobId, JobSpec, StageId, TaskId};
 use windrow_proto::v1;
 use windrow_scheduler::{Cause, CollectedBlob, Loss, RestoredSplit, RestoredTask, StageChunks, Tally};
 
@@ -14,6 +14,11 @@ pub type Wrong = String;
 
 pub fn encode_spec(spec: &JobSpec) -> Vec<u8> {
     v1::JobSpec::from(spec.clone()).encode_to_vec()
+}
+
+/// The digest of a spec in its form on the wire.
+pub fn spec_digest(spec: &JobSpec) -> Digest {
+    Digest::of(&encode_spec(spec))
 }
 
 pub fn decode_spec(bytes: &[u8]) -> Result<JobSpec, Wrong> {

@@ -1,0 +1,59 @@
+//! The tables of the file, and its format.
+//!
+//! ```text
+//! meta       format (of this file), epoch, revision, restored, orphans' clock, hour and number gone in it   numbers
+//! cluster    id                    → the cluster's id         16 bytes
+//! lives      epoch                 → nonce, revision when it began, whether it is the first after a restore
+//! dropped    digest                → the revision             chunks that may be deleted wherever they turn up
+//! orphans    digest                → how long it has waited   nine bytes
+//! jobs       job id                → its record               JSON, so that a later release reads it
+//! datasets   name                  → the dataset              JSON
+//! specs      job id                → JobSpec                  protobuf; these seven only while the job runs
+//! splits     job id                → JournalSplit
+//! published  job id, stage, task   → JournalPublished
+//! failures   job id, stage, task   → how many count against it  a number
+//! uncharged  job id, stage, task   → JournalUncharged
+//! bad        job id, stage, task, range, offset → BadRecord   JSON
+//! outputs    job id                                           its datasets are recorded
+//! tries      job id                → tries begun without end   a number
+//! collected  job id                → JournalCollected         protobuf; of jobs that are done
+//! workers    worker id                                        it had a session
+//! ```
+
+use redb::TableDefinition;
+
+pub const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+pub const JOBS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("jobs");
+pub const DATASETS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("datasets");
+pub const SPECS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("specs");
+pub const SPLITS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("splits");
+pub const PUBLISHED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("published");
+pub const FAILURES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("failures");
+pub const UNCHARGED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("uncharged");
+pub const BAD: TableDefinition<&[u8], &[u8]> = TableDefinition::new("bad");
+pub const OUTPUTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("outputs");
+pub const COLLECTED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("collected");
+pub const TRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("tries");
+pub const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
+pub const CLUSTER: TableDefinition<&[u8], &[u8]> = TableDefinition::new("cluster");
+pub const LIVES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("lives");
+pub const DROPPED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("dropped");
+pub const ORPHANS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("orphans");
+pub const TABLES: [TableDefinition<&[u8], &[u8]>; 16] = [
+    JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, UNCHARGED, BAD, OUTPUTS, COLLECTED, WORKERS, TRIES, CLUSTER,
+    LIVES, DROPPED, ORPHANS,
+];
+/// Numbers in `meta`: the orphans' clock, when the hour of deletions began, and how many have gone in it (0: there is none).
+pub const ORPHAN_CLOCK: &str = "orphan clock";
+pub const ORPHAN_HOUR: &str = "orphan hour";
+pub const ORPHANS_GONE: &str = "orphans gone";
+/// The key of the cluster's id.
+pub const CLUSTER_ID: &[u8] = b"id";
+/// Lives that are remembered; and deletions, for workers that come back after a long time.
+pub const LIVES_MAX: u64 = 10_000;
+pub const DROPPED_MAX: u64 = 100_000;
+/// Format 1 had no running jobs, and is read.
+pub const FORMAT: u64 = 2;
+
+/// Key and value.
+pub type Entry = (Vec<u8>, Vec<u8>);

@@ -1,0 +1,135 @@
+//! What is written in the journal, and what is read from it at a start.
+
+use crate::lineage::Lineage;
+use crate::orphans::{OrphanChanges, OrphanWaits};
+use serde::{Deserialize, Serialize};
+use windrow_model::{
+    BadRecord, ClusterId, Dataset, DatasetChunk, Digest, Epoch, JobId, JobSpec, JobStatus, TaskId, WorkerId,
+};
+use windrow_scheduler::{Collected, RestoredSplit, RestoredTask, Tally};
+
+/// A job, as lists show it after the coordinator has started again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Its last known status: final, `committing` for one whose commit has begun, or `planning`.
+    pub status: JobStatus,
+    /// Which of the binary's jobs it was.
+    pub program: String,
+    /// The binary.
+    pub binary: Digest,
+    /// Of the spec as it was submitted, by [`super::spec_digest`]: tells a repeated submit from another job with the same id.
+    /// Absent in records of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Digest>,
+    /// Whether it collects anything. Absent in records of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collects: Option<bool>,
+}
+
+/// The result of a job that is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptResult {
+    /// Small blobs themselves; of others, where their bytes are stored.
+    pub collected: Collected,
+    /// When the job ended, by the wall clock: results are kept for a time that goes on while no coordinator runs.
+    pub ended_unix_ms: u64,
+    /// A client has read all of it.
+    pub fetched: bool,
+}
+
+/// What happened to a dataset.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DatasetChange {
+    /// A version appeared, perhaps in place of an earlier one.
+    Put(Dataset),
+    /// The name is gone.
+    Removed(String),
+}
+
+/// A finished task whose parts are staged, and those that are chunks of datasets, by sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishedTask {
+    pub task: RestoredTask,
+    pub chunks: Vec<(u32, DatasetChunk)>,
+}
+
+/// What is needed to go on with a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunningJob {
+    pub spec: Box<JobSpec>,
+    pub split: Option<RestoredSplit>,
+    pub published: Vec<PublishedTask>,
+    pub bad_records: Vec<BadRecord>,
+    /// By task, for those that have failed.
+    pub failures: Vec<(TaskId, u32)>,
+    /// By task, how often attempts ended without a charge.
+    pub uncharged: Vec<(TaskId, Tally)>,
+    /// Its outputs that are datasets are recorded.
+    pub datasets_done: bool,
+    /// How often work on the paths that the job names has begun and not come to an end: each of them is a life of the
+    /// coordinator that ended in the middle.
+    pub tries: u32,
+}
+
+/// Which journal it is, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Made when the journal began its first life.
+    pub cluster: ClusterId,
+    /// The present life is the last one.
+    pub lineage: Lineage,
+    /// How many changes of datasets are recorded.
+    pub revision: u64,
+    /// Chunks that recorded changes have ordered to be deleted.
+    pub dropped: Vec<Digest>,
+    /// How long chunks to which nothing refers have waited.
+    pub orphans: OrphanWaits,
+}
+
+/// One thing to write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A job's status. With a final one, everything that was needed to go on with it is forgotten.
+    Job(Box<JobRecord>),
+    Spec(Box<JobSpec>),
+    Split(JobId, Box<RestoredSplit>),
+    Published(Box<PublishedTask>),
+    BadRecord(Box<BadRecord>),
+    /// How many failures count against a task.
+    Failures(TaskId, u32),
+    /// How often attempts of a task have ended without a charge; none: it is forgotten.
+    Uncharged(TaskId, Tally),
+    Dataset(DatasetChange),
+    /// Every output of a job that is a dataset.
+    Outputs(JobId, Vec<Dataset>),
+    /// So many tries of planning, restoring or committing the job have begun without an end. 0: the last one has ended.
+    Tries(JobId, u32),
+    /// What the collects of a job gave.
+    Collected(JobId, Box<KeptResult>),
+    /// It is not kept any more.
+    ResultForgotten(JobId),
+    /// A job that ended so long ago that it is not listed any more.
+    Forgotten(JobId),
+    /// A worker has a session, or is lost.
+    Worker(WorkerId, bool),
+    /// Nothing refers to these chunks since recorded changes: they may be deleted wherever they turn up.
+    Dropped(Vec<Digest>),
+    /// How long chunks to which nothing refers have waited, as far as that has changed.
+    Orphans(Box<OrphanChanges>),
+    /// The next life is above this epoch, and stands in for all lives below it: a worker has seen it, and the journal was
+    /// restored.
+    RestoreAbove(Epoch),
+}
+
+impl Record {
+    /// Whether this counts in the journal's revision.
+    pub fn changes_datasets(&self) -> bool {
+        matches!(self, Record::Dataset(_) | Record::Outputs(..))
+    }
+}
+
+impl From<JobRecord> for Record {
+    fn from(record: JobRecord) -> Self {
+        Record::Job(Box::new(record))
+    }
+}
