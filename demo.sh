@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds Windrow, starts a cluster on this machine (a coordinator and two worker processes), counts the words of all
-# sources that the build itself has fetched, shows the ten most frequent ones, and stops what it started.
+# sources that the build itself has fetched, shows the ten most frequent ones, and stops its processes.
 #
 #   sh demo.sh
 #
@@ -31,7 +31,7 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# A state folder of its own: the demo's cluster is no business of this user's other clusters.
+# A state folder of its own, apart from this user's other clusters.
 WINDROW_HOME=$scratch/home
 export WINDROW_HOME
 unset WINDROW_COORDINATOR WINDROW_TOKEN_FILE WINDROW_CONFIG WINDROW_LISTEN WINDROW_DATA_DIR WINDROW_SLOTS WINDROW_MEMORY
@@ -53,8 +53,8 @@ done
 echo "coordinator $url" >&2
 "$target/release/windrow" --no-config worker list --coordinator "$url"
 
-# Globs are the engine's to expand, so they stay quoted. The names are sources of this project and, where cargo keeps
-# them unpacked, of everything that it depends on: real text, much the same for everybody who builds this version.
+# The engine expands globs, so they stay quoted. The inputs are the sources of this project and, where cargo keeps
+# them unpacked, of all its dependencies: real text, nearly the same for every build of this version.
 registry=${CARGO_HOME:-$HOME/.cargo}/registry/src
 set -- "$root/*/src/**/*.rs" "$root/README.md" "$root/docs"
 for kind in rs md toml c h S; do

@@ -1,7 +1,7 @@
 //! Every verb and flag. Each is defined once; help, completion and the environment variables come from here.
 //!
-//! A flag that can also stand in a settings file is an `Option`, and has its default where the file is asked: in the
-//! verb. `settings.rs` lists the same keys by section.
+//! A flag that may also be in a settings file is an `Option`; its verb applies the default after the file was read.
+//! `settings.rs` lists the same keys by section.
 
 use crate::output::Format;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
@@ -33,7 +33,7 @@ pub struct Args {
     /// Read no settings file, not even this user's
     #[arg(long, global = true, conflicts_with = "config")]
     pub no_config: bool,
-    /// How results are printed on stdout [default: table]
+    /// Format of results on stdout [default: table]
     #[arg(short = 'o', long, global = true, value_name = "FORMAT", env = "WINDROW_FORMAT", value_enum)]
     pub format: Option<Format>,
     #[command(subcommand)]
@@ -64,7 +64,7 @@ pub enum Verb {
 
 #[derive(clap::Args, Debug)]
 pub struct New {
-    /// The crate's name, and that of its folder
+    /// The name of the crate and of its folder
     pub name: String,
     /// A checkout of Windrow that the crate depends on [default: the one that this program was built from, else a release]
     #[arg(long, value_name = "DIR")]
@@ -81,14 +81,14 @@ pub struct Certify {
 pub enum TlsVerb {
     /// Make an authority (ca.pem, ca.key) and a certificate for each host (NAME.pem, NAME.key) in a folder
     ///
-    /// An authority that is in the folder already signs for the new hosts, too. Files that are there are never replaced.
-    /// Prints the files that it has made.
+    /// An authority in the folder signs for the new hosts, too. Existing files are never replaced. Prints the files
+    /// that were made.
     Init(TlsInit),
 }
 
 #[derive(clap::Args, Debug)]
 pub struct TlsInit {
-    /// The folder; it is made if it is not there
+    /// The folder; made if missing
     pub dir: PathBuf,
     /// A machine: all names and addresses in the URLs under which others reach it. The first one names its files
     #[arg(long, value_name = "NAME[,NAME...]", required = true)]
@@ -98,7 +98,7 @@ pub struct TlsInit {
     pub days: u32,
 }
 
-/// How a coordinator is found and trusted.
+/// How to find and trust a coordinator.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct Client {
     /// URL of the coordinator [default: the latest that this user started]
@@ -116,7 +116,7 @@ pub struct Client {
 pub struct Submit {
     #[command(flatten)]
     pub client: Client,
-    /// Print the job's id on stdout and leave, instead of watching
+    /// Print the job's id on stdout and return, instead of watching
     #[arg(long)]
     pub detach: bool,
     /// The job's name in lists [default: the binary's]
@@ -137,22 +137,22 @@ pub struct Submit {
     /// Fail an attempt that stays at one record or group for longer than this; 0s: no limit [default: 10m]
     #[arg(long, value_name = "TIME")]
     pub progress_timeout: Option<Limit>,
-    /// Set aside up to this number of records that make their tasks fail, and go on without them [default: 0]
+    /// Leave out up to this number of records that make their tasks fail [default: 0]
     #[arg(long, value_name = "N")]
     pub skip_bad_records: Option<u64>,
-    /// Give slow tasks at a stage's end no second attempt on another worker
+    /// Start no second attempt of slow tasks on another worker
     #[arg(long)]
     pub no_backup_attempts: bool,
-    /// What to do with compressed text inputs: decompress them, or read them as they are stored [default: auto]
+    /// Handling of compressed text inputs: decompress them, or read them as they are stored [default: auto]
     #[arg(long, value_name = "KIND", value_enum)]
     pub compression: Option<windrow::InputCompression>,
-    /// Partitions of every shuffle that does not say [default: one for 16 MiB of input]
+    /// Partitions of every shuffle without a number of its own [default: one for 16 MiB of input]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub partitions: Option<u32>,
     /// Exact size of input chunks, such as 64MiB [default: from input and slots]
     #[arg(long, value_name = "SIZE")]
     pub chunk_size: Option<ByteSize>,
-    /// Replace output folders that hold a Windrow output, or nothing
+    /// Replace output folders that are empty or hold a Windrow output
     #[arg(long)]
     pub overwrite: bool,
     /// The job: a program whose main calls `windrow::main`
@@ -171,7 +171,7 @@ pub struct Job {
 
 #[derive(Subcommand, Debug)]
 pub enum JobVerb {
-    /// Jobs that the coordinator knows, the latest first
+    /// List the jobs that the coordinator knows, the latest first
     List {
         #[command(flatten)]
         client: Client,
@@ -184,11 +184,11 @@ pub enum JobVerb {
         /// Only jobs that were submitted within this time, such as 2h
         #[arg(long, value_name = "TIME")]
         since: Option<Span>,
-        /// At most this many, those that were submitted last
+        /// At most this many, the latest ones
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
-    /// How a job stands
+    /// Show the status of a job
     Get {
         #[command(flatten)]
         client: Client,
@@ -199,33 +199,33 @@ pub enum JobVerb {
     Wait {
         #[command(flatten)]
         client: Client,
-        /// Stop waiting (exit code 5) after this time; the job goes on
+        /// Stop waiting after this time with exit code 5; the job goes on
         #[arg(long, value_name = "TIME")]
         timeout: Option<Span>,
         /// The job's id: job-…
         id: JobId,
     },
-    /// End a job; its outputs do not appear
+    /// Cancel a job; its outputs do not appear
     Cancel {
         #[command(flatten)]
         client: Client,
         /// The job's id: job-…
         id: JobId,
     },
-    /// Decide on a job whose commit waits for its file system: try it now, or give it up
+    /// Decide on a job whose commit waits for its file system: retry it now, or give it up
     ///
-    /// `job get` says what a commit waits for. It is tried again by itself, at least every half minute, until the file system
-    /// answers. A commit that ended the coordinator several times is tried only by this command.
+    /// `job get` shows the reason for the wait. The commit is retried automatically, at least every half minute, until
+    /// the file system answers. A commit that has ended the coordinator several times is retried only by this command.
     Commit {
         #[command(flatten)]
         client: Client,
-        /// End the job as cancelled. Its outputs may be there, as a whole or not at all, or appear later
+        /// End the job as cancelled. Its outputs may be there, complete or not at all, or appear later
         #[arg(long)]
         give_up: bool,
         /// The job's id: job-…
         id: JobId,
     },
-    /// What the job's tasks wrote to stdout and stderr
+    /// Print stdout and stderr of the job's tasks
     Logs {
         #[command(flatten)]
         client: Client,
@@ -234,7 +234,7 @@ pub enum JobVerb {
     },
 }
 
-/// A state of jobs, as lists show it.
+/// A state of jobs, as in lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum StateName {
     Planning,
@@ -279,31 +279,31 @@ Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole fil
         /// Where records begin: lines, delimiter:BYTE, fixed:BYTES, or whole (a file is never cut)
         #[arg(long, value_name = "KIND", default_value = "lines")]
         framing: Framing,
-        /// Bytes of a chunk, about: what one task reads
+        /// Approximate bytes of a chunk, which is the input of one task
         #[arg(long, value_name = "SIZE", default_value = "32MiB")]
         chunk_size: ByteSize,
         /// Copies of each chunk [default: 2, or 1 with one worker]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         replicas: Option<u32>,
-        /// Replace a dataset of this name; jobs that read the old one keep it to their end
+        /// Replace a dataset of this name; jobs that read the old one keep it until they end
         #[arg(long)]
         overwrite: bool,
-        /// What to do with compressed text: decompress it, or store it as it is
+        /// Handling of compressed text: decompress it, or store it as it is
         #[arg(long, value_name = "KIND", value_enum, default_value_t = windrow::InputCompression::Auto)]
         compression: windrow::InputCompression,
-        /// Files, folders or globs, and last the name
+        /// Files, folders or globs, and the name as the last argument
         #[arg(required = true, num_args = 2.., value_name = "FILES... NAME", value_parser = NonEmptyStringValueParser::new())]
         files_and_name: Vec<String>,
     },
-    /// All datasets; COPIES are those of the chunk that has the fewest
+    /// List all datasets; COPIES are those of the scarcest chunk
     Ls {
         #[command(flatten)]
         client: Client,
-        /// Instead: chunks that nothing refers to, and workers whose folders wait to join
+        /// List unreferenced chunks instead, and workers whose folders wait to join
         #[arg(long)]
         orphans: bool,
     },
-    /// Make a dataset of chunks that nothing refers to, or let a worker's data folder join the cluster
+    /// Make a dataset of unreferenced chunks, or let a worker's data folder join the cluster
     #[command(after_help = "\
   windrow data ls --orphans                            what there is
   windrow data adopt found 4bf5122f… 084fed08…         these chunks, in this order, are dataset `found`
@@ -326,12 +326,12 @@ Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole fil
         #[arg(num_args = 2.., value_name = "NAME CHUNKS...")]
         name_and_chunks: Vec<String>,
     },
-    /// How far each worker is with reading its chunks and comparing them with their digests
+    /// Show the progress of each worker's scrub, which compares chunks with their digests
     Scrub {
         #[command(flatten)]
         client: Client,
     },
-    /// Copy a dataset into a new file (`-`: stdout); of whole files, into a new folder
+    /// Copy a dataset into a new file (`-`: stdout), or a dataset of whole files into a new folder
     Get {
         #[command(flatten)]
         client: Client,
@@ -347,7 +347,7 @@ Compressed text (gzip, zstd, bzip2) is decompressed, other records and whole fil
     },
 }
 
-/// Certificates of a server of ours.
+/// Certificates of this server.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct Tls {
     /// Certificate chain (PEM) to serve TLS with
@@ -377,7 +377,7 @@ pub enum CoordinatorVerb {
         #[arg(value_name = "DIR")]
         to: PathBuf,
     },
-    /// Make a data folder from a backup; or admit the older journal that lies in it
+    /// Make a data folder from a backup; or admit the older journal that is in it
     #[command(after_help = "\
 The coordinator must not run. Its next life is above every epoch that was reached since the copy was made, and workers that have
 seen newer journals are admitted. Chunks that the journal does not know become orphans: `windrow data ls --orphans`.")]
@@ -385,7 +385,7 @@ seen newer journals are admitted. Chunks that the journal does not know become o
         /// The data folder of the coordinator
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
-        /// The cluster's id, if the journal is of a release that knew none
+        /// The cluster's id, if the journal is of a release without cluster ids
         #[arg(long, value_name = "ID")]
         cluster: Option<ClusterId>,
         /// A folder that `windrow coordinator backup` made [default: the journal in the data folder]
@@ -402,23 +402,23 @@ pub struct CoordinatorRun {
     /// Folder for its journal and artifacts
     #[arg(long, value_name = "DIR", env = "WINDROW_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
-    /// A worker that is silent for so long is lost, such as 30s [default: 10s]
+    /// Silence after which a worker counts as lost, such as 30s [default: 10s]
     #[arg(long, value_name = "TIME", env = "WINDROW_LEASE")]
     pub lease: Option<Span>,
-    /// A job that no worker takes for so long fails, such as 10m [default: 1h]
+    /// Time without an eligible worker after which a job fails, such as 10m [default: 1h]
     #[arg(long, value_name = "TIME", env = "WINDROW_WAIT_FOR_WORKERS")]
     pub wait_for_workers: Option<Span>,
-    /// An output whose file system does not answer for so long is not waited for at the start and the stop, and a commit on it
-    /// says that it waits [default: 10s]
+    /// Bound on calls to the file system of an output at the start and the stop; a commit that takes longer reports
+    /// that it waits [default: 10s]
     #[arg(long, value_name = "TIME", env = "WINDROW_STORAGE_TIMEOUT")]
     pub storage_timeout: Option<Span>,
-    /// Chunks on workers that nothing refers to, and whose deletion nothing has ordered, are kept for so long [default: 24h]
+    /// How long unreferenced chunks stay on workers, unless their deletion was ordered [default: 24h]
     #[arg(long, value_name = "TIME", env = "WINDROW_ORPHANS_KEPT")]
     pub orphans_kept: Option<Span>,
-    /// Maximum number of them that go to the workers' trash in an hour [default: 1000]
+    /// Maximum number of them that move to the workers' trash in an hour [default: 1000]
     #[arg(long, value_name = "N", env = "WINDROW_ORPHANS_PER_HOUR", value_parser = clap::value_parser!(u32).range(1..))]
     pub orphans_per_hour: Option<u32>,
-    /// File with the cluster's token; made if it does not exist [default: `token` in the data folder]
+    /// File with the cluster's token; made if missing [default: `token` in the data folder]
     #[arg(long, value_name = "FILE", env = "WINDROW_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
     #[command(flatten)]
@@ -426,7 +426,7 @@ pub struct CoordinatorRun {
     /// Certificate (PEM) of the authority that signed it, for this user's tools
     #[arg(long, value_name = "FILE", env = "WINDROW_TLS_CA")]
     pub tls_ca: Option<PathBuf>,
-    /// Listen on an address that other machines reach although there is no TLS
+    /// Listen on an address that other machines reach, without TLS
     #[arg(long)]
     pub insecure: bool,
 }
@@ -447,41 +447,40 @@ pub struct WorkerRun {
     /// Folder for staged inputs and results; keep it on an SSD
     #[arg(long, value_name = "DIR", env = "WINDROW_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Tasks at a time, which is also computing threads [default: the number of cores]
+    /// Tasks at a time, and computing threads [default: the number of cores]
     #[arg(long, value_name = "N", env = "WINDROW_SLOTS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub slots: Option<u32>,
     /// Memory for the data of tasks, such as 4GiB [default: half of this machine's]
     #[arg(long, value_name = "SIZE", env = "WINDROW_MEMORY")]
     pub memory: Option<ByteSize>,
-    /// Memory that one job's process may allocate for everything, its own code included [default: no limit]
+    /// Memory that one job's process may allocate in all, user code included [default: no limit]
     #[arg(long, value_name = "SIZE", env = "WINDROW_MEMORY_LIMIT")]
     pub memory_limit: Option<ByteSize>,
-    /// Processes and threads that one job's process may have, all that it starts included, where control groups can be made
-    /// [default: 4096]
+    /// Processes and threads of one job's process and its descendants, where control groups can be made [default: 4096]
     #[arg(long, value_name = "N", env = "WINDROW_MAX_PROCESSES", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_processes: Option<u32>,
-    /// Disk that one attempt may use for what it spills and writes [default: no limit]
+    /// Disk space of one attempt's spills and outputs [default: no limit]
     #[arg(long, value_name = "SIZE", env = "WINDROW_SCRATCH_QUOTA")]
     pub scratch_quota: Option<ByteSize>,
-    /// When asked to end, stay at most this long for what runs here and for running jobs that may read its outputs [default: 60s]
+    /// When stopped, wait at most this long for running tasks and for jobs that may read its outputs [default: 60s]
     #[arg(long, value_name = "TIME", env = "WINDROW_STOP_TIMEOUT")]
     pub stop_timeout: Option<Span>,
-    /// An input or output whose file system does not answer for so long costs the task an error [default: 60s]
+    /// Bound on calls to the file system of an input or output, after which the attempt fails [default: 60s]
     #[arg(long, value_name = "TIME", env = "WINDROW_STORAGE_TIMEOUT")]
     pub storage_timeout: Option<Span>,
-    /// A worker that sends nothing for so long while this one fetches from it is given up [default: 20s]
+    /// Silence after which a fetch from another worker is given up [default: 20s]
     #[arg(long, value_name = "TIME", env = "WINDROW_FETCH_TIMEOUT")]
     pub fetch_timeout: Option<Span>,
-    /// Every chunk of a dataset here is read and compared with its digest once in this time [default: 168h]
+    /// Period in which every chunk of a dataset is read and compared with its digest [default: 168h]
     #[arg(long, value_name = "TIME", env = "WINDROW_SCRUB_PERIOD")]
     pub scrub_period: Option<Span>,
-    /// Bytes in a second that are read for that, at most [default: 32MiB]
+    /// Maximum bytes per second that are read for that [default: 32MiB]
     #[arg(long, value_name = "SIZE", env = "WINDROW_SCRUB_RATE")]
     pub scrub_rate: Option<ByteSize>,
-    /// Chunks that nothing refers to stay in the trash for so long before they are deleted [default: 24h]
+    /// How long unreferenced chunks stay in the trash before they are deleted [default: 24h]
     #[arg(long, value_name = "TIME", env = "WINDROW_TRASH_KEPT")]
     pub trash_kept: Option<Span>,
-    /// Fetch from workers of the same machine as from others, instead of using their files where they lie
+    /// Fetch from workers of the same machine, instead of using their files in place
     #[arg(long, env = "WINDROW_FETCH_FROM_NEIGHBOURS", value_parser = FalseyValueParser::new())]
     pub fetch_from_neighbours: bool,
     /// Address where other workers fetch from this one; port 0 picks one [default: 127.0.0.1:0]
@@ -492,22 +491,22 @@ pub struct WorkerRun {
     pub advertise: Option<String>,
     #[command(flatten)]
     pub tls: Tls,
-    /// Listen on an address that other machines reach although there is no TLS
+    /// Listen on an address that other machines reach, without TLS
     #[arg(long)]
     pub insecure: bool,
-    /// Die when this process, which must be the parent, does
+    /// Die with this process, which must be the parent
     #[arg(long, hide = true, value_name = "PID")]
     pub die_with: Option<i32>,
 }
 
 #[derive(Subcommand, Debug)]
 pub enum WorkerVerb {
-    /// All workers that the coordinator knows
+    /// List all workers that the coordinator knows
     List {
         #[command(flatten)]
         client: Client,
     },
-    /// Let a worker finish what it runs, and give it nothing new
+    /// Let a worker finish its running tasks, and assign it no more
     Drain {
         #[command(flatten)]
         client: Client,
@@ -545,13 +544,13 @@ impl FromStr for Span {
     type Err = String;
     fn from_str(text: &str) -> Result<Span, String> {
         match milliseconds(text)? {
-            0 => Err("a time must be more than nothing".to_string()),
+            0 => Err("a time must be more than zero".to_string()),
             ms => Ok(Span { ms }),
         }
     }
 }
 
-/// How long something may take; nothing: as long as it likes.
+/// A time limit; zero means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     pub ms: Option<u64>,
@@ -574,7 +573,7 @@ fn milliseconds(text: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(bad)
 }
 
-/// A value that stands in a settings file as text or as a number, and is read like the flag's.
+/// A value that is text or a number in a settings file, parsed like the flag's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Text<T>(pub T);
 
@@ -597,7 +596,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
     }
 }
 
-/// A count in a settings file: it has the limits of its flag, from 1 to `MAX`.
+/// A count in a settings file, within the limits of its flag, from 1 to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count<const MAX: u32>(pub u32);
 
@@ -605,7 +604,7 @@ impl<'de, const MAX: u32> Deserialize<'de> for Count<MAX> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match i64::deserialize(deserializer)? {
             n if (1..=i64::from(MAX)).contains(&n) => Ok(Count(n as u32)),
-            n if MAX == u32::MAX => Err(serde::de::Error::custom(format!("{n} is less than 1, or far too many"))),
+            n if MAX == u32::MAX => Err(serde::de::Error::custom(format!("{n} is less than 1, or too large"))),
             n => Err(serde::de::Error::custom(format!("{n} is not from 1 to {MAX}"))),
         }
     }
@@ -662,7 +661,7 @@ mod tests {
         assert!("0".parse::<Span>().is_err() && "soon".parse::<Limit>().is_err());
     }
 
-    /// Flags that speak of one start, and those that settings of `client` stand for.
+    /// Flags about one start, and those that the settings of `client` replace.
     const WITHOUT_KEY: [&str; 8] =
         ["help", "config", "no-config", "format", "coordinator", "token-file", "tls-ca", "die-with"];
 
@@ -680,7 +679,7 @@ mod tests {
         }
     }
 
-    /// Flags of `submit` in the guide's table, and what the table says of settings.
+    /// Flags of `submit` in the guide's table, and the settings in the table.
     fn guide() -> (BTreeSet<String>, BTreeSet<String>) {
         let guide = include_str!("../../docs/GUIDE.md");
         let table = guide.split("\n## Flags\n").nth(1).expect("the guide has a section `Flags`");
@@ -711,8 +710,8 @@ mod tests {
         {
             settings.extend(keys.iter().map(|key| format!("{section}.{}", key.replace('_', "-"))));
         }
-        let (told_flags, told_settings) = guide();
-        assert_eq!(told_flags, flags, "the table in docs/GUIDE.md");
-        assert_eq!(told_settings, settings, "the table in docs/GUIDE.md");
+        let (table_flags, table_settings) = guide();
+        assert_eq!(table_flags, flags, "the table in docs/GUIDE.md");
+        assert_eq!(table_settings, settings, "the table in docs/GUIDE.md");
     }
 }

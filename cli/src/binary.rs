@@ -1,4 +1,4 @@
-//! Job binaries: is this file one, of this machine and this version; and what job does it describe.
+//! Job binaries: checks that a file is one, for this machine and version, and asks it for its job.
 
 use crate::exit::Exit;
 use crate::output;
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use windrow_model::{Code, Escape, Failure, JobSpec};
 use windrow_proto::{FrameError, read_frame, v1};
 
-/// A job binary holds this, followed by the version of its interface.
+/// Every job binary contains this, followed by the version of its interface.
 const MARKER: &[u8] = b"windrow-job-marker:v";
 /// The version of the interface between `submit` and a job binary.
 const MARKER_VERSION: &[u8] = b"1";
@@ -27,13 +27,13 @@ const ELF_MACHINE: u16 = 62;
 #[cfg(target_arch = "aarch64")]
 const ELF_MACHINE: u16 = 183;
 
-/// Arguments to which a job binary answers with a text on stdout and no job.
+/// Arguments to which a job binary answers with a text on stdout instead of a job.
 const ASKS_FOR_TEXT: [&str; 5] = ["--help", "-h", "help", "--version", "-V"];
 
-/// Names the file descriptor of the file that the binary answers in.
+/// The variable with the file descriptor that the binary writes its answer to.
 const ANSWER_FD: &str = "WINDROW_DESCRIBE_FD";
 
-/// What a binary answers.
+/// The answer of a binary.
 pub enum Described {
     Job {
         /// Without id and binary.
@@ -41,11 +41,11 @@ pub enum Described {
         /// Contents of the plan's side values.
         sides: Vec<Vec<u8>>,
     },
-    /// The plan as text: the job's own arguments ask for no more.
+    /// The plan as text, if the job's own arguments ask for it.
     Explained(String),
 }
 
-/// The file as an absolute path, if it is a job binary of this machine and version.
+/// The file's absolute path, if it is a job binary for this machine and version.
 pub fn check(path: &Path) -> Result<PathBuf, Failure> {
     let shown = path.escaped();
     let bad = |why: String| Failure::new(Code::BadBinary, format!("{shown} {why}"));
@@ -92,7 +92,8 @@ enum Found {
     Nothing,
 }
 
-/// The marker's version. Ours wins over others, which may stand in the binary by chance (as they do in this one).
+/// The marker's version. Our own version wins over others, which may be in the binary by chance (as they are in this
+/// one).
 fn marker_versions(bytes: &[u8]) -> Found {
     let mut other = None;
     for at in memchr::memmem::find_iter(bytes, MARKER) {
@@ -108,13 +109,13 @@ fn marker_versions(bytes: &[u8]) -> Found {
     other.map_or(Found::Nothing, Found::Other)
 }
 
-/// Runs the binary to learn its job. What it says on stderr goes to the user as it is; if it fails, its exit code is
-/// ours. It answers in a file of its own, so what its code prints is no part of the answer; a binary of an earlier release
-/// answers on stdout.
+/// Runs the binary to learn its job. Its stderr goes to the user unchanged; if it fails, its exit code is returned. It
+/// answers in a file of its own, so its printed output is no part of the answer; a binary of an earlier release answers
+/// on stdout.
 pub fn describe(path: &Path, args: &[OsString]) -> Result<Result<Described, Exit>, Failure> {
     let shown = path.escaped();
     let no_file = |e: io::Error| Failure::new(Code::IoError, format!("cannot make a file in memory: {e}"));
-    // The first is inherited under its number, and read from its beginning: the binary opens it anew.
+    // The child inherits the first one by number and opens it anew, so it writes from the beginning.
     let mut answer = memory_file(MemfdFlags::empty()).map_err(no_file)?;
     let mut stdout = memory_file(MemfdFlags::CLOEXEC).map_err(no_file)?;
     let mut command = Command::new(path);
@@ -145,7 +146,7 @@ pub fn describe(path: &Path, args: &[OsString]) -> Result<Result<Described, Exit
     if described.is_none() {
         stdout.rewind().map_err(no_file)?;
         if args.iter().any(|arg| ASKS_FOR_TEXT.iter().any(|asks| arg == asks)) {
-            // The text is what was asked for, and there is no job.
+            // The arguments ask for the text, and there is no job.
             let mut text = Vec::new();
             stdout.read_to_end(&mut text).map_err(no_file)?;
             output::put_bytes(&text)?;
@@ -168,16 +169,16 @@ fn memory_file(flags: MemfdFlags) -> io::Result<File> {
     Ok(File::from(memfd_create(c"windrow-describe", flags)?))
 }
 
-/// What was described, and the contents of its side values.
+/// The description, and the contents of its side values.
 type Answer = (v1::Describe, Vec<Vec<u8>>);
 
-/// A frame, and the side values that follow it or lie in it.
+/// A frame, and the side values that follow it or are in it.
 fn read_answer(from: &mut impl Read) -> Result<Option<Answer>, FrameError> {
     let Some(mut described) = read_frame::<v1::Describe>(from)? else { return Ok(None) };
     let mut sides = std::mem::take(&mut described.sides);
     for length in &described.side_lengths {
         let mut side = Vec::new();
-        // It grows with what there is, whatever the frame says.
+        // It grows with the available bytes, whatever the frame says.
         if from.take(*length).read_to_end(&mut side)? as u64 != *length {
             return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
         }

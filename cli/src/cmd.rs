@@ -23,7 +23,7 @@ async fn connect(flags: Client, settings: ClientSection) -> Result<Cluster, Fail
     Cluster::connect_with(client.coordinator.as_deref(), client.token_file.as_deref(), client.tls_ca.as_deref()).await
 }
 
-/// A setting without which a verb cannot start.
+/// A required setting of a verb.
 fn needed<T>(value: Option<T>, flag: &str) -> Result<T, Failure> {
     value.ok_or_else(|| Failure::new(Code::BadRequest, format!("{flag} is missing")))
 }

@@ -1,6 +1,6 @@
 //! A time of day for people, in UTC.
 
-/// `2026-11-29 23:55:30Z` for milliseconds since 1970; after the year 9999 only the first of them that has five digits.
+/// `2026-11-29 23:55:30Z` for milliseconds since 1970; later times than the year 9999 show its end.
 ///
 /// The date follows from the day's number by the algorithm of Howard Hinnant ("chrono-compatible low-level date algorithms").
 pub fn utc(unix_ms: u64) -> String {

@@ -1,4 +1,4 @@
-//! How a command ends. The rule for exit codes is `windrow_model::Code::exit_code`.
+//! The exit of a command. `windrow_model::Code::exit_code` has the rule for exit codes.
 
 use crate::output::{self, Format};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ pub(crate) enum Exit {
     Done,
     Usage,
     Interrupted,
-    /// What a failure or a job calls for, or what a job binary exited with.
+    /// The code of a failure or a job, or the exit code of a job binary.
     Passed(u8),
 }
 
@@ -24,18 +24,18 @@ impl Exit {
         }
     }
 
-    /// How a job ended.
+    /// The exit of a job.
     pub fn of_job(status: &JobStatus) -> Exit {
         Exit::Passed(status.exit_code())
     }
 
-    /// Tells the user of this failure.
+    /// Shows this failure to the user.
     pub fn of_failure(failure: &Failure, format: Format) -> Exit {
         output::failure(failure, format);
         Exit::Passed(failure.code.exit_code())
     }
 
-    /// Tells the user of this failure, which is a mistake in what was typed.
+    /// Shows this failure to the user, as a usage error.
     pub fn usage(failure: &Failure, format: Format) -> Exit {
         output::failure(failure, format);
         Exit::Usage
@@ -48,7 +48,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The system gives no threads or no epoll.
+/// The system has no threads or no epoll left.
 pub fn no_runtime(error: std::io::Error) -> Failure {
     Failure::new(Code::IoError, format!("cannot start: {error}"))
 }

@@ -1,9 +1,9 @@
 //! `windrow` as the first process of a container.
 //!
-//! Process 1 inherits every process whose parent has ended, and has to wait for each, or they stay as zombies. What a job's
-//! process starts may outlive it for a moment, so a worker that was process 1 collected zombies. The work is therefore done by
-//! a child; this process starts it, reaps, passes signals on, and ends as the child does. The system then ends all that is left
-//! in the container.
+//! Process 1 inherits every orphaned process and must wait for each, otherwise they stay as zombies. Descendants of a
+//! job's process may outlive it for a moment, so a worker as process 1 would collect zombies. Therefore a child does
+//! the work; this process starts it, reaps, passes signals on, and exits with the child's code. The kernel then ends
+//! the rest of the container.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
@@ -14,9 +14,9 @@ use std::process::{Child, Command, ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// What is passed on to the child.
+/// Signals that are passed on to the child.
 const PASSED_ON: [Signal; 6] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::USR1, Signal::USR2];
-/// A process that a signal ended has this exit code and the signal's number, as in a shell.
+/// Exit code of a process that was ended by a signal, plus the signal's number, as in a shell.
 const SIGNALLED: u8 = 128;
 
 /// Runs the same command in a child if this is process 1; `None` if it is not, or if no child can be started.
@@ -31,7 +31,7 @@ pub fn run() -> Option<ExitCode> {
 
 /// The exit code of the child. Fails only before there is one.
 async fn supervise() -> io::Result<u8> {
-    // Before the child is there: nothing that happens to it is missed.
+    // Before the child exists, so that no signal is missed.
     let mut ends = signal(SignalKind::child())?;
     let (pass_on, mut to_pass_on) = mpsc::unbounded_channel();
     for sent in PASSED_ON {
@@ -49,7 +49,7 @@ async fn supervise() -> io::Result<u8> {
         tokio::select! {
             _ = ends.recv() => {}
             Some(sent) = to_pass_on.recv() => {
-                // It ends just now; then the next round sees that.
+                // It may be ending; the next round handles that.
                 let _ = kill_process(child, sent);
             }
         }
@@ -62,7 +62,7 @@ fn start() -> io::Result<Child> {
     Command::new(std::env::current_exe()?).arg0(name).args(arguments).spawn()
 }
 
-/// One process that has ended, the child or one that was inherited.
+/// One process that has ended: the child or an inherited one.
 fn next_ended() -> Option<(Pid, WaitStatus)> {
     loop {
         match wait(WaitOptions::NOHANG) {

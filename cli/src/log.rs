@@ -1,18 +1,18 @@
-//! Logs on stderr: one line for each event, whatever names and messages hold.
+//! Logs on stderr: one line for each event, whatever names and messages contain.
 
 use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 use windrow_model::Escape;
 
-/// From now on events go to stderr, without colours. `WINDROW_LOG` says which (`debug`, `windrow_worker=trace`, …);
-/// `usual` if it does not.
+/// Writes events to stderr from now on, without colours. `WINDROW_LOG` is the filter (`debug`, `windrow_worker=trace`,
+/// …), with `usual` as its default.
 pub fn to_stderr(usual: &str) {
     let filter = EnvFilter::try_from_env("WINDROW_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let writer = || OneLine(io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false).with_target(false).init();
 }
 
-/// Takes an event in each call, as the subscriber gives them, and writes it as one line.
+/// Receives one event per call, as the subscriber writes them, and writes it as one line.
 struct OneLine<W>(W);
 
 impl<W: Write> Write for OneLine<W> {

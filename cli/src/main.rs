@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         return code;
     }
     log::to_stderr(usual_log(&args.verb));
-    // Before settings are read, only the flag can say how a failure is shown.
+    // Before settings are read, only the flag can set the format of a failure.
     let asked = args.format.unwrap_or(Format::Table);
     let (format, result) = match Settings::load(args.config.as_deref(), args.no_config) {
         Err(failure) => (asked, Ok(Exit::usage(&failure, asked))),
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     result.unwrap_or_else(|failure| Exit::of_failure(&failure, format)).into()
 }
 
-/// Help, or why the command line is refused.
+/// Prints help, or the error of the command line.
 fn refused(error: clap::Error, given: &[OsString]) -> ExitCode {
     match windrow::usage::answer(error, given, |args| Args::try_parse_from(args).err()) {
         Ok(code) => ExitCode::from(code),
@@ -71,17 +71,17 @@ fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> 
     }
 }
 
-/// One thread is enough to wait for answers, and starts fastest. It is enough for daemons, too: they decide and pass on, what
-/// takes time has threads of its own, and a task of a job would cost a dozen wake-ups of one thread by another.
+/// One thread is enough to wait for answers, and starts fastest. It is enough for daemons, too: blocking work has
+/// threads of its own, and with more threads each task of a job would cost a dozen wake-ups between them.
 fn on_one_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(exit::no_runtime)?;
     let result = runtime.block_on(work);
-    // A read of a file that is still under way must not hold up the exit.
+    // A running read of a file must not hold up the exit.
     runtime.shutdown_background();
     result
 }
 
-/// What is logged by default: daemons say what they do, clients do not.
+/// The default log filter: daemons log their events, clients do not.
 fn usual_log(verb: &Verb) -> &'static str {
     match verb {
         Verb::Coordinator(_) | Verb::Worker(_) => "info",

@@ -1,4 +1,4 @@
-//! Results on stdout, as a table for people or as JSON for scripts; talk on stderr. It decides nothing.
+//! Results on stdout, as a table for people or as JSON for scripts; messages on stderr. It decides nothing.
 
 use crate::date::utc;
 use clap::ValueEnum;
@@ -11,7 +11,7 @@ use windrow::stdout;
 use windrow_model::view::{DatasetView, dataset_state};
 use windrow_model::{ByteSize, DatasetStatus, Escape, FailedAttempt, Failure, JobStatus, WorkerStatus};
 
-/// Who reads the result.
+/// The format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
@@ -21,17 +21,17 @@ pub(crate) enum Format {
     Json,
 }
 
-/// One line or more on stdout, at once. A reader that has gone away is no reason to fail.
+/// Writes one or more lines to stdout at once. A closed pipe is not an error.
 pub fn put(text: &str) -> Result<(), Failure> {
     stdout::put_line(&printable(text)).map(drop)
 }
 
-/// The same lines without control characters: whatever a caller has not escaped.
+/// The lines without control characters that a caller has not escaped.
 fn printable(text: &str) -> String {
     text.lines().map(|line| line.escaped_lines().to_string()).collect::<Vec<_>>().join("\n")
 }
 
-/// Bytes as they are. False: their reader has gone away.
+/// Writes raw bytes. False if the reader has closed the pipe.
 pub fn put_bytes(bytes: &[u8]) -> Result<bool, Failure> {
     stdout::put(bytes)
 }
@@ -41,13 +41,13 @@ pub fn put_json(value: &Value) -> Result<(), Failure> {
     stdout::put_line(&format!("{value:#}")).map(drop)
 }
 
-/// A line for the person at the terminal.
+/// Prints a message for the user.
 pub fn say(text: &str) {
-    // Nothing is left to complain to.
+    // An error on stderr cannot be reported.
     let _ = writeln!(std::io::stderr().lock(), "{}", printable(text));
 }
 
-/// Why it did not work: for people on stderr; for scripts also as `{"error": …}` on stdout.
+/// Reports a failure: on stderr, and in the JSON format also on stdout as `{"error": …}`.
 pub fn failure(failure: &Failure, format: Format) {
     say(&failure_text(failure));
     if format == Format::Json {
@@ -146,7 +146,7 @@ fn job_text(job: &JobStatus) -> String {
     format!("{head}\n{}{failures}\n{}", plain(&stages), summary(job))
 }
 
-/// The latest failed attempts of a job, also of one that goes on.
+/// The latest failed attempts of a job in any state.
 fn failures_table(failures: &[FailedAttempt]) -> Table {
     let mut table = table(&["FAILED ATTEMPT", "AFTER", "HOST", "COUNTS", "CODE", "WHY"]);
     for failed in failures {
@@ -191,7 +191,7 @@ pub fn table(header: &[&str]) -> Table {
     table
 }
 
-/// Without the blanks that pad a table on both sides.
+/// The table without the blanks that pad it on both sides.
 pub fn plain(table: &Table) -> String {
     let lines = table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_string());
     lines.collect::<Vec<_>>().join("\n")
@@ -245,14 +245,14 @@ mod tests {
         assert!(row.contains("2026-11-29 23:55:30Z"), "{table}");
         let text = job_text(&status);
         assert!(text.contains("1 MiB of 1 GiB") && text.contains("waiting for workers"), "{text}");
-        for told in [
+        for wanted in [
             "submitted 2026-11-29 23:55:30Z",
             "stage 0 task 3 attempt 1",
             "USER_PANIC",
             "panicked: boom",
             r"host\nFAKE",
         ] {
-            assert!(text.contains(told), "no {told} in {text}");
+            assert!(text.contains(wanted), "no {wanted} in {text}");
         }
         assert_eq!(jobs_table(&[]).lines().count(), 1);
     }

@@ -1,7 +1,7 @@
-//! Settings files: what stands in `--config` and in the user's own file, by section. A flag (or its environment
-//! variable) wins over the first file, the first over the second; defaults are the verbs' own.
+//! Settings files: `--config` and the user's own file, by section. A flag (or its environment variable) takes
+//! precedence over the first file, the first over the second; the verbs have the defaults.
 //!
-//! An unknown key is an error that names its line: a setting that is misspelt must not be silently without effect.
+//! An unknown key is an error that names its line: a misspelt setting must not be silently ignored.
 
 use crate::args::{Client, Count, Limit, Span, Text};
 use crate::output::Format;
@@ -12,7 +12,7 @@ use windrow::InputCompression;
 use windrow_model::{ByteSize, Code, Escape, Failure};
 use windrow_net::{SETTING_BYTES_MAX, read_setting_text};
 
-/// A section: every key optional, unknown ones refused, the first of two files leading.
+/// A section: every key optional, unknown keys refused, the first of two files takes precedence.
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($key:ident: $type:ty,)* }) => {
         $(#[$doc])*
@@ -20,7 +20,7 @@ macro_rules! section {
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
         pub struct $name { $(pub $key: Option<$type>,)* }
         impl $name {
-            /// As fields are named; in files with `-` for `_`.
+            /// Field names; files use `-` instead of `_`.
             const KEYS: &[&str] = &[$(stringify!($key),)*];
 
             fn or(self, second: Self) -> Self {
@@ -31,7 +31,7 @@ macro_rules! section {
 }
 
 section! {
-    /// For everything that talks to a coordinator.
+    /// Settings of every client of a coordinator.
     ClientSection {
         coordinator: String,
         token_file: PathBuf,
@@ -40,7 +40,7 @@ section! {
     }
 }
 section! {
-    /// Options of jobs that do not say.
+    /// Defaults for options of jobs.
     SubmitSection {
         priority: i32,
         max_slots: Count<{ u32::MAX }>,
@@ -105,7 +105,7 @@ section! {
     }
 }
 
-/// What the files say.
+/// The content of the files.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -131,7 +131,7 @@ impl Settings {
         Ok(named.or(user.unwrap_or_default()))
     }
 
-    /// Nothing if the file does not exist.
+    /// `None` if the file does not exist.
     fn read(path: &Path) -> Result<Option<Settings>, Failure> {
         let text = match read_setting_text(path, SETTING_BYTES_MAX) {
             Ok(text) => text,
@@ -161,7 +161,7 @@ impl Settings {
 }
 
 impl ClientSection {
-    /// How to reach the coordinator: flags first.
+    /// Merges flags and settings; flags take precedence.
     pub fn settle(self, flags: Client) -> Client {
         Client {
             coordinator: flags.coordinator.or(self.coordinator),
@@ -180,7 +180,7 @@ pub const SECTIONS: [(&str, &[&str]); 5] = [
     ("up", UpSection::KEYS),
 ];
 
-/// Every key that stands in a section that does not have it, or in none, with those that do.
+/// Every key in a wrong section, or in none, with the sections that have it.
 fn misplaced(text: &str) -> impl Iterator<Item = String> {
     let has = |keys: &[&str], key: &str| keys.iter().any(|known| known.replace('_', "-") == key);
     entries(text).into_iter().filter_map(move |(section, key, _)| {
@@ -193,13 +193,13 @@ fn misplaced(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// Every key whose value is an empty text: it would be the current folder, or no name.
+/// Every key with an empty text, which would mean the current folder or no name.
 fn empty(text: &str) -> impl Iterator<Item = String> {
     let entries = entries(text).into_iter().filter(|(_, _, value)| value.as_str() == Some(""));
     entries.map(|(section, key, _)| format!("`{key}` in [{}]", section.unwrap_or_default()))
 }
 
-/// Section, key and value of everything in the file, as far as it is TOML.
+/// Section, key and value of every entry in the file, as far as it is TOML.
 fn entries(text: &str) -> Vec<(Option<String>, String, toml::Value)> {
     let mut entries = Vec::new();
     for (name, value) in toml::from_str::<toml::Table>(text).unwrap_or_default() {

@@ -11,8 +11,8 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// From now on, these signals do not kill the process. Neither does SIGXFSZ, so that a write beyond the limit on file
-    /// sizes (`ulimit -f`) fails with an error.
+    /// Catches these signals from now on. Also ignores SIGXFSZ, so that a write beyond the limit on file sizes (`ulimit
+    /// -f`) fails with an error.
     pub fn catch() -> Result<Stop, Failure> {
         let catch = |kind| signal(kind).map_err(|e| Failure::new(Code::IoError, format!("cannot catch signals: {e}")));
         // The handler stays installed after the drop.
@@ -20,7 +20,7 @@ impl Stop {
         Ok(Stop { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
     }
 
-    /// Completes when one of them comes.
+    /// Completes when one of them arrives.
     pub async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -1,4 +1,4 @@
-//! Real clusters of processes on this machine: what they print, who finds them, and that nothing stays behind.
+//! Real clusters of processes on this machine: their output, how tools find them, and that no process is left.
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -30,7 +30,7 @@ impl Daemon {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Daemon { child, stdout }
     }
-    /// The rest of the next line, which begins with `word`.
+    /// Reads the next line, which begins with `word`, and returns the rest.
     fn wait_for_word(&mut self, word: &str) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
@@ -153,7 +153,7 @@ fn workers_die_with_the_up_that_started_them() {
     let mut stderr = up.child.stderr.take().unwrap();
     let (end, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        // All processes of the cluster hold this pipe: it ends with the last of them.
+        // Every process of the cluster holds this pipe, so it ends with the last of them.
         std::io::copy(&mut stderr, &mut std::io::sink()).unwrap();
         end.send(()).unwrap();
     });

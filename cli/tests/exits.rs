@@ -1,11 +1,11 @@
-//! The real binary, called wrongly, and without a cluster: what it exits with and what it says.
+//! Exit codes and messages of the real binary for usage errors, and without a cluster.
 
 use assert_cmd::Command;
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// `windrow` with a state folder of its own and nothing of the caller's settings.
+/// `windrow` with a state folder of its own and none of the caller's settings.
 fn windrow(home: &TempDir) -> Command {
     let mut command = Command::cargo_bin("windrow").unwrap();
     for (name, _) in std::env::vars_os() {

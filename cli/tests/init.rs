@@ -1,12 +1,12 @@
-//! `windrow` as process 1 of a process namespace, which is what it is in a container. Needs root and `unshare`; says so where
-//! it is skipped.
+//! `windrow` as process 1 of a process namespace, like in a container. Needs root and `unshare`; says so where it is
+//! skipped.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Nothing here takes so long unless it hangs.
+/// Bound on every wait, which only a hang exceeds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -313,7 +313,7 @@ fn jobs_that_end_in_one_step_are_all_told() {
     for n in 1..=5 {
         assert_eq!(h.ended[&job_id(n)].state, JobState::Failed);
         let known = h.scheduler.spec(job_id(n)).is_some() && h.scheduler.status(job_id(n), h.now).is_some();
-        assert!(known, "job {n} ended in this step and must be there for whoever records its end");
+        assert!(known, "job {n} ended in this step and must stay until its end is recorded");
     }
     h.step(Event::Tick);
     assert_eq!(h.scheduler.statuses(h.now).len(), 1);

@@ -94,8 +94,8 @@ fn existing_folder_and_invalid_name_are_refused() {
     for name in ["there", "link"] {
         new(&[name]).with(2).tells("BAD_REQUEST", &[name, "exists"]);
     }
-    new(&["../outside"]).with(2).tells("BAD_REQUEST", &["no name for a crate"]);
-    new(&["job", "--path", "there"]).with(2).tells("BAD_REQUEST", &["no checkout of Windrow"]);
+    new(&["../outside"]).with(2).tells("BAD_REQUEST", &["invalid crate name"]);
+    new(&["job", "--path", "there"]).with(2).tells("BAD_REQUEST", &["not a checkout of Windrow"]);
     let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["link", "there"], "nothing was made");

@@ -49,10 +49,11 @@ pub async fn run(verb: CoordinatorVerb, settings: Settings, format: Format) -> R
     Ok(Exit::Done)
 }
 
-/// Writes everything into a folder beside, which gets its name when it is whole and durable. Gives the bytes of the journal.
+/// Writes everything into a folder beside `to`, which gets its name when it is complete and durable. Returns the bytes
+/// of the journal.
 async fn backup(cluster: &Cluster, to: &Path) -> Result<u64, Failure> {
     if to.symlink_metadata().is_ok() {
-        return Err(Failure::new(Code::OutputExists, format!("{}: something is there already", to.escaped())));
+        return Err(Failure::new(Code::OutputExists, format!("{} exists", to.escaped())));
     }
     let partial = PartialBackup::begin(to)?;
     let bytes = write_all(cluster, &partial.folder).await?;

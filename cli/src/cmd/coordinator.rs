@@ -1,4 +1,4 @@
-//! `windrow coordinator`: runs one, and tells its user's tools where it is for as long as it takes jobs.
+//! `windrow coordinator`: runs a coordinator, and records for its user's tools where it is while it takes jobs.
 
 use super::needed;
 use crate::args::CoordinatorRun;
@@ -20,13 +20,13 @@ use windrow_net::{Access, Record, ServerTls, StateFolder, Token, channel, check_
 
 /// Where a coordinator listens by default.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8470);
-/// Between two questions to ourselves whether we answer yet.
+/// Interval of the probes whether the coordinator answers yet.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A shorter lease would be lost in the pauses of a busy machine.
+/// A busy machine's pauses would lose a shorter lease.
 const LEASE_MS_MIN: u64 = 500;
 
-/// A coordinator that is about to run.
+/// Settings of a coordinator that is about to run.
 pub struct Plan {
     pub listen: SocketAddr,
     pub data_dir: PathBuf,
@@ -34,19 +34,19 @@ pub struct Plan {
     pub token_file: Option<PathBuf>,
     pub tls: Option<ServerTls>,
     pub insecure: bool,
-    /// A worker that is silent for so long is lost.
+    /// Silence after which a worker counts as lost.
     pub lease_ms: u64,
-    /// A job that no worker takes for so long fails.
+    /// Time without an eligible worker after which a job fails.
     pub unschedulable_after_ms: u64,
-    /// Storage of outputs that does not answer for so long is not waited for.
+    /// Bound on calls to the storage of outputs.
     pub storage_timeout: Duration,
-    /// What becomes of chunks that nothing refers to.
+    /// Retention of unreferenced chunks.
     pub orphans: OrphanRule,
-    /// The data folder goes away at the end.
+    /// The data folder is removed at the end.
     pub temporary: bool,
 }
 
-/// Where a coordinator is, once it takes jobs.
+/// Location of a coordinator that takes jobs.
 pub struct Ready {
     pub url: String,
     pub token_file: PathBuf,
@@ -61,7 +61,7 @@ pub async fn run(args: CoordinatorRun, settings: Settings) -> Result<Exit, Failu
         if let Ok(Ready { url, .. }) = started.await {
             output::put(&format!("coordinator {url}"))?;
         }
-        // What runs is the coordinator; this only talks.
+        // The select ends with the coordinator; this branch only prints.
         std::future::pending().await
     };
     tokio::select! {
@@ -70,7 +70,7 @@ pub async fn run(args: CoordinatorRun, settings: Settings) -> Result<Exit, Failu
     }
 }
 
-/// What flags and settings say, flags first.
+/// Merges flags and settings; flags take precedence.
 fn plan(args: CoordinatorRun, section: CoordinatorSection) -> Result<Plan, Failure> {
     let tls = ServerTls::from_flags(
         args.tls.tls_cert.or(section.tls_cert),
@@ -111,13 +111,13 @@ fn plan(args: CoordinatorRun, section: CoordinatorSection) -> Result<Plan, Failu
     Ok(plan)
 }
 
-/// Runs a coordinator until `shutdown`. Says so on `ready` when it takes jobs, and keeps its record until it ends.
+/// Runs a coordinator until `shutdown`. Sends on `ready` when it takes jobs, and keeps its record until it ends.
 pub async fn serve(
     plan: Plan,
     ready: oneshot::Sender<Ready>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    // Every coordinator has a token: it is made here if there is none.
+    // Every coordinator has a token: it is made here if missing.
     check_listen(plan.listen, plan.tls.is_some(), true, plan.insecure)?;
     let data_dir = windrow_coordinator::prepare(&plan.data_dir).map_err(Failure::from)?;
     let token_file = plan.token_file.unwrap_or_else(|| data_dir.join("token"));
@@ -158,12 +158,12 @@ pub async fn serve(
         ended = &mut running => return ended.map_err(Failure::from),
         answered = answers => answered?,
     }
-    // A state folder that cannot be written costs comfort, not the cluster.
+    // Without a state folder, tools need `--coordinator`, but the cluster works.
     let folder = StateFolder::of_user().and_then(|folder| folder.add(&record).map(|()| folder));
     if let Err(failure) = &folder {
         output::say(&format!("warning: tools will not find this coordinator by themselves: {failure}"));
     }
-    // The caller may have gone; the coordinator runs all the same.
+    // The caller may be gone; the coordinator runs all the same.
     let _ = ready.send(Ready { url, token_file });
     let ended = running.await.map_err(Failure::from);
     if let Ok(folder) = folder {
@@ -191,7 +191,7 @@ async fn answers(addr: SocketAddr, tls: bool, access: Access) -> Result<(), Fail
         };
         match answer {
             Ok(()) => return Ok(()),
-            // The certificate need not be for this address: that it was shown is the answer.
+            // The certificate need not fit this address: that it was shown is the answer.
             Err(Failure { code: Code::CertificateWrongName | Code::CertificateNotTrusted, .. }) if tls => return Ok(()),
             Err(failure @ Failure { code: Code::CertificateExpired | Code::IoError | Code::BadRequest, .. }) if tls => {
                 return Err(failure);

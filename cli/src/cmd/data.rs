@@ -64,7 +64,7 @@ async fn put(
     let mut said = 0;
     let put = cluster
         .put_dataset(files, name, options, |bytes| {
-            // A line for every GiB.
+            // One line for every GiB.
             if bytes >> 30 > said {
                 said = bytes >> 30;
                 output::say(&format!("{} stored", ByteSize(bytes)));
@@ -96,9 +96,9 @@ async fn get(cluster: &Cluster, name: &str, to: &Path) -> Result<(), Failure> {
         return to_stdout(cluster, &places).await;
     }
     if to.symlink_metadata().is_ok() {
-        return Err(Failure::new(Code::OutputExists, format!("{}: something is there already", to.escaped())));
+        return Err(Failure::new(Code::OutputExists, format!("{} exists", to.escaped())));
     }
-    // What is not complete has another name.
+    // An incomplete file has another name.
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
@@ -126,7 +126,7 @@ async fn get(cluster: &Cluster, name: &str, to: &Path) -> Result<(), Failure> {
     renamed
 }
 
-/// Stops when the reader has gone away.
+/// Stops when the reader has closed the pipe.
 async fn to_stdout(cluster: &Cluster, places: &[ChunkPlace]) -> Result<(), Failure> {
     for place in places {
         if !output::put_bytes(&cluster.chunk(place).await?)? {

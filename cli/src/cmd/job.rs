@@ -1,4 +1,4 @@
-//! `windrow job`: list, get, wait, cancel, logs; and following a job to its end, which `submit` does, too.
+//! `windrow job`: list, get, wait, cancel, logs; and following a job to its end, also for `submit`.
 
 use super::connect;
 use crate::args::{Job, JobVerb, Span};
@@ -21,7 +21,7 @@ pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, 
             let states = states.into_iter().map(Into::into).collect();
             let filter = JobFilter { states, name: name.unwrap_or_default(), since_unix_ms, limit };
             let (mut jobs, admitted) = connect(flags, client).await?.list_some(filter).await?;
-            // Ids begin with the time at which they were made.
+            // Ids begin with their creation time.
             jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
             output::jobs(&jobs, format)?;
             let left_off = admitted.saturating_sub(jobs.len() as u64);
@@ -40,7 +40,7 @@ pub async fn run(args: Job, settings: Settings, format: Format) -> Result<Exit, 
         JobVerb::Cancel { client: flags, id } => {
             let cluster = connect(flags, client).await?;
             let before = cluster.get(id).await?.state;
-            // It may end in between, and then nothing is lost.
+            // If it ends in between, the cancel has no effect.
             cluster.cancel(id).await?;
             match before.is_final() {
                 true => output::say(&format!("{id} has ended already: {}", before.as_str())),
@@ -70,7 +70,7 @@ fn unix_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// Shows a job until it is over, the user presses Ctrl-C, or the time is up. The job itself is left alone.
+/// Shows a job until it ends, the user presses Ctrl-C, or the time is up. The job itself is unaffected.
 pub async fn follow(cluster: &Cluster, id: JobId, mut report: Report, timeout: Option<Span>) -> Result<Exit, Failure> {
     let watch = cluster.watch(id, |status| {
         if !status.state.is_final() {
@@ -104,7 +104,8 @@ pub async fn follow(cluster: &Cluster, id: JobId, mut report: Report, timeout: O
     }
 }
 
-/// Each attempt's output after a line that names it: as it is, but for control characters where stdout is a terminal.
+/// Each attempt's output after a line that names it: unchanged, except for control characters where stdout is a
+/// terminal.
 async fn logs_text(cluster: &Cluster, id: JobId) -> Result<(), Failure> {
     let mut shown: Option<AttemptId> = None;
     let mut line_open = false;

@@ -1,4 +1,4 @@
-//! `windrow new`: a crate with a job, from which one of the user's own begins.
+//! `windrow new`: makes a crate with a job as a starting point.
 
 use crate::args::New;
 use crate::exit::Exit;
@@ -19,7 +19,7 @@ const BUILT_FROM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Bytes of a crate's name, as registries limit it.
 const NAME_MAX: usize = 64;
 
-/// Names that cargo or the compiler gives another meaning, or that the crate's own dependencies have.
+/// Names with another meaning for cargo or the compiler, and names of the crate's own dependencies.
 const TAKEN: [&str; 12] = [
     "alloc",
     "build",
@@ -42,11 +42,11 @@ const KEYWORDS: [&str; 52] = [
     "try", "type", "typeof", "union", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
 
-/// Makes the crate in a new folder of the current one, and prints what to do next.
+/// Makes the crate in a new folder of the current one, and prints the next steps.
 ///
 /// # Errors
-/// `BAD_REQUEST` for a name that no crate can have, a folder that exists, or a `--path` without Windrow; `IO_ERROR`, after
-/// which nothing is left of the folder.
+/// `BAD_REQUEST` for an invalid crate name, an existing folder, or a `--path` without Windrow; `IO_ERROR`, after which
+/// the folder is removed.
 pub fn run(args: New, format: Format) -> Result<Exit, Failure> {
     check_name(&args.name)?;
     let windrow = Windrow::find(args.path.as_deref())?;
@@ -56,7 +56,7 @@ pub fn run(args: New, format: Format) -> Result<Exit, Failure> {
         _ => failed(&folder, &e),
     })?;
     if let Err(failure) = fill(&folder, &args.name, &windrow) {
-        // The folder is new, and holds nothing but what was written to it here.
+        // The folder is new, and holds only files written here.
         let _ = fs::remove_dir_all(&folder);
         return Err(failure);
     }
@@ -72,24 +72,23 @@ pub fn run(args: New, format: Format) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What the new crate depends on.
+/// The dependency of the new crate.
 struct Windrow {
     /// The value in the manifest.
     dependency: String,
-    /// The checkout's versions of everything, which this program was built with.
+    /// The lock file of the checkout that this program was built from.
     lock: Option<PathBuf>,
 }
 
 impl Windrow {
     /// The checkout at `path`, else the one that this program was built from, else the release of this version.
     fn find(path: Option<&Path>) -> Result<Windrow, Failure> {
-        let checkout =
-            match path {
-                Some(path) => Some(checkout(path).ok_or_else(|| {
-                    refused(format!("--path {}: this folder is no checkout of Windrow", path.escaped()))
-                })?),
-                None => checkout(Path::new(BUILT_FROM)),
-            };
+        let checkout = match path {
+            Some(path) => Some(checkout(path).ok_or_else(|| {
+                refused(format!("--path {}: this folder is not a checkout of Windrow", path.escaped()))
+            })?),
+            None => checkout(Path::new(BUILT_FROM)),
+        };
         let Some(checkout) = checkout else {
             let dependency = format!("{{ version = \"{}\", default-features = false }}", env!("CARGO_PKG_VERSION"));
             return Ok(Windrow { dependency, lock: None });
@@ -103,7 +102,7 @@ impl Windrow {
     }
 }
 
-/// The absolute path of a checkout; none if the folder holds no crate `windrow` in `api`.
+/// The absolute path of a checkout; none if the folder has no crate `windrow` in `api`.
 fn checkout(folder: &Path) -> Option<PathBuf> {
     let folder = folder.canonicalize().ok()?;
     let manifest: toml::Table = fs::read_to_string(folder.join("api/Cargo.toml")).ok()?.parse().ok()?;
@@ -132,7 +131,7 @@ fn fill(folder: &Path, name: &str, windrow: &Windrow) -> Result<(), Failure> {
 }
 
 fn check_name(name: &str) -> Result<(), Failure> {
-    let wrong = |why: &str| Err(refused(format!("`{}` is no name for a crate: {why}", name.escaped())));
+    let wrong = |why: &str| Err(refused(format!("invalid crate name `{}`: {why}", name.escaped())));
     if name.is_empty() || name.len() > NAME_MAX {
         return wrong("it must have 1 to 64 characters");
     }

@@ -1,11 +1,11 @@
-//! `windrow data ls --orphans`, `data adopt` and `data scrub`: what operators see and do of chunks.
+//! `windrow data ls --orphans`, `data adopt` and `data scrub`: operators' view of chunks.
 
 use crate::output::{Format, plain, put, put_json, say, table};
 use serde_json::{Value, json};
 use windrow::client::{Cluster, Orphans, ScrubStatus};
 use windrow_model::{ByteSize, Code, Digest, Escape, Failure, Framing, WorkerId};
 
-/// Chunks that nothing refers to, and workers that wait to join.
+/// Unreferenced chunks, and workers that wait to join.
 pub fn list(orphans: &Orphans, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => put_json(&as_json(orphans)),
@@ -80,7 +80,7 @@ pub async fn adopt(cluster: &Cluster, framing: Framing, name_and_chunks: &[Strin
     Ok(())
 }
 
-/// How far workers are with reading their chunks.
+/// Progress of the workers' scrubs.
 pub fn scrubs(scrubs: &[ScrubStatus], format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => {

@@ -13,14 +13,14 @@ use windrow::client::{Artifact, Cluster};
 use windrow::report::{Report, Style};
 use windrow_model::{Code, Failure, JobId, JobOptions, JobSpec, JobState};
 
-/// Nobody who does not want to wait for a job waits longer for its inputs to be listed.
+/// A detached submit waits at most this long for its inputs to be listed.
 const PLANNED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Checks the binary, asks it for its job, uploads what the cluster lacks, submits, and watches.
 pub async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exit, Failure> {
     let path = match binary::check(&args.binary) {
         Ok(path) => path,
-        // Another version of the binary is a mistake in what was typed; another one of the coordinator is not.
+        // A wrong version of the binary is a usage error; a wrong version of the coordinator is not.
         Err(failure) => return Ok(Exit::usage(&failure, format)),
     };
     // The plan is built while the connection is made.
@@ -72,7 +72,7 @@ pub async fn run(args: Submit, settings: Settings, format: Format) -> Result<Exi
     follow(&cluster, id, report, None).await
 }
 
-/// Why a job has failed before anything of it could run, if its inputs and outputs are looked at soon.
+/// The failure of a job before any of its tasks could run, if its inputs and outputs are checked soon.
 async fn refused_at_once(cluster: &Cluster, id: JobId) -> Option<Failure> {
     let (tell, planned) = tokio::sync::oneshot::channel();
     let mut tell = Some(tell);
@@ -85,19 +85,19 @@ async fn refused_at_once(cluster: &Cluster, id: JobId) -> Option<Failure> {
     });
     tokio::select! {
         biased;
-        // Whatever goes wrong here, the job goes on.
+        // An error of this check does not affect the job.
         ended = watching => ended.ok().filter(|status| status.attempts == 0).and_then(|status| status.error),
         _ = planned => None,
         () = tokio::time::sleep(PLANNED_WITHIN) => None,
     }
 }
 
-/// A limit in milliseconds; a time of zero is none.
+/// A limit in milliseconds; zero means none.
 fn limit(flag: Option<Limit>, setting: Option<Text<Limit>>, own: Option<u64>) -> Option<u64> {
     flag.or(setting.map(|t| t.0)).map_or(own, |said| said.ms)
 }
 
-/// Flags lead settings, settings lead what the job's own arguments said.
+/// Flags take precedence over settings, settings over the job's own arguments.
 fn settle(spec: &mut JobSpec, args: &Submit, settings: SubmitSection) {
     if let Some(name) = &args.name {
         spec.name = name.clone();
@@ -112,19 +112,19 @@ fn settle(spec: &mut JobSpec, args: &Submit, settings: SubmitSection) {
         timeout_ms: args.timeout.or(settings.timeout.map(|t| t.0)).map(|span| span.ms).or(own.timeout_ms),
         task_timeout_ms: limit(args.task_timeout, settings.task_timeout, own.task_timeout_ms),
         progress_timeout_ms: limit(args.progress_timeout, settings.progress_timeout, own.progress_timeout_ms),
-        // What the job's own arguments allow counts as said.
+        // The job's own arguments count as an explicit choice.
         skip_bad_records: match (args.skip_bad_records, own.skip_bad_records) {
             (Some(said), _) => said,
             (None, 0) => settings.skip_bad_records.unwrap_or(0),
             (None, own) => own,
         },
-        // A job whose own arguments say `none` has said so.
+        // So does `none` in the job's own arguments.
         decompress: match (args.compression, own.decompress) {
             (Some(said), _) => said == InputCompression::Auto,
             (None, true) => settings.compression.is_none_or(|kind| kind == InputCompression::Auto),
             (None, false) => false,
         },
-        // Whoever says no is heard.
+        // Any source may turn backups off.
         backup_attempts: !args.no_backup_attempts && own.backup_attempts && settings.backup_attempts.unwrap_or(true),
     };
     if args.overwrite {

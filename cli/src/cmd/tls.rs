@@ -1,4 +1,4 @@
-//! `windrow tls init`: an authority of one's own, and a certificate for each machine of a cluster.
+//! `windrow tls init`: makes an authority, and a certificate for each machine of a cluster.
 
 use crate::args::{TlsInit, TlsVerb};
 use crate::exit::Exit;
@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use windrow_model::{Code, Escape, Failure};
 use windrow_net::{SETTING_BYTES_MAX, read_setting_text};
 
-/// The subject of every authority that is made here. A certificate names its authority by it, and by the key.
+/// The subject of every authority that is made here. Certificates refer to their authority by it, and by the key.
 const AUTHORITY: &str = "Windrow cluster authority";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Certificates are valid from a day ago: clocks of machines differ.
@@ -25,7 +25,7 @@ const AUTHORITY_DAYS: u32 = 3650;
 /// Longest file name that is made from a host's name.
 const NAME_BYTES_MAX: usize = 200;
 
-/// One machine: the names under which others reach it.
+/// One machine, with the names under which others reach it.
 struct Host {
     names: Vec<SanType>,
     cert: PathBuf,
@@ -40,8 +40,8 @@ pub fn run(verb: TlsVerb) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Makes what is not there: the authority, and for each host a key and a certificate. Answers the files that it has made.
-/// Nothing is made if one of the hosts' files exists.
+/// Makes the missing files: the authority, and for each host a key and a certificate. Returns the files that were made.
+/// Makes nothing if one of the hosts' files exists.
 fn init(args: &TlsInit) -> Result<Vec<PathBuf>, Failure> {
     let hosts = args.host.iter().map(|host| Host::of(host, &args.dir)).collect::<Result<Vec<_>, _>>()?;
     if let Some(taken) = hosts.iter().flat_map(|host| [&host.cert, &host.key]).find(|p| p.symlink_metadata().is_ok()) {
@@ -55,7 +55,7 @@ fn init(args: &TlsInit) -> Result<Vec<PathBuf>, Failure> {
         (true, true) => {
             let text = read_setting_text(&key, SETTING_BYTES_MAX).map_err(|e| failed("read", &key, &e))?;
             KeyPair::from_pem(&text)
-                .map_err(|e| Failure::new(Code::BadRequest, format!("{} is no key in PEM: {e}", key.escaped())))?
+                .map_err(|e| Failure::new(Code::BadRequest, format!("{} is not a key in PEM: {e}", key.escaped())))?
         }
         (false, false) => {
             let pair = KeyPair::generate().map_err(unmade)?;
@@ -83,7 +83,7 @@ fn init(args: &TlsInit) -> Result<Vec<PathBuf>, Failure> {
 }
 
 impl Host {
-    /// From `NAME[,NAME…]`; the first name is that of the files.
+    /// From `NAME[,NAME…]`; the first name is used for the files.
     fn of(text: &str, dir: &Path) -> Result<Host, Failure> {
         let names = text.split(',').map(|name| san(name.trim())).collect::<Result<Vec<_>, _>>()?;
         let first = text.split(',').next().unwrap_or_default().trim();
@@ -97,13 +97,13 @@ impl Host {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        // Names are what the extension says; an empty subject would make it critical.
+        // The extension holds the names; an empty subject would make it critical.
         params.distinguished_name = named("Windrow server");
         params
     }
 }
 
-/// A name as certificates have it: an address, or a host's name.
+/// A name in a certificate: an address, or a host's name.
 fn san(name: &str) -> Result<SanType, Failure> {
     if let Ok(address) = name.parse::<IpAddr>() {
         return Ok(SanType::IpAddress(address));
@@ -142,7 +142,7 @@ fn valid_for(days: u32) -> CertificateParams {
     params
 }
 
-/// A new file; one that is there stays as it is.
+/// Writes a new file; an existing one is kept.
 fn write(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
     let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
@@ -187,10 +187,10 @@ mod tests {
         }
         let contents = || made.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>();
         let before = contents();
-        // One of the two is there: the other one is not made either.
+        // One of the two exists: the other one is not made either.
         assert_eq!(init(&args(folder.path(), &["10.0.0.3", "10.0.0.2"])).unwrap_err().code, Code::BadRequest);
         assert!(!folder.path().join("tls/10.0.0.3.pem").exists());
-        // A machine that comes later gets its certificate of the same authority.
+        // A new machine gets its certificate from the same authority.
         assert_eq!(init(&args(folder.path(), &["10.0.0.3"])).unwrap().len(), 2);
         assert_eq!(contents(), before);
     }

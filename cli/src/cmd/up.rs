@@ -1,5 +1,5 @@
 //! `windrow up`: a cluster on this machine. The coordinator runs in this process, each worker in one of its own, which
-//! the kernel kills when this one dies. A worker that ends is started again (`workers.rs`, `restarts.rs`).
+//! the kernel kills when this one dies. A worker that ends is restarted (`workers.rs`, `restarts.rs`).
 
 mod restarts;
 mod workers;
@@ -71,7 +71,7 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
             () = stop.asked() => Ok(()),
         }
     };
-    // Workers first: a coordinator that is gone would make them try again.
+    // Workers first: they would retry if the coordinator was gone.
     tokio::select! {
         ended = &mut serving => ended?,
         () = stop_all(children) => {}
@@ -82,7 +82,7 @@ pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
     served.map(|()| Exit::Done)
 }
 
-/// Starts the workers, waits until all have registered, says so, and from then on starts those again that end.
+/// Starts the workers, waits until all have registered, prints that, and from then on restarts workers that end.
 async fn cluster(
     started: oneshot::Receiver<Ready>,
     folder: &Path,

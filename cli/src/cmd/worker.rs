@@ -1,4 +1,4 @@
-//! `windrow worker`: runs one; or lists and drains them.
+//! `windrow worker`: runs, lists and drains workers.
 
 use super::{connect, needed};
 use crate::args::{WorkerRun, WorkerVerb};
@@ -18,7 +18,7 @@ use windrow_worker::Config;
 /// Where a worker listens by default.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Threads of a job's process beside those of its slots, with some room.
+/// Threads of a job's process beside those of its slots, with a margin.
 const OWN_THREADS: u32 = 8;
 
 /// Lists or drains.
@@ -111,7 +111,7 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
         .await
         .map_err(|e| Failure::new(Code::IoError, format!("cannot listen on {listen}: {e}")))?;
     let mut stop = Stop::catch()?;
-    // A worker that cannot say that it is there stops: what started it waits for that line.
+    // A worker that cannot print its line stops: its starter waits for that line.
     let (unheard, silent) = tokio::sync::oneshot::channel();
     let registered = |id| {
         if let Err(failure) = output::put(&format!("worker {id}")) {
@@ -129,7 +129,7 @@ pub async fn run(args: WorkerRun, settings: Settings) -> Result<Exit, Failure> {
     failed.map_or(Ok(Exit::Done), Err)
 }
 
-/// The kernel kills this process when its parent dies; a parent that is dead already is no parent any more.
+/// Makes the kernel kill this process when its parent dies, and checks that the parent is still alive.
 fn die_with(parent: i32) -> Result<(), Failure> {
     let set = set_parent_process_death_signal(Some(Signal::KILL));
     set.map_err(|e| Failure::new(Code::IoError, format!("cannot be tied to process {parent}: {e}")))?;

@@ -1,7 +1,8 @@
-//! The folder that a backup is written into: `TO.partial`, which gets the name `TO` when it is whole.
+//! The folder that a backup is written into: `TO.partial`, which is renamed to `TO` when it is complete.
 //!
-//! A *marker* is the first file in it, and the last that goes before it gets its name. Only a folder with a marker is what an earlier
-//! backup left, and is replaced; the process that writes a backup has the marker locked, so it replaces none that is being written.
+//! A *marker* is the first file in it, and the last to be removed before the rename. Only a folder with a marker is the
+//! rest of an earlier backup, and is replaced; the process that writes a backup has the marker locked, so a running
+//! backup is not replaced.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -21,10 +22,10 @@ pub struct PartialBackup {
 }
 
 impl PartialBackup {
-    /// Makes the folder for a backup that is to be at `to`, in place of what an earlier one has left.
+    /// Makes the folder for a backup at `to`, replacing the rest of an earlier one.
     ///
     /// # Errors
-    /// `OUTPUT_EXISTS` if something else is there, or a backup that is being written; the disk's own.
+    /// `OUTPUT_EXISTS` for any other file there, or a backup in progress; errors of the disk.
     pub fn begin(to: &Path) -> Result<PartialBackup, Failure> {
         let mut folder = to.as_os_str().to_owned();
         folder.push(".partial");
@@ -34,16 +35,16 @@ impl PartialBackup {
         let mut partial = PartialBackup { folder, marker: None };
         let path = partial.folder.join(MARKER);
         let marker = create(&path).map_err(|e| failed(&path, &e))?;
-        // A file system without locks: what is left there has to be removed by hand.
+        // On a file system without locks the rest has to be removed by hand.
         let _ = marker.try_lock();
         partial.marker = Some(marker);
         Ok(partial)
     }
 
-    /// Everything is in the folder, and durable: it gets its name.
+    /// Renames the folder, in which everything is durable.
     ///
     /// # Errors
-    /// The disk's own; the folder is removed then.
+    /// Errors of the disk; the folder is removed then.
     pub fn complete(mut self, to: &Path) -> Result<(), Failure> {
         let marker = self.folder.join(MARKER);
         fs::remove_file(&marker).map_err(|e| failed(&marker, &e))?;
@@ -57,20 +58,20 @@ impl PartialBackup {
 impl Drop for PartialBackup {
     fn drop(&mut self) {
         if self.marker.is_some() {
-            // What stays is known by its marker, and goes with the next backup.
+            // The rest is recognised by its marker, and removed by the next backup.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
 }
 
-/// Removes what an earlier backup has left, and nothing else.
+/// Removes the rest of an earlier backup, and nothing else.
 fn remove_earlier(folder: &Path) -> Result<(), Failure> {
     let refused = |why: &str| Failure::new(Code::OutputExists, format!("{}: {why}", folder.escaped()));
     match folder.symlink_metadata() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(failed(folder, &e)),
         Ok(found) if !found.is_dir() => {
-            return Err(refused("it is no folder that a backup has left, so it is not replaced: move it away"));
+            return Err(refused("it is not the rest of a backup, so it is not replaced: move it away"));
         }
         Ok(_) => {}
     }
@@ -82,9 +83,8 @@ fn remove_earlier(folder: &Path) -> Result<(), Failure> {
     }
     let marker = folder.join(MARKER);
     if !marker.symlink_metadata().is_ok_and(|found| found.is_file()) {
-        let why = format!(
-            "it has no file {MARKER}, so it is nothing that an earlier backup has left, and is not deleted: move it away"
-        );
+        let why =
+            format!("it has no file {MARKER}, so it is not the rest of a backup, and is not deleted: move it away");
         return Err(refused(&why));
     }
     match File::open(&marker).map(|file| file.try_lock().map(|()| file)) {
@@ -95,7 +95,7 @@ fn remove_earlier(folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// A new file that only its owner reads: it holds jobs and the token.
+/// A new file that only its owner can read: it holds jobs and the token.
 pub fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
@@ -120,7 +120,7 @@ mod tests {
         begun.unwrap_err().code
     }
 
-    /// The fault: whatever lay at `TO.partial` was deleted with all that was in it.
+    /// The fault was that anything at `TO.partial` was deleted with its content.
     #[test]
     fn folder_without_a_marker_is_not_deleted() {
         let place = tempfile::tempdir().unwrap();
@@ -150,7 +150,7 @@ mod tests {
         fs::write(first.folder.join("token"), "old").unwrap();
         let refused = PartialBackup::begin(&to).unwrap_err();
         assert!(refused.message.contains("being written"), "{refused}");
-        // Its process ends without a word.
+        // Its process is killed.
         first.marker = None;
         drop(first);
         let second = PartialBackup::begin(&to).unwrap();

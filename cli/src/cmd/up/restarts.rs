@@ -1,15 +1,15 @@
-//! When a worker that has ended is started again: soon at first, then ever less often, and only so often in a minute.
+//! When a worker that has ended is restarted: soon at first, then with growing pauses, and within a bound per minute.
 //!
 //! Pure: the time is an argument, counted from any beginning.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Before the first start after an end.
+/// Pause before the first restart.
 const DELAY_MIN: Duration = Duration::from_millis(200);
-/// Before one of many.
+/// Longest pause.
 const DELAY_MAX: Duration = Duration::from_secs(10);
-/// A worker that has lived for so long is taken for a healthy one.
+/// A worker that has run this long counts as healthy.
 const HEALTHY: Duration = Duration::from_secs(60);
 const WINDOW: Duration = Duration::from_secs(60);
 /// Starts of one worker within [`WINDOW`].
@@ -18,13 +18,13 @@ const STARTS_MAX: usize = 8;
 /// The starts of one worker.
 #[derive(Debug)]
 pub struct Restarts {
-    /// The last ones, no more than [`STARTS_MAX`].
+    /// The latest starts, at most [`STARTS_MAX`].
     starts: VecDeque<Duration>,
     delay: Duration,
 }
 
 impl Restarts {
-    /// Of a worker that is started now.
+    /// A worker that is started now.
     pub fn new(now: Duration) -> Restarts {
         Restarts { starts: [now].into(), delay: DELAY_MIN }
     }
@@ -42,7 +42,7 @@ impl Restarts {
         }
     }
 
-    /// It is started.
+    /// Records a start.
     pub fn started(&mut self, now: Duration) {
         if self.starts.len() == STARTS_MAX {
             self.starts.pop_front();

@@ -1,7 +1,7 @@
-//! The worker processes of `windrow up`: started, started again when they end, stopped.
+//! The worker processes of `windrow up`: started, restarted when they end, stopped.
 //!
-//! All of it runs on the thread that polls these futures, which must be the main thread: the kernel's death signal follows the
-//! *thread* that forked.
+//! Everything runs on the thread that polls these futures, which must be the main thread: the kernel's death signal
+//! follows the *thread* that forked.
 
 use super::restarts::Restarts;
 use crate::cmd::coordinator::Ready;
@@ -17,18 +17,18 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinSet;
 use windrow_model::{Code, Failure};
 
-/// A worker that has not registered by then will not.
+/// Bound on the time until a worker has registered.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A worker that was asked to stop is killed after so long.
+/// A worker that has not stopped by then is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What each worker gets.
+/// The share of each worker.
 pub struct Share {
     pub slots: u32,
     pub memory_bytes: u64,
 }
 
-/// One worker and how it is started.
+/// One worker and its settings.
 pub struct Worker<'a> {
     pub ready: &'a Ready,
     pub share: &'a Share,
@@ -37,8 +37,8 @@ pub struct Worker<'a> {
 
 type Stdout = Lines<BufReader<ChildStdout>>;
 
-/// Starts so many workers below `folder`, and waits until all have registered. Those that are started are in `children`, also
-/// after an error.
+/// Starts this many workers below `folder`, and waits until all have registered. `children` holds the started ones,
+/// also after an error.
 pub async fn start_all(
     ready: &Ready,
     folder: &Path,
@@ -72,7 +72,7 @@ pub fn data_dir(folder: &Path, i: usize) -> PathBuf {
     folder.join(format!("worker-{i}"))
 }
 
-/// Starts each worker again when it ends, for as long as this is polled.
+/// Restarts each worker that ends, as long as this is polled.
 pub async fn keep_all(ready: &Ready, folder: &Path, share: &Share, children: &mut [Child], lines: Vec<Stdout>) {
     let each = children.iter_mut().zip(lines).enumerate().map(|(i, (child, stdout))| {
         let worker = Worker { ready, share, data_dir: data_dir(folder, i) };
@@ -80,7 +80,7 @@ pub async fn keep_all(ready: &Ready, folder: &Path, share: &Share, children: &mu
     });
     let mut kept: Vec<Pin<Box<_>>> = each.collect();
     std::future::poll_fn(|cx| {
-        // Few, and each is woken rarely.
+        // Few futures, each woken rarely.
         kept.retain_mut(|worker| worker.as_mut().poll(cx).is_pending());
         Poll::<()>::Pending
     })
@@ -99,7 +99,7 @@ impl Worker<'_> {
             .arg(&self.ready.token_file)
             .arg("--data-dir")
             .arg(&self.data_dir)
-            // These would stand in for flags that are not given.
+            // These would replace flags that are not given.
             .env_remove("WINDROW_CONFIG")
             .env_remove("WINDROW_ADVERTISE")
             .env_remove("WINDROW_TLS_CERT")
@@ -118,7 +118,7 @@ impl Worker<'_> {
         Ok((child, BufReader::new(stdout).lines()))
     }
 
-    /// Until it has ended because it was asked to.
+    /// Runs until the worker has ended by request.
     async fn keep(&self, i: usize, child: &mut Child, mut stdout: Stdout) {
         let beginning = Instant::now();
         let mut restarts = Restarts::new(beginning.elapsed());
