@@ -1,8 +1,8 @@
 //! Settings of a coordinator.
 
-use crate::orphans::OrphanRule;
 use std::path::PathBuf;
 use std::time::Duration;
+use windrow_datasets::OrphanRule;
 use windrow_net::{ServerTls, Token};
 
 /// What a coordinator needs to know to run.

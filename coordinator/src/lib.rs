@@ -10,22 +10,16 @@ mod backup;
 mod claims;
 mod commit;
 mod config;
-mod copies;
-mod datasets;
 mod driver;
 mod dump;
 mod earlier_staging;
 mod error;
-mod holders;
 mod job_view;
 mod jobs;
 mod journal;
-mod lineage;
 mod lock;
 mod logs;
 mod mailbox;
-mod membership;
-mod orphans;
 mod planning;
 mod ran_on;
 mod recover;
@@ -49,8 +43,7 @@ pub use journal::{
     DatasetChange, DiskStore, Identity, JobRecord, JobStore, KeptResult, MemoryStore, PublishedTask, Record,
     RunningJob, Snapshot, TakeRow,
 };
-pub use lineage::{Life, Lineage};
-pub use orphans::{OrphanChanges, OrphanRule, OrphanWaits, Wait};
+pub use windrow_datasets::{Life, Lineage, OrphanChanges, OrphanRule, OrphanWaits, Wait};
 
 use artifacts::Artifacts;
 use claims::Claims;

@@ -1,7 +1,7 @@
 //! Calls about datasets that the driver answers later.
 
-use crate::datasets::PutId;
 use crate::mailbox::{Answer, BeginPut, DataMessage};
+use windrow_datasets::PutId;
 use windrow_model::{Dataset, Digest, Failure, Time, WorkerId};
 
 /// A put that commits when its workers have told that they hold what they are said to hold.

@@ -1,9 +1,9 @@
 //! Chunks on workers: what workers report of them, and what they are ordered to do.
 
-use crate::datasets::Order;
 use crate::driver::Driver;
 use crate::journal::Record;
 use crate::mailbox::{BeginPut, ChunkReport};
+use windrow_datasets::Order;
 use windrow_model::{Digest, WorkerId};
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 

@@ -3,9 +3,9 @@
 use crate::driver::Driver;
 use crate::journal::Record;
 use crate::mailbox::{Inventory, Report, SessionId, ToWorker};
-use crate::membership::Verdict;
 use crate::staging_check::Answer;
 use std::collections::BTreeSet;
+use windrow_datasets::Verdict;
 use windrow_model::{Code, Digest, Failure, JobId, NodeInfo, WorkerId};
 use windrow_proto::v1;
 use windrow_scheduler::Event;

@@ -1,8 +1,8 @@
 //! The places of a job's outputs, and what the journal has of its commit.
 
-use crate::datasets::PutId;
 use crate::split::StagedSink;
 use std::collections::BTreeMap;
+use windrow_datasets::PutId;
 use windrow_model::{AttemptId, DatasetChunk};
 use windrow_scheduler::Collected;
 

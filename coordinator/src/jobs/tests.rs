@@ -166,7 +166,7 @@ fn held_commit_of_an_earlier_epoch_counts_no_try() {
 fn chunks_of_attempts_are_kept_until_the_commit_is_recorded() {
     let mut jobs = Jobs::default();
     running(&mut jobs, id(1));
-    let mut datasets = crate::datasets::Datasets::default();
+    let mut datasets = windrow_datasets::Datasets::default();
     let put = datasets.begin_output("d", false).unwrap();
     jobs.set_outputs(id(1), [(0, DatasetOutput { put, chunks: BTreeMap::new() })].into());
     let chunk = DatasetChunk { digest: Digest([1; 32]), length: 1 };

@@ -3,7 +3,7 @@
 use super::tables::*;
 use super::*;
 use crate::journal::record::{DatasetChange, PublishedTask};
-use crate::orphans::OrphanWaits;
+use windrow_datasets::OrphanWaits;
 use windrow_model::{Code, Counters, Digest, Failure, JobState, JobStatus, RecordPlace, StoredBlob, TaskTotals};
 use windrow_scheduler::CollectedBlob;
 
@@ -388,7 +388,7 @@ fn restored_journal_begins_above_all_lives_and_orders_nothing() {
 
 #[test]
 fn waits_of_orphans_outlive_a_life_and_no_restore() {
-    use crate::orphans::{OrphanChanges, Wait};
+    use windrow_datasets::{OrphanChanges, Wait};
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.redb");
     let digest = |n| Digest([n; 32]);

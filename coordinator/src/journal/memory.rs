@@ -3,9 +3,9 @@
 use super::record::{DatasetChange, Identity, JobRecord, KeptResult, Record, RunningJob};
 use super::store::{JobStore, Snapshot};
 use crate::error::Error;
-use crate::lineage::{Life, Lineage};
-use crate::orphans::{OrphanWaits, Wait};
 use std::collections::{BTreeMap, BTreeSet};
+use windrow_datasets::{Life, Lineage};
+use windrow_datasets::{OrphanWaits, Wait};
 use windrow_model::{ClusterId, Dataset, Digest, Epoch, JobId, WorkerId};
 
 /// Records in memory.

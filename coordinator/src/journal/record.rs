@@ -1,8 +1,8 @@
 //! What is written in the journal, and what is read from it at a start.
 
-use crate::lineage::Lineage;
-use crate::orphans::{OrphanChanges, OrphanWaits};
 use serde::{Deserialize, Serialize};
+use windrow_datasets::Lineage;
+use windrow_datasets::{OrphanChanges, OrphanWaits};
 use windrow_model::{
     BadRecord, ClusterId, Dataset, DatasetChunk, Digest, Epoch, JobId, JobSpec, JobStatus, TaskId, WorkerId,
 };

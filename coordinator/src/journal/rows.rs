@@ -1,10 +1,10 @@
 //! What running jobs look like in the journal: protobuf, by the same conversions as on the wire.
 
 use super::record::{KeptResult, PublishedTask};
-use crate::lineage::Life;
-use crate::orphans::Wait;
 use prost::Message;
 use std::fmt::Debug;
+use windrow_datasets::Life;
+use windrow_datasets::Wait;
 use windrow_model::{BadRecord, DatasetChunk, Digest, Epoch, JobId, JobSpec, StageId, TaskId};
 use windrow_proto::v1;
 use windrow_scheduler::{Cause, CollectedBlob, Loss, RestoredSplit, RestoredTask, StageChunks, Tally};

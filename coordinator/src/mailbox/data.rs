@@ -1,8 +1,8 @@
 //! What clients and workers say to the driver about datasets.
 
 use super::Answer;
-use crate::datasets::{Orphan, PutId};
 use crate::journal::DatasetChange;
+use windrow_datasets::{Orphan, PutId};
 use windrow_model::{ClusterId, Dataset, DatasetChunk, DatasetStatus, Digest, Failure, Framing, JobId, WorkerId};
 use windrow_proto::v1;
 

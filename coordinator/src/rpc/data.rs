@@ -1,13 +1,13 @@
 //! The service for datasets. A put is one stream: it is over, committed or not, when the stream is.
 
 use super::{Answers, PIECE_BYTES, PIECES_MAX, begun, field, refuse};
-use crate::datasets::PutId;
 use crate::mailbox::{BeginPut, DataMessage, Mailbox, Message, OrphanList, PutStart};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use windrow_datasets::PutId;
 use windrow_model::{Code, Dataset, DatasetChunk, Digest, Failure, Framing, WorkerId};
 use windrow_proto::v1::{self, adopt_request, put_reply, put_request};
 

@@ -8,11 +8,11 @@ use super::tables::{
 use crate::error::Error;
 use crate::journal::record::{Identity, KeptResult, PublishedTask, RunningJob};
 use crate::journal::rows;
-use crate::lineage::Lineage;
-use crate::orphans::OrphanWaits;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use windrow_datasets::Lineage;
+use windrow_datasets::OrphanWaits;
 use windrow_model::{BadRecord, ClusterId, Digest, Epoch, JobId, WorkerId};
 
 impl DiskStore {

@@ -1,9 +1,10 @@
 //! Which workers there are, and which of them hold which chunk, as they tell it. Pure; what chunks are for is known to
-//! `datasets.rs`.
+//! `table.rs`.
 //!
 //! A worker that has registered is *telling* until it has told everything that it holds. Till then what it held in an earlier
 //! session of the same life counts, and what nobody seems to hold may turn up.
 
+use crate::planted::{self, Planted};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{Digest, Incarnation, Time, WorkerId};
 
@@ -142,6 +143,7 @@ impl Holders {
     /// A worker has told everything that it holds. Gives what it does not hold any more.
     pub fn inventory_complete(&mut self, worker: WorkerId) -> Vec<Digest> {
         match self.live.get_mut(&worker).and_then(|live| live.telling.take()) {
+            Some(_) if planted::has(Planted::StaleInventory) => Vec::new(),
             Some(Telling { told, .. }) => self.forget(worker, |digest| !told.contains(digest)),
             None => Vec::new(),
         }
@@ -199,7 +201,9 @@ impl Holders {
     /// before it deletes it.
     pub fn take(&mut self, digest: Digest) -> Vec<WorkerId> {
         let Some(holders) = self.by_chunk.get_mut(&digest) else { return Vec::new() };
-        let has_told = |w: &WorkerId| self.live.get(w).is_some_and(|live| live.telling.is_none());
+        let has_told = |w: &WorkerId| {
+            self.live.get(w).is_some_and(|live| live.telling.is_none() || planted::has(Planted::DeletedDuringInventory))
+        };
         let taken: Vec<WorkerId> = holders.extract_if(.., |w| has_told(w)).collect();
         if holders.is_empty() {
             self.by_chunk.remove(&digest);

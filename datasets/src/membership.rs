@@ -5,6 +5,7 @@
 //! the journal knows one of them, or when an operator has adopted it. Refused folders are remembered for `data ls --orphans`.
 
 use crate::lineage::{Behind, Lineage};
+use crate::planted::{self, Planted};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{ClusterId, Code, Digest, Epoch, Failure, Folder, NodeInfo, WorkerId};
 
@@ -17,7 +18,7 @@ const REFUSED_MAX: usize = 1_000;
 
 /// A worker that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub struct Refused {
     pub host: String,
     pub code: Code,
     /// Chunks in its folder, if it has joined no cluster.
@@ -26,7 +27,7 @@ pub(crate) struct Refused {
 
 /// What came of a registration.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     Admitted,
     /// `is_news`: the same was not said of this worker before. `above`: the next life has to be above this epoch.
     Refused {
@@ -37,7 +38,7 @@ pub(crate) enum Verdict {
 }
 
 #[derive(Debug)]
-pub(crate) struct Membership {
+pub struct Membership {
     pub cluster: ClusterId,
     lineage: Lineage,
     refused: BTreeMap<WorkerId, Refused>,
@@ -63,7 +64,9 @@ impl Membership {
         let refused = match folder.cluster {
             None if folder.chunks == 0 || self.adopted.contains(&worker) || chunks.iter().any(is_known) => None,
             None => Some((self.unknown(worker, folder.chunks), None)),
-            Some(theirs) if theirs != self.cluster => Some((self.mismatch(theirs), None)),
+            Some(theirs) if theirs != self.cluster && !planted::has(Planted::OtherClusterAdmitted) => {
+                Some((self.mismatch(theirs), None))
+            }
             Some(_) => match self.lineage.judge(folder.seen, revision) {
                 Ok(()) => None,
                 Err(behind) => {

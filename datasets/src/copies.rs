@@ -1,10 +1,11 @@
-//! Copies of chunks that are being made, and who could not make one. Pure; which copies are missing is told by
-//! `datasets.rs`.
+//! Copies of chunks that are being made, and who could not make one. Pure; which copies are missing is known to
+//! `table.rs`.
 //!
 //! Whoever could not make a copy is asked again after a pause that grows, and others before it. From a worker that has no
 //! room, or has failed `TRIES_MAX` times, no copy is *expected* any more: it is still asked now and then, but nobody waits
 //! for it.
 
+use crate::planted::{self, Planted};
 use std::collections::BTreeMap;
 use windrow_model::{Digest, Time, WorkerId};
 
@@ -80,6 +81,9 @@ impl Copies {
 
     /// Copies that nobody has heard of for too long have failed.
     pub fn give_up_overdue(&mut self, now: Time) {
+        if planted::has(Planted::CopyAwaited) {
+            return;
+        }
         let overdue = self.making.iter().filter(|(_, (_, until))| *until <= now);
         for (digest, worker) in overdue.map(|(digest, (worker, _))| (*digest, *worker)).collect::<Vec<_>>() {
             self.refused(worker, digest, false, now);

@@ -1,0 +1,155 @@
+//! What workers report of their chunks: an inventory after each registration, and every change after it.
+
+use crate::planted::{self, Planted};
+use crate::table::Datasets;
+use windrow_model::{Digest, Incarnation, Time, WorkerId};
+
+/// Chunks of one worker to which nothing refers that are remembered; as many more in its trash. A put of this many chunks for a
+/// worker can be under way.
+pub(crate) const UNREFERRED_MAX: usize = 1 << 17;
+
+impl Datasets {
+    /// A worker is there; what it holds it tells next. In the same life it still holds what it held.
+    pub fn worker_joined(&mut self, worker: WorkerId, incarnation: Incarnation, now: Time) {
+        self.holders.joined(worker, incarnation, now);
+        self.trash.worker_left(worker);
+        self.forget_orders(worker);
+        // With one worker more, chunks may have one copy more.
+        self.short = self.references.keys().copied().filter(|d| self.missing(*d) > 0).collect();
+    }
+
+    /// Workers of an earlier life of this coordinator are expected back.
+    pub fn expect_workers(&mut self, now: Time) {
+        self.holders.expect_workers(now);
+    }
+
+    /// All workers of an earlier life are back.
+    pub fn all_are_back(&mut self) {
+        self.changed = true;
+        self.may_lack = true;
+        self.holders.all_are_back();
+    }
+
+    /// A worker is gone, and with it its copies for now.
+    pub fn worker_left(&mut self, worker: WorkerId, now: Time) {
+        self.may_lack = true;
+        let lost = self.holders.left(worker, now);
+        let trashed = self.trash.worker_left(worker);
+        self.forget_orders(worker);
+        for digest in lost.into_iter().chain(trashed) {
+            self.look_at(digest);
+            self.forget_length(digest);
+        }
+    }
+
+    /// They have ended with the worker's session, or got lost with it.
+    pub(crate) fn forget_orders(&mut self, worker: WorkerId) {
+        self.changed = true;
+        self.dropping.remove(&worker);
+        self.copying.forget_worker(worker);
+    }
+
+    /// A worker has these chunks whole. Gives how many were passed over: a worker cannot make this process remember more chunks than
+    /// are referred to and [`UNREFERRED_MAX`].
+    pub fn held(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) -> usize {
+        let mut passed_over = 0;
+        for digest in digests {
+            let is_new = !self.references.contains_key(&digest) && !self.holders.has(worker, digest);
+            if is_new && self.holders.count_of(worker) >= self.references.len() + UNREFERRED_MAX {
+                passed_over += 1;
+                continue;
+            }
+            if self.holders.held(worker, digest) {
+                self.changed = true;
+                self.copying.made(worker, digest);
+                self.trash.forget(worker, digest);
+                self.look_at(digest);
+            }
+        }
+        passed_over
+    }
+
+    /// Whether some worker holds a chunk, or has it in its trash.
+    pub fn is_there(&self, digest: Digest) -> bool {
+        self.copies(digest) > 0 || self.trash.of(digest).next().is_some()
+    }
+
+    /// Whether a worker has each of these chunks, if only in its trash.
+    pub fn are_here(&self, digests: &[Digest]) -> bool {
+        digests.iter().all(|digest| self.is_there(*digest))
+    }
+
+    /// Bytes of chunks that a worker has told of.
+    pub fn note_lengths(&mut self, lengths: impl IntoIterator<Item = (Digest, u64)>) {
+        for (digest, length) in lengths {
+            if !self.references.contains_key(&digest) {
+                self.orphans.note_length(digest, length);
+            }
+        }
+    }
+
+    /// A worker has these chunks in its trash. Gives how many were passed over, since it has told of [`UNREFERRED_MAX`] others.
+    pub fn trashed(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) -> usize {
+        if !self.holders.is_live(worker) {
+            return 0;
+        }
+        self.changed = true;
+        digests.into_iter().filter(|digest| !self.trash.note(worker, *digest, UNREFERRED_MAX)).count()
+    }
+
+    /// A worker does not have these any more, although no order to delete them was given: they are damaged or gone. Gives those that
+    /// it was known to have.
+    pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<Digest> {
+        self.changed = true;
+        self.may_lack = true;
+        let lost = self.holders.lost(worker, digests);
+        if planted::has(Planted::LossUnseen) {
+            return lost;
+        }
+        for digest in &lost {
+            self.look_at(*digest);
+            self.forget_length(*digest);
+        }
+        lost
+    }
+
+    /// The length of a chunk that no worker has: a worker that brings it back tells it again.
+    pub(crate) fn forget_length(&mut self, digest: Digest) {
+        if !self.is_there(digest) {
+            self.orphans.forget_length(digest);
+        }
+    }
+
+    /// Chunks that nothing refers to whose lengths are known.
+    #[cfg(test)]
+    pub fn lengths_known(&self) -> usize {
+        self.orphans.lengths_known()
+    }
+
+    /// A worker has told everything that it holds.
+    pub fn inventory_complete(&mut self, worker: WorkerId) {
+        self.changed = true;
+        self.may_lack = true;
+        for digest in self.holders.inventory_complete(worker) {
+            self.look_at(digest);
+            self.forget_length(digest);
+        }
+    }
+
+    /// A chunk that nobody seems to have may be on a worker that has not told everything yet.
+    pub fn inventory_pending(&self) -> bool {
+        self.holders.are_being_told()
+    }
+
+    /// Whoever has been telling for too long is not waited for any more.
+    pub fn give_up_silent(&mut self, now: Time) {
+        let gave_up = self.holders.give_up_silent(now) | self.holders.give_up_absent(now);
+        self.changed |= gave_up;
+        self.may_lack |= gave_up;
+    }
+
+    /// A worker's disk has no room, or has room again.
+    pub fn note_room(&mut self, worker: WorkerId, full: bool) {
+        self.changed |= self.holders.note_room(worker, full);
+    }
+}

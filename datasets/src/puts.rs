@@ -1,0 +1,155 @@
+//! Open puts: datasets whose chunks arrive, from a client or from the tasks of a job.
+//!
+//! Nothing is deleted while a put is open, since it may be about to name any chunk. A put that fails leaves what clients have stored
+//! for it; that goes at once, unless it was there before.
+
+use crate::names::REPLICAS;
+use crate::planted::{self, Planted};
+use crate::table::{Datasets, Put, PutId};
+use std::collections::BTreeSet;
+use windrow_model::{Code, Dataset, DatasetChunk, Digest, Failure, Time, WorkerId};
+
+/// A chunk that was on its way when its put failed is told by its worker within this time.
+pub(crate) const LATE_MS: u64 = 120_000;
+
+/// Chunks of one put that are remembered for its failure. Others are orphans then.
+const ARRIVED_MAX: usize = 1_000_000;
+
+impl Datasets {
+    /// Begins a put: who takes chunks, and how many copies of each are to be made.
+    pub fn begin_put(
+        &mut self,
+        name: &str,
+        overwrite: bool,
+        replicas: u32,
+    ) -> Result<(PutId, Vec<WorkerId>, u32), Failure> {
+        windrow_model::dataset::check_dataset_name(name)?;
+        self.check_free(name, overwrite)?;
+        let live = self.holders.workers_count();
+        if live == 0 {
+            return Err(Failure::new(Code::ChunkUnavailable, "there is no worker that could keep the data"));
+        }
+        if replicas > live {
+            let message = format!("{replicas} copies need as many workers, and there are {live}");
+            return Err(Failure::new(Code::BadRequest, message));
+        }
+        let replicas = if replicas == 0 { REPLICAS.min(live) } else { replicas };
+        self.last_put += 1;
+        let id = PutId(self.last_put);
+        let offered: BTreeSet<WorkerId> = self.holders.workers().collect();
+        let workers = offered.iter().copied().collect();
+        self.puts.insert(id, Put::new(name, overwrite, offered));
+        Ok((id, workers, replicas))
+    }
+
+    /// Begins the output of a job: a put whose chunks appear where its tasks ran.
+    pub fn begin_output(&mut self, name: &str, overwrite: bool) -> Result<PutId, Failure> {
+        windrow_model::dataset::check_dataset_name(name)?;
+        self.check_free(name, overwrite)?;
+        if self.puts.values().any(|p| p.name == name) {
+            return Err(Failure::new(Code::DatasetExists, format!("{name}: another put under this name is open")));
+        }
+        self.last_put += 1;
+        self.puts.insert(PutId(self.last_put), Put::new(name, overwrite, BTreeSet::new()));
+        Ok(PutId(self.last_put))
+    }
+
+    /// Whether the copies that a put's client tells of are there, by the word of the workers that hold them. `None`: not yet known.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` for a worker that the client was not told of; `CHUNK_UNAVAILABLE` if every worker that a chunk is said to be
+    /// on has left.
+    pub fn check_placed(&self, put: PutId, placed: &[(Digest, Vec<WorkerId>)]) -> Option<Result<(), Failure>> {
+        let Some(put) = self.puts.get(&put) else {
+            return Some(Err(Failure::new(Code::BadRequest, "this put is not open")));
+        };
+        let mut is_known = true;
+        for (digest, holders) in placed {
+            if let Some(stranger) = holders.iter().find(|w| !put.offered.contains(w)) {
+                let message = format!("chunk {digest} is said to be on {stranger}, which takes no chunk of this put");
+                return Some(Err(Failure::new(Code::BadRequest, message)));
+            }
+            let mut live = holders.iter().filter(|w| self.holders.is_live(**w)).peekable();
+            if live.peek().is_none() {
+                let message = format!("chunk {digest}: every worker that it was stored on has left since");
+                return Some(Err(Failure::new(Code::ChunkUnavailable, message)));
+            }
+            is_known &= planted::has(Planted::UnplacedCommitted) || live.all(|w| self.holders.has(*w, *digest));
+        }
+        is_known.then_some(Ok(()))
+    }
+
+    /// Whether chunks that a client has put are as long as is known of them: a job could not read them otherwise.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` with the chunk and both lengths.
+    pub fn check_lengths(&self, chunks: &[DatasetChunk]) -> Result<(), Failure> {
+        for DatasetChunk { digest, length } in chunks {
+            let known = self.references.get(digest).map(|r| r.length).or_else(|| self.orphans.length(*digest));
+            if let Some(known) = known.filter(|known| known != length) {
+                let message = format!("chunk {digest} has {known} bytes, and not {length}");
+                return Err(Failure::new(Code::BadRequest, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// The first chunk that a worker is said to have and does not tell of.
+    pub fn not_there(&self, placed: &[(Digest, Vec<WorkerId>)]) -> Option<(Digest, WorkerId)> {
+        placed.iter().find_map(|(digest, holders)| {
+            let lacks = |w: &&WorkerId| self.holders.is_live(**w) && !self.holders.has(**w, *digest);
+            Some((*digest, *holders.iter().find(lacks)?))
+        })
+    }
+
+    /// Every copy is made: gives the dataset to record. Its name is taken until `recorded`.
+    pub fn commit_put(&mut self, put: PutId, mut dataset: Dataset) -> Result<Dataset, Failure> {
+        let Some(Put { name, overwrite, .. }) = self.puts.get(&put) else {
+            return Err(Failure::new(Code::BadRequest, "this put is not open"));
+        };
+        self.check_free(name, *overwrite)?;
+        let name = name.clone();
+        self.puts.get_mut(&put).into_iter().for_each(|put| put.commits = true);
+        dataset.version = self.named.get(&name).map_or(0, |d| d.version) + 1;
+        dataset.name.clone_from(&name);
+        self.recording.insert(name);
+        Ok(dataset)
+    }
+
+    /// A put is over. What clients have stored for one that was not committed is ordered to be deleted: it is nobody's, unless
+    /// another put that is open commits it. Until then nothing is deleted, and a reference takes the order back.
+    pub fn end_put(&mut self, put: PutId, now: Time) {
+        self.changed = true;
+        let Some(put) = self.puts.remove(&put) else { return };
+        if put.commits || put.offered.is_empty() {
+            return;
+        }
+        self.late_until = Some(now.plus_ms(LATE_MS));
+        for digest in put.arrived {
+            self.order(digest);
+        }
+    }
+
+    /// A client has stored these chunks on a worker, which did not have them. Called before `held`. If a put is open, they may be
+    /// its own. If there is none, but one has failed a moment ago, it has left them.
+    ///
+    /// Chunks that were here before, if only in a trash or on a worker that is away, are not among them: a put that fails must take
+    /// nothing with it that it has not brought.
+    pub fn arrived(&mut self, worker: WorkerId, digests: &[Digest], now: Time) {
+        self.late_until.take_if(|until| *until <= now);
+        for digest in digests {
+            let was_known = self.is_known(digest) || self.is_there(*digest) || self.orphans.is_known(*digest);
+            let was_known = was_known && !planted::has(Planted::FailedPutTakesAll);
+            if was_known || !self.holders.is_live(worker) || self.inventory_pending() {
+                continue;
+            }
+            let mut puts = self.puts.values_mut().filter(|put| !put.offered.is_empty()).peekable();
+            if puts.peek().is_none() && self.late_until.is_some() {
+                self.order(*digest);
+            } else {
+                let with_room = puts.filter(|put| put.arrived.len() < ARRIVED_MAX);
+                with_room.for_each(|put| _ = put.arrived.insert(*digest));
+            }
+        }
+    }
+}

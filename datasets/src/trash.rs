@@ -1,0 +1,65 @@
+//! Which workers have which chunk in their trash, by their own word. These are copies of last resort.
+
+use std::collections::{BTreeMap, BTreeSet};
+use windrow_model::{Digest, WorkerId};
+
+#[derive(Debug, Default)]
+pub(crate) struct Trash {
+    /// Never an empty set.
+    by_chunk: BTreeMap<Digest, BTreeSet<WorkerId>>,
+    /// How many chunks each worker has in its trash; never 0.
+    counts: BTreeMap<WorkerId, usize>,
+}
+
+impl Trash {
+    /// A worker has this chunk in its trash. False if it has told of so many others and this one is not noted.
+    pub fn note(&mut self, worker: WorkerId, digest: Digest, most: usize) -> bool {
+        let is_known = self.by_chunk.get(&digest).is_some_and(|workers| workers.contains(&worker));
+        let count = self.counts.get(&worker).copied().unwrap_or(0);
+        if is_known || count >= most {
+            return is_known;
+        }
+        self.by_chunk.entry(digest).or_default().insert(worker);
+        self.counts.insert(worker, count + 1);
+        true
+    }
+
+    /// A worker has it no more there: it came back, or the worker left.
+    pub fn forget(&mut self, worker: WorkerId, digest: Digest) {
+        let Some(workers) = self.by_chunk.get_mut(&digest) else { return };
+        if workers.remove(&worker)
+            && let Some(count) = self.counts.get_mut(&worker)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&worker);
+            }
+        }
+        if workers.is_empty() {
+            self.by_chunk.remove(&digest);
+        }
+    }
+
+    /// Gives what is in no trash any more.
+    pub fn worker_left(&mut self, worker: WorkerId) -> Vec<Digest> {
+        let mut gone = Vec::new();
+        self.counts.remove(&worker);
+        self.by_chunk.retain(|digest, workers| {
+            if workers.remove(&worker) && workers.is_empty() {
+                gone.push(*digest);
+            }
+            !workers.is_empty()
+        });
+        gone
+    }
+
+    /// Who has it in the trash.
+    pub fn of(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
+        self.by_chunk.get(&digest).into_iter().flatten().copied()
+    }
+
+    /// Every chunk that is in some trash.
+    pub fn all(&self) -> impl Iterator<Item = Digest> + '_ {
+        self.by_chunk.keys().copied()
+    }
+}
