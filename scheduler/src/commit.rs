@@ -34,7 +34,7 @@ impl State {
         }
     }
 
-    /// This is no sign of life: the confirmation may have waited behind others for some time.
+    /// Does not renew the worker's lease: the confirmation may have been queued for some time.
     pub fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId) {
         if self.standing(worker, attempt) != Standing::Publishing {
             return;
@@ -56,14 +56,14 @@ impl State {
     fn finish(&mut self, id: TaskId, run: Run, report: TaskReport) {
         let s = id.stage.0 as usize;
         self.succeeded_on(id, run.worker);
-        let life = self.workers.get(run.worker).map_or(run.attempt.incarnation, |w| w.info.incarnation);
+        let incarnation = self.workers.get(run.worker).map_or(run.attempt.incarnation, |w| w.info.incarnation);
         let Some(mut job) = self.jobs.get_mut(&id.job) else { return };
         if job.stages[s].tasks[id.index as usize].ledger.is_some() {
             self.settle_ledger(id);
             let Some(again) = self.jobs.get_mut(&id.job) else { return };
             job = again;
         }
-        let complete = job.finish(s, id.index as usize, run, life, report);
+        let complete = job.finish(s, id.index as usize, run, incarnation, report);
         if !self.fits_its_parts(id, run.attempt) {
             return;
         }
@@ -112,7 +112,7 @@ impl State {
         }
     }
 
-    /// Not as a failure: the outputs may be whole.
+    /// The job does not fail: its outputs may be complete.
     pub fn handle_commit_given_up(&mut self, id: JobId, failure: Failure) {
         if self.jobs.get(&id).is_some_and(|j| j.state == JobState::Committing) {
             self.end_job(id, JobState::Cancelled, Some(failure));

@@ -1,7 +1,6 @@
-//! Life of a job: `planning → running → committing → done`, or `failed` or `cancelled` from there.
+//! A job that has not ended: its stages, its queued attempts, its limits and its results.
 //!
-//! This file decides when a job changes its state and how it ends; stages and tasks have their own state. It does not
-//! interpret failures.
+//! `lifecycle.rs` decides when a job changes its state and how it ends. This file does not interpret failures.
 
 use crate::action::Collected;
 use crate::event::StageChunks;
@@ -18,10 +17,10 @@ use windrow_model::{
     TaskOutput, Time, WorkerId,
 };
 
-/// As in `Plan::check`, for the number of partitions that the options give.
+/// The bound of `Plan::check` on partitions, for the number in the job's options.
 pub(crate) const PARTITIONS_MAX: u32 = 1_000_000;
 
-/// Tasks of all stages of one job. Each costs about a kilobyte for as long as the job runs.
+/// Upper bound on the tasks of all stages of one job. Each costs about a kilobyte while the job runs.
 const TASKS_MAX: u64 = 2_000_000;
 
 /// A job that has not ended.

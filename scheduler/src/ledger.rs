@@ -1,7 +1,7 @@
 //! The ledger of a task: its attempts that ended without a charge, counted by cause, with a bound for each cause.
 //!
-//! Beyond the bound the job fails with the code of the cause, and the message lists what happened on which worker. The
-//! counts end when the task is done.
+//! At the bound the job fails with the code of the cause, and a message that lists the events with their workers. When
+//! the task is done, only the counts against its outputs stay.
 
 use std::collections::VecDeque;
 use windrow_model::{AttemptId, Code, Incarnation, RecordPlace, WorkerId};
@@ -21,12 +21,12 @@ macro_rules! causes {
                 match self { $(Cause::$cause => $name,)* }
             }
 
-            /// How often it may end attempts of one task before the job fails.
+            /// The number of endings of one task's attempts at which the job fails.
             pub fn most(self) -> u32 {
                 match self { $(Cause::$cause => $most,)* }
             }
 
-            /// The code with which the job fails then.
+            /// The code of that failure.
             pub fn code(self) -> Code {
                 match self { $(Cause::$cause => Code::$code,)* }
             }
@@ -98,7 +98,7 @@ impl Cause {
 /// The nonzero counts by cause.
 pub type Counts = Vec<(Cause, u32)>;
 
-/// What the journal keeps about a task's uncharged attempts.
+/// The journal's record of a task's uncharged attempts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     pub counts: Counts,
@@ -152,16 +152,16 @@ pub(crate) struct Pending {
     pub attempt: AttemptId,
 }
 
-/// What ended attempts of one task without a charge.
+/// The uncharged endings of one task's attempts.
 #[derive(Default)]
 pub(crate) struct Ledger {
     counts: [u32; Cause::COUNT],
     losses: Vec<Loss>,
     latest: VecDeque<Happening>,
-    /// It runs alone.
+    /// Whether the task must run alone.
     pub suspect: bool,
     pub pending: Option<Pending>,
-    /// The record at which it was when its worker was lost last, as far as the worker's next incarnation could tell.
+    /// The record that it was at when its worker was last lost, if the worker's next incarnation could report it.
     pub last_place: Option<RecordPlace>,
 }
 
@@ -170,7 +170,7 @@ impl Ledger {
         self.counts[cause as usize]
     }
 
-    /// What the journal keeps of it.
+    /// The record for the journal.
     pub fn tally(&self) -> Tally {
         let counts = Cause::ALL.iter().map(|c| (*c, self.count(*c))).filter(|(_, n)| *n > 0).collect();
         Tally { counts, losses: self.losses.clone() }
@@ -196,9 +196,9 @@ impl Ledger {
     }
 
     /// Takes back the losses of a worker's incarnation, and returns them.
-    pub fn forgive(&mut self, worker: WorkerId, life: Incarnation) -> Vec<Loss> {
-        let of_life = |loss: &mut Loss| loss.worker == worker && loss.attempt.incarnation == life;
-        let forgiven: Vec<Loss> = self.losses.extract_if(.., of_life).collect();
+    pub fn forgive(&mut self, worker: WorkerId, incarnation: Incarnation) -> Vec<Loss> {
+        let is_lost = |loss: &mut Loss| loss.worker == worker && loss.attempt.incarnation == incarnation;
+        let forgiven: Vec<Loss> = self.losses.extract_if(.., is_lost).collect();
         for loss in &forgiven {
             let count = &mut self.counts[loss.cause() as usize];
             *count = count.saturating_sub(1);
@@ -206,8 +206,7 @@ impl Ledger {
         forgiven
     }
 
-    /// Counts losses alone as such only beyond those that made the task a suspect. Returns how many no longer count as
-    /// such.
+    /// Counts lone losses as ordinary ones until the task is a suspect again. Returns how many were moved.
     pub fn rebalance(&mut self, suspect_after: u32) -> u32 {
         let mut moved = 0;
         for loss in self.losses.iter_mut().filter(|loss| loss.alone) {
@@ -222,7 +221,7 @@ impl Ledger {
         moved
     }
 
-    /// Clears the counts against attempts of a done task. False if nothing is left.
+    /// Clears the counts of a done task except those against its outputs. False if no count is left.
     pub fn settle(&mut self) -> bool {
         for cause in Cause::ALL.iter().filter(|c| !c.is_of_output()) {
             self.clear(*cause);
@@ -232,7 +231,7 @@ impl Ledger {
         self.counts.iter().any(|n| *n > 0)
     }
 
-    /// The latest endings as a text: what happened to which attempt on which worker.
+    /// The latest endings as text, each with its attempt and worker.
     pub fn story(&self) -> String {
         let all: u32 = self.counts.iter().sum();
         let listed = self.latest.iter().map(|h| {

@@ -1,10 +1,15 @@
 //! Deadlines for attempts on a worker: delivery, start, progress and publication, independent of what its beats say.
 //!
 //! Workers enforce the time-outs of attempts and know best when an attempt starts. A worker that does not enforce them
-//! must not block a job for ever, so with each beat the scheduler checks its attempts as well, with a margin. An
-//! attempt that the scheduler gives up is charged with `TASK_TIMEOUT`, and the worker is excluded for a while because
-//! it should have ended the attempt itself. An attempt that was sent long ago and that the worker does not list is
-//! lost: it is sent again. These rules need no timers, since a worker that sends no beats is lost.
+//! must not block a job for ever, so with each beat the scheduler checks its attempts as well, with a margin:
+//!
+//! - An attempt beyond a time-out of its job is charged with `TASK_TIMEOUT`, and the worker is excluded for a while,
+//!   because it should have ended the attempt itself.
+//! - An attempt that the worker does not list, or does not start in time, is requeued without a charge, within the
+//!   bound of its cause.
+//! - A granted attempt that does not publish in time counts as a failed publication.
+//!
+//! These rules need no timers, since a worker that sends no beats is lost.
 
 use crate::Config;
 use crate::action::Action;
@@ -15,8 +20,8 @@ use crate::state::State;
 use crate::task::{Run, Task, TaskState};
 use windrow_model::{Code, Failure, JobOptions, TaskId, Time, WorkerId};
 
-/// Deadlines of a worker's attempts are checked at most this often: beats may come much faster, and each check takes a look at
-/// every attempt of the worker.
+/// Minimum interval between checks of a worker's attempts, in milliseconds: beats may come much faster, and each check
+/// visits every attempt of the worker.
 const CHECK_MS: u64 = 100;
 
 /// Why an attempt is given up.
@@ -62,7 +67,8 @@ fn judge_running(pace: &Pace, options: &JobOptions, config: &Config, now: Time) 
 }
 
 impl State {
-    /// Checks the attempts of a worker after a beat. `lists_all`: an attempt that the beat does not name is not there.
+    /// Checks the attempts of a worker after a beat. `lists_all`: the worker does not have an attempt that the beat does
+    /// not name.
     pub fn enforce_limits(&mut self, worker: WorkerId, lists_all: bool) {
         let now = self.now;
         let Some(w) = self.workers.live_mut(worker) else { return };

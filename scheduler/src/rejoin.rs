@@ -19,12 +19,12 @@ use windrow_model::{AttemptId, Incarnation, JobState, NodeInfo, TaskId, WorkerId
 
 impl State {
     pub fn handle_joined(&mut self, node: NodeInfo, held: Vec<HeldAttempt>, left: Vec<Left>) {
-        let (id, life) = (node.worker, node.incarnation);
-        if self.workers.get(id).is_some_and(|known| life < known.info.incarnation) {
+        let (id, incarnation) = (node.worker, node.incarnation);
+        if self.workers.get(id).is_some_and(|known| incarnation < known.info.incarnation) {
             return;
         }
         self.timers.clear(Timer::Excluded(id));
-        let reborn = self.workers.get(id).is_some_and(|known| known.info.incarnation != life);
+        let reborn = self.workers.get(id).is_some_and(|known| known.info.incarnation != incarnation);
         self.workers.join(node, self.now);
         if reborn {
             self.jobs.values_mut().for_each(|job| job.fetch_failures.forget(id));
@@ -32,20 +32,20 @@ impl State {
         self.renew_lease(id);
         let has: BTreeSet<AttemptId> = held.iter().map(|t| t.attempt).collect();
         if !planted::has(Planted::NotGivenBack) {
-            self.give_back(id, |attempt| match attempt.incarnation == life {
-                false => Some((Cause::WorkerLost, "its worker has begun a new life")),
+            self.give_back(id, |attempt| match attempt.incarnation == incarnation {
+                false => Some((Cause::WorkerLost, "its worker has started a new incarnation")),
                 true if has.contains(&attempt) => None,
                 true => Some((Cause::Undelivered, "its worker does not have it")),
             });
         }
-        self.pardon(id, life);
+        self.pardon(id, incarnation);
         match reborn {
             true => self.hear_left(id, left),
             false => self.forgive_pending(id),
         }
-        self.note_outputs(id, life, &has);
+        self.note_outputs(id, incarnation, &has);
         for one in held {
-            self.handle_held_attempt(id, life, one);
+            self.handle_held_attempt(id, incarnation, one);
         }
         self.reopen_outputs_of(id);
         if self.awaited.remove(&id) && self.awaited.is_empty() {
@@ -54,20 +54,20 @@ impl State {
     }
 
     /// Records which finished outputs the worker still has.
-    fn note_outputs(&mut self, id: WorkerId, life: Incarnation, has: &BTreeSet<AttemptId>) {
+    fn note_outputs(&mut self, id: WorkerId, incarnation: Incarnation, has: &BTreeSet<AttemptId>) {
         for job in self.jobs.values_mut() {
             for (s, t) in job.outputs_on.get(&id).into_iter().flatten() {
                 if let Some(held) = &mut job.stages[*s].tasks[*t].held {
-                    held.life = life;
+                    held.incarnation = incarnation;
                     held.lost = !has.contains(&held.attempt);
                 }
             }
         }
     }
 
-    fn handle_held_attempt(&mut self, worker: WorkerId, life: Incarnation, held: HeldAttempt) {
+    fn handle_held_attempt(&mut self, worker: WorkerId, incarnation: Incarnation, held: HeldAttempt) {
         let attempt = held.attempt;
-        if let Some(placement) = self.is_of_use(worker, life, &held) {
+        if let Some(placement) = self.is_of_use(worker, incarnation, &held) {
             self.adopt(worker, attempt, placement);
         }
         match (self.standing(worker, attempt), held.report) {
@@ -86,7 +86,7 @@ impl State {
     }
 
     /// Whether an attempt of which the scheduler does not know is of use, and the placement that it gets.
-    fn is_of_use(&self, worker: WorkerId, life: Incarnation, held: &HeldAttempt) -> Option<Placement> {
+    fn is_of_use(&self, worker: WorkerId, incarnation: Incarnation, held: &HeldAttempt) -> Option<Placement> {
         let TaskId { job, stage, index } = held.attempt.task;
         let job = self.jobs.get(&job).filter(|j| j.state == JobState::Running)?;
         let stage = job.stages.get(stage.0 as usize)?;
@@ -103,7 +103,8 @@ impl State {
             // Segments carry their checksums through a restart of the worker; a part is valid within one incarnation
             // only.
             Some(_) => {
-                let trusted = held.attempt.incarnation == life || !stage.has_sink() || !task.published.is_empty();
+                let trusted =
+                    held.attempt.incarnation == incarnation || !stage.has_sink() || !task.published.is_empty();
                 trusted.then_some(Placement::Slot)
             }
             None => {
@@ -114,7 +115,7 @@ impl State {
                 // A second attempt, or one that would be queued here instead of there, is of use only if it runs.
                 let has_inputs = stage.blocked_by == 0 || job.held;
                 let better = placement == Placement::Slot || task.waits() && has_inputs;
-                (pays && allowed && better && held.attempt.incarnation == life).then_some(placement)
+                (pays && allowed && better && held.attempt.incarnation == incarnation).then_some(placement)
             }
         }
     }

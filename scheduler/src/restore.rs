@@ -56,7 +56,7 @@ impl State {
         }
     }
 
-    /// A job whose commit had begun and whose results are recorded needs none of its tasks again.
+    /// Marks all tasks of a sealed job as done if its collected results are recorded: no task needs to run again.
     fn settle_sealed(&mut self, id: JobId, collected: Collected) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.sealed) else { return };
         if collected.len() != job.spec.plan.collects.len() {
@@ -150,7 +150,6 @@ impl Job {
         self.attempts += 1;
         self.workers.insert(worker);
         // The worker reports whether it still has the other outputs; they count as lost until it returns.
-        let life = attempt.incarnation;
-        self.finish(s, t, Run { worker, attempt }, life, report).then_some(s)
+        self.finish(s, t, Run { worker, attempt }, attempt.incarnation, report).then_some(s)
     }
 }

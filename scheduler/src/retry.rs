@@ -1,8 +1,8 @@
-//! What a failure means: charge the task, run it elsewhere, or fail the job.
+//! Decides the effect of a failure: charge the task, run it elsewhere, or fail the job.
 //!
-//! The class of a failure is a property of its code. Charged failures count towards the job's limit. Uncharged ones have a
-//! bound by cause (`uncharged.rs`), and several in a row delay the task, doubling each time, so that a cluster that cannot
-//! make progress does not spin.
+//! The class of a failure is a property of its code. Charged failures count towards the job's limit. Uncharged ones have
+//! a bound by cause (`ledger.rs`), and several in a row delay the task, doubling each time, so that a cluster that
+//! cannot make progress does not spin.
 
 use crate::action::Action;
 use crate::bad_records::Verdict;
@@ -23,7 +23,7 @@ impl State {
         self.attempt_failed(worker, attempt, failure);
     }
 
-    /// Parts that cannot be published are the task's failure, whatever the reason.
+    /// A failed publication is charged to the task, for any reason that is not fatal.
     pub fn handle_publish_failed(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure) {
         self.heard(worker, attempt);
         let class = match failure.code.class() {
@@ -57,11 +57,11 @@ impl State {
         }
         if let Some(task) = self.task_mut(id) {
             task.avoid(worker);
-            // The worker does not see the job's files. Others may.
+            // The worker does not see the job's files; others may.
             if unseen {
                 return self.failed_for_worker(worker, attempt, failure, other_goes_on);
             }
-            // Who is left decides, whatever the failure means: what is the task's own fault shows there, too.
+            // The other attempt decides: a fault of the task itself shows there, too.
             if other_goes_on {
                 if class == Class::Charge {
                     task.failed_there(worker);
@@ -79,7 +79,7 @@ impl State {
         }
     }
 
-    /// The task has lost workers that it had for itself. `exceeded`: the job fails unless the record is left out.
+    /// Charges a task that has lost workers reserved for it. `exceeded`: the job fails unless the record is left out.
     pub fn charge_poison(&mut self, worker: WorkerId, attempt: AttemptId, failure: Failure, exceeded: bool) {
         self.charge(worker, attempt, failure, exceeded);
     }
@@ -96,7 +96,7 @@ impl State {
             Verdict::SetAside(record) => {
                 self.out.push(Action::SetAside { record: Box::new(record) });
                 self.out.push(Action::Charged { task: attempt.task, failures: 0 });
-                // The workers were lost to the record. The task stays a suspect: it may have another one.
+                // The record killed the workers. The task stays a suspect: it may have another such record.
                 if let Some(ledger) = &mut job.stages[s].tasks[t].ledger {
                     ledger.clear(Cause::LostAlone);
                     ledger.last_place = None;
@@ -121,7 +121,7 @@ impl State {
         }
     }
 
-    /// Takes back charges of a task that were none of its doing.
+    /// Takes back charges that were not the task's fault.
     pub fn uncharge(&mut self, id: TaskId, charges: u32) {
         let Some(job) = self.jobs.get_mut(&id.job) else { return };
         let stage = &mut job.stages[id.stage.0 as usize];
@@ -134,8 +134,8 @@ impl State {
         }
     }
 
-    /// Puts a task whose attempt has ended back into its queue, or delays it, without a charge. Beyond the bound of the cause
-    /// the job fails.
+    /// Requeues a task whose attempt has ended, perhaps with a delay, without a charge. At the bound of the cause the
+    /// job fails.
     pub fn retry_uncharged(&mut self, worker: WorkerId, attempt: AttemptId, cause: Cause, what: &str) {
         if let Err(failure) = self.count_uncharged(worker, attempt, cause, what) {
             return self.fail_job(worker, attempt, failure, None);
@@ -143,7 +143,7 @@ impl State {
         self.retry_uncounted(attempt);
     }
 
-    /// The same for what is counted elsewhere.
+    /// The same without counting: the caller has counted the attempt.
     pub fn retry_uncounted(&mut self, attempt: AttemptId) {
         let id = attempt.task;
         let (first, longest) = (self.config.retry_delay_ms, self.config.retry_delay_max_ms);
@@ -161,7 +161,7 @@ impl State {
             let doublings = (task.uncharged - AT_ONCE - 1).min(32);
             let delay_ms = first.saturating_mul(1 << doublings).min(longest);
             task.state = TaskState::Delayed;
-            // A delay must end, even if it was configured not to.
+            // A delay must end, even with a very long configured one.
             let due = self.now.plus_ms(delay_ms).min(windrow_model::Time(u64::MAX - 1));
             if !planted::has(Planted::NoWake) {
                 self.timers.set(Timer::Delay(id), due);
@@ -181,13 +181,13 @@ impl State {
         }
     }
 
-    /// The job fails with this failure, which then says where it happened.
+    /// Fails the job with this failure, and adds where it happened.
     pub fn fail_job(&mut self, worker: WorkerId, attempt: AttemptId, mut failure: Failure, failures: Option<u32>) {
         let id = attempt.task;
         let Some(stage) = self.jobs.get(&id.job).and_then(|j| j.spec.plan.stages.get(id.stage.0 as usize)) else {
             return;
         };
-        // A run in one process has a nameless node: where it failed is no news then.
+        // A run in one process has a node without a name, which the message omits.
         let host = match self.workers.get(worker) {
             Some(w) if w.info.host.is_empty() => String::new(),
             Some(w) => format!(" on {} ({worker})", w.info.host),

@@ -24,7 +24,7 @@ const COMPLAINTS_MAX: u32 = 2;
 
 /// Whether the segments of a done task can be fetched, as far as is known.
 pub(crate) fn is_held(task: &Task, workers: &Workers) -> bool {
-    task.held.as_ref().is_some_and(|h| !h.lost && workers.lives(h.worker, h.life))
+    task.held.as_ref().is_some_and(|h| !h.lost && workers.lives(h.worker, h.incarnation))
 }
 
 impl Job {

@@ -66,8 +66,7 @@ impl State {
         };
         if ahead {
             self.put_back(id);
-            // It may have started, since its worker does not ask first. That it did not finish is no reason to delay
-            // the task.
+            // The worker may have started it without a message. The task is requeued without a delay all the same.
             if cause == Cause::WorkerLost {
                 self.count_loss_ahead(run, what);
             }
@@ -148,7 +147,7 @@ impl State {
         self.charge_poison(worker, attempt, failure, exceeded.is_some());
     }
 
-    /// Takes the records at which the attempts of a worker's earlier incarnations were. A task that ran alone there is
+    /// Records which input records the attempts of a worker's last incarnation were at. A task that ran alone there is
     /// charged now.
     pub fn hear_left(&mut self, worker: WorkerId, left: Vec<Left>) {
         for Left { attempt, mut place } in left {
@@ -180,8 +179,7 @@ impl State {
         found
     }
 
-    /// After a loss is taken back: the task may be no suspect any more, and one that waits for a charge waits for a
-    /// worker.
+    /// Updates a task after a loss was taken back: it may no longer be a suspect, and then waits in another queue.
     pub fn reconsider(&mut self, id: TaskId) {
         let suspect_after = self.config.suspect_after;
         let Some(ledger) = self.task_mut(id).and_then(|t| t.ledger.as_mut()) else { return };
@@ -249,7 +247,7 @@ impl State {
         Some(worker)
     }
 
-    /// Workers that are reserved for a task that does not need them.
+    /// Releases workers that are reserved for a task that no longer needs them.
     fn free_reserved(&mut self) {
         let needless = |(worker, task): &(WorkerId, TaskId)| {
             let takes = self.workers.get(*worker).is_some_and(|w| w.state == WorkerState::Live && !w.excluded);

@@ -34,7 +34,7 @@ pub(crate) struct TaskOutputs {
     pub attempt: AttemptId,
     pub outputs: Vec<OutputReport>,
     /// The incarnation of the worker that reported them.
-    pub life: Incarnation,
+    pub incarnation: Incarnation,
     /// The worker no longer has them.
     pub lost: bool,
     /// Readers could not use them: if the worker offers them again they are refused.

@@ -149,14 +149,15 @@ impl Job {
 
     /// Makes the attempt's outputs the task's. Adds its counters unless those of an earlier attempt were added. True
     /// if this completes the stage: then the caller must settle its readers.
-    pub fn finish(&mut self, s: usize, t: usize, run: Run, life: Incarnation, report: TaskReport) -> bool {
+    pub fn finish(&mut self, s: usize, t: usize, run: Run, incarnation: Incarnation, report: TaskReport) -> bool {
         self.note_change(s, t, run.attempt, &report.outputs);
         self.note_collected(s, t, &report.outputs);
         let task = &mut self.stages[s].tasks[t];
         let outputs = report.outputs;
         task.read = Some(report.inputs);
         let Run { worker, attempt } = run;
-        let before = task.held.replace(TaskOutputs { worker, attempt, outputs, life, lost: false, doubted: false });
+        let before =
+            task.held.replace(TaskOutputs { worker, attempt, outputs, incarnation, lost: false, doubted: false });
         match before {
             Some(before) if before.worker == worker => {}
             Some(before) => drop(self.outputs_on.get_mut(&before.worker).map(|of| of.remove(&(s, t)))),

@@ -11,8 +11,7 @@ use crate::state::State;
 use windrow_model::{AttemptId, Failure, Incarnation, StageId, TaskId, WorkerId};
 
 impl State {
-    /// Counts an attempt that ended without a charge. `Err`: the bound is exceeded, and the job fails with this
-    /// failure.
+    /// Counts an attempt that ended without a charge. `Err`: the bound is reached, and the job fails with this failure.
     pub fn count_uncharged(
         &mut self,
         worker: WorkerId,
@@ -59,7 +58,7 @@ impl State {
         }
     }
 
-    /// Clears the counts of a done task.
+    /// Clears the counts of a done task, except those against its outputs.
     pub fn settle_ledger(&mut self, id: TaskId) {
         let Some(task) = self.task_mut(id) else { return };
         if let Some(ledger) = &mut task.ledger {
@@ -72,14 +71,14 @@ impl State {
 
     /// Handles the return of a worker in the incarnation in which it was lost: only the connection was lost, so its
     /// tasks are not at fault. Charges for that loss are taken back, too.
-    pub fn pardon(&mut self, worker: WorkerId, life: Incarnation) {
+    pub fn pardon(&mut self, worker: WorkerId, incarnation: Incarnation) {
         let suspect_after = self.config.suspect_after;
         let mut pardoned: Vec<(TaskId, u32)> = Vec::new();
         for (id, job) in &mut self.jobs {
             let Some(losses) = job.losses.remove(&worker) else { continue };
             for (s, t) in losses {
                 let Some(ledger) = job.stages[s].tasks[t].ledger.as_mut() else { continue };
-                let forgiven = ledger.forgive(worker, life);
+                let forgiven = ledger.forgive(worker, incarnation);
                 if !forgiven.is_empty() {
                     let task = TaskId { job: *id, stage: StageId(s as u32), index: t as u32 };
                     let charges = forgiven.iter().filter(|loss| loss.alone).count() as u32;

@@ -8,7 +8,7 @@ use windrow_model::{
 };
 
 impl Job {
-    /// The status of the job at `now`. Costs a look at each stage, not at each task.
+    /// The status of the job at `now`, in time linear in its stages, not its tasks.
     pub fn status(&self, now: Time) -> JobStatus {
         let stages: Vec<StageStatus> = match self.state {
             _ if self.stages.is_empty() => self.spec.plan.stages.iter().map(|s| named(&s.label)).collect(),
@@ -105,7 +105,7 @@ impl State {
         self.jobs.get(&id).map(|j| &*j.spec).or_else(ended)
     }
 
-    /// Workers that the job leaves out.
+    /// The workers that the job leaves out, for its status.
     pub fn list_left_out(&self, job: &Job) -> Vec<LeftOut> {
         let one = |(worker, failure): (&WorkerId, &Failure)| LeftOut {
             worker: *worker,
@@ -116,7 +116,7 @@ impl State {
         job.left_out.iter().take(LeftOut::LISTED_MAX).map(one).collect()
     }
 
-    /// Why nothing of the job runs although it could.
+    /// Why a running job has no running task although some are ready, or why its commit waits.
     pub fn waits_for(&self, job: &Job) -> Option<String> {
         if job.state == JobState::Committing {
             return job.commit_waits.clone();

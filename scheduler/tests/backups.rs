@@ -9,7 +9,7 @@ fn revoke(worker: WorkerId, task: &Task) -> Action {
     Action::Revoke { worker, attempt: task.attempt }
 }
 
-/// Lets time pass until something is assigned, for ten seconds at most.
+/// Advances time until an attempt is assigned, for ten seconds at most.
 fn wait(h: &mut Harness) -> Vec<String> {
     let until = h.now.plus_ms(10_000);
     while h.scheduler.next_deadline().is_some_and(|at| at <= until) {
@@ -21,7 +21,7 @@ fn wait(h: &mut Harness) -> Vec<String> {
     Vec::new()
 }
 
-/// Of a stage's two tasks the first took a second, on worker 1; the other one still runs on worker 2.
+/// A stage with two tasks: the first took a second, on worker 1; the other one still runs on worker 2.
 fn one_is_slow(plan: Plan, options: JobOptions) -> Harness {
     let mut h = Harness::new();
     h.join(1, 1);
@@ -102,11 +102,11 @@ fn backup_needs_slow_progress_not_long_time() {
     let mut h = one_is_slow(map_reduce(1), JobOptions::default());
     let (worker, task) = h.take(1, 0, 1);
     let progress = |permille| vec![Progress { attempt: task.attempt, permille, mark: 0, waits: false }];
-    // Long there, and soon done.
+    // Old, but nearly done.
     h.now = Time(9_000);
     h.step(Event::WorkerBeat { worker, progress: progress(950), lists_all: false, full: None });
     assert_eq!(assigns(&h.tick()), [""; 0]);
-    // It stands still.
+    // It makes no progress.
     h.now = Time(60_000);
     assert_eq!(
         assigns(&h.step(Event::WorkerBeat { worker, progress: progress(950), lists_all: false, full: None })),
@@ -240,20 +240,7 @@ fn draining_worker_gets_no_backup() {
 #[test]
 fn both_attempts_continue_after_a_restart() {
     let (h, [(slow_on, slow), (fast_on, fast)]) = backed_up(map_reduce(1));
-    let job = spec(1, map_reduce(1), JobOptions::default());
-    let split = windrow_scheduler::RestoredSplit { epoch: Epoch(1), input_bytes: 200, stages: vec![chunks(0, 2)] };
-    let restored = windrow_scheduler::RestoredJob {
-        spec: Box::new(job),
-        unix_ms: 0,
-        elapsed_ms: 0,
-        split: Some(split),
-        published: h.recorded,
-        bad_records: vec![],
-        failures: vec![],
-        uncharged: Vec::new(),
-        sealed: false,
-        collected: Vec::new(),
-    };
+    let restored = windrow_scheduler::RestoredJob { published: h.recorded, ..restored_job(map_reduce(1), &[2]) };
     let mut h = Harness::in_epoch(slots_only(), 2);
     h.step(Event::Restored { job: Box::new(restored) });
     h.step(Event::Awaited { workers: vec![worker_id(1), worker_id(2)], ms: 1_000 });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use support::*;
 use windrow_model::counters::names;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event, RestoredJob, RestoredSplit};
+use windrow_scheduler::{Action, Config, Event, RestoredJob};
 
 fn skips(n: u64) -> JobOptions {
     JobOptions { skip_bad_records: n, ..JobOptions::default() }
@@ -133,15 +133,8 @@ fn restart_keeps_records_left_out() {
     let bad = BadRecord { task, record, place: at(7), code: Code::UserPanic, message: "m".into() };
     let job = RestoredJob {
         spec: Box::new(spec(1, map_reduce(1), skips(1))),
-        unix_ms: 0,
-        elapsed_ms: 0,
-        split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages: vec![chunks(0, 1)] }),
-        published: vec![],
         bad_records: vec![bad.clone(), bad],
-        failures: vec![],
-        uncharged: Vec::new(),
-        sealed: false,
-        collected: Vec::new(),
+        ..restored_job(map_reduce(1), &[1])
     };
     let mut h = Harness::in_epoch(Config::default(), 2);
     h.step(Event::Restored { job: Box::new(job) });

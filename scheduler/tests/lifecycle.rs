@@ -239,7 +239,7 @@ fn starved_job_fails_and_a_served_one_waits_anew() {
     let error = failed.error.unwrap();
     assert_eq!(error.code, Code::Unschedulable);
     assert!(error.message.contains("60 s") && error.message.contains("no worker is registered"), "{error:?}");
-    // The other job's time is its own.
+    // The other job's deadline is unaffected.
     assert_eq!(h.status(2).state, JobState::Running);
     h.join(1, 1);
     pass(&mut h, 3_600_000);
@@ -251,7 +251,7 @@ fn starved_job_fails_and_a_served_one_waits_anew() {
     assert_eq!(h.status(2).state, JobState::Running);
     pass(&mut h, 1);
     assert_eq!(h.status(2).error.unwrap().code, Code::Unschedulable);
-    // One that only drains takes nothing new.
+    // A draining worker takes no tasks.
     h.join(2, 1);
     h.step(Event::WorkerDrains { worker: worker_id(2) });
     h.submit(3, map_only(), &[1]);

@@ -1,4 +1,4 @@
-//! What is handed to a worker has deadlines that do not rest on what the worker says.
+//! Attempts on a worker have deadlines that are independent of the worker's reports.
 
 mod support;
 use support::*;
@@ -15,7 +15,7 @@ fn at(task: &Task, permille: u32, mark: u64, waits: bool) -> Progress {
     Progress { attempt: task.attempt, permille, mark, waits }
 }
 
-/// A worker beats for so long and says the same each time; what follows from the last beat.
+/// A worker beats once a second with the progress of `what`. Returns the first actions that follow.
 fn beats(h: &mut Harness, n: u8, seconds: u64, what: impl Fn(u64) -> Vec<Progress>) -> Vec<Action> {
     for s in 0..seconds {
         h.now = h.now.plus_ms(SECOND);
@@ -69,7 +69,7 @@ fn attempt_without_progress_is_given_up_and_no_other() {
     assert_eq!(h.failures.len(), 1);
 }
 
-/// What a beat says of an attempt in a second.
+/// The progress that a beat reports for an attempt at some second.
 type Lie = fn(&Task, u64) -> Progress;
 
 #[test]
@@ -95,7 +95,7 @@ fn progress_of_an_attempt_elsewhere_is_ignored() {
     let task = h.assigned[0].1.clone();
     for s in 0..60 {
         h.now = h.now.plus_ms(SECOND);
-        // Worker 2 tells of the attempt of worker 1, which runs and gets nowhere, and of attempts that never were.
+        // Worker 2 reports progress of worker 1's stuck attempt, and of attempts that do not exist.
         let mut other = task.clone();
         other.attempt.number += 7;
         let lies = vec![at(&task, s, u64::from(s), false), at(&other, s, u64::from(s), false)];

@@ -3,9 +3,9 @@
 mod support;
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Action, Event, RestoredJob, RestoredSplit};
+use windrow_scheduler::{Action, Event, RestoredJob};
 
-/// As a task whose output depends on `salt`, and on what it has read.
+/// The report of a task whose output depends on `salt` and on its inputs.
 fn report_with(task: &Task, salt: u32) -> TaskReport {
     let mut report = report(task);
     let salt = salt ^ report.inputs as u32;
@@ -196,19 +196,8 @@ fn rerun_of_a_published_task_must_give_equal_segments() {
 
 /// The next epoch of a coordinator, whose journal holds the job with one chunk and what it has published. No worker is
 /// back.
-fn next_life(plan: Plan, old: Harness) -> Harness {
-    let restored = RestoredJob {
-        spec: Box::new(spec(1, plan, JobOptions::default())),
-        unix_ms: 0,
-        elapsed_ms: 0,
-        split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 100, stages: vec![chunks(0, 1)] }),
-        published: old.recorded,
-        bad_records: vec![],
-        failures: vec![],
-        uncharged: Vec::new(),
-        sealed: false,
-        collected: Vec::new(),
-    };
+fn next_epoch(plan: Plan, old: Harness) -> Harness {
+    let restored = RestoredJob { published: old.recorded, ..restored_job(plan, &[1]) };
     let mut h = Harness::in_epoch(slots_only(), 2);
     h.step(Event::Restored { job: Box::new(restored) });
     h.step(Event::Awaited { workers: vec![], ms: 1 });
@@ -220,7 +209,7 @@ fn restart_keeps_the_digest_of_a_published_reader() {
     for (salt, fails) in [(7, false), (8, true)] {
         let mut old = two_reduces(map_reduce(2));
         done(&mut old, 1, 1, 1, 0);
-        let mut h = next_life(map_reduce(2), old);
+        let mut h = next_epoch(map_reduce(2), old);
         // Both workers are gone with the map's output.
         h.join(3, 1);
         done(&mut h, 1, 0, 0, salt);
@@ -249,7 +238,7 @@ fn published_part_is_checked_through_unreported_tasks() {
         done(&mut old, 1, 1, 0, 0);
         done(&mut old, 1, 2, 0, 0);
         assert_eq!(old.running(), ["3/0@1"]);
-        let mut h = next_life(plan, old);
+        let mut h = next_epoch(plan, old);
         h.join(2, 1);
         done(&mut h, 1, 0, 0, salt);
         done(&mut h, 1, 1, 0, 0);

@@ -3,7 +3,7 @@
 mod support;
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event, Progress, RestoredJob, RestoredSplit};
+use windrow_scheduler::{Action, Config, Event, Progress};
 
 /// One attempt per slot may be queued.
 fn harness() -> Harness {
@@ -18,7 +18,7 @@ fn two_workers(tasks: u32) -> Harness {
     h
 }
 
-/// `stage/index@worker` of what is revoked, in order.
+/// `stage/index@worker` of revoked attempts, in order.
 fn revokes(actions: &[Action]) -> Vec<String> {
     let of = |a: &Action| match a {
         Action::Revoke { worker, attempt } => {
@@ -66,7 +66,7 @@ fn queued_attempt_moves_to_a_free_slot() {
     let actions = h.finish(1, 0, 1);
     assert_eq!((revokes(&actions), assigns(&actions)), (vec!["0/2@1".into()], vec!["0/2@2".into()]));
     assert_eq!((h.status(1).tasks.running, h.status(1).attempts), (2, 3), "it had not begun");
-    // The same for a worker that is new.
+    // The same for a new worker.
     let mut h = two_workers(4);
     let actions = h.join(3, 3);
     assert_eq!(assigns(&actions), ["0/3@3", "0/2@3"], "first the one that was assigned last");
@@ -126,7 +126,7 @@ fn job_with_fewer_attempts_gets_the_next_slots() {
     assert_eq!(slots(&h), [4, 0]);
     let (mut moved, mut next) = (0, [0u32, 0]);
     for _ in 0..30 {
-        // Whichever was assigned first ends first.
+        // The oldest attempt ends first.
         let id = h.assigned[0].1.attempt.task;
         let n = id.job.as_bytes()[0];
         next[n as usize - 1] += 1;
@@ -240,7 +240,7 @@ fn queue_time_does_not_make_an_attempt_slow() {
     h.now = Time(1_000);
     h.finish(1, 0, 0);
     h.finish(1, 0, 1);
-    // Those that waited begin at 1 s, and a worker comes that could take backups.
+    // The queued attempts begin at 1 s, and a worker that could take backups joins.
     h.join(2, 2);
     let until = |h: &mut Harness, ms| {
         let mut assigned = Vec::new();
@@ -287,19 +287,7 @@ fn new_session_keeps_running_and_queued_attempts() {
 
 /// A job restored after a restart, with this number of tasks in its one stage.
 fn restored(plan: Plan, tasks: u32) -> Harness {
-    let split = RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages: vec![chunks(0, tasks)] };
-    let job = RestoredJob {
-        spec: Box::new(spec(1, plan, JobOptions::default())),
-        unix_ms: 0,
-        elapsed_ms: 0,
-        split: Some(split),
-        published: vec![],
-        bad_records: vec![],
-        failures: vec![],
-        uncharged: Vec::new(),
-        sealed: false,
-        collected: Vec::new(),
-    };
+    let job = restored_job(plan, &[tasks]);
     let mut h = Harness::in_epoch(Config { lease_ms: u64::MAX, ..Config::default() }, 2);
     h.step(Event::Restored { job: Box::new(job) });
     h.step(Event::Awaited { workers: vec![worker_id(1), worker_id(2)], ms: 1_000 });

@@ -3,23 +3,16 @@
 mod support;
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Action, CollectedBlob, Config, Event, RestoredJob, RestoredSplit};
+use windrow_scheduler::{Action, CollectedBlob, Config, Event, RestoredJob};
 
-/// A job as a journal would have it.
+/// Job 1 as the journal of this harness would hold it.
 fn journalled(h: &Harness, plan: Plan, chunk_counts: &[u32]) -> RestoredJob {
-    let sources = plan.stages.iter().enumerate().filter(|(_, s)| s.source().is_some());
-    let stages: Vec<_> = sources.zip(chunk_counts).map(|((i, _), n)| chunks(i as u32, *n)).collect();
     RestoredJob {
-        spec: Box::new(spec(1, plan, JobOptions::default())),
-        unix_ms: 0,
         elapsed_ms: 1_000,
-        split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages }),
         published: h.recorded.clone(),
-        bad_records: Vec::new(),
         failures: h.failures.clone(),
         uncharged: h.uncharged.clone().into_iter().collect(),
-        sealed: false,
-        collected: Vec::new(),
+        ..restored_job(plan, chunk_counts)
     }
 }
 

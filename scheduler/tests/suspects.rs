@@ -1,4 +1,4 @@
-//! Tasks with which workers are lost: when they run alone, what is charged, and that neighbours are not.
+//! Tasks whose workers are lost: when they run alone, what is charged, and that neighbours are not.
 
 mod support;
 use support::*;
@@ -11,25 +11,25 @@ fn task(index: u32) -> TaskId {
     TaskId { job: job_id(1), stage: StageId(0), index }
 }
 
-/// Places ahead of slots are given.
+/// With prefetch.
 fn harness() -> Harness {
     Harness::with(Config { lease_ms: u64::MAX, ..Config::default() })
 }
 
-/// Worker 1 dies and comes back in this life, with these crumbs.
-fn die(h: &mut Harness, life: u64, slots: u32, left: Vec<Left>) -> Vec<Action> {
+/// Worker 1 dies and returns in this incarnation, with these crumbs.
+fn die(h: &mut Harness, incarnation: u64, slots: u32, left: Vec<Left>) -> Vec<Action> {
     h.assigned.retain(|(w, _)| *w != worker_id(1));
-    // Every second time its next life is there before the end of the last one was noticed.
+    // Every second time its next incarnation registers before the loss of the last one was noticed.
     let mut actions = Vec::new();
-    if life.is_multiple_of(2) {
+    if incarnation.is_multiple_of(2) {
         actions.extend(h.step(Event::WorkerLeft { worker: worker_id(1) }));
     }
-    actions.extend(h.step(Event::WorkerJoined { node: node(1, slots, life), held: vec![], left }));
+    actions.extend(h.step(Event::WorkerJoined { node: node(1, slots, incarnation), held: vec![], left }));
     actions
 }
 
-/// One worker under a supervisor runs six tasks in two slots; the poison one kills it whenever it has a slot. Until the job ends:
-/// deaths of the worker.
+/// One worker under a supervisor runs six tasks in two slots; the poison one kills it whenever it has a slot. Returns
+/// the number of deaths until the job ends.
 fn run_to_the_end(h: &mut Harness, place: impl Fn(u32) -> Option<RecordPlace>) -> u32 {
     let (mut deaths, mut steps) = (0, 0);
     while !h.ended.contains_key(&job_id(1)) {
@@ -186,18 +186,7 @@ fn charge_comes_without_the_next_incarnation() {
 }
 
 fn restored(h: &Harness) -> Event {
-    let job = RestoredJob {
-        spec: Box::new(spec(1, map_only(), JobOptions::default())),
-        unix_ms: 0,
-        elapsed_ms: 0,
-        split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: 1, stages: vec![chunks(0, 2)] }),
-        published: vec![],
-        bad_records: vec![],
-        failures: vec![],
-        uncharged: h.uncharged.clone().into_iter().collect(),
-        sealed: false,
-        collected: Vec::new(),
-    };
+    let job = RestoredJob { uncharged: h.uncharged.clone().into_iter().collect(), ..restored_job(map_only(), &[2]) };
     Event::Restored { job: Box::new(job) }
 }
 
@@ -319,7 +308,7 @@ fn suspect_that_returns_beside_others_is_not_alone() {
     h.join(1, 2);
     h.submit(1, map_only(), &[3]);
     let [first, second, queued] = [0, 1, 2].map(|at: usize| h.assigned[at].1.clone());
-    // The queued attempt moves to a free slot elsewhere, again and again, and each time that worker is lost.
+    // The queued attempt moves to a free slot elsewhere each time, and that worker is lost each time.
     for life in 1..4 {
         h.join_as(2, 1, life);
         h.leave(2);

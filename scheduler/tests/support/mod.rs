@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use windrow_model::*;
-use windrow_scheduler::{Action, Config, Event, HeldAttempt, RestoredTask, Scheduler, Tally};
+use windrow_scheduler::{
+    Action, Config, Event, HeldAttempt, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks, Tally,
+};
 pub use windrow_sim::samples::*;
 
 /// A scheduler, and the attempts that it has assigned and not revoked, in order of assignment.
@@ -87,7 +89,7 @@ impl Harness {
         self.join_holding(n, slots, incarnation, Vec::new())
     }
 
-    /// A worker registers and says what it has.
+    /// A worker registers with its inventory.
     pub fn join_holding(&mut self, n: u8, slots: u32, incarnation: u64, held: Vec<HeldAttempt>) -> Vec<Action> {
         self.step(Event::WorkerJoined { node: node(n, slots, incarnation), held, left: Vec::new() })
     }
@@ -103,12 +105,10 @@ impl Harness {
 
     /// Submits and plans; `chunk_counts` has a number for each source stage in order.
     pub fn submit_with(&mut self, n: u8, plan: Plan, chunk_counts: &[u32], options: JobOptions) -> Vec<Action> {
-        let sources = plan.stages.iter().enumerate().filter(|(_, s)| s.source().is_some());
-        let stages: Vec<_> = sources.zip(chunk_counts).map(|((i, _), n)| chunks(i as u32, *n)).collect();
+        let stages = source_chunks(&plan, chunk_counts);
         let submitted = Event::Submitted { spec: Box::new(spec(n, plan, options)), unix_ms: 0 };
         assert_eq!(self.step(submitted), [Action::PlanJob { job: job_id(n) }]);
-        let input_bytes = stages.iter().flat_map(|s| &s.chunks).map(Chunk::length).sum();
-        self.step(Event::Planned { job: job_id(n), input_bytes, stages })
+        self.step(Event::Planned { job: job_id(n), input_bytes: bytes_of(&stages), stages })
     }
 
     /// Takes the oldest attempt of this task that is assigned.
@@ -122,7 +122,7 @@ impl Harness {
         self.step(Event::AttemptDone { worker, attempt: task.attempt, report: report(task) })
     }
 
-    /// Finishes a task with all that follows: its publication too.
+    /// Finishes a task with everything that follows: its publication too.
     pub fn finish(&mut self, n: u8, stage: u32, index: u32) -> Vec<Action> {
         let (worker, task) = self.take(n, stage, index);
         let mut actions = self.done(worker, &task);
@@ -137,7 +137,7 @@ impl Harness {
         self.step(Event::AttemptFailed { worker, attempt: task.attempt, failure: failure(code) })
     }
 
-    /// Finishes whatever is assigned until nothing is.
+    /// Finishes assigned attempts until there are none.
     pub fn finish_all(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         while let Some((_, task)) = self.assigned.first() {
@@ -167,6 +167,33 @@ impl Harness {
     pub fn tick(&mut self) -> Vec<Action> {
         self.now = self.scheduler.next_deadline().expect("something is due some time");
         self.step(Event::Tick)
+    }
+}
+
+/// The chunks of each source stage of a plan, in order.
+fn source_chunks(plan: &Plan, chunk_counts: &[u32]) -> Vec<StageChunks> {
+    let sources = plan.stages.iter().enumerate().filter(|(_, s)| s.source().is_some());
+    sources.zip(chunk_counts).map(|((i, _), n)| chunks(i as u32, *n)).collect()
+}
+
+fn bytes_of(stages: &[StageChunks]) -> u64 {
+    stages.iter().flat_map(|s| &s.chunks).map(Chunk::length).sum()
+}
+
+/// Job 1 as a journal holds it: split in epoch 1 into these chunks, without results or failures.
+pub fn restored_job(plan: Plan, chunk_counts: &[u32]) -> RestoredJob {
+    let stages = source_chunks(&plan, chunk_counts);
+    RestoredJob {
+        spec: Box::new(spec(1, plan, JobOptions::default())),
+        unix_ms: 0,
+        elapsed_ms: 0,
+        split: Some(RestoredSplit { epoch: Epoch(1), input_bytes: bytes_of(&stages), stages }),
+        published: Vec::new(),
+        bad_records: Vec::new(),
+        failures: Vec::new(),
+        uncharged: Vec::new(),
+        sealed: false,
+        collected: Vec::new(),
     }
 }
 
