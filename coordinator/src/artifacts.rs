@@ -151,6 +151,8 @@ impl Upload {
             return Err(Failure::new(Code::BadRequest, what));
         }
         self.hasher.update(bytes);
+        // What the journal needs is left.
+        space::leave_spare(&self.temporary, bytes.len() as u64).map_err(|e| failed(&self.temporary, &e))?;
         failpoint!("artifact.write").and_then(|()| self.file.write_all(bytes)).map_err(|e| failed(&self.temporary, &e))
     }
 
@@ -195,6 +197,22 @@ fn failed(path: &Path, e: &io::Error) -> Failure {
 mod tests {
     use super::*;
     use std::io::Read;
+
+    #[test]
+    fn upload_leaves_room_for_the_journal() {
+        let Some(disk) = crate::small_disk::SmallDisk::mount(4 << 20) else { return };
+        let artifacts = Artifacts::open(disk.path().join("artifacts")).unwrap();
+        let bytes = vec![1; 64 << 10];
+        let mut upload = artifacts.upload(Digest::of(&bytes)).unwrap();
+        let failure = (0..100).find_map(|_| upload.write(&bytes).err()).unwrap();
+        assert_eq!(failure.code, Code::NoSpace, "{failure:?}");
+        let spare = space::spare_bytes(4 << 20);
+        assert!(disk.free_bytes() >= spare, "{} of {spare} bytes", disk.free_bytes());
+        drop(upload);
+        let mut whole = artifacts.upload(Digest::of(&bytes)).unwrap();
+        whole.write(&bytes).unwrap();
+        whole.finish().unwrap();
+    }
 
     #[test]
     fn what_nobody_uses_goes_after_a_while_and_an_upload_under_way_stays() {

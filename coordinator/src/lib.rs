@@ -27,6 +27,8 @@ mod result_files;
 mod results;
 mod rpc;
 mod sessions;
+#[cfg(test)]
+mod small_disk;
 mod split;
 mod staged;
 mod staging_check;

@@ -167,6 +167,8 @@ fn append(
         let what = format!("the attempts of the job have collected more than {FILE_BYTES_MAX} bytes in all");
         return Err(Failure::new(Code::CollectTooLarge, what));
     }
+    // What the journal needs is left.
+    space::leave_spare(&path, bytes).map_err(fail)?;
     let mut stored = Vec::new();
     for blob in blobs {
         windrow_failpoint::failpoint!("results.append").and_then(|()| file.write_all(blob)).map_err(|e| {
@@ -205,6 +207,17 @@ mod tests {
             true
         })?;
         Ok(all)
+    }
+
+    #[test]
+    fn results_leave_room_for_the_journal() {
+        let Some(disk) = crate::small_disk::SmallDisk::mount(4 << 20) else { return };
+        let files = ResultFiles::open(disk.path().join("results"), &BTreeSet::new()).unwrap();
+        let blob = vec![1; 256 << 10];
+        let failure = (0..100).find_map(|n| stored(&files, id(n), &[&blob]).err()).unwrap();
+        assert_eq!(failure.code, Code::NoSpace, "{failure:?}");
+        let spare = space::spare_bytes(4 << 20);
+        assert!(disk.free_bytes() >= spare, "{} of {spare} bytes", disk.free_bytes());
     }
 
     #[test]

@@ -15,6 +15,27 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// A disk with less than this free, or than a 64th of it, has no room: of the two the smaller counts.
+const SPARE_BYTES: u64 = 64 << 20;
+const SPARE_SHARE: u64 = 64;
+
+/// Bytes of a disk of `all_bytes` that data which can do without leaves free, so that what must be written still can be: the
+/// journal of a coordinator, the notes of a worker.
+pub fn spare_bytes(all_bytes: u64) -> u64 {
+    SPARE_BYTES.min(all_bytes / SPARE_SHARE)
+}
+
+/// Fails as a full disk does if so many bytes more on the disk of `path` would take what is to be left free there
+/// ([`spare_bytes`]). A disk that cannot be asked has room. Makes one call of the system.
+pub fn leave_spare(path: &Path, bytes: u64) -> io::Result<()> {
+    let Some(stat) = path.ancestors().find_map(|p| rustix::fs::statvfs(p).ok()) else { return Ok(()) };
+    let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    match of(stat.f_bavail) < bytes.saturating_add(spare_bytes(of(stat.f_blocks))) {
+        true => Err(io::ErrorKind::StorageFull.into()),
+        false => Ok(()),
+    }
+}
+
 /// The error's text; for a full disk, with the bytes that are free now.
 pub fn with_free_space(e: &io::Error, path: &Path) -> String {
     match free_bytes(path).filter(|_| is_full(e)) {
@@ -45,5 +66,17 @@ mod tests {
         assert!(with_free_space(&full, &path).contains("free") && free_bytes(&path) > Some(0));
         let other = io::Error::from(io::ErrorKind::NotFound);
         assert_eq!(with_free_and_needed_space(&other, &path, 1), other.to_string());
+    }
+
+    #[test]
+    fn what_would_take_the_spare_bytes_finds_no_room() {
+        assert_eq!(spare_bytes(1 << 40), 64 << 20);
+        assert_eq!(spare_bytes(64 << 20), 1 << 20);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("not/there/yet");
+        leave_spare(&path, 0).unwrap();
+        let free = free_bytes(&path).unwrap();
+        assert!(is_full(&leave_spare(&path, free).unwrap_err()));
+        assert!(is_full(&leave_spare(&path, u64::MAX).unwrap_err()));
     }
 }

@@ -7,12 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
+use windrow_format::space::spare_bytes;
 use windrow_model::Escape;
 
-/// A disk is full below this much free space, or below a 64th of its size, whichever is smaller.
-const FREE_BYTES_MIN: u64 = 64 << 20;
-const FREE_SHARE_MIN: u64 = 64;
-/// It has space again when this many times as much is free: the hysteresis keeps the state from flapping with every
+/// A disk is full when fewer than its spare bytes are free. It has space again when this many times as much is free: the hysteresis keeps the state from flapping with every
 /// file.
 const FREE_AGAIN: u64 = 2;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -52,7 +50,7 @@ impl Room {
 }
 
 fn is_full(before: bool, free_bytes: u64, all_bytes: u64, files: Option<u64>) -> bool {
-    let needed = FREE_BYTES_MIN.min(all_bytes / FREE_SHARE_MIN) * if before { FREE_AGAIN } else { 1 };
+    let needed = spare_bytes(all_bytes) * if before { FREE_AGAIN } else { 1 };
     free_bytes < needed || files == Some(0)
 }
 

@@ -213,16 +213,19 @@ impl Scratch {
         AttemptFolder::below(&self.root, attempt)
     }
 
-    /// Moves the files of earlier incarnations away, in constant time.
+    /// Moves the files of earlier incarnations away, in constant time wherever the file system moves folders.
     fn set_aside(&self) -> Result<(), Error> {
         let wrong = |path: &Path, source| Error::DataDir { path: path.to_path_buf(), source };
         let (trash, jobs) = (self.root.join(TRASH), self.root.join(JOBS));
         // The trash is deleted, so it must not be a link. Only `artifacts` and `chunks` may be links, to another disk.
         remove_link(&trash).and_then(|()| private::create_folders(&trash)).map_err(|e| wrong(&trash, e))?;
-        match fs::rename(&jobs, self.in_trash(OLD_JOBS)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(wrong(&jobs, e)),
-            _ => private::create_folders(&jobs).map_err(|e| wrong(&jobs, e)),
-        }
+        let moved = match fs::rename(&jobs, self.in_trash(OLD_JOBS)) {
+            // An overlay file system moves no folder of a lower layer, such as the image of a container.
+            Err(e) if e.kind() == io::ErrorKind::CrossesDevices => remove_if_there(&jobs),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        };
+        moved.and_then(|()| private::create_folders(&jobs)).map_err(|e| wrong(&jobs, e))
     }
 
     /// A new name in the trash.
@@ -349,6 +352,29 @@ fn remove_temporaries(folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::testing::attempt;
+
+    #[test]
+    fn worker_starts_on_a_lower_layer_of_an_overlay() {
+        let dir = tempfile::tempdir().unwrap();
+        let [lower, upper, work, merged] = ["lower", "upper", "work", "merged"].map(|name| dir.path().join(name));
+        for folder in [&upper, &work, &merged] {
+            fs::create_dir(folder).unwrap();
+        }
+        let image = Scratch::open(&lower).unwrap();
+        fs::create_dir_all(image.job(Incarnation(1), JobId::from_bytes([1; 16]))).unwrap();
+        drop(image);
+        let [lower, upper, work] = [&lower, &upper, &work].map(|path| path.to_str().unwrap());
+        let layers = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        let mount =
+            std::process::Command::new("mount").args(["-t", "overlay", "-o", &layers, "none"]).arg(&merged).output();
+        if !mount.is_ok_and(|mounted| mounted.status.success()) {
+            println!("skipped: mounting is not allowed here");
+            return;
+        }
+        let opened = Scratch::open(&merged).map(|scratch| fs::read_dir(scratch.root().join(JOBS)).unwrap().count());
+        let _ = std::process::Command::new("umount").arg("-l").arg(&merged).status();
+        assert_eq!(opened.unwrap(), 0);
+    }
 
     #[test]
     fn second_worker_on_a_folder_sees_the_first() {
