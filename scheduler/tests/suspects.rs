@@ -3,7 +3,7 @@
 mod support;
 use support::*;
 use windrow_model::*;
-use windrow_scheduler::{Action, Cause, Config, Event, Left, RestoredJob, RestoredSplit};
+use windrow_scheduler::{Action, Cause, Config, Event, Left, RestoredJob};
 
 const POISON: u32 = 2;
 
