@@ -4,7 +4,6 @@
 use crate::claims::Claims;
 use crate::split::{StagedSink, abandon};
 use std::path::{Path, PathBuf};
-use windrow_model::dataset::dataset_name;
 use windrow_model::{Code, Failure, JobId, JobSpec, SinkSpec};
 use windrow_store::{Staging, StorageCalls, StoreError};
 
@@ -18,10 +17,7 @@ pub(crate) async fn find_staging(
 ) -> Result<Vec<StagedSink>, Failure> {
     let (mut found, job) = (Vec::new(), spec.id);
     for (sink, output) in (0u32..).zip(&spec.plan.sinks) {
-        if dataset_name(&output.path).is_some() {
-            continue;
-        }
-        let path = PathBuf::from(&output.path);
+        let Some(path) = output.folder().map(Path::to_path_buf) else { continue };
         let look = move |path: &Path| {
             let staging = Staging::at(path, job)?;
             let nonce = match staging.nonce() {
@@ -41,9 +37,9 @@ pub(crate) async fn find_staging(
 
 /// The staging folders of a job whose commit has begun, of which there may be outputs by now. Blocks.
 pub(crate) fn stage_names(job: JobId, sinks: &[SinkSpec]) -> Result<Vec<StagedSink>, StoreError> {
-    let folders = (0u32..).zip(sinks).filter(|(_, sink)| dataset_name(&sink.path).is_none());
-    let name = |(sink, output): (u32, &SinkSpec)| {
-        let staging = Staging::at(Path::new(&output.path), job)?;
+    let folders = (0u32..).zip(sinks).filter_map(|(sink, output)| Some((sink, output.folder()?)));
+    let name = |(sink, folder): (u32, &Path)| {
+        let staging = Staging::at(folder, job)?;
         Ok(StagedSink { sink, nonce: staging.nonce().unwrap_or_default(), staging })
     };
     folders.map(name).collect()

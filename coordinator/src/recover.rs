@@ -16,10 +16,9 @@ use crate::journal::{Identity, JobRecord, JobStore, KeptResult, PublishedTask, R
 use crate::split::StagedSink;
 use crate::wall_clock::unix_ms;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use windrow_failpoint::crashpoint;
-use windrow_model::dataset::dataset_name;
-use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus, WorkerId};
+use windrow_model::{Code, Dataset, Epoch, Failure, JobId, JobState, JobStatus, Location, WorkerId};
 use windrow_scheduler::RestoredJob;
 use windrow_store::StorageCalls;
 
@@ -153,8 +152,8 @@ pub(crate) async fn recover(
             }
             Err(failure) => {
                 claims.release(id);
-                let folders = record.status.outputs.iter().filter(|o| dataset_name(o).is_none());
-                remove_staging(id, folders.map(PathBuf::from).collect(), storage).await;
+                let folders = record.status.outputs.iter().filter_map(|output| Location::of(output).path());
+                remove_staging(id, folders.map(Path::to_path_buf).collect(), storage).await;
                 interrupt(&mut record.status, Code::Interrupted, &failure);
                 over.push(record.clone().into());
                 past.insert(id, Past { status: record.status, spec: record.spec, collects: record.collects });
@@ -214,9 +213,9 @@ fn held(record: &JobRecord, row: RunningJob, claims: &Claims, collected: windrow
 
 /// Claims outputs that cannot be looked at now, by the paths that were given.
 fn claim_by_name(row: &RunningJob, claims: &Claims) {
-    for sink in row.spec.plan.sinks.iter().filter(|sink| dataset_name(&sink.path).is_none()) {
+    for folder in row.spec.plan.sinks.iter().filter_map(|sink| sink.folder()) {
         // Another output of the same job has it, or the look has claimed it before it failed.
-        let _ = claims.claim(Path::new(&sink.path), row.spec.id);
+        let _ = claims.claim(folder, row.spec.id);
     }
 }
 

@@ -7,8 +7,7 @@ use crate::claims::Claims;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windrow_format::durable::Durability;
-use windrow_model::dataset::dataset_name;
-use windrow_model::{Chunk, Code, Dataset, Failure, JobSpec};
+use windrow_model::{Chunk, Code, Dataset, Escape, Failure, JobSpec, Location};
 use windrow_scheduler::StageChunks;
 use windrow_store::{Staging, Steps};
 
@@ -43,30 +42,27 @@ pub(crate) fn split_job(
     datasets: &BTreeMap<String, Dataset>,
     steps: &Steps,
 ) -> Result<SplitJob, Failure> {
-    let inputs = spec.plan.stages.iter().filter_map(|s| s.source()).flat_map(|s| &s.inputs);
     // A relative path would mean something else here than where the job was submitted.
-    let named = inputs.chain(spec.plan.sinks.iter().map(|s| &s.path));
-    if let Some(relative) = named.filter(|p| !p.contains("://")).find(|p| !Path::new(p).is_absolute()) {
-        return Err(Failure::new(Code::BadRequest, format!("{relative} is not an absolute path")));
+    let named = spec.plan.inputs().chain(spec.plan.sinks.iter().map(|s| &s.path));
+    if let Some(relative) = named.filter_map(|text| Location::of(text).path()).find(|path| !path.is_absolute()) {
+        return Err(Failure::new(Code::BadRequest, format!("{} is not an absolute path", relative.escaped())));
     }
-    let folders = || spec.plan.sinks.iter().filter(|s| dataset_name(&s.path).is_none());
+    let folders = || spec.plan.sinks.iter().filter_map(|sink| Some((sink, sink.folder()?)));
     // Before the claim: a folder that cannot become an output keeps no other job from writing into it.
-    for sink in folders() {
-        let path = Path::new(&sink.path);
+    for (sink, path) in folders() {
         steps.step(path)?;
         if windrow_store::check_free(path, sink.overwrite).is_err() {
             // That it is an input, too, says more than that it exists.
-            let sources = spec.plan.stages.iter().filter_map(|s| s.source());
-            let inputs: Vec<String> = sources.flat_map(|s| s.inputs.iter().cloned()).collect();
+            let inputs: Vec<String> = spec.plan.inputs().cloned().collect();
             windrow_store::check_output(path, sink.overwrite, &inputs, steps)?;
         }
     }
-    for sink in folders() {
-        claims.claim(&windrow_store::canonical_output(Path::new(&sink.path))?, spec.id)?;
+    for (_, path) in folders() {
+        claims.claim(&windrow_store::canonical_output(path)?, spec.id)?;
     }
     // The commit makes an output's own name durable. Only folders that are new above it must be so from here on.
-    let is_new = |path: &str| !Path::new(path).parent().is_some_and(Path::is_dir);
-    let durability = match folders().any(|sink| is_new(&sink.path)) {
+    let is_new = |path: &Path| !path.parent().is_some_and(Path::is_dir);
+    let durability = match folders().any(|(_, path)| is_new(path)) {
         true => Durability::Sync,
         false => Durability::NoSync,
     };

@@ -13,7 +13,6 @@ use windrow_failpoint::crashpoint;
 use windrow_format::durable::{self, Durability};
 use windrow_format::private;
 use windrow_format::regular_file;
-use windrow_model::dataset::dataset_name;
 use windrow_model::{JobId, JobSpec};
 use windrow_store::StorageCalls;
 
@@ -35,8 +34,8 @@ impl StagingLog {
 
     /// Before the job's paths are touched.
     pub fn note(&self, spec: &JobSpec) {
-        let outputs: Vec<&str> =
-            spec.plan.sinks.iter().map(|s| s.path.as_str()).filter(|path| dataset_name(path).is_none()).collect();
+        let folders = spec.plan.sinks.iter().filter(|sink| sink.folder().is_some());
+        let outputs: Vec<&str> = folders.map(|sink| sink.path.as_str()).collect();
         // Each ends with a byte that no path has.
         let text: String = outputs.iter().flat_map(|path| [path, "\0"]).collect();
         if let Err(e) = durable::write_private(&self.path(spec.id), text.as_bytes(), Durability::NoSync) {

@@ -6,8 +6,6 @@ use crate::framing::Framing;
 use crate::ids::Digest;
 use serde::{Deserialize, Serialize};
 
-/// Prefix of a dataset's name among the inputs of a job.
-pub const SCHEME: &str = "windrow://";
 const NAME_MAX: usize = 200;
 
 /// A file of whole records, stored on one or more workers.
@@ -61,11 +59,6 @@ pub struct DatasetStatus {
     pub copies_min: u32,
 }
 
-/// The name in `windrow://NAME`; `None` for other inputs.
-pub fn dataset_name(input: &str) -> Option<&str> {
-    input.strip_prefix(SCHEME)
-}
-
 /// Checks that a dataset name is short and needs no quoting in a shell, a URL or a file name.
 ///
 /// # Errors
@@ -87,9 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_distinguished_from_paths_and_checked() {
-        assert_eq!(dataset_name("windrow://logs"), Some("logs"));
-        assert_eq!(dataset_name("/data/logs"), None);
+    fn names_of_datasets_are_checked() {
         for good in ["logs", "2026-11.raw_3"] {
             assert!(check_dataset_name(good).is_ok());
         }

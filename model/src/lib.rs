@@ -20,6 +20,7 @@ pub mod framing;
 pub mod ids;
 pub mod job;
 pub mod kept_bytes;
+pub mod location;
 pub mod manifest;
 pub mod node;
 pub mod path_text;
@@ -48,6 +49,7 @@ pub use job::{
     TaskTotals,
 };
 pub use kept_bytes::KeptBytes;
+pub use location::Location;
 pub use manifest::{Manifest, Part};
 pub use node::{Home, NodeInfo, WorkerState, WorkerStatus};
 pub use path_text::{path_text, text_path};

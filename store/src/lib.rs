@@ -22,6 +22,7 @@ pub mod storage_call;
 mod bad_inputs;
 mod folders;
 mod input_file;
+mod inputs;
 mod replace;
 mod walk;
 

@@ -12,7 +12,7 @@ use crate::steps::Steps;
 use crate::walk::{Skipped, Walk};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use windrow_model::Code;
+use windrow_model::{Code, Location};
 
 /// The error about a folder of which no file is read.
 const ALL_SKIPPED: &str =
@@ -55,7 +55,7 @@ pub(crate) fn roots(input: &str, steps: &Steps, bad: &mut dyn FnMut(&Path, Code,
         bad(path, Code::BadRequest, "an input path is empty: was a variable not set?".into());
         return Ok(Vec::new());
     }
-    if input.starts_with("windrow://") {
+    if Location::of(input).dataset().is_some() {
         bad(path, Code::DatasetNotFound, "datasets exist only in a cluster; this run reads files".into());
         return Ok(Vec::new());
     }

@@ -3,7 +3,7 @@
 
 use crate::error::{Result, StoreError};
 use crate::input_file::InputFile;
-use crate::list::list_inputs;
+use crate::inputs::Inputs;
 use crate::output::{canonical_output, check_output};
 use crate::publish::Staging;
 use crate::split::{SplitOptions, input_bytes, split};
@@ -11,10 +11,8 @@ use crate::steps::Steps;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windrow_format::durable::Durability;
-use windrow_model::dataset::{SCHEME, dataset_name};
 use windrow_model::{
-    Chunk, Code, Dataset, FileIdentity, Framing, JobId, JobOptions, Output, Partitioner, Partitions, Plan, SinkSpec,
-    SourceSpec, StageId,
+    Chunk, Code, Dataset, JobId, JobOptions, Location, Output, Partitioner, Partitions, Plan, SinkSpec, StageId,
 };
 
 /// A job that is ready to run.
@@ -41,8 +39,7 @@ pub fn prepare(
     datasets: &BTreeMap<String, Dataset>,
     steps: &Steps,
 ) -> Result<Prepared> {
-    let every_input: Vec<String> =
-        plan.stages.iter().filter_map(|s| s.source()).flat_map(|s| s.inputs.iter().cloned()).collect();
+    let every_input: Vec<String> = plan.inputs().cloned().collect();
     for (i, sink) in plan.sinks.iter().enumerate() {
         if let Some(other) = plan.sinks[..i].iter().find(|s| s.path == sink.path) {
             return Err(StoreError::new(
@@ -50,18 +47,19 @@ pub fn prepare(
                 format!("two outputs of the job have the path {}", other.path),
             ));
         }
-        if dataset_name(&sink.path).is_none() {
-            check_output(&output_path(sink)?, sink.overwrite, &every_input, steps)?;
+        if let Some(folder) = output_folder(sink)? {
+            check_output(folder, sink.overwrite, &every_input, steps)?;
         }
     }
     check_apart(&plan.sinks)?;
 
     // The same inputs in two sources are listed once and count once.
+    let inputs = Inputs::with(datasets);
     let mut listed: BTreeMap<&[String], Vec<InputFile>> = BTreeMap::new();
     for source in plan.stages.iter().filter_map(|s| s.source()) {
-        check_framing(source, datasets)?;
+        inputs.check(source)?;
         if !listed.contains_key(&source.inputs[..]) {
-            listed.insert(&source.inputs, list(&source.inputs, datasets, steps)?);
+            listed.insert(&source.inputs, inputs.list(&source.inputs, steps)?);
         }
     }
     let input_bytes = listed.values().map(|files| input_bytes(files)).fold(0, u64::saturating_add);
@@ -87,11 +85,9 @@ pub fn prepare(
     }
 
     let mut stagings: Vec<(u32, Staging)> = Vec::new();
-    for (index, sink) in (0u32..).zip(&plan.sinks).filter(|(_, s)| dataset_name(&s.path).is_none()) {
-        match steps
-            .step(Path::new(&sink.path))
-            .and_then(|()| Staging::create_with(&output_path(sink)?, job, durability, &stagings))
-        {
+    let folders = (0u32..).zip(&plan.sinks).filter_map(|(index, sink)| Some((index, sink.folder()?)));
+    for (index, folder) in folders {
+        match steps.step(folder).and_then(|()| Staging::create_with(folder, job, durability, &stagings)) {
             Ok(staging) => stagings.push((index, staging)),
             Err(e) => {
                 for (_, staging) in &stagings {
@@ -109,8 +105,8 @@ pub fn prepare(
 /// symbolic links two names may lead to one folder, in which the output that is committed last would replace the other.
 fn check_apart(sinks: &[SinkSpec]) -> Result<()> {
     let mut folders: Vec<(PathBuf, &str)> = Vec::new();
-    for sink in sinks.iter().filter(|sink| dataset_name(&sink.path).is_none()) {
-        let folder = canonical_output(&output_path(sink)?)?;
+    for (sink, path) in sinks.iter().filter_map(|sink| Some((sink, sink.folder()?))) {
+        let folder = canonical_output(path)?;
         let same = |(other, _): &&(PathBuf, &str)| other.starts_with(&folder) || folder.starts_with(other);
         if let Some((_, other)) = folders.iter().find(same) {
             let message = format!(
@@ -124,58 +120,14 @@ fn check_apart(sinks: &[SinkSpec]) -> Result<()> {
     Ok(())
 }
 
-/// Files, and chunks of datasets as files, in the order of the inputs.
-fn list(inputs: &[String], datasets: &BTreeMap<String, Dataset>, steps: &Steps) -> Result<Vec<InputFile>> {
-    let known = |input: &String| dataset_name(input).and_then(|name| datasets.get(name));
-    // One call, so that one error names all bad inputs.
-    let paths: Vec<(usize, &String)> = inputs.iter().enumerate().filter(|(_, i)| known(i).is_none()).collect();
-    if let Some((_, name)) = paths.iter().find(|(_, i)| i.contains("://") && dataset_name(i).is_none()) {
-        return Err(StoreError::new(Code::InputNotFound, format!("{name} is not a path, a glob or a dataset")));
-    }
-    let mut files = list_inputs(&paths.iter().map(|(_, path)| (*path).clone()).collect::<Vec<_>>(), steps)?;
-    for file in &mut files {
-        file.argument_index = paths[file.argument_index].0;
-    }
-    for (argument_index, dataset) in inputs.iter().enumerate().filter_map(|(i, input)| Some((i, known(input)?))) {
-        for (number, chunk) in dataset.chunks.iter().enumerate() {
-            files.push(InputFile {
-                path: PathBuf::from(format!("{SCHEME}{}/{number:05}", dataset.name)),
-                identity: FileIdentity { length: chunk.length, ..FileIdentity::default() },
-                argument_index,
-                as_is: dataset.framing != Framing::Whole,
-                content: Some(chunk.digest),
-            });
-        }
-    }
-    // Stable: within an argument the order is right already.
-    files.sort_by_key(|f| f.argument_index);
-    Ok(files)
-}
-
-/// Checks that each dataset fits its source. A dataset whose chunks are whole files fits every source; others fit only
-/// a source with the same framing that does not need the start of a file.
-fn check_framing(source: &SourceSpec, datasets: &BTreeMap<String, Dataset>) -> Result<()> {
-    let named = source.inputs.iter().filter_map(|i| datasets.get(dataset_name(i)?));
-    for dataset in named.filter(|d| d.framing != Framing::Whole) {
-        if dataset.framing != source.framing || source.header {
-            let header = if source.header { " with a header in each file" } else { "" };
-            let message = format!(
-                "dataset {} was put as {}, the job reads {}{header}",
-                dataset.name, dataset.framing, source.framing
-            );
-            return Err(StoreError::new(Code::DatasetFraming, message));
-        }
-    }
-    Ok(())
-}
-
-/// The folder of a sink.
+/// The folder of a sink; nothing for a dataset, whose parts become chunks where their tasks ran.
 ///
 /// # Errors
-/// The sink is not a path.
-pub fn output_path(sink: &SinkSpec) -> Result<PathBuf> {
-    if sink.path.contains("://") {
-        return Err(StoreError::new(Code::OutputFailed, format!("{} is not a path", sink.path)));
+/// `OUTPUT_FAILED` for a location that no kind of storage holds.
+fn output_folder(sink: &SinkSpec) -> Result<Option<&Path>> {
+    match sink.location() {
+        Location::Path(folder) => Ok(Some(folder)),
+        Location::Dataset(_) => Ok(None),
+        other @ Location::Unknown(_) => Err(StoreError::new(Code::OutputFailed, format!("{other} is not a path"))),
     }
-    Ok(Path::new(&sink.path).to_path_buf())
 }

@@ -139,10 +139,10 @@ impl Flow {
 
     /// An empty path stays empty, so that the plan's check refuses it: it must not become the current folder.
     pub(crate) fn absolute(&self, path: &str) -> String {
-        if path.is_empty() || path.contains("://") {
+        let Some(relative) = windrow_model::Location::of(path).path().filter(|_| !path.is_empty()) else {
             return path.to_string();
-        }
-        self.0.base.join(path).into_os_string().into_string().unwrap_or_else(|joined| {
+        };
+        self.0.base.join(relative).into_os_string().into_string().unwrap_or_else(|joined| {
             let message = format!("{}: the current folder is not UTF-8: give absolute paths", joined.escaped());
             self.mistaken(Error::new(Code::BadRequest, message));
             path.to_string()

@@ -27,7 +27,6 @@ use windrow_engine::{InMemoryOutputs, Memory};
 use windrow_format::codec::Codec;
 use windrow_format::durable::Durability;
 use windrow_format::names;
-use windrow_model::dataset::dataset_name;
 use windrow_model::{
     AttemptId, Code, Digest, Epoch, Escape, Failure, Incarnation, JobId, JobOptions, JobSpec, JobState, JobStatus,
     NodeInfo, StageId, StagedPart, Task, TaskInput, TaskReport, Time, WorkerId,
@@ -250,7 +249,7 @@ impl Run {
         match action {
             Action::PlanJob { .. } => {
                 let options = self.scheduler.spec(job).map(|s| s.options.clone()).unwrap_or_default();
-                if let Some(sink) = self.program.plan.sinks.iter().find(|s| dataset_name(&s.path).is_some()) {
+                if let Some(sink) = self.program.plan.sinks.iter().find(|s| s.location().dataset().is_some()) {
                     let message = format!("{}: a run in one process has no datasets; run it with --cluster", sink.path);
                     let failure = Failure::new(Code::DatasetNotFound, message);
                     return self.send(Event::PlanFailed { job, failure });

@@ -19,9 +19,7 @@ use no_client::Remote;
 #[cfg(feature = "client")]
 use remote::Remote;
 use std::cell::{Cell, RefCell};
-use std::path::Path;
-use windrow_model::dataset::dataset_name;
-use windrow_model::{Failure, JobState, JobStatus};
+use windrow_model::{Failure, JobState, JobStatus, Location};
 
 /// Runs jobs one after the other, in this process or on a cluster, as the command line of the binary selects.
 ///
@@ -108,10 +106,8 @@ impl Session {
     /// # Errors
     /// The output exists, and `--overwrite` was not given or would not replace it.
     pub fn check_output(&self, path: &str) -> Result<()> {
-        if self.flags.explain || dataset_name(path).is_some() {
-            return Ok(());
-        }
-        Ok(windrow_store::check_output(Path::new(path), self.flags.overwrite, &[], &windrow_store::Steps::default())
+        let Some(path) = Location::of(path).path().filter(|_| !self.flags.explain) else { return Ok(()) };
+        Ok(windrow_store::check_output(path, self.flags.overwrite, &[], &windrow_store::Steps::default())
             .map_err(Failure::from)?)
     }
 

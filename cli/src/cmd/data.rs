@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use windrow::client::{ChunkPlace, Cluster, PutOptions};
-use windrow_model::{ByteSize, Code, Escape, Failure, Framing};
+use windrow_model::{ByteSize, Code, Escape, Failure, Framing, Location};
 
 /// Runs one of them.
 pub async fn run(args: Data, settings: Settings, format: Format) -> Result<Exit, Failure> {
@@ -76,7 +76,8 @@ async fn put(
             "name": name, "version": put.version, "chunks": put.chunks, "bytes": put.bytes, "replicas": put.replicas,
         }))?,
         Format::Table => output::say(&format!(
-            "windrow://{name} (version {}): {} in {} chunks, {} on workers' disks, {:.1} s",
+            "{} (version {}): {} in {} chunks, {} on workers' disks, {:.1} s",
+            Location::Dataset(name),
             put.version,
             ByteSize(put.bytes),
             put.chunks,

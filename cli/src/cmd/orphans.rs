@@ -3,7 +3,7 @@
 use crate::output::{Format, plain, put, put_json, say, table};
 use serde_json::{Value, json};
 use windrow::client::{Cluster, Orphans, ScrubStatus};
-use windrow_model::{ByteSize, Code, Digest, Escape, Failure, Framing, WorkerId};
+use windrow_model::{ByteSize, Code, Digest, Escape, Failure, Framing, Location, WorkerId};
 
 /// Unreferenced chunks, and workers that wait to join.
 pub fn list(orphans: &Orphans, format: Format) -> Result<(), Failure> {
@@ -76,7 +76,8 @@ pub async fn adopt(cluster: &Cluster, framing: Framing, name_and_chunks: &[Strin
     };
     let digests = chunks.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
     let version = cluster.adopt_chunks(name, framing, &digests).await?;
-    say(&format!("windrow://{} (version {version}) has {} chunks that were orphans", name.escaped(), digests.len()));
+    let dataset = Location::Dataset(name);
+    say(&format!("{dataset} (version {version}) has {} chunks that were orphans", digests.len()));
     Ok(())
 }
 

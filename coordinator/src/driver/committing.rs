@@ -22,7 +22,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use windrow_model::dataset::dataset_name;
 use windrow_model::{Code, Failure, JobId, JobSpec, Time};
 use windrow_scheduler::Event;
 use windrow_store::StoreError;
@@ -37,7 +36,7 @@ struct Work {
 
 impl Work {
     fn folders(&self) -> impl Iterator<Item = &Path> {
-        self.sinks.iter().filter(|sink| dataset_name(&sink.path).is_none()).map(|sink| Path::new(&sink.path))
+        self.sinks.iter().filter_map(|sink| sink.folder())
     }
 
     fn run(self) -> CommitTried {

@@ -2,8 +2,7 @@
 
 use crate::driver::Driver;
 use std::collections::{BTreeMap, BTreeSet};
-use windrow_model::dataset::dataset_name;
-use windrow_model::{Chunk, Code, Dataset, Digest, Failure, JobId, Task, TaskInput, WorkerId};
+use windrow_model::{Chunk, Code, Dataset, Digest, Failure, JobId, Location, Task, TaskInput, WorkerId};
 use windrow_proto::v1;
 use windrow_scheduler::Event;
 
@@ -17,8 +16,8 @@ impl Driver {
     /// Their names.
     pub fn read_datasets(&self, job: JobId) -> BTreeSet<String> {
         let plan = self.scheduler.spec(job).map(|spec| &spec.plan);
-        let sources = plan.into_iter().flat_map(|p| &p.stages).filter_map(|s| s.source());
-        sources.flat_map(|s| &s.inputs).filter_map(|i| dataset_name(i)).map(str::to_string).collect()
+        let inputs = plan.into_iter().flat_map(|plan| plan.inputs());
+        inputs.filter_map(|input| Location::of(input).dataset()).map(str::to_string).collect()
     }
 
     /// Whether a job cannot be split yet: a chunk that it reads may be on a worker that has not told so, or what it is about
@@ -26,7 +25,7 @@ impl Driver {
     pub fn waits_for_datasets(&self, job: JobId) -> bool {
         let read = self.read_datasets(job);
         let mut sinks = self.scheduler.spec(job).into_iter().flat_map(|spec| &spec.plan.sinks);
-        let writes = sinks.any(|sink| dataset_name(&sink.path).is_some());
+        let writes = sinks.any(|sink| sink.location().dataset().is_some());
         !read.is_empty() && self.awaited_until.is_some()
             || self.datasets.may_be_incomplete(read.iter().map(String::as_str))
             || writes && self.datasets.is_dropping()

@@ -6,7 +6,6 @@ use crate::jobs::{DatasetOutput, Outputs};
 use crate::journal::{Durable, Record};
 use crate::mailbox::{DataMessage, Message};
 use std::collections::BTreeMap;
-use windrow_model::dataset::dataset_name;
 use windrow_model::{AttemptId, Code, Dataset, DatasetChunk, Failure, JobId, WorkerId};
 use windrow_scheduler::Event;
 
@@ -16,7 +15,7 @@ impl Driver {
         let sinks = self.scheduler.spec(job).map(|spec| spec.plan.sinks.clone()).unwrap_or_default();
         let mut outputs = Outputs::new();
         for (index, sink) in (0u32..).zip(&sinks) {
-            let Some(name) = dataset_name(&sink.path) else { continue };
+            let Some(name) = sink.location().dataset() else { continue };
             let begun = match sink.suffix.is_empty() {
                 true => self.datasets.begin_output(name, sink.overwrite),
                 false => {

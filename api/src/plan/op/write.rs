@@ -13,8 +13,7 @@ use crate::task::failure::TaskResult;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use windrow_model::counters::names;
-use windrow_model::dataset::dataset_name;
-use windrow_model::{Order, Output, OutputReport, Partitioner, Partitions, Port};
+use windrow_model::{Location, Order, Output, OutputReport, Partitioner, Partitions, Port};
 
 impl<R: Datum> Records<R> {
     /// Writes every record with a sink: `tsv`, `text`, `jsonl`, `csv`, `fixed` or your own. The folder appears as a
@@ -89,7 +88,7 @@ fn write_part<R: Datum, S: Sink<R>>(
     run: impl FnOnce(&mut dyn Push<R>) -> TaskResult<()>,
 ) -> TaskResult<OutputReport> {
     let path = cx.folder.join(windrow_format::names::sink_file(index));
-    let is_text_file = sink.framing().is_text() && dataset_name(sink.path()).is_none();
+    let is_text_file = sink.framing().is_text() && Location::of(sink.path()).dataset().is_none();
     let writer = PartWriter::create(&path, sink.compression(), is_text_file)?;
     let mut part = PartSink { op: OpInTask { op, cx }, sink, writer, types: PhantomData::<fn(R)> };
     run(&mut part)?;
