@@ -1,11 +1,11 @@
 //! Mapped files that have become shorter than their mapping, or whose disk cannot read them.
 //!
-//! The system answers a read of such a page with SIGBUS, which would end the process and every task in it, for a fault that is
-//! none of their code. A mapping that is [`watch`]ed gets zeros instead, from the page on to its end, and notes where. Whoever
-//! reads it asks [`Watched::torn_at`] after its last read: what was made of the zeros does not count.
+//! A read of such a page raises SIGBUS, which would end the process and every task in it, for a fault outside of their
+//! code. A [`watch`]ed mapping reads as zeros instead, from that page to its end, and records where. Its readers check
+//! [`Watched::torn_at`] after their last read, and discard results made from the zeros.
 //!
-//! Watched mappings stand in a table that the handler reads without a lock. A mapping that finds no place in it is as it would
-//! be without this module. SIGBUS for any other address goes to the handler that was there before.
+//! Watched mappings are in a table that the handler reads without a lock. A mapping that does not fit into the table is
+//! not protected. SIGBUS for any other address goes to the previous handler.
 
 use std::mem::MaybeUninit;
 use std::ptr;

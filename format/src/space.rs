@@ -25,8 +25,8 @@ pub fn spare_bytes(all_bytes: u64) -> u64 {
     SPARE_BYTES.min(all_bytes / SPARE_SHARE)
 }
 
-/// Fails as a full disk does if so many bytes more on the disk of `path` would take what is to be left free there
-/// ([`spare_bytes`]). A disk that cannot be asked has room. Makes one call of the system.
+/// Fails with `StorageFull` if another `bytes` on the disk of `path` would use its reserve ([`spare_bytes`]). A disk that
+/// cannot be queried counts as having space. Makes one system call.
 pub fn leave_spare(path: &Path, bytes: u64) -> io::Result<()> {
     let Some(stat) = path.ancestors().find_map(|p| rustix::fs::statvfs(p).ok()) else { return Ok(()) };
     let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);

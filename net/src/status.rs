@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn closed_connection_is_told_in_plain_words() {
-        let told = format!("{NO_CLOSE_NOTIFY}: https://docs.rs/rustls");
-        let cause = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, told);
+        let text = format!("{NO_CLOSE_NOTIFY}: https://docs.rs/rustls");
+        let cause = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, text);
         assert_eq!(with_causes("the call broke", Some(&cause)), "the call broke: the other side closed the connection");
     }
 }

@@ -23,7 +23,7 @@ pub fn read(folder: &Path) -> io::Result<Option<ClusterId>> {
         Err(e) => return Err(e.into()),
     };
     let id = std::str::from_utf8(&mark[..length]).ok().and_then(|text| text.parse().ok());
-    id.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("its attribute {NAME} is no id")))
+    id.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("its attribute {NAME} is not an id")))
 }
 
 /// Marks a folder of chunks.

@@ -1,4 +1,4 @@
-//! The shuffle between two workers without anything around it: for benches.
+//! The shuffle between two workers in isolation, for benches.
 
 use crate::chunks::Chunks;
 use crate::error::Error;
@@ -22,7 +22,7 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Makes an output of so many bytes in `folder`.
+    /// Makes an output of `bytes` bytes in `folder`.
     pub fn new(folder: &Path, bytes: u64) -> Result<Offer, Error> {
         let scratch = Arc::new(Scratch::open(folder)?);
         let outputs = Outputs::default();
@@ -40,7 +40,7 @@ impl Offer {
         Ok(Offer { service: TransferService { worker: scratch.worker(), outputs, logs, chunks, membership } })
     }
 
-    /// Whose segments they are.
+    /// The id of the worker that holds the segments.
     pub fn worker(&self) -> WorkerId {
         self.service.worker
     }
@@ -52,7 +52,7 @@ impl Offer {
     }
 }
 
-/// Fetches the output of an [`Offer`] in segments of so many bytes.
+/// Fetches the output of an [`Offer`] in segments of `segment_bytes` bytes.
 pub async fn fetch(address: &str, worker: WorkerId, bytes: u64, segment_bytes: u64, to: &Path) -> Result<(), Failure> {
     let segment = |n: u64| {
         let offset = n * segment_bytes;

@@ -50,7 +50,7 @@ pub(crate) fn to_submit(
     let rest = without_submits_own(args);
     if !is_same(&rest) {
         let message = format!(
-            "--cluster: the job's own arguments cannot be told from Windrow's; run `{PROGRAM} submit {} -- ARGUMENTS`",
+            "--cluster: the job's own arguments cannot be separated from Windrow's; run `{PROGRAM} submit {} -- ARGUMENTS`",
             own.escaped()
         );
         return Err(Error::new(Code::BadRequest, message));

@@ -72,7 +72,7 @@ pub(super) fn each_block(
     check_same(range)
 }
 
-/// An input that is read where it lies. Its end is told to the task, also if user code unwinds through it.
+/// An input that is read in place. Dropping it informs the task, also if user code unwinds through it.
 struct InUse<'a, 'c> {
     map: MappedFile,
     range: &'a FileRange,

@@ -238,7 +238,7 @@ pub struct FileIdentity {
     pub length: u64,
     #[prost(sint64, tag = "4")]
     pub modified_ns: i64,
-    /// 0: not known, as in journals of earlier releases.
+    /// 0: unknown, as in journals of earlier releases.
     #[prost(sint64, tag = "20")]
     pub changed_ns: i64,
 }
@@ -586,7 +586,7 @@ pub struct ListRequest {
     /// Jobs submitted at this time or later.
     #[prost(uint64, tag = "3")]
     pub since_unix_ms: u64,
-    /// At most this many, those submitted last. 0: all.
+    /// At most this many, the latest ones. 0: all.
     #[prost(uint32, tag = "4")]
     pub limit: u32,
 }
@@ -595,7 +595,7 @@ pub struct ListReply {
     /// By job id.
     #[prost(message, repeated, tag = "1")]
     pub jobs: ::prost::alloc::vec::Vec<JobStatus>,
-    /// How many jobs the filter admits, those beyond the limit among them.
+    /// Number of jobs that match the filter, including those beyond the limit.
     #[prost(uint64, tag = "2")]
     pub admitted: u64,
 }
@@ -707,7 +707,7 @@ pub struct JobStatus {
     pub counters: ::core::option::Option<Counters>,
     #[prost(message, optional, tag = "8")]
     pub error: ::core::option::Option<Failure>,
-    /// What the job waits for; empty if nothing.
+    /// The reason why the job waits; empty if it does not.
     #[prost(string, tag = "9")]
     pub waiting: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "10")]
@@ -716,13 +716,13 @@ pub struct JobStatus {
     pub submitted_unix_ms: u64,
     #[prost(uint64, tag = "12")]
     pub elapsed_ms: u64,
-    /// Those of `attempts` that were backups of slow ones.
+    /// The number of backups among `attempts`.
     #[prost(uint64, tag = "13")]
     pub backups: u64,
-    /// The latest attempts that failed; none in lists.
+    /// The latest failed attempts; empty in lists.
     #[prost(message, repeated, tag = "14")]
     pub failures: ::prost::alloc::vec::Vec<FailedAttempt>,
-    /// Workers that do not see the job's files, and get nothing of it.
+    /// Workers that do not see the job's files, and get no tasks of it.
     #[prost(message, repeated, tag = "20")]
     pub left_out: ::prost::alloc::vec::Vec<LeftOut>,
 }
@@ -760,7 +760,7 @@ pub struct WorkerStatus {
     pub memory_bytes: u64,
     #[prost(string, tag = "8")]
     pub version: ::prost::alloc::string::String,
-    /// Why it is excluded, drains or is lost; empty if that is not known.
+    /// Why it is excluded, drains or is lost; empty if unknown.
     #[prost(string, tag = "9")]
     pub reason: ::prost::alloc::string::String,
 }
@@ -771,17 +771,17 @@ pub struct DrainWorkerRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DrainWorkerReply {}
-/// What a job binary answers to `BIN __windrow-describe ARGS…`: one frame in the file whose descriptor it is given, followed
-/// by the bytes of the side values; or, if it is given none, one frame on stdout that holds them. Not an RPC.
+/// The answer of a job binary to `BIN __windrow-describe ARGS…`: one frame in the file of the given descriptor, followed by
+/// the bytes of the side values; without a descriptor, one frame on stdout that holds them. Not an RPC.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Describe {
-    /// Without id and binary digest: whoever submits fills them in.
+    /// Without id and binary digest, which the submitter fills in.
     #[prost(message, optional, tag = "1")]
     pub spec: ::core::option::Option<JobSpec>,
     /// Contents of the plan's side values, in the plan's order.
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub sides: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// `NAME=VALUE` of what its executors need of the environment.
+    /// `NAME=VALUE` of the variables that its executors need.
     #[prost(string, repeated, tag = "3")]
     pub env: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// The protocol that the binary's executor speaks.
@@ -970,7 +970,7 @@ pub mod jobs_client {
             req.extensions_mut().insert(GrpcMethod::new("windrow.v1.Jobs", "Hello"));
             self.inner.unary(req, path, codec).await
         }
-        /// Which of these artifacts the coordinator lacks.
+        /// The artifacts among these that the coordinator lacks.
         pub async fn missing_artifacts(
             &mut self,
             request: impl tonic::IntoRequest<super::MissingArtifactsRequest>,
@@ -1020,7 +1020,7 @@ pub mod jobs_client {
                 .insert(GrpcMethod::new("windrow.v1.Jobs", "PutArtifact"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// Idempotent by job id. Answers once the job is recorded and will not be forgotten.
+        /// Idempotent by job id. Answers once the job is recorded durably.
         pub async fn submit(
             &mut self,
             request: impl tonic::IntoRequest<super::SubmitRequest>,
@@ -1039,7 +1039,7 @@ pub mod jobs_client {
             req.extensions_mut().insert(GrpcMethod::new("windrow.v1.Jobs", "Submit"));
             self.inner.unary(req, path, codec).await
         }
-        /// Status now, then on change (at most some times a second), until the job is over.
+        /// Status now, then on change (at most a few times a second), until the job ends.
         pub async fn watch(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchRequest>,
@@ -1115,7 +1115,7 @@ pub mod jobs_client {
             req.extensions_mut().insert(GrpcMethod::new("windrow.v1.Jobs", "Cancel"));
             self.inner.unary(req, path, codec).await
         }
-        /// An operator's decision on a job whose commit waits: try it now, or end the job.
+        /// An operator's decision on a job whose commit waits: retry it now, or end the job.
         pub async fn decide_commit(
             &mut self,
             request: impl tonic::IntoRequest<super::DecideCommitRequest>,
@@ -1164,7 +1164,7 @@ pub mod jobs_client {
             req.extensions_mut().insert(GrpcMethod::new("windrow.v1.Jobs", "Collected"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// stdout and stderr that were kept of the job's attempts.
+        /// Kept stdout and stderr of the job's attempts.
         pub async fn logs(
             &mut self,
             request: impl tonic::IntoRequest<super::LogsRequest>,
@@ -1249,7 +1249,7 @@ pub mod jobs_server {
             &self,
             request: tonic::Request<super::HelloRequest>,
         ) -> std::result::Result<tonic::Response<super::HelloReply>, tonic::Status>;
-        /// Which of these artifacts the coordinator lacks.
+        /// The artifacts among these that the coordinator lacks.
         async fn missing_artifacts(
             &self,
             request: tonic::Request<super::MissingArtifactsRequest>,
@@ -1265,7 +1265,7 @@ pub mod jobs_server {
             tonic::Response<super::PutArtifactReply>,
             tonic::Status,
         >;
-        /// Idempotent by job id. Answers once the job is recorded and will not be forgotten.
+        /// Idempotent by job id. Answers once the job is recorded durably.
         async fn submit(
             &self,
             request: tonic::Request<super::SubmitRequest>,
@@ -1276,7 +1276,7 @@ pub mod jobs_server {
             >
             + std::marker::Send
             + 'static;
-        /// Status now, then on change (at most some times a second), until the job is over.
+        /// Status now, then on change (at most a few times a second), until the job ends.
         async fn watch(
             &self,
             request: tonic::Request<super::WatchRequest>,
@@ -1293,7 +1293,7 @@ pub mod jobs_server {
             &self,
             request: tonic::Request<super::CancelRequest>,
         ) -> std::result::Result<tonic::Response<super::CancelReply>, tonic::Status>;
-        /// An operator's decision on a job whose commit waits: try it now, or end the job.
+        /// An operator's decision on a job whose commit waits: retry it now, or end the job.
         async fn decide_commit(
             &self,
             request: tonic::Request<super::DecideCommitRequest>,
@@ -1318,7 +1318,7 @@ pub mod jobs_server {
             >
             + std::marker::Send
             + 'static;
-        /// stdout and stderr that were kept of the job's attempts.
+        /// Kept stdout and stderr of the job's attempts.
         async fn logs(
             &self,
             request: tonic::Request<super::LogsRequest>,
@@ -2056,7 +2056,7 @@ pub mod from_worker {
         PublishFailed(super::PublishFailed),
         #[prost(message, tag = "7")]
         SegmentLost(super::SegmentLost),
-        /// SIGTERM was received: no new tasks, please; the stream ends when the last one is done.
+        /// SIGTERM was received: assign no more tasks; the stream ends when the last one is done.
         #[prost(message, tag = "8")]
         Draining(super::Draining),
         #[prost(message, tag = "9")]
@@ -2083,7 +2083,7 @@ pub struct Register {
     pub worker: ::core::option::Option<WorkerId>,
     #[prost(uint64, tag = "3")]
     pub incarnation: u64,
-    /// Where peers fetch from.
+    /// URL from which peers fetch.
     #[prost(string, tag = "4")]
     pub address: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
@@ -2094,7 +2094,7 @@ pub struct Register {
     pub memory_bytes: u64,
     #[prost(string, tag = "8")]
     pub release: ::prost::alloc::string::String,
-    /// Absent: peers fetch, wherever they are.
+    /// Absent: all peers fetch.
     #[prost(message, optional, tag = "9")]
     pub home: ::core::option::Option<Home>,
     /// Random, of this process: two processes never register as one worker with the same incarnation.
@@ -2104,7 +2104,7 @@ pub struct Register {
     #[prost(message, optional, tag = "20")]
     pub folder: ::core::option::Option<Folder>,
 }
-/// A worker's data folder. Without `cluster` it has joined none, and `chunks` is how many chunks lie in it.
+/// A worker's data folder. Without `cluster` it has joined none, and `chunks` is the number of chunks in it.
 /// `epoch`, `nonce`, `revision`: the newest state of the cluster's journal that the worker has seen.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Folder {
@@ -2119,8 +2119,8 @@ pub struct Folder {
     #[prost(uint64, tag = "5")]
     pub chunks: u64,
 }
-/// Where a worker's files lie: peers that run on this machine and see the folder use its finished outputs in place. `machine`
-/// is another one after every boot.
+/// Location of a worker's files: peers that run on this machine and see the folder use its finished outputs in place.
+/// `machine` changes with every boot.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Home {
     #[prost(string, tag = "1")]
@@ -2128,21 +2128,21 @@ pub struct Home {
     #[prost(bytes = "vec", tag = "2")]
     pub folder: ::prost::alloc::vec::Vec<u8>,
 }
-/// What this worker has: every attempt that runs or has finished here, in as many messages as it takes.
+/// Every attempt that runs or has finished on this worker, in as many messages as necessary.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Inventory {
     #[prost(message, repeated, tag = "1")]
     pub attempts: ::prost::alloc::vec::Vec<HeldAttempt>,
-    /// Jobs whose setup is here.
+    /// Jobs whose setup the worker has.
     #[prost(message, repeated, tag = "2")]
     pub jobs: ::prost::alloc::vec::Vec<JobId>,
-    /// Nothing follows. Every inventory ends with such a message.
+    /// The last message of an inventory.
     #[prost(bool, tag = "3")]
     pub last: bool,
     /// Chunks in a folder that has joined no cluster.
     #[prost(message, repeated, tag = "20")]
     pub chunks: ::prost::alloc::vec::Vec<Digest>,
-    /// What the last life of this worker ran when it ended, as far as that is known.
+    /// Attempts that ran when the last incarnation of this worker ended, as far as known.
     #[prost(message, repeated, tag = "4")]
     pub left: ::prost::alloc::vec::Vec<LeftAttempt>,
 }
@@ -2154,7 +2154,7 @@ pub struct LeftAttempt {
     #[prost(message, optional, tag = "2")]
     pub place: ::core::option::Option<RecordPlace>,
 }
-/// Without a report it runs, or waits for its turn.
+/// Without a report it runs or is queued.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeldAttempt {
     #[prost(message, optional, tag = "1")]
@@ -2162,8 +2162,8 @@ pub struct HeldAttempt {
     #[prost(message, optional, tag = "2")]
     pub report: ::core::option::Option<TaskReport>,
 }
-/// Sent every `lease_ms / 3`. `progress`: attempts that run here or will; `lists_all`: there are no others.
-/// `no_room`: the worker's disk is full; no new tasks, please, until a beat without it.
+/// Sent every `lease_ms / 3`. `progress`: running and queued attempts; `lists_all`: there are no others.
+/// `no_room`: the worker's disk is full; it takes no tasks until a beat without this.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Beat {
     #[prost(message, repeated, tag = "1")]
@@ -2175,8 +2175,8 @@ pub struct Beat {
     #[prost(message, optional, tag = "20")]
     pub scrub: ::core::option::Option<ScrubProgress>,
 }
-/// How far a worker is with reading every chunk that it holds and comparing it with its digest. `passes`: complete ones so far;
-/// `last_unix_ms`: end of the last one; `repaired`: copies that were found to be damaged or gone, since the folder was made.
+/// Progress of a worker's scrub, which reads every chunk that it holds and compares it with its digest. `passes`: complete
+/// ones so far; `last_unix_ms`: end of the last one; `repaired`: damaged or missing copies found since the folder was made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScrubProgress {
     #[prost(uint64, tag = "1")]
@@ -2192,7 +2192,7 @@ pub struct ScrubProgress {
     #[prost(uint64, tag = "6")]
     pub gone: u64,
 }
-/// `permille`: 0 if it is not known. `mark`: changes whenever the attempt gets on; 0 if it is not known. `waits`: it has not begun.
+/// `permille`: 0 if unknown. `mark`: changes whenever the attempt makes progress; 0 if unknown. `waits`: it is queued.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttemptProgress {
     #[prost(message, optional, tag = "1")]
@@ -2218,7 +2218,7 @@ pub struct AttemptFailed {
     #[prost(message, optional, tag = "2")]
     pub failure: ::core::option::Option<Failure>,
 }
-/// `chunks`: the parts that went into datasets; empty ones are no chunk.
+/// `chunks`: the parts that became chunks of datasets; empty parts do not.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Published {
     #[prost(message, optional, tag = "1")]
@@ -2251,8 +2251,8 @@ pub struct SegmentLost {
     #[prost(message, optional, tag = "3")]
     pub failure: ::core::option::Option<Failure>,
 }
-/// Sent again whenever the numbers change, which are set if the worker was asked to end: attempts that run, that are done and
-/// not published, and whose segments others may read; and when it ends at the latest.
+/// Sent again whenever the numbers change, which are set if the worker is stopping: running attempts, attempts to publish,
+/// attempts whose segments others may read; and the time after which it ends in any case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Draining {
     #[prost(uint64, tag = "1")]
@@ -2264,9 +2264,9 @@ pub struct Draining {
     #[prost(uint64, tag = "4")]
     pub stops_in_ms: u64,
 }
-/// Chunks of datasets that this worker has whole: all of them after registering, later those that it has got.
-/// `last`: what it had when it registered is told. Sent once in each session, also without a chunk.
-/// `lengths`: bytes of each, or nothing. `stored`: a client has stored them just now, and they were not here before.
+/// Chunks of datasets that this worker holds: all of them after registering, later the new ones.
+/// `last`: the list after registering is complete. Sent once in each session, also without a chunk.
+/// `lengths`: bytes of each, or empty. `stored`: a client has just stored them, and they were not held before.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChunksHeld {
     #[prost(message, repeated, tag = "1")]
@@ -2278,7 +2278,7 @@ pub struct ChunksHeld {
     #[prost(bool, tag = "21")]
     pub stored: bool,
 }
-/// Chunks in this worker's trash: they are not served, and come back with `CopyChunk`.
+/// Chunks in this worker's trash: they are not served, and `CopyChunk` restores them.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChunksTrashed {
     #[prost(message, repeated, tag = "1")]
@@ -2289,7 +2289,7 @@ pub struct ChunksTrashed {
 /// Answer to `DropChunks`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChunksDropped {}
-/// These were held, and are damaged or gone.
+/// These chunks were held, and are damaged or missing.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChunksLost {
     #[prost(message, repeated, tag = "1")]
@@ -2346,26 +2346,26 @@ pub struct Registered {
     pub protocol: ::core::option::Option<ProtocolRange>,
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
-    /// A worker that could not beat for so long must assume that others have its tasks now. It goes on and registers again:
-    /// the coordinator says what is still of use.
+    /// A worker that could not beat for this long must assume that its tasks were reassigned. It goes on and registers again:
+    /// the coordinator then revokes the attempts that are not needed.
     #[prost(uint64, tag = "3")]
     pub lease_ms: u64,
-    /// Absent: a release without cluster ids, whose orders to delete chunks a worker does not take.
+    /// Absent: a release without cluster ids, whose orders to delete chunks a worker ignores.
     #[prost(message, optional, tag = "20")]
     pub cluster: ::core::option::Option<ClusterId>,
-    /// Of this life of the coordinator, and how many changes of datasets the journal has recorded.
+    /// Of this epoch of the coordinator, and the number of changes of datasets that the journal has recorded.
     #[prost(uint64, tag = "21")]
     pub nonce: u64,
     #[prost(uint64, tag = "22")]
     pub revision: u64,
 }
-/// The journal has recorded so many changes of datasets.
+/// The number of changes of datasets that the journal has recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Revision {
     #[prost(uint64, tag = "1")]
     pub revision: u64,
 }
-/// What executors of a job need; sent with the job's first assignment in a session.
+/// The setup of a job's executors; sent with the job's first assignment in a session.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JobSetup {
     #[prost(message, optional, tag = "1")]
@@ -2385,7 +2385,7 @@ pub struct JobSetup {
     /// Hidden folders beside the outputs, by sink index, where granted parts go.
     #[prost(message, repeated, tag = "8")]
     pub staging: ::prost::alloc::vec::Vec<StagingFolder>,
-    /// Sinks whose parts become chunks of a dataset on the worker that has them.
+    /// Sinks whose parts become chunks of a dataset on the worker that made them.
     #[prost(uint32, repeated, tag = "9")]
     pub dataset_sinks: ::prost::alloc::vec::Vec<u32>,
     /// 0: no limit.
@@ -2394,8 +2394,8 @@ pub struct JobSetup {
     #[prost(uint64, tag = "11")]
     pub progress_timeout_ms: u64,
 }
-/// `path` holds a file `nonce` with this content if the worker sees the coordinator's folder; a worker that was not asked
-/// by `CheckStaging` compares it when it gets the setup.
+/// If the worker sees the coordinator's folder, `path` holds a file `nonce` with this content; a worker without a
+/// `CheckStaging` compares it when it gets the setup.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StagingFolder {
     #[prost(uint32, tag = "1")]
@@ -2411,14 +2411,14 @@ pub struct StagingFolder {
 pub struct Assign {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<Task>,
-    /// Present with the first task of a job on this session. If it differs from the one that the worker has, the job was
-    /// begun anew since, and nothing that the worker has of it is of use.
+    /// Present with the first task of a job in this session. If it differs from the worker's, the job was restarted since,
+    /// and everything that the worker holds of it is obsolete.
     #[prost(message, optional, tag = "2")]
     pub setup: ::core::option::Option<JobSetup>,
-    /// Addresses of the workers that the task's segments name.
+    /// Addresses of the workers that hold the task's segments.
     #[prost(message, repeated, tag = "3")]
     pub peers: ::prost::alloc::vec::Vec<Peer>,
-    /// Where the task's chunks of datasets are.
+    /// Holders of the task's chunks of datasets.
     #[prost(message, repeated, tag = "4")]
     pub chunks: ::prost::alloc::vec::Vec<ChunkSource>,
 }
@@ -2439,14 +2439,14 @@ pub struct ChunkSource {
     #[prost(string, repeated, tag = "2")]
     pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// Get this chunk from a worker that has it; answered by `ChunksHeld` or `ChunkNotCopied`.
+/// Fetch this chunk from a holder; answered by `ChunksHeld` or `ChunkNotCopied`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CopyChunk {
     #[prost(message, optional, tag = "1")]
     pub chunk: ::core::option::Option<ChunkSource>,
 }
-/// Nothing refers to these chunks any more. `ordered`: a recorded change says so, and they are deleted at once; else they go to
-/// the trash. `revision`: that of the journal which says so; a worker that has seen a newer one ignores the order.
+/// These chunks are unreferenced. `ordered`: a recorded change has removed the last reference, and they are deleted at
+/// once; otherwise they go to the trash. `revision`: of that journal; a worker that has seen a newer one ignores the order.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DropChunks {
     #[prost(message, repeated, tag = "1")]
@@ -2473,9 +2473,8 @@ pub struct DropJob {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Drain {}
-/// Is this folder the one that the coordinator sees (a file `nonce` in it with this content), and are these input files
-/// there? Answered by `StagingChecked` without failure, or with
-/// OUTPUT_NOT_SHARED or INPUT_NOT_SHARED.
+/// Asks whether the worker sees the coordinator's folder (with a file `nonce` of this content) and these input files.
+/// Answered by `StagingChecked` without failure, or with OUTPUT_NOT_SHARED or INPUT_NOT_SHARED.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckStaging {
     #[prost(uint64, tag = "1")]
@@ -2872,8 +2871,8 @@ pub struct FetchSegmentsRequest {
     pub segments: ::prost::alloc::vec::Vec<SegmentRef>,
 }
 /// `index` is the position in the request; data of a segment comes in order.
-/// The checksum is that of `data`, CRC-32C, made when it was read from the disk: what the network damages is fetched again,
-/// what the disk has damaged is told by the blocks' own checksums.
+/// The checksum is that of `data`, CRC-32C, computed when it was read from the disk. It detects damage by the network,
+/// after which the data is fetched again; the blocks' own checksums detect damage by the disk.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SegmentPiece {
     #[prost(uint32, tag = "1")]
@@ -2897,7 +2896,7 @@ pub struct LogChunk {
     #[prost(bytes = "vec", tag = "2")]
     pub data: ::prost::alloc::vec::Vec<u8>,
 }
-/// `cluster`: of the first piece; another one than the worker's is refused.
+/// `cluster`: in the first piece; it must be the worker's.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChunkPiece {
     #[prost(message, optional, tag = "1")]
@@ -2995,7 +2994,7 @@ pub mod transfer_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Many segments in one stream, in the order asked for.
+        /// Many segments in one stream, in the order of the request.
         pub async fn fetch_segments(
             &mut self,
             request: impl tonic::IntoRequest<super::FetchSegmentsRequest>,
@@ -3020,7 +3019,7 @@ pub mod transfer_client {
                 .insert(GrpcMethod::new("windrow.v1.Transfer", "FetchSegments"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// What an attempt of this job wrote to stdout and stderr, as far as kept.
+        /// Kept output of this job's attempts on stdout and stderr.
         pub async fn read_logs(
             &mut self,
             request: impl tonic::IntoRequest<super::ReadLogsRequest>,
@@ -3045,7 +3044,7 @@ pub mod transfer_client {
                 .insert(GrpcMethod::new("windrow.v1.Transfer", "ReadLogs"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Stores one chunk of a dataset under its digest; answered when it is on disk for good.
+        /// Stores one chunk of a dataset under its digest; answered when it is durable.
         pub async fn put_chunk(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::ChunkPiece>,
@@ -3113,7 +3112,7 @@ pub mod transfer_server {
             >
             + std::marker::Send
             + 'static;
-        /// Many segments in one stream, in the order asked for.
+        /// Many segments in one stream, in the order of the request.
         async fn fetch_segments(
             &self,
             request: tonic::Request<super::FetchSegmentsRequest>,
@@ -3127,12 +3126,12 @@ pub mod transfer_server {
             >
             + std::marker::Send
             + 'static;
-        /// What an attempt of this job wrote to stdout and stderr, as far as kept.
+        /// Kept output of this job's attempts on stdout and stderr.
         async fn read_logs(
             &self,
             request: tonic::Request<super::ReadLogsRequest>,
         ) -> std::result::Result<tonic::Response<Self::ReadLogsStream>, tonic::Status>;
-        /// Stores one chunk of a dataset under its digest; answered when it is on disk for good.
+        /// Stores one chunk of a dataset under its digest; answered when it is durable.
         async fn put_chunk(
             &self,
             request: tonic::Request<tonic::Streaming<super::ChunkPiece>>,
@@ -3482,11 +3481,11 @@ pub struct ExecutorSetup {
     pub threads: u32,
     #[prost(uint64, tag = "7")]
     pub memory_bytes: u64,
-    /// Disk that one attempt may use for its own files; 0: as much as there is.
+    /// Disk space of one attempt's own files; 0: no limit.
     #[prost(uint64, tag = "8")]
     pub scratch_quota_bytes: u64,
 }
-/// Inputs are local files now, outputs go to `folder`, which is empty, and need not exist: who writes makes it.
+/// Inputs are local files, outputs go to `folder`, which is empty or missing: the first writer makes it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunTask {
     #[prost(message, optional, tag = "1")]
@@ -3644,7 +3643,7 @@ pub struct PutCommitted {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListDatasetsRequest {}
-/// `notices`: what an operator should know, such as workers that were refused.
+/// `notices`: messages for the operator, such as refused workers.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListDatasetsReply {
     #[prost(message, repeated, tag = "1")]
@@ -3697,13 +3696,13 @@ pub struct ListOrphansRequest {}
 pub struct ListOrphansReply {
     #[prost(message, repeated, tag = "1")]
     pub chunks: ::prost::alloc::vec::Vec<OrphanChunk>,
-    /// How many more there are than `chunks` has.
+    /// Number of chunks beyond those in `chunks`.
     #[prost(uint64, tag = "2")]
     pub left_off: u64,
     #[prost(message, repeated, tag = "3")]
     pub unjoined: ::prost::alloc::vec::Vec<UnjoinedWorker>,
 }
-/// `length` 0: not known. `for_ms`: for how long nothing has referred to it; `kept_ms`: how much longer it stays.
+/// `length` 0: unknown. `for_ms`: how long it has been unreferenced; `kept_ms`: how much longer it stays.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OrphanChunk {
     #[prost(message, optional, tag = "1")]
@@ -3774,7 +3773,7 @@ pub struct ScrubStatus {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BackupRequest {}
-/// First the artifacts of jobs that have not ended, then the bytes of the dump.
+/// First the artifacts of unfinished jobs, then the bytes of the dump.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BackupPiece {
     #[prost(message, repeated, tag = "1")]
@@ -3863,7 +3862,7 @@ pub mod data_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// One put for as long as the stream: begin, then each chunk when its copies are on disk for good, then commit. The name
+        /// One put per stream: begin, then each chunk when its copies are durable, then commit. The name
         /// appears with the answer to the commit. If the stream ends before, nothing appears.
         pub async fn put(
             &mut self,
@@ -3907,7 +3906,7 @@ pub mod data_client {
             req.extensions_mut().insert(GrpcMethod::new("windrow.v1.Data", "List"));
             self.inner.unary(req, path, codec).await
         }
-        /// Every chunk of the current version, in order, and where its copies are.
+        /// Every chunk of the current version, in order, with the holders of its copies.
         pub async fn get(
             &mut self,
             request: impl tonic::IntoRequest<super::GetDatasetRequest>,
@@ -3950,7 +3949,7 @@ pub mod data_client {
             req.extensions_mut().insert(GrpcMethod::new("windrow.v1.Data", "Remove"));
             self.inner.unary(req, path, codec).await
         }
-        /// Chunks to which nothing refers, and workers whose folders have not joined the cluster.
+        /// Unreferenced chunks, and workers whose folders have not joined the cluster.
         pub async fn list_orphans(
             &mut self,
             request: impl tonic::IntoRequest<super::ListOrphansRequest>,
@@ -3994,7 +3993,7 @@ pub mod data_client {
             req.extensions_mut().insert(GrpcMethod::new("windrow.v1.Data", "Adopt"));
             self.inner.unary(req, path, codec).await
         }
-        /// How far each worker is with reading its chunks.
+        /// Progress of each worker's scrub.
         pub async fn list_scrubs(
             &mut self,
             request: impl tonic::IntoRequest<super::ListScrubsRequest>,
@@ -4019,7 +4018,7 @@ pub mod data_client {
                 .insert(GrpcMethod::new("windrow.v1.Data", "ListScrubs"));
             self.inner.unary(req, path, codec).await
         }
-        /// A consistent copy of the journal, as a dump file; while the coordinator works.
+        /// A consistent copy of the journal, as a dump file, while the coordinator runs.
         pub async fn backup(
             &mut self,
             request: impl tonic::IntoRequest<super::BackupRequest>,
@@ -4063,7 +4062,7 @@ pub mod data_server {
             >
             + std::marker::Send
             + 'static;
-        /// One put for as long as the stream: begin, then each chunk when its copies are on disk for good, then commit. The name
+        /// One put per stream: begin, then each chunk when its copies are durable, then commit. The name
         /// appears with the answer to the commit. If the stream ends before, nothing appears.
         async fn put(
             &self,
@@ -4082,7 +4081,7 @@ pub mod data_server {
             >
             + std::marker::Send
             + 'static;
-        /// Every chunk of the current version, in order, and where its copies are.
+        /// Every chunk of the current version, in order, with the holders of its copies.
         async fn get(
             &self,
             request: tonic::Request<super::GetDatasetRequest>,
@@ -4094,7 +4093,7 @@ pub mod data_server {
             tonic::Response<super::RemoveDatasetReply>,
             tonic::Status,
         >;
-        /// Chunks to which nothing refers, and workers whose folders have not joined the cluster.
+        /// Unreferenced chunks, and workers whose folders have not joined the cluster.
         async fn list_orphans(
             &self,
             request: tonic::Request<super::ListOrphansRequest>,
@@ -4107,7 +4106,7 @@ pub mod data_server {
             &self,
             request: tonic::Request<super::AdoptRequest>,
         ) -> std::result::Result<tonic::Response<super::AdoptReply>, tonic::Status>;
-        /// How far each worker is with reading its chunks.
+        /// Progress of each worker's scrub.
         async fn list_scrubs(
             &self,
             request: tonic::Request<super::ListScrubsRequest>,
@@ -4118,7 +4117,7 @@ pub mod data_server {
             >
             + std::marker::Send
             + 'static;
-        /// A consistent copy of the journal, as a dump file; while the coordinator works.
+        /// A consistent copy of the journal, as a dump file, while the coordinator runs.
         async fn backup(
             &self,
             request: tonic::Request<super::BackupRequest>,
