@@ -1,7 +1,7 @@
 //! Binaries and side values by content: `artifacts/DIGEST`, each file whole, verified and durable.
 //!
 //! A file is compared with its digest when it is asked for, unless it is as it was when that was done last. One that is damaged is
-//! no artifact any more: whoever submits a job with it uploads it again, and a job that runs is told.
+//! no artifact any more: the next submit uploads it again, and a running job that needs it fails.
 //!
 //! Every function blocks; callers use a blocking thread.
 
@@ -31,11 +31,11 @@ pub(crate) struct Artifacts {
     seen: Seen,
 }
 
-/// Which files were seen to be whole. Locked by whoever tells of an artifact or deletes one: what somebody was told of is not
+/// Files that were seen to be whole. An answer about an artifact and a deletion lock it: an artifact that was reported as there is not
 /// deleted for its old age.
 type Seen = Arc<Mutex<HashMap<Digest, FileIdentity>>>;
 
-/// An artifact on its way in; gone without trace unless it is finished.
+/// An upload of an artifact; it leaves nothing unless it is finished.
 pub(crate) struct Upload {
     file: File,
     temporary: PathBuf,
@@ -64,7 +64,7 @@ impl Artifacts {
         self.folder.join(digest.to_string())
     }
 
-    /// Whether this artifact is here; if so, it stays for a while, since whoever asks is about to use it.
+    /// Whether this artifact is here; if so, it stays for a while, since the caller is about to use it.
     pub fn has(&self, digest: Digest) -> bool {
         matches!(self.find(digest), Ok(Some(_)))
     }
@@ -85,15 +85,15 @@ impl Artifacts {
             fs::remove_file(&path)?;
             return Ok(None);
         }
-        // If it cannot be noted, it may have to be uploaded again one day.
+        // Without the new time it may have to be uploaded again one day.
         let _ = file.set_modified(SystemTime::now());
         seen.insert(digest, identity::of_file(&file)?);
         file.rewind()?;
         Ok(Some(file))
     }
 
-    /// Deletes what no job in `used` needs and nobody has asked for in so long; how many there were. Uploads that are under
-    /// way are none yet.
+    /// Deletes artifacts that are not in `used` and that no call has asked for in `unused_for`; gives their number. Uploads in progress
+    /// are no artifacts yet.
     pub fn collect(&self, used: &BTreeSet<Digest>, unused_for: Duration) -> io::Result<usize> {
         let mut deleted = 0;
         for entry in fs::read_dir(&self.folder)? {
@@ -125,7 +125,7 @@ impl Artifacts {
     /// Begins to store an artifact.
     pub fn upload(&self, digest: Digest) -> Result<Upload, Failure> {
         let temporary = self.folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple()));
-        // Somebody may have removed the folder.
+        // The folder may have been removed.
         let made = private::create_folders(&self.folder).and_then(|()| private::create_new(&temporary));
         let file = made.map_err(|e| failed(&temporary, &e))?;
         let path = self.path(digest);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_uses_goes_after_a_while_and_an_upload_under_way_stays() {
+    fn unused_artifacts_are_deleted_and_uploads_stay() {
         let dir = tempfile::tempdir().unwrap();
         let artifacts = Artifacts::open(dir.path().to_path_buf()).unwrap();
         let day = Duration::from_secs(24 * 3600);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_was_told_of_is_not_deleted_for_its_old_age() {
+    fn artifact_that_was_reported_is_not_deleted_for_its_age() {
         let dir = tempfile::tempdir().unwrap();
         let artifacts = Artifacts::open(dir.path().to_path_buf()).unwrap();
         let digest = Digest::of(b"binary");
@@ -251,17 +251,17 @@ mod tests {
             fs::write(artifacts.path(digest), "binary").unwrap();
             let file = File::open(artifacts.path(digest)).unwrap();
             file.set_modified(SystemTime::now() - 2 * hour).unwrap();
-            let told = std::thread::scope(|scope| {
-                let told = scope.spawn(|| artifacts.has(digest));
+            let is_there = std::thread::scope(|scope| {
+                let asked = scope.spawn(|| artifacts.has(digest));
                 artifacts.collect(&BTreeSet::new(), hour).unwrap();
-                told.join().unwrap()
+                asked.join().unwrap()
             });
-            assert!(!told || artifacts.path(digest).exists());
+            assert!(!is_there || artifacts.path(digest).exists());
         }
     }
 
     #[test]
-    fn a_damaged_artifact_is_none_and_may_be_uploaded_again() {
+    fn damaged_artifact_can_be_uploaded_again() {
         let dir = tempfile::tempdir().unwrap();
         let artifacts = Artifacts::open(dir.path().to_path_buf()).unwrap();
         let digest = Digest::of(b"binary");
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_artifact_is_there_as_a_whole_and_as_announced_or_not_at_all() {
+    fn artifact_appears_whole_and_with_its_digest() {
         let dir = tempfile::tempdir().unwrap();
         let artifacts = Artifacts::open(dir.path().join("artifacts")).unwrap();
         let digest = Digest::of(b"binary");

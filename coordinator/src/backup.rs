@@ -1,7 +1,7 @@
 //! A coordinator's data folder from a backup: its journal, the artifacts of jobs that had not ended, and the token.
 //!
 //! A backup is a folder with `journal.dump` (`dump.rs`), `artifacts/` and `token`. Without one, the journal that lies in the data
-//! folder is taken to be an older copy. Either way the next life is above every epoch that was reached since the copy was made,
+//! folder is taken to be an older copy. Either way the next epoch is above every one that was reached since the copy was made,
 //! and workers that have seen newer journals are admitted; chunks that the copy does not know are orphans then.
 
 use crate::dump;

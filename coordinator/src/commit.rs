@@ -42,7 +42,7 @@ pub(crate) enum CommitTried {
 }
 
 /// Commits every output of a job that is a folder. May be repeated: an output that this job has committed stays as it is.
-/// `sealed_before`: its commit began in an earlier life, in which an output may have become visible that is on no mount now.
+/// `sealed_before`: its commit began in an earlier epoch, in which an output may have become visible that is on no mount now.
 pub(crate) fn commit_job(
     name: &str,
     sinks: &[SinkSpec],
@@ -63,8 +63,8 @@ pub(crate) fn commit_job(
     Ok(())
 }
 
-/// Whether the commit of an output can go on. A staging folder that has gone in this life was deleted, and the commit fails;
-/// anything else that is not there may lie on a mount that is not.
+/// Whether the commit of an output can continue. A staging folder that has disappeared in this epoch was deleted, and the commit fails;
+/// other missing paths may be on a file system that is not mounted.
 fn look(staged: &StagedSink, sealed_before: bool) -> Result<(), CommitError> {
     let state = commit_state(&staged.staging)?;
     let is_lost = match state {

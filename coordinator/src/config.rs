@@ -10,24 +10,24 @@ use windrow_net::{ServerTls, Token};
 pub struct Config {
     /// Its folder: lock, journal, artifacts. Made if absent; two coordinators never share one.
     pub data_dir: PathBuf,
-    /// A worker of which nothing is heard for so long is lost.
+    /// Milliseconds without a message after which a worker is lost.
     pub lease_ms: u64,
-    /// A job of which nothing can run for so long, because no worker takes tasks, fails.
+    /// Milliseconds after which a job fails that no worker takes.
     pub unschedulable_after_ms: u64,
     /// What callers of all but `Hello` and health must have; without one, every caller is answered.
     pub token: Option<Token>,
     /// The data folder goes away when this coordinator stops: jobs that run then are over, and what they staged is
     /// removed. Otherwise they go on with the next coordinator on the folder.
     pub temporary: bool,
-    /// Binaries and side values that no running job uses, and that nobody has asked for in so long, are deleted.
+    /// Time after which binaries and side values are deleted that no running job uses and no call asks for.
     pub artifacts_kept: Duration,
     /// What becomes of chunks on workers that nothing refers to, and whose deletion nothing has ordered.
     pub orphans: OrphanRule,
-    /// Collected results are kept for so long after the end of their job.
+    /// Time for which collected results are kept after the end of their job.
     pub results_kept: Duration,
     /// Bytes of the collected results of all jobs together.
     pub results_bytes_max: u64,
-    /// At its start and its stop, storage of outputs that does not answer for so long is not waited for.
+    /// How long a start or a stop waits for storage of outputs that does not answer.
     pub storage_timeout: Duration,
     /// Certificates; without them, both ends of a connection prove that they have the token.
     pub tls: Option<ServerTls>,
@@ -36,19 +36,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// How long a worker may be silent, unless told otherwise.
+    /// Default of `lease_ms`.
     pub const LEASE_MS: u64 = 10_000;
-    /// How long a job waits for workers, unless told otherwise.
+    /// Default of `unschedulable_after_ms`.
     pub const UNSCHEDULABLE_AFTER_MS: u64 = 3_600_000;
-    /// How long artifacts are kept for nobody: whoever changes and submits a job all day uploads little.
+    /// Default of `artifacts_kept`: a user who changes and submits a job all day uploads little.
     pub const ARTIFACTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 
-    /// How long collected results are kept, unless told otherwise.
+    /// Default of `results_kept`.
     pub const RESULTS_KEPT: Duration = Duration::from_secs(24 * 3600);
-    /// How many bytes they take at most, unless told otherwise.
+    /// Default of `results_bytes_max`.
     pub const RESULTS_BYTES_MAX: u64 = 16 << 30;
 
-    /// How long storage of outputs may not answer at the start, unless told otherwise.
+    /// Default of `storage_timeout`.
     pub const STORAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
     /// The defaults on this data folder: no token, no TLS.

@@ -1,5 +1,5 @@
-//! The one owner of the scheduler: takes a message, steps the scheduler, does what it asks (`act.rs`), and sleeps until
-//! the next message or deadline. Everything in it happens on one task and never waits for anything else.
+//! The only owner of the scheduler: takes a message, steps the scheduler, does its actions (`act.rs`), and sleeps until the next
+//! message or deadline. All of it runs on one task, which never blocks.
 //!
 //! ```text
 //! rpc, threads ── Message ──▶ Driver ── Event ──▶ Scheduler ── Action ──▶ act.rs ──▶ workers, threads, journal
@@ -52,7 +52,7 @@ use windrow_proto::v1;
 use windrow_scheduler::{Event, Scheduler};
 use windrow_store::StorageCalls;
 
-/// Messages taken in before deadlines are looked at again.
+/// Messages that are handled before deadlines are checked again.
 const BATCH_MAX: usize = 256;
 /// How long a stop waits for work on file systems.
 pub(crate) const STOP_MAX: Duration = Duration::from_secs(5);
@@ -69,45 +69,45 @@ pub(crate) struct Driver {
     pub checks: StagingChecks,
     pub claims: Claims,
     pub notes: StagingLog,
-    /// Jobs whose planning was tried in earlier lives, which ended before their submit was durable.
+    /// Jobs whose planning was tried in earlier epochs, which ended before the submit was durable.
     pub unrecorded: BTreeSet<JobId>,
     pub datasets: Datasets,
     pub waiting_calls: WaitingCalls,
-    /// Whose folders belong to this cluster.
+    /// Which workers' folders belong to this cluster.
     pub membership: Membership,
-    /// Of this life, for workers.
+    /// Random number of this epoch, for workers.
     pub nonce: u64,
-    /// Changes of datasets that the journal has recorded.
+    /// Number of changes of datasets in the journal.
     pub revision: u64,
-    /// How far workers are with reading their chunks.
+    /// The progress of workers' scrubs.
     pub scrubs: BTreeMap<WorkerId, v1::ScrubProgress>,
     pub watchers: Watchers,
     pub jobs: Jobs,
     pub storage: StorageCalls,
-    /// What calls are answered.
+    /// The states that calls are answered with.
     pub view: JobView,
     pub ran_on: RanOn,
-    /// Collected results that are kept.
+    /// Collected results that are kept,
     pub results: Results,
-    /// And the bytes of those that are large.
+    /// and the bytes of the large ones.
     pub files: ResultFiles,
-    /// How often it is looked for results whose time is over, and when next.
+    /// Milliseconds between searches for expired results, and the time of the next one.
     pub expiry_ms: u64,
     pub expiry_at: Time,
-    /// Workers that the journal has.
+    /// Workers that the journal lists.
     pub members: BTreeSet<WorkerId>,
-    /// Restored jobs, and others for their datasets, wait for workers of an earlier life until then.
+    /// Until then restored jobs wait for the workers of the earlier epoch, and so do new jobs that read datasets.
     pub awaited_until: Option<Time>,
-    /// Nothing outlives this coordinator.
+    /// The data folder is removed at the end: no job continues with another coordinator.
     pub temporary: bool,
     pub planners: Planners,
-    /// Splits and removals under way: whatever makes or removes staging folders of jobs that have not begun to commit.
+    /// Plans and removals in progress: tasks that make or remove staging folders.
     pub work: JoinSet<()>,
-    /// Events that follow from actions.
+    /// Events that follow from the actions of the present step.
     pub follow: VecDeque<Event>,
 }
 
-/// What a driver begins with.
+/// The beginning of a driver.
 pub(crate) struct Start {
     pub recovered: Recovered,
     pub claims: Claims,
@@ -147,7 +147,7 @@ impl Driver {
             unrecorded: start.unrecorded,
             datasets: Datasets::new(datasets, dropped, Orphans::new(start.orphans, orphans)),
             waiting_calls: WaitingCalls::default(),
-            nonce: lineage.0.get(&epoch).map_or(0, |life| life.nonce),
+            nonce: lineage.0.get(&epoch).map_or(0, |record| record.nonce),
             membership: Membership::new(cluster, lineage),
             revision,
             scrubs: BTreeMap::new(),
@@ -171,8 +171,8 @@ impl Driver {
         driver
     }
 
-    /// Runs until `stop`. Then every session and every watcher's stream ends, and nothing that makes staging folders is under
-    /// way. Says which jobs go on with the next life; what others have staged may go when the journal has all records.
+    /// Runs until `stop`. Then every session and every watcher's stream ends, and no task makes staging folders. Gives the jobs that
+    /// continue in the next epoch; the staging folders of others may be removed when the journal has all records.
     pub async fn run(
         mut self,
         mut messages: mpsc::Receiver<Message>,
@@ -202,7 +202,7 @@ impl Driver {
             self.look_for_watchers();
             while self.work.try_join_next().is_some() {}
         }
-        // Nobody waits for an answer of this driver any more.
+        // The driver answers no more messages.
         drop(messages);
         self.jobs.cancel_plans();
         for (job, tries) in self.jobs.counted_tries() {
@@ -275,13 +275,13 @@ impl Driver {
         self.watchers.look(now, |job| view.status(job, || scheduler.status(job, now)));
     }
 
-    /// Gives the scheduler an event and does what it asks for, and what follows from that.
+    /// Gives the scheduler an event, and does its actions and what follows from them.
     pub fn step(&mut self, event: Event) {
         self.follow.push_back(event);
         self.step_on();
     }
 
-    /// The same with the events that wait.
+    /// The same with the events in `follow`.
     pub fn step_on(&mut self) {
         if self.follow.is_empty() {
             return;
@@ -314,8 +314,8 @@ impl Driver {
                 }));
             }
             Message::LogHolders { job, answer } => drop(answer.send(self.log_holders(job))),
-            Message::SessionBegan { node, life, inventory, to_worker, answer } => {
-                let began = self.handle_session_began(node, life, inventory, to_worker);
+            Message::SessionBegan { node, process, inventory, to_worker, answer } => {
+                let began = self.handle_session_began(node, process, inventory, to_worker);
                 let _ = answer.send(began);
             }
             Message::FromWorker { session, worker, report } => self.handle_report(session, worker, report),

@@ -1,5 +1,5 @@
-//! Staging folders of earlier lives: found again, or removed. The file systems that they lie on may not answer: each look has
-//! a limit and a thread of its own, so that a coordinator starts all the same.
+//! Staging folders of earlier epochs: found again, or removed. Their file systems may not answer: each access has a deadline and a
+//! thread of its own, so that a coordinator starts all the same.
 
 use crate::claims::Claims;
 use crate::split::{StagedSink, abandon};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use windrow_model::{Code, Failure, JobId, JobSpec, SinkSpec};
 use windrow_store::{Staging, StorageCalls, StoreError};
 
-/// Claims the outputs of a job again, and finds its staging folders. When the commit has begun (`sealed`) they may be outputs
+/// Claims the outputs of a job again, and finds its staging folders. If the commit has begun (`sealed`), they may be outputs
 /// already.
 pub(crate) async fn find_staging(
     spec: &JobSpec,
@@ -28,14 +28,14 @@ pub(crate) async fn find_staging(
         };
         let own = path.clone();
         let (staging, nonce) = storage.run(&path, move |_| look(&own)).await?;
-        // Not on the thread: one that comes back late must not claim for a job that is over.
+        // Not on the thread: a thread that returns late must not claim for a job that has ended.
         claims.claim(&staging.output, job)?;
         found.push(StagedSink { sink, staging, nonce });
     }
     Ok(found)
 }
 
-/// The staging folders of a job whose commit has begun, of which there may be outputs by now. Blocks.
+/// The staging folders of a job whose commit has begun; some may be outputs already. Blocks.
 pub(crate) fn stage_names(job: JobId, sinks: &[SinkSpec]) -> Result<Vec<StagedSink>, StoreError> {
     let folders = (0u32..).zip(sinks).filter_map(|(sink, output)| Some((sink, output.folder()?)));
     let name = |(sink, folder): (u32, &Path)| {
@@ -45,8 +45,8 @@ pub(crate) fn stage_names(job: JobId, sinks: &[SinkSpec]) -> Result<Vec<StagedSi
     folders.map(name).collect()
 }
 
-/// Removes what an ended job has staged for these outputs. False if a file system does not answer: then it is removed when
-/// that answers again, or stays. What else fails is logged.
+/// Removes the staging folders of an ended job for these outputs. False if a file system does not answer: then a folder is removed
+/// when that answers again, or stays. Other errors are logged.
 pub(crate) async fn remove_staging(job: JobId, outputs: Vec<PathBuf>, storage: &StorageCalls) -> bool {
     let mut answered = true;
     for output in outputs {

@@ -1,8 +1,8 @@
-//! How jobs stand for everyone outside: what calls and watchers are answered comes from here and from nowhere else.
+//! The states of jobs for calls and watchers, which are answered from here alone.
 //!
-//! A state is shown when it is in the journal. Only the journal's thread makes a [`Durable`], and nothing here advances without
-//! one, so no call can report what a crash would take back. The scheduler adds numbers (tasks, bytes, counters) to a state that is
-//! durable; a state of its own that is not durable yet is shown as the one before.
+//! A state is shown when it is in the journal. Only the journal's thread makes a [`Durable`], and no state advances without one, so no
+//! call can report what a crash would take back. The scheduler adds numbers (tasks, bytes, counters) to a durable state; a state of
+//! its own that is not durable yet is shown as the one before.
 
 use crate::journal::Durable;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ pub(crate) const PAST_MAX: usize = 10_000;
 const PAST_BYTES_MAX: usize = 256 << 20;
 /// One job in it; a larger one is listed without its stages, outputs and counters.
 const LISTED_BYTES_MAX: usize = 4 << 20;
-/// A list of jobs may take so much; it must fit into a message.
+/// Most bytes of a list of jobs, which must fit into a message.
 const LIST_BYTES_MAX: usize = 32 << 20;
 
 /// A job whose end is durable.
@@ -34,7 +34,7 @@ pub(crate) struct JobView {
     past_bytes: usize,
 }
 
-/// How much more than the bounds is kept for jobs whose results no client has read.
+/// The bounds on ended jobs: once, or twice for those whose results no client has read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bound {
     Once,
@@ -42,7 +42,7 @@ pub(crate) enum Bound {
 }
 
 impl JobView {
-    /// What the journal had when this life began.
+    /// The states in the journal when this epoch began.
     pub fn new(past: BTreeMap<JobId, Past>, active: BTreeMap<JobId, JobState>) -> Self {
         let past_bytes = past.values().map(|past| past.status.kept_bytes()).sum();
         JobView { active, past, past_bytes }
@@ -129,8 +129,7 @@ impl JobView {
     }
 }
 
-/// A status as lists show it. Failed attempts, and long messages as a whole, are told of one job at a time: those of thousands
-/// would not fit into a message.
+/// A status as lists show it, without failed attempts and with short messages: those of thousands of jobs would not fit into a message.
 fn listed(status: &JobStatus) -> JobStatus {
     let error = status.error.clone().map(|failure| failure.cut_to(Failure::LISTED_BYTES_MAX));
     let mut listed = JobStatus { failures: Vec::new(), error, ..status.clone() };
@@ -178,7 +177,7 @@ mod tests {
         JobId::from_bytes(bytes)
     }
 
-    /// Ended jobs with texts of so many bytes in each.
+    /// Ended jobs, each with texts of these lengths.
     fn view(jobs: u16, message: usize, label: usize) -> JobView {
         let past = |n| {
             let failure = Failure::new(Code::UserError, "m".repeat(message));

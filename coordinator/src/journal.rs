@@ -1,10 +1,10 @@
-//! What a coordinator may not forget: every submitted job, what is needed to go on with those that run, how every ended
-//! job ended, every dataset, its workers, and the epoch.
+//! The durable state of a coordinator: every submitted job, what a restart needs to continue the running ones, the end of each
+//! ended one, every dataset, the workers, and the epoch.
 //!
-//! A record is on disk for good before anybody is told of it. Writes of the same moment share one transaction: they are
-//! taken from a queue by one thread, which blocks so that nobody else has to. Records that nobody waits for (workers could
-//! tell again, or it would only cost work) travel with the next one that somebody does wait for. Behind the small trait
-//! `JobStore` lie files (`journal/disk.rs`) or memory (`journal/memory.rs`).
+//! A record is on disk for good before a call is answered with it. One thread takes records from a queue (`journal/queue.rs`) and
+//! writes those of the same moment in one transaction, so that only this thread blocks. A record that is not waited for, because
+//! workers could report it again or its loss would only cost work, is written with the next one that is. The trait `JobStore`
+//! (`journal/store.rs`) has two implementations: a file (`journal/disk.rs`) and memory (`journal/memory.rs`).
 
 mod disk;
 mod file;

@@ -1,7 +1,7 @@
 //! The coordinator: takes jobs, splits their inputs, gives tasks to workers, and makes outputs visible.
 //!
-//! All decisions are the scheduler's, all state has one owner (`driver.rs`), all calls come in through `rpc/`. What may
-//! not be forgotten is in the journal before anybody is told of it. It runs no user code and moves no records.
+//! The scheduler decides, the driver (`driver.rs`) owns all state, and calls come in through `rpc/`. What must not be forgotten is in
+//! the journal before a call is answered with it. The coordinator runs no user code and moves no records.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests read the files that they made"))]
 
@@ -45,7 +45,7 @@ pub use journal::{
     DatasetChange, DiskStore, Identity, JobRecord, JobStore, KeptResult, MemoryStore, PublishedTask, Record,
     RunningJob, Snapshot, TakeRow,
 };
-pub use windrow_datasets::{Life, Lineage, OrphanChanges, OrphanRule, OrphanWaits, Wait};
+pub use windrow_datasets::{EpochRecord, Lineage, OrphanChanges, OrphanRule, OrphanWaits, Wait};
 
 use artifacts::Artifacts;
 use claims::Claims;
@@ -97,7 +97,7 @@ pub async fn run_on(
     let storage = StorageCalls::new(config.storage_timeout);
     let recovered = recover::recover(&mut *store, &claims, &storage).await?;
     let notes = StagingLog::open(config.data_dir.join("staging"))?;
-    // Before anybody can submit one of those jobs once more.
+    // Before a client can submit one of those jobs again.
     let mut unrecorded =
         notes.remove_others(&recovered.running.iter().map(|r| r.job.spec.id).collect(), &storage).await;
     unrecorded.retain(|job| !recovered.past.contains_key(job));
@@ -155,7 +155,7 @@ pub async fn run_on(
     if let Ok(broken) = journal_breaks.try_recv() {
         return Err(broken);
     }
-    // Every end is on record now: what ended jobs have staged is of no use any more.
+    // Every end is on record now: the staging folders of ended jobs can go.
     if tokio::time::timeout(driver::STOP_MAX, remover.remove_others(&going_on, &storage)).await.is_err() {
         tracing::warn!("removing staging folders takes too long: the next start goes on with it");
     }
@@ -172,9 +172,9 @@ async fn collect(mailbox: Mailbox, artifacts: Artifacts, kept: Duration) {
         let collected = tokio::task::spawn_blocking(move || artifacts.collect(&used, kept)).await;
         match collected {
             Ok(Ok(0)) => {}
-            Ok(Ok(deleted)) => tracing::info!("{deleted} artifacts that nobody uses are deleted"),
-            Ok(Err(e)) => tracing::warn!("artifacts that nobody uses stay: {e}"),
-            Err(e) => tracing::warn!("artifacts that nobody uses stay: {e}"),
+            Ok(Ok(deleted)) => tracing::info!("{deleted} unused artifacts are deleted"),
+            Ok(Err(e)) => tracing::warn!("unused artifacts stay: {e}"),
+            Err(e) => tracing::warn!("unused artifacts stay: {e}"),
         }
     }
 }

@@ -22,7 +22,7 @@ mod tests {
     use windrow_model::Code;
 
     #[test]
-    fn a_second_coordinator_on_a_data_folder_is_told_who_has_it() {
+    fn second_coordinator_on_a_data_folder_names_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let first = lock_data_dir(dir.path()).unwrap();
         let error = lock_data_dir(dir.path()).unwrap_err();

@@ -47,7 +47,7 @@ async fn send_logs_of(
     while let Some(chunk) = chunks.message().await.map_err(|s| from_status(&s))? {
         let piece = v1::LogPiece { attempt: chunk.attempt, worker: Some(worker.into()), data: chunk.data };
         if to.send(Ok(piece)).await.is_err() {
-            // Nobody listens any more.
+            // The client has gone.
             break;
         }
     }

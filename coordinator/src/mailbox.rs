@@ -1,7 +1,7 @@
-//! What the driver is told and asked: a closed list of messages, and the handle that sends them.
+//! The messages to the driver, a closed list, and the handle that sends them.
 //!
-//! The queue is bounded: whoever reads messages from the network waits here when the driver is behind. The driver
-//! itself never waits for anybody, so nobody can wait in a circle.
+//! The queue is bounded: a reader of the network waits here when the driver is behind (backpressure). The driver itself never waits,
+//! so there is no circle.
 
 mod data;
 
@@ -24,7 +24,7 @@ use windrow_scheduler::{Collected, Event, HeldAttempt, Left, Progress};
 /// Messages that wait for the driver at most.
 const QUEUE_MAX: usize = 4096;
 
-/// Where an answer goes. Nobody minds if it is no longer awaited.
+/// The way of an answer. An answer that is not awaited any more is dropped.
 pub(crate) type Answer<T> = oneshot::Sender<T>;
 /// A session's way to its worker: the stream ends when this is dropped. Not bounded, because the driver must not wait:
 /// the scheduler gives a worker no more tasks than it has slots, which bounds what lies here.
@@ -34,7 +34,7 @@ pub(crate) struct ToWorker {
     pub _listening: oneshot::Sender<()>,
 }
 
-/// Number of a session, counted from the coordinator's start: tells the sessions of one worker apart.
+/// Number of a session, counted from the coordinator's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SessionId(pub u64);
 
@@ -48,7 +48,7 @@ pub(crate) enum Message {
         job: JobId,
         answer: Answer<Result<(), Failure>>,
     },
-    /// An operator's word on a commit that waits.
+    /// An operator's decision about a commit that waits.
     DecideCommit {
         job: JobId,
         give_up: bool,
@@ -86,7 +86,7 @@ pub(crate) enum Message {
     KnownTasks {
         answer: Answer<BTreeMap<JobId, u64>>,
     },
-    /// Addresses of the workers that ran something of a job and still live.
+    /// Addresses of live workers that ran attempts of a job.
     LogHolders {
         job: JobId,
         answer: Answer<Result<Vec<(WorkerId, String)>, Failure>>,
@@ -99,8 +99,8 @@ pub(crate) enum Message {
     // From workers.
     SessionBegan {
         node: NodeInfo,
-        /// Of the worker's process; 0 if its release does not tell.
-        life: u64,
+        /// Random number of the worker's process; 0 if its release has none.
+        process: u64,
         inventory: Inventory,
         to_worker: ToWorker,
         answer: Answer<Result<SessionId, Failure>>,
@@ -114,7 +114,7 @@ pub(crate) enum Message {
         session: SessionId,
         worker: WorkerId,
     },
-    // From what the driver itself has set going.
+    // From work that the driver has started.
     Split {
         job: JobId,
         result: Result<SplitJob, Failure>,
@@ -123,17 +123,17 @@ pub(crate) enum Message {
         job: JobId,
         tried: CommitTried,
     },
-    /// A try of planning a job is on record: it may begin.
+    /// A try of planning a job is durable: it may begin.
     MaySplit {
         job: JobId,
         result: Result<Durable, Failure>,
     },
-    /// It is on record how the inputs of a job were cut.
+    /// The split of a job is durable.
     SplitRecorded {
         job: JobId,
         durable: Durable,
     },
-    /// It is on record that the commit of a job begins, and with it which parts are committed.
+    /// The beginning of the commit of a job is durable, or cannot be made so.
     Sealed {
         job: JobId,
         result: Result<Durable, Failure>,
@@ -145,7 +145,7 @@ pub(crate) enum Message {
         report: Box<TaskReport>,
         result: Result<Vec<StoredBlob>, Failure>,
     },
-    /// The same for what a job that is done had not stored before.
+    /// The same for the result of a job that seals or ends.
     CollectedStored {
         job: JobId,
         result: Result<Vec<StoredBlob>, Failure>,
@@ -160,7 +160,7 @@ pub(crate) enum Message {
         past: Box<Past>,
         durable: Durable,
     },
-    /// A submit is on record, this one or an earlier one of the same job.
+    /// A submit is durable, this one or an earlier one of the same job.
     SubmitRecorded {
         job: JobId,
         answer: Answer<Result<(), Failure>>,
@@ -172,25 +172,25 @@ pub(crate) enum Message {
     },
 }
 
-/// What a worker has when its session begins.
+/// The inventory of a worker when its session begins.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     pub held: Vec<HeldAttempt>,
     /// Jobs whose setup it has.
     pub jobs: Vec<JobId>,
-    /// Jobs of which it has something, and that were not known when it told so: nothing else is kept of them.
+    /// Unknown jobs of which it has data: nothing else is kept of them.
     pub dropped: Vec<JobId>,
     pub folder: Folder,
     /// Chunks of a folder that has joined no cluster.
     pub chunks: Vec<Digest>,
-    /// What its last life ran when that ended.
+    /// Attempts that its last incarnation ran when that ended.
     pub left: Vec<Left>,
 }
 
-/// What a worker reports.
+/// A report of a worker.
 pub(crate) enum Report {
     Event(Box<Event>),
-    /// It ends, and waits for this.
+    /// It will end, and waits for this.
     Draining(v1::Draining),
     Beat {
         progress: Vec<Progress>,

@@ -10,9 +10,9 @@ use tokio::sync::{Semaphore, oneshot};
 use windrow_model::{Code, Escape, Failure};
 use windrow_store::Steps;
 
-/// Without any step for so long, a plan is given up.
+/// Time without a step after which a plan is given up.
 const STALL: Duration = Duration::from_secs(120);
-/// How often that is looked at.
+/// Interval of the checks for that.
 const LOOK: Duration = Duration::from_secs(1);
 /// Plans that are made at a time.
 const THREADS_MAX: usize = 64;
@@ -57,7 +57,7 @@ impl Planners {
         let (abandoned, hung) = (self.abandoned.clone(), hangs.clone());
         let thread = std::thread::Builder::new().name("plan".into()).spawn(move || {
             let result = plan();
-            // Counted once, by whoever comes second.
+            // The later of the two sides counts.
             if hung.swap(2, Ordering::SeqCst) == 1 {
                 abandoned.fetch_sub(1, Ordering::SeqCst);
             }
@@ -101,7 +101,7 @@ mod tests {
         let planners = Planners { stall: Duration::from_millis(20), ..Planners::default() };
         let steps = Arc::new(Steps::default());
         let (go_on, wait) = mpsc::channel::<()>();
-        let (undone, told) = mpsc::channel();
+        let (undone, undoes) = mpsc::channel();
         let own = steps.clone();
         let hangs = move || {
             own.step(Path::new("/dead/nfs")).unwrap();
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(planners.abandoned.load(Ordering::SeqCst), 1);
         assert_eq!(planners.permits.available_permits(), THREADS_MAX, "others are planned meanwhile");
         go_on.send(()).unwrap();
-        assert_eq!(told.recv().unwrap(), 7);
+        assert_eq!(undoes.recv().unwrap(), 7);
         assert_eq!(planners.abandoned.load(Ordering::SeqCst), 0);
     }
 

@@ -1,8 +1,8 @@
-//! What a coordinator knows when it starts: the jobs of its earlier lives, the datasets, and who its workers were.
+//! The start of a coordinator: it reads the jobs of earlier epochs, the datasets and the workers.
 //!
-//! Jobs that had not ended go on. Their outputs are claimed again before anybody can submit another job to them, and
-//! their staging folders looked for: a job whose staging is gone cannot go on and is over, with `INTERRUPTED`. Not so a job whose
-//! commit has begun: its outputs may be whole, so it stays `committing` until they can be looked at, or an operator decides.
+//! Jobs that had not ended continue. Their outputs are claimed again before a client can submit another job to them, and their
+//! staging folders are looked for: a job whose staging folder is gone ends with `INTERRUPTED`. A job whose commit has begun does not:
+//! its outputs may be whole, so it stays `committing` until they can be read, or an operator decides.
 //!
 //! Work on the paths of a job may end the process (a bug, a file system that makes it hang until it is killed). So each try is
 //! recorded before it begins and again when it has ended; a job with [`TRIES_MAX`] tries without an end is over, with
@@ -27,7 +27,7 @@ const TRIES_MAX: u32 = 2;
 /// The same for its commit, which may be interrupted more often by what has nothing to do with it: its outputs are nearly there.
 const COMMIT_TRIES_MAX: u32 = 5;
 
-/// What is left of earlier lives.
+/// The state of earlier epochs.
 pub(crate) struct Recovered {
     pub epoch: Epoch,
     pub identity: Identity,
@@ -40,7 +40,7 @@ pub(crate) struct Recovered {
     pub collected: Vec<(JobId, KeptResult)>,
 }
 
-/// A job that goes on.
+/// A job that continues.
 pub(crate) struct RecoveredJob {
     pub job: RestoredJob,
     pub staging: Vec<StagedSink>,
@@ -49,7 +49,7 @@ pub(crate) struct RecoveredJob {
     pub datasets_done: bool,
     /// Tries of work on its paths that have not ended.
     pub tries: u32,
-    /// Its commit has ended too many lives: an operator decides whether it is tried again.
+    /// Its commit has ended the coordinator too often: an operator decides whether it is tried again.
     pub commit_held: Option<String>,
 }
 
@@ -64,7 +64,7 @@ impl RecoveredJob {
     }
 }
 
-/// Begins a new life on this store. A job whose staging folders lie on a file system that does not answer is over, too.
+/// Begins an epoch on this store. A job whose staging folders lie on a file system that does not answer ends, too.
 pub(crate) async fn recover(
     store: &mut dyn JobStore,
     claims: &Claims,
@@ -73,7 +73,7 @@ pub(crate) async fn recover(
     let epoch = store.begin_epoch()?;
     let identity = store.identity()?;
     let (cluster, revision) = (identity.cluster, identity.revision);
-    tracing::info!(%cluster, %epoch, revision, "a life of the journal begins");
+    tracing::info!(%cluster, %epoch, revision, "an epoch of the journal begins");
     let mut records = store.load()?;
     let mut rows: BTreeMap<JobId, RunningJob> = store.load_running()?.into_iter().map(|j| (j.spec.id, j)).collect();
     // Ids sort by the time of submission.
@@ -107,7 +107,7 @@ pub(crate) async fn recover(
             }
         }
     }
-    // All tries at once if none has ended a coordinator before; else one after the other, which tells whose it was.
+    // All tries at once if none has ended a coordinator before; else one after the other, so that the job which does is known.
     let fresh = |row: &RunningJob| row.tries == 0 && touches_paths(row);
     let begun: Vec<Record> =
         going_on.iter().filter(|(_, row)| fresh(row)).map(|(_, row)| Record::Tries(row.spec.id, 1)).collect();
@@ -146,7 +146,7 @@ pub(crate) async fn recover(
         let result = at.map(|at| collected.swap_remove(at).1.collected);
         match go_on(&record, row, claims, storage, commits_alone).await {
             Ok(mut job) => {
-                // Without a commit that has begun the tasks of the job tell it once more.
+                // If the commit has not begun, the tasks of the job report it once more.
                 job.job.collected = result.filter(|_| job.job.sealed).unwrap_or_default();
                 running.push(job);
             }
@@ -167,7 +167,7 @@ pub(crate) async fn recover(
         }
     }
     over.extend(ended);
-    // Rows without a record: nobody was told of those jobs.
+    // Rows without a record: the submits of those jobs were not answered.
     forgotten.extend(rows.into_keys());
     crashpoint!("recover.before-forget");
     if !forgotten.is_empty() {
@@ -178,7 +178,7 @@ pub(crate) async fn recover(
     }
     crashpoint!("recover.done");
     if !running.is_empty() {
-        tracing::info!("{} jobs go on", running.len());
+        tracing::info!("{} jobs continue", running.len());
     }
     let (datasets, workers) = (store.load_datasets()?, store.load_workers()?);
     // Rows of earlier releases do not say when their job ended.
@@ -188,7 +188,7 @@ pub(crate) async fn recover(
     Ok(Recovered { epoch, identity, past, running, datasets, workers, collected })
 }
 
-/// A job that was not split has nothing that is looked for.
+/// Whether the job may have staging folders, which are looked for.
 fn touches_paths(row: &RunningJob) -> bool {
     row.split.is_some()
 }
@@ -264,7 +264,7 @@ fn recovered(record: &JobRecord, row: RunningJob, staging: Vec<StagedSink>) -> R
     RecoveredJob { job, staging, published, datasets_done, tries, commit_held: None }
 }
 
-/// The job is over. Touches no path.
+/// Ends the job. Touches no path.
 fn interrupt(status: &mut JobStatus, code: Code, why: &Failure) {
     tracing::warn!(job = %status.id, code = code.as_str(), reason = ?why.message, "job cannot go on");
     status.state = JobState::Failed;

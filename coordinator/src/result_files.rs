@@ -1,7 +1,7 @@
 //! The bytes of collected results on disk: one file for each job, `results/JOB`, to which its tasks' blobs are appended.
 //!
-//! One thread writes them, so that the driver does not wait. Blobs that come at the same moment share one sync; a blob is durable
-//! before its task counts as done. A tail that a crash has cut off is never referred to.
+//! One thread writes them, so that the driver does not block. Blobs that arrive at the same moment share one sync; a blob is durable
+//! before its task counts as done. A tail that a crash has cut off has no reference.
 
 use crate::error::Error;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use windrow_format::space;
 use windrow_format::{private, regular_file};
 use windrow_model::{COLLECT_BYTES_MAX, Code, Digest, Failure, JobId, StoredBlob};
 
-/// A job's file may be so much larger than what it may collect: attempts that are repeated leave what they stored.
+/// Most bytes in the file of a job: more than it may collect, since repeated attempts leave what they stored.
 const FILE_BYTES_MAX: u64 = 4 * COLLECT_BYTES_MAX;
 /// Commands that share a sync.
 const BATCH_MAX: usize = 256;
@@ -63,13 +63,13 @@ impl ResultFiles {
         let _ = self.queue.send(Command::Append { job, blobs, done });
     }
 
-    /// The file of the job goes.
+    /// Removes the file of the job.
     pub fn remove(&self, job: JobId) {
         let _ = self.queue.send(Command::Remove { job });
     }
 
-    /// The pieces of a stored blob, each of at most `piece_bytes`, to `give` until that says false. Fails if the bytes are not
-    /// those that were stored. Blocks.
+    /// Gives the pieces of a stored blob, each of at most `piece_bytes`, to `give` until that returns false. Fails if the bytes are
+    /// not those that were stored. Blocks.
     pub fn read(
         &self,
         job: JobId,
@@ -195,8 +195,8 @@ mod tests {
         JobId::from_bytes([n; 16])
     }
     fn stored(files: &ResultFiles, job: JobId, blobs: &[&[u8]]) -> Result<Vec<StoredBlob>, Failure> {
-        let (told, answer) = mpsc::channel();
-        files.append(job, blobs.iter().map(|b| b.to_vec()).collect(), Box::new(move |r| drop(told.send(r))));
+        let (answers, answer) = mpsc::channel();
+        files.append(job, blobs.iter().map(|b| b.to_vec()).collect(), Box::new(move |r| drop(answers.send(r))));
         answer.recv().unwrap()
     }
     fn read(files: &ResultFiles, job: JobId, blob: &StoredBlob) -> Result<Vec<u8>, Failure> {

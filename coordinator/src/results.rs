@@ -37,7 +37,7 @@ impl Results {
         }
     }
 
-    /// A running job wants to store so many bytes. Answers with the results that give way to them.
+    /// Reserves `bytes` for a running job. Gives the results that give way to them.
     pub fn reserve(&mut self, job: JobId, bytes: u64) -> Result<Vec<JobId>, Failure> {
         let mut gone = Vec::new();
         while self.kept_bytes + self.running_bytes + bytes > self.bytes_max {

@@ -1,6 +1,6 @@
-//! The sessions of workers: one at a time for each, and what was said in it.
+//! The sessions of workers: one at a time for each worker, with what was sent in it.
 //!
-//! It knows nothing of what a worker does; it forgets everything of a session that ends.
+//! A session that ends is forgotten. The work of workers is the scheduler's.
 
 use crate::mailbox::{SessionId, ToWorker};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,14 +10,14 @@ use windrow_proto::v1;
 struct Session {
     id: SessionId,
     incarnation: Incarnation,
-    /// Of the worker's process; 0 if its release does not tell.
-    life: u64,
+    /// Random number of the worker's process; 0 if its release has none.
+    process: u64,
     to_worker: ToWorker,
     /// Jobs whose setup this worker has got in this session.
     set_up: BTreeSet<JobId>,
-    /// Jobs of which it had something when the session began.
+    /// Jobs of which it had data when the session began.
     named: BTreeSet<JobId>,
-    /// It said that it will end, and what it waits for.
+    /// It has announced its end, and what it waits for.
     draining: Option<v1::Draining>,
 }
 
@@ -36,11 +36,11 @@ impl Sessions {
         &mut self,
         worker: WorkerId,
         incarnation: Incarnation,
-        life: u64,
+        process: u64,
         to_worker: ToWorker,
     ) -> Option<SessionId> {
         let is_taken = |s: &Session| match s.incarnation == incarnation {
-            true => s.life != life && s.life != 0 && life != 0,
+            true => s.process != process && s.process != 0 && process != 0,
             false => s.incarnation > incarnation,
         };
         if self.live.get(&worker).is_some_and(is_taken) {
@@ -50,7 +50,7 @@ impl Sessions {
         let id = SessionId(self.last_id);
         self.leaving.remove(&worker);
         let (set_up, named) = Default::default();
-        self.live.insert(worker, Session { id, incarnation, life, to_worker, set_up, named, draining: None });
+        self.live.insert(worker, Session { id, incarnation, process, to_worker, set_up, named, draining: None });
         Some(id)
     }
 
@@ -81,11 +81,11 @@ impl Sessions {
         Some(gone)
     }
 
-    /// Sends to a worker. Without a session this does nothing: what the worker had is given to others when it counts
-    /// as gone, or anew when it returns.
+    /// Sends to a worker. Without a session this does nothing: its tasks are given to others when it counts as gone, or anew when it
+    /// returns.
     pub fn send(&self, worker: WorkerId, message: v1::to_worker::Message) {
         if let Some(session) = self.live.get(&worker) {
-            // A closed stream is told by `SessionEnded`.
+            // `SessionEnded` reports a closed stream.
             let _ = session.to_worker.messages.send(Ok(v1::ToWorker { message: Some(message) }));
         }
     }
@@ -95,8 +95,8 @@ impl Sessions {
         self.live.get_mut(&worker).is_some_and(|s| s.set_up.insert(job))
     }
 
-    /// The worker has something of these jobs. Their setups are sent all the same: it may have that of an earlier life,
-    /// in which outputs were staged elsewhere.
+    /// The worker has data of these jobs. Their setups are sent all the same: it may have the one of an earlier epoch, in which outputs
+    /// were staged elsewhere.
     pub fn names(&mut self, worker: WorkerId, named: BTreeSet<JobId>) {
         if let Some(session) = self.live.get_mut(&worker) {
             session.named = named;
@@ -108,20 +108,20 @@ impl Sessions {
         self.live.contains_key(&worker)
     }
 
-    /// The job is over: everybody who may have something of it.
+    /// The job has ended. Gives the workers that may have data of it.
     pub fn forget_job(&mut self, job: JobId) -> Vec<WorkerId> {
         let had = |s: &mut Session| s.set_up.remove(&job) | s.named.remove(&job);
         self.live.iter_mut().filter_map(|(worker, s)| had(s).then_some(*worker)).collect()
     }
 
-    /// This worker said that it will end.
+    /// This worker has announced its end.
     pub fn set_draining(&mut self, worker: WorkerId, said: v1::Draining) {
         if let Some(session) = self.live.get_mut(&worker) {
             session.draining = Some(said);
         }
     }
 
-    /// What a worker that is asked to end waits for, if it waits for anything.
+    /// What a worker that was asked to end waits for.
     pub fn waits_for(&self, worker: WorkerId) -> Option<String> {
         let v1::Draining { running, unpublished, served, stops_in_ms } = self.live.get(&worker)?.draining?;
         (running.max(unpublished).max(served) > 0).then(|| {
@@ -133,7 +133,7 @@ impl Sessions {
         })
     }
 
-    /// Whether the worker said that it will end.
+    /// Whether the worker has announced its end.
     pub fn is_draining(&self, worker: WorkerId) -> bool {
         self.live.get(&worker).is_some_and(|s| s.draining.is_some())
     }

@@ -1,7 +1,7 @@
 //! Which jobs may have staging folders, noted in files before the folders are made: `staging/JOB`.
 //!
 //! A job is split while its submit is on the way to the journal. If the coordinator dies before the journal has it, only
-//! the note tells the next life that planning it was tried and that there is something to remove; the same holds for one that
+//! the note shows the next epoch that planning was tried and that there may be folders to remove; the same holds for one that
 //! died between the record of an end and the removal. Notes survive processes, not power cuts: then a hidden folder may stay.
 
 use crate::earlier_staging::remove_staging;

@@ -11,7 +11,7 @@ use windrow_model::{Code, Failure, JobId, Time, WorkerId};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
 
-/// A worker whose file system does not answer for so long does not share it.
+/// Milliseconds for an answer; then the worker does not see the files.
 const ANSWER_MS_MAX: u64 = 30_000;
 /// The same when another worker has said that it sees everything.
 const PATIENCE_MS: u64 = 5_000;

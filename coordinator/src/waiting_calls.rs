@@ -4,7 +4,7 @@ use crate::mailbox::{Answer, BeginPut, DataMessage};
 use windrow_datasets::PutId;
 use windrow_model::{Dataset, Digest, Failure, Time, WorkerId};
 
-/// A put that commits when its workers have told that they hold what they are said to hold.
+/// A put that commits when its workers have reported the chunks that the client names.
 pub(crate) struct CommitPut {
     pub put: PutId,
     pub dataset: Dataset,

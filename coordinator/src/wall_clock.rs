@@ -1,4 +1,4 @@
-//! The wall clock, for what is displayed and for what outlives a process.
+//! The wall clock, for times that are displayed or recorded.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,29 +1,29 @@
-//! Who watches which job: each watcher sees the latest status, some times a second, and the last one for certain.
+//! Watchers of jobs: each gets the latest status at most every 50 ms, and always the last one.
 //!
-//! A watcher that is slow skips what it missed. Its stream ends when the job's sender is dropped.
+//! A slow watcher skips statuses. Its stream ends when the job's sender is dropped.
 
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 use windrow_model::{JobId, JobStatus, Time};
 
-/// At most one status in so many milliseconds, except for the last.
+/// Milliseconds between two statuses at least, except for the last.
 const INTERVAL_MS: u64 = 50;
 
 struct Watched {
     sender: watch::Sender<JobStatus>,
-    /// The next status may go out from here on.
+    /// The time of the next status at the earliest.
     next: Time,
 }
 
 #[derive(Default)]
 pub(crate) struct Watchers {
     jobs: BTreeMap<JobId, Watched>,
-    /// Something may have changed since the last look.
+    /// A status may have changed since the last `look`.
     dirty: bool,
 }
 
 impl Watchers {
-    /// Watches a job whose status is `now`.
+    /// Watches a job, which has this status.
     pub fn watch(&mut self, job: JobId, status: JobStatus) -> watch::Receiver<JobStatus> {
         match self.jobs.get(&job) {
             Some(watched) => watched.sender.subscribe(),
@@ -35,17 +35,17 @@ impl Watchers {
         }
     }
 
-    /// Something has happened.
+    /// A status may have changed.
     pub fn touch(&mut self) {
         self.dirty = !self.jobs.is_empty();
     }
 
-    /// When `look` wants to be called.
+    /// The time of the next `look`.
     pub fn next_deadline(&self) -> Option<Time> {
         self.dirty.then(|| self.jobs.values().map(|w| w.next).min()).flatten()
     }
 
-    /// Sends what has changed for jobs whose time has come. `status` answers `None` for what shall not be told now.
+    /// Sends changed statuses of jobs whose interval is over. `status` gives `None` for a job that is not shown now.
     pub fn look(&mut self, now: Time, mut status: impl FnMut(JobId) -> Option<JobStatus>) {
         if !self.dirty {
             return;
@@ -74,7 +74,7 @@ impl Watchers {
     }
 }
 
-/// Time alone changes nothing that is worth a message.
+/// The time that has passed is no change.
 fn differs(a: &JobStatus, b: &JobStatus) -> bool {
     a.state != b.state
         || a.attempts != b.attempts

@@ -246,7 +246,7 @@ async fn same_id_with_another_spec_is_refused() {
     coordinator.stop().await;
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
-    assert_eq!(client.submit(&other).await.unwrap_err().code, Code::JobExists, "in the next life");
+    assert_eq!(client.submit(&other).await.unwrap_err().code, Code::JobExists, "in the next epoch");
     assert_eq!(client.submit(&spec).await, Ok(spec.id));
     coordinator.stop().await;
 }
@@ -282,7 +282,7 @@ fn is_try(record: &Record) -> bool {
     matches!(record, Record::Tries(_, tries) if *tries > 0)
 }
 
-/// A try that is not on record could end life after life of the coordinator.
+/// A try that is not on record could end the coordinator again and again.
 #[tokio::test(flavor = "multi_thread")]
 async fn second_planning_begins_when_its_try_is_durable() {
     let (place, gate) = (Place::new(), Arc::new(Gate::default()));

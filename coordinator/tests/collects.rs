@@ -15,7 +15,7 @@ fn blob(task: u32) -> Vec<u8> {
     (0..BLOB).map(|at| (at as u32).wrapping_mul(task + 7) as u8).collect()
 }
 
-/// Does what it is told until the job is dropped; each of the two reduce tasks collects a large blob.
+/// Obeys until the job is dropped; each of the two reduce tasks collects a large blob.
 async fn work_collecting(worker: &mut FakeWorker, job: JobId) {
     while !worker.dropped.contains(&job) {
         match worker.hear().await.expect("the session ended") {
@@ -80,7 +80,7 @@ async fn large_results_are_stored_and_outlive_the_coordinator() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unread_results_are_kept_and_later_jobs_fail_before_they_are_done() {
+async fn unread_results_are_kept_and_later_jobs_fail() {
     let place = Place::new();
     let config = Config { results_bytes_max: 3 * BLOB as u64, ..config(&place) };
     let coordinator = Coordinator::start_with(config).await;
@@ -100,7 +100,7 @@ async fn unread_results_are_kept_and_later_jobs_fail_before_they_are_done() {
     // Once a client has read it, it gives way.
     assert!(fetched(&mut client, first).await == Ok(vec![blob(0), blob(1)]));
     let mut n = 3;
-    // That it was read is told after the last piece.
+    // The read is noted after the last piece.
     while end_of(&mut client, n).await.state != JobState::Done {
         n += 1;
         assert!(n < 50);
@@ -133,9 +133,9 @@ async fn results_go_with_their_files_when_their_time_is_over() {
     coordinator.stop().await;
 }
 
-/// Twenty thousand attempts of a job that does not run here: the worker is told to drop the job, and that is all.
+/// Twenty thousand attempts of a job that does not run here: the worker has to drop the job.
 #[tokio::test(flavor = "multi_thread")]
-async fn inventory_of_unknown_attempts_is_dropped_and_an_absurd_one_refused() {
+async fn inventory_of_unknown_attempts_is_dropped_or_refused() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let attempt = |job: JobId, index: u32| {
@@ -145,8 +145,8 @@ async fn inventory_of_unknown_attempts_is_dropped_and_an_absurd_one_refused() {
     };
     let gone = JobId::from_bytes([9; 16]);
     let attempts = (0..20_000).map(|index| attempt(gone, index)).collect();
-    let told = v1::Inventory { attempts, last: true, ..Default::default() };
-    let mut worker = FakeWorker::join_with(&coordinator, register(1, 1), told).await.unwrap();
+    let inventory = v1::Inventory { attempts, last: true, ..Default::default() };
+    let mut worker = FakeWorker::join_with(&coordinator, register(1, 1), inventory).await.unwrap();
     while worker.dropped.is_empty() {
         worker.hear().await.unwrap();
     }
@@ -158,8 +158,8 @@ async fn inventory_of_unknown_attempts_is_dropped_and_an_absurd_one_refused() {
     client.submit(&spec).await.unwrap();
     worker.next_task().await;
     let attempts = (0..1_000).map(|index| attempt(spec.id, index)).collect();
-    let told = v1::Inventory { attempts, last: true, ..Default::default() };
-    let refused = FakeWorker::join_with(&coordinator, register(2, 1), told).await;
+    let inventory = v1::Inventory { attempts, last: true, ..Default::default() };
+    let refused = FakeWorker::join_with(&coordinator, register(2, 1), inventory).await;
     assert_eq!(refused.err().unwrap().code, Code::BadRequest);
     client.cancel(spec.id).await.unwrap();
     coordinator.stop().await;

@@ -11,7 +11,7 @@ use support::*;
 use windrow_coordinator::{Config, DiskStore, JobStore, Record};
 use windrow_model::*;
 use windrow_net::Token;
-use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Told};
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as Order};
 
 /// A job whose commit has begun while the folder of its output, as a mount would be, is away.
 struct Away {
@@ -41,9 +41,9 @@ impl Away {
         let mut granted = Vec::new();
         while granted.len() < 2 {
             match worker.hear().await.unwrap() {
-                Told::Assign(assign) => worker.done(&assign.task.unwrap().try_into().unwrap()),
-                Told::CheckStaging(check) => worker.check_staging(check),
-                Told::Grant(grant) => granted.push(AttemptId::try_from(grant.attempt.unwrap()).unwrap()),
+                Order::Assign(assign) => worker.done(&assign.task.unwrap().try_into().unwrap()),
+                Order::CheckStaging(check) => worker.check_staging(check),
+                Order::Grant(grant) => granted.push(AttemptId::try_from(grant.attempt.unwrap()).unwrap()),
                 _ => {}
             }
         }
@@ -161,7 +161,7 @@ async fn operator_gives_up_a_commit_that_waits() {
     let end = away.client.get(away.job).await.unwrap();
     assert_eq!(end.state, JobState::Cancelled, "the answer comes when the end is on record");
     assert!(end.error.unwrap().message.contains("may be there"));
-    // What was staged stays, in the next life, too.
+    // The staging folder stays, in the next epoch, too.
     let mut away = away.restart(Away::come_back).await;
     assert_eq!(away.client.get(away.job).await.unwrap().state, JobState::Cancelled);
     let staged = std::fs::read_dir(away.place.dir.path().join("mount")).unwrap().count();
@@ -172,7 +172,7 @@ async fn operator_gives_up_a_commit_that_waits() {
 
 /// It failed with `PLANNING_CRASHED`, whatever there was of its output.
 #[tokio::test(flavor = "multi_thread")]
-async fn commit_that_ended_the_coordinator_often_waits_for_an_operator() {
+async fn commit_that_crashed_often_waits_for_an_operator() {
     let away = Away::new().await;
     let job = away.job;
     let crashed = |place: &Place| {

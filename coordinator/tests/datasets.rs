@@ -105,7 +105,7 @@ async fn worker_cannot_name_the_parts_of_anothers_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_writes_a_dataset_is_done_when_there_are_two_copies() {
+async fn job_that_writes_a_dataset_ends_with_two_copies() {
     let digest = Digest::of(b"part");
     let Two { coordinator, mut client, one, two, place: _place, .. } = Two::with_a_part(digest).await;
     let job = JobId::from_bytes([1; 16]);
@@ -121,7 +121,7 @@ async fn a_job_that_writes_a_dataset_is_done_when_there_are_two_copies() {
 
 /// It waited for ever, and could not be cancelled.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_without_room_for_a_copy_holds_no_job_up() {
+async fn worker_without_room_for_a_copy_delays_no_job() {
     let digest = Digest::of(b"part");
     let Two { coordinator, mut client, one, two, place: _place, .. } = Two::with_a_part(digest).await;
     two.not_copied(digest, Code::NoSpace);
@@ -133,7 +133,7 @@ async fn a_worker_without_room_for_a_copy_holds_no_job_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_whose_parts_are_being_copied_can_be_cancelled() {
+async fn job_whose_parts_are_being_copied_can_be_cancelled() {
     let Two { coordinator, mut client, one, two, place: _place, .. } = Two::with_a_part(Digest::of(b"part")).await;
     let job = JobId::from_bytes([1; 16]);
     assert_eq!(client.cancel(job).await, Ok(()));
@@ -142,9 +142,9 @@ async fn a_job_whose_parts_are_being_copied_can_be_cancelled() {
     coordinator.stop().await;
 }
 
-/// The stream of the only worker with a chunk breaks. It is back before it counts as lost, and what chunks it has it tells later.
+/// The stream of the only worker with a chunk breaks. It is back before it counts as lost, and reports its chunks later.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_breaks_while_a_part_is_copied_fails_no_job() {
+async fn session_that_breaks_during_a_copy_fails_no_job() {
     let digest = Digest::of(b"part");
     let Two { coordinator, mut client, one, two, tasks, place: _place } = Two::with_a_part(digest).await;
     let (attempt, job) = (tasks[1].attempt, tasks[1].attempt.task.job);
@@ -163,9 +163,9 @@ async fn a_session_that_breaks_while_a_part_is_copied_fails_no_job() {
     coordinator.stop().await;
 }
 
-/// What it had published is on record, and that its worker has it still is told a while after that has registered.
+/// Its published parts are on record, and its worker reports them a while after it has registered.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_commits_after_a_restart_waits_until_its_workers_have_told_everything() {
+async fn commit_after_a_restart_waits_for_all_inventories() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -212,7 +212,7 @@ async fn a_job_that_commits_after_a_restart_waits_until_its_workers_have_told_ev
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_that_is_lost_before_there_is_a_copy_is_made_again() {
+async fn part_lost_before_its_copy_is_made_again() {
     let digest = Digest::of(b"part");
     let Two { coordinator, mut client, one, mut two, place: _place, .. } = Two::with_a_part(digest).await;
     let job = JobId::from_bytes([1; 16]);
@@ -221,7 +221,7 @@ async fn a_part_that_is_lost_before_there_is_a_copy_is_made_again() {
     two.publish_chunk(again.last().unwrap().attempt, digest);
     let end = client.end_of(job).await;
     assert_eq!((end.state, end.error), (JobState::Done, None));
-    assert_eq!(end.tasks.failed, 0, "nobody is charged");
+    assert_eq!(end.tasks.failed, 0, "no attempt is charged");
     let made = listed(&coordinator, "made").await.unwrap();
     assert_eq!((made.chunks, made.copies_min), (1, 1));
     coordinator.stop().await;
@@ -229,7 +229,7 @@ async fn a_part_that_is_lost_before_there_is_a_copy_is_made_again() {
 
 /// The next coordinator looked for the dataset before any worker was back.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_whose_dataset_was_not_split_yet_waits_for_its_workers_after_a_restart() {
+async fn unsplit_job_with_a_dataset_waits_for_returning_workers() {
     let place = Place::new();
     let digest = Digest::of(b"one\ntwo\n");
     let coordinator = Coordinator::start(&place.data()).await;
@@ -240,7 +240,7 @@ async fn a_job_whose_dataset_was_not_split_yet_waits_for_its_workers_after_a_res
     Put::begin(&coordinator, "texts").await.commit(digest, &worker).await;
     let job = reads(&place, 1, "texts");
     client.submit(&job).await.unwrap();
-    // As long as nobody answers, nothing of the split is on record.
+    // Before an answer, nothing of the split is on record.
     while !matches!(worker.hear().await.unwrap(), ToWorker::CheckStaging(_)) {}
     coordinator.stop().await;
 
@@ -264,7 +264,7 @@ async fn a_job_whose_dataset_was_not_split_yet_waits_for_its_workers_after_a_res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_looks_for_its_dataset_when_a_worker_that_is_back_has_told_everything() {
+async fn job_waits_for_the_inventory_of_a_returned_worker() {
     let place = Place::new();
     let digest = Digest::of(b"one\ntwo\n");
     let coordinator = Coordinator::start(&place.data()).await;
@@ -281,7 +281,7 @@ async fn a_job_looks_for_its_dataset_when_a_worker_that_is_back_has_told_everyth
     worker.work_until_dropped(job.id).await;
     assert_eq!(client.end_of(job.id).await.state, JobState::Done);
 
-    // Told everything, and it was not among it.
+    // The inventory is complete, and does not have it.
     let other = JobSpec { id: JobId::from_bytes([2; 16]), ..reads(&place, 2, "texts") };
     let worker = FakeWorker::join(&coordinator, register(1, 3)).await.unwrap();
     client.submit(&other).await.unwrap();
@@ -303,7 +303,7 @@ async fn dropping(coordinator: &Coordinator) -> (FakeWorker, Digest) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_writes_a_dataset_begins_when_nothing_is_being_deleted() {
+async fn job_that_writes_a_dataset_waits_for_deletions() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -322,9 +322,9 @@ async fn a_job_that_writes_a_dataset_begins_when_nothing_is_being_deleted() {
     coordinator.stop().await;
 }
 
-/// The put began all the same, and nobody was there to end it: nothing was deleted from then on.
+/// Such a put would begin without a stream that ends it, and no chunk would be deleted from then on.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_put_that_is_broken_off_before_it_begins_does_not_stay_open() {
+async fn put_broken_off_before_its_beginning_does_not_stay_open() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let (mut worker, garbage) = dropping(&coordinator).await;
@@ -366,7 +366,7 @@ async fn chunks_of_a_put_that_breaks_are_deleted_at_once() {
     assert_eq!(worker.next_order().await, ChunkOrder::Drop(vec![late]));
     worker.say(Say::ChunksDropped(v1::ChunksDropped {}));
     coordinator.stop().await;
-    // A worker that was away then deletes them when it is back, in whatever life.
+    // A worker that was away deletes them when it is back, in any epoch.
     let coordinator = Coordinator::start(&place.data()).await;
     let mut away = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
     away.holds(&[late, old, new], true);
@@ -416,7 +416,7 @@ async fn put_is_refused_that_names_a_worker_which_does_not_exist() {
     let put = Put::begin(&coordinator, "texts").await;
     let refused = put.try_commit(digest, WorkerId::from_bytes([9; 16])).await.unwrap_err();
     assert_eq!(refused.code, Code::BadRequest);
-    // A worker that has not told of the chunk is waited for, and when it does the put is whole.
+    // The put waits for a worker that has not reported the chunk, and commits when it has.
     let put = Put::begin(&coordinator, "texts").await;
     let mut commit = Box::pin(put.try_commit(digest, worker.id));
     let patience = std::time::Duration::from_millis(200);
@@ -429,7 +429,7 @@ async fn put_is_refused_that_names_a_worker_which_does_not_exist() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn worker_that_has_seen_a_newer_journal_is_refused_until_a_restore() {
+async fn worker_with_a_newer_journal_is_refused_until_a_restore() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Calls about chunks right after a start of the coordinator: workers tell what they hold a while after they have registered.
+//! Calls about chunks right after a start of the coordinator: workers report their chunks a while after they have registered.
 
 mod support;
 
@@ -12,7 +12,7 @@ use windrow_proto::v1::{self, adopt_request::What};
 
 type DataClient = v1::data_client::DataClient<windrow_net::Connection>;
 
-/// A new life of a coordinator that has dataset `texts` on worker 1, which also has an orphan.
+/// A new epoch of a coordinator that has dataset `texts` on worker 1, which also has an orphan.
 struct Restarted {
     coordinator: Coordinator,
     texts: Digest,
@@ -34,16 +34,16 @@ impl Restarted {
     async fn data(&self) -> DataClient {
         clients::data(self.coordinator.connect().await)
     }
-    /// The worker is back, and has told nothing yet.
+    /// The worker is back, and has reported nothing yet.
     async fn back(&self) -> FakeWorker {
         FakeWorker::join(&self.coordinator, register(1, 1)).await.unwrap()
     }
 }
 
-/// Nothing answers this call before the worker has told what it holds.
+/// This call is not answered before the worker has reported its chunks.
 async fn waits<T>(what: &str, call: &mut (impl Future<Output = T> + Unpin)) {
     let early = tokio::time::timeout(Duration::from_millis(200), call).await;
-    assert!(early.is_err(), "{what} was answered before the workers had told what they hold");
+    assert!(early.is_err(), "{what} was answered before the workers had reported their chunks");
 }
 
 async fn places(mut data: DataClient, name: &str) -> Result<Vec<(Digest, usize)>, Failure> {
@@ -69,7 +69,7 @@ async fn dataset_is_read_after_the_workers_have_told() {
     worker.holds(&[restarted.texts], true);
     assert_eq!(soon("get", get).await, Ok(vec![(restarted.texts, 1)]));
     assert_eq!(soon("list", list).await.unwrap().copies_min, 1);
-    // Told everything, and it was not among it.
+    // The inventory is complete, and does not have it.
     let worker = FakeWorker::join(&restarted.coordinator, register(1, 2)).await.unwrap();
     let mut get = Box::pin(places(restarted.data().await, "texts"));
     waits("get", &mut get).await;
@@ -79,7 +79,7 @@ async fn dataset_is_read_after_the_workers_have_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orphans_are_listed_and_adopted_after_the_workers_have_told() {
+async fn orphans_are_listed_and_adopted_after_all_inventories() {
     let restarted = Restarted::new().await;
     let mut data = restarted.data().await;
     let mut orphans = Box::pin(data.list_orphans(v1::ListOrphansRequest {}));
@@ -115,7 +115,7 @@ async fn scrubs_are_listed_after_the_workers_have_told() {
 
 /// It would have made one copy, since one of two workers was back, or been refused for want of any.
 #[tokio::test(flavor = "multi_thread")]
-async fn put_begins_when_the_workers_of_the_earlier_life_are_back() {
+async fn put_begins_when_the_workers_are_back_after_a_restart() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let workers = [1, 2].map(|id| FakeWorker::join(&coordinator, register(id, 1)));

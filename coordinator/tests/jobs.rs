@@ -81,7 +81,7 @@ async fn a_submit_that_is_repeated_is_the_same_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_job_leaves_nothing_behind_and_its_output_is_free_again() {
+async fn cancelled_job_leaves_nothing_and_frees_its_output() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -91,7 +91,7 @@ async fn a_cancelled_job_leaves_nothing_behind_and_its_output_is_free_again() {
     client.submit(&first).await.unwrap();
     let task = worker.next_task().await;
 
-    // While it runs, nobody else may write there.
+    // While it runs, no other job may write there.
     let second = place.spec(2);
     client.submit(&second).await.unwrap();
     assert_eq!(client.end_of(second.id).await.error.unwrap().code, Code::OutputInUse);
@@ -114,7 +114,7 @@ async fn a_cancelled_job_leaves_nothing_behind_and_its_output_is_free_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_job_is_told_with_its_code() {
+async fn wrong_job_is_refused_with_its_code() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -166,7 +166,7 @@ async fn worker_without_the_output_is_left_out_if_another_sees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_does_not_see_the_output_fails_the_job_before_its_first_task() {
+async fn output_that_no_worker_sees_fails_the_job_before_its_tasks() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -185,7 +185,7 @@ async fn a_worker_that_does_not_see_the_output_fails_the_job_before_its_first_ta
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_waits_for_no_worker_that_leaves_without_an_answer() {
+async fn job_does_not_wait_for_a_worker_that_leaves() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -202,7 +202,7 @@ async fn a_job_waits_for_no_worker_that_leaves_without_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_that_is_not_valid_counts_against_its_attempt() {
+async fn invalid_report_is_charged_to_its_attempt() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;

@@ -17,7 +17,7 @@ use windrow_model::{Code, Counters, Digest, JobId, JobState, JobStatus, TaskTota
 const FOLDER: &str = "JOURNAL_KILLS_FOLDER";
 /// Transactions; each writes two records.
 const WRITES: u8 = 4;
-/// Nothing has so many passes.
+/// More passes than any place has.
 const PASSES_MAX: u32 = 2_000;
 
 fn record(n: u8) -> JobRecord {
@@ -74,7 +74,7 @@ fn start(folder: &Path, failpoints: &str) -> Output {
     command.output().unwrap()
 }
 
-/// What the next life finds: the ids of the records, each whole.
+/// What the next epoch finds: the ids of the records, each whole.
 #[track_caller]
 fn found(folder: &Path, what: &str) -> BTreeSet<u8> {
     let mut store = DiskStore::open(&folder.join("journal.redb")).unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -91,9 +91,9 @@ fn found(folder: &Path, what: &str) -> BTreeSet<u8> {
 }
 
 #[track_caller]
-fn check(folder: &Path, told: &str, what: &str) {
-    let acknowledged = told.matches("acknowledged").count() as u8;
-    let forgotten = told.contains("forgotten");
+fn check(folder: &Path, printed: &str, what: &str) {
+    let acknowledged = printed.matches("acknowledged").count() as u8;
+    let forgotten = printed.contains("forgotten");
     let ids = found(folder, what);
     let whole = |writes: u8, forgotten: bool| -> BTreeSet<u8> { (u8::from(forgotten)..2 * writes).collect() };
     let mut allowed = vec![whole(acknowledged, forgotten)];
@@ -101,7 +101,7 @@ fn check(folder: &Path, told: &str, what: &str) {
         WRITES => allowed.push(whole(WRITES, true)),
         n => allowed.push(whole(n + 1, false)),
     }
-    assert!(allowed.contains(&ids), "{what}: after {acknowledged} ({told}) there is {ids:?}");
+    assert!(allowed.contains(&ids), "{what}: after {acknowledged} ({printed}) there is {ids:?}");
 }
 
 /// Kills at every pass through this place until there are no more; answers how many there were.
@@ -110,12 +110,12 @@ fn kills(place: &str) -> u32 {
         let folder = tempfile::tempdir().unwrap();
         let what = format!("{place}=kill@{pass}");
         let output = start(folder.path(), &what);
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.signal() != Some(9) {
-            assert!(output.status.success() && told.contains("closed"), "{what}: {output:?}");
+            assert!(output.status.success() && printed.contains("closed"), "{what}: {output:?}");
             return pass - 1;
         }
-        check(folder.path(), &told, &what);
+        check(folder.path(), &printed, &what);
         // And the one after that writes all there is.
         let again = start(folder.path(), "");
         assert!(String::from_utf8_lossy(&again.stdout).contains("closed"), "{what}: {again:?}");
@@ -123,7 +123,7 @@ fn kills(place: &str) -> u32 {
     panic!("{place} has more than {PASSES_MAX} passes")
 }
 
-/// Lets every pass through this place fail, one after the other; answers how many of these errors were told. Some need not
+/// Lets every pass through this place fail, one after the other; answers how many of these errors were reported. Some need not
 /// be: a file that is only being closed has everything.
 fn errors(place: &str, action: &str, passes: u32) -> u32 {
     let mut failed = 0;
@@ -131,16 +131,19 @@ fn errors(place: &str, action: &str, passes: u32) -> u32 {
         let folder = tempfile::tempdir().unwrap();
         let what = format!("{place}={action}@{pass}");
         let output = start(folder.path(), &what);
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && (told.contains("error ") || told.contains("closed")), "{what}: {output:?}");
-        failed += u32::from(told.contains("error "));
-        check(folder.path(), &told, &what);
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success() && (printed.contains("error ") || printed.contains("closed")),
+            "{what}: {output:?}"
+        );
+        failed += u32::from(printed.contains("error "));
+        check(folder.path(), &printed, &what);
     }
     failed
 }
 
 #[test]
-fn a_journal_killed_at_any_write_or_sync_has_what_was_acknowledged_and_nothing_by_half() {
+fn journal_killed_at_any_write_has_all_acknowledged_records() {
     for place in ["journal.write", "journal.sync", "journal.synced", "journal.before-commit", "journal.made"] {
         let passes = kills(place);
         println!("{place}: {passes} kills");
@@ -150,23 +153,23 @@ fn a_journal_killed_at_any_write_or_sync_has_what_was_acknowledged_and_nothing_b
 }
 
 #[test]
-fn an_error_of_the_disk_fails_the_write_and_the_next_life_has_what_was_acknowledged() {
+fn disk_error_fails_the_write_and_loses_no_acknowledged_record() {
     // As many as the kills above find.
     for (place, action, passes) in
         [("journal.sync", "eio", 34), ("journal.write", "enospc", 92), ("journal.before-commit", "eio", 8)]
     {
         let failed = errors(place, action, passes);
-        println!("{place}: {failed} of {passes} errors told");
+        println!("{place}: {failed} of {passes} errors reported");
         assert!(failed >= u32::from(WRITES), "{place}: {failed}");
     }
 }
 
 #[test]
-fn a_journal_that_cannot_be_read_is_an_error_and_no_damage() {
+fn unreadable_journal_is_an_error_and_not_damage() {
     let folder = tempfile::tempdir().unwrap();
     assert!(start(folder.path(), "").status.success());
     let before = found(folder.path(), "whole");
-    let told = String::from_utf8(start(folder.path(), "journal.read=eio@3+").stdout).unwrap();
-    assert!(told.contains(&format!("error {}", Code::IoError)), "{told}");
+    let printed = String::from_utf8(start(folder.path(), "journal.read=eio@3+").stdout).unwrap();
+    assert!(printed.contains(&format!("error {}", Code::IoError)), "{printed}");
     assert_eq!(found(folder.path(), "after the disk recovered"), before);
 }

@@ -111,7 +111,7 @@ fn result() -> KeptResult {
     KeptResult { collected, ended_unix_ms: 0, fetched: false }
 }
 
-/// Writes the file of the present format. For whoever has raised the number: the files of older formats stay as they are.
+/// Writes the file of the present format, for a change that raises the number. Files of older formats are not changed.
 #[test]
 #[ignore = "makes a file that is kept"]
 fn make_the_file_of_this_format() {
@@ -139,9 +139,9 @@ fn journals_of_every_format_open_with_all_that_is_in_them() {
         let path = folder.path().join("journal.redb");
         unpack(&std::fs::read_to_string(fixture(format)).unwrap(), &path);
         // Twice: the first time may bring it to the present format.
-        for life in [3, 4] {
+        for epoch in [3, 4] {
             let mut store = DiskStore::open(&path).unwrap_or_else(|e| panic!("format {format}: {e}"));
-            assert_eq!(store.begin_epoch().unwrap(), Epoch(life), "format {format}");
+            assert_eq!(store.begin_epoch().unwrap(), Epoch(epoch), "format {format}");
             assert_eq!(store.load().unwrap(), records(), "format {format}");
             assert_eq!(store.load_datasets().unwrap(), [dataset()], "format {format}");
             let running = store.load_running().unwrap();

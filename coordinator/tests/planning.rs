@@ -11,7 +11,7 @@ use windrow_coordinator::{Config, DiskStore, JobStore, Record};
 use windrow_model::*;
 use windrow_net::Token;
 
-/// What lives of a coordinator leave that end while they plan a job: its tries, without an end.
+/// The record of a coordinator that ended while it planned a job: tries without an end.
 fn leave(place: &Place, spec: &JobSpec, tries: u32) {
     std::fs::create_dir_all(place.data()).unwrap();
     let mut store = DiskStore::open(&place.data().join("journal.redb")).unwrap();
@@ -80,14 +80,14 @@ async fn stops_while_a_job_is_planned_do_not_count() {
     let place = Place::new();
     let spec = place.spec(1);
     // Its planning waits for a worker that never answers: it has begun to stage, and no try of it is open any more.
-    for life in 0..4 {
+    for epoch in 0..4 {
         let coordinator = Coordinator::start(&place.data()).await;
         let mut client = coordinator.client().await;
         client.upload(b"binary").await;
-        if life == 0 {
+        if epoch == 0 {
             client.submit(&spec).await.unwrap();
         }
-        assert!(!client.get(spec.id).await.unwrap().state.is_final(), "life {life}");
+        assert!(!client.get(spec.id).await.unwrap().state.is_final(), "epoch {epoch}");
         coordinator.stop().await;
     }
     let mut store = DiskStore::open(&place.data().join("journal.redb")).unwrap();

@@ -27,7 +27,7 @@ mod trash;
 mod unreferenced;
 mod waits;
 
-pub use lineage::{Life, Lineage};
+pub use lineage::{EpochRecord, Lineage};
 pub use membership::{Membership, Verdict};
 pub use orders::Order;
 pub use orphans::Orphans;

@@ -1,7 +1,7 @@
 //! Which workers' folders belong to this cluster, and whether the journal's word counts for what lies in them. Pure.
 //!
 //! A folder with another cluster's id is refused, and so is one that has seen a newer journal than this one: then nothing is
-//! deleted in this life, on any worker. A folder without an id holds nothing, or chunks of a release that knew no ids: it joins if
+//! deleted in this epoch, on any worker. A folder without an id holds nothing, or chunks of a release that knew no ids: it joins if
 //! the journal knows one of them, or when an operator has adopted it. Refused folders are remembered for `data ls --orphans`.
 
 use crate::lineage::{Behind, Lineage};
@@ -9,8 +9,8 @@ use crate::planted::{self, Planted};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{ClusterId, Code, Digest, Epoch, Failure, Folder, NodeInfo, WorkerId};
 
-/// No journal comes to a later epoch: with a life in every microsecond since 1970 it would not, and neither with a restore in every
-/// second. What claims to have seen one is damaged or lies, and this journal does not follow it.
+/// No journal reaches a later epoch, not with a start in every microsecond since 1970, nor with a restore in every second. A worker that
+/// claims to have seen one is damaged or lies, and this journal does not follow it.
 const EPOCH_MAX: Epoch = Epoch(1 << 62);
 
 /// Refused workers that are remembered.
@@ -25,11 +25,11 @@ pub struct Refused {
     pub unjoined: Option<u64>,
 }
 
-/// What came of a registration.
+/// The result of a registration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     Admitted,
-    /// `is_news`: the same was not said of this worker before. `above`: the next life has to be above this epoch.
+    /// `is_news`: this worker was not refused for the same before. `above`: the next epoch has to be above this one.
     Refused {
         failure: Failure,
         is_news: bool,
@@ -71,7 +71,7 @@ impl Membership {
                 Ok(()) => None,
                 Err(behind) => {
                     let last = self.lineage.0.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
-                    // A restored journal has to get above what workers report; it does so with its next life.
+                    // A restored journal has to get above the epochs that workers report: its next epoch does.
                     let is_later = folder.seen.epoch > last && folder.seen.epoch < EPOCH_MAX;
                     let above = (self.lineage.is_restored() && is_later).then_some(folder.seen.epoch);
                     Some((self.behind(behind, folder, last, revision), above))
@@ -173,15 +173,15 @@ impl Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lineage::Life;
+    use crate::lineage::EpochRecord;
     use windrow_model::{Incarnation, Seen};
 
     const OURS: ClusterId = ClusterId(uuid::Uuid::from_u128(1));
     const OTHER: ClusterId = ClusterId(uuid::Uuid::from_u128(2));
 
     fn membership(restored: bool) -> Membership {
-        let life = Life { nonce: 5, revision: 0, restored };
-        Membership::new(OURS, Lineage([(Epoch(3), life)].into()))
+        let record = EpochRecord { nonce: 5, revision: 0, restored };
+        Membership::new(OURS, Lineage([(Epoch(3), record)].into()))
     }
     fn node(n: u8) -> NodeInfo {
         NodeInfo {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_of_another_cluster_is_refused_and_told_once() {
+    fn folder_of_another_cluster_is_refused_and_logged_once() {
         let mut members = membership(false);
         let mismatch = |is_news| Some((Code::ClusterMismatch, is_news, None));
         assert_eq!(judge(&mut members, 1, joined(OURS, 3, 7), &[]), None);

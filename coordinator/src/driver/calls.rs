@@ -1,4 +1,4 @@
-//! Answers to questions of clients and services: nothing here changes the state.
+//! Answers to questions of clients and services: they change no state.
 
 use crate::driver::Driver;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ impl Driver {
     pub fn watch(&mut self, job: JobId) -> Result<watch::Receiver<JobStatus>, Failure> {
         let status = self.status(job)?;
         if self.view.past(job).is_some() {
-            // Nobody will write to this one: it has one value, and ends.
+            // The stream of an ended job has one status.
             return Ok(watch::channel(status).1);
         }
         Ok(self.watchers.watch(job, status))
@@ -61,7 +61,7 @@ impl Driver {
         Ok(workers.filter_map(|w| Some((w, self.scheduler.worker_address(w)?.to_string()))).collect())
     }
 
-    /// Workers as lists show them. Why one drains that is asked to end, only its session knows.
+    /// Workers as lists show them. The reason why a worker drains is in its session.
     pub fn workers(&self) -> Vec<WorkerStatus> {
         let mut workers = self.scheduler.workers();
         for worker in workers.iter_mut().filter(|w| w.state == WorkerState::Draining) {

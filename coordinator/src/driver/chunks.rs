@@ -1,4 +1,4 @@
-//! Chunks on workers: what workers report of them, and what they are ordered to do.
+//! Chunks on workers: reports of workers, and orders to them.
 
 use crate::driver::Driver;
 use crate::journal::Record;
@@ -39,20 +39,20 @@ impl Driver {
     }
 
     fn note_lengths(&mut self, worker: WorkerId, digests: &[Digest], lengths: Vec<u64>, passed_over: usize) {
-        let told = digests.iter().copied().zip(lengths);
-        let there: Vec<(Digest, u64)> = told.filter(|(digest, _)| self.datasets.is_there(*digest)).collect();
+        let reported = digests.iter().copied().zip(lengths);
+        let there: Vec<(Digest, u64)> = reported.filter(|(digest, _)| self.datasets.is_there(*digest)).collect();
         self.datasets.note_lengths(there);
         if passed_over > 0 {
             tracing::warn!(
                 %worker,
                 passed_over,
-                "the worker has told of more chunks to which nothing refers than are remembered: they stay where they are"
+                "the worker has reported more unreferenced chunks than are remembered: they stay where they are"
             );
         }
     }
 
-    /// Puts and jobs that waited begin, missing copies are ordered, and what nothing refers to is dropped: in this order, or
-    /// the next deletion would begin before whoever waits for the end of the last one.
+    /// Begins puts and jobs that have waited, orders missing copies, and drops unreferenced chunks: in this order, or the next deletion
+    /// would begin before the puts and jobs that wait for the end of the last one.
     pub fn reconcile_datasets(&mut self) {
         let now = self.clock.now();
         // How many copies a put makes depends on how many workers there are.
@@ -67,7 +67,7 @@ impl Driver {
         self.split_what_waited();
         self.fail_what_lacks_chunks();
         let orders = self.datasets.orders(now);
-        // Before anything goes: the next life must not think that less has gone in this hour.
+        // Before the first deletion: the next epoch must count it in the limit of this hour.
         if let Some(changes) = self.datasets.take_orphan_changes(now, false) {
             self.journal.note(Record::Orphans(Box::new(changes)));
         }

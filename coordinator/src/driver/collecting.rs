@@ -61,7 +61,7 @@ impl Driver {
         if let Err(failure) = self.reserve_result(job, lengths(&blobs)) {
             return self.step(Event::AttemptFailed { worker, attempt, failure });
         }
-        // The worker lives: the scheduler hears nothing else of it meanwhile.
+        // The scheduler gets no other sign of the worker meanwhile.
         self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
         let mailbox = self.mailbox.clone();
         let done = Box::new(move |result| {

@@ -7,10 +7,10 @@
 //!  │ └──▶ slow: the thread has not returned  ──▶ waits until it returns, however long that takes
 //!  └──── an operator's decision, or the end of the pause
 //! ```
-//! A job whose outputs cannot be seen is never reported as failed, since they may be whole: it stays `committing` and says what it
-//! waits for. The way out is an operator's: `windrow job commit ID --give-up`. At most one thread works on a commit: a second one
+//! A job whose outputs cannot be read is never reported as failed, since they may be whole: it stays `committing`, and its status
+//! gives the reason. An operator can end it: `windrow job commit ID --give-up`. At most one thread works on a commit: a second one
 //! could find that the first has moved its staging folder. The claims of a job that was given up stay until its thread returns.
-//! The number of threads that hang on one mount is bounded by `StorageCalls`.
+//! `StorageCalls` bounds the number of threads that hang on one mount.
 
 use crate::commit::{CommitError, CommitTried, commit_job};
 use crate::driver::Driver;
@@ -26,7 +26,7 @@ use windrow_model::{Code, Failure, JobId, JobSpec, Time};
 use windrow_scheduler::Event;
 use windrow_store::StoreError;
 
-/// What the thread needs.
+/// The work of a thread.
 struct Work {
     job: JobId,
     name: String,
@@ -86,15 +86,15 @@ impl Driver {
         tokio::spawn(async move {
             let path = work.folders().next().map_or(PathBuf::from("/"), Path::to_path_buf);
             let begun = Arc::new(AtomicBool::new(false));
-            let (begins, tells) = (begun.clone(), mailbox.clone());
-            // The thread itself tells how it ends: that may be long after it was waited for.
+            let (begins, reports) = (begun.clone(), mailbox.clone());
+            // The thread itself reports its end, which may come after the deadline of the wait.
             let run = move |_: &_| {
                 begins.store(true, Ordering::Relaxed);
                 let tried = catch_unwind(AssertUnwindSafe(|| work.run())).unwrap_or_else(|_| {
                     let bug = Failure::new(Code::Internal, "committing the job panicked");
                     CommitTried::Ended { staging: None, result: Err(CommitError::Failed(bug)) }
                 });
-                tells.blocking_send(Message::CommitTried { job, tried });
+                reports.blocking_send(Message::CommitTried { job, tried });
                 Ok::<_, StoreError>(())
             };
             if let Err(e) = storage.run(&path, run).await {

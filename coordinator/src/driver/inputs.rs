@@ -20,8 +20,8 @@ impl Driver {
         inputs.filter_map(|input| Location::of(input).dataset()).map(str::to_string).collect()
     }
 
-    /// Whether a job cannot be split yet: a chunk that it reads may be on a worker that has not told so, or what it is about
-    /// to store may be what is being deleted.
+    /// Whether a job cannot be planned yet: a chunk that it reads may be on a worker that has not reported it, or a chunk that it is
+    /// about to store may be in deletion.
     pub fn waits_for_datasets(&self, job: JobId) -> bool {
         let read = self.read_datasets(job);
         let mut sinks = self.scheduler.spec(job).into_iter().flat_map(|spec| &spec.plan.sinks);
@@ -31,7 +31,7 @@ impl Driver {
             || writes && self.datasets.is_dropping()
     }
 
-    /// Jobs begin that need not wait any more.
+    /// Plans the jobs that need not wait for datasets any more.
     pub fn split_what_waited(&mut self) {
         for job in self.jobs.for_datasets() {
             self.start_split(job);
@@ -39,10 +39,10 @@ impl Driver {
         self.step_on();
     }
 
-    /// Jobs that read a chunk of which no copy is left cannot go on.
+    /// Fails jobs that read a chunk without a copy.
     pub fn fail_what_lacks_chunks(&mut self) {
         if self.awaited_until.is_some() {
-            // Whoever has the chunks may not be back yet.
+            // Workers that have the chunks may not be back yet.
             return;
         }
         for (job, digest) in self.datasets.take_lacking() {
@@ -52,7 +52,7 @@ impl Driver {
         }
     }
 
-    /// Who holds all of a chunk: where its task runs without fetching anything.
+    /// Notes the workers that hold all of a chunk: there its task fetches nothing.
     pub fn locate(&self, chunk: &mut Chunk) {
         let mut contents = chunk.ranges.iter().filter_map(|r| r.content).peekable();
         if contents.peek().is_none() {
@@ -66,7 +66,7 @@ impl Driver {
         chunk.holders = held.into_iter().filter(|(_, n)| *n == counted).map(|(w, _)| w).collect();
     }
 
-    /// Where the task's chunks are.
+    /// The addresses of the task's chunks.
     pub fn chunk_sources(&self, task: &Task) -> Vec<v1::ChunkSource> {
         let ranges = task.inputs.iter().flat_map(|input| match input {
             TaskInput::Chunk(chunk) => &chunk.ranges[..],

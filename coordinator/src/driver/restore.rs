@@ -1,7 +1,7 @@
-//! Jobs of an earlier life go on: what the journal had of them is put back to where it was.
+//! Jobs of an earlier epoch continue with what the journal has of them.
 //!
-//! They wait for the workers of that life, who say what they run and hold when they register; not for ever. So do new jobs
-//! that read datasets.
+//! They wait for the workers of that epoch, which report what they run and hold when they register, for a limited time. So do new
+//! jobs that read datasets.
 
 use crate::driver::Driver;
 use crate::jobs::{EarlierCommit, Restoring};
@@ -14,7 +14,7 @@ pub(crate) const AWAITED_MS: u64 = 6_000;
 
 impl Driver {
     pub fn restore(&mut self, jobs: Vec<RecoveredJob>) {
-        // From here on: the first thing that a job does may be to look for its datasets.
+        // First: a restored job may look for its datasets at once.
         let now = self.clock.now();
         if !self.members.is_empty() {
             self.awaited_until = Some(now.plus_ms(AWAITED_MS));
@@ -49,7 +49,7 @@ impl Driver {
         self.step(Event::Awaited { workers, ms: AWAITED_MS });
     }
 
-    /// The chunks of datasets that the job reads stay, whatever their names mean now.
+    /// Keeps the chunks of datasets that the job reads, also if their names mean other versions now.
     fn keep_inputs(&mut self, id: JobId, job: &windrow_scheduler::RestoredJob) {
         let stages = job.split.iter().flat_map(|s| &s.stages);
         let ranges = stages.flat_map(|s| &s.chunks).flat_map(|c| &c.ranges);

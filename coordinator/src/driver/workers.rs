@@ -1,4 +1,4 @@
-//! The sessions of workers: how they begin and end, and what is reported in them.
+//! The sessions of workers: their beginnings, their ends, and the reports in them.
 
 use crate::driver::Driver;
 use crate::journal::Record;
@@ -27,23 +27,23 @@ impl Driver {
     pub fn handle_session_began(
         &mut self,
         node: NodeInfo,
-        life: u64,
+        process: u64,
         inventory: Inventory,
         to_worker: ToWorker,
     ) -> Result<SessionId, Failure> {
         let worker = node.worker;
         self.admit(&node, &inventory)?;
-        let Some(session) = self.sessions.begin(worker, node.incarnation, life, to_worker) else {
+        let Some(session) = self.sessions.begin(worker, node.incarnation, process, to_worker) else {
             let other = self.scheduler.worker_address(worker).unwrap_or("an unknown address").to_string();
             let message = format!(
                 "another process is registered as {worker}, at {other}: one of the two runs on a copy of the other's data folder"
             );
             tracing::warn!("a worker at {} is refused: {message}", node.address);
-            // Releases that do not tell their life know the other code, and try again.
-            let code = if life == 0 { Code::StaleAttempt } else { Code::DataDirInUse };
+            // Releases without a number of their process know the other code, and try again.
+            let code = if process == 0 { Code::StaleAttempt } else { Code::DataDirInUse };
             return Err(Failure::new(code, message));
         };
-        // What an older session was asked will not be answered in this one.
+        // Questions of an older session are not answered in this one.
         self.drop_checks_of(worker);
         let registered = v1::Registered {
             protocol: Some(windrow_proto::own_range()),
@@ -134,7 +134,7 @@ impl Driver {
             return;
         }
         if self.scheduler.worker_address(worker).is_none() {
-            // Its lease ran out while its stream stayed open. It must register again to be of use.
+            // Its lease has run out while its stream stayed open: it has to register again.
             self.forget_member(worker);
             self.sessions.end(worker);
             self.drop_checks_of(worker);

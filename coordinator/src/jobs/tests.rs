@@ -109,7 +109,7 @@ fn late_plan_keeps_its_ended_job_until_it_returns() {
 }
 
 #[test]
-fn commit_that_was_given_up_is_a_straggler_while_its_thread_works() {
+fn given_up_commit_is_a_straggler_until_its_thread_returns() {
     for hangs in [false, true] {
         let mut jobs = Jobs::default();
         committing(&mut jobs, id(1));
@@ -187,7 +187,7 @@ fn chunks_of_attempts_are_kept_until_the_commit_is_recorded() {
 }
 
 #[test]
-fn job_whose_result_cannot_be_stored_fails_and_answers_at_its_end() {
+fn job_fails_whose_result_cannot_be_stored() {
     let mut jobs = Jobs::default();
     running(&mut jobs, id(1));
     let collected = vec![("n".to_string(), Vec::new())];

@@ -15,8 +15,8 @@ use super::store::{JobStore, Snapshot};
 use crate::error::Error;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle};
 use std::path::{Path, PathBuf};
-use tables::{CLUSTER, CLUSTER_ID, DATASETS, FORMAT, JOBS, LIVES, LIVES_MAX, META, ORPHANS, TABLES};
-use windrow_datasets::Life;
+use tables::{CLUSTER, CLUSTER_ID, DATASETS, EPOCHS, EPOCHS_MAX, FORMAT, JOBS, META, ORPHANS, TABLES};
+use windrow_datasets::EpochRecord;
 use windrow_failpoint::failpoint;
 use windrow_format::durable::{self, Durability};
 use windrow_format::in_place::InPlace;
@@ -35,7 +35,7 @@ impl DiskStore {
     /// Opens the file and verifies it, or makes it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let journal = |corrupt: bool, what: String| Error::Journal { path: path.to_path_buf(), corrupt, what };
-        // It appears whole: a file that is there and empty has lost its content.
+        // The file appears as a whole: an empty one has lost its content.
         if !path.exists() {
             open::create(path, |_| Ok(())).map_err(|e| journal(false, format!("it cannot be made: {e}")))?;
         }
@@ -47,7 +47,7 @@ impl DiskStore {
         let (db, place) = match open::open_verified(path) {
             Ok(opened) => opened,
             Err((corrupt, what)) => {
-                // Looking at it may have changed it: the next start shall not take what is left for all there was.
+                // The check may have changed the file: the next start must not take the rest for the whole.
                 if corrupt && let Err(e) = durable::write_private(&mark, what.as_bytes(), Durability::Sync) {
                     tracing::error!("{}: {e}", mark.escaped());
                 }
@@ -55,12 +55,12 @@ impl DiskStore {
             }
         };
         let store = DiskStore { path: path.to_path_buf(), db, place };
-        // A newer one is left as it is.
+        // A newer file is not changed.
         let found = store.meta("format", |old| old.unwrap_or(FORMAT).max(FORMAT))?;
         if found != FORMAT {
             return Err(journal(true, format!("its format is {found}, this release knows formats up to {FORMAT}")));
         }
-        // Makes the tables, which a reader alone cannot.
+        // A read transaction cannot make tables.
         store.transaction(|txn| Ok(TABLES.into_iter().try_for_each(|table| txn.open_table(table).map(drop))?))?;
         Ok(store)
     }
@@ -126,11 +126,11 @@ impl JobStore for DiskStore {
             if cluster.get(CLUSTER_ID)?.is_none() {
                 cluster.insert(CLUSTER_ID, &new.as_bytes()[..])?;
             }
-            let life = rows::encode_life(&Life { nonce: u64::from_le_bytes(nonce), revision, restored: restored != 0 });
-            let mut lives = txn.open_table(LIVES)?;
-            lives.insert(&epoch.to_be_bytes()[..], &life[..])?;
-            while lives.len()? > LIVES_MAX {
-                lives.pop_first()?;
+            let record = EpochRecord { nonce: u64::from_le_bytes(nonce), revision, restored: restored != 0 };
+            let mut epochs = txn.open_table(EPOCHS)?;
+            epochs.insert(&epoch.to_be_bytes()[..], &rows::encode_epoch(&record)[..])?;
+            while epochs.len()? > EPOCHS_MAX {
+                epochs.pop_first()?;
             }
             write::forget_oldest_drops(txn)?;
             Ok(Epoch(epoch))

@@ -1,4 +1,4 @@
-//! What is acknowledged is there after a restart, and damage is noticed.
+//! Acknowledged records are there after a restart, and damage is noticed.
 
 use super::tables::*;
 use super::*;
@@ -76,7 +76,7 @@ fn plan() -> windrow_model::Plan {
 }
 
 #[test]
-fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
+fn records_of_a_running_job_are_kept_until_its_end() {
     use windrow_model::{AttemptId, BadRecord, Incarnation, JobSpec, SkippedRecord, StageId, TaskId, TaskReport};
     use windrow_scheduler::{Cause, Loss, RestoredSplit, RestoredTask, StageChunks, Tally};
     let id = |n: u8| JobId::from_bytes([n; 16]);
@@ -165,7 +165,7 @@ fn what_a_running_job_needs_is_kept_until_its_end_and_no_longer() {
 }
 
 #[test]
-fn a_place_that_is_no_text_does_not_keep_a_job_from_being_recorded() {
+fn job_with_a_path_that_is_no_text_is_recorded() {
     use std::os::unix::ffi::OsStringExt;
     let dir = tempfile::tempdir().unwrap();
     let mut store = DiskStore::open(&dir.path().join("journal.redb")).unwrap();
@@ -201,7 +201,7 @@ fn datasets_outlive_the_process_with_their_last_change() {
 
 /// Format 1 had the same tables, without those of running jobs.
 #[test]
-fn an_older_journal_is_read_and_a_newer_one_is_refused_and_left_as_it_is() {
+fn older_journal_is_read_and_newer_one_refused_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.redb");
     let at = |format: u64| {
@@ -221,7 +221,7 @@ fn an_older_journal_is_read_and_a_newer_one_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_file_that_is_no_journal_is_refused_and_left_alone() {
+fn file_that_is_no_journal_is_refused_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.redb");
     let garbage = vec![7u8; 10_000];
@@ -269,7 +269,7 @@ fn journal(folder: &Path, killed: bool) -> (Vec<u8>, Vec<JobRecord>) {
 }
 
 #[test]
-fn a_journal_that_is_cut_anywhere_is_whole_or_refused() {
+fn journal_cut_anywhere_is_whole_or_refused() {
     let dir = tempfile::tempdir().unwrap();
     for killed in [true, false] {
         let place = dir.path().join(killed.to_string());
@@ -283,7 +283,7 @@ fn a_journal_that_is_cut_anywhere_is_whole_or_refused() {
 }
 
 #[test]
-fn a_bit_that_flips_anywhere_is_harmless_or_noticed() {
+fn flipped_bit_is_harmless_or_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let (mut refused, mut random) = (0, 0x9E37_79B9_7F4A_7C15u64);
     let flips: usize = std::env::var("WINDROW_JOURNAL_FLIPS").map_or(120, |n| n.parse().expect("a number"));
@@ -313,7 +313,7 @@ fn dataset(name: &str, chunks: &[u8]) -> Dataset {
 }
 
 #[test]
-fn journal_keeps_one_cluster_id_its_lives_and_what_it_ordered() {
+fn cluster_id_epochs_and_deletions_outlive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.redb");
     let cluster;
@@ -335,15 +335,15 @@ fn journal_keeps_one_cluster_id_its_lives_and_what_it_ordered() {
     let identity = store.identity().unwrap();
     assert_eq!((identity.cluster, identity.revision), (cluster, 4));
     assert_eq!(identity.dropped, [Digest([1; 32])]);
-    let lives: Vec<_> =
-        identity.lineage.0.iter().map(|(epoch, life)| (epoch.0, life.revision, life.restored)).collect();
-    assert_eq!(lives, [(1, 0, false), (2, 4, false)]);
-    let nonces: std::collections::BTreeSet<u64> = identity.lineage.0.values().map(|life| life.nonce).collect();
+    let epochs: Vec<_> =
+        identity.lineage.0.iter().map(|(epoch, record)| (epoch.0, record.revision, record.restored)).collect();
+    assert_eq!(epochs, [(1, 0, false), (2, 4, false)]);
+    let nonces: std::collections::BTreeSet<u64> = identity.lineage.0.values().map(|record| record.nonce).collect();
     assert_eq!(nonces.len(), 2);
 }
 
 #[test]
-fn restored_journal_begins_above_all_lives_and_orders_nothing() {
+fn restored_journal_begins_above_every_epoch() {
     let dir = tempfile::tempdir().unwrap();
     let (path, copy) = (dir.path().join("journal.redb"), dir.path().join("copy.redb"));
     let mut store = DiskStore::open(&path).unwrap();
@@ -373,7 +373,7 @@ fn restored_journal_begins_above_all_lives_and_orders_nothing() {
     // A clock that is wrong does no harm.
     copied.mark_restored(7, None).unwrap();
     assert!(copied.begin_epoch().unwrap() > Epoch(5_000_001 + 1_000_000));
-    // A worker has seen a later life: the next one is above it, and restored, too.
+    // A worker has seen a later epoch: the next one is above it, and restored, too.
     copied.write(&[Record::RestoreAbove(Epoch(90_000_000))]).unwrap();
     assert_eq!(copied.begin_epoch().unwrap(), Epoch(90_000_001));
     assert!(copied.identity().unwrap().lineage.is_restored());
@@ -387,7 +387,7 @@ fn restored_journal_begins_above_all_lives_and_orders_nothing() {
 }
 
 #[test]
-fn waits_of_orphans_outlive_a_life_and_no_restore() {
+fn waits_of_orphans_outlive_a_restart_but_no_restore() {
     use windrow_datasets::{OrphanChanges, Wait};
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.redb");

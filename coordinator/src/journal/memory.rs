@@ -1,10 +1,10 @@
-//! A store that forgets everything with its process: for tests.
+//! A store in memory, for tests.
 
 use super::record::{DatasetChange, Identity, JobRecord, KeptResult, Record, RunningJob};
 use super::store::{JobStore, Snapshot};
 use crate::error::Error;
 use std::collections::{BTreeMap, BTreeSet};
-use windrow_datasets::{Life, Lineage};
+use windrow_datasets::{EpochRecord, Lineage};
 use windrow_datasets::{OrphanWaits, Wait};
 use windrow_model::{ClusterId, Dataset, Digest, Epoch, JobId, WorkerId};
 
@@ -38,8 +38,8 @@ impl JobStore for MemoryStore {
     fn begin_epoch(&mut self) -> Result<Epoch, Error> {
         self.epoch += 1;
         let nonce = uuid::Uuid::now_v7().as_u64_pair().1;
-        let life = Life { nonce, revision: self.revision, restored: false };
-        self.lineage.0.insert(Epoch(self.epoch), life);
+        let record = EpochRecord { nonce, revision: self.revision, restored: false };
+        self.lineage.0.insert(Epoch(self.epoch), record);
         Ok(Epoch(self.epoch))
     }
     fn identity(&mut self) -> Result<Identity, Error> {

@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 use windrow_failpoint::crashpoint;
 use windrow_model::Failure;
 
-/// Called on the journal's thread when it has come to a request for a snapshot.
+/// Called on the journal's thread with a snapshot.
 pub(crate) type TakeSnapshot = Box<dyn FnOnce(Result<Snapshot, Failure>) + Send>;
-/// Proof that a record and all before it are on disk for good. Only the journal's thread makes one: whoever needs it to change
-/// what calls are answered cannot do so too early.
+/// Proof that a record and all before it are on disk for good. Only the journal's thread makes one, and the states that calls are
+/// answered with advance only with one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Durable(());
 
@@ -21,18 +21,18 @@ pub(crate) struct Durable(());
 /// the coordinator ends, too.
 pub(crate) type Done = Box<dyn FnOnce(Result<Durable, Failure>) + Send>;
 
-/// What waits in the queue.
+/// An entry of the queue.
 struct Waiting {
-    /// Absent: only what came before is waited for.
+    /// Absent: the entry waits for the records before it.
     record: Option<Record>,
     done: Option<Done>,
-    /// It is written at once, and not with what comes soon.
+    /// It is written at once, without a wait for more.
     urgent: bool,
 }
 
 /// Records in one transaction.
 const BATCH_MAX: usize = 256;
-/// A record that nobody waits for is written after this time at the latest.
+/// A record that is not waited for is written after this time at the latest.
 const LAZY: Duration = Duration::from_millis(100);
 
 /// Interval of the checks while no record is written.
@@ -45,7 +45,7 @@ pub(crate) struct Journal {
 
 enum Queued {
     Entry(Waiting),
-    /// Of everything that was queued before.
+    /// With everything that was queued before.
     Snapshot(TakeSnapshot),
 }
 
@@ -53,8 +53,8 @@ enum Queued {
 pub(crate) struct JournalThread(JoinHandle<()>);
 
 impl Journal {
-    /// Starts the thread. The receiver gets the error if a write fails: what is on disk then is known only to the next
-    /// life that opens it, so this one must end.
+    /// Starts the thread. The receiver gets the error if a write fails: the content of the disk is known only to the next process
+    /// that opens it, so this one must end.
     pub fn start(store: Box<dyn JobStore>) -> Result<(Journal, JournalThread, oneshot::Receiver<Error>), Error> {
         let (queue, records) = mpsc::channel();
         let (broken, breaks) = oneshot::channel();
@@ -67,7 +67,7 @@ impl Journal {
 
     /// Returns at once; records are written in the order of these calls.
     pub fn record(&self, record: Record, done: Done) {
-        // Not called here if there is nobody: it may block, and this thread may not.
+        // Not called here if the thread has ended: it may block, and the driver must not.
         self.send(Some(record), Some(done), true);
     }
 
@@ -76,14 +76,14 @@ impl Journal {
         self.send(None, Some(done), true);
     }
 
-    /// For a record that is not waited for, but whose writing is to be known.
+    /// For a record that is not waited for; `done` is called when it is durable.
     pub fn note_then(&self, record: Record, done: Done) {
         self.send(Some(record), Some(done), false);
     }
 
-    /// The same for a record that nobody waits for.
+    /// For a record that is not waited for.
     pub fn note(&self, record: Record) {
-        // Without the thread there is nobody who could go on anyway.
+        // Without the thread the coordinator ends.
         self.send(Some(record), None, false);
     }
 
@@ -126,17 +126,17 @@ fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broke
             done.extend(waiting.done);
         }
         crashpoint!("journal.before-write");
-        // What was given before a record that is absent is written already.
+        // Without records, those before are written already.
         let written = if records.is_empty() { Ok(()) } else { store.write(&records) };
         // After the write, so that no record in a deleted file is acknowledged.
         let written = written.and_then(|()| store.check());
         crashpoint!("journal.written");
-        let told = match &written {
+        let result = match &written {
             Ok(()) => Ok(Durable(())),
             Err(e) => Err(Failure::new(e.code(), e.to_string())),
         };
         for done in done {
-            done(told.clone());
+            done(result.clone());
         }
         crashpoint!("journal.told");
         if let Err(e) = written {
@@ -150,7 +150,7 @@ fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broke
     }
 }
 
-/// What is written together: all that waits, and if nobody waits for any of it, what comes soon. A snapshot comes after it.
+/// The records of one transaction: the whole queue, and if none of them is urgent, those that arrive soon. A snapshot comes after it.
 fn batch(first: Queued, queue: &mpsc::Receiver<Queued>) -> (Vec<Waiting>, Option<TakeSnapshot>) {
     let until = Instant::now() + LAZY;
     let first = match first {
@@ -222,9 +222,9 @@ mod tests {
         }
     }
 
-    /// The driver's answers block, which panics in its own thread.
+    /// The answers block, which panics on a thread of the runtime.
     #[tokio::test]
-    async fn after_a_failed_write_answers_are_dropped_and_not_given_where_they_must_not_block() {
+    async fn failed_write_drops_later_answers_instead_of_blocking() {
         let (journal, thread, broken) = Journal::start(Box::new(Broken)).unwrap();
         let record = || Record::Forgotten(JobId::from_bytes([1; 16]));
         let answer = || {

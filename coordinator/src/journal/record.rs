@@ -1,4 +1,4 @@
-//! What is written in the journal, and what is read from it at a start.
+//! The records of the journal, and what a start reads from it.
 
 use serde::{Deserialize, Serialize};
 use windrow_datasets::Lineage;
@@ -17,7 +17,7 @@ pub struct JobRecord {
     pub program: String,
     /// The binary.
     pub binary: Digest,
-    /// Of the spec as it was submitted, by [`super::spec_digest`]: tells a repeated submit from another job with the same id.
+    /// Of the spec as it was submitted, by [`super::spec_digest`]: a repeated submit has the same, another job with the same id not.
     /// Absent in records of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Digest>,
@@ -53,7 +53,7 @@ pub struct PublishedTask {
     pub chunks: Vec<(u32, DatasetChunk)>,
 }
 
-/// What is needed to go on with a job.
+/// What a restart needs to continue a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunningJob {
     pub spec: Box<JobSpec>,
@@ -66,17 +66,16 @@ pub struct RunningJob {
     pub uncharged: Vec<(TaskId, Tally)>,
     /// Its outputs that are datasets are recorded.
     pub datasets_done: bool,
-    /// How often work on the paths that the job names has begun and not come to an end: each of them is a life of the
-    /// coordinator that ended in the middle.
+    /// Tries of work on the paths of the job that have begun without an end: each has ended an epoch of the coordinator.
     pub tries: u32,
 }
 
-/// Which journal it is, and where it stands.
+/// The identity of a journal, and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Made when the journal began its first life.
+    /// Made in the first epoch of the journal.
     pub cluster: ClusterId,
-    /// The present life is the last one.
+    /// The present epoch is the last one.
     pub lineage: Lineage,
     /// How many changes of datasets are recorded.
     pub revision: u64,
@@ -86,7 +85,7 @@ pub struct Identity {
     pub orphans: OrphanWaits,
 }
 
-/// One thing to write.
+/// A change to write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// A job's status. With a final one, everything that was needed to go on with it is forgotten.
@@ -102,13 +101,13 @@ pub enum Record {
     Dataset(DatasetChange),
     /// Every output of a job that is a dataset.
     Outputs(JobId, Vec<Dataset>),
-    /// So many tries of planning, restoring or committing the job have begun without an end. 0: the last one has ended.
+    /// Tries of planning, restoring or committing the job that have begun without an end. 0: the last one has ended.
     Tries(JobId, u32),
     /// What the collects of a job gave.
     Collected(JobId, Box<KeptResult>),
     /// It is not kept any more.
     ResultForgotten(JobId),
-    /// A job that ended so long ago that it is not listed any more.
+    /// A job that has ended and is not listed any more.
     Forgotten(JobId),
     /// A worker has a session, or is lost.
     Worker(WorkerId, bool),
@@ -116,8 +115,7 @@ pub enum Record {
     Dropped(Vec<Digest>),
     /// How long chunks to which nothing refers have waited, as far as that has changed.
     Orphans(Box<OrphanChanges>),
-    /// The next life is above this epoch, and stands in for all lives below it: a worker has seen it, and the journal was
-    /// restored.
+    /// The next epoch is above this one, and replaces all below it: a worker has seen it, and the journal was restored.
     RestoreAbove(Epoch),
 }
 

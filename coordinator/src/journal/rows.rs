@@ -1,9 +1,9 @@
-//! What running jobs look like in the journal: protobuf, by the same conversions as on the wire.
+//! The rows of running jobs: protobuf, by the same conversions as on the wire.
 
 use super::record::{KeptResult, PublishedTask};
 use prost::Message;
 use std::fmt::Debug;
-use windrow_datasets::Life;
+use windrow_datasets::EpochRecord;
 use windrow_datasets::Wait;
 use windrow_model::{BadRecord, DatasetChunk, Digest, Epoch, JobId, JobSpec, StageId, TaskId};
 use windrow_proto::v1;
@@ -104,20 +104,20 @@ pub fn decode_collected(bytes: &[u8]) -> Result<KeptResult, Wrong> {
     Ok(KeptResult { collected, ended_unix_ms, fetched })
 }
 
-pub fn encode_life(life: &Life) -> [u8; 17] {
+pub fn encode_epoch(record: &EpochRecord) -> [u8; 17] {
     let mut row = [0; 17];
-    row[..8].copy_from_slice(&life.nonce.to_le_bytes());
-    row[8..16].copy_from_slice(&life.revision.to_le_bytes());
-    row[16] = life.restored.into();
+    row[..8].copy_from_slice(&record.nonce.to_le_bytes());
+    row[8..16].copy_from_slice(&record.revision.to_le_bytes());
+    row[16] = record.restored.into();
     row
 }
 
-pub fn decode_life(row: &[u8]) -> Option<Life> {
+pub fn decode_epoch(row: &[u8]) -> Option<EpochRecord> {
     let (nonce, rest) = row.split_first_chunk::<8>()?;
     let (revision, rest) = rest.split_first_chunk::<8>()?;
     let &[restored] = rest else { return None };
     let [nonce, revision] = [nonce, revision].map(|bytes| u64::from_le_bytes(*bytes));
-    Some(Life { nonce, revision, restored: restored != 0 })
+    Some(EpochRecord { nonce, revision, restored: restored != 0 })
 }
 
 /// A byte for the kind, and a number.
@@ -161,7 +161,7 @@ pub fn decode_uncharged(bytes: &[u8]) -> Result<Tally, Wrong> {
     Ok(Tally { counts, losses: losses.into_iter().map(loss).collect::<Result<_, _>>()? })
 }
 
-/// For fuzzers: whatever reads is written and reads the same; nothing panics.
+/// For fuzzers: a row that reads is written and reads the same; nothing panics.
 pub fn check_row(kind: u8, bytes: &[u8]) {
     match kind % 6 {
         0 => check(bytes, decode_spec, encode_spec),
@@ -188,7 +188,7 @@ pub fn published_key(published: &PublishedTask) -> Vec<u8> {
     task_key(published.task.attempt.task)
 }
 
-/// And then by place.
+/// Then by place.
 pub fn bad_key(bad: &BadRecord) -> Vec<u8> {
     let mut key = task_key(bad.task);
     key.extend_from_slice(&bad.record.range.to_be_bytes());

@@ -5,15 +5,15 @@ use crate::error::Error;
 use std::io;
 use windrow_model::{Dataset, Epoch, JobId, WorkerId};
 
-/// Tables of jobs, datasets and workers and a counter of lives, durable as far as the implementation is.
+/// Tables of jobs, datasets and workers, and the epoch; durable as far as the implementation is.
 pub trait JobStore: Send {
-    /// Tally this life, and answers its number: larger than every one before.
+    /// Begins an epoch. Gives its number, which is larger than every one before.
     fn begin_epoch(&mut self) -> Result<Epoch, Error>;
     /// Which journal this is. Only after `begin_epoch`.
     fn identity(&mut self) -> Result<Identity, Error>;
     /// Every job, by id.
     fn load(&mut self) -> Result<Vec<JobRecord>, Error>;
-    /// What is needed to go on with jobs, by id.
+    /// What a restart needs to continue jobs, by id.
     fn load_running(&mut self) -> Result<Vec<RunningJob>, Error>;
     /// Results of collects that are kept, by job id.
     fn load_collected(&mut self) -> Result<Vec<(JobId, KeptResult)>, Error>;
@@ -23,7 +23,7 @@ pub trait JobStore: Send {
     fn load_workers(&mut self) -> Result<Vec<WorkerId>, Error>;
     /// Stores these records in their order, new or in place of old ones, all or none of them.
     fn write(&mut self, records: &[Record]) -> Result<(), Error>;
-    /// Checks that the next start will find the journal: its file is still at its path. Fast.
+    /// Checks that the next start will find the journal at its path. Fast.
     fn check(&self) -> Result<(), Error> {
         Ok(())
     }

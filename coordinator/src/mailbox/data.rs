@@ -1,4 +1,4 @@
-//! What clients and workers say to the driver about datasets.
+//! Messages of clients and workers about datasets.
 
 use super::Answer;
 use crate::journal::DatasetChange;
@@ -85,12 +85,12 @@ pub(crate) struct PutStart {
     pub cluster: ClusterId,
 }
 
-/// A dataset, and the addresses of whoever holds each of its chunks.
+/// A dataset, and the addresses of the holders of each chunk.
 pub(crate) type Places = (DatasetStatus, Vec<(DatasetChunk, Vec<String>)>);
 
 /// What a worker reports of chunks.
 pub(crate) enum ChunkReport {
-    /// It has these. `all`: and since it has registered it has told everything that it had.
+    /// It has these. `all`: it has reported every chunk since it registered.
     Held {
         digests: Vec<Digest>,
         /// Bytes of each, or nothing.

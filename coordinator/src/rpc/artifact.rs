@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 use windrow_model::{Code, Digest, Failure};
 use windrow_proto::v1;
 
-/// An upload of which no piece comes for so long is broken off.
+/// Longest pause between two pieces of an upload; then it is broken off.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Stores an artifact that comes in pieces.
@@ -44,7 +44,7 @@ pub(crate) async fn missing(artifacts: &Artifacts, mut digests: Vec<Digest>) -> 
     .await
 }
 
-/// Files are read as a whole there: nobody else is to wait for that.
+/// Files are read as a whole there, which must not hold up the runtime.
 async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     let panicked = |e| refuse(Failure::new(Code::Internal, format!("reading an artifact panicked: {e}")));
     tokio::task::spawn_blocking(read).await.map_err(panicked)

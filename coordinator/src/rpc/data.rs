@@ -14,14 +14,14 @@ use windrow_proto::v1::{self, adopt_request, put_reply, put_request};
 /// Orphans in one answer.
 const ORPHANS_MAX: usize = 100_000;
 
-/// A put of which nothing comes for so long is broken off: while it is open nothing is deleted. A chunk may take long on a slow
+/// Longest pause of a put; then it is broken off, since nothing is deleted while it is open. A chunk may take long on a slow
 /// link.
 const PUT_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// Chunks of one dataset.
 const CHUNKS_MAX: usize = 4_000_000;
 
-/// A client that takes nothing of its backup for so long has gone.
+/// A client that takes nothing of its backup for this time has gone.
 const BACKUP_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Data {

@@ -13,14 +13,14 @@ use windrow_model::{Code, Failure, JobId};
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, CollectedBlob};
 
-/// Results that are read at a time: each holds a thread until its client has taken all, and other calls need threads, too.
+/// Results that are read at a time: each holds a thread until its client has taken all of it.
 pub(crate) const READERS_MAX: usize = 64;
-/// A client that takes nothing of a result for so long has gone.
+/// A client that takes nothing of a result for this time has gone.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 
 type Send = mpsc::Sender<Result<v1::CollectedBlob, Status>>;
 
-/// Sends all of it. When the client has taken the last piece, the driver is told that the result was read.
+/// Sends all of it. When the client has taken the last piece, the driver gets `Fetched`.
 pub(super) async fn send_result(
     job: JobId,
     collected: Collected,

@@ -1,4 +1,4 @@
-//! The service for workers: one stream in each direction for as long as a worker lives.
+//! The service for workers: one stream in each direction for each session.
 
 use super::{Answers, artifact, begun, field, hello, refuse};
 use crate::artifacts::Artifacts;
@@ -34,7 +34,7 @@ impl v1::session_server::Session for Session {
             return Err(refuse(Failure::new(Code::BadRequest, "a session begins with `Register`")));
         };
         hello(register.protocol.as_ref())?;
-        let life = register.life;
+        let process = register.life;
         let Some(folder) = register.folder.clone() else {
             let what =
                 "the worker's release knows no cluster ids, without which it may delete chunks that it should keep";
@@ -51,10 +51,10 @@ impl v1::session_server::Session for Session {
         let to_worker = ToWorker { messages, _listening: listening };
         let mailbox = self.mailbox.clone();
         let (registers, registered) = oneshot::channel();
-        // Not here: this call ends with its connection, at any moment, and a session that has begun must be told to end.
+        // Not here: this call ends with its connection, at any moment, and a session that has begun must be ended.
         tokio::spawn(async move {
             let began =
-                mailbox.try_ask(|answer| Message::SessionBegan { node, life, inventory, to_worker, answer }).await;
+                mailbox.try_ask(|answer| Message::SessionBegan { node, process, inventory, to_worker, answer }).await;
             let session = match began {
                 Ok(session) => session,
                 Err(failure) => return drop(registers.send(Err(failure))),
@@ -62,7 +62,7 @@ impl v1::session_server::Session for Session {
             let _ = registers.send(Ok(()));
             if let Err(status) = listen(session, worker, from_worker, ended, &mailbox).await {
                 tracing::debug!(%worker, "its session ends: {status}");
-                // If the fault is in what it said, it is told so.
+                // The worker gets the reason, if it has said something wrong.
                 if let Some(to_worker) = refused.upgrade() {
                     let _ = to_worker.send(Err(status));
                 }
@@ -90,7 +90,7 @@ const UNKNOWN_JOBS_MAX: usize = 10_000;
 const ATTEMPTS_PER_TASK_MAX: u64 = 4;
 
 /// Takes in an inventory piece by piece. What it keeps is bounded by the tasks of the jobs that run: attempts of other jobs are
-/// counted by their job alone, which the worker is told to drop.
+/// counted by their job alone, which the worker has to drop.
 #[derive(Default)]
 struct Intake {
     inventory: Inventory,
@@ -143,7 +143,7 @@ impl Intake {
     }
 }
 
-/// Attempts that a worker's last life may have left: it had no more threads.
+/// Attempts that a worker's last incarnation may have left: it had no more threads.
 const LEFT_MAX: usize = 100_000;
 
 /// Reads what the worker has.

@@ -1,4 +1,4 @@
-//! A coordinator in this process, a client of it, and a worker that does as told without running anything.
+//! A coordinator in this process, a client of it, and a worker that obeys without running anything.
 
 #![allow(clippy::disallowed_methods, reason = "tests read the files that they made")]
 #![allow(dead_code)] // Each test file uses its part.
@@ -239,7 +239,7 @@ impl FakeWorker {
         Self::join_with(coordinator, register, v1::Inventory { last: true, ..Default::default() }).await
     }
 
-    /// Registers, and tells what it has.
+    /// Registers, with an inventory.
     pub async fn join_with(
         coordinator: &Coordinator,
         register: v1::Register,
@@ -304,7 +304,7 @@ impl FakeWorker {
         self.say(Say::Done(v1::AttemptDone { attempt: Some(task.attempt.into()), report: Some(report.into()) }));
     }
 
-    /// Does what it is told until this job is dropped.
+    /// Obeys until this job is dropped.
     pub async fn work_until_dropped(&mut self, job: JobId) {
         while !self.dropped.contains(&job) {
             match self.hear().await.expect("the session ended") {

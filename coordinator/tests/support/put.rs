@@ -35,7 +35,7 @@ impl Put {
     pub async fn begin(coordinator: &Coordinator, name: &str) -> Put {
         Put::begin_copies(coordinator, name, 1).await
     }
-    /// With so many copies of each chunk; 0: as many as are usual.
+    /// Copies of each chunk; 0: the usual number.
     pub async fn begin_copies(coordinator: &Coordinator, name: &str, replicas: u32) -> Put {
         let (say, said) = mpsc::unbounded_channel();
         say.send(begin_copies(name, replicas)).unwrap();

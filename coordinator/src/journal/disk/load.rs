@@ -1,8 +1,8 @@
-//! Rows become what a coordinator begins with.
+//! Reads what a coordinator begins with.
 
 use super::DiskStore;
 use super::tables::{
-    BAD, CLUSTER, COLLECTED, DROPPED, Entry, FAILURES, LIVES, META, ORPHAN_CLOCK, ORPHAN_HOUR, ORPHANS, ORPHANS_GONE,
+    BAD, CLUSTER, COLLECTED, DROPPED, EPOCHS, Entry, FAILURES, META, ORPHAN_CLOCK, ORPHAN_HOUR, ORPHANS, ORPHANS_GONE,
     OUTPUTS, PUBLISHED, SPECS, SPLITS, TRIES, UNCHARGED, WORKERS,
 };
 use crate::error::Error;
@@ -45,12 +45,12 @@ impl DiskStore {
         let cluster = self.entries(CLUSTER)?.first().and_then(id);
         let cluster = cluster.ok_or_else(|| self.corrupt("the cluster's id", "it is not there, or no id"))?;
         let mut lineage = Lineage::default();
-        for (key, value) in self.entries(LIVES)? {
-            let (epoch, life) = <[u8; 8]>::try_from(key)
+        for (key, value) in self.entries(EPOCHS)? {
+            let (epoch, record) = <[u8; 8]>::try_from(key)
                 .ok()
-                .zip(rows::decode_life(&value))
-                .ok_or_else(|| self.corrupt("a life", "its row has another length"))?;
-            lineage.0.insert(Epoch(u64::from_be_bytes(epoch)), life);
+                .zip(rows::decode_epoch(&value))
+                .ok_or_else(|| self.corrupt("an epoch", "its row has another length"))?;
+            lineage.0.insert(Epoch(u64::from_be_bytes(epoch)), record);
         }
         let digest = |key: Vec<u8>| {
             let bytes = <[u8; 32]>::try_from(key);

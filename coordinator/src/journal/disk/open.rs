@@ -8,7 +8,7 @@ use windrow_failpoint::crashpoint;
 use windrow_format::durable::{self, Durability};
 use windrow_format::in_place::InPlace;
 
-/// A new file with what `fill` writes, at its place only when it is durable.
+/// Makes a file with the rows of `fill`. It appears at its path when it is durable.
 pub fn create(
     path: &Path,
     fill: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
@@ -29,7 +29,7 @@ pub fn create(
     Ok(())
 }
 
-/// Opens a file and compares every checksum in it. Says whether its content is wrong, and what it is.
+/// Opens a file and compares every checksum in it. An error says whether the content is wrong, and how.
 pub fn open_verified(path: &Path) -> Result<(Database, InPlace), (bool, String)> {
     let open = || {
         let unusable = |e: redb::DatabaseError| (is_corrupt(&e), e.to_string());
@@ -42,7 +42,7 @@ pub fn open_verified(path: &Path) -> Result<(Database, InPlace), (bool, String)>
             Err(e) => Err((is_corrupt(&e), e.to_string())),
         }
     };
-    // Some damage is noticed by assertions of the library.
+    // The library notices some damage by assertions.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let opened = std::panic::catch_unwind(open);
@@ -55,7 +55,7 @@ fn is_corrupt(e: &redb::DatabaseError) -> bool {
         redb::DatabaseError::UpgradeRequired(_) | redb::DatabaseError::Storage(redb::StorageError::Corrupted(_)) => {
             true
         }
-        // What does not begin like such a file is told as invalid data.
+        // The library reports a file of another kind as invalid data.
         redb::DatabaseError::Storage(redb::StorageError::Io(e)) => {
             matches!(e.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
         }

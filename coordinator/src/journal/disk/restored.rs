@@ -8,8 +8,8 @@ use redb::{ReadableTable, TableHandle};
 use std::path::Path;
 use windrow_model::ClusterId;
 
-/// Epochs between the copy of a journal and its first life after it was restored; and that life's epoch is no less than the seconds
-/// since 1970, so that two restores of one copy have different ones.
+/// Epochs between the copy of a journal and its first epoch after a restore, which is no less than the seconds since 1970, so that two
+/// restores of one copy have different ones.
 const RESTORE_LEAP: u64 = 1 << 20;
 impl DiskStore {
     /// A new journal at `path`, where there is none, with these rows: table, key, value. It appears when all of them are durable.
@@ -38,8 +38,8 @@ impl DiskStore {
         .map_err(|e| failed(format!("it cannot be made: {e}")))
     }
 
-    /// Makes the next life stand in for all that followed on the moment that this journal is of: its epoch is above every one that was
-    /// reached since, no deletion is ordered any more, and a journal without a cluster's id gets this one.
+    /// Makes the next epoch replace every one that followed the copy: it is above all that were reached since, no deletion is ordered
+    /// any more, and a journal without a cluster's id gets this one.
     ///
     /// # Errors
     /// Another cluster's id is there already.
@@ -66,7 +66,7 @@ impl DiskStore {
     }
 }
 
-/// A number that has wrapped would be below all that workers have seen.
+/// A number that has wrapped would be below every epoch that workers have seen.
 pub fn no_epoch_left() -> redb::Error {
     redb::Error::Corrupted("its epoch is the last one that there can be".to_string())
 }

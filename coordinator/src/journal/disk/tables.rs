@@ -36,12 +36,12 @@ pub const COLLECTED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("colle
 pub const TRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("tries");
 pub const WORKERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workers");
 pub const CLUSTER: TableDefinition<&[u8], &[u8]> = TableDefinition::new("cluster");
-pub const LIVES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("lives");
+pub const EPOCHS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("lives");
 pub const DROPPED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("dropped");
 pub const ORPHANS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("orphans");
 pub const TABLES: [TableDefinition<&[u8], &[u8]>; 16] = [
     JOBS, DATASETS, SPECS, SPLITS, PUBLISHED, FAILURES, UNCHARGED, BAD, OUTPUTS, COLLECTED, WORKERS, TRIES, CLUSTER,
-    LIVES, DROPPED, ORPHANS,
+    EPOCHS, DROPPED, ORPHANS,
 ];
 /// Numbers in `meta`: the orphans' clock, when the hour of deletions began, and how many have gone in it (0: there is none).
 pub const ORPHAN_CLOCK: &str = "orphan clock";
@@ -49,8 +49,8 @@ pub const ORPHAN_HOUR: &str = "orphan hour";
 pub const ORPHANS_GONE: &str = "orphans gone";
 /// The key of the cluster's id.
 pub const CLUSTER_ID: &[u8] = b"id";
-/// Lives that are remembered; and deletions, for workers that come back after a long time.
-pub const LIVES_MAX: u64 = 10_000;
+/// Epochs that are kept; and deletions, for workers that come back after a long time.
+pub const EPOCHS_MAX: u64 = 10_000;
 pub const DROPPED_MAX: u64 = 100_000;
 /// Format 1 had no running jobs, and is read.
 pub const FORMAT: u64 = 2;

@@ -1,4 +1,4 @@
-//! Records become rows.
+//! Writes records as rows.
 
 use super::DiskStore;
 use super::tables::{
@@ -131,7 +131,7 @@ pub fn write_one(txn: &redb::WriteTransaction, record: &Record, value: &[u8]) ->
     Ok(())
 }
 
-/// What a dataset has is not to be deleted any more.
+/// Chunks of a dataset are not deleted any more.
 fn keep_chunks(txn: &redb::WriteTransaction, dataset: &Dataset) -> Result<(), redb::Error> {
     let mut table = txn.open_table(DROPPED)?;
     for chunk in &dataset.chunks {
@@ -140,7 +140,7 @@ fn keep_chunks(txn: &redb::WriteTransaction, dataset: &Dataset) -> Result<(), re
     Ok(())
 }
 
-/// A chunk whose deletion is forgotten, and that turns up after all, is an orphan.
+/// Drops the oldest deletions beyond the bound. A chunk whose deletion is forgotten, and that a worker still has, is an orphan.
 pub fn forget_oldest_drops(txn: &redb::WriteTransaction) -> Result<(), redb::Error> {
     let mut table = txn.open_table(DROPPED)?;
     let extra = table.len()?.saturating_sub(DROPPED_MAX);
@@ -166,7 +166,7 @@ pub fn forget_one(txn: &redb::WriteTransaction, job: JobId) -> Result<(), redb::
     remove_running(txn, job)
 }
 
-/// A job that is over needs nothing to go on.
+/// Removes what a restart would need to continue the job.
 fn remove_running(txn: &redb::WriteTransaction, job: JobId) -> Result<(), redb::Error> {
     let id = &job.as_bytes()[..];
     for table in [SPECS, SPLITS, OUTPUTS, TRIES] {

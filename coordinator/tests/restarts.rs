@@ -44,7 +44,7 @@ async fn another_protocol_is_refused_with_both_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restarted_coordinator_lists_what_has_ended_and_what_goes_on() {
+async fn restarted_coordinator_lists_ended_and_continued_jobs() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -87,15 +87,15 @@ async fn a_restarted_coordinator_lists_what_has_ended_and_what_goes_on() {
 
 /// The record of a submit was lost with its coordinator, and the job was at work by then: it is submitted again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_knows_a_job_from_an_earlier_life_gets_its_setup_again() {
+async fn worker_gets_the_setup_of_a_job_again_after_a_restart() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
     client.upload(b"binary").await;
     let job = place.spec(1);
     let jobs = vec![job.id.into()];
-    let told = v1::Inventory { jobs, last: true, ..Default::default() };
-    let mut worker = FakeWorker::join_with(&coordinator, register(1, 1), told).await.unwrap();
+    let inventory = v1::Inventory { jobs, last: true, ..Default::default() };
+    let mut worker = FakeWorker::join_with(&coordinator, register(1, 1), inventory).await.unwrap();
     client.submit(&job).await.unwrap();
     worker.next_task().await;
     assert_eq!(worker.dropped, [job.id], "what it has is of no use");
@@ -111,7 +111,7 @@ async fn logs_come_from_every_worker_that_answers() {
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
     client.upload(b"binary").await;
-    // One has logs, nobody is at the other's address.
+    // One has logs, and no process is at the address of the other.
     let address = serve_logs(b"what it wrote").await;
     let mut one = FakeWorker::join(&coordinator, v1::Register { address, ..register(1, 1) }).await.unwrap();
     let mut two = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
@@ -166,7 +166,7 @@ async fn the_work_of_a_worker_that_dies_goes_to_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_returns_goes_on_with_what_it_says_it_has() {
+async fn returning_worker_continues_the_attempts_it_reports() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -175,7 +175,7 @@ async fn a_worker_that_returns_goes_on_with_what_it_says_it_has() {
     let spec = place.spec(1);
     client.submit(&spec).await.unwrap();
     let first = worker.next_task().await;
-    // A second session of the same life ends the first one. It has nothing: the task comes anew, with the job's setup.
+    // A second session of the same incarnation ends the first one. It has nothing: the task is sent again, with the job's setup.
     let mut back = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     while worker.hear().await.is_some() {}
     let again = back.next_task().await;
@@ -189,7 +189,7 @@ async fn a_worker_that_returns_goes_on_with_what_it_says_it_has() {
         ..Default::default()
     };
     let mut third = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
-    // An earlier life of the worker comes too late.
+    // An earlier incarnation of the worker comes too late.
     let late = FakeWorker::join(&coordinator, register(1, 0)).await;
     assert_eq!(late.err().unwrap().code, Code::StaleAttempt);
     third.setups = back.setups;
@@ -202,7 +202,7 @@ async fn a_worker_that_returns_goes_on_with_what_it_says_it_has() {
 
 /// The coordinator stops in the middle of a job and starts again on the same folder.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_goes_on_with_the_next_coordinator_and_nothing_finished_runs_again() {
+async fn job_continues_after_a_restart_without_reruns() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -243,7 +243,7 @@ async fn a_job_goes_on_with_the_next_coordinator_and_nothing_finished_runs_again
     assert_eq!(client.get(spec.id).await.unwrap().tasks, TaskTotals { total: 3, done: 2, running: 1, failed: 0 });
     back.done(&second);
     back.work_until_dropped(spec.id).await;
-    assert!(back.dropped.contains(&unknown), "a job that nobody knows is dropped");
+    assert!(back.dropped.contains(&unknown), "an unknown job is dropped");
     let end = client.end_of(spec.id).await;
     assert_eq!((end.state, end.attempts), (JobState::Done, 3));
     assert_eq!(windrow_format::manifest::read(&place.output()).unwrap().parts.len(), 2);
@@ -271,7 +271,7 @@ async fn a_job_whose_staging_folder_is_gone_cannot_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drained_worker_gets_nothing_new_and_leaves_at_once() {
+async fn drained_worker_gets_no_tasks_and_leaves_at_once() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -291,20 +291,20 @@ async fn two_processes_never_hold_one_worker_id() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
-    let as_life = |incarnation, life| v1::Register { life, ..register(1, incarnation) };
+    let as_process = |incarnation, life| v1::Register { life, ..register(1, incarnation) };
     let code = |joined: Result<FakeWorker, Failure>| joined.err().map(|failure| failure.code);
-    let first = FakeWorker::join(&coordinator, as_life(3, 7)).await.unwrap();
+    let first = FakeWorker::join(&coordinator, as_process(3, 7)).await.unwrap();
     // Copies of its folder that were made while it ran, and before.
-    for (incarnation, life) in [(3, 8), (2, 9)] {
-        let refused = FakeWorker::join(&coordinator, as_life(incarnation, life)).await;
+    for (incarnation, process) in [(3, 8), (2, 9)] {
+        let refused = FakeWorker::join(&coordinator, as_process(incarnation, process)).await;
         assert_eq!(code(refused), Some(Code::DataDirInUse));
     }
-    let again = FakeWorker::join(&coordinator, as_life(3, 7)).await.unwrap();
+    let again = FakeWorker::join(&coordinator, as_process(3, 7)).await.unwrap();
     drop(first);
-    // A restart: the process before it is told when it comes back, and does not take the id again.
-    let later = FakeWorker::join(&coordinator, as_life(4, 10)).await.unwrap();
+    // A restart: the process before it is refused when it comes back, and does not take the id again.
+    let later = FakeWorker::join(&coordinator, as_process(4, 10)).await.unwrap();
     drop(again);
-    assert_eq!(code(FakeWorker::join(&coordinator, as_life(3, 7)).await), Some(Code::DataDirInUse));
+    assert_eq!(code(FakeWorker::join(&coordinator, as_process(3, 7)).await), Some(Code::DataDirInUse));
     client.until_workers(|w| w.len() == 1 && w[0].state == WorkerState::Live).await;
     drop(later);
     coordinator.stop().await;
@@ -317,17 +317,17 @@ async fn list_says_what_a_stopping_worker_waits_for() {
     let mut client = coordinator.client().await;
     let worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
     worker.say(Say::Draining(v1::Draining { running: 2, unpublished: 1, served: 5, stops_in_ms: 60_000 }));
-    let told = |w: &WorkerStatus| {
+    let says_so = |w: &WorkerStatus| {
         w.reason.as_ref().is_some_and(|reason| reason.contains("2 tasks") && reason.contains("60 s"))
     };
-    client.until_workers(|w| w[0].state == WorkerState::Draining && told(&w[0])).await;
+    client.until_workers(|w| w[0].state == WorkerState::Draining && says_so(&w[0])).await;
     drop(worker);
     coordinator.stop().await;
 }
 
-/// At whatever moment of its registration a worker vanishes: nobody waits for what it would say.
+/// A worker may vanish at any moment of its registration: its answers are not awaited.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_vanishes_while_it_registers_is_not_asked_about_jobs() {
+async fn worker_lost_while_it_registers_is_not_asked_about_jobs() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
@@ -355,7 +355,7 @@ async fn a_worker_that_vanishes_while_it_registers_is_not_asked_about_jobs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_falls_silent_is_lost_and_must_register_again() {
+async fn silent_worker_is_lost_and_must_register_again() {
     let place = Place::new();
     let config = Config { lease_ms: 200, token: Token::parse(TOKEN), ..Config::new(place.data()) };
     let coordinator = Coordinator::start_with(config).await;
