@@ -1,8 +1,8 @@
-//! Everything that the attempts of a worker can ask for: plain data, performed by the driver in order.
+//! Everything that the attempts of a worker can request: plain data, performed by the driver in order.
 
 use windrow_model::{AttemptId, Failure, JobId, SegmentRef, Task, TaskReport};
 
-/// Everything that attempts can ask for.
+/// A request of the attempts to their driver.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Make the inputs local files; answered by `Staged` or `StageFailed`.
@@ -11,15 +11,15 @@ pub enum Action {
     StartExecutor { job: JobId, generation: u64 },
     /// Give it to the executor at once, before later actions that name it.
     Run(AttemptId),
-    /// Delete what an executor that died may have left in the attempt's folder; answered by `Cleared`.
+    /// Delete the files that a dead executor may have left in the attempt's folder; answered by `Cleared`.
     Clear(AttemptId),
     /// Ask the executor to stop this attempt; answered by its end or by `CancelOverdue`.
     Cancel(AttemptId),
-    /// The same for an attempt that was revoked: it may have begun just now.
+    /// The same for a revoked attempt, which may have just begun.
     Withdraw(AttemptId),
     /// End the job's executor by force; answered by `ExecutorEnded`.
     KillExecutor(JobId),
-    /// Staged inputs are not needed any more.
+    /// Delete the staged inputs, which are not needed any more.
     RemoveInputs(AttemptId),
     /// Finished: peers may fetch its outputs from now on.
     Serve(AttemptId),
@@ -29,7 +29,7 @@ pub enum Action {
     Publish { attempt: AttemptId, sinks: Vec<u32> },
     /// End the job's executor (`at_once`: by force) and delete all its files.
     DropJob { job: JobId, at_once: bool },
-    /// Tell the coordinator.
+    /// Send a message to the coordinator.
     Report(Report),
 }
 
@@ -42,7 +42,7 @@ pub enum Report {
     Failed(AttemptId, Failure),
     /// Its parts are in their staging folders.
     Published(AttemptId),
-    /// They are not: it may be granted again.
+    /// Its parts could not be placed: it may be granted again.
     PublishFailed(AttemptId, Failure),
     /// It has failed because this segment cannot be read.
     SegmentLost { reader: AttemptId, segment: SegmentRef, failure: Failure },

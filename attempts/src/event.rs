@@ -9,9 +9,9 @@ pub enum Event {
     Assigned(Box<Task>),
     /// Its inputs are local files.
     Staged(AttemptId),
-    /// What an executor that died has left of it is gone.
+    /// The files that a dead executor left of it are deleted.
     Cleared(AttemptId),
-    /// Its inputs cannot be had.
+    /// Its inputs are not available.
     StageFailed(AttemptId, StageError),
     /// An executor has built the plan and takes tasks.
     ExecutorReady { job: JobId, generation: u64 },
@@ -30,40 +30,40 @@ pub enum Event {
     Granted(AttemptId),
     /// Its parts are in their staging folders.
     Published(AttemptId),
-    /// They cannot be placed there.
+    /// Its parts could not be placed there.
     PublishFailed(AttemptId, Failure),
-    /// The coordinator has no use for this attempt any more.
+    /// The coordinator does not need this attempt any more.
     Revoked(AttemptId),
-    /// A running attempt that was told to stop has not done so in time.
+    /// A running attempt that was asked to stop has not done so in time.
     CancelOverdue(AttemptId),
-    /// The job is over, or begins anew.
+    /// The job is over, or restarts.
     JobDropped(JobId),
-    /// An earlier incarnation of this worker has left what this attempt made.
+    /// An earlier incarnation of this worker has left this attempt's outputs.
     Kept(AttemptId, TaskReport),
-    /// The worker ends.
+    /// The worker is stopping.
     Stopping,
 }
 
 /// Why inputs could not be staged.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StageError {
-    /// They cannot be had here.
+    /// They are not available here.
     Failed(Failure),
-    /// This segment is nowhere: the coordinator has it computed again.
+    /// This segment is unavailable: the coordinator has it recomputed.
     SegmentLost(Box<SegmentRef>, Failure),
 }
 
 /// How an executor ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exit {
-    /// What the attempt that is charged fails with.
+    /// The failure of the attempt that is charged.
     pub failure: Failure,
-    /// The job's own code must have done it (a fatal signal, an exit), as opposed to a kill from outside.
+    /// The job's own code caused it (a fatal signal, an exit), as opposed to a kill from outside.
     pub self_inflicted: bool,
     /// This worker killed it.
     pub killed_by_worker: bool,
-    /// It did nothing with the tasks that it was given, and this worker killed it for that.
+    /// It ignored its tasks, and this worker killed it for that.
     pub stuck: bool,
-    /// The attempt whose own thread did it, where that is known.
+    /// The attempt whose own thread caused it, if known.
     pub guilty: Option<AttemptId>,
 }

@@ -1,4 +1,4 @@
-//! Executors: which job has one, what it runs, and who is charged when it ends.
+//! Executors: which job has one, the tasks that it runs, and the attempt that is charged when it ends.
 
 use crate::action::{Action, Report};
 use crate::event::Exit;
@@ -79,7 +79,7 @@ impl Attempts {
         self.running(generation, id.task.job).is_some_and(|running| running.remove(&id))
     }
 
-    /// What the executor of this generation runs, if it is the job's present one.
+    /// The running attempts of the executor of this generation, if it is the job's present one.
     pub(crate) fn running(&mut self, generation: u64, job: JobId) -> Option<&mut BTreeSet<AttemptId>> {
         match &mut self.jobs.get_mut(&job)?.executor {
             Executor::Ready { generation: g, running, .. }
@@ -91,7 +91,7 @@ impl Attempts {
         }
     }
 
-    /// Suspects run alone, and each in a process of its own: what one of them has left in it is not the next one's fault.
+    /// Suspects run alone, each in a process of its own, so that state left by one cannot harm the next.
     pub(crate) fn renew_for_suspects(&mut self, job: JobId, out: &mut Vec<Action>) {
         let Some(j) = self.jobs.get_mut(&job) else { return };
         let waits = |a: &Attempt| matches!(a.state, State::Clearing | State::Ready);
@@ -109,7 +109,8 @@ impl Attempts {
         self.jobs.get(&id.task.job).is_some_and(|j| j.suspects.contains(&id.task))
     }
 
-    /// Starts an executor if there is work for one, and gives it what it may have. Suspects go first and alone.
+    /// Starts an executor if there is work for one, and gives it the attempts that may run. Suspects go first and
+    /// alone.
     pub(crate) fn dispatch(&mut self, job: JobId, out: &mut Vec<Action>) {
         let last = self.queue.last_with_slot();
         let has_slot = |attempts: &BTreeMap<AttemptId, Attempt>, id: &AttemptId| {

@@ -7,14 +7,14 @@
 //!                ▼         ▼           ▼
 //!              failed, or revoked: the attempt is forgotten and its files are deleted
 //! ```
-//! There may be more attempts than slots. All are staged at once; the ones that came first have the slots (`slot_queue.rs`). The
-//! coordinator counts in the same way and needs no message when an attempt begins: hence a later attempt waits even if the
-//! inputs of an earlier one take longer to fetch.
+//! There may be more attempts than slots. All are staged at once; the oldest ones have the slots (`slot_queue.rs`). The
+//! coordinator counts in the same way and needs no message when an attempt begins: hence a later attempt waits even if
+//! the inputs of an earlier one take longer to fetch.
 //!
-//! The crate owns which attempt is where, which job has an executor, which tasks are suspected of having crashed one, and how long
-//! a session lasts without contact (`lease.rs`). It knows no file, process, clock or connection: a driver performs the actions and reports back with events. The worker daemon is
-//! one driver, the simulation is another. Late events (of an executor of an earlier generation, of an attempt that is gone)
-//! are ignored.
+//! The crate owns the state of each attempt, the executor of each job, the tasks that are suspected of having crashed
+//! one, and the time that a session lasts without contact (`lease.rs`). It knows no file, process, clock or connection:
+//! a driver performs the actions and reports back with events. The worker daemon is one driver, the simulation is
+//! another. Late events (of an executor of an earlier generation, of an attempt that is gone) are ignored.
 
 mod action;
 mod event;

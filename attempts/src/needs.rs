@@ -1,15 +1,15 @@
-//! What keeps a worker from ending.
+//! The reasons why a stopping worker must wait.
 
 use crate::state::{Attempt, Attempts, State};
 use windrow_model::{OutputReport, TaskOutput};
 
-/// What would have to be done again elsewhere if the worker ended now, in numbers of attempts. Parts that are published, and
-/// results inside of a report, are the coordinator's: they need no worker.
+/// Numbers of attempts whose work would be repeated elsewhere if the worker ended now. Published parts, and results
+/// inside of a report, are with the coordinator and need no worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// They run, or wait for their turn.
+    /// They run or are queued.
     pub running: usize,
-    /// Done, and their parts are not where the output is made.
+    /// Done, with parts that are not published.
     pub unpublished: usize,
     /// Done, with segments that tasks of running jobs may read.
     pub served: usize,
@@ -23,7 +23,7 @@ impl Needs {
 }
 
 impl Attempts {
-    /// What a worker that is to end waits for.
+    /// The reasons why a stopping worker must wait.
     pub fn needs(&self) -> Needs {
         let mut needs = Needs::default();
         for attempt in self.attempts.values() {

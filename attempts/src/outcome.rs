@@ -1,4 +1,4 @@
-//! What becomes of an attempt that has run: it is done, failed, or granted and published.
+//! The outcome of an attempt that has run: it is done, failed, or granted and published.
 
 use crate::action::{Action, Report};
 use crate::planted::{self, Planted};
@@ -63,7 +63,7 @@ impl Attempts {
     }
 
     pub(crate) fn granted(&mut self, id: AttemptId, out: &mut Vec<Action>) {
-        // Every grant is answered; one for an attempt that is not done here was meant for another incarnation.
+        // Every grant is answered; a grant for an attempt that is not done here was meant for another incarnation.
         let done = |a: &&mut Attempt| matches!(a.state, State::Done | State::Granted | State::Published);
         let Some(a) = self.attempts.get_mut(&id).filter(done) else {
             let failure = Failure::new(Code::StaleAttempt, format!("attempt {id} is not done on this worker"));

@@ -16,9 +16,9 @@ macro_rules! bugs {
 bugs! {
     /// An attempt that fails keeps its slot.
     SlotKept,
-    /// One attempt more runs than there are slots.
+    /// One attempt more than there are slots runs.
     OverSlots,
-    /// The attempts that get a slot when another one ends are not begun.
+    /// The attempts that get a slot when another one ends do not begin.
     QueueStalls,
     /// Messages of an executor of an earlier generation count.
     GenerationIgnored,
@@ -36,13 +36,13 @@ bugs! {
     ClearedForgotten,
     /// The inventory leaves out attempts that have not begun.
     QueuedUnlisted,
-    /// The files of a job that is over stay.
+    /// The files of an ended job stay.
     DropForgotten,
     /// The lease of a session never ends.
     LeaseForgotten,
-    /// Executors that do nothing with their tasks are started without a bound.
+    /// Executors that ignore their tasks are restarted without a bound.
     StuckUncounted,
-    /// Executors that are killed before they are ready are started without a bound.
+    /// Executors that are killed before they are ready are restarted without a bound.
     StartsUncounted,
     /// An executor that this worker killed charges its only attempt.
     OwnKillCharged,

@@ -1,5 +1,5 @@
-//! Which attempts have a slot: those that came first, over all jobs. The others are queued; when an attempt before them ends,
-//! the next one gets its slot.
+//! Which attempts have a slot: the oldest ones, over all jobs. The others are queued; when an earlier attempt ends, the
+//! next one gets its slot.
 
 use std::collections::BTreeMap;
 use windrow_model::{AttemptId, JobId};
@@ -8,7 +8,7 @@ use windrow_model::{AttemptId, JobId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
 
-/// Attempts that run or will run, in the order in which they came.
+/// Attempts that run or will run, in order of arrival.
 #[derive(Debug)]
 pub(crate) struct SlotQueue {
     slots: usize,

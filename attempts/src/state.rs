@@ -1,4 +1,4 @@
-//! The state: which attempt is where, and which job has an executor. Questions about it change nothing.
+//! The state of each attempt, and the executor of each job. Queries change nothing.
 
 use crate::planted::{self, Planted};
 use crate::slot_queue::{SlotQueue, Ticket};
@@ -8,11 +8,11 @@ use windrow_model::{AttemptId, JobId, Task, TaskId, TaskReport};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Staging,
-    /// It has been given to an executor that is gone.
+    /// It was given to an executor that is gone.
     Clearing,
     Ready,
     Running,
-    /// Revoked while it ran: its end is awaited before its files go.
+    /// Revoked while it ran: its files are deleted after its end.
     Cancelling,
     Done,
     Granted,
@@ -23,9 +23,9 @@ pub(crate) enum State {
 pub(crate) struct Attempt {
     pub(crate) task: Box<Task>,
     pub(crate) state: State,
-    /// Its turn, until it has run.
+    /// Its position in the queue, until it has run.
     pub(crate) ticket: Option<Ticket>,
-    /// Set when it is done: what the coordinator gets, again in every session.
+    /// Set when it is done: the report to the coordinator, sent again in every session.
     pub(crate) report: Option<TaskReport>,
 }
 
@@ -50,25 +50,25 @@ pub(crate) struct Job {
     pub(crate) ready: VecDeque<AttemptId>,
     /// Tasks of which one has crashed an executor: each runs alone until it is done.
     pub(crate) suspects: BTreeSet<TaskId>,
-    /// How often in a row a kill from outside met an executor that was not ready yet.
+    /// Number of successive kills from outside of executors that were not ready yet.
     pub(crate) killed_starts: u32,
-    /// How many executors in a row did nothing with what they were given.
+    /// Number of successive executors that ignored their tasks.
     pub(crate) stuck: u32,
-    /// The coordinator has assigned something of it to this incarnation; it says when the job is over.
+    /// The coordinator has assigned an attempt of it to this incarnation, so it will end the job here.
     pub(crate) assigned: bool,
 }
 
-/// A start that was killed from outside so often in a row is reported as a failure.
+/// After this many successive starts that were killed from outside, the start counts as failed.
 pub(crate) const KILLED_STARTS_MAX: u32 = 3;
-/// When this number of executors in a row did nothing with their tasks, the tasks fail.
+/// After this many successive executors that ignored their tasks, the tasks fail.
 pub(crate) const STUCK_MAX: u32 = 3;
 
 /// All attempts on this node.
 #[derive(Debug)]
 pub struct Attempts {
-    /// Those that run or will run.
+    /// Attempts that run or will run.
     pub(crate) queue: SlotQueue,
-    /// Executors started so far, over all jobs and sessions: no two have the same number.
+    /// Executors started so far, over all jobs and sessions, so that each has its own number.
     pub(crate) generation: u64,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
@@ -91,15 +91,15 @@ impl Attempts {
         self.attempts.get(&attempt).map(|a| &*a.task)
     }
 
-    /// What a new session begins with: every attempt that is here, with its report once it is done. The others follow in the
-    /// order of their slots. Attempts that are being stopped are left out.
+    /// The attempts that a new session begins with: every attempt here, with its report if it is done. The others
+    /// follow in slot order. Attempts that are being stopped are left out.
     pub fn inventory(&self) -> impl Iterator<Item = (AttemptId, Option<&TaskReport>)> {
         let done = self.attempts.iter().filter_map(|(id, a)| Some((*id, Some(a.report.as_ref()?))));
         let is_listed = |id: &AttemptId| !planted::has(Planted::QueuedUnlisted) || self.is_running(*id);
         done.chain(self.queue.iter().filter(is_listed).map(|id| (id, None)))
     }
 
-    /// Attempts that run or will, and whether each waits to be given to an executor.
+    /// Attempts that run or will run, and whether each is not yet given to an executor.
     pub fn here(&self) -> impl Iterator<Item = (AttemptId, bool)> {
         self.queue.iter().map(|id| (id, !self.is_running(id)))
     }
@@ -108,7 +108,7 @@ impl Attempts {
         self.attempts.get(&id).is_some_and(|a| a.state == State::Running)
     }
 
-    /// What a finished attempt reported.
+    /// The report of a finished attempt.
     pub fn report(&self, attempt: AttemptId) -> Option<&TaskReport> {
         self.attempts.get(&attempt)?.report.as_ref()
     }

@@ -1,5 +1,5 @@
-//! One event, and the actions that follow from it: how attempts come, wait, are stopped and go. What executors say is in
-//! `executor.rs` and `outcome.rs`.
+//! Handles one event and returns the actions that follow: how attempts arrive, wait, stop and leave. `executor.rs` and
+//! `outcome.rs` handle the events of executors.
 
 use crate::action::{Action, Report};
 use crate::event::{Event, StageError};
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use windrow_model::{AttemptId, JobId, Task};
 
 impl Attempts {
-    /// Takes in one event; the actions are to be performed in order.
+    /// Handles one event; the actions are to be performed in order.
     pub fn step(&mut self, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
         match event {
@@ -49,7 +49,7 @@ impl Attempts {
             Event::TaskOverdue { generation, attempt, failure } => {
                 let here = self.running(generation, attempt.task.job).is_some_and(|r| r.contains(&attempt));
                 if let Some(a) = self.attempts.get_mut(&attempt).filter(|a| here && a.state == State::Running) {
-                    // It may not even notice that it shall stop: then its executor goes, and its neighbours run again.
+                    // It may never notice the request to stop: then its executor is killed, and its neighbours rerun.
                     a.state = State::Cancelling;
                     a.ticket.take().into_iter().for_each(|ticket| self.queue.leave(ticket));
                     out.push(Action::Report(Report::Failed(attempt, failure)));
@@ -116,13 +116,13 @@ impl Attempts {
         self.dispatch(id.task.job, out);
     }
 
-    /// The attempt may run now, if that is what it was at.
+    /// Makes the attempt ready to run, if it is in state `from`.
     pub(crate) fn becomes_ready(&mut self, id: AttemptId, from: State, out: &mut Vec<Action>) {
         let Some(a) = self.attempts.get_mut(&id).filter(|a| a.state == from) else { return };
         a.state = State::Ready;
         if let Some(j) = self.jobs.get_mut(&id.task.job) {
             match from {
-                // It came before those that have not run yet.
+                // It is older than those that have not run yet.
                 State::Clearing => j.ready.push_front(id),
                 _ => j.ready.push_back(id),
             }

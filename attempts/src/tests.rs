@@ -1,4 +1,4 @@
-//! Promises of the life of attempts.
+//! The state machine of attempts, driven by events.
 
 use crate::state::{Executor, KILLED_STARTS_MAX, State};
 use crate::testing::{attempt, job, task};
@@ -54,7 +54,7 @@ fn start(generation: u64) -> Action {
 fn run(i: u32) -> Action {
     Action::Run(attempt(J, i))
 }
-/// The end of an executor that leaves these to run again, and all of them cleared: what is to be done beside that.
+/// Handles the end of an executor after which the attempts `again` rerun, and clears them. Returns the other actions.
 fn end(a: &mut Attempts, event: Event, again: &[u32]) -> Vec<Action> {
     let (clear, other): (Vec<_>, Vec<_>) = a.step(event).into_iter().partition(|x| matches!(x, Action::Clear(_)));
     let expected: Vec<_> = again.iter().map(|i| Action::Clear(attempt(J, *i))).collect();
@@ -106,7 +106,7 @@ fn third_stuck_executor_in_a_row_fails_its_tasks() {
     assert_eq!(end(&mut a, stuck(1), &[0, 1]), [start(2)]);
     assert_eq!(a.step(ready(2)), [run(0), run(1)]);
     a.step(done(2, 0));
-    // A task got through: it is not the job that cannot run.
+    // A task finished, so the job can run.
     for generation in 2..4 {
         assert_eq!(end(&mut a, stuck(generation), &[1]), [start(generation + 1)]);
         assert_eq!(a.step(ready(generation + 1)), [run(1)]);
@@ -129,7 +129,7 @@ fn slots_go_to_the_oldest_attempts_of_all_jobs() {
     assert_eq!(a.step(Event::ExecutorReady { job: job(2), generation: 2 }), []);
     assert_eq!(a.step(Event::Staged(attempt(2, 0))), [], "the only slot is taken");
     let run = Action::Run(attempt(2, 0));
-    assert_eq!(a.step(done(1, 0)).last(), Some(&run), "nobody has to be asked");
+    assert_eq!(a.step(done(1, 0)).last(), Some(&run), "without a message");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn the_only_task_of_a_crashed_executor_is_charged() {
 #[test]
 fn unattributed_crash_reruns_each_suspect_alone() {
     let mut a = running(2, 2);
-    assert_eq!(end(&mut a, ended(1, true, false), &[0, 1]), [start(2)], "nobody is charged");
+    assert_eq!(end(&mut a, ended(1, true, false), &[0, 1]), [start(2)], "no attempt is charged");
     assert_eq!(a.step(ready(2)), [run(0)], "alone");
     let kill = Action::KillExecutor(job(J));
     assert_eq!(a.step(done(2, 0)).last(), Some(&kill), "the innocent one is done, the other gets a process of its own");
@@ -182,7 +182,7 @@ fn suspect_runs_alone() {
     assert_eq!(a.step(done(2, 0)).last(), Some(&Action::KillExecutor(job(J))));
     a.step(ended(2, false, true));
     assert_eq!(a.step(ready(3)), [run(1)]);
-    assert_eq!(a.step(done(3, 1)).last(), Some(&run(2)), "then all is as before");
+    assert_eq!(a.step(done(3, 1)).last(), Some(&run(2)), "then both run side by side again");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn crash_is_charged_to_the_thread_that_crashed() {
     assert_eq!(actions.last(), Some(&start(2)));
     a.step(Event::Assigned(task(attempt(J, 2), vec![TaskOutput::Broadcast])));
     a.step(Event::Staged(attempt(J, 2)));
-    assert_eq!(a.step(ready(2)), [run(0), run(2)], "side by side: nobody is suspected");
+    assert_eq!(a.step(ready(2)), [run(0), run(2)], "side by side: without suspects");
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn executor_that_does_not_start_fails_queued_attempts() {
     assert_eq!(reports(&a.step(not_started(1, false))), [(attempt(J, 0), Some(Code::ExecFailed))]);
     assert_eq!(a.step(Event::Staged(attempt(J, 1))), [start(2)], "the other one finds out for itself");
     assert_eq!(a.step(not_started(1, false)), [], "that one is gone already");
-    assert_eq!(a.step(not_started(2, true)), [start(3)], "a kill from outside is nobody's fault");
+    assert_eq!(a.step(not_started(2, true)), [start(3)], "a kill from outside is uncharged");
     assert_eq!(a.step(not_started(3, true)), [start(4)]);
     assert_eq!(reports(&a.step(not_started(4, true))).len(), 1, "but not for ever");
 }
@@ -257,8 +257,8 @@ fn attempt_revoked_while_clearing_never_runs() {
     let (clear, remove) = (|i| Action::Clear(attempt(J, i)), Action::Remove(attempt(J, 0)));
     assert_eq!(a.step(ended(1, false, true)), [clear(0), clear(1), start(2)]);
     assert_eq!(a.step(ready(2)), [], "what an executor has left is deleted before the next one writes");
-    assert_eq!(a.step(Event::Revoked(attempt(J, 0))), [remove], "no executor has to be told");
-    assert_eq!(a.step(Event::Cleared(attempt(J, 0))), [], "nobody waits for it");
+    assert_eq!(a.step(Event::Revoked(attempt(J, 0))), [remove], "no executor has it");
+    assert_eq!(a.step(Event::Cleared(attempt(J, 0))), [], "a forgotten attempt");
     assert_eq!(a.step(Event::Cleared(attempt(J, 1))), [run(1)]);
     assert_eq!(a.step(Event::CancelOverdue(attempt(J, 0))), []);
 }
@@ -279,7 +279,7 @@ fn late_cleared_suspect_still_gets_its_own_process() {
 fn files_of_a_revoked_attempt_go_after_it_stops() {
     let mut a = running(2, 2);
     assert_eq!(a.step(Event::Revoked(attempt(J, 0))), [Action::Withdraw(attempt(J, 0))]);
-    assert_eq!(a.step(failed(1, 0, Code::Cancelled)), [Action::Remove(attempt(J, 0))], "nobody is told");
+    assert_eq!(a.step(failed(1, 0, Code::Cancelled)), [Action::Remove(attempt(J, 0))], "without a report");
     assert_eq!(a.step(Event::CancelOverdue(attempt(J, 0))), []);
 
     assert_eq!(a.step(Event::Revoked(attempt(J, 1))), [Action::Withdraw(attempt(J, 1))]);
@@ -294,7 +294,7 @@ fn unstoppable_attempt_kills_its_executor_only() {
     a.step(Event::Assigned(task(attempt(J, 2), vec![TaskOutput::Broadcast])));
     assert_eq!(a.step(Event::Staged(attempt(J, 2))), [], "a condemned executor gets nothing more");
     assert_eq!(end(&mut a, ended(1, false, true), &[1]), [Action::Remove(attempt(J, 0)), start(2)]);
-    assert_eq!(a.step(ready(2)), [run(1), run(2)], "nobody is suspected");
+    assert_eq!(a.step(ready(2)), [run(1), run(2)], "without suspects");
 }
 
 #[test]
@@ -373,13 +373,13 @@ fn new_session_hears_running_and_done_attempts_only() {
     let mut a = running(3, 3);
     a.step(done(1, 1));
     a.step(Event::Revoked(attempt(J, 2)));
-    let told: Vec<_> = a.inventory().map(|(id, report)| (id, report.is_some())).collect();
-    assert_eq!(told, [(attempt(J, 1), true), (attempt(J, 0), false)]);
+    let listed: Vec<_> = a.inventory().map(|(id, report)| (id, report.is_some())).collect();
+    assert_eq!(listed, [(attempt(J, 1), true), (attempt(J, 0), false)]);
     let kept = AttemptId { incarnation: Incarnation(0), ..attempt(2, 0) };
     assert_eq!(a.step(Event::Kept(kept, TaskReport::default())), [Action::Serve(kept)]);
     assert_eq!(a.inventory().count(), 3);
     let drop = Action::DropJob { job: job(2), at_once: false };
-    assert_eq!(a.step(Event::Revoked(kept)), [Action::Remove(kept), drop], "nobody will say that its job is over");
+    assert_eq!(a.step(Event::Revoked(kept)), [Action::Remove(kept), drop], "no later message ends its job");
 }
 
 #[test]
@@ -388,8 +388,8 @@ fn new_session_lists_attempts_in_slot_order() {
     for i in [3, 0, 2] {
         a.step(Event::Assigned(task(attempt(J, i), vec![TaskOutput::Broadcast])));
     }
-    let told: Vec<_> = a.inventory().map(|(id, _)| id.task.index).collect();
-    assert_eq!(told, [3, 0, 2]);
+    let listed: Vec<_> = a.inventory().map(|(id, _)| id.task.index).collect();
+    assert_eq!(listed, [3, 0, 2]);
 }
 
 #[test]
@@ -408,7 +408,7 @@ fn any_event_order_keeps_slots_and_reports_once() {
         let (mut generation, mut other) = (0, 0);
         for _ in 0..200 {
             let i = next(6) as u32;
-            // One of another job, in whose order the slots are kept, too.
+            // Also attempts of another job, which share the slots.
             let of = if next(8) == 0 { 2 } else { J };
             let id = AttemptId { task: TaskId { job: job(of), stage: StageId(0), index: i }, ..attempt(of, 0) };
             let event = match next(12) {
@@ -440,7 +440,7 @@ fn any_event_order_keeps_slots_and_reports_once() {
             }
             let with_slots: Vec<AttemptId> = a.queue.iter().take(2).collect();
             let runs = a.attempts.iter().filter(|(_, a)| a.state == State::Running);
-            assert!(runs.clone().all(|(id, _)| with_slots.contains(id)), "seed {seed}: it runs out of its turn");
+            assert!(runs.clone().all(|(id, _)| with_slots.contains(id)), "seed {seed}: it runs without a slot");
             if let Some(Executor::Ready { running, .. }) = a.jobs.get(&job(J)).map(|j| &j.executor) {
                 let suspects = running.iter().filter(|id| a.is_suspect(**id)).count();
                 assert!(running.len() <= 2 && (suspects == 0 || running.len() == 1), "seed {seed}");
