@@ -1,22 +1,21 @@
-//! Copies of chunks that are being made, and who could not make one. Pure; which copies are missing is known to
-//! `table.rs`.
+//! Copies of chunks in progress, and workers that could not make one. Pure; `table.rs` knows which copies are missing.
 //!
-//! Whoever could not make a copy is asked again after a pause that grows, and others before it. From a worker that has no
-//! room, or has failed `TRIES_MAX` times, no copy is *expected* any more: it is still asked now and then, but nobody waits
-//! for it.
+//! A worker that could not make a copy is asked again after a growing pause, and others before it. After `TRIES_MAX`
+//! failures, or with a full disk, no copy is *expected* from it any more: it is still asked at intervals, but no job
+//! waits for it.
 
 use crate::planted::{self, Planted};
 use std::collections::BTreeMap;
 use windrow_model::{Digest, Time, WorkerId};
 
-/// Copies that are made at the same time, over the whole cluster.
+/// Copies in progress at the same time, over the whole cluster.
 const COPIES_MAX: usize = 4;
-/// A copy that was not reported by then counts as one that failed.
+/// A copy that was not reported by then counts as failed.
 const COPY_PATIENCE_MS: u64 = 60_000;
-/// The pause after a first failure. It doubles with each one up to 32 times.
+/// The pause after a first failure. It doubles with each further one, up to 32 times.
 pub(crate) const COPY_PAUSE_MS: u64 = 2_000;
 const PAUSE_DOUBLINGS_MAX: u32 = 5;
-/// What fails so often is not a link that broke for a moment.
+/// Failures after which the cause is not a transient broken link.
 pub(crate) const TRIES_MAX: u32 = 3;
 
 #[derive(Clone, Copy, Debug)]
@@ -27,15 +26,15 @@ struct Refusal {
 
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
-    /// By whom they are made, and until when they are waited for.
+    /// The worker that makes each, and the deadline for its report.
     making: BTreeMap<Digest, (WorkerId, Time)>,
     refusals: BTreeMap<Digest, BTreeMap<WorkerId, Refusal>>,
-    /// When the next of those who refused may be asked again.
+    /// When the next worker that refused may be asked again.
     next_try: Option<Time>,
 }
 
 impl Copies {
-    /// Whether one more may be made.
+    /// Whether another copy may be started.
     pub fn has_place(&self) -> bool {
         self.making.len() < COPIES_MAX
     }
@@ -44,8 +43,8 @@ impl Copies {
         self.making.contains_key(&digest)
     }
 
-    /// Chooses who makes a copy of this chunk, if one of them may be asked now: one that has not failed before, and among
-    /// those the one with the least to copy.
+    /// Chooses the worker that makes a copy of this chunk, if one may be asked now: workers without a failure first,
+    /// then the one with the fewest copies to make.
     pub fn begin(&mut self, digest: Digest, candidates: impl Iterator<Item = WorkerId>, now: Time) -> Option<WorkerId> {
         let refusals = self.refusals.get(&digest);
         let refusal = |w: &WorkerId| refusals.and_then(|by| by.get(w));
@@ -57,7 +56,7 @@ impl Copies {
         Some(worker)
     }
 
-    /// The worker has the chunk.
+    /// The worker holds the chunk.
     pub fn made(&mut self, worker: WorkerId, digest: Digest) {
         if self.making.get(&digest).is_some_and(|(by, _)| *by == worker) {
             self.making.remove(&digest);
@@ -67,7 +66,7 @@ impl Copies {
         }
     }
 
-    /// The worker could not make the copy that it was asked for. `for_good`: it will not soon.
+    /// The worker could not make the requested copy. `for_good`: it will not be able to soon.
     pub fn refused(&mut self, worker: WorkerId, digest: Digest, for_good: bool, now: Time) {
         if self.making.get(&digest).is_none_or(|(by, _)| *by != worker) {
             return;
@@ -79,7 +78,7 @@ impl Copies {
         refusal.again = now.plus_ms(COPY_PAUSE_MS << (refusal.tries - 1).min(PAUSE_DOUBLINGS_MAX));
     }
 
-    /// Copies that nobody has heard of for too long have failed.
+    /// Copies without a report until their deadline have failed.
     pub fn give_up_overdue(&mut self, now: Time) {
         if planted::has(Planted::CopyAwaited) {
             return;
@@ -90,12 +89,12 @@ impl Copies {
         }
     }
 
-    /// Whether this worker can be expected to make a copy, if it does not have one.
+    /// Whether a copy can be expected from this worker, if it holds none.
     pub fn is_expected(&self, worker: WorkerId, digest: Digest) -> bool {
         self.refusals.get(&digest).and_then(|by| by.get(&worker)).is_none_or(|r| r.tries < TRIES_MAX)
     }
 
-    /// The chunk needs no more copies, or is not needed.
+    /// The chunk has enough copies, or is not needed.
     pub fn forget(&mut self, digest: Digest) {
         self.refusals.remove(&digest);
     }
@@ -108,7 +107,7 @@ impl Copies {
         });
     }
 
-    /// Everybody who may be asked now was.
+    /// Every worker that may be asked now was asked.
     pub fn note_asked(&mut self, now: Time) {
         let again = self.refusals.values().flat_map(|by| by.values()).map(|r| r.again);
         self.next_try = again.filter(|at| *at > now).min();

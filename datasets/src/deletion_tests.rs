@@ -1,5 +1,5 @@
-//! In any order of events, chunks that a dataset or a job refers to stay, chunks whose deletion a recorded change has ordered may go,
-//! and all others stay for their time and go no faster than they may.
+//! In any order of events, referenced chunks stay, chunks whose deletion a recorded change has ordered may go, and all
+//! others stay for their time and go at most at the allowed rate.
 
 use crate::testing::*;
 use crate::*;
@@ -13,7 +13,7 @@ const RULE: OrphanRule = OrphanRule { kept_ms: 1_000, per_hour: 3 };
 enum Op {
     Join(u8, bool),
     Leave(u8),
-    /// Chunks turn up on a worker without a put.
+    /// Chunks appear on a worker without a put.
     Appear(u8, Vec<u8>),
     Put(u8, Vec<u8>),
     OpenPut(bool),
@@ -27,7 +27,7 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let chunks = || prop::collection::vec(0u8..8, 1..4);
     prop_oneof![
-        (1u8..4, any::<bool>()).prop_map(|(w, tells)| Op::Join(w, tells)),
+        (1u8..4, any::<bool>()).prop_map(|(w, lists)| Op::Join(w, lists)),
         (1u8..4).prop_map(Op::Leave),
         (1u8..4, chunks()).prop_map(|(w, chunks)| Op::Appear(w, chunks)),
         (0u8..3, chunks()).prop_map(|(name, chunks)| Op::Put(name, chunks)),
@@ -46,13 +46,13 @@ struct World {
     live: BTreeMap<u8, bool>,
     named: BTreeMap<String, Vec<u8>>,
     pins: BTreeMap<u8, Vec<Vec<u8>>>,
-    /// Once referred to, and then not any more: a recorded change took the last reference.
+    /// Chunks whose last reference was removed by a recorded change.
     was_referenced: BTreeSet<u8>,
     first_seen: BTreeMap<u8, Time>,
     open: Option<PutId>,
     frozen: bool,
     trashed_at: Vec<Time>,
-    lives: u64,
+    incarnations: u64,
 }
 
 impl World {
@@ -63,14 +63,14 @@ impl World {
 
     fn apply(&mut self, table: &mut Datasets, op: Op, now: &mut Time) {
         match op {
-            Op::Join(w, tells) => {
-                self.lives += 1;
-                table.worker_joined(worker(w), Incarnation(self.lives), *now);
+            Op::Join(w, lists) => {
+                self.incarnations += 1;
+                table.worker_joined(worker(w), Incarnation(self.incarnations), *now);
                 table.held(worker(w), self.disks.entry(w).or_default().iter().map(|c| digest(*c)));
-                if tells {
+                if lists {
                     table.inventory_complete(worker(w));
                 }
-                self.live.insert(w, tells);
+                self.live.insert(w, lists);
             }
             Op::Leave(w) => {
                 table.worker_left(worker(w), *now);
@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    /// Workers do as ordered, at once.
+    /// Workers carry out the orders at once.
     fn obey(&mut self, table: &mut Datasets, now: Time) {
         let referenced = self.referenced();
         let mut trashed = BTreeSet::new();
@@ -149,7 +149,7 @@ impl World {
 
 proptest! {
     #[test]
-    fn nothing_is_deleted_that_should_stay(ops in prop::collection::vec(op(), 1..80)) {
+    fn only_deletable_chunks_are_deleted(ops in prop::collection::vec(op(), 1..80)) {
         let mut table = Datasets::new(Vec::new(), Vec::new(), Orphans::new(RULE, OrphanWaits::default()));
         let (mut world, mut now) = (World::default(), Time(0));
         for op in ops {

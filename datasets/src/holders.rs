@@ -1,32 +1,31 @@
-//! Which workers there are, and which of them hold which chunk, as they tell it. Pure; what chunks are for is known to
-//! `table.rs`.
+//! The connected workers, and the chunks that each holds by its own report. Pure; `table.rs` knows what chunks are for.
 //!
-//! A worker that has registered is *telling* until it has told everything that it holds. Till then what it held in an earlier
-//! session of the same life counts, and what nobody seems to hold may turn up.
+//! A worker that has registered is *listing* until its inventory is complete. Until then its holdings of an earlier
+//! session of the same incarnation count, and a chunk without a holder may still be listed.
 
 use crate::planted::{self, Planted};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{Digest, Incarnation, Time, WorkerId};
 
-/// A worker tells what it holds right after it has registered. One that has not said by then that this was all never
-/// does: it could not list its chunks, or is of an earlier release.
-pub(crate) const TELLING_MAX_MS: u64 = 30_000;
-/// A worker that has gone may come back with its chunks: for so long a chunk that only it held is not taken to be lost.
+/// A worker lists its chunks right after it has registered. A worker that has not completed the list by then never
+/// will: it could not list its chunks, or is of an earlier release.
+pub(crate) const LISTING_MAX_MS: u64 = 30_000;
+/// A worker that has left may return with its chunks: for this long a chunk that only it held does not count as lost.
 pub(crate) const ABSENCE_MS: u64 = 60_000;
 
-/// A worker that can be told to do something.
+/// A connected worker.
 #[derive(Debug)]
 struct Live {
     incarnation: Incarnation,
-    /// Its disk has no room.
+    /// Its disk is full.
     full: bool,
-    telling: Option<Telling>,
+    listing: Option<Listing>,
 }
 
 #[derive(Debug)]
-struct Telling {
+struct Listing {
     until: Time,
-    told: BTreeSet<Digest>,
+    listed: BTreeSet<Digest>,
 }
 
 #[derive(Debug, Default)]
@@ -34,11 +33,11 @@ pub(crate) struct Holders {
     /// Never an empty set.
     by_chunk: BTreeMap<Digest, BTreeSet<WorkerId>>,
     live: BTreeMap<WorkerId, Live>,
-    /// How many chunks each worker holds; never 0.
+    /// Number of chunks that each worker holds; never 0.
     counts: BTreeMap<WorkerId, usize>,
-    /// What workers held that have gone, and until when they are expected back.
+    /// Chunks of workers that have left, and until when these are expected back.
     gone: BTreeMap<WorkerId, (Time, BTreeSet<Digest>)>,
-    /// Until then workers of an earlier life are expected, which may hold anything.
+    /// Until then workers of an earlier epoch are expected, which may hold any chunk.
     expected_until: Option<Time>,
 }
 
@@ -48,13 +47,13 @@ impl Holders {
         if self.live.get(&worker).is_none_or(|known| known.incarnation != incarnation) {
             self.left(worker, now);
         }
-        // It tells now what it has.
+        // Its inventory follows.
         self.gone.remove(&worker);
-        let telling = Some(Telling { until: now.plus_ms(TELLING_MAX_MS), told: BTreeSet::new() });
-        self.live.insert(worker, Live { incarnation, full: false, telling });
+        let listing = Some(Listing { until: now.plus_ms(LISTING_MAX_MS), listed: BTreeSet::new() });
+        self.live.insert(worker, Live { incarnation, full: false, listing });
     }
 
-    /// A worker is gone. Gives the chunks that it held.
+    /// A worker has left. Returns the chunks that it held.
     pub fn left(&mut self, worker: WorkerId, now: Time) -> Vec<Digest> {
         self.live.remove(&worker);
         let held = self.forget(worker, |_| true);
@@ -64,14 +63,14 @@ impl Holders {
         held
     }
 
-    /// Workers that have been away for too long are not expected back. True if there was one.
+    /// Workers that have been away for too long are no longer expected back. True if there was one.
     pub fn give_up_absent(&mut self, now: Time) -> bool {
         let before = self.gone.len();
         self.gone.retain(|_, (until, _)| *until > now);
         self.expected_until.take_if(|until| *until <= now).is_some() | (self.gone.len() < before)
     }
 
-    /// Workers of an earlier life are expected back.
+    /// Workers of an earlier epoch are expected back.
     pub fn expect_workers(&mut self, now: Time) {
         self.expected_until = Some(now.plus_ms(ABSENCE_MS));
     }
@@ -85,7 +84,7 @@ impl Holders {
         self.expected_until.is_some() || self.gone.values().any(|(_, held)| held.contains(&digest))
     }
 
-    /// Whether this worker holds this chunk, by its own word.
+    /// Whether this worker has reported that it holds this chunk.
     pub fn has(&self, worker: WorkerId, digest: Digest) -> bool {
         self.by_chunk.get(&digest).is_some_and(|holders| holders.contains(&worker))
     }
@@ -106,11 +105,11 @@ impl Holders {
         lost
     }
 
-    /// A worker has this chunk whole. False if it is not there.
+    /// A worker holds this chunk. False if the worker is not connected.
     pub fn held(&mut self, worker: WorkerId, digest: Digest) -> bool {
         let Some(live) = self.live.get_mut(&worker) else { return false };
-        if let Some(telling) = &mut live.telling {
-            telling.told.insert(digest);
+        if let Some(listing) = &mut live.listing {
+            listing.listed.insert(digest);
         }
         if self.by_chunk.entry(digest).or_default().insert(worker) {
             *self.counts.entry(worker).or_default() += 1;
@@ -118,7 +117,7 @@ impl Holders {
         true
     }
 
-    /// How many chunks a worker holds.
+    /// Number of chunks that a worker holds.
     pub fn count_of(&self, worker: WorkerId) -> usize {
         self.counts.get(&worker).copied().unwrap_or(0)
     }
@@ -132,46 +131,46 @@ impl Holders {
         }
     }
 
-    /// A worker does not have these chunks any more. Gives those that it was known to have.
+    /// A worker no longer holds these chunks. Returns those that it was known to hold.
     pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<Digest> {
-        if let Some(telling) = self.live.get_mut(&worker).and_then(|live| live.telling.as_mut()) {
-            telling.told.retain(|digest| !digests.contains(digest));
+        if let Some(listing) = self.live.get_mut(&worker).and_then(|live| live.listing.as_mut()) {
+            listing.listed.retain(|digest| !digests.contains(digest));
         }
         self.forget(worker, |digest| digests.contains(digest))
     }
 
-    /// A worker has told everything that it holds. Gives what it does not hold any more.
+    /// A worker's inventory is complete. Returns the chunks that it no longer holds.
     pub fn inventory_complete(&mut self, worker: WorkerId) -> Vec<Digest> {
-        match self.live.get_mut(&worker).and_then(|live| live.telling.take()) {
+        match self.live.get_mut(&worker).and_then(|live| live.listing.take()) {
             Some(_) if planted::has(Planted::StaleInventory) => Vec::new(),
-            Some(Telling { told, .. }) => self.forget(worker, |digest| !told.contains(digest)),
+            Some(Listing { listed, .. }) => self.forget(worker, |digest| !listed.contains(digest)),
             None => Vec::new(),
         }
     }
 
-    /// Whoever has been telling for too long is not waited for any more. True if there was one.
+    /// Workers that have been listing for too long are no longer awaited. True if there was one.
     pub fn give_up_silent(&mut self, now: Time) -> bool {
-        let silent = |live: &mut Live| live.telling.take_if(|telling| telling.until <= now).is_some();
+        let silent = |live: &mut Live| live.listing.take_if(|listing| listing.until <= now).is_some();
         self.live.values_mut().filter_map(|live| silent(live).then_some(())).count() > 0
     }
 
-    /// When that is to be asked.
+    /// When the next wait for a worker ends.
     pub fn next_deadline(&self) -> Option<Time> {
-        let telling = self.live.values().filter_map(|live| live.telling.as_ref()).map(|telling| telling.until);
-        telling.chain(self.gone.values().map(|(until, _)| *until)).chain(self.expected_until).min()
+        let listing = self.live.values().filter_map(|live| live.listing.as_ref()).map(|listing| listing.until);
+        listing.chain(self.gone.values().map(|(until, _)| *until)).chain(self.expected_until).min()
     }
 
-    /// A chunk that nobody seems to hold may be on a worker that is telling.
+    /// Whether a worker is still listing, so that a chunk without a holder may be on it.
     pub fn are_being_told(&self) -> bool {
-        self.live.values().any(|live| live.telling.is_some())
+        self.live.values().any(|live| live.listing.is_some())
     }
 
-    /// A worker's disk has no room, or has room again. True if that is new.
+    /// A worker's disk is full, or has space again. True if that has changed.
     pub fn note_room(&mut self, worker: WorkerId, full: bool) -> bool {
         self.live.get_mut(&worker).is_some_and(|live| std::mem::replace(&mut live.full, full) != full)
     }
 
-    /// Every worker that is there.
+    /// Every connected worker.
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
         self.live.keys().copied()
     }
@@ -180,29 +179,29 @@ impl Holders {
         self.live.len() as u32
     }
 
-    /// Who holds a chunk.
+    /// The holders of a chunk.
     pub fn of(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
         self.by_chunk.get(&digest).into_iter().flatten().copied()
     }
 
-    /// How many hold it.
+    /// The number of its holders.
     pub fn count(&self, digest: Digest) -> u32 {
         self.by_chunk.get(&digest).map_or(0, |holders| holders.len() as u32)
     }
 
-    /// Who does not hold a chunk and has room for it.
+    /// Workers without this chunk that have space for it.
     pub fn could_take(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
         let holders = self.by_chunk.get(&digest);
         let could = move |w: &WorkerId, live: &Live| !live.full && holders.is_none_or(|holders| !holders.contains(w));
         self.live.iter().filter(move |(w, live)| could(w, live)).map(|(w, _)| *w)
     }
 
-    /// Takes out every copy of a chunk that may be deleted. None of a worker that is telling: it could tell of the chunk just
-    /// before it deletes it.
+    /// Removes every copy of a chunk that may be deleted. Not those of a worker that is listing: it could list the
+    /// chunk just before it deletes it.
     pub fn take(&mut self, digest: Digest) -> Vec<WorkerId> {
         let Some(holders) = self.by_chunk.get_mut(&digest) else { return Vec::new() };
         let has_told = |w: &WorkerId| {
-            self.live.get(w).is_some_and(|live| live.telling.is_none() || planted::has(Planted::DeletedDuringInventory))
+            self.live.get(w).is_some_and(|live| live.listing.is_none() || planted::has(Planted::DeletedDuringInventory))
         };
         let taken: Vec<WorkerId> = holders.extract_if(.., |w| has_told(w)).collect();
         if holders.is_empty() {

@@ -4,33 +4,33 @@ use crate::planted::{self, Planted};
 use crate::table::Datasets;
 use windrow_model::{Digest, Incarnation, Time, WorkerId};
 
-/// Chunks of one worker to which nothing refers that are remembered; as many more in its trash. A put of this many chunks for a
-/// worker can be under way.
+/// Bound on the unreferenced chunks of one worker that are remembered, and on those in its trash. A put of this many
+/// chunks on one worker may be under way.
 pub(crate) const UNREFERRED_MAX: usize = 1 << 17;
 
 impl Datasets {
-    /// A worker is there; what it holds it tells next. In the same life it still holds what it held.
+    /// A worker has registered; its inventory follows. In the same incarnation it still holds what it held.
     pub fn worker_joined(&mut self, worker: WorkerId, incarnation: Incarnation, now: Time) {
         self.holders.joined(worker, incarnation, now);
         self.trash.worker_left(worker);
         self.forget_orders(worker);
-        // With one worker more, chunks may have one copy more.
+        // With one more worker, chunks may get another copy.
         self.short = self.references.keys().copied().filter(|d| self.missing(*d) > 0).collect();
     }
 
-    /// Workers of an earlier life of this coordinator are expected back.
+    /// Workers of an earlier epoch of this coordinator are expected back.
     pub fn expect_workers(&mut self, now: Time) {
         self.holders.expect_workers(now);
     }
 
-    /// All workers of an earlier life are back.
+    /// All workers of an earlier epoch are back.
     pub fn all_are_back(&mut self) {
         self.changed = true;
         self.may_lack = true;
         self.holders.all_are_back();
     }
 
-    /// A worker is gone, and with it its copies for now.
+    /// A worker has left, and its copies with it for now.
     pub fn worker_left(&mut self, worker: WorkerId, now: Time) {
         self.may_lack = true;
         let lost = self.holders.left(worker, now);
@@ -42,15 +42,15 @@ impl Datasets {
         }
     }
 
-    /// They have ended with the worker's session, or got lost with it.
+    /// Its orders have ended with the worker's session, or were lost with it.
     pub(crate) fn forget_orders(&mut self, worker: WorkerId) {
         self.changed = true;
         self.dropping.remove(&worker);
         self.copying.forget_worker(worker);
     }
 
-    /// A worker has these chunks whole. Gives how many were passed over: a worker cannot make this process remember more chunks than
-    /// are referred to and [`UNREFERRED_MAX`].
+    /// A worker holds these chunks. Returns the number of ignored ones: a worker cannot make this process remember more
+    /// chunks than the referenced ones and [`UNREFERRED_MAX`].
     pub fn held(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) -> usize {
         let mut passed_over = 0;
         for digest in digests {
@@ -74,12 +74,12 @@ impl Datasets {
         self.copies(digest) > 0 || self.trash.of(digest).next().is_some()
     }
 
-    /// Whether a worker has each of these chunks, if only in its trash.
+    /// Whether for each of these chunks some worker has it, if only in its trash.
     pub fn are_here(&self, digests: &[Digest]) -> bool {
         digests.iter().all(|digest| self.is_there(*digest))
     }
 
-    /// Bytes of chunks that a worker has told of.
+    /// Records the reported lengths of chunks in bytes.
     pub fn note_lengths(&mut self, lengths: impl IntoIterator<Item = (Digest, u64)>) {
         for (digest, length) in lengths {
             if !self.references.contains_key(&digest) {
@@ -88,7 +88,7 @@ impl Datasets {
         }
     }
 
-    /// A worker has these chunks in its trash. Gives how many were passed over, since it has told of [`UNREFERRED_MAX`] others.
+    /// A worker has these chunks in its trash. Returns the number of ignored ones beyond [`UNREFERRED_MAX`] others.
     pub fn trashed(&mut self, worker: WorkerId, digests: impl IntoIterator<Item = Digest>) -> usize {
         if !self.holders.is_live(worker) {
             return 0;
@@ -97,8 +97,8 @@ impl Datasets {
         digests.into_iter().filter(|digest| !self.trash.note(worker, *digest, UNREFERRED_MAX)).count()
     }
 
-    /// A worker does not have these any more, although no order to delete them was given: they are damaged or gone. Gives those that
-    /// it was known to have.
+    /// A worker no longer has these chunks without an order to delete them: they are damaged or missing. Returns those
+    /// that it was known to have.
     pub fn lost(&mut self, worker: WorkerId, digests: &[Digest]) -> Vec<Digest> {
         self.changed = true;
         self.may_lack = true;
@@ -113,20 +113,20 @@ impl Datasets {
         lost
     }
 
-    /// The length of a chunk that no worker has: a worker that brings it back tells it again.
+    /// Forgets the length of a chunk that no worker has: a worker that brings it back reports it again.
     pub(crate) fn forget_length(&mut self, digest: Digest) {
         if !self.is_there(digest) {
             self.orphans.forget_length(digest);
         }
     }
 
-    /// Chunks that nothing refers to whose lengths are known.
+    /// Number of unreferenced chunks whose lengths are known.
     #[cfg(test)]
     pub fn lengths_known(&self) -> usize {
         self.orphans.lengths_known()
     }
 
-    /// A worker has told everything that it holds.
+    /// A worker's inventory is complete.
     pub fn inventory_complete(&mut self, worker: WorkerId) {
         self.changed = true;
         self.may_lack = true;
@@ -136,19 +136,19 @@ impl Datasets {
         }
     }
 
-    /// A chunk that nobody seems to have may be on a worker that has not told everything yet.
+    /// Whether a chunk without a holder may be on a worker whose inventory is incomplete.
     pub fn inventory_pending(&self) -> bool {
         self.holders.are_being_told()
     }
 
-    /// Whoever has been telling for too long is not waited for any more.
+    /// Workers that have been listing for too long are no longer awaited.
     pub fn give_up_silent(&mut self, now: Time) {
         let gave_up = self.holders.give_up_silent(now) | self.holders.give_up_absent(now);
         self.changed |= gave_up;
         self.may_lack |= gave_up;
     }
 
-    /// A worker's disk has no room, or has room again.
+    /// A worker's disk is full, or has space again.
     pub fn note_room(&mut self, worker: WorkerId, full: bool) {
         self.changed |= self.holders.note_room(worker, full);
     }

@@ -1,13 +1,14 @@
 //! The datasets of a cluster and their chunks, as a pure state machine.
 //!
-//! The table ([`Datasets`]) knows the names of datasets, which chunk is referenced by which of them and by which job, which worker
-//! holds which chunk, and which chunks nothing refers to. Names and references are also in the journal. Who holds a chunk is not:
-//! workers report it when they register. The table answers with [`Order`]s: copy a chunk, delete chunks, move chunks to the trash.
+//! The table ([`Datasets`]) knows the names of datasets, the datasets and jobs that reference each chunk, the holders
+//! of each chunk, and the unreferenced chunks. Names and references are also in the journal. Holders are not: workers
+//! report their chunks when they register. The table answers with [`Order`]s: copy a chunk, delete chunks, move chunks
+//! to the trash.
 //!
-//! A chunk whose last reference was taken by a recorded change (a removal, an overwrite, the end of a job), or that a failed put has
-//! brought, is *ordered* to be deleted and goes at once. Any other chunk without a reference is an *orphan* (`orphans.rs`): it
-//! stays for a time, and few go in an hour. Nothing is deleted while a put is open, since it may be about to name the chunk, nor
-//! while a worker has seen a newer journal than this one ([`Membership`]).
+//! A chunk whose last reference was removed by a recorded change (a removal, an overwrite, the end of a job), or that a
+//! failed put has stored, is *ordered* to be deleted and goes at once. Any other unreferenced chunk is an *orphan*
+//! (`orphans.rs`): it stays for a time, and few are removed in an hour. Nothing is deleted while a put is open, since
+//! it may be about to name the chunk, nor while a worker has seen a newer journal than this one ([`Membership`]).
 //!
 //! The crate knows no file, connection or clock: times are arguments. The coordinator is one driver, the simulation is another.
 

@@ -1,19 +1,20 @@
-//! Which workers' folders belong to this cluster, and whether the journal's word counts for what lies in them. Pure.
+//! Which workers' folders belong to this cluster, and whether this journal may order deletions in them. Pure.
 //!
-//! A folder with another cluster's id is refused, and so is one that has seen a newer journal than this one: then nothing is
-//! deleted in this epoch, on any worker. A folder without an id holds nothing, or chunks of a release that knew no ids: it joins if
-//! the journal knows one of them, or when an operator has adopted it. Refused folders are remembered for `data ls --orphans`.
+//! A folder with another cluster's id is refused, and so is one that has seen a newer journal than this one: then
+//! nothing is deleted in this epoch, on any worker. A folder without an id is empty, or holds chunks of a release
+//! without ids: it joins if the journal knows one of them, or when an operator has adopted it. Refused folders are
+//! remembered for `data ls --orphans`.
 
 use crate::lineage::{Behind, Lineage};
 use crate::planted::{self, Planted};
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{ClusterId, Code, Digest, Epoch, Failure, Folder, NodeInfo, WorkerId};
 
-/// No journal reaches a later epoch, not with a start in every microsecond since 1970, nor with a restore in every second. A worker that
-/// claims to have seen one is damaged or lies, and this journal does not follow it.
+/// No journal reaches a later epoch: neither with an epoch in every microsecond since 1970, nor with a restore in every
+/// second. A worker that reports one is damaged or lies, and this journal does not follow it.
 const EPOCH_MAX: Epoch = Epoch(1 << 62);
 
-/// Refused workers that are remembered.
+/// Bound on the refused workers that are remembered.
 const REFUSED_MAX: usize = 1_000;
 
 /// A worker that was refused.
@@ -25,11 +26,11 @@ pub struct Refused {
     pub unjoined: Option<u64>,
 }
 
-/// The result of a registration.
+/// The outcome of a registration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     Admitted,
-    /// `is_news`: this worker was not refused for the same before. `above`: the next epoch has to be above this one.
+    /// `is_news`: this worker was not refused in the same way before. `above`: the next epoch must be above this one.
     Refused {
         failure: Failure,
         is_news: bool,
@@ -50,8 +51,8 @@ impl Membership {
         Membership { cluster, lineage, refused: BTreeMap::new(), adopted: BTreeSet::new() }
     }
 
-    /// Judges a worker that registers. `revision`: recorded changes of datasets; `is_known`: whether a chunk of an unjoined folder
-    /// is in the journal.
+    /// Judges a worker that registers. `revision`: recorded changes of datasets; `is_known`: whether the journal has a
+    /// chunk of an unjoined folder.
     pub fn judge(
         &mut self,
         node: &NodeInfo,
@@ -71,7 +72,8 @@ impl Membership {
                 Ok(()) => None,
                 Err(behind) => {
                     let last = self.lineage.0.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
-                    // A restored journal has to get above the epochs that workers report: its next epoch does.
+                    // A restored journal must get above the epochs that workers report, which it does with its next
+                    // epoch.
                     let is_later = folder.seen.epoch > last && folder.seen.epoch < EPOCH_MAX;
                     let above = (self.lineage.is_restored() && is_later).then_some(folder.seen.epoch);
                     Some((self.behind(behind, folder, last, revision), above))
@@ -137,7 +139,7 @@ impl Membership {
         }
     }
 
-    /// Whether workers have seen a newer journal: then nothing may be deleted on the word of this one.
+    /// Whether workers have seen a newer journal: then this one may order no deletion.
     pub fn is_behind(&self) -> bool {
         self.refused.values().any(|refused| refused.code == Code::JournalBehind)
     }
@@ -147,7 +149,7 @@ impl Membership {
         self.refused.iter().filter_map(|(worker, r)| Some((*worker, r.host.as_str(), r.unjoined?)))
     }
 
-    /// What an operator should know.
+    /// Messages for the operator.
     pub fn notices(&self) -> Vec<String> {
         let count = |is: &dyn Fn(&Refused) -> bool| self.refused.values().filter(|r| is(r)).count();
         let all = [
@@ -231,7 +233,7 @@ mod tests {
         assert_eq!(judge(&mut members, 1, joined(OURS, 3, 8), &[]), Some((Code::JournalBehind, true, None)));
         assert!(members.is_behind());
         assert_eq!(judge(&mut members, 2, joined(OURS, 4, 0), &[]), Some((Code::JournalBehind, true, None)));
-        // Only a journal that was restored may be set above it.
+        // Only a restored journal may be set above it.
         let mut restored = membership(true);
         let above = Some((Code::JournalBehind, true, Some(Epoch(4))));
         assert_eq!(judge(&mut restored, 2, joined(OURS, 4, 0), &[]), above);

@@ -1,13 +1,13 @@
-//! Names of datasets, their versions, and how complete each is.
+//! Names of datasets, their versions, and their completeness.
 
 use crate::table::Datasets;
 use windrow_model::{Code, Dataset, DatasetStatus, Failure};
 
-/// Copies of a chunk, if the put does not say.
+/// Default number of copies of a chunk.
 pub(crate) const REPLICAS: u32 = 2;
 
 impl Datasets {
-    /// Copies that new datasets get, with the workers that are there.
+    /// Number of copies for new datasets, with the connected workers.
     pub fn usual_replicas(&self) -> u32 {
         REPLICAS.min(self.holders.workers_count()).max(1)
     }
@@ -21,7 +21,7 @@ impl Datasets {
         Err(Failure::new(Code::DatasetExists, format!("{name}: {taken}")))
     }
 
-    /// A dataset is durable, or could not be made so. The put stays open until `end_put`.
+    /// A dataset is durable, or could not be made durable. The put stays open until `end_put`.
     pub fn recorded(&mut self, dataset: Dataset, durable: bool) {
         self.recording.remove(&dataset.name);
         if durable {
@@ -32,7 +32,7 @@ impl Datasets {
         }
     }
 
-    /// Takes a name off the table; what it named stays as long as a job reads it.
+    /// Removes a name; its chunks stay as long as a job reads them.
     pub fn remove(&mut self, name: &str) -> Result<(), Failure> {
         let removed = self.named.remove(name).ok_or_else(|| not_found(name))?;
         self.release(&removed);
@@ -61,17 +61,17 @@ impl Datasets {
         }
     }
 
-    /// Whether it is not known yet if there is a copy of every chunk of these datasets.
+    /// Whether it is still unknown if every chunk of these datasets has a copy.
     pub fn may_be_incomplete<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> bool {
         self.inventory_pending() && names.any(|name| self.named.get(name).is_some_and(|d| self.lacks(d)))
     }
 
-    /// Whether there is a chunk of this dataset that no worker holds.
+    /// Whether no worker holds some chunk of this dataset.
     pub fn lacks(&self, dataset: &Dataset) -> bool {
         dataset.chunks.iter().any(|c| self.copies(c.digest) == 0)
     }
 
-    /// Whether there is a dataset of which that is so. Looks at every chunk of every dataset.
+    /// Whether some dataset lacks a chunk. Visits every chunk of every dataset.
     pub fn any_lacks(&self) -> bool {
         self.named.values().any(|dataset| self.lacks(dataset))
     }

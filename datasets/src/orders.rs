@@ -1,24 +1,24 @@
-//! What workers are to do: copy chunks of which there are too few copies, delete chunks whose deletion is ordered, and move orphans
-//! whose time is over to the trash.
+//! Orders to workers: copy chunks with too few copies, delete chunks whose deletion was ordered, and move expired
+//! orphans to the trash.
 
 use crate::planted::{self, Planted};
 use crate::table::Datasets;
 use std::collections::BTreeMap;
 use windrow_model::{Code, Digest, Time, WorkerId};
 
-/// Something for a worker to do.
+/// An order to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Get this chunk from one of these workers.
+    /// Fetch this chunk from one of these workers.
     Copy { worker: WorkerId, digest: Digest, from: Vec<WorkerId> },
     /// Delete these chunks; answered by `dropped`.
     Drop { worker: WorkerId, digests: Vec<Digest> },
-    /// Put these chunks into the trash; answered by `dropped`.
+    /// Move these chunks to the trash; answered by `dropped`.
     Trash { worker: WorkerId, digests: Vec<Digest> },
 }
 
 impl Datasets {
-    /// What is to be done now: missing copies, and chunks that nothing refers to.
+    /// The orders that are due: missing copies, and unreferenced chunks.
     pub fn orders(&mut self, now: Time) -> Vec<Order> {
         if !std::mem::take(&mut self.changed) && self.next_deadline().is_none_or(|at| at > now) {
             return Vec::new();
@@ -34,7 +34,7 @@ impl Datasets {
                 continue;
             }
             if self.copies(digest) == 0 {
-                // What is in a trash comes back.
+                // A copy in a trash is restored.
                 if !planted::has(Planted::TrashForgotten)
                     && let Some(worker) = self.copying.begin(digest, self.trash.of(digest), now)
                 {
@@ -56,7 +56,7 @@ impl Datasets {
         orders
     }
 
-    /// What was ordered to be deleted goes; orphans whose time is over go to the trash.
+    /// Deletes chunks whose deletion was ordered, and moves expired orphans to the trash.
     pub(crate) fn delete(&mut self, now: Time, orders: &mut Vec<Order>) {
         let mut dropped: BTreeMap<WorkerId, Vec<Digest>> = BTreeMap::new();
         for digest in self.doomed.iter().copied().collect::<Vec<_>>() {
@@ -87,16 +87,16 @@ impl Datasets {
         }
     }
 
-    /// A worker could not make the copy that it was ordered to make.
+    /// A worker could not make the ordered copy.
     pub fn not_copied(&mut self, worker: WorkerId, digest: Digest, code: Code, now: Time) {
         self.changed = true;
         self.copying.refused(worker, digest, code == Code::NoSpace, now);
-        // Nor has it the chunk in its trash, from where it would have come back.
+        // The chunk is not in the worker's trash either, from where it would have been restored.
         self.trash.forget(worker, digest);
         self.may_lack = true;
     }
 
-    /// A worker has deleted what it was told to delete.
+    /// A worker has carried out an order to delete.
     pub fn dropped(&mut self, worker: WorkerId) {
         self.changed = true;
         if let Some(open) = self.dropping.get_mut(&worker) {
@@ -107,7 +107,8 @@ impl Datasets {
         }
     }
 
-    /// A put may begin only when nothing is being deleted: it could be what the put is about to store again.
+    /// Whether deletions are in progress. A put must wait for their end: it may be about to store the same chunks
+    /// again.
     pub fn is_dropping(&self) -> bool {
         !self.dropping.is_empty()
     }

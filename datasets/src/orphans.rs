@@ -1,32 +1,32 @@
-//! Chunks that workers hold and that nothing refers to, although no recorded change has ordered their deletion. Pure.
+//! Unreferenced chunks on workers whose deletion no recorded change has ordered. Pure.
 //!
-//! They are what a job's lost attempts stored, what a put left whose coordinator ended, or, if the journal is not what it should
-//! be, somebody's data. So each stays for `kept_ms`, then goes to its workers' trash, and of all of them no more than `per_hour` in
-//! an hour. Those in the trash are remembered too: they are copies of last resort.
+//! They were stored by lost attempts of a job, or by a put whose coordinator ended; or, if the journal is a wrong one,
+//! they are a user's data. So each stays for `kept_ms`, then moves to its workers' trash, at most `per_hour` in an
+//! hour. Chunks in the trash are remembered too: they are copies of last resort.
 //!
-//! Time is that of the *orphans' clock*: the sum of the times for which coordinators of this journal have run, by monotonic clocks.
-//! Neither a wall clock that jumps nor a coordinator that is down makes an orphan older. Only the time for which a worker that is
-//! there holds it counts. The journal keeps the clock and how long each has waited (`OrphanWaits`), written at most once a minute:
-//! a life that ends without a word loses a minute of every wait.
+//! Time is that of the *orphans' clock*: the sum of the running times of this journal's coordinators, by monotonic
+//! clocks. Neither a wall clock that jumps nor a coordinator that is down makes an orphan older. Only the time during
+//! which a connected worker holds it counts. The journal keeps the clock and the waiting time of each orphan
+//! (`OrphanWaits`), written at most once a minute: a killed coordinator loses a minute of every wait.
 
 use crate::planted::{self, Planted};
 use crate::waits::{HOUR_MS, OrphanChanges, OrphanRule, OrphanWaits, Wait};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_model::{Digest, Time};
 
-/// Between two records of the clock.
+/// Interval of recording the clock.
 pub(crate) const NOTE_EVERY_MS: u64 = 60_000;
-/// Orphans whose waits the journal keeps. Others begin to wait anew with each life.
+/// Bound on the orphans whose waits the journal keeps. Others begin to wait anew with each epoch.
 pub(crate) const RECORDED_MAX: usize = 500_000;
 
-/// What a chunk is to the table.
+/// The relation of a chunk to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// A worker that is there holds it, and nothing refers to it.
+    /// A connected worker holds it, and it is unreferenced.
     Orphan,
-    /// No worker that is there holds it, and nothing refers to it.
+    /// No connected worker holds it, and it is unreferenced.
     Away,
-    /// Something refers to it, or its deletion was ordered.
+    /// It is referenced, or its deletion was ordered.
     Settled,
 }
 
@@ -34,32 +34,32 @@ pub(crate) enum Standing {
 #[derive(Debug, Default)]
 pub struct Orphans {
     rule: OrphanRule,
-    /// The orphans' clock when this life began.
+    /// The orphans' clock at the beginning of this epoch.
     base_ms: u64,
-    /// Found since `stamp` was last called.
+    /// Found since the last call of `stamp`.
     fresh: BTreeSet<Digest>,
-    /// Those that no worker holds any more since then.
+    /// Orphans that have lost their last holder since then.
     left: BTreeSet<Digest>,
-    /// Times of the orphans' clock.
+    /// Start of each wait, on the orphans' clock.
     since: BTreeMap<Digest, u64>,
     by_time: BTreeSet<(u64, Digest)>,
-    /// How long those have waited that no worker holds now.
+    /// Waiting times of orphans without a holder.
     paused: BTreeMap<Digest, u64>,
-    /// The journal does not have how these stand.
+    /// Orphans whose record in the journal is outdated.
     changed: BTreeSet<Digest>,
-    /// Some went to the trash, which is recorded at once.
+    /// Some moved to the trash, which is recorded at once.
     urgent: bool,
     noted_at: Time,
-    /// Bytes, as far as workers have told.
+    /// Reported lengths in bytes.
     lengths: BTreeMap<Digest, u64>,
-    /// When chunks went to the trash in the last hour, on the orphans' clock, oldest first.
+    /// When chunks moved to the trash in the last hour, on the orphans' clock, oldest first.
     gone: VecDeque<u64>,
-    /// When something is due, on the orphans' clock.
+    /// The next deadline, on the orphans' clock.
     next: Option<u64>,
 }
 
 impl Orphans {
-    /// With what the journal has of earlier lives. The time of this one begins at zero.
+    /// Starts with the journal's record of earlier epochs. The time of this epoch begins at zero.
     pub fn new(rule: OrphanRule, waits: OrphanWaits) -> Self {
         let OrphanWaits { clock_ms, hour, waits } = waits;
         let waited = |wait| match wait {
@@ -72,7 +72,7 @@ impl Orphans {
             paused.sort_unstable_by_key(|(digest, waited)| (std::cmp::Reverse(*waited), *digest));
             changed.extend(paused.split_off(RECORDED_MAX).into_iter().map(|(digest, _)| digest));
         }
-        // The journal has the time of the last one alone: all count as if they had gone then.
+        // The journal has only the time of the last one: all count as if they had moved then.
         let gone = hour.map_or(VecDeque::new(), |(last, gone)| {
             std::iter::repeat_n(last, gone.min(rule.per_hour) as usize).collect()
         });
@@ -83,7 +83,7 @@ impl Orphans {
         self.base_ms.saturating_add(now.0)
     }
 
-    /// How this chunk stands now.
+    /// Records the present standing of this chunk.
     pub(crate) fn note(&mut self, digest: Digest, standing: Standing) {
         match standing {
             Standing::Orphan => {
@@ -117,12 +117,12 @@ impl Orphans {
         self.since.contains_key(&digest) || self.fresh.contains(&digest) || self.paused.contains_key(&digest)
     }
 
-    /// A worker holds so many bytes under this name.
+    /// A worker holds this chunk with this length in bytes.
     pub(crate) fn note_length(&mut self, digest: Digest, length: u64) {
         self.lengths.insert(digest, length);
     }
 
-    /// Nobody holds it, not even in a trash.
+    /// No worker has it, not even in a trash.
     pub(crate) fn forget_length(&mut self, digest: Digest) {
         self.lengths.remove(&digest);
     }
@@ -131,7 +131,7 @@ impl Orphans {
         self.lengths.get(&digest).copied()
     }
 
-    /// The time of those that were found, or left, since the last call is now.
+    /// Sets the time of orphans that were found, or lost their holders, since the last call.
     pub(crate) fn stamp(&mut self, now: Time) {
         let clock = self.clock(now);
         for digest in std::mem::take(&mut self.left) {
@@ -149,7 +149,7 @@ impl Orphans {
         }
     }
 
-    /// Orphans whose time is over, as many as may go now. They are orphans until `went`.
+    /// Expired orphans, as many as may be removed now. They stay orphans until `went`.
     pub(crate) fn due(&mut self, now: Time) -> Vec<Digest> {
         let clock = self.clock(now);
         while self.gone.front().is_some_and(|at| at.saturating_add(HOUR_MS) <= clock) {
@@ -169,7 +169,7 @@ impl Orphans {
         due
     }
 
-    /// This one is in the trash of every worker that held it.
+    /// This orphan is in the trash of every worker that held it.
     pub(crate) fn went(&mut self, digest: Digest, now: Time) {
         self.forget(digest);
         self.urgent = true;
@@ -179,22 +179,22 @@ impl Orphans {
         }
     }
 
-    /// When `due` may have something new without an event.
+    /// When `due` may have new orphans without an event.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         self.next.map(|at| Time(at.saturating_sub(self.base_ms)))
     }
 
-    /// When `take_changes` has something without an event.
+    /// When `take_changes` has changes without an event.
     pub(crate) fn next_note(&self) -> Option<Time> {
         self.has_changes().then(|| self.noted_at.plus_ms(NOTE_EVERY_MS))
     }
 
     fn has_changes(&self) -> bool {
-        // While there is an orphan the clock goes on.
+        // The clock advances as long as there is an orphan.
         !self.changed.is_empty() || !self.since.is_empty()
     }
 
-    /// What the journal is to record, if it is time for that, or this life ends.
+    /// The changes to record in the journal, if it is time for that, or this epoch ends.
     pub(crate) fn take_changes(&mut self, now: Time, ends: bool) -> Option<OrphanChanges> {
         let is_time = ends || self.urgent || self.next_note().is_some_and(|at| at <= now);
         if !is_time || !self.has_changes() {
@@ -210,7 +210,7 @@ impl Orphans {
         Some(OrphanChanges { clock_ms: self.clock(now), hour, waits })
     }
 
-    /// For how long it has been an orphan, and how much longer it is kept.
+    /// How long it has been an orphan, and how much longer it is kept, in milliseconds.
     pub(crate) fn ages(&self, digest: Digest, now: Time) -> (u64, u64) {
         let waited = || self.paused.get(&digest).copied().unwrap_or(0);
         let for_ms = self.since.get(&digest).map_or_else(waited, |at| self.clock(now).saturating_sub(*at));

@@ -1,4 +1,4 @@
-//! Promises of orphans.
+//! The waits and rates of orphans.
 
 use super::*;
 use Standing::{Away, Orphan, Settled};
@@ -11,7 +11,7 @@ fn orphans(kept_ms: u64, per_hour: u32) -> Orphans {
     Orphans::new(OrphanRule { kept_ms, per_hour }, OrphanWaits::default())
 }
 
-/// What a journal has after it has recorded these changes, too.
+/// The journal's record after these changes.
 fn record(waits: &mut OrphanWaits, changes: OrphanChanges) {
     let OrphanChanges { clock_ms, hour, waits: changed } = changes;
     (waits.clock_ms, waits.hour) = (clock_ms, hour);
@@ -22,10 +22,10 @@ fn record(waits: &mut OrphanWaits, changes: OrphanChanges) {
 }
 
 #[test]
-fn orphans_are_kept_for_their_time_from_when_it_was_noticed() {
+fn orphans_are_kept_from_their_discovery_on() {
     let mut orphans = orphans(100, 10);
     orphans.note(digest(1), Orphan);
-    // A quiet hour without a look at the clock is no hour of keeping.
+    // An hour without a look at the clock is not an hour of waiting.
     orphans.stamp(Time(HOUR_MS));
     assert_eq!(orphans.due(Time(HOUR_MS + 99)), []);
     assert_eq!(orphans.next_deadline(), Some(Time(HOUR_MS + 100)));
@@ -34,7 +34,7 @@ fn orphans_are_kept_for_their_time_from_when_it_was_noticed() {
     assert_eq!(orphans.ages(digest(1), Time(HOUR_MS + 60)), (60, 40));
     assert_eq!(orphans.due(Time(HOUR_MS + 100)), [digest(1)]);
     assert_eq!(orphans.next_deadline(), None, "what could not go is asked for with the next event");
-    // It is referred to again, and then not any more: it is kept anew.
+    // It is referenced again, and then not any more: its wait starts anew.
     orphans.note(digest(1), Settled);
     orphans.note(digest(1), Orphan);
     orphans.stamp(Time(HOUR_MS + 200));
@@ -42,7 +42,7 @@ fn orphans_are_kept_for_their_time_from_when_it_was_noticed() {
 }
 
 #[test]
-fn no_more_orphans_go_in_an_hour_than_the_rule_says() {
+fn orphans_removed_in_an_hour_are_bounded() {
     let mut orphans = orphans(0, 2);
     (1..=5).for_each(|n| orphans.note(digest(n), Orphan));
     orphans.stamp(Time(7));
@@ -74,19 +74,19 @@ fn limit_of_an_hour_holds_for_every_hour() {
     assert_eq!(take(5, 2 * HOUR_MS), 1);
 }
 
-/// The wait began anew with each life: with a restart every day nothing ever went.
+/// The fault: the wait began anew with each epoch, so with a restart every day no orphan ever went.
 #[test]
-fn wait_of_an_orphan_goes_on_in_the_next_life() {
+fn wait_of_an_orphan_continues_in_the_next_epoch() {
     let (rule, mut journal) = (OrphanRule { kept_ms: 10 * HOUR_MS, per_hour: 2 }, OrphanWaits::default());
-    let mut lives = 0;
+    let mut epochs = 0;
     let went = loop {
-        lives += 1;
+        epochs += 1;
         let mut orphans = Orphans::new(rule, journal.clone());
-        // The worker comes a while after the start. That is no time of waiting, whatever clocks say meanwhile.
+        // The worker joins a while after the start. That is no time of waiting, whatever clocks say meanwhile.
         orphans.stamp(Time(5 * HOUR_MS));
         orphans.note(digest(1), Orphan);
         orphans.stamp(Time(5 * HOUR_MS));
-        assert_eq!(orphans.ages(digest(1), Time(5 * HOUR_MS)).0, (lives - 1) * 3 * HOUR_MS, "life {lives}");
+        assert_eq!(orphans.ages(digest(1), Time(5 * HOUR_MS)).0, (epochs - 1) * 3 * HOUR_MS, "epoch {epochs}");
         let now = Time(8 * HOUR_MS);
         match orphans.due(now)[..] {
             [] => {}
@@ -95,7 +95,7 @@ fn wait_of_an_orphan_goes_on_in_the_next_life() {
         }
         record(&mut journal, orphans.take_changes(now, true).unwrap());
     };
-    assert_eq!((went, lives), (digest(1), 4));
+    assert_eq!((went, epochs), (digest(1), 4));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn orphan_that_no_worker_holds_gets_no_older() {
     orphans.note(digest(1), Orphan);
     orphans.stamp(Time(1_000));
     assert_eq!((orphans.due(Time(1_069)), orphans.due(Time(1_070))), (vec![], vec![digest(1)]));
-    // A look that finds it away and back within one step is none.
+    // A chunk that is away and back within one step did not leave.
     orphans.note(digest(1), Away);
     orphans.note(digest(1), Orphan);
     orphans.stamp(Time(1_070));
@@ -118,7 +118,7 @@ fn orphan_that_no_worker_holds_gets_no_older() {
 }
 
 #[test]
-fn journal_is_told_once_a_minute_and_of_what_went_at_once() {
+fn waits_are_recorded_each_minute_and_removals_at_once() {
     let mut orphans = orphans(2 * HOUR_MS, 10);
     assert_eq!((orphans.next_note(), orphans.take_changes(Time(NOTE_EVERY_MS), true)), (None, None));
     (1..=3).for_each(|n| orphans.note(digest(n), Orphan));
@@ -138,7 +138,7 @@ fn journal_is_told_once_a_minute_and_of_what_went_at_once() {
 }
 
 #[test]
-fn hour_of_deletions_goes_on_in_the_next_life() {
+fn hour_of_deletions_continues_in_the_next_epoch() {
     let mut journal = OrphanWaits::default();
     let rule = OrphanRule { kept_ms: 0, per_hour: 2 };
     let mut gone = 0;

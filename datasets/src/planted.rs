@@ -18,15 +18,15 @@ bugs! {
     DeletedDuringPut,
     /// Chunks are deleted although a worker has seen a newer journal.
     FrozenIgnored,
-    /// A worker that has seen more changes of the present or an earlier life is admitted.
+    /// A worker that has seen more changes of the present or an earlier epoch is admitted.
     MoreChangesAdmitted,
-    /// A worker that has seen a later life is admitted.
+    /// A worker that has seen a later epoch is admitted.
     LaterLifeAdmitted,
     /// A worker that has seen another copy of the journal in the same epoch is admitted.
     CopyAdmitted,
     /// A worker of another cluster is admitted.
     OtherClusterAdmitted,
-    /// A change that takes one reference takes all.
+    /// A change that removes one reference removes all.
     AllReferencesTaken,
     /// A job that reads a dataset does not keep its chunks.
     PinsUncounted,
@@ -34,17 +34,17 @@ bugs! {
     StaleInventory,
     /// A worker whose inventory is incomplete is ordered to delete.
     DeletedDuringInventory,
-    /// A copy that is damaged or gone is not made again.
+    /// A damaged or missing copy is not restored.
     LossUnseen,
     /// A copy that is never reported is awaited without a bound.
     CopyAwaited,
     /// Orphans go to the trash at once.
     OrphansUnkept,
-    /// Any number of orphans goes to the trash in an hour.
+    /// Any number of orphans moves to the trash in an hour.
     HourUnbounded,
-    /// A chunk in the trash does not come back when it is needed.
+    /// A chunk in the trash is not restored when it is needed.
     TrashForgotten,
-    /// A put that fails takes chunks with it that were there before.
+    /// A failed put takes chunks with it that were there before.
     FailedPutTakesAll,
     /// A put is committed although no worker has reported its chunks.
     UnplacedCommitted,

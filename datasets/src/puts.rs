@@ -1,7 +1,7 @@
 //! Open puts: datasets whose chunks arrive, from a client or from the tasks of a job.
 //!
-//! Nothing is deleted while a put is open, since it may be about to name any chunk. A put that fails leaves what clients have stored
-//! for it; that goes at once, unless it was there before.
+//! Nothing is deleted while a put is open, since it may be about to name any chunk. Chunks that clients have stored for
+//! a failed put are deleted at once, unless they were there before.
 
 use crate::names::REPLICAS;
 use crate::planted::{self, Planted};
@@ -9,14 +9,14 @@ use crate::table::{Datasets, Put, PutId};
 use std::collections::BTreeSet;
 use windrow_model::{Code, Dataset, DatasetChunk, Digest, Failure, Time, WorkerId};
 
-/// A chunk that was on its way when its put failed is told by its worker within this time.
+/// A chunk that was on its way when its put failed is reported by its worker within this time.
 pub(crate) const LATE_MS: u64 = 120_000;
 
-/// Chunks of one put that are remembered for its failure. Others are orphans then.
+/// Bound on the chunks of one put that are remembered for its failure. Further ones become orphans then.
 const ARRIVED_MAX: usize = 1_000_000;
 
 impl Datasets {
-    /// Begins a put: who takes chunks, and how many copies of each are to be made.
+    /// Begins a put. Returns the workers that take its chunks, and the number of copies of each.
     pub fn begin_put(
         &mut self,
         name: &str,
@@ -54,11 +54,10 @@ impl Datasets {
         Ok(PutId(self.last_put))
     }
 
-    /// Whether the copies that a put's client tells of are there, by the word of the workers that hold them. `None`: not yet known.
+    /// Whether the copies that a put's client names are there, as reported by their holders. `None`: not yet known.
     ///
-    /// # Errors
-    /// `BAD_REQUEST` for a worker that the client was not told of; `CHUNK_UNAVAILABLE` if every worker that a chunk is said to be
-    /// on has left.
+    /// # Errors `BAD_REQUEST` for a worker that was not offered to the client; `CHUNK_UNAVAILABLE` if every named
+    /// holder of a chunk has left.
     pub fn check_placed(&self, put: PutId, placed: &[(Digest, Vec<WorkerId>)]) -> Option<Result<(), Failure>> {
         let Some(put) = self.puts.get(&put) else {
             return Some(Err(Failure::new(Code::BadRequest, "this put is not open")));
@@ -79,7 +78,7 @@ impl Datasets {
         is_known.then_some(Ok(()))
     }
 
-    /// Whether chunks that a client has put are as long as is known of them: a job could not read them otherwise.
+    /// Checks the lengths of chunks that a client has put against the known ones: a job could not read them otherwise.
     ///
     /// # Errors
     /// `BAD_REQUEST` with the chunk and both lengths.
@@ -94,7 +93,7 @@ impl Datasets {
         Ok(())
     }
 
-    /// The first chunk that a worker is said to have and does not tell of.
+    /// The first chunk that a named holder has not reported.
     pub fn not_there(&self, placed: &[(Digest, Vec<WorkerId>)]) -> Option<(Digest, WorkerId)> {
         placed.iter().find_map(|(digest, holders)| {
             let lacks = |w: &&WorkerId| self.holders.is_live(**w) && !self.holders.has(**w, *digest);
@@ -102,7 +101,7 @@ impl Datasets {
         })
     }
 
-    /// Every copy is made: gives the dataset to record. Its name is taken until `recorded`.
+    /// Every copy is made: returns the dataset to record. Its name is reserved until `recorded`.
     pub fn commit_put(&mut self, put: PutId, mut dataset: Dataset) -> Result<Dataset, Failure> {
         let Some(Put { name, overwrite, .. }) = self.puts.get(&put) else {
             return Err(Failure::new(Code::BadRequest, "this put is not open"));
@@ -116,8 +115,8 @@ impl Datasets {
         Ok(dataset)
     }
 
-    /// A put is over. What clients have stored for one that was not committed is ordered to be deleted: it is nobody's, unless
-    /// another put that is open commits it. Until then nothing is deleted, and a reference takes the order back.
+    /// Ends a put. Chunks that clients have stored for an uncommitted one are ordered to be deleted, unless another
+    /// open put commits them. Until then nothing is deleted, and a reference takes the order back.
     pub fn end_put(&mut self, put: PutId, now: Time) {
         self.changed = true;
         let Some(put) = self.puts.remove(&put) else { return };
@@ -130,11 +129,11 @@ impl Datasets {
         }
     }
 
-    /// A client has stored these chunks on a worker, which did not have them. Called before `held`. If a put is open, they may be
-    /// its own. If there is none, but one has failed a moment ago, it has left them.
+    /// A client has stored these chunks on a worker, which did not hold them. Called before `held`. They may belong to
+    /// an open put; without one, but shortly after a failed one, they belonged to that.
     ///
-    /// Chunks that were here before, if only in a trash or on a worker that is away, are not among them: a put that fails must take
-    /// nothing with it that it has not brought.
+    /// Chunks that existed before, if only in a trash or on a worker that is away, are not among them: a failed put
+    /// must only take its own chunks with it.
     pub fn arrived(&mut self, worker: WorkerId, digests: &[Digest], now: Time) {
         self.late_until.take_if(|until| *until <= now);
         for digest in digests {

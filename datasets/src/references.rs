@@ -1,7 +1,7 @@
-//! What refers to a chunk: every dataset that has it, and every job that reads it or has written it.
+//! References to chunks: by every dataset that has the chunk, and every job that reads it or has written it.
 //!
-//! A recorded change that takes the last reference *orders* the deletion of the chunk, wherever it turns up. A new reference takes
-//! the order back.
+//! A recorded change that removes the last reference *orders* the deletion of the chunk, wherever it appears. A new
+//! reference takes the order back.
 
 use crate::names::REPLICAS;
 use crate::planted::{self, Planted};
@@ -9,7 +9,7 @@ use crate::table::{Datasets, Pin};
 use std::collections::BTreeMap;
 use windrow_model::{Code, Dataset, DatasetChunk, Digest, Failure, Framing, JobId, WorkerId};
 
-/// Deletions that are remembered for workers which are away.
+/// Bound on the deletions that are remembered for workers which are away.
 const ORDERED_MAX: usize = 100_000;
 
 impl Datasets {
@@ -18,7 +18,7 @@ impl Datasets {
         self.references.contains_key(digest)
     }
 
-    /// A task of the job has left this chunk on its worker. It gets its copies next, and stays until `unpin`.
+    /// A task of the job has left this chunk on its worker. It is copied next, and stays until `unpin`.
     pub fn keep_output(&mut self, job: JobId, worker: WorkerId, chunk: DatasetChunk) {
         self.held(worker, [chunk.digest]);
         self.urgent.insert(chunk.digest);
@@ -33,7 +33,7 @@ impl Datasets {
         self.pins.entry(job).or_default().push(Pin { dataset: kept, is_input: false });
     }
 
-    /// Chunks that a job of an earlier life reads stay until `unpin`.
+    /// Chunks that a job of an earlier epoch reads stay until `unpin`.
     pub fn keep_inputs(&mut self, job: JobId, chunks: Vec<DatasetChunk>) {
         if chunks.is_empty() {
             return;
@@ -58,7 +58,7 @@ impl Datasets {
                     "dataset {name}: no worker that is there holds chunk {number:05} of {}",
                     dataset.chunks.len()
                 );
-                // Fatal here: the submitter can look after the workers and submit again.
+                // Fatal here: the submitter can check the workers and submit again.
                 return Err(Failure::new(Code::ChunkUnavailable, message));
             }
             pinned.insert(name.to_string(), dataset.clone());
@@ -72,15 +72,15 @@ impl Datasets {
         Ok(pinned)
     }
 
-    /// It is on record that the job is over.
+    /// The end of the job is recorded.
     pub fn unpin(&mut self, job: JobId) {
         for pin in self.pins.remove(&job).unwrap_or_default() {
             self.release(&pin.dataset);
         }
     }
 
-    /// Jobs that read a chunk of which no copy is left, each with that chunk. Nothing is said of chunks that a worker may still
-    /// tell of, or may bring back.
+    /// Jobs that read a chunk without any copy left, each with that chunk. Leaves out chunks that a worker may still
+    /// list or bring back.
     pub fn take_lacking(&mut self) -> Vec<(JobId, Digest)> {
         if self.inventory_pending() || !std::mem::take(&mut self.may_lack) {
             return Vec::new();
@@ -95,7 +95,7 @@ impl Datasets {
         self.pins.iter().filter_map(|(job, pins)| Some((*job, chunks(pins)?))).collect()
     }
 
-    /// Nothing refers to this chunk, and it is to go wherever it turns up.
+    /// Orders the deletion of an unreferenced chunk, wherever it appears.
     pub(crate) fn order(&mut self, digest: Digest) {
         if self.references.contains_key(&digest) {
             return;
@@ -120,13 +120,13 @@ impl Datasets {
         }
     }
 
-    /// A recorded change takes these references.
+    /// A recorded change removes these references.
     pub(crate) fn release(&mut self, dataset: &Dataset) {
         self.changed = true;
         while self.ordered_last.len() > ORDERED_MAX
             && let Some(oldest) = self.ordered_last.pop_front()
         {
-            // Should it turn up after all, it is an orphan.
+            // If it appears later after all, it is an orphan.
             if !self.doomed.contains(&oldest) {
                 self.ordered.remove(&oldest);
             }

@@ -1,7 +1,7 @@
-//! The state of the table, and the questions that all of its parts ask.
+//! The state of the table, and the queries that all of its parts use.
 //!
-//! A chunk is looked at again whenever its holders, its references or the order to delete it change (`look_at`): from these
-//! follow whether it has too few copies, goes at once, or is an orphan.
+//! A chunk is examined again whenever its holders, its references or the order to delete it change (`look_at`): whether
+//! it has too few copies, is deleted at once, or is an orphan.
 
 use crate::copies::Copies;
 use crate::holders::Holders;
@@ -28,9 +28,9 @@ pub(crate) struct Reference {
 pub(crate) struct Put {
     pub(crate) name: String,
     pub(crate) overwrite: bool,
-    /// Workers that its client was told of; none for the output of a job.
+    /// Workers that were offered to its client; none for the output of a job.
     pub(crate) offered: BTreeSet<WorkerId>,
-    /// Chunks that clients have stored since it began, and that no worker had before. They may be another put's.
+    /// Chunks that clients have stored since it began, and that no worker held before. They may belong to another put.
     pub(crate) arrived: BTreeSet<Digest>,
     /// Its dataset is being recorded.
     pub(crate) commits: bool,
@@ -42,11 +42,11 @@ impl Put {
     }
 }
 
-/// A dataset, or a part of one, that stays for a job.
+/// A dataset, or a part of one, that is kept for a job.
 #[derive(Debug)]
 pub(crate) struct Pin {
     pub(crate) dataset: Dataset,
-    /// The job reads it, and cannot go on without.
+    /// The job reads it, and fails without it.
     pub(crate) is_input: bool,
 }
 
@@ -61,19 +61,19 @@ pub struct Datasets {
     pub(crate) trash: Trash,
     /// Chunks without a reference whose deletion recorded changes have ordered.
     pub(crate) ordered: BTreeSet<Digest>,
-    /// Those that this life has ordered, the oldest first; some may be referred to again.
+    /// Those ordered in this epoch, the oldest first; some may be referenced again.
     pub(crate) ordered_last: VecDeque<Digest>,
-    /// Those of them that are held.
+    /// Those of them that a worker holds.
     pub(crate) doomed: BTreeSet<Digest>,
-    /// Those of them that the journal does not have yet.
+    /// Those of them that are not in the journal yet.
     pub(crate) unrecorded: Vec<Digest>,
-    /// Nothing is deleted on the word of this journal.
+    /// This journal may order no deletion.
     pub(crate) frozen: bool,
     /// A chunk that a job reads may have lost its last copy.
     pub(crate) may_lack: bool,
     pub(crate) puts: BTreeMap<PutId, Put>,
     pub(crate) last_put: u64,
-    /// What clients have stored may still be told until then, although their put has failed.
+    /// Until then chunks that clients have stored may still be reported, although their put has failed.
     pub(crate) late_until: Option<Time>,
     /// Names whose next version is being recorded.
     pub(crate) recording: BTreeSet<String>,
@@ -84,12 +84,12 @@ pub struct Datasets {
     pub(crate) copying: Copies,
     /// Workers that have not answered an order to drop.
     pub(crate) dropping: BTreeMap<WorkerId, u32>,
-    /// Something happened since `orders` was asked.
+    /// An event has happened since the last call of `orders`.
     pub(crate) changed: bool,
 }
 
 impl Datasets {
-    /// What the journal holds.
+    /// The table as the journal holds it.
     pub fn new(recorded: Vec<Dataset>, dropped: Vec<Digest>, orphans: Orphans) -> Self {
         let ordered = dropped.into_iter().collect();
         let mut table = Datasets { orphans, ordered, ..Datasets::default() };
@@ -100,40 +100,40 @@ impl Datasets {
         table
     }
 
-    /// Whether anything is deleted in this life.
+    /// Stops all deletions, or allows them again.
     pub fn set_frozen(&mut self, frozen: bool) {
         self.changed |= self.frozen != frozen;
         self.frozen = frozen;
     }
 
-    /// Chunks whose deletion was ordered since this was last called, for the journal.
+    /// Chunks whose deletion was ordered since the last call, for the journal.
     pub fn take_unrecorded(&mut self) -> Vec<Digest> {
         std::mem::take(&mut self.unrecorded)
     }
 
-    /// Workers that are there, as far as this table knows.
+    /// The connected workers.
     pub fn workers(&self) -> Vec<WorkerId> {
         self.holders.workers().collect()
     }
 
-    /// Who holds a chunk now.
+    /// The holders of a chunk.
     pub fn holders(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
         self.holders.of(digest)
     }
 
-    /// How many workers hold a chunk.
+    /// The number of holders of a chunk.
     pub fn copies(&self, digest: Digest) -> u32 {
         self.holders.count(digest)
     }
 
-    /// How many more should.
+    /// The number of missing copies.
     pub fn missing(&self, digest: Digest) -> u32 {
         let wanted = self.references.get(&digest).map_or(0, |r| r.replicas.min(self.holders.workers_count()));
         wanted.saturating_sub(self.copies(digest))
     }
 
-    /// Whether a chunk has all the copies that can be expected: somebody has it, and who could still take it has failed to
-    /// or has no room.
+    /// Whether a chunk has all the copies that can be expected: it has a holder, and every worker that could still take
+    /// it has failed or is full.
     pub fn is_settled(&self, digest: Digest) -> bool {
         let is_expected = |w| self.copying.is_expected(w, digest);
         self.copies(digest) > 0 && (self.missing(digest) == 0 || !self.holders.could_take(digest).any(is_expected))
@@ -163,18 +163,18 @@ impl Datasets {
         self.copying.forget(digest);
     }
 
-    /// When `orders` may have something new without an event.
+    /// When `orders` may have new orders without an event.
     pub fn next_deadline(&self) -> Option<Time> {
         let orphans = self.orphans.next_deadline().filter(|_| !self.frozen && self.puts.is_empty());
         self.holders.next_deadline().into_iter().chain(self.copying.next_deadline()).chain(orphans).min()
     }
 
-    /// When `take_orphan_changes` has something without an event.
+    /// When `take_orphan_changes` has changes without an event.
     pub fn next_orphan_note(&self) -> Option<Time> {
         self.orphans.next_note()
     }
 
-    /// What the journal is to record of orphans. `ends`: this life of the coordinator does.
+    /// The changes of orphans to record in the journal. `ends`: whether this epoch of the coordinator ends.
     pub fn take_orphan_changes(&mut self, now: Time, ends: bool) -> Option<OrphanChanges> {
         self.orphans.stamp(now);
         self.orphans.take_changes(now, ends)

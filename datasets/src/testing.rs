@@ -23,7 +23,7 @@ pub fn cluster(workers: u8) -> Datasets {
     (1..=workers).for_each(|n| join(&mut table, n, &[]));
     table
 }
-/// A worker begins its life, and tells that it holds these.
+/// A worker joins and lists these chunks.
 pub fn join(table: &mut Datasets, n: u8, chunks: &[u8]) {
     table.worker_joined(worker(n), Incarnation(1), NOW);
     table.held(worker(n), chunks.iter().map(|c| digest(*c)));

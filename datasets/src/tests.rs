@@ -1,7 +1,7 @@
-//! Promises of the table of datasets.
+//! The table of datasets.
 
 use crate::copies::{COPY_PAUSE_MS, TRIES_MAX};
-use crate::holders::{ABSENCE_MS, TELLING_MAX_MS};
+use crate::holders::{ABSENCE_MS, LISTING_MAX_MS};
 use crate::inventories::UNREFERRED_MAX;
 use crate::puts::LATE_MS;
 use crate::testing::*;
@@ -9,7 +9,7 @@ use crate::*;
 use windrow_model::{Code, Dataset, DatasetChunk, Digest, Failure, Framing, Incarnation, Time};
 
 #[test]
-fn a_copy_that_is_damaged_is_made_again_from_the_other() {
+fn damaged_copy_is_restored_from_the_other() {
     let mut table = cluster(2);
     put(&mut table, "set", &[1, 2], false);
     assert_eq!(table.orders(NOW), []);
@@ -23,12 +23,12 @@ fn a_copy_that_is_damaged_is_made_again_from_the_other() {
     table.lost(worker(2), &[digest(1)]);
     assert_eq!(table.take_lacking(), []);
     table.lost(worker(1), &[digest(1)]);
-    assert_eq!(table.take_lacking(), [(job(5), digest(1))], "who reads it waits for nothing");
-    assert_eq!(table.take_lacking(), [], "told once");
+    assert_eq!(table.take_lacking(), [(job(5), digest(1))], "its reader would wait in vain");
+    assert_eq!(table.take_lacking(), [], "reported once");
 }
 
 #[test]
-fn a_name_appears_when_it_is_recorded_and_not_before() {
+fn name_appears_when_it_is_recorded() {
     let mut table = cluster(2);
     let (id, workers, replicas) = table.begin_put("a", false, 0).unwrap();
     assert_eq!((workers, replicas), (vec![worker(1), worker(2)], 2));
@@ -45,7 +45,7 @@ fn a_name_appears_when_it_is_recorded_and_not_before() {
 }
 
 #[test]
-fn what_was_not_recorded_is_not_there_and_its_chunks_are_orphans() {
+fn unrecorded_dataset_leaves_only_orphans() {
     let mut table = cluster(1);
     let (id, ..) = table.begin_put("a", false, 1).unwrap();
     table.held(worker(1), [digest(1)]);
@@ -63,7 +63,7 @@ fn what_was_not_recorded_is_not_there_and_its_chunks_are_orphans() {
     assert!(!table.is_dropping());
 }
 
-/// They stayed for two days: a day as orphans, and a day in the trash.
+/// The fault: they stayed for two days, a day as orphans and a day in the trash.
 #[test]
 fn chunks_of_a_failed_put_are_ordered_to_be_deleted() {
     let mut table = with_one_dataset(&[]);
@@ -73,7 +73,7 @@ fn chunks_of_a_failed_put_are_ordered_to_be_deleted() {
     table.held(worker(2), [digest(1)]);
     let (failed, ..) = table.begin_put("b", false, 0).unwrap();
     let (other, ..) = table.begin_put("c", false, 0).unwrap();
-    // Its own; those of a dataset and an orphan that were there before; one that the other put stores, too.
+    // Its own; those of a dataset and an orphan that existed before; one that the other put stores, too.
     for (n, chunks) in [(1, &[2, 1, 7, 3][..]), (2, &[2, 7, 3])] {
         let digests: Vec<Digest> = chunks.iter().map(|c| digest(*c)).collect();
         table.arrived(worker(n), &digests, NOW);
@@ -87,7 +87,7 @@ fn chunks_of_a_failed_put_are_ordered_to_be_deleted() {
     table.end_put(other, NOW);
     assert_eq!(table.orders(NOW), [drop_of(1, &[2]), drop_of(2, &[2])]);
     assert_eq!(table.orphans(NOW).iter().map(|o| o.digest).collect::<Vec<_>>(), [digest(7)]);
-    // A worker that was away deletes what it brings.
+    // A worker that was away deletes its copies.
     table.dropped(worker(1));
     table.dropped(worker(2));
     join(&mut table, 3, &[2]);
@@ -95,7 +95,7 @@ fn chunks_of_a_failed_put_are_ordered_to_be_deleted() {
 }
 
 #[test]
-fn chunk_that_comes_after_its_put_has_failed_goes_as_well() {
+fn late_chunk_of_a_failed_put_is_deleted() {
     let mut table = cluster(1);
     let (failed, ..) = table.begin_put("a", false, 0).unwrap();
     table.end_put(failed, NOW);
@@ -103,11 +103,11 @@ fn chunk_that_comes_after_its_put_has_failed_goes_as_well() {
     table.held(worker(1), [digest(1)]);
     assert_eq!(table.orders(NOW), [drop_of(1, &[1])]);
     table.dropped(worker(1));
-    // Later it is an orphan, whatever it is.
+    // Later it is an orphan.
     table.arrived(worker(1), &[digest(2)], NOW.plus_ms(LATE_MS));
     table.held(worker(1), [digest(2)]);
     assert_eq!((table.orders(NOW), table.orphans(NOW).len()), (vec![], 1));
-    // And a put that was committed takes nothing with it.
+    // A committed put takes no chunk with it.
     let (id, ..) = table.begin_put("b", false, 0).unwrap();
     table.arrived(worker(1), &[digest(3), digest(4)], NOW.plus_ms(LATE_MS));
     table.held(worker(1), [digest(3), digest(4)]);
@@ -117,9 +117,9 @@ fn chunk_that_comes_after_its_put_has_failed_goes_as_well() {
     assert_eq!((table.orders(NOW.plus_ms(LATE_MS)), table.orphans(NOW).len()), (vec![], 2));
 }
 
-/// Nobody may say then that a chunk is new.
+/// A chunk that arrives during an inventory cannot be recognised as new.
 #[test]
-fn chunk_that_arrives_while_a_worker_is_telling_is_an_orphan() {
+fn chunk_that_arrives_during_an_inventory_is_an_orphan() {
     let mut table = cluster(2);
     let (failed, ..) = table.begin_put("a", false, 0).unwrap();
     table.worker_joined(worker(3), Incarnation(1), NOW);
@@ -131,7 +131,7 @@ fn chunk_that_arrives_while_a_worker_is_telling_is_an_orphan() {
 }
 
 #[test]
-fn a_job_keeps_its_version_until_it_ends() {
+fn job_keeps_its_version_until_it_ends() {
     let mut table = cluster(2);
     put(&mut table, "a", &[1, 2], false);
     let pinned = table.pin(job(1), ["a"].into_iter()).unwrap();
@@ -145,7 +145,7 @@ fn a_job_keeps_its_version_until_it_ends() {
 }
 
 #[test]
-fn a_lost_copy_is_made_again_where_there_is_none() {
+fn lost_copy_is_restored_on_a_worker_without_one() {
     let mut table = cluster(3);
     put(&mut table, "a", &[1, 2], false);
     assert_eq!(table.orders(NOW), []);
@@ -164,7 +164,7 @@ fn a_lost_copy_is_made_again_where_there_is_none() {
 }
 
 #[test]
-fn a_worker_that_returns_offers_its_copies_again() {
+fn returning_worker_offers_its_copies() {
     let mut table = with_one_dataset(&[9]);
     assert_eq!(names(&table), [("a".to_string(), 4, 0)]);
     assert_eq!(table.pin(job(1), ["a"].into_iter()).unwrap_err().code, Code::ChunkUnavailable);
@@ -174,14 +174,14 @@ fn a_worker_that_returns_offers_its_copies_again() {
     join(&mut table, 2, &[]);
     assert_eq!(table.orders(NOW), [copy(2, 1, 1)], "with a second worker there can be a second copy");
     table.worker_joined(worker(1), Incarnation(2), NOW);
-    assert_eq!(table.list()[0].copies_min, 0, "in another life it must tell again what it holds");
+    assert_eq!(table.list()[0].copies_min, 0, "in another incarnation it must list its chunks again");
     assert!(table.may_be_incomplete(["a"].into_iter()));
     table.inventory_complete(worker(1));
     assert!(!table.may_be_incomplete(["a"].into_iter()), "now it is known to be");
 }
 
 #[test]
-fn a_session_that_breaks_forgets_no_copy_and_what_is_gone_is_known_when_all_is_told() {
+fn broken_session_keeps_copies_until_the_inventory_is_complete() {
     let mut table = cluster(2);
     put(&mut table, "a", &[1, 2, 3], false);
     table.worker_joined(worker(1), Incarnation(1), NOW);
@@ -198,24 +198,25 @@ fn a_session_that_breaks_forgets_no_copy_and_what_is_gone_is_known_when_all_is_t
 }
 
 #[test]
-fn who_never_tells_everything_is_not_waited_for_for_ever() {
+fn incomplete_inventory_is_not_awaited_for_ever() {
     let mut table = cluster(1);
     table.worker_joined(worker(1), Incarnation(1), NOW);
     table.held(worker(1), [digest(1)]);
-    assert_eq!(table.orders(NOW), [], "it might tell of a chunk that it is about to delete");
+    assert_eq!(table.orders(NOW), [], "it might list a chunk that it is about to delete");
     table.keep_inputs(job(1), vec![DatasetChunk { digest: digest(1), length: 10 }]);
     table.unpin(job(1));
     assert_eq!(table.orders(NOW), []);
-    let until = NOW.plus_ms(TELLING_MAX_MS);
+    let until = NOW.plus_ms(LISTING_MAX_MS);
     assert_eq!(table.next_deadline(), Some(until));
     table.give_up_silent(until);
     assert_eq!(table.orders(until), [drop_of(1, &[1])]);
     assert_eq!((table.inventory_pending(), table.next_deadline()), (false, None));
 }
 
-/// One that is full, or cannot reach who has the chunk, was asked again and again although others could make the copy.
+/// The fault: a worker that was full, or could not reach the holder, was asked repeatedly although others could make
+/// the copy.
 #[test]
-fn a_copy_that_one_worker_cannot_make_is_made_by_another() {
+fn copy_that_one_worker_cannot_make_is_made_by_another() {
     let mut table = cluster(3);
     table.held(worker(3), [digest(1)]);
     keep(&mut table, 3, 1);
@@ -225,14 +226,14 @@ fn a_copy_that_one_worker_cannot_make_is_made_by_another() {
     assert!(!table.is_settled(digest(1)));
     table.held(worker(2), [digest(1)]);
     assert!(table.is_settled(digest(1)));
-    // Who has said that it is full is not even asked.
+    // A worker that has reported a full disk is not asked.
     table.note_room(worker(1), true);
     keep(&mut table, 3, 2);
     assert_eq!(table.orders(NOW), [copy(2, 2, 3)]);
 }
 
 #[test]
-fn a_chunk_whose_copy_nobody_can_make_is_not_waited_for_and_copied_when_somebody_can() {
+fn chunk_that_cannot_be_copied_is_settled_and_copied_later() {
     let mut table = cluster(2);
     keep(&mut table, 1, 1);
     assert_eq!(table.orders(NOW), [copy(2, 1, 1)]);
@@ -259,7 +260,7 @@ fn a_chunk_whose_copy_nobody_can_make_is_not_waited_for_and_copied_when_somebody
     keep(&mut table, 1, 3);
     table.note_room(worker(2), true);
     assert!(table.is_settled(digest(3)));
-    assert!(!table.is_settled(digest(4)), "nobody has it");
+    assert!(!table.is_settled(digest(4)), "no worker has it");
     table.note_room(worker(2), false);
     assert!(!table.is_settled(digest(3)));
 }
@@ -286,7 +287,7 @@ fn chunks_that_no_recorded_change_deletes_stay_for_a_day() {
     assert_eq!(table.orders(NOW), []);
     assert_eq!(table.orphans(NOW).iter().map(|o| o.digest).collect::<Vec<_>>(), [7, 8, 9].map(digest));
     let over = NOW.plus_ms(OrphanRule::default().kept_ms);
-    // One that is referred to meanwhile is no orphan.
+    // A chunk that is referenced meanwhile is not an orphan.
     put(&mut table, "b", &[8], false);
     assert_eq!(table.orders(Time(over.0 - 1)), []);
     assert_eq!(table.orders(over), [trash_of(1, &[7, 9])]);
@@ -308,13 +309,13 @@ fn nothing_is_deleted_while_a_worker_knows_a_newer_journal() {
 }
 
 #[test]
-fn deletions_are_told_to_the_journal_once_and_end_with_a_new_reference() {
+fn deletions_are_recorded_once_and_a_reference_ends_them() {
     let mut table = cluster(2);
     put(&mut table, "a", &[1, 2], false);
     put(&mut table, "b", &[2, 3], false);
     table.remove("a").unwrap();
     assert_eq!((table.take_unrecorded(), table.take_unrecorded()), (vec![digest(1)], vec![]));
-    // Before its deletion gets anywhere it is stored again.
+    // It is stored again before its deletion.
     put(&mut table, "a", &[1], false);
     assert_eq!(table.orders(NOW), []);
     table.remove("a").unwrap();
@@ -390,7 +391,7 @@ fn job_lacks_a_chunk_only_when_no_worker_may_still_have_it() {
     assert_eq!(table.next_deadline(), Some(later));
     table.give_up_silent(later);
     assert_eq!(table.take_lacking(), [(job(1), digest(1))]);
-    // It is back, and tells what it has.
+    // It is back, and lists its chunks.
     table.worker_joined(worker(2), Incarnation(2), later);
     assert_eq!(table.take_lacking(), []);
     join(&mut table, 2, &[1]);
@@ -400,7 +401,7 @@ fn job_lacks_a_chunk_only_when_no_worker_may_still_have_it() {
 }
 
 #[test]
-fn put_is_refused_whose_copies_are_not_where_it_says() {
+fn put_with_misplaced_copies_is_refused() {
     let mut table = cluster(2);
     let (put, ..) = table.begin_put("a", false, 2).unwrap();
     let placed = |workers: &[u8]| vec![(digest(1), workers.iter().map(|n| worker(*n)).collect::<Vec<_>>())];
@@ -412,7 +413,7 @@ fn put_is_refused_whose_copies_are_not_where_it_says() {
     assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), None);
     table.held(worker(2), [digest(1)]);
     assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), Some(Ok(())));
-    // One that dies after it has stored the chunk leaves a copy less.
+    // A worker that dies after it has stored the chunk leaves one copy less.
     table.worker_left(worker(2), NOW);
     assert_eq!(code(table.check_placed(put, &placed(&[1, 2]))), Some(Ok(())));
     table.worker_left(worker(1), NOW);
@@ -422,7 +423,7 @@ fn put_is_refused_whose_copies_are_not_where_it_says() {
 }
 
 #[test]
-fn put_is_refused_that_gives_a_chunk_another_length() {
+fn put_with_a_wrong_chunk_length_is_refused() {
     let mut table = cluster(1);
     table.note_lengths([(digest(1), 11)]);
     table.held(worker(1), [digest(1)]);
@@ -437,12 +438,12 @@ fn put_is_refused_that_gives_a_chunk_another_length() {
 }
 
 #[test]
-fn rubbish_of_a_worker_that_stays_is_bounded() {
+fn unreferenced_chunks_of_a_worker_are_bounded() {
     let name = |n: u32| Digest::of(&n.to_le_bytes());
     let mut table = Datasets::new(vec![dataset(&[1, 2])], Vec::new(), Orphans::default());
     table.worker_joined(worker(1), Incarnation(1), NOW);
     let most = UNREFERRED_MAX + 2;
-    // It is told again and again, in an inventory and later.
+    // It reports them repeatedly, in an inventory and later.
     for _ in 0..2 {
         let passed_over = table.held(worker(1), (0..most as u32 + 1_000).map(name));
         assert_eq!(passed_over, 1_000);
@@ -451,7 +452,7 @@ fn rubbish_of_a_worker_that_stays_is_bounded() {
     assert_eq!(table.held(worker(1), [digest(1), digest(2)]), 0, "what is referred to is always taken");
     assert_eq!(table.orphans(NOW).len(), most);
     assert_eq!(table.trashed(worker(1), (0..most as u32).map(|n| name(n + 1_000_000))), 2);
-    // It has fewer, so there is room for others.
+    // It has fewer now, so there is space for others.
     table.lost(worker(1), &(0..12).map(name).collect::<Vec<_>>());
     assert_eq!(table.held(worker(1), (0..11).map(|n| name(n + 2_000_000))), 1);
     table.worker_left(worker(1), NOW);

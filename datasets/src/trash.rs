@@ -1,4 +1,4 @@
-//! Which workers have which chunk in their trash, by their own word. These are copies of last resort.
+//! The chunks in each worker's trash, by its own report. These are copies of last resort.
 
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{Digest, WorkerId};
@@ -7,12 +7,12 @@ use windrow_model::{Digest, WorkerId};
 pub(crate) struct Trash {
     /// Never an empty set.
     by_chunk: BTreeMap<Digest, BTreeSet<WorkerId>>,
-    /// How many chunks each worker has in its trash; never 0.
+    /// Number of chunks in each worker's trash; never 0.
     counts: BTreeMap<WorkerId, usize>,
 }
 
 impl Trash {
-    /// A worker has this chunk in its trash. False if it has told of so many others and this one is not noted.
+    /// A worker has this chunk in its trash. False if it has reported `most` others and this one is ignored.
     pub fn note(&mut self, worker: WorkerId, digest: Digest, most: usize) -> bool {
         let is_known = self.by_chunk.get(&digest).is_some_and(|workers| workers.contains(&worker));
         let count = self.counts.get(&worker).copied().unwrap_or(0);
@@ -24,7 +24,7 @@ impl Trash {
         true
     }
 
-    /// A worker has it no more there: it came back, or the worker left.
+    /// A worker no longer has it there: it was restored, or the worker left.
     pub fn forget(&mut self, worker: WorkerId, digest: Digest) {
         let Some(workers) = self.by_chunk.get_mut(&digest) else { return };
         if workers.remove(&worker)
@@ -40,7 +40,7 @@ impl Trash {
         }
     }
 
-    /// Gives what is in no trash any more.
+    /// Forgets a worker. Returns the chunks that are in no trash any more.
     pub fn worker_left(&mut self, worker: WorkerId) -> Vec<Digest> {
         let mut gone = Vec::new();
         self.counts.remove(&worker);
@@ -53,7 +53,7 @@ impl Trash {
         gone
     }
 
-    /// Who has it in the trash.
+    /// The workers that have it in their trash.
     pub fn of(&self, digest: Digest) -> impl Iterator<Item = WorkerId> + '_ {
         self.by_chunk.get(&digest).into_iter().flatten().copied()
     }

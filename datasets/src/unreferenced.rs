@@ -1,24 +1,24 @@
-//! Chunks without a reference as operators see them: listed, and adopted as a dataset.
+//! Unreferenced chunks as operators see them: listed, and adopted as a dataset.
 
 use crate::table::Datasets;
 use std::collections::BTreeSet;
 use windrow_model::{Code, Dataset, DatasetChunk, Digest, Failure, Framing, Time, WorkerId};
 
-/// A chunk to which nothing refers.
+/// An unreferenced chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orphan {
     pub digest: Digest,
-    /// Bytes, if a worker has told.
+    /// Length in bytes, if reported.
     pub length: Option<u64>,
     pub holders: Vec<WorkerId>,
     pub trashed: Vec<WorkerId>,
-    /// For how long it has been one, and how much longer it is kept.
+    /// How long it has been one, and how much longer it is kept.
     pub for_ms: u64,
     pub kept_ms: u64,
 }
 
 impl Datasets {
-    /// Every chunk to which nothing refers and whose deletion nothing has ordered.
+    /// Every unreferenced chunk whose deletion was not ordered.
     pub fn orphans(&self, now: Time) -> Vec<Orphan> {
         let in_trash = self.trash.all().filter(|digest| !self.references.contains_key(digest));
         let all: BTreeSet<Digest> = self.orphans.all().chain(in_trash).collect();
@@ -36,10 +36,10 @@ impl Datasets {
         all.into_iter().map(orphan).filter(|o| !o.holders.is_empty() || !o.trashed.is_empty()).collect()
     }
 
-    /// Orphans as the chunks of a dataset that is to be recorded next, under a name that is free.
+    /// Makes orphans the chunks of a dataset that is to be recorded next, under a free name.
     ///
     /// # Errors
-    /// `DATASET_EXISTS`; `CHUNK_UNAVAILABLE` for what is no orphan here.
+    /// `DATASET_EXISTS`; `CHUNK_UNAVAILABLE` for a chunk that is not an orphan here.
     pub fn adopt(&mut self, name: &str, framing: Framing, digests: &[Digest]) -> Result<Dataset, Failure> {
         windrow_model::dataset::check_dataset_name(name)?;
         self.check_free(name, false)?;

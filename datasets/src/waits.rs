@@ -1,15 +1,15 @@
-//! How long orphans are kept, and what the journal has of their waits: plain data.
+//! How long orphans are kept, and the journal's record of their waits: plain data.
 
 use windrow_model::Digest;
 
 pub(crate) const HOUR_MS: u64 = 3_600_000;
 
-/// How long orphans are kept, and how fast they go then.
+/// Retention and rate of orphans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrphanRule {
-    /// From when a coordinator finds that nothing refers to a chunk, to the trash.
+    /// Time from the discovery that a chunk is unreferenced to the trash.
     pub kept_ms: u64,
-    /// Chunks that go to the trash in an hour, over the whole cluster.
+    /// Chunks that move to the trash in an hour, over the whole cluster.
     pub per_hour: u32,
 }
 
@@ -24,26 +24,26 @@ impl Default for OrphanRule {
 pub enum Wait {
     /// Since this time of the orphans' clock.
     Since(u64),
-    /// For so many milliseconds; it does not wait now, since no worker that is there holds it.
+    /// For this many milliseconds; paused while no connected worker holds it.
     Paused(u64),
 }
 
-/// What the journal has of orphans.
+/// The journal's record of orphans.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrphanWaits {
     /// The orphans' clock when this was recorded, in milliseconds.
     pub clock_ms: u64,
-    /// When, on that clock, a chunk last went to the trash, and how many went in the hour up to then.
+    /// When a chunk last moved to the trash, on that clock, and how many did in the hour up to then.
     pub hour: Option<(u64, u32)>,
     pub waits: Vec<(Digest, Wait)>,
 }
 
-/// What has changed since the journal was last told.
+/// Changes since the last record in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrphanChanges {
     /// As in [`OrphanWaits`].
     pub clock_ms: u64,
     pub hour: Option<(u64, u32)>,
-    /// `None`: it is no orphan any more.
+    /// `None`: it is no longer an orphan.
     pub waits: Vec<(Digest, Option<Wait>)>,
 }
