@@ -32,6 +32,7 @@
 //! * A record function that returns an error or panics fails its task with the file and byte offset of the record.
 
 #![warn(missing_docs)]
+#![warn(unreachable_pub)]
 
 mod combiner;
 mod data;

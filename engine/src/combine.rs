@@ -7,13 +7,13 @@
 
 pub(crate) mod arena;
 mod folding;
-pub mod history;
+pub(crate) mod history;
 mod pending;
 pub(crate) mod slots;
 
-pub use folding::Folding;
-pub use pending::{Refused, Short, Waited};
-pub use slots::Key;
+pub(crate) use folding::Folding;
+pub(crate) use pending::{Refused, Short, Waited};
+pub(crate) use slots::Key;
 
 use crate::accumulate::Accumulate;
 use crate::error::Result;
@@ -34,7 +34,7 @@ const FAST_GROWTH_BYTES: usize = 1 << 20;
 const SPARSE_BYTES: usize = 256 << 10;
 
 /// Keys and their accumulators.
-pub struct Table<A: Accumulate> {
+pub(crate) struct Table<A: Accumulate> {
     accumulate: A,
     slots: Slots<A::Acc>,
     arena: Arena,
@@ -50,11 +50,11 @@ pub struct Table<A: Accumulate> {
 }
 
 /// The table has no room for a new key, or the system gives no more memory. The caller must drain it first.
-pub struct Full<T>(pub T);
+pub(crate) struct Full<T>(pub T);
 
 impl<A: Accumulate> Table<A> {
     /// An empty table with room for about `keys` keys, as far as the claim is granted memory.
-    pub fn new(accumulate: A, mut claim: Claim, keys: usize) -> std::io::Result<Self> {
+    pub(crate) fn new(accumulate: A, mut claim: Claim, keys: usize) -> std::io::Result<Self> {
         // Longer keys and growing accumulators need a part of the memory as well.
         let mut count = (keys / 3 * 4 + 1).next_power_of_two().min(1 << 32);
         if Self::load_max(count) < keys {
@@ -93,22 +93,22 @@ impl<A: Accumulate> Table<A> {
     }
 
     /// The operations that fold values.
-    pub fn accumulate(&self) -> &A {
+    pub(crate) fn accumulate(&self) -> &A {
         &self.accumulate
     }
 
     /// Returns whether the table has no keys.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys() == 0
     }
 
     /// Makes the table full at this size in bytes, even if more memory is available.
-    pub fn set_bytes_max(&mut self, bytes: usize) {
+    pub(crate) fn set_bytes_max(&mut self, bytes: usize) {
         self.bytes_max = bytes;
     }
 
     /// The table's claim and the operations that fold values.
-    pub fn claim_mut(&mut self) -> (&mut Claim, &A) {
+    pub(crate) fn claim_mut(&mut self) -> (&mut Claim, &A) {
         (&mut self.claim, &self.accumulate)
     }
 
@@ -119,12 +119,12 @@ impl<A: Accumulate> Table<A> {
     }
 
     /// Number of keys.
-    pub fn keys(&self) -> usize {
+    pub(crate) fn keys(&self) -> usize {
         self.slots.used()
     }
 
     /// Bytes of the slot array.
-    pub fn slot_bytes(&self) -> usize {
+    pub(crate) fn slot_bytes(&self) -> usize {
         self.slots.len() * size_of::<Slot<A::Acc>>()
     }
 
@@ -133,7 +133,7 @@ impl<A: Accumulate> Table<A> {
     /// # Errors
     /// `Full` when the key is new and does not fit.
     #[inline(always)]
-    pub fn fold(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Full<A::Acc>> {
+    pub(crate) fn fold(&mut self, key: Key<'_>, acc: A::Acc) -> Result<(), Full<A::Acc>> {
         match self.slots.find(key) {
             Some(into) => {
                 merge_into(&self.accumulate, &mut self.heap, into, acc);
@@ -145,7 +145,7 @@ impl<A: Accumulate> Table<A> {
 
     /// Folds into the accumulator of a short key, or returns the pair if the key is not in the table.
     #[inline(always)]
-    pub fn fold_short(&mut self, pair: Short<A::Acc>) -> Option<Short<A::Acc>> {
+    pub(crate) fn fold_short(&mut self, pair: Short<A::Acc>) -> Option<Short<A::Acc>> {
         match self.slots.find_short(pair.words, pair.meta) {
             Some(into) => {
                 merge_into(&self.accumulate, &mut self.heap, into, pair.acc);
@@ -157,13 +157,13 @@ impl<A: Accumulate> Table<A> {
 
     /// Returns whether accumulators have outgrown the claim; [`is_covered`](Self::is_covered) then asks for more.
     #[inline(always)]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.heap > 0 && self.held(self.slots.len()) > self.claim.held().min(self.bytes_max)
     }
 
     /// Returns whether the claim covers the table; if not, the caller must drain it.
     #[cold]
-    pub fn is_covered(&mut self) -> bool {
+    pub(crate) fn is_covered(&mut self) -> bool {
         self.covers(self.held(self.slots.len()))
     }
 
@@ -224,7 +224,7 @@ impl<A: Accumulate> Table<A> {
     }
 
     /// Removes all keys in any order and keeps the memory of the slots.
-    pub fn drain(&mut self, mut f: impl FnMut(&A, &[u8], A::Acc) -> Result<()>) -> Result<()> {
+    pub(crate) fn drain(&mut self, mut f: impl FnMut(&A, &[u8], A::Acc) -> Result<()>) -> Result<()> {
         let accumulate = &self.accumulate;
         let drained = self.slots.drain(|key, acc| f(accumulate, key, acc));
         self.clear();
@@ -232,7 +232,7 @@ impl<A: Accumulate> Table<A> {
     }
 
     /// Removes all keys in key order and keeps the memory of the slots.
-    pub fn drain_sorted(&mut self, mut f: impl FnMut(&A, &[u8], A::Acc) -> Result<()>) -> Result<()> {
+    pub(crate) fn drain_sorted(&mut self, mut f: impl FnMut(&A, &[u8], A::Acc) -> Result<()>) -> Result<()> {
         let mut entries = Vec::with_capacity(self.keys());
         for (at, key) in self.slots.keys() {
             entries.push(Entry::new(key, at));
@@ -257,7 +257,7 @@ impl<A: Accumulate> Table<A> {
 
     /// Drops all keys. Keeps the memory of the slots unless another consumer has asked for it. Slots that could not
     /// grow because both arrays would not have fitted grow now, when there is nothing to move.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         let more = 2 * (self.arena.bytes() + self.heap);
         self.empty();
         let count = 2 * self.slots.len();
@@ -275,7 +275,7 @@ impl<A: Accumulate> Table<A> {
     }
 
     /// Drops all keys and returns the memory, as far as the system allows.
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.cramped = false;
         self.empty();
         self.release_slots();

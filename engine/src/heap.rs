@@ -14,12 +14,12 @@ static FREED: AtomicUsize = AtomicUsize::new(0);
 static ENOUGH: AtomicUsize = AtomicUsize::new(LEAST);
 
 /// Sets how many bytes may be free in the heap without being returned (at least a few megabytes).
-pub fn keep_at_most(bytes: usize) {
+pub(crate) fn keep_at_most(bytes: usize) {
     ENOUGH.store(bytes.max(LEAST), Relaxed);
 }
 
 /// Records that this many bytes of the heap were freed, in large pieces.
-pub fn freed(bytes: usize) {
+pub(crate) fn freed(bytes: usize) {
     if bytes > 0 && FREED.fetch_add(bytes, Relaxed) + bytes >= ENOUGH.load(Relaxed) {
         FREED.store(0, Relaxed);
         trim();

@@ -4,7 +4,7 @@
 
 /// The first eight bytes, big-endian, padded with zeros: prefixes order as keys do.
 #[inline]
-pub fn prefix(key: &[u8]) -> u64 {
+pub(crate) fn prefix(key: &[u8]) -> u64 {
     match key.first_chunk::<8>() {
         Some(b) => u64::from_be_bytes(*b),
         None => short(key).0.swap_bytes(),
@@ -13,7 +13,7 @@ pub fn prefix(key: &[u8]) -> u64 {
 
 /// The eight bytes from `depth` on, in the form of [`prefix`].
 #[inline]
-pub fn prefix_at(key: &[u8], depth: usize) -> u64 {
+pub(crate) fn prefix_at(key: &[u8], depth: usize) -> u64 {
     key.get(depth..).map_or(0, prefix)
 }
 
@@ -36,7 +36,7 @@ const MASKS: [[u64; 2]; 17] = {
 
 /// A key of up to sixteen bytes as two little-endian words, padded with zeros.
 #[inline(always)]
-pub fn short(key: &[u8]) -> (u64, u64) {
+pub(crate) fn short(key: &[u8]) -> (u64, u64) {
     let [a, b] = load16(key);
     let mask = &MASKS[key.len()];
     (a & mask[0], b & mask[1])

@@ -67,16 +67,16 @@ pub(crate) struct Lent {
 
 impl Lent {
     /// Bytes of memory that the list uses.
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.blocks.len() * size_of::<LentBlock>()
     }
 
-    pub fn add(&mut self, block: LentBlock) {
+    pub(crate) fn add(&mut self, block: LentBlock) {
         self.blocks.push(block);
     }
 
     /// Ends the use of all blocks and verifies each again. Reads every payload once.
-    pub fn check_again(&mut self) -> Result<()> {
+    pub(crate) fn check_again(&mut self) -> Result<()> {
         for block in std::mem::take(&mut self.blocks) {
             block.check_again().map_err(|e| {
                 let Source { changed, index, path, .. } = &*block.source;

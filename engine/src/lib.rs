@@ -8,6 +8,8 @@
 //! The engine knows nothing of user types, networks, other processes or time: a task is a function from local files to
 //! local files.
 
+#![warn(unreachable_pub)]
+
 pub mod accumulate;
 pub mod blame;
 mod combine;

@@ -6,7 +6,7 @@
 use crate::key::prefix;
 
 /// A sorted sequence of records with a current one.
-pub trait Cursor {
+pub(crate) trait Cursor {
     /// The error of a step.
     type Error;
 
@@ -18,7 +18,7 @@ pub trait Cursor {
 
 /// The error of a cursor, with its position in the list.
 #[derive(Debug)]
-pub struct At<E> {
+pub(crate) struct At<E> {
     /// Position in the list that was given.
     pub cursor: usize,
     /// The error of that cursor.
@@ -26,7 +26,7 @@ pub struct At<E> {
 }
 
 /// Merges sorted cursors into one sequence.
-pub struct Merge<C> {
+pub(crate) struct Merge<C> {
     cursors: Vec<C>,
     /// Prefix of the current key of each cursor; the largest value for a finished one.
     heads: Vec<u64>,
@@ -38,7 +38,7 @@ pub struct Merge<C> {
 
 impl<C: Cursor> Merge<C> {
     /// Steps every cursor to its first record.
-    pub fn new(cursors: Vec<C>) -> Result<Self, At<C::Error>> {
+    pub(crate) fn new(cursors: Vec<C>) -> Result<Self, At<C::Error>> {
         let k = cursors.len();
         let mut merge =
             Merge { cursors, heads: vec![u64::MAX; k], live: vec![false; k], losers: vec![0; k.max(1)], winner: 0 };
@@ -57,13 +57,13 @@ impl<C: Cursor> Merge<C> {
 
     /// The cursor with the smallest record, if there is one.
     #[inline]
-    pub fn current(&self) -> Option<&C> {
+    pub(crate) fn current(&self) -> Option<&C> {
         if self.live.get(self.winner) == Some(&true) { Some(&self.cursors[self.winner]) } else { None }
     }
 
     /// Steps past the current record, if there is one.
     #[inline]
-    pub fn advance(&mut self) -> Result<(), At<C::Error>> {
+    pub(crate) fn advance(&mut self) -> Result<(), At<C::Error>> {
         let mut winner = self.winner;
         if self.live.get(winner) != Some(&true) {
             return Ok(());

@@ -30,7 +30,7 @@ impl<P: Pairs> Pairs for Claimed<P> {
 }
 
 /// The reason why a loop over pairs has ended early.
-pub enum Stop {
+pub(crate) enum Stop {
     /// The segment is damaged.
     Format(FormatError),
     /// The function that was called with the pairs has failed.

@@ -22,7 +22,7 @@ const PREFETCH_MAX: usize = 512;
 
 /// Blocks of records in one address range.
 #[derive(Default)]
-pub struct Pieces {
+pub(crate) struct Pieces {
     list: Vec<Piece>,
     /// The index of the piece for each page.
     pages: Vec<u32>,
@@ -53,22 +53,22 @@ impl Piece {
 
 impl Pieces {
     /// Bytes of memory that belong to this process.
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.owned + self.pages.len() * 4
     }
 
     /// Drops all pieces.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Pieces::default();
     }
 
     /// Returns whether this many more bytes can be addressed.
-    pub fn have_room_for(&self, bytes: usize) -> bool {
+    pub(crate) fn have_room_for(&self, bytes: usize) -> bool {
         u32::try_from((self.pages.len() << PAGE_BITS) + bytes + HEADER_MAX).is_ok()
     }
 
     /// Adds bytes of a mapped file, which must have [room](Self::have_room_for), and returns the address of the first.
-    pub fn add_mapped(&mut self, file: &Arc<MappedFile>, range: Range<usize>) -> u32 {
+    pub(crate) fn add_mapped(&mut self, file: &Arc<MappedFile>, range: Range<usize>) -> u32 {
         if let Some(Piece { start, bytes: Bytes::Mapped(last, have) }) = self.list.last_mut()
             && Arc::ptr_eq(last, file)
             // A header lies between the records of two blocks.
@@ -87,7 +87,7 @@ impl Pieces {
 
     /// Adds a decompressed block, which must have [room](Self::have_room_for), and returns the address of its first
     /// byte.
-    pub fn add_owned(&mut self, bytes: Vec<u8>) -> u32 {
+    pub(crate) fn add_owned(&mut self, bytes: Vec<u8>) -> u32 {
         let length = bytes.len();
         self.owned += bytes.capacity();
         self.add(Bytes::Owned(bytes), length)
@@ -108,7 +108,7 @@ impl Pieces {
 
     /// The bytes from an address to the end of its piece.
     #[inline]
-    pub fn from(&self, at: u32) -> &[u8] {
+    pub(crate) fn from(&self, at: u32) -> &[u8] {
         let piece = &self.list[self.pages[(at >> PAGE_BITS) as usize] as usize];
         &piece.bytes()[at as usize - piece.start..]
     }
@@ -116,7 +116,7 @@ impl Pieces {
     /// The record at an address. Its lengths were checked when it was added; if the file has changed since, the result
     /// is some bytes within the piece.
     #[inline]
-    pub fn record(&self, at: u32) -> (&[u8], &[u8]) {
+    pub(crate) fn record(&self, at: u32) -> (&[u8], &[u8]) {
         let bytes = self.from(at);
         match block::read_lengths(bytes, 0) {
             Ok((key, key_length, value_length)) => bytes[key..key + key_length + value_length].split_at(key_length),
@@ -126,7 +126,7 @@ impl Pieces {
 
     /// Prefetches the records that follow entry `at` in the order.
     #[inline]
-    pub fn prefetch_ahead(&self, entries: &[Entry], at: usize) {
+    pub(crate) fn prefetch_ahead(&self, entries: &[Entry], at: usize) {
         if let Some(far) = entries.get(at + PREFETCH) {
             self.prefetch_start(far.at);
         }

@@ -17,14 +17,14 @@ const HUGE_BYTES: usize = 4 << 20;
 ///
 /// # Safety
 /// Any bytes of the type's size are a valid value of it. Dropping a region drops no values.
-pub unsafe trait Plain: Sized {}
+pub(crate) unsafe trait Plain: Sized {}
 // SAFETY: integers.
 unsafe impl Plain for u8 {}
 // SAFETY: integers.
 unsafe impl Plain for u64 {}
 
 /// An array of fixed length.
-pub struct Region<T: Plain> {
+pub(crate) struct Region<T: Plain> {
     memory: Memory,
     length: usize,
     /// The contents when the region is dropped.
@@ -44,22 +44,22 @@ struct Line([u64; 8]);
 
 impl<T: Plain> Region<T> {
     /// `length` arbitrary values, for arrays that are written before they are read.
-    pub fn arbitrary(length: usize) -> std::io::Result<Self> {
+    pub(crate) fn arbitrary(length: usize) -> std::io::Result<Self> {
         Self::used(length, Contents::Arbitrary)
     }
 
     /// `length` values that are zero or were declared to be [empty slots](Self::declare_empty).
-    pub fn empty_slots(length: usize) -> std::io::Result<Self> {
+    pub(crate) fn empty_slots(length: usize) -> std::io::Result<Self> {
         Self::used(length, Contents::EmptySlots(size_of::<T>()))
     }
 
     /// Declares that the values are empty slots, so that a table of slots of this size may reuse them.
-    pub fn declare_empty(&mut self) {
+    pub(crate) fn declare_empty(&mut self) {
         self.contents = Contents::EmptySlots(size_of::<T>());
     }
 
     /// `length` zeroed values; a large region takes memory only when it is touched.
-    pub fn untouched(length: usize) -> std::io::Result<Self> {
+    pub(crate) fn untouched(length: usize) -> std::io::Result<Self> {
         Self::zeroed(length)
     }
 
@@ -99,14 +99,14 @@ impl<T: Plain> Region<T> {
 
     /// The values.
     #[inline]
-    pub fn as_slice(&self) -> &[T] {
+    pub(crate) fn as_slice(&self) -> &[T] {
         // SAFETY: the memory holds `length` values of a plain type, is aligned to a line or a page, and lives as long as the borrow.
         unsafe { std::slice::from_raw_parts(self.pointer().cast(), self.length) }
     }
 
     /// The values.
     #[inline]
-    pub fn as_mut_slice(&mut self) -> &mut [T] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
         let pointer = match &mut self.memory {
             Memory::Heap(v) => v.as_mut_ptr().cast::<T>(),
             Memory::Map(m) => m.as_mut_ptr().cast::<T>(),
@@ -137,14 +137,14 @@ impl<T: Plain> Drop for Region<T> {
 
 /// Words as bytes.
 #[inline]
-pub fn bytes(words: &[u64]) -> &[u8] {
+pub(crate) fn bytes(words: &[u64]) -> &[u8] {
     // SAFETY: any word is eight valid bytes.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 8) }
 }
 
 /// Words as bytes.
 #[inline]
-pub fn bytes_mut(words: &mut [u64]) -> &mut [u8] {
+pub(crate) fn bytes_mut(words: &mut [u64]) -> &mut [u8] {
     // SAFETY: any word is eight valid bytes, and any eight bytes a valid word.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() * 8) }
 }

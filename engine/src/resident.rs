@@ -49,7 +49,7 @@ struct Piece {
 }
 
 /// Finished blocks with their partitions.
-pub type Blocks = Vec<(u32, Sealed)>;
+pub(crate) type Blocks = Vec<(u32, Sealed)>;
 
 impl InMemoryOutputs {
     /// Creates an empty store, whose outputs count as a part of `memory`.

@@ -7,7 +7,7 @@
 
 mod file;
 
-pub use file::{MappedCursor, Output, RunFile};
+pub(crate) use file::{MappedCursor, Output, RunFile};
 
 use crate::error::{EngineError, Result};
 use crate::memory::Claim;
@@ -22,7 +22,7 @@ use windrow_format::{names, quota};
 
 /// Most files of runs or segments that one merge opens: up to this number a mapping and a read-ahead for each stay
 /// cheap.
-pub const FAN_IN_MAX: usize = 512;
+pub(crate) const FAN_IN_MAX: usize = 512;
 /// Records from which on a run is split into several files. Below this number writing takes less time than another
 /// thread needs to join. (Tests use a small number to cover the split.)
 const FILE_RECORDS: usize = if cfg!(test) { 1 << 8 } else { 1 << 18 };
@@ -30,13 +30,13 @@ const FILE_RECORDS: usize = if cfg!(test) { 1 << 8 } else { 1 << 18 };
 const FILES_MAX: usize = 8;
 
 /// A path in `folder` that no other run of this process has used.
-pub fn unique_path(folder: &Path) -> PathBuf {
+pub(crate) fn unique_path(folder: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     folder.join(names::run_file(std::process::id(), NEXT.fetch_add(1, Relaxed)))
 }
 
 /// Transforms a merged stream on its way to a file: copies or folds the records.
-pub trait MergeTransform {
+pub(crate) trait MergeTransform {
     /// Takes the next record in key order.
     fn record(&mut self, out: &mut Output, key: &[u8], value: &[u8]) -> Result<()>;
     /// Ends the stream after the last record.
@@ -44,7 +44,7 @@ pub trait MergeTransform {
 }
 
 /// Copies records unchanged.
-pub struct Unchanged;
+pub(crate) struct Unchanged;
 
 impl MergeTransform for Unchanged {
     #[inline]
@@ -57,7 +57,7 @@ impl MergeTransform for Unchanged {
 }
 
 /// One sorted spill.
-pub struct Run {
+pub(crate) struct Run {
     /// Files with ascending key ranges that do not overlap.
     files: Vec<RunFile>,
     /// Number of merges that its records have been transform.
@@ -115,7 +115,7 @@ impl Cursor for RunCursor {
 }
 
 /// The runs of one input.
-pub struct Runs {
+pub(crate) struct Runs {
     folder: PathBuf,
     codec: Codec,
     list: Vec<Run>,
@@ -125,22 +125,22 @@ pub struct Runs {
 
 impl Runs {
     /// Creates an empty list of runs; later runs are written to `folder`.
-    pub fn new(folder: &Path, codec: Codec) -> Self {
+    pub(crate) fn new(folder: &Path, codec: Codec) -> Self {
         Runs { folder: folder.to_path_buf(), codec, list: Vec::new(), written: 0, bytes: 0 }
     }
 
     /// Returns whether nothing was spilled.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
     /// Number of runs written so far, including those of merge passes, and their size in bytes.
-    pub fn written(&self) -> (u64, u64) {
+    pub(crate) fn written(&self) -> (u64, u64) {
         (self.written, self.bytes)
     }
 
     /// Writes a new run, which becomes the last in order of arrival.
-    pub fn spill(&mut self, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<()> {
+    pub(crate) fn spill(&mut self, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<()> {
         let file = RunFile::write(&self.folder, self.codec, fill)?;
         self.add(Run { files: vec![file], level: 0 });
         Ok(())
@@ -148,7 +148,7 @@ impl Runs {
 
     /// Writes a new run of `records` records; idle threads of the pool write parts of it. `fill` must be able to write
     /// any range.
-    pub fn spill_with_help(
+    pub(crate) fn spill_with_help(
         &mut self,
         records: usize,
         fill: &(impl Fn(Range<usize>, &mut Output) -> Result<()> + Sync),
@@ -177,7 +177,7 @@ impl Runs {
 
     /// Merges the last runs of one level when they reach the fan-in limit: each run is a mapping, and a process may
     /// have only some ten thousand mappings.
-    pub fn compact(&mut self, transform: &mut impl MergeTransform) -> Result<()> {
+    pub(crate) fn compact(&mut self, transform: &mut impl MergeTransform) -> Result<()> {
         loop {
             let level = self.list.last().map_or(0, |r| r.level);
             let alike = self.list.iter().rev().take_while(|r| r.level == level).count();
@@ -200,7 +200,7 @@ impl Runs {
 
     /// Merges neighbouring runs until the claim covers the buffers of the remaining ones, and returns those as one
     /// sequence. The claim must outlive the result.
-    pub fn merge(mut self, claim: &mut Claim, transform: &mut impl MergeTransform) -> Result<MergedRuns> {
+    pub(crate) fn merge(mut self, claim: &mut Claim, transform: &mut impl MergeTransform) -> Result<MergedRuns> {
         claim.mark_unspillable();
         claim.grow_towards(self.list.iter().map(Run::buffer_bytes).sum());
         let memory = claim.held();
@@ -241,7 +241,7 @@ impl Runs {
 }
 
 /// Runs as one sorted sequence; equal keys are returned in the order of the runs.
-pub struct MergedRuns(Merge<RunCursor>);
+pub(crate) struct MergedRuns(Merge<RunCursor>);
 
 impl MergedRuns {
     fn new(runs: &[Run]) -> Result<Self> {

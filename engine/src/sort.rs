@@ -12,7 +12,7 @@ use crate::region::Plain;
 /// An entry that is sorted in place of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Before sorting: the first eight bytes of the key, in the form of [`crate::key::prefix`]. Afterwards: arbitrary.
     pub prefix: u64,
     /// Number of key bytes from `prefix` on, or nine if there are more than eight.
@@ -27,7 +27,7 @@ const MORE: u32 = 9;
 impl Entry {
     /// An entry of the record with this key at this address.
     #[inline]
-    pub fn new(key: &[u8], at: u32) -> Self {
+    pub(crate) fn new(key: &[u8], at: u32) -> Self {
         Entry { prefix: prefix(key), left: (key.len() as u32).min(MORE), at }
     }
 
@@ -41,7 +41,7 @@ impl Entry {
 unsafe impl Plain for Entry {}
 
 /// Gives access to the keys of entries.
-pub trait Keys {
+pub(crate) trait Keys {
     /// The key of the entry with this `at`.
     fn key(&self, at: u32) -> &[u8];
     /// Prefetches what [`prefetch_key`](Self::prefetch_key) reads.
@@ -51,7 +51,7 @@ pub trait Keys {
 }
 
 /// Number of entries that keys are prefetched ahead, in two steps.
-pub const PREFETCH: usize = 16;
+pub(crate) const PREFETCH: usize = 16;
 
 /// The key of entry `i`; prefetches the keys of later entries.
 #[inline]
@@ -76,14 +76,14 @@ const HELP_MIN: usize = if cfg!(test) { 1 << 10 } else { 1 << 19 };
 const BITS_MAX: u32 = 10;
 
 /// Sorts by key, then `at`. The entries must come in the order of `at`.
-pub fn by_key<K: Keys>(entries: &mut [Entry], keys: &K) {
+pub(crate) fn by_key<K: Keys>(entries: &mut [Entry], keys: &K) {
     if !are_sorted(entries) {
         sort(entries, Level::Bytes(0), keys);
     }
 }
 
 /// Sorts as [`by_key`] does, with the help of idle threads of the rayon pool if the array is large.
-pub fn by_key_with_help<K: Keys + Sync>(entries: &mut [Entry], keys: &K) {
+pub(crate) fn by_key_with_help<K: Keys + Sync>(entries: &mut [Entry], keys: &K) {
     if !are_sorted(entries) {
         sort_with_help(entries, keys);
     }

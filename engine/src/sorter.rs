@@ -26,7 +26,7 @@ const BLOCK_RECORDS: usize = RAW_TARGET / 2;
 const LEAST_BYTES: usize = BLOCK_RECORDS * size_of::<Entry>();
 
 /// Takes blocks of records and sorts them; equal keys keep their order of arrival.
-pub struct Sorter {
+pub(crate) struct Sorter {
     folder: PathBuf,
     claim: Claim,
     /// All entries that may ever be used. Unused ones take no memory yet, or are counted already.
@@ -49,7 +49,7 @@ pub struct Sorted {
 }
 
 /// The records of a verified block.
-pub enum Block<'b> {
+pub(crate) enum Block<'b> {
     /// A range of a mapped file. The block verifies it again if other processes can change the file.
     Mapped(&'b Arc<MappedFile>, Range<usize>, Option<LentBlock>),
     /// Decompressed bytes in memory.
@@ -59,7 +59,7 @@ pub enum Block<'b> {
 impl Sorter {
     /// Creates a sorter for about `records` records. Uses the memory of `share` (at least half a megabyte) plus one
     /// block; runs are written to `folder`.
-    pub fn new(folder: &Path, share: &Share, records: u64) -> Result<Self> {
+    pub(crate) fn new(folder: &Path, share: &Share, records: u64) -> Result<Self> {
         let mut claim = share.input();
         claim.force(LEAST_BYTES);
         // Compressed: what does not fit is large.
@@ -91,7 +91,7 @@ impl Sorter {
     }
 
     /// Adds a block of `records` records.
-    pub fn add(&mut self, block: Block<'_>, records: u32) -> Result<(), Stop> {
+    pub(crate) fn add(&mut self, block: Block<'_>, records: u32) -> Result<(), Stop> {
         let count = records as usize;
         if count > BLOCK_RECORDS {
             return Err(FormatError::Malformed("a block has more records than a block can have").into());
@@ -163,7 +163,7 @@ impl Sorter {
     }
 
     /// Ends the input and returns all pairs in order.
-    pub fn finish(mut self) -> Result<Sorted> {
+    pub(crate) fn finish(mut self) -> Result<Sorted> {
         if self.runs.is_empty() {
             let Sorter { mut entries, used, pieces, lent, mut claim, .. } = self;
             claim.mark_unspillable();

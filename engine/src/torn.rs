@@ -66,7 +66,7 @@ pub(crate) struct Watched(usize);
 
 impl Watched {
     /// Offset of the first byte that could not be read, if there was one.
-    pub fn torn_at(&self) -> Option<u64> {
+    pub(crate) fn torn_at(&self) -> Option<u64> {
         TABLE[self.0].torn.load(Ordering::Acquire).checked_sub(1).map(|offset| offset as u64)
     }
 }

@@ -4,6 +4,8 @@
 //! manifests. Works on slices, readers and writers. It maps no files, and knows nothing of running jobs, threads,
 //! networks or user types.
 
+#![warn(unreachable_pub)]
+
 pub mod block;
 pub mod boundary;
 pub mod checksum;

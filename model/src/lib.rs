@@ -7,6 +7,7 @@
 //! This crate knows nothing of clocks, files, sockets or threads: it only defines types.
 
 #![warn(missing_docs)]
+#![warn(unreachable_pub)]
 
 pub mod chunk;
 pub mod cluster;

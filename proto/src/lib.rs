@@ -4,6 +4,8 @@
 //! from outside passes through `convert`, which validates; no other code in the project builds a domain type from a
 //! message. This crate opens no socket.
 
+#![warn(unreachable_pub)]
+
 pub mod convert;
 pub mod frame;
 pub mod pieces;

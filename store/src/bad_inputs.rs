@@ -26,7 +26,7 @@ pub(crate) struct Bad {
 }
 
 impl Bad {
-    pub fn add(&mut self, path: &Path, code: Code, what: String) {
+    pub(crate) fn add(&mut self, path: &Path, code: Code, what: String) {
         self.code.get_or_insert(code);
         self.count += 1;
         if self.named.len() < NAMED_MAX {
@@ -38,7 +38,7 @@ impl Bad {
     }
 
     /// Returns the good result if there were no bad inputs. The error has the code of the first one.
-    pub fn into_result<T>(self, good: T) -> Result<T> {
+    pub(crate) fn into_result<T>(self, good: T) -> Result<T> {
         let Some(code) = self.code else { return Ok(good) };
         let message = match &self.named[..] {
             [only] => only.clone(),

@@ -44,7 +44,7 @@ pub(crate) struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    pub fn with(datasets: &'a BTreeMap<String, Dataset>) -> Self {
+    pub(crate) fn with(datasets: &'a BTreeMap<String, Dataset>) -> Self {
         Inputs { datasets: datasets::Datasets { known: datasets } }
     }
 
@@ -57,7 +57,7 @@ impl<'a> Inputs<'a> {
     ///
     /// # Errors
     /// See [`Input::check`].
-    pub fn check(&self, source: &SourceSpec) -> Result<()> {
+    pub(crate) fn check(&self, source: &SourceSpec) -> Result<()> {
         for location in source.inputs.iter().map(|text| Location::of(text)) {
             if let Some(kind) = self.kinds().into_iter().find(|kind| kind.holds(location)) {
                 kind.check(location, source)?;
@@ -70,7 +70,7 @@ impl<'a> Inputs<'a> {
     ///
     /// # Errors
     /// See [`Input::list`]; `INPUT_NOT_FOUND` for a location that no kind of storage holds.
-    pub fn list(&self, inputs: &[String], steps: &Steps) -> Result<Vec<InputFile>> {
+    pub(crate) fn list(&self, inputs: &[String], steps: &Steps) -> Result<Vec<InputFile>> {
         let mut of_kind = self.kinds().map(|kind| (kind, Vec::new()));
         for (index, text) in inputs.iter().enumerate() {
             let held = of_kind.iter_mut().find(|(kind, _)| kind.holds(Location::of(text)));

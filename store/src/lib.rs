@@ -4,6 +4,8 @@
 //! local (or mounted) file systems: callers on an async runtime use a blocking thread. The crate knows nothing of
 //! workers, messages or the contents of records.
 
+#![warn(unreachable_pub)]
+
 pub mod commit_state;
 pub mod error;
 pub mod excerpt;

@@ -56,12 +56,12 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(argument: usize, files: &'a mut Vec<InputFile>, bad: &'a mut Bad, steps: &'a Steps) -> Self {
+    pub(crate) fn new(argument: usize, files: &'a mut Vec<InputFile>, bad: &'a mut Bad, steps: &'a Steps) -> Self {
         Walk { argument, files, bad, steps, skipped: Skipped::None, frames: Vec::new(), entered: HashMap::new() }
     }
 
     /// Adds every file in and below `root`. Records a problem of one path in `bad`; an error ends the whole work.
-    pub fn run(&mut self, root: PathBuf) -> Result<()> {
+    pub(crate) fn run(&mut self, root: PathBuf) -> Result<()> {
         self.visit(root)?;
         while let Some(frame) = self.frames.last_mut() {
             match frame.names.next() {

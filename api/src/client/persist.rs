@@ -9,7 +9,7 @@ use windrow_net::{Backoff, Contact};
 const TRIES_MAX: u32 = 20;
 
 /// Repeats a call until it is answered, with success or failure.
-pub async fn until_answered<T>(call: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(super) async fn until_answered<T>(call: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
     repeated(|| true, call).await
 }
 
@@ -20,7 +20,7 @@ const CUTS_MAX: u32 = 6;
 /// restarts; and, up to [`CUTS_MAX`] times, if the connection was closed during the handshake, which a stopping
 /// coordinator does before the next one starts. Otherwise the first failure is returned, because there may be no
 /// server.
-pub async fn until_connected<T>(
+pub(super) async fn until_connected<T>(
     contact: &Contact,
     connect: impl AsyncFn() -> Result<T, Failure>,
 ) -> Result<T, Failure> {

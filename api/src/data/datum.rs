@@ -145,7 +145,7 @@ pub trait IntoDatum {
 }
 
 /// Returns the encoding of a single datum.
-pub fn encoded<D: Datum>(r: D::Ref<'_>) -> Vec<u8> {
+pub(crate) fn encoded<D: Datum>(r: D::Ref<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     D::encode::<true>(r, &mut out);
     out

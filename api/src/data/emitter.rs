@@ -11,7 +11,7 @@ pub(crate) trait Push<R: Datum> {
 /// A closure as receiver.
 pub(crate) struct PushFn<R, F>(F, PhantomData<fn(R)>);
 impl<R: Datum, F: FnMut(R::Ref<'_>)> PushFn<R, F> {
-    pub fn new(f: F) -> Self {
+    pub(crate) fn new(f: F) -> Self {
         PushFn(f, PhantomData)
     }
 }

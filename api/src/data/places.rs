@@ -20,7 +20,7 @@ pub(crate) struct Places<'b, const N: usize> {
 
 impl<'b, const N: usize> Places<'b, N> {
     /// The positions of all bytes with one of the `values`.
-    pub fn of(values: [u8; N], bytes: &'b [u8]) -> Self {
+    pub(crate) fn of(values: [u8; N], bytes: &'b [u8]) -> Self {
         Places { bytes, values, base: 0, found: 0, next: 0 }
     }
 }

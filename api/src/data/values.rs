@@ -18,12 +18,12 @@ pub(crate) struct GroupCursor<'c, 't> {
 }
 
 impl<'c, 't> GroupCursor<'c, 't> {
-    pub fn open(cx: &'c TaskCx<'t>, input: usize) -> TaskResult<Self> {
+    pub(crate) fn open(cx: &'c TaskCx<'t>, input: usize) -> TaskResult<Self> {
         let pairs = crate::plan::edge_in::open(cx, input, windrow_model::Order::Key)?;
         Ok(GroupCursor { pairs: RefCell::new(pairs), cx, input })
     }
     /// Copies the next key; returns false at the end.
-    pub fn next_key(&self, key: &mut Vec<u8>) -> bool {
+    pub(crate) fn next_key(&self, key: &mut Vec<u8>) -> bool {
         match self.pairs.borrow().peek() {
             Some((k, _)) => {
                 key.clear();
@@ -34,11 +34,11 @@ impl<'c, 't> GroupCursor<'c, 't> {
         }
     }
     /// Calls `f` with the next key, if there is one.
-    pub fn with_key<X>(&self, f: impl FnOnce(Option<&[u8]>) -> X) -> X {
+    pub(crate) fn with_key<X>(&self, f: impl FnOnce(Option<&[u8]>) -> X) -> X {
         f(self.pairs.borrow().peek().map(|(k, _)| k))
     }
     /// Skips the rest of a group.
-    pub fn skip(&self, group: Group<'_>) -> TaskResult<()> {
+    pub(crate) fn skip(&self, group: Group<'_>) -> TaskResult<()> {
         let mut pairs = self.pairs.borrow_mut();
         while pairs.peek().is_some_and(|(k, _)| group.holds(k)) {
             advance(&mut **pairs, self.input)?;
@@ -56,7 +56,7 @@ pub(crate) enum Group<'g> {
 
 impl Group<'_> {
     #[inline]
-    pub fn holds(self, key: &[u8]) -> bool {
+    pub(crate) fn holds(self, key: &[u8]) -> bool {
         match self {
             Group::Key(k) => k == key,
             Group::Prefix(p) => key.starts_with(p),
@@ -169,11 +169,11 @@ pub(crate) struct GroupMemory {
 }
 
 impl GroupMemory {
-    pub fn new(cx: &TaskCx<'_>) -> Self {
+    pub(crate) fn new(cx: &TaskCx<'_>) -> Self {
         GroupMemory { bytes: GroupArena::new(cx.folder, &cx.share), arena: Arena::new() }
     }
     /// Frees the group's memory; fails the task if its scratch file had no room.
-    pub fn reset(&mut self, cx: &TaskCx<'_>) {
+    pub(crate) fn reset(&mut self, cx: &TaskCx<'_>) {
         if let Some(e) = self.bytes.failure() {
             cx.fail(e);
         }

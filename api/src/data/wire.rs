@@ -47,7 +47,7 @@ const TAGGED: u8 = 2;
 
 impl Form {
     /// The name of the form in the plan's fingerprint.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Form::Plain(_) => "plain",
             Form::Tagged { verify: false } => "tagged",

@@ -47,7 +47,7 @@ impl<R: Datum> Clone for Branch<R> {
 
 impl<R: Datum> Branch<R> {
     /// Returns this branch with one more operation.
-    pub fn then<O: Datum>(&self, op: &str, chain: Arc<dyn Chain<O>>) -> Branch<O> {
+    pub(crate) fn then<O: Datum>(&self, op: &str, chain: Arc<dyn Chain<O>>) -> Branch<O> {
         Branch {
             inputs: self.inputs.clone(),
             chain,
@@ -60,7 +60,7 @@ impl<R: Datum> Branch<R> {
     }
 
     /// Declares that the end of the branch depends on the order of its records.
-    pub fn need_order(&self) {
+    pub(crate) fn need_order(&self) {
         self.demands.iter().for_each(|d| d.need_order());
     }
 }

@@ -17,19 +17,19 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
-    pub fn new(upstream: Vec<Arc<Demand>>) -> Arc<Demand> {
+    pub(crate) fn new(upstream: Vec<Arc<Demand>>) -> Arc<Demand> {
         Arc::new(Demand { ordered: AtomicBool::new(false), upstream })
     }
 
     /// Records that the order matters, for this edge and all edges upstream.
-    pub fn need_order(&self) {
+    pub(crate) fn need_order(&self) {
         if !self.ordered.swap(true, Relaxed) {
             self.upstream.iter().for_each(|d| d.need_order());
         }
     }
 
     /// Whether the order matters. Final when tasks run, because the plan is complete by then.
-    pub fn is_ordered(&self) -> bool {
+    pub(crate) fn is_ordered(&self) -> bool {
         self.ordered.load(Relaxed)
     }
 }
@@ -42,18 +42,18 @@ pub(crate) struct Shuffled {
 }
 
 impl Shuffled {
-    pub fn new(ports: Vec<Port>, demand: Arc<Demand>) -> Self {
+    pub(crate) fn new(ports: Vec<Port>, demand: Arc<Demand>) -> Self {
         Shuffled { ports, demand }
     }
 
     /// For a reader that depends on the order of keys, or of the values of one key.
-    pub fn in_order(self) -> Vec<Port> {
+    pub(crate) fn in_order(self) -> Vec<Port> {
         self.demand.need_order();
         self.ports
     }
 
     /// For a reader whose result is ordered only if its input is: it passes the demand on.
-    pub fn on_demand(self) -> (Vec<Port>, Arc<Demand>) {
+    pub(crate) fn on_demand(self) -> (Vec<Port>, Arc<Demand>) {
         (self.ports, self.demand)
     }
 }

@@ -11,7 +11,7 @@ pub(crate) struct SideSlot {
 }
 
 impl SideSlot {
-    pub fn of(bytes: Vec<u8>) -> Self {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
         SideSlot { digest: Digest::of(&bytes), bytes: bytes.into() }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Bars {
 
 impl Bars {
     /// Draws `lines` in the place of the last drawing; at most `rows` less one, the row of the cursor.
-    pub fn draw(&mut self, lines: &[String], rows: usize, out: &mut dyn Write) {
+    pub(super) fn draw(&mut self, lines: &[String], rows: usize, out: &mut dyn Write) {
         let shown = &lines[..lines.len().min(rows.saturating_sub(1))];
         let mut text = self.back();
         text.push_str(WRAP_OFF);
@@ -36,7 +36,7 @@ impl Bars {
     }
 
     /// Removes the last drawing.
-    pub fn clear(&mut self, out: &mut dyn Write) {
+    pub(super) fn clear(&mut self, out: &mut dyn Write) {
         if self.drawn > 0 {
             write(&self.back(), out);
             self.drawn = 0;

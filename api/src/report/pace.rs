@@ -4,7 +4,7 @@ use windrow_model::StageStatus;
 
 /// The observations of one stage.
 #[derive(Clone, Debug, Default)]
-pub struct Pace {
+pub(super) struct Pace {
     /// The job's time when the stage first had a running or finished task, and the progress at that time.
     began: Option<Mark>,
     now: Mark,
@@ -20,7 +20,7 @@ struct Mark {
 
 impl Pace {
     /// Records the status of the stage at `elapsed_ms` milliseconds of the job.
-    pub fn see(&mut self, stage: &StageStatus, elapsed_ms: u64) {
+    pub(super) fn see(&mut self, stage: &StageStatus, elapsed_ms: u64) {
         self.now = Mark { ms: elapsed_ms, bytes: stage.bytes_done, tasks: stage.tasks.done };
         self.total = Mark { ms: 0, bytes: stage.bytes_total, tasks: stage.tasks.total };
         if self.began.is_none() && stage.tasks.running + stage.tasks.done > 0 {
@@ -29,13 +29,13 @@ impl Pace {
     }
 
     /// Bytes per second since the stage began; none while unknown.
-    pub fn bytes_per_s(&self) -> Option<u64> {
+    pub(super) fn bytes_per_s(&self) -> Option<u64> {
         let began = self.began?;
         rate(self.now.bytes - began.bytes.min(self.now.bytes), self.now.ms.saturating_sub(began.ms))
     }
 
     /// Estimated remaining milliseconds: by bytes if they are known, else by tasks.
-    pub fn left_ms(&self) -> Option<u64> {
+    pub(super) fn left_ms(&self) -> Option<u64> {
         let began = self.began?;
         let ms = self.now.ms.saturating_sub(began.ms);
         let (done, left) = if self.total.bytes > 0 {

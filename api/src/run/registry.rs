@@ -11,7 +11,7 @@ type FromParams = fn(&str) -> Result<Box<dyn AnyJob>>;
 pub(crate) struct Registry(Vec<(&'static str, FromParams)>);
 
 impl Registry {
-    pub fn make(&self, program: &str, params: &str) -> Result<Box<dyn AnyJob>> {
+    pub(crate) fn make(&self, program: &str, params: &str) -> Result<Box<dyn AnyJob>> {
         let (_, make) = self
             .0
             .iter()
@@ -19,7 +19,7 @@ impl Registry {
             .ok_or_else(|| Error::new(Code::PlanMismatch, format!("this binary has no job `{program}`")))?;
         make(params)
     }
-    pub fn add<J: Job>(&mut self) {
+    pub(crate) fn add<J: Job>(&mut self) {
         fn from_params<J: Job>(params: &str) -> Result<Box<dyn AnyJob>> {
             Ok(Box::new(serde_json::from_str::<J>(params)?))
         }

@@ -23,7 +23,7 @@ impl StageTable {
     ///
     /// # Errors
     /// The failure of the task, with the input segment that it could not read, if that is the cause.
-    pub fn run(&self, task: &Task, env: TaskEnv<'_>) -> Result<TaskReport, TaskError> {
+    pub(crate) fn run(&self, task: &Task, env: TaskEnv<'_>) -> Result<TaskReport, TaskError> {
         let id = task.stage();
         let Some(function) = self.functions.get(id.0 as usize) else {
             return Err(Failure::new(Code::PlanMismatch, format!("the plan has no stage {id}")).into());

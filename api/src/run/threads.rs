@@ -15,7 +15,7 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Distributes work to the threads. On drop they finish the queue and end.
-pub struct Threads<T> {
+pub(super) struct Threads<T> {
     queue: Arc<Queue<T>>,
     /// The threads of the pool loop until the queue is closed.
     _pool: ThreadPool,
@@ -36,7 +36,10 @@ impl<T: Send + 'static> Threads<T> {
     ///
     /// # Errors
     /// The threads cannot be started.
-    pub fn start(count: usize, work: impl Fn(T) + Send + Sync + 'static) -> Result<Threads<T>, ThreadPoolBuildError> {
+    pub(super) fn start(
+        count: usize,
+        work: impl Fn(T) + Send + Sync + 'static,
+    ) -> Result<Threads<T>, ThreadPoolBuildError> {
         let waiting = Waiting { tasks: VecDeque::new(), closed: false };
         let queue = Arc::new(Queue { waiting: Mutex::new(waiting), more: Condvar::new() });
         // Panics of user code are caught where it is called. An uncaught one would leave its task without an answer
@@ -52,7 +55,7 @@ impl<T: Send + 'static> Threads<T> {
     }
 
     /// Queues an item for the first free thread.
-    pub fn run(&self, what: T) {
+    pub(super) fn run(&self, what: T) {
         self.queue.lock().tasks.push_back(what);
         self.queue.more.notify_one();
     }

@@ -37,7 +37,7 @@ pub(crate) struct PartWriter {
 
 impl PartWriter {
     /// Creates the part file. `has_marks`: the part is a text file of its own, not a piece of a dataset.
-    pub fn create(path: &Path, compression: Compression, has_marks: bool) -> Result<Self, Failure> {
+    pub(crate) fn create(path: &Path, compression: Compression, has_marks: bool) -> Result<Self, Failure> {
         let failed = |e: io::Error| failure(path, e);
         let file = Crc32cWriter::new(create_with_folder(path).map_err(failed)?);
         let encoder = match compression {
@@ -58,13 +58,13 @@ impl PartWriter {
 
     /// The buffer to which the next record is appended.
     #[inline]
-    pub fn buffer(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
     /// Marks the end of a record.
     #[inline]
-    pub fn record(&mut self) -> Result<(), Failure> {
+    pub(crate) fn record(&mut self) -> Result<(), Failure> {
         if self.records == 0 {
             self.keep_mark();
         }
@@ -101,7 +101,7 @@ impl PartWriter {
     }
 
     /// Writes the rest, closes the part and returns its report for sink `sink`.
-    pub fn finish(mut self, sink: u32) -> Result<PartReport, Failure> {
+    pub(crate) fn finish(mut self, sink: u32) -> Result<PartReport, Failure> {
         self.flush(self.buffer.len())?;
         let file = match self.encoder {
             Encoder::None(w) => Ok(w),

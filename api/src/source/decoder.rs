@@ -46,13 +46,13 @@ enum State<R> {
 
 impl<R: Read, G: Grant> Decoder<R, G> {
     /// Creates a decoder. `compression` is not `None`: uncompressed files need no decoder.
-    pub fn new(file: R, compression: Compression, grant: G) -> Self {
+    pub(super) fn new(file: R, compression: Compression, grant: G) -> Self {
         let state = Some(State::Between(Input::new(file)));
         Decoder { compression, state, is_first: true, grant }
     }
 
     /// Returns the grant of the decoder's memory.
-    pub fn grant(&mut self) -> &mut G {
+    pub(super) fn grant(&mut self) -> &mut G {
         &mut self.grant
     }
 

@@ -39,7 +39,7 @@ impl LineEnd {
     /// Returns the record of a line that has already lost its `
     /// `.
     #[inline]
-    pub fn record(self, line: &[u8]) -> &[u8] {
+    pub(super) fn record(self, line: &[u8]) -> &[u8] {
         match self {
             LineEnd::Lf => line,
             LineEnd::CrLf => line.strip_suffix(b"\r").unwrap_or(line),
@@ -65,7 +65,7 @@ impl LineRegex {
     ///
     /// # Errors
     /// `BAD_REQUEST` with the position in the pattern, if the expression is invalid or too large.
-    pub fn new(pattern: &str, end: LineEnd) -> Result<Self> {
+    pub(super) fn new(pattern: &str, end: LineEnd) -> Result<Self> {
         let record = RegexBuilder::new(pattern).build().map_err(|e| invalid_regex(pattern, &e))?;
         let hir = ParserBuilder::new().utf8(false).build().parse(pattern).map_err(|e| invalid_regex(pattern, &e))?;
         let block = of_block(&hir, Look::EndLF);
@@ -77,14 +77,14 @@ impl LineRegex {
     }
 
     /// Returns the pattern as given.
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         self.record.as_str()
     }
 
     /// Calls `f` with the offset and the record of every line that matches, until it returns `false`. The bytes are
     /// whole lines; the last one may lack its `
     /// `.
-    pub fn each_match(&self, bytes: &[u8], mut f: impl FnMut(usize, &[u8]) -> bool) {
+    pub(super) fn each_match(&self, bytes: &[u8], mut f: impl FnMut(usize, &[u8]) -> bool) {
         let keeps_cr = self.end == LineEnd::Lf || memchr(b'\r', bytes).is_none();
         let (search, is_sure) = if keeps_cr { (&self.block, true) } else { (&self.candidates, false) };
         match search {

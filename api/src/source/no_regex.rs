@@ -4,11 +4,11 @@
 pub(super) enum LineRegex {}
 
 impl LineRegex {
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         match *self {}
     }
 
-    pub fn each_match(&self, _: &[u8], _: impl FnMut(usize, &[u8]) -> bool) {
+    pub(crate) fn each_match(&self, _: &[u8], _: impl FnMut(usize, &[u8]) -> bool) {
         match *self {}
     }
 }

@@ -18,18 +18,18 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub fn new(claim: Claim) -> Self {
+    pub(super) fn new(claim: Claim) -> Self {
         Room { claim, decoder_bytes: 0, block_bytes: 0 }
     }
 
     /// Sets the size of the block to `bytes`.
-    pub fn hold_block(&mut self, bytes: u64) -> Result<(), Failure> {
+    pub(super) fn hold_block(&mut self, bytes: u64) -> Result<(), Failure> {
         self.block_bytes = bytes;
         self.hold("a record of this length, with its decoder,")
     }
 
     /// Grows the block from `from` to at most `to` bytes and returns its new size. Fails if the block can hardly grow.
-    pub fn grow_block(&mut self, from: usize, to: usize) -> Result<usize, Failure> {
+    pub(super) fn grow_block(&mut self, from: usize, to: usize) -> Result<usize, Failure> {
         let mut more = to - from;
         let mut refusal = None;
         loop {

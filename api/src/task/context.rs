@@ -49,7 +49,7 @@ pub(crate) struct TaskCx<'t> {
 
 impl<'t> TaskCx<'t> {
     /// Creates the context of a task with at most `consumers` consumers of memory at a time.
-    pub fn new(task: &'t Task, env: TaskEnv<'t>, consumers: usize, sample: bool) -> Self {
+    pub(crate) fn new(task: &'t Task, env: TaskEnv<'t>, consumers: usize, sample: bool) -> Self {
         let TaskEnv { folder, segments, memory, codec, in_memory_outputs, cancelled } = env;
         TaskCx {
             task,
@@ -77,7 +77,7 @@ impl<'t> TaskCx<'t> {
     }
 
     /// Records the first error and makes every loop end soon.
-    pub fn fail(&self, e: impl Into<TaskError>) {
+    pub(crate) fn fail(&self, e: impl Into<TaskError>) {
         let mut error = self.error.borrow_mut();
         if error.is_none() {
             *error = Some(e.into());
@@ -87,7 +87,7 @@ impl<'t> TaskCx<'t> {
 
     /// Records the first error of user code, and its operation.
     #[cold]
-    pub fn fail_in(&self, op: &Op, e: impl Into<TaskError>) {
+    pub(crate) fn fail_in(&self, op: &Op, e: impl Into<TaskError>) {
         if self.error.borrow().is_none() {
             culprit::change(&self.failed, op);
         }
@@ -96,26 +96,26 @@ impl<'t> TaskCx<'t> {
 
     /// Runs a user function so that a panic in it names its operation.
     #[inline(always)]
-    pub fn in_op<X>(&self, op: &Op, f: impl FnOnce() -> X) -> X {
+    pub(crate) fn in_op<X>(&self, op: &Op, f: impl FnOnce() -> X) -> X {
         self.noting(op, f)
     }
 
     /// Records the first error of user code, of which operation it is, and its record.
     #[cold]
-    pub fn fail_in_on<R: Datum>(&self, op: &Op, r: R::Ref<'_>, e: impl Into<TaskError>) {
+    pub(crate) fn fail_in_on<R: Datum>(&self, op: &Op, r: R::Ref<'_>, e: impl Into<TaskError>) {
         self.fail_in(op, e);
         culprit::change(&self.failed, AtRecord::<R>(&r));
     }
 
     /// Runs code that works on a key, so that panics and recorded errors of user code in it name the key.
     #[inline(always)]
-    pub fn working_on_key<K: Datum, X>(&self, key: &[u8], f: impl FnOnce() -> X) -> X {
+    pub(crate) fn working_on_key<K: Datum, X>(&self, key: &[u8], f: impl FnOnce() -> X) -> X {
         self.working_on(AtKey::<K>(key, PhantomData), f)
     }
 
     /// The same for a record.
     #[inline(always)]
-    pub fn working_on_record<R: Datum, X>(&self, r: &R::Ref<'_>, f: impl FnOnce() -> X) -> X {
+    pub(crate) fn working_on_record<R: Datum, X>(&self, r: &R::Ref<'_>, f: impl FnOnce() -> X) -> X {
         self.working_on(AtRecord::<R>(r), f)
     }
 
@@ -134,25 +134,25 @@ impl<'t> TaskCx<'t> {
     }
 
     /// Adds the operation of the recorded error to a failure of this task.
-    pub fn explained(&self, mut failure: Failure) -> Failure {
+    pub(crate) fn explained(&self, mut failure: Failure) -> Failure {
         failure.message += &self.failed.borrow().suffix();
         failure
     }
 
     /// Adds the operation of the panic to a failure of this task.
-    pub fn explained_panic(&self, mut failure: Failure) -> Failure {
+    pub(crate) fn explained_panic(&self, mut failure: Failure) -> Failure {
         failure.message += &self.unwound.borrow().suffix();
         failure
     }
 
     /// Whether loops must end. They check it once per record.
     #[inline]
-    pub fn stopped(&self) -> bool {
+    pub(crate) fn stopped(&self) -> bool {
         self.stop.get()
     }
 
     /// Checks whether the attempt was revoked, once per block or group. It also records progress of the task.
-    pub fn check_cancelled(&self) {
+    pub(crate) fn check_cancelled(&self) {
         self.crumbs.step();
         if self.cancelled.load(Ordering::Relaxed) {
             self.fail(Failure::new(Code::StaleAttempt, "the attempt was revoked"));
@@ -160,7 +160,7 @@ impl<'t> TaskCx<'t> {
     }
 
     /// Returns the recorded error, if any.
-    pub fn outcome(&self) -> TaskResult<()> {
+    pub(crate) fn outcome(&self) -> TaskResult<()> {
         match self.error.borrow_mut().take() {
             Some(e) => Err(e),
             None => Ok(()),
@@ -168,12 +168,12 @@ impl<'t> TaskCx<'t> {
     }
 
     /// Notes that bytes of an input could not be read. Takes precedence over any other outcome of the task.
-    pub fn lost_input(&self, failure: Failure) {
+    pub(crate) fn lost_input(&self, failure: Failure) {
         self.lost_input.borrow_mut().get_or_insert(failure);
     }
 
     /// Returns the failure of an input that could not be read. Call it after the input is closed.
-    pub fn read_whole(&self) -> TaskResult<()> {
+    pub(crate) fn read_whole(&self) -> TaskResult<()> {
         match self.lost_input.borrow_mut().take() {
             Some(failure) => Err(failure.into()),
             None => Ok(()),
@@ -181,31 +181,31 @@ impl<'t> TaskCx<'t> {
     }
 
     /// Sets the file of the records that follow.
-    pub fn at_file(&self, range: &FileRange) {
+    pub(crate) fn at_file(&self, range: &FileRange) {
         self.files.set(self.files.get() + 1);
         self.crumbs.file(range.file(), range.identity.length);
     }
     /// Sets the offset of the current record. It costs one store.
     #[inline]
-    pub fn at_record(&self, offset: u64) {
+    pub(crate) fn at_record(&self, offset: u64) {
         self.crumbs.record(offset);
     }
     /// Returns how many files were begun, and the offset of the current record in the last one.
     #[inline]
-    pub fn at(&self) -> (u64, u64) {
+    pub(crate) fn at(&self) -> (u64, u64) {
         (self.files.get(), self.crumbs.offset())
     }
-    pub fn after_records(&self) {
+    pub(crate) fn after_records(&self) {
         self.crumbs.no_record();
     }
 
     /// Returns the position of the current record, with its first bytes if they can be read.
-    pub fn place(&self) -> Option<RecordPlace> {
+    pub(crate) fn place(&self) -> Option<RecordPlace> {
         self.crumbs.place().map(|place| windrow_store::record_place(place.file, place.offset))
     }
 
     /// The task's chunk, if it reads files.
-    pub fn chunk(&self) -> Option<&'t Chunk> {
+    pub(crate) fn chunk(&self) -> Option<&'t Chunk> {
         self.task.inputs.iter().find_map(|i| match i {
             TaskInput::Chunk(c) => Some(c),
             _ => None,
@@ -213,7 +213,7 @@ impl<'t> TaskCx<'t> {
     }
 
     /// The inline blobs of a broadcast input.
-    pub fn inline(&self, input: usize) -> &'t [Vec<u8>] {
+    pub(crate) fn inline(&self, input: usize) -> &'t [Vec<u8>] {
         match &self.task.inputs[input] {
             TaskInput::Inline(blobs) => blobs,
             _ => &[],
@@ -221,13 +221,13 @@ impl<'t> TaskCx<'t> {
     }
 
     /// The local segments of an input.
-    pub fn input_segments(&self, input: usize) -> &[LocalSegment] {
+    pub(crate) fn input_segments(&self, input: usize) -> &[LocalSegment] {
         self.segments.get(input).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the error of a segment that changed while a reader used it, if the reader stopped early and so returned
     /// no error. Called after all readers are dropped.
-    pub fn changed_segment(&self) -> TaskResult<()> {
+    pub(crate) fn changed_segment(&self) -> TaskResult<()> {
         for (input, segments) in self.segments.iter().enumerate() {
             if let Some(e) = segments.iter().enumerate().find_map(|(index, s)| s.changed_error(index)) {
                 return Err(crate::task::failure::of_input(e, input));
@@ -237,7 +237,7 @@ impl<'t> TaskCx<'t> {
     }
 
     /// The number of records of the largest segment of an input.
-    pub fn largest_segment(&self, input: usize) -> u64 {
+    pub(crate) fn largest_segment(&self, input: usize) -> u64 {
         match self.task.inputs.get(input) {
             Some(TaskInput::Segments(segments)) => segments.iter().map(|s| s.segment.records).max().unwrap_or(0),
             _ => 0,
@@ -246,17 +246,17 @@ impl<'t> TaskCx<'t> {
 
     /// Declares that the consumer of the task's records does not depend on their order. Called before the records are
     /// made.
-    pub fn take_any_order(&self) {
+    pub(crate) fn take_any_order(&self) {
         self.any_order.set(true);
     }
 
     /// Whether records may come in any order.
-    pub fn any_order(&self) -> bool {
+    pub(crate) fn any_order(&self) -> bool {
         self.any_order.get()
     }
 
     /// Returns an error if a loop within the engine must end.
-    pub fn alive(&self) -> Result<(), EngineError> {
+    pub(crate) fn alive(&self) -> Result<(), EngineError> {
         self.check_cancelled();
         match self.stopped() {
             true => Err(Failure::new(Code::StaleAttempt, "the task was stopped").into()),
@@ -265,7 +265,7 @@ impl<'t> TaskCx<'t> {
     }
 
     /// Returns the specification of an edge output.
-    pub fn edge(&self, output: usize, partitioning: impl FnOnce(u32) -> Partitioning) -> EdgeSpec {
+    pub(crate) fn edge(&self, output: usize, partitioning: impl FnOnce(u32) -> Partitioning) -> EdgeSpec {
         let partitions = match self.task.outputs[output] {
             TaskOutput::Edge { partitions } => partitions,
             _ => 1,
@@ -284,18 +284,18 @@ impl<'t> TaskCx<'t> {
     }
 
     /// Counts the runs that sorting or folding an input has written, and their bytes.
-    pub fn count_spilled(&self, (runs, bytes): (u64, u64)) {
+    pub(crate) fn count_spilled(&self, (runs, bytes): (u64, u64)) {
         self.count(names::RUNS_SPILLED, runs);
         self.count(names::BYTES_SPILLED, bytes);
     }
 
-    pub fn count(&self, name: &str, n: u64) {
+    pub(crate) fn count(&self, name: &str, n: u64) {
         if n > 0 {
             self.counters.borrow_mut().add(name, n);
         }
     }
 
-    pub fn count_edge(&self, result: &windrow_engine::EdgeResult) {
+    pub(crate) fn count_edge(&self, result: &windrow_engine::EdgeResult) {
         self.count(names::RECORDS_SHUFFLED, result.segments.iter().map(|s| s.records).sum());
         self.count(names::BYTES_SHUFFLED, result.segments.iter().map(|s| s.length).sum());
         self.count_spilled((result.runs, result.spilled_bytes));
@@ -318,13 +318,13 @@ pub(crate) struct OpInTask<'o, 't> {
 impl OpInTask<'_, '_> {
     /// [`TaskCx::in_op`] for this operation.
     #[inline(always)]
-    pub fn call<X>(&self, f: impl FnOnce() -> X) -> X {
+    pub(crate) fn call<X>(&self, f: impl FnOnce() -> X) -> X {
         guarded(self, f)
     }
 
     /// The same for a function that works on one record, so that a panic of it names the record, too.
     #[inline(always)]
-    pub fn call_on<R: Datum, X>(&self, r: &R::Ref<'_>, f: impl FnOnce() -> X) -> X {
+    pub(crate) fn call_on<R: Datum, X>(&self, r: &R::Ref<'_>, f: impl FnOnce() -> X) -> X {
         guarded(OnRecord::<R> { op: self, record: AtRecord(r) }, f)
     }
 }

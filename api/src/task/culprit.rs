@@ -24,7 +24,7 @@ pub(crate) struct Op {
 impl Op {
     /// The operation whose method the user's program calls.
     #[track_caller]
-    pub fn here(name: &'static str) -> Op {
+    pub(crate) fn here(name: &'static str) -> Op {
         Op { name, at: Location::caller() }
     }
 }
@@ -39,7 +39,7 @@ pub(crate) struct Culprit {
 
 impl Culprit {
     /// Returns the end of a message about the failure; empty if nothing is known.
-    pub fn suffix(&self) -> String {
+    pub(crate) fn suffix(&self) -> String {
         let Some(Op { name, at }) = self.op else { return String::new() };
         let key = self.at.as_ref().map(|at| format!(", {at}")).unwrap_or_default();
         format!(" (in `{name}` at {}:{}{key})", at.file(), at.line())
@@ -63,12 +63,12 @@ pub(crate) trait Note: Copy {
 
 impl<P: Passed> Passing<P> {
     #[inline(always)]
-    pub fn new(passed: P) -> Self {
+    pub(crate) fn new(passed: P) -> Self {
         Passing(passed)
     }
     /// No panic has come.
     #[inline(always)]
-    pub fn keep(self) {
+    pub(crate) fn keep(self) {
         std::mem::forget(self)
     }
 }

@@ -6,7 +6,7 @@ use windrow_model::Failure;
 
 /// Why an attempt ended without a result.
 #[derive(Debug)]
-pub struct TaskError {
+pub(crate) struct TaskError {
     /// The error that ended the attempt.
     pub failure: Box<Failure>,
     /// The input segment that could not be read: (input, position in the input).

@@ -12,7 +12,7 @@ pub(crate) struct Unwinding {
 
 impl Unwinding {
     #[cold]
-    pub fn start(self) -> ! {
+    pub(crate) fn start(self) -> ! {
         std::panic::resume_unwind(Box::new(self))
     }
 }

@@ -7,7 +7,7 @@ use crate::region::Region;
 const CHUNK_BYTES: [usize; 2] = [4 << 10, 8 << 20];
 
 /// A list of chunks; new bytes go to the end of the last chunk.
-pub struct Arena {
+pub(crate) struct Arena {
     chunks: Vec<Region<u8>>,
     /// Used bytes of the last chunk.
     at: usize,
@@ -16,17 +16,17 @@ pub struct Arena {
 
 impl Arena {
     /// Creates an arena, which takes no memory before the first key.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Arena { chunks: Vec::new(), at: 0, bytes: 0 }
     }
 
     /// Bytes of all chunks.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Bytes of all chunks after this key has been added.
-    pub fn bytes_with(&self, key: Option<&[u8]>) -> usize {
+    pub(crate) fn bytes_with(&self, key: Option<&[u8]>) -> usize {
         self.bytes + key.map_or(0, |key| self.chunk_for(key))
     }
 
@@ -39,7 +39,7 @@ impl Arena {
     }
 
     /// Copies a key. The bytes do not move until [`clear`](Self::clear).
-    pub fn put(&mut self, key: &[u8]) -> std::io::Result<&[u8]> {
+    pub(crate) fn put(&mut self, key: &[u8]) -> std::io::Result<&[u8]> {
         let new = self.chunk_for(key);
         if new > 0 || self.chunks.is_empty() {
             self.chunks.push(Region::arbitrary(new)?);
@@ -55,7 +55,7 @@ impl Arena {
     }
 
     /// Drops all bytes.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.chunks.clear();
         (self.at, self.bytes) = (0, 0);
     }

@@ -21,12 +21,12 @@ fn stage(identity: &Identity) -> Stage {
 }
 
 /// Number of keys in an earlier table of the same stage and output; 0 if there was none.
-pub fn keys(identity: &Identity) -> usize {
+pub(crate) fn keys(identity: &Identity) -> usize {
     KEYS.lock().unwrap_or_else(PoisonError::into_inner).get(&stage(identity)).copied().unwrap_or(0)
 }
 
 /// Records the number of keys in a table of this stage and output.
-pub fn note(identity: &Identity, keys: usize) {
+pub(crate) fn note(identity: &Identity, keys: usize) {
     let mut known = KEYS.lock().unwrap_or_else(PoisonError::into_inner);
     if known.len() >= STAGES_MAX {
         known.clear();

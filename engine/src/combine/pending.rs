@@ -17,7 +17,7 @@ const LONG_RING: usize = 16;
 const LONG_MAX: usize = 64;
 
 /// A pair whose key is short enough for a slot.
-pub struct Short<T> {
+pub(crate) struct Short<T> {
     pub words: [u64; 2],
     pub meta: NonZeroU64,
     pub acc: T,
@@ -26,7 +26,7 @@ pub struct Short<T> {
 impl<T> Short<T> {
     /// Makes a pair of a short key.
     #[inline(always)]
-    pub fn new(key: &Key<'_>, acc: T) -> Self {
+    pub(crate) fn new(key: &Key<'_>, acc: T) -> Self {
         Short { words: key.words(), meta: key.meta(), acc }
     }
 }
@@ -40,7 +40,7 @@ struct Long<T> {
 }
 
 /// The rings.
-pub struct Pending<T> {
+pub(super) struct Pending<T> {
     short: [Option<Short<T>>; SHORT_RING],
     long: [Option<Long<T>>; LONG_RING],
     short_at: usize,
@@ -48,7 +48,7 @@ pub struct Pending<T> {
 }
 
 /// A pair that a full table did not take.
-pub struct Refused<T> {
+pub(crate) struct Refused<T> {
     /// A copy of the key if the pair had waited in a ring; none if it is the pair that was just pushed.
     pub waited: Option<Waited>,
     /// Its value.
@@ -56,14 +56,14 @@ pub struct Refused<T> {
 }
 
 /// A copy of a key.
-pub struct Waited {
+pub(crate) struct Waited {
     bytes: [u8; LONG_MAX],
     length: usize,
 }
 
 impl Waited {
     /// The key.
-    pub fn key(&self) -> &[u8] {
+    pub(crate) fn key(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 }
@@ -78,7 +78,7 @@ impl<T> Default for Pending<T> {
 impl<T> Pending<T> {
     /// Puts a pair with a short key into the ring and returns the pair that has waited longest.
     #[inline(always)]
-    pub fn exchange(&mut self, pair: Short<T>) -> Option<Short<T>> {
+    pub(super) fn exchange(&mut self, pair: Short<T>) -> Option<Short<T>> {
         let place = &mut self.short[self.short_at % SHORT_RING];
         self.short_at += 1;
         place.replace(pair)
@@ -86,14 +86,14 @@ impl<T> Pending<T> {
 
     /// Returns whether a key of this length in bytes may wait.
     #[inline(always)]
-    pub fn waits(length: usize) -> bool {
+    pub(super) fn waits(length: usize) -> bool {
         length <= LONG_MAX
     }
 
     /// Puts a pair with a long key, whose length must be one that [waits](Self::waits), into the ring; folds the pair
     /// that has waited longest.
     #[inline(never)]
-    pub fn push_long<A: Accumulate<Acc = T>>(
+    pub(super) fn push_long<A: Accumulate<Acc = T>>(
         &mut self,
         table: &mut Table<A>,
         key: Key<'_>,
@@ -116,7 +116,7 @@ impl<T> Pending<T> {
     }
 
     /// Folds one waiting pair; returns false if there is none.
-    pub fn pop<A: Accumulate<Acc = T>>(&mut self, table: &mut Table<A>) -> Result<bool, Refused<T>> {
+    pub(super) fn pop<A: Accumulate<Acc = T>>(&mut self, table: &mut Table<A>) -> Result<bool, Refused<T>> {
         if let Some(old) = self.short.iter_mut().find_map(Option::take) {
             let new = table.fold_short(old);
             return new.map_or(Ok(()), |new| insert_short(table, new)).map(|()| true);

@@ -20,7 +20,7 @@ const SHORT_MAX: usize = 16;
 
 /// A key in the form that the table compares.
 #[derive(Clone, Copy)]
-pub struct Key<'a> {
+pub(crate) struct Key<'a> {
     k0: u64,
     k1: u64,
     /// Low half: twice the length and 1. High half: low half of the table hash.
@@ -32,19 +32,19 @@ pub struct Key<'a> {
 impl<'a> Key<'a> {
     /// Splits and hashes a key.
     #[inline(always)]
-    pub fn new(key: &'a [u8]) -> Self {
+    pub(crate) fn new(key: &'a [u8]) -> Self {
         if Self::is_short(key) { Self::new_short(key) } else { Self::new_long(key) }
     }
 
     /// Returns whether a key is kept in its slot: up to sixteen bytes.
     #[inline(always)]
-    pub fn is_short(key: &[u8]) -> bool {
+    pub(crate) fn is_short(key: &[u8]) -> bool {
         key.len() <= SHORT_MAX
     }
 
     /// Hashes a key of up to sixteen bytes.
     #[inline(always)]
-    pub fn new_short(key: &[u8]) -> Self {
+    pub(crate) fn new_short(key: &[u8]) -> Self {
         let (k0, k1) = short(key);
         Key { k0, k1, meta: meta(hash_short(k0, k1, key.len()), key.len()), bytes: &[] }
     }
@@ -57,38 +57,38 @@ impl<'a> Key<'a> {
 
     /// The bytes of a key that does not fit into a slot.
     #[inline(always)]
-    pub fn long(&self) -> Option<&'a [u8]> {
+    pub(crate) fn long(&self) -> Option<&'a [u8]> {
         if is_short(self.meta.get()) { None } else { Some(self.bytes) }
     }
 
     /// Length and hash in the form of a slot's `meta`.
     #[inline(always)]
-    pub fn meta(&self) -> NonZeroU64 {
+    pub(crate) fn meta(&self) -> NonZeroU64 {
         self.meta
     }
 
     /// The key's term in an order-independent digest of many keys. It is a square because the hashes of similar short
     /// keys are nearly linear: with a plain sum, the pair n, n + 3 equals n + 1, n + 2 in one case of a hundred.
     #[inline(always)]
-    pub fn digest(&self) -> u64 {
+    pub(crate) fn digest(&self) -> u64 {
         let hash_first = self.meta.get().rotate_left(32);
         hash_first.wrapping_mul(hash_first)
     }
 
     /// The two key words of a short key; zero and the hash of a long one.
     #[inline(always)]
-    pub fn words(&self) -> [u64; 2] {
+    pub(crate) fn words(&self) -> [u64; 2] {
         [self.k0, self.k1]
     }
 
     /// Rebuilds a key from [`words`](Self::words) and [`meta`](Self::meta); `bytes` are needed only for a long key.
     #[inline(always)]
-    pub fn from_parts(words: [u64; 2], meta: NonZeroU64, bytes: &'a [u8]) -> Self {
+    pub(crate) fn from_parts(words: [u64; 2], meta: NonZeroU64, bytes: &'a [u8]) -> Self {
         Key { k0: words[0], k1: words[1], meta, bytes }
     }
 
     /// The same long key, backed by the copy of its bytes at this address.
-    pub fn stored_at<'b>(&self, bytes: &'b [u8]) -> Key<'b> {
+    pub(crate) fn stored_at<'b>(&self, bytes: &'b [u8]) -> Key<'b> {
         assert_eq!(bytes.len(), length(self.meta.get()), "the stored bytes are the key's");
         Key { k0: bytes.as_ptr().expose_provenance() as u64, k1: self.k1, meta: self.meta, bytes }
     }
@@ -101,7 +101,7 @@ fn meta(hash: u64, length: usize) -> NonZeroU64 {
 
 /// A key's length, from its slot's word.
 #[inline(always)]
-pub fn length(meta: u64) -> usize {
+pub(crate) fn length(meta: u64) -> usize {
     meta as u32 as usize >> 1
 }
 
@@ -112,7 +112,7 @@ fn is_short(meta: u64) -> bool {
 
 /// One key and its accumulator.
 #[repr(C)]
-pub struct Slot<T> {
+pub(crate) struct Slot<T> {
     k0: u64,
     k1: u64,
     meta: u64,
@@ -168,10 +168,10 @@ fn take_out<T, X>(slot: &mut Slot<T>, f: impl FnOnce(&[u8], T) -> X) -> X {
 }
 
 /// Most slots of a table: they are chosen by 32 bits of a hash.
-pub const SLOTS_MAX: u64 = 1 << 32;
+pub(crate) const SLOTS_MAX: u64 = 1 << 32;
 
 /// A power-of-two array of slots. Owns the accumulators in them, but not the bytes of long keys.
-pub struct Slots<T> {
+pub(crate) struct Slots<T> {
     region: Region<Slot<T>>,
     mask: usize,
     /// Number of slots that are not empty. At zero the memory may serve another table.
@@ -180,18 +180,18 @@ pub struct Slots<T> {
 
 impl<T> Slots<T> {
     /// Creates `count` empty slots; `count` is a power of two up to [`SLOTS_MAX`].
-    pub fn new(count: usize) -> std::io::Result<Self> {
+    pub(crate) fn new(count: usize) -> std::io::Result<Self> {
         assert!(count.is_power_of_two() && count as u64 <= SLOTS_MAX);
         Ok(Slots { region: Region::empty_slots(count)?, mask: count - 1, used: 0 })
     }
 
     /// Number of slots.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.mask + 1
     }
 
     /// Number of keys.
-    pub fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used
     }
 
@@ -224,7 +224,7 @@ impl<T> Slots<T> {
 
     /// The accumulator of a key of up to sixteen bytes, given the key's parts.
     #[inline(always)]
-    pub fn find_short(&mut self, words: [u64; 2], meta: NonZeroU64) -> Option<&mut T> {
+    pub(crate) fn find_short(&mut self, words: [u64; 2], meta: NonZeroU64) -> Option<&mut T> {
         let matches = |slot: &Slot<T>| slot.meta == meta.get() && slot.k1 == words[1] && slot.k0 == words[0];
         let i = self.position(meta.get(), matches)?;
         // SAFETY: the index is masked; a slot that matches is not empty, so its accumulator is initialised.
@@ -233,7 +233,7 @@ impl<T> Slots<T> {
 
     /// The accumulator of a key.
     #[inline(always)]
-    pub fn find(&mut self, key: Key<'_>) -> Option<&mut T> {
+    pub(crate) fn find(&mut self, key: Key<'_>) -> Option<&mut T> {
         let i = self.position(key.meta.get(), |slot| slot.matches(&key))?;
         // SAFETY: the index is masked; a slot that matches is not empty, so its accumulator is initialised.
         unsafe { Some(self.region.as_mut_slice().get_unchecked_mut(i).acc.assume_init_mut()) }
@@ -241,7 +241,7 @@ impl<T> Slots<T> {
 
     /// Puts a key that is not in the table into its first empty slot. The bytes of a long key must be stored already
     /// and outlive the slots.
-    pub fn insert(&mut self, key: Key<'_>, acc: T) {
+    pub(crate) fn insert(&mut self, key: Key<'_>, acc: T) {
         self.place(Slot { k0: key.k0, k1: key.k1, meta: key.meta.get(), acc: MaybeUninit::new(acc) });
     }
 
@@ -256,7 +256,7 @@ impl<T> Slots<T> {
     }
 
     /// Moves all keys to `larger`, which then replaces these slots.
-    pub fn move_to(&mut self, mut larger: Slots<T>) {
+    pub(crate) fn move_to(&mut self, mut larger: Slots<T>) {
         for slot in self.region.as_mut_slice() {
             if slot.meta != 0 {
                 let acc = std::mem::replace(&mut slot.acc, MaybeUninit::uninit());
@@ -270,7 +270,7 @@ impl<T> Slots<T> {
     }
 
     /// All keys with their slot indexes.
-    pub fn keys(&self) -> impl Iterator<Item = (u32, &[u8])> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (u32, &[u8])> {
         let slots = self.region.as_slice();
         slots.iter().enumerate().filter(|(_, s)| s.meta != 0).map(|(i, s)| {
             if let Some(ahead) = slots.get(i + 16) {
@@ -282,13 +282,13 @@ impl<T> Slots<T> {
 
     /// The key at an index that [`keys`](Self::keys) has returned.
     #[inline]
-    pub fn key_at(&self, at: u32) -> &[u8] {
+    pub(crate) fn key_at(&self, at: u32) -> &[u8] {
         self.region.as_slice()[at as usize].key()
     }
 
     /// Removes the key at an index that [`keys`](Self::keys) has returned. The bytes of a long key stay in the arena.
     #[inline]
-    pub fn take<X>(&mut self, at: u32, f: impl FnOnce(&[u8], T) -> X) -> X {
+    pub(crate) fn take<X>(&mut self, at: u32, f: impl FnOnce(&[u8], T) -> X) -> X {
         let slot = &mut self.region.as_mut_slice()[at as usize];
         assert!(slot.meta != 0, "place {at} was named by `keys`");
         self.used -= 1;
@@ -296,7 +296,7 @@ impl<T> Slots<T> {
     }
 
     /// Removes all keys in any order. After an error the remaining keys are still there.
-    pub fn drain<E>(&mut self, mut f: impl FnMut(&[u8], T) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn drain<E>(&mut self, mut f: impl FnMut(&[u8], T) -> Result<(), E>) -> Result<(), E> {
         let slots = self.region.as_mut_slice();
         for i in 0..slots.len() {
             if let Some(ahead) = slots.get(i + 16) {
@@ -312,7 +312,7 @@ impl<T> Slots<T> {
 
     /// The accumulator of a key, for reading.
     #[inline(always)]
-    pub fn get(&self, key: Key<'_>) -> Option<&T> {
+    pub(crate) fn get(&self, key: Key<'_>) -> Option<&T> {
         let i = self.position(key.meta.get(), |slot| slot.matches(&key))?;
         // SAFETY: a slot that matches is not empty, so its accumulator is initialised.
         Some(unsafe { self.slot(i).acc.assume_init_ref() })
@@ -320,13 +320,13 @@ impl<T> Slots<T> {
 
     /// Prefetches the cache line that a probe of this key reads first.
     #[inline(always)]
-    pub fn prefetch(&self, key: Key<'_>) {
+    pub(crate) fn prefetch(&self, key: Key<'_>) {
         prefetch::read(std::ptr::from_ref(self.slot(self.home(key.meta.get()))));
     }
 
     /// Prefetches the bytes of the long key in this key's home slot. The slot should be in the cache already.
     #[inline(always)]
-    pub fn prefetch_bytes(&self, meta: u64) {
+    pub(crate) fn prefetch_bytes(&self, meta: u64) {
         let slot = self.slot(self.home(meta));
         if slot.meta == meta {
             slot.prefetch_bytes();
@@ -335,18 +335,18 @@ impl<T> Slots<T> {
 
     /// Prefetches the bytes of the long key at an index. The slot should be in the cache already.
     #[inline(always)]
-    pub fn prefetch_bytes_at(&self, at: u32) {
+    pub(crate) fn prefetch_bytes_at(&self, at: u32) {
         self.slot(at as usize).prefetch_bytes();
     }
 
     /// Prefetches the cache line of a slot.
     #[inline(always)]
-    pub fn prefetch_at(&self, at: u32) {
+    pub(crate) fn prefetch_at(&self, at: u32) {
         prefetch::read(std::ptr::from_ref(self.slot(at as usize)));
     }
 
     /// Drops the accumulators and empties all slots.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if self.used == 0 {
             return;
         }

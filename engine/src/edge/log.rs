@@ -19,7 +19,7 @@ use windrow_format::shuffle::BlockFile;
 use windrow_model::Segment;
 
 /// Blocks with their partitions.
-pub struct BlockLog {
+pub(super) struct BlockLog {
     folder: PathBuf,
     blocks: Vec<(u32, Sealed)>,
     /// Bytes of memory of `blocks`.
@@ -51,28 +51,28 @@ struct Spilled {
 impl BlockLog {
     /// Creates a log without blocks. `open_bytes` are reserved for open blocks; blocks that the claim does not cover
     /// are written to a file in `folder`.
-    pub fn new(folder: &Path, mut claim: Claim, open_bytes: usize) -> Self {
+    pub(super) fn new(folder: &Path, mut claim: Claim, open_bytes: usize) -> Self {
         claim.force(open_bytes);
         BlockLog { folder: folder.to_path_buf(), blocks: Vec::new(), bytes: 0, claim, open_bytes, spill: None, runs: 0 }
     }
 
     /// Returns whether no block was added.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.blocks.is_empty() && self.spill.is_none()
     }
 
     /// Number of spills, and of bytes that were spilled.
-    pub fn spilled(&self) -> (u64, u64) {
+    pub(super) fn spilled(&self) -> (u64, u64) {
         (self.runs, self.spill.as_ref().map_or(0, |s| s.length))
     }
 
     /// Drops the reserve for open blocks: from now on only finished blocks are added.
-    pub fn close_all(&mut self) {
+    pub(super) fn close_all(&mut self) {
         self.open_bytes = 0;
     }
 
     /// Adds a block.
-    pub fn add(&mut self, partition: u32, sealed: Sealed) -> Result<()> {
+    pub(super) fn add(&mut self, partition: u32, sealed: Sealed) -> Result<()> {
         let sealed = if sealed.header.codec == Codec::None { sealed } else { Self::shrunk(sealed) };
         self.bytes += sealed.memory();
         self.blocks.push((partition, sealed));
@@ -87,7 +87,7 @@ impl BlockLog {
     }
 
     /// Adds a block that is too large for memory: writes it to the file.
-    pub fn add_alone(&mut self, partition: u32, header: Header, pieces: &[&[u8]]) -> Result<()> {
+    pub(super) fn add_alone(&mut self, partition: u32, header: Header, pieces: &[&[u8]]) -> Result<()> {
         self.spill()?;
         self.runs += 1;
         let length = pieces.iter().map(|p| p.len()).sum();
@@ -127,7 +127,7 @@ impl BlockLog {
     }
 
     /// Keeps all blocks in memory instead of writing them. Returns none if there is no room or a block was spilled.
-    pub fn keep_resident(&mut self, outputs: &InMemoryOutputs, path: &Path) -> Option<Vec<Segment>> {
+    pub(super) fn keep_resident(&mut self, outputs: &InMemoryOutputs, path: &Path) -> Option<Vec<Segment>> {
         if self.spill.is_some() {
             return None;
         }
@@ -142,7 +142,7 @@ impl BlockLog {
     }
 
     /// Writes all blocks into a shuffle file, partition by partition, and within each in order of completion.
-    pub fn write(mut self, file: &mut BlockFile, path: &Path) -> Result<()> {
+    pub(super) fn write(mut self, file: &mut BlockFile, path: &Path) -> Result<()> {
         let spill = self.spill.take();
         let spilled = spill.as_ref().map_or(&[][..], |s| &s.blocks);
         // Spilled blocks are older than those in memory.

@@ -16,7 +16,7 @@ const CHUNK_BYTES: [usize; 2] = [4 << 20, 256 << 20];
 const ALIGN: u64 = 64 << 10;
 
 /// Mapped chunks of one file without a name.
-pub struct SpillFile {
+pub(super) struct SpillFile {
     file: File,
     length: u64,
     charged: Charged,
@@ -25,7 +25,7 @@ pub struct SpillFile {
 
 impl SpillFile {
     /// Creates a file in the folder, which is created if it does not exist.
-    pub fn create(folder: &Path) -> io::Result<Self> {
+    pub(super) fn create(folder: &Path) -> io::Result<Self> {
         private::create_folders(folder)?;
         let path = unique_path(folder);
         let file = private::create_new(&path)?;
@@ -34,7 +34,7 @@ impl SpillFile {
     }
 
     /// Start and size of a new chunk of at least `bytes` bytes. Its memory does not move until [`clear`](Self::clear).
-    pub fn chunk(&mut self, bytes: usize) -> io::Result<(*mut u8, usize)> {
+    pub(super) fn chunk(&mut self, bytes: usize) -> io::Result<(*mut u8, usize)> {
         let size = (self.length as usize).clamp(CHUNK_BYTES[0], CHUNK_BYTES[1]).max(bytes);
         let offset = self.length.next_multiple_of(ALIGN);
         self.charged.grow_to(offset + size as u64)?;
@@ -55,7 +55,7 @@ impl SpillFile {
     }
 
     /// Drops all chunks and frees their disk space.
-    pub fn clear(&mut self) -> io::Result<()> {
+    pub(super) fn clear(&mut self) -> io::Result<()> {
         self.chunks.clear();
         self.length = 0;
         self.charged.clear();

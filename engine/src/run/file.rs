@@ -19,7 +19,7 @@ use windrow_format::quota::Charged;
 use windrow_format::shuffle::{SegmentCursor, ShuffleWriter};
 
 /// A run that is being written, with its path for errors.
-pub struct Output {
+pub(crate) struct Output {
     writer: ShuffleWriter,
     path: PathBuf,
 }
@@ -33,13 +33,13 @@ impl Output {
 
     /// Adds a record; keys must ascend.
     #[inline]
-    pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.writer.push(0, key, value).map_err(EngineError::file(&self.path))
     }
 }
 
 /// A cursor over one segment of a mapped file.
-pub struct MappedCursor {
+pub(crate) struct MappedCursor {
     file: Arc<MappedFile>,
     start: usize,
     end: usize,
@@ -50,13 +50,18 @@ pub struct MappedCursor {
 
 impl MappedCursor {
     /// A cursor over `length` bytes at `offset`, which must belong to `identity`.
-    pub fn new(file: Arc<MappedFile>, offset: u64, length: u64, identity: Identity) -> Result<Self, FormatError> {
+    pub(crate) fn new(
+        file: Arc<MappedFile>,
+        offset: u64,
+        length: u64,
+        identity: Identity,
+    ) -> Result<Self, FormatError> {
         Self::over(file, offset, length, SegmentCursor::new(identity), None)
     }
 
     /// A cursor over a file that other processes can change: every block is verified again after its use. For the last
     /// block that happens when the cursor is dropped, which can only record a mismatch in `changed`.
-    pub fn of_changeable(
+    pub(crate) fn of_changeable(
         file: Arc<MappedFile>,
         offset: u64,
         length: u64,
@@ -78,23 +83,23 @@ impl MappedCursor {
     }
 
     /// Bytes of memory that the cursor will need.
-    pub fn buffer_bytes(&self) -> usize {
+    pub(crate) fn buffer_bytes(&self) -> usize {
         SegmentCursor::buffer_bytes(self.segment())
     }
 
     /// The mapped file.
-    pub fn file(&self) -> &Arc<MappedFile> {
+    pub(crate) fn file(&self) -> &Arc<MappedFile> {
         &self.file
     }
 
     /// Offset of the segment in the file, in bytes.
-    pub fn start(&self) -> usize {
+    pub(crate) fn start(&self) -> usize {
         self.start
     }
 
     /// The bytes of the segment.
     #[inline]
-    pub fn segment(&self) -> &[u8] {
+    pub(crate) fn segment(&self) -> &[u8] {
         &self.file[self.start..self.end]
     }
 }
@@ -102,7 +107,7 @@ impl MappedCursor {
 impl MappedCursor {
     /// Calls `f` with every remaining record, excluding the current one.
     #[inline]
-    pub fn for_each<E: From<FormatError>>(
+    pub(crate) fn for_each<E: From<FormatError>>(
         &mut self,
         f: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -134,7 +139,7 @@ impl Drop for MappedCursor {
 }
 
 /// A mapped file that has been unlinked.
-pub struct RunFile {
+pub(crate) struct RunFile {
     file: Arc<MappedFile>,
     /// The former path, for errors.
     path: PathBuf,
@@ -145,7 +150,7 @@ pub struct RunFile {
 
 impl RunFile {
     /// Writes a file to `folder`; `fill` must push keys in ascending order.
-    pub fn write(folder: &Path, codec: Codec, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<RunFile> {
+    pub(crate) fn write(folder: &Path, codec: Codec, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<RunFile> {
         private::create_folders(folder).map_err(EngineError::io("create", folder))?;
         let path = unique_path(folder);
         let mut out = Output::create(path.clone(), codec)?;
@@ -161,23 +166,23 @@ impl RunFile {
     }
 
     /// Size of the file in bytes.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.file.len() as u64
     }
 
     /// The former path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Bytes of memory that a reader needs.
-    pub fn buffer_bytes(&self) -> usize {
+    pub(crate) fn buffer_bytes(&self) -> usize {
         // All blocks have the same size, except for records larger than a block.
         if self.length == 0 { 0 } else { SegmentCursor::buffer_bytes(&self.file) }
     }
 
     /// A cursor before the first record.
-    pub fn cursor(&self) -> Result<MappedCursor> {
+    pub(crate) fn cursor(&self) -> Result<MappedCursor> {
         let cursor = MappedCursor::new(self.file.clone(), 0, self.length, Identity::default());
         cursor.map_err(EngineError::file(&self.path))
     }
@@ -186,7 +191,7 @@ impl RunFile {
 #[cfg(test)]
 impl RunFile {
     /// Flips a bit in the second half; returns the offset of the damaged block.
-    pub fn damage(&mut self, folder: &Path) -> u64 {
+    pub(crate) fn damage(&mut self, folder: &Path) -> u64 {
         let mut blocks = windrow_format::segment::BlockCursor::new(Identity::default());
         let (mut bytes, mut start, mut end) = (self.file.to_vec(), 0, 0);
         while end < self.length as usize / 2 {

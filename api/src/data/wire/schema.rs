@@ -86,7 +86,7 @@ enum At<'n> {
 }
 
 impl<'n> Fits<'n> {
-    pub fn new(node: &'n Node) -> Self {
+    pub(super) fn new(node: &'n Node) -> Self {
         Fits(At::Node(node))
     }
     #[inline]

@@ -28,22 +28,22 @@ use write::Style;
 const LEVELS_MAX: u32 = 256;
 
 mod tag {
-    pub const UNIT: u8 = 0;
-    pub const FALSE: u8 = 1;
-    pub const TRUE: u8 = 2;
-    pub const NONE: u8 = 3;
-    pub const SOME: u8 = 4;
-    pub const INTEGER: u8 = 5;
-    pub const NEGATIVE: u8 = 6;
-    pub const F32: u8 = 7;
-    pub const F64: u8 = 8;
-    pub const CHAR: u8 = 9;
-    pub const TEXT: u8 = 10;
-    pub const BYTES: u8 = 11;
-    pub const LIST: u8 = 12;
-    pub const MAP: u8 = 13;
-    pub const VARIANT: u8 = 14;
-    pub const END: u8 = 15;
+    pub(super) const UNIT: u8 = 0;
+    pub(super) const FALSE: u8 = 1;
+    pub(super) const TRUE: u8 = 2;
+    pub(super) const NONE: u8 = 3;
+    pub(super) const SOME: u8 = 4;
+    pub(super) const INTEGER: u8 = 5;
+    pub(super) const NEGATIVE: u8 = 6;
+    pub(super) const F32: u8 = 7;
+    pub(super) const F64: u8 = 8;
+    pub(super) const CHAR: u8 = 9;
+    pub(super) const TEXT: u8 = 10;
+    pub(super) const BYTES: u8 = 11;
+    pub(super) const LIST: u8 = 12;
+    pub(super) const MAP: u8 = 13;
+    pub(super) const VARIANT: u8 = 14;
+    pub(super) const END: u8 = 15;
 }
 
 /// What went wrong: a part of a sentence.

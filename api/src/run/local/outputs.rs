@@ -63,18 +63,18 @@ pub(super) struct Hole {
 
 impl Outputs {
     /// Creates an empty set; outputs that are not kept in memory are files in `folder`.
-    pub fn new(folder: &Path, in_memory_outputs: InMemoryOutputs) -> Self {
+    pub(super) fn new(folder: &Path, in_memory_outputs: InMemoryOutputs) -> Self {
         let in_memory_outputs = Arc::new(in_memory_outputs);
         Outputs { folder: folder.to_path_buf(), in_memory_outputs, reading: HashMap::new(), edges: BTreeMap::new() }
     }
 
     /// Records that a task starts to read.
-    pub fn started(&mut self, task: &Arc<Task>) {
+    pub(super) fn started(&mut self, task: &Arc<Task>) {
         self.reading.insert(task.attempt.task, task.clone());
     }
 
     /// Records that a task is done. Frees its inputs if it was the last reader; returns the parts of files to free.
-    pub fn done(&mut self, program: &StageTable, id: TaskId, is_done: impl Fn(TaskId) -> bool) -> Vec<Hole> {
+    pub(super) fn done(&mut self, program: &StageTable, id: TaskId, is_done: impl Fn(TaskId) -> bool) -> Vec<Hole> {
         let Some(task) = self.reading.remove(&id) else { return Vec::new() };
         let mut holes = Vec::new();
         let stage = program.plan.stage(id.stage);
@@ -128,7 +128,7 @@ impl Outputs {
     }
 
     /// Frees all outputs of an attempt, which must have no further readers.
-    pub fn remove(&self, attempt: &AttemptId, outputs: u32) {
+    pub(super) fn remove(&self, attempt: &AttemptId, outputs: u32) {
         for path in (0..outputs).map(|output| edge_path(&self.folder, attempt, output)) {
             if !self.in_memory_outputs.release(&path) {
                 // Empty outputs have no file, and what cannot be removed now goes with the folder.

@@ -12,12 +12,12 @@ pub(super) enum Remote {}
 impl Remote {
     /// # Errors
     /// `NO_CLIENT`, always: what a driver does with results runs in its own process, so nothing else can run it.
-    pub fn connect(url: &str, _: &RunFlags) -> Result<Remote> {
+    pub(crate) fn connect(url: &str, _: &RunFlags) -> Result<Remote> {
         let message = format!("cannot connect to {url}: this driver is built without the feature `client` of windrow");
         Err(Error::new(Code::NoClient, message))
     }
 
-    pub fn run(&self, _: &dyn AnyJob, _: &str, _: &RunFlags, _: impl FnMut(&JobStatus)) -> Result<Finished> {
+    pub(crate) fn run(&self, _: &dyn AnyJob, _: &str, _: &RunFlags, _: impl FnMut(&JobStatus)) -> Result<Finished> {
         match *self {}
     }
 }

@@ -28,7 +28,7 @@ fn named(flag: &Option<PathBuf>, variable: &str) -> Option<PathBuf> {
 
 impl Remote {
     /// Connects to the coordinator at `url`, or to the latest that this user started if that is `auto`.
-    pub fn connect(url: &str, flags: &RunFlags) -> Result<Remote> {
+    pub(super) fn connect(url: &str, flags: &RunFlags) -> Result<Remote> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let url = (url != "auto").then_some(url);
         let token_file = named(&flags.token_file, "WINDROW_TOKEN_FILE");
@@ -38,7 +38,7 @@ impl Remote {
     }
 
     /// Submits a job under this name, watches it with `progress`, and fetches what it collected.
-    pub fn run(
+    pub(super) fn run(
         &self,
         job: &dyn AnyJob,
         name: &str,

@@ -14,12 +14,12 @@ const ROUNDS_MAX: u32 = 2_000;
 const ROUND: Duration = Duration::from_millis(1);
 
 /// The children that this process had before the run.
-pub struct Family {
+pub(super) struct Family {
     before: Vec<i32>,
 }
 
 /// Makes orphaned descendants children of this process from now on, and records its children besides the run.
-pub fn adopt(run: i32) -> Family {
+pub(super) fn adopt(run: i32) -> Family {
     // If the call fails, orphans survive the run, which is harmless.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     Family { before: children().into_iter().filter(|child| *child != run).collect() }
@@ -27,7 +27,7 @@ pub fn adopt(run: i32) -> Family {
 
 impl Family {
     /// Kills all descendants of this process that the run has started.
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         for _ in 0..ROUNDS_MAX {
             let left: Vec<i32> = children().into_iter().filter(|child| !self.before.contains(child)).collect();
             if left.is_empty() {

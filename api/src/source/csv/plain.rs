@@ -45,7 +45,7 @@ pub(super) struct Rows<'h> {
 impl<'h> Rows<'h> {
     /// Starts before the first row of a text, if rows of type `T` can be parsed here. `first` is one of its rows, with
     /// which the type is asked.
-    pub fn of<T: DeserializeOwned>(
+    pub(super) fn of<T: DeserializeOwned>(
         header: &csv::ByteRecord,
         delimiter: u8,
         text: &'h str,
@@ -61,24 +61,24 @@ impl<'h> Rows<'h> {
     }
 
     /// Returns the text of the rows.
-    pub fn text(&self) -> &'h str {
+    pub(super) fn text(&self) -> &'h str {
         self.text
     }
 
     /// Notes a delimiter of the current row.
     #[inline]
-    pub fn delimited(&mut self, at: usize) {
+    pub(super) fn delimited(&mut self, at: usize) {
         self.ends.push(at);
     }
 
     /// Skips the current row.
-    pub fn skip(&mut self) {
+    pub(super) fn skip(&mut self) {
         self.ends.clear();
     }
 
     /// Parses the row between two offsets. `None` means that the csv crate must parse it.
     #[inline]
-    pub fn value<T: DeserializeOwned>(&mut self, from: usize, to: usize) -> Option<T> {
+    pub(super) fn value<T: DeserializeOwned>(&mut self, from: usize, to: usize) -> Option<T> {
         let value = self.read(from, to);
         self.ends.clear();
         value

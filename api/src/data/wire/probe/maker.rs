@@ -38,7 +38,7 @@ const LEVELS_MAX: usize = 48;
 const PLACES_MAX: usize = 10_000;
 
 impl Run {
-    pub fn new(id: usize, way: Way, answers: Answers) -> Self {
+    pub(super) fn new(id: usize, way: Way, answers: Answers) -> Self {
         Run { id, way, answers, levels: LEVELS_MAX, places: PLACES_MAX }
     }
 }
@@ -79,7 +79,7 @@ pub(super) struct Maker<'n, 'r> {
 }
 
 impl<'n, 'r> Maker<'n, 'r> {
-    pub fn new(node: &'n mut Node, run: &'r mut Run) -> Self {
+    pub(super) fn new(node: &'n mut Node, run: &'r mut Run) -> Self {
         Maker { node, run }
     }
 

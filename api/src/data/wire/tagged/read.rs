@@ -20,11 +20,11 @@ fn damaged() -> TaggedError {
 }
 
 impl<'b> Reader<'b> {
-    pub fn new(bytes: &'b [u8]) -> Self {
+    pub(super) fn new(bytes: &'b [u8]) -> Self {
         Reader { bytes, levels: LEVELS_MAX }
     }
     /// Checks that no bytes follow.
-    pub fn end(&self) -> Result<(), TaggedError> {
+    pub(super) fn end(&self) -> Result<(), TaggedError> {
         match self.bytes.len() {
             0 => Ok(()),
             n => Err(TaggedError::new(format!("{n} bytes are left over"))),
@@ -33,12 +33,12 @@ impl<'b> Reader<'b> {
     fn peek(&self) -> Result<u8, TaggedError> {
         self.bytes.first().copied().ok_or_else(damaged)
     }
-    pub fn byte(&mut self) -> Result<u8, TaggedError> {
+    pub(super) fn byte(&mut self) -> Result<u8, TaggedError> {
         let (first, rest) = self.bytes.split_first().ok_or_else(damaged)?;
         self.bytes = rest;
         Ok(*first)
     }
-    pub fn take(&mut self, n: usize) -> Result<&'b [u8], TaggedError> {
+    pub(super) fn take(&mut self, n: usize) -> Result<&'b [u8], TaggedError> {
         let (head, rest) = self.bytes.split_at_checked(n).ok_or_else(damaged)?;
         self.bytes = rest;
         Ok(head)
@@ -46,7 +46,7 @@ impl<'b> Reader<'b> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], TaggedError> {
         self.take(N)?.try_into().map_err(|_| damaged())
     }
-    pub fn integer(&mut self) -> Result<u128, TaggedError> {
+    pub(super) fn integer(&mut self) -> Result<u128, TaggedError> {
         let mut value = 0u128;
         for shift in (0..u128::BITS).step_by(7) {
             let byte = self.byte()?;
@@ -61,7 +61,7 @@ impl<'b> Reader<'b> {
         }
         Err(damaged())
     }
-    pub fn length(&mut self) -> Result<usize, TaggedError> {
+    pub(super) fn length(&mut self) -> Result<usize, TaggedError> {
         usize::try_from(self.integer()?).map_err(|_| damaged())
     }
     fn text(&mut self) -> Result<&'b str, TaggedError> {
@@ -69,7 +69,7 @@ impl<'b> Reader<'b> {
         std::str::from_utf8(self.take(length)?).map_err(|_| damaged())
     }
     /// Reads the name after the tag of a variant.
-    pub fn name(&mut self) -> Result<&'b str, TaggedError> {
+    pub(super) fn name(&mut self) -> Result<&'b str, TaggedError> {
         match self.byte()? {
             tag::TEXT => self.text(),
             _ => Err(damaged()),
