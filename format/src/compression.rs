@@ -12,6 +12,7 @@ mod zstd_frame;
 
 pub use zstd_frame::{FRAME_HEADER_MAX, FrameHeader, frame_header};
 
+use crate::fill::fill;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -116,16 +117,9 @@ const UNREAD: [(&[u8], &str); 30] = [
 ///
 /// # Errors
 /// Those of `read_at`, which reads some bytes at an offset, and none only at the end.
-pub fn head(mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<usize>) -> io::Result<Vec<u8>> {
-    let (mut head, mut filled) = (vec![0; HEAD_BYTES], 0);
-    while filled < head.len() {
-        match read_at(filled as u64, &mut head[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
+pub fn head(read_at: impl FnMut(u64, &mut [u8]) -> io::Result<usize>) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; HEAD_BYTES];
+    let filled = fill(&mut head, read_at)?;
     head.truncate(filled);
     Ok(head)
 }

@@ -16,6 +16,7 @@ pub mod cut;
 pub mod digest;
 pub mod durable;
 mod error;
+pub mod fill;
 pub mod folder_lock;
 pub mod framing;
 pub mod gather;

@@ -36,10 +36,13 @@ pub fn leave_spare(path: &Path, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// The error's text; for a full disk, with the bytes that are free now.
+/// The error's text; for a full disk, with the bytes that are free now, or that it has no room for another file.
 pub fn with_free_space(e: &io::Error, path: &Path) -> String {
-    match free_bytes(path).filter(|_| is_full(e)) {
-        Some(free) => format!("{e}; {} free", ByteSize(free)),
+    let stat = path.ancestors().find_map(|p| rustix::fs::statvfs(p).ok());
+    match stat.filter(|_| is_full(e)) {
+        // Some file systems do not count files.
+        Some(stat) if stat.f_files > 0 && stat.f_favail == 0 => format!("{e}; no more files fit on the disk (inodes)"),
+        Some(stat) => format!("{e}; {} free", ByteSize(stat.f_bavail.saturating_mul(stat.f_frsize))),
         None => e.to_string(),
     }
 }

@@ -160,7 +160,7 @@ fn has_bytes_without_size(path: &Path) -> bool {
     // Some files of procfs block a read until an event.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let Ok(mut file) = rustix::fs::open(path, flags, Mode::empty()).map(File::from) else { return false };
-    let has_bytes = file.read(&mut [0]).is_ok_and(|n| n > 0);
+    let has_bytes = file.read_exact(&mut [0]).is_ok();
     // A file that has just been written to has a size now.
     has_bytes && file.metadata().is_ok_and(|meta| meta.len() == 0)
 }

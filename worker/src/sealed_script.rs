@@ -7,6 +7,7 @@
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use windrow_format::fill::fill;
 use windrow_model::Digest;
 
 /// Maximum size of a script in bytes: its copy is memory that no budget counts.
@@ -17,7 +18,7 @@ const BEGINNING: &[u8] = b"#!";
 pub fn is_script(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::FileExt;
     let mut bytes = [0; BEGINNING.len()];
-    Ok(file.read_at(&mut bytes, 0)? == bytes.len() && bytes == BEGINNING)
+    Ok(fill(&mut bytes, |at, buf| file.read_at(buf, at))? == bytes.len() && bytes == BEGINNING)
 }
 
 /// A sealed copy of the file; `None` if it does not have the digest. Reads the file once and holds its bytes in memory.

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_failpoint::failpoint;
+use windrow_format::fill::fill;
 use windrow_model::{ClusterId, Code, Digest, Failure, JobId, WorkerId};
 use windrow_net::{MESSAGE_BYTES_MAX, to_status};
 use windrow_proto::v1;
@@ -188,15 +189,7 @@ fn read_into(data: &mut Vec<u8>, file: &File, offset: u64, length: usize) -> io:
     failpoint!("serve.read")?;
     let start = data.len();
     data.resize(start + length, 0);
-    let mut done = 0;
-    while done < length {
-        match file.read_at(&mut data[start + done..], offset + done as u64) {
-            Ok(0) => break,
-            Ok(n) => done += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
+    let done = fill(&mut data[start..], |at, buf| file.read_at(buf, offset + at))?;
     data.truncate(start + done);
     Ok(done)
 }

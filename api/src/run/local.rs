@@ -73,7 +73,7 @@ pub(crate) fn run(
     let interrupted = sender.clone();
     // While the run lives there is a receiver; after it nothing is left to interrupt.
     let _watched = interrupts::watch(move || drop(interrupted.send(Message::Interrupted)))
-        .map_err(|e| Error::new(Code::Internal, format!("cannot watch for signals: {e}")))?;
+        .map_err(|e| Error::new(Code::IoError, format!("cannot watch for signals: {e}")))?;
     let memory = Memory::of_process(options.memory_bytes, options.threads);
     let durability = if options.durable { Durability::Sync } else { Durability::NoSync };
     let run = Run {

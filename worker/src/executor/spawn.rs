@@ -27,6 +27,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::oneshot;
+use windrow_format::fill::fill;
 use windrow_format::regular_file;
 use windrow_model::{Code, Escape, Failure};
 
@@ -139,7 +140,7 @@ fn spawn(binary: &Executable, folder: &Path, owner: &Owner) -> Result<Spawned, F
 fn check_header(binary: &Executable) -> Result<bool, Failure> {
     let header = |file: &File| -> io::Result<Vec<u8>> {
         let mut bytes = [0; ELF_HEADER_BYTES];
-        let read = file.read_at(&mut bytes, 0)?;
+        let read = fill(&mut bytes, |at, buf| file.read_at(buf, at))?;
         Ok(bytes[..read].to_vec())
     };
     let wrong = |what: &str| {
