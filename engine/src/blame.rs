@@ -6,6 +6,7 @@
 //! Handlers run on the alternative stack that the standard library gives to each of its threads, so a stack overflow is
 //! recorded too.
 
+use crate::signal_action::{Handler, pass_on};
 use crate::torn;
 use memmap2::{MmapOptions, MmapRaw};
 use std::cell::Cell;
@@ -71,7 +72,7 @@ pub fn install(region: impl AsFd) -> io::Result<()> {
     if BEFORE.set(before).is_err() {
         return Ok(());
     }
-    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = note;
+    let handler: Handler = note;
     for signal in FATAL {
         // SAFETY: all fields are set or zero, which is valid; the handler is async-signal-safe (see there) and has the signature
         // that SA_SIGINFO asks for.
@@ -148,8 +149,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The handler. Async-signal-safe: atomic loads and stores, a thread-local without lazy initialisation, and the system calls
-/// `sigaction` and `raise`, which POSIX allows here, after those of `torn::mend`.
+/// The handler. Async-signal-safe: atomic loads and stores, a thread-local without lazy initialisation, then what
+/// `torn::mend` and `pass_on` do.
 extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     if torn::mend(signal, info) {
         return;
@@ -159,16 +160,8 @@ extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void
         crumbs.crashed(signal as u32, (index != NO_SLOT).then_some(index));
     }
     let before = FATAL.iter().position(|s| *s == signal).zip(BEFORE.get()).map(|(i, before)| &before[i]);
-    // SAFETY: `before` came from the system for this signal; without it the default is right. `info` is valid in a
-    // handler that was set with SA_SIGINFO. A fault is raised again when the handler returns; a signal that was sent
-    // must be raised again here.
-    unsafe {
-        let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        libc::sigaction(signal, before.unwrap_or(&default), ptr::null_mut());
-        if (*info).si_code <= 0 {
-            libc::raise(signal);
-        }
-    }
+    // SAFETY: `install` set this handler with SA_SIGINFO, and `before` came from the system for this signal.
+    unsafe { pass_on(signal, info, before) }
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ mod region;
 mod resident;
 mod run;
 pub mod segments;
+mod signal_action;
 mod sort;
 mod sorter;
 mod torn;

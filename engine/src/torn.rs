@@ -7,6 +7,7 @@
 //! Watched mappings are in a table that the handler reads without a lock. A mapping that does not fit into the table is
 //! not protected. SIGBUS for any other address goes to the previous handler.
 
+use crate::signal_action::{Handler, pass_on};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
@@ -97,7 +98,7 @@ pub(crate) fn watch(mapping: &[u8]) -> Option<Watched> {
 fn set_handler() -> Option<libc::sigaction> {
     // Asked here, since a handler may not.
     page_bytes();
-    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_bus_error;
+    let handler: Handler = on_bus_error;
     // SAFETY: all fields are set or zero, which is valid; the handler is async-signal-safe (see there) and has the signature that
     // SA_SIGINFO asks for. The system fills `before`.
     unsafe {
@@ -159,15 +160,8 @@ extern "C" fn on_bus_error(signal: i32, info: *mut libc::siginfo_t, _: *mut libc
         return;
     }
     let before = BEFORE.get().and_then(Option::as_ref);
-    // SAFETY: `before` came from the system for this signal; without it the default is right. `info` is valid, see `mend`. A fault
-    // comes again by itself when this returns; what was sent has to be sent again.
-    unsafe {
-        let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        libc::sigaction(signal, before.unwrap_or(&default), ptr::null_mut());
-        if (*info).si_code <= 0 {
-            libc::raise(signal);
-        }
-    }
+    // SAFETY: `set_handler` set this handler with SA_SIGINFO, and `before` came from the system for SIGBUS.
+    unsafe { pass_on(signal, info, before) }
 }
 
 #[cfg(test)]
