@@ -71,8 +71,8 @@ impl Connected for Link {
 }
 
 macro_rules! either {
-    ($self:ident, $io:ident => $does:expr) => {
-        match &mut $self.get_mut().wire {
+    ($link:ident, $io:ident => $does:expr) => {
+        match &mut $link.wire {
             Wire::Plain(io) => {
                 let $io = Pin::new(io);
                 $does
@@ -86,11 +86,12 @@ macro_rules! either {
 }
 
 impl AsyncRead for Link {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
-        let activity = self.ticket.activity().clone();
-        let read = either!(self, io => io.poll_read(cx, into));
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let link = self.get_mut();
+        link.check(cx)?;
+        let read = either!(link, io => io.poll_read(cx, into));
         if read.is_pending() {
+            let activity = link.ticket.activity();
             activity.wake_when_hung_up(cx.waker());
             // It may have been closed just before.
             if activity.is_hung_up() {
@@ -102,18 +103,20 @@ impl AsyncRead for Link {
 }
 
 impl AsyncWrite for Link {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
-        either!(self, io => io.poll_write(cx, bytes))
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let link = self.get_mut();
+        link.check(cx)?;
+        either!(link, io => io.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
-        either!(self, io => io.poll_write_vectored(cx, slices))
+        let link = self.get_mut();
+        link.check(cx)?;
+        either!(link, io => io.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -123,12 +126,14 @@ impl AsyncWrite for Link {
         }
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
-        either!(self, io => io.poll_flush(cx))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let link = self.get_mut();
+        link.check(cx)?;
+        either!(link, io => io.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, io => io.poll_shutdown(cx))
+        let link = self.get_mut();
+        either!(link, io => io.poll_shutdown(cx))
     }
 }
