@@ -14,8 +14,10 @@ pub mod worker;
 
 use crate::args::Client;
 use crate::settings::ClientSection;
+use std::io;
+use std::path::Path;
 use windrow::client::Cluster;
-use windrow_model::{Code, Failure};
+use windrow_model::{Code, Escape, Failure};
 
 /// Connects as flags and settings say.
 async fn connect(flags: Client, settings: ClientSection) -> Result<Cluster, Failure> {
@@ -26,4 +28,9 @@ async fn connect(flags: Client, settings: ClientSection) -> Result<Cluster, Fail
 /// A required setting of a verb.
 fn needed<T>(value: Option<T>, flag: &str) -> Result<T, Failure> {
     value.ok_or_else(|| Failure::new(Code::BadRequest, format!("{flag} is missing")))
+}
+
+/// A file or folder of the user that cannot be made, written or renamed.
+fn path_failure(code: Code, path: &Path, e: &io::Error) -> Failure {
+    Failure::new(code, format!("{}: {e}", path.escaped()))
 }

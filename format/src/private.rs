@@ -26,6 +26,14 @@ pub fn create_folders(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
 }
 
+/// Creates one folder, a private one.
+///
+/// # Errors
+/// `AlreadyExists` if something has the name.
+pub fn create_new_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(FOLDER_MODE).create(folder)
+}
+
 /// Options that make a created file private.
 pub fn options() -> OpenOptions {
     let mut options = File::options();

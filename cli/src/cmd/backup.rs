@@ -2,19 +2,20 @@
 
 mod partial;
 
-use super::connect;
+use super::{connect, path_failure};
 use crate::args::CoordinatorVerb;
 use crate::exit::Exit;
 use crate::output::{Format, put_json, say};
 use crate::settings::Settings;
-use partial::{PartialBackup, create, failed, sync};
+use partial::PartialBackup;
 use serde_json::json;
-use std::fs::{DirBuilder, File};
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use windrow::client::{BackupPart, Cluster};
 use windrow_coordinator::DUMP;
+use windrow_format::durable::{Durability, sync_folder};
+use windrow_format::private;
 use windrow_model::{Code, Digest, Escape, Failure, path_text};
 
 /// Runs one of them.
@@ -63,11 +64,9 @@ async fn backup(cluster: &Cluster, to: &Path) -> Result<u64, Failure> {
 
 async fn write_all(cluster: &Cluster, folder: &Path) -> Result<u64, Failure> {
     let artifacts = folder.join("artifacts");
-    let mut private = DirBuilder::new();
-    private.mode(0o700);
-    private.create(&artifacts).map_err(|e| failed(&artifacts, &e))?;
+    private::create_new_folder(&artifacts).map_err(|e| failed(&artifacts, &e))?;
     let dump = folder.join(DUMP);
-    let mut journal = create(&dump).map_err(|e| failed(&dump, &e))?;
+    let mut journal = private::create_new(&dump).map_err(|e| failed(&dump, &e))?;
     let mut bytes = 0;
     let mut artifact: Option<(Digest, PathBuf, File)> = None;
     let taken = cluster.backup(|part| match part {
@@ -81,7 +80,7 @@ async fn write_all(cluster: &Cluster, folder: &Path) -> Result<u64, Failure> {
                     file.sync_all().map_err(|e| failed(&path, &e))?;
                 }
                 let path = artifacts.join(digest.to_string());
-                let file = create(&path).map_err(|e| failed(&path, &e))?;
+                let file = private::create_new(&path).map_err(|e| failed(&path, &e))?;
                 artifact = Some((digest, path, file));
             }
             let (_, path, file) =
@@ -96,14 +95,19 @@ async fn write_all(cluster: &Cluster, folder: &Path) -> Result<u64, Failure> {
     journal.sync_all().map_err(|e| failed(&dump, &e))?;
     if let Some(token) = cluster.token() {
         let path = folder.join("token");
-        let written = create(&path).and_then(|mut file| {
+        let written = private::create_new(&path).and_then(|mut file| {
             writeln!(file, "{}", token.secret())?;
             file.sync_all()
         });
         written.map_err(|e| failed(&path, &e))?;
     }
     for made in [&artifacts, folder] {
-        sync(made).map_err(|e| failed(made, &e))?;
+        sync_folder(made, Durability::Sync).map_err(|e| failed(made, &e))?;
     }
     Ok(bytes)
+}
+
+/// A file of a backup cannot be written. Everything in it is private: it holds jobs and the token.
+fn failed(path: &Path, e: &io::Error) -> Failure {
+    path_failure(Code::OutputFailed, path, e)
 }

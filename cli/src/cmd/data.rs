@@ -1,6 +1,6 @@
 //! `windrow data`: put, ls, get, rm.
 
-use super::{connect, orphans};
+use super::{connect, orphans, path_failure};
 use crate::args::{Data, DataVerb};
 use crate::exit::Exit;
 use crate::output::{self, Format};
@@ -151,5 +151,5 @@ async fn copy(
 }
 
 fn failed(path: &Path, e: &io::Error) -> Failure {
-    Failure::new(Code::OutputFailed, format!("{}: {e}", path.escaped()))
+    path_failure(Code::OutputFailed, path, e)
 }

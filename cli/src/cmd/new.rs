@@ -1,5 +1,6 @@
 //! `windrow new`: makes a crate with a job as a starting point.
 
+use super::path_failure;
 use crate::args::New;
 use crate::exit::Exit;
 use crate::output::{self, Format};
@@ -155,7 +156,7 @@ fn refused(message: String) -> Failure {
 }
 
 fn failed(path: &Path, e: &io::Error) -> Failure {
-    Failure::new(Code::IoError, format!("{}: {e}", path.escaped()))
+    path_failure(Code::IoError, path, e)
 }
 
 #[cfg(test)]

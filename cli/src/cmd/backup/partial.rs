@@ -4,10 +4,12 @@
 //! rest of an earlier backup, and is replaced; the process that writes a backup has the marker locked, so a running
 //! backup is not replaced.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use super::failed;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use windrow_format::durable::{Durability, parent, sync_folder};
+use windrow_format::private;
 use windrow_model::{Code, Escape, Failure};
 
 /// The marker's name.
@@ -31,10 +33,10 @@ impl PartialBackup {
         folder.push(".partial");
         let folder = PathBuf::from(folder);
         remove_earlier(&folder)?;
-        DirBuilder::new().mode(0o700).create(&folder).map_err(|e| failed(&folder, &e))?;
+        private::create_new_folder(&folder).map_err(|e| failed(&folder, &e))?;
         let mut partial = PartialBackup { folder, marker: None };
         let path = partial.folder.join(MARKER);
-        let marker = create(&path).map_err(|e| failed(&path, &e))?;
+        let marker = private::create_new(&path).map_err(|e| failed(&path, &e))?;
         // On a file system without locks the rest has to be removed by hand.
         let _ = marker.try_lock();
         partial.marker = Some(marker);
@@ -48,10 +50,10 @@ impl PartialBackup {
     pub fn complete(mut self, to: &Path) -> Result<(), Failure> {
         let marker = self.folder.join(MARKER);
         fs::remove_file(&marker).map_err(|e| failed(&marker, &e))?;
-        let named = sync(&self.folder).and_then(|()| fs::rename(&self.folder, to));
+        let named = sync_folder(&self.folder, Durability::Sync).and_then(|()| fs::rename(&self.folder, to));
         named.map_err(|e| failed(to, &e))?;
         self.marker = None;
-        sync(parent(to)).map_err(|e| failed(to, &e))
+        sync_folder(parent(to), Durability::Sync).map_err(|e| failed(to, &e))
     }
 }
 
@@ -93,23 +95,6 @@ fn remove_earlier(folder: &Path) -> Result<(), Failure> {
         Ok(Err(fs::TryLockError::WouldBlock)) => Err(refused("another backup is being written into it")),
         Ok(Err(fs::TryLockError::Error(e))) | Err(e) => Err(failed(&marker, &e)),
     }
-}
-
-/// A new file that only its owner can read: it holds jobs and the token.
-pub fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-pub fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-pub fn failed(path: &Path, e: &io::Error) -> Failure {
-    Failure::new(Code::OutputFailed, format!("{}: {e}", path.escaped()))
 }
 
 #[cfg(test)]
