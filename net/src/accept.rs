@@ -54,7 +54,7 @@ pub(crate) async fn accept(listener: TcpListener, admission: Admission, handshak
                     );
                 }
                 // A queued connection that cannot be accepted would keep this loop busy.
-                if !admission.close_oldest() {
+                if !admission.close_one() {
                     spare.turn_away(&listener).await;
                 }
                 sleep(backoff).await;
@@ -75,7 +75,9 @@ async fn begin(stream: TcpStream, ticket: Arc<Ticket>, admission: Admission, han
     let limits = admission.limits();
     let taken = async {
         let stream = prepare(stream)?;
-        timeout(limits.handshake, handshake.take(stream)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        timeout(limits.handshake, handshake.take(stream, &ticket))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     };
     let taken = tokio::select! {
         taken = taken => taken,

@@ -3,9 +3,12 @@
 //!
 //! A connection without a proof counts in one of two accounts: during its handshake, and after it. Handshakes have more
 //! places, so that a flood of handshakes does not push a caller out before it can prove the token. A new connection is
-//! never refused in favour of old ones: the oldest is closed, of the same address if that has reached its share, so a
+//! never refused in favour of old ones: another one is closed, of the same address if that has reached its share, so a
 //! caller that proves the token within moments gets through a flood from its own machine or from behind its own address
-//! translation.
+//! translation. Handshakes that have not sent a whole `ClientHello` are closed first, then the oldest: connections that
+//! send nothing, a byte now and then, or come and go, however many, do not push out a handshake that goes on. Each
+//! `ClientHello` costs the server a key exchange before the next one is read, which limits how many others can be greeted
+//! between the two messages of a caller.
 //!
 //! Connections with a proof take no room from the others, but are counted: when there are too many, those without an open
 //! call are closed, so that a program which leaves connections open does not use up the descriptors of the process. This
@@ -88,15 +91,35 @@ pub(crate) struct Admission {
     refusals: Refusals,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Accounts {
     next: u64,
     handshaking: Unproven,
     unproven: Unproven,
     proven: BTreeMap<u64, Arc<Activity>>,
+    proven_max: usize,
 }
 
 impl Accounts {
+    fn new(limits: &Limits) -> Accounts {
+        Accounts {
+            next: 0,
+            handshaking: Unproven::new(limits.handshakes_max, limits.handshakes_per_address_max),
+            unproven: Unproven::new(limits.connections_max, limits.connections_per_address_max),
+            proven: BTreeMap::new(),
+            proven_max: limits.proven_max,
+        }
+    }
+
+    /// Counts a connection with a proof, and closes an idle one if there are too many.
+    fn insert_proven(&mut self, number: u64, activity: Arc<Activity>) {
+        self.remove(number);
+        if self.proven.len() >= self.proven_max {
+            self.close_idle();
+        }
+        self.proven.insert(number, activity);
+    }
+
     fn remove(&mut self, number: u64) {
         self.handshaking.remove(number);
         self.unproven.remove(number);
@@ -114,16 +137,32 @@ impl Accounts {
     }
 }
 
-#[derive(Debug, Default)]
+/// An account of connections without a proof, and its limits.
+#[derive(Debug)]
 struct Unproven {
+    max: usize,
+    per_address_max: usize,
     /// Connections by age.
-    all: BTreeMap<u64, (IpAddr, CancellationToken)>,
+    all: BTreeMap<u64, Place>,
     per_address: HashMap<IpAddr, usize>,
 }
 
+/// The place of one connection.
+#[derive(Debug)]
+struct Place {
+    address: IpAddr,
+    close: CancellationToken,
+    /// It has sent its greeting: a whole `ClientHello`.
+    has_greeted: bool,
+}
+
 impl Unproven {
+    fn new(max: usize, per_address_max: usize) -> Unproven {
+        Unproven { max, per_address_max, all: BTreeMap::new(), per_address: HashMap::new() }
+    }
+
     fn remove(&mut self, number: u64) -> Option<CancellationToken> {
-        let (address, close) = self.all.remove(&number)?;
+        let Place { address, close, .. } = self.all.remove(&number)?;
         if let Some(count) = self.per_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -133,28 +172,44 @@ impl Unproven {
         Some(close)
     }
 
-    /// Adds a connection, and closes an old one if there are too many.
-    fn insert(&mut self, number: u64, address: IpAddr, close: CancellationToken, max: usize, per_address_max: usize) {
-        if self.per_address.get(&address).is_some_and(|n| *n >= per_address_max) {
-            self.close_oldest(Some(address));
-        } else if self.all.len() >= max {
-            self.close_oldest(None);
+    /// Adds a connection, and closes another one if there are too many.
+    fn insert(&mut self, number: u64, address: IpAddr, close: CancellationToken) {
+        if self.per_address.get(&address).is_some_and(|n| *n >= self.per_address_max) {
+            self.close_one(Some(address));
+        } else if self.all.len() >= self.max {
+            self.close_one(None);
         }
-        self.all.insert(number, (address, close));
+        self.all.insert(number, Place { address, close, has_greeted: false });
         *self.per_address.entry(address).or_default() += 1;
     }
 
-    /// Closes the oldest connection, or the oldest of `address` if given. Returns false if there is none.
-    fn close_oldest(&mut self, address: Option<IpAddr>) -> bool {
-        let of_it = |(_, (from, _)): &(&u64, &(IpAddr, CancellationToken))| address.is_none_or(|a| *from == a);
-        let oldest = self.all.iter().find(of_it).map(|(number, _)| *number);
-        oldest.and_then(|number| self.remove(number)).map(|close| close.cancel()).is_some()
+    /// Records that a connection has sent its greeting.
+    fn greeted(&mut self, number: u64) {
+        if let Some(place) = self.all.get_mut(&number) {
+            place.has_greeted = true;
+        }
+    }
+
+    /// Closes a connection, of `address` if given: the oldest one that has not greeted, else the oldest. Returns false if there
+    /// is none.
+    fn close_one(&mut self, address: Option<IpAddr>) -> bool {
+        let is_of_it = |place: &Place| address.is_none_or(|a| place.address == a);
+        let oldest = |silent: bool| {
+            let mut found = self.all.iter().filter(|(_, place)| is_of_it(place) && !(silent && place.has_greeted));
+            found.next().map(|(number, _)| *number)
+        };
+        oldest(true)
+            .or_else(|| oldest(false))
+            .and_then(|number| self.remove(number))
+            .map(|close| close.cancel())
+            .is_some()
     }
 }
 
 impl Admission {
     pub fn new(limits: Limits) -> Admission {
-        Admission { limits, accounts: Arc::default(), refusals: Refusals::default() }
+        let accounts = Arc::new(Mutex::new(Accounts::new(&limits)));
+        Admission { limits, accounts, refusals: Refusals::default() }
     }
 
     pub fn limits(&self) -> Limits {
@@ -163,16 +218,14 @@ impl Admission {
 
     /// Adds a new connection from `peer`, and closes an old one if there are too many.
     pub fn admit(&self, peer: IpAddr) -> Arc<Ticket> {
-        let (address, close, limits) = (network(peer), CancellationToken::new(), self.limits);
+        let close = CancellationToken::new();
         let mut accounts = lock(&self.accounts);
         let number = accounts.next;
         accounts.next += 1;
-        let (max, per_address_max) = (limits.handshakes_max, limits.handshakes_per_address_max);
-        accounts.handshaking.insert(number, address, close.clone(), max, per_address_max);
+        accounts.handshaking.insert(number, network(peer), close.clone());
         Arc::new(Ticket {
             number,
             peer,
-            limits,
             refusals: self.refusals.clone(),
             close,
             settled: CancellationToken::new(),
@@ -182,11 +235,10 @@ impl Admission {
         })
     }
 
-    /// Closes the oldest connection without a proof, else one with a proof and without an open call. Returns false if there
-    /// is none.
-    pub fn close_oldest(&self) -> bool {
+    /// Closes a connection without a proof, else one with a proof and without an open call. Returns false if there is none.
+    pub fn close_one(&self) -> bool {
         let mut accounts = lock(&self.accounts);
-        accounts.handshaking.close_oldest(None) || accounts.unproven.close_oldest(None) || accounts.close_idle()
+        accounts.handshaking.close_one(None) || accounts.unproven.close_one(None) || accounts.close_idle()
     }
 
     /// Number of connections without a proof.
@@ -206,7 +258,6 @@ fn lock(accounts: &Mutex<Accounts>) -> MutexGuard<'_, Accounts> {
 pub(crate) struct Ticket {
     number: u64,
     peer: IpAddr,
-    limits: Limits,
     refusals: Refusals,
     close: CancellationToken,
     settled: CancellationToken,
@@ -216,13 +267,16 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// Records that the caller has sent its greeting: it is closed for others only after those that have not.
+    pub fn greet(&self) {
+        lock(&self.accounts).handshaking.greeted(self.number);
+    }
+
     /// Records that the handshake is over without a proof.
     pub fn enter(&self) {
         let mut accounts = lock(&self.accounts);
         if accounts.handshaking.remove(self.number).is_some() {
-            let (max, per_address_max) = (self.limits.connections_max, self.limits.connections_per_address_max);
-            let (address, close) = (network(self.peer), self.close.clone());
-            accounts.unproven.insert(self.number, address, close, max, per_address_max);
+            accounts.unproven.insert(self.number, network(self.peer), self.close.clone());
         }
     }
 
@@ -230,13 +284,7 @@ impl Ticket {
     pub fn prove(&self) {
         if !self.proven.swap(true, Ordering::Relaxed) {
             self.activity.note_call();
-            let mut accounts = lock(&self.accounts);
-            accounts.remove(self.number);
-            if accounts.proven.len() >= self.limits.proven_max {
-                accounts.close_idle();
-            }
-            accounts.proven.insert(self.number, self.activity.clone());
-            drop(accounts);
+            lock(&self.accounts).insert_proven(self.number, self.activity.clone());
             self.settled.cancel();
         }
     }
@@ -338,7 +386,7 @@ mod tests {
         assert_eq!(closed(&flood).iter().filter(|closed| !**closed).count(), 2);
         drop(flood);
         assert_eq!(admission.unproven(), 0);
-        assert!(!admission.close_oldest());
+        assert!(!admission.close_one());
     }
 
     #[test]
@@ -347,6 +395,41 @@ mod tests {
         let address = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
         let tickets: Vec<_> = (0..4).map(|n| admission.admit(address(n))).collect();
         assert_eq!(closed(&tickets), [true, true, false, false]);
+    }
+
+    /// The share of an address at a limit of 1,024 descriptors is 96 places: any 96 connections of the caller's own address pushed
+    /// its handshake out.
+    #[test]
+    fn handshake_survives_churn_of_silent_connections() {
+        let admission = admission(128, 96);
+        let caller = admission.admit(from(1));
+        caller.greet();
+        let mut churn = std::collections::VecDeque::new();
+        for number in 0..10_000 {
+            churn.push_back(admission.admit(from(1)));
+            // Some leave by themselves.
+            if number % 3 == 0 {
+                churn.pop_front();
+            }
+        }
+        assert!(!caller.close().is_cancelled());
+        assert!(admission.unproven() <= 96);
+        // From other addresses, too.
+        let others: Vec<_> = (0..10_000u32).map(|n| admission.admit(IpAddr::from(n.to_be_bytes()))).collect();
+        assert!(!caller.close().is_cancelled() && admission.unproven() <= 128);
+        caller.prove();
+        drop((churn, others));
+        assert_eq!(admission.unproven(), 0);
+    }
+
+    #[test]
+    fn oldest_greeted_handshake_gives_way_to_a_new_connection() {
+        let admission = admission(10, 3);
+        let greeted: Vec<_> = (0..3).map(|_| admission.admit(from(1))).inspect(|ticket| ticket.greet()).collect();
+        let new: Vec<_> = (0..3).map(|_| admission.admit(from(1))).collect();
+        // The first of them takes a place of a greeted one, the others take its place.
+        assert_eq!(closed(&greeted), [true, false, false]);
+        assert_eq!(closed(&new), [true, true, false]);
     }
 
     #[test]
@@ -374,9 +457,9 @@ mod tests {
         let hung_up = |tickets: &[&Arc<Ticket>]| tickets.iter().map(|t| t.activity().is_hung_up()).collect::<Vec<_>>();
         assert_eq!(hung_up(&[&proven[0], &proven[1], &at_once, &late]), [false, true, false, false]);
         proven[0].activity().end_call();
-        assert!(admission.close_oldest());
+        assert!(admission.close_one());
         assert!(!proven[0].activity().is_hung_up() && at_once.activity().is_hung_up(), "the one that was idle longest");
-        assert!(!admission.close_oldest(), "the others had a call just now");
+        assert!(!admission.close_one(), "the others had a call just now");
     }
 
     #[tokio::test(start_paused = true)]

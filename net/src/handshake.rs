@@ -4,18 +4,19 @@
 //! (`crate::sealed`); in both cases the caller's proof comes first inside. Any other connection is HTTP/2 in the clear,
 //! on which only greeting and health calls are answered; a server with a certificate closes it.
 
+use crate::admission::Ticket;
 use crate::link::Wire;
 use crate::sealed;
 use crate::sealed::SEALED;
 use crate::tls::{PROVEN, ServerTls, tls_failed};
 use crate::token::Token;
 use crate::token_key::{EXPORTER_LABEL, PROOF_BYTES, Role, proves};
-use rustls::server::ServerConfig;
+use rustls::server::{Acceptor, ServerConfig};
 use std::io;
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use windrow_model::Failure;
 
 /// The first byte of a TLS handshake.
@@ -25,7 +26,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 #[derive(Clone)]
 pub(crate) struct Handshake {
     token: Option<Token>,
-    acceptor: Option<TlsAcceptor>,
+    config: Option<Arc<ServerConfig>>,
     certified: bool,
 }
 
@@ -37,23 +38,25 @@ impl Handshake {
             (None, Some(token)) => Some(sealed::server_config(token, role).map_err(tls_failed)?),
             (None, None) => None,
         };
-        let acceptor = config.map(|config| TlsAcceptor::from(Arc::new(config)));
-        Ok(Handshake { token, acceptor, certified: tls.is_some() })
+        Ok(Handshake { token, config: config.map(Arc::new), certified: tls.is_some() })
     }
 
     /// Runs the handshake; returns the stream for HTTP/2, and whether the caller has proven the token.
-    pub async fn take(&self, stream: TcpStream) -> io::Result<(Wire, bool)> {
+    /// `ticket` gets to know when the caller has sent its greeting.
+    pub async fn take(&self, stream: TcpStream, ticket: &Ticket) -> io::Result<(Wire, bool)> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let Some(acceptor) = self.acceptor.as_ref().filter(|_| first[0] == TLS_HANDSHAKE) else {
+        let Some(config) = self.config.as_ref().filter(|_| first[0] == TLS_HANDSHAKE) else {
             return match self.certified {
                 true => Err(io::ErrorKind::InvalidData.into()),
                 false => Ok((Wire::Plain(stream), self.token.is_none())),
             };
         };
-        let mut stream = acceptor.accept(stream).await?;
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        ticket.greet();
+        let mut stream = start.into_stream(config.clone()).await?;
         let proof_follows = stream.get_ref().1.alpn_protocol().is_some_and(|name| name == SEALED || name == PROVEN);
         let mut proven = self.token.is_none();
         if proof_follows {

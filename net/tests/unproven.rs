@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tonic::Code as Grpc;
 use tonic::service::Routes;
 use tonic_health::pb::HealthCheckRequest;
@@ -96,6 +97,50 @@ async fn member_that_leaves_connections_open_does_not_lock_others_out() {
     let member = connect(addr, Some(TOKEN)).await;
     tokio::time::timeout(HANG, relay).await.expect("the server closes the idle connection").unwrap();
     assert!(is_answered(&member).await);
+}
+
+/// A relay that holds back all bytes of the caller after the first ones, until it may pass them on.
+async fn relay_with_a_pause(to: SocketAddr) -> (SocketAddr, oneshot::Receiver<()>, oneshot::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let ((answered, first_answer), (go, gone_on)) = (oneshot::channel(), oneshot::channel());
+    tokio::spawn(async move {
+        let (mut here, _) = listener.accept().await.unwrap();
+        let mut there = TcpStream::connect(to).await.unwrap();
+        let mut bytes = vec![0; 16 << 10];
+        let n = here.read(&mut bytes).await.unwrap();
+        there.write_all(&bytes[..n]).await.unwrap();
+        let n = there.read(&mut bytes).await.unwrap();
+        assert!(n > 0, "the server answers the greeting");
+        let _ = answered.send(());
+        gone_on.await.unwrap();
+        here.write_all(&bytes[..n]).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+    });
+    (addr, first_answer, go)
+}
+
+#[tokio::test]
+async fn handshake_that_goes_on_survives_connection_churn() {
+    let hour = Duration::from_secs(3600);
+    let addr = start(Limits { handshake: hour, idle: hour, lifetime: hour, ..short() }).await;
+    let (through, answered, go) = relay_with_a_pause(addr).await;
+    let caller = tokio::spawn(async move { is_answered(&connect(through, Some(TOKEN)).await).await });
+    tokio::time::timeout(HANG, answered).await.unwrap().unwrap();
+    // Far more than the share of the caller's address; some of them have sent the beginning of a greeting.
+    let mut churn = Vec::new();
+    for number in 0..200 {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(&[0x16, 3, 1, 1, 0]).await.unwrap();
+        }
+        churn.push(stream);
+    }
+    for stream in &mut churn[..192] {
+        closed(stream).await;
+    }
+    go.send(()).unwrap();
+    assert!(tokio::time::timeout(HANG, caller).await.unwrap().unwrap());
 }
 
 #[tokio::test]
