@@ -20,7 +20,7 @@ use windrow_format::block::{FormatError, HEADER_BYTES, Identity};
 use windrow_format::codec::{self, Codec};
 use windrow_format::segment::BlockCursor;
 use windrow_format::segment_builder::is_sorted;
-use windrow_model::Segment;
+use windrow_model::{Segment, total};
 
 /// Pairs between two calls of `alive`.
 const PAIRS_PER_CHECK: u32 = 1 << 16;
@@ -104,7 +104,7 @@ pub fn open_sorted(
         let pairs = open_merged(segments, scratch, &mut claim)?;
         return Ok(Sorted { pairs: Box::new(Claimed { pairs, _claim: claim }), spilled: (0, 0) });
     }
-    let mut sorter = Sorter::new(scratch, share, segments.iter().map(|s| s.records).sum())?;
+    let mut sorter = Sorter::new(scratch, share, total(segments.iter().map(|s| s.records)))?;
     for (index, segment) in segments.into_iter().enumerate() {
         let (identity, changed) = (segment.identity, segment.changed.clone());
         let input = files.bounded_input(index, segment)?;

@@ -10,7 +10,7 @@ use crate::regular_file;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use windrow_model::{AttemptId, Code, JobId, Manifest, Part, SinkSpec, StagedPart};
+use windrow_model::{AttemptId, Code, JobId, Manifest, Part, SinkSpec, StagedPart, total};
 
 /// Most bytes of a manifest: a million parts take about a tenth of it.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
@@ -97,8 +97,8 @@ pub fn build(job: JobId, name: &str, format: &str, parts: Vec<Part>) -> Manifest
         job,
         name: name.to_string(),
         format: format.to_string(),
-        records: parts.iter().map(|p| p.records).sum(),
-        bytes: parts.iter().map(|p| p.bytes).sum(),
+        records: total(parts.iter().map(|p| p.records)),
+        bytes: total(parts.iter().map(|p| p.bytes)),
         parts,
     }
 }

@@ -1,6 +1,7 @@
 //! Chunks: record-aligned byte ranges of input files.
 
 use crate::ids::{Digest, WorkerId};
+use crate::total::total;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -88,6 +89,6 @@ pub struct Chunk {
 impl Chunk {
     /// Bytes of all ranges.
     pub fn length(&self) -> u64 {
-        self.ranges.iter().map(|r| r.length).sum()
+        total(self.ranges.iter().map(|r| r.length))
     }
 }

@@ -4,6 +4,7 @@ use crate::code::Code;
 use crate::failure::Failure;
 use crate::framing::Framing;
 use crate::ids::Digest;
+use crate::total::total;
 use serde::{Deserialize, Serialize};
 
 const NAME_MAX: usize = 200;
@@ -36,7 +37,7 @@ pub struct Dataset {
 impl Dataset {
     /// Bytes of all chunks.
     pub fn length(&self) -> u64 {
-        self.chunks.iter().fold(0, |sum, c| sum.saturating_add(c.length))
+        total(self.chunks.iter().map(|c| c.length))
     }
 }
 

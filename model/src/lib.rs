@@ -30,6 +30,7 @@ pub mod segment;
 pub mod signal;
 pub mod task;
 pub mod time;
+pub mod total;
 pub mod units;
 pub mod view;
 
@@ -65,4 +66,5 @@ pub use task::{
     input_digest, output_digest,
 };
 pub use time::Time;
+pub use total::total;
 pub use units::ByteSize;

@@ -4,6 +4,7 @@ use crate::chunk::Chunk;
 use crate::counters::Counters;
 use crate::ids::{AttemptId, Digest, StageId};
 use crate::segment::{Segment, SegmentRef};
+use crate::total::total;
 use serde::{Deserialize, Serialize};
 
 /// One input of a task, in the order of the stage's inputs.
@@ -54,14 +55,11 @@ impl Task {
     }
     /// Bytes that the task will read, as far as known.
     pub fn input_bytes(&self) -> u64 {
-        self.inputs
-            .iter()
-            .map(|i| match i {
-                TaskInput::Chunk(c) => c.length(),
-                TaskInput::Segments(s) => s.iter().map(|s| s.segment.length).sum(),
-                TaskInput::Inline(b) => b.iter().map(|b| b.len() as u64).sum(),
-            })
-            .sum()
+        total(self.inputs.iter().map(|i| match i {
+            TaskInput::Chunk(c) => c.length(),
+            TaskInput::Segments(s) => total(s.iter().map(|s| s.segment.length)),
+            TaskInput::Inline(b) => total(b.iter().map(|b| b.len() as u64)),
+        }))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::state::State;
 use crate::task::Run;
 use crate::workers::{Placement, Workers};
 use std::collections::BTreeMap;
-use windrow_model::{AttemptId, JobId, StageId, Task, TaskId, TaskInput, WorkerId};
+use windrow_model::{AttemptId, JobId, StageId, Task, TaskId, TaskInput, WorkerId, total};
 
 /// Number of tasks waiting for another worker that are examined before the job loses its turn.
 pub(crate) const PICKY_SCAN: usize = 32;
@@ -132,7 +132,7 @@ impl State {
         let outputs = job.stages[s].outputs.clone();
         let task = Task { attempt, inputs, outputs, job_input_bytes: job.input_bytes };
         // Broadcasts are the same for every task of the stage, so they do not count towards its progress.
-        let bytes = task.inputs.iter().map(bytes_of).sum();
+        let bytes = total(task.inputs.iter().map(bytes_of));
         begin(job, Run { worker, attempt }, bytes);
         match placement {
             Placement::Slot => self.workers.start(worker, name),
@@ -159,7 +159,7 @@ impl Job {
 fn bytes_of(input: &TaskInput) -> u64 {
     match input {
         TaskInput::Chunk(chunk) => chunk.length(),
-        TaskInput::Segments(segments) => segments.iter().map(|s| s.segment.length).sum(),
+        TaskInput::Segments(segments) => total(segments.iter().map(|s| s.segment.length)),
         TaskInput::Inline(_) => 0,
     }
 }
@@ -180,18 +180,19 @@ pub(crate) fn suits(workers: &Workers, placement: Placement, shunned: Shunned) -
 
 fn bytes_by_holder(inputs: &[TaskInput]) -> (BTreeMap<WorkerId, u64>, u64) {
     let mut local: BTreeMap<WorkerId, u64> = BTreeMap::new();
-    let mut bytes = 0;
+    let mut bytes = 0u64;
+    let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
     for input in inputs {
         match input {
             TaskInput::Segments(segments) => {
                 for s in segments {
-                    *local.entry(s.worker).or_default() += s.segment.length;
-                    bytes += s.segment.length;
+                    add(local.entry(s.worker).or_default(), s.segment.length);
+                    add(&mut bytes, s.segment.length);
                 }
             }
             TaskInput::Chunk(chunk) => {
-                chunk.holders.iter().for_each(|w| *local.entry(*w).or_default() += chunk.length());
-                bytes += chunk.length();
+                chunk.holders.iter().for_each(|w| add(local.entry(*w).or_default(), chunk.length()));
+                add(&mut bytes, chunk.length());
             }
             TaskInput::Inline(_) => {}
         }

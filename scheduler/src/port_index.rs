@@ -18,10 +18,10 @@ impl PortIndex {
     /// Builds the index in two passes over all segments: once per port, so that a reader costs only its own segments.
     pub fn new(tasks: &[Task], output: usize, partitions: u32) -> Self {
         let mut starts = vec![0usize; partitions as usize + 1];
-        let mut bytes = 0;
+        let mut bytes = 0u64;
         for segment in tasks.iter().flat_map(|t| segments(t, output)) {
             starts[segment.partition as usize + 1] += 1;
-            bytes += segment.length;
+            bytes = bytes.saturating_add(segment.length);
         }
         for i in 1..starts.len() {
             starts[i] += starts[i - 1];

@@ -70,7 +70,7 @@ impl Job {
             Input::Edge { from } => &from[..],
             Input::Source(_) | Input::Broadcast { .. } => &[],
         });
-        let mut bytes = 0;
+        let mut bytes = 0u64;
         for port in edges {
             let output = port.output as usize;
             let stage = &mut self.stages[port.stage.0 as usize];
@@ -80,7 +80,7 @@ impl Job {
                 assert!(stage.is_done(), "readers wait until a stage is done");
                 stage.index[output] = Some(PortIndex::new(&stage.tasks, output, partitions));
             }
-            bytes += stage.index[output].as_ref().map_or(0, |index| index.bytes);
+            bytes = bytes.saturating_add(stage.index[output].as_ref().map_or(0, |index| index.bytes));
         }
         // The sum of a source stage comes from its chunks and stays.
         self.stages[s].bytes_total = self.stages[s].bytes_total.max(bytes);

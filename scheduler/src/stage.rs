@@ -8,7 +8,7 @@ use crate::port_index::PortIndex;
 use crate::speculate::Durations;
 use crate::task::Task;
 use std::collections::BTreeSet;
-use windrow_model::{Chunk, Input, Plan, StageId, TaskOutput};
+use windrow_model::{Chunk, Input, Plan, StageId, TaskOutput, total};
 
 /// The stages that this one reads and that read it, by position, each named once.
 #[derive(Default)]
@@ -75,7 +75,7 @@ impl Stage {
         Stage {
             tasks: std::iter::repeat_with(Task::new).take(tasks).collect(),
             deterministic: stage.deterministic,
-            bytes_total: chunks.iter().map(Chunk::length).sum(),
+            bytes_total: total(chunks.iter().map(Chunk::length)),
             bytes_running: 0,
             chunks,
             blocked_by: links.producers.len(),

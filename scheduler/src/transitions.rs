@@ -67,7 +67,7 @@ impl Job {
     pub fn note_read(&mut self, s: usize, t: usize, bytes: u64) {
         let stage = &mut self.stages[s];
         let before = std::mem::replace(&mut stage.tasks[t].bytes_read, bytes);
-        stage.bytes_running = stage.bytes_running - before + bytes;
+        stage.bytes_running = stage.bytes_running.saturating_sub(before).saturating_add(bytes);
     }
 
     /// Gives a slot to the queued attempt.
@@ -180,7 +180,7 @@ impl Job {
         self.note_read(s, t, 0);
         let stage = &mut self.stages[s];
         stage.tasks[t].state = TaskState::Done;
-        stage.bytes_done += stage.tasks[t].bytes;
+        stage.bytes_done = stage.bytes_done.saturating_add(stage.tasks[t].bytes);
         stage.done += 1;
         if stage.is_done() {
             self.stage_finished(s);
@@ -204,7 +204,7 @@ impl Job {
         assert!(stage.tasks[t].is_done(), "only a done task is reopened");
         let was_done = stage.is_done();
         stage.done -= 1;
-        stage.bytes_done -= stage.tasks[t].bytes;
+        stage.bytes_done = stage.bytes_done.saturating_sub(stage.tasks[t].bytes);
         stage.tasks[t].fetch_failures = 0;
         stage.tasks[t].skipped = false;
         if was_done {

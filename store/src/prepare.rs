@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windrow_format::durable::Durability;
 use windrow_model::{
-    Chunk, Code, Dataset, JobId, JobOptions, Location, Output, Partitioner, Partitions, Plan, SinkSpec, StageId,
+    Chunk, Code, Dataset, JobId, JobOptions, Location, Output, Partitioner, Partitions, Plan, SinkSpec, StageId, total,
 };
 
 /// A job that is ready to run.
@@ -62,7 +62,7 @@ pub fn prepare(
             listed.insert(&source.inputs, inputs.list(&source.inputs, steps)?);
         }
     }
-    let input_bytes = listed.values().map(|files| input_bytes(files)).fold(0, u64::saturating_add);
+    let input_bytes = total(listed.values().map(|files| input_bytes(files)));
     let resolve = |p: Partitions| match (p, options.partitions) {
         (Partitions::Auto, Some(n)) => n,
         (p, _) => p.resolve(input_bytes),

@@ -18,7 +18,7 @@ use windrow_format::boundary::{FileAt, LengthOnly, ReadAt};
 use windrow_format::compression::{self, Unsupported};
 use windrow_format::cut::cut_each;
 use windrow_format::framing::{check_length, needs_bytes};
-use windrow_model::{ByteSize, Chunk, Code, Compression, Escape, FileRange, Framing, SourceSpec};
+use windrow_model::{ByteSize, Chunk, Code, Compression, Escape, FileRange, Framing, SourceSpec, total};
 
 /// Options of a split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ const RANGES_MAX: usize = 4096;
 
 /// Bytes of all files together, as stored on disk.
 pub fn input_bytes(files: &[InputFile]) -> u64 {
-    files.iter().fold(0, |sum, f| sum.saturating_add(f.identity.length))
+    total(files.iter().map(|f| f.identity.length))
 }
 
 /// Chunks in input order. Together they hold every byte of every file exactly once, and each range goes from record
@@ -247,7 +247,7 @@ impl Packer {
             self.close();
         }
         self.open.part = part;
-        self.open_bytes += range.length;
+        self.open_bytes = self.open_bytes.saturating_add(range.length);
         self.open.ranges.push(range);
         if alone {
             self.close();

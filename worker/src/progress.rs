@@ -114,11 +114,13 @@ fn permille(chunk: &Chunk, thread: &Now) -> Option<u32> {
     let place = thread.place.as_ref()?;
     let mut before = 0u64;
     for range in &chunk.ranges {
-        if range.file() == place.file && (range.offset..range.offset + range.length).contains(&place.offset) {
-            let done = u128::from(before + (place.offset - range.offset));
+        if range.file() == place.file
+            && (range.offset..range.offset.saturating_add(range.length)).contains(&place.offset)
+        {
+            let done = u128::from(before) + u128::from(place.offset - range.offset);
             return u32::try_from(done * 1_000 / u128::from(chunk.length().max(1))).ok();
         }
-        before += range.length;
+        before = before.saturating_add(range.length);
     }
     None
 }

@@ -115,10 +115,10 @@ impl Staging {
         try_join_all(remote.iter().map(|(worker, wanted)| self.fetch(*worker, wanted, peers, &folder))).await?;
         for (worker, wanted) in &remote {
             let path = path_to_bytes(&peer_file(&folder, *worker));
-            let mut offset = 0;
+            let mut offset = 0u64;
             for ((input, index), segment) in wanted {
                 staged.segments[*input].segments[*index] = v1::LocalSegment { path: path.clone(), offset };
-                offset += segment.segment.length;
+                offset = offset.saturating_add(segment.segment.length);
             }
         }
         Ok(staged)

@@ -212,6 +212,9 @@ impl From<PartReport> for v1::PartReport {
 impl TryFrom<v1::StoredBlob> for StoredBlob {
     type Error = ConvertError;
     fn try_from(w: v1::StoredBlob) -> Result<Self, ConvertError> {
+        if w.offset.checked_add(w.length).is_none() {
+            return Err(ConvertError::invalid("stored.length", "ends beyond every file"));
+        }
         Ok(StoredBlob { offset: w.offset, length: w.length, digest: required(w.digest, "stored.digest")?.try_into()? })
     }
 }

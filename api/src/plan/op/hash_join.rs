@@ -12,6 +12,7 @@ use crate::task::failure::TaskResult;
 use crate::task::failure::of_input;
 use windrow_engine::{Claim, Lookup};
 use windrow_model::counters::names;
+use windrow_model::total;
 
 /// Left pairs of one batch.
 const BATCH: usize = 64;
@@ -19,7 +20,7 @@ const BATCH: usize = 64;
 /// Number of pairs and bytes of the right side.
 fn right_side(cx: &TaskCx<'_>) -> (u64, u64) {
     let right = cx.input_segments(1);
-    (right.iter().map(|s| s.records).sum(), right.iter().map(|s| s.raw_length).sum())
+    (total(right.iter().map(|s| s.records)), total(right.iter().map(|s| s.raw_length)))
 }
 
 /// Memory for the right side, if records may come in any order and the memory is available. The result does not depend
