@@ -1,6 +1,7 @@
 //! What a job's attempts wrote to stdout and stderr: asked from every worker that ran any of them, one after another.
 
 use crate::mailbox::{Mailbox, Message};
+use crate::rpc::give;
 use tokio::sync::mpsc;
 use tonic::Status;
 use windrow_model::{Failure, JobId, WorkerId};
@@ -46,8 +47,7 @@ async fn send_logs_of(
     let mut chunks = client.read_logs(request).await.map_err(|s| from_status(&s))?.into_inner();
     while let Some(chunk) = chunks.message().await.map_err(|s| from_status(&s))? {
         let piece = v1::LogPiece { attempt: chunk.attempt, worker: Some(worker.into()), data: chunk.data };
-        if to.send(Ok(piece)).await.is_err() {
-            // The client has gone.
+        if !give(to, Ok(piece)).await {
             break;
         }
     }

@@ -11,7 +11,9 @@ use crate::config::Config;
 use crate::mailbox::Mailbox;
 use crate::result_files::ResultFiles;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, oneshot};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::service::Routes;
@@ -27,8 +29,16 @@ pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// Messages of bulk data that wait for a slow receiver.
 pub(crate) const PIECES_MAX: usize = 8;
 
+/// A client that takes nothing of an answer for this long has gone, and what waits for it is dropped.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
+
 /// A stream of answers that a task or thread fills.
 pub(crate) type Answers<T> = ReceiverStream<Result<T, Status>>;
+
+/// Sends the next message of an answer. False if the client has gone, or takes nothing any more.
+pub(crate) async fn give<T>(answer: &mpsc::Sender<Result<T, Status>>, message: Result<T, Status>) -> bool {
+    timeout(CLIENT_PATIENCE, answer.send(message)).await.is_ok_and(|sent| sent.is_ok())
+}
 
 /// All services, with limits on their messages.
 pub(crate) fn routes(config: &Config, mailbox: Mailbox, artifacts: Artifacts, files: ResultFiles) -> Routes {
@@ -73,4 +83,20 @@ where
 pub(crate) fn hello(theirs: Option<&v1::ProtocolRange>) -> Result<v1::ProtocolRange, Status> {
     windrow_proto::check_range(theirs).map_err(refuse)?;
     Ok(windrow_proto::own_range())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_takes_nothing_is_given_up() {
+        let (answer, mut answers) = mpsc::channel(1);
+        assert!(give(&answer, Ok(1)).await);
+        assert!(!give(&answer, Ok(2)).await, "nothing was taken for a minute");
+        assert_eq!(answers.recv().await.unwrap().unwrap(), 1);
+        assert!(give(&answer, Ok(3)).await);
+        drop(answers);
+        assert!(!give(&answer, Ok(4)).await);
+    }
 }

@@ -5,6 +5,7 @@
 //! last requested. Damaged and missing files are fetched from the coordinator again.
 
 use crate::error::disk_failure;
+use crate::replicas::piece_bytes;
 use crate::scratch::Scratch;
 use crate::sealed_script;
 use crate::temporary::TemporaryFile;
@@ -20,7 +21,7 @@ use tokio::sync::OnceCell;
 use windrow_format::durable::Durability;
 use windrow_format::regular_file;
 use windrow_model::{Class, Code, Digest, Failure, FileIdentity};
-use windrow_net::{Backoff, Connection, clients, from_status};
+use windrow_net::{Backoff, Connection, Patience, Silent, clients, from_status};
 use windrow_proto::v1;
 use windrow_store::identity;
 
@@ -209,16 +210,19 @@ fn verified(path: &Path, digest: Digest) -> Option<Look> {
 
 async fn fetch(digest: Digest, path: &Path, coordinator: Connection) -> Result<(), Failure> {
     let disk = |e: &io::Error| disk_failure("write", path, 0, e);
-    let silent = |_| Failure::new(Code::Unreachable, "the coordinator stopped sending an artifact");
+    let silent = |silent: Silent| {
+        Failure::new(Code::Unreachable, format!("the coordinator stopped sending an artifact: {silent}"))
+    };
+    let mut patience = Patience::new(PROGRESS_DEADLINE);
     let request = v1::GetArtifactRequest { digest: Some(digest.into()) };
     let mut client = clients::session(coordinator);
-    let answer = tokio::time::timeout(PROGRESS_DEADLINE, client.get_artifact(request)).await.map_err(silent)?;
+    let answer = patience.wait(client.get_artifact(request), |_| 0).await.map_err(silent)?;
     let mut pieces = answer.map_err(|s| from_status(&s))?.into_inner();
     let place = path.to_path_buf();
     let writer = Writer::start(true, move || TemporaryFile::beside(&place));
-    while let Some(piece) =
-        tokio::time::timeout(PROGRESS_DEADLINE, pieces.message()).await.map_err(silent)?.map_err(|s| from_status(&s))?
-    {
+    loop {
+        let piece = patience.wait(pieces.message(), piece_bytes).await.map_err(silent)?;
+        let Some(piece) = piece.map_err(|s| from_status(&s))? else { break };
         if !writer.write(vec![piece.data]).await {
             break;
         }

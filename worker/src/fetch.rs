@@ -1,7 +1,8 @@
 //! Segments from one peer into one local file, one after the other.
 //!
 //! One stream per peer at a time, and `STREAMS_MAX` in all. A stream that breaks or stalls is resumed at the first
-//! incomplete segment; complete segments are never fetched twice. A piece that was changed on its way counts as a
+//! incomplete segment; complete segments are never fetched twice. A peer that sends too
+//! little for too long is given up (`net/src/patience.rs`). A piece that was changed on its way counts as a
 //! broken stream. The reader of a segment checks what its bytes mean.
 
 mod incoming;
@@ -19,9 +20,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use windrow_format::checksum::Crc32c;
 use windrow_format::{private, regular_file};
-use windrow_model::{Code, Failure, SegmentRef};
+use windrow_model::{Code, Failure, SegmentRef, total};
 use windrow_net::connect::channel_lazy;
-use windrow_net::{Access, Backoff, Connection, from_status};
+use windrow_net::{Access, Backoff, Connection, Patience, Silent, from_status};
 use windrow_proto::pieces::Piece;
 use windrow_proto::v1;
 
@@ -68,7 +69,7 @@ enum TryError {
 }
 
 impl Fetcher {
-    /// A peer that sends nothing for `progress_deadline` counts as gone.
+    /// A peer that sends nothing for `progress_deadline`, or next to nothing for three of them, counts as gone.
     pub fn new(access: Access, progress_deadline: Duration) -> Self {
         Fetcher { access, peers: Mutex::default(), streams: Semaphore::new(STREAMS_MAX), progress_deadline }
     }
@@ -80,10 +81,11 @@ impl Fetcher {
         let _turn = peer.turn.acquire().await.expect("semaphores here are never closed");
         let _stream = self.streams.acquire().await.expect("semaphores here are never closed");
         let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
+        let mut patience = Patience::new(self.progress_deadline);
         let (mut whole, mut tries) = (0, 0);
         loop {
             let before = whole;
-            match self.try_fetch(&peer, segments, path, &mut whole).await {
+            match self.try_fetch(&peer, segments, path, &mut whole, &mut patience).await {
                 Ok(()) => return Ok(()),
                 Err(TryError::Refused(at, failure)) => return Err(FetchError::Lost(at, failure)),
                 Err(TryError::Disk(failure)) => return Err(FetchError::Disk(failure)),
@@ -94,7 +96,7 @@ impl Fetcher {
                         tries = 0;
                     }
                     tries += weight;
-                    if tries >= TRIES_MAX {
+                    if tries >= TRIES_MAX || patience.is_over() {
                         let failure = Failure { message: format!("{address}: {}", failure.message), ..failure };
                         return Err(FetchError::Lost(whole, failure));
                     }
@@ -102,7 +104,9 @@ impl Fetcher {
                     let anew =
                         channel_lazy(address, &self.access).map_err(|failure| FetchError::Lost(whole, failure))?;
                     *peer.connection.lock().unwrap_or_else(PoisonError::into_inner) = anew;
-                    tokio::time::sleep(backoff.next_delay()).await;
+                    let pause = backoff.next_delay();
+                    tokio::time::sleep(pause).await;
+                    patience.waited(pause, 0);
                 }
             }
         }
@@ -126,10 +130,11 @@ impl Fetcher {
         segments: &[SegmentRef],
         path: &Path,
         whole: &mut usize,
+        patience: &mut Patience,
     ) -> Result<(), TryError> {
         let first = *whole;
-        let done_bytes: u64 = segments[..first].iter().map(|s| s.segment.length).sum();
-        let all_bytes: u64 = segments.iter().map(|s| s.segment.length).sum();
+        let done_bytes = total(segments[..first].iter().map(|s| s.segment.length));
+        let all_bytes = total(segments.iter().map(|s| s.segment.length));
         let target = path.to_path_buf();
         let writer = Writer::start(false, move || {
             let mut file =
@@ -143,7 +148,7 @@ impl Fetcher {
             Ok(file)
         });
         let mut received = first;
-        let outcome = self.receive(peer, segments, &mut received, &writer).await;
+        let outcome = self.receive(peer, segments, &mut received, &writer, patience).await;
         if let Err(e) = writer.finish().await {
             return Err(TryError::Disk(disk_failure("write", path, all_bytes - done_bytes, &e)));
         }
@@ -157,12 +162,12 @@ impl Fetcher {
         segments: &[SegmentRef],
         received: &mut usize,
         writer: &Writer<File>,
+        patience: &mut Patience,
     ) -> Result<(), TryError> {
         let first = *received;
         let failed = |what: String| Failure::new(Code::FetchFailed, what);
         let broken = |what: String| TryError::Broken(failed(what), 1);
-        let waited = self.progress_deadline.as_secs_f32();
-        let silent = |_| TryError::Broken(failed(format!("nothing came for {waited} s")), SILENT_TRIES);
+        let silent = |silent: Silent| TryError::Broken(failed(silent.to_string()), SILENT_TRIES);
         let lost = |s: tonic::Status| {
             let failure = from_status(&s);
             broken(format!("{}: {}", failure.code, failure.message))
@@ -171,8 +176,7 @@ impl Fetcher {
         let request = v1::FetchSegmentsRequest { segments: wanted };
         let connection = peer.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let call = Incoming::ask(connection, &request);
-        let answer = tokio::time::timeout(self.progress_deadline, call).await.map_err(silent)?;
-        let mut pieces = answer.map_err(lost)?;
+        let mut pieces = patience.wait(call, |_| 0).await.map_err(silent)?.map_err(lost)?;
         let mut missing = skip_empty(segments, received);
         while *received < segments.len() {
             // All available bytes are written together.
@@ -214,8 +218,9 @@ impl Fetcher {
             }
             taken?;
             if *received < segments.len() {
-                let more = tokio::time::timeout(self.progress_deadline, pieces.more()).await.map_err(silent)?;
-                if !more.map_err(lost)? {
+                let bytes = |more: &Result<Option<usize>, _>| more.as_ref().map_or(0, |bytes| bytes.unwrap_or(0));
+                let more = patience.wait(pieces.more(), bytes).await.map_err(silent)?;
+                if more.map_err(lost)?.is_none() {
                     return Err(broken("the stream ended too early".into()));
                 }
             }

@@ -3,9 +3,10 @@
 use crate::chunks::Chunks;
 use std::collections::HashMap;
 use std::time::Duration;
+use tonic::Status;
 use windrow_model::{Code, Digest, Failure};
 use windrow_net::connect::channel_lazy;
-use windrow_net::{Access, clients, from_status};
+use windrow_net::{Access, Patience, Silent, clients, from_status};
 use windrow_proto::v1;
 
 /// Addresses of the workers that hold each chunk.
@@ -45,17 +46,15 @@ impl Replicas {
     }
 
     async fn fetch(&self, digest: Digest, address: &str) -> Result<(), Failure> {
-        let silent = |_| {
-            let seconds = self.progress_deadline.as_secs_f32();
-            Failure::new(Code::FetchFailed, format!("nothing came for {seconds} s"))
-        };
+        let silent = |silent: Silent| Failure::new(Code::FetchFailed, silent.to_string());
+        let mut patience = Patience::new(self.progress_deadline);
         let mut client = clients::transfer(channel_lazy(address, &self.access)?);
         let call = client.get_chunk(v1::GetChunkRequest { digest: Some(digest.into()) });
-        let answer = tokio::time::timeout(self.progress_deadline, call).await.map_err(silent)?;
+        let answer = patience.wait(call, |_| 0).await.map_err(silent)?;
         let mut pieces = answer.map_err(|s| from_status(&s))?.into_inner();
         let put = self.chunks.begin(digest);
         loop {
-            let piece = tokio::time::timeout(self.progress_deadline, pieces.message()).await.map_err(silent)?;
+            let piece = patience.wait(pieces.message(), piece_bytes).await.map_err(silent)?;
             let Some(piece) = piece.map_err(|s| from_status(&s))? else { break };
             // `finish` reports why the disk failed; the digest shows missing pieces.
             if !put.write(piece.data).await {
@@ -64,4 +63,9 @@ impl Replicas {
         }
         put.finish().await
     }
+}
+
+/// Bytes of a piece that has come.
+pub fn piece_bytes(came: &Result<Option<v1::Piece>, Status>) -> usize {
+    came.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, |piece| piece.data.len()))
 }

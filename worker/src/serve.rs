@@ -18,12 +18,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_failpoint::failpoint;
 use windrow_format::fill::fill;
 use windrow_model::{ClusterId, Code, Digest, Failure, JobId, WorkerId};
-use windrow_net::{MESSAGE_BYTES_MAX, to_status};
+use windrow_net::{MESSAGE_BYTES_MAX, Patience, Silent, to_status};
 use windrow_proto::v1;
 use windrow_proto::v1::transfer_server::{Transfer, TransferServer};
 
@@ -32,8 +33,10 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Messages queued in one stream.
 const QUEUE_PIECES: usize = 2;
 
-/// A chunk upload without a piece for this long is aborted.
+/// A chunk upload without a byte for this long, or with next to none for longer, is aborted.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
+/// A reader that takes nothing for so long has gone: a stream to it ends too early, and what waits for it is dropped.
+const READER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The service behind this worker's port.
 #[derive(Clone, Debug)]
@@ -79,7 +82,7 @@ impl Transfer for TransferService {
         tokio::spawn(async move {
             for (attempt, data) in kept {
                 let chunk = v1::LogChunk { attempt: attempt.map(Into::into), data };
-                if pieces.send(Ok(chunk)).await.is_err() {
+                if !timeout(READER_PATIENCE, pieces.send(Ok(chunk))).await.is_ok_and(|sent| sent.is_ok()) {
                     return;
                 }
             }
@@ -100,14 +103,21 @@ impl Transfer for TransferService {
         let closed = |_| to_status(&Failure::new(Code::Interrupted, "the worker is stopping"));
         let _arrival = self.chunks.arrival().await.map_err(closed)?;
         let put = self.chunks.begin_for_client(digest);
+        let mut patience = Patience::new(PIECE_PATIENCE);
+        let bytes = |piece: &Result<Option<v1::ChunkPiece>, Status>| match piece {
+            Ok(Some(piece)) => piece.data.len(),
+            _ => 0,
+        };
         let mut data = first.data;
         loop {
             if !put.write(data).await {
                 break;
             }
-            let next = tokio::time::timeout(PIECE_PATIENCE, pieces.message()).await;
-            let stalled =
-                |_| to_status(&Failure::new(Code::Unreachable, format!("chunk {digest} has stalled on its way")));
+            let next = patience.wait(pieces.message(), bytes).await;
+            let stalled = |silent: Silent| {
+                let what = format!("chunk {digest} has stalled on its way: {silent}");
+                to_status(&Failure::new(Code::Unreachable, what))
+            };
             match next.map_err(stalled)?? {
                 Some(piece) => data = piece.data,
                 None => break,
@@ -126,7 +136,7 @@ impl Transfer for TransferService {
         tokio::spawn(async move {
             let mut offset = 0;
             let mut hasher = blake3::Hasher::new();
-            while let Ok(permit) = pieces.reserve().await {
+            while let Ok(Ok(permit)) = timeout(READER_PATIENCE, pieces.reserve()).await {
                 let (back, hashed, read) = blocking(move || {
                     let read = read_at(&file, offset, PIECE_BYTES as u64);
                     if let Ok(data) = &read {

@@ -216,6 +216,84 @@ async fn silent_peer_is_given_up() {
     silent.abort();
 }
 
+/// A server that answers calls for segments with a piece of one byte each `every`; counts the pieces.
+async fn dripping(every: Duration) -> (String, Arc<AtomicUsize>) {
+    use tonic::body::Body;
+    use tonic::codegen::http;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let sent = count.clone();
+    struct Frames(tokio::sync::mpsc::Receiver<Bytes>);
+    impl http_body::Body for Frames {
+        type Data = Bytes;
+        type Error = tonic::Status;
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+            self.0.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok(http_body::Frame::data(bytes))))
+        }
+    }
+    #[derive(Clone)]
+    struct Drip(Duration, Arc<AtomicUsize>);
+    impl tonic::server::NamedService for Drip {
+        const NAME: &'static str = "windrow.v1.Transfer";
+    }
+    impl tonic::codegen::Service<http::Request<Body>> for Drip {
+        type Response = http::Response<Body>;
+        type Error = std::convert::Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            let (frames, stream) = tokio::sync::mpsc::channel(1);
+            let Drip(every, sent) = self.clone();
+            tokio::spawn(async move {
+                loop {
+                    let mut piece = Vec::new();
+                    let fill = |out: &mut Vec<u8>| {
+                        out.push(7);
+                        Ok::<_, std::convert::Infallible>(())
+                    };
+                    let _ = windrow_proto::pieces::put_piece(&mut piece, 0, 1, fill, crc32c);
+                    if frames.send(Bytes::from(piece)).await.is_err() {
+                        return;
+                    }
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(every).await;
+                }
+            });
+            let mut response = http::Response::new(Body::new(Frames(stream)));
+            let grpc = http::HeaderValue::from_static("application/grpc");
+            response.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
+            std::future::ready(Ok(response))
+        }
+    }
+    let routes = tonic::service::Routes::new(Drip(every, sent));
+    tokio::spawn(serve(listener, routes, Server::new(Role::Worker, None, None), std::future::pending()));
+    (url, count)
+}
+
+/// Each byte came within the deadline, so a peer held one of the few streams for as long as it liked.
+#[tokio::test]
+async fn dripping_peer_holds_no_stream() {
+    let (url, count) = dripping(Duration::from_millis(20)).await;
+    let peer = Peer::start().await;
+    let segments = peer.finished(attempt(1, 0), &noise(1 << 20), &[1 << 20]);
+    let fetcher = Fetcher::new(Access::default(), Duration::from_millis(300));
+    let target = peer.scratch.artifact(Digest::of(b"target"));
+    match fetcher.fetch(&url, &segments, &target).await {
+        Err(FetchError::Lost(0, failure)) => assert!(failure.message.contains("too little"), "{failure}"),
+        other => panic!("{other:?}"),
+    }
+    // Three deadlines of pieces, and what was on its way.
+    let pieces = count.load(Ordering::Relaxed);
+    assert!((5..=200).contains(&pieces), "{pieces} pieces");
+    fetcher.fetch(&peer.url, &segments, &target).await.unwrap();
+}
+
 /// Workers of another release use gRPC's own codec.
 #[tokio::test]
 async fn served_segments_decode_with_the_stock_client() {

@@ -1,7 +1,7 @@
 //! Artifacts over the wire: streams on one side, files on a blocking thread on the other. A stream holds a thread only while a
 //! piece is read or written: peers that stall hold up no other call.
 
-use super::{Answers, PIECE_BYTES, PIECES_MAX, field, refuse};
+use super::{Answers, PIECE_BYTES, PIECES_MAX, field, give, refuse};
 use crate::artifacts::Artifacts;
 use std::io::Read;
 use std::time::Duration;
@@ -9,14 +9,21 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use windrow_model::{Code, Digest, Failure};
+use windrow_net::{Patience, Silent};
 use windrow_proto::v1;
 
-/// Longest pause between two pieces of an upload; then it is broken off.
+/// Longest pause between two pieces of an upload; then, or after next to no bytes for longer, it is broken off.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Stores an artifact that comes in pieces.
 pub(crate) async fn receive(artifacts: &Artifacts, mut pieces: Streaming<v1::ArtifactPiece>) -> Result<(), Status> {
-    let first = pieces.message().await?;
+    let mut patience = Patience::new(PIECE_PATIENCE);
+    let bytes = |piece: &Result<Option<v1::ArtifactPiece>, Status>| match piece {
+        Ok(Some(piece)) => piece.data.len(),
+        _ => 0,
+    };
+    let stalled = |silent: Silent| refuse(Failure::new(Code::Unreachable, format!("the upload has stalled: {silent}")));
+    let first = patience.wait(pieces.message(), bytes).await.map_err(stalled)??;
     let first = first.ok_or_else(|| refuse(Failure::new(Code::BadRequest, "an upload without any message")))?;
     let digest: Digest = field(first.digest.clone(), "digest")?;
     if missing(artifacts, vec![digest]).await?.is_empty() {
@@ -27,9 +34,9 @@ pub(crate) async fn receive(artifacts: &Artifacts, mut pieces: Streaming<v1::Art
     while let Some(piece) = next {
         let data = piece.data;
         upload = blocking(move || upload.write(&data).map(|()| upload)).await?.map_err(refuse)?;
-        let waited = tokio::time::timeout(PIECE_PATIENCE, pieces.message()).await;
+        let waited = patience.wait(pieces.message(), bytes).await;
         // A stream that broke must not be taken for one that ended: the error drops the upload.
-        next = waited.map_err(|_| refuse(Failure::new(Code::Unreachable, "the upload has stalled")))??;
+        next = waited.map_err(stalled)??;
     }
     blocking(move || upload.finish()).await?.map_err(refuse)
 }
@@ -56,23 +63,33 @@ pub(crate) async fn send(artifacts: &Artifacts, digest: Digest) -> Result<Answer
     let mut file = blocking(move || artifacts.read(digest)).await?.map_err(refuse)?;
     let (send, receive) = mpsc::channel(PIECES_MAX);
     tokio::spawn(async move {
-        while let Ok(permit) = send.reserve().await {
+        loop {
             let read = move || {
                 let mut data = Vec::with_capacity(PIECE_BYTES);
                 let read = file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut data);
                 (file, read.map(|_| data))
             };
-            let (back, read) = match blocking(read).await {
-                Ok(read) => read,
-                Err(status) => return permit.send(Err(status)),
+            let piece = match blocking(read).await {
+                Ok((back, read)) => {
+                    file = back;
+                    let unreadable = |e| refuse(Failure::new(Code::IoError, format!("artifact {digest}: {e}")));
+                    read.map_err(unreadable)
+                }
+                Err(status) => {
+                    give(&send, Err(status)).await;
+                    return;
+                }
             };
-            file = back;
-            match read {
+            match piece {
                 Ok(data) if data.is_empty() => return,
-                Ok(data) => permit.send(Ok(v1::Piece { data: data.into() })),
-                Err(e) => {
-                    let failure = Failure::new(Code::IoError, format!("artifact {digest}: {e}"));
-                    return permit.send(Err(refuse(failure)));
+                Ok(data) => {
+                    if !give(&send, Ok(v1::Piece { data: data.into() })).await {
+                        return;
+                    }
+                }
+                Err(status) => {
+                    give(&send, Err(status)).await;
+                    return;
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The service for datasets. A put is one stream: it is over, committed or not, when the stream is.
 
-use super::{Answers, PIECE_BYTES, PIECES_MAX, begun, field, refuse};
+use super::{Answers, PIECE_BYTES, PIECES_MAX, begun, field, give, refuse};
 use crate::mailbox::{BeginPut, DataMessage, Mailbox, Message, OrphanList, PutStart};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +91,7 @@ impl v1::data_server::Data for Data {
                 length: chunk.length,
             });
             for place in std::iter::once(first).chain(places) {
-                if send.send(Ok(place)).await.is_err() {
+                if !give(&send, Ok(place)).await {
                     return;
                 }
             }

@@ -47,16 +47,17 @@ impl Incoming {
         self.decoder.next_piece().map_err(|e| Status::internal(e.to_string()))
     }
 
-    /// Waits for more bytes; false at the end of the stream.
-    pub async fn more(&mut self) -> Result<bool, Status> {
+    /// Waits for more bytes, and says how many came; none at the end of the stream.
+    pub async fn more(&mut self) -> Result<Option<usize>, Status> {
         loop {
             match poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
-                None => return Ok(false),
+                None => return Ok(None),
                 Some(Err(status)) => return Err(status),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
+                        let bytes = data.len();
                         self.decoder.push(data);
-                        return Ok(true);
+                        return Ok(Some(bytes));
                     }
                     Err(frame) => frame.trailers_ref().map_or(Ok(()), check_status)?,
                 },

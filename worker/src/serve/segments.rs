@@ -1,6 +1,6 @@
 //! Serves `FetchSegments` without gRPC's codec, since it is the one call that moves gigabytes.
 
-use super::{PIECE_BYTES, QUEUE_PIECES, TransferService, blocking, read_into};
+use super::{PIECE_BYTES, QUEUE_PIECES, READER_PATIENCE, TransferService, blocking, read_into};
 use crate::outputs::Outputs;
 use bytes::Bytes;
 use http_body::Frame;
@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::{Codec, Streaming};
@@ -98,7 +99,7 @@ impl http_body::Body for Batches {
 
 async fn drive(mut reader: SegmentReader, batches: mpsc::Sender<Bytes>) {
     // The permit is awaited before the disk is read; the reader stops when the peer is gone.
-    while let Ok(permit) = batches.reserve().await {
+    while let Ok(Ok(permit)) = timeout(READER_PATIENCE, batches.reserve()).await {
         let (back, batch) = blocking(move || {
             let batch = reader.next_batch();
             (reader, batch)
