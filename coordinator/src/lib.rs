@@ -20,6 +20,7 @@ mod journal;
 mod lock;
 mod logs;
 mod mailbox;
+mod outbox;
 mod planning;
 mod ran_on;
 mod recover;

@@ -10,10 +10,10 @@ pub(crate) use data::{BeginPut, ChunkReport, DataMessage, OrphanList, Places, Pu
 use crate::commit::CommitTried;
 use crate::job_view::Past;
 use crate::journal::{Durable, Snapshot};
+use crate::outbox::Outbox;
 use crate::split::SplitJob;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, oneshot, watch};
-use tonic::Status;
 use windrow_model::{
     AttemptId, Code, DatasetChunk, Digest, Failure, Folder, JobFilter, JobId, JobSpec, JobStatus, NodeInfo, StoredBlob,
     TaskReport, WorkerId, WorkerStatus,
@@ -26,13 +26,6 @@ const QUEUE_MAX: usize = 4096;
 
 /// The way of an answer. An answer that is not awaited any more is dropped.
 pub(crate) type Answer<T> = oneshot::Sender<T>;
-/// A session's way to its worker: the stream ends when this is dropped. Not bounded, because the driver must not wait:
-/// the scheduler gives a worker no more tasks than it has slots, which bounds what lies here.
-pub(crate) struct ToWorker {
-    pub messages: mpsc::UnboundedSender<Result<v1::ToWorker, Status>>,
-    /// Dropped with the rest, which ends the listening in the other direction.
-    pub _listening: oneshot::Sender<()>,
-}
 
 /// Number of a session, counted from the coordinator's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,7 +95,7 @@ pub(crate) enum Message {
         /// Random number of the worker's process; 0 if its release has none.
         process: u64,
         inventory: Inventory,
-        to_worker: ToWorker,
+        to_worker: Outbox,
         answer: Answer<Result<SessionId, Failure>>,
     },
     FromWorker {

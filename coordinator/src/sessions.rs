@@ -2,7 +2,8 @@
 //!
 //! A session that ends is forgotten. The work of workers is the scheduler's.
 
-use crate::mailbox::{SessionId, ToWorker};
+use crate::mailbox::SessionId;
+use crate::outbox::Outbox;
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{Incarnation, JobId, Time, WorkerId};
 use windrow_proto::v1;
@@ -12,7 +13,7 @@ struct Session {
     incarnation: Incarnation,
     /// Random number of the worker's process; 0 if its release has none.
     process: u64,
-    to_worker: ToWorker,
+    to_worker: Outbox,
     /// Jobs whose setup this worker has got in this session.
     set_up: BTreeSet<JobId>,
     /// Jobs of which it had data when the session began.
@@ -37,7 +38,7 @@ impl Sessions {
         worker: WorkerId,
         incarnation: Incarnation,
         process: u64,
-        to_worker: ToWorker,
+        to_worker: Outbox,
     ) -> Option<SessionId> {
         let is_taken = |s: &Session| match s.incarnation == incarnation {
             true => s.process != process && s.process != 0 && process != 0,
@@ -86,7 +87,7 @@ impl Sessions {
     pub fn send(&self, worker: WorkerId, message: v1::to_worker::Message) {
         if let Some(session) = self.live.get(&worker) {
             // `SessionEnded` reports a closed stream.
-            let _ = session.to_worker.messages.send(Ok(v1::ToWorker { message: Some(message) }));
+            session.to_worker.send(v1::ToWorker { message: Some(message) });
         }
     }
 

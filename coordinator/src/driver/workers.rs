@@ -2,7 +2,8 @@
 
 use crate::driver::Driver;
 use crate::journal::Record;
-use crate::mailbox::{Inventory, Report, SessionId, ToWorker};
+use crate::mailbox::{Inventory, Report, SessionId};
+use crate::outbox::Outbox;
 use crate::staging_check::Answer;
 use std::collections::BTreeSet;
 use windrow_datasets::Verdict;
@@ -29,7 +30,7 @@ impl Driver {
         node: NodeInfo,
         process: u64,
         inventory: Inventory,
-        to_worker: ToWorker,
+        to_worker: Outbox,
     ) -> Result<SessionId, Failure> {
         let worker = node.worker;
         self.admit(&node, &inventory)?;

@@ -2,10 +2,10 @@
 
 use super::{Answers, artifact, begun, field, hello, refuse};
 use crate::artifacts::Artifacts;
-use crate::mailbox::{ChunkReport, Inventory, Mailbox, Message, Report, SessionId, ToWorker};
+use crate::mailbox::{ChunkReport, Inventory, Mailbox, Message, Report, SessionId};
+use crate::outbox::{Outgoing, outbox};
 use std::collections::{BTreeMap, BTreeSet};
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use windrow_model::{
     AttemptId, Code, DatasetChunk, Digest, Failure, JobId, NodeInfo, OutputReport, TaskReport, WorkerId,
@@ -23,7 +23,7 @@ pub(crate) struct Session {
 
 #[tonic::async_trait]
 impl v1::session_server::Session for Session {
-    type ConnectStream = UnboundedReceiverStream<Result<v1::ToWorker, Status>>;
+    type ConnectStream = Outgoing;
 
     async fn connect(
         &self,
@@ -44,11 +44,9 @@ impl v1::session_server::Session for Session {
         let inventory =
             Inventory { folder: field(Some(folder), "folder")?, ..inventory(&mut from_worker, &self.mailbox).await? };
         let worker = node.worker;
-        let (messages, receive) = mpsc::unbounded_channel();
         let (listening, ended) = oneshot::channel();
-        // Weak: the stream ends when the driver drops its end.
-        let refused = messages.downgrade();
-        let to_worker = ToWorker { messages, _listening: listening };
+        let (to_worker, outgoing) = outbox(listening);
+        let refusal = to_worker.refusal();
         let mailbox = self.mailbox.clone();
         let (registers, registered) = oneshot::channel();
         // Not here: this call ends with its connection, at any moment, and a session that has begun must be ended.
@@ -63,14 +61,12 @@ impl v1::session_server::Session for Session {
             if let Err(status) = listen(session, worker, from_worker, ended, &mailbox).await {
                 tracing::debug!(%worker, "its session ends: {status}");
                 // The worker gets the reason, if it has said something wrong.
-                if let Some(to_worker) = refused.upgrade() {
-                    let _ = to_worker.send(Err(status));
-                }
+                refusal.end(status);
             }
             mailbox.send(Message::SessionEnded { session, worker }).await;
         });
         begun(registered).await?;
-        Ok(Response::new(UnboundedReceiverStream::new(receive)))
+        Ok(Response::new(outgoing))
     }
 
     type GetArtifactStream = Answers<v1::Piece>;
