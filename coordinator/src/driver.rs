@@ -32,12 +32,13 @@ use crate::planning::Planners;
 use crate::ran_on::RanOn;
 use crate::recover::Recovered;
 use crate::result_files::ResultFiles;
-use crate::results::Results;
+use crate::results::{Now, Results};
 use crate::sessions::Sessions;
 use crate::split::{StagedSink, abandon};
 use crate::staged::StagingLog;
 use crate::staging_check::StagingChecks;
 use crate::waiting_calls::WaitingCalls;
+use crate::wall_clock::unix_ms;
 use crate::watchers::Watchers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -133,9 +134,11 @@ impl Driver {
         };
         let Recovered { epoch, identity, past, running, datasets, workers, collected } = start.recovered;
         let Identity { cluster, lineage, revision, dropped, orphans } = identity;
+        let clock = Clock::new();
+        let now = Now { unix_ms: unix_ms(), clock: clock.now() };
         let mut driver = Driver {
             scheduler: Scheduler::new(config, epoch),
-            clock: Clock::new(),
+            clock,
             epoch,
             lease_ms: start.lease_ms,
             mailbox,
@@ -156,7 +159,7 @@ impl Driver {
             storage: start.storage,
             view: JobView::new(past, running.iter().map(|r| (r.job.spec.id, r.state())).collect()),
             ran_on: RanOn::default(),
-            results: Results::new(collected, start.results_bytes_max, start.results_kept.as_millis() as u64),
+            results: Results::new(collected, start.results_bytes_max, start.results_kept.as_millis() as u64, now),
             files: start.files,
             expiry_ms: (start.results_kept.as_millis() as u64 / 8).clamp(20, 60_000),
             expiry_at: Time(0),
@@ -244,7 +247,7 @@ impl Driver {
             self.held_back_deadline(),
             self.jobs.next_commit(),
             self.awaited_until,
-            self.results.next_expiry_unix_ms().map(|_| self.expiry_at),
+            self.results.next_expiry().map(|_| self.expiry_at),
         ];
         all.into_iter().flatten().min()
     }

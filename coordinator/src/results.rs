@@ -1,18 +1,28 @@
 //! Which jobs' collected results are kept, and until when: pure bookkeeping; the bytes are in `result_files.rs` and the journal.
 //!
 //! A result is kept for the time that the configuration says from the end of its job, also over restarts, whatever other jobs
-//! collect. Only a result that a client has read as a whole gives way before: to the result of another job, if all results
+//! collect. While a coordinator runs this is monotonic time. Only a start reads the clock of the machine, to find how much of that
+//! time is over: one that was put forward since may end it, one that was put back makes it begin anew at most. Only a result that a client has read as a whole gives way before: to the result of another job, if all results
 //! together would take more than their limit. If that is not enough, the other job fails with `COLLECT_TOO_LARGE` while it runs.
 
 use crate::journal::KeptResult;
 use std::collections::BTreeMap;
-use windrow_model::{Code, Failure, JobId};
+use windrow_model::{Code, Failure, JobId, Time, total};
 use windrow_scheduler::{Collected, CollectedBlob};
+
+/// The present time, by the clock of the machine and by the monotonic one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub unix_ms: u64,
+    pub clock: Time,
+}
 
 /// What is kept, and what the files of running jobs have.
 #[derive(Debug)]
 pub(crate) struct Results {
     kept: BTreeMap<JobId, KeptResult>,
+    /// When each of them goes.
+    until: BTreeMap<JobId, Time>,
     kept_bytes: u64,
     /// Bytes that running jobs have stored.
     running: BTreeMap<JobId, u64>,
@@ -25,10 +35,14 @@ pub(crate) struct Results {
 
 impl Results {
     /// With what the journal has.
-    pub fn new(kept: Vec<(JobId, KeptResult)>, bytes_max: u64, kept_ms: u64) -> Results {
-        let kept_bytes = kept.iter().map(|(_, result)| bytes(&result.collected)).sum();
+    pub fn new(kept: Vec<(JobId, KeptResult)>, bytes_max: u64, kept_ms: u64, now: Now) -> Results {
+        // An end in the future is of a clock that was put back since: its time begins now.
+        let left = |ended_unix_ms| kept_ms - now.unix_ms.saturating_sub(ended_unix_ms).min(kept_ms);
+        let until = kept.iter().map(|(job, result)| (*job, now.clock.plus_ms(left(result.ended_unix_ms)))).collect();
+        let kept_bytes = total(kept.iter().map(|(_, result)| bytes(&result.collected)));
         Results {
             kept: kept.into_iter().collect(),
+            until,
             kept_bytes,
             running: BTreeMap::new(),
             running_bytes: 0,
@@ -40,10 +54,10 @@ impl Results {
     /// Reserves `bytes` for a running job. Gives the results that give way to them.
     pub fn reserve(&mut self, job: JobId, bytes: u64) -> Result<Vec<JobId>, Failure> {
         let mut gone = Vec::new();
-        while self.kept_bytes + self.running_bytes + bytes > self.bytes_max {
+        while total([self.kept_bytes, self.running_bytes, bytes]) > self.bytes_max {
             let fetched = self.kept.iter().filter(|(_, result)| result.fetched);
             let Some(oldest) = fetched.min_by_key(|(_, result)| result.ended_unix_ms).map(|(id, _)| *id) else {
-                let (all, max) = (self.kept_bytes + self.running_bytes, self.bytes_max);
+                let (all, max) = (total([self.kept_bytes, self.running_bytes]), self.bytes_max);
                 let what = format!(
                     "the results of jobs take {all} of {max} bytes until clients have read them or {} s have passed; \
                      {bytes} bytes of this job do not fit",
@@ -60,9 +74,10 @@ impl Results {
     }
 
     /// The job is done, and this is its result.
-    pub fn keep(&mut self, job: JobId, result: KeptResult) {
+    pub fn keep(&mut self, job: JobId, result: KeptResult, now: Time) {
         self.release(job);
-        self.kept_bytes += bytes(&result.collected);
+        self.until.insert(job, now.plus_ms(self.kept_ms));
+        self.kept_bytes = total([self.kept_bytes, bytes(&result.collected)]);
         self.kept.insert(job, result);
     }
 
@@ -84,28 +99,28 @@ impl Results {
     }
 
     /// When the next result goes.
-    pub fn next_expiry_unix_ms(&self) -> Option<u64> {
-        self.kept.values().map(|result| result.ended_unix_ms).min().map(|ended| ended.saturating_add(self.kept_ms))
+    pub fn next_expiry(&self) -> Option<Time> {
+        self.until.values().min().copied()
     }
 
     /// Removes those whose time is over.
-    pub fn expire(&mut self, now_unix_ms: u64) -> Vec<JobId> {
-        let over = |result: &KeptResult| result.ended_unix_ms.saturating_add(self.kept_ms) <= now_unix_ms;
-        let gone: Vec<JobId> = self.kept.iter().filter(|(_, result)| over(result)).map(|(id, _)| *id).collect();
+    pub fn expire(&mut self, now: Time) -> Vec<JobId> {
+        let gone: Vec<JobId> = self.until.iter().filter(|(_, until)| **until <= now).map(|(id, _)| *id).collect();
         gone.iter().for_each(|job| self.remove(*job));
         gone
     }
 
     /// The result of this job goes.
     pub fn remove(&mut self, job: JobId) {
+        self.until.remove(&job);
         if let Some(result) = self.kept.remove(&job) {
-            self.kept_bytes -= bytes(&result.collected);
+            self.kept_bytes = self.kept_bytes.saturating_sub(bytes(&result.collected));
         }
     }
 }
 
 fn bytes(collected: &Collected) -> u64 {
-    collected.iter().flat_map(|(_, blobs)| blobs).map(CollectedBlob::length).sum()
+    total(collected.iter().flat_map(|(_, blobs)| blobs).map(CollectedBlob::length))
 }
 
 #[cfg(test)]
@@ -122,7 +137,12 @@ mod tests {
 
     #[test]
     fn results_give_way_only_after_they_were_read() {
-        let mut results = Results::new(vec![(id(1), result(40, 1)), (id(2), result(40, 2))], 100, 1_000);
+        let mut results = Results::new(
+            vec![(id(1), result(40, 1)), (id(2), result(40, 2))],
+            100,
+            1_000,
+            Now { unix_ms: 2, clock: Time(0) },
+        );
         let e = results.reserve(id(3), 21).unwrap_err();
         assert_eq!(e.code, Code::CollectTooLarge);
         assert_eq!(results.reserve(id(3), 20), Ok(vec![]));
@@ -130,7 +150,7 @@ mod tests {
         assert_eq!(results.fetched(id(2)), None, "once");
         assert_eq!(results.reserve(id(3), 10), Ok(vec![id(2)]));
         assert!(results.get(id(1)).is_some() && results.get(id(2)).is_none());
-        results.keep(id(3), result(30, 3));
+        results.keep(id(3), result(30, 3), Time(3));
         assert_eq!(results.reserve(id(4), 31).unwrap_err().code, Code::CollectTooLarge);
         results.reserve(id(4), 30).unwrap();
         results.release(id(4));
@@ -139,10 +159,40 @@ mod tests {
 
     #[test]
     fn results_go_when_their_time_is_over() {
-        let mut results = Results::new(vec![(id(1), result(40, 5)), (id(2), result(40, 9))], 100, 1_000);
-        assert_eq!(results.next_expiry_unix_ms(), Some(1_005));
-        assert_eq!(results.expire(1_004), []);
-        assert_eq!(results.expire(1_005), [id(1)]);
+        let kept = vec![(id(1), result(40, 5)), (id(2), result(40, 9))];
+        let mut results = Results::new(kept, 100, 1_000, Now { unix_ms: 105, clock: Time(50) });
+        assert_eq!(results.next_expiry(), Some(Time(950)));
+        assert_eq!(results.expire(Time(949)), []);
+        assert_eq!(results.expire(Time(950)), [id(1)]);
         assert_eq!(results.kept_bytes, 40);
+        results.keep(id(3), result(10, 0), Time(951));
+        assert_eq!(results.expire(Time(1_950)), [id(2)]);
+        assert_eq!(results.expire(Time(1_951)), [id(3)]);
+        assert_eq!((results.kept_bytes, results.next_expiry()), (0, None));
+    }
+
+    /// A day back, and a day forward, while a coordinator runs and while it does not.
+    #[test]
+    fn clock_jumps_keep_results_for_their_time() {
+        const DAY: u64 = 24 * 3_600_000;
+        let (kept_ms, ended) = (DAY, 100 * DAY);
+        let start =
+            |unix_ms| Results::new(vec![(id(1), result(1, ended))], 100, kept_ms, Now { unix_ms, clock: Time(0) });
+        let goes_after = |mut results: Results| {
+            let at = results.next_expiry().unwrap();
+            let earlier = at.0.checked_sub(1).map(|before| results.expire(Time(before)));
+            assert!(earlier.is_none_or(|gone| gone.is_empty()) && results.expire(at) == [id(1)]);
+            at.0
+        };
+        assert_eq!(goes_after(start(ended + DAY / 2)), DAY / 2);
+        assert_eq!(goes_after(start(ended - DAY)), DAY, "a clock that was put back: no longer than its whole time");
+        assert_eq!(goes_after(start(ended + 2 * DAY)), 0, "a restart believes the clock");
+        // Within one life only the monotonic clock counts, whatever end the job had.
+        for ended in [0, ended, u64::MAX] {
+            let mut results = start(100 * DAY);
+            results.remove(id(1));
+            results.keep(id(1), result(1, ended), Time(7));
+            assert_eq!(goes_after(results), 7 + DAY);
+        }
     }
 }

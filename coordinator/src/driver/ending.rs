@@ -49,7 +49,7 @@ impl Driver {
         let Some(End { status, workers, collected }) = self.jobs.record_end(job) else { return };
         if status.state == JobState::Done && !collected.is_empty() {
             let result = self.record_result(job, collected);
-            self.results.keep(job, result);
+            self.results.keep(job, result, self.clock.now());
         } else {
             self.results.release(job);
             if !collected.is_empty() {

@@ -24,7 +24,7 @@ impl Driver {
 
     /// Results whose time is over go.
     pub fn expire_results(&mut self) {
-        for job in self.results.expire(unix_ms()) {
+        for job in self.results.expire(self.clock.now()) {
             tracing::info!(%job, "collected result expired");
             self.journal.note(Record::ResultForgotten(job));
             self.files.remove(job);
