@@ -177,6 +177,30 @@ async fn inventory(from_worker: &mut Streaming<v1::FromWorker>, mailbox: &Mailbo
     }
 }
 
+/// Attempts that one beat lists: a worker has no more threads.
+const PROGRESS_MAX: usize = 100_000;
+/// Names of chunks that a worker tells in one session. One that stores more registers again.
+const CHUNK_NAMES_MAX: usize = 4_000_000;
+
+/// Checks that a report is no larger than a worker's can be. Adds the names of chunks in it to `named`.
+fn check_size(said: &Said, named: &mut usize) -> Result<(), Status> {
+    let too_much = |what: String| Err(refuse(Failure::new(Code::BadRequest, what)));
+    let chunks = match said {
+        Said::Beat(beat) if beat.progress.len() > PROGRESS_MAX => {
+            return too_much(format!("a beat with {} attempts, more than {PROGRESS_MAX}", beat.progress.len()));
+        }
+        Said::ChunksHeld(held) => held.digests.len(),
+        Said::ChunksTrashed(trashed) => trashed.digests.len(),
+        Said::ChunksLost(lost) => lost.digests.len(),
+        _ => 0,
+    };
+    *named += chunks;
+    match *named > CHUNK_NAMES_MAX {
+        true => too_much(format!("more than {CHUNK_NAMES_MAX} chunks were named in this session: register again")),
+        false => Ok(()),
+    }
+}
+
 /// Forwards what a worker says until its stream ends, or the driver has ended the session.
 async fn listen(
     session: SessionId,
@@ -185,6 +209,7 @@ async fn listen(
     mut ended: oneshot::Receiver<()>,
     mailbox: &Mailbox,
 ) -> Result<(), Status> {
+    let mut named = 0;
     loop {
         let message = tokio::select! {
             message = from_worker.message() => message?,
@@ -194,6 +219,7 @@ async fn listen(
         let Some(said) = message.message else {
             return Err(refuse(Failure::new(Code::BadRequest, "a message that this release does not know")));
         };
+        check_size(&said, &mut named)?;
         let report = report(worker, said)?;
         if !mailbox.send(Message::FromWorker { session, worker, report }).await {
             break;
@@ -287,4 +313,56 @@ fn report(worker: WorkerId, said: Said) -> Result<Report, Status> {
 
 fn digests(wire: Vec<v1::Digest>) -> Result<Vec<Digest>, Status> {
     wire.into_iter().map(|digest| field(Some(digest), "digest")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windrow_model::{Epoch, Incarnation, StageId, TaskId};
+
+    const ATTEMPTS: u32 = 200_000;
+
+    fn held(job: JobId, index: u32) -> v1::HeldAttempt {
+        let task = TaskId { job, stage: StageId(0), index };
+        let id = AttemptId { task, number: 0, epoch: Epoch(1), incarnation: Incarnation(1) };
+        v1::HeldAttempt { attempt: Some(id.into()), report: Some(v1::TaskReport::default()) }
+    }
+
+    #[test]
+    fn inventory_keeps_no_more_than_the_jobs_that_run_can_have() {
+        let (runs, uncut) = (JobId::from_bytes([1; 16]), JobId::from_bytes([2; 16]));
+        let tasks = 1_000;
+        let mut intake = Intake { known: BTreeMap::from([(runs, tasks), (uncut, 0)]), ..Intake::default() };
+        for n in 0..ATTEMPTS {
+            // Of ten thousand jobs that are unknown here, and of one that is not cut yet.
+            let job = match n % 2 {
+                0 => JobId::from_bytes((u128::from(n % 19_998) << 64 | 7).to_be_bytes()),
+                _ => uncut,
+            };
+            intake.attempt(held(job, n)).unwrap();
+        }
+        let kept = |intake: &Intake| (intake.inventory.held.capacity(), intake.unknown.len());
+        assert_eq!(kept(&intake), (0, 10_000), "names of jobs, and nothing of their attempts");
+        let most = tasks * ATTEMPTS_PER_TASK_MAX;
+        (0..most as u32).for_each(|n| intake.attempt(held(runs, n)).unwrap());
+        assert!(intake.attempt(held(runs, 0)).is_err());
+        assert_eq!(intake.inventory.held.len(), most as usize);
+        assert!(intake.attempt(held(JobId::from_bytes([3; 16]), 0)).is_err(), "one unknown job too many");
+    }
+
+    #[test]
+    fn reports_of_absurd_sizes_are_refused() {
+        let mut named = 0;
+        let beat =
+            |attempts| Said::Beat(v1::Beat { progress: vec![Default::default(); attempts], ..Default::default() });
+        assert!(check_size(&beat(PROGRESS_MAX), &mut named).is_ok());
+        assert!(check_size(&beat(PROGRESS_MAX + 1), &mut named).is_err());
+        let chunks =
+            |n| Said::ChunksHeld(v1::ChunksHeld { digests: vec![Default::default(); n], ..Default::default() });
+        // An inventory of 200,000 chunks, as often as it fits.
+        for _ in 0..CHUNK_NAMES_MAX / 200_000 {
+            check_size(&chunks(200_000), &mut named).unwrap();
+        }
+        assert!(check_size(&chunks(1), &mut named).is_err());
+    }
 }

@@ -1,0 +1,163 @@
+//! Workers that report what cannot be: it is refused or bounded, and costs no job that others work on.
+
+#![allow(clippy::disallowed_methods, reason = "tests read the files that they made")]
+
+mod support;
+
+use support::*;
+use windrow_model::*;
+use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
+
+async fn submitted(place: &Place, coordinator: &Coordinator, id: u8) -> (Client, JobSpec) {
+    let mut client = coordinator.client().await;
+    client.upload(b"binary").await;
+    let mut spec = place.spec(id);
+    spec.options.attempts_max = 3;
+    client.submit(&spec).await.unwrap();
+    (client, spec)
+}
+
+fn failure_of(words: String) -> Option<v1::Failure> {
+    Some(v1::Failure { code: "USER_ERROR".into(), message: words, ..Default::default() })
+}
+
+/// Everything that a worker can say of an attempt, with numbers that cannot be.
+fn lies(attempt: AttemptId) -> Vec<Say> {
+    let named = Some(v1::AttemptId::from(attempt));
+    let segment = v1::SegmentRef {
+        worker: Some(WorkerId::from_bytes([9; 16]).into()),
+        attempt: named.clone(),
+        output: u32::MAX,
+        segment: Some(v1::Segment { length: u64::MAX, ..Default::default() }),
+    };
+    let progress = v1::AttemptProgress { attempt: named.clone(), permille: u32::MAX, mark: u64::MAX, waits: true };
+    vec![
+        Say::Beat(v1::Beat { progress: vec![progress; 100], ..Default::default() }),
+        Say::Done(v1::AttemptDone { attempt: named.clone(), report: Some(v1::TaskReport::default()) }),
+        Say::Failed(v1::AttemptFailed { attempt: named.clone(), failure: failure_of("x".repeat(1 << 20)) }),
+        Say::Published(v1::Published { attempt: named.clone(), chunks: vec![] }),
+        Say::PublishFailed(v1::PublishFailed { attempt: named.clone(), failure: failure_of("no".into()) }),
+        Say::SegmentLost(v1::SegmentLost { reader: named, segment: Some(segment), failure: failure_of("no".into()) }),
+        Say::StagingChecked(v1::StagingChecked { request: u64::MAX, failure: failure_of("no".into()) }),
+        Say::ChunksLost(v1::ChunksLost { digests: vec![Digest::of(b"never").into()] }),
+        Say::ChunksDropped(v1::ChunksDropped {}),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lies_about_attempts_of_others_change_nothing() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut honest = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (mut client, spec) = submitted(&place, &coordinator, 1).await;
+    let task = honest.next_task().await;
+    let liar = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
+    let unknown = |n: u32| {
+        let task = TaskId { job: JobId::from_bytes([n as u8; 16]), stage: StageId(n), index: n };
+        AttemptId { task, number: n, epoch: Epoch(u64::MAX), incarnation: Incarnation(u64::from(n)) }
+    };
+    let later = AttemptId { number: 99, ..task.attempt };
+    let nowhere =
+        AttemptId { task: TaskId { stage: StageId(u32::MAX), index: u32::MAX, ..task.attempt.task }, ..task.attempt };
+    for attempt in (1..50).map(unknown).chain([task.attempt, later, nowhere]) {
+        lies(attempt).into_iter().for_each(|lie| liar.say(lie));
+    }
+    honest.done(&task);
+    let mut liar = liar;
+    let works = async {
+        loop {
+            tokio::select! {
+                () = honest.work_until_dropped(spec.id) => break,
+                // It gets tasks as well, and answers questions.
+                said = liar.hear() => match said.expect("the session of the liar goes on") {
+                    ToWorker::Assign(assign) => liar.done(&assign.task.unwrap().try_into().unwrap()),
+                    ToWorker::CheckStaging(check) => liar.check_staging(check),
+                    ToWorker::Grant(grant) => liar.publish(grant.attempt.unwrap().try_into().unwrap()),
+                    _ => {}
+                },
+            }
+        }
+    };
+    soon("the job", works).await;
+    let end = client.end_of(spec.id).await;
+    assert_eq!((end.state, end.tasks.failed, end.attempts), (JobState::Done, 0, end.tasks.total), "{end:?}");
+    assert_eq!(std::fs::read(place.output().join("part-00000")).unwrap(), PART);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absurd_numbers_of_its_own_attempts_are_bounded() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut worker = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (mut client, spec) = submitted(&place, &coordinator, 1).await;
+    let mut refused = 0;
+    while !worker.dropped.contains(&spec.id) {
+        match worker.hear().await.expect("the session goes on") {
+            ToWorker::CheckStaging(check) => worker.check_staging(check),
+            ToWorker::Grant(grant) => worker.publish(grant.attempt.unwrap().try_into().unwrap()),
+            ToWorker::Assign(assign) => {
+                let task: Task = assign.task.unwrap().try_into().unwrap();
+                let attempt = Some(task.attempt.into());
+                let progress =
+                    v1::AttemptProgress { attempt: attempt.clone(), permille: 4_000_000, ..Default::default() };
+                worker.say(Say::Beat(v1::Beat { progress: vec![progress], lists_all: true, ..Default::default() }));
+                let mut report: v1::TaskReport = report_of(&task).into();
+                report.run_ms = u64::MAX;
+                for output in &mut report.outputs {
+                    match &mut output.kind {
+                        Some(v1::output_report::Kind::Edge(edge)) => edge.segments.iter_mut().for_each(|segment| {
+                            (segment.length, segment.records, segment.raw_length) = (u64::MAX, u64::MAX, u64::MAX);
+                        }),
+                        Some(v1::output_report::Kind::Part(part)) => part.records = u64::MAX,
+                        _ => {}
+                    }
+                }
+                let mut counters = v1::Counters::default();
+                let names = if task.attempt.task.stage.0 == 0 && task.attempt.number == 0 { 10_001 } else { 10_000 };
+                refused += u32::from(names == 10_001);
+                counters.values.extend((0..names).map(|n| (format!("{} {n}", task.attempt.task.index), u64::MAX)));
+                report.counters = Some(counters);
+                worker.say(Say::Done(v1::AttemptDone { attempt, report: Some(report) }));
+            }
+            _ => {}
+        }
+    }
+    let end = client.end_of(spec.id).await;
+    // The status reads back, with the counters that a job has places for.
+    assert_eq!((end.state, end.tasks.failed), (JobState::Done, u64::from(refused)), "{:?}", end.error);
+    assert!(end.counters.0.len() <= 10_000 && end.counters.get("windrow.counters_left_off") > 0);
+    assert!(end.failures.iter().all(|failed| failed.code == Code::ExecutorProtocol), "{:?}", end.failures);
+    assert!(end.stages.iter().all(|stage| stage.bytes_done >= stage.bytes_running));
+    assert_eq!(client.list().await.len(), 1);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_or_unknown_messages_end_only_their_session() {
+    let place = Place::new();
+    let coordinator = Coordinator::start(&place.data()).await;
+    let mut honest = FakeWorker::join(&coordinator, register(1, 1)).await.unwrap();
+    let (mut client, spec) = submitted(&place, &coordinator, 1).await;
+    let progress = |n: usize| v1::Beat { progress: vec![v1::AttemptProgress::default(); n], ..Default::default() };
+    let floods: [Vec<Say>; 4] = [
+        vec![Say::Beat(progress(100_001))],
+        vec![Say::Beat(progress(1))],
+        vec![Say::Register(register(3, 1))],
+        // Named again and again: two million names at a time.
+        (0..3)
+            .map(|_| {
+                let digests = vec![Digest::of(b"x").into(); 1_500_000];
+                Say::ChunksHeld(v1::ChunksHeld { digests, ..Default::default() })
+            })
+            .collect(),
+    ];
+    for flood in floods {
+        let mut liar = FakeWorker::join(&coordinator, register(2, 1)).await.unwrap();
+        flood.into_iter().for_each(|lie| liar.say(lie));
+        while liar.hear().await.is_some() {}
+    }
+    honest.work_until_dropped(spec.id).await;
+    assert_eq!(client.end_of(spec.id).await.state, JobState::Done);
+    coordinator.stop().await;
+}
