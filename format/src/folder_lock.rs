@@ -8,6 +8,7 @@
 use crate::in_place::{Displaced, InPlace};
 use crate::names::LOCK;
 use crate::regular_file;
+use crate::space::is_full;
 use crate::{durable, private};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -69,10 +70,11 @@ impl FolderLock {
             }
         };
         let written = lock.file.set_len(0).and_then(|()| lock.file.rewind());
-        written
-            .and_then(|()| writeln!(lock.file, "{}", std::process::id()))
-            .map_err(|source| LockError::Io { path: path.clone(), source })?;
-        Ok(lock)
+        match written.and_then(|()| writeln!(lock.file, "{}", std::process::id())) {
+            // The id is for messages only: the lock holds without it.
+            Err(source) if !is_full(&source) => Err(LockError::Io { path, source }),
+            _ => Ok(lock),
+        }
     }
 
     /// Checks that the folder is still at its path. The owner must stop if it is not: another process may open the path as

@@ -9,6 +9,8 @@ use crate::state::State;
 use crate::timers::Timer;
 use windrow_model::{TaskId, Time, WorkerId, WorkerState};
 
+/// Why a worker with a full disk is excluded.
+const DISK_FULL: &str = "its disk is full";
 /// Exclusions become longer up to this multiple of the first one.
 const LONGEST: u64 = 10;
 
@@ -47,7 +49,7 @@ impl State {
         }
         let mut times = 0;
         self.workers.change(id, |w| {
-            (w.faults, w.damaged, w.excluded) = (0, 0, true);
+            (w.faults, w.damaged, w.excluded, w.full) = (0, 0, true, false);
             times = w.exclusions;
             w.exclusions += 1;
             w.reason = Some(reason.clone());
@@ -60,13 +62,14 @@ impl State {
     }
 
     /// Handles a worker's report whether its disk is full. A worker with a full disk is excluded as long as it reports
-    /// that, unless too many are excluded already: then its tasks fail with an error that the user sees.
+    /// that, unless too many are excluded already: then lists show the reason all the same, and its tasks fail with an error
+    /// that the user sees.
     pub fn note_room(&mut self, id: WorkerId, full: bool) {
-        let was_full = self.workers.live(id).is_some_and(|w| w.full);
+        let Some((was_full, excluded)) = self.workers.live(id).map(|w| (w.full, w.excluded)) else { return };
         match (full, was_full) {
-            (true, true) => self.end_exclusion_after(id, self.config.exclusion_ms),
-            (true, false) if self.may_exclude(id) => {
-                let reason = "its disk is full".to_string();
+            (true, true) if excluded => self.end_exclusion_after(id, self.config.exclusion_ms),
+            (true, _) if self.may_exclude(id) => {
+                let reason = DISK_FULL.to_string();
                 self.workers.change(id, |w| {
                     (w.full, w.excluded) = (true, true);
                     w.reason = Some(reason.clone());
@@ -76,6 +79,10 @@ impl State {
                 self.end_exclusion_after(id, self.config.exclusion_ms);
                 self.take_back_all(id);
             }
+            (true, false) if !excluded => self.workers.change(id, |w| {
+                w.full = true;
+                w.reason = Some(DISK_FULL.to_string());
+            }),
             (false, true) => self.readmit(id),
             _ => {}
         }
@@ -99,10 +106,10 @@ impl State {
         self.timers.clear(Timer::Excluded(id));
         let excluded = self.workers.get(id).is_some_and(|w| w.excluded);
         self.workers.change(id, |w| {
-            (w.full, w.excluded) = (false, false);
-            if excluded && w.state == WorkerState::Live {
+            if (excluded || w.full) && w.state == WorkerState::Live {
                 w.reason = None;
             }
+            (w.full, w.excluded) = (false, false);
         });
         let live = self.workers.get(id).is_some_and(|w| w.state == WorkerState::Live);
         if excluded && live {

@@ -28,7 +28,7 @@ pub(crate) struct Worker {
     pub exclusions: u32,
     /// It gets no tasks at present.
     pub excluded: bool,
-    /// It is excluded because its disk is full.
+    /// Its disk is full. It is excluded for that, unless too many are.
     pub full: bool,
     /// Why it is excluded, drains or is lost.
     pub reason: Option<String>,

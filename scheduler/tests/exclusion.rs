@@ -52,6 +52,11 @@ fn full_disk_excludes_a_worker_until_space_is_free() {
     beat(&mut h, 1, true);
     beat(&mut h, 2, true);
     assert_eq!((state(&h, 1), state(&h, 2)), (WorkerState::Excluded, WorkerState::Live), "the user must see the error");
+    let reason = |h: &Harness, n: u8| h.scheduler.workers().into_iter().find(|w| w.id == worker_id(n)).unwrap().reason;
+    assert_eq!(reason(&h, 2).as_deref(), Some("its disk is full"), "lists say so all the same");
+    beat(&mut h, 2, false);
+    assert_eq!(reason(&h, 2), None);
+    beat(&mut h, 2, true);
     h.submit(1, map_only(), &[2]);
     assert_eq!(h.running(), ["0/0@2"]);
     // The exclusion lasts as long as the worker reports a full disk.

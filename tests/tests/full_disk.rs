@@ -252,6 +252,55 @@ fn worker_with_a_full_disk_gets_no_tasks_until_space() {
     cluster.stop();
 }
 
+/// A worker on a full disk did not start: it could not note its incarnation.
+#[test]
+fn worker_starts_on_a_full_disk_and_serves() {
+    let folder = folder();
+    let mut cluster = Cluster::start(0, 1);
+    let Some(mounted) = Mounted::new(128 << 20) else {
+        println!("skipped: mounting is not allowed here");
+        return;
+    };
+    std::os::unix::fs::symlink(mounted.0.path(), cluster.worker_folder(0)).unwrap();
+    cluster.add_worker(1);
+    let data = |args: &[&str]| {
+        let mut data = cluster.windrow(["data"].iter().chain(args));
+        run(data.current_dir(folder.path()))
+    };
+    data(&["put", "records", "kept", "--framing", "fixed:100"]).ok();
+    data(&["put", "few", "gone"]).ok();
+    let filler = mounted.0.path().join("filler");
+    let fill = || {
+        let mut file = std::fs::File::options().append(true).create(true).open(&filler).unwrap();
+        while std::io::Write::write(&mut file, &[1; 4096]).is_ok_and(|n| n > 0) {}
+    };
+    let reason = |cluster: &Cluster| {
+        let workers = cluster.json(["worker", "list"]);
+        let it = workers.as_array().unwrap().iter().find(|w| w["id"] == cluster.worker_id(0)).cloned();
+        it.filter(|w| w["state"] != "lost").map(|w| w["reason"].clone())
+    };
+    // Again and again, each time with what the start before has freed taken away.
+    for _ in 0..3 {
+        fill();
+        cluster.kill_worker(0);
+        cluster.start_worker(0);
+        eventually("lists say that the disk is full", || reason(&cluster).is_some_and(|r| r == "its disk is full"));
+    }
+    let data = |args: &[&str]| {
+        let mut data = cluster.windrow(["data"].iter().chain(args));
+        run(data.current_dir(folder.path()))
+    };
+    data(&["get", "kept", "back"]).ok();
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert!(read("back") == read("records"));
+    // What is deleted makes no room for a task, and needs none.
+    data(&["rm", "gone"]).ok();
+    std::fs::remove_file(&filler).unwrap();
+    eventually("it has room again", || reason(&cluster).is_some_and(|r| r.is_null()));
+    cluster.job(folder.path(), "wordcount", ["few", "--output", "after"]).ok();
+    cluster.stop();
+}
+
 #[test]
 fn truly_full_disk_costs_attempts_but_no_worker() {
     let folder = folder();

@@ -30,8 +30,18 @@ impl Room {
         loop {
             let (room, disk) = (self.clone(), scratch.clone());
             // A failed check keeps the last state.
-            let _ = tokio::task::spawn_blocking(move || room.look(&disk.chunks())).await;
+            let _ = tokio::task::spawn_blocking(move || room.look_and_reserve(&disk)).await;
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Checks the disk of the data folder now, and fills its reserve if there is room. Blocks.
+    pub fn look_and_reserve(&self, scratch: &Scratch) {
+        self.look(&scratch.chunks());
+        if !self.is_full()
+            && let Err(e) = scratch.refill_reserve()
+        {
+            tracing::debug!("the reserve for a full disk cannot be filled: {e}");
         }
     }
 

@@ -29,6 +29,7 @@ mod progress;
 mod publish;
 mod recovered_outputs;
 mod replicas;
+mod reserve;
 mod scratch;
 mod scrub;
 mod sealed_script;
@@ -145,6 +146,10 @@ pub async fn run(
     };
     let root = scratch.root().to_path_buf();
     let room = disk_space::Room::default();
+    let (looked, disk) = (room.clone(), scratch.clone());
+    // Before the first beat tells of it.
+    let looking = tokio::task::spawn_blocking(move || looked.look_and_reserve(&disk)).await;
+    looking.map_err(|e| Error::System(e.into()))?;
     let scrub = scrub::Scrub::start(chunks.clone(), membership.clone(), room.clone(), root, settings);
     let scrub = scrub.map_err(Error::System)?;
     let service = serve::TransferService {

@@ -34,9 +34,12 @@ pub fn is_copy(root: &Path) -> io::Result<bool> {
     Ok(recorded.is_some_and(|then| differs(then, now)))
 }
 
-/// Records that the id in the folder was made for it.
+/// Records that the id in the folder was made for it, unless the record says so: a start on a full disk writes nothing here.
 pub fn record(root: &Path) -> io::Result<()> {
     let (inode, born_ns) = look(root)?;
+    if regular_file::read_note(file(root)).ok().as_deref().and_then(parse) == Some((inode, born_ns)) {
+        return Ok(());
+    }
     durable::write_private(&file(root), format!("{inode} {born_ns}\n").as_bytes(), Durability::Sync)
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use windrow_format::checksum::crc32c;
 use windrow_format::durable::{self, Durability};
 use windrow_format::regular_file;
-use windrow_format::{names, private, shuffle};
+use windrow_format::{names, shuffle};
 use windrow_model::{AttemptId, JobId, OutputReport, Segment, TaskReport};
 use windrow_proto::v1;
 
@@ -67,7 +67,7 @@ fn restore_one(scratch: &Scratch, folder: AttemptFolder) -> Option<(AttemptId, T
         })
     };
     let moved = whole()
-        && private::create_folders(home.path().parent()?).is_ok()
+        && scratch.make_folders(home.path().parent()?).is_ok()
         && fs::rename(folder.path(), home.path()).is_ok();
     moved.then_some((attempt, report))
 }

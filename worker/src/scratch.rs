@@ -5,6 +5,7 @@
 //! worker         its id, made on the first start
 //! origin         what distinguishes this folder from a copy of it (`origin.rs`)
 //! groups         the base of the control groups that were made last
+//! reserve        room for these notes on a full disk (`reserve.rs`)
 //! incarnation    grows with every start
 //! artifacts/     job binaries and side values, by digest; kept
 //! chunks/        chunks of datasets, by digest; kept
@@ -17,6 +18,7 @@
 
 use crate::error::Error;
 use crate::origin;
+use crate::reserve::Reserve;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -56,6 +58,7 @@ pub struct Scratch {
     worker: WorkerId,
     is_copy: bool,
     incarnation: Mutex<Incarnation>,
+    reserve: Reserve,
     lock: FolderLock,
 }
 
@@ -74,9 +77,10 @@ impl Scratch {
             LockError::Io { path, source } => Error::DataDir { path, source },
         })?;
         private::tighten(&root, &[ARTIFACTS, CHUNKS]).map_err(wrong(&root))?;
+        let reserve = Reserve::of(&root);
         for folder in [ARTIFACTS, CHUNKS] {
             let path = root.join(folder);
-            private::create_folders(&path).map_err(wrong(&path))?;
+            reserve.with_room(|| private::create_folders(&path)).map_err(wrong(&path))?;
             remove_temporaries(&path).map_err(wrong(&path))?;
         }
         let known = read_number::<WorkerId>(&root.join(WORKER))?;
@@ -87,7 +91,9 @@ impl Scratch {
             None => {
                 let id = WorkerId(uuid::Uuid::now_v7());
                 let path = root.join(WORKER);
-                durable::write_private(&path, format!("{id}\n").as_bytes(), Durability::Sync).map_err(wrong(&path))?;
+                let note = format!("{id}\n");
+                let write = || durable::write_private(&path, note.as_bytes(), Durability::Sync);
+                reserve.with_room(write).map_err(wrong(&path))?;
                 id
             }
         };
@@ -98,10 +104,10 @@ impl Scratch {
             );
         }
         // After the id: if this process dies in between, the folder gets another id.
-        origin::record(&root).map_err(wrong(&origin::file(&root)))?;
+        reserve.with_room(|| origin::record(&root)).map_err(wrong(&origin::file(&root)))?;
         let last = read_number::<u64>(&root.join(INCARNATION))?.unwrap_or(0);
         let is_copy = copied_from.is_some();
-        let scratch = Scratch { root, worker, is_copy, incarnation: Mutex::new(Incarnation(last)), lock };
+        let scratch = Scratch { root, worker, is_copy, incarnation: Mutex::new(Incarnation(last)), reserve, lock };
         scratch.set_aside()?;
         Ok(scratch)
     }
@@ -139,8 +145,9 @@ impl Scratch {
         let mut current = self.incarnation.lock().unwrap_or_else(|e| e.into_inner());
         let next = Incarnation(current.0 + 1);
         let path = self.root.join(INCARNATION);
-        durable::write_private(&path, format!("{next}\n").as_bytes(), Durability::Sync)
-            .map_err(|source| Error::DataDir { path, source })?;
+        let note = format!("{next}\n");
+        let write = || durable::write_private(&path, note.as_bytes(), Durability::Sync);
+        self.reserve.with_room(write).map_err(|source| Error::DataDir { path: path.clone(), source })?;
         *current = next;
         Ok(next)
     }
@@ -208,6 +215,16 @@ impl Scratch {
         incarnations.map(|entry| entry.path()).collect()
     }
 
+    /// Makes private folders, with room from the reserve if the disk is full.
+    pub fn make_folders(&self, folder: &Path) -> io::Result<()> {
+        self.reserve.with_room(|| private::create_folders(folder))
+    }
+
+    /// Fills the reserve up. Call it when the disk has room.
+    pub fn refill_reserve(&self) -> io::Result<()> {
+        self.reserve.refill()
+    }
+
     /// All files of an attempt.
     pub fn attempt(&self, attempt: &AttemptId) -> AttemptFolder {
         AttemptFolder::below(&self.root, attempt)
@@ -218,14 +235,16 @@ impl Scratch {
         let wrong = |path: &Path, source| Error::DataDir { path: path.to_path_buf(), source };
         let (trash, jobs) = (self.root.join(TRASH), self.root.join(JOBS));
         // The trash is deleted, so it must not be a link. Only `artifacts` and `chunks` may be links, to another disk.
-        remove_link(&trash).and_then(|()| private::create_folders(&trash)).map_err(|e| wrong(&trash, e))?;
-        let moved = match fs::rename(&jobs, self.in_trash(OLD_JOBS)) {
+        let made = remove_link(&trash).and_then(|()| self.make_folders(&trash));
+        made.map_err(|e| wrong(&trash, e))?;
+        let aside = self.in_trash(OLD_JOBS);
+        let moved = match self.reserve.with_room(|| fs::rename(&jobs, &aside)) {
             // An overlay file system moves no folder of a lower layer, such as the image of a container.
             Err(e) if e.kind() == io::ErrorKind::CrossesDevices => remove_if_there(&jobs),
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
         };
-        moved.and_then(|()| private::create_folders(&jobs)).map_err(|e| wrong(&jobs, e))
+        moved.and_then(|()| self.make_folders(&jobs)).map_err(|e| wrong(&jobs, e))
     }
 
     /// A new name in the trash.

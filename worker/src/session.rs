@@ -150,6 +150,8 @@ impl Session {
         if self.node.incarnation == Incarnation(0) {
             self.node.incarnation = match self.scratch.next_incarnation() {
                 Ok(incarnation) => incarnation,
+                // Files of earlier starts are being deleted, and operators make room.
+                Err(error) if error.code() == Code::NoSpace => return Ended::Lost(error.into()),
                 Err(error) => return Ended::Refused(error),
             };
         }
