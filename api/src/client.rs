@@ -1,7 +1,8 @@
 //! A client of a cluster: every call that a user's tool makes to a coordinator.
 //!
 //! Results are domain types, errors are [`Failure`]s. Queries fail at once when the connection is lost; uploads,
-//! `submit` and `watch` retry, because their work goes on without the connection. Nothing here prints.
+//! `submit`, `watch`, puts and what reads datasets and results retry, because their work goes on without the connection.
+//! Nothing here prints.
 
 mod backup;
 mod chunk_transfer;
@@ -9,6 +10,9 @@ mod cutting;
 mod data;
 mod orphans;
 mod persist;
+mod put_stream;
+#[cfg(test)]
+mod put_tests;
 mod submit;
 mod upload;
 mod watch;
@@ -18,7 +22,7 @@ pub use data::{ChunkPlace, Put, PutOptions};
 pub use orphans::{Orphan, Orphans, ScrubStatus, UnjoinedWorker};
 pub use upload::Artifact;
 
-use persist::until_connected;
+use persist::{until_answered, until_connected};
 use std::path::Path;
 use std::time::Duration;
 use windrow_model::{AttemptId, Code, Failure, JobFilter, JobId, JobStatus, WorkerId, WorkerStatus};
@@ -140,11 +144,15 @@ impl Cluster {
         Ok(())
     }
 
-    /// The results of the job's `collect`s, once it is done.
+    /// The results of the job's `collect`s, once it is done. A lost connection is reopened.
     ///
     /// # Errors
     /// `JOB_NOT_FOUND`, `UNREACHABLE`; the job is not done.
     pub async fn collected(&self, job: JobId) -> Result<Collected, Failure> {
+        until_answered(async || self.collected_at_once(job).await).await
+    }
+
+    async fn collected_at_once(&self, job: JobId) -> Result<Collected, Failure> {
         let id = Some(job.into());
         let mut stream = answered(self.jobs().collected(v1::CollectedRequest { id }).await)?;
         let mut collected: Collected = Vec::new();

@@ -349,3 +349,33 @@ fn invalid_dataset_requests_are_errors() {
     cluster.stop();
     empty.stop();
 }
+
+/// The coordinator is killed while the chunks of a put are on their way to the workers.
+#[test]
+fn put_survives_a_restart_of_the_coordinator() {
+    let folder = folder();
+    let text = corpus::text(77, 3_000_000);
+    write(folder.path(), "in", &text);
+    let mut cluster = Cluster::start(2, 1);
+    let mut put = cluster.windrow(["data", "put", "in", "set", "--chunk-size", "10kB", "--coordinator", &cluster.url]);
+    put.current_dir(folder.path());
+    let put = std::thread::spawn(move || run(&mut put));
+    eventually("some chunks are stored", || chunks(&cluster, 0) > 20);
+    cluster.kill_coordinator();
+    let before = chunks(&cluster, 0);
+    cluster.start_coordinator();
+    put.join().unwrap().ok();
+    let set = listed(&cluster, "set").unwrap();
+    let all = set["chunks"].as_u64().unwrap() as usize;
+    assert!(before < all, "the put was not over: {before} of {all} chunks");
+    assert_eq!(
+        (chunks(&cluster, 0), chunks(&cluster, 1)),
+        (all, all),
+        "and no chunk is there that is not a part of it"
+    );
+    let orphans = cluster.json(["data", "ls", "--orphans"]);
+    assert_eq!(orphans["chunks"].as_array().unwrap().len(), 0, "{orphans}");
+    data(&cluster, folder.path(), &["get", "set", "back"]).ok();
+    assert!(std::fs::read(folder.path().join("back")).unwrap() == text.as_bytes());
+    cluster.stop();
+}

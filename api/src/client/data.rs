@@ -2,26 +2,30 @@
 
 use super::chunk_transfer::{self, FETCH_PATIENCE, STORE_PATIENCE, fetch};
 use super::cutting::cut_files;
+use super::persist::until_answered;
+use super::put_stream::{Holder, PutStream};
 use super::{Cluster, answered, asking, failure};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use windrow_model::{Code, DatasetStatus, Digest, Failure, Framing, WorkerId};
 use windrow_net::connect::channel_lazy;
-use windrow_net::{Connection, clients};
-use windrow_proto::v1::{self, put_reply, put_request};
-use windrow_store::{Steps, list_inputs};
+use windrow_net::{Backoff, Connection, clients};
+use windrow_proto::v1;
+use windrow_store::{InputFile, Steps, list_inputs};
 
 /// Bytes of one message.
 const PIECE_BYTES: usize = 1 << 20;
 /// Most chunks that are cut and not yet sent.
 const CHUNKS_AHEAD: usize = 1;
+/// Most times that the coordinator is asked again who holds a chunk.
+const LOOKS_MAX: u32 = 6;
 /// Most chunks that are sent at the same time.
 const CHUNKS_AT_ONCE: usize = 3;
-/// Most messages about chunks that are on their way to the coordinator.
-const PLACED_AHEAD: usize = 64;
 
 /// Options of a put.
 #[derive(Clone, Debug)]
@@ -62,6 +66,30 @@ pub struct ChunkPlace {
     pub addresses: Vec<String>,
 }
 
+/// Why a put failed.
+struct PutError {
+    failure: Failure,
+    /// The stream to the coordinator broke, and the coordinator may have had the chunks deleted since: another pass may help.
+    chunks_may_be_gone: bool,
+}
+
+impl PutError {
+    fn of(failure: Failure, stream: &PutStream<'_>) -> PutError {
+        PutError { failure, chunks_may_be_gone: stream.broke() }
+    }
+}
+
+impl From<Failure> for PutError {
+    fn from(failure: Failure) -> PutError {
+        PutError { failure, chunks_may_be_gone: false }
+    }
+}
+
+/// Whether a put was refused because chunks are not where they were stored.
+fn is_missing(code: Code) -> bool {
+    matches!(code, Code::ChunkUnavailable | Code::BadRequest)
+}
+
 /// A chunk to send.
 struct Content {
     digest: Digest,
@@ -70,10 +98,12 @@ struct Content {
 
 impl Cluster {
     /// Puts the contents of files into the cluster as a dataset. It becomes visible when every copy of every chunk is
-    /// durable. `progress` gets the number of bytes stored so far.
+    /// durable. `progress` gets the number of bytes stored so far. A lost connection to the coordinator is reopened, for about
+    /// half a minute, and the put goes on; if its chunks have been deleted meanwhile, they are sent once more.
     ///
     /// # Errors
-    /// Bad inputs; `DATASET_EXISTS`; a chunk that not enough workers accept. A dataset of this name is then unchanged.
+    /// Bad inputs; `DATASET_EXISTS`; a chunk that not enough workers accept; `UNREACHABLE`. A dataset of this name is then
+    /// unchanged.
     pub async fn put_dataset(
         &self,
         inputs: Vec<String>,
@@ -82,25 +112,33 @@ impl Cluster {
         mut progress: impl FnMut(u64),
     ) -> Result<Put, Failure> {
         let files = blocking(move || Ok(list_inputs(&inputs, &Steps::default())?)).await?;
-        let (requests, stream) = mpsc::channel(PLACED_AHEAD);
-        let say = async |message| requests.send(v1::PutRequest { message: Some(message) }).await;
+        let files = Arc::new(files);
+        let first = self.put_files(files.clone(), name, options.clone(), &mut progress).await;
+        match first {
+            Err(PutError { failure, chunks_may_be_gone: true }) if is_missing(failure.code) => {
+                self.put_files(files, name, options, &mut progress).await.map_err(|error| error.failure)
+            }
+            other => other.map_err(|error| error.failure),
+        }
+    }
+
+    /// One pass over the files.
+    async fn put_files(
+        &self,
+        files: Arc<Vec<InputFile>>,
+        name: &str,
+        options: PutOptions,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<Put, PutError> {
         let begin = v1::BeginPut {
             name: name.to_string(),
             overwrite: options.overwrite,
             replicas: options.replicas,
             framing: Some(options.framing.into()),
         };
-        // There is room for the first message.
-        let _ = say(put_request::Message::Begin(begin)).await;
-        let mut client = clients::data(self.connection.clone());
-        let mut replies = answered(client.put(ReceiverStream::new(stream)).await)?;
-        let Some(put_reply::Message::Began(began)) = replies.message().await.map_err(failure)?.and_then(|m| m.message)
-        else {
-            return Err(Failure::new(Code::BadRequest, "the coordinator did not begin the put"));
-        };
-        let workers = self.workers_of(&began)?;
-        let replicas = began.replicas;
-        let cluster = began.cluster.clone();
+        let mut stream = PutStream::begin(self, begin).await?;
+        let holders = Mutex::new(Arc::new(stream.holders()?));
+        let (replicas, cluster) = (stream.replicas(), stream.cluster());
 
         let (give, chunks) = mpsc::channel::<Content>(CHUNKS_AHEAD);
         let cutting = tokio::task::spawn_blocking(move || {
@@ -110,46 +148,27 @@ impl Cluster {
                 give.blocking_send(content).map_err(|_| Failure::new(Code::Interrupted, "the put was broken off"))
             })
         });
+        let present = || holders.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut stored = ReceiverStream::new(chunks)
             .enumerate()
-            .map(|(number, content)| store(content, cluster.clone(), number, replicas as usize, &workers))
+            .map(|(number, content)| store(content, cluster.clone(), number, replicas as usize, present()))
             .buffered(CHUNKS_AT_ONCE);
         let mut put = Put { version: 0, chunks: 0, bytes: 0, replicas };
-        let mut ended = false;
         while let Some(placed) = stored.next().await {
             let placed = placed?;
             put.chunks += 1;
-            put.bytes += placed.length;
+            put.bytes = put.bytes.saturating_add(placed.length);
             progress(put.bytes);
-            if say(put_request::Message::Chunk(placed)).await.is_err() {
-                // The coordinator has ended the stream; its answer gives the reason.
-                ended = true;
-                break;
+            if stream.place(placed).await.map_err(|failure| PutError::of(failure, &stream))? {
+                *holders.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(stream.holders()?);
             }
         }
         drop(stored);
-        let cut = cutting.await.map_err(|e| Failure::new(Code::Internal, format!("cutting ended early: {e}")))?;
-        if ended {
-            replies.message().await.map_err(failure)?;
-            return Err(Failure::new(Code::Unreachable, "the coordinator has ended the put; the dataset is unchanged"));
+        cutting.await.map_err(|e| Failure::new(Code::Internal, format!("cutting ended early: {e}")))??;
+        match stream.commit().await {
+            Ok(version) => Ok(Put { version, ..put }),
+            Err(failure) => Err(PutError::of(failure, &stream)),
         }
-        cut?;
-        let _ = say(put_request::Message::Commit(v1::Empty {})).await;
-        match replies.message().await.map_err(failure)?.and_then(|m| m.message) {
-            Some(put_reply::Message::Committed(committed)) => Ok(Put { version: committed.version, ..put }),
-            _ => Err(Failure::new(
-                Code::Unreachable,
-                "the coordinator did not confirm the put; `data ls` shows the result",
-            )),
-        }
-    }
-
-    fn workers_of(&self, began: &v1::PutBegan) -> Result<Vec<(WorkerId, Connection)>, Failure> {
-        let connect = |peer: &v1::Peer| {
-            let worker = peer.worker.clone().ok_or_else(|| Failure::new(Code::BadRequest, "a worker without an id"))?;
-            Ok((worker.try_into()?, channel_lazy(&peer.address, &self.access)?))
-        };
-        began.workers.iter().map(connect).collect()
     }
 
     /// All datasets, by name.
@@ -171,11 +190,15 @@ impl Cluster {
         Ok((datasets, reply.notices))
     }
 
-    /// A dataset and the locations of its chunks, in order.
+    /// A dataset and the locations of its chunks, in order. A lost connection is reopened.
     ///
     /// # Errors
     /// `DATASET_NOT_FOUND`, `UNREACHABLE`.
     pub async fn dataset(&self, name: &str) -> Result<(DatasetStatus, Vec<ChunkPlace>), Failure> {
+        until_answered(async || self.places_of(name).await).await
+    }
+
+    async fn places_of(&self, name: &str) -> Result<(DatasetStatus, Vec<ChunkPlace>), Failure> {
         let mut client = clients::data(self.connection.clone());
         let mut stream = answered(client.get(v1::GetDatasetRequest { name: name.to_string() }).await)?;
         let incomplete = || Failure::new(Code::BadRequest, "an incomplete answer about a dataset");
@@ -206,6 +229,23 @@ impl Cluster {
         Err(Failure::new(Code::ChunkUnavailable, format!("chunk {}: {said}", place.digest)))
     }
 
+    /// The content of one chunk of the dataset `name`, as [`Cluster::chunk`] gives it. If no worker gives it, the coordinator is
+    /// asked again who holds it, for a few seconds: a worker that restarts has another address.
+    ///
+    /// # Errors
+    /// `CHUNK_UNAVAILABLE` with the error of each worker.
+    pub async fn chunk_of(&self, name: &str, place: &ChunkPlace) -> Result<Vec<u8>, Failure> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        let mut got = self.chunk(place).await;
+        while got.is_err() && backoff.tries() < LOOKS_MAX {
+            tokio::time::sleep(backoff.next_delay()).await;
+            let (_, places) = self.dataset(name).await?;
+            let Some(now) = places.iter().find(|now| now.digest == place.digest) else { break };
+            got = self.chunk(now).await;
+        }
+        got
+    }
+
     async fn chunk_from(&self, address: &str, place: &ChunkPlace) -> Result<Vec<u8>, Failure> {
         let client = clients::transfer(channel_lazy(address, &self.access)?);
         fetch(client, place.digest, place.length, FETCH_PATIENCE).await
@@ -228,7 +268,7 @@ async fn store(
     cluster: Option<v1::ClusterId>,
     number: usize,
     replicas: usize,
-    workers: &[(WorkerId, Connection)],
+    workers: Arc<Vec<Holder>>,
 ) -> Result<v1::PlacedChunk, Failure> {
     let mut untried = (0..workers.len()).map(|i| &workers[(number + i) % workers.len()]);
     let mut holders: Vec<v1::WorkerId> = Vec::new();

@@ -94,7 +94,7 @@ async fn put(
 async fn get(cluster: &Cluster, name: &str, to: &Path) -> Result<(), Failure> {
     let (status, places) = cluster.dataset(name).await?;
     if to == Path::new("-") {
-        return to_stdout(cluster, &places).await;
+        return to_stdout(cluster, name, &places).await;
     }
     if to.symlink_metadata().is_ok() {
         return Err(Failure::new(Code::OutputExists, format!("{} exists", to.escaped())));
@@ -108,13 +108,13 @@ async fn get(cluster: &Cluster, name: &str, to: &Path) -> Result<(), Failure> {
             let made = fs::create_dir(&partial).map_err(|e| failed(&partial, &e));
             let write = |number: usize, bytes: &[u8]| fs::write(partial.join(format!("{number:05}")), bytes);
             match made {
-                Ok(()) => copy(cluster, &places, write, to).await,
+                Ok(()) => copy(cluster, name, &places, write, to).await,
                 Err(failure) => return Err(failure),
             }
         }
         _ => {
             let mut file = fs::File::create_new(&partial).map_err(|e| failed(&partial, &e))?;
-            copy(cluster, &places, |_, bytes| file.write_all(bytes), to).await
+            copy(cluster, name, &places, |_, bytes| file.write_all(bytes), to).await
         }
     };
     let renamed = copied.and_then(|()| fs::rename(&partial, to).map_err(|e| failed(to, &e)));
@@ -128,9 +128,9 @@ async fn get(cluster: &Cluster, name: &str, to: &Path) -> Result<(), Failure> {
 }
 
 /// Stops when the reader has closed the pipe.
-async fn to_stdout(cluster: &Cluster, places: &[ChunkPlace]) -> Result<(), Failure> {
+async fn to_stdout(cluster: &Cluster, name: &str, places: &[ChunkPlace]) -> Result<(), Failure> {
     for place in places {
-        if !output::put_bytes(&cluster.chunk(place).await?)? {
+        if !output::put_bytes(&cluster.chunk_of(name, place).await?)? {
             break;
         }
     }
@@ -139,12 +139,13 @@ async fn to_stdout(cluster: &Cluster, places: &[ChunkPlace]) -> Result<(), Failu
 
 async fn copy(
     cluster: &Cluster,
+    name: &str,
     places: &[ChunkPlace],
     mut write: impl FnMut(usize, &[u8]) -> io::Result<()>,
     to: &Path,
 ) -> Result<(), Failure> {
     for (number, place) in places.iter().enumerate() {
-        let bytes = cluster.chunk(place).await?;
+        let bytes = cluster.chunk_of(name, place).await?;
         write(number, &bytes).map_err(|e| failed(to, &e))?;
     }
     Ok(())
