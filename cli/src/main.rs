@@ -8,6 +8,7 @@ mod exit;
 mod init;
 mod log;
 mod output;
+mod process_limits;
 mod settings;
 mod signals;
 
@@ -18,6 +19,7 @@ use output::Format;
 use settings::Settings;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use tokio::runtime::Runtime;
 use windrow_model::Failure;
 
 fn main() -> ExitCode {
@@ -59,22 +61,32 @@ fn run(verb: Verb, settings: Settings, format: Format) -> Result<Exit, Failure> 
         Verb::Data(args) => on_one_thread(cmd::data::run(args, settings, format)),
         Verb::Worker(args) => match args.verb {
             Some(verb) => on_one_thread(cmd::worker::manage(verb, settings, format)),
-            None => on_one_thread(cmd::worker::run(args.run, settings)),
+            None => as_daemon("a worker", cmd::worker::run(args.run, settings)),
         },
         Verb::Coordinator(args) => match args.verb {
             Some(verb) => on_one_thread(cmd::backup::run(verb, settings, format)),
-            None => on_one_thread(cmd::coordinator::run(args.run, settings)),
+            None => as_daemon("a coordinator", cmd::coordinator::run(args.run, settings)),
         },
-        Verb::Up(args) => on_one_thread(cmd::up::run(args, settings)),
+        Verb::Up(args) => as_daemon("a coordinator", cmd::up::run(args, settings)),
         Verb::Tls(args) => cmd::tls::run(args.verb),
         Verb::Completion { shell } => cmd::completion::run(shell),
     }
 }
 
-/// One thread is enough to wait for answers, and starts fastest. It is enough for daemons, too: blocking work has
-/// threads of its own, and with more threads each task of a job would cost a dozen wake-ups between them.
+/// One thread is enough to wait for answers, and starts fastest.
 fn on_one_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(exit::no_runtime)?;
+    block_on(runtime, work)
+}
+
+/// One thread is enough for daemons, too: blocking work has threads of its own, and with more threads each task of a job
+/// would cost a dozen wake-ups between them. The limits of the process are checked before anything is touched.
+fn as_daemon(name: &str, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    process_limits::prepare(name)?;
+    block_on(process_limits::runtime().map_err(exit::no_runtime)?, work)
+}
+
+fn block_on(runtime: Runtime, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let result = runtime.block_on(work);
     // A running read of a file must not hold up the exit.
     runtime.shutdown_background();

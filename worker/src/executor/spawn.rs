@@ -175,6 +175,8 @@ fn exec_failure(binary: &Path, e: &io::Error) -> Failure {
     };
     let hint = match e.kind() {
         io::ErrorKind::NotFound => "; `ldd` on the binary shows which interpreter or library is missing here",
+        // `fork` says so of processes and threads, also where a control group or the machine has the limit.
+        io::ErrorKind::WouldBlock => "; this worker's user may have no more processes and threads (`ulimit -u`)",
         _ => "",
     };
     Failure::new(code, format!("cannot execute the job's binary {}: {e}{hint}", binary.escaped()))
@@ -330,6 +332,8 @@ mod tests {
         for errno in [Errno::NOEXEC, Errno::NOENT, Errno::LIBBAD] {
             assert_eq!(code(errno), Code::ExecFailed, "{errno}");
         }
+        let full = exec_failure(Path::new("binary"), &Errno::AGAIN.into());
+        assert!(full.message.contains("`ulimit -u`"), "{full}");
         // A bad disk, a mount without execution, limits of the machine.
         for errno in [Errno::IO, Errno::ACCESS, Errno::NFILE, Errno::MFILE, Errno::AGAIN, Errno::STALE] {
             assert_eq!(code(errno), Code::IoError, "{errno}");

@@ -67,7 +67,10 @@ impl Chain<Vec<u8>> for Pipe {
     fn run(&self, cx: &TaskCx<'_>, sink: &mut dyn Push<Vec<u8>>) -> TaskResult<()> {
         let at = format!("(`pipe` at {}:{})", self.op.at.file(), self.op.at.line());
         let failed = |e: std::io::Error| Failure::new(Code::UserError, format!("`{}`: {e} {at}", self.command));
-        let mut program = PipedCommand::start(&self.command).map_err(failed)?;
+        let mut program = PipedCommand::start(&self.command).map_err(|e| match is_exhausted(&e) {
+            true => Failure::new(Code::IoError, format!("cannot start `{}`: {e} {at}", self.command)),
+            false => failed(e),
+        })?;
         let mut trouble = false;
         self.before.run(
             cx,
@@ -99,6 +102,12 @@ impl Chain<Vec<u8>> for Pipe {
         }
         Err(Failure::new(Code::UserError, format!("`{}` ended with {status} {at}", self.command)).into())
     }
+}
+
+/// Whether a process cannot be started for want of processes, descriptors or memory: the machine's fault, not the command's.
+fn is_exhausted(e: &std::io::Error) -> bool {
+    let errno = e.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE))
 }
 
 /// A running program. One thread writes its stdin and reads its stdout in turn, so that the two sides cannot deadlock,
