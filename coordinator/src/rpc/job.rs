@@ -1,6 +1,6 @@
 //! The service for clients.
 
-use super::result::send_result;
+use super::result::{WAITING_MAX, send_result};
 use super::{Answers, PIECES_MAX, artifact, field, hello, refuse};
 use crate::artifacts::Artifacts;
 use crate::logs::send_logs;
@@ -108,7 +108,7 @@ impl v1::jobs_server::Jobs for Jobs {
     async fn collected(&self, request: Request<v1::CollectedRequest>) -> Reply<Self::CollectedStream> {
         let job: JobId = field(request.into_inner().id, "id")?;
         let collected = self.mailbox.try_ask(|answer| Message::Collected { job, answer }).await.map_err(refuse)?;
-        let (send, receive) = mpsc::channel(PIECES_MAX);
+        let (send, receive) = mpsc::channel(WAITING_MAX);
         let readers = self.readers.clone();
         tokio::spawn(send_result(job, collected, self.files.clone(), self.mailbox.clone(), readers, send));
         Ok(Response::new(ReceiverStream::new(receive)))

@@ -1,6 +1,6 @@
 //! A collected result as a stream: its small blobs from memory, the others from their file, piece by piece.
 
-use super::{PIECE_BYTES, PIECES_MAX, refuse};
+use super::{PIECE_BYTES, refuse};
 use crate::mailbox::{Mailbox, Message};
 use crate::result_files::ResultFiles;
 use bytes::Bytes;
@@ -15,6 +15,8 @@ use windrow_scheduler::{Collected, CollectedBlob};
 
 /// Results that are read at a time: each holds a thread until its client has taken all of it.
 pub(crate) const READERS_MAX: usize = 64;
+/// Pieces of one result that wait for its client: 64 clients that read slowly hold less than 200 MiB.
+pub(super) const WAITING_MAX: usize = 2;
 /// A client that takes nothing of a result for this time has gone.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -44,7 +46,7 @@ pub(super) async fn send_result(
     match sent {
         Ok(Ok(true)) => {
             // Nothing waits in the channel any more. A client that has gone is an error here.
-            if send.reserve_many(PIECES_MAX).await.is_ok() {
+            if send.reserve_many(WAITING_MAX).await.is_ok() {
                 mailbox.send(Message::Fetched { job }).await;
             }
         }
@@ -90,4 +92,63 @@ fn send_all(
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use tokio::sync::oneshot;
+
+    const BLOB_BYTES: usize = 13 << 20;
+    const BLOBS: u8 = 5;
+
+    /// 64 clients that take one piece each, and go on later, of a result of 65 MiB.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn readers_of_a_large_result_hold_few_pieces() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ResultFiles::open(folder.path().join("results"), &BTreeSet::new()).unwrap();
+        let job = JobId::from_bytes([1; 16]);
+        let (done, stored) = oneshot::channel();
+        let blobs = (0..BLOBS).map(|n| vec![n; BLOB_BYTES]).collect();
+        files.append(job, blobs, Box::new(|result| drop(done.send(result))));
+        let stored = stored.await.unwrap().unwrap();
+        let collected: Collected = vec![("n".into(), stored.into_iter().map(CollectedBlob::Stored).collect())];
+        let (mailbox, mut messages) = Mailbox::new();
+        let readers = Arc::new(Semaphore::new(READERS_MAX));
+        let mut clients = Vec::new();
+        for _ in 0..READERS_MAX + 1 {
+            let (send, receive) = mpsc::channel(WAITING_MAX);
+            let (files, mailbox) = (files.clone(), mailbox.clone());
+            tokio::spawn(send_result(job, collected.clone(), files, mailbox, readers.clone(), send));
+            clients.push(receive);
+        }
+        let mut waits = clients.pop().unwrap();
+        for client in &mut clients {
+            client.recv().await.unwrap().unwrap();
+        }
+        // Those that wait are all there are: a sender has read one more, and no client beyond the bound has got any.
+        while clients.iter().any(|client| client.len() < WAITING_MAX) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(clients.iter().all(|client| client.len() == WAITING_MAX) && waits.is_empty());
+        assert_eq!(readers.available_permits(), 0);
+        for (number, mut client) in clients.into_iter().enumerate() {
+            let mut bytes = PIECE_BYTES;
+            while let Some(piece) = client.recv().await {
+                let piece = piece.unwrap();
+                assert!(piece.data.iter().all(|byte| u32::from(*byte) == piece.task), "reader {number}");
+                bytes += piece.data.len();
+                // Most of them leave in the middle.
+                if number > 2 {
+                    break;
+                }
+            }
+            assert!(number > 2 || bytes == BLOB_BYTES * usize::from(BLOBS), "reader {number}: {bytes}");
+        }
+        assert!(waits.recv().await.unwrap().is_ok(), "its turn has come");
+        for _ in 0..3 {
+            assert!(matches!(messages.recv().await, Some(Message::Fetched { .. })), "those that read all of it");
+        }
+    }
 }
