@@ -26,7 +26,7 @@ fn log_tells_of_workers_jobs_and_refused_callers() {
     std::fs::write(path("in"), "a b\n".repeat(2_000)).unwrap();
     let mut coordinator =
         daemon(&home, &log, &["coordinator", "--listen", "127.0.0.1:0", "--data-dir", &path("c"), "--lease", "2s"]);
-    let url = coordinator.told("coordinator ");
+    let url = coordinator.read_line("coordinator ");
     let says = |what: &str, words: &[&str]| {
         let line = |line: &str| words.iter().all(|word| line.contains(word));
         eventually(what, || text(&log).lines().any(line));
@@ -46,7 +46,7 @@ fn log_tells_of_workers_jobs_and_refused_callers() {
             .env("WINDROW_LOG", "error")
             .env("WINDROW_FAILPOINTS", failpoints);
         let mut worker = Daemon::start(&mut worker);
-        let id = worker.told("worker ");
+        let id = worker.read_line("worker ");
         (worker, id)
     };
     let (first, first_id) = start("w1", "");

@@ -86,7 +86,7 @@ fn daemon_raises_its_soft_limit_on_descriptors() {
     let data = place.own("data").to_str().unwrap().to_string();
     let coordinator = ["coordinator", "--listen", "127.0.0.1:0", "--data-dir", &data];
     let mut daemon = Daemon::start(&mut place.windrow("ulimit -n 900; ulimit -Sn 40;", &coordinator));
-    daemon.told("coordinator ");
+    daemon.read_line("coordinator ");
     assert_eq!(descriptors(daemon.pid()), [900, 900]);
     assert_eq!(daemon.stop(), Some(0));
 }
@@ -134,7 +134,7 @@ fn worker_survives_a_full_process_table() {
     let data = place.own("coordinator");
     let args = ["coordinator", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
     let mut coordinator = Daemon::start(&mut place.windrow("", &args));
-    let url = coordinator.told("coordinator ");
+    let url = coordinator.read_line("coordinator ");
     let tool = |name: &str| {
         let mut tool = command(name, &place.path("root"));
         tool.current_dir(place.folder.path()).env("WINDROW_TOKEN_FILE", data.join("token"));
@@ -145,14 +145,14 @@ fn worker_survives_a_full_process_table() {
     let most = 64 + 2 * std::thread::available_parallelism().unwrap().get();
     let limit = format!("ulimit -u {most} 2>/dev/null || ulimit -p {most};");
     let mut worker = Daemon::start(&mut place.windrow(&limit, &[&args[..], &[scratch.to_str().unwrap()]].concat()));
-    worker.told("worker ");
+    worker.read_line("worker ");
     let job = |output: &str| run(tool("wordcount").args(["words", "--output", output, "--cluster", &url]));
 
     let sleepers = Sleepers::start(&place, most);
     job("full").with(1).tells("IO_ERROR", &["cannot start a thread", "ulimit"]);
     // Where there is another worker, this one is left out, with the reason.
     let mut other = Daemon::start(tool("windrow").args(args).arg(place.path("other")).env("WINDROW_LOG", "error"));
-    other.told("worker ");
+    other.read_line("worker ");
     job("beside").ok();
     let list = run(tool("windrow").args(["job", "list", "--coordinator", &url, "-o", "json"])).json();
     let done = list.as_array().unwrap().iter().find(|job| job["state"] == "done").unwrap();
