@@ -64,7 +64,7 @@ impl<'a> PutStream<'a> {
     ///
     /// # Errors
     /// `DATASET_EXISTS`, `CHUNK_UNAVAILABLE` without workers, `UNREACHABLE`.
-    pub async fn begin(cluster: &'a Cluster, begin: v1::BeginPut) -> Result<PutStream<'a>, Failure> {
+    pub(super) async fn begin(cluster: &'a Cluster, begin: v1::BeginPut) -> Result<PutStream<'a>, Failure> {
         let open = match open(cluster, begin.clone()).await {
             Ok(open) => open,
             Err(Broken::Lost(failure) | Broken::Refused(failure)) => return Err(failure),
@@ -75,17 +75,17 @@ impl<'a> PutStream<'a> {
     }
 
     /// The number of copies of each chunk.
-    pub fn replicas(&self) -> u32 {
+    pub(super) fn replicas(&self) -> u32 {
         self.open.began.replicas
     }
 
     /// The cluster that workers compare with theirs.
-    pub fn cluster(&self) -> Option<v1::ClusterId> {
+    pub(super) fn cluster(&self) -> Option<v1::ClusterId> {
         self.open.began.cluster.clone()
     }
 
     /// The workers that take chunks; others after the stream was opened again.
-    pub fn holders(&self) -> Result<Vec<Holder>, Failure> {
+    pub(super) fn holders(&self) -> Result<Vec<Holder>, Failure> {
         let connect = |peer: &v1::Peer| {
             let worker = peer.worker.clone().ok_or_else(|| Failure::new(Code::BadRequest, "a worker without an id"))?;
             Ok((worker.try_into()?, channel_lazy(&peer.address, &self.cluster.access)?))
@@ -94,7 +94,7 @@ impl<'a> PutStream<'a> {
     }
 
     /// Whether the stream broke since the put began.
-    pub fn broke(&self) -> bool {
+    pub(super) fn broke(&self) -> bool {
         self.broke
     }
 
@@ -102,7 +102,7 @@ impl<'a> PutStream<'a> {
     ///
     /// # Errors
     /// The coordinator refuses the put, or does not come back.
-    pub async fn place(&mut self, chunk: v1::PlacedChunk) -> Result<bool, Failure> {
+    pub(super) async fn place(&mut self, chunk: v1::PlacedChunk) -> Result<bool, Failure> {
         self.placed.push(chunk.clone());
         match say(&mut self.open, put_request::Message::Chunk(chunk)).await {
             Ok(()) => Ok(false),
@@ -115,7 +115,7 @@ impl<'a> PutStream<'a> {
     ///
     /// # Errors
     /// The coordinator refuses the put, or does not come back: then `data ls` shows whether the put was recorded.
-    pub async fn commit(&mut self) -> Result<u64, Failure> {
+    pub(super) async fn commit(&mut self) -> Result<u64, Failure> {
         let mut backoff = Backoff::reconnect();
         loop {
             let lost = match commit(&mut self.open).await {
