@@ -3,345 +3,23 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read the files that they made")]
 
-use std::future::Future;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+mod support;
+
 use std::time::Duration;
+use support::*;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
-use tonic::{Request, Response, Status, Streaming};
-use windrow_model::{
-    AttemptId, Chunk, ClusterId, Code, Digest, Epoch, Failure, FileIdentity, FileRange, Incarnation, JobId,
-    OutputReport, Segment, SegmentRef, StageId, Task, TaskId, TaskInput, TaskOutput, WorkerId,
-};
-use windrow_net::{Access, Role, Server, Token, serve::serve, to_status};
+use windrow_model::{AttemptId, Code, Epoch, Failure, OutputReport, Segment, SegmentRef, TaskInput, TaskOutput};
+use windrow_net::Token;
 use windrow_proto::v1::from_worker::Message as From;
-use windrow_proto::v1::session_server::{Session, SessionServer};
 use windrow_proto::v1::to_worker::Message as To;
 use windrow_proto::v1::{self};
-use windrow_worker::{Config, Error};
-
-const LEASE_MS: u64 = 3000;
-
-/// One registration, as the coordinator sees it.
-struct Line {
-    register: v1::Register,
-    /// The inventory that it sent.
-    inventory: Vec<v1::HeldAttempt>,
-    jobs: Vec<v1::JobId>,
-    hear: Streaming<v1::FromWorker>,
-    to_worker: ToWorker,
-}
-
-type ToWorker = mpsc::UnboundedSender<Result<v1::ToWorker, Status>>;
-
-impl Line {
-    fn send(&self, message: To) {
-        self.to_worker.send(Ok(v1::ToWorker { message: Some(message) })).unwrap();
-    }
-
-    /// The next message except beats and the empty list of chunks.
-    async fn hear(&mut self) -> From {
-        let next = async {
-            loop {
-                let message = self.hear.message().await.unwrap().expect("the worker keeps its session");
-                match message.message.unwrap() {
-                    From::Beat(_) => {}
-                    From::ChunksHeld(held) => assert!(held.digests.is_empty() && held.last),
-                    other => return other,
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), next).await.expect("the worker answers")
-    }
-
-    fn worker(&self) -> WorkerId {
-        self.register.worker.clone().unwrap().try_into().unwrap()
-    }
-
-    fn attempt(&self, stage: u32, index: u32) -> AttemptId {
-        AttemptId {
-            task: TaskId { job: job(), stage: StageId(stage), index },
-            number: 0,
-            epoch: Epoch(1),
-            incarnation: Incarnation(self.register.incarnation),
-        }
-    }
-
-    fn assign(&self, task: Task, setup: Option<v1::JobSetup>, peers: Vec<v1::Peer>) {
-        self.send(To::Assign(v1::Assign { task: Some(task.into()), setup, peers, chunks: vec![] }));
-    }
-
-    async fn done(&mut self, id: AttemptId) -> Vec<OutputReport> {
-        match self.hear().await {
-            From::Done(done) => {
-                assert_eq!(AttemptId::try_from(done.attempt.unwrap()).unwrap(), id);
-                windrow_model::TaskReport::try_from(done.report.unwrap()).unwrap().outputs
-            }
-            other => panic!("expected {id} done, got {other:?}"),
-        }
-    }
-}
-
-fn job() -> JobId {
-    JobId::from_bytes([1; 16])
-}
-
-fn binary() -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_executor.py")).unwrap()
-}
-
-fn setup(program: &str, staging: Option<&Path>) -> Option<v1::JobSetup> {
-    let folder = |path: &Path| v1::StagingFolder {
-        sink: 0,
-        path: windrow_proto::convert::path_to_bytes(path),
-        suffix: ".txt".into(),
-        nonce: "n0".into(),
-    };
-    Some(v1::JobSetup {
-        job: Some(job().into()),
-        program: program.into(),
-        binary: Some(Digest::of(&binary()).into()),
-        fingerprint: Some(Digest::of(b"plan").into()),
-        staging: staging.map(folder).into_iter().collect(),
-        ..Default::default()
-    })
-}
-
-fn chunk(path: &Path) -> TaskInput {
-    let meta = std::fs::metadata(path).unwrap();
-    let identity = FileIdentity {
-        device: meta.dev(),
-        inode: meta.ino(),
-        length: meta.len(),
-        modified_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
-        changed_ns: meta.ctime() * 1_000_000_000 + meta.ctime_nsec(),
-    };
-    let range = FileRange {
-        path: path.to_path_buf(),
-        offset: 0,
-        length: meta.len(),
-        identity,
-        content: None,
-        local: None,
-        as_is: false,
-    };
-    TaskInput::Chunk(Chunk { ranges: vec![range], ..Chunk::default() })
-}
-
-fn task(id: AttemptId, inputs: Vec<TaskInput>, outputs: Vec<TaskOutput>) -> Task {
-    Task { attempt: id, inputs, outputs, job_input_bytes: 0 }
-}
-
-fn idle(id: AttemptId) -> Task {
-    task(id, vec![], vec![TaskOutput::Broadcast])
-}
-
-/// Passes bytes between a worker and its coordinator until the flag makes it swallow them.
-async fn proxy(target: String) -> (String, tokio::sync::watch::Sender<bool>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (swallow, swallows) = tokio::sync::watch::channel(false);
-    let target = target.trim_start_matches("http://").to_string();
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let far = tokio::net::TcpStream::connect(&target).await.unwrap();
-            let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-            tokio::spawn(pass(near_in, far_out, swallows.clone()));
-            tokio::spawn(pass(far_in, near_out, swallows.clone()));
-        }
-    });
-    (url, swallow)
-}
-
-async fn pass(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    mut swallows: tokio::sync::watch::Receiver<bool>,
-) {
-    let _ = tokio::select! {
-        copied = tokio::io::copy(&mut from, &mut to) => copied.map(|_| ()),
-        _ = swallows.wait_for(|s| *s) => Ok(()),
-    };
-    if *swallows.borrow() {
-        // A black hole: the connection stays open and carries nothing.
-        std::future::pending::<()>().await;
-    }
-}
-
-/// The coordinator's service, played by the test.
-struct Coordinator {
-    lines: mpsc::UnboundedSender<Line>,
-    refuse: Arc<Mutex<Option<Failure>>>,
-}
-
-#[tonic::async_trait]
-impl Session for Coordinator {
-    type ConnectStream = UnboundedReceiverStream<Result<v1::ToWorker, Status>>;
-    type GetArtifactStream = ReceiverStream<Result<v1::Piece, Status>>;
-
-    async fn connect(
-        &self,
-        request: Request<Streaming<v1::FromWorker>>,
-    ) -> Result<Response<Self::ConnectStream>, Status> {
-        if let Some(failure) = &*self.refuse.lock().unwrap() {
-            return Err(to_status(failure));
-        }
-        let mut hear = request.into_inner();
-        let Some(From::Register(register)) = hear.message().await?.and_then(|m| m.message) else {
-            panic!("the first message is the registration");
-        };
-        let (mut inventory, mut jobs) = (Vec::new(), Vec::new());
-        loop {
-            let Some(From::Inventory(piece)) = hear.message().await?.and_then(|m| m.message) else {
-                panic!("then comes the inventory");
-            };
-            inventory.extend(piece.attempts);
-            jobs.extend(piece.jobs);
-            if piece.last {
-                break;
-            }
-        }
-        let (to_worker, stream) = mpsc::unbounded_channel();
-        let line = Line { register, inventory, jobs, hear, to_worker };
-        line.send(To::Registered(v1::Registered {
-            protocol: Some(windrow_proto::own_range()),
-            epoch: 1,
-            lease_ms: LEASE_MS,
-            cluster: Some(ClusterId::from_bytes([7; 16]).into()),
-            nonce: 1,
-            revision: 0,
-        }));
-        let _ = self.lines.send(line);
-        Ok(Response::new(UnboundedReceiverStream::new(stream)))
-    }
-
-    async fn get_artifact(
-        &self,
-        request: Request<v1::GetArtifactRequest>,
-    ) -> Result<Response<Self::GetArtifactStream>, Status> {
-        let bytes = binary();
-        assert_eq!(Digest::try_from(request.into_inner().digest.unwrap()).unwrap(), Digest::of(&bytes));
-        let (pieces, stream) = mpsc::channel(1);
-        tokio::spawn(async move {
-            for piece in bytes.chunks(1000) {
-                let _ = pieces.send(Ok(v1::Piece { data: piece.to_vec().into() })).await;
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
-    }
-}
-
-/// A coordinator on a port, and its workers' folders.
-struct Cluster {
-    url: String,
-    lines: mpsc::UnboundedReceiver<Line>,
-    refuse: Arc<Mutex<Option<Failure>>>,
-    folder: tempfile::TempDir,
-}
-
-impl Cluster {
-    async fn start() -> Cluster {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Cluster::start_on(listener, None)
-    }
-
-    fn start_on(listener: TcpListener, token: Option<Token>) -> Cluster {
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (lines_in, lines) = mpsc::unbounded_channel();
-        let refuse = Arc::new(Mutex::new(None));
-        let service = Coordinator { lines: lines_in, refuse: refuse.clone() };
-        let routes = tonic::service::Routes::new(SessionServer::new(service));
-        tokio::spawn(serve(listener, routes, Server::new(Role::Coordinator, token, None), std::future::pending()));
-        Cluster { url, lines, refuse, folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn data_dir(&self, n: u32) -> PathBuf {
-        self.folder.path().join(format!("worker-{n}"))
-    }
-
-    /// A worker that runs until the sender is used or dropped.
-    fn worker(&self, n: u32) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), Error>>) {
-        self.worker_that_stays(n, Config::STOP_TIMEOUT)
-    }
-
-    /// The same with a stop timeout.
-    fn worker_that_stays(
-        &self,
-        n: u32,
-        stop_timeout: Duration,
-    ) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), Error>>) {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let run = run_worker_for(self.url.clone(), self.data_dir(n), stop_timeout, async {
-            let _ = stopped.await;
-        });
-        (stop, tokio::spawn(run))
-    }
-
-    async fn line(&mut self) -> Line {
-        tokio::time::timeout(Duration::from_secs(60), self.lines.recv()).await.expect("a registration").unwrap()
-    }
-}
-
-async fn run_worker(url: String, data_dir: PathBuf, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    run_worker_for(url, data_dir, Config::STOP_TIMEOUT, shutdown).await
-}
-
-async fn run_worker_for(
-    url: String,
-    data_dir: PathBuf,
-    stop_timeout: Duration,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = Config {
-        coordinator_url: url,
-        data_dir,
-        slots: 2,
-        memory_bytes: 64 << 20,
-        memory_limit_bytes: None,
-        processes_max: None,
-        scratch_quota_bytes: None,
-        stop_timeout,
-        storage_timeout: Duration::from_secs(60),
-        fetch_timeout: Config::FETCH_TIMEOUT,
-        scrub_period: Config::SCRUB_PERIOD,
-        scrub_bytes_per_s: Config::SCRUB_BYTES_PER_S,
-        trash_kept: Config::TRASH_KEPT,
-        fetch_from_neighbours: false,
-        advertised: None,
-        access: Access::default(),
-        tls: None,
-        insecure: false,
-    };
-    windrow_worker::run(config, listener, shutdown, |_| {}).await
-}
-
-/// Files of jobs in a worker's data folder.
-fn job_files(data_dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![data_dir.join("jobs")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false => found.push(path),
-            }
-        }
-    }
-    found
-}
+use windrow_worker::Config;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
     let mut cluster = Cluster::start().await;
-    let (_stop_a, _a) = cluster.worker(0);
-    let mut a = cluster.line().await;
-    let (_stop_b, _b) = cluster.worker(1);
-    let mut b = cluster.line().await;
+    let (_a, mut a) = cluster.join(0).await;
+    let (_b, mut b) = cluster.join(1).await;
     let staging = cluster.folder.path().join("staging");
     std::fs::create_dir_all(staging.join("_parts")).unwrap();
     std::fs::write(staging.join("nonce"), "n0").unwrap();
@@ -415,8 +93,7 @@ async fn a_job_is_mapped_on_two_workers_shuffled_and_published() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_is_charged_to_the_crashing_task_only() {
     let mut cluster = Cluster::start().await;
-    let (_stop, _worker) = cluster.worker(0);
-    let mut line = cluster.line().await;
+    let (_running, mut line) = cluster.join(0).await;
     let (good, bad) = (line.attempt(0, 12), line.attempt(0, 13));
     line.assign(idle(good), setup("segv_at_13", None), vec![]);
     line.assign(idle(bad), None, vec![]);
@@ -439,10 +116,8 @@ async fn crash_is_charged_to_the_crashing_task_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fetched_inputs_survive_a_crash() {
     let mut cluster = Cluster::start().await;
-    let (_stop_a, _a) = cluster.worker(0);
-    let mut a = cluster.line().await;
-    let (_stop_b, _b) = cluster.worker(1);
-    let mut b = cluster.line().await;
+    let (_a, mut a) = cluster.join(0).await;
+    let (_b, mut b) = cluster.join(1).await;
     let input = cluster.folder.path().join("input");
     std::fs::write(&input, "some bytes").unwrap();
     let id = a.attempt(0, 0);
@@ -471,8 +146,7 @@ async fn fetched_inputs_survive_a_crash() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unstoppable_task_is_killed_and_its_neighbour_finishes() {
     let mut cluster = Cluster::start().await;
-    let (_stop, _worker) = cluster.worker(0);
-    let mut line = cluster.line().await;
+    let (_running, mut line) = cluster.join(0).await;
     let (stuck, next) = (line.attempt(0, 13), line.attempt(0, 1));
     line.assign(idle(stuck), setup("hang_at_13", None), vec![]);
     line.assign(idle(next), None, vec![]);
@@ -491,8 +165,7 @@ async fn unstoppable_task_is_killed_and_its_neighbour_finishes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_reports_its_inventory_after_a_lost_session() {
     let mut cluster = Cluster::start().await;
-    let (stop, worker) = cluster.worker(0);
-    let mut first = cluster.line().await;
+    let ((stop, worker), mut first) = cluster.join(0).await;
     assert!(first.inventory.is_empty() && first.jobs.is_empty());
     let (id, stuck) = (first.attempt(0, 0), first.attempt(0, 13));
     first.assign(idle(id), setup("hang_at_13", None), vec![]);
@@ -525,8 +198,7 @@ async fn worker_reports_its_inventory_after_a_lost_session() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drained_worker_runs_until_it_is_stopped() {
     let mut cluster = Cluster::start().await;
-    let (stop, worker) = cluster.worker(0);
-    let mut first = cluster.line().await;
+    let ((stop, worker), mut first) = cluster.join(0).await;
     first.send(To::Drain(v1::Drain {}));
     assert!(matches!(first.hear().await, From::Draining(_)));
     // It still answers, although it holds nothing of any job.
@@ -543,8 +215,7 @@ async fn drained_worker_runs_until_it_is_stopped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_worker_finishes_tasks_without_a_coordinator() {
     let mut cluster = Cluster::start().await;
-    let (stop, worker) = cluster.worker(0);
-    let mut first = cluster.line().await;
+    let ((stop, worker), mut first) = cluster.join(0).await;
     let id = first.attempt(0, 0);
     first.assign(idle(id), setup("gated", None), vec![]);
     let incarnation = cluster.data_dir(0).join("jobs").join(id.incarnation.to_string());
@@ -570,8 +241,7 @@ async fn stopping_worker_finishes_tasks_without_a_coordinator() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_worker_ends_at_once_when_nothing_needs_it() {
     let mut cluster = Cluster::start().await;
-    let (stop, worker) = cluster.worker(0);
-    let mut line = cluster.line().await;
+    let ((stop, worker), mut line) = cluster.join(0).await;
     // Its job continues, but its result is in its report, and published.
     let id = line.attempt(0, 0);
     line.assign(idle(id), setup("copy", None), vec![]);
@@ -605,8 +275,7 @@ async fn stopping_worker_reports_its_wait() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarted_job_keeps_nothing() {
     let mut cluster = Cluster::start().await;
-    let (_stop, _worker) = cluster.worker(0);
-    let mut first = cluster.line().await;
+    let (_running, mut first) = cluster.join(0).await;
     let (old, stuck) = (first.attempt(0, 0), first.attempt(0, 13));
     first.assign(idle(old), setup("hang_at_13", None), vec![]);
     first.done(old).await;
@@ -627,8 +296,7 @@ async fn restarted_job_keeps_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beats_keep_the_lease() {
     let mut cluster = Cluster::start().await;
-    let (_stop, _worker) = cluster.worker(0);
-    let mut line = cluster.line().await;
+    let (_running, mut line) = cluster.join(0).await;
     // More beats than fit into one lease, and the list of chunks: their answers have kept the lease.
     for _ in 0..6 {
         let message = tokio::time::timeout(Duration::from_millis(LEASE_MS), line.hear.message()).await;
@@ -697,8 +365,7 @@ async fn permanent_refusal_ends_the_worker() {
 #[tokio::test]
 async fn two_workers_do_not_share_a_folder() {
     let mut cluster = Cluster::start().await;
-    let (_stop, _worker) = cluster.worker(0);
-    cluster.line().await;
+    let (_running, _line) = cluster.join(0).await;
     let error = run_worker(cluster.url.clone(), cluster.data_dir(0), std::future::pending()).await.unwrap_err();
     assert_eq!(error.code(), Code::DataDirInUse);
 }
