@@ -87,7 +87,7 @@ impl Outbox {
         self.0.reader.wake();
     }
 
-    /// For whoever listens to the worker.
+    /// A handle for the task that reads from the worker.
     pub fn refusal(&self) -> Refusal {
         Refusal(self.0.clone())
     }
@@ -132,7 +132,7 @@ impl Stream for Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        // Nobody reads what waits.
+        // Queued messages have no reader any more.
         *self.0.lock() = Queue::default();
     }
 }

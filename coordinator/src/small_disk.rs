@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Unmounts it when it is dropped.
+/// A small tmpfs; dropping it unmounts it.
 pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// One of so many bytes; `None` where this process may not mount.
+    /// A file system of this size; `None` where this process may not mount.
     pub fn mount(bytes: u64) -> Option<SmallDisk> {
         let folder = tempfile::tempdir().expect("temporary folders can be made");
         let size = format!("size={bytes}");

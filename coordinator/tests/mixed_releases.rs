@@ -42,7 +42,7 @@ async fn worker_that_knows_fewer_fields_runs_jobs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn worker_of_a_release_without_cluster_ids_is_refused_with_the_reason() {
+async fn worker_of_a_release_without_cluster_ids_is_refused() {
     let place = Place::new();
     let coordinator = Coordinator::start(&place.data()).await;
     let refused = async |register| FakeWorker::join(&coordinator, register).await.err().unwrap();
