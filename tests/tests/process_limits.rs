@@ -20,7 +20,9 @@ impl Place {
     fn new() -> Place {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        std::fs::copy(binary("windrow"), folder.path().join("windrow")).unwrap();
+        // By another process: a child that a test forks meanwhile would hold the file open for writing, and it could not be run.
+        let copied = Command::new("cp").arg(binary("windrow")).arg(folder.path().join("windrow")).status().unwrap();
+        assert!(copied.success());
         // Each test has a user of its own: the limit counts all processes of a user.
         let user = rustix::process::geteuid().is_root().then(|| 1_000_000_000 + std::process::id());
         Place { folder, user }

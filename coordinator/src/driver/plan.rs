@@ -54,7 +54,7 @@ impl Driver {
         let Some((datasets, steps)) = self.jobs.begin_split(job, durable) else { return };
         let spec = spec.clone();
         let live = self.scheduler.workers();
-        let slots = live.iter().filter(|w| w.state == WorkerState::Live).map(|w| w.slots).sum();
+        let slots = live.iter().filter(|w| w.state == WorkerState::Live).map(|w| w.slots).fold(0, u32::saturating_add);
         let (claims, notes, mailbox) = (self.claims.clone(), self.notes.clone(), self.mailbox.clone());
         let planners = self.planners.clone();
         self.work.spawn(async move {
