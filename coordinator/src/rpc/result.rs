@@ -116,14 +116,17 @@ mod tests {
         let collected: Collected = vec![("n".into(), stored.into_iter().map(CollectedBlob::Stored).collect())];
         let (mailbox, mut messages) = Mailbox::new();
         let readers = Arc::new(Semaphore::new(READERS_MAX));
-        let mut clients = Vec::new();
-        for _ in 0..READERS_MAX + 1 {
+        let client = || {
             let (send, receive) = mpsc::channel(WAITING_MAX);
             let (files, mailbox) = (files.clone(), mailbox.clone());
             tokio::spawn(send_result(job, collected.clone(), files, mailbox, readers.clone(), send));
-            clients.push(receive);
+            receive
+        };
+        let mut clients: Vec<_> = (0..READERS_MAX).map(|_| client()).collect();
+        while readers.available_permits() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let mut waits = clients.pop().unwrap();
+        let mut waits = client();
         for client in &mut clients {
             client.recv().await.unwrap().unwrap();
         }
