@@ -1,7 +1,7 @@
 //! Standard output, which is for results.
 //!
 //! A result that cannot be written is a failure ([`put`]); a reader that has gone away (`| head`) is not. If the result
-//! is one JSON document, [`reserve`] keeps standard output for it: output of user code then goes to stderr, in this
+//! is one JSON document, a job binary keeps standard output for it: output of user code then goes to stderr, in this
 //! process and its children.
 
 use rustix::io::fcntl_dupfd_cloexec;

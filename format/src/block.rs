@@ -9,19 +9,11 @@
 //! not stored: a reader supplies the one it expects, so an intact block of another attempt is refused like a damaged
 //! one. This module owns the layout and its limits, and knows nothing of files.
 
+pub use crate::block_size::{KEY_MAX, RAW_MAX, RAW_TARGET, VALUE_MAX};
 use crate::codec::Codec;
 pub use crate::error::{FormatError, io_code};
 use crc_fast::{CrcAlgorithm, Digest};
 
-/// Most bytes of a key.
-pub const KEY_MAX: usize = 16 << 20;
-/// Most bytes of a value.
-pub const VALUE_MAX: usize = 1 << 30;
-/// Target size of a raw block in bytes: a block is closed before it grows beyond this, unless it is a single larger
-/// record.
-pub const RAW_TARGET: usize = 64 << 10;
-/// Most bytes of a raw block: one record of the largest key and value with both lengths.
-pub const RAW_MAX: usize = KEY_MAX + VALUE_MAX + 10;
 /// Bytes of the header before every payload.
 pub const HEADER_BYTES: usize = 20;
 

@@ -3,6 +3,7 @@
 //! A codec's number is written into every block header and never changes its meaning. This module does not know what is
 //! compressed.
 
+use crate::block_size::{RAW_MAX, RAW_TARGET};
 use crate::error::FormatError;
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
 
@@ -70,7 +71,7 @@ pub fn decompress(codec: Codec, stored: &[u8], raw_length: usize, out: &mut Vec<
         Codec::None => stored.len(),
         Codec::Lz4 => stored.len().saturating_mul(LZ4_EXPANSION_MAX),
     };
-    if raw_length > claim_max || raw_length > crate::block::RAW_MAX {
+    if raw_length > claim_max || raw_length > RAW_MAX {
         return Err(FormatError::Malformed("a block claims to be longer than its bytes can be"));
     }
     match codec {
@@ -80,7 +81,7 @@ pub fn decompress(codec: Codec, stored: &[u8], raw_length: usize, out: &mut Vec<
         }
         Codec::Lz4 => {
             // Do not keep the buffer of a huge record for ordinary blocks.
-            if out.capacity() > 4 * crate::block::RAW_TARGET.max(raw_length) {
+            if out.capacity() > 4 * RAW_TARGET.max(raw_length) {
                 *out = Vec::new();
             }
             out.resize(raw_length, 0);

@@ -7,6 +7,7 @@
 #![warn(unreachable_pub)]
 
 pub mod block;
+mod block_size;
 pub mod boundary;
 pub mod checksum;
 pub mod codec;

@@ -5,7 +5,8 @@
 
 use crate::access::Access;
 use crate::contact::Contact;
-use crate::dial::{DialError, Dialer};
+use crate::dial::Dialer;
+use crate::dial_error::dial_failure;
 use crate::status::{broke, with_causes};
 use crate::token_key::Role;
 use crate::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADER_BYTES_MAX, STREAM_WINDOW_BYTES};
@@ -91,18 +92,6 @@ pub fn channel_lazy(url: &str, access: &Access) -> Result<Connection, Failure> {
 /// Returns whether the connection broke during this call, so that the server may or may not have executed it.
 pub fn is_lost(status: &Status) -> bool {
     broke(status)
-}
-
-/// The dialer's failure, if it is a cause of this error.
-pub(crate) fn dial_failure(error: &(dyn Error + 'static)) -> Option<Failure> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(DialError(failure)) = error.downcast_ref() {
-            return Some(failure.clone());
-        }
-        cause = error.source();
-    }
-    None
 }
 
 struct Target {

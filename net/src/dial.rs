@@ -5,6 +5,7 @@
 
 use crate::access::Access;
 use crate::contact::Contact;
+use crate::dial_error::DialError;
 use crate::token::Token;
 use crate::token_key::{EXPORTER_LABEL, Role, proof};
 use crate::{sealed, tls};
@@ -12,7 +13,6 @@ use hyper_util::rt::TokioIo;
 use rustls::client::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -27,18 +27,6 @@ use windrow_model::{Code, Failure};
 
 /// Timeout of the TCP and TLS handshakes together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The cause of a missing connection, as the source of a transport error.
-#[derive(Clone, Debug)]
-pub(crate) struct DialError(pub Failure);
-
-impl fmt::Display for DialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
-    }
-}
-
-impl std::error::Error for DialError {}
 
 /// Opens connections to one URL.
 #[derive(Clone)]

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod connect;
 mod contact;
 mod dial;
+mod dial_error;
 mod handshake;
 mod link;
 mod open_calls;

@@ -78,7 +78,7 @@ pub fn from_status(status: &Status) -> Failure {
             stderr_tail: details.stderr_tail,
         };
     }
-    if let Some(failure) = status.source().and_then(crate::connect::dial_failure) {
+    if let Some(failure) = status.source().and_then(crate::dial_error::dial_failure) {
         return failure;
     }
     let code = match status.code() {

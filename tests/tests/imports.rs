@@ -41,10 +41,11 @@ fn paths(prefix: &str, tree: &str, found: &mut Vec<String>) {
     }
 }
 
-/// What each module imports from other modules of its crate, outside of its tests.
+/// What each module imports from other modules of its crate, outside of its tests, by `use` or by a path within the code.
 fn imports(modules: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
     let comment = Regex::new(r"//.*").unwrap();
     let import = Regex::new(r"\buse\s+((?:crate|super|self)::[^;]*);").unwrap();
+    let inline = Regex::new(r"\b(?:crate|super)(?:::\w+)+").unwrap();
     let resolve = |path: &[&str]| {
         let ends = (1..=path.len()).rev().map(|n| path[..n].join("::"));
         ends.into_iter().find(|name| modules.contains_key(name))
@@ -54,6 +55,7 @@ fn imports(modules: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<Stri
         let text = comment.replace_all(text, "");
         let mut found = Vec::new();
         import.captures_iter(&text).for_each(|c| paths("", &c[1], &mut found));
+        inline.find_iter(&text).for_each(|m| found.push(m.as_str().to_owned()));
         let own: Vec<&str> = name.split("::").collect();
         let targets = found.iter().filter_map(|path| {
             let parts: Vec<&str> = path.split("::").collect();

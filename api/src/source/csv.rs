@@ -40,7 +40,7 @@ pub fn csv<T>(inputs: impl IntoInputs) -> CsvSource<T> {
     CsvSource { inputs, delimiter: b',', header: true, quoted_newlines: false, plain: true, types: PhantomData }
 }
 
-/// See [`csv`].
+/// See [`csv`](fn@csv).
 pub struct CsvSource<T> {
     inputs: Vec<String>,
     delimiter: u8,

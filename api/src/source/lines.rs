@@ -112,7 +112,7 @@ impl BytesLines {
         self
     }
     /// Adds the file and the byte offset: records become `((file, offset), line)`. A path that is not UTF-8 is encoded
-    /// as described at [`path_text`](crate::path_text).
+    /// as described at [`path_text`](fn@crate::path_text).
     pub fn with_offset(self) -> PlacedLines {
         PlacedLines(self)
     }

@@ -8,7 +8,7 @@ use windrow_model::path_text;
 
 /// Reads one record per file: its path and its content. Many small files share a task. Empty files have no record.
 ///
-/// A path that is not UTF-8 is encoded as described at [`path_text`](crate::path_text): each file has a key of its own,
+/// A path that is not UTF-8 is encoded as described at [`path_text`](fn@crate::path_text): each file has a key of its own,
 /// and [`text_path`](crate::text_path) returns its path.
 pub fn whole_files(inputs: impl IntoInputs) -> WholeFiles {
     WholeFiles { inputs: inputs.into_inputs() }
