@@ -97,13 +97,13 @@ async fn begin(stream: TcpStream, ticket: Arc<Ticket>, admission: Admission, han
     if proven {
         ticket.prove();
         // A closed channel means that the server is stopping.
-        let _ = exits.proven.send(Ok(Link::new(wire, ticket))).await;
+        let _ = exits.proven.send(Ok(Link::new(wire, ticket, limits.bytes_max))).await;
         return;
     }
     ticket.enter();
     let (settled, close) = (ticket.settled(), ticket.close().clone());
     let watched = Arc::downgrade(&ticket);
-    if exits.unproven.send(Ok(Link::new(wire, ticket))).await.is_err() {
+    if exits.unproven.send(Ok(Link::new(wire, ticket, limits.bytes_max))).await.is_err() {
         return;
     }
     loop {

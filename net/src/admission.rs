@@ -47,6 +47,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Total time of a connection.
     pub lifetime: Duration,
+    /// Most bytes that are read from a connection after its handshake: frames that open no call cost processor time, too.
+    pub bytes_max: u64,
 }
 
 impl Limits {
@@ -79,6 +81,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
             idle: Duration::from_secs(10),
             lifetime: Duration::from_secs(60),
+            bytes_max: 256 << 10,
         }
     }
 }

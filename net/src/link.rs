@@ -37,12 +37,15 @@ pub(crate) struct Link {
     ticket: Arc<Ticket>,
     /// Set only while nothing is proven; a proven connection has the flag of its activity.
     closing: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Bytes that may still be read without a proof.
+    unproven_bytes: u64,
 }
 
 impl Link {
-    pub fn new(wire: Wire, ticket: Arc<Ticket>) -> Link {
+    /// Without a proof at most `bytes_max` bytes are read from it.
+    pub fn new(wire: Wire, ticket: Arc<Ticket>, bytes_max: u64) -> Link {
         let closing = (!ticket.is_proven()).then(|| Box::pin(ticket.close().clone().cancelled_owned()));
-        Link { wire, ticket, closing }
+        Link { wire, ticket, closing, unproven_bytes: bytes_max }
     }
 
     /// Fails if the connection must be closed. Otherwise the reader and the writer are woken when that happens.
@@ -89,7 +92,15 @@ impl AsyncRead for Link {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let link = self.get_mut();
         link.check(cx)?;
+        let before = into.filled().len();
         let read = either!(link, io => io.poll_read(cx, into));
+        if link.closing.is_some() {
+            let bytes = (into.filled().len() - before) as u64;
+            match link.unproven_bytes.checked_sub(bytes) {
+                Some(left) => link.unproven_bytes = left,
+                None => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            }
+        }
         if read.is_pending() {
             let activity = link.ticket.activity();
             activity.wake_when_hung_up(cx.waker());

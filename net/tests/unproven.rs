@@ -31,6 +31,7 @@ fn short() -> Limits {
         handshake: Duration::from_millis(200),
         idle: Duration::from_millis(400),
         lifetime: Duration::from_millis(800),
+        ..Limits::default()
     }
 }
 
@@ -147,6 +148,30 @@ async fn handshake_that_goes_on_survives_connection_churn() {
 async fn silent_connection_is_closed() {
     let addr = start(short()).await;
     closed(&mut TcpStream::connect(addr).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn bytes_without_a_proof_are_bounded() {
+    let hour = Duration::from_secs(3600);
+    let bytes_max = 8 << 10;
+    let addr = start(Limits { handshake: hour, idle: hour, lifetime: hour, bytes_max, ..short() }).await;
+    // Frames of HTTP/2 that are valid and belong to no call: a ping, and a larger window of the connection.
+    let ping = [[0, 0, 8, 6, 0, 0, 0, 0, 0].as_slice(), &[0; 8]].concat();
+    let window_update = [[0, 0, 4, 8, 0, 0, 0, 0, 0].as_slice(), &[0, 0, 0, 1]].concat();
+    for frame in [ping, window_update] {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(&settings).await.unwrap();
+        // The server may have closed it before the last of them.
+        let _ = stream.write_all(&frame.repeat(bytes_max as usize / frame.len() + 1)).await;
+        closed(&mut stream).await;
+    }
+    // A member sends more than that.
+    let member = connect(addr, Some(TOKEN)).await;
+    for _ in 0..bytes_max / 64 {
+        assert!(is_answered(&member).await);
+    }
 }
 
 #[tokio::test]
