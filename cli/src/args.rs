@@ -27,7 +27,7 @@ Settings: flag, then WINDROW_* environment, then --config FILE, then $XDG_CONFIG
   windrow submit ./wordcount -- books/ --output out   run a job on it"
 )]
 pub struct Args {
-    /// Settings file (TOML: sections client, submit, coordinator, worker, up; keys as the flags)
+    /// Settings file (TOML: sections client, submit, coordinator, worker, up; keys named like the flags)
     #[arg(long, global = true, value_name = "FILE", env = "WINDROW_CONFIG")]
     pub config: Option<PathBuf>,
     /// Read no settings file, not even this user's
@@ -107,7 +107,7 @@ pub struct Client {
     /// File with the cluster's token [default: found by URL in this user's state folder]
     #[arg(long, value_name = "FILE", env = "WINDROW_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
-    /// Certificate (PEM) of the authority that signed the coordinator's
+    /// Certificate (PEM) of the authority that signed the coordinator's certificate
     #[arg(long, value_name = "FILE", env = "WINDROW_TLS_CA")]
     pub tls_ca: Option<PathBuf>,
 }
@@ -423,7 +423,7 @@ pub struct CoordinatorRun {
     pub token_file: Option<PathBuf>,
     #[command(flatten)]
     pub tls: Tls,
-    /// Certificate (PEM) of the authority that signed it, for this user's tools
+    /// Certificate (PEM) of the authority that signed this certificate, for this user's tools
     #[arg(long, value_name = "FILE", env = "WINDROW_TLS_CA")]
     pub tls_ca: Option<PathBuf>,
     /// Listen on an address that other machines reach, without TLS

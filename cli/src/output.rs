@@ -15,9 +15,9 @@ use windrow_model::{ByteSize, DatasetStatus, Escape, FailedAttempt, Failure, Job
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
-    /// People.
+    /// A table for people
     Table,
-    /// Scripts.
+    /// JSON for scripts
     Json,
 }
 
