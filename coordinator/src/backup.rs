@@ -25,11 +25,11 @@ const JOURNAL: &str = "journal.redb";
 pub struct Restored {
     pub datasets: u64,
     pub jobs: u64,
-    /// Jobs that had not ended, and go on if what they had staged is still there.
+    /// Jobs that had not ended, and continue if their staging folders are still there.
     pub running: u64,
 }
 
-/// Makes `data_dir` the data folder of a coordinator that goes on where the backup ends. Blocks.
+/// Makes `data_dir` the data folder of a coordinator that continues from the backup. Blocks.
 ///
 /// # Errors
 /// A coordinator runs on the folder; a journal is there beside the one in the backup; there is none at all; the backup is damaged.

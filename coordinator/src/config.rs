@@ -17,7 +17,7 @@ pub struct Config {
     /// What callers of all but `Hello` and health must have; without one, every caller is answered.
     pub token: Option<Token>,
     /// The data folder goes away when this coordinator stops: jobs that run then are over, and what they staged is
-    /// removed. Otherwise they go on with the next coordinator on the folder.
+    /// removed. Otherwise they continue with the next coordinator on the folder.
     pub temporary: bool,
     /// Time after which binaries and side values are deleted that no running job uses and no call asks for.
     pub artifacts_kept: Duration,

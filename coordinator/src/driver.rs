@@ -11,6 +11,7 @@ mod chunks;
 mod collecting;
 mod committing;
 mod data;
+mod dispatch;
 mod early_reads;
 mod ending;
 mod inputs;
@@ -20,34 +21,33 @@ mod plan;
 mod publishing;
 mod restore;
 mod sealing;
+mod start;
 mod submit;
 mod workers;
 
+pub(crate) use start::Start;
+
 use crate::claims::Claims;
 use crate::job_view::JobView;
-use crate::jobs::{Awaited, Jobs};
-use crate::journal::{Identity, Journal, Record};
+use crate::jobs::Jobs;
+use crate::journal::{Journal, Record};
 use crate::mailbox::{Mailbox, Message};
 use crate::planning::Planners;
 use crate::ran_on::RanOn;
-use crate::recover::Recovered;
 use crate::result_files::ResultFiles;
-use crate::results::{Now, Results};
+use crate::results::Results;
 use crate::sessions::Sessions;
 use crate::split::{StagedSink, abandon};
 use crate::staged::StagingLog;
 use crate::staging_check::StagingChecks;
 use crate::waiting_calls::WaitingCalls;
-use crate::wall_clock::unix_ms;
 use crate::watchers::Watchers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use windrow_datasets::Datasets;
-use windrow_datasets::Membership;
-use windrow_datasets::{OrphanRule, Orphans};
-use windrow_model::{Epoch, JobId, JobState, Time, WorkerId};
+use windrow_datasets::{Datasets, Membership};
+use windrow_model::{Epoch, JobId, Time, WorkerId};
 use windrow_net::Clock;
 use windrow_proto::v1;
 use windrow_scheduler::{Event, Scheduler};
@@ -108,72 +108,7 @@ pub(crate) struct Driver {
     pub follow: VecDeque<Event>,
 }
 
-/// The beginning of a driver.
-pub(crate) struct Start {
-    pub recovered: Recovered,
-    pub claims: Claims,
-    pub lease_ms: u64,
-    pub unschedulable_after_ms: u64,
-    pub notes: StagingLog,
-    pub storage: StorageCalls,
-    pub unrecorded: BTreeSet<JobId>,
-    pub temporary: bool,
-    pub orphans: OrphanRule,
-    pub results_kept: Duration,
-    pub results_bytes_max: u64,
-    pub files: ResultFiles,
-    pub journal: Journal,
-}
-
 impl Driver {
-    pub fn new(start: Start, mailbox: Mailbox) -> Self {
-        let config = windrow_scheduler::Config {
-            lease_ms: start.lease_ms,
-            unschedulable_after_ms: start.unschedulable_after_ms,
-            ..Default::default()
-        };
-        let Recovered { epoch, identity, past, running, datasets, workers, collected } = start.recovered;
-        let Identity { cluster, lineage, revision, dropped, orphans } = identity;
-        let clock = Clock::new();
-        let now = Now { unix_ms: unix_ms(), clock: clock.now() };
-        let mut driver = Driver {
-            scheduler: Scheduler::new(config, epoch),
-            clock,
-            epoch,
-            lease_ms: start.lease_ms,
-            mailbox,
-            journal: start.journal,
-            sessions: Sessions::default(),
-            checks: StagingChecks::default(),
-            claims: start.claims,
-            notes: start.notes,
-            unrecorded: start.unrecorded,
-            datasets: Datasets::new(datasets, dropped, Orphans::new(start.orphans, orphans)),
-            waiting_calls: WaitingCalls::default(),
-            nonce: lineage.0.get(&epoch).map_or(0, |record| record.nonce),
-            membership: Membership::new(cluster, lineage),
-            revision,
-            scrubs: BTreeMap::new(),
-            watchers: Watchers::default(),
-            jobs: Jobs::default(),
-            storage: start.storage,
-            view: JobView::new(past, running.iter().map(|r| (r.job.spec.id, r.state())).collect()),
-            ran_on: RanOn::default(),
-            results: Results::new(collected, start.results_bytes_max, start.results_kept.as_millis() as u64, now),
-            files: start.files,
-            expiry_ms: (start.results_kept.as_millis() as u64 / 8).clamp(20, 60_000),
-            expiry_at: Time(0),
-            members: workers.into_iter().collect(),
-            awaited_until: None,
-            temporary: start.temporary,
-            planners: Planners::default(),
-            work: JoinSet::new(),
-            follow: VecDeque::new(),
-        };
-        driver.restore(running);
-        driver
-    }
-
     /// Runs until `stop`. Then every session and every watcher's stream ends, and no task makes staging folders. Gives the jobs that
     /// continue in the next epoch; the staging folders of others may be removed when the journal has all records.
     pub async fn run(
@@ -295,52 +230,5 @@ impl Driver {
             }
         }
         self.watchers.touch();
-    }
-
-    fn handle(&mut self, message: Message) {
-        match message {
-            Message::Submit { spec, answer } => self.handle_submit(spec, answer),
-            Message::Cancel { job, answer } => self.handle_cancel(job, answer),
-            Message::Watch { job, answer } => drop(answer.send(self.watch(job))),
-            Message::Get { job, answer } => drop(answer.send(self.status(job))),
-            Message::List { filter, answer } => drop(answer.send(self.list(&filter))),
-            Message::Collected { job, answer } => drop(answer.send(self.collected(job))),
-            Message::Workers { answer } => drop(answer.send(self.workers())),
-            Message::DrainWorker { worker, answer } => drop(answer.send(self.handle_drain(worker))),
-            Message::KnownTasks { answer } => drop(answer.send(self.known_tasks())),
-            Message::ArtifactsInUse { answer } => drop(answer.send(self.artifacts_in_use())),
-            Message::Data(message) => self.handle_data(message),
-            Message::Backup { answer } => {
-                let artifacts = self.artifacts_in_use();
-                self.journal.snapshot(Box::new(move |snapshot| {
-                    let _ = answer.send(snapshot.map(|snapshot| (artifacts, snapshot)));
-                }));
-            }
-            Message::LogHolders { job, answer } => drop(answer.send(self.log_holders(job))),
-            Message::SessionBegan { node, process, inventory, to_worker, answer } => {
-                let began = self.handle_session_began(node, process, inventory, to_worker);
-                let _ = answer.send(began);
-            }
-            Message::FromWorker { session, worker, report } => self.handle_report(session, worker, report),
-            Message::SessionEnded { session, worker } => self.handle_session_ended(session, worker),
-            Message::Split { job, result } => self.handle_split(job, result),
-            Message::CommitTried { job, tried } => self.commit_tried(job, tried),
-            Message::DecideCommit { job, give_up, answer } => self.decide_commit(job, give_up, answer),
-            Message::MaySplit { job, result: Ok(_) } => self.split(job, Awaited::Try),
-            Message::MaySplit { job, result: Err(failure) } => self.step(Event::PlanFailed { job, failure }),
-            Message::SplitRecorded { job, durable } => {
-                self.view.advance(job, JobState::Running, durable);
-                self.watchers.touch();
-            }
-            Message::Sealed { job, result } => self.sealed(job, result),
-            Message::ResultStored { worker, attempt, report, result } => {
-                self.result_stored(worker, attempt, *report, result);
-            }
-            Message::CollectedStored { job, result } => self.collected_stored(job, result),
-            Message::Fetched { job } => self.fetched(job),
-            Message::EndRecorded { job, past, durable } => self.end_recorded(job, *past, durable),
-            Message::SubmitRecorded { job, answer, durable } => self.submit_recorded(job, answer, durable),
-            Message::SubmitNotRecorded { job } => self.step(Event::Cancelled { job }),
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use windrow_format::in_place::Displaced;
 use windrow_model::{Code, Escape, Failure};
 
-/// A coordinator that cannot go on. What goes wrong with one job or one call is a `Failure` and stays there.
+/// A coordinator that cannot continue. An error of one job or one call is a `Failure`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another process holds the data folder's lock.

@@ -48,7 +48,7 @@ impl JobView {
         JobView { active, past, past_bytes }
     }
 
-    /// The journal has this state of a job that goes on, which is shown from now on. States do not go back.
+    /// The journal has this state of a job that has not ended: it is shown from now on. States do not go back.
     pub fn advance(&mut self, job: JobId, state: JobState, _: Durable) {
         assert!(!state.is_final(), "an end comes with its status");
         if self.past.contains_key(&job) {

@@ -158,7 +158,7 @@ pub async fn run_on(
     }
     // Every end is on record now: the staging folders of ended jobs can go.
     if tokio::time::timeout(driver::STOP_MAX, remover.remove_others(&going_on, &storage)).await.is_err() {
-        tracing::warn!("removing staging folders takes too long: the next start goes on with it");
+        tracing::warn!("removing staging folders takes too long: the next start continues");
     }
     served.map_err(Error::Serve)
 }

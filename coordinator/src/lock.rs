@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 use windrow_format::folder_lock::{FolderLock, LockError};
 
-/// Takes the lock of this folder, or says who has it.
+/// Takes the lock of this folder. An error names the process that has it.
 pub(crate) fn lock_data_dir(data_dir: &Path) -> Result<FolderLock, Error> {
     FolderLock::take(data_dir, Duration::ZERO).map_err(|e| match e {
         LockError::Held { pid } => {

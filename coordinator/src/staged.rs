@@ -48,7 +48,7 @@ impl StagingLog {
         let _ = fs::remove_file(self.path(job));
     }
 
-    /// Removes the staging folders of all jobs but those that go on. A note whose removal has ended the process twice is
+    /// Removes the staging folders of all jobs but those that continue. A note whose removal has ended the process twice is
     /// dropped: the hidden folder may stay then. One whose file system does not answer stays for the next start.
     /// Gives the jobs of the notes.
     pub async fn remove_others(&self, running: &BTreeSet<JobId>, storage: &StorageCalls) -> BTreeSet<JobId> {

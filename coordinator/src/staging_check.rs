@@ -20,7 +20,7 @@ struct Request {
     job: JobId,
     worker: WorkerId,
     asked: Time,
-    /// The job goes on without the answer.
+    /// The job continues without the answer.
     late: bool,
 }
 
@@ -141,7 +141,7 @@ impl StagingChecks {
         request.asked.plus_ms(if seen { PATIENCE_MS } else { ANSWER_MS_MAX })
     }
 
-    /// A job that has waited too long for a worker: it goes on without that one.
+    /// A job that has waited too long for a worker: it continues without that one.
     pub fn pop_overdue(&mut self, now: Time) -> Option<JobId> {
         let late = self.open.values().find(|r| !r.late && self.until(r) <= now)?;
         let (job, worker, ms) = (late.job, late.worker, now.since_ms(late.asked));

@@ -170,7 +170,7 @@ async fn existing_folder_as_output_does_not_block_other_jobs() {
     coordinator.stop().await;
 }
 
-/// A FIFO in the place of the staging folder's text hangs who opens it, as a dead network file system would.
+/// A FIFO in the place of the staging folder's text hangs a thread that opens it, as a dead network file system would.
 #[tokio::test(flavor = "multi_thread")]
 async fn staging_that_does_not_answer_holds_up_no_start() {
     let place = Place::new();

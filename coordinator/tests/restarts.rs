@@ -1,4 +1,4 @@
-//! Who may talk to a coordinator, and what outlives whom.
+//! Access to a coordinator, and restarts of coordinators and workers.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! What the driver does for datasets: it asks the table (`datasets.rs`), has changes recorded, and passes orders on.
+//! Calls of clients about datasets: the table (crate `datasets`) is asked, and changes are recorded.
 
 use crate::driver::Driver;
 use crate::journal::{DatasetChange, Durable, Record};
@@ -7,7 +7,8 @@ use crate::waiting_calls::CommitPut;
 use windrow_model::{Code, Digest, Failure, Time, WorkerId};
 use windrow_proto::v1::{self, to_worker::Message as Tell};
 
-/// A worker tells of a chunk before it answers whoever stored it there, but on another connection, which may have to be made anew.
+/// Milliseconds for which a commit waits for reports of its chunks. A worker reports a chunk before it answers the client that stored
+/// it, but on another connection, which may have to be made anew.
 const PLACED_WAIT_MS: u64 = 30_000;
 
 impl Driver {
@@ -62,15 +63,15 @@ impl Driver {
 
     fn record_dataset(&mut self, change: DatasetChange, answer: Answer<Result<u64, Failure>>) {
         let mailbox = self.mailbox.clone();
-        let told = change.clone();
+        let own = change.clone();
         let done = Box::new(move |result: Result<Durable, Failure>| {
             let result = result.map(|_| ());
-            mailbox.blocking_send(Message::Data(DataMessage::Recorded { change: told, result, answer }));
+            mailbox.blocking_send(Message::Data(DataMessage::Recorded { change: own, result, answer }));
         });
         self.journal.record(Record::Dataset(change), done);
     }
 
-    /// The table follows the journal, in the journal's order; only then the client is told.
+    /// The table follows the journal, in the journal's order; then the client gets its answer.
     fn dataset_recorded(
         &mut self,
         change: DatasetChange,
@@ -95,7 +96,7 @@ impl Driver {
         let _ = answer.send(applied);
     }
 
-    /// The journal has recorded so many changes more; every worker is told, so that it knows an older journal from this one.
+    /// The journal has recorded more changes. Every worker gets their number, so that it recognises an older journal.
     pub fn count_changes(&mut self, changes: u64) {
         self.revision += changes;
         let message = v1::Revision { revision: self.revision };

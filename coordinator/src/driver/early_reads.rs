@@ -1,8 +1,8 @@
-//! Calls about chunks that come before the workers of an earlier life have told what they hold.
+//! Calls about chunks that come before the workers of an earlier epoch have reported their chunks.
 //!
-//! Who holds a chunk is not in the journal: workers tell it when they register. A call that reads it right after a start would
-//! find no copies. Such a call is *held back*, as jobs that read datasets are, until everything is told or its deadline has
-//! passed; then it is answered with what is known.
+//! The holders of chunks are not in the journal: workers report their chunks when they register. A call about them right after a
+//! start would find no copies. Such a call is *held back*, like jobs that read datasets, until every inventory is complete or its
+//! deadline has passed; then it is answered with what is known.
 
 use crate::driver::Driver;
 use crate::driver::restore::AWAITED_MS;
@@ -10,9 +10,9 @@ use crate::mailbox::DataMessage;
 use crate::waiting_calls::HeldBack;
 use windrow_model::Time;
 
-/// A call is held back for so long at most. Clients wait 30 s for an answer.
+/// Most milliseconds for which a call is held back. Clients wait 30 s for an answer.
 pub(crate) const HELD_BACK_MAX_MS: u64 = 20_000;
-/// A worker that has registered sends its first beat at once, and with it how far its scrub is.
+/// A worker that has registered sends its first beat at once, with the progress of its scrub.
 const FIRST_BEAT_MAX_MS: u64 = 2_000;
 /// Every worker that reaches the coordinator has registered by then: its clock begins at zero.
 const BACK_BY: Time = Time(AWAITED_MS);
@@ -50,20 +50,22 @@ impl Driver {
         self.waiting_calls.held_back.iter().map(until).min()
     }
 
-    /// Whether the answer to a call that came at `since` could be another one when workers have told what they hold.
+    /// Whether the answer to a call that came at `since` may change when workers have reported their chunks.
     fn is_early(&self, message: &DataMessage, since: Time) -> bool {
         let waited_ms = self.clock.now().since_ms(since);
         let is_awaited = self.awaited_until.is_some();
-        let is_told = !is_awaited && !self.datasets.inventory_pending();
+        let is_complete = !is_awaited && !self.datasets.inventory_pending();
         if waited_ms >= HELD_BACK_MAX_MS {
             return false;
         }
         match message {
-            DataMessage::Get { name, .. } => !is_told && self.datasets.get(name).is_ok_and(|d| self.datasets.lacks(d)),
-            DataMessage::List { .. } => !is_told && self.datasets.any_lacks(),
-            DataMessage::Orphans { .. } => !is_told,
+            DataMessage::Get { name, .. } => {
+                !is_complete && self.datasets.get(name).is_ok_and(|d| self.datasets.lacks(d))
+            }
+            DataMessage::List { .. } => !is_complete && self.datasets.any_lacks(),
+            DataMessage::Orphans { .. } => !is_complete,
             // How many copies a new dataset gets depends on how many workers there are.
-            DataMessage::AdoptChunks { digests, .. } => is_awaited || !is_told && !self.datasets.are_here(digests),
+            DataMessage::AdoptChunks { digests, .. } => is_awaited || !is_complete && !self.datasets.are_here(digests),
             DataMessage::Scrubs { .. } => {
                 let silent = self.datasets.workers().into_iter().any(|worker| !self.scrubs.contains_key(&worker));
                 is_awaited || silent && waited_ms < FIRST_BEAT_MAX_MS

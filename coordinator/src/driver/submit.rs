@@ -30,7 +30,7 @@ impl Driver {
             },
             false => None,
         };
-        // Planning goes on meanwhile: a job that cannot be recorded is cancelled before its submit is answered.
+        // Planning continues meanwhile: a job that cannot be recorded is cancelled before its submit is answered.
         let mailbox = self.mailbox.clone();
         let done = Box::new(move |recorded: Result<Durable, Failure>| match recorded {
             Ok(durable) => drop(mailbox.blocking_send(Message::SubmitRecorded { job, answer, durable })),

@@ -31,7 +31,7 @@ pub struct JobRecord {
 pub struct KeptResult {
     /// Small blobs themselves; of others, where their bytes are stored.
     pub collected: Collected,
-    /// When the job ended, by the wall clock: results are kept for a time that goes on while no coordinator runs.
+    /// When the job ended, by the wall clock: results also expire while no coordinator runs.
     pub ended_unix_ms: u64,
     /// A client has read all of it.
     pub fetched: bool,
@@ -88,7 +88,7 @@ pub struct Identity {
 /// A change to write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
-    /// A job's status. With a final one, everything that was needed to go on with it is forgotten.
+    /// A job's status. A final one removes what a restart needs to continue the job.
     Job(Box<JobRecord>),
     Spec(Box<JobSpec>),
     Split(JobId, Box<RestoredSplit>),

@@ -29,7 +29,7 @@ pub trait JobStore: Send {
     }
     /// Forgets these jobs.
     fn forget(&mut self, jobs: &[JobId]) -> Result<(), Error>;
-    /// All rows as they are now, to be read by another thread while this store goes on.
+    /// All rows as they are now, to be read by another thread while this store is written.
     fn snapshot(&mut self) -> Result<Snapshot, Error>;
 }
 

@@ -79,7 +79,7 @@ pub(crate) struct BeginPut {
 /// A put that is open.
 pub(crate) struct PutStart {
     pub id: PutId,
-    /// Who takes chunks, and where.
+    /// Workers that take chunks, with their addresses.
     pub workers: Vec<(WorkerId, String)>,
     pub replicas: u32,
     pub cluster: ClusterId,

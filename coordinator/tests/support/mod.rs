@@ -20,7 +20,7 @@ use windrow_net::{Access, Connection, Role, Server, Token, clients, connect};
 use windrow_proto::v1::{self, from_worker::Message as Say, to_worker::Message as ToWorker};
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-/// Nothing here takes so long unless it hangs.
+/// A deadline that only a hang misses.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

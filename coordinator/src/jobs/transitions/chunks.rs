@@ -1,0 +1,70 @@
+//! Chunks that attempts of a job leave for its outputs.
+
+use super::{stay, to};
+use crate::jobs::Jobs;
+use crate::jobs::phase::{JobPhase, Publishing};
+use crate::jobs::prepared::{DatasetOutput, Outputs, Prepared};
+use windrow_model::{AttemptId, DatasetChunk, Digest, JobId, WorkerId};
+
+impl Jobs {
+    /// The outputs of a restored job that are datasets.
+    pub fn set_outputs(&mut self, id: JobId, outputs: Outputs) {
+        if let Some(prepared) = self.open_prepared(id) {
+            prepared.outputs = outputs;
+        }
+    }
+
+    /// Keeps a chunk that an attempt has left for an output. False if it is kept already, or comes too late.
+    pub fn keep_chunk(&mut self, sink: u32, attempt: AttemptId, chunk: DatasetChunk) -> bool {
+        let prepared = self.open_prepared(attempt.task.job);
+        let output: Option<&mut DatasetOutput> = prepared.and_then(|prepared| prepared.outputs.get_mut(&sink));
+        output.is_some_and(|output| output.chunks.insert(attempt, chunk).is_none())
+    }
+
+    fn open_prepared(&mut self, id: JobId) -> Option<&mut Prepared> {
+        match &mut self.table.get_mut(&id)?.phase {
+            JobPhase::Running(running) => Some(&mut running.prepared),
+            JobPhase::Sealing(sealing) => Some(&mut sealing.prepared),
+            _ => None,
+        }
+    }
+
+    /// The chunks of an attempt are being copied.
+    pub fn publish(&mut self, attempt: AttemptId, worker: WorkerId, digests: Vec<Digest>) {
+        self.change(attempt.task.job, |phase, _| match phase {
+            JobPhase::Running(mut running) => {
+                running.publishing.insert(attempt, Publishing { worker, digests });
+                to(JobPhase::Running(running), ())
+            }
+            other => stay(other),
+        });
+    }
+
+    /// Takes the attempts of all jobs whose chunks have their copies, in the order of their ids.
+    pub fn take_copied(&mut self, is_copied: impl Fn(&[Digest]) -> bool) -> Vec<(AttemptId, WorkerId)> {
+        let mut copied = Vec::new();
+        for id in self.index.copying.iter().copied().collect::<Vec<_>>() {
+            let done = |publishing: &Publishing| is_copied(&publishing.digests);
+            let any = match &self.table[&id].phase {
+                JobPhase::Running(running) => running.publishing.values().any(done),
+                _ => false,
+            };
+            if any {
+                self.change(id, |phase, _| match phase {
+                    JobPhase::Running(mut running) => {
+                        running.publishing.retain(|attempt, publishing| {
+                            let is_done = done(publishing);
+                            if is_done {
+                                copied.push((*attempt, publishing.worker));
+                            }
+                            !is_done
+                        });
+                        to(JobPhase::Running(running), ())
+                    }
+                    other => stay(other),
+                });
+            }
+        }
+        copied
+    }
+}

@@ -1,0 +1,142 @@
+//! The end of a job, from every phase.
+
+use super::{stay, to};
+use crate::jobs::commit::Sealing;
+use crate::jobs::phase::{End, EndStep, Ending, JobPhase, Running, Straggler, Wait};
+use crate::jobs::prepared::{Outputs, Prepared};
+use crate::jobs::{Job, Jobs};
+use crate::mailbox::Answer;
+use crate::split::StagedSink;
+use windrow_model::{Failure, JobId, JobState};
+
+/// What an ended job leaves behind.
+pub(crate) struct Left {
+    pub outputs: Outputs,
+    /// Its result was stored when its commit began.
+    pub is_stored: bool,
+}
+
+/// A job whose end is durable.
+pub(crate) struct Recorded {
+    /// Staging folders to remove.
+    pub staging: Vec<StagedSink>,
+    /// Calls to answer.
+    pub waiting: Vec<Answer<Result<(), Failure>>>,
+    /// A thread that has not returned. The job stays in the table until it does.
+    pub straggler: Option<Straggler>,
+}
+
+impl Jobs {
+    /// The scheduler has ended the job, with this result if none was stored before.
+    pub fn end(&mut self, id: JobId, end: End) -> Option<Left> {
+        self.change(id, |phase, _| {
+            let (mut straggler, mut stored) = (None, None);
+            let Prepared { staging, outputs } = match phase {
+                JobPhase::Waiting(Wait::Record { outputs, .. }) => Prepared { staging: Vec::new(), outputs },
+                JobPhase::Waiting(_) => Prepared::default(),
+                JobPhase::Splitting { steps, outputs } => {
+                    steps.cancel();
+                    straggler = Some(Straggler::Plan);
+                    Prepared { staging: Vec::new(), outputs }
+                }
+                JobPhase::Checking { prepared, .. } => prepared,
+                JobPhase::Running(Running { prepared, earlier, .. })
+                | JobPhase::Sealing(Sealing { prepared, earlier, is_stored: false, .. }) => {
+                    stored = earlier.map(|earlier| earlier.collected).filter(|collected| !collected.is_empty());
+                    prepared
+                }
+                JobPhase::Sealing(sealing) => {
+                    stored = Some(sealing.collected);
+                    sealing.prepared
+                }
+                JobPhase::Committing(committing) => {
+                    let has_thread = committing.folders().is_some_and(|folders| folders.state.has_thread());
+                    straggler = has_thread.then_some(Straggler::Commit);
+                    stored = Some(committing.collected);
+                    committing.prepared
+                }
+                other @ (JobPhase::Ending(_) | JobPhase::Ended(_)) => return stay(other),
+            };
+            let is_stored = stored.is_some();
+            let step = EndStep::Storing(End { collected: stored.unwrap_or(end.collected), ..end });
+            let ending = Ending { staging, step, straggler, waiting: Vec::new() };
+            to(JobPhase::Ending(ending), Left { outputs, is_stored })
+        })
+    }
+
+    /// The result of a job that ends is stored: its end is given to the journal.
+    pub fn record_end(&mut self, id: JobId) -> Option<End> {
+        self.change(id, |phase, _| match phase {
+            JobPhase::Ending(Ending { staging, step: EndStep::Storing(end), straggler, waiting }) => {
+                let ending = Ending { staging, step: EndStep::Recording, straggler, waiting };
+                to(JobPhase::Ending(ending), end)
+            }
+            other => stay(other),
+        })
+    }
+
+    /// The result of a job that ends cannot be stored: the job fails. False if the job does not end.
+    pub fn fail_end(&mut self, id: JobId, failure: &Failure) -> bool {
+        match self.table.get_mut(&id).map(|job| &mut job.phase) {
+            Some(JobPhase::Ending(Ending { step: EndStep::Storing(end), .. })) => {
+                (end.status.state, end.status.error) = (JobState::Failed, Some(failure.clone()));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A call is answered when the end is durable. Gives it back if the job does not end.
+    pub fn await_end(&mut self, id: JobId, answer: Answer<Result<(), Failure>>) -> Option<Answer<Result<(), Failure>>> {
+        match self.table.get_mut(&id).map(|job| &mut job.phase) {
+            Some(JobPhase::Ending(ending)) => {
+                ending.waiting.push(answer);
+                None
+            }
+            _ => Some(answer),
+        }
+    }
+
+    /// The end is durable.
+    pub fn end_recorded(&mut self, id: JobId) -> Option<Recorded> {
+        let job = self.table.remove(&id)?;
+        match job.phase {
+            JobPhase::Ending(Ending { staging, step: EndStep::Recording, straggler, waiting }) => {
+                if let Some(straggler) = straggler {
+                    self.table.insert(id, Job { phase: JobPhase::Ended(straggler), ..job });
+                }
+                Some(Recorded { staging, waiting, straggler })
+            }
+            phase => {
+                self.table.insert(id, Job { phase, ..job });
+                None
+            }
+        }
+    }
+
+    /// What the thread of a job works on that has ended, if it has one.
+    pub fn straggler(&self, id: JobId) -> Option<Straggler> {
+        match self.phase(id)? {
+            JobPhase::Ending(ending) => ending.straggler,
+            JobPhase::Ended(straggler) => Some(*straggler),
+            _ => None,
+        }
+    }
+
+    /// The thread of an ended job has returned, and has left these staging folders. Gives them back if the end is durable: then
+    /// the job is forgotten, and they are removed at once.
+    pub fn returned(&mut self, id: JobId, staging: Vec<StagedSink>) -> Option<Vec<StagedSink>> {
+        match self.table.get_mut(&id).map(|job| &mut job.phase) {
+            Some(JobPhase::Ending(ending)) => {
+                ending.straggler = None;
+                ending.staging.extend(staging);
+                None
+            }
+            Some(JobPhase::Ended(_)) | None => {
+                self.table.remove(&id);
+                Some(staging)
+            }
+            Some(_) => None,
+        }
+    }
+}
