@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(goes_after(start(ended + DAY / 2)), DAY / 2);
         assert_eq!(goes_after(start(ended - DAY)), DAY, "a clock that was put back: no longer than its whole time");
         assert_eq!(goes_after(start(ended + 2 * DAY)), 0, "a restart believes the clock");
-        // Within one life only the monotonic clock counts, whatever end the job had.
+        // Within one epoch only the monotonic clock counts, whatever end time the job had.
         for ended in [0, ended, u64::MAX] {
             let mut results = start(100 * DAY);
             results.remove(id(1));
