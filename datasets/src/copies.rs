@@ -4,7 +4,6 @@
 //! failures, or with a full disk, no copy is *expected* from it any more: it is still asked at intervals, but no job
 //! waits for it.
 
-use crate::planted::{self, Planted};
 use std::collections::BTreeMap;
 use windrow_model::{Digest, Time, WorkerId};
 
@@ -80,9 +79,6 @@ impl Copies {
 
     /// Copies without a report until their deadline have failed.
     pub fn give_up_overdue(&mut self, now: Time) {
-        if planted::has(Planted::CopyAwaited) {
-            return;
-        }
         let overdue = self.making.iter().filter(|(_, (_, until))| *until <= now);
         for (digest, worker) in overdue.map(|(digest, (worker, _))| (*digest, *worker)).collect::<Vec<_>>() {
             self.refused(worker, digest, false, now);

@@ -142,7 +142,6 @@ impl Holders {
     /// A worker's inventory is complete. Returns the chunks that it no longer holds.
     pub fn inventory_complete(&mut self, worker: WorkerId) -> Vec<Digest> {
         match self.live.get_mut(&worker).and_then(|live| live.listing.take()) {
-            Some(_) if planted::has(Planted::StaleInventory) => Vec::new(),
             Some(Listing { listed, .. }) => self.forget(worker, |digest| !listed.contains(digest)),
             None => Vec::new(),
         }

@@ -138,7 +138,6 @@ impl Datasets {
         self.late_until.take_if(|until| *until <= now);
         for digest in digests {
             let was_known = self.is_known(digest) || self.is_there(*digest) || self.orphans.is_known(*digest);
-            let was_known = was_known && !planted::has(Planted::FailedPutTakesAll);
             if was_known || !self.holders.is_live(worker) || self.inventory_pending() {
                 continue;
             }

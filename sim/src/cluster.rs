@@ -16,13 +16,14 @@ mod node;
 mod traps;
 mod worker;
 
+use crate::data::{self, DataOutcome};
 use crate::dice::Dice;
 use crate::samples::{chunks, failure, job_id, node as sample_node, spec};
+use crate::trace::Trace;
 use crate::workload::random_plan;
 use journal::Record;
 use node::Node;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::Write;
 use windrow_model::*;
 use windrow_scheduler::{Action, Config, Counts, Event, RestoredJob, Scheduler};
 
@@ -43,11 +44,14 @@ pub struct Kinds {
     pub executors: bool,
     /// Disks of workers fill.
     pub disks: bool,
+    /// The datasets of a cluster are simulated as well, in a world of their own (`data.rs`).
+    pub datasets: bool,
 }
 
 impl Kinds {
     /// All of them.
-    pub const ALL: Kinds = Kinds { links: true, gaps: true, ahead: true, traps: true, executors: true, disks: true };
+    pub const ALL: Kinds =
+        Kinds { links: true, gaps: true, ahead: true, traps: true, executors: true, disks: true, datasets: true };
 }
 
 /// What a run is made from.
@@ -61,18 +65,6 @@ pub struct Setup {
     pub workers: Option<u32>,
     /// What becomes of the line that each event and each action has.
     pub trace: Trace,
-}
-
-/// What becomes of a run's trace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Trace {
-    /// There is none.
-    #[default]
-    Off,
-    /// It is a part of the outcome.
-    Kept,
-    /// Each line goes to stdout at once, so that a run that panics has one, too.
-    Printed,
 }
 
 /// What a run had in it.
@@ -92,6 +84,10 @@ pub struct Outcome {
     /// workers of one task.
     pub poisoned: u64,
     pub poisoned_by_chance: u64,
+    /// Datasets that were acknowledged, copies of chunks that were ordered, and deletions of chunks.
+    pub puts: u64,
+    pub copies: u64,
+    pub deletions: u64,
     /// How often each kind of fault came.
     pub faults: BTreeMap<&'static str, u64>,
     pub trace: String,
@@ -418,15 +414,8 @@ impl Cluster {
 
     /// A line of the trace, if there is one.
     fn note(&mut self, line: impl FnOnce(Time) -> String) {
-        match self.trace {
-            Trace::Off => {}
-            Trace::Kept => {
-                self.lines.push_str(&line(self.now));
-                self.lines.push('\n');
-            }
-            // A reader that closes the pipe early is no reason to stop.
-            Trace::Printed => drop(writeln!(std::io::stdout().lock(), "{}", line(self.now))),
-        }
+        let now = self.now;
+        self.trace.note(&mut self.lines, || line(now));
     }
 
     fn answer(&mut self) {
@@ -503,8 +492,14 @@ pub fn run(setup: &Setup) -> Outcome {
         assert!(!(status.state == JobState::Done && c.poison.iter().any(|t| t.job == *job)), "{status:#?}");
     }
     c.check_kills();
+    let data = if setup.kinds.datasets { data::run(setup.seed, setup.trace) } else { DataOutcome::default() };
+    data.faults.into_iter().for_each(|(fault, n)| *c.faults.entry(fault).or_default() += n);
+    c.lines.push_str(&data.trace);
     Outcome {
         ms: c.now.0,
+        puts: data.puts,
+        copies: data.copies,
+        deletions: data.deletions,
         events: c.events,
         jobs: c.ended.len() as u64,
         ended_otherwise: c.ended.values().filter(|s| s.state != JobState::Done).count() as u64,

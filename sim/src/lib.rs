@@ -4,8 +4,12 @@
 //! seeds; the scheduler's own tests take their plans and reports from [`samples`].
 
 mod cluster;
+mod data;
 mod dice;
 pub mod samples;
+mod trace;
 mod workload;
 
-pub use cluster::{Kinds, Outcome, Setup, Trace, run};
+pub use cluster::{Kinds, Outcome, Setup, run};
+pub use data::{DataOutcome, run as run_datasets};
+pub use trace::Trace;

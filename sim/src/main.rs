@@ -125,6 +125,9 @@ struct Sums {
     ended_otherwise: u64,
     backups: u64,
     ahead: u64,
+    puts: u64,
+    copies: u64,
+    deletions: u64,
     workers_max: u32,
     faults: BTreeMap<&'static str, u64>,
     failures: Vec<u64>,
@@ -139,6 +142,9 @@ impl Sums {
         self.ended_otherwise += outcome.ended_otherwise;
         self.backups += outcome.backups;
         self.ahead += outcome.ahead;
+        self.puts += outcome.puts;
+        self.copies += outcome.copies;
+        self.deletions += outcome.deletions;
         self.workers_max = self.workers_max.max(setup.workers.unwrap_or_default());
         for (kind, n) in outcome.faults {
             *self.faults.entry(kind).or_default() += n;
@@ -161,6 +167,11 @@ impl Sums {
         )?;
         writeln!(out, "backup attempts   {}", self.backups)?;
         writeln!(out, "ahead of slots    {}", self.ahead)?;
+        writeln!(
+            out,
+            "datasets          {}, with {} copies and {} deletions of chunks",
+            self.puts, self.copies, self.deletions
+        )?;
         writeln!(out, "faults            {}", self.faults.values().sum::<u64>())?;
         for (kind, n) in &self.faults {
             writeln!(out, "  {n:>12}  {kind}")?;

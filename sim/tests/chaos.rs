@@ -3,6 +3,9 @@
 use proptest::prelude::*;
 use windrow_sim::{Kinds, Outcome, Setup, Trace};
 
+/// Every kind of fault of jobs. Datasets have runs of their own.
+const JOBS: Kinds = Kinds { datasets: false, ..Kinds::ALL };
+
 /// Without the faults that came later, so that seeds which found something stay what they were.
 fn run(seed: u64, user_errors: bool) -> Outcome {
     windrow_sim::run(&Setup { seed, user_errors, kinds: Kinds::default(), workers: None, trace: Trace::Off })
@@ -10,7 +13,7 @@ fn run(seed: u64, user_errors: bool) -> Outcome {
 
 /// With everything.
 fn run_wild(seed: u64, user_errors: bool) -> Outcome {
-    windrow_sim::run(&Setup { seed, user_errors, kinds: Kinds::ALL, workers: None, trace: Trace::Off })
+    windrow_sim::run(&Setup { seed, user_errors, kinds: JOBS, workers: None, trace: Trace::Off })
 }
 
 #[test]
@@ -57,7 +60,7 @@ fn an_attempt_that_is_lost_twice_counts_once() {
 
 /// A cluster of the command, which has other sizes. Nothing in a worker takes time, so that seeds stay what they were.
 fn run_sized(seed: u64, workers: u32) {
-    let kinds = Kinds { executors: false, disks: false, ..Kinds::ALL };
+    let kinds = Kinds { executors: false, disks: false, datasets: false, ..Kinds::ALL };
     windrow_sim::run(&Setup { seed, user_errors: seed % 2 == 1, kinds, workers: Some(workers), trace: Trace::Off });
 }
 
@@ -95,10 +98,21 @@ fn mixture_is_found_when_a_rerun_is_dropped() {
     run_sized(2_070_118, 3);
 }
 
+/// Puts, jobs, failing disks, and coordinators on older, empty and restored journals.
+#[test]
+fn copies_of_datasets_converge_after_any_faults() {
+    let mut faults = std::collections::BTreeMap::new();
+    for seed in 0..150 {
+        let run = windrow_sim::run_datasets(seed, Trace::Off);
+        run.faults.into_iter().for_each(|(kind, n)| *faults.entry(kind).or_insert(0) += n);
+    }
+    assert!(faults.len() >= 18 && faults.values().all(|n| *n > 1), "{faults:#?}");
+}
+
 #[test]
 fn a_seed_is_a_run_to_the_byte() {
     for seed in 0..10 {
-        let setup = Setup { seed, user_errors: true, kinds: Kinds::ALL, workers: None, trace: Trace::Kept };
+        let setup = Setup { seed, user_errors: true, kinds: JOBS, workers: None, trace: Trace::Kept };
         let (first, second) = (windrow_sim::run(&setup), windrow_sim::run(&setup));
         assert!(first.trace.lines().count() > 50);
         assert!(first.trace == second.trace, "seed {seed} gives two traces");
@@ -118,7 +132,7 @@ fn every_kind_of_fault_comes_in_few_runs() {
 fn a_larger_cluster_gets_through_as_well() {
     for seed in 0..4 {
         let user_errors = seed % 2 == 0;
-        windrow_sim::run(&Setup { seed, user_errors, kinds: Kinds::ALL, workers: Some(60), trace: Trace::Off });
+        windrow_sim::run(&Setup { seed, user_errors, kinds: JOBS, workers: Some(60), trace: Trace::Off });
     }
 }
 

@@ -9,7 +9,8 @@ use windrow_sim::{Kinds, Setup, Trace};
 const RUNS: u64 = 2_000;
 
 /// Every second run with everything, every second without what came later.
-fn run(seed: u64, user_errors: bool) {
+fn run(seed: u64) {
+    let user_errors = seed % 2 == 1;
     let kinds = Kinds {
         links: seed % 4 < 2,
         gaps: seed % 4 < 2,
@@ -17,17 +18,22 @@ fn run(seed: u64, user_errors: bool) {
         traps: seed.is_multiple_of(3),
         executors: seed % 16 >= 8,
         disks: seed % 16 >= 8,
+        datasets: false,
     };
     windrow_sim::run(&Setup { seed, user_errors, kinds, workers: None, trace: Trace::Off });
 }
 
+/// The first of these seeds that fails.
+fn first_failure(runs: u64, run: fn(u64)) -> Option<u64> {
+    (0..runs).find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed))).is_err())
+}
+
 /// Plants each bug in turn; the run in which each was found first, and the bugs that were not found.
-fn find<B: Copy>(bugs: &[B], plant: fn(Option<B>)) -> (Vec<(B, u64)>, Vec<B>) {
+fn find<B: Copy>(bugs: &[B], plant: fn(Option<B>), run: fn(u64)) -> (Vec<(B, u64)>, Vec<B>) {
     let (mut found, mut missed) = (Vec::new(), Vec::new());
     for bug in bugs.iter().copied() {
         plant(Some(bug));
-        let at = (0..RUNS).find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, seed % 2 == 1))).is_err());
-        match at {
+        match first_failure(RUNS, run) {
             Some(seed) => found.push((bug, seed)),
             None => missed.push(bug),
         }
@@ -41,8 +47,22 @@ fn find<B: Copy>(bugs: &[B], plant: fn(Option<B>)) -> (Vec<(B, u64)>, Vec<B>) {
 fn every_bug_planted_in_a_worker_is_found() {
     use windrow_attempts::planted::{Planted, plant};
     std::panic::set_hook(Box::new(|_| {}));
-    let (found, missed) = find(Planted::ALL, plant);
+    let (found, missed) = find(Planted::ALL, plant, run);
     let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not found: {missed:?}; found: {found:?}");
+    println!("found, and in which run: {found:?}");
+}
+
+/// Mistakes in the table of datasets and in the membership of folders.
+#[test]
+fn every_bug_planted_in_the_datasets_is_found() {
+    use windrow_datasets::planted::{Planted, plant};
+    std::panic::set_hook(Box::new(|_| {}));
+    let run = |seed| drop(windrow_sim::run_datasets(seed, Trace::Off));
+    let (found, missed) = find(Planted::ALL, plant, run);
+    let innocent = first_failure(RUNS / 8, run);
+    let _ = std::panic::take_hook();
+    assert_eq!(innocent, None, "without a bug every run passes");
     assert!(missed.is_empty(), "not found: {missed:?}; found: {found:?}");
     println!("found, and in which run: {found:?}");
 }
@@ -51,8 +71,8 @@ fn every_bug_planted_in_a_worker_is_found() {
 fn every_planted_bug_is_found() {
     // What a run that fails has to say would fill the screen.
     std::panic::set_hook(Box::new(|_| {}));
-    let (found, missed) = find(Planted::ALL, plant);
-    let innocent = (0..RUNS / 2).find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, seed % 2 == 1))).is_err());
+    let (found, missed) = find(Planted::ALL, plant, run);
+    let innocent = first_failure(RUNS / 2, run);
     let _ = std::panic::take_hook();
     assert_eq!(innocent, None, "without a bug every run passes");
     assert!(missed.is_empty(), "not found: {missed:?}; found: {found:?}");
