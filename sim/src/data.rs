@@ -12,6 +12,7 @@ mod clients;
 mod coordinator;
 mod faults;
 mod journal;
+mod pending;
 mod users;
 mod worker;
 

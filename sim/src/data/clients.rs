@@ -1,7 +1,7 @@
 //! Clients that put datasets: they store chunks on workers and commit, or vanish before.
 
-use super::coordinator::Done;
 use super::journal::Record;
+use super::pending::{Done, Placing};
 use super::{CONTENTS, World, chunk, content};
 use std::collections::BTreeSet;
 use windrow_datasets::PutId;
@@ -26,15 +26,6 @@ pub(super) struct Client {
     commits: bool,
     /// It names workers that never got a chunk.
     lies: bool,
-}
-
-/// A commit that waits for the reports of workers.
-pub(super) struct Placing {
-    pub(super) client: u64,
-    put: PutId,
-    dataset: Dataset,
-    placed: Vec<(Digest, Vec<WorkerId>)>,
-    pub(super) until: Time,
 }
 
 impl World {

@@ -1,8 +1,7 @@
 //! One life of the coordinator: it drives the table as `coordinator/src/driver` does.
 
-use super::clients::Placing;
 use super::journal::{Record, Running};
-use super::users::Job;
+use super::pending::{Done, Job, Placing};
 use super::worker::{Doom, Order as Tell, Report};
 use super::{CONTENTS, RULE, World, chunk, content};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,14 +12,6 @@ use windrow_model::*;
 const AWAITED_MS: u64 = 6_000;
 /// An inventory is awaited for this time.
 const INVENTORY_MS: u64 = 30_000;
-
-/// What follows when a record is durable.
-pub(super) enum Done {
-    Put(Dataset, Option<u64>),
-    Removed(String),
-    Outputs(JobId, Dataset),
-    JobEnded(JobId),
-}
 
 pub(super) struct Coordinator {
     began: Time,

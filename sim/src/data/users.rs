@@ -1,21 +1,10 @@
 //! Users: they remove datasets, adopt orphans, and run jobs that read and write datasets.
 
-use super::coordinator::{Coordinator, Done};
+use super::coordinator::Coordinator;
 use super::journal::{Record, Running};
+use super::pending::{Done, Job};
 use super::{CONTENTS, World, chunk, content};
-use windrow_datasets::PutId;
 use windrow_model::*;
-
-/// A job in this life of the coordinator.
-#[derive(Debug, Default)]
-pub(super) struct Job {
-    pub(super) inputs: Vec<DatasetChunk>,
-    /// Its output, until that is recorded.
-    pub(super) put: Option<PutId>,
-    pub(super) kept: Vec<DatasetChunk>,
-    /// Its end, or the record of its output, is on its way to the journal.
-    pub(super) ends: bool,
-}
 
 impl World {
     /// A user does one thing.
