@@ -1,5 +1,5 @@
-//! The only owner of the scheduler: takes a message, steps the scheduler, does its actions (`act.rs`), and sleeps until the next
-//! message or deadline. All of it runs on one task, which never blocks.
+//! The driver: the only owner of the scheduler. It takes a message, steps the scheduler, performs the resulting actions (`act.rs`), and
+//! sleeps until the next message or deadline. All of it runs on one task, which never blocks.
 //!
 //! ```text
 //! rpc, threads ── Message ──▶ Driver ── Event ──▶ Scheduler ── Action ──▶ act.rs ──▶ workers, threads, journal
@@ -88,9 +88,9 @@ pub(crate) struct Driver {
     /// The states that calls are answered with.
     pub view: JobView,
     pub ran_on: RanOn,
-    /// Collected results that are kept,
+    /// Collected results that are kept.
     pub results: Results,
-    /// and the bytes of the large ones.
+    /// The bytes of large results.
     pub files: ResultFiles,
     /// Milliseconds between searches for expired results, and the time of the next one.
     pub expiry_ms: u64,
@@ -102,14 +102,14 @@ pub(crate) struct Driver {
     /// The data folder is removed at the end: no job continues with another coordinator.
     pub temporary: bool,
     pub planners: Planners,
-    /// Plans and removals in progress: tasks that make or remove staging folders.
+    /// Running tasks that make or remove staging folders: plans and removals.
     pub work: JoinSet<()>,
     /// Events that follow from the actions of the present step.
     pub follow: VecDeque<Event>,
 }
 
 impl Driver {
-    /// Runs until `stop`. Then every session and every watcher's stream ends, and no task makes staging folders. Gives the jobs that
+    /// Runs until `stop`. Then every session and every watcher's stream ends, and no task makes staging folders. Returns the jobs that
     /// continue in the next epoch; the staging folders of others may be removed when the journal has all records.
     pub async fn run(
         mut self,
@@ -135,16 +135,16 @@ impl Driver {
             }
             self.handle_deadlines();
             self.reconcile_datasets();
-            self.finish_what_is_copied();
-            self.commit_what_is_ready();
-            self.look_for_watchers();
+            self.finish_copied_attempts();
+            self.commit_ready_jobs();
+            self.update_watchers();
             while self.work.try_join_next().is_some() {}
         }
         // The driver answers no more messages.
         drop(messages);
         self.jobs.cancel_plans();
         for (job, tries) in self.jobs.counted_tries() {
-            // A stop is no crash.
+            // An orderly stop does not count as a crash.
             self.journal.note(Record::Tries(job, tries));
         }
         if let Some(changes) = self.datasets.take_orphan_changes(self.clock.now(), true) {
@@ -207,19 +207,19 @@ impl Driver {
         }
     }
 
-    fn look_for_watchers(&mut self) {
+    fn update_watchers(&mut self) {
         let now = self.clock.now();
         let (scheduler, view) = (&self.scheduler, &self.view);
         self.watchers.look(now, |job| view.status(job, || scheduler.status(job, now)));
     }
 
-    /// Gives the scheduler an event, and does its actions and what follows from them.
+    /// Gives the scheduler an event, and performs its actions and the events that follow from them.
     pub fn step(&mut self, event: Event) {
         self.follow.push_back(event);
         self.step_on();
     }
 
-    /// The same with the events in `follow`.
+    /// Gives the scheduler the events in `follow`.
     pub fn step_on(&mut self) {
         if self.follow.is_empty() {
             return;

@@ -22,7 +22,7 @@ use windrow_model::{JobId, Time};
 /// One job.
 struct Job {
     phase: JobPhase,
-    /// Tries of work on its paths that the journal has, and that have not ended.
+    /// Tries of planning or committing that the journal counts: those that have not ended.
     tries: u32,
     /// Bytes of its spec in memory.
     spec_bytes: usize,
@@ -37,7 +37,7 @@ pub(crate) struct Jobs {
     spec_bytes: usize,
 }
 
-/// Jobs in phases that end without a message.
+/// The jobs in phases that no message of their own ends: the driver examines these on each turn.
 #[derive(Debug, Default, PartialEq)]
 struct Index {
     /// They wait for datasets.
@@ -90,7 +90,7 @@ impl Jobs {
         self.table.get(&id).map(|job| &job.phase)
     }
 
-    /// Whether the job is in the table, in whatever phase.
+    /// Whether the job is in the table, in any phase.
     pub fn contains(&self, id: JobId) -> bool {
         self.table.contains_key(&id)
     }
@@ -100,7 +100,7 @@ impl Jobs {
         self.phase(id).is_some_and(JobPhase::is_active)
     }
 
-    /// Whether the job's end is being recorded, or what comes before that.
+    /// Whether the scheduler has ended the job and the end is not durable.
     pub fn is_ending(&self, id: JobId) -> bool {
         matches!(self.phase(id), Some(JobPhase::Ending(_)))
     }
@@ -163,7 +163,7 @@ impl Jobs {
         self.index.for_chunks.iter().copied().collect()
     }
 
-    /// Jobs whose commit is to be tried again at `now`.
+    /// Jobs whose pause between two tries of the commit has ended at `now`.
     pub fn commits_due(&self, now: Time) -> Vec<JobId> {
         self.index.pauses.iter().take_while(|(until, _)| *until <= now).map(|(_, job)| *job).collect()
     }
@@ -173,7 +173,8 @@ impl Jobs {
         self.index.pauses.first().map(|(until, _)| *until)
     }
 
-    /// Tries that are under way, each with the job's number of tries without it. An orderly stop takes them off: it is no crash.
+    /// Tries that are under way, each with the job's number of tries without it. An orderly stop subtracts them: they did not crash
+    /// the coordinator.
     pub fn counted_tries(&self) -> Vec<(JobId, u32)> {
         let active = self.table.iter().filter(|(_, job)| job.phase.is_active());
         let counted = active.filter(|(_, job)| job.phase.counts_try());

@@ -54,25 +54,25 @@ impl Kinds {
         Kinds { links: true, gaps: true, ahead: true, traps: true, executors: true, disks: true, datasets: true };
 }
 
-/// What a run is made from.
+/// What a run follows from: equal setups give equal runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     pub seed: u64,
-    /// User code fails, too.
+    /// Attempts also fail by errors of user code.
     pub user_errors: bool,
     pub kinds: Kinds,
     /// Two to five, as the seed says, if no number is named.
     pub workers: Option<u32>,
-    /// What becomes of the line that each event and each action has.
+    /// Whether each event and each action writes a line, and where to.
     pub trace: Trace,
 }
 
-/// What a run had in it.
+/// The counts of a run, and its trace.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Milliseconds of the cluster's clock.
     pub ms: u64,
-    /// What the scheduler was told.
+    /// Events that the scheduler has taken in.
     pub events: u64,
     pub jobs: u64,
     /// Of them, how many ended with an error of user code, or by a cancel.
@@ -95,22 +95,22 @@ pub struct Outcome {
 
 struct Cluster {
     dice: Dice,
-    /// Of faults that came later: seeds of runs without them stay the same.
+    /// Draws for faults of links and clocks. They are drawn apart, so that a seed without these faults gives the run it always gave.
     wild: Dice,
-    /// Of traps.
+    /// Draws for traps (`traps.rs`).
     third: Dice,
-    /// Of executors.
+    /// Draws for executors and disks (`machine.rs`).
     fourth: Dice,
     kinds: Kinds,
     config: Config,
     /// Tasks that kill their workers.
     poison: BTreeSet<TaskId>,
-    /// How often each has.
+    /// The number of workers that each has killed.
     kills: BTreeMap<TaskId, u64>,
     /// Attempts that the scheduler knows of on each worker, and those that were lost with their worker.
     open: BTreeMap<AttemptId, WorkerId>,
     deaths: BTreeMap<AttemptId, WorkerId>,
-    /// Those whose worker came back in the same life.
+    /// Those whose worker came back in the same incarnation.
     pardoned: BTreeMap<AttemptId, WorkerId>,
     /// A worker registers in this step.
     joins: bool,
@@ -130,12 +130,12 @@ struct Cluster {
     stuck_when_healed: u64,
     /// Attempts that never end.
     stuck: BTreeSet<AttemptId>,
-    /// Workers that do not see the files of a job, and those of which the scheduler has been told.
+    /// Workers that do not see the files of a job, and those of which the scheduler has heard it.
     blind: BTreeSet<(WorkerId, JobId)>,
     left_out: BTreeSet<(WorkerId, JobId)>,
     /// Workers that did not see them before all was healed.
     blind_ever: BTreeSet<(WorkerId, JobId)>,
-    /// How much larger than the usual it all is.
+    /// By which factor the cluster is larger than usual: a fifth of its workers, at least 1.
     scale: u32,
     ids: Vec<WorkerId>,
     /// Workers that were heard since time has jumped.
@@ -147,35 +147,35 @@ struct Cluster {
     trace: Trace,
     lines: String,
     epoch: u64,
-    /// What is on disk.
+    /// What the journal has on disk.
     journal: BTreeMap<JobId, RestoredJob>,
-    /// On its way there, in order.
+    /// Records that are not on disk yet, in order.
     unwritten: VecDeque<Record>,
     /// Jobs whose end is on disk.
     over: BTreeSet<JobId>,
     /// The parts that readers see.
     visible: BTreeMap<JobId, Vec<StagedPart>>,
     specs: BTreeMap<JobId, JobSpec>,
-    /// Jobs whose commit this life of the coordinator has asked for.
+    /// Jobs whose commit the coordinator has asked for in this epoch.
     commits: BTreeSet<JobId>,
-    /// Jobs of an earlier life, the workers that they wait for, and until when.
+    /// Jobs of an earlier epoch, the workers that they wait for, and until when.
     restored: BTreeSet<JobId>,
     awaited: BTreeSet<WorkerId>,
     awaited_until: Time,
     scheduler: Scheduler,
     now: Time,
     nodes: BTreeMap<WorkerId, Node>,
-    /// Arrives some time, in any order: duplicates, and what dead workers had said.
+    /// Messages that arrive at any later time, in any order: duplicates, and what lost workers had sent.
     late: Vec<Event>,
     /// Answers of the driver.
     answers: Vec<Event>,
     plans: BTreeMap<JobId, (Plan, Vec<u32>)>,
     staged: BTreeSet<AttemptId>,
-    /// What this life of the coordinator has revoked and was not told of since.
+    /// Attempts that were revoked in this epoch and that no worker has announced since.
     revoked: BTreeSet<AttemptId>,
-    /// Stages whose tasks make something else in each attempt, or may.
+    /// Stages whose tasks write another output in each attempt, or may.
     fickle: BTreeSet<(JobId, StageId)>,
-    /// What each finished attempt made, and of which attempts it has read.
+    /// The output of each finished attempt as a number, and the attempts that it has read.
     made: BTreeMap<AttemptId, (u64, Vec<AttemptId>)>,
     ended: BTreeMap<JobId, JobStatus>,
     cancelled: BTreeSet<JobId>,
@@ -187,8 +187,8 @@ struct Cluster {
     excluded: BTreeSet<WorkerId>,
 }
 
-/// Time goes slowly here: about a millisecond for each thing that happens, and the more workers there are the more happens
-/// until each has had its turn.
+/// Durations are short, since about a millisecond passes with each turn. The lease grows with the cluster, as more turns pass until
+/// each worker has had one.
 fn config(scale: u32, kinds: Kinds) -> Config {
     let prefetch_per_slot = if kinds.ahead { Config::default().prefetch_per_slot } else { 0 };
     let lease_ms = 1_000 * u64::from(scale);
@@ -289,7 +289,7 @@ impl Cluster {
         self.note(|now| format!("{} {event:?}", now.0));
         let actions = self.scheduler.step(self.now, event);
         self.unchecked += 1;
-        // A check looks at every task: in large worlds it is not made after each step.
+        // A check visits every task: in large clusters it is not made after each step.
         if self.unchecked >= u64::from(self.scale) {
             self.unchecked = 0;
             self.scheduler.check().expect("the invariants hold");
@@ -352,7 +352,7 @@ impl Cluster {
             }
             Action::Charged { task, failures } => {
                 let before = self.charges(task);
-                // A charge is taken back when the worker is back that was lost.
+                // A charge is taken back when the lost worker returns.
                 let least = before.map(|n| if self.joins { n.saturating_sub(1) } else { n + 1 });
                 assert!(least <= Some(failures), "{task} failed {before:?} times before, and now {failures}");
                 self.unwritten.push_back(Record::Charged(task, failures));
@@ -372,13 +372,13 @@ impl Cluster {
                 self.check_commit(job, &parts);
                 assert!(self.commits.insert(job), "a commit is asked for once");
                 self.unwritten.push_back(Record::Sealed(job, collected));
-                // A crash may come here, too: then the commit has not begun.
+                // A crash before the commit begins.
                 if self.dice.percent(80) {
                     self.write(usize::MAX);
                     let seen = self.visible.entry(job).or_insert_with(|| parts.clone());
                     assert_eq!(*seen, parts, "what was visible once does not change");
                     self.answers.push(Event::Committed { job });
-                    // Or here: readers see the output, and nobody knows.
+                    // A crash when readers see the output and the scheduler has not heard of it.
                     self.must_restart = self.broken && self.dice.percent(30);
                 } else if self.broken {
                     self.answers.clear();
@@ -436,7 +436,7 @@ fn node_info(worker: WorkerId, slots: u32, incarnation: u64) -> NodeInfo {
     NodeInfo { worker, slots, ..sample_node(1, slots, incarnation) }
 }
 
-/// One simulated life of a cluster. Panics if anything is not as promised.
+/// Runs a cluster from its start until every job has ended. Panics if a promise does not hold.
 pub fn run(setup: &Setup) -> Outcome {
     let mut c = Cluster::new(setup);
     let usual = 2 + c.dice.below(4) as u32;

@@ -1,4 +1,4 @@
-//! All chance of a run: numbers that follow from its seed.
+//! The random numbers of a run. They follow from its seed.
 
 /// SplitMix64.
 pub(crate) struct Dice(pub u64);

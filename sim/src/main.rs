@@ -1,5 +1,5 @@
-//! The simulation as a command: many seeds, one after the other, until so many hours of the clusters' clocks are over. A seed that
-//! fails is named, and `--seed S --trace` shows what happened in it.
+//! The simulation as a command: it runs one seed after the other until it has simulated a number of hours, has made a number of runs,
+//! or has run for a number of minutes. It names each seed that fails; `--seed S --trace` prints what happened in it.
 
 mod throughput;
 
@@ -12,16 +12,16 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use windrow_sim::{Kinds, Outcome, Setup, Trace, run};
 
-/// Run the scheduler on simulated clusters in which everything fails that can.
+/// Run the scheduler on simulated clusters with faults of every kind.
 #[derive(Parser)]
 struct Args {
-    /// Stop after so many hours of the clusters' clocks.
+    /// Stop after this number of hours of the clusters' clocks.
     #[arg(long, conflicts_with = "trace")]
     hours: Option<f64>,
-    /// Stop after so many runs.
+    /// Stop after this number of runs.
     #[arg(long, conflicts_with = "trace")]
     runs: Option<u64>,
-    /// Stop after so many minutes of this machine's clock.
+    /// Stop after this number of minutes of this machine's clock.
     #[arg(long, conflicts_with = "trace")]
     minutes: Option<f64>,
     /// Workers of a cluster: a number, or a range, of which small ones are tried most.
@@ -30,7 +30,7 @@ struct Args {
     /// The first seed; the next runs have the seeds after it.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Measure events per second instead, for 100 to 10,000 workers and 1,000 to 100,000 tasks without faults of chance.
+    /// Measure events per second instead, for 100 to 10,000 workers and 1,000 to 100,000 tasks, without random faults.
     #[arg(long, conflicts_with = "trace")]
     throughput: bool,
     /// Run this seed alone, and print all that happens.
@@ -45,7 +45,7 @@ fn sizes(text: &str) -> Result<RangeInclusive<u32>, String> {
     if from < 1 || to < from || to > 100_000 { Err("from 1 to 100000 workers".into()) } else { Ok(from..=to) }
 }
 
-/// The number of workers of a seed: most runs are small, for one costs as much as it has workers, and some as large as it gets.
+/// The number of workers of a seed. The cost of a run grows with it, so most runs are small and a few have the maximum.
 fn size(workers: &RangeInclusive<u32>, seed: u64) -> u32 {
     let (from, to) = (f64::from(*workers.start()), f64::from(*workers.end()));
     // The seed's number between 0 and 1 (Weyl's sequence of the golden ratio), to its eighth power.
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     }
     let mut sums = Sums::default();
     let started = Instant::now();
-    let mut told = started;
+    let mut printed = started;
     let hours = args.hours.or((args.runs.is_none() && args.minutes.is_none()).then_some(1.0));
     let mut seed = args.seed;
     loop {
@@ -84,14 +84,14 @@ fn main() -> ExitCode {
             }
         }
         seed = seed.wrapping_add(1);
-        if told.elapsed() > Duration::from_secs(30) {
-            told = Instant::now();
+        if printed.elapsed() > Duration::from_secs(30) {
+            printed = Instant::now();
             eprintln!("{} runs, {:.1} hours", sums.runs, sums.hours());
         }
         let over = hours.is_some_and(|h| sums.hours() >= h)
             || args.runs.is_some_and(|n| sums.runs + sums.failures.len() as u64 >= n)
             || args.minutes.is_some_and(|m| started.elapsed().as_secs_f64() >= m * 60.0);
-        // A world in which every run fails has no hours.
+        // If every run fails, no simulated hour is added: end after 100 failures.
         if over || sums.failures.len() >= 100 {
             break;
         }
@@ -115,7 +115,7 @@ fn print_throughput(out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// What all runs had in them.
+/// Totals over all runs.
 #[derive(Default)]
 struct Sums {
     runs: u64,

@@ -1,4 +1,4 @@
-//! Plans, jobs, chunks and reports from short words, for whoever drives a scheduler by hand.
+//! Short constructors of plans, jobs, chunks and reports, for tests that drive a scheduler or attempts directly.
 
 use windrow_model::*;
 use windrow_scheduler::StageChunks;
@@ -7,12 +7,12 @@ pub fn job_id(n: u8) -> JobId {
     JobId::from_bytes([n; 16])
 }
 
-/// A worker by a small number.
+/// The id of worker `n`.
 pub fn worker_id(n: u8) -> WorkerId {
     WorkerId::from_bytes([n; 16])
 }
 
-/// What a worker says of itself.
+/// What worker `n` registers with: 1 GiB of memory, and no home.
 pub fn node(n: u8, slots: u32, incarnation: u64) -> NodeInfo {
     NodeInfo {
         worker: worker_id(n),
@@ -52,7 +52,7 @@ pub fn broadcast_from(stage: u32, output: u32) -> Input {
     Input::Broadcast { from: port(stage, output) }
 }
 
-/// An edge of so many partitions.
+/// An edge with this number of partitions, by hash.
 pub fn edge(n: u32) -> Output {
     edge_of(Partitions::Count(n))
 }
@@ -113,7 +113,7 @@ pub fn spec(n: u8, plan: Plan, options: JobOptions) -> JobSpec {
     }
 }
 
-/// So many chunks of one file for a source stage.
+/// `n` chunks of one file for a source stage.
 pub fn chunks(stage: u32, n: u32) -> StageChunks {
     let chunk = |i| Chunk {
         ranges: vec![FileRange {

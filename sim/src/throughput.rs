@@ -1,7 +1,7 @@
-//! What an event costs the scheduler, by the number of workers and tasks: the cost per event must not grow with either.
+//! Measures what an event costs the scheduler, by the number of workers and tasks: the cost per event must not grow with either.
 //!
-//! A job of maps and a hundredth as many reduces. In the middle of the maps a tenth of the workers is lost, one after the other, and
-//! comes back with nothing. When they are done the coordinator is started again, and every worker tells what it has.
+//! The job has a hundredth as many reduces as maps. In the middle of the maps a tenth of the workers is lost, one after the other,
+//! and returns without files. After the maps the coordinator restarts, and every worker registers with its inventory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ struct World {
     ended: bool,
 }
 
-/// One job on so many workers, of so many tasks.
+/// Runs one job of `tasks` maps on `workers` workers.
 pub fn run(workers: u32, tasks: u32) -> Vec<Phase> {
     let mut w = World {
         scheduler: Scheduler::new(Config::default(), Epoch(1)),
@@ -78,7 +78,7 @@ fn worker(n: u32) -> WorkerId {
 impl World {
     fn step(&mut self, event: Event) {
         self.events += 1;
-        // So many events come in a millisecond: leases do not run out meanwhile.
+        // A tick each millisecond of virtual time, so that no lease expires between events.
         let now = Time(self.events / 1_000 + self.now);
         let started = Instant::now();
         let actions = self.scheduler.step(now, event);
@@ -103,7 +103,7 @@ impl World {
         });
     }
 
-    /// Does what is asked for until so many maps are finished somewhere, or nothing is asked for any more.
+    /// Performs actions until this number of maps is finished, or no action is left.
     fn work(&mut self, maps: u32, until: u32) {
         let mut finished: usize = self.files.values().map(Vec::len).sum();
         while finished < until as usize
@@ -122,7 +122,7 @@ impl World {
                         finished += 1;
                     }
                     self.step(Event::AttemptDone { worker, attempt: task.attempt, report });
-                    // Workers say that they live about as often as they finish something.
+                    // Beats are about as frequent as finished tasks.
                     self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
                 }
                 Action::Grant { worker, attempt } => self.step(Event::Published { worker, attempt }),
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// The next life of the coordinator, to which all workers come back.
+    /// The next epoch of the coordinator, in which all workers register again.
     fn restart(&mut self, job: &JobSpec, workers: u32) {
         self.inbox.clear();
         self.scheduler = Scheduler::new(Config::default(), Epoch(2));
@@ -160,7 +160,7 @@ impl World {
     }
 }
 
-/// Three segments a map, whatever the number of partitions: the number of segments is not what is measured.
+/// Three segments a map, for any number of partitions: the number of segments is not what is measured.
 fn report(task: &Task) -> TaskReport {
     let of = |output: &TaskOutput| match output {
         TaskOutput::Edge { partitions } => {

@@ -1,4 +1,4 @@
-//! What the simulated cluster is given to do, and what its tasks make.
+//! Random plans for the simulated cluster, and the outputs of their tasks.
 
 use crate::dice::Dice;
 use crate::samples::*;
@@ -68,8 +68,8 @@ pub(crate) fn writes(stage: StageId, index: u32, output: u32, partition: u32) ->
     !(stage.0 * 7 + index * 5 + output * 3 + partition).is_multiple_of(4)
 }
 
-/// What follows from what the task has read, unless it is `fickle`: then each attempt makes something else. And what says
-/// in the same way what it has made.
+/// The report of a finished attempt, and a number that stands for its output. Both follow from what the task has read, unless it is
+/// `fickle`: then each attempt has another output.
 pub(crate) fn sparse_report(task: &Task, plan: &Plan, fickle: bool) -> (TaskReport, u64) {
     let mut full = report(task);
     let AttemptId { task: id, number, epoch, incarnation } = task.attempt;

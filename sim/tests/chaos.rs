@@ -1,4 +1,4 @@
-//! No loss of processes or messages fails a job, or changes what becomes of it. `../src/cluster.rs` is the world.
+//! No loss of processes or messages fails a job or changes its output. `../src/cluster.rs` is the simulated cluster.
 
 use proptest::prelude::*;
 use windrow_sim::{Kinds, Outcome, Setup, Trace};
@@ -6,12 +6,12 @@ use windrow_sim::{Kinds, Outcome, Setup, Trace};
 /// Every kind of fault of jobs. Datasets have runs of their own.
 const JOBS: Kinds = Kinds { datasets: false, ..Kinds::ALL };
 
-/// Without the faults that came later, so that seeds which found something stay what they were.
+/// Without the optional kinds of faults, so that seeds which found a bug still give the same run.
 fn run(seed: u64, user_errors: bool) -> Outcome {
     windrow_sim::run(&Setup { seed, user_errors, kinds: Kinds::default(), workers: None, trace: Trace::Off })
 }
 
-/// With everything.
+/// With every kind of fault of jobs.
 fn run_wild(seed: u64, user_errors: bool) -> Outcome {
     windrow_sim::run(&Setup { seed, user_errors, kinds: JOBS, workers: None, trace: Trace::Off })
 }
@@ -40,13 +40,13 @@ fn poison_tasks_end_their_jobs_and_few_others_do() {
     assert!(poisoned - by_chance >= 50 && by_chance * 10 <= jobs, "{poisoned}, {by_chance} by chance, of {jobs}");
 }
 
-/// What the simulation has found once.
+/// The simulation found the bugs of the tests below in these seeds.
 #[test]
 fn refused_output_is_not_read_without_a_rerun() {
     run(3_667_229_479_931_793_045, true);
 }
 
-/// Another one: an output that was made from two, through a task that nobody told of after two restarts.
+/// An output was made from two outputs of one task, through a task that no worker announced after two restarts.
 #[test]
 fn a_mixture_is_found_through_what_a_restart_has_skipped() {
     run(1_055_692_369_857_355_612, true);
@@ -86,7 +86,7 @@ fn pardoned_task_needs_three_losses_before_it_is_charged() {
     run_sized(975_180, 3);
 }
 
-/// A worker said that it does not see the files of a job, and did when that arrived.
+/// A worker reported that it does not see the files of a job, and saw them when the report arrived.
 #[test]
 fn late_word_of_files_not_seen_does_not_stop_a_job() {
     run_sized(1_079_836, 3);

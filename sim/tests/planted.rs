@@ -1,11 +1,11 @@
-//! The simulation finds every bug that is planted: whatever it did not find could be in the code, too.
+//! The simulation finds every planted bug: a kind of bug that it misses could be in the code.
 #![cfg(debug_assertions)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use windrow_scheduler::planted::{Planted, plant};
 use windrow_sim::{Kinds, Setup, Trace};
 
-/// A bug is to be found in so many runs.
+/// The number of runs in which a bug must be found.
 const RUNS: u64 = 2_000;
 
 /// Every second run with everything, every second without what came later.
@@ -42,7 +42,7 @@ fn find<B: Copy>(bugs: &[B], plant: fn(Option<B>), run: fn(u64)) -> (Vec<(B, u64
     (found, missed)
 }
 
-/// Mistakes in the attempts that a worker keeps.
+/// Bugs in the state machine of a worker's attempts.
 #[test]
 fn every_bug_planted_in_a_worker_is_found() {
     use windrow_attempts::planted::{Planted, plant};
@@ -69,7 +69,7 @@ fn every_bug_planted_in_the_datasets_is_found() {
 
 #[test]
 fn every_planted_bug_is_found() {
-    // What a run that fails has to say would fill the screen.
+    // The panics of failing runs would fill the screen.
     std::panic::set_hook(Box::new(|_| {}));
     let (found, missed) = find(Planted::ALL, plant, run);
     let innocent = first_failure(RUNS / 2, run);
@@ -79,7 +79,7 @@ fn every_planted_bug_is_found() {
     println!("found, and in which run: {found:?}");
 }
 
-/// What links that are cut in one direction, and clocks that jump, are there for.
+/// Shows what one-way links and clock gaps are needed for.
 #[test]
 fn two_bugs_are_found_by_the_new_kinds_of_faults_alone() {
     std::panic::set_hook(Box::new(|_| {}));

@@ -1,5 +1,4 @@
-//! What the scheduler asks for, done: one arm for each action. Whatever may take time goes to a blocking thread, which
-//! answers with a message.
+//! Performs the scheduler's actions: one arm for each. Work that may block goes to a thread, which answers with a message.
 
 use crate::commit::Commit;
 use crate::driver::Driver;
@@ -12,7 +11,7 @@ use windrow_proto::v1::{self, to_worker::Message as Tell};
 use windrow_scheduler::{Action, RestoredTask};
 
 impl Driver {
-    /// Does one action. Events that follow at once are put in `follow`.
+    /// Performs one action. Events that result at once are put in `follow`.
     pub fn act(&mut self, action: Action) {
         match action {
             Action::PlanJob { job } => self.start_split(job),
@@ -90,7 +89,7 @@ impl Driver {
         })
     }
 
-    /// Where the task's segments are.
+    /// The workers that hold the task's segments, with their addresses.
     fn peers(&self, task: &Task) -> Vec<v1::Peer> {
         let segments = task.inputs.iter().flat_map(|input| match input {
             TaskInput::Segments(segments) => &segments[..],

@@ -63,9 +63,9 @@ impl Driver {
         }
         self.datasets.give_up_silent(now);
         self.answer_held_back();
-        self.commit_what_is_placed();
-        self.split_what_waited();
-        self.fail_what_lacks_chunks();
+        self.commit_placed_puts();
+        self.plan_waiting_jobs();
+        self.fail_jobs_without_chunks();
         let orders = self.datasets.orders(now);
         // Before the first deletion: the next epoch must count it in the limit of this hour.
         if let Some(changes) = self.datasets.take_orphan_changes(now, false) {

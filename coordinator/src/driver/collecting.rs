@@ -9,9 +9,9 @@ use windrow_model::{
 };
 use windrow_scheduler::{Collected, CollectedBlob, Event};
 
-/// Bytes of a blob that stays in memory and in the journal, at most,
+/// Most bytes of a blob that stays in memory and in the journal.
 const INLINE_BYTES_MAX: usize = 4 << 10;
-/// and of all such blobs of a job.
+/// Most bytes of all such blobs of a job.
 const INLINE_JOB_BYTES_MAX: usize = 64 << 10;
 
 /// Outputs that only the client reads.
@@ -47,7 +47,7 @@ fn lengths(blobs: &[Vec<u8>]) -> u64 {
 }
 
 impl Driver {
-    /// An attempt is done. If it has collected much, the scheduler gets the report when that is stored.
+    /// An attempt is done. The scheduler gets its report when its large blobs are stored.
     pub fn attempt_done(&mut self, worker: WorkerId, attempt: AttemptId, mut report: TaskReport) {
         let job = attempt.task.job;
         // The report of an attempt that is not current takes no room among the results.
@@ -127,8 +127,7 @@ impl Driver {
         }
     }
 
-    /// Stores what a job that seals or ends has collected, as far as it is not stored yet: what a worker reports when it comes back
-    /// is not.
+    /// Stores the blobs of a job that seals or ends and that are not stored yet. Those that a returning worker has reported are not.
     pub fn store_collected(&mut self, job: JobId) {
         let Some(collected) = self.jobs.storing(job) else { return };
         let large = take_inline(collected);
@@ -145,7 +144,7 @@ impl Driver {
         self.files.append(job, large, done);
     }
 
-    /// All that the job has collected is stored, or cannot be. Without a result that is promised the job is not done.
+    /// The job's result is stored, or cannot be: then the job fails.
     pub fn collected_stored(&mut self, job: JobId, result: Result<Vec<StoredBlob>, Failure>) {
         let Some(collected) = self.jobs.storing(job) else { return };
         match result {

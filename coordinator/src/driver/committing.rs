@@ -55,7 +55,7 @@ impl Work {
 }
 
 impl Driver {
-    /// Makes the outputs visible that are folders.
+    /// Starts the commit of the outputs that are folders. They become visible.
     pub fn start_commit(&mut self, job: JobId) {
         match self.jobs.commit_folders(job) {
             Some(Some(reason)) => self.step(Event::CommitWaits { job, reason: Some(reason) }),
@@ -64,7 +64,7 @@ impl Driver {
         }
     }
 
-    /// Tries again what is due.
+    /// Starts the next try of each commit whose pause has ended.
     pub fn retry_commits(&mut self, now: Time) {
         for job in self.jobs.commits_due(now) {
             self.retry_commit(job);
@@ -161,8 +161,8 @@ impl Driver {
         self.commit_waits(job, paused, failure);
     }
 
-    /// The coordinator has not ended of this try. The status gets the reason of the delay. `waits`: whether that is news, and the
-    /// number of tries to record.
+    /// A try has not crashed the coordinator, so it does not count any more. The status gets the reason of the delay. `waits`: whether
+    /// the commit did not wait before, and the number of tries to record.
     fn commit_waits(&mut self, job: JobId, waits: Option<(bool, Option<u32>)>, failure: &Failure) {
         let Some((is_news, tries)) = waits else { return };
         self.note_tries(job, tries);
@@ -173,7 +173,7 @@ impl Driver {
         self.step(Event::CommitWaits { job, reason: Some(reason) });
     }
 
-    /// An operator has a commit that waits tried again, or ends its job.
+    /// An operator orders a new try of a commit that waits, or gives the commit up, which ends its job.
     pub fn decide_commit(&mut self, job: JobId, give_up: bool, answer: Answer<Result<(), Failure>>) {
         if !self.jobs.commit_try(job).is_some_and(TryState::waits) {
             let refused = self.status(job).and_then(|status| {
@@ -183,12 +183,12 @@ impl Driver {
             return drop(answer.send(refused));
         }
         if !give_up {
-            // Without effect if a thread works on it or hangs: it cannot be hurried.
+            // Without effect while a thread works on it or hangs.
             self.retry_commit(job);
             return drop(answer.send(Ok(())));
         }
         tracing::warn!(%job, "an operator gives up the commit");
-        // It may be the output by now: nothing of it is deleted.
+        // A staging folder may have become the output by now, so none is deleted.
         self.jobs.found_staging(job, Vec::new());
         let what = "an operator has given up the commit: the outputs may be there, each as a whole or not at all, or appear later; \
                     what was staged stays beside them";

@@ -1,4 +1,4 @@
-//! Calls of clients about datasets: the table (crate `datasets`) is asked, and changes are recorded.
+//! Answers calls of clients about datasets from the table (crate `datasets`), and records the changes.
 
 use crate::driver::Driver;
 use crate::journal::{DatasetChange, Durable, Record};
@@ -105,8 +105,8 @@ impl Driver {
         }
     }
 
-    /// Puts commit whose copies are known to be there, and those are refused that wait for too long.
-    pub fn commit_what_is_placed(&mut self) {
+    /// Commits puts whose copies workers have reported, and refuses those that have waited for too long.
+    pub fn commit_placed_puts(&mut self) {
         let now = self.clock.now();
         for commit in std::mem::take(&mut self.waiting_calls.placing_puts) {
             let CommitPut { put, dataset, placed, answer, until } = commit;
@@ -137,7 +137,7 @@ impl Driver {
         }
     }
 
-    /// When a put that waits for its copies is refused.
+    /// The time at which the next put that waits for its copies is refused.
     pub fn placing_deadline(&self) -> Option<Time> {
         self.waiting_calls.placing_puts.iter().map(|commit| commit.until).min()
     }

@@ -1,4 +1,4 @@
-//! One arm for each message.
+//! Dispatches a message to its handler: one arm for each.
 
 use crate::driver::Driver;
 use crate::jobs::Awaited;

@@ -40,7 +40,7 @@ impl Driver {
         }
     }
 
-    /// When the next of them is answered at the latest.
+    /// The latest time at which the next of them is answered.
     pub fn held_back_deadline(&self) -> Option<Time> {
         let until = |held: &HeldBack| match held.message {
             DataMessage::AdoptWorker { .. } => BACK_BY,

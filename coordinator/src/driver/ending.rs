@@ -1,4 +1,4 @@
-//! The end of a job: it is recorded, then reported, and what the job had is removed.
+//! The end of a job: it is recorded, then reported; then the job's files, claims and references are removed.
 
 use crate::driver::Driver;
 use crate::job_view::{PAST_MAX, Past};
@@ -13,7 +13,7 @@ use windrow_proto::v1::{self, to_worker::Message as Tell};
 use windrow_scheduler::Event;
 
 impl Driver {
-    /// Answered when the end is on record, if there is an end to record: a commit that has begun is not cancelled.
+    /// Cancels a job. Answers when its end is durable; at once if the job has ended or its commit has begun, which is not cancelled.
     pub fn handle_cancel(&mut self, job: JobId, answer: Answer<Result<(), Failure>>) {
         crashpoint!("cancel.begun");
         let now = self.clock.now();
@@ -96,7 +96,7 @@ impl Driver {
         })
     }
 
-    /// The end of a job is durable: it is reported, and what the job had is free again.
+    /// The end of a job is durable: it is reported, and the job's names and files are released.
     pub fn end_recorded(&mut self, job: JobId, past: Past, durable: Durable) {
         crashpoint!("job.end-recorded");
         // Only what is on record orders the deletion of chunks.

@@ -1,4 +1,4 @@
-//! Inputs of jobs that are datasets: their chunks stay for the job, and are found on workers.
+//! Inputs of jobs that are datasets: keeps their chunks for the job, and finds the workers that hold them.
 
 use crate::driver::Driver;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ impl Driver {
         self.datasets.pin(job, names.iter().map(String::as_str))
     }
 
-    /// Their names.
+    /// The names of the datasets that a job reads.
     pub fn read_datasets(&self, job: JobId) -> BTreeSet<String> {
         let plan = self.scheduler.spec(job).map(|spec| &spec.plan);
         let inputs = plan.into_iter().flat_map(|plan| plan.inputs());
@@ -32,7 +32,7 @@ impl Driver {
     }
 
     /// Plans the jobs that need not wait for datasets any more.
-    pub fn split_what_waited(&mut self) {
+    pub fn plan_waiting_jobs(&mut self) {
         for job in self.jobs.for_datasets() {
             self.start_split(job);
         }
@@ -40,7 +40,7 @@ impl Driver {
     }
 
     /// Fails jobs that read a chunk without a copy.
-    pub fn fail_what_lacks_chunks(&mut self) {
+    pub fn fail_jobs_without_chunks(&mut self) {
         if self.awaited_until.is_some() {
             // Workers that have the chunks may not be back yet.
             return;
@@ -52,7 +52,7 @@ impl Driver {
         }
     }
 
-    /// Notes the workers that hold all of a chunk: there its task fetches nothing.
+    /// Notes the workers that hold every dataset chunk of an input chunk: on these its task fetches nothing.
     pub fn locate(&self, chunk: &mut Chunk) {
         let mut contents = chunk.ranges.iter().filter_map(|r| r.content).peekable();
         if contents.peek().is_none() {

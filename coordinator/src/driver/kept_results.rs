@@ -1,4 +1,4 @@
-//! Results of jobs that are done: the journal has them, until clients have read them and their time is over (`results.rs`).
+//! Results of jobs that are done: the journal keeps them until they expire or give way to others (`results.rs`).
 
 use crate::driver::Driver;
 use crate::job_view::Bound;
@@ -8,7 +8,7 @@ use windrow_model::JobId;
 use windrow_scheduler::Collected;
 
 impl Driver {
-    /// Has the journal keep a result from now on.
+    /// Records a result in the journal.
     pub fn record_result(&self, job: JobId, collected: Collected) -> KeptResult {
         let result = KeptResult { collected, ended_unix_ms: unix_ms(), fetched: false };
         self.journal.note(Record::Collected(job, Box::new(result.clone())));
@@ -22,7 +22,7 @@ impl Driver {
         }
     }
 
-    /// Results whose time is over go.
+    /// Drops expired results.
     pub fn expire_results(&mut self) {
         for job in self.results.expire(self.clock.now()) {
             tracing::info!(%job, "collected result expired");
@@ -31,7 +31,7 @@ impl Driver {
         }
     }
 
-    /// Jobs beyond the number that lists show are forgotten, the oldest first: those whose result waits for its client last.
+    /// Forgets the oldest ended jobs beyond the number that lists show. Those whose result no client has fetched go last.
     pub fn forget_old_jobs(&mut self) {
         while self.view.is_beyond(Bound::Once) {
             let waits = |job| self.results.get(job).is_some_and(|result| !result.fetched);

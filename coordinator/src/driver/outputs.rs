@@ -44,9 +44,9 @@ impl Driver {
         }
     }
 
-    /// Commits jobs whose chunks are there, and fails those that have lost every copy of one: of each there were as many as
-    /// could be (`publishing.rs`).
-    pub fn commit_what_is_ready(&mut self) {
+    /// Commits jobs whose output chunks each have a holder, and fails those that have lost every copy of one. Each chunk had all
+    /// possible copies before (`publishing.rs`).
+    pub fn commit_ready_jobs(&mut self) {
         if self.awaited_until.is_some() {
             // Workers that have the chunks may not be back yet.
             return;

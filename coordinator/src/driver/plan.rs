@@ -12,7 +12,7 @@ use windrow_proto::v1::to_worker::Message as Tell;
 use windrow_scheduler::{Event, RestoredSplit};
 
 impl Driver {
-    /// Begins to plan a job, or has it wait for its datasets.
+    /// Begins to plan a job, or lets it wait for its datasets.
     ///
     /// A try is on record before it begins, so that a job which ends the coordinator is not tried without end. The first try of a
     /// new job is noted in a file, which survives the process, and begins while its submit is on the way to the journal. If that
@@ -64,7 +64,7 @@ impl Driver {
                 crashpoint!("plan.begun");
                 split_job(&spec, slots, &claims, &datasets, &own)
             };
-            // The thread was given up: the job has ended, and nothing of it may stay.
+            // The thread returns after its job has ended: its claims and folders are removed.
             let late = move |result: Result<SplitJob, Failure>| {
                 late_claims.release(job);
                 if let Ok(split) = result {
@@ -92,7 +92,7 @@ impl Driver {
         }
         self.journal.note(Record::Tries(job, 0));
         let now = self.clock.now();
-        // A worker that is lost and still has a session is not asked: its tasks are others' by now.
+        // A lost worker that still has a session is not asked: it gets no tasks before it registers again.
         for worker in self.sessions.workers().filter(|w| self.scheduler.worker_address(*w).is_some()) {
             for question in self.checks.ask(now, job, worker, &split) {
                 self.sessions.send(worker, Tell::CheckStaging(question));
@@ -102,7 +102,7 @@ impl Driver {
         self.plan_if_checked(job);
     }
 
-    /// The first task may run when no answer is awaited any more.
+    /// Starts the job when every asked worker has answered or its deadline has passed.
     pub fn plan_if_checked(&mut self, job: JobId) {
         let left_out = match self.checks.take_checked(job) {
             Some(Checked::Passed(left_out)) => left_out,

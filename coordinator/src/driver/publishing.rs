@@ -1,4 +1,4 @@
-//! Tasks that have left parts as chunks of a dataset on their worker: they are done when the chunks have their copies.
+//! Tasks whose parts are chunks of a dataset on their worker: they are done when the chunks have their copies.
 //!
 //! Until then the scheduler takes their attempts to be publishing. So it runs them again if their worker is lost meanwhile,
 //! and the job can still be cancelled, and times out. When the job commits, each chunk of its datasets was on two workers,
@@ -12,7 +12,7 @@ impl Driver {
     /// A granted attempt has placed its parts. May be reported again.
     pub fn handle_published(&mut self, worker: WorkerId, attempt: AttemptId, chunks: &[(u32, DatasetChunk)]) {
         self.step(Event::WorkerBeat { worker, progress: Vec::new(), lists_all: false, full: None });
-        // Nothing is kept of an attempt that is of no use, or that is another worker's: the scheduler says what becomes of it.
+        // The chunks of an attempt that does not publish on this worker are not kept. The scheduler decides about the attempt.
         if !self.scheduler.is_publishing(worker, attempt) {
             return self.step(Event::Published { worker, attempt });
         }
@@ -23,8 +23,8 @@ impl Driver {
         }
     }
 
-    /// Tasks are done whose chunks have all the copies that can be expected.
-    pub fn finish_what_is_copied(&mut self) {
+    /// Reports attempts as published whose chunks have all the copies that can be expected.
+    pub fn finish_copied_attempts(&mut self) {
         if self.awaited_until.is_some() {
             // Workers that are to take copies may not be back yet.
             return;

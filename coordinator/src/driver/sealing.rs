@@ -1,5 +1,5 @@
-//! The beginning of a commit: before the first output can be seen, the journal has that the job is being committed, and its
-//! result. From then on it can only be done or fail, with the parts and results that are recorded.
+//! The beginning of a commit: before the first output becomes visible, the journal records it with the job's result. From then on the
+//! job ends as done or failed, with the recorded parts and result.
 
 use crate::commit::Commit;
 use crate::driver::Driver;
@@ -16,7 +16,7 @@ impl Driver {
         }
     }
 
-    /// The result is stored: it is recorded, and that the commit begins.
+    /// The result is stored: records it, and the beginning of the commit.
     pub fn seal(&mut self, job: JobId) {
         let Some((collected, tries)) = self.jobs.begin_commit(job) else { return };
         if !collected.is_empty() {
@@ -39,7 +39,7 @@ impl Driver {
         }
     }
 
-    /// The beginning of the commit is durable, or cannot be made so.
+    /// The beginning of the commit is durable, or could not be recorded.
     pub fn sealed(&mut self, job: JobId, result: Result<Durable, Failure>) {
         match result {
             Ok(durable) => {

@@ -1,4 +1,4 @@
-//! The beginning of a driver: the settings, and the state of earlier epochs.
+//! Makes a driver from the settings and the state of earlier epochs.
 
 use crate::claims::Claims;
 use crate::driver::Driver;
@@ -26,7 +26,7 @@ use windrow_net::Clock;
 use windrow_scheduler::Scheduler;
 use windrow_store::StorageCalls;
 
-/// The beginning of a driver.
+/// The settings and recovered state that a driver starts with.
 pub(crate) struct Start {
     pub recovered: Recovered,
     pub claims: Claims,

@@ -1,4 +1,4 @@
-//! A submit: it is compared with what is known under its id, given to the scheduler, and recorded.
+//! Handles a submit: compares it with the job known under its id, gives a new job to the scheduler, and records it.
 
 use crate::driver::Driver;
 use crate::jobs::Awaited;

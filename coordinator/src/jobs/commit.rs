@@ -17,7 +17,7 @@ pub(crate) struct Sealing {
     pub prepared: Prepared,
     pub commit: Commit,
     pub collected: Collected,
-    /// All of `collected` is stored: what follows is the record of the beginning.
+    /// All of `collected` is stored, and the beginning of the commit is being recorded.
     pub is_stored: bool,
     pub earlier: Option<EarlierCommit>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Committing {
     pub prepared: Prepared,
     /// The result, as the journal has it.
     pub collected: Collected,
-    /// The commit began in an earlier epoch: outputs that are not there may be on a mount that is not.
+    /// The commit began in an earlier epoch: a missing output may be on a file system that is not mounted.
     pub sealed_before: bool,
     pub step: CommitStep,
 }
@@ -50,13 +50,13 @@ pub(crate) struct FolderCommit {
 /// The present try of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TryState {
-    /// A thread works on it. `waits`: the status of the job says what an earlier try has waited for.
+    /// A thread works on it. `waits`: the job's status gives the reason for which an earlier try had to wait.
     Runs { waits: bool },
     /// A thread has not returned for as long as storage may take.
     Hangs,
     /// The file system was away: the next try begins then.
     Paused { until: Time },
-    /// An operator decides whether it is tried.
+    /// It begins only by order of an operator.
     Held,
 }
 

@@ -1,4 +1,4 @@
-//! The phases of a job, and what is known in each of them.
+//! The phases of a job, and the data that exists in each.
 //!
 //! ```text
 //! Waiting ──▶ Splitting ──▶ Checking ──▶ Running ──▶ Sealing ──▶ Committing
@@ -18,7 +18,7 @@ use windrow_model::{AttemptId, Dataset, Digest, Failure, JobStatus, WorkerId};
 use windrow_scheduler::{Collected, StageChunks};
 use windrow_store::Steps;
 
-/// The phase of a job. Each variant holds what is known in that phase, and nothing that belongs to another.
+/// The phase of a job. Each variant holds the data of that phase only.
 pub(crate) enum JobPhase {
     /// Planning has not begun.
     Waiting(Wait),
@@ -38,7 +38,7 @@ pub(crate) enum JobPhase {
     Ended(Straggler),
 }
 
-/// What a job waits for whose planning has not begun.
+/// What a job waits for before its planning.
 pub(crate) enum Wait {
     /// The scheduler, which asks for the plan. `is_new`: the submit is being handled, and is not queued for the journal yet.
     Plan { is_new: bool },
@@ -99,7 +99,7 @@ pub(crate) struct End {
     pub collected: Collected,
 }
 
-/// What a thread works on that has not returned when its job ends.
+/// The work of a thread that has not returned when its job ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Straggler {
     /// The plan: it may still stage folders, so the note of them stays.

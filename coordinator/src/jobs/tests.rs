@@ -1,3 +1,5 @@
+//! Phases of jobs: their order, and the sets and sums that follow them.
+
 use super::phase::{EndStep, Ending};
 use super::*;
 use crate::commit::Commit;
@@ -207,7 +209,7 @@ fn job_fails_whose_result_cannot_be_stored() {
     assert!(!jobs.contains(id(1)));
 }
 
-/// Every message that changes a phase, by number, whatever the phase is.
+/// Every message that changes a phase, by number, in any phase.
 fn deliver(jobs: &mut Jobs, job: JobId, message: u8) {
     match message {
         0 if !jobs.contains(job) => jobs.submit(job, 0, 10),
@@ -240,7 +242,7 @@ fn deliver(jobs: &mut Jobs, job: JobId, message: u8) {
 }
 
 proptest! {
-    /// Whatever comes in whatever order, the sets and sums of the table are those of its jobs.
+    /// After any messages in any order, the sets and sums of the table are those of its jobs.
     #[test]
     fn sets_of_jobs_follow_their_phases(messages in prop::collection::vec((1u8..4, 0u8..22), 0..200)) {
         let mut jobs = Jobs::default();
@@ -254,7 +256,7 @@ proptest! {
         }
     }
 
-    /// From every phase that a job comes to, its end can be recorded, and leaves nothing behind.
+    /// From every phase that a job reaches its end can be recorded, and the table forgets it.
     #[test]
     fn job_can_end_from_every_phase(messages in prop::collection::vec(0u8..18, 0..40)) {
         let mut jobs = Jobs::default();

@@ -1,5 +1,5 @@
-//! The changes of a job's phase, one function for each. A change that does not fit the present phase has no effect and gives
-//! `None`: messages may come late.
+//! The changes of a job's phase, one function for each. A change that does not fit the present phase has no effect and returns
+//! `None`: its message came late.
 
 mod chunks;
 mod commit;

@@ -4,8 +4,7 @@ use super::record::{DatasetChange, Identity, JobRecord, KeptResult, Record, Runn
 use super::store::{JobStore, Snapshot};
 use crate::error::Error;
 use std::collections::{BTreeMap, BTreeSet};
-use windrow_datasets::{EpochRecord, Lineage};
-use windrow_datasets::{OrphanWaits, Wait};
+use windrow_datasets::{EpochRecord, Lineage, OrphanWaits, Wait};
 use windrow_model::{ClusterId, Dataset, Digest, Epoch, JobId, WorkerId};
 
 /// Records in memory.

@@ -1,4 +1,4 @@
-//! What must hold at all times, as far as the scheduler cannot know it.
+//! What must hold at all times and the scheduler cannot check itself, because it does not see the files.
 
 use super::Cluster;
 use crate::samples::blob;
@@ -16,17 +16,17 @@ impl Cluster {
         assert!(!(only_sinks && known), "a recorded task runs again: {task:?}");
     }
 
-    /// When everything is done that a worker was told, it has no more attempts than slots and places ahead of them, and no
-    /// two of one task.
+    /// Once a worker has read all its messages, it has at most as many attempts as slots and prefetch places, and no two of one
+    /// task.
     pub(crate) fn check_slots(&mut self, worker: WorkerId, new: &Task) {
         let node = &self.nodes[&worker];
         if node.up && !node.session {
-            // It gave up its session, and what it is sent is lost.
+            // It gave up its session, so messages to it are lost.
             return;
         }
         let mut runs: BTreeSet<AttemptId> = node.worker.here().into_iter().collect();
-        for told in &node.inbox {
-            match told {
+        for unread in &node.inbox {
+            match unread {
                 Action::Assign { task, .. } => drop(runs.insert(task.attempt)),
                 Action::Revoke { attempt, .. } => drop(runs.remove(attempt)),
                 Action::JobEnded { job, .. } => runs.retain(|a| a.task.job != *job),
@@ -41,7 +41,7 @@ impl Cluster {
         self.ahead += u64::from(runs.len() >= slots);
     }
 
-    /// A worker never counts on a session for longer than the coordinator counts on the worker.
+    /// The worker's lease ends before the coordinator counts the worker as lost.
     pub(crate) fn check_lease(&self, lost: WorkerId, about: Option<WorkerId>) {
         let node = &self.nodes[&lost];
         if self.kinds.executors && node.session && about != Some(lost) {
@@ -60,7 +60,7 @@ impl Cluster {
         }
     }
 
-    /// A task reads its partition of every task of every port, in order, whatever happened before.
+    /// A task reads its partition of every task of every port, in order, after any faults.
     pub(crate) fn check_inputs(&self, task: &Task) {
         let id = task.attempt.task;
         for (input, got) in self.plans[&id.job].0.stage(id.stage).inputs.iter().zip(&task.inputs) {
@@ -103,7 +103,7 @@ impl Cluster {
         assert_eq!(got.len(), parts.len(), "a part twice");
         assert_eq!(got, expected);
         assert!(parts.iter().all(|p| self.staged.contains(&p.attempt)), "a part that is not staged");
-        // All that went into them, from whatever was written first on: of each task one output.
+        // Over everything that went into the parts, each task has one output.
         let mut list: Vec<AttemptId> = parts.iter().map(|p| p.attempt).collect();
         let mut known: BTreeSet<AttemptId> = list.iter().copied().collect();
         let mut used: BTreeMap<TaskId, (u64, AttemptId)> = BTreeMap::new();
@@ -117,7 +117,7 @@ impl Cluster {
 
     pub(crate) fn check_done(&self, job: JobId, status: &JobStatus, collected: &Collected) {
         assert_eq!(status.tasks.done, status.tasks.total);
-        // What a lost worker had told an earlier life of the coordinator, and what nobody needs again, is not counted.
+        // After a restart, counters of a lost worker's attempts that no task needs again are missing.
         let counted = status.counters.get("tasks");
         let all = if self.epoch == 3 { status.tasks.total } else { counted.min(status.tasks.total) };
         assert_eq!(counted, all, "counters are added once");
@@ -126,7 +126,7 @@ impl Cluster {
         assert_eq!(*collected, [("c".to_string(), blobs)]);
     }
 
-    /// When everything has been said and heard, nobody has anything left of jobs that are over.
+    /// Once all messages are delivered, no worker has anything left of jobs that have ended.
     pub(crate) fn check_clean(&mut self) {
         let up: Vec<WorkerId> = self.nodes.iter().filter(|(_, n)| n.up && n.session).map(|(id, _)| *id).collect();
         for id in up {

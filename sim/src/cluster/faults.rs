@@ -1,4 +1,4 @@
-//! What happens next, and what goes wrong: then all of it heals.
+//! Draws what happens next and which fault comes; at the end it heals all faults and lets the jobs finish.
 
 use super::Cluster;
 use super::node::Node;
@@ -7,7 +7,7 @@ use windrow_model::*;
 use windrow_scheduler::Event;
 
 impl Cluster {
-    /// One thing happens.
+    /// One turn: one event, message, piece of work or fault.
     pub(crate) fn turn(&mut self) {
         let one = self.ids[self.dice.below(self.ids.len())];
         if self.must_restart || self.broken && self.dice.below(400 * self.scale as usize) == 0 {
@@ -45,7 +45,7 @@ impl Cluster {
                 self.count("session broken");
                 self.join(one);
             }
-            // Somebody cancels, perhaps just when the outputs are becoming visible.
+            // A user cancels a job, possibly while its outputs become visible.
             112..113 if self.dice.percent(5) && self.is_the_worlds_turn() => {
                 let jobs: Vec<JobId> = self.plans.keys().copied().collect();
                 let job = jobs[self.dice.below(jobs.len())];
@@ -73,7 +73,7 @@ impl Cluster {
         self.step(Event::Cancelled { job });
     }
 
-    /// What happens to the cluster and not to one worker is not to happen more often because there are more workers.
+    /// Keeps the rate of faults that hit the whole cluster independent of its number of workers, since each worker has turns.
     fn is_the_worlds_turn(&mut self) -> bool {
         self.scale == 1 || self.wild.below(self.scale as usize) == 0
     }
@@ -99,8 +99,8 @@ impl Cluster {
         }
     }
 
-    /// The coordinator's machine is suspended for some leases, and finds that much time has passed. The beats of its workers
-    /// wait unread: nobody is lost who was there before.
+    /// The coordinator's machine is suspended for some leases. The beats of its workers wait unread, so no worker that was
+    /// registered before may be lost.
     pub(crate) fn sleep(&mut self) {
         self.count("clock gap");
         self.step(Event::Tick);
@@ -114,7 +114,7 @@ impl Cluster {
         }
     }
 
-    /// Nothing fails any more, though some machines stay away: the jobs must get through.
+    /// Ends all faults, though some machines stay away, and expects that the jobs get through.
     pub(crate) fn heal(&mut self) {
         self.broken = false;
         self.take_in_all();
@@ -140,7 +140,7 @@ impl Cluster {
                 (_, true) => {}
                 (Node { up: false, .. }, false) => self.start(id),
                 (Node { session: false, .. }, false) => self.join(id),
-                // What was on its way when the world became whole may be lost all the same.
+                // Messages that were on their way when the faults ended may still be lost.
                 _ if self.dice.percent(50) => self.join(id),
                 _ => {}
             }

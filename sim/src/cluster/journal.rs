@@ -1,10 +1,10 @@
-//! The coordinator's disk: records in order, of which a crash keeps a beginning.
+//! The coordinator's journal: records in order, of which a prefix survives a crash.
 
 use super::Cluster;
 use windrow_model::*;
 use windrow_scheduler::{Collected, Event, RestoredJob, RestoredSplit, RestoredTask, Scheduler, StageChunks, Tally};
 
-/// What the journal is told.
+/// A record of the journal.
 pub(crate) enum Record {
     Submitted(Box<JobSpec>),
     Split(JobId, u64, Vec<StageChunks>),
@@ -16,7 +16,7 @@ pub(crate) enum Record {
 }
 
 impl Cluster {
-    /// So many records get to the disk.
+    /// Writes the first `records` of the unwritten records to the disk.
     pub(crate) fn write(&mut self, records: usize) {
         for record in self.unwritten.drain(..records.min(self.unwritten.len())) {
             match record {
@@ -62,7 +62,7 @@ impl Cluster {
         }
     }
 
-    /// How many failures of a task the journal has been told of.
+    /// The failures of a task that the journal knows of, also those that are not on disk yet.
     pub(crate) fn charges(&self, task: TaskId) -> Option<u32> {
         let unwritten = self.unwritten.iter().rev().find_map(|record| match record {
             Record::Charged(t, failures) if *t == task => Some(*failures),
@@ -72,7 +72,7 @@ impl Cluster {
         unwritten.or_else(written)
     }
 
-    /// The coordinator dies, with all that it knew, and starts again.
+    /// The coordinator dies and starts again on what is on disk.
     pub(crate) fn restart(&mut self) {
         self.must_restart = false;
         self.left_out.clear();
@@ -93,7 +93,7 @@ impl Cluster {
         self.excluded.clear();
         self.scheduler = Scheduler::new(self.config.clone(), Epoch(self.epoch));
         for id in self.ids.clone() {
-            // What was on its way arrives, or does not.
+            // A message that was on its way arrives or is lost.
             while self.dice.percent(60) && !self.nodes[&id].inbox.is_empty() {
                 self.receive(id);
             }
@@ -104,7 +104,7 @@ impl Cluster {
         }
         let jobs: Vec<RestoredJob> =
             self.journal.values().filter(|j| !self.over.contains(&j.spec.id)).cloned().collect();
-        // A bound that was reached is one that the end of the job would have followed: the driver may count that last one again.
+        // A count at its bound ends the job. If the job has not ended, the crash came between, and the last one may be counted again.
         let capped = |tally: &Tally| tally.counts.iter().map(|(c, n)| (*c, (*n).min(c.most() - 1))).collect();
         let uncharged = jobs.iter().flat_map(|job| &job.uncharged);
         self.counts = uncharged.map(|(task, tally)| (*task, capped(tally))).collect();
@@ -114,7 +114,7 @@ impl Cluster {
             self.step(Event::Restored { job: Box::new(job) });
         }
         self.step(Event::Awaited { workers: members, ms: self.config.lease_ms / 2 });
-        // Whoever had submitted and got no answer asks again.
+        // A client whose submission was not answered submits again.
         let lost: Vec<JobSpec> = self.specs.values().filter(|s| !self.journal.contains_key(&s.id)).cloned().collect();
         for spec in lost {
             self.step(Event::Submitted { spec: Box::new(spec), unix_ms: 0 });

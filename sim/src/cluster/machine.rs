@@ -5,7 +5,7 @@ use super::worker::Death;
 use windrow_model::*;
 
 impl Cluster {
-    /// What an attempt writes or fetches finds a full disk.
+    /// Whether an attempt that writes or fetches meets a full disk.
     pub(crate) fn runs_out_of_space(&mut self, id: WorkerId, writes: bool) -> bool {
         let full = self.nodes[&id].full && self.user_errors && writes && self.fourth.percent(30);
         if full {
@@ -14,8 +14,8 @@ impl Cluster {
         full
     }
 
-    /// Something else goes on in the worker: what is under way ends, or an executor dies. It costs no turn, or attempts would
-    /// meet many more faults than without it.
+    /// Ends some of the worker's pending work, or one of its executors. It takes no turn: otherwise an attempt would live through
+    /// many more turns, and so meet many more faults, than in runs without executors.
     pub(crate) fn attend(&mut self, id: WorkerId) {
         let executors = self.nodes[&id].worker.executors();
         if self.end_some_executor(id, &executors) {
@@ -60,7 +60,8 @@ impl Cluster {
         true
     }
 
-    /// How an executor ends that runs these attempts. A crash by a task is charged in the end: only where user code fails.
+    /// How an executor that runs these attempts ends. A crash by a task is charged in the end, so it happens only where user code
+    /// may fail.
     fn death(&mut self, running: &[AttemptId]) -> Death {
         if running.is_empty() {
             return if self.fourth.percent(50) { Death::Killed } else { Death::ByWorker };
@@ -74,7 +75,7 @@ impl Cluster {
         }
     }
 
-    /// Nothing is under way in the worker any more.
+    /// Completes everything that is pending in the worker.
     pub(crate) fn settle(&mut self, id: WorkerId) {
         let node = self.nodes.get_mut(&id).expect("it is there");
         while let Some(first) = node.worker.pending().first().copied() {

@@ -1,5 +1,5 @@
-//! Simulated workers: what they are sent, what their attempts do, and what becomes of it on its way. What they have is in
-//! `worker.rs`.
+//! A simulated worker seen from the network: its session, its messages in both directions, and how its attempts end. The attempts
+//! themselves are in `worker.rs`.
 
 use super::worker::{self, Worker};
 use super::{Cluster, node_info};
@@ -15,31 +15,31 @@ pub(crate) struct Node {
     pub(crate) up: bool,
     pub(crate) incarnation: u64,
     pub(crate) slots: u32,
-    /// Told by the scheduler, not yet looked at.
+    /// Messages of the scheduler that the worker has not read yet.
     pub(crate) inbox: VecDeque<Action>,
-    /// What it has.
+    /// Its attempts, executors and files.
     pub(crate) worker: Worker,
-    /// Whatever it does takes ten times as long.
+    /// It works ten times as slowly.
     pub(crate) slow: bool,
-    /// It has a session: otherwise what it says is lost.
+    /// It has a session. Without one its messages are lost.
     pub(crate) session: bool,
     /// Jobs of which the coordinator has heard or spoken in this session.
     pub(crate) named: BTreeSet<JobId>,
-    /// Said to the scheduler, in order, not yet arrived.
+    /// Messages to the scheduler that have not arrived yet, in order.
     pub(crate) outbox: VecDeque<Event>,
-    /// Nothing of what it says arrives.
+    /// None of its messages arrives.
     pub(crate) mute: bool,
-    /// Nothing that it is sent arrives.
+    /// No message to it arrives.
     pub(crate) deaf: bool,
     /// Other workers cannot fetch from it.
     pub(crate) unreachable: bool,
     /// Its disk has no room.
     pub(crate) full: bool,
-    /// That of its session.
+    /// The lease of its session.
     pub(crate) lease: Lease,
     /// When beats were sent whose answers are on their way.
     pub(crate) answers: VecDeque<Time>,
-    /// What its last life ran when that ended.
+    /// What its last incarnation ran when that ended.
     pub(crate) left: Vec<Left>,
 }
 
@@ -65,7 +65,7 @@ impl Node {
         }
     }
 
-    /// What a beat lists: what it was sent and has looked at. What it has said of others comes before the beat.
+    /// The attempts that a beat lists: those it has read an assignment of. Its reports on other attempts are sent before the beat.
     fn listed(&self) -> impl Iterator<Item = AttemptId> {
         let said = self.outbox.iter().filter_map(|event| match event {
             Event::AttemptDone { attempt, .. }
@@ -76,7 +76,7 @@ impl Node {
         self.worker.here().into_iter().chain(said)
     }
 
-    /// What its attempts have to report goes on its way.
+    /// Puts the reports of its attempts into the outbox.
     pub(crate) fn tell(&mut self, id: WorkerId) {
         for report in self.worker.take_said() {
             self.say(match report {
@@ -123,7 +123,7 @@ impl Cluster {
         let mut progress: BTreeMap<AttemptId, Progress> =
             listed.into_iter().map(|a| (a, Progress { attempt: a, permille: 0, mark: 0, waits: true })).collect();
         for attempt in attempts {
-            // Of some nothing is known.
+            // Some attempts report no progress.
             let permille = match self.dice.percent(70) {
                 true => self.dice.below(if slow { 200 } else { 1_000 }) as u32,
                 false => 0,
@@ -154,7 +154,7 @@ impl Cluster {
         }
     }
 
-    /// It registers and tells what it has.
+    /// The worker registers with its inventory.
     pub(crate) fn join(&mut self, id: WorkerId) {
         let node = self.nodes.get_mut(&id).expect("it is there");
         if node.deaf || node.mute {
@@ -177,7 +177,7 @@ impl Cluster {
         self.revoked.retain(|a| held.iter().all(|t| t.attempt != *a));
         // A job of which only the executor is left is named, too.
         node.named = held.iter().map(|t| t.attempt.task.job).chain(node.worker.executors()).collect();
-        // Jobs that nobody knows any more are dropped.
+        // Jobs that the coordinator does not know are dropped.
         let known = |job: &JobId| self.scheduler.status(*job, self.now).is_some_and(|s| !s.state.is_final());
         for job in node.named.iter().filter(|job| !known(job)) {
             node.worker.step(worker::Event::JobDropped(*job));
@@ -219,13 +219,13 @@ impl Cluster {
                 self.late.push(event);
             }
         }
-        // Else it is found out by its lease, or by its next life.
+        // Otherwise the coordinator notices when the lease expires or the next incarnation registers.
         if self.dice.percent(60) {
             self.step(Event::WorkerLeft { worker: id });
         }
     }
 
-    /// The worker looks at a message.
+    /// The worker reads a message.
     pub(crate) fn receive(&mut self, id: WorkerId) {
         let lost = self.is_lost_on_the_way(id);
         let node = self.nodes.get_mut(&id).expect("it is there");
@@ -236,7 +236,7 @@ impl Cluster {
         let Some(action) = node.inbox.pop_front().filter(|_| node.up) else { return };
         match action {
             Action::Assign { task, .. } => {
-                // What was assigned to an earlier life arrives in none.
+                // Assignments to an earlier incarnation are lost.
                 if task.attempt.incarnation == Incarnation(node.incarnation) && !lost {
                     node.worker.step(worker::Event::Assigned(task));
                 }
@@ -249,7 +249,7 @@ impl Cluster {
         node.tell(id);
     }
 
-    /// The worker gets something done.
+    /// The worker makes progress with one attempt.
     pub(crate) fn work(&mut self, id: WorkerId) {
         if !self.nodes[&id].up || self.nodes[&id].slow && self.dice.percent(90) {
             return;
@@ -266,7 +266,7 @@ impl Cluster {
         }
         let begun = self.nodes[&id].worker.begun();
         let nth = self.dice.below(here.len());
-        // Of those that wait only the fetching of their inputs can end.
+        // A queued attempt can only end the fetch of its inputs.
         let waiting = here.iter().filter(|a| !begun.contains(a));
         let Some(attempt) = begun.iter().chain(waiting).nth(nth).copied() else { return };
         let Some(task) = self.nodes[&id].worker.task(attempt).cloned() else { return };

@@ -1,5 +1,5 @@
-//! What tasks, workers and messages may do that no single crash shows: a task that kills its worker whenever it runs, a worker
-//! that does not see the files of a job, an assignment that is lost although its session lives, an attempt that never ends on a
+//! Faults that last longer than one crash: a task that kills its worker whenever it runs, a worker
+//! that does not see the files of a job, an assignment that is lost in a session that goes on, an attempt that never ends on a
 //! worker that beats. Each must end, and cost nothing but its own job.
 
 use super::Cluster;
@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::*;
 use windrow_scheduler::{Action, Cause, Counts, Event, HeldAttempt, RestoredJob};
 
-/// Workers that a poison task may take with it: those after which it runs alone, and those that it has for itself.
+/// Workers that a poison task may kill: some before it runs alone, and some on which it runs alone.
 const KILLS_AT_LEAST: u64 = 5;
-/// What a coordinator that dies may forget of them each time.
+/// Losses that a crash of the coordinator may make it forget, each time.
 const KILLS_FORGOTTEN: u64 = 6;
 const KILLS_MOST: u64 = 24;
-/// Attempts of one task that one life of a worker may take back at once.
+/// Attempts of one task that one incarnation of a worker may give back at once.
 const ATTEMPTS_AT_ONCE: u32 = 2;
 const LOST_WHEN_HEALED: u64 = 2;
 const STUCK_WHEN_HEALED: u64 = 1;
@@ -61,7 +61,7 @@ impl Cluster {
         }
     }
 
-    /// Every worker sees all files from now on, and the scheduler hears of it.
+    /// Lets every worker see all files from now on; the scheduler hears of it.
     pub(super) fn take_in_all(&mut self) {
         self.answers.retain(|answer| !matches!(answer, Event::LeftOut { .. }));
         self.left_out.clear();
@@ -90,10 +90,10 @@ impl Cluster {
         }
     }
 
-    /// An assignment is lost although the session lives.
+    /// An assignment is lost in a session that goes on.
     pub(super) fn is_lost_on_the_way(&mut self, id: WorkerId) -> bool {
         let is_assign = matches!(self.nodes[&id].inbox.front(), Some(Action::Assign { .. }));
-        // In a healed world a few more: there no broken session gives them back.
+        // A few more in a healed cluster, where no broken session gives them back.
         let may = self.broken || self.lost_when_healed < LOST_WHEN_HEALED;
         let lost = self.kinds.traps && may && is_assign && self.third.percent(8);
         if lost {
@@ -115,7 +115,7 @@ impl Cluster {
         let limited = options.task_timeout_ms.or(options.progress_timeout_ms).is_some();
         // Four of one task would fail its job.
         let few = self.stuck.iter().filter(|a| a.task == attempt.task).count() < STUCK_OF_TASK;
-        // One more in a healed world, where no crash ends it. Kept seeds of runs without executors have none.
+        // One more in a healed cluster, where no crash ends it. Kept seeds of runs without executors have none.
         let may = self.broken || self.kinds.executors && self.stuck_when_healed < STUCK_WHEN_HEALED;
         if self.kinds.traps && limited && may && self.third.percent(4) && few && self.stuck.insert(attempt) {
             self.stuck_when_healed += u64::from(!self.broken);
@@ -124,7 +124,7 @@ impl Cluster {
         self.stuck.contains(&attempt)
     }
 
-    /// Workers that were killed by a task come back in a healed world, too: something restarts them.
+    /// Restarts workers that a task has killed, in a healed cluster, too, as a service manager does.
     pub(super) fn restart_fallen(&mut self, id: WorkerId) {
         if !self.broken && self.fallen.contains(&id) && self.third.percent(20) {
             self.fallen.remove(&id);
@@ -132,7 +132,7 @@ impl Cluster {
         }
     }
 
-    /// Workers that the scheduler counts as there; in large worlds this is not looked at.
+    /// Workers that are registered with the scheduler; none in large clusters, where the question would cost too much.
     pub(super) fn living(&self) -> BTreeSet<WorkerId> {
         if self.scale > 1 {
             return BTreeSet::new();
@@ -164,8 +164,8 @@ impl Cluster {
         self.deaths.extend(self.open.extract_if(.., |_, on| *on == worker));
     }
 
-    /// A worker registers: it has the attempts that it tells, unless the scheduler revokes them. Attempts of an earlier life
-    /// are lost, also those that were sent to it when it was dead; attempts of this life are not.
+    /// A worker registers: it has the attempts of its inventory, unless the scheduler revokes them. Attempts of an earlier incarnation
+    /// are lost, also those that were sent while it was down; attempts of this incarnation are not.
     pub(super) fn note_held(&mut self, worker: WorkerId, life: Incarnation, held: &[HeldAttempt]) {
         let here = self.open.extract_if(.., |_, on| *on == worker);
         self.deaths.extend(here.filter(|(attempt, _)| attempt.incarnation != life));

@@ -1,4 +1,4 @@
-//! Integers in big-endian order with the sign bit flipped, and bool.
+//! Integers in big-endian order with the sign bit flipped, `bool`, and the empty tuple.
 
 use super::{Datum, IntoDatum, Key, Reader};
 use crate::data::decode_error::DecodeError;
@@ -46,7 +46,7 @@ int! {
     i8, i8::MIN; i16, i16::MIN; i32, i32::MIN; i64, i64::MIN; i128, i128::MIN;
 }
 
-/// Machine-sized numbers are encoded as 64 bits.
+/// A `usize` is encoded as 64 bits on every machine.
 impl IntoDatum for usize {
     type Datum = u64;
     #[inline]

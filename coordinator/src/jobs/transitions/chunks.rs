@@ -1,4 +1,4 @@
-//! Chunks that attempts of a job leave for its outputs.
+//! Chunks that attempts of a job have written for its outputs.
 
 use super::{stay, to};
 use crate::jobs::Jobs;

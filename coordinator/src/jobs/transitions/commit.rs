@@ -72,7 +72,7 @@ impl Jobs {
         });
     }
 
-    /// Its chunks are there: the commit of its folders begins. Gives the reason if an operator has to order the first try.
+    /// Every chunk of the outputs has a holder: the commit of its folders begins. Gives the reason if an operator has to order the first try.
     pub fn commit_folders(&mut self, id: JobId) -> Option<Option<String>> {
         self.change(id, |phase, _| match phase {
             JobPhase::Committing(Committing {
@@ -99,18 +99,18 @@ impl Jobs {
                 prepared,
                 collected,
                 sealed_before,
-                step: CommitStep::Folders(mut one),
+                step: CommitStep::Folders(mut folders),
             }) => {
-                let was_counted = one.state.is_counted();
-                let out = change(&mut one);
-                // A try that counts is one that may end the coordinator.
-                let counted = match (was_counted, one.state.is_counted()) {
+                let was_counted = folders.state.is_counted();
+                let out = change(&mut folders);
+                // A running try counts, since it may crash the coordinator.
+                let counted = match (was_counted, folders.state.is_counted()) {
                     (false, true) => Some(*tries + 1),
                     (true, false) => Some(tries.saturating_sub(1)),
                     _ => None,
                 };
                 *tries = counted.unwrap_or(*tries);
-                let step = CommitStep::Folders(one);
+                let step = CommitStep::Folders(folders);
                 let phase = JobPhase::Committing(Committing { prepared, collected, sealed_before, step });
                 (phase, out.map(|out| (out, counted)))
             }
@@ -120,10 +120,10 @@ impl Jobs {
 
     /// A commit that waits is tried again. Gives the number of tries to record. `None` if a thread works on it.
     pub fn retry_commit(&mut self, id: JobId) -> Option<Option<u32>> {
-        let begun = self.change_try(id, |one| match one.state.has_thread() {
+        let begun = self.change_try(id, |folders| match folders.state.has_thread() {
             true => None,
             false => {
-                one.state = TryState::Runs { waits: true };
+                folders.state = TryState::Runs { waits: true };
                 Some(())
             }
         });
@@ -141,17 +141,17 @@ impl Jobs {
     /// The thread of a commit does not return in time. Gives whether the commit has not waited before, and the number of tries to
     /// record.
     pub fn commit_hangs(&mut self, id: JobId) -> Option<(bool, Option<u32>)> {
-        self.change_try(id, |one| {
-            let was = std::mem::replace(&mut one.state, TryState::Hangs);
+        self.change_try(id, |folders| {
+            let was = std::mem::replace(&mut folders.state, TryState::Hangs);
             Some(!was.waits())
         })
     }
 
     /// A try of a commit has ended without success: the next one comes after a pause. Gives the same as `commit_hangs`.
     pub fn pause_commit(&mut self, id: JobId, now: Time) -> Option<(bool, Option<u32>)> {
-        self.change_try(id, |one| {
-            let was = one.state;
-            one.pause(now);
+        self.change_try(id, |folders| {
+            let was = folders.state;
+            folders.pause(now);
             Some(!was.waits())
         })
     }

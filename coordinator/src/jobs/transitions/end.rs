@@ -9,7 +9,7 @@ use crate::mailbox::Answer;
 use crate::split::StagedSink;
 use windrow_model::{Failure, JobId, JobState};
 
-/// What an ended job leaves behind.
+/// Data of an ended job that the driver must release.
 pub(crate) struct Left {
     pub outputs: Outputs,
     /// Its result was stored when its commit began.
@@ -114,7 +114,7 @@ impl Jobs {
         }
     }
 
-    /// What the thread of a job works on that has ended, if it has one.
+    /// The work of the thread of an ended job, if it has one.
     pub fn straggler(&self, id: JobId) -> Option<Straggler> {
         match self.phase(id)? {
             JobPhase::Ending(ending) => ending.straggler,

@@ -15,7 +15,7 @@ use windrow_store::Steps;
 pub(crate) struct Restoring {
     pub tries: u32,
     pub spec_bytes: usize,
-    /// How its inputs were cut is known.
+    /// The journal has how its inputs were cut.
     pub is_split: bool,
     pub staging: Vec<StagedSink>,
     pub earlier: Option<EarlierCommit>,
@@ -49,7 +49,7 @@ impl Jobs {
         self.insert(id, Job { phase, tries, spec_bytes });
     }
 
-    /// The job cannot be planned before something has happened to datasets.
+    /// The job's planning waits for reports of workers or for the end of a deletion.
     pub fn wait_for_datasets(&mut self, id: JobId) {
         self.change(id, |phase, _| match phase {
             JobPhase::Waiting(Wait::Plan { .. } | Wait::Datasets) => to(JobPhase::Waiting(Wait::Datasets), ()),

@@ -8,14 +8,14 @@
 //! orphans    digest                → how long it has waited   nine bytes
 //! jobs       job id                → its record               JSON, so that a later release reads it
 //! datasets   name                  → the dataset              JSON
-//! specs      job id                → JobSpec                  protobuf; these seven only while the job runs
+//! specs      job id                → JobSpec                  protobuf; this table and the next seven: only while the job runs
 //! splits     job id                → JournalSplit
 //! published  job id, stage, task   → JournalPublished
-//! failures   job id, stage, task   → how many count against it  a number
+//! failures   job id, stage, task   → its charged failures    a number
 //! uncharged  job id, stage, task   → JournalUncharged
 //! bad        job id, stage, task, range, offset → BadRecord   JSON
 //! outputs    job id                                           its datasets are recorded
-//! tries      job id                → tries begun without end   a number
+//! tries      job id                → epochs that began to resume it and died   a number
 //! collected  job id                → JournalCollected         protobuf; of jobs that are done
 //! workers    worker id                                        it had a session
 //! ```
@@ -49,10 +49,10 @@ pub const ORPHAN_HOUR: &str = "orphan hour";
 pub const ORPHANS_GONE: &str = "orphans gone";
 /// The key of the cluster's id.
 pub const CLUSTER_ID: &[u8] = b"id";
-/// Epochs that are kept; and deletions, for workers that come back after a long time.
+/// Rows of epochs and of deletions that are kept, for workers that return after a long time.
 pub const EPOCHS_MAX: u64 = 10_000;
 pub const DROPPED_MAX: u64 = 100_000;
-/// Format 1 had no running jobs, and is read.
+/// The format that is written. Format 1, which has no running jobs, is read, too.
 pub const FORMAT: u64 = 2;
 
 /// Key and value.
