@@ -26,13 +26,13 @@ use windrow_datasets::OrphanRule;
 use windrow_model::*;
 use worker::Node;
 
-/// Orphans go fast here: a run lasts for hours, not for days.
+/// Orphans go to the trash within minutes: a run simulates hours, not days.
 const RULE: OrphanRule = OrphanRule { kept_ms: 600_000, per_hour: 3 };
-/// Different contents of chunks.
+/// The number of different chunks.
 const CONTENTS: usize = 12;
 const WORKERS_MAX: usize = 5;
 
-/// What a run had in it.
+/// The counts of a run, and its trace.
 #[derive(Clone, Debug, Default)]
 pub struct DataOutcome {
     /// Datasets that were acknowledged.
@@ -55,7 +55,7 @@ struct World {
     trace: Trace,
     ids: Vec<WorkerId>,
     nodes: BTreeMap<WorkerId, Node>,
-    /// The life of the coordinator, unless it is down.
+    /// The running coordinator, unless it is down.
     coordinator: Option<Coordinator>,
     /// The journal that the coordinator starts on.
     journal: Journal,
@@ -69,7 +69,7 @@ struct World {
     last_nonce: u64,
     last_cluster: u64,
     last_job: u64,
-    /// Chunks that a client brought when no worker with a session had them, and that nothing has referred to since.
+    /// Chunks that a client has stored when no worker with a session had them, and that have had no reference since.
     fresh: BTreeSet<Digest>,
     /// Chunks that were on a disk at some time.
     stored_ever: BTreeSet<Digest>,
@@ -137,7 +137,7 @@ impl World {
         self.trace.note(&mut self.outcome.trace, || format!("data {now} {}", line()));
     }
 
-    /// One thing happens.
+    /// One turn: one message, piece of work, record or fault.
     fn turn(&mut self) {
         let one = self.one();
         match self.dice.below(100) {
@@ -184,7 +184,7 @@ impl World {
     }
 }
 
-/// One simulated life of a cluster's datasets. Panics if anything is not as promised.
+/// Runs the datasets of a cluster until their copies have converged. Panics if a promise does not hold.
 pub fn run(seed: u64, trace: Trace) -> DataOutcome {
     World::new(seed, trace).run()
 }

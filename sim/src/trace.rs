@@ -2,20 +2,20 @@
 
 use std::io::Write;
 
-/// What becomes of a run's trace.
+/// Where the trace of a run goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trace {
-    /// There is none.
+    /// Nowhere: lines are not written.
     #[default]
     Off,
-    /// It is a part of the outcome.
+    /// Into the outcome.
     Kept,
-    /// Each line goes to stdout at once, so that a run that panics has one, too.
+    /// To stdout, line by line, so that a run that panics has a trace, too.
     Printed,
 }
 
 impl Trace {
-    /// One line, made only if there is a trace.
+    /// Adds a line. Calls `line` only if there is a trace.
     pub(crate) fn note(self, kept: &mut String, line: impl FnOnce() -> String) {
         match self {
             Trace::Off => {}

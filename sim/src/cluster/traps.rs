@@ -166,10 +166,11 @@ impl Cluster {
 
     /// A worker registers: it has the attempts of its inventory, unless the scheduler revokes them. Attempts of an earlier incarnation
     /// are lost, also those that were sent while it was down; attempts of this incarnation are not.
-    pub(super) fn note_held(&mut self, worker: WorkerId, life: Incarnation, held: &[HeldAttempt]) {
+    pub(super) fn note_held(&mut self, worker: WorkerId, incarnation: Incarnation, held: &[HeldAttempt]) {
         let here = self.open.extract_if(.., |_, on| *on == worker);
-        self.deaths.extend(here.filter(|(attempt, _)| attempt.incarnation != life));
-        self.pardoned.extend(self.deaths.extract_if(.., |attempt, on| *on == worker && attempt.incarnation == life));
+        self.deaths.extend(here.filter(|(attempt, _)| attempt.incarnation != incarnation));
+        self.pardoned
+            .extend(self.deaths.extract_if(.., |attempt, on| *on == worker && attempt.incarnation == incarnation));
         self.open.extend(held.iter().filter(|t| t.report.is_none()).map(|t| (t.attempt, worker)));
     }
 

@@ -1,4 +1,4 @@
-//! What must hold of the chunks on disks.
+//! The promises about chunks on disks that the simulation asserts.
 
 use super::World;
 use super::journal::Record;
@@ -7,9 +7,10 @@ use windrow_datasets::Verdict;
 use windrow_model::*;
 
 impl World {
-    /// A record gets to the disk just before the coordinator dies: no one hears of it.
+    /// A record becomes durable just before the coordinator dies, so no client hears of it.
     pub(super) fn write_last(&mut self, record: Record) {
-        let (epoch, nonce) = self.coordinator.as_ref().map_or((0, 0), |life| (life.epoch, life.nonce));
+        let (epoch, nonce) =
+            self.coordinator.as_ref().map_or((0, 0), |coordinator| (coordinator.epoch, coordinator.nonce));
         self.apply_record(record, epoch, nonce);
     }
 
@@ -38,7 +39,7 @@ impl World {
         seen.epoch.0 >= self.journal.epoch && self.journal.lineage.is_restored()
     }
 
-    /// A worker has taken in an order to delete: its journal is not behind what the worker has seen.
+    /// A worker accepts an order to delete: the order's journal is not behind what the worker has seen.
     pub(super) fn check_obeys(&self, id: WorkerId) {
         let seen = self.nodes[&id].disk.seen;
         let state = self.states.get(&(seen.epoch.0, seen.nonce, seen.revision));
@@ -52,7 +53,7 @@ impl World {
         assert!(missing.is_none(), "{} is acknowledged, and {missing:?} was on no disk", dataset.name);
     }
 
-    /// A job fails for a chunk: no worker that is there has it, as far as the workers know.
+    /// A job fails for a chunk: no registered worker has it.
     pub(super) fn check_lacks(&self, digest: Digest) {
         let has = |id: &WorkerId| {
             let node = &self.nodes[id];
@@ -62,21 +63,25 @@ impl World {
         assert!(found.is_none(), "a job fails for {digest}, which {found:?} has");
     }
 
-    /// Nothing is under way, and every chunk has the copies that it can have.
+    /// Whether no message, record or copy is pending and every chunk has all possible copies.
     pub(super) fn is_settled(&self) -> bool {
         self.unsettled().is_empty()
     }
 
     pub(super) fn unsettled(&self) -> String {
-        let Some(life) = &self.coordinator else { return "the coordinator is down".into() };
+        let Some(coordinator) = &self.coordinator else { return "the coordinator is down".into() };
         let absent = self.ids.iter().find(|id| !self.nodes[id].is_registered);
         let busy = self.ids.iter().find(|id| self.nodes[id].is_busy());
-        if absent.is_some() || busy.is_some() || !life.unwritten.is_empty() || life.table.inventory_pending() {
-            return format!("absent: {absent:?}, busy: {busy:?}, records: {}", life.unwritten.len());
+        if absent.is_some()
+            || busy.is_some()
+            || !coordinator.unwritten.is_empty()
+            || coordinator.table.inventory_pending()
+        {
+            return format!("absent: {absent:?}, busy: {busy:?}, records: {}", coordinator.unwritten.len());
         }
-        let short = |digest: &Digest| self.on_disks(*digest) > 0 && life.table.missing(*digest) > 0;
+        let short = |digest: &Digest| self.on_disks(*digest) > 0 && coordinator.table.missing(*digest) > 0;
         match self.journal.references().into_iter().find(short) {
-            Some(digest) => format!("{digest} has {} copies", life.table.copies(digest)),
+            Some(digest) => format!("{digest} has {} copies", coordinator.table.copies(digest)),
             None => String::new(),
         }
     }
@@ -85,26 +90,30 @@ impl World {
         self.nodes.values().filter(|node| node.disk.has(digest)).count()
     }
 
-    /// The table counts the copies that are there, and has found every chunk that a disk has.
+    /// The table's holders are those of the disks, and it has found every chunk that a disk has.
     pub(super) fn check_copies(&self) {
-        let life = self.coordinator.as_ref().expect("it is up");
+        let coordinator = self.coordinator.as_ref().expect("it is up");
         for digest in self.journal.references() {
-            let holders: BTreeSet<WorkerId> = life.table.holders(digest).collect();
+            let holders: BTreeSet<WorkerId> = coordinator.table.holders(digest).collect();
             let disks = self.ids.iter().filter(|id| self.nodes[id].disk.chunks.get(&digest) == Some(&true));
             let disks: BTreeSet<WorkerId> = disks.copied().collect();
             assert_eq!(holders, disks, "holders of {digest} in the table, and on disks");
             assert!(!holders.is_empty() || self.on_disks(digest) == 0, "{digest} is on a disk and is not found");
         }
         for (name, dataset) in &self.journal.datasets {
-            assert!(life.table.get(name).is_ok_and(|known| known == dataset), "{name} is as it was acknowledged");
+            assert!(
+                coordinator.table.get(name).is_ok_and(|known| known == dataset),
+                "{name} is as it was acknowledged"
+            );
         }
     }
 
-    /// Orphans whose time is over are in the trash.
+    /// Expired orphans are in the trash.
     pub(super) fn check_orphans_went(&mut self) {
-        let life = self.coordinator.as_ref().expect("it is up");
-        let left = life.table.orphans(life.time(self.now)).into_iter().find(|orphan| !orphan.holders.is_empty());
-        let is_frozen = !life.open.is_empty();
+        let coordinator = self.coordinator.as_ref().expect("it is up");
+        let left =
+            coordinator.table.orphans(coordinator.time(self.now)).into_iter().find(|orphan| !orphan.holders.is_empty());
+        let is_frozen = !coordinator.open.is_empty();
         assert!(left.is_none() || is_frozen, "an orphan stays: {left:?}");
     }
 }

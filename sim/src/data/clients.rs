@@ -12,13 +12,13 @@ const PLACED_WAIT_MS: u64 = 30_000;
 
 pub(super) struct Client {
     id: u64,
-    /// The life of the coordinator that it talks to.
-    life: u64,
+    /// The nonce of the epoch to which it is connected.
+    nonce: u64,
     name: String,
     overwrite: bool,
     replicas: u32,
     chunks: Vec<Digest>,
-    /// It waits for the put to begin.
+    /// It has asked for the put to begin.
     asks: bool,
     put: Option<PutId>,
     offered: Vec<WorkerId>,
@@ -31,13 +31,13 @@ pub(super) struct Client {
 impl World {
     /// A client begins to put a dataset.
     pub(super) fn new_client(&mut self) {
-        let Some(life) = &self.coordinator else { return };
-        let life = life.nonce;
+        let Some(coordinator) = &self.coordinator else { return };
+        let nonce = coordinator.nonce;
         let name = format!("set{}", self.dice.below(5));
         let chunks: BTreeSet<usize> = (0..1 + self.dice.below(4)).map(|_| self.dice.below(CONTENTS)).collect();
         let client = Client {
             id: self.dice.next(),
-            life,
+            nonce,
             name,
             overwrite: self.dice.percent(70),
             replicas: if self.dice.percent(80) { 0 } else { 1 + self.dice.below(3) as u32 },
@@ -52,22 +52,22 @@ impl World {
         self.clients.push(client);
     }
 
-    /// One client does one thing.
+    /// One client takes one step of its put.
     pub(super) fn client_acts(&mut self) {
         if self.clients.is_empty() {
             return;
         }
         let at = self.dice.below(self.clients.len());
-        let life = self.coordinator.as_ref().map(|life| life.nonce);
+        let nonce = self.coordinator.as_ref().map(|coordinator| coordinator.nonce);
         let client = &mut self.clients[at];
-        if life != Some(client.life) {
+        if nonce != Some(client.nonce) {
             self.clients.swap_remove(at);
             return;
         }
         let id = client.id;
         if !client.asks {
             client.asks = true;
-            self.coordinator.iter_mut().for_each(|life| life.waiting.push(id));
+            self.coordinator.iter_mut().for_each(|coordinator| coordinator.waiting.push(id));
             return;
         }
         if client.put.is_none() {
@@ -122,7 +122,7 @@ impl World {
         let until = self.now.plus_ms(PLACED_WAIT_MS);
         let client = &mut self.clients[at];
         client.commits = true;
-        let (Some(put), Some(life)) = (client.put, &mut self.coordinator) else { return };
+        let (Some(put), Some(coordinator)) = (client.put, &mut self.coordinator) else { return };
         let dataset = Dataset {
             name: String::new(),
             version: 0,
@@ -130,36 +130,36 @@ impl World {
             replicas: client.replicas,
             chunks: client.chunks.iter().map(|digest| chunk(*digest)).collect(),
         };
-        life.placing.push(Placing { client: client.id, put, dataset, placed: client.placed.clone(), until });
+        coordinator.placing.push(Placing { client: client.id, put, dataset, placed: client.placed.clone(), until });
     }
 
     /// The coordinator begins the put that a client asked for.
     pub(super) fn begin_put(&mut self, id: u64) {
-        let Some(life) = &mut self.coordinator else { return };
+        let Some(coordinator) = &mut self.coordinator else { return };
         let Some(client) = self.clients.iter_mut().find(|client| client.id == id) else { return };
-        match life.table.begin_put(&client.name, client.overwrite, client.replicas) {
+        match coordinator.table.begin_put(&client.name, client.overwrite, client.replicas) {
             Ok((put, offered, replicas)) => {
-                life.open.insert(put);
+                coordinator.open.insert(put);
                 (client.put, client.offered, client.replicas) = (Some(put), offered, replicas);
             }
             Err(_) => self.clients.retain(|client| client.id != id),
         }
     }
 
-    /// Puts whose copies are reported are recorded; others are refused after a time.
+    /// Records puts whose copies are reported, and refuses others after a time.
     pub(super) fn commit_placed(&mut self) {
         let now = self.now;
-        let Some(life) = &mut self.coordinator else { return };
+        let Some(coordinator) = &mut self.coordinator else { return };
         let mut refused = Vec::new();
-        for placing in std::mem::take(&mut life.placing) {
-            let committed = match life.table.check_placed(placing.put, &placing.placed) {
+        for placing in std::mem::take(&mut coordinator.placing) {
+            let committed = match coordinator.table.check_placed(placing.put, &placing.placed) {
                 Some(Ok(())) => {
-                    let checked = life.table.check_lengths(&placing.dataset.chunks);
-                    checked.and_then(|()| life.table.commit_put(placing.put, placing.dataset))
+                    let checked = coordinator.table.check_lengths(&placing.dataset.chunks);
+                    checked.and_then(|()| coordinator.table.commit_put(placing.put, placing.dataset))
                 }
                 Some(Err(failure)) => Err(failure),
                 None if placing.until > now => {
-                    life.placing.push(placing);
+                    coordinator.placing.push(placing);
                     continue;
                 }
                 None => Err(Failure::new(Code::BadRequest, "a chunk is not where it is said to be")),
@@ -167,7 +167,7 @@ impl World {
             match committed {
                 Ok(dataset) => {
                     let record = Record::Put(dataset.clone());
-                    life.unwritten.push_back((record, Some(Done::Put(dataset, Some(placing.client)))));
+                    coordinator.unwritten.push_back((record, Some(Done::Put(dataset, Some(placing.client)))));
                 }
                 Err(_) => refused.push(placing.client),
             }
@@ -180,12 +180,12 @@ impl World {
         let now = self.now;
         let Some(at) = self.clients.iter().position(|client| client.id == id) else { return };
         let client = self.clients.swap_remove(at);
-        if let (Some(put), Some(life)) = (client.put, &mut self.coordinator)
-            && life.nonce == client.life
+        if let (Some(put), Some(coordinator)) = (client.put, &mut self.coordinator)
+            && coordinator.nonce == client.nonce
         {
-            life.open.remove(&put);
-            let time = life.time(now);
-            life.table.end_put(put, time);
+            coordinator.open.remove(&put);
+            let time = coordinator.time(now);
+            coordinator.table.end_put(put, time);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One life of the coordinator: it drives the table as `coordinator/src/driver` does.
+//! The coordinator in one epoch: it drives the table as `coordinator/src/driver` does.
 
 use super::journal::{Record, Running};
 use super::pending::{Done, Job, Placing};
@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windrow_datasets::{Datasets, Membership, Order, OrphanWaits, Orphans, PutId, Verdict};
 use windrow_model::*;
 
-/// Workers of an earlier life are awaited for this time.
+/// Milliseconds for which workers of an earlier epoch are awaited.
 const AWAITED_MS: u64 = 6_000;
-/// An inventory is awaited for this time.
+/// Milliseconds for which an inventory is awaited.
 const INVENTORY_MS: u64 = 30_000;
 
 pub(super) struct Coordinator {
@@ -30,13 +30,13 @@ pub(super) struct Coordinator {
     pub(super) open: BTreeSet<PutId>,
     pub(super) jobs: BTreeMap<JobId, Job>,
     /// Workers whose inventory is not complete, and until when it is awaited.
-    telling: BTreeMap<WorkerId, Time>,
+    listing: BTreeMap<WorkerId, Time>,
     /// Workers that were refused because they have seen a newer journal.
     behind: BTreeSet<WorkerId>,
 }
 
 impl Coordinator {
-    /// The clock of this life, which begins at zero.
+    /// The clock of this epoch, which begins at zero.
     pub(super) fn time(&self, now: Time) -> Time {
         Time(now.since_ms(self.began))
     }
@@ -53,7 +53,7 @@ impl Coordinator {
 }
 
 impl World {
-    /// A life begins with what the journal has.
+    /// Begins an epoch with what the journal has.
     pub(super) fn start_coordinator(&mut self) {
         let (epoch, nonce) = self.begin_epoch();
         let journal = &self.journal;
@@ -62,7 +62,7 @@ impl World {
         let dropped = journal.dropped.iter().copied().collect();
         let table = Datasets::new(journal.datasets.values().cloned().collect(), dropped, orphans);
         let cluster = journal.cluster.expect("it has an id");
-        let mut life = Coordinator {
+        let mut coordinator = Coordinator {
             began: self.now,
             epoch,
             nonce,
@@ -77,17 +77,17 @@ impl World {
             placing: Vec::new(),
             open: BTreeSet::new(),
             jobs: BTreeMap::new(),
-            telling: BTreeMap::new(),
+            listing: BTreeMap::new(),
             behind: BTreeSet::new(),
         };
-        if !life.members.is_empty() {
-            life.awaited_until = Some(Time(AWAITED_MS));
-            life.table.expect_workers(Time(0));
+        if !coordinator.members.is_empty() {
+            coordinator.awaited_until = Some(Time(AWAITED_MS));
+            coordinator.table.expect_workers(Time(0));
         }
         for (id, running) in &journal.jobs {
-            life.restore(*id, running);
+            coordinator.restore(*id, running);
         }
-        self.coordinator = Some(life);
+        self.coordinator = Some(coordinator);
     }
 
     /// A worker asks to be registered.
@@ -101,38 +101,38 @@ impl World {
         let folder = Folder { cluster: disk.cluster, seen: disk.seen, chunks: names.len() as u64 };
         let incarnation = self.nodes[&id].incarnation;
         let info = NodeInfo { worker: id, ..crate::samples::node(1, 1, incarnation) };
-        let life = self.coordinator.as_mut().expect("looked at above");
-        let is_known = |digest: &Digest| life.table.is_known(digest);
-        let verdict = life.membership.judge(&info, folder, &names, life.revision, is_known);
-        life.table.set_frozen(life.membership.is_behind());
+        let coordinator = self.coordinator.as_mut().expect("looked at above");
+        let is_known = |digest: &Digest| coordinator.table.is_known(digest);
+        let verdict = coordinator.membership.judge(&info, folder, &names, coordinator.revision, is_known);
+        coordinator.table.set_frozen(coordinator.membership.is_behind());
         self.note(|| format!("{id} registers: {verdict:?}"));
         self.check_verdict(id, folder, &verdict);
-        let life = self.coordinator.as_mut().expect("looked at above");
+        let coordinator = self.coordinator.as_mut().expect("looked at above");
         match verdict {
             Verdict::Refused { failure, above, is_news } => {
                 if failure.code == Code::JournalBehind {
-                    life.behind.insert(id);
+                    coordinator.behind.insert(id);
                 }
                 if let Some(epoch) = above.filter(|_| is_news) {
-                    life.unwritten.push_back((Record::RestoreAbove(epoch.0), None));
+                    coordinator.unwritten.push_back((Record::RestoreAbove(epoch.0), None));
                 }
                 return self.count("registration refused");
             }
-            Verdict::Admitted => drop(life.behind.remove(&id)),
+            Verdict::Admitted => drop(coordinator.behind.remove(&id)),
         }
-        life.sessions.insert(id);
-        life.telling.insert(id, self.now.plus_ms(INVENTORY_MS));
-        life.table.worker_joined(id, Incarnation(incarnation), life.time(self.now));
-        if life.members.insert(id) {
-            life.unwritten.push_back((Record::Member(id, true), None));
+        coordinator.sessions.insert(id);
+        coordinator.listing.insert(id, self.now.plus_ms(INVENTORY_MS));
+        coordinator.table.worker_joined(id, Incarnation(incarnation), coordinator.time(self.now));
+        if coordinator.members.insert(id) {
+            coordinator.unwritten.push_back((Record::Member(id, true), None));
         }
-        if life.members.iter().all(|member| life.sessions.contains(member)) {
-            life.awaited_until = None;
-            life.table.all_are_back();
+        if coordinator.members.iter().all(|member| coordinator.sessions.contains(member)) {
+            coordinator.awaited_until = None;
+            coordinator.table.all_are_back();
         }
-        let seen = Seen { epoch: Epoch(life.epoch), nonce: life.nonce, revision: life.revision };
-        let cluster = life.membership.cluster;
-        let nonce = life.nonce;
+        let seen = Seen { epoch: Epoch(coordinator.epoch), nonce: coordinator.nonce, revision: coordinator.revision };
+        let cluster = coordinator.membership.cluster;
+        let nonce = coordinator.nonce;
         let node = self.node(id);
         node.end_session();
         node.session = Some(nonce);
@@ -141,13 +141,13 @@ impl World {
 
     /// Workers that were refused because they have seen a newer journal.
     pub(super) fn behind(&self) -> BTreeSet<WorkerId> {
-        self.coordinator.as_ref().map_or_else(BTreeSet::new, |life| life.behind.clone())
+        self.coordinator.as_ref().map_or_else(BTreeSet::new, |coordinator| coordinator.behind.clone())
     }
 
     /// An operator lets the folder of a worker join.
     pub(super) fn adopt_worker(&mut self, id: WorkerId) {
-        if let Some(life) = &mut self.coordinator {
-            let _ = life.membership.adopt(id);
+        if let Some(coordinator) = &mut self.coordinator {
+            let _ = coordinator.membership.adopt(id);
         }
     }
 
@@ -155,12 +155,12 @@ impl World {
     pub(super) fn session_ends(&mut self, id: WorkerId) {
         self.node(id).end_session();
         let now = self.now;
-        if let Some(life) = self.coordinator.as_mut().filter(|life| life.sessions.contains(&id)) {
-            life.sessions.remove(&id);
-            life.telling.remove(&id);
-            life.table.worker_left(id, life.time(now));
-            if self.dice.percent(50) && life.members.remove(&id) {
-                life.unwritten.push_back((Record::Member(id, false), None));
+        if let Some(coordinator) = self.coordinator.as_mut().filter(|coordinator| coordinator.sessions.contains(&id)) {
+            coordinator.sessions.remove(&id);
+            coordinator.listing.remove(&id);
+            coordinator.table.worker_left(id, coordinator.time(now));
+            if self.dice.percent(50) && coordinator.members.remove(&id) {
+                coordinator.unwritten.push_back((Record::Member(id, false), None));
             }
         }
     }
@@ -168,23 +168,26 @@ impl World {
     /// The coordinator reads a report.
     pub(super) fn coordinator_receives(&mut self, id: WorkerId) {
         let now = self.now;
-        let Some(life) = self.coordinator.as_mut().filter(|life| life.sessions.contains(&id)) else { return };
+        let Some(coordinator) = self.coordinator.as_mut().filter(|coordinator| coordinator.sessions.contains(&id))
+        else {
+            return;
+        };
         let node = self.nodes.get_mut(&id).expect("it is there");
         let Some(report) = node.outbox.pop_front() else { return };
-        let time = life.time(now);
+        let time = coordinator.time(now);
         self.trace.note(&mut self.outcome.trace, || format!("data {} from {id}: {report:?}", now.0));
-        life.table.note_room(id, node.full);
+        coordinator.table.note_room(id, node.full);
         match report {
             Report::Held { digests, all, stored } => {
                 if stored {
-                    life.table.arrived(id, &digests, time);
+                    coordinator.table.arrived(id, &digests, time);
                 }
-                life.table.held(id, digests.iter().copied());
-                life.note_lengths(&digests);
+                coordinator.table.held(id, digests.iter().copied());
+                coordinator.note_lengths(&digests);
                 if all {
-                    life.telling.remove(&id);
-                    life.table.inventory_complete(id);
-                    let counted = |digest: &Digest| life.table.holders(*digest).any(|holder| holder == id);
+                    coordinator.listing.remove(&id);
+                    coordinator.table.inventory_complete(id);
+                    let counted = |digest: &Digest| coordinator.table.holders(*digest).any(|holder| holder == id);
                     let stale = (0..CONTENTS).map(content).find(|d| counted(d) && !node.reported.contains(d));
                     assert!(
                         stale.is_none(),
@@ -193,39 +196,39 @@ impl World {
                 }
             }
             Report::Trashed(digests) => {
-                life.table.trashed(id, digests.iter().copied());
-                life.note_lengths(&digests);
+                coordinator.table.trashed(id, digests.iter().copied());
+                coordinator.note_lengths(&digests);
             }
-            Report::Lost(digest) => drop(life.table.lost(id, &[digest])),
-            Report::Dropped => life.table.dropped(id),
-            Report::NotCopied(digest, code) => life.table.not_copied(id, digest, code, time),
+            Report::Lost(digest) => drop(coordinator.table.lost(id, &[digest])),
+            Report::Dropped => coordinator.table.dropped(id),
+            Report::NotCopied(digest, code) => coordinator.table.not_copied(id, digest, code, time),
         }
     }
 
-    /// Calls that waited are answered, and orders go out: in the order of the driver.
+    /// Answers calls that have waited, and sends orders: in the same order as the driver.
     pub(super) fn reconcile(&mut self) {
         let now = self.now;
-        let Some(life) = &mut self.coordinator else { return };
-        let time = life.time(now);
-        life.awaited_until.take_if(|at| *at <= time);
-        if !life.table.is_dropping() && life.awaited_until.is_none() {
-            for client in std::mem::take(&mut life.waiting) {
+        let Some(coordinator) = &mut self.coordinator else { return };
+        let time = coordinator.time(now);
+        coordinator.awaited_until.take_if(|at| *at <= time);
+        if !coordinator.table.is_dropping() && coordinator.awaited_until.is_none() {
+            for client in std::mem::take(&mut coordinator.waiting) {
                 self.begin_put(client);
             }
         }
-        let Some(life) = &mut self.coordinator else { return };
-        life.table.give_up_silent(time);
+        let Some(coordinator) = &mut self.coordinator else { return };
+        coordinator.table.give_up_silent(time);
         self.commit_placed();
         self.fail_lacking();
-        let Some(life) = &mut self.coordinator else { return };
-        let orders = life.table.orders(time);
+        let Some(coordinator) = &mut self.coordinator else { return };
+        let orders = coordinator.table.orders(time);
         let trashed = orders.iter().flat_map(|order| match order {
             Order::Trash { digests, .. } => &digests[..],
             Order::Copy { .. } | Order::Drop { .. } => &[],
         });
         let went: BTreeSet<Digest> = trashed.copied().collect();
-        if let Some(changes) = life.table.take_orphan_changes(time, false) {
-            life.unwritten.push_back((Record::Orphans(changes, went.len()), None));
+        if let Some(changes) = coordinator.table.take_orphan_changes(time, false) {
+            coordinator.unwritten.push_back((Record::Orphans(changes, went.len()), None));
         }
         for order in orders {
             let (worker, tell) = match order {
@@ -248,71 +251,75 @@ impl World {
             self.node(worker).inbox.push_back(tell);
         }
         went.into_iter().for_each(|digest| self.check_wait(digest));
-        let Some(life) = &mut self.coordinator else { return };
-        let unrecorded = life.table.take_unrecorded();
+        let Some(coordinator) = &mut self.coordinator else { return };
+        let unrecorded = coordinator.table.take_unrecorded();
         if !unrecorded.is_empty() {
-            life.unwritten.push_back((Record::Dropped(unrecorded), None));
+            coordinator.unwritten.push_back((Record::Dropped(unrecorded), None));
         }
     }
 
     fn drop_order(&self, digests: Vec<Digest>, doom: Doom) -> Tell {
-        let revision = self.coordinator.as_ref().map_or(0, |life| life.revision);
+        let revision = self.coordinator.as_ref().map_or(0, |coordinator| coordinator.revision);
         Tell::Drop { digests, doom, revision }
     }
 
     /// A record is durable: the table follows the journal.
     pub(super) fn is_durable(&mut self, done: Done) {
         let now = self.now;
-        let Some(life) = &mut self.coordinator else { return };
-        let time = life.time(now);
+        let Some(coordinator) = &mut self.coordinator else { return };
+        let time = coordinator.time(now);
         match done {
             Done::Put(dataset, client) => {
                 self.check_acknowledged(&dataset);
                 self.count_changes();
-                let life = self.coordinator.as_mut().expect("it is up");
-                life.table.recorded(dataset, true);
+                let coordinator = self.coordinator.as_mut().expect("it is up");
+                coordinator.table.recorded(dataset, true);
                 self.outcome.puts += 1;
                 client.into_iter().for_each(|client| self.end_client(client));
             }
             Done::Removed(name) => {
                 self.count_changes();
-                let life = self.coordinator.as_mut().expect("it is up");
-                let _ = life.table.remove(&name);
+                let coordinator = self.coordinator.as_mut().expect("it is up");
+                let _ = coordinator.table.remove(&name);
             }
             Done::Outputs(job, dataset) => {
                 self.count_changes();
-                let life = self.coordinator.as_mut().expect("it is up");
-                life.table.recorded(dataset, true);
-                life.end_job(job);
+                let coordinator = self.coordinator.as_mut().expect("it is up");
+                coordinator.table.recorded(dataset, true);
+                coordinator.end_job(job);
             }
             Done::JobEnded(job) => {
-                if let Some(put) = life.jobs.remove(&job).and_then(|job| job.put) {
-                    life.open.remove(&put);
-                    life.table.end_put(put, time);
+                if let Some(put) = coordinator.jobs.remove(&job).and_then(|job| job.put) {
+                    coordinator.open.remove(&put);
+                    coordinator.table.end_put(put, time);
                 }
-                life.table.unpin(job);
+                coordinator.table.unpin(job);
             }
         }
     }
 
     fn count_changes(&mut self) {
-        let life = self.coordinator.as_mut().expect("it is up");
-        life.revision += 1;
-        let revision = life.revision;
-        for id in life.sessions.clone() {
+        let coordinator = self.coordinator.as_mut().expect("it is up");
+        coordinator.revision += 1;
+        let revision = coordinator.revision;
+        for id in coordinator.sessions.clone() {
             self.node(id).inbox.push_back(Tell::Revision(revision));
         }
     }
 
-    /// What the table may never order.
+    /// Asserts that the table may order this deletion.
     fn check_order(&self, worker: WorkerId, digest: Digest, at_once: bool) {
-        let life = self.coordinator.as_ref().expect("it orders");
+        let coordinator = self.coordinator.as_ref().expect("it orders");
         assert!(!self.journal.refers_to(digest), "{digest} is to go from {worker} and is referred to");
-        let pinned = life.jobs.values().flat_map(|job| &job.inputs).any(|chunk| chunk.digest == digest);
+        let pinned = coordinator.jobs.values().flat_map(|job| &job.inputs).any(|chunk| chunk.digest == digest);
         assert!(!pinned, "{digest} is to go from {worker}, and a job reads it");
-        assert!(life.open.is_empty(), "{digest} is to go from {worker} while a put is open");
-        assert!(life.behind.is_empty(), "{digest} is to go although {:?} have seen a newer journal", life.behind);
-        let is_complete = life.telling.get(&worker).is_none_or(|until| *until <= self.now);
+        assert!(coordinator.open.is_empty(), "{digest} is to go from {worker} while a put is open");
+        assert!(
+            coordinator.behind.is_empty(),
+            "{digest} is to go although {:?} have seen a newer journal",
+            coordinator.behind
+        );
+        let is_complete = coordinator.listing.get(&worker).is_none_or(|until| *until <= self.now);
         assert!(is_complete, "{digest} is to go from {worker} before its inventory is complete");
         let may = self.journal.released.contains(&digest)
             || self.fresh.contains(&digest)
@@ -328,7 +335,7 @@ impl Coordinator {
         self.table.note_lengths(lengths);
     }
 
-    /// A job of an earlier life goes on.
+    /// A job of an earlier epoch continues.
     fn restore(&mut self, id: JobId, running: &Running) {
         let mut job = Job { inputs: running.inputs.clone(), ..Job::default() };
         self.table.keep_inputs(id, running.inputs.clone());

@@ -1,14 +1,14 @@
-//! What goes wrong with data: then all of it heals, and the copies must converge.
+//! Draws faults of disks, sessions, folders and journals; at the end it heals them and expects that the copies converge.
 
 use super::worker::Disk;
 use super::{CONTENTS, RULE, World, content};
 use windrow_model::*;
 
-/// Turns in which copies must converge.
+/// The number of turns within which copies must converge.
 const TURNS_MAX: usize = 8_000;
 
 impl World {
-    /// Something goes wrong, perhaps.
+    /// Draws a fault, or none.
     pub(super) fn something_fails(&mut self, one: WorkerId) {
         match self.dice.below(600) {
             0..8 => self.crash(one),
@@ -118,11 +118,13 @@ impl World {
         }
     }
 
-    /// The coordinator ends: a beginning of what it has not written is durable.
+    /// The coordinator dies: a prefix of its unwritten records becomes durable.
     fn end_coordinator(&mut self) {
-        if let Some(life) = &self.coordinator {
-            for _ in 0..self.dice.below(life.unwritten.len() + 1) {
-                let Some((record, done)) = self.coordinator.as_mut().and_then(|life| life.unwritten.pop_front()) else {
+        if let Some(coordinator) = &self.coordinator {
+            for _ in 0..self.dice.below(coordinator.unwritten.len() + 1) {
+                let Some((record, done)) =
+                    self.coordinator.as_mut().and_then(|coordinator| coordinator.unwritten.pop_front())
+                else {
                     break;
                 };
                 drop(done);
@@ -171,7 +173,7 @@ impl World {
         }
     }
 
-    /// Nothing fails any more; operators put right what is wrong with journals and folders.
+    /// Ends all faults. Operators repair journals and folders; then the copies must converge.
     pub(super) fn heal(&mut self) {
         self.end_coordinator();
         self.broken = false;

@@ -1,4 +1,4 @@
-//! Journals of a coordinator: what is durable of datasets, members and jobs, with the history that made it.
+//! Journals of a coordinator: the durable records of datasets, members and jobs, and the states that each journal went through.
 
 use super::{Point, RULE, World};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,11 +34,11 @@ pub(super) struct Journal {
     pub(super) jobs: BTreeMap<JobId, Running>,
     /// The states that this journal went through, or stands in for.
     pub(super) history: BTreeSet<u64>,
-    /// For how long coordinators have run on it.
+    /// Milliseconds for which coordinators have run on it.
     pub(super) clock_ms: u64,
     /// When, on that clock, each chunk was referred to last, or came to a disk.
     pub(super) wanted_at: BTreeMap<Digest, u64>,
-    /// When chunks went to the trash.
+    /// The times on that clock at which chunks went to the trash.
     pub(super) went_at: Vec<u64>,
     /// Chunks whose last reference a recorded change has taken.
     pub(super) released: BTreeSet<Digest>,
@@ -132,7 +132,7 @@ impl World {
         Journal { cluster: Some(cluster), ..Journal::default() }
     }
 
-    /// A life of the coordinator begins on the journal: its epoch and nonce.
+    /// Begins an epoch on the journal. Returns its number and nonce.
     pub(super) fn begin_epoch(&mut self) -> (u64, u64) {
         self.last_nonce += 1;
         let nonce = self.last_nonce;
@@ -143,7 +143,7 @@ impl World {
             journal.waits.clear();
             let clock = journal.clock_ms;
             journal.wanted_at.values_mut().for_each(|at| *at = clock);
-            // It stands in for all that any copy of the journal has been since the last life that this one had.
+            // It replaces every state that a copy of the journal has had since this copy's last epoch.
             let copied_in = journal.lineage.0.last_key_value().map_or(0, |(epoch, _)| epoch.0);
             let replaced = self.states.range((copied_in, 0, 0)..(journal.epoch, 0, 0));
             journal.history.extend(replaced.map(|(_, state)| state));
@@ -162,13 +162,13 @@ impl World {
         self.journal.history.insert(self.last_state);
     }
 
-    /// Some records get to the disk, and those who wait for them hear of it.
+    /// Makes one record or all durable, and answers the calls that wait for them.
     pub(super) fn write_journal(&mut self) {
         let all = self.dice.percent(70);
         loop {
-            let Some(life) = &mut self.coordinator else { return };
-            let Some((record, done)) = life.unwritten.pop_front() else { return };
-            let (epoch, nonce) = (life.epoch, life.nonce);
+            let Some(coordinator) = &mut self.coordinator else { return };
+            let Some((record, done)) = coordinator.unwritten.pop_front() else { return };
+            let (epoch, nonce) = (coordinator.epoch, coordinator.nonce);
             self.apply_record(record, epoch, nonce);
             if let Some(done) = done {
                 self.is_durable(done);
@@ -179,7 +179,7 @@ impl World {
         }
     }
 
-    /// A record of this life is durable.
+    /// A record of this epoch is durable.
     pub(super) fn apply_record(&mut self, record: Record, epoch: u64, nonce: u64) {
         let changes = record.changes_datasets();
         self.note(|| format!("durable: {record:?}"));
@@ -191,7 +191,7 @@ impl World {
         self.note_references();
     }
 
-    /// Chunks that something refers to, and that come to a disk, begin to wait anew.
+    /// The wait of a chunk starts anew while it has a reference, and when it first appears on a disk.
     pub(super) fn note_references(&mut self) {
         let clock = self.journal.clock_ms;
         let references = self.journal.references();
@@ -205,11 +205,11 @@ impl World {
         }
     }
 
-    /// The coordinator has died before these were durable. Orphans that it ordered to go count in no later hour: that is the one way
-    /// by which more of them go.
+    /// The coordinator has died before these were durable. Orphans whose order was not recorded are not counted in the hourly limit:
+    /// only so can more of them go to the trash.
     pub(super) fn lose_records(&mut self) {
-        let Some(life) = &mut self.coordinator else { return };
-        let lost = life.unwritten.drain(..).map(|(record, _)| match record {
+        let Some(coordinator) = &mut self.coordinator else { return };
+        let lost = coordinator.unwritten.drain(..).map(|(record, _)| match record {
             Record::Orphans(_, went) => went,
             _ => 0,
         });

@@ -1,4 +1,4 @@
-//! What a life of the coordinator has under way: plain data.
+//! Pending work of the coordinator in one epoch: plain data.
 
 use windrow_datasets::PutId;
 use windrow_model::*;
@@ -20,7 +20,7 @@ pub(super) struct Placing {
     pub(super) until: Time,
 }
 
-/// A job in this life of the coordinator.
+/// A job in this epoch.
 #[derive(Debug, Default)]
 pub(super) struct Job {
     pub(super) inputs: Vec<DatasetChunk>,

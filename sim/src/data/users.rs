@@ -7,7 +7,7 @@ use super::{CONTENTS, World, chunk, content};
 use windrow_model::*;
 
 impl World {
-    /// A user does one thing.
+    /// A user takes one step.
     pub(super) fn user_acts(&mut self) {
         if self.coordinator.is_none() {
             return;
@@ -24,20 +24,21 @@ impl World {
     }
 
     fn remove_dataset(&mut self) {
-        let Some(life) = &mut self.coordinator else { return };
-        let names: Vec<String> = life.table.list().into_iter().map(|dataset| dataset.name).collect();
+        let Some(coordinator) = &mut self.coordinator else { return };
+        let names: Vec<String> = coordinator.table.list().into_iter().map(|dataset| dataset.name).collect();
         if !names.is_empty() {
             let name = names[self.dice.below(names.len())].clone();
-            life.unwritten.push_back((Record::Removed(name.clone()), Some(Done::Removed(name))));
+            coordinator.unwritten.push_back((Record::Removed(name.clone()), Some(Done::Removed(name))));
         }
     }
 
     fn adopt_orphans(&mut self) {
         let now = self.now;
-        let Some(life) = &mut self.coordinator else { return };
-        let orphans: Vec<Digest> = life.table.orphans(life.time(now)).into_iter().map(|o| o.digest).take(2).collect();
-        if let Ok(dataset) = life.table.adopt("adopted", Framing::Whole, &orphans) {
-            life.unwritten.push_back((Record::Put(dataset.clone()), Some(Done::Put(dataset, None))));
+        let Some(coordinator) = &mut self.coordinator else { return };
+        let orphans: Vec<Digest> =
+            coordinator.table.orphans(coordinator.time(now)).into_iter().map(|o| o.digest).take(2).collect();
+        if let Ok(dataset) = coordinator.table.adopt("adopted", Framing::Whole, &orphans) {
+            coordinator.unwritten.push_back((Record::Put(dataset.clone()), Some(Done::Put(dataset, None))));
             self.count("orphans adopted");
         }
     }
@@ -46,47 +47,47 @@ impl World {
         self.last_job += 1;
         let id = JobId::from_bytes(u128::from(self.last_job).to_be_bytes());
         let writes = self.dice.percent(60);
-        let Some(life) = &mut self.coordinator else { return };
-        let names: Vec<String> = life.table.list().into_iter().map(|dataset| dataset.name).collect();
+        let Some(coordinator) = &mut self.coordinator else { return };
+        let names: Vec<String> = coordinator.table.list().into_iter().map(|dataset| dataset.name).collect();
         let read: Vec<String> = names.into_iter().filter(|_| self.dice.percent(40)).take(2).collect();
-        let waits = !read.is_empty() && life.awaited_until.is_some()
-            || life.table.may_be_incomplete(read.iter().map(String::as_str))
-            || writes && life.table.is_dropping();
+        let waits = !read.is_empty() && coordinator.awaited_until.is_some()
+            || coordinator.table.may_be_incomplete(read.iter().map(String::as_str))
+            || writes && coordinator.table.is_dropping();
         if waits || read.is_empty() && !writes {
             return;
         }
         let mut job = Job::default();
         let name = format!("out{}", self.dice.below(2));
         if writes {
-            let Ok(put) = life.table.begin_output(&name, true) else { return };
-            life.open.insert(put);
+            let Ok(put) = coordinator.table.begin_output(&name, true) else { return };
+            coordinator.open.insert(put);
             job.put = Some(put);
         }
-        match life.table.pin(id, read.iter().map(String::as_str)) {
+        match coordinator.table.pin(id, read.iter().map(String::as_str)) {
             Ok(pinned) => job.inputs = pinned.values().flat_map(|dataset| dataset.chunks.clone()).collect(),
             Err(_) => {
                 if let Some(put) = job.put {
-                    life.open.remove(&put);
-                    let time = life.time(self.now);
-                    life.table.end_put(put, time);
+                    coordinator.open.remove(&put);
+                    let time = coordinator.time(self.now);
+                    coordinator.table.end_put(put, time);
                 }
                 return;
             }
         }
         let running = Running { inputs: job.inputs.clone(), output: writes.then_some(name), ..Running::default() };
-        life.unwritten.push_back((Record::Job(id, running), None));
-        life.jobs.insert(id, job);
+        coordinator.unwritten.push_back((Record::Job(id, running), None));
+        coordinator.jobs.insert(id, job);
     }
 
     /// A task leaves a chunk on its worker, or the job ends.
     fn advance_job(&mut self) {
-        let Some(life) = &self.coordinator else { return };
-        let ids: Vec<JobId> = life.jobs.iter().filter(|(_, job)| !job.ends).map(|(id, _)| *id).collect();
+        let Some(coordinator) = &self.coordinator else { return };
+        let ids: Vec<JobId> = coordinator.jobs.iter().filter(|(_, job)| !job.ends).map(|(id, _)| *id).collect();
         if ids.is_empty() {
             return;
         }
         let id = ids[self.dice.below(ids.len())];
-        let writes = life.jobs[&id].put.is_some();
+        let writes = coordinator.jobs[&id].put.is_some();
         if writes && self.dice.percent(60) {
             return self.keep_output(id);
         }
@@ -105,41 +106,47 @@ impl World {
         }
         node.store(digest, false);
         let lost = self.dice.percent(20);
-        let Some(life) = self.coordinator.as_mut().filter(|_| !lost) else { return };
-        let Some(job) = life.jobs.get_mut(&id) else { return };
+        let Some(coordinator) = self.coordinator.as_mut().filter(|_| !lost) else { return };
+        let Some(job) = coordinator.jobs.get_mut(&id) else { return };
         job.kept.push(chunk(digest));
-        life.table.keep_output(id, worker, chunk(digest));
-        life.unwritten.push_back((Record::Kept(id, worker, chunk(digest)), None));
+        coordinator.table.keep_output(id, worker, chunk(digest));
+        coordinator.unwritten.push_back((Record::Kept(id, worker, chunk(digest)), None));
     }
 
     /// A job ends: its output is recorded first, unless it fails.
     fn finish_job(&mut self, id: JobId) {
         let fails = self.dice.percent(20);
-        let Some(life) = &mut self.coordinator else { return };
-        let Some(job) = life.jobs.get_mut(&id) else { return };
-        let (Some(put), false) = (job.put, fails) else { return life.end_job(id) };
+        let Some(coordinator) = &mut self.coordinator else { return };
+        let Some(job) = coordinator.jobs.get_mut(&id) else { return };
+        let (Some(put), false) = (job.put, fails) else { return coordinator.end_job(id) };
         let chunks = job.kept.clone();
-        let is_ready = life.awaited_until.is_none() && chunks.iter().all(|c| life.table.copies(c.digest) > 0);
-        let is_settled = chunks.iter().all(|c| life.table.is_settled(c.digest));
+        let is_ready =
+            coordinator.awaited_until.is_none() && chunks.iter().all(|c| coordinator.table.copies(c.digest) > 0);
+        let is_settled = chunks.iter().all(|c| coordinator.table.is_settled(c.digest));
         if !is_ready || !is_settled {
             return;
         }
-        let replicas = life.table.usual_replicas();
+        let replicas = coordinator.table.usual_replicas();
         let dataset = Dataset { name: String::new(), version: 0, framing: Framing::Whole, replicas, chunks };
-        match life.table.commit_put(put, dataset) {
+        match coordinator.table.commit_put(put, dataset) {
             Ok(dataset) => {
-                life.jobs.get_mut(&id).into_iter().for_each(|job| job.ends = true);
-                life.unwritten.push_back((Record::Outputs(id, dataset.clone()), Some(Done::Outputs(id, dataset))));
+                coordinator.jobs.get_mut(&id).into_iter().for_each(|job| job.ends = true);
+                coordinator
+                    .unwritten
+                    .push_back((Record::Outputs(id, dataset.clone()), Some(Done::Outputs(id, dataset))));
             }
-            Err(_) => life.end_job(id),
+            Err(_) => coordinator.end_job(id),
         }
     }
 
     /// Jobs that read a chunk of which no copy is left fail.
     pub(super) fn fail_lacking(&mut self) {
-        let Some(life) = self.coordinator.as_mut().filter(|life| life.awaited_until.is_none()) else { return };
-        let lacking = life.table.take_lacking();
-        lacking.iter().for_each(|(job, _)| life.end_job(*job));
+        let Some(coordinator) = self.coordinator.as_mut().filter(|coordinator| coordinator.awaited_until.is_none())
+        else {
+            return;
+        };
+        let lacking = coordinator.table.take_lacking();
+        lacking.iter().for_each(|(job, _)| coordinator.end_job(*job));
         for (_, digest) in lacking {
             self.check_lacks(digest);
             self.count("job without its input");

@@ -15,7 +15,7 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// It has this chunk, whole, if only in the trash.
+    /// Whether it has this chunk undamaged, or in the trash.
     pub(super) fn has(&self, digest: Digest) -> bool {
         self.chunks.get(&digest) == Some(&true) || self.trash.contains(&digest)
     }
@@ -27,7 +27,7 @@ pub(super) enum Doom {
     Trash,
 }
 
-/// To the worker.
+/// A message to the worker.
 #[derive(Clone, Debug)]
 pub(super) enum Order {
     Registered { cluster: ClusterId, seen: Seen },
@@ -36,7 +36,7 @@ pub(super) enum Order {
     Revision(u64),
 }
 
-/// To the coordinator.
+/// A message to the coordinator.
 #[derive(Clone, Debug)]
 pub(super) enum Report {
     Held { digests: Vec<Digest>, all: bool, stored: bool },
@@ -50,9 +50,9 @@ pub(super) enum Report {
 pub(super) struct Node {
     pub(super) up: bool,
     pub(super) incarnation: u64,
-    /// The life of the coordinator that has its session.
+    /// The nonce of the epoch in which its session began.
     pub(super) session: Option<u64>,
-    /// It has taken in that it is registered.
+    /// It has read the answer to its registration.
     pub(super) is_registered: bool,
     pub(super) full: bool,
     pub(super) disk: Disk,
@@ -62,7 +62,7 @@ pub(super) struct Node {
     removing: VecDeque<Vec<Digest>>,
     copying: VecDeque<(Digest, Vec<WorkerId>)>,
     announced: BTreeSet<Digest>,
-    /// Of the journal, in this session.
+    /// The newest revision of the journal that it has received in this session.
     revision: u64,
     /// Chunks that it has reported in this session.
     pub(super) reported: BTreeSet<Digest>,
@@ -129,14 +129,14 @@ impl Node {
         self.say(Report::Held { digests: Vec::new(), all: true, stored: false });
     }
 
-    /// What the folder knows after a restart.
+    /// The process starts, and counts the chunks of its folder as announced.
     pub(super) fn start(&mut self) {
         self.up = true;
         self.incarnation += 1;
         self.announced = self.disk.chunks.keys().copied().collect();
     }
 
-    /// Something is under way.
+    /// Whether messages, deletions or copies are pending.
     pub(super) fn is_busy(&self) -> bool {
         !(self.inbox.is_empty() && self.outbox.is_empty() && self.removing.is_empty() && self.copying.is_empty())
     }
@@ -186,7 +186,7 @@ impl World {
         node.disk.seen.revision = node.disk.seen.revision.max(node.revision);
     }
 
-    /// A worker gets something done: a copy, a deletion, or a look at a chunk.
+    /// A worker makes a copy, carries out a deletion, or checks a chunk.
     pub(super) fn worker_works(&mut self, id: WorkerId) {
         if !self.nodes[&id].up {
             return;
