@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod code;
 pub mod counters;
 pub mod dataset;
+pub mod environment;
 pub mod escape;
 pub mod exit;
 pub mod failure;

@@ -13,7 +13,7 @@ use windrow_format::regular_file;
 use windrow_model::WorkerId;
 
 /// The variable that marks an executor and all that it starts.
-pub const VARIABLE: &str = "WINDROW_EXECUTOR";
+pub use windrow_model::environment::EXECUTOR_VARIABLE as VARIABLE;
 /// Bound on rounds of killing; they stop as soon as nothing is found.
 const ROUNDS_MAX: u32 = 1_000;
 

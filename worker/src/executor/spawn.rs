@@ -29,6 +29,7 @@ use std::{io, thread};
 use tokio::sync::oneshot;
 use windrow_format::fill::fill;
 use windrow_format::regular_file;
+use windrow_model::environment::INHERITED_VARIABLES;
 use windrow_model::{Code, Escape, Failure};
 
 /// The hidden first argument that makes a job binary an executor.
@@ -41,8 +42,6 @@ const CRUMBS_FD: RawFd = 4;
 const SCRIPT_FD: RawFd = 5;
 /// The child's ends are moved above the numbers that it overwrites.
 const SPARE_FD: RawFd = 10;
-/// Variables of this process's environment that the child inherits.
-const ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "LANG", "TMPDIR", "RUST_BACKTRACE", "WINDROW_LOG"];
 /// Executors are killed first when the machine runs out of memory: the daemon must survive to report it.
 const OOM_SCORE_ADJ: &str = "500";
 /// The ELF header up to the machine number.
@@ -246,7 +245,8 @@ fn try_spawn(
 
 fn inherited_environment() -> impl Iterator<Item = (&'static str, OsString)> {
     // Executors inherit a test's failpoints, too.
-    let names = ENVIRONMENT.into_iter().chain(windrow_failpoint::ENABLED.then_some(windrow_failpoint::VARIABLE));
+    let names =
+        INHERITED_VARIABLES.into_iter().chain(windrow_failpoint::ENABLED.then_some(windrow_failpoint::VARIABLE));
     names.filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 

@@ -18,6 +18,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use windrow_model::environment::{EXECUTOR_VARIABLE, INHERITED_VARIABLES};
 use windrow_model::{Code, Failure};
 
 /// Bytes that may wait for the program before they are exchanged.
@@ -28,7 +29,8 @@ const SILENT_MAX: Duration = Duration::from_secs(5);
 impl Records<Vec<u8>> {
     /// Runs `command` with `/bin/sh`, once in each task: every record is a line on its stdin, every line of its stdout
     /// is a record. Its stderr is kept with the task's output. A program that ends with a status other than 0 fails the
-    /// task; one that stops reading early does not. An empty command is `BAD_REQUEST` when the plan is built.
+    /// task; one that stops reading early does not. An empty command is `BAD_REQUEST` when the plan is built. It has few
+    /// variables of its environment, the same ones everywhere (`windrow_model::environment`).
     ///
     /// The command has ended when its shell has. Background processes that hold its stdout are read as long as they
     /// write, and are killed with its process group after five seconds without a byte. If such a process has written
@@ -132,6 +134,9 @@ impl PipedCommand {
         let mut shell = Command::new("/bin/sh");
         // A process group of its own, by which all processes that it starts can be killed.
         shell.args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        let inherited = INHERITED_VARIABLES.into_iter().chain([EXECUTOR_VARIABLE]);
+        let inherited = inherited.chain(windrow_failpoint::ENABLED.then_some(windrow_failpoint::VARIABLE));
+        shell.env_clear().envs(inherited.filter_map(|name| Some((name, std::env::var_os(name)?))));
         let mut child = shell.spawn()?;
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).inspect_err(|_| {
             let _ = child.kill();
@@ -298,6 +303,7 @@ impl Drop for PipedCommand {
 
 #[cfg(test)]
 mod tests {
+    use super::INHERITED_VARIABLES;
     use crate::testing::run;
 
     fn piped(command: &str) -> crate::Result<Vec<Vec<u8>>> {
@@ -311,6 +317,17 @@ mod tests {
         assert_eq!(piped(&command).unwrap(), [b"a".to_vec(), b"b".to_vec()]);
         let left = std::process::Command::new("pgrep").args(["-f", &marker]).output();
         assert!(left.is_ok_and(|found| found.stdout.is_empty()), "the process group is killed");
+    }
+
+    #[test]
+    fn command_has_only_the_inherited_variables() {
+        assert!(std::env::vars_os().any(|(name, _)| name == "CARGO_MANIFEST_DIR"), "a variable to leave out");
+        let lines = piped("cat > /dev/null; env | sed 's/=.*//'").unwrap();
+        let of_the_shell = ["PWD", "OLDPWD", "SHLVL", "_"];
+        for name in lines.iter().map(|line| str::from_utf8(line).unwrap()) {
+            assert!(INHERITED_VARIABLES.contains(&name) || of_the_shell.contains(&name), "{name}");
+        }
+        assert!(lines.contains(&b"PATH".to_vec()));
     }
 
     #[test]
