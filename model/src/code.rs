@@ -44,7 +44,7 @@ codes! {
     InputCorrupt "INPUT_CORRUPT" Fatal "the compressed file is damaged or cut off";
     InputUnsupported "INPUT_UNSUPPORTED" Fatal "convert the file to text, gzip, zstd or bzip2 first; --compression none reads it as it is stored";
     DecompressionLimit "DECOMPRESSION_LIMIT" Fatal "give the run or the worker the --memory that the message names, or fewer --threads or --slots";
-    OutputExists "OUTPUT_EXISTS" Fatal "choose another folder, or pass --overwrite";
+    OutputExists "OUTPUT_EXISTS" Fatal "choose another folder, or pass --overwrite if the command has it";
     OutputNotOurs "OUTPUT_NOT_OURS" Fatal "--overwrite replaces only an empty folder or one that holds a Windrow output";
     OutputInsideInput "OUTPUT_INSIDE_INPUT" Fatal "write the output outside of the folders that the job reads";
     OutputInUse "OUTPUT_IN_USE" Fatal "another job writes to this folder; wait for it or cancel it";
