@@ -1,7 +1,7 @@
 //! Binaries and side values by content: `artifacts/DIGEST`, each file whole, verified and durable.
 //!
-//! A file is compared with its digest when it is asked for, unless it is as it was when that was done last. One that is damaged is
-//! no artifact any more: the next submit uploads it again, and a running job that needs it fails.
+//! A requested file is compared with its digest, unless it has not changed since the last comparison. A damaged file is removed:
+//! the next submit uploads it again, and a running job that needs it fails.
 //!
 //! Every function blocks; callers use a blocking thread.
 
@@ -20,7 +20,7 @@ use windrow_format::space;
 use windrow_model::{Code, Digest, Escape, Failure, FileIdentity};
 use windrow_store::identity;
 
-/// No artifact is larger.
+/// Most bytes of an artifact.
 const ARTIFACT_BYTES_MAX: u64 = 16 << 30;
 const TEMPORARY: &str = ".new-";
 
@@ -48,7 +48,7 @@ pub(crate) struct Upload {
 }
 
 impl Artifacts {
-    /// Opens the folder, or makes it, and removes what broken uploads left.
+    /// Opens the folder, or makes it, and removes the files of broken uploads.
     pub fn open(folder: PathBuf) -> Result<Self, Error> {
         private::create_folders(&folder).map_err(Error::data_dir(&folder, "make the folder of artifacts"))?;
         let entries = fs::read_dir(&folder).map_err(Error::data_dir(&folder, "read the folder of artifacts"))?;
@@ -64,12 +64,12 @@ impl Artifacts {
         self.folder.join(digest.to_string())
     }
 
-    /// Whether this artifact is here; if so, it stays for a while, since the caller is about to use it.
+    /// Whether this artifact is stored. If so, its age begins anew, since the caller is about to use it.
     pub fn has(&self, digest: Digest) -> bool {
         matches!(self.find(digest), Ok(Some(_)))
     }
 
-    /// An artifact that is here and whole. One that is damaged goes.
+    /// An artifact that is stored and undamaged. Removes a damaged one.
     fn find(&self, digest: Digest) -> io::Result<Option<File>> {
         let mut seen = lock(&self.seen);
         let path = self.path(digest);
@@ -92,7 +92,7 @@ impl Artifacts {
         Ok(Some(file))
     }
 
-    /// Deletes artifacts that are not in `used` and that no call has asked for in `unused_for`; gives their number. Uploads in progress
+    /// Deletes artifacts that are not in `used` and that no call has asked for in `unused_for`; returns their number. Uploads in progress
     /// are no artifacts yet.
     pub fn collect(&self, used: &BTreeSet<Digest>, unused_for: Duration) -> io::Result<usize> {
         let mut deleted = 0;
@@ -151,7 +151,7 @@ impl Upload {
             return Err(Failure::new(Code::BadRequest, what));
         }
         self.hasher.update(bytes);
-        // What the journal needs is left.
+        // The journal's reserve of space stays free.
         space::leave_spare(&self.temporary, bytes.len() as u64).map_err(|e| failed(&self.temporary, &e))?;
         failpoint!("artifact.write").and_then(|()| self.file.write_all(bytes)).map_err(|e| failed(&self.temporary, &e))
     }

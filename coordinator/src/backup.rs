@@ -1,4 +1,4 @@
-//! A coordinator's data folder from a backup: its journal, the artifacts of jobs that had not ended, and the token.
+//! Makes a coordinator's data folder from a backup: its journal, the artifacts of jobs that had not ended, and the token.
 //!
 //! A backup is a folder with `journal.dump` (`dump.rs`), `artifacts/` and `token`. Without one, the journal that lies in the data
 //! folder is taken to be an older copy. Either way the next epoch is above every one that was reached since the copy was made,
@@ -71,7 +71,7 @@ fn import(journal: &Path, data_dir: &Path, backup: &Path) -> Result<(), Error> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::data_dir(&mark, "remove the mark")(e)),
         _ => {}
     }
-    // Last: without it the folder is none, and the restore may be repeated.
+    // Last: a folder without a journal is not a data folder, so the restore may be repeated.
     DiskStore::import(journal, &rows)
 }
 

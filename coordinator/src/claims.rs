@@ -1,4 +1,4 @@
-//! Which job writes to which folder: no two running jobs write to the same place, or one into the other's.
+//! The output folders of running jobs: no two jobs write to one folder, or one into the folder of the other.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Gives back all that this job has claimed.
+    /// Releases all claims of this job.
     pub fn release(&self, job: JobId) {
         self.map().retain(|_, by| *by != job);
     }

@@ -1,4 +1,4 @@
-//! The end of a job: its outputs become visible, each as a whole. Blocks on the file system.
+//! Makes the outputs of a job visible, each as a whole. Blocks on the file system.
 
 use crate::split::StagedSink;
 use windrow_failpoint::crashpoint;
@@ -13,12 +13,12 @@ pub(crate) struct Commit {
     pub bad_records: Vec<BadRecord>,
 }
 
-/// Why a commit did not come to its end.
+/// Why a commit was not completed.
 #[derive(Debug)]
 pub(crate) enum CommitError {
-    /// What there is of the outputs cannot be seen now: they may be whole.
+    /// The state of the outputs cannot be read now: they may be complete.
     Away(Failure),
-    /// The outputs are not there, and will not be.
+    /// The outputs are missing, and no later try can make them.
     Failed(Failure),
 }
 
@@ -31,13 +31,13 @@ impl From<StoreError> for CommitError {
     }
 }
 
-/// The end of a try of a commit, or that it does not end.
+/// The state of a try of a commit.
 pub(crate) enum CommitTried {
     /// Its thread has ended. With the staging folders, if they were not known before.
     Ended { staging: Option<Vec<StagedSink>>, result: Result<(), CommitError> },
-    /// Its thread works on, and has not got far for as long as storage may take.
+    /// Its thread has not returned within the time that storage may take, and works on.
     Slow(Failure),
-    /// It has not begun.
+    /// Its thread has not begun.
     NotBegun(Failure),
 }
 

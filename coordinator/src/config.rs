@@ -5,7 +5,7 @@ use std::time::Duration;
 use windrow_datasets::OrphanRule;
 use windrow_net::{ServerTls, Token};
 
-/// What a coordinator needs to know to run.
+/// The settings of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Its folder: lock, journal, artifacts. Made if absent; two coordinators never share one.
@@ -14,14 +14,14 @@ pub struct Config {
     pub lease_ms: u64,
     /// Milliseconds after which a job fails that no worker takes.
     pub unschedulable_after_ms: u64,
-    /// What callers of all but `Hello` and health must have; without one, every caller is answered.
+    /// The token that callers must have, except for `Hello` and health. Without one, every caller is answered.
     pub token: Option<Token>,
-    /// The data folder goes away when this coordinator stops: jobs that run then are over, and what they staged is
-    /// removed. Otherwise they continue with the next coordinator on the folder.
+    /// The data folder is removed when this coordinator stops, so running jobs end and their staging folders are removed.
+    /// Otherwise running jobs continue with the next coordinator on the folder.
     pub temporary: bool,
     /// Time after which binaries and side values are deleted that no running job uses and no call asks for.
     pub artifacts_kept: Duration,
-    /// What becomes of chunks on workers that nothing refers to, and whose deletion nothing has ordered.
+    /// Retention of unreferenced chunks whose deletion no recorded change has ordered.
     pub orphans: OrphanRule,
     /// Time for which collected results are kept after the end of their job.
     pub results_kept: Duration,

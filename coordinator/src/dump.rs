@@ -11,13 +11,13 @@ use crate::journal::Snapshot;
 use std::io::{self, Read};
 
 const MAGIC: &[u8] = b"windrow-journal-1\n";
-/// Longer than any row of a journal is.
+/// Bound on a row's length in bytes; rows of a journal are shorter.
 const VALUE_MAX: u64 = 1 << 32;
 
 /// Table, key and value.
 pub(crate) type Row = (String, Vec<u8>, Vec<u8>);
 
-/// Gives a snapshot as a dump, in pieces of at least `piece_bytes` but for the last one. Blocks.
+/// Writes a snapshot as a dump, in pieces of at least `piece_bytes` but for the last one. Blocks.
 pub(crate) fn write(
     snapshot: Snapshot,
     piece_bytes: usize,
@@ -53,7 +53,7 @@ pub(crate) fn write(
 /// Reads a whole dump and verifies it.
 ///
 /// # Errors
-/// `InvalidData` for what is no whole dump; the reader's own.
+/// `InvalidData` for anything but a complete dump; errors of the reader.
 pub(crate) fn read(from: impl Read) -> io::Result<Vec<Row>> {
     let mut from = Hashing { from, hasher: blake3::Hasher::new() };
     if from.bytes(MAGIC.len() as u64)? != MAGIC {
@@ -93,7 +93,7 @@ impl<R: Read> Hashing<R> {
         if length > VALUE_MAX {
             return Err(wrong("a row is longer than any can be"));
         }
-        // A length that is a lie costs no memory: what is not there is not reserved.
+        // A false length costs no memory: memory is reserved only for bytes that were read.
         let mut bytes = Vec::new();
         self.from.by_ref().take(length).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != length {

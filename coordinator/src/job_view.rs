@@ -1,7 +1,7 @@
-//! The states of jobs for calls and watchers, which are answered from here alone.
+//! The states of jobs as calls and watchers see them.
 //!
 //! A state is shown when it is in the journal. Only the journal's thread makes a [`Durable`], and no state advances without one, so no
-//! call can report what a crash would take back. The scheduler adds numbers (tasks, bytes, counters) to a durable state; a state of
+//! call can report a state that a crash would undo. The scheduler adds numbers (tasks, bytes, counters) to a durable state; a state of
 //! its own that is not durable yet is shown as the one before.
 
 use crate::journal::Durable;
@@ -12,7 +12,7 @@ use windrow_model::{Code, Digest, Failure, JobFilter, JobId, JobState, JobStatus
 pub(crate) const PAST_MAX: usize = 10_000;
 /// Most bytes of memory for the statuses of ended jobs. Users write the messages in them.
 const PAST_BYTES_MAX: usize = 256 << 20;
-/// One job in it; a larger one is listed without its stages, outputs and counters.
+/// Most bytes of one job in a list; a larger one is listed without its stages, outputs and counters.
 const LISTED_BYTES_MAX: usize = 4 << 20;
 /// Most bytes of a list of jobs, which must fit into a message.
 const LIST_BYTES_MAX: usize = 32 << 20;
@@ -74,13 +74,13 @@ impl JobView {
         self.past.get(&job)
     }
 
-    /// Whether there are more of them than are listed, or their statuses take too much memory.
+    /// Whether there are more ended jobs than are listed, or their statuses take too much memory.
     pub fn is_beyond(&self, bound: Bound) -> bool {
         let times = if bound == Bound::Once { 1 } else { 2 };
         self.past.len() > times * PAST_MAX || self.past_bytes > times * PAST_BYTES_MAX && self.past.len() > 1
     }
 
-    /// The oldest of them that `may_go`.
+    /// Forgets the oldest ended job that `may_go`, and returns it.
     pub fn forget_oldest(&mut self, may_go: impl Fn(JobId) -> bool) -> Option<JobId> {
         let oldest = self.past.keys().copied().find(|job| may_go(*job))?;
         if let Some(past) = self.past.remove(&oldest) {
@@ -89,7 +89,7 @@ impl JobView {
         Some(oldest)
     }
 
-    /// How a job stands, if the journal has it. `live`: what the scheduler knows of it.
+    /// The status of a job, if the journal has it. `live`: its status in the scheduler.
     pub fn status(&self, job: JobId, live: impl FnOnce() -> Option<JobStatus>) -> Option<JobStatus> {
         if let Some(past) = self.past.get(&job) {
             return Some(past.status.clone());
@@ -98,13 +98,13 @@ impl JobView {
         live().map(|status| at_most(status, durable))
     }
 
-    /// The same for a call that names the job.
+    /// Like `status`; `JOB_NOT_FOUND` for a job that is not shown.
     pub fn find(&self, job: JobId, live: impl FnOnce() -> Option<JobStatus>) -> Result<JobStatus, Failure> {
         self.status(job, live).ok_or_else(|| Failure::new(Code::JobNotFound, format!("there is no {job}")))
     }
 
-    /// The jobs that the filter admits, by id, and how many there are beyond its limit, too: the latest ones, as many as fit into a
-    /// message. `live`: of all jobs that the scheduler knows.
+    /// The latest jobs that the filter admits, by id, as many as its limit and a message allow, and the number of all that it admits.
+    /// `live`: the statuses of all jobs in the scheduler.
     pub fn list(&self, filter: &JobFilter, live: Vec<JobStatus>) -> (Vec<JobStatus>, u64) {
         let mut active = BTreeMap::new();
         for status in live {

@@ -1,7 +1,7 @@
 //! The coordinator: takes jobs, splits their inputs, gives tasks to workers, and makes outputs visible.
 //!
-//! The scheduler decides, the driver (`driver.rs`) owns all state, and calls come in through `rpc/`. What must not be forgotten is in
-//! the journal before a call is answered with it. The coordinator runs no user code and moves no records.
+//! The scheduler decides, the driver (`driver.rs`) owns all state, and calls arrive through `rpc/`. State that must outlive the process
+//! is in the journal before a call is answered with it. The coordinator runs no user code and moves no records.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests read the files that they made"))]
 

@@ -1,7 +1,7 @@
 //! The messages to the driver, a closed list, and the handle that sends them.
 //!
 //! The queue is bounded: a reader of the network waits here when the driver is behind (backpressure). The driver itself never waits,
-//! so there is no circle.
+//! so the two cannot wait for each other.
 
 mod data;
 
@@ -21,10 +21,10 @@ use windrow_model::{
 use windrow_proto::v1;
 use windrow_scheduler::{Collected, Event, HeldAttempt, Left, Progress};
 
-/// Messages that wait for the driver at most.
+/// Most messages that wait for the driver.
 const QUEUE_MAX: usize = 4096;
 
-/// The way of an answer. An answer that is not awaited any more is dropped.
+/// Where the answer goes. An answer whose caller has gone is dropped.
 pub(crate) type Answer<T> = oneshot::Sender<T>;
 
 /// Number of a session, counted from the coordinator's start.
@@ -75,7 +75,7 @@ pub(crate) enum Message {
     ArtifactsInUse {
         answer: Answer<BTreeSet<Digest>>,
     },
-    /// How many tasks each job has that has not ended.
+    /// The number of tasks of each job that has not ended.
     KnownTasks {
         answer: Answer<BTreeMap<JobId, u64>>,
     },
@@ -138,7 +138,7 @@ pub(crate) enum Message {
         report: Box<TaskReport>,
         result: Result<Vec<StoredBlob>, Failure>,
     },
-    /// The same for the result of a job that seals or ends.
+    /// The result of a job that seals or ends is stored, or cannot be.
     CollectedStored {
         job: JobId,
         result: Result<Vec<StoredBlob>, Failure>,
@@ -183,7 +183,7 @@ pub(crate) struct Inventory {
 /// A report of a worker.
 pub(crate) enum Report {
     Event(Box<Event>),
-    /// It will end, and waits for this.
+    /// The worker is stopping, and waits for this.
     Draining(v1::Draining),
     Beat {
         progress: Vec<Progress>,
@@ -219,7 +219,7 @@ impl Mailbox {
         self.0.send(message).await.is_ok()
     }
 
-    /// The same for threads that may block.
+    /// Like `send`, for threads that may block.
     pub fn blocking_send(&self, message: Message) -> bool {
         self.0.blocking_send(message).is_ok()
     }

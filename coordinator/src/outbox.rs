@@ -1,7 +1,7 @@
 //! The messages on their way to one worker: a queue with a bound on its bytes.
 //!
 //! The driver must not wait for a worker, so it never waits for room here. A worker that lets the bound be reached reads nothing
-//! any more: its queue is emptied and its session ends. It gets all it needs when it registers again.
+//! any more: its queue is emptied and its session ends. When it registers again it gets its assignments anew.
 
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
@@ -18,7 +18,7 @@ use windrow_proto::v1;
 /// Bytes of encoded messages that may wait, beside the first one. A worker gets no more tasks than it has slots, twice, and the
 /// task with the most segments is a few megabytes.
 const WAITING_BYTES_MAX: usize = 256 << 20;
-/// What a message costs beside its encoded bytes.
+/// Bytes that a message takes beside its encoded form.
 const MESSAGE_BYTES: usize = 256;
 
 /// A queue: the driver's end, and the stream to the worker. `overflowed` is dropped when the bound is reached, or the driver drops
@@ -54,7 +54,7 @@ struct Queue {
     bytes: usize,
     /// Ends the session when it is dropped; absent at the end of the stream.
     session: Option<oneshot::Sender<()>>,
-    /// What the stream ends with.
+    /// The error with which the stream ends.
     failure: Option<Status>,
 }
 

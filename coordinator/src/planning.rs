@@ -1,6 +1,6 @@
 //! The threads on which jobs are planned: each may hang in a call of a file system that does not answer, and is then abandoned.
 //!
-//! A plan that takes no step for [`STALL`] fails its job; what its thread still does is undone when it comes back. At most
+//! A plan that takes no step for [`STALL`] fails its job; when its thread returns, its effects are undone. At most
 //! [`THREADS_MAX`] plans are made at a time, others wait; abandoned threads are not among them, but are bounded, too.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use windrow_store::Steps;
 
 /// Time without a step after which a plan is given up.
 const STALL: Duration = Duration::from_secs(120);
-/// Interval of the checks for that.
+/// Interval of the checks for stalled plans.
 const LOOK: Duration = Duration::from_secs(1);
 /// Plans that are made at a time.
 const THREADS_MAX: usize = 64;

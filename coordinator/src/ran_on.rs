@@ -1,4 +1,4 @@
-//! Which workers ran something of which job: they have its logs. Pure.
+//! The workers that ran attempts of each job, and so have its logs. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{JobId, WorkerId};
@@ -8,7 +8,7 @@ use windrow_model::{JobId, WorkerId};
 pub(crate) struct RanOn(BTreeMap<JobId, BTreeSet<WorkerId>>);
 
 impl RanOn {
-    /// The worker runs something of the job.
+    /// The worker gets an attempt of the job.
     pub fn note(&mut self, job: JobId, worker: WorkerId) {
         self.0.entry(job).or_default().insert(worker);
     }

@@ -24,7 +24,8 @@ use windrow_store::StorageCalls;
 
 /// Tries of planning or restoring a job that may end with the coordinator.
 const TRIES_MAX: u32 = 2;
-/// The same for its commit, which may be interrupted more often by what has nothing to do with it: its outputs are nearly there.
+/// Tries of its commit that may end with the coordinator. More than for planning: an unrelated crash should not hold back outputs that
+/// are nearly complete.
 const COMMIT_TRIES_MAX: u32 = 5;
 
 /// The state of earlier epochs.
@@ -44,10 +45,10 @@ pub(crate) struct Recovered {
 pub(crate) struct RecoveredJob {
     pub job: RestoredJob,
     pub staging: Vec<StagedSink>,
-    /// What its finished tasks left for datasets.
+    /// The chunks that its finished tasks left for datasets.
     pub published: Vec<PublishedTask>,
     pub datasets_done: bool,
-    /// Tries of work on its paths that have not ended.
+    /// Tries of planning or committing that have begun without an end.
     pub tries: u32,
     /// Its commit has ended the coordinator too often: an operator decides whether it is tried again.
     pub commit_held: Option<String>,
@@ -159,7 +160,7 @@ pub(crate) async fn recover(
                 past.insert(id, Past { status: record.status, spec: record.spec, collects: record.collects });
             }
         }
-        // Of a commit the tries count on: it is what comes next.
+        // The tries of a commit stay counted, since the commit is the next step.
         if alone {
             store.write(&[Record::Tries(id, tries)])?;
         } else if was_fresh {

@@ -17,7 +17,7 @@ use windrow_format::space;
 use windrow_format::{private, regular_file};
 use windrow_model::{COLLECT_BYTES_MAX, Code, Digest, Failure, JobId, StoredBlob};
 
-/// Most bytes in the file of a job: more than it may collect, since repeated attempts leave what they stored.
+/// Most bytes in the file of a job: more than it may collect, since repeated attempts leave their blobs in it.
 const FILE_BYTES_MAX: u64 = 4 * COLLECT_BYTES_MAX;
 /// Commands that share a sync.
 const BATCH_MAX: usize = 256;
@@ -68,8 +68,8 @@ impl ResultFiles {
         let _ = self.queue.send(Command::Remove { job });
     }
 
-    /// Gives the pieces of a stored blob, each of at most `piece_bytes`, to `give` until that returns false. Fails if the bytes are
-    /// not those that were stored. Blocks.
+    /// Passes the pieces of a stored blob, each of at most `piece_bytes`, to `give` until that returns false. Fails if the bytes are
+    /// not the stored ones. Blocks.
     pub fn read(
         &self,
         job: JobId,
@@ -167,7 +167,7 @@ fn append(
         let what = format!("the attempts of the job have collected more than {FILE_BYTES_MAX} bytes in all");
         return Err(Failure::new(Code::CollectTooLarge, what));
     }
-    // What the journal needs is left.
+    // The journal's reserve of space stays free.
     space::leave_spare(&path, bytes).map_err(fail)?;
     let mut stored = Vec::new();
     for blob in blobs {

@@ -1,9 +1,9 @@
-//! Which jobs' collected results are kept, and until when: pure bookkeeping; the bytes are in `result_files.rs` and the journal.
+//! The collected results that are kept, and until when. Pure; the bytes are in `result_files.rs` and the journal.
 //!
-//! A result is kept for the time that the configuration says from the end of its job, also over restarts, whatever other jobs
-//! collect. While a coordinator runs this is monotonic time. Only a start reads the clock of the machine, to find how much of that
-//! time is over: one that was put forward since may end it, one that was put back makes it begin anew at most. Only a result that a client has read as a whole gives way before: to the result of another job, if all results
-//! together would take more than their limit. If that is not enough, the other job fails with `COLLECT_TOO_LARGE` while it runs.
+//! A result is kept for the configured time from the end of its job, also over restarts. While a coordinator runs, this is monotonic
+//! time. Only a start reads the machine's clock, to find how much of the time has passed: a clock that was set forward may end it, a
+//! clock that was set back makes it begin anew at most. If all results together would exceed their limit, results that a client has
+//! read completely are removed before their time. If that is not enough, the job that needs space fails with `COLLECT_TOO_LARGE`.
 
 use crate::journal::KeptResult;
 use std::collections::BTreeMap;
@@ -17,11 +17,11 @@ pub(crate) struct Now {
     pub clock: Time,
 }
 
-/// What is kept, and what the files of running jobs have.
+/// The kept results, and the bytes that running jobs have stored.
 #[derive(Debug)]
 pub(crate) struct Results {
     kept: BTreeMap<JobId, KeptResult>,
-    /// When each of them goes.
+    /// When each of them expires.
     until: BTreeMap<JobId, Time>,
     kept_bytes: u64,
     /// Bytes that running jobs have stored.
@@ -34,7 +34,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// With what the journal has.
+    /// Starts with the results in the journal.
     pub fn new(kept: Vec<(JobId, KeptResult)>, bytes_max: u64, kept_ms: u64, now: Now) -> Results {
         // An end in the future is of a clock that was put back since: its time begins now.
         let left = |ended_unix_ms| kept_ms - now.unix_ms.saturating_sub(ended_unix_ms).min(kept_ms);
@@ -51,7 +51,7 @@ impl Results {
         }
     }
 
-    /// Reserves `bytes` for a running job. Gives the results that give way to them.
+    /// Reserves `bytes` for a running job. Returns the jobs whose results are removed for that.
     pub fn reserve(&mut self, job: JobId, bytes: u64) -> Result<Vec<JobId>, Failure> {
         let mut gone = Vec::new();
         while total([self.kept_bytes, self.running_bytes, bytes]) > self.bytes_max {
@@ -81,7 +81,7 @@ impl Results {
         self.kept.insert(job, result);
     }
 
-    /// The job has no result: what it has stored is of no use.
+    /// The job ends without a result: releases the bytes that it has stored.
     pub fn release(&mut self, job: JobId) {
         self.running_bytes -= self.running.remove(&job).unwrap_or_default();
     }
@@ -91,26 +91,26 @@ impl Results {
         self.kept.get(&job)
     }
 
-    /// A client has read all of it. Answers with what is to be recorded, if that is news.
+    /// A client has read all of it. Returns the result to record, if that was not known.
     pub fn fetched(&mut self, job: JobId) -> Option<KeptResult> {
         let result = self.kept.get_mut(&job).filter(|result| !result.fetched)?;
         result.fetched = true;
         Some(result.clone())
     }
 
-    /// When the next result goes.
+    /// When the next result expires.
     pub fn next_expiry(&self) -> Option<Time> {
         self.until.values().min().copied()
     }
 
-    /// Removes those whose time is over.
+    /// Removes expired results, and returns their jobs.
     pub fn expire(&mut self, now: Time) -> Vec<JobId> {
         let gone: Vec<JobId> = self.until.iter().filter(|(_, until)| **until <= now).map(|(id, _)| *id).collect();
         gone.iter().for_each(|job| self.remove(*job));
         gone
     }
 
-    /// The result of this job goes.
+    /// Removes the result of this job.
     pub fn remove(&mut self, job: JobId) {
         self.until.remove(&job);
         if let Some(result) = self.kept.remove(&job) {

@@ -29,13 +29,13 @@ pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// Messages of bulk data that wait for a slow receiver.
 pub(crate) const PIECES_MAX: usize = 8;
 
-/// A client that takes nothing of an answer for this long has gone, and what waits for it is dropped.
+/// A client that reads nothing of an answer for this long counts as gone, and the rest of the answer is dropped.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A stream of answers that a task or thread fills.
 pub(crate) type Answers<T> = ReceiverStream<Result<T, Status>>;
 
-/// Sends the next message of an answer. False if the client has gone, or takes nothing any more.
+/// Sends the next message of an answer. False if the client has gone or reads nothing.
 pub(crate) async fn give<T>(answer: &mpsc::Sender<Result<T, Status>>, message: Result<T, Status>) -> bool {
     timeout(CLIENT_PATIENCE, answer.send(message)).await.is_ok_and(|sent| sent.is_ok())
 }
@@ -64,7 +64,7 @@ pub(crate) fn refuse(failure: Failure) -> Status {
     windrow_net::to_status(&failure)
 }
 
-/// Waits for the beginning of what a task of its own sees to its end, whatever becomes of the call.
+/// Waits for the first result of work on a task of its own, which completes even if the call is dropped.
 pub(crate) async fn begun(begins: oneshot::Receiver<Result<(), Failure>>) -> Result<(), Status> {
     let stopping = |_| Failure::new(Code::Unreachable, "the coordinator is stopping");
     begins.await.map_err(stopping).flatten().map_err(refuse)

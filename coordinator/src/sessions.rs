@@ -1,6 +1,6 @@
-//! The sessions of workers: one at a time for each worker, with what was sent in it.
+//! The sessions of workers: one at a time for each worker, with the jobs whose setup it has got.
 //!
-//! A session that ends is forgotten. The work of workers is the scheduler's.
+//! An ended session is forgotten. The scheduler knows the workers' attempts.
 
 use crate::mailbox::SessionId;
 use crate::outbox::Outbox;
@@ -109,7 +109,7 @@ impl Sessions {
         self.live.contains_key(&worker)
     }
 
-    /// The job has ended. Gives the workers that may have data of it.
+    /// The job has ended. Returns the workers that may have data of it.
     pub fn forget_job(&mut self, job: JobId) -> Vec<WorkerId> {
         let had = |s: &mut Session| s.set_up.remove(&job) | s.named.remove(&job);
         self.live.iter_mut().filter_map(|(worker, s)| had(s).then_some(*worker)).collect()

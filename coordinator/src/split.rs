@@ -11,7 +11,7 @@ use windrow_model::{Chunk, Code, Dataset, Escape, Failure, JobSpec, Location};
 use windrow_scheduler::StageChunks;
 use windrow_store::{Staging, Steps};
 
-/// Input files that workers are asked about: the first and last of a source say whether its file system is there.
+/// Input files that workers are asked about: the first and last of a source show whether its file system is mounted.
 const PROBES_MAX: usize = 16;
 
 /// A job that is ready for its first task.
@@ -52,7 +52,7 @@ pub(crate) fn split_job(
     for (sink, path) in folders() {
         steps.step(path)?;
         if windrow_store::check_free(path, sink.overwrite).is_err() {
-            // That it is an input, too, says more than that it exists.
+            // The error that an output is also an input is more precise than that it exists.
             let inputs: Vec<String> = spec.plan.inputs().cloned().collect();
             windrow_store::check_output(path, sink.overwrite, &inputs, steps)?;
         }

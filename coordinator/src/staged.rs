@@ -16,7 +16,7 @@ use windrow_format::regular_file;
 use windrow_model::{JobId, JobSpec};
 use windrow_store::StorageCalls;
 
-/// Removals that may end with the process.
+/// Tries of a removal that may end with the process.
 const TRIES_MAX: u32 = 2;
 
 /// The folder of the notes.
@@ -32,7 +32,7 @@ impl StagingLog {
         Ok(StagingLog { folder })
     }
 
-    /// Before the job's paths are touched.
+    /// Makes the note of a job, before its paths are touched.
     pub fn note(&self, spec: &JobSpec) {
         let folders = spec.plan.sinks.iter().filter(|sink| sink.folder().is_some());
         let outputs: Vec<&str> = folders.map(|sink| sink.path.as_str()).collect();
@@ -43,14 +43,14 @@ impl StagingLog {
         }
     }
 
-    /// When there is nothing left to remove.
+    /// Removes the note, when no folder is left to remove.
     pub fn forget(&self, job: JobId) {
         let _ = fs::remove_file(self.path(job));
     }
 
     /// Removes the staging folders of all jobs but those that continue. A note whose removal has ended the process twice is
     /// dropped: the hidden folder may stay then. One whose file system does not answer stays for the next start.
-    /// Gives the jobs of the notes.
+    /// Returns the jobs of the notes.
     pub async fn remove_others(&self, running: &BTreeSet<JobId>, storage: &StorageCalls) -> BTreeSet<JobId> {
         let mut others = BTreeSet::new();
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
@@ -76,7 +76,7 @@ impl StagingLog {
             let outputs = text.split_terminator('\0').map(PathBuf::from).collect();
             match remove_staging(job, outputs, storage).await {
                 true => drop(fs::remove_file(&trying)),
-                // It has ended nothing.
+                // The removal has ended without a crash.
                 false => drop(fs::rename(&trying, entry.path())),
             }
         }

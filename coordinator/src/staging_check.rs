@@ -11,9 +11,9 @@ use windrow_model::{Code, Failure, JobId, Time, WorkerId};
 use windrow_proto::convert::path_to_bytes;
 use windrow_proto::v1;
 
-/// Milliseconds for an answer; then the worker does not see the files.
+/// Milliseconds for an answer; a worker without one counts as not seeing the files.
 const ANSWER_MS_MAX: u64 = 30_000;
-/// The same when another worker has said that it sees everything.
+/// Milliseconds for an answer once another worker has answered that it sees everything.
 const PATIENCE_MS: u64 = 5_000;
 
 struct Request {
@@ -24,10 +24,10 @@ struct Request {
     late: bool,
 }
 
-/// What the workers have said of one job.
+/// The workers' answers about one job.
 #[derive(Default)]
 struct Answers {
-    /// Those that see everything.
+    /// The workers that see everything.
     sees: BTreeSet<WorkerId>,
     blind: BTreeMap<WorkerId, Failure>,
     planned: bool,
@@ -40,11 +40,11 @@ pub(crate) enum Answer {
     Counted(JobId),
     /// The job runs already, and the worker takes part from now on.
     TakenIn(JobId),
-    /// The job runs already without the worker: now it is known why.
+    /// The job runs without the worker; this is the reason.
     LeftOut(JobId, Failure),
 }
 
-/// What has become of the questions about a job.
+/// The outcome of the questions about a job.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Checked {
     /// These workers are left out.
@@ -110,7 +110,7 @@ impl StagingChecks {
         self.jobs.remove(&job);
     }
 
-    /// Once, when no answer is awaited any more: whether the job may be planned, and without whom.
+    /// Returns once, when no answer is awaited: whether the job may be planned, and the workers that are left out.
     pub fn take_checked(&mut self, job: JobId) -> Option<Checked> {
         if self.open.values().any(|r| r.job == job && !r.late) {
             return None;

@@ -10,7 +10,7 @@ pub(crate) struct CommitPut {
     pub dataset: Dataset,
     pub placed: Vec<(Digest, Vec<WorkerId>)>,
     pub answer: Answer<Result<u64, Failure>>,
-    /// Then it is refused.
+    /// When it is refused.
     pub until: Time,
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 use windrow_model::{JobId, JobStatus, Time};
 
-/// Milliseconds between two statuses at least, except for the last.
+/// Least milliseconds between two statuses, except for the last.
 const INTERVAL_MS: u64 = 50;
 
 struct Watched {
@@ -45,7 +45,7 @@ impl Watchers {
         self.dirty.then(|| self.jobs.values().map(|w| w.next).min()).flatten()
     }
 
-    /// Sends changed statuses of jobs whose interval is over. `status` gives `None` for a job that is not shown now.
+    /// Sends changed statuses of jobs whose interval is over. `status` returns `None` for a job that is not shown now.
     pub fn look(&mut self, now: Time, mut status: impl FnMut(JobId) -> Option<JobStatus>) {
         if !self.dirty {
             return;
@@ -66,7 +66,7 @@ impl Watchers {
         }
     }
 
-    /// Sends the last status of a job, and ends.
+    /// Sends the last status of a job, and ends its streams.
     pub fn finish(&mut self, job: JobId, status: JobStatus) {
         if let Some(watched) = self.jobs.remove(&job) {
             watched.sender.send_replace(status);

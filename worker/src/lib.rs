@@ -193,14 +193,14 @@ pub async fn run(
     };
 
     let config = Arc::new(config);
-    let life = u64::from_ne_bytes(windrow_format::durable::random().map_err(Error::System)?);
+    let process = u64::from_ne_bytes(windrow_format::durable::random().map_err(Error::System)?);
     let (events, session_events) = mpsc::unbounded_channel();
     let _room = AbortOnDropHandle::new(tokio::spawn(room.clone().watch(scratch.clone())));
     let session = session::Session {
         config: config.clone(),
         scratch,
         node,
-        life,
+        process,
         clock: Clock::new(),
         progress,
         room,

@@ -68,7 +68,7 @@ pub struct Session {
     pub scratch: Arc<Scratch>,
     pub node: NodeInfo,
     /// Random, identifies this process.
-    pub life: u64,
+    pub process: u64,
     pub clock: Clock,
     /// Sent with each beat, like `room`.
     pub progress: Progress,
@@ -160,7 +160,7 @@ impl Session {
             Err(failure) => return self.ended(failure),
         };
         let (outgoing, queue) = mpsc::unbounded_channel();
-        let register = v1::Register { life: self.life, folder: Some(folder.into()), ..self.node.clone().into() };
+        let register = v1::Register { life: self.process, folder: Some(folder.into()), ..self.node.clone().into() };
         let _ = outgoing.send(v1::FromWorker { message: Some(from_worker::Message::Register(register)) });
         if self.events.send(Event::Registers(outgoing.clone(), unjoined)).is_err() {
             return Ended::Unheard;

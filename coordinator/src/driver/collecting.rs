@@ -28,7 +28,7 @@ fn collected_ports(plan: &Plan) -> BTreeSet<Port> {
 /// Stands for the digest of a blob that is being stored.
 const PENDING: Digest = Digest([0; 32]);
 
-/// Takes out the bytes of a blob that is to be stored, and gives what stands for it until then.
+/// Takes out the bytes of a blob that is to be stored, and returns its placeholder.
 fn take_blob(bytes: &mut Vec<u8>, taken: &mut Vec<Vec<u8>>) -> StoredBlob {
     let length = bytes.len() as u64;
     taken.push(std::mem::take(bytes));

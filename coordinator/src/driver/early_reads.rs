@@ -20,7 +20,7 @@ const BACK_BY: Time = Time(AWAITED_MS);
 const HELD_BACK_MAX: usize = 1_000;
 
 impl Driver {
-    /// Gives back a call that can be answered now; holds any other back.
+    /// Returns a call that can be answered now; holds any other back.
     pub fn hold_early(&mut self, message: DataMessage) -> Option<DataMessage> {
         let since = self.clock.now();
         if self.waiting_calls.held_back.len() >= HELD_BACK_MAX || !self.is_early(&message, since) {

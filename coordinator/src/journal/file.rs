@@ -1,5 +1,5 @@
-//! The journal's file as the store below sees it: the library's own, with failpoints before and after whatever makes a
-//! transaction durable.
+//! The file of the journal's key-value library: its own backend, with failpoints before and after each call that makes a transaction
+//! durable.
 
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend};

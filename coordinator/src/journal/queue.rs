@@ -45,7 +45,7 @@ pub(crate) struct Journal {
 
 enum Queued {
     Entry(Waiting),
-    /// With everything that was queued before.
+    /// A snapshot of everything that was queued before.
     Snapshot(TakeSnapshot),
 }
 
@@ -76,12 +76,12 @@ impl Journal {
         self.send(None, Some(done), true);
     }
 
-    /// For a record that is not waited for; `done` is called when it is durable.
+    /// Queues a record that is not urgent; `done` is called when it is durable.
     pub fn note_then(&self, record: Record, done: Done) {
         self.send(Some(record), Some(done), false);
     }
 
-    /// For a record that is not waited for.
+    /// Queues a record that no caller waits for.
     pub fn note(&self, record: Record) {
         // Without the thread the coordinator ends.
         self.send(Some(record), None, false);

@@ -29,7 +29,7 @@ pub struct JobRecord {
 /// The result of a job that is done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptResult {
-    /// Small blobs themselves; of others, where their bytes are stored.
+    /// Small blobs, and the places of large ones.
     pub collected: Collected,
     /// When the job ended, by the wall clock: results also expire while no coordinator runs.
     pub ended_unix_ms: u64,
@@ -37,7 +37,7 @@ pub struct KeptResult {
     pub fetched: bool,
 }
 
-/// What happened to a dataset.
+/// A change of a dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DatasetChange {
     /// A version appeared, perhaps in place of an earlier one.
@@ -60,9 +60,9 @@ pub struct RunningJob {
     pub split: Option<RestoredSplit>,
     pub published: Vec<PublishedTask>,
     pub bad_records: Vec<BadRecord>,
-    /// By task, for those that have failed.
+    /// Charged failures by task.
     pub failures: Vec<(TaskId, u32)>,
-    /// By task, how often attempts ended without a charge.
+    /// The tally of uncharged ends by task.
     pub uncharged: Vec<(TaskId, Tally)>,
     /// Its outputs that are datasets are recorded.
     pub datasets_done: bool,
@@ -94,7 +94,7 @@ pub enum Record {
     Split(JobId, Box<RestoredSplit>),
     Published(Box<PublishedTask>),
     BadRecord(Box<BadRecord>),
-    /// How many failures count against a task.
+    /// The number of charged failures of a task.
     Failures(TaskId, u32),
     /// How often attempts of a task have ended without a charge; none: it is forgotten.
     Uncharged(TaskId, Tally),
@@ -103,15 +103,15 @@ pub enum Record {
     Outputs(JobId, Vec<Dataset>),
     /// Tries of planning, restoring or committing the job that have begun without an end. 0: the last one has ended.
     Tries(JobId, u32),
-    /// What the collects of a job gave.
+    /// The collected result of a job.
     Collected(JobId, Box<KeptResult>),
-    /// It is not kept any more.
+    /// The result of a job is not kept any more.
     ResultForgotten(JobId),
     /// A job that has ended and is not listed any more.
     Forgotten(JobId),
     /// A worker has a session, or is lost.
     Worker(WorkerId, bool),
-    /// Nothing refers to these chunks since recorded changes: they may be deleted wherever they turn up.
+    /// Recorded changes have removed the last references to these chunks: they may be deleted on any worker.
     Dropped(Vec<Digest>),
     /// How long chunks to which nothing refers have waited, as far as that has changed.
     Orphans(Box<OrphanChanges>),

@@ -188,7 +188,7 @@ pub fn published_key(published: &PublishedTask) -> Vec<u8> {
     task_key(published.task.attempt.task)
 }
 
-/// Then by place.
+/// Rows of bad records sort by task, then by place.
 pub fn bad_key(bad: &BadRecord) -> Vec<u8> {
     let mut key = task_key(bad.task);
     key.extend_from_slice(&bad.record.range.to_be_bytes());
@@ -196,7 +196,7 @@ pub fn bad_key(bad: &BadRecord) -> Vec<u8> {
     key
 }
 
-/// The task of a key that is one.
+/// The task of a key; `None` if the key is invalid.
 pub fn task_of(key: &[u8]) -> Option<TaskId> {
     let (job, rest) = key.split_first_chunk::<16>()?;
     let (stage, index) = rest.split_first_chunk::<4>()?;

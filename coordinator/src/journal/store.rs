@@ -7,7 +7,7 @@ use windrow_model::{Dataset, Epoch, JobId, WorkerId};
 
 /// Tables of jobs, datasets and workers, and the epoch; durable as far as the implementation is.
 pub trait JobStore: Send {
-    /// Begins an epoch. Gives its number, which is larger than every one before.
+    /// Begins an epoch. Returns its number, which is larger than every one before.
     fn begin_epoch(&mut self) -> Result<Epoch, Error>;
     /// Which journal this is. Only after `begin_epoch`.
     fn identity(&mut self) -> Result<Identity, Error>;
@@ -35,5 +35,5 @@ pub trait JobStore: Send {
 
 /// Takes rows: table, key and value.
 pub type TakeRow<'a> = &'a mut dyn FnMut(&str, &[u8], &[u8]) -> io::Result<()>;
-/// Gives every row of a journal as it was at one moment. Blocks.
+/// Passes on every row of a journal as it was at one moment. Blocks.
 pub type Snapshot = Box<dyn FnOnce(TakeRow<'_>) -> io::Result<()> + Send>;

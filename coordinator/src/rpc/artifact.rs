@@ -12,7 +12,7 @@ use windrow_model::{Code, Digest, Failure};
 use windrow_net::{Patience, Silent};
 use windrow_proto::v1;
 
-/// Longest pause between two pieces of an upload; then, or after next to no bytes for longer, it is broken off.
+/// Longest pause between two pieces of an upload. An upload that pauses longer, or sends next to nothing for longer, is ended.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Stores an artifact that comes in pieces.
@@ -41,7 +41,7 @@ pub(crate) async fn receive(artifacts: &Artifacts, mut pieces: Streaming<v1::Art
     blocking(move || upload.finish()).await?.map_err(refuse)
 }
 
-/// Which of these are not here, or not whole.
+/// Those of these artifacts that are missing or damaged.
 pub(crate) async fn missing(artifacts: &Artifacts, mut digests: Vec<Digest>) -> Result<Vec<Digest>, Status> {
     let artifacts = artifacts.clone();
     blocking(move || {
@@ -51,7 +51,7 @@ pub(crate) async fn missing(artifacts: &Artifacts, mut digests: Vec<Digest>) -> 
     .await
 }
 
-/// Files are read as a whole there, which must not hold up the runtime.
+/// Runs on a blocking thread: whole files are read.
 async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     let panicked = |e| refuse(Failure::new(Code::Internal, format!("reading an artifact panicked: {e}")));
     tokio::task::spawn_blocking(read).await.map_err(panicked)

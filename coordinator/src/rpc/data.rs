@@ -1,4 +1,4 @@
-//! The service for datasets. A put is one stream: it is over, committed or not, when the stream is.
+//! The service for datasets. A put is one stream: it ends with the stream, committed or not.
 
 use super::{Answers, PIECE_BYTES, PIECES_MAX, begun, field, give, refuse};
 use crate::mailbox::{BeginPut, DataMessage, Mailbox, Message, OrphanList, PutStart};
@@ -14,14 +14,14 @@ use windrow_proto::v1::{self, adopt_request, put_reply, put_request};
 /// Orphans in one answer.
 const ORPHANS_MAX: usize = 100_000;
 
-/// Longest pause of a put; then it is broken off, since nothing is deleted while it is open. A chunk may take long on a slow
-/// link.
+/// Longest pause of a put, long enough for a chunk on a slow link. A longer one ends the put, since nothing is deleted while it is
+/// open.
 const PUT_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// Chunks of one dataset.
 const CHUNKS_MAX: usize = 4_000_000;
 
-/// A client that takes nothing of its backup for this time has gone.
+/// A client that reads nothing of its backup for this time counts as gone.
 const BACKUP_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Data {
@@ -191,7 +191,7 @@ impl v1::data_server::Data for Data {
     }
 }
 
-/// Takes in chunks until the commit, and gives the version that it made visible.
+/// Receives chunks until the commit, and returns the version that it made visible.
 async fn receive(
     put: PutId,
     mut dataset: Dataset,
@@ -218,7 +218,7 @@ async fn receive(
     mailbox.try_ask(commit).await.map_err(refuse)
 }
 
-/// What comes within `patience`.
+/// The next message, if it comes within `patience`.
 async fn next<T>(coming: impl Future<Output = T>, patience: Duration) -> Result<T, Status> {
     tokio::time::timeout(patience, coming).await.map_err(|_| {
         let what = format!("nothing came of the put for {} s", patience.as_secs());

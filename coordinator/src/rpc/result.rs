@@ -17,7 +17,7 @@ use windrow_scheduler::{Collected, CollectedBlob};
 pub(crate) const READERS_MAX: usize = 64;
 /// Pieces of one result that wait for its client: 64 clients that read slowly hold less than 200 MiB.
 pub(super) const WAITING_MAX: usize = 2;
-/// A client that takes nothing of a result for this time has gone.
+/// A client that reads nothing of a result for this time counts as gone.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 
 type Send = mpsc::Sender<Result<v1::CollectedBlob, Status>>;
@@ -59,7 +59,7 @@ pub(super) async fn send_result(
     }
 }
 
-/// False if the client has gone, or takes nothing any more.
+/// False if the client has gone or reads nothing.
 fn send_all(
     job: JobId,
     collected: &Collected,

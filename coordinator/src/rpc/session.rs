@@ -13,7 +13,7 @@ use windrow_model::{
 use windrow_proto::v1::{self, from_worker::Message as Said};
 use windrow_scheduler::{Event, HeldAttempt, Left, Progress};
 
-/// Chunks of an unjoined folder that are looked at.
+/// Most chunks of an unjoined folder that are compared with the journal.
 const UNJOINED_CHUNKS_MAX: usize = 1_000_000;
 
 pub(crate) struct Session {
@@ -60,7 +60,7 @@ impl v1::session_server::Session for Session {
             let _ = registers.send(Ok(()));
             if let Err(status) = listen(session, worker, from_worker, ended, &mailbox).await {
                 tracing::debug!(%worker, "its session ends: {status}");
-                // The worker gets the reason, if it has said something wrong.
+                // The worker gets the reason if its message was invalid.
                 refusal.end(status);
             }
             mailbox.send(Message::SessionEnded { session, worker }).await;
@@ -142,7 +142,7 @@ impl Intake {
 /// Attempts that a worker's last incarnation may have left: it had no more threads.
 const LEFT_MAX: usize = 100_000;
 
-/// Reads what the worker has.
+/// Reads the worker's inventory.
 async fn inventory(from_worker: &mut Streaming<v1::FromWorker>, mailbox: &Mailbox) -> Result<Inventory, Status> {
     let known = mailbox.ask(|answer| Message::KnownTasks { answer }).await.map_err(refuse)?;
     let mut intake = Intake { known, ..Intake::default() };
@@ -179,7 +179,7 @@ async fn inventory(from_worker: &mut Streaming<v1::FromWorker>, mailbox: &Mailbo
 
 /// Attempts that one beat lists: a worker has no more threads.
 const PROGRESS_MAX: usize = 100_000;
-/// Names of chunks that a worker tells in one session. One that stores more registers again.
+/// Most names of chunks that a worker reports in one session. A worker with more registers again.
 const CHUNK_NAMES_MAX: usize = 4_000_000;
 
 /// Checks that a report is no larger than a worker's can be. Adds the names of chunks in it to `named`.
@@ -201,7 +201,7 @@ fn check_size(said: &Said, named: &mut usize) -> Result<(), Status> {
     }
 }
 
-/// Forwards what a worker says until its stream ends, or the driver has ended the session.
+/// Forwards a worker's messages until its stream ends or the driver ends the session.
 async fn listen(
     session: SessionId,
     worker: WorkerId,

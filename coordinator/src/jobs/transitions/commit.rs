@@ -39,7 +39,7 @@ impl Jobs {
         }
     }
 
-    /// The result of a job that seals is stored. Gives the result, and the number of tries if this begins one: the commit.
+    /// The result of a job that seals is stored. Returns the result, and the number of tries if this begins one: the commit.
     pub fn begin_commit(&mut self, id: JobId) -> Option<(Collected, Option<u32>)> {
         self.change(id, |phase, tries| match phase {
             JobPhase::Sealing(sealing) if !sealing.is_stored => {
@@ -72,7 +72,8 @@ impl Jobs {
         });
     }
 
-    /// Every chunk of the outputs has a holder: the commit of its folders begins. Gives the reason if an operator has to order the first try.
+    /// Every chunk of the outputs has a holder: the commit of its folders begins. Returns the reason if an operator has to order the
+    /// first try.
     pub fn commit_folders(&mut self, id: JobId) -> Option<Option<String>> {
         self.change(id, |phase, _| match phase {
             JobPhase::Committing(Committing {
@@ -118,7 +119,7 @@ impl Jobs {
         })
     }
 
-    /// A commit that waits is tried again. Gives the number of tries to record. `None` if a thread works on it.
+    /// A commit that waits is tried again. Returns the number of tries to record. `None` if a thread works on it.
     pub fn retry_commit(&mut self, id: JobId) -> Option<Option<u32>> {
         let begun = self.change_try(id, |folders| match folders.state.has_thread() {
             true => None,
@@ -138,7 +139,7 @@ impl Jobs {
         Some(CommitWork { staging, commit, sealed_before: committing.sealed_before })
     }
 
-    /// The thread of a commit does not return in time. Gives whether the commit has not waited before, and the number of tries to
+    /// The thread of a commit does not return in time. Returns whether the commit has not waited before, and the number of tries to
     /// record.
     pub fn commit_hangs(&mut self, id: JobId) -> Option<(bool, Option<u32>)> {
         self.change_try(id, |folders| {
@@ -147,7 +148,7 @@ impl Jobs {
         })
     }
 
-    /// A try of a commit has ended without success: the next one comes after a pause. Gives the same as `commit_hangs`.
+    /// A try of a commit has ended without success: the next one comes after a pause. Returns the same as `commit_hangs`.
     pub fn pause_commit(&mut self, id: JobId, now: Time) -> Option<(bool, Option<u32>)> {
         self.change_try(id, |folders| {
             let was = folders.state;

@@ -86,7 +86,7 @@ impl Jobs {
         }
     }
 
-    /// A call is answered when the end is durable. Gives it back if the job does not end.
+    /// A call is answered when the end is durable. Returns it if the job does not end.
     pub fn await_end(&mut self, id: JobId, answer: Answer<Result<(), Failure>>) -> Option<Answer<Result<(), Failure>>> {
         match self.table.get_mut(&id).map(|job| &mut job.phase) {
             Some(JobPhase::Ending(ending)) => {
@@ -123,7 +123,7 @@ impl Jobs {
         }
     }
 
-    /// The thread of an ended job has returned, and has left these staging folders. Gives them back if the end is durable: then
+    /// The thread of an ended job has returned, and has left these staging folders. Returns them if the end is durable: then
     /// the job is forgotten, and they are removed at once.
     pub fn returned(&mut self, id: JobId, staging: Vec<StagedSink>) -> Option<Vec<StagedSink>> {
         match self.table.get_mut(&id).map(|job| &mut job.phase) {

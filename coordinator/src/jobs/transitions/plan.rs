@@ -57,7 +57,7 @@ impl Jobs {
         });
     }
 
-    /// A try of planning begins, with the datasets that the job reads and the outputs that are datasets. Gives the number of tries
+    /// A try of planning begins, with the datasets that the job reads and the outputs that are datasets. Returns the number of tries
     /// to record, and when the thread may start.
     pub fn begin_try(
         &mut self,
@@ -78,7 +78,7 @@ impl Jobs {
         })
     }
 
-    /// The record that the job waits for is durable, or need not be awaited: the thread starts. Gives the datasets that the job
+    /// The record that the job waits for is durable, or need not be awaited: the thread starts. Returns the datasets that the job
     /// reads, and what cancels the thread.
     pub fn begin_split(&mut self, id: JobId, durable: Awaited) -> Option<(BTreeMap<String, Dataset>, Arc<Steps>)> {
         self.change(id, |phase, _| match phase {
@@ -103,7 +103,7 @@ impl Jobs {
         })
     }
 
-    /// The workers have answered: the job runs. Gives the bytes and the chunks of its inputs.
+    /// The workers have answered: the job runs. Returns the bytes and the chunks of its inputs.
     pub fn run(&mut self, id: JobId) -> Option<(u64, Vec<StageChunks>)> {
         self.change(id, |phase, _| match phase {
             JobPhase::Checking { prepared, input_bytes, stages } => {

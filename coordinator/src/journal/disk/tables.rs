@@ -4,7 +4,7 @@
 //! meta       format (of this file), epoch, revision, restored, orphans' clock, hour and number gone in it   numbers
 //! cluster    id                    → the cluster's id         16 bytes
 //! lives      epoch                 → nonce, revision when it began, whether it is the first after a restore
-//! dropped    digest                → the revision             chunks that may be deleted wherever they turn up
+//! dropped    digest                → the revision             chunks that may be deleted on any worker
 //! orphans    digest                → how long it has waited   nine bytes
 //! jobs       job id                → its record               JSON, so that a later release reads it
 //! datasets   name                  → the dataset              JSON
@@ -15,10 +15,11 @@
 //! uncharged  job id, stage, task   → JournalUncharged
 //! bad        job id, stage, task, range, offset → BadRecord   JSON
 //! outputs    job id                                           its datasets are recorded
-//! tries      job id                → epochs that began to resume it and died   a number
+//! tries      job id                → tries of work on its paths that have begun without an end   a number
 //! collected  job id                → JournalCollected         protobuf; of jobs that are done
 //! workers    worker id                                        it had a session
 //! ```
+//! The table of epochs keeps the name `lives`, because older journals have it.
 
 use redb::TableDefinition;
 
