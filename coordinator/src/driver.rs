@@ -28,7 +28,7 @@ mod workers;
 pub(crate) use start::Start;
 
 use crate::claims::Claims;
-use crate::job_view::JobView;
+use crate::job_states::JobStates;
 use crate::jobs::Jobs;
 use crate::journal::{Journal, Record};
 use crate::mailbox::{Mailbox, Message};
@@ -86,7 +86,7 @@ pub(crate) struct Driver {
     pub jobs: Jobs,
     pub storage: StorageCalls,
     /// The states that calls are answered with.
-    pub view: JobView,
+    pub job_states: JobStates,
     pub ran_on: RanOn,
     /// Collected results that are kept.
     pub results: Results,
@@ -209,8 +209,8 @@ impl Driver {
 
     fn update_watchers(&mut self) {
         let now = self.clock.now();
-        let (scheduler, view) = (&self.scheduler, &self.view);
-        self.watchers.look(now, |job| view.status(job, || scheduler.status(job, now)));
+        let (scheduler, states) = (&self.scheduler, &self.job_states);
+        self.watchers.look(now, |job| states.status(job, || scheduler.status(job, now)));
     }
 
     /// Gives the scheduler an event, and performs its actions and the events that follow from them.

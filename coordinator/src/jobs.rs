@@ -9,7 +9,7 @@ mod prepared;
 mod transitions;
 
 pub(crate) use commit::{CommitWork, TryState};
-pub(crate) use phase::{Awaited, End, Straggler};
+pub(crate) use phase::{Awaited, End, LateThread};
 pub(crate) use prepared::{DatasetOutput, EarlierCommit, Outputs};
 pub(crate) use transitions::{Restoring, SplitStart};
 

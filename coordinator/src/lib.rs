@@ -14,7 +14,7 @@ mod driver;
 mod dump;
 mod earlier_staging;
 mod error;
-mod job_view;
+mod job_states;
 mod jobs;
 mod journal;
 mod lock;

@@ -8,7 +8,7 @@ mod data;
 pub(crate) use data::{BeginPut, ChunkReport, DataMessage, OrphanList, Places, PutStart};
 
 use crate::commit::CommitTried;
-use crate::job_view::Past;
+use crate::job_states::Past;
 use crate::journal::{Durable, Snapshot};
 use crate::outbox::Outbox;
 use crate::split::SplitJob;

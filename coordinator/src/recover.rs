@@ -11,7 +11,7 @@
 use crate::claims::Claims;
 use crate::earlier_staging::{find_staging, remove_staging};
 use crate::error::Error;
-use crate::job_view::{PAST_MAX, Past};
+use crate::job_states::{PAST_MAX, Past};
 use crate::journal::{Identity, JobRecord, JobStore, KeptResult, PublishedTask, Record, RunningJob};
 use crate::split::StagedSink;
 use crate::wall_clock::unix_ms;

@@ -10,12 +10,12 @@ use windrow_scheduler::Collected;
 
 impl Driver {
     pub fn status(&self, job: JobId) -> Result<JobStatus, Failure> {
-        self.view.find(job, || self.scheduler.status(job, self.clock.now()))
+        self.job_states.find(job, || self.scheduler.status(job, self.clock.now()))
     }
 
     pub fn watch(&mut self, job: JobId) -> Result<watch::Receiver<JobStatus>, Failure> {
         let status = self.status(job)?;
-        if self.view.past(job).is_some() {
+        if self.job_states.past(job).is_some() {
             // The stream of an ended job has one status.
             return Ok(watch::channel(status).1);
         }
@@ -23,7 +23,7 @@ impl Driver {
     }
 
     pub fn list(&self, filter: &JobFilter) -> (Vec<JobStatus>, u64) {
-        self.view.list(filter, self.scheduler.statuses(self.clock.now()))
+        self.job_states.list(filter, self.scheduler.statuses(self.clock.now()))
     }
 
     pub fn collected(&self, job: JobId) -> Result<Collected, Failure> {
@@ -35,7 +35,7 @@ impl Driver {
                 return Err(Failure::new(Code::BadRequest, format!("{job} is {}, not done", state.as_str())));
             }
         }
-        if self.view.past(job).is_some_and(|past| past.collects == Some(false)) {
+        if self.job_states.past(job).is_some_and(|past| past.collects == Some(false)) {
             return Ok(Vec::new());
         }
         self.results

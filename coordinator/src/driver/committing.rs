@@ -15,7 +15,7 @@
 use crate::commit::{CommitError, CommitTried, commit_job};
 use crate::driver::Driver;
 use crate::earlier_staging::stage_names;
-use crate::jobs::{CommitWork, Straggler, TryState};
+use crate::jobs::{CommitWork, LateThread, TryState};
 use crate::mailbox::{Answer, Message};
 use crate::split::StagedSink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -109,7 +109,7 @@ impl Driver {
 
     /// A try of a commit has ended, or does not end.
     pub fn commit_tried(&mut self, job: JobId, tried: CommitTried) {
-        if self.jobs.straggler(job) == Some(Straggler::Commit) {
+        if self.jobs.late_thread(job) == Some(LateThread::Commit) {
             if let CommitTried::Ended { result, .. } = tried {
                 tracing::warn!(%job, visible = result.is_ok(), "the commit of a job that was given up has ended");
                 self.thread_returned(job, Vec::new());

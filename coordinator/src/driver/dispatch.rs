@@ -39,7 +39,7 @@ impl Driver {
             Message::MaySplit { job, result: Ok(_) } => self.split(job, Awaited::Try),
             Message::MaySplit { job, result: Err(failure) } => self.step(Event::PlanFailed { job, failure }),
             Message::SplitRecorded { job, durable } => {
-                self.view.advance(job, JobState::Running, durable);
+                self.job_states.advance(job, JobState::Running, durable);
                 self.watchers.touch();
             }
             Message::Sealed { job, result } => self.sealed(job, result),

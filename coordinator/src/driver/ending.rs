@@ -1,8 +1,8 @@
 //! The end of a job: it is recorded, then reported; then the job's files, claims and references are removed.
 
 use crate::driver::Driver;
-use crate::job_view::{PAST_MAX, Past};
-use crate::jobs::{End, Straggler};
+use crate::job_states::{PAST_MAX, Past};
+use crate::jobs::{End, LateThread};
 use crate::journal::{Durable, JobRecord, Record, spec_digest};
 use crate::mailbox::{Answer, Message};
 use crate::split::{StagedSink, abandon};
@@ -17,7 +17,7 @@ impl Driver {
     pub fn handle_cancel(&mut self, job: JobId, answer: Answer<Result<(), Failure>>) {
         crashpoint!("cancel.begun");
         let now = self.clock.now();
-        if self.view.past(job).is_none() && self.scheduler.status(job, now).is_none() {
+        if self.job_states.past(job).is_none() && self.scheduler.status(job, now).is_none() {
             return drop(answer.send(Err(Failure::new(Code::JobNotFound, format!("there is no {job}")))));
         }
         self.step(Event::Cancelled { job });
@@ -102,13 +102,13 @@ impl Driver {
         // Only what is on record orders the deletion of chunks.
         self.datasets.unpin(job);
         let status = past.status.clone();
-        self.view.end(job, past, durable);
+        self.job_states.end(job, past, durable);
         if let Some(recorded) = self.jobs.end_recorded(job) {
-            if recorded.straggler != Some(Straggler::Commit) {
+            if recorded.late_thread != Some(LateThread::Commit) {
                 self.claims.release(job);
             }
             recorded.waiting.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
-            self.remove(job, recorded.staging, recorded.straggler);
+            self.remove(job, recorded.staging, recorded.late_thread);
         }
         if self.results.get(job).is_none() {
             self.files.remove(job);
@@ -119,8 +119,8 @@ impl Driver {
 
     /// Removes what a job has staged, and the note of it, unless a thread may be staging more: then the note stays until that
     /// thread has returned, or the next start of a coordinator.
-    pub fn remove(&mut self, job: JobId, staging: Vec<StagedSink>, straggler: Option<Straggler>) {
-        let notes = Some(self.notes.clone()).filter(|_| straggler != Some(Straggler::Plan));
+    pub fn remove(&mut self, job: JobId, staging: Vec<StagedSink>, late_thread: Option<LateThread>) {
+        let notes = Some(self.notes.clone()).filter(|_| late_thread != Some(LateThread::Plan));
         self.work.spawn_blocking(move || {
             abandon(staging.iter().map(|s| &s.staging));
             notes.into_iter().for_each(|notes| notes.forget(job));

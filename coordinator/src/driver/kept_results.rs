@@ -1,7 +1,7 @@
 //! Results of jobs that are done: the journal keeps them until they expire or give way to others (`results.rs`).
 
 use crate::driver::Driver;
-use crate::job_view::Bound;
+use crate::job_states::Bound;
 use crate::journal::{KeptResult, Record};
 use crate::wall_clock::unix_ms;
 use windrow_model::JobId;
@@ -33,10 +33,10 @@ impl Driver {
 
     /// Forgets the oldest ended jobs beyond the number that lists show. Those whose result no client has fetched go last.
     pub fn forget_old_jobs(&mut self) {
-        while self.view.is_beyond(Bound::Once) {
+        while self.job_states.is_beyond(Bound::Once) {
             let waits = |job| self.results.get(job).is_some_and(|result| !result.fetched);
-            let oldest = match self.view.forget_oldest(|job| !waits(job)) {
-                None if self.view.is_beyond(Bound::Twice) => self.view.forget_oldest(|_| true),
+            let oldest = match self.job_states.forget_oldest(|job| !waits(job)) {
+                None if self.job_states.is_beyond(Bound::Twice) => self.job_states.forget_oldest(|_| true),
                 oldest => oldest,
             };
             let Some(job) = oldest else { return };

@@ -43,7 +43,7 @@ impl Driver {
     pub fn sealed(&mut self, job: JobId, result: Result<Durable, Failure>) {
         match result {
             Ok(durable) => {
-                self.view.advance(job, JobState::Committing, durable);
+                self.job_states.advance(job, JobState::Committing, durable);
                 self.watchers.touch();
                 self.jobs.sealed(job);
             }

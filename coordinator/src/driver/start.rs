@@ -2,7 +2,7 @@
 
 use crate::claims::Claims;
 use crate::driver::Driver;
-use crate::job_view::JobView;
+use crate::job_states::JobStates;
 use crate::jobs::Jobs;
 use crate::journal::{Identity, Journal};
 use crate::mailbox::Mailbox;
@@ -75,7 +75,7 @@ impl Driver {
             watchers: Watchers::default(),
             jobs: Jobs::default(),
             storage: start.storage,
-            view: JobView::new(past, running.iter().map(|r| (r.job.spec.id, r.state())).collect()),
+            job_states: JobStates::new(past, running.iter().map(|r| (r.job.spec.id, r.state())).collect()),
             ran_on: RanOn::default(),
             results: Results::new(collected, start.results_bytes_max, start.results_kept.as_millis() as u64, now),
             files: start.files,

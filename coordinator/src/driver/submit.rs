@@ -21,7 +21,7 @@ impl Driver {
             let what = format!("{job} was submitted with another plan, other parameters or other options");
             return drop(answer.send(Err(Failure::new(Code::JobExists, what))));
         }
-        let is_new = self.view.past(job).is_none() && !self.jobs.contains(job);
+        let is_new = self.job_states.past(job).is_none() && !self.jobs.contains(job);
         let (program, binary) = (spec.program.clone(), spec.binary);
         let status = match is_new {
             true => match self.admit_job(spec) {
@@ -73,7 +73,7 @@ impl Driver {
 
     /// The digest of the spec with which a known job was submitted.
     fn spec_digest_of(&self, job: JobId) -> Option<Digest> {
-        match self.view.past(job) {
+        match self.job_states.past(job) {
             Some(past) => past.spec,
             None => self.scheduler.spec(job).map(spec_digest),
         }
@@ -82,7 +82,7 @@ impl Driver {
     /// A submit is on record, this one or an earlier one of the same job.
     pub fn submit_recorded(&mut self, job: JobId, answer: Answer<Result<(), Failure>>, durable: Durable) {
         if self.jobs.is_active(job) || self.jobs.is_ending(job) {
-            self.view.advance(job, JobState::Planning, durable);
+            self.job_states.advance(job, JobState::Planning, durable);
             self.watchers.touch();
         }
         crashpoint!("submit.before-reply");

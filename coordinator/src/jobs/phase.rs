@@ -35,7 +35,7 @@ pub(crate) enum JobPhase {
     /// The scheduler has ended the job. The journal does not have the end yet.
     Ending(Ending),
     /// The journal has the end, and a thread of the job has not returned.
-    Ended(Straggler),
+    Ended(LateThread),
 }
 
 /// What a job waits for before its planning.
@@ -79,7 +79,7 @@ pub(crate) struct Ending {
     pub staging: Vec<StagedSink>,
     pub step: EndStep,
     /// A thread of the job that has not returned.
-    pub straggler: Option<Straggler>,
+    pub late_thread: Option<LateThread>,
     /// Calls that are answered when the journal has the end.
     pub waiting: Vec<Answer<Result<(), Failure>>>,
 }
@@ -101,7 +101,7 @@ pub(crate) struct End {
 
 /// The work of a thread that has not returned when its job ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Straggler {
+pub(crate) enum LateThread {
     /// The plan: it may still stage folders, so the note of them stays.
     Plan,
     /// The commit, which an operator has given up: outputs may still appear, so they stay claimed.

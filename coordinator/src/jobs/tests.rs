@@ -103,7 +103,7 @@ fn late_plan_keeps_its_ended_job_until_it_returns() {
         }
         let recorded = jobs.end_recorded(id(1)).unwrap();
         assert_eq!(recorded.staging.len(), usize::from(returns_first));
-        assert_eq!(recorded.straggler, (!returns_first).then_some(Straggler::Plan));
+        assert_eq!(recorded.late_thread, (!returns_first).then_some(LateThread::Plan));
         assert_eq!(jobs.contains(id(1)), !returns_first);
         assert_eq!(jobs.returned(id(1), staged()).map(|staging| staging.len()), Some(1));
         assert!(!jobs.contains(id(1)));
@@ -111,7 +111,7 @@ fn late_plan_keeps_its_ended_job_until_it_returns() {
 }
 
 #[test]
-fn given_up_commit_is_a_straggler_until_its_thread_returns() {
+fn given_up_job_stays_until_its_commit_thread_returns() {
     for hangs in [false, true] {
         let mut jobs = Jobs::default();
         committing(&mut jobs, id(1));
@@ -123,7 +123,7 @@ fn given_up_commit_is_a_straggler_until_its_thread_returns() {
         assert_eq!(jobs.counted_tries(), []);
         jobs.found_staging(id(1), Vec::new());
         jobs.end(id(1), end(id(1), JobState::Cancelled)).unwrap();
-        assert_eq!(jobs.straggler(id(1)), hangs.then_some(Straggler::Commit));
+        assert_eq!(jobs.late_thread(id(1)), hangs.then_some(LateThread::Commit));
         assert_eq!(jobs.next_commit(), None);
         jobs.record_end(id(1)).unwrap();
         assert_eq!(jobs.end_recorded(id(1)).unwrap().staging.len(), 0);
@@ -236,7 +236,7 @@ fn deliver(jobs: &mut Jobs, job: JobId, message: u8) {
         18 => drop(jobs.end(job, end(job, JobState::Failed))),
         19 => drop(jobs.record_end(job)),
         20 => drop(jobs.end_recorded(job)),
-        21 if jobs.straggler(job).is_some() => drop(jobs.returned(job, Vec::new())),
+        21 if jobs.late_thread(job).is_some() => drop(jobs.returned(job, Vec::new())),
         _ => {}
     }
 }
@@ -267,7 +267,7 @@ proptest! {
         let ending = |phase: &JobPhase| matches!(phase, JobPhase::Ending(Ending { step: EndStep::Recording, .. }));
         prop_assert!(jobs.phase(id(1)).is_some_and(ending));
         let recorded = jobs.end_recorded(id(1)).unwrap();
-        if recorded.straggler.is_some() {
+        if recorded.late_thread.is_some() {
             prop_assert!(jobs.returned(id(1), Vec::new()).is_some());
         }
         prop_assert!(!jobs.contains(id(1)));

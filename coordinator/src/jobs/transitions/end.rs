@@ -2,7 +2,7 @@
 
 use super::{stay, to};
 use crate::jobs::commit::Sealing;
-use crate::jobs::phase::{End, EndStep, Ending, JobPhase, Running, Straggler, Wait};
+use crate::jobs::phase::{End, EndStep, Ending, JobPhase, LateThread, Running, Wait};
 use crate::jobs::prepared::{Outputs, Prepared};
 use crate::jobs::{Job, Jobs};
 use crate::mailbox::Answer;
@@ -23,20 +23,20 @@ pub(crate) struct Recorded {
     /// Calls to answer.
     pub waiting: Vec<Answer<Result<(), Failure>>>,
     /// A thread that has not returned. The job stays in the table until it does.
-    pub straggler: Option<Straggler>,
+    pub late_thread: Option<LateThread>,
 }
 
 impl Jobs {
     /// The scheduler has ended the job, with this result if none was stored before.
     pub fn end(&mut self, id: JobId, end: End) -> Option<Left> {
         self.change(id, |phase, _| {
-            let (mut straggler, mut stored) = (None, None);
+            let (mut late_thread, mut stored) = (None, None);
             let Prepared { staging, outputs } = match phase {
                 JobPhase::Waiting(Wait::Record { outputs, .. }) => Prepared { staging: Vec::new(), outputs },
                 JobPhase::Waiting(_) => Prepared::default(),
                 JobPhase::Splitting { steps, outputs } => {
                     steps.cancel();
-                    straggler = Some(Straggler::Plan);
+                    late_thread = Some(LateThread::Plan);
                     Prepared { staging: Vec::new(), outputs }
                 }
                 JobPhase::Checking { prepared, .. } => prepared,
@@ -51,7 +51,7 @@ impl Jobs {
                 }
                 JobPhase::Committing(committing) => {
                     let has_thread = committing.folders().is_some_and(|folders| folders.state.has_thread());
-                    straggler = has_thread.then_some(Straggler::Commit);
+                    late_thread = has_thread.then_some(LateThread::Commit);
                     stored = Some(committing.collected);
                     committing.prepared
                 }
@@ -59,7 +59,7 @@ impl Jobs {
             };
             let is_stored = stored.is_some();
             let step = EndStep::Storing(End { collected: stored.unwrap_or(end.collected), ..end });
-            let ending = Ending { staging, step, straggler, waiting: Vec::new() };
+            let ending = Ending { staging, step, late_thread, waiting: Vec::new() };
             to(JobPhase::Ending(ending), Left { outputs, is_stored })
         })
     }
@@ -67,8 +67,8 @@ impl Jobs {
     /// The result of a job that ends is stored: its end is given to the journal.
     pub fn record_end(&mut self, id: JobId) -> Option<End> {
         self.change(id, |phase, _| match phase {
-            JobPhase::Ending(Ending { staging, step: EndStep::Storing(end), straggler, waiting }) => {
-                let ending = Ending { staging, step: EndStep::Recording, straggler, waiting };
+            JobPhase::Ending(Ending { staging, step: EndStep::Storing(end), late_thread, waiting }) => {
+                let ending = Ending { staging, step: EndStep::Recording, late_thread, waiting };
                 to(JobPhase::Ending(ending), end)
             }
             other => stay(other),
@@ -101,11 +101,11 @@ impl Jobs {
     pub fn end_recorded(&mut self, id: JobId) -> Option<Recorded> {
         let job = self.table.remove(&id)?;
         match job.phase {
-            JobPhase::Ending(Ending { staging, step: EndStep::Recording, straggler, waiting }) => {
-                if let Some(straggler) = straggler {
-                    self.table.insert(id, Job { phase: JobPhase::Ended(straggler), ..job });
+            JobPhase::Ending(Ending { staging, step: EndStep::Recording, late_thread, waiting }) => {
+                if let Some(late_thread) = late_thread {
+                    self.table.insert(id, Job { phase: JobPhase::Ended(late_thread), ..job });
                 }
-                Some(Recorded { staging, waiting, straggler })
+                Some(Recorded { staging, waiting, late_thread })
             }
             phase => {
                 self.table.insert(id, Job { phase, ..job });
@@ -115,10 +115,10 @@ impl Jobs {
     }
 
     /// The work of the thread of an ended job, if it has one.
-    pub fn straggler(&self, id: JobId) -> Option<Straggler> {
+    pub fn late_thread(&self, id: JobId) -> Option<LateThread> {
         match self.phase(id)? {
-            JobPhase::Ending(ending) => ending.straggler,
-            JobPhase::Ended(straggler) => Some(*straggler),
+            JobPhase::Ending(ending) => ending.late_thread,
+            JobPhase::Ended(late_thread) => Some(*late_thread),
             _ => None,
         }
     }
@@ -128,7 +128,7 @@ impl Jobs {
     pub fn returned(&mut self, id: JobId, staging: Vec<StagedSink>) -> Option<Vec<StagedSink>> {
         match self.table.get_mut(&id).map(|job| &mut job.phase) {
             Some(JobPhase::Ending(ending)) => {
-                ending.straggler = None;
+                ending.late_thread = None;
                 ending.staging.extend(staging);
                 None
             }

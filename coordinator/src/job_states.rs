@@ -27,7 +27,7 @@ pub(crate) struct Past {
 }
 
 #[derive(Default)]
-pub(crate) struct JobView {
+pub(crate) struct JobStates {
     /// The last durable state of each job that has not ended.
     active: BTreeMap<JobId, JobState>,
     past: BTreeMap<JobId, Past>,
@@ -41,11 +41,11 @@ pub(crate) enum Bound {
     Twice,
 }
 
-impl JobView {
+impl JobStates {
     /// The states in the journal when this epoch began.
     pub fn new(past: BTreeMap<JobId, Past>, active: BTreeMap<JobId, JobState>) -> Self {
         let past_bytes = past.values().map(|past| past.status.kept_bytes()).sum();
-        JobView { active, past, past_bytes }
+        JobStates { active, past, past_bytes }
     }
 
     /// The journal has this state of a job that has not ended: it is shown from now on. States do not go back.
@@ -178,7 +178,7 @@ mod tests {
     }
 
     /// Ended jobs, each with texts of these lengths.
-    fn view(jobs: u16, message: usize, label: usize) -> JobView {
+    fn states(jobs: u16, message: usize, label: usize) -> JobStates {
         let past = |n| {
             let failure = Failure::new(Code::UserError, "m".repeat(message));
             let stage = StageStatus { label: "s".repeat(label), ..StageStatus::default() };
@@ -201,14 +201,14 @@ mod tests {
             };
             (job(n), Past { status, spec: None, collects: None })
         };
-        JobView::new((0..jobs).map(past).collect(), BTreeMap::new())
+        JobStates::new((0..jobs).map(past).collect(), BTreeMap::new())
     }
 
     #[test]
     fn list_fits_into_a_message_whatever_jobs_say() {
         for (message, label, least) in [(60 << 10, 10, 1_000), (10, 400 << 10, 50), (10, 10 << 20, 100)] {
             let jobs = if message > label { 1_000 } else { 100 };
-            let (shown, admitted) = view(jobs, message, label).list(&JobFilter::default(), Vec::new());
+            let (shown, admitted) = states(jobs, message, label).list(&JobFilter::default(), Vec::new());
             assert_eq!(admitted, u64::from(jobs));
             let bytes: usize = shown.iter().map(KeptBytes::kept_bytes).sum();
             assert!(bytes <= LIST_BYTES_MAX, "{bytes}");
@@ -219,12 +219,12 @@ mod tests {
 
     #[test]
     fn ended_jobs_are_kept_within_bounds_of_memory() {
-        let mut view = view(5, 100 << 20, 10);
-        while view.is_beyond(Bound::Once) {
-            view.forget_oldest(|_| true);
+        let mut states = states(5, 100 << 20, 10);
+        while states.is_beyond(Bound::Once) {
+            states.forget_oldest(|_| true);
         }
-        assert_eq!(view.past.keys().copied().collect::<Vec<_>>(), [job(3), job(4)]);
-        let kept: usize = view.past.values().map(|past| past.status.kept_bytes()).sum();
-        assert_eq!(view.past_bytes, kept);
+        assert_eq!(states.past.keys().copied().collect::<Vec<_>>(), [job(3), job(4)]);
+        let kept: usize = states.past.values().map(|past| past.status.kept_bytes()).sum();
+        assert_eq!(states.past_bytes, kept);
     }
 }
