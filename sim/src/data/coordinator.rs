@@ -110,9 +110,11 @@ impl World {
         let coordinator = self.coordinator.as_mut().expect("looked at above");
         match verdict {
             Verdict::Refused { failure, above, is_news } => {
-                if failure.code == Code::JournalBehind {
-                    coordinator.behind.insert(id);
-                }
+                // Its folder may have been replaced since it was refused before.
+                match failure.code == Code::JournalBehind {
+                    true => coordinator.behind.insert(id),
+                    false => coordinator.behind.remove(&id),
+                };
                 if let Some(epoch) = above.filter(|_| is_news) {
                     coordinator.unwritten.push_back((Record::RestoreAbove(epoch.0), None));
                 }

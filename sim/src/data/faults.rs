@@ -168,7 +168,9 @@ impl World {
     }
 
     pub(super) fn copy_journal(&mut self) {
-        if self.newest.is_none() {
+        // What a record on its way says of orphans is not in the copy, but what they did is.
+        let is_whole = self.coordinator.as_ref().is_none_or(|life| life.unwritten.is_empty());
+        if self.newest.is_none() && is_whole {
             self.copies_of_journal.push(self.journal.clone());
         }
     }

@@ -69,7 +69,11 @@ impl Record {
 impl Journal {
     /// Chunks that datasets and jobs refer to.
     pub(super) fn references(&self) -> BTreeSet<Digest> {
-        let jobs = self.jobs.values().flat_map(|job| job.inputs.iter().chain(job.kept.iter().map(|(_, chunk)| chunk)));
+        // What a task has left belongs to the dataset once that is recorded.
+        let kept = |job: &Running| if job.recorded { Vec::new() } else { job.kept.clone() };
+        let kept: Vec<(WorkerId, DatasetChunk)> = self.jobs.values().flat_map(kept).collect();
+        let inputs = self.jobs.values().flat_map(|job| &job.inputs);
+        let jobs = inputs.chain(kept.iter().map(|(_, chunk)| chunk));
         self.datasets.values().flat_map(|dataset| &dataset.chunks).chain(jobs).map(|chunk| chunk.digest).collect()
     }
 
