@@ -5,8 +5,8 @@
 //! places, so that a flood of handshakes does not push a caller out before it can prove the token. A new connection is
 //! never refused in favour of old ones: another one is closed, of the same address if that has reached its share, so a
 //! caller that proves the token within moments gets through a flood from its own machine or from behind its own address
-//! translation. Handshakes that have not sent a whole `ClientHello` are closed first, then the oldest: connections that
-//! send nothing, a byte now and then, or come and go, however many, do not push out a handshake that goes on. Each
+//! translation. Handshakes that have not sent a whole `ClientHello` are closed first, then the oldest. So no number of
+//! connections that send nothing, send a byte now and then, or reconnect pushes out a handshake that makes progress. Each
 //! `ClientHello` costs the server a key exchange before the next one is read, which limits how many others can be greeted
 //! between the two messages of a caller.
 //!

@@ -260,7 +260,7 @@ impl State {
                 .filter(|(p, t)| job.is_needless(*p, *t))
                 .collect();
             for (p, t) in reruns {
-                // A reader that was reopened below needs what is left of the list.
+                // `settle_readers` below may have reopened a reader that needs this task.
                 if !self.jobs.get(&id).is_some_and(|job| job.is_needless(p, t)) {
                     continue;
                 }
@@ -270,8 +270,8 @@ impl State {
                     self.out.push(Action::Revoke { worker: run.worker, attempt: run.attempt });
                 }
                 let Some(job) = self.jobs.get_mut(&id) else { return };
-                let unheard = &mut job.stages[p].tasks[t];
-                unheard.skipped = unheard.held.is_none();
+                let task = &mut job.stages[p].tasks[t];
+                task.skipped = task.held.is_none();
                 if job.mark_done(p, t) {
                     // Other tasks of the stage, or of another one that its readers read, may have run again meanwhile: a
                     // reader that reported before the stage was complete was compared with nothing.

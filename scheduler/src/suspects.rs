@@ -8,8 +8,8 @@
 //!
 //! The next incarnation of a lost worker may report the record at which the attempt was. The charge waits for that
 //! report, for a limited time. A worker that returns in the same incarnation was cut off and not killed: its loss does
-//! not count, and a charge for it is taken back (`uncharged.rs`). A suspect may still have company, because a worker
-//! that registers brings its attempts with it. The loss of such a worker counts like that of any other.
+//! not count, and a charge for it is taken back (`uncharged.rs`). Other attempts may still run beside a suspect, because a
+//! worker that registers keeps its attempts. The loss of such a worker counts like that of any other.
 
 use crate::bad_records::is_of;
 use crate::event::Left;

@@ -124,7 +124,7 @@ fn coordinator_dies_after_any_unannounced_journal_write() {
 
 #[test]
 fn coordinator_dies_after_announcing_any_write() {
-    let passes = coordinator_dies_at_every_pass("journal.told");
+    let passes = coordinator_dies_at_every_pass("journal.answered");
     assert!(passes >= 3, "{passes}");
 }
 

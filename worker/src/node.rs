@@ -258,8 +258,8 @@ impl Node {
         }
     }
 
-    /// Whether a stopping worker may end now. Logs its reasons for waiting and sends them to the coordinator, whenever
-    /// they change.
+    /// Whether a stopping worker may end now. When its reasons for waiting change, it logs them and sends them to the
+    /// coordinator.
     fn nothing_needs_it(&mut self, end_by: Instant) -> bool {
         let needs = self.attempts.needs();
         let over = needs.is_nothing() || self.session.is_none() && self.attempts.nothing_runs();

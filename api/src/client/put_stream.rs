@@ -69,7 +69,7 @@ impl<'a> PutStream<'a> {
             Ok(open) => open,
             Err(Broken::Lost(failure) | Broken::Refused(failure)) => return Err(failure),
         };
-        // A stream that is opened again is to make as many copies, however many workers are back by then.
+        // A reopened stream asks for the same number of copies, for any number of workers that are back by then.
         let begin = v1::BeginPut { replicas: open.began.replicas, ..begin };
         Ok(PutStream { cluster, begin, open, placed: Vec::new(), broke: false })
     }
@@ -98,7 +98,7 @@ impl<'a> PutStream<'a> {
         self.broke
     }
 
-    /// Names the next chunk, which workers have stored. True if the workers to give chunks to may be others now.
+    /// Names the next chunk, which workers have stored. Returns true if other workers may take the next chunks.
     ///
     /// # Errors
     /// The coordinator refuses the put, or does not come back.
@@ -111,7 +111,7 @@ impl<'a> PutStream<'a> {
         }
     }
 
-    /// Commits the put, and gives the version of the dataset.
+    /// Commits the put, and returns the version of the dataset.
     ///
     /// # Errors
     /// The coordinator refuses the put, or does not come back: then `data ls` shows whether the put was recorded.

@@ -21,6 +21,7 @@ use workers::{Share, keep_all, start_all, stop_all};
 
 /// Where the coordinator listens by default: several clusters fit on one machine.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// Runs the cluster until SIGINT or SIGTERM.
 pub async fn run(args: Up, settings: Settings) -> Result<Exit, Failure> {
     let section = settings.up;

@@ -138,7 +138,7 @@ fn write_all(mut store: Box<dyn JobStore>, queue: &mpsc::Receiver<Queued>, broke
         for done in done {
             done(result.clone());
         }
-        crashpoint!("journal.told");
+        crashpoint!("journal.answered");
         if let Err(e) = written {
             // A failed sync is not tried again: the system may have dropped what it could not write.
             let _ = broken.send(e);
