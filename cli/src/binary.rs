@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn native_executable_is_told_from_source() {
+    fn native_executable_is_distinguished_from_source() {
         let head = |path: &Path| std::fs::read(path).unwrap()[..64].to_vec();
         assert_eq!(check_elf(&head(&std::env::current_exe().unwrap())), Ok(()));
         assert!(check_elf(&head(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/binary.rs"))).is_err());

@@ -1,4 +1,4 @@
-//! Datasets that jobs read and write, with workers that come and go: nothing that was acknowledged hangs on one of them.
+//! Datasets that jobs read and write while workers join and leave: no acknowledged dataset depends on one worker.
 
 mod support;
 
@@ -23,7 +23,7 @@ fn reads(place: &Place, id: u8, name: &str) -> JobSpec {
     spec(id, std::path::Path::new(&format!("windrow://{name}")), &place.output())
 }
 
-/// Works until an attempt with parts is granted, and gives the tasks that are done: the last one is that attempt's.
+/// Works until an attempt with parts is granted. Returns the done tasks, that attempt's last.
 async fn work_until_granted(worker: &mut FakeWorker) -> Vec<Task> {
     let mut tasks: Vec<Task> = Vec::new();
     loop {
@@ -50,7 +50,7 @@ struct Two {
     client: Client,
     one: FakeWorker,
     two: FakeWorker,
-    /// What the first one has done; the last one made the part.
+    /// The tasks that the first worker has done; the last one made the part.
     tasks: Vec<Task>,
 }
 
@@ -87,7 +87,7 @@ async fn worker_cannot_name_the_parts_of_anothers_attempt() {
     two.holds(&[], true);
     let (wrong, right) = (Digest::of(b"wrong"), Digest::of(b"right"));
     two.publish_chunk(tasks[1].attempt, wrong);
-    // What one worker says is heard in order.
+    // Messages of one worker are handled in order.
     two.holds(&[wrong], false);
     client.until_workers(|workers| workers.len() == 2).await;
     one.publish_chunk(tasks[1].attempt, right);
@@ -119,7 +119,7 @@ async fn job_that_writes_a_dataset_ends_with_two_copies() {
     coordinator.stop().await;
 }
 
-/// It waited for ever, and could not be cancelled.
+/// The fault: the job waited for ever, and could not be cancelled.
 #[tokio::test(flavor = "multi_thread")]
 async fn worker_without_room_for_a_copy_delays_no_job() {
     let digest = Digest::of(b"part");
@@ -151,7 +151,7 @@ async fn session_that_breaks_during_a_copy_fails_no_job() {
     let attempts = tasks.iter().map(|task| held(task, true)).collect();
     let has = v1::Inventory { attempts, jobs: vec![job.into()], last: true, ..Default::default() };
     let mut back = FakeWorker::join_with(&coordinator, register(1, 1), has).await.unwrap();
-    // Whether its answer has arrived it cannot know, so it is granted again.
+    // The coordinator cannot know whether its grant arrived, so it grants again.
     while !matches!(back.hear().await.unwrap(), ToWorker::Grant(_)) {}
     back.publish_chunk(attempt, digest);
     assert!(!client.get(job).await.unwrap().state.is_final());
@@ -202,7 +202,7 @@ async fn commit_after_a_restart_waits_for_all_inventories() {
     assert_eq!(listed(&coordinator, "made").await, None);
     // Recorded after the beginning of the commit: that is on record, too.
     Put::begin(&coordinator, "other").await.commit(Digest::of(b"other"), &worker).await;
-    // Of an attempt that was given up.
+    // A part of an attempt that was given up.
     let stale = AttemptId { number: first.attempt.number + 1, ..first.attempt };
     worker.publish_chunk(stale, Digest::of(b"stale"));
     worker.holds(&[late, early, Digest::of(b"other")], true);
@@ -227,7 +227,7 @@ async fn part_lost_before_its_copy_is_made_again() {
     coordinator.stop().await;
 }
 
-/// The next coordinator looked for the dataset before any worker was back.
+/// The fault: the next coordinator looked for the dataset before any worker was back.
 #[tokio::test(flavor = "multi_thread")]
 async fn unsplit_job_with_a_dataset_waits_for_returning_workers() {
     let place = Place::new();
@@ -246,7 +246,7 @@ async fn unsplit_job_with_a_dataset_waits_for_returning_workers() {
 
     let coordinator = Coordinator::start(&place.data()).await;
     let mut client = coordinator.client().await;
-    // One that is new is no better off.
+    // A new job waits, too.
     let mut new = reads(&place, 2, "texts");
     new.plan.sinks[0].path.push('2');
     client.submit(&new).await.unwrap();

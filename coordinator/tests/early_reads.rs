@@ -56,7 +56,7 @@ async fn places(mut data: DataClient, name: &str) -> Result<Vec<(Digest, usize)>
 
 /// `data get` failed at once with "no worker that is there has it".
 #[tokio::test(flavor = "multi_thread")]
-async fn dataset_is_read_after_the_workers_have_told() {
+async fn dataset_is_read_after_the_workers_have_reported() {
     let restarted = Restarted::new().await;
     let mut get = Box::pin(places(restarted.data().await, "texts"));
     let mut list = Box::pin(listed(&restarted.coordinator, "texts"));
@@ -99,7 +99,7 @@ async fn orphans_are_listed_and_adopted_after_all_inventories() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scrubs_are_listed_after_the_workers_have_told() {
+async fn scrubs_are_listed_after_the_workers_have_reported() {
     let restarted = Restarted::new().await;
     let mut data = restarted.data().await;
     let mut scrubs = Box::pin(data.list_scrubs(v1::ListScrubsRequest {}));

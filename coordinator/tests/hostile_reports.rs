@@ -1,4 +1,4 @@
-//! Workers that report what cannot be: it is refused or bounded, and costs no job that others work on.
+//! Impossible reports of workers are refused or bounded, and harm no job of other workers.
 
 #![allow(clippy::disallowed_methods, reason = "tests read the files that they made")]
 
@@ -23,7 +23,7 @@ fn failure_of(words: String) -> Option<v1::Failure> {
     Some(v1::Failure { code: "USER_ERROR".into(), message: words, ..Default::default() })
 }
 
-/// Everything that a worker can say of an attempt, with numbers that cannot be.
+/// Every report about an attempt, with impossible numbers.
 fn lies(attempt: AttemptId) -> Vec<Say> {
     let named = Some(v1::AttemptId::from(attempt));
     let segment = v1::SegmentRef {

@@ -1,4 +1,4 @@
-//! Jobs that have ended are listed for long, not for ever, and do not hold up a start.
+//! Ended jobs are listed up to a bound, and do not delay a start.
 
 mod support;
 
@@ -8,7 +8,7 @@ use windrow_coordinator::{DiskStore, JobRecord, JobStore, PublishedTask, Record}
 use windrow_model::*;
 use windrow_scheduler::RestoredTask;
 
-/// As many as are listed, and some more.
+/// More jobs than are listed.
 const JOBS: u32 = 10_050;
 const LISTED: usize = 10_000;
 /// Two seconds are promised; binaries of tests are slow, and so may the machine be.

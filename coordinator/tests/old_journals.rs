@@ -1,5 +1,5 @@
-//! A journal of each format, as a release wrote it, opens in this one. The files are kept as text: what is not zero of each
-//! 64 bytes, after its offset, and last their length.
+//! A journal of each format, as a release wrote it, opens in this one. The files are kept as text: a line with offset and content for
+//! each 64 bytes that are not all zero, and their length at the end.
 
 #![allow(clippy::disallowed_methods, reason = "tests read the files that they made")]
 

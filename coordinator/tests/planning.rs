@@ -74,7 +74,7 @@ async fn job_whose_planning_crashed_once_is_tried_again() {
     coordinator.stop().await;
 }
 
-/// Clean stops are no crashes, however many there are.
+/// No number of clean stops counts as a crash.
 #[tokio::test(flavor = "multi_thread")]
 async fn stops_while_a_job_is_planned_do_not_count() {
     let place = Place::new();
@@ -164,7 +164,7 @@ async fn existing_folder_as_output_does_not_block_other_jobs() {
     worker.work_until_dropped(good.id).await;
     assert_eq!(client.end_of(good.id).await.state, JobState::Done);
     for n in 10..30 {
-        // That it holds the input says more than that it exists.
+        // The error that it holds the input is more precise than that it exists.
         assert_eq!(client.end_of(JobId::from_bytes([n; 16])).await.error.unwrap().code, Code::OutputInsideInput);
     }
     coordinator.stop().await;
@@ -198,7 +198,7 @@ async fn staging_that_does_not_answer_holds_up_no_start() {
     let error = client.get(dead.id).await.unwrap().error.unwrap();
     assert!(error.code == Code::Interrupted && error.message.contains("has not answered"), "{error}");
     assert_eq!(client.get(good.id).await.unwrap().state, JobState::Running);
-    // The late answer changes nothing: the output of the job that is over can be written by another.
+    // The late answer changes nothing: another job can write the output of the ended one.
     drop(writer);
     let again = place.spec(3);
     client.submit(&again).await.unwrap();

@@ -160,7 +160,7 @@ impl Holders {
     }
 
     /// Whether a worker is still listing, so that a chunk without a holder may be on it.
-    pub fn are_being_told(&self) -> bool {
+    pub fn any_is_listing(&self) -> bool {
         self.live.values().any(|live| live.listing.is_some())
     }
 
@@ -199,10 +199,10 @@ impl Holders {
     /// chunk just before it deletes it.
     pub fn take(&mut self, digest: Digest) -> Vec<WorkerId> {
         let Some(holders) = self.by_chunk.get_mut(&digest) else { return Vec::new() };
-        let has_told = |w: &WorkerId| {
+        let has_listed = |w: &WorkerId| {
             self.live.get(w).is_some_and(|live| live.listing.is_none() || planted::has(Planted::DeletedDuringInventory))
         };
-        let taken: Vec<WorkerId> = holders.extract_if(.., |w| has_told(w)).collect();
+        let taken: Vec<WorkerId> = holders.extract_if(.., |w| has_listed(w)).collect();
         if holders.is_empty() {
             self.by_chunk.remove(&digest);
         }

@@ -138,7 +138,7 @@ impl Datasets {
 
     /// Whether a chunk without a holder may be on a worker whose inventory is incomplete.
     pub fn inventory_pending(&self) -> bool {
-        self.holders.are_being_told()
+        self.holders.any_is_listing()
     }
 
     /// Workers that have been listing for too long are no longer awaited.

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_connection_is_told_in_plain_words() {
+    fn closed_connection_is_described_in_plain_words() {
         let text = format!("{NO_CLOSE_NOTIFY}: https://docs.rs/rustls");
         let cause = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, text);
         assert_eq!(with_causes("the call broke", Some(&cause)), "the call broke: the other side closed the connection");

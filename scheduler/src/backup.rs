@@ -57,7 +57,7 @@ impl State {
             let bytes = task.bytes;
             let permille = match task.pace_on(worker) {
                 Some((run, pace)) if run.attempt == attempt => {
-                    pace.tell(now, progress);
+                    pace.update(now, progress);
                     pace.permille()
                 }
                 _ => continue,

@@ -58,7 +58,7 @@ impl Pace {
 
     /// Records what a beat says about it. More than all of the input counts as all of it, and less than before as no change:
     /// otherwise a worker could report progress for ever.
-    pub fn tell(&mut self, now: Time, progress: &Progress) {
+    pub fn update(&mut self, now: Time, progress: &Progress) {
         let Progress { permille, mark, waits, .. } = *progress;
         let permille = permille.min(1_000).max(self.permille);
         (self.heard, self.missed, self.waits) = (now, 0, waits);
@@ -195,23 +195,23 @@ mod tests {
         Progress { attempt, permille, mark, waits }
     }
 
-    fn tell(pace: &mut Pace, ms: u64, permille: u32) {
-        pace.tell(Time(ms), &progress(permille, 0, false));
+    fn beat(pace: &mut Pace, ms: u64, permille: u32) {
+        pace.update(Time(ms), &progress(permille, 0, false));
     }
 
     #[test]
     fn attempt_runs_from_the_beat_that_says_so() {
         let mut pace = Pace::begin(Time(5));
         assert_eq!(pace.begun(), Some(Time(5)), "a worker that says nothing begins it at once");
-        pace.tell(Time(10), &progress(0, 0, true));
+        pace.update(Time(10), &progress(0, 0, true));
         assert_eq!(pace.begun(), None);
-        pace.tell(Time(20), &progress(0, 7, false));
-        pace.tell(Time(30), &progress(0, 7, false));
+        pace.update(Time(20), &progress(0, 7, false));
+        pace.update(Time(30), &progress(0, 7, false));
         assert_eq!((pace.begun(), pace.changed()), (Some(Time(20)), Time(20)));
-        pace.tell(Time(40), &progress(0, 8, false));
+        pace.update(Time(40), &progress(0, 8, false));
         assert_eq!((pace.begun(), pace.changed()), (Some(Time(20)), Time(40)));
-        pace.tell(Time(50), &progress(0, 0, true));
-        pace.tell(Time(60), &progress(0, 8, false));
+        pace.update(Time(50), &progress(0, 0, true));
+        pace.update(Time(60), &progress(0, 8, false));
         assert_eq!(pace.begun(), Some(Time(60)), "its process was started again");
     }
 
@@ -220,7 +220,7 @@ mod tests {
         let mut pace = Pace::begin(Time(0));
         (0..3).for_each(|_| pace.miss());
         assert!(!pace.is_missing(Time(99), 100) && pace.is_missing(Time(100), 100));
-        tell(&mut pace, 50, 1);
+        beat(&mut pace, 50, 1);
         pace.miss();
         assert!(!pace.is_missing(Time(500), 100));
     }
@@ -249,17 +249,17 @@ mod tests {
     fn backup_follows_progress_rate() {
         // Running for long and nearly done.
         let mut pace = Pace::begin(Time(0));
-        tell(&mut pace, 10_000, 950);
+        beat(&mut pace, 10_000, 950);
         assert_eq!(pace.backup_pays(Time(10_000), 1_000, 500), None);
         // Not running longer than others, and slow.
         let mut pace = Pace::begin(Time(0));
-        tell(&mut pace, 900, 100);
+        beat(&mut pace, 900, 100);
         assert_eq!(pace.backup_pays(Time(900), 1_000, 500), Some(8_100));
         // Has just started.
         assert_eq!(pace.backup_pays(Time(900), 1_000, 1_000), None);
         assert_eq!(pace.backup_pays(Time(900), 2_000, 500), None);
         // Stands still: each report moves its expected end.
-        tell(&mut pace, 3_000, 100);
+        beat(&mut pace, 3_000, 100);
         assert_eq!(pace.backup_pays(Time(3_000), 1_000, 500), Some(27_000));
     }
 
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(pace.backup_pays(Time(1_600), 1_000, 500), Some(1_600));
         // It should be done by its last report, and no further one came.
         let mut pace = Pace::begin(Time(0));
-        tell(&mut pace, 100, 500);
+        beat(&mut pace, 100, 500);
         assert_eq!(pace.backup_pays(Time(150), 100, 50), None);
         assert_eq!(pace.backup_pays(Time(1_000), 100, 50), Some(900));
     }

@@ -301,7 +301,7 @@ fn history_is_bounded_in_bytes() {
 }
 
 #[test]
-fn jobs_that_end_in_one_step_are_all_told() {
+fn jobs_that_end_in_one_step_are_all_reported() {
     let config = Config { lease_ms: u64::MAX, history_max: 1, ..slots_only() };
     let mut h = Harness::with(config);
     let options = JobOptions { timeout_ms: Some(10), ..JobOptions::default() };

@@ -129,7 +129,8 @@ fn busy_worker_is_kept_for_a_suspect_until_it_is_empty() {
     for life in 2..5 {
         die(&mut h, life, 2, vec![]);
     }
-    // Four were there each time: they run one after the other, and the worker ends before each what it has.
+    // The lost worker had four attempts each time, so four tasks are suspects. They run one after the other; before each, the
+    // worker finishes its other attempts.
     let suspects: Vec<TaskId> = h.uncharged.keys().copied().collect();
     assert_eq!(suspects.len(), 4);
     h.tick();
@@ -264,7 +265,7 @@ fn charge_is_taken_back_when_the_worker_returns() {
     assert_eq!(h.status(1).tasks.failed, 0);
 }
 
-/// The three losses that made it a suspect must be losses: otherwise those that it had alone are among the three.
+/// A pardon takes back one of the three losses that made the task a suspect: then a loss that it had alone takes its place.
 #[test]
 fn pardon_makes_a_loss_alone_one_of_the_first_three() {
     let mut h = harness();

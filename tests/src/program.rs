@@ -70,7 +70,7 @@ impl Ended {
     }
     /// Panics unless stderr has exactly one error with this code, a hint, and each of these words.
     #[track_caller]
-    pub fn tells(self, code: &str, words: &[&str]) -> Ended {
+    pub fn shows_error(self, code: &str, words: &[&str]) -> Ended {
         let found = self.stderr.lines().filter(|line| line.contains("error") && line.contains(code)).count();
         assert_eq!(found, 1, "one {code} in: {}", self.stderr);
         assert!(self.stderr.contains("hint: "), "no hint in: {}", self.stderr);

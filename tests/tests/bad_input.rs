@@ -30,8 +30,8 @@ fn wordcount(folder: &Path, args: &str) -> Ended {
 #[test]
 fn missing_inputs_are_named() {
     let folder = folder();
-    wordcount(folder.path(), "in nothing --output out").with(1).tells("INPUT_NOT_FOUND", &["/nothing"]);
-    wordcount(folder.path(), "in *.txt --output out").with(1).tells("INPUT_NOT_FOUND", &["*.txt"]);
+    wordcount(folder.path(), "in nothing --output out").with(1).shows_error("INPUT_NOT_FOUND", &["/nothing"]);
+    wordcount(folder.path(), "in *.txt --output out").with(1).shows_error("INPUT_NOT_FOUND", &["*.txt"]);
     holds(folder.path(), &["in"]);
 }
 
@@ -40,10 +40,10 @@ fn special_files_are_not_read() {
     let folder = folder();
     let fifo = folder.path().join("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
-    wordcount(folder.path(), "fifo --output out").with(1).tells("INPUT_UNREADABLE", &["/fifo"]);
-    wordcount(folder.path(), "/dev/null --output out").with(1).tells("INPUT_UNREADABLE", &["/dev/null"]);
+    wordcount(folder.path(), "fifo --output out").with(1).shows_error("INPUT_UNREADABLE", &["/fifo"]);
+    wordcount(folder.path(), "/dev/null --output out").with(1).shows_error("INPUT_UNREADABLE", &["/dev/null"]);
     std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
-    wordcount(folder.path(), "link --output out").with(1).tells("INPUT_UNREADABLE", &["/link"]);
+    wordcount(folder.path(), "link --output out").with(1).shows_error("INPUT_UNREADABLE", &["/link"]);
     holds(folder.path(), &["fifo", "in", "link"]);
 }
 
@@ -57,7 +57,7 @@ fn unreadable_file_is_an_error() {
     if std::fs::read(&secret).is_ok() {
         return; // The superuser may read everything.
     }
-    wordcount(folder.path(), "secret --output out").with(1).tells("INPUT_UNREADABLE", &["/secret"]);
+    wordcount(folder.path(), "secret --output out").with(1).shows_error("INPUT_UNREADABLE", &["/secret"]);
     holds(folder.path(), &["in", "secret"]);
 }
 
@@ -66,14 +66,14 @@ fn existing_output_and_inputs_are_not_overwritten() {
     let folder = folder();
     wordcount(folder.path(), "in --output out").ok();
     let before = lines(&folder.path().join("out"));
-    wordcount(folder.path(), "in in --output out").with(1).tells("OUTPUT_EXISTS", &["/out"]);
+    wordcount(folder.path(), "in in --output out").with(1).shows_error("OUTPUT_EXISTS", &["/out"]);
     assert_eq!(lines(&folder.path().join("out")), before);
     wordcount(folder.path(), "in in --output out --overwrite").ok();
     assert_ne!(lines(&folder.path().join("out")), before);
     std::fs::create_dir(folder.path().join("mine")).unwrap();
     std::fs::write(folder.path().join("mine/precious"), "").unwrap();
-    wordcount(folder.path(), "in --output mine --overwrite").with(1).tells("OUTPUT_NOT_OURS", &["/mine"]);
-    wordcount(folder.path(), "mine --output mine/out").with(1).tells("OUTPUT_INSIDE_INPUT", &["/mine"]);
+    wordcount(folder.path(), "in --output mine --overwrite").with(1).shows_error("OUTPUT_NOT_OURS", &["/mine"]);
+    wordcount(folder.path(), "mine --output mine/out").with(1).shows_error("OUTPUT_INSIDE_INPUT", &["/mine"]);
     holds(&folder.path().join("mine"), &["precious"]);
     holds(folder.path(), &["in", "mine", "out"]);
 }
@@ -94,7 +94,7 @@ fn usage_errors_exit_with_two() {
         let ended = wordcount(folder.path(), args).with(2);
         assert!(ended.stderr.contains("error:") && ended.stdout.is_empty(), "{}", ended.stderr);
     }
-    local(folder.path(), "grep", ["a(b", "in", "--output", "out"]).with(2).tells("BAD_REQUEST", &["`a(b`"]);
+    local(folder.path(), "grep", ["a(b", "in", "--output", "out"]).with(2).shows_error("BAD_REQUEST", &["`a(b`"]);
     holds(folder.path(), &["in"]);
 }
 
@@ -105,14 +105,16 @@ fn invalid_plan_is_refused_before_any_task() {
         let args = ["several", "a", "in", "--found", found, "--output", output, "--numbers", numbers];
         local(folder.path(), "hostile", args).with(1)
     };
-    several("q", "q2", "q2").tells("PLAN_INVALID", &["two outputs have the same path", "/q2"]);
-    several("q2/x/y", "q", "q2").tells("PLAN_INVALID", &["/q2/x/y lies inside the output", "/q2"]);
-    several("windrow://d", "q", "windrow://d").tells("PLAN_INVALID", &["windrow://d"]);
+    several("q", "q2", "q2").shows_error("PLAN_INVALID", &["two outputs have the same path", "/q2"]);
+    several("q2/x/y", "q", "q2").shows_error("PLAN_INVALID", &["/q2/x/y lies inside the output", "/q2"]);
+    several("windrow://d", "q", "windrow://d").shows_error("PLAN_INVALID", &["windrow://d"]);
     local(folder.path(), "hostile", ["unplanned", "this"])
         .with(1)
-        .tells("PLAN_INVALID", &["panicked: no plan for this"]);
+        .shows_error("PLAN_INVALID", &["panicked: no plan for this"]);
     // The submitter describes the plan itself, before any call.
-    local(folder.path(), "hostile", ["__windrow-describe", "unplanned", "this"]).with(1).tells("PLAN_INVALID", &[]);
+    local(folder.path(), "hostile", ["__windrow-describe", "unplanned", "this"])
+        .with(1)
+        .shows_error("PLAN_INVALID", &[]);
     holds(folder.path(), &["in"]);
 }
 
@@ -123,10 +125,10 @@ fn refused_record_is_named() {
     for chunk in ["1B", "1MB"] {
         local(folder.path(), "stations", ["readings", "--output", "out", "--chunk-size", chunk])
             .with(1)
-            .tells("USER_ERROR", &["readings:12", "bad line", "name;temperature"]);
+            .shows_error("USER_ERROR", &["readings:12", "bad line", "name;temperature"]);
         local(folder.path(), "hostile", ["bad", "panic", "in", "--output", "out", "--chunk-size", chunk])
             .with(1)
-            .tells("USER_PANIC", &["in:4", "c BOOM", "the mapper does not like this line"]);
+            .shows_error("USER_PANIC", &["in:4", "c BOOM", "the mapper does not like this line"]);
     }
     holds(folder.path(), &["in", "readings"]);
 }
@@ -138,7 +140,7 @@ fn crash_names_its_record_and_leaves_nothing() {
         for chunk in ["1B", "1MB"] {
             local(folder.path(), "hostile", ["bad", what, "in", "--output", "out", "--chunk-size", chunk])
                 .with(1)
-                .tells("EXECUTOR_CRASHED", &["in:4", "c BOOM", word]);
+                .shows_error("EXECUTOR_CRASHED", &["in:4", "c BOOM", word]);
             holds(folder.path(), &["in"]);
         }
     }
@@ -151,7 +153,7 @@ fn shrinking_input_is_reported_as_changed() {
     std::fs::write(&big, format!("TRUNCATE:{}\n{}", big.escaped(), "a line of text\n".repeat(100_000))).unwrap();
     local(folder.path(), "hostile", ["bad", "truncate", "big", "--output", "out"])
         .with(1)
-        .tells("INPUT_CHANGED", &["big"]);
+        .shows_error("INPUT_CHANGED", &["big"]);
     holds(folder.path(), &["big", "in"]);
 }
 
@@ -163,7 +165,7 @@ fn input_that_shrinks_costs_no_process_of_a_cluster() {
     std::fs::write(&big, format!("TRUNCATE:{}\n{}", big.escaped(), "a line of text\n".repeat(100_000))).unwrap();
     let ended =
         cluster.job(folder.path(), "hostile", ["bad", "truncate", "big", "--output", "out", "--chunk-size", "2MB"]);
-    let stderr = ended.with(1).tells("INPUT_CHANGED", &["big:", "has become shorter than the"]).stderr;
+    let stderr = ended.with(1).shows_error("INPUT_CHANGED", &["big:", "has become shorter than the"]).stderr;
     assert!(!stderr.contains("SIGBUS"), "{stderr}");
     let job = &cluster.json(["job", "list"])[0];
     assert_eq!(job["attempts"], 1, "{job}");
@@ -175,7 +177,7 @@ fn crash_on_a_cluster_names_its_record() {
     let cluster = Cluster::start(1, 2);
     for (what, word) in [("abort", "SIGABRT"), ("segfault", "SIGSEGV"), ("recursion", "SIG"), ("exit", "code 0")] {
         let job = ["bad", what, "in", "--output", "out", "--chunk-size", "1B"];
-        cluster.job(folder.path(), "hostile", job).with(1).tells("EXECUTOR_CRASHED", &["in:4", "c BOOM", word]);
+        cluster.job(folder.path(), "hostile", job).with(1).shows_error("EXECUTOR_CRASHED", &["in:4", "c BOOM", word]);
     }
     assert!(!folder.path().join("out").exists());
 }
@@ -189,7 +191,7 @@ fn malformed_json_line_is_named() {
         let place = format!("visits:{}", good.len() + 1);
         local(folder.path(), "hostile", ["json", "visits", "--output", name])
             .with(1)
-            .tells("RECORD_MALFORMED", &[&place]);
+            .shows_error("RECORD_MALFORMED", &[&place]);
     }
     std::fs::write(folder.path().join("visits"), format!("{good}\n{good}")).unwrap();
     local(folder.path(), "hostile", ["json", "visits", "--output", "out"]).ok();
@@ -203,7 +205,7 @@ fn text_that_is_not_utf8_is_named() {
     std::fs::write(folder.path().join("latin"), b"good\nna\xEFve\n").unwrap();
     local(folder.path(), "hostile", ["bad", "panic", "latin", "--output", "out"])
         .with(1)
-        .tells("RECORD_NOT_UTF8", &["latin:5"]);
+        .shows_error("RECORD_NOT_UTF8", &["latin:5"]);
     wordcount(folder.path(), "latin --output bytes").ok();
     assert_eq!(std::fs::read(folder.path().join("bytes/part-00000")).unwrap(), b"good\t1\nna\xEFve\t1\n");
     holds(folder.path(), &["bytes", "in", "latin"]);
@@ -215,8 +217,8 @@ fn damaged_compressed_files_fail_the_job() {
     let whole = zstd::encode_all(&b"one two three\n".repeat(1000)[..], 1).unwrap();
     std::fs::write(folder.path().join("cut.zst"), &whole[..whole.len() - 5]).unwrap();
     std::fs::write(folder.path().join("no.gz"), "this is not gzip\n").unwrap();
-    wordcount(folder.path(), "cut.zst --output out").with(1).tells("INPUT_CORRUPT", &["cut.zst"]);
-    wordcount(folder.path(), "no.gz --output out").with(1).tells("INPUT_CORRUPT", &["no.gz"]);
+    wordcount(folder.path(), "cut.zst --output out").with(1).shows_error("INPUT_CORRUPT", &["cut.zst"]);
+    wordcount(folder.path(), "no.gz --output out").with(1).shows_error("INPUT_CORRUPT", &["no.gz"]);
     holds(folder.path(), &["cut.zst", "in", "no.gz"]);
 }
 
@@ -229,7 +231,7 @@ fn only_job_binaries_are_submitted() {
         let mut submit = command("windrow", folder.path());
         run(submit.args(["submit", "--coordinator", "http://127.0.0.1:9", binary, "--", "x"]))
             .with(2)
-            .tells(code, &[binary]);
+            .shows_error(code, &[binary]);
     }
 }
 
@@ -241,15 +243,15 @@ fn unreachable_or_foreign_cluster_exits_with_three() {
     drop(listener);
     local(folder.path(), "wordcount", ["in", "--output", "out", "--cluster", &unused])
         .with(3)
-        .tells("UNREACHABLE", &[&unused]);
+        .shows_error("UNREACHABLE", &[&unused]);
     let cluster = Cluster::start(0, 1);
     // A user without the token, and one with a wrong token.
     local(folder.path(), "wordcount", ["in", "--output", "out", "--cluster", &cluster.url])
         .with(3)
-        .tells("UNAUTHORISED", &[]);
+        .shows_error("UNAUTHORISED", &[]);
     std::fs::write(folder.path().join("token"), "0".repeat(64)).unwrap();
     let args = ["in", "--output", "out", "--cluster", &cluster.url, "--token-file", "token"];
-    local(folder.path(), "wordcount", args).with(3).tells("UNAUTHORISED", &[]);
+    local(folder.path(), "wordcount", args).with(3).shows_error("UNAUTHORISED", &[]);
     holds(folder.path(), &["in", "token"]);
     cluster.stop();
 }
@@ -259,7 +261,7 @@ fn data_folder_has_one_process() {
     let cluster = Cluster::start(1, 1);
     let data = cluster.worker_folder(0);
     let second = run(cluster.windrow(["worker", "--coordinator", &cluster.url, "--data-dir"]).arg(&data));
-    second.with(1).tells("DATA_DIR_IN_USE", &[&data.to_string_lossy()]);
+    second.with(1).shows_error("DATA_DIR_IN_USE", &[&data.to_string_lossy()]);
     cluster.stop();
 }
 
@@ -276,7 +278,7 @@ fn detached_submit_reports_an_impossible_job() {
     {
         let refused = submit(&args);
         assert!(refused.stdout.starts_with("job-"), "{}", refused.stdout);
-        refused.with(1).tells(code, &[args[0]]);
+        refused.with(1).shows_error(code, &[args[0]]);
     }
     let id = submit(&["in", "--output", "out"]).ok().stdout;
     run(&mut cluster.windrow(["job", "wait", id.trim()])).ok();
@@ -309,7 +311,7 @@ fn starved_job_fails_with_a_hint() {
     run(&mut cluster.windrow(["job", "wait", &id])).ok();
     cluster.kill_worker(0);
     let failed = cluster.job(folder.path(), "wordcount", ["in", "--output", "none"]);
-    failed.with(1).tells("UNSCHEDULABLE", &["for 5 s", "windrow worker", "--wait-for-workers"]);
+    failed.with(1).shows_error("UNSCHEDULABLE", &["for 5 s", "windrow worker", "--wait-for-workers"]);
     holds(folder.path(), &["in", "out"]);
     cluster.stop();
 }
@@ -324,14 +326,14 @@ fn cluster_survives_jobs_that_crash_executors() {
         ("segfault", "EXECUTOR_CRASHED"),
         ("exit", "EXECUTOR_CRASHED"),
     ] {
-        cluster.job(folder.path(), "hostile", ["bad", what, "in", "--output", what]).with(1).tells(code, &[]);
+        cluster.job(folder.path(), "hostile", ["bad", what, "in", "--output", what]).with(1).shows_error(code, &[]);
         assert!(!folder.path().join(what).exists());
     }
-    cluster.job(folder.path(), "stations", ["in", "--output", "refused"]).with(1).tells("USER_ERROR", &["in:0"]);
+    cluster.job(folder.path(), "stations", ["in", "--output", "refused"]).with(1).shows_error("USER_ERROR", &["in:0"]);
     cluster
         .job(folder.path(), "wordcount", ["nothing", "--output", "x"])
         .with(1)
-        .tells("INPUT_NOT_FOUND", &["nothing"]);
+        .shows_error("INPUT_NOT_FOUND", &["nothing"]);
     // A flood of words on stdout and stderr does no harm.
     cluster.job(folder.path(), "hostile", ["bad", "stdout", "in", "--output", "flood"]).ok();
     assert_eq!(lines(&folder.path().join("flood")), ["BOOM\t1", "a\t1", "b\t1", "c\t1", "d\t1"]);

@@ -55,7 +55,7 @@ fn local_run_leaves_out_bad_records_up_to_its_limit() {
     assert!(seen.iter().all(|bad| *bad == seen[0] && bad.len() == 3), "{seen:?}");
     assert!(seen[0].iter().all(|(_, code)| code == "USER_PANIC"));
     let args = ["bad", "panic", "in", "--skip-bad-records", "2", "--output", "out"];
-    local(path, "hostile", args).with(1).tells("USER_PANIC", &["more than 2 bad records", "/in"]);
+    local(path, "hostile", args).with(1).shows_error("USER_PANIC", &["more than 2 bad records", "/in"]);
     assert!(!path.join("out").exists());
     // Without bad records there is no list.
     local(path, "hostile", ["bad", "panic", "good", "--skip-bad-records", "2", "--output", "none"]).ok();
@@ -101,7 +101,7 @@ fn cluster_leaves_out_records_that_kill_their_process() {
         let bad = set_aside(path, what);
         assert!(bad.len() == 2 && bad.iter().all(|(_, c)| c == code), "{what}: {bad:?}");
     }
-    submit("hang", "0", "out").with(1).tells("TASK_TIMEOUT", &["made no progress", "/in", "BOOM"]);
-    submit("segfault", "1", "out").with(1).tells("EXECUTOR_CRASHED", &["more than 1 bad records"]);
+    submit("hang", "0", "out").with(1).shows_error("TASK_TIMEOUT", &["made no progress", "/in", "BOOM"]);
+    submit("segfault", "1", "out").with(1).shows_error("EXECUTOR_CRASHED", &["more than 1 bad records"]);
     cluster.stop();
 }

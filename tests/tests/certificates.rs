@@ -110,21 +110,21 @@ fn recipe_of_the_document_makes_a_cluster() {
         .current_dir(machines.folder.path())
         .args(["tls", "init", "other", "--host", "x"]))
     .ok();
-    list(&url, &["--tls-ca", "other/ca.pem"], None).with(3).tells("CERTIFICATE_NOT_TRUSTED", &["--tls-ca"]);
+    list(&url, &["--tls-ca", "other/ca.pem"], None).with(3).shows_error("CERTIFICATE_NOT_TRUSTED", &["--tls-ca"]);
     let by_name = url.replace("127.0.0.1", "localhost");
-    list(&by_name, &own, None).with(3).tells("CERTIFICATE_WRONG_NAME", &["localhost", "127.0.0.1"]);
-    list(&url.replace("https", "http"), &[], None).with(2).tells("BAD_REQUEST", &["https://"]);
+    list(&by_name, &own, None).with(3).shows_error("CERTIFICATE_WRONG_NAME", &["localhost", "127.0.0.1"]);
+    list(&url.replace("https", "http"), &[], None).with(2).shows_error("BAD_REQUEST", &["https://"]);
     // Without --tls-ca the machine's trust store counts.
     let [ours, others] = ["tls/ca.pem", "other/ca.pem"].map(|ca| machines.folder.path().join(ca));
     list(&url, &[], Some(&ours)).ok();
-    list(&url, &[], Some(&others)).with(3).tells("CERTIFICATE_NOT_TRUSTED", &[]);
+    list(&url, &[], Some(&others)).with(3).shows_error("CERTIFICATE_NOT_TRUSTED", &[]);
     let wrong = machines.folder.path().join("wrong");
     std::fs::write(&wrong, "0123456789abcdef0123456789abcdef").unwrap();
     std::fs::set_permissions(&wrong, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    list_with("wrong", &url, &own, None).with(3).tells("UNAUTHORISED", &["token"]);
+    list_with("wrong", &url, &own, None).with(3).shows_error("UNAUTHORISED", &["token"]);
     assert_eq!(worker.stop(), Some(0));
     assert_eq!(coordinator.stop(), Some(0));
-    list(&url, &own, None).with(3).tells("UNREACHABLE", &[]);
+    list(&url, &own, None).with(3).shows_error("UNREACHABLE", &[]);
 }
 
 /// A coordinator with an unusable authority ends with the reason instead of waiting for its own first call.
@@ -141,7 +141,7 @@ fn unusable_authority_ends_a_daemon_before_it_starts() {
         command.args(["--tls-cert", "127.0.0.1.pem", "--tls-key", "127.0.0.1.key"]).current_dir(folder.path());
         run(&mut command)
     };
-    start("empty.pem").with(2).tells("BAD_REQUEST", &["no certificate in PEM in empty.pem"]);
-    start("missing.pem").with(1).tells("IO_ERROR", &["missing.pem"]);
+    start("empty.pem").with(2).shows_error("BAD_REQUEST", &["no certificate in PEM in empty.pem"]);
+    start("missing.pem").with(1).shows_error("IO_ERROR", &["missing.pem"]);
     assert!(!path("data/journal.redb").exists(), "an epoch of the journal began");
 }

@@ -19,7 +19,7 @@ fn text(path: &Path) -> String {
 }
 
 #[test]
-fn log_tells_of_workers_jobs_and_refused_callers() {
+fn log_lists_workers_jobs_and_refused_callers() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let (home, log) = (folder.path().join("home"), folder.path().join("log"));

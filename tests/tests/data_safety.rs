@@ -108,7 +108,7 @@ fn older_journal_is_refused_and_admitted_by_a_restore() {
         run(cluster.windrow(["coordinator", "restore", "--data-dir"]).arg(cluster.coordinator_folder()))
     };
     // A restore under a running coordinator is refused.
-    restore(&cluster).with(1).tells("DATA_DIR_IN_USE", &[]);
+    restore(&cluster).with(1).shows_error("DATA_DIR_IN_USE", &[]);
     cluster.kill_coordinator();
     restore(&cluster).ok();
     cluster.start_coordinator();
@@ -221,7 +221,7 @@ fn chunk_without_any_copy_fails_its_reader_at_once() {
     let gone = chunks(&cluster, 0).into_keys().next().unwrap();
     [0, 1].iter().for_each(|worker| fs::remove_file(chunk_file(&cluster, *worker, &gone)).unwrap());
     let job = cluster.job(folder.path(), "wordcount", ["windrow://set", "--output", "out"]);
-    job.with(1).tells("CHUNK_UNAVAILABLE", &[&gone]);
+    job.with(1).shows_error("CHUNK_UNAVAILABLE", &[&gone]);
     assert_eq!(state(&cluster, "set"), "incomplete");
     cluster.stop();
 }
@@ -316,7 +316,7 @@ fn backup_during_jobs_holds_all_acknowledged_data() {
     let take =
         |cluster: &Cluster| run(cluster.windrow(["coordinator", "backup", "--coordinator", &cluster.url]).arg(&backup));
     take(&cluster).ok();
-    take(&cluster).with(1).tells("OUTPUT_EXISTS", &["backup"]);
+    take(&cluster).with(1).shows_error("OUTPUT_EXISTS", &["backup"]);
     let jobs = cluster.json(["job", "list"]).as_array().unwrap().len();
     assert_eq!(jobs, 2);
 

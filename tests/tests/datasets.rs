@@ -59,7 +59,7 @@ fn put_dataset_is_listed_read_and_deleted() {
     let back = std::fs::read_to_string(folder.path().join("back")).unwrap();
     let ended = |text: &str| if text.ends_with('\n') { text.to_string() } else { format!("{text}\n") };
     assert!(back == ended(&text) + "no newline at the end\n");
-    data(&cluster, folder.path(), &["get", "texts", "back"]).with(1).tells("OUTPUT_EXISTS", &["back"]);
+    data(&cluster, folder.path(), &["get", "texts", "back"]).with(1).shows_error("OUTPUT_EXISTS", &["back"]);
     data(&cluster, folder.path(), &["rm", "texts"]).ok();
     assert_eq!(listed(&cluster, "texts"), None);
     eventually("chunks without a name are deleted", || chunks(&cluster, 0) + chunks(&cluster, 1) == 0);
@@ -128,7 +128,7 @@ fn damaged_copy_is_never_read_and_is_restored() {
     eventually("there are two copies again", || listed(&cluster, "set").unwrap()["state"] == "whole");
     damage_chunks(&cluster, 0);
     damage_chunks(&cluster, 1);
-    wordcount(&cluster, folder.path(), "windrow://set", "out3").with(1).tells("CHUNK_UNAVAILABLE", &["chunk"]);
+    wordcount(&cluster, folder.path(), "windrow://set", "out3").with(1).shows_error("CHUNK_UNAVAILABLE", &["chunk"]);
     assert!(!folder.path().join("out3").exists());
     let state = listed(&cluster, "set").unwrap()["state"].clone();
     assert!(state != "whole", "{state}");
@@ -226,7 +226,7 @@ fn running_job_keeps_its_dataset_version() {
     let id = cluster.detach(folder.path(), "hostile", args);
     eventually("a task waits", || std::fs::read_dir(&gate).unwrap().count() >= 1);
     write(folder.path(), "new", "something else\n");
-    data(&cluster, folder.path(), &["put", "new", "texts"]).with(1).tells("DATASET_EXISTS", &["texts"]);
+    data(&cluster, folder.path(), &["put", "new", "texts"]).with(1).shows_error("DATASET_EXISTS", &["texts"]);
     data(&cluster, folder.path(), &["put", "new", "texts", "--overwrite"]).ok();
     assert_eq!(listed(&cluster, "texts").unwrap()["version"], 2);
     data(&cluster, folder.path(), &["rm", "texts"]).ok();
@@ -257,7 +257,7 @@ fn jobs_read_datasets_written_by_jobs() {
     let all: Vec<u8> = expected.values().flatten().copied().collect();
     assert!(std::fs::read(path.join("counts")).unwrap() == all, "parts in their order");
 
-    write_counts(&cluster, &[]).with(1).tells("DATASET_EXISTS", &["counts"]);
+    write_counts(&cluster, &[]).with(1).shows_error("DATASET_EXISTS", &["counts"]);
     write_counts(&cluster, &["--overwrite"]).ok();
     assert_eq!(listed(&cluster, "counts").unwrap()["version"], 2);
     assert!(chunks(&cluster, 0) <= 3, "the same parts are the same chunks");
@@ -265,7 +265,9 @@ fn jobs_read_datasets_written_by_jobs() {
     cluster.kill_worker(0);
     cluster.job(path, "grep", [".", "windrow://counts", "--output", "read", "--partitions", "1"]).ok();
     assert!(parts(&path.join("read"))["part-00000"] == all);
-    local(path, "wordcount", ["in", "--output", "windrow://x"]).with(1).tells("DATASET_NOT_FOUND", &["--cluster"]);
+    local(path, "wordcount", ["in", "--output", "windrow://x"])
+        .with(1)
+        .shows_error("DATASET_NOT_FOUND", &["--cluster"]);
     cluster.stop();
 }
 
@@ -275,11 +277,11 @@ fn failed_job_leaves_no_dataset() {
     write(folder.path(), "in", "a\nb BOOM\n");
     let cluster = Cluster::start(1, 1);
     let bad = ["bad", "panic", "in", "--output", "windrow://x"];
-    cluster.job(folder.path(), "hostile", bad).with(1).tells("USER_PANIC", &["in:2"]);
+    cluster.job(folder.path(), "hostile", bad).with(1).shows_error("USER_PANIC", &["in:2"]);
     assert_eq!(listed(&cluster, "x"), None);
     data(&cluster, folder.path(), &["put", "in", "x"]).ok();
     let read = ["bad", "panic", "windrow://x", "--output", "out"];
-    cluster.job(folder.path(), "hostile", read).with(1).tells("USER_PANIC", &["windrow://x/00000:2", "b BOOM"]);
+    cluster.job(folder.path(), "hostile", read).with(1).shows_error("USER_PANIC", &["windrow://x/00000:2", "b BOOM"]);
     cluster.stop();
 }
 
@@ -303,7 +305,7 @@ fn copies_on_a_killed_worker_are_restored() {
     cluster.kill_worker(2);
     cluster.add_worker(1);
     eventually("no copy is left", || listed(&cluster, "texts").unwrap()["state"] == "incomplete");
-    wordcount(&cluster, folder.path(), "windrow://texts", "lost").with(1).tells("CHUNK_UNAVAILABLE", &["texts"]);
+    wordcount(&cluster, folder.path(), "windrow://texts", "lost").with(1).shows_error("CHUNK_UNAVAILABLE", &["texts"]);
     assert!(!folder.path().join("lost").exists());
 }
 
@@ -331,21 +333,25 @@ fn invalid_dataset_requests_are_errors() {
     write(path, "in", "a b\n");
     let cluster = Cluster::start(1, 1);
     data(&cluster, path, &["put", "in", "texts"]).ok();
-    wordcount(&cluster, path, "windrow://nothing", "out").with(1).tells("DATASET_NOT_FOUND", &["nothing"]);
-    local(path, "wordcount", ["windrow://texts", "--output", "out"]).with(1).tells("DATASET_NOT_FOUND", &["texts"]);
+    wordcount(&cluster, path, "windrow://nothing", "out").with(1).shows_error("DATASET_NOT_FOUND", &["nothing"]);
+    local(path, "wordcount", ["windrow://texts", "--output", "out"])
+        .with(1)
+        .shows_error("DATASET_NOT_FOUND", &["texts"]);
     let fixed = ["sort", "windrow://texts", "--output", "out"];
-    cluster.job(path, "terasort", fixed).with(1).tells("DATASET_FRAMING", &["texts", "lines", "fixed:100"]);
-    data(&cluster, path, &["put", "missing", "other"]).with(1).tells("INPUT_NOT_FOUND", &["missing"]);
-    data(&cluster, path, &["put", "in", "../x"]).with(2).tells("BAD_REQUEST", &["../x"]);
-    data(&cluster, path, &["put", "in", "other", "--framing", "fixed:3"]).with(1).tells("INPUT_MALFORMED", &["in"]);
-    data(&cluster, path, &["put", "in", "other", "--replicas", "2"]).with(2).tells("BAD_REQUEST", &["2 copies"]);
-    data(&cluster, path, &["rm", "nothing"]).with(1).tells("DATASET_NOT_FOUND", &["nothing"]);
-    data(&cluster, path, &["get", "nothing", "x"]).with(1).tells("DATASET_NOT_FOUND", &["nothing"]);
+    cluster.job(path, "terasort", fixed).with(1).shows_error("DATASET_FRAMING", &["texts", "lines", "fixed:100"]);
+    data(&cluster, path, &["put", "missing", "other"]).with(1).shows_error("INPUT_NOT_FOUND", &["missing"]);
+    data(&cluster, path, &["put", "in", "../x"]).with(2).shows_error("BAD_REQUEST", &["../x"]);
+    data(&cluster, path, &["put", "in", "other", "--framing", "fixed:3"])
+        .with(1)
+        .shows_error("INPUT_MALFORMED", &["in"]);
+    data(&cluster, path, &["put", "in", "other", "--replicas", "2"]).with(2).shows_error("BAD_REQUEST", &["2 copies"]);
+    data(&cluster, path, &["rm", "nothing"]).with(1).shows_error("DATASET_NOT_FOUND", &["nothing"]);
+    data(&cluster, path, &["get", "nothing", "x"]).with(1).shows_error("DATASET_NOT_FOUND", &["nothing"]);
     data(&cluster, path, &["put", "in"]).with(2);
     assert_eq!(cluster.json(["data", "ls"]).as_array().unwrap().len(), 1);
     assert!(!path.join("out").exists());
     let empty = Cluster::start(0, 1);
-    data(&empty, path, &["put", "in", "texts"]).with(1).tells("CHUNK_UNAVAILABLE", &["no worker"]);
+    data(&empty, path, &["put", "in", "texts"]).with(1).shows_error("CHUNK_UNAVAILABLE", &["no worker"]);
     cluster.stop();
     empty.stop();
 }

@@ -116,7 +116,7 @@ fn pagerank_replaces_its_output_only_if_allowed() {
         local(folder.path(), "pagerank", args.iter().chain(more))
     };
     until(&[]).ok();
-    until(&[]).with(1).tells("OUTPUT_EXISTS", &["out"]);
+    until(&[]).with(1).shows_error("OUTPUT_EXISTS", &["out"]);
     until(&["--overwrite"]).ok();
     let expected = oracle::pagerank(&edges, 3);
     let ranks = lines(&folder.path().join("out"));
@@ -126,7 +126,7 @@ fn pagerank_replaces_its_output_only_if_allowed() {
         assert!((rank - expected[&node]).abs() < 1e-9, "{node}: {rank}");
     }
     std::fs::write(folder.path().join("out/mine"), "").unwrap();
-    let refused = until(&["--overwrite"]).with(1).tells("OUTPUT_NOT_OURS", &["mine"]);
+    let refused = until(&["--overwrite"]).with(1).shows_error("OUTPUT_NOT_OURS", &["mine"]);
     assert!(!refused.stderr.contains("round 0"), "before the first round: {}", refused.stderr);
     assert!(!folder.path().join("out.rounds").exists());
 }
@@ -141,16 +141,16 @@ fn incomplete_output_is_not_validated() {
     let [success, part] = ["_SUCCESS", "part-00001"].map(|name| folder.path().join("out").join(name));
     let kept = std::fs::read(&part).unwrap();
     std::fs::remove_file(&part).unwrap();
-    validate("out").with(1).tells("OUTPUT_FAILED", &["out/part-00001"]);
+    validate("out").with(1).shows_error("OUTPUT_FAILED", &["out/part-00001"]);
     std::fs::write(&part, &kept[..kept.len() - 100]).unwrap();
-    validate("out").with(1).tells("OUTPUT_FAILED", &["out/part-00001"]);
+    validate("out").with(1).shows_error("OUTPUT_FAILED", &["out/part-00001"]);
     std::fs::write(&part, kept).unwrap();
     std::fs::remove_file(success).unwrap();
     let unlisted = validate("out").ok();
     assert!(unlisted.stdout.starts_with("900 records in order") && unlisted.stderr.contains("_SUCCESS"));
     std::fs::create_dir(folder.path().join("empty")).unwrap();
-    validate("empty").with(1).tells("USER_ERROR", &["empty", "_SUCCESS"]);
-    validate("nodir").with(1).tells("USER_ERROR", &["nodir"]);
+    validate("empty").with(1).shows_error("USER_ERROR", &["empty", "_SUCCESS"]);
+    validate("nodir").with(1).shows_error("USER_ERROR", &["nodir"]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn query_reports_errors_but_not_a_closed_pipe() {
     local(folder.path(), "inverted_index", ["in", "--output", "out"]).ok();
     let found = local(folder.path(), "inverted_index", ["query", "out", "word", "word"]).ok();
     assert_eq!(found.stdout.lines().count(), 100_000);
-    local(folder.path(), "inverted_index", ["query", "nodir", "word"]).with(1).tells("OUTPUT_FAILED", &["nodir"]);
+    local(folder.path(), "inverted_index", ["query", "nodir", "word"]).with(1).shows_error("OUTPUT_FAILED", &["nodir"]);
     let help = local(folder.path(), "inverted_index", ["query", "--help"]).ok().stdout;
     assert!(help.contains("WORDS") && !help.contains("--output"), "{help}");
 
@@ -193,10 +193,10 @@ fn cluster_warns_of_unused_flags_and_shows_last_events() {
         ("nothing", "x", "INPUT_NOT_FOUND"),
         ("windrow://no", "x", "DATASET_NOT_FOUND"),
     ] {
-        let failed = submit("wordcount", &[input, "--output", output]).with(1).tells(code, &[]);
+        let failed = submit("wordcount", &[input, "--output", output]).with(1).shows_error(code, &[]);
         assert!(!failed.stderr.contains("committing") && !failed.stderr.contains("warning"), "{}", failed.stderr);
     }
-    submit("hostile", &["unplanned", "this"]).with(1).tells("PLAN_INVALID", &["no plan for this"]);
+    submit("hostile", &["unplanned", "this"]).with(1).shows_error("PLAN_INVALID", &["no plan for this"]);
     let jobs = cluster.json(["job", "list"]);
     for job in jobs.as_array().unwrap() {
         let cancelled =

@@ -114,7 +114,7 @@ fn job_without_disk_space_anywhere_fails_and_others_run() {
         cluster.add_worker(1);
         let output = format!("out-{}", place.name);
         let failed = cluster.job(folder.path(), place.job, args(place, &output));
-        failed.with(1).tells("NO_SPACE", &["failed 4 times", " free"]);
+        failed.with(1).shows_error("NO_SPACE", &["failed 4 times", " free"]);
         assert!(!folder.path().join(&output).exists());
         cluster.wait_until_clean();
         if place.name == "publish.place" || place.name == "spill" {
@@ -134,8 +134,8 @@ fn artifact_beyond_the_coordinators_disk_is_refused() {
         let output = format!("out-{error}");
         let failed = cluster.job(folder.path(), "wordcount", ["few", "--output", &output]);
         match error.contains("enospc") {
-            true => drop(failed.with(1).tells("NO_SPACE", &[" free"])),
-            false => drop(failed.with(1).tells("IO_ERROR", &["artifacts"])),
+            true => drop(failed.with(1).shows_error("NO_SPACE", &[" free"])),
+            false => drop(failed.with(1).shows_error("IO_ERROR", &["artifacts"])),
         }
         let stored = cluster.coordinator_folder().join("artifacts");
         assert_eq!(std::fs::read_dir(stored).unwrap().count(), 0, "{error}");
@@ -153,7 +153,7 @@ fn commit_without_disk_space_fails_and_publishes_nothing() {
         let cluster = Setup { workers: 1, slots: 1, coordinator_failpoints: error, ..Setup::default() }.start();
         let failed = cluster.job(folder.path(), "wordcount", ["few", "--output", "out"]);
         let code = if error.contains("enospc") { "NO_SPACE" } else { "OUTPUT_FAILED" };
-        failed.with(1).tells(code, &["out"]);
+        failed.with(1).shows_error(code, &["out"]);
         let left = || std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.file_name());
         eventually("nothing is left", || left().all(|n| n != "out" && !n.to_string_lossy().starts_with('.')));
         cluster.stop();
@@ -317,7 +317,7 @@ fn truly_full_disk_costs_attempts_but_no_worker() {
     cluster.job(folder.path(), "wordcount", ["few", "--output", "few-before"]).ok();
     let sort = ["sort", "records", "--partitions", "3", "--output"];
     let failed = cluster.job(folder.path(), "terasort", sort.iter().chain(&["out"]));
-    failed.with(1).tells("NO_SPACE", &["failed 4 times", " free", mounted.0.path().to_str().unwrap()]);
+    failed.with(1).shows_error("NO_SPACE", &["failed 4 times", " free", mounted.0.path().to_str().unwrap()]);
     cluster.wait_until_clean();
     cluster.job(folder.path(), "wordcount", ["few", "--output", "few-out"]).ok();
     // A second worker has space.
@@ -341,7 +341,7 @@ fn limit_on_file_size_is_an_error_of_the_write() {
         command
     };
     let local = run(limited(64, "wordcount").args(["many", "--output", "limited"]));
-    local.with(1).tells("NO_SPACE", &["File too large"]);
+    local.with(1).shows_error("NO_SPACE", &["File too large"]);
     assert!(!folder.path().join("limited").exists());
     // The binary of the job exceeds this coordinator's limit.
     let mut coordinator = limited(8 << 10, "windrow");
@@ -354,7 +354,7 @@ fn limit_on_file_size_is_an_error_of_the_write() {
     };
     let job = binary("wordcount");
     let submitted = ask(&["submit", job.to_str().unwrap(), "--", "few", "--output", "out"]);
-    submitted.with(1).tells("NO_SPACE", &["File too large"]);
+    submitted.with(1).shows_error("NO_SPACE", &["File too large"]);
     ask(&["job", "list"]).ok();
     assert_eq!(coordinator.stop(), Some(0));
 }

@@ -274,7 +274,7 @@ fn journal_disk_error_ends_the_coordinator_and_jobs_resume() {
         let submitted = submitted.join().unwrap();
         if submitted.code != Some(0) {
             // The submit was refused because it could not be recorded.
-            submitted.with(1).tells(if error.contains("eio") { "IO_ERROR" } else { "NO_SPACE" }, &["journal"]);
+            submitted.with(1).shows_error(if error.contains("eio") { "IO_ERROR" } else { "NO_SPACE" }, &["journal"]);
             work.submit(&cluster, &output).join().unwrap().ok();
         }
         work.check(&cluster, &output, error);
@@ -296,7 +296,7 @@ fn planning_that_aborts_twice_fails_its_job_alone() {
     cluster.start_coordinator_failing("plan.begun=abort");
     assert_eq!(cluster.coordinator_ends(|| false), Some(None), "the second try");
     assert!(cluster.start_coordinator_failing("plan.begun=abort"), "there is no third try");
-    submitted.join().unwrap().with(1).tells("PLANNING_CRASHED", &["2 times"]);
+    submitted.join().unwrap().with(1).shows_error("PLANNING_CRASHED", &["2 times"]);
     other.open();
     run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url])).ok();
     other.check("out");

@@ -42,7 +42,7 @@ fn worker_without_the_inputs_is_left_out_and_named() {
     };
     wordcount(&cluster, folder.path(), "none")
         .with(1)
-        .tells("INPUT_NOT_SHARED", &["mount/in", "is not on this worker"]);
+        .shows_error("INPUT_NOT_SHARED", &["mount/in", "is not on this worker"]);
     cluster.hidden = None;
     cluster.add_worker(1);
     wordcount(&cluster, folder.path(), "out").ok();

@@ -91,7 +91,9 @@ fn fork_bomb_fails_only_its_own_job() {
     let sleeper = format!("100020.{}", std::process::id());
     let what = format!("forks:{sleeper}");
     let failed = cluster.job(folder.path(), "hostile", ["bad", &what, "bad", "--output", "out"]);
-    failed.with(1).tells("TOO_MANY_PROCESSES", &["100 processes and threads", "--max-processes", "failed 4 times"]);
+    failed
+        .with(1)
+        .shows_error("TOO_MANY_PROCESSES", &["100 processes and threads", "--max-processes", "failed 4 times"]);
     assert!(!folder.path().join("out").exists());
     eventually("nothing of it is left", || processes_with(&sleeper) == 0 && cluster.executors() == 0);
     still_works(&cluster, folder.path());
@@ -135,7 +137,7 @@ fn job_past_its_deadline_ends_with_its_processes() {
     let submit = ["submit", "--timeout", "1s", "--coordinator", &cluster.url];
     let mut submit = cluster.windrow(submit);
     submit.arg(windrow_tests::program::binary("hostile")).args(["--", "bad", "hang", "bad", "--output", "out"]);
-    run(submit.current_dir(folder.path())).with(5).tells("DEADLINE_EXCEEDED", &[]);
+    run(submit.current_dir(folder.path())).with(5).shows_error("DEADLINE_EXCEEDED", &[]);
     eventually("its processes and files are gone", || cluster.executors() == 0 && cluster.leftovers().is_empty());
     still_works(&cluster, folder.path());
     cluster.stop();
@@ -150,7 +152,7 @@ fn memory_hog_is_stopped_by_the_workers_limit() {
     cluster.worker_args = ["--memory-limit", "300MiB"].map(str::to_string).to_vec();
     cluster.add_worker(1);
     let failed = cluster.job(folder.path(), "hostile", ["bad", "hoard", "bad", "--output", "out"]);
-    failed.with(1).tells("OUT_OF_MEMORY", &["limit 300 MiB", "peak"]);
+    failed.with(1).shows_error("OUT_OF_MEMORY", &["limit 300 MiB", "peak"]);
     still_works(&cluster, folder.path());
     cluster.stop();
 }
@@ -167,7 +169,7 @@ fn attempt_beyond_its_quota_fails_and_frees_its_space() {
     cluster.worker_args = ["--scratch-quota", "1MiB"].map(str::to_string).to_vec();
     cluster.add_worker(1);
     let failed = cluster.job(folder.path(), "wordcount", ["many", "--output", "out"]);
-    failed.with(1).tells("SCRATCH_QUOTA_EXCEEDED", &["its quota is 1 MiB", "failed 4 times"]);
+    failed.with(1).shows_error("SCRATCH_QUOTA_EXCEEDED", &["its quota is 1 MiB", "failed 4 times"]);
     assert!(!folder.path().join("out").exists());
     still_works(&cluster, folder.path());
     // Smaller tasks fit, run by run and part by part.

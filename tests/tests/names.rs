@@ -37,7 +37,7 @@ fn empty_paths_are_usage_errors_and_touch_nothing() {
     for args in [["", "--output", "out"], ["in", "--output", ""]] {
         let mut submit = command("windrow", folder.path());
         submit.args(["submit", "--coordinator", "http://127.0.0.1:1"]).arg(binary("wordcount")).arg("--").args(args);
-        run(submit.current_dir(folder.path())).with(2).tells("BAD_REQUEST", &["path is empty"]);
+        run(submit.current_dir(folder.path())).with(2).shows_error("BAD_REQUEST", &["path is empty"]);
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was made");
 }
@@ -49,7 +49,7 @@ fn folder_of_skipped_files_is_an_error_like_an_empty_glob() {
     std::fs::write(folder.path().join("in/_x"), "a\n").unwrap();
     std::fs::write(folder.path().join("in/.y"), "a\n").unwrap();
     let failed = local(folder.path(), "wordcount", ["in", "--output", "out"]);
-    failed.with(1).tells("INPUT_NOT_FOUND", &["every file in it is skipped"]);
+    failed.with(1).shows_error("INPUT_NOT_FOUND", &["every file in it is skipped"]);
     local(folder.path(), "wordcount", ["in/_x", "--output", "out"]).ok();
 }
 
@@ -113,9 +113,13 @@ fn names_and_messages_forge_no_lines() {
     let cluster = Cluster::start(1, 1);
     let job = |args: &[&str]| local(folder.path(), "printer", args);
     shown.push(job(&["says", &good, "--output", &format!("out{FORGED}")]).ok());
-    shown.push(job(&["says", &good, "--output", &format!("out{FORGED}")]).with(1).tells("OUTPUT_EXISTS", &[r"\nFAKE"]));
     shown.push(
-        job(&["says", &format!("missing{FORGED}"), "--output", "x"]).with(1).tells("INPUT_NOT_FOUND", &[r"\nFAKE"]),
+        job(&["says", &good, "--output", &format!("out{FORGED}")]).with(1).shows_error("OUTPUT_EXISTS", &[r"\nFAKE"]),
+    );
+    shown.push(
+        job(&["says", &format!("missing{FORGED}"), "--output", "x"])
+            .with(1)
+            .shows_error("INPUT_NOT_FOUND", &[r"\nFAKE"]),
     );
     shown.push(job(&["says", &good, "--output", "x", "--explain"]).ok());
     shown.push(job(&["says", &good, &format!("--{FORGED}")]).with(2));

@@ -64,7 +64,7 @@ fn new_crate_passes_its_test_and_runs_here_and_on_a_cluster() {
     let cluster = Cluster::start(1, 1);
     let token = cluster.token_file();
     let there = ["--cluster", &cluster.url, "--token-file", token.to_str().unwrap()];
-    run(job(&program, home, &[]).args(args("there", &there))).with(2).tells("NO_CLIENT", &["`windrow`", "PATH"]);
+    run(job(&program, home, &[]).args(args("there", &there))).with(2).shows_error("NO_CLIENT", &["`windrow`", "PATH"]);
     let json =
         run(job(&program, home, &[]).args(args("there", &[&there[..], &["-o", "json"]].concat()))).with(2).json();
     assert_eq!(json["error"]["code"], "NO_CLIENT");
@@ -80,7 +80,9 @@ fn new_crate_passes_its_test_and_runs_here_and_on_a_cluster() {
     let json = run(job(&program, home, &beside_windrow).args(again)).ok().json();
     assert_eq!((&json["name"], &json["state"]), (&NAME.into(), &"done".into()), "{json}");
     // A failure has the job's own exit code.
-    run(job(&program, home, &beside_windrow).args(args("there", &there))).with(1).tells("OUTPUT_EXISTS", &["there"]);
+    run(job(&program, home, &beside_windrow).args(args("there", &there)))
+        .with(1)
+        .shows_error("OUTPUT_EXISTS", &["there"]);
     cluster.stop();
 }
 
@@ -92,10 +94,10 @@ fn existing_folder_and_invalid_name_are_refused() {
     fs::write(folder.path().join("there/mine"), "kept").unwrap();
     std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
     for name in ["there", "link"] {
-        new(&[name]).with(2).tells("BAD_REQUEST", &[name, "exists"]);
+        new(&[name]).with(2).shows_error("BAD_REQUEST", &[name, "exists"]);
     }
-    new(&["../outside"]).with(2).tells("BAD_REQUEST", &["invalid crate name"]);
-    new(&["job", "--path", "there"]).with(2).tells("BAD_REQUEST", &["not a checkout of Windrow"]);
+    new(&["../outside"]).with(2).shows_error("BAD_REQUEST", &["invalid crate name"]);
+    new(&["job", "--path", "there"]).with(2).shows_error("BAD_REQUEST", &["not a checkout of Windrow"]);
     let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["link", "there"], "nothing was made");

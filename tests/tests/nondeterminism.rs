@@ -23,7 +23,7 @@ fn ran_again_differently(edge: &str, stages: usize) {
     // Each of the workers has outputs that the last reduce needs.
     cluster.kill_worker(0);
     let wait = run(&mut cluster.windrow(["job", "wait", &id, "--coordinator", &cluster.url]));
-    wait.with(1).tells("NONDETERMINISTIC_TASK", &["ran again", "digest", "published"]);
+    wait.with(1).shows_error("NONDETERMINISTIC_TASK", &["ran again", "digest", "published"]);
     assert!(!folder.path().join("out").exists());
     std::fs::write(gate.join("open"), "").unwrap();
     eventually("attempt folders are gone", || {

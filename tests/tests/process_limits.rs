@@ -67,10 +67,10 @@ fn daemon_without_threads_or_descriptors_says_so() {
     for daemon in daemons {
         run(&mut place.windrow("ulimit -u 1 2>/dev/null || ulimit -p 1;", daemon))
             .with(1)
-            .tells("IO_ERROR", &["threads to start", "ulimit -u"]);
+            .shows_error("IO_ERROR", &["threads to start", "ulimit -u"]);
         run(&mut place.windrow("ulimit -n 20;", daemon))
             .with(1)
-            .tells("IO_ERROR", &["may open 20 files", "ulimit -Hn"]);
+            .shows_error("IO_ERROR", &["may open 20 files", "ulimit -Hn"]);
     }
     assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "nothing is touched before the limits are checked");
 }
@@ -151,7 +151,7 @@ fn worker_survives_a_full_process_table() {
     let job = |output: &str| run(tool("wordcount").args(["words", "--output", output, "--cluster", &url]));
 
     let sleepers = Sleepers::start(&place, most);
-    job("full").with(1).tells("IO_ERROR", &["cannot start a thread", "ulimit"]);
+    job("full").with(1).shows_error("IO_ERROR", &["cannot start a thread", "ulimit"]);
     // Where there is another worker, this one is left out, with the reason.
     let mut other = Daemon::start(tool("windrow").args(args).arg(place.path("other")).env("WINDROW_LOG", "error"));
     other.read_line("worker ");

@@ -55,7 +55,7 @@ fn storage_hung_everywhere_fails_the_job_with_its_path() {
     cluster.worker_failpoints = "input.look=hang".into();
     cluster.add_worker(1);
     let failed = cluster.job(folder.path(), "wordcount", ["many", "--output", "out"]);
-    failed.with(1).tells("STORAGE_TIMEOUT", &["/many"]);
+    failed.with(1).shows_error("STORAGE_TIMEOUT", &["/many"]);
     assert!(!folder.path().join("out").exists());
     assert_eq!(states(&cluster), ["live"]);
     cluster.stop();
@@ -85,7 +85,7 @@ fn hung_commit_is_reported_and_resumes_or_is_given_up() {
         |id: &str| run(&mut cluster.windrow(["job", "commit", "--coordinator", &cluster.url, "--give-up", id]));
     decide(&given_up).ok();
     assert_eq!(job(&cluster, &given_up)["state"], "cancelled");
-    decide(&given_up).with(2).tells("BAD_REQUEST", &["no commit that waits"]);
+    decide(&given_up).with(2).shows_error("BAD_REQUEST", &["no commit that waits"]);
     cluster.restart_coordinator();
     run(&mut cluster.windrow(["job", "wait", "--coordinator", &cluster.url, &kept])).ok();
     assert!(parts(&folder.path().join("kept")) == parts(&folder.path().join("expected")));
@@ -104,7 +104,7 @@ fn excerpt_from_hung_storage_blocks_no_worker() {
     command.arg(binary("hostile")).args(["--", "bad", "hang", "in", "--output", "out"]);
     let failed = run(command.current_dir(folder.path()));
     // The record is named, and not shown.
-    failed.with(1).tells("TASK_TIMEOUT", &["made no progress", "/in"]);
+    failed.with(1).shows_error("TASK_TIMEOUT", &["made no progress", "/in"]);
     assert_eq!(states(&cluster), ["live"]);
     cluster.stop();
 }

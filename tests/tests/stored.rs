@@ -93,7 +93,7 @@ fn unread_formats_are_refused_by_name() {
     {
         for size in ["1MiB", "1B"] {
             let ended = wordcount(folder.path(), &format!("in {name} --chunk-size {size} --output out"));
-            ended.with(1).tells("INPUT_UNSUPPORTED", &[name, format, "not supported"]);
+            ended.with(1).shows_error("INPUT_UNSUPPORTED", &[name, format, "not supported"]);
         }
     }
     let counts = |output: &str, count: &str| {
@@ -103,7 +103,10 @@ fn unread_formats_are_refused_by_name() {
     wordcount(folder.path(), "a.xz nosuffix --compression none --chunk-size 1B --output raw").ok();
     counts("raw", "of\t2");
     let cluster = Cluster::start(1, 1);
-    cluster.job(folder.path(), "wordcount", ["a.xz", "--output", "out"]).with(1).tells("INPUT_UNSUPPORTED", &["a.xz"]);
+    cluster
+        .job(folder.path(), "wordcount", ["a.xz", "--output", "out"])
+        .with(1)
+        .shows_error("INPUT_UNSUPPORTED", &["a.xz"]);
     cluster.job(folder.path(), "wordcount", ["a.xz", "--compression", "none", "--output", "there"]).ok();
     counts("there", "of\t1");
     cluster.stop();
@@ -133,7 +136,7 @@ fn window_beyond_memory_is_refused_with_the_memory_needed() {
     let refused = wordcount(folder.path(), small).with(1);
     let (_, needed) = refused.stderr.split_once("--memory ").unwrap();
     let needed = needed.split([',', ' ']).next().unwrap().to_string();
-    refused.tells("DECOMPRESSION_LIMIT", &["long.zst", "258 MiB"]);
+    refused.shows_error("DECOMPRESSION_LIMIT", &["long.zst", "258 MiB"]);
     wordcount(folder.path(), &format!("long.zst --threads 2 --memory {needed} --output out")).ok();
     assert_eq!(sorted(&folder.path().join("out")), COUNTS);
 }
@@ -145,7 +148,9 @@ fn long_record_of_a_small_file_does_not_outgrow_memory() {
     let line = std::io::Read::take(std::io::repeat(b'x'), bytes);
     write(folder.path(), "one-line.zst", zstd::encode_all(line, 1).unwrap());
     let args = "one-line.zst --threads 2 --memory 32MiB --output out";
-    wordcount(folder.path(), args).with(1).tells("DECOMPRESSION_LIMIT", &["one-line.zst", "a record of this length"]);
+    wordcount(folder.path(), args)
+        .with(1)
+        .shows_error("DECOMPRESSION_LIMIT", &["one-line.zst", "a record of this length"]);
     // The same bytes in short lines are streamed: the ratio does not count.
     let mut text = vec![b'x'; bytes as usize];
     text.iter_mut().step_by(1000).for_each(|b| *b = b'\n');
@@ -187,7 +192,7 @@ fn datasets_hold_text_decompressed_and_whole_files_as_stored() {
     data(&[&args[..], &["marked", "texts"]].concat()).ok();
     data(&["get", "texts", "back"]).ok();
     assert_eq!(std::fs::read(folder.path().join("back")).unwrap(), TEXT.repeat(names.len() + 1));
-    data(&["put", "a.xz", "packed"]).with(1).tells("INPUT_UNSUPPORTED", &["a.xz"]);
+    data(&["put", "a.xz", "packed"]).with(1).shows_error("INPUT_UNSUPPORTED", &["a.xz"]);
     data(&["put", "a.xz", "packed", "--compression", "none"]).ok();
     // A whole file is stored unchanged, and decompressed when it is read as text.
     data(&["put", "UP.GZ", "whole", "--framing", "whole"]).ok();

@@ -117,7 +117,7 @@ fn program_on_the_port_of_a_dead_coordinator_learns_no_token() {
         }
     });
     let mut list = cluster.windrow(["job", "list", "--coordinator", &cluster.url]);
-    run(&mut list).with(3).tells("UNREACHABLE", &["does not prove"]);
+    run(&mut list).with(3).shows_error("UNREACHABLE", &["does not prove"]);
     eventually("the worker has tried again and again", || seen.lock().unwrap().0 > 4);
     let bytes = std::mem::take(&mut seen.lock().unwrap().1);
     for secret in [token.trim(), "Bearer", "windrow.v1"] {
@@ -220,13 +220,13 @@ fn program_without_a_token_trusts_nothing() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut worker = command("windrow", folder.path());
     worker.args(["worker", "--data-dir"]).arg(folder.path().join("data")).args(["--coordinator", &url]);
-    run(&mut worker).with(3).tells("UNAUTHORISED", &["no token"]);
+    run(&mut worker).with(3).shows_error("UNAUTHORISED", &["no token"]);
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "the worker has connected");
     // A real one is greeted, and gets no further call.
     let cluster = Cluster::start(0, 1);
     let mut list = command("windrow", folder.path());
-    run(list.args(["job", "list", "--coordinator", &cluster.url])).with(3).tells("UNAUTHORISED", &["no token"]);
+    run(list.args(["job", "list", "--coordinator", &cluster.url])).with(3).shows_error("UNAUTHORISED", &["no token"]);
     cluster.stop();
 }
 

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_told_from_binary_data_and_utf16() {
+    fn text_is_distinguished_from_binary_data_and_utf16() {
         let wide = |text: &str, to: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to).collect::<Vec<u8>>();
         for text in ["", "a", "plain text\n", "grüße\tund \u{1F600}\r\n"] {
             assert_eq!(looks_like(text.as_bytes()), None, "{text:?}");

@@ -1,4 +1,4 @@
-//! A coordinator in this process, a client of it, and a worker that obeys without running anything.
+//! A coordinator in this process, a client of it, and a worker that answers orders without running tasks.
 
 #![allow(clippy::disallowed_methods, reason = "tests read the files that they made")]
 #![allow(dead_code)] // Each test file uses its part.
@@ -46,7 +46,7 @@ impl Coordinator {
         }));
         Coordinator { url, stop, running }
     }
-    /// On a store of the test's.
+    /// Starts a coordinator on the test's own store.
     pub async fn start_on(config: Config, store: Box<dyn windrow_coordinator::JobStore>) -> Coordinator {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -63,7 +63,7 @@ impl Coordinator {
     pub async fn connect(&self) -> Connection {
         connect::channel(&self.url, &Access { token: Token::parse(TOKEN), ca: None }).await.unwrap()
     }
-    /// A URL that leads here, and the link behind it: connections over it break when that is aborted.
+    /// A URL of a proxy to this coordinator, and the proxy's task: aborting it breaks the connections.
     pub async fn link(&self) -> (String, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -123,7 +123,7 @@ impl Client {
         let workers = self.0.workers(v1::WorkersRequest {}).await.unwrap().into_inner().workers;
         workers.into_iter().map(|w| w.try_into().unwrap()).collect()
     }
-    /// Asks again until the list of workers is as wanted. For what has no event to wait for.
+    /// Asks for the list of workers until it is as wanted: for states that no event announces.
     pub async fn until_workers(&mut self, wanted: impl Fn(&[WorkerStatus]) -> bool) {
         soon("workers", async {
             while !wanted(&self.workers().await) {
@@ -202,14 +202,14 @@ pub fn spec(id: u8, input: &Path, output: &Path) -> JobSpec {
 
 pub const PART: &[u8] = b"a line\n";
 
-/// What a worker is to do with chunks.
+/// An order about chunks.
 #[derive(Debug, PartialEq)]
 pub enum ChunkOrder {
     Copy(Digest),
     Drop(Vec<Digest>),
 }
 
-/// A session that is spoken by hand.
+/// A worker's session whose messages the test sends itself.
 pub struct FakeWorker {
     pub id: WorkerId,
     say: mpsc::UnboundedSender<v1::FromWorker>,
@@ -304,7 +304,7 @@ impl FakeWorker {
         self.say(Say::Done(v1::AttemptDone { attempt: Some(task.attempt.into()), report: Some(report.into()) }));
     }
 
-    /// Obeys until this job is dropped.
+    /// Answers orders until this job is dropped.
     pub async fn work_until_dropped(&mut self, job: JobId) {
         while !self.dropped.contains(&job) {
             match self.hear().await.expect("the session ended") {
@@ -316,25 +316,25 @@ impl FakeWorker {
         }
     }
 
-    /// Its parts are this chunk of a dataset here.
+    /// Reports an attempt's parts as this chunk of a dataset.
     pub fn publish_chunk(&self, attempt: AttemptId, digest: Digest) {
         let chunk = v1::PublishedChunk { sink: 0, digest: Some(digest.into()), length: PART.len() as u64 };
         self.say(Say::Published(v1::Published { attempt: Some(attempt.into()), chunks: vec![chunk] }));
     }
 
-    /// It has these chunks; `last`: and no others.
+    /// Reports these chunks as held; `last`: the inventory is complete.
     pub fn holds(&self, digests: &[Digest], last: bool) {
         let digests = digests.iter().map(|d| (*d).into()).collect();
         self.say(Say::ChunksHeld(v1::ChunksHeld { digests, last, ..Default::default() }));
     }
 
-    /// A client has stored these chunks here just now.
+    /// Reports these chunks as stored by a client.
     pub fn stored(&self, digests: &[Digest]) {
         let digests = digests.iter().map(|d| (*d).into()).collect();
         self.say(Say::ChunksHeld(v1::ChunksHeld { digests, stored: true, ..Default::default() }));
     }
 
-    /// The next order to copy a chunk, or to drop some. Takes part in whatever else comes on the way.
+    /// The next order to copy or drop chunks. Answers other messages that come before it.
     pub async fn next_order(&mut self) -> ChunkOrder {
         loop {
             match self.hear().await.expect("the session ended") {
@@ -416,7 +416,7 @@ impl Place {
     pub fn spec(&self, id: u8) -> JobSpec {
         spec(id, &self.input(), &self.output())
     }
-    /// What lies beside the input: hidden folders that were left behind show here.
+    /// The names beside the input, which show hidden folders that were left behind.
     pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.dir.path()).unwrap();
         let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -425,7 +425,7 @@ impl Place {
     }
 }
 
-/// A worker's other service, with the same log for every job. Answers its address.
+/// Serves a worker's transfer service, with the same log for every job. Returns its address.
 pub async fn serve_logs(text: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

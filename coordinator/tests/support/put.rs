@@ -1,4 +1,4 @@
-//! Datasets as a client puts and lists them, spoken by hand.
+//! Puts and lists of datasets whose messages the test sends itself.
 
 use super::{Coordinator, FakeWorker, failure, soon};
 use tokio::sync::mpsc;
@@ -13,11 +13,11 @@ pub async fn listed(coordinator: &Coordinator, name: &str) -> Option<DatasetStat
     all.into_iter().map(|d| d.try_into().unwrap()).find(|d: &DatasetStatus| d.name == name)
 }
 
-/// An open put, spoken by hand.
+/// An open put whose messages the test sends itself.
 pub struct Put {
     say: mpsc::UnboundedSender<v1::PutRequest>,
     hear: tonic::Streaming<v1::PutReply>,
-    /// Copies of each chunk that it is to make.
+    /// Number of copies of each chunk that it must make.
     pub replicas: u32,
 }
 
@@ -46,7 +46,7 @@ impl Put {
         let Some(v1::put_reply::Message::Began(began)) = first.message else { panic!("no beginning") };
         Put { say, hear, replicas: began.replicas }
     }
-    /// The worker that is said to hold it says so, too.
+    /// The named worker also reports the chunk.
     pub async fn commit(self, digest: Digest, holder: &FakeWorker) {
         holder.holds(&[digest], false);
         self.try_commit(digest, holder.id).await.unwrap();
