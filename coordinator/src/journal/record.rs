@@ -17,7 +17,7 @@ pub struct JobRecord {
     pub program: String,
     /// The binary.
     pub binary: Digest,
-    /// Of the spec as it was submitted, by [`super::spec_digest`]: a repeated submit has the same, another job with the same id not.
+    /// Of the spec as it was submitted, by `spec_digest`: a repeated submit has the same, another job with the same id not.
     /// Absent in records of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Digest>,
