@@ -44,7 +44,7 @@ impl Lineage {
             return Ok(());
         }
         let Some(record) = self.0.get(&seen.epoch) else {
-            return if planted::has(Planted::LaterLifeAdmitted) { Ok(()) } else { Err(Behind::Older) };
+            return if planted::has(Planted::LaterEpochAdmitted) { Ok(()) } else { Err(Behind::Older) };
         };
         if record.nonce != seen.nonce && !planted::has(Planted::CopyAdmitted) {
             return Err(Behind::Copied);

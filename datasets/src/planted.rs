@@ -21,7 +21,7 @@ bugs! {
     /// A worker that has seen more changes of the present or an earlier epoch is admitted.
     MoreChangesAdmitted,
     /// A worker that has seen a later epoch is admitted.
-    LaterLifeAdmitted,
+    LaterEpochAdmitted,
     /// A worker that has seen another copy of the journal in the same epoch is admitted.
     CopyAdmitted,
     /// A worker of another cluster is admitted.

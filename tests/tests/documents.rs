@@ -1,10 +1,10 @@
-//! The documents and the tree agree: a path named in a document exists, and crates depend on each other only as the
-//! table in `docs/ARCHITECTURE.md` allows.
+//! The documents and the tree agree: a path or a test named in a document exists, and crates depend on each other only
+//! as the table in `docs/ARCHITECTURE.md` allows.
 
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use windrow_model::Escape;
 use windrow_tests::program::{binary, isolated, run};
@@ -78,6 +78,35 @@ fn every_path_named_in_a_document_exists() {
     }
     assert!(seen > 100, "only {seen} paths were found: the patterns of this test are out of date");
     assert!(missing.is_empty(), "named but not there:\n{}", missing.join("\n"));
+}
+
+/// The names of all functions in the Rust files below `folder`.
+fn functions_below(folder: &Path, declared: &Regex, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            functions_below(&path, declared, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            found.extend(declared.captures_iter(&text).map(|c| c[1].to_owned()));
+        }
+    }
+}
+
+/// Names of four words and more: of code, only tests have such.
+#[test]
+fn every_test_named_in_reliability_exists() {
+    let declared = Regex::new(r"\bfn ([a-z0-9_]+)").unwrap();
+    let mut functions = BTreeSet::new();
+    for folder in top_level_folders() {
+        functions_below(&repository().join(folder), &declared, &mut functions);
+    }
+    let text = fs::read_to_string(repository().join("docs/RELIABILITY.md")).unwrap();
+    let named = Regex::new(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`").unwrap();
+    let named: BTreeSet<String> = named.captures_iter(&text).map(|c| c[1].to_owned()).collect();
+    assert!(named.len() > 100, "only {} names were found: the pattern of this test is out of date", named.len());
+    let missing: Vec<&String> = named.difference(&functions).collect();
+    assert!(missing.is_empty(), "named but not there: {missing:#?}");
 }
 
 /// The crates of this workspace that `manifest` names in `section`.
