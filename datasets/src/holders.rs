@@ -89,6 +89,11 @@ impl Holders {
         self.by_chunk.get(&digest).is_some_and(|holders| holders.contains(&worker))
     }
 
+    /// Whether a worker is connected in this incarnation.
+    pub fn is_live_as(&self, worker: WorkerId, incarnation: Incarnation) -> bool {
+        self.live.get(&worker).is_some_and(|live| live.incarnation == incarnation)
+    }
+
     pub fn is_live(&self, worker: WorkerId) -> bool {
         self.live.contains_key(&worker)
     }

@@ -11,6 +11,9 @@ pub(crate) const UNREFERRED_MAX: usize = 1 << 17;
 impl Datasets {
     /// A worker has registered; its inventory follows. In the same incarnation it still holds what it held.
     pub fn worker_joined(&mut self, worker: WorkerId, incarnation: Incarnation, now: Time) {
+        if !self.holders.is_live_as(worker, incarnation) {
+            self.forget_stored(worker);
+        }
         self.holders.joined(worker, incarnation, now);
         self.trash.worker_left(worker);
         self.forget_orders(worker);
@@ -33,6 +36,7 @@ impl Datasets {
     /// A worker has left, and its copies with it for now.
     pub fn worker_left(&mut self, worker: WorkerId, now: Time) {
         self.may_lack = true;
+        self.forget_stored(worker);
         let lost = self.holders.left(worker, now);
         let trashed = self.trash.worker_left(worker);
         self.forget_orders(worker);
@@ -63,6 +67,7 @@ impl Datasets {
                 self.changed = true;
                 self.copying.made(worker, digest);
                 self.trash.forget(worker, digest);
+                self.keep_if_found_elsewhere(worker, digest);
                 self.look_at(digest);
             }
         }

@@ -5,8 +5,8 @@
 //! report their chunks when they register. The table answers with [`Order`]s: copy a chunk, delete chunks, move chunks
 //! to the trash.
 //!
-//! A chunk whose last reference was removed by a recorded change (a removal, an overwrite, the end of a job), or that a
-//! failed put has stored, is *ordered* to be deleted and goes at once. Any other unreferenced chunk is an *orphan*
+//! A chunk whose last reference was removed by a recorded change (a removal, an overwrite, the end of a job) is *ordered*
+//! to be deleted and goes at once, and so do the copies that a failed put has stored. Any other unreferenced chunk is an *orphan*
 //! (`orphans.rs`): it stays for a time, and few are removed in an hour. Nothing is deleted while a put is open, since
 //! it may be about to name the chunk, nor while a worker has seen a newer journal than this one ([`Membership`]).
 //!

@@ -65,6 +65,7 @@ impl Datasets {
             }
             if self.copies(digest) == 0 {
                 self.doomed.remove(&digest);
+                self.failed.remove(&digest);
                 self.orphans.forget_length(digest);
             }
         }

@@ -1,12 +1,14 @@
 //! Open puts: datasets whose chunks arrive, from a client or from the tasks of a job.
 //!
 //! Nothing is deleted while a put is open, since it may be about to name any chunk. Chunks that clients have stored for
-//! a failed put are deleted at once, unless they were there before.
+//! a failed put are deleted at once, unless they were there before. That holds only for the copies that the clients have
+//! stored, and is not recorded: if another worker turns up with the chunk, if a holder is away for a time or if the
+//! coordinator ends, the copies that are left are orphans. A folder that joins later loses no chunk to a put that it has not seen.
 
 use crate::names::REPLICAS;
 use crate::planted::{self, Planted};
 use crate::table::{Datasets, Put, PutId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use windrow_model::{Code, Dataset, DatasetChunk, Digest, Failure, Time, WorkerId};
 
 /// A chunk that was on its way when its put failed is reported by its worker within this time.
@@ -115,8 +117,8 @@ impl Datasets {
         Ok(dataset)
     }
 
-    /// Ends a put. Chunks that clients have stored for an uncommitted one are ordered to be deleted, unless another
-    /// open put commits them. Until then nothing is deleted, and a reference takes the order back.
+    /// Ends a put. The copies that clients have stored for an uncommitted one are deleted, unless another open put
+    /// commits them. Until then nothing is deleted, and a reference keeps them.
     pub fn end_put(&mut self, put: PutId, now: Time) {
         self.changed = true;
         let Some(put) = self.puts.remove(&put) else { return };
@@ -124,8 +126,33 @@ impl Datasets {
             return;
         }
         self.late_until = Some(now.plus_ms(LATE_MS));
-        for digest in put.arrived {
-            self.order(digest);
+        for (digest, workers) in put.arrived {
+            self.failed.entry(digest).or_default().extend(workers);
+            self.look_at(digest);
+        }
+    }
+
+    /// The copies that clients have stored, for each open or failed put.
+    fn stored(&mut self) -> impl Iterator<Item = &mut BTreeMap<Digest, BTreeSet<WorkerId>>> {
+        self.puts.values_mut().map(|put| &mut put.arrived).chain([&mut self.failed])
+    }
+
+    /// A worker holds this chunk. If no client has stored it there, it existed before, and no put takes it along.
+    pub(crate) fn keep_if_found_elsewhere(&mut self, worker: WorkerId, digest: Digest) {
+        for stored in self.stored() {
+            if stored.get(&digest).is_some_and(|workers| !workers.contains(&worker)) {
+                stored.remove(&digest);
+            }
+        }
+    }
+
+    /// A worker is gone. When it is back, what it holds may not be what clients have stored.
+    pub(crate) fn forget_stored(&mut self, worker: WorkerId) {
+        for stored in self.stored() {
+            stored.retain(|_, workers| {
+                workers.remove(&worker);
+                !workers.is_empty()
+            });
         }
     }
 
@@ -137,16 +164,18 @@ impl Datasets {
     pub fn arrived(&mut self, worker: WorkerId, digests: &[Digest], now: Time) {
         self.late_until.take_if(|until| *until <= now);
         for digest in digests {
+            // One more copy for the same puts.
+            self.stored().filter_map(|stored| stored.get_mut(digest)).for_each(|workers| _ = workers.insert(worker));
             let was_known = self.is_known(digest) || self.is_there(*digest) || self.orphans.is_known(*digest);
             if was_known || !self.holders.is_live(worker) || self.inventory_pending() {
                 continue;
             }
             let mut puts = self.puts.values_mut().filter(|put| !put.offered.is_empty()).peekable();
             if puts.peek().is_none() && self.late_until.is_some() {
-                self.order(*digest);
+                self.failed.insert(*digest, BTreeSet::from([worker]));
             } else {
                 let with_room = puts.filter(|put| put.arrived.len() < ARRIVED_MAX);
-                with_room.for_each(|put| _ = put.arrived.insert(*digest));
+                with_room.for_each(|put| _ = put.arrived.insert(*digest, BTreeSet::from([worker])));
             }
         }
     }

@@ -30,15 +30,16 @@ pub(crate) struct Put {
     pub(crate) overwrite: bool,
     /// Workers that were offered to its client; none for the output of a job.
     pub(crate) offered: BTreeSet<WorkerId>,
-    /// Chunks that clients have stored since it began, and that no worker held before. They may belong to another put.
-    pub(crate) arrived: BTreeSet<Digest>,
+    /// Chunks that clients have stored since it began, and that no worker held before, with the workers that got them.
+    /// They may belong to another put.
+    pub(crate) arrived: BTreeMap<Digest, BTreeSet<WorkerId>>,
     /// Its dataset is being recorded.
     pub(crate) commits: bool,
 }
 
 impl Put {
     pub(crate) fn new(name: &str, overwrite: bool, offered: BTreeSet<WorkerId>) -> Put {
-        Put { name: name.to_string(), overwrite, offered, arrived: BTreeSet::new(), commits: false }
+        Put { name: name.to_string(), overwrite, offered, arrived: BTreeMap::new(), commits: false }
     }
 }
 
@@ -63,9 +64,11 @@ pub struct Datasets {
     pub(crate) ordered: BTreeSet<Digest>,
     /// Those ordered in this epoch, the oldest first; some may be referenced again.
     pub(crate) ordered_last: VecDeque<Digest>,
-    /// Those of them that a worker holds.
+    /// Chunks that failed puts have stored, and all of their holders: the workers that the puts' clients stored them on.
+    pub(crate) failed: BTreeMap<Digest, BTreeSet<WorkerId>>,
+    /// Ordered chunks and those of failed puts that a worker holds.
     pub(crate) doomed: BTreeSet<Digest>,
-    /// Those of them that are not in the journal yet.
+    /// Ordered chunks that are not in the journal yet.
     pub(crate) unrecorded: Vec<Digest>,
     /// This journal may order no deletion.
     pub(crate) frozen: bool,
@@ -141,7 +144,10 @@ impl Datasets {
 
     pub(crate) fn look_at(&mut self, digest: Digest) {
         let (is_held, is_referenced) = (self.copies(digest) > 0, self.references.contains_key(&digest));
-        let is_ordered = self.ordered.contains(&digest);
+        if !is_held || is_referenced {
+            self.failed.remove(&digest);
+        }
+        let is_ordered = self.ordered.contains(&digest) || self.failed.contains_key(&digest);
         match is_held && !is_referenced && is_ordered {
             true => self.doomed.insert(digest),
             false => self.doomed.remove(&digest),

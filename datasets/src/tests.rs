@@ -65,7 +65,7 @@ fn unrecorded_dataset_leaves_only_orphans() {
 
 /// The fault: they stayed for two days, a day as orphans and a day in the trash.
 #[test]
-fn chunks_of_a_failed_put_are_ordered_to_be_deleted() {
+fn copies_of_a_failed_put_are_deleted_where_it_stored_them() {
     let mut table = with_one_dataset(&[]);
     join(&mut table, 1, &[1, 7]);
     join(&mut table, 2, &[]);
@@ -80,18 +80,58 @@ fn chunks_of_a_failed_put_are_ordered_to_be_deleted() {
         table.held(worker(n), digests);
     }
     table.end_put(failed, NOW);
-    assert_eq!(table.take_unrecorded(), [digest(2), digest(3)]);
+    assert_eq!(table.take_unrecorded(), [], "it holds for these copies alone");
     assert_eq!(table.orders(NOW), [], "never while a put is open");
     let recorded = table.commit_put(other, dataset(&[3])).unwrap();
     table.recorded(recorded, true);
     table.end_put(other, NOW);
     assert_eq!(table.orders(NOW), [drop_of(1, &[2]), drop_of(2, &[2])]);
     assert_eq!(table.orphans(NOW).iter().map(|o| o.digest).collect::<Vec<_>>(), [digest(7)]);
-    // A worker that was away deletes its copies.
+    // A folder that joins later keeps its copies.
     table.dropped(worker(1));
     table.dropped(worker(2));
     join(&mut table, 3, &[2]);
-    assert_eq!(table.orders(NOW), [drop_of(3, &[2])]);
+    assert_eq!(table.orders(NOW), []);
+    assert_eq!(table.orphans(NOW).iter().map(|o| o.digest).collect::<Vec<_>>(), [digest(2), digest(7)]);
+}
+
+#[test]
+fn chunk_of_a_failed_put_found_elsewhere_is_an_orphan() {
+    for joins_before_the_end in [true, false] {
+        let mut table = cluster(2);
+        let (failed, ..) = table.begin_put("a", false, 0).unwrap();
+        let (open, ..) = table.begin_put("b", false, 0).unwrap();
+        for n in [1, 2] {
+            table.arrived(worker(n), &[digest(1), digest(2)], NOW);
+            table.held(worker(n), [digest(1), digest(2)]);
+        }
+        if !joins_before_the_end {
+            table.end_put(failed, NOW);
+        }
+        join(&mut table, 3, &[1]);
+        table.end_put(failed, NOW);
+        table.end_put(open, NOW);
+        assert_eq!(table.orders(NOW), [drop_of(1, &[2]), drop_of(2, &[2])], "{joins_before_the_end}");
+        assert_eq!(table.orphans(NOW).iter().map(|o| o.digest).collect::<Vec<_>>(), [digest(1)]);
+    }
+}
+
+#[test]
+fn worker_that_was_away_keeps_copies_of_a_failed_put() {
+    for leaves in [true, false] {
+        let mut table = cluster(2);
+        let (failed, ..) = table.begin_put("a", false, 0).unwrap();
+        table.arrived(worker(1), &[digest(1)], NOW);
+        table.held(worker(1), [digest(1)]);
+        if leaves {
+            table.worker_left(worker(1), NOW);
+        }
+        table.worker_joined(worker(1), Incarnation(2), NOW);
+        table.held(worker(1), [digest(1)]);
+        table.inventory_complete(worker(1));
+        table.end_put(failed, NOW);
+        assert_eq!((table.orders(NOW), table.orphans(NOW).len()), (vec![], 1), "{leaves}");
+    }
 }
 
 #[test]

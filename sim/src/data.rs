@@ -69,8 +69,9 @@ struct World {
     last_nonce: u64,
     last_cluster: u64,
     last_job: u64,
-    /// Chunks that a client has stored when no worker with a session had them, and that have had no reference since.
-    fresh: BTreeSet<Digest>,
+    /// Copies that a client has stored in this epoch of the coordinator on an incarnation of a worker that had none, and that
+    /// have had no reference since.
+    fresh: BTreeSet<(WorkerId, u64, Digest)>,
     /// Chunks that were on a disk at some time.
     stored_ever: BTreeSet<Digest>,
     outcome: DataOutcome,

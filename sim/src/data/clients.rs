@@ -101,13 +101,10 @@ impl World {
             if lies {
                 continue;
             }
-            let is_new = self
-                .nodes
-                .values()
-                .filter(|node| node.session.is_some())
-                .all(|node| !node.disk.chunks.contains_key(&digest) && !node.disk.trash.contains(&digest));
+            let is_new = !node.disk.chunks.contains_key(&digest) && !node.disk.trash.contains(&digest);
+            let copy = (one, node.incarnation, digest);
             if is_new && !self.journal.refers_to(digest) {
-                self.fresh.insert(digest);
+                self.fresh.insert(copy);
             }
             self.stored_ever.insert(digest);
             self.node(one).store(digest, true);

@@ -324,7 +324,7 @@ impl World {
         let is_complete = coordinator.listing.get(&worker).is_none_or(|until| *until <= self.now);
         assert!(is_complete, "{digest} is to go from {worker} before its inventory is complete");
         let may = self.journal.released.contains(&digest)
-            || self.fresh.contains(&digest)
+            || self.fresh.contains(&(worker, self.nodes[&worker].incarnation, digest))
             || self.journal.dropped.contains(&digest);
         assert!(!at_once || may, "{digest} is to go at once from {worker}, and no recorded change has ordered that");
     }

@@ -133,6 +133,7 @@ impl World {
         }
         self.lose_records();
         self.coordinator = None;
+        self.fresh.clear();
         for node in self.nodes.values_mut() {
             node.end_session();
         }
@@ -162,7 +163,6 @@ impl World {
             self.journal = self.copies_of_journal[self.dice.below(self.copies_of_journal.len())].clone();
             self.journal.restore();
             self.copies_of_journal.clear();
-            self.fresh.clear();
         }
         self.start_coordinator();
     }

@@ -199,7 +199,7 @@ impl World {
     pub(super) fn note_references(&mut self) {
         let clock = self.journal.clock_ms;
         let references = self.journal.references();
-        self.fresh.retain(|digest| !references.contains(digest));
+        self.fresh.retain(|(.., digest)| !references.contains(digest));
         for digest in references {
             self.journal.wanted_at.insert(digest, clock);
         }
