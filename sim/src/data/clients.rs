@@ -106,8 +106,8 @@ impl World {
             if is_new && !self.journal.refers_to(digest) {
                 self.fresh.insert(copy);
             }
-            self.stored_ever.insert(digest);
             self.node(one).store(digest, true);
+            self.note_stored(digest);
         }
         if holders.is_empty() {
             return self.end_client(id);

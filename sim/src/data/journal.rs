@@ -209,6 +209,12 @@ impl World {
         }
     }
 
+    /// A chunk comes to a disk. It may be gone again, unnoticed by its worker, before time passes.
+    pub(super) fn note_stored(&mut self, digest: Digest) {
+        self.stored_ever.insert(digest);
+        self.journal.wanted_at.entry(digest).or_insert(self.journal.clock_ms);
+    }
+
     /// The coordinator has died before these were durable. Orphans whose order was not recorded are not counted in the hourly limit:
     /// only so can more of them go to the trash.
     pub(super) fn lose_records(&mut self) {

@@ -105,6 +105,7 @@ impl World {
             return;
         }
         node.store(digest, false);
+        self.note_stored(digest);
         let lost = self.dice.percent(20);
         let Some(coordinator) = self.coordinator.as_mut().filter(|_| !lost) else { return };
         let Some(job) = coordinator.jobs.get_mut(&id) else { return };
