@@ -155,10 +155,14 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
 
 /// Creates a private file, and its folder if that does not exist yet. Writers that never call this create no folder.
 pub fn create_with_folder(path: &Path) -> io::Result<File> {
-    // Truncated after it was seen to be a regular file.
-    let create = || {
+    let create = || -> io::Result<File> {
         let file = regular_file::open_with(private::options().write(true).create(true).truncate(false), path)?;
-        file.set_len(0).map(|()| file)
+        // Only after it was seen to be a regular file, and only if there is something: ext4 writes a file that was ever
+        // truncated to nothing to the disk when it is closed.
+        if file.metadata()?.len() > 0 {
+            file.set_len(0)?;
+        }
+        Ok(file)
     };
     match create() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
