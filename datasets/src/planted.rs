@@ -1,19 +1,6 @@
-//! Planted bugs for the tests of the simulation: each is a plausible mistake. A simulation that does not find a planted
-//! bug would not find it in the code either. Release builds have none of this.
+//! The planted bugs of the datasets and of membership, for the tests of the simulation (`windrow_model::planted_bugs`).
 
-macro_rules! bugs {
-    ($($(#[$what:meta])* $bug:ident,)*) => {
-        /// A bug that a test can plant.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Planted { $($(#[$what])* $bug,)* }
-        impl Planted {
-            /// Every bug.
-            pub const ALL: &'static [Planted] = &[$(Planted::$bug,)*];
-        }
-    };
-}
-
-bugs! {
+windrow_model::planted_bugs! {
     /// Chunks are deleted while a put is open.
     DeletedDuringPut,
     /// Chunks are deleted although a worker has seen a newer journal.
@@ -42,27 +29,4 @@ bugs! {
     TrashForgotten,
     /// A put is committed although no worker has reported its chunks.
     UnplacedCommitted,
-}
-
-#[cfg(debug_assertions)]
-thread_local! {
-    static PLANTED: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
-}
-
-/// Plants a bug in the tables of this thread, or removes it.
-#[cfg(debug_assertions)]
-pub fn plant(bug: Option<Planted>) {
-    PLANTED.set(bug);
-}
-
-/// Whether this bug is planted.
-#[inline]
-pub(crate) fn has(bug: Planted) -> bool {
-    #[cfg(debug_assertions)]
-    return PLANTED.get() == Some(bug);
-    #[cfg(not(debug_assertions))]
-    {
-        let _ = bug;
-        false
-    }
 }

@@ -27,6 +27,7 @@ pub mod manifest;
 pub mod node;
 pub mod path_text;
 pub mod plan;
+pub mod planted;
 pub mod segment;
 pub mod signal;
 pub mod task;
