@@ -9,6 +9,7 @@ use crate::attempt::Standing;
 use crate::planted::{self, Planted};
 use crate::state::State;
 use crate::task::Run;
+use crate::timers::Timer;
 use windrow_model::{AttemptId, Failure, JobId, JobState, OutputReport, StagedPart, TaskId, TaskReport, WorkerId};
 
 impl State {
@@ -86,7 +87,7 @@ impl State {
                 let mut parts: Vec<StagedPart> =
                     job.stages.iter().flat_map(|s| &s.tasks).flat_map(|t| t.published.iter().cloned()).collect();
                 parts.sort_by_key(|p| (p.part.sink, p.task));
-                self.timers.clear(crate::timers::Timer::Timeout(id));
+                self.timers.clear(Timer::Timeout(id));
                 let mut bad_records = job.bad_records.clone();
                 bad_records.sort_by_key(|bad| (bad.task, bad.record));
                 if planted::has(Planted::CommitTwice) {

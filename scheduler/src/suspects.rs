@@ -234,13 +234,14 @@ impl State {
     fn reserve(&mut self, task: TaskId) -> Option<WorkerId> {
         let job = self.jobs.get(&task.job)?;
         let avoid = &job.stages[task.stage.0 as usize].tasks[task.index as usize].avoid;
-        let takes = |w: &crate::workers::Worker| w.state == WorkerState::Live && !w.excluded && w.info.slots > 0;
-        let all = self.workers.iter().filter(|(_, w)| takes(w)).count();
+        let all = self.workers.iter().filter(|(_, w)| w.takes_tasks()).count();
         if self.workers.reserved().count() >= (all / 2).max(1) {
             return None;
         }
-        let free =
-            self.workers.iter().filter(|(id, w)| takes(w) && w.alone.is_none() && !job.left_out.contains_key(id));
+        let free = self
+            .workers
+            .iter()
+            .filter(|(id, w)| w.takes_tasks() && w.alone.is_none() && !job.left_out.contains_key(id));
         let (worker, _) = free.min_by_key(|(id, w)| (avoid.contains(id), w.load(), *id))?;
         self.workers.change(worker, |w| w.alone = Some(task));
         self.take_back_all(worker);

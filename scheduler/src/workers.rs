@@ -75,6 +75,11 @@ impl Worker {
         }
     }
 
+    /// Whether it gets tasks, now or when a slot becomes free.
+    pub fn takes_tasks(&self) -> bool {
+        self.state == WorkerState::Live && !self.excluded && self.info.slots > 0
+    }
+
     /// Whether it has no attempts.
     pub fn is_idle(&self) -> bool {
         self.load() == 0
@@ -185,8 +190,7 @@ impl Workers {
 
     /// Whether any worker takes tasks, now or when a slot becomes free, except those for which `shunned` is true.
     pub fn any_takes_tasks(&self, shunned: impl Fn(&WorkerId) -> bool) -> bool {
-        let takes = |w: &Worker| w.state == WorkerState::Live && !w.excluded && w.info.slots > 0;
-        self.all.iter().any(|(id, w)| takes(w) && !shunned(id))
+        self.all.iter().any(|(id, w)| w.takes_tasks() && !shunned(id))
     }
 
     /// Workers that are reserved, each with its suspect.
