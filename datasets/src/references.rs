@@ -95,14 +95,10 @@ impl Datasets {
         self.pins.iter().filter_map(|(job, pins)| Some((*job, chunks(pins)?))).collect()
     }
 
-    /// Orders the deletion of an unreferenced chunk, wherever it appears.
-    pub(crate) fn order(&mut self, digest: Digest) {
-        if self.references.contains_key(&digest) {
-            return;
-        }
-        if self.ordered.insert(digest) {
-            self.ordered_last.push_back(digest);
-        }
+    /// Orders the deletion of a chunk that has lost its last reference, wherever it appears.
+    fn order(&mut self, digest: Digest) {
+        self.ordered.insert(digest);
+        self.ordered_last.push_back(digest);
         self.unrecorded.push(digest);
         self.look_at(digest);
     }
