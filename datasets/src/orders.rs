@@ -78,14 +78,11 @@ impl Datasets {
             self.look_at(digest);
             workers.into_iter().for_each(|worker| trashed.entry(worker).or_default().push(digest));
         }
-        let drops = dropped.into_iter().map(|(worker, digests)| Order::Drop { worker, digests });
-        let trashes = trashed.into_iter().map(|(worker, digests)| Order::Trash { worker, digests });
-        for order in drops.chain(trashes) {
-            if let Order::Drop { worker, .. } | Order::Trash { worker, .. } = &order {
-                *self.dropping.entry(*worker).or_default() += 1;
-            }
-            orders.push(order);
+        for worker in dropped.keys().chain(trashed.keys()) {
+            *self.dropping.entry(*worker).or_default() += 1;
         }
+        orders.extend(dropped.into_iter().map(|(worker, digests)| Order::Drop { worker, digests }));
+        orders.extend(trashed.into_iter().map(|(worker, digests)| Order::Trash { worker, digests }));
     }
 
     /// A worker could not make the ordered copy.
