@@ -40,10 +40,7 @@ impl Datasets {
         let lost = self.holders.left(worker, now);
         let trashed = self.trash.worker_left(worker);
         self.forget_orders(worker);
-        for digest in lost.into_iter().chain(trashed) {
-            self.look_at(digest);
-            self.forget_length(digest);
-        }
+        self.look_at_lost(lost.into_iter().chain(trashed));
     }
 
     /// Its orders have ended with the worker's session, or were lost with it.
@@ -111,17 +108,18 @@ impl Datasets {
         if planted::has(Planted::LossUnseen) {
             return lost;
         }
-        for digest in &lost {
-            self.look_at(*digest);
-            self.forget_length(*digest);
-        }
+        self.look_at_lost(lost.iter().copied());
         lost
     }
 
-    /// Forgets the length of a chunk that no worker has: a worker that brings it back reports it again.
-    pub(crate) fn forget_length(&mut self, digest: Digest) {
-        if !self.is_there(digest) {
-            self.orphans.forget_length(digest);
+    /// Workers have lost copies of these chunks. The length of a chunk that no worker has is forgotten: a worker that
+    /// brings it back reports it again.
+    fn look_at_lost(&mut self, digests: impl IntoIterator<Item = Digest>) {
+        for digest in digests {
+            self.look_at(digest);
+            if !self.is_there(digest) {
+                self.orphans.forget_length(digest);
+            }
         }
     }
 
@@ -135,10 +133,8 @@ impl Datasets {
     pub fn inventory_complete(&mut self, worker: WorkerId) {
         self.changed = true;
         self.may_lack = true;
-        for digest in self.holders.inventory_complete(worker) {
-            self.look_at(digest);
-            self.forget_length(digest);
-        }
+        let lost = self.holders.inventory_complete(worker);
+        self.look_at_lost(lost);
     }
 
     /// Whether a chunk without a holder may be on a worker whose inventory is incomplete.
