@@ -5,7 +5,6 @@
 //! stored, and is not recorded: if another worker turns up with the chunk, if a holder is away for a time or if the
 //! coordinator ends, the copies that are left are orphans. A folder that joins later loses no chunk to a put that it has not seen.
 
-use crate::names::REPLICAS;
 use crate::planted::{self, Planted};
 use crate::table::{Datasets, Put, PutId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +34,7 @@ impl Datasets {
             let message = format!("{replicas} copies need as many workers, and there are {live}");
             return Err(Failure::new(Code::BadRequest, message));
         }
-        let replicas = if replicas == 0 { REPLICAS.min(live) } else { replicas };
+        let replicas = if replicas == 0 { self.usual_replicas() } else { replicas };
         self.last_put += 1;
         let id = PutId(self.last_put);
         let offered: BTreeSet<WorkerId> = self.holders.workers().collect();

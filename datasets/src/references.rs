@@ -22,15 +22,7 @@ impl Datasets {
     pub fn keep_output(&mut self, job: JobId, worker: WorkerId, chunk: DatasetChunk) {
         self.held(worker, [chunk.digest]);
         self.urgent.insert(chunk.digest);
-        let kept = Dataset {
-            name: String::new(),
-            version: 0,
-            framing: Framing::Whole,
-            replicas: REPLICAS,
-            chunks: vec![chunk],
-        };
-        self.refer(&kept);
-        self.pins.entry(job).or_default().push(Pin { dataset: kept, is_input: false });
+        self.keep(job, vec![chunk], false);
     }
 
     /// Chunks that a job of an earlier epoch reads stay until `unpin`.
@@ -39,9 +31,13 @@ impl Datasets {
             return;
         }
         self.may_lack = true;
+        self.keep(job, chunks, true);
+    }
+
+    fn keep(&mut self, job: JobId, chunks: Vec<DatasetChunk>, is_input: bool) {
         let kept = Dataset { name: String::new(), version: 0, framing: Framing::Whole, replicas: REPLICAS, chunks };
         self.refer(&kept);
-        self.pins.entry(job).or_default().push(Pin { dataset: kept, is_input: true });
+        self.pins.entry(job).or_default().push(Pin { dataset: kept, is_input });
     }
 
     /// The current versions of these names, kept for a job until `unpin`.
@@ -85,9 +81,7 @@ impl Datasets {
         if self.inventory_pending() || !std::mem::take(&mut self.may_lack) {
             return Vec::new();
         }
-        let is_gone = |digest: &Digest| {
-            self.copies(*digest) == 0 && !self.holders.may_return(*digest) && self.trash.of(*digest).next().is_none()
-        };
+        let is_gone = |digest: &Digest| !self.is_there(*digest) && !self.holders.may_return(*digest);
         let chunks = |pins: &[Pin]| {
             let inputs = pins.iter().filter(|pin| pin.is_input);
             inputs.flat_map(|pin| &pin.dataset.chunks).map(|c| c.digest).find(&is_gone)
