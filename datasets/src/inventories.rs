@@ -81,10 +81,11 @@ impl Datasets {
         digests.iter().all(|digest| self.is_there(*digest))
     }
 
-    /// Records the reported lengths of chunks in bytes.
+    /// Records the reported lengths of chunks in bytes. Called after `held` or `trashed`: a length of a chunk that was
+    /// ignored there is ignored, too.
     pub fn note_lengths(&mut self, lengths: impl IntoIterator<Item = (Digest, u64)>) {
         for (digest, length) in lengths {
-            if !self.references.contains_key(&digest) {
+            if self.is_there(digest) && !self.references.contains_key(&digest) {
                 self.orphans.note_length(digest, length);
             }
         }

@@ -385,10 +385,10 @@ fn chunk_in_a_trash_comes_back_when_a_dataset_needs_it() {
 #[test]
 fn lengths_of_orphans_go_with_their_last_copy() {
     let mut table = cluster(3);
-    table.note_lengths((1..=4).map(|n| (digest(n), 7)));
     table.held(worker(1), [digest(1), digest(2), digest(3)]);
     table.held(worker(2), [digest(2)]);
     table.trashed(worker(3), [digest(3), digest(4)]);
+    table.note_lengths((1..=4).map(|n| (digest(n), 7)));
     table.worker_left(worker(1), NOW);
     assert_eq!(table.lengths_known(), 3, "a copy of all but the first is left, or lies in a trash");
     table.lost(worker(2), &[digest(2)]);
@@ -400,8 +400,8 @@ fn lengths_of_orphans_go_with_their_last_copy() {
 #[test]
 fn orphans_are_adopted_with_their_lengths() {
     let mut table = cluster(1);
-    table.note_lengths([(digest(1), 11), (digest(2), 22)]);
     table.held(worker(1), [digest(1), digest(2), digest(3)]);
+    table.note_lengths([(digest(1), 11), (digest(2), 22)]);
     let adopt = |table: &mut Datasets, chunks: &[u8]| {
         let digests: Vec<Digest> = chunks.iter().map(|n| digest(*n)).collect();
         table.adopt("found", Framing::Whole, &digests)
@@ -465,8 +465,8 @@ fn put_with_misplaced_copies_is_refused() {
 #[test]
 fn put_with_a_wrong_chunk_length_is_refused() {
     let mut table = cluster(1);
-    table.note_lengths([(digest(1), 11)]);
     table.held(worker(1), [digest(1)]);
+    table.note_lengths([(digest(1), 11)]);
     let chunk = |length| [DatasetChunk { digest: digest(1), length }];
     let code = |table: &Datasets, length| table.check_lengths(&chunk(length)).map_err(|failure| failure.code);
     assert_eq!((code(&table, 11), code(&table, 12)), (Ok(()), Err(Code::BadRequest)));

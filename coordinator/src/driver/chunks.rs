@@ -39,9 +39,7 @@ impl Driver {
     }
 
     fn note_lengths(&mut self, worker: WorkerId, digests: &[Digest], lengths: Vec<u64>, passed_over: usize) {
-        let reported = digests.iter().copied().zip(lengths);
-        let there: Vec<(Digest, u64)> = reported.filter(|(digest, _)| self.datasets.is_there(*digest)).collect();
-        self.datasets.note_lengths(there);
+        self.datasets.note_lengths(digests.iter().copied().zip(lengths));
         if passed_over > 0 {
             tracing::warn!(
                 %worker,

@@ -332,9 +332,7 @@ impl World {
 
 impl Coordinator {
     pub(super) fn note_lengths(&mut self, digests: &[Digest]) {
-        let there = digests.iter().filter(|digest| self.table.is_there(**digest));
-        let lengths: Vec<(Digest, u64)> = there.map(|digest| (*digest, chunk(*digest).length)).collect();
-        self.table.note_lengths(lengths);
+        self.table.note_lengths(digests.iter().map(|digest| (*digest, chunk(*digest).length)));
     }
 
     /// A job of an earlier epoch continues.
