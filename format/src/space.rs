@@ -1,4 +1,4 @@
-//! Error texts for a full disk, with the free and needed bytes that the system's message lacks.
+//! The free space of disks, and error texts for a full disk with the numbers that the system's message lacks.
 
 use std::io;
 use std::path::Path;
@@ -9,10 +9,41 @@ pub fn is_full(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
+/// The space of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that this user may still write.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub all_bytes: u64,
+    /// Files that this user may still make; `None` if the file system does not count files.
+    pub free_files: Option<u64>,
+}
+
+impl Disk {
+    /// The disk that an existing file or folder is on. Makes one system call.
+    ///
+    /// # Errors
+    /// The disk cannot be queried.
+    pub fn at(path: &Path) -> io::Result<Disk> {
+        let stat = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Disk {
+            free_bytes: bytes(stat.f_bavail),
+            all_bytes: bytes(stat.f_blocks),
+            free_files: (stat.f_files > 0).then_some(stat.f_favail),
+        })
+    }
+
+    /// The disk of `path`, or of its nearest existing ancestor; `None` if it cannot be queried.
+    fn of(path: &Path) -> Option<Disk> {
+        path.ancestors().find_map(|path| Disk::at(path).ok())
+    }
+}
+
 /// Bytes that this user may still write to the disk of `path`, or of its nearest existing ancestor.
 pub fn free_bytes(path: &Path) -> Option<u64> {
-    let stat = path.ancestors().find_map(|p| rustix::fs::statvfs(p).ok())?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    Disk::of(path).map(|disk| disk.free_bytes)
 }
 
 /// A disk with less than this free, or than a 64th of it, has no room: of the two the smaller counts.
@@ -28,21 +59,19 @@ pub fn spare_bytes(all_bytes: u64) -> u64 {
 /// Fails with `StorageFull` if another `bytes` on the disk of `path` would use its reserve ([`spare_bytes`]). A disk that
 /// cannot be queried counts as having space. Makes one system call.
 pub fn leave_spare(path: &Path, bytes: u64) -> io::Result<()> {
-    let Some(stat) = path.ancestors().find_map(|p| rustix::fs::statvfs(p).ok()) else { return Ok(()) };
-    let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    match of(stat.f_bavail) < bytes.saturating_add(spare_bytes(of(stat.f_blocks))) {
-        true => Err(io::ErrorKind::StorageFull.into()),
-        false => Ok(()),
+    match Disk::of(path) {
+        Some(disk) if disk.free_bytes < bytes.saturating_add(spare_bytes(disk.all_bytes)) => {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        _ => Ok(()),
     }
 }
 
 /// The error's text; for a full disk, with the bytes that are free now, or that it has no room for another file.
 pub fn with_free_space(e: &io::Error, path: &Path) -> String {
-    let stat = path.ancestors().find_map(|p| rustix::fs::statvfs(p).ok());
-    match stat.filter(|_| is_full(e)) {
-        // Some file systems do not count files.
-        Some(stat) if stat.f_files > 0 && stat.f_favail == 0 => format!("{e}; no more files fit on the disk (inodes)"),
-        Some(stat) => format!("{e}; {} free", ByteSize(stat.f_bavail.saturating_mul(stat.f_frsize))),
+    match is_full(e).then(|| Disk::of(path)).flatten() {
+        Some(Disk { free_files: Some(0), .. }) => format!("{e}; no more files fit on the disk (inodes)"),
+        Some(disk) => format!("{e}; {} free", ByteSize(disk.free_bytes)),
         None => e.to_string(),
     }
 }

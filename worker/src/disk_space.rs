@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-use windrow_format::space::spare_bytes;
+use windrow_format::space::{Disk, spare_bytes};
 use windrow_model::Escape;
 
-/// A disk is full when fewer than its spare bytes are free. It has space again when this many times as much is free: the hysteresis keeps the state from flapping with every
-/// file.
+/// A disk is full when fewer than its spare bytes are free. It has space again when this many times as much is free: the
+/// hysteresis keeps the state from flapping with every file.
 const FREE_AGAIN: u64 = 2;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -47,11 +47,8 @@ impl Room {
 
     /// Checks the disk of this folder now. Blocks.
     pub fn look(&self, path: &Path) {
-        let Ok(disk) = rustix::fs::statvfs(path) else { return };
-        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-        // Some file systems do not count files.
-        let files = (disk.f_files > 0).then_some(disk.f_favail);
-        let full = is_full(self.is_full(), bytes(disk.f_bavail), bytes(disk.f_blocks), files);
+        let Ok(disk) = Disk::at(path) else { return };
+        let full = is_full(self.is_full(), disk.free_bytes, disk.all_bytes, disk.free_files);
         if self.0.swap(full, Relaxed) != full {
             let has = if full { "has no room left" } else { "has room again" };
             tracing::warn!("the disk of {} {has}", path.escaped());
