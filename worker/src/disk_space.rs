@@ -25,13 +25,13 @@ impl Room {
         self.0.load(Relaxed)
     }
 
-    /// Checks the disk of the data folder periodically, until it is aborted.
+    /// Checks the disk of the data folder periodically, until it is aborted. The start of the worker has checked it just now.
     pub async fn watch(self, scratch: Arc<Scratch>) {
         loop {
+            tokio::time::sleep(LOOK_EVERY).await;
             let (room, disk) = (self.clone(), scratch.clone());
             // A failed check keeps the last state.
             let _ = tokio::task::spawn_blocking(move || room.look_and_reserve(&disk)).await;
-            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
