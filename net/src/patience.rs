@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
+use tonic::{Status, Streaming};
 
 /// Bytes that earn the time in which a silent sender is taken to be gone. At a deadline of 20 s, 13 KB/s are fast enough.
 const BYTES_PER_DEADLINE: u64 = 256 << 10;
@@ -44,6 +45,22 @@ impl Patience {
         let came = timeout(limit, coming).await;
         self.waited(began.elapsed(), came.as_ref().map_or(0, |came| bytes(came) as u64));
         came.map_err(|_| Silent(limit))
+    }
+
+    /// Waits for the next message of a stream, of which `bytes` says how large it is.
+    ///
+    /// # Errors
+    /// As [`Patience::wait`].
+    pub async fn message<T>(
+        &mut self,
+        stream: &mut Streaming<T>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Result<Result<Option<T>, Status>, Silent> {
+        let size = |came: &Result<Option<T>, Status>| match came {
+            Ok(Some(message)) => bytes(message),
+            _ => 0,
+        };
+        self.wait(stream.message(), size).await
     }
 
     /// Whether nothing is left: another try with this sender is of no use.

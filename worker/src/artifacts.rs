@@ -5,7 +5,6 @@
 //! last requested. Damaged and missing files are fetched from the coordinator again.
 
 use crate::error::disk_failure;
-use crate::replicas::piece_bytes;
 use crate::scratch::Scratch;
 use crate::sealed_script;
 use crate::temporary::TemporaryFile;
@@ -221,7 +220,7 @@ async fn fetch(digest: Digest, path: &Path, coordinator: Connection) -> Result<(
     let place = path.to_path_buf();
     let writer = Writer::start(true, move || TemporaryFile::beside(&place));
     loop {
-        let piece = patience.wait(pieces.message(), piece_bytes).await.map_err(silent)?;
+        let piece = patience.message(&mut pieces, |piece| piece.data.len()).await.map_err(silent)?;
         let Some(piece) = piece.map_err(|s| from_status(&s))? else { break };
         if !writer.write(vec![piece.data]).await {
             break;

@@ -3,7 +3,6 @@
 use crate::chunks::Chunks;
 use std::collections::HashMap;
 use std::time::Duration;
-use tonic::Status;
 use windrow_model::{Code, Digest, Failure};
 use windrow_net::connect::channel_lazy;
 use windrow_net::{Access, Patience, Silent, clients, from_status};
@@ -54,7 +53,7 @@ impl Replicas {
         let mut pieces = answer.map_err(|s| from_status(&s))?.into_inner();
         let put = self.chunks.begin(digest);
         loop {
-            let piece = patience.wait(pieces.message(), piece_bytes).await.map_err(silent)?;
+            let piece = patience.message(&mut pieces, |piece| piece.data.len()).await.map_err(silent)?;
             let Some(piece) = piece.map_err(|s| from_status(&s))? else { break };
             // `finish` reports why the disk failed; the digest shows missing pieces.
             if !put.write(piece.data).await {
@@ -63,9 +62,4 @@ impl Replicas {
         }
         put.finish().await
     }
-}
-
-/// Bytes of a piece that has come.
-pub fn piece_bytes(came: &Result<Option<v1::Piece>, Status>) -> usize {
-    came.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, |piece| piece.data.len()))
 }

@@ -104,16 +104,12 @@ impl Transfer for TransferService {
         let _arrival = self.chunks.arrival().await.map_err(closed)?;
         let put = self.chunks.begin_for_client(digest);
         let mut patience = Patience::new(PIECE_PATIENCE);
-        let bytes = |piece: &Result<Option<v1::ChunkPiece>, Status>| match piece {
-            Ok(Some(piece)) => piece.data.len(),
-            _ => 0,
-        };
         let mut data = first.data;
         loop {
             if !put.write(data).await {
                 break;
             }
-            let next = patience.wait(pieces.message(), bytes).await;
+            let next = patience.message(&mut pieces, |piece| piece.data.len()).await;
             let stalled = |silent: Silent| {
                 let what = format!("chunk {digest} has stalled on its way: {silent}");
                 to_status(&Failure::new(Code::Unreachable, what))

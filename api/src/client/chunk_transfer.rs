@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
-use tonic::Status;
 use windrow_model::{Code, Digest, Failure};
 use windrow_net::{Connection, Patience, Silent};
 use windrow_proto::v1::{self, transfer_client::TransferClient};
@@ -30,14 +29,12 @@ pub(super) async fn fetch(
 ) -> Result<Vec<u8>, Failure> {
     let stalled = |silent: Silent| Failure::new(Code::FetchFailed, silent.to_string());
     let mut patience = Patience::new(patience);
-    let size = |piece: &Result<Option<v1::Piece>, Status>| match piece {
-        Ok(Some(piece)) => piece.data.len(),
-        _ => 0,
-    };
     let request = v1::GetChunkRequest { digest: Some(digest.into()) };
     let mut pieces = answered(patience.wait(client.get_chunk(request), |_| 0).await.map_err(stalled)?)?;
     let mut bytes = Vec::new();
-    while let Some(piece) = patience.wait(pieces.message(), size).await.map_err(stalled)?.map_err(failure)? {
+    loop {
+        let piece = patience.message(&mut pieces, |piece| piece.data.len()).await.map_err(stalled)?;
+        let Some(piece) = piece.map_err(failure)? else { break };
         bytes.extend_from_slice(&piece.data);
         if bytes.len() as u64 > length {
             return Err(Failure::new(Code::FetchFailed, "the worker sent more bytes than the chunk has"));
@@ -89,7 +86,7 @@ mod tests {
     use std::future::pending;
     use tokio::net::TcpListener;
     use tokio_stream::wrappers::ReceiverStream;
-    use tonic::{Request, Response, Streaming};
+    use tonic::{Request, Response, Status, Streaming};
     use windrow_net::{Access, Role, Server, channel, clients, serve::serve};
     use windrow_proto::v1::transfer_server::{Transfer, TransferServer};
 

@@ -18,12 +18,9 @@ const PIECE_PATIENCE: Duration = Duration::from_secs(60);
 /// Stores an artifact that comes in pieces.
 pub(crate) async fn receive(artifacts: &Artifacts, mut pieces: Streaming<v1::ArtifactPiece>) -> Result<(), Status> {
     let mut patience = Patience::new(PIECE_PATIENCE);
-    let bytes = |piece: &Result<Option<v1::ArtifactPiece>, Status>| match piece {
-        Ok(Some(piece)) => piece.data.len(),
-        _ => 0,
-    };
+    let bytes = |piece: &v1::ArtifactPiece| piece.data.len();
     let stalled = |silent: Silent| refuse(Failure::new(Code::Unreachable, format!("the upload has stalled: {silent}")));
-    let first = patience.wait(pieces.message(), bytes).await.map_err(stalled)??;
+    let first = patience.message(&mut pieces, bytes).await.map_err(stalled)??;
     let first = first.ok_or_else(|| refuse(Failure::new(Code::BadRequest, "an upload without any message")))?;
     let digest: Digest = field(first.digest.clone(), "digest")?;
     if missing(artifacts, vec![digest]).await?.is_empty() {
@@ -34,7 +31,7 @@ pub(crate) async fn receive(artifacts: &Artifacts, mut pieces: Streaming<v1::Art
     while let Some(piece) = next {
         let data = piece.data;
         upload = blocking(move || upload.write(&data).map(|()| upload)).await?.map_err(refuse)?;
-        let waited = patience.wait(pieces.message(), bytes).await;
+        let waited = patience.message(&mut pieces, bytes).await;
         // A stream that broke must not be taken for one that ended: the error drops the upload.
         next = waited.map_err(stalled)??;
     }
