@@ -16,6 +16,8 @@ mod points;
 #[cfg(debug_assertions)]
 mod spec;
 
+use std::ffi::OsString;
+
 #[cfg(debug_assertions)]
 pub use points::{Armed, arm, pass};
 
@@ -24,6 +26,13 @@ pub const VARIABLE: &str = "WINDROW_FAILPOINTS";
 
 /// Whether this build has failpoints.
 pub const ENABLED: bool = cfg!(debug_assertions);
+
+/// The variables of this process that have these names, with their values, for a child that inherits only them; in builds with
+/// failpoints also [`VARIABLE`], so that the child has the failpoints of its parent.
+pub fn inherited(names: impl IntoIterator<Item = &'static str>) -> impl Iterator<Item = (&'static str, OsString)> {
+    let names = names.into_iter().chain(ENABLED.then_some(VARIABLE));
+    names.filter_map(|name| Some((name, std::env::var_os(name)?)))
+}
 
 /// A point that can fail: returns `Ok(())`, or the error that a test injects.
 #[cfg(debug_assertions)]

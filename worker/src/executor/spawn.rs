@@ -14,7 +14,6 @@ use crate::artifacts::Executable;
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
-use std::ffi::OsString;
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -219,7 +218,7 @@ fn try_spawn(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .env_clear()
-        .envs(inherited_environment())
+        .envs(windrow_failpoint::inherited(INHERITED_VARIABLES))
         .env(descendants::VARIABLE, mark.value());
     // SAFETY: the closure runs between fork and exec in a child of a process with threads: `prepare` makes system calls
     // only, takes no lock and allocates nothing. Inherited descriptors are open there, because their owners outlive spawn.
@@ -241,13 +240,6 @@ fn try_spawn(
     // Any process may raise its score; without /proc it stays as it is.
     let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_ADJ);
     Ok(Spawned { child, pid, mark, memory_limit_bytes, group: group.take(), pidfd, socket, crumbs, stdout, stderr })
-}
-
-fn inherited_environment() -> impl Iterator<Item = (&'static str, OsString)> {
-    // Executors inherit a test's failpoints, too.
-    let names =
-        INHERITED_VARIABLES.into_iter().chain(windrow_failpoint::ENABLED.then_some(windrow_failpoint::VARIABLE));
-    names.filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
 /// Runs in the child, before exec: group, session, limits, descriptors, and death with the parent. Only system calls.

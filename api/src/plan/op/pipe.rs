@@ -135,8 +135,7 @@ impl PipedCommand {
         // A process group of its own, by which all processes that it starts can be killed.
         shell.args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let inherited = INHERITED_VARIABLES.into_iter().chain([EXECUTOR_VARIABLE]);
-        let inherited = inherited.chain(windrow_failpoint::ENABLED.then_some(windrow_failpoint::VARIABLE));
-        shell.env_clear().envs(inherited.filter_map(|name| Some((name, std::env::var_os(name)?))));
+        shell.env_clear().envs(windrow_failpoint::inherited(inherited));
         let mut child = shell.spawn()?;
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).inspect_err(|_| {
             let _ = child.kill();
